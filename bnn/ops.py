@@ -1,0 +1,341 @@
+"""THE op table: one record per op.  The verifier, the oracle, the file writer and the C headers derive from it.
+
+To add an op: its record here, its meaning in ``reference.py``, ``csrc/op_<name>.c`` with its row in the generated
+list, ``tests/ops/test_<name>.py``, and the rule that creates it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from typing import Any
+
+import numpy as np
+
+from . import reference as ref
+from .errors import CompileError
+from .ir import Attrs, DType, Node, TensorType, Value
+
+INF = float("inf")
+
+# A convolution's fused work after its accumulator, in this fixed order; each slot is one float32 operation, and those
+# that name an operand take one more input, in this order.  The bit of a slot in the file is its position here.
+SLOTS: dict[str, bool] = {
+    "pre_mul": True,  # v * operand[c]      weight scale
+    "pre_add": True,  # v + operand[c]      bias
+    "clamp0": False,  # min(max(v, lo), hi) activation before batch norm
+    "sub": True,  # v - operand[c]          batch norm, in TensorFlow's own order of operations:
+    "mul": True,  # v * operand[c]          (x - mean) * (rsqrt(variance + eps) * gamma) + beta
+    "add": True,  # v + operand[c]
+    "residual": True,  # v + operand[h, w, c]
+    "clamp1": False,  # activation after it
+    "threshold": True,  # bit = accumulator >= operand[c]; alone, or not at all
+}
+
+
+class Level(Flag):
+    """Where an op is legal."""
+
+    SOURCE = auto()  # what importers make: float32
+    BINARY = auto()  # packed semantics; spikes branch off here
+    RUNTIME = auto()  # what the C core executes
+    ALL = SOURCE | BINARY | RUNTIME
+
+
+@dataclass(frozen=True)
+class NoAttrs(Attrs):
+    pass
+
+
+@dataclass(frozen=True)
+class InputAttrs(Attrs):
+    label: str = "input"
+    shape: tuple[int, ...] = ()
+    dtype: DType = DType.f32
+
+
+@dataclass(frozen=True)
+class ConstantAttrs(Attrs):
+    value: Value = field(default_factory=lambda: Value(np.zeros(1, np.float32)))
+    dtype: DType = DType.f32
+
+
+@dataclass(frozen=True)
+class ConvAttrs(Attrs):
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
+    pad_value: int = 0
+    groups: int = 1
+    slots: tuple[str, ...] = ()
+    layer_slots: tuple[str, ...] = ()  # those that belong to the source layer itself (its bias)
+    clamp0: tuple[float, float] = (-INF, INF)
+    clamp1: tuple[float, float] = (-INF, INF)
+    out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's
+
+
+@dataclass(frozen=True)
+class PoolAttrs(Attrs):
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class PadAttrs(Attrs):
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class ClampAttrs(Attrs):
+    lo: float = 0.0
+    hi: float = INF
+
+
+@dataclass(frozen=True)
+class ReshapeAttrs(Attrs):
+    shape: tuple[int, ...] = ()
+
+
+Types = tuple[TensorType, ...]
+Infer = Callable[[Types, Any], TensorType]
+Reference = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op.
+
+    ``opcode`` is its number in the file (None: never written).  ``infer`` gives the type from the operands' types and
+    the attributes, and raises :class:`CompileError` on a contradiction.  ``reference`` gets the operands' arrays and
+    the attributes.  ``elementwise`` marks float ops that treat every element alone (broadcasting their operands).
+    """
+
+    name: str
+    opcode: int | None
+    attrs: type[Attrs]
+    infer: Infer
+    reference: Reference
+    levels: Level
+    elementwise: bool = False
+
+
+def _want(condition: bool, message: str) -> None:
+    if not condition:
+        raise CompileError(message)
+
+
+def _same(types: Types, _: Any) -> TensorType:
+    _want(types[0].dtype is DType.f32, f"expected f32, found {types[0]}")
+    return types[0]
+
+
+def _broadcast(types: Types, _: Any) -> TensorType:
+    a, b = types
+    _want(a.dtype is DType.f32 and b.dtype is DType.f32, f"expected two f32 operands, found {a} and {b}")
+    try:
+        return TensorType(tuple(int(d) for d in np.broadcast_shapes(a.shape, b.shape)), DType.f32)
+    except ValueError:
+        raise CompileError(f"shapes {a} and {b} do not broadcast") from None
+
+
+def _input(_: Types, a: InputAttrs) -> TensorType:
+    return TensorType(a.shape, a.dtype)
+
+
+def _constant(_: Types, a: ConstantAttrs) -> TensorType:
+    array = a.value.array
+    _want(array.dtype == a.dtype.numpy, f"a constant of {a.dtype.name} holds {array.dtype}")
+    if a.dtype is DType.b1:
+        _want(bool(np.all(np.abs(array) == 1)), "a b1 constant must hold +1 and -1 only")
+    return TensorType(tuple(array.shape), a.dtype)
+
+
+def conv_output(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
+    """Output length of one spatial axis."""
+    return (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
+
+
+def _conv(binary: bool) -> Infer:
+    def infer(types: Types, a: ConvAttrs) -> TensorType:
+        x, w = types[:2]
+        want = DType.b1 if binary else DType.f32
+        _want(x.dtype is want and w.dtype is want, f"expected {want.name} data and filters, found {x} and {w}")
+        _want(len(w.shape) == 4, f"filters must be (O, kh, kw, I), found {w}")
+        _want(len(x.shape) in (1, 3), f"data must be (H, W, C) or (C), found {x}")
+        out_c, kh, kw, in_g = w.shape
+        _want(x.shape[-1] == in_g * a.groups, f"{x} has not the {in_g} x {a.groups} channels of filters {w}")
+        _want(out_c % a.groups == 0, f"{out_c} filters do not divide into {a.groups} groups")
+        _want(min(a.stride + a.dilation) >= 1 and min(a.pads) >= 0, f"bad stride, dilation or padding in {a}")
+        _want(kh * kw * in_g < 2**24, f"{kh * kw * in_g} products a sum; at most 2**24 - 1 are exact in float32")
+        _want(a.pad_value in ((-1, 0, 1) if binary else (0,)), f"cannot pad with {a.pad_value}")
+        shape: tuple[int, ...]
+        if len(x.shape) == 1:
+            _want((kh, kw) == (1, 1) and not any(a.pads), f"a dense layer needs 1x1 filters, found {w}")
+            shape = (out_c,)
+        else:
+            oh = conv_output(x.shape[0], kh, a.stride[0], a.dilation[0], a.pads[0], a.pads[2])
+            ow = conv_output(x.shape[1], kw, a.stride[1], a.dilation[1], a.pads[1], a.pads[3])
+            _want(oh > 0 and ow > 0, f"the {kh}x{kw} kernel is larger than the padded image {x}")
+            shape = (oh, ow, out_c)
+        _slots(types[2:], a, shape, binary)
+        return TensorType(shape, a.out)
+
+    return infer
+
+
+def _slots(types: Types, a: ConvAttrs, shape: tuple[int, ...], binary: bool) -> None:
+    _want(list(a.slots) == [s for s in SLOTS if s in a.slots], f"slots out of order: {a.slots}")
+    takers = [s for s in a.slots if SLOTS[s]]
+    _want(len(takers) == len(types), f"slots {a.slots} take {len(takers)} operands, found {len(types)}")
+    for slot, t in zip(takers, types, strict=True):
+        want = TensorType(
+            shape if slot == "residual" else (shape[-1],), DType.i32 if slot == "threshold" else DType.f32
+        )
+        _want(t == want, f"slot {slot} expects {want}, found {t}")
+    if "threshold" in a.slots:
+        _want(binary and a.slots == ("threshold",) and a.out is DType.b1, "a threshold stands alone and gives b1")
+    _want(a.out is not DType.i32, "a convolution gives f32 or b1")
+
+
+def _pool(types: Types, a: PoolAttrs) -> TensorType:
+    x = types[0]
+    _want(len(x.shape) == 3, f"pooling expects (H, W, C), found {x}")
+    if len(types) == 2:
+        _want(types[1] == TensorType((x.shape[2],), DType.b1) and x.dtype is DType.b1, f"bad pooling mask {types[1]}")
+    _want(min(a.kernel + a.stride) >= 1 and min(a.pads) >= 0, f"bad kernel, stride or padding in {a}")
+    inside = max(a.pads[0], a.pads[2]) < a.kernel[0] and max(a.pads[1], a.pads[3]) < a.kernel[1]
+    _want(inside, f"the padding in {a} covers a whole window")
+    oh = conv_output(x.shape[0], a.kernel[0], a.stride[0], 1, a.pads[0], a.pads[2])
+    ow = conv_output(x.shape[1], a.kernel[1], a.stride[1], 1, a.pads[1], a.pads[3])
+    _want(oh > 0 and ow > 0, f"the {a.kernel} window is larger than the padded image {x}")
+    return TensorType((oh, ow, x.shape[2]), x.dtype)
+
+
+def _avg_pool(types: Types, a: PoolAttrs) -> TensorType:
+    _want(types[0].dtype is DType.f32, f"average pooling expects f32, found {types[0]}")
+    return _pool(types, a)
+
+
+def _pad(types: Types, a: PadAttrs) -> TensorType:
+    x = types[0]
+    _want(len(x.shape) == 3 and min(a.pads) >= 0, f"padding expects (H, W, C) and pads >= 0, found {x}, {a}")
+    _want(x.dtype is DType.f32 or a.value in (-1.0, 1.0), f"bits can be padded with +1 or -1, not {a.value}")
+    top, left, bottom, right = a.pads
+    return TensorType((x.shape[0] + top + bottom, x.shape[1] + left + right, x.shape[2]), x.dtype)
+
+
+def _reshape(types: Types, a: ReshapeAttrs) -> TensorType:
+    x = types[0]
+    _want(int(np.prod(x.shape)) == int(np.prod(a.shape)), f"cannot reshape {x} to {a.shape}")
+    return TensorType(a.shape, x.dtype)
+
+
+def _concat(types: Types, _: Any) -> TensorType:
+    first = types[0]
+    for t in types:
+        _want(t.shape[:-1] == first.shape[:-1] and t.dtype is first.dtype, f"cannot concatenate {first} and {t}")
+    return TensorType(first.shape[:-1] + (sum(t.shape[-1] for t in types),), first.dtype)
+
+
+def _copy(types: Types, _: Any) -> TensorType:
+    return types[0]
+
+
+def _to(dtype: DType, source: DType) -> Infer:
+    def infer(types: Types, _: Any) -> TensorType:
+        _want(types[0].dtype is source, f"expected {source.name}, found {types[0]}")
+        return TensorType(types[0].shape, dtype)
+
+    return infer
+
+
+def _conv_reference(x: Any, w: Any, *operands: Any, a: Any) -> Any:
+    v = ref.epilogue(ref.conv_accumulate(x, w, a), a, operands)
+    return ref.binarize(v) if a.out is DType.b1 and v.dtype == np.float32 else v
+
+
+def _pad_reference(x: Any, a: Any) -> Any:
+    return ref.pad_spatial(x, a.pads, a.value).astype(x.dtype)
+
+
+def _plain(function: Callable[..., Any]) -> Reference:
+    return lambda *operands, a: function(*operands)
+
+
+def _concat_reference(*operands: Any, a: Any) -> Any:
+    return np.concatenate(operands, axis=-1)
+
+
+def _div(x: Any, y: Any) -> Any:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return x / y
+
+
+S, B, R, ALL = Level.SOURCE, Level.BINARY, Level.RUNTIME, Level.ALL
+
+OPS: dict[str, Op] = {
+    op.name: op
+    for op in (
+        Op("input", None, InputAttrs, _input, lambda a: None, ALL),
+        Op("constant", None, ConstantAttrs, _constant, lambda a: a.value.array, ALL),
+        Op("conv2d", 1, ConvAttrs, _conv(False), _conv_reference, ALL),
+        Op("bconv2d", 2, ConvAttrs, _conv(True), _conv_reference, B | R),
+        Op("max_pool", 3, PoolAttrs, _pool, lambda *x, a: ref.max_pool(x[0], a, *x[1:]), ALL),
+        Op("avg_pool", 4, PoolAttrs, _avg_pool, lambda x, a: ref.avg_pool(x, a), ALL),
+        Op("binarize", 5, NoAttrs, _to(DType.b1, DType.f32), _plain(ref.binarize), ALL),
+        Op("unpack", 6, NoAttrs, _to(DType.f32, DType.b1), lambda x, a: x.astype(np.float32), ALL),
+        Op("add", 7, NoAttrs, _broadcast, _plain(np.add), ALL, elementwise=True),
+        Op("sub", 8, NoAttrs, _broadcast, _plain(np.subtract), ALL, elementwise=True),
+        Op("mul", 9, NoAttrs, _broadcast, _plain(np.multiply), ALL, elementwise=True),
+        Op("div", 10, NoAttrs, _broadcast, _plain(_div), ALL, elementwise=True),
+        Op("maximum", 11, NoAttrs, _broadcast, _plain(np.maximum), ALL, elementwise=True),
+        Op("minimum", 12, NoAttrs, _broadcast, _plain(np.minimum), ALL, elementwise=True),
+        Op("clamp", 13, ClampAttrs, _same, lambda x, a: ref.clamp(x, a.lo, a.hi), ALL, elementwise=True),
+        Op("sign", 14, NoAttrs, _same, _plain(ref.sign), ALL, elementwise=True),
+        Op("softmax", 15, NoAttrs, _same, _plain(ref.softmax), ALL),
+        Op("concat", 16, NoAttrs, _concat, _concat_reference, ALL),
+        Op("pad", 17, PadAttrs, _pad, _pad_reference, ALL),
+        Op("reshape", 18, ReshapeAttrs, _reshape, lambda x, a: x.reshape((-1,) + a.shape), ALL),
+        Op("copy", 19, NoAttrs, _copy, lambda x, a: x, R),
+    )
+}
+
+
+def make(
+    op: str,
+    *inputs: Node,
+    attrs: Attrs | None = None,
+    name: str = "",
+    origin: str = "",
+    tap: str = "",
+    note: str = "",
+) -> Node:
+    """Make a node; its type is inferred here, so an ill-typed node cannot exist.
+
+    Raises:
+        CompileError: the operands' types or the attributes contradict each other; names the layer.
+    """
+    record = OPS[op]
+    if attrs is None:
+        attrs = record.attrs()
+    if type(attrs) is not record.attrs:
+        raise CompileError(f"{op} takes {record.attrs.__name__}, found {type(attrs).__name__}")
+    try:
+        inferred = record.infer(tuple(i.type for i in inputs), attrs)
+    except CompileError as error:
+        raise CompileError(f"layer '{name}' ({op}): {error}") from None
+    return Node(op, inputs, attrs, inferred, name, origin, tap, note)
+
+
+def constant(array: Any, dtype: DType = DType.f32, name: str = "") -> Node:
+    """A constant node from anything NumPy takes; bits are given as +1 and -1."""
+    value = Value(np.asarray(array, dtype=dtype.numpy))
+    return make("constant", attrs=ConstantAttrs(value, dtype), name=name)
+
+
+def input_node(label: str, shape: tuple[int, ...], dtype: DType = DType.f32) -> Node:
+    """A graph input (shape without the batch)."""
+    return make("input", attrs=InputAttrs(label, shape, dtype), name=label)

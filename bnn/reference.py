@@ -1,0 +1,121 @@
+"""What every op means, in NumPy.  This is the oracle: slow, plain, and the final word.
+
+Activations carry the batch first, (N, H, W, C) or (N, C); constants do not.  f32 is float32, b1 is int8 of +1 and -1,
+i32 is int32.  Sums of binary products are integers below 2**24, so float32 matrix products of them are exact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+Array = np.ndarray[Any, Any]
+
+
+def pad_spatial(x: Array, pads: tuple[int, int, int, int], value: float) -> Array:
+    """Pad H and W of (N, H, W, C) by (top, left, bottom, right)."""
+    top, left, bottom, right = pads
+    return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
+
+
+def conv_accumulate(x: Array, w: Array, a: Any) -> Array:
+    """Convolution (cross-correlation) of (N, H, W, C) or (N, C) by OHWI filters, float32 sums.
+
+    The order of the float sums is not part of the meaning; integer-valued sums are exact in any order.
+    """
+    flat = x.ndim == 2
+    if flat:
+        x = x[:, None, None, :]
+    x = pad_spatial(x.astype(np.float32), a.pads, float(a.pad_value))
+    w = w.astype(np.float32)
+    out_c, kh, kw, in_g = w.shape
+    sh, sw = a.stride
+    dh, dw = a.dilation
+    oh = (x.shape[1] - (kh - 1) * dh - 1) // sh + 1
+    ow = (x.shape[2] - (kw - 1) * dw - 1) // sw + 1
+    y = np.zeros((x.shape[0], oh, ow, out_c), np.float32)
+    per_group = out_c // a.groups
+    with np.errstate(invalid="ignore", over="ignore"):
+        for ky in range(kh):
+            for kx in range(kw):
+                tap = x[:, ky * dh : ky * dh + (oh - 1) * sh + 1 : sh, kx * dw : kx * dw + (ow - 1) * sw + 1 : sw]
+                if in_g == 1 and a.groups == x.shape[3]:  # depthwise
+                    y += np.repeat(tap, per_group, axis=3) * w[:, ky, kx, 0]
+                    continue
+                for g in range(a.groups):
+                    rows = slice(g * per_group, (g + 1) * per_group)
+                    y[..., rows] += tap[..., g * in_g : (g + 1) * in_g] @ w[rows, ky, kx].T
+    return y[:, 0, 0, :] if flat else y
+
+
+def epilogue(acc: Array, a: Any, operands: tuple[Array, ...]) -> Array:
+    """Apply a convolution's fused slots in their fixed order, each one float32 operation (no fused multiply-add)."""
+    v = acc.astype(np.float32)
+    rest = list(operands)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for slot in a.slots:
+            if slot == "clamp0":
+                v = clamp(v, *a.clamp0)
+            elif slot == "clamp1":
+                v = clamp(v, *a.clamp1)
+            elif slot == "threshold":
+                return np.where(v >= rest.pop(0), np.int8(1), np.int8(-1))
+            elif slot in ("pre_mul", "mul"):
+                v = v * rest.pop(0)
+            elif slot == "sub":
+                v = v - rest.pop(0)
+            else:  # pre_add, add, residual
+                v = v + rest.pop(0)
+    return v
+
+
+def binarize(x: Array) -> Array:
+    """The step: +1 where x >= 0 (so sign(0) = sign(-0) = +1), else -1.  Not a number is reported by the runtime."""
+    return np.where(x >= 0, np.int8(1), np.int8(-1))
+
+
+def clamp(x: Array, lo: float, hi: float) -> Array:
+    """min(max(x, lo), hi) in float32; not-a-number stays."""
+    return np.minimum(np.maximum(x, np.float32(lo)), np.float32(hi))
+
+
+def windows(x: Array, a: Any, fill: float) -> Array:
+    """All pooling windows of (N, H, W, C) as (N, OH, OW, C, kh, kw), padding filled with ``fill``."""
+    x = pad_spatial(x, a.pads, fill)
+    view = sliding_window_view(x, a.kernel, axis=(1, 2))  # type: ignore[call-overload]
+    return np.asarray(view[:, :: a.stride[0], :: a.stride[1]])
+
+
+def max_pool(x: Array, a: Any, mask: Array | None = None) -> Array:
+    """Maximum over the taps inside the image.
+
+    Bits: +1 if any tap is +1 (OR); channels whose mask is +1 take the minimum instead (AND): they carry the
+    complement of a decreasing threshold.
+    """
+    if x.dtype == np.float32:
+        return np.asarray(windows(x, a, -np.inf).max(axis=(4, 5)))
+    high = windows(x, a, -1).max(axis=(4, 5))
+    if mask is None:
+        return np.asarray(high)
+    return np.where(mask > 0, windows(x, a, 1).min(axis=(4, 5)), high)
+
+
+def avg_pool(x: Array, a: Any) -> Array:
+    """Mean over the taps inside the image (TensorFlow's SAME does not count padding)."""
+    total = windows(x, a, 0.0).sum(axis=(4, 5), dtype=np.float32)
+    count = windows(np.ones_like(x[:1, :, :, :1]), a, 0.0).sum(axis=(4, 5), dtype=np.float32)
+    return np.asarray(total / count)
+
+
+def softmax(x: Array) -> Array:
+    """Over the last axis, shifted by the maximum."""
+    with np.errstate(invalid="ignore"):
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def sign(x: Array) -> Array:
+    """TensorFlow's sign: -1, 0 or +1; zeros of either sign give 0."""
+    return np.asarray(np.sign(x))

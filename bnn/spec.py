@@ -1,0 +1,101 @@
+"""Which ops and types are legal at which level, and the verifier that runs after every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import CompileError, VerifierError
+from .ir import DType, Graph, Node, Storage
+from .ops import OPS, SLOTS, Level
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of the IR: ``broken`` says whether a node violates it at the levels it applies to."""
+
+    text: str
+    levels: Level
+    broken: Callable[[Node], bool]
+
+
+RULES = (
+    Rule("source graphs hold float32 only", Level.SOURCE, lambda n: n.type.dtype is not DType.f32),
+    Rule(
+        "32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant
+    ),
+    Rule(
+        "filters and epilogue operands are constants (but for the residual)",
+        Level.BINARY | Level.RUNTIME,
+        lambda n: n.op in ("conv2d", "bconv2d") and not _operands_constant(n),
+    ),
+    Rule(
+        "activations have one to three dimensions",
+        Level.RUNTIME,
+        lambda n: not n.is_constant and not 1 <= len(n.type.shape) <= 3,
+    ),
+    Rule("inputs are float32", Level.RUNTIME, lambda n: n.op == "input" and n.type.dtype is not DType.f32),
+    Rule(
+        "an operation has at least one operand that is not constant",
+        Level.RUNTIME,
+        lambda n: n.op not in ("input", "constant") and all(i.is_constant for i in n.inputs),
+    ),
+)
+
+
+def _operands_constant(node: Node) -> bool:
+    takers = [s for s in node.attrs.slots if SLOTS[s]]  # type: ignore[attr-defined]
+    operands = zip(takers, node.inputs[2:], strict=True)
+    return node.inputs[1].is_constant and all(i.is_constant for slot, i in operands if slot != "residual")
+
+
+def verify(graph: Graph, level: Level, after: str = "") -> None:
+    """Check every node against the op table and the rules of the level.
+
+    Raises:
+        VerifierError: names the pass, the node, its source layer and the rule it breaks.
+    """
+    for node in graph.nodes():
+        where = f"after {after}: {node.op} of layer '{node.name}' : {node.type}"
+        record = OPS.get(node.op)
+        if record is None:
+            raise VerifierError(f"{where}: no such op")
+        if not record.levels & level:
+            raise VerifierError(f"{where}: not legal at level {level.name}")
+        try:
+            inferred = record.infer(tuple(i.type for i in node.inputs), node.attrs)
+        except CompileError as error:
+            raise VerifierError(f"{where}: {error}") from None
+        if inferred != node.type:
+            raise VerifierError(f"{where}: its type should be {inferred}")
+        for rule in RULES:
+            if rule.levels & level and rule.broken(node):
+                raise VerifierError(f"{where}: {rule.text}")
+    if level is Level.RUNTIME and graph.placements:
+        _verify_plan(graph, after)
+
+
+def _verify_plan(graph: Graph, after: str) -> None:
+    """The plan: every value is placed, halos cover the padding, and values alive together do not overlap."""
+    position = {node: i for i, node in enumerate(graph.schedule)}
+    last = dict(position)
+    for node in graph.schedule:
+        for operand in node.inputs:
+            last[operand] = max(last.get(operand, -1), position[node])
+    live = []
+    for node in graph.schedule:
+        place = graph.placements.get(node)
+        if place is None:
+            raise VerifierError(f"after {after}: {node.op} of layer '{node.name}' has no place in memory")
+        if node.op in ("conv2d", "bconv2d"):
+            halo = graph.placements[node.inputs[0]].halo
+            if any(h < p for h, p in zip((halo.top, halo.left, halo.bottom, halo.right), node.attrs.pads)):  # type: ignore[attr-defined]
+                raise VerifierError(f"after {after}: layer '{node.name}' pads more than its input's halo {halo}")
+        if place.storage is Storage.ARENA:
+            live.append((place.offset, place.offset + place.bytes, position[node], last[node], node))
+    for i, (start, end, first, until, node) in enumerate(live):
+        if end > graph.arena_bytes:
+            raise VerifierError(f"after {after}: '{node.name}' ends past the arena's {graph.arena_bytes} bytes")
+        for other_start, other_end, other_first, other_until, other in live[i + 1 :]:
+            if start < other_end and other_start < end and first <= other_until and other_first <= until:
+                raise VerifierError(f"after {after}: '{node.name}' and '{other.name}' overlap in the arena")
