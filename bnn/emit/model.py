@@ -1,0 +1,172 @@
+"""Write the .bnn file: docs/model-format.md is the specification."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import fields
+
+import numpy as np
+
+from ..bitpack import pack
+from ..errors import CompileError
+from ..ir import Attrs, DType, Graph, Node, Storage
+from ..ops import OPS, SLOTS
+from .fields import FIELDS
+
+SIGNATURE = b"\x89BNN\r\n\x1a\n"
+VERSION = 1
+HEADER_BYTES = 128
+TENSOR_BYTES = 96
+ALIGNMENT = 64
+
+
+def encode(graph: Graph) -> bytes:
+    """The file's bytes for a RUNTIME graph; the same graph gives the same bytes.
+
+    Raises :class:`CompileError` where the graph was not planned.
+    """
+    if not graph.placements or not graph.schedule:
+        raise CompileError("the graph has no memory plan: run the passes up to plan_arena first")
+    strings = _Strings()
+    data = _Data()
+    tensors = [*graph.inputs, *_constants(graph), *graph.schedule]
+    number = {node: i for i, node in enumerate(tensors)}
+    table = b"".join(_tensor(graph, node, strings, data) for node in tensors)
+    ops = b"".join(_op(node, number, strings) for node in graph.schedule)
+    sections = [table, ops, bytes(strings.bytes), bytes(data.bytes)]
+    offsets, cursor = [], HEADER_BYTES
+    for section in sections:
+        offsets.append(cursor)
+        cursor = _align(cursor + len(section))
+    size = offsets[3] + len(sections[3])
+    head = struct.pack(
+        "<8sIIQIIIIQQQQQQQQ24x",
+        SIGNATURE,
+        VERSION,
+        0,
+        size,
+        len(tensors),
+        len(graph.schedule),
+        len(graph.inputs),
+        len(graph.outputs),
+        offsets[0],
+        offsets[1],
+        len(ops),
+        offsets[2],
+        len(sections[2]),
+        offsets[3],
+        len(sections[3]),
+        graph.arena_bytes,
+    )
+    out = bytearray(size)
+    for offset, section in zip([0, *offsets], [head, *sections], strict=True):
+        out[offset : offset + len(section)] = section
+    checksum = zlib.crc32(out[16:], zlib.crc32(out[:12]))
+    struct.pack_into("<I", out, 12, checksum)
+    return bytes(out)
+
+
+def _align(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+class _Strings:
+    """The string section: each text once."""
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+        self._known: dict[str, tuple[int, int]] = {"": (0, 0)}
+
+    def add(self, text: str) -> tuple[int, int]:
+        if text not in self._known:
+            raw = text.encode()
+            self._known[text] = (len(self.bytes), len(raw))
+            self.bytes += raw
+        return self._known[text]
+
+
+class _Data:
+    """The data section: each constant once, on its own cache lines."""
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+        self._known: dict[bytes, int] = {}
+
+    def add(self, raw: bytes) -> int:
+        if raw not in self._known:
+            self._known[raw] = len(self.bytes)
+            self.bytes += raw.ljust(_align(len(raw)), b"\0")
+        return self._known[raw]
+
+
+def _constants(graph: Graph) -> list[Node]:
+    return list(dict.fromkeys(i for node in graph.schedule for i in node.inputs if i.is_constant))
+
+
+def constant_bytes(node: Node) -> bytes:
+    """A constant as it lies in the file."""
+    value = node.value
+    if node.type.dtype is DType.b1:
+        return pack(value).astype("<u4").tobytes()
+    return np.ascontiguousarray(value).astype("<f4" if node.type.dtype is DType.f32 else "<i4").tobytes()
+
+
+def _tensor(graph: Graph, node: Node, strings: _Strings, data: _Data) -> bytes:
+    place = graph.placements[node]
+    shape = node.type.shape or (1,)
+    if len(shape) > 4:
+        raise CompileError(f"layer '{node.name}': tensors of {len(shape)} dimensions cannot be written")
+    halo = place.halo
+    offset = data.add(constant_bytes(node)) if place.storage is Storage.CONSTANT else place.offset
+    origin = node.origin if place.storage is not Storage.CONSTANT else ""
+    return struct.pack(
+        "<III4I4IIQQ6IQ",
+        node.type.dtype.value,
+        place.storage.value,
+        len(shape),
+        *(1,) * (4 - len(shape)),
+        *shape,
+        halo.top,
+        halo.left,
+        halo.bottom,
+        halo.right,
+        0,
+        offset,
+        place.bytes,
+        *strings.add(node.tap or node.name),
+        *strings.add(origin),
+        *strings.add(""),
+        0,
+    )
+
+
+def _op(node: Node, number: dict[Node, int], strings: _Strings) -> bytes:
+    words = b"".join(attribute_words(node.attrs))
+    inputs = struct.pack(f"<{len(node.inputs)}I", *(number[i] for i in node.inputs))
+    size = 32 + len(inputs) + len(words)
+    total = -(-size // 8) * 8
+    head = struct.pack(
+        "<IIII4I",
+        OPS[node.op].opcode,
+        total,
+        len(node.inputs),
+        number[node],
+        *strings.add(node.name),
+        *strings.add(node.note),
+    )
+    return (head + inputs + words).ljust(total, b"\0")
+
+
+def attribute_words(attrs: Attrs) -> list[bytes]:
+    """The attributes as 32-bit little-endian words, in the order of fields.py."""
+    out = []
+    for f in fields(attrs):
+        kinds = FIELDS.get((type(attrs).__name__, f.name), ())
+        value = getattr(attrs, f.name)
+        if f.name in ("slots", "layer_slots"):
+            value = sum(1 << list(SLOTS).index(slot) for slot in value)
+        values = value if isinstance(value, tuple) else (value,)
+        if kinds:
+            out += [struct.pack("<i" if k == "int32_t" else "<f", v) for (k, _), v in zip(kinds, values, strict=True)]
+    return out

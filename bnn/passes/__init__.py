@@ -1,0 +1,67 @@
+"""The pipeline: one line a pass, read top to bottom.  The verifier runs after each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .. import spec
+from ..errors import CompileError
+from ..ir import Graph
+from ..ops import Level
+from .binarize import binarize
+from .canonicalize import canonicalize
+from .choose_layout import choose_layout
+from .cse import cse
+from .fold_constants import fold_constants
+from .fuse_epilogue import fuse_epilogue
+from .plan_arena import plan_arena
+from .recognize_quantizers import recognize_quantizers
+from .schedule import schedule
+from .sink_sign import sink_sign
+from .to_thresholds import to_thresholds
+
+Pass = Callable[[Graph], Graph]
+
+PIPELINE: tuple[tuple[Pass, Level], ...] = (
+    (canonicalize, Level.SOURCE),
+    (fold_constants, Level.SOURCE),
+    (recognize_quantizers, Level.BINARY),
+    (binarize, Level.BINARY),
+    (sink_sign, Level.BINARY),
+    (fuse_epilogue, Level.BINARY),
+    (to_thresholds, Level.BINARY),
+    (cse, Level.BINARY),
+    # BINARY: what spikes are emitted from
+    (choose_layout, Level.RUNTIME),
+    (schedule, Level.RUNTIME),
+    (plan_arena, Level.RUNTIME),
+    # RUNTIME: what the file holds
+)
+
+NAMES = tuple(function.__name__ for function, _ in PIPELINE)
+
+
+def lower(
+    graph: Graph, dump_after: str | None = None, dump: Callable[[str], object] = print, until: str | None = None
+) -> Graph:
+    """Run the pipeline on a SOURCE graph; gives the RUNTIME graph.
+
+    ``dump_after``: the name of a pass ("all" for each), after which ``dump`` gets the graph's text.  ``until``: stop
+    after that pass.  Raises :class:`CompileError` for a name that is no pass, :class:`VerifierError` if a pass breaks
+    the IR.
+    """
+    for name in (dump_after, until):
+        if name not in (None, "all", "import", *NAMES):
+            raise CompileError(f"no pass is called '{name}'; there are: import, {', '.join(NAMES)}, all")
+    spec.verify(graph, Level.SOURCE, "import")
+    if dump_after in ("import", "all"):
+        dump(f"; after import\n{graph}\n")
+    for function, level in PIPELINE:
+        graph = function(graph)
+        name = function.__name__
+        spec.verify(graph, level, name)
+        if dump_after in (name, "all"):
+            dump(f"; after {name}\n{graph}\n")
+        if name == until:
+            break
+    return graph

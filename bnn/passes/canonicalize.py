@@ -1,0 +1,83 @@
+"""One form for what can be written in several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ..ir import Graph, Node
+from ..ops import OPS, ConvAttrs, PadAttrs, ReshapeAttrs, constant, make
+from ..rewrite import COMMUTATIVE, Match, Pattern, Rule, any_, const, rewrite
+
+
+def canonicalize(graph: Graph) -> Graph:
+    """Precondition: SOURCE.  Postcondition: SOURCE, and constants of commutative ops stand second; zero padding is part
+    of the convolution after it; no reshape changes nothing or follows another; elementwise ops stand before reshapes
+    that keep their channels; a dense layer over a flattened image is a convolution as large as the image (so it reads
+    packed pixels where they lie).
+    """
+    return rewrite(graph, RULES)
+
+
+def _constant_second(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    a, b = node.inputs
+    if not a.is_constant or b.is_constant:
+        return None
+    return make(node.op, b, a, name=node.name, origin=node.origin)
+
+
+def _fold_pad(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    pad, attrs = found["pad"].attrs, node.attrs
+    assert isinstance(pad, PadAttrs) and isinstance(attrs, ConvAttrs)
+    if pad.value != 0:
+        return None
+    pads = tuple(a + b for a, b in zip(pad.pads, attrs.pads, strict=True))
+    attrs = replace(attrs, pads=pads)
+    return make(node.op, found["x"], *node.inputs[1:], attrs=attrs, name=node.name, origin=node.origin)
+
+
+def _merge_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    return make("reshape", found["x"], attrs=node.attrs, name=node.name, origin=node.origin)
+
+
+def _drop_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    return found["x"] if found["x"].type == node.type else None
+
+
+def _before_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    """op(reshape(x), c) -> reshape(op(x, c)) where c is a scalar, or one value a channel and channels stay."""
+    reshaped = node.inputs[0]
+    if reshaped.op != "reshape":
+        return None
+    x = reshaped.inputs[0]
+    for operand in node.inputs[1:]:
+        per_channel = operand.type.shape == x.type.shape[-1:] == node.type.shape[-1:]
+        if not operand.is_constant or not (per_channel or operand.value.size == 1):
+            return None
+    # a scalar may carry dimensions of its own that would broadcast against the batch
+    operands = [i if i.type.shape == x.type.shape[-1:] else constant(i.value.reshape(1)) for i in node.inputs[1:]]
+    moved = make(node.op, x, *operands, attrs=node.attrs, name=node.name, origin=node.origin, tap=node.tap)
+    return make("reshape", moved, attrs=reshaped.attrs, name=node.name, origin=node.origin)
+
+
+def flatten_to_conv(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    """dense(flatten(x: h, w, c)) -> flatten(convolution of x by h x w filters)."""
+    x, w = found["x"], found["w"].value
+    if len(node.type.shape) != 1 or len(x.type.shape) != 3:
+        return None
+    h, width, c = x.type.shape
+    filters = constant(np.reshape(w, (w.shape[0], h, width, c)), found["w"].type.dtype, found["w"].name)
+    wide = make(node.op, x, filters, attrs=node.attrs, name=node.name, origin=node.origin, note=node.note)
+    return make("reshape", wide, attrs=ReshapeAttrs(node.type.shape), name=node.name, origin=node.origin)
+
+
+RULES = (
+    Rule(Pattern(tuple(sorted(COMMUTATIVE))), _constant_second),
+    Rule(Pattern(("conv2d",), (Pattern(("pad",), (any_("x"),), capture="pad"), const("w"))), _fold_pad),
+    Rule(Pattern(("reshape",), (Pattern(("reshape",), (any_("x"),)),)), _merge_reshape),
+    Rule(Pattern(("reshape",), (any_("x"),)), _drop_reshape),
+    Rule(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _before_reshape),
+    Rule(Pattern(("conv2d",), (Pattern(("reshape",), (any_("x"),)), const("w"))), flatten_to_conv),
+)

@@ -1,0 +1,67 @@
+"""Physical layout: who needs a halo, and where a copy must stand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..ir import DType, Graph, Halo, Node, Placement, Storage, rebuild
+from ..ops import make
+from ..rewrite import with_inputs
+
+
+def choose_layout(graph: Graph) -> Graph:
+    """Precondition: BINARY.  Postcondition: RUNTIME ops; every value has a :class:`Placement` with its halo: the largest
+    padding among the convolutions that read it; graph inputs and outputs are dense float32 without a halo.
+
+    A halo lets a convolution read past the image's edge without a case for it.  Graph inputs and outputs lie in the
+    caller's memory, so a copy stands between them and what needs a halo; outputs that are bits are unpacked.
+    """
+    graph = _separate_outputs(graph)
+    graph = _copy_inputs(graph)
+    halos = _halos(graph)
+    placements: dict[Node, Placement] = {}
+    for node in graph.nodes():
+        if node.is_constant:
+            storage = Storage.CONSTANT
+        elif node in graph.inputs:
+            storage = Storage.INPUT
+        elif node in graph.outputs:
+            storage = Storage.OUTPUT
+        else:
+            storage = Storage.ARENA
+        placements[node] = Placement(storage, halos.get(node, Halo()) if storage is Storage.ARENA else Halo())
+    return replace(graph, placements=placements)
+
+
+def _halos(graph: Graph) -> dict[Node, Halo]:
+    halos: dict[Node, Halo] = {}
+    for node in graph.nodes():
+        if node.op in ("conv2d", "bconv2d"):
+            x = node.inputs[0]
+            halos[x] = halos.get(x, Halo()) | Halo(*node.attrs.pads)  # type: ignore[attr-defined]
+    return halos
+
+
+def _separate_outputs(graph: Graph) -> Graph:
+    """Every output is a float32 node of its own that no convolution reads with padding."""
+    halos = _halos(graph)
+    outputs: list[Node] = []
+    for node in graph.outputs:
+        if node.type.dtype is DType.b1:
+            node = make("unpack", node, name=node.name, origin=node.origin)
+        elif node.op in ("input", "constant") or node in outputs or halos.get(node):
+            node = make("copy", node, name=node.name, origin=node.origin)
+        outputs.append(node)
+    return replace(graph, outputs=tuple(outputs))
+
+
+def _copy_inputs(graph: Graph) -> Graph:
+    halos = _halos(graph)
+    copies = {n: make("copy", n, name=n.name) for n in graph.inputs if halos.get(n)}
+
+    def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
+        if old.op in ("conv2d", "bconv2d") and inputs[0] in copies:
+            inputs = (copies[inputs[0]], *inputs[1:])
+        return with_inputs(old, inputs)
+
+    return rebuild(graph, visit) if copies else graph

@@ -1,0 +1,26 @@
+"""Constants of constants."""
+
+from __future__ import annotations
+
+from ..interpret import evaluate
+from ..ir import Graph, Node, rebuild
+from ..ops import constant
+from ..rewrite import with_inputs
+
+BATCHED = frozenset({"conv2d", "bconv2d", "max_pool", "avg_pool", "pad", "reshape", "concat"})
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Precondition: any level.  Postcondition: no op has constant operands only; values are the oracle's own."""
+
+    def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
+        node = with_inputs(old, inputs)
+        if not inputs or not all(i.is_constant for i in inputs):
+            return node
+        if node.op in BATCHED:  # these count on a batch in front
+            value = evaluate(node, [inputs[0].value[None], *(i.value for i in inputs[1:])])[0]
+        else:
+            value = evaluate(node, [i.value for i in inputs])
+        return constant(value, node.type.dtype, node.name)
+
+    return rebuild(graph, visit)

@@ -1,0 +1,79 @@
+"""Bias, batch norm, weight scale, activation and residual become part of the convolution before them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ..ir import DType, Graph, Node
+from ..ops import SLOTS, ConvAttrs, constant, make
+from ..rewrite import COMMUTATIVE, Match, Pattern, Rule, rewrite
+from .sink_sign import is_channel_operation
+
+_ORDER = list(SLOTS)
+# Which slots can take an operation, best first; "-": with the negated operand (x - c = x + (-c) exactly).
+_CANDIDATES = {
+    "add": ("pre_add", "add", "-sub"),
+    "sub": ("sub", "-pre_add", "-add"),
+    "mul": ("pre_mul", "mul"),
+    "clamp": ("clamp0", "clamp1"),
+}
+
+
+def fuse_epilogue(graph: Graph) -> Graph:
+    """Precondition: convolutions and elementwise ops are separate.  Postcondition: an elementwise op whose operand is a
+    convolution with no other user is one of its slots, wherever the slots' order allows it.
+
+    The slots compute the same float32 operations in the same order as the nodes did: nothing is folded or reordered,
+    so results do not change by a bit.
+    """
+    return rewrite(graph, [Rule(Pattern(("add", "sub", "mul", "clamp")), _fuse)])
+
+
+def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    orders = [node.inputs, node.inputs[::-1]] if node.op in COMMUTATIVE else [node.inputs]
+    for inputs in orders:
+        conv = inputs[0]
+        if conv.op in ("conv2d", "bconv2d") and uses.get(conv, 1) == 1 and conv.type == node.type:
+            fused = _into(conv, node, inputs[1:])
+            if fused is not None:
+                return fused
+    return None
+
+
+def _into(conv: Node, node: Node, operands: tuple[Node, ...]) -> Node | None:
+    attrs = conv.attrs
+    assert isinstance(attrs, ConvAttrs)
+    last = max((_ORDER.index(s) for s in attrs.slots), default=-1)
+    if is_channel_operation(node):
+        candidates = _CANDIDATES[node.op]
+    elif node.op == "add" and operands[0].type == conv.type and not operands[0].is_constant:
+        candidates = ("residual",)
+    else:
+        return None
+    for candidate in candidates:
+        slot = candidate.lstrip("-")
+        if _ORDER.index(slot) > last:
+            break
+    else:
+        return None
+    new = replace(attrs, slots=(*attrs.slots, slot))
+    if node.op == "clamp":
+        new = replace(new, **{slot: (node.attrs.lo, node.attrs.hi)})  # type: ignore[attr-defined]
+    elif slot != "residual":
+        value = operands[0].value.reshape(-1) * np.float32(-1 if candidate != slot else 1)
+        operands = (constant(np.broadcast_to(value, conv.type.shape[-1:]), DType.f32, node.name),)
+    if node.name == conv.name and attrs.layer_slots == attrs.slots:
+        new = replace(new, layer_slots=new.slots)
+    return make(
+        conv.op,
+        *conv.inputs,
+        *operands,
+        attrs=new,
+        name=conv.name,
+        tap=node.tap or node.name,
+        origin=node.origin,
+        note=conv.note,
+    )

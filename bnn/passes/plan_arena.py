@@ -1,0 +1,65 @@
+"""Addresses: values that are not alive together share memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..bitpack import words
+from ..errors import CompileError
+from ..ir import DType, Graph, Node, Placement, Storage
+
+ALIGNMENT = 64
+
+
+def plan_arena(graph: Graph) -> Graph:
+    """Precondition: scheduled.  Postcondition: every arena value has an offset, those alive together do not overlap,
+    ``arena_bytes`` is what they need.
+
+    Greedy by size, largest first, each at the lowest address that is free for its whole life (the rule of TensorFlow
+    Lite's planner): within a few percent of the best on networks of this kind.
+    """
+    position = {node: i for i, node in enumerate(graph.schedule)}
+    last = dict(position)
+    for node in graph.schedule:
+        for operand in node.inputs:
+            if operand in position:
+                last[operand] = position[node]
+    placements = dict(graph.placements)
+    sizes = {n: physical_bytes(n, placements[n]) for n in placements}
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last
+    arena = 0
+    members = [n for n in graph.schedule if placements[n].storage is Storage.ARENA]
+    for node in sorted(members, key=lambda n: (-sizes[n], position[n])):
+        first, until, size = position[node], last[node], sizes[node]
+        offset = 0
+        for start, end, other_first, other_last in sorted(placed):
+            if other_first <= until and first <= other_last and start < offset + size and offset < end:
+                offset = end
+        placed.append((offset, offset + size, first, until))
+        arena = max(arena, offset + size)
+        placements[node] = replace(placements[node], offset=offset)
+    for nodes in (graph.inputs, graph.outputs):
+        for index, node in enumerate(nodes):
+            placements[node] = replace(placements[node], offset=index)
+    placements = {n: replace(p, bytes=sizes[n]) for n, p in placements.items()}
+    return replace(graph, placements=placements, arena_bytes=arena)
+
+
+def physical_bytes(node: Node, place: Placement) -> int:
+    """Bytes of one image of a value in memory; those of arena values and constants are whole cache lines."""
+    shape = node.type.shape
+    channels = shape[-1] if shape else 1
+    pixel = words(channels) if node.type.dtype is DType.b1 else channels
+    if node.is_constant:
+        count = int(np.prod(shape[:-1], dtype=np.int64)) * pixel
+    else:
+        h, w = (1, 1, *shape)[-3:-1]
+        halo = place.halo
+        count = (h + halo.top + halo.bottom) * (w + halo.left + halo.right) * pixel
+    size = 4 * count
+    if size >= 2**31:
+        raise CompileError(f"layer '{node.name}' needs {size} bytes for one image; at most 2 GiB are supported")
+    dense = place.storage in (Storage.INPUT, Storage.OUTPUT)
+    return size if dense else -(-size // ALIGNMENT) * ALIGNMENT

@@ -1,0 +1,64 @@
+"""Pool bits instead of floats: the quantizer moves before the max-pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..ir import DType, Graph, Node
+from ..ops import constant, make
+from ..rewrite import Match, Pattern, Rule, is_elementwise, rewrite
+
+
+def sink_sign(graph: Graph) -> Graph:
+    """binarize(f(max_pool(x))) -> max_pool(binarize(f(x))), the decreasing channels of f marked in the pool's mask.
+
+    Precondition: f is a chain of per-channel affine operations and clamps, and x comes from a convolution through such
+    operations, each with one user.  Postcondition: the pool works on bits.
+
+    Each operation of f rounds a monotone function, so f is monotone in every channel: where it increases,
+    f(max x) = max f(x) and the bits are ORed; where it decreases (a negative gamma), f(max x) = min f(x) and they are
+    ANDed.  Both hold exactly, rounding included.
+    """
+    return rewrite(graph, [Rule(Pattern(("binarize",)), _sink)])
+
+
+def is_channel_operation(node: Node) -> bool:
+    """Whether the op is affine or a clamp, with one finite constant a channel."""
+    if node.op == "clamp":
+        return True
+    if node.op not in ("add", "sub", "mul") or node.inputs[0].is_constant or not node.inputs[1].is_constant:
+        return False
+    value = node.inputs[1].value
+    channels = node.inputs[1].type.shape in ((), (1,), node.inputs[0].type.shape[-1:])
+    return channels and node.type == node.inputs[0].type and bool(np.all(np.isfinite(value)))
+
+
+def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    chain: list[Node] = []
+    x = node.inputs[0]
+    while is_channel_operation(x) and uses.get(x, 1) == 1:
+        chain.append(x)
+        x = x.inputs[0]
+    if x.op != "max_pool" or uses.get(x, 1) != 1 or not _from_convolution(x.inputs[0], uses):
+        return None
+    decreasing = np.zeros(node.type.shape[-1], bool)
+    value = x.inputs[0]
+    for step in reversed(chain):
+        if step.op == "mul":
+            decreasing ^= np.broadcast_to(step.inputs[1].value < 0, decreasing.shape)
+        value = make(step.op, value, *step.inputs[1:], attrs=step.attrs, name=step.name)
+    bits = make("binarize", value, name=node.name)
+    operands = (bits,)
+    if decreasing.any():
+        operands += (constant(np.where(decreasing, 1, -1), DType.b1),)
+    return make("max_pool", *operands, attrs=x.attrs, name=x.name, tap=node.tap or node.name, origin=node.origin)
+
+
+def _from_convolution(x: Node, uses: Mapping[Node, int]) -> bool:
+    while is_elementwise(x) and uses.get(x, 1) == 1:
+        x = x.inputs[0]
+    return x.op in ("conv2d", "bconv2d") and uses.get(x, 1) == 1
+
+

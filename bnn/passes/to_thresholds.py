@@ -1,0 +1,83 @@
+"""Quantizers join the convolution before them: as exact integer thresholds where it is binary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .. import reference
+from ..ir import DType, Graph, Node
+from ..ops import ConvAttrs, constant, make
+from ..rewrite import Match, Pattern, Rule, rewrite
+
+_CHUNK = 64  # channels evaluated at once, to bound the memory
+
+
+def to_thresholds(graph: Graph) -> Graph:
+    """binarize(bconv2d(...)) -> bconv2d whose bits are accumulator >= threshold[o]; other convolutions give v >= 0.
+
+    Precondition: epilogues are fused.  Postcondition: no binarize follows a convolution that has no other user.
+
+    The threshold of a filter is found by evaluating its epilogue, float32 operation by operation, at every integer an
+    accumulator can reach (-K to K), and is right only if the bit changes once: that is checked, not assumed.  Where it
+    falls (a negative gamma) the filter's weights are negated, so that the accumulator changes sign and the comparison
+    is the same everywhere: acc <= t is -acc >= -t.  A filter whose bit never changes (gamma 0) gets a threshold out
+    of reach.
+    """
+    return rewrite(graph, [Rule(Pattern(("binarize",)), _fuse)])
+
+
+def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    conv = node.inputs[0]
+    if conv.op not in ("conv2d", "bconv2d") or uses.get(conv, 1) != 1:
+        return None
+    attrs = conv.attrs
+    assert isinstance(attrs, ConvAttrs)
+    names = {"name": conv.name, "tap": node.tap or node.name, "origin": node.origin, "note": conv.note}
+    if conv.op == "bconv2d" and "residual" not in attrs.slots:
+        found_thresholds = thresholds(conv)
+        if found_thresholds is not None:
+            limit, falling = found_thresholds
+            w = conv.inputs[1]
+            if falling.any():
+                signs = np.where(falling[:, None, None, None], -w.value, w.value)
+                w = constant(signs, DType.b1, w.name)
+            new = replace(
+                attrs, slots=("threshold",), layer_slots=(), clamp0=ConvAttrs.clamp0, clamp1=ConvAttrs.clamp1
+            )
+            new = replace(new, out=DType.b1)
+            return make("bconv2d", conv.inputs[0], w, constant(limit, DType.i32), attrs=new, **names)
+    return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), **names)
+
+
+def thresholds(conv: Node) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+    """Per filter: the threshold (int32), and whether the bit falls with the accumulator, the threshold then being
+    that of the negated filter.  None where some filter's bit changes more than once."""
+    attrs = conv.attrs
+    assert isinstance(attrs, ConvAttrs)
+    filters, kh, kw, in_g = conv.inputs[1].type.shape
+    reach = kh * kw * in_g
+    acc = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
+    operands = [i.value for i in conv.inputs[2:]]
+    limit = np.empty(filters, np.int32)
+    falling = np.zeros(filters, bool)
+    for start in range(0, filters, _CHUNK):
+        part = slice(start, min(start + _CHUNK, filters))
+        value = reference.epilogue(acc + np.zeros(part.stop - start, np.float32), attrs, tuple(o[part] for o in operands))
+        if np.isnan(value).any():
+            return None
+        bits = value >= 0
+        changes = np.diff(bits.astype(np.int8), axis=0)
+        if (np.abs(changes).sum(axis=0) > 1).any():
+            return None
+        down = (changes == -1).any(axis=0)
+        # rising: bits from the first +1 on; falling: up to the last +1, acc <= t, that is -acc >= -t
+        ones = bits.sum(axis=0)
+        limit[part] = np.where(down, -(ones - 1 - reach), reach + 1 - ones)
+        falling[part] = down
+    return limit, falling
+
+
