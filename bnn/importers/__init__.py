@@ -1,0 +1,1 @@
+"""Readers of trained models: each gives a SOURCE graph."""

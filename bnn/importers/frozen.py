@@ -1,0 +1,99 @@
+"""A frozen TensorFlow graph as plain data: what the reader needs, without TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Tensor = tuple[str, int]  # op name, output number
+
+ALIASES = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"})
+SHAPE_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
+
+
+@dataclass(frozen=True)
+class TfNode:
+    """One node of the graph; ``attrs`` are plain Python values, dtypes are names."""
+
+    op: str
+    name: str
+    inputs: tuple[Tensor, ...]
+    attrs: dict[str, Any]
+
+
+@dataclass
+class Frozen:
+    """The graph, frozen to constants.
+
+    ``run_op(node, operands)`` executes one node eagerly, as Keras called eagerly would, and gives all its outputs.
+    ``multiplier(variance, epsilon, gamma)`` is batch norm's rsqrt(variance + epsilon) * gamma in TensorFlow's arithmetic.
+    ``layers``: names of the model's layers, where known.
+    """
+
+    nodes: list[TfNode]
+    inputs: list[str]  # placeholder op names, in the model's order
+    input_names: list[str]
+    outputs: list[Tensor]
+    output_names: list[str]
+    run_op: Callable[[TfNode, Sequence[Any]], list[Any]]
+    multiplier: Callable[[Array, float, Array], Array]
+    layers: frozenset[str] = frozenset()
+    by_name: dict[str, TfNode] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_name = {n.name: n for n in self.nodes}
+
+    def resolve(self, tensor: Tensor) -> Tensor:
+        """The tensor behind identities."""
+        while self.by_name[tensor[0]].op in ALIASES:
+            node = self.by_name[tensor[0]]
+            tensor = node.inputs[tensor[1]]
+        return tensor
+
+    def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
+        """Run the whole graph, op by op; gives the arrays of the wanted tensors ("op:0") and frees the rest."""
+        keep = set(wanted)
+        result: dict[str, Array] = {}
+
+        def keep_wanted(node: TfNode, values: list[Any]) -> None:
+            for i, value in enumerate(values):
+                name = f"{node.name}:{i}"
+                if name in keep:
+                    result[name] = np.asarray(value)
+
+        self.execute(inputs, keep_wanted)
+        return result
+
+    def execute(self, inputs: Sequence[Array], visit: Callable[[TfNode, list[Any]], object]) -> None:
+        """Run every node in order; ``visit`` sees each node with its outputs."""
+        remaining: dict[str, int] = {}
+        for node in self.nodes:
+            for operand, _ in node.inputs:
+                remaining[operand] = remaining.get(operand, 0) + 1
+        values: dict[str, list[Any]] = {}
+        fed = dict(zip(self.inputs, inputs, strict=True))
+        for node in self.nodes:
+            if node.op == "NoOp":
+                continue
+            if node.name in fed:
+                values[node.name] = [fed[node.name]]
+            else:
+                values[node.name] = self.run_op(node, [values[name][i] for name, i in node.inputs])
+            visit(node, values[node.name])
+            for operand, _ in node.inputs:
+                remaining[operand] -= 1
+                if remaining[operand] == 0:
+                    del values[operand]
+
+    def layer(self, op_name: str) -> str:
+        """The source layer of an op: the deepest part of its path that names a layer of the model."""
+        parts = [p for p in op_name.split("/") if not re.fullmatch(r"(Stateful)?PartitionedCall(_\d+)?", p)]
+        for part in reversed(parts):
+            if part in self.layers:
+                return part
+        return parts[1] if len(parts) > 2 else parts[0] if parts else op_name

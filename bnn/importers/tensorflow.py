@@ -1,0 +1,285 @@
+"""Load and freeze Keras models.  The only file that imports TensorFlow, and only when it is called."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CompileError, SetupError, UnsupportedOpError
+from ..ir import Graph
+from .frozen import Frozen, Tensor, TfNode
+from .graphdef import read
+
+# Ops that touch files, run Python or keep state: never executed while a model is read, unless asked for.
+_UNSAFE_OP = re.compile(r"PyFunc|File|Save|Restore|Checkpoint|Print|Dataset|Iterator|Lookup|HashTable|Queue|Random|VarHandle|Summary")
+
+
+def tensorflow() -> Any:
+    """Import TensorFlow with Keras 2 (Larq needs it), quietly.
+
+    Raises :class:`SetupError` if TensorFlow is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise SetupError(
+            f"compiling a Keras model needs TensorFlow, which cannot be imported ({error}); "
+            "pip install 'bnn[tensorflow]'"
+        ) from None
+    return tf
+
+
+def import_model(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> Graph:
+    """A SOURCE graph from a Keras model, a path (.keras, .h5, SavedModel folder), or a frozen graph.
+
+    ``input_shape``: without the batch; needed only for a subclassed model that was never called.  ``unsafe``: allow
+    files that carry Python code (Lambda layers).
+    """
+    frozen = model if isinstance(model, Frozen) else freeze(model, unsafe=unsafe, input_shape=input_shape)
+    return read(frozen)
+
+
+def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> Frozen:
+    """Trace a model as a tf.function in inference mode and freeze its variables to constants."""
+    tf = tensorflow()
+    if isinstance(model, (str, os.PathLike)):
+        model = load_keras(model, unsafe=unsafe)
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    names: list[str] | None = None
+    layers: frozenset[str] = frozenset()
+    if hasattr(model, "signatures"):  # a SavedModel
+        if not model.signatures:
+            raise CompileError("the SavedModel has no signature; save the Keras model with model.export(...) or model.save(...)")
+        concrete = model.signatures.get("serving_default") or next(iter(model.signatures.values()))
+    elif callable(model):
+        specs = _input_specs(tf, model, input_shape)
+        single = len(specs) == 1
+        function = tf.function(lambda *xs: model(xs[0] if single else list(xs), training=False))
+        concrete = function.get_concrete_function(*specs)
+        names = [str(n) for n in getattr(model, "input_names", None) or []] or None
+        layers = frozenset(_layer_names(model))
+    else:
+        raise CompileError(f"expected a Keras model or a path, found {type(model).__name__}")
+    frozen = convert_variables_to_constants_v2(concrete)
+    inputs = [t.op.name for t in frozen.inputs]
+    outputs = [(t.op.name, t.value_index) for t in frozen.outputs]
+    structured = concrete.structured_outputs
+    output_names = list(structured) if isinstance(structured, dict) else [str(n) for n in getattr(model, "output_names", [])]
+    if len(output_names) != len(outputs):
+        output_names = [f"output_{i}" for i in range(len(outputs))] if len(outputs) > 1 else ["output"]
+    return Frozen(
+        nodes=_nodes(tf, frozen.graph.as_graph_def(), unsafe),
+        inputs=inputs,
+        input_names=names if names and len(names) == len(inputs) else inputs,
+        outputs=outputs,
+        output_names=output_names,
+        run_op=_Runner(tf),
+        multiplier=lambda v, e, g: np.asarray(tf.math.rsqrt(tf.constant(v) + tf.constant(e, tf.float32)) * tf.constant(g)),
+        layers=layers,
+    )
+
+
+def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
+    """Load a model file with the Keras that wrote it; Keras' safe mode stays on unless ``unsafe``."""
+    where = Path(path)
+    if not where.exists():
+        raise CompileError(f"{where}: no such file or folder; expected a .keras or .h5 file or a SavedModel folder")
+    tf = tensorflow()
+    if where.is_dir():
+        if not (where / "saved_model.pb").exists():
+            raise CompileError(f"{where}: a folder without saved_model.pb is not a SavedModel")
+        return tf.saved_model.load(str(where))
+    version = _keras_version(where, unsafe)
+    keras = _keras(tf, version)
+    try:
+        return keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
+    except TypeError as error:
+        if "safe_mode" not in str(error):
+            raise CompileError(f"{where}: {error}") from error
+        return keras.models.load_model(str(where), compile=False)
+    except Exception as error:  # Keras raises whatever it met; the reader wants one kind
+        raise CompileError(f"{where}: Keras {version} cannot load it: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _keras_version(path: Path, unsafe: bool) -> str:
+    """The version of Keras that wrote a file; refuses pickled code in .h5, which Keras 2 would run in silence."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "metadata.json" not in archive.namelist():
+                raise CompileError(f"{path}: a zip file, but not one written by Keras (no metadata.json)")
+            return str(json.loads(archive.read("metadata.json")).get("keras_version", "2"))
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        raise CompileError(f"{path}: neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?")
+    with h5py.File(path) as file:
+        version = file.attrs.get("keras_version", "2")
+        config = file.attrs.get("model_config")
+    if config is None:
+        raise CompileError(f"{path}: holds weights only, without the model; save it with model.save(...)")
+    text = config.decode() if isinstance(config, bytes) else str(config)
+    if not unsafe and _has_code(json.loads(text)):
+        raise CompileError(
+            f"{path}: contains a Lambda layer, whose Python code would run while loading; "
+            "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
+        )
+    return version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _has_code(config: Any) -> bool:
+    if isinstance(config, dict):
+        if config.get("class_name") == "Lambda" and not isinstance(config.get("config", {}).get("function"), str):
+            return True
+        return any(_has_code(v) for v in config.values())
+    return isinstance(config, list) and any(_has_code(v) for v in config)
+
+
+def _keras(tf: Any, version: str) -> Any:
+    if not version.startswith("2"):
+        try:
+            import keras
+        except ImportError:
+            raise SetupError(f"the model was written by Keras {version}; pip install keras") from None
+        return keras
+    keras = tf.keras
+    if not str(getattr(keras, "__version__", "2")).startswith("2"):
+        raise SetupError(
+            "the model was written by Keras 2, but TensorFlow was imported with Keras 3; "
+            "set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported (and pip install tf-keras)"
+        )
+    try:
+        import larq  # noqa: F401  registers its layers and quantizers with Keras
+    except ImportError:
+        pass
+    return keras
+
+
+def _input_specs(tf: Any, model: Any, input_shape: Sequence[int] | None) -> list[Any]:
+    if input_shape is not None:
+        return [tf.TensorSpec([None, *input_shape], tf.float32)]
+    tensors = getattr(model, "inputs", None)
+    if not tensors:
+        raise CompileError(
+            f"model '{getattr(model, 'name', type(model).__name__)}' has never been called, so its input shape is not "
+            "known; call it once, or pass input_shape=(height, width, channels)"
+        )
+    specs = []
+    for tensor in tensors:
+        shape = list(tensor.shape)
+        if any(d is None for d in shape[1:]):
+            raise CompileError(f"input '{tensor.name}' has shape {tuple(shape)}; only the batch may be open: build the model with a fixed size")
+        specs.append(tf.TensorSpec([None, *shape[1:]], tensor.dtype))
+    return specs
+
+
+def _layer_names(model: Any) -> list[str]:
+    names = []
+    for layer in getattr(model, "layers", []):
+        names += [layer.name, *_layer_names(layer)]
+    return names
+
+
+def _nodes(tf: Any, graph_def: Any, unsafe: bool) -> list[TfNode]:
+    nodes = []
+    for node in graph_def.node:
+        if _UNSAFE_OP.search(node.op) and not unsafe:
+            raise UnsupportedOpError(f"op {node.op} ('{node.name}') touches files, state or Python code; it is not compiled")
+        inputs = tuple(_tensor(name) for name in node.input if not name.startswith("^"))
+        nodes.append(TfNode(node.op, node.name, inputs, {k: _attr(tf, v) for k, v in node.attr.items()}))
+    return _sorted(nodes)
+
+
+def _sorted(nodes: list[TfNode]) -> list[TfNode]:
+    """Operands first: a GraphDef promises no order."""
+    by_name = {n.name: n for n in nodes}
+    order: dict[str, TfNode] = {}
+    for root in nodes:
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            waiting = [by_name[name] for name, _ in node.inputs if name not in order]
+            if waiting:
+                stack += waiting
+            else:
+                order[stack.pop().name] = node
+    return list(order.values())
+
+
+def _tensor(text: str) -> Tensor:
+    name, _, index = text.partition(":")
+    return name, int(index or 0)
+
+
+def _attr(tf: Any, value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "tensor":
+        return tf.make_ndarray(value.tensor)
+    if kind == "type":
+        return tf.dtypes.as_dtype(value.type).name
+    if kind == "s":
+        return value.s.decode(errors="replace")
+    if kind == "shape":
+        return [d.size for d in value.shape.dim]
+    if kind == "list":
+        lists = value.list
+        return [s.decode() for s in lists.s] or list(lists.i) or list(lists.f) or [tf.dtypes.as_dtype(t).name for t in lists.type] or list(lists.b)
+    return getattr(value, kind) if kind else None
+
+
+class _Runner:
+    """Runs single nodes eagerly through tf.raw_ops."""
+
+    def __init__(self, tf: Any) -> None:
+        from tensorflow.python.framework import op_def_registry
+
+        self.tf = tf
+        self.definition = op_def_registry.get
+        self.parameters: dict[str, tuple[str, ...]] = {}
+
+    def __call__(self, node: TfNode, operands: Sequence[Any]) -> list[Any]:
+        tf = self.tf
+        if node.op == "Const":
+            return [tf.constant(node.attrs["value"])]
+        if node.op == "IdentityN":
+            return list(operands)
+        function = getattr(tf.raw_ops, node.op, None)
+        definition = self.definition(node.op)
+        if function is None or definition is None:
+            raise UnsupportedOpError(f"op {node.op} ('{node.name}') cannot be executed")
+        if node.op not in self.parameters:
+            self.parameters[node.op] = tuple(inspect.signature(function).parameters)
+        known = self.parameters[node.op]
+        attributes = {a.name for a in definition.attr}
+        arguments = {name: node.attrs[name] for name in known if name in attributes and name in node.attrs}
+        # Python renames some operands (Mean's reduction_indices is axis); the order stays
+        operand_names = {a.name for a in definition.input_arg}
+        renamed = iter([p for p in known if p != "name" and p not in attributes and p not in operand_names])
+        rest = list(operands)
+        for argument in definition.input_arg:
+            name = argument.name if argument.name in known else next(renamed)
+            if argument.number_attr or argument.type_list_attr:
+                length = node.attrs[argument.number_attr or argument.type_list_attr]
+                count = length if isinstance(length, int) else len(length)
+                arguments[name], rest = rest[:count], rest[count:]
+            else:
+                arguments[name] = rest.pop(0)
+        result = function(**arguments)
+        return list(result) if isinstance(result, (list, tuple)) else [result]
