@@ -13,6 +13,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 Array = np.ndarray[Any, Any]
 
+# TensorFlow runs with denormals flushed to zero, so to its comparisons a negative denormal is zero: the step lies just
+# above the negative normal float that is nearest to zero.
+SMALLEST_NORMAL = np.finfo(np.float32).tiny
+LOWEST = np.finfo(np.float32).min
+
 
 def pad_spatial(x: Array, pads: tuple[int, int, int, int], value: float) -> Array:
     """Pad H and W of (N, H, W, C) by (top, left, bottom, right)."""
@@ -72,8 +77,11 @@ def epilogue(acc: Array, a: Any, operands: tuple[Array, ...]) -> Array:
 
 
 def binarize(x: Array) -> Array:
-    """The step: +1 where x >= 0 (so sign(0) = sign(-0) = +1), else -1.  Not a number is reported by the runtime."""
-    return np.where(x >= 0, np.int8(1), np.int8(-1))
+    """The step: +1 where x >= 0 (so sign(0) = sign(-0) = +1), else -1; negative denormals count as zero.
+
+    Not a number is reported by the runtime.
+    """
+    return np.where(x > -SMALLEST_NORMAL, np.int8(1), np.int8(-1))
 
 
 def clamp(x: Array, lo: float, hi: float) -> Array:
@@ -89,13 +97,14 @@ def windows(x: Array, a: Any, fill: float) -> Array:
 
 
 def max_pool(x: Array, a: Any, mask: Array | None = None) -> Array:
-    """Maximum over the taps inside the image.
+    """Maximum over the taps inside the image; as TensorFlow's, it starts from the lowest finite float and skips
+    not-a-number.
 
     Bits: +1 if any tap is +1 (OR); channels whose mask is +1 take the minimum instead (AND): they carry the
     complement of a decreasing threshold.
     """
     if x.dtype == np.float32:
-        return np.asarray(windows(x, a, -np.inf).max(axis=(4, 5)))
+        return np.asarray(np.fmax.reduce(windows(x, a, LOWEST), axis=(4, 5), initial=LOWEST))
     high = windows(x, a, -1).max(axis=(4, 5))
     if mask is None:
         return np.asarray(high)
@@ -117,5 +126,5 @@ def softmax(x: Array) -> Array:
 
 
 def sign(x: Array) -> Array:
-    """TensorFlow's sign: -1, 0 or +1; zeros of either sign give 0."""
-    return np.asarray(np.sign(x))
+    """TensorFlow's sign: -1, 0 or +1; zeros of either sign, and denormals, give 0."""
+    return np.asarray(np.where(np.abs(x) < SMALLEST_NORMAL, np.float32(0), np.sign(x)))

@@ -9,14 +9,16 @@ import numpy as np
 from ..interpret import evaluate
 from ..ir import Graph, Node
 from ..ops import make
+from ..reference import LOWEST, SMALLEST_NORMAL
 from ..rewrite import Match, Pattern, Rule, rewrite
 
 # Elementwise ops that are monotone in their first operand for any scalar constant (mul: for a positive one).
 MONOTONE = frozenset({"add", "sub", "mul", "clamp", "sign", "maximum", "minimum"})
 
-_TINY = np.float32(1e-45)  # the smallest denormal
-_POINTS = np.array([-np.inf, -3.4e38, -1.0, -_TINY, -0.0, 0.0, _TINY, 1.0, 3.4e38, np.inf], np.float32)
-_STEP = np.array([-1, -1, -1, -1, 1, 1, 1, 1, 1, 1], np.float32)
+_NORMAL = SMALLEST_NORMAL
+_DENORMAL = np.nextafter(np.float32(SMALLEST_NORMAL), np.float32(0))  # flushed to zero, as TensorFlow does
+_POINTS = np.array([-np.inf, LOWEST, -1.0, -_NORMAL, -_DENORMAL, -0.0, 0.0, _DENORMAL, 1.0, -LOWEST, np.inf], np.float32)
+_STEP = np.array([-1, -1, -1, -1, 1, 1, 1, 1, 1, 1, 1], np.float32)
 
 
 def recognize_quantizers(graph: Graph) -> Graph:
@@ -25,8 +27,8 @@ def recognize_quantizers(graph: Graph) -> Graph:
     Precondition: SOURCE.  Postcondition: no such subgraph is left; the graph computes the same.
 
     A candidate is a chain of elementwise ops with scalar constants that ends in a sign: Larq's quantizers are
-    sign(sign(x) + 0.1).  Each op of the chain is monotone, so the chain is; a monotone function that is -1 at -infinity
-    and at the largest negative float, and +1 at -0, 0 and infinity, is the step.  What only looks like a sign does
+    sign(sign(x) + 0.1).  Each op of the chain is monotone, so the chain is; a monotone function that is -1 from
+    -infinity to the negative normal float nearest to zero, and +1 from the next float to infinity, is the step.  What only looks like a sign does
     not pass: a bare sign is 0 at 0, a ternary quantizer's sign(sign(x) + c) jumps elsewhere.
     """
     return rewrite(graph, [Rule(Pattern(("sign",)), _recognize)])

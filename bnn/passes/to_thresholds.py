@@ -69,7 +69,7 @@ def thresholds(conv: Node) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] 
         value = reference.epilogue(acc + np.zeros(part.stop - start, np.float32), attrs, tuple(o[part] for o in operands))
         if np.isnan(value).any():
             return None
-        bits = value >= 0
+        bits = reference.binarize(value) > 0
         changes = np.diff(bits.astype(np.int8), axis=0)
         if (np.abs(changes).sum(axis=0) > 1).any():
             return None

@@ -1,0 +1,71 @@
+# make demo        train a small binary network, compile it, run it in C, compare it with Keras
+# make test        the test suite (under ten minutes on two cores)
+# make test-slow   the tests that take longer
+# make lint        ruff, mypy, C warnings, generated files
+# make bench       time the compiled demo network
+# make clean       remove what these made, .venv included
+#
+# All of them make .venv first and install the package there, editable, with everything it can use.
+#   PYTHON=python3.11   the interpreter of .venv        VENV=folder   another place for it
+#   ARGS="..."          passed on: make demo ARGS="--dataset fashion-mnist"; make test ARGS="-k dense"
+
+PYTHON ?= python3
+VENV ?= .venv
+CC ?= cc
+ARGS ?=
+
+PY := $(VENV)/bin/python
+C_SOURCES := $(wildcard csrc/*.c csrc/host/*.c kernels/*.c kernels/*/*.c)
+C_FILES := $(C_SOURCES) $(wildcard csrc/*.h csrc/*/*.h kernels/*.h kernels/*.inc kernels/*/*.h kernels/*/*.inc)
+C_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror
+C_FLAGS := -std=c11 -O2 -ffp-contract=off -Icsrc/include -Icsrc/host -Icsrc -Ikernels
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-slow lint lint-c format bench install clean
+
+demo: install
+	$(PY) tools/demo.py $(ARGS)
+
+test: install
+	$(PY) -m pytest -n 2 -ra -m "not slow" $(ARGS)
+
+test-slow: install
+	$(PY) -m pytest -n 2 -ra -m slow $(ARGS)
+
+bench: install
+	$(PY) tools/bench.py $(ARGS)
+
+lint: install lint-c
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) tools/generate_ops.py --check
+
+lint-c: $(C_SOURCES:%=lint-c/%)
+
+# -O2 because some warnings come from the optimizer's analysis.
+lint-c/%: %
+	$(CC) $(C_FLAGS) $(C_WARNINGS) -c $< -o /dev/null
+
+format: install
+	$(VENV)/bin/clang-format -i $(filter-out %.gen.h,$(C_FILES))
+
+install: $(VENV)/installed
+
+# Made again when a dependency, the build or a C file changed: an editable install sees changed Python by itself.
+$(VENV)/installed: pyproject.toml setup.py bnn/_ffi_build.py bnn/_version.py $(C_FILES) | $(PY)
+	$(PY) -m pip install --no-build-isolation --editable '.[all]'
+	@touch $@
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
+	    echo "make: Python 3.10, 3.11 or 3.12 is needed, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true);" \
+	         "name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	    echo "make: '$(PYTHON)' has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --upgrade pip 'setuptools>=77' 'cffi>=1.15'
+
+clean:
+	rm -rf .venv build dist *.egg-info bnn/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,104 @@
+"""bnn: compile binarized neural networks and run them as bits.
+
+    import bnn
+    model = bnn.compile(keras_model)      # or a path: .keras, .h5, a SavedModel folder
+    model.save("net.bnn")
+    model = bnn.load("net.bnn")
+    y = model(x)                          # x: float32 (N, H, W, C)
+
+Running needs NumPy and cffi alone; TensorFlow is imported when a model is compiled, not before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ._version import __version__
+from .errors import (
+    BnnError,
+    ClosedModelError,
+    CompileError,
+    EnvironmentVariableError,
+    InputError,
+    InputTypeError,
+    ModelFormatError,
+    SetupError,
+    UnsupportedOpError,
+    VerifierError,
+)
+from .runtime import Model
+
+__all__ = [
+    "BnnError",
+    "ClosedModelError",
+    "CompileError",
+    "EnvironmentVariableError",
+    "InputError",
+    "InputTypeError",
+    "Model",
+    "ModelFormatError",
+    "SetupError",
+    "UnsupportedOpError",
+    "VerifierError",
+    "__version__",
+    "compile",
+    "load",
+]
+
+
+def compile(
+    model: Any,
+    *,
+    input_shape: Sequence[int] | None = None,
+    require_binary: bool = False,
+    unsafe: bool = False,
+    dump_after: str | None = None,
+    dump: Callable[[str], object] = print,
+) -> Model:
+    """Compile a Keras model, or the file or folder it was saved to.
+
+    Args:
+        model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras or
+            .h5 file or a SavedModel folder.
+        input_shape: (H, W, C) without the batch, for a subclassed model that was never called.
+        require_binary: raise where a convolution or dense layer stays float, naming each with the reason.
+        unsafe: load files that carry Python code (Lambda layers). A model in memory needs no such permission.
+        dump_after: the name of a pass ("import" or "all" too), after which ``dump`` gets the graph's text.
+
+    Returns:
+        A model that runs at once; ``save`` writes it to a .bnn file.
+
+    Raises:
+        UnsupportedOpError: an operation that has no translation; names the op, the layer and what to do.
+        CompileError: the model or file cannot be read, or ``require_binary`` is not met.
+        SetupError: TensorFlow, or the Keras that the file needs, is not there.
+    """
+    return Model.from_bytes(compile_bytes(model, input_shape, require_binary, unsafe, dump_after, dump))
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Open a .bnn file; see :meth:`Model.from_file`."""
+    return Model.from_file(path)
+
+
+def compile_bytes(
+    model: Any,
+    input_shape: Sequence[int] | None = None,
+    require_binary: bool = False,
+    unsafe: bool = False,
+    dump_after: str | None = None,
+    dump: Callable[[str], object] = print,
+) -> bytes:
+    """What ``compile`` does, up to the bytes of the .bnn file."""
+    from .emit.model import encode
+    from .importers.tensorflow import import_model
+    from .passes import lower
+
+    graph = lower(import_model(model, unsafe=unsafe, input_shape=input_shape), dump_after, dump)
+    stay_float = [n for n in graph.schedule if n.op == "conv2d"]
+    if require_binary and stay_float:
+        reasons = "; ".join(f"'{n.name}': {n.note or 'float'}" for n in stay_float)
+        raise CompileError(f"{len(stay_float)} layers are not binary: {reasons}")
+    return encode(graph)

@@ -1,0 +1,102 @@
+"""Describe the extension `bnn._native` to cffi: its sources, and its declarations read from the C headers themselves.
+
+`declarations` is a small preprocessor.  It knows what those headers use: comments, include and C++ guards, integer
+constants and X-macro lists.  So the C API is written down once, in C.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADERS = ("csrc/include/bnn.h", "csrc/host/host.h")
+SOURCES = ("csrc/*.c", "csrc/host/*.c", "kernels/*.c", "kernels/*/*.c")
+INCLUDED = ("csrc/**/*.h", "kernels/**/*.h", "csrc/**/*.inc", "kernels/**/*.inc")
+# Contraction into fused multiply-adds would change float results.
+FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
+
+# The profile's clock and sink, in C so that timing does not wait for Python.
+PROFILE_DECLARATIONS = """
+uint64_t bnn_clock_ns(void);
+void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds);
+"""
+PROFILE_SOURCE = """
+#include <time.h>
+
+static uint64_t bnn_clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds)
+{
+    ((uint64_t *)ticks)[op] += nanoseconds;
+}
+"""
+
+
+def files(patterns: tuple[str, ...]) -> list[str]:
+    """Paths below the root, relative to it."""
+    return sorted(path.relative_to(ROOT).as_posix() for pattern in patterns for path in ROOT.glob(pattern))
+
+
+def declarations(header: str) -> str:
+    """What cffi's parser needs of a C header: its declarations with macros expanded, its integer constants."""
+    text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", header.replace("\\\n", " "), flags=re.S)
+    text = re.sub(r'extern\s*"C"\s*{', "", re.sub(r'"(?:\\.|[^"\\])*"', '"C"', text))
+    macros: dict[str, tuple[list[str], str]] = {}
+    out = []
+    skipping = False  # inside #ifdef __cplusplus
+    for line in text.splitlines():
+        directive = re.match(r"\s*#\s*(\w+)\s*(\w*)(\([^)]*\))?\s*(.*)", line)
+        if directive is None:
+            if not skipping:
+                out.append(_expand(line, macros))
+            continue
+        kind, name, parameters, body = directive.groups()
+        if kind == "ifdef":
+            skipping = name == "__cplusplus"
+        elif kind == "endif":
+            skipping = False
+        elif kind == "define" and parameters:
+            macros[name] = ([p.strip() for p in parameters[1:-1].split(",")], body)
+        elif kind == "define" and re.fullmatch(r"\d+[uU]?", body):
+            out.append(f"#define {name} {body}")
+    return "\n".join(out)
+
+
+def _expand(text: str, macros: dict[str, tuple[list[str], str]]) -> str:
+    """Replace calls of function-like macros, whose arguments hold no parentheses, until none is left."""
+    while True:
+        call = next(filter(None, (re.search(rf"\b({name})\s*\(([^()]*)\)", text) for name in macros)), None)
+        if call is None:
+            return text
+        parameters, body = macros[call[1]]
+        values = dict(zip(parameters, (a.strip() for a in call[2].split(",")), strict=True))
+        words = (values.get(word, word) for word in re.split(r"\b", body))
+        text = text[: call.start()] + "".join(words) + text[call.end() :]
+
+
+def make() -> FFI:
+    ffi = FFI()
+    for header in HEADERS:
+        ffi.cdef(declarations((ROOT / header).read_text(encoding="utf-8")))
+    ffi.cdef(PROFILE_DECLARATIONS)
+    ffi.set_source(
+        "bnn._native",
+        "".join(f'#include "{Path(header).name}"\n' for header in HEADERS) + PROFILE_SOURCE,
+        sources=files(SOURCES),
+        depends=files(INCLUDED),
+        include_dirs=["csrc/include", "csrc/host", "csrc", "kernels"],
+        extra_compile_args=FLAGS,
+        extra_link_args=["-pthread"],
+    )
+    return ffi
+
+
+ffibuilder = make() if __name__ == "__cffi__" else None

@@ -1,0 +1,290 @@
+"""The C API's objects as Python owns them: an opened model, a context, and what bnn.h says about tensors and ops."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._arrays import Floats, Shape
+from .errors import (
+    BnnError,
+    EnvironmentVariableError,
+    InputError,
+    ModelFileError,
+    ModelFormatError,
+    ModelNotFoundError,
+    SetupError,
+)
+
+try:
+    from ._native import ffi, lib
+except ImportError as error:
+    raise SetupError(
+        f"bnn's C extension is not built ({error}); in a source tree run: pip install -e ."
+    ) from error
+
+FLOATS = ffi.typeof("float[]")
+DTYPES = {lib.BNN_F32: "f32", lib.BNN_B1: "b1", lib.BNN_I32: "i32"}
+STORAGES = {lib.BNN_INPUT: "input", lib.BNN_OUTPUT: "output", lib.BNN_ARENA: "arena", lib.BNN_CONSTANT: "constant"}
+
+# What to do about a file that does not open.
+_ADVICE = {
+    lib.BNN_ERROR_MAGIC: "make one by bnn.compile(model).save(path)",
+    lib.BNN_ERROR_VERSION: "compile the model again, or install the version of bnn that wrote it",
+    lib.BNN_ERROR_TRUNCATED: "copy the file again, or compile the model again",
+    lib.BNN_ERROR_CHECKSUM: "copy the file again, or compile the model again",
+    lib.BNN_ERROR_FORMAT: "compile the model again",
+    lib.BNN_ERROR_OPCODE: "install the version of bnn that wrote it",
+    lib.BNN_ERROR_LIMIT: "compile a smaller model",
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor: shape without the batch, ``bytes`` of one image with its halo (top, left, bottom, right).
+
+    ``dtype`` is f32, b1 or i32; ``storage`` is input, output, arena or constant; ``offset`` is in the arena of one
+    image, in the file (constants), or the input's or output's index.  ``origin`` is the tensor of the source graph
+    with the same value, or "".
+    """
+
+    index: int
+    name: str
+    origin: str
+    dtype: str
+    storage: str
+    shape: Shape
+    halo: tuple[int, int, int, int]
+    offset: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class OpInfo:
+    """One op in the order of execution; ``inputs`` and ``output`` are tensor numbers, MACs are those of one image.
+
+    ``note`` says why the layer is not binary.  ``slots`` and ``layer_slots`` are bit masks of a convolution's fused
+    work and of the part of it that is the layer's own.
+    """
+
+    index: int
+    op: str
+    layer: str
+    note: str
+    inputs: tuple[int, ...]
+    output: int
+    slots: int
+    layer_slots: int
+    binary_macs: int
+    float_macs: int
+    weight_bytes: int
+
+
+class Memory:
+    """``size`` bytes aligned as the C API wants them."""
+
+    def __init__(self, size: int) -> None:
+        try:
+            self._owner = ffi.from_buffer(np.empty(size + lib.BNN_ALIGNMENT, np.uint8))
+        except (MemoryError, ValueError):
+            raise InputError(f"cannot allocate {size} bytes; use a smaller batch or fewer threads") from None
+        address = int(ffi.cast("uintptr_t", self._owner))
+        self.pointer = ffi.cast("unsigned char *", self._owner) + -address % lib.BNN_ALIGNMENT
+        self.size = size
+
+    def write(self, data: memoryview) -> None:
+        """Fill it from the start."""
+        ffi.memmove(self.pointer, data, len(data))
+
+
+def check(status: int, what: str) -> None:
+    """Raise for a status that cannot be the caller's fault: it would be a bug."""
+    if status != lib.BNN_OK:
+        raise BnnError(f"{what}: {ffi.string(lib.bnn_status_text(status)).decode()}")
+
+
+def available_kernels() -> list[str]:
+    """Names of the kernel families that this processor can run, fastest first."""
+    names: list[str] = []
+    while (name := lib.bnn_kernels_list(len(names))) != ffi.NULL:
+        names.append(ffi.string(name).decode())
+    return [name for name in names if lib.bnn_kernels_select(name.encode()) != ffi.NULL]
+
+
+def select_kernels(name: str | None) -> Any:
+    """The family called ``name``, else the one BNN_KERNELS names, else the fastest.
+
+    Raises InputError, or EnvironmentVariableError where the variable is to blame.
+    """
+    forced = name if name is not None else os.environ.get("BNN_KERNELS") or None
+    kernels = lib.bnn_kernels_select(ffi.NULL if forced is None else forced.encode())
+    if kernels == ffi.NULL:
+        blame: Callable[[str], BnnError] = InputError if name is not None else EnvironmentVariableError
+        what = "kernels" if name is not None else "environment variable BNN_KERNELS"
+        usable = ", ".join(available_kernels())
+        raise blame(f"{what}: found '{forced}', expected one that this processor runs: {usable}")
+    return kernels
+
+
+def map_file(path: str) -> tuple[Any, Any, int]:
+    """(owner, data, size) of a file mapped read-only; the mapping lives as long as the owner."""
+    mapping = ffi.gc(ffi.new("bnn_mapping *"), lib.bnn_file_unmap)
+    try:
+        encoded = os.fsencode(path)
+        if b"\0" in encoded:
+            raise ValueError("a path cannot hold a null character")
+    except ValueError as error:
+        raise ModelNotFoundError(f"{path!r}: {error}") from None
+    if lib.bnn_file_map(encoded, mapping) != lib.BNN_OK:
+        raise file_error(path, mapping.error, "opened")
+    return mapping, mapping.data, mapping.size
+
+
+def file_error(path: str, number: int, done: str) -> ModelFileError:
+    """The exception for a file that could not be ``done`` (opened, written) because of this errno."""
+    kind = ModelNotFoundError if number == errno.ENOENT else ModelFileError
+    hint = {
+        errno.ENOENT: "; give the path of a .bnn file, made by bnn.compile(model).save(path)",
+        errno.EISDIR: "; give the .bnn file itself",
+    }.get(number, "")
+    error = kind(f"{path}: cannot be {done}: {os.strerror(number)}{hint if done == 'opened' else ''}")
+    error.errno, error.filename = number, path
+    return error
+
+
+class Opened:
+    """A validated model in memory of its own, with everything that bnn.h tells about it."""
+
+    def __init__(self, data: Any, size: int, owner: Any, kernels: Any, source: str) -> None:
+        self._owner = owner
+        self.data, self.size = data, size
+        self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
+        problem = ffi.new("bnn_problem *")
+        needed = ffi.new("size_t *")
+        self._check(lib.bnn_model_size(data, size, kernels, needed, problem), problem, source)
+        self._memory = Memory(needed[0])
+        model = ffi.new("bnn_model **")
+        status = lib.bnn_model_open(data, size, kernels, self._memory.pointer, self._memory.size, model, problem)
+        self._check(status, problem, source)
+        self.pointer = model[0]
+        self.arena_bytes: int = lib.bnn_arena_bytes(self.pointer)
+        self.tensors = tuple(self._tensor(i) for i in range(lib.bnn_tensor_count(self.pointer)))
+        self.ops = tuple(self._op(i) for i in range(lib.bnn_op_count(self.pointer)))
+        inputs = [lib.bnn_input_tensor(self.pointer, i) for i in range(lib.bnn_input_count(self.pointer))]
+        outputs = [lib.bnn_output_tensor(self.pointer, i) for i in range(lib.bnn_output_count(self.pointer))]
+        self.inputs = tuple(self.tensors[i] for i in inputs)
+        self.outputs = tuple(self.tensors[i] for i in outputs)
+
+    @staticmethod
+    def _check(status: int, problem: Any, source: str) -> None:
+        if status == lib.BNN_OK:
+            return
+        parts = [f"{source}: {ffi.string(lib.bnn_status_text(status)).decode()}"]
+        what = ffi.string(problem.what).decode(errors="replace")
+        if what:
+            parts.append(f"{what}: found {problem.found}, expected {problem.expected}")
+        if status in _ADVICE:
+            parts.append(_ADVICE[status])
+        raise ModelFormatError("; ".join(parts))
+
+    def buffer(self) -> Any:
+        """The file's bytes, in place."""
+        return ffi.buffer(self.data, self.size)
+
+    def _tensor(self, index: int) -> TensorInfo:
+        info = ffi.new("bnn_tensor_info *")
+        check(lib.bnn_get_tensor(self.pointer, index, info), f"tensor {index}")
+        dims = tuple(info.dims)
+        return TensorInfo(
+            index,
+            _text(info.name, info.name_length),
+            _text(info.origin, info.origin_length),
+            DTYPES[info.dtype],
+            STORAGES[info.storage],
+            dims[4 - info.rank :] if info.storage == lib.BNN_CONSTANT else dims[: info.rank],
+            tuple(info.halo),
+            info.offset,
+            info.bytes,
+        )
+
+    def _op(self, index: int) -> OpInfo:
+        info = ffi.new("bnn_op_info *")
+        check(lib.bnn_get_op(self.pointer, index, info), f"op {index}")
+        return OpInfo(
+            index,
+            ffi.string(info.op).decode(),
+            _text(info.layer, info.layer_length),
+            _text(info.note, info.note_length),
+            tuple(info.inputs[i] for i in range(info.input_count)),
+            info.output,
+            info.slots,
+            info.layer_slots,
+            info.binary_macs,
+            info.float_macs,
+            info.weight_bytes,
+        )
+
+
+def _text(start: Any, length: int) -> str:
+    return bytes(ffi.buffer(start, length)).decode(errors="replace") if length else ""
+
+
+class Context:
+    """Working memory for one thread of control: ``images`` a micro-batch, ``workers`` threads."""
+
+    def __init__(self, opened: Opened, images: int, workers: int) -> None:
+        self.opened, self.images, self.workers = opened, images, workers
+        self.pid = os.getpid()
+        self._pool = ffi.NULL
+        needed = ffi.new("size_t *")
+        status = lib.bnn_context_size(opened.pointer, images, workers, needed)
+        if status == lib.BNN_ERROR_LIMIT:
+            raise InputError(f"{images} images on {workers} threads need more memory than can be addressed; use fewer")
+        check(status, "context")
+        self._memory = Memory(needed[0])
+        context = ffi.new("bnn_context **")
+        check(
+            lib.bnn_context_create(opened.pointer, images, workers, self._memory.pointer, needed[0], context), "context"
+        )
+        self.pointer = context[0]
+        self.inputs = ffi.new("const float *[]", len(opened.inputs))
+        self.outputs = ffi.new("float *[]", len(opened.outputs))
+        if workers > 1:
+            pool = ffi.new("bnn_pool **")
+            if lib.bnn_pool_create(workers, pool) != lib.BNN_OK:
+                raise InputError(f"cannot start {workers - 1} threads; use fewer")
+            self._pool = pool[0]
+            lib.bnn_context_set_threads(self.pointer, ffi.addressof(lib, "bnn_pool_run"), self._pool)
+
+    def run(self, inputs: list[Floats], outputs: list[Floats], begin: int, end: int) -> None:
+        """Images begin to end of dense arrays that have been checked."""
+        # The buffers must outlive the call, or a caller's resize could free the memory meanwhile.
+        held = []
+        for slots, arrays in ((self.inputs, inputs), (self.outputs, outputs)):
+            for i, array in enumerate(arrays):
+                buffer = ffi.from_buffer(FLOATS, array if end - begin == len(array) else array[begin:end])
+                held.append(buffer)
+                slots[i] = buffer
+        check(lib.bnn_run(self.pointer, self.inputs, self.outputs, end - begin), "run")
+
+    def run_profiled(self, inputs: list[Floats], outputs: list[Floats], ticks: np.ndarray[Any, Any]) -> None:
+        """The whole batch, adding to ``ticks`` (uint64, one per op) the nanoseconds each op took."""
+        clock, record = ffi.addressof(lib, "bnn_clock_ns"), ffi.addressof(lib, "bnn_record_ticks")
+        lib.bnn_context_set_profile(self.pointer, clock, record, ffi.from_buffer(ticks))
+        try:
+            self.run(inputs, outputs, 0, len(inputs[0]))
+        finally:
+            lib.bnn_context_set_profile(self.pointer, ffi.NULL, ffi.NULL, ffi.NULL)
+
+    def usable(self) -> bool:
+        """False in a forked child, which has none of the pool's threads."""
+        return self.workers == 1 or self.pid == os.getpid()
+
+    def __del__(self) -> None:
+        if getattr(self, "_pool", ffi.NULL) != ffi.NULL and self.usable():
+            lib.bnn_pool_destroy(self._pool)

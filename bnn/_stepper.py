@@ -1,0 +1,93 @@
+"""Run a model one op at a time: what verification and layer-by-layer comparison are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._arrays import FLOAT32, Floats, batched
+from ._handles import FLOATS, Context, Opened, OpInfo, check
+from ._native import ffi, lib
+from .errors import InputError, InputTypeError
+
+Array = np.ndarray[Any, Any]
+
+
+class Stepper:
+    """A context whose values can be set and read, and whose ops are run one by one.
+
+    Made by :meth:`bnn.Model.stepper`.  Tensors and ops go by their numbers (:attr:`Model.tensors`,
+    :attr:`Model.ops`).  Activations live in one arena, so a value lasts only until another op's output takes its
+    place: poke an op's inputs, step, and peek its output before going on.
+    """
+
+    def __init__(self, opened: Opened, images: int) -> None:
+        self.images = images
+        self._opened = opened
+        self._context = Context(opened, images, 1)
+
+    def poke(self, tensor: int, values: Array) -> None:
+        """Set an input or an activation: float32 (n, *shape), n up to :attr:`images`; a bit is values >= 0."""
+        info = self._opened.tensors[tensor]
+        if not isinstance(values, np.ndarray) or values.dtype != FLOAT32:
+            found = getattr(values, "dtype", type(values).__name__)
+            raise InputTypeError(f"tensor '{info.name}': found {found}, expected a NumPy array of float32")
+        if values.shape[1:] != info.shape or not 1 <= len(values) <= self.images:
+            expected = f"{batched(info.shape)} with N up to {self.images}"
+            raise InputError(f"tensor '{info.name}': found shape {values.shape}, expected {expected}")
+        dense = np.require(values, requirements=("C", "A"))
+        check(lib.bnn_poke(self._context.pointer, tensor, ffi.from_buffer(FLOATS, dense), len(dense)), "poke")
+
+    def peek(self, tensor: int, images: int) -> Floats:
+        """The values of the first ``images`` images, float32 (images, *shape); bits are +1 and -1."""
+        values = self._array(tensor, images)
+        check(lib.bnn_peek(self._context.pointer, tensor, ffi.from_buffer(FLOATS, values), images), "peek")
+        return values
+
+    def step(self, op: int, images: int) -> Floats:
+        """Run an op on what its inputs hold; gives its output as :meth:`peek` does."""
+        check(lib.bnn_step(self._context.pointer, op, images), "step")
+        return self.peek(self._opened.ops[op].output, images)
+
+    def step_raw(self, op: int, images: int) -> Floats:
+        """Run a convolution without the work that was fused into it: its accumulators, with its layer's own bias."""
+        values = self._array(self._opened.ops[op].output, images)
+        check(lib.bnn_step_raw(self._context.pointer, op, ffi.from_buffer(FLOATS, values), images), "step_raw")
+        return values
+
+    def _array(self, tensor: int, images: int) -> Floats:
+        if not 1 <= images <= self.images:
+            raise InputError(f"images: found {images}, expected 1 to {self.images}")
+        return np.empty((images, *self._opened.tensors[tensor].shape), np.float32)
+
+
+def activations(opened: Opened, inputs: list[Floats], micro_batch: int) -> dict[str, Floats]:
+    """Every layer's output; see :meth:`Model.activations`."""
+    batch = len(inputs[0])
+    taps: dict[str, Floats] = {}
+    plan = [(op, *_keys(opened, op)) for op in opened.ops]
+    for op, hidden, key in plan:
+        # Where several ops have a layer's name, the last one's output is the layer's.
+        for name in filter(None, (hidden, key)):
+            taps[name] = np.empty((batch, *opened.tensors[op.output].shape), np.float32)
+    last = {name: op for op, hidden, key in plan for name in (hidden, key)}
+    stepper = Stepper(opened, min(max(batch, 1), micro_batch))
+    for begin in range(0, batch, stepper.images):
+        part = slice(begin, min(begin + stepper.images, batch))
+        images = part.stop - begin
+        for tensor, array in zip(opened.inputs, inputs, strict=True):
+            stepper.poke(tensor.index, array[part])
+        for op, hidden, key in plan:
+            if hidden and last[hidden] is op:
+                taps[hidden][part] = stepper.step_raw(op.index, images)
+            output = stepper.step(op.index, images)
+            if last[key] is op:
+                taps[key][part] = output
+    return taps
+
+
+def _keys(opened: Opened, op: OpInfo) -> tuple[str, str]:
+    """(the layer whose accumulators an op's fused work hides, or ""; the layer whose value its output is)"""
+    key = opened.tensors[op.output].name or op.layer or f"{op.op}_{op.index}"
+    return (op.layer if op.slots & ~op.layer_slots and op.layer != key else ""), key

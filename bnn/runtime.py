@@ -1,0 +1,320 @@
+"""Run compiled models: arrays in, arrays out.  Knows bytes and bnn.h, nothing of the compiler."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ._arrays import Floats, Shape, batched, check_count, check_inputs, check_outputs
+from ._handles import (
+    Context,
+    Memory,
+    Opened,
+    OpInfo,
+    TensorInfo,
+    available_kernels,
+    file_error,
+    map_file,
+    select_kernels,
+)
+from ._progress import progress as progress_bar
+from ._report import LayerTime, Profile, profile, summary
+from ._stepper import Stepper, activations
+from .errors import ClosedModelError, EnvironmentVariableError, InputError, ModelFormatError
+
+__all__ = ["LayerTime", "Model", "OpInfo", "Profile", "Stepper", "TensorInfo", "available_kernels", "load"]
+
+MOST_THREADS = 256
+# Images run together by one worker: enough to read a dense layer's weights once for many.
+MICRO_BATCH = 8
+# One call into C does about so many binary products, a tenth of a second or two: Ctrl-C and progress wait no longer.
+_PRODUCTS_PER_CALL = 2**34
+_FLOAT_PRODUCT = 16  # a float product costs so many binary ones
+
+
+class Model:
+    """A compiled network, ready to run.
+
+    ``model(x)`` and :meth:`predict` take and give float32 arrays whose first dimension is the batch.  Python threads
+    may share a model; the interpreter lock is released while C runs.
+
+    Environment, read when a model is loaded: BNN_THREADS (threads a call uses by default; 1 where it is not set) and
+    BNN_KERNELS (the kernel family; see :func:`available_kernels`).
+    """
+
+    def __init__(self, opened: Opened, path: str | None = None) -> None:
+        """Use :meth:`from_file`, :meth:`from_bytes` or ``bnn.compile``."""
+        self._opened: Opened | None = opened
+        self._path = path
+        self._threads = _default_threads()
+        # Contexts nobody is using, by (images, workers).  list.append and list.pop are atomic: no lock.
+        self._idle: dict[tuple[int, int], list[Context]] = {}
+        self._input_names = [t.name for t in opened.inputs]
+        self._input_shapes = [t.shape for t in opened.inputs]
+        cost = sum(op.binary_macs + _FLOAT_PRODUCT * op.float_macs for op in opened.ops)
+        self._images_per_call = max(_PRODUCTS_PER_CALL // max(cost, 2**20), 1)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], *, kernels: str | None = None) -> Model:
+        """Map a .bnn file into memory and check every byte of it.
+
+        The file must not be rewritten in place while the model is open; replacing it by :meth:`save` is safe.
+
+        Raises:
+            ModelNotFoundError, ModelFileError: it cannot be opened (both are OSError and ModelFormatError).
+            ModelFormatError: it is empty, truncated, damaged, of another version, or contradicts itself.
+            InputError, EnvironmentVariableError: ``kernels`` or BNN_KERNELS names no family this processor runs.
+        """
+        name = os.fspath(path)
+        family = select_kernels(kernels)
+        owner, data, size = map_file(name)
+        if size == 0:
+            raise ModelFormatError(f"{name}: the file is empty; make one by bnn.compile(model).save(path)")
+        return cls(Opened(data, size, owner, family, name), name)
+
+    @classmethod
+    def from_bytes(cls, data: bytes | bytearray | memoryview, *, kernels: str | None = None) -> Model:
+        """The same from a .bnn file's bytes, which are copied.  Raises as :meth:`from_file`."""
+        family = select_kernels(kernels)
+        try:
+            view = memoryview(data).cast("B")
+        except TypeError:
+            raise InputError(f"found {type(data).__name__}, expected the bytes of a .bnn file") from None
+        if not len(view):
+            raise ModelFormatError("no bytes: expected the contents of a .bnn file")
+        memory = Memory(len(view))
+        memory.write(view)
+        return cls(Opened(memory.pointer, len(view), memory, family, "model in memory"))
+
+    def __call__(self, x: Any, *, out: Any = None) -> Any:
+        """Run a batch.
+
+        Args:
+            x: float32 array (N, *shape): see :attr:`input_shapes`.  Several inputs: a list in their order, or a dict
+                by :attr:`input_names`.  C-contiguous arrays are read in place, others are copied first.
+            out: where to put the result instead of new arrays: float32, C-contiguous, (N, *output shape).
+
+        Returns:
+            A float32 array (N, *output shape), or a list of them where the model has several outputs.
+
+        Raises:
+            InputTypeError: the dtype is not float32.
+            InputError: a wrong shape, batch size, or output array; names what was found and expected.
+            ClosedModelError: after :meth:`close`.
+        """
+        return self._run(x, out, self._threads, None, False)
+
+    def predict(
+        self,
+        x: Any,
+        *,
+        threads: int | None = None,
+        batch_size: int | None = None,
+        progress: bool = False,
+        out: Any = None,
+    ) -> Any:
+        """As ``model(x)``, for large batches.
+
+        Args:
+            threads: how many run at once (1 to 256); default BNN_THREADS, or 1.
+            batch_size: images handed to C at a time, between which Ctrl-C and the progress bar act; default: by the
+                network's size.  The result does not depend on it.
+            progress: show a bar on stderr.
+        """
+        workers = self._threads if threads is None else check_count(threads, "threads", MOST_THREADS)
+        images = None if batch_size is None else check_count(batch_size, "batch_size")
+        return self._run(x, out, workers, images, progress)
+
+    def _run(self, x: Any, out: Any, workers: int, images_per_call: int | None, show: bool) -> Any:
+        opened = self._open()
+        inputs = check_inputs(x, self._input_names, self._input_shapes)
+        batch = len(inputs[0])
+        if out is None:
+            outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
+        else:
+            outputs = check_outputs(out, inputs, self.output_names, self.output_shapes)
+        step = images_per_call or self._images_per_call * workers
+        images = 1 if batch == 1 else MICRO_BATCH
+        if batch:
+            context, idle = self._context(opened, images, workers)
+            with progress_bar("predict", batch, show) as advance:
+                for begin in range(0, batch, step):
+                    end = min(begin + step, batch)
+                    context.run(inputs, outputs, begin, end)
+                    advance(end - begin)
+            idle.append(context)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _context(self, opened: Opened, images: int, workers: int) -> tuple[Context, list[Context]]:
+        """An idle context, or a new one, and the list to put it back on."""
+        idle = self._idle.setdefault((images, workers), [])
+        while True:
+            try:
+                context = idle.pop()
+            except IndexError:
+                return Context(opened, images, workers), idle
+            if context.usable():
+                return context, idle
+
+    def activations(self, x: Any) -> dict[str, Floats]:
+        """Every layer's output, for comparison with the source model layer by layer.
+
+        Returns:
+            {source layer: float32 (N, *shape)}; bits are +1 and -1.  Where layers were fused into one op, the key of
+            the last of them holds the op's output, and a convolution's own layer its accumulators (with its bias).
+        """
+        opened = self._open()
+        return activations(opened, check_inputs(x, self._input_names, self._input_shapes), MICRO_BATCH)
+
+    def stepper(self, images: int) -> Stepper:
+        """Run the model op by op on up to so many images; see :class:`Stepper`."""
+        return Stepper(self._open(), check_count(images, "images"))
+
+    def profile(self, x: Any, *, repeats: int = 20) -> Profile:
+        """Time every op on one thread.
+
+        Args:
+            x: as for ``model(x)``, at least one image.
+            repeats: runs of which the median is taken, after one that does not count.
+
+        Returns:
+            A list of :class:`LayerTime` in the order of execution; printing it gives a table.
+        """
+        opened = self._open()
+        inputs = check_inputs(x, self._input_names, self._input_shapes)
+        batch = len(inputs[0])
+        if batch == 0:
+            raise InputError("profile: found an empty batch, expected at least one image")
+        check_count(repeats, "repeats")
+        outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
+        context = Context(opened, 1 if batch == 1 else MICRO_BATCH, 1)
+        context.run(inputs, outputs, 0, batch)
+        ticks = np.zeros((repeats, len(opened.ops)), np.uint64)
+        for row in ticks:
+            context.run_profiled(inputs, outputs, row)
+        return profile(opened, np.median(ticks, axis=0).astype(int).tolist(), batch, repeats)
+
+    def summary(self) -> str:
+        """A table with one line per op: layer, kind (binary or float), output, weights, MACs, why it is float."""
+        return summary(self._open())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the .bnn file: all of it or nothing, and safely over a file that is in use.
+
+        Raises ModelFileError (an OSError) where it cannot be written.
+        """
+        opened = self._open()
+        name = os.fspath(path)
+        temporary = f"{name}.{secrets.token_hex(4)}.tmp"  # in the same folder, so that renaming cannot fail half-way
+        try:
+            try:
+                with open(temporary, "xb") as file:
+                    file.write(opened.buffer())
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, name)
+            except BaseException:
+                if os.path.exists(temporary):
+                    os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise file_error(name, error.errno or 0, "written") from None
+
+    def to_bytes(self) -> bytes:
+        """The .bnn file's bytes."""
+        return bytes(self._open().buffer())
+
+    def close(self) -> None:
+        """Give the memory back as soon as no call uses it; closing twice is allowed."""
+        self._opened = None
+        self._idle = {}
+
+    @property
+    def closed(self) -> bool:
+        return self._opened is None
+
+    @property
+    def input_shapes(self) -> list[Shape]:
+        """Per input, the shape of one image: an array is (N, *shape)."""
+        return [t.shape for t in self._open().inputs]
+
+    @property
+    def output_shapes(self) -> list[Shape]:
+        """Per output, the shape of one image's result."""
+        return [t.shape for t in self._open().outputs]
+
+    @property
+    def input_names(self) -> list[str]:
+        return [t.name for t in self._open().inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        return [t.name for t in self._open().outputs]
+
+    @property
+    def ops(self) -> tuple[OpInfo, ...]:
+        """What is executed, in order."""
+        return self._open().ops
+
+    @property
+    def tensors(self) -> tuple[TensorInfo, ...]:
+        """Inputs, activations and constants, by number."""
+        return self._open().tensors
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the .bnn file."""
+        return self._open().size
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory for the activations of one image."""
+        return self._open().arena_bytes
+
+    @property
+    def kernels(self) -> str:
+        """The kernel family in use."""
+        return self._open().kernels
+
+    def _open(self) -> Opened:
+        if self._opened is None:
+            raise ClosedModelError(f"{self!r}: load it again with bnn.load(path)")
+        return self._opened
+
+    def __repr__(self) -> str:
+        name = "" if self._path is None else f" '{self._path}'"
+        if self._opened is None:
+            return f"<bnn.Model{name}, closed>"
+        signature = " -> ".join(", ".join(map(batched, s)) for s in (self.input_shapes, self.output_shapes))
+        return f"<bnn.Model{name}: {signature}, {len(self.ops)} ops, {self.nbytes:,} bytes, {self.kernels} kernels>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickling and copying go by the file's bytes."""
+        return Model.from_bytes, (self.to_bytes(),)
+
+    def __enter__(self) -> Model:
+        self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load(path: str | os.PathLike[str], *, kernels: str | None = None) -> Model:
+    """Open a .bnn file; see :meth:`Model.from_file`."""
+    return Model.from_file(path, kernels=kernels)
+
+
+def _default_threads() -> int:
+    text = os.environ.get("BNN_THREADS") or "1"
+    if not text.strip().isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise EnvironmentVariableError(
+            f"environment variable BNN_THREADS: found {text!r}, expected a whole number from 1 to {MOST_THREADS}"
+        )
+    return int(text)

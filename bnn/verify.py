@@ -1,0 +1,282 @@
+"""Compare a compiled model with the Keras model it came from, layer by layer.
+
+Two questions, kept apart because float sums depend on their order:
+
+(a) *layers*: every layer is fed Keras' own input, so nothing that came before matters.  A binary layer's accumulators
+    and bits must be Keras' exactly; any difference is a bug.
+(b) *end to end*: the model runs alone.  A bit may differ where a float pre-activation lies within rounding of its
+    threshold; an image's first such bits are shown with that distance, and what follows from them is counted.
+
+The reference is the Keras model's graph, executed eagerly op by op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .importers.frozen import Frozen
+from .importers.tensorflow import freeze, import_model
+from .ir import Graph
+from .ops import SLOTS
+from .passes import lower
+from .runtime import Model, OpInfo, Stepper, TensorInfo
+
+Array = np.ndarray[Any, Any]
+
+# A pre-activation this close to its threshold, relative to the layer's standard deviation, is within float32 rounding
+# of a sum of a few thousand terms.
+ROUNDING = 1e-5
+_OWN_SCALE = 1 << list(SLOTS).index("pre_mul")
+
+
+@dataclass
+class LayerCheck:
+    """One layer's comparison, summed over the images.
+
+    ``compared`` and ``different`` count bits (kind "bits"), accumulators (kind "sums": exact integers) or floats
+    (kind "floats": different means not bit-equal, which is rounding and no fault; ``largest`` says how much).
+    """
+
+    layer: str
+    op: str
+    kind: str
+    binary: bool
+    compared: int = 0
+    different: int = 0
+    largest: float = 0.0  # floats: the largest difference; bits: the largest distance of a differing one from its threshold
+
+    def add(self, ours: Array, theirs: Array, margin: Array | None) -> None:
+        """Count one chunk; ``margin``: |pre-activation| in standard deviations, where the source has it."""
+        wrong = ours != theirs
+        self.compared += wrong.size
+        self.different += int(np.count_nonzero(wrong & ~(np.isnan(ours) & np.isnan(theirs))))
+        if self.kind == "bits":
+            if margin is not None and margin.size == wrong.size and wrong.any():
+                self.largest = max(self.largest, float(margin[wrong].max()))
+        elif wrong.any():
+            self.largest = max(self.largest, float(np.nanmax(np.abs(ours - theirs))))
+
+    @property
+    def failed(self) -> bool:
+        """A binary layer that differs: a bug."""
+        return self.binary and self.different > 0 and self.kind != "floats"
+
+
+@dataclass
+class EndToEnd:
+    """The model alone: bits per layer, and what they did to the outputs."""
+
+    layers: list[LayerCheck] = field(default_factory=list)
+    images_with_different_bits: int = 0
+    first_differences: int = 0
+    beyond_rounding: int = 0  # of these, how many are not within rounding of their threshold
+    largest_distance: float = 0.0
+    classes_different: int = 0
+    largest_output_difference: float = 0.0
+
+
+@dataclass
+class Report:
+    """What ``verify`` found; ``ok`` is False if anything differs that rounding does not explain."""
+
+    images: int
+    layers: list[LayerCheck]
+    end_to_end: EndToEnd
+
+    @property
+    def ok(self) -> bool:
+        return not any(check.failed for check in self.layers) and self.end_to_end.beyond_rounding == 0
+
+    @property
+    def different_bits(self) -> int:
+        """Bits and accumulators of binary layers that differ when fed Keras' own input."""
+        return sum(check.different for check in self.layers if check.failed)
+
+
+def verify(
+    keras_model: Any,
+    model: Model,
+    data: Array | Sequence[Array],
+    *,
+    batch_size: int = 64,
+    unsafe: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> Report:
+    """Compare ``model`` with the Keras model (or its file) on ``data``, float32 (N, ...) as the model's input.
+
+    ``progress`` is called with the number of images done since its last call.  Raises :class:`InputError` where the
+    data do not fit, or the two models do not belong together.
+    """
+    arrays = [data] if isinstance(data, np.ndarray) else list(data)
+    if not arrays or len(arrays) != len(model.input_shapes):
+        raise InputError(f"found {len(arrays)} input arrays, expected {len(model.input_shapes)}")
+    for array, shape, name in zip(arrays, model.input_shapes, model.input_names, strict=True):
+        if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
+            raise InputError(f"input '{name}': found {array.shape}, expected (N, {', '.join(map(str, shape))}) with N > 0")
+    arrays = [np.ascontiguousarray(a, dtype=np.float32) for a in arrays]
+    frozen = freeze(keras_model, unsafe=unsafe)
+    return _Verifier(frozen, model, batch_size).run(arrays, progress)
+
+
+class _Verifier:
+    def __init__(self, frozen: Frozen, model: Model, images: int) -> None:
+        self.frozen, self.model = frozen, model
+        self.fed, self.alone = model.stepper(images), model.stepper(images)
+        source = import_model(frozen)
+        self.margins = _pre_activations(lower(source, until="recognize_quantizers"))
+        self.outputs = _layer_outputs(source)
+        self.checks: dict[tuple[int, str], LayerCheck] = {}
+        self.end = EndToEnd()
+        self.end_checks: dict[int, LayerCheck] = {}
+        self.binary = _binary_ops(model)
+        self.wanted = self._wanted()
+
+    def _wanted(self) -> list[str]:
+        names = {t.origin for t in self.model.tensors if t.origin} | set(self.outputs.values())
+        names |= {self.margins[t.origin] for t in self.model.tensors if t.origin in self.margins}
+        known = {f"{n.name}:{i}" for n in self.frozen.nodes for i in range(8)}
+        missing = sorted(names - known)
+        if missing:
+            raise InputError(
+                f"the file was not compiled from this Keras model: it has no tensor '{missing[0]}'; compile it again, or "
+                "give the model it came from"
+            )
+        names |= {f"{name}:{i}" for name, i in self.frozen.outputs}
+        return sorted(names)
+
+    def run(self, arrays: list[Array], progress: Callable[[int], object] | None) -> Report:
+        images = len(arrays[0])
+        for begin in range(0, images, self.fed.images):
+            chunk = [a[begin : begin + self.fed.images] for a in arrays]
+            self._chunk(chunk, self.frozen.evaluate(chunk, self.wanted))
+            if progress is not None:
+                progress(len(chunk[0]))
+        self.end.layers = list(self.end_checks.values())
+        return Report(images, list(self.checks.values()), self.end)
+
+    def _chunk(self, chunk: list[Array], keras: dict[str, Array]) -> None:
+        count = len(chunk[0])
+        for stepper in (self.fed, self.alone):
+            for tensor, array in zip(self._inputs(), chunk, strict=True):
+                stepper.poke(tensor.index, array)
+        clean = np.ones(count, bool)  # images in which no bit has differed yet
+        for op in self.model.ops:
+            out = self.model.tensors[op.output]
+            self._sums(op, keras, count)
+            ours = self.fed.step(op.index, count)
+            alone = self.alone.step(op.index, count)
+            theirs = self._theirs(out, keras, count)
+            if theirs is None:
+                continue
+            margin = self._margin(out, keras, ours.shape)
+            self._check(op, out).add(ours, theirs, margin)
+            if out.dtype == "b1":
+                clean = self._alone(op, out, alone, theirs, margin, clean)
+            self.fed.poke(out.index, theirs)
+        self.end.images_with_different_bits += int(np.count_nonzero(~clean))
+        self._final(keras, count)
+
+    def _inputs(self) -> list[TensorInfo]:
+        return [t for t in self.model.tensors if t.storage == "input"]
+
+    def _sums(self, op: OpInfo, keras: dict[str, Array], count: int) -> None:
+        """The accumulators of a binary layer (with its own bias) against Keras' output of that layer."""
+        origin = self.outputs.get(op.layer)
+        if op.op != "bconv2d" or origin is None or not op.slots & ~op.layer_slots:
+            return
+        theirs = keras[origin]
+        ours = self.fed.step_raw(op.index, count)
+        if theirs.size != ours.size:
+            return
+        kind = "floats" if op.layer_slots & _OWN_SCALE else "sums"
+        check = self.checks.setdefault((op.index, "sums"), LayerCheck(op.layer, op.op, kind, True))
+        check.add(ours, theirs.reshape(ours.shape), None)
+
+    def _theirs(self, tensor: TensorInfo, keras: dict[str, Array], count: int) -> Array | None:
+        if not tensor.origin:
+            return None
+        value = keras[tensor.origin]
+        if value.size != count * int(np.prod(tensor.shape)):
+            return None
+        return np.ascontiguousarray(value.reshape((count, *tensor.shape)), dtype=np.float32)
+
+    def _margin(self, tensor: TensorInfo, keras: dict[str, Array], shape: tuple[int, ...]) -> Array | None:
+        if tensor.dtype != "b1" or tensor.origin not in self.margins:
+            return None
+        value = np.abs(keras[self.margins[tensor.origin]])
+        spread = float(np.std(value)) or 1.0
+        return np.asarray(value / spread).reshape(shape)
+
+    def _check(self, op: OpInfo, out: TensorInfo) -> LayerCheck:
+        kind = "bits" if out.dtype == "b1" else "floats"
+        name = out.name or op.layer
+        return self.checks.setdefault((op.index, kind), LayerCheck(name, op.op, kind, self.binary[op.index]))
+
+    def _alone(
+        self, op: OpInfo, out: TensorInfo, alone: Array, theirs: Array, margin: Array | None, clean: Array
+    ) -> Array:
+        check = self.end_checks.setdefault(
+            op.index, LayerCheck(out.name or op.layer, op.op, "bits", self.binary[op.index])
+        )
+        check.add(alone, theirs, margin)
+        wrong = (alone != theirs).reshape(len(clean), -1)
+        dirty = wrong.any(axis=1)
+        first = dirty & clean
+        if first.any():
+            count = int(np.count_nonzero(wrong[first]))
+            self.end.first_differences += count
+            if margin is None:
+                self.end.beyond_rounding += count
+            else:
+                distances = margin.reshape(len(clean), -1)[first][wrong[first]]
+                self.end.beyond_rounding += int(np.count_nonzero(distances > ROUNDING))
+                self.end.largest_distance = max(self.end.largest_distance, float(distances.max()))
+        return clean & ~dirty
+
+    def _final(self, keras: dict[str, Array], count: int) -> None:
+        outputs = [t for t in self.model.tensors if t.storage == "output"]
+        for tensor, (name, i) in zip(sorted(outputs, key=lambda t: t.offset), self.frozen.outputs, strict=True):
+            ours = _peek(self.alone, tensor, count).reshape(count, -1)
+            theirs = keras[f"{name}:{i}"].reshape(count, -1)
+            difference = np.abs(ours - theirs)
+            if difference.size and not np.isnan(difference).all():
+                largest = float(np.nanmax(difference))
+                self.end.largest_output_difference = max(self.end.largest_output_difference, largest)
+            if ours.shape[1] > 1 and tensor.offset == 0:
+                self.end.classes_different += int(np.count_nonzero(ours.argmax(axis=1) != theirs.argmax(axis=1)))
+
+
+def _binary_ops(model: Model) -> dict[int, bool]:
+    """Which ops compute on bits alone, counted from the last value that is set to Keras' own."""
+    exact = {t.index: t.dtype == "b1" for t in model.tensors}  # whether bits are Keras', or follow from them exactly
+    binary = {}
+    for op in model.ops:
+        data = [i for i in op.inputs if model.tensors[i].storage != "constant"]
+        binary[op.index] = op.op not in ("conv2d", "binarize") and all(exact[i] for i in data[:1])
+        out = model.tensors[op.output]
+        exact[op.output] = out.dtype == "b1" and (bool(out.origin) or binary[op.index])
+    return binary
+
+
+def _peek(stepper: Stepper, tensor: TensorInfo, count: int) -> Array:
+    return stepper.peek(tensor.index, count)
+
+
+def _pre_activations(graph: Graph) -> dict[str, str]:
+    """{origin of a quantizer's output: origin of its input}."""
+    pairs = {n.origin: n.inputs[0].origin for n in graph.nodes() if n.op == "binarize"}
+    return {bits: x for bits, x in pairs.items() if bits and x}
+
+
+def _layer_outputs(source: Graph) -> dict[str, str]:
+    """{layer: origin of its output}, for layers that have one."""
+    found: dict[str, set[str]] = {}
+    for node in source.nodes():
+        if node.origin and not node.tap:
+            found.setdefault(node.name, set()).add(node.origin)
+    return {layer: origins.pop() for layer, origins in found.items() if len(origins) == 1}

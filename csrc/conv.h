@@ -1,0 +1,82 @@
+/* Convolutions of bits and of floats: one driver for both, over the kernels' tiles.
+ *
+ * Bits.  With tail bits zero in both operands and padding read from the halo as zero bits (-1), the tile counts the
+ * differing bits p of every tap it reads.  For an output pixel, I are the taps inside the image, R the taps that are
+ * read (whole kernel rows, those with a row of the image: I is in R), and |w| the set bits of a tap of filter o:
+ *
+ *     the sum over I is   C |I| - 2 (p - sum of |w| over R without I)          C channels; the halo differs where w is 1
+ *     a tap outside adds  pad_value * (2 |w| - C)
+ *     accumulator = correction - 2 p,
+ *     correction  = C |I| + 2 sum over R without I of |w| + pad_value * sum outside I of (2 |w| - C)
+ *
+ * The correction depends on o and on which taps are inside, so only on a row class and a column class of the pixel:
+ * that is all there is to padding, whatever its value.  A threshold t becomes a limit on p:
+ *
+ *     accumulator >= t  <=>  p <= floor((correction - t) / 2).
+ *
+ * Memory.  The taps of a kernel row are contiguous (one segment) unless it is dilated or there are groups; then every
+ * tap is one.  Channels of a group are padded to whole blocks of the kernels' lanes in weights, tables and operands. */
+#ifndef BNN_CONV_H
+#define BNN_CONV_H
+
+#include "internal.h"
+
+/* What a file says, checked. */
+struct bnn_conv_shape {
+    const struct bnn_tensor *x, *w, *y;
+    const struct bnn_conv_attrs *attrs;
+    int binary, depthwise;
+    size_t groups;              /* 1 for depthwise: its channels are lanes */
+    size_t outputs;             /* channels of a group */
+    size_t group_words;         /* elements of a group's channels in an input pixel */
+};
+
+struct bnn_conv_range {
+    uint32_t begin, end;
+};
+
+struct bnn_conv {
+    struct bnn_conv_shape shape;
+    size_t lanes, padded;       /* block width; a group's outputs in whole blocks */
+    size_t chunk;               /* pixels handed to a kernel at once */
+    size_t row_segments, length; /* segments of a kernel row, words of a segment */
+    const ptrdiff_t *segments;  /* of all kernel rows */
+    union {
+        const uint32_t *words;
+        const float *values;
+    } weights;                  /* [group][block][tap word][lane]; depthwise: [tap][channel] */
+    size_t row_weights;         /* elements of a kernel row in a block */
+    size_t block_weights, group_weights;
+    size_t row_classes, column_classes;
+    const uint32_t *row_class, *column_class; /* by output row and column */
+    const struct bnn_conv_range *rows;        /* kernel rows inside the image, by row class */
+    const int32_t *corrections; /* [row class][column class][group][padded] */
+    const int32_t *limits;      /* the same, where there is a threshold */
+    struct bnn_epilogue epilogue, raw_epilogue;
+    int residual, raw_residual; /* input number, or 0 */
+};
+
+/* Validates types, shapes, attributes and operands; fills the shape. */
+bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, int binary, struct bnn_conv_shape *shape);
+/* Packed weights and operands, epilogues: whatever does not depend on borders.  Needs shape, lanes, padded. */
+void bnn_conv_pack(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
+/* Border classes and, for bits, their corrections and limits. */
+void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
+
+/* Bytes a worker needs while a convolution runs. */
+size_t bnn_conv_scratch(const struct bnn_conv *conv);
+
+bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, int binary);
+void bnn_conv_run(const struct bnn_run *r);
+
+/* a * b; an overflow marks the preparation as failed and gives 0. */
+static inline size_t bnn_conv_product(struct bnn_prepare *p, size_t a, size_t b)
+{
+    if (b != 0 && a > SIZE_MAX / b) {
+        p->failed = 1;
+        return 0;
+    }
+    return a * b;
+}
+
+#endif

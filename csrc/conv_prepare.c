@@ -1,0 +1,139 @@
+/* What a convolution needs beside the file: packed weights, padded operands, segments. */
+#include "conv.h"
+
+/* Per-channel operands: the file's own where every group fills its blocks, else a padded copy. */
+static const float *pad_operand(struct bnn_prepare *p, const struct bnn_conv *conv, const struct bnn_tensor *t)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    if (conv->padded == s->outputs)
+        return t->data;
+    float *copy = bnn_reserve(p, bnn_conv_product(p, s->groups, conv->padded), sizeof *copy);
+    if (copy != NULL)
+        for (size_t g = 0; g < s->groups; g++)
+            for (size_t c = 0; c < conv->padded; c++)
+                copy[g * conv->padded + c] = c < s->outputs ? ((const float *)t->data)[g * s->outputs + c] : 0.0f;
+    return copy;
+}
+
+/* The slots without those that are not in `keep`. */
+static struct bnn_epilogue keep_slots(const struct bnn_epilogue *e, uint32_t keep)
+{
+    return (struct bnn_epilogue){
+        .pre_mul = keep & BNN_SLOT_PRE_MUL ? e->pre_mul : NULL,
+        .pre_add = keep & BNN_SLOT_PRE_ADD ? e->pre_add : NULL,
+        .sub = keep & BNN_SLOT_SUB ? e->sub : NULL,
+        .mul = keep & BNN_SLOT_MUL ? e->mul : NULL,
+        .add = keep & BNN_SLOT_ADD ? e->add : NULL,
+        .lo0 = e->lo0,
+        .hi0 = e->hi0,
+        .lo1 = e->lo1,
+        .hi1 = e->hi1,
+        .clamp0 = e->clamp0 && (keep & BNN_SLOT_CLAMP0),
+        .clamp1 = e->clamp1 && (keep & BNN_SLOT_CLAMP1),
+    };
+}
+
+static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
+{
+    const struct bnn_conv_attrs *a = conv->shape.attrs;
+    struct bnn_epilogue *e = &conv->epilogue;
+    const float **const operands[BNN_SLOT_COUNT] = {&e->pre_mul, &e->pre_add, NULL, &e->sub, &e->mul, &e->add};
+    uint32_t slots = (uint32_t)a->slots, own = (uint32_t)a->layer_slots;
+    int input = 2;
+    for (uint32_t bit = 0; bit < BNN_SLOT_COUNT; bit++) {
+        uint32_t slot = 1u << bit;
+        if (!(slots & slot & BNN_SLOTS_WITH_OPERAND))
+            continue;
+        if (slot == BNN_SLOT_RESIDUAL)
+            conv->residual = input;
+        else if (slot != BNN_SLOT_THRESHOLD)
+            *operands[bit] = pad_operand(p, conv, bnn_op_input(p->model, op, (uint32_t)input));
+        input++;
+    }
+    e->lo0 = a->clamp0_lo;
+    e->hi0 = a->clamp0_hi;
+    e->lo1 = a->clamp1_lo;
+    e->hi1 = a->clamp1_hi;
+    e->clamp0 = (slots & BNN_SLOT_CLAMP0) != 0;
+    e->clamp1 = (slots & BNN_SLOT_CLAMP1) != 0;
+    conv->raw_epilogue = keep_slots(e, own);
+    conv->raw_residual = own & BNN_SLOT_RESIDUAL ? conv->residual : 0;
+}
+
+static void pack_weights(struct bnn_prepare *p, struct bnn_conv *conv)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    const struct bnn_kernels *kernels = p->model->kernels;
+    size_t taps = (size_t)s->w->h * s->w->w; /* below 2^24, as are taps * channels */
+    size_t words = taps * s->w->words;
+    size_t count = bnn_conv_product(p, conv->padded, s->depthwise ? taps : words);
+    conv->row_weights = s->depthwise ? s->w->w * conv->padded : s->w->w * s->w->words * conv->lanes;
+    conv->block_weights = words * conv->lanes;
+    conv->group_weights = count;
+    count = bnn_conv_product(p, count, s->groups);
+    if (s->binary) {
+        uint32_t *dst = bnn_reserve(p, count, sizeof *dst);
+        const uint32_t *src = s->w->data;
+        conv->weights.words = dst;
+        for (size_t g = 0; dst != NULL && g < s->groups; g++)
+            kernels->pack_binary(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);
+        return;
+    }
+    float *dst = bnn_reserve(p, count, sizeof *dst);
+    const float *src = s->w->data;
+    conv->weights.values = dst;
+    if (dst == NULL)
+        return;
+    if (s->depthwise) {
+        for (size_t tap = 0; tap < taps; tap++)
+            for (size_t c = 0; c < conv->padded; c++)
+                *dst++ = c < s->outputs ? src[c * taps + tap] : 0.0f;
+        return;
+    }
+    for (size_t g = 0; g < s->groups; g++)
+        kernels->pack_float(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);
+}
+
+static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    const struct bnn_conv_attrs *a = s->attrs;
+    int whole_rows = a->dilation_w == 1 && a->groups == 1;
+    conv->row_segments = whole_rows ? 1 : s->w->w;
+    conv->length = s->depthwise ? conv->padded : whole_rows ? s->w->w * s->group_words : s->group_words;
+    ptrdiff_t *segments = bnn_reserve(p, s->w->h * conv->row_segments, sizeof *segments);
+    conv->segments = segments;
+    if (segments == NULL)
+        return;
+    /* Offsets lie inside the image and its halo, whose size was checked. */
+    for (size_t ky = 0; ky < s->w->h; ky++)
+        for (size_t kx = 0; kx < conv->row_segments; kx++)
+            *segments++ = (ptrdiff_t)(ky * (size_t)a->dilation_h * s->x->row + kx * (size_t)a->dilation_w * s->x->words);
+}
+
+void bnn_conv_pack(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
+{
+    pack_weights(p, conv);
+    pack_epilogue(p, op, conv);
+    lay_segments(p, conv);
+}
+
+bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, int binary)
+{
+    struct bnn_conv conv = {.length = 0};
+    bnn_status status = bnn_conv_check(p, op, binary, &conv.shape);
+    if (status != BNN_OK)
+        return status;
+    const struct bnn_kernels *kernels = p->model->kernels;
+    struct bnn_conv *kept = bnn_reserve(p, 1, sizeof *kept);
+    conv.lanes = binary ? kernels->binary_lanes : kernels->float_lanes;
+    conv.padded = (conv.shape.outputs + conv.lanes - 1) / conv.lanes * conv.lanes;
+    bnn_conv_pack(p, op, &conv);
+    bnn_conv_classes(p, op, &conv);
+    op->scratch = bnn_conv_scratch(&conv);
+    if (kept != NULL) {
+        *kept = conv;
+        op->prepared = kept;
+    }
+    return BNN_OK;
+}

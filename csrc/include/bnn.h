@@ -1,0 +1,156 @@
+/* bnn: run a compiled binarized neural network.  The only public header of the C runtime.
+ *
+ * Life of a model:
+ *
+ *     size_t bytes;
+ *     bnn_model_size(file, size, kernels, &bytes);              // how much memory the opened model needs
+ *     bnn_model_open(file, size, kernels, memory, bytes, &m);   // validates every field and the checksum
+ *     bnn_context_size(m, images, workers, &bytes);
+ *     bnn_context_create(m, images, workers, memory, bytes, &ctx);
+ *     bnn_run(ctx, inputs, outputs, batch);
+ *
+ * The core allocates nothing, does no input or output, and has no writable globals.  All memory is the caller's, must
+ * be aligned to BNN_ALIGNMENT and outlive what is built in it.  The file is read in place: it must be aligned too, and
+ * must stay as it was.
+ * After bnn_model_open says BNN_OK, running cannot read or write out of bounds.  A model is read-only and may be shared
+ * by threads; a context belongs to one thread at a time.
+ */
+#ifndef BNN_H
+#define BNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BNN_ALIGNMENT 64
+
+/* Every status and its text, once.  X(name, value, text) */
+#define BNN_STATUS_LIST(X)                                                                                          \
+    X(BNN_OK, 0, "ok")                                                                                              \
+    X(BNN_ERROR_ARGUMENT, 1, "an argument is null, zero or contradicts another")                                    \
+    X(BNN_ERROR_MAGIC, 2, "not a .bnn file: the first eight bytes are not its signature")                           \
+    X(BNN_ERROR_VERSION, 3, "the file's format version is not one this runtime reads")                              \
+    X(BNN_ERROR_TRUNCATED, 4, "the file's length is not the length its header states")                              \
+    X(BNN_ERROR_CHECKSUM, 5, "the checksum does not match: the file is damaged")                                    \
+    X(BNN_ERROR_FORMAT, 6, "a field of the file is out of range or contradicts another")                            \
+    X(BNN_ERROR_OPCODE, 7, "the file uses an operation this runtime does not have")                                 \
+    X(BNN_ERROR_LIMIT, 8, "a size overflows or passes a limit of this runtime")                                     \
+    X(BNN_ERROR_MEMORY, 9, "the memory given is smaller than the size asked for, or not aligned")                   \
+    X(BNN_ERROR_KERNELS, 10, "no such kernels, or this processor cannot run them")                                  \
+    X(BNN_ERROR_IO, 11, "a file could not be opened or mapped")                                                     \
+    X(BNN_ERROR_THREAD, 12, "a thread could not be started")
+
+typedef enum bnn_status {
+#define BNN_STATUS_ENUM(name, value, text) name = value,
+    BNN_STATUS_LIST(BNN_STATUS_ENUM)
+#undef BNN_STATUS_ENUM
+} bnn_status;
+
+/* The text of a status; never NULL. */
+const char *bnn_status_text(bnn_status status);
+
+typedef struct bnn_model bnn_model;
+typedef struct bnn_context bnn_context;
+typedef struct bnn_kernels bnn_kernels; /* a family of kernels for one instruction set */
+
+/* The fastest kernels this processor can run (name == NULL), or those of that name ("scalar", "avx2", "avx512").
+ * NULL where there are none of that name or the processor lacks what they need. */
+const bnn_kernels *bnn_kernels_select(const char *name);
+const char *bnn_kernels_name(const bnn_kernels *kernels);
+/* Names of all families compiled in, by index; NULL past the last. */
+const char *bnn_kernels_list(size_t index);
+
+typedef enum bnn_dtype { BNN_F32 = 0, BNN_B1 = 1, BNN_I32 = 2 } bnn_dtype;
+typedef enum bnn_storage { BNN_INPUT = 0, BNN_OUTPUT = 1, BNN_ARENA = 2, BNN_CONSTANT = 3 } bnn_storage;
+
+/* What is wrong with a file, beside the status: filled by bnn_model_open and bnn_model_size when not NULL.
+ * what names the field ("op 3 (quant_conv2d_1): filter channels"); found and expected are numbers. */
+typedef struct bnn_problem {
+    char what[96];
+    int64_t found, expected;
+} bnn_problem;
+
+bnn_status bnn_model_size(const void *file, size_t size, const bnn_kernels *kernels, size_t *bytes,
+                          bnn_problem *problem);
+bnn_status bnn_model_open(const void *file, size_t size, const bnn_kernels *kernels, void *memory, size_t memory_size,
+                          bnn_model **model, bnn_problem *problem);
+
+/* Logical description of a tensor.  rank counts the dimensions without the batch; dims, from dims[0] on, are the last
+ * rank of h, w, c (activations), or all four of o, h, w, c (constants). */
+typedef struct bnn_tensor_info {
+    bnn_dtype dtype;
+    bnn_storage storage;
+    uint32_t rank;
+    uint32_t dims[4];
+    uint32_t halo[4];   /* top, left, bottom, right */
+    size_t offset;      /* in the arena of one image, or in the file, or the input's or output's index */
+    size_t bytes;       /* of one image */
+    const char *name;   /* the source layer (not terminated by zero: name_length) */
+    size_t name_length;
+    const char *origin; /* the tensor of the source graph that has this value; length 0: none */
+    size_t origin_length;
+} bnn_tensor_info;
+
+typedef struct bnn_op_info {
+    const char *op;          /* name of the operation, terminated by zero */
+    const char *layer;       /* source layer (layer_length bytes) */
+    size_t layer_length;
+    const char *note;        /* why it is not binary (note_length bytes) */
+    size_t note_length;
+    uint32_t input_count;
+    const uint32_t *inputs;  /* tensor numbers */
+    uint32_t output;         /* tensor number */
+    uint32_t slots;          /* convolutions: fused slots, and those of the layer itself */
+    uint32_t layer_slots;
+    uint64_t binary_macs, float_macs; /* of one image */
+    uint64_t weight_bytes;            /* constants in the file */
+} bnn_op_info;
+
+uint32_t bnn_input_count(const bnn_model *model);
+uint32_t bnn_output_count(const bnn_model *model);
+uint32_t bnn_op_count(const bnn_model *model);
+uint32_t bnn_tensor_count(const bnn_model *model);
+uint32_t bnn_input_tensor(const bnn_model *model, uint32_t input);   /* tensor number */
+uint32_t bnn_output_tensor(const bnn_model *model, uint32_t output); /* tensor number */
+bnn_status bnn_get_tensor(const bnn_model *model, uint32_t tensor, bnn_tensor_info *info);
+bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info);
+size_t bnn_arena_bytes(const bnn_model *model); /* of one image */
+
+/* Runs task(argument, index, worker) for every index below count, in any order, on at most the context's workers;
+ * returns when all are done.  worker is below the context's workers and no two running tasks share one. */
+typedef void bnn_task(void *argument, size_t index, size_t worker);
+typedef void bnn_parallel_for(void *pool, bnn_task *task, void *argument, size_t count);
+
+/* images: how many are run together (a micro-batch: weights are read once for all of them); workers: threads. */
+bnn_status bnn_context_size(const bnn_model *model, size_t images, size_t workers, size_t *bytes);
+bnn_status bnn_context_create(const bnn_model *model, size_t images, size_t workers, void *memory, size_t memory_size,
+                              bnn_context **context);
+/* Without this call everything runs on the calling thread. */
+void bnn_context_set_threads(bnn_context *context, bnn_parallel_for *parallel_for, void *pool);
+
+/* Called after every op of every micro-batch with the ticks it took; NULL stops it.  While it is set, micro-batches run
+ * one after another, so it is called by the thread that called bnn_run only. */
+typedef uint64_t bnn_clock(void);
+typedef void bnn_profile(void *argument, uint32_t op, uint64_t ticks);
+void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument);
+
+/* Runs batch images; batch 0 is allowed and does nothing.  inputs[i] and outputs[i] are dense float32 arrays of
+ * (batch, h, w, c), not overlapping.  An image in which a float that is binarized is not a number has NaN in every
+ * element of its outputs, as the source framework propagates it. */
+bnn_status bnn_run(bnn_context *context, const float *const *inputs, float *const *outputs, size_t batch);
+
+/* One layer at a time, for verification: images (at most the context's) dense float32 arrays in and out; bits are
+ * +1 and -1.  bnn_step runs one op on what its inputs hold; bnn_step_raw runs a convolution without the slots that are
+ * not its layer's own and gives its accumulators (images, h, w, c).  The arena's other values may be overwritten. */
+bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, size_t images);
+bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t images);
+bnn_status bnn_step(bnn_context *context, uint32_t op, size_t images);
+bnn_status bnn_step_raw(bnn_context *context, uint32_t op, float *values, size_t images);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

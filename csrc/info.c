@@ -1,0 +1,98 @@
+/* What a model says about itself. */
+#include "internal.h"
+
+uint32_t bnn_input_count(const bnn_model *model)
+{
+    return model->input_count;
+}
+
+uint32_t bnn_output_count(const bnn_model *model)
+{
+    return model->output_count;
+}
+
+uint32_t bnn_op_count(const bnn_model *model)
+{
+    return model->op_count;
+}
+
+uint32_t bnn_tensor_count(const bnn_model *model)
+{
+    return model->tensor_count;
+}
+
+uint32_t bnn_input_tensor(const bnn_model *model, uint32_t input)
+{
+    return input < model->input_count ? model->input_tensors[input] : UINT32_MAX;
+}
+
+uint32_t bnn_output_tensor(const bnn_model *model, uint32_t output)
+{
+    return output < model->output_count ? model->output_tensors[output] : UINT32_MAX;
+}
+
+size_t bnn_arena_bytes(const bnn_model *model)
+{
+    return model->arena;
+}
+
+bnn_status bnn_get_tensor(const bnn_model *model, uint32_t tensor, bnn_tensor_info *info)
+{
+    if (model == NULL || tensor >= model->tensor_count || info == NULL) {
+        return BNN_ERROR_ARGUMENT;
+    }
+    const struct bnn_tensor *t = &model->tensors[tensor];
+    const uint32_t all[4] = {t->o, t->h, t->w, t->c};
+    *info = (bnn_tensor_info){
+        .dtype = t->dtype,
+        .storage = t->storage,
+        .rank = t->rank,
+        .halo = {t->top, t->left, t->bottom, t->right},
+        .offset = t->storage == BNN_CONSTANT ? (size_t)((const unsigned char *)t->data - model->file) : t->offset,
+        .bytes = t->bytes,
+        .name = t->name,
+        .name_length = t->name_length,
+        .origin = t->origin,
+        .origin_length = t->origin_length,
+    };
+    /* Constants: all four.  Activations: the last rank of h, w, c, from dims[0] on. */
+    uint32_t skip = t->storage == BNN_CONSTANT ? 0 : 4 - t->rank;
+    for (uint32_t i = 0; i + skip < 4; i++) {
+        info->dims[i] = all[i + skip];
+    }
+    return BNN_OK;
+}
+
+bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info)
+{
+    if (model == NULL || op >= model->op_count || info == NULL) {
+        return BNN_ERROR_ARGUMENT;
+    }
+    const struct bnn_op *o = &model->ops[op];
+    *info = (bnn_op_info){
+        .op = o->row->name,
+        .layer = o->layer,
+        .layer_length = o->layer_length,
+        .note = o->note,
+        .note_length = o->note_length,
+        .input_count = o->input_count,
+        .inputs = o->inputs,
+        .output = o->output,
+    };
+    for (uint32_t i = 0; i < o->input_count; i++) {
+        const struct bnn_tensor *t = bnn_op_input(model, o, i);
+        if (t->storage == BNN_CONSTANT) {
+            info->weight_bytes += (uint64_t)t->o * t->image * 4;
+        }
+    }
+    int binary = o->row->opcode == BNN_OP_BCONV2D;
+    if (binary || o->row->opcode == BNN_OP_CONV2D) {
+        const struct bnn_conv_attrs *a = o->attrs;
+        const struct bnn_tensor *out = &model->tensors[o->output], *filters = bnn_op_input(model, o, 1);
+        uint64_t macs = (uint64_t)filters->h * filters->w * filters->c * out->h * out->w * out->c;
+        info->slots = (uint32_t)a->slots;
+        info->layer_slots = (uint32_t)a->layer_slots;
+        *(binary ? &info->binary_macs : &info->float_macs) = macs;
+    }
+    return BNN_OK;
+}

@@ -1,0 +1,10 @@
+/* bconv2d: convolution of bits by binary filters; dense layers are 1x1 images. */
+#include "conv.h"
+
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+{
+    return bnn_conv_prepare(p, op, 1);
+}
+
+const struct bnn_op_row bnn_op_row_bconv2d = {
+    .opcode = BNN_OP_BCONV2D, .name = "bconv2d", .by_rows = 1, .prepare = prepare, .run = bnn_conv_run};

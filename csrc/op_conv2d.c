@@ -1,0 +1,10 @@
+/* conv2d: convolution of floats by float filters, any groups; dense layers are 1x1 images. */
+#include "conv.h"
+
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+{
+    return bnn_conv_prepare(p, op, 0);
+}
+
+const struct bnn_op_row bnn_op_row_conv2d = {
+    .opcode = BNN_OP_CONV2D, .name = "conv2d", .by_rows = 1, .prepare = prepare, .run = bnn_conv_run};

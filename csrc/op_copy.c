@@ -1,0 +1,30 @@
+/* copy: the same value in another place, with another halo. */
+#include "check.h"
+#include "view.h"
+
+#include <string.h>
+
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+{
+    return bnn_check_unary(p, op, bnn_op_output(p->model, op)->dtype, bnn_op_output(p->model, op)->dtype);
+}
+
+static void run(const struct bnn_run *r)
+{
+    const struct bnn_tensor *t = r->output.tensor;
+    for (size_t i = 0; i < r->images; i++) {
+        for (size_t y = r->row_begin; y < r->row_end; y++) {
+            memcpy(bnn_row_words(&r->output, i, y), bnn_row_words(&r->inputs[0], i, y),
+                   (size_t)t->w * t->words * sizeof(uint32_t));
+        }
+    }
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
+const struct bnn_op_row bnn_op_row_copy = {
+    .opcode = BNN_OP_COPY,
+    .name = "copy",
+    .by_rows = 1,
+    .prepare = prepare,
+    .run = run,
+};

@@ -1,0 +1,95 @@
+/* max_pool: the maximum over the taps inside the image.
+ *
+ * Of bits it is their OR.  With a mask, channels whose mask bit is set take the AND instead (they carry the complement of
+ * a decreasing threshold): AND is OR of complements, complemented, so out = OR(tap ^ mask) ^ mask does both at once. */
+#include "pool.h"
+
+#include <string.h>
+
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+{
+    bnn_status status = bnn_check_inputs(p, op, 1, 2, 1);
+    if (status != BNN_OK) {
+        return status;
+    }
+    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
+    status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), in->dtype, "dtype of the output");
+    if (status == BNN_OK && op->input_count == 2) {
+        const struct bnn_tensor *mask = bnn_op_input(p->model, op, 1);
+        status = bnn_check_dtype(p, op, in, BNN_B1, "dtype of the input with a mask");
+        if (status == BNN_OK) {
+            status = bnn_check_dtype(p, op, mask, BNN_B1, "dtype of the mask");
+        }
+        if (status == BNN_OK && mask->storage != BNN_CONSTANT) {
+            status = bnn_fail(p, op, BNN_ERROR_FORMAT, "storage of the mask", mask->storage, BNN_CONSTANT);
+        }
+        if (status == BNN_OK && (mask->rank != 1 || mask->c != in->c)) {
+            status = bnn_fail(p, op, BNN_ERROR_FORMAT, "channels of the mask", mask->c, in->c);
+        }
+    }
+    return status != BNN_OK ? status : bnn_prepare_pool(p, op);
+}
+
+/* If one tap is not a number, nor is the result. */
+static void highest(float *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys,
+                    struct bnn_taps xs)
+{
+    size_t c = in->tensor->c;
+    memcpy(out, bnn_row_floats(in, image, ys.begin) + xs.begin * c, c * sizeof *out);
+    for (size_t y = ys.begin; y < ys.end; y++) {
+        const float *restrict tap = bnn_row_floats(in, image, y) + xs.begin * c;
+        for (size_t x = xs.begin; x < xs.end; x++, tap += c) {
+            for (size_t k = 0; k < c; k++) {
+                out[k] = tap[k] > out[k] || tap[k] != tap[k] ? tap[k] : out[k];
+            }
+        }
+    }
+}
+
+static void any(uint32_t *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys, struct bnn_taps xs,
+                const uint32_t *restrict mask)
+{
+    size_t words = in->tensor->words;
+    memset(out, 0, words * sizeof *out);
+    for (size_t y = ys.begin; y < ys.end; y++) {
+        const uint32_t *restrict tap = bnn_row_words(in, image, y) + xs.begin * words;
+        for (size_t x = xs.begin; x < xs.end; x++, tap += words) {
+            for (size_t k = 0; k < words; k++) {
+                out[k] |= mask == NULL ? tap[k] : tap[k] ^ mask[k];
+            }
+        }
+    }
+    for (size_t k = 0; mask != NULL && k < words; k++) {
+        out[k] ^= mask[k];
+    }
+}
+
+static void run(const struct bnn_run *r)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
+    const uint32_t *mask = r->op->input_count == 2 ? r->inputs[1].data : NULL;
+    for (size_t i = 0; i < r->images; i++) {
+        for (size_t y = r->row_begin; y < r->row_end; y++) {
+            struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
+            uint32_t *out = bnn_row_words(&r->output, i, y);
+            for (size_t x = 0; x < t->w; x++, out += t->words) {
+                struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
+                if (t->dtype == BNN_B1) {
+                    any(out, &r->inputs[0], i, ys, xs, mask);
+                } else {
+                    highest((float *)(void *)out, &r->inputs[0], i, ys, xs);
+                }
+            }
+        }
+    }
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
+const struct bnn_op_row bnn_op_row_max_pool = {
+    .opcode = BNN_OP_MAX_POOL,
+    .name = "max_pool",
+    .by_rows = 1,
+    .prepare = prepare,
+    .run = run,
+};

@@ -1,0 +1,11 @@
+#include "elementwise.h"
+
+#define OP mul
+#define OPCODE BNN_OP_MUL
+
+static inline float element(float x, float y)
+{
+    return x * y;
+}
+
+#include "elementwise.inc"

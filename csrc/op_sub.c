@@ -1,0 +1,11 @@
+#include "elementwise.h"
+
+#define OP sub
+#define OPCODE BNN_OP_SUB
+
+static inline float element(float x, float y)
+{
+    return x - y;
+}
+
+#include "elementwise.inc"

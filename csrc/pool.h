@@ -1,0 +1,24 @@
+/* Pooling windows: what max_pool and avg_pool share. */
+#ifndef BNN_POOL_H
+#define BNN_POOL_H
+
+#include "check.h"
+#include "view.h"
+
+/* Attributes and shapes; the dtypes are the op's to check. */
+bnn_status bnn_prepare_pool(struct bnn_prepare *p, const struct bnn_op *op);
+
+/* The taps of a window along one axis that lie inside the image: [begin, end), at least one. */
+struct bnn_taps {
+    size_t begin, end;
+};
+
+static inline struct bnn_taps bnn_pool_taps(size_t position, int32_t stride, int32_t kernel, int32_t pad, size_t size)
+{
+    size_t start = position * (size_t)stride, before = (size_t)pad;
+    size_t end = start + (size_t)kernel - before; /* bnn_prepare_pool: a pad is smaller than the kernel */
+    struct bnn_taps taps = {start > before ? start - before : 0, end < size ? end : size};
+    return taps;
+}
+
+#endif

@@ -1,0 +1,81 @@
+/* One op at a time, for verification: values go in and out of the context's memory as dense float32. */
+#include "context.h"
+#include "view.h"
+
+#include <string.h>
+
+static const struct bnn_buffers own = {NULL, NULL, 0};
+
+static int usable(const bnn_context *c, uint32_t tensor, const void *values, size_t images)
+{
+    return c != NULL && tensor < c->model->tensor_count && c->model->tensors[tensor].storage != BNN_CONSTANT &&
+           values != NULL && images <= c->images;
+}
+
+bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, size_t images)
+{
+    if (!usable(context, tensor, values, images)) {
+        return BNN_ERROR_ARGUMENT;
+    }
+    struct bnn_view v = bnn_context_view(context, tensor, 0, &own);
+    const struct bnn_tensor *t = v.tensor;
+    for (size_t i = 0; i < images; i++) {
+        for (size_t y = 0; y < t->h; y++) {
+            uint32_t *pixel = (uint32_t *)v.data + i * v.image + y * t->row;
+            for (size_t x = 0; x < t->w; x++, pixel += t->words, values += t->c) {
+                if (t->dtype == BNN_B1) {
+                    bnn_pack_pixel(pixel, values, t->c);
+                } else {
+                    memcpy(pixel, values, t->c * sizeof *values);
+                }
+            }
+        }
+    }
+    bnn_zero_halo(&v, images, 0, t->h);
+    return BNN_OK;
+}
+
+bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t images)
+{
+    if (!usable(context, tensor, values, images)) {
+        return BNN_ERROR_ARGUMENT;
+    }
+    struct bnn_view v = bnn_context_view(context, tensor, 0, &own);
+    const struct bnn_tensor *t = v.tensor;
+    for (size_t i = 0; i < images; i++) {
+        for (size_t y = 0; y < t->h; y++) {
+            const uint32_t *pixel = (const uint32_t *)v.data + i * v.image + y * t->row;
+            for (size_t x = 0; x < t->w; x++, pixel += t->words, values += t->c) {
+                if (t->dtype == BNN_B1) {
+                    bnn_unpack_pixel(values, pixel, t->c);
+                } else {
+                    memcpy(values, pixel, t->c * sizeof *values);
+                }
+            }
+        }
+    }
+    return BNN_OK;
+}
+
+bnn_status bnn_step(bnn_context *context, uint32_t op, size_t images)
+{
+    if (context == NULL || op >= context->model->op_count || images > context->images) {
+        return BNN_ERROR_ARGUMENT;
+    }
+    size_t height = context->model->tensors[context->model->ops[op].output].h;
+    bnn_context_run_op(context, op, images, 0, 0, &own, 0, height, NULL);
+    return BNN_OK;
+}
+
+bnn_status bnn_step_raw(bnn_context *context, uint32_t op, float *values, size_t images)
+{
+    if (context == NULL || op >= context->model->op_count || values == NULL || images > context->images) {
+        return BNN_ERROR_ARGUMENT;
+    }
+    const struct bnn_op *o = &context->model->ops[op];
+    if (o->row->opcode != BNN_OP_CONV2D && o->row->opcode != BNN_OP_BCONV2D) {
+        return BNN_ERROR_ARGUMENT;
+    }
+    bnn_context_run_op(context, op, images, 0, 0, &own, 0, context->model->tensors[o->output].h, values);
+    return BNN_OK;
+}

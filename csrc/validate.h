@@ -1,0 +1,54 @@
+/* Reading and checking the parts of a .bnn file; docs/model-format.md specifies them. */
+#ifndef BNN_VALIDATE_H
+#define BNN_VALIDATE_H
+
+#include "internal.h"
+
+#define BNN_FORMAT_VERSION 1u
+#define BNN_HEADER_BYTES 128u
+#define BNN_TENSOR_BYTES 96u
+#define BNN_OP_BYTES 32u /* before the inputs */
+
+/* Limits that keep the work on a hostile file bounded; networks stay far below them. */
+#define BNN_MAX_COUNT 65536u  /* tensors, ops */
+#define BNN_MAX_INPUTS 32u    /* inputs of one op */
+#define BNN_MAX_ALIVE 4096u   /* arena tensors alive at the same time */
+#define BNN_MAX_PIXELS 65536u /* height or width of an activation with its halo */
+#define BNN_MAX_SIZE ((uint32_t)INT32_MAX) /* any other dimension */
+#define BNN_MAX_SHARED ((uint64_t)1 << 30) /* bytes of constants that share their data with others */
+
+#define BNN_NEVER UINT32_MAX /* bnn_tensor.written of a tensor that no op has written yet */
+
+/* The header; offsets and sizes are checked against the file. */
+struct bnn_header {
+    uint32_t tensor_count, op_count, input_count, output_count;
+    size_t tensors, ops, ops_size, strings, strings_size, data, data_size;
+    size_t arena;
+};
+
+/* crc: 0, or the result for the bytes before. */
+uint32_t bnn_crc32(uint32_t crc, const void *data, size_t size);
+
+uint32_t bnn_load32(const unsigned char *p);
+uint64_t bnn_load64(const unsigned char *p);
+
+/* Whether the checksum matches; size >= BNN_HEADER_BYTES. */
+int bnn_checksum_matches(const unsigned char *file, size_t size, bnn_problem *problem);
+
+bnn_status bnn_read_header(const unsigned char *file, size_t size, struct bnn_header *h, bnn_problem *problem);
+bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h, uint32_t number, struct bnn_tensor *t,
+                           bnn_problem *problem);
+/* *offset: of the record in the file; moves to the next one.  Leaves the op's prepared and scratch zero. */
+bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, uint32_t number, size_t *offset,
+                       struct bnn_op *op, bnn_problem *problem);
+
+/* The checks that look at more than one record: needs all tensors and ops, fills the input and output tensors and every
+ * tensor's written and last_read.  alive: room for min(tensor_count, BNN_MAX_ALIVE) numbers. */
+bnn_status bnn_check_graph(struct bnn_model *m, uint32_t *alive, bnn_problem *problem);
+
+/* Write a problem down (when not NULL): "<kind> <number> (<name>): <what>"; kind alone where number is BNN_NEVER.
+ * Returns status. */
+bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind, uint32_t number, const char *name,
+                      size_t name_length, const char *what, int64_t found, int64_t expected);
+
+#endif

@@ -1,0 +1,65 @@
+/* Pixels, rows and bits of tensors in memory. */
+#include "view.h"
+
+#include <string.h>
+
+void bnn_zero_halo(const struct bnn_view *view, size_t images, size_t row_begin, size_t row_end)
+{
+    const struct bnn_tensor *t = view->tensor;
+    size_t left = (size_t)t->left * t->words, right = (size_t)t->right * t->words, inside = (size_t)t->w * t->words;
+    if ((t->top | t->bottom | t->left | t->right) == 0 || row_begin >= row_end) {
+        return;
+    }
+    for (size_t i = 0; i < images; i++) {
+        uint32_t *row = bnn_row_words(view, i, row_begin) - left; /* with its halo */
+        if (row_begin == 0) {
+            memset(row - t->top * t->row, 0, t->top * t->row * sizeof *row);
+        }
+        for (size_t y = row_begin; y < row_end; y++, row += t->row) {
+            memset(row, 0, left * sizeof *row);
+            memset(row + left + inside, 0, right * sizeof *row);
+        }
+        if (row_end == t->h) {
+            memset(row, 0, t->bottom * t->row * sizeof *row);
+        }
+    }
+}
+
+void bnn_pack_pixel(uint32_t *bits, const float *values, size_t c)
+{
+    for (; c > 0; bits++) {
+        size_t n = c < 32 ? c : 32;
+        uint32_t word = 0;
+        for (size_t i = 0; i < n; i++) {
+            word |= (uint32_t)(values[i] >= 0.0f) << i;
+        }
+        *bits = word;
+        values += n;
+        c -= n;
+    }
+}
+
+void bnn_unpack_pixel(float *values, const uint32_t *bits, size_t c)
+{
+    for (size_t i = 0; i < c; i++) {
+        values[i] = (bits[i / 32] >> i % 32 & 1) != 0 ? 1.0f : -1.0f;
+    }
+}
+
+void bnn_or_bits(uint32_t *dst, size_t to, const uint32_t *src, size_t from, size_t count)
+{
+    while (count > 0) {
+        size_t room = 32 - to % 32, n = count < room ? count : room; /* fill the word of dst */
+        uint32_t bits = src[from / 32] >> from % 32;
+        if (from % 32 + n > 32) {
+            bits |= src[from / 32 + 1] << (32 - from % 32);
+        }
+        if (n < 32) {
+            bits &= (UINT32_C(1) << n) - 1;
+        }
+        dst[to / 32] |= bits << to % 32;
+        to += n;
+        from += n;
+        count -= n;
+    }
+}

@@ -1,0 +1,60 @@
+/* Which families there are, and which of them this processor can run. */
+#include "../csrc/include/bnn.h"
+#include "kernels.h"
+
+#define BNN_KERNEL(name) extern const struct bnn_kernels bnn_kernels_##name;
+#include "kernels.inc"
+#undef BNN_KERNEL
+
+const struct bnn_kernels *const bnn_kernel_families[] = {
+#define BNN_KERNEL(name) &bnn_kernels_##name,
+#include "kernels.inc"
+#undef BNN_KERNEL
+};
+
+const size_t bnn_kernel_family_count = sizeof bnn_kernel_families / sizeof bnn_kernel_families[0];
+
+/* The compiler's own tests ask cpuid, and the operating system (xgetbv) whether it saves the wide registers. */
+static uint32_t processor_features(void)
+{
+    uint32_t features = 0;
+#if defined(__GNUC__) && defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+        __builtin_cpu_supports("popcnt"))
+        features |= BNN_FEATURE_AVX2;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        features |= BNN_FEATURE_AVX512;
+    if (__builtin_cpu_supports("avx512vpopcntdq"))
+        features |= BNN_FEATURE_VPOPCNTDQ;
+#endif
+    return features;
+}
+
+static int same(const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b)
+        a++, b++;
+    return *a == *b;
+}
+
+const bnn_kernels *bnn_kernels_select(const char *name)
+{
+    uint32_t features = processor_features();
+    for (size_t i = 0; i < bnn_kernel_family_count; i++) {
+        const bnn_kernels *k = bnn_kernel_families[i];
+        if ((name == NULL || same(name, k->name)) && (k->features & ~features) == 0)
+            return k;
+    }
+    return NULL;
+}
+
+const char *bnn_kernels_name(const bnn_kernels *kernels)
+{
+    return kernels->name;
+}
+
+const char *bnn_kernels_list(size_t index)
+{
+    return index < bnn_kernel_family_count ? bnn_kernel_families[index]->name : NULL;
+}

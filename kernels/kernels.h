@@ -1,0 +1,96 @@
+/* The interface between the runtime and its kernels.
+ *
+ * Kernels know words, strides and counts; never tensors, models or ops.  A family is one const struct of functions for
+ * one instruction set: a row of kernels.inc.  Compiling a file needs no special flags: functions carry their own target
+ * attributes.  Every family gives bit for bit the same results, floats included where sums are exact.
+ */
+#ifndef BNN_KERNELS_H
+#define BNN_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A float above this is +1 as a bit: zeros of either sign, and negative denormals, which TensorFlow's comparisons take
+ * for zero.  The negative normal number next to zero. */
+#define BNN_BIT_ABOVE (-1.17549435e-38f)
+
+/* What happens to a convolution's value after its accumulator.  Operands are per channel and may be read up to the full
+ * width of the last block (the driver pads them); NULL: leave out.  Each step is one float32 operation; nothing may be
+ * contracted into a fused multiply-add:
+ *   v = acc * pre_mul; v = v + pre_add; v = min(max(v, lo0), hi0); v = v - sub; v = v * mul; v = v + add;
+ *   v = v + residual[pixel]; v = min(max(v, lo1), hi1)                              not-a-number passes through a clamp. */
+struct bnn_epilogue {
+    const float *pre_mul, *pre_add, *sub, *mul, *add;
+    float lo0, hi0, lo1, hi1; /* -inf and +inf where there is no clamp */
+    int clamp0, clamp1;       /* whether there is one */
+};
+
+/* One call computes `pixels` output pixels (any number; the family's tile height divides it best) of one block of output
+ * channels.  Pixel i reads, for every segment s, `length` contiguous words at a[i] + segment[s]; the block's weights
+ * follow each other as [segment][word][lane].
+ *
+ * The pointers of a pixel are those of the layer's first channel, so that one list of them serves every block: a block
+ * begins at table[i] + first, values[i] + first, residual[i] + first, bits[i] + first / 32 and at element `first` of the
+ * epilogue's operands.  Table and operands may be read up to the block's full width; the others are touched only where
+ * channels exist. */
+struct bnn_binary_tile {
+    const uint32_t *const *a;      /* pixels: the first word of each pixel's window */
+    const ptrdiff_t *segment;      /* segments: offsets in words */
+    size_t segments, length, pixels;
+    const uint32_t *weights;
+    const int32_t *const *table;   /* pixels: per channel, bits: the limit on the number of differing bits (bit = popcount
+                                      <= limit); float: the correction (accumulator = correction - 2 popcount) */
+    size_t first, channels;        /* the block's first channel, and how many exist: 1 to the block's width */
+    uint32_t *const *bits;         /* pixels: output words; bits of the last word past the channels become zero */
+    float *const *values;          /* pixels: output values; either may be NULL */
+    const float *const *residual;  /* pixels, or NULL */
+    const struct bnn_epilogue *epilogue; /* float only */
+};
+
+/* The same for float data.  values: writes v; bits: writes v's; at least one of the two. */
+struct bnn_float_tile {
+    const float *const *a;
+    const ptrdiff_t *segment;
+    size_t segments, length, pixels;
+    const float *weights;
+    size_t first, channels;
+    uint32_t *const *bits;
+    float *const *values;
+    const float *const *residual;
+    const struct bnn_epilogue *epilogue;
+};
+
+struct bnn_kernels {
+    const char *name;
+    uint32_t features;                 /* bits that the processor must have: BNN_FEATURE_* */
+    uint32_t binary_pixels;            /* tile height */
+    uint32_t binary_lanes;             /* block width: 32 or 64 output channels */
+    uint32_t float_pixels, float_lanes;
+    /* src: [channels][words] (a filter's taps in order) -> dst: [block][words][lane], missing lanes zero.
+     * dst has ceil(channels / lanes) * lanes * words elements. */
+    void (*pack_binary)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words);
+    void (*pack_float)(float *dst, const float *src, size_t channels, size_t taps);
+    /* bits by the limits of `table` (values NULL, epilogue ignored) */
+    void (*binary_bits)(const struct bnn_binary_tile *tile);
+    /* floats through the epilogue: values, bits (v > BNN_BIT_ABOVE) or both; nonzero: a value that became a bit was not a
+     * number */
+    int (*binary_values)(const struct bnn_binary_tile *tile);
+    int (*float_values)(const struct bnn_float_tile *tile);
+    /* bit i of dst = src[i] > BNN_BIT_ABOVE, tail bits zero; nonzero: something was not a number */
+    int (*binarize)(uint32_t *dst, const float *src, size_t count);
+    /* depthwise convolution of all channels (first is 0): the sum of channel c is that of a[i][segment[s] + c] *
+     * weights[s * length + c] over the segments; length is a multiple of float_lanes, and so are the operands' lengths.
+     * Returns as float_values does. */
+    int (*depthwise)(const struct bnn_float_tile *tile);
+};
+
+#define BNN_FEATURE_AVX2 1u        /* AVX2, FMA, BMI, POPCNT */
+#define BNN_FEATURE_AVX512 2u      /* AVX-512 F, BW, DQ, VL */
+#define BNN_FEATURE_VPOPCNTDQ 4u   /* AVX-512 VPOPCNTDQ */
+#define BNN_FEATURE_NEON 8u
+
+/* The families compiled in, fastest first, scalar last. */
+extern const struct bnn_kernels *const bnn_kernel_families[];
+extern const size_t bnn_kernel_family_count;
+
+#endif

@@ -1,0 +1,172 @@
+/* The portable family: plain C11, the meaning of the interface, and what every other family is compared with. */
+#include "../bits.h"
+#include "../kernels.h"
+
+enum { LANES = 32 };
+
+BNN_PACK(pack_words, uint32_t)
+BNN_PACK(pack_values, float)
+
+static void pack_binary(uint32_t *dst, const uint32_t *src, size_t channels, size_t words)
+{
+    pack_words(dst, src, channels, words, LANES);
+}
+
+static void pack_float(float *dst, const float *src, size_t channels, size_t taps)
+{
+    pack_values(dst, src, channels, taps, LANES);
+}
+
+static void count_differing(uint32_t count[LANES], const struct bnn_binary_tile *t, size_t pixel)
+{
+    const uint32_t *weights = t->weights;
+    for (size_t lane = 0; lane < LANES; lane++)
+        count[lane] = 0;
+    for (size_t s = 0; s < t->segments; s++) {
+        const uint32_t *a = t->a[pixel] + t->segment[s];
+        for (size_t k = 0; k < t->length; k++, weights += LANES) {
+            uint32_t word = a[k];
+            for (size_t lane = 0; lane < LANES; lane++)
+                count[lane] += bnn_popcount(word ^ weights[lane]);
+        }
+    }
+}
+
+static void binary_bits(const struct bnn_binary_tile *t)
+{
+    for (size_t i = 0; i < t->pixels; i++) {
+        uint32_t count[LANES], word = 0;
+        const int32_t *limit = t->table[i] + t->first;
+        count_differing(count, t, i);
+        for (size_t lane = 0; lane < t->channels; lane++)
+            word |= (uint32_t)((int32_t)count[lane] <= limit[lane]) << lane;
+        t->bits[i][t->first / 32] = word;
+    }
+}
+
+static float clamp(float v, float lo, float hi)
+{
+    v = v < lo ? lo : v;
+    return v > hi ? hi : v;
+}
+
+static float finish(float v, const struct bnn_epilogue *e, size_t channel, const float *residual)
+{
+    if (e->pre_mul)
+        v = v * e->pre_mul[channel];
+    if (e->pre_add)
+        v = v + e->pre_add[channel];
+    if (e->clamp0)
+        v = clamp(v, e->lo0, e->hi0);
+    if (e->sub)
+        v = v - e->sub[channel];
+    if (e->mul)
+        v = v * e->mul[channel];
+    if (e->add)
+        v = v + e->add[channel];
+    if (residual)
+        v = v + residual[channel];
+    return e->clamp1 ? clamp(v, e->lo1, e->hi1) : v;
+}
+
+/* Channels first to first + channels (first a multiple of 32, channels at most 32) of one pixel, from their sums. */
+static int store(const float *sum, const struct bnn_epilogue *e, size_t first, size_t channels, uint32_t *bits,
+                 float *values, const float *residual)
+{
+    uint32_t word = 0;
+    int nan = 0;
+    for (size_t lane = 0; lane < channels; lane++) {
+        float v = finish(sum[lane], e, first + lane, residual);
+        word |= (uint32_t)(v > BNN_BIT_ABOVE) << lane;
+        nan |= v != v;
+        if (values)
+            values[first + lane] = v;
+    }
+    if (bits)
+        bits[first / 32] = word;
+    return bits && nan;
+}
+
+static int binary_values(const struct bnn_binary_tile *t)
+{
+    int nan = 0;
+    for (size_t i = 0; i < t->pixels; i++) {
+        uint32_t count[LANES];
+        float sum[LANES];
+        const int32_t *correction = t->table[i] + t->first;
+        count_differing(count, t, i);
+        for (size_t lane = 0; lane < LANES; lane++)
+            sum[lane] = (float)(correction[lane] - 2 * (int32_t)count[lane]);
+        nan |= store(sum, t->epilogue, t->first, t->channels, t->bits ? t->bits[i] : NULL,
+                     t->values ? t->values[i] : NULL, t->residual ? t->residual[i] : NULL);
+    }
+    return nan;
+}
+
+static int float_values(const struct bnn_float_tile *t)
+{
+    int nan = 0;
+    for (size_t i = 0; i < t->pixels; i++) {
+        float sum[LANES] = {0};
+        const float *weights = t->weights;
+        for (size_t s = 0; s < t->segments; s++) {
+            const float *a = t->a[i] + t->segment[s];
+            for (size_t k = 0; k < t->length; k++, weights += LANES)
+                for (size_t lane = 0; lane < LANES; lane++)
+                    sum[lane] += a[k] * weights[lane];
+        }
+        nan |= store(sum, t->epilogue, t->first, t->channels, t->bits ? t->bits[i] : NULL,
+                     t->values ? t->values[i] : NULL, t->residual ? t->residual[i] : NULL);
+    }
+    return nan;
+}
+
+static int depthwise(const struct bnn_float_tile *t)
+{
+    int nan = 0;
+    for (size_t i = 0; i < t->pixels; i++)
+        for (size_t first = 0; first < t->channels; first += LANES) {
+            size_t channels = t->channels - first < LANES ? t->channels - first : LANES;
+            float sum[LANES] = {0};
+            for (size_t s = 0; s < t->segments; s++) {
+                const float *a = t->a[i] + t->segment[s] + first, *w = t->weights + s * t->length + first;
+                for (size_t lane = 0; lane < channels; lane++)
+                    sum[lane] += a[lane] * w[lane];
+            }
+            nan |= store(sum, t->epilogue, first, channels, t->bits ? t->bits[i] : NULL,
+                         t->values ? t->values[i] : NULL, t->residual ? t->residual[i] : NULL);
+        }
+    return nan;
+}
+
+static int binarize(uint32_t *dst, const float *src, size_t count)
+{
+    int nan = 0;
+    for (size_t first = 0; first < count; first += 32) {
+        size_t bits = count - first < 32 ? count - first : 32;
+        uint32_t word = 0;
+        for (size_t i = 0; i < bits; i++) {
+            float v = src[first + i];
+            word |= (uint32_t)(v > BNN_BIT_ABOVE) << i;
+            nan |= v != v;
+        }
+        dst[first / 32] = word;
+    }
+    return nan;
+}
+
+const struct bnn_kernels bnn_kernels_scalar = {
+    .name = "scalar",
+    .features = 0,
+    .binary_pixels = 1,
+    .binary_lanes = LANES,
+    .float_pixels = 1,
+    .float_lanes = LANES,
+    .pack_binary = pack_binary,
+    .pack_float = pack_float,
+    .binary_bits = binary_bits,
+    .binary_values = binary_values,
+    .float_values = float_values,
+    .binarize = binarize,
+    .depthwise = depthwise,
+};

@@ -1,0 +1,28 @@
+"""Build the C extension; everything else about the package stands in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+
+class ParallelBuildExt(build_ext):
+    """Compiles the extension's source files side by side."""
+
+    def build_extensions(self) -> None:
+        compile_in_turn = self.compiler.compile
+
+        def compile_together(sources: list[str], *args: Any, **options: Any) -> list[str]:
+            with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+                objects = pool.map(lambda source: compile_in_turn([source], *args, **options), sources)
+                return [name for names in objects for name in names]
+
+        self.compiler.compile = compile_together
+        super().build_extensions()
+
+
+setup(cffi_modules=["bnn/_ffi_build.py:ffibuilder"], cmdclass={"build_ext": ParallelBuildExt})

@@ -1,0 +1,111 @@
+"""What tests of all folders share: seeded random numbers, and small networks that need no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn import interpret, ops
+from bnn.emit.model import encode
+from bnn.ir import Graph, Node
+from bnn.passes import lower
+
+Array = np.ndarray[Any, Any]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """New numbers in every run; a failing test shows the seed to set in the environment to repeat it."""
+    seed = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(32))
+    print(f"repeat with BNN_TEST_SEED={seed}")
+    return np.random.default_rng(seed)
+
+
+class Builder:
+    """SOURCE graphs as an importer would make them, with random weights.
+
+    First-layer inputs are multiples of 1/256 and all weights are signs, so that every sum is exact and the oracle, C
+    and any order of summation agree bit for bit.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def sign(self, x: Node, name: str) -> Node:
+        """Larq's ste_sign: sign(sign(x) + 0.1)."""
+        inner = ops.make("add", ops.make("sign", x, name=name), ops.constant(0.1), name=name)
+        return ops.make("sign", inner, name=name)
+
+    def conv(self, x: Node, filters: int, name: str, kernel: int = 3, stride: int = 1) -> Node:
+        signs = self.rng.choice([-1.0, 1.0], (filters, kernel, kernel, x.type.shape[-1]))
+        half = kernel // 2
+        attrs = ops.ConvAttrs(stride=(stride, stride), pads=(half,) * 4)
+        return ops.make("conv2d", x, ops.constant(signs), attrs=attrs, name=name)
+
+    def dense(self, x: Node, units: int, name: str) -> Node:
+        size = int(np.prod(x.type.shape))
+        flat = ops.make("reshape", x, attrs=ops.ReshapeAttrs((size,)), name=f"{name}_flatten")
+        signs = self.rng.choice([-1.0, 1.0], (units, 1, 1, size))
+        return ops.make("conv2d", flat, ops.constant(signs), attrs=ops.ConvAttrs(), name=name)
+
+    def norm(self, x: Node, name: str) -> Node:
+        channels = x.type.shape[-1]
+        for op in ("sub", "mul", "add"):
+            x = ops.make(op, x, ops.constant(self.rng.normal(size=channels)), name=name)
+        return x
+
+    def inputs(self, batch: int, *shapes: tuple[int, ...]) -> list[Array]:
+        return [(self.rng.integers(0, 256, (batch, *shape)) / 256).astype(np.float32) for shape in shapes]
+
+
+def small_graph() -> Graph:
+    """(12, 12, 1) -> (10): a float first convolution, two binary layers, softmax."""
+    build = Builder()
+    x = ops.input_node("image", (12, 12, 1))
+    h = build.norm(build.conv(x, 32, "conv_a"), "norm_a")
+    h = build.norm(build.conv(build.sign(h, "sign_b"), 33, "conv_b", stride=2), "norm_b")
+    h = build.norm(build.dense(build.sign(h, "sign_c"), 10, "dense"), "norm_d")
+    return Graph((x,), (ops.make("softmax", h, name="softmax"),), ("probabilities",))
+
+
+def two_by_two_graph() -> Graph:
+    """Two inputs of different shapes, two outputs."""
+    build = Builder()
+    left, right = ops.input_node("left", (5, 5, 8)), ops.input_node("right", (40,))
+    a = build.norm(build.conv(build.sign(left, "sign_left"), 8, "conv"), "norm")
+    b = build.dense(build.sign(right, "sign_right"), 6, "dense")
+    return Graph((left, right), (a, b), ("picture", "vector"))
+
+
+class Small:
+    """A compiled small network, and what the oracle says of it."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.data = encode(lower(graph))
+
+    def inputs(self, batch: int, seed: int = 1) -> list[Array]:
+        return Builder(seed).inputs(batch, *(n.type.shape for n in self.graph.inputs))
+
+    def expected(self, inputs: list[Array]) -> list[Array]:
+        return interpret.outputs(self.graph, inputs)
+
+
+@pytest.fixture(scope="session")
+def small() -> Small:
+    return Small(small_graph())
+
+
+@pytest.fixture(scope="session")
+def two_by_two() -> Small:
+    return Small(two_by_two_graph())
+
+
+@pytest.fixture(scope="session")
+def builder() -> Callable[[int], Builder]:
+    return Builder

@@ -1,0 +1,295 @@
+"""Random SOURCE graphs, seeded, for differential tests.
+
+Every number is a dyadic fraction of few bits, so that float32 sums are exact in any order: whatever differs by one bit
+between two ways of computing such a graph is a bug.  Batch norms are centred on values that really occur, so
+pre-activations of exactly 0 (ties of the quantizer) are common.
+
+BNN_TEST_SEED and BNN_TEST_COUNT in the environment choose the first seed and the number of graphs of a test run.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bnn import interpret
+from bnn.ir import Graph, Node
+from bnn.ops import INF, ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
+
+Array = np.ndarray[Any, Any]
+
+BATCH = 2
+_EXACT = 2.0**23  # steps a float32 counts exactly, with a bit to spare
+_CHANNELS = (1, 2, 3, 5, 7, 8, 16, 31, 32, 33, 40, 64, 65, 70)
+_LARQ = 0.1
+_AFTER = ("bn",) * 5 + ("max_pool",) * 3 + ("relu",) * 2 + ("avg_pool", "residual", "residual", "concat", "repeat")
+
+
+def seeds(default_count: int) -> range:
+    """The seeds of this run: BNN_TEST_COUNT (or the default) of them from BNN_TEST_SEED (or 0) on."""
+    first = int(os.environ.get("BNN_TEST_SEED", "0"))
+    return range(first, first + int(os.environ.get("BNN_TEST_COUNT", str(default_count))))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A graph and arrays (BATCH, ...) for its inputs."""
+
+    seed: int
+    graph: Graph
+    inputs: list[Array]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A node, its array, and what is known of it: all multiples of ``step``, at most ``bound`` in magnitude.
+
+    ``step`` 0: not exact (a mean of three, say); it may be quantized or put out, not summed.
+    """
+
+    node: Node
+    array: Array = field(repr=False)
+    step: float
+    bound: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.node.type.shape
+
+    @property
+    def spatial(self) -> bool:
+        return len(self.shape) == 3
+
+
+def random_graph(seed: int, blocks: int = 4) -> Sample:
+    """A graph of up to so many blocks; the same seed gives the same graph."""
+    return Builder(np.random.default_rng(seed)).build(seed, blocks)
+
+
+class Builder:
+    """Builds a graph and evaluates it as it grows."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.values: list[Value] = []  # candidates for a second user
+        self.layers = 0
+
+    # -- drawing --------------------------------------------------------------------------------------------------
+
+    def chance(self, p: float) -> bool:
+        return bool(self.rng.random() < p)
+
+    def pick(self, choices: Any) -> Any:
+        return choices[int(self.rng.integers(len(choices)))]
+
+    def whole(self, lo: int, hi: int) -> int:
+        """lo to hi, both included."""
+        return int(self.rng.integers(lo, hi + 1))
+
+    # -- values ---------------------------------------------------------------------------------------------------
+
+    def layer(self, kind: str) -> str:
+        self.layers += 1
+        return f"{kind}_{self.layers}"
+
+    def made(self, name: str, op: str, *operands: Value | Node, step: float, bound: float, attrs: Any = None) -> Value:
+        """Make a node with an origin of its own and evaluate it."""
+        nodes = [o.node if isinstance(o, Value) else o for o in operands]
+        arrays = [o.array if isinstance(o, Value) else o.value for o in operands]
+        self.layers += 1
+        node = make(op, *nodes, attrs=attrs, name=name, origin=f"{name}/{op}_{self.layers}:0")
+        return Value(node, interpret.evaluate(node, arrays), step, bound)
+
+    def exact(self, step: float, bound: float) -> bool:
+        return 0 < step and bound / step < _EXACT
+
+    def input(self, index: int) -> Value:
+        h, w = self.whole(1, 12), self.whole(1, 12)
+        shape = (h, w, self.pick(_CHANNELS)) if self.chance(0.9) else (self.whole(1, 70),)
+        array = (self.rng.integers(-16, 17, (BATCH, *shape)) / 16).astype(np.float32)
+        return Value(input_node(f"input_{index}", shape), array, 1 / 16, 1.0)
+
+    # -- layers ---------------------------------------------------------------------------------------------------
+
+    def sign(self, x: Value, name: str) -> Value:
+        """Larq's quantizer, or (rarely) what only looks like it."""
+        c = self.pick((0.9, 1.0, 1.5, -0.1, 0.0)) if self.chance(0.15) else _LARQ
+        inner = self.made(name, "sign", x, step=1.0, bound=1.0)
+        if self.chance(0.05):
+            return inner  # bare: 0 stays 0
+        shift = constant(np.full(self.pick(((), (1,), (1,) * len(x.shape))), c), name=name)
+        pair = (inner, shift) if self.chance(0.8) else (shift, inner)
+        return self.made(name, "sign", self.made(name, "add", *pair, step=0, bound=3), step=1.0, bound=1.0)
+
+    def weights(self, shape: tuple[int, ...]) -> Array:
+        """+-1, +-alpha per filter, small integers, or ternary; filters that are all zero occur."""
+        signs = self.rng.choice([-1.0, 1.0], shape)
+        kind = self.pick(("signs", "signs", "alpha", "alpha", "integers", "ternary"))
+        if kind == "alpha":
+            alpha = self.rng.choice([0.25, 0.5, 1.0, 2.0, 0.0], shape[0], p=[0.25, 0.3, 0.2, 0.2, 0.05])
+            return signs * alpha.reshape(-1, *(1,) * (len(shape) - 1))
+        if kind == "integers":
+            return self.rng.integers(-3, 4, shape).astype(float)
+        return signs * self.rng.integers(0, 2, shape) if kind == "ternary" else signs
+
+    def conv(self, x: Value, name: str) -> Value:
+        """A convolution or a dense layer, its input quantized first where sums would not be exact, or by chance."""
+        if self.chance(0.85) or not self.exact(x.step, x.bound * 9 * 70 * 4):
+            x = self.sign(x, name)
+        if x.spatial and self.chance(0.15):
+            top, left, bottom, right = (self.whole(0, 2) for _ in range(4))
+            attrs = PadAttrs((top, left, bottom, right), self.pick((0.0, 1.0, -1.0, 1.0, -1.0, 0.5)))
+            x = self.made(name, "pad", x, attrs=attrs, step=min(x.step, 0.5), bound=max(x.bound, 1.0))
+        attrs, shape = self.spatial_conv(x) if x.spatial else (ConvAttrs(), (self.filters(), 1, 1, x.shape[0]))
+        w = self.weights(shape).astype(np.float32)
+        bound = x.bound * float(np.abs(w).reshape(shape[0], -1).sum(axis=1).max())
+        y = self.made(name, "conv2d", x, constant(w, name=name), attrs=attrs, step=x.step * 0.25, bound=bound)
+        return self.bias(y, name) if self.chance(0.3) else y
+
+    def filters(self) -> int:
+        return int(self.pick(_CHANNELS))
+
+    def spatial_conv(self, x: Value) -> tuple[ConvAttrs, tuple[int, ...]]:
+        h, w, c = x.shape
+        groups, per_group = 1, self.filters()
+        if self.chance(0.2):
+            groups = self.pick([g for g in range(1, c + 1) if c % g == 0])
+            per_group = self.whole(1, max(1, 70 // groups))
+        kernel = (self.whole(1, 4), self.whole(1, 4))
+        dilation = (self.whole(1, 3), self.whole(1, 3)) if self.chance(0.3) else (1, 1)
+        stride = (self.whole(1, 3), self.whole(1, 3)) if self.chance(0.4) else (1, 1)
+        pads = []
+        for size, k, d in zip((h, w), kernel, dilation, strict=True):
+            span = (k - 1) * d  # pads reach past the kernel's own span, and kernels past the image
+            before = self.whole(0, min(span, 3) if self.chance(0.8) else span + 2)
+            after = self.whole(0, min(span, 3))
+            pads.append((before, max(after, span + 1 - size - before)))
+        (top, bottom), (left, right) = pads
+        attrs = ConvAttrs(stride=stride, dilation=dilation, pads=(top, left, bottom, right), groups=groups)
+        return attrs, (groups * per_group, *kernel, c // groups)
+
+    def bias(self, x: Value, name: str) -> Value:
+        values = self.rng.integers(-3, 4, x.shape[-1]) * 0.5
+        return self.per_channel(x, name, "add", values, min(x.step, 0.5), x.bound + 2)
+
+    def per_channel(self, x: Value, name: str, op: str, values: Array, step: float, bound: float) -> Value:
+        c = constant(values, name=name)
+        pair = (c, x) if op != "sub" and self.chance(0.1) else (x, c)
+        return self.made(name, op, *pair, step=step, bound=bound)
+
+    def batch_norm(self, x: Value, name: str) -> Value:
+        """(x - mean) * gamma + beta, or x * gamma + shift; where it can be, 0 for a value that occurs."""
+        channels = x.shape[-1]
+        flat = x.array.reshape(-1, channels)
+        mean = flat[self.rng.integers(len(flat)), np.arange(channels)]
+        gamma = self.rng.choice([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0], channels)
+        beta = self.rng.choice([0.0, 0.0, 0.0, -0.0, -1.0, 0.5, 2.0], channels)
+        step, bound = min(x.step * 0.5, 0.5), 4 * x.bound + 2
+        if self.chance(0.3):
+            x = self.per_channel(x, name, "mul", gamma, step, bound)
+            return self.per_channel(x, name, "add", beta - mean * gamma, step, bound)
+        if self.chance(0.9):
+            x = self.per_channel(x, name, "sub", mean, min(x.step, 0.5), 2 * x.bound)
+        x = self.per_channel(x, name, "mul", gamma, step, bound)
+        return self.per_channel(x, name, "add", beta, step, bound) if self.chance(0.9) else x
+
+    def relu(self, x: Value, name: str) -> Value:
+        lo, hi = self.pick(((0.0, INF), (0.0, 6.0), (-1.0, 1.0)))
+        if self.chance(0.15):  # as Keras writes some of them
+            limit = constant(np.full(self.pick(((), (1,))), lo), name=name)
+            return self.made(name, "maximum", x, limit, step=min(x.step, 1.0), bound=max(x.bound, 1.0))
+        return self.made(name, "clamp", x, attrs=ClampAttrs(lo, hi), step=min(x.step, 1.0), bound=max(x.bound, 1.0))
+
+    def pool(self, x: Value, name: str, op: str) -> Value:
+        kernel = (self.whole(1, 3), self.whole(1, 3))
+        stride = kernel if self.chance(0.6) else (self.whole(1, 3), self.whole(1, 3))
+        pads = [0, 0, 0, 0]
+        for axis in (0, 1):
+            if self.chance(0.4):
+                pads[axis], pads[axis + 2] = self.whole(0, kernel[axis] - 1), self.whole(0, kernel[axis] - 1)
+            if x.shape[axis] + pads[axis] + pads[axis + 2] < kernel[axis]:
+                pads[axis], pads[axis + 2] = (kernel[axis] - 1) // 2, kernel[axis] - 1
+        attrs = PoolAttrs(kernel, stride, (pads[0], pads[1], pads[2], pads[3]))
+        y = self.made(name, op, x, attrs=attrs, step=x.step, bound=x.bound)
+        if op == "max_pool":
+            return y
+        exact = kernel in ((1, 1), (1, 2), (2, 1), (2, 2)) and not any(pads)
+        return Value(y.node, y.array, x.step / 4 if exact else 0.0, x.bound)
+
+    def residual(self, x: Value, name: str) -> Value:
+        others = [v for v in self.values if v.shape == x.shape and v.node is not x.node]
+        if not others:
+            return x
+        other = self.pick(others)
+        pair = (x, other) if self.chance(0.5) else (other, x)
+        step = min(x.step, other.step)
+        return self.made(name, "add", *pair, step=step, bound=x.bound + other.bound)
+
+    def concat(self, x: Value, name: str) -> Value:
+        others = [v for v in self.values if v.shape[:-1] == x.shape[:-1]][-4:]
+        if not others:
+            return x
+        pair = (x, self.pick(others))
+        return self.made(
+            name, "concat", *pair, step=min(v.step for v in pair), bound=max(v.bound for v in pair)
+        )
+
+    def repeat(self, x: Value, name: str) -> Value:
+        """The same computation once more, for common subexpressions."""
+        twin = make(x.node.op, *x.node.inputs, attrs=x.node.attrs, name=name)
+        return self.made(name, "add", x, Value(twin, x.array, x.step, x.bound), step=x.step, bound=2 * x.bound)
+
+    def flatten(self, x: Value, name: str) -> Value:
+        size = int(np.prod(x.shape))
+        return self.made(name, "reshape", x, attrs=ReshapeAttrs((size,)), step=x.step, bound=x.bound)
+
+    # -- the whole ------------------------------------------------------------------------------------------------
+
+    def block(self, x: Value) -> Value:
+        name = self.layer("conv" if x.spatial else "dense")
+        if x.spatial and self.chance(0.25):
+            x = self.flatten(x, self.layer("flatten"))
+        x = self.conv(x, name)
+        for _ in range(self.whole(0, 4)):
+            kind = self.pick(_AFTER)
+            name = self.layer(kind)
+            if kind == "bn" and self.exact(x.step * 0.5, 4 * x.bound + 2):
+                x = self.batch_norm(x, name)
+            elif kind == "relu":
+                x = self.relu(x, name)
+            elif kind == "max_pool" and x.spatial:
+                if self.chance(0.3):
+                    x = self.sign(x, name)
+                x = self.pool(x, name, kind)
+            elif kind == "avg_pool" and x.spatial and self.exact(x.step / 4, x.bound * 9):
+                x = self.pool(x, name, kind)
+            elif kind == "residual":
+                x = self.residual(x, name)
+            elif kind == "concat" and x.shape[-1] <= 100:
+                x = self.concat(x, name)
+            elif kind == "repeat" and self.chance(0.3) and x.node.op not in ("input", "constant"):
+                x = self.repeat(x, name)
+            if self.chance(0.2):
+                self.values.append(x)
+        self.values.append(x)
+        return x
+
+    def build(self, seed: int, blocks: int) -> Sample:
+        inputs = [self.input(i) for i in range(2 if self.chance(0.2) else 1)]
+        self.values += inputs
+        x = inputs[0]
+        for _ in range(self.whole(1, blocks)):
+            x = self.block(x if self.chance(0.8) else self.pick(self.values))
+        if self.chance(0.3):
+            x = self.sign(x, self.layer("sign"))
+        elif self.chance(0.3):
+            x = self.made(self.layer("softmax"), "softmax", x, step=0, bound=1)
+        outputs = [x.node]
+        while self.chance(0.3):
+            outputs.append(self.pick(self.values).node)
+        names = tuple(f"output_{i}" for i in range(len(outputs)))
+        graph = Graph(tuple(v.node for v in inputs), tuple(outputs), names)
+        return Sample(seed, graph, [v.array for v in inputs])

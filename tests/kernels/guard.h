@@ -1,0 +1,13 @@
+/* Buffers between pages that cannot be touched: reading or writing one element too far ends the program. */
+#ifndef GUARD_H
+#define GUARD_H
+
+#include <stddef.h>
+
+/* `bytes` bytes, 4-byte aligned: they end at a forbidden page, or begin after one where at_start is set; bytes may be
+ * 0.  Filled with junk. */
+void *guard_alloc(size_t bytes, int at_start);
+/* Frees all of them. */
+void guard_free_all(void);
+
+#endif

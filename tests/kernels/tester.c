@@ -1,0 +1,385 @@
+/* Compares every kernel of one family with a naive computation, on random shapes in guarded memory.
+ *
+ * usage: tester FAMILY SEED CASES      exit status 0: equal; 1: a difference; 2: wrong use; 77: this processor lacks it
+ * A row of kernels.inc is tested by being there: the families come from its table. */
+#include "../../csrc/include/bnn.h"
+#include "../../kernels/kernels.h"
+#include "guard.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct bnn_kernels *kernels;
+static uint64_t random_state;
+
+static uint64_t random_bits(void)
+{
+    random_state += 0x9e3779b97f4a7c15u; /* splitmix64 */
+    uint64_t z = random_state;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static size_t between(size_t low, size_t high)
+{
+    return low + (size_t)(random_bits() % (high - low + 1));
+}
+
+static int one_in(size_t n)
+{
+    return between(1, n) == 1;
+}
+
+static void *guarded(size_t count, size_t size)
+{
+    return guard_alloc(count * size, one_in(2));
+}
+
+/* Small integers, whose sums are exact in any order; now and then something special. */
+static float exact_float(size_t special)
+{
+    static const float specials[] = {NAN, INFINITY, -INFINITY, -0.0f};
+    if (special && one_in(special))
+        return specials[between(0, 3)];
+    return (float)between(0, 16) - 8.0f;
+}
+
+static float any_float(void)
+{
+    if (one_in(16)) { /* around the step from -1 to +1 */
+        static const float edges[] = {0.0f, -0.0f, -1e-40f, 1e-40f, -FLT_MIN, FLT_MIN};
+        return edges[between(0, 5)];
+    }
+    return (float)((double)(random_bits() >> 11) / 9007199254740992.0 * 200.0 - 100.0);
+}
+
+static void fail(const char *what, size_t pixel, size_t channel, double found, double expected)
+{
+    printf("%s: %s: pixel %zu channel %zu: found %.9g, expected %.9g\n", kernels->name, what, pixel, channel, found,
+           expected);
+    exit(1);
+}
+
+static int same(float a, float b)
+{
+    return a == b || (a != a && b != b);
+}
+
+/* Negative denormals count as zero. */
+static unsigned is_bit(float v)
+{
+    return v > -FLT_MIN;
+}
+
+static unsigned bit_of(const uint32_t *words, size_t i)
+{
+    return words[i / 32] >> i % 32 & 1u;
+}
+
+/* One random call: what the tiles of bits and of floats have in common. */
+struct shape {
+    size_t segments, length, pixels, channels, lanes, padded, taps;
+    ptrdiff_t *segment;
+    size_t elements; /* of the input */
+    size_t *start;   /* pixels: the window's first element */
+    struct bnn_epilogue epilogue;
+    uint32_t **bits;
+    float **values;
+    const float **residual;
+    int want_bits, want_values;
+};
+
+static const float *operand(const struct shape *s)
+{
+    if (one_in(2))
+        return NULL;
+    float *p = guarded(s->padded, sizeof *p);
+    for (size_t i = 0; i < s->padded; i++)
+        p[i] = any_float();
+    return p;
+}
+
+static void random_outputs(struct shape *s)
+{
+    size_t words = (s->channels + 31) / 32;
+    s->bits = guarded(s->pixels, sizeof *s->bits);
+    s->values = guarded(s->pixels, sizeof *s->values);
+    const float **residual = guarded(s->pixels, sizeof *residual);
+    for (size_t i = 0; i < s->pixels; i++) {
+        s->bits[i] = guarded(words, sizeof(uint32_t));
+        s->values[i] = guarded(s->channels, sizeof(float));
+        float *r = guarded(s->channels, sizeof(float));
+        for (size_t c = 0; c < s->channels; c++)
+            r[c] = one_in(50) ? NAN : any_float();
+        residual[i] = r;
+    }
+    s->residual = one_in(2) ? residual : NULL;
+    s->want_bits = one_in(2);
+    s->want_values = !s->want_bits || one_in(4);
+    s->epilogue = (struct bnn_epilogue){
+        .pre_mul = operand(s), .pre_add = operand(s), .sub = operand(s), .mul = operand(s), .add = operand(s),
+        .lo0 = one_in(3) ? -INFINITY : 0.0f, .hi0 = one_in(3) ? INFINITY : 6.0f, .lo1 = -1.0f, .hi1 = 1.0f,
+        .clamp0 = one_in(2), .clamp1 = one_in(2)};
+}
+
+static struct shape random_shape(size_t lanes, int depthwise)
+{
+    struct shape s = {.lanes = lanes};
+    s.segments = one_in(20) ? 0 : between(1, 5);
+    s.length = one_in(4) ? between(30, 100) : between(1, 20);
+    s.pixels = between(1, 17);
+    s.channels = one_in(4) ? between(1, 6) * 32 : between(1, 150);
+    s.padded = (s.channels + lanes - 1) / lanes * lanes;
+    size_t read = depthwise ? s.channels : s.length;
+    s.taps = s.segments * s.length;
+    s.segment = guarded(s.segments, sizeof *s.segment);
+    ptrdiff_t last = 0;
+    for (size_t i = 0; i < s.segments; i++) { /* the first may be negative: windows overlap and go backwards */
+        s.segment[i] = i == 0 ? 0 : (ptrdiff_t)between(0, 60);
+        last = s.segment[i] > last ? s.segment[i] : last;
+    }
+    size_t spread = between(0, 40);
+    s.elements = (size_t)last + read + spread;
+    s.start = guarded(s.pixels, sizeof *s.start);
+    for (size_t i = 0; i < s.pixels; i++)
+        s.start[i] = i == 0 ? 0 : i == 1 ? spread : between(0, spread);
+    random_outputs(&s);
+    return s;
+}
+
+/* The epilogue, a step at a time; volatile keeps every step one rounded operation whatever the flags. */
+static float expected_value(const struct shape *s, float sum, size_t pixel, size_t c)
+{
+    const struct bnn_epilogue *e = &s->epilogue;
+    volatile float v = sum;
+    if (e->pre_mul)
+        v = v * e->pre_mul[c];
+    if (e->pre_add)
+        v = v + e->pre_add[c];
+    if (e->clamp0 && v == v)
+        v = fminf(fmaxf(v, e->lo0), e->hi0);
+    if (e->sub)
+        v = v - e->sub[c];
+    if (e->mul)
+        v = v * e->mul[c];
+    if (e->add)
+        v = v + e->add[c];
+    if (s->residual)
+        v = v + s->residual[pixel][c];
+    if (e->clamp1 && v == v)
+        v = fminf(fmaxf(v, e->lo1), e->hi1);
+    return v;
+}
+
+static void check_tail(const struct shape *s, const char *what)
+{
+    for (size_t i = 0; i < s->pixels; i++)
+        for (size_t c = s->channels; c % 32 != 0; c++)
+            if (bit_of(s->bits[i], c))
+                fail(what, i, c, 1, 0);
+}
+
+/* Outputs of a family against sums[pixel * channels + c]; nan is what it returned. */
+static void check_values(const struct shape *s, const float *sums, int nan, const char *what)
+{
+    int expected_nan = 0;
+    for (size_t i = 0; i < s->pixels; i++)
+        for (size_t c = 0; c < s->channels; c++) {
+            float v = expected_value(s, sums[i * s->channels + c], i, c);
+            expected_nan |= s->want_bits && v != v;
+            if (s->want_values && !same(s->values[i][c], v))
+                fail(what, i, c, (double)s->values[i][c], (double)v);
+            if (s->want_bits && bit_of(s->bits[i], c) != is_bit(v))
+                fail(what, i, c, bit_of(s->bits[i], c), is_bit(v));
+        }
+    if (s->want_bits)
+        check_tail(s, what);
+    if ((nan != 0) != expected_nan)
+        fail(what, 0, 0, nan, expected_nan);
+}
+
+/* A packed element: [block][tap][lane]. */
+static size_t packed_index(const struct shape *s, size_t channel, size_t tap)
+{
+    return channel / s->lanes * s->lanes * s->taps + tap * s->lanes + channel % s->lanes;
+}
+
+static int32_t random_limit(size_t taps)
+{
+    switch (between(0, 9)) {
+    case 0: return INT32_MIN;
+    case 1: return INT32_MAX;
+    case 2: return -1;
+    case 3: return 0;
+    default: return (int32_t)between(0, 32 * taps);
+    }
+}
+
+static void test_binary(void)
+{
+    struct shape s = random_shape(kernels->binary_lanes, 0);
+    uint32_t *x = guarded(s.elements, sizeof *x), *w = guarded(s.channels * s.taps, sizeof *w);
+    uint32_t *packed = guarded(s.padded * s.taps, sizeof *packed);
+    for (size_t i = 0; i < s.elements; i++)
+        x[i] = one_in(8) ? 0 : one_in(8) ? UINT32_MAX : (uint32_t)random_bits();
+    for (size_t i = 0; i < s.channels * s.taps; i++)
+        w[i] = one_in(8) ? 0 : one_in(8) ? UINT32_MAX : (uint32_t)random_bits();
+    kernels->pack_binary(packed, w, s.channels, s.taps);
+    for (size_t c = 0; c < s.padded; c++)
+        for (size_t k = 0; k < s.taps; k++) {
+            uint32_t expected = c < s.channels ? w[c * s.taps + k] : 0;
+            if (packed[packed_index(&s, c, k)] != expected)
+                fail("pack_binary", k, c, packed[packed_index(&s, c, k)], expected);
+        }
+
+    int limits = one_in(2);
+    const uint32_t **a = guarded(s.pixels, sizeof *a);
+    const int32_t **table = guarded(s.pixels, sizeof *table);
+    int32_t *counts = guarded(s.pixels * s.channels, sizeof *counts);
+    float *sums = guarded(s.pixels * s.channels, sizeof *sums);
+    for (size_t i = 0; i < s.pixels; i++) {
+        a[i] = x + s.start[i];
+        int32_t *t = guarded(s.padded, sizeof *t);
+        for (size_t c = 0; c < s.padded; c++)
+            t[c] = limits ? random_limit(s.taps) : (int32_t)between(0, 64 * s.taps);
+        table[i] = t;
+        for (size_t c = 0; c < s.channels; c++) {
+            int32_t differing = 0;
+            for (size_t k = 0; k < s.taps; k++) {
+                uint32_t word = a[i][s.segment[k / s.length] + (ptrdiff_t)(k % s.length)] ^ w[c * s.taps + k];
+                for (; word != 0; word >>= 1)
+                    differing += (int32_t)(word & 1);
+            }
+            counts[i * s.channels + c] = differing;
+            sums[i * s.channels + c] = (float)(t[c] - (limits ? 0 : 2 * differing));
+        }
+    }
+
+    int nan = 0;
+    for (size_t first = 0; first < s.channels; first += s.lanes) {
+        size_t channels = s.channels - first < s.lanes ? s.channels - first : s.lanes;
+        struct bnn_binary_tile tile = {
+            .a = a, .segment = s.segment, .segments = s.segments, .length = s.length, .pixels = s.pixels,
+            .weights = packed + first * s.taps, .table = table, .first = first, .channels = channels,
+            .bits = limits || s.want_bits ? s.bits : NULL, .values = !limits && s.want_values ? s.values : NULL,
+            .residual = s.residual, .epilogue = &s.epilogue};
+        if (limits)
+            kernels->binary_bits(&tile);
+        else
+            nan |= kernels->binary_values(&tile);
+    }
+    if (!limits) {
+        check_values(&s, sums, nan, "binary_values");
+        return;
+    }
+    for (size_t i = 0; i < s.pixels; i++)
+        for (size_t c = 0; c < s.channels; c++) {
+            unsigned expected = counts[i * s.channels + c] <= table[i][c];
+            if (bit_of(s.bits[i], c) != expected)
+                fail("binary_bits", i, c, bit_of(s.bits[i], c), expected);
+        }
+    check_tail(&s, "binary_bits");
+}
+
+static void test_float(int depthwise)
+{
+    struct shape s = random_shape(kernels->float_lanes, depthwise);
+    if (depthwise)
+        s.length = s.padded;
+    size_t special = one_in(3) ? 200 : 0, taps = depthwise ? s.segments : s.taps;
+    float *x = guarded(s.elements, sizeof *x), *w = guarded(s.channels * taps, sizeof *w);
+    float *packed = guarded(s.padded * taps, sizeof *packed);
+    for (size_t i = 0; i < s.elements; i++)
+        x[i] = exact_float(special);
+    for (size_t i = 0; i < s.channels * taps; i++)
+        w[i] = exact_float(special * 10);
+    if (!depthwise)
+        kernels->pack_float(packed, w, s.channels, taps);
+    for (size_t c = 0; c < s.padded; c++)
+        for (size_t k = 0; k < taps; k++) {
+            float expected = c < s.channels ? w[c * taps + k] : 0.0f;
+            if (depthwise)
+                packed[k * s.padded + c] = expected;
+            else if (!same(packed[packed_index(&s, c, k)], expected))
+                fail("pack_float", k, c, (double)packed[packed_index(&s, c, k)], (double)expected);
+        }
+
+    const float **a = guarded(s.pixels, sizeof *a);
+    float *sums = guarded(s.pixels * s.channels, sizeof *sums);
+    for (size_t i = 0; i < s.pixels; i++) {
+        a[i] = x + s.start[i];
+        for (size_t c = 0; c < s.channels; c++) {
+            float sum = 0.0f;
+            for (size_t k = 0; k < taps; k++) {
+                ptrdiff_t at = depthwise ? s.segment[k] + (ptrdiff_t)c
+                                         : s.segment[k / s.length] + (ptrdiff_t)(k % s.length);
+                sum += a[i][at] * w[c * taps + k];
+            }
+            sums[i * s.channels + c] = sum;
+        }
+    }
+
+    int nan = 0;
+    size_t step = depthwise ? s.channels : s.lanes;
+    for (size_t first = 0; first < s.channels; first += step) {
+        size_t channels = s.channels - first < step ? s.channels - first : step;
+        struct bnn_float_tile tile = {
+            .a = a, .segment = s.segment, .segments = s.segments, .length = s.length, .pixels = s.pixels,
+            .weights = packed + first * taps, .first = first, .channels = channels,
+            .bits = s.want_bits ? s.bits : NULL, .values = s.want_values ? s.values : NULL, .residual = s.residual,
+            .epilogue = &s.epilogue};
+        nan |= depthwise ? kernels->depthwise(&tile) : kernels->float_values(&tile);
+    }
+    check_values(&s, sums, nan, depthwise ? "depthwise" : "float_values");
+}
+
+static void test_binarize(void)
+{
+    size_t count = between(0, 200), special = one_in(2) ? 20 : 0;
+    float *src = guarded(count, sizeof *src);
+    uint32_t *dst = guarded((count + 31) / 32, sizeof *dst);
+    int expected_nan = 0;
+    for (size_t i = 0; i < count; i++) {
+        src[i] = one_in(2) ? any_float() : exact_float(special);
+        expected_nan |= src[i] != src[i];
+    }
+    int nan = kernels->binarize(dst, src, count);
+    for (size_t i = 0; i < (count + 31) / 32 * 32; i++) {
+        unsigned expected = i < count && is_bit(src[i]);
+        if (bit_of(dst, i) != expected)
+            fail("binarize", 0, i, bit_of(dst, i), expected);
+    }
+    if ((nan != 0) != expected_nan)
+        fail("binarize: not a number", 0, 0, nan, expected_nan);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 4) {
+        fprintf(stderr, "usage: tester FAMILY SEED CASES; families:");
+        for (size_t i = 0; bnn_kernels_list(i) != NULL; i++)
+            fprintf(stderr, " %s", bnn_kernels_list(i));
+        fprintf(stderr, "\n");
+        return 2;
+    }
+    kernels = bnn_kernels_select(argv[1]);
+    if (kernels == NULL) {
+        printf("this processor cannot run the kernels '%s', or there are none of that name\n", argv[1]);
+        return 77;
+    }
+    random_state = strtoull(argv[2], NULL, 10);
+    unsigned long cases = strtoul(argv[3], NULL, 10);
+    for (unsigned long i = 0; i < cases; i++) {
+        test_binary();
+        test_float(0);
+        test_float(1);
+        test_binarize();
+        guard_free_all();
+    }
+    printf("%s: %lu cases, seed %s: equal\n", kernels->name, cases, argv[2]);
+    return 0;
+}

@@ -1,0 +1,178 @@
+"""Random conv2d and bconv2d graphs: the runtime against the oracle, with every kernel family in turn."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn import interpret
+from bnn import reference as ref
+from bnn.emit.model import encode
+from bnn.ir import DType, Graph, Node
+from bnn.ops import SLOTS, ConvAttrs, constant, input_node, make
+from bnn.passes.choose_layout import choose_layout
+from bnn.passes.plan_arena import plan_arena
+from bnn.passes.schedule import schedule
+from bnn.runtime import Model, available_kernels
+
+SEED = int(os.environ.get("BNN_TEST_SEED", "20240"))
+CASES = 60
+
+Array = np.ndarray[Any, Any]
+Random = np.random.Generator
+
+
+def plan(graph: Graph) -> Graph:
+    return plan_arena(schedule(choose_layout(graph)))
+
+
+def random_geometry(rng: Random) -> dict[str, Any]:
+    """Sizes, kernel, stride, dilation and pads; the kernel may be larger than the image, and pads than the kernel."""
+    while True:
+        size, kernel = rng.integers(1, 12, 2), rng.integers(1, 5, 2)
+        stride, dilation = rng.integers(1, 4, 2), rng.integers(1, 3, 2)
+        pads = rng.integers(0, 4, 4) if rng.random() < 0.7 else np.zeros(4, int)
+        fits = size + pads[:2] + pads[2:] >= (kernel - 1) * dilation + 1
+        if fits.all():
+            return {
+                "size": tuple(map(int, size)),
+                "kernel": tuple(map(int, kernel)),
+                "stride": tuple(map(int, stride)),
+                "dilation": tuple(map(int, dilation)),
+                "pads": tuple(map(int, pads)),
+            }
+
+
+def random_channels(rng: Random, binary: bool) -> tuple[int, int, int]:
+    """(channels of a group, filters, groups)"""
+    kind = rng.integers(0, 4)
+    if kind == 0:  # groups
+        groups = int(rng.integers(2, 5))
+        return (32 * int(rng.integers(1, 3)) if binary else int(rng.integers(1, 9))), groups * int(
+            rng.integers(1, 40)
+        ), groups
+    if kind == 1 and not binary:  # depthwise
+        groups = int(rng.integers(2, 140))
+        return 1, groups * int(rng.integers(1, 3)), groups
+    return int(rng.integers(1, 140)), int(rng.integers(1, 200)), 1
+
+
+def random_slots(rng: Random, binary: bool, out: DType) -> tuple[str, ...]:
+    if binary and out is DType.b1 and rng.random() < 0.6:
+        return ("threshold",)
+    return tuple(s for s in SLOTS if s != "threshold" and rng.random() < 0.4)
+
+
+def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int, ...]]]:
+    """A planned graph around one convolution, that node, and the shapes of its inputs."""
+    dense = rng.random() < 0.15
+    in_group, filters, groups = random_channels(rng, binary)
+    geometry = random_geometry(rng)
+    kernel = (1, 1) if dense else geometry["kernel"]
+    out = DType.b1 if rng.random() < 0.5 else DType.f32
+    slots = random_slots(rng, binary, out)
+    bounds = np.sort(rng.normal(0, 20, 4).astype(np.float32))
+    attrs = ConvAttrs(
+        pad_value=int(rng.integers(-1, 2)) if binary else 0,
+        groups=groups,
+        slots=slots,
+        layer_slots=tuple(s for s in slots if s not in ("residual", "threshold") and rng.random() < 0.5),
+        clamp0=(float(bounds[0]), float(bounds[2])),
+        clamp1=(float(bounds[1]), float(bounds[3])),
+        out=out,
+    )
+    if not dense:
+        attrs = replace(attrs, **{k: geometry[k] for k in ("stride", "dilation", "pads")})
+    channels = in_group * groups
+    x = input_node("x", (channels,) if dense else (*geometry["size"], channels))
+    inputs = [x]
+    data = make("binarize", x, name="sign") if binary else x
+    shape = (filters, *kernel, in_group)
+    if binary:
+        weights = constant(rng.choice([-1, 1], shape), DType.b1)
+    else:
+        weights = constant(rng.integers(-4, 5, shape))
+    bare = make("conv2d" if not binary else "bconv2d", data, weights, attrs=replace(attrs, slots=(), out=DType.f32))
+    operands = []
+    for slot in slots:
+        if slot == "residual":
+            inputs.append(input_node("residual", bare.type.shape))
+            operands.append(inputs[-1])
+        elif slot == "threshold":
+            products = in_group * kernel[0] * kernel[1]
+            thresholds = rng.integers(-products // 3 - 2, products // 3 + 3, filters)
+            extreme = [-(2**31), 2**31 - 1, products, -products, products + 1]
+            thresholds = np.where(rng.random(filters) < 0.2, rng.choice(extreme, filters), thresholds)
+            operands.append(constant(thresholds, DType.i32))
+        elif SLOTS[slot]:
+            operands.append(constant(rng.normal(0, 3, filters).astype(np.float32)))
+    conv = make(bare.op, data, weights, *operands, attrs=attrs, name="conv")
+    graph = plan(Graph(tuple(inputs), (conv,), ("y",)))
+    return graph, conv, [n.type.shape for n in inputs]
+
+
+def raw_accumulators(values: dict[Node, Array], conv: Node) -> Array:
+    """What step_raw must give: the accumulators through the layer's own slots."""
+    attrs: Any = conv.attrs
+    acc = ref.conv_accumulate(values[conv.inputs[0]], values[conv.inputs[1]], attrs)
+    takers = [s for s in attrs.slots if SLOTS[s]]
+    operands = tuple(
+        values[node] for slot, node in zip(takers, conv.inputs[2:], strict=True) if slot in attrs.layer_slots
+    )
+    own = tuple(s for s in attrs.slots if s in attrs.layer_slots)
+    return ref.epilogue(acc, replace(attrs, slots=own), operands)
+
+
+@pytest.mark.parametrize("family", available_kernels())
+@pytest.mark.parametrize("binary", [True, False], ids=["bconv2d", "conv2d"])
+def test_random_graphs(family: str, binary: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BNN_KERNELS", family)
+    for case in range(CASES):
+        rng = np.random.default_rng([SEED, case, binary])
+        graph, conv, shapes = random_conv(rng, binary)
+        print(f"BNN_TEST_SEED={SEED} case {case}\n{graph}")
+        batch = int(rng.integers(1, 20))
+        arrays = [rng.integers(-8, 9, (batch, *shape)).astype(np.float32) for shape in shapes]
+        model = Model.from_bytes(encode(graph))
+        assert model.kernels == family
+        values = interpret.run(graph, arrays)
+        np.testing.assert_array_equal(model(arrays), values[graph.outputs[0]].astype(np.float32))
+        np.testing.assert_array_equal(
+            model.predict(arrays, threads=3), values[graph.outputs[0]].astype(np.float32)
+        )
+        check_raw(model, graph, conv, arrays, values)
+
+
+def check_raw(model: Model, graph: Graph, conv: Node, arrays: list[Array], values: dict[Node, Array]) -> None:
+    scheduled = next(n for n in graph.schedule if n.op == conv.op)
+    stepper = model.stepper(len(arrays[0]))
+    for tensor, array in zip(model.tensors, arrays, strict=False):  # the graph's inputs come first
+        stepper.poke(tensor.index, array)
+    for number, node in enumerate(graph.schedule):
+        if node is scheduled:
+            raw = stepper.step_raw(number, len(arrays[0]))
+            np.testing.assert_array_equal(raw, raw_accumulators(values, scheduled))
+        stepper.step(number, len(arrays[0]))
+
+
+@pytest.mark.parametrize("family", available_kernels())
+def test_not_a_number_marks_its_image_only(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A float that becomes a bit and is not a number makes its image's outputs NaN, and no other's."""
+    monkeypatch.setenv("BNN_KERNELS", family)
+    rng = np.random.default_rng(SEED)
+    x = input_node("x", (5, 5, 3))
+    weights = constant(rng.integers(-4, 5, (40, 3, 3, 3)))
+    conv = make("conv2d", x, weights, attrs=ConvAttrs(pads=(1, 1, 1, 1), out=DType.b1), name="conv")
+    model = Model.from_bytes(encode(plan(Graph((x,), (conv,), ("y",)))))
+    array = rng.integers(-8, 9, (6, 5, 5, 3)).astype(np.float32)
+    expected = model(array)
+    assert not np.isnan(expected).any()
+    array[2, 4, 4, 1] = np.nan
+    found = model(array)
+    assert np.isnan(found[2]).all()
+    others = [0, 1, 3, 4, 5]
+    np.testing.assert_array_equal(found[others], expected[others])

@@ -1,0 +1,385 @@
+"""Training: what is exported, how a broken-off run goes on, what the user is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+if not importlib.util.find_spec("larq"):
+    pytest.skip("training needs TensorFlow and Larq", allow_module_level=True)
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+sys.path.insert(0, str(TOOLS))
+
+import _tf  # noqa: E402
+import checkpoint  # noqa: E402
+import datasets  # noqa: E402
+import networks  # noqa: E402
+import train as cli  # noqa: E402
+import training  # noqa: E402
+from training import Epoch, Settings, train  # noqa: E402
+
+
+def settings(out: Path, **changes: Any) -> Settings:
+    return Settings(
+        **{"dataset": "digits", "network": "digits", "out": out, "epochs": 4, **changes}
+    )
+
+
+class BreakOff(training.Progress):
+    """Presses Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None:
+        if epoch == self._epoch and done > batches // 2:
+            raise KeyboardInterrupt
+
+
+class Recorder(training.Progress):
+    def __init__(self) -> None:
+        self.before: list[int] = []
+        self.epochs: list[int] = []
+
+    def started(self, settings: Settings, model: Any, history: Any) -> None:
+        self.before = [epoch.epoch for epoch in history]
+
+    def epoch(self, epoch: Epoch, best_epoch: int) -> None:
+        self.epochs.append(epoch.epoch)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> training.TrainResult:
+    """Four uninterrupted epochs on the digits."""
+    return train(settings(tmp_path_factory.mktemp("whole")))
+
+
+def load_model(path: Path) -> Any:
+    _, keras, _ = _tf.load()
+    return keras.models.load_model(path)
+
+
+def accuracy(model: Any, split: datasets.Split, scale: int = 16) -> float:
+    probabilities = model.predict(split.images.astype(np.float32) / scale, verbose=0)
+    return float(np.mean(np.argmax(probabilities, axis=1) == split.labels))
+
+
+def without_seconds(history: Any) -> list[dict[str, Any]]:
+    return [{**dataclasses.asdict(epoch), "seconds": 0} for epoch in history]
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run the command line, expect exit code 2 and one line on stderr; return the line."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("train: error: ")
+    return captured.err
+
+
+# What a run leaves behind
+
+
+def test_learns_the_digits(whole: training.TrainResult) -> None:
+    assert [epoch.epoch for epoch in whole.history] == [1, 2, 3, 4]
+    assert whole.test_accuracy > 0.9
+    assert whole.history[-1].loss < whole.history[0].loss
+    assert not whole.stopped_early
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_exports_are_the_tested_model(whole: training.TrainResult, name: str) -> None:
+    data = datasets.load("digits")
+    model = load_model(whole.out / name)
+    assert accuracy(model, data.test) == pytest.approx(whole.test_accuracy, abs=1e-9)
+    assert accuracy(model, data.validation) == pytest.approx(whole.validation_accuracy, abs=1e-9)
+
+
+def test_history_file_tells_all(whole: training.TrainResult) -> None:
+    written = json.loads((whole.out / "history.json").read_text())
+    assert written["test_accuracy"] == whole.test_accuracy
+    assert written["settings"]["epochs"] == 4
+    assert written["settings"]["seed"] == whole.settings.seed
+    assert len(written["history"]) == 4
+    assert written["seconds"] == pytest.approx(sum(e["seconds"] for e in written["history"]))
+    best = written["history"][written["best_epoch"] - 1]
+    accuracies = [epoch["validation_accuracy"] for epoch in written["history"]]
+    assert best["validation_accuracy"] == written["validation_accuracy"] == max(accuracies)
+    assert all((whole.out / name).is_file() for name in written["files"])
+    assert not [path.name for path in whole.out.iterdir() if "tmp" in path.name]
+    assert not list(whole.out.glob("unfinished*"))
+
+
+def test_curve_is_an_image(whole: training.TrainResult) -> None:
+    from matplotlib.image import imread
+
+    image = imread(whole.out / "curve.png")
+    assert image.shape[0] > 400
+    assert image.shape[1] > 800
+    assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20  # not a blank sheet
+
+
+@pytest.mark.parametrize("name", list(networks.NETWORKS))
+def test_networks_keep_the_rules(name: str) -> None:
+    _, keras, larq = _tf.load()
+    model = networks.build(name, (8, 8, 1) if name == "digits" else (28, 28, 1), 10)
+    binary = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, larq.layers.QuantConv2D | larq.layers.QuantDense)
+    ]
+    assert not [
+        layer
+        for layer in model.layers
+        if layer.weights
+        and layer not in binary
+        and not isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    for index, layer in enumerate(binary):
+        config = layer.get_config()
+        assert not config["use_bias"]
+        assert "ste_sign" in json.dumps(config["kernel_quantizer"], default=str)
+        assert isinstance(layer.kernel_constraint, larq.constraints.WeightClip)
+        if index == 0:
+            assert config["input_quantizer"] is None
+        else:
+            assert "ste_sign" in json.dumps(config["input_quantizer"], default=str)
+    if name != "mlp":
+        pads = [layer.pad_values for layer in binary if hasattr(layer, "pad_values")]
+        assert 0.0 in pads
+        assert 1.0 in pads
+    assert isinstance(binary[-1], larq.layers.QuantDense)
+    assert model.layers[-1].get_config()["activation"] == "softmax"
+
+
+def test_images_too_small_for_a_network() -> None:
+    with pytest.raises(networks.NetworkError, match=r"'fashion' does not fit .*\(4, 4, 1\)"):
+        networks.build("fashion", (4, 4, 1), 10)
+
+
+# Going on
+
+
+def test_resumed_run_equals_the_uninterrupted(whole: training.TrainResult, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(tmp_path), BreakOff(epoch=3))
+    assert len(checkpoint.load(tmp_path).history) == 2
+    assert not (tmp_path / "model.keras").exists()
+    recorder = Recorder()
+    result = train(settings(tmp_path), recorder, resume=True)
+    assert recorder.before == [1, 2]
+    assert recorder.epochs == [3, 4]
+    for mine, other in zip(
+        without_seconds(result.history), without_seconds(whole.history), strict=True
+    ):
+        assert mine == pytest.approx(other, rel=1e-4)
+    assert result.best_epoch == whole.best_epoch
+    assert result.test_accuracy == pytest.approx(whole.test_accuracy, abs=0.006)
+
+
+def test_best_weights_survive_the_interruption(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(tmp_path, network="mlp"), BreakOff(epoch=3))
+    state = checkpoint.load(tmp_path)
+    # Let the first epoch be one that no later epoch can beat, with weights of its own.
+    first, second = state.history
+    best = [np.full_like(array, index + 0.5) for index, array in enumerate(state.best)]
+    unbeaten = {**first, "validation_accuracy": 2.0}
+    checkpoint.save(tmp_path, dataclasses.replace(state, history=[unbeaten, second], best=best))
+    result = train(settings(tmp_path, network="mlp"), resume=True)
+    assert result.best_epoch == 1
+    for found, expected in zip(result.model.get_weights(), best, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_interrupted_in_the_first_epoch_goes_on_from_the_beginning(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(tmp_path, epochs=1), BreakOff(epoch=1))
+    assert len(train(settings(tmp_path, epochs=1), resume=True).history) == 1
+
+
+def test_finished_run_can_be_prolonged(tmp_path: Path) -> None:
+    train(settings(tmp_path, epochs=1, network="mlp", schedule="constant"))
+    longer = settings(tmp_path, epochs=2, network="mlp", schedule="constant")
+    assert [epoch.epoch for epoch in train(longer, resume=True).history] == [1, 2]
+
+
+def test_killed_process_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, str(TOOLS / "train.py"), "--out", str(tmp_path)]
+    begin = [*command, "--dataset", "digits", "--network", "mlp", "--epochs", "100000"]
+    done = 0
+    with subprocess.Popen(begin, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            done += line.startswith("epoch ")
+            if done == 2:
+                process.kill()
+                break
+        process.stderr.read()
+    assert process.returncode == -signal.SIGKILL
+    kept = len(checkpoint.load(tmp_path).history)
+    assert kept >= 2
+    # Only the folder and the new end are given: the rest comes from the checkpoint.
+    again = subprocess.run(
+        [*command, "--resume", "--epochs", str(kept + 2), "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    lines = again.stderr.splitlines()
+    assert f"from epoch {kept + 1}" in lines[0]
+    assert [line.split()[1] for line in lines[1:]] == [
+        f"{epoch}/{kept + 2}" for epoch in (kept + 1, kept + 2)
+    ]
+    summary = json.loads(again.stdout)
+    assert summary["epochs"] == kept + 2
+    assert summary["settings"]["network"] == "mlp"
+    history = json.loads((tmp_path / "history.json").read_text())["history"]
+    assert [epoch["epoch"] for epoch in history] == list(range(1, kept + 3))
+
+
+def test_control_c_tells_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "a folder"
+    command = [
+        sys.executable, str(TOOLS / "train.py"), "--dataset", "digits", "--network", "mlp",
+        "--epochs", "100000", "--out", str(out),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 1/"):
+                os.kill(process.pid, signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "Traceback" not in rest
+    assert f"--out '{out}' --resume" in rest.splitlines()[-1]
+    assert checkpoint.load(out).history
+
+
+# When to stop, and how fast to learn
+
+
+def history(*accuracies: float) -> list[Epoch]:
+    return [Epoch(i + 1, 1.0, 0.5, 1.0, a, 0.01, 1.0) for i, a in enumerate(accuracies)]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "stops"),
+    [
+        ((), 1, False),
+        ((0.5,), 1, False),
+        ((0.5, 0.4), 1, True),
+        ((0.5, 0.4), 2, False),
+        ((0.5, 0.4, 0.5), 2, True),  # equal is not better
+        ((0.5, 0.4, 0.6), 2, False),
+        ((0.5, 0.4, 0.3, 0.2), 0, False),
+    ],
+)
+def test_patience(accuracies: tuple[float, ...], patience: int, stops: bool) -> None:
+    assert training.should_stop(history(*accuracies), patience) is stops
+
+
+def test_equal_accuracies_are_told_apart_by_loss() -> None:
+    epochs = history(0.5, 0.7, 0.7)
+    epochs[2] = dataclasses.replace(epochs[2], validation_loss=0.9)
+    assert training.best_epoch(epochs) == 3
+
+
+def test_early_stop_exports_the_best_weights(tmp_path: Path) -> None:
+    # A rate far too high: the accuracy soon jumps up and down.
+    result = train(
+        settings(tmp_path, epochs=60, network="mlp", learning_rate=0.5, patience=2,
+                 schedule="constant")
+    )  # fmt: skip
+    assert result.stopped_early
+    assert len(result.history) == result.best_epoch + 2
+    assert result.history[-1].validation_accuracy <= result.validation_accuracy
+    found = accuracy(load_model(tmp_path / "model.keras"), datasets.load("digits").validation)
+    assert found == pytest.approx(result.validation_accuracy, abs=1e-9)
+
+
+def test_cosine_falls_from_the_full_rate_to_zero(tmp_path: Path) -> None:
+    plan = settings(tmp_path, epochs=4, learning_rate=0.02)
+    assert training.learning_rate(plan, [], 0.0) == 0.02
+    assert training.learning_rate(plan, history(0.1, 0.2), 0.0) == pytest.approx(0.01)
+    assert training.learning_rate(plan, history(0.1, 0.2, 0.3), 1.0) == pytest.approx(0.0)
+
+
+def test_plateau_lowers_the_rate_after_three_epochs_without_gain(tmp_path: Path) -> None:
+    plan = settings(tmp_path, schedule="plateau", learning_rate=1.0)
+    flat = history(*[0.5] * 7)  # equal losses: the first is the best
+    rates = [training.learning_rate(plan, flat[:n], 0.5) for n in range(8)]
+    assert rates == pytest.approx([1.0] * 4 + [0.3] * 3 + [0.09])
+
+
+# What the user is told
+
+
+def test_bad_data_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    line = error_of(
+        capsys, "--dataset", "fashion-mnist", "--network", "fashion",
+        "--data", str(nowhere), "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert str(nowhere) in line
+    assert "Fashion-MNIST not found" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--network", "mlp"], "--dataset"),
+        (["--dataset", "digits"], "--network"),
+        (["--dataset", "cats", "--network", "mlp"], "'cats' is not one of 'digits'"),
+        (["--dataset", "digits", "--network", "mlp", "--epochs", "0"], "epochs is 0"),
+        (["--dataset", "digits", "--network", "mlp", "--batch-size", "1"], "batch_size is 1"),
+        (["--dataset", "digits", "--network", "mlp", "--learning-rate", "nan"], "learning_rate"),
+        (["--dataset", "digits", "--network", "mlp", "--seed", "-1"], "seed is -1"),
+        (["--resume"], "nothing to resume"),
+        (["--resume", "--overwrite"], "exclude each other"),
+    ],
+)
+def test_wrong_use(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    assert message in error_of(capsys, "--out", str(tmp_path / "out"), *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_not_overwritten_or_mixed(
+    capsys: pytest.CaptureFixture[str], whole: training.TrainResult
+) -> None:
+    before = (whole.out / checkpoint.FILE_NAME).read_bytes()
+    same = ("--dataset", "digits", "--network", "digits", "--out", str(whole.out))
+    assert "--resume" in error_of(capsys, *same)
+    line = error_of(capsys, "--out", str(whole.out), "--resume", "--batch-size", "64")
+    assert "batch_size 128, not 64" in line
+    assert (whole.out / checkpoint.FILE_NAME).read_bytes() == before
+
+
+def test_tensorflow_imported_with_keras_3_is_explained() -> None:
+    tf, _, _ = _tf.load()
+    if tuple(int(part) for part in tf.__version__.split(".")[:2]) < (2, 16):
+        pytest.skip("this TensorFlow carries Keras 2")
+    program = "import tensorflow, _tf; _tf.load()"
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, check=False, cwd=TOOLS, env=environment,
+    )  # fmt: skip
+    assert run.returncode != 0
+    assert "was imported with Keras 3" in run.stderr
+    assert "TF_USE_LEGACY_KERAS=1" in run.stderr
