@@ -153,7 +153,7 @@ def file_error(path: str, number: int, done: str) -> ModelFileError:
         errno.EISDIR: "; give the .bnn file itself",
     }.get(number, "")
     error = kind(f"{path}: cannot be {done}: {os.strerror(number)}{hint if done == 'opened' else ''}")
-    error.errno, error.filename = number, path
+    error.errno = number
     return error
 
 

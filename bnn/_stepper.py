@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import FLOAT32, Floats, batched
-from ._handles import FLOATS, Context, Opened, OpInfo, check
+from ._handles import FLOATS, Context, Opened, OpInfo, TensorInfo, check
 from ._native import ffi, lib
 from .errors import InputError, InputTypeError
 
@@ -29,7 +29,7 @@ class Stepper:
 
     def poke(self, tensor: int, values: Array) -> None:
         """Set an input or an activation: float32 (n, *shape), n up to :attr:`images`; a bit is values >= 0."""
-        info = self._opened.tensors[tensor]
+        info = self._tensor(tensor)
         if not isinstance(values, np.ndarray) or values.dtype != FLOAT32:
             found = getattr(values, "dtype", type(values).__name__)
             raise InputTypeError(f"tensor '{info.name}': found {found}, expected a NumPy array of float32")
@@ -41,25 +41,43 @@ class Stepper:
 
     def peek(self, tensor: int, images: int) -> Floats:
         """The values of the first ``images`` images, float32 (images, *shape); bits are +1 and -1."""
-        values = self._array(tensor, images)
+        values = self._array(self._tensor(tensor), images)
         check(lib.bnn_peek(self._context.pointer, tensor, ffi.from_buffer(FLOATS, values), images), "peek")
         return values
 
     def step(self, op: int, images: int) -> Floats:
         """Run an op on what its inputs hold; gives its output as :meth:`peek` does."""
+        values = self._array(self._tensor(self._op(op).output), images)
         check(lib.bnn_step(self._context.pointer, op, images), "step")
-        return self.peek(self._opened.ops[op].output, images)
+        check(lib.bnn_peek(self._context.pointer, self._op(op).output, ffi.from_buffer(FLOATS, values), images), "peek")
+        return values
 
     def step_raw(self, op: int, images: int) -> Floats:
         """Run a convolution without the work that was fused into it: its accumulators, with its layer's own bias."""
-        values = self._array(self._opened.ops[op].output, images)
+        info = self._op(op)
+        if info.op not in ("conv2d", "bconv2d"):
+            raise InputError(f"op {op} ('{info.layer}') is '{info.op}', not a convolution: it has no accumulators")
+        values = self._array(self._tensor(info.output), images)
         check(lib.bnn_step_raw(self._context.pointer, op, ffi.from_buffer(FLOATS, values), images), "step_raw")
         return values
 
-    def _array(self, tensor: int, images: int) -> Floats:
+    def _tensor(self, number: int) -> TensorInfo:
+        if not 0 <= number < len(self._opened.tensors):
+            raise InputError(f"tensor number: found {number}, expected 0 to {len(self._opened.tensors) - 1}")
+        info = self._opened.tensors[number]
+        if info.storage == "constant":
+            raise InputError(f"tensor {number} is a constant, which lies in the file; give an activation's number")
+        return info
+
+    def _op(self, number: int) -> OpInfo:
+        if not 0 <= number < len(self._opened.ops):
+            raise InputError(f"op number: found {number}, expected 0 to {len(self._opened.ops) - 1}")
+        return self._opened.ops[number]
+
+    def _array(self, tensor: TensorInfo, images: int) -> Floats:
         if not 1 <= images <= self.images:
             raise InputError(f"images: found {images}, expected 1 to {self.images}")
-        return np.empty((images, *self._opened.tensors[tensor].shape), np.float32)
+        return np.empty((images, *tensor.shape), np.float32)
 
 
 def activations(opened: Opened, inputs: list[Floats], micro_batch: int) -> dict[str, Floats]:

@@ -31,6 +31,7 @@ SLOTS: dict[str, bool] = {
     "residual": True,  # v + operand[h, w, c]
     "clamp1": False,  # activation after it
     "threshold": True,  # bit = accumulator >= operand[c]; alone, or not at all
+    "negated": True,  # beside a threshold: the filters (+1) whose weights the compiler negated; only for reports
 }
 
 
@@ -97,6 +98,19 @@ class ClampAttrs(Attrs):
 @dataclass(frozen=True)
 class ReshapeAttrs(Attrs):
     shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class SliceAttrs(Attrs):
+    begin: int = 0  # channels begin to end, end not included
+    end: int = 1
+
+
+@dataclass(frozen=True)
+class PadChannelsAttrs(Attrs):
+    before: int = 0
+    after: int = 0
+    value: float = 0.0
 
 
 Types = tuple[TensorType, ...]
@@ -191,12 +205,12 @@ def _slots(types: Types, a: ConvAttrs, shape: tuple[int, ...], binary: bool) -> 
     takers = [s for s in a.slots if SLOTS[s]]
     _want(len(takers) == len(types), f"slots {a.slots} take {len(takers)} operands, found {len(types)}")
     for slot, t in zip(takers, types, strict=True):
-        want = TensorType(
-            shape if slot == "residual" else (shape[-1],), DType.i32 if slot == "threshold" else DType.f32
-        )
+        dtype = {"threshold": DType.i32, "negated": DType.b1}.get(slot, DType.f32)
+        want = TensorType(shape if slot == "residual" else (shape[-1],), dtype)
         _want(t == want, f"slot {slot} expects {want}, found {t}")
-    if "threshold" in a.slots:
-        _want(binary and a.slots == ("threshold",) and a.out is DType.b1, "a threshold stands alone and gives b1")
+    if "threshold" in a.slots or "negated" in a.slots:
+        alone = a.slots in (("threshold",), ("threshold", "negated"))
+        _want(binary and alone and a.out is DType.b1, "a threshold stands alone and gives b1")
     _want(a.out is not DType.i32, "a convolution gives f32 or b1")
 
 
@@ -240,8 +254,38 @@ def _concat(types: Types, _: Any) -> TensorType:
     return TensorType(first.shape[:-1] + (sum(t.shape[-1] for t in types),), first.dtype)
 
 
+def _slice(types: Types, a: SliceAttrs) -> TensorType:
+    x = types[0]
+    _want(0 <= a.begin < a.end <= x.shape[-1], f"channels {a.begin} to {a.end} of {x}")
+    return TensorType(x.shape[:-1] + (a.end - a.begin,), x.dtype)
+
+
+def _pad_channels(types: Types, a: PadChannelsAttrs) -> TensorType:
+    x = types[0]
+    _want(x.dtype is DType.f32, f"expected f32, found {x}")
+    _want(min(a.before, a.after) >= 0, f"{a.before} channels before and {a.after} after")
+    return TensorType(x.shape[:-1] + (x.shape[-1] + a.before + a.after,), x.dtype)
+
+
+def _prelu(types: Types, _: Any) -> TensorType:
+    x, slope = types
+    _want(x.dtype is DType.f32, f"expected f32, found {x}")
+    _want(slope == TensorType(x.shape[-1:], DType.f32), f"expected one slope a channel of {x}, found {slope}")
+    return x
+
+
 def _copy(types: Types, _: Any) -> TensorType:
     return types[0]
+
+
+def _binarize(types: Types, _: Any) -> TensorType:
+    x = types[0]
+    _want(x.dtype is DType.f32, f"expected f32, found {x}")
+    if len(types) != 1:
+        channels = x.shape[-1:]
+        wanted = (TensorType(channels, DType.f32), TensorType(channels, DType.b1))
+        _want(types[1:] == wanted, f"expected thresholds and flips {wanted}, found {types[1:]}")
+    return TensorType(x.shape, DType.b1)
 
 
 def _to(dtype: DType, source: DType) -> Infer:
@@ -285,7 +329,7 @@ OPS: dict[str, Op] = {
         Op("bconv2d", 2, ConvAttrs, _conv(True), _conv_reference, B | R),
         Op("max_pool", 3, PoolAttrs, _pool, lambda *x, a: ref.max_pool(x[0], a, *x[1:]), ALL),
         Op("avg_pool", 4, PoolAttrs, _avg_pool, lambda x, a: ref.avg_pool(x, a), ALL),
-        Op("binarize", 5, NoAttrs, _to(DType.b1, DType.f32), _plain(ref.binarize), ALL),
+        Op("binarize", 5, NoAttrs, _binarize, _plain(ref.binarize), ALL),
         Op("unpack", 6, NoAttrs, _to(DType.f32, DType.b1), lambda x, a: x.astype(np.float32), ALL),
         Op("add", 7, NoAttrs, _broadcast, _plain(np.add), ALL, elementwise=True),
         Op("sub", 8, NoAttrs, _broadcast, _plain(np.subtract), ALL, elementwise=True),
@@ -300,6 +344,11 @@ OPS: dict[str, Op] = {
         Op("pad", 17, PadAttrs, _pad, _pad_reference, ALL),
         Op("reshape", 18, ReshapeAttrs, _reshape, lambda x, a: x.reshape((-1,) + a.shape), ALL),
         Op("copy", 19, NoAttrs, _copy, lambda x, a: x, R),
+        Op("slice", 20, SliceAttrs, _slice, lambda x, a: x[..., a.begin : a.end], ALL),
+        Op("prelu", 21, NoAttrs, _prelu, _plain(ref.prelu), ALL, elementwise=True),
+        Op("sigmoid", 22, NoAttrs, _same, _plain(ref.sigmoid), ALL, elementwise=True),
+        Op("round", 23, NoAttrs, _same, _plain(np.rint), ALL, elementwise=True),
+        Op("pad_channels", 24, PadChannelsAttrs, _pad_channels, lambda x, a: ref.pad_channels(x, a), ALL),
     )
 }
 

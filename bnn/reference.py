@@ -25,6 +25,11 @@ def pad_spatial(x: Array, pads: tuple[int, int, int, int], value: float) -> Arra
     return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
 
 
+def pad_channels(x: Array, a: Any) -> Array:
+    """Add channels of one value before and after those of (N, ..., C)."""
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(a.before, a.after)], constant_values=a.value)
+
+
 def conv_accumulate(x: Array, w: Array, a: Any) -> Array:
     """Convolution (cross-correlation) of (N, H, W, C) or (N, C) by OHWI filters, float32 sums.
 
@@ -76,12 +81,15 @@ def epilogue(acc: Array, a: Any, operands: tuple[Array, ...]) -> Array:
     return v
 
 
-def binarize(x: Array) -> Array:
+def binarize(x: Array, threshold: Array | None = None, flip: Array | None = None) -> Array:
     """The step: +1 where x >= 0 (so sign(0) = sign(-0) = +1), else -1; negative denormals count as zero.
 
+    With a threshold and a flip per channel: +1 where x >= threshold[c], the other way round where flip[c] is +1.
     Not a number is reported by the runtime.
     """
-    return np.where(x > -SMALLEST_NORMAL, np.int8(1), np.int8(-1))
+    if threshold is None or flip is None:
+        return np.where(x > -SMALLEST_NORMAL, np.int8(1), np.int8(-1))
+    return np.where((x >= threshold) != (flip > 0), np.int8(1), np.int8(-1))
 
 
 def clamp(x: Array, lo: float, hi: float) -> Array:
@@ -128,3 +136,14 @@ def softmax(x: Array) -> Array:
 def sign(x: Array) -> Array:
     """TensorFlow's sign: -1, 0 or +1; zeros of either sign, and denormals, give 0."""
     return np.asarray(np.where(np.abs(x) < SMALLEST_NORMAL, np.float32(0), np.sign(x)))
+
+
+def prelu(x: Array, slope: Array) -> Array:
+    """x where x >= 0, else x * slope[c]."""
+    return np.asarray(np.where(x < 0, x * slope, x))
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x))."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.float32(1) / (np.float32(1) + np.exp(-x)))

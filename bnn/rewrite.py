@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import VerifierError
-from .ir import Graph, Node, rebuild
+from .ir import Attrs, Graph, Node, rebuild
 from .ops import OPS, make
 
 COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum"})
@@ -48,10 +48,9 @@ class Pattern:
                 continue
             result: Match | None = found
             for pattern, operand in zip(self.inputs, order, strict=True):
-                result = pattern.match(operand, uses, result)
-                if result is None:
-                    break
-            else:
+                if result is not None:
+                    result = pattern.match(operand, uses, result)
+            if result is not None:
                 return result
         return None
 
@@ -84,15 +83,12 @@ def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
     """The same node over other operands; the same object where they are the same."""
     if all(a is b for a, b in zip(node.inputs, inputs, strict=True)):
         return node
-    return make(
-        node.op,
-        *inputs,
-        attrs=node.attrs,
-        name=node.name,
-        origin=node.origin,
-        tap=node.tap,
-        note=node.note,
-    )
+    return remade(node, node.op, *inputs, attrs=node.attrs)
+
+
+def remade(node: Node, op: str, *inputs: Node, attrs: Attrs | None = None) -> Node:
+    """The same value, computed in another way: it keeps its layer, origin, tap and note."""
+    return make(op, *inputs, attrs=attrs, name=node.name, origin=node.origin, tap=node.tap, note=node.note)
 
 
 def rewrite(graph: Graph, rules: Sequence[Rule], limit: int = 1000) -> Graph:

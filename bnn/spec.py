@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import CompileError, VerifierError
-from .ir import DType, Graph, Node, Storage
+from .ir import DType, Graph, Halo, Node, Storage
 from .ops import OPS, SLOTS, Level
 
 
@@ -30,6 +30,11 @@ RULES = (
         lambda n: n.op in ("conv2d", "bconv2d") and not _operands_constant(n),
     ),
     Rule(
+        "the data of an elementwise operation have as many dimensions as its result (the batch stands before them)",
+        Level.ALL,
+        lambda n: OPS[n.op].elementwise and not _ranks_agree(n),
+    ),
+    Rule(
         "activations have one to three dimensions",
         Level.RUNTIME,
         lambda n: not n.is_constant and not 1 <= len(n.type.shape) <= 3,
@@ -47,6 +52,10 @@ def _operands_constant(node: Node) -> bool:
     takers = [s for s in node.attrs.slots if SLOTS[s]]  # type: ignore[attr-defined]
     operands = zip(takers, node.inputs[2:], strict=True)
     return node.inputs[1].is_constant and all(i.is_constant for slot, i in operands if slot != "residual")
+
+
+def _ranks_agree(node: Node) -> bool:
+    return all(i.is_constant or len(i.type.shape) == len(node.type.shape) for i in node.inputs)
 
 
 def verify(graph: Graph, level: Level, after: str = "") -> None:
@@ -71,16 +80,21 @@ def verify(graph: Graph, level: Level, after: str = "") -> None:
         for rule in RULES:
             if rule.levels & level and rule.broken(node):
                 raise VerifierError(f"{where}: {rule.text}")
+        if node.op == "input" and node not in graph.inputs:
+            raise VerifierError(f"{where}: it is not among the graph's inputs")
     if level is Level.RUNTIME and graph.placements:
         _verify_plan(graph, after)
 
 
 def _verify_plan(graph: Graph, after: str) -> None:
-    """The plan: every value is placed, halos cover the padding, and values alive together do not overlap."""
+    """The plan: operands come before users, every value is placed, halos cover the padding, and values alive together
+    do not overlap."""
     position = {node: i for i, node in enumerate(graph.schedule)}
     last = dict(position)
     for node in graph.schedule:
         for operand in node.inputs:
+            if operand.op not in ("input", "constant") and position.get(operand, position[node]) >= position[node]:
+                raise VerifierError(f"after {after}: {node.op} of layer '{node.name}' runs before its operand")
             last[operand] = max(last.get(operand, -1), position[node])
     live = []
     for node in graph.schedule:
@@ -89,7 +103,7 @@ def _verify_plan(graph: Graph, after: str) -> None:
             raise VerifierError(f"after {after}: {node.op} of layer '{node.name}' has no place in memory")
         if node.op in ("conv2d", "bconv2d"):
             halo = graph.placements[node.inputs[0]].halo
-            if any(h < p for h, p in zip((halo.top, halo.left, halo.bottom, halo.right), node.attrs.pads)):  # type: ignore[attr-defined]
+            if halo | Halo(*node.attrs.pads) != halo:  # type: ignore[attr-defined]
                 raise VerifierError(f"after {after}: layer '{node.name}' pads more than its input's halo {halo}")
         if place.storage is Storage.ARENA:
             live.append((place.offset, place.offset + place.bytes, position[node], last[node], node))

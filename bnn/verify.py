@@ -22,7 +22,6 @@ from .errors import InputError
 from .importers.frozen import Frozen
 from .importers.tensorflow import freeze, import_model
 from .ir import Graph
-from .ops import SLOTS
 from .passes import lower
 from .runtime import Model, OpInfo, Stepper, TensorInfo
 
@@ -31,7 +30,6 @@ Array = np.ndarray[Any, Any]
 # A pre-activation this close to its threshold, relative to the layer's standard deviation, is within float32 rounding
 # of a sum of a few thousand terms.
 ROUNDING = 1e-5
-_OWN_SCALE = 1 << list(SLOTS).index("pre_mul")
 
 
 @dataclass
@@ -48,7 +46,7 @@ class LayerCheck:
     binary: bool
     compared: int = 0
     different: int = 0
-    largest: float = 0.0  # floats: the largest difference; bits: the largest distance of a differing one from its threshold
+    largest: float = 0.0  # floats: difference; bits: distance of a differing one from its threshold
 
     def add(self, ours: Array, theirs: Array, margin: Array | None) -> None:
         """Count one chunk; ``margin``: |pre-activation| in standard deviations, where the source has it."""
@@ -117,7 +115,8 @@ def verify(
         raise InputError(f"found {len(arrays)} input arrays, expected {len(model.input_shapes)}")
     for array, shape, name in zip(arrays, model.input_shapes, model.input_names, strict=True):
         if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
-            raise InputError(f"input '{name}': found {array.shape}, expected (N, {', '.join(map(str, shape))}) with N > 0")
+            dims = ", ".join(map(str, shape))
+            raise InputError(f"input '{name}': found {array.shape}, expected (N, {dims}) with N > 0")
     arrays = [np.ascontiguousarray(a, dtype=np.float32) for a in arrays]
     frozen = freeze(keras_model, unsafe=unsafe)
     return _Verifier(frozen, model, batch_size).run(arrays, progress)
@@ -129,7 +128,7 @@ class _Verifier:
         self.fed, self.alone = model.stepper(images), model.stepper(images)
         source = import_model(frozen)
         self.margins = _pre_activations(lower(source, until="recognize_quantizers"))
-        self.outputs = _layer_outputs(source)
+        self.outputs = _accumulators(lower(source, until="binarize"))
         self.checks: dict[tuple[int, str], LayerCheck] = {}
         self.end = EndToEnd()
         self.end_checks: dict[int, LayerCheck] = {}
@@ -143,8 +142,8 @@ class _Verifier:
         missing = sorted(names - known)
         if missing:
             raise InputError(
-                f"the file was not compiled from this Keras model: it has no tensor '{missing[0]}'; compile it again, or "
-                "give the model it came from"
+                f"the file was not compiled from this Keras model, which has no tensor '{missing[0]}'; compile it again, "
+                "or give the model it came from"
             )
         names |= {f"{name}:{i}" for name, i in self.frozen.outputs}
         return sorted(names)
@@ -185,16 +184,15 @@ class _Verifier:
         return [t for t in self.model.tensors if t.storage == "input"]
 
     def _sums(self, op: OpInfo, keras: dict[str, Array], count: int) -> None:
-        """The accumulators of a binary layer (with its own bias) against Keras' output of that layer."""
+        """The accumulators of a binary layer against those of Keras' own convolution."""
         origin = self.outputs.get(op.layer)
-        if op.op != "bconv2d" or origin is None or not op.slots & ~op.layer_slots:
+        if op.op != "bconv2d" or origin is None or op.layer_slots or not op.slots:
             return
         theirs = keras[origin]
         ours = self.fed.step_raw(op.index, count)
         if theirs.size != ours.size:
             return
-        kind = "floats" if op.layer_slots & _OWN_SCALE else "sums"
-        check = self.checks.setdefault((op.index, "sums"), LayerCheck(op.layer, op.op, kind, True))
+        check = self.checks.setdefault((op.index, "sums"), LayerCheck(op.layer, op.op, "sums", True))
         check.add(ours, theirs.reshape(ours.shape), None)
 
     def _theirs(self, tensor: TensorInfo, keras: dict[str, Array], count: int) -> Array | None:
@@ -273,10 +271,10 @@ def _pre_activations(graph: Graph) -> dict[str, str]:
     return {bits: x for bits, x in pairs.items() if bits and x}
 
 
-def _layer_outputs(source: Graph) -> dict[str, str]:
-    """{layer: origin of its output}, for layers that have one."""
-    found: dict[str, set[str]] = {}
-    for node in source.nodes():
-        if node.origin and not node.tap:
-            found.setdefault(node.name, set()).add(node.origin)
-    return {layer: origins.pop() for layer, origins in found.items() if len(origins) == 1}
+def _accumulators(graph: Graph) -> dict[str, str]:
+    """{layer: origin of its binary accumulators}, for layers that stand for one convolution each."""
+    found: dict[str, list[str]] = {}
+    for node in graph.nodes():
+        if node.op == "bconv2d":
+            found.setdefault(node.name, []).append(node.origin)
+    return {layer: origins[0] for layer, origins in found.items() if len(origins) == 1 and origins[0]}

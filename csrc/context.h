@@ -18,8 +18,8 @@ struct bnn_context {
     unsigned char *home; /* of inputs and outputs while the model is stepped through */
 };
 
-/* Where a run finds the graph's inputs and outputs: the caller's arrays from image `first` on, or, where inputs is NULL,
- * the context's own. */
+/* Where a run finds the graph's inputs and outputs: the caller's arrays from image `first` on, or, where inputs is
+ * NULL, the context's own. */
 struct bnn_buffers {
     const float *const *inputs;
     float *const *outputs;

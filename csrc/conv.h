@@ -48,8 +48,9 @@ struct bnn_conv {
     size_t row_weights;         /* elements of a kernel row in a block */
     size_t block_weights, group_weights;
     size_t row_classes, column_classes;
-    const uint32_t *row_class, *column_class; /* by output row and column */
-    const struct bnn_conv_range *rows;        /* kernel rows inside the image, by row class */
+    const uint32_t *row_class;          /* by output row */
+    const size_t *column_table;         /* by output column: where its class begins in a row class of the tables */
+    const struct bnn_conv_range *rows;  /* kernel rows inside the image, by row class */
     const int32_t *corrections; /* [row class][column class][group][padded] */
     const int32_t *limits;      /* the same, where there is a threshold */
     struct bnn_epilogue epilogue, raw_epilogue;

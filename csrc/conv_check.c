@@ -48,7 +48,7 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
             continue;
         CHECK(input < op->input_count, "number of inputs for the slots", op->input_count, input + 1);
         const struct bnn_tensor *t = bnn_op_input(p->model, op, input++);
-        bnn_dtype dtype = slot == BNN_SLOT_THRESHOLD ? BNN_I32 : BNN_F32;
+        bnn_dtype dtype = slot == BNN_SLOT_THRESHOLD ? BNN_I32 : slot == BNN_SLOT_NEGATED ? BNN_B1 : BNN_F32;
         CHECK(t->dtype == dtype, "element type of a slot's operand", t->dtype, dtype);
         CHECK(t->o == 1 && t->c == y->c, "channels of a slot's operand", t->c, y->c);
         if (slot == BNN_SLOT_RESIDUAL) {
@@ -61,22 +61,10 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
         }
     }
     CHECK(input == op->input_count, "number of inputs for the slots", op->input_count, input);
-    if (slots & BNN_SLOT_THRESHOLD) {
-        CHECK(slots == BNN_SLOT_THRESHOLD, "slots beside a threshold, which stands alone", slots, BNN_SLOT_THRESHOLD);
+    if (slots & (BNN_SLOT_THRESHOLD | BNN_SLOT_NEGATED)) {
+        CHECK((slots & ~BNN_SLOT_NEGATED) == BNN_SLOT_THRESHOLD, "slots beside a threshold, which stands alone", slots,
+              BNN_SLOT_THRESHOLD);
         CHECK(shape->binary && y->dtype == BNN_B1, "output of a threshold on binary sums (1: bits)", y->dtype, BNN_B1);
-    }
-    return BNN_OK;
-}
-
-static bnn_status check_tail_bits(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *w)
-{
-    if (w->c % 32 == 0)
-        return BNN_OK;
-    const uint32_t *word = w->data;
-    size_t pixels = (size_t)w->o * w->h * w->w;
-    for (size_t i = 1; i <= pixels; i++) {
-        uint32_t tail = word[i * w->words - 1] >> w->c % 32;
-        CHECK(tail == 0, "bits past the channels of a filter", tail, 0);
     }
     return BNN_OK;
 }
@@ -137,6 +125,5 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, int bi
         .outputs = depthwise ? w->o : w->o / groups,
         .group_words = w->words,
     };
-    status = check_operands(p, op, shape);
-    return status == BNN_OK && binary ? check_tail_bits(p, op, w) : status;
+    return check_operands(p, op, shape);
 }

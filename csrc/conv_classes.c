@@ -21,8 +21,8 @@ struct axis {
     int32_t stride, dilation, before;
 };
 
-/* Numbers the distinct ranges of an axis (equal ones are neighbours: both ends only fall).  Writes the class of every
- * output position and the range of every class where there is memory; returns the number of classes. */
+/* The distinct ranges of an axis (equal ones are neighbours: both ends only fall).  Writes the class of every
+ * output position and the range of every class, where there is memory.  Returns the number of classes. */
 static size_t classify(const struct axis *axis, uint32_t *class_of, struct bnn_conv_range *ranges)
 {
     struct bnn_conv_range last = {0, 0};
@@ -41,54 +41,55 @@ static size_t classify(const struct axis *axis, uint32_t *class_of, struct bnn_c
     return classes;
 }
 
-static size_t make_axis(struct bnn_prepare *p, const struct axis *axis, const uint32_t **class_of,
-                        const struct bnn_conv_range **ranges)
+/* Set bits of a filter's taps, summed from the first: sums[y * (kernel width + 1) + x] over rows < y and columns < x. */
+static void sum_taps(const struct bnn_tensor *w, uint32_t filter, int32_t *sums)
 {
-    size_t classes = classify(axis, NULL, NULL);
-    uint32_t *numbers = bnn_reserve(p, axis->outputs, sizeof *numbers);
-    struct bnn_conv_range *kept = bnn_reserve(p, classes, sizeof *kept);
-    if (numbers != NULL && kept != NULL)
-        classify(axis, numbers, kept);
-    *class_of = numbers;
-    *ranges = kept;
-    return classes;
-}
-
-/* Adds one tap of one filter to the corrections of every class. */
-static void correct(const struct bnn_conv *conv, const struct bnn_conv_range *columns, int32_t *correction,
-                    uint32_t ky, uint32_t kx, int32_t set_bits)
-{
-    const struct bnn_conv_shape *s = &conv->shape;
-    int32_t channels = (int32_t)s->w->c, outside = s->attrs->pad_value * (2 * set_bits - channels);
-    size_t stride = s->groups * conv->padded;
-    for (size_t rc = 0; rc < conv->row_classes; rc++) {
-        int row_inside = ky >= conv->rows[rc].begin && ky < conv->rows[rc].end;
-        for (size_t cc = 0; cc < conv->column_classes; cc++, correction += stride) {
-            int column_inside = kx >= columns[cc].begin && kx < columns[cc].end;
-            if (row_inside && column_inside)
-                *correction += channels;
-            else
-                *correction += outside + (row_inside ? 2 * set_bits : 0);
+    size_t width = (size_t)w->w + 1;
+    const uint32_t *word = (const uint32_t *)w->data + (size_t)filter * w->h * w->w * w->words;
+    for (size_t x = 0; x < width; x++)
+        sums[x] = 0;
+    for (size_t y = 1; y <= w->h; y++) {
+        int32_t row = 0;
+        sums[y * width] = 0;
+        for (size_t x = 1; x < width; x++) {
+            for (uint32_t i = 0; i < w->words; i++)
+                row += (int32_t)bnn_popcount(*word++);
+            sums[y * width + x] = sums[(y - 1) * width + x] + row;
         }
     }
 }
 
+static int32_t set_bits(const int32_t *sums, size_t width, struct bnn_conv_range rows, struct bnn_conv_range columns)
+{
+    return sums[rows.end * width + columns.end] - sums[rows.begin * width + columns.end] -
+           sums[rows.end * width + columns.begin] + sums[rows.begin * width + columns.begin];
+}
+
+/* See conv.h.  sums: memory for (kernel height + 1) * (kernel width + 1). */
 static void fill_corrections(const struct bnn_conv *conv, const struct bnn_conv_range *columns, int32_t *corrections,
-                             size_t count)
+                             size_t count, int32_t *sums)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const uint32_t *word = s->w->data;
+    const struct bnn_conv_range all_rows = {0, s->w->h}, all_columns = {0, s->w->w};
+    int32_t channels = (int32_t)s->w->c, products = (int32_t)(s->w->h * s->w->w) * channels;
+    size_t width = (size_t)s->w->w + 1;
     for (size_t i = 0; i < count; i++)
         corrections[i] = 0;
     for (uint32_t o = 0; o < s->w->o; o++) {
         int32_t *correction = corrections + o / s->outputs * conv->padded + o % s->outputs;
-        for (uint32_t ky = 0; ky < s->w->h; ky++)
-            for (uint32_t kx = 0; kx < s->w->w; kx++) {
-                uint32_t set_bits = 0;
-                for (uint32_t i = 0; i < s->w->words; i++)
-                    set_bits += bnn_popcount(*word++);
-                correct(conv, columns, correction, ky, kx, (int32_t)set_bits);
+        sum_taps(s->w, o, sums);
+        int32_t all = set_bits(sums, width, all_rows, all_columns);
+        for (size_t rc = 0; rc < conv->row_classes; rc++) {
+            struct bnn_conv_range rows = conv->rows[rc];
+            int32_t read = set_bits(sums, width, rows, all_columns);
+            for (size_t cc = 0; cc < conv->column_classes; cc++, correction += s->groups * conv->padded) {
+                int32_t inside = set_bits(sums, width, rows, columns[cc]);
+                int32_t inside_products =
+                    (int32_t)((rows.end - rows.begin) * (columns[cc].end - columns[cc].begin)) * channels;
+                int32_t outside = 2 * (all - inside) - (products - inside_products);
+                *correction = inside_products + 2 * (read - inside) + s->attrs->pad_value * outside;
             }
+        }
     }
 }
 
@@ -111,23 +112,47 @@ static void fill_limits(const struct bnn_conv *conv, const int32_t *thresholds, 
                 *limits++ = c < s->outputs ? limit(*correction, thresholds[g * s->outputs + c]) : -1;
 }
 
+/* Where the class of each column begins in the tables of a row class. */
+static void lay_columns(struct bnn_prepare *p, const struct axis *axis, struct bnn_conv *conv)
+{
+    uint32_t *class_of = bnn_reserve(p, axis->outputs, sizeof *class_of);
+    size_t *table = bnn_reserve(p, axis->outputs, sizeof *table);
+    conv->column_table = table;
+    if (class_of == NULL || table == NULL)
+        return;
+    classify(axis, class_of, NULL);
+    for (uint32_t x = 0; x < axis->outputs; x++)
+        table[x] = class_of[x] * conv->shape.groups * conv->padded;
+}
+
 void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
     const struct bnn_conv_attrs *a = s->attrs;
     struct axis vertical = {s->y->h, s->x->h, s->w->h, a->stride_h, a->dilation_h, a->pad_top};
     struct axis horizontal = {s->y->w, s->x->w, s->w->w, a->stride_w, a->dilation_w, a->pad_left};
-    const struct bnn_conv_range *columns;
-    conv->row_classes = make_axis(p, &vertical, &conv->row_class, &conv->rows);
+    conv->row_classes = classify(&vertical, NULL, NULL);
+    uint32_t *row_class = bnn_reserve(p, vertical.outputs, sizeof *row_class);
+    struct bnn_conv_range *rows = bnn_reserve(p, conv->row_classes, sizeof *rows);
+    conv->row_class = row_class;
+    conv->rows = rows;
+    if (row_class != NULL && rows != NULL)
+        classify(&vertical, row_class, rows);
     if (!s->binary)
         return; /* zeros outside need no correction */
-    conv->column_classes = make_axis(p, &horizontal, &conv->column_class, &columns);
+
+    conv->column_classes = classify(&horizontal, NULL, NULL);
+    lay_columns(p, &horizontal, conv);
+    struct bnn_conv_range *columns = bnn_reserve(p, conv->column_classes, sizeof *columns);
+    int32_t *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums);
     size_t classes = bnn_conv_product(p, conv->row_classes, conv->column_classes);
     size_t count = bnn_conv_product(p, classes, bnn_conv_product(p, s->groups, conv->padded));
     int32_t *corrections = bnn_reserve(p, count, sizeof *corrections);
     conv->corrections = corrections;
-    if (corrections != NULL)
-        fill_corrections(conv, columns, corrections, count);
+    if (columns != NULL && sums != NULL && corrections != NULL) {
+        classify(&horizontal, NULL, columns);
+        fill_corrections(conv, columns, corrections, count, sums);
+    }
     if ((uint32_t)a->slots & BNN_SLOT_THRESHOLD) {
         int32_t *limits = bnn_reserve(p, count, sizeof *limits);
         conv->limits = limits;

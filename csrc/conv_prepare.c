@@ -33,12 +33,29 @@ static struct bnn_epilogue keep_slots(const struct bnn_epilogue *e, uint32_t kee
     };
 }
 
+/* -1 for the filters that the compiler negated, so that raw sums are those of the source model; else 1. */
+static const float *negated_signs(struct bnn_prepare *p, const struct bnn_conv *conv, const struct bnn_tensor *t)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    float *signs = bnn_reserve(p, bnn_conv_product(p, s->groups, conv->padded), sizeof *signs);
+    const uint32_t *bits = t->data;
+    if (signs != NULL)
+        for (size_t g = 0; g < s->groups; g++)
+            for (size_t c = 0; c < conv->padded; c++) {
+                size_t o = g * s->outputs + c;
+                int negated = c < s->outputs && (bits[o / 32] >> o % 32 & 1) != 0;
+                signs[g * conv->padded + c] = negated ? -1.0f : 1.0f;
+            }
+    return signs;
+}
+
 static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
 {
     const struct bnn_conv_attrs *a = conv->shape.attrs;
     struct bnn_epilogue *e = &conv->epilogue;
     const float **const operands[BNN_SLOT_COUNT] = {&e->pre_mul, &e->pre_add, NULL, &e->sub, &e->mul, &e->add};
     uint32_t slots = (uint32_t)a->slots, own = (uint32_t)a->layer_slots;
+    const float *signs = NULL;
     int input = 2;
     for (uint32_t bit = 0; bit < BNN_SLOT_COUNT; bit++) {
         uint32_t slot = 1u << bit;
@@ -46,6 +63,8 @@ static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct
             continue;
         if (slot == BNN_SLOT_RESIDUAL)
             conv->residual = input;
+        else if (slot == BNN_SLOT_NEGATED)
+            signs = negated_signs(p, conv, bnn_op_input(p->model, op, (uint32_t)input));
         else if (slot != BNN_SLOT_THRESHOLD)
             *operands[bit] = pad_operand(p, conv, bnn_op_input(p->model, op, (uint32_t)input));
         input++;
@@ -57,6 +76,8 @@ static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct
     e->clamp0 = (slots & BNN_SLOT_CLAMP0) != 0;
     e->clamp1 = (slots & BNN_SLOT_CLAMP1) != 0;
     conv->raw_epilogue = keep_slots(e, own);
+    if (signs != NULL)
+        conv->raw_epilogue.pre_mul = signs;
     conv->raw_residual = own & BNN_SLOT_RESIDUAL ? conv->residual : 0;
 }
 

@@ -163,42 +163,83 @@ static void flush(struct job *job)
     job->pixels = 0;
 }
 
-/* Row y of an image, pixel by pixel; its row class is `row_class`. */
-static void add_row(struct job *job, size_t image, size_t y, size_t row_class, size_t limit)
+/* Where a row of the output begins, in all the tensors it takes part in. */
+struct row {
+    ptrdiff_t in;          /* elements from the input's first pixel to the first window: it may lie in the halo */
+    size_t out, residual;
+    size_t image;
+    const int32_t *table;  /* of its row class */
+};
+
+static struct row find_row(const struct job *job, size_t image, size_t y)
 {
     const struct bnn_conv *conv = job->conv;
     const struct bnn_conv_shape *s = &conv->shape;
     const struct bnn_conv_attrs *a = s->attrs;
-    struct chunk *c = job->chunk;
-    size_t in_row = s->x->row, in_pixel = s->x->words, table_stride = s->groups * conv->padded;
-    /* The window's first pixel may lie in the halo, before the data: a signed offset. */
-    ptrdiff_t in = (ptrdiff_t)(image * job->x->image + y * (size_t)a->stride_h * in_row) -
-                   (ptrdiff_t)((size_t)a->pad_top * in_row + (size_t)a->pad_left * in_pixel);
-    size_t out = image * job->output_image + y * job->output_row;
-    const int32_t *table = s->binary ? job->table + row_class * conv->column_classes * table_stride : NULL;
-    const float *residual = NULL;
+    size_t classes = s->groups * conv->padded * conv->column_classes;
+    struct row row = {
+        .in = (ptrdiff_t)(image * job->x->image + y * (size_t)a->stride_h * s->x->row) -
+              (ptrdiff_t)((size_t)a->pad_top * s->x->row + (size_t)a->pad_left * s->x->words),
+        .out = image * job->output_image + y * job->output_row,
+        .image = image,
+        .table = s->binary ? job->table + conv->row_class[y] * classes : NULL,
+    };
     if (job->residual != NULL)
-        residual = (const float *)job->residual->data + image * job->residual->image + y * job->residual->tensor->row;
+        row.residual = image * job->residual->image + y * job->residual->tensor->row;
+    return row;
+}
 
-    for (size_t x = 0; x < s->y->w; x++, in += (ptrdiff_t)((size_t)a->stride_w * in_pixel), out += job->output_pixel) {
-        size_t i = job->pixels++;
-        if (s->binary) {
-            c->a.words[i] = (const uint32_t *)job->x->data + in;
-            c->table[i] = table + conv->column_class[x] * table_stride;
-        } else {
-            c->a.values[i] = (const float *)job->x->data + in;
-        }
-        if (!job->bits)
-            c->values[i] = (float *)job->run->output.data + out;
-        else if (!job->staged)
-            c->bits[i] = (uint32_t *)job->run->output.data + out;
-        else {
-            c->bits[i] = c->staged + i * job->staged;
-            c->output[i] = (uint32_t *)job->run->output.data + out;
-        }
-        if (residual != NULL)
-            c->residual[i] = residual + x * job->residual->tensor->words;
-        c->image[i] = image;
+/* Pixels [begin, end) of a row to the end of the chunk: one short loop for each list of pointers. */
+static void add_pixels(struct job *job, const struct row *row, size_t begin, size_t end)
+{
+    const struct bnn_conv *conv = job->conv;
+    const struct bnn_conv_shape *s = &conv->shape;
+    struct chunk *c = job->chunk;
+    size_t first = job->pixels, count = end - begin, out = row->out + begin * job->output_pixel;
+    size_t step = (size_t)s->attrs->stride_w * s->x->words;
+    ptrdiff_t in = row->in + (ptrdiff_t)(begin * step);
+    if (s->binary) {
+        const uint32_t *a = (const uint32_t *)job->x->data + in, **dst = c->a.words + first;
+        for (size_t i = 0; i < count; i++)
+            dst[i] = a + i * step;
+        const int32_t **table = c->table + first;
+        const size_t *offset = conv->column_table + begin;
+        for (size_t i = 0; i < count; i++)
+            table[i] = row->table + offset[i];
+    } else {
+        const float *a = (const float *)job->x->data + in, **dst = c->a.values + first;
+        for (size_t i = 0; i < count; i++)
+            dst[i] = a + i * step;
+    }
+    if (job->bits) {
+        uint32_t *output = (uint32_t *)job->run->output.data + out, **dst = (job->staged ? c->output : c->bits) + first;
+        for (size_t i = 0; i < count; i++)
+            dst[i] = output + i * job->output_pixel;
+        for (size_t i = 0; i < count; i++)
+            c->image[first + i] = row->image;
+    } else {
+        float *output = (float *)job->run->output.data + out, **dst = c->values + first;
+        for (size_t i = 0; i < count; i++)
+            dst[i] = output + i * job->output_pixel;
+    }
+    for (size_t i = first; job->staged && i < first + count; i++)
+        c->bits[i] = c->staged + i * job->staged;
+    if (job->residual != NULL) {
+        const float *residual = (const float *)job->residual->data + row->residual + begin * s->y->c;
+        for (size_t i = 0; i < count; i++)
+            c->residual[first + i] = residual + i * s->y->c;
+    }
+    job->pixels += count;
+}
+
+static void add_row(struct job *job, size_t image, size_t y, size_t limit)
+{
+    const struct row row = find_row(job, image, y);
+    size_t width = job->conv->shape.y->w;
+    for (size_t begin = 0, end; begin < width; begin = end) {
+        size_t room = limit - job->pixels;
+        end = width - begin < room ? width : begin + room;
+        add_pixels(job, &row, begin, end);
         if (job->pixels == limit)
             flush(job);
     }
@@ -237,7 +278,7 @@ void bnn_conv_run(const struct bnn_run *r)
         job.rows = conv->rows[class];
         for (size_t image = 0; image < r->images; image++)
             for (size_t row = begin; row < end; row++)
-                add_row(&job, image, row, class, limit);
+                add_row(&job, image, row, limit);
         flush(&job);
         begin = end;
     }

@@ -3,22 +3,22 @@
 
 #include <string.h>
 
-/* Entry n of slice k is the CRC of byte n followed by k zero bytes.  A CRC is linear over XOR, so each slice follows from
- * its eight one-bit entries, which are all that is written down here; the compiler makes the table. */
-#define ENTRY(n, a, b, c, d, e, f, g, h)                                                                              \
-    (((n)&1 ? (a) : 0) ^ ((n)&2 ? (b) : 0) ^ ((n)&4 ? (c) : 0) ^ ((n)&8 ? (d) : 0) ^ ((n)&16 ? (e) : 0) ^             \
+/* Entry n of slice k is the CRC of byte n followed by k zero bytes.  A CRC is linear over XOR, so each slice
+ * follows from its eight one-bit entries, which are all that is written down here; the compiler makes the table. */
+#define ENTRY(n, a, b, c, d, e, f, g, h)                                                                  \
+    (((n)&1 ? (a) : 0) ^ ((n)&2 ? (b) : 0) ^ ((n)&4 ? (c) : 0) ^ ((n)&8 ? (d) : 0) ^ ((n)&16 ? (e) : 0) ^ \
      ((n)&32 ? (f) : 0) ^ ((n)&64 ? (g) : 0) ^ ((n)&128 ? (h) : 0))
 #define FOUR(n, ...) \
     ENTRY((n), __VA_ARGS__), ENTRY((n) + 1, __VA_ARGS__), ENTRY((n) + 2, __VA_ARGS__), ENTRY((n) + 3, __VA_ARGS__)
 #define SIXTEEN(n, ...) \
     FOUR((n), __VA_ARGS__), FOUR((n) + 4, __VA_ARGS__), FOUR((n) + 8, __VA_ARGS__), FOUR((n) + 12, __VA_ARGS__)
-#define SIXTY_FOUR(n, ...)                                                                       \
+#define SIXTY_FOUR(n, ...)                                                                     \
     SIXTEEN((n), __VA_ARGS__), SIXTEEN((n) + 16, __VA_ARGS__), SIXTEEN((n) + 32, __VA_ARGS__), \
         SIXTEEN((n) + 48, __VA_ARGS__)
-#define SLICE(...)                                                                                        \
-    {                                                                                                     \
-        SIXTY_FOUR(0, __VA_ARGS__), SIXTY_FOUR(64, __VA_ARGS__), SIXTY_FOUR(128, __VA_ARGS__),            \
-            SIXTY_FOUR(192, __VA_ARGS__)                                                                  \
+#define SLICE(...)                                                                             \
+    {                                                                                          \
+        SIXTY_FOUR(0, __VA_ARGS__), SIXTY_FOUR(64, __VA_ARGS__), SIXTY_FOUR(128, __VA_ARGS__), \
+            SIXTY_FOUR(192, __VA_ARGS__)                                                       \
     }
 
 static const uint32_t slices[8][256] = {
@@ -40,9 +40,12 @@ uint32_t bnn_crc32(uint32_t crc, const void *data, size_t size)
         uint32_t low, high;
         memcpy(&low, p, 4);
         memcpy(&high, p + 4, 4);
+        /* The half that does not wait for the last step's result comes first: that wait is all the time there is. */
+        uint32_t later =
+            slices[3][high & 255] ^ slices[2][high >> 8 & 255] ^ slices[1][high >> 16 & 255] ^ slices[0][high >> 24];
         low ^= crc;
-        crc = slices[7][low & 255] ^ slices[6][low >> 8 & 255] ^ slices[5][low >> 16 & 255] ^ slices[4][low >> 24] ^
-              slices[3][high & 255] ^ slices[2][high >> 8 & 255] ^ slices[1][high >> 16 & 255] ^ slices[0][high >> 24];
+        crc = (slices[7][low & 255] ^ slices[6][low >> 8 & 255]) ^
+              (slices[5][low >> 16 & 255] ^ (slices[4][low >> 24] ^ later));
     }
     for (; size > 0; size--) {
         crc = slices[0][(crc ^ *p++) & 255] ^ crc >> 8;

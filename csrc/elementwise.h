@@ -2,6 +2,7 @@
 #ifndef BNN_ELEMENTWISE_H
 #define BNN_ELEMENTWISE_H
 
+#include "blocks.h"
 #include "check.h"
 #include "view.h"
 

@@ -1,16 +1,18 @@
 /* Running a model: micro-batches, and how they are spread over threads.
  *
- * Batches are spread before layers are: with at least as many images as workers, each worker runs whole micro-batches in
- * an arena of its own.  With fewer, the workers share one arena and the rows of each op's output.  Neither changes any
- * result: an image's value depends on nothing but the image. */
+ * Batches are spread before layers are: with at least as many images as workers, each worker runs whole
+ * micro-batches in an arena of its own.  With fewer, the workers share one arena and the rows of each op's output.
+ * Neither changes any result: an image's value depends on nothing but the image. */
 #include "context.h"
 #include "validate.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Ops with less work than this many operations are not worth waking threads for. */
-#define WORTH_SPREADING 40000u
+/* Ops with less work than this many operations are not worth waking threads for; tests set it to 1. */
+#ifndef BNN_WORTH_SPREADING
+#define BNN_WORTH_SPREADING 40000
+#endif
 
 static size_t round_up(size_t n)
 {
@@ -216,7 +218,7 @@ static int worth_spreading(const struct bnn_model *m, uint32_t number, size_t im
     }
     /* In units of about a vectorised float operation: those of a convolution are 16 at a time, binary ones 256. */
     uint64_t elements = (uint64_t)out->h * out->w * out->c;
-    return (elements + info.float_macs / 8 + info.binary_macs / 128) * images >= WORTH_SPREADING;
+    return (elements + info.float_macs / 8 + info.binary_macs / 128) * images >= (uint64_t)BNN_WORTH_SPREADING;
 }
 
 static void spread_rows(const struct bnn_context *c, uint32_t op, size_t images, const struct bnn_buffers *buffers)

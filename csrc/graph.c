@@ -93,8 +93,8 @@ static bnn_status check_order(struct bnn_model *m, bnn_problem *problem)
         }
         struct bnn_tensor *t = &m->tensors[op->output];
         if (t->storage == BNN_INPUT || t->storage == BNN_CONSTANT) {
-            return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,
-                              "storage of its output", t->storage, BNN_ARENA);
+            return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length, "storage of its output",
+                              t->storage, BNN_ARENA);
         }
         if (t->written != BNN_NEVER) {
             return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,

@@ -59,7 +59,8 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, uint32_t num
 }
 
 /* Checks every op by itself and counts the bytes of the opened model. */
-static bnn_status measure(const struct bnn_model *proto, const struct bnn_header *h, size_t *bytes, bnn_problem *problem)
+static bnn_status measure(const struct bnn_model *proto, const struct bnn_header *h, size_t *bytes,
+                          bnn_problem *problem)
 {
     struct bnn_tensor tensors[BNN_MAX_INPUTS + 1];
     uint32_t numbers[BNN_MAX_INPUTS];
@@ -137,7 +138,8 @@ static bnn_status blame(const unsigned char *file, size_t size, bnn_status statu
     return status;
 }
 
-bnn_status bnn_model_size(const void *file, size_t size, const bnn_kernels *kernels, size_t *bytes, bnn_problem *problem)
+bnn_status bnn_model_size(const void *file, size_t size, const bnn_kernels *kernels, size_t *bytes,
+                          bnn_problem *problem)
 {
     struct bnn_model proto;
     struct bnn_header h;

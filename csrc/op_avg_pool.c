@@ -1,4 +1,5 @@
 /* avg_pool: the mean over the taps inside the image; summed row by row, then divided by their number. */
+#include "blocks.h"
 #include "pool.h"
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
@@ -22,9 +23,7 @@ static void mean(float *restrict out, const struct bnn_view *in, size_t image, s
     for (size_t y = ys.begin; y < ys.end; y++) {
         const float *restrict tap = bnn_row_floats(in, image, y) + xs.begin * c;
         for (size_t x = xs.begin; x < xs.end; x++, tap += c) {
-            for (size_t k = 0; k < c; k++) {
-                out[k] += tap[k];
-            }
+            BNN_FOR_BLOCKS(k, c, out[k] += tap[k];);
         }
     }
     float count = (float)((ys.end - ys.begin) * (xs.end - xs.begin));

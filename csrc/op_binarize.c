@@ -1,13 +1,62 @@
-/* binarize: the bit x >= 0, so that zeros of either sign give +1.  What is not a number is reported for its image. */
+/* binarize: the bit x >= 0, so that zeros of either sign give +1; or, with a threshold and a flip a channel, the bit
+ * (x >= threshold) != flip.  What is not a number is reported for its image. */
 #include "check.h"
 #include "view.h"
 
-static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+static bnn_status check_channels(struct bnn_prepare *p, struct bnn_op *op, uint32_t input, bnn_dtype dtype,
+                                 const char *what)
 {
-    return bnn_check_unary(p, op, BNN_F32, BNN_B1);
+    const struct bnn_tensor *t = bnn_op_input(p->model, op, input), *in = bnn_op_input(p->model, op, 0);
+    bnn_status status = bnn_check_dtype(p, op, t, dtype, what);
+    if (status == BNN_OK && (t->storage != BNN_CONSTANT || t->rank != 1 || t->c != in->c)) {
+        status = bnn_fail(p, op, BNN_ERROR_FORMAT, what, t->c, in->c);
+    }
+    return status;
 }
 
-static void run(const struct bnn_run *r)
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+{
+    if (op->input_count == 1) {
+        return bnn_check_unary(p, op, BNN_F32, BNN_B1);
+    }
+    bnn_status status = bnn_check_inputs(p, op, 3, 3, 1);
+    if (status != BNN_OK) {
+        return status;
+    }
+    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
+    status = bnn_check_dtype(p, op, in, BNN_F32, "dtype of the input");
+    if (status == BNN_OK) {
+        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_B1, "dtype of the output");
+    }
+    if (status == BNN_OK) {
+        status = check_channels(p, op, 1, BNN_F32, "thresholds");
+    }
+    if (status == BNN_OK) {
+        status = check_channels(p, op, 2, BNN_B1, "flips");
+    }
+    return status != BNN_OK ? status : bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
+}
+
+/* With a threshold and a flip a channel. */
+static void run_thresholds(const struct bnn_run *r)
+{
+    const struct bnn_tensor *t = r->output.tensor;
+    const float *thresholds = r->inputs[1].data;
+    const uint32_t *flips = r->inputs[2].data;
+    for (size_t i = 0; i < r->images; i++) {
+        int nan = 0;
+        for (size_t y = r->row_begin; y < r->row_end; y++) {
+            const float *in = bnn_row_floats(&r->inputs[0], i, y);
+            uint32_t *out = bnn_row_words(&r->output, i, y);
+            nan |= r->model->kernels->binarize_at(out, in, thresholds, flips, t->c, t->w);
+        }
+        if (nan != 0) {
+            r->nan[i] = 1;
+        }
+    }
+}
+
+static void run_signs(const struct bnn_run *r)
 {
     const struct bnn_tensor *t = r->output.tensor;
     int (*binarize)(uint32_t *, const float *, size_t) = r->model->kernels->binarize;
@@ -28,6 +77,15 @@ static void run(const struct bnn_run *r)
         if (nan != 0) {
             r->nan[i] = 1;
         }
+    }
+}
+
+static void run(const struct bnn_run *r)
+{
+    if (r->op->input_count == 1) {
+        run_signs(r);
+    } else {
+        run_thresholds(r);
     }
     bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
 }

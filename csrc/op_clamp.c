@@ -1,4 +1,5 @@
 /* clamp: min(max(x, lo), hi); what is not a number stays. */
+#include "blocks.h"
 #include "check.h"
 #include "view.h"
 
@@ -11,20 +12,23 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return bnn_check_unary(p, op, BNN_F32, BNN_F32);
 }
 
+static void clamp(float *restrict out, const float *restrict in, size_t n, float lo, float hi)
+{
+    BNN_FOR_BLOCKS(k, n, {
+        float v = in[k];
+        v = v < lo ? lo : v;
+        out[k] = v > hi ? hi : v;
+    });
+}
+
 static void run(const struct bnn_run *r)
 {
     const struct bnn_clamp_attrs *a = r->op->attrs;
     const struct bnn_tensor *t = r->output.tensor;
-    float lo = a->lo, hi = a->hi;
-    size_t n = (size_t)t->w * t->c;
     for (size_t i = 0; i < r->images; i++) {
         for (size_t y = r->row_begin; y < r->row_end; y++) {
-            const float *restrict in = bnn_row_floats(&r->inputs[0], i, y);
-            float *restrict out = bnn_row_floats(&r->output, i, y);
-            for (size_t k = 0; k < n; k++) {
-                float v = in[k] < lo ? lo : in[k];
-                out[k] = v > hi ? hi : v;
-            }
+            clamp(bnn_row_floats(&r->output, i, y), bnn_row_floats(&r->inputs[0], i, y), (size_t)t->w * t->c, a->lo,
+                  a->hi);
         }
     }
     bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);

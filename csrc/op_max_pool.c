@@ -1,9 +1,12 @@
 /* max_pool: the maximum over the taps inside the image.
  *
- * Of bits it is their OR.  With a mask, channels whose mask bit is set take the AND instead (they carry the complement of
- * a decreasing threshold): AND is OR of complements, complemented, so out = OR(tap ^ mask) ^ mask does both at once. */
+ * Of bits it is their OR.  With a mask, channels whose mask bit is set take the AND instead (they carry the
+ * complement of a decreasing threshold): AND is OR of complements, complemented, so out = OR(tap ^ mask) ^ mask
+ * does both at once. */
+#include "blocks.h"
 #include "pool.h"
 
+#include <float.h>
 #include <string.h>
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
@@ -30,18 +33,18 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return status != BNN_OK ? status : bnn_prepare_pool(p, op);
 }
 
-/* If one tap is not a number, nor is the result. */
-static void highest(float *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys,
-                    struct bnn_taps xs)
+/* As TensorFlow's: from the lowest finite float upwards; what is not a number is skipped. */
+static void highest(float *out, const struct bnn_run *r, size_t image, struct bnn_taps ys, struct bnn_taps xs)
 {
-    size_t c = in->tensor->c;
-    memcpy(out, bnn_row_floats(in, image, ys.begin) + xs.begin * c, c * sizeof *out);
+    void (*max_row)(float *, const float *, size_t) = r->model->kernels->max_row;
+    size_t c = r->output.tensor->c;
+    for (size_t k = 0; k < c; k++) {
+        out[k] = -FLT_MAX;
+    }
     for (size_t y = ys.begin; y < ys.end; y++) {
-        const float *restrict tap = bnn_row_floats(in, image, y) + xs.begin * c;
+        const float *tap = bnn_row_floats(&r->inputs[0], image, y) + xs.begin * c;
         for (size_t x = xs.begin; x < xs.end; x++, tap += c) {
-            for (size_t k = 0; k < c; k++) {
-                out[k] = tap[k] > out[k] || tap[k] != tap[k] ? tap[k] : out[k];
-            }
+            max_row(out, tap, c);
         }
     }
 }
@@ -78,7 +81,7 @@ static void run(const struct bnn_run *r)
                 if (t->dtype == BNN_B1) {
                     any(out, &r->inputs[0], i, ys, xs, mask);
                 } else {
-                    highest((float *)(void *)out, &r->inputs[0], i, ys, xs);
+                    highest((float *)(void *)out, r, i, ys, xs);
                 }
             }
         }

@@ -1,5 +1,5 @@
-/* reshape: the same elements in row-major order, in another shape.  Rows stand apart in memory where there is a halo, and
- * the bits of a pixel fill whole words: so even equal orders are not always equal bytes. */
+/* reshape: the same elements in row-major order, in another shape.  Rows stand apart in memory where there is a
+ * halo, and the bits of a pixel fill whole words: so even equal orders are not always equal bytes. */
 #include "check.h"
 #include "view.h"
 

@@ -24,7 +24,12 @@
     X(16, concat, bnn_no_attrs, 0) \
     X(17, pad, bnn_pad_attrs, 5) \
     X(18, reshape, bnn_reshape_attrs, 0) \
-    X(19, copy, bnn_no_attrs, 0)
+    X(19, copy, bnn_no_attrs, 0) \
+    X(20, slice, bnn_slice_attrs, 2) \
+    X(21, prelu, bnn_no_attrs, 0) \
+    X(22, sigmoid, bnn_no_attrs, 0) \
+    X(23, round, bnn_no_attrs, 0) \
+    X(24, pad_channels, bnn_pad_channels_attrs, 3)
 
 #define BNN_OP_CONV2D 1u
 #define BNN_OP_BCONV2D 2u
@@ -45,6 +50,11 @@
 #define BNN_OP_PAD 17u
 #define BNN_OP_RESHAPE 18u
 #define BNN_OP_COPY 19u
+#define BNN_OP_SLICE 20u
+#define BNN_OP_PRELU 21u
+#define BNN_OP_SIGMOID 22u
+#define BNN_OP_ROUND 23u
+#define BNN_OP_PAD_CHANNELS 24u
 
 #define BNN_SLOT_PRE_MUL 1u
 #define BNN_SLOT_PRE_ADD 2u
@@ -55,8 +65,9 @@
 #define BNN_SLOT_RESIDUAL 64u
 #define BNN_SLOT_CLAMP1 128u
 #define BNN_SLOT_THRESHOLD 256u
-#define BNN_SLOT_COUNT 9
-#define BNN_SLOTS_WITH_OPERAND 379u
+#define BNN_SLOT_NEGATED 512u
+#define BNN_SLOT_COUNT 10
+#define BNN_SLOTS_WITH_OPERAND 891u
 
 #define BNN_CONV_ATTRS_WORDS 16
 struct bnn_conv_attrs {
@@ -113,6 +124,19 @@ struct bnn_pad_attrs {
 #define BNN_RESHAPE_ATTRS_WORDS 0
 struct bnn_reshape_attrs {
     int32_t unused;
+};
+
+#define BNN_SLICE_ATTRS_WORDS 2
+struct bnn_slice_attrs {
+    int32_t begin;
+    int32_t end;
+};
+
+#define BNN_PAD_CHANNELS_ATTRS_WORDS 3
+struct bnn_pad_channels_attrs {
+    int32_t before;
+    int32_t after;
+    float value;
 };
 
 #endif

@@ -1,5 +1,6 @@
-/* Reading the header, a tensor or an op of a .bnn file.  Nothing that is read is believed: every number is checked before
- * it is used, sizes with overflow checks, so that after bnn_model_open all later code can do plain arithmetic. */
+/* Reading the header, a tensor or an op of a .bnn file.  Nothing that is read is believed: every number is checked
+ * before it is used, sizes with overflow checks, so that after bnn_model_open all later code can do plain
+ * arithmetic. */
 #include "validate.h"
 
 #include <string.h>
@@ -81,20 +82,20 @@ bnn_status bnn_read_header(const unsigned char *file, size_t size, struct bnn_he
 
     const struct {
         const char *name;
-        uint32_t *to;
+        uint32_t *to, limit;
     } counts[] = {
-        {"number of tensors", &h->tensor_count},
-        {"number of ops", &h->op_count},
-        {"number of inputs", &h->input_count},
-        {"number of outputs", &h->output_count},
+        {"number of tensors", &h->tensor_count, BNN_MAX_TENSORS},
+        {"number of ops", &h->op_count, BNN_MAX_OPS},
+        {"number of inputs", &h->input_count, BNN_MAX_TENSORS},
+        {"number of outputs", &h->output_count, BNN_MAX_TENSORS},
     };
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         uint32_t n = bnn_load32(file + 24 + 4 * i);
         if (n == 0) {
             return header_error(problem, BNN_ERROR_FORMAT, counts[i].name, 0, 1);
         }
-        if (n > BNN_MAX_COUNT) {
-            return header_error(problem, BNN_ERROR_LIMIT, counts[i].name, n, BNN_MAX_COUNT);
+        if (n > counts[i].limit) {
+            return header_error(problem, BNN_ERROR_LIMIT, counts[i].name, n, counts[i].limit);
         }
         *counts[i].to = n;
     }
@@ -165,11 +166,11 @@ static bnn_status tensor_error(const struct bnn_tensor *t, uint32_t number, bnn_
     return bnn_report(problem, status, "tensor", number, t->name, t->name_length, what, shown(found), shown(expected));
 }
 
-#define WANT(condition, status, what, found, expected)                                                       \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
+#define WANT(condition, status, what, found, expected)                                                      \
+    do {                                                                                                    \
+        if (!(condition)) {                                                                                 \
             return tensor_error(t, number, problem, status, what, (uint64_t)(found), (uint64_t)(expected)); \
-        }                                                                                                    \
+        }                                                                                                   \
     } while (0)
 
 /* The bytes of one image (a constant: of all of it), or of one that overflows. */
@@ -177,9 +178,8 @@ static int tensor_bytes(struct bnn_tensor *t, uint64_t *bytes)
 {
     uint64_t height = (uint64_t)t->top + t->h + t->bottom, width = (uint64_t)t->left + t->w + t->right;
     uint64_t row, image, elements;
-    if (!multiply(width, t->words, &row) ||
-        !multiply(row, height, &image) || !multiply(image, t->o, &elements) || !multiply(elements, 4, bytes) ||
-        *bytes > SIZE_MAX / 2) {
+    if (!multiply(width, t->words, &row) || !multiply(row, height, &image) || !multiply(image, t->o, &elements) ||
+        !multiply(elements, 4, bytes) || *bytes > SIZE_MAX / 2) {
         return 0;
     }
     t->row = (size_t)row;
@@ -289,12 +289,12 @@ bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, ui
     const unsigned char *record = file + *offset;
     size_t room = h->ops + h->ops_size - *offset;
     memset(op, 0, sizeof *op);
-#define WANT(condition, status, what, found, expected)                                                             \
-    do {                                                                                                           \
-        if (!(condition)) {                                                                                        \
-            return bnn_report(problem, status, "op", number, op->layer, op->layer_length, what, shown(found),      \
-                              shown(expected));                                                                    \
-        }                                                                                                          \
+#define WANT(condition, status, what, found, expected)                                                        \
+    do {                                                                                                      \
+        if (!(condition)) {                                                                                   \
+            return bnn_report(problem, status, "op", number, op->layer, op->layer_length, what, shown(found), \
+                              shown(expected));                                                               \
+        }                                                                                                     \
     } while (0)
     WANT(room >= BNN_OP_BYTES, BNN_ERROR_FORMAT, "bytes left in the op section", room, BNN_OP_BYTES);
     WANT(read_string(file, h, record + 16, &op->layer, &op->layer_length), BNN_ERROR_FORMAT, "end of the layer's name",

@@ -10,10 +10,11 @@
 #define BNN_OP_BYTES 32u /* before the inputs */
 
 /* Limits that keep the work on a hostile file bounded; networks stay far below them. */
-#define BNN_MAX_COUNT 65536u  /* tensors, ops */
-#define BNN_MAX_INPUTS 32u    /* inputs of one op */
-#define BNN_MAX_ALIVE 4096u   /* arena tensors alive at the same time */
-#define BNN_MAX_PIXELS 65536u /* height or width of an activation with its halo */
+#define BNN_MAX_TENSORS 65536u
+#define BNN_MAX_OPS 16384u
+#define BNN_MAX_INPUTS 32u                 /* inputs of one op */
+#define BNN_MAX_ALIVE 4096u                /* arena tensors alive at the same time */
+#define BNN_MAX_PIXELS 65536u              /* height or width of an activation with its halo */
 #define BNN_MAX_SIZE ((uint32_t)INT32_MAX) /* any other dimension */
 #define BNN_MAX_SHARED ((uint64_t)1 << 30) /* bytes of constants that share their data with others */
 

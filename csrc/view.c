@@ -1,6 +1,7 @@
 /* Pixels, rows and bits of tensors in memory. */
 #include "view.h"
 
+#include <float.h>
 #include <string.h>
 
 void bnn_zero_halo(const struct bnn_view *view, size_t images, size_t row_begin, size_t row_end)
@@ -31,7 +32,7 @@ void bnn_pack_pixel(uint32_t *bits, const float *values, size_t c)
         size_t n = c < 32 ? c : 32;
         uint32_t word = 0;
         for (size_t i = 0; i < n; i++) {
-            word |= (uint32_t)(values[i] >= 0.0f) << i;
+            word |= (uint32_t)(values[i] > -FLT_MIN) << i; /* as binarize does */
         }
         *bits = word;
         values += n;

@@ -78,6 +78,12 @@ struct bnn_kernels {
     int (*float_values)(const struct bnn_float_tile *tile);
     /* bit i of dst = src[i] > BNN_BIT_ABOVE, tail bits zero; nonzero: something was not a number */
     int (*binarize)(uint32_t *dst, const float *src, size_t count);
+    /* pixels of `channels` floats each: bit c of a pixel = (src[c] >= thresholds[c]) != bit c of flips; each pixel begins
+     * a word, tail bits zero; nonzero: something was not a number */
+    int (*binarize_at)(uint32_t *dst, const float *src, const float *thresholds, const uint32_t *flips, size_t channels,
+                       size_t pixels);
+    /* dst[i] = src[i] > dst[i] ? src[i] : dst[i] */
+    void (*max_row)(float *dst, const float *src, size_t count);
     /* depthwise convolution of all channels (first is 0): the sum of channel c is that of a[i][segment[s] + c] *
      * weights[s * length + c] over the segments; length is a multiple of float_lanes, and so are the operands' lengths.
      * Returns as float_values does. */

@@ -104,7 +104,7 @@ class Builder:
         return Value(node, interpret.evaluate(node, arrays), step, bound)
 
     def exact(self, step: float, bound: float) -> bool:
-        return 0 < step and bound / step < _EXACT
+        return step > 0 and bound / step < _EXACT
 
     def input(self, index: int) -> Value:
         h, w = self.whole(1, 12), self.whole(1, 12)
@@ -139,11 +139,12 @@ class Builder:
         """A convolution or a dense layer, its input quantized first where sums would not be exact, or by chance."""
         if self.chance(0.85) or not self.exact(x.step, x.bound * 9 * 70 * 4):
             x = self.sign(x, name)
-        if x.spatial and self.chance(0.15):
+        padded = x.spatial and self.chance(0.2)
+        if padded:
             top, left, bottom, right = (self.whole(0, 2) for _ in range(4))
             attrs = PadAttrs((top, left, bottom, right), self.pick((0.0, 1.0, -1.0, 1.0, -1.0, 0.5)))
             x = self.made(name, "pad", x, attrs=attrs, step=min(x.step, 0.5), bound=max(x.bound, 1.0))
-        attrs, shape = self.spatial_conv(x) if x.spatial else (ConvAttrs(), (self.filters(), 1, 1, x.shape[0]))
+        attrs, shape = self.spatial_conv(x, padded) if x.spatial else (ConvAttrs(), (self.filters(), 1, 1, x.shape[0]))
         w = self.weights(shape).astype(np.float32)
         bound = x.bound * float(np.abs(w).reshape(shape[0], -1).sum(axis=1).max())
         y = self.made(name, "conv2d", x, constant(w, name=name), attrs=attrs, step=x.step * 0.25, bound=bound)
@@ -152,11 +153,13 @@ class Builder:
     def filters(self) -> int:
         return int(self.pick(_CHANNELS))
 
-    def spatial_conv(self, x: Value) -> tuple[ConvAttrs, tuple[int, ...]]:
+    def spatial_conv(self, x: Value, padded: bool) -> tuple[ConvAttrs, tuple[int, ...]]:
         h, w, c = x.shape
         groups, per_group = 1, self.filters()
         if self.chance(0.2):
             groups = self.pick([g for g in range(1, c + 1) if c % g == 0])
+            if c % 32 == 0 and self.chance(0.7):  # whole words
+                groups = c // 32
             per_group = self.whole(1, max(1, 70 // groups))
         kernel = (self.whole(1, 4), self.whole(1, 4))
         dilation = (self.whole(1, 3), self.whole(1, 3)) if self.chance(0.3) else (1, 1)
@@ -166,6 +169,8 @@ class Builder:
             span = (k - 1) * d  # pads reach past the kernel's own span, and kernels past the image
             before = self.whole(0, min(span, 3) if self.chance(0.8) else span + 2)
             after = self.whole(0, min(span, 3))
+            if padded and self.chance(0.8):
+                before = after = 0
             pads.append((before, max(after, span + 1 - size - before)))
         (top, bottom), (left, right) = pads
         attrs = ConvAttrs(stride=stride, dilation=dilation, pads=(top, left, bottom, right), groups=groups)

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..bitpack import pack
 from ..errors import CompileError
+from ..fields import FIELDS
 from ..ir import Attrs, DType, Graph, Node, Storage
 from ..ops import OPS, SLOTS
-from .fields import FIELDS
 
 SIGNATURE = b"\x89BNN\r\n\x1a\n"
 VERSION = 1

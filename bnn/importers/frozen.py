@@ -31,7 +31,7 @@ class Frozen:
     """The graph, frozen to constants.
 
     ``run_op(node, operands)`` executes one node eagerly, as Keras called eagerly would, and gives all its outputs.
-    ``multiplier(variance, epsilon, gamma)`` is batch norm's rsqrt(variance + epsilon) * gamma in TensorFlow's arithmetic.
+    ``multiplier(variance, epsilon, gamma)``: batch norm's rsqrt(variance + epsilon) * gamma in TensorFlow's arithmetic.
     ``layers``: names of the model's layers, where known.
     """
 

@@ -18,7 +18,7 @@ _PROBE_BATCH = 3
 def read(frozen: Frozen) -> Graph:
     """The SOURCE graph.
 
-    The graph is executed once on zeros, so every shape is known and whatever does not depend on the data (weights and
+    The graph is executed on zeros, so every shape is known and whatever does not depend on the data (weights and
     their quantizers, shape arithmetic) is a constant that TensorFlow itself has computed.
 
     Raises:
@@ -37,14 +37,16 @@ class _Reader:
         self._check_supported()
         self.shapes: dict[Tensor, tuple[int, ...]] = {}
         self.constants: dict[Tensor, Array] = {}
+        self.varying: set[Tensor] = set()  # constants that are not: they depend on the batch's size
         self.values: dict[Tensor, Node] = {}
         self.foreign: set[str] = self._read_by_others()
+        self.inside = self._dilated()
         self._probe()
 
     def _check_supported(self) -> None:
         for node in self.frozen.nodes:
             if node.name in self.dependent and node.name not in self.frozen.inputs:
-                if node.op not in READERS and node.op not in ALIASES:
+                if node.op not in READERS and node.op not in ALIASES and node.op != "SpaceToBatchND":
                     layer = self.frozen.layer(node.name)
                     raise UnsupportedOpError(
                         f"layer '{layer}' uses the TensorFlow op {node.op} ('{node.name}'), which is not supported; "
@@ -72,7 +74,8 @@ class _Reader:
             if len(shape) < 2 or any(d < 1 for d in shape[1:]):
                 raise CompileError(f"input '{name}' has shape {shape}; only the batch may be open")
             if node.attrs.get("dtype") != "float32":
-                raise UnsupportedOpError(f"input '{name}' is {node.attrs.get('dtype')}; only float32 inputs are supported")
+                dtype = node.attrs.get("dtype")
+                raise UnsupportedOpError(f"input '{name}' is {dtype}; only float32 inputs are supported")
             zeros.append(np.zeros([_PROBE_BATCH, *shape[1:]], np.float32))
 
         def visit(node: TfNode, outputs: list[Any]) -> None:
@@ -82,34 +85,58 @@ class _Reader:
                     self.constants[node.name, i] = np.asarray(value)
 
         frozen.execute(zeros, visit)
+        if not any(node.op in SHAPE_OPS for node in frozen.nodes):
+            return
+
+        def compare(node: TfNode, outputs: list[Any]) -> None:
+            for i, value in enumerate(outputs):
+                if node.name not in self.dependent and not np.array_equal(self.constants[node.name, i], value):
+                    self.varying.add((node.name, i))
+
+        frozen.execute([z[1:] for z in zeros], compare)
 
     def graph(self) -> Graph:
         frozen = self.frozen
         inputs = []
         for name, label in zip(frozen.inputs, frozen.input_names, strict=True):
-            node = input_node(label, self.shapes[name, 0][1:])
-            inputs.append(node)
-            self.values[name, 0] = node
+            inputs.append(input_node(label, self.shapes[name, 0][1:]))
+            self.values[name, 0] = inputs[-1]
         for node in frozen.nodes:
             if node.name not in self.dependent or node.name in frozen.inputs:
                 continue
-            if node.op in ALIASES:
+            if node.op in ALIASES or node.name in self.inside:
                 continue
-            self.values[node.name, 0] = self._read(node)
+            for i, value in enumerate(self._read(node)):
+                self.values[node.name, i] = value
         outputs = tuple(self.node(t) for t in frozen.outputs)
         return Graph(tuple(inputs), outputs, tuple(frozen.output_names))
 
-    def _read(self, node: TfNode) -> Node:
+    def _read(self, node: TfNode) -> tuple[Node, ...]:
+        layer = self.frozen.layer(node.name)
         shape = self.shapes[node.name, 0]
-        if not shape or shape[0] != _PROBE_BATCH:
+        if shape[:1] != (_PROBE_BATCH,):
             raise UnsupportedOpError(
-                f"layer '{self.frozen.layer(node.name)}' ({node.op} '{node.name}') does not keep the batch as its first "
-                f"dimension: {shape} for a batch of {_PROBE_BATCH}"
+                f"layer '{layer}' ({node.op} '{node.name}') does not keep the batch as its first dimension: "
+                f"{shape} for a batch of {_PROBE_BATCH}"
             )
-        result = READERS[node.op](Source(self, node))
-        if result.type.shape != shape[1:]:
-            raise CompileError(f"layer '{self.frozen.layer(node.name)}': {node.op} gives {shape[1:]}, read as {result.type}")
-        return result
+        read = READERS[node.op](Source(self, node))
+        results = read if isinstance(read, tuple) else (read,)
+        for i, result in enumerate(results):
+            shape = self.shapes[node.name, i]
+            if result.type.shape != shape[1:]:
+                raise CompileError(f"layer '{layer}': {node.op} gives {shape[1:]}, read as {result.type}")
+        return results
+
+    def _dilated(self) -> set[str]:
+        """Ops inside dilated convolutions, which are read where those end."""
+        inside = set()
+        for node in self.frozen.nodes:
+            if node.op == "BatchToSpaceND":
+                conv = self.frozen.by_name[self.frozen.resolve(node.inputs[0])[0]]
+                inside.add(conv.name)
+                if conv.inputs:
+                    inside.add(self.frozen.resolve(conv.inputs[0])[0])
+        return inside
 
     def node(self, tensor: Tensor) -> Node:
         tensor = self.frozen.resolve(tensor)
@@ -140,6 +167,8 @@ class Source:
         """The array of a constant operand."""
         if not self.is_constant(i):
             raise self.unsupported(f"operand {i} depends on the data; it must be a constant")
+        if self.tf.inputs[i] in self._reader.varying:
+            raise self.unsupported(f"operand {i} depends on the number of images in the batch; it must be a constant")
         return self._reader.constants[self.tf.inputs[i]]
 
     def value(self, i: int) -> Node:
@@ -150,6 +179,21 @@ class Source:
         """Shape of operand i, batch included."""
         return self._reader.shapes[self.tf.inputs[i]]
 
+    def producer(self, i: int) -> Source | None:
+        """The TensorFlow node that makes operand i."""
+        name = self._reader.frozen.resolve(self.tf.inputs[i])[0]
+        node = self._reader.frozen.by_name[name]
+        return Source(self._reader, node) if node.inputs else None
+
+    @property
+    def outputs(self) -> int:
+        """Number of results."""
+        return sum(name == self.tf.name for name, _ in self._reader.shapes)
+
+    def output_shape_of(self, i: int) -> tuple[int, ...]:
+        """Shape of result i without the batch."""
+        return self._reader.shapes[self.tf.name, i][1:]
+
     @property
     def output_shape(self) -> tuple[int, ...]:
         """Shape of the result without the batch."""
@@ -158,9 +202,9 @@ class Source:
     def attr(self, name: str, default: Any = None) -> Any:
         return self.tf.attrs.get(name, default)
 
-    def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True) -> Node:
-        """A node of this layer; ``final``: its value is the TensorFlow tensor's."""
-        origin = f"{self.tf.name}:0" if final else ""
+    def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
+        """A node of this layer; ``final``: its value is the TensorFlow tensor's of that output number."""
+        origin = f"{self.tf.name}:{output}" if final else ""
         tap = ""
         if final and self.tf.name not in self._reader.foreign:
             tap = f"{self.layer}/{'input' if self.tf.op == 'Sign' else self.tf.name.rsplit('/', 1)[-1]}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
 import re
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from .frozen import Frozen, Tensor, TfNode
 from .graphdef import read
 
 # Ops that touch files, run Python or keep state: never executed while a model is read, unless asked for.
-_UNSAFE_OP = re.compile(r"PyFunc|File|Save|Restore|Checkpoint|Print|Dataset|Iterator|Lookup|HashTable|Queue|Random|VarHandle|Summary")
+_UNSAFE_OP = re.compile(
+    r"PyFunc|File|Save|Restore|Checkpoint|Print|Dataset|Iterator|Lookup|HashTable|Queue|Random|VarHandle|Summary|Abort"
+)
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 
 
 def tensorflow() -> Any:
@@ -62,32 +66,45 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
     layers: frozenset[str] = frozenset()
     if hasattr(model, "signatures"):  # a SavedModel
         if not model.signatures:
-            raise CompileError("the SavedModel has no signature; save the Keras model with model.export(...) or model.save(...)")
+            raise CompileError(
+                "the SavedModel has no signature; save the Keras model with model.export(...) or model.save(...)"
+            )
         concrete = model.signatures.get("serving_default") or next(iter(model.signatures.values()))
     elif callable(model):
         specs = _input_specs(tf, model, input_shape)
         single = len(specs) == 1
         function = tf.function(lambda *xs: model(xs[0] if single else list(xs), training=False))
         concrete = function.get_concrete_function(*specs)
-        names = [str(n) for n in getattr(model, "input_names", None) or []] or None
+        names = [str(n) for n in getattr(model, "input_names", None) or _tensor_names(model)] or None
         layers = frozenset(_layer_names(model))
     else:
         raise CompileError(f"expected a Keras model or a path, found {type(model).__name__}")
-    frozen = convert_variables_to_constants_v2(concrete)
+    try:
+        frozen = convert_variables_to_constants_v2(concrete)
+    except ValueError as error:
+        raise CompileError(
+            f"TensorFlow cannot freeze the model ({_first_line(error)}); does a layer change its variables when it is "
+            "called, a batch norm with training=True perhaps?"
+        ) from error
     inputs = [t.op.name for t in frozen.inputs]
     outputs = [(t.op.name, t.value_index) for t in frozen.outputs]
     structured = concrete.structured_outputs
-    output_names = list(structured) if isinstance(structured, dict) else [str(n) for n in getattr(model, "output_names", [])]
+    if isinstance(structured, dict):
+        output_names = sorted(structured)  # the order in which TensorFlow flattens it
+    else:
+        output_names = [str(n) for n in getattr(model, "output_names", None) or []]
     if len(output_names) != len(outputs):
         output_names = [f"output_{i}" for i in range(len(outputs))] if len(outputs) > 1 else ["output"]
     return Frozen(
-        nodes=_nodes(tf, frozen.graph.as_graph_def(), unsafe),
+        nodes=_nodes(tf, frozen.graph.as_graph_def(), [*inputs, *(name for name, _ in outputs)], unsafe),
         inputs=inputs,
         input_names=names if names and len(names) == len(inputs) else inputs,
         outputs=outputs,
         output_names=output_names,
         run_op=_Runner(tf),
-        multiplier=lambda v, e, g: np.asarray(tf.math.rsqrt(tf.constant(v) + tf.constant(e, tf.float32)) * tf.constant(g)),
+        multiplier=lambda variance, epsilon, gamma: np.asarray(
+            tf.math.rsqrt(tf.constant(variance) + tf.constant(epsilon, tf.float32)) * tf.constant(gamma)
+        ),
         layers=layers,
     )
 
@@ -101,17 +118,21 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     if where.is_dir():
         if not (where / "saved_model.pb").exists():
             raise CompileError(f"{where}: a folder without saved_model.pb is not a SavedModel")
-        return tf.saved_model.load(str(where))
+        try:
+            return tf.saved_model.load(str(where))
+        except Exception as error:  # as below
+            raise CompileError(f"{where}: TensorFlow cannot load the SavedModel: {_first_line(error)}") from error
     version = _keras_version(where, unsafe)
     keras = _keras(tf, version)
     try:
-        return keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
-    except TypeError as error:
-        if "safe_mode" not in str(error):
-            raise CompileError(f"{where}: {error}") from error
-        return keras.models.load_model(str(where), compile=False)
+        model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
     except Exception as error:  # Keras raises whatever it met; the reader wants one kind
-        raise CompileError(f"{where}: Keras {version} cannot load it: {_first_line(error)}") from error
+        raise CompileError(
+            f"{where}: written by Keras {version}; Keras {keras.__version__} here cannot load it: {_first_line(error)}"
+        ) from error
+    if not callable(model):  # Keras gives back what it has no class for
+        raise CompileError(f"{where}: holds no Keras model; save it with model.save(...)")
+    return model
 
 
 def _first_line(error: Exception) -> str:
@@ -120,28 +141,42 @@ def _first_line(error: Exception) -> str:
 
 
 def _keras_version(path: Path, unsafe: bool) -> str:
-    """The version of Keras that wrote a file; refuses pickled code in .h5, which Keras 2 would run in silence."""
+    """The version of Keras that wrote a file; refuses code in it, which Keras 2 would run in silence in an .h5."""
+    try:
+        version, config = _keras_config(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, CompileError):
+            raise
+        raise CompileError(f"{path}: cannot be read ({_first_line(error)}); is it complete?") from error
+    if not unsafe and _has_code(config):
+        raise CompileError(
+            f"{path}: contains a Lambda layer, whose Python code would run while loading; "
+            "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
+        )
+    return version
+
+
+def _keras_config(path: Path) -> tuple[str, Any]:
+    """Version of Keras, and the model's configuration."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if "metadata.json" not in archive.namelist():
                 raise CompileError(f"{path}: a zip file, but not one written by Keras (no metadata.json)")
-            return str(json.loads(archive.read("metadata.json")).get("keras_version", "2"))
+            version = json.loads(archive.read("metadata.json")).get("keras_version", "2")
+            return str(version), json.loads(archive.read("config.json"))
     import h5py
 
     if not h5py.is_hdf5(path):
         raise CompileError(f"{path}: neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?")
     with h5py.File(path) as file:
-        version = file.attrs.get("keras_version", "2")
-        config = file.attrs.get("model_config")
+        version, config = file.attrs.get("keras_version", "2"), file.attrs.get("model_config")
     if config is None:
         raise CompileError(f"{path}: holds weights only, without the model; save it with model.save(...)")
-    text = config.decode() if isinstance(config, bytes) else str(config)
-    if not unsafe and _has_code(json.loads(text)):
-        raise CompileError(
-            f"{path}: contains a Lambda layer, whose Python code would run while loading; "
-            "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
-        )
-    return version.decode() if isinstance(version, bytes) else str(version)
+    return _text(version), json.loads(_text(config))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _has_code(config: Any) -> bool:
@@ -165,17 +200,15 @@ def _keras(tf: Any, version: str) -> Any:
             "the model was written by Keras 2, but TensorFlow was imported with Keras 3; "
             "set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported (and pip install tf-keras)"
         )
-    try:
+    with contextlib.suppress(ImportError):
         import larq  # noqa: F401  registers its layers and quantizers with Keras
-    except ImportError:
-        pass
     return keras
 
 
 def _input_specs(tf: Any, model: Any, input_shape: Sequence[int] | None) -> list[Any]:
     if input_shape is not None:
         return [tf.TensorSpec([None, *input_shape], tf.float32)]
-    tensors = getattr(model, "inputs", None)
+    tensors = getattr(model, "inputs", None) or _call_specs(tf, model)
     if not tensors:
         raise CompileError(
             f"model '{getattr(model, 'name', type(model).__name__)}' has never been called, so its input shape is not "
@@ -185,9 +218,27 @@ def _input_specs(tf: Any, model: Any, input_shape: Sequence[int] | None) -> list
     for tensor in tensors:
         shape = list(tensor.shape)
         if any(d is None for d in shape[1:]):
-            raise CompileError(f"input '{tensor.name}' has shape {tuple(shape)}; only the batch may be open: build the model with a fixed size")
+            raise CompileError(
+                f"input '{tensor.name}' has shape {tuple(shape)}; only the batch may be open: "
+                "build the model with a fixed size"
+            )
         specs.append(tf.TensorSpec([None, *shape[1:]], tensor.dtype))
     return specs
+
+
+def _tensor_names(model: Any) -> list[str]:
+    return [str(t.name).split(":")[0] for t in getattr(model, "inputs", None) or []]
+
+
+def _call_specs(tf: Any, model: Any) -> list[Any]:
+    """What a subclassed model was called with; nothing where it never was."""
+    if hasattr(model, "save_spec"):  # Keras 2
+        specs = model.save_spec()
+        return tf.nest.flatten(specs[0]) if specs else []
+    shapes = getattr(model, "_build_shapes_dict", None) or {}  # Keras 3
+    if len(shapes) != 1:
+        return []
+    return [tf.TensorSpec([None, *next(iter(shapes.values()))[1:]], tf.float32)]
 
 
 def _layer_names(model: Any) -> list[str]:
@@ -197,29 +248,62 @@ def _layer_names(model: Any) -> list[str]:
     return names
 
 
-def _nodes(tf: Any, graph_def: Any, unsafe: bool) -> list[TfNode]:
+def _nodes(tf: Any, graph_def: Any, roots: Sequence[str], unsafe: bool) -> list[TfNode]:
+    """The nodes that the roots need."""
+    functions = {f.signature.name: f for f in graph_def.library.function}
+    needed = _sorted({n.name: n for n in _inlined(tf, graph_def, functions)}, roots)
+    for tf_node in needed:
+        if _UNSAFE_OP.search(tf_node.op) and not unsafe:
+            raise UnsupportedOpError(
+                f"op {tf_node.op} ('{tf_node.name}') touches files, state or Python code; it is not compiled"
+            )
+    return needed
+
+
+def _inlined(tf: Any, graph_def: Any, functions: Mapping[str, Any]) -> list[TfNode]:
+    """All nodes; a call that freezing left (of a function marked for XLA: Keras' grouped convolutions) is replaced by
+    its function's nodes."""
+    from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
+
     nodes = []
     for node in graph_def.node:
-        if _UNSAFE_OP.search(node.op) and not unsafe:
-            raise UnsupportedOpError(f"op {node.op} ('{node.name}') touches files, state or Python code; it is not compiled")
         inputs = tuple(_tensor(name) for name in node.input if not name.startswith("^"))
-        nodes.append(TfNode(node.op, node.name, inputs, {k: _attr(tf, v) for k, v in node.attr.items()}))
-    return _sorted(nodes)
-
-
-def _sorted(nodes: list[TfNode]) -> list[TfNode]:
-    """Operands first: a GraphDef promises no order."""
-    by_name = {n.name: n for n in nodes}
-    order: dict[str, TfNode] = {}
-    for root in nodes:
-        stack = [root]
-        while stack:
-            node = stack[-1]
-            waiting = [by_name[name] for name, _ in node.inputs if name not in order]
-            if waiting:
-                stack += waiting
+        if node.op not in _CALLS:
+            nodes.append(TfNode(node.op, node.name, inputs, {k: _attr(tf, v) for k, v in node.attr.items()}))
+            continue
+        function = functions[node.attr["f"].func.name]
+        body, flat_names = function_def_to_graph_def(function)
+        arguments = dict(zip((a.name for a in function.signature.input_arg), inputs, strict=True))
+        for inner in _inlined(tf, body, functions):
+            name = f"{node.name}/{inner.name}"
+            if inner.name in arguments:
+                nodes.append(TfNode("Identity", name, (arguments[inner.name],), {}))
             else:
-                order[stack.pop().name] = node
+                moved = tuple((f"{node.name}/{operand}", i) for operand, i in inner.inputs)
+                nodes.append(TfNode(inner.op, name, moved, inner.attrs))
+        results = (_tensor(flat_names[function.ret[a.name]]) for a in function.signature.output_arg)
+        nodes.append(TfNode("IdentityN", node.name, tuple((f"{node.name}/{op}", i) for op, i in results), {}))
+    return nodes
+
+
+def _sorted(nodes: Mapping[str, TfNode], roots: Sequence[str]) -> list[TfNode]:
+    """What the roots need, operands first: a GraphDef promises no order."""
+    order: dict[str, TfNode] = {}
+    opened: set[str] = set()
+    stack = list(reversed(roots))
+    while stack:
+        node = nodes[stack[-1]]
+        waiting = [name for name, _ in node.inputs if name not in order]
+        if node.name in order or not waiting:
+            order[stack.pop()] = node
+        elif node.name in opened:
+            raise UnsupportedOpError(
+                f"op {node.op} ('{node.name}') is part of a loop; write the repetition out (unroll=True in a recurrent "
+                "layer), or cut the model before it"
+            )
+        else:
+            opened.add(node.name)
+            stack += waiting
     return list(order.values())
 
 
@@ -240,7 +324,8 @@ def _attr(tf: Any, value: Any) -> Any:
         return [d.size for d in value.shape.dim]
     if kind == "list":
         lists = value.list
-        return [s.decode() for s in lists.s] or list(lists.i) or list(lists.f) or [tf.dtypes.as_dtype(t).name for t in lists.type] or list(lists.b)
+        types = [tf.dtypes.as_dtype(t).name for t in lists.type]
+        return [s.decode() for s in lists.s] or list(lists.i) or list(lists.f) or types or list(lists.b)
     return getattr(value, kind) if kind else None
 
 
@@ -281,5 +366,8 @@ class _Runner:
                 arguments[name], rest = rest[:count], rest[count:]
             else:
                 arguments[name] = rest.pop(0)
-        result = function(**arguments)
+        try:
+            result = function(**arguments)
+        except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
+            raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {_first_line(error)}") from error
         return list(result) if isinstance(result, (list, tuple)) else [result]

@@ -18,6 +18,7 @@ from .plan_arena import plan_arena
 from .recognize_quantizers import recognize_quantizers
 from .schedule import schedule
 from .sink_sign import sink_sign
+from .threshold_floats import threshold_floats
 from .to_thresholds import to_thresholds
 
 Pass = Callable[[Graph], Graph]
@@ -27,10 +28,11 @@ PIPELINE: tuple[tuple[Pass, Level], ...] = (
     (fold_constants, Level.SOURCE),
     (recognize_quantizers, Level.BINARY),
     (binarize, Level.BINARY),
+    (cse, Level.BINARY),  # before what joins only values of one user
     (sink_sign, Level.BINARY),
     (fuse_epilogue, Level.BINARY),
     (to_thresholds, Level.BINARY),
-    (cse, Level.BINARY),
+    (threshold_floats, Level.BINARY),
     # BINARY: what spikes are emitted from
     (choose_layout, Level.RUNTIME),
     (schedule, Level.RUNTIME),

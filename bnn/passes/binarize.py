@@ -10,13 +10,14 @@ import numpy as np
 from ..bitpack import WORD
 from ..ir import DType, Graph, Node
 from ..ops import ConvAttrs, PadAttrs, constant, make
-from ..rewrite import Match, Pattern, Rule, any_, const, rewrite
+from ..rewrite import Match, Pattern, Rule, any_, const, remade, rewrite
 
 
 def binarize(graph: Graph) -> Graph:
     """Precondition: quantizers are unpack(binarize(x)).  Postcondition: every convolution whose data are bits and whose
     weights are two values +-alpha per filter is mul(bconv2d(bits, signs), alpha); layers that stay float carry the
-    reason in their note; bits move through pools, reshapes, concatenations and +-1 padding as bits.
+    reason in their note; bits move through pools, reshapes, concatenations and +-1 padding as bits, and are not
+    quantized again.
 
     Weights are read as numbers: whatever quantizer made them, freezing left a constant.  sum(alpha * w * x) is
     alpha * sum(w * x): equal wherever the float sums are exact.
@@ -28,6 +29,8 @@ def two_valued(w: np.ndarray) -> np.ndarray | None:  # type: ignore[type-arg]
     """The scale alpha per filter of OHWI weights that are +-alpha; None where they are not."""
     magnitude = np.abs(w.reshape(w.shape[0], -1))
     alpha = magnitude[:, 0]
+    if not np.all(np.isfinite(alpha)):
+        return None
     return alpha if np.array_equal(magnitude, np.broadcast_to(alpha[:, None], magnitude.shape)) else None
 
 
@@ -46,6 +49,7 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
     reason = why_float(attrs, w)
     if reason:
         return _annotate(node, reason)
+    node = replace(node, note="")
     if bits.op == "pad" and not any(attrs.pads):  # padding with +-1 is part of the convolution
         pad = bits.attrs
         assert isinstance(pad, PadAttrs)
@@ -55,9 +59,9 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
     assert alpha is not None
     signs = constant(np.where(w > 0, 1, -1), DType.b1, found["w"].name)
     if np.all(alpha == 1):
-        return make("bconv2d", bits, signs, attrs=attrs, name=node.name, origin=node.origin)
+        return remade(node, "bconv2d", bits, signs, attrs=attrs)
     acc = make("bconv2d", bits, signs, attrs=attrs, name=node.name)
-    return make("mul", acc, constant(alpha, name=node.name), name=node.name, origin=node.origin)
+    return remade(node, "mul", acc, constant(alpha, name=node.name))
 
 
 def _annotate(node: Node, reason: str) -> Node | None:
@@ -66,10 +70,8 @@ def _annotate(node: Node, reason: str) -> Node | None:
 
 def _float_input(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     x = node.inputs[0]
-    while x.op in ("pad", "reshape"):
-        x = x.inputs[0]
-    if x.op == "unpack":
-        return None
+    if x.op == "pad" and x.inputs[0].op == "unpack":
+        return _annotate(node, f"its bits are padded with {x.attrs.value:g}")  # type: ignore[attr-defined]
     binary = two_valued(found["w"].value) is not None
     return _annotate(node, f"its input is float{'' if binary else ', its weights too'} (no input quantizer)")
 
@@ -80,16 +82,18 @@ def _bits_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
         return None
     if not all(i.op == "unpack" for i in node.inputs):
         return None
-    moved = make(
-        node.op, *(i.inputs[0] for i in node.inputs), attrs=node.attrs, name=node.name, origin=node.origin
-    )
-    return make("unpack", moved, name=node.name, origin=node.origin)
+    return remade(node, "unpack", remade(node, node.op, *(i.inputs[0] for i in node.inputs), attrs=node.attrs))
+
+
+def _already_bits(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    return found["bits"]
 
 
 _BITS = Pattern(("unpack",), (any_("bits"),))
 
 RULES = (
     Rule(Pattern(("conv2d",), (_BITS, const("w"))), _binarize),
+    Rule(Pattern(("binarize",), (_BITS,)), _already_bits),
     Rule(Pattern(("max_pool", "pad", "reshape", "concat")), _bits_on),
     Rule(Pattern(("conv2d",), (any_("x"), const("w"))), _float_input),
 )

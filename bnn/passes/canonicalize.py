@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir import Graph, Node
-from ..ops import OPS, ConvAttrs, PadAttrs, ReshapeAttrs, constant, make
-from ..rewrite import COMMUTATIVE, Match, Pattern, Rule, any_, const, rewrite
+from ..ops import OPS, ConvAttrs, PadAttrs, ReshapeAttrs, constant
+from ..rewrite import COMMUTATIVE, Match, Pattern, Rule, any_, const, remade, rewrite
 
 
 def canonicalize(graph: Graph) -> Graph:
@@ -25,7 +25,7 @@ def _constant_second(node: Node, found: Match, uses: Mapping[Node, int]) -> Node
     a, b = node.inputs
     if not a.is_constant or b.is_constant:
         return None
-    return make(node.op, b, a, name=node.name, origin=node.origin)
+    return remade(node, node.op, b, a)
 
 
 def _fold_pad(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -33,13 +33,13 @@ def _fold_pad(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
     assert isinstance(pad, PadAttrs) and isinstance(attrs, ConvAttrs)
     if pad.value != 0:
         return None
-    pads = tuple(a + b for a, b in zip(pad.pads, attrs.pads, strict=True))
-    attrs = replace(attrs, pads=pads)
-    return make(node.op, found["x"], *node.inputs[1:], attrs=attrs, name=node.name, origin=node.origin)
+    top, left, bottom, right = (a + b for a, b in zip(pad.pads, attrs.pads, strict=True))
+    attrs = replace(attrs, pads=(top, left, bottom, right))
+    return remade(node, node.op, found["x"], *node.inputs[1:], attrs=attrs)
 
 
 def _merge_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    return make("reshape", found["x"], attrs=node.attrs, name=node.name, origin=node.origin)
+    return remade(node, "reshape", found["x"], attrs=node.attrs)
 
 
 def _drop_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -58,19 +58,19 @@ def _before_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node 
             return None
     # a scalar may carry dimensions of its own that would broadcast against the batch
     operands = [i if i.type.shape == x.type.shape[-1:] else constant(i.value.reshape(1)) for i in node.inputs[1:]]
-    moved = make(node.op, x, *operands, attrs=node.attrs, name=node.name, origin=node.origin, tap=node.tap)
-    return make("reshape", moved, attrs=reshaped.attrs, name=node.name, origin=node.origin)
+    return remade(node, "reshape", remade(node, node.op, x, *operands, attrs=node.attrs), attrs=reshaped.attrs)
 
 
 def flatten_to_conv(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     """dense(flatten(x: h, w, c)) -> flatten(convolution of x by h x w filters)."""
-    x, w = found["x"], found["w"].value
-    if len(node.type.shape) != 1 or len(x.type.shape) != 3:
+    x, w, attrs = found["x"], found["w"].value, node.attrs
+    assert isinstance(attrs, ConvAttrs)
+    if len(node.type.shape) != 1 or len(x.type.shape) != 3 or attrs.groups != 1:
         return None
     h, width, c = x.type.shape
     filters = constant(np.reshape(w, (w.shape[0], h, width, c)), found["w"].type.dtype, found["w"].name)
-    wide = make(node.op, x, filters, attrs=node.attrs, name=node.name, origin=node.origin, note=node.note)
-    return make("reshape", wide, attrs=ReshapeAttrs(node.type.shape), name=node.name, origin=node.origin)
+    wide = remade(node, node.op, x, filters, attrs=attrs)
+    return remade(node, "reshape", wide, attrs=ReshapeAttrs(node.type.shape))
 
 
 RULES = (

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..errors import CompileError, UnsupportedOpError
 from ..ir import DType, Graph, Halo, Node, Placement, Storage, rebuild
 from ..ops import make
 from ..rewrite import with_inputs
 
 
 def choose_layout(graph: Graph) -> Graph:
-    """Precondition: BINARY.  Postcondition: RUNTIME ops; every value has a :class:`Placement` with its halo: the largest
-    padding among the convolutions that read it; graph inputs and outputs are dense float32 without a halo.
+    """Precondition: BINARY.  Postcondition: RUNTIME ops; every value has a :class:`Placement` with its halo: the
+    largest padding among the convolutions that read it; graph inputs and outputs are dense float32 without a halo.
+
+    Raises :class:`CompileError` for what the runtime cannot hold, naming the layer.
 
     A halo lets a convolution read past the image's edge without a case for it.  Graph inputs and outputs lie in the
     caller's memory, so a copy stands between them and what needs a halo; outputs that are bits are unpacked.
     """
+    _check_supported(graph)
     graph = _separate_outputs(graph)
     graph = _copy_inputs(graph)
     halos = _halos(graph)
@@ -31,6 +35,19 @@ def choose_layout(graph: Graph) -> Graph:
             storage = Storage.ARENA
         placements[node] = Placement(storage, halos.get(node, Halo()) if storage is Storage.ARENA else Halo())
     return replace(graph, placements=placements)
+
+
+def _check_supported(graph: Graph) -> None:
+    for node in graph.nodes():
+        if not node.is_constant and not 1 <= len(node.type.shape) <= 3:
+            raise UnsupportedOpError(
+                f"layer '{node.name}' ({node.op}) gives {node.type}: the runtime has one to three dimensions besides the "
+                "batch, (C), (W, C) or (H, W, C); reshape it, or cut the model before it"
+            )
+    names = graph.output_names or ("",) * len(graph.outputs)
+    for name, node in zip(names, graph.outputs, strict=True):
+        if node.is_constant:
+            raise CompileError(f"output '{name}' does not depend on the input; leave it out of the model's outputs")
 
 
 def _halos(graph: Graph) -> dict[Node, Halo]:

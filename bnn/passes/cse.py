@@ -7,13 +7,15 @@ from dataclasses import replace
 from ..ir import Attrs, Graph, Node, rebuild
 from ..rewrite import with_inputs
 
+Key = tuple[str, Attrs, tuple[int, ...]]
+
 
 def cse(graph: Graph) -> Graph:
     """Precondition: any.  Postcondition: no two nodes have the same op, attributes and operands.
 
     Inputs stay apart.  Of two equal nodes the first is kept, with the other's origin where it has none.
     """
-    seen: dict[tuple[str, Attrs, tuple[int, ...]], Node] = {}
+    seen: dict[Key, Node] = {}
 
     def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
         node = with_inputs(old, inputs)
@@ -31,14 +33,12 @@ def cse(graph: Graph) -> Graph:
 
 def _with_origins(graph: Graph) -> Graph:
     """Give the first of several equal nodes an origin that any of them has."""
-    keys: dict[Node, tuple[str, Attrs, tuple[int, ...]]] = {}
-    number: dict[tuple[str, Attrs, tuple[int, ...]], int] = {}
+    number: dict[Key, int] = {}
     ids: dict[Node, int] = {}
     origins: dict[int, str] = {}
     for node in graph.nodes():
-        key = (node.op, node.attrs, tuple(ids[i] for i in node.inputs))
-        keys[node] = key
-        ids[node] = number.setdefault(key, len(number))
+        operands = (id(node),) if node.op == "input" else tuple(ids[i] for i in node.inputs)
+        ids[node] = number.setdefault((node.op, node.attrs, operands), len(number))
         origins[ids[node]] = origins.get(ids[node]) or node.origin
 
     def visit(old: Node, inputs: tuple[Node, ...]) -> Node:

@@ -7,7 +7,8 @@ from ..ir import Graph, Node, rebuild
 from ..ops import constant
 from ..rewrite import with_inputs
 
-BATCHED = frozenset({"conv2d", "bconv2d", "max_pool", "avg_pool", "pad", "reshape", "concat"})
+# Ops that count on a batch in front of their first operand.
+BATCHED = frozenset({"conv2d", "bconv2d", "max_pool", "avg_pool", "pad", "reshape"})
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -17,7 +18,7 @@ def fold_constants(graph: Graph) -> Graph:
         node = with_inputs(old, inputs)
         if not inputs or not all(i.is_constant for i in inputs):
             return node
-        if node.op in BATCHED:  # these count on a batch in front
+        if node.op in BATCHED:
             value = evaluate(node, [inputs[0].value[None], *(i.value for i in inputs[1:])])[0]
         else:
             value = evaluate(node, [i.value for i in inputs])

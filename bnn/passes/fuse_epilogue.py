@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir import DType, Graph, Node
-from ..ops import SLOTS, ConvAttrs, constant, make
+from ..ops import SLOTS, ClampAttrs, ConvAttrs, constant, make
 from ..rewrite import COMMUTATIVE, Match, Pattern, Rule, rewrite
 from .sink_sign import is_channel_operation
 
@@ -60,8 +60,9 @@ def _into(conv: Node, node: Node, operands: tuple[Node, ...]) -> Node | None:
     else:
         return None
     new = replace(attrs, slots=(*attrs.slots, slot))
-    if node.op == "clamp":
-        new = replace(new, **{slot: (node.attrs.lo, node.attrs.hi)})  # type: ignore[attr-defined]
+    if isinstance(node.attrs, ClampAttrs):
+        limits = (node.attrs.lo, node.attrs.hi)
+        new = replace(new, clamp0=limits) if slot == "clamp0" else replace(new, clamp1=limits)
     elif slot != "residual":
         value = operands[0].value.reshape(-1) * np.float32(-1 if candidate != slot else 1)
         operands = (constant(np.broadcast_to(value, conv.type.shape[-1:]), DType.f32, node.name),)

@@ -8,9 +8,8 @@ import numpy as np
 
 from ..interpret import evaluate
 from ..ir import Graph, Node
-from ..ops import make
 from ..reference import LOWEST, SMALLEST_NORMAL
-from ..rewrite import Match, Pattern, Rule, rewrite
+from ..rewrite import Match, Pattern, Rule, remade, rewrite
 
 # Elementwise ops that are monotone in their first operand for any scalar constant (mul: for a positive one).
 MONOTONE = frozenset({"add", "sub", "mul", "clamp", "sign", "maximum", "minimum"})
@@ -41,8 +40,7 @@ def _recognize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
     while chain:  # the longest chain that is a step
         if is_step(chain):
             x = chain[-1].inputs[0]
-            bits = make("binarize", x, name=node.name, tap=node.tap, origin=node.origin)
-            return make("unpack", bits, name=node.name, tap=node.tap, origin=node.origin)
+            return remade(node, "unpack", remade(node, "binarize", x))
         chain.pop()
     return None
 

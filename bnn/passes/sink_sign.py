@@ -50,7 +50,7 @@ def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
             decreasing ^= np.broadcast_to(step.inputs[1].value < 0, decreasing.shape)
         value = make(step.op, value, *step.inputs[1:], attrs=step.attrs, name=step.name)
     bits = make("binarize", value, name=node.name)
-    operands = (bits,)
+    operands: tuple[Node, ...] = (bits,)
     if decreasing.any():
         operands += (constant(np.where(decreasing, 1, -1), DType.b1),)
     return make("max_pool", *operands, attrs=x.attrs, name=x.name, tap=node.tap or node.name, origin=node.origin)

@@ -24,7 +24,7 @@ def to_thresholds(graph: Graph) -> Graph:
     The threshold of a filter is found by evaluating its epilogue, float32 operation by operation, at every integer an
     accumulator can reach (-K to K), and is right only if the bit changes once: that is checked, not assumed.  Where it
     falls (a negative gamma) the filter's weights are negated, so that the accumulator changes sign and the comparison
-    is the same everywhere: acc <= t is -acc >= -t.  A filter whose bit never changes (gamma 0) gets a threshold out
+    is the same everywhere: acc <= t is -acc >= -t; the slot "negated" remembers which.  A filter whose bit never changes (gamma 0) gets a threshold out
     of reach.
     """
     return rewrite(graph, [Rule(Pattern(("binarize",)), _fuse)])
@@ -42,14 +42,18 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
         if found_thresholds is not None:
             limit, falling = found_thresholds
             w = conv.inputs[1]
+            slots: tuple[str, ...] = ("threshold",)
+            operands = [constant(limit, DType.i32)]
             if falling.any():
+                slots += ("negated",)
+                operands.append(constant(np.where(falling, 1, -1), DType.b1))
                 signs = np.where(falling[:, None, None, None], -w.value, w.value)
                 w = constant(signs, DType.b1, w.name)
             new = replace(
-                attrs, slots=("threshold",), layer_slots=(), clamp0=ConvAttrs.clamp0, clamp1=ConvAttrs.clamp1
+                attrs, slots=slots, layer_slots=(), clamp0=ConvAttrs.clamp0, clamp1=ConvAttrs.clamp1
             )
             new = replace(new, out=DType.b1)
-            return make("bconv2d", conv.inputs[0], w, constant(limit, DType.i32), attrs=new, **names)
+            return make("bconv2d", conv.inputs[0], w, *operands, attrs=new, **names)
     return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), **names)
 
 
@@ -66,7 +70,8 @@ def thresholds(conv: Node) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] 
     falling = np.zeros(filters, bool)
     for start in range(0, filters, _CHUNK):
         part = slice(start, min(start + _CHUNK, filters))
-        value = reference.epilogue(acc + np.zeros(part.stop - start, np.float32), attrs, tuple(o[part] for o in operands))
+        spread = np.broadcast_to(acc, (len(acc), part.stop - start))
+        value = reference.epilogue(spread, attrs, tuple(o[part] for o in operands))
         if np.isnan(value).any():
             return None
         bits = reference.binarize(value) > 0

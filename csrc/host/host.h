@@ -8,8 +8,8 @@
 extern "C" {
 #endif
 
-/* A file mapped read-only.  The mapping follows the file: it must not be cut or rewritten while it is in use (replace it
- * by renaming another over it). */
+/* A file mapped read-only.  The mapping follows the file: it must not be cut or rewritten while it is in use
+ * (replace it by renaming another over it). */
 typedef struct bnn_mapping {
     const void *data; /* never NULL once mapped; aligned to a page */
     size_t size;      /* may be 0 */
@@ -20,7 +20,8 @@ typedef struct bnn_mapping {
 bnn_status bnn_file_map(const char *path, bnn_mapping *mapping);
 void bnn_file_unmap(bnn_mapping *mapping);
 
-/* Threads that sleep until there is work.  `threads` counts the one that calls bnn_pool_run: a pool of 1 starts none. */
+/* Threads that sleep until there is work.  `threads` counts the one that calls bnn_pool_run: a pool of 1 starts
+ * none. */
 typedef struct bnn_pool bnn_pool;
 bnn_status bnn_pool_create(size_t threads, bnn_pool **pool);
 /* No bnn_pool_run may be going on.  NULL is allowed. */

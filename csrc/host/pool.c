@@ -19,12 +19,12 @@ struct bnn_pool {
     pthread_mutex_t mutex; /* of what follows, but for next */
     pthread_cond_t work, done;
     int stop;
-    uint64_t job;          /* counts them, so that a thread joins each at most once */
-    bnn_task *task;        /* NULL: between jobs, or the job can no longer be joined */
+    uint64_t job;   /* counts them, so that a thread joins each at most once */
+    bnn_task *task; /* NULL: between jobs, or the job can no longer be joined */
     void *argument;
     size_t count;
-    size_t joined;         /* threads inside the job, without the caller */
-    atomic_size_t next;    /* the first index that nobody has claimed */
+    size_t joined;           /* threads inside the job, without the caller */
+    atomic_size_t next;      /* the first index that nobody has claimed */
     struct worker workers[]; /* threads - 1 */
 };
 

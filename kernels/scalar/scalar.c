@@ -139,6 +139,30 @@ static int depthwise(const struct bnn_float_tile *t)
     return nan;
 }
 
+static int binarize_at(uint32_t *dst, const float *src, const float *thresholds, const uint32_t *flips, size_t channels,
+                       size_t pixels)
+{
+    int nan = 0;
+    for (size_t p = 0; p < pixels; p++, src += channels)
+        for (size_t first = 0; first < channels; first += 32, dst++) {
+            size_t left = channels - first < 32 ? channels - first : 32;
+            uint32_t word = 0;
+            for (size_t i = 0; i < left; i++) {
+                float v = src[first + i];
+                word |= (uint32_t)(v >= thresholds[first + i]) << i;
+                nan |= v != v;
+            }
+            *dst = (word ^ flips[first / 32]) & (uint32_t)(UINT64_MAX >> (64 - left));
+        }
+    return nan;
+}
+
+static void max_row(float *dst, const float *src, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        dst[i] = src[i] > dst[i] ? src[i] : dst[i];
+}
+
 static int binarize(uint32_t *dst, const float *src, size_t count)
 {
     int nan = 0;
@@ -168,5 +192,7 @@ const struct bnn_kernels bnn_kernels_scalar = {
     .binary_values = binary_values,
     .float_values = float_values,
     .binarize = binarize,
+    .binarize_at = binarize_at,
+    .max_row = max_row,
     .depthwise = depthwise,
 };

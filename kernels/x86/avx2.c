@@ -24,6 +24,8 @@
 #define SPLAT(x) ((float_vector)_mm256_set1_ps(x))
 #define FMA(x, y, z) ((float_vector)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(z)))
 
+typedef unsigned mask;
+
 TARGET static inline __attribute__((always_inline)) __attribute__((vector_size(32))) unsigned
 count_bytes(__attribute__((vector_size(32))) unsigned v)
 {

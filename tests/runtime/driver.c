@@ -1,33 +1,16 @@
 /* Exercises the runtime from C, built with sanitizers by test_sanitizers.py.
  *
  *     driver check TOLERANCE CASE...   a case is a folder with model.bnn, in0.f32 ..., out0.f32 ... (raw float32)
- *     driver fuzz MODEL SEED COUNT     damaged copies of a model: errors or results, never a crash
+ *     driver fuzz MODEL SEED COUNT     damaged copies of a model: errors or results, never a crash (fuzz.c)
+ *     driver threads MODEL             the pool, and the model run by several threads (threads.c)
  *     driver allocations MODEL         exit status 1 if the core allocates
  *
  * Memory is handed out in blocks of exactly the size asked for, filled with garbage. */
-#include "bnn.h"
-#include "host/host.h"
-#include "validate.h"
+#define _POSIX_C_SOURCE 200809L
+
+#include "driver.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define CHECK(condition, ...)                                       \
-    do {                                                            \
-        if (!(condition)) {                                         \
-            fprintf(stderr, "%s:%d: ", __FILE__, __LINE__);         \
-            fprintf(stderr, __VA_ARGS__);                           \
-            fprintf(stderr, "\n");                                  \
-            exit(1);                                                \
-        }                                                           \
-    } while (0)
-
-enum { MAX_PORTS = 8 };
-static const size_t too_much = (size_t)64 << 20; /* bytes or operations that a test does not spend on one model */
-
-/* ---- memory ---- */
 
 static size_t allocations; /* counted by the wrappers that --wrap=malloc and the like put in place */
 
@@ -35,11 +18,11 @@ static size_t allocations; /* counted by the wrappers that --wrap=malloc and the
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
+int __real_posix_memalign(void **memory, size_t alignment, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
+int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
 
 void *__wrap_malloc(size_t size)
 {
@@ -59,22 +42,22 @@ void *__wrap_realloc(void *old, size_t size)
     return __real_realloc(old, size);
 }
 
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
+int __wrap_posix_memalign(void **memory, size_t alignment, size_t size)
 {
     allocations++;
-    return __real_aligned_alloc(alignment, size);
+    return __real_posix_memalign(memory, alignment, size);
 }
 #endif
 
-static void *block(size_t size)
+void *block(size_t size)
 {
-    void *memory = aligned_alloc(BNN_ALIGNMENT, size);
-    CHECK(memory != NULL || size == 0, "cannot allocate %zu bytes", size);
+    void *memory;
+    CHECK(posix_memalign(&memory, BNN_ALIGNMENT, size) == 0, "cannot allocate %zu bytes", size);
     memset(memory, 0xA5, size);
     return memory;
 }
 
-static unsigned char *read_file(const char *path, size_t *size)
+unsigned char *read_file(const char *path, size_t *size)
 {
     bnn_mapping mapping;
     if (bnn_file_map(path, &mapping) != BNN_OK) {
@@ -87,24 +70,14 @@ static unsigned char *read_file(const char *path, size_t *size)
     return data;
 }
 
-/* xorshift64*: the same numbers everywhere. */
-static uint64_t random_next(uint64_t *state)
+void free_ports(struct ports *p)
 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    return *state * UINT64_C(2685821657736338717);
+    for (size_t i = 0; i < p->count; i++) {
+        free(p->data[i]);
+    }
 }
 
-/* ---- models ---- */
-
-struct opened {
-    bnn_model *model;
-    void *memory;
-    size_t bytes;
-};
-
-static struct opened open_model(const unsigned char *file, size_t size, const bnn_kernels *kernels)
+struct opened open_model(const unsigned char *file, size_t size, const bnn_kernels *kernels)
 {
     struct opened o = {0};
     bnn_problem problem;
@@ -118,7 +91,7 @@ static struct opened open_model(const unsigned char *file, size_t size, const bn
     return o;
 }
 
-static size_t image_floats(const bnn_model *model, uint32_t tensor)
+size_t image_floats(const bnn_model *model, uint32_t tensor)
 {
     bnn_tensor_info info;
     CHECK(bnn_get_tensor(model, tensor, &info) == BNN_OK, "no tensor %u", tensor);
@@ -128,14 +101,6 @@ static size_t image_floats(const bnn_model *model, uint32_t tensor)
     }
     return n;
 }
-
-/* ---- check ---- */
-
-struct ports {
-    float *data[MAX_PORTS];
-    size_t floats[MAX_PORTS];
-    size_t count;
-};
 
 static struct ports read_ports(const char *folder, const char *kind)
 {
@@ -151,13 +116,6 @@ static struct ports read_ports(const char *folder, const char *kind)
         p.floats[p.count] = size / sizeof(float);
     }
     return p;
-}
-
-static void free_ports(struct ports *p)
-{
-    for (size_t i = 0; i < p->count; i++) {
-        free(p->data[i]);
-    }
 }
 
 static int equal(float found, float expected, float tolerance)
@@ -231,6 +189,7 @@ static void check_case(const char *folder, float tolerance)
             check_run(folder, o.model, &in, &expected, &first, 1, workers, tolerance);
             check_run(folder, o.model, &in, &expected, &first, 3, workers, tolerance);
         }
+        check_run(folder, o.model, &in, &expected, &first, 3, 8, tolerance); /* fewer images than workers: rows */
         free_ports(&first);
         free(o.memory);
     }
@@ -238,260 +197,6 @@ static void check_case(const char *folder, float tolerance)
     free_ports(&expected);
     free(file);
 }
-
-/* ---- fuzz ---- */
-
-static size_t tally[16]; /* by status */
-
-static void fix_checksum(unsigned char *file, size_t size)
-{
-    if (size >= BNN_HEADER_BYTES) {
-        uint32_t crc = bnn_crc32(bnn_crc32(0, file, 12), file + 16, size - 16);
-        memcpy(file + 12, &crc, sizeof crc);
-    }
-}
-
-/* Whatever a model says about itself must be readable; the sum keeps the compiler from leaving the reads out. */
-static unsigned look_at(const bnn_model *model, uint64_t *work)
-{
-    unsigned sum = 0;
-    *work = 0;
-    for (uint32_t i = 0; i < bnn_tensor_count(model); i++) {
-        bnn_tensor_info info;
-        CHECK(bnn_get_tensor(model, i, &info) == BNN_OK, "tensor %u", i);
-        for (size_t k = 0; k < info.name_length; k++) {
-            sum += (unsigned char)info.name[k];
-        }
-        for (size_t k = 0; k < info.origin_length; k++) {
-            sum += (unsigned char)info.origin[k];
-        }
-    }
-    for (uint32_t i = 0; i < bnn_op_count(model); i++) {
-        bnn_op_info info;
-        CHECK(bnn_get_op(model, i, &info) == BNN_OK, "op %u", i);
-        for (size_t k = 0; k < info.layer_length; k++) {
-            sum += (unsigned char)info.layer[k];
-        }
-        for (size_t k = 0; k < info.note_length; k++) {
-            sum += (unsigned char)info.note[k];
-        }
-        *work += info.binary_macs + info.float_macs;
-    }
-    return sum;
-}
-
-static void run_model(const bnn_model *model, uint64_t *state)
-{
-    uint64_t work;
-    unsigned sum = look_at(model, &work);
-    size_t images = 1 + random_next(state) % 3, workers = 1 + random_next(state) % 2, batch = random_next(state) % 6;
-    size_t bytes;
-    bnn_status status = bnn_context_size(model, images, workers, &bytes);
-    if (status != BNN_OK || bytes > too_much || work > too_much) {
-        CHECK(status == BNN_OK || status == BNN_ERROR_LIMIT, "context size: %s", bnn_status_text(status));
-        return;
-    }
-    void *memory = block(bytes);
-    bnn_context *context;
-    CHECK(bnn_context_create(model, images, workers, memory, bytes - 1, &context) == BNN_ERROR_MEMORY, "one byte less");
-    CHECK(bnn_context_create(model, images, workers, memory, bytes, &context) == BNN_OK, "context");
-    struct ports in = {.count = bnn_input_count(model)}, out = {.count = bnn_output_count(model)};
-    CHECK(in.count <= MAX_PORTS && out.count <= MAX_PORTS, "ports");
-    for (size_t i = 0; i < in.count; i++) {
-        in.floats[i] = batch * image_floats(model, bnn_input_tensor(model, (uint32_t)i));
-        in.data[i] = block(in.floats[i] * sizeof(float));
-        for (size_t k = 0; k < in.floats[i]; k++) {
-            uint64_t r = random_next(state);
-            in.data[i][k] = r % 997 == 0 ? NAN : r % 991 == 0 ? INFINITY : (float)(int32_t)(r >> 32) * 1e-9f;
-        }
-    }
-    for (size_t i = 0; i < out.count; i++) {
-        out.floats[i] = batch * image_floats(model, bnn_output_tensor(model, (uint32_t)i));
-        out.data[i] = block(out.floats[i] * sizeof(float));
-    }
-    CHECK(bnn_run(context, (const float *const *)in.data, out.data, batch) == BNN_OK, "run");
-    for (uint32_t i = 0; i < bnn_op_count(model); i++) {
-        bnn_op_info info;
-        bnn_get_op(model, i, &info);
-        float *values = block(images * image_floats(model, info.output) * sizeof(float));
-        CHECK(bnn_step(context, i, images) == BNN_OK, "step");
-        CHECK(bnn_peek(context, info.output, values, images) == BNN_OK, "peek");
-        CHECK(bnn_poke(context, info.output, values, images) == BNN_OK, "poke");
-        bnn_step_raw(context, i, values, images);
-        free(values);
-    }
-    free_ports(&in);
-    free_ports(&out);
-    free(memory);
-    tally[15] += sum == 1; /* never mind how often */
-}
-
-static bnn_status try_model(const unsigned char *file, size_t size, const bnn_kernels *kernels, uint64_t *state)
-{
-    bnn_problem problem;
-    bnn_model *model;
-    size_t bytes = 0;
-    bnn_status status = bnn_model_size(file, size, kernels, &bytes, &problem);
-    if (status == BNN_OK && bytes <= too_much) {
-        void *memory = block(bytes);
-        if (bytes > 0) {
-            bnn_status less = bnn_model_open(file, size, kernels, memory, bytes - 1, &model, &problem);
-            CHECK(less == BNN_ERROR_MEMORY || less == BNN_ERROR_CHECKSUM, "one byte less: %s", bnn_status_text(less));
-        }
-        status = bnn_model_open(file, size, kernels, memory, bytes, &model, &problem);
-        if (status == BNN_OK) {
-            run_model(model, state);
-        }
-        free(memory);
-    } else if (status != BNN_OK) {
-        char none[BNN_ALIGNMENT];
-        bnn_status again = bnn_model_open(file, size, kernels, none, 0, &model, &problem);
-        CHECK(again != BNN_OK && model == NULL, "bnn_model_open took what bnn_model_size did not");
-    }
-    CHECK(status == BNN_OK || memchr(problem.what, 0, sizeof problem.what) != NULL, "an unterminated text");
-    CHECK(status == BNN_OK || problem.what[0] != 0, "%s without a text", bnn_status_text(status));
-    tally[status]++;
-    return status;
-}
-
-/* A copy in a block of exactly its size, so that reading past its end is seen. */
-static unsigned char *copy_of(const unsigned char *file, size_t size)
-{
-    unsigned char *copy = block(size);
-    memcpy(copy, file, size);
-    return copy;
-}
-
-static void fuzz_lengths(const unsigned char *file, size_t size, const bnn_kernels *kernels, uint64_t *state)
-{
-    for (size_t length = 0; length < size; length++) {
-        unsigned char *copy = copy_of(file, length);
-        bnn_status status = try_model(copy, length, kernels, state);
-        CHECK(status == BNN_ERROR_TRUNCATED, "cut to %zu bytes: %s", length, bnn_status_text(status));
-        if (length >= BNN_HEADER_BYTES) {
-            uint64_t stated = length;
-            memcpy(copy + 16, &stated, sizeof stated);
-            fix_checksum(copy, length);
-            status = try_model(copy, length, kernels, state);
-            CHECK(status != BNN_OK, "cut to %zu bytes and the header changed: ok", length);
-        }
-        free(copy);
-    }
-}
-
-static void fuzz_bits(const unsigned char *file, size_t size, const bnn_kernels *kernels, uint64_t *state)
-{
-    unsigned char *copy = copy_of(file, size);
-    for (size_t bit = 0; bit < size * 8; bit++) {
-        copy[bit / 8] = (unsigned char)(file[bit / 8] ^ 1u << bit % 8);
-        bnn_status status = try_model(copy, size, kernels, state);
-        bnn_status expected = bit / 8 < 8     ? BNN_ERROR_MAGIC
-                              : bit / 8 < 12  ? BNN_ERROR_VERSION
-                              : bit / 8 < 16  ? BNN_ERROR_CHECKSUM
-                              : bit / 8 < 24  ? BNN_ERROR_TRUNCATED
-                                              : BNN_ERROR_CHECKSUM;
-        CHECK(status == expected, "bit %zu: %s, expected %s", bit, bnn_status_text(status), bnn_status_text(expected));
-        fix_checksum(copy, size);
-        try_model(copy, size, kernels, state);
-        memcpy(copy + 12, file + 12, 4);
-        copy[bit / 8] = file[bit / 8];
-    }
-    free(copy);
-}
-
-/* Numbers of the header, tables and ops replaced by those that overflow, contradict or nearly fit. */
-static void fuzz_fields(const unsigned char *file, size_t size, const bnn_kernels *kernels, uint64_t *state, size_t count)
-{
-    static const uint32_t odd[] = {0, 1, 2, 3, 4, 7, 31, 32, 33, 63, 64, 65, 128, 255, 4096, 65535, 65536, 65537,
-                                   0x7FFFFFFF, 0x80000000u, 0xFFFFFFFFu, 0xFFFFFFC0u, 0x00800000, 0x3F800000,
-                                   0x7FC00000, 0x7F800000};
-    size_t end = 0; /* of the op section: what lies before it is tables */
-    memcpy(&end, file + 64, sizeof(uint64_t));
-    unsigned char *copy = copy_of(file, size);
-    for (size_t i = 0; i < count; i++) {
-        size_t changes = 1 + random_next(state) % 3;
-        for (size_t k = 0; k < changes; k++) {
-            size_t at = 24 + random_next(state) % ((end - 24) / 4) * 4, other = random_next(state) % (size / 4) * 4;
-            uint32_t value;
-            memcpy(&value, copy + at, sizeof value);
-            switch (random_next(state) % 5) {
-            case 0:
-                value = odd[random_next(state) % (sizeof odd / sizeof *odd)];
-                break;
-            case 1:
-                value += (uint32_t)(random_next(state) % 9) - 4;
-                break;
-            case 2:
-                memcpy(&value, copy + other, sizeof value);
-                break;
-            case 3:
-                value = random_next(state) % 2 == 0 ? value * 2 : value / 2;
-                break;
-            default:
-                value = (uint32_t)random_next(state);
-            }
-            memcpy(copy + at, &value, sizeof value);
-        }
-        fix_checksum(copy, size);
-        try_model(copy, size, kernels, state);
-        memcpy(copy, file, size);
-    }
-    free(copy);
-}
-
-static void fuzz_arguments(const unsigned char *file, size_t size, const bnn_kernels *kernels)
-{
-    struct opened o = open_model(file, size, kernels);
-    bnn_model *model;
-    bnn_context *context;
-    size_t bytes;
-    unsigned char *memory = block(o.bytes + 1), *shifted = block(size + 1);
-    memcpy(shifted + 1, file, size);
-    CHECK(bnn_model_open(file, size, kernels, memory, 0, &model, NULL) == BNN_ERROR_MEMORY, "no memory");
-    CHECK(bnn_model_open(file, size, kernels, memory + 1, o.bytes, &model, NULL) == BNN_ERROR_MEMORY, "not aligned");
-    CHECK(bnn_model_open(file, size, kernels, NULL, 0, &model, NULL) == BNN_ERROR_ARGUMENT, "null memory");
-    CHECK(bnn_model_open(NULL, size, kernels, memory, o.bytes, &model, NULL) == BNN_ERROR_ARGUMENT, "null file");
-    CHECK(bnn_model_open(file, size, NULL, memory, o.bytes, &model, NULL) == BNN_ERROR_KERNELS, "null kernels");
-    CHECK(bnn_model_open(file, size, kernels, memory, o.bytes, NULL, NULL) == BNN_ERROR_ARGUMENT, "null model");
-    CHECK(bnn_model_size(shifted + 1, size, kernels, &bytes, NULL) == BNN_ERROR_MEMORY, "file not aligned");
-    CHECK(bnn_model_size(file, size, kernels, NULL, NULL) == BNN_ERROR_ARGUMENT, "null bytes");
-    CHECK(bnn_context_size(o.model, 0, 1, &bytes) == BNN_ERROR_ARGUMENT, "no images");
-    CHECK(bnn_context_size(o.model, 1, 0, &bytes) == BNN_ERROR_ARGUMENT, "no workers");
-    CHECK(bnn_context_size(o.model, SIZE_MAX / 64, SIZE_MAX / 64, &bytes) == BNN_ERROR_LIMIT, "too many");
-    CHECK(bnn_context_size(o.model, 1, 1, &bytes) == BNN_OK, "context size");
-    void *room = block(bytes);
-    CHECK(bnn_context_create(o.model, 1, 1, room, bytes, &context) == BNN_OK, "context");
-    CHECK(bnn_run(context, NULL, NULL, 0) == BNN_OK, "batch of 0");
-    CHECK(bnn_run(context, NULL, NULL, 1) == BNN_ERROR_ARGUMENT, "null arrays");
-    CHECK(bnn_step(context, bnn_op_count(o.model), 1) == BNN_ERROR_ARGUMENT, "no such op");
-    CHECK(bnn_step(context, 0, 2) == BNN_ERROR_ARGUMENT, "more images than the context has");
-    CHECK(bnn_peek(context, bnn_tensor_count(o.model), room, 1) == BNN_ERROR_ARGUMENT, "no such tensor");
-    free(room);
-    free(memory);
-    free(shifted);
-    free(o.memory);
-}
-
-static int fuzz(const char *path, uint64_t seed, size_t count)
-{
-    size_t size;
-    unsigned char *file = read_file(path, &size);
-    CHECK(file != NULL, "cannot read %s", path);
-    const bnn_kernels *kernels = bnn_kernels_select(NULL);
-    uint64_t state = seed * 2 + 1;
-    CHECK(try_model(file, size, kernels, &state) == BNN_OK, "the model itself does not open");
-    fuzz_arguments(file, size, kernels);
-    fuzz_lengths(file, size, kernels, &state);
-    fuzz_bits(file, size, kernels, &state);
-    fuzz_fields(file, size, kernels, &state, count);
-    for (int i = 0; i < 13; i++) {
-        printf("%s: %zu\n", bnn_status_text((bnn_status)i), tally[i]);
-    }
-    free(file);
-    return 0;
-}
-
-/* ---- allocations ---- */
 
 static int count_allocations(const char *path)
 {
@@ -533,9 +238,13 @@ int main(int argc, char **argv)
     if (argc == 5 && strcmp(argv[1], "fuzz") == 0) {
         return fuzz(argv[2], strtoull(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
     }
+    if (argc == 3 && strcmp(argv[1], "threads") == 0) {
+        return threads(argv[2]);
+    }
     if (argc == 3 && strcmp(argv[1], "allocations") == 0) {
         return count_allocations(argv[2]);
     }
-    fprintf(stderr, "usage: driver check TOLERANCE CASE... | fuzz MODEL SEED COUNT | allocations MODEL\n");
+    fprintf(stderr,
+            "usage: driver check TOLERANCE CASE... | fuzz MODEL SEED COUNT | threads MODEL | allocations MODEL\n");
     return 2;
 }

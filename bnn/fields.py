@@ -1,7 +1,7 @@
 """How each attribute of an op stands in the file: 32-bit words, in the attributes' order.
 
-The C structs, the writer and the format's documentation derive from this list; an attribute that is not here is not
-written.
+The C structs, the writer, the reader and the format's documentation derive from this list; an attribute that is not
+here is not written.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ FIELDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("PoolAttrs", "pads"): _ints("pad", _SIDES),
     ("PadAttrs", "pads"): _ints("pad", _SIDES),
     ("PadAttrs", "value"): (("float", "value"),),
+    ("SliceAttrs", "begin"): (("int32_t", "begin"),),
+    ("SliceAttrs", "end"): (("int32_t", "end"),),
+    ("PadChannelsAttrs", "before"): (("int32_t", "before"),),
+    ("PadChannelsAttrs", "after"): (("int32_t", "after"),),
+    ("PadChannelsAttrs", "value"): (("float", "value"),),
     ("ClampAttrs", "lo"): (("float", "lo"),),
     ("ClampAttrs", "hi"): (("float", "hi"),),
 }

@@ -1,0 +1,131 @@
+"""bnn_events.h as Python owns it: the engine in memory of its own, and its errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._arrays import Floats
+from ._handles import FLOATS, Memory, Opened, check
+from ._native import ffi, lib
+from .errors import BnnError, InputError, UnsupportedOpError
+
+FIRING = {"layers": lib.BNN_ORDER_LAYERS, "fifo": lib.BNN_ORDER_FIFO, "random": lib.BNN_ORDER_RANDOM}
+KINDS = {
+    lib.BNN_LAYER_ENCODER: "encoder",
+    lib.BNN_LAYER_SYNAPSES: "synapses",
+    lib.BNN_LAYER_POOL: "pool",
+    lib.BNN_LAYER_RELAY: "relay",
+    lib.BNN_LAYER_READOUT: "readout",
+}
+# As bnn_spike lies in memory.
+SPIKE = np.dtype([("time", "u8"), ("tensor", "u4"), ("neuron", "u4"), ("sign", "i4"), ("_", "u4")])
+_NEVER = 2 ** (8 * ffi.sizeof("size_t")) - 1
+
+Array = np.ndarray[Any, Any]
+
+
+class Engine:
+    """One bnn_events; arrays handed to it have been checked."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        needed, problem = ffi.new("size_t *"), ffi.new("bnn_problem *")
+        status = lib.bnn_events_size(opened.pointer, needed, problem)
+        if status == lib.BNN_ERROR_LIMIT:
+            raise InputError(f"the network has more neurons than the event engine can number: {_what(problem)}")
+        check(status, "events")
+        self.bytes: int = needed[0]
+        self._memory = Memory(self.bytes)
+        engine = ffi.new("bnn_events **")
+        status = lib.bnn_events_create(opened.pointer, self._memory.pointer, self.bytes, engine, problem)
+        if status == lib.BNN_ERROR_OPCODE:
+            raise UnsupportedOpError(
+                f"{_what(problem)}: the event engine runs bits, and real values only before the first bits and after "
+                "the last; a shortcut of real values between binary layers is no spike: leave it out, or use model(x)"
+            )
+        check(status, "events")
+        self.pointer = engine[0]
+        self._spikes: Array | None = None
+        self._held: Any = None
+
+    def reset(self, inputs: list[Floats] | None) -> None:
+        check(lib.bnn_events_reset(self.pointer, ffi.NULL if inputs is None else self._pointers(inputs)), "reset")
+
+    def frame(self, inputs: list[Floats]) -> None:
+        check(lib.bnn_events_frame(self.pointer, self._pointers(inputs)), "frame")
+
+    def expect(self, step: float, bound: float) -> str:
+        """Why pixels cannot be updated one by one; "" where they can."""
+        status = lib.bnn_events_expect(self.pointer, step, bound)
+        if status == lib.BNN_ERROR_OPCODE:
+            return "what precedes the first bits is more than one convolution or quantizer on the input"
+        if status == lib.BNN_ERROR_LIMIT:
+            return f"the encoder's sums of multiples of {step:g} up to {bound:g} are not all exact in float32"
+        check(status, "expect")
+        return ""
+
+    def pixel(self, index: int, value: float) -> None:
+        check(lib.bnn_events_pixel(self.pointer, 0, index, value), "pixel")
+
+    def run(self) -> None:
+        check(lib.bnn_events_run(self.pointer), "run")
+
+    def output(self, index: int = 0) -> Floats:
+        values = np.empty(self.opened.outputs[index].shape, np.float32)
+        check(lib.bnn_events_output(self.pointer, index, ffi.from_buffer(FLOATS, values)), "output")
+        return values
+
+    def state(self, tensor: int) -> Floats:
+        values = np.empty(self.opened.tensors[tensor].shape, np.float32)
+        check(lib.bnn_events_state(self.pointer, tensor, ffi.from_buffer(FLOATS, values)), "state")
+        return values
+
+    def set_order(self, firing: str, seed: int) -> None:
+        check(lib.bnn_events_set_order(self.pointer, FIRING[firing], seed % 2**64), "set_order")
+
+    def set_time(self, now: int) -> None:
+        lib.bnn_events_set_time(self.pointer, now)
+
+    def layers(self) -> list[Any]:
+        """A bnn_events_layer each."""
+        infos = [ffi.new("bnn_events_layer *") for _ in range(lib.bnn_events_layer_count(self.pointer))]
+        for i, info in enumerate(infos):
+            check(lib.bnn_events_get_layer(self.pointer, i, info), "layer")
+        return infos
+
+    def clear_counts(self) -> None:
+        lib.bnn_events_clear_counts(self.pointer)
+
+    def set_limit(self, layer: int, limit: int | None) -> None:
+        check(lib.bnn_events_set_limit(self.pointer, layer, _NEVER if limit is None else limit), "limit")
+
+    def calibrate(self) -> None:
+        check(lib.bnn_events_calibrate(self.pointer, ffi.addressof(lib, "bnn_clock_ns")), "calibrate")
+
+    def start_trace(self, capacity: int) -> None:
+        self._spikes = np.zeros(capacity, SPIKE)
+        self._held = ffi.from_buffer("bnn_spike[]", self._spikes, require_writable=True)
+        lib.bnn_events_set_trace(self.pointer, self._held, capacity)
+
+    def stop_trace(self) -> tuple[Array, int]:
+        """(the spikes written, how many there were)"""
+        spikes, count = self._spikes, int(lib.bnn_events_traced(self.pointer))
+        lib.bnn_events_set_trace(self.pointer, ffi.NULL, 0)
+        self._spikes = self._held = None
+        if spikes is None:
+            raise BnnError("no trace was started")
+        return spikes[: min(count, len(spikes))], count
+
+    @staticmethod
+    def never(limit: int) -> bool:
+        return bool(limit == _NEVER)
+
+    def _pointers(self, inputs: list[Floats]) -> Any:
+        self._buffers = [ffi.from_buffer(FLOATS, x) for x in inputs]
+        return ffi.new("const float *[]", self._buffers)
+
+
+def _what(problem: Any) -> str:
+    return str(ffi.string(problem.what).decode(errors="replace"))

@@ -1,0 +1,318 @@
+"""Spiking networks that equal a compiled one: write them as NIR, and prove it in the simulators that people use.
+
+    bnn.emit_nir("net.bnn", "net.nir", profile="lif")
+    report = bnn.spiking.verify_nir("net.nir", "net.bnn", images, importer="all")
+
+``verify_nir`` runs the file in an installed importer and compares every spike of every layer, the integer sums at the
+end and the class with what the C runtime computes.  torch, nir and the importers are imported when they are needed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ._spiking_importers import IMPORTERS, Importer
+from .emit.nir import NirSummary, arrange, digest, emit
+from .emit.nir_layers import Layer, LayeredNetwork
+from .emit.nir_proof import expected_sums, pack_spikes, readout_sums, unpack_field
+from .errors import InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
+from .importers.bnn_file import decode
+from .ir import Graph, Node
+from .runtime import Model
+
+__all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "emit_nir", "verify_nir"]
+
+Array = np.ndarray[Any, Any]
+
+
+def emit_nir(
+    model: Model | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    profile: str = "if",
+    proof_inputs: Array | Sequence[Array] | None = None,
+) -> NirSummary:
+    """Write a compiled network as a spike-equivalent NIR file, with its proof beside it.
+
+    Args:
+        model: a compiled model, or the path of a .bnn file.
+        out: the file to write; the proof is out's name with .proof.npz and .proof.json.
+        profile: "if", "lif", "flat" or "cuba": which kind of neuron, and images or vectors; see docs/spiking.md.
+        proof_inputs: float32 (N, ...) whose spikes the proof holds; default: four random images.
+
+    Raises:
+        UnsupportedOpError: something in the network cannot be equal as spikes (a real-valued shortcut, say); names the
+            layer and the reason; nothing has been written.
+        CompileError, InputError, SetupError, ModelFormatError: a wrong profile, wrong inputs, no nir package, no model.
+    """
+    data = _opened(model).to_bytes()
+    return emit(decode(data), out, profile, proof_inputs, digest(data))
+
+
+@dataclass
+class LayerReport:
+    """One layer in one importer: ``compared`` spikes (or sums), how many were different, and how many were neither 0
+    nor 1 (what a node that the importer took for the identity gives).  ``first``: where it first went wrong."""
+
+    layer: str
+    kind: str  # "spikes" or "sums"
+    compared: int = 0
+    mismatched: int = 0
+    outside: int = 0
+    first: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.compared > 0 and self.mismatched == 0 and self.outside == 0
+
+
+@dataclass
+class ImporterReport:
+    """One importer's run.  ``error``: it could not load or run the file.  ``skipped``: it was not asked to, and why."""
+
+    importer: str
+    version: str
+    profile: str
+    images: int = 0
+    layers: list[LayerReport] = field(default_factory=list)
+    classes_different: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    skipped: str = ""
+
+    @property
+    def mismatched(self) -> int:
+        """Spikes and sums that differ from the C runtime's."""
+        return sum(layer.mismatched for layer in self.layers)
+
+    @property
+    def outside(self) -> int:
+        """Taps that are not spikes at all."""
+        return sum(layer.outside for layer in self.layers)
+
+    @property
+    def ok(self) -> bool:
+        if self.skipped:
+            return True
+        return not self.error and bool(self.layers) and self.classes_different == 0 and all(x.ok for x in self.layers)
+
+    def __str__(self) -> str:
+        name = f"{self.importer} {self.version}, profile '{self.profile}'"
+        if self.skipped or self.error:
+            return f"{name}: {'skipped: ' + self.skipped if self.skipped else 'FAILED: ' + self.error}"
+        lines = [
+            f"{name}: {self.images:,} images, {sum(x.compared for x in self.layers):,} values compared: "
+            f"{self.mismatched:,} mismatched, {self.outside:,} taps not 0 or 1, "
+            f"{self.classes_different:,} classes different"
+        ]
+        for x in self.layers:
+            if not x.ok:
+                lines.append(f"  {x.layer}: {x.mismatched:,} of {x.compared:,} {x.kind} wrong; {x.first}")
+        return "\n".join(lines)
+
+
+@dataclass
+class NirReport:
+    """What ``verify_nir`` found.  ``ok``: every importer that ran gave every spike, and at least one ran."""
+
+    runs: list[ImporterReport]
+
+    @property
+    def ok(self) -> bool:
+        return all(run.ok for run in self.runs) and any(not run.skipped for run in self.runs)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.runs))
+
+
+def verify_nir(
+    nir_path: str | os.PathLike[str],
+    model: Model | str | os.PathLike[str],
+    x: Array | Sequence[Array],
+    importer: str = "spikingjelly",
+    *,
+    batch_size: int = 100,
+    stream: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> NirReport:
+    """Run a NIR file in an importer and compare every layer with the C runtime.
+
+    Args:
+        nir_path: a file that ``emit_nir`` wrote.
+        model: the compiled model it came from, or the path of its .bnn file.
+        x: float32 (N, ...) as the model's input (a list of arrays where it has several).
+        importer: "spikingjelly", "norse", "snntorch", or "all": those that are installed and can run the profile.
+        batch_size: images that run side by side.
+        stream: do not reset the neurons between batches, as if image i + batch_size were the frame after image i.  Only
+            leaky profiles ("lif", "cuba") can do that: IF neurons keep what is left of a frame.
+        progress: called with the number of images done since its last call, for each importer.
+
+    Raises:
+        SetupError: the importer, or nir, is not installed.
+        ModelFormatError: the file cannot be read, or is not one that ``emit_nir`` wrote for this model.
+        InputError: there is no such importer, or the data do not fit the model.
+    """
+    if importer != "all" and importer not in IMPORTERS:
+        raise InputError(f"importer: found {importer!r}, expected 'all' or one of {', '.join(IMPORTERS)}")
+    opened = _opened(model)
+    arrays = _arrays(opened, x)
+    nir_graph, profile = _read(os.fspath(nir_path), opened)
+    chain = arrange(decode(opened.to_bytes()), profile)
+    chosen = list(IMPORTERS.values()) if importer == "all" else [IMPORTERS[importer]]
+    installed = [i for i in chosen if i.version() is not None]
+    if not installed:
+        names = " and ".join(i.name for i in chosen)
+        raise SetupError(f"{names}: not installed; pip install 'bnn[spiking]'")
+    runs = []
+    for one in chosen:
+        version = one.version()
+        run = ImporterReport(one.name, version or "", profile)
+        runs.append(run)
+        if version is None:
+            run.skipped = "not installed"
+        elif importer == "all" and profile not in one.profiles:
+            run.skipped = one.why_not
+        else:
+            nir_graph = nir_graph or _read(os.fspath(nir_path), opened)[0]  # importers change the graph they get
+            _run(one, run, nir_graph, chain, opened, arrays, batch_size, stream, progress)
+            nir_graph = None
+    return NirReport(runs)
+
+
+def _run(
+    importer: Importer,
+    run: ImporterReport,
+    nir_graph: Any,
+    chain: LayeredNetwork,
+    model: Model,
+    arrays: list[Array],
+    batch_size: int,
+    stream: bool,
+    progress: Callable[[int], object] | None,
+) -> None:
+    start = time.perf_counter()
+    run.layers = [
+        LayerReport(x.neuron_name if x.neurons else x.name, "spikes" if x.neurons else "sums") for x in chain.layers
+    ]
+    runtime = _RuntimeBits(model, chain.network.graph, batch_size)
+    try:
+        network = importer.load(nir_graph, run.profile, stream)
+        for begin in range(0, len(arrays[0]), batch_size):
+            chunk = [a[begin : begin + batch_size] for a in arrays]
+            bits, outputs = runtime.run(chunk)
+            count = len(chunk[0])
+            taps = network.run(pack_spikes(chain.inputs, bits, count, chain.flat), [x.layer for x in run.layers])
+            for layer, report in zip(chain.layers, run.layers, strict=True):
+                _compare(report, layer, taps[report.layer], bits, chain, begin)
+            run.classes_different += _classes(chain, taps[run.layers[-1].layer], outputs)
+            run.images += count
+            if progress is not None:
+                progress(count)
+    except Exception as error:  # whatever an importer raises, it has not run the file
+        text = str(error).splitlines() or [""]
+        run.error = f"{type(error).__name__}: {text[0][:300]}"
+    run.seconds = time.perf_counter() - start
+
+
+def _compare(
+    report: LayerReport, layer: Layer, found: Array, bits: dict[Node, Array], chain: LayeredNetwork, begin: int
+) -> None:
+    count = len(next(iter(bits.values())))
+    if layer.neurons:
+        expected = pack_spikes(layer.fields, bits, count, chain.flat)
+    else:
+        expected = expected_sums(chain, layer, bits, count)
+    if found.shape != expected.shape:
+        raise ValueError(f"layer '{report.layer}' gave an array of {found.shape}, expected {expected.shape}")
+    wrong = found != expected  # not-a-number is wrong too
+    report.compared += wrong.size
+    report.mismatched += int(np.count_nonzero(wrong))
+    if layer.neurons:
+        report.outside += int(np.count_nonzero((found != 0) & (found != 1)))
+    if wrong.any() and not report.first:
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        name = next((f.name for f in layer.fields if unpack_field(f, wrong, chain.flat).any()), "")
+        report.first = (
+            f"first in image {begin + at[0]}, layer '{name}', element {at[1:]}: found {found[at]:g}, "
+            f"the C runtime has {expected[at]:g}"
+        )
+
+
+def _classes(chain: LayeredNetwork, last: Array, outputs: list[Array]) -> int:
+    """Images whose largest output is another one than the C runtime's, over all outputs."""
+    ours = chain.network.decode(*readout_sums(chain, last))
+    different = np.zeros(len(last), bool)
+    for a, b in zip(ours, outputs, strict=True):
+        different |= a.reshape(len(last), -1).argmax(axis=1) != b.reshape(len(last), -1).argmax(axis=1)
+    return int(np.count_nonzero(different))
+
+
+class _RuntimeBits:
+    """What the C runtime computes: every tensor of bits, and the outputs."""
+
+    def __init__(self, model: Model, graph: Graph, images: int) -> None:
+        self.model, self.graph = model, graph
+        self.stepper = model.stepper(images)
+
+    def run(self, chunk: list[Array]) -> tuple[dict[Node, Array], list[Array]]:
+        bits: dict[Node, Array] = {}
+        outputs: dict[int, Array] = {}
+        count = len(chunk[0])
+        inputs = sorted((t for t in self.model.tensors if t.storage == "input"), key=lambda t: t.offset)
+        for tensor, array in zip(inputs, chunk, strict=True):
+            self.stepper.poke(tensor.index, array)
+        for op in self.model.ops:
+            value = self.stepper.step(op.index, count)
+            out = self.model.tensors[op.output]
+            if out.dtype == "b1":
+                bits[self.graph.schedule[op.index]] = value.astype(np.int8)
+            if out.storage == "output":
+                outputs[out.offset] = value
+        return bits, [outputs[i] for i in sorted(outputs)]
+
+
+def _opened(model: Model | str | os.PathLike[str]) -> Model:
+    return model if isinstance(model, Model) else Model.from_file(model)
+
+
+def _arrays(model: Model, x: Array | Sequence[Array]) -> list[Array]:
+    arrays = [x] if isinstance(x, np.ndarray) else list(x)
+    if len(arrays) != len(model.input_shapes):
+        raise InputError(f"found {len(arrays)} input arrays, expected {len(model.input_shapes)}")
+    for array, shape, name in zip(arrays, model.input_shapes, model.input_names, strict=True):
+        if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
+            expected = f"(N, {', '.join(map(str, shape))}) with N > 0"
+            raise InputError(f"input '{name}': found {array.shape}, expected {expected}")
+    return [np.ascontiguousarray(a, np.float32) for a in arrays]
+
+
+def _read(path: str, model: Model) -> tuple[Any, str]:
+    """(the graph as nir reads it, its profile)"""
+    try:
+        import nir
+    except ImportError as error:
+        raise SetupError(f"reading NIR needs the package nir ({error}): pip install 'bnn[spiking]'") from None
+    if not os.path.exists(path):
+        raise ModelNotFoundError(f"{path}: there is no such file")
+    try:
+        graph = nir.read(path)
+        metadata = {k: v.decode() if isinstance(v, bytes) else v for k, v in graph.metadata.items()}
+    except PermissionError as error:
+        raise ModelFileError(f"{path}: {error.strerror}") from None
+    except Exception as error:  # h5py and nir raise many kinds
+        raise ModelFormatError(f"{path}: nir cannot read it ({type(error).__name__}: {error}); emit it again") from None
+    if metadata.get("producer") != "bnn":
+        raise ModelFormatError(f"{path}: its metadata name no .bnn file; only files of bnn.emit_nir can be verified")
+    found, expected = metadata.get("bnn_sha256"), digest(model.to_bytes())
+    if found != expected:
+        raise ModelFormatError(
+            f"{path}: was emitted from another .bnn file (SHA-256 {str(found)[:16]}..., this model's is "
+            f"{expected[:16]}...); emit it again, or give the model it came from"
+        )
+    return graph, str(metadata.get("profile"))

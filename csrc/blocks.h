@@ -1,0 +1,21 @@
+/* Loops over channels that compilers vectorise at -O2: gcc does so only where the number of steps is a constant. */
+#ifndef BNN_BLOCKS_H
+#define BNN_BLOCKS_H
+
+/* for (size_t i = 0; i < n; i++) { ... }, in blocks of 16 first.  What is written must be restrict. */
+#define BNN_FOR_BLOCKS(i, n, ...)                         \
+    do {                                                  \
+        size_t block_ = 0;                                \
+        for (; (n)-block_ >= 16; block_ += 16) {          \
+            for (size_t lane_ = 0; lane_ < 16; lane_++) { \
+                size_t i = block_ + lane_;                \
+                __VA_ARGS__                               \
+            }                                             \
+        }                                                 \
+        for (; block_ < (n); block_++) {                  \
+            size_t i = block_;                            \
+            __VA_ARGS__                                   \
+        }                                                 \
+    } while (0)
+
+#endif

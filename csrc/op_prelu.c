@@ -1,0 +1,50 @@
+/* prelu: x where x >= 0, else x * slope[c]. */
+#include "check.h"
+#include "view.h"
+
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+{
+    bnn_status status = bnn_check_inputs(p, op, 2, 2, 1);
+    if (status != BNN_OK) {
+        return status;
+    }
+    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *slope = bnn_op_input(p->model, op, 1);
+    status = bnn_check_dtype(p, op, in, BNN_F32, "dtype of the input");
+    if (status == BNN_OK) {
+        status = bnn_check_dtype(p, op, slope, BNN_F32, "dtype of the slopes");
+    }
+    if (status == BNN_OK) {
+        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
+    }
+    if (status == BNN_OK && (slope->storage != BNN_CONSTANT || slope->rank != 1 || slope->c != in->c)) {
+        status = bnn_fail(p, op, BNN_ERROR_FORMAT, "number of slopes", slope->c, in->c);
+    }
+    return status != BNN_OK ? status : bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
+}
+
+static void run(const struct bnn_run *r)
+{
+    const struct bnn_tensor *t = r->output.tensor;
+    const float *restrict slope = r->inputs[1].data;
+    for (size_t i = 0; i < r->images; i++) {
+        for (size_t y = r->row_begin; y < r->row_end; y++) {
+            const float *restrict in = bnn_row_floats(&r->inputs[0], i, y);
+            float *restrict out = bnn_row_floats(&r->output, i, y);
+            for (size_t x = 0; x < t->w; x++, in += t->c, out += t->c) {
+                for (size_t k = 0; k < t->c; k++) {
+                    float scaled = in[k] * slope[k];
+                    out[k] = in[k] < 0.0f ? scaled : in[k];
+                }
+            }
+        }
+    }
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
+const struct bnn_op_row bnn_op_row_prelu = {
+    .opcode = BNN_OP_PRELU,
+    .name = "prelu",
+    .by_rows = 1,
+    .prepare = prepare,
+    .run = run,
+};

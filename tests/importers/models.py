@@ -1,0 +1,88 @@
+"""What the tests of the importer share: models with random weights, and the comparison with Keras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bnn import interpret
+from bnn.importers.frozen import Frozen
+from bnn.importers.tensorflow import freeze, import_model
+from bnn.ir import DType, Graph
+from bnn.passes import lower
+
+Array = np.ndarray[Any, Any]
+BATCH = 4
+SEED = 20
+
+
+def scramble(model: Any) -> Any:
+    """Random weights, batch norms with negative and zero gammas included."""
+    rng = np.random.default_rng(SEED)
+    values = []
+    for weight in model.weights:
+        name = getattr(weight, "path", weight.name)
+        shape = tuple(weight.shape)
+        if "variance" in name:
+            value = rng.uniform(0.3, 2, shape)
+        elif "gamma" in name:
+            value = rng.choice([-1.5, -0.5, 0.0, 0.75, 1.25], shape)
+        else:
+            value = rng.normal(0, 0.5, shape)
+        values.append(value.astype(np.float32))
+    model.set_weights(values)
+    return model
+
+
+def images(graph: Graph) -> list[Array]:
+    """Multiples of 1/16 for every input."""
+    rng = np.random.default_rng(SEED)
+    return [(rng.integers(-16, 17, (BATCH, *n.type.shape)) / 16).astype(np.float32) for n in graph.inputs]
+
+
+def close(found: Array, expected: Array, what: str) -> None:
+    assert found.shape == expected.shape, what
+    scale = float(np.abs(expected).max()) or 1.0
+    worst = float(np.abs(found - expected).max()) / scale
+    assert worst < 1e-5, f"{what}: differs by {worst:.2g} of the largest value"
+
+
+def check(model: Any, *, call: Any = None, **options: Any) -> Graph:
+    """Import and lower a model and compare everything with Keras; gives the RUNTIME graph.
+
+    ``call``: the Keras model, where ``model`` is a path.
+    """
+    frozen = freeze(model, **options)
+    source = import_model(frozen)
+    lowered = lower(source)
+    inputs = images(source)
+    keras_model = model if call is None else call
+    keras_outputs = tf.nest.flatten(keras_model(inputs[0] if len(inputs) == 1 else inputs, training=False))
+    expected = [np.asarray(v) for v in keras_outputs]
+    for level, graph in (("source", source), ("lowered", lowered)):
+        found = interpret.outputs(graph, inputs)
+        assert len(found) == len(expected)
+        for i, (a, b) in enumerate(zip(found, expected, strict=True)):
+            close(a, b, f"{level} output {i}")
+    compare_values(lowered, frozen, inputs)
+    return lowered
+
+
+def compare_values(graph: Graph, frozen: Frozen, inputs: list[Array]) -> None:
+    """Every value that names a TensorFlow tensor is that tensor: bits exactly, floats closely."""
+    values = interpret.run(graph, inputs)
+    named = {n: v for n, v in values.items() if n.origin and not n.is_constant}
+    expected = frozen.evaluate(inputs, [n.origin for n in named])
+    for node, value in named.items():
+        theirs = expected[node.origin].reshape(len(value), -1)
+        ours = value.reshape(len(value), -1)
+        if node.type.dtype is DType.b1:
+            assert np.array_equal(ours, theirs), f"bits of {node.op} '{node.name}' differ from {node.origin}"
+        else:
+            close(ours.astype(np.float32), theirs, f"{node.op} '{node.name}' = {node.origin}")
+
+
+def ops(graph: Graph) -> list[str]:
+    return [n.op for n in graph.schedule]

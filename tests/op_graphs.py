@@ -1,0 +1,242 @@
+"""Small runtime graphs for tests of the C runtime: random ops, random halos, real files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnn import interpret
+from bnn.emit.model import encode
+from bnn.ir import DType, Graph, Halo, Node, Storage
+from bnn.ops import (
+    ClampAttrs,
+    ConvAttrs,
+    PadAttrs,
+    PadChannelsAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    SliceAttrs,
+    constant,
+    conv_output,
+    input_node,
+    make,
+)
+from bnn.passes.choose_layout import choose_layout
+from bnn.passes.plan_arena import plan_arena
+from bnn.passes.schedule import schedule
+
+Array = np.ndarray[Any, Any]
+Rng = np.random.Generator
+
+
+def plan(inputs: Sequence[Node], outputs: Sequence[Node], rng: Rng | None = None) -> Graph:
+    """The RUNTIME graph of these nodes; with ``rng``, arena tensors get halos larger than anything asks for."""
+    graph = choose_layout(Graph(tuple(inputs), tuple(outputs)))
+    if rng is not None:
+        placements = dict(graph.placements)
+        for node, place in placements.items():
+            if place.storage is Storage.ARENA and len(node.type.shape) == 3 and rng.random() < 0.5:
+                halo = place.halo | Halo(*(int(v) for v in rng.integers(0, 3, 4)))
+                placements[node] = replace(place, halo=halo)
+        graph = replace(graph, placements=placements)
+    return plan_arena(schedule(graph))
+
+
+def write_case(folder: Path, graph: Graph, inputs: Sequence[Array], expected: Sequence[Array] | None = None) -> None:
+    """A case of driver.c: the model, its inputs, and its outputs (the oracle's unless ``expected`` is given)."""
+    folder.mkdir(parents=True)
+    (folder / "model.bnn").write_bytes(encode(graph))
+    outputs = interpret.outputs(graph, inputs) if expected is None else expected
+    for kind, arrays in (("in", inputs), ("out", outputs)):
+        for i, array in enumerate(arrays):
+            (folder / f"{kind}{i}.f32").write_bytes(np.ascontiguousarray(array, np.float32).tobytes())
+
+
+def integers(rng: Rng, shape: Sequence[int]) -> Array:
+    """Small whole numbers as float32: sums and products of them are exact in any order."""
+    return rng.integers(-4, 5, tuple(shape)).astype(np.float32)
+
+
+def signs(rng: Rng, shape: Sequence[int]) -> Node:
+    return constant(rng.choice([-1, 1], tuple(shape)), DType.b1)
+
+
+def random_shape(rng: Rng) -> tuple[int, int, int]:
+    h, w = (int(v) for v in rng.integers(1, 8, 2))
+    return h, w, int(rng.choice([1, 3, 16, 31, 32, 33, 40, 64, 70]))
+
+
+def _pool_attrs(rng: Rng, shape: tuple[int, int, int]) -> PoolAttrs:
+    kernel = tuple(int(rng.integers(1, min(4, size) + 1)) for size in shape[:2])
+    pads = tuple(int(rng.integers(0, kernel[i % 2])) for i in range(4))
+    return PoolAttrs((kernel[0], kernel[1]), tuple(rng.integers(1, 4, 2).tolist()), pads)  # type: ignore[arg-type]
+
+
+def _conv_attrs(rng: Rng, shape: tuple[int, int, int], kernel: tuple[int, int], pad_values: list[int]) -> ConvAttrs:
+    """Strides, dilations and paddings with which the kernel fits."""
+    while True:
+        pads = tuple(rng.integers(0, 3, 4).tolist())
+        stride, dilation = tuple(rng.integers(1, 3, 2).tolist()), tuple(rng.integers(1, 3, 2).tolist())
+        out = [conv_output(shape[i], kernel[i], stride[i], dilation[i], pads[i], pads[i + 2]) for i in (0, 1)]
+        if min(out) > 0:
+            return ConvAttrs(stride, dilation, pads, int(rng.choice(pad_values)))
+
+
+def _broadcast(name: str) -> Callable[[Rng, Node], Node]:
+    def build(rng: Rng, x: Node) -> Node:
+        if rng.random() < 0.3:
+            return make(name, x, make("clamp", x, attrs=ClampAttrs(-1.0, 2.0)))
+        shape = x.type.shape[int(rng.integers(0, 3)) :]
+        other = constant(integers(rng, [d if rng.random() < 0.6 else 1 for d in shape]))
+        return make(name, x, other) if rng.random() < 0.5 else make(name, other, x)
+
+    return build
+
+
+def _reshape(rng: Rng, x: Node) -> Node:
+    h, w, c = x.type.shape
+    shapes = [(h * w * c,), (w, h, c), (1, h * w, c), (c, h, w), (h, 1, w * c), (h * w, c)]
+    return make("reshape", x, attrs=ReshapeAttrs(shapes[int(rng.integers(len(shapes)))]))
+
+
+def _pad(rng: Rng, x: Node) -> Node:
+    values = [-1.0, 1.0] if x.type.dtype is DType.b1 else [0.0, 2.5, -np.inf]
+    return make("pad", x, attrs=PadAttrs(tuple(rng.integers(0, 3, 4).tolist()), float(rng.choice(values))))
+
+
+def _max_pool(rng: Rng, x: Node) -> Node:
+    masked = x.type.dtype is DType.b1 and rng.random() < 0.5
+    operands = (x, signs(rng, x.type.shape[2:])) if masked else (x,)
+    return make("max_pool", *operands, attrs=_pool_attrs(rng, x.type.shape))  # type: ignore[arg-type]
+
+
+def _concat(rng: Rng, x: Node) -> Node:
+    mirror = make("clamp", x, attrs=ClampAttrs(0.0, 1.0)) if x.type.dtype is DType.f32 else x
+    wider = make("concat", x, mirror)
+    return make("concat", x, wider, x) if rng.random() < 0.5 else wider
+
+
+def _slice(rng: Rng, x: Node) -> Node:
+    begin = int(rng.integers(0, x.type.shape[-1]))
+    return make("slice", x, attrs=SliceAttrs(begin, int(rng.integers(begin, x.type.shape[-1])) + 1))
+
+
+def _pad_channels(rng: Rng, x: Node) -> Node:
+    before, after = rng.integers(0, 5, 2).tolist()
+    return make("pad_channels", x, attrs=PadChannelsAttrs(before, after, 1.5))
+
+
+def _halves(rng: Rng, x: Node) -> Node:
+    """Round numbers half-way between integers."""
+    return make("round", make("mul", x, constant(np.full(1, 0.5))))
+
+
+def _conv2d(rng: Rng, x: Node) -> Node:
+    kernel = tuple(rng.integers(1, 4, 2).tolist())
+    attrs = _conv_attrs(rng, x.type.shape, kernel, [0])  # type: ignore[arg-type]
+    filters = constant(integers(rng, (int(rng.integers(1, 40)), *kernel, x.type.shape[2])))
+    return make("conv2d", x, filters, attrs=attrs)
+
+
+def _bconv2d(rng: Rng, x: Node) -> Node:
+    kernel = tuple(rng.integers(1, 4, 2).tolist())
+    attrs = _conv_attrs(rng, x.type.shape, kernel, [-1, 0, 1])  # type: ignore[arg-type]
+    outputs = int(rng.integers(1, 70))
+    operands: list[Node] = [x, signs(rng, (outputs, *kernel, x.type.shape[2]))]
+    if rng.random() < 0.5:
+        operands.append(constant(rng.integers(-9, 10, outputs), DType.i32))
+        attrs = replace(attrs, slots=("threshold",), out=DType.b1)
+    return make("bconv2d", *operands, attrs=attrs)
+
+
+FLOAT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
+    **{name: _broadcast(name) for name in ("add", "sub", "mul", "div", "maximum", "minimum")},
+    "clamp": lambda rng, x: make("clamp", x, attrs=ClampAttrs(float(rng.integers(-3, 1)), float(rng.integers(1, 4)))),
+    "sign": lambda rng, x: make("sign", x),
+    "binarize": lambda rng, x: make("binarize", x),
+    "copy": lambda rng, x: make("copy", x),
+    "max_pool": _max_pool,
+    "concat": _concat,
+    "pad": _pad,
+    "reshape": _reshape,
+    "slice": _slice,
+    "pad_channels": _pad_channels,
+    "prelu": lambda rng, x: make("prelu", x, constant(integers(rng, x.type.shape[-1:]))),
+    "round": _halves,
+    "conv2d": _conv2d,
+}
+BIT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
+    "unpack": lambda rng, x: make("unpack", x),
+    "copy": lambda rng, x: make("copy", x),
+    "max_pool": _max_pool,
+    "concat": _concat,
+    "pad": _pad,
+    "reshape": _reshape,
+    "slice": _slice,
+    "bconv2d": _bconv2d,
+}
+# Their sums are not in the oracle's order, or their exponentials not the oracle's: compared within rounding.
+ROUNDED_OPS: dict[str, Callable[[Rng, Node], Node]] = {
+    "avg_pool": lambda rng, x: make("avg_pool", x, attrs=_pool_attrs(rng, x.type.shape)),  # type: ignore[arg-type]
+    "softmax": lambda rng, x: make("softmax", x),
+    "sigmoid": lambda rng, x: make("sigmoid", x),
+}
+
+
+def one_op(rng: Rng, name: str, table: dict[str, Callable[[Rng, Node], Node]]) -> Graph:
+    """A graph around one random op: copies stand before and after it, so that both of its sides have halos."""
+    x = input_node("x", random_shape(rng))
+    before = make("binarize", x) if table is BIT_OPS else make("copy", x)
+    after = table[name](rng, before)
+    last = make("unpack", after) if after.type.dtype is DType.b1 else make("copy", after)
+    return plan([x], [last], rng)
+
+
+def network(rng: Rng, length: int) -> Graph:
+    """A chain of random ops on one image, with halos that reused memory has dirtied; two outputs."""
+    x = input_node("x", random_shape(rng))
+    value: Node = x
+    for _ in range(length):
+        table = FLOAT_OPS if value.type.dtype is DType.f32 else BIT_OPS
+        names = [n for n in table if n not in ("reshape", "div")]
+        made = table[names[int(rng.integers(len(names)))]](rng, value)
+        small = len(made.type.shape) == 3 and int(np.prod(made.type.shape)) < 4000
+        finite = made.op != "pad" or made.type.dtype is DType.b1 or np.isfinite(made.attrs.value)  # type: ignore[attr-defined]
+        value = made if small and finite else value
+    if value.type.dtype is DType.f32:
+        value = make("clamp", value, attrs=ClampAttrs(-100.0, 100.0))
+    bits = value if value.type.dtype is DType.b1 else make("binarize", value)
+    return plan([x], [value, make("unpack", bits)], rng)
+
+
+def every_op() -> Graph:
+    """A small graph with every op of the runtime in it; two inputs, three outputs."""
+    rng = np.random.default_rng(3)
+    x, y = input_node("x", (4, 5, 3)), input_node("y", (40,))
+    same = ConvAttrs(pads=(1, 1, 1, 1))
+    float_slots = replace(same, slots=("pre_add", "clamp0", "mul"), layer_slots=("pre_add",), clamp0=(-9.0, 9.0))
+    a = make(
+        "conv2d", x, constant(integers(rng, (6, 3, 3, 3))), constant(integers(rng, [6])), constant(integers(rng, [6])),
+        attrs=float_slots, name="stem", note="its input is not binary", origin="stem/BiasAdd:0",
+    )  # fmt: skip
+    b = make("sub", make("add", a, constant(integers(rng, [6]))), constant(integers(rng, [1])))
+    b = make("div", make("mul", b, a), constant(np.full(1, 2.0)))
+    b = make("minimum", make("maximum", b, constant(integers(rng, [6]))), make("clamp", a))
+    bits = make("binarize", b, name="sign")
+    wide = make("concat", bits, bits, bits, bits, bits, bits)
+    thresholds = constant(rng.integers(-9, 9, 33), DType.i32)
+    attrs = replace(same, pad_value=1, slots=("threshold",), out=DType.b1)
+    c = make("bconv2d", wide, signs(rng, (33, 2, 2, 36)), thresholds, attrs=attrs, name="quant_conv")
+    c = make("max_pool", c, signs(rng, (33,)), attrs=PoolAttrs((2, 2), (2, 2), (1, 0, 0, 1)))
+    c = make("pad", c, attrs=PadAttrs((0, 1, 1, 0), -1.0))
+    d = make("bconv2d", c, signs(rng, (8, 1, 1, 33)), constant(integers(rng, [8])), attrs=ConvAttrs(slots=("pre_mul",)))
+    d = make("avg_pool", make("sign", d), attrs=PoolAttrs((3, 2), (2, 1), (1, 0, 1, 1)))
+    flat = make("reshape", make("unpack", make("copy", c)), attrs=ReshapeAttrs((int(np.prod(c.type.shape)),)))
+    logits = make("conv2d", y, constant(integers(rng, (5, 1, 1, 40))), name="dense")
+    logits = make("prelu", make("pad_channels", logits, attrs=PadChannelsAttrs(1, 1)), constant(integers(rng, [7])))
+    logits = make("slice", make("sigmoid", make("round", logits)), attrs=SliceAttrs(1, 6))
+    return plan([x, y], [make("softmax", logits), make("copy", flat), d])

@@ -1,0 +1,47 @@
+"""An independent check of a memory plan: run the schedule in a simulated arena."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bnn.ir import DType, Graph, Node, Storage
+
+
+def needed(node: Node, graph: Graph) -> int:
+    """Bytes of one image of a value, halo included."""
+    *spatial, channels = node.type.shape
+    h, w = [1, 1, *spatial][-2:]
+    halo = graph.placements[node].halo
+    pixel = 4 * channels if node.type.dtype is DType.f32 else 4 * -(-channels // 32)
+    return (h + halo.top + halo.bottom) * (w + halo.left + halo.right) * pixel
+
+
+def check_plan(graph: Graph) -> None:
+    """Every operand is still whole in the arena when it is read; sizes, alignment and the total are right."""
+    owner = np.full(graph.arena_bytes, -1, np.int64)
+    number = {node: i for i, node in enumerate(graph.schedule)}
+    total = 0
+    for node in graph.schedule:
+        place = graph.placements[node]
+        for operand in node.inputs:
+            at = graph.placements[operand]
+            if at.storage is Storage.ARENA:
+                assert (owner[at.offset : at.offset + at.bytes] == number[operand]).all(), f"{operand.name} was overwritten"
+            if node.op in ("conv2d", "bconv2d") and operand is node.inputs[0]:
+                top, left, bottom, right = node.attrs.pads
+                halo = at.halo
+                assert (halo.top, halo.left) >= (top, left) and halo.left >= left and halo.bottom >= bottom
+                assert halo.right >= right
+        if place.storage is Storage.ARENA:
+            assert place.offset % 64 == place.bytes % 64 == 0 and place.bytes >= needed(node, graph)
+            assert place.bytes < needed(node, graph) + 64
+            assert 0 <= place.offset and place.offset + place.bytes <= graph.arena_bytes
+            owner[place.offset : place.offset + place.bytes] = number[node]
+            total += place.bytes
+        else:
+            assert place.storage is Storage.OUTPUT and not place.halo and place.bytes == needed(node, graph)
+    assert graph.arena_bytes <= total
+    for storage, nodes in ((Storage.INPUT, graph.inputs), (Storage.OUTPUT, graph.outputs)):
+        for i, node in enumerate(nodes):
+            assert graph.placements[node].storage is storage and graph.placements[node].offset == i
+            assert node.type.dtype is DType.f32

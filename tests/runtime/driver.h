@@ -1,0 +1,52 @@
+/* What the parts of the test driver share; driver.c says what it does. */
+#ifndef DRIVER_H
+#define DRIVER_H
+
+#include "bnn.h"
+#include "host/host.h"
+#include "validate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK(condition, ...)                               \
+    do {                                                    \
+        if (!(condition)) {                                 \
+            fprintf(stderr, "%s:%d: ", __FILE__, __LINE__); \
+            fprintf(stderr, __VA_ARGS__);                   \
+            fprintf(stderr, "\n");                          \
+            exit(1);                                        \
+        }                                                   \
+    } while (0)
+
+enum { MAX_PORTS = 8 };
+
+/* Arrays of a model's inputs or outputs. */
+struct ports {
+    float *data[MAX_PORTS];
+    size_t floats[MAX_PORTS];
+    size_t count;
+};
+
+struct opened {
+    bnn_model *model;
+    void *memory;
+    size_t bytes;
+};
+
+/* A block of exactly this size, aligned, filled with garbage. */
+void *block(size_t size);
+/* NULL where there is none. */
+unsigned char *read_file(const char *path, size_t *size);
+void free_ports(struct ports *p);
+
+/* A model that must open. */
+struct opened open_model(const unsigned char *file, size_t size, const bnn_kernels *kernels);
+/* Floats of one image of a tensor. */
+size_t image_floats(const bnn_model *model, uint32_t tensor);
+
+int fuzz(const char *path, uint64_t seed, size_t count);
+int threads(const char *path);
+
+#endif

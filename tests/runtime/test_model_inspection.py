@@ -1,0 +1,88 @@
+"""What a model tells about itself: tables, times, activations, one op at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn import errors, interpret
+from bnn.runtime import Model
+
+
+@pytest.fixture
+def model(small: Any) -> Model:
+    return Model.from_bytes(small.data)
+
+
+class TestInspection:
+    def test_summary(self, model: Model) -> None:
+        text = model.summary()
+        lines = {line.split()[0]: line for line in text.splitlines()}
+        assert "float" in lines["conv_a"] and "its input is float" in lines["conv_a"]
+        assert "binary" in lines["conv_b"] and "b1 6x6x33" in lines["conv_b"]
+        assert f"{6 * 6 * 33 * 9 * 32:,}" in lines["conv_b"]
+        assert "total" in lines and f"{model.nbytes:,} bytes" in text and model.kernels in text
+
+    def test_profile(self, small: Any, model: Model) -> None:
+        (x,) = small.inputs(10)
+        profile = model.profile(x, repeats=5)
+        assert [r.op for r in profile] == [op.op for op in model.ops]
+        assert profile.nanoseconds == sum(r.nanoseconds for r in profile) > 0
+        assert sum(r.share for r in profile) == pytest.approx(1)
+        assert "conv_b" in str(profile) and "10 images, median of 5" in str(profile)
+        with pytest.raises(errors.InputError, match="empty"):
+            model.profile(x[:0])
+        with pytest.raises(errors.InputError, match="repeats"):
+            model.profile(x, repeats=0)
+
+    def test_activations_are_the_source_layers_values(self, small: Any, model: Model) -> None:
+        (x,) = small.inputs(21)
+        values = interpret.run(small.graph, [x])
+        expected = {node.name: value for node, value in values.items()}  # the last node of a layer is its output
+        taps = model.activations(x)
+        assert {"conv_a", "sign_b", "conv_b", "sign_c", "dense", "softmax"} <= set(taps)
+        for name, value in taps.items():
+            assert value.dtype == np.float32
+            wanted = expected[name]
+            value = value.reshape(wanted.shape)
+            if name == "conv_b":  # where batch norm's gain is negative, the compiler negated the filter
+                value, wanted = np.abs(value), np.abs(wanted)
+            np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)
+            if name in ("sign_b", "conv_b", "sign_c", "dense"):
+                np.testing.assert_array_equal(value, wanted)
+
+    def test_tensors_and_ops(self, model: Model) -> None:
+        assert [t.index for t in model.tensors] == list(range(len(model.tensors)))
+        for op in model.ops:
+            assert all(0 <= i < len(model.tensors) for i in (*op.inputs, op.output))
+        filters = model.tensors[next(op for op in model.ops if op.layer == "conv_b").inputs[1]]
+        assert filters.storage == "constant" and filters.shape == (33, 3, 3, 32) and filters.dtype == "b1"
+        assert model.arena_bytes % 64 == 0
+
+    def test_stepper_refuses_what_does_not_fit(self, model: Model) -> None:
+        stepper = model.stepper(2)
+        first = model.tensors[model.ops[0].inputs[0]].index
+        for values, kind in (
+            (np.zeros((3, 12, 12, 1), np.float32), errors.InputError),
+            (np.zeros((0, 12, 12, 1), np.float32), errors.InputError),
+            (np.zeros((1, 12, 12), np.float32), errors.InputError),
+            (np.zeros((1, 12, 12, 1)), errors.InputTypeError),
+            ("text", errors.InputTypeError),
+        ):
+            with pytest.raises(kind):
+                stepper.poke(first, values)  # type: ignore[arg-type]
+        for images in (0, 3):
+            with pytest.raises(errors.InputError):
+                stepper.step(0, images)
+        for number in (-1, 10**6):
+            with pytest.raises(errors.InputError, match="number"):
+                stepper.step(number, 1)
+            with pytest.raises(errors.InputError, match="number"):
+                stepper.peek(number, 1)
+        with pytest.raises(errors.InputError, match="not a convolution"):
+            stepper.step_raw(len(model.ops) - 1, 1)
+        constant = next(t.index for t in model.tensors if t.storage == "constant")
+        with pytest.raises(errors.InputError, match="constant"):
+            stepper.peek(constant, 1)

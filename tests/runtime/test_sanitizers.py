@@ -1,0 +1,240 @@
+"""The C runtime under AddressSanitizer and UndefinedBehaviorSanitizer, and what its object files may refer to.
+
+driver.c, fuzz.c and threads.c do the work; here they are built, given models and judged.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import op_graphs
+import pytest
+
+from bnn import interpret
+from bnn.emit.model import encode
+from bnn.ir import Graph
+from bnn.ops import OPS, ConvAttrs, input_node, make
+
+ROOT = Path(__file__).resolve().parents[2]
+SEED = int(os.environ.get("BNN_TEST_SEED", "0"))
+ENVIRONMENT = {
+    **os.environ,
+    # Leak detection needs ptrace, which containers often forbid; the driver's own blocks are not what is tested.
+    "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+}
+BASE_FLAGS = ("-std=c11", "-ffp-contract=off", "-Icsrc/include", "-Icsrc")
+SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+ALLOCATORS = ("malloc", "calloc", "realloc", "posix_memalign")
+
+
+def sources() -> list[Path]:
+    found = [p for pattern in ("csrc/*.c", "csrc/host/*.c", "kernels/**/*.c") for p in ROOT.glob(pattern)]
+    return sorted(p.relative_to(ROOT) for p in found)
+
+
+def is_core(source: Path) -> bool:
+    return "host" not in source.parts
+
+
+def call(*command: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)[:300]}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+    return done.stdout
+
+
+def object_file(folder: Path, source: Path) -> Path:
+    return folder / ("_".join(source.parts) + ".o")
+
+
+def build(folder: Path, flags: Sequence[str], link: Sequence[str]) -> Path:
+    """The driver, built in ``folder`` once: processes that run tests in parallel share it."""
+    driver = folder / "driver"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if driver.exists():
+            return driver
+        files = [*sources(), *(Path("tests/runtime", f"{name}.c") for name in ("driver", "fuzz", "threads"))]
+        compiler = os.environ.get("CC", "cc")
+
+        def compile_one(source: Path) -> None:
+            # The kernels' unrolled tiles take the sanitizers half a minute to optimize, and none at -O0.
+            level = "-O0" if "kernels" in source.parts and any("sanitize" in flag for flag in flags) else "-O1"
+            target = str(object_file(folder, source))
+            call(compiler, *BASE_FLAGS, level, *flags, "-c", str(source), "-o", target)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(compile_one, files))
+        objects = [str(object_file(folder, f)) for f in files]
+        call(compiler, *link, "-o", str(folder / "linking"), *objects, "-lm", "-pthread")
+        (folder / "linking").rename(driver)
+    return driver
+
+
+@pytest.fixture(scope="session")
+def build_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def sanitized(build_root: Path) -> Path:
+    return build(build_root / "sanitized", (*SANITIZE, "-DBNN_WORTH_SPREADING=1"), SANITIZE)
+
+
+@pytest.fixture(scope="session")
+def plain(build_root: Path) -> Path:
+    """Without -fPIE, under which constants that hold addresses would look writable to nm."""
+    wrap = [f"-Wl,--wrap={name}" for name in ALLOCATORS]
+    return build(build_root / "plain", ("-fno-pie", "-DCOUNT_ALLOCATIONS"), ("-no-pie", *wrap))
+
+
+def one_input_graph() -> Graph:
+    x = input_node("x", (4, 4, 3))
+    filters = op_graphs.signs(np.random.default_rng(1), (5, 3, 3, 3))
+    y = make("bconv2d", make("binarize", x), filters, attrs=ConvAttrs(pads=(1, 1, 1, 1)))
+    return op_graphs.plan([x], [make("softmax", y)])
+
+
+def nan_graph() -> Graph:
+    """A binarized path and one that is not."""
+    x = input_node("x", (3, 3, 5))
+    rng = np.random.default_rng(1)
+    bits = make("binarize", x)
+    sums = make("bconv2d", bits, op_graphs.signs(rng, (4, 2, 2, 5)), attrs=ConvAttrs(pads=(1, 1, 0, 0)))
+    return op_graphs.plan([x], [sums, make("maximum", x, make("sign", x))])
+
+
+def test_ops_match_the_oracle(sanitized: Path, tmp_path: Path) -> None:
+    """Every op on random shapes with random halos: each kernel family, micro-batch and thread count; bit for bit."""
+    print(f"BNN_TEST_SEED={SEED}")
+    exact: list[str] = []
+    rounded: list[str] = []
+    for table, cases in ((op_graphs.FLOAT_OPS, exact), (op_graphs.BIT_OPS, exact), (op_graphs.ROUNDED_OPS, rounded)):
+        for k, name in enumerate(table):
+            for i in range(6):
+                rng = np.random.default_rng([SEED, k, i, len(table)])
+                graph = op_graphs.one_op(rng, name, table)
+                folder = tmp_path / f"{name}-{len(table)}-{i}"
+                op_graphs.write_case(folder, graph, [op_graphs.integers(rng, (7, *graph.inputs[0].type.shape))])
+                cases.append(str(folder))
+    call(str(sanitized), "check", "0", *exact)
+    call(str(sanitized), "check", "1e-6", *rounded)
+
+
+def test_networks_match_the_oracle(sanitized: Path, tmp_path: Path) -> None:
+    """Random chains of ops: memory is shared and dirty, halos are read."""
+    print(f"BNN_TEST_SEED={SEED}")
+    folders = []
+    for i in range(60):
+        rng = np.random.default_rng([SEED, i])
+        graph = op_graphs.network(rng, int(rng.integers(2, 12)))
+        folders.append(str(tmp_path / str(i)))
+        op_graphs.write_case(Path(folders[-1]), graph, [op_graphs.integers(rng, (7, *graph.inputs[0].type.shape))])
+    call(str(sanitized), "check", "0", *folders)
+
+
+def test_not_a_number(sanitized: Path, tmp_path: Path) -> None:
+    """Images in which a binarized float is not a number have no number in any output; the others are not touched."""
+    graph = nan_graph()
+    x = op_graphs.integers(np.random.default_rng(2), (6, 3, 3, 5))
+    expected = [np.array(a, np.float32) for a in interpret.outputs(graph, [x])]
+    for image, channel in ((1, 0), (4, 4)):
+        x[image, 2, 1, channel] = np.nan
+        for output in expected:
+            output[image] = np.nan
+    op_graphs.write_case(tmp_path / "nan", graph, [x], expected)
+    call(str(sanitized), "check", "0", str(tmp_path / "nan"))
+
+
+def test_infinities_and_float_nans_follow_numpy(sanitized: Path, tmp_path: Path) -> None:
+    """Without a binarization, what is not a number or not finite goes through each op as in NumPy."""
+    folders = []
+    for name in ("add", "mul", "div", "maximum", "minimum", "clamp", "sign", "max_pool", "concat", "prelu", "round"):
+        for i in range(4):
+            rng = np.random.default_rng([SEED, i])
+            graph = op_graphs.one_op(rng, name, op_graphs.FLOAT_OPS)
+            x = op_graphs.integers(rng, (7, *graph.inputs[0].type.shape))
+            x[rng.random(x.shape) < 0.1] = np.nan
+            x[rng.random(x.shape) < 0.1] = np.inf
+            x[rng.random(x.shape) < 0.1] = -np.inf
+            folders.append(str(tmp_path / f"{name}-{i}"))
+            op_graphs.write_case(Path(folders[-1]), graph, [x])
+    call(str(sanitized), "check", "0", *folders)
+
+
+def test_damaged_files(sanitized: Path, tmp_path: Path) -> None:
+    """Cut at every length, every bit flipped, random numbers in its fields: an error or a result, never a crash."""
+    print(f"BNN_TEST_SEED={SEED}")
+    path = tmp_path / "model.bnn"
+    graph = op_graphs.every_op()
+    assert {node.op for node in graph.schedule} == {op.name for op in OPS.values() if op.opcode is not None}
+    path.write_bytes(encode(graph))
+    counts = dict(re.findall(r"^(.*): (\d+)$", call(str(sanitized), "fuzz", str(path), str(SEED), "20000"), re.M))
+    for text, least in (("ok", 5000), ("a field of the file is out of range", 20000), ("the checksum", 20000)):
+        found = next(int(n) for t, n in counts.items() if t.startswith(text))
+        assert found > least, f"'{text}' was reached {found} times, expected more than {least}"
+
+
+def test_threads(sanitized: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.bnn"
+    path.write_bytes(encode(one_input_graph()))
+    call(str(sanitized), "threads", str(path))
+
+
+@pytest.mark.slow
+def test_threads_do_not_race(build_root: Path, tmp_path: Path) -> None:
+    """The same under ThreadSanitizer, and every way of spreading networks over threads."""
+    flags = ("-g", "-fsanitize=thread")
+    driver = build(build_root / "threads", (*flags, "-DBNN_WORTH_SPREADING=1"), flags)
+    path = tmp_path / "model.bnn"
+    path.write_bytes(encode(one_input_graph()))
+    call(str(driver), "threads", str(path))
+    folders = []
+    for i in range(20):
+        rng = np.random.default_rng([SEED, i])
+        graph = op_graphs.network(rng, 8)
+        folders.append(str(tmp_path / str(i)))
+        op_graphs.write_case(Path(folders[-1]), graph, [op_graphs.integers(rng, (7, *graph.inputs[0].type.shape))])
+    call(str(driver), "check", "0", *folders)
+
+
+def test_core_allocates_nothing(plain: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.bnn"
+    path.write_bytes(encode(one_input_graph()))
+    assert re.search(r"\b0 during", call(str(plain), "allocations", str(path)))
+
+
+def symbols(plain: Path, source: Path) -> list[tuple[str, str]]:
+    """(kind, name) of each symbol of an object file, as nm tells them."""
+    lines = call("nm", str(object_file(plain.parent, source))).splitlines()
+    return [(parts[-2], parts[-1]) for parts in (line.split() for line in lines)]
+
+
+def test_core_symbols(plain: Path) -> None:
+    """The core has no writable globals, calls nothing but these functions, and its names begin with bnn_."""
+    allowed = {"memcpy", "memset", "memmove", "memcmp", "expf", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
+    # Choosing kernels by the processor's features and by name: hosts only.
+    dispatch = {"__cpu_model", "__cpu_features2", "__cpu_indicator_init", "strcmp", "strlen"}
+    for source in filter(is_core, sources()):
+        for kind, name in symbols(plain, source):
+            assert kind not in "dDbBC", f"{source}: '{name}' is a writable global"
+            if kind in "Uu":
+                known = allowed | dispatch if source.name == "dispatch.c" else allowed
+                assert name.startswith("bnn_") or name in known, f"{source} calls {name}"
+            elif kind.isupper():
+                assert name.startswith("bnn_"), f"{source}: '{name}' does not begin with bnn_"
+
+
+def test_host_symbols(plain: Path) -> None:
+    for source in sources():
+        for kind, name in symbols(plain, source):
+            assert kind in "Uu" or not kind.isupper() or name.startswith("bnn_"), f"{source}: '{name}'"

@@ -1,0 +1,162 @@
+"""The rules that keep the tree readable: who may import whom, how long a file may be, and what must not be in one."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST_LINES = 400
+
+# Each group of modules of the package, and the groups it may import; its own is always allowed.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "errors": ("errors",),
+    "bitpack": ("bitpack",),
+    "fields": ("fields",),
+    "ir": ("ir",),
+    "reference": ("reference",),
+    "ops": ("ops",),
+    "graph tools": ("rewrite", "spec", "interpret"),
+    "passes": ("passes",),
+    "importers": ("importers",),
+    "emit": ("emit",),
+    "native": ("_native", "_ffi_build"),
+    "runtime": ("runtime", "_handles", "_arrays", "_stepper", "_report", "_progress", "_events_engine"),
+    "front": ("__init__", "_version", "verify", "cli", "spiking", "_spiking_importers"),
+}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "bitpack": set(),
+    "fields": set(),
+    "ir": {"errors"},
+    "reference": {"ir", "errors"},
+    "ops": {"ir", "reference", "errors"},
+    "graph tools": {"ir", "reference", "ops", "errors"},
+    "passes": {"ir", "reference", "ops", "graph tools", "bitpack", "errors"},
+    "importers": {"ir", "ops", "bitpack", "fields", "errors"},
+    # The oracle too: what is emitted is proven equal before it is written.
+    "emit": {"ir", "reference", "ops", "bitpack", "fields", "errors", "graph tools"},
+    "native": set(),
+    "runtime": {"native", "errors"},
+    "front": set(GROUPS),
+}
+# What only importers may import: everyone else works on graphs and bytes.
+FRAMEWORKS = {"tensorflow", "tf_keras", "keras", "larq"}
+
+MODULES = sorted((ROOT / "bnn").rglob("*.py"))
+
+
+def group_of(module: str) -> str:
+    """The group of a module given by its first name below the package."""
+    for group, members in GROUPS.items():
+        if module in members:
+            return group
+    raise AssertionError(f"bnn.{module} is in no group: give it a place in GROUPS")
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """(module, whether it is the package's own), of every import in a file, those inside functions too.
+
+    The package's own are given by their first name below it: ``from ..emit.model import encode`` is ``emit``.
+    """
+    package = path.relative_to(ROOT).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level] if node.level else ()
+            whole = (*base, *(node.module.split(".") if node.module else ()))
+            # `from . import ops` names modules; `from .ops import make` names what is in one
+            names = [(*whole, alias.name) for alias in node.names] if whole == ("bnn",) else [whole]
+        else:
+            continue
+        for name in names:
+            own = name[0] == "bnn"
+            first = name[1] if own and len(name) > 1 else "__init__"
+            if own and not any((ROOT / "bnn" / first).with_suffix(s).exists() for s in (".py", ".pyi", "")):
+                first = "__init__"  # a name that the package defines
+            yield (first if own else name[0]), own
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way(path: Path) -> None:
+    module = path.relative_to(ROOT / "bnn").with_suffix("").parts[0]
+    group = group_of(module)
+    for name, own in imports(path):
+        if own and group_of(name) != group:
+            assert group_of(name) in ALLOWED[group], f"'{group}' must not import bnn.{name}"
+        if not own and group != "importers":
+            assert name not in FRAMEWORKS, f"only importers import {name}"
+
+
+def test_kernels_know_nothing_of_models() -> None:
+    """Below kernels/ only kernels' own headers are included; the dispatcher implements a part of bnn.h."""
+    for path in [*(ROOT / "kernels").rglob("*.[ch]"), *(ROOT / "kernels").rglob("*.inc")]:
+        for name in re.findall(r'#\s*include\s*"([^"]+)"', path.read_text(encoding="utf-8")):
+            inside = (path.parent / name).resolve().is_relative_to(ROOT / "kernels")
+            assert inside or path.name == "dispatch.c", f"{path.relative_to(ROOT)} includes {name}"
+
+
+def test_the_core_does_no_input_and_allocates_nothing() -> None:
+    allowed = {"stddef.h", "stdint.h", "string.h", "math.h", "float.h", "limits.h", "immintrin.h", "arm_neon.h"}
+    core = [*(ROOT / "csrc").glob("*.[chi]*"), *(ROOT / "csrc/include").glob("*.h"), *(ROOT / "kernels").rglob("*.*")]
+    for path in core:
+        text = path.read_text(encoding="utf-8")
+        extra = set(re.findall(r"#\s*include\s*<([^>]+)>", text)) - allowed
+        assert not extra, f"{path.relative_to(ROOT)} includes {extra}: that belongs in csrc/host"
+        assert not re.search(r'#\s*include\s*"(.*/)?host(\.h|/)', text), f"{path.relative_to(ROOT)} includes csrc/host"
+
+
+def source_files() -> list[Path]:
+    """What people write."""
+    suffixes = {".py", ".pyi", ".c", ".h", ".inc", ".md", ".toml", ".in"}
+    folders = [ROOT / name for name in ("bnn", "csrc", "kernels", "tests", "tools", "docs")]
+    paths = [path for folder in folders for path in folder.rglob("*") if path.suffix in suffixes]
+    paths += [path for path in ROOT.iterdir() if path.suffix in suffixes or path.name in ("Makefile", ".gitignore")]
+    return sorted(path for path in [*paths, ROOT / ".ci/run"] if path.is_file())
+
+
+def test_no_file_grows_past_two_rooms() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in source_files()
+        if path.suffix in (".py", ".c", ".h", ".inc") and ".gen." not in path.name
+        for lines in [len(path.read_text(encoding="utf-8").splitlines())]
+        if lines > MOST_LINES
+    }
+    assert not long, f"longer than {MOST_LINES} lines; split them: {long}"
+
+
+def test_nothing_unfinished_or_personal_is_left() -> None:
+    words = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|#\s*if\s+0\b|(?<![\w.])/(root|home|Users|work)/\w")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in source_files()
+        if path != Path(__file__).resolve()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if words.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_generated_files_are_fresh() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "generate_ops.py", "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_headers_are_the_only_copy_of_the_api() -> None:
+    """Every function of the public header is callable from Python: cffi's declarations were read from it."""
+    from bnn._native import lib
+
+    header = (ROOT / "csrc/include/bnn.h").read_text(encoding="utf-8")
+    functions = set(re.findall(r"^(?!typedef)[\w ]+[ *](bnn_\w+)\(", header, flags=re.M))
+    assert len(functions) > 20 and functions <= set(dir(lib)), functions - set(dir(lib))
+    assert set(re.findall(r"X\((BNN_\w+), \d+", header)) <= set(dir(lib))

@@ -1,0 +1,189 @@
+"""The demo's picture: what the network sees and says, and what compiling it gains."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demo_steps import Result
+
+_INK, _SOFT, _RULE = "#1d2733", "#6b7785", "#dfe4ea"
+_KERAS, _BNN, _FLOAT = "#b9c0c9", "#1f6feb", "#e39a2d"
+_RIGHT, _WRONG = "#1a7f37", "#cf222e"
+_NAMES = {"digits": "Handwritten digits", "fashion-mnist": "Fashion-MNIST"}
+_LEFT = 0.76  # where the bars begin
+_HEADS = 0.838  # height of the headings above pictures and bars
+_ROWS = 4  # of test images; one more for mistakes
+
+
+def draw(result: Result, path: Path) -> None:
+    """Write the PNG. It appears whole: it is drawn to a temporary name, then renamed."""
+    # The object interface with the Agg canvas: works without a screen, and changes no global state.
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context({"text.color": _INK, "axes.edgecolor": _RULE, "font.size": 10}):
+        figure = Figure(figsize=(15.0, 7.9), dpi=100, facecolor="white")
+        FigureCanvasAgg(figure)
+        _title(figure, result)
+        _gallery(figure, result)
+        _bars(figure, result)
+        _layers(figure, result)
+        temporary = path.with_name(f"{path.name}.tmp")
+        figure.savefig(temporary, format="png")
+    os.replace(temporary, path)
+
+
+def _title(figure: Any, result: Result) -> None:
+    check = result.check
+    right = result.accuracy(check.compiled)
+    size = result.sizes.bnn_file / 1000
+    figure.text(
+        0.03, 0.937, f"{_NAMES[result.data.name]}: {right:.1%} right by a binary network of {size:.1f} kB",
+        fontsize=21, weight="bold",
+    )  # fmt: skip
+    images = len(check.keras)
+    if check.ok:
+        text = f"Equal to Keras in all {images:,} classes and all {check.compared:,} bits and sums of its binary layers"
+        color = _RIGHT
+    else:
+        text = f"DIFFERS from Keras in {check.classes_different:,} classes, {check.different:,} bits and sums"
+        color = _WRONG
+    figure.text(0.03, 0.893, text, fontsize=13, color=color)
+
+
+# Images and what the compiled network says of them
+
+
+def _gallery(figure: Any, result: Result) -> None:
+    data, compiled = result.data, result.check.compiled
+    labels, guesses = data.test.labels, compiled.argmax(axis=1)
+    classes = len(data.class_names)
+    grid = figure.add_gridspec(
+        _ROWS + 1, classes, left=0.03, right=0.615, top=0.815, bottom=0.06, wspace=0.16, hspace=0.5
+    )
+    figure.text(0.03, _HEADS, "The first test images of each class, and what they are taken for", fontsize=12, weight="bold")
+    for column in range(classes):
+        for row, index in enumerate(np.flatnonzero(labels == column)[:_ROWS]):
+            _image(figure.add_subplot(grid[row, column]), result, int(index))
+    wrong = np.flatnonzero(guesses != labels)
+    surest = wrong[np.argsort(-compiled[wrong].max(axis=1), kind="stable")][:classes]
+    top = grid[_ROWS, 0].get_position(figure).y1
+    heading = f"Wrong, and surest of it ({len(wrong):,} of {len(labels):,} are wrong)" if len(wrong) else "No image is wrong"
+    figure.text(0.03, top + 0.012, heading, fontsize=12, weight="bold")
+    for column, index in enumerate(surest):
+        _image(figure.add_subplot(grid[_ROWS, column]), result, int(index))
+
+
+def _image(axes: Any, result: Result, index: int) -> None:
+    data = result.data
+    names, label = data.class_names, int(data.test.labels[index])
+    probabilities = result.check.compiled[index]
+    guess = int(probabilities.argmax())
+    color = _RIGHT if guess == label else _WRONG
+    axes.imshow(_picture(data.test.images[index], data.scale), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(color)
+        spine.set_linewidth(1.6)
+    percent = f"{probabilities[guess]:.0%}"
+    short = len(names[guess]) <= 2
+    text = f"{names[guess]}   {percent}" if short else f"{names[guess]}\n{percent}"
+    if guess != label:
+        text = f"{names[guess]}   {percent}\nis {names[label]}" if short else f"{names[guess]} {percent}\nis {names[label]}"
+    axes.text(0.5, -0.07, text, transform=axes.transAxes, ha="center", va="top", color=color, fontsize=9, linespacing=1.05)
+
+
+def _picture(image: NDArray[np.uint8], scale: int) -> NDArray[np.float32]:
+    """Ink as 0..1: (H, W), or (H, W, 3) for colours."""
+    shown = image.astype(np.float32) / scale
+    return shown[..., 0] if image.shape[-1] == 1 else shown
+
+
+# Keras and bnn side by side
+
+
+def _bars(figure: Any, result: Result) -> None:
+    check, sizes = result.check, result.sizes
+    one, many = result.latencies[0], result.latencies[-1]
+    times = [(t.images, [("Keras eager", t.eager), ("Keras tf.function", t.function), ("bnn", t.runtime)]) for t in (one, many)]
+    groups = [
+        ("Test accuracy", [("Keras", result.accuracy(check.keras)), ("bnn", result.accuracy(check.compiled))], _percent),
+        ("Size", [("Keras, float32", float(sizes.float32)), ("bnn file", float(sizes.bnn_file))], _kilobytes),
+        *((f"{images} images" if images > 1 else "One image", bars, _time) for images, bars in times),
+    ]
+    heights = [len(bars) for _, bars, _ in groups]
+    grid = figure.add_gridspec(
+        len(groups), 1, left=_LEFT, right=0.93, top=0.80, bottom=0.43, hspace=0.6, height_ratios=heights
+    )
+    figure.text(0.655, _HEADS, "Keras and bnn", fontsize=12, weight="bold")
+    figure.text(
+        0.93, _HEADS, f"size and time on log scales; bnn: {result.kernels}, one thread", fontsize=8.5, color=_SOFT, ha="right"
+    )
+    for i, (title, bars, unit) in enumerate(groups):
+        axes = figure.add_subplot(grid[i])
+        _horizontal(axes, bars, [_BNN if name.startswith("bnn") else _KERAS for name, _ in bars], unit)
+        values = [value for _, value in bars]
+        gains = [_gain(value / values[-1]) for value in reversed(values[:-1])]
+        if unit is _percent:
+            axes.set_xlim(0, 1)
+        else:
+            axes.set_xscale("log")
+            axes.set_xticks([], minor=True)
+            axes.set_xticks([])
+            axes.set_xlim(min(values) / 4, max(values))
+            change = f"{' to '.join(gains)} \u00d7 {'smaller' if unit is _kilobytes else 'faster'}"
+            axes.set_title(change, loc="right", fontsize=10, color=_BNN, weight="bold", pad=3)
+        axes.set_title(title, loc="left", fontsize=10, weight="bold", pad=3)
+
+
+def _gain(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
+
+
+def _layers(figure: Any, result: Result) -> None:
+    """Time per op, in the order of execution."""
+    total = sum(record.seconds for record in result.times)
+    axes = figure.add_axes((_LEFT, 0.035, 0.93 - _LEFT, 0.285))
+    figure.text(0.655, 0.368, f"One image in C, op by op: {_time(total)}", fontsize=12, weight="bold")
+    bars = [(f"{r.name}  {r.op}", r.seconds) for r in result.times]
+    _horizontal(axes, bars, [_BNN if r.binary else _FLOAT for r in result.times], _time, fontsize=8.5)
+    axes.set_xlim(0, max(record.seconds for record in result.times))
+    for x, color, text in ((_LEFT, _BNN, "on bits"), (_LEFT + 0.06, _FLOAT, "on floats")):
+        figure.text(x, 0.333, "\u25a0", color=color, fontsize=11)
+        figure.text(x + 0.011, 0.334, text, color=_SOFT, fontsize=9)
+
+
+def _horizontal(axes: Any, bars: list[tuple[str, float]], colors: list[str], unit: Any, fontsize: float = 9.5) -> None:
+    """Bars from the top down, each with its value beside it."""
+    positions = range(len(bars))
+    axes.barh(positions, [value for _, value in bars], color=colors, height=0.72)
+    axes.set_yticks(positions, [name for name, _ in bars], fontsize=fontsize)
+    axes.invert_yaxis()
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    for y, (_, value) in zip(positions, bars, strict=True):
+        axes.annotate(
+            unit(value), (value, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=fontsize, annotation_clip=False
+        )
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2%}"
+
+
+def _kilobytes(value: float) -> str:
+    return f"{value / 1000:,.1f} kB"
+
+
+def _time(value: float) -> str:
+    if value < 1e-3:
+        return f"{value * 1e6:.2g} \u00b5s" if value < 1e-5 else f"{value * 1e6:.0f} \u00b5s"
+    return f"{value * 1e3:.3g} ms"

@@ -1,0 +1,249 @@
+"""What the demo does, step by step, free of any command line: train, compile, check against Keras, time."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import _tf
+import bnn
+import datasets
+import training
+from bnn.verify import Report, verify
+
+Floats = NDArray[np.float32]
+
+BATCH = 256
+"""Images of the batch that is timed."""
+_KERAS_BATCH = 500
+_SECONDS_PER_TIMING = 2.0
+_CALLS = 5  # in a row, so that each contender is timed with its own data in the caches
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train on a data set: few enough epochs that the whole demo takes less than three minutes on two cores."""
+
+    network: str
+    epochs: int
+    learning_rate: float = 0.01
+
+
+PLANS = {"digits": Plan("digits", epochs=30), "fashion-mnist": Plan("fashion", epochs=3)}
+
+
+@dataclass(frozen=True)
+class LayerBits:
+    """What was compared at one binary layer over all test images.
+
+    ``bits``: the layer's input bits when the compiled network runs alone. ``sums``: its integer accumulators when it
+    is fed Keras' own bits. ``*_different`` count those that are not Keras'.
+    """
+
+    layer: str
+    bits: int
+    bits_different: int
+    sums: int
+    sums_different: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """The compiled network beside Keras on all test images."""
+
+    keras: Floats
+    """Keras' probabilities (N, classes)."""
+    compiled: Floats
+    """The compiled network's."""
+    layers: tuple[LayerBits, ...]
+    ok: bool
+    """Not a single class, bit or sum differs."""
+
+    @property
+    def classes_different(self) -> int:
+        return int(np.count_nonzero(self.keras.argmax(axis=1) != self.compiled.argmax(axis=1)))
+
+    @property
+    def compared(self) -> int:
+        """Bits and sums together."""
+        return sum(layer.bits + layer.sums for layer in self.layers)
+
+    @property
+    def different(self) -> int:
+        return sum(layer.bits_different + layer.sums_different for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median seconds for `images` images. Keras may use every core, the runtime runs on one."""
+
+    images: int
+    eager: float
+    function: float
+    runtime: float
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One op of the compiled network and its median seconds for one image."""
+
+    name: str
+    op: str
+    binary: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes."""
+
+    float32: int
+    """All variables of the Keras model, as the float32 they are."""
+    keras_file: int
+    bnn_file: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that the table, the picture and the JSON show."""
+
+    data: datasets.Dataset
+    check: Check
+    sizes: Sizes
+    latencies: tuple[Latency, ...]
+    times: tuple[LayerTime, ...]
+    kernels: str
+    epochs: int
+    training_seconds: float
+
+    def accuracy(self, probabilities: Floats) -> float:
+        """Of the test images, 0..1."""
+        return float(np.mean(probabilities.argmax(axis=1) == self.data.test.labels))
+
+    def to_json(self) -> dict[str, Any]:
+        check = self.check
+        return {
+            "ok": check.ok,
+            "dataset": self.data.name,
+            "epochs": self.epochs,
+            "training_seconds": self.training_seconds,
+            "test_images": len(self.data.test),
+            "accuracy": {"keras": self.accuracy(check.keras), "bnn": self.accuracy(check.compiled)},
+            "classes_different": check.classes_different,
+            "layers": [asdict(layer) for layer in check.layers],
+            "bytes": asdict(self.sizes),
+            "latencies": [asdict(latency) for latency in self.latencies],
+            "times": [asdict(record) for record in self.times],
+            "kernels": self.kernels,
+        }
+
+
+def settings(dataset: str, data: Path | None, epochs: int | None, out: Path) -> training.Settings:
+    """How the demo trains."""
+    plan = PLANS[dataset]
+    return training.Settings(
+        dataset=dataset,
+        network=plan.network,
+        out=out,
+        data=data,
+        epochs=plan.epochs if epochs is None else epochs,
+        learning_rate=plan.learning_rate,
+    )
+
+
+def test_input(data: datasets.Dataset) -> Floats:
+    """The test images as the network takes them."""
+    return datasets.to_input(data.test.images, data.scale)
+
+
+def check(model: bnn.Model, keras_file: Path, bnn_file: Path, data: datasets.Dataset, folder: Path | None) -> Check:
+    """Run the compiled network on all test images, and compare it with Keras in a process of its own."""
+    compiled = model.predict(test_input(data))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        keras, report = pool.submit(_ask_keras, keras_file, bnn_file, data.name, folder).result()
+    layers = layer_bits(report)
+    different = sum(layer.bits_different + layer.sums_different for layer in layers)
+    same_classes = bool(np.array_equal(keras.argmax(axis=1), compiled.argmax(axis=1)))
+    return Check(keras, compiled, layers, report.ok and same_classes and not different)
+
+
+def _ask_keras(keras_file: Path, bnn_file: Path, dataset: str, folder: Path | None) -> tuple[Floats, Report]:
+    """Keras' probabilities, and what ``bnn.verify`` finds; runs in a fresh process."""
+    # oneDNN is faster for training, but splits and reorders float32 arithmetic (batch norm above all) by the batch's
+    # size and the number of threads: Keras with it does not even equal itself from one machine to the next.  It is
+    # chosen when TensorFlow is imported, so the comparison has a process in which it is off.
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    _, keras, _ = _tf.load()
+    network = keras.models.load_model(keras_file, compile=False)
+    data = datasets.load(dataset, folder)
+    x = test_input(data)
+    parts = [network(x[i : i + _KERAS_BATCH], training=False).numpy() for i in range(0, len(x), _KERAS_BATCH)]
+    with bnn.load(bnn_file) as model:
+        return np.concatenate(parts), verify(network, model, x)
+
+
+def layer_bits(report: Report) -> tuple[LayerBits, ...]:
+    """One record per binary layer: its input bits end to end, its sums when fed Keras' bits."""
+    bits = {c.layer.removesuffix("/input"): c for c in report.end_to_end.layers if c.kind == "bits"}
+    sums = {c.layer: c for c in report.layers if c.kind == "sums"}
+    return tuple(
+        LayerBits(name, b.compared, b.different, s.compared, s.different)
+        for name, b in bits.items()
+        if (s := sums.get(name))
+    )
+
+
+def sizes(network: Any, keras_file: Path, bnn_file: Path) -> Sizes:
+    variables = sum(int(np.prod(v.shape)) for v in network.variables)
+    return Sizes(4 * variables, keras_file.stat().st_size, bnn_file.stat().st_size)
+
+
+def latencies(network: Any, model: bnn.Model, x: Floats) -> tuple[Latency, ...]:
+    """Time one image and a batch: Keras called eagerly, as a tf.function, and the runtime."""
+    tf, _, _ = _tf.load()
+    function = tf.function(lambda images: network(images, training=False))
+    result = []
+    for images in (1, min(BATCH, len(x))):
+        arrays = np.ascontiguousarray(x[:images])
+        tensor = tf.constant(arrays)
+        seconds = _medians(
+            [
+                lambda tensor=tensor: network(tensor, training=False).numpy(),
+                lambda tensor=tensor: function(tensor).numpy(),
+                lambda arrays=arrays: model(arrays),
+            ]
+        )
+        result.append(Latency(images, *seconds))
+    return tuple(result)
+
+
+def _medians(contenders: list[Callable[[], object]]) -> list[float]:
+    """Median seconds of each; they take turns, so that whatever else the machine does hits all of them."""
+    for call in contenders:  # traces the tf.function, makes the runtime's context
+        call()
+    samples: list[list[float]] = [[] for _ in contenders]
+    end = time.perf_counter() + _SECONDS_PER_TIMING
+    while len(samples[0]) < 3 * _CALLS or time.perf_counter() < end:
+        for call, mine in zip(contenders, samples, strict=True):
+            call()
+            for _ in range(_CALLS):
+                begin = time.perf_counter()
+                call()
+                mine.append(time.perf_counter() - begin)
+    return [statistics.median(mine) for mine in samples]
+
+
+def layer_times(model: bnn.Model, x: Floats) -> tuple[LayerTime, ...]:
+    """Where one image's time goes."""
+    records = model.profile(np.ascontiguousarray(x[:1]), repeats=500)
+    return tuple(LayerTime(r.layer, r.op, r.kind == "binary", r.nanoseconds / 1e9) for r in records)
