@@ -68,6 +68,7 @@ static bnn_status measure(const struct bnn_model *proto, const struct bnn_header
     struct bnn_model model = *proto;
     struct bnn_prepare p = {&model, NULL, 0, 0, 0, problem};
     size_t offset = h->ops;
+    uint64_t edges = 0;
 
     model.tensors = tensors;
     model.ops = &op;
@@ -79,7 +80,14 @@ static bnn_status measure(const struct bnn_model *proto, const struct bnn_header
             numbers[i] = i;
         }
         if (status == BNN_OK) {
+            const struct bnn_tensor *out = &tensors[op.input_count];
             status = bnn_read_tensor(model.file, h, op.output, &tensors[op.input_count], problem);
+            edges += status == BNN_OK ? (uint64_t)out->h + out->w : 0;
+        }
+        if (status == BNN_OK && edges > BNN_MAX_EDGES) {
+            status = bnn_report(problem, BNN_ERROR_LIMIT, "op", k, op.layer, op.layer_length,
+                                "rows and columns of all outputs up to its own (at most)", (int64_t)edges,
+                                (int64_t)BNN_MAX_EDGES);
         }
         if (status == BNN_OK) {
             op.inputs = numbers;
@@ -218,8 +226,8 @@ bnn_status bnn_model_open(const void *file, size_t size, const bnn_kernels *kern
                           (int64_t)((uintptr_t)memory % BNN_ALIGNMENT), 0);
     }
     if (memory_size < bytes) {
-        return bnn_report(problem, BNN_ERROR_MEMORY, "memory", BNN_NEVER, NULL, 0, "bytes",
-                          memory_size > INT64_MAX ? INT64_MAX : (int64_t)memory_size, (int64_t)bytes);
+        return bnn_report(problem, BNN_ERROR_MEMORY, "memory", BNN_NEVER, NULL, 0, "bytes", (int64_t)memory_size,
+                          (int64_t)bytes);
     }
     return fill(&proto, &h, memory, model, problem);
 }
