@@ -288,6 +288,15 @@ def _binarize(types: Types, _: Any) -> TensorType:
     return TensorType(x.shape, DType.b1)
 
 
+def _dequantize(types: Types, _: Any) -> TensorType:
+    x, table = types
+    _want(x.dtype is DType.b1 and table.dtype is DType.f32, f"expected bits and a table of f32, found {x} and {table}")
+    _want(len(table.shape) == 1 and table.shape[0] >= 2, f"expected a table of two values or more, found {table}")
+    planes = table.shape[0] - 1
+    _want(x.shape[-1] % planes == 0, f"the channels of {x} are not {planes} planes")
+    return TensorType(x.shape[:-1] + (x.shape[-1] // planes,), DType.f32)
+
+
 def _to(dtype: DType, source: DType) -> Infer:
     def infer(types: Types, _: Any) -> TensorType:
         _want(types[0].dtype is source, f"expected {source.name}, found {types[0]}")
@@ -348,6 +357,7 @@ OPS: dict[str, Op] = {
         Op("prelu", 21, NoAttrs, _prelu, _plain(ref.prelu), ALL, elementwise=True),
         Op("sigmoid", 22, NoAttrs, _same, _plain(ref.sigmoid), ALL, elementwise=True),
         Op("round", 23, NoAttrs, _same, _plain(np.rint), ALL, elementwise=True),
+        Op("dequantize", 25, NoAttrs, _dequantize, _plain(ref.dequantize), ALL),
         Op("pad_channels", 24, PadChannelsAttrs, _pad_channels, lambda x, a: ref.pad_channels(x, a), ALL),
     )
 }

@@ -138,6 +138,13 @@ def sign(x: Array) -> Array:
     return np.asarray(np.where(np.abs(x) < SMALLEST_NORMAL, np.float32(0), np.sign(x)))
 
 
+def dequantize(bits: Array, table: Array) -> Array:
+    """table[number of set bits] over the planes of every channel: plane p holds channels p * C to (p + 1) * C - 1."""
+    planes = len(table) - 1
+    count = (bits.reshape(*bits.shape[:-1], planes, -1) > 0).sum(axis=-2)
+    return np.asarray(table[count])
+
+
 def prelu(x: Array, slope: Array) -> Array:
     """x where x >= 0, else x * slope[c]."""
     return np.asarray(np.where(x < 0, x * slope, x))

@@ -1,6 +1,11 @@
-/* prelu: x where x >= 0, else x * slope[c]. */
+/* prelu: x where x >= 0, else x * slope[c]; -0 is scaled, which changes no value but perhaps its sign. */
+#include "blocks.h"
 #include "check.h"
 #include "view.h"
+
+#include <string.h>
+
+#define ONE 0x3f800000u /* 1.0f */
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
@@ -22,6 +27,20 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return status != BNN_OK ? status : bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
 }
 
+static void pixel(float *restrict out, const float *restrict in, const float *restrict slope, size_t c)
+{
+    BNN_FOR_BLOCKS(k, c, {
+        uint32_t bits, scale; /* by integers, which compilers turn into vector operations without branches */
+        memcpy(&bits, &in[k], sizeof bits);
+        memcpy(&scale, &slope[k], sizeof scale);
+        uint32_t negative = 0u - (bits >> 31);
+        scale = (scale & negative) | (ONE & ~negative);
+        float factor;
+        memcpy(&factor, &scale, sizeof factor);
+        out[k] = in[k] * factor;
+    });
+}
+
 static void run(const struct bnn_run *r)
 {
     const struct bnn_tensor *t = r->output.tensor;
@@ -31,10 +50,7 @@ static void run(const struct bnn_run *r)
             const float *restrict in = bnn_row_floats(&r->inputs[0], i, y);
             float *restrict out = bnn_row_floats(&r->output, i, y);
             for (size_t x = 0; x < t->w; x++, in += t->c, out += t->c) {
-                for (size_t k = 0; k < t->c; k++) {
-                    float scaled = in[k] * slope[k];
-                    out[k] = in[k] < 0.0f ? scaled : in[k];
-                }
+                pixel(out, in, slope, t->c);
             }
         }
     }

@@ -29,6 +29,7 @@
     X(21, prelu, bnn_no_attrs, 0) \
     X(22, sigmoid, bnn_no_attrs, 0) \
     X(23, round, bnn_no_attrs, 0) \
+    X(25, dequantize, bnn_no_attrs, 0) \
     X(24, pad_channels, bnn_pad_channels_attrs, 3)
 
 #define BNN_OP_CONV2D 1u
@@ -54,6 +55,7 @@
 #define BNN_OP_PRELU 21u
 #define BNN_OP_SIGMOID 22u
 #define BNN_OP_ROUND 23u
+#define BNN_OP_DEQUANTIZE 25u
 #define BNN_OP_PAD_CHANNELS 24u
 
 #define BNN_SLOT_PRE_MUL 1u

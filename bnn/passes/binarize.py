@@ -1,67 +1,174 @@
-"""Convolutions and dense layers of bits by two-valued weights become binary ones."""
+"""Convolutions and dense layers of bits by weights of few values become binary ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..bitpack import WORD
+from ..interpret import evaluate
 from ..ir import DType, Graph, Node
-from ..ops import ConvAttrs, PadAttrs, constant, make
+from ..ops import OPS, ConvAttrs, PadAttrs, SliceAttrs, constant, make
 from ..rewrite import Match, Pattern, Rule, any_, const, remade, rewrite
+
+Array = np.ndarray[Any, Any]
+_MOST_GROUPS = 32  # inputs of one concatenation
 
 
 def binarize(graph: Graph) -> Graph:
-    """Precondition: quantizers are unpack(binarize(x)).  Postcondition: every convolution whose data are bits and whose
-    weights are two values +-alpha per filter is mul(bconv2d(bits, signs), alpha); layers that stay float carry the
-    reason in their note; bits move through pools, reshapes, concatenations and +-1 padding as bits, and are not
-    quantized again.
+    """Precondition: quantizers are unpack(binarize(x)) or dequantize(planes of bits).  Postcondition: every convolution
+    of such data by weights of two values +-alpha a filter, or three with zero, is a bconv2d and an affine operation on
+    its accumulators; layers that stay float carry the reason in their note; bits move through pools, reshapes,
+    concatenations and padding as bits, and are not quantized again.
 
-    Weights are read as numbers: whatever quantizer made them, freezing left a constant.  sum(alpha * w * x) is
-    alpha * sum(w * x): equal wherever the float sums are exact.
+    Weights are read as numbers: whatever quantizer made them, freezing left a constant.
+
+    Data of m + 1 evenly spaced levels, x = v0 + d (m + s_1 + ... + s_m) / 2 with bits s = +-1, and weights
+    w = alpha (t_1 + ... + t_r) / r with signs t (r = 1: two values; r = 2: three, zero being +1 and -1), give
+
+        sum(x w) = alpha (v0 T + d (m T + A / r) / 2),   T = sum(w / alpha),  A = sum over planes and signs of s t,
+
+    so one bconv2d over m r C channels.  Equal to the float sums wherever those are exact.  Zero padding is a clear bit
+    in every plane where v0 = 0, and the third value of a padded tap where the levels lie evenly around zero.
     """
     return rewrite(graph, RULES)
 
 
-def two_valued(w: np.ndarray) -> np.ndarray | None:  # type: ignore[type-arg]
-    """The scale alpha per filter of OHWI weights that are +-alpha; None where they are not."""
+@dataclass(frozen=True)
+class Levels:
+    """Data as bits: m planes of channels, and the m + 1 values they stand for."""
+
+    bits: Node
+    values: Array
+
+    @property
+    def planes(self) -> int:
+        return len(self.values) - 1
+
+    @property
+    def even(self) -> bool:
+        ideal = np.linspace(float(self.values[0]), float(self.values[-1]), len(self.values))
+        return bool(np.allclose(self.values, ideal, rtol=0, atol=1e-6 * float(np.ptp(self.values))))
+
+
+def levels(x: Node) -> Levels | None:
+    """The bits behind a value, where there are any."""
+    if x.op == "unpack":
+        return Levels(x.inputs[0], np.array([-1, 1], np.float32))
+    if x.op == "dequantize":
+        return Levels(x.inputs[0], x.inputs[1].value)
+    return None
+
+
+def sign_planes(w: Array) -> tuple[Array, list[Array]] | None:
+    """(alpha per filter, one or two planes of +-1) of OHWI weights that are +-alpha, or zero; None where they are not."""
     magnitude = np.abs(w.reshape(w.shape[0], -1))
-    alpha = magnitude[:, 0]
-    if not np.all(np.isfinite(alpha)):
+    alpha = magnitude.max(axis=1)
+    if not np.all(np.isfinite(alpha)) or not np.all((magnitude == alpha[:, None]) | (magnitude == 0)):
         return None
-    return alpha if np.array_equal(magnitude, np.broadcast_to(alpha[:, None], magnitude.shape)) else None
-
-
-def why_float(attrs: ConvAttrs, w: np.ndarray) -> str:  # type: ignore[type-arg]
-    """Why a convolution of bits cannot be a binary one; "" where it can."""
-    if two_valued(w) is None:
-        return f"its weights take {len(np.unique(w))} values, not two per filter"
-    if attrs.groups > 1 and w.shape[3] % WORD:
-        return f"groups of {w.shape[3]} channels are not whole {WORD}-bit words"
-    return ""
+    if np.all(magnitude == alpha[:, None]):
+        return alpha, [np.where(w > 0, 1, -1)]
+    return alpha, [np.where(w >= 0, 1, -1), np.where(w > 0, 1, -1)]
 
 
 def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    bits, w, attrs = found["bits"], found["w"].value, node.attrs
+    x = levels(found["x"])
+    if x is None:
+        return None
+    w, attrs = found["w"].value, node.attrs
     assert isinstance(attrs, ConvAttrs)
-    reason = why_float(attrs, w)
-    if reason:
-        return _annotate(node, reason)
-    node = replace(node, note="")
-    if bits.op == "pad" and not any(attrs.pads):  # padding with +-1 is part of the convolution
+    split = sign_planes(w)
+    if split is None:
+        return _annotate(node, f"its weights take {len(np.unique(w))} values, not two or three")
+    if not x.even:
+        return _annotate(node, f"the levels of its input, {x.values.tolist()}, are not evenly spaced")
+    bits = x.bits
+    if bits.op == "pad" and not any(attrs.pads):
         pad = bits.attrs
         assert isinstance(pad, PadAttrs)
         attrs = replace(attrs, pads=pad.pads, pad_value=int(pad.value))
         bits = bits.inputs[0]
-    alpha = two_valued(w)
-    assert alpha is not None
-    signs = constant(np.where(w > 0, 1, -1), DType.b1, found["w"].name)
-    if np.all(alpha == 1):
-        return remade(node, "bconv2d", bits, signs, attrs=attrs)
-    acc = make("bconv2d", bits, signs, attrs=attrs, name=node.name)
-    return remade(node, "mul", acc, constant(alpha, name=node.name))
+    elif any(attrs.pads):
+        value = _pad_value(x.values)
+        if value is None:
+            return _annotate(node, f"zero padding is none of its input's levels {x.values.tolist()}")
+        attrs = replace(attrs, pad_value=value)
+    reason = _why_not_grouped(attrs, w)
+    if reason:
+        return _annotate(node, reason)
+    alpha, planes = split
+    signs = np.concatenate([p for p in planes for _ in range(x.planes)], axis=3)
+    node = replace(node, note="")
+    return _affine(node, _accumulate(node, bits, signs, attrs, x.planes, len(planes)), w, alpha, x, len(planes))
+
+
+def _pad_value(values: Array) -> int | None:
+    if values[0] == -values[-1]:
+        return 0
+    return -1 if values[0] == 0 else 1 if values[-1] == 0 else None
+
+
+def _why_not_grouped(attrs: ConvAttrs, w: Array) -> str:
+    if attrs.groups == 1 or w.shape[3] % WORD == 0 and attrs.groups == 1:
+        return ""
+    if w.shape[3] == 1:
+        return "it is depthwise: one product a tap"
+    if w.shape[3] % WORD and attrs.groups > _MOST_GROUPS:
+        return f"{attrs.groups} groups of {w.shape[3]} channels, which are not whole {WORD}-bit words"
+    return ""
+
+
+def _accumulate(node: Node, bits: Node, signs: Array, attrs: ConvAttrs, planes: int, repeats: int) -> Node:
+    """The accumulators A: the bits repeated for every plane of signs; odd groups apart."""
+    width = signs.shape[3] // (planes * repeats)
+    one_word = width % WORD == 0 and planes * repeats == 1
+    if attrs.groups == 1 or one_word:
+        data = bits if repeats == 1 else make("concat", bits, bits, name=node.name)
+        origin = node.origin if planes * repeats == 1 else ""
+        return make(
+            "bconv2d", data, constant(signs, DType.b1), attrs=attrs, name=node.name, origin=origin, tap=node.tap
+        )
+    channels, filters = bits.type.shape[-1] // planes, signs.shape[0] // attrs.groups
+    parts = []
+    for g in range(attrs.groups):
+        cuts = [
+            make("slice", bits, attrs=SliceAttrs(begin, begin + width), name=node.name)
+            for begin in range(g * width, planes * channels, channels)
+        ] * repeats
+        data = cuts[0] if len(cuts) == 1 else make("concat", *cuts, name=node.name)
+        own = constant(signs[g * filters : (g + 1) * filters], DType.b1)
+        parts.append(make("bconv2d", data, own, attrs=replace(attrs, groups=1), name=node.name))
+    return make("concat", *parts, name=node.name)
+
+
+def _affine(node: Node, acc: Node, w: Array, alpha: Array, x: Levels, repeats: int) -> Node:
+    """alpha (v0 T + d (m T + A / r) / 2), by the operations that are exact wherever the sums are."""
+    first, last = np.float64(x.values[0]), np.float64(x.values[-1])
+    step = (last - first) / x.planes
+    scale = (alpha.astype(np.float64) * step / 2 / repeats).astype(np.float32)
+    total = np.sign(w).reshape(w.shape[0], -1).sum(axis=1)
+    value = acc
+    if first != -last:
+        value = make("add", value, constant(total * (x.planes * repeats)), name=node.name)
+    if not np.all(scale == 1):
+        value = make("mul", value, constant(scale), name=node.name)
+    if first != -last and first != 0:
+        value = make("add", value, constant((alpha * first * total).astype(np.float32)), name=node.name)
+    if value is acc and acc.origin == node.origin:
+        return acc
+    if value is not acc and acc.origin == node.origin:  # the accumulators are not yet the layer's value
+        value = _replace_operand(value, acc, replace(acc, origin="", tap=""))
+    return replace(value, origin=node.origin, tap=node.tap, note=node.note)
+
+
+def _replace_operand(node: Node, old: Node, new: Node) -> Node:
+    if node is old:
+        return new
+    operands = (_replace_operand(node.inputs[0], old, new), *node.inputs[1:])
+    return make(node.op, *operands, attrs=node.attrs, name=node.name)
 
 
 def _annotate(node: Node, reason: str) -> Node | None:
@@ -70,9 +177,9 @@ def _annotate(node: Node, reason: str) -> Node | None:
 
 def _float_input(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     x = node.inputs[0]
-    if x.op == "pad" and x.inputs[0].op == "unpack":
+    if x.op == "pad" and levels(x.inputs[0]) is not None:
         return _annotate(node, f"its bits are padded with {x.attrs.value:g}")  # type: ignore[attr-defined]
-    binary = two_valued(found["w"].value) is not None
+    binary = sign_planes(found["w"].value) is not None
     return _annotate(node, f"its input is float{'' if binary else ', its weights too'} (no input quantizer)")
 
 
@@ -85,15 +192,45 @@ def _bits_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     return remade(node, "unpack", remade(node, node.op, *(i.inputs[0] for i in node.inputs), attrs=node.attrs))
 
 
+def _planes_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    """op(dequantize(p, v)) -> dequantize(op(p), v): the maximum of rising levels is the OR of every plane; padding with
+    the lowest or the highest level is a clear or a set bit."""
+    x = node.inputs[0]
+    table = x.inputs[1].value
+    attrs = node.attrs
+    if node.op == "max_pool" and (np.diff(table) < 0).any():
+        return None
+    if isinstance(attrs, PadAttrs):
+        if attrs.value not in (table[0], table[-1]):
+            return None
+        attrs = replace(attrs, value=-1.0 if attrs.value == table[0] else 1.0)
+    return remade(node, "dequantize", make(node.op, x.inputs[0], attrs=attrs, name=node.name), x.inputs[1])
+
+
+def _scalar_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    """A scalar operation on levels is one on their table."""
+    data = [i for i in node.inputs if not i.is_constant]
+    x = levels(data[0]) if len(data) == 1 else None
+    if x is None or node.type != data[0].type or any(i.value.size != 1 for i in node.inputs if i.is_constant):
+        return None
+    if node.op == "prelu":
+        return None
+    table = evaluate(node, [x.values if i is data[0] else i.value.reshape(-1) for i in node.inputs])
+    return remade(node, "dequantize", x.bits, constant(table))
+
+
 def _already_bits(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    return found["bits"]
+    return found["bits"] if len(node.inputs) == 1 else None
 
 
 _BITS = Pattern(("unpack",), (any_("bits"),))
+_PLANES = Pattern(("dequantize",), (any_("bits"), const("table")))
 
 RULES = (
-    Rule(Pattern(("conv2d",), (_BITS, const("w"))), _binarize),
+    Rule(Pattern(("conv2d",), (Pattern(("unpack", "dequantize"), capture="x"), const("w"))), _binarize),
     Rule(Pattern(("binarize",), (_BITS,)), _already_bits),
     Rule(Pattern(("max_pool", "pad", "reshape", "concat")), _bits_on),
+    Rule(Pattern(("max_pool", "pad"), (_PLANES,)), _planes_on),
+    Rule(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _scalar_on),
     Rule(Pattern(("conv2d",), (any_("x"), const("w"))), _float_input),
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir import Graph, Node
-from ..ops import OPS, ConvAttrs, PadAttrs, ReshapeAttrs, constant
+from ..ops import INF, OPS, ClampAttrs, ConvAttrs, PadAttrs, ReshapeAttrs, constant
 from ..rewrite import COMMUTATIVE, Match, Pattern, Rule, any_, const, remade, rewrite
 
 
@@ -73,7 +73,26 @@ def flatten_to_conv(node: Node, found: Match, uses: Mapping[Node, int]) -> Node 
     return remade(node, "reshape", wide, attrs=ReshapeAttrs(node.type.shape))
 
 
+def _prelu(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    """relu(x) + c * relu(x * -1) -> prelu(x, -c): how Keras writes it; the same products, and sums with zero."""
+    slope = found["c"].value
+    if found["minus"].value.tolist() != [-1.0] or found["x"] is not found["same"] or slope.ndim != 1:
+        return None
+    channels = node.type.shape[-1:]
+    if slope.shape not in ((1,), channels):
+        return None
+    return remade(node, "prelu", found["x"], constant(np.broadcast_to(-slope, channels)))
+
+
+_RELU = {"ops": ("clamp",), "where": lambda n: n.attrs == ClampAttrs(0.0, INF)}
+_NEGATED = Pattern(("mul",), (any_("same"), const("minus")))
+_KERAS_PRELU = Pattern(
+    ("add",),
+    (Pattern(inputs=(any_("x"),), **_RELU), Pattern(("mul",), (Pattern(inputs=(_NEGATED,), **_RELU), const("c")))),
+)
+
 RULES = (
+    Rule(_KERAS_PRELU, _prelu),
     Rule(Pattern(tuple(sorted(COMMUTATIVE))), _constant_second),
     Rule(Pattern(("conv2d",), (Pattern(("pad",), (any_("x"),), capture="pad"), const("w"))), _fold_pad),
     Rule(Pattern(("reshape",), (Pattern(("reshape",), (any_("x"),)),)), _merge_reshape),

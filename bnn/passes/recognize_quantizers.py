@@ -2,64 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from ..interpret import evaluate
-from ..ir import Graph, Node
-from ..reference import LOWEST, SMALLEST_NORMAL
-from ..rewrite import Match, Pattern, Rule, remade, rewrite
+from ..ir import DType, Graph, Node
+from ..ops import constant, make
+from ..reference import SMALLEST_NORMAL
+from ..rewrite import remade, with_inputs
+from .steps import Array, function, regions, staircase
 
-# Elementwise ops that are monotone in their first operand for any scalar constant (mul: for a positive one).
-MONOTONE = frozenset({"add", "sub", "mul", "clamp", "sign", "maximum", "minimum"})
-
-_NORMAL = SMALLEST_NORMAL
-_DENORMAL = np.nextafter(np.float32(SMALLEST_NORMAL), np.float32(0))  # flushed to zero, as TensorFlow does
-_POINTS = np.array([-np.inf, LOWEST, -1.0, -_NORMAL, -_DENORMAL, -0.0, 0.0, _DENORMAL, 1.0, -LOWEST, np.inf], np.float32)
-_STEP = np.array([-1, -1, -1, -1, 1, 1, 1, 1, 1, 1, 1], np.float32)
+MOST_STEPS = 7  # of a quantizer that is kept as bits: eight levels, three bits
+_JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # denormals count as zero
 
 
 def recognize_quantizers(graph: Graph) -> Graph:
-    """Every subgraph that is the step (+1 where x >= 0, else -1) becomes unpack(binarize(x)).
+    """Subgraphs that are staircases of a float become bits and the values they stand for.
 
-    Precondition: SOURCE.  Postcondition: no such subgraph is left; the graph computes the same.
+    Precondition: SOURCE.  Postcondition: the step (+1 where x >= 0, else -1) is unpack(binarize(x)); a staircase of m
+    steps, up to seven, is dequantize(bits, values) of m planes of bits, bit i saying x >= threshold i; the graph
+    computes the same.
 
-    A candidate is a chain of elementwise ops with scalar constants that ends in a sign: Larq's quantizers are
-    sign(sign(x) + 0.1).  Each op of the chain is monotone, so the chain is; a monotone function that is -1 from
-    -infinity to the negative normal float nearest to zero, and +1 from the next float to infinity, is the step.  What only looks like a sign does
-    not pass: a bare sign is 0 at 0, a ternary quantizer's sign(sign(x) + c) jumps elsewhere.
+    A candidate is made of elementwise ops that never fall, with scalar constants, and ends in a sign or a rounding:
+    Larq's sign is sign(sign(x) + 0.1), its ternary quantizer a sign of a sum of two signs, DoReFa's a rounding of a clip.
+    Such a composition never falls either, so bisection over the floats in their order finds every step of it, and
+    nothing can hide between two of them.  What only looks like a sign does not pass: a bare sign is 0 at 0.
     """
-    return rewrite(graph, [Rule(Pattern(("sign",)), _recognize)])
+    new: dict[Node, Node] = {}
+    for node in graph.nodes():
+        found = _recognize(node) if node.op in ("sign", "round") else None
+        if found is not None:  # what lay between has no user left, unless it has others
+            x, values, thresholds = found
+            new[node] = _quantizer(node, new[x], values, thresholds)
+        else:
+            new[node] = with_inputs(node, tuple(new[i] for i in node.inputs))
+    if all(old is made for old, made in new.items()):
+        return graph
+    return replace(graph, inputs=tuple(new[n] for n in graph.inputs), outputs=tuple(new[n] for n in graph.outputs))
 
 
-def _recognize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    chain = [node]
-    while _continues(chain[-1].inputs[0]):
-        chain.append(chain[-1].inputs[0])
-    while chain:  # the longest chain that is a step
-        if is_step(chain):
-            x = chain[-1].inputs[0]
-            return remade(node, "unpack", remade(node, "binarize", x))
-        chain.pop()
-    return None
+def _recognize(node: Node) -> tuple[Node, Array, Array] | None:
+    """The farthest node of which this one is a staircase, with the values and thresholds."""
+    best = None
+    for x in regions(node):
+        if x.is_constant or x.type != node.type:
+            continue
+        steps = staircase(function(node, x), MOST_STEPS)
+        if steps is not None:
+            best = (x, *steps)
+        elif best is not None:  # further up it is none any more
+            break
+    return best
 
 
-def _continues(node: Node) -> bool:
-    if node.op not in MONOTONE or not node.inputs or node.inputs[0].is_constant:
-        return False
-    if len(node.inputs) == 2:
-        scalar = node.inputs[1]
-        if not scalar.is_constant or scalar.value.size != 1:
-            return False
-        if node.op == "mul" and not scalar.value.reshape(-1)[0] > 0:
-            return False
-    return True
-
-
-def is_step(chain: list[Node]) -> bool:
-    """Whether a monotone chain (its result first) is exactly the step at zero."""
-    values = _POINTS
-    for node in reversed(chain):
-        values = evaluate(node, [values, *(i.value.reshape(-1) for i in node.inputs[1:])])
-    return bool(np.array_equal(values, _STEP))
+def _quantizer(node: Node, x: Node, values: Array, thresholds: Array) -> Node:
+    if values.tolist() == [-1.0, 1.0] and thresholds[0] == _JUST_BELOW_ZERO:
+        return remade(node, "unpack", remade(node, "binarize", x))
+    channels = x.type.shape[-1]  # an odd step: some other threshold, or other values
+    never = constant(np.full(channels, -1), DType.b1)
+    planes = [
+        make("binarize", x, constant(np.full(channels, t, np.float32)), never, name=node.name) for t in thresholds
+    ]
+    if values.tolist() == [-1.0, 1.0]:
+        return remade(node, "unpack", remade(node, "binarize", *planes[0].inputs))
+    bits = planes[0] if len(planes) == 1 else make("concat", *planes, name=node.name)
+    return remade(node, "dequantize", bits, constant(values))

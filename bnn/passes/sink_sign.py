@@ -49,7 +49,9 @@ def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
         if step.op == "mul":
             decreasing ^= np.broadcast_to(step.inputs[1].value < 0, decreasing.shape)
         value = make(step.op, value, *step.inputs[1:], attrs=step.attrs, name=step.name)
-    bits = make("binarize", value, name=node.name)
+    if len(node.inputs) > 1:  # a quantizer that is turned round
+        decreasing ^= node.inputs[2].value > 0
+    bits = make("binarize", value, *node.inputs[1:], name=node.name)
     operands: tuple[Node, ...] = (bits,)
     if decreasing.any():
         operands += (constant(np.where(decreasing, 1, -1), DType.b1),)

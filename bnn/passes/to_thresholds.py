@@ -24,8 +24,8 @@ def to_thresholds(graph: Graph) -> Graph:
     The threshold of a filter is found by evaluating its epilogue, float32 operation by operation, at every integer an
     accumulator can reach (-K to K), and is right only if the bit changes once: that is checked, not assumed.  Where it
     falls (a negative gamma) the filter's weights are negated, so that the accumulator changes sign and the comparison
-    is the same everywhere: acc <= t is -acc >= -t; the slot "negated" remembers which.  A filter whose bit never changes (gamma 0) gets a threshold out
-    of reach.
+    is the same everywhere: acc <= t is -acc >= -t; the slot "negated" remembers which.  A filter whose bit never changes
+    (gamma 0) gets a threshold out of reach.
     """
     return rewrite(graph, [Rule(Pattern(("binarize",)), _fuse)])
 
@@ -38,7 +38,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     assert isinstance(attrs, ConvAttrs)
     names = {"name": conv.name, "tap": node.tap or node.name, "origin": node.origin, "note": conv.note}
     if conv.op == "bconv2d" and "residual" not in attrs.slots:
-        found_thresholds = thresholds(conv)
+        found_thresholds = thresholds(conv, node)
         if found_thresholds is not None:
             limit, falling = found_thresholds
             w = conv.inputs[1]
@@ -54,10 +54,12 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
             )
             new = replace(new, out=DType.b1)
             return make("bconv2d", conv.inputs[0], w, *operands, attrs=new, **names)
+    if len(node.inputs) > 1:  # a threshold of its own on floats stays where it is
+        return None
     return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), **names)
 
 
-def thresholds(conv: Node) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+def thresholds(conv: Node, quantizer: Node) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
     """Per filter: the threshold (int32), and whether the bit falls with the accumulator, the threshold then being
     that of the negated filter.  None where some filter's bit changes more than once."""
     attrs = conv.attrs
@@ -74,7 +76,7 @@ def thresholds(conv: Node) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] 
         value = reference.epilogue(spread, attrs, tuple(o[part] for o in operands))
         if np.isnan(value).any():
             return None
-        bits = reference.binarize(value) > 0
+        bits = reference.binarize(value, *(i.value[part] for i in quantizer.inputs[1:])) > 0
         changes = np.diff(bits.astype(np.int8), axis=0)
         if (np.abs(changes).sum(axis=0) > 1).any():
             return None

@@ -26,16 +26,16 @@ def check_plan(graph: Graph) -> None:
         for operand in node.inputs:
             at = graph.placements[operand]
             if at.storage is Storage.ARENA:
-                assert (owner[at.offset : at.offset + at.bytes] == number[operand]).all(), f"{operand.name} was overwritten"
+                whole = owner[at.offset : at.offset + at.bytes] == number[operand]
+                assert whole.all(), f"{operand.name} was overwritten"
             if node.op in ("conv2d", "bconv2d") and operand is node.inputs[0]:
                 top, left, bottom, right = node.attrs.pads
                 halo = at.halo
-                assert (halo.top, halo.left) >= (top, left) and halo.left >= left and halo.bottom >= bottom
-                assert halo.right >= right
+                assert halo.top >= top and halo.left >= left and halo.bottom >= bottom and halo.right >= right
         if place.storage is Storage.ARENA:
             assert place.offset % 64 == place.bytes % 64 == 0 and place.bytes >= needed(node, graph)
             assert place.bytes < needed(node, graph) + 64
-            assert 0 <= place.offset and place.offset + place.bytes <= graph.arena_bytes
+            assert place.offset >= 0 and place.offset + place.bytes <= graph.arena_bytes
             owner[place.offset : place.offset + place.bytes] = number[node]
             total += place.bytes
         else:

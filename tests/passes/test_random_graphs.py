@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphs import Array, Sample, random_graph, seeds
-
 from bnn import interpret, spec
 from bnn.emit.model import encode
 from bnn.ir import Graph, Node
 from bnn.passes import PIPELINE, lower
+from graphs import Array, Sample, random_graph, seeds
 
 from .plans import check_plan
 
@@ -61,11 +60,12 @@ def test_same_graph_same_bytes() -> None:
 def test_random_graphs_are_worth_it() -> None:
     """The generator makes what the passes are about: else the tests above prove nothing."""
     seen: set[str] = set()
-    for seed in range(250):
+    for seed in range(400):
         for node in lower(random_graph(seed).graph).schedule:
             seen |= traits(node)
-    wanted = {"threshold", "residual", "mask", "pad -1", "pad 1", "pad 0", "float bits", "groups", "dilation", "note", "why"}
-    assert seen >= wanted | {"pre_mul", "pre_add", "clamp0", "sub", "mul", "add", "clamp1"}, seen
+    wanted = {"threshold", "negated", "residual", "mask", "pad -1", "pad 1", "pad 0", "groups", "dilation"}
+    wanted |= {"float bits", "note", "planes", "pre_mul", "pre_add", "clamp0", "sub", "mul", "add", "clamp1"}
+    assert seen >= wanted, wanted - seen
 
 
 def traits(node: Node) -> set[str]:
@@ -74,7 +74,7 @@ def traits(node: Node) -> set[str]:
     if node.op == "conv2d":
         return {"float bits"} if node.type.dtype.name == "b1" else {"note"} if node.note else set()
     if node.op != "bconv2d":
-        return {"why"}
+        return {"planes"} if node.op == "dequantize" else set()
     attrs = node.attrs
     found = set(attrs.slots)
     if any(attrs.pads):

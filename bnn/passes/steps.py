@@ -1,0 +1,116 @@
+"""Monotone functions of one float: found in a graph by structure, known exactly by evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..interpret import evaluate
+from ..ir import Node, topological
+
+Array = np.ndarray[Any, Any]
+LARGEST = np.finfo(np.float32).max
+_DEEPEST = 24  # nodes of a quantizer
+
+# Elementwise ops that never fall in any operand that is not constant.
+_RISING = frozenset({"add", "sub", "mul", "div", "clamp", "sign", "round", "maximum", "minimum"})
+_BOTH_RISE = frozenset({"add", "maximum", "minimum"})
+
+
+def order(value: Any) -> Array:
+    """Floats as integers in the same order; -0 stands just below 0."""
+    bits = np.asarray(value, np.float32).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF) - 1, bits)
+
+
+def floats(ordered: Any) -> Array:
+    """The inverse of :func:`order`."""
+    ordered = np.asarray(ordered, np.int64)
+    bits = np.where(ordered < 0, (-ordered - 1) | 0x80000000, ordered)
+    return bits.astype(np.uint32).view(np.float32)
+
+
+def rising(node: Node) -> bool:
+    """Whether the op is monotone and never falls in its operands, its constants being scalars."""
+    if node.op not in _RISING or not node.inputs:
+        return False
+    scalars = [i.value.reshape(-1)[0] for i in node.inputs if i.is_constant and i.value.size == 1]
+    values = [i for i in node.inputs if not i.is_constant]
+    if len(values) + len(scalars) != len(node.inputs):
+        return False
+    if len(values) == 2:
+        return node.op in _BOTH_RISE
+    if node.inputs[0].is_constant:  # c - x falls, c / x is not monotone
+        return node.op in _BOTH_RISE or node.op == "mul" and scalars[0] > 0
+    return node.op not in ("mul", "div") or bool(scalars[0] > 0)
+
+
+def regions(root: Node) -> Iterator[Node]:
+    """Nodes x, nearest first, such that ``root`` is a function of x alone through rising ops: sums and compositions of
+    functions that never fall, which never falls itself."""
+    depth = {n: i for i, n in enumerate(topological([root]))}
+    frontier = {root}
+    for _ in range(_DEEPEST):
+        node = max(frontier, key=lambda n: depth[n])
+        if not rising(node):
+            return
+        frontier.remove(node)
+        frontier |= {i for i in node.inputs if not i.is_constant}
+        if len(frontier) == 1:
+            yield next(iter(frontier))
+
+
+def function(root: Node, x: Node) -> Callable[[Array], Array]:
+    """``root`` as a function of the values of x, an array (n)."""
+    nodes = [n for n in topological([root])]
+    inside = {x}
+    body = []
+    for node in nodes:
+        if node is not x and any(i in inside for i in node.inputs):
+            inside.add(node)
+            body.append(node)
+
+    def run(values: Array) -> Array:
+        known = {x: values}
+        for node in body:
+            operands = [known[i] if i in known else i.value.reshape(-1) for i in node.inputs]
+            known[node] = evaluate(node, operands)
+        return known[root]
+
+    return run
+
+
+def staircase(f: Callable[[Array], Array], most: int) -> tuple[Array, Array] | None:
+    """The steps of a function that never falls: (values (m + 1), thresholds (m)), f(x) = values[number of thresholds
+    that are <= x], for every float but not-a-number.  None where there are more than ``most`` steps, or none.
+
+    Found by bisection of the floats in their order, infinities included.
+    """
+    ends = np.array([-np.inf, np.inf], np.float32)
+    low, high = (int(v) for v in order(ends))
+    values = f(ends)
+    if np.isnan(values).any() or values[0] == values[1]:
+        return None
+    jumps: list[int] = []
+    pieces = [(low, values[0], high, values[1])]
+    while pieces:
+        if len(pieces) + len(jumps) > 4 * most:
+            return None
+        a, at_a, b, at_b = pieces.pop()
+        if b - a == 1:
+            jumps.append(b)
+            continue
+        middle = (a + b) // 2
+        value = f(floats([middle]))[0]
+        if np.isnan(value):
+            return None
+        if value != at_a:
+            pieces.append((a, at_a, middle, value))
+        if value != at_b:
+            pieces.append((middle, value, b, at_b))
+    if len(jumps) > most:
+        return None
+    thresholds = floats(sorted(jumps))
+    return np.concatenate([values[:1], f(thresholds)]).astype(np.float32), thresholds

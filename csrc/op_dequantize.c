@@ -1,0 +1,61 @@
+/* dequantize: table[number of set bits] over the planes of every channel; plane p holds channels p * c to (p + 1) * c - 1. */
+#include "check.h"
+#include "view.h"
+
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+{
+    bnn_status status = bnn_check_inputs(p, op, 2, 2, 1);
+    if (status != BNN_OK) {
+        return status;
+    }
+    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *table = bnn_op_input(p->model, op, 1);
+    status = bnn_check_dtype(p, op, in, BNN_B1, "dtype of the input");
+    if (status == BNN_OK) {
+        status = bnn_check_dtype(p, op, table, BNN_F32, "dtype of the table");
+    }
+    if (status == BNN_OK) {
+        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
+    }
+    if (status != BNN_OK) {
+        return status;
+    }
+    if (table->storage != BNN_CONSTANT || table->rank != 1 || table->c < 2) {
+        return bnn_fail(p, op, BNN_ERROR_FORMAT, "values of the table (a constant; at least)", table->c, 2);
+    }
+    uint32_t planes = table->c - 1;
+    if (in->c % planes != 0) {
+        return bnn_fail(p, op, BNN_ERROR_FORMAT, "channels left over when divided into planes", in->c % planes, 0);
+    }
+    return bnn_check_output(p, op, in->rank, in->h, in->w, in->c / planes);
+}
+
+static void run(const struct bnn_run *r)
+{
+    const struct bnn_tensor *t = r->output.tensor, *from = r->inputs[0].tensor;
+    const float *table = r->inputs[1].data;
+    size_t planes = r->inputs[1].tensor->c - 1;
+    for (size_t i = 0; i < r->images; i++) {
+        for (size_t y = r->row_begin; y < r->row_end; y++) {
+            const uint32_t *in = bnn_row_words(&r->inputs[0], i, y);
+            float *out = bnn_row_floats(&r->output, i, y);
+            for (size_t x = 0; x < t->w; x++, in += from->words, out += t->c) {
+                for (size_t k = 0; k < t->c; k++) {
+                    size_t count = 0;
+                    for (size_t plane = 0, bit = k; plane < planes; plane++, bit += t->c) {
+                        count += in[bit / 32] >> bit % 32 & 1;
+                    }
+                    out[k] = table[count];
+                }
+            }
+        }
+    }
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
+const struct bnn_op_row bnn_op_row_dequantize = {
+    .opcode = BNN_OP_DEQUANTIZE,
+    .name = "dequantize",
+    .by_rows = 1,
+    .prepare = prepare,
+    .run = run,
+};

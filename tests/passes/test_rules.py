@@ -1,0 +1,347 @@
+"""The special cases that the passes must get right, each by itself."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bnn import interpret, reference
+from bnn.errors import CompileError
+from bnn.ir import DType, Graph, Node, TensorType
+from bnn.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
+from bnn.passes import PIPELINE, lower
+from bnn.passes.to_thresholds import thresholds
+
+from .build import bits, bn, channel, conv, dense, graph, pool, quantizer
+from .plans import check_plan
+
+X = input_node("x", (4, 4, 2))
+BY_NAME = {f.__name__: f for f, _ in PIPELINE}
+LINE = np.array([-np.inf, -2, -1, -1e-30, -0.0, 0.0, 1e-30, 1, 2, np.inf], np.float32)
+
+
+def ops(result: Graph) -> list[str]:
+    return [n.op for n in (result.schedule or result.nodes())]
+
+
+def lowered(*outputs: Node, until: str | None = None) -> Graph:
+    return lower(graph(*outputs), until=until)
+
+
+# -- quantizers ---------------------------------------------------------------------------------------------------
+
+
+def step(x: Node, *chain: tuple[str, float]) -> Node:
+    for op, c in chain:
+        x = make(op, x) if op == "sign" else make(op, x, constant(c))
+    return x
+
+
+STEPS: dict[str, Callable[[Node], Node]] = {
+    "larq": quantizer,
+    "constant first": lambda x: make("sign", make("add", constant(0.1), make("sign", x))),
+    "a wide margin": lambda x: quantizer(x, 0.999),
+    "subtraction": lambda x: step(x, ("sign", 0), ("sub", -0.5), ("sign", 0)),
+    "doubled": lambda x: step(x, ("sign", 0), ("mul", 2.0), ("add", 0.1), ("sign", 0)),
+    "twice": lambda x: quantizer(quantizer(x)),
+    "clipped": lambda x: step(make("clamp", make("sign", x), attrs=ClampAttrs(-1, 1)), ("add", 0.5), ("sign", 0)),
+    "scalar of rank 3": lambda x: make("sign", make("add", make("sign", x), constant(np.full((1, 1, 1), 0.1)))),
+}
+
+LOOKALIKES: dict[str, Callable[[Node], Node]] = {
+    "bare": lambda x: make("sign", x),
+    "ternary above": lambda x: quantizer(x, 1.5),
+    "ternary below": lambda x: quantizer(x, -0.1),
+    "jump at -1": lambda x: quantizer(x, 1.0),
+    "nothing added": lambda x: quantizer(x, 0.0),
+    "shifted step": lambda x: step(x, ("sub", 0.5), ("sign", 0), ("add", 0.1), ("sign", 0)),
+    "falling": lambda x: step(x, ("mul", -1.0), ("sign", 0), ("add", 0.1), ("sign", 0)),
+    "scaled by zero": lambda x: step(x, ("mul", 0.0), ("sign", 0), ("add", 0.1), ("sign", 0)),
+    "from a constant": lambda x: make("sign", make("sub", constant(0.1), make("sign", x))),
+    "per channel": lambda x: make("sign", make("add", make("sign", x), channel([0.1, 1.5]))),
+    "after relu": lambda x: make("sign", make("clamp", x)),
+    "heaviside": lambda x: make("sign", make("maximum", make("sign", x), constant(0.0))),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_are_recognized(name: str) -> None:
+    x = input_node("x", (1, len(LINE), 2))
+    result = lowered(STEPS[name](x), until="binarize")
+    assert ops(result) == ["input", "binarize", "unpack"]
+    array = np.repeat(LINE[None, None, :, None], 2, axis=3)
+    (found,) = interpret.outputs(result, [array])
+    assert np.array_equal(found, np.where(array >= 0, 1, -1)), "sign(0) = sign(-0) = +1"
+
+
+@pytest.mark.parametrize("name", LOOKALIKES)
+def test_lookalikes_are_not(name: str) -> None:
+    result = lowered(LOOKALIKES[name](X), until="recognize_quantizers")
+    nodes = result.nodes()
+    assert all(n.inputs[0].op != "input" for n in nodes if n.op == "binarize" and len(n.inputs) == 1)
+    array = np.resize(LINE[1:-1], (3, 4, 4, 2))
+    before = interpret.outputs(graph(LOOKALIKES[name](X)), [array])[0]
+    assert np.array_equal(before, interpret.outputs(result, [array])[0])
+
+
+def test_bits_are_not_quantized_again() -> None:
+    result = lowered(quantizer(pool(quantizer(X), (2, 2))))
+    assert ops(result) == ["binarize", "max_pool", "unpack"]
+
+
+# -- weights ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [[1, -2, 1], [0, 1, 3], [np.inf, np.inf, -np.inf], [np.nan, 1, 1]])
+def test_other_weights_stay_float_with_the_reason(values: list[float]) -> None:
+    x = bits(input_node("x", (3,)))
+    result = binarized(make("conv2d", x, constant(np.reshape(values, (1, 1, 1, 3))), name="layer"))
+    (node,) = [n for n in result.nodes() if n.op == "conv2d"]
+    assert node.note.startswith("its weights take")
+
+
+def binarized(*outputs: Node) -> Graph:
+    return BY_NAME["binarize"](graph(*outputs))
+
+
+def test_reasons() -> None:
+    def note(y: Node) -> str:
+        (node,) = [n for n in binarized(y).nodes() if n.op == "conv2d"]
+        return node.note
+
+    assert note(conv(X, 2, 3)) == "its input is float (no input quantizer)"
+    assert note(conv(X, 2, 3, alpha=[1, 2])) == "its input is float (no input quantizer)"
+    w = constant(np.arange(4.0).reshape(2, 1, 1, 2))
+    assert note(make("conv2d", X, w)) == "its input is float, its weights too (no input quantizer)"
+    half = make("pad", bits(X), attrs=PadAttrs((1, 1, 1, 1), 0.5))
+    assert note(conv(half, 2, 3)) == "its bits are padded with 0.5"
+    depthwise = make("conv2d", bits(X), constant(np.ones((2, 1, 1, 1))), attrs=ConvAttrs(groups=2))
+    assert note(depthwise) == "it is depthwise: one product a tap"
+
+
+def test_a_filter_of_zeros() -> None:
+    source = graph(conv(bits(X), 2, 3, alpha=[0.0, 2.0]))
+    result = binarized(*source.outputs)
+    array = np.resize(LINE, (2, 4, 4, 2))
+    assert "bconv2d" in ops(result)
+    assert np.array_equal(interpret.outputs(source, [array])[0], interpret.outputs(result, [array])[0])
+
+
+@pytest.mark.parametrize("value", [1.0, -1.0])
+def test_padding_with_bits_is_folded(value: float) -> None:
+    padded = make("pad", quantizer(X), attrs=PadAttrs((1, 0, 2, 1), value), name="pad")
+    result = lowered(conv(padded, 3, 2))
+    assert ops(result) == ["binarize", "bconv2d"]
+    attrs = result.schedule[1].attrs
+    assert isinstance(attrs, ConvAttrs) and attrs.pads == (1, 0, 2, 1) and attrs.pad_value == value
+    assert "pad" in ops(lowered(conv(padded, 3, 2, pads=(0, 1, 0, 0)))), "zeros around ones are not one padding"
+
+
+# -- thresholds ---------------------------------------------------------------------------------------------------
+
+
+def brute_force(conv_node: Node) -> np.ndarray:  # type: ignore[type-arg]
+    """Bits at every accumulator -K to K, (2K + 1, filters), from the unfused operations."""
+    reach = int(np.prod(conv_node.inputs[1].type.shape[1:]))
+    acc = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
+    value = reference.epilogue(acc, conv_node.attrs, tuple(i.value for i in conv_node.inputs[2:]))
+    return np.broadcast_to(value, (len(acc), conv_node.type.shape[-1])) >= 0
+
+
+def binary(filters: int, taps: int) -> Node:
+    w = constant(np.ones((filters, 1, 1, taps)), DType.b1)
+    return make("bconv2d", make("binarize", input_node("x", (taps,))), w, name="conv")
+
+
+def fused(y: Node) -> Node:
+    (node,) = lowered_binary(y).outputs
+    return node
+
+
+def lowered_binary(y: Node) -> Graph:
+    return BY_NAME["fuse_epilogue"](graph(y))
+
+
+def check_thresholds(y: Node) -> None:
+    node = fused(y)
+    found = thresholds(node, make("binarize", node))
+    assert node.op == "bconv2d" and found is not None
+    limit, falling = found
+    reach = int(np.prod(node.inputs[1].type.shape[1:]))
+    acc = np.arange(-reach, reach + 1)[:, None]
+    assert np.array_equal(np.where(falling, -acc, acc) >= limit, brute_force(node))
+
+
+def test_thresholds_equal_brute_force() -> None:
+    """Every small mean, gamma (negative and zero too) and beta, ties included; more than one chunk of filters."""
+    means = (-4.0, -1.5, -0.0, 0.0, 0.1, 3.0, 100.0)
+    gammas = (-2.0, -0.3, -0.0, 0.0, 1e-30, 0.7, 1.0)
+    betas = (-1.0, -0.0, 0.0, 0.1, 2.0)
+    table = np.array(list(itertools.product(means, gammas, betas)), np.float32).T
+    acc = binary(table.shape[1], 5)
+    check_thresholds(bn(acc, *table))
+    check_thresholds(make("clamp", bn(acc, *table), attrs=ClampAttrs(-1.0, 1.0)))
+    relu = make("clamp", make("mul", acc, channel(table[1])))
+    check_thresholds(bn(relu, *table))
+
+
+def test_thresholds_of_random_floats() -> None:
+    rng = np.random.default_rng(3)
+    for taps in (1, 2, 9, 300, 4609):
+        acc = binary(70, taps)
+        spread = float(np.sqrt(taps))
+        check_thresholds(bn(acc, rng.normal(0, spread, 70), rng.normal(size=70), rng.normal(size=70)))
+        check_thresholds(bn(acc, rng.integers(-3, 4, 70), rng.normal(size=70), np.zeros(70)))
+
+
+def test_constant_channels_are_out_of_reach() -> None:
+    node = fused(bn(binary(2, 7), [0, 0], [0, 0], [1, -1]))
+    limit, falling = thresholds(node, make("binarize", node)) or (None, None)
+    assert limit is not None and limit.tolist() == [-7, 8] and not falling.any()
+
+
+def test_what_has_no_threshold_keeps_its_epilogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots round monotone functions, but for not-a-number; the check must not depend on that."""
+    acc = binary(2, 3)
+    infinite = make("bconv2d", *acc.inputs, channel([np.inf, 1.0]), attrs=ConvAttrs(slots=("mul",)))
+    assert thresholds(infinite, make("binarize", infinite)) is None, "0 * inf is not a number"
+    node = fused(make("add", acc, channel([0.0, 1.0])))
+    real = reference.epilogue
+    monkeypatch.setattr(reference, "epilogue", lambda *args: np.abs(real(*args)) - np.float32(1.5))
+    assert thresholds(node, make("binarize", node)) is None
+    kept = BY_NAME["to_thresholds"](graph(make("binarize", node))).outputs[0]
+    assert kept.op == "bconv2d" and kept.attrs.slots == ("pre_add",)  # type: ignore[attr-defined]
+    assert kept.type.dtype is DType.b1
+
+
+def test_falling_thresholds_negate_filters_and_padding() -> None:
+    ones = make("pad", quantizer(X), attrs=PadAttrs((1, 1, 1, 1), 1.0))
+    cases: tuple[tuple[Node, tuple[int, int, int, int]], ...] = ((ones, (0,) * 4), (quantizer(X), (1,) * 4))
+    for padded, pads in cases:
+        y = bn(conv(padded, 4, 3, pads=pads), [0, 2, -2, 0], [1, -1, -0.5, 0], [0, 0, 0, -1])
+        source = graph(quantizer(y))
+        result = lower(source)
+        assert [n.attrs.slots for n in result.schedule if isinstance(n.attrs, ConvAttrs)] == [("threshold", "negated")]
+        array = np.random.default_rng(5).normal(size=(16, 4, 4, 2)).astype(np.float32)
+        assert np.array_equal(interpret.outputs(source, [array])[0], interpret.outputs(result, [array])[0])
+
+
+# -- pools, users, layout -----------------------------------------------------------------------------------------
+
+
+def test_pools_of_falling_channels_are_anded() -> None:
+    y = pool(conv(quantizer(X), 3, 1), (2, 2))
+    y = bn(bn(y, [0, 0, 0], [-1, -1, 1], [0, 0, 0]), [0, 0, 0], [1, -1, 0], [0, 0, -1])
+    source = graph(quantizer(y))
+    result = lower(source)
+    (pooled,) = [n for n in result.schedule if n.op == "max_pool"]
+    assert pooled.type == TensorType((2, 2, 3), DType.b1)
+    assert pooled.inputs[1].value.tolist() == [1, -1, -1], "two negative gammas make a rising channel"
+    array = np.random.default_rng(5).normal(size=(16, 4, 4, 2)).astype(np.float32)
+    assert np.array_equal(interpret.outputs(source, [array])[0], interpret.outputs(result, [array])[0])
+
+
+def test_pools_of_values_with_another_user_stay() -> None:
+    pooled = pool(conv(X, 3, 1), (2, 2))
+    assert [n.type.dtype for n in lowered(quantizer(pooled), pooled).schedule if n.op == "max_pool"] == [DType.f32]
+
+
+def test_values_with_two_users_are_not_fused() -> None:
+    y = conv(X, 2, 1)
+    result = lowered(make("add", y, channel([1, 2])), make("clamp", y))
+    assert ops(result) == ["conv2d", "add", "clamp"] and result.schedule[0].attrs.slots == ()  # type: ignore[attr-defined]
+    assert "add" in ops(lowered(make("add", y, y)))
+    as_output = lowered(make("add", y, channel([1, 2])), y)
+    assert "add" in ops(as_output)
+    assert ops(lowered(quantizer(y), y)).count("binarize") == 1
+
+
+def test_residual_of_two_convolutions() -> None:
+    result = lowered(make("add", conv(X, 2, 1), conv(X, 2, 1, seed=2), name="sum"))
+    assert ops(result) == ["conv2d", "conv2d"]
+    assert "residual" in result.schedule[1].attrs.slots  # type: ignore[attr-defined]
+
+
+def test_broadcast_residuals_stay() -> None:
+    gate = make("conv2d", input_node("g", (1, 1, 2)), constant(np.ones((2, 1, 1, 2))))
+    result = lowered(make("add", conv(X, 2, 1), gate))
+    assert ops(result).count("add") == 1
+
+
+def test_parallel_quantizers_become_one() -> None:
+    y = bn(conv(X, 2, 1), [0, 0], [1, 1], [0, 0])
+    result = lowered(conv(quantizer(y), 3, 1), conv(quantizer(y), 3, 3))
+    assert ops(result) == ["conv2d", "bconv2d", "bconv2d"]
+
+
+def test_equal_inputs_stay_apart() -> None:
+    a, b = input_node("same", (3,)), input_node("same", (3,))
+    first, second = make("sigmoid", a), make("sigmoid", b, origin="second:0")
+    result = lower(Graph((a, b), (first, second), ("first", "second")))
+    assert [n.origin for n in result.outputs] == ["", "second:0"]
+    assert [n.inputs[0] for n in result.outputs] == list(result.inputs)
+
+
+def test_names_survive() -> None:
+    y = make("add", channel([1, 2]), conv(X, 2, 1), name="layer", origin="o:0", tap="layer/add")
+    flat = make("reshape", y, attrs=ReshapeAttrs((32,)), name="flat")
+    last = make("conv2d", flat, constant(np.ones((1, 1, 1, 32))), name="dense", origin="d:0", tap="dense/MatMul")
+    result = lowered(make("softmax", last, name="softmax"))
+    assert [(n.name, n.origin, n.tap) for n in result.schedule if n.op == "conv2d"] == [
+        ("conv", "o:0", "layer/add"),
+        ("dense", "d:0", "dense/MatMul"),
+    ]
+
+
+def test_outputs_are_dense_floats_of_their_own() -> None:
+    y = quantizer(X)
+    z = conv(y, 2, 3, pads=(1, 1, 1, 1))
+    result = lowered(y, y, z, z, X)
+    check_plan(result)
+    assert len(set(result.outputs)) == 5
+    assert {n.type.dtype for n in result.outputs} == {DType.f32}
+
+
+def test_what_the_runtime_cannot_hold_is_the_users_error() -> None:
+    four = make("reshape", X, attrs=ReshapeAttrs((2, 2, 4, 2)), name="four")
+    with pytest.raises(CompileError, match=r"layer 'four'.*one to three dimensions"):
+        lowered(four)
+    with pytest.raises(CompileError, match=r"output 'out_1' does not depend on the input"):
+        lowered(make("sigmoid", X), constant([1.0]))
+    huge = make("pad", X, attrs=PadAttrs((20000, 20000, 20000, 20000)), name="huge")
+    with pytest.raises(CompileError, match=r"layer 'huge' needs \d+ bytes for one image"):
+        lowered(make("sigmoid", huge))
+    with pytest.raises(CompileError, match="no pass is called 'dce'; there are: import, canonicalize"):
+        lower(graph(X), "dce")
+
+
+def test_dense_layers_in_groups_stay_dense() -> None:
+    flat = make("reshape", X, attrs=ReshapeAttrs((32,)))
+    y = make("conv2d", flat, constant(np.arange(32.0).reshape(2, 1, 1, 16)), attrs=ConvAttrs(groups=2))
+    array = np.random.default_rng(1).integers(-4, 5, (3, 4, 4, 2)).astype(np.float32)
+    assert np.array_equal(interpret.outputs(graph(y), [array])[0], interpret.outputs(lowered(y), [array])[0])
+
+
+def test_long_chains_need_little_memory() -> None:
+    """A chain needs its two largest neighbours, not the sum."""
+    y: Node = input_node("x", (16, 16, 8))
+    for _ in range(30):
+        y = make("max_pool", make("sigmoid", y), attrs=PoolAttrs((3, 3), (1, 1), (1, 1, 1, 1)))
+    result = lowered(make("sigmoid", y))
+    assert result.arena_bytes == 2 * 4 * 16 * 16 * 8
+
+
+def test_deep_graphs_need_no_recursion() -> None:
+    y: Node = input_node("x", (2,))
+    for i in range(3000):
+        y = make("add", y, channel([i, 1]))
+    assert len(lowered(y).schedule) == 3000
+
+
+def test_dense_over_bits_reads_packed_pixels() -> None:
+    result = lowered(dense(quantizer(X), 5))
+    assert ops(result) == ["binarize", "bconv2d", "reshape"]
+    assert result.schedule[1].inputs[1].type.shape == (5, 4, 4, 2)
