@@ -2,7 +2,7 @@
 # make test        the test suite (under ten minutes on two cores)
 # make test-slow   the tests that take longer
 # make lint        ruff, mypy, C warnings, generated files
-# make bench       time the compiled demo network
+# make bench       time every kernel family against this machine's limits
 # make clean       remove what these made, .venv included
 #
 # All of them make .venv first and install the package there, editable, with everything it can use.
@@ -34,7 +34,7 @@ test-slow: install
 	$(PY) -m pytest -n 2 -ra -m slow $(ARGS)
 
 bench: install
-	$(PY) tools/bench.py $(ARGS)
+	$(PY) tools/bench_kernels.py $(ARGS)
 
 lint: install lint-c
 	$(PY) -m ruff check .

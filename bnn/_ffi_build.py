@@ -12,7 +12,7 @@ from pathlib import Path
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent
-HEADERS = ("csrc/include/bnn.h", "csrc/host/host.h")
+HEADERS = ("csrc/include/bnn.h", "csrc/include/bnn_events.h", "csrc/host/host.h")
 SOURCES = ("csrc/*.c", "csrc/host/*.c", "kernels/*.c", "kernels/*/*.c")
 INCLUDED = ("csrc/**/*.h", "kernels/**/*.h", "csrc/**/*.inc", "kernels/**/*.inc")
 # Contraction into fused multiply-adds would change float results.

@@ -68,13 +68,14 @@ class TensorInfo:
 class OpInfo:
     """One op in the order of execution; ``inputs`` and ``output`` are tensor numbers, MACs are those of one image.
 
-    ``note`` says why the layer is not binary.  ``slots`` and ``layer_slots`` are bit masks of a convolution's fused
-    work and of the part of it that is the layer's own.
+    ``kind`` is binary where the data it reads are bits, else float; ``note`` says why the layer is not binary.
+    ``slots`` and ``layer_slots`` are bit masks of a convolution's fused work and of the part that is the layer's own.
     """
 
     index: int
     op: str
     layer: str
+    kind: str
     note: str
     inputs: tuple[int, ...]
     output: int
@@ -215,12 +216,15 @@ class Opened:
     def _op(self, index: int) -> OpInfo:
         info = ffi.new("bnn_op_info *")
         check(lib.bnn_get_op(self.pointer, index, info), f"op {index}")
+        inputs = tuple(info.inputs[i] for i in range(info.input_count))
+        data = [t.dtype for t in (self.tensors[i] for i in inputs) if t.storage != "constant"]
         return OpInfo(
             index,
             ffi.string(info.op).decode(),
             _text(info.layer, info.layer_length),
+            "binary" if data and data[0] == "b1" else "float",
             _text(info.note, info.note_length),
-            tuple(info.inputs[i] for i in range(info.input_count)),
+            inputs,
             info.output,
             info.slots,
             info.layer_slots,

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ._handles import Opened, OpInfo, TensorInfo
-
-
-def kind(opened: Opened, op: OpInfo) -> str:
-    """"binary" where an op's data are bits, else "float"."""
-    data = [opened.tensors[i] for i in op.inputs if opened.tensors[i].storage != "constant"]
-    return "binary" if data and data[0].dtype == "b1" else "float"
+from ._handles import Opened, TensorInfo
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]) -> str:
@@ -40,7 +34,7 @@ def summary(opened: Opened) -> str:
         [
             op.layer,
             op.op,
-            kind(opened, op),
+            op.kind,
             describe(opened.tensors[op.output]),
             *(f"{n:,}" if n else "" for n in (op.weight_bytes, op.binary_macs, op.float_macs)),
             op.note,
@@ -106,7 +100,7 @@ def profile(opened: Opened, nanoseconds: Sequence[int], images: int, repeats: in
     """Put measured times beside what is known of each op."""
     total = max(sum(nanoseconds), 1)
     records = [
-        LayerTime(op.layer, op.op, kind(opened, op), ns, ns / total, op.binary_macs, op.float_macs)
+        LayerTime(op.layer, op.op, op.kind, ns, ns / total, op.binary_macs, op.float_macs)
         for op, ns in zip(opened.ops, nanoseconds, strict=True)
     ]
     return Profile(records, images, repeats, opened.kernels)

@@ -14,20 +14,24 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from .emit.nir import TIME_STEP
 
-TIME_STEP = 1e-4  # of leaky neurons, in seconds; see emit/nir.py
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Importer:
-    """``profiles``: those it runs (measured: tools/spiking_matrix.py); ``why_not``: what stops the others."""
+    """``profiles``: those it runs (measured: tools/spiking_matrix.py); ``why_not``: what stops the others.
+
+    ``time_axis``: its modules work on (N, time, n).
+    """
 
     name: str
     package: str
     profiles: tuple[str, ...]
     why_not: str
     build: Callable[[Any, str], Any]
+    time_axis: bool = False
 
     def version(self) -> str | None:
         """Of the installed package; None where it is not."""
@@ -39,15 +43,16 @@ class Importer:
     def load(self, graph: Any, profile: str, stream: bool) -> Network:
         """Import a NIR graph, quietly.  Raises whatever the importer raises."""
         with _quiet():
-            return Network(self.build(graph, profile), stream)
+            return Network(self.build(graph, profile), stream, self.time_axis)
 
 
 class Network:
     """An imported network.  ``stream``: its state goes on from one call to the next."""
 
-    def __init__(self, module: Any, stream: bool) -> None:
+    def __init__(self, module: Any, stream: bool, time_axis: bool) -> None:
         self.pristine = module.eval()
         self.stream = stream
+        self.time_axis = time_axis
         self.module: Any = None
         self.state: Any = None
         self.size = 0
@@ -69,9 +74,9 @@ class Network:
         for name in names:
             if name not in modules:
                 raise KeyError(f"the imported network has no module '{name}': the importer renamed or dropped the node")
-            hooks.append(modules[name].register_forward_hook(_tap(taps, name)))
+            hooks.append(modules[name].register_forward_hook(_tap(taps, name, self.time_axis)))
         with torch.no_grad(), _quiet():
-            spikes = torch.from_numpy(np.ascontiguousarray(x, np.float32))
+            spikes = torch.from_numpy(np.ascontiguousarray(x[:, None] if self.time_axis else x, np.float32))
             result = self.module(spikes) if self.state is None else self.module(spikes, self.state)
         for hook in hooks:
             hook.remove()
@@ -83,10 +88,10 @@ class Network:
         return taps
 
 
-def _tap(taps: dict[str, Array], name: str) -> Callable[[Any, Any, Any], None]:
+def _tap(taps: dict[str, Array], name: str, time_axis: bool) -> Callable[[Any, Any, Any], None]:
     def hook(module: Any, inputs: Any, output: Any) -> None:
         value = output[0] if isinstance(output, tuple) else output
-        taps[name] = value.detach().cpu().numpy().copy()
+        taps[name] = (value[:, 0] if time_axis else value).detach().cpu().numpy().copy()
 
     return hook
 
@@ -123,6 +128,12 @@ def _snntorch(graph: Any, profile: str) -> Any:
     return import_nir.import_from_nir(graph)
 
 
+def _rockpool(graph: Any, profile: str) -> Any:
+    from rockpool.nn.modules.torch.nir import from_nir
+
+    return from_nir(graph)
+
+
 IMPORTERS: dict[str, Importer] = {
     importer.name: importer
     for importer in (
@@ -132,6 +143,11 @@ IMPORTERS: dict[str, Importer] = {
             "snntorch", "snntorch", ("lif", "cuba"),
             "snnTorch imports IF as a leaky neuron whose output nothing can follow; use profile 'lif' or 'cuba'",
             _snntorch,
+        ),
+        Importer(
+            "rockpool", "rockpool", ("cuba",),
+            "Rockpool imports neither Conv2d nor IF, and leaks within the step that profile 'lif' takes; use 'cuba'",
+            _rockpool, time_axis=True,
         ),
     )
 }  # fmt: skip

@@ -110,8 +110,8 @@ class EventEngine:
         self._mode = "synchronous"
         tensors, ops = self._opened.tensors, self._opened.ops
         infos = self._engine.layers()
-        self._names = [tensors[i.tensor].name or ops[i.op].layer for i in infos]
-        binarized = any(KINDS[i.kind] == "encoder" and ops[i.op].op == "binarize" for i in infos)
+        self._names = [ops[i.op].layer or tensors[i.tensor].name for i in infos]
+        binarized = any(ops[i.op].op == "binarize" and len(ops[i.op].inputs) == 1 for i in infos)
         #: What an input is before anything arrived: 0, or -1 where it is binarized at once (the sign of 0 is +1).
         self.blank = -1.0 if binarized else 0.0
 

@@ -112,7 +112,7 @@ def max_pool(x: Array, a: Any, mask: Array | None = None) -> Array:
     complement of a decreasing threshold.
     """
     if x.dtype == np.float32:
-        return np.asarray(np.fmax.reduce(windows(x, a, LOWEST), axis=(4, 5), initial=LOWEST))
+        return np.asarray(np.fmax.reduce(windows(x, a, float(LOWEST)), axis=(4, 5), initial=LOWEST))
     high = windows(x, a, -1).max(axis=(4, 5))
     if mask is None:
         return np.asarray(high)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ._spiking_importers import IMPORTERS, Importer
-from .emit.nir import NirSummary, arrange, digest, emit
+from .emit.nir import NirSummary, arrange, digest, emit, nir_nodes
 from .emit.nir_layers import Layer, LayeredNetwork
 from .emit.nir_proof import expected_sums, pack_spikes, readout_sums, unpack_field
 from .errors import InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
@@ -87,6 +87,11 @@ class ImporterReport:
     skipped: str = ""
 
     @property
+    def compared(self) -> int:
+        """Spikes and sums that were compared."""
+        return sum(layer.compared for layer in self.layers)
+
+    @property
     def mismatched(self) -> int:
         """Spikes and sums that differ from the C runtime's."""
         return sum(layer.mismatched for layer in self.layers)
@@ -107,7 +112,7 @@ class ImporterReport:
         if self.skipped or self.error:
             return f"{name}: {'skipped: ' + self.skipped if self.skipped else 'FAILED: ' + self.error}"
         lines = [
-            f"{name}: {self.images:,} images, {sum(x.compared for x in self.layers):,} values compared: "
+            f"{name}: {self.images:,} images, {self.compared:,} values compared: "
             f"{self.mismatched:,} mismatched, {self.outside:,} taps not 0 or 1, "
             f"{self.classes_different:,} classes different"
         ]
@@ -119,16 +124,19 @@ class ImporterReport:
 
 @dataclass
 class NirReport:
-    """What ``verify_nir`` found.  ``ok``: every importer that ran gave every spike, and at least one ran."""
+    """What ``verify_nir`` found.  ``changes``: where the file is not what ``emit_nir`` writes for the model.  ``ok``:
+    no such place, and every importer that ran gave every spike, and at least one ran."""
 
     runs: list[ImporterReport]
+    changes: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        return all(run.ok for run in self.runs) and any(not run.skipped for run in self.runs)
+        return not self.changes and all(run.ok for run in self.runs) and any(not run.skipped for run in self.runs)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.runs))
+        changes = [f"the file is not what the model gives: {change}" for change in self.changes]
+        return "\n".join([*changes, *map(str, self.runs)])
 
 
 def verify_nir(
@@ -147,10 +155,11 @@ def verify_nir(
         nir_path: a file that ``emit_nir`` wrote.
         model: the compiled model it came from, or the path of its .bnn file.
         x: float32 (N, ...) as the model's input (a list of arrays where it has several).
-        importer: "spikingjelly", "norse", "snntorch", or "all": those that are installed and can run the profile.
+        importer: "spikingjelly", "norse", "snntorch", "rockpool", or "all": those that are installed and can run the
+            profile.
         batch_size: images that run side by side.
         stream: do not reset the neurons between batches, as if image i + batch_size were the frame after image i.  Only
-            leaky profiles ("lif", "cuba") can do that: IF neurons keep what is left of a frame.
+            the profile "lif" can do that: other neurons keep what is left of a frame.
         progress: called with the number of images done since its last call, for each importer.
 
     Raises:
@@ -169,11 +178,11 @@ def verify_nir(
     if not installed:
         names = " and ".join(i.name for i in chosen)
         raise SetupError(f"{names}: not installed; pip install 'bnn[spiking]'")
-    runs = []
+    report = NirReport([], _changes(nir_graph, chain, profile))
     for one in chosen:
         version = one.version()
         run = ImporterReport(one.name, version or "", profile)
-        runs.append(run)
+        report.runs.append(run)
         if version is None:
             run.skipped = "not installed"
         elif importer == "all" and profile not in one.profiles:
@@ -182,7 +191,28 @@ def verify_nir(
             nir_graph = nir_graph or _read(os.fspath(nir_path), opened)[0]  # importers change the graph they get
             _run(one, run, nir_graph, chain, opened, arrays, batch_size, stream, progress)
             nir_graph = None
-    return NirReport(runs)
+    return report
+
+
+def _changes(graph: Any, chain: LayeredNetwork, profile: str) -> list[str]:
+    """Where a file's nodes and edges are not those that are emitted: found whatever the data are."""
+    nodes, edges = nir_nodes(chain, profile)
+    found = []
+    if set(graph.nodes) != set(nodes) or sorted(graph.edges) != sorted(edges):
+        found.append(f"its nodes are {', '.join(graph.nodes)}, or its edges are others")
+    for name, expected in nodes.items():
+        node = graph.nodes.get(name)
+        if type(node) is not type(expected):
+            found.append(f"node '{name}' is {type(node).__name__}, expected {type(expected).__name__}")
+            continue
+        theirs, ours = node.to_dict(), expected.to_dict()
+        for key in sorted(set(ours) - {"metadata", "type"}):
+            a, b = np.asarray(theirs.get(key)), np.asarray(ours[key])
+            if a.shape != b.shape:
+                found.append(f"node '{name}': {key} has shape {a.shape}, expected {b.shape}")
+            elif not np.array_equal(a, b):
+                found.append(f"node '{name}': {np.count_nonzero(a != b):,} of {b.size:,} values of {key} are others")
+    return found
 
 
 def _run(
@@ -217,6 +247,8 @@ def _run(
     except Exception as error:  # whatever an importer raises, it has not run the file
         text = str(error).splitlines() or [""]
         run.error = f"{type(error).__name__}: {text[0][:300]}"
+        if run.profile not in importer.profiles:
+            run.error += f" ({importer.why_not})"
     run.seconds = time.perf_counter() - start
 
 

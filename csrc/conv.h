@@ -26,9 +26,9 @@ struct bnn_conv_shape {
     const struct bnn_tensor *x, *w, *y;
     const struct bnn_conv_attrs *attrs;
     int binary, depthwise;
-    size_t groups;              /* 1 for depthwise: its channels are lanes */
-    size_t outputs;             /* channels of a group */
-    size_t group_words;         /* elements of a group's channels in an input pixel */
+    size_t groups;      /* 1 for depthwise: its channels are lanes */
+    size_t outputs;     /* channels of a group */
+    size_t group_words; /* elements of a group's channels in an input pixel */
 };
 
 struct bnn_conv_range {
@@ -37,22 +37,22 @@ struct bnn_conv_range {
 
 struct bnn_conv {
     struct bnn_conv_shape shape;
-    size_t lanes, padded;       /* block width; a group's outputs in whole blocks */
-    size_t chunk;               /* pixels handed to a kernel at once */
+    size_t lanes, padded;        /* block width; a group's outputs in whole blocks */
+    size_t chunk;                /* pixels handed to a kernel at once */
     size_t row_segments, length; /* segments of a kernel row, words of a segment */
-    const ptrdiff_t *segments;  /* of all kernel rows */
+    const ptrdiff_t *segments;   /* of all kernel rows */
     union {
         const uint32_t *words;
         const float *values;
-    } weights;                  /* [group][block][tap word][lane]; depthwise: [tap][channel] */
-    size_t row_weights;         /* elements of a kernel row in a block */
+    } weights;          /* [group][block][tap word][lane]; depthwise: [tap][channel] */
+    size_t row_weights; /* elements of a kernel row in a block */
     size_t block_weights, group_weights;
     size_t row_classes, column_classes;
-    const uint32_t *row_class;          /* by output row */
-    const size_t *column_table;         /* by output column: where its class begins in a row class of the tables */
-    const struct bnn_conv_range *rows;  /* kernel rows inside the image, by row class */
-    const int32_t *corrections; /* [row class][column class][group][padded] */
-    const int32_t *limits;      /* the same, where there is a threshold */
+    const uint32_t *row_class;         /* by output row */
+    const size_t *column_table;        /* by output column: where its class begins in a row class of the tables */
+    const struct bnn_conv_range *rows; /* kernel rows inside the image, by row class */
+    const int32_t *corrections;        /* [row class][column class][group][padded] */
+    const int32_t *limits;             /* the same, where there is a threshold */
     struct bnn_epilogue epilogue, raw_epilogue;
     int residual, raw_residual; /* input number, or 0 */
 };

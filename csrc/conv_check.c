@@ -1,10 +1,10 @@
 /* What a convolution in a file must fulfil; the same rules as `_conv` and `_slots` of bnn/ops.py. */
 #include "conv.h"
 
-#define CHECK(condition, what, found, expected)                                                                       \
-    do {                                                                                                              \
-        if (!(condition))                                                                                             \
-            return bnn_fail(p, op, BNN_ERROR_FORMAT, what, (int64_t)(found), (int64_t)(expected));                    \
+#define CHECK(condition, what, found, expected)                                                    \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            return bnn_fail(p, op, BNN_ERROR_FORMAT, what, (int64_t)(found), (int64_t)(expected)); \
     } while (0)
 
 static const int64_t MAX_PRODUCTS = (1 << 24) - 1; /* sums up to here are exact in float32 */

@@ -106,7 +106,7 @@ static void fill_limits(const struct bnn_conv *conv, const int32_t *thresholds, 
 {
     const struct bnn_conv_shape *s = &conv->shape;
     const int32_t *correction = conv->corrections;
-    for (size_t class = 0; class < classes; class++)
+    for (size_t class = 0; class < classes; class ++)
         for (size_t g = 0; g < s->groups; g++)
             for (size_t c = 0; c < conv->padded; c++, correction++)
                 *limits++ = c < s->outputs ? limit(*correction, thresholds[g * s->outputs + c]) : -1;

@@ -129,7 +129,8 @@ static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)
     /* Offsets lie inside the image and its halo, whose size was checked. */
     for (size_t ky = 0; ky < s->w->h; ky++)
         for (size_t kx = 0; kx < conv->row_segments; kx++)
-            *segments++ = (ptrdiff_t)(ky * (size_t)a->dilation_h * s->x->row + kx * (size_t)a->dilation_w * s->x->words);
+            *segments++ =
+                (ptrdiff_t)(ky * (size_t)a->dilation_h * s->x->row + kx * (size_t)a->dilation_w * s->x->words);
 }
 
 void bnn_conv_pack(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)

@@ -26,14 +26,14 @@ struct job {
     const struct bnn_conv *conv;
     const struct bnn_kernels *kernels;
     struct chunk *chunk;
-    size_t pixels;                  /* in the chunk */
+    size_t pixels; /* in the chunk */
     struct bnn_epilogue epilogue;
-    const int32_t *table;           /* limits or corrections; NULL for floats */
-    int bits, threshold;            /* the output is bits; by limits */
-    size_t staged;                  /* words of a group to stage, or 0 */
+    const int32_t *table; /* limits or corrections; NULL for floats */
+    int bits, threshold;  /* the output is bits; by limits */
+    size_t staged;        /* words of a group to stage, or 0 */
     const struct bnn_view *x, *residual;
     size_t output_row, output_image, output_pixel; /* strides in elements */
-    struct bnn_conv_range rows;     /* kernel rows that the chunk's pixels read */
+    struct bnn_conv_range rows;                    /* kernel rows that the chunk's pixels read */
 };
 
 static int groups_split_words(const struct bnn_conv *conv)
@@ -68,19 +68,36 @@ static int call(const struct job *job, size_t first, const void *weights, size_t
     if (channels > conv->lanes && !s->depthwise)
         channels = conv->lanes;
     if (s->binary) {
-        struct bnn_binary_tile tile = {
-            .a = c->a.words + pixel, .segment = segment, .segments = segments, .length = conv->length, .pixels = count,
-            .weights = weights, .table = c->table + pixel, .first = first, .channels = channels, .bits = bits,
-            .values = values, .residual = residual, .epilogue = &job->epilogue};
+        struct bnn_binary_tile tile = {.a = c->a.words + pixel,
+                                       .segment = segment,
+                                       .segments = segments,
+                                       .length = conv->length,
+                                       .pixels = count,
+                                       .weights = weights,
+                                       .table = c->table + pixel,
+                                       .first = first,
+                                       .channels = channels,
+                                       .bits = bits,
+                                       .values = values,
+                                       .residual = residual,
+                                       .epilogue = &job->epilogue};
         if (!job->threshold)
             return job->kernels->binary_values(&tile);
         job->kernels->binary_bits(&tile);
         return 0;
     }
-    struct bnn_float_tile tile = {
-        .a = c->a.values + pixel, .segment = segment, .segments = segments, .length = conv->length, .pixels = count,
-        .weights = weights, .first = first, .channels = channels, .bits = bits, .values = values, .residual = residual,
-        .epilogue = &job->epilogue};
+    struct bnn_float_tile tile = {.a = c->a.values + pixel,
+                                  .segment = segment,
+                                  .segments = segments,
+                                  .length = conv->length,
+                                  .pixels = count,
+                                  .weights = weights,
+                                  .first = first,
+                                  .channels = channels,
+                                  .bits = bits,
+                                  .values = values,
+                                  .residual = residual,
+                                  .epilogue = &job->epilogue};
     return s->depthwise ? job->kernels->depthwise(&tile) : job->kernels->float_values(&tile);
 }
 
@@ -142,8 +159,8 @@ static void next_group(struct job *job)
         if (job->residual != NULL)
             c->residual[i] += s->outputs;
     }
-    const float **operands[] = {&job->epilogue.pre_mul, &job->epilogue.pre_add, &job->epilogue.sub,
-                                &job->epilogue.mul, &job->epilogue.add};
+    const float **operands[] = {&job->epilogue.pre_mul, &job->epilogue.pre_add, &job->epilogue.sub, &job->epilogue.mul,
+                                &job->epilogue.add};
     for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
         if (*operands[i] != NULL)
             *operands[i] += job->conv->padded;
@@ -165,10 +182,10 @@ static void flush(struct job *job)
 
 /* Where a row of the output begins, in all the tensors it takes part in. */
 struct row {
-    ptrdiff_t in;          /* elements from the input's first pixel to the first window: it may lie in the halo */
+    ptrdiff_t in; /* elements from the input's first pixel to the first window: it may lie in the halo */
     size_t out, residual;
     size_t image;
-    const int32_t *table;  /* of its row class */
+    const int32_t *table; /* of its row class */
 };
 
 static struct row find_row(const struct job *job, size_t image, size_t y)
@@ -200,12 +217,12 @@ static void add_pixels(struct job *job, const struct row *row, size_t begin, siz
     ptrdiff_t in = row->in + (ptrdiff_t)(begin * step);
     if (s->binary) {
         const uint32_t *a = (const uint32_t *)job->x->data + in, **dst = c->a.words + first;
-        for (size_t i = 0; i < count; i++)
-            dst[i] = a + i * step;
         const int32_t **table = c->table + first;
         const size_t *offset = conv->column_table + begin;
-        for (size_t i = 0; i < count; i++)
+        for (size_t i = 0; i < count; i++) {
+            dst[i] = a + i * step;
             table[i] = row->table + offset[i];
+        }
     } else {
         const float *a = (const float *)job->x->data + in, **dst = c->a.values + first;
         for (size_t i = 0; i < count; i++)
@@ -215,7 +232,7 @@ static void add_pixels(struct job *job, const struct row *row, size_t begin, siz
         uint32_t *output = (uint32_t *)job->run->output.data + out, **dst = (job->staged ? c->output : c->bits) + first;
         for (size_t i = 0; i < count; i++)
             dst[i] = output + i * job->output_pixel;
-        for (size_t i = 0; i < count; i++)
+        for (size_t i = 0; !job->threshold && i < count; i++) /* where something may not be a number */
             c->image[first + i] = row->image;
     } else {
         float *output = (float *)job->run->output.data + out, **dst = c->values + first;

@@ -13,17 +13,17 @@ static inline uint32_t bnn_popcount(uint32_t x)
     return (x * 0x01010101u) >> 24;
 }
 
-/* Packing of four-byte elements: src [channels][count] -> dst [block][count][lane], missing lanes zero.  An integer
- * type may alias a float's bytes only through memcpy, hence the macro. */
-#define BNN_PACK(function, type)                                                                                      \
-    static void function(type *dst, const type *src, size_t channels, size_t count, size_t lanes)                     \
-    {                                                                                                                 \
-        for (size_t first = 0; first < channels; first += lanes)                                                      \
-            for (size_t k = 0; k < count; k++)                                                                        \
-                for (size_t lane = 0; lane < lanes; lane++) {                                                         \
-                    size_t channel = first + lane;                                                                    \
-                    *dst++ = channel < channels ? src[channel * count + k] : 0;                                       \
-                }                                                                                                     \
+/* Defines a function that packs src [channels][count] into dst [block][count][lane], missing lanes zero; for words and
+ * for floats. */
+#define BNN_PACK(function, type)                                                                  \
+    static void function(type *dst, const type *src, size_t channels, size_t count, size_t lanes) \
+    {                                                                                             \
+        for (size_t first = 0; first < channels; first += lanes)                                  \
+            for (size_t k = 0; k < count; k++)                                                    \
+                for (size_t lane = 0; lane < lanes; lane++) {                                     \
+                    size_t channel = first + lane;                                                \
+                    *dst++ = channel < channels ? src[channel * count + k] : 0;                   \
+                }                                                                                 \
     }
 
 #endif

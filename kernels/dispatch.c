@@ -22,11 +22,13 @@ static uint32_t processor_features(void)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
         __builtin_cpu_supports("popcnt"))
         features |= BNN_FEATURE_AVX2;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
         features |= BNN_FEATURE_AVX512;
     if (__builtin_cpu_supports("avx512vpopcntdq"))
         features |= BNN_FEATURE_VPOPCNTDQ;
+#elif defined(__aarch64__)
+    features |= BNN_FEATURE_NEON;
 #endif
     return features;
 }

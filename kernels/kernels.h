@@ -32,18 +32,20 @@ struct bnn_epilogue {
  * The pointers of a pixel are those of the layer's first channel, so that one list of them serves every block: a block
  * begins at table[i] + first, values[i] + first, residual[i] + first, bits[i] + first / 32 and at element `first` of the
  * epilogue's operands.  Table and operands may be read up to the block's full width; the others are touched only where
- * channels exist. */
+ * channels exist.
+ *
+ * The table holds, for bits, limits on the number of differing bits: the bit is (differing <= limit), a limit is -1
+ * (never) to INT32_MAX (always).  For floats it holds corrections: the accumulator is correction - 2 * differing. */
 struct bnn_binary_tile {
-    const uint32_t *const *a;      /* pixels: the first word of each pixel's window */
-    const ptrdiff_t *segment;      /* segments: offsets in words */
+    const uint32_t *const *a; /* pixels: the first word of each pixel's window */
+    const ptrdiff_t *segment; /* segments: offsets in words */
     size_t segments, length, pixels;
     const uint32_t *weights;
-    const int32_t *const *table;   /* pixels: per channel, bits: the limit on the number of differing bits (bit = popcount
-                                      <= limit); float: the correction (accumulator = correction - 2 popcount) */
-    size_t first, channels;        /* the block's first channel, and how many exist: 1 to the block's width */
-    uint32_t *const *bits;         /* pixels: output words; bits of the last word past the channels become zero */
-    float *const *values;          /* pixels: output values; either may be NULL */
-    const float *const *residual;  /* pixels, or NULL */
+    const int32_t *const *table;         /* pixels: per channel, limits or corrections */
+    size_t first, channels;              /* the block's first channel, and how many exist: 1 to the block's width */
+    uint32_t *const *bits;               /* pixels: output words; bits of the last word past the channels become zero */
+    float *const *values;                /* pixels: output values; either may be NULL */
+    const float *const *residual;        /* pixels, or NULL */
     const struct bnn_epilogue *epilogue; /* float only */
 };
 
@@ -62,9 +64,9 @@ struct bnn_float_tile {
 
 struct bnn_kernels {
     const char *name;
-    uint32_t features;                 /* bits that the processor must have: BNN_FEATURE_* */
-    uint32_t binary_pixels;            /* tile height */
-    uint32_t binary_lanes;             /* block width: 32 or 64 output channels */
+    uint32_t features;      /* bits that the processor must have: BNN_FEATURE_* */
+    uint32_t binary_pixels; /* tile height */
+    uint32_t binary_lanes;  /* block width: 32 or 64 output channels */
     uint32_t float_pixels, float_lanes;
     /* src: [channels][words] (a filter's taps in order) -> dst: [block][words][lane], missing lanes zero.
      * dst has ceil(channels / lanes) * lanes * words elements. */
@@ -90,9 +92,9 @@ struct bnn_kernels {
     int (*depthwise)(const struct bnn_float_tile *tile);
 };
 
-#define BNN_FEATURE_AVX2 1u        /* AVX2, FMA, BMI, POPCNT */
-#define BNN_FEATURE_AVX512 2u      /* AVX-512 F, BW, DQ, VL */
-#define BNN_FEATURE_VPOPCNTDQ 4u   /* AVX-512 VPOPCNTDQ */
+#define BNN_FEATURE_AVX2 1u      /* AVX2, FMA, BMI, POPCNT */
+#define BNN_FEATURE_AVX512 2u    /* AVX-512 F, BW, DQ, VL */
+#define BNN_FEATURE_VPOPCNTDQ 4u /* AVX-512 VPOPCNTDQ */
 #define BNN_FEATURE_NEON 8u
 
 /* The families compiled in, fastest first, scalar last. */

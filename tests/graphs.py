@@ -114,6 +114,21 @@ class Builder:
 
     # -- layers ---------------------------------------------------------------------------------------------------
 
+    def quantize(self, x: Value, name: str) -> Value:
+        """A sign mostly; else a ternary quantizer, or one of five levels as DoReFa's."""
+        kind = self.pick(("sign",) * 18 + ("ternary", "levels"))
+        if kind == "ternary":
+            sides = []
+            for half in (0.5, -0.5):
+                moved = self.made(name, "add", x, constant([half]), step=0, bound=0)
+                sides.append(self.made(name, "sign", moved, step=1.0, bound=1.0))
+            return self.made(name, "sign", self.made(name, "add", *sides, step=0, bound=0), step=1.0, bound=1.0)
+        if kind == "levels":
+            x = self.made(name, "clamp", x, attrs=ClampAttrs(0.0, 1.0), step=0, bound=0)
+            x = self.made(name, "round", self.made(name, "mul", x, constant([4.0]), step=0, bound=0), step=0, bound=0)
+            return self.made(name, "div", x, constant([4.0]), step=0.25, bound=1.0)
+        return self.sign(x, name)
+
     def sign(self, x: Value, name: str) -> Value:
         """Larq's quantizer, or (rarely) what only looks like it."""
         c = self.pick((0.9, 1.0, 1.5, -0.1, 0.0)) if self.chance(0.15) else _LARQ
@@ -138,7 +153,7 @@ class Builder:
     def conv(self, x: Value, name: str) -> Value:
         """A convolution or a dense layer, its input quantized first where sums would not be exact, or by chance."""
         if self.chance(0.85) or not self.exact(x.step, x.bound * 9 * 70 * 4):
-            x = self.sign(x, name)
+            x = self.quantize(x, name)
         padded = x.spatial and self.chance(0.2)
         if padded:
             top, left, bottom, right = (self.whole(0, 2) for _ in range(4))

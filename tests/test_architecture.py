@@ -27,8 +27,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "importers": ("importers",),
     "emit": ("emit",),
     "native": ("_native", "_ffi_build"),
-    "runtime": ("runtime", "_handles", "_arrays", "_stepper", "_report", "_progress", "_events_engine"),
-    "front": ("__init__", "_version", "verify", "cli", "spiking", "_spiking_importers"),
+    "runtime": ("runtime", "_handles", "_arrays", "_stepper", "_report", "_progress"),
+    "events": (
+        *("events", "event_sources"),
+        *(f"_events_{part}" for part in ("engine", "html", "plot", "report", "rules", "runs")),
+    ),
+    "front": ("__init__", "__main__", "_version", "verify", "cli", "spiking", "_spiking_importers"),
 }
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -44,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "emit": {"ir", "reference", "ops", "bitpack", "fields", "errors", "graph tools"},
     "native": set(),
     "runtime": {"native", "errors"},
+    "events": {"runtime", "native", "errors"},
     "front": set(GROUPS),
 }
 # What only importers may import: everyone else works on graphs and bytes.

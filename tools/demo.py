@@ -61,8 +61,8 @@ class TrainingProgress(training.Progress):
         if epoch.epoch % math.ceil(self._epochs / _LINES) == 0 or epoch.epoch == self._epochs:
             width = len(str(self._epochs))
             self._console.print(
-                f"      epoch {epoch.epoch:{width}}/{self._epochs}: {epoch.accuracy:6.2%} of the training images right, "
-                f"{epoch.validation_accuracy:6.2%} of the validation images"
+                f"      epoch {epoch.epoch:{width}}/{self._epochs}: {epoch.accuracy:.2%} right in training, "
+                f"{epoch.validation_accuracy:.2%} in validation"
             )
 
     def close(self) -> None:
@@ -115,21 +115,16 @@ def run(dataset: str, folder: Path | None, epochs: int | None, out: Path, consol
 
 def duration(seconds: float) -> str:
     """Three digits in the unit that fits."""
-    for unit, scale in (("us", 1e6), ("ms", 1e3)):
-        if seconds * scale < 999.5:
-            break
-    else:
-        unit, scale = "s", 1.0
+    unit, scale = next(((u, s) for u, s in (("us", 1e6), ("ms", 1e3)) if seconds * s < 999.5), ("s", 1.0))
     value = seconds * scale
-    digits = max(0, 2 - math.floor(math.log10(max(value, 1e-9))))
-    return f"{value:.{min(digits, 2)}f} {unit}"
+    digits = 2 - math.floor(math.log10(max(value, 1.0)))
+    return f"{value:.{max(digits, 0)}f} {unit}"
 
 
 def ratio(value: float) -> str:
     """Two digits: 1.3, 74, 1,100."""
-    step = 10.0 ** (math.floor(math.log10(value)) - 1)
-    rounded = round(value / step) * step
-    return f"{rounded:.1f}" if rounded < 9.95 else f"{rounded:,.0f}"
+    rounded = float(f"{value:.1e}")
+    return f"{rounded:.1f}" if rounded < 10 else f"{rounded:,.0f}"
 
 
 def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -189,7 +184,10 @@ def show(result: demo_steps.Result, console: Console) -> None:
 def verdict(result: demo_steps.Result, out: Path, seconds: float) -> str:
     check = result.check
     if check.ok:
-        first = f"The compiled network equals Keras: all {len(check.keras):,} classes, all {check.compared:,} bits and sums."
+        first = (
+            f"The compiled network equals Keras in all {len(check.keras):,} classes "
+            f"and all {check.compared:,} bits and sums."
+        )
     else:
         first = (
             f"The compiled network DIFFERS from Keras: {check.classes_different:,} classes, "
@@ -197,7 +195,7 @@ def verdict(result: demo_steps.Result, out: Path, seconds: float) -> str:
         )
     return (
         f"{first}\n"
-        f"Times: medians, {result.kernels} kernels on one thread; Keras uses every core.\n"
+        f"Times are medians; the runtime has one thread ({result.kernels} kernels), Keras every core.\n"
         f"Picture: {out / 'demo.png'}. All this took {seconds:.0f} seconds."
     )
 

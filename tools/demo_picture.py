@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ from numpy.typing import NDArray
 
 from demo_steps import Result
 
+Unit = Callable[[float], str]
+
 _INK, _SOFT, _RULE = "#1d2733", "#6b7785", "#dfe4ea"
 _KERAS, _BNN, _FLOAT = "#b9c0c9", "#1f6feb", "#e39a2d"
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 _NAMES = {"digits": "Handwritten digits", "fashion-mnist": "Fashion-MNIST"}
 _LEFT = 0.76  # where the bars begin
 _HEADS = 0.838  # height of the headings above pictures and bars
+_HEIGHT = 0.72  # of a bar
 _ROWS = 4  # of test images; one more for mistakes
 
 
@@ -57,6 +61,10 @@ def _title(figure: Any, result: Result) -> None:
     figure.text(0.03, 0.893, text, fontsize=13, color=color)
 
 
+def _heading(figure: Any, x: float, y: float, text: str) -> None:
+    figure.text(x, y, text, fontsize=12, weight="bold")
+
+
 # Images and what the compiled network says of them
 
 
@@ -65,19 +73,20 @@ def _gallery(figure: Any, result: Result) -> None:
     labels, guesses = data.test.labels, compiled.argmax(axis=1)
     classes = len(data.class_names)
     grid = figure.add_gridspec(
-        _ROWS + 1, classes, left=0.03, right=0.615, top=0.815, bottom=0.06, wspace=0.16, hspace=0.5
-    )
-    figure.text(0.03, _HEADS, "The first test images of each class, and what they are taken for", fontsize=12, weight="bold")
+        _ROWS + 2, classes, height_ratios=[1] * _ROWS + [0.05, 1],
+        left=0.03, right=0.615, top=0.818, bottom=0.06, wspace=0.16, hspace=0.45,
+    )  # fmt: skip
+    _heading(figure, 0.03, _HEADS, "The first test images of each class, and what they are taken for")
     for column in range(classes):
         for row, index in enumerate(np.flatnonzero(labels == column)[:_ROWS]):
             _image(figure.add_subplot(grid[row, column]), result, int(index))
     wrong = np.flatnonzero(guesses != labels)
     surest = wrong[np.argsort(-compiled[wrong].max(axis=1), kind="stable")][:classes]
-    top = grid[_ROWS, 0].get_position(figure).y1
-    heading = f"Wrong, and surest of it ({len(wrong):,} of {len(labels):,} are wrong)" if len(wrong) else "No image is wrong"
-    figure.text(0.03, top + 0.012, heading, fontsize=12, weight="bold")
+    top = grid[_ROWS + 1, 0].get_position(figure).y1
+    some = f"Wrong, and surest of it ({len(wrong):,} of {len(labels):,} are wrong)"
+    _heading(figure, 0.03, top + 0.012, some if len(wrong) else "No test image is wrong")
     for column, index in enumerate(surest):
-        _image(figure.add_subplot(grid[_ROWS, column]), result, int(index))
+        _image(figure.add_subplot(grid[_ROWS + 1, column]), result, int(index))
 
 
 def _image(axes: Any, result: Result, index: int) -> None:
@@ -94,10 +103,11 @@ def _image(axes: Any, result: Result, index: int) -> None:
         spine.set_linewidth(1.6)
     percent = f"{probabilities[guess]:.0%}"
     short = len(names[guess]) <= 2
-    text = f"{names[guess]}   {percent}" if short else f"{names[guess]}\n{percent}"
+    text = f"{names[guess]}{'   ' if short else ' '}{percent}"
     if guess != label:
-        text = f"{names[guess]}   {percent}\nis {names[label]}" if short else f"{names[guess]} {percent}\nis {names[label]}"
-    axes.text(0.5, -0.07, text, transform=axes.transAxes, ha="center", va="top", color=color, fontsize=9, linespacing=1.05)
+        text += f"\nis {names[label]}"
+    style = {"ha": "center", "va": "top", "color": color, "fontsize": 9 if short else 7.5, "linespacing": 1.05}
+    axes.text(0.5, -0.07, text, transform=axes.transAxes, **style)
 
 
 def _picture(image: NDArray[np.uint8], scale: int) -> NDArray[np.float32]:
@@ -111,21 +121,21 @@ def _picture(image: NDArray[np.uint8], scale: int) -> NDArray[np.float32]:
 
 def _bars(figure: Any, result: Result) -> None:
     check, sizes = result.check, result.sizes
-    one, many = result.latencies[0], result.latencies[-1]
-    times = [(t.images, [("Keras eager", t.eager), ("Keras tf.function", t.function), ("bnn", t.runtime)]) for t in (one, many)]
-    groups = [
-        ("Test accuracy", [("Keras", result.accuracy(check.keras)), ("bnn", result.accuracy(check.compiled))], _percent),
-        ("Size", [("Keras, float32", float(sizes.float32)), ("bnn file", float(sizes.bnn_file))], _kilobytes),
-        *((f"{images} images" if images > 1 else "One image", bars, _time) for images, bars in times),
+    keras, compiled = result.accuracy(check.keras), result.accuracy(check.compiled)
+    groups: list[tuple[str, list[tuple[str, float]], Unit]] = [
+        ("Test accuracy", [("Keras", keras), ("bnn", compiled)], _percent),
+        ("Size", [("Keras, float32", sizes.float32), ("bnn file", sizes.bnn_file)], _kilobytes),
     ]
+    for t in result.latencies:
+        bars = [("Keras eager", t.eager), ("Keras tf.function", t.function), ("bnn", t.runtime)]
+        groups.append(("1 image" if t.images == 1 else f"{t.images} images", bars, _time))
     heights = [len(bars) for _, bars, _ in groups]
     grid = figure.add_gridspec(
-        len(groups), 1, left=_LEFT, right=0.93, top=0.80, bottom=0.43, hspace=0.6, height_ratios=heights
+        len(groups), 1, left=_LEFT, right=0.93, top=0.80, bottom=0.45, hspace=0.6, height_ratios=heights
     )
-    figure.text(0.655, _HEADS, "Keras and bnn", fontsize=12, weight="bold")
-    figure.text(
-        0.93, _HEADS, f"size and time on log scales; bnn: {result.kernels}, one thread", fontsize=8.5, color=_SOFT, ha="right"
-    )
+    _heading(figure, 0.655, _HEADS, "Keras and bnn")
+    note = f"Log scales but for accuracy. Keras: every core; bnn: one thread, {result.kernels}."
+    figure.text(0.655, 0.415, note, fontsize=8.5, color=_SOFT)
     for i, (title, bars, unit) in enumerate(groups):
         axes = figure.add_subplot(grid[i])
         _horizontal(axes, bars, [_BNN if name.startswith("bnn") else _KERAS for name, _ in bars], unit)
@@ -139,31 +149,34 @@ def _bars(figure: Any, result: Result) -> None:
             axes.set_xticks([])
             axes.set_xlim(min(values) / 4, max(values))
             change = f"{' to '.join(gains)} \u00d7 {'smaller' if unit is _kilobytes else 'faster'}"
-            axes.set_title(change, loc="right", fontsize=10, color=_BNN, weight="bold", pad=3)
+            axes.set_title(change, loc="right", fontsize=9.5, color=_BNN, weight="bold", pad=3)
         axes.set_title(title, loc="left", fontsize=10, weight="bold", pad=3)
 
 
 def _gain(ratio: float) -> str:
-    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
+    """Two digits."""
+    rounded = float(f"{ratio:.1e}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.1f}"
 
 
 def _layers(figure: Any, result: Result) -> None:
-    """Time per op, in the order of execution."""
-    total = sum(record.seconds for record in result.times)
-    axes = figure.add_axes((_LEFT, 0.035, 0.93 - _LEFT, 0.285))
-    figure.text(0.655, 0.368, f"One image in C, op by op: {_time(total)}", fontsize=12, weight="bold")
-    bars = [(f"{r.name}  {r.op}", r.seconds) for r in result.times]
-    _horizontal(axes, bars, [_BNN if r.binary else _FLOAT for r in result.times], _time, fontsize=8.5)
-    axes.set_xlim(0, max(record.seconds for record in result.times))
-    for x, color, text in ((_LEFT, _BNN, "on bits"), (_LEFT + 0.06, _FLOAT, "on floats")):
-        figure.text(x, 0.333, "\u25a0", color=color, fontsize=11)
-        figure.text(x + 0.011, 0.334, text, color=_SOFT, fontsize=9)
+    """Time per layer, in the order of execution."""
+    axes = figure.add_axes((_LEFT, 0.03, 0.93 - _LEFT, 0.3))
+    total = sum(layer.seconds for layer in result.times)
+    _heading(figure, 0.655, 0.375, f"Time per layer: {_time(total)} in C for 1 image")
+    rows = [(layer.layer, layer.seconds) for layer in result.times]
+    _horizontal(axes, rows, [_FLOAT] * len(rows), _time, fontsize=8.5)
+    axes.barh(range(len(rows)), [layer.bits for layer in result.times], color=_BNN, height=_HEIGHT)
+    axes.set_xlim(0, max(seconds for _, seconds in rows))
+    for x, color, text in ((_LEFT, _BNN, "computing on bits"), (_LEFT + 0.1, _FLOAT, "on floats")):
+        figure.text(x, 0.345, "\u25a0", color=color, fontsize=11)
+        figure.text(x + 0.011, 0.346, text, color=_SOFT, fontsize=9)
 
 
-def _horizontal(axes: Any, bars: list[tuple[str, float]], colors: list[str], unit: Any, fontsize: float = 9.5) -> None:
+def _horizontal(axes: Any, bars: list[tuple[str, float]], colors: list[str], unit: Unit, fontsize: float = 9.5) -> None:
     """Bars from the top down, each with its value beside it."""
     positions = range(len(bars))
-    axes.barh(positions, [value for _, value in bars], color=colors, height=0.72)
+    axes.barh(positions, [value for _, value in bars], color=colors, height=_HEIGHT)
     axes.set_yticks(positions, [name for name, _ in bars], fontsize=fontsize)
     axes.invert_yaxis()
     axes.set_xticks([])
@@ -171,8 +184,9 @@ def _horizontal(axes: Any, bars: list[tuple[str, float]], colors: list[str], uni
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     for y, (_, value) in zip(positions, bars, strict=True):
         axes.annotate(
-            unit(value), (value, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=fontsize, annotation_clip=False
-        )
+            unit(value), (value, y), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=fontsize, annotation_clip=False,
+        )  # fmt: skip
 
 
 def _percent(value: float) -> str:
@@ -180,7 +194,7 @@ def _percent(value: float) -> str:
 
 
 def _kilobytes(value: float) -> str:
-    return f"{value / 1000:,.1f} kB"
+    return f"{value / 1000:,.1f} kB" if value < 1e6 else f"{value / 1e6:,.2f} MB"
 
 
 def _time(value: float) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -95,12 +96,15 @@ class Latency:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One op of the compiled network and its median seconds for one image."""
+    """Median seconds of a layer's ops in C for one image, of those on bits and of those on floats."""
 
-    name: str
-    op: str
-    binary: bool
-    seconds: float
+    layer: str
+    bits: float
+    floats: float
+
+    @property
+    def seconds(self) -> float:
+        return self.bits + self.floats
 
 
 @dataclass(frozen=True)
@@ -179,9 +183,9 @@ def check(model: bnn.Model, keras_file: Path, bnn_file: Path, data: datasets.Dat
 
 def _ask_keras(keras_file: Path, bnn_file: Path, dataset: str, folder: Path | None) -> tuple[Floats, Report]:
     """Keras' probabilities, and what ``bnn.verify`` finds; runs in a fresh process."""
-    # oneDNN is faster for training, but splits and reorders float32 arithmetic (batch norm above all) by the batch's
-    # size and the number of threads: Keras with it does not even equal itself from one machine to the next.  It is
-    # chosen when TensorFlow is imported, so the comparison has a process in which it is off.
+    # oneDNN trains faster, but its batch norm orders the operations differently (half of all values differ in the last
+    # bit from what the formula in float32 gives), and what it does depends on the processor.  Without it, Keras gives
+    # the same bits everywhere.  It is chosen when TensorFlow is imported: hence a process in which it is off.
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     _, keras, _ = _tf.load()
     network = keras.models.load_model(keras_file, compile=False)
@@ -195,7 +199,8 @@ def _ask_keras(keras_file: Path, bnn_file: Path, dataset: str, folder: Path | No
 def layer_bits(report: Report) -> tuple[LayerBits, ...]:
     """One record per binary layer: its input bits end to end, its sums when fed Keras' bits."""
     bits = {c.layer.removesuffix("/input"): c for c in report.end_to_end.layers if c.kind == "bits"}
-    sums = {c.layer: c for c in report.layers if c.kind == "sums"}
+    # A convolution whose sums nothing was fused with gives them as they are: floats that are whole numbers.
+    sums = {c.layer: c for c in report.layers if c.op == "bconv2d" and c.kind in ("sums", "floats")}
     return tuple(
         LayerBits(name, b.compared, b.different, s.compared, s.different)
         for name, b in bits.items()
@@ -216,18 +221,20 @@ def latencies(network: Any, model: bnn.Model, x: Floats) -> tuple[Latency, ...]:
     for images in (1, min(BATCH, len(x))):
         arrays = np.ascontiguousarray(x[:images])
         tensor = tf.constant(arrays)
-        seconds = _medians(
-            [
-                lambda tensor=tensor: network(tensor, training=False).numpy(),
-                lambda tensor=tensor: function(tensor).numpy(),
-                lambda arrays=arrays: model(arrays),
-            ]
-        )
-        result.append(Latency(images, *seconds))
+        calls = (partial(_eager, network, tensor), partial(_graph, function, tensor), partial(model, arrays))
+        result.append(Latency(images, *_medians(calls)))
     return tuple(result)
 
 
-def _medians(contenders: list[Callable[[], object]]) -> list[float]:
+def _eager(network: Any, tensor: Any) -> Any:
+    return network(tensor, training=False).numpy()
+
+
+def _graph(function: Any, tensor: Any) -> Any:
+    return function(tensor).numpy()
+
+
+def _medians(contenders: Sequence[Callable[[], object]]) -> list[float]:
     """Median seconds of each; they take turns, so that whatever else the machine does hits all of them."""
     for call in contenders:  # traces the tf.function, makes the runtime's context
         call()
@@ -244,6 +251,9 @@ def _medians(contenders: list[Callable[[], object]]) -> list[float]:
 
 
 def layer_times(model: bnn.Model, x: Floats) -> tuple[LayerTime, ...]:
-    """Where one image's time goes."""
-    records = model.profile(np.ascontiguousarray(x[:1]), repeats=500)
-    return tuple(LayerTime(r.layer, r.op, r.kind == "binary", r.nanoseconds / 1e9) for r in records)
+    """Where one image's time goes, in the order of execution."""
+    sums: dict[str, dict[str, float]] = {}
+    for record in model.profile(np.ascontiguousarray(x[:1]), repeats=500):
+        layer = sums.setdefault(record.layer, {"binary": 0.0, "float": 0.0})
+        layer[record.kind] += record.nanoseconds / 1e9
+    return tuple(LayerTime(name, layer["binary"], layer["float"]) for name, layer in sums.items())

@@ -122,8 +122,8 @@ def digits(input_shape: Shape, classes: int) -> Any:
 def fashion(input_shape: Shape, classes: int) -> Any:
     """Five convolutions for 28 x 28 images, two of them with a shortcut.
 
-    The shortcuts are worth their additions: after ten epochs it is right on 92.0 % of the
-    validation images of Fashion-MNIST, four plain convolutions with as many channels on 91.0 %.
+    The shortcuts are worth their additions: in short trials, plain networks of like size were about
+    a point less accurate on the validation images.
     """
     net = _Stack("fashion", input_shape)
     net.conv("conv1", 64, pool=True)

@@ -1,7 +1,8 @@
 """Train a binarized network and export it for the compiler.
 
-    python tools/train.py --dataset digits --network digits --out runs/digits
-    python tools/train.py --out runs/digits --resume
+    python tools/train.py --dataset digits --network digits --epochs 30 --out runs/digits
+    python tools/train.py --dataset fashion-mnist --network fashion --flip --out runs/fashion
+    python tools/train.py --out runs/fashion --resume
 
 Writes to the folder given by --out: model.keras and model.h5 (the best weights), history.json (all
 settings and figures), curve.png, and checkpoint.npz from which --resume goes on.

@@ -121,7 +121,8 @@ class _Reader:
     ) -> tuple[Node, ...]:
         """The graph's inputs or outputs, by their index."""
         found = {t.placement.offset: t.number for t in tensors if t.storage is storage}
-        if sorted(found) != list(range(count)) or any(number not in nodes for number in found.values()):
+        whole = len(found) == count and all(i in found and found[i] in nodes for i in range(count))
+        if not whole:
             _bad(f"{storage.name.lower()}s: found indices {sorted(found)}, expected 0 to {count - 1}, all written")
         return tuple(nodes[found[i]] for i in range(count))
 

@@ -45,13 +45,14 @@ class _Reader:
 
     def _check_supported(self) -> None:
         for node in self.frozen.nodes:
-            if node.name in self.dependent and node.name not in self.frozen.inputs:
-                if node.op not in READERS and node.op not in ALIASES and node.op != "SpaceToBatchND":
-                    layer = self.frozen.layer(node.name)
-                    raise UnsupportedOpError(
-                        f"layer '{layer}' uses the TensorFlow op {node.op} ('{node.name}'), which is not supported; "
-                        f"replace the layer, or cut the model before it. Supported: {', '.join(sorted(READERS))}"
-                    )
+            if node.name not in self.dependent or node.name in self.frozen.inputs:
+                continue
+            if node.op not in READERS and node.op not in ALIASES and node.op != "SpaceToBatchND":
+                layer = self.frozen.layer(node.name)
+                raise UnsupportedOpError(
+                    f"layer '{layer}' uses the TensorFlow op {node.op} ('{node.name}'), which is not supported; "
+                    f"replace the layer, or cut the model before it. Supported: {', '.join(sorted(READERS))}"
+                )
 
     def _read_by_others(self) -> set[str]:
         """Ops whose value leaves their layer."""

@@ -64,7 +64,7 @@ def regions(root: Node) -> Iterator[Node]:
 
 def function(root: Node, x: Node) -> Callable[[Array], Array]:
     """``root`` as a function of the values of x, an array (n)."""
-    nodes = [n for n in topological([root])]
+    nodes = topological([root])
     inside = {x}
     body = []
     for node in nodes:

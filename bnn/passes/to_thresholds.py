@@ -24,8 +24,8 @@ def to_thresholds(graph: Graph) -> Graph:
     The threshold of a filter is found by evaluating its epilogue, float32 operation by operation, at every integer an
     accumulator can reach (-K to K), and is right only if the bit changes once: that is checked, not assumed.  Where it
     falls (a negative gamma) the filter's weights are negated, so that the accumulator changes sign and the comparison
-    is the same everywhere: acc <= t is -acc >= -t; the slot "negated" remembers which.  A filter whose bit never changes
-    (gamma 0) gets a threshold out of reach.
+    is the same everywhere: acc <= t is -acc >= -t; the slot "negated" remembers which.  A filter whose bit never
+    changes (gamma 0) gets a threshold out of reach.
     """
     return rewrite(graph, [Rule(Pattern(("binarize",)), _fuse)])
 

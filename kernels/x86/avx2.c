@@ -1,4 +1,8 @@
 /* AVX2: 8 channels a vector; set bits are counted a byte at a time with a shuffle as table. */
+#include "../kernels.h"
+
+#if defined(__GNUC__) && defined(__x86_64__)
+
 #include <immintrin.h>
 
 #define FAMILY avx2
@@ -12,12 +16,12 @@
 #define BYTE_COUNTS
 #define POPCOUNT(v) count_bytes(v)
 #define MASK_LE(x, y) (0xffu & ~(unsigned)_mm256_movemask_ps((__m256)_mm256_cmpgt_epi32((__m256i)(x), (__m256i)(y))))
-#define MASK_BIT(v)                                                                                                   \
+#define MASK_BIT(v) \
     ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(v), _mm256_set1_ps(BNN_BIT_ABOVE), _CMP_GT_OQ)))
 #define MASK_NAN(v) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(v), (__m256)(v), _CMP_UNORD_Q)))
 #define MAX(x, y) ((float_vector)_mm256_max_ps((__m256)(x), (__m256)(y)))
 #define MIN(x, y) ((float_vector)_mm256_min_ps((__m256)(x), (__m256)(y)))
-#define SOME(n)                                                                                                       \
+#define SOME(n) \
     _mm256_cmpgt_epi32(_mm256_set1_epi32((int)((n) < VL ? (n) : VL)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
 #define LOAD_SOME(p, n) ((float_vector)_mm256_maskload_ps(p, SOME(n)))
 #define STORE_SOME(p, v, n) _mm256_maskstore_ps(p, SOME(n), (__m256)(v))
@@ -35,7 +39,9 @@ count_bytes(__attribute__((vector_size(32))) unsigned v)
     __m256i low = _mm256_and_si256((__m256i)v, nibble);
     __m256i high = _mm256_and_si256(_mm256_srli_epi32((__m256i)v, 4), nibble);
     return (__attribute__((vector_size(32))) unsigned)_mm256_add_epi8(_mm256_shuffle_epi8(table, low),
-                                                                     _mm256_shuffle_epi8(table, high));
+                                                                      _mm256_shuffle_epi8(table, high));
 }
 
 #include "../tile.inc"
+
+#endif

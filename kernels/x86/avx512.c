@@ -1,4 +1,8 @@
 /* AVX-512 with VPOPCNTDQ: 16 channels a vector; a tile of 7 pixels by 64 channels fills 28 of the 32 registers. */
+#include "../kernels.h"
+
+#if defined(__GNUC__) && defined(__x86_64__)
+
 #include <immintrin.h>
 
 #define FAMILY avx512
@@ -7,15 +11,15 @@
 #define VL 16
 #define LANES 64
 #define PIXELS 7
-#define FLOAT_PIXELS 7
+#define FLOAT_PIXELS 6
 #define VECTORS 4
 #define RELOAD
 #define POPCOUNT(v) ((word_vector)_mm512_popcnt_epi32((__m512i)(v)))
-#define JOIN(m) _cvtmask64_u64(_mm512_kunpackd(_mm512_kunpackw((m)[3], (m)[2]), _mm512_kunpackw((m)[1], (m)[0])))
 #define MASK_LE(x, y) _mm512_cmple_epi32_mask((__m512i)(x), (__m512i)(y))
 #define MASK_BIT(v) _mm512_cmp_ps_mask((__m512)(v), _mm512_set1_ps(BNN_BIT_ABOVE), _CMP_GT_OQ)
 #define MASK_NAN(v) _mm512_cmp_ps_mask((__m512)(v), (__m512)(v), _CMP_UNORD_Q)
-#define WIDE_LE(count, limit) compare_wide((__m512i)(count)[0], (__m512i)(count)[1], (__m512i)(count)[2], (__m512i)(count)[3], limit)
+#define WIDE_LE(count, limit) \
+    compare_wide((__m512i)(count)[0], (__m512i)(count)[1], (__m512i)(count)[2], (__m512i)(count)[3], limit)
 #define MAX(x, y) ((float_vector)_mm512_max_ps((__m512)(x), (__m512)(y)))
 #define MIN(x, y) ((float_vector)_mm512_min_ps((__m512)(x), (__m512)(y)))
 #define SOME(n) ((__mmask16)((n) >= VL ? 0xffffu : (1u << (n)) - 1))
@@ -29,8 +33,8 @@ typedef __mmask16 mask;
 /* Bit l: count l <= limit l, for 64 lanes.  Comparing four times into mask registers and joining those is slower: their
  * operations share one port.  Differences keep their sign while they are narrowed to bytes; that narrowing goes by
  * 128-bit parts, so parts come out as rows of four and are transposed. */
-TARGET static inline __attribute__((always_inline)) unsigned long long
-compare_wide(__m512i c0, __m512i c1, __m512i c2, __m512i c3, const void *limits)
+TARGET static inline __attribute__((always_inline)) unsigned long long compare_wide(__m512i c0, __m512i c1, __m512i c2,
+                                                                                    __m512i c3, const void *limits)
 {
     const __m512i *limit = limits;
     __m512i d0 = _mm512_sub_epi32(_mm512_loadu_si512(limit + 0), c0);
@@ -43,3 +47,5 @@ compare_wide(__m512i c0, __m512i c1, __m512i c2, __m512i c3, const void *limits)
 }
 
 #include "../tile.inc"
+
+#endif

@@ -22,34 +22,66 @@ def after_conv(function: Callable[[Any], Any]) -> list[Any]:
 
 
 CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = {
-    "unknown op": ((4, 4, 3), lambda: [layers.UpSampling2D(name="up")], r"layer 'up' uses the TensorFlow op Resize.*Supported:"),
+    "unknown op": (
+        (4, 4, 3),
+        lambda: [layers.UpSampling2D(name="up")],
+        r"layer 'up' uses the TensorFlow op Resize.*Supported:",
+    ),
     "loop": ((5, 6), lambda: [layers.LSTM(3)], r"part of a loop.*unroll=True"),
     "python": (
         (4, 4, 3),
         lambda: after_conv(lambda x: tf.ensure_shape(tf.numpy_function(lambda v: v, [x], tf.float32), x.shape)),
         r"Py|not supported",
     ),
-    "random numbers": ((4, 4, 3), lambda: after_conv(lambda x: x + tf.random.normal((1, 4, 4, 2))), r"op Random.*not compiled"),
-    "channels first": ((3, 5, 5), lambda: [layers.Conv2D(2, 1, data_format="channels_first")], r"data format NCHW.*NHWC"),
+    "random numbers": (
+        (4, 4, 3),
+        lambda: after_conv(lambda x: x + tf.random.normal((1, 4, 4, 2))),
+        r"op Random.*not compiled",
+    ),
+    "channels first": (
+        (3, 5, 5),
+        lambda: [layers.Conv2D(2, 1, data_format="channels_first")],
+        r"data format NCHW.*NHWC",
+    ),
     "pool channels first": ((3, 5, 5), lambda: [layers.MaxPool2D(data_format="channels_first")], r"data format NCHW"),
     "batch norm channels first": ((4, 4, 4), lambda: [layers.BatchNormalization(axis=1)], r"data format NCHW"),
-    "mean over channels": ((4, 4, 3), lambda: after_conv(lambda x: tf.reduce_mean(x, 3)), r"'mine': Mean.*axes \[3\] of 4"),
-    "concat over height": ((4, 4, 3), lambda: after_conv(lambda x: tf.concat([x, x], 1)), r"over axis 1; only the channels"),
+    "mean over channels": (
+        (4, 4, 3),
+        lambda: after_conv(lambda x: tf.reduce_mean(x, 3)),
+        r"'mine': Mean.*axes \[3\] of 4",
+    ),
+    "concat over height": (
+        (4, 4, 3),
+        lambda: after_conv(lambda x: tf.concat([x, x], 1)),
+        r"over axis 1; only the channels",
+    ),
     "batch size as data": (
         (4, 4, 3),
         lambda: after_conv(lambda x: x / tf.cast(tf.shape(x)[0], tf.float32)),
         r"'mine': RealDiv.*number of images in the batch",
     ),
-    "batch moved": ((4, 4, 3), lambda: after_conv(lambda x: tf.reshape(x, (-1, 2))), r"'mine'.*batch as its first dimension"),
+    "batch moved": (
+        (4, 4, 3),
+        lambda: after_conv(lambda x: tf.reshape(x, (-1, 2))),
+        r"'mine'.*batch as its first dimension",
+    ),
     "batch fixed": ((4, 4, 3), lambda: after_conv(lambda x: tf.reshape(x, (2, -1))), r"'mine'.*batch"),
     "product of two values": (
         (6,),
         lambda: [layers.Lambda(lambda x: tf.matmul(x, x, transpose_b=True), name="mine")],
         r"'mine': MatMul.*depends on the data; it must be a constant",
     ),
-    "four dimensions": ((4, 4, 4), lambda: [layers.Reshape((2, 2, 4, 4), name="four")], r"'four'.*one to three dimensions"),
+    "four dimensions": (
+        (4, 4, 4),
+        lambda: [layers.Reshape((2, 2, 4, 4), name="four")],
+        r"'four'.*one to three dimensions",
+    ),
     "four dimensions in": ((2, 2, 4, 4), lambda: [layers.Flatten(), layers.Dense(2)], r"one to three dimensions"),
-    "dynamic size": ((None, None, 3), lambda: [layers.Conv2D(2, 3)], r"only the batch may be open: build the model with a fixed"),
+    "dynamic size": (
+        (None, None, 3),
+        lambda: [layers.Conv2D(2, 3)],
+        r"only the batch may be open: build the model with a fixed",
+    ),
 }
 
 

@@ -63,8 +63,8 @@ def test_files_give_what_the_model_gives(name: str, model: Any, folder: Path) ->
 @pytest.mark.parametrize("name", ["net.keras", "exported"])
 def test_keras3_files(name: str, tmp_path: Path) -> None:
     of = keras3.layers
-    model = keras3.Sequential([of.Input((8, 8, 2)), of.Conv2D(4, 3), of.BatchNormalization(), of.Flatten(), of.Dense(3)])
-    scramble(model)
+    stack = [of.Input((8, 8, 2)), of.Conv2D(4, 3), of.BatchNormalization(), of.Flatten(), of.Dense(3)]
+    model = scramble(keras3.Sequential(stack))
     path = tmp_path / name
     if name == "exported":
         model.export(path, verbose=False)

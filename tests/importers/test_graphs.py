@@ -85,7 +85,8 @@ def test_shared_layer() -> None:
 
 
 def test_nested_models() -> None:
-    inner = keras.Sequential([layers.Input((8, 8, 6)), quant(8, name="inside"), layers.BatchNormalization()], name="inner")
+    stack = [layers.Input((8, 8, 6)), quant(8, name="inside"), layers.BatchNormalization()]
+    inner = keras.Sequential(stack, name="inner")
     graph = check(scramble(keras.Sequential([layers.Input((8, 8, 6)), inner, quant(4, name="outside")])))
     assert [n.name for n in graph.schedule if n.op == "bconv2d"] == ["inside", "outside"]
 
@@ -102,7 +103,7 @@ class Subclassed(keras.Model):  # type: ignore[misc]
 
 def test_subclassed() -> None:
     model = Subclassed()
-    with pytest.raises(CompileError, match=r"'subclassed' has never been called.*input_shape=\(height, width, channels\)"):
+    with pytest.raises(CompileError, match=r"'subclassed' has never been called.*input_shape="):
         import_model(model)
     check(model, input_shape=(6, 6, 3))
     model = Subclassed()

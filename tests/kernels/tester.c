@@ -5,6 +5,7 @@
 #include "../../csrc/include/bnn.h"
 #include "../../kernels/kernels.h"
 #include "guard.h"
+#include "random.h"
 
 #include <float.h>
 #include <math.h>
@@ -13,27 +14,6 @@
 #include <string.h>
 
 static const struct bnn_kernels *kernels;
-static uint64_t random_state;
-
-static uint64_t random_bits(void)
-{
-    random_state += 0x9e3779b97f4a7c15u; /* splitmix64 */
-    uint64_t z = random_state;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static size_t between(size_t low, size_t high)
-{
-    return low + (size_t)(random_bits() % (high - low + 1));
-}
-
-static int one_in(size_t n)
-{
-    return between(1, n) == 1;
-}
-
 static void *guarded(size_t count, size_t size)
 {
     return guard_alloc(count * size, one_in(2));
@@ -120,10 +100,17 @@ static void random_outputs(struct shape *s)
     s->residual = one_in(2) ? residual : NULL;
     s->want_bits = one_in(2);
     s->want_values = !s->want_bits || one_in(4);
-    s->epilogue = (struct bnn_epilogue){
-        .pre_mul = operand(s), .pre_add = operand(s), .sub = operand(s), .mul = operand(s), .add = operand(s),
-        .lo0 = one_in(3) ? -INFINITY : 0.0f, .hi0 = one_in(3) ? INFINITY : 6.0f, .lo1 = -1.0f, .hi1 = 1.0f,
-        .clamp0 = one_in(2), .clamp1 = one_in(2)};
+    s->epilogue = (struct bnn_epilogue){.pre_mul = operand(s),
+                                        .pre_add = operand(s),
+                                        .sub = operand(s),
+                                        .mul = operand(s),
+                                        .add = operand(s),
+                                        .lo0 = one_in(3) ? -INFINITY : 0.0f,
+                                        .hi0 = one_in(3) ? INFINITY : 6.0f,
+                                        .lo1 = -1.0f,
+                                        .hi1 = 1.0f,
+                                        .clamp0 = one_in(2),
+                                        .clamp1 = one_in(2)};
 }
 
 static struct shape random_shape(size_t lanes, int depthwise)
@@ -211,11 +198,14 @@ static size_t packed_index(const struct shape *s, size_t channel, size_t tap)
 static int32_t random_limit(size_t taps)
 {
     switch (between(0, 9)) {
-    case 0: return INT32_MIN;
-    case 1: return INT32_MAX;
-    case 2: return -1;
-    case 3: return 0;
-    default: return (int32_t)between(0, 32 * taps);
+    case 1:
+        return INT32_MAX;
+    case 2:
+        return -1;
+    case 3:
+        return 0;
+    default:
+        return (int32_t)between(0, 32 * taps);
     }
 }
 
@@ -224,10 +214,11 @@ static void test_binary(void)
     struct shape s = random_shape(kernels->binary_lanes, 0);
     uint32_t *x = guarded(s.elements, sizeof *x), *w = guarded(s.channels * s.taps, sizeof *w);
     uint32_t *packed = guarded(s.padded * s.taps, sizeof *packed);
+    int all_differ = one_in(4); /* the greatest counts */
     for (size_t i = 0; i < s.elements; i++)
-        x[i] = one_in(8) ? 0 : one_in(8) ? UINT32_MAX : (uint32_t)random_bits();
+        x[i] = all_differ ? UINT32_MAX : one_in(8) ? 0 : (uint32_t)random_bits();
     for (size_t i = 0; i < s.channels * s.taps; i++)
-        w[i] = one_in(8) ? 0 : one_in(8) ? UINT32_MAX : (uint32_t)random_bits();
+        w[i] = all_differ || one_in(8) ? 0 : (uint32_t)random_bits();
     kernels->pack_binary(packed, w, s.channels, s.taps);
     for (size_t c = 0; c < s.padded; c++)
         for (size_t k = 0; k < s.taps; k++) {
@@ -262,11 +253,19 @@ static void test_binary(void)
     int nan = 0;
     for (size_t first = 0; first < s.channels; first += s.lanes) {
         size_t channels = s.channels - first < s.lanes ? s.channels - first : s.lanes;
-        struct bnn_binary_tile tile = {
-            .a = a, .segment = s.segment, .segments = s.segments, .length = s.length, .pixels = s.pixels,
-            .weights = packed + first * s.taps, .table = table, .first = first, .channels = channels,
-            .bits = limits || s.want_bits ? s.bits : NULL, .values = !limits && s.want_values ? s.values : NULL,
-            .residual = s.residual, .epilogue = &s.epilogue};
+        struct bnn_binary_tile tile = {.a = a,
+                                       .segment = s.segment,
+                                       .segments = s.segments,
+                                       .length = s.length,
+                                       .pixels = s.pixels,
+                                       .weights = packed + first * s.taps,
+                                       .table = table,
+                                       .first = first,
+                                       .channels = channels,
+                                       .bits = limits || s.want_bits ? s.bits : NULL,
+                                       .values = !limits && s.want_values ? s.values : NULL,
+                                       .residual = s.residual,
+                                       .epilogue = &s.epilogue};
         if (limits)
             kernels->binary_bits(&tile);
         else
@@ -315,8 +314,8 @@ static void test_float(int depthwise)
         for (size_t c = 0; c < s.channels; c++) {
             float sum = 0.0f;
             for (size_t k = 0; k < taps; k++) {
-                ptrdiff_t at = depthwise ? s.segment[k] + (ptrdiff_t)c
-                                         : s.segment[k / s.length] + (ptrdiff_t)(k % s.length);
+                ptrdiff_t at =
+                    depthwise ? s.segment[k] + (ptrdiff_t)c : s.segment[k / s.length] + (ptrdiff_t)(k % s.length);
                 sum += a[i][at] * w[c * taps + k];
             }
             sums[i * s.channels + c] = sum;
@@ -327,11 +326,18 @@ static void test_float(int depthwise)
     size_t step = depthwise ? s.channels : s.lanes;
     for (size_t first = 0; first < s.channels; first += step) {
         size_t channels = s.channels - first < step ? s.channels - first : step;
-        struct bnn_float_tile tile = {
-            .a = a, .segment = s.segment, .segments = s.segments, .length = s.length, .pixels = s.pixels,
-            .weights = packed + first * taps, .first = first, .channels = channels,
-            .bits = s.want_bits ? s.bits : NULL, .values = s.want_values ? s.values : NULL, .residual = s.residual,
-            .epilogue = &s.epilogue};
+        struct bnn_float_tile tile = {.a = a,
+                                      .segment = s.segment,
+                                      .segments = s.segments,
+                                      .length = s.length,
+                                      .pixels = s.pixels,
+                                      .weights = packed + first * taps,
+                                      .first = first,
+                                      .channels = channels,
+                                      .bits = s.want_bits ? s.bits : NULL,
+                                      .values = s.want_values ? s.values : NULL,
+                                      .residual = s.residual,
+                                      .epilogue = &s.epilogue};
         nan |= depthwise ? kernels->depthwise(&tile) : kernels->float_values(&tile);
     }
     check_values(&s, sums, nan, depthwise ? "depthwise" : "float_values");

@@ -18,7 +18,7 @@ import checkpoint
 def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     weights = [generator.normal(size=(2, 3)).astype(np.float32) for _ in range(12)]
-    optimizer = [np.array(7, dtype=np.int64), *weights[::-1]]
+    optimizer: list[checkpoint.Array] = [np.array(7, dtype=np.int64), *weights[::-1]]
     state = checkpoint.Checkpoint({"seed": 3, "data": None}, [{"epoch": 1}], weights, optimizer, [])
     checkpoint.save(tmp_path, state)
     loaded = checkpoint.load(tmp_path)

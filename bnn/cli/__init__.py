@@ -1,0 +1,54 @@
+"""The command `bnn`.
+
+Exit status: 0; 1 where a comparison found a difference; 2 for wrong use or bad input, with a message on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from ..errors import BnnError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with ``arguments`` (default: the process's) and return its exit status."""
+    try:
+        import click
+
+        from .app import application
+    except ImportError as error:
+        if error.name not in ("click", "rich"):
+            raise
+        print(f"bnn: the command needs the package {error.name}: pip install 'bnn[cli]'", file=sys.stderr)
+        return 2
+    debug = False
+    try:
+        context = application.make_context("bnn", list(sys.argv[1:] if arguments is None else arguments))
+        with context:
+            debug = context.params["debug"]
+            result = application.invoke(context)
+        sys.stdout.flush()
+        return int(result or 0)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        print("bnn: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `bnn inspect net.bnn | head`: nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (BnnError, OSError) as error:
+        if debug:
+            raise
+        print(f"bnn: error: {error}", file=sys.stderr)
+        return 2
+    except Exception:
+        traceback.print_exc()
+        print("bnn: this is a bug of bnn: please report it with the lines above", file=sys.stderr)
+        return 2

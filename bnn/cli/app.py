@@ -1,0 +1,30 @@
+"""The command line's parts, put together.  A new command is a file beside this one and a line here."""
+
+from __future__ import annotations
+
+import click
+
+from .._version import __version__
+from .bench import bench
+from .compile import compile_command
+from .emit import emit
+from .inspect import inspect
+from .run import run
+from .verify import verify
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, package_name="bnn", message="%(package)s %(version)s")
+def application(debug: bool) -> None:
+    """Compile binarized neural networks, and run them.
+
+    \b
+    bnn compile model.keras -o net.bnn      compile a Keras or Larq model
+    bnn verify model.keras net.bnn          compare the two, layer by layer
+    bnn run net.bnn image.png --scale 255   classify
+    """
+
+
+for command in (compile_command, run, verify, inspect, bench, emit):
+    application.add_command(command)

@@ -1,0 +1,111 @@
+"""What the commands share: options, messages, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+
+from ..runtime import Model, OpInfo
+
+net_argument = click.argument("net", metavar="NET.bnn", type=click.Path(path_type=str))
+keras_argument = click.argument("keras", metavar="MODEL", type=click.Path(exists=True, path_type=str))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, 256), help="Threads to use.  Default: BNN_THREADS, or 1."
+)
+unsafe_option = click.option(
+    "--unsafe", is_flag=True, help="Load model files that carry Python code (Lambda layers).  Only for files you trust."
+)
+
+
+def live() -> bool:
+    """Whether bars and spinners make sense."""
+    return sys.stderr.isatty()
+
+
+@contextmanager
+def waiting(text: str, file: TextIO | None = None) -> Iterator[None]:
+    """A spinner on stderr (or ``file``) while something takes a while."""
+    if not live():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=file is None, file=file).status(text):
+        yield
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow without the notes that its native code prints on stderr whatever it is told."""
+    from ..importers.tensorflow import tensorflow
+
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(saved, "w", closefd=False) as screen, waiting("loading TensorFlow", screen):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 2)
+            os.close(null)
+            try:
+                tensorflow().config.list_physical_devices()  # where there is none, it says so once, here
+            finally:
+                os.dup2(saved, 2)
+    finally:
+        os.close(saved)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout; what JSON cannot say (not a number, infinity) is null."""
+    print(json.dumps(_finite(value), indent=2))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def layer_record(model: Model, op: OpInfo) -> dict[str, Any]:
+    """One op of a model, for JSON."""
+    output = model.tensors[op.output]
+    return {
+        "layer": op.layer,
+        "op": op.op,
+        "kind": op.kind,
+        "output_shape": list(output.shape),
+        "output_dtype": output.dtype,
+        "weight_bytes": op.weight_bytes,
+        "binary_macs": op.binary_macs,
+        "float_macs": op.float_macs,
+        "why_float": op.note or None,
+    }
+
+
+def model_record(model: Model) -> dict[str, Any]:
+    """What is known of a model as a whole, for JSON."""
+    return {
+        "bytes": model.nbytes,
+        "arena_bytes": model.arena_bytes,
+        "kernels": model.kernels,
+        "inputs": [{"name": n, "shape": list(s)} for n, s in zip(model.input_names, model.input_shapes, strict=True)],
+        "outputs": [
+            {"name": n, "shape": list(s)} for n, s in zip(model.output_names, model.output_shapes, strict=True)
+        ],
+        "layers": [layer_record(model, op) for op in model.ops],
+    }
+
+
+def quantity(count: int, noun: str) -> str:
+    """1 image, 2 images"""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

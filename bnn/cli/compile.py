@@ -1,0 +1,65 @@
+"""bnn compile: a Keras model to a .bnn file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from .. import compile as compile_model
+from .common import json_option, keras_argument, load_tensorflow, model_record, print_json, unsafe_option, waiting
+
+
+def _shape(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"found '{text}', expected something like 32,32,3")
+    return tuple(map(int, parts))
+
+
+@click.command("compile", short_help="Compile a Keras or Larq model to a .bnn file.")
+@keras_argument
+@click.option("-o", "--output", metavar="NET.bnn", type=click.Path(dir_okay=False, path_type=str),
+              help="Where to write.  Default: the model's name with .bnn, in the current folder.")  # fmt: skip
+@click.option("--require-binary", is_flag=True, help="Fail if a convolution or dense layer stays float; name each.")
+@click.option("--dump-after", metavar="PASS", help="Print the graph after this pass (also: import, all).")
+@click.option("--input-shape", metavar="H,W,C", callback=_shape, help="For a model that has no fixed input shape.")
+@unsafe_option
+@json_option
+def compile_command(
+    keras: str,
+    output: str | None,
+    require_binary: bool,
+    dump_after: str | None,
+    input_shape: tuple[int, ...] | None,
+    unsafe: bool,
+    as_json: bool,
+) -> None:
+    """Compile MODEL, a .keras or .h5 file or a SavedModel folder, and say what became of each layer.
+
+    Layers that are not binary are listed with the reason.
+    """
+    target = output or Path(keras.rstrip("/")).stem + ".bnn"
+    load_tensorflow()
+    with waiting(f"compiling {keras}"):
+        compiled = compile_model(
+            keras,
+            input_shape=input_shape,
+            require_binary=require_binary,
+            unsafe=unsafe,
+            dump_after=dump_after,
+            # the JSON object stays alone on stdout
+            dump=lambda text: print(text, file=sys.stderr if as_json else sys.stdout),
+        )
+    compiled.save(target)
+    if as_json:
+        print_json({"model": keras, "output": target, **model_record(compiled)})
+        return
+    print(compiled.summary())
+    stay_float = [op for op in compiled.ops if op.float_macs]
+    for op in stay_float:
+        print(f"float: '{op.layer}': {op.note or 'no reason recorded'}")
+    print(f"wrote {target}: {compiled.nbytes:,} bytes")

@@ -1,0 +1,43 @@
+"""bnn emit nir: the spike-equivalent network, for neuromorphic simulators and chips."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ..emit.nir import PROFILES
+from ..runtime import load
+from ..spiking import emit_nir
+from .common import json_option, net_argument, print_json, waiting
+from .inputs import Reading, read_arrays, reading_options
+
+
+@click.command("nir", short_help="Write a spiking network that equals a .bnn file.")
+@net_argument
+@click.argument("output", metavar="[OUT.nir]", required=False, type=click.Path(dir_okay=False, path_type=str))
+@click.option("--profile", type=click.Choice(PROFILES), default="if", show_default=True,
+              help="Neurons: integrate-and-fire (if), leaky (lif), the same on vectors (flat, cuba).")  # fmt: skip
+@click.option("--proof", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
+              help="Inputs whose spikes the proof holds: .npy, .npz or image files.  Default: random.")  # fmt: skip
+@reading_options
+@json_option
+def emit_nir_command(
+    net: str, output: str | None, profile: str, files: tuple[str, ...], reading: Reading, as_json: bool
+) -> None:
+    """Write NET.bnn as a spiking network in NIR, and the proof that it is equal beside it (.proof.npz, .proof.json).
+
+    The file begins where the network's values are bits; layers before that are the encoder, which is named.  What
+    cannot be equal as spikes, a real-valued shortcut for example, is an error that names the layer; nothing is written
+    then.  Check the file in a simulator by `bnn verify --nir OUT.nir NET.bnn`.
+    """
+    target = output or f"{Path(net).stem}.nir"
+    model = load(net)
+    proof_inputs = read_arrays(model, files, reading) if files else None
+    with waiting(f"writing {target}"):
+        summary = emit_nir(model, target, profile=profile, proof_inputs=proof_inputs)
+    if as_json:
+        print_json(asdict(summary))
+    else:
+        print(summary)

@@ -1,0 +1,72 @@
+"""bnn inspect: what is in a .bnn file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .._report import describe, table
+from ..runtime import Model, TensorInfo, load
+from .common import json_option, model_record, net_argument, print_json
+
+
+@click.command(short_help="Show a .bnn file's graph, layers and memory plan.")
+@net_argument
+@json_option
+def inspect(net: str, as_json: bool) -> None:
+    """Show the graph of NET.bnn, a table of its layers (with why one is float), and its memory plan."""
+    model = load(net)
+    if as_json:
+        print_json({"file": net, **model_record(model), "graph": _graph(model), "memory": _memory(model)})
+        return
+    print(f"{net}\n")
+    for what, names, shapes in (
+        ("input", model.input_names, model.input_shapes),
+        ("output", model.output_names, model.output_shapes),
+    ):
+        for name, shape in zip(names, shapes, strict=True):
+            print(f"{what} '{name}': float32 (N, {', '.join(map(str, shape))})")
+    print("\nGraph\n")
+    for op in model.ops:
+        operands = ", ".join(_operand(model.tensors[i]) for i in op.inputs)
+        print(f"  %{op.output} = {op.op}({operands}) : {describe(model.tensors[op.output])}  \"{op.layer}\"")
+    print(f"\nLayers\n\n{model.summary()}\n\nMemory of one image\n")
+    header = ["tensor", "name", "type", "halo", "begin", "end", "alive from op", "to op"]
+    rows = [
+        [f"%{m['tensor']}", m["name"], m["type"], m["halo"], *(str(m[k]) for k in ("begin", "end", "from_op", "to_op"))]
+        for m in _memory(model)
+    ]
+    print(table(header, rows, ("tensor", "name", "type", "halo")))
+    print(f"arena: {model.arena_bytes:,} bytes")
+
+
+def _operand(tensor: TensorInfo) -> str:
+    return describe(tensor) if tensor.storage == "constant" else f"%{tensor.index}"
+
+
+def _graph(model: Model) -> list[dict[str, Any]]:
+    return [{"op": op.op, "layer": op.layer, "inputs": list(op.inputs), "output": op.output} for op in model.ops]
+
+
+def _memory(model: Model) -> list[dict[str, Any]]:
+    """Where every activation lies in the arena, and between which ops it is needed."""
+    plan = []
+    for tensor in model.tensors:
+        if tensor.storage != "arena":
+            continue
+        made = next(op.index for op in model.ops if op.output == tensor.index)
+        used = max((op.index for op in model.ops if tensor.index in op.inputs), default=made)
+        plan.append(
+            {
+                "tensor": tensor.index,
+                "name": tensor.name,
+                "type": describe(tensor),
+                "halo": ",".join(map(str, tensor.halo)) if any(tensor.halo) else "",
+                "begin": tensor.offset,
+                "end": tensor.offset + tensor.bytes,
+                "from_op": made,
+                "to_op": used,
+            }
+        )
+    return plan

@@ -1,0 +1,413 @@
+"""The spiking network inside a binary graph: which values are spikes, and the integer sum that decides each.
+
+A bit x = +1 or -1 is a spike s = 1 or 0: x = 2s - 1.  Every op that gives bits from bits is one comparison,
+
+    spike[o]  <=>  sum over its terms of (x conv w)[o]  >=  threshold[o],
+
+with integer weights: a binary convolution is one term; so is max-pooling (OR: of k taps at least one is +1, so the sum
+is at least 2 - k; AND: all, so it is k) and padding (the value itself against 0).  Concatenation and flattening only
+say where a term finds its channels.  What stands before the first bits is the encoder, what stands after the last the
+decoder; a real number between two bits cannot be a spike, unless it is a sum of integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import reference
+from ..errors import CompileError, UnsupportedOpError
+from ..interpret import evaluate
+from ..ir import DType, Graph, Node
+from ..ops import ConvAttrs, PadAttrs, PoolAttrs, SliceAttrs
+
+Array = np.ndarray[Any, Any]
+Pads = tuple[int, int, int, int]
+
+_VIEWS = ("copy", "reshape", "concat", "slice")
+_PER_CHANNEL = ("add", "sub", "mul", "div", "clamp", "maximum", "minimum")
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """A convolution of a source's bits, part of an op's integer sum.
+
+    ``weight``: integers (O, kh, kw, I), dilation 1.  ``pads``: top, left, bottom, right.  ``outside``: what a tap
+    outside the image counts as, -1, 0 or +1 per filter.
+    """
+
+    source: Node
+    weight: Array
+    stride: tuple[int, int]
+    pads: Pads
+    outside: Array
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Channels ``begin`` to ``end`` of a source (elements, where it is ``flat``), from channel ``at`` of a view on."""
+
+    source: Node
+    begin: int
+    end: int
+    flat: bool
+    at: int = 0
+
+    @property
+    def width(self) -> int:
+        """Channels (or elements) of the whole source."""
+        h, w, c = spatial(self.source.type.shape)
+        return h * w * c if self.flat else c
+
+    @property
+    def whole(self) -> bool:
+        return (self.begin, self.end) == (0, self.width)
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeOp:
+    """A layer: one neuron per element of ``shape`` (h, w, c); ``threshold`` int64 (c), or None: the sums themselves,
+    what a readout gives."""
+
+    node: Node
+    terms: tuple[Term, ...]
+    threshold: Array | None
+    shape: tuple[int, int, int]
+
+    @property
+    def name(self) -> str:
+        return self.node.name or self.node.op
+
+    @property
+    def reach(self) -> Array:
+        """The largest magnitude of the sum, per filter."""
+        return np.asarray(sum(np.abs(t.weight).reshape(len(t.weight), -1).sum(axis=1) for t in self.terms))
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeNetwork:
+    """``sources``: the encoder's bits.  ``ops``: operands first.  ``readouts``: sums that the decoder reads.
+    ``spikes_out``: spikes that the decoder reads."""
+
+    graph: Graph
+    sources: tuple[Node, ...]
+    ops: tuple[SpikeOp, ...]
+    readouts: tuple[SpikeOp, ...]
+    spikes_out: tuple[Node, ...]
+
+    def encoder(self) -> list[str]:
+        """Names of the layers that stay outside, before the spikes."""
+        found = {n.name: None for s in self.sources for n in _ancestors(s) if n.op not in ("constant", "copy", "input")}
+        return [name for name in found if name]
+
+    def decode(self, sums: Mapping[Node, Array], bits: Mapping[Node, Array]) -> list[Array]:
+        """The graph's outputs, float32 (N, ...), from the readouts' sums (N, *shape) and the spikes out as +1 and -1
+        of their nodes' own shape."""
+        values: dict[Node, Array] = dict(bits)
+        for node in self.graph.nodes():
+            if node.is_constant:
+                values[node] = node.value
+            elif node in sums:
+                assert isinstance(node.attrs, ConvAttrs)
+                acc = sums[node].reshape(-1, *node.type.shape)
+                values[node] = reference.epilogue(acc, node.attrs, tuple(values[i] for i in node.inputs[2:]))
+            elif node in values or not node.inputs or _computes_bits(node):
+                continue
+            elif all(i in values for i in node.inputs):
+                values[node] = evaluate(node, [values[i] for i in node.inputs])
+        return [values[n] for n in self.graph.outputs]
+
+
+def spike_network(graph: Graph) -> SpikeNetwork:
+    """Find the spikes of a BINARY or RUNTIME graph.
+
+    Raises :class:`UnsupportedOpError` where a value between two binary layers is a real number; names the layer, the
+    reason and what to do.  Raises :class:`CompileError` where nothing would spike.
+    """
+    return _Finder(graph).network()
+
+
+class _Finder:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.order = graph.nodes()
+        self.after_bits: set[Node] = set()
+        for node in self.order:
+            if _is_bits(node) or any(i in self.after_bits for i in node.inputs):
+                self.after_bits.add(node)
+
+    def network(self) -> SpikeNetwork:
+        sources, ops = [], []
+        for node in self.order:
+            if not _is_bits(node):
+                continue
+            if not any(i in self.after_bits for i in node.inputs):
+                sources.append(node)
+            elif node.op not in _VIEWS:
+                ops.append(self._spike_op(node))
+        readouts, spikes_out = self._sinks()
+        read = {t.source for op in (*ops, *readouts) for t in op.terms} | set(spikes_out)
+        ops = [op for op in ops if op.node in read]
+        if not ops and not readouts:
+            raise CompileError(
+                "no layer computes bits from bits, so there is nothing to emit as spikes; train the network with an "
+                "input quantizer in at least one layer"
+            )
+        return SpikeNetwork(
+            self.graph, tuple(s for s in sources if s in read), tuple(ops), tuple(readouts), tuple(spikes_out)
+        )
+
+    # -- bits from bits -------------------------------------------------------------------------------------------
+
+    def _spike_op(self, node: Node) -> SpikeOp:
+        shape = spatial(node.type.shape)
+        a = node.attrs
+        if isinstance(a, ConvAttrs) and node.op == "bconv2d" and "threshold" in a.slots:
+            return SpikeOp(node, self._conv_terms(node), node.inputs[2].value.astype(np.int64), shape)
+        if isinstance(a, PoolAttrs) and node.op == "max_pool":
+            lowest = np.full(shape[2], -1) if len(node.inputs) == 1 else node.inputs[1].value.astype(int)
+            taps = a.kernel[0] * a.kernel[1]
+            kernel = np.ones((*a.kernel,), np.int64)
+            terms = self._channelwise(node.inputs[0], kernel, a.stride, a.pads, lowest)
+            return SpikeOp(node, terms, np.where(lowest > 0, taps, 2 - taps), shape)
+        if isinstance(a, PadAttrs) and node.op == "pad":
+            outside = np.full(shape[2], int(a.value))
+            terms = self._channelwise(node.inputs[0], np.ones((1, 1), np.int64), (1, 1), a.pads, outside)
+            return SpikeOp(node, terms, np.zeros(shape[2], np.int64), shape)
+        return self._joined(node)
+
+    def _conv_terms(self, node: Node) -> tuple[Term, ...]:
+        a = node.attrs
+        assert isinstance(a, ConvAttrs)
+        weight = _dilate(_ungroup(node.inputs[1].value, a.groups), a.dilation)
+        outside = np.full(len(weight), a.pad_value)
+        terms = []
+        for p in self._view(node.inputs[0]):
+            part = np.zeros((*weight.shape[:3], p.width), np.int64)
+            part[..., p.begin : p.end] = weight[..., p.at : p.at + p.end - p.begin]
+            if p.flat:
+                part = part.reshape(len(part), *spatial(p.source.type.shape))
+            terms.append(Term(p.source, part, (1, 1) if p.flat else a.stride, a.pads, outside))
+        return tuple(terms)
+
+    def _channelwise(
+        self, x: Node, kernel: Array, stride: tuple[int, int], pads: Pads, outside: Array
+    ) -> tuple[Term, ...]:
+        """Each channel by itself, through the same (kh, kw) kernel."""
+        terms = []
+        for p in self._view(x):
+            if p.flat:
+                raise UnsupportedOpError(f"layer '{x.name}': bits are flattened, then pooled or padded; pool first")
+            weight = np.zeros((len(outside), *kernel.shape, p.width), np.int64)
+            inner = np.arange(p.begin, p.end)
+            weight[p.at - p.begin + inner, :, :, inner] = kernel
+            terms.append(Term(p.source, weight, stride, pads, outside))
+        return tuple(terms)
+
+    def _view(self, x: Node) -> list[_Piece]:
+        """Where the last axis of a tensor of bits comes from."""
+        pieces: list[_Piece] = []
+        at = 0
+        for piece in self._pieces(x):
+            pieces.append(replace(piece, at=at))
+            at += piece.end - piece.begin
+        return pieces
+
+    def _pieces(self, x: Node) -> list[_Piece]:
+        if x.op not in _VIEWS or not any(i in self.after_bits for i in x.inputs):
+            return [_Piece(x, 0, spatial(x.type.shape)[2], False)]
+        if isinstance(x.attrs, SliceAttrs):
+            return _cut(self._view(x.inputs[0]), x.attrs.begin, x.attrs.end)
+        if x.op != "reshape":
+            return [piece for i in x.inputs for piece in self._pieces(i)]
+        before, after = spatial(x.inputs[0].type.shape), spatial(x.type.shape)
+        inner = self._pieces(x.inputs[0])
+        if before == after:
+            return inner
+        if after[:2] == (1, 1) and len(inner) == 1 and inner[0].whole and not inner[0].flat:
+            return [_Piece(inner[0].source, 0, after[2], True)]
+        raise UnsupportedOpError(
+            f"layer '{x.name}': reshapes bits from {before} to {after}; only one whole tensor flattened before a dense "
+            "layer can be emitted as spikes"
+        )
+
+    # -- bits from sums of integers -------------------------------------------------------------------------------
+
+    def _joined(self, node: Node) -> SpikeOp:
+        """Bits of a sum that passes through real-looking arithmetic: exact where the sum is of whole numbers (raw
+        accumulators and bits added), or one layer's own, and what follows changes sign once."""
+        chain: list[Node] = []
+        x = node
+        while (terms := self._whole_numbers(x)) is None:
+            inputs = [i for i in x.inputs if not i.is_constant]
+            quantizer = x is node and x.op == "binarize"
+            if not quantizer and not (x.op in _PER_CHANNEL and len(inputs) == 1 and _fits_channels(x)):
+                raise self._refusal(node, x)
+            chain.insert(0, x)
+            x = inputs[0]
+        shape = spatial(node.type.shape)
+        reach = SpikeOp(node, tuple(terms), None, shape).reach
+        steps = _steps(x, chain, reach)
+        if steps is None:
+            raise UnsupportedOpError(
+                f"layer '{node.tap or node.name}': its bits change more than once as its sums grow, so no threshold "
+                "gives them; use a monotone activation before the quantizer"
+            )
+        threshold, falling = steps
+        signs = np.where(falling, -1, 1)[:, None, None, None]
+        turned = tuple(Term(t.source, t.weight * signs, t.stride, t.pads, t.outside) for t in terms)
+        return SpikeOp(node, turned, threshold, shape)
+
+    def _whole_numbers(self, x: Node) -> list[Term] | None:
+        if x.op == "bconv2d" and "residual" not in x.attrs.slots:  # type: ignore[attr-defined]
+            return list(self._conv_terms(x))
+        return self._integer_sum(x)
+
+    def _integer_sum(self, x: Node) -> list[Term] | None:
+        """The terms of a float value that is a sum of accumulators and bits without any scale, or None."""
+        if x.op == "unpack":
+            c = spatial(x.type.shape)[2]
+            return list(self._channelwise(x.inputs[0], np.ones((1, 1), np.int64), (1, 1), (0,) * 4, np.full(c, -1)))
+        if x.op == "bconv2d" and set(x.attrs.slots) <= {"residual"}:  # type: ignore[attr-defined]
+            terms: list[Term] | None = list(self._conv_terms(x))
+            rest = [self._integer_sum(i) for i in x.inputs[2:]]
+        elif x.op in ("add", "sub") and not any(i.is_constant for i in x.inputs):
+            terms, rest = [], [self._integer_sum(i) for i in x.inputs]
+            if x.op == "sub" and rest[1] is not None:
+                rest[1] = [Term(t.source, -t.weight, t.stride, t.pads, t.outside) for t in rest[1]]
+        else:
+            return None
+        for other in rest:
+            terms = None if terms is None or other is None else terms + other
+        return terms
+
+    def _refusal(self, node: Node, x: Node) -> UnsupportedOpError:
+        reason = _why_real(x)
+        where = f" (layer '{x.name}')" if x.name and x.name != node.name else ""
+        return UnsupportedOpError(
+            f"layer '{node.tap or node.name}': its bits are not a threshold on spikes: {reason}{where}. Spikes carry "
+            "whole numbers only; train the network without it, or run it with the C runtime, which is exact"
+        )
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def _sinks(self) -> tuple[list[SpikeOp], list[Node]]:
+        readouts: dict[Node, None] = {}
+        spikes: dict[Node, None] = {}
+        seen: set[Node] = set()
+        stack = list(reversed(self.graph.outputs))
+        while stack:
+            x = stack.pop()
+            if x in seen or x.is_constant:
+                continue
+            seen.add(x)
+            if x not in self.after_bits:
+                raise UnsupportedOpError(
+                    f"layer '{x.name}': the output also depends on real numbers that pass by all spikes; such a "
+                    "network cannot be emitted"
+                )
+            if _is_bits(x):
+                spikes[x] = None
+            elif x.op == "bconv2d":
+                readouts[x] = None
+                stack += [i for i in x.inputs[2:] if not i.is_constant]
+            else:
+                stack += list(reversed(x.inputs))
+        sums = [SpikeOp(n, self._conv_terms(n), None, spatial(n.type.shape)) for n in self.order if n in readouts]
+        out: dict[Node, None] = {}
+        for x in spikes:
+            for piece in self._pieces(x):
+                out[piece.source] = None
+        return sums, [n for n in self.order if n in out]
+
+
+def spatial(shape: Sequence[int]) -> tuple[int, int, int]:
+    """(h, w, c); vectors are one pixel."""
+    h, w, c = (1, 1, *shape)[-3:]
+    return int(h), int(w), int(c)
+
+
+def _is_bits(node: Node) -> bool:
+    return node.type.dtype is DType.b1 and not node.is_constant
+
+
+def _computes_bits(node: Node) -> bool:
+    return _is_bits(node) and node.op not in _VIEWS
+
+
+def _cut(pieces: Sequence[_Piece], begin: int, end: int) -> list[_Piece]:
+    """Channels ``begin`` to ``end`` of a view."""
+    found = []
+    for p in pieces:
+        first, last = max(begin, p.at), min(end, p.at + p.end - p.begin)
+        if first < last:
+            found.append(replace(p, begin=p.begin + first - p.at, end=p.begin + last - p.at, at=0))
+    return found
+
+
+def _ungroup(weight: Array, groups: int) -> Array:
+    """(O, kh, kw, I / groups) -> (O, kh, kw, I), zero between groups."""
+    out, kh, kw, inner = weight.shape
+    dense = np.zeros((out, kh, kw, inner * groups), np.int64)
+    per_group = out // groups
+    for g in range(groups):
+        rows = slice(g * per_group, (g + 1) * per_group)
+        dense[rows, :, :, g * inner : (g + 1) * inner] = weight[rows]
+    return dense
+
+
+def _dilate(weight: Array, dilation: tuple[int, int]) -> Array:
+    """The same taps as a kernel of dilation 1."""
+    out, kh, kw, inner = weight.shape
+    dh, dw = dilation
+    dense = np.zeros((out, (kh - 1) * dh + 1, (kw - 1) * dw + 1, inner), np.int64)
+    dense[:, ::dh, ::dw] = weight
+    return dense
+
+
+def _fits_channels(node: Node) -> bool:
+    """Whether an elementwise op's constants are one number, or one a channel."""
+    return all(i.value.size in (1, node.type.shape[-1]) for i in node.inputs if i.is_constant)
+
+
+def _steps(start: Node, chain: Sequence[Node], reach: Array) -> tuple[Array, Array] | None:
+    """Per channel (threshold, whether the bit falls as the sum grows; the threshold is then that of the negated sum) of
+    the bits that ``start``'s own epilogue and ``chain`` make of an integer sum; None where a bit changes twice."""
+    most = int(reach.max())
+    value = np.repeat(np.arange(-most, most + 1, dtype=np.float32)[:, None], len(reach), axis=1)
+    if start.op == "bconv2d" and "residual" not in start.attrs.slots:  # type: ignore[attr-defined]
+        value = reference.epilogue(value, start.attrs, tuple(i.value for i in start.inputs[2:]))
+    for step in chain:
+        value = evaluate(step, [i.value.reshape(-1) if i.is_constant else value for i in step.inputs])
+    bits = (reference.binarize(value) if value.dtype == np.float32 else value) > 0
+    if (np.abs(np.diff(bits.astype(np.int8), axis=0)).sum(axis=0) > 1).any():
+        return None
+    # rising: the last ``ones`` sums, from most + 1 - ones on; falling: the first, whose negatives are the same numbers
+    return most + 1 - bits.sum(axis=0), bits[0] & ~bits[-1]
+
+
+def _ancestors(node: Node) -> list[Node]:
+    seen: dict[Node, None] = {}
+    stack = [node]
+    while stack:
+        x = stack.pop()
+        if x not in seen:
+            seen[x] = None
+            stack += x.inputs
+    return list(seen)[::-1]
+
+
+def _why_real(x: Node) -> str:
+    slots = getattr(x.attrs, "slots", ())
+    if "residual" in slots or x.op in ("add", "sub") and not any(i.is_constant for i in x.inputs):
+        return "a real-valued shortcut is added to scaled sums"
+    if x.op == "conv2d":
+        return f"it is a float layer ({x.note})" if x.note else "it is a float layer"
+    if x.op == "mul":
+        return "two real values are multiplied (a gate, or a PReLU)"
+    if x.op == "dequantize":
+        return "activations of several bits are not emitted as spikes"
+    return f"'{x.op}' gives real numbers"

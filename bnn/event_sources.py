@@ -1,0 +1,185 @@
+"""Read event-camera recordings into the structured array that `tonic` uses: x, y, p, t (microseconds).
+
+    events = bnn.event_sources.read("00002.bin")
+    run = bnn.events.EventEngine(model).run_events(events, "window", window=20000)
+
+NumPy alone reads arrays (.npy, .npz), N-MNIST's .bin and AEDAT 3.1; Prophesee's .dat and .raw (EVT 2 and 3) need the
+package expelliarmus: pip install 'bnn[events]'.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError, InputTypeError, ModelNotFoundError, SetupError
+
+Array = np.ndarray[Any, Any]
+
+#: Fields of a recording: pixel column and row, polarity (1: brighter, 0: darker), time in microseconds.
+EVENT = np.dtype([("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("t", "<i8")])
+FORMATS = ("nmnist", "numpy", "aedat3", "dat", "evt2", "evt3")
+
+_NMNIST_BYTES = 5
+_NMNIST_OVERFLOW_ROW = 240
+_NMNIST_OVERFLOW = 2**13
+_AEDAT3_HEADER = struct.Struct("<hhiiiiii")  # type, source, size, timestamp offset, overflow, capacity, number, valid
+_AEDAT3_POLARITY = 1
+
+
+def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
+    """A recording as a structured array (x, y, p, t), sorted by t.
+
+    Args:
+        path: the file.
+        format: one of nmnist, numpy, aedat3, dat, evt2, evt3; None: told by the file's name and first bytes.
+
+    Raises:
+        ModelNotFoundError (a FileNotFoundError): there is no such file.
+        InputError: the file is not of that format, or is damaged; says where.
+        SetupError: the package that reads it is not installed.
+    """
+    name = Path(path)
+    if not name.is_file():
+        raise ModelNotFoundError(f"{name}: there is no such recording")
+    kind = format or _guess(name)
+    if kind not in FORMATS:
+        raise InputError(f"format: found {kind!r}, expected one of {', '.join(FORMATS)}")
+    if kind == "numpy":
+        events = _read_numpy(name)
+    elif kind == "nmnist":
+        events = decode_nmnist(name.read_bytes(), str(name))
+    elif kind == "aedat3":
+        events = decode_aedat3(name.read_bytes(), str(name))
+    else:
+        events = _read_prophesee(name, kind)
+    order = np.argsort(events["t"], kind="stable")
+    return events if np.array_equal(order, np.arange(len(order))) else events[order]
+
+
+def from_fields(x: Any, y: Any, p: Any, t: Any) -> Array:
+    """A recording from four arrays of one length."""
+    columns = [np.asarray(c) for c in (x, y, p, t)]
+    if len({c.shape for c in columns}) != 1 or columns[0].ndim != 1:
+        raise InputError(f"x, y, p, t: found shapes {[c.shape for c in columns]}, expected four of one length")
+    events = np.empty(len(columns[0]), EVENT)
+    for name, column in zip(("x", "y", "p", "t"), columns, strict=True):
+        events[name] = column > 0 if name == "p" else column
+    return events
+
+
+def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
+    """N-MNIST's .bin: five bytes an event, most significant bit first: x (8 bits), y (8), polarity (1), time (23).
+
+    y = 240 is no event: the time of all that follow is 2**13 us later.
+    """
+    if len(data) % _NMNIST_BYTES:
+        raise InputError(f"{source}: {len(data)} bytes, expected a multiple of {_NMNIST_BYTES}: truncated or no N-MNIST")
+    raw = np.frombuffer(data, np.uint8).reshape(-1, _NMNIST_BYTES).astype(np.int64)
+    t = (raw[:, 2] & 0x7F) << 16 | raw[:, 3] << 8 | raw[:, 4]
+    overflow = raw[:, 1] == _NMNIST_OVERFLOW_ROW
+    t += np.cumsum(overflow) * _NMNIST_OVERFLOW
+    keep = ~overflow
+    return from_fields(raw[keep, 0], raw[keep, 1], raw[keep, 2] >> 7, t[keep])
+
+
+def encode_nmnist(events: Array) -> bytes:
+    """The inverse of :func:`decode_nmnist`, for times below 2**23 us."""
+    x, y, p, t = (events[name].astype(np.int64) for name in ("x", "y", "p", "t"))
+    if len(t) and (t.min() < 0 or t.max() >= 2**23 or x.min() < 0 or x.max() > 255 or y.min() < 0 or y.max() >= 240):
+        raise InputError("N-MNIST's format holds x below 256, y below 240 and times below 2**23 us")
+    columns = (x, y, p << 7 | t >> 16, t >> 8 & 0xFF, t & 0xFF)
+    return bytes(np.stack(columns, axis=1).astype(np.uint8).tobytes())
+
+
+def decode_aedat3(data: bytes, source: str = "AEDAT data") -> Array:
+    """AEDAT 3.1: text lines beginning with #, then packets; those of polarity events are read, others skipped."""
+    at = 0
+    while data[at : at + 1] == b"#":
+        end = data.find(b"\n", at)
+        if end < 0:
+            raise InputError(f"{source}: the header does not end: truncated")
+        at = end + 1
+        if data[at - 12 : at].endswith((b"!END-HEADER\n", b"END-HEADER\r\n")):
+            break
+    parts = []
+    while at < len(data):
+        if at + _AEDAT3_HEADER.size > len(data):
+            raise InputError(f"{source}: a packet's header is cut off at byte {at}: truncated")
+        kind, _, size, _, overflow, _, number, _ = _AEDAT3_HEADER.unpack_from(data, at)
+        at += _AEDAT3_HEADER.size
+        if size <= 0 or number < 0 or at + size * number > len(data):
+            raise InputError(f"{source}: the packet before byte {at} claims {number} events of {size} bytes: damaged")
+        if kind == _AEDAT3_POLARITY:
+            if size != 8:
+                raise InputError(f"{source}: polarity events of {size} bytes before byte {at}, expected 8: damaged")
+            words = np.frombuffer(data, "<u4", 2 * number, at).reshape(-1, 2).astype(np.int64)
+            words = words[words[:, 0] & 1 == 1]  # valid ones
+            address, t = words[:, 0], words[:, 1] + overflow * 2**31
+            parts.append(from_fields(address >> 17 & 0x7FFF, address >> 2 & 0x7FFF, address >> 1 & 1, t))
+        at += size * number
+    return np.concatenate(parts) if parts else np.empty(0, EVENT)
+
+
+def _guess(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in (".npy", ".npz"):
+        return "numpy"
+    if suffix == ".bin":
+        return "nmnist"
+    if suffix == ".dat":
+        return "dat"
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if suffix == ".raw":
+        return "evt3" if b"evt 3" in head or b"format EVT3" in head else "evt2"
+    if head.startswith(b"#!AER-DAT3"):
+        return "aedat3"
+    if head.startswith(b"#!AER-DAT"):
+        version = head[9:12].decode("ascii", "replace")
+        raise InputError(
+            f"{path}: AEDAT {version.strip()}, expected 3.1; convert it (dv-processing, jAER) or hand a structured "
+            "array x, y, p, t to run_events"
+        )
+    raise InputError(
+        f"{path}: cannot tell what it is; expected .npy, .npz, .bin (N-MNIST), .dat or .raw (Prophesee), .aedat (3.1), "
+        f"or name its format: {', '.join(FORMATS)}"
+    )
+
+
+def _read_numpy(path: Path) -> Array:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a NumPy file: {error}") from None
+    if isinstance(loaded, np.lib.npyio.NpzFile):
+        with loaded:
+            names = sorted(loaded.files)
+            if set("xypt") <= set(names):
+                return from_fields(*(loaded[n] for n in "xypt"))
+            if len(names) != 1:
+                raise InputError(f"{path}: holds {', '.join(names)}, expected x, y, p, t or one structured array")
+            loaded = loaded[names[0]]
+    if loaded.dtype.names is None or not set("xypt") <= set(loaded.dtype.names):
+        raise InputTypeError(f"{path}: holds {loaded.dtype}, expected a structured array with fields x, y, p, t")
+    return from_fields(*(loaded[n] for n in "xypt"))
+
+
+def _read_prophesee(path: Path, encoding: str) -> Array:
+    try:
+        wizard: Any = importlib.import_module("expelliarmus").Wizard(encoding=encoding)
+    except ImportError as error:
+        raise SetupError(f"Prophesee files are read by expelliarmus ({error}): pip install 'bnn[events]'") from None
+    try:
+        events = wizard.read(path)
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: {error}") from None
+    if events is None:
+        raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: damaged, or of another encoding")
+    return from_fields(*(events[n] for n in "xypt"))

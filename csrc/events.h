@@ -1,0 +1,171 @@
+/* What the event engine's files share.
+ *
+ * State.  A population is the bits of one tensor: what its neurons fire now.  `pending` counts a neuron's spikes that
+ * were emitted and not yet delivered; since signs alternate, what its targets have seen of it is fired ^ (pending & 1),
+ * and no queue needs more room than one entry a neuron.
+ *
+ * Membranes.  Targets start from all inputs silent (-1).  An input that turns +1 adds 2 w to an accumulator; membranes
+ * count in twos, m = floor((accumulator - threshold) / 2), so that a spike adds w in {+1, -1}, and a neuron fires while
+ * m >= 0: its bit is its membrane's sign bit, inverted.  A threshold out of reach is moved to the edge of what K products
+ * can reach, so that m stays within -K - 1 and K.  Where real values are wanted there is no threshold:
+ * accumulator = 2 m + parity, parity by output pixel.  A pooling neuron counts: m = taps set - 1, or for AND taps set -
+ * taps.
+ *
+ * Other neuron models (leak, reset, several time steps) would differ in `settle` and keep the rest. */
+#ifndef BNN_EVENTS_INTERNAL_H
+#define BNN_EVENTS_INTERNAL_H
+
+#include "bnn_events.h"
+#include "context.h"
+
+#define BNN_NONE UINT32_MAX
+/* Rows summed in eight bits before they are added to membranes: at most 127 of them. */
+#define BNN_BATCH 64u
+/* Vectors may read and write (unchanged) this many bytes past the end of rows and membranes. */
+#define BNN_SLACK 512u
+
+struct bnn_population {
+    uint32_t tensor, h, w, c, words;
+    size_t neurons, first;    /* number of its first neuron in the engine's own numbering */
+    uint32_t *bits;           /* packed as in bnn.h, without halo */
+    uint32_t *pending;
+    size_t waiting;           /* order LAYERS: neurons in queue[first ...] */
+    uint32_t *consumers;      /* layers */
+    uint32_t consumer_count;
+    uint32_t producer;        /* layer */
+};
+
+/* Slots of an epilogue, per output channel; see kernels.h. */
+struct bnn_finish {
+    const float *pre_mul, *pre_add, *sub, *mul, *add;
+    float lo0, hi0, lo1, hi1;
+    int clamp0, clamp1;
+};
+
+struct bnn_layer {
+    bnn_layer_kind kind;
+    uint32_t op;
+    uint32_t sums;            /* the op whose accumulators the membranes are, BNN_NONE: none; a binarize's is the
+                                 convolution before it */
+    uint32_t in, out;         /* populations, or BNN_NONE; a concat's `in` is its first */
+    uint32_t input;           /* encoder: which of the model's inputs it reads alone, or BNN_NONE */
+    /* geometry of taps: output * stride + tap * dilation - pad = input */
+    uint32_t in_h, in_w, in_c, out_h, out_w, out_c;
+    uint32_t kernel_h, kernel_w, groups, group_in, group_out;
+    int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int wide;                 /* membranes are int32_t */
+    int fires;                /* bits by m >= 0; else by the epilogue */
+    void *membranes, *initial; /* [pixel][out_c]: int16_t, int32_t; encoders: float */
+    const void *rows;         /* [group][in channel][tap row][tap column from the last][out channel]: int8_t or float */
+    size_t row_length;        /* taps * group_out */
+    const int32_t *thresholds; /* per channel, within reach; zeros where there are none */
+    const float *signs;       /* per channel: -1 where the compiler negated a filter and bnn_step_raw takes it back */
+    const uint8_t *parity;    /* per output pixel */
+    struct bnn_finish finish;
+    const float *limits;      /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0 */
+    const uint32_t *flips;
+    uint32_t residual;        /* tensor, or BNN_NONE */
+    float row_step, row_sum;  /* encoder: all weights are multiples of row_step; the greatest sum of magnitudes */
+    uint8_t *touched;         /* per output pixel */
+    uint32_t *list;           /* those that were touched since the last settle */
+    size_t list_count;
+    bnn_events_layer count;
+};
+
+struct bnn_pixels {           /* one of the model's inputs */
+    float *values;
+    size_t count;
+};
+
+enum bnn_class { BNN_ANALOG = 1, BNN_SPIKES = 2, BNN_REAL = 3 }; /* REAL: real values that depend on spikes */
+
+struct bnn_events {
+    const struct bnn_model *model;
+    bnn_context *context;
+    struct bnn_population *populations;
+    uint32_t population_count;
+    struct bnn_layer *layers;
+    uint32_t layer_count;
+    uint8_t *classes;         /* by tensor */
+    uint32_t *population_of;  /* by tensor, or BNN_NONE */
+    uint32_t *layer_of;       /* by op, or BNN_NONE */
+    float **values;           /* by tensor: real values kept, or NULL */
+    struct bnn_pixels *inputs;
+    float *accumulators;      /* of one synchronous layer */
+    uint32_t *queue;          /* order LAYERS: a list for each population; else a ring of the engine's neurons */
+    size_t neurons, head, queued;
+    bnn_order order;
+    uint64_t random;
+    int simple;               /* pixels can be updated one by one */
+    float step, bound;        /* promised of pixels; step 0: nothing was */
+    int invalid;              /* the encoder met something that is not a number */
+    int silent;               /* nothing is counted, traced or sent */
+    uint64_t now;
+    bnn_spike *trace;
+    size_t trace_capacity, traced;
+};
+
+/* One spike as it is delivered. */
+struct bnn_arrival {
+    uint32_t neuron;
+    int32_t sign;
+};
+
+/* events_build.c */
+size_t bnn_events_pixels(const struct bnn_layer *layer); /* of its output */
+
+/* events_tables.c: weights and initial membranes; returns 0 where measuring. */
+void bnn_events_make_conv(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
+void bnn_events_make_pool(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
+
+/* events_scatter.c: m[i] += sum of rows[k][offset + i], the first `plus` of them added, those up to n subtracted. */
+struct bnn_scatter {
+    void (*add_rows)(int16_t *m, const int8_t *const *rows, size_t plus, size_t n, size_t offset, size_t count);
+    /* changed[k] = bits[k] ^ what 32 membranes from m + 32 k on say (m >= 0); 0: none differs.  Neurons that do not exist
+     * may seem to. */
+    uint32_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
+    /* m[i] = floor((accumulators[i] * signs[i] - thresholds[i]) / 2); may write 15 more */
+    void (*halve)(int16_t *m, const float *accumulators, const float *signs, const int32_t *thresholds, size_t count);
+    /* a[i] += delta * row[i] */
+    void (*add_floats)(float *a, const float *row, float delta, size_t count);
+};
+const struct bnn_scatter *bnn_events_scatter(const bnn_kernels *kernels);
+
+/* events_deliver.c */
+/* Adds spikes of one input pixel and group to the membranes: at most BNN_BATCH of them. */
+void bnn_events_add(const struct bnn_events *e, struct bnn_layer *layer, const struct bnn_arrival *arrivals,
+                    size_t count);
+/* The same for an input pixel of an encoder, whose value changed by delta. */
+void bnn_events_add_pixel(const struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
+/* A wire passes a spike on. */
+void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t from, uint32_t neuron);
+
+/* events_fire.c */
+/* Fires whatever neurons crossed their thresholds among the pixels touched. */
+void bnn_events_settle(struct bnn_events *e, struct bnn_layer *layer);
+void bnn_events_settle_all(struct bnn_events *e, struct bnn_layer *layer);
+/* The bit of a neuron changes: count, trace, send. */
+void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron);
+/* The bit of a real value. */
+int bnn_events_decide(const struct bnn_layer *layer, float v, size_t channel);
+/* A real value from an accumulator, through the epilogue; residual: NULL or what is added. */
+float bnn_events_finish(const struct bnn_finish *f, float v, size_t channel, const float *residual);
+int32_t bnn_events_accumulator(const struct bnn_layer *layer, size_t pixel, size_t channel);
+
+/* events_run.c */
+/* Membranes and bits of a layer from what its inputs fire: spike after spike, or by the synchronous kernel. */
+void bnn_events_rebuild(struct bnn_events *e, struct bnn_layer *layer);
+void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *layer);
+int bnn_events_switchable(const struct bnn_events *e, const struct bnn_layer *layer);
+
+/* events_input.c */
+/* A population's bits in the context's memory, as the input of an op. */
+void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p);
+
+static inline int bnn_events_bit(const struct bnn_population *p, uint32_t neuron)
+{
+    uint32_t pixel = neuron / p->c, channel = neuron % p->c;
+    return (int)(p->bits[(size_t)pixel * p->words + channel / 32] >> channel % 32 & 1);
+}
+
+#endif

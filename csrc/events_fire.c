@@ -1,0 +1,156 @@
+/* Firing: from membranes to spikes. */
+#include "events.h"
+
+void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron)
+{
+    uint32_t *word = &p->bits[(size_t)(neuron / p->c) * p->words + neuron % p->c / 32];
+    uint32_t bit = UINT32_C(1) << neuron % p->c % 32;
+    *word ^= bit;
+    if (e->silent)
+        return;
+    bnn_events_layer *count = &e->layers[p->producer].count;
+    int up = (*word & bit) != 0;
+    if (up)
+        count->up++;
+    else
+        count->down++;
+    if (e->trace != NULL) {
+        if (e->traced < e->trace_capacity)
+            e->trace[e->traced] = (bnn_spike){e->now, p->tensor, neuron, up ? 1 : -1};
+        e->traced++;
+    }
+    if (p->pending[neuron]++ > 0)
+        return; /* it is in the queue */
+    if (e->order == BNN_ORDER_LAYERS) {
+        e->queue[p->first + p->waiting++] = neuron;
+    } else {
+        size_t end = e->head + e->queued;
+        e->queue[end < e->neurons ? end : end - e->neurons] = (uint32_t)(p->first + neuron);
+    }
+    e->queued++;
+}
+
+int32_t bnn_events_accumulator(const struct bnn_layer *l, size_t pixel, size_t channel)
+{
+    size_t at = pixel * l->out_c + channel;
+    int32_t m = l->wide ? ((const int32_t *)l->membranes)[at] : ((const int16_t *)l->membranes)[at];
+    return 2 * m + l->parity[pixel];
+}
+
+static float clamp(float v, float lo, float hi)
+{
+    v = v < lo ? lo : v; /* not-a-number stays */
+    return v > hi ? hi : v;
+}
+
+float bnn_events_finish(const struct bnn_finish *f, float v, size_t channel, const float *residual)
+{
+    if (f->pre_mul != NULL)
+        v = v * f->pre_mul[channel];
+    if (f->pre_add != NULL)
+        v = v + f->pre_add[channel];
+    if (f->clamp0)
+        v = clamp(v, f->lo0, f->hi0);
+    if (f->sub != NULL)
+        v = v - f->sub[channel];
+    if (f->mul != NULL)
+        v = v * f->mul[channel];
+    if (f->add != NULL)
+        v = v + f->add[channel];
+    if (residual != NULL)
+        v = v + *residual;
+    return f->clamp1 ? clamp(v, f->lo1, f->hi1) : v;
+}
+
+int bnn_events_decide(const struct bnn_layer *l, float v, size_t channel)
+{
+    if (l->limits == NULL)
+        return v > BNN_BIT_ABOVE;
+    return (v >= l->limits[channel]) != (int)(l->flips[channel / 32] >> channel % 32 & 1);
+}
+
+/* What neurons of a pixel should fire: `count` of them, at most 32. */
+static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel, uint32_t count)
+{
+    size_t at = pixel * l->out_c + channel;
+    uint32_t word = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        int fires;
+        if (l->fires) {
+            fires = ((const int32_t *)l->membranes)[at + i] >= 0;
+        } else {
+            float v = l->kind == BNN_LAYER_ENCODER ? ((const float *)l->membranes)[at + i]
+                                                   : (float)bnn_events_accumulator(l, pixel, channel + i);
+            fires = bnn_events_decide(l, bnn_events_finish(&l->finish, v, channel + i, NULL), channel + i);
+        }
+        word |= (uint32_t)fires << i;
+    }
+    return word;
+}
+
+static uint32_t lowest_bit(uint32_t word)
+{
+    uint32_t n = 0;
+    while (!(word & 0xffu)) {
+        word >>= 8;
+        n += 8;
+    }
+    while (!(word & 1u)) {
+        word >>= 1;
+        n++;
+    }
+    return n;
+}
+
+static void emit_all(struct bnn_events *e, struct bnn_population *p, size_t first, uint32_t changed)
+{
+    for (; changed != 0; changed &= changed - 1)
+        bnn_events_emit(e, p, (uint32_t)first + lowest_bit(changed));
+}
+
+enum { WORDS = 64 }; /* looked at together */
+
+static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const struct bnn_scatter *scatter,
+                         size_t pixel)
+{
+    struct bnn_population *out = &e->populations[l->out];
+    uint32_t changed[WORDS], last = l->out_c % 32 == 0 ? UINT32_MAX : (UINT32_C(1) << l->out_c % 32) - 1;
+    for (uint32_t first = 0; first < out->words; first += WORDS) {
+        uint32_t words = out->words - first < WORDS ? out->words - first : WORDS;
+        const uint32_t *bits = out->bits + pixel * out->words + first;
+        size_t neuron = pixel * l->out_c + 32 * first;
+        if (l->fires && !l->wide) {
+            if (!scatter->crossed((const int16_t *)l->membranes + neuron, bits, changed, words))
+                continue;
+        } else {
+            for (uint32_t k = 0; k < words; k++) {
+                uint32_t left = l->out_c - 32 * (first + k);
+                changed[k] = decide(l, pixel, 32 * (first + k), left < 32 ? left : 32) ^ bits[k];
+            }
+        }
+        if (first + words == out->words)
+            changed[words - 1] &= last;
+        for (uint32_t k = 0; k < words; k++)
+            emit_all(e, out, neuron + 32 * k, changed[k]);
+    }
+}
+
+void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
+{
+    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    for (size_t i = 0; i < l->list_count; i++) {
+        l->touched[l->list[i]] = 0;
+        settle_pixel(e, l, scatter, l->list[i]);
+    }
+    l->list_count = 0;
+}
+
+void bnn_events_settle_all(struct bnn_events *e, struct bnn_layer *l)
+{
+    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    for (size_t i = 0; i < l->list_count; i++)
+        l->touched[l->list[i]] = 0;
+    l->list_count = 0;
+    for (size_t i = 0; l->kind != BNN_LAYER_READOUT && i < bnn_events_pixels(l); i++)
+        settle_pixel(e, l, scatter, i);
+}

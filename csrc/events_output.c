@@ -1,0 +1,179 @@
+/* What comes out: readouts and what follows them, on demand; states, counts, the break-even. */
+#include "events.h"
+#include "view.h"
+
+#include <math.h>
+#include <string.h>
+
+static void read_out(const struct bnn_events *e, const struct bnn_layer *l)
+{
+    float *out = e->values[l->count.tensor];
+    const float *residual = NULL;
+    size_t at = 0;
+    if (l->residual != BNN_NONE) {
+        const struct bnn_tensor *t = &e->model->tensors[l->residual];
+        residual = t->storage == BNN_INPUT ? e->inputs[t->offset].values : e->values[l->residual];
+    }
+    for (size_t i = 0; i < bnn_events_pixels(l); i++)
+        for (uint32_t o = 0; o < l->out_c; o++, at++)
+            out[at] = bnn_events_finish(&l->finish, (float)bnn_events_accumulator(l, i, o), o,
+                                        residual != NULL ? residual + at : NULL);
+}
+
+/* An op on real values, by the synchronous code. */
+static void step(const struct bnn_events *e, uint32_t number)
+{
+    const struct bnn_op *op = &e->model->ops[number];
+    for (uint32_t i = 0; i < op->input_count; i++) {
+        uint32_t t = op->inputs[i];
+        const struct bnn_tensor *tensor = &e->model->tensors[t];
+        if (tensor->storage == BNN_CONSTANT)
+            continue;
+        if (e->population_of[t] != BNN_NONE)
+            bnn_events_poke_bits(e, &e->populations[e->population_of[t]]);
+        else
+            bnn_poke(e->context, t, tensor->storage == BNN_INPUT ? e->inputs[tensor->offset].values : e->values[t], 1);
+    }
+    bnn_step(e->context, number, 1);
+    bnn_peek(e->context, op->output, e->values[op->output], 1);
+}
+
+static void compute_values(const struct bnn_events *e)
+{
+    for (uint32_t k = 0; k < e->model->op_count; k++) {
+        if (e->classes[e->model->ops[k].output] != BNN_REAL)
+            continue;
+        if (e->layer_of[k] != BNN_NONE)
+            read_out(e, &e->layers[e->layer_of[k]]);
+        else
+            step(e, k);
+    }
+}
+
+static size_t elements(const struct bnn_tensor *t)
+{
+    return (size_t)t->h * t->w * t->c;
+}
+
+bnn_status bnn_events_output(bnn_events *e, uint32_t output, float *values)
+{
+    if (e == NULL || output >= e->model->output_count || values == NULL)
+        return BNN_ERROR_ARGUMENT;
+    bnn_status status = bnn_events_state(e, e->model->output_tensors[output], values);
+    for (size_t i = 0; e->invalid && i < elements(&e->model->tensors[e->model->output_tensors[output]]); i++)
+        values[i] = NAN;
+    return status;
+}
+
+bnn_status bnn_events_state(bnn_events *e, uint32_t tensor, float *values)
+{
+    if (e == NULL || tensor >= e->model->tensor_count || values == NULL)
+        return BNN_ERROR_ARGUMENT;
+    const struct bnn_tensor *t = &e->model->tensors[tensor];
+    if (e->population_of[tensor] != BNN_NONE) {
+        const struct bnn_population *p = &e->populations[e->population_of[tensor]];
+        for (size_t i = 0; i < (size_t)p->h * p->w; i++)
+            bnn_unpack_pixel(values + i * p->c, p->bits + i * p->words, p->c);
+        return BNN_OK;
+    }
+    if (t->storage == BNN_INPUT) {
+        memcpy(values, e->inputs[t->offset].values, elements(t) * sizeof *values);
+        return BNN_OK;
+    }
+    if (e->values[tensor] == NULL || (e->classes[tensor] == BNN_ANALOG && e->simple))
+        return BNN_ERROR_ARGUMENT; /* a constant, or a value of the encoder that is not kept */
+    if (e->classes[tensor] == BNN_REAL)
+        compute_values(e);
+    memcpy(values, e->values[tensor], elements(t) * sizeof *values);
+    return BNN_OK;
+}
+
+uint32_t bnn_events_layer_count(const bnn_events *e)
+{
+    return e->layer_count;
+}
+
+bnn_status bnn_events_get_layer(const bnn_events *e, uint32_t layer, bnn_events_layer *info)
+{
+    if (e == NULL || layer >= e->layer_count || info == NULL)
+        return BNN_ERROR_ARGUMENT;
+    *info = e->layers[layer].count;
+    return BNN_OK;
+}
+
+void bnn_events_clear_counts(bnn_events *e)
+{
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        bnn_events_layer *c = &e->layers[k].count;
+        c->events = c->synops = c->up = c->down = c->synchronous = 0;
+    }
+    e->traced = 0;
+}
+
+void bnn_events_set_time(bnn_events *e, uint64_t now)
+{
+    e->now = now;
+}
+
+void bnn_events_set_trace(bnn_events *e, bnn_spike *spikes, size_t capacity)
+{
+    e->trace = spikes;
+    e->trace_capacity = spikes != NULL ? capacity : 0;
+    e->traced = 0;
+}
+
+size_t bnn_events_traced(const bnn_events *e)
+{
+    return e->traced;
+}
+
+bnn_status bnn_events_set_limit(bnn_events *e, uint32_t layer, size_t limit)
+{
+    if (e == NULL || layer >= e->layer_count || e->queued != 0 ||
+        (limit != SIZE_MAX && !bnn_events_switchable(e, &e->layers[layer])))
+        return BNN_ERROR_ARGUMENT;
+    e->layers[layer].count.limit = limit;
+    return BNN_OK;
+}
+
+/* So many spikes up and down again, spread over the layer's input. */
+static const size_t probes = 256, rounds = 5;
+
+static uint64_t time_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_clock *clock)
+{
+    const struct bnn_population *p = &e->populations[l->in];
+    uint64_t start = clock();
+    for (size_t i = 0; i < probes; i++) {
+        uint32_t neuron = (uint32_t)(i * p->neurons / probes);
+        struct bnn_arrival there = {neuron, 1}, back = {neuron, -1};
+        bnn_events_add(e, l, &there, 1);
+        bnn_events_add(e, l, &back, 1);
+    }
+    if (l->kind != BNN_LAYER_READOUT)
+        bnn_events_settle(e, l); /* nothing changed: only the time it takes to see that */
+    return clock() - start;
+}
+
+bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
+{
+    if (e == NULL || clock == NULL || e->queued != 0)
+        return BNN_ERROR_ARGUMENT;
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        struct bnn_layer *l = &e->layers[k];
+        bnn_events_layer count = l->count;
+        uint64_t spikes = UINT64_MAX, whole = UINT64_MAX;
+        if (!bnn_events_switchable(e, l))
+            continue;
+        for (size_t round = 0; round < rounds; round++) {
+            uint64_t start = clock();
+            bnn_events_synchronous(e, l);
+            uint64_t took = clock() - start;
+            whole = took < whole ? took : whole;
+            took = time_spikes(e, l, clock);
+            spikes = took < spikes ? took : spikes;
+        }
+        l->count = count;
+        l->count.limit = (size_t)((double)whole / ((double)spikes + 1.0) * 2.0 * (double)probes);
+    }
+    return BNN_OK;
+}

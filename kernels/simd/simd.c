@@ -1,0 +1,78 @@
+/* The vectors that every processor of an instruction set has: SSE2 of x86-64, NEON of ARM64; 4 channels a vector.  All of
+ * it is the compiler's vector extensions, but what NEON does better. */
+#include "../kernels.h"
+
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
+
+#ifdef __aarch64__
+#include <arm_neon.h>
+#define FAMILY neon
+#define FEATURES BNN_FEATURE_NEON
+#define POPCOUNT(v) ((word_vector)vcntq_u8((uint8x16_t)(v)))
+#define FMA(x, y, z) ((float_vector)vfmaq_f32((float32x4_t)(z), (float32x4_t)(x), (float32x4_t)(y)))
+#else
+#define FAMILY sse2
+#define FEATURES 0
+#define POPCOUNT(v) count_bytes(v)
+#define FMA(x, y, z) ((x) * (y) + (z))
+#endif
+
+#define TARGET
+#define VL 4
+#define LANES 32
+#define PIXELS 4
+#define FLOAT_PIXELS 4
+#define VECTORS 2
+#define BYTE_COUNTS
+#define MASK_LE(x, y) signs((x) <= (y))
+#define MASK_BIT(v) signs((v) > BNN_BIT_ABOVE)
+#define MASK_NAN(v) signs((v) != (v))
+#define MAX(x, y) select_floats((x) > (y), x, y)
+#define MIN(x, y) select_floats((x) < (y), x, y)
+#define LOAD_SOME(p, n) load_some(p, n)
+#define STORE_SOME(p, v, n) store_some(p, v, n)
+#define SPLAT(x) ((float_vector){x, x, x, x})
+
+typedef unsigned mask;
+typedef uint32_t words_4 __attribute__((vector_size(16)));
+typedef int32_t ints_4 __attribute__((vector_size(16)));
+typedef float floats_4 __attribute__((vector_size(16)));
+
+#ifndef __aarch64__
+static inline words_4 count_bytes(words_4 v)
+{
+    v -= (v >> 1) & 0x55555555u;
+    v = (v & 0x33333333u) + ((v >> 2) & 0x33333333u);
+    return (v + (v >> 4)) & 0x0f0f0f0fu;
+}
+#endif
+
+/* Bit l: whether lane l is true (-1). */
+static inline unsigned signs(ints_4 truth)
+{
+    words_4 bits = (words_4)truth & (words_4){1, 2, 4, 8};
+    return bits[0] | bits[1] | bits[2] | bits[3];
+}
+
+static inline floats_4 select_floats(ints_4 truth, floats_4 yes, floats_4 no)
+{
+    return (floats_4)((truth & (ints_4)yes) | (~truth & (ints_4)no));
+}
+
+static inline floats_4 load_some(const float *p, size_t n)
+{
+    floats_4 v = {0};
+    for (size_t i = 0; i < VL && i < n; i++)
+        v[i] = p[i];
+    return v;
+}
+
+static inline void store_some(float *p, floats_4 v, size_t n)
+{
+    for (size_t i = 0; i < VL && i < n; i++)
+        p[i] = v[i];
+}
+
+#include "../tile.inc"
+
+#endif

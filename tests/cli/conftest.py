@@ -1,0 +1,64 @@
+"""How the tests call the command: in this process, as a shell would."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnn.cli import main
+
+# Keras 2, which Larq needs: the choice must be made before TensorFlow is imported.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class Result:
+    """Exit status and output of one call."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def json(self) -> Any:
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is not JSON")
+
+        return json.loads(self.out, parse_constant=refuse)
+
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str]) -> Call:
+    """call("run", path, ...) -> Result; no call may print a traceback."""
+
+    def run(*arguments: object) -> Result:
+        capfd.readouterr()
+        status = main([str(a) for a in arguments])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return Result(status, out, err)
+
+    return run
+
+
+@pytest.fixture
+def net(small: Any, tmp_path: Path) -> Path:
+    """The small network as a file."""
+    path = tmp_path / "net.bnn"
+    path.write_bytes(small.data)
+    return path
+
+
+@pytest.fixture
+def pair_net(two_by_two: Any, tmp_path: Path) -> Path:
+    """Two inputs, two outputs."""
+    path = tmp_path / "pair.bnn"
+    path.write_bytes(two_by_two.data)
+    return path

@@ -1,0 +1,127 @@
+"""bnn compile and bnn verify, on a Larq network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+
+tf = pytest.importorskip("tensorflow")
+lq = pytest.importorskip("larq")
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    """(8, 8, 2) -> 5, with negative and zero gammas."""
+    keras = tf.keras
+    quantized = {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip", "use_bias": False}
+    model = keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 2), name="image"),
+            lq.layers.QuantConv2D(16, 3, padding="same", name="stem", **quantized),
+            keras.layers.BatchNormalization(name="norm_1"),
+            lq.layers.QuantConv2D(24, 3, input_quantizer="ste_sign", name="conv", **quantized),
+            keras.layers.BatchNormalization(name="norm_2"),
+            keras.layers.Flatten(name="flatten"),
+            lq.layers.QuantDense(5, input_quantizer="ste_sign", name="classes", **quantized),
+            keras.layers.Softmax(name="softmax"),
+        ]
+    )
+    rng = np.random.default_rng(7)
+    kinds = {"gamma": [-1.5, -0.5, 0.0, 0.75], "variance": [0.5, 2.0]}
+    model.set_weights(
+        [
+            rng.choice(next((v for k, v in kinds.items() if k in w.name), [-0.6, -0.2, 0.3, 0.9]), w.shape)
+            for w in model.weights
+        ]
+    )
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "network.keras"
+    network.save(path)
+    return path
+
+
+class TestCompile:
+    def test_says_what_became_of_each_layer(self, call: Any, saved: Path, network: Any, tmp_path: Path) -> None:
+        done = call("compile", saved, "-o", tmp_path / "net.bnn")
+        assert done.status == 0, done.err
+        assert "float: 'stem'" in done.out and "binary" in done.out and "wrote" in done.out
+        x = (np.random.default_rng(0).integers(0, 257, (6, 8, 8, 2)) / 256).astype(np.float32)
+        np.testing.assert_allclose(bnn.load(tmp_path / "net.bnn")(x), network(x).numpy(), rtol=1e-5, atol=1e-6)
+
+    def test_default_output_and_json(self, call: Any, saved: Path, tmp_path: Path, monkeypatch: Any) -> None:
+        monkeypatch.chdir(tmp_path)
+        record = call("compile", saved, "--json").json
+        assert record["output"] == "network.bnn" and record["bytes"] == (tmp_path / "network.bnn").stat().st_size
+        kinds = {layer["layer"]: layer["kind"] for layer in record["layers"]}
+        assert kinds["stem"] == "float" and kinds["conv"] == "binary"
+        assert all(layer["why_float"] for layer in record["layers"] if layer["float_macs"])
+
+    def test_dump_after(self, call: Any, saved: Path, tmp_path: Path) -> None:
+        out = tmp_path / "net.bnn"
+        done = call("compile", saved, "-o", out, "--dump-after", "binarize")
+        assert "; after binarize" in done.out and "bconv2d" in done.out
+        assert call("compile", saved, "-o", out, "--dump-after", "binarize", "--json").json["output"] == str(out)
+        done = call("compile", saved, "-o", out, "--dump-after", "nothing")
+        assert done.status == 2 and "there are:" in done.err
+
+    def test_require_binary(self, call: Any, saved: Path, tmp_path: Path) -> None:
+        done = call("compile", saved, "-o", tmp_path / "net.bnn", "--require-binary")
+        assert done.status == 2 and "'stem'" in done.err and not (tmp_path / "net.bnn").exists()
+
+    def test_bad_models(self, call: Any, saved: Path, net: Path, tmp_path: Path) -> None:
+        cut = tmp_path / "cut.keras"
+        cut.write_bytes(saved.read_bytes()[:1000])
+        (tmp_path / "folder").mkdir()
+        for path in (tmp_path / "absent.keras", cut, net, tmp_path / "folder"):
+            done = call("compile", path, "-o", tmp_path / "out.bnn")
+            assert done.status == 2 and done.err, path
+        done = call("compile", saved, "-o", tmp_path / "absent" / "net.bnn")
+        assert done.status == 2 and "cannot be written" in done.err
+        assert call("compile", saved, "--input-shape", "8,x").status == 2
+
+
+class TestVerify:
+    @pytest.fixture
+    def compiled(self, call: Any, saved: Path, tmp_path: Path) -> Path:
+        assert call("compile", saved, "-o", tmp_path / "net.bnn").status == 0
+        return tmp_path / "net.bnn"
+
+    def test_equal(self, call: Any, saved: Path, compiled: Path) -> None:
+        done = call("verify", saved, compiled, "--random", 20)
+        assert done.status == 0, done.out + done.err
+        assert "20 images" in done.out and "0 bits differ.  OK" in done.out
+        record = call("verify", saved, compiled, "--random", 20, "--json").json
+        assert record["ok"] is True and record["different_bits"] == 0 and record["images"] == 20
+
+    def test_given_data(self, call: Any, saved: Path, compiled: Path, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", np.random.default_rng(1).integers(0, 256, (9, 8, 8, 2), np.uint8))
+        done = call("verify", saved, compiled, "--data", tmp_path / "x.npy", "--scale", 256)
+        assert done.status == 0 and "9 images" in done.out
+        assert "--scale" in call("verify", saved, compiled, "--data", tmp_path / "x.npy").err
+
+    def test_a_difference_is_status_1(
+        self, call: Any, network: Any, compiled: Path, tmp_path: Path
+    ) -> None:
+        other = tf.keras.models.clone_model(network)
+        weights = network.get_weights()
+        kernel = next(i for i, w in enumerate(network.weights) if w.name.startswith("conv/kernel"))
+        weights[kernel] = -weights[kernel]
+        other.set_weights(weights)
+        other.save(tmp_path / "other.keras")
+        done = call("verify", tmp_path / "other.keras", compiled, "--random", 8)
+        assert done.status == 1 and "DIFFERENT" in done.out
+        record = call("verify", tmp_path / "other.keras", compiled, "--random", 8, "--json")
+        assert record.status == 1 and record.json["ok"] is False and record.json["different_bits"] > 0
+
+    def test_models_that_do_not_belong_together(self, call: Any, saved: Path, net: Path) -> None:
+        done = call("verify", saved, net)
+        assert done.status == 2 and done.err

@@ -1,0 +1,111 @@
+"""bnn inspect and bench; wrong use of any command."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn.cli import main
+from bnn.cli.app import application
+
+
+def test_inspect(call: Any, net: Path) -> None:
+    done = call("inspect", net)
+    assert done.status == 0 and done.err == ""
+    for words in ("input 'image': float32 (N, 12, 12, 1)", "Graph", "bconv2d", "why float", "Memory", "arena:"):
+        assert words in done.out
+
+
+def test_inspect_json(call: Any, net: Path) -> None:
+    record = call("inspect", net, "--json").json
+    model = bnn.load(net)
+    assert record["bytes"] == net.stat().st_size and len(record["layers"]) == len(record["graph"]) == len(model.ops)
+    assert record["inputs"] == [{"name": "image", "shape": [12, 12, 1]}]
+    for a in record["memory"]:
+        assert 0 <= a["begin"] < a["end"] <= record["arena_bytes"]
+        for b in record["memory"]:  # those alive together do not overlap
+            if a is not b and a["from_op"] <= b["to_op"] and b["from_op"] <= a["to_op"]:
+                assert a["end"] <= b["begin"] or b["end"] <= a["begin"]
+
+
+def test_bench(call: Any, net: Path) -> None:
+    done = call("bench", net, "--batch", "1,4", "--threads", "1,2", "--repeats", 3)
+    assert done.status == 0 and "median us" in done.out and "conv_b" in done.out
+    record = call("bench", net, "--repeats", 3, "--no-layers", "--kernels", "scalar", "--json").json
+    assert record["kernels"] == "scalar" and record["profiles"] == []
+    assert [run["batch"] for run in record["runs"]] == [1, 32]
+    assert all(0 < run["best_us"] <= run["median_us"] for run in record["runs"])
+
+
+@pytest.mark.parametrize("options", [("--batch", "0"), ("--batch", "x"), ("--threads", "1,"), ("--repeats", "1")])
+def test_bench_refuses(call: Any, net: Path, options: tuple[str, ...]) -> None:
+    assert call("bench", net, *options).status == 2
+
+
+@pytest.mark.parametrize("command", sorted(application.commands))
+def test_every_command_has_help(call: Any, command: str) -> None:
+    done = call(command, "--help")
+    assert done.status == 0 and "Usage: bnn" in done.out
+
+
+@pytest.mark.parametrize("command", ["run", "inspect", "bench"])
+def test_bad_files_are_status_2_on_stderr(call: Any, net: Path, tmp_path: Path, command: str) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 12, 12, 1), np.float32))
+    rest = [tmp_path / "x.npy"] if command == "run" else []
+    damaged = tmp_path / "damaged.bnn"
+    damaged.write_bytes(net.read_bytes()[:-1])
+    for path, words in ((damaged, "length"), (tmp_path / "absent.bnn", "No such file"), (tmp_path, "irectory")):
+        done = call(command, path, *rest)
+        assert done.status == 2 and done.out == "" and words in done.err and str(path) in done.err
+
+
+def test_wrong_use(call: Any, net: Path) -> None:
+    wrong = [("inspct",), ("run",), ("run", net), ("inspect", net, "--wrong"), ("run", net, "x", "--scale", "0")]
+    for arguments in wrong:
+        done = call(*arguments)
+        assert done.status == 2 and done.err and done.out == ""
+    assert call("--version").out.strip() == f"bnn {bnn.__version__}"
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(bnn.ModelFormatError):
+        main(["--debug", "inspect", str(tmp_path / "absent.bnn")])
+
+
+def test_a_reader_that_goes_away(net: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bnn", "inspect", str(net)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=Path(bnn.__file__).parents[1],
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait(timeout=60) == 0
+
+
+def test_without_click_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = builtins.__import__
+
+    def without_click(name: str, *rest: Any) -> Any:
+        if name == "click":
+            raise ImportError("No module named 'click'", name="click")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without_click)
+    assert main(["--help"]) == 2
+    assert "pip install 'bnn[cli]'" in capsys.readouterr().err
+
+
+def test_a_wrong_environment_is_the_users_fault(call: Any, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "BNN_KERNELS", "mmx")
+    done = call("inspect", net)
+    assert done.status == 2 and "BNN_KERNELS" in done.err

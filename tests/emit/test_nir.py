@@ -1,0 +1,376 @@
+"""The spike-equivalent network: NumPy's simulation of the emitted layers against the oracle, and the NIR file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import graphs
+import numpy as np
+import pytest
+
+from bnn.emit.nir import PROFILES, NirSummary, arrange, emit
+from bnn.emit.nir_layers import LayeredNetwork
+from bnn.emit.nir_network import spike_network
+from bnn.emit.nir_proof import pack_spikes, prove, simulate
+from bnn.errors import CompileError, InputError, UnsupportedOpError
+from bnn.interpret import run
+from bnn.ir import DType, Graph, Node
+from bnn.ops import ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
+from bnn.passes import lower
+
+Array = np.ndarray[Any, Any]
+Rng = np.random.Generator
+
+needs_nir = pytest.mark.skipif(
+    importlib.util.find_spec("nir") is None, reason="the package nir is not installed: pip install 'bnn[spiking]'"
+)
+
+
+def signs(rng: Rng, *shape: int) -> Node:
+    return constant(rng.choice([-1, 1], shape), DType.b1)
+
+
+def bits(shape: tuple[int, ...], name: str = "image") -> Node:
+    """An input and its encoder: the sign."""
+    return make("binarize", input_node(name, shape), name=f"{name}_sign")
+
+
+def conv(rng: Rng, x: Node, filters: int, kernel: tuple[int, int] = (3, 3), name: str = "conv", **attrs: Any) -> Node:
+    """A binary convolution with thresholds around its usual sums, some of them out of reach."""
+    inner = x.type.shape[-1] // attrs.get("groups", 1)
+    reach = kernel[0] * kernel[1] * inner
+    limit = rng.integers(-int(reach**0.5) - 1, int(reach**0.5) + 2, filters)
+    limit[rng.random(filters) < 0.1] = rng.choice([-reach, reach, reach + 1, 10 * reach])
+    a = ConvAttrs(slots=("threshold",), out=DType.b1, **attrs)
+    return make("bconv2d", x, signs(rng, filters, *kernel, inner), constant(limit, DType.i32), attrs=a, name=name)
+
+
+def dense(rng: Rng, x: Node, units: int, name: str = "dense") -> Node:
+    return make("bconv2d", x, signs(rng, units, 1, 1, x.type.shape[-1]), attrs=ConvAttrs(), name=name)
+
+
+def flatten(x: Node) -> Node:
+    return make("reshape", x, attrs=ReshapeAttrs((int(np.prod(x.type.shape)),)), name="flatten")
+
+
+def images(rng: Rng, graph: Graph, count: int = 3) -> list[Array]:
+    return [rng.normal(size=(count, *n.type.shape)).astype(np.float32) for n in graph.inputs]
+
+
+def check(rng: Rng, output: Node, *inputs: Node, profile: str = "if") -> LayeredNetwork:
+    """The layers of a graph give the oracle's spikes, sums and outputs."""
+    graph = Graph(inputs or tuple(n for n in Graph((), (output,)).nodes() if n.op == "input"), (output,))
+    chain = arrange(graph, profile)
+    prove(chain, images(rng, graph))
+    return chain
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+@pytest.mark.parametrize("level", ["cse", None])
+def test_random_graphs(profile: str, level: str | None) -> None:
+    """Every random graph either gives exactly the oracle's spikes, or is refused with a reason."""
+    proven = 0
+    for seed in graphs.seeds(60):
+        sample = graphs.random_graph(seed)
+        try:
+            chain = arrange(lower(sample.graph, until=level), profile)
+        except CompileError as error:
+            assert "layer" in str(error), seed
+            continue
+        try:
+            prove(chain, sample.inputs)
+        except Exception as error:
+            raise AssertionError(f"repeat with BNN_TEST_SEED={seed} BNN_TEST_COUNT=1") from error
+        proven += 1
+    assert proven > 0 or len(graphs.seeds(60)) < 30
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("pad_value", [-1, 0, 1])
+@pytest.mark.parametrize(
+    ("kernel", "attrs"),
+    [
+        ((3, 3), {"pads": (1, 1, 1, 1)}),
+        ((3, 3), {"pads": (0, 0, 1, 1), "stride": (2, 2)}),  # TensorFlow's SAME on an even image
+        ((2, 2), {"pads": (0, 0, 1, 1)}),
+        ((3, 3), {"pads": (4, 3, 4, 3), "dilation": (4, 3)}),  # taps past the edge
+        ((1, 3), {"pads": (0, 1, 0, 1)}),
+        ((5, 3), {"pads": (2, 1, 2, 1), "stride": (1, 2)}),
+        ((3, 3), {"pads": (1, 1, 1, 1), "groups": 4}),
+        ((7, 7), {"pads": (3, 3, 3, 3)}),  # larger than the image
+        ((3, 3), {"pads": (8, 9, 7, 8)}),  # windows that lie outside altogether
+    ],
+)
+def test_convolutions(
+    rng: Rng, kernel: tuple[int, int], attrs: dict[str, Any], pad_value: int, profile: str
+) -> None:
+    x = conv(rng, bits((6, 6, 8)), 12, kernel, "conv_a", pad_value=pad_value, **attrs)
+    check(rng, dense(rng, flatten(conv(rng, x, 5, (2, 2), "conv_b")), 4), profile=profile)
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        PoolAttrs((2, 2), (2, 2)),
+        PoolAttrs((3, 3), (2, 2), (0, 0, 1, 1)),
+        PoolAttrs((3, 3), (1, 1), (1, 1, 1, 1)),
+        PoolAttrs((1, 2), (1, 2)),
+        PoolAttrs((2, 2), (3, 3)),
+    ],
+)
+def test_pooling_is_or_and_and(rng: Rng, pool: PoolAttrs, profile: str) -> None:
+    """Channels of the mask are ANDed; padding counts for neither."""
+    x = bits((6, 6, 40))
+    for operands in ((x,), (x, signs(rng, 40))):
+        pooled = make("max_pool", *operands, attrs=pool, name="pool")
+        check(rng, dense(rng, flatten(pooled), 3), profile=profile)
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+@pytest.mark.parametrize("value", [-1.0, 1.0])
+def test_padded_bits(rng: Rng, value: float, profile: str) -> None:
+    padded = make("pad", bits((4, 4, 3)), attrs=PadAttrs((1, 2, 3, 2), value), name="pad")
+    check(rng, dense(rng, flatten(conv(rng, padded, 4)), 3), profile=profile)
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+def test_skip_connections_are_relayed(rng: Rng, profile: str) -> None:
+    """Concatenations across several layers, as in a dense network: no edge fans in, a relay carries the spikes."""
+    x = bits((5, 5, 6))
+    same = {"pads": (1, 1, 1, 1)}
+    a = conv(rng, x, 4, name="a", **same)
+    b = conv(rng, a, 3, name="b", **same)
+    c = conv(rng, make("concat", x, a, b, name="join"), 5, name="c", **same)
+    last = make("concat", c, x, name="join_2")
+    chain = check(rng, dense(rng, flatten(conv(rng, last, 4, name="d")), 3), profile=profile)
+    assert {f.name for layer in chain.layers for f in layer.fields if f.kind == "relay"} == {"image_sign", "a"}
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+def test_slices_of_bits(rng: Rng, profile: str) -> None:
+    """A channel split, its halves swapped, and what is cut out of a concatenation and of a flattened image."""
+    x = bits((4, 4, 7))
+    halves = [make("slice", x, attrs=SliceAttrs(*ends), name="split") for ends in ((0, 3), (3, 7))]
+    a = conv(rng, make("concat", halves[1], halves[0]), 6, name="a", pads=(1, 1, 1, 1))
+    cut = make("slice", make("concat", a, x), attrs=SliceAttrs(4, 9), name="cut")
+    b = make("max_pool", cut, attrs=PoolAttrs((2, 2), (2, 2)), name="pool")
+    last = make("slice", flatten(b), attrs=SliceAttrs(3, 17), name="tail")
+    check(rng, dense(rng, last, 3), profile=profile)
+
+
+def test_images_of_two_sizes_need_the_flat_profile(rng: Rng) -> None:
+    x = bits((6, 6, 4))
+    small = make("max_pool", x, attrs=PoolAttrs((2, 2), (2, 2)), name="pool")
+    further = conv(rng, small, 4, name="further", pads=(1, 1, 1, 1))
+    late = conv(rng, x, 4, (2, 2), "late", stride=(2, 2))
+    later = conv(rng, late, 4, name="later", pads=(1, 1, 1, 1))
+    both = dense(rng, flatten(conv(rng, make("concat", further, later), 3, name="joined")), 2)
+    check(rng, both, profile="if")  # both branches halve the image in the same layer
+    wide = conv(rng, x, 4, name="wide", pads=(1, 1, 1, 1))
+    uneven = make("concat", further, conv(rng, wide, 4, (2, 2), "narrow", stride=(2, 2)))
+    other = dense(rng, flatten(conv(rng, uneven, 3, name="joined")), 2)
+    with pytest.raises(UnsupportedOpError, match="layer '.*6x6.*use the profile 'flat'|layer '.*3x3.*profile 'flat'"):
+        check(rng, other, profile="if")
+    check(rng, other, profile="flat")
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+def test_sums_of_whole_numbers_are_exact(rng: Rng, profile: str) -> None:
+    """Shortcuts that carry bits or raw sums: one neuron adds the paths; a batch norm after the sum is a threshold."""
+    x = bits((5, 5, 8))
+    same = ConvAttrs(pads=(1, 1, 1, 1))
+    inner = conv(rng, x, 8, name="inner", pads=(1, 1, 1, 1))
+    raw = make("bconv2d", inner, signs(rng, 8, 3, 3, 8), attrs=same, name="raw")
+    total = make("add", raw, make("unpack", x, name="image_sign"), name="add")
+    gamma = rng.choice([-2.0, -0.3, 0.0, 0.7], 8)
+    normed = make("mul", make("sub", total, constant(rng.integers(-4, 5, 8)), name="bn"), constant(gamma), name="bn")
+    spikes = make("binarize", normed, name="sign")
+    check(rng, dense(rng, flatten(spikes), 3), profile=profile)
+    fused = make(
+        "bconv2d", inner, signs(rng, 8, 3, 3, 8), raw,
+        attrs=replace(same, slots=("residual",), out=DType.b1), name="fused",
+    )  # fmt: skip
+    check(rng, dense(rng, flatten(fused), 3), profile=profile)
+
+
+def test_several_inputs_and_outputs(rng: Rng) -> None:
+    """Spikes that are outputs, beside sums that are."""
+    left, right = bits((4, 4, 3), "left"), bits((4, 4, 5), "right")
+    a = conv(rng, make("concat", left, right), 6, name="a", pads=(1, 1, 1, 1))
+    b = conv(rng, a, 4, name="b", pads=(1, 1, 1, 1))
+    sums = make("bconv2d", b, signs(rng, 2, 1, 1, 4), attrs=ConvAttrs(), name="sums")
+    outputs = (make("unpack", a, name="spikes"), sums)
+    inputs = (left.inputs[0], right.inputs[0])
+    for graph in (Graph(inputs, outputs), Graph(inputs, outputs[:1])):
+        for profile in ("if", "flat"):
+            prove(arrange(graph, profile), images(rng, graph))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_membranes_keep_their_margin(small: Any, profile: str) -> None:
+    """0 < v < 2, never within the margin of the threshold, and float32 gives v exactly in any order of summation."""
+    graph = lower(small.graph)
+    chain = arrange(graph, profile)
+    inputs = small.inputs(4)
+    x = pack_spikes(chain.inputs, run(graph, inputs), 4, chain.flat)
+    for layer in chain.layers:
+        if layer.neurons:
+            v = simulate(replace(layer, neurons=False), x)
+            assert v.min() >= 0 and v.max() < 2
+            margin = min(f.margin for f in layer.fields)
+            assert np.abs(v - 1).min() >= margin > 0
+            units = layer.weight.astype(np.float64) * 2 * max(max(f.T) for f in layer.fields)
+            assert np.array_equal(units, np.rint(units))
+            assert np.abs(units).reshape(len(units), -1).sum(axis=1).max() < 2**24
+        x = simulate(layer, x)
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+def real_shortcut(rng: Rng) -> Node:
+    x = bits((4, 4, 8))
+    attrs = ConvAttrs(pads=(1, 1, 1, 1), slots=("mul",))
+    one = make("bconv2d", x, signs(rng, 8, 3, 3, 8), constant(rng.random(8)), attrs=attrs, name="block_1")
+    two = make(
+        "bconv2d", make("binarize", one, name="sign_2"), signs(rng, 8, 3, 3, 8), constant(rng.random(8)),
+        attrs=attrs, name="block_2",
+    )  # fmt: skip
+    return make("binarize", make("add", one, two, name="shortcut"), name="sign_3")
+
+
+def test_a_real_shortcut_is_refused_before_anything_is_written(rng: Rng, tmp_path: Path) -> None:
+    output = dense(rng, flatten(real_shortcut(rng)), 3)
+    graph = Graph(tuple(n for n in Graph((), (output,)).nodes() if n.op == "input"), (output,))
+    with pytest.raises(UnsupportedOpError, match="layer 'sign_3'.*real-valued shortcut.*'shortcut'"):
+        emit(graph, tmp_path / "net.nir")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("between", "reason"),
+    [
+        (lambda x, rng: make("avg_pool", x, attrs=PoolAttrs((2, 2), (2, 2)), name="pool"), "'avg_pool' gives real"),
+        (lambda x, rng: make("mul", x, make("softmax", x, name="gate"), name="gated"), "gate, or a PReLU"),
+        (
+            lambda x, rng: make("conv2d", x, constant(rng.normal(size=(4, 1, 1, 4))), attrs=ConvAttrs(), name="float"),
+            "float layer",
+        ),
+    ],
+)
+def test_real_numbers_between_bits_are_refused(
+    rng: Rng, between: Callable[[Node, Rng], Node], reason: str
+) -> None:
+    sums = make("bconv2d", bits((4, 4, 3)), signs(rng, 4, 1, 1, 3), attrs=ConvAttrs(), name="conv")
+    spikes = make("binarize", between(sums, rng), name="sign")
+    with pytest.raises(UnsupportedOpError, match=reason):
+        spike_network(Graph((), (dense(rng, flatten(spikes), 2),)))
+
+
+def test_a_step_up_and_down_is_refused(rng: Rng) -> None:
+    sums = make("bconv2d", bits((4, 4, 3)), signs(rng, 4, 1, 1, 3), attrs=ConvAttrs(), name="conv")
+    twice = make("mul", sums, sums, name="square")
+    spikes = make("binarize", make("sub", twice, constant(np.full(4, 4.0)), name="shift"), name="sign")
+    with pytest.raises(UnsupportedOpError, match="layer 'sign'"):
+        spike_network(Graph((), (dense(rng, flatten(spikes), 2),)))
+
+
+def test_other_refusals(rng: Rng, small: Any) -> None:
+    with pytest.raises(CompileError, match=r"profile: found 'spike', expected one of if, lif, flat, cuba"):
+        arrange(lower(small.graph), "spike")
+    x = input_node("image", (4, 4, 3))
+    with pytest.raises(CompileError, match="nothing to emit"):
+        arrange(Graph((x,), (make("unpack", make("binarize", x)),)), "if")
+    large = make("max_pool", bits((64, 64, 32)), attrs=PoolAttrs((2, 2), (2, 2)), name="pool")
+    with pytest.raises(UnsupportedOpError, match="layer 'pool': as a matrix .* profile 'if' or 'lif'"):
+        check(rng, dense(rng, flatten(large), 2), profile="flat")
+    with pytest.raises(UnsupportedOpError, match="layer 'conv': no square kernel"):
+        check(rng, dense(rng, flatten(conv(rng, bits((6, 6, 2)), 2, (2, 3))), 2))
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def emitted(small: Any, folder: Path, profile: str = "if", **options: Any) -> NirSummary:
+    return emit(lower(small.graph), folder / "net.nir", profile, sha256="0" * 64, **options)
+
+
+@needs_nir
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_file_holds_what_every_reader_knows(small: Any, tmp_path: Path, profile: str) -> None:
+    import h5py
+    import nir
+
+    summary = emitted(small, tmp_path, profile)
+    graph = nir.read(tmp_path / "net.nir")
+    kinds = {"if": {"Conv2d", "IF"}, "lif": {"Conv2d", "LIF"}, "flat": {"Affine", "IF"}, "cuba": {"Affine", "CubaLIF"}}
+    assert {type(n).__name__ for n in graph.nodes.values()} == {"Input", "Output"} | kinds[profile]
+    starts, ends = [a for a, _ in graph.edges], [b for _, b in graph.edges]
+    assert len(set(starts)) == len(starts) and len(set(ends)) == len(ends) == len(graph.nodes) - 1  # a chain
+    for node in graph.nodes.values():
+        if hasattr(node, "weight"):
+            assert node.weight.dtype == np.float32 and not node.bias.any()  # all constants come from the clock
+        if hasattr(node, "groups"):
+            assert node.groups == 1 and node.weight.shape[2] == node.weight.shape[3]
+        if hasattr(node, "v_threshold"):
+            assert np.all(node.v_threshold == 1)
+    with h5py.File(tmp_path / "net.nir") as file:
+        names: list[str] = []
+        file.visit(names.append)
+    assert not [n for n in names if n.endswith("v_reset")]  # nir 1.0.4 stops at it
+    assert graph.metadata["producer"] == "bnn" and graph.metadata["profile"] == profile
+    assert summary.encoder == ("conv_a",) and summary.layers[-1].neurons == 0 and "softmax" in summary.decoder
+    assert "net.nir" in str(summary) and summary.layers[0].name in str(summary)
+
+
+@needs_nir
+def test_the_proof_holds_the_oracles_spikes(small: Any, tmp_path: Path) -> None:
+    inputs = small.inputs(5)
+    summary = emitted(small, tmp_path, proof_inputs=inputs)
+    with np.load(f"{summary.proof}.npz") as proof:
+        arrays = dict(proof)
+    text = json.loads(Path(f"{summary.proof}.json").read_text())
+    np.testing.assert_array_equal(arrays["input/image"], inputs[0])
+    np.testing.assert_allclose(arrays["output/probabilities"], small.expected(inputs)[0])
+    values = run(lower(small.graph), inputs)
+    for node, value in values.items():
+        if node.type.dtype is DType.b1 and node.name == "conv_b":
+            found = arrays["spikes/conv_b_spikes"]
+            assert found[:, -1].all()  # the clock
+            np.testing.assert_array_equal(found[:, :-1], value.transpose(0, 3, 1, 2) > 0)
+            break
+    else:
+        raise AssertionError("no layer conv_b")
+    assert text["sha256"] == "0" * 64 and text["layer_fields"]["conv_b"][0]["margin"] > 0
+    assert text["input_fields"][-1]["kind"] == "clock"
+
+
+@needs_nir
+def test_the_same_network_gives_the_same_bytes(small: Any, tmp_path: Path) -> None:
+    found = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        emitted(small, folder)
+        found.append([(folder / f"net{end}").read_bytes() for end in (".nir", ".proof.npz", ".proof.json")])
+    assert found[0] == found[1]
+
+
+@needs_nir
+def test_proof_inputs_are_checked(small: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="proof inputs: found 2 arrays, expected 1"):
+        emitted(small, tmp_path, proof_inputs=small.inputs(2) * 2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_importing_bnn_imports_neither_torch_nor_nir() -> None:
+    code = "import sys, bnn.spiking; print([m for m in ('torch', 'nir', 'h5py', 'tensorflow') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,233 @@
+"""The engine against the synchronous one: every layer, every bit, whatever the order of events and of firing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn import ops
+from bnn.emit.model import encode
+from bnn.events import EventEngine
+from bnn.ir import DType, Graph
+from bnn.passes import PIPELINE, lower
+from events.spiking import Network, mismatches, random_images, random_model
+
+Array = np.ndarray[Any, Any]
+GRAPHS = 20
+
+
+@pytest.mark.parametrize("binary_input", [False, True])
+@pytest.mark.parametrize("firing", ["layers", "fifo", "random"])
+def test_frames_and_pixels_in_any_order(rng: np.random.Generator, firing: str, binary_input: bool) -> None:
+    """Whole frames, then pixel by pixel in a random order; spikes under way in the given one."""
+    kinds = set()
+    for _ in range(GRAPHS):
+        model = random_model(rng, binary_input)
+        engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
+        images = random_images(rng, model, 3)
+        for image in images[:2]:
+            engine.step(image[None])
+            assert mismatches(engine, image) == {}
+        run = engine.run_image(images[2], order="random", seed=int(rng.integers(2**32)))
+        assert run.report.encoder == "incremental"
+        assert mismatches(engine, images[2]) == {}
+        assert np.array_equal(run.outputs[-1], model(images[2:])[0].reshape(-1, run.outputs.shape[1])[0])
+        kinds |= {layer.kind for layer in engine.layers}
+    assert kinds == {"encoder", "synapses", "pool", "relay", "readout"}
+
+
+def test_every_kernel_family(rng: np.random.Generator) -> None:
+    """The inner loops of every instruction set do the same."""
+    for _ in range(10):
+        data = random_model(rng).to_bytes()
+        images, traces = None, []
+        for family in bnn.runtime.available_kernels():
+            model = bnn.Model.from_bytes(data, kernels=family)
+            images = random_images(rng, model, 1) if images is None else images
+            run = EventEngine(model).run_image(images[0], trace=True)
+            traces.append(run.spikes)
+        assert all(np.array_equal(trace, traces[0]) for trace in traces)
+
+
+def wires(rng: np.random.Generator) -> bnn.Model:
+    """A BINARY graph of every op that only moves bits, between a binarize with thresholds and a readout."""
+    x = ops.input_node("image", (4, 5, 6))
+    thresholds, flips = ops.constant(rng.integers(-8, 9, 6) / 16), ops.constant(rng.choice([-1, 1], 6), DType.b1)
+    bits = ops.make("binarize", x, thresholds, flips, name="encoder")
+    more = ops.make("slice", bits, attrs=ops.SliceAttrs(2, 5), name="slice")
+    more = ops.make("pad", more, attrs=ops.PadAttrs((1, 0, 2, 3), rng.choice([-1.0, 1.0])), name="pad")
+    joined = ops.make("concat", more, more, name="concat")
+    tall = ops.make("reshape", joined, attrs=ops.ReshapeAttrs((8, 7, joined.type.shape[2])), name="reshape")
+    filters = ops.constant(rng.choice([-1, 1], (5, 3, 3, tall.type.shape[2])), DType.b1)
+    limits = ops.constant(rng.integers(-9, 10, 5), DType.i32)
+    attrs = ops.ConvAttrs(slots=("threshold",), out=DType.b1)
+    hidden = ops.make("bconv2d", tall, filters, limits, attrs=attrs, name="hidden")
+    out = ops.make("unpack", hidden, name="unpack")
+    graph = Graph((x,), (out, ops.make("unpack", tall, name="wires")), ("hidden", "wires"))
+    for function, _ in PIPELINE[-3:]:
+        graph = function(graph)
+    return bnn.Model.from_bytes(encode(graph))
+
+
+@pytest.mark.parametrize("firing", ["layers", "fifo", "random"])
+def test_wires(rng: np.random.Generator, firing: str) -> None:
+    for _ in range(20):
+        model = wires(rng)
+        engine = EventEngine(model, firing=firing)
+        for image in random_images(rng, model, 3):
+            engine.step(image[None])
+            assert mismatches(engine, image) == {}
+            for k, want in enumerate(model(image[None])):
+                assert np.array_equal(engine.output(k), want[0])
+        image = random_images(rng, model, 1)[0]
+        assert engine.run_image(image).report.encoder == "incremental"
+        assert mismatches(engine, image) == {}
+
+
+@pytest.mark.parametrize("limit", [0, 5])
+def test_switching_to_the_synchronous_kernel(rng: np.random.Generator, limit: int) -> None:
+    """Layers that switch and layers that do not give the same, frame after frame."""
+    switched = 0
+    for _ in range(15):
+        model = random_model(rng)
+        engine = EventEngine(model)
+        for k, layer in enumerate(engine.layers):
+            if layer.kind == "synapses":
+                engine._engine.set_limit(k, limit)
+        frames = random_images(rng, model, 6)
+        for k in range(1, 6):  # from one to the next few pixels change
+            keep = rng.random(frames[k].shape) < 0.9
+            frames[k][keep] = frames[k - 1][keep]
+        for frame in frames:
+            engine.step(frame[None])
+            assert mismatches(engine, frame) == {}
+        switched += sum(layer.synchronous for layer in engine.layers if layer.kind == "synapses")
+    assert switched > 0
+
+
+def test_automatic_switching_says_so(rng: np.random.Generator) -> None:
+    model = random_model(rng)
+    engine = EventEngine(model, switch="auto")
+    assert all((layer.limit is None) == (layer.kind in ("encoder", "pool", "relay")) for layer in engine.layers)
+    for image in random_images(rng, model, 3):
+        engine.step(image[None])
+        assert mismatches(engine, image) == {}
+
+
+def test_counts(rng: np.random.Generator) -> None:
+    """SynOps are what the spikes of a dense network imply, and in layer order no neuron fires twice."""
+    net = Network(rng)
+    x = ops.input_node("image", (40,))
+    hidden = net.sign(net.norm(net.dense(net.sign(x), 70), 2.0))
+    model = bnn.Model.from_bytes(encode(lower(Graph((x,), (net.dense(hidden, 10),)))))
+    engine = EventEngine(model)
+    image = random_images(rng, model, 1)[0]
+    run = engine.run_image(image, trace=True)
+    encoder, synapses, readout = engine.layers
+    assert (encoder.kind, synapses.kind, readout.kind) == ("encoder", "synapses", "readout")
+    assert synapses.events == encoder.spikes == np.count_nonzero(image >= 0)
+    assert synapses.synops == synapses.events * 70
+    assert readout.synops == synapses.spikes * 10
+    assert run.spikes is not None and len(run.spikes) == run.spike_count == encoder.spikes + synapses.spikes
+    engine.reset()
+    engine.step(image[None])
+    _, synapses, readout = engine.layers
+    assert synapses.spikes <= 70 and readout.events == synapses.spikes
+    totals = engine.report()
+    assert totals.dense == 40 + 40 * 70 + 70 * 10
+    assert totals.synops == sum(layer.synops for layer in engine.layers)
+    assert "0.9 pJ" in str(totals) and "23.6 pJ" in str(totals)
+
+
+def test_reset_forgets(rng: np.random.Generator) -> None:
+    model = random_model(rng)
+    engine = EventEngine(model)
+    images = random_images(rng, model, 2)
+    fresh = EventEngine(model).run_image(images[0], trace=True)
+    engine.run_image(images[1])
+    again = engine.run_image(images[0], trace=True)
+    assert np.array_equal(fresh.spikes, again.spikes) and np.array_equal(fresh.outputs, again.outputs)
+
+
+def test_inexact_inputs_run_the_encoder_synchronously(rng: np.random.Generator) -> None:
+    """Thirds are no multiples of a power of two: the sums are left to the synchronous kernel, which is said."""
+    model = random_model(rng)
+    image = random_images(rng, model, 1)[0] / np.float32(3)
+    engine = EventEngine(model)
+    run = engine.run_image(image)
+    assert run.report.encoder == "synchronous" and "power of two" in str(run.report)
+    assert np.array_equal(run.outputs[-1], model(image[None])[0].reshape(-1, run.outputs.shape[1])[0])
+    with pytest.raises(bnn.InputError, match="power of two.*encoder='synchronous'"):
+        EventEngine(model, encoder="incremental").run_image(image)
+
+
+def test_not_a_number_reaches_the_output(small: Any) -> None:
+    model = bnn.Model.from_bytes(small.data)
+    x = small.inputs(1)[0]
+    x[0, 3, 3, 0] = np.nan
+    engine = EventEngine(model)
+    assert np.isnan(engine.step(x)).all() and np.isnan(model(x)).all()
+    x[0, 3, 3, 0] = 0
+    assert np.array_equal(engine.step(x), model(x)[0])
+
+
+def test_two_inputs_and_outputs(two_by_two: Any) -> None:
+    model = bnn.Model.from_bytes(two_by_two.data)
+    engine = EventEngine(model)
+    for seed in range(3):
+        inputs = two_by_two.inputs(1, seed)
+        engine.step(inputs)
+        for k, want in enumerate(model(inputs)):
+            assert np.array_equal(engine.output(k), want[0])
+    with pytest.raises(bnn.InputError, match="2 inputs"):
+        engine.run_image(inputs[0])
+
+
+def test_refuses_real_values_between_bits(rng: np.random.Generator) -> None:
+    """A shortcut of real values is no spike; the error names the layer."""
+    net = Network(rng)
+    x = ops.input_node("image", (6, 6, 8))
+    signs = rng.choice([-1.0, 1.0], (8, 3, 3, 8))
+    attrs = ops.ConvAttrs(pads=(1, 1, 1, 1))
+    conv = ops.make("conv2d", net.sign(x), ops.constant(signs), attrs=attrs, name="conv_with_shortcut")
+    joined = ops.make("add", conv, x, name="shortcut")
+    last = ops.make("conv2d", net.sign(joined), ops.constant(signs), attrs=attrs, name="last")
+    model = bnn.Model.from_bytes(encode(lower(Graph((x,), (last,)))))
+    with pytest.raises(bnn.UnsupportedOpError, match=r"conv_with_shortcut.*real values between spiking layers"):
+        EventEngine(model)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"firing": "sideways"}, "firing: found 'sideways', expected one of layers, fifo, random"),
+        ({"switch": "maybe"}, "switch: found 'maybe'"),
+        ({"encoder": "none"}, "encoder: found 'none'"),
+    ],
+)
+def test_bad_options(small: Any, options: dict[str, str], message: str) -> None:
+    with pytest.raises(bnn.InputError, match=message):
+        EventEngine(bnn.Model.from_bytes(small.data), **options)  # type: ignore[arg-type]
+
+
+def test_bad_arguments(small: Any) -> None:
+    model = bnn.Model.from_bytes(small.data)
+    engine = EventEngine(model)
+    x = small.inputs(2)[0]
+    with pytest.raises(TypeError, match="expected a compiled model"):
+        EventEngine("net.bnn")  # type: ignore[arg-type]
+    with pytest.raises(bnn.InputError, match="batch of 2"):
+        engine.step(x)
+    with pytest.raises(bnn.InputError, match="found 2 images"):
+        engine.run_image(x)
+    with pytest.raises(bnn.InputError, match="order: found 'spiral'"):
+        engine.run_image(x[0], order="spiral")
+    with pytest.raises(bnn.InputError, match="at least two"):
+        engine.run_stream(x[:1])
+    with pytest.raises(TypeError, match="float32"):
+        engine.run_image(x[0].astype(np.float64))
+    with pytest.raises(bnn.InputError, match="tensor: found 999"):
+        engine.state(999)

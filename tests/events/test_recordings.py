@@ -1,0 +1,221 @@
+"""Event cameras: file formats, and the rules by which events become bits."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn import event_sources
+from bnn._events_rules import Rule, frames, place
+from bnn.events import EventEngine
+from events.spiking import mismatches, random_model
+
+Array = np.ndarray[Any, Any]
+
+
+def recording(rng: np.random.Generator, count: int = 200, size: int = 8, until: int = 50_000) -> Array:
+    t = np.sort(rng.integers(0, until, count))
+    return event_sources.from_fields(rng.integers(0, size, count), rng.integers(0, size, count), rng.integers(0, 2, count), t)
+
+
+def same(a: Array, b: Array) -> bool:
+    return all(np.array_equal(a[name], b[name]) for name in "xypt")
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_nmnist(rng: np.random.Generator, tmp_path: Path) -> None:
+    events = recording(rng, size=34, until=300_000)
+    path = tmp_path / "00001.bin"
+    path.write_bytes(event_sources.encode_nmnist(events))
+    assert same(event_sources.read(path), events)
+
+
+def test_nmnist_by_hand() -> None:
+    """x, y, polarity and 23 bits of time; y = 240 adds 2**13 us to what follows."""
+    data = bytes([3, 7, 0x80, 0, 5]) + bytes([0, 240, 0, 0, 0]) + bytes([1, 2, 0x01, 0x02, 0x03])
+    events = event_sources.decode_nmnist(data)
+    assert [tuple(map(int, e)) for e in events] == [(3, 7, 1, 5), (1, 2, 0, 0x010203 + 8192)]
+
+
+def test_nmnist_truncated() -> None:
+    with pytest.raises(bnn.InputError, match="7 bytes, expected a multiple of 5"):
+        event_sources.decode_nmnist(bytes(7))
+
+
+def test_numpy_files(rng: np.random.Generator, tmp_path: Path) -> None:
+    events = recording(rng)
+    np.save(tmp_path / "a.npy", events)
+    np.savez(tmp_path / "b.npz", **{name: events[name] for name in "xypt"})
+    tonic = np.empty(len(events), np.dtype([("x", int), ("y", int), ("t", int), ("p", int)]))
+    for name in "xypt":
+        tonic[name] = events[name]
+    np.save(tmp_path / "c.npy", tonic[::-1])
+    for name in ("a.npy", "b.npz"):
+        assert same(event_sources.read(tmp_path / name), events)
+    assert np.array_equal(event_sources.read(tmp_path / "c.npy")["t"], events["t"])  # sorted
+    np.save(tmp_path / "d.npy", np.zeros(3))
+    with pytest.raises(TypeError, match="structured array with fields x, y, p, t"):
+        event_sources.read(tmp_path / "d.npy")
+    (tmp_path / "e.npy").write_bytes(b"\x93NUMPY\x01\x00garbage")
+    with pytest.raises(bnn.InputError, match="not a NumPy file"):
+        event_sources.read(tmp_path / "e.npy")
+
+
+def aedat3(events: Array, per_packet: int = 64) -> bytes:
+    """As the specification has it: 28 bytes of header, then eight bytes an event."""
+    out = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#!END-HEADER\r\n"
+    for first in range(0, len(events), per_packet):
+        part = events[first : first + per_packet]
+        out += struct.pack("<hhiiiiii", 0, 1, 4, 0, 0, 1, 1, 1) + bytes(4)  # a packet of another kind
+        out += struct.pack("<hhiiiiii", 1, 1, 8, 4, 0, len(part), len(part), len(part))
+        for x, y, p, t in part:
+            out += struct.pack("<II", int(x) << 17 | int(y) << 2 | int(p) << 1 | 1, int(t))
+    return out
+
+
+def test_aedat3(rng: np.random.Generator, tmp_path: Path) -> None:
+    events = recording(rng, size=128)
+    path = tmp_path / "user01.aedat"
+    path.write_bytes(aedat3(events))
+    assert same(event_sources.read(path), events)
+    path.write_bytes(aedat3(events)[:-3])
+    with pytest.raises(bnn.InputError, match="claims 8 events|claims 64 events"):
+        event_sources.read(path)
+
+
+@pytest.mark.parametrize(("encoding", "until"), [("dat", 50_000), ("evt2", 50_000), ("evt3", 4_000)])
+def test_prophesee(rng: np.random.Generator, tmp_path: Path, encoding: str, until: int) -> None:
+    """Files written by expelliarmus itself; its writer of EVT 3 forgets the upper bits of the time, so stay below."""
+    expelliarmus = pytest.importorskip("expelliarmus")
+    events = recording(rng, size=120, until=until)
+    array = np.zeros(len(events), np.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1")]))
+    for name in "xypt":
+        array[name] = events[name]
+    path = tmp_path / ("x.dat" if encoding == "dat" else "x.raw")
+    expelliarmus.Wizard(encoding=encoding).save(fpath=path, arr=array)
+    read = event_sources.read(path)
+    assert len(read) == len(events)
+    assert same(read, events)
+
+
+def test_unknown_files(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such recording"):
+        event_sources.read(tmp_path / "nothing.bin")
+    path = tmp_path / "x.aedat4"
+    path.write_bytes(b"#!AER-DAT4.0\r\n")
+    with pytest.raises(bnn.InputError, match=r"AEDAT 4\.0, expected 3\.1"):
+        event_sources.read(path)
+    path.write_bytes(b"hello")
+    with pytest.raises(bnn.InputError, match="cannot tell what it is"):
+        event_sources.read(path)
+    with pytest.raises(bnn.InputError, match="format: found 'avi'"):
+        event_sources.read(path, "avi")
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+def bits_over_time(events: Array, shape: tuple[int, ...], rule: Rule) -> list[tuple[int, Array]]:
+    return [(now, bits) for now, _, bits in frames(place(events, shape, (0, 0), 1), shape, rule)]
+
+
+def by_definition(events: Array, shape: tuple[int, ...], rule: Rule, now: int) -> Array:
+    """The rule's own words, event by event."""
+    bits = np.zeros(shape, bool)
+    for y in range(shape[0]):
+        for x in range(shape[1]):
+            here = events[(events["x"] == x) & (events["y"] == y) & (events["t"] < now)]
+            for c in range(shape[2]):
+                mine = here if shape[2] == 1 else here[here["p"] == c]
+                if rule.name == "window":
+                    bits[y, x, c] = np.count_nonzero(mine["t"] >= now - rule.window) >= rule.count
+                elif rule.name == "decay":
+                    bits[y, x, c] = np.exp((mine["t"] - now) / rule.tau).sum() >= rule.level
+                elif len(here):
+                    bits[y, x, c] = here["p"][-1] == (1 if shape[2] == 1 else c)
+    return bits
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    "rule",
+    [Rule("window", 1000, window=3000), Rule("window", 700, window=9000, count=2), Rule("decay", 1000, tau=4000.0),
+     Rule("surface", 900)],
+    ids=str,
+)  # fmt: skip
+def test_rules(rng: np.random.Generator, rule: Rule, channels: int) -> None:
+    events = recording(rng, 120, size=4, until=20_000)
+    shape = (4, 4, channels)
+    steps = bits_over_time(events, shape, rule)
+    assert steps
+    for now, bits in steps:
+        assert np.array_equal(bits, by_definition(events, shape, rule, now)), now
+    if rule.name == "window":
+        assert not steps[-1][1].any()  # it ends when the last event has left the window
+
+
+@pytest.mark.parametrize("binary_input", [False, True])
+def test_a_recording_runs(rng: np.random.Generator, binary_input: bool) -> None:
+    """After every step the network is where the synchronous one is on the accumulated frame."""
+    model = random_model(rng, binary_input)
+    while model.input_shapes[0][2] > 2:
+        model = random_model(rng, binary_input)
+    shape = model.input_shapes[0]
+    events = recording(rng, 300, size=10)
+    engine = EventEngine(model)
+    rule = Rule("window", step=2000, window=4000)
+    run = engine.run_events(events, rule)
+    assert run.dropped == np.count_nonzero((events["x"] >= shape[1]) | (events["y"] >= shape[0]))
+    assert run.dropped + run.events == len(events) and run.seen[-1] == run.events
+    levels = np.array([engine.blank, 1.0], np.float32)
+    accumulated = [levels[b.astype(int)] for _, _, b in frames(place(events, shape, (0, 0), 1), shape, rule)]
+    want = model(np.stack(accumulated))
+    assert np.array_equal(run.outputs[1:], want.reshape(len(want), -1, want.shape[-1])[:, 0])
+    assert mismatches(engine, accumulated[-1]) == {}
+    assert str(rule) in str(run) and run.as_dict()["steps"] == len(run.times)
+
+
+def test_place() -> None:
+    events = event_sources.from_fields([10, 11, 12, 30], [20, 20, 23, 20], [0, 1, 1, 0], [1, 2, 3, 4])
+    placed = place(events, (2, 2, 1), (20, 10), 2)
+    assert placed.pixel.tolist() == [0, 0, 3] and placed.polarity.tolist() == [0, 1, 1] and placed.dropped == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rule": "median"}, "rule: found 'median', expected one of window, decay, surface"),
+        ({"step": 0}, "step: found 0"),
+        ({"window": 10, "step": 100}, "at least one step"),
+        ({"tao": 3}, "options: found tao"),
+        ({"shrink": 0}, "shrink: found 0"),
+    ],
+)
+def test_bad_rules(rng: np.random.Generator, change: dict[str, Any], message: str) -> None:
+    model = random_model(rng)
+    while model.input_shapes[0][2] > 2:
+        model = random_model(rng)
+    with pytest.raises(bnn.InputError, match=message):
+        EventEngine(model).run_events(recording(rng), **change)
+
+
+def test_bad_recordings(rng: np.random.Generator) -> None:
+    events = recording(rng)
+    shape = (8, 8, 1)
+    with pytest.raises(bnn.InputError, match="time falls at event"):
+        place(events[::-1], shape, (0, 0), 1)
+    with pytest.raises(TypeError, match="expected a structured array"):
+        place(np.zeros((4, 4)), shape, (0, 0), 1)
+    with pytest.raises(TypeError, match="'t' is missing"):
+        place(events[["x", "y", "p"]], shape, (0, 0), 1)
+    with pytest.raises(bnn.InputError, match=r"\(H, W, 1\) or \(H, W, 2\)"):
+        place(events, (8, 8, 3), (0, 0), 1)
+    empty = list(frames(place(events[:0], shape, (0, 0), 1), shape, Rule()))
+    assert empty == []

@@ -1,0 +1,69 @@
+"""Every kernel family against a naive computation: tester.c, which takes the families from kernels.inc."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ["tests/kernels/*.c", "kernels/*.c", "kernels/*/*.c"]
+FLAGS = ["-std=c11", "-O2", "-ffp-contract=off"]
+# Guard pages take the place of the address sanitizer; the checks left out here make compiling the tile slow.
+SANITIZE = [
+    "-O1",
+    "-fsanitize=undefined",
+    "-fno-sanitize=null,pointer-overflow,object-size",
+    "-fno-sanitize-recover=all",
+]
+SEED = os.environ.get("BNN_TEST_SEED") or str(secrets.randbits(32))
+LACKS_IT = 77
+
+# Rows stand under guards for the instruction set: a family that is not compiled in is skipped like one that cannot run.
+FAMILIES = re.findall(r"^BNN_KERNEL\((\w+)\)", (ROOT / "kernels/kernels.inc").read_text(encoding="utf-8"), re.M)
+
+
+def build(folder: Path, flags: list[str]) -> Path:
+    program = folder / "tester"
+    sources = [path for pattern in SOURCES for path in sorted(ROOT.glob(pattern))]
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    subprocess.run([*compiler, *FLAGS, *flags, *map(str, sources), "-lm", "-o", str(program)], check=True)
+    return program
+
+
+@pytest.fixture(scope="session")
+def tester(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("kernels"), [])
+
+
+@pytest.fixture(scope="session")
+def sanitized_tester(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("kernels_sanitized"), SANITIZE)
+
+
+def run(program: Path, family: str, cases: int) -> None:
+    done = subprocess.run([program, family, SEED, str(cases)], capture_output=True, text=True, check=False)
+    print(f"BNN_TEST_SEED={SEED}\n{done.stdout}{done.stderr}")
+    if done.returncode == LACKS_IT:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, f"{family}, seed {SEED}: exit status {done.returncode}\n{done.stdout}{done.stderr}"
+
+
+def test_scalar_is_the_last_resort() -> None:
+    assert FAMILIES[-1] == "scalar"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family(tester: Path, family: str) -> None:
+    """A crash is an access outside a guarded buffer."""
+    run(tester, family, 500)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family_has_no_undefined_behaviour(sanitized_tester: Path, family: str) -> None:
+    run(sanitized_tester, family, 100)

@@ -1,0 +1,197 @@
+"""The oracle itself against loops that spell out every tap, in exact integers."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn import reference
+from bnn.bitpack import pack, unpack, words
+from bnn.interpret import evaluate
+from bnn.ir import DType
+from bnn.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, constant, conv_output, input_node, make
+
+Array = np.ndarray[Any, Any]
+SPECIAL = np.array([-np.inf, -1.5, -1.0, -1e-40, -0.0, 0.0, 1e-40, 1.0, np.inf, np.nan], np.float32)
+
+
+def naive_convolution(x: Array, w: Array, a: ConvAttrs) -> Array:
+    """Every tap of every output, outside ones as ``pad_value``."""
+    n, h, width, _ = x.shape
+    filters, kh, kw, per_group = w.shape
+    top, left, bottom, right = a.pads
+    oh = conv_output(h, kh, a.stride[0], a.dilation[0], top, bottom)
+    ow = conv_output(width, kw, a.stride[1], a.dilation[1], left, right)
+    y = np.zeros((n, oh, ow, filters))
+    for i, j, o, ky, kx, c in itertools.product(*map(range, (oh, ow, filters, kh, kw, per_group))):
+        row = i * a.stride[0] + ky * a.dilation[0] - top
+        col = j * a.stride[1] + kx * a.dilation[1] - left
+        channel = o // (filters // a.groups) * per_group + c
+        inside = 0 <= row < h and 0 <= col < width
+        y[:, i, j, o] += (x[:, row, col, channel] if inside else a.pad_value) * w[o, ky, kx, c]
+    return y
+
+
+def random_case(rng: np.random.Generator) -> tuple[Array, Array, ConvAttrs]:
+    groups, per_group = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    filters = groups * int(rng.integers(1, 4))
+    kh, kw = rng.integers(1, 4, 2)
+    h, w = rng.integers(1, 7, 2)
+    dilation = tuple(int(d) for d in rng.integers(1, 4, 2))
+    pads = [int(p) for p in rng.integers(0, 4, 4)]
+    pads[2] = max(pads[2], int((kh - 1) * dilation[0] + 1 - h) - pads[0])
+    pads[3] = max(pads[3], int((kw - 1) * dilation[1] + 1 - w) - pads[1])
+    attrs = ConvAttrs(
+        stride=tuple(int(s) for s in rng.integers(1, 4, 2)),  # type: ignore[arg-type]
+        dilation=dilation,  # type: ignore[arg-type]
+        pads=tuple(pads),  # type: ignore[arg-type]
+        pad_value=int(rng.integers(-1, 2)),
+        groups=groups,
+    )
+    x = rng.integers(-4, 5, (2, h, w, groups * per_group))
+    return x.astype(np.float32), rng.integers(-4, 5, (filters, kh, kw, per_group)).astype(np.float32), attrs
+
+
+def test_convolutions(rng: np.random.Generator) -> None:
+    for _ in range(60):
+        x, w, attrs = random_case(rng)
+        assert np.array_equal(reference.conv_accumulate(x, w, attrs), naive_convolution(x, w, attrs)), attrs
+
+
+def test_depthwise_convolutions(rng: np.random.Generator) -> None:
+    for multiplier in (1, 2, 3):
+        x = rng.integers(-4, 5, (2, 5, 4, 3)).astype(np.float32)
+        w = rng.integers(-4, 5, (3 * multiplier, 2, 3, 1)).astype(np.float32)
+        attrs = ConvAttrs(groups=3, pads=(1, 0, 0, 2))
+        assert np.array_equal(reference.conv_accumulate(x, w, attrs), naive_convolution(x, w, attrs))
+
+
+def test_dense_layers(rng: np.random.Generator) -> None:
+    x, w = rng.integers(-4, 5, (3, 7)).astype(np.float32), rng.integers(-4, 5, (5, 1, 1, 7)).astype(np.float32)
+    assert np.array_equal(reference.conv_accumulate(x, w, ConvAttrs()), x @ w[:, 0, 0].T)
+
+
+def test_accumulators_of_bits_are_popcounts(rng: np.random.Generator) -> None:
+    """dot(a, w) = K - 2 popcount(a ^ w), the packed tail being zero in both."""
+    for channels in (1, 31, 32, 33, 70):
+        a = rng.choice([-1, 1], (4, channels)).astype(np.int8)
+        w = rng.choice([-1, 1], (5, 1, 1, channels)).astype(np.int8)
+        different = pack(a)[:, None] ^ pack(w[:, 0, 0])[None]
+        bits = np.unpackbits(np.ascontiguousarray(different).view(np.uint8), axis=-1).sum(axis=-1, dtype=np.int64)
+        assert np.array_equal(reference.conv_accumulate(a, w, ConvAttrs()), channels - 2 * bits)
+
+
+def test_bit_convention(rng: np.random.Generator) -> None:
+    assert [words(c) for c in (1, 32, 33, 64, 65)] == [1, 1, 2, 2, 3]
+    one = -np.ones((1, 70))
+    one[0, [0, 33, 69]] = 1
+    assert pack(one).tolist() == [[1, 2, 32]], "channel c is bit c % 32 of word c // 32; the tail is zero"
+    for channels in (1, 5, 32, 63, 64, 100):
+        x = rng.choice([-1, 1], (2, 3, channels)).astype(np.int8)
+        packed = pack(x)
+        assert packed.dtype == np.dtype("<u4") and np.array_equal(unpack(packed, channels), x)
+
+
+def test_epilogue_order() -> None:
+    """Each slot is one float32 operation, in the slots' own order."""
+    acc = np.array([[3.0]], np.float32)
+    slots = ("pre_mul", "pre_add", "clamp0", "sub", "mul", "add", "residual", "clamp1")
+    attrs = ConvAttrs(slots=slots, clamp0=(-1, 7), clamp1=(-2, 2))
+    operands = tuple(np.array([v], np.float32) for v in (2.0, 5.0, 1.0, -1.0, 2.0)) + (np.array([[0.5]], np.float32),)
+    # 3 * 2 + 5 = 11, clamped to 7; (7 - 1) * -1 + 2 = -4; -4 + 0.5 = -3.5, clamped to -2
+    assert reference.epilogue(acc, attrs, operands).tolist() == [[-2.0]]
+    big = np.array([[2.0**24]], np.float32)
+    plus = ConvAttrs(slots=("pre_add", "sub"))
+    one = (np.float32([1.0]), np.float32([2.0**24]))
+    assert reference.epilogue(big, plus, one).tolist() == [[0.0]], "rounded after each"
+
+
+def test_step() -> None:
+    assert reference.binarize(SPECIAL).tolist() == [-1, -1, -1, 1, 1, 1, 1, 1, 1, -1]
+    assert reference.binarize(np.float32([-1.2e-38, -1.1e-38])).tolist() == [-1, 1], "denormals are zero"
+    threshold, flip = np.float32([1.0, 1.0]), np.int8([-1, 1])
+    x = np.float32([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
+    assert reference.binarize(x, threshold, flip).tolist() == [[-1, 1], [1, -1], [1, -1]]
+
+
+def test_sign() -> None:
+    found = reference.sign(SPECIAL)
+    assert found[:-1].tolist() == [-1, -1, -1, 0, 0, 0, 0, 1, 1] and np.isnan(found[-1])
+
+
+def test_clamp_keeps_not_a_number() -> None:
+    found = reference.clamp(SPECIAL, -1.0, 0.5)
+    assert found[[0, 1, 7, 8]].tolist() == [-1.0, -1.0, 0.5, 0.5] and np.isnan(found[-1])
+
+
+def naive_pool(x: Array, a: PoolAttrs) -> tuple[Array, Array, Array]:
+    """(max, min, mean) over the taps inside the image."""
+    n, h, w, c = x.shape
+    oh = conv_output(h, a.kernel[0], a.stride[0], 1, a.pads[0], a.pads[2])
+    ow = conv_output(w, a.kernel[1], a.stride[1], 1, a.pads[1], a.pads[3])
+    results = np.zeros((3, n, oh, ow, c), np.float32)
+    for i, j in itertools.product(range(oh), range(ow)):
+        top, left = i * a.stride[0] - a.pads[0], j * a.stride[1] - a.pads[1]
+        rows = [r for r in range(top, top + a.kernel[0]) if 0 <= r < h]
+        cols = [k for k in range(left, left + a.kernel[1]) if 0 <= k < w]
+        taps = x[:, rows][:, :, cols].reshape(n, -1, c)
+        results[:, :, i, j] = taps.max(axis=1), taps.min(axis=1), taps.sum(axis=1) / np.float32(taps.shape[1])
+    return results[0], results[1], results[2]
+
+
+def test_pools(rng: np.random.Generator) -> None:
+    for _ in range(60):
+        kh, kw = (int(k) for k in rng.integers(1, 4, 2))
+        pads = tuple(int(rng.integers(0, k)) for k in (kh, kw, kh, kw))
+        attrs = PoolAttrs((kh, kw), (int(rng.integers(1, 4)), int(rng.integers(1, 4))), pads)  # type: ignore[arg-type]
+        shape = (2, int(rng.integers(kh, 8)), int(rng.integers(kw, 8)), 3)
+        x = rng.integers(-9, 1, shape).astype(np.float32)
+        high, _, mean = naive_pool(x, attrs)
+        assert np.array_equal(reference.max_pool(x, attrs), high) and np.array_equal(reference.avg_pool(x, attrs), mean)
+        b = rng.choice([-1, 1], shape).astype(np.int8)
+        high, low, _ = naive_pool(b.astype(np.float32), attrs)
+        mask = np.int8([1, -1, 1])
+        assert np.array_equal(reference.max_pool(b, attrs), high)
+        assert np.array_equal(reference.max_pool(b, attrs, mask), np.where(mask > 0, low, high))
+
+
+def test_max_pool_skips_not_a_number() -> None:
+    x = np.float32([[[[np.nan], [1.0]], [[-np.inf], [np.nan]]]])
+    attrs = PoolAttrs((2, 2))
+    assert reference.max_pool(x, attrs).tolist() == [[[[1.0]]]]
+    assert reference.max_pool(x * np.float32(np.nan), attrs)[0, 0, 0, 0] == np.finfo(np.float32).min
+
+
+def test_softmax() -> None:
+    x = np.float32([[1000.0, 1000.0, -np.inf], [0.0, np.log(3.0), -200.0]])
+    np.testing.assert_allclose(reference.softmax(x), [[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]], rtol=1e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("op", ["add", "sub", "mul", "div", "maximum", "minimum"])
+def test_two_operands_broadcast(op: str, rng: np.random.Generator) -> None:
+    """A constant stands without the batch; activations bring theirs."""
+    function = {"div": np.divide, "sub": np.subtract, "mul": np.multiply}.get(op) or getattr(np, op)
+    x = input_node("x", (3, 1, 4))
+    for shape in ((), (1,), (4,), (2, 4), (3, 2, 4), (1, 2, 1)):
+        c = constant(rng.integers(1, 5, shape))
+        node = make(op, x, c)
+        value = rng.integers(-4, 5, (2, 3, 1, 4)).astype(np.float32)
+        found = evaluate(node, [value, c.value])
+        assert found.shape == (2, *node.type.shape) and found.dtype == np.float32
+        assert np.array_equal(found, function(value, c.value))
+
+
+def test_moving_values(rng: np.random.Generator) -> None:
+    x = rng.choice([-1, 1], (2, 2, 3, 4)).astype(np.int8)
+    node = input_node("b", (2, 3, 4), DType.b1)
+    padded = evaluate(make("pad", node, attrs=PadAttrs((1, 0, 2, 1), 1.0)), [x])
+    assert padded.dtype == np.int8 and padded.shape == (2, 5, 4, 4)
+    assert np.array_equal(padded[:, 1:3, :3], x) and (padded[:, 0] == 1).all() and (padded[:, :, 3] == 1).all()
+    joined = evaluate(make("concat", node, node), [x, -x])
+    assert np.array_equal(joined[..., :4], x) and np.array_equal(joined[..., 4:], -x)
+    assert evaluate(make("unpack", node), [x]).dtype == np.float32
+    clamped = evaluate(make("clamp", input_node("f", (4,)), attrs=ClampAttrs(0, 6)), [np.float32([[-1, 0, 5, 7]])])
+    assert clamped.tolist() == [[0, 0, 5, 6]]

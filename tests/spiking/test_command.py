@@ -1,0 +1,60 @@
+"""bnn emit nir and bnn verify --nir."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("click", reason="click is not installed: pip install 'bnn[cli]'")
+from bnn import Model
+from bnn.cli import main
+from bnn.spiking import IMPORTERS
+
+
+@pytest.fixture
+def folder(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where net.bnn and images.npy are; also the current folder."""
+    model.save(tmp_path / "net.bnn")
+    images = np.random.default_rng(0).integers(0, 256, (9, *model.input_shapes[0])) / 256
+    np.save(tmp_path / "images.npy", images.astype(np.float32))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_emit_and_verify(folder: Path, capsys: Any) -> None:
+    assert main(["emit", "nir", "net.bnn", "--profile", "lif", "--proof", "images.npy"]) == 0
+    text = capsys.readouterr().out
+    assert "net.nir: profile 'lif'" in text and "encoder, outside the file: conv_a" in text
+    assert {p.name for p in folder.iterdir()} >= {"net.nir", "net.proof.npz", "net.proof.json"}
+    assert main(["verify", "--nir", "net.nir", "net.bnn", "--data", "images.npy"]) == 0
+    text = capsys.readouterr().out
+    assert text.endswith("OK\n") and "9 images" in text and ": 0 mismatched, 0 taps not 0 or 1" in text
+
+
+def test_a_difference_is_exit_status_1(folder: Path, capsys: Any) -> None:
+    import nir
+
+    assert main(["emit", "nir", "net.bnn", "other.nir", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["layers"][-1]["neurons"] == 0
+    graph = nir.read("other.nir")
+    graph.nodes["conv_b"].weight[:, 0] *= -1
+    nir.write("other.nir", graph)
+    importer = next(name for name, i in IMPORTERS.items() if i.version() is not None and "if" in i.profiles)
+    options = ["--importer", importer, "--random", "20"]
+    assert main(["verify", "--nir", "other.nir", "net.bnn", *options]) == 1
+    assert capsys.readouterr().out.endswith("DIFFERENT\n")
+    assert main(["verify", "--nir", "other.nir", "net.bnn", "--json", *options]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["changes"] and report["runs"][0]["mismatched"] > 0 and not report["ok"]
+
+
+def test_bad_input_is_exit_status_2(folder: Path, capsys: Any) -> None:
+    assert main(["verify", "--nir", "net.bnn", "net.bnn"]) == 2
+    assert "nir cannot read it" in capsys.readouterr().err
+    assert main(["emit", "nir", "missing.bnn"]) == 2
+    assert main(["emit", "nir", "net.bnn", "--profile", "spikes"]) == 2
+    assert "spikes" in capsys.readouterr().err

@@ -1,0 +1,261 @@
+/* Times convolutions by the runtime's own driver with every kernel family, and the machine's limits, in one process.
+ *
+ * usage: bench_kernels ROUNDS [FAMILY...]
+ * One line a measurement, tab-separated: kind, family, shape, output, products (MACs) of one image, median nanoseconds
+ * of one image.  The measurements take turns, ROUNDS times, so that a machine that slows down slows all of them. */
+#define _DEFAULT_SOURCE
+#include "../csrc/internal.h"
+#include "bench_peak.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { MAX_ROUNDS = 1000, MAX_CASES = 200 };
+
+static const double SLICE_NS = 2e6; /* of one measurement in one round */
+
+struct shape {
+    const char *name;
+    int binary;
+    uint32_t h, w, c, o, kernel, stride;
+};
+
+static const struct shape shapes[] = {
+    {"56x56x64 3x3", 1, 56, 56, 64, 64, 3, 1},         {"28x28x128 3x3", 1, 28, 28, 128, 128, 3, 1},
+    {"14x14x256 3x3", 1, 14, 14, 256, 256, 3, 1},      {"7x7x512 3x3", 1, 7, 7, 512, 512, 3, 1},
+    {"224x224x3 3x3/2 f32", 0, 224, 224, 3, 32, 3, 2}, {"28x28x128 1x1 f32", 0, 28, 28, 128, 256, 1, 1},
+};
+
+/* A convolution that is ready to run, or (limit set) a limit's loop. */
+struct subject {
+    const struct bench_limit *limit;
+    const struct shape *shape;
+    const char *output;
+    struct bnn_model model;
+    struct bnn_tensor tensors[5];
+    struct bnn_op op;
+    struct bnn_conv_attrs attrs;
+    uint32_t numbers[4];
+    struct bnn_view views[4];
+    struct bnn_run run;
+    double products;
+    size_t repeats;
+    double ns[MAX_ROUNDS];
+};
+
+static void *allocate(size_t bytes)
+{
+    void *p = aligned_alloc(BNN_ALIGNMENT, (bytes + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT);
+    if (p == NULL) {
+        fprintf(stderr, "out of memory\n");
+        exit(2);
+    }
+    memset(p, 0, bytes);
+    return p;
+}
+
+/* Processor time, so that other programs on a busy machine count less. */
+static double now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static uint32_t random_word(void)
+{
+    static uint32_t state = 1;
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    return state;
+}
+
+/* Random contents inside the halo; floats between -1 and 1. */
+static void fill(struct bnn_tensor *t)
+{
+    uint32_t *data = allocate(t->bytes);
+    t->data = data;
+    for (size_t o = 0; o < t->o; o++)
+        for (size_t y = 0; y < t->h; y++)
+            for (size_t k = 0; k < (size_t)t->w * t->words; k++) {
+                float value = (float)(random_word() % 2001) / 1000.0f - 1.0f;
+                uint32_t word = random_word();
+                if (t->dtype == BNN_I32)
+                    word = random_word() % 101 - 50;
+                else if (t->dtype == BNN_F32)
+                    memcpy(&word, &value, sizeof word);
+                data[t->interior + o * t->image + y * t->row + k] = word;
+            }
+}
+
+static struct bnn_tensor tensor(bnn_dtype dtype, bnn_storage storage, uint32_t rank, const uint32_t dims[4],
+                                uint32_t halo)
+{
+    struct bnn_tensor t = {.dtype = dtype,
+                           .storage = storage,
+                           .rank = rank,
+                           .o = dims[0],
+                           .h = dims[1],
+                           .w = dims[2],
+                           .c = dims[3],
+                           .top = halo,
+                           .left = halo,
+                           .bottom = halo,
+                           .right = halo};
+    t.words = dtype == BNN_B1 ? (t.c + 31) / 32 : t.c;
+    t.row = (size_t)(t.w + 2 * halo) * t.words;
+    t.image = (size_t)(t.h + 2 * halo) * t.row;
+    t.interior = halo * (t.row + t.words);
+    t.bytes = t.o * t.image * 4;
+    return t;
+}
+
+static uint32_t output_size(uint32_t size, const struct shape *s)
+{
+    return (size + 2 * (s->kernel / 2) - s->kernel) / s->stride + 1;
+}
+
+/* bits: 3x3 SAME with thresholds; floats: with batch norm (mul, add). */
+static void prepare(struct subject *s, const struct bnn_kernels *kernels, const struct shape *shape, int bits)
+{
+    uint32_t half = shape->kernel / 2, oh = output_size(shape->h, shape), ow = output_size(shape->w, shape);
+    bnn_dtype dtype = shape->binary ? BNN_B1 : BNN_F32;
+    uint32_t x[4] = {1, shape->h, shape->w, shape->c}, w[4] = {shape->o, shape->kernel, shape->kernel, shape->c};
+    uint32_t operand[4] = {1, 1, 1, shape->o}, y[4] = {1, oh, ow, shape->o};
+    int threshold = bits && shape->binary;
+    s->tensors[0] = tensor(dtype, BNN_ARENA, 3, x, half);
+    s->tensors[1] = tensor(dtype, BNN_CONSTANT, 4, w, 0);
+    s->tensors[2] = tensor(threshold ? BNN_I32 : BNN_F32, BNN_CONSTANT, 1, operand, 0);
+    s->tensors[3] = tensor(BNN_F32, BNN_CONSTANT, 1, operand, 0);
+    s->tensors[4] = tensor(bits ? BNN_B1 : BNN_F32, BNN_ARENA, 3, y, bits ? half : 0);
+    for (size_t i = 0; i < 5; i++)
+        fill(&s->tensors[i]);
+
+    int32_t pad = (int32_t)half, stride = (int32_t)shape->stride;
+    s->attrs = (struct bnn_conv_attrs){.stride_h = stride,
+                                       .stride_w = stride,
+                                       .dilation_h = 1,
+                                       .dilation_w = 1,
+                                       .pad_top = pad,
+                                       .pad_left = pad,
+                                       .pad_bottom = pad,
+                                       .pad_right = pad,
+                                       .groups = 1,
+                                       .slots = threshold ? (int32_t)BNN_SLOT_THRESHOLD
+                                                          : (int32_t)(BNN_SLOT_MUL | BNN_SLOT_ADD)};
+    s->model =
+        (struct bnn_model){.kernels = kernels, .tensor_count = 5, .op_count = 1, .tensors = s->tensors, .ops = &s->op};
+    for (uint32_t i = 0; i < 4; i++) {
+        s->numbers[i] = i;
+        s->views[i] = (struct bnn_view){&s->tensors[i], (uint32_t *)s->tensors[i].data + s->tensors[i].interior,
+                                        s->tensors[i].image};
+    }
+    s->op = (struct bnn_op){.row = shape->binary ? &bnn_op_row_bconv2d : &bnn_op_row_conv2d,
+                            .input_count = threshold ? 3 : 4,
+                            .output = 4,
+                            .inputs = s->numbers,
+                            .attrs = &s->attrs,
+                            .layer = ""};
+    bnn_problem problem = {.what = ""};
+    struct bnn_prepare p = {.model = &s->model, .problem = &problem};
+    bnn_status status = s->op.row->prepare(&p, &s->op);
+    p.memory = allocate(p.used);
+    p.used = 0;
+    if (status != BNN_OK || s->op.row->prepare(&p, &s->op) != BNN_OK) {
+        fprintf(stderr, "%s: %s\n", shape->name, problem.what);
+        exit(2);
+    }
+    const struct bnn_tensor *out = &s->tensors[4];
+    s->shape = shape;
+    s->output = bits ? "bits" : "f32";
+    s->products = (double)oh * ow * shape->o * shape->kernel * shape->kernel * shape->c;
+    s->run = (struct bnn_run){.model = &s->model,
+                              .op = &s->op,
+                              .inputs = s->views,
+                              .output = {out, (uint32_t *)out->data + out->interior, out->image},
+                              .images = 1,
+                              .row_end = oh,
+                              .nan = allocate(1),
+                              .scratch = allocate(s->op.scratch)};
+}
+
+static double time_once(struct subject *s, size_t repeats)
+{
+    double start = now_ns();
+    if (s->limit != NULL)
+        s->limit->run(repeats);
+    else
+        for (size_t i = 0; i < repeats; i++)
+            s->op.row->run(&s->run);
+    return (now_ns() - start) / (double)repeats;
+}
+
+/* Enough repeats for a slice of time; runs once before it looks at the clock. */
+static void calibrate(struct subject *s)
+{
+    s->repeats = 1;
+    time_once(s, 1);
+    while (time_once(s, s->repeats) * (double)s->repeats < SLICE_NS)
+        s->repeats *= 2;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static struct subject *new_subject(struct subject **subjects, size_t *count)
+{
+    if (*count == MAX_CASES) {
+        fprintf(stderr, "more than %d measurements\n", MAX_CASES);
+        exit(2);
+    }
+    return subjects[(*count)++] = allocate(sizeof(struct subject));
+}
+
+int main(int argc, char **argv)
+{
+    static struct subject *subjects[MAX_CASES];
+    size_t count = 0, rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 0;
+    if (rounds < 1 || rounds > MAX_ROUNDS) {
+        fprintf(stderr, "usage: bench_kernels ROUNDS [FAMILY...], 1 to %d rounds\n", MAX_ROUNDS);
+        return 2;
+    }
+    for (size_t i = 0; i < bench_limit_count; i++)
+        if (bench_limits[i].run(1) > 0) {
+            struct subject *s = new_subject(subjects, &count);
+            s->limit = &bench_limits[i];
+            s->products = bench_limits[i].run(1);
+        }
+    for (size_t i = 0; bnn_kernels_list(i) != NULL; i++) {
+        const char *name = bnn_kernels_list(i);
+        int wanted = argc == 2;
+        for (int k = 2; k < argc; k++)
+            wanted |= strcmp(argv[k], name) == 0;
+        if (!wanted || bnn_kernels_select(name) == NULL)
+            continue;
+        for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++)
+            for (int bits = shapes[k].binary; bits >= 0; bits--)
+                prepare(new_subject(subjects, &count), bnn_kernels_select(name), &shapes[k], bits);
+    }
+    for (size_t i = 0; i < count; i++)
+        calibrate(subjects[i]);
+    for (size_t r = 0; r < rounds; r++)
+        for (size_t i = 0; i < count; i++)
+            subjects[i]->ns[r] = time_once(subjects[i], subjects[i]->repeats);
+    for (size_t i = 0; i < count; i++) {
+        struct subject *s = subjects[i];
+        qsort(s->ns, rounds, sizeof s->ns[0], compare);
+        if (s->limit != NULL)
+            printf("limit\t%s\t\t%s\t%.0f\t%.3f\n", s->limit->name, s->limit->binary ? "bits" : "f32", s->products,
+                   s->ns[rounds / 2]);
+        else
+            printf("%s\t%s\t%s\t%s\t%.0f\t%.3f\n", s->shape->binary ? "bconv2d" : "conv2d", s->model.kernels->name,
+                   s->shape->name, s->output, s->products, s->ns[rounds / 2]);
+    }
+    return 0;
+}

@@ -1,0 +1,19 @@
+/* The machine's limits, from registers alone: what every share in bench_kernels is a share of. */
+#ifndef BENCH_PEAK_H
+#define BENCH_PEAK_H
+
+#include <stddef.h>
+
+/* Runs a limit's loop `rounds` times and returns its multiply-accumulates, or 0 where the processor cannot run it. */
+typedef double bench_peak(size_t rounds);
+
+struct bench_limit {
+    const char *name;
+    int binary;
+    bench_peak *run;
+};
+
+extern const struct bench_limit bench_limits[];
+extern const size_t bench_limit_count;
+
+#endif
