@@ -11,6 +11,7 @@ Running needs NumPy and cffi alone; TensorFlow is imported when a model is compi
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,8 +45,23 @@ __all__ = [
     "VerifierError",
     "__version__",
     "compile",
+    "emit_nir",
+    "event_sources",
+    "events",
     "load",
 ]
+
+
+# Imported when first used, so that loading and running a model stays light.
+_LAZY = {"emit_nir": ("spiking", "emit_nir"), "events": ("events", ""), "event_sources": ("event_sources", "")}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'bnn' has no attribute '{name}'")
+    module, attribute = _LAZY[name]
+    loaded = importlib.import_module(f".{module}", __name__)
+    return getattr(loaded, attribute) if attribute else loaded
 
 
 def compile(

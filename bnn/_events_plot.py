@@ -18,8 +18,8 @@ _MOST_DOTS = 40_000
 
 
 def save_image_run(run: ImageRun, path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> None:
-    """Draw an image run that kept its spikes (``trace=True``): the image and the order of its pixels, a spike raster per
-    layer over time, class scores with the first right and the final moment, SynOps against the dense count.
+    """Draw an image run that kept its spikes (``trace=True``): the image, a spike raster per layer over time, class
+    scores with the first right and the final moment, SynOps against the dense count.
 
     Raises InputError where the run has no spikes or the file's ending is no picture's; SetupError without matplotlib.
     """
@@ -73,17 +73,19 @@ def _raster(axes: Any, run: ImageRun, layer: LayerCounts) -> None:
     if len(spikes) > _MOST_DOTS:
         spikes = spikes[np.linspace(0, len(spikes) - 1, _MOST_DOTS).astype(int)]
     size = float(np.clip(6000 / max(len(spikes), 1), 0.15, 6))
-    for sign, colour, text in ((1, _UP, "fires"), (-1, _DOWN, "takes it back")):
-        part = spikes[spikes["sign"] == sign]
-        axes.scatter(part["time"], part["neuron"], s=size, c=colour, linewidths=0, label=text, rasterized=True)
+    spikes = np.random.default_rng(0).permutation(spikes)  # so that neither colour hides the other
+    colours = np.where(spikes["sign"] > 0, _UP, _DOWN)
+    axes.scatter(spikes["time"], spikes["neuron"], s=size, c=colours, linewidths=0, rasterized=True)
     axes.set_ylim(-0.02 * layer.neurons, 1.02 * layer.neurons)
     axes.set_yticks([0, layer.neurons])
-    axes.set_ylabel(layer.name, rotation=0, ha="right", va="center", fontsize=9)
+    _label(axes, layer.name)
     axes.tick_params(labelsize=7)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if axes.get_subplotspec().is_first_row():
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1.0), ncols=2, fontsize=8, frameon=False, markerscale=5)
+        for colour, text in ((_UP, "fires"), (_DOWN, "takes its spike back")):
+            axes.scatter([], [], s=25, c=colour, label=text)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1.0), ncols=2, fontsize=8, frameon=False)
 
 
 def _scores(axes: Any, run: ImageRun, time: Any, names: Sequence[str] | None) -> None:
@@ -94,12 +96,17 @@ def _scores(axes: Any, run: ImageRun, time: Any, names: Sequence[str] | None) ->
             time, run.outputs[:, k], lw=2.2 if k == run.answer else 1.2, alpha=1 if strong else 0.25,
             color=f"C{k % 10}" if strong else "grey", label=_name(k, names) if strong else None, drawstyle="steps-post",
         )  # fmt: skip
-    axes.set_ylabel("scores", rotation=0, ha="right", va="center", fontsize=9)
+    _label(axes, "scores")
     axes.set_xlabel("events (pixels that have arrived)")
     axes.tick_params(labelsize=8)
-    axes.legend(loc="center left", fontsize=8, frameon=False, ncols=1 + len(shown) // 6)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), fontsize=8, frameon=False, ncols=min(len(shown), 6))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def _label(axes: Any, text: str) -> None:
+    axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9)
+    axes.yaxis.set_label_coords(-0.055, 0.5)
 
 
 def _moments(axes: Any, run: ImageRun, text: bool) -> None:
@@ -110,12 +117,12 @@ def _moments(axes: Any, run: ImageRun, text: bool) -> None:
         axes.axvline(at, color=colour, lw=1.2, ls="--" if word == "final" else "-", alpha=0.8)
         if text:
             share = run.share(at) or 0.0
-            up = 0.97 if line < 0 else 0.85
+            up = 0.62 if line < 0 else 0.5
             right = at > 0.75 * run.events
             axes.annotate(
                 f"{word}: {at} ({share:.0%})", (at, up), xycoords=("data", "axes fraction"),
                 xytext=(-4 if right else 4, 0), textcoords="offset points", ha="right" if right else "left",
-                va="top", color=colour, fontsize=9,
+                va="top", color=colour, fontsize=9, bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1},
             )  # fmt: skip
 
 

@@ -133,8 +133,8 @@ class StreamRun:
     def __str__(self) -> str:
         frames = len(self.changed)
         text = (
-            f"{frames} frames: {self.changed.mean():.1f} changed input elements, {self.spikes.mean():.0f} spikes per frame; "
-            f"{self.synops.mean():,.0f} operations of {self.report.dense / frames:,.0f} ({self.share:.1%}); "
+            f"{frames} frames: per frame {self.changed.mean():.1f} changed input elements, {self.spikes.mean():.0f} "
+            f"spikes; {self.synops.mean():,.0f} operations of {self.report.dense / frames:,.0f} ({self.share:.1%}); "
             f"{np.median(self.nanoseconds) / 1000:.1f} us"
         )
         if not self.compared:

@@ -80,7 +80,7 @@ def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
     y = 240 is no event: the time of all that follow is 2**13 us later.
     """
     if len(data) % _NMNIST_BYTES:
-        raise InputError(f"{source}: {len(data)} bytes, expected a multiple of {_NMNIST_BYTES}: truncated or no N-MNIST")
+        raise InputError(f"{source}: {len(data)} bytes, expected a multiple of {_NMNIST_BYTES}: truncated?")
     raw = np.frombuffer(data, np.uint8).reshape(-1, _NMNIST_BYTES).astype(np.int64)
     t = (raw[:, 2] & 0x7F) << 16 | raw[:, 3] << 8 | raw[:, 4]
     overflow = raw[:, 1] == _NMNIST_OVERFLOW_ROW

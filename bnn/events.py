@@ -123,9 +123,26 @@ class EventEngine:
 
     def step(self, x: Any) -> Floats:
         """New inputs (a batch of one): propagate what changed; gives the first output (one image's, no batch)."""
+        self.push(x)
+        self.run()
+        return self.output()
+
+    def push(self, x: Any) -> None:
+        """New inputs (a batch of one); the bits that changed are spikes under way until :meth:`run`."""
         self._engine.frame(self._inputs(x))
+
+    def run(self) -> None:
+        """Until no spike is under way."""
         self._engine.run()
-        return self._engine.output()
+
+    def prepare(self, data: Floats) -> str:
+        """Promise that until the next reset all inputs are values like those of ``data`` (multiples of the same power
+        of two, not larger): then only what a changed element touches is computed, where that is exact.
+
+        Returns "incremental" or "synchronous"; raises InputError where the engine must be incremental and cannot.
+        """
+        self._prepare(data)
+        return self._mode
 
     def output(self, index: int = 0) -> Floats:
         """An output as it is now, float32, without the batch."""

@@ -6,8 +6,8 @@
  *
  * Membranes.  Targets start from all inputs silent (-1).  An input that turns +1 adds 2 w to an accumulator; membranes
  * count in twos, m = floor((accumulator - threshold) / 2), so that a spike adds w in {+1, -1}, and a neuron fires while
- * m >= 0: its bit is its membrane's sign bit, inverted.  A threshold out of reach is moved to the edge of what K products
- * can reach, so that m stays within -K - 1 and K.  Where real values are wanted there is no threshold:
+ * m >= 0: its bit is its membrane's sign bit, inverted.  A threshold out of reach is moved to the edge of what K
+ * products can reach, so that m stays within -K - 1 and K.  Where real values are wanted there is no threshold:
  * accumulator = 2 m + parity, parity by output pixel.  A pooling neuron counts: m = taps set - 1, or for AND taps set -
  * taps.
  *
@@ -26,13 +26,13 @@
 
 struct bnn_population {
     uint32_t tensor, h, w, c, words;
-    size_t neurons, first;    /* number of its first neuron in the engine's own numbering */
-    uint32_t *bits;           /* packed as in bnn.h, without halo */
+    size_t neurons, first; /* number of its first neuron in the engine's own numbering */
+    uint32_t *bits;        /* packed as in bnn.h, without halo */
     uint32_t *pending;
-    size_t waiting;           /* order LAYERS: neurons in queue[first ...] */
-    uint32_t *consumers;      /* layers */
+    size_t waiting;      /* order LAYERS: neurons in queue[first ...] */
+    uint32_t *consumers; /* layers */
     uint32_t consumer_count;
-    uint32_t producer;        /* layer */
+    uint32_t producer; /* layer */
 };
 
 /* Slots of an epilogue, per output channel; see kernels.h. */
@@ -45,34 +45,33 @@ struct bnn_finish {
 struct bnn_layer {
     bnn_layer_kind kind;
     uint32_t op;
-    uint32_t sums;            /* the op whose accumulators the membranes are, BNN_NONE: none; a binarize's is the
-                                 convolution before it */
-    uint32_t in, out;         /* populations, or BNN_NONE; a concat's `in` is its first */
-    uint32_t input;           /* encoder: which of the model's inputs it reads alone, or BNN_NONE */
+    uint32_t sums;    /* op whose accumulators the membranes are (a binarize's: the convolution before), or BNN_NONE */
+    uint32_t in, out; /* populations, or BNN_NONE; a concat's `in` is its first */
+    uint32_t input;   /* encoder: which of the model's inputs it reads alone, or BNN_NONE */
     /* geometry of taps: output * stride + tap * dilation - pad = input */
     uint32_t in_h, in_w, in_c, out_h, out_w, out_c;
     uint32_t kernel_h, kernel_w, groups, group_in, group_out;
     int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
-    int wide;                 /* membranes are int32_t */
-    int fires;                /* bits by m >= 0; else by the epilogue */
+    int wide;                  /* membranes are int32_t */
+    int fires;                 /* bits by m >= 0; else by the epilogue */
     void *membranes, *initial; /* [pixel][out_c]: int16_t, int32_t; encoders: float */
-    const void *rows;         /* [group][in channel][tap row][tap column from the last][out channel]: int8_t or float */
-    size_t row_length;        /* taps * group_out */
+    const void *rows;  /* [group][in channel][tap row][tap column from the last][out channel]: int8_t or float */
+    size_t row_length; /* taps * group_out */
     const int32_t *thresholds; /* per channel, within reach; zeros where there are none */
-    const float *signs;       /* per channel: -1 where the compiler negated a filter and bnn_step_raw takes it back */
-    const uint8_t *parity;    /* per output pixel */
+    const float *signs;        /* per channel: -1 where the compiler negated a filter and bnn_step_raw takes it back */
+    const uint8_t *parity;     /* per output pixel */
     struct bnn_finish finish;
-    const float *limits;      /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0 */
+    const float *limits; /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0 */
     const uint32_t *flips;
-    uint32_t residual;        /* tensor, or BNN_NONE */
-    float row_step, row_sum;  /* encoder: all weights are multiples of row_step; the greatest sum of magnitudes */
-    uint8_t *touched;         /* per output pixel */
-    uint32_t *list;           /* those that were touched since the last settle */
+    uint32_t residual;       /* tensor, or BNN_NONE */
+    float row_step, row_sum; /* encoder: all weights are multiples of row_step; the greatest sum of magnitudes */
+    uint8_t *touched;        /* per output pixel */
+    uint32_t *list;          /* those that were touched since the last settle */
     size_t list_count;
     bnn_events_layer count;
 };
 
-struct bnn_pixels {           /* one of the model's inputs */
+struct bnn_pixels { /* one of the model's inputs */
     float *values;
     size_t count;
 };
@@ -86,20 +85,20 @@ struct bnn_events {
     uint32_t population_count;
     struct bnn_layer *layers;
     uint32_t layer_count;
-    uint8_t *classes;         /* by tensor */
-    uint32_t *population_of;  /* by tensor, or BNN_NONE */
-    uint32_t *layer_of;       /* by op, or BNN_NONE */
-    float **values;           /* by tensor: real values kept, or NULL */
+    uint8_t *classes;        /* by tensor */
+    uint32_t *population_of; /* by tensor, or BNN_NONE */
+    uint32_t *layer_of;      /* by op, or BNN_NONE */
+    float **values;          /* by tensor: real values kept, or NULL */
     struct bnn_pixels *inputs;
-    float *accumulators;      /* of one synchronous layer */
-    uint32_t *queue;          /* order LAYERS: a list for each population; else a ring of the engine's neurons */
+    float *accumulators; /* of one synchronous layer */
+    uint32_t *queue;     /* order LAYERS: a list for each population; else a ring of the engine's neurons */
     size_t neurons, head, queued;
     bnn_order order;
     uint64_t random;
-    int simple;               /* pixels can be updated one by one */
-    float step, bound;        /* promised of pixels; step 0: nothing was */
-    int invalid;              /* the encoder met something that is not a number */
-    int silent;               /* nothing is counted, traced or sent */
+    int simple;        /* pixels can be updated one by one */
+    float step, bound; /* promised of pixels; step 0: nothing was */
+    int invalid;       /* the encoder met something that is not a number */
+    int silent;        /* nothing is counted, traced or sent */
     uint64_t now;
     bnn_spike *trace;
     size_t trace_capacity, traced;
@@ -121,11 +120,14 @@ void bnn_events_make_pool(struct bnn_prepare *p, const struct bnn_op *op, struct
 /* events_scatter.c: m[i] += sum of rows[k][offset + i], the first `plus` of them added, those up to n subtracted. */
 struct bnn_scatter {
     void (*add_rows)(int16_t *m, const int8_t *const *rows, size_t plus, size_t n, size_t offset, size_t count);
-    /* changed[k] = bits[k] ^ what 32 membranes from m + 32 k on say (m >= 0); 0: none differs.  Neurons that do not exist
-     * may seem to. */
+    /* changed[k] = bits[k] ^ what 32 membranes from m + 32 k on say (m >= 0); 0: none differs.  Neurons that do not
+     * exist may seem to. */
     uint32_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
     /* m[i] = floor((accumulators[i] * signs[i] - thresholds[i]) / 2); may write 15 more */
     void (*halve)(int16_t *m, const float *accumulators, const float *signs, const int32_t *thresholds, size_t count);
+    /* bit i: sums[i] through the epilogue is >= limits[i] (NULL: >= 0), of 16 channels from `channel` on.  Operands are
+     * constants of the file, which rounds them up to whole vectors. */
+    uint32_t (*decide)(const float *sums, const struct bnn_finish *finish, const float *limits, size_t channel);
     /* a[i] += delta * row[i] */
     void (*add_floats)(float *a, const float *row, float delta, size_t count);
 };

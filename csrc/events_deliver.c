@@ -5,7 +5,7 @@
  * together at `offset` of a row. */
 struct spans {
     const struct bnn_layer *layer;
-    int32_t y, x;             /* the input pixel */
+    int32_t y, x; /* the input pixel */
     uint32_t ky, kx;
     size_t target, offset, pixels; /* the current run: its first output pixel */
 };
@@ -81,17 +81,20 @@ static void add_wide(int32_t *m, const int8_t *const *rows, size_t plus, size_t 
             m[i] += k < plus ? rows[k][offset + i] : -rows[k][offset + i];
 }
 
-static void add_pool(struct bnn_layer *l, uint32_t neuron, int32_t sign)
+/* Spikes of one pixel to the pooling neurons of the same channels. */
+static void add_pool(struct bnn_layer *l, const struct bnn_arrival *arrivals, size_t count)
 {
-    uint32_t channel = neuron % l->in_c;
-    for (struct spans s = begin(l, neuron / l->in_c); next(&s);) {
-        size_t at = s.target * l->out_c + channel;
-        if (l->wide)
-            ((int32_t *)l->membranes)[at] += sign;
-        else
-            ((int16_t *)l->membranes)[at] = (int16_t)(((int16_t *)l->membranes)[at] + sign);
+    uint32_t pixel = arrivals[0].neuron / l->in_c, first = pixel * l->in_c;
+    for (struct spans s = begin(l, pixel); next(&s);) {
+        for (size_t k = 0; k < count; k++) {
+            size_t at = s.target * l->out_c + (arrivals[k].neuron - first);
+            if (l->wide)
+                ((int32_t *)l->membranes)[at] += arrivals[k].sign;
+            else
+                ((int16_t *)l->membranes)[at] = (int16_t)(((int16_t *)l->membranes)[at] + arrivals[k].sign);
+        }
         touch(l, s.target, 1);
-        l->count.synops++;
+        l->count.synops += count;
     }
 }
 
@@ -99,22 +102,22 @@ void bnn_events_add(const struct bnn_events *e, struct bnn_layer *l, const struc
 {
     l->count.events += count;
     if (l->kind == BNN_LAYER_POOL) {
-        for (size_t k = 0; k < count; k++)
-            add_pool(l, arrivals[k].neuron, arrivals[k].sign);
+        add_pool(l, arrivals, count);
         return;
     }
     const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
     const int8_t *rows[BNN_BATCH];
+    uint32_t pixel = arrivals[0].neuron / l->in_c, first = pixel * l->in_c;
     size_t plus = 0, minus = count;
     for (size_t k = 0; k < count; k++) { /* rows of group and channel follow each other in the order of channels */
-        const int8_t *row = (const int8_t *)l->rows + arrivals[k].neuron % l->in_c * l->row_length;
+        const int8_t *row = (const int8_t *)l->rows + (arrivals[k].neuron - first) * l->row_length;
         if (arrivals[k].sign > 0)
             rows[plus++] = row;
         else
             rows[--minus] = row;
     }
-    size_t group = arrivals[0].neuron % l->in_c / l->group_in;
-    for (struct spans s = begin(l, arrivals[0].neuron / l->in_c); next(&s);) {
+    size_t group = (arrivals[0].neuron - first) / l->group_in;
+    for (struct spans s = begin(l, pixel); next(&s);) {
         size_t at = s.target * l->out_c + group * l->group_out, length = s.pixels * l->group_out;
         if (l->wide)
             add_wide((int32_t *)l->membranes + at, rows, plus, count, s.offset, length);

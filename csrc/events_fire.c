@@ -1,10 +1,9 @@
 /* Firing: from membranes to spikes. */
 #include "events.h"
 
-void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron)
+/* The bit in this word, of this neuron, changes. */
+static inline void emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron, uint32_t *word, uint32_t bit)
 {
-    uint32_t *word = &p->bits[(size_t)(neuron / p->c) * p->words + neuron % p->c / 32];
-    uint32_t bit = UINT32_C(1) << neuron % p->c % 32;
     *word ^= bit;
     if (e->silent)
         return;
@@ -28,6 +27,12 @@ void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t ne
         e->queue[end < e->neurons ? end : end - e->neurons] = (uint32_t)(p->first + neuron);
     }
     e->queued++;
+}
+
+void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron)
+{
+    uint32_t channel = neuron % p->c;
+    emit(e, p, neuron, &p->bits[(size_t)(neuron / p->c) * p->words + channel / 32], UINT32_C(1) << channel % 32);
 }
 
 int32_t bnn_events_accumulator(const struct bnn_layer *l, size_t pixel, size_t channel)
@@ -69,6 +74,16 @@ int bnn_events_decide(const struct bnn_layer *l, float v, size_t channel)
     return (v >= l->limits[channel]) != (int)(l->flips[channel / 32] >> channel % 32 & 1);
 }
 
+/* What 32 neurons of an encoder's pixel should fire. */
+static uint32_t decide_real(const struct bnn_layer *l, const struct bnn_scatter *scatter, size_t pixel, uint32_t word)
+{
+    size_t first = 32 * (size_t)word, left = l->out_c - first;
+    const float *sums = (const float *)l->membranes + pixel * l->out_c + first;
+    uint32_t low = scatter->decide(sums, &l->finish, l->limits, first);
+    uint32_t high = left > 16 ? scatter->decide(sums + 16, &l->finish, l->limits, first + 16) : 0;
+    return (low | high << 16) ^ (l->limits != NULL ? l->flips[word] : 0);
+}
+
 /* What neurons of a pixel should fire: `count` of them, at most 32. */
 static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel, uint32_t count)
 {
@@ -79,8 +94,7 @@ static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel
         if (l->fires) {
             fires = ((const int32_t *)l->membranes)[at + i] >= 0;
         } else {
-            float v = l->kind == BNN_LAYER_ENCODER ? ((const float *)l->membranes)[at + i]
-                                                   : (float)bnn_events_accumulator(l, pixel, channel + i);
+            float v = (float)bnn_events_accumulator(l, pixel, channel + i);
             fires = bnn_events_decide(l, bnn_events_finish(&l->finish, v, channel + i, NULL), channel + i);
         }
         word |= (uint32_t)fires << i;
@@ -88,24 +102,16 @@ static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel
     return word;
 }
 
-static uint32_t lowest_bit(uint32_t word)
+static inline uint32_t lowest_bit(uint32_t word)
 {
+#ifdef __GNUC__
+    return (uint32_t)__builtin_ctz(word);
+#else
     uint32_t n = 0;
-    while (!(word & 0xffu)) {
-        word >>= 8;
-        n += 8;
-    }
-    while (!(word & 1u)) {
-        word >>= 1;
+    while (!(word >> n & 1))
         n++;
-    }
     return n;
-}
-
-static void emit_all(struct bnn_events *e, struct bnn_population *p, size_t first, uint32_t changed)
-{
-    for (; changed != 0; changed &= changed - 1)
-        bnn_events_emit(e, p, (uint32_t)first + lowest_bit(changed));
+#endif
 }
 
 enum { WORDS = 64 }; /* looked at together */
@@ -117,11 +123,14 @@ static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const 
     uint32_t changed[WORDS], last = l->out_c % 32 == 0 ? UINT32_MAX : (UINT32_C(1) << l->out_c % 32) - 1;
     for (uint32_t first = 0; first < out->words; first += WORDS) {
         uint32_t words = out->words - first < WORDS ? out->words - first : WORDS;
-        const uint32_t *bits = out->bits + pixel * out->words + first;
+        uint32_t *bits = out->bits + pixel * out->words + first;
         size_t neuron = pixel * l->out_c + 32 * first;
         if (l->fires && !l->wide) {
             if (!scatter->crossed((const int16_t *)l->membranes + neuron, bits, changed, words))
                 continue;
+        } else if (l->kind == BNN_LAYER_ENCODER) {
+            for (uint32_t k = 0; k < words; k++)
+                changed[k] = decide_real(l, scatter, pixel, first + k) ^ bits[k];
         } else {
             for (uint32_t k = 0; k < words; k++) {
                 uint32_t left = l->out_c - 32 * (first + k);
@@ -131,7 +140,8 @@ static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const 
         if (first + words == out->words)
             changed[words - 1] &= last;
         for (uint32_t k = 0; k < words; k++)
-            emit_all(e, out, neuron + 32 * k, changed[k]);
+            for (uint32_t c = changed[k]; c != 0; c &= c - 1)
+                emit(e, out, (uint32_t)neuron + 32 * k + lowest_bit(c), &bits[k], c & (0u - c));
     }
 }
 

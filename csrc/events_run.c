@@ -13,22 +13,22 @@ static void deliver_waiting(struct bnn_events *e, const struct bnn_population *p
 {
     const uint32_t *waiting = e->queue + p->first;
     struct bnn_arrival batch[BNN_BATCH];
+    /* Neurons first to end - 1 are those of the current batch's pixel and group. */
+    uint32_t size = l->kind == BNN_LAYER_POOL ? l->in_c : l->group_in, first = 0, end = 0, pixel_first = 0;
     size_t n = 0;
-    uint32_t pixel = 0;
-    int group = 0;
     for (size_t i = 0; i < p->waiting; i++) {
         uint32_t neuron = waiting[i], spikes = p->pending[neuron];
-        int seen = bnn_events_bit(p, neuron) ^ (int)(spikes & 1);
-        if (l->in_h * l->in_w != 1 || l->groups != 1) { /* else there is one pixel only */
-            uint32_t at = neuron / l->in_c;
-            int g = groups_of(l, neuron);
-            if (n > 0 && (at != pixel || g != group)) {
+        if (neuron < first || neuron >= end) {
+            if (n > 0)
                 bnn_events_add(e, l, batch, n);
-                n = 0;
-            }
-            pixel = at;
-            group = g;
+            n = 0;
+            first = neuron / size * size; /* groups divide a pixel evenly */
+            end = first + size;
+            pixel_first = neuron / p->c * p->c;
         }
+        uint32_t channel = neuron - pixel_first;
+        const uint32_t *words = p->bits + (size_t)(pixel_first / p->c) * p->words;
+        int seen = (int)((words[channel / 32] >> channel % 32 ^ spikes) & 1);
         for (; spikes > 0; spikes--, seen ^= 1) {
             if (n == BNN_BATCH) {
                 bnn_events_add(e, l, batch, n);
@@ -136,7 +136,8 @@ bnn_status bnn_events_run(bnn_events *e)
 
 bnn_status bnn_events_set_order(bnn_events *e, bnn_order order, uint64_t seed)
 {
-    if (e == NULL || e->queued != 0 || (order != BNN_ORDER_LAYERS && order != BNN_ORDER_FIFO && order != BNN_ORDER_RANDOM))
+    if (e == NULL || e->queued != 0 ||
+        (order != BNN_ORDER_LAYERS && order != BNN_ORDER_FIFO && order != BNN_ORDER_RANDOM))
         return BNN_ERROR_ARGUMENT;
     e->order = order;
     e->random = seed * 2862933555777941757u + 3037000493u; /* so that near seeds give far numbers */

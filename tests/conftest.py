@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,10 @@ from bnn.ir import Graph, Node
 from bnn.passes import lower
 
 Array = np.ndarray[Any, Any]
+
+# A shell starts background jobs with Ctrl-C ignored, and their children would ignore it too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
     python tools/demo.py
     python tools/demo.py --dataset fashion-mnist --data FOLDER
+    python tools/demo.py --dataset fashion-mnist --model runs/fashion/model.keras
 
 Exit status: 0 if the compiled network equals Keras, 1 if anything differs, 2 for wrong use or bad input.
 """
@@ -70,8 +71,13 @@ class TrainingProgress(training.Progress):
         self._bar.stop()
 
 
-def run(dataset: str, folder: Path | None, epochs: int | None, out: Path, console: Console) -> demo_steps.Result:
-    """All steps, each announced on the console; writes model.bnn and training/ to ``out``."""
+def run(
+    dataset: str, folder: Path | None, epochs: int | None, trained: Path | None, out: Path, console: Console
+) -> demo_steps.Result:
+    """All steps, each announced on the console; writes model.bnn and training/ to ``out``.
+
+    ``trained``: a model to take instead of training one.
+    """
 
     def say(step: int, text: str) -> None:
         console.print(f"[{step}/5] {text}", markup=False)
@@ -79,16 +85,21 @@ def run(dataset: str, folder: Path | None, epochs: int | None, out: Path, consol
     plan = demo_steps.settings(dataset, folder, epochs, out / "training")
     plan.check()
     data = datasets.load(dataset, folder)
-    say(1, f"train network '{plan.network}' on {len(data.train):,} images of {dataset}, {plan.epochs} epochs")
-    progress = TrainingProgress(console)
-    try:
-        trained = training.train(plan, progress, overwrite=True)
-    finally:
-        progress.close()
-    keras_file, bnn_file = trained.out / "model.keras", out / "model.bnn"
+    if trained is None:
+        say(1, f"train network '{plan.network}' on {len(data.train):,} images of {dataset}, {plan.epochs} epochs")
+        progress = TrainingProgress(console)
+        try:
+            training.train(plan, progress, overwrite=True)
+        finally:
+            progress.close()
+    else:
+        say(1, f"take the network in {trained}")
+    keras_file, bnn_file = trained or plan.out / "model.keras", out / "model.bnn"
+    network = demo_steps.load(keras_file, data)
 
     say(2, f"compile {keras_file}")
-    bnn.compile(trained.model).save(bnn_file)
+    out.mkdir(parents=True, exist_ok=True)
+    bnn.compile(network).save(bnn_file)
     model = bnn.load(bnn_file)
     console.print(f"      {bnn_file}: {len(model.ops)} ops, {model.nbytes:,} bytes", markup=False)
 
@@ -100,12 +111,10 @@ def run(dataset: str, folder: Path | None, epochs: int | None, out: Path, consol
     result = demo_steps.Result(
         data=data,
         check=check,
-        sizes=demo_steps.sizes(trained.model, keras_file, bnn_file),
-        latencies=demo_steps.latencies(trained.model, model, x),
+        sizes=demo_steps.sizes(network, keras_file, bnn_file),
+        latencies=demo_steps.latencies(network, model, x),
         times=demo_steps.layer_times(model, x),
         kernels=model.kernels,
-        epochs=len(trained.history),
-        training_seconds=trained.seconds,
     )
 
     say(5, f"draw {out / 'demo.png'}")
@@ -213,16 +222,26 @@ def verdict(result: demo_steps.Result, out: Path, seconds: float) -> str:
     + ".",
 )
 @click.option(
+    "--model",
+    "trained",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Do not train: take this .keras or .h5 file, of a network trained on the data set.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the models, the picture and the figures; default: runs/demo-DATASET.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of the tables.")
-def _command(dataset: str, data: Path | None, epochs: int | None, out: Path | None, as_json: bool) -> None:
+def _command(
+    dataset: str, data: Path | None, epochs: int | None, trained: Path | None, out: Path | None, as_json: bool
+) -> None:
     begin = time.perf_counter()
+    if trained is not None and epochs is not None:
+        raise click.UsageError("--model takes a trained network; it excludes --epochs.")
     folder = out or Path("runs") / f"demo-{dataset}"
     steps = Console(stderr=True, highlight=False, soft_wrap=True)
-    result = run(dataset, data, epochs, folder, steps)
+    result = run(dataset, data, epochs, trained, folder, steps)
     figures = json.dumps(result.to_json())
     (folder / "demo.json").write_text(figures + "\n")
     text = verdict(result, folder, time.perf_counter() - begin)

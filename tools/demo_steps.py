@@ -20,6 +20,7 @@ import _tf
 import bnn
 import datasets
 import training
+from bnn.importers.tensorflow import load_keras
 from bnn.verify import Report, verify
 
 Floats = NDArray[np.float32]
@@ -127,8 +128,6 @@ class Result:
     latencies: tuple[Latency, ...]
     times: tuple[LayerTime, ...]
     kernels: str
-    epochs: int
-    training_seconds: float
 
     def accuracy(self, probabilities: Floats) -> float:
         """Of the test images, 0..1."""
@@ -139,8 +138,6 @@ class Result:
         return {
             "ok": check.ok,
             "dataset": self.data.name,
-            "epochs": self.epochs,
-            "training_seconds": self.training_seconds,
             "test_images": len(self.data.test),
             "accuracy": {"keras": self.accuracy(check.keras), "bnn": self.accuracy(check.compiled)},
             "classes_different": check.classes_different,
@@ -165,6 +162,21 @@ def settings(dataset: str, data: Path | None, epochs: int | None, out: Path) -> 
     )
 
 
+def load(path: Path, data: datasets.Dataset) -> Any:
+    """The Keras model in a file.
+
+    Raises CompileError where it cannot be read, TrainingError where it does not fit the data set.
+    """
+    _tf.load()
+    network = load_keras(path)
+    shapes = (tuple(network.input_shape[1:]), tuple(network.output_shape[1:]))
+    expected = (data.input_shape, (len(data.class_names),))
+    if shapes != expected:
+        found, wanted = (f"{x} -> {y}" for x, y in (shapes, expected))
+        raise training.TrainingError(f"{path}: a network {found}, but {data.name} needs {wanted}")
+    return network
+
+
 def test_input(data: datasets.Dataset) -> Floats:
     """The test images as the network takes them."""
     return datasets.to_input(data.test.images, data.scale)
@@ -187,9 +199,8 @@ def _ask_keras(keras_file: Path, bnn_file: Path, dataset: str, folder: Path | No
     # bit from what the formula in float32 gives), and what it does depends on the processor.  Without it, Keras gives
     # the same bits everywhere.  It is chosen when TensorFlow is imported: hence a process in which it is off.
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
-    _, keras, _ = _tf.load()
-    network = keras.models.load_model(keras_file, compile=False)
     data = datasets.load(dataset, folder)
+    network = load(keras_file, data)
     x = test_input(data)
     parts = [network(x[i : i + _KERAS_BATCH], training=False).numpy() for i in range(0, len(x), _KERAS_BATCH)]
     with bnn.load(bnn_file) as model:

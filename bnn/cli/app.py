@@ -8,6 +8,7 @@ from .._version import __version__
 from .bench import bench
 from .compile import compile_command
 from .emit import emit
+from .events import events
 from .inspect import inspect
 from .run import run
 from .verify import verify
@@ -26,5 +27,5 @@ def application(debug: bool) -> None:
     """
 
 
-for command in (compile_command, run, verify, inspect, bench, emit):
+for command in (compile_command, run, verify, inspect, bench, emit, events):
     application.add_command(command)

@@ -60,8 +60,8 @@ def verify(
     First every layer is fed Keras' own input: a bit or an accumulator of a binary layer that differs is a bug.  Then
     the network runs alone, where a bit may differ because a float sum lies within rounding of its threshold.
 
-    With --nir, MODEL is a NIR file made by `bnn emit nir`, which is run in SpikingJelly, Norse or snnTorch: every spike
-    and every sum must be the runtime's, and every tap 0 or 1.
+    With --nir, MODEL is a NIR file made by `bnn emit nir`, which is run in SpikingJelly, Norse, snnTorch or
+    Rockpool: every spike and every sum must be the runtime's, and every tap 0 or 1.
     """
     if nir is not None:
         net_model = load(net)

@@ -31,9 +31,9 @@ PROFILES = ("if", "lif", "flat", "cuba")
 FLAT = ("flat", "cuba")
 
 # Leaky neurons take steps of 1e-4 s, on which importers agree.  LIF: a time constant of as much, so that nothing of a
-# frame is left in the next; a little more, because some importers refuse one step: what is left is below 2^-20.  CubaLIF:
-# so long that nothing leaks within a step, because Rockpool takes exp(-dt / tau) of the input.  Both are far less than
-# the margin 1 / (2 T) of the largest T that is allowed.
+# frame is left in the next; a little more, because some importers refuse one step: what is left is below 2^-20.
+# CubaLIF: so long that nothing leaks within a step, because Rockpool takes exp(-dt / tau) of the input.  Both are far
+# less than the margin 1 / (2 T) of the largest T that is allowed.
 TIME_STEP = 1e-4
 STEPS_PER_TAU = {"lif": 1 + 2.0**-20, "cuba": 2.0**22}
 LARGEST_LEAKY_T = 2**17

@@ -23,6 +23,7 @@ from ..errors import CompileError, UnsupportedOpError
 from ..interpret import evaluate
 from ..ir import DType, Graph, Node
 from ..ops import ConvAttrs, PadAttrs, PoolAttrs, SliceAttrs
+from .nir_sums import dilate, fits_channels, steps, ungroup
 
 Array = np.ndarray[Any, Any]
 Pads = tuple[int, int, int, int]
@@ -182,7 +183,7 @@ class _Finder:
     def _conv_terms(self, node: Node) -> tuple[Term, ...]:
         a = node.attrs
         assert isinstance(a, ConvAttrs)
-        weight = _dilate(_ungroup(node.inputs[1].value, a.groups), a.dilation)
+        weight = dilate(ungroup(node.inputs[1].value, a.groups), a.dilation)
         outside = np.full(len(weight), a.pad_value)
         terms = []
         for p in self._view(node.inputs[0]):
@@ -244,19 +245,19 @@ class _Finder:
         while (terms := self._whole_numbers(x)) is None:
             inputs = [i for i in x.inputs if not i.is_constant]
             quantizer = x is node and x.op == "binarize"
-            if not quantizer and not (x.op in _PER_CHANNEL and len(inputs) == 1 and _fits_channels(x)):
+            if not quantizer and not (x.op in _PER_CHANNEL and len(inputs) == 1 and fits_channels(x)):
                 raise self._refusal(node, x)
             chain.insert(0, x)
             x = inputs[0]
         shape = spatial(node.type.shape)
         reach = SpikeOp(node, tuple(terms), None, shape).reach
-        steps = _steps(x, chain, reach)
-        if steps is None:
+        found = steps(x, chain, reach)
+        if found is None:
             raise UnsupportedOpError(
                 f"layer '{node.tap or node.name}': its bits change more than once as its sums grow, so no threshold "
                 "gives them; use a monotone activation before the quantizer"
             )
-        threshold, falling = steps
+        threshold, falling = found
         signs = np.where(falling, -1, 1)[:, None, None, None]
         turned = tuple(Term(t.source, t.weight * signs, t.stride, t.pads, t.outside) for t in terms)
         return SpikeOp(node, turned, threshold, shape)
@@ -287,9 +288,10 @@ class _Finder:
     def _refusal(self, node: Node, x: Node) -> UnsupportedOpError:
         reason = _why_real(x)
         where = f" (layer '{x.name}')" if x.name and x.name != node.name else ""
+        value = f" (value '{node.tap}')" if node.tap and node.tap != node.name else ""
         return UnsupportedOpError(
-            f"layer '{node.tap or node.name}': its bits are not a threshold on spikes: {reason}{where}. Spikes carry "
-            "whole numbers only; train the network without it, or run it with the C runtime, which is exact"
+            f"layer '{node.name}'{value}: its bits are not a threshold on spikes: {reason}{where}. Spikes carry whole "
+            "numbers only; train the network without it, or run it with the C runtime, which is exact"
         )
 
     # -- the end --------------------------------------------------------------------------------------------------
@@ -346,47 +348,6 @@ def _cut(pieces: Sequence[_Piece], begin: int, end: int) -> list[_Piece]:
         if first < last:
             found.append(replace(p, begin=p.begin + first - p.at, end=p.begin + last - p.at, at=0))
     return found
-
-
-def _ungroup(weight: Array, groups: int) -> Array:
-    """(O, kh, kw, I / groups) -> (O, kh, kw, I), zero between groups."""
-    out, kh, kw, inner = weight.shape
-    dense = np.zeros((out, kh, kw, inner * groups), np.int64)
-    per_group = out // groups
-    for g in range(groups):
-        rows = slice(g * per_group, (g + 1) * per_group)
-        dense[rows, :, :, g * inner : (g + 1) * inner] = weight[rows]
-    return dense
-
-
-def _dilate(weight: Array, dilation: tuple[int, int]) -> Array:
-    """The same taps as a kernel of dilation 1."""
-    out, kh, kw, inner = weight.shape
-    dh, dw = dilation
-    dense = np.zeros((out, (kh - 1) * dh + 1, (kw - 1) * dw + 1, inner), np.int64)
-    dense[:, ::dh, ::dw] = weight
-    return dense
-
-
-def _fits_channels(node: Node) -> bool:
-    """Whether an elementwise op's constants are one number, or one a channel."""
-    return all(i.value.size in (1, node.type.shape[-1]) for i in node.inputs if i.is_constant)
-
-
-def _steps(start: Node, chain: Sequence[Node], reach: Array) -> tuple[Array, Array] | None:
-    """Per channel (threshold, whether the bit falls as the sum grows; the threshold is then that of the negated sum) of
-    the bits that ``start``'s own epilogue and ``chain`` make of an integer sum; None where a bit changes twice."""
-    most = int(reach.max())
-    value = np.repeat(np.arange(-most, most + 1, dtype=np.float32)[:, None], len(reach), axis=1)
-    if start.op == "bconv2d" and "residual" not in start.attrs.slots:  # type: ignore[attr-defined]
-        value = reference.epilogue(value, start.attrs, tuple(i.value for i in start.inputs[2:]))
-    for step in chain:
-        value = evaluate(step, [i.value.reshape(-1) if i.is_constant else value for i in step.inputs])
-    bits = (reference.binarize(value) if value.dtype == np.float32 else value) > 0
-    if (np.abs(np.diff(bits.astype(np.int8), axis=0)).sum(axis=0) > 1).any():
-        return None
-    # rising: the last ``ones`` sums, from most + 1 - ones on; falling: the first, whose negatives are the same numbers
-    return most + 1 - bits.sum(axis=0), bits[0] & ~bits[-1]
 
 
 def _ancestors(node: Node) -> list[Node]:

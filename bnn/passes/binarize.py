@@ -64,7 +64,7 @@ def levels(x: Node) -> Levels | None:
 
 
 def sign_planes(w: Array) -> tuple[Array, list[Array]] | None:
-    """(alpha per filter, one or two planes of +-1) of OHWI weights that are +-alpha, or zero; None where they are not."""
+    """(alpha per filter, one or two planes of +-1) of OHWI weights +-alpha or zero; None where they are not."""
     magnitude = np.abs(w.reshape(w.shape[0], -1))
     alpha = magnitude.max(axis=1)
     if not np.all(np.isfinite(alpha)) or not np.all((magnitude == alpha[:, None]) | (magnitude == 0)):

@@ -84,11 +84,14 @@ def _prelu(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     return remade(node, "prelu", found["x"], constant(np.broadcast_to(-slope, channels)))
 
 
-_RELU = {"ops": ("clamp",), "where": lambda n: n.attrs == ClampAttrs(0.0, INF)}
+def _relu(x: Pattern) -> Pattern:
+    return Pattern(("clamp",), (x,), where=lambda n: n.attrs == ClampAttrs(0.0, INF))
+
+
 _NEGATED = Pattern(("mul",), (any_("same"), const("minus")))
 _KERAS_PRELU = Pattern(
     ("add",),
-    (Pattern(inputs=(any_("x"),), **_RELU), Pattern(("mul",), (Pattern(inputs=(_NEGATED,), **_RELU), const("c")))),
+    (_relu(any_("x")), Pattern(("mul",), (_relu(_NEGATED), const("c")))),
 )
 
 RULES = (

@@ -24,7 +24,7 @@ def recognize_quantizers(graph: Graph) -> Graph:
     computes the same.
 
     A candidate is made of elementwise ops that never fall, with scalar constants, and ends in a sign or a rounding:
-    Larq's sign is sign(sign(x) + 0.1), its ternary quantizer a sign of a sum of two signs, DoReFa's a rounding of a clip.
+    Larq's sign is sign(sign(x) + 0.1), its ternary quantizer a sign of a sum of two signs, DoReFa's rounds a clip.
     Such a composition never falls either, so bisection over the floats in their order finds every step of it, and
     nothing can hide between two of them.  What only looks like a sign does not pass: a bare sign is 0 at 0.
     """

@@ -13,10 +13,10 @@
  *     bnn_events_run(engine);                                       // until no spike is under way
  *     bnn_events_output(engine, 0, values);
  *
- * What runs: bconv2d and max_pool of bits, and whatever moves bits (concat, slice, reshape, pads, copy); bconv2d with real outputs (a readout: membranes
- * follow events, values are computed when asked for, through whatever follows it).  What precedes the first bits (the
- * encoder) runs synchronously on whole frames, or pixel by pixel where that is exact.  Real values between two binary
- * layers (a shortcut of real values) are no spikes: such models are refused.
+ * What runs: bconv2d and max_pool of bits, and whatever moves bits (concat, slice, reshape, pads, copy); bconv2d with
+ * real outputs (a readout: membranes follow events, values are computed when asked for, through whatever follows it).
+ * What precedes the first bits (the encoder) runs synchronously on whole frames, or pixel by pixel where that is exact.
+ * Real values between two binary layers (a shortcut of real values) are no spikes: such models are refused.
  *
  * Memory, alignment and threads are as in bnn.h: nothing is allocated, the model is only read and must outlive the
  * engine, an engine belongs to one thread at a time. */
@@ -89,14 +89,14 @@ typedef enum bnn_layer_kind {
 /* Counts since the last bnn_events_clear_counts (or reset). */
 typedef struct bnn_events_layer {
     bnn_layer_kind kind;
-    uint32_t op, tensor;    /* the op, and its output */
+    uint32_t op, tensor; /* the op, and its output */
     size_t neurons;
-    uint64_t dense;         /* operations of one synchronous run: products of a convolution, taps of a pooling */
-    uint64_t events;        /* spikes (or pixels) that arrived */
-    uint64_t synops;        /* additions to a membrane that they caused; `dense` for every synchronous run */
-    uint64_t up, down;      /* spikes that left */
-    uint64_t synchronous;   /* runs of the synchronous kernel */
-    size_t limit;           /* more spikes than this at once: the synchronous kernel runs instead (order LAYERS) */
+    uint64_t dense;       /* operations of one synchronous run: products of a convolution, taps of a pooling */
+    uint64_t events;      /* spikes (or pixels) that arrived */
+    uint64_t synops;      /* additions to a membrane that they caused; `dense` for every synchronous run */
+    uint64_t up, down;    /* spikes that left */
+    uint64_t synchronous; /* runs of the synchronous kernel */
+    size_t limit;         /* more spikes than this at once: the synchronous kernel runs instead (order LAYERS) */
 } bnn_events_layer;
 
 uint32_t bnn_events_layer_count(const bnn_events *engine);

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import graphs
 import numpy as np
 import pytest
 
+import graphs
 from bnn.emit.nir import PROFILES, NirSummary, arrange, emit
 from bnn.emit.nir_layers import LayeredNetwork
 from bnn.emit.nir_network import spike_network

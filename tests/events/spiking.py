@@ -50,7 +50,8 @@ class Network:
         name = self.name("conv")
         groups = 2 if c % 64 == 0 and filters % 2 == 0 and self.rng.random() < 0.5 else 1
         kernel = tuple(int(min(self.rng.integers(1, 4), s)) for s in (h, w))
-        dilation = tuple(int(self.rng.integers(1, 3)) if (k - 1) * 2 < s else 1 for k, s in zip(kernel, (h, w)))
+        room = [(k - 1) * 2 < s for k, s in zip(kernel, (h, w), strict=True)]
+        dilation = tuple(int(self.rng.integers(1, 3)) if fits else 1 for fits in room)
         stride = self.pick(((1, 1), (1, 1), (2, 2), (2, 1)))
         pads = tuple(int(self.rng.integers(0, 3)) for _ in range(4))
         if pad_one:

@@ -20,7 +20,8 @@ Array = np.ndarray[Any, Any]
 
 def recording(rng: np.random.Generator, count: int = 200, size: int = 8, until: int = 50_000) -> Array:
     t = np.sort(rng.integers(0, until, count))
-    return event_sources.from_fields(rng.integers(0, size, count), rng.integers(0, size, count), rng.integers(0, 2, count), t)
+    x, y = rng.integers(0, size, (2, count))
+    return event_sources.from_fields(x, y, rng.integers(0, 2, count), t)
 
 
 def same(a: Array, b: Array) -> bool:

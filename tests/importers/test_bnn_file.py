@@ -7,10 +7,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import graphs
 import numpy as np
 import pytest
 
+import graphs
 from bnn.emit.model import encode
 from bnn.errors import ModelFormatError
 from bnn.importers.bnn_file import decode

@@ -247,6 +247,8 @@ def test_pools_of_falling_channels_are_anded() -> None:
 def test_pools_of_values_with_another_user_stay() -> None:
     pooled = pool(conv(X, 3, 1), (2, 2))
     assert [n.type.dtype for n in lowered(quantizer(pooled), pooled).schedule if n.op == "max_pool"] == [DType.f32]
+    moved = make("add", pooled, channel([1, 2, 3]))
+    assert [n.type.dtype for n in lowered(quantizer(moved), moved).schedule if n.op == "max_pool"] == [DType.f32]
 
 
 def test_values_with_two_users_are_not_fused() -> None:
@@ -294,6 +296,14 @@ def test_names_survive() -> None:
         ("conv", "o:0", "layer/add"),
         ("dense", "d:0", "dense/MatMul"),
     ]
+
+
+def test_halo_is_the_largest_padding_of_all_readers() -> None:
+    y = quantizer(X)
+    result = lowered(conv(y, 2, 3, pads=(1, 0, 2, 0)), conv(y, 2, 3, pads=(0, 2, 1, 1), seed=2))
+    check_plan(result)
+    halo = result.placements[result.schedule[0]].halo
+    assert (halo.top, halo.left, halo.bottom, halo.right) == (1, 2, 2, 1)
 
 
 def test_outputs_are_dense_floats_of_their_own() -> None:

@@ -106,8 +106,6 @@ def made_up(different: int) -> demo_steps.Result:
         latencies=(demo_steps.Latency(1, 0.01, 0.001, 1e-5), demo_steps.Latency(256, 0.2, 0.1, 0.002)),
         times=(demo_steps.LayerTime("conv1", 0.0, 1e-6), demo_steps.LayerTime("conv2", 2e-6, 1e-7)),
         kernels="scalar",
-        epochs=1,
-        training_seconds=1.0,
     )
 
 
@@ -157,6 +155,7 @@ def test_ratios(value: float, text: str) -> None:
         (["--dataset", "fashion-mnist", "--data", "nowhere"], "Fashion-MNIST not found; searched: nowhere"),
         (["--data", "nowhere"], "comes with scikit-learn; it takes no data folder"),
         (["--dataset", "cats"], "'cats' is not one of 'digits', 'fashion-mnist'"),
+        (["--epochs", "2", "--model", "x.keras"], "--model takes a trained network"),
         (["--epochs", "0"], "epochs is 0, expected at least 1"),
         (["--out", __file__], "is a file"),
     ],

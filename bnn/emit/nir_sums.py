@@ -1,0 +1,55 @@
+"""Weights and thresholds of integer sums: helpers of nir_network.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import reference
+from ..interpret import evaluate
+from ..ir import Node
+
+Array = np.ndarray[Any, Any]
+
+
+def ungroup(weight: Array, groups: int) -> Array:
+    """(O, kh, kw, I / groups) -> (O, kh, kw, I), zero between groups."""
+    out, kh, kw, inner = weight.shape
+    dense = np.zeros((out, kh, kw, inner * groups), np.int64)
+    per_group = out // groups
+    for g in range(groups):
+        rows = slice(g * per_group, (g + 1) * per_group)
+        dense[rows, :, :, g * inner : (g + 1) * inner] = weight[rows]
+    return dense
+
+
+def dilate(weight: Array, dilation: tuple[int, int]) -> Array:
+    """The same taps as a kernel of dilation 1."""
+    out, kh, kw, inner = weight.shape
+    dh, dw = dilation
+    dense = np.zeros((out, (kh - 1) * dh + 1, (kw - 1) * dw + 1, inner), np.int64)
+    dense[:, ::dh, ::dw] = weight
+    return dense
+
+
+def fits_channels(node: Node) -> bool:
+    """Whether an elementwise op's constants are one number, or one a channel."""
+    return all(i.value.size in (1, node.type.shape[-1]) for i in node.inputs if i.is_constant)
+
+
+def steps(start: Node, chain: Sequence[Node], reach: Array) -> tuple[Array, Array] | None:
+    """Per channel (threshold, whether the bit falls as the sum grows; the threshold is then that of the negated sum) of
+    the bits that ``start``'s own epilogue and ``chain`` make of an integer sum; None where a bit changes twice."""
+    most = int(reach.max())
+    value = np.repeat(np.arange(-most, most + 1, dtype=np.float32)[:, None], len(reach), axis=1)
+    if start.op == "bconv2d" and "residual" not in start.attrs.slots:  # type: ignore[attr-defined]
+        value = reference.epilogue(value, start.attrs, tuple(i.value for i in start.inputs[2:]))
+    for step in chain:
+        value = evaluate(step, [i.value.reshape(-1) if i.is_constant else value for i in step.inputs])
+    bits = (reference.binarize(value) if value.dtype == np.float32 else value) > 0
+    if (np.abs(np.diff(bits.astype(np.int8), axis=0)).sum(axis=0) > 1).any():
+        return None
+    # rising: the last ``ones`` sums, from most + 1 - ones on; falling: the first, whose negatives are the same numbers
+    return most + 1 - bits.sum(axis=0), bits[0] & ~bits[-1]

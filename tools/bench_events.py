@@ -1,0 +1,176 @@
+"""Measure the event-driven engine against the synchronous one, both in the same run and interleaved.
+
+    python tools/bench_events.py                    nanoseconds per event into 1,024 targets, break-even
+    python tools/bench_events.py --model net.bnn    a moving scene of Fashion-MNIST through a network too,
+                                                    and when it is first right and final on single images
+
+Prints medians; --json prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import bnn
+import datasets
+from bnn import ops
+from bnn.emit.model import encode
+from bnn.events import ORDERS, EventEngine
+from bnn.ir import Graph, Node
+from bnn.passes import lower
+
+Array = np.ndarray[Any, Any]
+WIDTH = 1024
+EVENTS = (1, 8, 32, 128, 256)
+# A neuron of a trained network seldom stands at its threshold; here a few per cent of them do.
+SPREAD = 300.0
+
+
+def dense_network(rng: np.random.Generator, width: int = WIDTH) -> bnn.Model:
+    """Bits -> ``width`` neurons with thresholds -> 10 sums, random weights."""
+
+    def sign(x: Node) -> Node:
+        return ops.make("sign", ops.make("add", ops.make("sign", x), ops.constant(0.1)))
+
+    def dense(x: Node, units: int) -> Node:
+        weights = rng.choice([-1.0, 1.0], (units, 1, 1, x.type.shape[0]))
+        return ops.make("conv2d", x, ops.constant(weights), attrs=ops.ConvAttrs(), name=f"dense_{units}")
+
+    x = ops.input_node("bits", (width,))
+    hidden = ops.make("sub", dense(sign(x), width), ops.constant(np.rint(rng.normal(0, SPREAD, width))), name="norm")
+    return bnn.Model.from_bytes(encode(lower(Graph((x,), (dense(sign(hidden), 10),)))))
+
+
+def nanoseconds(call: Callable[[], object]) -> int:
+    start = time.perf_counter_ns()
+    call()
+    return time.perf_counter_ns() - start
+
+
+def bench_dense(rng: np.random.Generator, rounds: int) -> dict[str, Any]:
+    """Per number of events at once: time to deliver them into 1,024 targets and fire, against the XNOR layer."""
+    model = dense_network(rng)
+    layer = next(op.index for op in model.ops if op.op == "bconv2d")
+    engine = EventEngine(model)
+    single = EventEngine(model, firing="fifo")
+    bits = rng.choice([-1.0, 1.0], WIDTH).astype(np.float32)
+    for e in (engine, single):
+        e.reset(bits[None])
+        e.prepare(bits)
+    call_overhead = int(np.median([nanoseconds(engine.run) for _ in range(1000)]))
+    times: dict[int, list[float]] = {n: [] for n in EVENTS}
+    one_by_one: list[float] = []
+    xnor: list[int] = []
+    for _ in range(rounds):
+        for n in EVENTS:
+            changed = bits.copy()
+            changed[rng.choice(WIDTH, n, replace=False)] *= -1
+            for e, into in ((engine, times[n]), *([(single, one_by_one)] if n == 32 else [])):
+                e.push(changed[None])
+                into.append((nanoseconds(e.run) - call_overhead) / n)
+                e.push(bits[None])
+                e.run()
+        xnor.append(model.profile(bits[None], repeats=3)[layer].nanoseconds)
+    automatic = EventEngine(model, switch="auto")
+    limit = next(x.limit for x in automatic.layers if x.kind == "synapses")
+    return {
+        "kernels": model.kernels,
+        "targets": WIDTH,
+        "ns_per_event": {n: float(np.median(t)) for n, t in times.items()},
+        "ns_per_event_fifo": float(np.median(one_by_one)),
+        "xnor_layer_ns": float(np.median(xnor)),
+        "break_even_events": limit,
+    }
+
+
+def moving_scene(images: Array, frames: int) -> Array:
+    """A strip of images passing by, one pixel a frame: (frames, H, W, C)."""
+    gap = np.zeros_like(images[0][:, :8])
+    strip = np.concatenate([part for image in images for part in (image, gap)], axis=1)
+    columns = np.arange(images.shape[2])
+    return np.stack([strip[:, (k + columns) % strip.shape[1]] for k in range(frames)])
+
+
+def moving_object(image: Array, frames: int) -> Array:
+    """A still background and one small object that crosses it, one pixel a frame: what a fixed camera sees."""
+    size = image.shape[1]
+    small = image[::3, ::3]
+    video = np.repeat(image[None], frames, axis=0)
+    for k in range(frames):
+        columns = (np.arange(small.shape[1]) + k) % size
+        patch = video[k, : small.shape[0], :]
+        patch[:, columns] = np.maximum(patch[:, columns], small)
+    return video
+
+
+def bench_streams(model: bnn.Model, images: Array, frames: int) -> dict[str, Any]:
+    scenes = {"strip passing by": moving_scene(images[:8], frames), "object crossing": moving_object(images[0], frames)}
+    found: dict[str, Any] = {}
+    for name, video in scenes.items():
+        for switch in ("never", "auto"):
+            run = EventEngine(model, switch=switch).run_stream(video)
+            layers = [x for x in run.report.layers if x.kind == "encoder"]
+            bits = sum(x.spikes for x in layers) / len(run.changed) / sum(x.neurons for x in layers)
+            found[f"{name}, switch {switch}"] = {"text": str(run), "changed_bits": bits, **run.as_dict()}
+    return found
+
+
+def bench_images(model: bnn.Model, images: Array, labels: Array) -> dict[str, Any]:
+    engine = EventEngine(model)
+    found = {}
+    for order in ORDERS:
+        runs = [engine.run_image(x, order=order, label=int(y)) for x, y in zip(images, labels, strict=True)]
+        right = [r for r in runs if r.answer == r.label]
+        found[order] = {
+            "images": len(runs),
+            "right": len(right),
+            "first_correct_share": float(np.median([r.share(r.first_correct) or 0.0 for r in right])),
+            "final_share": float(np.median([r.share(r.final) or 0.0 for r in right])),
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a .bnn file for images of the data set")
+    parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(datasets.DATASETS))
+    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--images", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    result: dict[str, Any] = {"dense": bench_dense(np.random.default_rng(options.seed), options.rounds)}
+    if options.model:
+        data = datasets.load(options.dataset)
+        images = datasets.to_input(data.test.images[: max(options.images, 8)], data.scale)
+        model = bnn.load(options.model)
+        result["streams"] = bench_streams(model, images, options.frames)
+        result["images"] = bench_images(model, images[: options.images], data.test.labels[: options.images])
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    dense = result["dense"]
+    whole = dense["xnor_layer_ns"]
+    print(f"{WIDTH} -> {WIDTH}, one thread, kernels {dense['kernels']}; the XNOR layer: {whole:.0f} ns")
+    for n, ns in dense["ns_per_event"].items():
+        print(f"  {n:4d} events at once: {ns:7.1f} ns per event = {ns / whole:.4f} of the XNOR layer")
+    print(f"  one by one, each checked alone (fifo): {dense['ns_per_event_fifo']:.1f} ns per event")
+    print(f"  break-even: {dense['break_even_events']} events of {WIDTH}")
+    for name, stream in result.get("streams", {}).items():
+        print(f"{name}: {stream['changed_bits']:.1%} of the encoder's bits change; {stream['text']}")
+    for order, found in result.get("images", {}).items():
+        print(
+            f"{order}: {found['right']} of {found['images']} right; of those, median share of events until first right "
+            f"{found['first_correct_share']:.0%}, final {found['final_share']:.0%}"
+        )
+
+
+if __name__ == "__main__":
+    main()
