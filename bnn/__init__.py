@@ -79,7 +79,8 @@ def compile(
         model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras or
             .h5 file or a SavedModel folder.
         input_shape: (H, W, C) without the batch, for a subclassed model that was never called.
-        require_binary: raise where a convolution or dense layer stays float, naming each with the reason.
+        require_binary: raise where a convolution or dense layer stays float, naming each with the reason; one that
+            reads the network's own float input may.
         unsafe: load files that carry Python code (Lambda layers). A model in memory needs no such permission.
         dump_after: the name of a pass ("import" or "all" too), after which ``dump`` gets the graph's text.
 
@@ -92,6 +93,14 @@ def compile(
         SetupError: TensorFlow, or the Keras that the file needs, is not there.
     """
     return Model.from_bytes(compile_bytes(model, input_shape, require_binary, unsafe, dump_after, dump))
+
+
+def _reads_input(node: Any) -> bool:
+    """Whether a layer's data are a graph input, moved at most."""
+    x = node.inputs[0]
+    while x.op in ("copy", "pad", "reshape"):
+        x = x.inputs[0]
+    return bool(x.op == "input")
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -113,7 +122,7 @@ def compile_bytes(
     from .passes import lower
 
     graph = lower(import_model(model, unsafe=unsafe, input_shape=input_shape), dump_after, dump)
-    stay_float = [n for n in graph.schedule if n.op == "conv2d"]
+    stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
     if require_binary and stay_float:
         reasons = "; ".join(f"'{n.name}': {n.note or 'float'}" for n in stay_float)
         raise CompileError(f"{len(stay_float)} layers are not binary: {reasons}")

@@ -234,7 +234,7 @@ class _Verifier:
                 distances = margin.reshape(len(clean), -1)[first][wrong[first]]
                 self.end.beyond_rounding += int(np.count_nonzero(distances > ROUNDING))
                 self.end.largest_distance = max(self.end.largest_distance, float(distances.max()))
-        return clean & ~dirty
+        return np.asarray(clean & ~dirty)
 
     def _final(self, keras: dict[str, Array], count: int) -> None:
         outputs = [t for t in self.model.tensors if t.storage == "output"]

@@ -89,8 +89,9 @@ def slot_table() -> str:
 
 def documentation(text: str) -> str:
     for mark, table in (("ops", op_table()), ("slots", slot_table())):
-        pattern = rf"(<!-- generated: {mark} -->\n).*?(<!-- end -->)"
-        text = re.sub(pattern, lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text, flags=re.S)
+        begin = f"<!-- generated: {mark} -->\n"
+        before, _, rest = text.partition(begin)
+        text = before + begin + table + "\n" + rest[rest.index("<!-- end -->") :]
     return text
 
 

@@ -88,6 +88,9 @@ class Network:
         x = image
         if binary_input:
             x = self.sign(self.norm(image, 0.0) if self.rng.random() < 0.4 else image)
+        if self.rng.random() < 0.15:  # a dense network
+            bits = self.sign(self.norm(self.dense(self.flatten(x), int(self.pick(CHANNELS))), 2.0))
+            return Graph((image,), (self.dense(self.sign(self.norm(self.dense(bits, 33), 2.0)), 7),), ("scores",))
         x = self.norm(self.conv(x, int(self.pick(CHANNELS))), 1.0)
         for _ in range(int(self.rng.integers(1, 4))):
             bits = self.sign(x)

@@ -25,6 +25,7 @@ import demo  # noqa: E402
 import demo_picture  # noqa: E402
 import demo_steps  # noqa: E402
 import networks  # noqa: E402
+from bnn.importers.tf_ops import READERS  # noqa: E402
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -91,6 +92,11 @@ def test_readme_example(tmp_path: Path) -> None:
     assert "bconv2d" in run.stdout
 
 
+def test_readme_lists_the_ops_that_are_read() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("what does not depend on the data:")[1]
+    assert re.findall(r"`(\w+)`", text.split(".\n")[0]) == sorted(READERS)
+
+
 def made_up(different: int) -> demo_steps.Result:
     """A result without training: random probabilities."""
     data = datasets.load("digits")
@@ -155,7 +161,7 @@ def test_ratios(value: float, text: str) -> None:
         (["--dataset", "fashion-mnist", "--data", "nowhere"], "Fashion-MNIST not found; searched: nowhere"),
         (["--data", "nowhere"], "comes with scikit-learn; it takes no data folder"),
         (["--dataset", "cats"], "'cats' is not one of 'digits', 'fashion-mnist'"),
-        (["--epochs", "2", "--model", "x.keras"], "--model takes a trained network"),
+        (["--epochs", "2", "--model", __file__], "--model takes a trained network"),
         (["--epochs", "0"], "epochs is 0, expected at least 1"),
         (["--out", __file__], "is a file"),
     ],

@@ -1,0 +1,170 @@
+"""What random models quantize with, and what is then known of the values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import larq as lq
+import numpy as np
+import tensorflow as tf
+
+Array = np.ndarray[Any, Any]
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Value:
+    """A Keras tensor, and what the generator knows of it.
+
+    Every value is a multiple of ``step`` (0: any float) and at most ``bound`` in magnitude.  ``sure``: computed without
+    any rounding that depends on the order of a sum, so a compiled model must have the very same float.  ``apart``: if
+    not, at least no value is near zero by chance, so its sign is sure.
+    """
+
+    tensor: Any
+    step: float
+    bound: float
+    sure: bool = True
+    apart: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(int(d) for d in self.tensor.shape[1:])
+
+    @property
+    def summable(self) -> bool:
+        """Whether sums of a few of them are exact."""
+        return self.sure and self.step > 0 and np.frexp(self.step)[0] == 0.5 and self.bound / self.step < 2**16
+
+
+@dataclass(frozen=True)
+class InputQuantizer:
+    quantizer: Any
+    step: float
+    bound: float
+    at_zero: bool = False  # its only step is at zero
+    levels: int = 2
+
+    @property
+    def dyadic(self) -> bool:
+        return bool(np.frexp(self.step)[0] == 0.5)
+
+
+def _signs() -> list[Any]:
+    q = lq.quantizers
+    return [
+        "ste_sign", "approx_sign", "swish_sign", q.SteSign(clip_value=None), q.SteSign(clip_value=1.25),
+        q.SwishSign(beta=3.0), q.ste_sign,
+    ]  # fmt: skip
+
+
+def _quarters(x: Any) -> Any:
+    return tf.round(tf.clip_by_value(x, 0.0, 1.0) * 4.0) / 4.0
+
+
+def _halves(x: Any) -> Any:
+    return tf.clip_by_value(tf.round(x * 2.0), -2.0, 2.0) * 0.5
+
+
+def _above(x: Any) -> Any:
+    return tf.where(x > 0.25, 1.0, -1.0)
+
+
+def _not_below(x: Any) -> Any:
+    return tf.where(tf.greater_equal(x, 0.0), tf.ones_like(x), -tf.ones_like(x))
+
+
+def _cast(x: Any) -> Any:
+    return tf.cast(x > 0.0, tf.float32)
+
+
+def _scaled(x: Any) -> Any:
+    return 0.5 * lq.quantizers.ste_sign(x)
+
+
+def input_quantizer(rng: Rng) -> InputQuantizer:
+    """One of Larq's, or a user's."""
+    kind = rng.choice(["sign", "heaviside", "tern", "dorefa", "own"], p=[0.5, 0.1, 0.12, 0.13, 0.15])
+    if kind == "sign":
+        return InputQuantizer(_signs()[rng.integers(7)], 1.0, 1.0, at_zero=True)
+    if kind == "heaviside":
+        own = [
+            "ste_heaviside", lq.quantizers.SteHeaviside(clip_value=None), lq.quantizers.DoReFa(k_bit=1),
+        ]  # fmt: skip
+        i = int(rng.integers(3))
+        return InputQuantizer(own[i], 1.0, 1.0, at_zero=i < 2)
+    if kind == "tern":
+        threshold = float(rng.choice([0.05, 0.5, 1.0]))
+        return InputQuantizer(lq.quantizers.SteTern(threshold_value=threshold), 1.0, 1.0, levels=3)
+    if kind == "dorefa":
+        k = int(rng.integers(2, 5))
+        return InputQuantizer(lq.quantizers.DoReFa(k_bit=k), 1 / (2**k - 1), 1.0, levels=2**k)
+    own = [
+        InputQuantizer(_quarters, 0.25, 1.0, levels=5),
+        InputQuantizer(_halves, 0.5, 1.0, levels=5),
+        InputQuantizer(_above, 1.0, 1.0),
+        InputQuantizer(_not_below, 1.0, 1.0, at_zero=True),
+        InputQuantizer(_cast, 1.0, 1.0, at_zero=True),
+        InputQuantizer(_scaled, 0.5, 0.5, at_zero=True),
+        InputQuantizer(tf.sign, 1.0, 1.0, at_zero=False, levels=3),
+    ]
+    return own[rng.integers(len(own))]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel quantizer, the latent weights that suit it, and the step and bound of the quantized ones."""
+
+    quantizer: Any
+    latent: Callable[[Rng, tuple[int, ...]], Array]
+    step: float
+    bound: float
+    sure: bool = True
+
+
+def _normal(rng: Rng, shape: tuple[int, ...]) -> Array:
+    w = rng.normal(0, 0.5, shape)
+    return np.where(rng.random(shape) < 0.1, rng.choice([0.0, -0.0, 0.05, -0.05, 0.5, -0.5], shape), w)
+
+
+def _uniform(rng: Rng, shape: tuple[int, ...]) -> Array:
+    return rng.uniform(-1, 1, shape)
+
+
+def _two(rng: Rng, shape: tuple[int, ...]) -> Array:
+    """+-alpha, alpha a power of two for every channel of the last axis."""
+    return rng.choice([-1, 1], shape) * rng.choice([0.25, 0.5, 1.0, 2.0], shape[-1])
+
+
+def _quarter(rng: Rng, shape: tuple[int, ...]) -> Array:
+    return rng.integers(-4, 5, shape) / 4
+
+
+def _thirds(rng: Rng, shape: tuple[int, ...]) -> Array:
+    return rng.choice([-0.5, 0.0, 0.5], shape)
+
+
+def kernel(rng: Rng) -> Kernel:
+    q = lq.quantizers
+    kind = rng.choice(["sign", "magnitude", "tern", "heaviside", "dorefa", "noop", "none", "own"],
+                      p=[0.4, 0.12, 0.12, 0.04, 0.08, 0.06, 0.08, 0.1])  # fmt: skip
+    if kind == "sign":
+        return Kernel(_signs()[rng.integers(7)], _normal, 1.0, 1.0)
+    if kind == "magnitude":
+        return Kernel(["magnitude_aware_sign", q.MagnitudeAwareSign(clip_value=None)][rng.integers(2)], _two, 0.25, 2.0)
+    if kind == "tern":
+        tern = [q.SteTern(), q.SteTern(threshold_value=0.5), q.SteTern(ternary_weight_networks=True)]
+        return Kernel(tern[rng.integers(3)], _normal, 1.0, 1.0)
+    if kind == "heaviside":
+        return Kernel("ste_heaviside", _normal, 1.0, 1.0)
+    if kind == "dorefa":
+        k = int(rng.integers(1, 4))
+        return Kernel(q.DoReFa(k_bit=k, mode="weights"), _uniform, 1 / (2**k - 1), 1.0, k == 1)
+    if kind == "noop":
+        return Kernel(q.NoOp(precision=1), _two, 0.25, 2.0)
+    if kind == "none":
+        return Kernel(None, [_quarter, _two, _thirds][rng.integers(3)], 0.25, 2.0)
+    own = [lambda w: tf.sign(w) * 0.5, lambda w: tf.where(w > 0.25, 1.0, -0.5), lambda w: tf.clip_by_value(tf.round(w), -1.0, 1.0)]
+    return Kernel(own[rng.integers(3)], _normal, 0.5, 1.0)
