@@ -24,12 +24,14 @@ from .errors import (
     EnvironmentVariableError,
     InputError,
     InputTypeError,
+    ModelFileError,
     ModelFormatError,
+    ModelNotFoundError,
     SetupError,
     UnsupportedOpError,
     VerifierError,
 )
-from .runtime import Model
+from .runtime import Model, load
 
 __all__ = [
     "BnnError",
@@ -39,7 +41,9 @@ __all__ = [
     "InputError",
     "InputTypeError",
     "Model",
+    "ModelFileError",
     "ModelFormatError",
+    "ModelNotFoundError",
     "SetupError",
     "UnsupportedOpError",
     "VerifierError",
@@ -101,11 +105,6 @@ def _reads_input(node: Any) -> bool:
     while x.op in ("copy", "pad", "reshape"):
         x = x.inputs[0]
     return bool(x.op == "input")
-
-
-def load(path: str | os.PathLike[str]) -> Model:
-    """Open a .bnn file; see :meth:`Model.from_file`."""
-    return Model.from_file(path)
 
 
 def compile_bytes(

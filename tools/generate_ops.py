@@ -35,7 +35,8 @@ def c_header() -> str:
     written = [op for op in OPS.values() if op.opcode is not None]
     out = [HEADER]
     out.append("/* X(opcode, name, attribute struct, words of attributes in the file) */\n#define BNN_OP_LIST(X) \\\n")
-    out.append(" \\\n".join(f"    X({op.opcode}, {op.name}, {struct_name(op.attrs)}, {len(attribute_fields(op.attrs))})" for op in written))
+    rows = [(op.opcode, op.name, struct_name(op.attrs), len(attribute_fields(op.attrs))) for op in written]
+    out.append(" \\\n".join(f"    X({', '.join(map(str, row))})" for row in rows))
     out.append("\n\n")
     for op in written:
         out.append(f"#define BNN_OP_{op.name.upper()} {op.opcode}u\n")

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import op_graphs
 import pytest
 
+import op_graphs
 from bnn import interpret
 from bnn.emit.model import encode
 from bnn.ir import Graph
