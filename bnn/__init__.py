@@ -12,7 +12,6 @@ Running needs NumPy and cffi alone; TensorFlow is imported when a model is compi
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 

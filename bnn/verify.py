@@ -142,8 +142,8 @@ class _Verifier:
         missing = sorted(names - known)
         if missing:
             raise InputError(
-                f"the file was not compiled from this Keras model, which has no tensor '{missing[0]}'; compile it again, "
-                "or give the model it came from"
+                f"the file was not compiled from this Keras model, which has no tensor '{missing[0]}'; compile it "
+                "again, or give the model it came from"
             )
         names |= {f"{name}:{i}" for name, i in self.frozen.outputs}
         return sorted(names)
