@@ -214,7 +214,7 @@ def network(rng: Rng, length: int) -> Graph:
 
 
 def every_op() -> Graph:
-    """A small graph with every op of the runtime in it; two inputs, three outputs."""
+    """A small graph with every op of the runtime in it; two inputs, four outputs."""
     rng = np.random.default_rng(3)
     x, y = input_node("x", (4, 5, 3)), input_node("y", (40,))
     same = ConvAttrs(pads=(1, 1, 1, 1))
@@ -239,4 +239,5 @@ def every_op() -> Graph:
     logits = make("conv2d", y, constant(integers(rng, (5, 1, 1, 40))), name="dense")
     logits = make("prelu", make("pad_channels", logits, attrs=PadChannelsAttrs(1, 1)), constant(integers(rng, [7])))
     logits = make("slice", make("sigmoid", make("round", logits)), attrs=SliceAttrs(1, 6))
-    return plan([x, y], [make("softmax", logits), make("copy", flat), d])
+    levels = make("dequantize", make("concat", bits, bits), constant([0.0, 0.5, 1.0]))
+    return plan([x, y], [make("softmax", logits), make("copy", flat), d, levels])

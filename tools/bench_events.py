@@ -67,16 +67,20 @@ def bench_dense(rng: np.random.Generator, rounds: int) -> dict[str, Any]:
     times: dict[int, list[float]] = {n: [] for n in EVENTS}
     one_by_one: list[float] = []
     xnor: list[int] = []
+
+    def time_events(e: EventEngine, n: int, into: list[float]) -> None:
+        changed = bits.copy()
+        changed[rng.choice(WIDTH, n, replace=False)] *= -1
+        for x in (changed, bits):  # there and back
+            e.push(x[None])
+            into.append((nanoseconds(e.run) - call_overhead) / n)
+
     for _ in range(rounds):
         for n in EVENTS:
-            changed = bits.copy()
-            changed[rng.choice(WIDTH, n, replace=False)] *= -1
-            for e, into in ((engine, times[n]), *([(single, one_by_one)] if n == 32 else [])):
-                e.push(changed[None])
-                into.append((nanoseconds(e.run) - call_overhead) / n)
-                e.push(bits[None])
-                e.run()
+            time_events(engine, n, times[n])
         xnor.append(model.profile(bits[None], repeats=3)[layer].nanoseconds)
+    for _ in range(rounds):
+        time_events(single, 32, one_by_one)
     automatic = EventEngine(model, switch="auto")
     limit = next(x.limit for x in automatic.layers if x.kind == "synapses")
     return {

@@ -136,6 +136,18 @@ def fashion(input_shape: Shape, classes: int) -> Any:
     return net.softmax()
 
 
+def plain(input_shape: Shape, classes: int) -> Any:
+    """Four convolutions for 28 x 28 images, no shortcuts: its hidden values are bits, so it has a spiking twin."""
+    net = _Stack("plain", input_shape)
+    net.conv("conv1", 64, pool=True)
+    net.conv("conv2", 64, pool=True)
+    net.conv("conv3", 128, pad_values=1.0)
+    net.conv("conv4", 128, pool=True)
+    net.flatten()
+    net.dense("logits", classes)
+    return net.softmax()
+
+
 def mlp(input_shape: Shape, classes: int) -> Any:
     """Two hidden dense layers, for images of any size."""
     net = _Stack("mlp", input_shape)
@@ -150,4 +162,5 @@ NETWORKS: dict[str, Callable[[Shape, int], Any]] = {
     "digits": digits,
     "fashion": fashion,
     "mlp": mlp,
+    "plain": plain,
 }

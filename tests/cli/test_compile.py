@@ -74,8 +74,13 @@ class TestCompile:
         assert done.status == 2 and "there are:" in done.err
 
     def test_require_binary(self, call: Any, saved: Path, tmp_path: Path) -> None:
-        done = call("compile", saved, "-o", tmp_path / "net.bnn", "--require-binary")
-        assert done.status == 2 and "'stem'" in done.err and not (tmp_path / "net.bnn").exists()
+        """A layer that reads the image may be float, others may not."""
+        assert call("compile", saved, "-o", tmp_path / "net.bnn", "--require-binary").status == 0
+        keras = tf.keras
+        layers = [keras.layers.Input((8, 8, 2)), keras.layers.Conv2D(4, 3), keras.layers.Conv2D(4, 3, name="second")]
+        keras.Sequential(layers).save(tmp_path / "float.keras")
+        done = call("compile", tmp_path / "float.keras", "-o", tmp_path / "float.bnn", "--require-binary")
+        assert done.status == 2 and "'second'" in done.err and not (tmp_path / "float.bnn").exists()
 
     def test_bad_models(self, call: Any, saved: Path, net: Path, tmp_path: Path) -> None:
         cut = tmp_path / "cut.keras"

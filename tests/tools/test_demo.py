@@ -25,7 +25,6 @@ import demo  # noqa: E402
 import demo_picture  # noqa: E402
 import demo_steps  # noqa: E402
 import networks  # noqa: E402
-from bnn.importers.tf_ops import READERS  # noqa: E402
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -90,11 +89,6 @@ def test_readme_example(tmp_path: Path) -> None:
     run = python(tmp_path, "example.py")
     assert run.returncode == 0, run.stderr
     assert "bconv2d" in run.stdout
-
-
-def test_readme_lists_the_ops_that_are_read() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8").split("what does not depend on the data:")[1]
-    assert re.findall(r"`(\w+)`", text.split(".\n")[0]) == sorted(READERS)
 
 
 def made_up(different: int) -> demo_steps.Result:

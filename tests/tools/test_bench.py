@@ -1,0 +1,134 @@
+"""The benchmarks: they run, and say what they found in the form their readers rely on."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "tools"
+sys.path.insert(0, str(TOOLS))
+
+import bench_timing  # noqa: E402
+
+needs_larq = pytest.mark.skipif(not importlib.util.find_spec("larq"), reason="the networks need TensorFlow and Larq")
+needs_cc = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+
+
+def run(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, str(TOOLS / tool), *arguments],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+
+
+def test_turns_are_interleaved_and_the_order_rotates() -> None:
+    calls: list[int] = []
+    timings = bench_timing.measure([lambda i=i: calls.append(i) for i in range(3)], 4, 1e-6, "cpu")  # type: ignore[misc]
+    assert len(timings) == 3
+    assert calls[-12:] == [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]
+
+
+def test_a_contestant_twice_as_slow_is_found_so() -> None:
+    def work(n: int) -> Any:
+        return lambda: sum(range(n))
+
+    fast, slow = bench_timing.measure([work(20_000), work(40_000)], 15, 1.0, "cpu")
+    assert 1.5 < slow.median / fast.median < 2.7
+    assert fast.best <= fast.first_quartile <= fast.median <= fast.third_quartile
+
+
+def test_timing_of_samples() -> None:
+    timing = bench_timing.Timing.of([5.0, 1.0, 3.0, 2.0, 4.0])
+    assert (timing.best, timing.first_quartile, timing.median, timing.third_quartile) == (1.0, 2.0, 3.0, 4.0)
+    assert timing.spread == pytest.approx(1 / 3)
+
+
+@needs_larq
+@needs_cc
+def test_models_as_json(tmp_path: Path) -> None:
+    done = run(
+        "bench_models.py", "--network", "digits", "--rounds", "2", "--slice", "0.1", "--clock", "cpu", "--profile",
+        "--small", "--plot", str(tmp_path), "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    (found,) = report["networks"]
+    assert found["network"] == "digits" and found["binary_macs"] > 0 and found["file_bytes"] > 0
+    assert 0 < found["limit_us"] < found["rows"][0]["us"]["median"]
+    first = found["rows"][0]
+    assert first["engine"] == "bnn" and first["times_bnn"] == 1.0 and (first["images"], first["threads"]) == (1, 1)
+    engines = {row["engine"] for row in found["rows"]}
+    assert "TensorFlow" in engines
+    for peer, engine in (("lce", "Larq Compute Engine"), ("onnxruntime", "ONNX Runtime")):
+        assert engine in engines or found["missing"][peer]
+    assert sum(op["share"] for op in found["profile"]) == pytest.approx(1)
+    assert {"import_ms", "digits_call_us", "digits_c_us", "digits_added_us"} <= set(report["small"])
+    for name in ("performance-models.png", "performance-profile.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+@needs_larq
+def test_models_as_text_without_a_compiler() -> None:
+    done = run(
+        "bench_models.py", "--network", "digits", "--no-peers", "--rounds", "1", "--slice", "0.1", "--cc", "no-such-cc"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "bnn" in done.stdout and "without limit: no C compiler is called 'no-such-cc'" in done.stdout
+
+
+@needs_larq
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--network", "nothing"], "Invalid value for '--network'"),
+        (["--rounds", "0"], "Invalid value for '--rounds'"),
+        (["--scaling", "--clock", "cpu"], "--scaling needs --clock wall"),
+    ],
+)
+def test_wrong_use(arguments: list[str], message: str) -> None:
+    done = run("bench_models.py", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+@needs_cc
+def test_kernels_as_json() -> None:
+    done = run("bench_kernels.py", "--family", "scalar", "--rounds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["kind"] for row in rows} >= {"bconv2d", "conv2d"}
+    assert all(row["ns"] > 0 for row in rows)
+
+
+@pytest.mark.skipif(
+    not (importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime")),
+    reason="needs onnx and onnxruntime",
+)
+def test_the_onnx_network_has_the_shape_of_its_source() -> None:
+    import bench_onnx
+    import onnxruntime
+    from bnn.ir import Graph
+    from bnn.ops import ClampAttrs, ConvAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
+
+    rng = np.random.default_rng(0)
+    x = input_node("x", (6, 6, 3))
+    filters = constant(rng.normal(size=(8, 3, 3, 3)).astype(np.float32))
+    y = make("conv2d", x, filters, attrs=ConvAttrs(pads=(1, 1, 1, 1)))
+    y = make("clamp", make("sub", y, constant(np.ones(8, np.float32))), attrs=ClampAttrs())
+    y = make("max_pool", y, attrs=PoolAttrs((2, 2), (2, 2)))
+    y = make("reshape", y, attrs=ReshapeAttrs((72,)))
+    graph = Graph((x,), (make("softmax", y),))
+    session = onnxruntime.InferenceSession(bench_onnx.export(graph).SerializeToString())
+    (out,) = session.run(None, {"input": rng.normal(size=(1, 3, 6, 6)).astype(np.float32)})
+    assert out.shape == (1, 72) and out.sum() == pytest.approx(1, rel=1e-5)
