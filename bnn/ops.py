@@ -1,38 +1,41 @@
 """THE op table: one record per op.  The verifier, the oracle, the file writer and the C headers derive from it.
 
-To add an op: its record here, its meaning in ``reference.py``, ``csrc/op_<name>.c`` with its row in the generated
-list, ``tests/ops/test_<name>.py``, and the rule that creates it.
+To add an op: its record here, its attributes in ``attributes.py`` and ``fields.py``, its meaning in ``reference.py``,
+``csrc/op_<name>.c`` with its row in the generated list, ``tests/ops/test_<name>.py``, and the rule that creates it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Flag, auto
 from typing import Any
 
 import numpy as np
 
 from . import reference as ref
+from .attributes import (
+    INF,
+    SLOTS,
+    ClampAttrs,
+    ConstantAttrs,
+    ConvAttrs,
+    InputAttrs,
+    NoAttrs,
+    PadAttrs,
+    PadChannelsAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    SliceAttrs,
+)
 from .errors import CompileError
 from .ir import Attrs, DType, Node, TensorType, Value
 
-INF = float("inf")
-
-# A convolution's fused work after its accumulator, in this fixed order; each slot is one float32 operation, and those
-# that name an operand take one more input, in this order.  The bit of a slot in the file is its position here.
-SLOTS: dict[str, bool] = {
-    "pre_mul": True,  # v * operand[c]      weight scale
-    "pre_add": True,  # v + operand[c]      bias
-    "clamp0": False,  # min(max(v, lo), hi) activation before batch norm
-    "sub": True,  # v - operand[c]          batch norm, in TensorFlow's own order of operations:
-    "mul": True,  # v * operand[c]          (x - mean) * (rsqrt(variance + eps) * gamma) + beta
-    "add": True,  # v + operand[c]
-    "residual": True,  # v + operand[h, w, c]
-    "clamp1": False,  # activation after it
-    "threshold": True,  # bit = accumulator >= operand[c]; alone, or not at all
-    "negated": True,  # beside a threshold: the filters (+1) whose weights the compiler negated; only for reports
-}
+__all__ = [
+    "INF", "OPS", "SLOTS", "ClampAttrs", "ConstantAttrs", "ConvAttrs", "InputAttrs", "Level", "NoAttrs", "Op",
+    "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "ReshapeAttrs", "SliceAttrs", "constant", "conv_output", "input_node",
+    "make",
+]  # fmt: skip
 
 
 class Level(Flag):
@@ -42,75 +45,6 @@ class Level(Flag):
     BINARY = auto()  # packed semantics; spikes branch off here
     RUNTIME = auto()  # what the C core executes
     ALL = SOURCE | BINARY | RUNTIME
-
-
-@dataclass(frozen=True)
-class NoAttrs(Attrs):
-    pass
-
-
-@dataclass(frozen=True)
-class InputAttrs(Attrs):
-    label: str = "input"
-    shape: tuple[int, ...] = ()
-    dtype: DType = DType.f32
-
-
-@dataclass(frozen=True)
-class ConstantAttrs(Attrs):
-    value: Value = field(default_factory=lambda: Value(np.zeros(1, np.float32)))
-    dtype: DType = DType.f32
-
-
-@dataclass(frozen=True)
-class ConvAttrs(Attrs):
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
-    pad_value: int = 0
-    groups: int = 1
-    slots: tuple[str, ...] = ()
-    layer_slots: tuple[str, ...] = ()  # those that belong to the source layer itself (its bias)
-    clamp0: tuple[float, float] = (-INF, INF)
-    clamp1: tuple[float, float] = (-INF, INF)
-    out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's
-
-
-@dataclass(frozen=True)
-class PoolAttrs(Attrs):
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True)
-class PadAttrs(Attrs):
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    value: float = 0.0
-
-
-@dataclass(frozen=True)
-class ClampAttrs(Attrs):
-    lo: float = 0.0
-    hi: float = INF
-
-
-@dataclass(frozen=True)
-class ReshapeAttrs(Attrs):
-    shape: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class SliceAttrs(Attrs):
-    begin: int = 0  # channels begin to end, end not included
-    end: int = 1
-
-
-@dataclass(frozen=True)
-class PadChannelsAttrs(Attrs):
-    before: int = 0
-    after: int = 0
-    value: float = 0.0
 
 
 Types = tuple[TensorType, ...]
@@ -267,10 +201,25 @@ def _pad_channels(types: Types, a: PadChannelsAttrs) -> TensorType:
     return TensorType(x.shape[:-1] + (x.shape[-1] + a.before + a.after,), x.dtype)
 
 
+def _gather(types: Types, _: Any) -> TensorType:
+    x, index = types
+    _want(x.dtype is not DType.i32, f"expected f32 or b1, found {x}")
+    _want(index.dtype is DType.i32 and 1 <= len(index.shape) <= 3, f"expected indices of an output, found {index}")
+    return TensorType(index.shape, x.dtype)
+
+
 def _prelu(types: Types, _: Any) -> TensorType:
     x, slope = types
     _want(x.dtype is DType.f32, f"expected f32, found {x}")
     _want(slope == TensorType(x.shape[-1:], DType.f32), f"expected one slope a channel of {x}, found {slope}")
+    return x
+
+
+def _affine(types: Types, _: Any) -> TensorType:
+    x = types[0]
+    _want(x.dtype is DType.f32, f"expected f32, found {x}")
+    operand = TensorType(x.shape[-1:], DType.f32)
+    _want(types[1:] == (operand,) * 3, f"expected three operands {operand}, found {types[1:]}")
     return x
 
 
@@ -354,9 +303,11 @@ OPS: dict[str, Op] = {
         Op("reshape", 18, ReshapeAttrs, _reshape, lambda x, a: x.reshape((-1,) + a.shape), ALL),
         Op("copy", 19, NoAttrs, _copy, lambda x, a: x, R),
         Op("slice", 20, SliceAttrs, _slice, lambda x, a: x[..., a.begin : a.end], ALL),
+        Op("gather", 26, NoAttrs, _gather, _plain(ref.gather), ALL),
         Op("prelu", 21, NoAttrs, _prelu, _plain(ref.prelu), ALL, elementwise=True),
         Op("sigmoid", 22, NoAttrs, _same, _plain(ref.sigmoid), ALL, elementwise=True),
         Op("round", 23, NoAttrs, _same, _plain(np.rint), ALL, elementwise=True),
+        Op("affine", 27, ClampAttrs, _affine, lambda *x, a: ref.clamp(ref.affine(*x), a.lo, a.hi), B | R, True),
         Op("dequantize", 25, NoAttrs, _dequantize, _plain(ref.dequantize), ALL),
         Op("pad_channels", 24, PadChannelsAttrs, _pad_channels, lambda x, a: ref.pad_channels(x, a), ALL),
     )

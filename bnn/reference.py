@@ -145,9 +145,19 @@ def dequantize(bits: Array, table: Array) -> Array:
     return np.asarray(table[count])
 
 
+def gather(x: Array, index: Array) -> Array:
+    """For every element of the output, the element of (N, ...) at its index in row-major order."""
+    return np.asarray(x.reshape(len(x), -1)[:, index])
+
+
 def prelu(x: Array, slope: Array) -> Array:
     """x where x >= 0, else x * slope[c]."""
     return np.asarray(np.where(x < 0, x * slope, x))
+
+
+def affine(x: Array, sub: Array, mul: Array, add: Array) -> Array:
+    """(x - sub[c]) * mul[c] + add[c], each step one float32 operation."""
+    return np.asarray((x - sub) * mul + add)
 
 
 def sigmoid(x: Array) -> Array:

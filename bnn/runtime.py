@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from types import TracebackType
@@ -31,6 +32,7 @@ __all__ = ["LayerTime", "Model", "OpInfo", "Profile", "Stepper", "TensorInfo", "
 MOST_THREADS = 256
 # Images run together by one worker: enough to read a dense layer's weights once for many.
 MICRO_BATCH = 8
+_CACHED = 2**21  # bytes of a micro-batch's activations that a core's caches can be expected to hold
 # One call into C does about so many binary products, a tenth of a second or two: Ctrl-C and progress wait no longer.
 _PRODUCTS_PER_CALL = 2**34
 _FLOAT_PRODUCT = 16  # a float product costs so many binary ones
@@ -55,6 +57,7 @@ class Model:
         self._idle: dict[tuple[int, int], list[Context]] = {}
         self._input_names = [t.name for t in opened.inputs]
         self._input_shapes = [t.shape for t in opened.inputs]
+        self._micro_batch = _micro_batch(opened)
         cost = sum(op.binary_macs + _FLOAT_PRODUCT * op.float_macs for op in opened.ops)
         self._images_per_call = max(_PRODUCTS_PER_CALL // max(cost, 2**20), 1)
 
@@ -138,7 +141,7 @@ class Model:
         else:
             outputs = check_outputs(out, inputs, self.output_names, self.output_shapes)
         step = images_per_call or self._images_per_call * workers
-        images = 1 if batch == 1 else MICRO_BATCH
+        images = 1 if batch == 1 else self._micro_batch
         if batch:
             context, idle = self._context(opened, images, workers)
             with progress_bar("predict", batch, show) as advance:
@@ -191,7 +194,7 @@ class Model:
             raise InputError("profile: found an empty batch, expected at least one image")
         check_count(repeats, "repeats")
         outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
-        context = Context(opened, 1 if batch == 1 else MICRO_BATCH, 1)
+        context = Context(opened, 1 if batch == 1 else self._micro_batch, 1)
         context.run(inputs, outputs, 0, batch)
         ticks = np.zeros((repeats, len(opened.ops)), np.uint64)
         for row in ticks:
@@ -309,6 +312,14 @@ class Model:
 def load(path: str | os.PathLike[str], *, kernels: str | None = None) -> Model:
     """Open a .bnn file; see :meth:`Model.from_file`."""
     return Model.from_file(path, kernels=kernels)
+
+
+def _micro_batch(opened: Opened) -> int:
+    """Images to run together: many where that saves more reading of dense layers' weights than it costs to keep the
+    activations of all of them, which then fall out of the caches."""
+    pixels = {t.index: math.prod(t.shape[:-1]) for t in opened.tensors}
+    dense = sum(op.weight_bytes for op in opened.ops if pixels[op.output] == 1)
+    return MICRO_BATCH if MICRO_BATCH * opened.arena_bytes <= _CACHED or dense > opened.arena_bytes else 1
 
 
 def _default_threads() -> int:

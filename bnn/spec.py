@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,7 +21,11 @@ class Rule:
 
 
 RULES = (
-    Rule("source graphs hold float32 only", Level.SOURCE, lambda n: n.type.dtype is not DType.f32),
+    Rule(
+        "source graphs hold float32 only, and indices",
+        Level.SOURCE,
+        lambda n: n.type.dtype is not DType.f32 and not (n.is_constant and n.type.dtype is DType.i32),
+    ),
     Rule(
         "32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant
     ),
@@ -39,6 +44,11 @@ RULES = (
         Level.RUNTIME,
         lambda n: not n.is_constant and not 1 <= len(n.type.shape) <= 3,
     ),
+    Rule(
+        "indices are constants that count elements of the data",
+        Level.ALL,
+        lambda n: n.op == "gather" and not _indices_inside(n),
+    ),
     Rule("inputs are float32", Level.RUNTIME, lambda n: n.op == "input" and n.type.dtype is not DType.f32),
     Rule(
         "an operation has at least one operand that is not constant",
@@ -52,6 +62,11 @@ def _operands_constant(node: Node) -> bool:
     takers = [s for s in node.attrs.slots if SLOTS[s]]  # type: ignore[attr-defined]
     operands = zip(takers, node.inputs[2:], strict=True)
     return node.inputs[1].is_constant and all(i.is_constant for slot, i in operands if slot != "residual")
+
+
+def _indices_inside(node: Node) -> bool:
+    x, index = node.inputs
+    return index.is_constant and index.value.min() >= 0 and index.value.max() < math.prod(x.type.shape)
 
 
 def _ranks_agree(node: Node) -> bool:

@@ -12,7 +12,7 @@
  * The correction depends on o and on which taps are inside, so only on a row class and a column class of the pixel:
  * that is all there is to padding, whatever its value.  A threshold t becomes a limit on p:
  *
- *     accumulator >= t  <=>  p <= floor((correction - t) / 2).
+ *     accumulator >= t  <=>  p < floor((correction - t) / 2) + 1.
  *
  * Memory.  The taps of a kernel row are contiguous (one segment) unless it is dilated or there are groups; then every
  * tap is one.  Channels of a group are padded to whole blocks of the kernels' lanes in weights, tables and operands. */
@@ -35,10 +35,16 @@ struct bnn_conv_range {
     uint32_t begin, end;
 };
 
+/* Offsets of pixels in the input, the tables, the output and the residual, in elements. */
+struct bnn_conv_places {
+    const ptrdiff_t *in, *table, *out, *residual;
+};
+
 struct bnn_conv {
     struct bnn_conv_shape shape;
     size_t lanes, padded;        /* block width; a group's outputs in whole blocks */
-    size_t chunk;                /* pixels handed to a kernel at once */
+    size_t chunk_rows;           /* rows of an image handed to a kernel at once: what the places cover */
+    struct bnn_conv_places at;   /* of their pixels, from where the first of these rows begins */
     size_t row_segments, length; /* segments of a kernel row, words of a segment */
     const ptrdiff_t *segments;   /* of all kernel rows */
     union {
@@ -49,9 +55,8 @@ struct bnn_conv {
     size_t block_weights, group_weights;
     size_t row_classes, column_classes;
     const uint32_t *row_class;         /* by output row */
-    const size_t *column_table;        /* by output column: where its class begins in a row class of the tables */
     const struct bnn_conv_range *rows; /* kernel rows inside the image, by row class */
-    const int32_t *corrections;        /* [row class][column class][group][padded] */
+    const float *corrections;          /* [row class][column class][group][padded] */
     const int32_t *limits;             /* the same, where there is a threshold */
     struct bnn_epilogue epilogue, raw_epilogue;
     int residual, raw_residual; /* input number, or 0 */
@@ -61,7 +66,7 @@ struct bnn_conv {
 bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, int binary, struct bnn_conv_shape *shape);
 /* Packed weights and operands, epilogues: whatever does not depend on borders.  Needs shape, lanes, padded. */
 void bnn_conv_pack(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
-/* Border classes and, for bits, their corrections and limits. */
+/* Border classes and, for bits, their corrections and limits; places.  Needs what bnn_conv_pack sets. */
 void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
 
 /* Bytes a worker needs while a convolution runs. */

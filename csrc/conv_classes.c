@@ -1,4 +1,4 @@
-/* Border classes: output rows and columns that have the same taps inside the image. */
+/* Border classes: output rows and columns that have the same taps inside the image; and where pixels lie. */
 #include "../kernels/bits.h"
 #include "conv.h"
 
@@ -66,7 +66,7 @@ static int32_t set_bits(const int32_t *sums, size_t width, struct bnn_conv_range
 }
 
 /* See conv.h.  sums: memory for (kernel height + 1) * (kernel width + 1). */
-static void fill_corrections(const struct bnn_conv *conv, const struct bnn_conv_range *columns, int32_t *corrections,
+static void fill_corrections(const struct bnn_conv *conv, const struct bnn_conv_range *columns, float *corrections,
                              size_t count, int32_t *sums)
 {
     const struct bnn_conv_shape *s = &conv->shape;
@@ -74,9 +74,9 @@ static void fill_corrections(const struct bnn_conv *conv, const struct bnn_conv_
     int32_t channels = (int32_t)s->w->c, products = (int32_t)(s->w->h * s->w->w) * channels;
     size_t width = (size_t)s->w->w + 1;
     for (size_t i = 0; i < count; i++)
-        corrections[i] = 0;
+        corrections[i] = 0.0f;
     for (uint32_t o = 0; o < s->w->o; o++) {
-        int32_t *correction = corrections + o / s->outputs * conv->padded + o % s->outputs;
+        float *correction = corrections + o / s->outputs * conv->padded + o % s->outputs;
         sum_taps(s->w, o, sums);
         int32_t all = set_bits(sums, width, all_rows, all_columns);
         for (size_t rc = 0; rc < conv->row_classes; rc++) {
@@ -87,42 +87,76 @@ static void fill_corrections(const struct bnn_conv *conv, const struct bnn_conv_
                 int32_t inside_products =
                     (int32_t)((rows.end - rows.begin) * (columns[cc].end - columns[cc].begin)) * channels;
                 int32_t outside = 2 * (all - inside) - (products - inside_products);
-                *correction = inside_products + 2 * (read - inside) + s->attrs->pad_value * outside;
+                *correction = (float)(inside_products + 2 * (read - inside) + s->attrs->pad_value * outside);
             }
         }
     }
 }
 
-/* The greatest p with correction - 2 p >= threshold, by floor division; -1: none. */
+/* The least p with correction - 2 p < threshold, by floor division; 0: even no differing bits are too many. */
 static int32_t limit(int32_t correction, int32_t threshold)
 {
     int64_t twice = (int64_t)correction - threshold;
     if (twice < 0)
-        return -1;
-    return twice / 2 > INT32_MAX ? INT32_MAX : (int32_t)(twice / 2);
+        return 0;
+    return twice / 2 >= INT32_MAX ? INT32_MAX : (int32_t)(twice / 2 + 1);
 }
 
 static void fill_limits(const struct bnn_conv *conv, const int32_t *thresholds, int32_t *limits, size_t classes)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const int32_t *correction = conv->corrections;
+    const float *correction = conv->corrections;
     for (size_t class = 0; class < classes; class ++)
         for (size_t g = 0; g < s->groups; g++)
             for (size_t c = 0; c < conv->padded; c++, correction++)
-                *limits++ = c < s->outputs ? limit(*correction, thresholds[g * s->outputs + c]) : -1;
+                *limits++ = c < s->outputs ? limit((int32_t)*correction, thresholds[g * s->outputs + c]) : 0;
 }
 
-/* Where the class of each column begins in the tables of a row class. */
-static void lay_columns(struct bnn_prepare *p, const struct axis *axis, struct bnn_conv *conv)
+/* Rows to hand to a kernel at once: together at most MAX_PIXELS pixels, in as few tiles as can be.  Where a row does not
+ * fill its tiles, the rest takes about two smaller ones. */
+static size_t choose_rows(size_t width, size_t height, size_t tile)
 {
+    enum { MAX_PIXELS = 256 };
+    size_t best = 1, best_tiles = width / tile + (width % tile ? 2 : 0);
+    for (size_t rows = 2; rows <= height && rows * width <= MAX_PIXELS; rows++) {
+        size_t tiles = rows * width / tile + (rows * width % tile ? 2 : 0);
+        if (tiles * best <= best_tiles * rows) {
+            best = rows;
+            best_tiles = tiles;
+        }
+    }
+    return best;
+}
+
+static ptrdiff_t *lay(struct bnn_prepare *p, const struct bnn_conv *conv, size_t row, size_t column)
+{
+    size_t width = conv->shape.y->w;
+    ptrdiff_t *at = bnn_reserve(p, conv->chunk_rows * width, sizeof *at);
+    for (size_t i = 0; at != NULL && i < conv->chunk_rows * width; i++)
+        at[i] = (ptrdiff_t)(i / width * row + i % width * column); /* inside a tensor, whose size was checked */
+    return at;
+}
+
+static void lay_places(struct bnn_prepare *p, const struct bnn_op *op, const struct axis *axis, struct bnn_conv *conv)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    const struct bnn_tensor *x = s->x, *y = s->y;
+    const struct bnn_kernels *kernels = p->model->kernels;
+    conv->chunk_rows = choose_rows(y->w, y->h, s->binary ? kernels->binary_pixels : kernels->float_pixels);
+    conv->at.in = lay(p, conv, (size_t)s->attrs->stride_h * x->row, (size_t)s->attrs->stride_w * x->words);
+    conv->at.out = lay(p, conv, y->row, y->words);
+    if (conv->residual)
+        conv->at.residual = lay(p, conv, bnn_op_input(p->model, op, (uint32_t)conv->residual)->row, y->c);
+    if (!s->binary)
+        return;
+    ptrdiff_t *table = lay(p, conv, 0, 0);
     uint32_t *class_of = bnn_reserve(p, axis->outputs, sizeof *class_of);
-    size_t *table = bnn_reserve(p, axis->outputs, sizeof *table);
-    conv->column_table = table;
+    conv->at.table = table;
     if (class_of == NULL || table == NULL)
         return;
     classify(axis, class_of, NULL);
-    for (uint32_t x = 0; x < axis->outputs; x++)
-        table[x] = class_of[x] * conv->shape.groups * conv->padded;
+    for (size_t i = 0; i < conv->chunk_rows * y->w; i++)
+        table[i] = (ptrdiff_t)(class_of[i % y->w] * s->groups * conv->padded);
 }
 
 void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
@@ -138,16 +172,16 @@ void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
     conv->rows = rows;
     if (row_class != NULL && rows != NULL)
         classify(&vertical, row_class, rows);
+    lay_places(p, op, &horizontal, conv);
     if (!s->binary)
         return; /* zeros outside need no correction */
 
     conv->column_classes = classify(&horizontal, NULL, NULL);
-    lay_columns(p, &horizontal, conv);
     struct bnn_conv_range *columns = bnn_reserve(p, conv->column_classes, sizeof *columns);
     int32_t *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums);
     size_t classes = bnn_conv_product(p, conv->row_classes, conv->column_classes);
     size_t count = bnn_conv_product(p, classes, bnn_conv_product(p, s->groups, conv->padded));
-    int32_t *corrections = bnn_reserve(p, count, sizeof *corrections);
+    float *corrections = bnn_reserve(p, count, sizeof *corrections);
     conv->corrections = corrections;
     if (columns != NULL && sums != NULL && corrections != NULL) {
         classify(&horizontal, NULL, columns);

@@ -1,24 +1,28 @@
-/* Running a convolution: picks rows of one border class, gathers their pixels into chunks, hands them to a kernel.
+/* Running a convolution: picks rows of one border class and hands their pixels to a kernel.
  *
- * A kernel takes a pointer for each pixel, so a chunk runs across rows and images: small images fill tiles, and a
- * dense layer treats the images of a micro-batch as pixels and reads its weights once for all of them. */
+ * A kernel takes a list of places, which was made once for the layer: whole rows need only to be told where they begin.
+ * Where an image has few pixels and there are several images, a chunk is gathered across rows and images instead: small
+ * images fill tiles, and a dense layer treats the images of a micro-batch as pixels and reads its weights once for all of
+ * them. */
 #include "conv.h"
 
-enum { MAX_CHUNK = 64 };
+enum {
+    MAX_CHUNK = 64,
+    FEW_PIXELS = 32 /* fewer rows of an image are gathered with those of other images */
+};
 
-/* In a worker's scratch memory: the pixels of one chunk.  All pointers are those of the current group's channel 0. */
+/* In a worker's scratch memory: the places of a gathered chunk, from the first pixels of the tensors. */
 struct chunk {
-    union {
-        const uint32_t *words[MAX_CHUNK];
-        const float *values[MAX_CHUNK];
-    } a;
-    const int32_t *table[MAX_CHUNK];
-    uint32_t *bits[MAX_CHUNK];   /* where a kernel writes bits: the output, or staged */
-    uint32_t *output[MAX_CHUNK]; /* the output's own words, where bits are staged */
-    float *values[MAX_CHUNK];
-    const float *residual[MAX_CHUNK];
+    ptrdiff_t in[MAX_CHUNK], table[MAX_CHUNK], out[MAX_CHUNK], residual[MAX_CHUNK];
     size_t image[MAX_CHUNK];
-    uint32_t staged[]; /* [MAX_CHUNK][words of a group]: groups that do not begin on a word */
+    ptrdiff_t staged_at[MAX_CHUNK];
+    uint32_t staged[]; /* [MAX_CHUNK][words of a group]: bits of groups that do not begin on a word */
+};
+
+/* Where a row begins, in all the arrays it takes part in. */
+struct origin {
+    ptrdiff_t in; /* from the input's first pixel to the first window: it may lie in the halo */
+    ptrdiff_t table, out, residual;
 };
 
 struct job {
@@ -26,14 +30,21 @@ struct job {
     const struct bnn_conv *conv;
     const struct bnn_kernels *kernels;
     struct chunk *chunk;
-    size_t pixels; /* in the chunk */
-    struct bnn_epilogue epilogue;
-    const int32_t *table; /* limits or corrections; NULL for floats */
-    int bits, threshold;  /* the output is bits; by limits */
-    size_t staged;        /* words of a group to stage, or 0 */
+    int bits, threshold; /* the output is bits; by limits */
+    size_t staged;       /* words of a group to stage, or 0 */
     const struct bnn_view *x, *residual;
     size_t output_row, output_image, output_pixel; /* strides in elements */
-    struct bnn_conv_range rows;                    /* kernel rows that the chunk's pixels read */
+    struct bnn_conv_range rows;                    /* kernel rows that the pixels read */
+    size_t gathered;                               /* pixels in the chunk */
+};
+
+/* Pixels for a kernel: `count` places from an origin. */
+struct pixels {
+    struct origin from;
+    struct bnn_conv_places at;
+    size_t count;
+    const size_t *image; /* of each; NULL: all of them one_image */
+    size_t one_image;
 };
 
 static int groups_split_words(const struct bnn_conv *conv)
@@ -52,86 +63,115 @@ size_t bnn_conv_scratch(const struct bnn_conv *conv)
     return sizeof(struct chunk) + staged * sizeof(uint32_t);
 }
 
-/* One kernel call: a block of channels, beginning at `first`, of `count` pixels beginning at `pixel`. */
-static int call(const struct job *job, size_t first, const void *weights, size_t pixel, size_t count)
+/* One kernel call: a block of a group's channels, beginning at `first`. */
+struct call {
+    size_t group, first;
+    const void *weights;
+    struct bnn_epilogue epilogue; /* from the group's first channel on */
+};
+
+/* `count` pixels from number `pixel` on. */
+static int call(const struct job *job, const struct call *c, const struct pixels *p, size_t pixel, size_t count)
 {
     const struct bnn_conv *conv = job->conv;
     const struct bnn_conv_shape *s = &conv->shape;
-    struct chunk *c = job->chunk;
     const ptrdiff_t *segment = conv->segments + job->rows.begin * conv->row_segments;
     size_t segments = (job->rows.end - job->rows.begin) * conv->row_segments;
-    size_t channels = s->outputs - first;
-    uint32_t *const *bits = job->bits ? c->bits + pixel : NULL;
-    float *const *values = job->bits ? NULL : c->values + pixel;
-    const float *const *residual = job->residual != NULL ? c->residual + pixel : NULL;
+    size_t channels = s->outputs - c->first, before = c->group * s->outputs;
+    ptrdiff_t in = p->from.in + (ptrdiff_t)(c->group * s->group_words);
+    struct bnn_places at = {.a = p->at.in + pixel};
+    uint32_t *bits = NULL;
+    float *values = NULL;
+    const float *residual = NULL;
 
     if (channels > conv->lanes && !s->depthwise)
         channels = conv->lanes;
+    if (job->staged) {
+        bits = job->chunk->staged;
+        at.bits = job->chunk->staged_at + pixel;
+    } else if (job->bits) {
+        bits = (uint32_t *)job->run->output.data + p->from.out + before / 32;
+        at.bits = p->at.out + pixel;
+    } else {
+        values = (float *)job->run->output.data + p->from.out + before;
+        at.values = p->at.out + pixel;
+    }
+    if (job->residual != NULL) {
+        residual = (const float *)job->residual->data + p->from.residual + before;
+        at.residual = p->at.residual + pixel;
+    }
     if (s->binary) {
-        struct bnn_binary_tile tile = {.a = c->a.words + pixel,
+        ptrdiff_t table = p->from.table + (ptrdiff_t)(c->group * conv->padded);
+        at.table = p->at.table + pixel;
+        struct bnn_binary_tile tile = {.a = (const uint32_t *)job->x->data + in,
                                        .segment = segment,
                                        .segments = segments,
                                        .length = conv->length,
                                        .pixels = count,
-                                       .weights = weights,
-                                       .table = c->table + pixel,
-                                       .first = first,
+                                       .weights = c->weights,
+                                       .first = c->first,
                                        .channels = channels,
                                        .bits = bits,
                                        .values = values,
                                        .residual = residual,
-                                       .epilogue = &job->epilogue};
-        if (!job->threshold)
+                                       .epilogue = &c->epilogue,
+                                       .at = at};
+        if (!job->threshold) {
+            tile.corrections = conv->corrections + table;
             return job->kernels->binary_values(&tile);
+        }
+        tile.limits = conv->limits + table;
         job->kernels->binary_bits(&tile);
         return 0;
     }
-    struct bnn_float_tile tile = {.a = c->a.values + pixel,
+    struct bnn_float_tile tile = {.a = (const float *)job->x->data + in,
                                   .segment = segment,
                                   .segments = segments,
                                   .length = conv->length,
                                   .pixels = count,
-                                  .weights = weights,
-                                  .first = first,
+                                  .weights = c->weights,
+                                  .first = c->first,
                                   .channels = channels,
                                   .bits = bits,
                                   .values = values,
                                   .residual = residual,
-                                  .epilogue = &job->epilogue};
+                                  .epilogue = &c->epilogue,
+                                  .at = at};
     return s->depthwise ? job->kernels->depthwise(&tile) : job->kernels->float_values(&tile);
 }
 
-/* All pixels of the chunk; where something was not a number, again one by one to learn the images. */
-static void call_block(const struct job *job, size_t first, const void *weights)
+/* All pixels; where something was not a number, again one by one to learn the images. */
+static void call_block(const struct job *job, const struct call *c, const struct pixels *p)
 {
-    if (!call(job, first, weights, 0, job->pixels))
+    if (!call(job, c, p, 0, p->count))
         return;
-    for (size_t i = 0; i < job->pixels; i++)
-        if (call(job, first, weights, i, 1))
-            job->run->nan[job->chunk->image[i]] = 1;
+    for (size_t i = 0; i < p->count; i++)
+        if (call(job, c, p, i, 1))
+            job->run->nan[p->image ? p->image[i] : p->one_image] = 1;
 }
 
-static void call_group(const struct job *job, size_t group)
+static void call_group(const struct job *job, struct call *c, const struct pixels *p)
 {
     const struct bnn_conv *conv = job->conv;
-    size_t skipped = group * conv->group_weights + job->rows.begin * conv->row_weights;
+    size_t skipped = c->group * conv->group_weights + job->rows.begin * conv->row_weights;
     size_t lanes = conv->shape.depthwise ? conv->shape.outputs : conv->lanes;
-    for (size_t first = 0; first < conv->shape.outputs; first += lanes) {
+    for (c->first = 0; c->first < conv->shape.outputs; c->first += lanes) {
         if (conv->shape.binary)
-            call_block(job, first, conv->weights.words + skipped);
+            c->weights = conv->weights.words + skipped;
         else
-            call_block(job, first, conv->weights.values + skipped);
+            c->weights = conv->weights.values + skipped;
+        call_block(job, c, p);
         skipped += conv->block_weights;
     }
 }
 
 /* Moves staged bits of a group to their place, which begins in the middle of a word. */
-static void merge_staged(const struct job *job, size_t group)
+static void merge_staged(const struct job *job, size_t group, const struct pixels *p)
 {
     size_t outputs = job->conv->shape.outputs, first = group * outputs, shift = first % 32;
-    for (size_t i = 0; i < job->pixels; i++) {
+    for (size_t i = 0; i < p->count; i++) {
         const uint32_t *src = job->chunk->staged + i * job->staged;
-        uint32_t *dst = job->chunk->output[i] + first / 32;
+        uint32_t *dst = (uint32_t *)job->run->output.data + p->from.out + p->at.out[i] + first / 32;
         for (size_t k = 0; k < job->staged; k++) {
             size_t left = outputs - k * 32, bits = left < 32 ? left : 32;
             dst[k] = shift == 0 ? src[k] : dst[k] | src[k] << shift;
@@ -141,125 +181,85 @@ static void merge_staged(const struct job *job, size_t group)
     }
 }
 
-static void next_group(struct job *job)
+static void run_pixels(const struct job *job, const struct pixels *p)
 {
-    const struct bnn_conv_shape *s = &job->conv->shape;
-    struct chunk *c = job->chunk;
-    for (size_t i = 0; i < job->pixels; i++) {
-        if (s->binary) {
-            c->a.words[i] += s->group_words;
-            c->table[i] += job->conv->padded;
-        } else {
-            c->a.values[i] += s->group_words;
-        }
-        if (!job->bits)
-            c->values[i] += s->outputs;
-        else if (!job->staged)
-            c->bits[i] += s->outputs / 32;
-        if (job->residual != NULL)
-            c->residual[i] += s->outputs;
-    }
-    const float **operands[] = {&job->epilogue.pre_mul, &job->epilogue.pre_add, &job->epilogue.sub, &job->epilogue.mul,
-                                &job->epilogue.add};
-    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
-        if (*operands[i] != NULL)
-            *operands[i] += job->conv->padded;
-}
-
-static void flush(struct job *job)
-{
-    struct bnn_epilogue first = job->epilogue;
-    for (size_t group = 0; job->pixels > 0 && group < job->conv->shape.groups; group++) {
-        if (group > 0)
-            next_group(job);
-        call_group(job, group);
+    struct call c = {.epilogue = job->run->raw ? job->conv->raw_epilogue : job->conv->epilogue};
+    const float **operands[] = {&c.epilogue.pre_mul, &c.epilogue.pre_add, &c.epilogue.sub, &c.epilogue.mul,
+                                &c.epilogue.add};
+    for (c.group = 0; c.group < job->conv->shape.groups; c.group++) {
+        call_group(job, &c, p);
         if (job->staged)
-            merge_staged(job, group);
+            merge_staged(job, c.group, p);
+        for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
+            if (*operands[i] != NULL)
+                *operands[i] += job->conv->padded;
     }
-    job->epilogue = first;
-    job->pixels = 0;
 }
 
-/* Where a row of the output begins, in all the tensors it takes part in. */
-struct row {
-    ptrdiff_t in; /* elements from the input's first pixel to the first window: it may lie in the halo */
-    size_t out, residual;
-    size_t image;
-    const int32_t *table; /* of its row class */
-};
-
-static struct row find_row(const struct job *job, size_t image, size_t y)
+static struct origin find_row(const struct job *job, size_t image, size_t y)
 {
     const struct bnn_conv *conv = job->conv;
     const struct bnn_conv_shape *s = &conv->shape;
     const struct bnn_conv_attrs *a = s->attrs;
-    size_t classes = s->groups * conv->padded * conv->column_classes;
-    struct row row = {
+    struct origin row = {
         .in = (ptrdiff_t)(image * job->x->image + y * (size_t)a->stride_h * s->x->row) -
               (ptrdiff_t)((size_t)a->pad_top * s->x->row + (size_t)a->pad_left * s->x->words),
-        .out = image * job->output_image + y * job->output_row,
-        .image = image,
-        .table = s->binary ? job->table + conv->row_class[y] * classes : NULL,
+        .out = (ptrdiff_t)(image * job->output_image + y * job->output_row),
     };
+    if (s->binary)
+        row.table = (ptrdiff_t)(conv->row_class[y] * s->groups * conv->padded * conv->column_classes);
     if (job->residual != NULL)
-        row.residual = image * job->residual->image + y * job->residual->tensor->row;
+        row.residual = (ptrdiff_t)(image * job->residual->image + y * job->residual->tensor->row);
     return row;
 }
 
-/* Pixels [begin, end) of a row to the end of the chunk: one short loop for each list of pointers. */
-static void add_pixels(struct job *job, const struct row *row, size_t begin, size_t end)
+static void flush(struct job *job)
 {
-    const struct bnn_conv *conv = job->conv;
-    const struct bnn_conv_shape *s = &conv->shape;
-    struct chunk *c = job->chunk;
-    size_t first = job->pixels, count = end - begin, out = row->out + begin * job->output_pixel;
-    size_t step = (size_t)s->attrs->stride_w * s->x->words;
-    ptrdiff_t in = row->in + (ptrdiff_t)(begin * step);
-    if (s->binary) {
-        const uint32_t *a = (const uint32_t *)job->x->data + in, **dst = c->a.words + first;
-        const int32_t **table = c->table + first;
-        const size_t *offset = conv->column_table + begin;
-        for (size_t i = 0; i < count; i++) {
-            dst[i] = a + i * step;
-            table[i] = row->table + offset[i];
-        }
-    } else {
-        const float *a = (const float *)job->x->data + in, **dst = c->a.values + first;
-        for (size_t i = 0; i < count; i++)
-            dst[i] = a + i * step;
-    }
-    if (job->bits) {
-        uint32_t *output = (uint32_t *)job->run->output.data + out, **dst = (job->staged ? c->output : c->bits) + first;
-        for (size_t i = 0; i < count; i++)
-            dst[i] = output + i * job->output_pixel;
-        for (size_t i = 0; !job->threshold && i < count; i++) /* where something may not be a number */
-            c->image[first + i] = row->image;
-    } else {
-        float *output = (float *)job->run->output.data + out, **dst = c->values + first;
-        for (size_t i = 0; i < count; i++)
-            dst[i] = output + i * job->output_pixel;
-    }
-    for (size_t i = first; job->staged && i < first + count; i++)
-        c->bits[i] = c->staged + i * job->staged;
-    if (job->residual != NULL) {
-        const float *residual = (const float *)job->residual->data + row->residual + begin * s->y->c;
-        for (size_t i = 0; i < count; i++)
-            c->residual[first + i] = residual + i * s->y->c;
-    }
-    job->pixels += count;
+    const struct chunk *c = job->chunk;
+    struct pixels p = {.at = {c->in, c->table, c->out, c->residual}, .count = job->gathered, .image = c->image};
+    if (p.count > 0)
+        run_pixels(job, &p);
+    job->gathered = 0;
 }
 
-static void add_row(struct job *job, size_t image, size_t y, size_t limit)
+static void gather_row(struct job *job, size_t image, size_t y, size_t limit)
 {
-    const struct row row = find_row(job, image, y);
-    size_t width = job->conv->shape.y->w;
-    for (size_t begin = 0, end; begin < width; begin = end) {
-        size_t room = limit - job->pixels;
-        end = width - begin < room ? width : begin + room;
-        add_pixels(job, &row, begin, end);
-        if (job->pixels == limit)
+    const struct origin row = find_row(job, image, y);
+    const struct bnn_conv_places *at = &job->conv->at;
+    struct chunk *c = job->chunk;
+    for (size_t x = 0; x < job->conv->shape.y->w; x++) {
+        size_t i = job->gathered++;
+        c->in[i] = row.in + at->in[x];
+        c->out[i] = row.out + (ptrdiff_t)(x * job->output_pixel);
+        c->image[i] = image;
+        if (at->table != NULL)
+            c->table[i] = row.table + at->table[x];
+        if (job->residual != NULL)
+            c->residual[i] = row.residual + at->residual[x];
+        if (job->gathered == limit)
             flush(job);
     }
+}
+
+/* Rows of one class, of all images. */
+static void run_rows(struct job *job, size_t begin, size_t end, size_t limit)
+{
+    const struct bnn_conv *conv = job->conv;
+    size_t width = conv->shape.y->w, step = conv->chunk_rows;
+    int few = job->run->images > 1 && (end - begin) * width < FEW_PIXELS;
+    int gather = few || job->run->raw || job->staged; /* a raw output lies elsewhere; few bits can be staged */
+    for (size_t image = 0; image < job->run->images; image++)
+        for (size_t y = begin; y < end; y += step) {
+            size_t rows = end - y < step ? end - y : step;
+            for (size_t i = 0; gather && i < rows; i++)
+                gather_row(job, image, y + i, limit);
+            if (gather)
+                continue;
+            struct pixels p = {
+                .from = find_row(job, image, y), .at = conv->at, .count = rows * width, .one_image = image};
+            run_pixels(job, &p);
+        }
+    flush(job);
 }
 
 void bnn_conv_run(const struct bnn_run *r)
@@ -274,7 +274,6 @@ void bnn_conv_run(const struct bnn_run *r)
         .conv = conv,
         .kernels = r->model->kernels,
         .chunk = r->scratch,
-        .epilogue = r->raw ? conv->raw_epilogue : conv->epilogue,
         .bits = bits,
         .threshold = conv->limits != NULL && !r->raw,
         .staged = bits && groups_split_words(conv) ? group_output_words(conv) : 0,
@@ -284,19 +283,15 @@ void bnn_conv_run(const struct bnn_run *r)
         .output_row = r->raw ? (size_t)y->w * y->c : y->row,
         .output_image = r->raw ? (size_t)y->h * y->w * y->c : r->output.image,
     };
-    job.table = job.threshold ? conv->limits : conv->corrections;
     size_t height = s->binary ? job.kernels->binary_pixels : job.kernels->float_pixels;
-    size_t limit = MAX_CHUNK / height * height;
-
+    for (size_t i = 0; job.staged && i < MAX_CHUNK; i++)
+        job.chunk->staged_at[i] = (ptrdiff_t)(i * job.staged);
     for (size_t begin = r->row_begin; begin < r->row_end;) {
         size_t class = conv->row_class[begin], end = begin + 1;
         while (end < r->row_end && conv->row_class[end] == class)
             end++;
         job.rows = conv->rows[class];
-        for (size_t image = 0; image < r->images; image++)
-            for (size_t row = begin; row < end; row++)
-                add_row(&job, image, row, limit);
-        flush(&job);
+        run_rows(&job, begin, end, MAX_CHUNK / height * height);
         begin = end;
     }
     if (!r->raw)

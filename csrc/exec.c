@@ -14,6 +14,9 @@
 #define BNN_WORTH_SPREADING 40000
 #endif
 
+/* Ranges of rows for each worker: more than one, so that a worker that is late holds up the others less. */
+enum { RANGES = 2 };
+
 static size_t round_up(size_t n)
 {
     return (n + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
@@ -225,7 +228,8 @@ static void spread_rows(const struct bnn_context *c, uint32_t op, size_t images,
 {
     size_t height = c->model->tensors[c->model->ops[op].output].h;
     if (c->parallel_for != NULL && c->workers > 1 && worth_spreading(c->model, op, images)) {
-        struct rows s = {c, buffers, op, images, height, height < c->workers ? height : c->workers};
+        size_t ranges = c->workers > SIZE_MAX / RANGES ? c->workers : c->workers * RANGES;
+        struct rows s = {c, buffers, op, images, height, height < ranges ? height : ranges};
         c->parallel_for(c->pool, run_rows, &s, s.ranges);
     } else {
         bnn_context_run_op(c, op, images, 0, 0, buffers, 0, height, NULL);

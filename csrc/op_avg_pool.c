@@ -17,9 +17,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 static void mean(float *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys, struct bnn_taps xs)
 {
     size_t c = in->tensor->c;
-    for (size_t k = 0; k < c; k++) {
-        out[k] = 0.0f;
-    }
+    BNN_FOR_BLOCKS(k, c, out[k] = 0.0f;);
     for (size_t y = ys.begin; y < ys.end; y++) {
         const float *restrict tap = bnn_row_floats(in, image, y) + xs.begin * c;
         for (size_t x = xs.begin; x < xs.end; x++, tap += c) {
@@ -27,9 +25,7 @@ static void mean(float *restrict out, const struct bnn_view *in, size_t image, s
         }
     }
     float count = (float)((ys.end - ys.begin) * (xs.end - xs.begin));
-    for (size_t k = 0; k < c; k++) {
-        out[k] /= count;
-    }
+    BNN_FOR_BLOCKS(k, c, out[k] /= count;);
 }
 
 static void run(const struct bnn_run *r)

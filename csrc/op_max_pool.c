@@ -1,5 +1,8 @@
 /* max_pool: the maximum over the taps inside the image.
  *
+ * Of floats, first down the columns (whole rows at a time, which is where the work is), into a row of scratch memory,
+ * then along it.
+ *
  * Of bits it is their OR.  With a mask, channels whose mask bit is set take the AND instead (they carry the
  * complement of a decreasing threshold): AND is OR of complements, complemented, so out = OR(tap ^ mask) ^ mask
  * does both at once. */
@@ -30,22 +33,70 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
             status = bnn_fail(p, op, BNN_ERROR_FORMAT, "channels of the mask", mask->c, in->c);
         }
     }
+    if (in->dtype == BNN_F32) {
+        op->scratch = (size_t)in->w * in->c * sizeof(float); /* part of an image, whose size was checked */
+    }
     return status != BNN_OK ? status : bnn_prepare_pool(p, op);
 }
 
 /* As TensorFlow's: from the lowest finite float upwards; what is not a number is skipped. */
-static void highest(float *out, const struct bnn_run *r, size_t image, struct bnn_taps ys, struct bnn_taps xs)
+static void lowest(float *out, size_t count)
 {
+    BNN_FOR_BLOCKS(k, count, out[k] = -FLT_MAX;);
+}
+
+/* Output columns [begin, end) whose windows lie inside the image: with stride 1 all of them at once. */
+static void inner_columns(const struct bnn_run *r, float *out, const float *columns, size_t begin, size_t end)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
     void (*max_row)(float *, const float *, size_t) = r->model->kernels->max_row;
-    size_t c = r->output.tensor->c;
-    for (size_t k = 0; k < c; k++) {
-        out[k] = -FLT_MAX;
-    }
-    for (size_t y = ys.begin; y < ys.end; y++) {
-        const float *tap = bnn_row_floats(&r->inputs[0], image, y) + xs.begin * c;
-        for (size_t x = xs.begin; x < xs.end; x++, tap += c) {
-            max_row(out, tap, c);
+    size_t c = r->output.tensor->c, kernel = (size_t)a->kernel_w, stride = (size_t)a->stride_w;
+    size_t run = stride == 1 && end > begin ? end - begin : 1;
+    out += begin * c;
+    for (size_t x = begin; x < end; x += run, out += run * c) {
+        const float *tap = columns + (x * stride - (size_t)a->pad_left) * c;
+        memcpy(out, tap, run * c * sizeof *out); /* not a not-a-number: the columns' maxima skipped those */
+        for (size_t k = 1; k < kernel; k++) {
+            max_row(out, tap + k * c, run * c);
         }
+    }
+}
+
+static void border_column(const struct bnn_run *r, float *out, const float *columns, size_t x)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *in = r->inputs[0].tensor;
+    size_t c = in->c;
+    struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
+    lowest(out + x * c, c);
+    for (size_t k = xs.begin; k < xs.end; k++) {
+        r->model->kernels->max_row(out + x * c, columns + k * c, c);
+    }
+}
+
+static void highest_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *in = r->inputs[0].tensor, *t = r->output.tensor;
+    struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
+    float *columns = r->scratch, *out = bnn_row_floats(&r->output, image, y);
+    size_t width = (size_t)in->w * in->c;
+    lowest(columns, width);
+    for (size_t k = ys.begin; k < ys.end; k++) {
+        r->model->kernels->max_row(columns, bnn_row_floats(&r->inputs[0], image, k), width);
+    }
+    /* Columns left and right of those whose windows lie inside the image. */
+    size_t stride = (size_t)a->stride_w, left = (size_t)a->pad_left, kernel = (size_t)a->kernel_w;
+    size_t begin = (left + stride - 1) / stride,
+           end = in->w + left >= kernel ? (in->w + left - kernel) / stride + 1 : 0;
+    begin = begin < t->w ? begin : t->w;
+    end = end < begin ? begin : end < t->w ? end : t->w;
+    for (size_t x = 0; x < begin; x++) {
+        border_column(r, out, columns, x);
+    }
+    inner_columns(r, out, columns, begin, end);
+    for (size_t x = end; x < t->w; x++) {
+        border_column(r, out, columns, x);
     }
 }
 
@@ -67,23 +118,25 @@ static void any(uint32_t *restrict out, const struct bnn_view *in, size_t image,
     }
 }
 
-static void run(const struct bnn_run *r)
+static void any_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_pool_attrs *a = r->op->attrs;
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
     const uint32_t *mask = r->op->input_count == 2 ? r->inputs[1].data : NULL;
+    struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
+    uint32_t *out = bnn_row_words(&r->output, image, y);
+    for (size_t x = 0; x < t->w; x++, out += t->words) {
+        struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
+        any(out, &r->inputs[0], image, ys, xs, mask);
+    }
+}
+
+static void run(const struct bnn_run *r)
+{
+    void (*row)(const struct bnn_run *, size_t, size_t) = r->output.tensor->dtype == BNN_B1 ? any_row : highest_row;
     for (size_t i = 0; i < r->images; i++) {
         for (size_t y = r->row_begin; y < r->row_end; y++) {
-            struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
-            uint32_t *out = bnn_row_words(&r->output, i, y);
-            for (size_t x = 0; x < t->w; x++, out += t->words) {
-                struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
-                if (t->dtype == BNN_B1) {
-                    any(out, &r->inputs[0], i, ys, xs, mask);
-                } else {
-                    highest((float *)(void *)out, r, i, ys, xs);
-                }
-            }
+            row(r, i, y);
         }
     }
     bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);

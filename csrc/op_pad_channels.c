@@ -1,4 +1,5 @@
 /* pad_channels: channels of one value before and after those of every pixel. */
+#include "blocks.h"
 #include "check.h"
 #include "view.h"
 
@@ -26,6 +27,11 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return bnn_check_output(p, op, in->rank, in->h, in->w, (uint64_t)in->c + (uint64_t)a->before + (uint64_t)a->after);
 }
 
+static void fill(float *out, float value, size_t count)
+{
+    BNN_FOR_BLOCKS(k, count, out[k] = value;);
+}
+
 static void run(const struct bnn_run *r)
 {
     const struct bnn_pad_channels_attrs *a = r->op->attrs;
@@ -36,13 +42,9 @@ static void run(const struct bnn_run *r)
             const float *in = bnn_row_floats(&r->inputs[0], i, y);
             float *out = bnn_row_floats(&r->output, i, y);
             for (size_t x = 0; x < t->w; x++, in += from->c, out += t->c) {
-                for (size_t k = 0; k < before; k++) {
-                    out[k] = a->value;
-                }
+                fill(out, a->value, before);
                 memcpy(out + before, in, from->c * sizeof *out);
-                for (size_t k = inside; k < t->c; k++) {
-                    out[k] = a->value;
-                }
+                fill(out + inside, a->value, t->c - inside);
             }
         }
     }

@@ -1,4 +1,5 @@
 /* softmax over the channels of each pixel, shifted by their maximum so that no exponential overflows. */
+#include "blocks.h"
 #include "check.h"
 #include "view.h"
 
@@ -20,9 +21,7 @@ static void softmax(float *restrict out, const float *restrict in, size_t c)
         out[k] = expf(in[k] - most);
         sum += out[k];
     }
-    for (size_t k = 0; k < c; k++) {
-        out[k] /= sum;
-    }
+    BNN_FOR_BLOCKS(k, c, out[k] /= sum;);
 }
 
 static void run(const struct bnn_run *r)

@@ -26,9 +26,11 @@
     X(18, reshape, bnn_reshape_attrs, 0) \
     X(19, copy, bnn_no_attrs, 0) \
     X(20, slice, bnn_slice_attrs, 2) \
+    X(26, gather, bnn_no_attrs, 0) \
     X(21, prelu, bnn_no_attrs, 0) \
     X(22, sigmoid, bnn_no_attrs, 0) \
     X(23, round, bnn_no_attrs, 0) \
+    X(27, affine, bnn_clamp_attrs, 2) \
     X(25, dequantize, bnn_no_attrs, 0) \
     X(24, pad_channels, bnn_pad_channels_attrs, 3)
 
@@ -52,9 +54,11 @@
 #define BNN_OP_RESHAPE 18u
 #define BNN_OP_COPY 19u
 #define BNN_OP_SLICE 20u
+#define BNN_OP_GATHER 26u
 #define BNN_OP_PRELU 21u
 #define BNN_OP_SIGMOID 22u
 #define BNN_OP_ROUND 23u
+#define BNN_OP_AFFINE 27u
 #define BNN_OP_DEQUANTIZE 25u
 #define BNN_OP_PAD_CHANNELS 24u
 

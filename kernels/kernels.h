@@ -25,41 +25,47 @@ struct bnn_epilogue {
     int clamp0, clamp1;       /* whether there is one */
 };
 
+/* Where the pixels of a call lie: for each array an offset, in elements, of every pixel.  Lists are made once for a layer
+ * and serve all its rows, whose first elements differ. */
+struct bnn_places {
+    const ptrdiff_t *a, *table, *bits, *values, *residual;
+};
+
 /* One call computes `pixels` output pixels (any number; the family's tile height divides it best) of one block of output
- * channels.  Pixel i reads, for every segment s, `length` contiguous words at a[i] + segment[s]; the block's weights
- * follow each other as [segment][word][lane].
+ * channels.  Pixel i reads, for every segment s, `length` contiguous words at a + at.a[i] + segment[s]; the block's
+ * weights follow each other as [segment][word][lane].
  *
- * The pointers of a pixel are those of the layer's first channel, so that one list of them serves every block: a block
- * begins at table[i] + first, values[i] + first, residual[i] + first, bits[i] + first / 32 and at element `first` of the
- * epilogue's operands.  Table and operands may be read up to the block's full width; the others are touched only where
- * channels exist.
- *
- * The table holds, for bits, limits on the number of differing bits: the bit is (differing <= limit), a limit is -1
- * (never) to INT32_MAX (always).  For floats it holds corrections: the accumulator is correction - 2 * differing. */
+ * The arrays of a pixel begin with the layer's first channel, so that one list of places serves every block: a block
+ * begins at table + at.table[i] + first, and so on (bits: + first / 32), and at element `first` of the epilogue's
+ * operands.  Table and operands may be read up to the block's full width; the others are touched only where channels
+ * exist.  Arrays that are NULL need no places. */
 struct bnn_binary_tile {
-    const uint32_t *const *a; /* pixels: the first word of each pixel's window */
+    const uint32_t *a;        /* the first word of a pixel's window */
     const ptrdiff_t *segment; /* segments: offsets in words */
     size_t segments, length, pixels;
     const uint32_t *weights;
-    const int32_t *const *table;         /* pixels: per channel, limits or corrections */
-    size_t first, channels;              /* the block's first channel, and how many exist: 1 to the block's width */
-    uint32_t *const *bits;               /* pixels: output words; bits of the last word past the channels become zero */
-    float *const *values;                /* pixels: output values; either may be NULL */
-    const float *const *residual;        /* pixels, or NULL */
-    const struct bnn_epilogue *epilogue; /* float only */
+    const int32_t *limits;    /* binary_bits' table: the bit is (differing bits < limit); 0: never; INT32_MAX: always */
+    const float *corrections; /* binary_values' table: the accumulator is correction - 2 * differing bits, below 2^24 */
+    size_t first, channels;   /* the block's first channel, and how many exist: 1 to the block's width */
+    uint32_t *bits;           /* output words; bits of the last word past the channels become zero */
+    float *values;            /* output values; either may be NULL */
+    const float *residual;    /* or NULL */
+    const struct bnn_epilogue *epilogue; /* floats only */
+    struct bnn_places at;
 };
 
 /* The same for float data.  values: writes v; bits: writes v's; at least one of the two. */
 struct bnn_float_tile {
-    const float *const *a;
+    const float *a;
     const ptrdiff_t *segment;
     size_t segments, length, pixels;
     const float *weights;
     size_t first, channels;
-    uint32_t *const *bits;
-    float *const *values;
-    const float *const *residual;
+    uint32_t *bits;
+    float *values;
+    const float *residual;
     const struct bnn_epilogue *epilogue;
+    struct bnn_places at;
 };
 
 struct bnn_kernels {
@@ -72,7 +78,7 @@ struct bnn_kernels {
      * dst has ceil(channels / lanes) * lanes * words elements. */
     void (*pack_binary)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words);
     void (*pack_float)(float *dst, const float *src, size_t channels, size_t taps);
-    /* bits by the limits of `table` (values NULL, epilogue ignored) */
+    /* bits by limits (values NULL, epilogue ignored) */
     void (*binary_bits)(const struct bnn_binary_tile *tile);
     /* floats through the epilogue: values, bits (v > BNN_BIT_ABOVE) or both; nonzero: a value that became a bit was not a
      * number */
@@ -86,7 +92,7 @@ struct bnn_kernels {
                        size_t pixels);
     /* dst[i] = src[i] > dst[i] ? src[i] : dst[i] */
     void (*max_row)(float *dst, const float *src, size_t count);
-    /* depthwise convolution of all channels (first is 0): the sum of channel c is that of a[i][segment[s] + c] *
+    /* depthwise convolution of all channels (first is 0): the sum of channel c is that of a[at.a[i] + segment[s] + c] *
      * weights[s * length + c] over the segments; length is a multiple of float_lanes, and so are the operands' lengths.
      * Returns as float_values does. */
     int (*depthwise)(const struct bnn_float_tile *tile);

@@ -130,6 +130,13 @@ def _pad_channels(rng: Rng, x: Node) -> Node:
     return make("pad_channels", x, attrs=PadChannelsAttrs(before, after, 1.5))
 
 
+def _gather(rng: Rng, x: Node) -> Node:
+    """Any elements, in another shape."""
+    shape = [int(n) for n in rng.integers(1, 6, 2)] + [int(rng.choice([1, 3, 31, 32, 33, 40]))]
+    index = rng.integers(0, int(np.prod(x.type.shape)), shape)
+    return make("gather", x, constant(index, DType.i32))
+
+
 def _halves(rng: Rng, x: Node) -> Node:
     """Round numbers half-way between integers."""
     return make("round", make("mul", x, constant(np.full(1, 0.5))))
@@ -153,6 +160,11 @@ def _bconv2d(rng: Rng, x: Node) -> Node:
     return make("bconv2d", *operands, attrs=attrs)
 
 
+def _affine(rng: Rng, x: Node) -> Node:
+    limits = ClampAttrs(-5.0, 9.0) if rng.random() < 0.5 else ClampAttrs(-np.inf, np.inf)
+    return make("affine", x, *(constant(integers(rng, x.type.shape[-1:])) for _ in range(3)), attrs=limits)
+
+
 FLOAT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     **{name: _broadcast(name) for name in ("add", "sub", "mul", "div", "maximum", "minimum")},
     "clamp": lambda rng, x: make("clamp", x, attrs=ClampAttrs(float(rng.integers(-3, 1)), float(rng.integers(1, 4)))),
@@ -164,9 +176,11 @@ FLOAT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "pad": _pad,
     "reshape": _reshape,
     "slice": _slice,
+    "gather": _gather,
     "pad_channels": _pad_channels,
     "prelu": lambda rng, x: make("prelu", x, constant(integers(rng, x.type.shape[-1:]))),
     "round": _halves,
+    "affine": _affine,
     "conv2d": _conv2d,
 }
 BIT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
@@ -177,6 +191,7 @@ BIT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "pad": _pad,
     "reshape": _reshape,
     "slice": _slice,
+    "gather": _gather,
     "bconv2d": _bconv2d,
 }
 # Their sums are not in the oracle's order, or their exponentials not the oracle's: compared within rounding.
@@ -225,6 +240,7 @@ def every_op() -> Graph:
     )  # fmt: skip
     b = make("sub", make("add", a, constant(integers(rng, [6]))), constant(integers(rng, [1])))
     b = make("div", make("mul", b, a), constant(np.full(1, 2.0)))
+    b = make("affine", b, *(constant(integers(rng, [6])) for _ in range(3)))
     b = make("minimum", make("maximum", b, constant(integers(rng, [6]))), make("clamp", a))
     bits = make("binarize", b, name="sign")
     wide = make("concat", bits, bits, bits, bits, bits, bits)
@@ -240,4 +256,5 @@ def every_op() -> Graph:
     logits = make("prelu", make("pad_channels", logits, attrs=PadChannelsAttrs(1, 1)), constant(integers(rng, [7])))
     logits = make("slice", make("sigmoid", make("round", logits)), attrs=SliceAttrs(1, 6))
     levels = make("dequantize", make("concat", bits, bits), constant([0.0, 0.5, 1.0]))
+    levels = make("gather", levels, constant(rng.integers(0, 4 * 5 * 6, (3, 2, 7)), DType.i32))
     return plan([x, y], [make("softmax", logits), make("copy", flat), d, levels])

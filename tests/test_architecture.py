@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "fields": ("fields",),
     "ir": ("ir",),
     "reference": ("reference",),
-    "ops": ("ops",),
+    "ops": ("ops", "attributes"),
     "graph tools": ("rewrite", "spec", "interpret"),
     "passes": ("passes",),
     "importers": ("importers",),

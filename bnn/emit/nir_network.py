@@ -29,7 +29,7 @@ Array = np.ndarray[Any, Any]
 Pads = tuple[int, int, int, int]
 
 _VIEWS = ("copy", "reshape", "concat", "slice")
-_PER_CHANNEL = ("add", "sub", "mul", "div", "clamp", "maximum", "minimum")
+_PER_CHANNEL = ("add", "sub", "mul", "div", "clamp", "maximum", "minimum", "affine")
 
 
 @dataclass(frozen=True, eq=False)

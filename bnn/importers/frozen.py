@@ -13,7 +13,8 @@ Array = np.ndarray[Any, Any]
 Tensor = tuple[str, int]  # op name, output number
 
 ALIASES = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"})
-SHAPE_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
+# What depends on the shape of the data alone.
+SHAPE_OPS = frozenset({"OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"})
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import CompileError, UnsupportedOpError
 from ..ir import Graph, Node
-from ..ops import constant, input_node, make
+from ..ops import ReshapeAttrs, constant, input_node, make
+from . import tf_logic, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
+from .tf_moves import MOVES, PRODUCTS, Moved, arrange, move, product, start
 from .tf_ops import READERS
 
 _PROBE_BATCH = 3
+_MOST_PARTS = 32
+_SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND"}
 
 
 def read(frozen: Frozen) -> Graph:
@@ -39,6 +45,8 @@ class _Reader:
         self.constants: dict[Tensor, Array] = {}
         self.varying: set[Tensor] = set()  # constants that are not: they depend on the batch's size
         self.values: dict[Tensor, Node] = {}
+        self.moved: dict[Tensor, Moved] = {}  # what does not keep the batch first
+        self.arranged: dict[Tensor, Moved] = {}  # what has been moved, and does
         self.foreign: set[str] = self._read_by_others()
         self.inside = self._dilated()
         self._probe()
@@ -47,11 +55,11 @@ class _Reader:
         for node in self.frozen.nodes:
             if node.name not in self.dependent or node.name in self.frozen.inputs:
                 continue
-            if node.op not in READERS and node.op not in ALIASES and node.op != "SpaceToBatchND":
+            if node.op not in _SUPPORTED and node.op not in ALIASES:
                 layer = self.frozen.layer(node.name)
                 raise UnsupportedOpError(
                     f"layer '{layer}' uses the TensorFlow op {node.op} ('{node.name}'), which is not supported; "
-                    f"replace the layer, or cut the model before it. Supported: {', '.join(sorted(READERS))}"
+                    f"replace the layer, or cut the model before it. Supported: {', '.join(sorted(_SUPPORTED))}"
                 )
 
     def _read_by_others(self) -> set[str]:
@@ -108,41 +116,86 @@ class _Reader:
             if node.op in ALIASES or node.name in self.inside:
                 continue
             for i, value in enumerate(self._read(node)):
-                self.values[node.name, i] = value
+                if isinstance(value, Moved):
+                    self.moved[node.name, i] = value
+                else:
+                    self.values[node.name, i] = value
         outputs = tuple(self.node(t) for t in frozen.outputs)
         return Graph(tuple(inputs), outputs, tuple(frozen.output_names))
 
-    def _read(self, node: TfNode) -> tuple[Node, ...]:
+    def _read(self, node: TfNode) -> tuple[Node | Moved, ...]:
         layer = self.frozen.layer(node.name)
+        source = Source(self, node)
+        loose = any(self.frozen.resolve(t) in self.moved for t in node.inputs)
         shape = self.shapes[node.name, 0]
-        if shape[:1] != (_PROBE_BATCH,):
-            raise UnsupportedOpError(
-                f"layer '{layer}' ({node.op} '{node.name}') does not keep the batch as its first dimension: "
-                f"{shape} for a batch of {_PROBE_BATCH}"
-            )
-        read = READERS[node.op](Source(self, node))
-        results = read if isinstance(read, tuple) else (read,)
+        results: tuple[Node | Moved, ...]
+        if loose and node.op in PRODUCTS:
+            operand = self._operand(node.inputs[0])
+            assert isinstance(operand, Moved)
+            return (product(source, operand, source.constant(1)),)
+        if node.op not in MOVES or node.op in READERS and not loose and shape[:1] == (_PROBE_BATCH,):
+            try:
+                read = READERS[node.op](source) if not loose else ()
+                results = read if isinstance(read, tuple) else (read,)
+            except UnsupportedOpError:
+                if node.op not in MOVES:
+                    raise
+                results = self._move(source)
+            if loose or shape[:1] != (_PROBE_BATCH,):
+                raise self._loose(node)
+        else:
+            results = self._move(source)
         for i, result in enumerate(results):
             shape = self.shapes[node.name, i]
-            if result.type.shape != shape[1:]:
+            if isinstance(result, Node) and result.type.shape != shape[1:]:
                 raise CompileError(f"layer '{layer}': {node.op} gives {shape[1:]}, read as {result.type}")
         return results
+
+    def _loose(self, node: TfNode, output: int = 0) -> UnsupportedOpError:
+        return UnsupportedOpError(
+            f"layer '{self.frozen.layer(node.name)}' ({node.op} '{node.name}') does not keep the batch as its first "
+            f"dimension: {self.shapes[node.name, output]} for a batch of {_PROBE_BATCH}"
+        )
+
+    def _operand(self, tensor: Tensor) -> Moved | Array:
+        tensor = self.frozen.resolve(tensor)
+        if tensor in self.moved:
+            return self.moved[tensor]
+        if tensor in self.arranged:
+            return self.arranged[tensor]
+        if tensor in self.values:
+            return start(self.values[tensor], _PROBE_BATCH)
+        return self.constants[tensor]
+
+    def _move(self, source: Source) -> tuple[Node | Moved, ...]:
+        results: list[Node | Moved] = []
+        operands = [self._operand(t) for t in source.tf.inputs]
+        for i, moved in enumerate(move(source, self.frozen, operands)):
+            elements = moved.per_image()
+            if elements is None:
+                results.append(moved)
+            else:
+                self.arranged[source.tf.name, i] = moved
+                results.append(arrange(source, moved.base, elements, i))
+        return tuple(results)
 
     def _dilated(self) -> set[str]:
         """Ops inside dilated convolutions, which are read where those end."""
         inside = set()
         for node in self.frozen.nodes:
             if node.op == "BatchToSpaceND":
-                conv = self.frozen.by_name[self.frozen.resolve(node.inputs[0])[0]]
-                inside.add(conv.name)
-                if conv.inputs:
-                    inside.add(self.frozen.resolve(conv.inputs[0])[0])
+                name = node.name
+                while self.frozen.by_name[name].op != "SpaceToBatchND" and self.frozen.by_name[name].inputs:
+                    name = self.frozen.resolve(self.frozen.by_name[name].inputs[0])[0]
+                    inside.add(name)
         return inside
 
     def node(self, tensor: Tensor) -> Node:
         tensor = self.frozen.resolve(tensor)
         if tensor in self.values:
             return self.values[tensor]
+        if tensor in self.moved:
+            raise self._loose(self.frozen.by_name[tensor[0]], tensor[1])
         if tensor in self.constants:
             return constant(self.constants[tensor])
         raise UnsupportedOpError(f"output {tensor[1]} of '{tensor[0]}' is not supported")
@@ -172,6 +225,15 @@ class Source:
             raise self.unsupported(f"operand {i} depends on the number of images in the batch; it must be a constant")
         return self._reader.constants[self.tf.inputs[i]]
 
+    def same_for_all(self, i: int) -> Array:
+        """A constant operand with a batch dimension, as that of one image: (1, ...)."""
+        value = self._reader.constants[self.tf.inputs[i]] if self.is_constant(i) else self.constant(i)
+        per_image = len(value) == 1 or self.tf.inputs[i] in self._reader.varying and len(value) == _PROBE_BATCH
+        if not per_image or not np.array_equal(value, np.broadcast_to(value[:1], value.shape)):
+            raise self.unsupported(f"a constant of shape {value.shape} that differs over the batch")
+        one: Array = value[:1]
+        return one if np.ptp(one) else one.reshape(-1)[:1].reshape([1] * one.ndim)
+
     def value(self, i: int) -> Node:
         """An operand that depends on the data."""
         return self._reader.node(self.tf.inputs[i])
@@ -180,10 +242,12 @@ class Source:
         """Shape of operand i, batch included."""
         return self._reader.shapes[self.tf.inputs[i]]
 
-    def producer(self, i: int) -> Source | None:
-        """The TensorFlow node that makes operand i."""
-        name = self._reader.frozen.resolve(self.tf.inputs[i])[0]
-        node = self._reader.frozen.by_name[name]
+    def producer(self, i: int, through: tuple[str, ...] = ()) -> Source | None:
+        """The TensorFlow node that makes operand i, seen through ops of some types."""
+        frozen = self._reader.frozen
+        node = frozen.by_name[frozen.resolve(self.tf.inputs[i])[0]]
+        while node.op in through:
+            node = frozen.by_name[frozen.resolve(node.inputs[0])[0]]
         return Source(self._reader, node) if node.inputs else None
 
     @property
@@ -210,6 +274,22 @@ class Source:
         if final and self.tf.name not in self._reader.foreign:
             tap = f"{self.layer}/{'input' if self.tf.op == 'Sign' else self.tf.name.rsplit('/', 1)[-1]}"
         return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
+
+    def flat(self, x: Node) -> Node:
+        """All elements of a value in one dimension."""
+        shape = (int(np.prod(x.type.shape)),)
+        return x if x.type.shape == shape else self.make("reshape", x, attrs=ReshapeAttrs(shape), final=False)
+
+    def concat(self, parts: Sequence[Node], final: bool) -> Node:
+        """Over the channels; many parts a few at a time."""
+        while len(parts) > _MOST_PARTS:
+            chunks = [parts[i : i + _MOST_PARTS] for i in range(0, len(parts), _MOST_PARTS)]
+            parts = [self.make("concat", *chunk, final=False) for chunk in chunks]
+        return self.make("concat", *parts, final=final)
+
+    def inner(self, x: Node) -> Node:
+        """A node made for this layer that is none of its results."""
+        return replace(x, origin="", tap="") if x.name == self.layer else x
 
     def unsupported(self, why: str) -> UnsupportedOpError:
         return UnsupportedOpError(f"layer '{self.layer}': {self.tf.op} ('{self.tf.name}'): {why}")

@@ -46,17 +46,18 @@ def tensorflow() -> Any:
 
 
 def import_model(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> Graph:
-    """A SOURCE graph from a Keras model, a path (.keras, .h5, SavedModel folder), or a frozen graph.
+    """A SOURCE graph from a Keras model, a path (.keras, .h5, SavedModel folder), or what ``freeze`` gave.
 
     ``input_shape``: without the batch; needed only for a subclassed model that was never called.  ``unsafe``: allow
     files that carry Python code (Lambda layers).
     """
-    frozen = model if isinstance(model, Frozen) else freeze(model, unsafe=unsafe, input_shape=input_shape)
-    return read(frozen)
+    return read(freeze(model, unsafe=unsafe, input_shape=input_shape))
 
 
 def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> Frozen:
     """Trace a model as a tf.function in inference mode and freeze its variables to constants."""
+    if isinstance(model, Frozen):
+        return model
     tf = tensorflow()
     if isinstance(model, (str, os.PathLike)):
         model = load_keras(model, unsafe=unsafe)
@@ -354,7 +355,8 @@ class _Runner:
         known = self.parameters[node.op]
         attributes = {a.name for a in definition.attr}
         arguments = {name: node.attrs[name] for name in known if name in attributes and name in node.attrs}
-        # Python renames some operands (Mean's reduction_indices is axis); the order stays
+        # Python renames some operands (Mean's reduction_indices is axis) and attributes (Squeeze's squeeze_dims is axis
+        # too); the order stays
         operand_names = {a.name for a in definition.input_arg}
         renamed = iter([p for p in known if p != "name" and p not in attributes and p not in operand_names])
         rest = list(operands)
@@ -366,6 +368,10 @@ class _Runner:
                 arguments[name], rest = rest[:count], rest[count:]
             else:
                 arguments[name] = rest.pop(0)
+        # types are not said, nor the lengths of lists
+        unsaid = (a.name for a in definition.attr if a.name not in known and a.type not in ("type", "list(type)"))
+        for attribute, parameter in zip(unsaid, renamed, strict=False):
+            arguments[parameter] = node.attrs[attribute]
         try:
             result = function(**arguments)
         except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind

@@ -81,7 +81,7 @@ def _filters(s: Source) -> tuple[Array, int]:
     return w.transpose(3, 0, 1, 2), s.shape(0)[3] // w.shape[2]  # kh, kw, I, O
 
 
-@reader("MatMul")
+@reader("MatMul", "SparseMatMul")
 def _matmul(s: Source) -> Node:
     if s.attr("transpose_a"):
         raise s.unsupported("a transposed data matrix")
@@ -104,14 +104,12 @@ def _batch_norm(s: Source) -> Node:
     return s.make("add", x, constant(beta))
 
 
-def _operand(s: Source, i: int, rank: int) -> Node:
+def operand(s: Source, i: int, rank: int) -> Node:
     """An elementwise operand; a constant loses its batch dimension and leading ones."""
     if not s.is_constant(i):
         return s.value(i)
-    value = s.constant(i)
+    value = s.same_for_all(i) if s.shape(i)[:1] != (1,) and len(s.shape(i)) == rank else s.constant(i)
     if value.ndim == rank:
-        if value.shape[0] != 1:
-            raise s.unsupported(f"a constant of shape {value.shape} that differs over the batch")
         value = value[0]
     while value.ndim > 1 and value.shape[0] == 1:
         value = value[0]
@@ -122,7 +120,7 @@ def _elementwise(op: str) -> Reader:
     def read(s: Source) -> Node:
         _channels_last(s)
         rank = max(len(s.shape(0)), len(s.shape(1)))
-        a, b = _operand(s, 0, rank), _operand(s, 1, rank)
+        a, b = operand(s, 0, rank), operand(s, 1, rank)
         if not a.is_constant and not b.is_constant and len(a.type.shape) != len(b.type.shape):
             raise s.unsupported(f"operands of different rank, {a.type} and {b.type}")
         return s.make(op, a, b)
@@ -172,6 +170,21 @@ def _clip(s: Source) -> Node:
     return s.make("clamp", s.value(0), attrs=ClampAttrs(lo, hi))
 
 
+@reader("Abs")
+def _abs(s: Source) -> Node:
+    x = s.value(0)
+    return s.make("maximum", x, s.make("mul", x, constant([-1.0]), final=False))
+
+
+@reader("Cast")
+def _cast(s: Source) -> Node:
+    """Floats stay as they are, and truth already is 1 or 0."""
+    source, target = s.attr("SrcT"), s.attr("DstT")
+    if source not in ("float32", "bool") or target != "float32":
+        raise s.unsupported(f"a conversion from {source} to {target}; only float32 is computed with")
+    return s.value(0)
+
+
 @reader("Sigmoid")
 def _sigmoid(s: Source) -> Node:
     return s.make("sigmoid", s.value(0))
@@ -213,14 +226,19 @@ def _global(op: str) -> Reader:
     def read(s: Source) -> Node:
         rank = len(s.shape(0))
         axes = sorted(int(a) % rank for a in np.reshape(s.constant(1), -1))
-        if rank != 4 or axes != [1, 2]:
-            raise s.unsupported(f"reduction over axes {axes} of {rank}; supported: global pooling, axes 1 and 2 of 4")
-        _, h, w, _ = s.shape(0)
-        attrs = PoolAttrs(kernel=(h, w))
-        if s.attr("keep_dims"):
-            return s.make(op, s.value(0), attrs=attrs)
-        pooled = s.make(op, s.value(0), attrs=attrs, final=False)
-        return s.make("reshape", pooled, attrs=ReshapeAttrs(s.output_shape))
+        if 0 in axes:
+            raise s.unsupported(
+                "it reduces over the batch, so an image's result depends on the other images (a quantizer that scales "
+                "by its input's mean, perhaps); use one that treats every image alone"
+            )
+        if axes != list(range(1, rank - 1)) or rank not in (3, 4):
+            raise s.unsupported(f"reduction over axes {axes} of {rank}; supported: all but the batch and the channels")
+        h, w, c = (1, *s.shape(0)[1:])[-3:]
+        x = s.value(0)
+        if rank == 3:  # (W, C): as an image of one row
+            x = s.make("reshape", x, attrs=ReshapeAttrs((h, w, c)), final=False)
+        pooled = s.make(op, x, attrs=PoolAttrs(kernel=(h, w)), final=s.output_shape == (1, 1, c))
+        return pooled if pooled.origin else s.make("reshape", pooled, attrs=ReshapeAttrs(s.output_shape))
 
     return read
 
@@ -256,11 +274,11 @@ def _pad(s: Source) -> Node:
 def _concat(s: Source) -> Node:
     rank = len(s.shape(0))
     axis = int(s.constant(s.count - 1)) % rank
-    if axis != rank - 1:
-        raise s.unsupported(f"concatenation over axis {axis}; only the channels (the last axis) can be concatenated")
     if any(s.is_constant(i) for i in range(s.count - 1)):
         raise s.unsupported("concatenation with a constant")
-    return s.make("concat", *(s.value(i) for i in range(s.count - 1)))
+    if axis != rank - 1:
+        raise s.unsupported("concatenation over another axis than the channels")  # it is a move like others
+    return s.concat([s.value(i) for i in range(s.count - 1)], final=True)
 
 
 @reader("Split", "SplitV")
@@ -279,51 +297,26 @@ def _split(s: Source) -> tuple[Node, ...]:
     )
 
 
-@reader("StridedSlice")
-def _strided_slice(s: Source) -> Node:
-    shape = s.shape(0)
-    index: list[Any] = []
-    for i, (begin, end, step) in enumerate(zip(*(s.constant(k).tolist() for k in (1, 2, 3)), strict=True)):
-        if s.attr("ellipsis_mask", 0) >> i & 1:
-            index.append(Ellipsis)
-        elif s.attr("new_axis_mask", 0) >> i & 1:
-            index.append(None)
-        elif s.attr("shrink_axis_mask", 0) >> i & 1:
-            index.append(begin)
-        else:
-            first = None if s.attr("begin_mask", 0) >> i & 1 else begin
-            last = None if s.attr("end_mask", 0) >> i & 1 else end
-            index.append(slice(first, last, step))
-    kept = np.broadcast_to(np.arange(shape[-1]), shape)[tuple(index)]
-    channels = kept.reshape(-1)[: kept.shape[-1]] if kept.ndim == len(shape) and kept.size else np.zeros(0, int)
-    if kept.shape[:-1] != shape[:-1] or not np.array_equal(channels, np.arange(len(channels)) + (channels[:1].sum())):
-        raise s.unsupported("only a run of channels (the last axis) can be cut out")
-    begin = int(channels[0])
-    return s.make("slice", s.value(0), attrs=SliceAttrs(begin, begin + len(channels)))
-
-
 @reader("BatchToSpaceND")
 def _batch_to_space(s: Source) -> Node:
     """SpaceToBatchND, a convolution, BatchToSpaceND: how Keras writes a dilated convolution."""
-    conv = s.producer(0)
+    conv = s.producer(0, through=("Squeeze",))
     if conv is None or conv.tf.op not in ("Conv2D", "DepthwiseConv2dNative"):
         raise s.unsupported("it does not follow a convolution")
-    space = conv.producer(0)
+    space = conv.producer(0, through=("ExpandDims",))
     if space is None or space.tf.op != "SpaceToBatchND":
         raise s.unsupported("its convolution does not follow SpaceToBatchND")
-    dilation = tuple(int(d) for d in space.constant(1))
     pads, crops = space.constant(2), s.constant(2)
-    if len(dilation) != 2 or crops[:, 0].any() or (pads[:, 1] < crops[:, 1]).any():
-        raise s.unsupported(f"blocks {dilation} with crops {crops.tolist()}")
+    if crops[:, 0].any() or (pads[:, 1] < crops[:, 1]).any() or set(conv.attr("strides")) != {1}:
+        raise s.unsupported(f"blocks {space.constant(1).tolist()} with crops {crops.tolist()}, or a stride")
     w, groups = _filters(conv)
-    (top, bottom), (left, right) = (pads - crops).tolist()
+    dilation_h, dilation_w = [1, *space.constant(1).tolist()][-2:]
+    (top, bottom), (left, right) = [[0, 0], *(pads - crops).tolist()][-2:]
     x = space.value(0)
-    attrs = ConvAttrs(dilation=(dilation[0], dilation[1]), pads=(top, left, bottom, right), groups=groups)
-    return s.make("conv2d", x, constant(w, name=s.layer), attrs=attrs)
-
-
-@reader("Reshape", "Squeeze", "ExpandDims")
-def _reshape(s: Source) -> Node:
-    if not s.output_shape:
-        raise s.unsupported("a reshape to no dimensions")
-    return s.make("reshape", s.value(0), attrs=ReshapeAttrs(s.output_shape))
+    h, width, c = (1, *x.type.shape)[-3:]
+    flat = len(pads) == 1 and len(x.type.shape) == 2  # (W, C): as an image of one row
+    if flat:
+        x = s.make("reshape", x, attrs=ReshapeAttrs((h, width, c)), final=False)
+    attrs = ConvAttrs(dilation=(dilation_h, dilation_w), pads=(top, left, bottom, right), groups=groups)
+    result = s.make("conv2d", x, constant(w, name=s.layer), attrs=attrs, final=not flat)
+    return s.make("reshape", result, attrs=ReshapeAttrs(s.output_shape)) if flat else result

@@ -13,6 +13,7 @@ from .canonicalize import canonicalize
 from .choose_layout import choose_layout
 from .cse import cse
 from .fold_constants import fold_constants
+from .fuse_affine import fuse_affine
 from .fuse_epilogue import fuse_epilogue
 from .plan_arena import plan_arena
 from .recognize_quantizers import recognize_quantizers
@@ -33,6 +34,7 @@ PIPELINE: tuple[tuple[Pass, Level], ...] = (
     (fuse_epilogue, Level.BINARY),
     (to_thresholds, Level.BINARY),
     (threshold_floats, Level.BINARY),
+    (fuse_affine, Level.BINARY),
     # BINARY: what spikes are emitted from
     (choose_layout, Level.RUNTIME),
     (schedule, Level.RUNTIME),

@@ -13,9 +13,12 @@ from ..interpret import evaluate
 from ..ir import DType, Graph, Node
 from ..ops import OPS, ConvAttrs, PadAttrs, SliceAttrs, constant, make
 from ..rewrite import Match, Pattern, Rule, any_, const, remade, rewrite
+from .recognize_quantizers import MOST_STEPS
 
 Array = np.ndarray[Any, Any]
-_MOST_GROUPS = 32  # inputs of one concatenation
+_MOST_GROUPS = 32  # convolutions that a grouped one is cut into
+_MOST_INPUTS = 32  # of one concatenation
+_MOST_LEVELS = 256  # of weights that somebody may have quantized
 
 
 def binarize(graph: Graph) -> Graph:
@@ -47,6 +50,11 @@ class Levels:
     @property
     def planes(self) -> int:
         return len(self.values) - 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the values."""
+        return (*self.bits.type.shape[:-1], self.bits.type.shape[-1] // self.planes)
 
     @property
     def even(self) -> bool:
@@ -82,7 +90,9 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
     assert isinstance(attrs, ConvAttrs)
     split = sign_planes(w)
     if split is None:
-        return _annotate(node, f"its weights take {len(np.unique(w))} values, not two or three")
+        count = len(np.unique(w))
+        hint = "; a kernel quantizer would make it binary" if count > _MOST_LEVELS else ""
+        return _annotate(node, f"its weights take {count} values, not two or three{hint}")
     if not x.even:
         return _annotate(node, f"the levels of its input, {x.values.tolist()}, are not evenly spaced")
     bits = x.bits
@@ -138,10 +148,17 @@ def _accumulate(node: Node, bits: Node, signs: Array, attrs: ConvAttrs, planes: 
             make("slice", bits, attrs=SliceAttrs(begin, begin + width), name=node.name)
             for begin in range(g * width, planes * channels, channels)
         ] * repeats
-        data = cuts[0] if len(cuts) == 1 else make("concat", *cuts, name=node.name)
+        data = _concat(cuts, node.name)
         own = constant(signs[g * filters : (g + 1) * filters], DType.b1)
         parts.append(make("bconv2d", data, own, attrs=replace(attrs, groups=1), name=node.name))
-    return make("concat", *parts, name=node.name)
+    return _concat(parts, node.name)
+
+
+def _concat(parts: list[Node], name: str) -> Node:
+    while len(parts) > 1:
+        chunks = [parts[i : i + _MOST_INPUTS] for i in range(0, len(parts), _MOST_INPUTS)]
+        parts = [chunk[0] if len(chunk) == 1 else make("concat", *chunk, name=name) for chunk in chunks]
+    return parts[0]
 
 
 def _affine(node: Node, acc: Node, w: Array, alpha: Array, x: Levels, repeats: int) -> Node:
@@ -180,16 +197,28 @@ def _float_input(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | N
     if x.op == "pad" and levels(x.inputs[0]) is not None:
         return _annotate(node, f"its bits are padded with {x.attrs.value:g}")  # type: ignore[attr-defined]
     binary = sign_planes(found["w"].value) is not None
-    return _annotate(node, f"its input is float{'' if binary else ', its weights too'} (no input quantizer)")
+    too = "" if binary else ", its weights too"
+    if _rounded(x):
+        return _annotate(node, f"its input takes more than {MOST_STEPS + 1} values{too}")
+    return _annotate(node, f"its input is float{too} (no input quantizer)")
+
+
+def _rounded(x: Node) -> bool:
+    """Whether a quantizer of many levels made it: a rounding, scaled."""
+    while x.op in ("mul", "div", "add", "sub", "clamp", "max_pool", "pad", "reshape") and not x.inputs[0].is_constant:
+        x = x.inputs[0]
+    return x.op == "round"
 
 
 def _bits_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     """op(unpack(b)) -> unpack(op(b)) for ops that move values and do not change them."""
     if node.op == "pad" and node.attrs.value not in (-1.0, 1.0):  # type: ignore[attr-defined]
         return None
-    if not all(i.op == "unpack" for i in node.inputs):
+    data = node.inputs[:1] if node.op == "gather" else node.inputs
+    if not all(i.op == "unpack" for i in data):
         return None
-    return remade(node, "unpack", remade(node, node.op, *(i.inputs[0] for i in node.inputs), attrs=node.attrs))
+    operands = (*(i.inputs[0] for i in data), *node.inputs[len(data) :])
+    return remade(node, "unpack", remade(node, node.op, *operands, attrs=node.attrs))
 
 
 def _planes_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -198,6 +227,12 @@ def _planes_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
     x = node.inputs[0]
     table = x.inputs[1].value
     attrs = node.attrs
+    if node.op == "gather":
+        pixel, channel = np.divmod(node.inputs[1].value, x.type.shape[-1])
+        width = x.inputs[0].type.shape[-1]
+        planes = [pixel * width + channel + begin for begin in range(0, width, x.type.shape[-1])]
+        index = constant(np.concatenate(planes, axis=-1), DType.i32)
+        return remade(node, "dequantize", make("gather", x.inputs[0], index, name=node.name), x.inputs[1])
     if node.op == "max_pool" and (np.diff(table) < 0).any():
         return None
     if isinstance(attrs, PadAttrs):
@@ -208,15 +243,20 @@ def _planes_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
 
 
 def _scalar_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    """A scalar operation on levels is one on their table."""
-    data = [i for i in node.inputs if not i.is_constant]
-    x = levels(data[0]) if len(data) == 1 else None
-    if x is None or node.type != data[0].type or any(i.value.size != 1 for i in node.inputs if i.is_constant):
+    """An operation on levels and scalars is one on their table; on two values of the same bits too (a choice)."""
+    data = [levels(i) for i in node.inputs if not i.is_constant]
+    x = data[0] if data else None
+    if x is None or any(other is None or other.bits is not x.bits for other in data) or node.op == "prelu":
         return None
-    if node.op == "prelu":
+    if node.type.shape != x.shape or any(i.value.size != 1 for i in node.inputs if i.is_constant):
         return None
-    table = evaluate(node, [x.values if i is data[0] else i.value.reshape(-1) for i in node.inputs])
+    table = evaluate(node, [_table(i) for i in node.inputs])
     return remade(node, "dequantize", x.bits, constant(table))
+
+
+def _table(x: Node) -> Array:
+    known = levels(x)
+    return known.values if known else x.value.reshape(-1)
 
 
 def _already_bits(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -229,8 +269,9 @@ _PLANES = Pattern(("dequantize",), (any_("bits"), const("table")))
 RULES = (
     Rule(Pattern(("conv2d",), (Pattern(("unpack", "dequantize"), capture="x"), const("w"))), _binarize),
     Rule(Pattern(("binarize",), (_BITS,)), _already_bits),
-    Rule(Pattern(("max_pool", "pad", "reshape", "concat")), _bits_on),
+    Rule(Pattern(("max_pool", "pad", "reshape", "concat", "slice", "gather")), _bits_on),
     Rule(Pattern(("max_pool", "pad"), (_PLANES,)), _planes_on),
+    Rule(Pattern(("gather",), (_PLANES, const("index"))), _planes_on),
     Rule(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _scalar_on),
     Rule(Pattern(("conv2d",), (any_("x"), const("w"))), _float_input),
 )

@@ -8,7 +8,7 @@ from ..ops import constant
 from ..rewrite import with_inputs
 
 # Ops that count on a batch in front of their first operand.
-BATCHED = frozenset({"conv2d", "bconv2d", "max_pool", "avg_pool", "pad", "reshape"})
+BATCHED = frozenset({"conv2d", "bconv2d", "max_pool", "avg_pool", "pad", "reshape", "gather"})
 
 
 def fold_constants(graph: Graph) -> Graph:

@@ -53,10 +53,20 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
                 attrs, slots=slots, layer_slots=(), clamp0=ConvAttrs.clamp0, clamp1=ConvAttrs.clamp1
             )
             new = replace(new, out=DType.b1)
+            names["note"] = _constant_bits(conv, limit) or conv.note
             return make("bconv2d", conv.inputs[0], w, *operands, attrs=new, **names)
     if len(node.inputs) > 1:  # a threshold of its own on floats stays where it is
         return None
     return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), **names)
+
+
+def _constant_bits(conv: Node, limit: np.ndarray[Any, Any]) -> str:
+    """A hint where no image can change a bit: the author surely meant something else."""
+    reach = int(np.prod(conv.inputs[1].type.shape[1:]))
+    for value, always in (("+1", limit <= -reach), ("-1", limit > reach)):
+        if always.all():
+            return f"all its bits are {value}, whatever the image; is there a ReLU before the quantizer?"
+    return ""
 
 
 def thresholds(conv: Node, quantizer: Node) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:

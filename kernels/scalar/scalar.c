@@ -23,7 +23,7 @@ static void count_differing(uint32_t count[LANES], const struct bnn_binary_tile 
     for (size_t lane = 0; lane < LANES; lane++)
         count[lane] = 0;
     for (size_t s = 0; s < t->segments; s++) {
-        const uint32_t *a = t->a[pixel] + t->segment[s];
+        const uint32_t *a = t->a + t->at.a[pixel] + t->segment[s];
         for (size_t k = 0; k < t->length; k++, weights += LANES) {
             uint32_t word = a[k];
             for (size_t lane = 0; lane < LANES; lane++)
@@ -36,11 +36,11 @@ static void binary_bits(const struct bnn_binary_tile *t)
 {
     for (size_t i = 0; i < t->pixels; i++) {
         uint32_t count[LANES], word = 0;
-        const int32_t *limit = t->table[i] + t->first;
+        const int32_t *limit = t->limits + t->at.table[i] + t->first;
         count_differing(count, t, i);
         for (size_t lane = 0; lane < t->channels; lane++)
-            word |= (uint32_t)((int32_t)count[lane] <= limit[lane]) << lane;
-        t->bits[i][t->first / 32] = word;
+            word |= (uint32_t)((int32_t)count[lane] < limit[lane]) << lane;
+        t->bits[t->at.bits[i] + (ptrdiff_t)(t->first / 32)] = word;
     }
 }
 
@@ -87,18 +87,20 @@ static int store(const float *sum, const struct bnn_epilogue *e, size_t first, s
     return bits && nan;
 }
 
+/* Pixel i of an array of tile t that may be missing. */
+#define PLACE(array) (t->array ? t->array + t->at.array[i] : NULL)
+
 static int binary_values(const struct bnn_binary_tile *t)
 {
     int nan = 0;
     for (size_t i = 0; i < t->pixels; i++) {
         uint32_t count[LANES];
         float sum[LANES];
-        const int32_t *correction = t->table[i] + t->first;
+        const float *correction = t->corrections + t->at.table[i] + t->first;
         count_differing(count, t, i);
         for (size_t lane = 0; lane < LANES; lane++)
-            sum[lane] = (float)(correction[lane] - 2 * (int32_t)count[lane]);
-        nan |= store(sum, t->epilogue, t->first, t->channels, t->bits ? t->bits[i] : NULL,
-                     t->values ? t->values[i] : NULL, t->residual ? t->residual[i] : NULL);
+            sum[lane] = correction[lane] - 2.0f * (float)count[lane]; /* exact */
+        nan |= store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
     }
     return nan;
 }
@@ -110,13 +112,12 @@ static int float_values(const struct bnn_float_tile *t)
         float sum[LANES] = {0};
         const float *weights = t->weights;
         for (size_t s = 0; s < t->segments; s++) {
-            const float *a = t->a[i] + t->segment[s];
+            const float *a = t->a + t->at.a[i] + t->segment[s];
             for (size_t k = 0; k < t->length; k++, weights += LANES)
                 for (size_t lane = 0; lane < LANES; lane++)
                     sum[lane] += a[k] * weights[lane];
         }
-        nan |= store(sum, t->epilogue, t->first, t->channels, t->bits ? t->bits[i] : NULL,
-                     t->values ? t->values[i] : NULL, t->residual ? t->residual[i] : NULL);
+        nan |= store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
     }
     return nan;
 }
@@ -129,12 +130,11 @@ static int depthwise(const struct bnn_float_tile *t)
             size_t channels = t->channels - first < LANES ? t->channels - first : LANES;
             float sum[LANES] = {0};
             for (size_t s = 0; s < t->segments; s++) {
-                const float *a = t->a[i] + t->segment[s] + first, *w = t->weights + s * t->length + first;
+                const float *a = t->a + t->at.a[i] + t->segment[s] + first, *w = t->weights + s * t->length + first;
                 for (size_t lane = 0; lane < channels; lane++)
                     sum[lane] += a[lane] * w[lane];
             }
-            nan |= store(sum, t->epilogue, first, channels, t->bits ? t->bits[i] : NULL,
-                         t->values ? t->values[i] : NULL, t->residual ? t->residual[i] : NULL);
+            nan |= store(sum, t->epilogue, first, channels, PLACE(bits), PLACE(values), PLACE(residual));
         }
     return nan;
 }

@@ -24,8 +24,8 @@
 #define FLOAT_PIXELS 4
 #define VECTORS 2
 #define BYTE_COUNTS
-#define MASK_LE(x, y) signs((x) <= (y))
-#define MASK_BIT(v) signs((v) > BNN_BIT_ABOVE)
+#define MASK_LT(x, y) signs((x) < (y))
+#define MASK_GT(x, y) signs((x) > (y))
 #define MASK_NAN(v) signs((v) != (v))
 #define MAX(x, y) select_floats((x) > (y), x, y)
 #define MIN(x, y) select_floats((x) < (y), x, y)

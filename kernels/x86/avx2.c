@@ -15,9 +15,8 @@
 #define VECTORS 2
 #define BYTE_COUNTS
 #define POPCOUNT(v) count_bytes(v)
-#define MASK_LE(x, y) (0xffu & ~(unsigned)_mm256_movemask_ps((__m256)_mm256_cmpgt_epi32((__m256i)(x), (__m256i)(y))))
-#define MASK_BIT(v) \
-    ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(v), _mm256_set1_ps(BNN_BIT_ABOVE), _CMP_GT_OQ)))
+#define MASK_LT(x, y) ((unsigned)_mm256_movemask_ps((__m256)_mm256_cmpgt_epi32((__m256i)(y), (__m256i)(x))))
+#define MASK_GT(x, y) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(x), (__m256)(y), _CMP_GT_OQ)))
 #define MASK_NAN(v) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(v), (__m256)(v), _CMP_UNORD_Q)))
 #define MAX(x, y) ((float_vector)_mm256_max_ps((__m256)(x), (__m256)(y)))
 #define MIN(x, y) ((float_vector)_mm256_min_ps((__m256)(x), (__m256)(y)))

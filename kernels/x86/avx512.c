@@ -15,10 +15,10 @@
 #define VECTORS 4
 #define RELOAD
 #define POPCOUNT(v) ((word_vector)_mm512_popcnt_epi32((__m512i)(v)))
-#define MASK_LE(x, y) _mm512_cmple_epi32_mask((__m512i)(x), (__m512i)(y))
-#define MASK_BIT(v) _mm512_cmp_ps_mask((__m512)(v), _mm512_set1_ps(BNN_BIT_ABOVE), _CMP_GT_OQ)
+#define MASK_LT(x, y) _mm512_cmplt_epi32_mask((__m512i)(x), (__m512i)(y))
+#define MASK_GT(x, y) _mm512_cmp_ps_mask((__m512)(x), (__m512)(y), _CMP_GT_OQ)
 #define MASK_NAN(v) _mm512_cmp_ps_mask((__m512)(v), (__m512)(v), _CMP_UNORD_Q)
-#define WIDE_LE(count, limit) \
+#define WIDE_LT(count, limit) \
     compare_wide((__m512i)(count)[0], (__m512i)(count)[1], (__m512i)(count)[2], (__m512i)(count)[3], limit)
 #define MAX(x, y) ((float_vector)_mm512_max_ps((__m512)(x), (__m512)(y)))
 #define MIN(x, y) ((float_vector)_mm512_min_ps((__m512)(x), (__m512)(y)))
@@ -30,20 +30,20 @@
 
 typedef __mmask16 mask;
 
-/* Bit l: count l <= limit l, for 64 lanes.  Comparing four times into mask registers and joining those is slower: their
+/* Bit l: count l < limit l, for 64 lanes.  Comparing four times into mask registers and joining those is slower: their
  * operations share one port.  Differences keep their sign while they are narrowed to bytes; that narrowing goes by
  * 128-bit parts, so parts come out as rows of four and are transposed. */
 TARGET static inline __attribute__((always_inline)) unsigned long long compare_wide(__m512i c0, __m512i c1, __m512i c2,
                                                                                     __m512i c3, const void *limits)
 {
     const __m512i *limit = limits;
-    __m512i d0 = _mm512_sub_epi32(_mm512_loadu_si512(limit + 0), c0);
-    __m512i d1 = _mm512_sub_epi32(_mm512_loadu_si512(limit + 1), c1);
-    __m512i d2 = _mm512_sub_epi32(_mm512_loadu_si512(limit + 2), c2);
-    __m512i d3 = _mm512_sub_epi32(_mm512_loadu_si512(limit + 3), c3);
+    __m512i d0 = _mm512_sub_epi32(c0, _mm512_loadu_si512(limit + 0));
+    __m512i d1 = _mm512_sub_epi32(c1, _mm512_loadu_si512(limit + 1));
+    __m512i d2 = _mm512_sub_epi32(c2, _mm512_loadu_si512(limit + 2));
+    __m512i d3 = _mm512_sub_epi32(c3, _mm512_loadu_si512(limit + 3));
     __m512i bytes = _mm512_packs_epi16(_mm512_packs_epi32(d0, d1), _mm512_packs_epi32(d2, d3));
     __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    return ~_cvtmask64_u64(_mm512_movepi8_mask(_mm512_permutexvar_epi32(order, bytes)));
+    return _cvtmask64_u64(_mm512_movepi8_mask(_mm512_permutexvar_epi32(order, bytes)));
 }
 
 #include "../tile.inc"

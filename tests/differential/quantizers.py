@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Value:
     """A Keras tensor, and what the generator knows of it.
 
@@ -166,5 +166,9 @@ def kernel(rng: Rng) -> Kernel:
         return Kernel(q.NoOp(precision=1), _two, 0.25, 2.0)
     if kind == "none":
         return Kernel(None, [_quarter, _two, _thirds][rng.integers(3)], 0.25, 2.0)
-    own = [lambda w: tf.sign(w) * 0.5, lambda w: tf.where(w > 0.25, 1.0, -0.5), lambda w: tf.clip_by_value(tf.round(w), -1.0, 1.0)]
+    own = [
+        lambda w: tf.sign(w) * 0.5,
+        lambda w: tf.where(w > 0.25, 1.0, -0.5),
+        lambda w: tf.clip_by_value(tf.round(w), -1.0, 1.0),
+    ]
     return Kernel(own[rng.integers(3)], _normal, 0.5, 1.0)

@@ -236,6 +236,7 @@ def execute(op: Op, x: list[Array], out: Tensor) -> Array:
         "maximum": lambda: np.maximum(x[0], x[1]),
         "minimum": lambda: np.minimum(x[0], x[1]),
         "clamp": lambda: np.minimum(np.maximum(x[0], np.float32(a["lo"])), np.float32(a["hi"])),
+        "affine": lambda: np.clip((x[0] - x[1]) * x[2] + x[3], np.float32(a["lo"]), np.float32(a["hi"])),
         "sign": lambda: np.sign(x[0]),
         "sigmoid": lambda: 1 / (1 + np.exp(-x[0])),
         "round": lambda: np.rint(x[0]),

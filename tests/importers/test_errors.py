@@ -24,7 +24,7 @@ def after_conv(function: Callable[[Any], Any]) -> list[Any]:
 CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = {
     "unknown op": (
         (4, 4, 3),
-        lambda: [layers.UpSampling2D(name="up")],
+        lambda: [layers.UpSampling2D(interpolation="bilinear", name="up")],
         r"layer 'up' uses the TensorFlow op Resize.*Supported:",
     ),
     "loop": ((5, 6), lambda: [layers.LSTM(3)], r"part of a loop.*unroll=True"),
@@ -50,10 +50,15 @@ CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = 
         lambda: after_conv(lambda x: tf.reduce_mean(x, 3)),
         r"'mine': Mean.*axes \[3\] of 4",
     ),
-    "concat over height": (
+    "mean over the batch": (
         (4, 4, 3),
-        lambda: after_conv(lambda x: tf.concat([x, x], 1)),
-        r"over axis 1; only the channels",
+        lambda: after_conv(lambda x: x * tf.reduce_mean(x, [0, 1, 2])),
+        r"'mine': Mean.*result depends on the other images",
+    ),
+    "concat with a constant": (
+        (4, 4, 3),
+        lambda: after_conv(lambda x: tf.concat([x, tf.ones((1, 1, 4, 2))], 1)[:, :4]),
+        r"constant|cannot be executed|batch",
     ),
     "batch size as data": (
         (4, 4, 3),

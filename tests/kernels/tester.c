@@ -67,11 +67,21 @@ struct shape {
     size_t elements; /* of the input */
     size_t *start;   /* pixels: the window's first element */
     struct bnn_epilogue epilogue;
-    uint32_t **bits;
+    uint32_t **bits; /* buffers of each pixel: places are distances from the first pixel's */
     float **values;
     const float **residual;
+    struct bnn_places at;
     int want_bits, want_values;
 };
+
+/* Distances, in elements, of buffers that have nothing to do with each other. */
+static const ptrdiff_t *places(void *const *buffers, size_t count)
+{
+    ptrdiff_t *at = guarded(count, sizeof *at);
+    for (size_t i = 0; i < count; i++)
+        at[i] = ((intptr_t)buffers[i] - (intptr_t)buffers[0]) / 4;
+    return at;
+}
 
 static const float *operand(const struct shape *s)
 {
@@ -98,6 +108,9 @@ static void random_outputs(struct shape *s)
         residual[i] = r;
     }
     s->residual = one_in(2) ? residual : NULL;
+    s->at.bits = places((void *const *)s->bits, s->pixels);
+    s->at.values = places((void *const *)s->values, s->pixels);
+    s->at.residual = places((void *const *)residual, s->pixels);
     s->want_bits = one_in(2);
     s->want_values = !s->want_bits || one_in(4);
     s->epilogue = (struct bnn_epilogue){.pre_mul = operand(s),
@@ -201,8 +214,6 @@ static int32_t random_limit(size_t taps)
     case 1:
         return INT32_MAX;
     case 2:
-        return -1;
-    case 3:
         return 0;
     default:
         return (int32_t)between(0, 32 * taps);
@@ -228,44 +239,51 @@ static void test_binary(void)
         }
 
     int limits = one_in(2);
-    const uint32_t **a = guarded(s.pixels, sizeof *a);
-    const int32_t **table = guarded(s.pixels, sizeof *table);
+    ptrdiff_t *a = guarded(s.pixels, sizeof *a);
+    int32_t **limit = guarded(s.pixels, sizeof *limit);
+    float **correction = guarded(s.pixels, sizeof *correction);
     int32_t *counts = guarded(s.pixels * s.channels, sizeof *counts);
     float *sums = guarded(s.pixels * s.channels, sizeof *sums);
     for (size_t i = 0; i < s.pixels; i++) {
-        a[i] = x + s.start[i];
-        int32_t *t = guarded(s.padded, sizeof *t);
-        for (size_t c = 0; c < s.padded; c++)
-            t[c] = limits ? random_limit(s.taps) : (int32_t)between(0, 64 * s.taps);
-        table[i] = t;
+        a[i] = (ptrdiff_t)s.start[i];
+        limit[i] = guarded(s.padded, sizeof *limit[i]);
+        correction[i] = guarded(s.padded, sizeof *correction[i]);
+        for (size_t c = 0; c < s.padded; c++) {
+            limit[i][c] = random_limit(s.taps);
+            correction[i][c] = (float)between(0, 64 * s.taps);
+        }
         for (size_t c = 0; c < s.channels; c++) {
             int32_t differing = 0;
             for (size_t k = 0; k < s.taps; k++) {
-                uint32_t word = a[i][s.segment[k / s.length] + (ptrdiff_t)(k % s.length)] ^ w[c * s.taps + k];
+                uint32_t word = x[a[i] + s.segment[k / s.length] + (ptrdiff_t)(k % s.length)] ^ w[c * s.taps + k];
                 for (; word != 0; word >>= 1)
                     differing += (int32_t)(word & 1);
             }
             counts[i * s.channels + c] = differing;
-            sums[i * s.channels + c] = (float)(t[c] - (limits ? 0 : 2 * differing));
+            sums[i * s.channels + c] = correction[i][c] - 2.0f * (float)differing;
         }
     }
 
     int nan = 0;
+    s.at.a = a;
+    s.at.table = limits ? places((void *const *)limit, s.pixels) : places((void *const *)correction, s.pixels);
     for (size_t first = 0; first < s.channels; first += s.lanes) {
         size_t channels = s.channels - first < s.lanes ? s.channels - first : s.lanes;
-        struct bnn_binary_tile tile = {.a = a,
+        struct bnn_binary_tile tile = {.a = x,
                                        .segment = s.segment,
                                        .segments = s.segments,
                                        .length = s.length,
                                        .pixels = s.pixels,
                                        .weights = packed + first * s.taps,
-                                       .table = table,
+                                       .limits = limit[0],
+                                       .corrections = correction[0],
                                        .first = first,
                                        .channels = channels,
-                                       .bits = limits || s.want_bits ? s.bits : NULL,
-                                       .values = !limits && s.want_values ? s.values : NULL,
-                                       .residual = s.residual,
-                                       .epilogue = &s.epilogue};
+                                       .bits = limits || s.want_bits ? s.bits[0] : NULL,
+                                       .values = !limits && s.want_values ? s.values[0] : NULL,
+                                       .residual = s.residual ? s.residual[0] : NULL,
+                                       .epilogue = &s.epilogue,
+                                       .at = s.at};
         if (limits)
             kernels->binary_bits(&tile);
         else
@@ -277,7 +295,7 @@ static void test_binary(void)
     }
     for (size_t i = 0; i < s.pixels; i++)
         for (size_t c = 0; c < s.channels; c++) {
-            unsigned expected = counts[i * s.channels + c] <= table[i][c];
+            unsigned expected = counts[i * s.channels + c] < limit[i][c];
             if (bit_of(s.bits[i], c) != expected)
                 fail("binary_bits", i, c, bit_of(s.bits[i], c), expected);
         }
@@ -307,26 +325,27 @@ static void test_float(int depthwise)
                 fail("pack_float", k, c, (double)packed[packed_index(&s, c, k)], (double)expected);
         }
 
-    const float **a = guarded(s.pixels, sizeof *a);
+    ptrdiff_t *a = guarded(s.pixels, sizeof *a);
     float *sums = guarded(s.pixels * s.channels, sizeof *sums);
     for (size_t i = 0; i < s.pixels; i++) {
-        a[i] = x + s.start[i];
+        a[i] = (ptrdiff_t)s.start[i];
         for (size_t c = 0; c < s.channels; c++) {
             float sum = 0.0f;
             for (size_t k = 0; k < taps; k++) {
                 ptrdiff_t at =
                     depthwise ? s.segment[k] + (ptrdiff_t)c : s.segment[k / s.length] + (ptrdiff_t)(k % s.length);
-                sum += a[i][at] * w[c * taps + k];
+                sum += x[a[i] + at] * w[c * taps + k];
             }
             sums[i * s.channels + c] = sum;
         }
     }
 
     int nan = 0;
+    s.at.a = a;
     size_t step = depthwise ? s.channels : s.lanes;
     for (size_t first = 0; first < s.channels; first += step) {
         size_t channels = s.channels - first < step ? s.channels - first : step;
-        struct bnn_float_tile tile = {.a = a,
+        struct bnn_float_tile tile = {.a = x,
                                       .segment = s.segment,
                                       .segments = s.segments,
                                       .length = s.length,
@@ -334,10 +353,11 @@ static void test_float(int depthwise)
                                       .weights = packed + first * taps,
                                       .first = first,
                                       .channels = channels,
-                                      .bits = s.want_bits ? s.bits : NULL,
-                                      .values = s.want_values ? s.values : NULL,
-                                      .residual = s.residual,
-                                      .epilogue = &s.epilogue};
+                                      .bits = s.want_bits ? s.bits[0] : NULL,
+                                      .values = s.want_values ? s.values[0] : NULL,
+                                      .residual = s.residual ? s.residual[0] : NULL,
+                                      .epilogue = &s.epilogue,
+                                      .at = s.at};
         nan |= depthwise ? kernels->depthwise(&tile) : kernels->float_values(&tile);
     }
     check_values(&s, sums, nan, depthwise ? "depthwise" : "float_values");

@@ -192,6 +192,9 @@ def test_moving_values(rng: np.random.Generator) -> None:
     assert np.array_equal(padded[:, 1:3, :3], x) and (padded[:, 0] == 1).all() and (padded[:, :, 3] == 1).all()
     joined = evaluate(make("concat", node, node), [x, -x])
     assert np.array_equal(joined[..., :4], x) and np.array_equal(joined[..., 4:], -x)
+    turned = np.arange(24).reshape(2, 3, 4)[:, ::-1, 1:3]
+    gathered = evaluate(make("gather", node, constant(turned, DType.i32)), [x, turned])
+    assert gathered.dtype == np.int8 and np.array_equal(gathered, x[:, :, ::-1, 1:3])
     assert evaluate(make("unpack", node), [x]).dtype == np.float32
     clamped = evaluate(make("clamp", input_node("f", (4,)), attrs=ClampAttrs(0, 6)), [np.float32([[-1, 0, 5, 7]])])
     assert clamped.tolist() == [[0, 0, 5, 6]]

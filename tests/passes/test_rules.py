@@ -348,7 +348,7 @@ def test_deep_graphs_need_no_recursion() -> None:
     y: Node = input_node("x", (2,))
     for i in range(3000):
         y = make("add", y, channel([i, 1]))
-    assert len(lowered(y).schedule) == 3000
+    assert len(lowered(y).schedule) == 1500  # two an affine op
 
 
 def test_dense_over_bits_reads_packed_pixels() -> None:

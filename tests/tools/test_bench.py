@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools"
 sys.path.insert(0, str(TOOLS))
 
+import bench_docs  # noqa: E402
 import bench_timing  # noqa: E402
 
 needs_larq = pytest.mark.skipif(not importlib.util.find_spec("larq"), reason="the networks need TensorFlow and Larq")
@@ -48,6 +49,15 @@ def test_a_contestant_twice_as_slow_is_found_so() -> None:
     assert fast.best <= fast.first_quartile <= fast.median <= fast.third_quartile
 
 
+def test_blocks_of_a_document_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "d.md"
+    path.write_text("a\n<!-- bench: one -->\n<!-- end -->\nb\n<!-- bench: two -->\nkept\n<!-- end -->\n")
+    bench_docs.update(path, {"one": "new", "three": "nowhere"})
+    assert path.read_text() == (
+        "a\n<!-- bench: one -->\nnew\n<!-- end -->\nb\n<!-- bench: two -->\nkept\n<!-- end -->\n"
+    )
+
+
 def test_timing_of_samples() -> None:
     timing = bench_timing.Timing.of([5.0, 1.0, 3.0, 2.0, 4.0])
     assert (timing.best, timing.first_quartile, timing.median, timing.third_quartile) == (1.0, 2.0, 3.0, 4.0)
@@ -57,9 +67,12 @@ def test_timing_of_samples() -> None:
 @needs_larq
 @needs_cc
 def test_models_as_json(tmp_path: Path) -> None:
+    document = tmp_path / "document.md"
+    names = ("models", "scaling", "small")
+    document.write_text("".join(f"<!-- bench: {name} -->\nold\n<!-- end -->\n" for name in names))
     done = run(
-        "bench_models.py", "--network", "digits", "--rounds", "2", "--slice", "0.1", "--clock", "cpu", "--profile",
-        "--small", "--plot", str(tmp_path), "--json",
+        "bench_models.py", "--network", "digits", "--docs", str(document), "--rounds", "2", "--slice", "0.1",
+        "--clock", "cpu", "--profile", "--small", "--plot", str(tmp_path), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -74,6 +87,9 @@ def test_models_as_json(tmp_path: Path) -> None:
         assert engine in engines or found["missing"][peer]
     assert sum(op["share"] for op in found["profile"]) == pytest.approx(1)
     assert {"import_ms", "digits_call_us", "digits_c_us", "digits_added_us"} <= set(report["small"])
+    text = document.read_text()
+    assert "| digits | " in text and "`import bnn`" in text
+    assert text.count("old") == 1, "only the block of what was not measured stays"
     for name in ("performance-models.png", "performance-profile.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
@@ -116,8 +132,9 @@ def test_kernels_as_json() -> None:
     reason="needs onnx and onnxruntime",
 )
 def test_the_onnx_network_has_the_shape_of_its_source() -> None:
-    import bench_onnx
     import onnxruntime
+
+    import bench_onnx
     from bnn.ir import Graph
     from bnn.ops import ClampAttrs, ConvAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
 

@@ -1,0 +1,126 @@
+"""Ops that only move elements: their tensors are followed by moving the elements' numbers through TensorFlow itself.
+
+So any chain of them is read, whatever its tensors look like in between: a value may lose its batch dimension (a dense
+layer over positions, a locally connected one) as long as it gets it back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..ir import DType, Node
+from ..ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant
+from .frozen import Array, Frozen
+
+if TYPE_CHECKING:
+    from .graphdef import Source
+
+MOVES = frozenset(
+    {
+        "BroadcastTo", "ConcatV2", "DepthToSpace", "ExpandDims", "GatherV2", "MirrorPad", "Pack", "Reshape",
+        "ResizeNearestNeighbor", "ReverseV2", "Slice", "SpaceToDepth", "Split", "SplitV", "Squeeze", "StridedSlice",
+        "Tile", "Transpose", "Unpack",
+    }
+)  # fmt: skip
+PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A tensor whose elements are those of another value: ``index`` has the tensor's shape, of a batch of ``images``,
+    and holds image * size + element."""
+
+    base: Node
+    index: Array
+    images: int
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.base.type.shape))
+
+    def per_image(self) -> Array | None:
+        """What every image does alike: the elements (without the batch), or None where the batch is not first."""
+        if self.index.ndim < 2 or self.index.shape[0] != self.images:
+            return None
+        own = self.index[0]
+        images = np.arange(self.images).reshape(-1, *[1] * own.ndim)
+        inside = own.size and own.min() >= 0 and own.max() < self.size
+        return own if inside and np.array_equal(self.index, own + images * self.size) else None
+
+
+def start(base: Node, images: int) -> Moved:
+    """A value that keeps the batch first."""
+    shape = (images, *base.type.shape)
+    return Moved(base, np.arange(np.prod(shape), dtype=np.int32).reshape(shape), images)
+
+
+def move(s: Source, frozen: Frozen, operands: list[Moved | Array]) -> list[Moved]:
+    """The results of a moving op."""
+    data = [o for o in operands if isinstance(o, Moved)]
+    bases = list(dict.fromkeys(o.base for o in data))
+    if len(bases) > 1:
+        flat = [s.flat(b) for b in bases]
+        joined = s.concat(flat, final=False)
+        sizes = [int(np.prod(b.type.shape)) for b in bases]
+        starts = dict(zip(bases, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+        total = sum(sizes)
+    else:
+        joined, starts, total = bases[0], {bases[0]: 0}, data[0].size
+    values: list[Any] = []
+    for operand in operands:
+        if isinstance(operand, Moved):
+            image, element = np.divmod(operand.index, operand.size)
+            values.append((image * total + starts[operand.base] + element).astype(np.int32))
+        else:
+            values.append(operand)
+    if s.tf.op in ("ConcatV2", "Pack") and any(not isinstance(o, Moved) for o in operands[: len(operands) - 1]):
+        raise s.unsupported("it joins the data with a constant")
+    results = frozen.run_op(s.tf, values)
+    return [Moved(joined, np.asarray(r), data[0].images) for r in results]
+
+
+def arrange(s: Source, base: Node, elements: Array, output: int = 0) -> Node:
+    """The node with these elements of a value (the batch left out), the result of that number."""
+    shape = elements.shape
+    if np.array_equal(elements.reshape(-1), np.arange(np.prod(base.type.shape))):
+        return s.make("reshape", base, attrs=ReshapeAttrs(shape), output=output)
+    begin, channels = int(elements.reshape(-1)[0]), base.type.shape[-1]
+    if begin < channels and np.array_equal(elements, _channels(base, begin, begin + elements.shape[-1])):
+        return s.make("slice", base, attrs=SliceAttrs(begin, begin + elements.shape[-1]), output=output)
+    flat = elements.reshape(-1) if elements.ndim > 3 else elements
+    gathered = s.make("gather", base, constant(flat, DType.i32, s.layer), final=flat is elements, output=output)
+    return gathered if flat is elements else s.make("reshape", gathered, attrs=ReshapeAttrs(shape), output=output)
+
+
+def _channels(x: Node, begin: int, end: int) -> Array:
+    return np.arange(np.prod(x.type.shape)).reshape(x.type.shape)[..., begin:end]
+
+
+def product(s: Source, moved: Moved, weights: Array) -> Moved:
+    """A matrix product over positions: rows (images * positions, channels) by one matrix, or batches (positions,
+    images, channels) by one matrix a position."""
+    images, index = moved.images, moved.index
+    own = s.tf.op == "BatchMatMulV2"
+    if own and (s.attr("adj_x") or s.attr("adj_y")) or s.attr("transpose_a") or weights.ndim != (3 if own else 2):
+        raise s.unsupported("a product of these matrices")
+    if s.attr("transpose_b"):
+        weights = weights.T
+    order = index.swapaxes(0, 1) if own else index.reshape(images, -1, index.shape[-1])
+    rows = Moved(moved.base, np.ascontiguousarray(order), images).per_image()
+    if rows is None:
+        raise s.unsupported("rows that mix images")
+    positions, channels = rows.shape
+    if own:
+        filters = weights.transpose(0, 2, 1).reshape(-1, 1, 1, channels)
+        data, groups = arrange(s, moved.base, rows.reshape(1, 1, -1)), positions
+    else:
+        filters = weights.T[:, None, None, :]
+        data, groups = arrange(s, moved.base, rows[None]), 1
+    attrs = ConvAttrs(groups=groups)
+    base = s.make("conv2d", s.inner(data), constant(filters, name=s.layer), attrs=attrs, final=not own)
+    count = weights.shape[-1]
+    numbers = np.arange(images * positions * count, dtype=np.int32).reshape(images, positions, count)
+    return Moved(base, numbers.swapaxes(0, 1) if own else numbers.reshape(-1, count), images)

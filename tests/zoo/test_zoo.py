@@ -1,0 +1,31 @@
+"""Every network of larq_zoo: compiled, as binary as its author meant, and equal to TensorFlow."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+pytest.importorskip("larq_zoo", reason="larq-zoo is not installed")
+
+import zoo  # noqa: E402
+from bench_networks import ZOO  # noqa: E402
+
+# In bytes: what Larq Compute Engine 0.16 makes of them, for the networks where this runtime is to need no more.
+LARGEST = {"BinaryAlexNet": 7_881_872, "XNORNet": 25_000_000}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ZOO)
+def test_network(name: str) -> None:
+    found = zoo.run(name, count=2, rounds=0, peers=(), seed=int(os.environ.get("BNN_TEST_SEED", "0")))
+    print(found)
+    assert not found.missing, f"not as bits: {found.missing}"
+    assert found.classes_different == 0
+    assert found.ok and found.values_different == 0 and found.beyond_rounding == 0
+    assert found.values_checked > 0 or found.scaled_layers == found.binary_layers
+    assert found.largest_output_difference < 5e-3 and found.largest_output < 0.999
+    assert found.bytes < LARGEST.get(name, 10_000_000)

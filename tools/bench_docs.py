@@ -1,0 +1,103 @@
+"""Write what bench_models.py measured into a document: the blocks between <!-- bench: NAME --> and <!-- end -->."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench_models import Result, Row
+
+_PEERS = (
+    ("LCE", "Larq Compute Engine", "use_indirect_bgemm=True"),
+    ("LCE, default", "Larq Compute Engine", "default"),
+    ("TensorFlow", "TensorFlow", "tf.function"),
+    ("Keras eager", "TensorFlow", "Keras eager"),
+    ("ONNX Runtime f32", "ONNX Runtime", "float32"),
+    ("ONNX Runtime int8", "ONNX Runtime", "int8"),
+)
+_SMALL_OP = 0.03  # of a network's time; what is less is summed up
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, *rows)]
+    lines.insert(1, "|---" + "|---:" * (len(header) - 1) + "|")
+    return "\n".join(lines)
+
+
+def number(us: float) -> str:
+    return f"{us:,.1f}" if us < 100 else f"{us:,.0f}"
+
+
+def _one(result: Result, engine: str, setting: str) -> Row | None:
+    """One image on one thread."""
+    for row in result.rows:
+        if row.engine == engine and (row.setting == setting or engine == "bnn") and row.images == row.threads == 1:
+            return row
+    return None
+
+
+def models(results: Sequence[Result]) -> str:
+    """Times, the share of the limit, and the peers' times as multiples of bnn's."""
+    rows = []
+    for result in results:
+        ours = _one(result, "bnn", "")
+        assert ours is not None
+        limit = (number(result.limit_us), f"{result.share_of_limit:.0%}") if result.limit_us else ("", "")
+        found = [_one(result, engine, setting) for _, engine, setting in _PEERS]
+        times = [f"{row.times_bnn:.1f}" if row else "-" for row in found]
+        rows.append([result.network, f"{number(ours.us.median)} +- {ours.us.spread:.1%}", *limit, *times])
+    return _table(["network", "bnn, us", "limit, us", "share", *(name for name, _, _ in _PEERS)], rows)
+
+
+def missing(results: Sequence[Result]) -> str:
+    lines = [f"- {r.network}, {peer}: {why}" for r in results for peer, why in r.missing.items()]
+    return "\n".join(lines) or "Every peer ran every network."
+
+
+def profiles(results: Sequence[Result]) -> str:
+    rows = []
+    for result in results:
+        large = [op for op in result.profile if op.share >= _SMALL_OP]
+        parts = [f"{op.op} {op.share:.0%} ({op.count})" for op in large]
+        rest = 1 - sum(op.share for op in large)
+        text = ", ".join(parts) + (f", others {rest:.0%}" if rest >= 0.005 else "")
+        total = number(sum(op.us for op in result.profile))
+        rows.append([result.network, total, f"{result.ops}", f"{result.arena_bytes / 1e6:.2f}", text])
+    return _table(["network", "us", "ops", "activations, MB", "share of the time (number of ops)"], rows)
+
+
+def scaling(results: Sequence[Result]) -> str:
+    """How much faster two threads are."""
+    rows = []
+    for result in results:
+        times = {(r.images, r.threads): r.us.median for r in result.rows if r.engine == "bnn"}
+        batch = max(images for images, _ in times)
+        one, many = times[1, 1] / times[1, 2], times[batch, 1] / times[batch, 2]
+        rows.append([result.network, number(times[1, 2]), f"{one:.2f}", number(times[batch, 2] / batch), f"{many:.2f}"])
+    return _table(["network", "one image, us", "times faster", "an image of 16, us", "times faster"], rows)
+
+
+def small(found: dict[str, float]) -> str:
+    rows = [
+        ["`import bnn` in a new interpreter", f"{found['import_ms']:.0f} ms"],
+        ["a call of digits", f"{found['digits_call_us']:.1f} us"],
+        ["of it, the C code", f"{found['digits_c_us']:.1f} us"],
+        ["added by Python", f"{found['digits_added_us']:.1f} us"],
+    ]
+    if "open_ms" in found:
+        rows.append([f"opening a file of {found['open_bytes'] / 1e6:.1f} MB", f"{found['open_ms']:.1f} ms"])
+    return _table(["what", "time"], rows)
+
+
+def update(path: Path, blocks: dict[str, str]) -> None:
+    """Replace the blocks that the document has; those not given stay as they are."""
+
+    def replaced(match: re.Match[str]) -> str:
+        text = blocks.get(match[1])
+        return match[0] if text is None else f"<!-- bench: {match[1]} -->\n{text}\n<!-- end -->"
+
+    old = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"<!-- bench: (\w+) -->.*?<!-- end -->", replaced, old, flags=re.S), encoding="utf-8")

@@ -1,0 +1,51 @@
+"""This machine's limits: how fast its registers can do a binary or a float product (bench_peak.c)."""
+
+from __future__ import annotations
+
+import ctypes
+import shlex
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench_networks import MissingError
+
+_SOURCE = Path(__file__).with_name("bench_peak.c")
+_FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
+_RUN = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_size_t)
+
+
+class _Limit(ctypes.Structure):
+    """struct bench_limit of bench_peak.h"""
+
+    _fields_ = [("name", ctypes.c_char_p), ("binary", ctypes.c_int), ("run", _RUN)]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """One loop: ``run(rounds)`` does the work and returns its multiply-accumulates."""
+
+    name: str
+    binary: bool
+    run: Callable[[int], float]
+
+
+def load(folder: Path, compiler: str) -> list[Peak]:
+    """Compile the loops into a library in ``folder`` and give those that this processor runs.
+
+    Raises :class:`MissingError` where there is no compiler, or it fails.
+    """
+    library = folder / "bench_peak.so"
+    command = [*shlex.split(compiler), *_FLAGS, str(_SOURCE), "-o", str(library)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise MissingError(f"no C compiler is called '{compiler}'; name one with --cc") from None
+    if done.returncode != 0:
+        raise MissingError(f"{compiler} failed: {done.stderr.strip().splitlines()[-1]}")
+    loaded = ctypes.CDLL(str(library))
+    count = ctypes.c_size_t.in_dll(loaded, "bench_limit_count").value
+    table = (_Limit * count).in_dll(loaded, "bench_limits")
+    peaks = [Peak(limit.name.decode(), bool(limit.binary), limit.run) for limit in table]
+    return [peak for peak in peaks if peak.run(1) > 0]

@@ -1,0 +1,299 @@
+"""Time whole networks against TensorFlow, Larq Compute Engine and ONNX Runtime, and against this machine's limit.
+
+    python tools/bench_models.py
+    python tools/bench_models.py --network all --no-peers --profile
+    python tools/bench_models.py --network QuickNet --network BiRealNet --scaling --json
+
+Everything has one thread and takes turns in one process; medians are compared.  The limit is the time of the network's
+multiply-accumulates at the rates of loops that stay in registers, measured in the same run: binary ones by xor,
+popcount and add; float ones by fused multiply-add.  Peers that are not installed are named and left out.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+import bench_docs
+import bench_limits
+import bench_networks
+import bench_peers
+import bench_small
+import bnn
+from bench_networks import MissingError
+from bench_timing import CLOCKS, Contestant, Timing, measure
+from bnn.runtime import Model
+
+_DEFAULT = ("digits", "fashion", "QuickNet", "BiRealNet")
+_BATCH = 16
+_PEAK_ROUNDS = 200_000  # of a peak's loop in one call: under a millisecond
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contestant on one network.  ``times_bnn``: its median over that of bnn's one thread on as many images."""
+
+    engine: str
+    setting: str
+    images: int
+    threads: int
+    us: Timing
+    times_bnn: float
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """All ops of one type in a network."""
+
+    op: str
+    kind: str
+    count: int
+    us: float
+    share: float
+
+
+@dataclass
+class Result:
+    """What was found on one network; ``limit_us`` is 0 where the limits could not be measured."""
+
+    network: str
+    binary_macs: int
+    float_macs: int
+    file_bytes: int
+    arena_bytes: int
+    ops: int
+    limit_us: float = 0.0
+    share_of_limit: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    profile: list[OpTime] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Settings:
+    rounds: int
+    slice_ms: float
+    clock: str
+    seed: int
+    peers: tuple[str, ...]
+    scaling: bool
+    profile: bool
+
+
+def bench(name: str, peaks: Sequence[bench_limits.Peak], settings: Settings, advance: Callable[[int], None]) -> Result:
+    """Everything about one network, in one measurement."""
+    keras_model = bench_networks.build(name, settings.seed)
+    model = bnn.compile(keras_model)
+    macs = [sum(getattr(op, kind) for op in model.ops) for kind in ("binary_macs", "float_macs")]
+    result = Result(name, macs[0], macs[1], model.nbytes, model.arena_bytes, len(model.ops))
+    x = np.random.default_rng(settings.seed).normal(size=(_BATCH, *model.input_shapes[0])).astype(np.float32)
+    contestants = [bench_peers.compiled(model, x[:1], 1)]
+    if settings.scaling:
+        contestants += [bench_peers.compiled(model, images, n) for images, n in ((x[:1], 2), (x, 1), (x, 2))]
+    found, result.missing = bench_peers.gather(keras_model, x[:1], settings.peers)
+    contestants += found
+    runs = [c.run for c in contestants] + [_peak_run(peak) for peak in peaks]
+    timings = measure(runs, settings.rounds, settings.slice_ms, settings.clock, advance)
+    result.rows = _rows(contestants, timings)
+    if peaks:
+        result.limit_us = _limit(macs, peaks, timings[len(contestants) :])
+        result.share_of_limit = result.limit_us / timings[0].median
+    if settings.profile:
+        result.profile = _profile(model, x[:1], settings.rounds)
+    return result
+
+
+def _peak_run(peak: bench_limits.Peak) -> Callable[[], object]:
+    return lambda: peak.run(_PEAK_ROUNDS)
+
+
+def _rows(contestants: Sequence[Contestant], timings: Sequence[Timing]) -> list[Row]:
+    base = {
+        c.images: t.median
+        for c, t in zip(contestants, timings, strict=False)
+        if c.engine == "bnn" and c.threads == 1
+    }
+    return [
+        Row(c.engine, c.setting, c.images, c.threads, t, t.median / base[c.images])
+        for c, t in zip(contestants, timings, strict=False)
+    ]
+
+
+def _limit(macs: Sequence[int], peaks: Sequence[bench_limits.Peak], timings: Sequence[Timing]) -> float:
+    """Microseconds of the multiply-accumulates at the fastest rate of their kind."""
+    total = 0.0
+    for binary, count in zip((True, False), macs, strict=True):
+        rates = [
+            peak.run(_PEAK_ROUNDS) / timing.median
+            for peak, timing in zip(peaks, timings, strict=True)
+            if peak.binary == binary
+        ]
+        total += count / max(rates)
+    return total
+
+
+def _profile(model: Model, x: Any, rounds: int) -> list[OpTime]:
+    times: dict[tuple[str, str], float] = collections.defaultdict(float)
+    counts: collections.Counter[tuple[str, str]] = collections.Counter()
+    for record in model.profile(x, repeats=max(rounds, 3)):
+        key = (record.op, record.kind)
+        times[key] += record.nanoseconds / 1e3
+        counts[key] += 1
+    total = sum(times.values())
+    order = sorted(times, key=lambda key: -times[key])
+    return [OpTime(*key, counts[key], times[key], times[key] / total) for key in order]
+
+
+def small_things(rounds: int, slice_ms: float, seed: int) -> dict[str, float]:
+    """What users feel: see bench_small."""
+    digits = bnn.compile(bench_networks.build("digits", seed))
+    called, direct = bench_small.call_us(digits, rounds, slice_ms)
+    found = {
+        "import_ms": bench_small.import_ms(rounds),
+        "digits_call_us": called,
+        "digits_c_us": direct,
+        "digits_added_us": called - direct,
+    }
+    try:
+        large = bnn.compile(bench_networks.build("QuickNet", seed))
+    except MissingError:
+        return found
+    return {**found, "open_bytes": large.nbytes, "open_ms": bench_small.open_ms(large, rounds)}
+
+
+def processor() -> str:
+    """The processor's own name, where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def show(console: Console, result: Result) -> None:
+    macs = f"{result.binary_macs / 1e6:,.1f} M binary and {result.float_macs / 1e6:,.1f} M float MACs"
+    table = Table(title=f"{result.network}: {macs}", title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    for column in ("engine", "setting"):
+        table.add_column(column, overflow="fold")
+    for column in ("images", "threads", "us", "+-", "x bnn"):
+        table.add_column(column, justify="right")
+    for row in result.rows:
+        cells = (f"{row.images}", f"{row.threads}", f"{row.us.median:,.1f}", f"{row.us.spread:.1%}")
+        table.add_row(row.engine, row.setting, *cells, f"{row.times_bnn:.2f}")
+    console.print(table)
+    if result.limit_us:
+        console.print(f"  limit {result.limit_us:,.1f} us; bnn reaches {result.share_of_limit:.1%} of it")
+    for name, why in result.missing.items():
+        console.print(f"  without {name}: {why}", highlight=False, markup=False)
+    for op in result.profile:
+        line = f"  {op.op:<12} {op.kind:<6} {op.count:>4} ops {op.us:>9.1f} us {op.share:>6.1%}"
+        console.print(line, highlight=False)
+
+
+def blocks(results: Sequence[Result], felt: dict[str, float], settings: Settings) -> dict[str, str]:
+    """The document's blocks for which something was measured."""
+    made = f"{processor()}, kernels and compiler as built; {settings.clock} clock; medians of {settings.rounds} turns."
+    found = {"machine": made, "models": bench_docs.models(results), "missing": bench_docs.missing(results)}
+    if settings.profile:
+        found["profile"] = bench_docs.profiles(results)
+    if settings.scaling:
+        found["scaling"] = bench_docs.scaling(results)
+    if felt:
+        found["small"] = bench_docs.small(felt)
+    return found
+
+
+@click.command(help=__doc__)
+@click.option("--network", "names", multiple=True, default=_DEFAULT, show_default=True,
+              type=click.Choice([*bench_networks.NAMES, "all"]), help="Repeat it for several.")
+@click.option("--peer", "peers", multiple=True, type=click.Choice(list(bench_peers.PEERS)),
+              default=tuple(bench_peers.PEERS), show_default=True, help="Repeat it for several.")
+@click.option("--no-peers", is_flag=True, help="Time bnn alone.")
+@click.option("--scaling", is_flag=True, help=f"Time two threads and batches of {_BATCH}, too.")
+@click.option("--profile", is_flag=True, help="Say where the time goes, by type of op.")
+@click.option("--small", is_flag=True, help="Time importing, opening and calling, too.")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=15, show_default=True, help="Turns of each.")
+@click.option("--slice", "slice_ms", type=click.FloatRange(0.01, 10_000), default=30.0, show_default=True,
+              help="Milliseconds of a turn, at least.")
+@click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True,
+              help="cpu: processor time of all threads, for a machine that does other work.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the networks' weights and images.")
+@click.option("--cc", default=lambda: os.environ.get("CC", "cc"), help="The C compiler; default: CC, or cc.")
+@click.option("--plot", type=click.Path(file_okay=False, path_type=Path), help="Folder for performance-*.png.")
+@click.option("--docs", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A document whose blocks are replaced by what was measured.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+def main(names: tuple[str, ...], peers: tuple[str, ...], no_peers: bool, scaling: bool, profile: bool, small: bool,
+         rounds: int, slice_ms: float, clock: str, seed: int, cc: str, plot: Path | None, docs: Path | None,
+         as_json: bool) -> None:
+    if scaling and clock != "wall":
+        raise click.UsageError("--scaling needs --clock wall: processor time does not shrink with more threads")
+    if scaling and (os.cpu_count() or 1) < 2:
+        raise click.UsageError("--scaling needs two processor cores")
+    settings = Settings(rounds, slice_ms, clock, seed, () if no_peers else peers, scaling, profile or plot is not None)
+    bench_peers.one_thread()
+    live = sys.stdout.isatty()
+    console = Console(file=sys.stderr if as_json else sys.stdout, width=None if live else 120)
+    networks = list(bench_networks.NAMES) if "all" in names else list(dict.fromkeys(names))
+    results: list[Result] = []
+    without: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder, _progress() as bar:
+        try:
+            peaks = bench_limits.load(Path(folder), cc)
+        except MissingError as error:
+            peaks, without["limit"] = [], str(error)
+        for name in networks:
+            task = bar.add_task(name, total=rounds)
+            try:
+                results.append(bench(name, peaks, settings, lambda n, task=task: bar.advance(task, n)))  # type: ignore[misc]
+            except MissingError as error:
+                without[name] = str(error)
+            bar.remove_task(task)
+            if not as_json and results and results[-1].network == name:
+                show(console, results[-1])
+    felt = small_things(rounds, slice_ms, seed) if small else {}
+    if plot is not None and results:
+        import bench_plot
+
+        plot.mkdir(parents=True, exist_ok=True)
+        bench_plot.times(results, plot / "performance-models.png")
+        bench_plot.profiles(results, plot / "performance-profile.png")
+    if docs is not None and results:
+        bench_docs.update(docs, blocks(results, felt, settings))
+    if as_json:
+        print(json.dumps({
+            "processor": processor(), "clock": clock, "rounds": rounds, "slice_ms": slice_ms, "seed": seed,
+            "networks": [asdict(r) for r in results], "small": felt, "without": without,
+        }))  # fmt: skip
+        return
+    for name, value in felt.items():
+        console.print(f"  {name:<18} {value:>12,.2f}", highlight=False)
+    for name, why in without.items():
+        console.print(f"without {name}: {why}", highlight=False, markup=False)
+    console.print(f"{processor()}; {clock} clock; medians of {rounds} turns, +- half the quartiles' distance")
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The networks that bench_models.py times: larq_zoo's, and the demo's."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+import _tf
+import networks
+
+ZOO: dict[str, str] = {
+    "QuickNetSmall": "sota",
+    "QuickNet": "sota",
+    "QuickNetLarge": "sota",
+    "BiRealNet": "literature",
+    "BinaryResNetE18": "literature",
+    "RealToBinaryNet": "literature",
+    "BinaryDenseNet28": "literature",
+    "BinaryDenseNet37": "literature",
+    "BinaryDenseNet37Dilated": "literature",
+    "BinaryDenseNet45": "literature",
+    "MeliusNet22": "literature",
+    "BinaryAlexNet": "literature",
+    "XNORNet": "literature",
+    "DoReFaNet": "literature",
+}
+DEMO: dict[str, tuple[int, int, int]] = {"digits": (8, 8, 1), "fashion": (28, 28, 1)}
+NAMES = (*DEMO, *ZOO)
+
+
+class MissingError(Exception):
+    """Something that is not installed or does not work here; the message says what."""
+
+
+def build(name: str, seed: int) -> Any:
+    """A Keras model with random weights: time depends on shapes alone.
+
+    Batch norms get statistics and factors as after training, some factors negative, so that no step can be left out.
+    """
+    tf, keras, _ = _tf.load()
+    keras.backend.clear_session()
+    tf.random.set_seed(seed)
+    if name in DEMO:
+        model = networks.build(name, DEMO[name], 10)
+    else:
+        try:
+            module = importlib.import_module(f"larq_zoo.{ZOO[name]}")
+        except ImportError as error:
+            raise MissingError(f"larq_zoo cannot be imported ({error})") from None
+        model = getattr(module, name)(weights=None, input_shape=(224, 224, 3))
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([_statistics(variable.name, variable.shape, rng) for variable in layer.weights])
+    return model
+
+
+def _statistics(name: str, shape: Any, rng: np.random.Generator) -> Any:
+    if "gamma" in name:
+        return rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1, 1, 1], shape)
+    if "variance" in name:
+        return rng.uniform(0.5, 2, shape)
+    return rng.normal(0, 0.5, shape)

@@ -1,0 +1,193 @@
+"""The float network of the same shape as an imported one, as an ONNX graph: what ONNX Runtime is timed with.
+
+Layers keep their kernels, strides and channels; the signs between them are left out, and so are quantizers of weights:
+this is the network that one would use if it were not binarized, in the form that suits ONNX Runtime best (channels
+first, batch norm as multiplication and addition, which it fuses).  Only its time means anything: weights are rescaled
+so that values stay in the range of float32 and of calibration without the signs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from bench_networks import MissingError
+from bnn.ir import Graph, Node
+
+_OPSET = 17
+_BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "maximum": "Max", "minimum": "Min"}
+_SKIPPED = ("binarize", "unpack", "sign", "copy", "round")
+
+
+class _Writer:
+    """ONNX nodes and constants under construction; activations are (N, C, H, W) or (N, C)."""
+
+    def __init__(self) -> None:
+        from onnx import helper, numpy_helper
+
+        self._helper, self._numpy = helper, numpy_helper
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self._names: dict[Node, str] = {}
+
+    def fresh(self) -> str:
+        return f"v{len(self.nodes)}"
+
+    def constant(self, array: Any) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(self._numpy.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def emit(self, op: str, inputs: Iterable[str], **attributes: Any) -> str:
+        name = self.fresh()
+        self.nodes.append(self._helper.make_node(op, list(inputs), [name], **attributes))
+        return name
+
+    def name(self, node: Node) -> str:
+        """Of an activation, or of a constant operand laid out for broadcasting."""
+        if node in self._names:
+            return self._names[node]
+        array = np.asarray(node.value, np.float32)
+        while array.ndim < 3:
+            array = array[None]
+        return self.constant(np.moveaxis(array, -1, 0)[None])
+
+    def define(self, node: Node, name: str) -> None:
+        self._names[node] = name
+
+
+def _is_vector(node: Node) -> bool:
+    return len(node.type.shape) == 1
+
+
+def _conv(w: _Writer, node: Node) -> str:
+    attrs: Any = node.attrs
+    filters = np.moveaxis(np.asarray(node.inputs[1].value, np.float32), -1, 1)
+    filters = filters / max(float(filters.std()) * np.sqrt(filters[0].size), 1e-6)
+    if _is_vector(node):
+        return w.emit("Gemm", [w.name(node.inputs[0]), w.constant(filters.reshape(len(filters), -1))], transB=1)
+    return w.emit(
+        "Conv",
+        [w.name(node.inputs[0]), w.constant(filters)],
+        strides=attrs.stride,
+        dilations=attrs.dilation,
+        group=attrs.groups,
+        pads=attrs.pads,
+    )
+
+
+def _pool(w: _Writer, node: Node) -> str:
+    attrs: Any = node.attrs
+    shape = node.inputs[0].type.shape
+    average = node.op == "avg_pool"
+    if average and attrs.kernel == shape[:2]:
+        return w.emit("GlobalAveragePool", [w.name(node.inputs[0])])
+    kind = "AveragePool" if average else "MaxPool"
+    pads = attrs.pads
+    return w.emit(kind, [w.name(node.inputs[0])], kernel_shape=attrs.kernel, strides=attrs.stride, pads=pads)
+
+
+def _arithmetic(w: _Writer, node: Node) -> str:
+    a, b = node.inputs
+    if node.op == "sub" and b.is_constant:  # fused into the convolution, unlike a subtraction
+        return w.emit("Add", [w.name(a), _vector_constant(w, -b.value, node)])
+    names = [_vector_constant(w, i.value, node) if i.is_constant else w.name(i) for i in (a, b)]
+    return w.emit(_BINARY[node.op], names)
+
+
+def _vector_constant(w: _Writer, value: Any, node: Node) -> str:
+    array = np.asarray(value, np.float32)
+    if _is_vector(node):
+        return w.constant(array.reshape(-1))
+    while array.ndim < 3:
+        array = array[None]
+    return w.constant(np.moveaxis(array, -1, 0)[None])
+
+
+def _clamp(w: _Writer, node: Node) -> str:
+    attrs: Any = node.attrs
+    if attrs.lo == 0 and attrs.hi == np.inf:
+        return w.emit("Relu", [w.name(node.inputs[0])])
+    limits = [w.constant(np.float32(v)) for v in (attrs.lo, attrs.hi)]
+    return w.emit("Clip", [w.name(node.inputs[0]), *limits])
+
+
+def _reshape(w: _Writer, node: Node) -> str:
+    source, x = node.inputs[0].type.shape, w.name(node.inputs[0])
+    if len(source) == 3 and source[:2] != (1, 1):
+        x = w.emit("Transpose", [x], perm=[0, 2, 3, 1])
+    shape = node.type.shape
+    target = (-1, *shape) if len(shape) < 3 else (-1, *shape[:2], shape[2])
+    y = w.emit("Reshape", [x, w.constant(np.asarray(target, np.int64))])
+    return w.emit("Transpose", [y], perm=[0, 3, 1, 2]) if len(shape) == 3 else y
+
+
+def _slice(w: _Writer, node: Node) -> str:
+    attrs: Any = node.attrs
+    bounds = [w.constant(np.asarray([v], np.int64)) for v in (attrs.begin, attrs.end, 1)]
+    return w.emit("Slice", [w.name(node.inputs[0]), *bounds])
+
+
+def _padded(w: _Writer, node: Node) -> str:
+    attrs: Any = node.attrs
+    if node.op == "pad":
+        top, left, bottom, right = attrs.pads
+        pads = [0, 0, top, left, 0, 0, bottom, right]
+    else:
+        pads = [0, attrs.before, 0, 0, 0, attrs.after, 0, 0]
+    value = w.constant(np.float32(attrs.value))
+    return w.emit("Pad", [w.name(node.inputs[0]), w.constant(np.asarray(pads, np.int64)), value])
+
+
+def _prelu(w: _Writer, node: Node) -> str:
+    return w.emit("PRelu", [w.name(node.inputs[0]), w.constant(node.inputs[1].value.reshape(-1, 1, 1))])
+
+
+_EMIT: dict[str, Callable[[_Writer, Node], str]] = {
+    "conv2d": _conv,
+    "max_pool": _pool,
+    "avg_pool": _pool,
+    **dict.fromkeys(_BINARY, _arithmetic),
+    "clamp": _clamp,
+    "softmax": lambda w, node: w.emit("Softmax", [w.name(node.inputs[0])], axis=1),
+    "concat": lambda w, node: w.emit("Concat", [w.name(i) for i in node.inputs], axis=1),
+    "pad": _padded,
+    "pad_channels": _padded,
+    "reshape": _reshape,
+    "slice": _slice,
+    "prelu": _prelu,
+    "sigmoid": lambda w, node: w.emit("Sigmoid", [w.name(node.inputs[0])]),
+}
+
+
+def export(graph: Graph) -> Any:
+    """An ONNX model of a canonical SOURCE graph with one input; its input is channels-first, (1, C, H, W).
+
+    Raises :class:`MissingError` for an op without a float counterpart here, or where onnx is not installed.
+    """
+    try:
+        from onnx import TensorProto, helper
+    except ImportError as error:
+        raise MissingError(f"onnx cannot be imported ({error})") from None
+    w = _Writer()
+    w.define(graph.inputs[0], "input")
+    for node in graph.nodes():
+        if node.is_constant or node.op == "input":
+            continue
+        if node.op in _SKIPPED:
+            w.define(node, w.name(node.inputs[0]))
+        elif node.op in _EMIT:
+            w.define(node, _EMIT[node.op](w, node))
+        else:
+            raise MissingError(f"the exporter has no '{node.op}'")
+    h, width, c = graph.inputs[0].type.shape
+    made = helper.make_graph(
+        w.nodes,
+        "float network of the same shape",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, (1, c, h, width))],
+        [helper.make_tensor_value_info(w.name(graph.outputs[0]), TensorProto.FLOAT, None)],
+        w.constants,
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9)

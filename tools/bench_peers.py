@@ -1,0 +1,140 @@
+"""What bnn is compared with, where it is installed: each gives contestants on one thread, or says what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import _tf
+from bench_networks import MissingError
+from bench_onnx import export
+from bench_timing import Contestant
+from bnn.importers.tensorflow import freeze, import_model
+from bnn.passes import lower
+
+Floats = NDArray[np.float32]
+_CALIBRATION = 4  # images
+
+
+def one_thread() -> None:
+    """Before TensorFlow does anything: it fixes its threads then."""
+    tf, _, _ = _tf.load()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def compiled(model: Any, x: Floats, threads: int) -> Contestant:
+    """bnn, writing to an array made once."""
+    images = len(x)
+    out = np.empty((images, *model.output_shapes[0]), np.float32)
+    run = partial(model.predict, x, threads=threads, out=out)
+    return Contestant("bnn", f"{model.kernels}, {threads} thread{'s' * (threads > 1)}", images, threads, run)
+
+
+def tensorflow(keras_model: Any, x: Floats) -> Iterator[Contestant]:
+    tf, _, _ = _tf.load()
+    function = tf.function(lambda images: keras_model(images, training=False))
+    tensor = tf.constant(x)
+    yield Contestant("TensorFlow", "tf.function", len(x), 1, lambda: function(tensor).numpy())
+    yield Contestant("TensorFlow", "Keras eager", len(x), 1, lambda: keras_model(tensor, training=False).numpy())
+
+
+def larq_compute_engine(keras_model: Any, x: Floats) -> Iterator[Contestant]:
+    """Its best setting on x86, and the default."""
+    try:
+        import larq_compute_engine
+        from larq_compute_engine.tflite.python.interpreter import Interpreter
+    except ImportError as error:
+        raise MissingError(f"larq_compute_engine cannot be imported ({error})") from None
+    with _quiet():
+        flatbuffer = larq_compute_engine.convert_keras_model(keras_model)
+    for indirect in (True, False):
+        interpreter = Interpreter(flatbuffer, num_threads=1, use_indirect_bgemm=indirect)
+        setting = "use_indirect_bgemm=True" if indirect else "default"
+        yield Contestant("Larq Compute Engine", setting, len(x), 1, partial(interpreter.predict, x))
+
+
+def onnx_runtime(keras_model: Any, x: Floats) -> Iterator[Contestant]:
+    """Float32 and int8 networks of the same shape."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingError(f"onnxruntime cannot be imported ({error})") from None
+    graph = lower(import_model(freeze(keras_model)), until="fold_constants")
+    image = np.ascontiguousarray(np.moveaxis(x[:1], -1, 1))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "float.onnx"
+        path.write_bytes(export(graph).SerializeToString())
+        yield _session(onnxruntime, path, "float32", image)
+        yield _session(onnxruntime, _quantize(path, image.shape), "int8", image)
+
+
+def _session(onnxruntime: Any, path: Path, setting: str, image: Floats) -> Contestant:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return Contestant("ONNX Runtime", setting, 1, 1, partial(session.run, None, {"input": image}))
+
+
+def _quantize(path: Path, shape: tuple[int, ...]) -> Path:
+    """Static quantization, weights by channel, calibrated on random images."""
+    from onnxruntime import quantization
+
+    class Images(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            rng = np.random.default_rng(0)
+            self._left = [rng.normal(size=shape).astype(np.float32) for _ in range(_CALIBRATION)]
+
+        def get_next(self) -> dict[str, Floats] | None:
+            return {"input": self._left.pop()} if self._left else None
+
+    prepared, quantized = path.with_name("prepared.onnx"), path.with_name("int8.onnx")
+    with _quiet():
+        quantization.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        quantization.quantize_static(str(prepared), str(quantized), Images(), per_channel=True)
+    return quantized
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Converters print; only what they raise matters here."""
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+PEERS: dict[str, Callable[[Any, Floats], Iterator[Contestant]]] = {
+    "tensorflow": tensorflow,
+    "lce": larq_compute_engine,
+    "onnxruntime": onnx_runtime,
+}
+
+
+def gather(keras_model: Any, x: Floats, wanted: tuple[str, ...]) -> tuple[list[Contestant], dict[str, str]]:
+    """Contestants of the wanted peers, and why others are missing.  A peer that fails on a network only says so."""
+    found: list[Contestant] = []
+    missing: dict[str, str] = {}
+    for name in wanted:
+        try:
+            for contestant in PEERS[name](keras_model, x):
+                contestant.run()
+                found.append(contestant)
+        except MissingError as error:
+            missing[name] = str(error)
+        except Exception as error:  # whatever a converter raises
+            lines = str(error).strip().splitlines()
+            missing[name] = f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
+    return found, missing

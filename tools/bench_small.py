@@ -1,0 +1,51 @@
+"""The small times users feel: importing the package, opening a file, what a call adds to the C code's time."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import bnn
+from bench_timing import measure
+from bnn._handles import Context
+from bnn._native import lib
+from bnn.runtime import Model
+
+_IMPORT = "import time; t = time.perf_counter(); import bnn; print(time.perf_counter() - t)"
+
+
+def import_ms(repeats: int) -> float:
+    """Median of fresh interpreters, NumPy and cffi included."""
+    run = [sys.executable, "-c", _IMPORT]
+    times = [float(subprocess.run(run, capture_output=True, text=True, check=True).stdout) for _ in range(repeats)]
+    return statistics.median(times) * 1e3
+
+
+def open_ms(model: Model, repeats: int) -> float:
+    """Median of mapping, checking and preparing a file that is in the page cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.bnn"
+        model.save(path)
+        times = []
+        for _ in range(repeats):
+            begin = time.perf_counter()
+            bnn.load(path).close()
+            times.append(time.perf_counter() - begin)
+    return statistics.median(times) * 1e3
+
+
+def call_us(model: Model, rounds: int, slice_ms: float) -> tuple[float, float]:
+    """(a call from Python, the same work called in C): medians for one image, taking turns."""
+    x = np.random.default_rng(0).random((1, *model.input_shapes[0]), np.float32)
+    out = np.empty((1, *model.output_shapes[0]), np.float32)
+    context = Context(model._open(), 1, 1)
+    context.run([x], [out], 0, 1)  # leaves the arrays' addresses in the context's lists
+    addresses = (context.pointer, context.inputs, context.outputs)
+    called, direct = measure([lambda: model(x), lambda: lib.bnn_run(*addresses, 1)], rounds, slice_ms, "wall")
+    return called.median, direct.median

@@ -1,0 +1,77 @@
+"""Time several contestants fairly: they take turns, and medians are compared."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CLOCKS: dict[str, Callable[[], int]] = {"wall": time.perf_counter_ns, "cpu": time.process_time_ns}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """``run`` does the work once, for ``images`` images; ``engine`` and ``setting`` say who and how."""
+
+    engine: str
+    setting: str
+    images: int
+    threads: int
+    run: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Microseconds of one call: the median of the turns, their quartiles and the best."""
+
+    median: float
+    first_quartile: float
+    third_quartile: float
+    best: float
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Timing:
+        first, median, third = (float(q) for q in np.percentile(samples, (25, 50, 75)))
+        return cls(median, first, third, float(min(samples)))
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles, as a share of the median."""
+        return (self.third_quartile - self.first_quartile) / 2 / self.median if self.median else 0.0
+
+
+def measure(
+    runs: Sequence[Callable[[], object]],
+    rounds: int,
+    slice_ms: float,
+    clock: str,
+    advance: Callable[[int], None] = lambda steps: None,
+) -> list[Timing]:
+    """One :class:`Timing` per contestant.
+
+    In every round each runs for at least ``slice_ms`` on end, so that it has the caches to itself but for its first
+    call; the order is turned round by one each time.  A machine that slows down slows all of them.
+    """
+    now = CLOCKS[clock]
+
+    def timed(run: Callable[[], object], repeats: int) -> float:
+        begin = now()
+        for _ in range(repeats):
+            run()
+        return (now() - begin) / repeats / 1e3
+
+    repeats = []
+    for run in runs:
+        run()
+        once = min(timed(run, 1) for _ in range(3))
+        repeats.append(max(1, math.ceil(slice_ms * 1e3 / max(once, 0.1))))
+    samples: list[list[float]] = [[] for _ in runs]
+    for turn in range(rounds):
+        for i in range(len(runs)):
+            k = (i + turn) % len(runs)
+            samples[k].append(timed(runs[k], repeats[k]))
+        advance(1)
+    return [Timing.of(s) for s in samples]

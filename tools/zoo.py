@@ -1,0 +1,232 @@
+"""Compile every network of larq_zoo and compare it with TensorFlow.
+
+    python tools/zoo.py                              a table
+    python tools/zoo.py --network QuickNet --json
+    python tools/zoo.py --write docs/zoo.md          puts the table between the marks of that file
+
+Weights are random, batch norms as after training.  Agreement: every layer of bits is fed Keras' own input and must give
+Keras' output exactly; end to end a bit may differ only where a float pre-activation lies within rounding of its
+threshold.  Times are medians of one image on one thread, the contestants taking turns.  Needs larq-zoo; Larq Compute
+Engine is compared where it is installed.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+import _tf
+import bench_peers
+import bnn
+import zoo_networks
+from bench_networks import ZOO, MissingError
+from bench_timing import measure
+from bnn.importers.tensorflow import freeze
+from bnn.verify import verify
+
+BEGIN, END = "<!-- generated: zoo -->", "<!-- end -->"
+
+
+@dataclass
+class Result:
+    """One network.
+
+    ``ops``: how many of each kind the file holds.  ``binary_layers``: those that run as bits, of the
+    ``larq_binary_layers`` that Larq's own summary counts as 1-bit; ``missing``: the others.  ``seconds``: of compiling,
+    tracing apart.  ``values_checked``: bits, accumulators and floats of layers whose Keras sums are exact, fed Keras'
+    own input; ``scaled_layers``: those with a weight scale, whose sums Keras rounds.  ``milliseconds``: medians of one
+    image, by engine.
+    """
+
+    network: str
+    ops: dict[str, int]
+    binary_layers: int
+    larq_binary_layers: int
+    missing: list[str]
+    bytes: int
+    seconds: float
+    images: int
+    classes_different: int
+    layers_checked: int
+    values_checked: int
+    values_different: int
+    scaled_layers: int
+    images_with_different_bits: int
+    first_differences: int
+    beyond_rounding: int
+    largest_distance: float
+    largest_output_difference: float
+    largest_output: float
+    ok: bool
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    not_compared: dict[str, str] = field(default_factory=dict)
+
+
+def run(name: str, count: int, rounds: int, peers: Sequence[str], seed: int) -> Result:
+    """Compile one network, compare it, time it (``rounds`` 0: do not)."""
+    keras_model = zoo_networks.build(name, seed)
+    frozen = freeze(keras_model)
+    begin = time.perf_counter()
+    model = bnn.Model.from_bytes(data := bnn.compile_bytes(frozen))
+    seconds = time.perf_counter() - begin
+    x = zoo_networks.images(count, seed + 2)
+    report = verify(frozen, model, x, batch_size=min(count, 4))
+    expected = np.asarray(keras_model(x, training=False))
+    bits = {op.layer for op in model.ops if op.op == "bconv2d"}
+    wanted = larq_binary_layers(keras_model)
+    checks = [c for c in report.layers if c.binary and c.exact]
+    end = report.end_to_end
+    result = Result(
+        network=name,
+        ops=dict(sorted(collections.Counter(op.op for op in model.ops).items())),
+        binary_layers=len(bits),
+        larq_binary_layers=len(wanted),
+        missing=sorted(wanted - bits),
+        bytes=len(data),
+        seconds=seconds,
+        images=count,
+        classes_different=int(np.count_nonzero(expected.argmax(axis=1) != model(x).argmax(axis=1))),
+        layers_checked=len({c.layer for c in checks}),
+        values_checked=sum(c.compared for c in checks),
+        values_different=sum(c.different for c in checks),
+        scaled_layers=len({c.layer for c in report.layers if c.binary and not c.exact and c.op == "bconv2d"}),
+        images_with_different_bits=end.images_with_different_bits,
+        first_differences=end.first_differences,
+        beyond_rounding=end.beyond_rounding,
+        largest_distance=end.largest_distance,
+        largest_output_difference=end.largest_output_difference,
+        largest_output=float(expected.max()),
+        ok=report.ok,
+    )
+    if rounds:
+        contestants, result.not_compared = bench_peers.gather(keras_model, x[:1], tuple(peers))
+        contestants = [bench_peers.compiled(model, x[:1], 1), *(c for c in contestants if c.setting != "default")]
+        times = measure([c.run for c in contestants], rounds, 20.0, "wall")
+        names = {"tf.function": "TensorFlow graph", "Keras eager": "TensorFlow eager"}
+        labels = [names.get(c.setting, c.engine) for c in contestants]
+        result.milliseconds = {label: t.median / 1e3 for label, t in zip(labels, times, strict=True)}
+    return result
+
+
+def larq_binary_layers(model: Any) -> set[str]:
+    """Layers whose multiply-accumulates Larq's summary counts as 1-bit."""
+    import larq
+
+    profiles = larq.models.ModelProfile(model).layer_profiles
+    return {p.name for p in profiles if (p.op_count("mac", 1) or 0) > 0}
+
+
+_COLUMNS = (
+    "network", "layers of bits", "file MB", "compiled in s", "classes differ", "binary values differ",
+    "images, bits within rounding", "beyond rounding", "output differs by",
+)  # fmt: skip
+
+
+def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
+    engines = list(dict.fromkeys(e for r in results for e in r.milliseconds))
+    table = []
+    for r in results:
+        own = [
+            r.network,
+            f"{r.binary_layers} of {r.larq_binary_layers}" if r.missing else f"all {r.larq_binary_layers}",
+            f"{r.bytes / 1e6:.2f}",
+            f"{r.seconds:.1f}",
+            f"{r.classes_different} of {r.images}",
+            f"{r.values_different} of {r.values_checked:,}",
+            f"{r.images_with_different_bits}, {r.first_differences}",
+            str(r.beyond_rounding),
+            f"{r.largest_output_difference:.1e}",
+        ]
+        for engine in engines:
+            ms = r.milliseconds.get(engine)
+            times = f" ({ms / r.milliseconds['bnn']:.1f}x)" if ms and engine != "bnn" else ""
+            own.append(f"{ms:.1f}{times}" if ms else "-")
+        table.append(own)
+    return [*_COLUMNS, *(f"{e}, ms" for e in engines)], table
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """The table, the ops of each network, and where it was made."""
+    header, body = rows(results)
+    lines = ["| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *body]]
+    lines += ["", "| network | ops in the file |", "| --- | --- |"]
+    lines += [f"| {r.network} | {', '.join(f'{n} {op}' for op, n in r.ops.items())} |" for r in results]
+    missing = sorted({f"{name}: {why}" for r in results for name, why in r.not_compared.items()})
+    if missing:
+        lines += ["", "Not compared: " + "; ".join(missing) + "."]
+    tf, _, larq = _tf.load()
+    versions = f"TensorFlow {tf.__version__}, Larq {larq.__version__}, Python {platform.python_version()}"
+    return "\n".join([*lines, "", f"{processor()}; {versions}."])
+
+
+def processor() -> str:
+    """The processor's name, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def write(path: Path, text: str) -> None:
+    """Put the text between the marks of a file."""
+    whole = path.read_text(encoding="utf-8")
+    if BEGIN not in whole or END not in whole:
+        raise click.UsageError(f"{path} has no lines '{BEGIN}' and '{END}' to write between")
+    head, tail = whole.split(BEGIN, 1)
+    path.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail.split(END, 1)[1]}", encoding="utf-8")
+
+
+@click.command(help=__doc__.splitlines()[0] if __doc__ else "")
+@click.option("--network", "names", multiple=True, type=click.Choice(list(ZOO)), help="Only these; all by default.")
+@click.option("--images", "count", default=4, show_default=True, help="Images to compare on.")
+@click.option("--rounds", default=7, show_default=True, help="Turns of each contestant; 0: no times.")
+@click.option("--peer", "peers", multiple=True, default=("tensorflow", "lce"), type=click.Choice([*bench_peers.PEERS]))
+@click.option("--seed", default=0, show_default=True, help="Of the weights and the images.")
+@click.option("--write", "path", type=click.Path(path_type=Path, exists=True), help="Write the table into this file.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def main(
+    names: tuple[str, ...], count: int, rounds: int, peers: tuple[str, ...], seed: int, path: Path | None, as_json: bool
+) -> None:
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    console = Console(stderr=True)
+    results = []
+    try:
+        bench_peers.one_thread()
+        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
+            task = bar.add_task("larq_zoo", total=len(names or ZOO))
+            for name in names or ZOO:
+                bar.update(task, description=name)
+                results.append(run(name, count, rounds, peers, seed))
+                bar.advance(task)
+    except (MissingError, bnn.BnnError) as error:
+        console.print(f"zoo: {error}", style="red", markup=False)
+        sys.exit(2)
+    if path is not None:
+        write(path, markdown(results))
+    if as_json:
+        print(json.dumps({"processor": processor(), "networks": [asdict(r) for r in results]}, indent=1))
+    else:
+        header, body = rows(results)
+        table = Table(*header)
+        for line in body:
+            table.add_row(*line)
+        Console().print(table)
+    sys.exit(0 if all(r.ok and not r.missing for r in results) else 1)
+
+
+if __name__ == "__main__":
+    main()

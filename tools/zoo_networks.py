@@ -1,0 +1,61 @@
+"""larq_zoo's networks with random weights that behave like trained ones."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import _tf
+from bench_networks import ZOO, MissingError
+
+Floats = NDArray[np.float32]
+SHAPE = (224, 224, 3)
+_CALIBRATION = 8  # images
+
+
+def images(count: int, seed: int) -> Floats:
+    """Pictures with structure at every scale: sums of noise from coarse to fine, about -2 to 2."""
+    rng = np.random.default_rng(seed)
+    x = np.zeros((count, *SHAPE), np.float32)
+    for size in (4, 14, 56, 224):
+        cells = rng.normal(0, 0.5, (count, size, size, 3))
+        x += np.repeat(np.repeat(cells, 224 // size, axis=1), 224 // size, axis=2).astype(np.float32)
+    return x
+
+
+def build(name: str, seed: int = 0) -> Any:
+    """The network with the initializers' weights and biases, gammas and betas drawn at random, a quarter of the gammas
+    negative.
+
+    Batch norms get the statistics of random images on their way through, then moved a little: so activations are
+    neither constant nor centred, as after training.
+    """
+    tf, keras, _ = _tf.load()
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    try:
+        module = importlib.import_module(f"larq_zoo.{ZOO[name]}")
+    except ImportError as error:
+        raise MissingError(f"larq_zoo cannot be imported ({error})") from None
+    model = getattr(module, name)(weights=None, input_shape=SHAPE)
+    rng = np.random.default_rng(seed)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for variable in model.trainable_variables:
+        kind = variable.name.rsplit("/", 1)[-1].split(":")[0]
+        if kind == "gamma":
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape) * rng.choice([-1, 1, 1, 1], variable.shape))
+        elif kind in ("beta", "bias"):
+            variable.assign(rng.normal(0, 0.2, variable.shape))
+        elif kind == "alpha":
+            variable.assign(rng.uniform(0, 0.5, variable.shape))
+    for norm in norms:
+        norm.momentum = 0.0
+    model(images(_CALIBRATION, seed + 1), training=True)
+    for norm in norms:
+        spread = np.sqrt(norm.moving_variance.numpy())
+        norm.moving_mean.assign_add(rng.normal(0, 0.2, spread.shape) * spread)
+        norm.moving_variance.assign(norm.moving_variance * rng.uniform(0.7, 1.4, spread.shape))
+    return model
