@@ -18,6 +18,12 @@ from bnn.passes import lower
 
 Array = np.ndarray[Any, Any]
 
+# Before any test imports TensorFlow: Keras 2, which Larq needs, and without oneDNN, whose sums round otherwise.  One
+# process imports TensorFlow once, so what one folder needs holds for all.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
 # A shell starts background jobs with Ctrl-C ignored, and their children would ignore it too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

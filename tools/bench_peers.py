@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,6 +25,7 @@ from bnn.passes import lower
 
 Floats = NDArray[np.float32]
 _CALIBRATION = 4  # images
+_CHILD_SECONDS = 120
 
 
 def one_thread() -> None:
@@ -55,8 +58,7 @@ def larq_compute_engine(keras_model: Any, x: Floats) -> Iterator[Contestant]:
         from larq_compute_engine.tflite.python.interpreter import Interpreter
     except ImportError as error:
         raise MissingError(f"larq_compute_engine cannot be imported ({error})") from None
-    with _quiet():
-        flatbuffer = larq_compute_engine.convert_keras_model(keras_model)
+    flatbuffer = _in_child(lambda: larq_compute_engine.convert_keras_model(keras_model))
     for indirect in (True, False):
         interpreter = Interpreter(flatbuffer, num_threads=1, use_indirect_bgemm=indirect)
         setting = "use_indirect_bgemm=True" if indirect else "default"
@@ -103,6 +105,33 @@ def _quantize(path: Path, shape: tuple[int, ...]) -> Path:
         quantization.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
         quantization.quantize_static(str(prepared), str(quantized), Images(), per_channel=True)
     return quantized
+
+
+def _in_child(work: Callable[[], bytes]) -> bytes:
+    """What ``work`` returns, computed in a forked process: converters crash on some networks.
+
+    Raises :class:`MissingError` where it crashes, fails, or takes longer than two minutes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "result"
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.alarm(_CHILD_SECONDS)
+                with _quiet():
+                    path.write_bytes(work())
+                status = 0
+            except Exception as error:  # whatever a converter raises
+                path.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            raise MissingError(f"its converter was ended by {signal.Signals(os.WTERMSIG(status)).name}")
+        if status != 0:
+            raise MissingError(path.read_text(encoding="utf-8", errors="replace").strip().split("\n")[0][:200])
+        return path.read_bytes()
 
 
 @contextlib.contextmanager

@@ -48,8 +48,8 @@ class Result:
     ``ops``: how many of each kind the file holds.  ``binary_layers``: those that run as bits, of the
     ``larq_binary_layers`` that Larq's own summary counts as 1-bit; ``missing``: the others.  ``seconds``: of compiling,
     tracing apart.  ``values_checked``: bits, accumulators and floats of layers whose Keras sums are exact, fed Keras'
-    own input; ``scaled_layers``: those with a weight scale, whose sums Keras rounds.  ``milliseconds``: medians of one
-    image, by engine.
+    own input; ``scaled_layers``: those with a weight scale that give floats, whose sums Keras rounds, and
+    ``scaled_difference`` their largest difference.  ``milliseconds``: medians of one image, by engine.
     """
 
     network: str
@@ -61,10 +61,10 @@ class Result:
     seconds: float
     images: int
     classes_different: int
-    layers_checked: int
     values_checked: int
     values_different: int
     scaled_layers: int
+    scaled_difference: float
     images_with_different_bits: int
     first_differences: int
     beyond_rounding: int
@@ -89,6 +89,7 @@ def run(name: str, count: int, rounds: int, peers: Sequence[str], seed: int) -> 
     bits = {op.layer for op in model.ops if op.op == "bconv2d"}
     wanted = larq_binary_layers(keras_model)
     checks = [c for c in report.layers if c.binary and c.exact]
+    scaled = [c for c in report.layers if c.binary and not c.exact and c.op == "bconv2d" and c.kind == "floats"]
     end = report.end_to_end
     result = Result(
         network=name,
@@ -100,10 +101,10 @@ def run(name: str, count: int, rounds: int, peers: Sequence[str], seed: int) -> 
         seconds=seconds,
         images=count,
         classes_different=int(np.count_nonzero(expected.argmax(axis=1) != model(x).argmax(axis=1))),
-        layers_checked=len({c.layer for c in checks}),
         values_checked=sum(c.compared for c in checks),
         values_different=sum(c.different for c in checks),
-        scaled_layers=len({c.layer for c in report.layers if c.binary and not c.exact and c.op == "bconv2d"}),
+        scaled_layers=len(scaled),
+        scaled_difference=max((c.largest for c in scaled), default=0.0),
         images_with_different_bits=end.images_with_different_bits,
         first_differences=end.first_differences,
         beyond_rounding=end.beyond_rounding,
@@ -132,7 +133,7 @@ def larq_binary_layers(model: Any) -> set[str]:
 
 _COLUMNS = (
     "network", "layers of bits", "file MB", "compiled in s", "classes differ", "binary values differ",
-    "images, bits within rounding", "beyond rounding", "output differs by",
+    "scaled layers differ by", "images, bits within rounding", "beyond rounding", "output differs by",
 )  # fmt: skip
 
 
@@ -142,11 +143,12 @@ def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     for r in results:
         own = [
             r.network,
-            f"{r.binary_layers} of {r.larq_binary_layers}" if r.missing else f"all {r.larq_binary_layers}",
+            f"{r.binary_layers} ({r.larq_binary_layers})",
             f"{r.bytes / 1e6:.2f}",
             f"{r.seconds:.1f}",
             f"{r.classes_different} of {r.images}",
-            f"{r.values_different} of {r.values_checked:,}",
+            f"{r.values_different} of {r.values_checked:,}" if r.values_checked else "-",
+            f"{r.scaled_difference:.1e} ({r.scaled_layers})" if r.scaled_layers else "-",
             f"{r.images_with_different_bits}, {r.first_differences}",
             str(r.beyond_rounding),
             f"{r.largest_output_difference:.1e}",

@@ -94,7 +94,7 @@ class Frozen:
     def layer(self, op_name: str) -> str:
         """The source layer of an op: the deepest part of its path that names a layer of the model."""
         parts = [p for p in op_name.split("/") if not re.fullmatch(r"(Stateful)?PartitionedCall(_\d+)?", p)]
-        for part in reversed(parts):
+        for part in (*reversed(parts[:-1]), *parts[-1:]):  # an op may be called as another layer is
             if part in self.layers:
                 return part
         return parts[1] if len(parts) > 2 else parts[0] if parts else op_name

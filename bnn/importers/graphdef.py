@@ -14,7 +14,7 @@ from ..ops import ReshapeAttrs, constant, input_node, make
 from . import tf_logic, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
 from .tf_moves import MOVES, PRODUCTS, Moved, arrange, move, product, start
-from .tf_ops import READERS
+from .tf_ops import READERS, channels_first
 
 _PROBE_BATCH = 3
 _MOST_PARTS = 32
@@ -61,6 +61,9 @@ class _Reader:
                     f"layer '{layer}' uses the TensorFlow op {node.op} ('{node.name}'), which is not supported; "
                     f"replace the layer, or cut the model before it. Supported: {', '.join(sorted(_SUPPORTED))}"
                 )
+
+            if node.attrs.get("data_format") in ("NCHW", "NCDHW"):  # some TensorFlows cannot even execute it
+                raise channels_first(Source(self, node))
 
     def _read_by_others(self) -> set[str]:
         """Ops whose value leaves their layer."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import UnsupportedOpError
 from ..ir import Node
 from ..ops import INF, ClampAttrs, ConvAttrs, PadAttrs, PadChannelsAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant
 from .frozen import Array
@@ -36,14 +37,12 @@ def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[i
     return total // 2, total - total // 2
 
 
-def _channels_last(s: Source) -> None:
-    if s.attr("data_format", "NHWC") != "NHWC":
-        raise s.unsupported(f"data format {s.attr('data_format')}; build the model with channels last (NHWC)")
+def channels_first(s: Source) -> UnsupportedOpError:
+    return s.unsupported(f"data format {s.attr('data_format')}; build the model with channels last (NHWC)")
 
 
 def _spatial(s: Source, kernel: tuple[int, int]) -> dict[str, Any]:
     """Stride, dilation and padding of a convolution or a pool."""
-    _channels_last(s)
     strides = tuple(s.attr("strides", [1, 1, 1, 1]))
     dilations = tuple(s.attr("dilations", None) or (1, 1, 1, 1))
     if strides[0] != 1 or strides[3] != 1 or dilations[0] != 1 or dilations[3] != 1:
@@ -94,7 +93,6 @@ def _matmul(s: Source) -> Node:
 @reader("FusedBatchNormV3", "FusedBatchNormV2", "FusedBatchNorm")
 def _batch_norm(s: Source) -> Node:
     """(x - mean) * (rsqrt(variance + epsilon) * gamma) + beta, in TensorFlow's order of operations."""
-    _channels_last(s)
     if s.attr("is_training"):
         raise s.unsupported("batch norm in training mode; call the model with training=False")
     gamma, beta, mean, variance = (s.constant(i) for i in range(1, 5))
@@ -118,7 +116,6 @@ def operand(s: Source, i: int, rank: int) -> Node:
 
 def _elementwise(op: str) -> Reader:
     def read(s: Source) -> Node:
-        _channels_last(s)
         rank = max(len(s.shape(0)), len(s.shape(1)))
         a, b = operand(s, 0, rank), operand(s, 1, rank)
         if not a.is_constant and not b.is_constant and len(a.type.shape) != len(b.type.shape):
@@ -207,7 +204,6 @@ def _softmax(s: Source) -> Node:
 
 def _pool(op: str) -> Reader:
     def read(s: Source) -> Node:
-        _channels_last(s)
         kernel = s.attr("ksize")
         if kernel[0] != 1 or kernel[3] != 1:
             raise s.unsupported(f"a window of {kernel} over the batch or the channels")

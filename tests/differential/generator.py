@@ -24,6 +24,15 @@ _VECTOR = {
     blocks.gate: 1,
 }  # fmt: skip
 Block = Callable[[Rng, Value], Value]
+# What authors write again and again, and passes rewrite: pools and activations on either side of a batch norm.
+_IDIOMS: tuple[tuple[Block, ...], ...] = (
+    (layers.conv, blocks.max_pool, blocks.batch_norm, layers.conv),
+    (layers.conv, blocks.batch_norm, blocks.max_pool, layers.conv),
+    (layers.conv, blocks.relu, blocks.max_pool, blocks.batch_norm, layers.conv),
+    (layers.conv, blocks.relu, blocks.batch_norm, layers.conv),
+    (layers.conv, blocks.batch_norm, blocks.prelu, layers.conv),
+    (layers.conv, blocks.batch_norm, layers.depthwise),
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,10 @@ class _Generator:
             return self._concat(x, beside[rng.integers(len(beside))])
         if draw < 0.27:
             return self._nested(x, partners)
+        if draw < 0.45 and len(x.shape) == 3:
+            for block in _IDIOMS[rng.integers(len(_IDIOMS))]:
+                x = self._apply(block, x) if _fits(block, x) else x
+            return x
         return self._apply(self._choose(x), x)
 
     def _choose(self, x: Value) -> Block:

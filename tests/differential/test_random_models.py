@@ -1,10 +1,15 @@
 """Random Larq models: Keras called eagerly, and the compiled model, bit for bit, end to end and layer by layer.
 
 Inputs and parameters are such that every float sum is exact, so the order of summation does not matter and any
-difference is an error.  BNN_TEST_SEED and BNN_TEST_COUNT say which models, and how many.
+difference is an error.  Thousands:
+
+    BNN_TEST_SEED=1000 BNN_TEST_COUNT=5000 python -m pytest -n 2 tests/differential -m "not slow"
 """
 
 from __future__ import annotations
+
+import os
+import secrets
 
 import numpy as np
 import pytest
@@ -19,6 +24,7 @@ from .generator import BATCH, Model, random_model
 
 SEEDS = seeds(150)
 GROUP = 10
+SLOW = 60  # models of each slow test
 
 
 def check(model: Model) -> bnn.Model:
@@ -45,8 +51,33 @@ def check(model: Model) -> bnn.Model:
     return compiled
 
 
-@pytest.mark.parametrize("first", SEEDS[::GROUP])
-def test_random_models(first: int) -> None:
-    for seed in range(first, min(first + GROUP, SEEDS.stop)):
+def check_all(first: int, count: int) -> None:
+    for seed in range(first, first + count):
         check(random_model(seed))
         tf.keras.backend.clear_session()
+
+
+@pytest.mark.parametrize("first", SEEDS[::GROUP])
+def test_random_models(first: int) -> None:
+    check_all(first, min(GROUP, SEEDS.stop - first))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(8))
+def test_other_random_models(part: int) -> None:
+    """Other ones in every run."""
+    first = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(31)) + part * SLOW
+    print(f"BNN_TEST_SEED={first} BNN_TEST_COUNT={SLOW}")
+    check_all(first, SLOW)
+
+
+def test_random_models_are_worth_it() -> None:
+    """The generator makes what the compiler is about, and mostly what is exact."""
+    models = [random_model(seed) for seed in range(60)]
+    used = {name for model in models for name in model.layers}
+    wanted = {"conv", "depthwise", "separable", "transposed", "local", "dense", "batch_norm", "max_pool"}
+    wanted |= {"average_pool", "prelu", "relu", "gate", "quantizer", "concat", "residual", "nested", "move"}
+    assert used >= wanted, wanted - used
+    exact = [e for model in models for e in model.exact]
+    assert sum(exact) > 0.7 * len(exact)
+    assert sum(len(model.inputs) > 1 for model in models) > 3 and sum(len(model.exact) > 1 for model in models) > 10

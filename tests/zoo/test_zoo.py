@@ -26,6 +26,6 @@ def test_network(name: str) -> None:
     assert not found.missing, f"not as bits: {found.missing}"
     assert found.classes_different == 0
     assert found.ok and found.values_different == 0 and found.beyond_rounding == 0
-    assert found.values_checked > 0 or found.scaled_layers == found.binary_layers
+    assert found.values_checked > 0 or found.scaled_layers > 0
     assert found.largest_output_difference < 5e-3 and found.largest_output < 0.999
     assert found.bytes < LARGEST.get(name, 10_000_000)
