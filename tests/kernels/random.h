@@ -2,6 +2,8 @@
 #ifndef RANDOM_H
 #define RANDOM_H
 
+#include <float.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +26,24 @@ static size_t between(size_t low, size_t high)
 static int one_in(size_t n)
 {
     return between(1, n) == 1;
+}
+
+/* Small integers, whose sums are exact in any order; now and then something special. */
+static float exact_float(size_t special)
+{
+    static const float specials[] = {NAN, INFINITY, -INFINITY, -0.0f};
+    if (special && one_in(special))
+        return specials[between(0, 3)];
+    return (float)between(0, 16) - 8.0f;
+}
+
+static float any_float(void)
+{
+    if (one_in(16)) { /* around the step from -1 to +1 */
+        static const float edges[] = {0.0f, -0.0f, -1e-40f, 1e-40f, -FLT_MIN, FLT_MIN};
+        return edges[between(0, 5)];
+    }
+    return (float)((double)(random_bits() >> 11) / 9007199254740992.0 * 200.0 - 100.0);
 }
 
 #endif

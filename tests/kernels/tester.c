@@ -19,24 +19,6 @@ static void *guarded(size_t count, size_t size)
     return guard_alloc(count * size, one_in(2));
 }
 
-/* Small integers, whose sums are exact in any order; now and then something special. */
-static float exact_float(size_t special)
-{
-    static const float specials[] = {NAN, INFINITY, -INFINITY, -0.0f};
-    if (special && one_in(special))
-        return specials[between(0, 3)];
-    return (float)between(0, 16) - 8.0f;
-}
-
-static float any_float(void)
-{
-    if (one_in(16)) { /* around the step from -1 to +1 */
-        static const float edges[] = {0.0f, -0.0f, -1e-40f, 1e-40f, -FLT_MIN, FLT_MIN};
-        return edges[between(0, 5)];
-    }
-    return (float)((double)(random_bits() >> 11) / 9007199254740992.0 * 200.0 - 100.0);
-}
-
 static void fail(const char *what, size_t pixel, size_t channel, double found, double expected)
 {
     printf("%s: %s: pixel %zu channel %zu: found %.9g, expected %.9g\n", kernels->name, what, pixel, channel, found,
