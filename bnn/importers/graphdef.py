@@ -18,6 +18,7 @@ from .tf_ops import READERS, channels_first
 
 _PROBE_BATCH = 3
 _MOST_PARTS = 32
+_PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
 _SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND"}
 
 
@@ -85,10 +86,14 @@ class _Reader:
             shape = node.attrs.get("shape") or []
             if len(shape) < 2 or any(d < 1 for d in shape[1:]):
                 raise CompileError(f"input '{name}' has shape {shape}; only the batch may be open")
-            if node.attrs.get("dtype") != "float32":
-                dtype = node.attrs.get("dtype")
-                raise UnsupportedOpError(f"input '{name}' is {dtype}; only float32 inputs are supported")
-            zeros.append(np.zeros([_PROBE_BATCH, *shape[1:]], np.float32))
+            dtype = str(node.attrs.get("dtype"))
+            users = {n.op for n in frozen.nodes if any(frozen.resolve(t) == (name, 0) for t in n.inputs)} - ALIASES
+            if dtype != "float32" and not (dtype in _PIXELS and users == {"Cast"}):
+                raise UnsupportedOpError(
+                    f"input '{name}' is {dtype}; only float32 inputs are supported, and "
+                    f"{', '.join(sorted(_PIXELS))} ones that are cast to float32 (a Rescaling layer) before anything else"
+                )
+            zeros.append(np.zeros([_PROBE_BATCH, *shape[1:]], dtype))
 
         def visit(node: TfNode, outputs: list[Any]) -> None:
             for i, value in enumerate(outputs):

@@ -175,10 +175,9 @@ def _abs(s: Source) -> Node:
 
 @reader("Cast")
 def _cast(s: Source) -> Node:
-    """Floats stay as they are, and truth already is 1 or 0."""
-    source, target = s.attr("SrcT"), s.attr("DstT")
-    if source not in ("float32", "bool") or target != "float32":
-        raise s.unsupported(f"a conversion from {source} to {target}; only float32 is computed with")
+    """Floats stay as they are, truth already is 1 or 0, and integer inputs are held as floats."""
+    if s.attr("DstT") != "float32":
+        raise s.unsupported(f"a conversion from {s.attr('SrcT')} to {s.attr('DstT')}; only float32 is computed with")
     return s.value(0)
 
 

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import larq as lq
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from bnn import interpret
 from bnn.errors import CompileError
 from bnn.importers.tensorflow import import_model
 from bnn.ir import Graph
+from bnn.passes import lower
 
 from .models import check, ops, scramble
 
@@ -134,3 +137,13 @@ def test_a_condition_without_data_is_refused() -> None:
 def test_pools_in_one_dimension(layer: Any) -> None:
     compiled((7, 4), layer)
     compiled((1, 4), layer if not isinstance(layer, L.AveragePooling1D) else L.GlobalAveragePooling1D())
+
+
+def test_pixels() -> None:
+    """Integer images that are rescaled first."""
+    layers = [L.Rescaling(1 / 128, -1), lq.layers.QuantConv2D(4, 3, **BINARY)]
+    model = keras.Sequential([L.Input((4, 5, 3), dtype="uint8"), *layers])
+    source = import_model(scramble(model))
+    x = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
+    assert np.array_equal(interpret.outputs(source, [x])[0], model(x).numpy())
+    assert np.array_equal(interpret.outputs(lower(source), [x])[0], model(x).numpy())
