@@ -87,9 +87,10 @@ static void pack_weights(struct bnn_prepare *p, struct bnn_conv *conv)
     const struct bnn_kernels *kernels = p->model->kernels;
     size_t taps = (size_t)s->w->h * s->w->w; /* below 2^24, as are taps * channels */
     size_t words = taps * s->w->words;
-    size_t count = bnn_conv_product(p, conv->padded, s->depthwise ? taps : words);
-    conv->row_weights = s->depthwise ? s->w->w * conv->padded : s->w->w * s->w->words * conv->lanes;
-    conv->block_weights = words * conv->lanes;
+    size_t expansion = s->binary ? kernels->binary_expansion : 1, packed = words * expansion;
+    size_t count = bnn_conv_product(p, conv->padded, s->depthwise ? taps : packed);
+    conv->row_weights = s->depthwise ? s->w->w * conv->padded : s->w->w * s->w->words * expansion * conv->lanes;
+    conv->block_weights = packed * conv->lanes;
     conv->group_weights = count;
     count = bnn_conv_product(p, count, s->groups);
     if (s->binary) {

@@ -70,12 +70,14 @@ struct bnn_float_tile {
 
 struct bnn_kernels {
     const char *name;
-    uint32_t features;      /* bits that the processor must have: BNN_FEATURE_* */
-    uint32_t binary_pixels; /* tile height */
-    uint32_t binary_lanes;  /* block width: 32 or 64 output channels */
+    uint32_t features;         /* bits that the processor must have: BNN_FEATURE_* */
+    uint32_t binary_pixels;    /* tile height */
+    uint32_t binary_lanes;     /* block width: 32 or 64 output channels */
+    uint32_t binary_expansion; /* packed words for one of a filter */
     uint32_t float_pixels, float_lanes;
     /* src: [channels][words] (a filter's taps in order) -> dst: [block][words][lane], missing lanes zero.
-     * dst has ceil(channels / lanes) * lanes * words elements. */
+     * dst has ceil(channels / lanes) * lanes * words elements; for bits, times binary_expansion: what a family makes of a
+     * word's lanes is its own affair. */
     void (*pack_binary)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words);
     void (*pack_float)(float *dst, const float *src, size_t channels, size_t taps);
     /* bits by limits (values NULL, epilogue ignored) */

@@ -90,8 +90,8 @@ class _Reader:
             users = {n.op for n in frozen.nodes if any(frozen.resolve(t) == (name, 0) for t in n.inputs)} - ALIASES
             if dtype != "float32" and not (dtype in _PIXELS and users == {"Cast"}):
                 raise UnsupportedOpError(
-                    f"input '{name}' is {dtype}; only float32 inputs are supported, and "
-                    f"{', '.join(sorted(_PIXELS))} ones that are cast to float32 (a Rescaling layer) before anything else"
+                    f"input '{name}' is {dtype}; only float32 inputs are supported, and those of "
+                    f"{', '.join(sorted(_PIXELS))} that are cast to float32 (a Rescaling layer) before anything else"
                 )
             zeros.append(np.zeros([_PROBE_BATCH, *shape[1:]], dtype))
 

@@ -184,6 +184,7 @@ const struct bnn_kernels bnn_kernels_scalar = {
     .features = 0,
     .binary_pixels = 1,
     .binary_lanes = LANES,
+    .binary_expansion = 1,
     .float_pixels = 1,
     .float_lanes = LANES,
     .pack_binary = pack_binary,

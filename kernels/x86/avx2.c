@@ -1,4 +1,4 @@
-/* AVX2: 8 channels a vector; set bits are counted a byte at a time with a shuffle as table. */
+/* AVX2: 8 channels a vector; differing bits are looked up. */
 #include "../kernels.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -9,12 +9,14 @@
 #define FEATURES BNN_FEATURE_AVX2
 #define TARGET __attribute__((target("avx2,fma,bmi,popcnt")))
 #define VL 8
-#define LANES 32
+#define LANES 64
 #define PIXELS 4
+#define VECTORS 8
+#define FLOAT_LANES 32
 #define FLOAT_PIXELS 6
-#define VECTORS 2
-#define BYTE_COUNTS
-#define POPCOUNT(v) count_bytes(v)
+#define FLOAT_VECTORS 2
+#define COUNT "x86/lookup.inc"
+#define EXPANSION 2
 #define MASK_LT(x, y) ((unsigned)_mm256_movemask_ps((__m256)_mm256_cmpgt_epi32((__m256i)(y), (__m256i)(x))))
 #define MASK_GT(x, y) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(x), (__m256)(y), _CMP_GT_OQ)))
 #define MASK_NAN(v) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(v), (__m256)(v), _CMP_UNORD_Q)))
@@ -29,16 +31,24 @@
 
 typedef unsigned mask;
 
-TARGET static inline __attribute__((always_inline)) __attribute__((vector_size(32))) unsigned
-count_bytes(__attribute__((vector_size(32))) unsigned v)
+#define WIDE_LT(count, limit) compare_wide(count, limit)
+
+/* Bit l: count l < limit l, for 64 lanes.  Differences keep their sign while they are narrowed to bytes; that narrowing
+ * goes by 128-bit halves, so parts come out as rows of four and are transposed. */
+TARGET static inline __attribute__((always_inline)) uint64_t compare_wide(const void *counts, const void *limits)
 {
-    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, /* set bits of 0 to 15 */
-                                           0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-    const __m256i nibble = _mm256_set1_epi8(15);
-    __m256i low = _mm256_and_si256((__m256i)v, nibble);
-    __m256i high = _mm256_and_si256(_mm256_srli_epi32((__m256i)v, 4), nibble);
-    return (__attribute__((vector_size(32))) unsigned)_mm256_add_epi8(_mm256_shuffle_epi8(table, low),
-                                                                      _mm256_shuffle_epi8(table, high));
+    const __m256i *count = counts;
+    const __m256i_u *limit = limits;
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    uint64_t bits = 0;
+    for (int half = 1; half >= 0; half--) {
+        __m256i d[4];
+        for (int j = 0; j < 4; j++)
+            d[j] = _mm256_sub_epi32(count[half * 4 + j], limit[half * 4 + j]);
+        __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(d[0], d[1]), _mm256_packs_epi32(d[2], d[3]));
+        bits = bits << 32 | (uint32_t)_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(bytes, order));
+    }
+    return bits;
 }
 
 #include "../tile.inc"

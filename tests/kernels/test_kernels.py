@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -28,10 +29,15 @@ LACKS_IT = 77
 FAMILIES = re.findall(r"^BNN_KERNEL\((\w+)\)", (ROOT / "kernels/kernels.inc").read_text(encoding="utf-8"), re.M)
 
 
-def build(folder: Path, flags: list[str]) -> Path:
+# The families of another architecture run in an emulator: Debian's gcc-aarch64-linux-gnu and qemu-user.
+CROSS = ["aarch64-linux-gnu-gcc", "-static"]
+EMULATOR = "qemu-aarch64"
+
+
+def build(folder: Path, flags: list[str], compiler: list[str] | None = None) -> Path:
     program = folder / "tester"
     sources = [path for pattern in SOURCES for path in sorted(ROOT.glob(pattern))]
-    compiler = shlex.split(os.environ.get("CC", "cc"))
+    compiler = compiler or shlex.split(os.environ.get("CC", "cc"))
     subprocess.run([*compiler, *FLAGS, *flags, *map(str, sources), "-lm", "-o", str(program)], check=True)
     return program
 
@@ -46,8 +52,16 @@ def sanitized_tester(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("kernels_sanitized"), SANITIZE)
 
 
-def run(program: Path, family: str, cases: int) -> None:
-    done = subprocess.run([program, family, SEED, str(cases)], capture_output=True, text=True, check=False)
+@pytest.fixture(scope="session")
+def arm_tester(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    missing = [name for name in (CROSS[0], EMULATOR) if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}; on Debian: gcc-aarch64-linux-gnu, qemu-user")
+    return build(tmp_path_factory.mktemp("kernels_arm"), [], CROSS)
+
+
+def run(command: list[str], family: str, cases: int) -> None:
+    done = subprocess.run([*command, family, SEED, str(cases)], capture_output=True, text=True, check=False)
     print(f"BNN_TEST_SEED={SEED}\n{done.stdout}{done.stderr}")
     if done.returncode == LACKS_IT:
         pytest.skip(done.stdout.strip())
@@ -61,9 +75,14 @@ def test_scalar_is_the_last_resort() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_family(tester: Path, family: str) -> None:
     """A crash is an access outside a guarded buffer."""
-    run(tester, family, 500)
+    run([str(tester)], family, 500)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_family_has_no_undefined_behaviour(sanitized_tester: Path, family: str) -> None:
-    run(sanitized_tester, family, 100)
+    run([str(sanitized_tester)], family, 100)
+
+
+@pytest.mark.parametrize("family", ["neon", "scalar"])
+def test_family_on_arm(arm_tester: Path, family: str) -> None:
+    run([EMULATOR, str(arm_tester)], family, 300)

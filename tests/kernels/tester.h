@@ -1,0 +1,60 @@
+/* What the tests of kernels share: the family at hand, random floats, and what floats and bits should be. */
+#ifndef TESTER_H
+#define TESTER_H
+
+#include "../../kernels/kernels.h"
+#include "guard.h"
+#include "random.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+
+extern const struct bnn_kernels *kernels;
+
+/* Says what differs and ends the program. */
+void fail(const char *what, size_t pixel, size_t channel, double found, double expected);
+
+/* The kernels of rows: binarize, binarize_at, max_row. */
+void test_rows(void);
+
+static inline void *guarded(size_t count, size_t size)
+{
+    return guard_alloc(count * size, one_in(2));
+}
+
+/* Small integers, whose sums are exact in any order; now and then something special. */
+static inline float exact_float(size_t special)
+{
+    static const float specials[] = {NAN, INFINITY, -INFINITY, -0.0f};
+    if (special && one_in(special))
+        return specials[between(0, 3)];
+    return (float)between(0, 16) - 8.0f;
+}
+
+static inline float any_float(void)
+{
+    if (one_in(16)) { /* around the step from -1 to +1 */
+        static const float edges[] = {0.0f, -0.0f, -1e-40f, 1e-40f, -FLT_MIN, FLT_MIN};
+        return edges[between(0, 5)];
+    }
+    return (float)((double)(random_bits() >> 11) / 9007199254740992.0 * 200.0 - 100.0);
+}
+
+static inline int same(float a, float b)
+{
+    return a == b || (a != a && b != b);
+}
+
+/* Negative denormals count as zero. */
+static inline unsigned is_bit(float v)
+{
+    return v > -FLT_MIN;
+}
+
+static inline unsigned bit_of(const uint32_t *words, size_t i)
+{
+    return words[i / 32] >> i % 32 & 1u;
+}
+
+#endif
