@@ -89,7 +89,7 @@ def run(name: str, count: int, rounds: int, peers: Sequence[str], seed: int) -> 
     bits = {op.layer for op in model.ops if op.op == "bconv2d"}
     wanted = larq_binary_layers(keras_model)
     checks = [c for c in report.layers if c.binary and c.exact]
-    scaled = [c for c in report.layers if c.binary and not c.exact and c.op == "bconv2d" and c.kind == "floats"]
+    scaled = [c for c in report.layers if not c.exact and c.op in ("bconv2d", "affine") and c.kind == "floats"]
     end = report.end_to_end
     result = Result(
         network=name,
