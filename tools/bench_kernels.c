@@ -1,8 +1,8 @@
 /* Times convolutions by the runtime's own driver with every kernel family, and the machine's limits, in one process.
  *
  * usage: bench_kernels ROUNDS [FAMILY...]
- * One line a measurement, tab-separated: kind, family, shape, output, products (MACs) of one image, median nanoseconds
- * of one image.  The measurements take turns, ROUNDS times, so that a machine that slows down slows all of them. */
+ * One line a measurement, tab-separated: kind, family, shape, output, products (MACs) of one image, bytes it must read and
+ * write, nanoseconds of one image: the median, and half the distance of the quartiles.  The measurements take turns, ROUNDS times, so that a machine that slows down slows all of them. */
 #define _DEFAULT_SOURCE
 #include "../csrc/internal.h"
 #include "bench_peak.h"
@@ -19,13 +19,31 @@ static const double SLICE_NS = 2e6; /* of one measurement in one round */
 struct shape {
     const char *name;
     int binary;
-    uint32_t h, w, c, o, kernel, stride;
+    uint32_t h, w, c, o, kernel, stride, dilation, groups;
+    int bits, floats; /* what to measure as output */
 };
 
+/* ResNet's layers; then what else a convolution can be, around one of them; then floats. */
 static const struct shape shapes[] = {
-    {"56x56x64 3x3", 1, 56, 56, 64, 64, 3, 1},         {"28x28x128 3x3", 1, 28, 28, 128, 128, 3, 1},
-    {"14x14x256 3x3", 1, 14, 14, 256, 256, 3, 1},      {"7x7x512 3x3", 1, 7, 7, 512, 512, 3, 1},
-    {"224x224x3 3x3/2 f32", 0, 224, 224, 3, 32, 3, 2}, {"28x28x128 1x1 f32", 0, 28, 28, 128, 256, 1, 1},
+    {"56x56x64 3x3", 1, 56, 56, 64, 64, 3, 1, 1, 1, 1, 1},
+    {"28x28x128 3x3", 1, 28, 28, 128, 128, 3, 1, 1, 1, 1, 1},
+    {"14x14x256 3x3", 1, 14, 14, 256, 256, 3, 1, 1, 1, 1, 1},
+    {"7x7x512 3x3", 1, 7, 7, 512, 512, 3, 1, 1, 1, 1, 1},
+    {"28x28x128 3x3/2", 1, 28, 28, 128, 128, 3, 2, 1, 1, 1, 0},
+    {"28x28x128 3x3 dilated", 1, 28, 28, 128, 128, 3, 1, 2, 1, 1, 0},
+    {"28x28x128 3x3 2 groups", 1, 28, 28, 128, 128, 3, 1, 1, 2, 1, 0},
+    {"28x28x128 3x3 4 groups", 1, 28, 28, 128, 128, 3, 1, 1, 4, 1, 0},
+    {"28x28x100 3x3", 1, 28, 28, 100, 100, 3, 1, 1, 1, 1, 1},
+    {"29x29x128 3x3", 1, 29, 29, 128, 128, 3, 1, 1, 1, 1, 0},
+    {"28x28x128 1x1", 1, 28, 28, 128, 128, 1, 1, 1, 1, 1, 0},
+    {"28x28x128 5x5", 1, 28, 28, 128, 128, 5, 1, 1, 1, 1, 0},
+    {"28x28x128 7x7", 1, 28, 28, 128, 128, 7, 1, 1, 1, 1, 0},
+    {"1x1x4096 dense", 1, 1, 1, 4096, 1024, 1, 1, 1, 1, 1, 0},
+    {"224x224x3 3x3/2 f32", 0, 224, 224, 3, 32, 3, 2, 1, 1, 0, 1},
+    {"56x56x64 3x3/2 f32", 0, 56, 56, 64, 128, 3, 2, 1, 1, 0, 1},
+    {"28x28x128 1x1 f32", 0, 28, 28, 128, 256, 1, 1, 1, 1, 0, 1},
+    {"14x14x256 1x1 f32", 0, 14, 14, 256, 512, 1, 1, 1, 1, 0, 1},
+    {"28x28x128 3x3 dw f32", 0, 28, 28, 128, 128, 3, 1, 1, 128, 0, 1},
 };
 
 /* A convolution that is ready to run, or (limit set) a limit's loop. */
@@ -55,6 +73,38 @@ static void *allocate(size_t bytes)
     memset(p, 0, bytes);
     return p;
 }
+
+/* What a layer reads and writes at least, in bytes. */
+static double traffic(const struct bnn_tensor *tensors)
+{
+    return (double)(tensors[0].bytes + tensors[1].bytes + tensors[4].bytes);
+}
+
+/* Reads `rounds` times from memory, at this many bytes a time: far more than caches hold. */
+static double read_memory(size_t rounds)
+{
+    enum { BYTES = 1 << 27, LINE = 64, CHAINS = 8 };
+    static unsigned char *memory;
+    uint64_t sum = 0;
+    uint64_t sums[CHAINS] = {0};
+    if (memory == NULL) {
+        memory = allocate(BYTES);
+        memset(memory, 1, BYTES);
+    }
+    for (size_t r = 0; r < rounds; r++)
+        for (size_t at = 0; at < BYTES; at += LINE * CHAINS)
+            for (size_t i = 0; i < CHAINS; i++) {
+                uint64_t word;
+                memcpy(&word, memory + at + i * LINE, sizeof word);
+                sums[i] += word;
+            }
+    for (size_t i = 0; i < CHAINS; i++)
+        sum += sums[i];
+    memory[0] = (unsigned char)sum; /* so that it is not for nothing */
+    return (double)BYTES * (double)rounds;
+}
+
+static const struct bench_limit memory_limit = {"memory, read", 0, read_memory};
 
 /* Processor time, so that other programs on a busy machine count less. */
 static double now_ns(void)
@@ -115,15 +165,17 @@ static struct bnn_tensor tensor(bnn_dtype dtype, bnn_storage storage, uint32_t r
 
 static uint32_t output_size(uint32_t size, const struct shape *s)
 {
-    return (size + 2 * (s->kernel / 2) - s->kernel) / s->stride + 1;
+    uint32_t half = s->kernel / 2 * s->dilation;
+    return (size + 2 * half - (s->kernel - 1) * s->dilation - 1) / s->stride + 1;
 }
 
-/* bits: 3x3 SAME with thresholds; floats: with batch norm (mul, add). */
+/* SAME padding.  bits: with thresholds; floats: with batch norm (mul, add). */
 static void prepare(struct subject *s, const struct bnn_kernels *kernels, const struct shape *shape, int bits)
 {
-    uint32_t half = shape->kernel / 2, oh = output_size(shape->h, shape), ow = output_size(shape->w, shape);
+    uint32_t half = shape->kernel / 2 * shape->dilation, inside = shape->c / shape->groups,
+             oh = output_size(shape->h, shape), ow = output_size(shape->w, shape);
     bnn_dtype dtype = shape->binary ? BNN_B1 : BNN_F32;
-    uint32_t x[4] = {1, shape->h, shape->w, shape->c}, w[4] = {shape->o, shape->kernel, shape->kernel, shape->c};
+    uint32_t x[4] = {1, shape->h, shape->w, shape->c}, w[4] = {shape->o, shape->kernel, shape->kernel, inside};
     uint32_t operand[4] = {1, 1, 1, shape->o}, y[4] = {1, oh, ow, shape->o};
     int threshold = bits && shape->binary;
     s->tensors[0] = tensor(dtype, BNN_ARENA, 3, x, half);
@@ -137,13 +189,13 @@ static void prepare(struct subject *s, const struct bnn_kernels *kernels, const 
     int32_t pad = (int32_t)half, stride = (int32_t)shape->stride;
     s->attrs = (struct bnn_conv_attrs){.stride_h = stride,
                                        .stride_w = stride,
-                                       .dilation_h = 1,
-                                       .dilation_w = 1,
+                                       .dilation_h = (int32_t)shape->dilation,
+                                       .dilation_w = (int32_t)shape->dilation,
                                        .pad_top = pad,
                                        .pad_left = pad,
                                        .pad_bottom = pad,
                                        .pad_right = pad,
-                                       .groups = 1,
+                                       .groups = (int32_t)shape->groups,
                                        .slots = threshold ? (int32_t)BNN_SLOT_THRESHOLD
                                                           : (int32_t)(BNN_SLOT_MUL | BNN_SLOT_ADD)};
     s->model =
@@ -171,7 +223,7 @@ static void prepare(struct subject *s, const struct bnn_kernels *kernels, const 
     const struct bnn_tensor *out = &s->tensors[4];
     s->shape = shape;
     s->output = bits ? "bits" : "f32";
-    s->products = (double)oh * ow * shape->o * shape->kernel * shape->kernel * shape->c;
+    s->products = (double)oh * ow * shape->o * shape->kernel * shape->kernel * inside;
     s->run = (struct bnn_run){.model = &s->model,
                               .op = &s->op,
                               .inputs = s->views,
@@ -231,6 +283,9 @@ int main(int argc, char **argv)
             s->limit = &bench_limits[i];
             s->products = bench_limits[i].run(1);
         }
+    struct subject *memory = new_subject(subjects, &count);
+    memory->limit = &memory_limit;
+    memory->products = memory_limit.run(1);
     for (size_t i = 0; bnn_kernels_list(i) != NULL; i++) {
         const char *name = bnn_kernels_list(i);
         int wanted = argc == 2;
@@ -239,8 +294,9 @@ int main(int argc, char **argv)
         if (!wanted || bnn_kernels_select(name) == NULL)
             continue;
         for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++)
-            for (int bits = shapes[k].binary; bits >= 0; bits--)
-                prepare(new_subject(subjects, &count), bnn_kernels_select(name), &shapes[k], bits);
+            for (int bits = 1; bits >= 0; bits--)
+                if (bits ? shapes[k].bits : shapes[k].floats)
+                    prepare(new_subject(subjects, &count), bnn_kernels_select(name), &shapes[k], bits);
     }
     for (size_t i = 0; i < count; i++)
         calibrate(subjects[i]);
@@ -251,11 +307,15 @@ int main(int argc, char **argv)
         struct subject *s = subjects[i];
         qsort(s->ns, rounds, sizeof s->ns[0], compare);
         if (s->limit != NULL)
-            printf("limit\t%s\t\t%s\t%.0f\t%.3f\n", s->limit->name, s->limit->binary ? "bits" : "f32", s->products,
-                   s->ns[rounds / 2]);
+            printf("limit\t%s\t\t%s", s->limit->name,
+                   s->limit == &memory_limit ? "bytes"
+                   : s->limit->binary        ? "bits"
+                                             : "f32");
         else
-            printf("%s\t%s\t%s\t%s\t%.0f\t%.3f\n", s->shape->binary ? "bconv2d" : "conv2d", s->model.kernels->name,
-                   s->shape->name, s->output, s->products, s->ns[rounds / 2]);
+            printf("%s\t%s\t%s\t%s", s->shape->binary ? "bconv2d" : "conv2d", s->model.kernels->name, s->shape->name,
+                   s->output);
+        printf("\t%.0f\t%.0f\t%.3f\t%.3f\n", s->products, s->limit ? 0.0 : traffic(s->tensors), s->ns[rounds / 2],
+               (s->ns[rounds * 3 / 4] - s->ns[rounds / 4]) / 2);
     }
     return 0;
 }

@@ -1,8 +1,11 @@
 """Time every kernel family against the machine's own limits.
 
-The limits are measured in the same run, from registers alone: xor + popcount + add for binary products, FMA for float
-ones.  The convolutions go through the runtime's driver (ResNet's 3x3 layers, SAME, one image, one thread), with packed
-bits (thresholds) and with float32 (batch norm) as output.  All measurements take turns; medians are shown.
+The limits are measured in the same run: from registers alone, xor + popcount + add for binary products and FMA for
+float ones; and the rate at which memory is read.  The convolutions go through the runtime's driver (SAME, one image,
+one thread): ResNet's 3x3 layers, with packed bits (thresholds) and with float32 (batch norm) as output; the same with
+strides, dilation, groups, channels that fill no block and other kernel sizes; float layers.  Shares are of nominal
+products, with those of the padding.  All measurements take turns; medians are shown, with half the distance of the
+quartiles.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from pathlib import Path
 
 import click
 
+from bench_roofline import draw
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("tools/bench_*.c", "csrc/*.c", "kernels/*.c", "kernels/*/*.c")
 FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-Icsrc/include")  # the project's own
@@ -27,8 +32,9 @@ FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-Icsrc/include")  # the projec
 class Row:
     """One measurement.
 
-    ``products``: multiply-accumulates of one image, those with padding counted.  ``ns``: median nanoseconds of
-    processor time for one image.  ``share``: of the fastest limit of this machine for such products.
+    ``products``: multiply-accumulates of one image, those with padding counted (of memory: bytes).  ``bytes``: what one
+    image makes the layer read and write at least.  ``ns``: median nanoseconds of processor time for one image;
+    ``spread``: half the distance of its quartiles.  ``share``: of the fastest limit of this machine for such products.
     """
 
     kind: str
@@ -36,7 +42,9 @@ class Row:
     shape: str
     output: str
     products: float
+    bytes: float
     ns: float
+    spread: float
     share: float = 0.0
 
     @property
@@ -66,34 +74,41 @@ def measure(program: Path, rounds: int, families: tuple[str, ...]) -> list[Row]:
         raise click.ClickException(f"the benchmark failed:\n{done.stderr}")
     rows = []
     for line in done.stdout.splitlines():
-        kind, family, shape, output, products, ns = line.split("\t")
-        rows.append(Row(kind, family, shape, output, float(products), float(ns)))
+        kind, family, shape, output, *numbers = line.split("\t")
+        rows.append(Row(kind, family, shape, output, *map(float, numbers)))
     return rows
+
+
+def _products(row: Row) -> str:
+    """What a row counts: "bits" or "f32" products, or "bytes" of memory."""
+    return row.output if row.kind == "limit" else "bits" if row.kind == "bconv2d" else "f32"
+
+
+def limits_of(rows: list[Row]) -> dict[str, float]:
+    """The highest limits, in 10^9 a second; what this machine cannot measure is missing."""
+    limits: dict[str, float] = {}
+    for row in rows:
+        if row.kind == "limit":
+            limits[row.output] = max(limits.get(row.output, 0.0), row.rate)
+    return limits
 
 
 def with_shares(rows: list[Row]) -> list[Row]:
     """Fill in ``share``; it stays 0 where this machine has no measured limit."""
-    limits: dict[bool, float] = {}
-    for row in rows:
-        if row.kind == "limit":
-            binary = row.output == "bits"
-            limits[binary] = max(limits.get(binary, 0.0), row.rate)
-
-    def share(row: Row) -> float:
-        limit = limits.get(row.output == "bits" if row.kind == "limit" else row.kind == "bconv2d", 0.0)
-        return row.rate / limit if limit else 0.0
-
-    return [replace(row, share=share(row)) for row in rows]
+    limits = limits_of(rows)
+    return [replace(row, share=row.rate / limits[_products(row)] if _products(row) in limits else 0.0) for row in rows]
 
 
 def table(rows: list[Row]) -> str:
-    lines = [f"{'kernels':<8} {'layer':<22} {'output':<6} {'us':>9} {'GMAC/s':>9} {'share':>7}"]
+    lines = [f"{'kernels':<8} {'layer':<23} {'output':<6} {'us':>9} {'+-':>5} {'GMAC/s':>9} {'share':>7}"]
     for row in rows:
-        if row.kind == "limit":
-            lines.append(f"{'limit':<8} {row.family:<28}  {'':>9} {row.rate:>9.1f} {row.share:>7.1%}")
+        if row.output == "bytes":
+            lines.append(f"{'limit':<8} {row.family:<30}  {'':>15} {row.rate:>9.1f} GB/s")
+        elif row.kind == "limit":
+            lines.append(f"{'limit':<8} {row.family:<30}  {'':>15} {row.rate:>9.1f} {row.share:>7.1%}")
         else:
-            time = f"{row.ns / 1000:>9.1f} {row.rate:>9.1f} {row.share:>7.1%}"
-            lines.append(f"{row.family:<8} {row.shape:<22} {row.output:<6} {time}")
+            time = f"{row.ns / 1000:>9.1f} {row.spread / row.ns:>5.1%} {row.rate:>9.1f} {row.share:>7.1%}"
+            lines.append(f"{row.family:<8} {row.shape:<23} {row.output:<6} {time}")
     return "\n".join(lines)
 
 
@@ -101,13 +116,19 @@ def table(rows: list[Row]) -> str:
 @click.option("--family", "families", multiple=True, help="Only these kernels (repeat it); default: all that can run.")
 @click.option("--rounds", type=click.IntRange(1, 1000), default=31, show_default=True, help="Turns of each.")
 @click.option("--cc", default=lambda: os.environ.get("CC", "cc"), help="The C compiler; default: CC, or cc.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rooflines as a PNG here.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def main(families: tuple[str, ...], rounds: int, cc: str, as_json: bool) -> None:
+def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, as_json: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = with_shares(measure(build(Path(folder), cc), rounds, families))
     missing = [name for name in families if name not in {row.family for row in rows}]
     if missing:
         raise click.ClickException(f"no such kernels, or this processor cannot run them: {', '.join(missing)}")
+    if plot is not None:
+        try:
+            draw(rows, limits_of(rows), plot)
+        except ImportError as error:
+            raise click.ClickException(f"--plot: {error}; pip install 'bnn[tools]'") from None
     if as_json:
         report = {"machine": platform.machine(), "compiler": cc, "rounds": rounds, "rows": [asdict(r) for r in rows]}
         print(json.dumps(report))
