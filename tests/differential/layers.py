@@ -17,7 +17,7 @@ MOST_PRODUCTS = 2**14
 
 def quantized(rng: Rng, x: Value) -> tuple[InputQuantizer | None, Value]:
     """An input quantizer that suits the value (None where it may stay as it is), and what comes out of it."""
-    if x.summable and x.bound <= 64 and rng.random() < 0.12:
+    if x.summable and x.bound / x.step <= 2**7 and rng.random() < 0.12:
         return (InputQuantizer(lq.quantizers.NoOp(precision=8), 0, 0) if rng.random() < 0.3 else None), x
     while True:
         q = input_quantizer(rng)
@@ -32,7 +32,7 @@ def summed(x: Value, w: Kernel, products: int) -> tuple[float, float, bool]:
 
 def _exact(x: Value, w: Kernel, products: int) -> bool:
     step, bound, _ = summed(x, w, products)
-    return bound / step < 2**20
+    return bound / step < 2**23
 
 
 def bias(rng: Rng, layer: Any, step: float, bound: float) -> float:
