@@ -13,7 +13,6 @@ import json
 import math
 import os
 import platform
-import random
 import time
 import warnings
 from collections.abc import Sequence
@@ -159,16 +158,15 @@ def train(
     """Train, evaluate the best weights on the test set once, write FILES to settings.out.
 
     With `resume`, goes on from the checkpoint in settings.out. Sets the global seeds of Python,
-    NumPy and TensorFlow. Raises TrainingError, DatasetError, NetworkError, CheckpointError or
+    NumPy, TensorFlow and Keras. Raises TrainingError, DatasetError, NetworkError, CheckpointError or
     TensorFlowSetupError for what the user can put right.
     """
     settings.check()
     state = _open(settings, resume, overwrite)
     tf, keras, _ = _tf.load()
     data = datasets.load(settings.dataset, settings.data)
-    random.seed(settings.seed)
-    np.random.seed(settings.seed)
-    tf.random.set_seed(settings.seed)
+    # Also the generator that Keras keeps for initializers once anything in the process has seeded it.
+    keras.utils.set_random_seed(settings.seed)
     model = networks.build(settings.network, data.input_shape, len(data.class_names))
     run = _Run(settings, data, model, tf, keras)
     if state is not None:

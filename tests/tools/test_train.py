@@ -190,6 +190,17 @@ def test_resumed_run_equals_the_uninterrupted(whole: training.TrainResult, tmp_p
     assert result.test_accuracy == pytest.approx(whole.test_accuracy, abs=0.006)
 
 
+def test_a_run_depends_on_its_seed_alone(tmp_path: Path) -> None:
+    # Keras draws initial weights from a generator of its own once set_random_seed was called.
+    _, keras, _ = _tf.load()
+    runs = []
+    for index, name in enumerate("ab"):
+        keras.utils.set_random_seed(100 + index)
+        runs.append(train(settings(tmp_path / name, epochs=1, network="mlp")))
+    first, second = (without_seconds(run.history)[0] for run in runs)
+    assert first == pytest.approx(second, rel=1e-4)
+
+
 def test_best_weights_survive_the_interruption(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(settings(tmp_path, network="mlp"), BreakOff(epoch=3))
