@@ -3,6 +3,7 @@
     python tools/bench_models.py
     python tools/bench_models.py --network all --no-peers --profile
     python tools/bench_models.py --network QuickNet --network BiRealNet --scaling --json
+    python tools/bench_models.py --network layers --peer onnxruntime
 
 Everything has one thread and takes turns in one process; medians are compared.  The limit is the time of the network's
 multiply-accumulates at the rates of loops that stay in registers, measured in the same run: binary ones by xor,
@@ -210,7 +211,14 @@ def show(console: Console, result: Result) -> None:
 def blocks(results: Sequence[Result], felt: dict[str, float], settings: Settings) -> dict[str, str]:
     """The document's blocks for which something was measured."""
     made = f"{processor()}, kernels and compiler as built; {settings.clock} clock; medians of {settings.rounds} turns."
-    found = {"machine": made, "models": bench_docs.models(results), "missing": bench_docs.missing(results)}
+    found = {"machine": made}
+    layers = [r for r in results if r.network in bench_networks.LAYERS]
+    if layers:
+        found["layers"] = bench_docs.models(layers)
+    results = [r for r in results if r not in layers]
+    if not results:
+        return found
+    found |= {"models": bench_docs.models(results), "missing": bench_docs.missing(results)}
     if settings.profile:
         found["profile"] = bench_docs.profiles(results)
     if settings.scaling:
@@ -222,7 +230,8 @@ def blocks(results: Sequence[Result], felt: dict[str, float], settings: Settings
 
 @click.command(help=__doc__)
 @click.option("--network", "names", multiple=True, default=_DEFAULT, show_default=True,
-              type=click.Choice([*bench_networks.NAMES, "all"]), help="Repeat it for several.")
+              type=click.Choice([*bench_networks.NAMES, "all", "layers"]),
+              help="Repeat it for several; all: every network; layers: every chain of layers.")
 @click.option("--peer", "peers", multiple=True, type=click.Choice(list(bench_peers.PEERS)),
               default=tuple(bench_peers.PEERS), show_default=True, help="Repeat it for several.")
 @click.option("--no-peers", is_flag=True, help="Time bnn alone.")
@@ -251,7 +260,8 @@ def main(names: tuple[str, ...], peers: tuple[str, ...], no_peers: bool, scaling
     bench_peers.one_thread()
     live = sys.stdout.isatty()
     console = Console(file=sys.stderr if as_json else sys.stdout, width=None if live else 120)
-    networks = list(bench_networks.NAMES) if "all" in names else list(dict.fromkeys(names))
+    groups = {"all": bench_networks.NETWORKS, "layers": bench_networks.LAYERS}
+    networks = list(dict.fromkeys(member for name in names for member in groups.get(name, (name,))))
     results: list[Result] = []
     without: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder, _progress() as bar:

@@ -1,4 +1,4 @@
-"""The networks that bench_models.py times: larq_zoo's, and the demo's."""
+"""The networks that bench_models.py times: larq_zoo's, the demo's, and chains of equal layers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import _tf
+import bench_layers
 import networks
 
 ZOO: dict[str, str] = {
@@ -27,7 +28,9 @@ ZOO: dict[str, str] = {
     "DoReFaNet": "literature",
 }
 DEMO: dict[str, tuple[int, int, int]] = {"digits": (8, 8, 1), "fashion": (28, 28, 1)}
-NAMES = (*DEMO, *ZOO)
+NETWORKS = (*DEMO, *ZOO)
+LAYERS = tuple(bench_layers.BUILDERS)
+NAMES = (*NETWORKS, *LAYERS)
 
 
 class MissingError(Exception):
@@ -39,11 +42,13 @@ def build(name: str, seed: int) -> Any:
 
     Batch norms get statistics and factors as after training, some factors negative, so that no step can be left out.
     """
-    tf, keras, _ = _tf.load()
+    tf, keras, larq = _tf.load()
     keras.backend.clear_session()
     tf.random.set_seed(seed)
     if name in DEMO:
         model = networks.build(name, DEMO[name], 10)
+    elif name in LAYERS:
+        model = bench_layers.BUILDERS[name](keras, larq)
     else:
         try:
             module = importlib.import_module(f"larq_zoo.{ZOO[name]}")

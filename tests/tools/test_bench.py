@@ -95,6 +95,21 @@ def test_models_as_json(tmp_path: Path) -> None:
 
 
 @needs_larq
+def test_layers_stand_in_a_block_of_their_own(tmp_path: Path) -> None:
+    document = tmp_path / "document.md"
+    document.write_text("".join(f"<!-- bench: {name} -->\nold\n<!-- end -->\n" for name in ("models", "layers")))
+    done = run(
+        "bench_models.py", "--network", "bits-7x7x512", "--no-peers", "--rounds", "1", "--slice", "0.1",
+        "--docs", str(document), "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["networks"]
+    assert found["binary_macs"] == 8 * 49 * 9 * 512 * 512 and found["float_macs"] == 0
+    models, layers = document.read_text().split("<!-- bench: layers -->")
+    assert "old" in models and "| bits-7x7x512 | " in layers
+
+
+@needs_larq
 def test_models_as_text_without_a_compiler() -> None:
     done = run(
         "bench_models.py", "--network", "digits", "--no-peers", "--rounds", "1", "--slice", "0.1", "--cc", "no-such-cc"
@@ -119,12 +134,14 @@ def test_wrong_use(arguments: list[str], message: str) -> None:
 
 
 @needs_cc
-def test_kernels_as_json() -> None:
-    done = run("bench_kernels.py", "--family", "scalar", "--rounds", "1", "--json")
+def test_kernels_as_json(tmp_path: Path) -> None:
+    plot = tmp_path / "roofline.png"
+    done = run("bench_kernels.py", "--family", "scalar", "--rounds", "1", "--plot", str(plot), "--json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
     assert {row["kind"] for row in rows} >= {"bconv2d", "conv2d"}
     assert all(row["ns"] > 0 for row in rows)
+    assert plot.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.skipif(
