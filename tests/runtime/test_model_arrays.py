@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,20 @@ class TestOut:
         found = pair.predict(inputs, out=out)
         assert found[0] is out[0] and found[1] is out[1]
         np.testing.assert_array_equal(out[1], pair(inputs)[1])
+
+    def test_nothing_is_allocated_anew(self, small: Any, model: Model) -> None:
+        (x,) = small.inputs(256)
+        out = np.empty((256, 10), np.float32)
+        model(x, out=out)
+        tracemalloc.start()  # sees NumPy's and cffi's memory
+        try:
+            for _ in range(10):
+                model(x, out=out)
+            kept, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 8192 < out.nbytes < x.nbytes  # views and pointers
+        assert kept < 2048
 
     def test_refusals(self, small: Any, model: Model) -> None:
         (x,) = small.inputs(4)
