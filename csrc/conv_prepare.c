@@ -1,5 +1,10 @@
 /* What a convolution needs beside the file: packed weights, padded operands, segments. */
+#include "coding.h"
 #include "conv.h"
+
+#include <string.h>
+
+enum { CHUNK = 1024 }; /* floats on the stack */
 
 /* Per-channel operands: the file's own where every group fills its blocks, else a padded copy. */
 static const float *pad_operand(struct bnn_prepare *p, const struct bnn_conv *conv, const struct bnn_tensor *t)
@@ -81,6 +86,39 @@ static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct
     conv->raw_residual = own & BNN_SLOT_RESIDUAL ? conv->residual : 0;
 }
 
+/* [tap][channel], missing channels zero. */
+static void pack_depthwise(const struct bnn_conv *conv, float *dst)
+{
+    const struct bnn_tensor *w = conv->shape.w;
+    float chunk[CHUNK];
+    memset(dst, 0, w->image * conv->padded * sizeof *dst);
+    for (size_t c = 0; c < w->o; c++)
+        for (size_t first = 0; first < w->image; first += CHUNK) {
+            size_t taps = w->image - first < CHUNK ? w->image - first : CHUNK;
+            bnn_read_floats(w, c * w->image + first, taps, chunk);
+            for (size_t i = 0; i < taps; i++)
+                dst[(first + i) * conv->padded + c] = chunk[i];
+        }
+}
+
+/* A block of filters at a time, and of them so many words as the stack has room for: they may have to be decoded. */
+static void pack_floats(const struct bnn_kernels *kernels, const struct bnn_conv *conv, size_t group, float *dst)
+{
+    const struct bnn_tensor *w = conv->shape.w;
+    size_t outputs = conv->shape.outputs, most = CHUNK / conv->lanes;
+    float chunk[CHUNK];
+    for (size_t block = 0; block < outputs; block += conv->lanes) {
+        size_t filters = outputs - block < conv->lanes ? outputs - block : conv->lanes;
+        for (size_t first = 0; first < w->image; first += most) {
+            size_t words = w->image - first < most ? w->image - first : most;
+            for (size_t i = 0; i < filters; i++)
+                bnn_read_floats(w, (group * outputs + block + i) * w->image + first, words, chunk + i * words);
+            kernels->pack_float(dst, chunk, filters, words);
+            dst += words * conv->lanes;
+        }
+    }
+}
+
 static void pack_weights(struct bnn_prepare *p, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
@@ -102,18 +140,11 @@ static void pack_weights(struct bnn_prepare *p, struct bnn_conv *conv)
         return;
     }
     float *dst = bnn_reserve(p, count, sizeof *dst);
-    const float *src = s->w->data;
     conv->weights.values = dst;
-    if (dst == NULL)
-        return;
-    if (s->depthwise) {
-        for (size_t tap = 0; tap < taps; tap++)
-            for (size_t c = 0; c < conv->padded; c++)
-                *dst++ = c < s->outputs ? src[c * taps + tap] : 0.0f;
-        return;
-    }
-    for (size_t g = 0; g < s->groups; g++)
-        kernels->pack_float(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);
+    if (dst != NULL && s->depthwise)
+        pack_depthwise(conv, dst);
+    for (size_t g = 0; dst != NULL && !s->depthwise && g < s->groups; g++)
+        pack_floats(kernels, conv, g, dst + g * conv->group_weights);
 }
 
 static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)

@@ -1,4 +1,5 @@
 /* Weights as rows of targets, and the membranes that layers start with. */
+#include "coding.h"
 #include "events.h"
 
 #include <string.h>
@@ -56,18 +57,24 @@ static float power_of_two(int exponent)
 /* Float rows; finds the step of all weights and the greatest sum of magnitudes. */
 static void fill_float_rows(struct bnn_layer *l, const struct bnn_tensor *w, float *rows)
 {
-    const float *weight = w->data;
+    enum { CHUNK = 64 };
+    float chunk[CHUNK];
+    size_t read = 0; /* floats */
     int step = 1 << 10;
     for (uint32_t o = 0; o < w->o; o++) {
         float *base = rows + o / l->group_out * l->group_in * l->row_length + o % l->group_out;
         float sum = 0.0f;
         for (uint32_t ky = 0; ky < w->h; ky++)
             for (uint32_t kx = 0; kx < w->w; kx++)
-                for (uint32_t c = 0; c < w->c; c++, weight++) {
-                    int bit = last_bit(*weight);
-                    base[c * l->row_length + tap_offset(l, ky, kx)] = *weight;
+                for (uint32_t c = 0; c < w->c; c++, read++) {
+                    size_t left = w->o * w->image - read;
+                    if (read % CHUNK == 0)
+                        bnn_read_floats(w, read, left < CHUNK ? left : CHUNK, chunk);
+                    float weight = chunk[read % CHUNK];
+                    int bit = last_bit(weight);
+                    base[c * l->row_length + tap_offset(l, ky, kx)] = weight;
                     step = bit < step ? bit : step;
-                    sum += *weight < 0.0f ? -*weight : *weight;
+                    sum += weight < 0.0f ? -weight : weight;
                 }
         l->row_sum = !(sum <= l->row_sum) ? sum : l->row_sum; /* not-a-number too */
     }

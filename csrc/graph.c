@@ -1,4 +1,5 @@
 /* The checks of a model that look at more than one record: who writes and reads what, and who shares memory. */
+#include "coding.h"
 #include "validate.h"
 
 static bnn_status tensor_error(const struct bnn_model *m, uint32_t number, bnn_problem *problem, bnn_status status,
@@ -57,7 +58,8 @@ static int tail_is_zero(const struct bnn_tensor *t)
     return (tail >> t->c % 32) == 0;
 }
 
-/* Equal constants may share their data; a file in which that is more than a few is made to keep us busy. */
+/* Equal constants may share their data, and one row may stand for many; a file in which that is more than a few is made
+ * to keep us busy. */
 static bnn_status check_constants(const struct bnn_model *m, bnn_problem *problem)
 {
     uint64_t total = 0;
@@ -66,13 +68,18 @@ static bnn_status check_constants(const struct bnn_model *m, bnn_problem *proble
         if (t->storage != BNN_CONSTANT) {
             continue;
         }
-        total += t->bytes; /* checked each time, and no constant is larger than the file: no overflow */
+        total += 4 * (uint64_t)t->o * t->image; /* no more than the limit each, and 65536 of them: no overflow */
         if (total > m->file_size + BNN_MAX_SHARED) {
             return tensor_error(m, i, problem, BNN_ERROR_LIMIT, "bytes of all constants up to it (at most)", total,
                                 m->file_size + BNN_MAX_SHARED);
         }
         if (!tail_is_zero(t)) {
             return tensor_error(m, i, problem, BNN_ERROR_FORMAT, "bits past its channels", 1, 0);
+        }
+        int64_t found, expected;
+        const char *wrong = bnn_check_coded(t, &found, &expected);
+        if (wrong != NULL) {
+            return bnn_report(problem, BNN_ERROR_FORMAT, "tensor", i, t->name, t->name_length, wrong, found, expected);
         }
     }
     return BNN_OK;

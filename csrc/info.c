@@ -46,9 +46,10 @@ bnn_status bnn_get_tensor(const bnn_model *model, uint32_t tensor, bnn_tensor_in
     *info = (bnn_tensor_info){
         .dtype = t->dtype,
         .storage = t->storage,
+        .encoding = t->encoding,
         .rank = t->rank,
         .halo = {t->top, t->left, t->bottom, t->right},
-        .offset = t->storage == BNN_CONSTANT ? (size_t)((const unsigned char *)t->data - model->file) : t->offset,
+        .offset = t->storage == BNN_CONSTANT ? (size_t)(t->stored - model->file) : t->offset,
         .bytes = t->bytes,
         .name = t->name,
         .name_length = t->name_length,

@@ -10,6 +10,7 @@
 struct bnn_tensor {
     bnn_dtype dtype;
     bnn_storage storage;
+    bnn_encoding encoding;    /* constants; others are plain */
     uint32_t rank;
     uint32_t o, h, w, c;      /* o is 1 for activations */
     uint32_t words;           /* elements of a pixel: c, or ceil(c / 32) for bits */
@@ -18,7 +19,8 @@ struct bnn_tensor {
     size_t interior;          /* from the start of an image to its first pixel inside the halo */
     size_t offset;            /* as in the file */
     size_t bytes;             /* of one image, as in the file */
-    const void *data;         /* constants */
+    const unsigned char *stored; /* constants: as they lie in the file */
+    const void *data;         /* constants that are not coded: the same, elements to be read in place */
     uint32_t written, last_read; /* numbers of ops: the tensor is alive from one to the other */
     const char *name, *origin, *note;
     uint32_t name_length, origin_length, note_length;

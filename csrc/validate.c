@@ -1,6 +1,7 @@
 /* Reading the header, a tensor or an op of a .bnn file.  Nothing that is read is believed: every number is checked
  * before it is used, sizes with overflow checks, so that after bnn_model_open all later code can do plain
  * arithmetic. */
+#include "coding.h"
 #include "validate.h"
 
 #include <string.h>
@@ -29,6 +30,11 @@ uint64_t bnn_load64(const unsigned char *p)
 static int64_t shown(uint64_t v)
 {
     return v > INT64_MAX ? INT64_MAX : (int64_t)v;
+}
+
+static uint32_t load16(const unsigned char *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
 }
 
 static int multiply(uint64_t a, uint64_t b, uint64_t *product)
@@ -173,7 +179,12 @@ static bnn_status tensor_error(const struct bnn_tensor *t, uint32_t number, bnn_
         }                                                                                                   \
     } while (0)
 
-/* The bytes of one image (a constant: of all of it), or of one that overflows. */
+static uint64_t whole_lines(uint64_t bytes)
+{
+    return (bytes + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
+}
+
+/* The bytes of one image (a constant: of all its elements), unless they overflow. */
 static int tensor_bytes(struct bnn_tensor *t, uint64_t *bytes)
 {
     uint64_t height = (uint64_t)t->top + t->h + t->bottom, width = (uint64_t)t->left + t->w + t->right;
@@ -185,10 +196,8 @@ static int tensor_bytes(struct bnn_tensor *t, uint64_t *bytes)
     t->row = (size_t)row;
     t->image = (size_t)image;
     t->interior = (size_t)(t->top * row) + (size_t)t->left * t->words;
-    if (t->storage == BNN_ARENA || t->storage == BNN_CONSTANT) {
-        *bytes = (*bytes + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
-    }
     if (t->storage == BNN_ARENA) {
+        *bytes = whole_lines(*bytes);
         t->image = (size_t)*bytes / 4;
     }
     return 1;
@@ -200,14 +209,12 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
     const unsigned char *record = file + h->tensors + (size_t)number * BNN_TENSOR_BYTES;
     memset(t, 0, sizeof *t);
     t->written = BNN_NEVER;
-    WANT(read_string(file, h, record + 64, &t->name, &t->name_length), BNN_ERROR_FORMAT, "end of the name",
-         (uint64_t)bnn_load32(record + 64) + bnn_load32(record + 68), h->strings_size);
-    WANT(read_string(file, h, record + 72, &t->origin, &t->origin_length), BNN_ERROR_FORMAT, "end of the origin",
-         (uint64_t)bnn_load32(record + 72) + bnn_load32(record + 76), h->strings_size);
-    WANT(read_string(file, h, record + 80, &t->note, &t->note_length), BNN_ERROR_FORMAT, "end of the note",
-         (uint64_t)bnn_load32(record + 80) + bnn_load32(record + 84), h->strings_size);
+    WANT(read_string(file, h, record + 48, &t->name, &t->name_length), BNN_ERROR_FORMAT, "end of the name",
+         (uint64_t)bnn_load32(record + 48) + bnn_load32(record + 52), h->strings_size);
+    WANT(read_string(file, h, record + 56, &t->origin, &t->origin_length), BNN_ERROR_FORMAT, "end of the origin",
+         (uint64_t)bnn_load32(record + 56) + bnn_load32(record + 60), h->strings_size);
 
-    uint32_t dtype = bnn_load32(record), storage = bnn_load32(record + 4), rank = bnn_load32(record + 8);
+    uint32_t dtype = record[0], storage = record[1], rank = record[2], encoding = record[3];
     WANT(dtype <= BNN_I32, BNN_ERROR_FORMAT, "dtype (at most)", dtype, BNN_I32);
     WANT(storage <= BNN_CONSTANT, BNN_ERROR_FORMAT, "storage (at most)", storage, BNN_CONSTANT);
     WANT(dtype != BNN_I32 || storage == BNN_CONSTANT, BNN_ERROR_FORMAT, "storage of an i32", storage, BNN_CONSTANT);
@@ -216,23 +223,26 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
     WANT(rank >= 1, BNN_ERROR_FORMAT, "rank (at least)", rank, 1);
     WANT(rank <= (storage == BNN_CONSTANT ? 4u : 3u), BNN_ERROR_FORMAT, "rank (at most)", rank,
          storage == BNN_CONSTANT ? 4 : 3);
+    WANT(encoding <= BNN_COMPACT, BNN_ERROR_FORMAT, "encoding (at most)", encoding, BNN_COMPACT);
+    WANT(encoding == BNN_PLAIN || (storage == BNN_CONSTANT && dtype == BNN_F32), BNN_ERROR_FORMAT,
+         "encoding of what is not a constant of floats", encoding, BNN_PLAIN);
     t->dtype = (bnn_dtype)dtype;
     t->storage = (bnn_storage)storage;
+    t->encoding = (bnn_encoding)encoding;
     t->rank = rank;
 
     uint32_t *const dims[4] = {&t->o, &t->h, &t->w, &t->c};
     uint32_t *const halo[4] = {&t->top, &t->left, &t->bottom, &t->right};
     for (uint32_t i = 0; i < 4; i++) {
-        *dims[i] = bnn_load32(record + 12 + 4 * i);
+        *dims[i] = bnn_load32(record + 4 + 4 * i);
         WANT(*dims[i] != 0, BNN_ERROR_FORMAT, "a dimension is zero", 0, 1);
         WANT(*dims[i] <= BNN_MAX_SIZE, BNN_ERROR_LIMIT, "dimension (at most)", *dims[i], BNN_MAX_SIZE);
         WANT(i >= 4 - rank || *dims[i] == 1, BNN_ERROR_FORMAT, "dimension before those of the rank", *dims[i], 1);
-        *halo[i] = bnn_load32(record + 28 + 4 * i);
+        *halo[i] = load16(record + 20 + 2 * i);
         WANT(storage == BNN_ARENA || *halo[i] == 0, BNN_ERROR_FORMAT, "halo of a tensor outside the arena", *halo[i],
              0);
     }
-    WANT(bnn_load32(record + 44) == 0, BNN_ERROR_FORMAT, "reserved bytes", bnn_load32(record + 44), 0);
-    WANT(bnn_load64(record + 88) == 0, BNN_ERROR_FORMAT, "reserved bytes", bnn_load64(record + 88), 0);
+    WANT(bnn_load32(record + 28) == 0, BNN_ERROR_FORMAT, "reserved bytes", bnn_load32(record + 28), 0);
     t->words = dtype == BNN_B1 ? (t->c + 31) / 32 : t->c;
 
     if (storage != BNN_CONSTANT) {
@@ -241,10 +251,8 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
         WANT(width <= BNN_MAX_PIXELS, BNN_ERROR_LIMIT, "width with its halo (at most)", width, BNN_MAX_PIXELS);
     }
 
-    uint64_t offset = bnn_load64(record + 48), stated = bnn_load64(record + 56), bytes;
+    uint64_t offset = bnn_load64(record + 32), stated = bnn_load64(record + 40), bytes;
     WANT(tensor_bytes(t, &bytes), BNN_ERROR_LIMIT, "its size overflows", stated, 0);
-    WANT(stated == bytes, BNN_ERROR_FORMAT, "bytes", stated, bytes);
-    t->bytes = (size_t)bytes;
     if (storage == BNN_INPUT || storage == BNN_OUTPUT) {
         uint32_t count = storage == BNN_INPUT ? h->input_count : h->output_count;
         WANT(offset < count, BNN_ERROR_FORMAT, "index of an input or output (below)", offset, count);
@@ -252,12 +260,20 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
         size_t room = storage == BNN_ARENA ? h->arena : h->data_size;
         WANT(offset % BNN_ALIGNMENT == 0, BNN_ERROR_FORMAT, "offset (a multiple of 64)", offset,
              offset / BNN_ALIGNMENT * BNN_ALIGNMENT);
-        WANT(bytes <= room && offset <= room - bytes, BNN_ERROR_FORMAT,
+        WANT(stated <= room && offset <= room - stated, BNN_ERROR_FORMAT,
              storage == BNN_ARENA ? "end in the arena (at most)" : "end in the data section (at most)",
-             offset > UINT64_MAX - bytes ? UINT64_MAX : offset + bytes, room);
+             offset > UINT64_MAX - stated ? UINT64_MAX : offset + stated, room);
     }
+    if (storage == BNN_CONSTANT) {
+        uint64_t most = (uint64_t)h->data + h->data_size + BNN_MAX_SHARED; /* the file's, and some */
+        WANT(bytes <= most, BNN_ERROR_LIMIT, "bytes of its elements (at most)", bytes, most);
+        t->stored = file + h->data + offset;
+        t->data = encoding == BNN_PLAIN ? t->stored : NULL;
+        bytes = whole_lines(bnn_coded_bytes(t->encoding, bytes / 4, t->image, t->stored, stated));
+    }
+    WANT(stated == bytes, BNN_ERROR_FORMAT, "bytes", stated, bytes);
+    t->bytes = (size_t)bytes;
     t->offset = (size_t)offset;
-    t->data = storage == BNN_CONSTANT ? file + h->data + t->offset : NULL;
     return BNN_OK;
 }
 

@@ -6,7 +6,7 @@
 
 #define BNN_FORMAT_VERSION 1u
 #define BNN_HEADER_BYTES 128u
-#define BNN_TENSOR_BYTES 96u
+#define BNN_TENSOR_BYTES 64u
 #define BNN_OP_BYTES 32u /* before the inputs */
 
 /* Limits that keep the work on a hostile file bounded; networks stay far below them. */

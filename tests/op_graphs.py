@@ -149,6 +149,20 @@ def _conv2d(rng: Rng, x: Node) -> Node:
     return make("conv2d", x, filters, attrs=attrs)
 
 
+def coded_filters(rng: Rng) -> Graph:
+    """Float convolutions whose filters are coded: with groups or without, equal or with exponents far apart."""
+    groups = int(rng.choice([1, 1, 2, 12]))
+    x = input_node("x", (int(rng.integers(3, 8)), int(rng.integers(3, 8)), 12))
+    kernel = tuple(rng.integers(1, 4, 2).tolist())
+    outputs = groups * int(rng.integers(1, 40)) if groups < 12 else 12
+    attrs = replace(_conv_attrs(rng, x.type.shape, kernel, [0]), groups=groups)  # type: ignore[arg-type]
+    filters = integers(rng, (outputs, *kernel, 12 // groups))
+    far = rng.choice([*[0] * 40, -60, 60], (outputs, 1, 1, 1))
+    filters *= np.float32(2) ** far.astype(np.float32)
+    equal = np.broadcast_to(filters[:1], filters.shape)
+    return plan([x], [make("conv2d", x, constant(w), attrs=attrs) for w in (filters, equal)])
+
+
 def _bconv2d(rng: Rng, x: Node) -> Node:
     kernel = tuple(rng.integers(1, 4, 2).tolist())
     attrs = _conv_attrs(rng, x.type.shape, kernel, [-1, 0, 1])  # type: ignore[arg-type]
@@ -229,15 +243,19 @@ def network(rng: Rng, length: int) -> Graph:
 
 
 def every_op() -> Graph:
-    """A small graph with every op of the runtime in it; two inputs, four outputs."""
+    """A small graph with every op of the runtime and every encoding of filters in it; two inputs, four outputs."""
     rng = np.random.default_rng(3)
     x, y = input_node("x", (4, 5, 3)), input_node("y", (40,))
+    blur = constant(np.tile(integers(rng, (1, 3, 3, 1)), (6, 1, 1, 1)))
+    weights = integers(rng, (5, 1, 1, 40))
+    weights[1:3, 0, 0, ::9] *= np.float32(2.0**-40)
     same = ConvAttrs(pads=(1, 1, 1, 1))
     float_slots = replace(same, slots=("pre_add", "clamp0", "mul"), layer_slots=("pre_add",), clamp0=(-9.0, 9.0))
     a = make(
         "conv2d", x, constant(integers(rng, (6, 3, 3, 3))), constant(integers(rng, [6])), constant(integers(rng, [6])),
         attrs=float_slots, name="stem", note="its input is not binary", origin="stem/BiasAdd:0",
     )  # fmt: skip
+    a = make("conv2d", a, blur, attrs=replace(same, groups=6))
     b = make("sub", make("add", a, constant(integers(rng, [6]))), constant(integers(rng, [1])))
     b = make("div", make("mul", b, a), constant(np.full(1, 2.0)))
     b = make("affine", b, *(constant(integers(rng, [6])) for _ in range(3)))
@@ -252,7 +270,7 @@ def every_op() -> Graph:
     d = make("bconv2d", c, signs(rng, (8, 1, 1, 33)), constant(integers(rng, [8])), attrs=ConvAttrs(slots=("pre_mul",)))
     d = make("avg_pool", make("sign", d), attrs=PoolAttrs((3, 2), (2, 1), (1, 0, 1, 1)))
     flat = make("reshape", make("unpack", make("copy", c)), attrs=ReshapeAttrs((int(np.prod(c.type.shape)),)))
-    logits = make("conv2d", y, constant(integers(rng, (5, 1, 1, 40))), name="dense")
+    logits = make("conv2d", y, constant(weights), name="dense")
     logits = make("prelu", make("pad_channels", logits, attrs=PadChannelsAttrs(1, 1)), constant(integers(rng, [7])))
     logits = make("slice", make("sigmoid", make("round", logits)), attrs=SliceAttrs(1, 6))
     levels = make("dequantize", make("concat", bits, bits), constant([0.0, 0.5, 1.0]))

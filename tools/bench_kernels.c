@@ -128,6 +128,7 @@ static void fill(struct bnn_tensor *t)
 {
     uint32_t *data = allocate(t->bytes);
     t->data = data;
+    t->stored = t->data;
     for (size_t o = 0; o < t->o; o++)
         for (size_t y = 0; y < t->h; y++)
             for (size_t k = 0; k < (size_t)t->w * t->words; k++) {

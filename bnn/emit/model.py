@@ -9,6 +9,7 @@ from dataclasses import fields
 import numpy as np
 
 from ..bitpack import pack
+from ..coding import Encoding, encodings
 from ..errors import CompileError
 from ..fields import FIELDS
 from ..ir import Attrs, DType, Graph, Node, Storage
@@ -17,7 +18,8 @@ from ..ops import OPS, SLOTS
 SIGNATURE = b"\x89BNN\r\n\x1a\n"
 VERSION = 1
 HEADER_BYTES = 128
-TENSOR_BYTES = 96
+TENSOR_BYTES = 64
+LARGEST_HALO = 2**16 - 1
 ALIGNMENT = 64
 
 
@@ -32,7 +34,8 @@ def encode(graph: Graph) -> bytes:
     data = _Data()
     tensors = [*graph.inputs, *_constants(graph), *graph.schedule]
     number = {node: i for i, node in enumerate(tensors)}
-    table = b"".join(_tensor(graph, node, strings, data) for node in tensors)
+    filters = _filters(graph)
+    table = b"".join(_tensor(graph, node, strings, data, node in filters) for node in tensors)
     ops = b"".join(_op(node, number, strings) for node in graph.schedule)
     sections = [table, ops, bytes(strings.bytes), bytes(data.bytes)]
     offsets, cursor = [], HEADER_BYTES
@@ -93,51 +96,66 @@ class _Data:
         self.bytes = bytearray()
         self._known: dict[bytes, int] = {}
 
-    def add(self, raw: bytes) -> int:
+    def add(self, raw: bytes) -> tuple[int, int]:
+        """(offset, bytes)"""
         if raw not in self._known:
             self._known[raw] = len(self.bytes)
             self.bytes += raw.ljust(_align(len(raw)), b"\0")
-        return self._known[raw]
+        return self._known[raw], _align(len(raw))
 
 
 def _constants(graph: Graph) -> list[Node]:
     return list(dict.fromkeys(i for node in graph.schedule for i in node.inputs if i.is_constant))
 
 
+def _filters(graph: Graph) -> set[Node]:
+    """Filters of float convolutions; no other op takes floats of four dimensions.  They alone are coded: the runtime
+    lays them out anew when it opens the file, and reads all other constants where they are."""
+    return {node.inputs[1] for node in graph.schedule if node.op == "conv2d"}
+
+
+def shortest(node: Node) -> tuple[Encoding, bytes]:
+    """Filters as they take the fewest cache lines in the file; of equals, as the first."""
+    found = encodings(node.value)
+    best = min(found, key=lambda encoding: (_align(len(found[encoding])), encoding))
+    return best, found[best]
+
+
 def constant_bytes(node: Node) -> bytes:
-    """A constant as it lies in the file."""
+    """A constant as it lies in the file, where it is not coded."""
     value = node.value
     if node.type.dtype is DType.b1:
         return pack(value).astype("<u4").tobytes()
     return np.ascontiguousarray(value).astype("<f4" if node.type.dtype is DType.f32 else "<i4").tobytes()
 
 
-def _tensor(graph: Graph, node: Node, strings: _Strings, data: _Data) -> bytes:
+def _tensor(graph: Graph, node: Node, strings: _Strings, data: _Data, coded: bool) -> bytes:
     place = graph.placements[node]
     shape = node.type.shape or (1,)
+    halo = (place.halo.top, place.halo.left, place.halo.bottom, place.halo.right)
     if len(shape) > 4:
         raise CompileError(f"layer '{node.name}': tensors of {len(shape)} dimensions cannot be written")
-    halo = place.halo
-    offset = data.add(constant_bytes(node)) if place.storage is Storage.CONSTANT else place.offset
-    origin = node.origin if place.storage is not Storage.CONSTANT else ""
+    if max(halo) > LARGEST_HALO:
+        raise CompileError(f"layer '{node.name}': padding by {max(halo)} pixels; at most {LARGEST_HALO} can be written")
+    offset, size, encoding, origin = place.offset, place.bytes, Encoding.PLAIN, node.origin
+    if place.storage is Storage.CONSTANT:
+        encoding, raw = shortest(node) if coded else (Encoding.PLAIN, constant_bytes(node))
+        offset, size = data.add(raw)
+        origin = ""
     return struct.pack(
-        "<III4I4IIQQ6IQ",
+        "<4B4I4HIQQ4I",
         node.type.dtype.value,
         place.storage.value,
         len(shape),
+        encoding,
         *(1,) * (4 - len(shape)),
         *shape,
-        halo.top,
-        halo.left,
-        halo.bottom,
-        halo.right,
+        *halo,
         0,
         offset,
-        place.bytes,
+        size,
         *strings.add(node.tap or node.name),
         *strings.add(origin),
-        *strings.add(""),
-        0,
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..bitpack import unpack, words
+from ..coding import Encoding
+from ..coding import decode as decode_filters
 from ..errors import CompileError, ModelFormatError
 from ..fields import FIELDS
 from ..ir import Attrs, DType, Graph, Halo, Node, Placement, Storage, Value
@@ -20,8 +22,9 @@ from ..ops import OPS, SLOTS, ConstantAttrs, InputAttrs, Op, make
 
 SIGNATURE = b"\x89BNN\r\n\x1a\n"
 VERSION = 1
+MOST_SHARED = 2**30  # bytes of constants beyond the file's: see its limits
 _HEADER = struct.Struct("<8sIIQIIIIQQQQQQQQ24x")
-_TENSOR = struct.Struct("<III4I4IIQQ6IQ")
+_TENSOR = struct.Struct("<4B4I4HIQQ4I")
 _OP = struct.Struct("<IIII4I")
 _BY_CODE = {op.opcode: op for op in OPS.values() if op.opcode is not None}
 
@@ -43,6 +46,7 @@ class _Tensor:
     number: int
     dtype: DType
     storage: Storage
+    encoding: Encoding
     shape: tuple[int, ...]
     placement: Placement
     name: str
@@ -127,17 +131,19 @@ class _Reader:
         return tuple(nodes[found[i]] for i in range(count))
 
     def _tensor(self, number: int, row: tuple[Any, ...]) -> _Tensor:
-        dtype, storage, rank = row[:3]
-        dims, halo = row[3:7], row[7:11]
+        dtype, storage, rank, coding = row[:4]
+        dims, halo = row[4:8], row[8:12]
         try:
-            kind, place = DType(dtype), Storage(storage)
+            kind, place, encoding = DType(dtype), Storage(storage), Encoding(coding)
         except ValueError:
-            _bad(f"tensor {number}: found dtype {dtype} and storage {storage}, which do not exist")
+            _bad(f"tensor {number}: found dtype {dtype}, storage {storage} and encoding {coding}, which do not exist")
+        if encoding and (kind is not DType.f32 or place is not Storage.CONSTANT):
+            _bad(f"tensor {number}: found encoding {coding}, which is for constants of floats")
         if not 1 <= rank <= (4 if place is Storage.CONSTANT else 3) or any(d < 1 for d in dims):
             _bad(f"tensor {number}: found {rank} dimensions {dims}")
-        placement = Placement(place, Halo(*halo), row[12], row[13])
+        placement = Placement(place, Halo(*halo), *row[13:15])
         shape = tuple(dims[4 - rank :])
-        return _Tensor(number, kind, place, shape, placement, self._text(*row[14:16]), self._text(*row[16:18]))
+        return _Tensor(number, kind, place, encoding, shape, placement, self._text(*row[15:17]), self._text(*row[17:]))
 
     def _constant(self, tensor: _Tensor) -> np.ndarray[Any, Any]:
         shape = tensor.shape
@@ -146,6 +152,13 @@ class _Reader:
         for d in shape[:-1]:
             count *= d
         at = tensor.placement.offset
+        if tensor.encoding:
+            if 4 * count > len(self.data) + MOST_SHARED:
+                _bad(f"constant {tensor.number}: found {4 * count} bytes, more than a file of this size may hold")
+            try:
+                return decode_filters(tensor.encoding, self.constants[at : at + tensor.placement.bytes], shape)
+            except ValueError as error:
+                _bad(f"constant {tensor.number}: {error}")
         if at + 4 * count > len(self.constants):
             _bad(f"constant {tensor.number}: found {4 * count} bytes at {at}, expected them inside the data section")
         raw = self.constants[at : at + 4 * count]

@@ -64,6 +64,7 @@ const char *bnn_kernels_name(const bnn_kernels *kernels);
 const char *bnn_kernels_list(size_t index);
 
 typedef enum bnn_dtype { BNN_F32 = 0, BNN_B1 = 1, BNN_I32 = 2 } bnn_dtype;
+typedef enum bnn_encoding { BNN_PLAIN = 0, BNN_ONE_ROW = 1, BNN_COMPACT = 2 } bnn_encoding; /* of a constant */
 typedef enum bnn_storage { BNN_INPUT = 0, BNN_OUTPUT = 1, BNN_ARENA = 2, BNN_CONSTANT = 3 } bnn_storage;
 
 /* What is wrong with a file, beside the status: filled by bnn_model_open and bnn_model_size when not NULL.
@@ -83,11 +84,12 @@ bnn_status bnn_model_open(const void *file, size_t size, const bnn_kernels *kern
 typedef struct bnn_tensor_info {
     bnn_dtype dtype;
     bnn_storage storage;
+    bnn_encoding encoding; /* constants: what stands at the offset; docs/model-format.md */
     uint32_t rank;
     uint32_t dims[4];
     uint32_t halo[4];   /* top, left, bottom, right */
     size_t offset;      /* in the arena of one image, or in the file, or the input's or output's index */
-    size_t bytes;       /* of one image */
+    size_t bytes;       /* of one image; of a constant in the file */
     const char *name;   /* the source layer (not terminated by zero: name_length) */
     size_t name_length;
     const char *origin; /* the tensor of the source graph that has this value; length 0: none */
@@ -106,7 +108,7 @@ typedef struct bnn_op_info {
     uint32_t slots;          /* convolutions: fused slots, and those of the layer itself */
     uint32_t layer_slots;
     uint64_t binary_macs, float_macs; /* of one image */
-    uint64_t weight_bytes;            /* constants in the file */
+    uint64_t weight_bytes;            /* its constants, each element as it is computed with */
 } bnn_op_info;
 
 uint32_t bnn_input_count(const bnn_model *model);

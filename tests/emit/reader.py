@@ -17,6 +17,7 @@ Array = np.ndarray[Any, Any]
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "model-format.md"
 STEP = -(2.0**-126)
 F32, B1, I32 = 0, 1, 2
+PLAIN, ONE_ROW, COMPACT = 0, 1, 2
 INPUT, OUTPUT, ARENA, CONSTANT = 0, 1, 2, 3
 
 
@@ -45,6 +46,7 @@ class Tensor:
     bytes: int
     name: str
     origin: str
+    encoding: int
     value: Array | None = None  # of constants
 
     @property
@@ -75,18 +77,19 @@ class File:
         table, op_at, op_size, text_at, text_size, data_at, data_size, arena = struct.unpack_from("<8Q", data, 40)
         assert not any(data[104:128]) and arena % 64 == 0
         self.arena_bytes, self.constants_at = arena, data_at
-        sections = [(0, 128), (table, 96 * tensors), (op_at, op_size), (text_at, text_size), (data_at, data_size)]
+        sections = [(0, 128), (table, 64 * tensors), (op_at, op_size), (text_at, text_size), (data_at, data_size)]
         for (start, length), (following, _) in zip(sections, sections[1:], strict=False):
             assert following % 64 == 0 and start + length <= following
             assert following - start - length < 64 and not any(data[start + length : following]), "gaps are zero"
         assert data_at + data_size == len(data)
         self.text = data[text_at : text_at + text_size]
-        self.tensors = [self.tensor(table + 96 * i) for i in range(tensors)]
+        self.tensors = [self.tensor(table + 64 * i) for i in range(tensors)]
         self.ops = self.read_ops(op_at, op_at + op_size, ops)
         for storage, count in ((INPUT, inputs), (OUTPUT, outputs)):
             found = [t.offset for t in self.tensors if t.storage == storage]
             assert sorted(found) == list(range(count))
         self.check_order()
+        self.check_encodings()
 
     def string(self, at: int) -> str:
         offset, length = struct.unpack_from("<II", self.data, at)
@@ -94,28 +97,42 @@ class File:
         return self.text[offset : offset + length].decode()
 
     def tensor(self, at: int) -> Tensor:
-        dtype, storage, rank, *rest = struct.unpack_from("<3I4I4II2Q", self.data, at)
+        dtype, storage, rank, encoding, *rest = struct.unpack_from("<4B4I4HI2Q", self.data, at)
         dims, halo, zero, offset, size = rest[:4], tuple(rest[4:8]), rest[8], rest[9], rest[10]
         assert dtype in (F32, B1, I32) and storage in (INPUT, OUTPUT, ARENA, CONSTANT) and zero == 0
+        assert encoding == PLAIN or encoding in (ONE_ROW, COMPACT) and dtype == F32 and storage == CONSTANT
         assert 1 <= rank <= (4 if storage == CONSTANT else 3)
         assert all(d == 1 for d in dims[: 4 - rank]) and min(dims) > 0
         assert storage == ARENA or not any(halo)
-        assert self.string(at + 80) == "" and not any(self.data[at + 88 : at + 96])
-        name, origin = self.string(at + 64), self.string(at + 72)
-        tensor = Tensor(dtype, storage, tuple(dims[4 - rank :]), halo, offset, size, name, origin)
+        name, origin = self.string(at + 48), self.string(at + 56)
+        tensor = Tensor(dtype, storage, tuple(dims[4 - rank :]), halo, offset, size, name, origin, encoding)
         top, left, bottom, right = halo
         words = dims[0] * (dims[1] + top + bottom) * (dims[2] + left + right) * tensor.pixel_words
         if storage in (INPUT, OUTPUT):
             assert dtype == F32 and size == 4 * words
         else:
-            assert offset % 64 == 0 and size == -(-4 * words // 64) * 64
+            assert offset % 64 == 0 and size % 64 == 0
         if storage == ARENA:
-            assert offset + size <= self.arena_bytes
+            assert offset + size <= self.arena_bytes and 0 <= size - 4 * words < 64
         if storage == CONSTANT:
-            raw = self.data[self.constants_at + offset :][: 4 * words]
-            assert len(raw) == 4 * words and not any(self.data[self.constants_at + offset :][4 * words : size])
-            tensor.value = decode(raw, dtype, tensor.shape)
+            raw = self.data[self.constants_at + offset :][:size]
+            used = 4 * words
+            if encoding == ONE_ROW:
+                used //= dims[0]
+                tensor.value = np.broadcast_to(decode(raw[:used], F32, tuple(dims[1:])), tensor.shape)
+            elif encoding == COMPACT:
+                used, numbers = compact(raw, words)
+                tensor.value = numbers.reshape(tensor.shape)
+            else:
+                tensor.value = decode(raw[:used], dtype, tensor.shape)
+            assert len(raw) == size and 0 <= size - used < 64 and not any(raw[used:])
         return tensor
+
+    def check_encodings(self) -> None:
+        """What is not plain is the filters of float convolutions, and nothing else."""
+        for op in self.ops:
+            for i, tensor in enumerate(op.inputs):
+                assert self.tensors[tensor].encoding == PLAIN or (op.name == "conv2d" and i == 1)
 
     def read_ops(self, at: int, end: int, count: int) -> list[Op]:
         known = documented_ops()
@@ -192,6 +209,28 @@ def decode(raw: bytes, dtype: int, shape: tuple[int, ...]) -> Array:
     spread = (words[..., None] >> np.arange(32) & 1).reshape(*shape[:-1], -1)
     assert not spread[..., shape[-1] :].any(), "bits past the channels are zero"
     return spread[..., : shape[-1]] * 2 - 1
+
+
+def compact(raw: bytes, count: int) -> tuple[int, Array]:
+    """(bytes, numbers) of compact floats, one number after the other."""
+    base, exceptions = struct.unpack_from("<II", raw)
+    low = 8 + 8 * exceptions
+    high, codes = low + 2 * count, low + 3 * count
+    half = (count + 1) // 2
+    bits = []
+    for i in range(count):
+        code = raw[codes + i] & 15 if i < half else raw[codes + i - half] >> 4
+        sign = raw[high + i] >> 7
+        mantissa = (raw[high + i] & 127) * 65536 + raw[low + 2 * i + 1] * 256 + raw[low + 2 * i]
+        bits.append(sign << 31 | (base + code if code else 0) << 23 | mantissa)
+    assert base <= 240 and (count % 2 == 0 or raw[codes + half - 1] >> 4 == 0)
+    last = -1
+    for i in range(exceptions):
+        index, bits_there = struct.unpack_from("<II", raw, 8 + 8 * i)
+        assert last < index < count
+        last = index
+        bits[index] = bits_there
+    return codes + half, np.array(bits, "<u4").view("<f4")
 
 
 def encode(value: Array, dtype: int) -> bytes:

@@ -19,6 +19,8 @@ from bnn.ops import Level
 from bnn.passes import lower
 from bnn.spec import verify
 
+HEADER_FIELDS = (("<I", 24), ("<Q", 40), ("<Q", 64), ("<Q", 80))  # tensors, their table, the op section's end, the data
+
 
 def sealed(data: bytearray) -> bytes:
     """With a checksum that fits."""
@@ -70,11 +72,14 @@ def test_every_truncation_is_an_error(small: Any) -> None:
 
 
 def test_contradictory_fields_are_errors_or_harmless(small: Any, rng: np.random.Generator) -> None:
-    """Every 32-bit field of the header, the tensors and the ops set to strange values, with a checksum that fits: a
-    ModelFormatError, or a graph that verifies; never anything else."""
+    """Every 32-bit field of the header, the tensors, the ops and the beginnings of coded filters set to strange values,
+    with a checksum that fits: a ModelFormatError, or a graph that verifies; never anything else."""
     rejected = 0
-    end = struct.unpack_from("<Q", small.data, 64)[0]
-    for at in range(16, end, 4):
+    count, table, end, data_at = (struct.unpack_from(kind, small.data, at)[0] for kind, at in HEADER_FIELDS)
+    records = range(table, table + 64 * count, 64)
+    coded = [data_at + struct.unpack_from("<Q", small.data, at + 32)[0] for at in records if small.data[at + 3]]
+    assert coded
+    for at in (*range(16, end, 4), *(start + i for start in coded for i in range(0, 24, 4))):
         for value in (0, 1, 0x7FFFFFFF, 0xFFFFFFFF, int(rng.integers(2**32))):
             data = bytearray(small.data)
             struct.pack_into("<I", data, at, value)

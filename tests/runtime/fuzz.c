@@ -188,6 +188,21 @@ static void fuzz_bits(const unsigned char *file, size_t size, uint64_t *state)
     free(copy);
 }
 
+/* Where a number of the header, tables or ops stands, or, one time in four, of a coded constant's first bytes. */
+static size_t some_field(const unsigned char *file, uint64_t *state)
+{
+    size_t end = (size_t)bnn_load64(file + 64); /* of the op section: what lies before it is tables */
+    size_t tensors = bnn_load32(file + 24), first = random_next(state) % tensors;
+    int coded = random_next(state) % 4 == 0;
+    for (size_t i = 0; coded && i < tensors; i++) {
+        const unsigned char *record = file + bnn_load64(file + 40) + (first + i) % tensors * BNN_TENSOR_BYTES;
+        if (record[3] != BNN_PLAIN) {
+            return (size_t)(bnn_load64(file + 80) + bnn_load64(record + 32)) + random_next(state) % 8 * 4;
+        }
+    }
+    return 24 + random_next(state) % ((end - 24) / 4) * 4;
+}
+
 /* Numbers of the header, tables and ops replaced by those that overflow, contradict or nearly fit. */
 static void fuzz_fields(const unsigned char *file, size_t size, uint64_t *state, size_t count)
 {
@@ -195,12 +210,11 @@ static void fuzz_fields(const unsigned char *file, size_t size, uint64_t *state,
         0,          1,           2,           3,           4,          7,          31,         32,        33,
         63,         64,          65,          128,         255,        4096,       65535,      65536,     65537,
         0x7FFFFFFF, 0x80000000u, 0xFFFFFFFFu, 0xFFFFFFC0u, 0x00800000, 0x3F800000, 0x7FC00000, 0x7F800000};
-    size_t end = (size_t)bnn_load64(file + 64); /* of the op section: what lies before it is tables */
     unsigned char *copy = copy_of(file, size);
     for (size_t i = 0; i < count; i++) {
         size_t changes = 1 + random_next(state) % 3;
         for (size_t k = 0; k < changes; k++) {
-            size_t at = 24 + random_next(state) % ((end - 24) / 4) * 4, other = random_next(state) % (size / 4) * 4;
+            size_t at = some_field(file, state), other = random_next(state) % (size / 4) * 4;
             uint32_t value;
             memcpy(&value, copy + at, sizeof value);
             switch (random_next(state) % 5) {

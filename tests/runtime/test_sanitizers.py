@@ -18,7 +18,8 @@ import pytest
 
 import op_graphs
 from bnn import interpret
-from bnn.emit.model import encode
+from bnn.coding import Encoding
+from bnn.emit.model import encode, shortest
 from bnn.ir import Graph
 from bnn.ops import OPS, ConvAttrs, input_node, make
 
@@ -130,6 +131,20 @@ def test_ops_match_the_oracle(sanitized: Path, tmp_path: Path) -> None:
     call(str(sanitized), "check", "1e-6", *rounded)
 
 
+def test_coded_filters_match_the_oracle(sanitized: Path, tmp_path: Path) -> None:
+    print(f"BNN_TEST_SEED={SEED}")
+    folders = []
+    found: list[Encoding] = []
+    for i in range(40):
+        rng = np.random.default_rng([SEED, i])
+        graph = op_graphs.coded_filters(rng)
+        found += [shortest(node.inputs[1])[0] for node in graph.schedule if node.op == "conv2d"]
+        folders.append(str(tmp_path / str(i)))
+        op_graphs.write_case(Path(folders[-1]), graph, [op_graphs.integers(rng, (4, *graph.inputs[0].type.shape))])
+    assert min(found.count(encoding) for encoding in Encoding) > 5, found
+    call(str(sanitized), "check", "0", *folders)
+
+
 def test_networks_match_the_oracle(sanitized: Path, tmp_path: Path) -> None:
     """Random chains of ops: memory is shared and dirty, halos are read."""
     print(f"BNN_TEST_SEED={SEED}")
@@ -177,6 +192,8 @@ def test_damaged_files(sanitized: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.bnn"
     graph = op_graphs.every_op()
     assert {node.op for node in graph.schedule} == {op.name for op in OPS.values() if op.opcode is not None}
+    coded = {shortest(node.inputs[1])[0] for node in graph.schedule if node.op == "conv2d"}
+    assert coded >= {Encoding.ONE_ROW, Encoding.COMPACT}
     path.write_bytes(encode(graph))
     counts = dict(re.findall(r"^(.*): (\d+)$", call(str(sanitized), "fuzz", str(path), str(SEED), "12000"), re.M))
     for text, least in (("ok", 5000), ("a field of the file is out of range", 20000), ("the checksum", 20000)):

@@ -1,0 +1,75 @@
+"""Float filters in the file: never another number, and as few bytes as the document promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bnn.coding import Encoding, decode, encodings
+from bnn.emit.model import encode, shortest
+from bnn.ir import Graph
+from bnn.ops import ConvAttrs, constant, input_node, make
+from bnn.passes import lower
+from filters import hostile_filters, same_bits
+
+from .reader import CONSTANT, File
+
+SHAPES = ((1, 1, 1, 1), (1, 1, 1, 37), (5, 3, 3, 7), (64, 3, 3, 1), (40, 1, 1, 50))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_encoding_gives_every_bit_back(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    for wild in (0.0, 0.01, 0.3, 1.0):
+        for equal in (False, True):
+            value = hostile_filters(rng, shape, wild)
+            value = np.broadcast_to(value[:1], shape) if equal else value
+            found = encodings(value)
+            assert (Encoding.ONE_ROW in found) == (equal or shape[0] == 1)
+            for encoding, raw in found.items():
+                assert same_bits(decode(encoding, raw + bytes(60), shape), value), encoding
+                if raw:
+                    with pytest.raises(ValueError, match=f"found {len(raw) - 1} bytes"):
+                        decode(encoding, raw[:-1], shape)
+
+
+def test_the_independent_reader_agrees(rng: np.random.Generator) -> None:
+    for shape in SHAPES:
+        for wild in (0.0, 0.02):
+            value = hostile_filters(rng, shape, wild)
+            x = input_node("x", (*shape[1:3], shape[3]))
+            tensors = File(encode(lower(Graph((x,), (make("conv2d", x, constant(value)),), ("y",))))).tensors
+            (found,) = (t.value for t in tensors if t.storage == CONSTANT)
+            assert found is not None and same_bits(found.reshape(shape), value)
+
+
+def test_compact_floats_take_seven_bytes_for_two(rng: np.random.Generator) -> None:
+    """And eight for each number whose exponent is none of the fifteen most frequent in a row."""
+    value = rng.normal(size=(64, 3, 3, 8)).astype(np.float32)
+    exponents = value.view("<u4") >> 23
+    value[exponents < exponents.max() - 14] = 0  # so that none is an exception
+    assert len(encodings(value)[Encoding.COMPACT]) == 8 + value.size * 7 // 2
+    value[3, 1, 1, :5] = 1e30
+    assert len(encodings(value)[Encoding.COMPACT]) == 8 + value.size * 7 // 2 + 5 * 8
+    assert shortest(constant(value))[0] is Encoding.COMPACT
+
+
+def test_the_shortest_is_chosen(rng: np.random.Generator) -> None:
+    plain, compact, one_row = Encoding.PLAIN, Encoding.COMPACT, Encoding.ONE_ROW
+    normal = rng.normal(size=(64, 3, 3, 8))
+    assert shortest(constant(normal))[0] is compact
+    assert shortest(constant(np.broadcast_to(normal[:1], normal.shape)))[0] is one_row
+    assert shortest(constant(normal[:9].reshape(1, 9, 9, 8)))[0] is compact  # one filter: one row is no gain
+    assert shortest(constant(normal[:1, :1, :1]))[0] is plain  # no cache line less
+    assert shortest(constant(hostile_filters(rng, normal.shape, 1.0)))[0] is plain
+
+
+def test_only_filters_are_coded(rng: np.random.Generator) -> None:
+    """What else reads a constant reads it where it is."""
+    x = input_node("x", (1, 1, 64))
+    filters = constant(rng.normal(size=(64, 1, 1, 64)))
+    operand = constant(rng.normal(size=64))
+    y = make("conv2d", x, filters, operand, attrs=ConvAttrs(slots=("pre_add",)))
+    y = make("softmax", make("sub", make("sigmoid", y), constant(np.ones(64))))
+    file = File(encode(lower(Graph((x,), (y,), ("y",)))))
+    found = {(t.shape, t.encoding) for t in file.tensors if t.storage == CONSTANT}
+    assert found == {((64, 1, 1, 64), Encoding.COMPACT), ((64,), Encoding.PLAIN)}

@@ -1,0 +1,26 @@
+"""Float filters that are hard to keep: every kind of float, wherever it may stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def hostile_filters(rng: np.random.Generator, shape: tuple[int, ...], wild: float) -> Array:
+    """Normal numbers; a part of them, ``wild``, any bits at all: zeros of both signs, denormals, infinities and what is
+    not a number, with its payload, among them."""
+    bits = rng.normal(size=shape).astype("<f4").view("<u4")
+    any_bits = rng.integers(0, 2**32, shape, np.uint32)
+    kinds = rng.integers(0, 5, shape)
+    any_bits[kinds == 1] &= 0x80000000
+    any_bits[kinds == 2] &= 0x807FFFFF
+    any_bits[kinds == 3] |= 0x7F800000
+    any_bits[kinds == 4] &= 0xFF800000
+    return np.where(rng.random(shape) < wild, any_bits, bits).astype("<u4").view("<f4")
+
+
+def same_bits(a: Array, b: Array) -> bool:
+    return np.array_equal(np.ascontiguousarray(a).view("<u4"), np.ascontiguousarray(b).view("<u4"))
