@@ -15,6 +15,7 @@ Array = np.ndarray[Any, Any]
 
 CODES = 15  # exponents that a nibble can name beside 0
 LARGEST_BASE = 255 - CODES
+_SAMPLE = 4096  # elements whose values are counted before those of all
 
 
 class Encoding(enum.IntEnum):
@@ -23,6 +24,15 @@ class Encoding(enum.IntEnum):
     PLAIN = 0  # its elements, row-major
     ONE_ROW = 1  # one filter that stands for all, which are equal
     COMPACT = 2  # sign and mantissa in three bytes, the exponent in half a byte
+    TABLE_1 = 3  # a table of two values, and for each element a bit that says which
+    TABLE_2 = 4  # of four values
+    TABLE_4 = 5  # of 16
+    TABLE_8 = 6  # of 256
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of an element's code, of tables."""
+        return 1 << (self - Encoding.TABLE_1)
 
 
 def encodings(value: Array) -> dict[Encoding, bytes]:
@@ -32,6 +42,13 @@ def encodings(value: Array) -> dict[Encoding, bytes]:
     found = {Encoding.PLAIN: value.tobytes(), Encoding.COMPACT: _compact(bits.reshape(-1))}
     if (bits == bits[0]).all():
         found[Encoding.ONE_ROW] = bits[0].tobytes()
+    if len(np.unique(bits.reshape(-1)[:_SAMPLE])) <= 256:
+        table, codes = np.unique(bits, return_inverse=True)
+        fits = [e for e in Encoding if e >= Encoding.TABLE_1 and len(table) <= 1 << e.code_bits]
+        if fits:
+            spread = codes.reshape(-1, 1) >> np.arange(fits[0].code_bits) & 1
+            packed = np.packbits(spread.astype(np.uint8), bitorder="little")
+            found[fits[0]] = table.astype("<u4").tobytes().ljust(4 << fits[0].code_bits, b"\0") + packed.tobytes()
     return found
 
 
@@ -64,11 +81,25 @@ def decode(encoding: Encoding, raw: bytes, shape: tuple[int, ...]) -> Array:
     count = int(np.prod(shape, dtype=object))
     if encoding is Encoding.COMPACT:
         return _from_compact(raw, count).view("<f4").reshape(shape)
+    if encoding >= Encoding.TABLE_1:
+        return _from_table(raw, count, encoding.code_bits).view("<f4").reshape(shape)
     stored = count // shape[0] if encoding is Encoding.ONE_ROW else count
     if len(raw) < 4 * stored:
         raise ValueError(f"found {len(raw)} bytes, expected {4 * stored}")
     values = np.frombuffer(raw, "<f4", stored)
     return values.reshape(shape) if encoding is Encoding.PLAIN else np.tile(values, shape[0]).reshape(shape)
+
+
+def _from_table(raw: bytes, count: int, code_bits: int) -> Array:
+    size = (4 << code_bits) + (count * code_bits + 7) // 8
+    if len(raw) < size:
+        raise ValueError(f"found {len(raw)} bytes, expected {size}")
+    table = np.frombuffer(raw, "<u4", 1 << code_bits)
+    spread = np.unpackbits(np.frombuffer(raw, np.uint8, size - table.nbytes, table.nbytes), bitorder="little")
+    if spread[count * code_bits :].any():
+        raise ValueError(f"found codes past its {count} elements")
+    codes = spread[: count * code_bits].reshape(count, code_bits) @ (1 << np.arange(code_bits))
+    return np.asarray(table[codes], "<u4")
 
 
 def _from_compact(raw: bytes, count: int) -> Array:

@@ -20,6 +20,17 @@ struct compact {
     const unsigned char *codes; /* of exponents: those of the first half of the floats are the lower nibbles */
 };
 
+/* Bits of an element's code, of tables. */
+static unsigned code_bits(bnn_encoding encoding)
+{
+    return 1u << (encoding - BNN_TABLE_1);
+}
+
+static size_t table_bytes(bnn_encoding encoding)
+{
+    return (size_t)4 << code_bits(encoding);
+}
+
 static size_t elements_of(const struct bnn_tensor *t)
 {
     return t->o * t->image;
@@ -41,6 +52,9 @@ static struct compact parts(const struct bnn_tensor *t)
 uint64_t bnn_coded_bytes(bnn_encoding encoding, uint64_t elements, uint64_t row, const unsigned char *data,
                          uint64_t stored)
 {
+    if (encoding >= BNN_TABLE_1) {
+        return table_bytes(encoding) + (elements * code_bits(encoding) + 7) / 8;
+    }
     if (encoding != BNN_COMPACT) {
         return 4 * (encoding == BNN_ONE_ROW ? row : elements);
     }
@@ -48,8 +62,21 @@ uint64_t bnn_coded_bytes(bnn_encoding encoding, uint64_t elements, uint64_t row,
     return HEAD + exceptions * EXCEPTION + 3 * elements + elements / 2 + elements % 2;
 }
 
+/* Bits of the last byte that belong to no element are zero. */
+static const char *check_table(const struct bnn_tensor *t, int64_t *found, int64_t *expected)
+{
+    size_t bits = elements_of(t) * code_bits(t->encoding);
+    unsigned last = t->stored[table_bytes(t->encoding) + bits / 8 - (bits % 8 == 0)];
+    *found = bits % 8 == 0 ? 0 : last >> bits % 8;
+    *expected = 0;
+    return *found == 0 ? NULL : "code past its elements";
+}
+
 const char *bnn_check_coded(const struct bnn_tensor *t, int64_t *found, int64_t *expected)
 {
+    if (t->encoding >= BNN_TABLE_1) {
+        return check_table(t, found, expected);
+    }
     if (t->encoding != BNN_COMPACT) {
         return NULL;
     }
@@ -138,6 +165,16 @@ static void read_compact(const struct bnn_tensor *t, size_t first, size_t count,
     }
 }
 
+static void read_table(const struct bnn_tensor *t, size_t first, size_t count, float *values)
+{
+    const float *table = (const float *)(const void *)t->stored;
+    const unsigned char *codes = t->stored + table_bytes(t->encoding);
+    size_t bits = code_bits(t->encoding), mask = ((size_t)1 << bits) - 1;
+    for (size_t i = 0, at = first * bits; i < count; i++, at += bits) {
+        memcpy(values + i, table + (codes[at / 8] >> at % 8 & mask), sizeof *values);
+    }
+}
+
 void bnn_read_floats(const struct bnn_tensor *t, size_t first, size_t count, float *values)
 {
     const float *stored = (const float *)(const void *)t->stored;
@@ -155,6 +192,12 @@ void bnn_read_floats(const struct bnn_tensor *t, size_t first, size_t count, flo
         break;
     case BNN_COMPACT:
         read_compact(t, first, count, values);
+        break;
+    case BNN_TABLE_1:
+    case BNN_TABLE_2:
+    case BNN_TABLE_4:
+    case BNN_TABLE_8:
+        read_table(t, first, count, values);
         break;
     }
 }

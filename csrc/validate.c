@@ -223,7 +223,7 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
     WANT(rank >= 1, BNN_ERROR_FORMAT, "rank (at least)", rank, 1);
     WANT(rank <= (storage == BNN_CONSTANT ? 4u : 3u), BNN_ERROR_FORMAT, "rank (at most)", rank,
          storage == BNN_CONSTANT ? 4 : 3);
-    WANT(encoding <= BNN_COMPACT, BNN_ERROR_FORMAT, "encoding (at most)", encoding, BNN_COMPACT);
+    WANT(encoding <= BNN_TABLE_8, BNN_ERROR_FORMAT, "encoding (at most)", encoding, BNN_TABLE_8);
     WANT(encoding == BNN_PLAIN || (storage == BNN_CONSTANT && dtype == BNN_F32), BNN_ERROR_FORMAT,
          "encoding of what is not a constant of floats", encoding, BNN_PLAIN);
     t->dtype = (bnn_dtype)dtype;

@@ -22,5 +22,13 @@ def hostile_filters(rng: np.random.Generator, shape: tuple[int, ...], wild: floa
     return np.where(rng.random(shape) < wild, any_bits, bits).astype("<u4").view("<f4")
 
 
+def few_values(rng: np.random.Generator, shape: tuple[int, ...], count: int) -> Array:
+    """Filters of so many values, of every kind; each stands somewhere, where there is room."""
+    values = hostile_filters(rng, (count,), 0.5)
+    index = rng.integers(0, count, shape)
+    index.reshape(-1)[:count] = np.arange(count)[: index.size]
+    return values[index]
+
+
 def same_bits(a: Array, b: Array) -> bool:
     return np.array_equal(np.ascontiguousarray(a).view("<u4"), np.ascontiguousarray(b).view("<u4"))

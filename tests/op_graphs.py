@@ -150,17 +150,20 @@ def _conv2d(rng: Rng, x: Node) -> Node:
 
 
 def coded_filters(rng: Rng) -> Graph:
-    """Float convolutions whose filters are coded: with groups or without, equal or with exponents far apart."""
+    """Float convolutions whose filters are coded: with groups or without; with exponents far apart, equal, or of few
+    values."""
     groups = int(rng.choice([1, 1, 2, 12]))
     x = input_node("x", (int(rng.integers(3, 8)), int(rng.integers(3, 8)), 12))
     kernel = tuple(rng.integers(1, 4, 2).tolist())
     outputs = groups * int(rng.integers(1, 40)) if groups < 12 else 12
     attrs = replace(_conv_attrs(rng, x.type.shape, kernel, [0]), groups=groups)  # type: ignore[arg-type]
-    filters = integers(rng, (outputs, *kernel, 12 // groups))
+    shape = (outputs, *kernel, 12 // groups)
+    filters = rng.integers(-9999, 10000, shape).astype(np.float32)
+    few = rng.choice(rng.integers(-99, 100, int(rng.choice([2, 4, 16, 150]))), shape)
     far = rng.choice([*[0] * 40, -60, 60], (outputs, 1, 1, 1))
     filters *= np.float32(2) ** far.astype(np.float32)
     equal = np.broadcast_to(filters[:1], filters.shape)
-    return plan([x], [make("conv2d", x, constant(w), attrs=attrs) for w in (filters, equal)])
+    return plan([x], [make("conv2d", x, constant(w), attrs=attrs) for w in (filters, equal, few)])
 
 
 def _bconv2d(rng: Rng, x: Node) -> Node:
@@ -247,8 +250,8 @@ def every_op() -> Graph:
     rng = np.random.default_rng(3)
     x, y = input_node("x", (4, 5, 3)), input_node("y", (40,))
     blur = constant(np.tile(integers(rng, (1, 3, 3, 1)), (6, 1, 1, 1)))
-    weights = integers(rng, (5, 1, 1, 40))
-    weights[1:3, 0, 0, ::9] *= np.float32(2.0**-40)
+    weights = rng.integers(-9999, 10000, (5, 1, 1, 40)).astype(np.float32)
+    weights[1:3, 0, 0, 5] *= np.float32(2.0**-40)
     same = ConvAttrs(pads=(1, 1, 1, 1))
     float_slots = replace(same, slots=("pre_add", "clamp0", "mul"), layer_slots=("pre_add",), clamp0=(-9.0, 9.0))
     a = make(

@@ -64,7 +64,16 @@ const char *bnn_kernels_name(const bnn_kernels *kernels);
 const char *bnn_kernels_list(size_t index);
 
 typedef enum bnn_dtype { BNN_F32 = 0, BNN_B1 = 1, BNN_I32 = 2 } bnn_dtype;
-typedef enum bnn_encoding { BNN_PLAIN = 0, BNN_ONE_ROW = 1, BNN_COMPACT = 2 } bnn_encoding; /* of a constant */
+/* Of a constant.  Tables: of 2, 4, 16 or 256 values. */
+typedef enum bnn_encoding {
+    BNN_PLAIN = 0,
+    BNN_ONE_ROW = 1,
+    BNN_COMPACT = 2,
+    BNN_TABLE_1 = 3,
+    BNN_TABLE_2 = 4,
+    BNN_TABLE_4 = 5,
+    BNN_TABLE_8 = 6
+} bnn_encoding;
 typedef enum bnn_storage { BNN_INPUT = 0, BNN_OUTPUT = 1, BNN_ARENA = 2, BNN_CONSTANT = 3 } bnn_storage;
 
 /* What is wrong with a file, beside the status: filled by bnn_model_open and bnn_model_size when not NULL.

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "model-format.md"
 STEP = -(2.0**-126)
 F32, B1, I32 = 0, 1, 2
-PLAIN, ONE_ROW, COMPACT = 0, 1, 2
+PLAIN, ONE_ROW, COMPACT, TABLES = 0, 1, 2, {3: 1, 4: 2, 5: 4, 6: 8}
 INPUT, OUTPUT, ARENA, CONSTANT = 0, 1, 2, 3
 
 
@@ -100,7 +100,7 @@ class File:
         dtype, storage, rank, encoding, *rest = struct.unpack_from("<4B4I4HI2Q", self.data, at)
         dims, halo, zero, offset, size = rest[:4], tuple(rest[4:8]), rest[8], rest[9], rest[10]
         assert dtype in (F32, B1, I32) and storage in (INPUT, OUTPUT, ARENA, CONSTANT) and zero == 0
-        assert encoding == PLAIN or encoding in (ONE_ROW, COMPACT) and dtype == F32 and storage == CONSTANT
+        assert encoding == PLAIN or encoding in (ONE_ROW, COMPACT, *TABLES) and dtype == F32 and storage == CONSTANT
         assert 1 <= rank <= (4 if storage == CONSTANT else 3)
         assert all(d == 1 for d in dims[: 4 - rank]) and min(dims) > 0
         assert storage == ARENA or not any(halo)
@@ -122,6 +122,9 @@ class File:
                 tensor.value = np.broadcast_to(decode(raw[:used], F32, tuple(dims[1:])), tensor.shape)
             elif encoding == COMPACT:
                 used, numbers = compact(raw, words)
+                tensor.value = numbers.reshape(tensor.shape)
+            elif encoding in TABLES:
+                used, numbers = from_table(raw, words, TABLES[encoding])
                 tensor.value = numbers.reshape(tensor.shape)
             else:
                 tensor.value = decode(raw[:used], dtype, tensor.shape)
@@ -231,6 +234,15 @@ def compact(raw: bytes, count: int) -> tuple[int, Array]:
         last = index
         bits[index] = bits_there
     return codes + half, np.array(bits, "<u4").view("<f4")
+
+
+def from_table(raw: bytes, count: int, k: int) -> tuple[int, Array]:
+    """(bytes, numbers), the codes as one long number."""
+    floats = np.frombuffer(raw, "<f4", 2**k)
+    used = 4 * 2**k + -(-count * k // 8)
+    codes = int.from_bytes(raw[4 * 2**k : used], "little")
+    assert codes >> count * k == 0
+    return used, floats[[codes >> i * k & (2**k - 1) for i in range(count)]]
 
 
 def encode(value: Array, dtype: int) -> bytes:

@@ -10,7 +10,7 @@ from bnn.emit.model import encode, shortest
 from bnn.ir import Graph
 from bnn.ops import ConvAttrs, constant, input_node, make
 from bnn.passes import lower
-from filters import hostile_filters, same_bits
+from filters import few_values, hostile_filters, same_bits
 
 from .reader import CONSTANT, File
 
@@ -32,10 +32,23 @@ def test_every_encoding_gives_every_bit_back(shape: tuple[int, ...], rng: np.ran
                         decode(encoding, raw[:-1], shape)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16, 17, 255, 256, 257])
+def test_few_values_are_codes(count: int, rng: np.random.Generator) -> None:
+    value = few_values(rng, (13, 3, 3, 11), count)
+    distinct = len(np.unique(value.view("<u4")))
+    tables = {e: raw for e, raw in encodings(value).items() if e >= Encoding.TABLE_1}
+    assert len(tables) == (distinct <= 256)
+    for encoding, raw in tables.items():
+        bits = encoding.code_bits
+        assert distinct <= 2**bits and (bits == 1 or distinct > 2 ** (bits // 2))
+        assert len(raw) == 4 * 2**bits + (value.size * bits + 7) // 8
+        assert same_bits(decode(encoding, raw, value.shape), value)
+
+
 def test_the_independent_reader_agrees(rng: np.random.Generator) -> None:
     for shape in SHAPES:
-        for wild in (0.0, 0.02):
-            value = hostile_filters(rng, shape, wild)
+        for kind in (0.0, 0.02, 2, 3, 9, 200):
+            value = few_values(rng, shape, kind) if kind >= 1 else hostile_filters(rng, shape, kind)
             x = input_node("x", (*shape[1:3], shape[3]))
             tensors = File(encode(lower(Graph((x,), (make("conv2d", x, constant(value)),), ("y",))))).tensors
             (found,) = (t.value for t in tensors if t.storage == CONSTANT)
@@ -59,6 +72,8 @@ def test_the_shortest_is_chosen(rng: np.random.Generator) -> None:
     assert shortest(constant(normal))[0] is compact
     assert shortest(constant(np.broadcast_to(normal[:1], normal.shape)))[0] is one_row
     assert shortest(constant(normal[:9].reshape(1, 9, 9, 8)))[0] is compact  # one filter: one row is no gain
+    assert shortest(constant(np.sign(normal)))[0] is Encoding.TABLE_1
+    assert shortest(constant(np.round(normal, 1)))[0] is Encoding.TABLE_8
     assert shortest(constant(normal[:1, :1, :1]))[0] is plain  # no cache line less
     assert shortest(constant(hostile_filters(rng, normal.shape, 1.0)))[0] is plain
 

@@ -18,7 +18,7 @@ from bnn.importers.bnn_file import decode
 from bnn.ir import DType
 from bnn.ops import ConvAttrs, constant, input_node, make
 from bnn.runtime import Model
-from filters import hostile_filters
+from filters import few_values, hostile_filters
 
 # O, kernel height and width, I, groups: dense, odd, grouped, depthwise, and so many taps that they are read in parts
 SHAPES = (
@@ -38,17 +38,22 @@ def one_conv(filters: np.ndarray, groups: int = 1) -> bytes:
 
 
 @pytest.mark.parametrize("kernels", available_kernels())
-@pytest.mark.parametrize("equal", [False, True])
+@pytest.mark.parametrize("encoding", [e for e in Encoding if e is not Encoding.PLAIN])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_tap_is_read_back(
-    shape: tuple[int, int, int, int, int], equal: bool, kernels: str, rng: np.random.Generator
+    shape: tuple[int, int, int, int, int], encoding: Encoding, kernels: str, rng: np.random.Generator
 ) -> None:
     """An image with a single 1 in it gives one tap of each filter: all else is zero, and sums of zeros are exact."""
     outputs, height, width, inner, groups = shape
     filters = hostile_filters(rng, shape[:4], 0.02)
+    if encoding >= Encoding.TABLE_1:
+        filters = few_values(rng, shape[:4], 2**encoding.code_bits)
+    if encoding is Encoding.ONE_ROW:
+        filters[:] = filters[0]
     filters[~np.isfinite(filters)] = 3e38
-    filters = np.ascontiguousarray(np.broadcast_to(filters[:1], filters.shape)) if equal else filters
-    assert shortest(constant(filters))[0] is (Encoding.ONE_ROW if equal else Encoding.COMPACT)
+    if encoding is Encoding.TABLE_8 and filters.size < 600:
+        pytest.skip("a table of 256 floats is no gain")
+    assert shortest(constant(filters))[0] is encoding
     model = Model.from_bytes(one_conv(filters, groups), kernels=kernels)
     images = height * width * inner
     found = np.zeros((images, outputs), np.float32)
@@ -100,8 +105,9 @@ def code_an_operand(data: bytearray) -> None:
 
 COUNT = 45 * 9 * 3  # odd
 DAMAGE = {
-    "another encoding": (put("B", lambda r, d: r + 3, 3), "encoding.*found 3"),
+    "another encoding": (put("B", lambda r, d: r + 3, 7), "encoding.*found 7, expected 6"),
     "one row, but bytes of compact floats": (put("B", lambda r, d: r + 3, 1), "bytes: found"),
+    "a table, but bytes of compact floats": (put("B", lambda r, d: r + 3, 6), "bytes: found"),
     "plain, but bytes of compact floats": (put("B", lambda r, d: r + 3, 0), "bytes: found"),
     "a line less": (put("Q", lambda r, d: r + 40, 8 + 16 + COUNT * 7 // 2 + 1 - 64 & ~63), "bytes: found"),
     "no bytes": (put("Q", lambda r, d: r + 40, 0), "bytes: found 0"),
@@ -120,13 +126,18 @@ DAMAGE = {
     "a coded operand": (code_an_operand, "encoding of an input that is not a conv2d's filters"),
 }
 # Reading what is there needs none of them.
-HARMLESS_IN_PYTHON = {"one row, but bytes of compact floats", "bytes past the end", "a coded operand"}
+HARMLESS_IN_PYTHON = {
+    "one row, but bytes of compact floats",
+    "a table, but bytes of compact floats",
+    "bytes past the end",
+    "a coded operand",
+}
 
 
 @pytest.fixture
 def data(rng: np.random.Generator) -> bytes:
     """A convolution with compact filters, two of them exceptions, one operand, and bits behind it."""
-    filters = rng.choice([-1.5, 1.0, 1.25], (45, 3, 3, 3)).astype(np.float32)
+    filters = rng.uniform(1, 2, (45, 3, 3, 3)).astype(np.float32)
     filters.reshape(-1)[[7, 700]] = (1e-30, np.inf)
     x = input_node("x", (3, 3, 3))
     operand = constant(rng.normal(size=45))
@@ -148,6 +159,17 @@ def test_a_damaged_encoding_does_not_open(name: str, data: bytes) -> None:
     if name not in HARMLESS_IN_PYTHON:
         with pytest.raises(errors.ModelFormatError):
             decode(bytes(damaged))
+
+
+def test_a_code_past_the_elements(rng: np.random.Generator) -> None:
+    damaged = bytearray(one_conv(few_values(rng, (45, 3, 3, 3), 4)))
+    _, at = coded(damaged)
+    damaged[at + 16 + (COUNT * 2 + 7) // 8 - 1] |= 0x80
+    struct.pack_into("<I", damaged, 12, zlib.crc32(damaged[16:], zlib.crc32(damaged[:12])))
+    with pytest.raises(errors.ModelFormatError, match="code past its elements: found 2, expected 0"):
+        Model.from_bytes(bytes(damaged))
+    with pytest.raises(errors.ModelFormatError, match="codes past its 1215 elements"):
+        decode(bytes(damaged))
 
 
 def test_one_row_for_more_than_a_machine_holds(rng: np.random.Generator) -> None:
