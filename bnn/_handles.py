@@ -49,8 +49,8 @@ class TensorInfo:
     """One tensor: shape without the batch, ``bytes`` of one image with its halo (top, left, bottom, right).
 
     ``dtype`` is f32, b1 or i32; ``storage`` is input, output, arena or constant; ``offset`` is in the arena of one
-    image, in the file (constants), or the input's or output's index.  ``origin`` is the tensor of the source graph
-    with the same value, or "".
+    image, in the file (constants; ``bytes`` are then those there), or the input's or output's index.  ``origin`` is
+    the tensor of the source graph with the same value, or "".
     """
 
     index: int
@@ -70,6 +70,7 @@ class OpInfo:
 
     ``kind`` is binary where the data it reads are bits, else float; ``note`` says why the layer is not binary.
     ``slots`` and ``layer_slots`` are bit masks of a convolution's fused work and of the part that is the layer's own.
+    ``weight_bytes`` counts its constants' elements as they are computed with; in the file they may be fewer.
     """
 
     index: int
