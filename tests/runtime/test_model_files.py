@@ -17,7 +17,11 @@ import pytest
 
 import bnn
 from bnn import errors
+from bnn.emit.model import encode
+from bnn.ir import DType
+from bnn.ops import constant, input_node, make
 from bnn.runtime import Model
+from op_graphs import plan
 
 
 @pytest.fixture
@@ -91,6 +95,19 @@ class TestFiles:
             bnn.load(path)
         with pytest.raises(errors.ModelFormatError):
             Model.from_bytes(damage(small.data))
+
+    @pytest.mark.parametrize("filters", [2990, 2995, 3000, 3010, 6000, 6080, 9100])
+    def test_the_checksum_of_long_files(self, filters: int, rng: np.random.Generator) -> None:
+        """Which the runtime takes in three streams: the same number as zlib's, and no byte of any is left out."""
+        x = input_node("x", (32,))
+        y = make("bconv2d", make("binarize", x), constant(rng.choice([-1, 1], (filters, 1, 1, 32)), DType.b1))
+        data = encode(plan([x], [y]))
+        Model.from_bytes(data)
+        for at in (24, len(data) - 1, *rng.integers(24, len(data), 60).tolist()):
+            damaged = bytearray(data)
+            damaged[at] ^= 1 << int(rng.integers(8))
+            with pytest.raises(errors.ModelFormatError, match="checksum"):
+                Model.from_bytes(bytes(damaged))
 
     def test_from_bytes_takes_any_buffer_and_keeps_none(self, small: Any) -> None:
         (x,) = small.inputs(2)
