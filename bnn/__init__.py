@@ -4,7 +4,7 @@
     model = bnn.compile(keras_model)      # or a path: .keras, .h5, a SavedModel folder
     model.save("net.bnn")
     model = bnn.load("net.bnn")
-    y = model(x)                          # x: float32 (N, H, W, C)
+    y = model(x)                          # x: float32 (N, H, W, C), or uint8
 
 Running needs NumPy and cffi alone; TensorFlow is imported when a model is compiled, not before.
 """
@@ -12,7 +12,7 @@ Running needs NumPy and cffi alone; TensorFlow is imported when a model is compi
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ._version import __version__
@@ -71,6 +71,7 @@ def compile(
     model: Any,
     *,
     input_shape: Sequence[int] | None = None,
+    input_dtype: str | Mapping[str, str] | None = None,
     require_binary: bool = False,
     unsafe: bool = False,
     dump_after: str | None = None,
@@ -82,6 +83,9 @@ def compile(
         model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras or
             .h5 file or a SavedModel folder.
         input_shape: (H, W, C) without the batch, for a subclassed model that was never called.
+        input_dtype: "uint8": the network takes bytes, and computes what the Keras model does with
+            ``images.astype(np.float32)``; "float32".  Default: as the model's own inputs are.  Several inputs: one for
+            all, or a dict by their names.
         require_binary: raise where a convolution or dense layer stays float, naming each with the reason; one that
             reads the network's own float input may.
         unsafe: load files that carry Python code (Lambda layers). A model in memory needs no such permission.
@@ -95,13 +99,13 @@ def compile(
         CompileError: the model or file cannot be read, or ``require_binary`` is not met.
         SetupError: TensorFlow, or the Keras that the file needs, is not there.
     """
-    return Model.from_bytes(compile_bytes(model, input_shape, require_binary, unsafe, dump_after, dump))
+    return Model.from_bytes(compile_bytes(model, input_shape, require_binary, unsafe, dump_after, dump, input_dtype))
 
 
 def _reads_input(node: Any) -> bool:
     """Whether a layer's data are a graph input, moved at most."""
     x = node.inputs[0]
-    while x.op in ("copy", "pad", "reshape"):
+    while x.op in ("cast", "copy", "pad", "reshape"):
         x = x.inputs[0]
     return bool(x.op == "input")
 
@@ -113,13 +117,15 @@ def compile_bytes(
     unsafe: bool = False,
     dump_after: str | None = None,
     dump: Callable[[str], object] = print,
+    input_dtype: str | Mapping[str, str] | None = None,
 ) -> bytes:
     """What ``compile`` does, up to the bytes of the .bnn file."""
     from .emit.model import encode
     from .importers.tensorflow import import_model
     from .passes import lower
 
-    graph = lower(import_model(model, unsafe=unsafe, input_shape=input_shape), dump_after, dump)
+    source = import_model(model, unsafe=unsafe, input_shape=input_shape, input_dtype=input_dtype)
+    graph = lower(source, dump_after, dump)
     stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
     if require_binary and stay_float:
         reasons = "; ".join(f"'{n.name}': {n.note or 'float'}" for n in stay_float)

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from .errors import InputError, InputTypeError
 
 Floats = NDArray[np.float32]
+Inputs = np.ndarray[Any, Any]  # of the dtype of the model's input
 Shape = tuple[int, ...]
 
 FLOAT32 = np.dtype(np.float32)
+# How a tensor's type prints, and what an input of it is.
+INPUT_DTYPES: dict[str, np.dtype[Any]] = {"f32": FLOAT32, "u8": np.dtype(np.uint8)}
 
 
 def batched(shape: Shape) -> str:
@@ -21,18 +24,20 @@ def batched(shape: Shape) -> str:
     return "(" + ", ".join(["N", *map(str, shape)]) + ")"
 
 
-def check_inputs(x: Any, names: Sequence[str], shapes: Sequence[Shape]) -> list[Floats]:
-    """One C-contiguous float32 array (N, *shape) per input, all of one N.
+def check_inputs(
+    x: Any, names: Sequence[str], shapes: Sequence[Shape], dtypes: Sequence[np.dtype[Any]]
+) -> list[Inputs]:
+    """One C-contiguous array (N, *shape) of its dtype per input, all of one N.
 
     ``x`` is an array (one input), a list or tuple in the inputs' order, or a dict by input name.  Contiguous arrays
     are used as they are, others are copied.
 
     Raises:
-        InputTypeError: an array's dtype is not float32, or something is no array.
+        InputTypeError: an array's dtype is not the input's, or something is no array.
         InputError: an array's shape, or the number or names of the inputs are not the model's.
     """
     arrays = _spread(x, names)
-    checked = [_check_input(a, name, shape) for a, name, shape in zip(arrays, names, shapes, strict=True)]
+    checked = [_check_input(*a) for a in zip(arrays, names, shapes, dtypes, strict=True)]
     for array, name in zip(checked, names, strict=True):
         if len(array) != len(checked[0]):
             raise InputError(
@@ -64,23 +69,25 @@ def _spread(x: Any, names: Sequence[str]) -> list[Any]:
     return arrays
 
 
-def _check_input(x: Any, name: str, shape: Shape) -> Floats:
+def _check_input(x: Any, name: str, shape: Shape, dtype: np.dtype[Any]) -> Inputs:
     try:
         array = np.asarray(x)
     except ValueError as error:
         raise InputTypeError(f"input '{name}': {type(x).__name__} is not an array: {error}") from None
-    if array.dtype != FLOAT32:
-        raise InputTypeError(
-            f"input '{name}': found dtype {array.dtype}, expected float32; convert with x.astype(np.float32), "
-            "scaled as the network's training data were"
+    if array.dtype != dtype:
+        hint = (
+            "convert with x.astype(np.float32), scaled as the network's training data were"
+            if dtype == FLOAT32
+            else "pass images as they are read, whole numbers from 0 to 255 that nothing has scaled"
         )
+        raise InputTypeError(f"input '{name}': found dtype {array.dtype}, expected {dtype}; {hint}")
     if array.shape[1:] != shape or array.ndim == 0:
         hint = "; for one image without a batch dimension pass x[None]" if array.shape == shape else ""
         raise InputError(f"input '{name}': found shape {array.shape}, expected {batched(shape)}{hint}")
     return np.require(array, requirements=("C", "A"))
 
 
-def check_outputs(out: Any, inputs: Sequence[Floats], names: Sequence[str], shapes: Sequence[Shape]) -> list[Floats]:
+def check_outputs(out: Any, inputs: Sequence[Inputs], names: Sequence[str], shapes: Sequence[Shape]) -> list[Floats]:
     """The caller's output arrays: one float32, C-contiguous, writable (N, *shape) per output, sharing no memory.
 
     Raises:
@@ -90,7 +97,7 @@ def check_outputs(out: Any, inputs: Sequence[Floats], names: Sequence[str], shap
     arrays = list(out) if isinstance(out, (list, tuple)) else [out]
     if len(arrays) != len(names):
         raise InputError(f"out: the model has {len(names)} outputs ({_listed(names)}), found {len(arrays)} arrays")
-    taken: list[tuple[str, Floats]] = [("an input", x) for x in inputs]
+    taken: list[tuple[str, Inputs]] = [("an input", x) for x in inputs]
     for array, name, shape in zip(arrays, names, shapes, strict=True):
         if not isinstance(array, np.ndarray) or array.dtype != FLOAT32:
             found = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__

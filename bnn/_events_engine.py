@@ -51,10 +51,16 @@ class Engine:
         self._held: Any = None
 
     def reset(self, inputs: list[Floats] | None) -> None:
-        check(lib.bnn_events_reset(self.pointer, ffi.NULL if inputs is None else self._pointers(inputs)), "reset")
+        self._accept(lib.bnn_events_reset(self.pointer, ffi.NULL if inputs is None else self._pointers(inputs)))
 
     def frame(self, inputs: list[Floats]) -> None:
-        check(lib.bnn_events_frame(self.pointer, self._pointers(inputs)), "frame")
+        self._accept(lib.bnn_events_frame(self.pointer, self._pointers(inputs)))
+
+    @staticmethod
+    def _accept(status: int) -> None:
+        if status == lib.BNN_ERROR_ARGUMENT:
+            raise InputError("an input of bytes takes whole numbers from 0 to 255, found others")
+        check(status, "frame")
 
     def expect(self, step: float, bound: float) -> str:
         """Why pixels cannot be updated one by one; "" where they can."""

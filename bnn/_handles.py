@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Floats, Shape
+from ._arrays import INPUT_DTYPES, Floats, Inputs, Shape
 from .errors import (
     BnnError,
     EnvironmentVariableError,
@@ -29,7 +29,8 @@ except ImportError as error:
     ) from error
 
 FLOATS = ffi.typeof("float[]")
-DTYPES = {lib.BNN_F32: "f32", lib.BNN_B1: "b1", lib.BNN_I32: "i32"}
+BYTES = ffi.typeof("char[]")
+DTYPES = {lib.BNN_F32: "f32", lib.BNN_B1: "b1", lib.BNN_I32: "i32", lib.BNN_U8: "u8"}
 STORAGES = {lib.BNN_INPUT: "input", lib.BNN_OUTPUT: "output", lib.BNN_ARENA: "arena", lib.BNN_CONSTANT: "constant"}
 
 # What to do about a file that does not open.
@@ -48,7 +49,7 @@ _ADVICE = {
 class TensorInfo:
     """One tensor: shape without the batch, ``bytes`` of one image with its halo (top, left, bottom, right).
 
-    ``dtype`` is f32, b1 or i32; ``storage`` is input, output, arena or constant; ``offset`` is in the arena of one
+    ``dtype`` is f32, b1, i32 or u8; ``storage`` is input, output, arena or constant; ``offset`` is in the arena of one
     image, in the file (constants; ``bytes`` are then those there), or the input's or output's index.  ``origin`` is
     the tensor of the source graph with the same value, or "".
     """
@@ -181,6 +182,7 @@ class Opened:
         outputs = [lib.bnn_output_tensor(self.pointer, i) for i in range(lib.bnn_output_count(self.pointer))]
         self.inputs = tuple(self.tensors[i] for i in inputs)
         self.outputs = tuple(self.tensors[i] for i in outputs)
+        self.input_dtypes = [INPUT_DTYPES[t.dtype] for t in self.inputs]
 
     @staticmethod
     def _check(status: int, problem: Any, source: str) -> None:
@@ -257,7 +259,7 @@ class Context:
             lib.bnn_context_create(opened.pointer, images, workers, self._memory.pointer, needed[0], context), "context"
         )
         self.pointer = context[0]
-        self.inputs = ffi.new("const float *[]", len(opened.inputs))
+        self.inputs = ffi.new("const void *[]", len(opened.inputs))
         self.outputs = ffi.new("float *[]", len(opened.outputs))
         if workers > 1:
             pool = ffi.new("bnn_pool **")
@@ -266,18 +268,18 @@ class Context:
             self._pool = pool[0]
             lib.bnn_context_set_threads(self.pointer, ffi.addressof(lib, "bnn_pool_run"), self._pool)
 
-    def run(self, inputs: list[Floats], outputs: list[Floats], begin: int, end: int) -> None:
+    def run(self, inputs: list[Inputs], outputs: list[Floats], begin: int, end: int) -> None:
         """Images begin to end of dense arrays that have been checked."""
         # The buffers must outlive the call, or a caller's resize could free the memory meanwhile.
         held = []
-        for slots, arrays in ((self.inputs, inputs), (self.outputs, outputs)):
+        for slots, kind, arrays in ((self.inputs, BYTES, inputs), (self.outputs, FLOATS, outputs)):
             for i, array in enumerate(arrays):
-                buffer = ffi.from_buffer(FLOATS, array if end - begin == len(array) else array[begin:end])
+                buffer = ffi.from_buffer(kind, array if end - begin == len(array) else array[begin:end])
                 held.append(buffer)
                 slots[i] = buffer
         check(lib.bnn_run(self.pointer, self.inputs, self.outputs, end - begin), "run")
 
-    def run_profiled(self, inputs: list[Floats], outputs: list[Floats], ticks: np.ndarray[Any, Any]) -> None:
+    def run_profiled(self, inputs: list[Inputs], outputs: list[Floats], ticks: np.ndarray[Any, Any]) -> None:
         """The whole batch, adding to ``ticks`` (uint64, one per op) the nanoseconds each op took."""
         clock, record = ffi.addressof(lib, "bnn_clock_ns"), ffi.addressof(lib, "bnn_record_ticks")
         lib.bnn_context_set_profile(self.pointer, clock, record, ffi.from_buffer(ticks))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import FLOAT32, Floats, batched
+from ._arrays import FLOAT32, Floats, Inputs, batched
 from ._handles import FLOATS, Context, Opened, OpInfo, TensorInfo, check
 from ._native import ffi, lib
 from .errors import InputError, InputTypeError
@@ -28,8 +28,12 @@ class Stepper:
         self._context = Context(opened, images, 1)
 
     def poke(self, tensor: int, values: Array) -> None:
-        """Set an input or an activation: float32 (n, *shape), n up to :attr:`images`; a bit is values >= 0."""
+        """Set an input or an activation: float32 (n, *shape), n up to :attr:`images`; a bit is values >= 0.
+
+        An input of bytes takes uint8 too."""
         info = self._tensor(tensor)
+        if info.dtype == "u8" and getattr(values, "dtype", None) == np.uint8:
+            values = values.astype(np.float32)
         if not isinstance(values, np.ndarray) or values.dtype != FLOAT32:
             found = getattr(values, "dtype", type(values).__name__)
             raise InputTypeError(f"tensor '{info.name}': found {found}, expected a NumPy array of float32")
@@ -37,7 +41,8 @@ class Stepper:
             expected = f"{batched(info.shape)} with N up to {self.images}"
             raise InputError(f"tensor '{info.name}': found shape {values.shape}, expected {expected}")
         dense = np.require(values, requirements=("C", "A"))
-        check(lib.bnn_poke(self._context.pointer, tensor, ffi.from_buffer(FLOATS, dense), len(dense)), "poke")
+        if lib.bnn_poke(self._context.pointer, tensor, ffi.from_buffer(FLOATS, dense), len(dense)) != lib.BNN_OK:
+            raise InputError(f"tensor '{info.name}': found other values than whole numbers from 0 to 255")
 
     def peek(self, tensor: int, images: int) -> Floats:
         """The values of the first ``images`` images, float32 (images, *shape); bits are +1 and -1."""
@@ -80,7 +85,7 @@ class Stepper:
         return np.empty((images, *tensor.shape), np.float32)
 
 
-def activations(opened: Opened, inputs: list[Floats], micro_batch: int) -> dict[str, Floats]:
+def activations(opened: Opened, inputs: list[Inputs], micro_batch: int) -> dict[str, Floats]:
     """Every layer's output; see :meth:`Model.activations`."""
     batch = len(inputs[0])
     taps: dict[str, Floats] = {}

@@ -113,7 +113,7 @@ class EventEngine:
         self._names = [ops[i.op].layer or tensors[i.tensor].name for i in infos]
         binarized = any(ops[i.op].op == "binarize" and len(ops[i.op].inputs) == 1 for i in infos)
         #: What an input is before anything arrived: 0, or -1 where it is binarized at once (the sign of 0 is +1).
-        self.blank = -1.0 if binarized else 0.0
+        self.blank = -1.0 if binarized and self._opened.inputs[0].dtype == "f32" else 0.0
 
     # -- one step at a time ---------------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class EventEngine:
         """Let an image arrive pixel by pixel, from blank, and watch the output.
 
         Args:
-            x: float32 (H, W, C) or (1, H, W, C), as the model's input.
+            x: (H, W, C) or (1, H, W, C), as the model's input.
             order: "raster", "random" (by ``seed``) or "brightest"; see :func:`pixel_order`.
             label: the right class, for "first correct".
             trace: keep every spike (memory: 24 bytes each).
@@ -225,13 +225,14 @@ class EventEngine:
         """Frames one after another; only what changed between them is propagated.
 
         Args:
-            stream: float32 (T, H, W, C).  The engine is at rest on the first frame; the others are counted and timed.
+            stream: (T, H, W, C), as the model's input.  The engine is at rest on the first frame; the others are
+                counted and timed.
             compare: run ``model`` on every frame too: times it, and counts outputs that differ (there must be none).
         """
-        (video,) = check_inputs(stream, self.model.input_names, self.model.input_shapes)
+        (video,) = self._floats(stream)
         if len(video) < 2:
             raise InputError(f"stream: found {len(video)} frames, expected at least two")
-        self.reset(video[:1])
+        self._engine.reset([video[0]])
         self._prepare(video)
         count = len(video) - 1
         synops, spikes, events = (np.zeros(count, np.int64) for _ in range(3))
@@ -247,7 +248,7 @@ class EventEngine:
             own[k] = time.perf_counter_ns() - start
             if compare:
                 start = time.perf_counter_ns()
-                want = self.model(frame[None])
+                want = self.model(frame[None].astype(self.model.input_dtypes[0], copy=False))
                 other[k] = time.perf_counter_ns() - start
                 first = want[0] if isinstance(want, list) else want
                 wrong += not np.array_equal(first[0], outputs[k], equal_nan=True)
@@ -290,7 +291,7 @@ class EventEngine:
         recording = place(events, shape, origin, shrink)
         clear = self.blank if off is None else off
         levels = np.array([clear, on], np.float32)
-        self.reset(np.full((1, *shape), clear, np.float32))
+        self._engine.reset([np.full(shape, clear, np.float32)])
         self._prepare(levels)
         times, seen, outputs, changed = [], [], [self._scores()], []
         last = np.zeros(shape, bool)
@@ -345,15 +346,21 @@ class EventEngine:
     def _image(self, x: Any) -> Floats:
         shape = self._single_shape()
         array = np.asarray(x)
-        (image,) = check_inputs(array[None] if array.shape == shape else array, self.model.input_names, [shape])
+        (image,) = self._floats(array[None] if array.shape == shape else array)
         if len(image) != 1:
             raise InputError(f"x: found {len(image)} images, expected one")
         return np.asarray(image[0])
 
+    def _floats(self, x: Any) -> list[Floats]:
+        """Checked inputs as the engine holds them; bytes become floats."""
+        model = self.model
+        arrays = check_inputs(x, model.input_names, model.input_shapes, model.input_dtypes)
+        return [a.astype(np.float32, copy=False) for a in arrays]
+
     def _inputs(self, x: Any) -> list[Floats]:
         if x is None:
             return [np.full(shape, self.blank, np.float32) for shape in self.model.input_shapes]
-        arrays = check_inputs(x, self.model.input_names, self.model.input_shapes)
+        arrays = self._floats(x)
         if len(arrays[0]) != 1:
             raise InputError(f"x: found a batch of {len(arrays[0])}, expected one image")
         return [a[0] for a in arrays]

@@ -23,11 +23,17 @@ class DType(enum.Enum):
     f32 = 0
     b1 = 1  # +1 or -1; a set bit is +1
     i32 = 2
+    u8 = 3
 
     @property
     def numpy(self) -> type:
         """How the oracle holds it: bits are int8 arrays of +1 and -1."""
-        return {DType.f32: np.float32, DType.b1: np.int8, DType.i32: np.int32}[self]
+        return {DType.f32: np.float32, DType.b1: np.int8, DType.i32: np.int32, DType.u8: np.uint8}[self]
+
+    @property
+    def element(self) -> int:
+        """Bytes of an element in memory; those of bits are words of 32."""
+        return 1 if self is DType.u8 else 4
 
 
 @dataclass(frozen=True)
@@ -218,9 +224,7 @@ def rebuild(graph: Graph, function: Callable[[Node, tuple[Node, ...]], Node]) ->
         new[node] = function(node, tuple(new[i] for i in node.inputs))
     if all(old is made for old, made in new.items()):
         return graph
-    return replace(
-        graph, inputs=tuple(new[n] for n in graph.inputs), outputs=tuple(new[n] for n in graph.outputs)
-    )
+    return replace(graph, inputs=tuple(new[n] for n in graph.inputs), outputs=tuple(new[n] for n in graph.outputs))
 
 
 def print_graph(graph: Graph) -> str:

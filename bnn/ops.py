@@ -223,6 +223,13 @@ def _affine(types: Types, _: Any) -> TensorType:
     return x
 
 
+def _cast(types: Types, _: Any) -> TensorType:
+    x = types[0]
+    _want(x.dtype is DType.u8, f"expected u8, found {x}")
+    _want(types[1:] in ((), (TensorType((256,), DType.f32),)), f"expected a table of 256 f32, found {types[1:]}")
+    return TensorType(x.shape, DType.f32)
+
+
 def _copy(types: Types, _: Any) -> TensorType:
     return types[0]
 
@@ -301,6 +308,7 @@ OPS: dict[str, Op] = {
         Op("concat", 16, NoAttrs, _concat, _concat_reference, ALL),
         Op("pad", 17, PadAttrs, _pad, _pad_reference, ALL),
         Op("reshape", 18, ReshapeAttrs, _reshape, lambda x, a: x.reshape((-1,) + a.shape), ALL),
+        Op("cast", 29, NoAttrs, _cast, _plain(ref.cast), ALL),
         Op("copy", 19, NoAttrs, _copy, lambda x, a: x, R),
         Op("slice", 20, SliceAttrs, _slice, lambda x, a: x[..., a.begin : a.end], ALL),
         Op("gather", 26, NoAttrs, _gather, _plain(ref.gather), ALL),

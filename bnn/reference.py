@@ -1,7 +1,8 @@
 """What every op means, in NumPy.  This is the oracle: slow, plain, and the final word.
 
 Activations carry the batch first, (N, H, W, C) or (N, C); constants do not.  f32 is float32, b1 is int8 of +1 and -1,
-i32 is int32.  Sums of binary products are integers below 2**24, so float32 matrix products of them are exact.
+i32 is int32, u8 is uint8.  Sums of binary products are integers below 2**24, so float32 matrix products of them are
+exact.
 """
 
 from __future__ import annotations
@@ -136,6 +137,11 @@ def softmax(x: Array) -> Array:
 def sign(x: Array) -> Array:
     """TensorFlow's sign: -1, 0 or +1; zeros of either sign, and denormals, give 0."""
     return np.asarray(np.where(np.abs(x) < SMALLEST_NORMAL, np.float32(0), np.sign(x)))
+
+
+def cast(x: Array, table: Array | None = None) -> Array:
+    """Bytes as floats; with a table (256), table[x]."""
+    return x.astype(np.float32) if table is None else np.asarray(table[x])
 
 
 def dequantize(bits: Array, table: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Floats, Shape, batched, check_count, check_inputs, check_outputs
+from ._arrays import Floats, Inputs, Shape, batched, check_count, check_inputs, check_outputs
 from ._handles import (
     Context,
     Memory,
@@ -41,7 +41,8 @@ _FLOAT_PRODUCT = 16  # a float product costs so many binary ones
 class Model:
     """A compiled network, ready to run.
 
-    ``model(x)`` and :meth:`predict` take and give float32 arrays whose first dimension is the batch.  Python threads
+    ``model(x)`` and :meth:`predict` take arrays whose first dimension is the batch, float32 or, where the network was
+    compiled so, uint8; they give float32 arrays.  Python threads
     may share a model; the interpreter lock is released while C runs.
 
     Environment, read when a model is loaded: BNN_THREADS (threads a call uses by default; 1 where it is not set) and
@@ -57,6 +58,7 @@ class Model:
         self._idle: dict[tuple[int, int], list[Context]] = {}
         self._input_names = [t.name for t in opened.inputs]
         self._input_shapes = [t.shape for t in opened.inputs]
+        self._input_dtypes = opened.input_dtypes
         self._micro_batch = _micro_batch(opened)
         cost = sum(op.binary_macs + _FLOAT_PRODUCT * op.float_macs for op in opened.ops)
         self._images_per_call = max(_PRODUCTS_PER_CALL // max(cost, 2**20), 1)
@@ -97,15 +99,15 @@ class Model:
         """Run a batch.
 
         Args:
-            x: float32 array (N, *shape): see :attr:`input_shapes`.  Several inputs: a list in their order, or a dict
-                by :attr:`input_names`.  C-contiguous arrays are read in place, others are copied first.
+            x: array (N, *shape): see :attr:`input_shapes` and :attr:`input_dtypes`.  Several inputs: a list in their
+                order, or a dict by :attr:`input_names`.  C-contiguous arrays are read in place, others copied first.
             out: where to put the result instead of new arrays: float32, C-contiguous, (N, *output shape).
 
         Returns:
             A float32 array (N, *output shape), or a list of them where the model has several outputs.
 
         Raises:
-            InputTypeError: the dtype is not float32.
+            InputTypeError: the dtype is not the input's.
             InputError: a wrong shape, batch size, or output array; names what was found and expected.
             ClosedModelError: after :meth:`close`.
         """
@@ -134,7 +136,7 @@ class Model:
 
     def _run(self, x: Any, out: Any, workers: int, images_per_call: int | None, show: bool) -> Any:
         opened = self._open()
-        inputs = check_inputs(x, self._input_names, self._input_shapes)
+        inputs = self._check_inputs(x)
         batch = len(inputs[0])
         if out is None:
             outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
@@ -151,6 +153,9 @@ class Model:
                     advance(end - begin)
             idle.append(context)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _check_inputs(self, x: Any) -> list[Inputs]:
+        return check_inputs(x, self._input_names, self._input_shapes, self._input_dtypes)
 
     def _context(self, opened: Opened, images: int, workers: int) -> tuple[Context, list[Context]]:
         """An idle context, or a new one, and the list to put it back on."""
@@ -171,7 +176,7 @@ class Model:
             the last of them holds the op's output, and a convolution's own layer its accumulators (with its bias).
         """
         opened = self._open()
-        return activations(opened, check_inputs(x, self._input_names, self._input_shapes), MICRO_BATCH)
+        return activations(opened, self._check_inputs(x), MICRO_BATCH)
 
     def stepper(self, images: int) -> Stepper:
         """Run the model op by op on up to so many images; see :class:`Stepper`."""
@@ -188,7 +193,7 @@ class Model:
             A list of :class:`LayerTime` in the order of execution; printing it gives a table.
         """
         opened = self._open()
-        inputs = check_inputs(x, self._input_names, self._input_shapes)
+        inputs = self._check_inputs(x)
         batch = len(inputs[0])
         if batch == 0:
             raise InputError("profile: found an empty batch, expected at least one image")
@@ -244,6 +249,11 @@ class Model:
     def input_shapes(self) -> list[Shape]:
         """Per input, the shape of one image: an array is (N, *shape)."""
         return [t.shape for t in self._open().inputs]
+
+    @property
+    def input_dtypes(self) -> list[np.dtype[Any]]:
+        """Per input, the dtype its arrays must have: float32 or uint8."""
+        return list(self._open().input_dtypes)
 
     @property
     def output_shapes(self) -> list[Shape]:

@@ -20,11 +20,20 @@ class Rule:
     broken: Callable[[Node], bool]
 
 
+READ_BYTES = ("cast", "copy")  # ops whose data may be u8
+_SOURCE_TYPES = (("constant", DType.i32), ("input", DType.u8))
+
 RULES = (
     Rule(
-        "source graphs hold float32 only, and indices",
+        "source graphs hold float32 only, and indices, and inputs of bytes",
         Level.SOURCE,
-        lambda n: n.type.dtype is not DType.f32 and not (n.is_constant and n.type.dtype is DType.i32),
+        lambda n: n.type.dtype is not DType.f32 and (n.op, n.type.dtype) not in _SOURCE_TYPES,
+    ),
+    Rule(
+        "bytes are inputs, or copies of them; they are read as bytes, or converted",
+        Level.ALL,
+        lambda n: n.type.dtype is DType.u8 and n.op not in ("input", "copy")
+        or n.op not in READ_BYTES and any(i.type.dtype is DType.u8 for i in n.inputs),
     ),
     Rule(
         "32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant
@@ -49,7 +58,11 @@ RULES = (
         Level.ALL,
         lambda n: n.op == "gather" and not _indices_inside(n),
     ),
-    Rule("inputs are float32", Level.RUNTIME, lambda n: n.op == "input" and n.type.dtype is not DType.f32),
+    Rule(
+        "inputs are float32 or bytes",
+        Level.RUNTIME,
+        lambda n: n.op == "input" and n.type.dtype not in (DType.f32, DType.u8),
+    ),
     Rule(
         "an operation has at least one operand that is not constant",
         Level.RUNTIME,

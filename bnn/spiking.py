@@ -44,7 +44,7 @@ def emit_nir(
         model: a compiled model, or the path of a .bnn file.
         out: the file to write; the proof is out's name with .proof.npz and .proof.json.
         profile: "if", "lif", "flat" or "cuba": which kind of neuron, and images or vectors; see docs/spiking.md.
-        proof_inputs: float32 (N, ...) whose spikes the proof holds; default: four random images.
+        proof_inputs: (N, ...) as the model's input, whose spikes the proof holds; default: four random images.
 
     Raises:
         UnsupportedOpError: something in the network cannot be equal as spikes (a real-valued shortcut, say); names the
@@ -317,11 +317,14 @@ def _arrays(model: Model, x: Array | Sequence[Array]) -> list[Array]:
     arrays = [x] if isinstance(x, np.ndarray) else list(x)
     if len(arrays) != len(model.input_shapes):
         raise InputError(f"found {len(arrays)} input arrays, expected {len(model.input_shapes)}")
-    for array, shape, name in zip(arrays, model.input_shapes, model.input_names, strict=True):
+    dtypes = model.input_dtypes
+    for array, shape, name, dtype in zip(arrays, model.input_shapes, model.input_names, dtypes, strict=True):
+        if dtype == np.uint8 and array.dtype != dtype:
+            raise InputError(f"input '{name}': found {array.dtype}, expected uint8")
         if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
             expected = f"(N, {', '.join(map(str, shape))}) with N > 0"
             raise InputError(f"input '{name}': found {array.shape}, expected {expected}")
-    return [np.ascontiguousarray(a, np.float32) for a in arrays]
+    return [np.ascontiguousarray(a, dtype) for a, dtype in zip(arrays, dtypes, strict=True)]
 
 
 def _read(path: str, model: Model) -> tuple[Any, str]:

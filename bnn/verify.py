@@ -113,7 +113,7 @@ def verify(
     unsafe: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> Report:
-    """Compare ``model`` with the Keras model (or its file) on ``data``, float32 (N, ...) as the model's input.
+    """Compare ``model`` with the Keras model (or its file) on ``data``, (N, ...) as the model's input.
 
     ``progress`` is called with the number of images done since its last call.  Raises :class:`InputError` where the
     data do not fit, or the two models do not belong together.
@@ -127,16 +127,24 @@ def verify(
         if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
             dims = ", ".join(map(str, shape))
             raise InputError(f"input '{name}': found {array.shape}, expected (N, {dims}) with N > 0")
-    arrays = [np.ascontiguousarray(a, dtype=np.float32) for a in arrays]
+    arrays = [_as_input(a, d, n) for a, d, n in zip(arrays, model.input_dtypes, model.input_names, strict=True)]
     frozen = freeze(keras_model, unsafe=unsafe)
     return _Verifier(frozen, model, batch_size).run(arrays, progress)
+
+
+def _as_input(array: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """Data as an input's; bytes are not made of other numbers."""
+    if dtype == np.uint8 and array.dtype != dtype:
+        raise InputError(f"input '{name}': found {array.dtype}, expected uint8, which the compiled network reads")
+    return np.ascontiguousarray(array, dtype=dtype)
 
 
 class _Verifier:
     def __init__(self, frozen: Frozen, model: Model, images: int) -> None:
         self.frozen, self.model = frozen, model
         self.fed, self.alone = model.stepper(images), model.stepper(images)
-        source = import_model(frozen)
+        dtypes = {n: d.name for n, d in zip(model.input_names, model.input_dtypes, strict=True)}
+        source = import_model(frozen, input_dtype=dtypes)
         self.margins = _pre_activations(lower(source, until="recognize_quantizers"))
         self.outputs = _accumulators(lower(source, until="binarize"))
         self.checks: dict[tuple[int, str], LayerCheck] = {}
@@ -171,7 +179,9 @@ class _Verifier:
         images = len(arrays[0])
         for begin in range(0, images, self.fed.images):
             chunk = [a[begin : begin + self.fed.images] for a in arrays]
-            self._chunk(chunk, self.frozen.evaluate(chunk, self.wanted))
+            placeholders = (self.frozen.by_name[name] for name in self.frozen.inputs)
+            fed = [a.astype(n.attrs["dtype"]) for a, n in zip(chunk, placeholders, strict=True)]
+            self._chunk(chunk, self.frozen.evaluate(fed, self.wanted))
             if progress is not None:
                 progress(len(chunk[0]))
         self.end.layers = list(self.end_checks.values())

@@ -21,7 +21,7 @@ struct bnn_context {
 /* Where a run finds the graph's inputs and outputs: the caller's arrays from image `first` on, or, where inputs is
  * NULL, the context's own. */
 struct bnn_buffers {
-    const float *const *inputs;
+    const void *const *inputs;
     float *const *outputs;
     size_t first;
 };

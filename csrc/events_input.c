@@ -62,11 +62,15 @@ static void encode(struct bnn_events *e)
     e->invalid = e->context->nan[0] != 0;
 }
 
+/* Whether every input is there, and holds what its tensor can. */
 static int all_there(const struct bnn_events *e, const float *const *inputs)
 {
-    for (uint32_t i = 0; i < e->model->input_count; i++)
-        if (inputs[i] == NULL)
+    const struct bnn_model *m = e->model;
+    for (uint32_t i = 0; i < m->input_count; i++) {
+        int bytes = m->tensors[m->input_tensors[i]].dtype == BNN_U8;
+        if (inputs[i] == NULL || (bytes && !bnn_are_bytes(inputs[i], e->inputs[i].count)))
             return 0;
+    }
     return 1;
 }
 

@@ -145,14 +145,14 @@ struct bnn_view bnn_context_view(const struct bnn_context *c, uint32_t tensor, s
         v.image = 0;
         break;
     case BNN_ARENA:
-        v.data = (uint32_t *)(void *)(c->arena + slot * c->arena_stride + t->offset * c->images) + t->interior;
+        v.data = c->arena + slot * c->arena_stride + t->offset * c->images + t->interior * t->element;
         break;
     case BNN_INPUT:
     case BNN_OUTPUT:
         if (buffers->inputs == NULL) {
             v.data = home_of(c, t);
         } else if (t->storage == BNN_INPUT) {
-            v.data = (void *)(uintptr_t)(buffers->inputs[t->offset] + buffers->first * t->image);
+            v.data = (unsigned char *)(uintptr_t)buffers->inputs[t->offset] + buffers->first * t->image * t->element;
         } else {
             v.data = buffers->outputs[t->offset] + buffers->first * t->image;
         }
@@ -258,7 +258,7 @@ static void poison(const struct bnn_context *c, size_t images, size_t first_work
 /* A batch cut into chunks of at most the context's images. */
 struct batch {
     const struct bnn_context *context;
-    const float *const *inputs;
+    const void *const *inputs;
     float *const *outputs;
     size_t count, chunk;
 };
@@ -298,7 +298,7 @@ static void run_together(const struct batch *b)
     }
 }
 
-bnn_status bnn_run(bnn_context *context, const float *const *inputs, float *const *outputs, size_t batch)
+bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const *outputs, size_t batch)
 {
     if (context == NULL) {
         return BNN_ERROR_ARGUMENT;
@@ -312,9 +312,9 @@ bnn_status bnn_run(bnn_context *context, const float *const *inputs, float *cons
     }
     for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
         int in = i < m->input_count;
-        const float *data = in ? inputs[i] : outputs[i - m->input_count];
+        const void *data = in ? inputs[i] : outputs[i - m->input_count];
         const struct bnn_tensor *t = &m->tensors[in ? m->input_tensors[i] : m->output_tensors[i - m->input_count]];
-        if (data == NULL || (uintptr_t)data % sizeof(float) != 0) {
+        if (data == NULL || (uintptr_t)data % t->element != 0) {
             return BNN_ERROR_ARGUMENT;
         }
         if (batch > SIZE_MAX / 2 / t->bytes) {

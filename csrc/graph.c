@@ -96,6 +96,10 @@ static bnn_status check_order(struct bnn_model *m, bnn_problem *problem)
                 return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,
                                   "earlier ops that write what it reads", 0, 1);
             }
+            if (t->dtype == BNN_U8 && !op->row->bytes) {
+                return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,
+                                  "dtype of an input (it reads no u8)", t->dtype, BNN_F32);
+            }
             t->last_read = k;
         }
         struct bnn_tensor *t = &m->tensors[op->output];

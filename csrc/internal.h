@@ -6,7 +6,7 @@
 #include "ops.gen.h"
 #include "../kernels/kernels.h"
 
-/* A decoded tensor.  All elements are four bytes wide (f32, i32, or a word of 32 bits); strides count them. */
+/* A decoded tensor.  Elements are four bytes wide (f32, i32, or a word of 32 bits), or one (u8); strides count them. */
 struct bnn_tensor {
     bnn_dtype dtype;
     bnn_storage storage;
@@ -14,6 +14,7 @@ struct bnn_tensor {
     uint32_t rank;
     uint32_t o, h, w, c;      /* o is 1 for activations */
     uint32_t words;           /* elements of a pixel: c, or ceil(c / 32) for bits */
+    uint32_t element;         /* bytes of one */
     uint32_t top, left, bottom, right;
     size_t row, image;        /* strides */
     size_t interior;          /* from the start of an image to its first pixel inside the halo */
@@ -76,6 +77,7 @@ struct bnn_op_row {
     uint32_t opcode;
     const char *name;
     int by_rows;              /* run respects row_begin and row_end */
+    int bytes;                /* reads u8; the others must not be given any */
     bnn_status (*prepare)(struct bnn_prepare *p, struct bnn_op *op); /* validates types, shapes and attributes */
     void (*run)(const struct bnn_run *r);
 };

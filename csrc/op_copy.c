@@ -14,8 +14,8 @@ static void run(const struct bnn_run *r)
     const struct bnn_tensor *t = r->output.tensor;
     for (size_t i = 0; i < r->images; i++) {
         for (size_t y = r->row_begin; y < r->row_end; y++) {
-            memcpy(bnn_row_words(&r->output, i, y), bnn_row_words(&r->inputs[0], i, y),
-                   (size_t)t->w * t->words * sizeof(uint32_t));
+            memcpy(bnn_row_bytes(&r->output, i, y), bnn_row_bytes(&r->inputs[0], i, y),
+                   (size_t)t->w * t->words * t->element);
         }
     }
     bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
@@ -25,6 +25,7 @@ const struct bnn_op_row bnn_op_row_copy = {
     .opcode = BNN_OP_COPY,
     .name = "copy",
     .by_rows = 1,
+    .bytes = 1,
     .prepare = prepare,
     .run = run,
 };

@@ -12,6 +12,16 @@ static int usable(const bnn_context *c, uint32_t tensor, const void *values, siz
            values != NULL && images <= c->images;
 }
 
+int bnn_are_bytes(const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!(values[i] >= 0.0f && values[i] <= 255.0f) || (float)(uint8_t)values[i] != values[i]) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, size_t images)
 {
     if (!usable(context, tensor, values, images)) {
@@ -19,9 +29,19 @@ bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, 
     }
     struct bnn_view v = bnn_context_view(context, tensor, 0, &own);
     const struct bnn_tensor *t = v.tensor;
+    if (t->dtype == BNN_U8 && !bnn_are_bytes(values, images * t->h * t->w * t->c)) {
+        return BNN_ERROR_ARGUMENT;
+    }
     for (size_t i = 0; i < images; i++) {
         for (size_t y = 0; y < t->h; y++) {
-            uint32_t *pixel = (uint32_t *)v.data + i * v.image + y * t->row;
+            if (t->dtype == BNN_U8) {
+                unsigned char *row = bnn_row_bytes(&v, i, y);
+                for (size_t k = 0; k < (size_t)t->w * t->c; k++) {
+                    row[k] = (unsigned char)*values++;
+                }
+                continue;
+            }
+            uint32_t *pixel = bnn_row_words(&v, i, y);
             for (size_t x = 0; x < t->w; x++, pixel += t->words, values += t->c) {
                 if (t->dtype == BNN_B1) {
                     bnn_pack_pixel(pixel, values, t->c);
@@ -44,7 +64,14 @@ bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t
     const struct bnn_tensor *t = v.tensor;
     for (size_t i = 0; i < images; i++) {
         for (size_t y = 0; y < t->h; y++) {
-            const uint32_t *pixel = (const uint32_t *)v.data + i * v.image + y * t->row;
+            if (t->dtype == BNN_U8) {
+                const unsigned char *row = bnn_row_bytes(&v, i, y);
+                for (size_t k = 0; k < (size_t)t->w * t->c; k++) {
+                    *values++ = row[k];
+                }
+                continue;
+            }
+            const uint32_t *pixel = bnn_row_words(&v, i, y);
             for (size_t x = 0; x < t->w; x++, pixel += t->words, values += t->c) {
                 if (t->dtype == BNN_B1) {
                     bnn_unpack_pixel(values, pixel, t->c);

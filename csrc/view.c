@@ -7,21 +7,22 @@
 void bnn_zero_halo(const struct bnn_view *view, size_t images, size_t row_begin, size_t row_end)
 {
     const struct bnn_tensor *t = view->tensor;
-    size_t left = (size_t)t->left * t->words, right = (size_t)t->right * t->words, inside = (size_t)t->w * t->words;
+    size_t pixel = (size_t)t->words * t->element, stride = t->row * t->element;
+    size_t left = t->left * pixel, right = t->right * pixel, inside = t->w * pixel;
     if ((t->top | t->bottom | t->left | t->right) == 0 || row_begin >= row_end) {
         return;
     }
     for (size_t i = 0; i < images; i++) {
-        uint32_t *row = bnn_row_words(view, i, row_begin) - left; /* with its halo */
+        unsigned char *row = bnn_row_bytes(view, i, row_begin) - left; /* with its halo */
         if (row_begin == 0) {
-            memset(row - t->top * t->row, 0, t->top * t->row * sizeof *row);
+            memset(row - t->top * stride, 0, t->top * stride);
         }
-        for (size_t y = row_begin; y < row_end; y++, row += t->row) {
-            memset(row, 0, left * sizeof *row);
-            memset(row + left + inside, 0, right * sizeof *row);
+        for (size_t y = row_begin; y < row_end; y++, row += stride) {
+            memset(row, 0, left);
+            memset(row + left + inside, 0, right);
         }
         if (row_end == t->h) {
-            memset(row, 0, t->bottom * t->row * sizeof *row);
+            memset(row, 0, t->bottom * stride);
         }
     }
 }

@@ -56,6 +56,10 @@ def write_case(folder: Path, graph: Graph, inputs: Sequence[Array], expected: Se
             (folder / f"{kind}{i}.f32").write_bytes(np.ascontiguousarray(array, np.float32).tobytes())
 
 
+def bytes_of(rng: Rng, shape: Sequence[int]) -> Array:
+    return rng.integers(0, 256, tuple(shape), np.uint8)
+
+
 def integers(rng: Rng, shape: Sequence[int]) -> Array:
     """Small whole numbers as float32: sums and products of them are exact in any order."""
     return rng.integers(-4, 5, tuple(shape)).astype(np.float32)
@@ -182,6 +186,11 @@ def _affine(rng: Rng, x: Node) -> Node:
     return make("affine", x, *(constant(integers(rng, x.type.shape[-1:])) for _ in range(3)), attrs=limits)
 
 
+def _cast(rng: Rng, x: Node) -> Node:
+    table = constant(rng.normal(size=256))
+    return make("cast", x, table) if rng.random() < 0.5 else make("cast", x)
+
+
 FLOAT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     **{name: _broadcast(name) for name in ("add", "sub", "mul", "div", "maximum", "minimum")},
     "clamp": lambda rng, x: make("clamp", x, attrs=ClampAttrs(float(rng.integers(-3, 1)), float(rng.integers(1, 4)))),
@@ -211,6 +220,7 @@ BIT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "gather": _gather,
     "bconv2d": _bconv2d,
 }
+BYTE_OPS: dict[str, Callable[[Rng, Node], Node]] = {"cast": _cast, "copy": lambda rng, x: make("copy", x)}
 # Their sums are not in the oracle's order, or their exponentials not the oracle's: compared within rounding.
 ROUNDED_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "avg_pool": lambda rng, x: make("avg_pool", x, attrs=_pool_attrs(rng, x.type.shape)),  # type: ignore[arg-type]
@@ -221,10 +231,10 @@ ROUNDED_OPS: dict[str, Callable[[Rng, Node], Node]] = {
 
 def one_op(rng: Rng, name: str, table: dict[str, Callable[[Rng, Node], Node]]) -> Graph:
     """A graph around one random op: copies stand before and after it, so that both of its sides have halos."""
-    x = input_node("x", random_shape(rng))
+    x = input_node("x", random_shape(rng), DType.u8 if table is BYTE_OPS else DType.f32)
     before = make("binarize", x) if table is BIT_OPS else make("copy", x)
     after = table[name](rng, before)
-    last = make("unpack", after) if after.type.dtype is DType.b1 else make("copy", after)
+    last = make({DType.b1: "unpack", DType.u8: "cast"}.get(after.type.dtype, "copy"), after)
     return plan([x], [last], rng)
 
 
@@ -246,7 +256,7 @@ def network(rng: Rng, length: int) -> Graph:
 
 
 def every_op() -> Graph:
-    """A small graph with every op of the runtime and every encoding of filters in it; two inputs, four outputs."""
+    """A small graph with every op of the runtime and every encoding of filters in it: inputs of floats and of bytes."""
     rng = np.random.default_rng(3)
     x, y = input_node("x", (4, 5, 3)), input_node("y", (40,))
     blur = constant(np.tile(integers(rng, (1, 3, 3, 1)), (6, 1, 1, 1)))
@@ -278,4 +288,6 @@ def every_op() -> Graph:
     logits = make("slice", make("sigmoid", make("round", logits)), attrs=SliceAttrs(1, 6))
     levels = make("dequantize", make("concat", bits, bits), constant([0.0, 0.5, 1.0]))
     levels = make("gather", levels, constant(rng.integers(0, 4 * 5 * 6, (3, 2, 7)), DType.i32))
-    return plan([x, y], [make("softmax", logits), make("copy", flat), d, levels])
+    z = input_node("z", (3, 3, 2), DType.u8)
+    scaled = make("cast", make("copy", z), constant(np.arange(256) / 4))
+    return plan([x, y, z], [make("softmax", logits), make("copy", flat), d, levels, scaled])

@@ -54,7 +54,10 @@ def bench(
     profiles = []
     with progress("bench", len(batches) * (len(threads) + layers), live()) as advance:
         for batch in batches:
-            x = [rng.random((batch, *shape), np.float32) for shape in model.input_shapes]
+            x = [
+                (rng.random((batch, *shape), np.float32) * (255 if dtype == np.uint8 else 1)).astype(dtype)
+                for shape, dtype in zip(model.input_shapes, model.input_dtypes, strict=True)
+            ]
             for count in threads:
                 results.append(_measure(model, x, count, repeats))
                 advance(1)

@@ -98,7 +98,10 @@ def model_record(model: Model) -> dict[str, Any]:
         "bytes": model.nbytes,
         "arena_bytes": model.arena_bytes,
         "kernels": model.kernels,
-        "inputs": [{"name": n, "shape": list(s)} for n, s in zip(model.input_names, model.input_shapes, strict=True)],
+        "inputs": [
+            {"name": n, "shape": list(s), "dtype": d.name}
+            for n, s, d in zip(model.input_names, model.input_shapes, model.input_dtypes, strict=True)
+        ],
         "outputs": [
             {"name": n, "shape": list(s)} for n, s in zip(model.output_names, model.output_shapes, strict=True)
         ],

@@ -27,6 +27,8 @@ def _shape(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int
 @click.option("--require-binary", is_flag=True, help="Fail if a convolution or dense layer stays float; name each.")
 @click.option("--dump-after", metavar="PASS", help="Print the graph after this pass (also: import, all).")
 @click.option("--input-shape", metavar="H,W,C", callback=_shape, help="For a model that has no fixed input shape.")
+@click.option("--input-dtype", type=click.Choice(["uint8", "float32"]),
+              help="What the network takes.  Default: as the model; uint8: bytes, as images are read.")  # fmt: skip
 @unsafe_option
 @json_option
 def compile_command(
@@ -35,6 +37,7 @@ def compile_command(
     require_binary: bool,
     dump_after: str | None,
     input_shape: tuple[int, ...] | None,
+    input_dtype: str | None,
     unsafe: bool,
     as_json: bool,
 ) -> None:
@@ -48,6 +51,7 @@ def compile_command(
         compiled = compile_model(
             keras,
             input_shape=input_shape,
+            input_dtype=input_dtype,
             require_binary=require_binary,
             unsafe=unsafe,
             dump_after=dump_after,

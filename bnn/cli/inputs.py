@@ -12,7 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
-from .._arrays import Floats, Shape, batched
+from .._arrays import Inputs, Shape, batched
 from ..errors import BnnError, InputError, InputTypeError
 from ..runtime import Model
 
@@ -50,8 +50,8 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return divided(added(resized(checked)))
 
 
-def read_arrays(model: Model, files: Sequence[str], reading: Reading) -> list[Floats]:
-    """One float32 array (N, *shape) per input of the model; the files' images follow each other.
+def read_arrays(model: Model, files: Sequence[str], reading: Reading) -> list[Inputs]:
+    """One array (N, *shape) per input of the model; the files' images follow each other.
 
     Raises InputError naming the file, what was found in it, what was expected, and the option that would help.
     """
@@ -59,7 +59,7 @@ def read_arrays(model: Model, files: Sequence[str], reading: Reading) -> list[Fl
     return [np.concatenate([part[i] for part in parts]) for i in range(len(model.input_shapes))]
 
 
-def _read(model: Model, file: str, reading: Reading) -> list[Floats]:
+def _read(model: Model, file: str, reading: Reading) -> list[Inputs]:
     path = Path(file)
     names, shapes = model.input_names, model.input_shapes
     if path.suffix == ".npz":
@@ -70,7 +70,10 @@ def _read(model: Model, file: str, reading: Reading) -> list[Floats]:
         arrays = [_load(path)]
     else:
         arrays = [_image(path, shapes[0], reading)]
-    return [_fit(array, shape, file, reading) for array, shape in zip(arrays, shapes, strict=True)]
+    return [
+        _fit(array, shape, dtype, file, reading)
+        for array, shape, dtype in zip(arrays, shapes, model.input_dtypes, strict=True)
+    ]
 
 
 def _load(path: Path) -> Any:
@@ -98,14 +101,20 @@ def _npz(path: Path, names: Sequence[str]) -> list[Array]:
             raise InputError(f"{path}: damaged: {error}") from None
 
 
-def _fit(array: Array, shape: Shape, file: str, reading: Reading) -> Floats:
-    """(N, *shape) float32, scaled; one image without a batch dimension is taken as a batch of one."""
+def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: Reading) -> Inputs:
+    """(N, *shape): float32 and scaled, or bytes; one image without a batch dimension is taken as a batch of one."""
     if array.shape == shape:
         array = array[None]
     if array.shape[1:] != shape:
         raise InputError(f"{file}: found shape {array.shape}, expected {batched(shape)} or one image {shape}")
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
         raise InputTypeError(f"{file}: found dtype {array.dtype}, expected numbers")
+    if dtype == np.uint8:
+        if array.dtype != dtype:
+            raise InputTypeError(f"{file}: holds {array.dtype} and the model reads uint8, as images hold it")
+        if reading.scale is not None or reading.offset:
+            raise InputTypeError(f"{file}: the model scales the bytes itself; leave --scale and --offset out")
+        return np.ascontiguousarray(array)
     if reading.scale is None and array.dtype != np.float32:
         raise InputTypeError(
             f"{file}: holds {array.dtype} and a model reads float32; give --scale DIVISOR, by which the values were "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import numpy as np
 
 from .._report import describe, table
 from ..runtime import Model, TensorInfo, load
@@ -21,12 +22,13 @@ def inspect(net: str, as_json: bool) -> None:
         print_json({"file": net, **model_record(model), "graph": _graph(model), "memory": _memory(model)})
         return
     print(f"{net}\n")
-    for what, names, shapes in (
-        ("input", model.input_names, model.input_shapes),
-        ("output", model.output_names, model.output_shapes),
+    floats = [np.dtype(np.float32)] * len(model.output_names)
+    for what, names, shapes, dtypes in (
+        ("input", model.input_names, model.input_shapes, model.input_dtypes),
+        ("output", model.output_names, model.output_shapes, floats),
     ):
-        for name, shape in zip(names, shapes, strict=True):
-            print(f"{what} '{name}': float32 (N, {', '.join(map(str, shape))})")
+        for name, shape, dtype in zip(names, shapes, dtypes, strict=True):
+            print(f"{what} '{name}': {dtype} (N, {', '.join(map(str, shape))})")
     print("\nGraph\n")
     for op in model.ops:
         operands = ", ".join(_operand(model.tensors[i]) for i in op.inputs)

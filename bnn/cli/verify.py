@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--data", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
               help="Inputs to compare on: .npy, .npz or image files; may be repeated.")  # fmt: skip
 @click.option("--random", "count", metavar="N", type=click.IntRange(1), default=256, show_default=True,
-              help="Without --data: so many random images, multiples of 1/256 from 0 to 1.")  # fmt: skip
+              help="Without --data: so many random images, multiples of 1/256 from 0 to 1, or bytes.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random images.")
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=64, show_default=True, help="Images at a time.")
 @reading_options
@@ -84,7 +84,12 @@ def verify(
 
 def _random(model: Model, count: int, seed: int) -> list[np.ndarray[Any, Any]]:
     rng = np.random.default_rng(seed)
-    return [(rng.integers(0, 257, (count, *shape)) / 256).astype(np.float32) for shape in model.input_shapes]
+    shapes = [(count, *shape) for shape in model.input_shapes]
+    return [
+        rng.integers(0, 256, shape, np.uint8) if dtype == np.uint8
+        else (rng.integers(0, 257, shape) / 256).astype(np.float32)
+        for shape, dtype in zip(shapes, model.input_dtypes, strict=True)
+    ]  # fmt: skip
 
 
 def _rows(checks: list[LayerCheck]) -> list[list[str]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import interpret, reference
 from ..errors import InputError, VerifierError
-from ..ir import Graph, Node
+from ..ir import DType, Graph, Node
 from ..ops import SLOTS
 from .nir_layers import Field, Layer, LayeredNetwork
 
@@ -76,11 +76,18 @@ def readout_sums(chain: LayeredNetwork, output: Array) -> tuple[dict[Node, Array
 def proof_inputs(graph: Graph, given: Array | Sequence[Array] | None) -> list[Array]:
     if given is None:
         rng = np.random.default_rng(0)
-        return [(rng.integers(0, 256, (PROOF_IMAGES, *n.type.shape)) / 256).astype(np.float32) for n in graph.inputs]
+        numbers = [rng.integers(0, 256, (PROOF_IMAGES, *n.type.shape)) for n in graph.inputs]
+        return [
+            x.astype(np.uint8) if n.type.dtype is DType.u8 else (x / 256).astype(np.float32)
+            for n, x in zip(graph.inputs, numbers, strict=True)
+        ]
     arrays = [given] if isinstance(given, np.ndarray) else list(given)
     if len(arrays) != len(graph.inputs) or not all(len(a) and len(a) == len(arrays[0]) for a in arrays):
         raise InputError(f"proof inputs: found {len(arrays)} arrays, expected {len(graph.inputs)} of the same length")
-    return [np.asarray(a, np.float32) for a in arrays]
+    for array, node in zip(arrays, graph.inputs, strict=True):
+        if node.type.dtype is DType.u8 and array.dtype != np.uint8:
+            raise InputError(f"proof inputs: input '{node.name}': found {array.dtype}, expected uint8")
+    return [np.asarray(a, n.type.dtype.numpy) for a, n in zip(arrays, graph.inputs, strict=True)]
 
 
 def prove(chain: LayeredNetwork, inputs: list[Array]) -> dict[str, Array]:

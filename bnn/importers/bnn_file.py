@@ -101,7 +101,7 @@ class _Reader:
             if tensor.storage is Storage.INPUT:
                 attrs: Attrs = InputAttrs(tensor.name, tensor.shape, tensor.dtype)
                 nodes[tensor.number] = make("input", attrs=attrs, name=tensor.name, origin=tensor.origin)
-            elif tensor.storage is Storage.CONSTANT:
+            elif tensor.storage is Storage.CONSTANT and tensor.dtype is not DType.u8:
                 attrs = ConstantAttrs(Value(self._constant(tensor)), tensor.dtype)
                 nodes[tensor.number] = make("constant", attrs=attrs, name=tensor.name)
         schedule = []

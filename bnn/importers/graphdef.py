@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import CompileError, UnsupportedOpError
-from ..ir import Graph, Node
+from ..ir import DType, Graph, Node
 from ..ops import ReshapeAttrs, constant, input_node, make
 from . import tf_logic, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
@@ -19,11 +19,17 @@ from .tf_ops import READERS, channels_first
 _PROBE_BATCH = 3
 _MOST_PARTS = 32
 _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
+# What a compiled network's inputs can be.
+INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8}
+InputDType = str | Mapping[str, str] | None
 _SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND"}
 
 
-def read(frozen: Frozen) -> Graph:
+def read(frozen: Frozen, input_dtype: InputDType = None) -> Graph:
     """The SOURCE graph.
+
+    ``input_dtype``: "float32" or "uint8" for all inputs, or for some by their names; others are uint8 where the model's
+    own are, else float32.  A network reads bytes as the source model reads ``images.astype(float32)``.
 
     The graph is executed on zeros, so every shape is known and whatever does not depend on the data (weights and
     their quantizers, shape arithmetic) is a constant that TensorFlow itself has computed.
@@ -31,7 +37,26 @@ def read(frozen: Frozen) -> Graph:
     Raises:
         UnsupportedOpError: an op that depends on the data and has no reader; names the op, the layer, what to do.
     """
-    return _Reader(frozen).graph()
+    return _Reader(frozen).graph(_input_dtypes(frozen, input_dtype))
+
+
+def _input_dtypes(frozen: Frozen, wanted: InputDType) -> list[DType]:
+    """One an input; raises where the names or the types are none."""
+    labels = frozen.input_names
+    own = [str(frozen.by_name[name].attrs.get("dtype")) for name in frozen.inputs]
+    chosen = {n: "uint8" if dtype == "uint8" else "float32" for n, dtype in zip(labels, own, strict=True)}
+    if wanted is not None:
+        named = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(chosen, str(wanted))
+        for name, dtype in named.items():
+            if name not in chosen:
+                raise CompileError(f"input_dtype: found '{name}', expected names of inputs: {', '.join(chosen)}")
+            if dtype not in INPUT_DTYPES:
+                raise CompileError(f"input_dtype: found '{dtype}', expected {' or '.join(INPUT_DTYPES)}")
+        chosen |= named
+    for name, dtype in zip(labels, own, strict=True):
+        if chosen[name] == "uint8" and dtype not in INPUT_DTYPES:
+            raise CompileError(f"input '{name}' is {dtype} in the model, which bytes do not hold; leave it float32")
+    return [INPUT_DTYPES[dtype] for dtype in chosen.values()]
 
 
 class _Reader:
@@ -112,12 +137,13 @@ class _Reader:
 
         frozen.execute([z[1:] for z in zeros], compare)
 
-    def graph(self) -> Graph:
+    def graph(self, dtypes: Sequence[DType]) -> Graph:
         frozen = self.frozen
         inputs = []
-        for name, label in zip(frozen.inputs, frozen.input_names, strict=True):
-            inputs.append(input_node(label, self.shapes[name, 0][1:]))
-            self.values[name, 0] = inputs[-1]
+        for name, label, dtype in zip(frozen.inputs, frozen.input_names, dtypes, strict=True):
+            inputs.append(input_node(label, self.shapes[name, 0][1:], dtype))
+            read_as_floats = make("cast", inputs[-1], name=label) if dtype is DType.u8 else inputs[-1]
+            self.values[name, 0] = read_as_floats
         for node in frozen.nodes:
             if node.name not in self.dependent or node.name in frozen.inputs:
                 continue

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import CompileError, SetupError, UnsupportedOpError
 from ..ir import Graph
 from .frozen import Frozen, Tensor, TfNode
-from .graphdef import read
+from .graphdef import InputDType, read
 
 # Ops that touch files, run Python or keep state: never executed while a model is read, unless asked for.
 _UNSAFE_OP = re.compile(
@@ -45,13 +45,19 @@ def tensorflow() -> Any:
     return tf
 
 
-def import_model(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> Graph:
+def import_model(
+    model: Any,
+    *,
+    unsafe: bool = False,
+    input_shape: Sequence[int] | None = None,
+    input_dtype: InputDType = None,
+) -> Graph:
     """A SOURCE graph from a Keras model, a path (.keras, .h5, SavedModel folder), or what ``freeze`` gave.
 
     ``input_shape``: without the batch; needed only for a subclassed model that was never called.  ``unsafe``: allow
-    files that carry Python code (Lambda layers).
+    files that carry Python code (Lambda layers).  ``input_dtype``: see ``graphdef.read``.
     """
-    return read(freeze(model, unsafe=unsafe, input_shape=input_shape))
+    return read(freeze(model, unsafe=unsafe, input_shape=input_shape), input_dtype)
 
 
 def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> Frozen:

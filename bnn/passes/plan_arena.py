@@ -58,7 +58,7 @@ def physical_bytes(node: Node, place: Placement) -> int:
         h, w = (1, 1, *shape)[-3:-1]
         halo = place.halo
         count = (h + halo.top + halo.bottom) * (w + halo.left + halo.right) * pixel
-    size = 4 * count
+    size = node.type.dtype.element * count
     if size >= 2**31:
         raise CompileError(f"layer '{node.name}' needs {size} bytes for one image; at most 2 GiB are supported")
     dense = place.storage in (Storage.INPUT, Storage.OUTPUT)

@@ -82,6 +82,25 @@ class TestCompile:
         done = call("compile", tmp_path / "float.keras", "-o", tmp_path / "float.bnn", "--require-binary")
         assert done.status == 2 and "'second'" in done.err and not (tmp_path / "float.bnn").exists()
 
+    def test_bytes(self, call: Any, saved: Path, network: Any, tmp_path: Path) -> None:
+        """Bytes go in as they are read, and nothing may scale them again."""
+        net = tmp_path / "net.bnn"
+        done = call("compile", saved, "-o", net, "--input-dtype", "uint8", "--json")
+        assert done.json["inputs"][0]["dtype"] == "uint8"
+        x = np.random.default_rng(1).integers(0, 256, (9, 8, 8, 2), np.uint8)
+        np.save(tmp_path / "x.npy", x)
+        np.save(tmp_path / "floats.npy", x.astype(np.float32))
+        assert call("run", net, tmp_path / "x.npy", "--output", tmp_path / "y.npy").status == 0
+        np.testing.assert_allclose(np.load(tmp_path / "y.npy"), network(x.astype(np.float32)), atol=1e-6)
+        done = call("run", net, tmp_path / "floats.npy")
+        assert done.status == 2 and "holds float32 and the model reads uint8" in done.err
+        assert "leave --scale" in call("run", net, tmp_path / "x.npy", "--scale", 256).err
+        assert "uint8 (N, 8, 8, 2)" in call("inspect", net).out
+        for command in (("verify", saved, net, "--random", 9), ("verify", saved, net, "--data", tmp_path / "x.npy")):
+            done = call(*command)
+            assert done.status == 0 and "0 bits differ.  OK" in done.out, done.out + done.err
+        assert call("bench", net, "--repeats", 3).status == 0
+
     def test_bad_models(self, call: Any, saved: Path, net: Path, tmp_path: Path) -> None:
         cut = tmp_path / "cut.keras"
         cut.write_bytes(saved.read_bytes()[:1000])

@@ -28,7 +28,7 @@ def test_inspect_json(call: Any, net: Path) -> None:
     record = call("inspect", net, "--json").json
     model = bnn.load(net)
     assert record["bytes"] == net.stat().st_size and len(record["layers"]) == len(record["graph"]) == len(model.ops)
-    assert record["inputs"] == [{"name": "image", "shape": [12, 12, 1]}]
+    assert record["inputs"] == [{"name": "image", "shape": [12, 12, 1], "dtype": "float32"}]
     for a in record["memory"]:
         assert 0 <= a["begin"] < a["end"] <= record["arena_bytes"]
         for b in record["memory"]:  # those alive together do not overlap

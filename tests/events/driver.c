@@ -80,7 +80,7 @@ struct run {
 /* Output and every layer, at rest, against the synchronous runtime. */
 static void compare(struct run *r)
 {
-    const float *in = r->image;
+    const void *in = r->image;
     float *out = r->expected;
     CHECK(bnn_run(r->context, &in, &out, 1) == BNN_OK);
     CHECK(bnn_events_output(r->engine, 0, r->found) == BNN_OK);
@@ -115,7 +115,7 @@ static void new_image(struct run *r)
 
 static void exercise(struct run *r)
 {
-    const float *in = r->image;
+    const void *in = r->image;
     bnn_spike spikes[64];
     for (int order = BNN_ORDER_LAYERS; order <= BNN_ORDER_RANDOM; order++) {
         CHECK(bnn_events_reset(r->engine, NULL) == BNN_OK);

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from bnn.errors import CompileError, UnsupportedOpError
 from bnn.importers.tensorflow import import_model
+from bnn.ir import DType
 from bnn.passes import lower
 
 keras = tf.keras
@@ -102,6 +103,21 @@ def test_integers() -> None:
     model = keras.Sequential([layers.Input((4,), dtype="int32"), layers.Lambda(lambda x: x + x)])
     with pytest.raises(UnsupportedOpError, match="is int32; only float32 inputs"):
         import_model(model)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("int8", "found 'int8', expected float32 or uint8"),
+        ({"other": "uint8"}, "found 'other', expected names of inputs: small"),
+        ("uint8", "input 'small' is int16 in the model"),
+    ],
+)
+def test_input_dtype(wanted: Any, message: str) -> None:
+    model = keras.Sequential([layers.Input((4,), dtype="int16", name="small"), layers.Rescaling(0.5)])
+    assert lower(import_model(model)).inputs[0].type.dtype is DType.f32
+    with pytest.raises(CompileError, match=message):
+        import_model(model, input_dtype=wanted)
 
 
 def test_output_without_data() -> None:

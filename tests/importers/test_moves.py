@@ -13,7 +13,7 @@ import tensorflow as tf
 from bnn import interpret
 from bnn.errors import CompileError
 from bnn.importers.tensorflow import import_model
-from bnn.ir import Graph
+from bnn.ir import DType, Graph
 from bnn.passes import lower
 
 from .models import check, ops, scramble
@@ -145,5 +145,8 @@ def test_pixels() -> None:
     model = keras.Sequential([L.Input((4, 5, 3), dtype="uint8"), *layers])
     source = import_model(scramble(model))
     x = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
+    assert source.inputs[0].type.dtype is DType.u8
     assert np.array_equal(interpret.outputs(source, [x])[0], model(x).numpy())
     assert np.array_equal(interpret.outputs(lower(source), [x])[0], model(x).numpy())
+    floats = import_model(model, input_dtype="float32")
+    assert np.array_equal(interpret.outputs(floats, [x.astype(np.float32)])[0], model(x).numpy())

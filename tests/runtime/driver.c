@@ -102,6 +102,26 @@ size_t image_floats(const bnn_model *model, uint32_t tensor)
     return n;
 }
 
+struct ports typed_inputs(const bnn_model *model, const struct ports *floats)
+{
+    struct ports typed = {.count = floats->count};
+    for (size_t i = 0; i < floats->count; i++) {
+        bnn_tensor_info info;
+        CHECK(bnn_get_tensor(model, bnn_input_tensor(model, (uint32_t)i), &info) == BNN_OK, "input %zu", i);
+        size_t count = typed.floats[i] = floats->floats[i];
+        typed.data[i] = block(count * (info.dtype == BNN_U8 ? 1 : sizeof(float)));
+        for (size_t k = 0; k < count; k++) {
+            float v = floats->data[i][k];
+            if (info.dtype != BNN_U8) {
+                typed.data[i][k] = v;
+            } else {
+                ((unsigned char *)typed.data[i])[k] = v >= 0 && v <= 255 ? (unsigned char)v : (unsigned char)(k * 37);
+            }
+        }
+    }
+    return typed;
+}
+
 static struct ports read_ports(const char *folder, const char *kind)
 {
     struct ports p = {0};
@@ -147,7 +167,9 @@ static void check_run(const char *folder, const bnn_model *model, const struct p
         CHECK(out.floats[i] == expected->floats[i], "%s: output %zu has %zu numbers, expected %zu", folder, i,
               out.floats[i], expected->floats[i]);
     }
-    bnn_status status = bnn_run(context, (const float *const *)in->data, out.data, batch);
+    struct ports typed = typed_inputs(model, in);
+    bnn_status status = bnn_run(context, (const void *const *)typed.data, out.data, batch);
+    free_ports(&typed);
     CHECK(status == BNN_OK, "%s: run: %s", folder, bnn_status_text(status));
     for (size_t i = 0; i < out.count; i++) {
         for (size_t k = 0; k < out.floats[i]; k++) {
@@ -215,7 +237,7 @@ static int count_allocations(const char *path)
     bnn_context *context;
     CHECK(bnn_model_open(file, size, kernels, o.memory, o.bytes, &o.model, NULL) == BNN_OK, "open");
     CHECK(bnn_context_create(o.model, 2, 1, room, bytes, &context) == BNN_OK, "context");
-    CHECK(bnn_run(context, (const float *const *)&in, &out, 4) == BNN_OK, "run");
+    CHECK(bnn_run(context, (const void *const *)&in, &out, 4) == BNN_OK, "run");
     size_t during = allocations - before;
 
     printf("%zu allocations before, %zu during\n", before, during);

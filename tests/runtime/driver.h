@@ -41,6 +41,9 @@ void *block(size_t size);
 unsigned char *read_file(const char *path, size_t *size);
 void free_ports(struct ports *p);
 
+/* The same arrays in blocks of the types of the model's inputs: bytes are made of floats that are none, too. */
+struct ports typed_inputs(const bnn_model *model, const struct ports *floats);
+
 /* A model that must open. */
 struct opened open_model(const unsigned char *file, size_t size, const bnn_kernels *kernels);
 /* Floats of one image of a tensor. */

@@ -81,7 +81,9 @@ static void run_model(const bnn_model *model, uint64_t *state)
         out.floats[i] = batch * image_floats(model, bnn_output_tensor(model, (uint32_t)i));
         out.data[i] = block(out.floats[i] * sizeof(float));
     }
-    CHECK(bnn_run(context, (const float *const *)in.data, out.data, batch) == BNN_OK, "run");
+    struct ports typed = typed_inputs(model, &in);
+    CHECK(bnn_run(context, (const void *const *)typed.data, out.data, batch) == BNN_OK, "run");
+    free_ports(&typed);
     for (uint32_t i = 0; i < bnn_op_count(model); i++) {
         bnn_op_info info;
         bnn_get_op(model, i, &info);

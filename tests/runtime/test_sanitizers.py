@@ -20,7 +20,7 @@ import op_graphs
 from bnn import interpret
 from bnn.coding import Encoding
 from bnn.emit.model import encode, shortest
-from bnn.ir import Graph
+from bnn.ir import DType, Graph
 from bnn.ops import OPS, ConvAttrs, input_node, make
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,13 +119,19 @@ def test_ops_match_the_oracle(sanitized: Path, tmp_path: Path) -> None:
     print(f"BNN_TEST_SEED={SEED}")
     exact: list[str] = []
     rounded: list[str] = []
-    for table, cases in ((op_graphs.FLOAT_OPS, exact), (op_graphs.BIT_OPS, exact), (op_graphs.ROUNDED_OPS, rounded)):
+    tables = (
+        *((table, exact) for table in (op_graphs.FLOAT_OPS, op_graphs.BIT_OPS, op_graphs.BYTE_OPS)),
+        (op_graphs.ROUNDED_OPS, rounded),
+    )
+    for table, cases in tables:
         for k, name in enumerate(table):
             for i in range(6):
                 rng = np.random.default_rng([SEED, k, i, len(table)])
                 graph = op_graphs.one_op(rng, name, table)
                 folder = tmp_path / f"{name}-{len(table)}-{i}"
-                op_graphs.write_case(folder, graph, [op_graphs.integers(rng, (7, *graph.inputs[0].type.shape))])
+                x = graph.inputs[0].type
+                values = op_graphs.bytes_of if x.dtype is DType.u8 else op_graphs.integers
+                op_graphs.write_case(folder, graph, [values(rng, (7, *x.shape))])
                 cases.append(str(folder))
     call(str(sanitized), "check", "0", *exact)
     call(str(sanitized), "check", "1e-6", *rounded)

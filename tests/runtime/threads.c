@@ -73,7 +73,7 @@ static void *call_model(void *argument)
     CHECK(bnn_context_create(s->model, 2, bnn_pool_threads(s->pool), memory, bytes, &context) == BNN_OK, "context");
     bnn_context_set_threads(context, bnn_pool_run, s->pool);
     for (int k = 0; k < 30; k++) {
-        CHECK(bnn_run(context, (const float *const *)&in, k == 0 ? &first : &out, BATCH) == BNN_OK, "run");
+        CHECK(bnn_run(context, (const void *const *)&in, k == 0 ? &first : &out, BATCH) == BNN_OK, "run");
         CHECK(k == 0 || memcmp(first, out, out_floats * sizeof *out) == 0, "another result in run %d", k);
     }
     free(first);
