@@ -69,9 +69,10 @@ class TensorInfo:
 class OpInfo:
     """One op in the order of execution; ``inputs`` and ``output`` are tensor numbers, MACs are those of one image.
 
-    ``kind`` is binary where the data it reads are bits, else float; ``note`` says why the layer is not binary.
-    ``slots`` and ``layer_slots`` are bit masks of a convolution's fused work and of the part that is the layer's own.
-    ``weight_bytes`` counts its constants' elements as they are computed with; in the file they may be fewer.
+    ``kind`` is binary where the data it reads are bits, integer where it sums bytes, else float; ``note`` says why the
+    layer is not binary.  ``slots`` and ``layer_slots`` are bit masks of a convolution's fused work and of the part that
+    is the layer's own.  ``weight_bytes`` counts its constants' elements as they are computed with; in the file they may
+    be fewer.
     """
 
     index: int
@@ -84,6 +85,7 @@ class OpInfo:
     slots: int
     layer_slots: int
     binary_macs: int
+    byte_macs: int
     float_macs: int
     weight_bytes: int
 
@@ -225,13 +227,14 @@ class Opened:
             index,
             ffi.string(info.op).decode(),
             _text(info.layer, info.layer_length),
-            "binary" if data and data[0] == "b1" else "float",
+            "binary" if data and data[0] == "b1" else "integer" if info.byte_macs else "float",
             _text(info.note, info.note_length),
             inputs,
             info.output,
             info.slots,
             info.layer_slots,
             info.binary_macs,
+            info.byte_macs,
             info.float_macs,
             info.weight_bytes,
         )

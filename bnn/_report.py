@@ -28,24 +28,28 @@ def describe(tensor: TensorInfo) -> str:
 
 
 def summary(opened: Opened) -> str:
-    """One line per op, totals, and the memory a context needs."""
-    header = ["layer", "op", "kind", "output", "weight bytes", "binary MACs", "float MACs", "why float"]
+    """One line per op, totals, and the memory a context needs.  Sums of bytes have a column where there are any."""
+    columns = ["weight_bytes", "binary_macs", "byte_macs", "float_macs"]
+    if not any(op.byte_macs for op in opened.ops):
+        columns.remove("byte_macs")
+    titles = (name.replace("_", " ").replace("macs", "MACs") for name in columns)
+    header = ["layer", "op", "kind", "output", *titles, "why float"]
     rows = [
         [
             op.layer,
             op.op,
             op.kind,
             describe(opened.tensors[op.output]),
-            *(f"{n:,}" if n else "" for n in (op.weight_bytes, op.binary_macs, op.float_macs)),
+            *(f"{n:,}" if n else "" for n in (getattr(op, name) for name in columns)),
             op.note,
         ]
         for op in opened.ops
     ]
-    sums = [sum(getattr(op, name) for op in opened.ops) for name in ("weight_bytes", "binary_macs", "float_macs")]
-    rows.append(["total", "", "", "", *(f"{n:,}" for n in sums), ""])
+    sums = {name: sum(getattr(op, name) for op in opened.ops) for name in columns}
+    rows.append(["total", "", "", "", *(f"{n:,}" for n in sums.values()), ""])
     text = table(header, rows, ("layer", "op", "kind", "output", "why float"))
-    multiplies = sums[1] + sums[2]
-    binary = f", {100 * sums[1] / multiplies:.1f}% of the multiplications binary" if multiplies else ""
+    multiplies = sum(n for name, n in sums.items() if name != "weight_bytes")
+    binary = f", {100 * sums['binary_macs'] / multiplies:.1f}% of the multiplications binary" if multiplies else ""
     return (
         f"{text}\n"
         f"{opened.size:,} bytes in the file, {opened.arena_bytes:,} bytes of activations per image{binary}; "
@@ -63,6 +67,7 @@ class LayerTime:
     nanoseconds: int
     share: float
     binary_macs: int
+    byte_macs: int
     float_macs: int
 
 
@@ -82,7 +87,7 @@ class Profile(list[LayerTime]):
         header = ["layer", "op", "kind", "us", "share", "GMAC/s"]
         rows = []
         for r in self:
-            rate = self.images * (r.binary_macs + r.float_macs) / max(r.nanoseconds, 1)
+            rate = self.images * (r.binary_macs + r.byte_macs + r.float_macs) / max(r.nanoseconds, 1)
             rows.append(
                 [r.layer, r.op, r.kind, f"{r.nanoseconds / 1e3:.1f}", f"{r.share:.1%}", f"{rate:.1f}" if rate else ""]
             )
@@ -100,7 +105,7 @@ def profile(opened: Opened, nanoseconds: Sequence[int], images: int, repeats: in
     """Put measured times beside what is known of each op."""
     total = max(sum(nanoseconds), 1)
     records = [
-        LayerTime(op.layer, op.op, op.kind, ns, ns / total, op.binary_macs, op.float_macs)
+        LayerTime(op.layer, op.op, op.kind, ns, ns / total, op.binary_macs, op.byte_macs, op.float_macs)
         for op, ns in zip(opened.ops, nanoseconds, strict=True)
     ]
     return Profile(records, images, repeats, opened.kernels)

@@ -49,7 +49,7 @@ class ConvAttrs(Attrs):
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
-    pad_value: int = 0
+    pad_value: int = 0  # of bytes (iconv2d): the byte that stands for zero; it is subtracted from every byte
     groups: int = 1
     slots: tuple[str, ...] = ()
     layer_slots: tuple[str, ...] = ()  # those that belong to the source layer itself (its bias)

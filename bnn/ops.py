@@ -32,9 +32,9 @@ from .errors import CompileError
 from .ir import Attrs, DType, Node, TensorType, Value
 
 __all__ = [
-    "INF", "OPS", "SLOTS", "ClampAttrs", "ConstantAttrs", "ConvAttrs", "InputAttrs", "Level", "NoAttrs", "Op",
-    "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "ReshapeAttrs", "SliceAttrs", "constant", "conv_output", "input_node",
-    "make",
+    "CONVOLUTIONS", "INF", "MOST_BYTE_PRODUCTS", "OPS", "SLOTS", "ClampAttrs", "ConstantAttrs", "ConvAttrs",
+    "InputAttrs", "Level", "NoAttrs", "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "ReshapeAttrs", "SliceAttrs",
+    "constant", "conv_output", "input_node", "make",
 ]  # fmt: skip
 
 
@@ -106,19 +106,33 @@ def conv_output(size: int, kernel: int, stride: int, dilation: int, before: int,
     return (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
 
 
-def _conv(binary: bool) -> Infer:
+# Of a sum of bytes: it, and what is subtracted for the byte that stands for zero, are exact in float32 together.
+MOST_BYTE_PRODUCTS = (2**24 - 1) // (2 * 255)
+CONVOLUTIONS = ("conv2d", "bconv2d", "iconv2d")
+
+
+def _conv(data: DType) -> Infer:
+    """For data of f32, b1 or u8; the filters of the latter two are b1."""
+    binary, integers = data is DType.b1, data is DType.u8
+
     def infer(types: Types, a: ConvAttrs) -> TensorType:
         x, w = types[:2]
-        want = DType.b1 if binary else DType.f32
-        _want(x.dtype is want and w.dtype is want, f"expected {want.name} data and filters, found {x} and {w}")
+        kind = DType.f32 if data is DType.f32 else DType.b1
+        right = x.dtype is data and w.dtype is kind
+        _want(right, f"expected {data.name} data and {kind.name} filters, found {x} and {w}")
         _want(len(w.shape) == 4, f"filters must be (O, kh, kw, I), found {w}")
         _want(len(x.shape) in (1, 3), f"data must be (H, W, C) or (C), found {x}")
         out_c, kh, kw, in_g = w.shape
+        if integers:
+            _want(in_g in (x.shape[-1], 2 * x.shape[-1]), f"{w} are not one or two planes of signs for {x}")
+            in_g = x.shape[-1]
+            _want(kh * kw * in_g <= MOST_BYTE_PRODUCTS, f"{kh * kw * in_g} products; at most {MOST_BYTE_PRODUCTS}")
         _want(x.shape[-1] == in_g * a.groups, f"{x} has not the {in_g} x {a.groups} channels of filters {w}")
         _want(out_c % a.groups == 0, f"{out_c} filters do not divide into {a.groups} groups")
         _want(min(a.stride + a.dilation) >= 1 and min(a.pads) >= 0, f"bad stride, dilation or padding in {a}")
         _want(kh * kw * in_g < 2**24, f"{kh * kw * in_g} products a sum; at most 2**24 - 1 are exact in float32")
-        _want(a.pad_value in ((-1, 0, 1) if binary else (0,)), f"cannot pad with {a.pad_value}")
+        pads = (-1, 0, 1) if binary else range(256) if integers else (0,)
+        _want(a.pad_value in pads, f"cannot pad with {a.pad_value}")
         shape: tuple[int, ...]
         if len(x.shape) == 1:
             _want((kh, kw) == (1, 1) and not any(a.pads), f"a dense layer needs 1x1 filters, found {w}")
@@ -128,13 +142,13 @@ def _conv(binary: bool) -> Infer:
             ow = conv_output(x.shape[1], kw, a.stride[1], a.dilation[1], a.pads[1], a.pads[3])
             _want(oh > 0 and ow > 0, f"the {kh}x{kw} kernel is larger than the padded image {x}")
             shape = (oh, ow, out_c)
-        _slots(types[2:], a, shape, binary)
+        _slots(types[2:], a, shape, binary or integers)
         return TensorType(shape, a.out)
 
     return infer
 
 
-def _slots(types: Types, a: ConvAttrs, shape: tuple[int, ...], binary: bool) -> None:
+def _slots(types: Types, a: ConvAttrs, shape: tuple[int, ...], exact: bool) -> None:
     _want(list(a.slots) == [s for s in SLOTS if s in a.slots], f"slots out of order: {a.slots}")
     takers = [s for s in a.slots if SLOTS[s]]
     _want(len(takers) == len(types), f"slots {a.slots} take {len(takers)} operands, found {len(types)}")
@@ -144,7 +158,7 @@ def _slots(types: Types, a: ConvAttrs, shape: tuple[int, ...], binary: bool) -> 
         _want(t == want, f"slot {slot} expects {want}, found {t}")
     if "threshold" in a.slots or "negated" in a.slots:
         alone = a.slots in (("threshold",), ("threshold", "negated"))
-        _want(binary and alone and a.out is DType.b1, "a threshold stands alone and gives b1")
+        _want(exact and alone and a.out is DType.b1, "a threshold stands alone and gives b1")
     _want(a.out is not DType.i32, "a convolution gives f32 or b1")
 
 
@@ -262,7 +276,8 @@ def _to(dtype: DType, source: DType) -> Infer:
 
 
 def _conv_reference(x: Any, w: Any, *operands: Any, a: Any) -> Any:
-    v = ref.epilogue(ref.conv_accumulate(x, w, a), a, operands)
+    accumulate = ref.byte_accumulate if x.dtype == np.uint8 else ref.conv_accumulate
+    v = ref.epilogue(accumulate(x, w, a), a, operands)
     return ref.binarize(v) if a.out is DType.b1 and v.dtype == np.float32 else v
 
 
@@ -290,8 +305,9 @@ OPS: dict[str, Op] = {
     for op in (
         Op("input", None, InputAttrs, _input, lambda a: None, ALL),
         Op("constant", None, ConstantAttrs, _constant, lambda a: a.value.array, ALL),
-        Op("conv2d", 1, ConvAttrs, _conv(False), _conv_reference, ALL),
-        Op("bconv2d", 2, ConvAttrs, _conv(True), _conv_reference, B | R),
+        Op("conv2d", 1, ConvAttrs, _conv(DType.f32), _conv_reference, ALL),
+        Op("bconv2d", 2, ConvAttrs, _conv(DType.b1), _conv_reference, B | R),
+        Op("iconv2d", 30, ConvAttrs, _conv(DType.u8), _conv_reference, B | R),
         Op("max_pool", 3, PoolAttrs, _pool, lambda *x, a: ref.max_pool(x[0], a, *x[1:]), ALL),
         Op("avg_pool", 4, PoolAttrs, _avg_pool, lambda x, a: ref.avg_pool(x, a), ALL),
         Op("binarize", 5, NoAttrs, _binarize, _plain(ref.binarize), ALL),

@@ -7,6 +7,7 @@ exact.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,15 @@ def conv_accumulate(x: Array, w: Array, a: Any) -> Array:
                     rows = slice(g * per_group, (g + 1) * per_group)
                     y[..., rows] += tap[..., g * in_g : (g + 1) * in_g] @ w[rows, ky, kx].T
     return y[:, 0, 0, :] if flat else y
+
+
+def byte_accumulate(x: Array, w: Array, a: Any) -> Array:
+    """The same for uint8 x: of x - pad_value, which is zero outside the image.
+
+    The filters (O, kh, kw, n C) are n planes of signs, of which a weight is the mean.
+    """
+    weights = w.reshape(*w.shape[:3], -1, x.shape[-1]).mean(axis=3, dtype=np.float32)
+    return conv_accumulate(x.astype(np.float32) - np.float32(a.pad_value), weights, replace(a, pad_value=0))
 
 
 def epilogue(acc: Array, a: Any, operands: tuple[Array, ...]) -> Array:

@@ -60,7 +60,7 @@ class Model:
         self._input_shapes = [t.shape for t in opened.inputs]
         self._input_dtypes = opened.input_dtypes
         self._micro_batch = _micro_batch(opened)
-        cost = sum(op.binary_macs + _FLOAT_PRODUCT * op.float_macs for op in opened.ops)
+        cost = sum(op.binary_macs + _FLOAT_PRODUCT * (op.byte_macs + op.float_macs) for op in opened.ops)
         self._images_per_call = max(_PRODUCTS_PER_CALL // max(cost, 2**20), 1)
 
     @classmethod
@@ -207,7 +207,7 @@ class Model:
         return profile(opened, np.median(ticks, axis=0).astype(int).tolist(), batch, repeats)
 
     def summary(self) -> str:
-        """A table with one line per op: layer, kind (binary or float), output, weights, MACs, why it is float."""
+        """A table, one line per op: layer, kind (binary, integer or float), output, weights, MACs, why it is float."""
         return summary(self._open())
 
     def save(self, path: str | os.PathLike[str]) -> None:

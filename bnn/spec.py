@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .errors import CompileError, VerifierError
 from .ir import DType, Graph, Halo, Node, Storage
-from .ops import OPS, SLOTS, Level
+from .ops import CONVOLUTIONS, OPS, SLOTS, Level
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Rule:
     broken: Callable[[Node], bool]
 
 
-READ_BYTES = ("cast", "copy")  # ops whose data may be u8
+READ_BYTES = ("cast", "copy", "iconv2d")  # ops whose data may be u8
 _SOURCE_TYPES = (("constant", DType.i32), ("input", DType.u8))
 
 RULES = (
@@ -41,7 +41,7 @@ RULES = (
     Rule(
         "filters and epilogue operands are constants (but for the residual)",
         Level.BINARY | Level.RUNTIME,
-        lambda n: n.op in ("conv2d", "bconv2d") and not _operands_constant(n),
+        lambda n: n.op in CONVOLUTIONS and not _operands_constant(n),
     ),
     Rule(
         "the data of an elementwise operation have as many dimensions as its result (the batch stands before them)",
@@ -129,7 +129,7 @@ def _verify_plan(graph: Graph, after: str) -> None:
         place = graph.placements.get(node)
         if place is None:
             raise VerifierError(f"after {after}: {node.op} of layer '{node.name}' has no place in memory")
-        if node.op in ("conv2d", "bconv2d"):
+        if node.op in CONVOLUTIONS:
             halo = graph.placements[node.inputs[0]].halo
             if halo | Halo(*node.attrs.pads) != halo:  # type: ignore[attr-defined]
                 raise VerifierError(f"after {after}: layer '{node.name}' pads more than its input's halo {halo}")

@@ -33,6 +33,7 @@ Array = np.ndarray[Any, Any]
 # A pre-activation this close to its threshold, relative to the layer's standard deviation, is within float32 rounding
 # of a sum of a few thousand terms.
 ROUNDING = 1e-5
+_PRE_MUL = 1  # the slot's bit
 
 
 @dataclass
@@ -146,7 +147,7 @@ class _Verifier:
         dtypes = {n: d.name for n, d in zip(model.input_names, model.input_dtypes, strict=True)}
         source = import_model(frozen, input_dtype=dtypes)
         self.margins = _pre_activations(lower(source, until="recognize_quantizers"))
-        self.outputs = _accumulators(lower(source, until="binarize"))
+        self.outputs, self.scales = _accumulators(lower(source, until="binarize"))
         self.checks: dict[tuple[int, str], LayerCheck] = {}
         self.end = EndToEnd()
         self.end_checks: dict[int, LayerCheck] = {}
@@ -213,12 +214,17 @@ class _Verifier:
         return [t for t in self.model.tensors if t.storage == "input"]
 
     def _sums(self, op: OpInfo, keras: dict[str, Array], count: int) -> None:
-        """The accumulators of a binary layer against those of Keras' own convolution."""
+        """The accumulators of a binary or an integer layer against those of Keras' own convolution."""
         origin = self.outputs.get(op.layer)
-        if op.op != "bconv2d" or origin is None or op.layer_slots or not op.slots:
+        if op.op not in ("bconv2d", "iconv2d") or origin is None:
+            return
+        scaled = op.op == "iconv2d" and op.layer_slots == _PRE_MUL
+        if not scaled and (op.layer_slots or not op.slots and op.op == "bconv2d"):
             return
         theirs = keras[origin]
         ours = self.fed.step_raw(op.index, count)
+        if not scaled and op.layer in self.scales:
+            ours = ours * self.scales[op.layer]  # of integers: exact
         if theirs.size != ours.size:
             return
         check = self.checks.setdefault((op.index, "sums"), LayerCheck(op.layer, op.op, "sums", True))
@@ -281,11 +287,12 @@ class _Verifier:
 
 def _binary_ops(model: Model) -> dict[int, bool]:
     """Which ops compute on bits alone, counted from the last value that is set to Keras' own."""
-    exact = {t.index: t.dtype == "b1" for t in model.tensors}  # whether bits are Keras', or follow from them exactly
+    # whether values are Keras', or follow from them exactly
+    exact = {t.index: t.dtype in ("b1", "u8") for t in model.tensors}
     binary = {}
     for op in model.ops:
         data = [i for i in op.inputs if model.tensors[i].storage != "constant"]
-        binary[op.index] = op.op not in ("conv2d", "binarize") and all(exact[i] for i in data[:1])
+        binary[op.index] = op.op not in ("cast", "conv2d", "binarize") and all(exact[i] for i in data[:1])
         out = model.tensors[op.output]
         exact[op.output] = out.dtype == "b1" and (bool(out.origin) or binary[op.index])
     return binary
@@ -301,10 +308,15 @@ def _pre_activations(graph: Graph) -> dict[str, str]:
     return {bits: x for bits, x in pairs.items() if bits and x}
 
 
-def _accumulators(graph: Graph) -> dict[str, str]:
-    """{layer: origin of its binary accumulators}, for layers that stand for one convolution each."""
+def _accumulators(graph: Graph) -> tuple[dict[str, str], dict[str, Array]]:
+    """{layer: origin of its integer accumulators}, for layers that stand for one convolution each; and what those on
+    bytes are multiplied by to be Keras'."""
     found: dict[str, list[str]] = {}
+    scales: dict[str, Array] = {}
     for node in graph.nodes():
-        if node.op == "bconv2d":
+        if node.op in ("bconv2d", "iconv2d"):
             found.setdefault(node.name, []).append(node.origin)
-    return {layer: origins[0] for layer, origins in found.items() if len(origins) == 1 and origins[0]}
+        elif node.op == "mul" and node.inputs[0].op == "iconv2d" and not node.inputs[0].origin:
+            found[node.inputs[0].name][-1] = node.origin
+            scales[node.inputs[0].name] = node.inputs[1].value
+    return {layer: origins[0] for layer, origins in found.items() if len(origins) == 1 and origins[0]}, scales

@@ -1,4 +1,4 @@
-/* Convolutions of bits and of floats: one driver for both, over the kernels' tiles.
+/* Convolutions of bits, of bytes and of floats: one driver for all, over the kernels' tiles.
  *
  * Bits.  With tail bits zero in both operands and padding read from the halo as zero bits (-1), the tile counts the
  * differing bits p of every tap it reads.  For an output pixel, I are the taps inside the image, R the taps that are
@@ -14,6 +14,13 @@
  *
  *     accumulator >= t  <=>  p < floor((correction - t) / 2) + 1.
  *
+ * Bytes.  Weights are signs, or the means of two (-1, 0, +1).  Padding is z, the byte that stands for zero, and halos are
+ * zero bytes: with the sum s of byte times weight over the taps that are read,
+ *
+ *     accumulator = s + correction,   correction = -z * sum of weights over I,
+ *
+ * and with a threshold t the bit is s + (correction - t) >= 0.  All of these are integers below 2^24: exact as floats.
+ *
  * Memory.  The taps of a kernel row are contiguous (one segment) unless it is dilated or there are groups; then every
  * tap is one.  Channels of a group are padded to whole blocks of the kernels' lanes in weights, tables and operands. */
 #ifndef BNN_CONV_H
@@ -21,11 +28,15 @@
 
 #include "internal.h"
 
+/* By their data; the value is the data's dtype. */
+enum bnn_conv_kind { BNN_CONV_FLOATS = BNN_F32, BNN_CONV_BITS = BNN_B1, BNN_CONV_BYTES = BNN_U8 };
+
 /* What a file says, checked. */
 struct bnn_conv_shape {
     const struct bnn_tensor *x, *w, *y;
     const struct bnn_conv_attrs *attrs;
-    int binary, depthwise;
+    int binary, bytes, depthwise;
+    uint32_t planes;    /* of signs in the filters of bytes, 1 or 2 */
     size_t groups;      /* 1 for depthwise: its channels are lanes */
     size_t outputs;     /* channels of a group */
     size_t group_words; /* elements of a group's channels in an input pixel */
@@ -58,21 +69,28 @@ struct bnn_conv {
     const struct bnn_conv_range *rows; /* kernel rows inside the image, by row class */
     const float *corrections;          /* [row class][column class][group][padded] */
     const int32_t *limits;             /* the same, where there is a threshold */
+    const float *margins;              /* likewise, of bytes: corrections less thresholds */
     struct bnn_epilogue epilogue, raw_epilogue;
     int residual, raw_residual; /* input number, or 0 */
 };
 
 /* Validates types, shapes, attributes and operands; fills the shape. */
-bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, int binary, struct bnn_conv_shape *shape);
+bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, enum bnn_conv_kind kind,
+                          struct bnn_conv_shape *shape);
 /* Packed weights and operands, epilogues: whatever does not depend on borders.  Needs shape, lanes, padded. */
 void bnn_conv_pack(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
 /* Border classes and, for bits, their corrections and limits; places.  Needs what bnn_conv_pack sets. */
 void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
 
+/* Weights of bytes, packed.  Needs segments, lanes, padded. */
+void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv);
+/* Margins, where there is a threshold.  Needs classes and their corrections, `count` of them. */
+void bnn_conv_margins(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv, size_t count);
+
 /* Bytes a worker needs while a convolution runs. */
 size_t bnn_conv_scratch(const struct bnn_conv *conv);
 
-bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, int binary);
+bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, enum bnn_conv_kind kind);
 void bnn_conv_run(const struct bnn_run *r);
 
 /* a * b; an overflow marks the preparation as failed and gives 0. */

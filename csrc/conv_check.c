@@ -7,7 +7,8 @@
             return bnn_fail(p, op, BNN_ERROR_FORMAT, what, (int64_t)(found), (int64_t)(expected)); \
     } while (0)
 
-static const int64_t MAX_PRODUCTS = (1 << 24) - 1; /* sums up to here are exact in float32 */
+static const int64_t MAX_PRODUCTS = (1 << 24) - 1;                    /* sums up to here are exact in float32 */
+static const int64_t MAX_BYTE_PRODUCTS = ((1 << 24) - 1) / (2 * 255); /* of bytes, with their corrections */
 
 /* Length of one spatial axis of the output; 0 or less where the kernel does not fit. */
 static int64_t output_size(uint32_t size, uint32_t kernel, int32_t stride, int32_t dilation, int32_t before,
@@ -18,7 +19,7 @@ static int64_t output_size(uint32_t size, uint32_t kernel, int32_t stride, int32
 }
 
 static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_conv_attrs *a,
-                              int binary)
+                              const struct bnn_conv_shape *shape)
 {
     CHECK(a->stride_h >= 1, "vertical stride", a->stride_h, 1);
     CHECK(a->stride_w >= 1, "horizontal stride", a->stride_w, 1);
@@ -28,8 +29,10 @@ static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, co
     CHECK(a->pad_left >= 0, "padding at the left", a->pad_left, 0);
     CHECK(a->pad_bottom >= 0, "padding at the bottom", a->pad_bottom, 0);
     CHECK(a->pad_right >= 0, "padding at the right", a->pad_right, 0);
-    CHECK(a->pad_value == 0 || (binary && (a->pad_value == 1 || a->pad_value == -1)), "padding value", a->pad_value, 0);
+    int least = shape->binary ? -1 : 0, most = shape->binary ? 1 : shape->bytes ? 255 : 0;
+    CHECK(a->pad_value >= least && a->pad_value <= most, "padding value", a->pad_value, 0);
     CHECK(a->groups >= 1, "groups", a->groups, 1);
+    CHECK(a->groups == 1 || !shape->bytes, "groups of a convolution of bytes", a->groups, 1);
     CHECK(a->slots >= 0 && a->slots < 1 << BNN_SLOT_COUNT, "slots", a->slots, (1 << BNN_SLOT_COUNT) - 1);
     CHECK(a->layer_slots >= 0 && a->layer_slots < 1 << BNN_SLOT_COUNT, "slots of the layer", a->layer_slots,
           (1 << BNN_SLOT_COUNT) - 1);
@@ -64,24 +67,28 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
     if (slots & (BNN_SLOT_THRESHOLD | BNN_SLOT_NEGATED)) {
         CHECK((slots & ~BNN_SLOT_NEGATED) == BNN_SLOT_THRESHOLD, "slots beside a threshold, which stands alone", slots,
               BNN_SLOT_THRESHOLD);
-        CHECK(shape->binary && y->dtype == BNN_B1, "output of a threshold on binary sums (1: bits)", y->dtype, BNN_B1);
+        CHECK((shape->binary || shape->bytes) && y->dtype == BNN_B1, "output of a threshold on integer sums (1: bits)",
+              y->dtype, BNN_B1);
     }
     return BNN_OK;
 }
 
-bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, int binary, struct bnn_conv_shape *shape)
+bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, enum bnn_conv_kind kind,
+                          struct bnn_conv_shape *shape)
 {
-    bnn_dtype dtype = binary ? BNN_B1 : BNN_F32;
+    int binary = kind == BNN_CONV_BITS, bytes = kind == BNN_CONV_BYTES;
+    bnn_dtype dtype = (bnn_dtype)kind, filters = binary || bytes ? BNN_B1 : BNN_F32;
+    *shape = (struct bnn_conv_shape){.binary = binary, .bytes = bytes};
     CHECK(op->input_count >= 2, "number of inputs", op->input_count, 2);
     const struct bnn_tensor *x = bnn_op_input(p->model, op, 0), *w = bnn_op_input(p->model, op, 1);
     const struct bnn_tensor *y = &p->model->tensors[op->output];
     const struct bnn_conv_attrs *a = op->attrs;
 
-    bnn_status status = check_attrs(p, op, a, binary);
+    bnn_status status = check_attrs(p, op, a, shape);
     if (status != BNN_OK)
         return status;
     CHECK(x->dtype == dtype, "element type of the data", x->dtype, dtype);
-    CHECK(w->dtype == dtype, "element type of the filters", w->dtype, dtype);
+    CHECK(w->dtype == filters, "element type of the filters", w->dtype, filters);
     CHECK(y->dtype == BNN_F32 || y->dtype == BNN_B1, "element type of the output", y->dtype, BNN_F32);
     CHECK(w->storage == BNN_CONSTANT, "storage of the filters (3: constant)", w->storage, BNN_CONSTANT);
     CHECK(w->rank == 4, "rank of the filters", w->rank, 4);
@@ -89,11 +96,13 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, int bi
     CHECK(y->rank == x->rank, "rank of the output", y->rank, x->rank);
 
     uint32_t groups = (uint32_t)a->groups;
-    CHECK((uint64_t)w->c * groups == x->c, "channels of the data", x->c, (uint64_t)w->c * groups);
+    uint32_t planes = bytes && w->c == 2 * (uint64_t)x->c ? 2 : 1, channels = w->c / planes;
+    CHECK((uint64_t)channels * groups == x->c, "channels of the data", x->c, (uint64_t)channels * groups);
     CHECK(w->o % groups == 0, "filters left over when divided into groups", w->o % groups, 0);
     uint64_t products = (uint64_t)w->h * w->w; /* two 32-bit numbers: no overflow */
-    CHECK(products <= (uint64_t)MAX_PRODUCTS && products * w->c <= (uint64_t)MAX_PRODUCTS, "products in a sum",
-          products <= (uint64_t)MAX_PRODUCTS ? products * w->c : products, MAX_PRODUCTS);
+    uint64_t most = (uint64_t)(bytes ? MAX_BYTE_PRODUCTS : MAX_PRODUCTS);
+    CHECK(products <= most && products * channels <= most, "products in a sum",
+          products <= most ? products * channels : products, most);
     CHECK(!binary || groups == 1 || w->c % 32 == 0, "channels of a group past a multiple of 32", w->c % 32, 0);
 
     if (x->rank == 1) {
@@ -113,17 +122,19 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, int bi
     CHECK(x->bottom >= (uint32_t)a->pad_bottom, "halo below the data", x->bottom, a->pad_bottom);
     CHECK(x->right >= (uint32_t)a->pad_right, "halo right of the data", x->right, a->pad_right);
 
-    int depthwise = !binary && w->c == 1 && groups > 1 && w->o == groups;
+    int depthwise = !binary && !bytes && w->c == 1 && groups > 1 && w->o == groups;
     *shape = (struct bnn_conv_shape){
         .x = x,
         .w = w,
         .y = y,
         .attrs = a,
         .binary = binary,
+        .bytes = bytes,
+        .planes = planes,
         .depthwise = depthwise,
         .groups = depthwise ? 1 : groups,
         .outputs = depthwise ? w->o : w->o / groups,
-        .group_words = w->words,
+        .group_words = bytes ? x->words : w->words,
     };
     return check_operands(p, op, shape);
 }

@@ -88,6 +88,8 @@ static void fill_corrections(const struct bnn_conv *conv, const struct bnn_conv_
                     (int32_t)((rows.end - rows.begin) * (columns[cc].end - columns[cc].begin)) * channels;
                 int32_t outside = 2 * (all - inside) - (products - inside_products);
                 *correction = (float)(inside_products + 2 * (read - inside) + s->attrs->pad_value * outside);
+                if (s->bytes)
+                    *correction = (float)(-s->attrs->pad_value * ((2 * inside - inside_products) / (int32_t)s->planes));
             }
         }
     }
@@ -147,7 +149,7 @@ static void lay_places(struct bnn_prepare *p, const struct bnn_op *op, const str
     conv->at.out = lay(p, conv, y->row, y->words);
     if (conv->residual)
         conv->at.residual = lay(p, conv, bnn_op_input(p->model, op, (uint32_t)conv->residual)->row, y->c);
-    if (!s->binary)
+    if (!s->binary && !s->bytes)
         return;
     ptrdiff_t *table = lay(p, conv, 0, 0);
     uint32_t *class_of = bnn_reserve(p, axis->outputs, sizeof *class_of);
@@ -173,7 +175,7 @@ void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
     if (row_class != NULL && rows != NULL)
         classify(&vertical, row_class, rows);
     lay_places(p, op, &horizontal, conv);
-    if (!s->binary)
+    if (!s->binary && !s->bytes)
         return; /* zeros outside need no correction */
 
     conv->column_classes = classify(&horizontal, NULL, NULL);
@@ -187,7 +189,9 @@ void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
         classify(&horizontal, NULL, columns);
         fill_corrections(conv, columns, corrections, count, sums);
     }
-    if ((uint32_t)a->slots & BNN_SLOT_THRESHOLD) {
+    if (s->bytes) {
+        bnn_conv_margins(p, op, conv, count);
+    } else if ((uint32_t)a->slots & BNN_SLOT_THRESHOLD) {
         int32_t *limits = bnn_reserve(p, count, sizeof *limits);
         conv->limits = limits;
         if (limits != NULL)

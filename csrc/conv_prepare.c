@@ -167,20 +167,23 @@ static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)
 
 void bnn_conv_pack(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
 {
-    pack_weights(p, conv);
+    if (!conv->shape.bytes)
+        pack_weights(p, conv);
     pack_epilogue(p, op, conv);
     lay_segments(p, conv);
+    if (conv->shape.bytes)
+        bnn_conv_pack_bytes(p, conv);
 }
 
-bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, int binary)
+bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, enum bnn_conv_kind kind)
 {
     struct bnn_conv conv = {.length = 0};
-    bnn_status status = bnn_conv_check(p, op, binary, &conv.shape);
+    bnn_status status = bnn_conv_check(p, op, kind, &conv.shape);
     if (status != BNN_OK)
         return status;
     const struct bnn_kernels *kernels = p->model->kernels;
     struct bnn_conv *kept = bnn_reserve(p, 1, sizeof *kept);
-    conv.lanes = binary ? kernels->binary_lanes : kernels->float_lanes;
+    conv.lanes = conv.shape.binary ? kernels->binary_lanes : kernels->float_lanes;
     conv.padded = (conv.shape.outputs + conv.lanes - 1) / conv.lanes * conv.lanes;
     bnn_conv_pack(p, op, &conv);
     bnn_conv_classes(p, op, &conv);

@@ -124,6 +124,26 @@ static int call(const struct job *job, const struct call *c, const struct pixels
         job->kernels->binary_bits(&tile);
         return 0;
     }
+    if (s->bytes) {
+        at.table = p->at.table + pixel;
+        struct bnn_byte_tile tile = {.a = (const uint8_t *)job->x->data + in,
+                                     .segment = segment,
+                                     .segments = segments,
+                                     .length = conv->length,
+                                     .pixels = count,
+                                     .slack = s->x->storage == BNN_ARENA, /* scratch follows it: see exec.c */
+                                     .weights = c->weights,
+                                     .corrections =
+                                         (job->threshold ? conv->margins : conv->corrections) + p->from.table,
+                                     .first = c->first,
+                                     .channels = channels,
+                                     .bits = bits,
+                                     .values = values,
+                                     .residual = residual,
+                                     .epilogue = &c->epilogue,
+                                     .at = at};
+        return job->kernels->byte_values(&tile);
+    }
     struct bnn_float_tile tile = {.a = (const float *)job->x->data + in,
                                   .segment = segment,
                                   .segments = segments,
@@ -156,7 +176,7 @@ static void call_group(const struct job *job, struct call *c, const struct pixel
     size_t skipped = c->group * conv->group_weights + job->rows.begin * conv->row_weights;
     size_t lanes = conv->shape.depthwise ? conv->shape.outputs : conv->lanes;
     for (c->first = 0; c->first < conv->shape.outputs; c->first += lanes) {
-        if (conv->shape.binary)
+        if (conv->shape.binary || conv->shape.bytes)
             c->weights = conv->weights.words + skipped;
         else
             c->weights = conv->weights.values + skipped;
@@ -206,7 +226,7 @@ static struct origin find_row(const struct job *job, size_t image, size_t y)
               (ptrdiff_t)((size_t)a->pad_top * s->x->row + (size_t)a->pad_left * s->x->words),
         .out = (ptrdiff_t)(image * job->output_image + y * job->output_row),
     };
-    if (s->binary)
+    if (conv->corrections != NULL)
         row.table = (ptrdiff_t)(conv->row_class[y] * s->groups * conv->padded * conv->column_classes);
     if (job->residual != NULL)
         row.residual = (ptrdiff_t)(image * job->residual->image + y * job->residual->tensor->row);
@@ -275,7 +295,7 @@ void bnn_conv_run(const struct bnn_run *r)
         .kernels = r->model->kernels,
         .chunk = r->scratch,
         .bits = bits,
-        .threshold = conv->limits != NULL && !r->raw,
+        .threshold = (conv->limits != NULL || conv->margins != NULL) && !r->raw,
         .staged = bits && groups_split_words(conv) ? group_output_words(conv) : 0,
         .x = &r->inputs[0],
         .residual = residual ? &r->inputs[residual] : NULL,

@@ -31,6 +31,7 @@ static bnn_layer_kind kind_of(const struct bnn_model *m, const struct bnn_op *op
     case BNN_OP_MAX_POOL:
         return BNN_LAYER_POOL;
     case BNN_OP_CONV2D:
+    case BNN_OP_ICONV2D:
     case BNN_OP_BINARIZE:
         return BNN_LAYER_ENCODER;
     default:
@@ -49,6 +50,8 @@ static uint32_t same_as_input(const struct bnn_model *m, uint32_t tensor)
             return BNN_NONE;
         tensor = op->inputs[0];
     }
+    if (m->tensors[tensor].dtype != BNN_F32)
+        return BNN_NONE; /* pixels are updated one by one in floats */
     return (uint32_t)m->tensors[tensor].offset;
 }
 
@@ -121,6 +124,11 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
         describe_conv(m, &l);
     else if (l.kind == BNN_LAYER_ENCODER)
         l.count.dense = l.count.neurons;
+    if (op->row->opcode == BNN_OP_ICONV2D) {
+        bnn_op_info info;
+        bnn_get_op(m, number, &info);
+        l.count.dense = info.byte_macs;
+    }
     l.row_length = (size_t)l.kernel_h * l.kernel_w * l.group_out;
     if (l.kind == BNN_LAYER_ENCODER)
         l.input = same_as_input(m, source->inputs[0]);

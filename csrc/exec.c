@@ -42,7 +42,7 @@ static int lay_out(const struct bnn_model *m, size_t images, size_t workers, uns
         !add(&total, 1, sizeof *c)) {
         return 0;
     }
-    at[0] = total;
+    at[0] = total; /* arenas are not the last: kernels may read a few bytes past a tensor of bytes */
     if (!add(&total, workers, arena)) {
         return 0;
     }
@@ -221,7 +221,8 @@ static int worth_spreading(const struct bnn_model *m, uint32_t number, size_t im
     }
     /* In units of about a vectorised float operation: those of a convolution are 16 at a time, binary ones 256. */
     uint64_t elements = (uint64_t)out->h * out->w * out->c;
-    return (elements + info.float_macs / 8 + info.binary_macs / 128) * images >= (uint64_t)BNN_WORTH_SPREADING;
+    return (elements + info.float_macs / 8 + info.byte_macs / 16 + info.binary_macs / 128) * images >=
+           (uint64_t)BNN_WORTH_SPREADING;
 }
 
 static void spread_rows(const struct bnn_context *c, uint32_t op, size_t images, const struct bnn_buffers *buffers)

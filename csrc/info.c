@@ -86,14 +86,15 @@ bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info)
             info->weight_bytes += (uint64_t)t->o * t->image * 4;
         }
     }
-    int binary = o->row->opcode == BNN_OP_BCONV2D;
-    if (binary || o->row->opcode == BNN_OP_CONV2D) {
+    int binary = o->row->opcode == BNN_OP_BCONV2D, bytes = o->row->opcode == BNN_OP_ICONV2D;
+    if (binary || bytes || o->row->opcode == BNN_OP_CONV2D) {
         const struct bnn_conv_attrs *a = o->attrs;
         const struct bnn_tensor *out = &model->tensors[o->output], *filters = bnn_op_input(model, o, 1);
-        uint64_t macs = (uint64_t)filters->h * filters->w * filters->c * out->h * out->w * out->c;
+        uint64_t channels = bytes ? bnn_op_input(model, o, 0)->c : filters->c;
+        uint64_t macs = (uint64_t)filters->h * filters->w * channels * out->h * out->w * out->c;
         info->slots = (uint32_t)a->slots;
         info->layer_slots = (uint32_t)a->layer_slots;
-        *(binary ? &info->binary_macs : &info->float_macs) = macs;
+        *(binary ? &info->binary_macs : bytes ? &info->byte_macs : &info->float_macs) = macs;
     }
     return BNN_OK;
 }

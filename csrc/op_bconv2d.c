@@ -3,7 +3,7 @@
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
-    return bnn_conv_prepare(p, op, 1);
+    return bnn_conv_prepare(p, op, BNN_CONV_BITS);
 }
 
 const struct bnn_op_row bnn_op_row_bconv2d = {

@@ -8,6 +8,7 @@
 #define BNN_OP_LIST(X) \
     X(1, conv2d, bnn_conv_attrs, 16) \
     X(2, bconv2d, bnn_conv_attrs, 16) \
+    X(30, iconv2d, bnn_conv_attrs, 16) \
     X(3, max_pool, bnn_pool_attrs, 8) \
     X(4, avg_pool, bnn_pool_attrs, 8) \
     X(5, binarize, bnn_no_attrs, 0) \
@@ -37,6 +38,7 @@
 
 #define BNN_OP_CONV2D 1u
 #define BNN_OP_BCONV2D 2u
+#define BNN_OP_ICONV2D 30u
 #define BNN_OP_MAX_POOL 3u
 #define BNN_OP_AVG_POOL 4u
 #define BNN_OP_BINARIZE 5u

@@ -1,5 +1,6 @@
 /* One op at a time, for verification: values go in and out of the context's memory as dense float32. */
 #include "context.h"
+#include "conv.h"
 #include "view.h"
 
 #include <string.h>
@@ -100,7 +101,7 @@ bnn_status bnn_step_raw(bnn_context *context, uint32_t op, float *values, size_t
         return BNN_ERROR_ARGUMENT;
     }
     const struct bnn_op *o = &context->model->ops[op];
-    if (o->row->opcode != BNN_OP_CONV2D && o->row->opcode != BNN_OP_BCONV2D) {
+    if (o->row->run != bnn_conv_run) {
         return BNN_ERROR_ARGUMENT;
     }
     bnn_context_run_op(context, op, images, 0, 0, &own, 0, context->model->tensors[o->output].h, values);

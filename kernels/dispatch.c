@@ -27,6 +27,8 @@ static uint32_t processor_features(void)
         features |= BNN_FEATURE_AVX512;
     if (__builtin_cpu_supports("avx512vpopcntdq"))
         features |= BNN_FEATURE_VPOPCNTDQ;
+    if (__builtin_cpu_supports("avx512vnni"))
+        features |= BNN_FEATURE_VNNI;
 #elif defined(__aarch64__)
     features |= BNN_FEATURE_NEON;
 #endif

@@ -68,24 +68,54 @@ struct bnn_float_tile {
     struct bnn_places at;
 };
 
+/* The same for bytes by weights of -1, 0 and +1: the sum of products plus a correction, all of them integers below 2^24.
+ * Segments and length count bytes; weights follow each other as [segment][word][lane], `byte_taps` weights of a lane in a
+ * word.  Nothing past a segment's length is read, but up to three bytes after a segment of less than four, where slack says
+ * that they are there. */
+struct bnn_byte_tile {
+    const uint8_t *a;
+    const ptrdiff_t *segment;
+    size_t segments, length, pixels;
+    int slack;
+    const uint32_t *weights;
+    const float *corrections; /* the table; with a threshold and bits alone it holds that, too */
+    size_t first, channels;
+    uint32_t *bits;
+    float *values;
+    const float *residual;
+    const struct bnn_epilogue *epilogue;
+    struct bnn_places at;
+};
+
+/* Filters of bytes: signs [channels][segments][pixels] of `planes` times `bytes` bits, each in words of its own; a weight
+ * is the mean of its planes' signs. */
+struct bnn_byte_filters {
+    const uint32_t *signs;
+    size_t channels, segments, pixels, bytes, planes;
+};
+
 struct bnn_kernels {
     const char *name;
-    uint32_t features;         /* bits that the processor must have: BNN_FEATURE_* */
-    uint32_t binary_pixels;    /* tile height */
-    uint32_t binary_lanes;     /* block width: 32 or 64 output channels */
-    uint32_t binary_expansion; /* packed words for one of a filter */
-    uint32_t float_pixels, float_lanes;
+    uint32_t features;                  /* bits that the processor must have: BNN_FEATURE_* */
+    uint32_t binary_pixels;             /* tile height */
+    uint32_t binary_lanes;              /* block width: 32 or 64 output channels */
+    uint32_t binary_expansion;          /* packed words for one of a filter */
+    uint32_t float_pixels, float_lanes; /* those of bytes, too */
+    uint32_t byte_taps;                 /* weights for bytes in a packed word: 1, 2 or 4 */
     /* src: [channels][words] (a filter's taps in order) -> dst: [block][words][lane], missing lanes zero.
      * dst has ceil(channels / lanes) * lanes * words elements; for bits, times binary_expansion: what a family makes of a
      * word's lanes is its own affair. */
     void (*pack_binary)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words);
     void (*pack_float)(float *dst, const float *src, size_t channels, size_t taps);
+    /* -> dst: [block][segment][word][lane], missing lanes and weights zero; a segment has pixels * bytes weights */
+    void (*pack_bytes)(uint32_t *dst, const struct bnn_byte_filters *filters);
     /* bits by limits (values NULL, epilogue ignored) */
     void (*binary_bits)(const struct bnn_binary_tile *tile);
     /* floats through the epilogue: values, bits (v > BNN_BIT_ABOVE) or both; nonzero: a value that became a bit was not a
      * number */
     int (*binary_values)(const struct bnn_binary_tile *tile);
     int (*float_values)(const struct bnn_float_tile *tile);
+    int (*byte_values)(const struct bnn_byte_tile *tile);
     /* bit i of dst = src[i] > BNN_BIT_ABOVE, tail bits zero; nonzero: something was not a number */
     int (*binarize)(uint32_t *dst, const float *src, size_t count);
     /* pixels of `channels` floats each: bit c of a pixel = (src[c] >= thresholds[c]) != bit c of flips; each pixel begins
@@ -104,6 +134,7 @@ struct bnn_kernels {
 #define BNN_FEATURE_AVX512 2u    /* AVX-512 F, BW, DQ, VL */
 #define BNN_FEATURE_VPOPCNTDQ 4u /* AVX-512 VPOPCNTDQ */
 #define BNN_FEATURE_NEON 8u
+#define BNN_FEATURE_VNNI 16u /* AVX-512 VNNI */
 
 /* The families compiled in, fastest first, scalar last. */
 extern const struct bnn_kernels *const bnn_kernel_families[];

@@ -181,6 +181,21 @@ def _bconv2d(rng: Rng, x: Node) -> Node:
     return make("bconv2d", *operands, attrs=attrs)
 
 
+def _iconv2d(rng: Rng, x: Node) -> Node:
+    kernel = tuple(rng.integers(1, 4, 2).tolist())
+    attrs = _conv_attrs(rng, x.type.shape, kernel, [0, 1, 128, 255])  # type: ignore[arg-type]
+    outputs, planes = int(rng.integers(1, 150)), int(rng.integers(1, 3))
+    operands: list[Node] = [x, signs(rng, (outputs, *kernel, planes * x.type.shape[2]))]
+    kind = rng.integers(0, 3)
+    if kind == 0:
+        operands.append(constant(rng.integers(-2000, 2000, outputs), DType.i32))
+        attrs = replace(attrs, slots=("threshold",), out=DType.b1)
+    elif kind == 1:
+        operands += [constant(2.0 ** rng.integers(-8, 2, outputs)), constant(integers(rng, [outputs]))]
+        attrs = replace(attrs, slots=("pre_mul", "pre_add"), out=DType.b1 if rng.random() < 0.5 else DType.f32)
+    return make("iconv2d", *operands, attrs=attrs)
+
+
 def _affine(rng: Rng, x: Node) -> Node:
     limits = ClampAttrs(-5.0, 9.0) if rng.random() < 0.5 else ClampAttrs(-np.inf, np.inf)
     return make("affine", x, *(constant(integers(rng, x.type.shape[-1:])) for _ in range(3)), attrs=limits)
@@ -220,7 +235,11 @@ BIT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "gather": _gather,
     "bconv2d": _bconv2d,
 }
-BYTE_OPS: dict[str, Callable[[Rng, Node], Node]] = {"cast": _cast, "copy": lambda rng, x: make("copy", x)}
+BYTE_OPS: dict[str, Callable[[Rng, Node], Node]] = {
+    "cast": _cast,
+    "copy": lambda rng, x: make("copy", x),
+    "iconv2d": _iconv2d,
+}
 # Their sums are not in the oracle's order, or their exponentials not the oracle's: compared within rounding.
 ROUNDED_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "avg_pool": lambda rng, x: make("avg_pool", x, attrs=_pool_attrs(rng, x.type.shape)),  # type: ignore[arg-type]
@@ -289,5 +308,7 @@ def every_op() -> Graph:
     levels = make("dequantize", make("concat", bits, bits), constant([0.0, 0.5, 1.0]))
     levels = make("gather", levels, constant(rng.integers(0, 4 * 5 * 6, (3, 2, 7)), DType.i32))
     z = input_node("z", (3, 3, 2), DType.u8)
-    scaled = make("cast", make("copy", z), constant(np.arange(256) / 4))
+    counted = make("iconv2d", z, signs(rng, (34, 2, 2, 4)), constant(rng.integers(-99, 99, 34), DType.i32),
+                   attrs=ConvAttrs(pads=(0, 1, 1, 0), pad_value=9, slots=("threshold",), out=DType.b1))  # fmt: skip
+    scaled = make("concat", make("cast", make("copy", z), constant(np.arange(256) / 4)), make("unpack", counted))
     return plan([x, y, z], [make("softmax", logits), make("copy", flat), d, levels, scaled])

@@ -41,7 +41,7 @@ def signs(*shape: int) -> Node:
 
 
 BAD = {
-    "data of another type": (lambda: make("bconv2d", X, W, name="c"), "expected b1 data and filters, found f32"),
+    "data of another type": (lambda: make("bconv2d", X, W, name="c"), "expected b1 data and b1 filters, found f32"),
     "channels": (lambda: make("conv2d", X, constant(np.ones((2, 3, 3, 4))), name="c"), "has not the 4 x 1 channels"),
     "groups": (
         lambda: make("conv2d", X, constant(np.ones((2, 1, 1, 1))), attrs=ConvAttrs(groups=3), name="c"),

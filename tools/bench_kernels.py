@@ -3,9 +3,9 @@
 The limits are measured in the same run: from registers alone, xor + popcount + add for binary products and FMA for
 float ones; and the rate at which memory is read.  The convolutions go through the runtime's driver (SAME, one image,
 one thread): ResNet's 3x3 layers, with packed bits (thresholds) and with float32 (batch norm) as output; the same with
-strides, dilation, groups, channels that fill no block and other kernel sizes; float layers.  Shares are of nominal
-products, with those of the padding.  All measurements take turns; medians are shown, with half the distance of the
-quartiles.
+strides, dilation, groups, channels that fill no block and other kernel sizes; float layers; first layers of images, of
+floats and of bytes.  Shares are of nominal products, with those of the padding.  All measurements take turns; medians
+are shown, with half the distance of the quartiles.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def measure(program: Path, rounds: int, families: tuple[str, ...]) -> list[Row]:
 
 
 def _products(row: Row) -> str:
-    """What a row counts: "bits" or "f32" products, or "bytes" of memory."""
-    return row.output if row.kind == "limit" else "bits" if row.kind == "bconv2d" else "f32"
+    """What a row counts: "bits", "f32" or "u8" products, or "bytes" of memory."""
+    return row.output if row.kind == "limit" else {"bconv2d": "bits", "conv2d": "f32", "iconv2d": "u8"}[row.kind]
 
 
 def limits_of(rows: list[Row]) -> dict[str, float]:
@@ -107,7 +107,8 @@ def table(rows: list[Row]) -> str:
         elif row.kind == "limit":
             lines.append(f"{'limit':<8} {row.family:<30}  {'':>15} {row.rate:>9.1f} {row.share:>7.1%}")
         else:
-            time = f"{row.ns / 1000:>9.1f} {row.spread / row.ns:>5.1%} {row.rate:>9.1f} {row.share:>7.1%}"
+            share = f" {row.share:>7.1%}" if row.share else ""
+            time = f"{row.ns / 1000:>9.1f} {row.spread / row.ns:>5.1%} {row.rate:>9.1f}{share}"
             lines.append(f"{row.family:<8} {row.shape:<23} {row.output:<6} {time}")
     return "\n".join(lines)
 

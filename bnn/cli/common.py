@@ -87,6 +87,7 @@ def layer_record(model: Model, op: OpInfo) -> dict[str, Any]:
         "output_dtype": output.dtype,
         "weight_bytes": op.weight_bytes,
         "binary_macs": op.binary_macs,
+        "byte_macs": op.byte_macs,
         "float_macs": op.float_macs,
         "why_float": op.note or None,
     }

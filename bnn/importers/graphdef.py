@@ -113,7 +113,7 @@ class _Reader:
                 raise CompileError(f"input '{name}' has shape {shape}; only the batch may be open")
             dtype = str(node.attrs.get("dtype"))
             users = {n.op for n in frozen.nodes if any(frozen.resolve(t) == (name, 0) for t in n.inputs)} - ALIASES
-            if dtype != "float32" and not (dtype in _PIXELS and users == {"Cast"}):
+            if dtype != "float32" and not (dtype in _PIXELS and users <= {"Cast"}):
                 raise UnsupportedOpError(
                     f"input '{name}' is {dtype}; only float32 inputs are supported, and those of "
                     f"{', '.join(sorted(_PIXELS))} that are cast to float32 (a Rescaling layer) before anything else"

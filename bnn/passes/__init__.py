@@ -16,6 +16,7 @@ from .fold_constants import fold_constants
 from .fuse_affine import fuse_affine
 from .fuse_epilogue import fuse_epilogue
 from .plan_arena import plan_arena
+from .read_bytes import read_bytes
 from .recognize_quantizers import recognize_quantizers
 from .schedule import schedule
 from .sink_sign import sink_sign
@@ -28,6 +29,7 @@ PIPELINE: tuple[tuple[Pass, Level], ...] = (
     (canonicalize, Level.SOURCE),
     (fold_constants, Level.SOURCE),
     (recognize_quantizers, Level.BINARY),
+    (read_bytes, Level.BINARY),
     (binarize, Level.BINARY),
     (cse, Level.BINARY),  # before what joins only values of one user
     (sink_sign, Level.BINARY),

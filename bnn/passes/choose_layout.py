@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from ..errors import CompileError, UnsupportedOpError
 from ..ir import DType, Graph, Halo, Node, Placement, Storage, rebuild
-from ..ops import make
+from ..ops import CONVOLUTIONS, make
 from ..rewrite import with_inputs
 
 
 def choose_layout(graph: Graph) -> Graph:
     """Precondition: BINARY.  Postcondition: RUNTIME ops; every value has a :class:`Placement` with its halo: the
-    largest padding among the convolutions that read it; graph inputs and outputs are dense float32 without a halo.
+    largest padding among the convolutions that read it; graph inputs and outputs are dense, without a halo.
 
     Raises :class:`CompileError` for what the runtime cannot hold, naming the layer.
 
@@ -53,7 +53,7 @@ def _check_supported(graph: Graph) -> None:
 def _halos(graph: Graph) -> dict[Node, Halo]:
     halos: dict[Node, Halo] = {}
     for node in graph.nodes():
-        if node.op in ("conv2d", "bconv2d"):
+        if node.op in CONVOLUTIONS:
             x = node.inputs[0]
             halos[x] = halos.get(x, Halo()) | Halo(*node.attrs.pads)  # type: ignore[attr-defined]
     return halos
@@ -77,7 +77,7 @@ def _copy_inputs(graph: Graph) -> Graph:
     copies = {n: make("copy", n, name=n.name) for n in graph.inputs if halos.get(n)}
 
     def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
-        if old.op in ("conv2d", "bconv2d") and inputs[0] in copies:
+        if old.op in CONVOLUTIONS and inputs[0] in copies:
             inputs = (copies[inputs[0]], *inputs[1:])
         return with_inputs(old, inputs)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ..interpret import evaluate
 from ..ir import Graph, Node, rebuild
-from ..ops import constant
+from ..ops import CONVOLUTIONS, constant
 from ..rewrite import with_inputs
 
 # Ops that count on a batch in front of their first operand.
-BATCHED = frozenset({"conv2d", "bconv2d", "max_pool", "avg_pool", "pad", "reshape", "gather"})
+BATCHED = frozenset({*CONVOLUTIONS, "max_pool", "avg_pool", "pad", "reshape", "gather"})
 
 
 def fold_constants(graph: Graph) -> Graph:

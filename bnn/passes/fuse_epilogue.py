@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir import DType, Graph, Node
-from ..ops import SLOTS, ClampAttrs, ConvAttrs, constant, make
+from ..ops import CONVOLUTIONS, SLOTS, ClampAttrs, ConvAttrs, constant, make
 from ..rewrite import COMMUTATIVE, Match, Pattern, Rule, rewrite
 from .sink_sign import is_channel_operation
 
@@ -36,7 +36,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     orders = [node.inputs, node.inputs[::-1]] if node.op in COMMUTATIVE else [node.inputs]
     for inputs in orders:
         conv = inputs[0]
-        if conv.op in ("conv2d", "bconv2d") and uses.get(conv, 1) == 1 and conv.type == node.type:
+        if conv.op in CONVOLUTIONS and uses.get(conv, 1) == 1 and conv.type == node.type:
             fused = _into(conv, node, inputs[1:])
             if fused is not None:
                 return fused

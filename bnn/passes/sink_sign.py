@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..ir import DType, Graph, Node
-from ..ops import constant, make
+from ..ops import CONVOLUTIONS, constant, make
 from ..rewrite import Match, Pattern, Rule, is_elementwise, rewrite
 
 
@@ -61,6 +61,6 @@ def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
 def _from_convolution(x: Node, uses: Mapping[Node, int]) -> bool:
     while is_elementwise(x) and uses.get(x, 1) == 1:
         x = x.inputs[0]
-    return x.op in ("conv2d", "bconv2d") and uses.get(x, 1) == 1
+    return x.op in CONVOLUTIONS and uses.get(x, 1) == 1
 
 

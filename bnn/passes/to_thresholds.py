@@ -10,34 +10,36 @@ import numpy as np
 
 from .. import reference
 from ..ir import DType, Graph, Node
-from ..ops import ConvAttrs, constant, make
+from ..ops import CONVOLUTIONS, ConvAttrs, constant, make
 from ..rewrite import Match, Pattern, Rule, rewrite
 
 _CHUNK = 64  # channels evaluated at once, to bound the memory
+_FARTHEST = 2**20  # sums of bytes that are evaluated, in either direction
 
 
 def to_thresholds(graph: Graph) -> Graph:
-    """binarize(bconv2d(...)) -> bconv2d whose bits are accumulator >= threshold[o]; other convolutions give v >= 0.
+    """binarize(bconv2d(...)) -> bconv2d whose bits are accumulator >= threshold[o], and so iconv2d; other convolutions
+    give v >= 0.
 
     Precondition: epilogues are fused.  Postcondition: no binarize follows a convolution that has no other user.
 
     The threshold of a filter is found by evaluating its epilogue, float32 operation by operation, at every integer an
-    accumulator can reach (-K to K), and is right only if the bit changes once: that is checked, not assumed.  Where it
-    falls (a negative gamma) the filter's weights are negated, so that the accumulator changes sign and the comparison
-    is the same everywhere: acc <= t is -acc >= -t; the slot "negated" remembers which.  A filter whose bit never
-    changes (gamma 0) gets a threshold out of reach.
+    accumulator can reach (-K to K; of bytes 255 times as far), and is right only if the bit changes once: that is
+    checked, not assumed.  Where it falls (a negative gamma) the filter's weights are negated, so that the accumulator
+    changes sign and the comparison is the same everywhere: acc <= t is -acc >= -t; the slot "negated" remembers which.
+    A filter whose bit never changes (gamma 0) gets a threshold out of reach.
     """
     return rewrite(graph, [Rule(Pattern(("binarize",)), _fuse)])
 
 
 def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     conv = node.inputs[0]
-    if conv.op not in ("conv2d", "bconv2d") or uses.get(conv, 1) != 1:
+    if conv.op not in CONVOLUTIONS or uses.get(conv, 1) != 1:
         return None
     attrs = conv.attrs
     assert isinstance(attrs, ConvAttrs)
     names = {"name": conv.name, "tap": node.tap or node.name, "origin": node.origin, "note": conv.note}
-    if conv.op == "bconv2d" and "residual" not in attrs.slots:
+    if conv.op != "conv2d" and "residual" not in attrs.slots:
         found_thresholds = thresholds(conv, node)
         if found_thresholds is not None:
             limit, falling = found_thresholds
@@ -54,7 +56,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
             )
             new = replace(new, out=DType.b1)
             names["note"] = _constant_bits(conv, limit) or conv.note
-            return make("bconv2d", conv.inputs[0], w, *operands, attrs=new, **names)
+            return make(conv.op, conv.inputs[0], w, *operands, attrs=new, **names)
     if len(node.inputs) > 1:  # a threshold of its own on floats stays where it is
         return None
     return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), **names)
@@ -62,11 +64,22 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
 
 def _constant_bits(conv: Node, limit: np.ndarray[Any, Any]) -> str:
     """A hint where no image can change a bit: the author surely meant something else."""
-    reach = int(np.prod(conv.inputs[1].type.shape[1:]))
+    reach = _reach(conv)
     for value, always in (("+1", limit <= -reach), ("-1", limit > reach)):
         if always.all():
             return f"all its bits are {value}, whatever the image; is there a ReLU before the quantizer?"
     return ""
+
+
+def _reach(conv: Node) -> int:
+    """The largest magnitude of an accumulator."""
+    x, w = conv.inputs[:2]
+    products = int(np.prod(w.type.shape[1:]))
+    if conv.op != "iconv2d":
+        return products
+    zero = conv.attrs.pad_value  # type: ignore[attr-defined]
+    planes = w.type.shape[3] // x.type.shape[-1]
+    return int(products // planes * max(zero, 255 - zero))
 
 
 def thresholds(conv: Node, quantizer: Node) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
@@ -74,14 +87,16 @@ def thresholds(conv: Node, quantizer: Node) -> tuple[np.ndarray[Any, Any], np.nd
     that of the negated filter.  None where some filter's bit changes more than once."""
     attrs = conv.attrs
     assert isinstance(attrs, ConvAttrs)
-    filters, kh, kw, in_g = conv.inputs[1].type.shape
-    reach = kh * kw * in_g
+    filters, reach = conv.type.shape[-1], _reach(conv)
+    if conv.op == "iconv2d" and reach > _FARTHEST:  # its sums stay exact, and become floats
+        return None
     acc = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
     operands = [i.value for i in conv.inputs[2:]]
     limit = np.empty(filters, np.int32)
     falling = np.zeros(filters, bool)
-    for start in range(0, filters, _CHUNK):
-        part = slice(start, min(start + _CHUNK, filters))
+    chunk = max(1, min(_CHUNK, 2 * _FARTHEST // reach))
+    for start in range(0, filters, chunk):
+        part = slice(start, min(start + chunk, filters))
         spread = np.broadcast_to(acc, (len(acc), part.stop - start))
         value = reference.epilogue(spread, attrs, tuple(o[part] for o in operands))
         if np.isnan(value).any():

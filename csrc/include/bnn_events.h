@@ -15,7 +15,8 @@
  *
  * What runs: bconv2d and max_pool of bits, and whatever moves bits (concat, slice, reshape, pads, copy); bconv2d with
  * real outputs (a readout: membranes follow events, values are computed when asked for, through whatever follows it).
- * What precedes the first bits (the encoder) runs synchronously on whole frames, or pixel by pixel where that is exact.
+ * What precedes the first bits (the encoder) runs synchronously on whole frames, or pixel by pixel where that is exact;
+ * inputs of bytes are given as floats, whole numbers from 0 to 255, and encoded as whole frames.
  * Real values between two binary layers (a shortcut of real values) are no spikes: such models are refused.
  *
  * Memory, alignment and threads are as in bnn.h: nothing is allocated, the model is only read and must outlive the

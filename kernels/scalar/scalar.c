@@ -1,6 +1,6 @@
 /* The portable family: plain C11, the meaning of the interface, and what every other family is compared with. */
 #include "../bits.h"
-#include "../kernels.h"
+#include "../bytes.h"
 
 enum { LANES = 32 };
 
@@ -122,6 +122,32 @@ static int float_values(const struct bnn_float_tile *t)
     return nan;
 }
 
+static void pack_bytes(uint32_t *dst, const struct bnn_byte_filters *filters)
+{
+    bnn_pack_bytes(dst, filters, LANES, 1);
+}
+
+static int byte_values(const struct bnn_byte_tile *t)
+{
+    int nan = 0;
+    for (size_t i = 0; i < t->pixels; i++) {
+        int32_t count[LANES] = {0};
+        float sum[LANES];
+        const float *correction = t->corrections + t->at.table[i] + t->first;
+        const uint32_t *weights = t->weights;
+        for (size_t s = 0; s < t->segments; s++) {
+            const uint8_t *a = t->a + t->at.a[i] + t->segment[s];
+            for (size_t k = 0; k < t->length; k++, weights += LANES)
+                for (size_t lane = 0; lane < LANES; lane++)
+                    count[lane] += a[k] * (int32_t)weights[lane];
+        }
+        for (size_t lane = 0; lane < LANES; lane++)
+            sum[lane] = (float)count[lane] + correction[lane]; /* exact */
+        nan |= store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
+    }
+    return nan;
+}
+
 static int depthwise(const struct bnn_float_tile *t)
 {
     int nan = 0;
@@ -187,11 +213,14 @@ const struct bnn_kernels bnn_kernels_scalar = {
     .binary_expansion = 1,
     .float_pixels = 1,
     .float_lanes = LANES,
+    .byte_taps = 1,
     .pack_binary = pack_binary,
     .pack_float = pack_float,
+    .pack_bytes = pack_bytes,
     .binary_bits = binary_bits,
     .binary_values = binary_values,
     .float_values = float_values,
+    .byte_values = byte_values,
     .binarize = binarize,
     .binarize_at = binarize_at,
     .max_row = max_row,

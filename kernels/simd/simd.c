@@ -11,10 +11,13 @@
 #define POPCOUNT(v) ((word_vector)vcntq_u8((uint8x16_t)(v)))
 #define FMA(x, y, z) ((float_vector)vfmaq_f32((float32x4_t)(z), (float32x4_t)(x), (float32x4_t)(y)))
 #else
+#include <immintrin.h>
 #define FAMILY sse2
 #define FEATURES 0
 #define POPCOUNT(v) count_bytes(v)
 #define FMA(x, y, z) ((x) * (y) + (z))
+#define BYTE_TAPS 2
+#define BYTES_ADD(s, x, w) ((s) + (word_vector)_mm_madd_epi16((__m128i)(x), (__m128i)(w)))
 #endif
 
 #define TARGET

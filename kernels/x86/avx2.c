@@ -17,6 +17,11 @@
 #define FLOAT_VECTORS 2
 #define COUNT "x86/lookup.inc"
 #define EXPANSION 2
+#define BYTE_TAPS 4
+#define BYTE_ROOM 64 /* sums of two products, each at most 510, in 16 bits */
+#define BYTES_ADD(s, x, w) \
+    ((word_vector)_mm256_add_epi16((__m256i)(s), _mm256_maddubs_epi16((__m256i)(x), (__m256i)(w))))
+#define WIDEN_BYTES(s) _mm256_madd_epi16((__m256i)(s), _mm256_set1_epi16(1))
 #define MASK_LT(x, y) ((unsigned)_mm256_movemask_ps((__m256)_mm256_cmpgt_epi32((__m256i)(y), (__m256i)(x))))
 #define MASK_GT(x, y) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(x), (__m256)(y), _CMP_GT_OQ)))
 #define MASK_NAN(v) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(v), (__m256)(v), _CMP_UNORD_Q)))

@@ -24,6 +24,8 @@ _VECTOR = {
     blocks.gate: 1,
 }  # fmt: skip
 Block = Callable[[Rng, Value], Value]
+# What is done to bytes, and the largest value that comes of it.
+_RESCALINGS = ((1 / 128, -1.0, 1.0), (1 / 256, 0.0, 1.0), (1 / 64, -1.0, 3.0), (-1 / 128, 1.0, 1.0))
 # What authors write again and again, and passes rewrite: pools and activations on either side of a batch norm.
 _IDIOMS: tuple[tuple[Block, ...], ...] = (
     (layers.conv, blocks.max_pool, blocks.batch_norm, layers.conv),
@@ -60,9 +62,7 @@ class _Generator:
         rng = self.rng
         tf.keras.utils.set_random_seed(self.seed)
         shapes = [self._shape() for _ in range(int(rng.choice([1, 1, 1, 2])))]
-        inputs = [tf.keras.Input(shape) for shape in shapes]
-        arrays = [self._array(shape) for shape in shapes]
-        values = [Value(t, 0.125, 1.0) for t in inputs]
+        inputs, arrays, values = map(list, zip(*(self._input(shape) for shape in shapes), strict=True))
         ends = list(values)
         for _ in range(int(rng.integers(3, 9))):
             i = int(rng.integers(len(ends)))
@@ -85,6 +85,18 @@ class _Generator:
         channels = int(rng.choice([1, 2, 3, 7, 16, 31, 32, 33, 40]))
         size = [int(n) for n in (rng.integers(1, 7, 2) if rng.random() < 0.7 else rng.integers(1, 17, 2))]
         return [(*size, channels), (size[0], channels), (channels * size[0],)][rng.choice(3, p=[0.7, 0.15, 0.15])]
+
+    def _input(self, shape: tuple[int, ...]) -> tuple[Any, Array, Value]:
+        """(input, array, value): floats, or bytes that are rescaled."""
+        rng = self.rng
+        if rng.random() < 0.7:
+            entry = tf.keras.Input(shape)
+            return entry, self._array(shape), Value(entry, 0.125, 1.0)
+        self.used.append("bytes")
+        entry = tf.keras.Input(shape, dtype="uint8")
+        scale, offset, bound = _RESCALINGS[rng.integers(len(_RESCALINGS))]
+        tensor = tf.keras.layers.Rescaling(scale, offset)(entry)
+        return entry, rng.integers(0, 256, (BATCH, *shape), np.uint8), Value(tensor, abs(scale), bound)
 
     def _array(self, shape: tuple[int, ...]) -> Array:
         """Eighths from -1 to 1, zeros of both signs among them."""

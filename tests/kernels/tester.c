@@ -20,22 +20,7 @@ void fail(const char *what, size_t pixel, size_t channel, double found, double e
     exit(1);
 }
 
-/* One random call: what the tiles of bits and of floats have in common. */
-struct shape {
-    size_t segments, length, pixels, channels, lanes, padded, taps;
-    ptrdiff_t *segment;
-    size_t elements; /* of the input */
-    size_t *start;   /* pixels: the window's first element */
-    struct bnn_epilogue epilogue;
-    uint32_t **bits; /* buffers of each pixel: places are distances from the first pixel's */
-    float **values;
-    const float **residual;
-    struct bnn_places at;
-    int want_bits, want_values;
-};
-
-/* Distances, in elements, of buffers that have nothing to do with each other. */
-static const ptrdiff_t *places(void *const *buffers, size_t count)
+const ptrdiff_t *places(void *const *buffers, size_t count)
 {
     ptrdiff_t *at = guarded(count, sizeof *at);
     for (size_t i = 0; i < count; i++)
@@ -86,7 +71,7 @@ static void random_outputs(struct shape *s)
                                         .clamp1 = one_in(2)};
 }
 
-static struct shape random_shape(size_t lanes, int depthwise)
+struct shape random_shape(size_t lanes, int depthwise)
 {
     struct shape s = {.lanes = lanes};
     s.segments = one_in(20) ? 0 : between(1, 5);
@@ -150,8 +135,7 @@ static void check_tail(const struct shape *s, const char *what)
                 fail(what, i, c, 1, 0);
 }
 
-/* Outputs of a family against sums[pixel * channels + c]; nan is what it returned. */
-static void check_values(const struct shape *s, const float *sums, int nan, const char *what)
+void check_values(const struct shape *s, const float *sums, int nan, const char *what)
 {
     int expected_nan = 0;
     for (size_t i = 0; i < s->pixels; i++)
@@ -351,6 +335,7 @@ int main(int argc, char **argv)
         test_binary();
         test_float(0);
         test_float(1);
+        test_bytes();
         test_rows();
         guard_free_all();
     }

@@ -15,6 +15,27 @@ extern const struct bnn_kernels *kernels;
 /* Says what differs and ends the program. */
 void fail(const char *what, size_t pixel, size_t channel, double found, double expected);
 
+/* One random call: what all tiles have in common. */
+struct shape {
+    size_t segments, length, pixels, channels, lanes, padded, taps;
+    ptrdiff_t *segment;
+    size_t elements; /* of the input */
+    size_t *start;   /* pixels: the window's first element */
+    struct bnn_epilogue epilogue;
+    uint32_t **bits; /* buffers of each pixel: places are distances from the first pixel's */
+    float **values;
+    const float **residual;
+    struct bnn_places at;
+    int want_bits, want_values;
+};
+
+struct shape random_shape(size_t lanes, int depthwise);
+/* Distances, in elements, of buffers that have nothing to do with each other. */
+const ptrdiff_t *places(void *const *buffers, size_t count);
+/* Outputs of a family against sums[pixel * channels + c]; nan is what it returned. */
+void check_values(const struct shape *s, const float *sums, int nan, const char *what);
+
+void test_bytes(void);
 /* The kernels of rows: binarize, binarize_at, max_row. */
 void test_rows(void);
 

@@ -9,6 +9,7 @@ import pytest
 
 import bnn
 from bnn import events, interpret, ops
+from bnn.emit import nir, nir_proof
 from bnn.emit.model import encode
 from bnn.importers.bnn_file import decode
 from bnn.ir import DType, Graph
@@ -89,3 +90,24 @@ def test_an_event_engine_takes_frames_of_bytes(model: Model, rng: np.random.Gene
     run = engine.run_stream(x)
     assert run.wrong == 0
     assert np.array_equal(engine.run_image(x[2]).outputs[-1], model(x[2:3])[0])
+
+
+def test_the_report_says_what_the_first_layer_is(model: Model) -> None:
+    first = next(op for op in model.ops if op.byte_macs)
+    assert (first.op, first.kind, first.note) == ("iconv2d", "integer", "integer input, binary weights")
+    assert first.byte_macs == 6 * 7 * 32 * 27 and not first.binary_macs and not first.float_macs
+    text = model.summary()
+    assert "byte MACs" in text and f"{first.byte_macs:,}" in text and "integer input, binary weights" in text
+    assert model.profile(np.zeros((1, 6, 7, 3), np.uint8), repeats=2)[1].byte_macs == first.byte_macs
+
+
+def test_as_spikes(source: Graph) -> None:
+    """Bytes and their layer stay outside, as floats do: the first bits are the spikes' input."""
+    lowered = lower(source)
+    chain = nir.arrange(lowered, "if")
+    inputs = nir_proof.proof_inputs(lowered, None)
+    assert inputs[0].dtype == np.uint8
+    proof = nir_proof.prove(chain, inputs)
+    assert proof["input/image"].dtype == np.uint8 and "spikes/input" in proof
+    with pytest.raises(bnn.InputError, match="found float32, expected uint8"):
+        nir_proof.proof_inputs(lowered, np.zeros((1, 6, 7, 3), np.float32))
