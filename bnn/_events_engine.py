@@ -66,6 +66,8 @@ class Engine:
         """Why pixels cannot be updated one by one; "" where they can."""
         status = lib.bnn_events_expect(self.pointer, step, bound)
         if status == lib.BNN_ERROR_OPCODE:
+            if any(t.dtype == "u8" for t in self.opened.inputs):
+                return "an input of bytes is encoded as whole frames"
             return "what precedes the first bits is more than one convolution or quantizer on the input"
         if status == lib.BNN_ERROR_LIMIT:
             return f"the encoder's sums of multiples of {step:g} up to {bound:g} are not all exact in float32"

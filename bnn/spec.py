@@ -20,7 +20,7 @@ class Rule:
     broken: Callable[[Node], bool]
 
 
-READ_BYTES = ("cast", "copy", "iconv2d")  # ops whose data may be u8
+READ_BYTES = ("cast", "copy", "iconv2d", "reshape")  # ops whose data may be u8
 _SOURCE_TYPES = (("constant", DType.i32), ("input", DType.u8))
 
 RULES = (
@@ -30,9 +30,9 @@ RULES = (
         lambda n: n.type.dtype is not DType.f32 and (n.op, n.type.dtype) not in _SOURCE_TYPES,
     ),
     Rule(
-        "bytes are inputs, or copies of them; they are read as bytes, or converted",
+        "bytes are inputs, or copies of them, perhaps in another shape; they are read as bytes, or converted",
         Level.ALL,
-        lambda n: n.type.dtype is DType.u8 and n.op not in ("input", "copy")
+        lambda n: n.type.dtype is DType.u8 and n.op not in ("input", "copy", "reshape")
         or n.op not in READ_BYTES and any(i.type.dtype is DType.u8 for i in n.inputs),
     ),
     Rule(

@@ -70,6 +70,12 @@ struct call {
     struct bnn_epilogue epilogue; /* from the group's first channel on */
 };
 
+/* Whether an image of bytes is followed by three more, which belong to it as well: it fills whole lines of memory. */
+static int has_slack(const struct bnn_tensor *t)
+{
+    return ((size_t)t->top + t->h + t->bottom) * t->row + 3 <= t->bytes;
+}
+
 /* `count` pixels from number `pixel` on. */
 static int call(const struct job *job, const struct call *c, const struct pixels *p, size_t pixel, size_t count)
 {
@@ -131,7 +137,7 @@ static int call(const struct job *job, const struct call *c, const struct pixels
                                      .segments = segments,
                                      .length = conv->length,
                                      .pixels = count,
-                                     .slack = s->x->storage == BNN_ARENA, /* scratch follows it: see exec.c */
+                                     .slack = has_slack(s->x),
                                      .weights = c->weights,
                                      .corrections =
                                          (job->threshold ? conv->margins : conv->corrections) + p->from.table,

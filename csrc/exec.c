@@ -42,7 +42,7 @@ static int lay_out(const struct bnn_model *m, size_t images, size_t workers, uns
         !add(&total, 1, sizeof *c)) {
         return 0;
     }
-    at[0] = total; /* arenas are not the last: kernels may read a few bytes past a tensor of bytes */
+    at[0] = total;
     if (!add(&total, workers, arena)) {
         return 0;
     }

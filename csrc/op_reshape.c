@@ -21,13 +21,13 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 }
 
 /* Where the elements of a row of the output come from: `run` of them at a time stand together in the input. */
-static void move_words(uint32_t *out, size_t count, size_t first, const struct bnn_view *v, size_t image)
+static void move_elements(unsigned char *out, size_t count, size_t first, const struct bnn_view *v, size_t image)
 {
-    size_t run = (size_t)v->tensor->w * v->tensor->words;
+    size_t run = (size_t)v->tensor->w * v->tensor->words, size = v->tensor->element;
     while (count > 0) {
         size_t at = first % run, n = run - at < count ? run - at : count;
-        memcpy(out, bnn_row_words(v, image, first / run) + at, n * sizeof *out);
-        out += n;
+        memcpy(out, bnn_row_bytes(v, image, first / run) + at * size, n * size);
+        out += n * size;
         first += n;
         count -= n;
     }
@@ -49,16 +49,16 @@ static void move_bits(uint32_t *out, size_t count, size_t first, const struct bn
 static void run(const struct bnn_run *r)
 {
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
-    /* No bits move inside words: floats, equal pixels, or pixels that fill their words. */
-    int words = t->dtype != BNN_B1 || t->c == in->c || (t->c % 32 == 0 && in->c % 32 == 0);
+    /* No bits move inside words: floats, bytes, equal pixels, or pixels that fill their words. */
+    int whole = t->dtype != BNN_B1 || t->c == in->c || (t->c % 32 == 0 && in->c % 32 == 0);
     size_t width = (size_t)t->w * t->words;
     for (size_t i = 0; i < r->images; i++) {
         for (size_t y = r->row_begin; y < r->row_end; y++) {
-            uint32_t *out = bnn_row_words(&r->output, i, y);
-            if (words) {
-                move_words(out, width, y * width, &r->inputs[0], i);
+            if (whole) {
+                move_elements(bnn_row_bytes(&r->output, i, y), width, y * width, &r->inputs[0], i);
                 continue;
             }
+            uint32_t *out = bnn_row_words(&r->output, i, y);
             memset(out, 0, width * sizeof *out);
             for (size_t x = 0; x < t->w; x++) {
                 move_bits(out + x * t->words, t->c, (y * t->w + x) * t->c, &r->inputs[0], i);
@@ -72,6 +72,7 @@ const struct bnn_op_row bnn_op_row_reshape = {
     .opcode = BNN_OP_RESHAPE,
     .name = "reshape",
     .by_rows = 1,
+    .bytes = 1,
     .prepare = prepare,
     .run = run,
 };

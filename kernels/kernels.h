@@ -71,7 +71,7 @@ struct bnn_float_tile {
 /* The same for bytes by weights of -1, 0 and +1: the sum of products plus a correction, all of them integers below 2^24.
  * Segments and length count bytes; weights follow each other as [segment][word][lane], `byte_taps` weights of a lane in a
  * word.  Nothing past a segment's length is read, but up to three bytes after a segment of less than four, where slack says
- * that they are there. */
+ * that they are there to be read. */
 struct bnn_byte_tile {
     const uint8_t *a;
     const ptrdiff_t *segment;

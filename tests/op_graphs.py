@@ -239,6 +239,7 @@ BYTE_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "cast": _cast,
     "copy": lambda rng, x: make("copy", x),
     "iconv2d": _iconv2d,
+    "reshape": _reshape,
 }
 # Their sums are not in the oracle's order, or their exponentials not the oracle's: compared within rounding.
 ROUNDED_OPS: dict[str, Callable[[Rng, Node], Node]] = {

@@ -118,7 +118,15 @@ def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | N
     return value if plain else remade(node, "mul", value, constant(scale))
 
 
+def _reshape_first(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    """reshape(cast(u)) -> cast(reshape(u)): a convolution then reads the bytes."""
+    (cast,) = node.inputs
+    moved = make("reshape", cast.inputs[0], attrs=node.attrs, name=node.name)
+    return remade(node, "cast", moved, *cast.inputs[1:])
+
+
 RULES = (
     Rule(Pattern(("conv2d",), (Pattern(("cast",)), const("w"))), _convolution),
+    Rule(Pattern(("reshape",), (Pattern(("cast",)),)), _reshape_first),
     Rule(Pattern(), _into_table),
 )

@@ -11,7 +11,7 @@ from bnn import interpret, spec
 from bnn.emit.model import encode
 from bnn.errors import VerifierError
 from bnn.ir import DType, Graph, Node
-from bnn.ops import ClampAttrs, ConvAttrs, Level, PoolAttrs, constant, input_node, make
+from bnn.ops import ClampAttrs, ConvAttrs, Level, PoolAttrs, ReshapeAttrs, constant, input_node, make
 from bnn.passes import PIPELINE, lower
 from bnn.passes.read_bytes import read_bytes, spacing
 from bnn.runtime import Model, available_kernels
@@ -70,6 +70,21 @@ def test_any_function_of_a_byte_is_a_table() -> None:
     assert ops(after) == ["cast"]
     data = np.resize(BYTES.astype(np.uint8), (11, 2, 3, 4))
     assert np.array_equal(*(interpret.outputs(g, [data])[0] for g in (before, after)))
+
+
+def test_bytes_take_another_shape(rng: np.random.Generator) -> None:
+    """As of images without a channel, before a dense layer or a convolution."""
+    x = rescaled(image(6, 7), 1 / 128, -1.0)
+    square = make("reshape", x, attrs=ReshapeAttrs((6, 7, 1)), name="reshape")
+    for end in (dense(x, 5), conv(square, 33, 3, pads=(1, 1, 1, 1))):
+        before = graph(end)
+        after = lower(before)
+        assert "iconv2d" in ops(after) and "cast" not in ops(after)
+        data = every_byte((6, 7), rng)
+        expected = interpret.outputs(before, [data])[0]
+        assert np.array_equal(interpret.outputs(after, [data])[0], expected)
+        for family in available_kernels():
+            assert np.array_equal(Model.from_bytes(encode(after), kernels=family)(data), expected), family
 
 
 def test_what_differs_by_channel_stays() -> None:
