@@ -21,7 +21,7 @@ from ._events_engine import KINDS, Engine
 from ._events_report import Energy, LayerCounts, Report
 from ._events_rules import RULES, Rule, frames, place
 from ._events_runs import ImageRun, RecordingRun, StreamRun
-from .errors import InputError, InputTypeError
+from .errors import InputError, InputTypeError, UnsupportedOpError
 from .runtime import Model
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
 ORDERS = ("raster", "random", "brightest")
 FIRING_ORDERS = ("layers", "fifo", "random")
 ENCODERS = ("auto", "incremental", "synchronous")
+_NEURONS = "activations of several levels run as several neurons, one a threshold"
 _FINEST = 24  # steps down to 2**-24 are looked for
 
 
@@ -100,13 +101,17 @@ class EventEngine:
         if not isinstance(model, Model):
             raise InputTypeError(f"model: found {type(model).__name__}, expected a compiled model (bnn.load(path))")
         self.model = model
-        self._opened = model._open()
-        self._engine = Engine(self._opened)
+        #: The model that runs: ``model`` itself, or, where activations of several levels are made neurons of their own
+        #: (one a threshold), that network.  Numbers of ops and tensors are this one's.
+        self.network = model
+        self._copies: dict[int, int] = {}
+        self._engine = self._made()
+        self._opened = self._engine.opened
         if switch == "auto":
             self._engine.calibrate()
         self._engine.set_order(firing, seed)
         self._encoder = encoder
-        self._notes: tuple[str, ...] = ()
+        self._notes = self._about = (_NEURONS,) if max(self._copies.values(), default=1) > 1 else ()
         self._mode = "synchronous"
         tensors, ops = self._opened.tensors, self._opened.ops
         infos = self._engine.layers()
@@ -149,7 +154,7 @@ class EventEngine:
         return self._engine.output(index)
 
     def state(self, tensor: int) -> Floats:
-        """A tensor as it is now (numbers as in ``model.tensors``): bits are +1 and -1."""
+        """A tensor as it is now (numbers as in ``network.tensors``): bits are +1 and -1."""
         if not 0 <= tensor < len(self._opened.tensors):
             raise InputError(f"tensor: found {tensor}, expected 0 to {len(self._opened.tensors) - 1}")
         return self._engine.state(tensor)
@@ -167,7 +172,7 @@ class EventEngine:
                     op=info.op,
                     tensor=info.tensor,
                     neurons=info.neurons,
-                    dense=info.dense,
+                    dense=info.dense // self._copies.get(info.op, 1),
                     events=info.events,
                     synops=info.synops,
                     spikes_up=info.up,
@@ -312,9 +317,24 @@ class EventEngine:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
+    def _made(self) -> Engine:
+        try:
+            return Engine(self.model._open())
+        except UnsupportedOpError as error:
+            from ._events_form import network_of_neurons  # the compiler's part of the package: only where it is needed
+
+            form = network_of_neurons(self.model)
+            if form is None:
+                raise
+            self.network, self._copies = form
+            try:
+                return Engine(self.network._open())
+            except UnsupportedOpError:
+                raise error from None
+
     def _prepare(self, data: Floats) -> None:
         """Choose the encoder for inputs with the values of ``data`` (those of the state included)."""
-        self._mode, self._notes = "synchronous", ()
+        self._mode, self._notes = "synchronous", self._about
         if self._encoder == "synchronous":
             return
         values = np.append(data.reshape(-1), np.float32(self.blank))
@@ -327,7 +347,7 @@ class EventEngine:
         elif self._encoder == "incremental":
             raise InputError(f"incremental encoder: {why}; use encoder='synchronous'")
         else:
-            self._notes = (f"the encoder ran synchronously: {why}",)
+            self._notes = (*self._about, f"the encoder ran synchronously: {why}")
 
     def _scores(self) -> Floats:
         """The first output; of an image, its first pixel."""
@@ -364,4 +384,3 @@ class EventEngine:
         if len(arrays[0]) != 1:
             raise InputError(f"x: found a batch of {len(arrays[0])}, expected one image")
         return [a[0] for a in arrays]
-

@@ -23,7 +23,9 @@ from .emit.nir_layers import Layer, LayeredNetwork
 from .emit.nir_proof import expected_sums, pack_spikes, readout_sums, unpack_field
 from .errors import InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
 from .importers.bnn_file import decode
-from .ir import Graph, Node
+from .interpret import evaluate
+from .ir import DType, Node
+from .neurons import NeuronForm
 from .runtime import Model
 
 __all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "emit_nir", "verify_nir"]
@@ -230,7 +232,7 @@ def _run(
     run.layers = [
         LayerReport(x.neuron_name if x.neurons else x.name, "spikes" if x.neurons else "sums") for x in chain.layers
     ]
-    runtime = _RuntimeBits(model, chain.network.graph, batch_size)
+    runtime = _RuntimeBits(model, chain.network.form, batch_size)
     try:
         network = importer.load(nir_graph, run.profile, stream)
         for begin in range(0, len(arrays[0]), batch_size):
@@ -286,14 +288,15 @@ def _classes(chain: LayeredNetwork, last: Array, outputs: list[Array]) -> int:
 
 
 class _RuntimeBits:
-    """What the C runtime computes: every tensor of bits, and the outputs."""
+    """What the C runtime computes: every tensor of bits, and the outputs.  Bits that it has only as numbers (of what is
+    pooled before it is quantized) follow from its bits by the oracle: whole sums against whole thresholds."""
 
-    def __init__(self, model: Model, graph: Graph, images: int) -> None:
-        self.model, self.graph = model, graph
+    def __init__(self, model: Model, form: NeuronForm, images: int) -> None:
+        self.model, self.form = model, form
         self.stepper = model.stepper(images)
 
     def run(self, chunk: list[Array]) -> tuple[dict[Node, Array], list[Array]]:
-        bits: dict[Node, Array] = {}
+        found: dict[Node, Array] = {}
         outputs: dict[int, Array] = {}
         count = len(chunk[0])
         inputs = sorted((t for t in self.model.tensors if t.storage == "input"), key=lambda t: t.offset)
@@ -303,9 +306,15 @@ class _RuntimeBits:
             value = self.stepper.step(op.index, count)
             out = self.model.tensors[op.output]
             if out.dtype == "b1":
-                bits[self.graph.schedule[op.index]] = value.astype(np.int8)
+                found[self.form.original.schedule[op.index]] = value.astype(np.int8)
             if out.storage == "output":
                 outputs[out.offset] = value
+        bits: dict[Node, Array] = {}
+        for node in self.form.graph.nodes():
+            if node in self.form.same:
+                bits[node] = found[self.form.same[node]]
+            elif node.type.dtype is DType.b1 and not node.is_constant:
+                bits[node] = evaluate(node, [i.value if i.is_constant else bits[i] for i in node.inputs])
         return bits, [outputs[i] for i in sorted(outputs)]
 
 

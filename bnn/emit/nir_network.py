@@ -22,6 +22,7 @@ from .. import reference
 from ..errors import CompileError, UnsupportedOpError
 from ..interpret import evaluate
 from ..ir import DType, Graph, Node
+from ..neurons import NeuronForm, neuron_form
 from ..ops import ConvAttrs, PadAttrs, PoolAttrs, SliceAttrs
 from .nir_sums import dilate, fits_channels, steps, ungroup
 
@@ -90,14 +91,18 @@ class SpikeOp:
 
 @dataclass(frozen=True, eq=False)
 class SpikeNetwork:
-    """``sources``: the encoder's bits.  ``ops``: operands first.  ``readouts``: sums that the decoder reads.
-    ``spikes_out``: spikes that the decoder reads."""
+    """``form``: the graph, every bit a neuron.  ``sources``: the encoder's bits.  ``ops``: operands first.
+    ``readouts``: sums that the decoder reads.  ``spikes_out``: spikes that the decoder reads."""
 
-    graph: Graph
+    form: NeuronForm
     sources: tuple[Node, ...]
     ops: tuple[SpikeOp, ...]
     readouts: tuple[SpikeOp, ...]
     spikes_out: tuple[Node, ...]
+
+    @property
+    def graph(self) -> Graph:
+        return self.form.graph
 
     def encoder(self) -> list[str]:
         """Names of the layers that stay outside, before the spikes."""
@@ -128,13 +133,14 @@ def spike_network(graph: Graph) -> SpikeNetwork:
     Raises :class:`UnsupportedOpError` where a value between two binary layers is a real number; names the layer, the
     reason and what to do.  Raises :class:`CompileError` where nothing would spike.
     """
-    return _Finder(graph).network()
+    return _Finder(neuron_form(graph)).network()
 
 
 class _Finder:
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.order = graph.nodes()
+    def __init__(self, form: NeuronForm) -> None:
+        self.form = form
+        self.graph = form.graph
+        self.order = form.graph.nodes()
         self.after_bits: set[Node] = set()
         for node in self.order:
             if _is_bits(node) or any(i in self.after_bits for i in node.inputs):
@@ -158,7 +164,7 @@ class _Finder:
                 "input quantizer in at least one layer"
             )
         return SpikeNetwork(
-            self.graph, tuple(s for s in sources if s in read), tuple(ops), tuple(readouts), tuple(spikes_out)
+            self.form, tuple(s for s in sources if s in read), tuple(ops), tuple(readouts), tuple(spikes_out)
         )
 
     # -- bits from bits -------------------------------------------------------------------------------------------
@@ -370,5 +376,5 @@ def _why_real(x: Node) -> str:
     if x.op == "mul":
         return "two real values are multiplied (a gate, or a PReLU)"
     if x.op == "dequantize":
-        return "activations of several bits are not emitted as spikes"
+        return "an activation of several levels is added, averaged or scaled as a number"
     return f"'{x.op}' gives real numbers"

@@ -91,11 +91,17 @@ def proof_inputs(graph: Graph, given: Array | Sequence[Array] | None) -> list[Ar
 
 
 def prove(chain: LayeredNetwork, inputs: list[Array]) -> dict[str, Array]:
-    """The oracle's spikes of every layer for the inputs; the layers themselves must give the same, here and now.
+    """The oracle's spikes of every layer for the inputs; the layers themselves must give the same, here and now, and
+    the outputs of the network as it was compiled.
 
     Raises :class:`VerifierError` where they do not: a bug, found before anything is written.
     """
-    values = interpret.run(chain.network.graph, inputs)
+    form = chain.network.form
+    values = interpret.run(form.graph, inputs)
+    compiled = interpret.run(form.original, inputs) if form.changed else values
+    for made, old in form.same.items():
+        if not np.array_equal(values[made], compiled[old]):
+            raise VerifierError(f"layer '{made.name}': its neurons' bits are not those of the compiled network")
     count = len(inputs[0])
     x = pack_spikes(chain.inputs, values, count, chain.flat)
     proof = {f"input/{n.name}": a for n, a in zip(chain.network.graph.inputs, inputs, strict=True)}
@@ -117,8 +123,8 @@ def prove(chain: LayeredNetwork, inputs: list[Array]) -> dict[str, Array]:
             if operand.is_constant:
                 proof[f"decoder/{op.name}/{slot}"] = operand.value
     outputs = chain.network.decode(*readout_sums(chain, x))
-    for name, ours, node in zip(_output_names(chain), outputs, chain.network.graph.outputs, strict=True):
-        if not np.array_equal(ours, values[node], equal_nan=True):
+    for name, ours, node in zip(_output_names(chain), outputs, form.original.outputs, strict=True):
+        if not np.array_equal(ours, compiled[node], equal_nan=True):
             raise VerifierError(f"output '{name}': decoded from sums it is not the oracle's")
         proof[f"output/{name}"] = ours
     return proof

@@ -119,7 +119,7 @@ def random_images(rng: np.random.Generator, model: Model, count: int) -> Array:
 
 def mismatches(engine: Any, x: Array) -> dict[str, int]:
     """Tensors whose state differs from the synchronous engine's on the image ``x``, and how often; checks all."""
-    model = engine.model
+    model = engine.network
     stepper = model.stepper(1)
     spiking = {layer.tensor for layer in engine.layers}
     names = {t.name: t.index for t in model.tensors if t.storage == "input"}

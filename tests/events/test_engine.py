@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import bnn
+import levels
 from bnn import ops
 from bnn.emit.model import encode
 from bnn.events import EventEngine
@@ -50,6 +51,29 @@ def test_every_kernel_family(rng: np.random.Generator) -> None:
             run = EventEngine(model).run_image(images[0], trace=True)
             traces.append(run.spikes)
         assert all(np.array_equal(trace, traces[0]) for trace in traces)
+
+
+@pytest.mark.parametrize("firing", ["layers", "fifo", "random"])
+@pytest.mark.parametrize("kernel", levels.KERNELS)
+@pytest.mark.parametrize("quantizer", levels.QUANTIZERS)
+def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str, kernel: str, firing: str) -> None:
+    """One neuron a threshold; outputs, and all bits that the compiled network has too, are the synchronous ones."""
+    for _ in range(3):
+        model = bnn.Model.from_bytes(encode(lower(levels.network(rng, quantizer, kernel))))
+        engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
+        frames = random_images(rng, model, 3)
+        for frame in frames[:2]:
+            assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
+            assert mismatches(engine, frame) == {}
+        run = engine.run_image(frames[2], order="random", seed=int(rng.integers(2**32)))
+        assert np.array_equal(run.outputs[-1], model(frames[2:])[0])
+        assert mismatches(engine, frames[2]) == {}
+        assert engine.network is not model
+        several = "activations of several levels run as several neurons, one a threshold" in run.report.notes
+        assert several == (quantizer not in ("heaviside", "dorefa1"))
+        # what a synchronous run takes is the compiled network's, not the larger one's
+        plain = sum(op.binary_macs for op in model.ops)
+        assert sum(x.dense for x in engine.layers if x.kind in ("synapses", "readout")) == plain
 
 
 def wires(rng: np.random.Generator) -> bnn.Model:

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import levels
 from bnn import Model
 from bnn.emit.model import encode
 from bnn.ir import Graph, Node
@@ -89,9 +91,26 @@ def _compiled(x: Node, output: Node) -> Model:
     return Model.from_bytes(encode(lower(Graph((x,), (output,), ("classes",)))))
 
 
-@pytest.fixture(params=[pooled, mlp, dense_block], ids=lambda function: function.__name__)
+def two_bits(builder: Callable[[int], Any]) -> Model:
+    """(8, 7, 2) -> (5): activations of four levels, which are three neurons each."""
+    return _levels("dorefa2", "signs")
+
+
+def ternary(builder: Callable[[int], Any]) -> Model:
+    """(8, 7, 2) -> (5): activations and weights of three values."""
+    return _levels("tern", "ternary")
+
+
+def _levels(quantizer: str, kernel: str) -> Model:
+    return Model.from_bytes(encode(lower(levels.network(np.random.default_rng(3), quantizer, kernel))))
+
+
+NETWORKS = (pooled, mlp, dense_block, two_bits, ternary)
+
+
+@pytest.fixture(params=NETWORKS, ids=lambda function: function.__name__)
 def network(request: pytest.FixtureRequest, builder: Callable[[int], Any]) -> Model:
-    """Each of the three."""
+    """Each of them."""
     model: Model = request.param(builder)
     return model
 

@@ -1,0 +1,48 @@
+"""Activations of several levels as spikes: several neurons, one a threshold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import levels
+from bnn.emit.nir import PROFILES, arrange, emit
+from bnn.emit.nir_proof import prove
+from bnn.errors import UnsupportedOpError
+from bnn.interpret import run
+from bnn.ir import Graph
+from bnn.ops import ConvAttrs, ReshapeAttrs, constant, input_node, make
+from bnn.passes import lower
+
+Rng = np.random.Generator
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("kernel", levels.KERNELS)
+@pytest.mark.parametrize("quantizer", levels.QUANTIZERS)
+def test_activations_of_several_levels(rng: Rng, quantizer: str, kernel: str, profile: str) -> None:
+    """As several neurons, one a threshold: the oracle's spikes, and the outputs of the network as it was compiled."""
+    graph = lower(levels.network(rng, quantizer, kernel))
+    chain = arrange(graph, profile)
+    proof = prove(chain, levels.images(rng, graph, 3))
+    neurons = [f for layer in chain.layers if layer.neurons for f in layer.fields if f.kind == "layer"]
+    planes = {"tern": 2, "dorefa2": 3, "dorefa3": 7}.get(quantizer, 1)
+    assert neurons and all(f.shape[2] % planes == 0 for f in neurons if f.name.startswith("conv"))
+    assert np.array_equal(proof["output/scores"], run(graph, [proof["input/image"]])[graph.outputs[0]])
+
+
+def test_levels_added_as_numbers_are_refused_before_anything_is_written(rng: Rng, tmp_path: Path) -> None:
+    """A shortcut of activations: its bits would depend on a number that no spike carries."""
+    x = input_node("image", (4, 4, 3))
+    first = make("conv2d", x, constant(rng.choice([-1.0, 1.0], (4, 1, 1, 3))), attrs=ConvAttrs(), name="conv_a")
+    a = levels.quantizer(first, "dorefa2", "levels_a")
+    b = make("conv2d", a, constant(rng.choice([-1.0, 1.0], (4, 1, 1, 4))), attrs=ConvAttrs(), name="conv_b")
+    both = levels.quantizer(make("add", a, b, name="shortcut"), "dorefa2", "levels_b")
+    flat = make("reshape", both, attrs=ReshapeAttrs((64,)), name="flatten")
+    out = make("conv2d", flat, constant(rng.choice([-1.0, 1.0], (3, 1, 1, 64))), attrs=ConvAttrs(), name="dense")
+    graph = lower(Graph((x,), (out,), ("scores",)))
+    with pytest.raises(UnsupportedOpError, match="layer 'levels_b'.*shortcut"):
+        emit(graph, tmp_path / "net.nir")
+    assert not list(tmp_path.iterdir())
