@@ -1,36 +1,39 @@
 /* What the event engine's files share.
  *
- * State.  A population is the bits of one tensor: what its neurons fire now.  `pending` counts a neuron's spikes that
- * were emitted and not yet delivered; since signs alternate, what its targets have seen of it is fired ^ (pending & 1),
- * and no queue needs more room than one entry a neuron.
+ * State.  A population is the bits of one tensor: what its neurons fire now.  Spikes under way are, in order LAYERS, the
+ * difference between `bits` and what its targets have `seen`, word by word; a spike and the one
+ * that takes it back cancel if they meet under way.  In the other orders they are counted by neuron in `pending`; since
+ * signs alternate, what its targets have seen of it is fired ^ (pending & 1), and no queue needs more room than one entry
+ * a neuron.
  *
  * Membranes.  Targets start from all inputs silent (-1).  An input that turns +1 adds 2 w to an accumulator; membranes
  * count in twos, m = floor((accumulator - threshold) / 2), so that a spike adds w in {+1, -1}, and a neuron fires while
  * m >= 0: its bit is its membrane's sign bit, inverted.  A threshold out of reach is moved to the edge of what K
  * products can reach, so that m stays within -K - 1 and K.  Where real values are wanted there is no threshold:
  * accumulator = 2 m + parity, parity by output pixel.  A pooling neuron counts: m = taps set - 1, or for AND taps set -
- * taps.
+ * taps; in order LAYERS it looks at the bits of its window instead, and set_order makes the membranes right again.
  *
  * Other neuron models (leak, reset, several time steps) would differ in `settle` and keep the rest. */
 #ifndef BNN_EVENTS_INTERNAL_H
 #define BNN_EVENTS_INTERNAL_H
 
+#include "bits.h"
 #include "bnn_events.h"
 #include "context.h"
 
 #define BNN_NONE UINT32_MAX
 /* Rows summed in eight bits before they are added to membranes: at most 127 of them. */
-#define BNN_BATCH 64u
+#define BNN_BATCH 126u
 /* Vectors may read and write (unchanged) this many bytes past the end of rows and membranes. */
 #define BNN_SLACK 512u
 
 struct bnn_population {
     uint32_t tensor, h, w, c, words;
     size_t neurons, first; /* number of its first neuron in the engine's own numbering */
-    uint32_t *bits;        /* packed as in bnn.h, without halo */
-    uint32_t *pending;
-    size_t waiting;      /* order LAYERS: neurons in queue[first ...] */
-    uint32_t *consumers; /* layers */
+    uint32_t *bits, *seen; /* packed as in bnn.h, without halo */
+    uint32_t *pending;     /* by neuron; order LAYERS: by word, whether it is in the queue */
+    size_t waiting;        /* order LAYERS: words of bits in queue[first ...] */
+    uint32_t *consumers;   /* layers */
     uint32_t consumer_count;
     uint32_t producer; /* layer */
 };
@@ -63,11 +66,18 @@ struct bnn_layer {
     struct bnn_finish finish;
     const float *limits; /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0 */
     const uint32_t *flips;
-    uint32_t residual;       /* tensor, or BNN_NONE */
+    const uint32_t *mask; /* pool: the channels that are ANDed, or NULL */
+    uint32_t residual;    /* tensor, or BNN_NONE */
+    float *cuts;          /* encoder, per channel: bit = (sum >= cut) != turned, for sums as promised; while `cut` */
+    uint32_t *turned;
+    int cut;
     float row_step, row_sum; /* encoder: all weights are multiples of row_step; the greatest sum of magnitudes */
     uint8_t *touched;        /* per output pixel */
     uint32_t *list;          /* those that were touched since the last settle */
     size_t list_count;
+    int whole;         /* encoder: this frame, it runs synchronously instead of pixel by pixel */
+    int stale;         /* it ran synchronously: its bits are right, its membranes those of some time before */
+    double pixel_cost; /* what a pixel costs beside its spikes, in spikes; see limit in bnn_events.h */
     bnn_events_layer count;
 };
 
@@ -110,6 +120,12 @@ struct bnn_arrival {
     int32_t sign;
 };
 
+/* Rows of weights of one input pixel and group: some to be added, some to be subtracted. */
+struct bnn_rows {
+    size_t plus, minus;
+    const int8_t *added[BNN_BATCH], *taken[BNN_BATCH];
+};
+
 /* events_build.c */
 size_t bnn_events_pixels(const struct bnn_layer *layer); /* of its output */
 
@@ -117,9 +133,9 @@ size_t bnn_events_pixels(const struct bnn_layer *layer); /* of its output */
 void bnn_events_make_conv(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
 void bnn_events_make_pool(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
 
-/* events_scatter.c: m[i] += sum of rows[k][offset + i], the first `plus` of them added, those up to n subtracted. */
+/* events_scatter.c: m[i] += sum of added[k][offset + i] - sum of taken[k][offset + i]; BNN_BATCH of them at most. */
 struct bnn_scatter {
-    void (*add_rows)(int16_t *m, const int8_t *const *rows, size_t plus, size_t n, size_t offset, size_t count);
+    void (*add_rows)(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count);
     /* changed[k] = bits[k] ^ what 32 membranes from m + 32 k on say (m >= 0); 0: none differs.  Neurons that do not
      * exist may seem to. */
     uint32_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
@@ -128,15 +144,18 @@ struct bnn_scatter {
     /* bit i: sums[i] through the epilogue is >= limits[i] (NULL: >= 0), of 16 channels from `channel` on.  Operands are
      * constants of the file, which rounds them up to whole vectors. */
     uint32_t (*decide)(const float *sums, const struct bnn_finish *finish, const float *limits, size_t channel);
+    /* bit i: sums[i] >= cuts[i], of 32 */
+    uint32_t (*at_least)(const float *sums, const float *cuts);
     /* a[i] += delta * row[i] */
     void (*add_floats)(float *a, const float *row, float delta, size_t count);
 };
 const struct bnn_scatter *bnn_events_scatter(const bnn_kernels *kernels);
 
 /* events_deliver.c */
-/* Adds spikes of one input pixel and group to the membranes: at most BNN_BATCH of them. */
-void bnn_events_add(const struct bnn_events *e, struct bnn_layer *layer, const struct bnn_arrival *arrivals,
-                    size_t count);
+/* Adds one spike to the membranes. */
+void bnn_events_add(const struct bnn_events *e, struct bnn_layer *layer, struct bnn_arrival arrival);
+/* Adds all spikes under way in a population to the membranes; order LAYERS. */
+void bnn_events_add_waiting(const struct bnn_events *e, struct bnn_layer *layer, const struct bnn_population *p);
 /* The same for an input pixel of an encoder, whose value changed by delta. */
 void bnn_events_add_pixel(const struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
 /* A wire passes a spike on. */
@@ -146,8 +165,10 @@ void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t fr
 /* Fires whatever neurons crossed their thresholds among the pixels touched. */
 void bnn_events_settle(struct bnn_events *e, struct bnn_layer *layer);
 void bnn_events_settle_all(struct bnn_events *e, struct bnn_layer *layer);
-/* The bit of a neuron changes: count, trace, send. */
+/* The bit of a neuron changes, or those of one word of a pixel: count, trace, send. */
 void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron);
+void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t pixel, uint32_t word,
+                          uint32_t changed);
 /* The bit of a real value. */
 int bnn_events_decide(const struct bnn_layer *layer, float v, size_t channel);
 /* A real value from an accumulator, through the epilogue; residual: NULL or what is added. */
@@ -157,12 +178,36 @@ int32_t bnn_events_accumulator(const struct bnn_layer *layer, size_t pixel, size
 /* events_run.c */
 /* Membranes and bits of a layer from what its inputs fire: spike after spike, or by the synchronous kernel. */
 void bnn_events_rebuild(struct bnn_events *e, struct bnn_layer *layer);
+/* Nothing is under way; order LAYERS. */
+void bnn_events_all_seen(struct bnn_events *e);
 void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *layer);
+/* Membranes of a layer that ran so, from what they have seen of its inputs. */
+void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *layer);
 int bnn_events_switchable(const struct bnn_events *e, const struct bnn_layer *layer);
 
 /* events_input.c */
-/* A population's bits in the context's memory, as the input of an op. */
-void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p);
+/* The bits of the encoders that are marked `whole`, by their synchronous kernels. */
+void bnn_events_encode_whole(struct bnn_events *e);
+/* Sums of encoders that ran so are made those of the inputs as they are. */
+void bnn_events_refresh_encoders(struct bnn_events *e);
+/* Emits whatever differs between a population and its tensor in the context's memory. */
+void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p);
+/* Cuts of an encoder for sums from -most to most, where there are any. */
+void bnn_events_find_cuts(struct bnn_layer *layer, float most);
+/* Bits of a population's shape in the context's memory, as the input of an op. */
+void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits);
+
+static inline uint32_t bnn_lowest_bit(uint32_t word)
+{
+#ifdef __GNUC__
+    return (uint32_t)__builtin_ctz(word);
+#else
+    uint32_t n = 0;
+    while (!(word >> n & 1))
+        n++;
+    return n;
+#endif
+}
 
 static inline int bnn_events_bit(const struct bnn_population *p, uint32_t neuron)
 {

@@ -165,6 +165,7 @@ static struct bnn_population reserve_population(struct bnn_prepare *p, uint32_t 
     s.neurons = (size_t)t->h * t->w * t->c;
     s.first = first;
     s.bits = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.bits);
+    s.seen = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.seen);
     s.pending = bnn_reserve(p, s.neurons, sizeof *s.pending);
     return s;
 }

@@ -74,58 +74,146 @@ static void touch(struct bnn_layer *l, size_t first, size_t pixels)
         }
 }
 
-static void add_wide(int32_t *m, const int8_t *const *rows, size_t plus, size_t n, size_t offset, size_t count)
+static void add_wide(int32_t *m, const struct bnn_rows *rows, size_t offset, size_t count)
 {
-    for (size_t k = 0; k < n; k++)
+    for (size_t k = 0; k < rows->plus; k++)
         for (size_t i = 0; i < count; i++)
-            m[i] += k < plus ? rows[k][offset + i] : -rows[k][offset + i];
+            m[i] += rows->added[k][offset + i];
+    for (size_t k = 0; k < rows->minus; k++)
+        for (size_t i = 0; i < count; i++)
+            m[i] -= rows->taken[k][offset + i];
 }
 
-/* Spikes of one pixel to the pooling neurons of the same channels. */
-static void add_pool(struct bnn_layer *l, const struct bnn_arrival *arrivals, size_t count)
+/* A spike to the pooling neurons of the same channel. */
+static void add_pool(struct bnn_layer *l, struct bnn_arrival arrival)
 {
-    uint32_t pixel = arrivals[0].neuron / l->in_c, first = pixel * l->in_c;
+    uint32_t pixel = arrival.neuron / l->in_c;
     for (struct spans s = begin(l, pixel); next(&s);) {
-        for (size_t k = 0; k < count; k++) {
-            size_t at = s.target * l->out_c + (arrivals[k].neuron - first);
-            if (l->wide)
-                ((int32_t *)l->membranes)[at] += arrivals[k].sign;
-            else
-                ((int16_t *)l->membranes)[at] = (int16_t)(((int16_t *)l->membranes)[at] + arrivals[k].sign);
-        }
+        size_t at = s.target * l->out_c + arrival.neuron % l->in_c;
+        if (l->wide)
+            ((int32_t *)l->membranes)[at] += arrival.sign;
+        else
+            ((int16_t *)l->membranes)[at] = (int16_t)(((int16_t *)l->membranes)[at] + arrival.sign);
         touch(l, s.target, 1);
-        l->count.synops += count;
+        l->count.synops++;
     }
 }
 
-void bnn_events_add(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_arrival *arrivals, size_t count)
+/* Rows of one input pixel and group to all targets; there are none afterwards. */
+static void add_rows(const struct bnn_scatter *scatter, struct bnn_layer *l, uint32_t pixel, size_t group,
+                     struct bnn_rows *rows)
 {
-    l->count.events += count;
-    if (l->kind == BNN_LAYER_POOL) {
-        add_pool(l, arrivals, count);
+    size_t count = rows->plus + rows->minus;
+    if (count == 0)
         return;
-    }
-    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
-    const int8_t *rows[BNN_BATCH];
-    uint32_t pixel = arrivals[0].neuron / l->in_c, first = pixel * l->in_c;
-    size_t plus = 0, minus = count;
-    for (size_t k = 0; k < count; k++) { /* rows of group and channel follow each other in the order of channels */
-        const int8_t *row = (const int8_t *)l->rows + (arrivals[k].neuron - first) * l->row_length;
-        if (arrivals[k].sign > 0)
-            rows[plus++] = row;
-        else
-            rows[--minus] = row;
-    }
-    size_t group = (arrivals[0].neuron - first) / l->group_in;
     for (struct spans s = begin(l, pixel); next(&s);) {
         size_t at = s.target * l->out_c + group * l->group_out, length = s.pixels * l->group_out;
         if (l->wide)
-            add_wide((int32_t *)l->membranes + at, rows, plus, count, s.offset, length);
+            add_wide((int32_t *)l->membranes + at, rows, s.offset, length);
         else
-            scatter->add_rows((int16_t *)l->membranes + at, rows, plus, count, s.offset, length);
+            scatter->add_rows((int16_t *)l->membranes + at, rows, s.offset, length);
         touch(l, s.target, s.pixels);
         l->count.synops += count * length;
     }
+    l->count.events += count;
+    rows->plus = rows->minus = 0;
+}
+
+void bnn_events_add(const struct bnn_events *e, struct bnn_layer *l, struct bnn_arrival arrival)
+{
+    if (l->kind == BNN_LAYER_POOL) {
+        l->count.events++;
+        add_pool(l, arrival);
+        return;
+    }
+    struct bnn_rows rows;
+    uint32_t pixel = arrival.neuron / l->in_c, channel = arrival.neuron % l->in_c;
+    rows.plus = arrival.sign > 0, rows.minus = arrival.sign < 0;
+    rows.added[0] = rows.taken[0] = (const int8_t *)l->rows + channel * l->row_length;
+    add_rows(bnn_events_scatter(e->model->kernels), l, pixel, channel / l->group_in, &rows);
+}
+
+/* The bits begin to end - 1 of a pixel, of word k. */
+static uint32_t part(uint32_t k, uint32_t begin, uint32_t end)
+{
+    uint32_t low = begin > 32 * k ? begin - 32 * k : 0, high = end - 32 * k;
+    return UINT32_MAX << low & (high < 32 ? (UINT32_C(1) << high) - 1 : UINT32_MAX);
+}
+
+/* Rows for the spikes `changed` of a word of a population; there is room for 32. */
+static void collect(struct bnn_rows *rows, const int8_t *base, size_t row_length, uint32_t changed, uint32_t fired)
+{
+    for (uint32_t c = changed & fired; c != 0; c &= c - 1)
+        rows->added[rows->plus++] = base + bnn_lowest_bit(c) * row_length;
+    for (uint32_t c = changed & ~fired; c != 0; c &= c - 1)
+        rows->taken[rows->minus++] = base + bnn_lowest_bit(c) * row_length;
+}
+
+/* Words of one pixel often follow each other: their rows are added together. */
+static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p)
+{
+    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    const uint32_t *queue = e->queue + p->first;
+    uint32_t pixel = queue[0] / p->words, first = pixel * p->words, group = 0;
+    struct bnn_rows rows;
+    rows.plus = rows.minus = 0;
+    for (size_t i = 0; i < p->waiting; i++) {
+        uint32_t word = queue[i], changed = p->bits[word] ^ p->seen[word];
+        if (word - first >= p->words) { /* unsigned: before it, too */
+            add_rows(scatter, l, pixel, group, &rows);
+            pixel = word / p->words;
+            first = pixel * p->words;
+        }
+        uint32_t k = word - first;
+        /* rows of group and channel follow each other in the order of channels */
+        const int8_t *base = (const int8_t *)l->rows + (size_t)32 * k * l->row_length;
+        for (uint32_t g = l->groups == 1 ? 0 : 32 * k / l->group_in; changed != 0; g++) {
+            uint32_t mine = l->groups == 1 ? changed : changed & part(k, g * l->group_in, (g + 1) * l->group_in);
+            if (g != group || rows.plus + rows.minus + 32 > BNN_BATCH)
+                add_rows(scatter, l, pixel, group, &rows);
+            group = g;
+            collect(&rows, base, l->row_length, mine, p->bits[word]);
+            changed &= ~mine;
+        }
+    }
+    add_rows(scatter, l, pixel, group, &rows);
+}
+
+/* The outputs first to end - 1 whose window of a pool has an input position, on one axis. */
+static void windows(uint32_t at, int32_t pad, uint32_t kernel, int32_t stride, uint32_t outputs, uint32_t *first,
+                    uint32_t *end)
+{
+    uint32_t last = at + (uint32_t)pad, step = (uint32_t)stride; /* padding is smaller than the kernel */
+    *first = last < kernel ? 0 : (last - kernel) / step + 1;
+    *end = last / step + 1 < outputs ? last / step + 1 : outputs;
+}
+
+/* Pooling neurons whose window has a spike are to look again. */
+static void touch_pools(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p)
+{
+    const uint32_t *queue = e->queue + p->first;
+    for (size_t i = 0; i < p->waiting;) {
+        uint32_t pixel = queue[i] / p->words, spikes = 0, y, y_end, x_first, x_end;
+        for (; i < p->waiting && queue[i] - pixel * p->words < p->words; i++)
+            spikes += bnn_popcount(p->bits[queue[i]] ^ p->seen[queue[i]]);
+        l->count.events += spikes;
+        windows(pixel / l->in_w, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
+        windows(pixel % l->in_w, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
+        for (; y < y_end && x_first < x_end && spikes != 0; y++) {
+            touch(l, (size_t)y * l->out_w + x_first, x_end - x_first);
+            l->count.synops += (uint64_t)spikes * (x_end - x_first);
+        }
+    }
+}
+
+void bnn_events_add_waiting(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p)
+{
+    if (p->waiting == 0)
+        return;
+    if (l->kind == BNN_LAYER_POOL)
+        touch_pools(e, l, p);
+    else
+        add_words(e, l, p);
 }
 
 void bnn_events_add_pixel(const struct bnn_events *e, struct bnn_layer *l, size_t index, float delta)

@@ -1,38 +1,46 @@
 /* Firing: from membranes to spikes. */
 #include "events.h"
 
-/* The bit in this word, of this neuron, changes. */
-static inline void emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron, uint32_t *word, uint32_t bit)
+static void record(struct bnn_events *e, const struct bnn_population *p, uint32_t neuron, int up)
 {
-    *word ^= bit;
-    if (e->silent)
+    if (e->traced < e->trace_capacity)
+        e->trace[e->traced] = (bnn_spike){e->now, p->tensor, neuron, up ? 1 : -1};
+    e->traced++;
+}
+
+void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t pixel, uint32_t k, uint32_t changed)
+{
+    size_t at = pixel * p->words + k;
+    uint32_t *word = &p->bits[at], first = (uint32_t)pixel * p->c + 32 * k;
+    *word ^= changed;
+    if (e->silent || changed == 0)
         return;
     bnn_events_layer *count = &e->layers[p->producer].count;
-    int up = (*word & bit) != 0;
-    if (up)
-        count->up++;
-    else
-        count->down++;
-    if (e->trace != NULL) {
-        if (e->traced < e->trace_capacity)
-            e->trace[e->traced] = (bnn_spike){e->now, p->tensor, neuron, up ? 1 : -1};
-        e->traced++;
-    }
-    if (p->pending[neuron]++ > 0)
-        return; /* it is in the queue */
+    count->up += bnn_popcount(changed & *word);
+    count->down += bnn_popcount(changed & ~*word);
+    for (uint32_t c = changed; e->trace != NULL && c != 0; c &= c - 1)
+        record(e, p, first + bnn_lowest_bit(c), (*word >> bnn_lowest_bit(c) & 1) != 0);
     if (e->order == BNN_ORDER_LAYERS) {
-        e->queue[p->first + p->waiting++] = neuron;
-    } else {
-        size_t end = e->head + e->queued;
+        if (p->pending[at] != 0)
+            return;
+        p->pending[at] = 1;
+        e->queue[p->first + p->waiting++] = (uint32_t)at;
+        e->queued++;
+        return;
+    }
+    for (uint32_t c = changed; c != 0; c &= c - 1) {
+        uint32_t neuron = first + bnn_lowest_bit(c);
+        if (p->pending[neuron]++ > 0)
+            continue; /* it is in the queue */
+        size_t end = e->head + e->queued++;
         e->queue[end < e->neurons ? end : end - e->neurons] = (uint32_t)(p->first + neuron);
     }
-    e->queued++;
 }
 
 void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron)
 {
     uint32_t channel = neuron % p->c;
-    emit(e, p, neuron, &p->bits[(size_t)(neuron / p->c) * p->words + channel / 32], UINT32_C(1) << channel % 32);
+    bnn_events_emit_word(e, p, neuron / p->c, channel / 32, UINT32_C(1) << channel % 32);
 }
 
 int32_t bnn_events_accumulator(const struct bnn_layer *l, size_t pixel, size_t channel)
@@ -79,6 +87,8 @@ static uint32_t decide_real(const struct bnn_layer *l, const struct bnn_scatter 
 {
     size_t first = 32 * (size_t)word, left = l->out_c - first;
     const float *sums = (const float *)l->membranes + pixel * l->out_c + first;
+    if (l->cut)
+        return scatter->at_least(sums, l->cuts + first) ^ l->turned[word];
     uint32_t low = scatter->decide(sums, &l->finish, l->limits, first);
     uint32_t high = left > 16 ? scatter->decide(sums + 16, &l->finish, l->limits, first + 16) : 0;
     return (low | high << 16) ^ (l->limits != NULL ? l->flips[word] : 0);
@@ -102,16 +112,27 @@ static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel
     return word;
 }
 
-static inline uint32_t lowest_bit(uint32_t word)
+/* What pooling neurons of a pixel should fire, by the bits of their window. */
+static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, uint32_t first, uint32_t words,
+                 uint32_t *fire)
 {
-#ifdef __GNUC__
-    return (uint32_t)__builtin_ctz(word);
-#else
-    uint32_t n = 0;
-    while (!(word >> n & 1))
-        n++;
-    return n;
-#endif
+    const struct bnn_population *in = &e->populations[l->in];
+    int64_t top = (int64_t)(pixel / l->out_w) * l->stride_h - l->pad_top;
+    int64_t left = (int64_t)(pixel % l->out_w) * l->stride_w - l->pad_left;
+    int64_t y0 = top < 0 ? 0 : top, y1 = top + l->kernel_h, x0 = left < 0 ? 0 : left, x1 = left + l->kernel_w;
+    y1 = y1 < l->in_h ? y1 : l->in_h;
+    x1 = x1 < l->in_w ? x1 : l->in_w;
+    for (uint32_t k = 0; k < words; k++) {
+        uint32_t any = 0, all = UINT32_MAX, mask = l->mask != NULL ? l->mask[first + k] : 0;
+        for (int64_t y = y0; y < y1; y++) {
+            const uint32_t *word = in->bits + (size_t)(y * in->w + x0) * in->words + first + k;
+            for (int64_t x = x0; x < x1; x++, word += in->words) {
+                any |= *word;
+                all &= *word;
+            }
+        }
+        fire[k] = (any & ~mask) | (all & mask);
+    }
 }
 
 enum { WORDS = 64 }; /* looked at together */
@@ -123,9 +144,13 @@ static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const 
     uint32_t changed[WORDS], last = l->out_c % 32 == 0 ? UINT32_MAX : (UINT32_C(1) << l->out_c % 32) - 1;
     for (uint32_t first = 0; first < out->words; first += WORDS) {
         uint32_t words = out->words - first < WORDS ? out->words - first : WORDS;
-        uint32_t *bits = out->bits + pixel * out->words + first;
+        const uint32_t *bits = out->bits + pixel * out->words + first;
         size_t neuron = pixel * l->out_c + 32 * first;
-        if (l->fires && !l->wide) {
+        if (l->kind == BNN_LAYER_POOL && e->order == BNN_ORDER_LAYERS) {
+            look(e, l, pixel, first, words, changed);
+            for (uint32_t k = 0; k < words; k++)
+                changed[k] ^= bits[k];
+        } else if (l->fires && !l->wide) {
             if (!scatter->crossed((const int16_t *)l->membranes + neuron, bits, changed, words))
                 continue;
         } else if (l->kind == BNN_LAYER_ENCODER) {
@@ -140,8 +165,8 @@ static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const 
         if (first + words == out->words)
             changed[words - 1] &= last;
         for (uint32_t k = 0; k < words; k++)
-            for (uint32_t c = changed[k]; c != 0; c &= c - 1)
-                emit(e, out, (uint32_t)neuron + 32 * k + lowest_bit(c), &bits[k], c & (0u - c));
+            if (changed[k] != 0)
+                bnn_events_emit_word(e, out, pixel, first + k, changed[k]);
     }
 }
 

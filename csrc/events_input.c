@@ -4,34 +4,27 @@
 
 #include <string.h>
 
-void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p)
+void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits)
 {
     static const struct bnn_buffers own = {NULL, NULL, 0};
     struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
     size_t width = (size_t)p->w * p->words;
     for (size_t y = 0; y < p->h; y++)
-        memcpy(bnn_row_words(&v, 0, y), p->bits + y * width, width * sizeof *p->bits);
+        memcpy(bnn_row_words(&v, 0, y), bits + y * width, width * sizeof *bits);
     bnn_zero_halo(&v, 1, 0, p->h);
 }
 
-/* Emits whatever differs between a population and its tensor in the context's memory. */
-static void take_bits(struct bnn_events *e, struct bnn_population *p)
+void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p)
 {
     static const struct bnn_buffers own = {NULL, NULL, 0};
     struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
     size_t width = (size_t)p->w * p->words;
     for (size_t y = 0; y < p->h; y++) {
         const uint32_t *row = bnn_row_words(&v, 0, y);
-        for (size_t i = 0; i < width; i++) {
-            uint32_t changed = row[i] ^ p->bits[y * width + i];
-            size_t first = (y * p->w + i / p->words) * p->c + i % p->words * 32;
-            for (uint32_t bit = 0; changed >> bit != 0; bit++) {
-                if (changed >> bit & 1)
-                    bnn_events_emit(e, p, (uint32_t)(first + bit));
-                if (bit == 31)
-                    break;
-            }
-        }
+        const uint32_t *bits = p->bits + y * width;
+        for (size_t i = 0; i < width; i++)
+            if (row[i] != bits[i])
+                bnn_events_emit_word(e, p, y * p->w + i / p->words, (uint32_t)(i % p->words), row[i] ^ bits[i]);
     }
 }
 
@@ -50,7 +43,7 @@ static void encode(struct bnn_events *e)
         bnn_step(e->context, k, 1);
         if (encoder) {
             struct bnn_layer *l = &e->layers[e->layer_of[k]];
-            take_bits(e, &e->populations[l->out]);
+            bnn_events_take_bits(e, &e->populations[l->out]);
             if (!e->silent) {
                 l->count.synchronous++;
                 l->count.synops += l->count.dense;
@@ -86,6 +79,8 @@ bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
             memset(e->inputs[i].values, 0, bytes);
     }
     e->step = 0.0f;
+    for (uint32_t k = 0; k < e->layer_count; k++)
+        e->layers[k].cut = e->layers[k].stale = 0;
     for (uint32_t i = 0; i < e->population_count; i++) {
         struct bnn_population *p = &e->populations[i];
         memset(p->pending, 0, p->neurons * sizeof *p->pending);
@@ -97,6 +92,7 @@ bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
     for (uint32_t k = 0; k < e->layer_count; k++)
         if (e->layers[k].kind != BNN_LAYER_ENCODER)
             bnn_events_rebuild(e, &e->layers[k]);
+    bnn_events_all_seen(e);
     e->silent = 0;
     bnn_events_clear_counts(e);
     return BNN_OK;
@@ -126,6 +122,61 @@ static int exact(const struct bnn_layer *l, float step, float bound)
     return unit >= 1e-30 && most <= 16777216.0 * unit;
 }
 
+/* Floats as whole numbers in the same order, and back. */
+static int64_t ordered(float v)
+{
+    int32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits < 0 ? -(int64_t)(bits & INT32_MAX) - 1 : bits;
+}
+
+static float from_ordered(int64_t order)
+{
+    uint32_t bits = order < 0 ? (uint32_t)(-order - 1) | 0x80000000u : (uint32_t)order;
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+static int finite(const float *values, size_t count)
+{
+    for (size_t i = 0; values != NULL && i < count; i++)
+        if (!(values[i] - values[i] == 0.0f))
+            return 0;
+    return 1;
+}
+
+static int encoder_bit(const struct bnn_layer *l, float sum, size_t c)
+{
+    return bnn_events_decide(l, bnn_events_finish(&l->finish, sum, c, NULL), c);
+}
+
+/* One comparison instead of an epilogue, for sums from -most to most: each of its operations rounds a monotone function,
+ * so the bit changes once at most, at a float that bisection finds.  Left alone where something is not finite: an
+ * operand anywhere, or a result at an end. */
+void bnn_events_find_cuts(struct bnn_layer *l, float most)
+{
+    const struct bnn_finish *f = &l->finish;
+    l->cut = finite(f->pre_mul, l->out_c) && finite(f->pre_add, l->out_c) && finite(f->sub, l->out_c) &&
+             finite(f->mul, l->out_c) && finite(f->add, l->out_c);
+    memset(l->turned, 0, (l->out_c / 32 + 1) * sizeof *l->turned);
+    for (uint32_t c = 0; c < l->out_c && l->cut; c++) {
+        float ends[2] = {bnn_events_finish(f, -most, c, NULL), bnn_events_finish(f, most, c, NULL)};
+        int first = encoder_bit(l, -most, c), last = encoder_bit(l, most, c);
+        int64_t low = ordered(-most), high = ordered(most);
+        l->cut = finite(ends, 2);
+        while (first != last && high - low > 1) { /* the bit is `first` at low, `last` at high */
+            int64_t middle = low + (high - low) / 2;
+            if (encoder_bit(l, from_ordered(middle), c) == last)
+                high = middle;
+            else
+                low = middle;
+        }
+        l->cuts[c] = from_ordered(first != last ? high : low);
+        l->turned[c / 32] |= (uint32_t)!last << c % 32;
+    }
+}
+
 bnn_status bnn_events_expect(bnn_events *e, float step, float bound)
 {
     if (e == NULL || !power_of_two(step) || !(bound >= 0.0f))
@@ -147,6 +198,8 @@ bnn_status bnn_events_expect(bnn_events *e, float step, float bound)
             continue;
         const struct bnn_pixels *in = &e->inputs[l->input];
         bnn_events_layer count = l->count;
+        l->stale = 0;
+        bnn_events_find_cuts(l, 2.0f * bound * l->row_sum);
         memset(l->membranes, 0, bnn_events_pixels(l) * l->out_c * sizeof(float));
         for (size_t j = 0; j < in->count; j++)
             if (in->values[j] != 0.0f)
@@ -171,7 +224,8 @@ static void change(struct bnn_events *e, uint32_t input, size_t index, float val
         if (l->kind != BNN_LAYER_ENCODER || l->input != input)
             continue;
         if (l->rows != NULL) {
-            bnn_events_add_pixel(e, l, index, delta);
+            if (!l->whole)
+                bnn_events_add_pixel(e, l, index, delta);
             continue;
         }
         struct bnn_population *out = &e->populations[l->out]; /* binarize */
@@ -179,6 +233,70 @@ static void change(struct bnn_events *e, uint32_t input, size_t index, float val
         l->count.synops++;
         if (bnn_events_decide(l, value, index % l->out_c) != bnn_events_bit(out, (uint32_t)index))
             bnn_events_emit(e, out, (uint32_t)index);
+    }
+}
+
+/* Marks the encoders for which too many pixels change. */
+static int mark_whole(struct bnn_events *e, const float *const *inputs)
+{
+    int any = 0;
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        struct bnn_layer *l = &e->layers[k];
+        if (l->kind != BNN_LAYER_ENCODER || l->count.limit == SIZE_MAX)
+            continue;
+        const struct bnn_pixels *in = &e->inputs[l->input];
+        size_t changed = 0;
+        for (size_t j = 0; j < in->count; j++)
+            changed += inputs[l->input][j] != in->values[j];
+        l->whole = changed > (l->stale ? l->count.limit / 2 : l->count.limit); /* back again costs a run, too */
+        any |= l->whole;
+    }
+    return any;
+}
+
+/* The inputs, and what stands between them and the encoders. */
+static void poke_inputs(struct bnn_events *e)
+{
+    const struct bnn_model *m = e->model;
+    for (uint32_t i = 0; i < m->input_count; i++)
+        bnn_poke(e->context, m->input_tensors[i], e->inputs[i].values, 1);
+    for (uint32_t k = 0; k < m->op_count; k++) {
+        uint32_t opcode = m->ops[k].row->opcode;
+        if (e->classes[m->ops[k].output] == BNN_ANALOG && (opcode == BNN_OP_COPY || opcode == BNN_OP_RESHAPE))
+            bnn_step(e->context, k, 1);
+    }
+}
+
+void bnn_events_encode_whole(struct bnn_events *e)
+{
+    poke_inputs(e);
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        struct bnn_layer *l = &e->layers[k];
+        if (!l->whole)
+            continue;
+        if (l->sums != l->op)
+            bnn_step(e->context, l->sums, 1);
+        bnn_step(e->context, l->op, 1);
+        bnn_events_take_bits(e, &e->populations[l->out]);
+        l->count.synchronous++;
+        l->count.synops += l->count.dense;
+        l->whole = 0;
+        l->stale = 1;
+    }
+}
+
+void bnn_events_refresh_encoders(struct bnn_events *e)
+{
+    int poked = 0;
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        struct bnn_layer *l = &e->layers[k];
+        if (l->kind != BNN_LAYER_ENCODER || !l->stale || l->whole)
+            continue;
+        if (!poked)
+            poke_inputs(e);
+        poked = 1;
+        bnn_step_raw(e->context, l->sums, l->membranes, 1);
+        l->stale = 0;
     }
 }
 
@@ -195,6 +313,7 @@ bnn_status bnn_events_pixel(bnn_events *e, uint32_t input, size_t index, float v
         return BNN_ERROR_ARGUMENT;
     if (!promised(value, e->step, e->bound))
         return BNN_ERROR_LIMIT;
+    bnn_events_refresh_encoders(e);
     change(e, input, index, value);
     settle_encoders(e);
     return BNN_OK;
@@ -208,6 +327,9 @@ bnn_status bnn_events_frame(bnn_events *e, const float *const *inputs)
         for (size_t j = 0; j < e->inputs[i].count; j++)
             if (!promised(inputs[i][j], e->step, e->bound))
                 return BNN_ERROR_LIMIT;
+    int whole = e->step != 0.0f && mark_whole(e, inputs);
+    if (e->step != 0.0f)
+        bnn_events_refresh_encoders(e);
     for (uint32_t i = 0; i < e->model->input_count; i++) {
         if (e->step == 0.0f) {
             memcpy(e->inputs[i].values, inputs[i], e->inputs[i].count * sizeof(float));
@@ -217,9 +339,12 @@ bnn_status bnn_events_frame(bnn_events *e, const float *const *inputs)
             if (inputs[i][j] != e->inputs[i].values[j])
                 change(e, i, j, inputs[i][j]);
     }
-    if (e->step == 0.0f)
+    if (e->step == 0.0f) {
         encode(e);
-    else
-        settle_encoders(e);
+        return BNN_OK;
+    }
+    if (whole)
+        bnn_events_encode_whole(e);
+    settle_encoders(e);
     return BNN_OK;
 }

@@ -30,7 +30,7 @@ static void step(const struct bnn_events *e, uint32_t number)
         if (tensor->storage == BNN_CONSTANT)
             continue;
         if (e->population_of[t] != BNN_NONE)
-            bnn_events_poke_bits(e, &e->populations[e->population_of[t]]);
+            bnn_events_poke_bits(e, &e->populations[e->population_of[t]], e->populations[e->population_of[t]].bits);
         else
             bnn_poke(e->context, t, tensor->storage == BNN_INPUT ? e->inputs[tensor->offset].values : e->values[t], 1);
     }
@@ -133,47 +133,117 @@ bnn_status bnn_events_set_limit(bnn_events *e, uint32_t layer, size_t limit)
         (limit != SIZE_MAX && !bnn_events_switchable(e, &e->layers[layer])))
         return BNN_ERROR_ARGUMENT;
     e->layers[layer].count.limit = limit;
+    e->layers[layer].pixel_cost = 0;
     return BNN_OK;
 }
 
-/* So many spikes up and down again, spread over the layer's input. */
-static const size_t probes = 256, rounds = 5;
+/* Measuring both ways: spikes of up to so many input pixels, there and back. */
+static const uint32_t probes = 32, repeats = 8;
+static const size_t rounds = 5;
 
-static uint64_t time_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_clock *clock)
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Nanoseconds for spikes of `pixels` input pixels in the bits of `mask` of every word: there and back, so often. */
+static uint64_t time_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_clock *clock, uint32_t pixels, uint32_t mask)
+{
+    struct bnn_population *p = &e->populations[l->in], back;
+    uint32_t all = p->h * p->w;
+    for (uint32_t i = 0; i < pixels; i++) {
+        uint32_t pixel = (uint32_t)((uint64_t)i * all / pixels);
+        for (uint32_t k = 0; k < p->words; k++) {
+            uint32_t last = k + 1 == p->words && p->c % 32 != 0 ? (UINT32_C(1) << p->c % 32) - 1 : UINT32_MAX;
+            uint32_t word = e->queue[p->first + p->waiting++] = pixel * p->words + k;
+            p->seen[word] ^= mask & last;
+        }
+    }
+    back = *p;
+    back.bits = p->seen, back.seen = p->bits;
+    uint64_t start = clock();
+    for (uint32_t i = 0; i < repeats; i++) {
+        bnn_events_add_waiting(e, l, p);
+        bnn_events_add_waiting(e, l, &back);
+        if (l->kind != BNN_LAYER_READOUT)
+            bnn_events_settle(e, l); /* nothing changed: only the time it takes to see that */
+    }
+    uint64_t took = clock() - start;
+    for (; p->waiting > 0; p->waiting--) {
+        uint32_t word = e->queue[p->first + p->waiting - 1];
+        p->seen[word] = p->bits[word];
+    }
+    return took;
+}
+
+/* Sets the limit of a layer of spikes. */
+static void calibrate_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_clock *clock)
 {
     const struct bnn_population *p = &e->populations[l->in];
-    uint64_t start = clock();
-    for (size_t i = 0; i < probes; i++) {
-        uint32_t neuron = (uint32_t)(i * p->neurons / probes);
-        struct bnn_arrival there = {neuron, 1}, back = {neuron, -1};
-        bnn_events_add(e, l, &there, 1);
-        bnn_events_add(e, l, &back, 1);
+    uint64_t few = UINT64_MAX, many = UINT64_MAX, whole = UINT64_MAX;
+    uint32_t pixels = p->h * p->w < probes ? p->h * p->w : probes;
+    int stale = l->stale;
+    for (size_t round = 0; round < rounds; round++) {
+        uint64_t start = clock();
+        bnn_events_synchronous(e, l);
+        whole = least(whole, clock() - start);
+        few = least(few, time_spikes(e, l, clock, pixels, 1));
+        many = least(many, time_spikes(e, l, clock, pixels, UINT32_MAX));
     }
-    if (l->kind != BNN_LAYER_READOUT)
-        bnn_events_settle(e, l); /* nothing changed: only the time it takes to see that */
-    return clock() - start;
+    /* a pixel and its spikes: few = pixel + words * spike, many = pixel + all channels * spike */
+    double passes = 2.0 * repeats * pixels, more = (double)(p->c - p->words), each = (double)few / passes;
+    double spike = more > 0 && many > few ? (double)(many - few) / passes / more : each / p->words;
+    spike = spike > 0.01 ? spike : 0.01; /* a clock of too few steps */
+    l->pixel_cost = each > spike * p->words ? each / spike - p->words : 0;
+    l->count.limit = (size_t)((double)whole / spike);
+    l->stale = stale;
+}
+
+/* Sets the limit of an encoder, in pixels. */
+static void calibrate_encoder(struct bnn_events *e, struct bnn_layer *l, bnn_clock *clock)
+{
+    uint64_t few = UINT64_MAX, whole = UINT64_MAX;
+    int cut = l->cut, stale = l->stale;
+    if (!cut)
+        bnn_events_find_cuts(l, 1e6f); /* as there will be some */
+    size_t count = e->inputs[l->input].count, pixels = count < 4 * probes ? count : 4 * probes,
+           first = (count - pixels) / 2;
+    for (size_t round = 0; round < rounds; round++) {
+        uint64_t start = clock();
+        l->whole = 1;
+        bnn_events_encode_whole(e);
+        whole = least(whole, clock() - start);
+        start = clock();
+        for (size_t i = 0; i < pixels; i++)
+            bnn_events_add_pixel(e, l, first + i, 0.0f);
+        bnn_events_settle(e, l);
+        few = least(few, clock() - start);
+    }
+    l->count.limit = (size_t)((double)whole * (double)pixels / ((double)few + 1.0));
+    l->cut = cut, l->stale = stale;
 }
 
 bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
 {
-    if (e == NULL || clock == NULL || e->queued != 0)
+    if (e == NULL || clock == NULL || e->queued != 0 || e->order != BNN_ORDER_LAYERS)
         return BNN_ERROR_ARGUMENT;
+    e->silent = 1;
     for (uint32_t k = 0; k < e->layer_count; k++) {
         struct bnn_layer *l = &e->layers[k];
         bnn_events_layer count = l->count;
-        uint64_t spikes = UINT64_MAX, whole = UINT64_MAX;
-        if (!bnn_events_switchable(e, l))
+        if (!bnn_events_switchable(e, l) || (l->kind == BNN_LAYER_ENCODER && !e->simple))
             continue;
-        for (size_t round = 0; round < rounds; round++) {
-            uint64_t start = clock();
-            bnn_events_synchronous(e, l);
-            uint64_t took = clock() - start;
-            whole = took < whole ? took : whole;
-            took = time_spikes(e, l, clock);
-            spikes = took < spikes ? took : spikes;
-        }
+        if (l->kind == BNN_LAYER_ENCODER)
+            calibrate_encoder(e, l, clock);
+        else
+            calibrate_spikes(e, l, clock);
+        count.limit = l->count.limit;
         l->count = count;
-        l->count.limit = (size_t)((double)whole / ((double)spikes + 1.0) * 2.0 * (double)probes);
     }
+    for (uint32_t i = 0; i < e->population_count; i++) { /* inputs that are no numbers leave other bits */
+        struct bnn_population *p = &e->populations[i];
+        memcpy(p->bits, p->seen, (size_t)p->h * p->w * p->words * sizeof *p->bits);
+    }
+    e->silent = 0;
     return BNN_OK;
 }

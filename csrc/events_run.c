@@ -3,63 +3,54 @@
 
 #include <string.h>
 
-static int groups_of(const struct bnn_layer *l, uint32_t neuron)
+/* Spikes under way in a population, as a wire passes them on. */
+static void relay_waiting(struct bnn_events *e, const struct bnn_population *p, struct bnn_layer *l)
 {
-    return (int)(neuron % l->in_c / l->group_in);
+    for (size_t i = 0; i < p->waiting; i++) {
+        uint32_t word = e->queue[p->first + i], first = word / p->words * p->c + word % p->words * 32;
+        for (uint32_t c = p->bits[word] ^ p->seen[word]; c != 0; c &= c - 1)
+            bnn_events_relay(e, l, (uint32_t)(p - e->populations), first + bnn_lowest_bit(c));
+    }
 }
 
-/* All spikes that wait in a population, to one layer; those of one pixel and group at a time. */
-static void deliver_waiting(struct bnn_events *e, const struct bnn_population *p, struct bnn_layer *l)
+/* Whether delivering a population's spikes costs more than the synchronous kernel. */
+static int too_many(const struct bnn_events *e, const struct bnn_population *p, const struct bnn_layer *l)
 {
-    const uint32_t *waiting = e->queue + p->first;
-    struct bnn_arrival batch[BNN_BATCH];
-    /* Neurons first to end - 1 are those of the current batch's pixel and group. */
-    uint32_t size = l->kind == BNN_LAYER_POOL ? l->in_c : l->group_in, first = 0, end = 0, pixel_first = 0;
-    size_t n = 0;
+    size_t spikes = 0, pixels = 0;
+    uint32_t last = BNN_NONE;
+    if (l->count.limit == SIZE_MAX)
+        return 0;
     for (size_t i = 0; i < p->waiting; i++) {
-        uint32_t neuron = waiting[i], spikes = p->pending[neuron];
-        if (neuron < first || neuron >= end) {
-            if (n > 0)
-                bnn_events_add(e, l, batch, n);
-            n = 0;
-            first = neuron / size * size; /* groups divide a pixel evenly */
-            end = first + size;
-            pixel_first = neuron / p->c * p->c;
-        }
-        uint32_t channel = neuron - pixel_first;
-        const uint32_t *words = p->bits + (size_t)(pixel_first / p->c) * p->words;
-        int seen = (int)((words[channel / 32] >> channel % 32 ^ spikes) & 1);
-        for (; spikes > 0; spikes--, seen ^= 1) {
-            if (n == BNN_BATCH) {
-                bnn_events_add(e, l, batch, n);
-                n = 0;
-            }
-            batch[n++] = (struct bnn_arrival){neuron, seen ? -1 : 1};
-        }
+        uint32_t word = e->queue[p->first + i];
+        spikes += bnn_popcount(p->bits[word] ^ p->seen[word]);
+        pixels += word / p->words != last;
+        last = word / p->words;
     }
-    if (n > 0)
-        bnn_events_add(e, l, batch, n);
+    double cost = (double)spikes + l->pixel_cost * (double)pixels;
+    return cost > (double)l->count.limit * (l->stale ? 0.5 : 1.0); /* back again costs a run, too */
 }
 
 static void deliver_layer(struct bnn_events *e, struct bnn_population *p)
 {
+    if (p->waiting == 0)
+        return;
     for (uint32_t k = 0; k < p->consumer_count; k++) {
         struct bnn_layer *l = &e->layers[p->consumers[k]];
         if (l->kind == BNN_LAYER_RELAY) {
-            for (size_t i = 0; i < p->waiting; i++) {
-                uint32_t neuron = e->queue[p->first + i];
-                for (uint32_t spikes = p->pending[neuron]; spikes > 0; spikes--)
-                    bnn_events_relay(e, l, (uint32_t)(p - e->populations), neuron);
-            }
-        } else if (p->waiting > l->count.limit) {
+            relay_waiting(e, p, l);
+        } else if (too_many(e, p, l)) {
             bnn_events_synchronous(e, l);
         } else {
-            deliver_waiting(e, p, l);
+            bnn_events_refresh(e, l);
+            bnn_events_add_waiting(e, l, p);
             bnn_events_settle(e, l);
         }
     }
-    for (size_t i = 0; i < p->waiting; i++)
-        p->pending[e->queue[p->first + i]] = 0;
+    for (size_t i = 0; i < p->waiting; i++) {
+        uint32_t word = e->queue[p->first + i];
+        p->seen[word] = p->bits[word];
+        p->pending[word] = 0;
+    }
     e->queued -= p->waiting;
     p->waiting = 0;
 }
@@ -113,7 +104,7 @@ static void deliver_one(struct bnn_events *e)
         if (l->kind == BNN_LAYER_RELAY) {
             bnn_events_relay(e, l, (uint32_t)(p - e->populations), neuron);
         } else {
-            bnn_events_add(e, l, &arrival, 1);
+            bnn_events_add(e, l, arrival);
             bnn_events_settle(e, l);
         }
     }
@@ -139,39 +130,53 @@ bnn_status bnn_events_set_order(bnn_events *e, bnn_order order, uint64_t seed)
     if (e == NULL || e->queued != 0 ||
         (order != BNN_ORDER_LAYERS && order != BNN_ORDER_FIFO && order != BNN_ORDER_RANDOM))
         return BNN_ERROR_ARGUMENT;
+    if (order == BNN_ORDER_LAYERS) {
+        bnn_events_all_seen(e);
+    } else {
+        for (uint32_t k = 0; k < e->layer_count; k++) {
+            if (e->layers[k].kind == BNN_LAYER_POOL)
+                bnn_events_rebuild(e, &e->layers[k]);
+            if (e->layers[k].kind == BNN_LAYER_SYNAPSES)
+                bnn_events_refresh(e, &e->layers[k]);
+        }
+    }
     e->order = order;
     e->random = seed * 2862933555777941757u + 3037000493u; /* so that near seeds give far numbers */
     e->random += e->random == 0;
     return BNN_OK;
 }
 
-/* Every neuron that fires, as a spike of each consumer's; only into `l`. */
+void bnn_events_all_seen(struct bnn_events *e)
+{
+    for (uint32_t i = 0; i < e->population_count; i++) {
+        struct bnn_population *p = &e->populations[i];
+        memcpy(p->seen, p->bits, (size_t)p->h * p->w * p->words * sizeof *p->seen);
+    }
+}
+
+/* Every neuron that fires, as a spike of each consumer's; only into `l`.  Nothing is under way. */
 static void deliver_fired(struct bnn_events *e, struct bnn_layer *l, uint32_t from)
 {
-    const struct bnn_population *p = &e->populations[from];
-    struct bnn_arrival batch[BNN_BATCH];
-    for (size_t pixel = 0; pixel < (size_t)p->h * p->w; pixel++) {
-        size_t n = 0;
-        int group = 0;
-        for (uint32_t c = 0; c < p->c; c++) {
-            if (!(p->bits[pixel * p->words + c / 32] >> c % 32 & 1))
-                continue;
-            uint32_t neuron = (uint32_t)(pixel * p->c) + c;
-            if (l->kind == BNN_LAYER_RELAY) {
-                bnn_events_relay(e, l, from, neuron);
-                continue;
-            }
-            int g = groups_of(l, neuron);
-            if (n == BNN_BATCH || (n > 0 && g != group)) {
-                bnn_events_add(e, l, batch, n);
-                n = 0;
-            }
-            group = g;
-            batch[n++] = (struct bnn_arrival){neuron, 1};
-        }
-        if (n > 0)
-            bnn_events_add(e, l, batch, n);
+    struct bnn_population *p = &e->populations[from];
+    size_t words = (size_t)p->h * p->w * p->words;
+    if (l->kind == BNN_LAYER_SYNAPSES || l->kind == BNN_LAYER_READOUT) {
+        for (size_t i = 0; i < words; i++)
+            e->queue[p->first + i] = (uint32_t)i;
+        memset(p->seen, 0, words * sizeof *p->seen);
+        p->waiting = words;
+        bnn_events_add_waiting(e, l, p);
+        p->waiting = 0;
+        memcpy(p->seen, p->bits, words * sizeof *p->seen);
+        return;
     }
+    for (size_t i = 0; i < words; i++)
+        for (uint32_t c = p->bits[i]; c != 0; c &= c - 1) {
+            uint32_t neuron = (uint32_t)(i / p->words * p->c + i % p->words * 32) + bnn_lowest_bit(c);
+            if (l->kind == BNN_LAYER_RELAY)
+                bnn_events_relay(e, l, from, neuron);
+            else
+                bnn_events_add(e, l, (struct bnn_arrival){neuron, 1});
+        }
 }
 
 /* Whether a neuron of a wire's output stands for no input, and fires all the time: what an op pads with +1. */
@@ -225,21 +230,23 @@ void bnn_events_rebuild(struct bnn_events *e, struct bnn_layer *l)
     }
     e->silent = silent;
     l->count = count;
+    l->stale = 0;
 }
 
 int bnn_events_switchable(const struct bnn_events *e, const struct bnn_layer *l)
 {
-    if (l->kind != BNN_LAYER_SYNAPSES && l->kind != BNN_LAYER_READOUT)
+    if (l->kind == BNN_LAYER_ENCODER ? l->rows == NULL : l->kind != BNN_LAYER_SYNAPSES && l->kind != BNN_LAYER_READOUT)
         return 0;
     /* bnn_step_raw adds a layer's own bias; then its result is not the accumulator. */
-    return ((const struct bnn_conv_attrs *)e->model->ops[l->op].attrs)->layer_slots == 0;
+    return ((const struct bnn_conv_attrs *)e->model->ops[l->sums].attrs)->layer_slots == 0;
 }
 
-void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
+/* Membranes from the accumulators of the layer's synchronous run on these bits. */
+static void take_sums(struct bnn_events *e, struct bnn_layer *l, const uint32_t *bits)
 {
     const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
     size_t at = 0;
-    bnn_events_poke_bits(e, &e->populations[l->in]);
+    bnn_events_poke_bits(e, &e->populations[l->in], bits);
     bnn_step_raw(e->context, l->op, e->accumulators, 1);
     for (size_t i = 0; i < bnn_events_pixels(l); i++, at += l->out_c) {
         if (!l->wide) { /* what is written past this pixel is overwritten by the next */
@@ -251,7 +258,26 @@ void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
             ((int32_t *)l->membranes)[at + o] = (twice - (twice & 1)) / 2;
         }
     }
-    bnn_events_settle_all(e, l);
+}
+
+void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
+{
+    const struct bnn_population *in = &e->populations[l->in];
+    if (l->kind == BNN_LAYER_READOUT) {
+        take_sums(e, l, in->bits);
+    } else {
+        bnn_events_poke_bits(e, in, in->bits);
+        bnn_step(e->context, l->op, 1);
+        bnn_events_take_bits(e, &e->populations[l->out]);
+        l->stale = 1;
+    }
     l->count.synchronous++;
     l->count.synops += l->count.dense;
+}
+
+void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *l)
+{
+    if (l->stale)
+        take_sums(e, l, e->populations[l->in].seen);
+    l->stale = 0;
 }

@@ -7,7 +7,6 @@ typedef int16_t half_shorts __attribute__((vector_size(32)));
 typedef int32_t ints __attribute__((vector_size(64)));
 typedef float floats __attribute__((vector_size(64)));
 /* In memory: any alignment of their elements. */
-typedef int8_t bytes_at __attribute__((vector_size(32), aligned(1)));
 typedef int16_t shorts_at __attribute__((vector_size(64), aligned(2)));
 typedef int16_t half_shorts_at __attribute__((vector_size(32), aligned(2)));
 typedef int32_t ints_at __attribute__((vector_size(64), aligned(4)));
@@ -15,9 +14,11 @@ typedef float floats_at __attribute__((vector_size(64), aligned(4)));
 
 #define UNROLL _Pragma("GCC unroll 8")
 
-/* From 32 - n on: n times all bits, then none. */
-static const int8_t bnn_events_keep[64] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                           -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+/* From 64 - n on: n times all bits, then none. */
+static const int8_t bnn_events_keep[128] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                            -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                            -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                            -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
 
 static inline uint32_t negative(const int16_t *m)
 {
@@ -28,6 +29,7 @@ static inline uint32_t negative(const int16_t *m)
 }
 
 #define SUFFIX _plain
+#define WIDTH 32
 #define TARGET
 #define NEGATIVE(m) negative(m)
 #include "events_scatter.inc"
@@ -44,11 +46,13 @@ __attribute__((target("avx2"))) static inline uint32_t negative_avx2(const int16
 }
 
 #define SUFFIX _avx2
+#define WIDTH 32
 #define TARGET __attribute__((target("avx2")))
 #define NEGATIVE(m) negative_avx2(m)
 #include "events_scatter.inc"
 
 #define SUFFIX _avx512
+#define WIDTH 64
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl")))
 #define NEGATIVE(m) (uint32_t)_mm512_movepi16_mask(_mm512_loadu_si512(m))
 #include "events_scatter.inc"

@@ -179,6 +179,8 @@ void bnn_events_make_conv(struct bnn_prepare *p, const struct bnn_op *op, struct
             return; /* runs synchronously only */
         float *rows = reserve_slack(p, weights, sizeof *rows);
         l->membranes = reserve_slack(p, outputs, sizeof(float));
+        l->cuts = reserve_slack(p, l->out_c, sizeof(float));
+        l->turned = bnn_reserve(p, l->out_c / 32 + 1, sizeof *l->turned);
         l->rows = rows;
         if (rows != NULL && l->membranes != NULL)
             fill_float_rows(l, w, rows);
@@ -217,6 +219,7 @@ void bnn_events_make_pool(struct bnn_prepare *p, const struct bnn_op *op, struct
     if (taps == NULL || l->initial == NULL)
         return;
     const uint32_t *mask = op->input_count == 2 ? bnn_op_input(p->model, op, 1)->data : NULL;
+    l->mask = mask;
     memset(taps, 0, pixels * sizeof *taps);
     for (uint32_t ky = 0; ky < l->kernel_h; ky++)
         for (uint32_t kx = 0; kx < l->kernel_w; kx++)

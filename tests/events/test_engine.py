@@ -114,28 +114,68 @@ def test_wires(rng: np.random.Generator, firing: str) -> None:
 @pytest.mark.parametrize("limit", [0, 5])
 def test_switching_to_the_synchronous_kernel(rng: np.random.Generator, limit: int) -> None:
     """Layers that switch and layers that do not give the same, frame after frame."""
-    switched = 0
+    switched: dict[str, int] = {}
     for _ in range(15):
         model = random_model(rng)
         engine = EventEngine(model)
         for k, layer in enumerate(engine.layers):
-            if layer.kind == "synapses":
+            if layer.kind in ("synapses", "encoder"):
                 engine._engine.set_limit(k, limit)
         frames = random_images(rng, model, 6)
+        engine.reset(frames[:1])
+        assert engine.prepare(frames) == "incremental"
         for k in range(1, 6):  # from one to the next few pixels change
             keep = rng.random(frames[k].shape) < 0.9
             frames[k][keep] = frames[k - 1][keep]
         for frame in frames:
             engine.step(frame[None])
             assert mismatches(engine, frame) == {}
-        switched += sum(layer.synchronous for layer in engine.layers if layer.kind == "synapses")
-    assert switched > 0
+        for layer in engine.layers:
+            switched[layer.kind] = switched.get(layer.kind, 0) + layer.synchronous
+    assert switched["synapses"] > 0 and switched["encoder"] > 0
+
+
+def test_back_from_the_synchronous_kernel(rng: np.random.Generator) -> None:
+    """Membranes that a synchronous run left as they were are made right again: by few spikes, by a pixel, by an order
+    that needs them."""
+    switched = returned = 0
+    for _ in range(15):
+        model = random_model(rng)
+        engine = EventEngine(model)
+        frames = random_images(rng, model, 12)
+        engine.reset(frames[:1])
+        assert engine.prepare(frames) == "incremental"
+        for frame in frames:
+            for k, layer in enumerate(engine.layers):
+                if layer.kind in ("synapses", "encoder"):
+                    engine._engine.set_limit(k, int(rng.choice([0, 10**6])))
+            before = sum(layer.synchronous for layer in engine.layers)
+            now = engine.state(next(t.index for t in model.tensors if t.storage == "input"))
+            changed = now.copy()
+            changed.reshape(-1)[rng.choice(now.size, max(1, now.size // 8), replace=False)] = 0.5
+            engine.step((frame if rng.random() < 0.5 else changed)[None])
+            now = engine.state(next(t.index for t in model.tensors if t.storage == "input"))
+            assert mismatches(engine, now) == {}
+            index, value = int(rng.integers(now.size)), float(rng.integers(-16, 17) / 16)
+            engine._engine.pixel(index, value)
+            now.reshape(-1)[index] = value
+            engine.run()
+            assert mismatches(engine, now) == {}
+            engine._engine.set_order(str(rng.choice(["fifo", "random", "layers"])), 1)
+            engine._engine.pixel(index, -value)
+            now.reshape(-1)[index] = -value
+            engine.run()
+            assert mismatches(engine, now) == {}
+            engine._engine.set_order("layers", 0)
+            after = sum(layer.synchronous for layer in engine.layers)
+            switched, returned = switched + (after > before), returned + (after == before)
+    assert switched > 20 and returned > 20
 
 
 def test_automatic_switching_says_so(rng: np.random.Generator) -> None:
     model = random_model(rng)
     engine = EventEngine(model, switch="auto")
-    assert all((layer.limit is None) == (layer.kind in ("encoder", "pool", "relay")) for layer in engine.layers)
+    assert all((layer.limit is None) == (layer.kind in ("pool", "relay")) for layer in engine.layers)
     for image in random_images(rng, model, 3):
         engine.step(image[None])
         assert mismatches(engine, image) == {}
