@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError, InputTypeError
+from .event_sources import FIELDS
 
 Array = np.ndarray[Any, Any]
 RULES = ("window", "decay", "surface")
@@ -69,7 +70,8 @@ def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: 
 
     Raises:
         InputTypeError: no structured array with x, y, p (or polarity) and t (or timestamp).
-        InputError: the network has not one or two input channels; times fall; ``shrink`` is below 1.
+        InputError: the network has not one or two input channels; times fall; ``shrink`` is below 1; no event
+            is inside.
     """
     if len(shape) != 3 or shape[2] not in (1, 2):
         raise InputError(f"a camera's events need an input (H, W, 1) or (H, W, 2), the network's is {shape}")
@@ -80,7 +82,7 @@ def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: 
         found = getattr(events, "dtype", type(events).__name__)
         raise InputTypeError(f"events: found {found}, expected a structured array with fields x, y, p, t")
     fields = []
-    for choices in (("x",), ("y",), ("p", "polarity"), ("t", "timestamp", "ts")):
+    for choices in FIELDS:
         name = next((c for c in choices if c in names), None)
         if name is None:
             found = ", ".join(names)
@@ -93,6 +95,11 @@ def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: 
     height, width, channels = shape
     row, column = (y - origin[0]) // shrink, (x - origin[1]) // shrink
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    if len(t) and not inside.any():
+        raise InputError(
+            f"none of the {len(t):,} events lies on the network's {height} x {width} pixels: x is {x.min()} to "
+            f"{x.max()}, y {y.min()} to {y.max()}; move them there by origin and shrink"
+        )
     pixel = (row * width + column)[inside]
     rising = (p > 0)[inside]
     return Recording(pixel, rising.astype(np.int64), t[inside], int(np.count_nonzero(~inside)))

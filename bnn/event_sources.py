@@ -13,6 +13,7 @@ import importlib
 import os
 import struct
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ Array = np.ndarray[Any, Any]
 
 #: Fields of a recording: pixel column and row, polarity (1: brighter, 0: darker), time in microseconds.
 EVENT = np.dtype([("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("t", "<i8")])
+#: What the fields may be called.
+FIELDS = (("x",), ("y",), ("p", "polarity"), ("t", "timestamp", "ts"))
 FORMATS = ("nmnist", "numpy", "aedat3", "dat", "evt2", "evt3")
 
 _NMNIST_BYTES = 5
@@ -85,6 +88,9 @@ def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
     t = (raw[:, 2] & 0x7F) << 16 | raw[:, 3] << 8 | raw[:, 4]
     overflow = raw[:, 1] == _NMNIST_OVERFLOW_ROW
     t += np.cumsum(overflow) * _NMNIST_OVERFLOW
+    falls = int(np.count_nonzero(np.diff(t) < 0))
+    if falls > 0.01 * len(t) + 1:
+        raise InputError(f"{source}: time falls {falls} times in {len(t)} events: damaged, or not of N-MNIST")
     keep = ~overflow
     return from_fields(raw[keep, 0], raw[keep, 1], raw[keep, 2] >> 7, t[keep])
 
@@ -133,14 +139,12 @@ def _guess(path: Path) -> str:
         return "numpy"
     if suffix == ".bin":
         return "nmnist"
-    if suffix == ".dat":
-        return "dat"
     with path.open("rb") as file:
         head = file.read(4096)
-    if suffix == ".raw":
-        return "evt3" if b"evt 3" in head or b"format EVT3" in head else "evt2"
     if head.startswith(b"#!AER-DAT3"):
         return "aedat3"
+    if suffix in (".dat", ".raw") and not head.startswith(b"#!AER-DAT"):
+        return _prophesee(path, suffix, head)
     if head.startswith(b"#!AER-DAT"):
         version = head[9:12].decode("ascii", "replace")
         raise InputError(
@@ -153,6 +157,23 @@ def _guess(path: Path) -> str:
     )
 
 
+def _prophesee(path: Path, suffix: str, head: bytes) -> str:
+    """The encoding of a Prophesee file by its header, lines that begin with %."""
+    lines = [line.lower() for line in head.split(b"\n") if line.startswith(b"%")]
+    if not lines:
+        raise InputError(f"{path}: has no header (lines that begin with %), as Prophesee's {suffix} files have")
+    if suffix == ".dat":
+        return "dat"
+    for line in lines:
+        for mark in (b"evt ", b"format evt"):
+            _, found, version = line.partition(mark)
+            if found and version[:1].isdigit():
+                if version[:3] == b"2.1" or version[:1] not in (b"2", b"3"):
+                    raise InputError(f"{path}: EVT {version[:3].decode()}, expected EVT 2.0 or 3.0; convert it")
+                return f"evt{version[:1].decode()}"
+    raise InputError(f"{path}: its header names no encoding (% evt 2.0 or % evt 3.0)")
+
+
 def _read_numpy(path: Path) -> Array:
     try:
         loaded = np.load(path, allow_pickle=False)
@@ -161,14 +182,22 @@ def _read_numpy(path: Path) -> Array:
     if isinstance(loaded, np.lib.npyio.NpzFile):
         with loaded:
             names = sorted(loaded.files)
-            if set("xypt") <= set(names):
-                return from_fields(*(loaded[n] for n in "xypt"))
+            fields = _fields(names)
+            if fields is not None:
+                return from_fields(*(loaded[n] for n in fields))
             if len(names) != 1:
                 raise InputError(f"{path}: holds {', '.join(names)}, expected x, y, p, t or one structured array")
             loaded = loaded[names[0]]
-    if loaded.dtype.names is None or not set("xypt") <= set(loaded.dtype.names):
+    fields = _fields(loaded.dtype.names or ())
+    if fields is None:
         raise InputTypeError(f"{path}: holds {loaded.dtype}, expected a structured array with fields x, y, p, t")
-    return from_fields(*(loaded[n] for n in "xypt"))
+    return from_fields(*(loaded[n] for n in fields))
+
+
+def _fields(names: Sequence[str]) -> list[str] | None:
+    """What x, y, p and t are called there; None where one is missing."""
+    found = [next((c for c in choices if c in names), None) for choices in FIELDS]
+    return None if None in found else [name for name in found if name is not None]
 
 
 def _read_prophesee(path: Path, encoding: str) -> Array:

@@ -32,6 +32,8 @@ _RULE_OPTIONS = ("step", "window", "count", "tau", "level")
               help="Which spike under way travels next.  The result does not depend on it.")  # fmt: skip
 @click.option("--switch", type=click.Choice(("never", "auto")), default="never", show_default=True,
               help="auto: layers at which too much arrives at once run synchronously.")  # fmt: skip
+@click.option("--format", "kind", type=click.Choice(event_sources.FORMATS),
+              help="Of a recording.  Default: told by its name and first bytes.")  # fmt: skip
 @click.option("--rule", type=click.Choice(RULES), default="window", show_default=True, help="From events to bits.")
 @click.option("--step", metavar="US", type=click.IntRange(1), help="Look at the recording every so many microseconds.")
 @click.option("--window", metavar="US", type=click.IntRange(1), help="Rule window: how long an event counts.")
@@ -57,6 +59,7 @@ def events(
     seed: int,
     firing: str,
     switch: str,
+    kind: str | None,
     rule: str,
     origin: tuple[int, int],
     shrink: int,
@@ -83,11 +86,16 @@ def events(
         raise InputError(f"--plot and --html show an image's run, not a {mode}")
     if given and mode != "recording":
         raise InputError(f"--{next(iter(given))} is for --mode recording")
+    if kind is not None and mode != "recording":
+        raise InputError("--format is for --mode recording")
     if mode == "recording":
         if len(files) > 1:
             raise InputError(f"found {len(files)} recordings, expected one at a time")
         how = Rule(rule, **given)  # type: ignore[arg-type]
-        recorded = engine.run_events(event_sources.read(files[0]), how, origin=origin, shrink=shrink)
+        recording = event_sources.read(files[0], kind)
+        if not len(recording):
+            raise InputError(f"{files[0]}: holds no events")
+        recorded = engine.run_events(recording, how, origin=origin, shrink=shrink)
         _print(recorded, as_json)
         return
     (images,) = _arrays(model, files, reading)

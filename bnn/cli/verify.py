@@ -22,7 +22,7 @@ from .common import (
     unsafe_option,
 )
 from .inputs import Reading, read_arrays, reading_options
-from .verify_nir import NirOptions, nir_options, verify_nir_file
+from .verify_nir import NirOptions, check_kinds, nir_options, verify_nir_file
 
 if TYPE_CHECKING:
     from ..verify import LayerCheck, Report
@@ -63,6 +63,7 @@ def verify(
     With --nir, MODEL is a NIR file made by `bnn emit nir`, which is run in SpikingJelly, Norse, snnTorch or
     Rockpool: every spike and every sum must be the runtime's, and every tap 0 or 1.
     """
+    check_kinds(keras, net, nir)
     if nir is not None:
         net_model = load(net)
         data = read_arrays(net_model, files, reading) if files else _random(net_model, count, seed)

@@ -11,6 +11,7 @@ import click
 
 from .._arrays import Floats
 from .._progress import progress
+from ..errors import InputError
 from ..runtime import Model
 from ..spiking import IMPORTERS, NirReport, verify_nir
 from .common import live, print_json
@@ -36,6 +37,14 @@ def nir_options(command: Callable[..., Any]) -> Callable[..., Any]:
                             help="With --nir: the simulator to run the file in.")  # fmt: skip
     nir = click.option("--nir", is_flag=True, help="MODEL is a NIR file: run it in an importer, compare every spike.")
     return nir(importer(stream(gathered)))
+
+
+def check_kinds(model: str, net: str, nir: NirOptions | None) -> None:
+    """What is asked for, against the files' names."""
+    if nir is None and model.endswith(".nir"):
+        raise InputError(f"{model}: to run a NIR file, add --nir")
+    if net.endswith(".nir"):
+        raise InputError(f"{net}: is a NIR file; expected: bnn verify --nir MODEL.nir NET.bnn")
 
 
 def verify_nir_file(

@@ -120,6 +120,8 @@ def emit(
     nodes, edges = nir_nodes(chain, profile)
     nir_graph = nir.NIRGraph(nodes=nodes, edges=edges, metadata=_metadata(summary))
     target = Path(path)
+    if not target.absolute().parent.is_dir():
+        raise ModelFileError(f"{target}: cannot be written: there is no folder {target.absolute().parent}")
     temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         try:

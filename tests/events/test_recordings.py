@@ -120,6 +120,36 @@ def test_unknown_files(tmp_path: Path) -> None:
         event_sources.read(path, "avi")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.dat", b"hello", "has no header"),
+        ("x.dat", b"", "has no header"),
+        ("x.dat", b"#!AER-DAT2.0\r\n", r"AEDAT 2\.0, expected 3\.1"),
+        ("x.raw", bytes(range(1, 200)), "has no header"),
+        ("x.raw", b"% evt 2.1\n% geometry 640x480\n", r"EVT 2\.1, expected EVT 2\.0 or 3\.0"),
+        ("x.raw", b"% format EVT4;height=720\n", "EVT 4"),
+        ("x.raw", b"% date 2020-01-01\n", "names no encoding"),
+        ("x.bin", bytes(i * 37 % 239 for i in range(1000)), r"time falls \d+ times in 200 events"),
+    ],
+)
+def test_files_of_another_kind(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(bnn.InputError, match=message):
+        event_sources.read(tmp_path / name)
+
+
+def test_other_names_of_the_fields(rng: np.random.Generator, tmp_path: Path) -> None:
+    events = recording(rng)
+    other = np.empty(len(events), [("timestamp", "<i8"), ("x", "<i2"), ("y", "<i2"), ("polarity", "?")])
+    for name, source in (("timestamp", "t"), ("x", "x"), ("y", "y"), ("polarity", "p")):
+        other[name] = events[source]
+    np.save(tmp_path / "a.npy", other)
+    np.savez(tmp_path / "a.npz", **{name: other[name] for name in other.dtype.names or ()})
+    for name in ("a.npy", "a.npz"):
+        assert same(event_sources.read(tmp_path / name), events)
+
+
 # -- rules ------------------------------------------------------------------------------------------------------------
 
 
@@ -218,5 +248,7 @@ def test_bad_recordings(rng: np.random.Generator) -> None:
         place(events[["x", "y", "p"]], shape, (0, 0), 1)
     with pytest.raises(bnn.InputError, match=r"\(H, W, 1\) or \(H, W, 2\)"):
         place(events, (8, 8, 3), (0, 0), 1)
+    with pytest.raises(bnn.InputError, match=r"none of the \d+ events lies on the network's 8 x 8 pixels: x is"):
+        place(events, shape, (500, 0), 1)
     empty = list(frames(place(events[:0], shape, (0, 0), 1), shape, Rule()))
     assert empty == []

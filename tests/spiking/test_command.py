@@ -53,6 +53,13 @@ def test_a_difference_is_exit_status_1(folder: Path, capsys: Any) -> None:
 
 
 def test_bad_input_is_exit_status_2(folder: Path, capsys: Any) -> None:
+    assert main(["emit", "nir", "net.bnn", "nowhere/net.nir"]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    (folder / "net.nir").write_bytes(b"")
+    assert main(["verify", "net.nir", "net.bnn"]) == 2
+    assert "add --nir" in capsys.readouterr().err
+    assert main(["verify", "--nir", "net.bnn", "net.nir"]) == 2
+    assert "bnn verify --nir MODEL.nir NET.bnn" in capsys.readouterr().err
     assert main(["verify", "--nir", "net.bnn", "net.bnn"]) == 2
     assert "nir cannot read it" in capsys.readouterr().err
     assert main(["emit", "nir", "missing.bnn"]) == 2
