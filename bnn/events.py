@@ -104,14 +104,15 @@ class EventEngine:
         #: The model that runs: ``model`` itself, or, where activations of several levels are made neurons of their own
         #: (one a threshold), that network.  Numbers of ops and tensors are this one's.
         self.network = model
-        self._copies: dict[int, int] = {}
+        self._dense: dict[int, int] = {}
+        self._several = False
         self._engine = self._made()
         self._opened = self._engine.opened
         if switch == "auto":
             self._engine.calibrate()
         self._engine.set_order(firing, seed)
         self._encoder = encoder
-        self._notes = self._about = (_NEURONS,) if max(self._copies.values(), default=1) > 1 else ()
+        self._notes = self._about = (_NEURONS,) if self._several else ()
         self._mode = "synchronous"
         tensors, ops = self._opened.tensors, self._opened.ops
         infos = self._engine.layers()
@@ -172,7 +173,7 @@ class EventEngine:
                     op=info.op,
                     tensor=info.tensor,
                     neurons=info.neurons,
-                    dense=info.dense // self._copies.get(info.op, 1),
+                    dense=self._dense.get(info.op, info.dense),
                     events=info.events,
                     synops=info.synops,
                     spikes_up=info.up,
@@ -326,7 +327,7 @@ class EventEngine:
             form = network_of_neurons(self.model)
             if form is None:
                 raise
-            self.network, self._copies = form
+            self.network, self._dense, self._several = form
             try:
                 return Engine(self.network._open())
             except UnsupportedOpError:

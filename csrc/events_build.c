@@ -268,6 +268,9 @@ static size_t reserve_network(struct bnn_prepare *p, struct bnn_events *e)
         if (is_layer(m, op)) {
             struct bnn_layer l = describe(m, k);
             reserve_layer(p, &l);
+            for (uint32_t i = 0; p->memory != NULL && l.kind == BNN_LAYER_ENCODER && i < e->layer_count; i++)
+                if (l.sums != BNN_NONE && e->layers[i].sums == l.sums)
+                    l.count.dense = 0; /* several thresholds on sums that are computed once */
             if (p->memory != NULL)
                 e->layers[e->layer_count] = l;
             e->layer_count++;

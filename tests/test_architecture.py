@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "runtime": {"native", "errors"},
     "events": {"runtime", "native", "errors", "events form"},
     # What makes one compiled network of another, for the engine; imported only where that is needed.
-    "events form": {"passes", "graph tools", "importers", "emit", "ops", "runtime"},
+    "events form": {"passes", "graph tools", "importers", "emit", "ir", "ops", "runtime"},
     "front": set(GROUPS),
 }
 # What only importers may import: everyone else works on graphs and bytes.

@@ -74,6 +74,7 @@ def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str,
         # what a synchronous run takes is the compiled network's, not the larger one's
         plain = sum(op.binary_macs for op in model.ops)
         assert sum(x.dense for x in engine.layers if x.kind in ("synapses", "readout")) == plain
+        assert sum(x.dense for x in engine.layers if x.kind == "encoder") == sum(op.float_macs for op in model.ops)
 
 
 def wires(rng: np.random.Generator) -> bnn.Model:
