@@ -269,13 +269,17 @@ static void poke_inputs(struct bnn_events *e)
 
 void bnn_events_encode_whole(struct bnn_events *e)
 {
-    poke_inputs(e);
+    uint32_t computed = BNN_NONE; /* sums that are still in the context's memory: several thresholds may read them */
     for (uint32_t k = 0; k < e->layer_count; k++) {
         struct bnn_layer *l = &e->layers[k];
         if (!l->whole)
             continue;
-        if (l->sums != l->op)
-            bnn_step(e->context, l->sums, 1);
+        if (l->sums != computed || l->sums == l->op) {
+            poke_inputs(e);
+            if (l->sums != l->op)
+                bnn_step(e->context, l->sums, 1);
+        }
+        computed = l->sums;
         bnn_step(e->context, l->op, 1);
         bnn_events_take_bits(e, &e->populations[l->out]);
         l->count.synchronous++;
@@ -287,14 +291,11 @@ void bnn_events_encode_whole(struct bnn_events *e)
 
 void bnn_events_refresh_encoders(struct bnn_events *e)
 {
-    int poked = 0;
     for (uint32_t k = 0; k < e->layer_count; k++) {
         struct bnn_layer *l = &e->layers[k];
         if (l->kind != BNN_LAYER_ENCODER || !l->stale || l->whole)
             continue;
-        if (!poked)
-            poke_inputs(e);
-        poked = 1;
+        poke_inputs(e); /* a step may overwrite what others left */
         bnn_step_raw(e->context, l->sums, l->membranes, 1);
         l->stale = 0;
     }

@@ -77,6 +77,27 @@ def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str,
         assert sum(x.dense for x in engine.layers if x.kind == "encoder") == sum(op.float_macs for op in model.ops)
 
 
+@pytest.mark.parametrize("quantizer", levels.QUANTIZERS)
+def test_several_levels_switch(rng: np.random.Generator, quantizer: str) -> None:
+    """Encoders of several thresholds on the same sums, and all that follows: by kernels, back, and by themselves."""
+    switched: set[str] = set()
+    for _ in range(3):
+        model = bnn.Model.from_bytes(encode(lower(levels.network(rng, quantizer, "signs"))))
+        frames = random_images(rng, model, 8)
+        engine = EventEngine(model)
+        engine.reset(frames[:1])
+        assert engine.prepare(frames) == "incremental"
+        for number, frame in enumerate(frames):
+            for k, layer in enumerate(engine.layers):
+                if layer.kind in ("encoder", "synapses"):
+                    engine._engine.set_limit(k, 0 if number % 3 else int(rng.choice([0, 10**6])))
+            assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
+            assert mismatches(engine, frame) == {}
+        switched |= {layer.kind for layer in engine.layers if layer.synchronous}
+        assert EventEngine(model, switch="auto").run_stream(frames).wrong == 0
+    assert switched >= {"encoder", "synapses"}
+
+
 def wires(rng: np.random.Generator) -> bnn.Model:
     """A BINARY graph of every op that only moves bits, between a binarize with thresholds and a readout."""
     x = ops.input_node("image", (4, 5, 6))
