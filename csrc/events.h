@@ -17,7 +17,7 @@
 #ifndef BNN_EVENTS_INTERNAL_H
 #define BNN_EVENTS_INTERNAL_H
 
-#include "bits.h"
+#include "../kernels/bits.h"
 #include "bnn_events.h"
 #include "context.h"
 
