@@ -35,15 +35,16 @@ class Engine:
         status = lib.bnn_events_size(opened.pointer, needed, problem)
         if status == lib.BNN_ERROR_LIMIT:
             raise InputError(f"the network has more neurons than the event engine can number: {_what(problem)}")
-        check(status, "events")
-        self.bytes: int = needed[0]
-        self._memory = Memory(self.bytes)
         engine = ffi.new("bnn_events **")
-        status = lib.bnn_events_create(opened.pointer, self._memory.pointer, self.bytes, engine, problem)
+        if status == lib.BNN_OK:
+            self.bytes: int = needed[0]
+            self._memory = Memory(self.bytes)
+            status = lib.bnn_events_create(opened.pointer, self._memory.pointer, self.bytes, engine, problem)
         if status == lib.BNN_ERROR_OPCODE:
             raise UnsupportedOpError(
                 f"{_what(problem)}: the event engine runs bits, and real values only before the first bits and after "
-                "the last; a shortcut of real values between binary layers is no spike: leave it out, or use model(x)"
+                "the last; a shortcut of real values between binary layers is no spike, nor are numbers of several "
+                "bits: leave them out, or use model(x)"
             )
         check(status, "events")
         self.pointer = engine[0]

@@ -69,10 +69,10 @@ class TensorInfo:
 class OpInfo:
     """One op in the order of execution; ``inputs`` and ``output`` are tensor numbers, MACs are those of one image.
 
-    ``kind`` is binary where the data it reads are bits, integer where they are bytes, else float; ``note`` says why the
-    layer is not binary.  ``slots`` and ``layer_slots`` are bit masks of a convolution's fused work and of the part that
-    is the layer's own.  ``weight_bytes`` counts its constants' elements as they are computed with; in the file they may
-    be fewer.
+    ``kind`` is binary where the data it reads are bits, multi-bit where they are numbers of several bits (each product
+    counts once a bit), integer where they are bytes, else float; ``note`` says why the layer is not binary.
+    ``slots`` and ``layer_slots`` are bit masks of a convolution's fused work and of the part that is the layer's own.
+    ``weight_bytes`` counts its constants' elements as they are computed with; in the file they may be fewer.
     """
 
     index: int
@@ -227,7 +227,7 @@ class Opened:
             index,
             ffi.string(info.op).decode(),
             _text(info.layer, info.layer_length),
-            {"b1": "binary", "u8": "integer"}.get(data[0], "float") if data else "float",
+            "multi-bit" if info.planes > 1 else {"b1": "binary", "u8": "integer"}.get(data[0] if data else "", "float"),
             _text(info.note, info.note_length),
             inputs,
             info.output,

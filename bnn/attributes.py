@@ -56,6 +56,7 @@ class ConvAttrs(Attrs):
     clamp0: tuple[float, float] = (-INF, INF)
     clamp1: tuple[float, float] = (-INF, INF)
     out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's
+    planes: int = 1  # of the data's bits: accumulators are sums of 2**p times those of plane p
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ class ReshapeAttrs(Attrs):
 class SliceAttrs(Attrs):
     begin: int = 0  # channels begin to end, end not included
     end: int = 1
+
+
+@dataclass(frozen=True)
+class DequantizeAttrs(Attrs):
+    channels: int = 0  # 0: values are counts of set planes; else so many channels of numbers in binary
 
 
 @dataclass(frozen=True)

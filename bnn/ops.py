@@ -20,6 +20,7 @@ from .attributes import (
     ClampAttrs,
     ConstantAttrs,
     ConvAttrs,
+    DequantizeAttrs,
     InputAttrs,
     NoAttrs,
     PadAttrs,
@@ -32,10 +33,13 @@ from .errors import CompileError
 from .ir import Attrs, DType, Node, TensorType, Value
 
 __all__ = [
-    "CONVOLUTIONS", "INF", "MOST_BYTE_PRODUCTS", "OPS", "SLOTS", "ClampAttrs", "ConstantAttrs", "ConvAttrs",
-    "InputAttrs", "Level", "NoAttrs", "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "ReshapeAttrs", "SliceAttrs",
-    "constant", "conv_output", "input_node", "make",
+    "CONVOLUTIONS", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "ClampAttrs", "ConstantAttrs",
+    "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs", "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs",
+    "ReshapeAttrs", "SliceAttrs", "constant", "conv_output", "input_node", "make",
 ]  # fmt: skip
+
+
+MOST_PLANES = 8  # of bits that are one number
 
 
 class Level(Flag):
@@ -127,10 +131,9 @@ def _conv(data: DType) -> Infer:
             _want(in_g in (x.shape[-1], 2 * x.shape[-1]), f"{w} are not one or two planes of signs for {x}")
             in_g = x.shape[-1]
             _want(kh * kw * in_g <= MOST_BYTE_PRODUCTS, f"{kh * kw * in_g} products; at most {MOST_BYTE_PRODUCTS}")
-        _want(x.shape[-1] == in_g * a.groups, f"{x} has not the {in_g} x {a.groups} channels of filters {w}")
+        _planes(x, in_g, kh * kw, a, binary)
         _want(out_c % a.groups == 0, f"{out_c} filters do not divide into {a.groups} groups")
         _want(min(a.stride + a.dilation) >= 1 and min(a.pads) >= 0, f"bad stride, dilation or padding in {a}")
-        _want(kh * kw * in_g < 2**24, f"{kh * kw * in_g} products a sum; at most 2**24 - 1 are exact in float32")
         pads = (-1, 0, 1) if binary else range(256) if integers else (0,)
         _want(a.pad_value in pads, f"cannot pad with {a.pad_value}")
         shape: tuple[int, ...]
@@ -146,6 +149,21 @@ def _conv(data: DType) -> Infer:
         return TensorType(shape, a.out)
 
     return infer
+
+
+def _planes(x: TensorType, in_g: int, taps: int, a: ConvAttrs, binary: bool) -> None:
+    """The data's channels, and that every sum is exact in float32; what borders add to sums of several planes as well,
+    which is less than the sums themselves."""
+    channels = in_g * a.groups
+    _want(1 <= a.planes <= (MOST_PLANES if binary else 1), f"cannot read {a.planes} planes")
+    wanted, whose = channels, f"{in_g} x {a.groups} channels of filters of {taps} taps"
+    if a.planes > 1:
+        wanted, whose = a.planes * ref.plane_channels(channels), f"channels of {a.planes} planes of {in_g} x {a.groups}"
+    _want(x.shape[-1] == wanted, f"{x} has not the {whose}")
+    if a.planes > 1:
+        _want(a.groups == 1 or in_g == ref.plane_channels(in_g), f"groups of {in_g} channels are not whole words")
+    largest = taps * in_g * (1 if a.planes == 1 else 2 * (2**a.planes - 1))
+    _want(largest < 2**24, f"sums up to {largest}; at most 2**24 - 1 are exact in float32")
 
 
 def _slots(types: Types, a: ConvAttrs, shape: tuple[int, ...], exact: bool) -> None:
@@ -258,10 +276,25 @@ def _binarize(types: Types, _: Any) -> TensorType:
     return TensorType(x.shape, DType.b1)
 
 
-def _dequantize(types: Types, _: Any) -> TensorType:
+def _binarize_levels(types: Types, _: Any) -> TensorType:
+    x, thresholds = types
+    _want(x.dtype is DType.f32 and thresholds.dtype is DType.f32, f"expected two f32 operands, found {x}, {thresholds}")
+    steps = thresholds.shape[0] if len(thresholds.shape) == 1 else 0
+    _want(2 <= steps < 2**MOST_PLANES, f"expected 2 to {2**MOST_PLANES - 1} thresholds, found {thresholds}")
+    return TensorType(x.shape[:-1] + (steps.bit_length() * ref.plane_channels(x.shape[-1]),), DType.b1)
+
+
+def _dequantize(types: Types, a: DequantizeAttrs) -> TensorType:
     x, table = types
     _want(x.dtype is DType.b1 and table.dtype is DType.f32, f"expected bits and a table of f32, found {x} and {table}")
     _want(len(table.shape) == 1 and table.shape[0] >= 2, f"expected a table of two values or more, found {table}")
+    if a.channels:
+        planes = (table.shape[0] - 1).bit_length()
+        wanted = planes * ref.plane_channels(a.channels)
+        _want(2 <= planes <= MOST_PLANES, f"expected 3 to {2**MOST_PLANES} values, found {table}")
+        _want(a.channels > 0, f"cannot give {a.channels} channels")
+        _want(x.shape[-1] == wanted, f"{x} has not the {wanted} channels of {planes} planes of {a.channels}")
+        return TensorType(x.shape[:-1] + (a.channels,), DType.f32)
     planes = table.shape[0] - 1
     _want(x.shape[-1] % planes == 0, f"the channels of {x} are not {planes} planes")
     return TensorType(x.shape[:-1] + (x.shape[-1] // planes,), DType.f32)
@@ -332,7 +365,8 @@ OPS: dict[str, Op] = {
         Op("sigmoid", 22, NoAttrs, _same, _plain(ref.sigmoid), ALL, elementwise=True),
         Op("round", 23, NoAttrs, _same, _plain(np.rint), ALL, elementwise=True),
         Op("affine", 27, ClampAttrs, _affine, lambda *x, a: ref.clamp(ref.affine(*x), a.lo, a.hi), B | R, True),
-        Op("dequantize", 25, NoAttrs, _dequantize, _plain(ref.dequantize), ALL),
+        Op("dequantize", 25, DequantizeAttrs, _dequantize, lambda x, t, a: ref.dequantize(x, t, a.channels), ALL),
+        Op("binarize_levels", 28, NoAttrs, _binarize_levels, _plain(ref.binarize_levels), B | R),
         Op("pad_channels", 24, PadChannelsAttrs, _pad_channels, lambda x, a: ref.pad_channels(x, a), ALL),
     )
 }

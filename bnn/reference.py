@@ -37,10 +37,12 @@ def conv_accumulate(x: Array, w: Array, a: Any) -> Array:
 
     The order of the float sums is not part of the meaning; integer-valued sums are exact in any order.
     """
+    if a.planes > 1:
+        x = level_sums(x, a.planes, w.shape[3] * a.groups)
     flat = x.ndim == 2
     if flat:
         x = x[:, None, None, :]
-    x = pad_spatial(x.astype(np.float32), a.pads, float(a.pad_value))
+    x = pad_spatial(x.astype(np.float32), a.pads, float(a.pad_value * (2**a.planes - 1)))
     w = w.astype(np.float32)
     out_c, kh, kw, in_g = w.shape
     sh, sw = a.stride
@@ -154,8 +156,35 @@ def cast(x: Array, table: Array | None = None) -> Array:
     return x.astype(np.float32) if table is None else np.asarray(table[x])
 
 
-def dequantize(bits: Array, table: Array) -> Array:
-    """table[number of set bits] over the planes of every channel: plane p holds channels p * C to (p + 1) * C - 1."""
+def plane_channels(channels: int) -> int:
+    """Channels of one plane of numbers in binary: planes begin on words of 32."""
+    return -(-channels // 32) * 32
+
+
+def binarize_levels(x: Array, thresholds: Array) -> Array:
+    """The number of thresholds that are <= x, in binary: plane p, which begins at channel p * plane_channels(C), holds
+    bit p of every channel's number; what is left of a plane is -1.  Thresholds rise; one for all channels each."""
+    level = (x[..., None] >= thresholds).sum(axis=-1)
+    planes = [np.where(level >> p & 1, np.int8(1), np.int8(-1)) for p in range(len(thresholds).bit_length())]
+    fill = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % 32)]
+    return np.concatenate([np.pad(p, fill, constant_values=-1) for p in planes], axis=-1)
+
+
+def level_sums(bits: Array, planes: int, channels: int) -> Array:
+    """The sum of 2**p times plane p's +1 or -1, as float32: 2 * number - (2**planes - 1)."""
+    apart = bits.reshape(*bits.shape[:-1], planes, -1)[..., :channels].astype(np.float32)
+    return np.asarray(np.tensordot(2.0 ** np.arange(planes), apart, (0, apart.ndim - 2)), dtype=np.float32)
+
+
+def dequantize(bits: Array, table: Array, channels: int = 0) -> Array:
+    """table[number of set bits] over the planes of every channel: plane p holds channels p * C to (p + 1) * C - 1.
+
+    With ``channels``: table[number in binary], as :func:`binarize_levels` gives it; past the table its last value.
+    """
+    if channels:
+        planes = (len(table) - 1).bit_length()
+        level = (level_sums(bits, planes, channels) + (2**planes - 1)).astype(int) // 2
+        return np.asarray(table[np.minimum(level, len(table) - 1)])
     planes = len(table) - 1
     count = (bits.reshape(*bits.shape[:-1], planes, -1) > 0).sum(axis=-2)
     return np.asarray(table[count])

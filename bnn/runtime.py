@@ -207,7 +207,7 @@ class Model:
         return profile(opened, np.median(ticks, axis=0).astype(int).tolist(), batch, repeats)
 
     def summary(self) -> str:
-        """A table, one line per op: layer, kind (binary, integer or float), output, weights, MACs, why it is float."""
+        """A table, a line per op: layer, kind (binary, multi-bit, integer, float), output, weights, MACs, why float."""
         return summary(self._open())
 
     def save(self, path: str | os.PathLike[str]) -> None:

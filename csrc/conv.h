@@ -21,8 +21,13 @@
  *
  * and with a threshold t the bit is s + (correction - t) >= 0.  All of these are integers below 2^24: exact as floats.
  *
- * Memory.  The taps of a kernel row are contiguous (one segment) unless it is dilated or there are groups; then every
- * tap is one.  Channels of a group are padded to whole blocks of the kernels' lanes in weights, tables and operands. */
+ * Several planes.  Where the data are numbers in binary, the accumulator is the sum of 2^i times that of plane i.  A
+ * kernel runs once for every plane, from the highest to the lowest, over the same weights: with T the sum of the planes
+ * above, in multiples of the present plane's weight / 2, it is given the correction 2 T + correction instead.  The last
+ * plane's run has the epilogue, or the limits T + floor((correction - t) / 2) + 1.
+ *
+ * Memory.  The taps of a kernel row are contiguous (one segment) unless it is dilated or there are groups or planes;
+ * then every tap is one.  Channels of a group are padded to whole blocks of the kernels' lanes in weights, tables and operands. */
 #ifndef BNN_CONV_H
 #define BNN_CONV_H
 
@@ -36,10 +41,11 @@ struct bnn_conv_shape {
     const struct bnn_tensor *x, *w, *y;
     const struct bnn_conv_attrs *attrs;
     int binary, bytes, depthwise;
-    uint32_t planes;    /* of signs in the filters of bytes, 1 or 2 */
+    uint32_t sign_planes; /* of signs in the filters of bytes, 1 or 2 */
     size_t groups;      /* 1 for depthwise: its channels are lanes */
     size_t outputs;     /* channels of a group */
     size_t group_words; /* elements of a group's channels in an input pixel */
+    size_t planes, plane_words; /* planes of bits, and the words of one in an input pixel */
 };
 
 struct bnn_conv_range {
@@ -89,6 +95,12 @@ void bnn_conv_margins(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
 
 /* Bytes a worker needs while a convolution runs. */
 size_t bnn_conv_scratch(const struct bnn_conv *conv);
+
+/* A convolution of several planes: one call's tile, but for a, table, corrections and limits, which are those of plane 0
+ * as if there were no others.  `limits`: whether the output is bits by limits.  Returns as the kernels do. */
+int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv, const struct bnn_binary_tile *tile,
+                    int limits, void *scratch);
+size_t bnn_conv_planes_scratch(const struct bnn_conv *conv);
 
 bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, enum bnn_conv_kind kind);
 void bnn_conv_run(const struct bnn_run *r);

@@ -17,7 +17,7 @@ void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
                                              .segments = segments,
                                              .pixels = conv->length / s->x->c,
                                              .bytes = s->x->c,
-                                             .planes = s->planes};
+                                             .planes = s->sign_planes};
     if (dst != NULL)
         kernels->pack_bytes(dst, &filters);
 }

@@ -33,6 +33,7 @@ static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, co
     CHECK(a->pad_value >= least && a->pad_value <= most, "padding value", a->pad_value, 0);
     CHECK(a->groups >= 1, "groups", a->groups, 1);
     CHECK(a->groups == 1 || !shape->bytes, "groups of a convolution of bytes", a->groups, 1);
+    CHECK(a->planes >= 1 && a->planes <= (shape->binary ? BNN_MOST_PLANES : 1), "planes", a->planes, 1);
     CHECK(a->slots >= 0 && a->slots < 1 << BNN_SLOT_COUNT, "slots", a->slots, (1 << BNN_SLOT_COUNT) - 1);
     CHECK(a->layer_slots >= 0 && a->layer_slots < 1 << BNN_SLOT_COUNT, "slots of the layer", a->layer_slots,
           (1 << BNN_SLOT_COUNT) - 1);
@@ -96,13 +97,19 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, enum b
     CHECK(y->rank == x->rank, "rank of the output", y->rank, x->rank);
 
     uint32_t groups = (uint32_t)a->groups;
-    uint32_t planes = bytes && w->c == 2 * (uint64_t)x->c ? 2 : 1, channels = w->c / planes;
-    CHECK((uint64_t)channels * groups == x->c, "channels of the data", x->c, (uint64_t)channels * groups);
+    uint64_t planes = (uint64_t)a->planes, signs = bytes && w->c == 2 * (uint64_t)x->c ? 2 : 1, channels = w->c / signs;
+    uint64_t wanted = channels * groups;
+    if (planes > 1) /* each begins on a word */
+        wanted = planes * ((wanted + 31) / 32 * 32);
+    CHECK(wanted == x->c, "channels of the data", x->c, wanted);
     CHECK(w->o % groups == 0, "filters left over when divided into groups", w->o % groups, 0);
     uint64_t products = (uint64_t)w->h * w->w; /* two 32-bit numbers: no overflow */
     uint64_t most = (uint64_t)(bytes ? MAX_BYTE_PRODUCTS : MAX_PRODUCTS);
     CHECK(products <= most && products * channels <= most, "products in a sum",
           products <= most ? products * channels : products, most);
+    /* Several planes: what borders add, less than the sums themselves, must be exact too. */
+    CHECK(planes == 1 || products * channels * 2 * ((1u << planes) - 1) <= (uint64_t)MAX_PRODUCTS,
+          "products in a sum of several planes", products * channels, MAX_PRODUCTS / (2 * ((INT64_C(1) << planes) - 1)));
     CHECK(!binary || groups == 1 || w->c % 32 == 0, "channels of a group past a multiple of 32", w->c % 32, 0);
 
     if (x->rank == 1) {
@@ -130,11 +137,13 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, enum b
         .attrs = a,
         .binary = binary,
         .bytes = bytes,
-        .planes = planes,
+        .sign_planes = (uint32_t)signs,
         .depthwise = depthwise,
         .groups = depthwise ? 1 : groups,
         .outputs = depthwise ? w->o : w->o / groups,
         .group_words = bytes ? x->words : w->words,
+        .planes = (size_t)planes,
+        .plane_words = x->words / (size_t)planes,
     };
     return check_operands(p, op, shape);
 }

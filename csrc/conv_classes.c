@@ -88,30 +88,34 @@ static void fill_corrections(const struct bnn_conv *conv, const struct bnn_conv_
                     (int32_t)((rows.end - rows.begin) * (columns[cc].end - columns[cc].begin)) * channels;
                 int32_t outside = 2 * (all - inside) - (products - inside_products);
                 *correction = (float)(inside_products + 2 * (read - inside) + s->attrs->pad_value * outside);
-                if (s->bytes)
-                    *correction = (float)(-s->attrs->pad_value * ((2 * inside - inside_products) / (int32_t)s->planes));
+                if (s->bytes) {
+                    int32_t weights = (2 * inside - inside_products) / (int32_t)s->sign_planes;
+                    *correction = (float)(-s->attrs->pad_value * weights);
+                }
             }
         }
     }
 }
 
 /* The least p with correction - 2 p < threshold, by floor division; 0: even no differing bits are too many. */
-static int32_t limit(int32_t correction, int32_t threshold)
+static int64_t limit(int32_t correction, int32_t threshold)
 {
     int64_t twice = (int64_t)correction - threshold;
-    if (twice < 0)
-        return 0;
-    return twice / 2 >= INT32_MAX ? INT32_MAX : (int32_t)(twice / 2 + 1);
+    return (twice < 0 ? -((1 - twice) / 2) : twice / 2) + 1;
 }
 
 static void fill_limits(const struct bnn_conv *conv, const int32_t *thresholds, int32_t *limits, size_t classes)
 {
     const struct bnn_conv_shape *s = &conv->shape;
     const float *correction = conv->corrections;
+    /* Of several planes, the sum of those above the last is added when running: it is below 2^24. */
+    const int64_t most = s->planes > 1 ? INT64_C(1) << 29 : INT32_MAX, least = s->planes > 1 ? -most : 0;
     for (size_t class = 0; class < classes; class ++)
         for (size_t g = 0; g < s->groups; g++)
-            for (size_t c = 0; c < conv->padded; c++, correction++)
-                *limits++ = c < s->outputs ? limit((int32_t)*correction, thresholds[g * s->outputs + c]) : 0;
+            for (size_t c = 0; c < conv->padded; c++, correction++) {
+                int64_t value = c < s->outputs ? limit((int32_t)*correction, thresholds[g * s->outputs + c]) : 0;
+                *limits++ = (int32_t)(value < least ? least : value > most ? most : value);
+            }
 }
 
 /* Rows to hand to a kernel at once: together at most MAX_PIXELS pixels, in as few tiles as can be.  Where a row does not

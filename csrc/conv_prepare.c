@@ -151,7 +151,7 @@ static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
     const struct bnn_conv_attrs *a = s->attrs;
-    int whole_rows = a->dilation_w == 1 && a->groups == 1;
+    int whole_rows = a->dilation_w == 1 && a->groups == 1 && s->planes == 1;
     conv->row_segments = whole_rows ? 1 : s->w->w;
     conv->length = s->depthwise ? conv->padded : whole_rows ? s->w->w * s->group_words : s->group_words;
     ptrdiff_t *segments = bnn_reserve(p, s->w->h * conv->row_segments, sizeof *segments);

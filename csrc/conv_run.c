@@ -30,6 +30,7 @@ struct job {
     const struct bnn_conv *conv;
     const struct bnn_kernels *kernels;
     struct chunk *chunk;
+    void *planes;        /* scratch of bnn_conv_planes */
     int bits, threshold; /* the output is bits; by limits */
     size_t staged;       /* words of a group to stage, or 0 */
     const struct bnn_view *x, *residual;
@@ -57,10 +58,16 @@ static size_t group_output_words(const struct bnn_conv *conv)
     return (conv->shape.outputs + 31) / 32;
 }
 
-size_t bnn_conv_scratch(const struct bnn_conv *conv)
+static size_t chunk_bytes(const struct bnn_conv *conv)
 {
     size_t staged = groups_split_words(conv) ? MAX_CHUNK * group_output_words(conv) : 0;
-    return sizeof(struct chunk) + staged * sizeof(uint32_t);
+    size_t bytes = sizeof(struct chunk) + staged * sizeof(uint32_t);
+    return (bytes + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
+}
+
+size_t bnn_conv_scratch(const struct bnn_conv *conv)
+{
+    return chunk_bytes(conv) + bnn_conv_planes_scratch(conv);
 }
 
 /* One kernel call: a block of a group's channels, beginning at `first`. */
@@ -122,11 +129,16 @@ static int call(const struct job *job, const struct call *c, const struct pixels
                                        .residual = residual,
                                        .epilogue = &c->epilogue,
                                        .at = at};
-        if (!job->threshold) {
+        if (job->threshold)
+            tile.limits = conv->limits + table;
+        else
             tile.corrections = conv->corrections + table;
-            return job->kernels->binary_values(&tile);
+        if (s->planes > 1) {
+            tile.corrections = conv->corrections + table;
+            return bnn_conv_planes(job->kernels, conv, &tile, job->threshold, job->planes);
         }
-        tile.limits = conv->limits + table;
+        if (!job->threshold)
+            return job->kernels->binary_values(&tile);
         job->kernels->binary_bits(&tile);
         return 0;
     }
@@ -300,6 +312,7 @@ void bnn_conv_run(const struct bnn_run *r)
         .conv = conv,
         .kernels = r->model->kernels,
         .chunk = r->scratch,
+        .planes = (unsigned char *)r->scratch + chunk_bytes(conv),
         .bits = bits,
         .threshold = (conv->limits != NULL || conv->margins != NULL) && !r->raw,
         .staged = bits && groups_split_words(conv) ? group_output_words(conv) : 0,

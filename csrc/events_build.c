@@ -293,6 +293,20 @@ static size_t reserve_network(struct bnn_prepare *p, struct bnn_events *e)
     return largest;
 }
 
+/* Planes of numbers are no spikes: their bits do not count alike. */
+static bnn_status refuse_numbers(struct bnn_prepare *p)
+{
+    const struct bnn_model *m = p->model;
+    for (uint32_t k = 0; k < m->op_count; k++) {
+        const struct bnn_op *op = &m->ops[k];
+        int planes = op->row->opcode == BNN_OP_BCONV2D ? ((const struct bnn_conv_attrs *)op->attrs)->planes : 1;
+        p->number = k;
+        if (planes > 1 || op->row->opcode == BNN_OP_BINARIZE_LEVELS)
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "numbers of several bits between spiking layers", 1, 0);
+    }
+    return BNN_OK;
+}
+
 static bnn_status lay_out(struct bnn_prepare *p, bnn_events **engine)
 {
     const struct bnn_model *m = p->model;
@@ -348,7 +362,9 @@ bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *p
         memset(problem, 0, sizeof *problem);
     if (model == NULL || bytes == NULL)
         return BNN_ERROR_ARGUMENT;
-    bnn_status status = lay_out(&p, NULL);
+    bnn_status status = refuse_numbers(&p);
+    if (status == BNN_OK)
+        status = lay_out(&p, NULL);
     *bytes = p.used;
     return status;
 }

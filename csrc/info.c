@@ -91,7 +91,8 @@ bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info)
         const struct bnn_conv_attrs *a = o->attrs;
         const struct bnn_tensor *out = &model->tensors[o->output], *filters = bnn_op_input(model, o, 1);
         uint64_t channels = bytes ? bnn_op_input(model, o, 0)->c : filters->c;
-        uint64_t macs = (uint64_t)filters->h * filters->w * channels * out->h * out->w * out->c;
+        uint64_t macs = (uint64_t)filters->h * filters->w * channels * out->h * out->w * out->c * (uint64_t)a->planes;
+        info->planes = (uint32_t)a->planes;
         info->slots = (uint32_t)a->slots;
         info->layer_slots = (uint32_t)a->layer_slots;
         *(binary ? &info->binary_macs : bytes ? &info->byte_macs : &info->float_macs) = macs;

@@ -6,9 +6,9 @@
 
 /* X(opcode, name, attribute struct, words of attributes in the file) */
 #define BNN_OP_LIST(X) \
-    X(1, conv2d, bnn_conv_attrs, 16) \
-    X(2, bconv2d, bnn_conv_attrs, 16) \
-    X(30, iconv2d, bnn_conv_attrs, 16) \
+    X(1, conv2d, bnn_conv_attrs, 17) \
+    X(2, bconv2d, bnn_conv_attrs, 17) \
+    X(30, iconv2d, bnn_conv_attrs, 17) \
     X(3, max_pool, bnn_pool_attrs, 8) \
     X(4, avg_pool, bnn_pool_attrs, 8) \
     X(5, binarize, bnn_no_attrs, 0) \
@@ -33,7 +33,8 @@
     X(22, sigmoid, bnn_no_attrs, 0) \
     X(23, round, bnn_no_attrs, 0) \
     X(27, affine, bnn_clamp_attrs, 2) \
-    X(25, dequantize, bnn_no_attrs, 0) \
+    X(25, dequantize, bnn_dequantize_attrs, 1) \
+    X(28, binarize_levels, bnn_no_attrs, 0) \
     X(24, pad_channels, bnn_pad_channels_attrs, 3)
 
 #define BNN_OP_CONV2D 1u
@@ -64,6 +65,7 @@
 #define BNN_OP_ROUND 23u
 #define BNN_OP_AFFINE 27u
 #define BNN_OP_DEQUANTIZE 25u
+#define BNN_OP_BINARIZE_LEVELS 28u
 #define BNN_OP_PAD_CHANNELS 24u
 
 #define BNN_SLOT_PRE_MUL 1u
@@ -78,8 +80,9 @@
 #define BNN_SLOT_NEGATED 512u
 #define BNN_SLOT_COUNT 10
 #define BNN_SLOTS_WITH_OPERAND 891u
+#define BNN_MOST_PLANES 8
 
-#define BNN_CONV_ATTRS_WORDS 16
+#define BNN_CONV_ATTRS_WORDS 17
 struct bnn_conv_attrs {
     int32_t stride_h;
     int32_t stride_w;
@@ -97,6 +100,7 @@ struct bnn_conv_attrs {
     float clamp0_hi;
     float clamp1_lo;
     float clamp1_hi;
+    int32_t planes;
 };
 
 #define BNN_POOL_ATTRS_WORDS 8
@@ -140,6 +144,11 @@ struct bnn_reshape_attrs {
 struct bnn_slice_attrs {
     int32_t begin;
     int32_t end;
+};
+
+#define BNN_DEQUANTIZE_ATTRS_WORDS 1
+struct bnn_dequantize_attrs {
+    int32_t channels;
 };
 
 #define BNN_PAD_CHANNELS_ATTRS_WORDS 3

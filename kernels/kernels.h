@@ -44,7 +44,7 @@ struct bnn_binary_tile {
     const ptrdiff_t *segment; /* segments: offsets in words */
     size_t segments, length, pixels;
     const uint32_t *weights;
-    const int32_t *limits;    /* binary_bits' table: the bit is (differing bits < limit); 0: never; INT32_MAX: always */
+    const int32_t *limits;    /* binary_bits' table: the bit is (differing bits < limit), limits as low as -2^30 */
     const float *corrections; /* binary_values' table: the accumulator is correction - 2 * differing bits, below 2^24 */
     size_t first, channels;   /* the block's first channel, and how many exist: 1 to the block's width */
     uint32_t *bits;           /* output words; bits of the last word past the channels become zero */

@@ -115,8 +115,8 @@ class Builder:
     # -- layers ---------------------------------------------------------------------------------------------------
 
     def quantize(self, x: Value, name: str) -> Value:
-        """A sign mostly; else a ternary quantizer, or one of five levels as DoReFa's."""
-        kind = self.pick(("sign",) * 18 + ("ternary", "levels"))
+        """A sign mostly; else a ternary quantizer, or one of 3 to 256 levels as DoReFa's."""
+        kind = self.pick(("sign",) * 18 + ("ternary", "levels", "levels"))
         if kind == "ternary":
             sides = []
             for half in (0.5, -0.5):
@@ -124,9 +124,12 @@ class Builder:
                 sides.append(self.made(name, "sign", moved, step=1.0, bound=1.0))
             return self.made(name, "sign", self.made(name, "add", *sides, step=0, bound=0), step=1.0, bound=1.0)
         if kind == "levels":
-            x = self.made(name, "clamp", x, attrs=ClampAttrs(0.0, 1.0), step=0, bound=0)
-            x = self.made(name, "round", self.made(name, "mul", x, constant([4.0]), step=0, bound=0), step=0, bound=0)
-            return self.made(name, "div", x, constant([4.0]), step=0.25, bound=1.0)
+            scale, steps = float(self.pick((1, 2, 4, 16))), self.whole(2, self.pick((3, 7, 15, 255)))
+            low = self.pick((0, 0, 0, -(steps // 2), -steps))
+            x = self.made(name, "mul", x, constant([scale]), step=0, bound=0)
+            x = self.made(name, "clamp", x, attrs=ClampAttrs(float(low), float(low + steps)), step=0, bound=0)
+            x = self.made(name, "round", x, step=0, bound=0)
+            return self.made(name, "div", x, constant([scale]), step=1 / scale, bound=steps / scale)
         return self.sign(x, name)
 
     def sign(self, x: Value, name: str) -> Value:

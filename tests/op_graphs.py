@@ -15,6 +15,7 @@ from bnn.ir import DType, Graph, Halo, Node, Storage
 from bnn.ops import (
     ClampAttrs,
     ConvAttrs,
+    DequantizeAttrs,
     PadAttrs,
     PadChannelsAttrs,
     PoolAttrs,
@@ -194,6 +195,25 @@ def _iconv2d(rng: Rng, x: Node) -> Node:
         operands += [constant(2.0 ** rng.integers(-8, 2, outputs)), constant(integers(rng, [outputs]))]
         attrs = replace(attrs, slots=("pre_mul", "pre_add"), out=DType.b1 if rng.random() < 0.5 else DType.f32)
     return make("iconv2d", *operands, attrs=attrs)
+def _thresholds(rng: Rng) -> Node:
+    """Two to 255, rising, some of them equal."""
+    steps = int(rng.integers(2, 16) if rng.random() < 0.7 else rng.integers(16, 256))
+    return constant(np.sort(rng.integers(-40, 41, steps) / 4).astype(np.float32))
+
+
+def _numbers(rng: Rng, x: Node) -> Node:
+    """Numbers in binary, and what they stand for."""
+    levels = make("binarize_levels", x, _thresholds(rng))
+    table = constant(integers(rng, [levels.inputs[1].type.shape[0] + 1]))
+    return make("dequantize", levels, table, attrs=DequantizeAttrs(x.type.shape[-1]))
+
+
+def _planes_conv(rng: Rng, x: Node) -> Node:
+    levels = make("binarize_levels", x, _thresholds(rng))
+    planes = levels.inputs[1].type.shape[0].bit_length()
+    kernel = tuple(rng.integers(1, 4, 2).tolist())
+    attrs = replace(_conv_attrs(rng, x.type.shape, kernel, [-1, 0, 1]), planes=planes)  # type: ignore[arg-type]
+    return make("bconv2d", levels, signs(rng, (int(rng.integers(1, 70)), *kernel, x.type.shape[2])), attrs=attrs)
 
 
 def _affine(rng: Rng, x: Node) -> Node:
@@ -223,6 +243,8 @@ FLOAT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "round": _halves,
     "affine": _affine,
     "conv2d": _conv2d,
+    "dequantize": _numbers,
+    "binarize_levels": _planes_conv,
 }
 BIT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "unpack": lambda rng, x: make("unpack", x),
@@ -312,4 +334,7 @@ def every_op() -> Graph:
     counted = make("iconv2d", z, signs(rng, (34, 2, 2, 4)), constant(rng.integers(-99, 99, 34), DType.i32),
                    attrs=ConvAttrs(pads=(0, 1, 1, 0), pad_value=9, slots=("threshold",), out=DType.b1))  # fmt: skip
     scaled = make("concat", make("cast", make("copy", z), constant(np.arange(256) / 4)), make("unpack", counted))
-    return plan([x, y, z], [make("softmax", logits), make("copy", flat), d, levels, scaled])
+    numbers = make("binarize_levels", y, constant(np.arange(-3.0, 4.0)))
+    few = make("dequantize", numbers, constant(np.arange(8.0)), attrs=DequantizeAttrs(40))
+    sums = make("bconv2d", numbers, signs(rng, (33, 1, 1, 40)), attrs=ConvAttrs(planes=3), name="numbers")
+    return plan([x, y, z], [make("softmax", logits), make("copy", flat), d, levels, scaled, few, sums])

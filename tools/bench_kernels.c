@@ -213,6 +213,7 @@ static void prepare(struct subject *s, const struct bnn_kernels *kernels, const 
                                        .pad_bottom = pad,
                                        .pad_right = pad,
                                        .groups = (int32_t)shape->groups,
+                                       .planes = 1,
                                        .slots = threshold ? (int32_t)BNN_SLOT_THRESHOLD
                                                           : (int32_t)(BNN_SLOT_MUL | BNN_SLOT_ADD)};
     s->model =

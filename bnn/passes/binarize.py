@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from ..bitpack import WORD
 from ..interpret import evaluate
 from ..ir import DType, Graph, Node
-from ..ops import OPS, ConvAttrs, PadAttrs, SliceAttrs, constant, make
+from ..ops import INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
 from ..rewrite import Match, Pattern, Rule, any_, const, remade, rewrite
-from .recognize_quantizers import MOST_STEPS
+from .levels import MOST_STEPS, Levels, levels
 
 Array = np.ndarray[Any, Any]
 _MOST_GROUPS = 32  # convolutions that a grouped one is cut into
@@ -29,46 +29,17 @@ def binarize(graph: Graph) -> Graph:
 
     Weights are read as numbers: whatever quantizer made them, freezing left a constant.
 
-    Data of m + 1 evenly spaced levels, x = v0 + d (m + s_1 + ... + s_m) / 2 with bits s = +-1, and weights
+    Data of evenly spaced levels, x = v0 + d (m + S) / 2 with S the sum of bits s = +-1, each times its plane's weight,
+    of which m is the largest (counted planes: 1 each; numbers in binary: 2^p), and weights
     w = alpha (t_1 + ... + t_r) / r with signs t (r = 1: two values; r = 2: three, zero being +1 and -1), give
 
-        sum(x w) = alpha (v0 T + d (m T + A / r) / 2),   T = sum(w / alpha),  A = sum over planes and signs of s t,
+        sum(x w) = alpha (v0 T + d (m T + A / r) / 2),   T = sum(w / alpha),  A = sum over signs of S t,
 
-    so one bconv2d over m r C channels.  Equal to the float sums wherever those are exact.  Zero padding is a clear bit
-    in every plane where v0 = 0, and the third value of a padded tap where the levels lie evenly around zero.
+    so one bconv2d: over all counted planes' channels, or of so many planes; with three values over each plane twice,
+    or (numbers in binary) the sum of two.  Equal to the float sums wherever those are exact.  Zero padding is a clear
+    bit in every plane where v0 = 0, and the third value of a padded tap where the levels lie evenly around zero.
     """
     return rewrite(graph, RULES)
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Data as bits: m planes of channels, and the m + 1 values they stand for."""
-
-    bits: Node
-    values: Array
-
-    @property
-    def planes(self) -> int:
-        return len(self.values) - 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the values."""
-        return (*self.bits.type.shape[:-1], self.bits.type.shape[-1] // self.planes)
-
-    @property
-    def even(self) -> bool:
-        ideal = np.linspace(float(self.values[0]), float(self.values[-1]), len(self.values))
-        return bool(np.allclose(self.values, ideal, rtol=0, atol=1e-6 * float(np.ptp(self.values))))
-
-
-def levels(x: Node) -> Levels | None:
-    """The bits behind a value, where there are any."""
-    if x.op == "unpack":
-        return Levels(x.inputs[0], np.array([-1, 1], np.float32))
-    if x.op == "dequantize":
-        return Levels(x.inputs[0], x.inputs[1].value)
-    return None
 
 
 def sign_planes(w: Array) -> tuple[Array, list[Array]] | None:
@@ -102,23 +73,17 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
         attrs = replace(attrs, pads=pad.pads, pad_value=int(pad.value))
         bits = bits.inputs[0]
     elif any(attrs.pads):
-        value = _pad_value(x.values)
+        value = x.zero
         if value is None:
             return _annotate(node, f"zero padding is none of its input's levels {x.values.tolist()}")
         attrs = replace(attrs, pad_value=value)
-    reason = _why_not_grouped(attrs, w)
+    alpha, planes = split
+    reason = _why_not_grouped(attrs, w) or _why_not_exact(x, w, len(planes))
     if reason:
         return _annotate(node, reason)
-    alpha, planes = split
-    signs = np.concatenate([p for p in planes for _ in range(x.planes)], axis=3)
     node = replace(node, note="")
-    return _affine(node, _accumulate(node, bits, signs, attrs, x.planes, len(planes)), w, alpha, x, len(planes))
-
-
-def _pad_value(values: Array) -> int | None:
-    if values[0] == -values[-1]:
-        return 0
-    return -1 if values[0] == 0 else 1 if values[-1] == 0 else None
+    accumulate = _numbers if x.channels else _counted
+    return _affine(node, accumulate(node, bits, planes, attrs, x.planes), w, alpha, x, len(planes))
 
 
 def _why_not_grouped(attrs: ConvAttrs, w: Array) -> str:
@@ -131,9 +96,33 @@ def _why_not_grouped(attrs: ConvAttrs, w: Array) -> str:
     return ""
 
 
-def _accumulate(node: Node, bits: Node, signs: Array, attrs: ConvAttrs, planes: int, repeats: int) -> Node:
-    """The accumulators A: the bits repeated for every plane of signs; odd groups apart."""
-    width = signs.shape[3] // (planes * repeats)
+def _why_not_exact(x: Levels, w: Array, repeats: int) -> str:
+    products = int(np.prod(w.shape[1:]))
+    if products * repeats * x.top * (2 if x.channels else 1) < 2**24:
+        return ""
+    return f"sums of {products} products of {x.steps + 1} levels are not exact in float32"
+
+
+def _numbers(node: Node, bits: Node, signs: list[Array], attrs: ConvAttrs, planes: int) -> Node:
+    """The accumulators A of numbers in binary: a convolution for each plane of signs; odd groups apart."""
+    width, attrs = signs[0].shape[3], replace(attrs, planes=planes)
+    if attrs.groups == 1 or width % WORD == 0:
+        parts = [make("bconv2d", bits, constant(s, DType.b1), attrs=attrs, name=node.name) for s in signs]
+        return parts[0] if len(parts) == 1 else make("add", *parts, name=node.name)
+    x, thresholds = bits.inputs
+    filters, parts = signs[0].shape[0] // attrs.groups, []
+    for g in range(attrs.groups):
+        data = make("slice", x, attrs=SliceAttrs(g * width, (g + 1) * width), name=node.name)
+        own = [s[g * filters : (g + 1) * filters] for s in signs]
+        part = make("binarize_levels", data, thresholds, name=node.name)
+        parts.append(_numbers(node, part, own, replace(attrs, groups=1), planes))
+    return _concat(parts, node.name)
+
+
+def _counted(node: Node, bits: Node, sides: list[Array], attrs: ConvAttrs, planes: int) -> Node:
+    """The accumulators A of counted planes: the bits repeated for every plane of signs; odd groups apart."""
+    repeats, width = len(sides), sides[0].shape[3]
+    signs = np.concatenate([side for side in sides for _ in range(planes)], axis=3)
     one_word = width % WORD == 0 and planes * repeats == 1
     if attrs.groups == 1 or one_word:
         data = bits if repeats == 1 else make("concat", bits, bits, name=node.name)
@@ -164,15 +153,15 @@ def _concat(parts: list[Node], name: str) -> Node:
 def _affine(node: Node, acc: Node, w: Array, alpha: Array, x: Levels, repeats: int) -> Node:
     """alpha (v0 T + d (m T + A / r) / 2), by the operations that are exact wherever the sums are."""
     first, last = np.float64(x.values[0]), np.float64(x.values[-1])
-    step = (last - first) / x.planes
+    step = (last - first) / x.steps
     scale = (alpha.astype(np.float64) * step / 2 / repeats).astype(np.float32)
     total = np.sign(w).reshape(w.shape[0], -1).sum(axis=1)
     value = acc
-    if first != -last:
-        value = make("add", value, constant(total * (x.planes * repeats)), name=node.name)
+    if not x.centred:
+        value = make("add", value, constant(total * (x.top * repeats)), name=node.name)
     if not np.all(scale == 1):
         value = make("mul", value, constant(scale), name=node.name)
-    if first != -last and first != 0:
+    if not x.centred and first != 0:
         value = make("add", value, constant((alpha * first * total).astype(np.float32)), name=node.name)
     if value is acc and acc.origin == node.origin:
         return acc
@@ -222,11 +211,14 @@ def _bits_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
 
 
 def _planes_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    """op(dequantize(p, v)) -> dequantize(op(p), v): the maximum of rising levels is the OR of every plane; padding with
-    the lowest or the highest level is a clear or a set bit."""
+    """op(dequantize(p, v)) -> dequantize(op(p), v) for counted planes: the maximum of rising levels is the OR of every
+    plane; padding with the lowest or the highest level is a clear or a set bit."""
     x = node.inputs[0]
     table = x.inputs[1].value
     attrs = node.attrs
+    assert isinstance(x.attrs, DequantizeAttrs)
+    if x.attrs.channels:
+        return _before_numbers(node, x, table)
     if node.op == "gather":
         pixel, channel = np.divmod(node.inputs[1].value, x.type.shape[-1])
         width = x.inputs[0].type.shape[-1]
@@ -242,6 +234,23 @@ def _planes_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
     return remade(node, "dequantize", make(node.op, x.inputs[0], attrs=attrs, name=node.name), x.inputs[1])
 
 
+def _before_numbers(node: Node, x: Node, table: Array) -> Node | None:
+    """op(dequantize(binarize_levels(y), v)) -> dequantize(binarize_levels(op(y)), v): moves come before the quantizer,
+    and so does the maximum, since levels rise; padding with a level is padding with a float that it stands for."""
+    bits, attrs = x.inputs[0], node.attrs
+    thresholds = bits.inputs[1].value
+    if bits.op != "binarize_levels" or node.op == "max_pool" and (np.diff(table) < 0).any():
+        return None
+    if isinstance(attrs, PadAttrs):
+        level = np.flatnonzero(table == np.float32(attrs.value))
+        if len(level) == 0:
+            return None
+        attrs = replace(attrs, value=float(thresholds[level[0] - 1]) if level[0] else -INF)
+    y = make(node.op, bits.inputs[0], *node.inputs[1:], attrs=attrs, name=node.name)
+    moved = make("binarize_levels", y, bits.inputs[1], name=node.name)
+    return remade(node, "dequantize", moved, x.inputs[1], attrs=DequantizeAttrs(y.type.shape[-1]))
+
+
 def _scalar_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     """An operation on levels and scalars is one on their table; on two values of the same bits too (a choice)."""
     data = [levels(i) for i in node.inputs if not i.is_constant]
@@ -251,12 +260,17 @@ def _scalar_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
     if node.type.shape != x.shape or any(i.value.size != 1 for i in node.inputs if i.is_constant):
         return None
     table = evaluate(node, [_table(i) for i in node.inputs])
-    return remade(node, "dequantize", x.bits, constant(table))
+    return remade(node, "dequantize", x.bits, constant(table), attrs=DequantizeAttrs(x.channels))
 
 
 def _table(x: Node) -> Array:
     known = levels(x)
     return known.values if known else x.value.reshape(-1)
+
+
+def _in_binary(node: Node) -> bool:
+    known = levels(node)
+    return known is not None and known.channels > 0
 
 
 def _already_bits(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -271,6 +285,7 @@ RULES = (
     Rule(Pattern(("binarize",), (_BITS,)), _already_bits),
     Rule(Pattern(("max_pool", "pad", "reshape", "concat", "slice", "gather")), _bits_on),
     Rule(Pattern(("max_pool", "pad"), (_PLANES,)), _planes_on),
+    Rule(Pattern(("reshape", "slice"), (Pattern(("dequantize",), _PLANES.inputs, where=_in_binary),)), _planes_on),
     Rule(Pattern(("gather",), (_PLANES, const("index"))), _planes_on),
     Rule(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _scalar_on),
     Rule(Pattern(("conv2d",), (any_("x"), const("w"))), _float_input),

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..ir import DType, Graph, Node
-from ..ops import constant, make
+from ..ir import Graph, Node
+from ..ops import DequantizeAttrs, constant
 from ..reference import SMALLEST_NORMAL
 from ..rewrite import remade, with_inputs
-from .steps import Array, function, regions, staircase
+from .levels import MOST_STEPS, coded
+from .steps import Array, function, regions, rising, staircase
 
-MOST_STEPS = 7  # of a quantizer that is kept as bits: eight levels, three bits
 _JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # denormals count as zero
 
 
@@ -20,17 +20,17 @@ def recognize_quantizers(graph: Graph) -> Graph:
     """Subgraphs that are staircases of a float become bits and the values they stand for.
 
     Precondition: SOURCE.  Postcondition: the step (+1 where x >= 0, else -1) is unpack(binarize(x)); a staircase of m
-    steps, up to seven, is dequantize(bits, values) of m planes of bits, bit i saying x >= threshold i; the graph
-    computes the same.
+    steps, up to 255, is dequantize(bits, values) of planes of bits (see levels.py); the graph computes the same.
 
-    A candidate is made of elementwise ops that never fall, with scalar constants, and ends in a sign or a rounding:
-    Larq's sign is sign(sign(x) + 0.1), its ternary quantizer a sign of a sum of two signs, DoReFa's rounds a clip.
+    A candidate is made of elementwise ops that never fall, with scalar constants, and ends in a sign, a rounding, or a
+    clip after one: Larq's sign is sign(sign(x) + 0.1), its ternary quantizer a sign of a sum of two signs, DoReFa's
+    rounds a clip.
     Such a composition never falls either, so bisection over the floats in their order finds every step of it, and
     nothing can hide between two of them.  What only looks like a sign does not pass: a bare sign is 0 at 0.
     """
     new: dict[Node, Node] = {}
     for node in graph.nodes():
-        found = _recognize(node) if node.op in ("sign", "round") else None
+        found = _recognize(node) if _may_end(node) else None
         if found is not None:  # what lay between has no user left, unless it has others
             x, values, thresholds = found
             new[node] = _quantizer(node, new[x], values, thresholds)
@@ -39,6 +39,15 @@ def recognize_quantizers(graph: Graph) -> Graph:
     if all(old is made for old, made in new.items()):
         return graph
     return replace(graph, inputs=tuple(new[n] for n in graph.inputs), outputs=tuple(new[n] for n in graph.outputs))
+
+
+def _may_end(node: Node) -> bool:
+    if node.op in ("clamp", "minimum", "maximum"):
+        x = node
+        while x.op not in ("round", "sign") and rising(x):
+            x = x.inputs[0]
+        return x.op == "round"
+    return node.op in ("sign", "round")
 
 
 def _recognize(node: Node) -> tuple[Node, Array, Array] | None:
@@ -58,12 +67,7 @@ def _recognize(node: Node) -> tuple[Node, Array, Array] | None:
 def _quantizer(node: Node, x: Node, values: Array, thresholds: Array) -> Node:
     if values.tolist() == [-1.0, 1.0] and thresholds[0] == _JUST_BELOW_ZERO:
         return remade(node, "unpack", remade(node, "binarize", x))
-    channels = x.type.shape[-1]  # an odd step: some other threshold, or other values
-    never = constant(np.full(channels, -1), DType.b1)
-    planes = [
-        make("binarize", x, constant(np.full(channels, t, np.float32)), never, name=node.name) for t in thresholds
-    ]
+    found = coded(x, values, thresholds, node.name)  # an odd step: some other threshold, or other values
     if values.tolist() == [-1.0, 1.0]:
-        return remade(node, "unpack", remade(node, "binarize", *planes[0].inputs))
-    bits = planes[0] if len(planes) == 1 else make("concat", *planes, name=node.name)
-    return remade(node, "dequantize", bits, constant(values))
+        return remade(node, "unpack", remade(node, "binarize", *found.bits.inputs))
+    return remade(node, "dequantize", found.bits, constant(values), attrs=DequantizeAttrs(found.channels))

@@ -86,31 +86,24 @@ def staircase(f: Callable[[Array], Array], most: int) -> tuple[Array, Array] | N
     """The steps of a function that never falls: (values (m + 1), thresholds (m)), f(x) = values[number of thresholds
     that are <= x], for every float but not-a-number.  None where there are more than ``most`` steps, or none.
 
-    Found by bisection of the floats in their order, infinities included.
+    Found by bisection of the floats in their order, infinities included, in all pieces that hold a step at once.
     """
     ends = np.array([-np.inf, np.inf], np.float32)
     low, high = (int(v) for v in order(ends))
     values = f(ends)
     if np.isnan(values).any() or values[0] == values[1]:
         return None
-    jumps: list[int] = []
-    pieces = [(low, values[0], high, values[1])]
-    while pieces:
-        if len(pieces) + len(jumps) > 4 * most:
-            return None
-        a, at_a, b, at_b = pieces.pop()
-        if b - a == 1:
-            jumps.append(b)
-            continue
+    a, b, at_a, at_b = np.array([low]), np.array([high]), values[:1], values[1:]
+    while (b - a > 1).any():  # every piece holds at least one step
         middle = (a + b) // 2
-        value = f(floats([middle]))[0]
-        if np.isnan(value):
+        value = f(floats(middle))
+        if np.isnan(value).any():
             return None
-        if value != at_a:
-            pieces.append((a, at_a, middle, value))
-        if value != at_b:
-            pieces.append((middle, value, b, at_b))
-    if len(jumps) > most:
-        return None
-    thresholds = floats(sorted(jumps))
+        left, right = (value != at_a) & (b - a > 1), (value != at_b) | (b - a == 1)
+        a, b, at_a, at_b = (
+            np.concatenate([x[left], y[right]]) for x, y in ((a, middle), (middle, b), (at_a, value), (value, at_b))
+        )
+        if len(a) > most:
+            return None
+    thresholds = floats(np.sort(b))
     return np.concatenate([values[:1], f(thresholds)]).astype(np.float32), thresholds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,9 @@ from ..ir import DType, Graph, Node
 from ..ops import CONVOLUTIONS, ConvAttrs, constant, make
 from ..rewrite import Match, Pattern, Rule, rewrite
 
+Array = np.ndarray[Any, Any]
 _CHUNK = 64  # channels evaluated at once, to bound the memory
-_FARTHEST = 2**20  # sums of bytes that are evaluated, in either direction
+_MOST_EVALUATED = 2**15  # the largest accumulator of which all below are evaluated
 
 
 def to_thresholds(graph: Graph) -> Graph:
@@ -25,9 +26,10 @@ def to_thresholds(graph: Graph) -> Graph:
 
     The threshold of a filter is found by evaluating its epilogue, float32 operation by operation, at every integer an
     accumulator can reach (-K to K; of bytes 255 times as far), and is right only if the bit changes once: that is
-    checked, not assumed.  Where it falls (a negative gamma) the filter's weights are negated, so that the accumulator
-    changes sign and the comparison is the same everywhere: acc <= t is -acc >= -t; the slot "negated" remembers which.
-    A filter whose bit never changes (gamma 0) gets a threshold out of reach.
+    checked, not assumed (but for K > 2^15, where it is found by bisection).  Where it falls (a negative gamma) the
+    filter's weights are negated, so that the accumulator changes sign and the comparison is the same everywhere:
+    acc <= t is -acc >= -t; the slot "negated" remembers which.  A filter whose bit never changes (gamma 0) gets a
+    threshold out of reach.
     """
     return rewrite(graph, [Rule(Pattern(("binarize",)), _fuse)])
 
@@ -62,7 +64,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), **names)
 
 
-def _constant_bits(conv: Node, limit: np.ndarray[Any, Any]) -> str:
+def _constant_bits(conv: Node, limit: Array) -> str:
     """A hint where no image can change a bit: the author surely meant something else."""
     reach = _reach(conv)
     for value, always in (("+1", limit <= -reach), ("-1", limit > reach)):
@@ -73,43 +75,73 @@ def _constant_bits(conv: Node, limit: np.ndarray[Any, Any]) -> str:
 
 def _reach(conv: Node) -> int:
     """The largest magnitude of an accumulator."""
+    attrs = conv.attrs
+    assert isinstance(attrs, ConvAttrs)
     x, w = conv.inputs[:2]
     products = int(np.prod(w.type.shape[1:]))
     if conv.op != "iconv2d":
-        return products
-    zero = conv.attrs.pad_value  # type: ignore[attr-defined]
-    planes = w.type.shape[3] // x.type.shape[-1]
+        return products * ((1 << attrs.planes) - 1)
+    zero, planes = attrs.pad_value, w.type.shape[3] // x.type.shape[-1]
     return int(products // planes * max(zero, 255 - zero))
 
 
-def thresholds(conv: Node, quantizer: Node) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+def thresholds(conv: Node, quantizer: Node) -> tuple[Array, Array] | None:
     """Per filter: the threshold (int32), and whether the bit falls with the accumulator, the threshold then being
     that of the negated filter.  None where some filter's bit changes more than once."""
     attrs = conv.attrs
     assert isinstance(attrs, ConvAttrs)
-    filters, reach = conv.type.shape[-1], _reach(conv)
-    if conv.op == "iconv2d" and reach > _FARTHEST:  # its sums stay exact, and become floats
-        return None
-    acc = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
+    filters, reach = conv.inputs[1].type.shape[0], _reach(conv)
     operands = [i.value for i in conv.inputs[2:]]
     limit = np.empty(filters, np.int32)
     falling = np.zeros(filters, bool)
-    chunk = max(1, min(_CHUNK, 2 * _FARTHEST // reach))
-    for start in range(0, filters, chunk):
-        part = slice(start, min(start + chunk, filters))
-        spread = np.broadcast_to(acc, (len(acc), part.stop - start))
-        value = reference.epilogue(spread, attrs, tuple(o[part] for o in operands))
-        if np.isnan(value).any():
+    for start in range(0, filters, _CHUNK):
+        part = slice(start, min(start + _CHUNK, filters))
+
+        def bits(acc: Array, part: slice = part) -> Array | None:
+            """Of accumulators (n, filters of the part)."""
+            value = reference.epilogue(acc, attrs, tuple(o[part] for o in operands))
+            if np.isnan(value).any():
+                return None
+            return reference.binarize(value, *(i.value[part] for i in quantizer.inputs[1:])) > 0
+
+        find = _evaluate if reach <= _MOST_EVALUATED else _bisect
+        found = find(bits, reach, part.stop - start)
+        if found is None:
             return None
-        bits = reference.binarize(value, *(i.value[part] for i in quantizer.inputs[1:])) > 0
-        changes = np.diff(bits.astype(np.int8), axis=0)
-        if (np.abs(changes).sum(axis=0) > 1).any():
-            return None
-        down = (changes == -1).any(axis=0)
-        # rising: bits from the first +1 on; falling: up to the last +1, acc <= t, that is -acc >= -t
-        ones = bits.sum(axis=0)
-        limit[part] = np.where(down, -(ones - 1 - reach), reach + 1 - ones)
-        falling[part] = down
+        limit[part], falling[part] = found
     return limit, falling
 
 
+Bits = Callable[[Array], "Array | None"]
+
+
+def _evaluate(bits_of: Bits, reach: int, filters: int) -> tuple[Array, Array] | None:
+    acc = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
+    bits = bits_of(np.broadcast_to(acc, (len(acc), filters)))
+    if bits is None:
+        return None
+    changes = np.diff(bits.astype(np.int8), axis=0)
+    if (np.abs(changes).sum(axis=0) > 1).any():
+        return None
+    down = (changes == -1).any(axis=0)
+    # rising: bits from the first +1 on; falling: up to the last +1, acc <= t, that is -acc >= -t
+    ones = bits.sum(axis=0)
+    return np.where(down, -(ones - 1 - reach), reach + 1 - ones), down
+
+
+def _bisect(bits_of: Bits, reach: int, filters: int) -> tuple[Array, Array] | None:
+    """The same where there are too many accumulators to look at them all: every slot rounds a monotone function, so
+    the bit changes once at most, and only what overflows is no number, first at an end."""
+    low, high = np.full(filters, -reach), np.full(filters, reach)
+    ends = bits_of(np.stack([low, high]).astype(np.float32))
+    if ends is None:
+        return None
+    first, last = ends
+    while (high - low > 1).any():  # the bit is `first` at low, and `last` at high
+        middle = (low + high) // 2
+        bits = bits_of(middle[None].astype(np.float32))
+        if bits is None:
+            return None
+        high, low = np.where(bits[0] == last, middle, high), np.where(bits[0] == last, low, middle)
+    changing = np.where(first, 1 - high, high)  # falling: acc < high, that is -acc >= 1 - high
+    return np.where(first != last, changing, np.where(last, -reach, reach + 1)), first & ~last

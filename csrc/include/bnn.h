@@ -116,6 +116,7 @@ typedef struct bnn_op_info {
     uint32_t output;         /* tensor number */
     uint32_t slots;          /* convolutions: fused slots, and those of the layer itself */
     uint32_t layer_slots;
+    uint32_t planes;         /* bits of the numbers that a binary convolution multiplies; their products count each */
     uint64_t binary_macs, byte_macs, float_macs; /* of one image; byte: bytes by signs */
     uint64_t weight_bytes;                       /* its constants, each element as it is computed with */
 } bnn_op_info;

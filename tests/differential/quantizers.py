@@ -68,6 +68,14 @@ def _halves(x: Any) -> Any:
     return tf.clip_by_value(tf.round(x * 2.0), -2.0, 2.0) * 0.5
 
 
+def _bytes(x: Any) -> Any:
+    return tf.clip_by_value(tf.round(x * 64.0), -128.0, 127.0) / 64.0
+
+
+def _nibbles(x: Any) -> Any:
+    return tf.round(tf.clip_by_value(x, 0.0, 1.875) * 8.0) / 8.0
+
+
 def _above(x: Any) -> Any:
     return tf.where(x > 0.25, 1.0, -1.0)
 
@@ -99,11 +107,13 @@ def input_quantizer(rng: Rng) -> InputQuantizer:
         threshold = float(rng.choice([0.05, 0.5, 1.0]))
         return InputQuantizer(lq.quantizers.SteTern(threshold_value=threshold), 1.0, 1.0, levels=3)
     if kind == "dorefa":
-        k = int(rng.integers(2, 5))
+        k = int(rng.choice([2, 2, 3, 4, 5, 6, 7, 8, 9]))
         return InputQuantizer(lq.quantizers.DoReFa(k_bit=k), 1 / (2**k - 1), 1.0, levels=2**k)
     own = [
         InputQuantizer(_quarters, 0.25, 1.0, levels=5),
         InputQuantizer(_halves, 0.5, 1.0, levels=5),
+        InputQuantizer(_bytes, 2.0**-6, 2.0, levels=256),
+        InputQuantizer(_nibbles, 0.125, 1.875, levels=16),
         InputQuantizer(_above, 1.0, 1.0),
         InputQuantizer(_not_below, 1.0, 1.0, at_zero=True),
         InputQuantizer(_cast, 1.0, 1.0, at_zero=True),

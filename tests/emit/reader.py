@@ -273,6 +273,17 @@ def execute(op: Op, x: list[Array], out: Tensor) -> Array:
     if name == "softmax":
         e = np.exp(x[0] - x[0].max(axis=-1, keepdims=True))
         return np.asarray(e / e.sum(axis=-1, keepdims=True))
+    if name == "binarize_levels":
+        level = (x[0][..., None] >= x[1]).sum(axis=-1)
+        room = -(-x[0].shape[-1] // 32) * 32
+        y = np.full((*level.shape[:-1], len(x[1]).bit_length(), room), -1)
+        for plane in range(y.shape[-2]):
+            y[..., plane, : level.shape[-1]] = (level >> plane & 1) * 2 - 1
+        return y.reshape(*level.shape[:-1], -1)
+    if name == "dequantize" and a["channels"]:
+        planes = (len(x[1]) - 1).bit_length()
+        bits = x[0].reshape(*x[0].shape[:-1], planes, -1)[..., : a["channels"]] > 0
+        return np.asarray(x[1][(bits * 2 ** np.arange(planes)[:, None]).sum(axis=-2)])
     if name == "dequantize":
         planes = len(x[1]) - 1
         return np.asarray(x[1][(x[0].reshape(*x[0].shape[:-1], planes, -1) > 0).sum(axis=-2)])
@@ -303,8 +314,12 @@ def convolution(op: Op, x: list[Array], out: Tensor) -> Array:
     if data.ndim == 1:
         data = data[None, None]
     filters, kh, kw, per_group = w.shape
+    planes = a["planes"]
+    if planes > 1:
+        apart = data.reshape(*data.shape[:-1], planes, -1)[..., : per_group * a["groups"]]
+        data = sum(apart[..., p, :] * 2**p for p in range(planes))
     h, width, _ = data.shape
-    outside = a["pad_value"] if op.name == "bconv2d" else 0
+    outside = a["pad_value"] * (2**planes - 1) if op.name == "bconv2d" else 0
     assert op.name == "bconv2d" or a["pad_value"] == 0
     oh = (h + a["pad_top"] + a["pad_bottom"] - (kh - 1) * a["dilation_h"] - 1) // a["stride_h"] + 1
     ow = (width + a["pad_left"] + a["pad_right"] - (kw - 1) * a["dilation_w"] - 1) // a["stride_w"] + 1

@@ -166,6 +166,8 @@ static int32_t random_limit(size_t taps)
         return INT32_MAX;
     case 2:
         return 0;
+    case 3:
+        return -(int32_t)between(0, 1 << 29);
     default:
         return (int32_t)between(0, 32 * taps);
     }

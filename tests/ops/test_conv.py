@@ -14,7 +14,7 @@ from bnn import interpret
 from bnn import reference as ref
 from bnn.emit.model import encode
 from bnn.ir import DType, Graph, Node
-from bnn.ops import SLOTS, ConvAttrs, constant, input_node, make
+from bnn.ops import MOST_PLANES, SLOTS, ConvAttrs, constant, input_node, make
 from bnn.passes.choose_layout import choose_layout
 from bnn.passes.plan_arena import plan_arena
 from bnn.passes.schedule import schedule
@@ -73,6 +73,7 @@ def random_slots(rng: Random, binary: bool, out: DType) -> tuple[str, ...]:
 def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int, ...]]]:
     """A planned graph around one convolution, that node, and the shapes of its inputs."""
     dense = rng.random() < 0.15
+    planes = int(rng.integers(2, MOST_PLANES + 1)) if binary and rng.random() < 0.4 else 1
     in_group, filters, groups = random_channels(rng, binary)
     geometry = random_geometry(rng)
     kernel = (1, 1) if dense else geometry["kernel"]
@@ -87,6 +88,7 @@ def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int,
         clamp0=(float(bounds[0]), float(bounds[2])),
         clamp1=(float(bounds[1]), float(bounds[3])),
         out=out,
+        planes=planes,
     )
     if not dense:
         attrs = replace(attrs, **{k: geometry[k] for k in ("stride", "dilation", "pads")})
@@ -94,6 +96,9 @@ def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int,
     x = input_node("x", (channels,) if dense else (*geometry["size"], channels))
     inputs = [x]
     data = make("binarize", x, name="sign") if binary else x
+    if planes > 1:
+        steps = int(rng.integers(2 ** (planes - 1), 2**planes))
+        data = make("binarize_levels", x, constant(np.sort(rng.integers(-8, 9, steps))), name="levels")
     shape = (filters, *kernel, in_group)
     weights = constant(rng.choice([-1, 1], shape), DType.b1) if binary else constant(rng.integers(-4, 5, shape))
     bare = make("conv2d" if not binary else "bconv2d", data, weights, attrs=replace(attrs, slots=(), out=DType.f32))
@@ -103,7 +108,7 @@ def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int,
             inputs.append(input_node("residual", bare.type.shape))
             operands.append(inputs[-1])
         elif slot == "threshold":
-            products = in_group * kernel[0] * kernel[1]
+            products = in_group * kernel[0] * kernel[1] * (2**planes - 1)
             thresholds = rng.integers(-products // 3 - 2, products // 3 + 3, filters)
             extreme = [-(2**31), 2**31 - 1, products, -products, products + 1]
             thresholds = np.where(rng.random(filters) < 0.2, rng.choice(extreme, filters), thresholds)

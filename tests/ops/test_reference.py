@@ -55,6 +55,30 @@ def random_case(rng: np.random.Generator) -> tuple[Array, Array, ConvAttrs]:
     return x.astype(np.float32), rng.integers(-4, 5, (filters, kh, kw, per_group)).astype(np.float32), attrs
 
 
+def test_numbers_in_binary(rng: np.random.Generator) -> None:
+    """Levels, their planes, the sums of products with them, and back."""
+    for _ in range(40):
+        steps, channels = int(rng.integers(2, 256)), int(rng.integers(1, 70))
+        thresholds = np.sort(rng.integers(-9, 10, steps)).astype(np.float32)
+        x = rng.integers(-10, 11, (2, 3, 4, channels)).astype(np.float32)
+        levels = np.array([sum(v >= t for t in thresholds) for v in x.reshape(-1)]).reshape(x.shape)
+        bits = reference.binarize_levels(x, thresholds)
+        planes, room = steps.bit_length(), 32 * words(channels)
+        assert bits.shape == (2, 3, 4, planes * room) and bits.dtype == np.int8
+        for p, c in itertools.product(range(planes), range(room)):
+            expected = np.where(levels[..., c] & 1 << p, 1, -1) if c < channels else -1
+            assert (bits[..., p * room + c] == expected).all()
+        table = rng.normal(size=steps + 1).astype(np.float32)
+        assert np.array_equal(reference.dequantize(bits, table, channels), table[levels])
+        w = rng.choice([-1, 1], (3, 2, 2, channels)).astype(np.int8)
+        for value in (-1, 0, 1):
+            attrs = ConvAttrs(pads=(1, 0, 1, 2), pad_value=value, planes=planes)
+            top = 2**planes - 1
+            plain = ConvAttrs(pads=(1, 0, 1, 2), pad_value=value * top)
+            expected = naive_convolution(2 * levels - top, w, plain)
+            assert np.array_equal(reference.conv_accumulate(bits, w, attrs), expected)
+
+
 def test_convolutions(rng: np.random.Generator) -> None:
     for _ in range(60):
         x, w, attrs = random_case(rng)

@@ -37,7 +37,11 @@ def test_a_relu_makes_every_bit_the_same(rng: np.random.Generator) -> None:
 
 
 def test_many_levels(rng: np.random.Generator) -> None:
-    scaled = make("mul", make("clamp", X, attrs=ClampAttrs(0.0, 1.0)), constant([15.0]))
-    levels = make("div", make("round", scaled), constant([15.0]))
-    found = notes(dense(levels, rng.choice([-1, 1], (3, 1, 1, 40)), "dense"))
-    assert found["dense"] == "its input takes more than 8 values"
+    def quantized(largest: float) -> Node:
+        scaled = make("mul", make("clamp", X, attrs=ClampAttrs(0.0, 1.0)), constant([largest]))
+        return make("div", make("round", scaled), constant([largest]))
+
+    signs = rng.choice([-1, 1], (3, 1, 1, 40))
+    found = notes(dense(quantized(256.0), signs, "dense"))
+    assert found["dense"] == "its input takes more than 256 values"
+    assert not notes(dense(quantized(255.0), signs, "dense"))

@@ -64,7 +64,8 @@ def test_random_graphs_are_worth_it() -> None:
         for node in lower(random_graph(seed).graph).schedule:
             seen |= traits(node)
     wanted = {"threshold", "negated", "residual", "mask", "pad -1", "pad 1", "pad 0", "groups", "dilation"}
-    wanted |= {"float bits", "note", "planes", "pre_mul", "pre_add", "clamp0", "sub", "mul", "add", "clamp1"}
+    wanted |= {"numbers", "planes of numbers", "planes"}
+    wanted |= {"float bits", "note", "pre_mul", "pre_add", "clamp0", "sub", "mul", "add", "clamp1"}
     assert seen >= wanted, wanted - seen
 
 
@@ -74,9 +75,11 @@ def traits(node: Node) -> set[str]:
     if node.op == "conv2d":
         return {"float bits"} if node.type.dtype.name == "b1" else {"note"} if node.note else set()
     if node.op != "bconv2d":
-        return {"planes"} if node.op == "dequantize" else set()
+        return {"planes" if node.attrs.channels == 0 else "numbers"} if node.op == "dequantize" else set()
     attrs = node.attrs
     found = set(attrs.slots)
+    if attrs.planes > 1:
+        found.add("planes of numbers")
     if any(attrs.pads):
         found.add(f"pad {attrs.pad_value}")
     if attrs.groups > 1:

@@ -1,0 +1,160 @@
+"""Quantizers of several bits against Keras: every step of them, and layers that read them, whose sums are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import bnn
+from bnn.importers.tensorflow import import_model
+from bnn.ir import Graph
+from bnn.passes import lower
+
+L = tf.keras.layers
+CHANNELS = 40
+
+
+def model(shape: tuple[int, ...], *stack: Any) -> Any:
+    return tf.keras.Sequential([L.Input(shape), *stack])
+
+
+def lowered(keras: Any) -> Graph:
+    return lower(import_model(keras))
+
+
+def around_steps(k: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Floats on, just below and just above every point at which a quantizer of k bits may step; ends; zeros."""
+    top = 2**k - 1
+    points = np.concatenate([(np.arange(top + 2) + half) / top for half in (-0.5, 0.0)]).astype(np.float32)
+    ends = np.array([-np.inf, -2, -1e-40, -0.0, 0.0, 1e-40, 1, 2, np.inf], np.float32)
+    near = [points]
+    for towards in (-np.inf, np.inf):
+        x = points
+        for _ in range(4):
+            x = np.nextafter(x, np.float32(towards))
+            near.append(x)
+    return np.concatenate([ends, *near])
+
+
+@pytest.mark.parametrize("k", range(1, 9))
+def test_every_step_of_dorefa(k: int) -> None:
+    """The values are Keras' own, at the ties of its rounding and beside them."""
+    line = around_steps(k)
+    keras = model((len(line), 1), L.Activation(lq.quantizers.DoReFa(k_bit=k)))
+    graph = lowered(keras)
+    (levels,) = [n for n in graph.schedule if n.op in ("binarize", "binarize_levels")]
+    assert levels.type.shape[-1] == (1 if k == 1 else 32 * k)
+    array = line.reshape(1, -1, 1)
+    np.testing.assert_array_equal(bnn.compile(keras)(array), keras(array).numpy())
+
+
+def fraction(k: int) -> Callable[[Any], Any]:
+    """k bits whose levels are multiples of a power of two, so that Keras' sums are exact."""
+    scale = 2.0 ** (k - 1)
+    return lambda x: tf.round(tf.clip_by_value(x, 0.0, 2.0 - 1 / scale) * scale) / scale
+
+
+LAYERS: dict[str, Callable[[Any], list[Any]]] = {
+    "conv": lambda q: [lq.layers.QuantConv2D(33, 3, input_quantizer=q, kernel_quantizer="ste_sign")],
+    "same": lambda q: [
+        lq.layers.QuantConv2D(8, (3, 4), padding="same", strides=2, input_quantizer=q, kernel_quantizer="ste_sign")
+    ],
+    "dilated": lambda q: [
+        lq.layers.QuantConv2D(8, 3, padding="same", dilation_rate=2, input_quantizer=q, kernel_quantizer="ste_sign")
+    ],
+    "padded with ones": lambda q: [
+        lq.layers.QuantConv2D(8, 3, padding="same", pad_values=1.0, input_quantizer=q, kernel_quantizer="ste_sign")
+    ],
+    "groups": lambda q: [
+        lq.layers.QuantConv2D(8, 3, groups=4, padding="same", input_quantizer=q, kernel_quantizer="ste_sign")
+    ],
+    "groups of words": lambda q: [
+        L.Conv2D(64, 1, kernel_initializer="ones", use_bias=False),
+        lq.layers.QuantConv2D(8, 2, groups=2, input_quantizer=q, kernel_quantizer="ste_sign"),
+    ],
+    "dense": lambda q: [L.Flatten(), lq.layers.QuantDense(70, input_quantizer=q, kernel_quantizer="ste_sign")],
+    "one dimension": lambda q: [
+        L.Reshape((-1, CHANNELS)),
+        lq.layers.QuantConv1D(9, 3, padding="causal", input_quantizer=q, kernel_quantizer="ste_sign"),
+    ],
+    "ternary weights": lambda q: [
+        lq.layers.QuantConv2D(8, 3, padding="same", input_quantizer=q, kernel_quantizer=lq.quantizers.SteTern())
+    ],
+    "transposed": lambda q: [
+        lq.layers.QuantConv2DTranspose(
+            8, 3, strides=2, padding="same", input_quantizer=q, kernel_quantizer="ste_sign"
+        )
+    ],
+    "pool between": lambda q: [
+        L.Activation(q),
+        L.MaxPool2D(3, 2, padding="same"),
+        lq.layers.QuantConv2D(8, 3, kernel_quantizer="ste_sign"),
+    ],
+    "moves between": lambda q: [
+        L.Activation(q),
+        L.ZeroPadding2D(((0, 1), (2, 0))),
+        L.Permute((2, 1, 3)),
+        lq.layers.QuantConv2D(8, 3, kernel_quantizer="ste_sign"),
+    ],
+    "bits after it": lambda q: [
+        lq.layers.QuantConv2D(33, 3, padding="same", input_quantizer=q, kernel_quantizer="ste_sign"),
+        L.BatchNormalization(epsilon=2.0**-10),
+        lq.layers.QuantConv2D(8, 3, input_quantizer="ste_sign", kernel_quantizer="ste_sign"),
+    ],
+}  # fmt: skip
+
+
+def run(keras: Any, rng: np.random.Generator) -> bnn.Model:
+    for layer in keras.layers:
+        if isinstance(layer, L.BatchNormalization):
+            c = layer.gamma.shape[0]
+            mean, variance = rng.integers(-40, 41, c) / 4, 4.0 ** rng.integers(-1, 3, c) - 2.0**-10
+            layer.set_weights([rng.choice([-1.0, 0.0, 1.0, 2.0], c), rng.integers(-2, 3, c), mean, variance])
+    x = (rng.integers(-64, 160, (3, *keras.input_shape[1:])) / 64).astype(np.float32)
+    compiled = bnn.compile(keras)
+    np.testing.assert_array_equal(compiled(x), keras(x, training=False).numpy())
+    return compiled
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 5, 8])
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_of_several_bits(name: str, k: int, rng: np.random.Generator) -> None:
+    compiled = run(model((7, 6, CHANNELS), *LAYERS[name](fraction(k))), rng)
+    kinds = {op.kind for op in compiled.ops if op.op == "bconv2d"}
+    assert "multi-bit" in kinds and not any(op.op == "conv2d" and "quant" in op.layer for op in compiled.ops)
+
+
+def test_macs_count_once_a_bit(rng: np.random.Generator) -> None:
+    def macs(k: int) -> int:
+        quantizer = fraction(k) if k > 1 else "ste_sign"
+        compiled = bnn.compile(model((7, 6, CHANNELS), *LAYERS["conv"](quantizer)))
+        assert ("multi-bit" in compiled.summary()) == (k > 1)
+        return sum(op.binary_macs for op in compiled.ops)
+
+    assert [macs(k) for k in (1, 2, 5)] == [n * 5 * 4 * 33 * 9 * CHANNELS for n in (1, 2, 5)]
+
+
+def test_middle_levels_stay_counted(rng: np.random.Generator) -> None:
+    """Five levels around zero, padded with zero: exact as bits, in counted planes; 17 of them are not."""
+
+    def around_zero(steps: int) -> Any:
+        half = steps / 2
+        return lq.layers.QuantConv2D(
+            8, 3, padding="same", kernel_quantizer="ste_sign",
+            input_quantizer=lambda x: tf.clip_by_value(tf.round(x * half), -half, half) * 0.5,
+        )  # fmt: skip
+
+    assert not any(op.op == "conv2d" for op in run(model((5, 5, CHANNELS), around_zero(4)), rng).ops)
+    compiled = run(model((5, 5, CHANNELS), around_zero(16)), rng)
+    assert any("zero padding is none of its input's levels" in op.note for op in compiled.ops)
+
+
+def test_sums_that_are_not_exact_stay_float() -> None:
+    keras = model((70000,), *LAYERS["dense"](fraction(8)))
+    (op,) = [op for op in bnn.compile(keras).ops if op.op == "conv2d"]
+    assert op.note == "sums of 70000 products of 256 levels are not exact in float32"
