@@ -33,7 +33,7 @@ def summary(opened: Opened) -> str:
     if not any(op.byte_macs for op in opened.ops):
         columns.remove("byte_macs")
     titles = (name.replace("_", " ").replace("macs", "MACs") for name in columns)
-    header = ["layer", "op", "kind", "output", *titles, "why float"]
+    header = ["layer", "op", "kind", "output", *titles, "note"]
     rows = [
         [
             op.layer,
@@ -47,7 +47,7 @@ def summary(opened: Opened) -> str:
     ]
     sums = {name: sum(getattr(op, name) for op in opened.ops) for name in columns}
     rows.append(["total", "", "", "", *(f"{n:,}" for n in sums.values()), ""])
-    text = table(header, rows, ("layer", "op", "kind", "output", "why float"))
+    text = table(header, rows, ("layer", "op", "kind", "output", "note"))
     multiplies = sum(n for name, n in sums.items() if name != "weight_bytes")
     binary = f", {100 * sums['binary_macs'] / multiplies:.1f}% of the multiplications binary" if multiplies else ""
     return (

@@ -89,7 +89,8 @@ def layer_record(model: Model, op: OpInfo) -> dict[str, Any]:
         "binary_macs": op.binary_macs,
         "byte_macs": op.byte_macs,
         "float_macs": op.float_macs,
-        "why_float": op.note or None,
+        "why_float": op.note if op.float_macs else None,
+        "hint": op.note if op.note and not op.float_macs else None,
     }
 
 

@@ -66,4 +66,7 @@ def compile_command(
     stay_float = [op for op in compiled.ops if op.float_macs]
     for op in stay_float:
         print(f"float: '{op.layer}': {op.note or 'no reason recorded'}")
+    for op in compiled.ops:
+        if op.note and not op.float_macs:
+            print(f"hint: '{op.layer}': {op.note}")
     print(f"wrote {target}: {compiled.nbytes:,} bytes")

@@ -15,6 +15,7 @@ from .cse import cse
 from .fold_constants import fold_constants
 from .fuse_affine import fuse_affine
 from .fuse_epilogue import fuse_epilogue
+from .hints import hints
 from .plan_arena import plan_arena
 from .read_bytes import read_bytes
 from .recognize_quantizers import recognize_quantizers
@@ -37,6 +38,7 @@ PIPELINE: tuple[tuple[Pass, Level], ...] = (
     (to_thresholds, Level.BINARY),
     (threshold_floats, Level.BINARY),
     (fuse_affine, Level.BINARY),
+    (hints, Level.BINARY),
     # BINARY: what spikes are emitted from
     (choose_layout, Level.RUNTIME),
     (schedule, Level.RUNTIME),

@@ -14,11 +14,11 @@ from ..ir import DType, Graph, Node
 from ..ops import INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
 from ..rewrite import Match, Pattern, Rule, any_, const, remade, rewrite
 from .levels import MOST_STEPS, Levels, levels
+from .signs import sign_planes
 
 Array = np.ndarray[Any, Any]
 _MOST_GROUPS = 32  # convolutions that a grouped one is cut into
 _MOST_INPUTS = 32  # of one concatenation
-_MOST_LEVELS = 256  # of weights that somebody may have quantized
 
 
 def binarize(graph: Graph) -> Graph:
@@ -42,17 +42,6 @@ def binarize(graph: Graph) -> Graph:
     return rewrite(graph, RULES)
 
 
-def sign_planes(w: Array) -> tuple[Array, list[Array]] | None:
-    """(alpha per filter, one or two planes of +-1) of OHWI weights +-alpha or zero; None where they are not."""
-    magnitude = np.abs(w.reshape(w.shape[0], -1))
-    alpha = magnitude.max(axis=1)
-    if not np.all(np.isfinite(alpha)) or not np.all((magnitude == alpha[:, None]) | (magnitude == 0)):
-        return None
-    if np.all(magnitude == alpha[:, None]):
-        return alpha, [np.where(w > 0, 1, -1)]
-    return alpha, [np.where(w >= 0, 1, -1), np.where(w > 0, 1, -1)]
-
-
 def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     x = levels(found["x"])
     if x is None:
@@ -61,9 +50,7 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
     assert isinstance(attrs, ConvAttrs)
     split = sign_planes(w)
     if split is None:
-        count = len(np.unique(w))
-        hint = "; a kernel quantizer would make it binary" if count > _MOST_LEVELS else ""
-        return _annotate(node, f"its weights take {count} values, not two or three{hint}")
+        return _annotate(node, f"its weights take {len(np.unique(w))} values, not two or three")
     if not x.even:
         return _annotate(node, f"the levels of its input, {x.values.tolist()}, are not evenly spaced")
     bits = x.bits

@@ -57,23 +57,13 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
                 attrs, slots=slots, layer_slots=(), clamp0=ConvAttrs.clamp0, clamp1=ConvAttrs.clamp1
             )
             new = replace(new, out=DType.b1)
-            names["note"] = _constant_bits(conv, limit) or conv.note
             return make(conv.op, conv.inputs[0], w, *operands, attrs=new, **names)
     if len(node.inputs) > 1:  # a threshold of its own on floats stays where it is
         return None
     return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), **names)
 
 
-def _constant_bits(conv: Node, limit: Array) -> str:
-    """A hint where no image can change a bit: the author surely meant something else."""
-    reach = _reach(conv)
-    for value, always in (("+1", limit <= -reach), ("-1", limit > reach)):
-        if always.all():
-            return f"all its bits are {value}, whatever the image; is there a ReLU before the quantizer?"
-    return ""
-
-
-def _reach(conv: Node) -> int:
+def reach(conv: Node) -> int:
     """The largest magnitude of an accumulator."""
     attrs = conv.attrs
     assert isinstance(attrs, ConvAttrs)
@@ -90,7 +80,7 @@ def thresholds(conv: Node, quantizer: Node) -> tuple[Array, Array] | None:
     that of the negated filter.  None where some filter's bit changes more than once."""
     attrs = conv.attrs
     assert isinstance(attrs, ConvAttrs)
-    filters, reach = conv.inputs[1].type.shape[0], _reach(conv)
+    filters, most = conv.inputs[1].type.shape[0], reach(conv)
     operands = [i.value for i in conv.inputs[2:]]
     limit = np.empty(filters, np.int32)
     falling = np.zeros(filters, bool)
@@ -104,8 +94,8 @@ def thresholds(conv: Node, quantizer: Node) -> tuple[Array, Array] | None:
                 return None
             return reference.binarize(value, *(i.value[part] for i in quantizer.inputs[1:])) > 0
 
-        find = _evaluate if reach <= _MOST_EVALUATED else _bisect
-        found = find(bits, reach, part.stop - start)
+        find = _evaluate if most <= _MOST_EVALUATED else _bisect
+        found = find(bits, most, part.stop - start)
         if found is None:
             return None
         limit[part], falling[part] = found

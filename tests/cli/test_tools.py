@@ -20,7 +20,7 @@ from bnn.cli.app import application
 def test_inspect(call: Any, net: Path) -> None:
     done = call("inspect", net)
     assert done.status == 0 and done.err == ""
-    for words in ("input 'image': float32 (N, 12, 12, 1)", "Graph", "bconv2d", "why float", "Memory", "arena:"):
+    for words in ("input 'image': float32 (N, 12, 12, 1)", "Graph", "bconv2d", "note", "Memory", "arena:"):
         assert words in done.out
 
 

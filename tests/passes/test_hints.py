@@ -33,7 +33,8 @@ def test_a_relu_makes_every_bit_the_same(rng: np.random.Generator) -> None:
     relu = make("clamp", dense(sign(X), signs, "first"), attrs=ClampAttrs(0.0, INF))
     found = notes(dense(sign(relu), rng.choice([-1, 1], (3, 1, 1, 8)), "second"))
     assert found == {"first": "all its bits are +1, whatever the image; is there a ReLU before the quantizer?"}
-    assert not notes(dense(sign(dense(sign(X), signs, "first")), rng.choice([-1, 1], (3, 1, 1, 8)), "second"))
+    biased = make("add", dense(sign(X), signs, "first"), constant(np.full(8, 1.0)))
+    assert not notes(dense(sign(biased), rng.choice([-1, 1], (3, 1, 1, 8)), "second"))
 
 
 def test_many_levels(rng: np.random.Generator) -> None:

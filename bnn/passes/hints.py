@@ -1,0 +1,168 @@
+"""What an author surely did not mean, one row a hint: text on a layer, which changes nothing that is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .. import reference
+from ..ir import DType, Graph, Node, rebuild
+from ..ops import CONVOLUTIONS, ConvAttrs
+from ..rewrite import with_inputs
+from .levels import levels
+from .signs import sign_planes
+from .steps import LARGEST, Array
+from .to_thresholds import reach
+
+_MOST_LEVELS = 256  # of weights that somebody may have quantized
+_FEW_ZEROS = 0.05  # of ternary weights
+_MOVES = frozenset({"max_pool", "avg_pool", "reshape", "slice", "gather", "copy"})
+
+_SCALES = frozenset({"pad", "affine", "add", "sub", "mul", "div", "clamp", "minimum", "maximum"})
+
+
+def hints(graph: Graph) -> Graph:
+    """Precondition: BINARY, all fused.  Postcondition: the same values; a node's note ends with the hints that fit."""
+
+    def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
+        node = with_inputs(old, inputs)
+        found = [hint.text for hint in HINTS if node.op in hint.ops and hint.fits(node)]
+        return replace(node, note="; ".join([node.note, *found] if node.note else found)) if found else node
+
+    return rebuild(graph, visit)
+
+
+@dataclass(frozen=True)
+class Hint:
+    """``ops``: where to look; ``fits``: whether to say ``text``."""
+
+    text: str
+    ops: tuple[str, ...]
+    fits: Callable[[Node], bool]
+
+
+def _float_weights(node: Node) -> bool:
+    """Bits times weights that nobody quantized."""
+    return levels(node.inputs[0]) is not None and len(np.unique(node.inputs[1].value)) > _MOST_LEVELS
+
+
+def _float_input(node: Node) -> bool:
+    """Quantized weights times floats that are not the network's input, and that nobody rounded."""
+    x = node.inputs[0]
+    if levels(x) is not None or sign_planes(node.inputs[1].value) is None:
+        return False
+    while x.op in _MOVES | _SCALES and not x.inputs[0].is_constant:
+        x = x.inputs[0]
+    return x.op not in ("input", "round") and node.attrs.groups == 1  # type: ignore[attr-defined]
+
+
+def _ones(node: Node) -> bool:
+    return _constant(node) == 1
+
+
+def _minus_ones(node: Node) -> bool:
+    return _constant(node) == -1
+
+
+def _constant(node: Node) -> int:
+    """The value of all of a node's bits, or 0 where an image can change one."""
+    if node.type.dtype is not DType.b1:
+        return 0
+    attrs = node.attrs
+    if isinstance(attrs, ConvAttrs) and "threshold" in attrs.slots:
+        limit = node.inputs[2].value
+        return 1 if (limit <= -reach(node)).all() else -1 if (limit > reach(node)).all() else 0
+    if isinstance(attrs, ConvAttrs):
+        return _same_at_ends(node) if "residual" not in attrs.slots else 0
+    if len(node.inputs) == 1:
+        return 1 if least(node.inputs[0]) >= 0 else 0
+    threshold, flip = (i.value for i in node.inputs[1:])  # minus infinity: of every float, whatever was before it
+    always = reference.binarize(np.broadcast_to(np.float32(-LARGEST), threshold.shape), threshold, flip)
+    return _same(always) if np.isneginf(threshold).all() or (least(node.inputs[0]) >= threshold).all() else 0
+
+
+def _same_at_ends(conv: Node) -> int:
+    """The bit of a convolution's values at the lowest and the highest sum, between which all others lie."""
+    operands = tuple(i.value for i in conv.inputs[2:])
+    ends = np.array([[-LARGEST], [LARGEST]], np.float32)
+    with np.errstate(all="ignore"):
+        values = reference.epilogue(np.broadcast_to(ends, (2, conv.type.shape[-1])), conv.attrs, operands)
+    return 0 if np.isnan(values).any() else _same(reference.binarize(values))
+
+
+def _same(bits: Array) -> int:
+    return int(bits.flat[0]) if (bits == bits.flat[0]).all() else 0
+
+
+def least(node: Node) -> float:
+    """A bound that no value of a float node lies below."""
+    if node.is_constant:
+        return float(node.value.min())
+    if node.op in ("clamp", "affine"):
+        return float(node.attrs.lo)  # type: ignore[attr-defined]
+    known = levels(node)
+    if known is not None:
+        return float(known.values.min())
+    if node.op in ("sigmoid", "softmax"):
+        return 0.0
+    if node.op in _MOVES:
+        return least(node.inputs[0])
+    if node.op in ("add", "concat", "maximum", "minimum"):
+        bounds = [least(i) for i in node.inputs]
+        return sum(bounds) if node.op == "add" else max(bounds) if node.op == "maximum" else min(bounds)
+    if node.op == "mul" and all(least(i) >= 0 for i in node.inputs):
+        return 0.0
+    if isinstance(node.attrs, ConvAttrs) and node.attrs.slots[-1:] in (("clamp0",), ("clamp1",)):
+        return float((node.attrs.clamp0 if node.attrs.slots[-1] == "clamp0" else node.attrs.clamp1)[0])
+    return -np.inf
+
+
+def _no_batch_norm(node: Node) -> bool:
+    """Bits by the sign of sums alone."""
+    if "threshold" not in node.attrs.slots:  # type: ignore[attr-defined]
+        return False
+    return len(node.inputs[2].value) > 1 and not node.inputs[2].value.any()
+
+
+def _bare_sign(node: Node) -> bool:
+    """Counted planes of -1, 0 and 1, where 0 stands for nothing but zero."""
+    x = node.inputs[0]
+    if x.op != "concat" or [i.op for i in x.inputs] != ["binarize"] * 2 or any(len(i.inputs) != 3 for i in x.inputs):
+        return False
+    return all(np.abs(i.inputs[1].value).max() <= reference.SMALLEST_NORMAL for i in x.inputs)
+
+
+def _few_zeros(node: Node) -> bool:
+    """Ternary weights, that is two planes of signs over the same bits, which hardly ever differ."""
+    x, w = node.inputs[0], node.inputs[1].value
+    if x.op != "concat" or len(x.inputs) != 2 or x.inputs[0] is not x.inputs[1]:
+        return False
+    first, second = np.split(w, 2, axis=3)
+    return bool(np.mean(first != second) <= _FEW_ZEROS)
+
+
+HINTS = (
+    Hint("a kernel quantizer would make it binary", ("conv2d",), _float_weights),
+    Hint("its weights are binary: an input quantizer would make it so", ("conv2d",), _float_input),
+    Hint(
+        "all its bits are +1, whatever the image; is there a ReLU before the quantizer?",
+        ("binarize", *CONVOLUTIONS),
+        _ones,
+    ),
+    Hint("all its bits are -1, whatever the image", ("binarize", *CONVOLUTIONS), _minus_ones),
+    Hint(
+        "every threshold of its bits is 0, as without a batch norm or with an untrained one; sums of 0 then give +1",
+        ("bconv2d", "iconv2d"),
+        _no_batch_norm,
+    ),
+    Hint(
+        "its input is tf.sign's, which is 0 at 0 and takes twice the work; ste_sign is binary", ("bconv2d",), _bare_sign
+    ),
+    Hint(
+        "few of its weights are 0, and they double its work; does its kernel quantizer give 0 at 0?",
+        ("bconv2d",),
+        _few_zeros,
+    ),
+)

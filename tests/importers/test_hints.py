@@ -1,0 +1,108 @@
+"""Hints on real Larq layers: each row of the list, and networks that need none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import bnn
+from bnn.passes.hints import HINTS
+
+L = tf.keras.layers
+Q = lq.layers
+
+
+def conv(filters: int = 8, **options: Any) -> Any:
+    binary = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "use_bias": False}
+    return Q.QuantConv2D(filters, 3, padding="same", **{**binary, **options})
+
+
+def norm() -> Any:
+    """A batch norm as trained."""
+    random = tf.keras.initializers.RandomUniform(-3.0, 3.0, seed=3)
+    return L.BatchNormalization(beta_initializer=random, moving_mean_initializer=random)
+
+
+def first() -> list[Any]:
+    return [conv(33, input_quantizer=None), norm()]
+
+
+def mostly_sign(w: Any) -> Any:
+    """tf.sign of weights of which the first few are 0."""
+    zeros = tf.concat([tf.zeros(7), tf.ones(tf.size(w) - 7)], axis=0)
+    return tf.sign(w * tf.reshape(zeros, tf.shape(w)))
+
+
+CASES: dict[str, tuple[str, list[Any]]] = {
+    "float weights": ("a kernel quantizer would", [*first(), conv(kernel_quantizer=None), norm()]),
+    "float weights, levels": (
+        "a kernel quantizer would",
+        [*first(), conv(input_quantizer=lq.quantizers.DoReFa(k_bit=3), kernel_quantizer=None)],
+    ),
+    "float input": ("an input quantizer would", [*first(), conv(input_quantizer=None), norm()]),
+    "float input behind a pool": ("an input quantizer would", [*first(), L.MaxPool2D(2), conv(input_quantizer=None)]),
+    "relu": ("all its bits are +1", [*first(), conv(), L.ReLU(), conv()]),
+    "relu behind batch norm": ("all its bits are +1", [*first(), conv(), norm(), L.Activation("relu"), conv()]),
+    "relu behind a float layer": ("all its bits are +1", [L.Conv2D(33, 3, activation="relu"), conv()]),
+    "sigmoid": ("all its bits are +1", [L.Conv2D(33, 3), L.Activation("sigmoid"), conv()]),
+    "average of a relu": ("all its bits are +1", [L.Conv2D(33, 3), L.ReLU(), L.AveragePooling2D(2), conv()]),
+    "minus one": (
+        "all its bits are -1",
+        [*first(), conv(), L.BatchNormalization(beta_initializer=tf.keras.initializers.Constant(-500.0)), conv()],
+    ),
+    "no batch norm": ("as without a batch norm", [*first(), conv(), conv(), norm()]),
+    "no batch norm but a pool": ("as without a batch norm", [*first(), conv(), L.MaxPool2D(2), conv()]),
+    "bare sign": ("its input is tf.sign's", [*first(), conv(input_quantizer=tf.sign), norm()]),
+    "few zeros": ("few of its weights are 0", [*first(), conv(kernel_quantizer=mostly_sign), norm()]),
+}
+GOOD: dict[str, list[Any]] = {
+    "larq": [*first(), conv(), norm(), conv(), L.MaxPool2D(2), norm(), conv(), norm()],
+    "hard tanh": [*first(), conv(), norm(), L.Activation("hard_tanh"), conv(), norm()],
+    "relu before batch norm": [*first(), conv(), L.ReLU(), norm(), conv(), norm()],
+    "ternary": [*first(), conv(input_quantizer=lq.quantizers.SteTern(), kernel_quantizer=lq.quantizers.SteTern())],
+    "dorefa": [*first(), conv(input_quantizer=lq.quantizers.DoReFa(k_bit=2)), norm()],
+    "relu before dorefa": [*first(), L.ReLU(), conv(input_quantizer=lq.quantizers.DoReFa(k_bit=2)), norm()],
+    "float layers": [L.Conv2D(8, 3), norm(), L.ReLU(), L.Conv2D(8, 3), L.GlobalAveragePooling2D(), L.Dense(3)],
+    "float end": [*first(), conv(), norm(), lq.quantizers.SteSign(), L.GlobalAveragePooling2D(), L.Dense(3)],
+}  # fmt: skip
+
+
+def texts(*stack: Any) -> list[str]:
+    model = bnn.compile(tf.keras.Sequential([L.Input((9, 9, 3)), *stack]))
+    summary = model.summary()
+    notes = [op.note for op in model.ops if op.note]
+    assert all(note in summary for note in notes)
+    return [note for note in notes if any(hint.text in note for hint in HINTS)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_hint(name: str) -> None:
+    text, stack = CASES[name]
+    assert [text in note for note in texts(*stack)] == [True]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_no_hint(name: str) -> None:
+    assert texts(*GOOD[name]) == []
+
+
+def test_relu_of_a_shortcut() -> None:
+    x = L.Input((9, 9, 3))
+    y = L.ReLU()(L.Conv2D(33, 3, padding="same")(x))
+    z = L.Add()([L.ReLU()(norm()(conv(33)(y))), y])
+    model = bnn.compile(tf.keras.Model(x, conv()(z)))
+    assert sum("all its bits are +1" in op.note for op in model.ops) == 2
+
+
+def test_every_hint_is_tested() -> None:
+    assert all(any(text in hint.text for text, _ in CASES.values()) for hint in HINTS)
+
+
+def test_hints_change_nothing(rng: np.random.Generator) -> None:
+    keras = tf.keras.Sequential([L.Input((9, 9, 3)), *CASES["few zeros"][1]])
+    x = (rng.integers(-8, 9, (2, 9, 9, 3)) / 8).astype(np.float32)
+    np.testing.assert_allclose(bnn.compile(keras)(x), keras(x).numpy(), rtol=0, atol=1e-5)
