@@ -363,6 +363,8 @@ OPS: dict[str, Op] = {
         Op("gather", 26, NoAttrs, _gather, _plain(ref.gather), ALL),
         Op("prelu", 21, NoAttrs, _prelu, _plain(ref.prelu), ALL, elementwise=True),
         Op("sigmoid", 22, NoAttrs, _same, _plain(ref.sigmoid), ALL, elementwise=True),
+        Op("tanh", 40, NoAttrs, _same, _plain(np.tanh), ALL, elementwise=True),
+        Op("elu", 41, NoAttrs, _same, _plain(ref.elu), ALL, elementwise=True),
         Op("round", 23, NoAttrs, _same, _plain(np.rint), ALL, elementwise=True),
         Op("affine", 27, ClampAttrs, _affine, lambda *x, a: ref.clamp(ref.affine(*x), a.lo, a.hi), B | R, True),
         Op("dequantize", 25, DequantizeAttrs, _dequantize, lambda x, t, a: ref.dequantize(x, t, a.channels), ALL),

@@ -205,6 +205,11 @@ def affine(x: Array, sub: Array, mul: Array, add: Array) -> Array:
     return np.asarray((x - sub) * mul + add)
 
 
+def elu(x: Array) -> Array:
+    """exp(x) - 1 where x < 0, else x."""
+    return np.asarray(np.where(x < 0, np.exp(np.minimum(x, np.float32(0))) - np.float32(1), x))
+
+
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x))."""
     with np.errstate(over="ignore"):

@@ -207,8 +207,10 @@ class Model:
         return profile(opened, np.median(ticks, axis=0).astype(int).tolist(), batch, repeats)
 
     def summary(self) -> str:
-        """A table with one line per op: layer, kind (binary, multi-bit, integer or float), output, weights, MACs, a note:
-        why it is not binary, or a hint at what its author surely did not mean."""
+        """A table with one line per op: layer, kind (binary, multi-bit, integer or float), output, weights, MACs, note.
+
+        The note says why the layer is not binary, or hints at what its author surely did not mean.
+        """
         return summary(self._open())
 
     def save(self, path: str | os.PathLike[str]) -> None:

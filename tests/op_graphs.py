@@ -268,6 +268,8 @@ ROUNDED_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "avg_pool": lambda rng, x: make("avg_pool", x, attrs=_pool_attrs(rng, x.type.shape)),  # type: ignore[arg-type]
     "softmax": lambda rng, x: make("softmax", x),
     "sigmoid": lambda rng, x: make("sigmoid", x),
+    "tanh": lambda rng, x: make("tanh", x),
+    "elu": lambda rng, x: make("elu", x),
 }
 
 
@@ -327,7 +329,7 @@ def every_op() -> Graph:
     flat = make("reshape", make("unpack", make("copy", c)), attrs=ReshapeAttrs((int(np.prod(c.type.shape)),)))
     logits = make("conv2d", y, constant(weights), name="dense")
     logits = make("prelu", make("pad_channels", logits, attrs=PadChannelsAttrs(1, 1)), constant(integers(rng, [7])))
-    logits = make("slice", make("sigmoid", make("round", logits)), attrs=SliceAttrs(1, 6))
+    logits = make("slice", make("sigmoid", make("elu", make("tanh", make("round", logits)))), attrs=SliceAttrs(1, 6))
     levels = make("dequantize", make("concat", bits, bits), constant([0.0, 0.5, 1.0]))
     levels = make("gather", levels, constant(rng.integers(0, 4 * 5 * 6, (3, 2, 7)), DType.i32))
     z = input_node("z", (3, 3, 2), DType.u8)

@@ -169,6 +169,8 @@ class _Reader:
             return (product(source, operand, source.constant(1)),)
         if node.op not in MOVES or node.op in READERS and not loose and shape[:1] == (_PROBE_BATCH,):
             try:
+                if node.op not in READERS:
+                    raise source.unsupported("it does not belong to a dilated convolution")
                 read = READERS[node.op](source) if not loose else ()
                 results = read if isinstance(read, tuple) else (read,)
             except UnsupportedOpError:
@@ -220,7 +222,9 @@ class _Reader:
             if node.op == "BatchToSpaceND":
                 name = node.name
                 while self.frozen.by_name[name].op != "SpaceToBatchND" and self.frozen.by_name[name].inputs:
-                    name = self.frozen.resolve(self.frozen.by_name[name].inputs[0])[0]
+                    outer = self.frozen.by_name[name]
+                    data = 2 if outer.op == "Conv2DBackpropInput" else 0
+                    name = self.frozen.resolve(outer.inputs[data])[0]
                     inside.add(name)
         return inside
 

@@ -186,6 +186,36 @@ def _sigmoid(s: Source) -> Node:
     return s.make("sigmoid", s.value(0))
 
 
+@reader("Tanh")
+def _tanh(s: Source) -> Node:
+    return s.make("tanh", s.value(0))
+
+
+@reader("Elu")
+def _elu(s: Source) -> Node:
+    return s.make("elu", s.value(0))
+
+
+@reader("Selu")
+def _selu(s: Source) -> Node:
+    """scale * x where x >= 0, else scale * alpha * (exp(x) - 1)."""
+    alpha, scale = 1.6732632423543772, 1.0507009873554805
+    above = s.make("clamp", s.value(0), attrs=ClampAttrs(0.0, INF), final=False)
+    below = s.make("elu", s.make("clamp", s.value(0), attrs=ClampAttrs(-INF, 0.0), final=False), final=False)
+    parts = [
+        s.make("mul", part, constant([factor]), final=False)
+        for part, factor in ((above, scale), (below, scale * alpha))
+    ]
+    return s.make("add", *parts)
+
+
+@reader("Softsign")
+def _softsign(s: Source) -> Node:
+    x = s.value(0)
+    size = s.make("maximum", x, s.make("mul", x, constant([-1.0]), final=False), final=False)
+    return s.make("div", x, s.make("add", size, constant([1.0]), final=False))
+
+
 @reader("Round")
 def _round(s: Source) -> Node:
     return s.make("round", s.value(0))
@@ -292,16 +322,34 @@ def _split(s: Source) -> tuple[Node, ...]:
     )
 
 
+def _dilated_transposed(s: Source, conv: Source, space: Source, pads: Array, crops: Array) -> Node:
+    """Output o gets x[o + crop - dilation * k] w[k]: an ordinary dilated convolution by the filters in reverse."""
+    w = conv.constant(1).transpose(2, 0, 1, 3)[:, ::-1, ::-1]  # (kh, kw, O, I) to OHWI
+    x, dilation = space.value(0), space.constant(1)
+    span = dilation * (np.array(w.shape[1:3]) - 1)
+    before = span - crops[:, 0]
+    after = np.array(s.output_shape[:2]) + span - np.array(x.type.shape[:2]) - before
+    plain = conv.attr("padding") == "VALID" and set(conv.attr("strides")) == {1} and not pads[:, 0].any()
+    if not plain or min(*before, *after) < 0:
+        raise s.unsupported(f"blocks {dilation.tolist()} with crops {crops.tolist()}, or a stride")
+    (top, left), (bottom, right) = before.tolist(), after.tolist()
+    attrs = ConvAttrs(dilation=tuple(dilation.tolist()), pads=(top, left, bottom, right))
+    return s.make("conv2d", x, constant(w, name=s.layer), attrs=attrs)
+
+
 @reader("BatchToSpaceND")
 def _batch_to_space(s: Source) -> Node:
     """SpaceToBatchND, a convolution, BatchToSpaceND: how Keras writes a dilated convolution."""
     conv = s.producer(0, through=("Squeeze",))
-    if conv is None or conv.tf.op not in ("Conv2D", "DepthwiseConv2dNative"):
+    if conv is None or conv.tf.op not in ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput"):
         raise s.unsupported("it does not follow a convolution")
-    space = conv.producer(0, through=("ExpandDims",))
+    transposed = conv.tf.op == "Conv2DBackpropInput"
+    space = conv.producer(2 if transposed else 0, through=("ExpandDims",))
     if space is None or space.tf.op != "SpaceToBatchND":
         raise s.unsupported("its convolution does not follow SpaceToBatchND")
     pads, crops = space.constant(2), s.constant(2)
+    if transposed:
+        return _dilated_transposed(s, conv, space, pads, crops)
     if crops[:, 0].any() or (pads[:, 1] < crops[:, 1]).any() or set(conv.attr("strides")) != {1}:
         raise s.unsupported(f"blocks {space.constant(1).tolist()} with crops {crops.tolist()}, or a stride")
     w, groups = _filters(conv)

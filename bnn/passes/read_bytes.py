@@ -12,7 +12,7 @@ from ..interpret import evaluate
 from ..ir import DType, Graph, Node
 from ..ops import MOST_BYTE_PRODUCTS, ConvAttrs, constant, make
 from ..rewrite import Match, Pattern, Rule, const, is_elementwise, remade, rewrite
-from .binarize import sign_planes
+from .signs import sign_planes
 
 Array = np.ndarray[Any, Any]
 _BYTES = np.arange(256)

@@ -135,6 +135,13 @@ def move(rng: Rng, x: Value) -> Value:
     return replace(x, tensor=layers[rng.integers(len(layers))](x.tensor))
 
 
+def curve(rng: Rng, x: Value) -> Value:
+    """Curves that are 0 at 0 and keep the sign, whatever their last bit."""
+    kind = str(rng.choice(["tanh", "elu", "selu", "softsign"]))
+    known = x.sure and x.step > 2.0**-16 or x.apart
+    return Value(L.Activation(kind)(x.tensor), 0.0, 2 * max(x.bound, 2.0), False, known)
+
+
 def gate(rng: Rng, x: Value) -> Value:
     """Squeeze and excite: the values times a sigmoid of what is known of the whole image."""
     pool = L.GlobalMaxPool1D if len(x.shape) == 2 else L.GlobalMaxPool2D

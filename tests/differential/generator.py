@@ -16,7 +16,7 @@ BATCH = 3
 _IMAGE = {
     layers.conv: 30, layers.depthwise: 5, layers.separable: 4, layers.transposed: 4, layers.local: 2, layers.dense: 4,
     blocks.batch_norm: 22, blocks.relu: 5, blocks.prelu: 3, blocks.max_pool: 8, blocks.average_pool: 3,
-    blocks.global_pool: 1, blocks.quantizer: 3, blocks.bias: 2, blocks.move: 3, blocks.gate: 2,
+    blocks.global_pool: 1, blocks.quantizer: 3, blocks.bias: 2, blocks.move: 3, blocks.gate: 2, blocks.curve: 2,
 }  # fmt: skip
 _SEQUENCE = {k: v for k, v in _IMAGE.items() if k not in (layers.depthwise, layers.transposed)}
 _VECTOR = {
@@ -170,7 +170,7 @@ def _fits(block: Block, x: Value) -> bool:
         return x.summable
     if block in (blocks.prelu, blocks.relu, blocks.bias):
         return x.sure
-    if block is blocks.gate:
+    if block in (blocks.gate, blocks.curve):
         return x.sure or x.apart
     if block is blocks.batch_norm:
         return x.sure or x.step > 0

@@ -120,6 +120,12 @@ def conv(rng: Rng, x: Value) -> Value:
 def depthwise(rng: Rng, x: Value) -> Value:
     q, data = quantized(rng, x)
     options = _geometry(rng, x, conv=False)
+    if set(options["strides"]) == {1} and rng.random() < 0.3:
+        dilation = int(rng.integers(2, 4))
+        if options["padding"] == "same" or all(
+            (k - 1) * dilation < n for k, n in zip(options["kernel_size"], x.shape, strict=False)
+        ):
+            options["dilation_rate"] = (dilation, dilation)
     options.update(_pad_values(rng, options) if data.step and 1 % data.step == 0 else {})
     data = _padded(data, options)
     products = int(np.prod(options["kernel_size"]))
@@ -158,8 +164,11 @@ def transposed(rng: Rng, x: Value) -> Value:
     size = tuple(int(k) for k in rng.integers(1, 5, 2))
     products = int(np.prod(size)) * x.shape[-1]
     w = suited(rng, data, products)
+    dilation = int(rng.integers(2, 4)) if rng.random() < 0.25 else 1
+    strides = strides if dilation == 1 else (1, 1)
     layer = lq.layers.QuantConv2DTranspose(
         int(rng.choice(FILTERS[:8])), size, strides=strides, padding=str(rng.choice(["same", "valid"])),
+        dilation_rate=dilation,
         input_quantizer=q and q.quantizer, kernel_quantizer=w.quantizer, use_bias=bool(rng.random() < 0.3),
     )  # fmt: skip
     return finish(rng, layer, layer(x.tensor), data, [w], products)

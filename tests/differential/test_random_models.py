@@ -76,7 +76,8 @@ def test_random_models_are_worth_it() -> None:
     models = [random_model(seed) for seed in range(60)]
     used = {name for model in models for name in model.layers}
     wanted = {"conv", "depthwise", "separable", "transposed", "local", "dense", "batch_norm", "max_pool"}
-    wanted |= {"average_pool", "prelu", "relu", "gate", "quantizer", "concat", "residual", "nested", "move", "bytes"}
+    wanted |= {"average_pool", "prelu", "relu", "gate", "curve", "quantizer", "concat", "residual", "nested", "move"}
+    wanted |= {"bytes"}
     assert used >= wanted, wanted - used
     exact = [e for model in models for e in model.exact]
     assert sum(exact) > 0.7 * len(exact)

@@ -301,6 +301,8 @@ def execute(op: Op, x: list[Array], out: Tensor) -> Array:
         "affine": lambda: np.clip((x[0] - x[1]) * x[2] + x[3], np.float32(a["lo"]), np.float32(a["hi"])),
         "sign": lambda: np.sign(x[0]),
         "sigmoid": lambda: 1 / (1 + np.exp(-x[0])),
+        "tanh": lambda: np.tanh(x[0]),
+        "elu": lambda: np.where(x[0] < 0, np.exp(np.minimum(x[0], 0)) - 1, x[0]),
         "round": lambda: np.rint(x[0]),
         "slice": lambda: x[0][..., a["begin"] : a["end"]],
         "concat": lambda: np.concatenate(x, axis=-1),

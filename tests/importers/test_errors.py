@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -27,6 +28,11 @@ CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = 
         (4, 4, 3),
         lambda: [layers.UpSampling2D(interpolation="bilinear", name="up")],
         r"layer 'up' uses the TensorFlow op Resize.*Supported:",
+    ),
+    "three dimensions": (
+        (4, 4, 4, 2),
+        lambda: [lq.layers.QuantConv3D(3, 2, input_quantizer="ste_sign", kernel_quantizer="ste_sign", name="deep")],
+        r"layer 'deep' uses the TensorFlow op Conv3D.*replace the layer",
     ),
     "loop": ((5, 6), lambda: [layers.LSTM(3)], r"part of a loop.*unroll=True"),
     "python": (
