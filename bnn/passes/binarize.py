@@ -52,7 +52,7 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
     if split is None:
         return _annotate(node, f"its weights take {len(np.unique(w))} values, not two or three")
     if not x.even:
-        return _annotate(node, f"the levels of its input, {x.values.tolist()}, are not evenly spaced")
+        return _annotate(node, f"the levels of its input, {x}, are not evenly spaced")
     bits = x.bits
     if bits.op == "pad" and not any(attrs.pads):
         pad = bits.attrs
@@ -62,7 +62,7 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
     elif any(attrs.pads):
         value = x.zero
         if value is None:
-            return _annotate(node, f"zero padding is none of its input's levels {x.values.tolist()}")
+            return _annotate(node, f"zero padding is none of its input's levels {x}")
         attrs = replace(attrs, pad_value=value)
     alpha, planes = split
     reason = _why_not_grouped(attrs, w) or _why_not_exact(x, w, len(planes))

@@ -27,6 +27,11 @@ class Levels:
     values: Array
     channels: int = 0
 
+    def __str__(self) -> str:
+        """The values, or where there are many the first and the last."""
+        values = self.values.tolist()
+        return str(values) if len(values) <= 8 else f"{values[0]} to {values[-1]} ({len(values)} of them)"
+
     @property
     def steps(self) -> int:
         return len(self.values) - 1

@@ -275,6 +275,13 @@ def test_real_numbers_between_bits_are_refused(
         spike_network(Graph((), (dense(rng, flatten(spikes), 2),)))
 
 
+def test_numbers_of_several_bits_are_refused(rng: Rng) -> None:
+    levels = make("binarize_levels", input_node("x", (40,)), constant([0.0, 1.0, 2.0]), name="two_bits")
+    sums = make("bconv2d", levels, signs(rng, 4, 1, 1, 40), attrs=ConvAttrs(planes=2), name="dense")
+    with pytest.raises(UnsupportedOpError, match=r"layer 'two_bits': activations of several bits"):
+        spike_network(Graph((), (sums,)))
+
+
 def test_a_step_up_and_down_is_refused(rng: Rng) -> None:
     sums = make("bconv2d", bits((4, 4, 3)), signs(rng, 4, 1, 1, 3), attrs=ConvAttrs(), name="conv")
     twice = make("mul", sums, sums, name="square")

@@ -9,6 +9,7 @@ import pytest
 
 import bnn
 import levels
+import op_graphs
 from bnn import ops
 from bnn.emit.model import encode
 from bnn.events import EventEngine
@@ -283,6 +284,16 @@ def test_refuses_real_values_between_bits(rng: np.random.Generator) -> None:
     last = ops.make("conv2d", net.sign(joined), ops.constant(signs), attrs=attrs, name="last")
     model = bnn.Model.from_bytes(encode(lower(Graph((x,), (last,)))))
     with pytest.raises(bnn.UnsupportedOpError, match=r"conv_with_shortcut.*real values between spiking layers"):
+        EventEngine(model)
+
+
+def test_refuses_numbers_of_several_bits(rng: np.random.Generator) -> None:
+    x = ops.input_node("image", (6, 6, 8))
+    levels = ops.make("binarize_levels", x, ops.constant([0.0, 1.0, 2.0]), name="two_bits")
+    signs = ops.constant(rng.choice([-1, 1], (8, 3, 3, 8)), DType.b1)
+    last = ops.make("bconv2d", levels, signs, attrs=ops.ConvAttrs(planes=2), name="last")
+    model = bnn.Model.from_bytes(encode(op_graphs.plan([x], [last])))
+    with pytest.raises(bnn.UnsupportedOpError, match=r"two_bits.*numbers of several bits"):
         EventEngine(model)
 
 
