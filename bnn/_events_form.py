@@ -41,7 +41,7 @@ def _operations(graph: Graph) -> dict[int, tuple[tuple[str, str], int]]:
     for i, node in enumerate(graph.schedule):
         a, size = node.attrs, int(np.prod(node.type.shape))
         if isinstance(a, ConvAttrs) and node.op == "bconv2d":
-            found[i] = ((node.op, node.name), size * int(np.prod(node.inputs[1].type.shape[1:])))
+            found[i] = ((node.op, node.name), size * int(np.prod(node.inputs[1].type.shape[1:])) * a.planes)
         elif isinstance(a, PoolAttrs) and node.op == "max_pool":
             found[i] = ((node.op, node.name), size * a.kernel[0] * a.kernel[1])
     return found

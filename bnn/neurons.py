@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
+from .counting import composed, counted
 from .interpret import evaluate
 from .ir import DType, Graph, Node
 from .ops import OPS, ConvAttrs, ReshapeAttrs, constant, make
@@ -29,8 +30,8 @@ _CHUNK = 64  # channels evaluated at once, to bound the memory
 
 @dataclass(frozen=True, eq=False)
 class NeuronForm:
-    """``original``, and ``graph``, the same network of neurons.  ``same``: nodes of bits in ``graph`` with the value of
-    one in ``original``.  ``copies``: how many neurons stand for one accumulator there (or one element pooled)."""
+    """``original``, and ``graph``, the same network of neurons.  ``same``: nodes of ``graph`` with the value of one in
+    ``original``.  ``copies``: how many neurons stand for one accumulator there (or one element pooled)."""
 
     original: Graph
     graph: Graph
@@ -39,7 +40,7 @@ class NeuronForm:
 
     @property
     def changed(self) -> bool:
-        return bool(self.copies)
+        return self.graph is not self.original
 
 
 def neuron_form(graph: Graph) -> NeuronForm:
@@ -51,27 +52,31 @@ def neuron_form(graph: Graph) -> NeuronForm:
     reads more than the one sum, where a bit changes twice, where a number is not finite.
 
     The result is at level BINARY: it has no schedule and no memory plan.
+
+    Raises :class:`UnsupportedOpError` for numbers of several bits that cannot be counted; see counting.py.
     """
+    bits, moved = counted(graph)
     new: dict[Node, Node] = {}
     copies: dict[Node, int] = {}
     known: dict[Node, _Step | None] = {}
-    for node in graph.nodes():
+    for node in bits.nodes():
         steps = _steps(node, known)
         if steps is None:
             new[node] = with_inputs(node, tuple(new[i] for i in node.inputs))
         else:
             new[node] = _neurons(node, steps, new, copies)
-    if not copies:
-        return NeuronForm(graph, graph, {n: n for n in new if _is_bits(n)}, {})
-    inputs, outputs = tuple(new[n] for n in graph.inputs), tuple(new[n] for n in graph.outputs)
+    if not copies and bits is graph:
+        return NeuronForm(graph, graph, {n: n for n in new}, {})
+    inputs, outputs = tuple(new[n] for n in bits.inputs), tuple(new[n] for n in bits.outputs)
     form = replace(graph, inputs=inputs, outputs=outputs, schedule=(), placements={}, arena_bytes=0)
     alive = set(form.nodes())
-    same = {made: old for old, made in new.items() if _is_bits(old) and made in alive}
+    same = {made: old for old, made in composed(moved, new).items() if made in alive and _alike(old, made)}
     return NeuronForm(graph, form, same, {n: c for n, c in copies.items() if n in alive})
 
 
-def _is_bits(node: Node) -> bool:
-    return node.type.dtype is DType.b1 and not node.is_constant
+def _alike(old: Node, made: Node) -> bool:
+    """Whether the values are the same, and not another code of the same numbers."""
+    return old.type == made.type and old.op != "binarize_levels"
 
 
 # -- what a bit is a step of ------------------------------------------------------------------------------------------

@@ -302,20 +302,20 @@ class _RuntimeBits:
         inputs = sorted((t for t in self.model.tensors if t.storage == "input"), key=lambda t: t.offset)
         for tensor, array in zip(inputs, chunk, strict=True):
             self.stepper.poke(tensor.index, array)
+        found.update(zip(self.form.original.inputs, chunk, strict=True))
         for op in self.model.ops:
             value = self.stepper.step(op.index, count)
             out = self.model.tensors[op.output]
-            if out.dtype == "b1":
-                found[self.form.original.schedule[op.index]] = value.astype(np.int8)
+            found[self.form.original.schedule[op.index]] = value.astype(np.int8) if out.dtype == "b1" else value
             if out.storage == "output":
                 outputs[out.offset] = value
-        bits: dict[Node, Array] = {}
+        values: dict[Node, Array] = {}
         for node in self.form.graph.nodes():
-            if node in self.form.same:
-                bits[node] = found[self.form.same[node]]
+            if self.form.same.get(node) in found:
+                values[node] = found[self.form.same[node]]
             elif node.type.dtype is DType.b1 and not node.is_constant:
-                bits[node] = evaluate(node, [i.value if i.is_constant else bits[i] for i in node.inputs])
-        return bits, [outputs[i] for i in sorted(outputs)]
+                values[node] = evaluate(node, [i.value if i.is_constant else values[i] for i in node.inputs])
+        return {n: v for n, v in values.items() if n.type.dtype is DType.b1}, [outputs[i] for i in sorted(outputs)]
 
 
 def _opened(model: Model | str | os.PathLike[str]) -> Model:

@@ -31,8 +31,8 @@
     X(26, gather, bnn_no_attrs, 0) \
     X(21, prelu, bnn_no_attrs, 0) \
     X(22, sigmoid, bnn_no_attrs, 0) \
-    X(40, tanh, bnn_no_attrs, 0) \
-    X(41, elu, bnn_no_attrs, 0) \
+    X(31, tanh, bnn_no_attrs, 0) \
+    X(32, elu, bnn_no_attrs, 0) \
     X(23, round, bnn_no_attrs, 0) \
     X(27, affine, bnn_clamp_attrs, 2) \
     X(25, dequantize, bnn_dequantize_attrs, 1) \
@@ -64,8 +64,8 @@
 #define BNN_OP_GATHER 26u
 #define BNN_OP_PRELU 21u
 #define BNN_OP_SIGMOID 22u
-#define BNN_OP_TANH 40u
-#define BNN_OP_ELU 41u
+#define BNN_OP_TANH 31u
+#define BNN_OP_ELU 32u
 #define BNN_OP_ROUND 23u
 #define BNN_OP_AFFINE 27u
 #define BNN_OP_DEQUANTIZE 25u

@@ -12,7 +12,7 @@ from bnn.ir import Graph, Node
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
-QUANTIZERS = ("heaviside", "tern", "dorefa1", "dorefa2", "dorefa3")
+QUANTIZERS = ("heaviside", "tern", "dorefa1", "dorefa2", "dorefa3", "dorefa4", "five")
 KERNELS = ("signs", "ternary")
 
 
@@ -28,7 +28,7 @@ def quantizer(x: Node, kind: str, name: str) -> Node:
     if kind == "tern":
         high, low = (step("sign", step("add", x, ops.constant(c))) for c in (0.5, -0.5))
         return step("sign", step("add", high, low))
-    most = float(2 ** int(kind[-1]) - 1)
+    most = 4.0 if kind == "five" else float(2 ** int(kind[-1]) - 1)
     clipped = step("clamp", x, attrs=ops.ClampAttrs(0.0, 1.0))
     return step("div", step("round", step("mul", clipped, ops.constant(most))), ops.constant(most))
 

@@ -22,7 +22,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "ir": ("ir",),
     "reference": ("reference",),
     "ops": ("ops", "attributes"),
-    "graph tools": ("rewrite", "spec", "interpret", "neurons"),
+    "graph tools": ("rewrite", "spec", "interpret", "neurons", "counting"),
     "passes": ("passes",),
     "importers": ("importers",),
     "emit": ("emit",),

@@ -85,7 +85,9 @@ def twice(rng: Rng, x: Node) -> Node:
 
 
 def two_layers(rng: Rng, x: Node) -> Node:
-    return ops.make("add", x, conv(rng, x.inputs[0]))
+    """Sums of other bits."""
+    image = x.inputs[0].inputs[0]
+    return ops.make("add", x, conv(rng, ops.make("binarize", ops.make("sub", image, ops.constant(0.5)))))
 
 
 def round_the_pool(rng: Rng, x: Node) -> Node:
@@ -101,6 +103,21 @@ def pooled_valley(rng: Rng, x: Node) -> Node:
     high = ops.make("mul", x, x)
     pooled = ops.make("max_pool", high, attrs=ops.PoolAttrs((2, 2), (2, 2)))
     return twice(rng, ops.make("sub", pooled, ops.constant(np.full(4, 3.0))))
+
+
+@pytest.mark.parametrize("op", ["add", "residual"])
+def test_two_sums_of_the_same_bits_are_one(rng: Rng, op: str) -> None:
+    """As weights of three values are written for activations of several bits."""
+    image = ops.input_node("image", (4, 4, 3))
+    x = ops.make("binarize", image)
+    one, weight = conv(rng, x), conv(rng, x).inputs[1]
+    attrs = ops.ConvAttrs(slots=("residual", "clamp1"), clamp1=(-2.0, 3.0))
+    fused = ops.make("bconv2d", x, weight, one, attrs=attrs, name="b")
+    both = ops.make("add", one, conv(rng, x)) if op == "add" else fused
+    bits = ops.make("binarize", both, name="bits")
+    graph = Graph((image,), (ops.make("unpack", bits),))
+    form = check(graph, [rng.normal(size=(3, 4, 4, 3)).astype(np.float32)])
+    assert not real_bits(form)
 
 
 def side_by_side(rng: Rng, x: Node) -> Node:

@@ -149,11 +149,6 @@ class _Finder:
     def network(self) -> SpikeNetwork:
         sources, ops = [], []
         for node in self.order:
-            if node.op == "binarize_levels":
-                raise UnsupportedOpError(
-                    f"layer '{node.name}': activations of several bits are not emitted as spikes, which all count the "
-                    "same; train the network with binary ones, or run it with the C runtime"
-                )
             if not _is_bits(node):
                 continue
             if not any(i in self.after_bits for i in node.inputs):

@@ -100,7 +100,7 @@ def prove(chain: LayeredNetwork, inputs: list[Array]) -> dict[str, Array]:
     values = interpret.run(form.graph, inputs)
     compiled = interpret.run(form.original, inputs) if form.changed else values
     for made, old in form.same.items():
-        if not np.array_equal(values[made], compiled[old]):
+        if not np.array_equal(values[made], compiled[old], equal_nan=True):
             raise VerifierError(f"layer '{made.name}': its neurons' bits are not those of the compiled network")
     count = len(inputs[0])
     x = pack_spikes(chain.inputs, values, count, chain.flat)

@@ -275,10 +275,10 @@ def test_real_numbers_between_bits_are_refused(
         spike_network(Graph((), (dense(rng, flatten(spikes), 2),)))
 
 
-def test_numbers_of_several_bits_are_refused(rng: Rng) -> None:
-    levels = make("binarize_levels", input_node("x", (40,)), constant([0.0, 1.0, 2.0]), name="two_bits")
-    sums = make("bconv2d", levels, signs(rng, 4, 1, 1, 40), attrs=ConvAttrs(planes=2), name="dense")
-    with pytest.raises(UnsupportedOpError, match=r"layer 'two_bits': activations of several bits"):
+def test_numbers_of_many_bits_are_refused(rng: Rng) -> None:
+    levels = make("binarize_levels", input_node("x", (40,)), constant(np.arange(16.0)), name="five_bits")
+    sums = make("bconv2d", levels, signs(rng, 4, 1, 1, 40), attrs=ConvAttrs(planes=5), name="dense")
+    with pytest.raises(UnsupportedOpError, match=r"layer 'five_bits': its activations of 17 levels"):
         spike_network(Graph((), (sums,)))
 
 

@@ -28,9 +28,15 @@ def test_activations_of_several_levels(rng: Rng, quantizer: str, kernel: str, pr
     chain = arrange(graph, profile)
     proof = prove(chain, levels.images(rng, graph, 3))
     neurons = [f for layer in chain.layers if layer.neurons for f in layer.fields if f.kind == "layer"]
-    planes = {"tern": 2, "dorefa2": 3, "dorefa3": 7}.get(quantizer, 1)
+    planes = {"tern": 2, "dorefa2": 3, "dorefa3": 7, "dorefa4": 15, "five": 7}.get(quantizer, 1)
     assert neurons and all(f.shape[2] % planes == 0 for f in neurons if f.name.startswith("conv"))
     assert np.array_equal(proof["output/scores"], run(graph, [proof["input/image"]])[graph.outputs[0]])
+
+
+def test_too_many_levels_are_refused(rng: Rng) -> None:
+    graph = lower(levels.network(rng, "dorefa5", "signs"))
+    with pytest.raises(UnsupportedOpError, match="layer 'quantizer_.*32 levels would be 31 neurons each, at most 15"):
+        arrange(graph, "if")
 
 
 def test_levels_added_as_numbers_are_refused_before_anything_is_written(rng: Rng, tmp_path: Path) -> None:
