@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "fields": ("fields",),
     "ir": ("ir",),
     "reference": ("reference",),
-    "ops": ("ops", "attributes"),
+    "ops": ("ops", "attributes", "shapes"),
     "graph tools": ("rewrite", "spec", "interpret", "neurons", "counting"),
     "passes": ("passes",),
     "importers": ("importers",),
