@@ -1,4 +1,4 @@
-"""Write what bench_models.py measured into a document: the blocks between <!-- bench: NAME --> and <!-- end -->."""
+"""Write what the benchmarks measured into a document: the blocks between <!-- bench: NAME --> and <!-- end -->."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench_kernels import Row as KernelRow
     from bench_models import Result, Row
 
 _PEERS = (
@@ -90,6 +91,28 @@ def small(found: dict[str, float]) -> str:
     if "open_ms" in found:
         rows.append([f"opening a file of {found['open_bytes'] / 1e6:.1f} MB", f"{found['open_ms']:.1f} ms"])
     return _table(["what", "time"], rows)
+
+
+def kernels(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
+    """A family's times and shares on the ``headline`` shapes, one line a family and output."""
+    found = {(row.family, row.output, row.shape): row for row in rows if row.kind != "limit"}
+    lines = []
+    for family, output in dict.fromkeys((family, output) for family, output, _ in found):
+        cells = [found.get((family, output, shape)) for shape in headline]
+        if all(cells):
+            lines.append([family, output, *(f"{row.ns / 1000:,.1f} ({row.share:.0%})" for row in cells if row)])
+    return _table(["kernels", "output", *headline], lines)
+
+
+def other_layers(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
+    """Everything but the ``headline`` shapes, by the fastest family."""
+    measured = [row for row in rows if row.kind != "limit"]
+    lines = [
+        [row.shape, row.output, number(row.ns / 1000), number(row.rate), f"{row.share:.0%}" if row.share else ""]
+        for row in measured
+        if row.family == measured[0].family and row.shape not in headline
+    ]
+    return _table(["layer", "output", "us", "GMAC/s", "share"], lines)
 
 
 def update(path: Path, blocks: dict[str, str]) -> None:

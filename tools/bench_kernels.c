@@ -55,6 +55,8 @@ static const struct shape shapes[] = {
     {"224x224x3 7x7/2 u8", BYTES, 224, 224, 3, 64, 7, 2, 1, 1, 1, 1},
 };
 
+enum { RESNET_SHAPES = 4, ALL_SHAPES = sizeof shapes / sizeof shapes[0] };
+
 /* A convolution that is ready to run, or (limit set) a limit's loop. */
 struct subject {
     const struct bench_limit *limit;
@@ -287,6 +289,25 @@ static struct subject *new_subject(struct subject **subjects, size_t *count)
     return subjects[(*count)++] = allocate(sizeof(struct subject));
 }
 
+/* The shapes [0, end) with each output that they are measured with; kernels NULL: none. */
+static size_t prepare_family(struct subject **subjects, size_t count, const struct bnn_kernels *kernels, size_t end)
+{
+    for (size_t k = 0; kernels != NULL && k < end; k++)
+        for (int bits = 1; bits >= 0; bits--)
+            if (bits ? shapes[k].bits : shapes[k].floats)
+                prepare(new_subject(subjects, &count), kernels, &shapes[k], bits);
+    return count;
+}
+
+/* Whether a family was named, or none was. */
+static int wanted(int argc, char **argv, const char *name)
+{
+    int found = argc == 2;
+    for (int k = 2; k < argc; k++)
+        found |= strcmp(argv[k], name) == 0;
+    return found;
+}
+
 int main(int argc, char **argv)
 {
     static struct subject *subjects[MAX_CASES];
@@ -304,18 +325,11 @@ int main(int argc, char **argv)
     struct subject *memory = new_subject(subjects, &count);
     memory->limit = &memory_limit;
     memory->products = memory_limit.run(1);
-    for (size_t i = 0; bnn_kernels_list(i) != NULL; i++) {
-        const char *name = bnn_kernels_list(i);
-        int wanted = argc == 2;
-        for (int k = 2; k < argc; k++)
-            wanted |= strcmp(argv[k], name) == 0;
-        if (!wanted || bnn_kernels_select(name) == NULL)
-            continue;
-        for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++)
-            for (int bits = 1; bits >= 0; bits--)
-                if (bits ? shapes[k].bits : shapes[k].floats)
-                    prepare(new_subject(subjects, &count), bnn_kernels_select(name), &shapes[k], bits);
-    }
+    for (size_t i = 0; bnn_kernels_list(i) != NULL; i++)
+        if (wanted(argc, argv, bnn_kernels_list(i)))
+            count = prepare_family(subjects, count, bnn_kernels_select(bnn_kernels_list(i)), ALL_SHAPES);
+    if (wanted(argc, argv, "classic"))
+        count = prepare_family(subjects, count, bench_classic(), RESNET_SHAPES);
     for (size_t i = 0; i < count; i++)
         calibrate(subjects[i]);
     for (size_t r = 0; r < rounds; r++)

@@ -4,8 +4,9 @@ The limits are measured in the same run: from registers alone, xor + popcount + 
 float ones; and the rate at which memory is read.  The convolutions go through the runtime's driver (SAME, one image,
 one thread): ResNet's 3x3 layers, with packed bits (thresholds) and with float32 (batch norm) as output; the same with
 strides, dilation, groups, channels that fill no block and other kernel sizes; float layers; first layers of images, of
-floats and of bytes.  Shares are of nominal products, with those of the padding.  All measurements take turns; medians
-are shown, with half the distance of the quartiles.
+floats and of bytes.  `classic` is no family of the runtime: AVX2 with a shuffle as popcount, which lost to the lookup.
+Shares are of nominal products, with those of the padding.  All measurements take turns; medians are shown, with half
+the distance of the quartiles.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from pathlib import Path
 
 import click
 
+import bench_docs
 from bench_roofline import draw
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("tools/bench_*.c", "csrc/*.c", "kernels/*.c", "kernels/*/*.c")
+HEADLINE = ("56x56x64 3x3", "28x28x128 3x3", "14x14x256 3x3", "7x7x512 3x3")
 FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-Icsrc/include")  # the project's own
 
 
@@ -118,8 +121,10 @@ def table(rows: list[Row]) -> str:
 @click.option("--rounds", type=click.IntRange(1, 1000), default=31, show_default=True, help="Turns of each.")
 @click.option("--cc", default=lambda: os.environ.get("CC", "cc"), help="The C compiler; default: CC, or cc.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rooflines as a PNG here.")
+@click.option("--docs", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A document whose blocks are replaced by what was measured.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, as_json: bool) -> None:
+def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, docs: Path | None, as_json: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = with_shares(measure(build(Path(folder), cc), rounds, families))
     missing = [name for name in families if name not in {row.family for row in rows}]
@@ -130,6 +135,10 @@ def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, as_
             draw(rows, limits_of(rows), plot)
         except ImportError as error:
             raise click.ClickException(f"--plot: {error}; pip install 'bnn[tools]'") from None
+    if docs is not None:
+        found = {"limits": "```text\n" + table([row for row in rows if row.kind == "limit"]) + "\n```"}
+        found |= {"kernels": bench_docs.kernels(rows, HEADLINE), "others": bench_docs.other_layers(rows, HEADLINE)}
+        bench_docs.update(docs, found)
     if as_json:
         report = {"machine": platform.machine(), "compiler": cc, "rounds": rounds, "rows": [asdict(r) for r in rows]}
         print(json.dumps(report))

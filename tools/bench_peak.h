@@ -16,4 +16,8 @@ struct bench_limit {
 extern const struct bench_limit bench_limits[];
 extern const size_t bench_limit_count;
 
+struct bnn_kernels;
+/* The family that lost against AVX2's (bench_classic.c); NULL where the processor cannot run it. */
+const struct bnn_kernels *bench_classic(void);
+
 #endif

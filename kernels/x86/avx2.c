@@ -3,12 +3,9 @@
 
 #if defined(__GNUC__) && defined(__x86_64__)
 
-#include <immintrin.h>
+#include "avx2.inc"
 
 #define FAMILY avx2
-#define FEATURES BNN_FEATURE_AVX2
-#define TARGET __attribute__((target("avx2,fma,bmi,popcnt")))
-#define VL 8
 #define LANES 64
 #define PIXELS 4
 #define VECTORS 8
@@ -22,20 +19,6 @@
 #define BYTES_ADD(s, x, w) \
     ((word_vector)_mm256_add_epi16((__m256i)(s), _mm256_maddubs_epi16((__m256i)(x), (__m256i)(w))))
 #define WIDEN_BYTES(s) _mm256_madd_epi16((__m256i)(s), _mm256_set1_epi16(1))
-#define MASK_LT(x, y) ((unsigned)_mm256_movemask_ps((__m256)_mm256_cmpgt_epi32((__m256i)(y), (__m256i)(x))))
-#define MASK_GT(x, y) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(x), (__m256)(y), _CMP_GT_OQ)))
-#define MASK_NAN(v) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(v), (__m256)(v), _CMP_UNORD_Q)))
-#define MAX(x, y) ((float_vector)_mm256_max_ps((__m256)(x), (__m256)(y)))
-#define MIN(x, y) ((float_vector)_mm256_min_ps((__m256)(x), (__m256)(y)))
-#define SOME(n) \
-    _mm256_cmpgt_epi32(_mm256_set1_epi32((int)((n) < VL ? (n) : VL)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
-#define LOAD_SOME(p, n) ((float_vector)_mm256_maskload_ps(p, SOME(n)))
-#define STORE_SOME(p, v, n) _mm256_maskstore_ps(p, SOME(n), (__m256)(v))
-#define SPLAT(x) ((float_vector)_mm256_set1_ps(x))
-#define FMA(x, y, z) ((float_vector)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(z)))
-
-typedef unsigned mask;
-
 #define WIDE_LT(count, limit) compare_wide(count, limit)
 
 /* Bit l: count l < limit l, for 64 lanes.  Differences keep their sign while they are narrowed to bytes; that narrowing
@@ -48,8 +31,8 @@ TARGET static inline __attribute__((always_inline)) uint64_t compare_wide(const 
     uint64_t bits = 0;
     for (int half = 1; half >= 0; half--) {
         __m256i d[4];
-        for (int j = 0; j < 4; j++)
-            d[j] = _mm256_sub_epi32(count[half * 4 + j], limit[half * 4 + j]);
+        _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) d[j] =
+            _mm256_sub_epi32(count[half * 4 + j], limit[half * 4 + j]);
         __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(d[0], d[1]), _mm256_packs_epi32(d[2], d[3]));
         bits = bits << 32 | (uint32_t)_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(bytes, order));
     }
