@@ -1,12 +1,18 @@
-"""The C API's objects as Python owns them: an opened model, a context, and what bnn.h says about tensors and ops."""
+"""The C API's objects as Python owns them: an opened model, a context, and what bnn.h says about tensors and ops.
+
+And files: one mapped into memory to be read, one replaced as a whole to be written.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -15,6 +21,7 @@ from .errors import (
     BnnError,
     EnvironmentVariableError,
     InputError,
+    InputTypeError,
     ModelFileError,
     ModelFormatError,
     ModelNotFoundError,
@@ -126,8 +133,12 @@ def select_kernels(name: str | None) -> Any:
 
     Raises InputError, or EnvironmentVariableError where the variable is to blame.
     """
+    if name is not None and not isinstance(name, str):
+        raise InputTypeError(f"kernels: found {name!r}, expected a name: {', '.join(available_kernels())}")
     forced = name if name is not None else os.environ.get("BNN_KERNELS") or None
-    kernels = lib.bnn_kernels_select(ffi.NULL if forced is None else forced.encode())
+    # C would stop at a null character, and take what stands before it for the name.
+    encoded = ffi.NULL if forced is None else forced.encode(errors="replace").replace(b"\0", b"?")
+    kernels = lib.bnn_kernels_select(encoded)
     if kernels == ffi.NULL:
         blame: Callable[[str], BnnError] = InputError if name is not None else EnvironmentVariableError
         what = "kernels" if name is not None else "environment variable BNN_KERNELS"
@@ -136,28 +147,100 @@ def select_kernels(name: str | None) -> Any:
     return kernels
 
 
+def path_text(path: Any) -> str:
+    """A path as text; raises InputTypeError for what is no path, ModelNotFoundError for what no file can be called."""
+    try:
+        name = os.fsdecode(path)
+        if b"\0" in os.fsencode(name):
+            raise ValueError("a path cannot hold a null character")
+    except TypeError:
+        raise InputTypeError(f"path: found {type(path).__name__}, expected a string or an os.PathLike") from None
+    except ValueError as error:
+        raise ModelNotFoundError(f"{path!r}: {error}") from None
+    return name
+
+
 def map_file(path: str) -> tuple[Any, Any, int]:
     """(owner, data, size) of a file mapped read-only; the mapping lives as long as the owner."""
     mapping = ffi.gc(ffi.new("bnn_mapping *"), lib.bnn_file_unmap)
-    try:
-        encoded = os.fsencode(path)
-        if b"\0" in encoded:
-            raise ValueError("a path cannot hold a null character")
-    except ValueError as error:
-        raise ModelNotFoundError(f"{path!r}: {error}") from None
-    if lib.bnn_file_map(encoded, mapping) != lib.BNN_OK:
-        raise file_error(path, mapping.error, "opened")
+    if lib.bnn_file_map(os.fsencode(path), mapping) != lib.BNN_OK:
+        hint = {
+            errno.ENOENT: "give the path of a .bnn file, made by bnn.compile(model).save(path)",
+            errno.EISDIR: "give the .bnn file itself",
+        }.get(mapping.error, "")
+        special = _special(path)
+        if special:  # of which errno says "no such device"
+            hint = "a model is mapped into memory: write it to a file first"
+        raise file_error(path, mapping.error, "opened", special, hint)
     return mapping, mapping.data, mapping.size
 
 
-def file_error(path: str, number: int, done: str) -> ModelFileError:
-    """The exception for a file that could not be ``done`` (opened, written) because of this errno."""
+@contextmanager
+def replacing(path: str) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of what is at ``path`` once it is whole; until then that stays.
+
+    Behind a link the target is replaced, and a file that was there hands on its owner and permissions.  A pipe or a
+    character device (/dev/stdout, /dev/null) gets the bytes as they come: renaming would put a file in its place.
+
+    Raises ModelFileError (an OSError) where it cannot be written, whatever the reason.
+    """
+    try:
+        try:
+            there = os.stat(path)
+        except FileNotFoundError:
+            there = None
+        if there is None or stat.S_ISREG(there.st_mode):
+            with _replaced(path, there) as file:
+                yield file
+        elif stat.S_ISCHR(there.st_mode) or stat.S_ISFIFO(there.st_mode):
+            with open(path, "wb") as file:
+                yield file
+        else:
+            raise file_error(path, errno.EISDIR if stat.S_ISDIR(there.st_mode) else 0, "written", _special(path))
+    except ModelFileError:
+        raise
+    except OSError as error:
+        raise file_error(path, error.errno or 0, "written", error.strerror or str(error)) from None
+
+
+@contextmanager
+def _replaced(path: str, there: os.stat_result | None) -> Iterator[BinaryIO]:
+    if not os.path.basename(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))  # "folder/", of which there is none
+    target = os.path.realpath(path)
+    # In the same folder, so that renaming cannot fail half-way; closed to others until it has the old permissions.
+    temporary = os.path.join(os.path.dirname(target), f".bnn-{secrets.token_hex(8)}.tmp")
+    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if there is None else 0o600)
+    try:
+        with open(number, "wb") as file:
+            yield file
+            file.flush()
+            if there is not None:
+                with suppress(OSError):  # only root gives files away
+                    os.fchown(number, there.st_uid, there.st_gid)
+                os.fchmod(number, stat.S_IMODE(there.st_mode) & 0o777)
+            os.fsync(number)
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _special(path: str) -> str:
+    """What a path is that is there and neither a file nor a folder; else ""."""
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    try:
+        kind = kinds.get(stat.S_IFMT(os.stat(path).st_mode))
+    except OSError:
+        return ""
+    return f"not a regular file but {kind}" if kind else ""
+
+
+def file_error(path: str, number: int, done: str, reason: str = "", hint: str = "") -> ModelFileError:
+    """The exception for a file that could not be ``done`` (opened, written) because of this errno, or for a reason."""
     kind = ModelNotFoundError if number == errno.ENOENT else ModelFileError
-    hint = {
-        errno.ENOENT: "; give the path of a .bnn file, made by bnn.compile(model).save(path)",
-        errno.EISDIR: "; give the .bnn file itself",
-    }.get(number, "")
-    error = kind(f"{path}: cannot be {done}: {os.strerror(number)}{hint if done == 'opened' else ''}")
+    error = kind(f"{path}: cannot be {done}: {reason or os.strerror(number)}{f'; {hint}' if hint else ''}")
     error.errno = number
     return error
 

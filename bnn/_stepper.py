@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import FLOAT32, Floats, Inputs, batched
+from ._arrays import FLOAT32, Floats, Inputs, batched, check_count
 from ._handles import FLOATS, Context, Opened, OpInfo, TensorInfo, check
 from ._native import ffi, lib
 from .errors import InputError, InputTypeError
@@ -41,20 +41,22 @@ class Stepper:
             expected = f"{batched(info.shape)} with N up to {self.images}"
             raise InputError(f"tensor '{info.name}': found shape {values.shape}, expected {expected}")
         dense = np.require(values, requirements=("C", "A"))
-        if lib.bnn_poke(self._context.pointer, tensor, ffi.from_buffer(FLOATS, dense), len(dense)) != lib.BNN_OK:
+        if lib.bnn_poke(self._context.pointer, info.index, ffi.from_buffer(FLOATS, dense), len(dense)) != lib.BNN_OK:
             raise InputError(f"tensor '{info.name}': found other values than whole numbers from 0 to 255")
 
     def peek(self, tensor: int, images: int) -> Floats:
         """The values of the first ``images`` images, float32 (images, *shape); bits are +1 and -1."""
-        values = self._array(self._tensor(tensor), images)
-        check(lib.bnn_peek(self._context.pointer, tensor, ffi.from_buffer(FLOATS, values), images), "peek")
+        info = self._tensor(tensor)
+        values = self._array(info, images)
+        check(lib.bnn_peek(self._context.pointer, info.index, ffi.from_buffer(FLOATS, values), images), "peek")
         return values
 
     def step(self, op: int, images: int) -> Floats:
         """Run an op on what its inputs hold; gives its output as :meth:`peek` does."""
-        values = self._array(self._tensor(self._op(op).output), images)
-        check(lib.bnn_step(self._context.pointer, op, images), "step")
-        check(lib.bnn_peek(self._context.pointer, self._op(op).output, ffi.from_buffer(FLOATS, values), images), "peek")
+        info = self._op(op)
+        values = self._array(self._tensor(info.output), images)
+        check(lib.bnn_step(self._context.pointer, info.index, images), "step")
+        check(lib.bnn_peek(self._context.pointer, info.output, ffi.from_buffer(FLOATS, values), images), "peek")
         return values
 
     def step_raw(self, op: int, images: int) -> Floats:
@@ -63,26 +65,22 @@ class Stepper:
         if info.op not in ("conv2d", "bconv2d", "iconv2d"):
             raise InputError(f"op {op} ('{info.layer}') is '{info.op}', not a convolution: it has no accumulators")
         values = self._array(self._tensor(info.output), images)
-        check(lib.bnn_step_raw(self._context.pointer, op, ffi.from_buffer(FLOATS, values), images), "step_raw")
+        check(lib.bnn_step_raw(self._context.pointer, info.index, ffi.from_buffer(FLOATS, values), images), "step_raw")
         return values
 
     def _tensor(self, number: int) -> TensorInfo:
-        if not 0 <= number < len(self._opened.tensors):
-            raise InputError(f"tensor number: found {number}, expected 0 to {len(self._opened.tensors) - 1}")
-        info = self._opened.tensors[number]
+        tensors = self._opened.tensors
+        info = tensors[check_count(number, "tensor number", len(tensors) - 1, 0)]
         if info.storage == "constant":
             raise InputError(f"tensor {number} is a constant, which lies in the file; give an activation's number")
         return info
 
     def _op(self, number: int) -> OpInfo:
-        if not 0 <= number < len(self._opened.ops):
-            raise InputError(f"op number: found {number}, expected 0 to {len(self._opened.ops) - 1}")
-        return self._opened.ops[number]
+        ops = self._opened.ops
+        return ops[check_count(number, "op number", len(ops) - 1, 0)]
 
     def _array(self, tensor: TensorInfo, images: int) -> Floats:
-        if not 1 <= images <= self.images:
-            raise InputError(f"images: found {images}, expected 1 to {self.images}")
-        return np.empty((images, *tensor.shape), np.float32)
+        return np.empty((check_count(images, "images", self.images), *tensor.shape), np.float32)
 
 
 def activations(opened: Opened, inputs: list[Inputs], micro_batch: int) -> dict[str, Floats]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 from types import TracebackType
 from typing import Any
 
@@ -18,14 +17,15 @@ from ._handles import (
     OpInfo,
     TensorInfo,
     available_kernels,
-    file_error,
     map_file,
+    path_text,
+    replacing,
     select_kernels,
 )
 from ._progress import progress as progress_bar
 from ._report import LayerTime, Profile, profile, summary
 from ._stepper import Stepper, activations
-from .errors import ClosedModelError, EnvironmentVariableError, InputError, ModelFormatError
+from .errors import ClosedModelError, EnvironmentVariableError, InputError, InputTypeError, ModelFormatError
 
 __all__ = ["LayerTime", "Model", "OpInfo", "Profile", "Stepper", "TensorInfo", "available_kernels", "load"]
 
@@ -73,8 +73,9 @@ class Model:
             ModelNotFoundError, ModelFileError: it cannot be opened (both are OSError and ModelFormatError).
             ModelFormatError: it is empty, truncated, damaged, of another version, or contradicts itself.
             InputError, EnvironmentVariableError: ``kernels`` or BNN_KERNELS names no family this processor runs.
+            InputTypeError: ``path`` is no path, or ``kernels`` no name.
         """
-        name = os.fspath(path)
+        name = path_text(path)
         family = select_kernels(kernels)
         owner, data, size = map_file(name)
         if size == 0:
@@ -88,7 +89,7 @@ class Model:
         try:
             view = memoryview(data).cast("B")
         except TypeError:
-            raise InputError(f"found {type(data).__name__}, expected the bytes of a .bnn file") from None
+            raise InputTypeError(f"found {type(data).__name__}, expected the bytes of a .bnn file") from None
         if not len(view):
             raise ModelFormatError("no bytes: expected the contents of a .bnn file")
         memory = Memory(len(view))
@@ -174,6 +175,8 @@ class Model:
         Returns:
             {source layer: float32 (N, *shape)}; bits are +1 and -1.  Where layers were fused into one op, the key of
             the last of them holds the op's output, and a convolution's own layer its accumulators (with its bias).
+            A dense layer over an image runs as a convolution of the image's size: what Keras has as (N, units) may
+            come as (N, 1, 1, units); the values and their order are the same.
         """
         opened = self._open()
         return activations(opened, self._check_inputs(x), MICRO_BATCH)
@@ -216,24 +219,14 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the .bnn file: all of it or nothing, and safely over a file that is in use.
 
-        Raises ModelFileError (an OSError) where it cannot be written.
+        Behind a link the target is replaced; a file that was there hands on its permissions.  Pipes and devices like
+        /dev/stdout are written to.
+
+        Raises ModelFileError (an OSError) where it cannot be written, InputTypeError where ``path`` is no path.
         """
         opened = self._open()
-        name = os.fspath(path)
-        temporary = f"{name}.{secrets.token_hex(4)}.tmp"  # in the same folder, so that renaming cannot fail half-way
-        try:
-            try:
-                with open(temporary, "xb") as file:
-                    file.write(opened.buffer())
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, name)
-            except BaseException:
-                if os.path.exists(temporary):
-                    os.unlink(temporary)
-                raise
-        except OSError as error:
-            raise file_error(name, error.errno or 0, "written") from None
+        with replacing(path_text(path)) as file:
+            file.write(opened.buffer())
 
     def to_bytes(self) -> bytes:
         """The .bnn file's bytes."""

@@ -22,9 +22,13 @@ def hostile_filters(rng: np.random.Generator, shape: tuple[int, ...], wild: floa
     return np.where(rng.random(shape) < wild, any_bits, bits).astype("<u4").view("<f4")
 
 
-def few_values(rng: np.random.Generator, shape: tuple[int, ...], count: int) -> Array:
-    """Filters of so many values, of every kind; each stands somewhere, where there is room."""
-    values = hostile_filters(rng, (count,), 0.5)
+def few_values(rng: np.random.Generator, shape: tuple[int, ...], count: int, finite: bool = False) -> Array:
+    """Filters of exactly so many values, of every kind (or every finite one); each stands somewhere, where there is room."""
+    drawn = hostile_filters(rng, (8 * count + 8,), 0.5)
+    if finite:
+        drawn = drawn[np.isfinite(drawn)]
+    _, first = np.unique(drawn.view("<u4"), return_index=True)
+    values = drawn[np.sort(first)[:count]]
     index = rng.integers(0, count, shape)
     index.reshape(-1)[:count] = np.arange(count)[: index.size]
     return values[index]

@@ -1,6 +1,7 @@
 """The command `bnn`.
 
-Exit status: 0; 1 where a comparison found a difference; 2 for wrong use or bad input, with a message on stderr.
+Exit status: 0; 1 where a comparison found a difference; 2 for wrong use or bad input, with a message on stderr; 130
+after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -45,10 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (BnnError, OSError) as error:
         if debug:
-            raise
-        print(f"bnn: error: {error}", file=sys.stderr)
+            traceback.print_exc()
+        print(f"bnn: error: {_text(error)}", file=sys.stderr)
         return 2
     except Exception:
         traceback.print_exc()
         print("bnn: this is a bug of bnn: please report it with the lines above", file=sys.stderr)
         return 2
+
+
+def _text(error: BnnError | OSError) -> str:
+    """An error as people read it: the file first, and no number."""
+    if isinstance(error, OSError) and not isinstance(error, BnnError) and error.filename and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)

@@ -24,6 +24,9 @@ def application(debug: bool) -> None:
     bnn compile model.keras -o net.bnn      compile a Keras or Larq model
     bnn verify model.keras net.bnn          compare the two, layer by layer
     bnn run net.bnn image.png --scale 255   classify
+
+    \b
+    Exit status: 0; 1: a comparison found a difference; 2: wrong use or bad input; 130: interrupted by Ctrl-C.
     """
 
 

@@ -9,6 +9,7 @@ import click
 
 from .. import compile as compile_model
 from .common import json_option, keras_argument, load_tensorflow, model_record, print_json, unsafe_option, waiting
+from .outputs import check_outputs
 
 
 def _shape(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | None:
@@ -46,6 +47,7 @@ def compile_command(
     Layers that are not binary are listed with the reason.
     """
     target = output or Path(keras.rstrip("/")).stem + ".bnn"
+    check_outputs({"-o": target}, [keras])
     load_tensorflow()
     with waiting(f"compiling {keras}"):
         compiled = compile_model(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from ..emit.nir import PROFILES
+from ..errors import InputError
 from ..runtime import load
 from ..spiking import emit_nir
 from .common import json_option, net_argument, print_json, waiting
 from .inputs import Reading, read_arrays, reading_options
+from .outputs import check_outputs
 
 
 @click.command("nir", short_help="Write a spiking network that equals a .bnn file.")
@@ -33,6 +36,10 @@ def emit_nir_command(
     then.  Check the file in a simulator by `bnn verify --nir OUT.nir NET.bnn`.
     """
     target = output or f"{Path(net).stem}.nir"
+    proof = f"{os.path.splitext(target)[0]}.proof"
+    check_outputs({"OUT.nir": target, "the proof": f"{proof}.npz", "the proof's text": f"{proof}.json"}, [net, *files])
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise InputError(f"{target}: is there and not a regular file; a NIR file is written to one")
     model = load(net)
     proof_inputs = read_arrays(model, files, reading) if files else None
     with waiting(f"writing {target}"):

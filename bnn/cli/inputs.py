@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import functools
+import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from .._arrays import Inputs, Shape, batched
-from ..errors import BnnError, InputError, InputTypeError
+from .._handles import file_error
+from ..errors import BnnError, InputError, InputTypeError, ModelFileError
 from ..runtime import Model
+from .common import quantity
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 Array = np.ndarray[Any, Any]
 
@@ -22,6 +28,7 @@ Array = np.ndarray[Any, Any]
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # Modes with 8 bits a channel; others (16 bits, float) would lose some in silence.
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
+_EXPECTED = "an array (.npy, .npz) or an image file"
 
 
 @dataclass(frozen=True)
@@ -38,16 +45,34 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def checked(*args: Any, scale: float | None, offset: float, resize: bool, **options: Any) -> Any:
-        if scale is not None and not (np.isfinite(scale) and scale != 0):
-            raise click.BadParameter(f"found {scale}, expected a number other than 0", param_hint="--scale")
-        if not np.isfinite(offset):
-            raise click.BadParameter(f"found {offset}, expected a finite number", param_hint="--offset")
+        # As they are computed with: a number that is no 0 may be one in float32.
+        with np.errstate(all="ignore"):
+            divisor, added = np.float32(1 if scale is None else scale), np.float32(offset)
+        if not np.isfinite(divisor) or divisor == 0:
+            raise click.BadParameter(f"found {scale}, expected a number that is not 0 as float32", param_hint="--scale")
+        if not np.isfinite(added):
+            raise click.BadParameter(f"found {offset}, expected a finite float32", param_hint="--offset")
         return command(*args, reading=Reading(scale, offset, resize), **options)
 
     resized = click.option("--resize", is_flag=True, help="Resize images.  Default: they must have the model's size.")
     added = click.option("--offset", metavar="X", type=float, default=0.0, help="Add this after dividing.  Default: 0.")
-    divided = click.option("--scale", metavar="DIVISOR", type=float, help="Divide by this, as in training.")
+    divided = click.option("--scale", metavar="DIVISOR", type=float,
+                           help="Divide all inputs by this, float arrays too, as in training.")  # fmt: skip
     return divided(added(resized(checked)))
+
+
+def read_labels(path: str, classes: Collection[int]) -> list[str]:
+    """Names of classes, one a line, as many as an output of the model has (``classes``: which numbers there are)."""
+    try:
+        names = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a UTF-8 text file: {error}") from None
+    except OSError as error:
+        raise _unreadable(path, error, "a text file of class names, one a line") from None
+    if len(names) not in classes:
+        expected = f"{' or '.join(map(str, sorted(classes)))} classes" if classes else "no class output"
+        raise InputError(f"{path}: found {quantity(len(names), 'label')}, the model has {expected}; one a line")
+    return names
 
 
 def read_arrays(model: Model, files: Sequence[str], reading: Reading) -> list[Inputs]:
@@ -55,11 +80,20 @@ def read_arrays(model: Model, files: Sequence[str], reading: Reading) -> list[In
 
     Raises InputError naming the file, what was found in it, what was expected, and the option that would help.
     """
-    parts = [_read(model, file, reading) for file in files]
+    losses: dict[str, list[str]] = {}
+    parts = [_read(model, file, reading, losses) for file in files]
+    for loss, where in losses.items():
+        more = f" and {quantity(len(where) - 1, 'other')}" if len(where) > 1 else ""
+        print(f"bnn: note: {where[0]}{more}: {loss}", file=sys.stderr)
     return [np.concatenate([part[i] for part in parts]) for i in range(len(model.input_shapes))]
 
 
-def _read(model: Model, file: str, reading: Reading) -> list[Inputs]:
+def _unreadable(path: str | Path, error: OSError, expected: str) -> ModelFileError:
+    return file_error(str(path), error.errno or 0, "opened", error.strerror or str(error), f"expected {expected}")
+
+
+def _read(model: Model, file: str, reading: Reading, losses: dict[str, list[str]]) -> list[Inputs]:
+    """``losses``: what converting images lost, and of which; added to."""
     path = Path(file)
     names, shapes = model.input_names, model.input_shapes
     if path.suffix == ".npz":
@@ -69,7 +103,7 @@ def _read(model: Model, file: str, reading: Reading) -> list[Inputs]:
     elif path.suffix == ".npy":
         arrays = [_load(path)]
     else:
-        arrays = [_image(path, shapes[0], reading)]
+        arrays = [_image(path, shapes[0], reading, losses)]
     return [
         _fit(array, shape, dtype, file, reading)
         for array, shape, dtype in zip(arrays, shapes, model.input_dtypes, strict=True)
@@ -81,6 +115,8 @@ def _load(path: Path) -> Any:
         loaded = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a NumPy file: {error}") from None
+    except OSError as error:
+        raise _unreadable(path, error, _EXPECTED) from None
     return loaded
 
 
@@ -120,15 +156,21 @@ def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: R
             f"{file}: holds {array.dtype} and a model reads float32; give --scale DIVISOR, by which the values were "
             "divided in training (often 255), or --scale 1"
         )
-    result = array.astype(np.float32, copy=False)
-    if reading.scale is not None:
-        result = result / np.float32(reading.scale)
-    if reading.offset:
-        result = result + np.float32(reading.offset)
+    with np.errstate(all="ignore"):  # what overflows is told below
+        result = array.astype(np.float32, copy=False)
+        if reading.scale is not None:
+            result = result / np.float32(reading.scale)
+        if reading.offset:
+            result = result + np.float32(reading.offset)
+    if result is not array and np.any(np.isfinite(array) & ~np.isfinite(result)):
+        raise InputError(
+            f"{file}: found values that divided by {reading.scale or 1:g} are too large for float32; expected --scale "
+            "DIVISOR and --offset X as in training"
+        )
     return np.ascontiguousarray(result)
 
 
-def _image(path: Path, shape: Shape, reading: Reading) -> Array:
+def _image(path: Path, shape: Shape, reading: Reading, losses: dict[str, list[str]]) -> Array:
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
@@ -140,14 +182,19 @@ def _image(path: Path, shape: Shape, reading: Reading) -> Array:
         with Image.open(path) as opened:
             if opened.mode not in _EIGHT_BITS:
                 raise InputError(f"{path}: pixels of mode {opened.mode}; convert them to 8 bits, or to a .npy file")
-            image = ImageOps.exif_transpose(opened).convert(_MODES[channels])
+            upright = ImageOps.exif_transpose(opened)
+            for loss in _losses(upright, channels):
+                losses.setdefault(loss, []).append(str(path))
+            image = upright.convert(_MODES[channels])
     except UnidentifiedImageError:
         raise InputError(f"{path}: not an image that Pillow can read, and not .npy or .npz") from None
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: {error}") from None
     except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError, BnnError)):
+        if isinstance(error, BnnError):
             raise
+        if isinstance(error, OSError) and error.errno:  # not the image, the file
+            raise _unreadable(path, error, _EXPECTED) from None
         raise InputError(f"{path}: damaged image: {error}") from None
     if image.size != (width, height):
         if not reading.resize:
@@ -157,3 +204,16 @@ def _image(path: Path, shape: Shape, reading: Reading) -> Array:
             )
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(shape)
+
+
+def _losses(image: Picture, channels: int) -> list[str]:
+    """What is in an image and not in as many channels: transparency, unless all is opaque; colours, unless all grey."""
+    losses = []
+    transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+    if channels < 4 and transparent and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        losses.append(f"transparency is dropped, the model reads {quantity(channels, 'channel')}")
+    if channels == 1 and image.mode not in ("1", "L", "LA"):
+        red, green, blue = (channel.tobytes() for channel in image.convert("RGB").split())
+        if not red == green == blue:
+            losses.append("colours become grey, the model reads 1 channel")
+    return losses

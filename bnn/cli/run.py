@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +12,13 @@ import click
 import numpy as np
 
 from .._arrays import Floats
+from .._handles import replacing
 from .._report import table
 from ..errors import InputError
 from ..runtime import Model, load
 from .common import json_option, live, net_argument, print_json, quantity, threads_option
-from .inputs import Reading, read_arrays, reading_options
+from .inputs import Reading, read_arrays, read_labels, reading_options
+from .outputs import check_outputs
 
 
 @click.command(short_help="Run a .bnn file on arrays or images.")
@@ -38,10 +43,14 @@ def run(
 ) -> None:
     """Run NET.bnn on INPUTs: .npy files (N, H, W, C) or one image, .npz files, and image files.
 
-    Image files are converted to the model's channels; give --scale as they were scaled in training.
+    Image files are converted to the model's channels, and a note says what that loses; give --scale as they were
+    scaled in training.
     """
+    check_outputs({"--output": output}, [net, *files, labels])
     model = load(net)
-    names = None if labels is None else _labels(labels, model)
+    if output is not None:
+        _check_suffix(output, len(model.output_shapes))
+    names = None if labels is None else read_labels(labels, {s[0] for s in model.output_shapes if len(s) == 1})
     inputs = read_arrays(model, files, reading)
     result = model.predict(inputs, threads=threads, progress=live() and len(inputs[0]) > 100)
     results: list[Floats] = result if isinstance(result, list) else [result]
@@ -56,27 +65,33 @@ def run(
         print(f"wrote {output}")
 
 
-def _labels(path: str, model: Model) -> list[str]:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a UTF-8 text file: {error}") from None
-    names = text.splitlines()
-    classes = {shape[0] for shape in model.output_shapes if len(shape) == 1}
-    if len(names) not in classes:
-        expected = " or ".join(map(str, sorted(classes))) or "no class output"
-        raise InputError(f"{path}: found {quantity(len(names), 'label')}, the model has {expected}; one a line")
-    return names
+def _check_suffix(path: str, outputs: int) -> None:
+    kinds = (".npy", ".npz") if outputs == 1 else (".npz",)
+    if Path(path).suffix not in kinds:
+        raise InputError(f"--output {path}: expected a name ending in {' or '.join(kinds)}")
 
 
-def _write(path: str, results: list[Floats], names: list[str]) -> None:
-    suffix = Path(path).suffix
-    if len(results) == 1 and suffix == ".npy":
-        np.save(path, results[0])
-    elif suffix == ".npz":
-        np.savez(path, **dict(zip(names, results, strict=True)))
-    else:
-        raise InputError(f"--output {path}: expected a name ending in {'.npy or ' if len(results) == 1 else ''}.npz")
+def _write(path: str, results: Sequence[Floats], names: Sequence[str]) -> None:
+    with replacing(path) as file:
+        if Path(path).suffix == ".npy":
+            np.save(file, results[0])
+            return
+        # What np.savez writes, which takes the names as keyword arguments beside its own.
+        with zipfile.ZipFile(file, "w") as archive:
+            for key, array in zip(_unique(names), results, strict=True):
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                    np.save(member, array)
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """The outputs' names as keys of an archive: name, name_1, ... where several outputs have one name."""
+    keys: list[str] = []
+    for name in names:
+        # What a reader of archives would cut off.
+        plain = name.partition("\0")[0].removesuffix(".npy") or "output"
+        choices = (plain if i == 0 else f"{plain}_{i}" for i in itertools.count())
+        keys.append(next(key for key in choices if key not in keys))
+    return keys
 
 
 def _best(scores: Floats, labels: list[str] | None, top: int) -> list[dict[str, Any]]:

@@ -3,11 +3,15 @@
  * Life of a model:
  *
  *     size_t bytes;
- *     bnn_model_size(file, size, kernels, &bytes);              // how much memory the opened model needs
- *     bnn_model_open(file, size, kernels, memory, bytes, &m);   // validates every field and the checksum
- *     bnn_context_size(m, images, workers, &bytes);
- *     bnn_context_create(m, images, workers, memory, bytes, &ctx);
- *     bnn_run(ctx, inputs, outputs, batch);
+ *     bnn_problem problem;  // what is wrong with the file, where a status is not BNN_OK; NULL where that is not wanted
+ *     const bnn_kernels *kernels = bnn_kernels_select(NULL);
+ *     bnn_model_size(file, size, kernels, &bytes, &problem);  // how much memory the opened model needs
+ *     bnn_model *model;                                       // opening validates every field and the checksum
+ *     bnn_model_open(file, size, kernels, model_memory, bytes, &model, &problem);
+ *     bnn_context_size(model, images, workers, &bytes);
+ *     bnn_context *context;
+ *     bnn_context_create(model, images, workers, context_memory, bytes, &context);
+ *     bnn_run(context, inputs, outputs, batch);
  *
  * The core allocates nothing, does no input or output, and has no writable globals.  All memory is the caller's, must
  * be aligned to BNN_ALIGNMENT and outlive what is built in it.  The file is read in place: it must be aligned too, and
@@ -56,8 +60,9 @@ typedef struct bnn_model bnn_model;
 typedef struct bnn_context bnn_context;
 typedef struct bnn_kernels bnn_kernels; /* a family of kernels for one instruction set */
 
-/* The fastest kernels this processor can run (name == NULL), or those of that name ("scalar", "avx2", "avx512").
- * NULL where there are none of that name or the processor lacks what they need. */
+/* The fastest kernels this processor can run (name == NULL), or those of that name: "scalar", and on x86-64 "sse2",
+ * "avx2" and "avx512", on AArch64 "neon".  NULL where there are none of that name or the processor lacks what they
+ * need. */
 const bnn_kernels *bnn_kernels_select(const char *name);
 const char *bnn_kernels_name(const bnn_kernels *kernels);
 /* Names of all families compiled in, by index; NULL past the last. */
@@ -150,13 +155,15 @@ typedef void bnn_profile(void *argument, uint32_t op, uint64_t ticks);
 void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument);
 
 /* Runs batch images; batch 0 is allowed and does nothing.  inputs[i] and outputs[i] are dense arrays of
- * (batch, h, w, c), not overlapping; outputs are float32, inputs of their tensor's type, float32 or uint8_t.  An image in which a float that is binarized is not a number has NaN in every
- * element of its outputs, as the source framework propagates it. */
+ * (batch, h, w, c), not overlapping; outputs are float32, inputs of their tensor's type, float32 or uint8_t.  An image
+ * in which a float that is binarized is not a number has NaN in every element of its outputs, as the source framework
+ * propagates it. */
 bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const *outputs, size_t batch);
 
 /* One layer at a time, for verification: images (at most the context's) dense float32 arrays in and out; bits are
- * +1 and -1, bytes whole numbers from 0 to 255 (bnn_poke refuses others).  bnn_step runs one op on what its inputs hold; bnn_step_raw runs a convolution without the slots that are
- * not its layer's own and gives its accumulators (images, h, w, c).  The arena's other values may be overwritten. */
+ * +1 and -1, bytes whole numbers from 0 to 255 (bnn_poke refuses others).  bnn_step runs one op on what its inputs
+ * hold; bnn_step_raw runs a convolution without the slots that are not its layer's own and gives its accumulators
+ * (images, h, w, c).  The arena's other values may be overwritten. */
 bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, size_t images);
 bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t images);
 bnn_status bnn_step(bnn_context *context, uint32_t op, size_t images);

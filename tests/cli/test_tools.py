@@ -75,9 +75,33 @@ def test_wrong_use(call: Any, net: Path) -> None:
     assert call("--version").out.strip() == f"bnn {bnn.__version__}"
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    with pytest.raises(bnn.ModelFormatError):
-        main(["--debug", "inspect", str(tmp_path / "absent.bnn")])
+def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--debug", "inspect", str(tmp_path / "absent.bnn")]) == 2  # 1 would be a difference
+    err = capsys.readouterr().err
+    assert "Traceback" in err and "absent.bnn: cannot be opened" in err.splitlines()[-1]
+
+
+def test_help_names_every_exit_status(call: Any) -> None:
+    words = " ".join(call("--help").out.split())
+    assert "Exit status: 0; 1: a comparison found a difference; 2: wrong use or bad input; 130: interrupted" in words
+
+
+def test_an_interrupt_is_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], net: Path
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bnn.cli.inspect.load", interrupted)
+    assert main(["inspect", str(net)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "bnn: interrupted"
+
+
+@pytest.mark.parametrize("command", ["inspect", "bench"])
+def test_a_pipe_is_no_model(call: Any, tmp_path: Path, command: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = call(command, tmp_path / "pipe")
+    assert done.status == 2 and "not a regular file but a pipe" in done.err
 
 
 def test_a_reader_that_goes_away(net: Path) -> None:

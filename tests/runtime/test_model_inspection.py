@@ -74,6 +74,18 @@ class TestInspection:
         for images in (0, 3):
             with pytest.raises(errors.InputError):
                 stepper.step(0, images)
+        for odd in (0.5, "0", None, True):
+            for use in (
+                lambda odd=odd: stepper.step(odd, 1),
+                lambda odd=odd: stepper.step(0, odd),
+                lambda odd=odd: stepper.step_raw(odd, 1),
+                lambda odd=odd: stepper.peek(odd, 1),
+                lambda odd=odd: stepper.poke(odd, np.zeros((1, 12, 12, 1), np.float32)),
+            ):
+                with pytest.raises(errors.InputTypeError, match="expected a whole number") as caught:
+                    use()
+                assert isinstance(caught.value, TypeError)
+        stepper.step(np.int64(0), np.int64(1))  # type: ignore[arg-type]
         for number in (-1, 10**6):
             with pytest.raises(errors.InputError, match="number"):
                 stepper.step(number, 1)

@@ -1,0 +1,44 @@
+"""Where a command writes: looked at before its work begins, so that no work is in vain and no input is lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+
+from .._handles import file_error
+from ..errors import InputError
+
+
+def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None]) -> None:
+    """Refuse files to write that are the command's own input, lie inside one that is a folder (a SavedModel), or are
+    each other, or whose folder is missing.
+
+    ``outputs`` has the paths by the option they were given with; None is what was not given.
+    """
+    taken: dict[str, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        target = os.path.realpath(path)
+        folder = os.path.dirname(target)
+        if not os.path.exists(path) and not os.path.isdir(folder):
+            raise file_error(path, errno.ENOENT, "written", f"there is no folder {folder}")
+        for given in filter(None, inputs):
+            if _same(path, given):
+                raise InputError(f"{option} {path}: would overwrite the input {given}; give another path")
+            if _inside(target, given):
+                raise InputError(f"{option} {path}: lies inside the input {given}; give a path outside it")
+        if target in taken:
+            raise InputError(f"{option} {path}: is written by {taken[target]} too; give another path")
+        taken[target] = option
+
+
+def _same(path: str, given: str) -> bool:
+    """Whether both are one file, by whatever names; pipes and devices are not overwritten."""
+    return os.path.isfile(path) and os.path.exists(given) and os.path.samefile(path, given)
+
+
+def _inside(target: str, given: str) -> bool:
+    folder = os.path.realpath(given)
+    return os.path.isdir(folder) and os.path.commonpath([target, folder]) == folder
