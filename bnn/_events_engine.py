@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import Floats
+from ._events_report import LayerCounts
 from ._handles import FLOATS, Memory, Opened, check
 from ._native import ffi, lib
 from .errors import BnnError, InputError, UnsupportedOpError
@@ -104,8 +105,35 @@ class Engine:
             check(lib.bnn_events_get_layer(self.pointer, i, info), "layer")
         return infos
 
-    def clear_counts(self) -> None:
-        lib.bnn_events_clear_counts(self.pointer)
+    def layer_counts(self, dense: dict[int, int]) -> tuple[LayerCounts, ...]:
+        """The same with names; ``dense`` by op: where it is another than that of the network that runs."""
+        rows = []
+        for info in self.layers():
+            op = self.opened.ops[info.op]
+            encoder = info.kind == lib.BNN_LAYER_ENCODER
+            rows.append(
+                LayerCounts(
+                    name=op.layer or self.opened.tensors[info.tensor].name,
+                    kind=KINDS[info.kind],
+                    op=info.op,
+                    tensor=info.tensor,
+                    neurons=info.neurons,
+                    dense=dense.get(info.op, info.dense),
+                    events=info.events,
+                    synops=info.synops,
+                    spikes_up=info.up,
+                    spikes_down=info.down,
+                    synchronous=info.synchronous,
+                    limit=None if info.limit == _NEVER else int(info.limit),
+                    multiplies=encoder and op.op == "conv2d",
+                )
+            )
+        return tuple(rows)
+
+    def counts(self) -> Array:
+        """(4, layers): spikes up, spikes down, operations and events of each."""
+        layers = self.layers()
+        return np.array([[getattr(i, name) for i in layers] for name in ("up", "down", "synops", "events")], np.int64)
 
     def set_limit(self, layer: int, limit: int | None) -> None:
         check(lib.bnn_events_set_limit(self.pointer, layer, _NEVER if limit is None else limit), "limit")
@@ -126,10 +154,6 @@ class Engine:
         if spikes is None:
             raise BnnError("no trace was started")
         return spikes[: min(count, len(spikes))], count
-
-    @staticmethod
-    def never(limit: int) -> bool:
-        return bool(limit == _NEVER)
 
     def _pointers(self, inputs: list[Floats]) -> Any:
         self._buffers = [ffi.from_buffer(FLOATS, x) for x in inputs]

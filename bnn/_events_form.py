@@ -1,4 +1,4 @@
-"""The network that the event engine runs in place of one whose bits stand behind real numbers."""
+"""The network that the event engine runs in place of one whose bits stand behind real numbers; or why there is none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from . import spec
 from .emit.model import encode
 from .importers.bnn_file import decode
-from .ir import Graph
+from .ir import DType, Graph, Node
 from .neurons import neuron_form
 from .ops import ConvAttrs, Level, PoolAttrs
 from .passes.choose_layout import choose_layout
@@ -45,3 +45,66 @@ def _operations(graph: Graph) -> dict[int, tuple[tuple[str, str], int]]:
         elif isinstance(a, PoolAttrs) and node.op == "max_pool":
             found[i] = ((node.op, node.name), size * a.kernel[0] * a.kernel[1])
     return found
+
+
+def why_refused(model: Model) -> str | None:
+    """The first layer whose bits real numbers decide that spikes made, why, and what to do; None: there is none."""
+    made_by_spikes: set[Node] = set()
+    for node in decode(model.to_bytes()).schedule:
+        operands = [i for i in node.inputs if not i.is_constant]
+        real = [i for i in operands if i.type.dtype is not DType.b1]
+        if node.type.dtype is not DType.b1:
+            if any(i in made_by_spikes or i.type.dtype is DType.b1 for i in operands):
+                made_by_spikes.add(node)
+        elif "residual" in getattr(node.attrs, "slots", ()):
+            return _sentence(node, node, *_SHORTCUT)
+        elif any(i in made_by_spikes for i in real):
+            for x in _between(node, made_by_spikes):
+                reason = _reason(x)
+                if reason is not None:
+                    return _sentence(node, x, *reason)
+    return None
+
+
+_SHORTCUT = ("a shortcut of real numbers is added", "quantize both sides and concatenate them, or leave it out")
+
+
+def _sentence(node: Node, x: Node, why: str, instead: str) -> str:
+    where = f" (layer '{x.name}')" if x.name != node.name else ""
+    return (
+        f"layer '{node.name}': its spikes would depend on real numbers, not on spikes alone: {why}{where}; {instead}, "
+        "or run the network with model(x)"
+    )
+
+
+def _between(node: Node, made_by_spikes: set[Node]) -> list[Node]:
+    """The real values between spikes and the bits ``node``, the nearest to it first."""
+    found: dict[Node, None] = {}
+    waiting = [node]
+    while waiting:
+        for i in waiting.pop(0).inputs:
+            if i in made_by_spikes and i not in found:
+                found[i] = None
+                waiting.append(i)
+    return list(found)
+
+
+def _reason(x: Node) -> tuple[str, str] | None:
+    """Why a value is no threshold on spikes, and what may stand there; None: it is not to blame."""
+    operands = [i for i in x.inputs if not i.is_constant]
+    joins = x.op in ("add", "sub", "mul", "div", "maximum", "minimum") and len(operands) > 1
+    if x.op == "prelu" or joins and all(i.name == x.name for i in operands):
+        return "an activation of two slopes (PReLU)", "use a quantizer of bits right after batch norm"
+    if x.op in ("mul", "div") and joins:
+        return "two real numbers are multiplied (a gate)", "leave the gate out"
+    if joins or "residual" in getattr(x.attrs, "slots", ()):
+        return _SHORTCUT
+    if x.op == "avg_pool":
+        return "average pooling", "use max-pooling"
+    if x.op == "conv2d":
+        return f"a layer of floats{f', because {x.note}' if x.note else ''}", "give it an input and a kernel quantizer"
+    if x.op in ("dequantize", "binarize_levels"):
+        return "numbers of several bits are computed with", "use activations of bits"
+    if x.op in ("sigmoid", "softmax"):
+        return f"'{x.op}', which is not rounded alike everywhere", "use a quantizer of bits right after batch norm"
+    return None

@@ -25,14 +25,14 @@ def image_page(engine: EventEngine, run: ImageRun, class_names: Sequence[str] | 
     """The page's text, for a run of this engine that kept its spikes (``trace=True``).  Resets the engine.
 
     It needs no network: data, drawing and style are in the one file.  ``page.html#event=12`` opens it at an event.
-    Raises InputError where the run has no spikes, or lost some.
+    Raises InputError where the run has no spikes.
     """
-    if run.spikes is None or len(run.spikes) < run.spike_count:
-        kept = "no spikes" if run.spikes is None else f"{len(run.spikes):,} of {run.spike_count:,} spikes"
-        raise InputError(f"html: the run kept {kept}; use run_image(..., trace=True) on a smaller image or network")
+    if run.spikes is None:
+        raise InputError("html: the run has no spikes; use run_image(..., trace=True)")
     names = list(class_names) if class_names is not None else [str(k) for k in range(run.outputs.shape[1])]
     shape = run.image.shape if run.image.ndim == 3 else (1, run.image.size, 1)
     title = "An image" if run.label is None else f"An image of “{names[run.label]}”"
+    values = run.image.reshape(-1)[run.index]
     engine.reset()
     data = {
         "title": f"{title} in {run.events} events, {run.order} order",
@@ -40,7 +40,12 @@ def image_page(engine: EventEngine, run: ImageRun, class_names: Sequence[str] | 
         "width": shape[1],
         "channels": shape[2],
         "index": run.index.tolist(),
-        "values": [float(v) for v in run.image.reshape(-1)[run.index]],
+        "values": values.tolist(),
+        "blank": run.blank,
+        "low": float(values.min(initial=run.blank)),
+        "high": float(values.max(initial=run.blank)),
+        "unit": run.unit,
+        "notes": [f"encoder: {run.report.encoder}", *run.report.notes],
         "label": run.label,
         "classes": names,
         "outputs": _text(run.outputs.astype("<f4")),
@@ -84,5 +89,9 @@ def _table(run: ImageRun) -> list[list[str]]:
         numbers = (layer.neurons, layer.spikes, layer.synops, layer.dense)
         rows.append([layer.name, *(f"{n:,}" for n in numbers), share])
     total = run.report
+    if total.encoder_dense:
+        events, dense = total.synops - total.encoder_synops, total.dense - total.encoder_dense
+        share = f"{total.share_without_encoder:.0%}" if dense else ""
+        rows.append(["without the encoder", "", "", f"{events:,}", f"{dense:,}", share])
     rows.append(["total", "", f"{total.spikes:,}", f"{total.synops:,}", f"{total.dense:,}", f"{total.share:.0%}"])
     return rows

@@ -1,4 +1,4 @@
-"""From a camera's events to the network's input: the rules of accumulation, each stated, in NumPy.
+"""How inputs arrive: an image's elements in an order, a camera's events by a stated rule of accumulation; in NumPy.
 
 A recording is a structured array with fields x, y, p (or polarity), t in microseconds, as `tonic` has it.  Every rule
 gives one bit per pixel and channel at any time; a network with one input channel sees both polarities in it, one with
@@ -13,44 +13,126 @@ from typing import Any
 
 import numpy as np
 
+from ._arrays import Floats, check_count
 from .errors import InputError, InputTypeError
-from .event_sources import FIELDS
+from .event_sources import FIELDS, whole_columns
 
 Array = np.ndarray[Any, Any]
-RULES = ("window", "decay", "surface")
+#: Each rule, and what it takes besides ``step``, with the values where nothing is given.
+PARAMETERS: dict[str, dict[str, float]] = {
+    "window": {"window": 10_000, "count": 1},
+    "decay": {"tau": 10_000.0, "level": 0.5},
+    "surface": {},
+}
+RULES = tuple(PARAMETERS)
+#: A recording is looked at so often at most: one wrong time must not make a run endless.
+MOST_STEPS = 1_000_000
+_LONGEST = 2**40  # microseconds: twelve days
+
+ORDERS = ("raster", "random", "brightest")
+_FINEST = 24  # steps down to 2**-24 are looked for
+
+
+def pixel_order(x: Floats, order: str, seed: int = 0, blank: float = 0.0) -> Array:
+    """Indices (row-major) of the elements of ``x`` that differ from ``blank``, in the order in which they arrive.
+
+    raster: row by row.  random: any, by ``seed``.  brightest: by falling value (latency coding: the stronger a pixel,
+    the earlier its spike), equal ones in raster order.
+    """
+    flat = x.reshape(-1)
+    index = np.flatnonzero(flat != np.float32(blank))
+    if order == "raster":
+        return index
+    if order == "random":
+        return np.random.default_rng(check_count(seed, "seed", 2**64 - 1, 0)).permutation(index)
+    if order == "brightest":
+        return index[np.argsort(-flat[index], kind="stable")]
+    raise InputError(f"order: found {order!r}, expected one of {', '.join(ORDERS)}")
+
+
+def check_finite(values: Floats) -> None:
+    """Raise InputError where one is not: it would come neither early nor late, and be no colour."""
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        at = tuple(wrong[0].tolist())
+        raise InputError(f"x: found {values[at]} at {at}, expected finite numbers; {len(wrong):,} are not")
+
+
+def check_number(value: Any, what: str) -> float:
+    """A finite number; raises InputTypeError or InputError naming ``what``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise InputTypeError(f"{what}: found {value!r}, expected a number")
+    if not np.isfinite(value):
+        raise InputError(f"{what}: found {value}, expected a finite number")
+    return float(value)
+
+
+def bit_values(off: Any, on: Any) -> Floats:
+    """The input's values where a bit is clear, and where it is set."""
+    values = np.array([check_number(off, "off"), check_number(on, "on")], np.float32)
+    if values[0] == values[1]:
+        raise InputError(f"on, off: found {on} and {off}, expected two different numbers")
+    return values
+
+
+def exact_step(x: Floats) -> float | None:
+    """The greatest power of two, 1 at most, of which all elements are multiples; None: there is none worth it."""
+    for exponent in range(_FINEST + 1):
+        scaled = x * np.float32(2.0**exponent)
+        if np.array_equal(scaled, np.rint(scaled)):
+            return float(2.0**-exponent)
+    return None
 
 
 @dataclass(frozen=True)
 class Rule:
     """How events become bits, looked at every ``step`` microseconds.
 
-    window: a bit is set while at least ``count`` events of its pixel lie in the last ``window`` microseconds.
-    decay: every event adds 1 to a trace that falls by exp(-t / ``tau``); a bit is set while the trace is >= ``level``.
+    window: a bit is set while at least ``count`` events (1) of its pixel lie in the last ``window`` microseconds
+    (10,000, or a step where that is longer).
+    decay: every event adds 1 to a trace that falls by exp(-t / ``tau``) (10,000); a bit is set while the trace is >=
+    ``level`` (0.5).
     surface: the last event of the pixel decides.  One channel: set after a rising edge (p = 1), clear after a falling
     one.  Two channels: set in the channel of the last event's polarity.
+
+    Raises InputError where a value is none of these, or belongs to another rule.
     """
 
     name: str = "window"
     step: int = 1000
-    window: int = 10000
-    count: int = 1
-    tau: float = 10000.0
-    level: float = 0.5
+    window: int | None = None
+    count: int | None = None
+    tau: float | None = None
+    level: float | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in RULES:
+        if self.name not in PARAMETERS:
             raise InputError(f"rule: found {self.name!r}, expected one of {', '.join(RULES)}")
-        for what in ("step", "window", "count", "tau", "level"):
-            value = getattr(self, what)
-            if not value > 0:
-                raise InputError(f"{what}: found {value}, expected more than 0")
-        if self.name == "window" and self.window < self.step:
+        check_count(self.step, "step", _LONGEST)
+        for what in ("window", "count", "tau", "level"):
+            self._settle(what, getattr(self, what))
+        if self.window is not None and self.window < self.step:
             raise InputError(f"window: found {self.window} us, expected at least one step of {self.step} us")
+
+    def _settle(self, what: str, value: Any) -> None:
+        """Check a parameter, or give it the rule's own value."""
+        default = PARAMETERS[self.name].get(what)
+        if value is None:
+            if what == "window" and default is not None:
+                default = max(default, self.step)
+            object.__setattr__(self, what, default)  # as frozen dataclasses do it
+        elif default is None:
+            takes = ", ".join(("step", *PARAMETERS[self.name]))
+            raise InputError(f"{what}: found {value}, but rule {self.name} takes {takes}; leave it out")
+        elif isinstance(default, int):
+            check_count(value, what, _LONGEST)
+        elif not check_number(value, what) > 0:
+            raise InputError(f"{what}: found {value}, expected more than 0")
 
     def __str__(self) -> str:
         return {
             "window": f"a bit while at least {self.count} events lie in the last {self.window} us",
-            "decay": f"a bit while the trace (1 an event, decay time {self.tau:g} us) is >= {self.level:g}",
+            "decay": f"a bit while the trace (1 an event, decay time {self.tau or 0:g} us) is >= {self.level or 0:g}",
             "surface": "the polarity of the last event",
         }[self.name] + f", every {self.step} us"
 
@@ -70,13 +152,14 @@ def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: 
 
     Raises:
         InputTypeError: no structured array with x, y, p (or polarity) and t (or timestamp).
-        InputError: the network has not one or two input channels; times fall; ``shrink`` is below 1; no event
-            is inside.
+        InputError: the network has not one or two input channels; a number is not whole or out of range; times fall;
+            ``origin`` or ``shrink`` is not whole; no event is inside.
     """
     if len(shape) != 3 or shape[2] not in (1, 2):
         raise InputError(f"a camera's events need an input (H, W, 1) or (H, W, 2), the network's is {shape}")
-    if shrink < 1:
-        raise InputError(f"shrink: found {shrink}, expected 1 or more")
+    check_count(shrink, "shrink")
+    if np.shape(origin) != (2,) or not all(isinstance(v, (int, np.integer)) for v in origin):
+        raise InputError(f"origin: found {origin!r}, expected (y, x), two whole numbers")
     names = getattr(getattr(events, "dtype", None), "names", None)
     if names is None:
         found = getattr(events, "dtype", type(events).__name__)
@@ -87,8 +170,8 @@ def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: 
         if name is None:
             found = ", ".join(names)
             raise InputTypeError(f"events: found fields {found}, expected x, y, p, t; '{choices[0]}' is missing")
-        fields.append(events[name].astype(np.int64))
-    x, y, p, t = fields
+        fields.append(events[name])
+    x, y, p, t = whole_columns(*fields)
     if len(t) and np.any(np.diff(t) < 0):
         where = int(np.flatnonzero(np.diff(t) < 0)[0]) + 1
         raise InputError(f"events: time falls at event {where} ({t[where - 1]} to {t[where]}); sort them by t")
@@ -105,6 +188,23 @@ def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: 
     return Recording(pixel, rising.astype(np.int64), t[inside], int(np.count_nonzero(~inside)))
 
 
+def step_count(recording: Recording, rule: Rule) -> int:
+    """How often a recording is looked at, until its last event has had its say; raises InputError where too often."""
+    t = recording.t
+    if not len(t):
+        return 0
+    steps = (int(t[-1]) - int(t[0]) + (rule.window or 0)) // rule.step + 1
+    if steps > MOST_STEPS:
+        silence = np.diff(t, append=t[-1])
+        gap = int(np.argmax(silence))
+        raise InputError(
+            f"the recording lasts from {t[0]:,} to {t[-1]:,} us: {steps:,} steps of {rule.step:,} us, expected at most "
+            f"{MOST_STEPS:,}; use a longer step, or, if one time is wrong, drop it: event {gap} is followed by "
+            f"{silence[gap]:,} us of silence, the longest"
+        )
+    return steps
+
+
 def frames(recording: Recording, shape: tuple[int, ...], rule: Rule) -> Iterator[tuple[int, int, Array]]:
     """(time, events so far, bool (H, W, C)) after every step, from the first event until the last has had its say."""
     channels = shape[2]
@@ -116,8 +216,8 @@ def frames(recording: Recording, shape: tuple[int, ...], rule: Rule) -> Iterator
     # Where an event counts: its pixel, and its polarity's channel if there are two.
     target = recording.pixel * channels + (recording.polarity if channels == 2 else 0)
     start = int(t[0])
-    tail = rule.window if rule.name == "window" else 0
-    steps = (int(t[-1]) - start + tail) // rule.step + 1
+    steps = step_count(recording, rule)
+    count, level = rule.count or 1, rule.level or 0.0  # each its rule's
     trace = np.zeros(size, np.float64)
     surface = np.zeros((pixels, channels), bool)
     done = 0
@@ -125,13 +225,13 @@ def frames(recording: Recording, shape: tuple[int, ...], rule: Rule) -> Iterator
         now = start + k * rule.step
         end = int(np.searchsorted(t, now))
         fresh = slice(done, end)
-        if rule.name == "window":
+        if rule.window is not None:
             begin = int(np.searchsorted(t, now - rule.window))
-            bits = np.bincount(target[begin:end], minlength=size) >= rule.count
-        elif rule.name == "decay":
+            bits = np.bincount(target[begin:end], minlength=size) >= count
+        elif rule.tau is not None:
             weights = np.exp((t[fresh] - now) / rule.tau)
             trace = trace * np.exp(-rule.step / rule.tau) + np.bincount(target[fresh], weights, minlength=size)
-            bits = trace >= rule.level
+            bits = trace >= level
         else:
             polarity = recording.polarity[fresh][:, None]
             # Of a pixel's several events the last stays: so assignment by an index array is defined.

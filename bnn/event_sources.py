@@ -29,11 +29,17 @@ EVENT = np.dtype([("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("t", "<i8")])
 FIELDS = (("x",), ("y",), ("p", "polarity"), ("t", "timestamp", "ts"))
 FORMATS = ("nmnist", "numpy", "aedat3", "dat", "evt2", "evt3")
 
+# What a field may hold: EVENT's x and y are 16 bits, and the difference of two times must fit into 64.
+_RANGES = {"x": (0, 2**15 - 1), "y": (0, 2**15 - 1), "p": (-1, 1), "t": (-(2**62), 2**62)}
+_MEANINGS = {"p": "0 or 1 (or -1 and 1)", "t": "whole microseconds; if they are seconds, multiply by 1e6 and round"}
+
 _NMNIST_BYTES = 5
 _NMNIST_OVERFLOW_ROW = 240
 _NMNIST_OVERFLOW = 2**13
 _AEDAT3_HEADER = struct.Struct("<hhiiiiii")  # type, source, size, timestamp offset, overflow, capacity, number, valid
 _AEDAT3_POLARITY = 1
+# Bytes that a Prophesee file's body must be a multiple of.
+_PROPHESEE_WORDS = {"dat": 8, "evt2": 4, "evt3": 2}
 
 
 def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
@@ -66,15 +72,45 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
     return events if np.array_equal(order, np.arange(len(order))) else events[order]
 
 
-def from_fields(x: Any, y: Any, p: Any, t: Any) -> Array:
-    """A recording from four arrays of one length."""
+def from_fields(x: Any, y: Any, p: Any, t: Any, *, source: str = "events") -> Array:
+    """A recording from four arrays of one length; ``source`` is what errors call it.  See :func:`whole_columns`."""
+    x, y, p, t = whole_columns(x, y, p, t, source)
+    events = np.empty(len(t), EVENT)
+    events["x"], events["y"], events["p"], events["t"] = x, y, p > 0, t
+    return events
+
+
+def whole_columns(x: Any, y: Any, p: Any, t: Any, source: str = "events") -> list[Array]:
+    """x, y, p and t as whole numbers of 64 bits.
+
+    Raises:
+        InputTypeError: a column holds no numbers.
+        InputError: the lengths differ; a number is not whole or out of range: x and y from 0 to 32767, p 0 or 1 (or
+            -1 and 1), t in microseconds.
+    """
     columns = [np.asarray(c) for c in (x, y, p, t)]
     if len({c.shape for c in columns}) != 1 or columns[0].ndim != 1:
-        raise InputError(f"x, y, p, t: found shapes {[c.shape for c in columns]}, expected four of one length")
-    events = np.empty(len(columns[0]), EVENT)
-    for name, column in zip(("x", "y", "p", "t"), columns, strict=True):
-        events[name] = column > 0 if name == "p" else column
-    return events
+        raise InputError(f"{source}: x, y, p, t have shapes {[c.shape for c in columns]}, expected four of one length")
+    return [_whole(f"{source}: {name}", name, column) for name, column in zip("xypt", columns, strict=True)]
+
+
+def _whole(what: str, name: str, values: Array) -> Array:
+    low, high = _RANGES[name]
+    expected = _MEANINGS.get(name, f"whole numbers from {low} to {high}")
+    if values.dtype.kind not in "biuf":
+        raise InputTypeError(f"{what}: found dtype {values.dtype}, expected {expected}")
+    if not len(values):
+        return np.empty(0, np.int64)
+    if values.dtype.kind == "f":
+        wrong = np.flatnonzero(~np.isfinite(values) | (values != np.rint(values)))
+        if len(wrong):
+            raise InputError(f"{what}: found {values[wrong[0]]!s} at event {wrong[0]}, expected {expected}")
+    # As Python's integers: NumPy compares unsigned 64 bits with signed ones as floats.
+    for at in (int(np.argmin(values)), int(np.argmax(values))):
+        if not low <= int(values[at]) <= high:
+            beyond = "; it is out of range" if name == "t" else ""
+            raise InputError(f"{what}: found {int(values[at])} at event {at}, expected {expected}{beyond}")
+    return values.astype(np.int64)
 
 
 def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
@@ -92,7 +128,7 @@ def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
     if falls > 0.01 * len(t) + 1:
         raise InputError(f"{source}: time falls {falls} times in {len(t)} events: damaged, or not of N-MNIST")
     keep = ~overflow
-    return from_fields(raw[keep, 0], raw[keep, 1], raw[keep, 2] >> 7, t[keep])
+    return from_fields(raw[keep, 0], raw[keep, 1], raw[keep, 2] >> 7, t[keep], source=source)
 
 
 def encode_nmnist(events: Array) -> bytes:
@@ -128,7 +164,8 @@ def decode_aedat3(data: bytes, source: str = "AEDAT data") -> Array:
             words = np.frombuffer(data, "<u4", 2 * number, at).reshape(-1, 2).astype(np.int64)
             words = words[words[:, 0] & 1 == 1]  # valid ones
             address, t = words[:, 0], words[:, 1] + overflow * 2**31
-            parts.append(from_fields(address >> 17 & 0x7FFF, address >> 2 & 0x7FFF, address >> 1 & 1, t))
+            x, y, p = address >> 17 & 0x7FFF, address >> 2 & 0x7FFF, address >> 1 & 1
+            parts.append(from_fields(x, y, p, t, source=source))
         at += size * number
     return np.concatenate(parts) if parts else np.empty(0, EVENT)
 
@@ -184,14 +221,14 @@ def _read_numpy(path: Path) -> Array:
             names = sorted(loaded.files)
             fields = _fields(names)
             if fields is not None:
-                return from_fields(*(loaded[n] for n in fields))
+                return from_fields(*(loaded[n] for n in fields), source=str(path))
             if len(names) != 1:
                 raise InputError(f"{path}: holds {', '.join(names)}, expected x, y, p, t or one structured array")
             loaded = loaded[names[0]]
     fields = _fields(loaded.dtype.names or ())
     if fields is None:
         raise InputTypeError(f"{path}: holds {loaded.dtype}, expected a structured array with fields x, y, p, t")
-    return from_fields(*(loaded[n] for n in fields))
+    return from_fields(*(loaded[n] for n in fields), source=str(path))
 
 
 def _fields(names: Sequence[str]) -> list[str] | None:
@@ -205,10 +242,33 @@ def _read_prophesee(path: Path, encoding: str) -> Array:
         wizard: Any = importlib.import_module("expelliarmus").Wizard(encoding=encoding)
     except ImportError as error:
         raise SetupError(f"Prophesee files are read by expelliarmus ({error}): pip install 'bnn[events]'") from None
+    _check_body(path, encoding)
     try:
         events = wizard.read(path)
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: {error}") from None
     if events is None:
         raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: damaged, or of another encoding")
-    return from_fields(*(events[n] for n in "xypt"))
+    return from_fields(*(events[n] for n in "xypt"), source=str(path))
+
+
+def _check_body(path: Path, encoding: str) -> None:
+    """expelliarmus drops what follows the last whole event; here such a file is refused."""
+    data = path.read_bytes()
+    at = 0
+    while data[at : at + 1] == b"%":
+        end = data.find(b"\n", at)
+        if end < 0:
+            raise InputError(f"{path}: the header does not end: truncated")
+        line, at = data[at:end].strip().lower(), end + 1
+        if line == b"% end":
+            break
+    if encoding == "dat":
+        if len(data) < at + 2:
+            raise InputError(f"{path}: ends after its header: truncated")
+        size, at = data[at + 1], at + 2
+        if size != _PROPHESEE_WORDS["dat"]:
+            raise InputError(f"{path}: events of {size} bytes, expected {_PROPHESEE_WORDS['dat']}: damaged")
+    if (len(data) - at) % _PROPHESEE_WORDS[encoding]:
+        found = f"{len(data) - at:,} bytes of events"
+        raise InputError(f"{path}: {found}, expected a multiple of {_PROPHESEE_WORDS[encoding]}: truncated?")

@@ -12,63 +12,42 @@ rules; the engine itself is C (csrc/include/bnn_events.h).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ._arrays import Floats, Shape, check_inputs
-from ._events_engine import KINDS, Engine
+from ._arrays import Floats, Shape, check_count, check_inputs
+from ._events_engine import Engine
 from ._events_report import Energy, LayerCounts, Report
-from ._events_rules import RULES, Rule, frames, place
+from ._events_rules import (
+    ORDERS,
+    RULES,
+    Rule,
+    bit_values,
+    check_finite,
+    exact_step,
+    frames,
+    pixel_order,
+    place,
+    step_count,
+)
 from ._events_runs import ImageRun, RecordingRun, StreamRun
+from ._progress import progress as progress_bar
 from .errors import InputError, InputTypeError, UnsupportedOpError
 from .runtime import Model
 
 __all__ = [
-    "ORDERS",
-    "RULES",
-    "Energy",
-    "EventEngine",
-    "ImageRun",
-    "LayerCounts",
-    "RecordingRun",
-    "Report",
-    "Rule",
-    "StreamRun",
-    "pixel_order",
-]
+    "ORDERS", "RULES", "Energy", "EventEngine", "ImageRun", "LayerCounts", "RecordingRun", "Report", "Rule",
+    "StreamRun", "pixel_order",
+]  # fmt: skip
 
-ORDERS = ("raster", "random", "brightest")
 FIRING_ORDERS = ("layers", "fifo", "random")
-ENCODERS = ("auto", "incremental", "synchronous")
 _NEURONS = "activations of several levels run as several neurons, one a threshold"
-_FINEST = 24  # steps down to 2**-24 are looked for
-
-
-def pixel_order(x: Floats, order: str, seed: int = 0, blank: float = 0.0) -> np.ndarray[Any, Any]:
-    """Indices (row-major) of the elements of ``x`` that differ from ``blank``, in the order in which they arrive.
-
-    raster: row by row.  random: any, by ``seed``.  brightest: by falling value (latency coding: the stronger a pixel,
-    the earlier its spike), equal ones in raster order.
-    """
-    flat = x.reshape(-1)
-    index = np.flatnonzero(flat != np.float32(blank))
-    if order == "raster":
-        return index
-    if order == "random":
-        return np.random.default_rng(seed).permutation(index)
-    if order == "brightest":
-        return index[np.argsort(-flat[index], kind="stable")]
-    raise InputError(f"order: found {order!r}, expected one of {', '.join(ORDERS)}")
-
-
-def _exact_step(x: Floats) -> float | None:
-    """The greatest power of two, 1 at most, of which all elements are multiples; None: there is none worth it."""
-    for exponent in range(_FINEST + 1):
-        scaled = x * np.float32(2.0**exponent)
-        if np.array_equal(scaled, np.rint(scaled)):
-            return float(2.0**-exponent)
-    return None
+#: Spikes that a trace may keep, 24 bytes each.
+MOST_SPIKES = 40_000_000
+_ROOM = 4_000_000  # what it has room for at first
+_LONG = 200  # inputs from which on a progress bar is shown
 
 
 class EventEngine:
@@ -94,30 +73,29 @@ class EventEngine:
         for what, found, choices in (
             ("firing", firing, FIRING_ORDERS),
             ("switch", switch, ("never", "auto")),
-            ("encoder", encoder, ENCODERS),
+            ("encoder", encoder, ("auto", "incremental", "synchronous")),
         ):
             if found not in choices:
                 raise InputError(f"{what}: found {found!r}, expected one of {', '.join(choices)}")
+        if switch == "auto" and firing != "layers":
+            raise InputError(f"switch: found 'auto' with firing {firing!r}, expected 'layers': else no layer switches")
         if not isinstance(model, Model):
             raise InputTypeError(f"model: found {type(model).__name__}, expected a compiled model (bnn.load(path))")
         self.model = model
         #: The model that runs: ``model`` itself, or, where activations of several levels are made neurons of their own
         #: (one a threshold), that network.  Numbers of ops and tensors are this one's.
         self.network = model
-        self._dense: dict[int, int] = {}
-        self._several = False
+        self._dense, self._several = dict[int, int](), False
         self._engine = self._made()
         self._opened = self._engine.opened
         if switch == "auto":
             self._engine.calibrate()
-        self._engine.set_order(firing, seed)
+        self._engine.set_order(firing, check_count(seed, "seed", 2**64 - 1, 0))
         self._encoder = encoder
-        self._notes = self._about = (_NEURONS,) if self._several else ()
-        self._mode = "synchronous"
-        tensors, ops = self._opened.tensors, self._opened.ops
-        infos = self._engine.layers()
-        self._names = [ops[i.op].layer or tensors[i.tensor].name for i in infos]
-        binarized = any(ops[i.op].op == "binarize" and len(ops[i.op].inputs) == 1 for i in infos)
+        self._mode, self._why = "synchronous", ""
+        self._updates = 0  # inputs since the last reset
+        ops = [self._opened.ops[layer.op] for layer in self.layers]
+        binarized = any(op.op == "binarize" and len(op.inputs) == 1 for op in ops)
         #: What an input is before anything arrived: 0, or -1 where it is binarized at once (the sign of 0 is +1).
         self.blank = -1.0 if binarized and self._opened.inputs[0].dtype == "f32" else 0.0
 
@@ -125,7 +103,7 @@ class EventEngine:
 
     def reset(self, x: Any = None) -> None:
         """At rest on the inputs ``x`` (as for ``model(x)``, a batch of one; None: blank), counts at zero."""
-        self._engine.reset(self._inputs(x))
+        self._reset(self._inputs(x))
 
     def step(self, x: Any) -> Floats:
         """New inputs (a batch of one): propagate what changed; gives the first output (one image's, no batch)."""
@@ -135,7 +113,7 @@ class EventEngine:
 
     def push(self, x: Any) -> None:
         """New inputs (a batch of one); the bits that changed are spikes under way until :meth:`run`."""
-        self._engine.frame(self._inputs(x))
+        self._frame(self._inputs(x))
 
     def run(self) -> None:
         """Until no spike is under way."""
@@ -152,57 +130,63 @@ class EventEngine:
 
     def output(self, index: int = 0) -> Floats:
         """An output as it is now, float32, without the batch."""
-        return self._engine.output(index)
+        return self._engine.output(check_count(index, "output", len(self._opened.outputs) - 1, 0))
 
     def state(self, tensor: int) -> Floats:
         """A tensor as it is now (numbers as in ``network.tensors``): bits are +1 and -1."""
-        if not 0 <= tensor < len(self._opened.tensors):
-            raise InputError(f"tensor: found {tensor}, expected 0 to {len(self._opened.tensors) - 1}")
-        return self._engine.state(tensor)
+        return self._engine.state(check_count(tensor, "tensor", len(self._opened.tensors) - 1, 0))
 
     @property
     def layers(self) -> tuple[LayerCounts, ...]:
         """Counts per layer since the last reset."""
-        rows = []
-        for name, info in zip(self._names, self._engine.layers(), strict=True):
-            limit = None if Engine.never(info.limit) else int(info.limit)
-            rows.append(
-                LayerCounts(
-                    name=name,
-                    kind=KINDS[info.kind],
-                    op=info.op,
-                    tensor=info.tensor,
-                    neurons=info.neurons,
-                    dense=self._dense.get(info.op, info.dense),
-                    events=info.events,
-                    synops=info.synops,
-                    spikes_up=info.up,
-                    spikes_down=info.down,
-                    synchronous=info.synchronous,
-                    limit=limit,
-                )
-            )
-        return tuple(rows)
+        return self._engine.layer_counts(self._dense)
 
     def report(self, inferences: int = 1) -> Report:
         """The counts since the last reset, against a synchronous engine's for so many inputs."""
-        return Report(self.layers, inferences, self._mode, self._notes)
+        layers = self.layers
+        encoder, notes = self._mode, [_NEURONS] if self._several else []
+        times = max((layer.synchronous for layer in layers if layer.kind == "encoder"), default=0)
+        if self._mode == "incremental" and times:
+            encoder += f", synchronous in {times} of {self._updates}"
+        elif self._why:
+            dense = sum(layer.dense for layer in layers if layer.kind == "encoder")
+            notes.append(f"the encoder ran synchronously, {dense:,} operations each of {times:,} times: {self._why}")
+        return Report(layers, inferences, encoder, tuple(notes))
 
     # -- a static image -------------------------------------------------------------------------------------------
 
     def run_image(
-        self, x: Any, *, order: str = "raster", seed: int = 0, label: int | None = None, trace: bool = False
-    ) -> ImageRun:
+        self, x: Any, *, order: str = "raster", seed: int = 0, label: int | None = None, trace: bool = False,
+        progress: bool = False,
+    ) -> ImageRun:  # fmt: skip
         """Let an image arrive pixel by pixel, from blank, and watch the output.
 
         Args:
-            x: (H, W, C) or (1, H, W, C), as the model's input.
+            x: (H, W, C) or (1, H, W, C), as the model's input; finite.
             order: "raster", "random" (by ``seed``) or "brightest"; see :func:`pixel_order`.
             label: the right class, for "first correct".
-            trace: keep every spike (memory: 24 bytes each).
+            trace: keep every spike (24 bytes each; InputError where there are more than MOST_SPIKES).
+            progress: show a bar on stderr while it takes a while.
         """
         image = self._image(x)
+        self._check(image, label)
         index = pixel_order(image, order, seed, self.blank)
+        room = min(_ROOM, 64 * 1024 + sum(n.neurons for n in self.layers) * min(len(index), 64)) if trace else 0
+        while True:
+            with progress_bar("events", len(index), progress and len(index) >= _LONG) as advance:
+                outputs, spikes, count = self._arrive(image, index, room, advance)
+            if count <= room:
+                break
+            if count > MOST_SPIKES:
+                most = f"{MOST_SPIKES:,} ({MOST_SPIKES * 24 / 1e9:.0f} GB); run without, or a smaller image or network"
+                raise InputError(f"trace: found {count:,} spikes, expected at most {most}")
+            room = count + count // 8  # once more; spikes in random order may be a few more then
+        return ImageRun(image, index, order, outputs, label, self.report(), self.blank, spikes)
+
+    def _arrive(
+        self, image: Floats, index: np.ndarray[Any, Any], room: int, advance: Callable[[int], None]
+    ) -> tuple[Floats, np.ndarray[Any, Any] | None, int]:
+        """(outputs over time, the spikes for which there was room, how many there were)"""
         engine = self._engine
         self.reset()
         self._prepare(image[None])
@@ -210,61 +194,68 @@ class EventEngine:
         outputs[0] = self._scores()
         now = np.full(image.shape, self.blank, np.float32)
         flat, values = now.reshape(-1), image.reshape(-1)
-        if trace:
-            engine.start_trace(self._trace_room(len(index)))
+        if room:
+            engine.start_trace(room)
         for k, i in enumerate(index, 1):
             engine.set_time(k)
             if self._mode == "incremental":
+                self._updates += 1
                 engine.pixel(int(i), float(values[i]))
             else:
                 flat[i] = values[i]
-                engine.frame([now])
+                self._frame([now])
             engine.run()
             outputs[k] = self._scores()
-        spikes, count = engine.stop_trace() if trace else (None, 0)
-        report = self.report()
-        return ImageRun(image, index, order, outputs, label, report, spikes, count)
+            advance(1)
+        return (outputs, *engine.stop_trace()) if room else (outputs, None, 0)
 
     # -- a stream of frames ---------------------------------------------------------------------------------------
 
-    def run_stream(self, stream: Any, *, compare: bool = True) -> StreamRun:
+    def run_stream(
+        self, stream: Any, *, label: int | None = None, compare: bool = True, progress: bool = False
+    ) -> StreamRun:
         """Frames one after another; only what changed between them is propagated.
 
         Args:
-            stream: (T, H, W, C), as the model's input.  The engine is at rest on the first frame; the others are
-                counted and timed.
+            stream: (T, H, W, C), as the model's input; finite.  The engine is at rest on the first frame; the others
+                are counted and timed.
+            label: the right class, for "first correct".
             compare: run ``model`` on every frame too: times it, and counts outputs that differ (there must be none).
+            progress: show a bar on stderr while it takes a while.
         """
         (video,) = self._floats(stream)
         if len(video) < 2:
             raise InputError(f"stream: found {len(video)} frames, expected at least two")
-        self._engine.reset([video[0]])
+        self._check(video, label)
+        self._reset([video[0]])
         self._prepare(video)
         count = len(video) - 1
-        synops, spikes, events = (np.zeros(count, np.int64) for _ in range(3))
         own, other = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        outputs = np.empty((count, *self._opened.outputs[0].shape), np.float32)
-        before = np.zeros(3, np.int64)
+        outputs = np.empty((len(video), *self._opened.outputs[0].shape), np.float32)
+        outputs[0] = self._engine.output()
+        counts = [self._engine.counts()]
         wrong = 0
-        for k, frame in enumerate(video[1:]):
-            start = time.perf_counter_ns()
-            self._engine.frame([frame])
-            self._engine.run()
-            outputs[k] = self._engine.output()
-            own[k] = time.perf_counter_ns() - start
-            if compare:
+        with progress_bar("frames", count, progress and count >= _LONG) as advance:
+            for k, frame in enumerate(video[1:]):
                 start = time.perf_counter_ns()
-                want = self.model(frame[None].astype(self.model.input_dtypes[0], copy=False))
-                other[k] = time.perf_counter_ns() - start
-                first = want[0] if isinstance(want, list) else want
-                wrong += not np.array_equal(first[0], outputs[k], equal_nan=True)
-            layers = self._engine.layers()
-            after = np.array([sum(getattr(i, n) for i in layers) for n in ("synops", "up", "events")], np.int64)
-            after[1] += sum(i.down for i in layers)
-            synops[k], spikes[k], events[k] = after - before
-            before = after
+                self._frame([frame])
+                self._engine.run()
+                outputs[k + 1] = self._engine.output()
+                own[k] = time.perf_counter_ns() - start
+                if compare:
+                    start = time.perf_counter_ns()
+                    want = self.model(frame[None].astype(self.model.input_dtypes[0], copy=False))
+                    other[k] = time.perf_counter_ns() - start
+                    first = want[0] if isinstance(want, list) else want
+                    wrong += not np.array_equal(first[0], outputs[k + 1], equal_nan=True)
+                counts.append(self._engine.counts())
+                advance(1)
+        up, down, synops, events = np.moveaxis(np.diff(counts, axis=0), 1, 0)
         changed = np.count_nonzero(video[1:] != video[:-1], axis=tuple(range(1, video.ndim)))
-        return StreamRun(changed, synops, spikes, events, own, other, outputs, wrong, compare, self.report(count))
+        return StreamRun(
+            changed, synops.sum(axis=1), up, down, events.sum(axis=1), own, other, outputs, label, wrong, compare,
+            self.report(count),
+        )  # fmt: skip
 
     # -- a camera's events ----------------------------------------------------------------------------------------
 
@@ -277,6 +268,8 @@ class EventEngine:
         shrink: int = 1,
         on: float = 1.0,
         off: float | None = None,
+        label: int | None = None,
+        progress: bool = False,
         **options: Any,
     ) -> RecordingRun:
         """An event camera's recording, accumulated into the network's input by a stated rule.
@@ -288,32 +281,40 @@ class EventEngine:
             origin, shrink: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network; events outside
                 are dropped and counted.
             on, off: the input's value where a bit is set, and where it is not (default: blank).
+            label: the right class, for "first correct".
+            progress: show a bar on stderr while it takes a while.
         """
-        try:
-            how = rule if isinstance(rule, Rule) else Rule(rule, **options)
-        except TypeError:
-            raise InputError(f"options: found {', '.join(options)}, expected step, window, count, tau, level") from None
+        if isinstance(rule, Rule) and options:
+            raise InputError(f"options: found {', '.join(options)} beside a Rule, which has its own; give them to it")
+        if not {*options} <= {"step", "window", "count", "tau", "level"}:
+            raise InputError(f"options: found {', '.join(options)}, expected step, window, count, tau, level")
+        how = rule if isinstance(rule, Rule) else Rule(rule, **options)
         shape = self._single_shape()
         recording = place(events, shape, origin, shrink)
-        clear = self.blank if off is None else off
-        levels = np.array([clear, on], np.float32)
-        self._engine.reset([np.full(shape, clear, np.float32)])
+        steps = step_count(recording, how)
+        levels = bit_values(self.blank if off is None else off, on)
+        self._check(levels, label)
+        self._reset([np.full(shape, levels[0], np.float32)])
         self._prepare(levels)
-        times, seen, outputs, changed = [], [], [self._scores()], []
+        times, seen, changed = (np.zeros(steps, np.int64) for _ in range(3))
+        outputs, counts = [self._scores()], [self._engine.counts()]
         last = np.zeros(shape, bool)
-        for now, count, bits in frames(recording, shape, how):
-            self._engine.set_time(now)
-            self._engine.frame([levels[bits.astype(np.intp)]])
-            self._engine.run()
-            times.append(now)
-            seen.append(count)
-            changed.append(int(np.count_nonzero(bits != last)))
-            outputs.append(self._scores())
-            last = bits
-        report = self.report(max(len(times), 1))
+        start = int(recording.t[0]) if steps else 0
+        with progress_bar("steps", steps, progress and steps >= _LONG) as advance:
+            for k, (now, count, bits) in enumerate(frames(recording, shape, how)):
+                self._engine.set_time(now - start)
+                times[k], seen[k], changed[k] = now, count, np.count_nonzero(bits != last)
+                if changed[k]:
+                    self._frame([levels[bits.astype(np.intp)]])
+                    self._engine.run()
+                outputs.append(self._scores() if changed[k] else outputs[-1])
+                counts.append(self._engine.counts() if changed[k] else counts[-1])
+                last = bits
+                advance(1)
+        up, down = np.moveaxis(np.diff(counts, axis=0)[:, :2], 1, 0)
         return RecordingRun(
-            how, np.array(times, np.int64), np.array(seen, np.int64), np.array(changed, np.int64), np.array(outputs),
-            len(recording.t), recording.dropped, report,
+            how, start, times, seen, changed, up, down, np.array(outputs), label, len(recording.t), recording.dropped,
+            self.report(max(steps, 1)),
         )  # fmt: skip
 
     # -- inside ---------------------------------------------------------------------------------------------------
@@ -322,24 +323,38 @@ class EventEngine:
         try:
             return Engine(self.model._open())
         except UnsupportedOpError as error:
-            from ._events_form import network_of_neurons  # the compiler's part of the package: only where it is needed
+            from ._events_form import network_of_neurons, why_refused  # the compiler's part: only where it is needed
 
             form = network_of_neurons(self.model)
-            if form is None:
-                raise
-            self.network, self._dense, self._several = form
-            try:
-                return Engine(self.network._open())
-            except UnsupportedOpError:
-                raise error from None
+            if form is not None:
+                self.network, self._dense, self._several = form
+                try:
+                    return Engine(self.network._open())
+                except UnsupportedOpError:
+                    pass
+            raise UnsupportedOpError(why_refused(self.model) or str(error)) from None
+
+    def _reset(self, inputs: list[Floats]) -> None:
+        self._updates = 0
+        self._mode, self._why = "synchronous", ""  # what was promised, was until now
+        self._engine.reset(inputs)
+
+    def _frame(self, inputs: list[Floats]) -> None:
+        self._updates += 1
+        self._engine.frame(inputs)
+
+    def _check(self, values: Floats, label: int | None) -> None:
+        if label is not None:
+            check_count(label, "label", self._opened.outputs[0].shape[-1] - 1, 0)
+        check_finite(values)
 
     def _prepare(self, data: Floats) -> None:
         """Choose the encoder for inputs with the values of ``data`` (those of the state included)."""
-        self._mode, self._notes = "synchronous", self._about
+        self._mode, self._why = "synchronous", ""
         if self._encoder == "synchronous":
             return
         values = np.append(data.reshape(-1), np.float32(self.blank))
-        step = _exact_step(values) if np.isfinite(values).all() else None
+        step = exact_step(values) if np.isfinite(values).all() else None
         why = "inputs are not multiples of a power of two" if step is None else ""
         if step is not None:
             why = self._engine.expect(step, float(np.abs(values).max()))
@@ -348,21 +363,17 @@ class EventEngine:
         elif self._encoder == "incremental":
             raise InputError(f"incremental encoder: {why}; use encoder='synchronous'")
         else:
-            self._notes = (*self._about, f"the encoder ran synchronously: {why}")
+            self._why = why
 
     def _scores(self) -> Floats:
         """The first output; of an image, its first pixel."""
-        values = self._engine.output()
-        return np.asarray(values.reshape(-1, values.shape[-1])[0])
-
-    def _trace_room(self, events: int) -> int:
-        return int(min(4_000_000, 64 * 1024 + sum(layer.neurons for layer in self.layers) * min(events, 64)))
+        return np.asarray(self._engine.output().reshape(-1, self._opened.outputs[0].shape[-1])[0])
 
     def _single_shape(self) -> Shape:
         shapes = self.model.input_shapes
-        if len(shapes) != 1:
-            raise InputError(f"the model has {len(shapes)} inputs; this needs one")
-        return shapes[0]
+        if len(shapes) == 1:
+            return shapes[0]
+        raise InputError(f"the model has {len(shapes)} inputs; this needs one")
 
     def _image(self, x: Any) -> Floats:
         shape = self._single_shape()
@@ -373,7 +384,7 @@ class EventEngine:
         return np.asarray(image[0])
 
     def _floats(self, x: Any) -> list[Floats]:
-        """Checked inputs as the engine holds them; bytes become floats."""
+        """Checked; bytes become floats."""
         model = self.model
         arrays = check_inputs(x, model.input_names, model.input_shapes, model.input_dtypes)
         return [a.astype(np.float32, copy=False) for a in arrays]

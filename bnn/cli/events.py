@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
+from click.core import ParameterSource
 
 from .. import event_sources
-from .._arrays import Floats
-from .._events_rules import RULES, Rule
+from .._arrays import Inputs
+from .._events_rules import PARAMETERS, RULES, Rule
+from .._events_runs import ImageRun, RecordingRun, StreamRun
+from .._handles import replacing
 from ..errors import InputError
 from ..events import FIRING_ORDERS, ORDERS, EventEngine
 from ..runtime import Model, load
-from .common import json_option, net_argument, print_json
-from .inputs import Reading, read_arrays, reading_options
+from .common import json_option, live, net_argument, print_json
+from .inputs import Reading, read_arrays, read_labels, reading_options
+from .outputs import check_outputs
 
 _RULE_OPTIONS = ("step", "window", "count", "tau", "level")
+# Options that not every mode has; the others are for all.
+_MODES = {
+    **dict.fromkeys(("order", "which", "html"), ("image",)),
+    **dict.fromkeys(("scale", "offset", "resize"), ("image", "stream")),
+    **dict.fromkeys(("kind", "rule", "origin", "shrink", *_RULE_OPTIONS), ("recording",)),
+}
 
 
 @click.command(short_help="Run a .bnn file event by event, as the spiking network it equals.")
@@ -27,7 +38,7 @@ _RULE_OPTIONS = ("step", "window", "count", "tau", "level")
 @click.option("--image", "which", metavar="N", type=click.IntRange(0), default=0, help="Which image.  Default: 0.")
 @click.option("--label", metavar="CLASS", type=click.IntRange(0), help="The right class, for 'first right'.")
 @click.option("--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one a line.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of random orders.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of --order random and --firing random.")
 @click.option("--firing", type=click.Choice(FIRING_ORDERS), default="layers", show_default=True,
               help="Which spike under way travels next.  The result does not depend on it.")  # fmt: skip
 @click.option("--switch", type=click.Choice(("never", "auto")), default="never", show_default=True,
@@ -36,14 +47,15 @@ _RULE_OPTIONS = ("step", "window", "count", "tau", "level")
               help="Of a recording.  Default: told by its name and first bytes.")  # fmt: skip
 @click.option("--rule", type=click.Choice(RULES), default="window", show_default=True, help="From events to bits.")
 @click.option("--step", metavar="US", type=click.IntRange(1), help="Look at the recording every so many microseconds.")
-@click.option("--window", metavar="US", type=click.IntRange(1), help="Rule window: how long an event counts.")
+@click.option("--window", metavar="US", type=click.IntRange(1),
+              help="Rule window: how long an event counts.  Default: 10000, or a longer step.")  # fmt: skip
 @click.option("--count", metavar="N", type=click.IntRange(1), help="Rule window: events that set a bit.")
 @click.option("--tau", metavar="US", type=click.FloatRange(0, min_open=True), help="Rule decay: decay time.")
 @click.option("--level", metavar="X", type=click.FloatRange(0, min_open=True), help="Rule decay: least trace of a bit.")
 @click.option("--origin", metavar="Y X", type=int, nargs=2, default=(0, 0), help="Camera pixel of the input's corner.")
 @click.option("--shrink", metavar="N", type=click.IntRange(1), default=1, help="Camera pixels an input pixel.")
 @click.option("--plot", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
-              help="Picture of an image's run (.png, .svg, .pdf).")  # fmt: skip
+              help="Picture of the run over time (.png, .svg, .pdf).")  # fmt: skip
 @click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
               help="Page, in one file, of an image being recognized event by event.")  # fmt: skip
 @reading_options
@@ -79,69 +91,75 @@ def events(
     Images and frames are given as to `bnn run`; recordings are .npy or .npz with x, y, p, t, N-MNIST's .bin, AEDAT 3.1,
     or Prophesee's .dat and .raw.
     """
+    _check_options(mode, rule, "random" in (order, firing))
+    check_outputs({"--plot": plot, "--html": html}, [net, *files, labels])
     model = load(net)
     engine = EventEngine(model, firing=firing, seed=seed, switch=switch)
-    given = {name: options[name] for name in _RULE_OPTIONS if options.get(name) is not None}
-    if (plot or html) and mode != "image":
-        raise InputError(f"--plot and --html show an image's run, not a {mode}")
-    if given and mode != "recording":
-        raise InputError(f"--{next(iter(given))} is for --mode recording")
-    if kind is not None and mode != "recording":
-        raise InputError("--format is for --mode recording")
-    if mode == "recording":
-        if len(files) > 1:
-            raise InputError(f"found {len(files)} recordings, expected one at a time")
-        how = Rule(rule, **given)  # type: ignore[arg-type]
-        recording = event_sources.read(files[0], kind)
-        if not len(recording):
-            raise InputError(f"{files[0]}: holds no events")
-        recorded = engine.run_events(recording, how, origin=origin, shrink=shrink)
-        _print(recorded, as_json)
-        return
-    (images,) = _arrays(model, files, reading)
-    if mode == "stream":
-        _print(engine.run_stream(images), as_json)
-        return
-    if which >= len(images):
-        raise InputError(f"--image {which}: there are {len(images)} images, 0 to {len(images) - 1}")
+    if len(model.input_shapes) != 1:
+        raise InputError(f"the model has {len(model.input_shapes)} inputs; `bnn events` runs models with one")
     classes = model.output_shapes[0][-1]
     if label is not None and label >= classes:
         raise InputError(f"--label {label}: the model has {classes} classes, 0 to {classes - 1}")
-    names = _names(labels, classes)
-    run = engine.run_image(images[which], order=order, seed=seed, label=label, trace=bool(plot or html))
+    names = None if labels is None else read_labels(labels, {classes})
+    run: ImageRun | StreamRun | RecordingRun
+    if mode == "recording":
+        given = {name: options[name] for name in _RULE_OPTIONS if options.get(name) is not None}
+        how = Rule(rule, **given)  # type: ignore[arg-type]
+        recording = _recording(files, kind)
+        run = engine.run_events(recording, how, origin=origin, shrink=shrink, label=label, progress=live())
+    elif mode == "stream":
+        run = engine.run_stream(read_arrays(model, files, reading), label=label, progress=live())
+    else:
+        image = _image(model, files, reading, which)
+        trace = bool(plot or html)
+        run = engine.run_image(image, order=order, seed=seed, label=label, trace=trace, progress=live())
     if plot is not None:
-        from .._events_plot import save_image_run
+        from .._events_plot import save_run
 
-        save_image_run(run, plot, names)
+        save_run(run, plot, names)
     if html is not None:
         from .._events_html import image_page
 
-        Path(html).write_text(image_page(engine, run, names), encoding="utf-8")
-    _print(run, as_json)
-    for path in filter(None, (plot, html)):
-        if not as_json:
-            print(f"wrote {path}")
-
-
-def _arrays(model: Model, files: tuple[str, ...], reading: Reading) -> list[Floats]:
-    if len(model.input_shapes) != 1:
-        raise InputError(f"the model has {len(model.input_shapes)} inputs; `bnn events` runs models with one")
-    return read_arrays(model, files, reading)
-
-
-def _names(path: str | None, classes: int) -> list[str] | None:
-    if path is None:
-        return None
-    names = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    if len(names) != classes:
-        raise InputError(f"{path}: found {len(names)} labels, the model has {classes} classes; one a line")
-    return names
-
-
-def _print(run: object, as_json: bool) -> None:
+        assert isinstance(run, ImageRun)
+        page = image_page(engine, run, names)
+        with replacing(html) as file:
+            file.write(page.encode())
     if as_json:
-        print_json(run.as_dict())  # type: ignore[attr-defined]
+        print_json(run.as_dict() | ({} if names is None else {"classes": names}))
         return
-    print(run)
-    print()
-    print(run.report)  # type: ignore[attr-defined]
+    print(run.describe(names), run.report, sep="\n\n")
+    for path in filter(None, (plot, html)):
+        print(f"wrote {path}")
+
+
+def _check_options(mode: str, rule: str, random: bool) -> None:
+    """Refuse what was given and would not be used."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        name = option.name or ""
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        if mode not in _MODES.get(name, (mode,)):
+            modes = " and ".join(f"--mode {m}" for m in _MODES[name])
+            raise click.UsageError(f"{option.opts[0]} is for {modes}, found --mode {mode}; leave it out")
+        if name in ("window", "count", "tau", "level") and name not in PARAMETERS[rule]:
+            takes = ", ".join(f"--{n}" for n in ("step", *PARAMETERS[rule]))
+            raise click.UsageError(f"{option.opts[0]} is not for --rule {rule}, which takes {takes}; leave it out")
+        if name == "seed" and not random:
+            raise click.UsageError("--seed is for --order random and --firing random, found neither; leave it out")
+
+
+def _recording(files: tuple[str, ...], kind: str | None) -> np.ndarray[Any, Any]:
+    if len(files) > 1:
+        raise InputError(f"found {len(files)} recordings, expected one at a time")
+    recording = event_sources.read(files[0], kind)
+    if not len(recording):
+        raise InputError(f"{files[0]}: holds no events")
+    return recording
+
+
+def _image(model: Model, files: tuple[str, ...], reading: Reading, which: int) -> Inputs:
+    (images,) = read_arrays(model, files, reading)
+    if which >= len(images):
+        raise InputError(f"--image {which}: there are {len(images)} images, 0 to {len(images) - 1}")
+    return np.asarray(images[which])

@@ -39,19 +39,24 @@ def test_an_image(capfd: pytest.CaptureFixture[str], images: str, tmp_path: Path
     files = ("--plot", plot, "--html", page, "--labels", labels)
     out = run(capfd, images, "--image", 2, "--order", "brightest", "--label", 3, *files)
     want = int(bnn.load(DIGITS)(np.load(images)[2:3]).argmax())
-    assert f"answer {want}" in out and "SynOps" in out and "23.6 pJ" in out
+    assert f"answer “digit {want}”" in out and "SynOps" in out and "23.6 pJ" in out
     assert plot.stat().st_size > 10_000 and "digit 7" in page.read_text(encoding="utf-8")
 
 
 def test_json(capfd: pytest.CaptureFixture[str], images: str) -> None:
     result: Any = json.loads(run(capfd, images, "--json", "--firing", "random", "--seed", 5))
     assert result["answer"] == int(bnn.load(DIGITS)(np.load(images)[:1]).argmax())
+    assert len(result["outputs"]) == len(result["answers"]) == result["events"] + 1
+    assert np.argmax(result["outputs"][-1]) == result["answers"][-1] == result["answer"]
     assert result["report"]["synops"] == sum(layer["synops"] for layer in result["report"]["layers"])
 
 
 def test_a_stream(capfd: pytest.CaptureFixture[str], images: str) -> None:
     assert "3 frames" in (out := run(capfd, images, "--mode", "stream")) and "0 frames differ" in out
-    assert json.loads(run(capfd, images, "--mode", "stream", "--json", "--switch", "auto"))["wrong"] == 0
+    result = json.loads(run(capfd, images, "--mode", "stream", "--json", "--switch", "auto", "--label", 4))
+    want = bnn.load(DIGITS)(np.load(images))
+    assert result["wrong"] == 0 and result["label"] == 4
+    assert np.array_equal(np.float32(result["outputs"]), want) and result["answers"] == want.argmax(axis=1).tolist()
 
 
 def test_a_recording(capfd: pytest.CaptureFixture[str], rng: np.random.Generator, tmp_path: Path) -> None:
@@ -62,7 +67,22 @@ def test_a_recording(capfd: pytest.CaptureFixture[str], rng: np.random.Generator
     out = run(capfd, path, "--mode", "recording", "--shrink", 4, "--window", 20000, "--origin", 1, 1)
     assert "300 camera events" not in out and "camera events" in out and "20000 us" in out
     result = json.loads(run(capfd, path, "--mode", "recording", "--rule", "decay", "--shrink", 5, "--json"))
-    assert result["events"] == 300 and result["dropped"] == 0
+    assert result["events"] == 300 and result["dropped"] == 0 and result["label"] is None
+    assert len(result["outputs"]) == len(result["answers"]) == len(result["times_us"]) == result["steps"] + 1
+    assert result["times_us"][0] == t[0] and result["seen"][-1] == 300
+    label = result["answers"][7]
+    text = run(capfd, path, "--mode", "recording", "--rule", "decay", "--shrink", 5, "--label", label)
+    assert "first right" in text and "of the events" in text
+
+
+@pytest.mark.parametrize("mode", ["stream", "recording"])
+def test_a_picture_over_time(capfd: pytest.CaptureFixture[str], images: str, tmp_path: Path, mode: str) -> None:
+    pytest.importorskip("matplotlib")
+    columns = (np.arange(300) % 8, np.arange(300) // 8 % 8, np.arange(300) % 2, np.arange(300) * 100)
+    np.save(tmp_path / "events.npy", event_sources.from_fields(*columns))
+    source = images if mode == "stream" else tmp_path / "events.npy"
+    assert "wrote" in run(capfd, source, "--mode", mode, "--label", 3, "--plot", tmp_path / "run.png")
+    assert (tmp_path / "run.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -71,8 +91,22 @@ def test_a_recording(capfd: pytest.CaptureFixture[str], rng: np.random.Generator
         (["nothing.npy"], "nothing.npy"),
         (["X", "--image", 9], "--image 9: there are 4 images"),
         (["X", "--label", 10], "--label 10: the model has 10 classes"),
-        (["X", "--mode", "stream", "--plot", "a.png"], "not a stream"),
+        (["X", "--mode", "stream", "--html", "a.html"], "--html is for --mode image, found --mode stream"),
         (["X", "--tau", 5], "--tau is for --mode recording"),
+        (["X", "--origin", 1, 1], "--origin is for --mode recording, found --mode image; leave it out"),
+        (["X", "--mode", "recording", "--order", "random"], "--order is for --mode image, found --mode recording"),
+        (["X", "--mode", "recording", "--scale", 255], "--scale is for --mode image and --mode stream"),
+        (
+            ["X", "--mode", "recording", "--rule", "decay", "--window", 5],
+            "not for --rule decay, which takes --step, --tau",
+        ),
+        (
+            ["X", "--mode", "recording", "--count", 2, "--rule", "surface"],
+            "not for --rule surface, which takes --step;",
+        ),
+        (["X", "--seed", 3], "--seed is for --order random and --firing random"),
+        (["X", "--firing", "fifo", "--switch", "auto"], "switch: found 'auto' with firing 'fifo'"),
+        (["X", "--mode", "stream", "--label", 10], "--label 10: the model has 10 classes"),
         (["X", "X", "--mode", "recording"], "one at a time"),
         (["X", "--order", "spiral"], "spiral"),
         (["X", "--plot", "a.xyz"], "a.xyz"),

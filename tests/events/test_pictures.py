@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ import pytest
 
 import bnn
 from bnn._events_html import image_page
-from bnn._events_plot import save_image_run
+from bnn._events_plot import save_run
+from bnn.event_sources import from_fields
 from bnn.events import EventEngine, ImageRun
-from events.spiking import random_images
+from events.spiking import random_images, random_model
 
 DIGITS = Path(__file__).with_name("digits.bnn")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -40,17 +43,46 @@ def a_run(engine: EventEngine, seed: int, **options: Any) -> ImageRun:
 def test_picture(engine: EventEngine, tmp_path: Path, ending: str) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / f"run.{ending}"
-    save_image_run(a_run(engine, 1), path, [f"digit {k}" for k in range(10)])
+    save_run(a_run(engine, 1), path, [f"digit {k}" for k in range(10)])
     start = path.read_bytes()[:400]
     assert path.stat().st_size > 10_000 and (b"PNG" if ending == "png" else b"<?xml") in start
+
+
+def test_pictures_over_time(engine: EventEngine, tmp_path: Path) -> None:
+    """A stream and a recording, with a label and without, and a rule whose last step is its last event's."""
+    pytest.importorskip("matplotlib")
+    video = np.abs(random_images(np.random.default_rng(4), engine.model, 6))
+    t = np.arange(60) * 300
+    events = from_fields(t % 8, t // 7 % 8, t % 2, t)
+    runs = (engine.run_stream(video, label=3), engine.run_events(events), engine.run_events(events, "surface", label=2))
+    for k, run in enumerate(runs):
+        save_run(run, tmp_path / f"{k}.png")
+        assert (tmp_path / f"{k}.png").stat().st_size > 10_000
+
+
+def test_the_picture_says_what_ran(engine: EventEngine, tmp_path: Path) -> None:
+    """As text of an .svg: a wrong answer, the notes, operations with their shares."""
+    matplotlib = pytest.importorskip("matplotlib")
+    image = np.abs(random_images(np.random.default_rng(5), engine.model, 1)[0]) / np.float32(3)
+    first = engine.run_image(image)
+    wrong = (first.answer + 1) % 10
+    run = engine.run_image(image, label=wrong, trace=True)
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        save_run(run, tmp_path / "run.svg")
+    text = (tmp_path / "run.svg").read_text(encoding="utf-8")
+    assert f"answer {run.answer} (wrong: {wrong})" in text
+    assert f"operations each of {run.events} times" in text and "power of two" in text
+    assert (
+        f"{run.report.synops:,}" in text and f"({run.report.layers[1].synops / run.report.layers[1].dense:.0%})" in text
+    )
 
 
 def test_bad_pictures(engine: EventEngine, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     with pytest.raises(bnn.InputError, match="trace=True"):
-        save_image_run(a_run(engine, 1, trace=False), tmp_path / "x.png")
+        save_run(a_run(engine, 1, trace=False), tmp_path / "x.png")
     with pytest.raises(bnn.InputError, match="xyz"):
-        save_image_run(a_run(engine, 1), tmp_path / "x.xyz")
+        save_run(a_run(engine, 1), tmp_path / "x.xyz")
     with pytest.raises(bnn.InputError, match="trace=True"):
         image_page(engine, a_run(engine, 1, trace=False))
 
@@ -67,29 +99,73 @@ def output(dom: str, name: str) -> str:
     return html.unescape(found[1])
 
 
-@pytest.mark.timeout(300)
-def test_the_page_in_a_browser(engine: EventEngine, tmp_path: Path) -> None:
-    """Opened at an event, the page's own script shows the answer and the spikes of that moment."""
+def browse(page: Path, fragment: str = "") -> str:
+    """The page's document after its scripts ran."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip("there is no chromium")
+    profile = f"--user-data-dir={page.parent / 'profile'}"
+    command = [browser, *FLAGS, profile, "--dump-dom", f"{page.as_uri()}{fragment}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(300)
+def test_the_page_in_a_browser(engine: EventEngine, tmp_path: Path) -> None:
+    """Opened at an event, the page's own script shows the answer and the spikes of that moment."""
     run = a_run(engine, 3)
     assert run.spikes is not None
     names = [f"class <{k}>" for k in range(10)]
     page = tmp_path / "page.html"
     page.write_text(image_page(engine, run, names), encoding="utf-8")
     moment = run.events // 2
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    command = [browser, *FLAGS, profile, "--dump-dom", f"{page.as_uri()}#event={moment}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    dom = done.stdout
-    assert done.returncode == 0, done.stderr
+    dom = browse(page, f"#event={moment}")
     assert output(dom, "event") == str(moment)
     assert output(dom, "answer") == names[run.answers[moment]]
     assert output(dom, "spikes") == str(np.count_nonzero(run.spikes["time"] <= moment))
     assert output(dom, "final") == f"{run.final} ({np.floor(100 * run.final / run.events + 0.5):.0f}%)"
     firing = np.count_nonzero(engine_state_at(engine, run, moment) > 0)
     assert f"{firing:,} of 2,048 fire" in dom
+    wrong = "" if run.answers[moment] == 3 else "(wrong: class &lt;3&gt;)"
+    assert f'<span id="wrong">{wrong}</span>' in dom and "✓ class &lt;3&gt;" in dom
+    assert f'aria-valuemin="0" aria-valuemax="{run.events}"' in dom and f'aria-valuenow="{moment}"' in dom
+    assert "encoder: incremental" in dom
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("factor", "low"), [(255, 0), (2, -1)])
+def test_the_page_draws_what_arrived(tmp_path: Path, channels: int, factor: int, low: int) -> None:
+    """Pixels of the canvas: bytes and negative numbers between the least and the greatest, three channels in colour."""
+    rng = np.random.default_rng(7)
+    model = random_model(rng)
+    while model.input_shapes[0][2] != channels:
+        model = random_model(rng)
+    engine = EventEngine(model)
+    run = engine.run_image(np.abs(random_images(rng, model, 1)[0]), trace=True)
+    run = replace(run, image=run.image * np.float32(factor) + np.float32(low))
+    script = """<script>
+        const pixels = [...small.getContext("2d").getImageData(0, 0, run.width, run.height).data];
+        const [paper, ink] = ["--card", "--ink"].map(name => parse(colour(name)));
+        document.body.dataset.seen = JSON.stringify({pixels, paper, ink});
+        </script></body>"""
+    page = tmp_path / "page.html"
+    page.write_text(image_page(engine, run).replace("</body>", script), encoding="utf-8")
+    moment = run.events - 2
+    dom = browse(page, f"#event={moment}")
+    found = re.search(r'data-seen="([^"]*)"', dom)
+    assert found is not None
+    seen = json.loads(html.unescape(found[1]))
+    now = np.full(run.image.size, run.blank)
+    now[run.index[:moment]] = run.image.reshape(-1)[run.index[:moment]]
+    arrived = run.image.reshape(-1)[run.index]
+    least, most = min(arrived.min(), run.blank), max(arrived.max(), run.blank)
+    level = ((now - least) / (most - least)).reshape(*run.image.shape[:2], channels)
+    paper, ink = np.array(seen["paper"]), np.array(seen["ink"])
+    want = 255 * level if channels == 3 else paper + (ink - paper) * level
+    assert np.abs(np.reshape(seen["pixels"], (*level.shape[:2], 4))[..., :3] - want).max() <= 1
+    assert ("input value" if channels == 3 else "pixel") in dom
 
 
 def engine_state_at(engine: EventEngine, run: ImageRun, moment: int) -> Any:

@@ -106,6 +106,70 @@ def test_prophesee(rng: np.random.Generator, tmp_path: Path, encoding: str, unti
     assert same(read, events)
 
 
+@pytest.mark.parametrize(("encoding", "ending", "word"), [("dat", "dat", 8), ("evt2", "raw", 4), ("evt3", "raw", 2)])
+def test_truncated_prophesee(rng: np.random.Generator, tmp_path: Path, encoding: str, ending: str, word: int) -> None:
+    """expelliarmus reads what is whole and says nothing of the rest."""
+    expelliarmus = pytest.importorskip("expelliarmus")
+    events = recording(rng, size=120, until=4_000)
+    array = np.zeros(len(events), np.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1")]))
+    for name in "xypt":
+        array[name] = events[name]
+    path = tmp_path / f"x.{ending}"
+    expelliarmus.Wizard(encoding=encoding).save(fpath=path, arr=array)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(bnn.InputError, match=f"bytes of events, expected a multiple of {word}: truncated"):
+        event_sources.read(path)
+
+
+def changed(name: str, value: Any) -> dict[str, Any]:
+    """Four events as columns, one of them another."""
+    return {"x": [1, 2, 3, 4], "y": [1, 1, 2, 2], "p": [0, 1, 0, 1], "t": [0, 10, 20, 30]} | {name: value}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            changed("t", [0.0, 0.00025, 0.0005, 0.1]),
+            "t: found 0.00025 at event 1, expected whole microseconds; if they",
+        ),
+        (changed("t", [0.0, 1.0, np.nan, 3.0]), "t: found nan at event 2"),
+        (changed("t", np.array([0, 1, 2, 2**63], np.uint64)), "t: found 9223372036854775808 at event 3"),
+        (changed("x", [1, 2, 65536, 4]), "x: found 65536 at event 2, expected whole numbers from 0 to 32767"),
+        (changed("y", [1, -1, 2, 2]), "y: found -1 at event 1"),
+        (changed("x", [1.5, 2, 3, 4]), "x: found 1.5 at event 0"),
+        (changed("x", ["1", "2", "3", "4"]), "x: found dtype <U1, expected whole numbers"),
+        (changed("p", [0, 1, 2, 1]), "p: found 2 at event 2, expected 0 or 1"),
+        (changed("t", [0, 1, 2]), "expected four of one length"),
+    ],
+)
+def test_columns_that_are_no_events(columns: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """Nothing is rounded or wrapped: not from arrays, not from a file, not in a structured array."""
+    arrays = {name: np.asarray(column) for name, column in columns.items()}
+    with pytest.raises(bnn.InputError, match=message):
+        event_sources.from_fields(**arrays)
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(bnn.InputError, match=f"a.npz: .*{message}"):
+        event_sources.read(tmp_path / "a.npz")
+    if len(columns["t"]) == 4:
+        events = np.empty(4, [(name, a.dtype) for name, a in arrays.items()])
+        for name, a in arrays.items():
+            events[name] = a
+        with pytest.raises(bnn.InputError, match=message):
+            place(events, (8, 8, 1), (0, 0), 1)
+
+
+def test_whole_numbers_of_any_type() -> None:
+    columns = changed("p", [-1, 1, -1, 1])
+    want = event_sources.from_fields(**columns)
+    assert want["p"].tolist() == [0, 1, 0, 1]
+    for dtype in ("u8", "i1", "f4", "f8"):
+        signed = {n: np.asarray(c, dtype if n != "p" or dtype != "u8" else "i8") for n, c in columns.items()}
+        assert same(event_sources.from_fields(**signed), want)
+    booleans = changed("p", np.array([False, True, False, True]))
+    assert same(event_sources.from_fields(**booleans), want)
+
+
 def test_unknown_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such recording"):
         event_sources.read(tmp_path / "nothing.bin")
@@ -213,6 +277,42 @@ def test_a_recording_runs(rng: np.random.Generator, binary_input: bool) -> None:
     assert str(rule) in str(run) and run.as_dict()["steps"] == len(run.times)
 
 
+@pytest.mark.parametrize("first", [-(2**40), 2**60])
+def test_times_count_from_the_first(rng: np.random.Generator, first: int) -> None:
+    """A clock may start anywhere, even below 0."""
+    model = random_model(rng)
+    while model.input_shapes[0][2] > 2:
+        model = random_model(rng)
+    events = recording(rng, 50, size=3)
+    later = events.copy()
+    later["t"] += first
+    engine = EventEngine(model)
+    runs = [engine.run_events(e, step=5000) for e in (events, later)]
+    assert np.array_equal(runs[0].outputs, runs[1].outputs)
+    assert np.array_equal(runs[1].times - first, runs[0].times)
+
+
+def test_a_wrong_time_does_not_make_a_run_endless(rng: np.random.Generator) -> None:
+    model = random_model(rng)
+    while model.input_shapes[0][2] > 2:
+        model = random_model(rng)
+    events = recording(rng, 50, size=3)
+    events["t"][-1] = 10**12
+    with pytest.raises(
+        bnn.InputError, match=r"steps of 1,000 us, expected at most 1,000,000; .*event 48 is followed by"
+    ):
+        EventEngine(model).run_events(events)
+    with pytest.raises(bnn.InputError, match="expected at most 1,000,000"):
+        EventEngine(model).run_events(events[:1], step=1, window=2**39)
+
+
+def test_a_rule_has_its_own_parameters() -> None:
+    assert (Rule().window, Rule(step=25_000).window, Rule().count) == (10_000, 25_000, 1)
+    decay = Rule("decay")
+    assert (decay.tau, decay.level, decay.window, decay.count) == (10_000, 0.5, None, None)
+    assert Rule("surface").window is None
+
+
 def test_place() -> None:
     events = event_sources.from_fields([10, 11, 12, 30], [20, 20, 23, 20], [0, 1, 1, 0], [1, 2, 3, 4])
     placed = place(events, (2, 2, 1), (20, 10), 2)
@@ -227,6 +327,22 @@ def test_place() -> None:
         ({"window": 10, "step": 100}, "at least one step"),
         ({"tao": 3}, "options: found tao"),
         ({"shrink": 0}, "shrink: found 0"),
+        ({"origin": (1.5, 0)}, r"origin: found \(1.5, 0\), expected \(y, x\)"),
+        ({"step": 2500.5}, "step: found 2500.5, expected a whole number"),
+        ({"step": 0.5}, "step: found 0.5, expected a whole number"),
+        ({"count": True}, "count: found True"),
+        ({"rule": "decay", "tau": float("nan")}, "tau: found nan"),
+        ({"rule": "decay", "tau": float("inf")}, "tau: found inf"),
+        ({"rule": "decay", "level": "0.5"}, "level: found '0.5', expected a number"),
+        (
+            {"rule": "decay", "window": 20_000},
+            "window: found 20000, but rule decay takes step, tau, level; leave it out",
+        ),
+        ({"rule": "surface", "count": 2}, "count: found 2, but rule surface takes step; leave it out"),
+        ({"rule": Rule("decay"), "step": 3, "tau": 7}, "options: found step, tau beside a Rule"),
+        ({"on": float("nan")}, "on: found nan, expected a finite"),
+        ({"off": "low"}, "off: found 'low', expected a number"),
+        ({"on": 1.0, "off": 1.0}, "on, off: found 1.0 and 1.0"),
     ],
 )
 def test_bad_rules(rng: np.random.Generator, change: dict[str, Any], message: str) -> None:
