@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from dataclasses import fields
@@ -35,7 +36,10 @@ def encode(graph: Graph) -> bytes:
     tensors = [*graph.inputs, *_constants(graph), *graph.schedule]
     number = {node: i for i, node in enumerate(tensors)}
     filters = _filters(graph)
-    table = b"".join(_tensor(graph, node, strings, data, node in filters) for node in tensors)
+    names = _names(graph)
+    table = b"".join(
+        _tensor(graph, node, names.get(node, node.tap or node.name), strings, data, node in filters) for node in tensors
+    )
     ops = b"".join(_op(node, number, strings) for node in graph.schedule)
     sections = [table, ops, bytes(strings.bytes), bytes(data.bytes)]
     offsets, cursor = [], HEADER_BYTES
@@ -129,7 +133,18 @@ def constant_bytes(node: Node) -> bytes:
     return np.ascontiguousarray(value).astype("<f4" if node.type.dtype is DType.f32 else "<i4").tobytes()
 
 
-def _tensor(graph: Graph, node: Node, strings: _Strings, data: _Data, coded: bool) -> bytes:
+def _names(graph: Graph) -> dict[Node, str]:
+    """What the outputs are called: as the source model has it, else as their layers are; each another name."""
+    names: dict[Node, str] = {}
+    given = graph.output_names or ("",) * len(graph.outputs)
+    for node, name in zip(graph.outputs, given, strict=True):
+        plain = name or node.tap or node.name
+        tries = (f"{plain}_{i}" for i in itertools.count(1))
+        names[node] = plain if plain not in names.values() else next(n for n in tries if n not in names.values())
+    return names
+
+
+def _tensor(graph: Graph, node: Node, name: str, strings: _Strings, data: _Data, coded: bool) -> bytes:
     place = graph.placements[node]
     shape = node.type.shape or (1,)
     halo = (place.halo.top, place.halo.left, place.halo.bottom, place.halo.right)
@@ -154,7 +169,7 @@ def _tensor(graph: Graph, node: Node, strings: _Strings, data: _Data, coded: boo
         0,
         offset,
         size,
-        *strings.add(node.tap or node.name),
+        *strings.add(name),
         *strings.add(origin),
     )
 

@@ -45,9 +45,12 @@ class Frozen:
     multiplier: Callable[[Array, float, Array], Array]
     layers: frozenset[str] = frozenset()
     by_name: dict[str, TfNode] = field(default_factory=dict)
+    scopes: dict[str, str] = field(default_factory=dict)
+    """The layer behind a name scope."""
 
     def __post_init__(self) -> None:
         self.by_name = {n.name: n for n in self.nodes}
+        self.scopes = _scopes(self.layers, {part for n in self.nodes for part in n.name.split("/")})
 
     def resolve(self, tensor: Tensor) -> Tensor:
         """The tensor behind identities."""
@@ -95,6 +98,18 @@ class Frozen:
         """The source layer of an op: the deepest part of its path that names a layer of the model."""
         parts = [p for p in op_name.split("/") if not re.fullmatch(r"(Stateful)?PartitionedCall(_\d+)?", p)]
         for part in (*reversed(parts[:-1]), *parts[-1:]):  # an op may be called as another layer is
-            if part in self.layers:
-                return part
+            if part in self.scopes:
+                return self.scopes[part]
         return parts[1] if len(parts) > 2 else parts[0] if parts else op_name
+
+
+def _scopes(layers: frozenset[str], found: set[str]) -> dict[str, str]:
+    """{name scope: layer}.  Keras 3 opens a layer's scope twice, to build it and to call it, and TensorFlow numbers the
+    second: layer_1, which may be another layer's name as well.  So all layers' scopes are numbered, or none."""
+    numbered = {}
+    for layer in layers:
+        own = [scope for scope in (f"{layer}_2", f"{layer}_1", layer) if scope in found]
+        if own:
+            numbered[own[0]] = layer
+    plain = {layer: layer for layer in layers}
+    return plain if len(layers & found) == len(numbered) else numbered | {k: k for k in plain if k not in numbered}

@@ -13,8 +13,8 @@ from ..ir import DType, Graph, Node
 from ..ops import ReshapeAttrs, constant, input_node, make
 from . import tf_logic, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
-from .tf_moves import MOVES, PRODUCTS, Moved, arrange, move, product, start
-from .tf_ops import READERS, channels_first
+from .tf_moves import MOVES, POINTWISE, PRODUCTS, Moved, arrange, move, product, start
+from .tf_ops import READERS, channels_first, unsupported_alone
 
 _PROBE_BATCH = 3
 _MOST_PARTS = 32
@@ -110,7 +110,10 @@ class _Reader:
             node = frozen.by_name[name]
             shape = node.attrs.get("shape") or []
             if len(shape) < 2 or any(d < 1 for d in shape[1:]):
-                raise CompileError(f"input '{name}' has shape {shape}; only the batch may be open")
+                raise CompileError(
+                    f"input '{name}' has shape {shape}; only the batch may be open: save the model with a fixed size, "
+                    "or pass input_shape=(height, width, channels) where it has one input"
+                )
             dtype = str(node.attrs.get("dtype"))
             users = {n.op for n in frozen.nodes if any(frozen.resolve(t) == (name, 0) for t in n.inputs)} - ALIASES
             if dtype != "float32" and not (dtype in _PIXELS and users <= {"Cast"}):
@@ -165,12 +168,15 @@ class _Reader:
         results: tuple[Node | Moved, ...]
         if loose and node.op in PRODUCTS:
             operand = self._operand(node.inputs[0])
-            assert isinstance(operand, Moved)
+            if not isinstance(operand, Moved):
+                raise unsupported_alone(source)
             return (product(source, operand, source.constant(1)),)
+        if loose and node.op in POINTWISE:
+            return (self._pointwise(node),)
         if node.op not in MOVES or node.op in READERS and not loose and shape[:1] == (_PROBE_BATCH,):
             try:
                 if node.op not in READERS:
-                    raise source.unsupported("it does not belong to a dilated convolution")
+                    raise unsupported_alone(source)
                 read = READERS[node.op](source) if not loose else ()
                 results = read if isinstance(read, tuple) else (read,)
             except UnsupportedOpError:
@@ -190,8 +196,23 @@ class _Reader:
     def _loose(self, node: TfNode, output: int = 0) -> UnsupportedOpError:
         return UnsupportedOpError(
             f"layer '{self.frozen.layer(node.name)}' ({node.op} '{node.name}') does not keep the batch as its first "
-            f"dimension: {self.shapes[node.name, output]} for a batch of {_PROBE_BATCH}"
+            f"dimension: {self.shapes[node.name, output]} for a batch of {_PROBE_BATCH}; on such values only moves, "
+            "dense layers and elementwise operations are supported: keep the batch first, or cut the model before it"
         )
+
+    def _pointwise(self, node: TfNode) -> Moved:
+        """An elementwise op on values that keep their elements' order but not the batch (those of a dense layer that is
+        distributed over time): the op on the values with the batch."""
+        operands = [self._operand(t) for t in node.inputs]
+        moved = [o for o in operands if isinstance(o, Moved)]
+        constants = [o for o in operands if not isinstance(o, Moved)]
+        alike = all(moved[0].like(o) for o in moved) and all(c.size == np.prod(c.shape[-1:]) for c in constants)
+        if not alike or self.shapes[node.name, 0] != moved[0].index.shape:
+            raise self._loose(node)
+        bases = [o.base if isinstance(o, Moved) else None for o in operands]
+        result = READERS[node.op](Source(self, node, bases))
+        assert isinstance(result, Node)
+        return replace(moved[0], base=result)
 
     def _operand(self, tensor: Tensor) -> Moved | Array:
         tensor = self.frozen.resolve(tensor)
@@ -240,11 +261,12 @@ class _Reader:
 
 
 class Source:
-    """One TensorFlow node as its reader sees it."""
+    """One TensorFlow node as its reader sees it; ``bases``: values that stand for some of its operands."""
 
-    def __init__(self, reader: _Reader, node: TfNode) -> None:
+    def __init__(self, reader: _Reader, node: TfNode, bases: Sequence[Node | None] = ()) -> None:
         self._reader = reader
         self.tf = node
+        self._bases = dict(enumerate(bases))
         self.layer = reader.frozen.layer(node.name)
         self.multiplier = reader.frozen.multiplier
 
@@ -274,11 +296,13 @@ class Source:
 
     def value(self, i: int) -> Node:
         """An operand that depends on the data."""
-        return self._reader.node(self.tf.inputs[i])
+        base = self._bases.get(i)
+        return self._reader.node(self.tf.inputs[i]) if base is None else base
 
     def shape(self, i: int) -> tuple[int, ...]:
         """Shape of operand i, batch included."""
-        return self._reader.shapes[self.tf.inputs[i]]
+        base = self._bases.get(i)
+        return self._reader.shapes[self.tf.inputs[i]] if base is None else (_PROBE_BATCH, *base.type.shape)
 
     def producer(self, i: int, through: tuple[str, ...] = ()) -> Source | None:
         """The TensorFlow node that makes operand i, seen through ops of some types."""

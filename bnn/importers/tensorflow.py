@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
+import itertools
 import os
 import re
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from ..errors import CompileError, SetupError, UnsupportedOpError
 from ..ir import Graph
 from .frozen import Frozen, Tensor, TfNode
 from .graphdef import InputDType, read
+from .keras_files import check_trusted, read_config
+from .keras_inputs import Inputs, check_single, checked_shape, fitted, model_inputs
+from .reason import reason
 
 # Ops that touch files, run Python or keep state: never executed while a model is read, unless asked for.
 _UNSAFE_OP = re.compile(
@@ -54,8 +57,8 @@ def import_model(
 ) -> Graph:
     """A SOURCE graph from a Keras model, a path (.keras, .h5, SavedModel folder), or what ``freeze`` gave.
 
-    ``input_shape``: without the batch; needed only for a subclassed model that was never called.  ``unsafe``: allow
-    files that carry Python code (Lambda layers).  ``input_dtype``: see ``graphdef.read``.
+    ``input_shape``: without the batch; needed only for a model that has no fixed one.  ``unsafe``: allow files that
+    carry Python code (Lambda layers).  ``input_dtype``: see ``graphdef.read``.
     """
     return read(freeze(model, unsafe=unsafe, input_shape=input_shape), input_dtype)
 
@@ -64,6 +67,7 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
     """Trace a model as a tf.function in inference mode and freeze its variables to constants."""
     if isinstance(model, Frozen):
         return model
+    shape = checked_shape(input_shape)
     tf = tensorflow()
     if isinstance(model, (str, os.PathLike)):
         model = load_keras(model, unsafe=unsafe)
@@ -71,18 +75,17 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
 
     names: list[str] | None = None
     layers: frozenset[str] = frozenset()
-    if hasattr(model, "signatures"):  # a SavedModel
+    saved = hasattr(model, "signatures")
+    if saved:
         if not model.signatures:
             raise CompileError(
                 "the SavedModel has no signature; save the Keras model with model.export(...) or model.save(...)"
             )
         concrete = model.signatures.get("serving_default") or next(iter(model.signatures.values()))
     elif callable(model):
-        specs = _input_specs(tf, model, input_shape)
-        single = len(specs) == 1
-        function = tf.function(lambda *xs: model(xs[0] if single else list(xs), training=False))
-        concrete = function.get_concrete_function(*specs)
-        names = [str(n) for n in getattr(model, "input_names", None) or _tensor_names(model)] or None
+        called_with = model_inputs(tf, model, shape)
+        concrete = _traced(tf, model, called_with)
+        names = called_with.names
         layers = frozenset(_layer_names(model))
     else:
         raise CompileError(f"expected a Keras model or a path, found {type(model).__name__}")
@@ -90,24 +93,18 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
         frozen = convert_variables_to_constants_v2(concrete)
     except ValueError as error:
         raise CompileError(
-            f"TensorFlow cannot freeze the model ({_first_line(error)}); does a layer change its variables when it is "
+            f"TensorFlow cannot freeze the model ({reason(error)}); does a layer change its variables when it is "
             "called, a batch norm with training=True perhaps?"
         ) from error
     inputs = [t.op.name for t in frozen.inputs]
     outputs = [(t.op.name, t.value_index) for t in frozen.outputs]
-    structured = concrete.structured_outputs
-    if isinstance(structured, dict):
-        output_names = sorted(structured)  # the order in which TensorFlow flattens it
-    else:
-        output_names = [str(n) for n in getattr(model, "output_names", None) or []]
-    if len(output_names) != len(outputs):
-        output_names = [f"output_{i}" for i in range(len(outputs))] if len(outputs) > 1 else ["output"]
+    nodes = _nodes(tf, frozen.graph.as_graph_def(), [*inputs, *(name for name, _ in outputs)], unsafe)
     return Frozen(
-        nodes=_nodes(tf, frozen.graph.as_graph_def(), [*inputs, *(name for name, _ in outputs)], unsafe),
+        nodes=_with_shape(nodes, inputs, shape) if saved and shape else nodes,
         inputs=inputs,
-        input_names=names if names and len(names) == len(inputs) else inputs,
+        input_names=names or inputs,
         outputs=outputs,
-        output_names=output_names,
+        output_names=_output_names(model, concrete.structured_outputs, len(outputs)),
         run_op=_Runner(tf),
         multiplier=lambda variance, epsilon, gamma: np.asarray(
             tf.math.rsqrt(tf.constant(variance) + tf.constant(epsilon, tf.float32)) * tf.constant(gamma)
@@ -126,72 +123,25 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
         if not (where / "saved_model.pb").exists():
             raise CompileError(f"{where}: a folder without saved_model.pb is not a SavedModel")
         try:
-            return tf.saved_model.load(str(where))
+            return tf.saved_model.load(str(where))  # a graph: no Python code is in it (see keras_files)
         except Exception as error:  # as below
-            raise CompileError(f"{where}: TensorFlow cannot load the SavedModel: {_first_line(error)}") from error
-    version = _keras_version(where, unsafe)
+            raise CompileError(f"{where}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
+    version, config = read_config(where)
     keras = _keras(tf, version)
+    if not unsafe:
+        check_trusted(where, config, keras)
     try:
         model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
     except Exception as error:  # Keras raises whatever it met; the reader wants one kind
         raise CompileError(
-            f"{where}: written by Keras {version}; Keras {keras.__version__} here cannot load it: {_first_line(error)}"
+            f"{where}: written by Keras {version}; Keras {getattr(keras, '__version__', '2')} here cannot load it: "
+            f"{reason(error)}; if a class or function of your own is missing, register it with "
+            "@keras.saving.register_keras_serializable() and import its module first (or compile the model from "
+            "memory), or export the model as a SavedModel: model.export(folder)"
         ) from error
     if not callable(model):  # Keras gives back what it has no class for
         raise CompileError(f"{where}: holds no Keras model; save it with model.save(...)")
     return model
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def _keras_version(path: Path, unsafe: bool) -> str:
-    """The version of Keras that wrote a file; refuses code in it, which Keras 2 would run in silence in an .h5."""
-    try:
-        version, config = _keras_config(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, CompileError):
-            raise
-        raise CompileError(f"{path}: cannot be read ({_first_line(error)}); is it complete?") from error
-    if not unsafe and _has_code(config):
-        raise CompileError(
-            f"{path}: contains a Lambda layer, whose Python code would run while loading; "
-            "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
-        )
-    return version
-
-
-def _keras_config(path: Path) -> tuple[str, Any]:
-    """Version of Keras, and the model's configuration."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if "metadata.json" not in archive.namelist():
-                raise CompileError(f"{path}: a zip file, but not one written by Keras (no metadata.json)")
-            version = json.loads(archive.read("metadata.json")).get("keras_version", "2")
-            return str(version), json.loads(archive.read("config.json"))
-    import h5py
-
-    if not h5py.is_hdf5(path):
-        raise CompileError(f"{path}: neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?")
-    with h5py.File(path) as file:
-        version, config = file.attrs.get("keras_version", "2"), file.attrs.get("model_config")
-    if config is None:
-        raise CompileError(f"{path}: holds weights only, without the model; save it with model.save(...)")
-    return _text(version), json.loads(_text(config))
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _has_code(config: Any) -> bool:
-    if isinstance(config, dict):
-        if config.get("class_name") == "Lambda" and not isinstance(config.get("config", {}).get("function"), str):
-            return True
-        return any(_has_code(v) for v in config.values())
-    return isinstance(config, list) and any(_has_code(v) for v in config)
 
 
 def _keras(tf: Any, version: str) -> Any:
@@ -212,40 +162,50 @@ def _keras(tf: Any, version: str) -> Any:
     return keras
 
 
-def _input_specs(tf: Any, model: Any, input_shape: Sequence[int] | None) -> list[Any]:
-    if input_shape is not None:
-        return [tf.TensorSpec([None, *input_shape], tf.float32)]
-    tensors = getattr(model, "inputs", None) or _call_specs(tf, model)
-    if not tensors:
+def _traced(tf: Any, model: Any, inputs: Inputs) -> Any:
+    """The model as a concrete function of its inputs, one tensor after the other."""
+    structure = (inputs.args, inputs.kwargs)
+    specs = tf.nest.flatten(structure)
+
+    def call(*xs: Any) -> Any:
+        args, kwargs = tf.nest.pack_sequence_as(structure, xs)
+        return model(*args, training=False, **kwargs)
+
+    try:
+        return tf.function(call).get_concrete_function(*specs)
+    except Exception as error:  # Keras, or the model's own code, raises whatever it met; the reader wants one kind
+        shapes = " and ".join(str(tuple(spec.shape)).replace("None", "N") for spec in specs)
         raise CompileError(
-            f"model '{getattr(model, 'name', type(model).__name__)}' has never been called, so its input shape is not "
-            "known; call it once, or pass input_shape=(height, width, channels)"
-        )
-    specs = []
-    for tensor in tensors:
-        shape = list(tensor.shape)
-        if any(d is None for d in shape[1:]):
-            raise CompileError(
-                f"input '{tensor.name}' has shape {tuple(shape)}; only the batch may be open: "
-                "build the model with a fixed size"
-            )
-        specs.append(tf.TensorSpec([None, *shape[1:]], tensor.dtype))
-    return specs
+            f"model '{getattr(model, 'name', type(model).__name__)}' cannot be called with {shapes}: {reason(error)}; "
+            "what can be compiled is called with one tensor, a list or a dict of tensors: call it so once, or pass an "
+            "input_shape that its layers take"
+        ) from error
 
 
-def _tensor_names(model: Any) -> list[str]:
-    return [str(t.name).split(":")[0] for t in getattr(model, "inputs", None) or []]
+def _with_shape(nodes: Sequence[TfNode], inputs: Sequence[str], shape: tuple[int, ...]) -> list[TfNode]:
+    """A SavedModel's nodes with the sizes that its signature leaves open: it cannot be called with others."""
+    check_single(shape, len(inputs))
+    found = next(node for node in nodes if node.name == inputs[0])
+    dims = found.attrs.get("shape") or None  # of unknown rank: none
+    own = None if dims is None else [None if d < 0 else d for d in dims[1:]]
+    fixed = replace(found, attrs={**found.attrs, "shape": [-1, *fitted(found.name, own, shape)]})
+    return [fixed if node is found else node for node in nodes]
 
 
-def _call_specs(tf: Any, model: Any) -> list[Any]:
-    """What a subclassed model was called with; nothing where it never was."""
-    if hasattr(model, "save_spec"):  # Keras 2
-        specs = model.save_spec()
-        return tf.nest.flatten(specs[0]) if specs else []
-    shapes = getattr(model, "_build_shapes_dict", None) or {}  # Keras 3
-    if len(shapes) != 1:
-        return []
-    return [tf.TensorSpec([None, *next(iter(shapes.values()))[1:]], tf.float32)]
+def _output_names(model: Any, structured: Any, count: int) -> list[str]:
+    """One an output, each another: as Keras 2 does it, a name that was there already becomes name_1.  Empty ones where
+    the model has none, so that outputs are called as their layers are."""
+    if isinstance(structured, dict):
+        names = [str(name) for name in sorted(structured)]  # the order in which TensorFlow flattens it
+    else:
+        names = [str(name) for name in getattr(model, "output_names", None) or []]
+    if len(names) != count:
+        return [""] * count
+    unique: list[str] = []
+    for name in names:
+        tries = (f"{name}_{i}" for i in itertools.count(1))
+        unique.append(name if name not in unique else next(n for n in tries if n not in unique and n not in names))
+    return unique
 
 
 def _layer_names(model: Any) -> list[str]:
@@ -381,5 +341,5 @@ class _Runner:
         try:
             result = function(**arguments)
         except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
-            raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {_first_line(error)}") from error
+            raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {reason(error)}") from error
         return list(result) if isinstance(result, (list, tuple)) else [result]

@@ -26,6 +26,13 @@ MOVES = frozenset(
     }
 )  # fmt: skip
 PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
+# Every element, or every vector of channels, by itself: the same whatever stands before the channels.
+POINTWISE = frozenset(
+    {
+        "Abs", "Add", "AddV2", "BiasAdd", "ClipByValue", "Div", "Elu", "LeakyRelu", "Maximum", "Minimum", "Mul", "Neg",
+        "RealDiv", "Relu", "Relu6", "Round", "Selu", "Sigmoid", "Sign", "Softmax", "Softsign", "Sub", "Tanh",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,17 @@ class Moved:
         images = np.arange(self.images).reshape(-1, *[1] * own.ndim)
         inside = own.size and own.min() >= 0 and own.max() < self.size
         return own if inside and np.array_equal(self.index, own + images * self.size) else None
+
+    def like(self, other: Moved) -> bool:
+        """Whether both are all elements of values of one shape, in their order, and the channels are the last dimension
+        still: (images * positions, channels) of (images, positions, channels)."""
+        same = self.index.shape == other.index.shape and self.base.type.shape == other.base.type.shape
+        return (
+            same
+            and self.index.shape[-1:] == self.base.type.shape[-1:]
+            and np.array_equal(self.index.reshape(-1), np.arange(self.images * self.size))
+            and np.array_equal(self.index, other.index)
+        )
 
 
 def start(base: Node, images: int) -> Moved:

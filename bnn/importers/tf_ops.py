@@ -38,6 +38,11 @@ def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[i
 
 
 def channels_first(s: Source) -> UnsupportedOpError:
+    if s.attr("is_training"):  # Keras 2 normalizes layers by a batch norm of one image, turned around
+        return s.unsupported(
+            "it normalizes every image by that image's own mean and variance (LayerNormalization), which is not "
+            "supported; use BatchNormalization, or cut the model before it"
+        )
     return s.unsupported(f"data format {s.attr('data_format')}; build the model with channels last (NHWC)")
 
 
@@ -78,6 +83,18 @@ def _filters(s: Source) -> tuple[Array, int]:
         kh, kw, c, m = w.shape
         return w.transpose(2, 3, 0, 1).reshape(c * m, kh, kw, 1), c
     return w.transpose(3, 0, 1, 2), s.shape(0)[3] // w.shape[2]  # kh, kw, I, O
+
+
+def unsupported_alone(s: Source) -> UnsupportedOpError:
+    """Of an op that is read only together with others."""
+    if s.tf.op == "SpaceToBatchND":
+        return s.unsupported("it does not belong to a dilated convolution")
+    if s.is_constant(0) or s.is_constant(1):
+        return s.unsupported("a product of such matrices; supported: data by constant weights, as in a Dense layer")
+    return s.unsupported(
+        "a product of two values that both depend on the data (Dot, attention) is not supported, only of data and "
+        "constant weights; cut the model before it"
+    )
 
 
 @reader("MatMul", "SparseMatMul")

@@ -46,6 +46,7 @@ def check_fields(file: File, graph: Graph) -> None:
     constants = [n for n in graph.placements if n.is_constant]
     used = dict.fromkeys(i for n in graph.schedule for i in n.inputs if i.is_constant)
     nodes = [*graph.inputs, *used, *graph.schedule]
+    outputs = dict(zip(graph.outputs, graph.output_names, strict=True))
     assert len(nodes) == len(file.tensors) and set(used) <= set(constants)
     for node, tensor in zip(nodes, file.tensors, strict=True):
         place = graph.placements[node]
@@ -53,7 +54,7 @@ def check_fields(file: File, graph: Graph) -> None:
         assert tensor.shape == (node.type.shape or (1,))
         halo = place.halo
         assert tensor.halo == (halo.top, halo.left, halo.bottom, halo.right)
-        assert tensor.name == (node.tap or node.name)
+        assert tensor.name == (outputs.get(node) or node.tap or node.name)
         if tensor.storage == CONSTANT:
             assert tensor.value is not None and np.array_equal(tensor.value.reshape(node.type.shape), node.value)
         else:
@@ -67,9 +68,17 @@ def check_fields(file: File, graph: Graph) -> None:
 def test_names_of_any_script() -> None:
     x = input_node("entrée", (3,))
     y = make("sigmoid", x, name="слой", origin="層:0", tap="слой/знак")
-    file = File(encode(lower(Graph((x,), (y,), ("y",)))))
+    file = File(encode(lower(Graph((x,), (y,)))))
     assert [(t.name, t.origin) for t in file.tensors] == [("entrée", ""), ("слой/знак", "層:0")]
     assert file.ops[0].layer == "слой"
+
+
+def test_outputs_have_names_of_their_own() -> None:
+    x = input_node("x", (3,))
+    y, z = (make(op, x, name="layer") for op in ("sigmoid", "tanh"))
+    for given, expected in (((), ["layer", "layer_1", "layer_2"]), (("a", "", "layer"), ["a", "layer", "layer_1"])):
+        file = File(encode(lower(Graph((x,), (y, z, y), given))))
+        assert sorted(t.name for t in file.tensors if t.storage == Storage.OUTPUT.value) == expected
 
 
 def test_equal_constants_share_their_data() -> None:
@@ -89,7 +98,7 @@ def test_needs_a_plan() -> None:
 def test_small_file_byte_by_byte() -> None:
     """The header and the one op of the smallest model, as numbers."""
     x = input_node("x", (3,))
-    graph = lower(Graph((x,), (make("sigmoid", x, name="s"),), ("y",)))
+    graph = lower(Graph((x,), (make("sigmoid", x, name="s"),)))
     raw = encode(graph)
     assert graph.placements[x].storage is Storage.INPUT and x.type.dtype is DType.f32
     assert len(raw) == 128 + 128 + 64 + 64  # header, two tensors, one op of 40 bytes, "xs" of two, no data

@@ -83,6 +83,26 @@ CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = 
         lambda: [layers.Lambda(lambda x: tf.matmul(x, x, transpose_b=True), name="mine")],
         r"'mine': MatMul.*depends on the data; it must be a constant",
     ),
+    "normalization of every image": (
+        (4, 4, 3),
+        lambda: [layers.LayerNormalization(name="normal")],
+        r"'normal'.*every image by that image's own mean and variance.*use BatchNormalization",
+    ),
+    "product of positions": (
+        (5, 3),
+        lambda: [layers.Lambda(lambda x: tf.matmul(x, x, transpose_b=True), name="dot")],
+        r"'dot': BatchMatMul.*two values that both depend on the data \(Dot, attention\).*cut the model before it",
+    ),
+    "product with a constant before": (
+        (5, 3),
+        lambda: [layers.Lambda(lambda x: tf.matmul(tf.ones((1, 2, 5)), x), name="mixed")],
+        r"'mixed': BatchMatMul.*such matrices; supported: data by constant weights, as in a Dense layer",
+    ),
+    "convolution over time": (
+        (5, 4, 4, 3),
+        lambda: [layers.TimeDistributed(layers.Conv2D(2, 3), name="film")],
+        r"'film' \(.*\) does not keep the batch as its first.*only moves, dense layers and elementwise.*cut the model",
+    ),
     "four dimensions": (
         (4, 4, 4),
         lambda: [layers.Reshape((2, 2, 4, 4), name="four")],

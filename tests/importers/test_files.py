@@ -13,6 +13,7 @@ import larq as lq
 import pytest
 import tensorflow as tf
 
+import bnn
 from bnn.emit.model import encode
 from bnn.errors import CompileError
 from bnn.importers.tensorflow import import_model
@@ -122,12 +123,16 @@ def test_truncated_files(name: str, share: float, folder: Path, tmp_path: Path) 
 
 
 def test_damaged_archives(folder: Path, tmp_path: Path) -> None:
-    for content in ("{", json.dumps({"class_name": "Nothing"})):
+    for content in ("{", json.dumps({"class_name": "Nothing"}), "[" * 10**5 + "]" * 10**5, "null"):
         path = tmp_path / "net.keras"
         with zipfile.ZipFile(folder / "net.keras") as old, zipfile.ZipFile(path, "w") as new:
             for item in old.infolist():
                 new.writestr(item, content if item.filename == "config.json" else old.read(item))
         refused(path)
+    with zipfile.ZipFile(path, "w") as new:
+        new.writestr("metadata.json", "[]")
+        new.writestr("config.json", "{}")
+    refused(path, "cannot be read")
 
 
 def test_damaged_saved_model(folder: Path, tmp_path: Path) -> None:
@@ -140,3 +145,18 @@ def test_saved_model_without_signature(tmp_path: Path) -> None:
     tf.saved_model.save(tf.Module(), str(tmp_path))
     with pytest.raises(CompileError, match="no signature"):
         import_model(tmp_path)
+
+
+def test_keras3_layers_keep_their_names() -> None:
+    x = keras3.Input((6, 6, 2))
+    y = keras3.layers.Conv2D(3, 3, name="part")(x)
+    y = keras3.layers.Conv2D(3, 3, name="part_1")(y)
+    compiled = bnn.compile(keras3.Model(x, keras3.layers.Dense(2, name="part_2")(keras3.layers.Flatten()(y))))
+    assert [op.layer for op in compiled.ops if op.op == "conv2d"] == ["part", "part_1", "part_2"]
+
+
+def test_outputs_are_called_as_the_model_has_them() -> None:
+    x = layers.Input((4,))
+    y = layers.Dense(3, name="y")(x)
+    assert bnn.compile(keras.Model(x, [y, layers.ReLU(name="z")(y), y])).output_names == ["y", "z", "y_1"]
+    assert bnn.compile(keras.Model(x, {"q": y, "p": layers.ReLU(name="z")(y)})).output_names == ["p", "q"]

@@ -65,6 +65,19 @@ def test_outputs_by_name_keep_their_names() -> None:
     }
 
 
+@pytest.mark.parametrize("of", [keras, keras3], ids=["keras 2", "keras 3"])
+def test_outputs_of_one_layer_have_names_of_their_own(of: Any) -> None:
+    x = of.layers.Input((4,))
+    y = of.layers.Dense(2, name="last")(x)
+    model = of.Model(x, [y, of.layers.ReLU(name="last_1")(y), y, y])
+    check(model)
+    names = import_model(model).output_names
+    assert names[:2] == ("last", "last_1") and len(set(names)) == 4
+    shared = of.layers.Dense(2, name="shared")
+    a, b = of.layers.Input((4,)), of.layers.Input((4,))
+    assert import_model(of.Model([a, b], [shared(a), shared(b)])).output_names == ("shared", "shared_1")
+
+
 def test_inputs_by_name() -> None:
     a, b = layers.Input((4,), name="zebra"), layers.Input((4,), name="ant")
     check(keras.Model({"zebra": a, "ant": b}, layers.Subtract()([a, b])))

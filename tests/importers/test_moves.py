@@ -87,6 +87,26 @@ def test_dense_of_every_position(shape: Shape) -> None:
     assert "bconv2d" in made and "gather" not in made
 
 
+@pytest.mark.parametrize("activation", ["relu", "softmax", "swish", lambda x: tf.clip_by_value(0.5 * x - 1.0, -1, 1)])
+def test_dense_over_time(activation: Any) -> None:
+    """Keras 2 takes images times steps for the batch."""
+    dense = [L.Dense(3, activation=activation), lq.layers.QuantDense(4, use_bias=True, **BINARY)]
+    made = ops(compiled((5, 6), *map(L.TimeDistributed, dense), L.TimeDistributed(L.BatchNormalization())))
+    assert "bconv2d" in made and "gather" not in made
+    compiled((5, 6), L.TimeDistributed(keras.Sequential([L.Input((6,)), *dense, L.PReLU()])))
+
+
+@pytest.mark.parametrize(("shape", "function"), [
+    ((6,), lambda x: tf.reshape(tf.reshape(x, (-1, 3)) + [1.0, 2.0, 3.0], (-1, 6))),
+    ((5, 6), lambda x: tf.transpose(tf.transpose(x, (1, 0, 2)) + 1.0, (1, 0, 2))),
+    ((5, 6), lambda x: tf.reshape(tf.reshape(x, (-1, 6)) + tf.reshape(x[:, ::-1], (-1, 6)), (-1, 5, 6))),
+])  # fmt: skip
+def test_elementwise_ops_in_another_order(shape: Shape, function: Callable[[Any], Any]) -> None:
+    model = keras.Sequential([L.Input(shape), L.Lambda(function, name="mine")])
+    with pytest.raises(CompileError, match=r"'mine'.*does not keep the batch as its first"):
+        import_model(model)
+
+
 @pytest.mark.parametrize("implementation", [1, 2])
 def test_locally_connected(implementation: int) -> None:
     same = {"implementation": implementation, **BINARY}

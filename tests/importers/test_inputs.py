@@ -1,0 +1,193 @@
+"""What models are called with: shapes that a user gives, and inputs in lists, dicts and several arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras as keras3
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnn import interpret
+from bnn.errors import CompileError
+from bnn.importers.tensorflow import import_model
+from bnn.ir import Graph
+from bnn.passes import lower
+
+from .models import Array, check, scramble
+
+KERAS = {"keras 2": tf.keras, "keras 3": keras3}
+
+
+@pytest.fixture(params=KERAS)
+def keras(request: pytest.FixtureRequest) -> Any:
+    return KERAS[request.param]
+
+
+def network(keras: Any, *shape: int | None) -> Any:
+    of = keras.layers
+    return scramble(keras.Sequential([of.Input(shape), of.Conv2D(2, 3), of.GlobalMaxPooling2D(), of.Dense(3)]))
+
+
+def small_number(*shape: int) -> Array:
+    return (np.random.default_rng(3).integers(-16, 17, shape) / 16).astype(np.float32)
+
+
+@pytest.mark.parametrize("wrong", [8, "8,8,3", (8, 8, 0), (8.0, 8, 3), (), (8, None, 3)])
+def test_a_shape_that_is_none(wrong: Any, keras: Any) -> None:
+    with pytest.raises(CompileError, match=r"input_shape: found .*, expected the sizes of one image without the batch"):
+        import_model(network(keras, 8, 8, 3), input_shape=wrong)
+
+
+@pytest.mark.parametrize("wrong", [(9, 9, 3), (8, 8, 1), (3,), (1, 8, 8, 3)])
+@pytest.mark.parametrize("form", ["memory", "net.keras", "net.h5", "exported"])
+def test_a_shape_that_is_not_the_models(wrong: tuple[int, ...], form: str, keras: Any, tmp_path: Path) -> None:
+    model = network(keras, 8, 8, 3)
+    path = tmp_path / form
+    if form == "exported":
+        model.export(path)
+    elif form != "memory":
+        model.save(path)
+    what = model if form == "memory" else path
+    with pytest.raises(CompileError) as refused:
+        import_model(what, input_shape=wrong)
+    assert f"input_shape: found {wrong}" in str(refused.value) and "(8, 8, 3)" in str(refused.value)
+    assert import_model(what, input_shape=(8, 8, 3)).inputs[0].type.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_open_sizes(exported: bool, keras: Any, tmp_path: Path) -> None:
+    model = network(keras, None, None, 3)
+    what: Any = model
+    if exported:
+        model.export(tmp_path)
+        what = str(tmp_path)
+    with pytest.raises(CompileError, match=r"only the batch may be open.*pass input_shape="):
+        import_model(what)
+    with pytest.raises(CompileError, match=r"input_shape: found \(5, 6, 4\).*\(open, open, 3\)"):
+        import_model(what, input_shape=(5, 6, 4))
+    check(what, call=model, input_shape=(5, 6, 3))
+
+
+def test_a_shape_that_layers_do_not_take(keras: Any) -> None:
+    with pytest.raises(CompileError, match=r"cannot be called with \(N, 2, 2, 3\): .*input_shape that its layers take"):
+        import_model(network(keras, None, None, 3), input_shape=(2, 2, 3))
+
+
+def test_one_shape_for_two_inputs(keras: Any, tmp_path: Path) -> None:
+    a, b = keras.layers.Input((4,)), keras.layers.Input((4,))
+    model = keras.Model([a, b], keras.layers.Add()([a, b]))
+    model.export(tmp_path)
+    for what in (model, tmp_path):
+        with pytest.raises(CompileError, match=r"input_shape: found \(4,\), but the model has 2 inputs"):
+            import_model(what, input_shape=(4,))
+
+
+def test_own_errors_of_a_model(keras: Any) -> None:
+    class Broken(keras.Model):  # type: ignore[misc, name-defined]
+        def call(self, x: Any) -> Any:
+            raise RuntimeError("a line of its own")
+
+    with pytest.raises(CompileError, match=r"'broken.*' cannot be called with \(N, 3\): a line of its own"):
+        import_model(Broken(), input_shape=(3,))
+
+
+def same(graph: Graph, values: dict[str, Array], expected: Any) -> None:
+    """The graph gives what Keras gave for the inputs of these names."""
+    labels = [node.attrs.label for node in graph.inputs]  # type: ignore[attr-defined]
+    assert labels == sorted(values)
+    for form in (graph, lower(graph)):
+        found = interpret.outputs(form, [values[label] for label in labels])
+        np.testing.assert_allclose(found[0], np.asarray(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_functional_with_a_dict(keras: Any) -> None:
+    """The keys, by which the model is called, are not the names of the tensors."""
+    a, b = keras.layers.Input((4,), name="aa"), keras.layers.Input((4,), name="bb")
+    model = keras.Model({"z": a, "y": b}, keras.layers.Subtract()([a, b]))
+    values = {"z": small_number(3, 4), "y": 2 * small_number(3, 4)}
+    same(import_model(model), values, model(values))
+
+
+def test_functional_with_a_dict_of_one(keras: Any) -> None:
+    a = keras.layers.Input((4,), name="aa")
+    model = keras.Model({"z": a}, keras.layers.Dense(2)(a))
+    values = {"z": small_number(3, 4)}
+    same(import_model(model), values, model(values))
+
+
+def called(keras: Any, function: Callable[..., Any]) -> Any:
+    class Called(keras.Model):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = keras.layers.Dense(3), keras.layers.Dense(3)
+
+        def call(self, x: Any) -> Any:
+            return function(self, x)
+
+    return Called()
+
+
+def test_subclassed_with_a_dict(keras: Any) -> None:
+    model = called(keras, lambda m, x: m.a(x["z"]) - 2 * m.b(x["a"]))
+    values = {"z": small_number(3, 4), "a": 2 * small_number(3, 5)}
+    expected = model(values)
+    same(import_model(model), values, expected)
+
+
+def test_subclassed_with_a_list(keras: Any) -> None:
+    model = called(keras, lambda m, x: m.a(x[0]) - 2 * m.b(x[1]))
+    values = [small_number(3, 4), small_number(3, 5)]
+    expected = np.asarray(model(values))
+    graph = import_model(model)
+    assert [node.type.shape for node in graph.inputs] == [(4,), (5,)]
+    np.testing.assert_allclose(interpret.outputs(lower(graph), values)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_shape_for_a_model_with_a_dict(keras: Any) -> None:
+    model = called(keras, lambda m, x: m.a(x["z"]))
+    with pytest.raises(CompileError, match=r"cannot be called.*with one tensor, a list or a dict of tensors: call it"):
+        import_model(model, input_shape=(4,))
+
+
+class Arguments(tf.keras.Model):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = tf.keras.layers.Dense(3)
+
+    def call(self, x: Any, y: Any, flag: Any = None) -> Any:
+        return self.dense(x) - 2 * self.dense(y)
+
+
+def test_two_arguments() -> None:
+    values = [small_number(3, 4), 2 * small_number(3, 4)]
+    for by_name in (False, True):
+        model = Arguments()
+        expected = model(values[0], y=values[1]) if by_name else model(*values)
+        found = interpret.outputs(lower(import_model(model)), values)[0]
+        np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_arguments_that_are_no_tensors() -> None:
+    model = Arguments()
+    model(small_number(3, 4), small_number(3, 4), True)
+    with pytest.raises(CompileError, match=r"positional arguments that are no tensors; call it once"):
+        import_model(model)
+
+
+def test_two_arguments_in_keras3() -> None:
+    class Two(keras3.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras3.layers.Dense(3)
+
+        def call(self, x: Any, y: Any) -> Any:
+            return self.dense(x) - self.dense(y)
+
+    model = Two()
+    model(small_number(3, 4), small_number(3, 4))
+    with pytest.raises(CompileError, match=r"cannot be called with \(N, 4\).*'y'.*one tensor, a list or a dict"):
+        import_model(model)

@@ -1,0 +1,246 @@
+"""What a model file could run while it is loaded is refused, whatever it is called in the file; what only computes is
+not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import marshal
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras as keras3
+import pytest
+import tensorflow as tf
+
+from bnn.errors import CompileError
+from bnn.importers.tensorflow import import_model
+
+from .models import check, scramble
+
+keras = tf.keras
+layers = tf.keras.layers
+Config = dict[str, Any]
+SUFFIXES = (".keras", ".h5")
+
+
+def save(folder: Path, suffix: str, edit: Callable[[Config], object], model: Any = None) -> Path:
+    """A file of Keras 2 with a changed configuration; of the own model: with a ReLU called 'target'."""
+    if model is None:
+        x = layers.Input((4,))
+        model = keras.Model(x, layers.Dense(2)(layers.ReLU(name="target")(x)))
+    plain, path = folder / f"plain{suffix}", folder / f"net{suffix}"
+    model.save(plain)
+    if suffix == ".h5":
+        shutil.copy(plain, path)
+        with h5py.File(path, "a") as file:
+            config = json.loads(file.attrs["model_config"])
+            edit(config)
+            file.attrs["model_config"] = json.dumps(config)
+        return path
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(path, "w") as new:
+        for item in old.infolist():
+            data = old.read(item)
+            if item.filename == "config.json":
+                config = json.loads(data)
+                edit(config)
+                data = json.dumps(config).encode()
+            new.writestr(item, data)
+    return path
+
+
+def target(config: Config) -> Config:
+    found: Config = next(entry for entry in config["config"]["layers"] if entry["config"].get("name") == "target")
+    return found
+
+
+def becomes(class_name: str, **options: Any) -> Callable[[Config], None]:
+    """The layer is another."""
+
+    def edit(config: Config) -> None:
+        entry = target(config)
+        entry["class_name"] = class_name
+        entry["config"] = {"name": "target", "trainable": True, "dtype": "float32", **options}
+
+    return edit
+
+
+def refused(path: Path, *words: str) -> None:
+    with pytest.raises(CompileError) as error:
+        import_model(path)
+    for word in (str(path), *words):
+        assert word in str(error.value)
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Path:
+    """A file that nobody must write."""
+    return tmp_path / "it ran"
+
+
+def code(witness: Path) -> str:
+    """A function that leaves a trace, as Keras 2 keeps it."""
+    made = compile(f"lambda *a, **k: (open({str(witness)!r}, 'w').close(), a[0])[1]", "<lambda>", "eval")
+    inner = next(c for c in made.co_consts if hasattr(c, "co_code"))
+    return base64.b64encode(marshal.dumps(inner)).decode()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("part", ["function", "output_shape", "mask"])
+@pytest.mark.parametrize("form", ["text", "list"])
+def test_marshalled_code(suffix: str, part: str, form: str, tmp_path: Path, witness: Path) -> None:
+    value = code(witness) if form == "text" else [code(witness), None, None]
+    plain = {"function": "relu", "function_type": "function", "output_shape": [4], "output_shape_type": "raw"}
+    path = save(tmp_path, suffix, becomes("Lambda", **{**plain, part: value, f"{part}_type": "lambda"}))
+    refused(path, "a Lambda layer", "unsafe=True", "--unsafe")
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_code_in_a_nested_model(suffix: str, tmp_path: Path, witness: Path) -> None:
+    x = layers.Input((3, 4))
+    inner = keras.Sequential([layers.Input((4,)), layers.ReLU()], name="inner")
+    model = keras.Model(x, layers.TimeDistributed(inner)(x))
+
+    def edit(config: Config) -> None:
+        wrapper = next(e for e in config["config"]["layers"] if e["class_name"] == "TimeDistributed")
+        entry = wrapper["config"]["layer"]["config"]["layers"][-1]
+        entry["class_name"] = "Lambda"
+        entry["config"] = {"name": "a", "function": code(witness), "function_type": "lambda", "output_shape": [4]}
+
+    refused(save(tmp_path, suffix, edit, model), "a Lambda layer")
+    assert not witness.exists()
+
+
+def test_marshalled_code_in_another_layer(tmp_path: Path) -> None:
+    value = {"class_name": "__lambda__", "config": {"value": "4w=="}}
+    refused(save(tmp_path, ".keras", becomes("ReLU", max_value=value)), "a Python function")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("layer", ["TFOpLambda", "SlicingOpLambda"])
+@pytest.mark.parametrize("symbol", ["io.write_file", "raw_ops.WriteFile", "load_library", "compat.v1.py_func", "print"])
+def test_functions_of_tensorflow_that_do_more_than_compute(
+    suffix: str, layer: str, symbol: str, tmp_path: Path, witness: Path
+) -> None:
+    def edit(config: Config) -> None:
+        becomes(layer, function=symbol)(config)
+        target(config)["inbound_nodes"] = [["_CONSTANT_VALUE", -1, str(witness), {"contents": "x"}]]
+
+    refused(save(tmp_path, suffix, edit), symbol, "unsafe=True")
+    assert not witness.exists()
+
+
+FUNCTIONS = {
+    "of a module": {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"},
+    "of the language": {"module": "builtins", "class_name": "function", "config": "exec", "registered_name": "exec"},
+    "of Keras, for files": {"module": "keras.utils", "class_name": "function", "config": "get_file"},
+    "as a class": {"module": "keras.utils", "class_name": "get_file", "config": {}, "registered_name": None},
+    "as a class's other name": {
+        "module": "keras.utils", "class_name": "A", "config": {}, "registered_name": "get_file",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_by_name(name: str, tmp_path: Path) -> None:
+    options = {"function": FUNCTIONS[name], "function_type": "function", "output_shape": None}
+    path = save(tmp_path, ".keras", becomes("Lambda", **options, output_shape_type="raw"))
+    refused(path, f"of module {FUNCTIONS[name]['module']}", "unsafe=True")
+
+
+@pytest.mark.parametrize("layer", ["TFSMLayer", "TorchModuleWrapper", "JaxLayer", "TensorFlowOpLayer", "My>TFSMLayer"])
+def test_layers_of_other_files(layer: str, tmp_path: Path) -> None:
+    refused(save(tmp_path, ".keras", becomes(layer)), layer.split(">")[-1], "unsafe=True")
+
+
+def test_no_module_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "from_the_file.py").write_text("class Layer: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def edit(config: Config) -> None:
+        becomes("Layer")(config)
+        target(config)["module"] = "from_the_file"
+
+    refused(save(tmp_path, ".keras", edit), "'Layer' of module 'from_the_file'", "import that module", "model.export")
+    assert "from_the_file" not in sys.modules
+
+
+def test_a_file_of_two_kinds(tmp_path: Path, witness: Path) -> None:
+    """Keras takes it by its name; what is read here must be what Keras loads."""
+    evil = save(tmp_path, ".h5", becomes("Lambda", function=code(witness), function_type="lambda"))
+    harmless = save(tmp_path, ".keras", lambda config: None)
+    evil.write_bytes(evil.read_bytes() + harmless.read_bytes())
+    refused(evil, "both a zip and an HDF5 file")
+    assert not witness.exists()
+
+
+@keras.saving.register_keras_serializable("bnn_tests")
+def doubled(x: Any) -> Any:
+    return x * 2.0
+
+
+@keras3.saving.register_keras_serializable("bnn_tests")
+def tripled(x: Any) -> Any:
+    return x * 3.0
+
+
+@keras.saving.register_keras_serializable("bnn_tests")
+class Scale(layers.Layer):  # type: ignore[misc]
+    def call(self, x: Any) -> Any:
+        return x * 0.5
+
+
+class Halve(layers.Layer):  # type: ignore[misc]
+    def call(self, x: Any) -> Any:
+        return x * 0.5
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_only_computes_is_loaded(suffix: str, tmp_path: Path) -> None:
+    x = layers.Input((4, 6))
+    y = tf.nn.relu(x + 1.0)[:, 1:] * 2.0
+    y = tf.reshape(tf.math.tanh(y), (-1, 18))
+    own = doubled if suffix == ".keras" else "tanh"  # Keras 2 cannot read its own .h5 files with functions
+    y = layers.Dense(3, activation=own, kernel_initializer=keras.initializers.HeNormal())(Scale()(y))
+    y = layers.Dense(3, activation="relu", kernel_regularizer=keras.regularizers.L2(0.1))(y)
+    model = scramble(keras.Model(x, y))
+    model.compile("adam", loss=lambda a, b: a - b)
+    path = tmp_path / f"net{suffix}"
+    model.save(path)
+    check(str(path), call=model)
+
+
+def test_a_registered_function_in_a_lambda_layer(tmp_path: Path) -> None:
+    of = keras3.layers
+    model = keras3.Sequential([of.Input((4,)), of.Lambda(tripled, output_shape=(4,)), of.Dense(2)])
+    path = tmp_path / "net.keras"
+    model.save(path)
+    check(str(path), call=model)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_class_that_is_not_known(suffix: str, tmp_path: Path) -> None:
+    model = keras.Sequential([layers.Input((4,)), Halve(name="own"), layers.Dense(2)])
+    path = tmp_path / f"net{suffix}"
+    model.save(path)
+    refused(path, "cannot load it", "Halve", "register", "import its module", "from memory", "model.export(folder)")
+    with keras.saving.custom_object_scope({"Halve": Halve}):
+        check(str(path), call=model)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_class_that_keras3_does_not_know(suffix: str, tmp_path: Path) -> None:
+    class Third(keras3.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return x / 3.0
+
+    model = keras3.Sequential([keras3.layers.Input((4,)), Third(), keras3.layers.Dense(2)])
+    path = tmp_path / f"net{suffix}"
+    model.save(path)
+    refused(path, "cannot load it", "Third", "model.export(folder)")
