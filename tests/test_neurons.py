@@ -68,6 +68,40 @@ def test_levels_side_by_side_are_one_layer(rng: Rng) -> None:
     assert set(form.copies) <= set(form.graph.nodes())
 
 
+def grouped(rng: Rng, kind: str, kernel: str, channels: int, groups: int) -> Graph:
+    """(5, 4, 2) -> (3): two layers in groups, pooled or not; a last one that reads them all."""
+
+    def weights(*shape: int) -> Node:
+        return ops.constant(rng.choice([-1.0, 1.0] if kernel == "signs" else [-1.0, 0.0, 1.0], shape))
+
+    image = ops.input_node("image", (5, 4, 2))
+    x = ops.make("conv2d", image, ops.constant(rng.choice([-1.0, 1.0], (channels, 1, 1, 2))), name="first")
+    for name in ("a", "b"):
+        x = levels.quantizer(x, kind, f"levels_{name}")
+        attrs = ops.ConvAttrs(pads=(1, 1, 1, 1), groups=groups)
+        x = ops.make("conv2d", x, weights(channels, 3, 3, channels // groups), attrs=attrs, name=f"conv_{name}")
+        if rng.random() < 0.5:
+            x = ops.make("max_pool", x, attrs=ops.PoolAttrs((2, 2), (1, 1)), name=f"pool_{name}")
+        gamma = rng.choice([-0.2, 0.0, 0.1, 0.2], channels)
+        for op, values in (("sub", rng.integers(-3, 4, channels)), ("mul", gamma), ("add", np.full(channels, 0.5))):
+            x = ops.make(op, x, ops.constant(values), name=f"norm_{name}")
+    x = levels.quantizer(x, kind, "levels_c")
+    return Graph((image,), (ops.make("conv2d", x, weights(3, 1, 1, channels), name="last"),))
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(6, 2), (12, 4), (64, 2)])
+@pytest.mark.parametrize("kernel", levels.KERNELS)
+@pytest.mark.parametrize("quantizer", levels.QUANTIZERS)
+def test_layers_in_groups(rng: Rng, quantizer: str, kernel: str, channels: int, groups: int) -> None:
+    """Groups that are whole words, and those that are convolutions of their own, side by side."""
+    for _ in range(2):
+        graph = grouped(rng, quantizer, kernel, channels, groups)
+        form = check(lower(graph), levels.images(rng, graph, 3))
+        assert not real_bits(form), "a bit is left that is no neuron"
+        sums = [n for n in form.nodes() if n.op == "concat" and n.type.dtype is not DType.b1]
+        assert not sums, "sums are concatenated"
+
+
 def test_a_network_of_bits_is_left_alone(small: Any) -> None:
     graph = lower(small.graph)
     form = neuron_form(graph)
@@ -118,6 +152,32 @@ def test_two_sums_of_the_same_bits_are_one(rng: Rng, op: str) -> None:
     graph = Graph((image,), (ops.make("unpack", bits),))
     form = check(graph, [rng.normal(size=(3, 4, 4, 3)).astype(np.float32)])
     assert not real_bits(form)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("count", [3, 5])
+def test_many_sums_of_the_same_bits_are_one(rng: Rng, count: int, fused: bool) -> None:
+    """As weights of more values are written."""
+    image = ops.input_node("image", (4, 4, 3))
+    total = conv(rng, ops.make("binarize", image))
+    x = total.inputs[0]
+    for _ in range(count - 1):
+        one = conv(rng, x)
+        attrs = ops.ConvAttrs(slots=("residual",))
+        total = ops.make("bconv2d", *one.inputs, total, attrs=attrs) if fused else ops.make("add", total, one)
+    bits = ops.make("binarize", total, name="bits")
+    form = check(Graph((image,), (ops.make("unpack", bits),)), [rng.normal(size=(3, 4, 4, 3)).astype(np.float32)])
+    assert not real_bits(form) and [n.op for n in form.nodes()].count("bconv2d") == 1
+
+
+def test_a_sum_that_has_more_in_it_is_added_whole(rng: Rng) -> None:
+    """A shortcut that joined the first of two convolutions is not lost."""
+    image = ops.input_node("image", (4, 4, 3))
+    one = conv(rng, ops.make("binarize", image))
+    shortcut = ops.make("sub", conv(rng, one.inputs[0]), ops.constant(np.full(4, 0.5)))
+    first = ops.make("bconv2d", *one.inputs, shortcut, attrs=ops.ConvAttrs(slots=("residual",)), name="first")
+    bits = ops.make("binarize", ops.make("add", first, conv(rng, one.inputs[0])), name="bits")
+    check(Graph((image,), (ops.make("unpack", bits),)), [rng.normal(size=(9, 4, 4, 3)).astype(np.float32)])
 
 
 def side_by_side(rng: Rng, x: Node) -> Node:

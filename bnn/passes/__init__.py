@@ -20,6 +20,7 @@ from .plan_arena import plan_arena
 from .read_bytes import read_bytes
 from .recognize_quantizers import recognize_quantizers
 from .schedule import schedule
+from .sink_concat import sink_concat
 from .sink_sign import sink_sign
 from .threshold_floats import threshold_floats
 from .to_thresholds import to_thresholds
@@ -34,6 +35,7 @@ PIPELINE: tuple[tuple[Pass, Level], ...] = (
     (binarize, Level.BINARY),
     (cse, Level.BINARY),  # before what joins only values of one user
     (sink_sign, Level.BINARY),
+    (sink_concat, Level.BINARY),
     (fuse_epilogue, Level.BINARY),
     (to_thresholds, Level.BINARY),
     (threshold_floats, Level.BINARY),

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from ..bitpack import WORD
+from ..counting import concatenated, cut
 from ..interpret import evaluate
 from ..ir import DType, Graph, Node
 from ..ops import INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
 from ..rewrite import Match, Pattern, Rule, any_, const, remade, rewrite
 from .levels import MOST_STEPS, Levels, levels
-from .signs import sign_planes
+from .signs import MOST_SIGNS, no_signs, sign_planes
 
 Array = np.ndarray[Any, Any]
 _MOST_GROUPS = 32  # convolutions that a grouped one is cut into
-_MOST_INPUTS = 32  # of one concatenation
 
 
 def binarize(graph: Graph) -> Graph:
@@ -31,12 +32,13 @@ def binarize(graph: Graph) -> Graph:
 
     Data of evenly spaced levels, x = v0 + d (m + S) / 2 with S the sum of bits s = +-1, each times its plane's weight,
     of which m is the largest (counted planes: 1 each; numbers in binary: 2^p), and weights
-    w = alpha (t_1 + ... + t_r) / r with signs t (r = 1: two values; r = 2: three, zero being +1 and -1), give
+    w = alpha (t_1 + ... + t_r) / r with signs t (r = 1: two values; r = 2: three, zero being +1 and -1; more: as many
+    and one, evenly spaced), give
 
         sum(x w) = alpha (v0 T + d (m T + A / r) / 2),   T = sum(w / alpha),  A = sum over signs of S t,
 
-    so one bconv2d: over all counted planes' channels, or of so many planes; with three values over each plane twice,
-    or (numbers in binary) the sum of two.  Equal to the float sums wherever those are exact.  Zero padding is a clear
+    so one bconv2d: over all counted planes' channels, or of so many planes; with more values over each plane r times,
+    or (numbers in binary) the sum of r.  Equal to the float sums wherever those are exact.  Zero padding is a clear
     bit in every plane where v0 = 0, and the third value of a padded tap where the levels lie evenly around zero.
     """
     return rewrite(graph, RULES)
@@ -48,9 +50,9 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
         return None
     w, attrs = found["w"].value, node.attrs
     assert isinstance(attrs, ConvAttrs)
-    split = sign_planes(w)
+    split = sign_planes(w, MOST_SIGNS)
     if split is None:
-        return _annotate(node, f"its weights take {len(np.unique(w))} values, not two or three")
+        return _annotate(node, no_signs(w))
     if not x.even:
         return _annotate(node, f"the levels of its input, {x}, are not evenly spaced")
     bits = x.bits
@@ -70,7 +72,7 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
         return _annotate(node, reason)
     node = replace(node, note="")
     accumulate = _numbers if x.channels else _counted
-    return _affine(node, accumulate(node, bits, planes, attrs, x.planes), w, alpha, x, len(planes))
+    return _affine(node, accumulate(node, bits, planes, attrs, x.planes), alpha, planes, x)
 
 
 def _why_not_grouped(attrs: ConvAttrs, w: Array) -> str:
@@ -95,7 +97,7 @@ def _numbers(node: Node, bits: Node, signs: list[Array], attrs: ConvAttrs, plane
     width, attrs = signs[0].shape[3], replace(attrs, planes=planes)
     if attrs.groups == 1 or width % WORD == 0:
         parts = [make("bconv2d", bits, constant(s, DType.b1), attrs=attrs, name=node.name) for s in signs]
-        return parts[0] if len(parts) == 1 else make("add", *parts, name=node.name)
+        return reduce(lambda total, part: make("add", total, part, name=node.name), parts)
     x, thresholds = bits.inputs
     filters, parts = signs[0].shape[0] // attrs.groups, []
     for g in range(attrs.groups):
@@ -103,7 +105,7 @@ def _numbers(node: Node, bits: Node, signs: list[Array], attrs: ConvAttrs, plane
         own = [s[g * filters : (g + 1) * filters] for s in signs]
         part = make("binarize_levels", data, thresholds, name=node.name)
         parts.append(_numbers(node, part, own, replace(attrs, groups=1), planes))
-    return _concat(parts, node.name)
+    return concatenated(parts, node.name)
 
 
 def _counted(node: Node, bits: Node, sides: list[Array], attrs: ConvAttrs, planes: int) -> Node:
@@ -112,7 +114,7 @@ def _counted(node: Node, bits: Node, sides: list[Array], attrs: ConvAttrs, plane
     signs = np.concatenate([side for side in sides for _ in range(planes)], axis=3)
     one_word = width % WORD == 0 and planes * repeats == 1
     if attrs.groups == 1 or one_word:
-        data = bits if repeats == 1 else make("concat", bits, bits, name=node.name)
+        data = concatenated([bits] * repeats, node.name)
         origin = node.origin if planes * repeats == 1 else ""
         return make(
             "bconv2d", data, constant(signs, DType.b1), attrs=attrs, name=node.name, origin=origin, tap=node.tap
@@ -124,32 +126,27 @@ def _counted(node: Node, bits: Node, sides: list[Array], attrs: ConvAttrs, plane
             make("slice", bits, attrs=SliceAttrs(begin, begin + width), name=node.name)
             for begin in range(g * width, planes * channels, channels)
         ] * repeats
-        data = _concat(cuts, node.name)
+        data = concatenated(cuts, node.name)
         own = constant(signs[g * filters : (g + 1) * filters], DType.b1)
         parts.append(make("bconv2d", data, own, attrs=replace(attrs, groups=1), name=node.name))
-    return _concat(parts, node.name)
+    return concatenated(parts, node.name)
 
 
-def _concat(parts: list[Node], name: str) -> Node:
-    while len(parts) > 1:
-        chunks = [parts[i : i + _MOST_INPUTS] for i in range(0, len(parts), _MOST_INPUTS)]
-        parts = [chunk[0] if len(chunk) == 1 else make("concat", *chunk, name=name) for chunk in chunks]
-    return parts[0]
-
-
-def _affine(node: Node, acc: Node, w: Array, alpha: Array, x: Levels, repeats: int) -> Node:
-    """alpha (v0 T + d (m T + A / r) / 2), by the operations that are exact wherever the sums are."""
+def _affine(node: Node, acc: Node, alpha: Array, signs: list[Array], x: Levels) -> Node:
+    """alpha (v0 T + d (m T + A / r) / 2) with r planes of signs, whose sum is r T; by the operations that are exact
+    wherever the sums are."""
+    repeats = len(signs)
     first, last = np.float64(x.values[0]), np.float64(x.values[-1])
     step = (last - first) / x.steps
     scale = (alpha.astype(np.float64) * step / 2 / repeats).astype(np.float32)
-    total = np.sign(w).reshape(w.shape[0], -1).sum(axis=1)
+    total = sum(plane.reshape(len(plane), -1).sum(axis=1) for plane in signs)
     value = acc
     if not x.centred:
-        value = make("add", value, constant(total * (x.top * repeats)), name=node.name)
+        value = make("add", value, constant(total * x.top), name=node.name)
     if not np.all(scale == 1):
         value = make("mul", value, constant(scale), name=node.name)
     if not x.centred and first != 0:
-        value = make("add", value, constant((alpha * first * total).astype(np.float32)), name=node.name)
+        value = make("add", value, constant((alpha * first * total / repeats).astype(np.float32)), name=node.name)
     if value is acc and acc.origin == node.origin:
         return acc
     if value is not acc and acc.origin == node.origin:  # the accumulators are not yet the layer's value
@@ -172,7 +169,9 @@ def _float_input(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | N
     x = node.inputs[0]
     if x.op == "pad" and levels(x.inputs[0]) is not None:
         return _annotate(node, f"its bits are padded with {x.attrs.value:g}")  # type: ignore[attr-defined]
-    binary = sign_planes(found["w"].value) is not None
+    if x.op == "concat" and all(levels(i) is not None for i in x.inputs):
+        return _annotate(node, "its input joins what different quantizers made")
+    binary = sign_planes(found["w"].value, MOST_SIGNS) is not None
     too = "" if binary else ", its weights too"
     if _rounded(x):
         return _annotate(node, f"its input takes more than {MOST_STEPS + 1} values{too}")
@@ -206,6 +205,8 @@ def _planes_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
     assert isinstance(x.attrs, DequantizeAttrs)
     if x.attrs.channels:
         return _before_numbers(node, x, table)
+    if node.op in ("reshape", "slice"):
+        return remade(node, "dequantize", _plane_by_plane(node, [x]), x.inputs[1])
     if node.op == "gather":
         pixel, channel = np.divmod(node.inputs[1].value, x.type.shape[-1])
         width = x.inputs[0].type.shape[-1]
@@ -219,6 +220,35 @@ def _planes_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
             return None
         attrs = replace(attrs, value=-1.0 if attrs.value == table[0] else 1.0)
     return remade(node, "dequantize", make(node.op, x.inputs[0], attrs=attrs, name=node.name), x.inputs[1])
+
+
+def _plane_by_plane(node: Node, data: Sequence[Node]) -> Node:
+    """The op of every counted plane: they lie one after the other."""
+    planes = data[0].inputs[0].type.shape[-1] // data[0].type.shape[-1]
+    cuts = zip(*(cut(x.inputs[0], planes, node.name) for x in data), strict=True)
+    return concatenated([make(node.op, *own, attrs=node.attrs, name=node.name) for own in cuts], node.name)
+
+
+def _levels_side_by_side(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    """concat(dequantize(p, v), dequantize(q, v)) -> dequantize(.., v): planes side by side, or what is quantized."""
+    data, first = node.inputs, levels(node.inputs[0])
+    if first is None or not all(_same_levels(first, levels(x)) for x in data) or data[0].op != "dequantize":
+        return None
+    table = data[0].inputs[1]
+    if not first.channels:
+        return remade(node, "dequantize", _plane_by_plane(node, data), table)
+    if any(x.inputs[0].op != "binarize_levels" for x in data):
+        return None
+    thresholds = [x.inputs[0].inputs[1] for x in data]
+    if not all(np.array_equal(t.value, thresholds[0].value) for t in thresholds):
+        return None
+    y = make("concat", *(x.inputs[0].inputs[0] for x in data), name=node.name)
+    numbers = make("binarize_levels", y, thresholds[0], name=node.name)
+    return remade(node, "dequantize", numbers, table, attrs=DequantizeAttrs(y.type.shape[-1]))
+
+
+def _same_levels(a: Levels, b: Levels | None) -> bool:
+    return b is not None and bool(b.channels) == bool(a.channels) and np.array_equal(a.values, b.values)
 
 
 def _before_numbers(node: Node, x: Node, table: Array) -> Node | None:
@@ -255,11 +285,6 @@ def _table(x: Node) -> Array:
     return known.values if known else x.value.reshape(-1)
 
 
-def _in_binary(node: Node) -> bool:
-    known = levels(node)
-    return known is not None and known.channels > 0
-
-
 def _already_bits(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     return found["bits"] if len(node.inputs) == 1 else None
 
@@ -271,8 +296,8 @@ RULES = (
     Rule(Pattern(("conv2d",), (Pattern(("unpack", "dequantize"), capture="x"), const("w"))), _binarize),
     Rule(Pattern(("binarize",), (_BITS,)), _already_bits),
     Rule(Pattern(("max_pool", "pad", "reshape", "concat", "slice", "gather")), _bits_on),
-    Rule(Pattern(("max_pool", "pad"), (_PLANES,)), _planes_on),
-    Rule(Pattern(("reshape", "slice"), (Pattern(("dequantize",), _PLANES.inputs, where=_in_binary),)), _planes_on),
+    Rule(Pattern(("max_pool", "pad", "reshape", "slice"), (_PLANES,)), _planes_on),
+    Rule(Pattern(("concat",)), _levels_side_by_side),
     Rule(Pattern(("gather",), (_PLANES, const("index"))), _planes_on),
     Rule(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _scalar_on),
     Rule(Pattern(("conv2d",), (any_("x"), const("w"))), _float_input),

@@ -14,8 +14,8 @@ from ..rewrite import Match, Pattern, Rule, is_elementwise, rewrite
 def sink_sign(graph: Graph) -> Graph:
     """binarize(f(max_pool(x))) -> max_pool(binarize(f(x))), the decreasing channels of f marked in the pool's mask.
 
-    Precondition: f is a chain of per-channel affine operations and clamps, and x comes from a convolution through such
-    operations, each with one user.  Postcondition: the pool works on bits.
+    Precondition: f is a chain of per-channel affine operations and clamps, and x comes from a convolution, or from a
+    concatenation of some, through such operations, each with one user.  Postcondition: the pool works on bits.
 
     Each operation of f rounds a monotone function, so f is monotone in every channel: where it increases,
     f(max x) = max f(x) and the bits are ORed; where it decreases (a negative gamma), f(max x) = min f(x) and they are
@@ -41,7 +41,7 @@ def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     while is_channel_operation(x) and uses.get(x, 1) == 1:
         chain.append(x)
         x = x.inputs[0]
-    if x.op != "max_pool" or uses.get(x, 1) != 1 or not _from_convolution(x.inputs[0], uses):
+    if x.op != "max_pool" or uses.get(x, 1) != 1 or not from_convolution(x.inputs[0], uses):
         return None
     decreasing = np.zeros(node.type.shape[-1], bool)
     value = x.inputs[0]
@@ -58,9 +58,17 @@ def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     return make("max_pool", *operands, attrs=x.attrs, name=x.name, tap=node.tap or node.name, origin=node.origin)
 
 
-def _from_convolution(x: Node, uses: Mapping[Node, int]) -> bool:
-    while is_elementwise(x) and uses.get(x, 1) == 1:
-        x = x.inputs[0]
-    return x.op in CONVOLUTIONS and uses.get(x, 1) == 1
-
-
+def from_convolution(x: Node, uses: Mapping[Node, int]) -> bool:
+    """Whether what follows can join a convolution: one of its own, or one of those side by side in a concatenation."""
+    stack = [x]
+    while stack:
+        x = stack.pop()
+        while is_elementwise(x) and uses.get(x, 1) == 1:
+            x = x.inputs[0]
+        if uses.get(x, 1) != 1:
+            continue
+        if x.op in CONVOLUTIONS:
+            return True
+        if x.op == "concat":
+            stack += x.inputs
+    return False

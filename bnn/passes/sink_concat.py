@@ -1,0 +1,100 @@
+"""Concatenate bits instead of floats: what follows a concatenation of convolutions moves into its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..ir import DType, Graph, Node, rebuild
+from ..ops import SliceAttrs, constant, make
+from ..rewrite import is_elementwise, with_inputs
+from .sink_sign import from_convolution
+
+Users = Mapping[Node, list[Node]]
+_MOVED = ("max_pool", "binarize")  # besides elementwise ops: they, too, treat every channel alone
+
+
+def sink_concat(graph: Graph) -> Graph:
+    """op(concat(a, b), c) -> concat(op(a, c's channels of a), op(b, c's channels of b)).
+
+    Precondition: quantizers are recognized, and stand before max-pools where they can.  Postcondition: between a
+    convolution and a concatenation stands what stood after it, as far as it treats every channel alone and the
+    concatenation has no other user; so it can join the convolution, and bits are concatenated.  A slice of one part
+    reads that part.
+
+    A convolution in groups that are not whole words is such a concatenation, and so are the branches of an Inception
+    block.  Every element is computed by the same operations as before.
+    """
+    while (moved := _sweep(graph)) is not graph:  # concatenations of concatenations
+        graph = moved
+    return graph
+
+
+def _sweep(graph: Graph) -> Graph:
+    uses = graph.use_counts()
+    users: dict[Node, list[Node]] = {node: [] for node in uses}
+    for node in uses:
+        for operand in node.inputs:
+            users[operand].append(node)
+    for node in graph.outputs:
+        users[node].append(node)  # an output is no op that could move
+    # Concatenations that may sink, and ops that became one: by their old nodes.
+    sinking = {n for n in uses if n.op == "concat" and any(from_convolution(i, uses) for i in n.inputs)}
+
+    def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
+        node = with_inputs(old, inputs)
+        if not inputs or inputs[0].op != "concat":
+            return node
+        x = old.inputs[0]
+        if node.op == "slice" and all(user.op == "slice" for user in users[x]):
+            return _slice_of_part(node) or node
+        if x not in sinking or not _alone(x, users) or not _channelwise(node):
+            return node
+        sinking.add(old)
+        return _sunk(node)
+
+    return rebuild(graph, visit)
+
+
+def _alone(x: Node, users: Users) -> bool:
+    """Whether a concatenation is not needed as it is once its user has moved: several quantizers all move."""
+    return len(users[x]) == 1 or all(user.op == "binarize" for user in users[x])
+
+
+def _channelwise(node: Node) -> bool:
+    """Whether the op's first operand is its only data, and each of its channels by itself gives one of the result."""
+    x, *rest = node.inputs
+    if x.type.dtype is not DType.f32 or node.type.shape[-1] != x.type.shape[-1]:
+        return False
+    if not (node.op in _MOVED or is_elementwise(node) and node.type == x.type):
+        return False
+    return all(i.is_constant and i.type.shape[-1:] in ((), (1,), x.type.shape[-1:]) for i in rest)
+
+
+def _sunk(node: Node) -> Node:
+    x, *rest = node.inputs
+    parts, begin = [], 0
+    for part in x.inputs:
+        end = begin + part.type.shape[-1]
+        operands = [_channels(i, begin, end, x.type.shape[-1]) for i in rest]
+        parts.append(make(node.op, part, *operands, attrs=node.attrs, name=node.name))
+        begin = end
+    return make("concat", *parts, name=x.name, tap=node.tap or node.name, origin=node.origin, note=node.note)
+
+
+def _channels(operand: Node, begin: int, end: int, channels: int) -> Node:
+    if operand.type.shape[-1:] != (channels,):
+        return operand
+    return constant(operand.value[..., begin:end], operand.type.dtype, operand.name)
+
+
+def _slice_of_part(node: Node) -> Node | None:
+    cut, begin = node.attrs, 0
+    assert isinstance(cut, SliceAttrs)
+    for part in node.inputs[0].inputs:
+        end = begin + part.type.shape[-1]
+        if (cut.begin, cut.end) == (begin, end):
+            return part
+        if begin <= cut.begin and cut.end <= end:
+            return make("slice", part, attrs=SliceAttrs(cut.begin - begin, cut.end - begin), name=node.name)
+        begin = end
+    return None
