@@ -52,11 +52,17 @@ __all__ = [
     "event_sources",
     "events",
     "load",
+    "spiking",
 ]
 
 
 # Imported when first used, so that loading and running a model stays light.
-_LAZY = {"emit_nir": ("spiking", "emit_nir"), "events": ("events", ""), "event_sources": ("event_sources", "")}
+_LAZY = {
+    "emit_nir": ("spiking", "emit_nir"),
+    "event_sources": ("event_sources", ""),
+    "events": ("events", ""),
+    "spiking": ("spiking", ""),
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -87,7 +93,7 @@ def compile(
             ``images.astype(np.float32)``; "float32".  Default: as the model's own inputs are.  Several inputs: one for
             all, or a dict by their names.
         require_binary: raise where a convolution or dense layer stays float, naming each with the reason; one that
-            reads the network's own float input may.
+            reads the network's own input may, moved, scaled or normalized or not.
         unsafe: load files that carry Python code (Lambda layers). A model in memory needs no such permission.
         dump_after: the name of a pass ("import" or "all" too), after which ``dump`` gets the graph's text.
 
@@ -102,12 +108,27 @@ def compile(
     return Model.from_bytes(compile_bytes(model, input_shape, require_binary, unsafe, dump_after, dump, input_dtype))
 
 
+# What may stand between a network's input and a layer that reads it: moves, scales and activations, but no weights.
+_PREPARES = frozenset({
+    "add", "affine", "avg_pool", "cast", "clamp", "concat", "copy", "div", "gather", "max_pool", "maximum", "minimum",
+    "mul", "pad", "pad_channels", "prelu", "reshape", "slice", "sub",
+})  # fmt: skip
+
+
 def _reads_input(node: Any) -> bool:
-    """Whether a layer's data are a graph input, moved at most."""
-    x = node.inputs[0]
-    while x.op in ("cast", "copy", "pad", "reshape"):
-        x = x.inputs[0]
-    return bool(x.op == "input")
+    """Whether all of a layer's data come from graph inputs, with nothing but constants; a separable layer's first half
+    is no layer of its own."""
+    todo, seen = [node.inputs[0]], set()
+    while todo:
+        x = todo.pop()
+        if x.op in ("input", "constant") or x in seen:
+            continue
+        first_half = x.op == "conv2d" and x.name == node.name and x.inputs[1].type.shape[3] == 1
+        if x.op not in _PREPARES and not first_half:
+            return False
+        seen.add(x)
+        todo += x.inputs
+    return True
 
 
 def compile_bytes(

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from ._spiking_importers import IMPORTERS, Importer
-from .emit.nir import NirSummary, arrange, digest, emit, nir_nodes
+from .emit.nir import PROFILES, NirSummary, arrange, digest, emit, nir_nodes
+from .emit.nir_changes import other_numbers, other_structure
 from .emit.nir_layers import Layer, LayeredNetwork
 from .emit.nir_proof import expected_sums, pack_spikes, readout_sums, unpack_field
-from .errors import InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
+from .errors import CompileError, InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
 from .importers.bnn_file import decode
 from .interpret import evaluate
 from .ir import DType, Node
@@ -53,6 +54,8 @@ def emit_nir(
             layer and the reason; nothing has been written.
         CompileError, InputError, SetupError, ModelFormatError: a wrong profile, wrong inputs, no nir package, no model.
     """
+    if isinstance(model, (str, os.PathLike)) and os.path.isfile(out) and os.path.samefile(model, out):
+        raise InputError(f"{os.fspath(out)}: would overwrite the model; give another path")
     data = _opened(model).to_bytes()
     return emit(decode(data), out, profile, proof_inputs, digest(data))
 
@@ -165,28 +168,33 @@ def verify_nir(
         progress: called with the number of images done since its last call, for each importer.
 
     Raises:
-        SetupError: the importer, or nir, is not installed.
+        SetupError: the importer, or nir, is not installed, or ("all") none that is runs the file's profile.
         ModelFormatError: the file cannot be read, or is not one that ``emit_nir`` wrote for this model.
         InputError: there is no such importer, or the data do not fit the model.
     """
     if importer != "all" and importer not in IMPORTERS:
         raise InputError(f"importer: found {importer!r}, expected 'all' or one of {', '.join(IMPORTERS)}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size: found {batch_size!r}, expected a whole number of at least 1")
     opened = _opened(model)
     arrays = _arrays(opened, x)
     nir_graph, profile = _read(os.fspath(nir_path), opened)
-    chain = arrange(decode(opened.to_bytes()), profile)
+    chain = _arranged(os.fspath(nir_path), opened, profile)
     chosen = list(IMPORTERS.values()) if importer == "all" else [IMPORTERS[importer]]
-    installed = [i for i in chosen if i.version() is not None]
-    if not installed:
-        names = " and ".join(i.name for i in chosen)
-        raise SetupError(f"{names}: not installed; pip install 'bnn[spiking]'")
-    report = NirReport([], _changes(nir_graph, chain, profile))
+    nodes, edges = nir_nodes(chain, profile)
+    # Importers follow the edges, some of them for ever where they are not a chain.
+    other_network = other_structure(nir_graph, nodes, edges)
+    report = NirReport([], other_network or other_numbers(nir_graph, nodes))
+    if not report.changes:
+        _check_installed(chosen, profile, importer == "all")
     for one in chosen:
         version = one.version()
         run = ImporterReport(one.name, version or "", profile)
         report.runs.append(run)
         if version is None:
             run.skipped = "not installed"
+        elif other_network:
+            run.skipped = "the file's nodes or edges are not the model's"
         elif importer == "all" and profile not in one.profiles:
             run.skipped = one.why_not
         else:
@@ -196,25 +204,29 @@ def verify_nir(
     return report
 
 
-def _changes(graph: Any, chain: LayeredNetwork, profile: str) -> list[str]:
-    """Where a file's nodes and edges are not those that are emitted: found whatever the data are."""
-    nodes, edges = nir_nodes(chain, profile)
-    found = []
-    if set(graph.nodes) != set(nodes) or sorted(graph.edges) != sorted(edges):
-        found.append(f"its nodes are {', '.join(graph.nodes)}, or its edges are others")
-    for name, expected in nodes.items():
-        node = graph.nodes.get(name)
-        if type(node) is not type(expected):
-            found.append(f"node '{name}' is {type(node).__name__}, expected {type(expected).__name__}")
-            continue
-        theirs, ours = node.to_dict(), expected.to_dict()
-        for key in sorted(set(ours) - {"metadata", "type"}):
-            a, b = np.asarray(theirs.get(key)), np.asarray(ours[key])
-            if a.shape != b.shape:
-                found.append(f"node '{name}': {key} has shape {a.shape}, expected {b.shape}")
-            elif not np.array_equal(a, b):
-                found.append(f"node '{name}': {np.count_nonzero(a != b):,} of {b.size:,} values of {key} are others")
-    return found
+def _arranged(path: str, model: Model, profile: str) -> LayeredNetwork:
+    """What was emitted: the model's layers in the file's profile, in which it could not have been written otherwise."""
+    try:
+        return arrange(decode(model.to_bytes()), profile)
+    except CompileError as error:
+        raise ModelFormatError(
+            f"{path}: its metadata name the profile '{profile}', in which this model is not written ({error}); emit it "
+            "again"
+        ) from None
+
+
+def _check_installed(chosen: Sequence[Importer], profile: str, any_of_them: bool) -> None:
+    """Raise where nothing could be compared."""
+    installed = [i for i in chosen if i.version() is not None]
+    if not installed:
+        names = " and ".join(i.name for i in chosen)
+        raise SetupError(f"{names}: not installed; pip install 'bnn[spiking]'")
+    if any_of_them and not any(profile in i.profiles for i in installed):
+        able = " or ".join(i.name for i in chosen if profile in i.profiles)
+        raise SetupError(
+            f"no installed importer runs profile '{profile}': found {', '.join(i.name for i in installed)}, expected "
+            f"{able}; pip install 'bnn[spiking]', or emit another profile"
+        )
 
 
 def _run(
@@ -338,12 +350,14 @@ def _arrays(model: Model, x: Array | Sequence[Array]) -> list[Array]:
 
 def _read(path: str, model: Model) -> tuple[Any, str]:
     """(the graph as nir reads it, its profile)"""
+    if not os.path.exists(path):
+        raise ModelNotFoundError(f"{path}: there is no such file")
+    if os.path.isdir(path):
+        raise ModelFileError(f"{path}: is a folder; expected a NIR file that bnn emit nir wrote")
     try:
         import nir
     except ImportError as error:
         raise SetupError(f"reading NIR needs the package nir ({error}): pip install 'bnn[spiking]'") from None
-    if not os.path.exists(path):
-        raise ModelNotFoundError(f"{path}: there is no such file")
     try:
         graph = nir.read(path)
         metadata = {k: v.decode() if isinstance(v, bytes) else v for k, v in graph.metadata.items()}
@@ -359,4 +373,9 @@ def _read(path: str, model: Model) -> tuple[Any, str]:
             f"{path}: was emitted from another .bnn file (SHA-256 {str(found)[:16]}..., this model's is "
             f"{expected[:16]}...); emit it again, or give the model it came from"
         )
-    return graph, str(metadata.get("profile"))
+    profile = metadata.get("profile")
+    if profile not in PROFILES:
+        raise ModelFormatError(
+            f"{path}: its metadata name the profile {profile!r}, expected one of {', '.join(PROFILES)}; emit it again"
+        )
+    return graph, str(profile)

@@ -6,11 +6,12 @@ identity in some importer or other.  Beside the file stands its proof: the spike
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from ..errors import CompileError, ModelFileError, SetupError
 from ..ir import Graph, Node
 from ..ops import ConvAttrs
-from .nir_layers import Field, LayeredNetwork, layered
+from .nir_layers import Field, Layer, LayeredNetwork, layered
 from .nir_network import spike_network
 from .nir_proof import proof_inputs as images_for_proof
 from .nir_proof import prove
@@ -42,7 +43,8 @@ LARGEST_LEAKY_T = 2**17
 @dataclass(frozen=True)
 class LayerSummary:
     """One layer of the file: ``shape`` of its output (clock included), ``neurons`` (0: a readout of integer sums),
-    the largest T, and the margin: how far membranes stay from the threshold 1, at least."""
+    ``synapses`` (connections from one element to another) and the ``weights`` other than zero that they share, the
+    largest T, and the margin: how far membranes stay from the threshold 1, at least."""
 
     name: str
     ops: tuple[str, ...]
@@ -50,6 +52,7 @@ class LayerSummary:
     shape: tuple[int, ...]
     neurons: int
     synapses: int
+    weights: int
     T: int
     margin: float
 
@@ -79,7 +82,8 @@ class NirSummary:
         ]
         for layer in self.layers:
             what = f"{layer.neurons:,} neurons, T {layer.T}, margin {layer.margin:g}" if layer.neurons else "sums"
-            lines.append(f"  {layer.name}: {'x'.join(map(str, layer.shape))}, {layer.synapses:,} synapses, {what}")
+            shape = "x".join(map(str, layer.shape))
+            lines.append(f"  {layer.name}: {shape}, {layer.synapses:,} synapses, {layer.weights:,} weights, {what}")
         lines.append(f"decoder, outside the file: {', '.join(self.decoder) or 'none'}")
         lines.append(f"proof: {self.proof} (.npz, .json): {self.proof_images} inputs")
         return "\n".join(lines)
@@ -119,28 +123,47 @@ def emit(
     summary = _summary(chain, os.fspath(path), profile, sha256, len(inputs[0]))
     nodes, edges = nir_nodes(chain, profile)
     nir_graph = nir.NIRGraph(nodes=nodes, edges=edges, metadata=_metadata(summary))
-    target = Path(path)
+    target, proof_path = Path(path), f"{summary.proof}.npz"
     if not target.absolute().parent.is_dir():
         raise ModelFileError(f"{target}: cannot be written: there is no folder {target.absolute().parent}")
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        try:
-            nir.write(str(temporary), nir_graph)
-            with h5py.File(temporary, "r+") as file:
-                # Readers before nir 1.0.5 stop at a reset potential; it is 0 where there is none.
-                for node in file["node/nodes"].values():
-                    if "v_reset" in node:
-                        del node["v_reset"]
-            np.savez_compressed(f"{summary.proof}.npz", **proof)
-            with open(f"{summary.proof}.json", "w", encoding="utf-8") as text:
-                json.dump(_description(chain, summary), text, indent=1)
-                text.write("\n")
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ModelFileError(f"{target}: cannot be written: {error.strerror or error}") from None
+
+    def write_nir(path: str) -> None:
+        nir.write(path, nir_graph)
+        with h5py.File(path, "r+") as file:
+            # Readers before nir 1.0.5 stop at a reset potential; it is 0 where there is none.
+            for node in file["node/nodes"].values():
+                if "v_reset" in node:
+                    del node["v_reset"]
+
+    def write_arrays(path: str) -> None:
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **proof)
+
+    def write_text(path: str) -> None:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(_description(chain, summary), file, indent=1)
+            file.write("\n")
+
+    _write_all({proof_path: write_arrays, f"{summary.proof}.json": write_text, str(target): write_nir})
     return summary
+
+
+def _write_all(files: Mapping[str, Callable[[str], None]]) -> None:
+    """Write files that belong together: all under other names first, so that none is left where one cannot be."""
+    temporary = {path: f"{path}.{secrets.token_hex(4)}.tmp" for path in files}
+    path = ""
+    try:
+        for path, write in files.items():
+            if os.path.isdir(path):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            write(temporary[path])
+        for path in files:
+            os.replace(temporary[path], path)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        for name in temporary.values():
+            Path(name).unlink(missing_ok=True)
 
 
 def arrange(graph: Graph, profile: str) -> LayeredNetwork:
@@ -214,18 +237,20 @@ def _neurons(nir: Any, shape: tuple[int, ...], profile: str) -> Any:
 
 def _summary(chain: LayeredNetwork, path: str, profile: str, sha256: str, images: int) -> NirSummary:
     network = chain.network
+    inputs = [chain.input_shape, *(layer.shape for layer in chain.layers[:-1])]
     layers = tuple(
         LayerSummary(
             layer.name,
-            tuple(f.name for f in layer.fields if f.kind in ("layer", "readout")),
-            tuple(f.name for f in layer.fields if f.kind == "relay"),
+            _names(layer, "layer", "readout"),
+            _names(layer, "relay"),
             layer.shape,
             int(np.prod(layer.shape)) if layer.neurons else 0,
+            synapses(layer, before),
             int(np.count_nonzero(layer.weight)),
             max(max(f.T) for f in layer.fields),
             min(f.margin for f in layer.fields) if layer.neurons else 0.5,
         )
-        for layer in chain.layers
+        for layer, before in zip(chain.layers, inputs, strict=True)
     )
     ends = {op.node for op in network.readouts} | set(network.spikes_out)
     decoder = dict.fromkeys(n.name for n in _after(network.graph, ends) if n.name)
@@ -233,6 +258,25 @@ def _summary(chain: LayeredNetwork, path: str, profile: str, sha256: str, images
         path, f"{os.path.splitext(path)[0]}.proof", profile, sha256, tuple(network.encoder()),
         tuple(f.name for f in chain.inputs), tuple(decoder), chain.input_shape, layers, images,
     )  # fmt: skip
+
+
+def _names(layer: Layer, *kinds: str) -> tuple[str, ...]:
+    """Of the fields of these kinds, each once: the groups of a layer have one name."""
+    return tuple(dict.fromkeys(f.name for f in layer.fields if f.kind in kinds))
+
+
+def synapses(layer: Layer, before: tuple[int, ...]) -> int:
+    """Connections of elements: a kernel's weight has one at each position where its tap is inside the image."""
+    if layer.flat:
+        return int(np.count_nonzero(layer.weight))
+    inside = []
+    for axis in (0, 1):
+        size, out = before[1 + axis], layer.shape[1 + axis]
+        first = np.arange(out) * layer.stride[axis] - layer.padding[axis]
+        taps = first[:, None] + np.arange(layer.weight.shape[2])
+        inside.append(((taps >= 0) & (taps < size)).sum(axis=0))
+    used = np.count_nonzero(layer.weight, axis=(0, 1))
+    return int((used * np.outer(*inside)).sum())
 
 
 def _after(graph: Graph, ends: set[Node]) -> list[Node]:

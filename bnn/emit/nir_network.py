@@ -24,13 +24,13 @@ from ..interpret import evaluate
 from ..ir import DType, Graph, Node
 from ..neurons import NeuronForm, neuron_form
 from ..ops import ConvAttrs, PadAttrs, PoolAttrs, SliceAttrs
-from .nir_sums import dilate, fits_channels, steps, ungroup
+from .nir_sums import dilate, fits_channels, steps, ungroup, why_real
 
 Array = np.ndarray[Any, Any]
 Pads = tuple[int, int, int, int]
 
 _VIEWS = ("copy", "reshape", "concat", "slice")
-_PER_CHANNEL = ("add", "sub", "mul", "div", "clamp", "maximum", "minimum", "affine")
+_PER_CHANNEL = ("add", "sub", "mul", "div", "clamp", "maximum", "minimum", "affine", "prelu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,6 +285,10 @@ class _Finder:
             terms, rest = [], [self._integer_sum(i) for i in x.inputs]
             if x.op == "sub" and rest[1] is not None:
                 rest[1] = [Term(t.source, -t.weight, t.stride, t.pads, t.outside) for t in rest[1]]
+        elif x.op == "concat":
+            parts = [self._integer_sum(i) for i in x.inputs]
+            at = np.cumsum([0] + [i.type.shape[-1] for i in x.inputs])
+            terms, rest = [], [p and [_placed(t, b, at[-1]) for t in p] for p, b in zip(parts, at, strict=False)]
         else:
             return None
         for other in rest:
@@ -292,7 +296,7 @@ class _Finder:
         return terms
 
     def _refusal(self, node: Node, x: Node) -> UnsupportedOpError:
-        reason = _why_real(x)
+        reason = why_real(x)
         where = f" (layer '{x.name}')" if x.name and x.name != node.name else ""
         value = f" (value '{node.tap}')" if node.tap and node.tap != node.name else ""
         return UnsupportedOpError(
@@ -338,6 +342,15 @@ def spatial(shape: Sequence[int]) -> tuple[int, int, int]:
     return int(h), int(w), int(c)
 
 
+def _placed(t: Term, begin: int, channels: int) -> Term:
+    """The same sums, from a channel of a concatenation on."""
+    weight = np.zeros((channels, *t.weight.shape[1:]), np.int64)
+    outside = np.full(channels, -1)
+    part = slice(begin, begin + len(t.weight))
+    weight[part], outside[part] = t.weight, t.outside
+    return Term(t.source, weight, t.stride, t.pads, outside)
+
+
 def _is_bits(node: Node) -> bool:
     return node.type.dtype is DType.b1 and not node.is_constant
 
@@ -365,16 +378,3 @@ def _ancestors(node: Node) -> list[Node]:
             seen[x] = None
             stack += x.inputs
     return list(seen)[::-1]
-
-
-def _why_real(x: Node) -> str:
-    slots = getattr(x.attrs, "slots", ())
-    if "residual" in slots or x.op in ("add", "sub") and not any(i.is_constant for i in x.inputs):
-        return "a real-valued shortcut is added to scaled sums"
-    if x.op == "conv2d":
-        return f"it is a float layer ({x.note})" if x.note else "it is a float layer"
-    if x.op == "mul":
-        return "two real values are multiplied (a gate, or a PReLU)"
-    if x.op == "dequantize":
-        return "an activation of several levels is added, averaged or scaled as a number"
-    return f"'{x.op}' gives real numbers"

@@ -81,12 +81,16 @@ def proof_inputs(graph: Graph, given: Array | Sequence[Array] | None) -> list[Ar
             x.astype(np.uint8) if n.type.dtype is DType.u8 else (x / 256).astype(np.float32)
             for n, x in zip(graph.inputs, numbers, strict=True)
         ]
-    arrays = [given] if isinstance(given, np.ndarray) else list(given)
-    if len(arrays) != len(graph.inputs) or not all(len(a) and len(a) == len(arrays[0]) for a in arrays):
-        raise InputError(f"proof inputs: found {len(arrays)} arrays, expected {len(graph.inputs)} of the same length")
+    arrays = [given] if isinstance(given, np.ndarray) else [np.asarray(a) for a in given]
+    if len(arrays) != len(graph.inputs):
+        raise InputError(f"proof inputs: found {len(arrays)} arrays, expected {len(graph.inputs)}")
     for array, node in zip(arrays, graph.inputs, strict=True):
+        where = f"proof inputs: input '{node.name}'"
         if node.type.dtype is DType.u8 and array.dtype != np.uint8:
-            raise InputError(f"proof inputs: input '{node.name}': found {array.dtype}, expected uint8")
+            raise InputError(f"{where}: found {array.dtype}, expected uint8")
+        if array.shape[1:] != node.type.shape or not len(array) or len(array) != len(arrays[0]):
+            expected = f"(N, {', '.join(map(str, node.type.shape))})"
+            raise InputError(f"{where}: found {array.shape}, expected {expected}, N of at least 1 and the same for all")
     return [np.asarray(a, n.type.dtype.numpy) for a, n in zip(arrays, graph.inputs, strict=True)]
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from .. import reference
 from ..interpret import evaluate
 from ..ir import Node
+from ..rewrite import is_elementwise
 
 Array = np.ndarray[Any, Any]
+_SHORTCUT = "a real-valued shortcut is added to scaled sums"
 
 
 def ungroup(weight: Array, groups: int) -> Array:
@@ -53,3 +55,51 @@ def steps(start: Node, chain: Sequence[Node], reach: Array) -> tuple[Array, Arra
         return None
     # rising: the last ``ones`` sums, from most + 1 - ones on; falling: the first, whose negatives are the same numbers
     return most + 1 - bits.sum(axis=0), bits[0] & ~bits[-1]
+
+
+def why_real(x: Node) -> str:
+    """Why a value between two layers of bits is no sum of whole numbers."""
+    slots = getattr(x.attrs, "slots", ())
+    data = [i for i in x.inputs if not i.is_constant]
+    if x.op == "conv2d":
+        return f"it is a float layer ({x.note})" if x.note else "it is a float layer"
+    if "residual" in slots:
+        return _SHORTCUT
+    if x.op == "dequantize":
+        return "an activation of several levels is added, averaged or scaled as a number"
+    if x.op == "concat":
+        others = (why_real(i) for i in data if i.op != "bconv2d")
+        return next(others, "sums are concatenated as real numbers, which something else reads too")
+    if is_elementwise(x) and (len(data) > 1 or not fits_channels(x)):
+        body, ends = _operations(x)
+        if len(ends) == 1:
+            return _why_no_step(body, ends[0])
+        return "two real values are multiplied (a gate)" if x.op == "mul" else _SHORTCUT
+    return f"'{x.op}' gives real numbers"
+
+
+def _operations(x: Node) -> tuple[list[Node], list[Node]]:
+    """(the operations on single elements that make a value, what they make it of)"""
+    body: dict[Node, None] = {}
+    ends: dict[Node, None] = {}
+    stack = [x]
+    while stack:
+        node = stack.pop()
+        if not is_elementwise(node) and node.op != "affine":
+            ends[node] = None
+        elif node not in body:
+            body[node] = None
+            stack += [i for i in node.inputs if not i.is_constant]
+    return list(body), list(ends)
+
+
+def _why_no_step(body: Sequence[Node], of: Node) -> str:
+    """Why a function of one value, as PReLU is written, is not a threshold on it."""
+    if not all(fits_channels(node) for node in body):
+        return (
+            "an activation has a constant for every pixel, and neurons have one for a channel (a PReLU shares its "
+            "slopes by shared_axes=[1, 2])"
+        )
+    if of.op == "bconv2d" and "residual" not in of.attrs.slots:  # type: ignore[attr-defined]
+        return "an activation falls as well as rises (a PReLU with slopes below 0)"
+    return why_real(of)

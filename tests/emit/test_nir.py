@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,22 +13,18 @@ import numpy as np
 import pytest
 
 import graphs
-from bnn.emit.nir import PROFILES, NirSummary, arrange, emit
+from bnn.emit.nir import PROFILES, arrange, emit
 from bnn.emit.nir_layers import LayeredNetwork
 from bnn.emit.nir_network import spike_network
 from bnn.emit.nir_proof import pack_spikes, prove, simulate
-from bnn.errors import CompileError, InputError, UnsupportedOpError
+from bnn.errors import CompileError, UnsupportedOpError
 from bnn.interpret import run
 from bnn.ir import DType, Graph, Node
-from bnn.ops import ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
+from bnn.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 from bnn.passes import lower
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
-
-needs_nir = pytest.mark.skipif(
-    importlib.util.find_spec("nir") is None, reason="the package nir is not installed: pip install 'bnn[spiking]'"
-)
 
 
 def signs(rng: Rng, *shape: int) -> Node:
@@ -201,6 +195,17 @@ def test_sums_of_whole_numbers_are_exact(rng: Rng, profile: str) -> None:
     check(rng, dense(rng, flatten(fused), 3), profile=profile)
 
 
+@pytest.mark.parametrize("profile", ["if", "flat"])
+def test_sums_side_by_side_are_whole_numbers_too(rng: Rng, profile: str) -> None:
+    """A shortcut of bits round a layer in groups: its sums are concatenated before they are added."""
+    x = bits((5, 5, 8))
+    halves = [make("slice", x, attrs=SliceAttrs(*ends)) for ends in ((0, 4), (4, 8))]
+    attrs = ConvAttrs(pads=(1, 1, 1, 1), pad_value=1)
+    groups = [make("bconv2d", half, signs(rng, 4, 3, 3, 4), attrs=attrs, name="group") for half in halves]
+    total = make("add", make("concat", *groups), make("unpack", x, name="image_sign"), name="add")
+    check(rng, dense(rng, flatten(make("binarize", total, name="sign")), 3), profile=profile)
+
+
 def test_several_inputs_and_outputs(rng: Rng) -> None:
     """Spikes that are outputs, beside sums that are."""
     left, right = bits((4, 4, 3), "left"), bits((4, 4, 5), "right")
@@ -236,6 +241,13 @@ def test_membranes_keep_their_margin(small: Any, profile: str) -> None:
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
+def prelu(x: Node, slopes: Array) -> Node:
+    """As Keras writes it, with a slope for each pixel or channel."""
+    negative = make("clamp", make("mul", x, constant(-1.0)), attrs=ClampAttrs(0.0, np.inf))
+    positive = make("clamp", x, attrs=ClampAttrs(0.0, np.inf))
+    return make("add", positive, make("mul", negative, constant(-slopes)), name="prelu")
+
+
 def real_shortcut(rng: Rng) -> Node:
     x = bits((4, 4, 8))
     attrs = ConvAttrs(pads=(1, 1, 1, 1), slots=("mul",))
@@ -259,11 +271,14 @@ def test_a_real_shortcut_is_refused_before_anything_is_written(rng: Rng, tmp_pat
     ("between", "reason"),
     [
         (lambda x, rng: make("avg_pool", x, attrs=PoolAttrs((2, 2), (2, 2)), name="pool"), "'avg_pool' gives real"),
-        (lambda x, rng: make("mul", x, make("softmax", x, name="gate"), name="gated"), "gate, or a PReLU"),
+        (lambda x, rng: make("mul", x, make("softmax", x, name="gate"), name="gated"), r"are multiplied \(a gate\)"),
         (
             lambda x, rng: make("conv2d", x, constant(rng.normal(size=(4, 1, 1, 4))), attrs=ConvAttrs(), name="float"),
             "float layer",
         ),
+        (lambda x, rng: prelu(x, rng.random((4, 4, 4)) - 0.5), r"has a constant for every pixel.*shared_axes=\[1, 2\]"),
+        (lambda x, rng: make("sub", prelu(x, np.full(4, -0.5)), constant(0.6)), "falls as well as rises"),
+        (lambda x, rng: make("mul", x, constant(rng.normal(size=(4, 4, 4)))), "has a constant for every pixel"),
     ],
 )
 def test_real_numbers_between_bits_are_refused(
@@ -301,80 +316,6 @@ def test_other_refusals(rng: Rng, small: Any) -> None:
         check(rng, dense(rng, flatten(large), 2), profile="flat")
     with pytest.raises(UnsupportedOpError, match="layer 'conv': no square kernel"):
         check(rng, dense(rng, flatten(conv(rng, bits((6, 6, 2)), 2, (2, 3))), 2))
-
-
-# -- the file ---------------------------------------------------------------------------------------------------------
-
-
-def emitted(small: Any, folder: Path, profile: str = "if", **options: Any) -> NirSummary:
-    return emit(lower(small.graph), folder / "net.nir", profile, sha256="0" * 64, **options)
-
-
-@needs_nir
-@pytest.mark.parametrize("profile", PROFILES)
-def test_the_file_holds_what_every_reader_knows(small: Any, tmp_path: Path, profile: str) -> None:
-    import h5py
-    import nir
-
-    summary = emitted(small, tmp_path, profile)
-    graph = nir.read(tmp_path / "net.nir")
-    kinds = {"if": {"Conv2d", "IF"}, "lif": {"Conv2d", "LIF"}, "flat": {"Affine", "IF"}, "cuba": {"Affine", "CubaLIF"}}
-    assert {type(n).__name__ for n in graph.nodes.values()} == {"Input", "Output"} | kinds[profile]
-    starts, ends = [a for a, _ in graph.edges], [b for _, b in graph.edges]
-    assert len(set(starts)) == len(starts) and len(set(ends)) == len(ends) == len(graph.nodes) - 1  # a chain
-    for node in graph.nodes.values():
-        if hasattr(node, "weight"):
-            assert node.weight.dtype == np.float32 and not node.bias.any()  # all constants come from the clock
-        if hasattr(node, "groups"):
-            assert node.groups == 1 and node.weight.shape[2] == node.weight.shape[3]
-        if hasattr(node, "v_threshold"):
-            assert np.all(node.v_threshold == 1)
-    with h5py.File(tmp_path / "net.nir") as file:
-        names: list[str] = []
-        file.visit(names.append)
-    assert not [n for n in names if n.endswith("v_reset")]  # nir 1.0.4 stops at it
-    assert graph.metadata["producer"] == "bnn" and graph.metadata["profile"] == profile
-    assert summary.encoder == ("conv_a",) and summary.layers[-1].neurons == 0 and "softmax" in summary.decoder
-    assert "net.nir" in str(summary) and summary.layers[0].name in str(summary)
-
-
-@needs_nir
-def test_the_proof_holds_the_oracles_spikes(small: Any, tmp_path: Path) -> None:
-    inputs = small.inputs(5)
-    summary = emitted(small, tmp_path, proof_inputs=inputs)
-    with np.load(f"{summary.proof}.npz") as proof:
-        arrays = dict(proof)
-    text = json.loads(Path(f"{summary.proof}.json").read_text())
-    np.testing.assert_array_equal(arrays["input/image"], inputs[0])
-    np.testing.assert_allclose(arrays["output/probabilities"], small.expected(inputs)[0])
-    values = run(lower(small.graph), inputs)
-    for node, value in values.items():
-        if node.type.dtype is DType.b1 and node.name == "conv_b":
-            found = arrays["spikes/conv_b_spikes"]
-            assert found[:, -1].all()  # the clock
-            np.testing.assert_array_equal(found[:, :-1], value.transpose(0, 3, 1, 2) > 0)
-            break
-    else:
-        raise AssertionError("no layer conv_b")
-    assert text["sha256"] == "0" * 64 and text["layer_fields"]["conv_b"][0]["margin"] > 0
-    assert text["input_fields"][-1]["kind"] == "clock"
-
-
-@needs_nir
-def test_the_same_network_gives_the_same_bytes(small: Any, tmp_path: Path) -> None:
-    found = []
-    for folder in (tmp_path / "a", tmp_path / "b"):
-        folder.mkdir()
-        emitted(small, folder)
-        found.append([(folder / f"net{end}").read_bytes() for end in (".nir", ".proof.npz", ".proof.json")])
-    assert found[0] == found[1]
-
-
-@needs_nir
-def test_proof_inputs_are_checked(small: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="proof inputs: found 2 arrays, expected 1"):
-        emitted(small, tmp_path, proof_inputs=small.inputs(2) * 2)
-    assert not list(tmp_path.iterdir())
 
 
 def test_importing_bnn_imports_neither_torch_nor_nir() -> None:

@@ -105,7 +105,20 @@ def _levels(quantizer: str, kernel: str) -> Model:
     return Model.from_bytes(encode(lower(levels.network(np.random.default_rng(3), quantizer, kernel))))
 
 
-NETWORKS = (pooled, mlp, dense_block, two_bits, ternary)
+def grouped(builder: Callable[[int], Any]) -> Model:
+    """(8, 8, 1) -> (4): groups of a few channels, one layer of them after the other, pooled."""
+    build = builder(10)
+    x = input_node("image", (8, 8, 1))
+    h = build.norm(build.conv(x, 12, "conv_a"), "norm_a")
+    for name, groups, stride in (("b", 4, 1), ("c", 2, 2)):
+        w = build.rng.choice([-1.0, 1.0], (12, 3, 3, 12 // groups))
+        attrs = ConvAttrs(stride=(stride, stride), pads=(1, 1, 1, 1), groups=groups)
+        h = make("conv2d", build.sign(h, f"sign_{name}"), constant(w), attrs=attrs, name=f"conv_{name}")
+        h = build.norm(_pool(h, f"pool_{name}"), f"norm_{name}")
+    return _compiled(x, build.norm(build.dense(build.sign(h, "sign_d"), 4, "dense"), "norm_d"))
+
+
+NETWORKS = (pooled, mlp, dense_block, two_bits, ternary, grouped)
 
 
 @pytest.fixture(params=NETWORKS, ids=lambda function: function.__name__)

@@ -52,6 +52,29 @@ def test_a_difference_is_exit_status_1(folder: Path, capsys: Any) -> None:
     assert report["changes"] and report["runs"][0]["mismatched"] > 0 and not report["ok"]
 
 
+def test_an_edge_that_is_missing_is_exit_status_1(folder: Path, capsys: Any) -> None:
+    """In text and at once: importers would never come back."""
+    import nir
+
+    assert main(["emit", "nir", "net.bnn", "other.nir"]) == 0
+    graph = nir.read("other.nir")
+    del graph.edges[2]
+    nir.write("other.nir", graph)
+    capsys.readouterr()
+    assert main(["verify", "--nir", "other.nir", "net.bnn", "--random", "2"]) == 1
+    text = capsys.readouterr().out
+    assert "is missing" in text and text.endswith("DIFFERENT\n") and "images" not in text
+
+
+def test_the_model_is_not_overwritten(folder: Path, capsys: Any) -> None:
+    before = (folder / "net.bnn").read_bytes()
+    (folder / "link.nir").symlink_to("net.bnn")
+    for out in ("net.bnn", "./net.bnn", "link.nir"):
+        assert main(["emit", "nir", "net.bnn", out]) == 2
+        assert "would overwrite" in capsys.readouterr().err
+    assert (folder / "net.bnn").read_bytes() == before
+
+
 def test_bad_input_is_exit_status_2(folder: Path, capsys: Any) -> None:
     assert main(["emit", "nir", "net.bnn", "nowhere/net.nir"]) == 2
     assert "there is no folder" in capsys.readouterr().err
@@ -62,6 +85,9 @@ def test_bad_input_is_exit_status_2(folder: Path, capsys: Any) -> None:
     assert "bnn verify --nir MODEL.nir NET.bnn" in capsys.readouterr().err
     assert main(["verify", "--nir", "net.bnn", "net.bnn"]) == 2
     assert "nir cannot read it" in capsys.readouterr().err
+    (folder / "folder.nir").mkdir()
+    assert main(["verify", "--nir", "folder.nir", "net.bnn"]) == 2
+    assert "is a folder; expected a NIR file" in capsys.readouterr().err
     assert main(["emit", "nir", "missing.bnn"]) == 2
     assert main(["emit", "nir", "net.bnn", "--profile", "spikes"]) == 2
     assert "spikes" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 
 from bnn import Model
 from bnn.emit.nir import PROFILES
-from bnn.errors import InputError, ModelFormatError, ModelNotFoundError, SetupError
+from bnn.errors import InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
 from bnn.spiking import IMPORTERS, emit_nir, verify_nir
 
 Array = np.ndarray[Any, Any]
@@ -123,6 +123,13 @@ def test_one_changed_number_is_seen_in_the_file(model: Model, tmp_path: Path) ->
     assert "node 'conv_b': 1 of " in report.changes[0] and report.changes[0] in str(report)
 
 
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importers get files, though they are seen to be others: what do they make of them?"""
+    monkeypatch.setattr("bnn.spiking.other_structure", lambda *args: [])
+    monkeypatch.setattr("bnn.spiking.other_numbers", lambda *args: [])
+
+
 def no_neurons(graph: Any) -> None:
     """A layer's neurons replaced by what some importers take for the identity."""
     import nir
@@ -131,7 +138,9 @@ def no_neurons(graph: Any) -> None:
     graph.nodes["conv_b_spikes"] = nir.Threshold(threshold=np.ones(shape, np.float32))
 
 
-def test_a_node_taken_for_the_identity_is_caught(importer: str, model: Model, tmp_path: Path) -> None:
+def test_a_node_taken_for_the_identity_is_caught(
+    importer: str, model: Model, tmp_path: Path, unread: None
+) -> None:
     """Either the importer refuses the file, or its taps are not spikes."""
     report = verify_nir(broken(model, tmp_path, no_neurons, importer), model, images(model, 10), importer)
     assert not report.ok
@@ -145,11 +154,40 @@ def fan_in(graph: Any) -> None:
     graph.edges.append(("conv_b_spikes", "conv_b_spikes"))
 
 
-def test_a_second_edge_is_caught(importer: str, model: Model, tmp_path: Path) -> None:
+def test_a_second_edge_is_caught(importer: str, model: Model, tmp_path: Path, unread: None) -> None:
     path = broken(model, tmp_path, fan_in, importer)
     report = verify_nir(path, model, images(model, 40), importer, batch_size=10, stream=True)
     (run,) = report.runs
-    assert not report.ok and report.changes and (run.error or run.mismatched > 0), str(report)
+    assert not report.ok and (run.error or run.mismatched > 0), str(report)
+
+
+def without_an_edge(graph: Any) -> None:
+    """nirtorch, which importers share, never comes back from it."""
+    del graph.edges[2]
+
+
+def another_name(graph: Any) -> None:
+    names = {"conv_b": "conv_x", "conv_b_spikes": "conv_x_spikes"}
+    graph.nodes = {names.get(k, k): v for k, v in graph.nodes.items()}
+    graph.edges = [(names.get(a, a), names.get(b, b)) for a, b in graph.edges]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (without_an_edge, "edge 'conv_b_spikes' -> 'dense' is missing"),
+        (fan_in, "edge 'conv_b_spikes' -> 'conv_b_spikes' is not the model's"),
+        (another_name, "node 'conv_b' is missing"),
+        (no_neurons, "node 'conv_b_spikes' is Threshold, expected "),
+    ],
+)
+def test_another_network_is_reported_and_not_run(
+    importer: str, change: Callable[[Any], None], says: str, model: Model, tmp_path: Path
+) -> None:
+    report = verify_nir(broken(model, tmp_path, change, importer), model, images(model, 2), importer)
+    assert not report.ok and any(change.startswith(says) for change in report.changes), report.changes
+    assert "the file's nodes or edges are not the model's" in report.runs[0].skipped and not report.runs[0].layers
 
 
 # -- wrong use --------------------------------------------------------------------------------------------------------
@@ -192,13 +230,53 @@ def test_a_foreign_file_is_refused(model: Model, tmp_path: Path) -> None:
         verify_nir(tmp_path / "foreign.nir", model, images(model, 1), first_installed())
 
 
-def test_a_file_of_another_chain_fails_with_a_reason(model: Model, tmp_path: Path) -> None:
-    """A layer is missing: the report says so, and does not crash."""
-
-    def drop(graph: Any) -> None:
-        names = {"conv_b": "conv_x", "conv_b_spikes": "conv_x_spikes"}
-        graph.nodes = {names.get(k, k): v for k, v in graph.nodes.items()}
-        graph.edges = [(names.get(a, a), names.get(b, b)) for a, b in graph.edges]
-
-    report = verify_nir(broken(model, tmp_path, drop), model, images(model, 2), first_installed())
+def test_a_network_that_lost_a_layer_fails_with_a_reason(model: Model, tmp_path: Path, unread: None) -> None:
+    """The report says so, and does not crash."""
+    report = verify_nir(broken(model, tmp_path, another_name), model, images(model, 2), first_installed())
     assert not report.ok and "no module 'conv_b_spikes'" in report.runs[0].error
+
+
+def profile_of(path: Path, profile: str | None, to: Path) -> Path:
+    """A copy whose metadata name another profile, or none."""
+    import h5py
+
+    to.write_bytes(path.read_bytes())
+    with h5py.File(to, "r+") as file:
+        del file["node/metadata"]["profile"]
+        if profile is not None:
+            file["node/metadata"]["profile"] = profile
+    return to
+
+
+def test_a_file_that_lies_about_its_profile(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, x, name = tmp_path / "net.nir", images(model, 2), first_installed()
+    emit_nir(model, path, profile="lif")
+    for wrong in ("spikes", None):
+        with pytest.raises(ModelFormatError, match=rf"wrong.nir: its metadata name the profile {wrong!r}, expected"):
+            verify_nir(profile_of(path, wrong, tmp_path / "wrong.nir"), model, x, name)
+    report = verify_nir(profile_of(path, "if", tmp_path / "if.nir"), model, x, name)
+    assert not report.ok and "node 'conv_b_spikes' is LIF, expected IF" in report.changes
+    monkeypatch.setattr("bnn.emit.nir_layers.LARGEST_MATRIX", 10)
+    with pytest.raises(ModelFormatError, match=r"flat.nir: .* profile 'flat', in which this model is not written"):
+        verify_nir(profile_of(path, "flat", tmp_path / "flat.nir"), model, x, name)
+
+
+def test_where_no_importer_can_run_the_profile(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing would be compared: that is no difference."""
+    emit_nir(model, tmp_path / "net.nir", profile="if")
+    for name, one in IMPORTERS.items():
+        monkeypatch.setitem(one.__dict__, "package", "numpy" if name == "snntorch" else "no such package")
+    with pytest.raises(SetupError, match="no installed importer runs profile 'if': found snntorch, expected spikingj"):
+        verify_nir(tmp_path / "net.nir", model, images(model, 2), "all")
+
+
+def test_other_wrong_use(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "folder.nir").mkdir()
+    with pytest.raises(ModelFileError, match=r"folder.nir: is a folder; expected a NIR file"):
+        verify_nir(tmp_path / "folder.nir", model, images(model, 2), first_installed())
+    for size in (0, 2.5):
+        with pytest.raises(InputError, match="batch_size: found .*, expected a whole number of at least 1"):
+            verify_nir(tmp_path / "net.nir", model, images(model, 2), batch_size=size)  # type: ignore[arg-type]
+    model.save(tmp_path / "net.bnn")
+    with pytest.raises(InputError, match=r"net.bnn: would overwrite the model"):
+        emit_nir(tmp_path / "net.bnn", tmp_path / "folder.nir" / ".." / "net.bnn")
