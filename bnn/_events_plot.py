@@ -11,6 +11,7 @@ import numpy as np
 
 from ._events_report import LayerCounts, Report
 from ._events_runs import ImageRun, RecordingRun, StreamRun, class_name
+from ._handles import replacing
 from .errors import InputError, SetupError
 
 Array = np.ndarray[Any, Any]
@@ -77,8 +78,10 @@ def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] 
     figure.suptitle(_title(run, class_names), fontsize=12)
     notes = "; ".join((f"encoder: {run.report.encoder}", *run.report.notes))
     figure.supxlabel("\n".join(textwrap.wrap(notes, 170)), fontsize=8, color=_FINAL)
+    name = os.fspath(path)
     try:
-        canvas.print_figure(os.fspath(path), dpi=120)
+        with replacing(name) as file:
+            canvas.print_figure(file, dpi=120, format=os.path.splitext(name)[1][1:] or "png")
     except ValueError as error:
         raise InputError(f"--plot {path}: {error}") from None
 

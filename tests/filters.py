@@ -23,7 +23,7 @@ def hostile_filters(rng: np.random.Generator, shape: tuple[int, ...], wild: floa
 
 
 def few_values(rng: np.random.Generator, shape: tuple[int, ...], count: int, finite: bool = False) -> Array:
-    """Filters of exactly so many values, of every kind (or every finite one); each stands somewhere, where there is room."""
+    """Filters of exactly so many values, of every (finite) kind; each stands somewhere, where there is room."""
     drawn = hostile_filters(rng, (8 * count + 8,), 0.5)
     if finite:
         drawn = drawn[np.isfinite(drawn)]
