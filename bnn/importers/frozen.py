@@ -33,7 +33,8 @@ class Frozen:
 
     ``run_op(node, operands)`` executes one node eagerly, as Keras called eagerly would, and gives all its outputs.
     ``multiplier(variance, epsilon, gamma)``: batch norm's rsqrt(variance + epsilon) * gamma in TensorFlow's arithmetic.
-    ``layers``: names of the model's layers, where known.
+    ``layers``: names of the model's layers, where known; ``scopes_twice``: the name scope of each is opened to build it
+    and again to call it, as Keras 3 does.
     """
 
     nodes: list[TfNode]
@@ -44,13 +45,15 @@ class Frozen:
     run_op: Callable[[TfNode, Sequence[Any]], list[Any]]
     multiplier: Callable[[Array, float, Array], Array]
     layers: frozenset[str] = frozenset()
+    scopes_twice: bool = False
     by_name: dict[str, TfNode] = field(default_factory=dict)
     scopes: dict[str, str] = field(default_factory=dict)
     """The layer behind a name scope."""
 
     def __post_init__(self) -> None:
         self.by_name = {n.name: n for n in self.nodes}
-        self.scopes = _scopes(self.layers, {part for n in self.nodes for part in n.name.split("/")})
+        found = {part for n in self.nodes for part in n.name.split("/")}
+        self.scopes = _scopes(self.layers, found, self.scopes_twice)
 
     def resolve(self, tensor: Tensor) -> Tensor:
         """The tensor behind identities."""
@@ -103,13 +106,12 @@ class Frozen:
         return parts[1] if len(parts) > 2 else parts[0] if parts else op_name
 
 
-def _scopes(layers: frozenset[str], found: set[str]) -> dict[str, str]:
-    """{name scope: layer}.  Keras 3 opens a layer's scope twice, to build it and to call it, and TensorFlow numbers the
-    second: layer_1, which may be another layer's name as well.  So all layers' scopes are numbered, or none."""
-    numbered = {}
-    for layer in layers:
-        own = [scope for scope in (f"{layer}_2", f"{layer}_1", layer) if scope in found]
-        if own:
-            numbered[own[0]] = layer
+def _scopes(layers: frozenset[str], found: set[str], twice: bool) -> dict[str, str]:
+    """{name scope: layer}.  Where scopes are opened ``twice``, TensorFlow numbers the second: layer_1, or layer_2 if
+    another layer is called layer_1.  Then all of them are numbered, so some scope is called as no layer is."""
     plain = {layer: layer for layer in layers}
-    return plain if len(layers & found) == len(numbered) else numbered | {k: k for k in plain if k not in numbered}
+    numbers = [(f"{layer}_{i}", layer) for i in (1, 2) for layer in sorted(layers) if f"{layer}_{i}" in found]
+    if not twice or all(scope in layers for scope, _ in numbers):
+        return plain
+    last = {layer: scope for scope, layer in numbers}  # layer_2 before layer_1
+    return plain | {scope: layer for layer, scope in last.items()}

@@ -110,6 +110,7 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
             tf.math.rsqrt(tf.constant(variance) + tf.constant(epsilon, tf.float32)) * tf.constant(gamma)
         ),
         layers=layers,
+        scopes_twice=_is_keras_3(model),
     )
 
 
@@ -142,6 +143,12 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     if not callable(model):  # Keras gives back what it has no class for
         raise CompileError(f"{where}: holds no Keras model; save it with model.save(...)")
     return model
+
+
+def _is_keras_3(model: Any) -> bool:
+    version = str(getattr(sys.modules.get("keras"), "__version__", "2"))
+    own = any(c.__module__.partition(".")[0] == "keras" for c in type(model).__mro__)
+    return own and not version.startswith("2")
 
 
 def _keras(tf: Any, version: str) -> Any:
