@@ -2,10 +2,11 @@
 
 Two questions, kept apart because float sums depend on their order:
 
-(a) *layers*: every layer is fed Keras' own input, so nothing that came before matters.  A binary layer's accumulators
-    and bits must be Keras' exactly; any difference is a bug.
+(a) *layers*: every layer is fed Keras' own input, so nothing that came before matters.  Accumulators and bits of binary
+    layers must be Keras' exactly; floats too, but for what the rounding of float sums explains.
 (b) *end to end*: the model runs alone.  A bit may differ where a float pre-activation lies within rounding of its
-    threshold; an image's first such bits are shown with that distance, and what follows from them is counted.
+    threshold; an image's first such bits are judged by that distance.  Until then floats must be Keras' but for
+    rounding, and so must the outputs of an image in which no bit differs.
 
 The reference is the Keras model's graph, executed eagerly op by op.  oneDNN changes the last bit of batch norms, so it
 is switched off where TensorFlow is not imported yet and TF_ENABLE_ONEDNN_OPTS is not set.
@@ -16,93 +17,45 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ._verify_report import (
+    ROUNDING,
+    Comparison,
+    EndToEnd,
+    LayerCheck,
+    Report,
+    compare_bits,
+    compare_floats,
+    distances,
+)
+from ._verify_rounding import FUNCTION, NOTHING, TINY, bound, gamma
+from ._verify_source import accumulators, by_functions, likely_cause, pre_activations
 from .errors import InputError
+from .importers.bnn_file import decode
 from .importers.frozen import Frozen
 from .importers.tensorflow import freeze, import_model
-from .ir import Graph
+from .interpret import evaluate
+from .ir import Graph, Node
+from .ops import ConvAttrs
 from .passes import lower
-from .runtime import Model, OpInfo, Stepper, TensorInfo
+from .runtime import Model, OpInfo, TensorInfo
+
+__all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "Report", "verify", "without_onednn"]
 
 Array = np.ndarray[Any, Any]
-
-# A pre-activation this close to its threshold, relative to the layer's standard deviation, is within float32 rounding
-# of a sum of a few thousand terms.
-ROUNDING = 1e-5
-_PRE_MUL = 1  # the slot's bit
+_UNEVEN = 1e-6  # as passes/levels.py and passes/signs.py allow it
+_SLOTS_OF_STEPS = {"mul": 1, "add": 2}  # the bits of pre_mul and pre_add
 
 
-@dataclass
-class LayerCheck:
-    """One layer's comparison, summed over the images.
-
-    ``compared`` and ``different`` count bits (kind "bits"), accumulators (kind "sums": exact integers) or floats
-    (kind "floats": different means not bit-equal, which is rounding and no fault; ``largest`` says how much).
-    ``exact`` is False where weights carry a scale: Keras' sums of scaled products round, so a bit may differ within
-    rounding of its threshold.
-    """
-
-    layer: str
-    op: str
-    kind: str
-    binary: bool
-    exact: bool = True
-    compared: int = 0
-    different: int = 0
-    largest: float = 0.0  # floats: difference; bits: distance of a differing one from its threshold
-
-    def add(self, ours: Array, theirs: Array, margin: Array | None) -> None:
-        """Count one chunk; ``margin``: |pre-activation| in standard deviations, where the source has it."""
-        wrong = ours != theirs
-        self.compared += wrong.size
-        self.different += int(np.count_nonzero(wrong & ~(np.isnan(ours) & np.isnan(theirs))))
-        if self.kind == "bits":
-            if wrong.any():
-                known = margin is not None and margin.size == wrong.size
-                self.largest = max(self.largest, float(margin[wrong].max()) if margin is not None and known else np.inf)
-        elif wrong.any():
-            self.largest = max(self.largest, float(np.nanmax(np.abs(ours - theirs))))
-
-    @property
-    def failed(self) -> bool:
-        """A binary layer that differs: a bug."""
-        beyond = self.exact or self.largest > ROUNDING
-        return self.binary and self.different > 0 and self.kind != "floats" and beyond
-
-
-@dataclass
-class EndToEnd:
-    """The model alone: bits per layer, and what they did to the outputs."""
-
-    layers: list[LayerCheck] = field(default_factory=list)
-    images_with_different_bits: int = 0
-    first_differences: int = 0
-    beyond_rounding: int = 0  # of these, how many are not within rounding of their threshold
-    largest_distance: float = 0.0
-    classes_different: int = 0
-    largest_output_difference: float = 0.0
-
-
-@dataclass
-class Report:
-    """What ``verify`` found; ``ok`` is False if anything differs that rounding does not explain."""
-
-    images: int
-    layers: list[LayerCheck]
-    end_to_end: EndToEnd
-
-    @property
-    def ok(self) -> bool:
-        return not any(check.failed for check in self.layers) and self.end_to_end.beyond_rounding == 0
-
-    @property
-    def different_bits(self) -> int:
-        """Bits and accumulators of binary layers that differ when fed Keras' own input."""
-        return sum(check.different for check in self.layers if check.failed)
+def without_onednn() -> None:
+    """Have TensorFlow, if it is not imported yet, use its plain kernels: they round every operation alone, where oneDNN
+    fuses and reorders."""
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def verify(
@@ -112,15 +65,16 @@ def verify(
     *,
     batch_size: int = 64,
     unsafe: bool = False,
+    input_shape: Sequence[int] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Report:
     """Compare ``model`` with the Keras model (or its file) on ``data``, (N, ...) as the model's input.
 
-    ``progress`` is called with the number of images done since its last call.  Raises :class:`InputError` where the
-    data do not fit, or the two models do not belong together.
+    ``input_shape``: as ``compile`` was given it, for a Keras model that has no fixed one.  ``progress`` is called with
+    the number of images done since its last call.  Raises :class:`InputError` where the data do not fit, or the two
+    models do not belong together.
     """
-    if "tensorflow" not in sys.modules:  # its plain kernels round every operation alone; oneDNN fuses and reorders
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    without_onednn()
     arrays = [data] if isinstance(data, np.ndarray) else list(data)
     if not arrays or len(arrays) != len(model.input_shapes):
         raise InputError(f"found {len(arrays)} input arrays, expected {len(model.input_shapes)}")
@@ -129,7 +83,7 @@ def verify(
             dims = ", ".join(map(str, shape))
             raise InputError(f"input '{name}': found {array.shape}, expected (N, {dims}) with N > 0")
     arrays = [_as_input(a, d, n) for a, d, n in zip(arrays, model.input_dtypes, model.input_names, strict=True)]
-    frozen = freeze(keras_model, unsafe=unsafe)
+    frozen = freeze(keras_model, unsafe=unsafe, input_shape=input_shape)
     return _Verifier(frozen, model, batch_size).run(arrays, progress)
 
 
@@ -140,14 +94,43 @@ def _as_input(array: Array, dtype: np.dtype[Any], name: str) -> Array:
     return np.ascontiguousarray(array, dtype=dtype)
 
 
+class _Run:
+    """The compiled network op by op; ``errors``: how far a tensor's values may be from Keras'."""
+
+    def __init__(self, model: Model, nodes: Sequence[Node], images: int, own: dict[int, float]) -> None:
+        self.nodes, self.own = nodes, own
+        self.inputs = _stored(model, "input")
+        self.stepper = model.stepper(images)
+        self.errors: dict[int, Array] = {}
+
+    def begin(self, chunk: list[Array]) -> None:
+        self.errors = {}
+        for tensor, array in zip(self.inputs, chunk, strict=True):
+            self.stepper.poke(tensor.index, array)
+
+    def step(self, op: OpInfo, count: int) -> tuple[Array, Array]:
+        """An op's result, and how far it may be from Keras'."""
+        node = self.nodes[op.index]
+
+        def read() -> list[Array]:
+            pairs = zip(node.inputs, op.inputs, strict=True)
+            return [n.value if n.is_constant else self.stepper.peek(i, count) for n, i in pairs]
+
+        errors = [self.errors.get(i, NOTHING) for i in op.inputs]
+        limit = bound(node, read, errors, self.own.get(op.index, 0.0))
+        self.errors[op.output] = limit
+        return self.stepper.step(op.index, count), limit
+
+
 class _Verifier:
     def __init__(self, frozen: Frozen, model: Model, images: int) -> None:
         self.frozen, self.model = frozen, model
-        self.fed, self.alone = model.stepper(images), model.stepper(images)
-        dtypes = {n: d.name for n, d in zip(model.input_names, model.input_dtypes, strict=True)}
-        source = import_model(frozen, input_dtype=dtypes)
-        self.margins = _pre_activations(lower(source, until="recognize_quantizers"))
-        self.outputs, self.scales = _accumulators(lower(source, until="binarize"))
+        self.source = self._source()
+        self.margins = pre_activations(lower(self.source, until="recognize_quantizers"))
+        self.sums = accumulators(lower(self.source, until="binarize"))
+        self.nodes = decode(model.to_bytes()).schedule
+        own = self._rounding_of_keras()
+        self.fed, self.alone = (_Run(model, self.nodes, images, own) for _ in range(2))
         self.checks: dict[tuple[int, str], LayerCheck] = {}
         self.end = EndToEnd()
         self.end_checks: dict[int, LayerCheck] = {}
@@ -155,16 +138,53 @@ class _Verifier:
         self.exact = self._exact_ops()
         self.wanted = self._wanted()
 
+    def _source(self) -> Graph:
+        """The Keras model's graph, with inputs as the file has them; by their order, since names may be counted on."""
+        names, dtypes = self.frozen.input_names, [d.name for d in self.model.input_dtypes]
+        if len(names) != len(dtypes):
+            raise InputError(f"found a Keras model of {len(names)} inputs, expected {len(dtypes)} as the file has")
+        source = import_model(self.frozen, input_dtype=dict(zip(names, dtypes, strict=True)))
+        for node, shape, name in zip(source.inputs, self.model.input_shapes, names, strict=True):
+            if node.type.shape != tuple(shape):
+                raise InputError(
+                    f"input '{name}': the Keras model takes images {node.type.shape}, the file {tuple(shape)}; give "
+                    "the input shape that the file was compiled with, or the model it came from"
+                )
+        return source
+
+    def _rounding_of_keras(self) -> dict[int, float]:
+        """By op, how far Keras may be from what the compiled network has as integers, or as a table.
+
+        Sums of binary layers whose weights have a scale, in units of that scale: the magnitudes of K products of signs
+        add up to K.  Those of levels n from 0 to top, computed from the signs 2 n - top, add up to 2 K top, and with
+        the first level not at zero, but within their range of it, to twice that.  Levels and weights that count as
+        evenly spaced are so up to 1e-6 of their range.
+        """
+        own = {}
+        curved = by_functions(self.source)
+        for op, node in zip(self.model.ops, self.nodes, strict=True):
+            out = self.model.tensors[op.output]
+            if op.op == "bconv2d" and op.layer not in self.sums.origins:
+                assert isinstance(node.attrs, ConvAttrs)
+                products, top = int(np.prod(node.inputs[1].type.shape[1:])), 2**node.attrs.planes - 1
+                levels = top > 1 or op.layer in self.sums.offset
+                own[op.index] = (2 * gamma(products) + 4 * _UNEVEN) * products * top * (4 if levels else 1)
+            elif out.origin in curved and op.op in ("cast", "dequantize") and len(node.inputs) > 1:
+                own[op.index] = FUNCTION * max(1.0, float(np.abs(node.inputs[1].value).max()))
+            elif out.origin in curved and out.dtype == "b1":
+                own[op.index] = FUNCTION
+        return own
+
     def _exact_ops(self) -> dict[int, bool]:
         """Which ops follow from exact sums: those of binary layers without a scale, and what only reads them."""
         exact = {t.index: True for t in self.model.tensors}
         for op in self.model.ops:
-            own = op.op != "bconv2d" or op.layer in self.outputs
+            own = op.op != "bconv2d" or op.layer in self.sums.origins
             exact[op.output] = own and all(exact[i] or bool(self.model.tensors[i].origin) for i in op.inputs)
         return {op.index: exact[op.output] for op in self.model.ops}
 
     def _wanted(self) -> list[str]:
-        names = {t.origin for t in self.model.tensors if t.origin} | set(self.outputs.values())
+        names = {t.origin for t in self.model.tensors if t.origin} | set(self.sums.origins.values())
         names |= {self.margins[t.origin] for t in self.model.tensors if t.origin in self.margins}
         known = {f"{n.name}:{i}" for n in self.frozen.nodes for i in range(8)}
         missing = sorted(names - known)
@@ -177,58 +197,94 @@ class _Verifier:
         return sorted(names)
 
     def run(self, arrays: list[Array], progress: Callable[[int], object] | None) -> Report:
-        images = len(arrays[0])
-        for begin in range(0, images, self.fed.images):
-            chunk = [a[begin : begin + self.fed.images] for a in arrays]
-            placeholders = (self.frozen.by_name[name] for name in self.frozen.inputs)
-            fed = [a.astype(n.attrs["dtype"]) for a, n in zip(chunk, placeholders, strict=True)]
-            self._chunk(chunk, self.frozen.evaluate(fed, self.wanted))
+        images, with_nan = len(arrays[0]), 0
+        batch = self.fed.stepper.images
+        for begin in range(0, images, batch):
+            chunk = [a[begin : begin + batch] for a in arrays]
+            keras = self._keras(chunk)
+            numbers = self._numbers(chunk, keras)
+            count, compared = len(numbers), int(np.count_nonzero(numbers))
+            if 0 < compared < count:
+                chunk = [a[numbers] for a in chunk]
+                keras = self._keras(chunk)
+            if compared:
+                self._chunk(chunk, keras)
+            with_nan += count - compared
             if progress is not None:
-                progress(len(chunk[0]))
+                progress(count)
+        if with_nan == images:
+            raise InputError("in every image not-a-number reaches a quantizer, so nothing can be compared; give others")
         self.end.layers = list(self.end_checks.values())
-        return Report(images, list(self.checks.values()), self.end)
+        report = Report(images, list(self.checks.values()), self.end, with_nan)
+        if not report.ok:
+            report.hint = likely_cause(self.source, self.nodes)
+        return report
+
+    def _keras(self, chunk: list[Array]) -> dict[str, Array]:
+        placeholders = (self.frozen.by_name[name] for name in self.frozen.inputs)
+        fed = [a.astype(n.attrs["dtype"]) for a, n in zip(chunk, placeholders, strict=True)]
+        return self.frozen.evaluate(fed, self.wanted)
+
+    def _numbers(self, chunk: list[Array], keras: dict[str, Array]) -> Array:
+        """In which images no quantizer meets what is not a number; in the others all outputs must be not-a-number.
+
+        Where all values of Keras are finite, such outputs would be a bug: those images are compared.
+        """
+        count = len(chunk[0])
+        numbers = np.ones(count, bool)
+        for values in (*chunk, *keras.values()):
+            if values.shape[:1] == (count,):
+                numbers &= np.isfinite(values.reshape(count, -1)).all(axis=1)
+        odd = np.flatnonzero(~numbers)
+        if odd.size and any(t.dtype == "b1" for t in self.model.tensors):
+            found = self.model([a[odd] for a in chunk] if len(chunk) > 1 else chunk[0][odd])
+            outputs = found if isinstance(found, list) else [found]
+            numbers[odd] = ~np.all([np.isnan(y.reshape(odd.size, -1)).all(axis=1) for y in outputs], axis=0)
+        else:
+            numbers[:] = True
+        return numbers
 
     def _chunk(self, chunk: list[Array], keras: dict[str, Array]) -> None:
         count = len(chunk[0])
-        for stepper in (self.fed, self.alone):
-            for tensor, array in zip(self._inputs(), chunk, strict=True):
-                stepper.poke(tensor.index, array)
+        self.fed.begin(chunk)
+        self.alone.begin(chunk)
         clean = np.ones(count, bool)  # images in which no bit has differed yet
+        limits: dict[int, Array] = {}
         for op in self.model.ops:
             out = self.model.tensors[op.output]
             self._sums(op, keras, count)
-            ours = self.fed.step(op.index, count)
-            alone = self.alone.step(op.index, count)
+            ours, limit = self.fed.step(op, count)
+            alone, limits[out.index] = self.alone.step(op, count)
             theirs = self._theirs(out, keras, count)
             if theirs is None:
                 continue
-            margin = self._margin(out, keras, ours.shape)
-            self._check(op, out).add(ours, theirs, margin)
-            if out.dtype == "b1":
-                clean = self._alone(op, out, alone, theirs, margin, clean)
-            self.fed.poke(out.index, theirs)
+            far = partial(self._distances, out, keras, ours.shape)
+            self._check(op, out).add(_compare(out, ours, theirs, limit, far))
+            wide = limits[out.index]
+            clean = self._alone(op, out, _compare(out, alone, theirs, wide, far), wide, clean)
+            self.fed.stepper.poke(out.index, theirs)
+            self.fed.errors[out.index] = NOTHING
         self.end.images_with_different_bits += int(np.count_nonzero(~clean))
-        self._final(keras, count)
-
-    def _inputs(self) -> list[TensorInfo]:
-        return [t for t in self.model.tensors if t.storage == "input"]
+        self._final(keras, limits, clean)
 
     def _sums(self, op: OpInfo, keras: dict[str, Array], count: int) -> None:
         """The accumulators of a binary or an integer layer against those of Keras' own convolution."""
-        origin = self.outputs.get(op.layer)
+        origin = self.sums.origins.get(op.layer)
         if op.op not in ("bconv2d", "iconv2d") or origin is None:
             return
-        scaled = op.op == "iconv2d" and op.layer_slots == _PRE_MUL
-        if not scaled and (op.layer_slots or not op.slots and op.op == "bconv2d"):
+        steps = self.sums.steps[op.layer]
+        done = bool(steps) and op.layer_slots == sum(_SLOTS_OF_STEPS[step.op] for step in steps)
+        if not done and (op.layer_slots or not op.slots and op.op == "bconv2d"):
             return
         theirs = keras[origin]
-        ours = self.fed.step_raw(op.index, count)
-        if not scaled and op.layer in self.scales:
-            ours = ours * self.scales[op.layer]  # of integers: exact
+        ours = self.fed.stepper.step_raw(op.index, count)
         if theirs.size != ours.size:
             return
+        for step in steps if not done else ():  # exact, as Keras' sums are
+            ours = evaluate(step, [ours, step.inputs[1].value])
         check = self.checks.setdefault((op.index, "sums"), LayerCheck(op.layer, op.op, "sums", True))
-        check.add(ours, theirs.reshape(ours.shape), None)
+        found = compare_floats(ours, theirs.reshape(ours.shape), NOTHING)
+        check.add(found._replace(beyond=found.different))
 
     def _theirs(self, tensor: TensorInfo, keras: dict[str, Array], count: int) -> Array | None:
         if not tensor.origin:
@@ -238,51 +294,64 @@ class _Verifier:
             return None
         return np.ascontiguousarray(value.reshape((count, *tensor.shape)), dtype=np.float32)
 
-    def _margin(self, tensor: TensorInfo, keras: dict[str, Array], shape: tuple[int, ...]) -> Array | None:
-        if tensor.dtype != "b1" or tensor.origin not in self.margins:
-            return None
-        value = np.abs(keras[self.margins[tensor.origin]])
-        spread = float(np.std(value)) or 1.0
-        return np.asarray(value / spread).reshape(shape)
+    def _distances(self, tensor: TensorInfo, keras: dict[str, Array], shape: tuple[int, ...]) -> Array:
+        """How far the pre-activations of bits are from their threshold; infinitely where they are not known."""
+        value = keras.get(self.margins.get(tensor.origin, ""))
+        if value is None or value.size != np.prod(shape):
+            return np.full(shape, np.inf)
+        return distances(value, shape)
 
     def _check(self, op: OpInfo, out: TensorInfo) -> LayerCheck:
         kind = "bits" if out.dtype == "b1" else "floats"
-        name = out.name or op.layer
-        check = LayerCheck(name, op.op, kind, self.binary[op.index], self.exact[op.index])
+        check = LayerCheck(out.name or op.layer, op.op, kind, self.binary[op.index], self.exact[op.index])
         return self.checks.setdefault((op.index, kind), check)
 
-    def _alone(
-        self, op: OpInfo, out: TensorInfo, alone: Array, theirs: Array, margin: Array | None, clean: Array
-    ) -> Array:
-        check = self.end_checks.setdefault(
-            op.index, LayerCheck(out.name or op.layer, op.op, "bits", self.binary[op.index])
-        )
-        check.add(alone, theirs, margin)
-        wrong = (alone != theirs).reshape(len(clean), -1)
-        dirty = wrong.any(axis=1)
-        first = dirty & clean
-        if first.any():
-            count = int(np.count_nonzero(wrong[first]))
-            self.end.first_differences += count
-            if margin is None:
-                self.end.beyond_rounding += count
-            else:
-                distances = margin.reshape(len(clean), -1)[first][wrong[first]]
-                self.end.beyond_rounding += int(np.count_nonzero(distances > ROUNDING))
-                self.end.largest_distance = max(self.end.largest_distance, float(distances.max()))
+    def _alone(self, op: OpInfo, out: TensorInfo, found: Comparison, limit: Array, clean: Array) -> Array:
+        """Count what differs end to end; gives the images that are still without a different bit."""
+        kind = "bits" if out.dtype == "b1" else "floats"
+        check = LayerCheck(out.name or op.layer, op.op, kind, self.binary[op.index])
+        check = self.end_checks.setdefault(op.index, check)
+        if kind == "floats":
+            check.add(found.of(clean))
+            # What comes after is judged by what its input differs here, but for what rounding does not explain.
+            allowed = np.minimum(found.amount, limit + TINY).astype(np.float32)
+            self.alone.errors[out.index] = allowed if found.different.any() else NOTHING
+            return clean
+        self.alone.errors[out.index] = NOTHING  # in the images that are judged from here on
+        dirty = found.different.reshape(len(clean), -1).any(axis=1)
+        first = found.of(dirty & clean)
+        check.add(found._replace(beyond=first.beyond))
+        self.end.first_differences += int(np.count_nonzero(first.different))
+        self.end.beyond_rounding += int(np.count_nonzero(first.beyond))
+        self.end.largest_distance = max(self.end.largest_distance, float(first.amount.max(initial=0)))
         return np.asarray(clean & ~dirty)
 
-    def _final(self, keras: dict[str, Array], count: int) -> None:
-        outputs = [t for t in self.model.tensors if t.storage == "output"]
-        for tensor, (name, i) in zip(sorted(outputs, key=lambda t: t.offset), self.frozen.outputs, strict=True):
-            ours = _peek(self.alone, tensor, count).reshape(count, -1)
-            theirs = keras[f"{name}:{i}"].reshape(count, -1)
-            difference = np.abs(ours - theirs)
-            if difference.size and not np.isnan(difference).all():
-                largest = float(np.nanmax(difference))
-                self.end.largest_output_difference = max(self.end.largest_output_difference, largest)
+    def _final(self, keras: dict[str, Array], limits: dict[int, Array], clean: Array) -> None:
+        count = len(clean)
+        beyond, other_class = np.zeros(count, bool), np.zeros(count, bool)
+        for tensor, (name, i) in zip(_stored(self.model, "output"), self.frozen.outputs, strict=True):
+            ours = self.alone.stepper.peek(tensor.index, count)
+            theirs = keras[f"{name}:{i}"].reshape(ours.shape)
+            found = compare_floats(ours, theirs, limits[tensor.index])
+            largest = float(found.amount.max(initial=0))
+            self.end.largest_output_difference = max(self.end.largest_output_difference, largest)
+            beyond |= found.beyond.reshape(count, -1).any(axis=1)
+            ours, theirs = ours.reshape(count, -1), theirs.reshape(count, -1)
             if ours.shape[1] > 1 and tensor.offset == 0:
-                self.end.classes_different += int(np.count_nonzero(ours.argmax(axis=1) != theirs.argmax(axis=1)))
+                other_class = ours.argmax(axis=1) != theirs.argmax(axis=1)
+        self.end.images_judged += int(np.count_nonzero(clean))
+        self.end.outputs_beyond_rounding += int(np.count_nonzero(beyond & clean))
+        self.end.classes_different += int(np.count_nonzero(other_class))
+        self.end.classes_beyond_rounding += int(np.count_nonzero(other_class & beyond & clean))
+
+
+def _stored(model: Model, storage: str) -> list[TensorInfo]:
+    """The network's inputs or outputs, in order."""
+    return sorted((t for t in model.tensors if t.storage == storage), key=lambda t: t.offset)
+
+
+def _compare(out: TensorInfo, ours: Array, theirs: Array, limit: Array, far: Callable[[], Array]) -> Comparison:
+    return compare_bits(ours, theirs, limit, far) if out.dtype == "b1" else compare_floats(ours, theirs, limit)
 
 
 def _binary_ops(model: Model) -> dict[int, bool]:
@@ -296,27 +365,3 @@ def _binary_ops(model: Model) -> dict[int, bool]:
         out = model.tensors[op.output]
         exact[op.output] = out.dtype == "b1" and (bool(out.origin) or binary[op.index])
     return binary
-
-
-def _peek(stepper: Stepper, tensor: TensorInfo, count: int) -> Array:
-    return stepper.peek(tensor.index, count)
-
-
-def _pre_activations(graph: Graph) -> dict[str, str]:
-    """{origin of a quantizer's output: origin of its input}."""
-    pairs = {n.origin: n.inputs[0].origin for n in graph.nodes() if n.op == "binarize"}
-    return {bits: x for bits, x in pairs.items() if bits and x}
-
-
-def _accumulators(graph: Graph) -> tuple[dict[str, str], dict[str, Array]]:
-    """{layer: origin of its integer accumulators}, for layers that stand for one convolution each; and what those on
-    bytes are multiplied by to be Keras'."""
-    found: dict[str, list[str]] = {}
-    scales: dict[str, Array] = {}
-    for node in graph.nodes():
-        if node.op in ("bconv2d", "iconv2d"):
-            found.setdefault(node.name, []).append(node.origin)
-        elif node.op == "mul" and node.inputs[0].op == "iconv2d" and not node.inputs[0].origin:
-            found[node.inputs[0].name][-1] = node.origin
-            scales[node.inputs[0].name] = node.inputs[1].value
-    return {layer: origins[0] for layer, origins in found.items() if len(origins) == 1 and origins[0]}, scales

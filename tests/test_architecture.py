@@ -33,7 +33,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *(f"_events_{part}" for part in ("engine", "html", "plot", "report", "rules", "runs")),
     ),
     "events form": ("_events_form",),
-    "front": ("__init__", "__main__", "_version", "verify", "cli", "spiking", "_spiking_importers"),
+    "front": (
+        *("__init__", "__main__", "_version", "cli", "spiking", "_spiking_importers"),
+        *("verify", "_verify_report", "_verify_rounding", "_verify_source"),
+    ),
 }
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),

@@ -25,6 +25,16 @@ unsafe_option = click.option(
 )
 
 
+def parse_shape(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    """H,W,C as an option's value."""
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"found '{text}', expected something like 32,32,3")
+    return tuple(map(int, parts))
+
+
 def live() -> bool:
     """Whether bars and spinners make sense."""
     return sys.stderr.isatty()

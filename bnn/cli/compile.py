@@ -8,17 +8,17 @@ from pathlib import Path
 import click
 
 from .. import compile as compile_model
-from .common import json_option, keras_argument, load_tensorflow, model_record, print_json, unsafe_option, waiting
+from .common import (
+    json_option,
+    keras_argument,
+    load_tensorflow,
+    model_record,
+    parse_shape,
+    print_json,
+    unsafe_option,
+    waiting,
+)
 from .outputs import check_outputs
-
-
-def _shape(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    parts = text.replace("x", ",").split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise click.BadParameter(f"found '{text}', expected something like 32,32,3")
-    return tuple(map(int, parts))
 
 
 @click.command("compile", short_help="Compile a Keras or Larq model to a .bnn file.")
@@ -27,7 +27,7 @@ def _shape(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int
               help="Where to write.  Default: the model's name with .bnn, in the current folder.")  # fmt: skip
 @click.option("--require-binary", is_flag=True, help="Fail if a convolution or dense layer stays float; name each.")
 @click.option("--dump-after", metavar="PASS", help="Print the graph after this pass (also: import, all).")
-@click.option("--input-shape", metavar="H,W,C", callback=_shape, help="For a model that has no fixed input shape.")
+@click.option("--input-shape", metavar="H,W,C", callback=parse_shape, help="For a model that has no fixed input shape.")
 @click.option("--input-dtype", type=click.Choice(["uint8", "float32"]),
               help="What the network takes.  Default: as the model; uint8: bytes, as images are read.")  # fmt: skip
 @unsafe_option

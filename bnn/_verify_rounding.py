@@ -1,0 +1,218 @@
+"""How far apart two float32 computations of one op can be: what ``verify`` allows, and no more.
+
+Only two kinds of ops may round in more than one way: sums of floats, whose order is free, and the library's functions.
+All others are one float32 operation an element (or several in a fixed order): of equal operands they give equal
+results, and the bound is zero.  Where operands differ already, a bound says how much of that difference an op passes
+on, and what its own rounding adds on both sides.
+
+A sum of K products has a relative error of at most gamma(K) = K u / (1 - K u) of the sum of their magnitudes, in any
+order, with fused multiply-adds or without; u = 2^-24.  Where all products are multiples of one power of two that is
+not smaller than 2^-24 of that sum, every partial sum is a float, and the error is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from . import reference
+from .ir import DType, Node
+from .ops import CONVOLUTIONS, OPS, ConvAttrs, PoolAttrs
+
+Array = np.ndarray[Any, Any]
+Rule = Callable[[Node, Sequence[Array], Sequence[Array]], Array]
+
+UNIT = 2.0**-24  # the largest relative error of one float32 operation
+NOTHING = np.zeros((), np.float32)
+TINY = float(reference.SMALLEST_NORMAL)  # what lies below is flushed to zero, here or there
+# Exponentials and their kin, of TensorFlow and of the C library, are off by so many units of 1 at most.
+FUNCTION = 16 * UNIT
+_LARGEST_EXPONENT = 104.0  # exp(-104) is zero
+
+
+def gamma(products: int) -> float:
+    """The largest relative error of a float32 sum of so many products, of the sum of their magnitudes."""
+    return products * UNIT / (1 - products * UNIT)
+
+
+def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Array], own: float = 0.0) -> Array:
+    """The largest difference that rounding explains between two results of an op, an array (N, *shape) or ``NOTHING``.
+
+    ``read`` gives the operands of one computation, from which those of the other lie at most ``errors`` away.  ``own``:
+    by how much the other rounds where this one does not: in a binary layer's accumulators, in a table's values.  The
+    bound of a bit is 2 where it may turn, else 0.
+    """
+    if not own and node.op not in _ROUNDING and not any(e.any() for e in errors):
+        return NOTHING
+    operands, errors = read(), [e.astype(np.float64) for e in errors]
+    with np.errstate(all="ignore"):
+        if node.op in CONVOLUTIONS:
+            result = _convolution(node, operands, errors, own)
+        else:
+            result = _RULES.get(node.op, _moved)(node, operands, errors) + own
+    if node.type.dtype is DType.b1:
+        result = np.where(result > 0, np.float32(2), np.float32(0))
+    images = next(len(a) for a, i in zip(operands, node.inputs, strict=True) if not i.is_constant)
+    # Not a number comes of infinity times zero: both computations have infinity or not a number there.
+    return np.broadcast_to(np.nan_to_num(result, nan=0.0, posinf=np.inf), (images, *node.type.shape))
+
+
+def _size(x: Array) -> Array:
+    """Magnitudes; infinity and not-a-number must be the same in both computations, and nothing is allowed for them."""
+    return np.where(np.isfinite(x), np.abs(x), 0).astype(np.float64)
+
+
+def _rounded(error: Array, size: Array) -> Array:
+    """A difference after one more operation on both sides, with results of that size; equal results stay equal."""
+    return np.where(error > 0, error + 2 * UNIT * (size + error), 0)
+
+
+def spacing(x: Array) -> Array:
+    """For every row, the largest power of two of which all its numbers are multiples; infinity where all are zero."""
+    fraction, exponent = np.frexp(_size(x).reshape(len(x), -1))
+    whole = (fraction * 2.0**24).astype(np.int64)
+    lowest = np.where(whole > 0, np.ldexp((whole & -whole).astype(np.float64), exponent - 24), np.inf)
+    return np.asarray(lowest.min(axis=1, initial=np.inf))
+
+
+def _convolution(node: Node, operands: Sequence[Array], errors: Sequence[Array], own: float) -> Array:
+    attrs = node.attrs
+    assert isinstance(attrs, ConvAttrs)
+    x, w = operands[0], np.abs(operands[1])
+    # The magnitudes' own sums are float32 sums too.
+    products, plain = int(np.prod(w.shape[1:])), replace(attrs, pad_value=0)
+    g = gamma(products)
+    error: Array = np.asarray(own)
+    if node.op == "conv2d":
+        size = (1 + 2 * g) * reference.conv_accumulate(_size(x), w, plain).astype(np.float64)
+        grid = spacing(x).reshape(-1, *[1] * (size.ndim - 1)) * spacing(w)
+        exact = (size < 2**24 * grid) & (grid > TINY) & ~errors[0].any()
+        error = np.where(exact | (size == 0), 0, 2 * g * size + products * TINY)
+    else:  # integers
+        size = np.asarray(float(products * (2**attrs.planes - 1) * (255 if node.op == "iconv2d" else 1)))
+    if errors[0].any():
+        passed = (1 + 2 * g) ** 2 * reference.conv_accumulate(errors[0], w, plain).astype(np.float64)
+        size, error = size + passed, error + passed
+    rest = iter(range(2, len(operands)))
+    for slot in attrs.slots:
+        if slot in ("clamp0", "clamp1"):
+            size, error = _clamped(size, error, getattr(attrs, slot))
+        elif slot not in ("threshold", "negated"):
+            i = next(rest)
+            scales = slot in ("pre_mul", "mul")
+            size, error = _step(size, error, _size(operands[i]), errors[i], scales)
+    return error
+
+
+def _step(size: Array, error: Array, operand: Array, passed: Array, scales: bool) -> tuple[Array, Array]:
+    """One operation with a constant or a residual."""
+    size, error = (size * operand, error * operand) if scales else (size + operand, error + passed)
+    return size, _rounded(error, size)
+
+
+def _clamped(size: Array, error: Array, limits: tuple[float, float]) -> tuple[Array, Array]:
+    lo, hi = limits
+    return np.minimum(size, max(abs(lo), abs(hi))), np.minimum(error, hi - lo)
+
+
+def _affine(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    size, error = _size(operands[0]), errors[0]
+    for operand, scales in zip(operands[1:], (False, True, False), strict=True):
+        size, error = _step(size, error, _size(operand), NOTHING, scales)
+    attrs = node.attrs
+    return _clamped(size, error, (attrs.lo, attrs.hi))[1]  # type: ignore[attr-defined]
+
+
+def _average(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    attrs = node.attrs
+    assert isinstance(attrs, PoolAttrs)
+    g = gamma(int(np.prod(attrs.kernel)) + 1)
+    size = reference.avg_pool(_size(operands[0]), attrs)
+    passed = reference.avg_pool(errors[0], attrs) if errors[0].any() else NOTHING
+    return (1 + 2 * g) * (2 * g * size + (1 + g) * passed)
+
+
+def _max_pool(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    return np.asarray(reference.windows(errors[0], node.attrs, 0.0).max(axis=(4, 5)))
+
+
+def _softmax(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    """Exponents that move by d change a share by a factor between exp(-2 d) and exp(2 d)."""
+    x = operands[0].astype(np.float64)
+    shifted = np.minimum(x.max(axis=-1, keepdims=True) - x, _LARGEST_EXPONENT)
+    share = np.exp(-shifted) / np.exp(-shifted).sum(axis=-1, keepdims=True)
+    moved = 2 * np.minimum(np.broadcast_to(errors[0], x.shape).max(axis=-1, keepdims=True), _LARGEST_EXPONENT)
+    own = 2 * (gamma(x.shape[-1]) + UNIT * shifted.max(axis=-1, keepdims=True) + FUNCTION)
+    return np.asarray(np.minimum(share * (np.expm1(moved) + own * np.exp(moved)) + TINY, 1))
+
+
+def _function(slope: float) -> Rule:
+    """A library function that nowhere rises faster."""
+    return lambda node, operands, errors: slope * errors[0] + FUNCTION
+
+
+def _elu(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    return np.asarray(errors[0] + np.where(operands[0] < errors[0], FUNCTION, 0))
+
+
+def _sum(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    a, b = (_size(x) for x in operands)
+    return _rounded(errors[0] + errors[1], a + b)
+
+
+def _mul(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    a, b = (_size(x) for x in operands)
+    return _rounded(a * errors[1] + b * errors[0] + errors[0] * errors[1], a * b)
+
+
+def _div(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    a, b = (_size(x) for x in operands)
+    passed = a * errors[1] + b * errors[0]
+    smallest = np.maximum(b - errors[1], 0)  # of the other computation's divisors; by zero: anything
+    return np.where(passed > 0, _rounded(passed / (b * smallest), a / b), 0)
+
+
+def _prelu(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    slope = np.maximum(np.abs(operands[1]), 1)
+    return _rounded(slope * errors[0], slope * _size(operands[0]))
+
+
+def _either(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    return np.maximum(errors[0], errors[1])
+
+
+def _clamp(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    return np.minimum(errors[0], node.attrs.hi - node.attrs.lo)  # type: ignore[attr-defined]
+
+
+def _jump(step: float) -> Rule:
+    """A function with steps, which a difference may cross."""
+    return lambda node, operands, errors: np.where(errors[0] > 0, errors[0] + step, 0)
+
+
+def _dequantize(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    return np.asarray(np.ptp(operands[1]) if errors[0].any() else 0)  # bits that turn may make any level of another
+
+
+def _moved(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    """Ops that move values and change none: their differences move with them; what they pad with is the same."""
+    attrs = replace(node.attrs, value=0.0) if hasattr(node.attrs, "value") else node.attrs  # type: ignore[call-arg]
+    pairs = zip(operands, errors, node.inputs, strict=True)
+    moved = [x if i.is_constant else np.broadcast_to(e, x.shape) for x, e, i in pairs]
+    return np.asarray(OPS[node.op].reference(*moved, a=attrs))
+
+
+_RULES: dict[str, Rule] = {
+    "add": _sum, "sub": _sum, "mul": _mul, "div": _div, "maximum": _either, "minimum": _either, "clamp": _clamp,
+    "prelu": _prelu, "affine": _affine, "sign": _jump(2), "round": _jump(1), "avg_pool": _average,
+    "max_pool": _max_pool, "softmax": _softmax, "sigmoid": _function(0.25), "tanh": _function(1.0), "elu": _elu,
+    "binarize": lambda node, operands, errors: errors[0],
+    "binarize_levels": lambda node, operands, errors: np.asarray(errors[0].max()), "dequantize": _dequantize,
+    "cast": lambda node, operands, errors: NOTHING,
+}  # fmt: skip
+FUNCTIONS = frozenset({"softmax", "sigmoid", "tanh", "elu"})
+# Those whose results may differ where their operands do not.
+_ROUNDING = FUNCTIONS | {"conv2d", "avg_pool"}

@@ -1,0 +1,98 @@
+"""What ``verify`` reads off the Keras model's graph: where its values are, and whose weights a file has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ._verify_rounding import FUNCTIONS
+from .ir import Graph, Node
+from .ops import OPS
+from .passes import lower
+
+Array = np.ndarray[Any, Any]
+_MOST_NAMES = 3
+
+
+def pre_activations(graph: Graph) -> dict[str, str]:
+    """{origin of a quantizer's output: origin of its input}, of a graph whose quantizers are recognized."""
+    pairs = {n.origin: n.inputs[0].origin for n in graph.nodes() if n.op == "binarize"}
+    return {bits: x for bits, x in pairs.items() if bits and x}
+
+
+@dataclass
+class Accumulators:
+    """Of a graph whose convolutions are binary: ``origins`` {layer: origin of its integer accumulators}, of layers that
+    stand for one convolution each; ``steps``, the multiplication and addition that make Keras' sums of those on bytes;
+    ``offset``, layers in which something is added to accumulators."""
+
+    origins: dict[str, str] = field(default_factory=dict)
+    steps: dict[str, list[Node]] = field(default_factory=dict)
+    offset: set[str] = field(default_factory=set)
+
+
+def accumulators(graph: Graph) -> Accumulators:
+    found: dict[str, list[str]] = {}
+    result = Accumulators()
+    for node in graph.nodes():
+        below = node.inputs[0] if node.inputs else node
+        if node.op in ("bconv2d", "iconv2d"):
+            found.setdefault(node.name, []).append(node.origin)
+            result.steps[node.name] = [node] if node.op == "iconv2d" else []
+        elif node.op in ("mul", "add") and below in result.steps.get(below.name, []) and not below.origin:
+            result.steps[below.name].append(node)
+            found[below.name][-1] = node.origin
+        if node.op == "add":
+            result.offset.add(node.name)
+    result.origins = {layer: origins[0] for layer, origins in found.items() if len(origins) == 1 and origins[0]}
+    result.steps = {layer: steps[1:] for layer, steps in result.steps.items()}
+    return result
+
+
+def by_functions(graph: Graph) -> set[str]:
+    """Origins of values that library functions make, and of what only elementwise operations make of those: what the
+    compiler kept of them, in tables and thresholds, is its own rounding, and Keras' is another."""
+    found: set[Node] = set()
+    for node in graph.nodes():
+        if node.op in FUNCTIONS or OPS[node.op].elementwise and any(i in found for i in node.inputs):
+            found.add(node)
+    return {node.origin for node in found if node.origin}
+
+
+def likely_cause(source: Graph, file: Sequence[Node]) -> str:
+    """What is behind a difference, most likely: other weights, oneDNN, or a bug.
+
+    The model is compiled again, and the constants compared with those in the file.
+    """
+    expected, found = _constants(lower(source).schedule), _constants(file)
+    layers = [name for name in dict.fromkeys((*found, *expected)) if found.get(name) != expected.get(name)]
+    if layers:
+        names = ", ".join(f"'{name}'" for name in layers[:_MOST_NAMES])
+        more = f" and {len(layers) - _MOST_NAMES} more layers" if len(layers) > _MOST_NAMES else ""
+        return (
+            f"compiled now, this model has other weights or thresholds than the file in {names}{more}: was the file "
+            "compiled from this model, with these weights? Compile it again, or give the model it came from"
+        )
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
+        return (
+            "TensorFlow may run with oneDNN, which rounds otherwise; set TF_ENABLE_ONEDNN_OPTS=0 in the environment "
+            "before it is imported"
+        )
+    return (
+        "the file is what this model compiles to: unless TensorFlow computes on another device than the CPU, this is a "
+        "bug of bnn; please report it"
+    )
+
+
+def _constants(nodes: Sequence[Node]) -> dict[str, list[tuple[tuple[int, ...], bytes]]]:
+    """Every layer's constants, op by op."""
+    constants: dict[str, list[tuple[tuple[int, ...], bytes]]] = {}
+    for node in nodes:
+        own = [(i.value.shape, i.value.tobytes()) for i in node.inputs if i.is_constant]
+        if own:
+            constants.setdefault(node.name, []).extend(own)
+    return constants

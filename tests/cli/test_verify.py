@@ -1,0 +1,117 @@
+"""bnn verify: what it prints, and with which status it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+lq = pytest.importorskip("larq")
+
+ENVIRONMENT_WHEN_IMPORTED = """
+import os, sys
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "tensorflow":
+            print("oneDNN:", os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
+
+sys.meta_path.insert(0, Watch())
+from bnn.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def save(path: Path, size: int | None = 8, beta: float = 0.0) -> Path:
+    """(8, 8, 2) -> 3; all of them with the same names."""
+    tf.keras.backend.clear_session()
+    layers = tf.keras.layers
+    quantized = {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip", "use_bias": False}
+    model = tf.keras.Sequential(
+        name="network",
+        layers=[
+            layers.Input((size, size, 2), name="image"),
+            lq.layers.QuantConv2D(16, 3, name="stem", **quantized),
+            layers.BatchNormalization(name="norm_1"),
+            lq.layers.QuantConv2D(3, 3, input_quantizer="ste_sign", name="conv", **quantized),
+            layers.GlobalAveragePooling2D(name="mean"),
+            layers.BatchNormalization(name="norm_2"),
+            layers.Softmax(name="softmax"),
+        ],
+    )
+    rng = np.random.default_rng(5)
+    draw = {True: lambda shape: rng.uniform(0.5, 2, shape), False: lambda shape: rng.normal(0, 1, shape)}
+    values = [draw["variance" in w.name](w.shape) for w in model.weights]
+    last_beta = next(i for i, w in enumerate(model.weights) if w.name.startswith("norm_2/beta"))
+    values[last_beta] = np.array([beta, 0, 0])
+    model.set_weights(values)
+    model.save(path)
+    return path
+
+
+@pytest.fixture
+def pair(call: Any, tmp_path: Path) -> tuple[Path, Path]:
+    """A Keras model and what it compiles to."""
+    keras, net = save(tmp_path / "network.keras"), tmp_path / "net.bnn"
+    assert call("compile", keras, "-o", net).status == 0
+    return keras, net
+
+
+def test_counts(call: Any, pair: tuple[Path, Path]) -> None:
+    done = call("verify", *pair, "--random", 20)
+    assert done.status == 0, done.out + done.err
+    assert "images without a different bit: 20; in 0 of them outputs differ by more than rounding" in done.out
+    assert "float layers: 0 values differ by more than rounding\nbinary layers: 0 bits differ.  OK" in done.out
+    record = call("verify", *pair, "--random", 20, "--json").json
+    assert record["ok"] and record["different_floats"] == record["images_with_nan"] == 0 and record["hint"] == ""
+    assert record["end_to_end"]["images_judged"] == 20 and record["end_to_end"]["outputs_beyond_rounding"] == 0
+    assert all(layer["beyond"] == 0 for layer in (*record["layers"], *record["end_to_end"]["layers"]))
+
+
+def test_other_classes_are_a_difference(call: Any, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    other = save(tmp_path / "other.keras", beta=-50.0)
+    done = call("verify", other, pair[1], "--random", 20)
+    assert done.status == 1 and "0 bits differ.  DIFFERENT" in done.out, done.out + done.err
+    assert "was the file compiled from this model" in done.out and "'norm_2'" in done.out
+    record = call("verify", other, pair[1], "--random", 20, "--json")
+    end = record.json["end_to_end"]
+    assert record.status == 1 and not record.json["ok"] and record.json["different_bits"] == 0
+    assert record.json["different_floats"] > 0 and end["images_judged"] == end["outputs_beyond_rounding"] == 20
+    assert 0 < end["classes_beyond_rounding"] == end["classes_different"]
+
+
+def test_not_a_number(call: Any, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(0, 1, (6, 8, 8, 2)).astype(np.float32)
+    x[4, 3, 3, 0] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    done = call("verify", *pair, "--data", tmp_path / "x.npy")
+    assert done.status == 0 and "5 images" in done.out
+    assert "images in which not-a-number reaches a quantizer, not compared: 1" in done.out
+    assert call("verify", *pair, "--data", tmp_path / "x.npy", "--json").json["images_with_nan"] == 1
+
+
+def test_input_shape(call: Any, tmp_path: Path) -> None:
+    keras, net = save(tmp_path / "open.keras", size=None), tmp_path / "net.bnn"
+    assert call("compile", keras, "-o", net, "--input-shape", "9,7,2").status == 0
+    assert call("verify", keras, net, "--random", 4, "--input-shape", "9x7x2").status == 0
+    assert call("verify", keras, net, "--random", 4).status == 2
+    done = call("verify", keras, net, "--random", 4, "--input-shape", "8,8,2")
+    assert done.status == 2 and "(8, 8, 2)" in done.err and "(9, 7, 2)" in done.err
+    assert call("verify", keras, net, "--input-shape", "9,x").status == 2
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "0"), ("1", "1")])
+def test_onednn_is_off_unless_asked_for(pair: tuple[Path, Path], given: str | None, expected: str) -> None:
+    """It is chosen while TensorFlow is imported: what the environment says then counts."""
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    environment |= {"TF_ENABLE_ONEDNN_OPTS": given} if given else {}
+    command = [sys.executable, "-c", ENVIRONMENT_WHEN_IMPORTED, "verify", *map(str, pair), "--random", "2"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert f"oneDNN: {expected}" in done.stdout.splitlines(), done.stdout + done.stderr
+    assert given or done.returncode == 0, done.stdout + done.stderr
