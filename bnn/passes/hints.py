@@ -18,9 +18,9 @@ from .to_thresholds import reach
 
 _MOST_LEVELS = 256  # of weights that somebody may have quantized
 _FEW_ZEROS = 0.05  # of ternary weights
-_MOVES = frozenset({"max_pool", "avg_pool", "reshape", "slice", "gather", "copy"})
-
-_SCALES = frozenset({"pad", "affine", "add", "sub", "mul", "div", "clamp", "minimum", "maximum"})
+_PARTS = frozenset({"max_pool", "avg_pool", "reshape", "slice", "gather", "copy"})  # no value is below their data's
+_MOVES = frozenset({"max_pool", "reshape", "slice", "gather", "copy", "concat", "pad", "pad_channels"})
+_SCALES = frozenset({"avg_pool", "affine", "add", "sub", "mul", "div", "clamp", "minimum", "maximum"})
 
 
 def hints(graph: Graph) -> Graph:
@@ -49,13 +49,36 @@ def _float_weights(node: Node) -> bool:
 
 
 def _float_input(node: Node) -> bool:
-    """Quantized weights times floats that are not the network's input, and that nobody rounded."""
+    """Quantized weights times floats that are not the network's input, and that nobody quantized."""
     x = node.inputs[0]
-    if levels(x) is not None or sign_planes(node.inputs[1].value) is None:
+    grouped = node.attrs.groups != 1  # type: ignore[attr-defined]
+    if levels(x) is not None or sign_planes(node.inputs[1].value) is None or grouped or _first_half(node) is not None:
         return False
-    while x.op in _MOVES | _SCALES and not x.inputs[0].is_constant:
+    todo, seen = [(x, True)], set()
+    while todo:
+        x, moved = todo.pop()  # moved: with nothing else done to them since
+        quantized = x.op in ("input", "cast", "round") or moved and levels(x) is not None
+        if (x, moved) in seen or x.is_constant or quantized:
+            continue
+        seen.add((x, moved))
+        if x.op not in _MOVES | _SCALES:
+            return True
+        todo += [(i, moved and x.op in _MOVES) for i in x.inputs]
+    return False
+
+
+def _first_half(node: Node) -> Node | None:
+    """The depthwise half of a separable layer, of its pointwise half."""
+    x, w = node.inputs[:2]
+    while x.op in _MOVES:
         x = x.inputs[0]
-    return x.op not in ("input", "round") and node.attrs.groups == 1  # type: ignore[attr-defined]
+    pointwise = x.op == "conv2d" and x.name == node.name and w.type.shape[1:3] == (1, 1)
+    return x if pointwise and x.inputs[1].type.shape[3] == 1 and x.inputs[1] is not w else None
+
+
+def _pointwise(node: Node) -> bool:
+    """Quantized weights behind sums that a separable layer cannot quantize."""
+    return sign_planes(node.inputs[1].value) is not None and _first_half(node) is not None
 
 
 def _ones(node: Node) -> bool:
@@ -107,7 +130,7 @@ def least(node: Node) -> float:
         return float(known.values.min())
     if node.op in ("sigmoid", "softmax"):
         return 0.0
-    if node.op in _MOVES:
+    if node.op in _PARTS:
         return least(node.inputs[0])
     if node.op in ("add", "concat", "maximum", "minimum"):
         bounds = [least(i) for i in node.inputs]
@@ -127,11 +150,16 @@ def _no_batch_norm(node: Node) -> bool:
 
 
 def _bare_sign(node: Node) -> bool:
-    """Counted planes of -1, 0 and 1, where 0 stands for nothing but zero."""
+    """Counted planes of -1, 0 and 1, where 0 stands for nothing but zero (repeated for weights of several planes)."""
     x = node.inputs[0]
+    if x.op == "concat" and len(set(x.inputs)) == 1:
+        x = x.inputs[0]
     if x.op != "concat" or [i.op for i in x.inputs] != ["binarize"] * 2 or any(len(i.inputs) != 3 for i in x.inputs):
         return False
-    return all(np.abs(i.inputs[1].value).max() <= reference.SMALLEST_NORMAL for i in x.inputs)
+    if x.inputs[0].inputs[0] is not x.inputs[1].inputs[0]:  # bits side by side
+        return False
+    low, high = (i.inputs[1].value for i in x.inputs)
+    return bool((low < high).all() and max(np.abs(low).max(), np.abs(high).max()) <= reference.SMALLEST_NORMAL)
 
 
 def _few_zeros(node: Node) -> bool:
@@ -146,6 +174,11 @@ def _few_zeros(node: Node) -> bool:
 HINTS = (
     Hint("a kernel quantizer would make it binary", ("conv2d",), _float_weights),
     Hint("its weights are binary: an input quantizer would make it so", ("conv2d",), _float_input),
+    Hint(
+        "its weights are binary, but a separable layer quantizes nothing between its halves; two layers could",
+        ("conv2d",),
+        _pointwise,
+    ),
     Hint(
         "all its bits are +1, whatever the image; is there a ReLU before the quantizer?",
         ("binarize", *CONVOLUTIONS),

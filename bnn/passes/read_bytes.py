@@ -3,32 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..interpret import evaluate
 from ..ir import DType, Graph, Node
-from ..ops import MOST_BYTE_PRODUCTS, ConvAttrs, constant, make
-from ..rewrite import Match, Pattern, Rule, const, is_elementwise, remade, rewrite
+from ..ops import MOST_BYTE_PRODUCTS, ConvAttrs, PadAttrs, constant, make
+from ..rewrite import Match, Pattern, Rule, any_, const, is_elementwise, remade, rewrite
 from .signs import sign_planes
 
 Array = np.ndarray[Any, Any]
 _BYTES = np.arange(256)
+_MIDDLE = 128  # no byte is further from it than from another
+_MOVES = ("avg_pool", "concat", "gather", "max_pool", "pad", "pad_channels", "reshape", "slice")
 
 
 def read_bytes(graph: Graph) -> Graph:
     """Precondition: quantizers are recognized.  Postcondition: operations with scalars on an input of bytes are the
     table of its cast; a convolution of such values by weights of two values a filter, or three with zero, is an iconv2d
-    of the bytes and a multiplication, wherever its float32 sums are exact; others carry the reason in their note.
+    of the bytes, a multiplication and perhaps an addition, wherever its float32 sums are exact; others carry the reason
+    in their note.
 
-    What the operations make of a byte is read off the table: 256 evaluations in float32.  If they are d (u - z) with a
-    byte z, and weights are alpha times signs, a sum of K products is alpha d times an integer of at most 255 K.  With
-    alpha d = m 2^e, m odd, all partial sums are multiples of 2^e, and exact in every order if 255 K m is at most 2^24;
-    then multiplying the integer by alpha d gives the same float.  Zero padding is u = z.
+    What the operations make of a byte is read off a table, of one column or one a channel: 256 evaluations in float32.
+    If a column c is t_c + d (u - p) for every byte u, with one d (but for its sign) and one byte p for all columns, and
+    weights w are alpha times signs, then
+
+        sum(w x)  =  alpha d A + sum(w t),   A = the sum over signs of (u - p), which iconv2d gives,
+
+    inside the image.  Outside stands one value v.  Where p is a byte with t_c = v in every column, (u - p) is zero
+    there, and the equation holds for padded images too.  Without padding any p will do.
+
+    All float32 sums of K products are multiples of 2^e, of which all w x are, and exact in every order if K times the
+    largest product is at most 2^24 of them; alpha d A must be, too.
     """
     return rewrite(graph, RULES)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a convolution reads: a function of bytes, by elementwise ops (first to last) that treat all elements of a
+    channel alike; ``outside``: the value around the image, if any is read."""
+
+    cast: Node
+    chain: list[Node]
+    pads: tuple[int, int, int, int]
+    outside: float | None
+
+    def table(self) -> Array:
+        """The values (256, 1 or channels)."""
+        table = _table(self.cast)[:, None]
+        for node in self.chain:
+            table = evaluate(node, [i.value.reshape(-1) if i.is_constant else table for i in node.inputs])
+        return table
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Every column of a table: offset + step * (u - byte), exactly; the steps are equal but for their signs."""
+
+    byte: int
+    step: float
+    signs: Array
+    offset: Array
 
 
 def _table(cast: Node) -> Array:
@@ -48,74 +86,20 @@ def _into_table(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | No
     return remade(node, "cast", data[0].inputs[0], constant(evaluate(node, operands)))
 
 
-def spacing(table: Array) -> tuple[float, int] | None:
-    """(d, z) of a table that is d (u - z) for every byte u, exactly; None where it is not, or z is no byte."""
-    values = table.astype(np.float64)
-    step = values[1] - values[0]
-    if not np.isfinite(values).all() or step == 0:
+def _pad_last(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    """f(pad(cast(u))) -> pad(f(cast(u))) for f of scalars: the padding becomes f's value of it."""
+    data = [i for i in node.inputs if not i.is_constant]
+    if not is_elementwise(node) or len(data) != 1 or any(i.value.size != 1 for i in node.inputs if i.is_constant):
         return None
-    zero = -values[0] / step
-    if zero not in range(256) or not np.array_equal((_BYTES - zero) * step, values):
+    pad, attrs = data[0], data[0].attrs
+    if not isinstance(attrs, PadAttrs) or pad.inputs[0].op != "cast":
         return None
-    return float(step), int(zero)
-
-
-def _bits_of(scale: Array) -> Array:
-    """The odd numbers that numbers are, times a power of two; 0 of 0."""
-    fraction, _ = np.frexp(np.abs(scale))
-    odd = (fraction * 2.0**53).astype(np.int64)
-    for shift in (32, 16, 8, 4, 2, 1):
-        odd = np.where(odd & (1 << shift) - 1, odd, odd >> shift)
-    return np.asarray(odd)
-
-
-def _why_not(node: Node, scale: Array | None, products: int) -> str:
-    """Why a layer on bytes stays float; "" where it need not."""
-    attrs, w = node.attrs, node.inputs[1]
-    assert isinstance(attrs, ConvAttrs)
-    if scale is None:
-        count = len(np.unique(w.value))
-        return f"its input is bytes, but its weights take {count} values, not two or three"
-    if attrs.groups != 1:
-        return "its input is bytes, but in groups"
-    if not scale.size:
-        return (
-            "its input is bytes, but scaled to values not evenly spaced in float32, or without a byte for zero"
-        )
-    if products > MOST_BYTE_PRODUCTS:
-        return f"its input is bytes, but {products} products a sum are more than {MOST_BYTE_PRODUCTS}"
-    # no denormal numbers, which TensorFlow flushes to zero, and no infinity
-    used = scale[scale > 0]
-    normal = np.all((used >= np.finfo(np.float32).tiny) & (used * 255 * products <= np.finfo(np.float32).max))
-    if not normal or np.any(_bits_of(scale) * (255.0 * products) > 2**24):
-        return (
-            "its input is bytes, but their scale makes float sums round; a power of two (1/128, 1/256) does not"
-        )
-    return ""
-
-
-def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    cast, w = node.inputs
-    attrs = node.attrs
-    assert isinstance(attrs, ConvAttrs)
-    split = sign_planes(w.value)
-    even = spacing(_table(cast))
-    products = int(np.prod(w.type.shape[1:]))
-    alpha, planes = split or (np.zeros(0), [])
-    step, zero = even or (0.0, 0)
-    scale = alpha.astype(np.float64) * abs(step) if even else np.zeros(0)
-    reason = _why_not(node, scale if split else None, products)
-    if reason:
-        return None if node.note else replace(node, note=reason)
-    signs = np.concatenate(planes, axis=3) * (1 if step > 0 else -1)
-    kind = "binary" if len(planes) == 1 else "ternary"
-    plain = bool(np.all(scale == 1))
-    names = {"name": node.name, "note": f"integer input, {kind} weights"}
-    if plain:
-        names |= {"origin": node.origin, "tap": node.tap}
-    filters = constant(signs, DType.b1, w.name)
-    value = make("iconv2d", cast.inputs[0], filters, attrs=replace(attrs, pad_value=zero), **names)
-    return value if plain else remade(node, "mul", value, constant(scale))
+    scalars = {i: i.value.reshape(-1) for i in node.inputs if i.is_constant}
+    value = np.full(1, attrs.value, np.float32)
+    around = evaluate(node, [scalars.get(i, value) for i in node.inputs])
+    operands = (i if i in scalars else pad.inputs[0] for i in node.inputs)
+    inside = make(node.op, *operands, attrs=node.attrs, name=node.name)
+    return remade(node, "pad", inside, attrs=replace(attrs, value=float(around[0])))
 
 
 def _reshape_first(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -125,8 +109,122 @@ def _reshape_first(node: Node, found: Match, uses: Mapping[Node, int]) -> Node |
     return remade(node, "cast", moved, *cast.inputs[1:])
 
 
+def _read(conv: Node) -> _Data | str | None:
+    """A convolution's data as a function of bytes; why they are none, or None where they do not come from bytes."""
+    x, attrs = conv.inputs[0], conv.attrs
+    assert isinstance(attrs, ConvAttrs)
+    pads, outside = attrs.pads, 0.0 if any(attrs.pads) else None
+    around = x.attrs
+    if isinstance(around, PadAttrs) and outside is None:
+        x, pads, outside = x.inputs[0], around.pads, around.value
+    chain: list[Node] = []
+    while x.op != "cast":
+        if x.op == "round" or not _by_channel(x):
+            return f"the {x.op} before it works on floats" if _from_bytes(x) else None
+        chain.insert(0, x)
+        x = next(i for i in x.inputs if not i.is_constant)
+    return _Data(x, chain, pads, outside)
+
+
+def _by_channel(x: Node) -> bool:
+    """Whether the op makes of each element of its one operand something that only the channel changes."""
+    data = [i for i in x.inputs if not i.is_constant]
+    alike = all(i.value.size == 1 or i.type.shape[-1] == i.value.size for i in x.inputs if i.is_constant)
+    return is_elementwise(x) and len(data) == 1 and data[0].type == x.type and alike
+
+
+def _from_bytes(x: Node) -> bool:
+    """Whether data are made of bytes alone, moved and computed on; rounded, they are some quantizer's."""
+    todo, seen = [x], set()
+    while todo:
+        x = todo.pop()
+        if x.op != "cast" and x not in seen and not x.is_constant:
+            if x.op not in _MOVES and (x.op == "round" or not is_elementwise(x)):
+                return False
+            seen.add(x)
+            todo += x.inputs
+    return True
+
+
+def _line(table: Array, outside: float | None) -> _Line | str:
+    """A table as a line through a byte that may stand outside the image; or why there is none."""
+    table = table.astype(np.float64)
+    steps = table[1] - table[0]
+    if not np.isfinite(table).all() or not steps.all() or (_BYTES[:, None] * steps + table[0] != table).any():
+        return "scaled to values not evenly spaced in float32"
+    if (np.abs(steps) != abs(steps[0])).any():
+        return "scaled differently in its channels"
+    fitting = np.flatnonzero((table == (outside or 0.0)).all(axis=1))
+    if outside is not None and not len(fitting):
+        return f"padded with {outside:g}, which no byte stands for" + (" in all channels" if len(steps) > 1 else "")
+    byte = int(fitting[0]) if len(fitting) else _MIDDLE
+    return _Line(byte, float(abs(steps[0])), np.sign(steps), table[byte])
+
+
+def _unit(values: Array) -> Array:
+    """The largest power of two that a number is a multiple of; infinity for 0."""
+    fraction, exponent = np.frexp(np.abs(values))
+    digits = (fraction * 2.0**53).astype(np.int64)
+    lowest = np.ldexp((digits & -digits).astype(np.float64), exponent - 53)
+    return np.where(digits == 0, np.inf, lowest)
+
+
+def _rounds(alpha: Array, line: _Line, table: Array, products: int) -> bool:
+    """Whether some float32 sum over the table's values by +-alpha may round, or TensorFlow flushes some number to zero
+    as a denormal one, or one overflows."""
+    values = table.astype(np.float64)
+    unit = float(_unit(values).min())
+    used = alpha[alpha > 0].astype(np.float64)
+    largest = max(np.abs(values).max(), line.step * max(line.byte, 255 - line.byte))
+    tiny, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
+    if unit < tiny or (used < tiny).any() or (used * unit < tiny).any() or (used * largest * products > most).any():
+        return True
+    return bool((used * largest * products > 2.0**24 * _unit(used) * unit).any())
+
+
+def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    data, w, attrs = _read(node), found["w"], node.attrs
+    if data is None:
+        return None
+    assert isinstance(attrs, ConvAttrs)
+    split = sign_planes(w.value)
+    products = int(np.prod(w.type.shape[1:]))
+    if split is None:
+        return _annotate(node, f"its weights take {len(np.unique(w.value))} values, not two or three")
+    if isinstance(data, str):
+        return _annotate(node, data)
+    if attrs.groups != 1:
+        return _annotate(node, "in groups")
+    if products > MOST_BYTE_PRODUCTS:
+        return _annotate(node, f"{products} products a sum are more than {MOST_BYTE_PRODUCTS}")
+    table = data.table()
+    line = _line(table, data.outside)
+    if isinstance(line, str):
+        return _annotate(node, line)
+    alpha, planes = split
+    if _rounds(alpha, line, table, products):
+        return _annotate(node, "their scale makes float sums round; a power of two (1/128, 1/256) does not")
+    kind = "binary" if len(planes) == 1 else "ternary"
+    signs = constant(np.concatenate([p * line.signs for p in planes], axis=3), DType.b1, w.name)
+    attrs = replace(attrs, pads=data.pads, pad_value=line.byte)
+    note = f"integer input, {kind} weights"
+    value = make("iconv2d", data.cast.inputs[0], signs, attrs=attrs, name=node.name, note=note)
+    scale = alpha.astype(np.float64) * line.step
+    rest = (w.value.astype(np.float64) * line.offset).sum(axis=(1, 2, 3))
+    if (scale != 1).any():
+        value = make("mul", value, constant(scale), name=node.name)
+    if rest.any():
+        value = make("add", value, constant(rest), name=node.name)
+    return replace(value, origin=node.origin, tap=node.tap)
+
+
+def _annotate(node: Node, reason: str) -> Node | None:
+    return None if node.note else replace(node, note=f"its input is bytes, but {reason}")
+
+
 RULES = (
-    Rule(Pattern(("conv2d",), (Pattern(("cast",)), const("w"))), _convolution),
+    Rule(Pattern(("conv2d",), (any_("x"), const("w"))), _convolution),
     Rule(Pattern(("reshape",), (Pattern(("cast",)),)), _reshape_first),
     Rule(Pattern(), _into_table),
+    Rule(Pattern(), _pad_last),
 )

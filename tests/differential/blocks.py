@@ -143,8 +143,15 @@ def curve(rng: Rng, x: Value) -> Value:
 
 
 def gate(rng: Rng, x: Value) -> Value:
-    """Squeeze and excite: the values times a sigmoid of what is known of the whole image."""
+    """Squeeze and excite: the values times something from 0 to 1 that is known of the whole image; the last bit of a
+    sigmoid is anybody's guess."""
     pool = L.GlobalMaxPool1D if len(x.shape) == 2 else L.GlobalMaxPool2D
     squeezed = pool(keepdims=True)(x.tensor) if len(x.shape) > 1 else x.tensor
+    kind = str(rng.choice(["sigmoid", "hard_sigmoid", "clip"])) if x.sure else "sigmoid"
+    if kind == "clip":
+        gates = L.Lambda(lambda v: tf.clip_by_value(v * 0.25 + 0.5, 0.0, 1.0))(squeezed)
+        return Value(L.Multiply()([x.tensor, gates]), x.step * min(x.step / 4, 0.5), x.bound)
+    if kind == "hard_sigmoid":
+        return Value(L.Multiply()([x.tensor, L.Activation("hard_sigmoid")(squeezed)]), 0.0, x.bound)
     gates = L.Activation("sigmoid")(L.Rescaling(0.25, 0.5)(squeezed))
     return Value(L.Multiply()([x.tensor, gates]), 0.0, x.bound, False, x.sure or x.apart)

@@ -9,23 +9,24 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from . import blocks, layers
+from . import blocks, inputs, layers, merges
+from .inputs import BATCH
 from .quantizers import Array, Rng, Value
 
-BATCH = 3
+__all__ = ["BATCH", "Model", "random_model"]
+
 _IMAGE = {
-    layers.conv: 30, layers.depthwise: 5, layers.separable: 4, layers.transposed: 4, layers.local: 2, layers.dense: 4,
+    layers.conv: 30, layers.depthwise: 5, layers.separable: 4, layers.transposed: 6, layers.local: 2, layers.dense: 4,
     blocks.batch_norm: 22, blocks.relu: 5, blocks.prelu: 3, blocks.max_pool: 8, blocks.average_pool: 3,
     blocks.global_pool: 1, blocks.quantizer: 3, blocks.bias: 2, blocks.move: 3, blocks.gate: 2, blocks.curve: 2,
 }  # fmt: skip
 _SEQUENCE = {k: v for k, v in _IMAGE.items() if k not in (layers.depthwise, layers.transposed)}
+_SEQUENCE |= {layers.separable: 12}
 _VECTOR = {
     layers.dense: 10, blocks.batch_norm: 6, blocks.relu: 2, blocks.prelu: 1, blocks.quantizer: 1, blocks.bias: 1,
     blocks.gate: 1,
 }  # fmt: skip
 Block = Callable[[Rng, Value], Value]
-# What is done to bytes, and the largest value that comes of it.
-_RESCALINGS = ((1 / 128, -1.0, 1.0), (1 / 256, 0.0, 1.0), (1 / 64, -1.0, 3.0), (-1 / 128, 1.0, 1.0))
 # What authors write again and again, and passes rewrite: pools and activations on either side of a batch norm.
 _IDIOMS: tuple[tuple[Block, ...], ...] = (
     (layers.conv, blocks.max_pool, blocks.batch_norm, layers.conv),
@@ -61,8 +62,9 @@ class _Generator:
     def model(self) -> Model:
         rng = self.rng
         tf.keras.utils.set_random_seed(self.seed)
-        shapes = [self._shape() for _ in range(int(rng.choice([1, 1, 1, 2])))]
-        inputs, arrays, values = map(list, zip(*(self._input(shape) for shape in shapes), strict=True))
+        drawn = [inputs.entry(rng, inputs.shape(rng)) for _ in range(int(rng.choice([1, 1, 1, 2])))]
+        kinds, entries, arrays, values = map(list, zip(*drawn, strict=True))
+        self.used += kinds
         ends = list(values)
         for _ in range(int(rng.integers(3, 9))):
             i = int(rng.integers(len(ends)))
@@ -72,49 +74,40 @@ class _Generator:
                 ends.append(made)
             else:
                 ends[i] = made
-        outputs = [e for e in dict.fromkeys(ends) if e not in values[: len(inputs)]][:4]
-        outputs = outputs or [self._apply(layers.dense, ends[0])]
-        if rng.random() < 0.1 and len(outputs[0].shape) == 1:
-            softmax = tf.keras.layers.Softmax()(outputs[0].tensor)
-            outputs[0] = Value(softmax, 0.0, 1.0, False)
-        keras = tf.keras.Model(inputs, [o.tensor for o in outputs], name=f"seed_{self.seed}")
+        outputs = [e for e in dict.fromkeys(ends) if e not in values[: len(entries)]][:4]
+        outputs = self._more(outputs or [self._apply(layers.dense, ends[0])])
+        keras = tf.keras.Model(entries, [o.tensor for o in outputs], name=f"seed_{self.seed}")
         return Model(self.seed, keras, arrays, [o.sure for o in outputs], tuple(self.used))
 
-    def _shape(self) -> tuple[int, ...]:
-        rng = self.rng
-        channels = int(rng.choice([1, 2, 3, 7, 16, 31, 32, 33, 40]))
-        size = [int(n) for n in (rng.integers(1, 7, 2) if rng.random() < 0.7 else rng.integers(1, 17, 2))]
-        return [(*size, channels), (size[0], channels), (channels * size[0],)][rng.choice(3, p=[0.7, 0.15, 0.15])]
-
-    def _input(self, shape: tuple[int, ...]) -> tuple[Any, Array, Value]:
-        """(input, array, value): floats, or bytes that are rescaled."""
-        rng = self.rng
-        if rng.random() < 0.7:
-            entry = tf.keras.Input(shape)
-            return entry, self._array(shape), Value(entry, 0.125, 1.0)
-        self.used.append("bytes")
-        entry = tf.keras.Input(shape, dtype="uint8")
-        scale, offset, bound = _RESCALINGS[rng.integers(len(_RESCALINGS))]
-        tensor = tf.keras.layers.Rescaling(scale, offset)(entry)
-        return entry, rng.integers(0, 256, (BATCH, *shape), np.uint8), Value(tensor, abs(scale), bound)
-
-    def _array(self, shape: tuple[int, ...]) -> Array:
-        """Eighths from -1 to 1, zeros of both signs among them."""
-        x = self.rng.integers(-8, 9, (BATCH, *shape)) / 8
-        return np.where((x == 0) & (self.rng.random(x.shape) < 0.5), -0.0, x).astype(np.float32)
+    def _more(self, outputs: list[Value]) -> list[Value]:
+        """Classes, quantized values, or one output twice."""
+        first, draw = outputs[0], self.rng.random()
+        if draw < 0.1 and len(first.shape) == 1:
+            return [Value(tf.keras.layers.Softmax()(first.tensor), 0.0, 1.0, False), *outputs[1:]]
+        if draw < 0.2 and _fits(blocks.quantizer, first):
+            self.used.append("quantized output")
+            return [*outputs, self._apply(blocks.quantizer, first)]
+        if draw < 0.3:
+            self.used.append("output twice")
+            return [*outputs, first]
+        return outputs
 
     def _grow(self, x: Value, values: list[Value]) -> Value:
         rng = self.rng
         draw = rng.random()
-        partners = [v for v in values if v.shape == x.shape and v is not x]
-        beside = [v for v in values if v.shape[:-1] == x.shape[:-1]]
-        if draw < 0.15 and partners and x.sure:
-            return self._residual(x, partners[rng.integers(len(partners))])
-        if draw < 0.22 and beside:
-            return self._concat(x, beside[rng.integers(len(beside))])
-        if draw < 0.27:
-            return self._nested(x, partners)
-        if draw < 0.45 and len(x.shape) == 3:
+        alike = [v for v in values if v.shape == x.shape and v is not x]
+        beside = [(v, axis) for v in values for axis in merges.joinable(x, v)]
+        beside = [(v, axis) for v, axis in beside if axis == len(x.shape) or rng.random() < 0.3]
+        if draw < 0.15 and any(v.sure for v in alike) and x.sure:
+            return self._merge(x, [v for v in alike if v.sure])
+        if 0.15 <= draw < 0.19 and x.sure and len(x.shape) > 1:
+            self.used.append("broadcast")
+            return self._merge(x, [merges.wider(rng, x)])
+        if draw < 0.25 and beside:
+            return self._concat(x, *beside[rng.integers(len(beside))])
+        if draw < 0.29:
+            return self._nested(x, alike)
+        if draw < 0.46 and len(x.shape) == 3:
             for block in _IDIOMS[rng.integers(len(_IDIOMS))]:
                 x = self._apply(block, x) if _fits(block, x) else x
             return x
@@ -130,20 +123,18 @@ class _Generator:
         self.used.append(block.__name__)
         return block(self.rng, x)
 
-    def _residual(self, x: Value, other: Value) -> Value:
-        self.used.append("residual")
-        cls = [tf.keras.layers.Add, tf.keras.layers.Add, tf.keras.layers.Subtract, tf.keras.layers.Maximum]
-        tensor = cls[self.rng.integers(4)]()([x.tensor, other.tensor])
-        step = min(x.step, other.step)
-        return Value(tensor, step, x.bound + other.bound, x.sure and other.sure)
+    def _merge(self, x: Value, others: list[Value]) -> Value:
+        """With one of the others, or two."""
+        count = 2 if self.rng.random() < 0.2 else 1
+        kind, value = merges.elementwise(self.rng, x, [others[i] for i in self.rng.integers(len(others), size=count)])
+        self.used += [kind, "three"] if count == 2 else [kind]
+        return value
 
-    def _concat(self, x: Value, other: Value) -> Value:
-        self.used.append("concat")
-        tensor = tf.keras.layers.Concatenate()([x.tensor, other.tensor])
-        sure = x.sure and other.sure
-        step = min(x.step, other.step) if sure else 0.0
-        apart = (x.sure or x.apart) and (other.sure or other.apart)
-        return Value(tensor, step, max(x.bound, other.bound), sure, apart)
+    def _concat(self, x: Value, other: Value, axis: int) -> Value:
+        channels = axis == len(x.shape)
+        self.used.append("concat" if channels else "concat elsewhere")
+        others = [other, x] if self.rng.random() < 0.15 else [other]
+        return merges.concat(x, others, -1 if channels and self.rng.random() < 0.5 else axis)
 
     def _nested(self, x: Value, partners: list[Value]) -> Value:
         """Blocks as a model of their own, shared by two values where another has the same shape."""
@@ -161,7 +152,7 @@ class _Generator:
         if not shared:
             return out
         again = replace(value, tensor=inner(other.tensor))
-        return self._residual(out, again) if value.sure else self._concat(out, again)
+        return self._merge(out, [again]) if value.sure else self._concat(out, again, len(out.shape))
 
 
 def _fits(block: Block, x: Value) -> bool:

@@ -85,8 +85,17 @@ def _geometry(rng: Rng, x: Value, conv: bool = True) -> dict[str, Any]:
     return {**options, "strides": tuple(rng.integers(1, 4, len(space)).tolist()) if uneven else (stride,) * len(space)}
 
 
-def _pad_values(rng: Rng, options: dict[str, Any]) -> dict[str, Any]:
-    return {"pad_values": float(rng.choice([0, 0, 1, 1, -1]))} if options["padding"] == "same" else {}
+def _pad_values(rng: Rng, x: Value, options: dict[str, Any]) -> dict[str, Any]:
+    """What is around the image: a multiple of the step like the values in it, thirds and so on up to rounding."""
+    whole = x.step > 0 and abs(round(1 / x.step) * x.step - 1) < 1e-6
+    return {"pad_values": float(rng.choice([0, 0, 1, 1, -1]))} if options["padding"] == "same" and whole else {}
+
+
+def _groups(rng: Rng, channels: int) -> int:
+    """Few groups, groups of whole words, or one a channel."""
+    fitting = [g for g in (2, 3, 4, channels // 32 if channels % 32 == 0 else 0) if g and channels % g == 0]
+    groups = [*fitting, *fitting, channels]
+    return int(groups[rng.integers(len(groups))]) if rng.random() < 0.1 else 1
 
 
 def _padded(x: Value, options: dict[str, Any]) -> Value:
@@ -101,12 +110,12 @@ def conv(rng: Rng, x: Value) -> Value:
     options = _geometry(rng, x)
     if one and rng.random() < 0.3 and options["padding"] == "same":
         options["padding"] = "causal"
-    if options["padding"] == "same" and data.step and 1 % data.step == 0:
-        options.update(_pad_values(rng, options))
-        data = _padded(data, options)
+    options.update(_pad_values(rng, data, options))
+    data = _padded(data, options)
     channels, filters = x.shape[-1], int(rng.choice(FILTERS))
-    if channels % 2 == 0 and rng.random() < 0.04:
-        options["groups"], filters = 2, filters * 2
+    groups = _groups(rng, channels)
+    if groups > 1:
+        options["groups"], filters = groups, groups * (filters if groups <= 4 else 1 + filters % 2)
     products = int(np.prod(options["kernel_size"])) * channels
     w = suited(rng, data, products)
     cls = lq.layers.QuantConv1D if one else lq.layers.QuantConv2D
@@ -126,7 +135,7 @@ def depthwise(rng: Rng, x: Value) -> Value:
             (k - 1) * dilation < n for k, n in zip(options["kernel_size"], x.shape, strict=False)
         ):
             options["dilation_rate"] = (dilation, dilation)
-    options.update(_pad_values(rng, options) if data.step and 1 % data.step == 0 else {})
+    options.update(_pad_values(rng, data, options))
     data = _padded(data, options)
     products = int(np.prod(options["kernel_size"]))
     w = suited(rng, data, products)
@@ -141,6 +150,12 @@ def separable(rng: Rng, x: Value) -> Value:
     one = len(x.shape) == 2
     q, data = quantized(rng, x)
     options = _geometry(rng, x, conv=False)
+    if set(options["strides"]) == {1} and options["padding"] == "same" and rng.random() < 0.3:
+        options["dilation_rate"] = (int(rng.integers(2, 4)),) * len(options["strides"])
+    if one and rng.random() < 0.3 and options["padding"] == "same":
+        options["padding"] = "causal"
+    options.update(_pad_values(rng, data, options))
+    data = _padded(data, options)
     multiplier = int(rng.choice([1, 1, 2]))
     taps, channels = int(np.prod(options["kernel_size"])), x.shape[-1] * multiplier
     while True:
@@ -150,6 +165,7 @@ def separable(rng: Rng, x: Value) -> Value:
             break
         if not data.summable:
             q, data = quantized(rng, x)
+            options.pop("pad_values", None)
     cls = lq.layers.QuantSeparableConv1D if one else lq.layers.QuantSeparableConv2D
     layer = cls(
         int(rng.choice(FILTERS)), input_quantizer=q and q.quantizer, depthwise_quantizer=a.quantizer,
@@ -166,9 +182,13 @@ def transposed(rng: Rng, x: Value) -> Value:
     w = suited(rng, data, products)
     dilation = int(rng.integers(2, 4)) if rng.random() < 0.25 else 1
     strides = strides if dilation == 1 else (1, 1)
+    padding = str(rng.choice(["same", "valid"]))
+    more = tuple(int(rng.integers(s)) for s in strides)
+    whole = all(0 < k % 2 + m <= s for s, k, m in zip(strides, size, more, strict=True))
+    fits = dilation == 1 and (padding == "valid" or whole)  # TensorFlow has no other outputs of "same"
     layer = lq.layers.QuantConv2DTranspose(
-        int(rng.choice(FILTERS[:8])), size, strides=strides, padding=str(rng.choice(["same", "valid"])),
-        dilation_rate=dilation,
+        int(rng.choice(FILTERS[:8])), size, strides=strides, padding=padding,
+        dilation_rate=dilation, output_padding=more if fits and rng.random() < 0.5 else None,
         input_quantizer=q and q.quantizer, kernel_quantizer=w.quantizer, use_bias=bool(rng.random() < 0.3),
     )  # fmt: skip
     return finish(rng, layer, layer(x.tensor), data, [w], products)

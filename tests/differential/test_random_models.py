@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from bnn.importers.tensorflow import freeze
 from bnn.verify import verify
 from graphs import seeds
 
+from .claims import broken_claims, layers_of
 from .generator import BATCH, Model, random_model
 
 SEEDS = seeds(150)
@@ -48,6 +50,8 @@ def check(model: Model) -> bnn.Model:
         if layer.kind != "floats":
             assert layer.different == 0, f"{where}: {layer.different} of {layer.compared} {layer.kind} of {layer.layer}"
     assert report.end_to_end.images_with_different_bits == 0, where
+    broken = broken_claims(model.keras, compiled)
+    assert not broken, f"{where}: not as bits: {'; '.join(broken)}"
     return compiled
 
 
@@ -71,14 +75,67 @@ def test_other_random_models(part: int) -> None:
     check_all(first, SLOW)
 
 
+def seen(model: Model) -> set[str]:
+    """What of the things that models are to be made of is in one."""
+    found = set(model.layers)
+    for layer in layers_of(model.keras):
+        for name in ("input", "kernel", "depthwise", "pointwise"):
+            quantizer = getattr(layer, f"{name}_quantizer", None)
+            if quantizer is not None:
+                kind = getattr(quantizer, "__name__", type(quantizer).__name__)
+                found.add(f"{name} {kind}{getattr(quantizer, 'precision', '') if kind == 'DoReFa' else ''}")
+        if hasattr(layer, "pad_values"):
+            of = "thirds" if getattr(layer.input_quantizer, "precision", 1) > 2 else "bits"
+            found.add(f"{type(layer).__name__} padded with {layer.pad_values:g}, {of}")
+        groups, channels = getattr(layer, "groups", 1), layer.input_shape[-1] if layer.inbound_nodes else None
+        found |= {f"groups {groups}"} if groups > 1 else set()
+        found |= {"groups of words"} if groups > 1 and channels // groups % 32 == 0 else set()
+        found |= {"groups of one"} if groups > 1 and channels == groups else set()
+        if getattr(layer, "output_padding", None):
+            found.add("output padding")
+        if "Separable" in type(layer).__name__:
+            found |= {"separable dilated"} if max(layer.dilation_rate) > 1 else set()
+            found.add(f"separable {layer.padding}")
+        if isinstance(layer, tf.keras.layers.BatchNormalization) and layer.scale:
+            signs = np.sign(layer.gamma.numpy())
+            found |= {f"gamma {word}" for word, sign in (("< 0", -1), ("0", 0), ("> 0", 1)) if sign in signs}
+    return found
+
+
+# How many of 200 models have each at least.
+WANTED = {
+    20: (
+        "conv", "dense", "batch_norm", "max_pool", "relu", "concat", "bytes", "gamma < 0", "gamma 0", "gamma > 0",
+        "input SteSign", "kernel SteSign", "kernel MagnitudeAwareSign", "kernel SteTern",
+    ),
+    5: (
+        "depthwise", "separable", "transposed", "local", "average_pool", "prelu", "gate", "curve", "quantizer",
+        "nested", "move", "Add", "Subtract", "Maximum", "Minimum", "Multiply", "Average", "three", "broadcast",
+        "concat elsewhere", "bytes by channel", "quantized output", "output twice", "input ApproxSign",
+        "input SwishSign", "input SteTern", "input SteHeaviside", "input DoReFa2", "kernel ApproxSign",
+        "kernel SwishSign", "kernel SteHeaviside", "kernel DoReFa1", "kernel DoReFa2", "kernel NoOp",
+        "QuantConv2D padded with 1, bits", "QuantConv2D padded with -1, bits",
+    ),
+    1: (
+        "input DoReFa1", "input DoReFa3", "input DoReFa4", "input DoReFa8", "input DoReFa9", "input sign",
+        "kernel DoReFa3", "QuantConv2D padded with 1, thirds", "QuantConv1D padded with 1, bits",
+        "QuantDepthwiseConv2D padded with 1, bits", "QuantSeparableConv2D padded with 1, bits", "groups 2", "groups 3",
+        "groups 4", "groups of words", "groups of one", "output padding", "separable dilated", "separable causal",
+        "global_pool",
+    ),
+}  # fmt: skip
+
+
 def test_random_models_are_worth_it() -> None:
     """The generator makes what the compiler is about, and mostly what is exact."""
-    models = [random_model(seed) for seed in range(60)]
-    used = {name for model in models for name in model.layers}
-    wanted = {"conv", "depthwise", "separable", "transposed", "local", "dense", "batch_norm", "max_pool"}
-    wanted |= {"average_pool", "prelu", "relu", "gate", "curve", "quantizer", "concat", "residual", "nested", "move"}
-    wanted |= {"bytes"}
-    assert used >= wanted, wanted - used
-    exact = [e for model in models for e in model.exact]
-    assert sum(exact) > 0.7 * len(exact)
-    assert sum(len(model.inputs) > 1 for model in models) > 3 and sum(len(model.exact) > 1 for model in models) > 10
+    counts: Counter[str] = Counter()
+    exact: list[bool] = []
+    for seed in range(200):
+        model = random_model(seed)
+        counts.update(seen(model))
+        exact += model.exact
+        counts.update(["inputs"] * (len(model.inputs) > 1) + ["outputs"] * (len(model.exact) > 1))
+        tf.keras.backend.clear_session()
+    rare = {name: counts[name] for least, names in WANTED.items() for name in names if counts[name] < least}
+    assert not rare, f"{rare} of {sorted(counts.items())}"
+    assert sum(exact) > 0.7 * len(exact) and counts["inputs"] > 20 and counts["outputs"] > 40

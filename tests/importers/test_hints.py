@@ -17,8 +17,8 @@ Q = lq.layers
 
 
 def conv(filters: int = 8, **options: Any) -> Any:
-    binary = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "use_bias": False}
-    return Q.QuantConv2D(filters, 3, padding="same", **{**binary, **options})
+    binary = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "use_bias": False, "padding": "same"}
+    return Q.QuantConv2D(filters, 3, **{**binary, **options})
 
 
 def norm() -> Any:
@@ -57,6 +57,22 @@ CASES: dict[str, tuple[str, list[Any]]] = {
     "no batch norm": ("as without a batch norm", [*first(), conv(), conv(), norm()]),
     "no batch norm but a pool": ("as without a batch norm", [*first(), conv(), L.MaxPool2D(2), conv()]),
     "bare sign": ("its input is tf.sign's", [*first(), conv(input_quantizer=tf.sign), norm()]),
+    "bare sign, ternary weights": (
+        "its input is tf.sign's",
+        [*first(), conv(input_quantizer=tf.sign, kernel_quantizer=lq.quantizers.SteTern())],
+    ),
+    "separable": (
+        "quantizes nothing between its halves",
+        [*first(), Q.QuantSeparableConv2D(4, 3, depthwise_quantizer="ste_sign", pointwise_quantizer="ste_sign")],
+    ),
+    "separable, one dimension": (
+        "quantizes nothing between its halves",
+        [*first(), L.Reshape((81, 33)), Q.QuantSeparableConv1D(4, 3, pointwise_quantizer="ste_sign")],
+    ),
+    "some floats": (
+        "an input quantizer would",
+        [*first(), L.Lambda(lambda x: tf.concat([lq.math.sign(x), x], -1)), conv(input_quantizer=None)],
+    ),
     "few zeros": ("few of its weights are 0", [*first(), conv(kernel_quantizer=mostly_sign), norm()]),
 }
 GOOD: dict[str, list[Any]] = {
@@ -64,6 +80,14 @@ GOOD: dict[str, list[Any]] = {
     "hard tanh": [*first(), conv(), norm(), L.Activation("hard_tanh"), conv(), norm()],
     "relu before batch norm": [*first(), conv(), L.ReLU(), norm(), conv(), norm()],
     "ternary": [*first(), conv(input_quantizer=lq.quantizers.SteTern(), kernel_quantizer=lq.quantizers.SteTern())],
+    "zeros and ones by ternary weights": [
+        *first(), conv(input_quantizer="ste_heaviside", kernel_quantizer=lq.quantizers.SteTern(), padding="valid"),
+    ],
+    "levels padded with none of them": [*first(), conv(input_quantizer="ste_heaviside", pad_values=-1.0), norm()],
+    "levels, joined and turned": [
+        *first(), lq.quantizers.SteTern(),
+        L.Lambda(lambda x: tf.concat([x, x[:, ::-1]], -1)), L.MaxPool2D(2), conv(input_quantizer=None, padding="valid"),
+    ],
     "dorefa": [*first(), conv(input_quantizer=lq.quantizers.DoReFa(k_bit=2)), norm()],
     "relu before dorefa": [*first(), L.ReLU(), conv(input_quantizer=lq.quantizers.DoReFa(k_bit=2)), norm()],
     "float layers": [L.Conv2D(8, 3), norm(), L.ReLU(), L.Conv2D(8, 3), L.GlobalAveragePooling2D(), L.Dense(3)],
@@ -88,6 +112,46 @@ def test_hint(name: str) -> None:
 @pytest.mark.parametrize("name", GOOD)
 def test_no_hint(name: str) -> None:
     assert texts(*GOOD[name]) == []
+
+
+PREPARED: dict[str, list[Any]] = {
+    "as it is": [],
+    "rescaled": [L.Rescaling(1 / 255)],
+    "rescaled by channel": [L.Rescaling([0.1, 0.2, 0.3], [-1.0, -2.0, -3.0])],
+    "normalized": [L.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0])],
+    "batch norm": [norm()],
+    "cut, padded, pooled, clipped": [
+        L.Cropping2D(1), L.Lambda(lambda x: x[..., 1:]), L.ZeroPadding2D(1), L.MaxPool2D(2), L.ReLU(6.0),
+    ],
+    "joined with its square": [L.Lambda(lambda x: tf.concat([x, x * x], -1))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("name", PREPARED)
+def test_a_layer_on_the_input_may_be_float(name: str, dtype: str) -> None:
+    stack = [L.Input((9, 9, 3)), *PREPARED[name], L.Conv2D(33, 3), norm(), conv(), norm()]
+    bnn.compile(tf.keras.Sequential(stack), input_dtype=dtype, require_binary=True)
+
+
+def test_a_separable_layer_on_the_input_may_be_float() -> None:
+    halves = {"depthwise_quantizer": "ste_sign", "pointwise_quantizer": "ste_sign"}
+    model = tf.keras.Sequential([L.Input((9, 9, 3)), L.Rescaling(1 / 255), Q.QuantSeparableConv2D(4, 3, **halves)])
+    bnn.compile(model, require_binary=True)
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        [*first(), L.Conv2D(4, 3, name="wrong")],
+        [L.Conv2D(4, 3), L.Rescaling(0.5), L.MaxPool2D(2), conv(input_quantizer=None, name="wrong")],
+        [conv(kernel_quantizer=None, name="wrong")],
+        [conv(input_quantizer=lq.quantizers.DoReFa(k_bit=9), name="wrong")],
+    ],
+)
+def test_others_may_not(stack: list[Any]) -> None:
+    with pytest.raises(bnn.CompileError, match="1 layers are not binary: 'wrong'"):
+        bnn.compile(tf.keras.Sequential([L.Input((9, 9, 3)), *stack]), require_binary=True)
 
 
 def test_relu_of_a_shortcut() -> None:

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnn.ir import Graph, Node
-from bnn.ops import INF, ClampAttrs, constant, input_node, make
+from bnn.ir import DType, Graph, Node
+from bnn.ops import (
+    INF,
+    ClampAttrs,
+    ConvAttrs,
+    DequantizeAttrs,
+    PadAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    SliceAttrs,
+    constant,
+    input_node,
+    make,
+)
 from bnn.passes import lower
+from bnn.passes.hints import hints, least
 
 X = input_node("x", (40,))
 
@@ -25,7 +38,7 @@ def notes(*outputs: Node) -> dict[str, str]:
 
 def test_float_weights_behind_a_quantizer(rng: np.random.Generator) -> None:
     found = notes(dense(sign(X), rng.normal(size=(8, 1, 1, 40)), "dense"))
-    assert found["dense"] == "its weights take 320 values, not two or three; a kernel quantizer would make it binary"
+    assert found["dense"] == "its weights take 320 values; a kernel quantizer would make it binary"
 
 
 def test_a_relu_makes_every_bit_the_same(rng: np.random.Generator) -> None:
@@ -46,3 +59,36 @@ def test_many_levels(rng: np.random.Generator) -> None:
     found = notes(dense(quantized(256.0), signs, "dense"))
     assert found["dense"] == "its input takes more than 256 values"
     assert not notes(dense(quantized(255.0), signs, "dense"))
+
+
+def test_levels_that_only_moved_have_a_quantizer(rng: np.random.Generator) -> None:
+    """Whatever keeps such a layer from being binary, another quantizer is not what it lacks; behind a scale it is."""
+    bits = make("binarize", X, constant(np.zeros(40)), constant(np.full(40, -1), DType.b1))
+    levels = make("dequantize", bits, constant([0.0, 1.0]), attrs=DequantizeAttrs())
+    square = make("reshape", levels, attrs=ReshapeAttrs((4, 5, 2)))
+    w = constant(rng.choice([-1.0, 1.0], (3, 2, 2, 2)))
+    for x, hinted in (
+        (make("pad", square, attrs=PadAttrs((1, 1, 1, 1), 0.5)), False),
+        (make("max_pool", square, attrs=PoolAttrs((2, 2), (1, 1))), False),
+        (make("mul", square, constant([0.5, 2.0])), True),
+        (make("avg_pool", square, attrs=PoolAttrs((2, 2), (1, 1))), True),
+    ):
+        graph = hints(Graph((X,), (make("conv2d", x, w, attrs=ConvAttrs()),)))
+        assert ("an input quantizer would" in graph.outputs[0].note) == hinted, x.op
+
+
+def test_a_bound_below() -> None:
+    """Padding and joined values count, whatever they are put around."""
+    x = make("clamp", input_node("x", (4, 5, 2)), attrs=ClampAttrs(1.0, INF))
+    assert least(make("max_pool", x, attrs=PoolAttrs((2, 2), (1, 1)))) == 1.0
+    assert least(make("pad", x, attrs=PadAttrs((1, 1, 1, 1), -3.0))) == -np.inf
+    assert least(make("concat", x, input_node("y", (4, 5, 2)))) == -np.inf
+
+
+def test_bits_side_by_side_are_no_ternary_ones(rng: np.random.Generator) -> None:
+    """Of different values, whose thresholds are near zero."""
+    never = [constant(np.full(c, -1), DType.b1) for c in (40, 30)]
+    data = X, make("slice", X, attrs=SliceAttrs(5, 35))
+    parts = [make("binarize", x, constant(np.zeros(n.value.size)), n) for x, n in zip(data, never, strict=True)]
+    layer = make("bconv2d", make("concat", *parts), constant(rng.choice([-1, 1], (3, 1, 1, 70)), DType.b1))
+    assert hints(Graph((X,), (layer,))).outputs[0].note == ""

@@ -11,9 +11,20 @@ from bnn import interpret, spec
 from bnn.emit.model import encode
 from bnn.errors import VerifierError
 from bnn.ir import DType, Graph, Node
-from bnn.ops import ClampAttrs, ConvAttrs, Level, PoolAttrs, ReshapeAttrs, constant, input_node, make
+from bnn.ops import (
+    ClampAttrs,
+    ConvAttrs,
+    Level,
+    PadAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    SliceAttrs,
+    constant,
+    input_node,
+    make,
+)
 from bnn.passes import PIPELINE, lower
-from bnn.passes.read_bytes import read_bytes, spacing
+from bnn.passes.read_bytes import read_bytes
 from bnn.runtime import Model, available_kernels
 
 from .build import bn, conv, dense, graph, quantizer
@@ -39,27 +50,96 @@ def every_byte(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 
 @pytest.mark.parametrize(
-    ("scale", "offset", "wanted"),
+    ("scale", "offset", "padded", "byte"),
     [
-        (1.0, 0.0, (1.0, 0)),
-        (1 / 128, -1.0, (1 / 128, 128)),
-        (-1 / 256, 255 / 256, (-1 / 256, 255)),
-        (0.75, 0.0, (0.75, 0)),
-        (1 / 255, 0.0, None),  # rounded
-        (1 / 127.5, -1.0, None),
-        (1 / 128, -3.0, None),  # zero would be byte 384
-        (1 / 128, 0.5, None),
-        (1 / 128, -1 / 256, None),  # or half a byte
-        (0.0, 1.0, None),
+        (1.0, 0.0, 0.0, 0),
+        (1 / 128, -1.0, 0.0, 128),
+        (1 / 128, -1.0, -1.0, 0),
+        (1 / 64, -1.0, 1.0, 128),
+        (-1 / 256, 255 / 256, 0.0, 255),
+        (0.75, 0.0, 0.0, 0),
+        (1 / 128, -3.0, -2.0, 128),
+        (1 / 128, -1.0, 1.0, None),  # would be byte 256
+        (1 / 128, -3.0, 0.0, None),  # 384
+        (1 / 128, 0.5, 0.0, None),
+        (1 / 128, -1 / 256, 0.0, None),  # half a byte
     ],
 )
-def test_spacing(scale: float, offset: float, wanted: tuple[float, int] | None) -> None:
+def test_padding_is_a_byte(
+    scale: float, offset: float, padded: float, byte: int | None, rng: np.random.Generator
+) -> None:
+    x = rescaled(image(4, 5, 3), scale, offset)
+    around = make("pad", x, attrs=PadAttrs((1, 0, 2, 1), padded), name="pad")
+    before = graph(conv(around, 5, 3, alpha=[0.5, 1, 1, 2, 4]))
+    after = lower(before)
+    (first,) = (n for n in after.nodes() if n.op in ("conv2d", "iconv2d"))
+    if byte is None:
+        assert first.op == "conv2d" and f"padded with {padded:g}, which no byte stands for" in first.note
+    else:
+        assert first.op == "iconv2d" and first.attrs.pad_value == byte  # type: ignore[attr-defined]
+    check(before, after, (4, 5, 3), rng)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1 / 255, 0.0), (1 / 127.5, -1.0), (0.0, 1.0)])
+def test_what_is_not_evenly_spaced(scale: float, offset: float) -> None:
+    """1/255 is rounded, and so are its multiples."""
     x = rescaled(image(4), scale, offset)
     (result,) = read_bytes(graph(x)).outputs
     assert result.op == "cast" and result.origin == "scale:0"
-    table = result.inputs[1].value
-    assert np.array_equal(table, BYTES.astype(np.float32) * np.float32(scale) + np.float32(offset))
-    assert spacing(table) == wanted
+    assert np.array_equal(result.inputs[1].value, BYTES.astype(np.float32) * np.float32(scale) + np.float32(offset))
+    (layer,) = read_bytes(graph(dense(x, 3))).outputs
+    assert layer.op == "conv2d" and "not evenly spaced" in layer.note
+
+
+OWN = {
+    "offsets": (1 / 64, [-1.0, -2.0, -0.5]),
+    "offsets of no byte": (1 / 64, [7.0, -9.0, 1 / 256]),
+    "signs": ([1 / 128, -1 / 128, 1 / 128], [-1.0, 1.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("weights", ["binary", "ternary"])
+@pytest.mark.parametrize("name", OWN)
+def test_channels_of_their_own(name: str, weights: str, rng: np.random.Generator) -> None:
+    """Without padding, what differs by channel is a constant a filter."""
+    scale, offset = (constant(c) for c in OWN[name])
+    x = make("add", make("mul", image(5, 4, 3), scale, name="s"), offset, name="s")
+    w = rng.choice([-1.0, 1.0] if weights == "binary" else [-1.0, 0.0, 1.0], (40, 3, 3, 3))
+    layer = make("conv2d", x, constant(w * rng.choice([0.25, 1.0], (40, 1, 1, 1))), name="conv", origin="conv:0")
+    normed = bn(layer, rng.integers(-9, 9, 40) / 4, rng.normal(size=40), rng.normal(size=40))
+    for end in (layer, normed, dense(quantizer(normed), 3)):
+        before = graph(end)
+        after = lower(before)
+        assert "iconv2d" in ops(after) and not {"conv2d", "cast", "affine"} & set(ops(after)), ops(after)
+        first = next(n for n in after.nodes() if n.op == "iconv2d")
+        assert ("threshold" in first.attrs.slots) == (end.type.shape == (3,))  # type: ignore[attr-defined]
+        check(before, after, (5, 4, 3), rng)
+
+
+def test_channels_that_agree_on_the_padding(rng: np.random.Generator) -> None:
+    """0 is byte 64 whichever way a channel runs."""
+    scale, offset = constant([1 / 64, -1 / 64]), constant([-1.0, 1.0])
+    before = graph(conv(make("add", make("mul", image(4, 4, 2), scale), offset), 5, 3, pads=(1, 1, 1, 1)))
+    after = lower(before)
+    assert ops(after) == ["iconv2d"] or ops(after) == ["copy", "iconv2d"]
+    check(before, after, (4, 4, 2), rng)
+
+
+def test_padding_before_the_scale(rng: np.random.Generator) -> None:
+    before = graph(conv(rescaled(make("pad", image(4, 4, 2), attrs=PadAttrs((1, 1, 1, 1), 3.0)), 1 / 8, -5.0), 5, 3))
+    after = lower(before)
+    (first,) = (n for n in after.nodes() if n.op == "iconv2d")
+    assert first.attrs.pad_value == 3 and first.attrs.pads == (1, 1, 1, 1)  # type: ignore[attr-defined]
+    check(before, after, (4, 4, 2), rng)
+
+
+def check(before: Graph, after: Graph, shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    """The same outputs of the oracle, and of every kernel family."""
+    data = every_byte(shape, rng)
+    expected = interpret.outputs(before, [data])[0]
+    assert np.array_equal(interpret.outputs(after, [data])[0], expected)
+    for family in available_kernels():
+        assert np.array_equal(Model.from_bytes(encode(after), kernels=family)(data), expected), family
 
 
 def test_any_function_of_a_byte_is_a_table() -> None:
@@ -80,11 +160,7 @@ def test_bytes_take_another_shape(rng: np.random.Generator) -> None:
         before = graph(end)
         after = lower(before)
         assert "iconv2d" in ops(after) and "cast" not in ops(after)
-        data = every_byte((6, 7), rng)
-        expected = interpret.outputs(before, [data])[0]
-        assert np.array_equal(interpret.outputs(after, [data])[0], expected)
-        for family in available_kernels():
-            assert np.array_equal(Model.from_bytes(encode(after), kernels=family)(data), expected), family
+        check(before, after, (6, 7), rng)
 
 
 def test_what_differs_by_channel_stays() -> None:
@@ -94,7 +170,15 @@ def test_what_differs_by_channel_stays() -> None:
 @pytest.mark.parametrize(
     ("make_layer", "reason"),
     [
-        (lambda x: conv(rescaled(x, 1 / 255, 0), 4, 3), "not evenly spaced"),
+        (lambda x: conv(make("mul", x, constant([1.0, 2.0])), 4, 3), "scaled differently in its channels"),
+        (
+            lambda x: conv(make("add", x, constant([1.0, 2.0])), 4, 3, pads=(1, 1, 1, 1)),
+            "which no byte stands for in all",
+        ),
+        (lambda x: conv(make("max_pool", x, attrs=PoolAttrs((2, 2))), 4, 3), "the max_pool before it works on floats"),
+        (lambda x: conv(make("slice", rescaled(x, 0.5, 0), attrs=SliceAttrs(0, 1)), 4, 3), "the slice before it works"),
+        (lambda x: conv(make("add", x, constant(np.ones((6, 5, 2)))), 4, 3), "the add before it works on floats"),
+        (lambda x: conv(make("pad", x, attrs=PadAttrs((1, 1, 1, 1), 9)), 4, 3, pads=(1, 0, 0, 0)), "the pad before it"),
         (lambda x: conv(x, 2, 3, alpha=[0.1, 1.0]), "scale makes float sums round"),
         (lambda x: conv(x, 2, 3, alpha=[1.0, 2.0**-130]), "scale makes float sums round"),
         (lambda x: make("conv2d", x, constant(np.arange(36.0).reshape(2, 3, 3, 2))), "weights take 36 values"),

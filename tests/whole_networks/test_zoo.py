@@ -13,8 +13,17 @@ pytest.importorskip("larq_zoo", reason="larq-zoo is not installed")
 import zoo  # noqa: E402
 from bench_networks import ZOO  # noqa: E402
 
-# In bytes: what Larq Compute Engine 0.16 makes of them, for the networks where this runtime is to need no more.
-LARGEST = {"BinaryAlexNet": 7_881_872, "XNORNet": 25_000_000, "DoReFaNet": 40_000_000}
+# In MB: what Larq Compute Engine 0.16 makes of them, which is the most that their files may have.  It makes 170 MB of
+# XNORNet, which is no measure, and cannot convert DoReFaNet.
+LARGEST = {
+    "QuickNetSmall": 4.2, "QuickNet": 4.35, "QuickNetLarge": 5.6, "BiRealNet": 4.2, "BinaryResNetE18": 4.2,
+    "RealToBinaryNet": 5.4, "BinaryDenseNet28": 4.2, "BinaryDenseNet37": 5.3, "BinaryDenseNet37Dilated": 5.3,
+    "BinaryDenseNet45": 7.6, "MeliusNet22": 4.0, "BinaryAlexNet": 7.88, "XNORNet": 25.0,
+}  # fmt: skip
+
+
+def test_sizes_are_known() -> None:
+    assert set(ZOO) - set(LARGEST) == {"DoReFaNet"}
 
 
 @pytest.mark.slow
@@ -29,4 +38,4 @@ def test_network(name: str) -> None:
     # DoReFaNet's layers carry a scale in their activations: only floats can be compared
     assert found.values_checked > 0 or found.scaled_layers > 0 or name == "DoReFaNet"
     assert found.largest_output_difference < 5e-3 and found.largest_output < 0.9999
-    assert found.bytes < LARGEST.get(name, 10_000_000)
+    assert found.bytes < LARGEST.get(name, float("inf")) * 1e6
