@@ -14,9 +14,9 @@ from ..rewrite import COMMUTATIVE, Match, Pattern, Rule, any_, const, remade, re
 
 def canonicalize(graph: Graph) -> Graph:
     """Precondition: SOURCE.  Postcondition: SOURCE, and constants of commutative ops stand second; zero padding is part
-    of the convolution after it; no reshape changes nothing or follows another; elementwise ops stand before reshapes
-    that keep their channels; a dense layer over a flattened image is a convolution as large as the image (so it reads
-    packed pixels where they lie).
+    of the convolution after it; no reshape, pad or slice changes nothing, no reshape follows another; elementwise ops
+    stand before reshapes that keep their channels; a dense layer over a flattened image is a convolution as large as
+    the image (so it reads packed pixels where they lie).
     """
     return rewrite(graph, RULES)
 
@@ -42,23 +42,32 @@ def _merge_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node |
     return remade(node, "reshape", found["x"], attrs=node.attrs)
 
 
-def _drop_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _drop_idle(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     return found["x"] if found["x"].type == node.type else None
 
 
 def _before_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    """op(reshape(x), c) -> reshape(op(x, c)) where c is a scalar, or one value a channel and channels stay."""
-    reshaped = node.inputs[0]
-    if reshaped.op != "reshape":
+    """op(reshape(x), reshape(y), c) -> reshape(op(x, y, c)), x and y of one shape; c a scalar, or one value a channel
+    and channels stay."""
+    moved = [i for i in node.inputs if not i.is_constant]
+    if not moved or any(i.op != "reshape" or i.type != moved[0].type for i in moved):
         return None
-    x = reshaped.inputs[0]
-    for operand in node.inputs[1:]:
+    x = moved[0].inputs[0]
+    if any(i.inputs[0].type != x.type for i in moved):
+        return None
+    operands = []
+    for operand in node.inputs:
         per_channel = operand.type.shape == x.type.shape[-1:] == node.type.shape[-1:]
-        if not operand.is_constant or not (per_channel or operand.value.size == 1):
+        if not operand.is_constant:
+            operands.append(operand.inputs[0])
+        elif per_channel:
+            operands.append(operand)
+        elif operand.value.size == 1:
+            # it may carry dimensions of its own that would broadcast against the batch
+            operands.append(constant(operand.value.reshape(1)))
+        else:
             return None
-    # a scalar may carry dimensions of its own that would broadcast against the batch
-    operands = [i if i.type.shape == x.type.shape[-1:] else constant(i.value.reshape(1)) for i in node.inputs[1:]]
-    return remade(node, "reshape", remade(node, node.op, x, *operands, attrs=node.attrs), attrs=reshaped.attrs)
+    return remade(node, "reshape", remade(node, node.op, *operands, attrs=node.attrs), attrs=moved[0].attrs)
 
 
 def flatten_to_conv(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -99,7 +108,7 @@ RULES = (
     Rule(Pattern(tuple(sorted(COMMUTATIVE))), _constant_second),
     Rule(Pattern(("conv2d",), (Pattern(("pad",), (any_("x"),), capture="pad"), const("w"))), _fold_pad),
     Rule(Pattern(("reshape",), (Pattern(("reshape",), (any_("x"),)),)), _merge_reshape),
-    Rule(Pattern(("reshape",), (any_("x"),)), _drop_reshape),
+    Rule(Pattern(("reshape", "pad", "pad_channels", "slice"), (any_("x"),)), _drop_idle),
     Rule(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _before_reshape),
     Rule(Pattern(("conv2d",), (Pattern(("reshape",), (any_("x"),)), const("w"))), flatten_to_conv),
 )

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import bnn
 
-from .quantizers import CHOICES, Array
+from .quantizers import Array
 
 _GRID = np.concatenate([np.arange(-3, 3, 2.0**-12), [-1e9, -0.0, 3.0, 1e9]]).astype(np.float32)
 _LAYERS = lq.layers
@@ -88,16 +88,6 @@ class Facts:
         """Whether the data may never take one of the levels (none below 0 behind a ReLU)."""
         return len(self.levels) > 2
 
-    @property
-    def pads(self) -> bool:
-        """Whether padding is an operation of its own."""
-        return bool(getattr(self.layer, "pad_values", 0.0)) or getattr(self.layer, "padding", "") == "causal"
-
-    @property
-    def chooses(self) -> bool:
-        """Whether the quantizer is a tf.where."""
-        return self.layer.input_quantizer in CHOICES
-
 
 @dataclass(frozen=True)
 class Exempt:
@@ -118,12 +108,6 @@ EXEMPT = (
     Exempt("zero padding is none of its input's levels", lambda f: not f.padding_is_a_level),
     Exempt("its bits are padded with", lambda f: not f.padding_is_a_level or f.maybe_fewer),
 )
-# What is to run as bits and does not yet: quantizers that choose between two values, on data that a reshape moved (as
-# in one dimension); pad_values and causal padding where TensorFlow pads by nothing.
-GAPS = (
-    Exempt("its input is float (no input quantizer)", lambda f: f.chooses),
-    Exempt("its input is float (no input quantizer)", lambda f: f.pads),
-)
 
 
 def broken_claims(keras_model: Any, compiled: bnn.Model) -> list[str]:
@@ -138,7 +122,7 @@ def broken_claims(keras_model: Any, compiled: bnn.Model) -> list[str]:
         if not own:
             found.append(f"{layer.name}: no operation")
         for op in own:
-            excused = any(e.note in op.note and e.true(facts) for e in EXEMPT + GAPS)
+            excused = any(e.note in op.note and e.true(facts) for e in EXEMPT)
             if op.op == "conv2d" and not excused:
                 found.append(f"{layer.name}: {op.note or 'float, and no reason'} (levels {facts.levels[:9].tolist()})")
     return found

@@ -84,9 +84,6 @@ def _not_below(x: Any) -> Any:
     return tf.where(tf.greater_equal(x, 0.0), tf.ones_like(x), -tf.ones_like(x))
 
 
-CHOICES = (_above, _not_below)
-
-
 def _cast(x: Any) -> Any:
     return tf.cast(x > 0.0, tf.float32)
 
