@@ -110,5 +110,8 @@ def activations(opened: Opened, inputs: list[Inputs], micro_batch: int) -> dict[
 
 def _keys(opened: Opened, op: OpInfo) -> tuple[str, str]:
     """(the layer whose accumulators an op's fused work hides, or ""; the layer whose value its output is)"""
-    key = opened.tensors[op.output].name or op.layer or f"{op.op}_{op.index}"
-    return (op.layer if op.slots & ~op.layer_slots and op.layer != key else ""), key
+    tensor, fused = opened.tensors[op.output], op.slots & ~op.layer_slots
+    # An output is called as the model calls it, which need not be its layer's name.
+    named = "" if tensor.storage == "output" and not fused and op.layer else tensor.name
+    key = named or op.layer or f"{op.op}_{op.index}"
+    return (op.layer if fused and op.layer != key else ""), key
