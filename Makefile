@@ -1,7 +1,7 @@
 # make demo        train a small binary network, compile it, run it in C, compare it with Keras
 # make test        the test suite (under ten minutes on two cores)
 # make test-slow   the tests that take longer
-# make test-kernels  those of what runs in C, once more with each kernel family but the fastest
+# make test-kernels   what runs in C, once more with each kernel family but the fastest
 # make lint        ruff, mypy, C warnings, generated files
 # make bench       time every kernel family against this machine's limits
 # make clean       remove what these made, .venv included
@@ -35,11 +35,11 @@ test-slow: install
 	$(PY) -m pytest -n 2 -ra -m slow $(ARGS)
 
 # The sanitizer tests and those of kernels alone go through the families by themselves.
-KERNEL_TESTS := tests/ops tests/runtime tests/events tests/differential tests/emit/test_coding.py tests/cli
+KERNEL_TESTS := tests/ops tests/runtime tests/events tests/differential tests/emit/test_coding.py
 test-kernels: install
 	for family in $$($(PY) -c 'from bnn.runtime import available_kernels as a; print(*a()[1:])'); do \
 	    echo "BNN_KERNELS=$$family"; \
-	    BNN_KERNELS=$$family $(PY) -m pytest -n 2 -q -m "not slow" -k "not sanitizers" $(ARGS) $(KERNEL_TESTS) || exit; \
+	    BNN_KERNELS=$$family BNN_TEST_COUNT=60 $(PY) -m pytest -n 2 -q -m "not slow" -k "not sanitizers" $(ARGS) $(KERNEL_TESTS) || exit; \
 	done
 
 bench: install
