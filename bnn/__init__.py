@@ -4,7 +4,7 @@
     model = bnn.compile(keras_model)      # or a path: .keras, .h5, a SavedModel folder
     model.save("net.bnn")
     model = bnn.load("net.bnn")
-    y = model(x)                          # x: float32 (N, H, W, C), or uint8
+    y = model(x)                          # x: float32 (N, H, W, C), or bytes
 
 Running needs NumPy and cffi alone; TensorFlow is imported when a model is compiled, not before.
 """
@@ -89,7 +89,7 @@ def compile(
         model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras or
             .h5 file or a SavedModel folder.
         input_shape: (H, W, C) without the batch, for a subclassed model that was never called.
-        input_dtype: "uint8": the network takes bytes, and computes what the Keras model does with
+        input_dtype: "uint8" or "int8": the network takes bytes, and computes what the Keras model does with
             ``images.astype(np.float32)``; "float32".  Default: as the model's own inputs are.  Several inputs: one for
             all, or a dict by their names.
         require_binary: raise where a convolution or dense layer stays float, naming each with the reason; one that

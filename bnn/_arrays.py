@@ -16,7 +16,13 @@ Shape = tuple[int, ...]
 
 FLOAT32 = np.dtype(np.float32)
 # How a tensor's type prints, and what an input of it is.
-INPUT_DTYPES: dict[str, np.dtype[Any]] = {"f32": FLOAT32, "u8": np.dtype(np.uint8)}
+INPUT_DTYPES: dict[str, np.dtype[Any]] = {"f32": FLOAT32, "u8": np.dtype(np.uint8), "i8": np.dtype(np.int8)}
+
+_HINTS = {
+    FLOAT32: "convert with x.astype(np.float32), scaled as the network's training data were",
+    INPUT_DTYPES["u8"]: "pass images as they are read, whole numbers from 0 to 255 that nothing has scaled",
+    INPUT_DTYPES["i8"]: "pass whole numbers from -128 to 127, as the network was trained on",
+}
 
 
 def batched(shape: Shape) -> str:
@@ -75,12 +81,7 @@ def _check_input(x: Any, name: str, shape: Shape, dtype: np.dtype[Any]) -> Input
     except ValueError as error:
         raise InputTypeError(f"input '{name}': {type(x).__name__} is not an array: {error}") from None
     if array.dtype != dtype:
-        hint = (
-            "convert with x.astype(np.float32), scaled as the network's training data were"
-            if dtype == FLOAT32
-            else "pass images as they are read, whole numbers from 0 to 255 that nothing has scaled"
-        )
-        raise InputTypeError(f"input '{name}': found dtype {array.dtype}, expected {dtype}; {hint}")
+        raise InputTypeError(f"input '{name}': found dtype {array.dtype}, expected {dtype}; {_HINTS[dtype]}")
     if array.shape[1:] != shape or array.ndim == 0:
         hint = "; for one image without a batch dimension pass x[None]" if array.shape == shape else ""
         raise InputError(f"input '{name}': found shape {array.shape}, expected {batched(shape)}{hint}")

@@ -61,14 +61,14 @@ class Engine:
     @staticmethod
     def _accept(status: int) -> None:
         if status == lib.BNN_ERROR_ARGUMENT:
-            raise InputError("an input of bytes takes whole numbers from 0 to 255, found others")
+            raise InputError("an input of bytes takes whole numbers of its type, 0 to 255 or -128 to 127, found others")
         check(status, "frame")
 
     def expect(self, step: float, bound: float) -> str:
         """Why pixels cannot be updated one by one; "" where they can."""
         status = lib.bnn_events_expect(self.pointer, step, bound)
         if status == lib.BNN_ERROR_OPCODE:
-            if any(t.dtype == "u8" for t in self.opened.inputs):
+            if any(t.dtype != "f32" for t in self.opened.inputs):
                 return "an input of bytes is encoded as whole frames"
             return "what precedes the first bits is more than one convolution or quantizer on the input"
         if status == lib.BNN_ERROR_LIMIT:

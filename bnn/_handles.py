@@ -37,7 +37,8 @@ except ImportError as error:
 
 FLOATS = ffi.typeof("float[]")
 BYTES = ffi.typeof("char[]")
-DTYPES = {lib.BNN_F32: "f32", lib.BNN_B1: "b1", lib.BNN_I32: "i32", lib.BNN_U8: "u8"}
+DTYPES = {lib.BNN_F32: "f32", lib.BNN_B1: "b1", lib.BNN_I32: "i32", lib.BNN_U8: "u8", lib.BNN_I8: "i8"}
+_KINDS = {"b1": "binary", "u8": "integer", "i8": "integer"}  # of an op, by its data
 STORAGES = {lib.BNN_INPUT: "input", lib.BNN_OUTPUT: "output", lib.BNN_ARENA: "arena", lib.BNN_CONSTANT: "constant"}
 
 # What to do about a file that does not open.
@@ -56,9 +57,9 @@ _ADVICE = {
 class TensorInfo:
     """One tensor: shape without the batch, ``bytes`` of one image with its halo (top, left, bottom, right).
 
-    ``dtype`` is f32, b1, i32 or u8; ``storage`` is input, output, arena or constant; ``offset`` is in the arena of one
-    image, in the file (constants; ``bytes`` are then those there), or the input's or output's index.  ``origin`` is
-    the tensor of the source graph with the same value, or "".
+    ``dtype`` is f32, b1, i32, u8 or i8; ``storage`` is input, output, arena or constant; ``offset`` is in the arena of
+    one image, in the file (constants; ``bytes`` are then those there), or the input's or output's index.  ``origin``
+    is the tensor of the source graph with the same value, or "".
     """
 
     index: int
@@ -310,7 +311,7 @@ class Opened:
             index,
             ffi.string(info.op).decode(),
             _text(info.layer, info.layer_length),
-            "multi-bit" if info.planes > 1 else {"b1": "binary", "u8": "integer"}.get(data[0] if data else "", "float"),
+            "multi-bit" if info.planes > 1 else _KINDS.get(data[0] if data else "", "float"),
             _text(info.note, info.note_length),
             inputs,
             info.output,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import FLOAT32, Floats, Inputs, batched, check_count
+from ._arrays import FLOAT32, INPUT_DTYPES, Floats, Inputs, batched, check_count
 from ._handles import FLOATS, Context, Opened, OpInfo, TensorInfo, check
 from ._native import ffi, lib
 from .errors import InputError, InputTypeError
@@ -30,9 +30,9 @@ class Stepper:
     def poke(self, tensor: int, values: Array) -> None:
         """Set an input or an activation: float32 (n, *shape), n up to :attr:`images`; a bit is values >= 0.
 
-        An input of bytes takes uint8 too."""
+        An input of bytes takes its own type too."""
         info = self._tensor(tensor)
-        if info.dtype == "u8" and getattr(values, "dtype", None) == np.uint8:
+        if info.dtype in ("u8", "i8") and getattr(values, "dtype", None) == INPUT_DTYPES[info.dtype]:
             values = values.astype(np.float32)
         if not isinstance(values, np.ndarray) or values.dtype != FLOAT32:
             found = getattr(values, "dtype", type(values).__name__)
@@ -42,7 +42,8 @@ class Stepper:
             raise InputError(f"tensor '{info.name}': found shape {values.shape}, expected {expected}")
         dense = np.require(values, requirements=("C", "A"))
         if lib.bnn_poke(self._context.pointer, info.index, ffi.from_buffer(FLOATS, dense), len(dense)) != lib.BNN_OK:
-            raise InputError(f"tensor '{info.name}': found other values than whole numbers from 0 to 255")
+            bounds = "-128 to 127" if info.dtype == "i8" else "0 to 255"
+            raise InputError(f"tensor '{info.name}': found other values than whole numbers from {bounds}")
 
     def peek(self, tensor: int, images: int) -> Floats:
         """The values of the first ``images`` images, float32 (images, *shape); bits are +1 and -1."""

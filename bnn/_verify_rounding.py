@@ -211,7 +211,7 @@ _RULES: dict[str, Rule] = {
     "max_pool": _max_pool, "softmax": _softmax, "sigmoid": _function(0.25), "tanh": _function(1.0), "elu": _elu,
     "binarize": lambda node, operands, errors: errors[0],
     "binarize_levels": lambda node, operands, errors: np.asarray(errors[0].max()), "dequantize": _dequantize,
-    "cast": lambda node, operands, errors: NOTHING,
+    "cast": lambda node, operands, errors: NOTHING, "excess_128": lambda node, operands, errors: NOTHING,
 }  # fmt: skip
 FUNCTIONS = frozenset({"softmax", "sigmoid", "tanh", "elu"})
 # Those whose results may differ where their operands do not.

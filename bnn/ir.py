@@ -24,16 +24,19 @@ class DType(enum.Enum):
     b1 = 1  # +1 or -1; a set bit is +1
     i32 = 2
     u8 = 3
+    i8 = 4  # network inputs only
 
     @property
     def numpy(self) -> type:
         """How the oracle holds it: bits are int8 arrays of +1 and -1."""
-        return {DType.f32: np.float32, DType.b1: np.int8, DType.i32: np.int32, DType.u8: np.uint8}[self]
+        return {
+            DType.f32: np.float32, DType.b1: np.int8, DType.i32: np.int32, DType.u8: np.uint8, DType.i8: np.int8,
+        }[self]  # fmt: skip
 
     @property
     def element(self) -> int:
         """Bytes of an element in memory; those of bits are words of 32."""
-        return 1 if self is DType.u8 else 4
+        return 1 if self in (DType.u8, DType.i8) else 4
 
 
 @dataclass(frozen=True)

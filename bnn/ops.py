@@ -125,6 +125,7 @@ OPS: dict[str, Op] = {
         Op("pad", 17, PadAttrs, shapes.pad, _pad_reference, ALL),
         Op("reshape", 18, ReshapeAttrs, shapes.reshape, lambda x, a: x.reshape((-1,) + a.shape), ALL),
         Op("cast", 29, NoAttrs, shapes.cast, _plain(ref.cast), ALL),
+        Op("excess_128", 33, NoAttrs, shapes.excess_128, _plain(ref.excess_128), ALL),
         Op("copy", 19, NoAttrs, shapes.copy, lambda x, a: x, R),
         Op("slice", 20, SliceAttrs, shapes.slice, lambda x, a: x[..., a.begin : a.end], ALL),
         Op("gather", 26, NoAttrs, shapes.gather, _plain(ref.gather), ALL),

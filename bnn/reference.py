@@ -156,6 +156,11 @@ def cast(x: Array, table: Array | None = None) -> Array:
     return x.astype(np.float32) if table is None else np.asarray(table[x])
 
 
+def excess_128(x: Array) -> Array:
+    """int8 as the uint8 of its value plus 128 ("excess 128"): its bits with the highest one flipped."""
+    return (x.astype(np.int16) + 128).astype(np.uint8)
+
+
 def plane_channels(channels: int) -> int:
     """Channels of one plane of numbers in binary: planes begin on words of 32."""
     return -(-channels // 32) * 32

@@ -42,7 +42,7 @@ class Model:
     """A compiled network, ready to run.
 
     ``model(x)`` and :meth:`predict` take arrays whose first dimension is the batch, float32 or, where the network was
-    compiled so, uint8; they give float32 arrays.  Python threads
+    compiled so, uint8 or int8; they give float32 arrays.  Python threads
     may share a model; the interpreter lock is released while C runs.
 
     Environment, read when a model is loaded: BNN_THREADS (threads a call uses by default; 1 where it is not set) and
@@ -248,7 +248,7 @@ class Model:
 
     @property
     def input_dtypes(self) -> list[np.dtype[Any]]:
-        """Per input, the dtype its arrays must have: float32 or uint8."""
+        """Per input, the dtype its arrays must have: float32, uint8 or int8."""
         return list(self._open().input_dtypes)
 
     @property

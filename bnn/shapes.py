@@ -219,6 +219,12 @@ def cast(types: Types, _: Any) -> TensorType:
     return TensorType(x.shape, DType.f32)
 
 
+def excess_128(types: Types, _: Any) -> TensorType:
+    x = types[0]
+    _want(x.dtype is DType.i8, f"expected i8, found {x}")
+    return TensorType(x.shape, DType.u8)
+
+
 def copy(types: Types, _: Any) -> TensorType:
     return types[0]
 

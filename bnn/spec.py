@@ -21,7 +21,8 @@ class Rule:
 
 
 READ_BYTES = ("cast", "copy", "iconv2d", "reshape")  # ops whose data may be u8
-_SOURCE_TYPES = (("constant", DType.i32), ("input", DType.u8))
+GIVE_BYTES = ("input", "copy", "excess_128", "reshape")
+_SOURCE_TYPES = (("constant", DType.i32), ("input", DType.u8), ("input", DType.i8), ("excess_128", DType.u8))
 
 RULES = (
     Rule(
@@ -32,8 +33,14 @@ RULES = (
     Rule(
         "bytes are inputs, or copies of them, perhaps in another shape; they are read as bytes, or converted",
         Level.ALL,
-        lambda n: n.type.dtype is DType.u8 and n.op not in ("input", "copy", "reshape")
+        lambda n: n.type.dtype is DType.u8 and n.op not in GIVE_BYTES
         or n.op not in READ_BYTES and any(i.type.dtype is DType.u8 for i in n.inputs),
+    ),
+    Rule(
+        "signed bytes are inputs, and read by excess_128 alone",
+        Level.ALL,
+        lambda n: n.type.dtype is DType.i8 and n.op != "input"
+        or n.op != "excess_128" and any(i.type.dtype is DType.i8 for i in n.inputs),
     ),
     Rule(
         "32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant
@@ -61,7 +68,7 @@ RULES = (
     Rule(
         "inputs are float32 or bytes",
         Level.RUNTIME,
-        lambda n: n.op == "input" and n.type.dtype not in (DType.f32, DType.u8),
+        lambda n: n.op == "input" and n.type.dtype not in (DType.f32, DType.u8, DType.i8),
     ),
     Rule(
         "an operation has at least one operand that is not constant",

@@ -340,8 +340,8 @@ def _arrays(model: Model, x: Array | Sequence[Array]) -> list[Array]:
         raise InputError(f"found {len(arrays)} input arrays, expected {len(model.input_shapes)}")
     dtypes = model.input_dtypes
     for array, shape, name, dtype in zip(arrays, model.input_shapes, model.input_names, dtypes, strict=True):
-        if dtype == np.uint8 and array.dtype != dtype:
-            raise InputError(f"input '{name}': found {array.dtype}, expected uint8")
+        if dtype != np.float32 and array.dtype != dtype:
+            raise InputError(f"input '{name}': found {array.dtype}, expected {dtype}")
         if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
             expected = f"(N, {', '.join(map(str, shape))}) with N > 0"
             raise InputError(f"input '{name}': found {array.shape}, expected {expected}")

@@ -89,8 +89,8 @@ def verify(
 
 def _as_input(array: Array, dtype: np.dtype[Any], name: str) -> Array:
     """Data as an input's; bytes are not made of other numbers."""
-    if dtype == np.uint8 and array.dtype != dtype:
-        raise InputError(f"input '{name}': found {array.dtype}, expected uint8, which the compiled network reads")
+    if dtype != np.float32 and array.dtype != dtype:
+        raise InputError(f"input '{name}': found {array.dtype}, expected {dtype}, which the compiled network reads")
     return np.ascontiguousarray(array, dtype=dtype)
 
 
@@ -357,11 +357,11 @@ def _compare(out: TensorInfo, ours: Array, theirs: Array, limit: Array, far: Cal
 def _binary_ops(model: Model) -> dict[int, bool]:
     """Which ops compute on bits alone, counted from the last value that is set to Keras' own."""
     # whether values are Keras', or follow from them exactly
-    exact = {t.index: t.dtype in ("b1", "u8") for t in model.tensors}
+    exact = {t.index: t.dtype in ("b1", "u8", "i8") for t in model.tensors}
     binary = {}
     for op in model.ops:
         data = [i for i in op.inputs if model.tensors[i].storage != "constant"]
-        binary[op.index] = op.op not in ("cast", "conv2d", "binarize") and all(exact[i] for i in data[:1])
+        binary[op.index] = op.op not in ("cast", "conv2d", "binarize", "excess_128") and all(exact[i] for i in data[:1])
         out = model.tensors[op.output]
         exact[op.output] = out.dtype == "b1" and (bool(out.origin) or binary[op.index])
     return binary

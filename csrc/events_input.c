@@ -60,8 +60,7 @@ static int all_there(const struct bnn_events *e, const float *const *inputs)
 {
     const struct bnn_model *m = e->model;
     for (uint32_t i = 0; i < m->input_count; i++) {
-        int bytes = m->tensors[m->input_tensors[i]].dtype == BNN_U8;
-        if (inputs[i] == NULL || (bytes && !bnn_are_bytes(inputs[i], e->inputs[i].count)))
+        if (inputs[i] == NULL || !bnn_hold(&m->tensors[m->input_tensors[i]], inputs[i], e->inputs[i].count))
             return 0;
     }
     return 1;

@@ -6,7 +6,7 @@
 #include "ops.gen.h"
 #include "../kernels/kernels.h"
 
-/* A decoded tensor.  Elements are four bytes wide (f32, i32, or a word of 32 bits), or one (u8); strides count them. */
+/* A decoded tensor.  Elements are four bytes wide (f32, i32, or a word of 32 bits), or one (u8, i8); strides count them. */
 struct bnn_tensor {
     bnn_dtype dtype;
     bnn_storage storage;
@@ -78,6 +78,7 @@ struct bnn_op_row {
     const char *name;
     int by_rows;              /* run respects row_begin and row_end */
     int bytes;                /* reads u8; the others must not be given any */
+    int signed_bytes;         /* reads i8, and nothing else; likewise */
     bnn_status (*prepare)(struct bnn_prepare *p, struct bnn_op *op); /* validates types, shapes and attributes */
     void (*run)(const struct bnn_run *r);
 };

@@ -26,6 +26,7 @@
     X(17, pad, bnn_pad_attrs, 5) \
     X(18, reshape, bnn_reshape_attrs, 0) \
     X(29, cast, bnn_no_attrs, 0) \
+    X(33, excess_128, bnn_no_attrs, 0) \
     X(19, copy, bnn_no_attrs, 0) \
     X(20, slice, bnn_slice_attrs, 2) \
     X(26, gather, bnn_no_attrs, 0) \
@@ -59,6 +60,7 @@
 #define BNN_OP_PAD 17u
 #define BNN_OP_RESHAPE 18u
 #define BNN_OP_CAST 29u
+#define BNN_OP_EXCESS_128 33u
 #define BNN_OP_COPY 19u
 #define BNN_OP_SLICE 20u
 #define BNN_OP_GATHER 26u

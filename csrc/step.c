@@ -13,10 +13,17 @@ static int usable(const bnn_context *c, uint32_t tensor, const void *values, siz
            values != NULL && images <= c->images;
 }
 
-int bnn_are_bytes(const float *values, size_t count)
+/* Values of bytes, signed or not. */
+static int are_bytes(const struct bnn_tensor *t)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (!(values[i] >= 0.0f && values[i] <= 255.0f) || (float)(uint8_t)values[i] != values[i]) {
+    return t->dtype == BNN_U8 || t->dtype == BNN_I8;
+}
+
+int bnn_hold(const struct bnn_tensor *t, const float *values, size_t count)
+{
+    float least = t->dtype == BNN_I8 ? -128.0f : 0.0f, most = least + 255.0f;
+    for (size_t i = 0; are_bytes(t) && i < count; i++) {
+        if (!(values[i] >= least && values[i] <= most) || (float)(int)values[i] != values[i]) {
             return 0;
         }
     }
@@ -30,15 +37,15 @@ bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, 
     }
     struct bnn_view v = bnn_context_view(context, tensor, 0, &own);
     const struct bnn_tensor *t = v.tensor;
-    if (t->dtype == BNN_U8 && !bnn_are_bytes(values, images * t->h * t->w * t->c)) {
+    if (!bnn_hold(t, values, images * t->h * t->w * t->c)) {
         return BNN_ERROR_ARGUMENT;
     }
     for (size_t i = 0; i < images; i++) {
         for (size_t y = 0; y < t->h; y++) {
-            if (t->dtype == BNN_U8) {
+            if (are_bytes(t)) {
                 unsigned char *row = bnn_row_bytes(&v, i, y);
                 for (size_t k = 0; k < (size_t)t->w * t->c; k++) {
-                    row[k] = (unsigned char)*values++;
+                    row[k] = (unsigned char)(int)*values++;
                 }
                 continue;
             }
@@ -65,10 +72,10 @@ bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t
     const struct bnn_tensor *t = v.tensor;
     for (size_t i = 0; i < images; i++) {
         for (size_t y = 0; y < t->h; y++) {
-            if (t->dtype == BNN_U8) {
+            if (are_bytes(t)) {
                 const unsigned char *row = bnn_row_bytes(&v, i, y);
                 for (size_t k = 0; k < (size_t)t->w * t->c; k++) {
-                    *values++ = row[k];
+                    *values++ = t->dtype == BNN_I8 ? (float)(int8_t)row[k] : row[k];
                 }
                 continue;
             }

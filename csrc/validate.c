@@ -215,12 +215,13 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
          (uint64_t)bnn_load32(record + 56) + bnn_load32(record + 60), h->strings_size);
 
     uint32_t dtype = record[0], storage = record[1], rank = record[2], encoding = record[3];
-    WANT(dtype <= BNN_U8, BNN_ERROR_FORMAT, "dtype (at most)", dtype, BNN_U8);
+    WANT(dtype <= BNN_I8, BNN_ERROR_FORMAT, "dtype (at most)", dtype, BNN_I8);
     WANT(storage <= BNN_CONSTANT, BNN_ERROR_FORMAT, "storage (at most)", storage, BNN_CONSTANT);
     WANT(dtype != BNN_I32 || storage == BNN_CONSTANT, BNN_ERROR_FORMAT, "storage of an i32", storage, BNN_CONSTANT);
     WANT(dtype != BNN_U8 || storage == BNN_INPUT || storage == BNN_ARENA, BNN_ERROR_FORMAT, "storage of a u8", storage,
          BNN_INPUT);
-    WANT(dtype == BNN_F32 || dtype == BNN_U8 || storage == BNN_ARENA || storage == BNN_CONSTANT, BNN_ERROR_FORMAT,
+    WANT(dtype != BNN_I8 || storage == BNN_INPUT, BNN_ERROR_FORMAT, "storage of an i8", storage, BNN_INPUT);
+    WANT(dtype == BNN_F32 || dtype == BNN_U8 || dtype == BNN_I8 || storage == BNN_ARENA || storage == BNN_CONSTANT, BNN_ERROR_FORMAT,
          "dtype of an input or output", dtype, BNN_F32);
     WANT(rank >= 1, BNN_ERROR_FORMAT, "rank (at least)", rank, 1);
     WANT(rank <= (storage == BNN_CONSTANT ? 4u : 3u), BNN_ERROR_FORMAT, "rank (at most)", rank,
@@ -245,7 +246,7 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
              0);
     }
     WANT(bnn_load32(record + 28) == 0, BNN_ERROR_FORMAT, "reserved bytes", bnn_load32(record + 28), 0);
-    t->element = dtype == BNN_U8 ? 1 : 4;
+    t->element = dtype == BNN_U8 || dtype == BNN_I8 ? 1 : 4;
     t->words = dtype == BNN_B1 ? (t->c + 31) / 32 : t->c;
 
     if (storage != BNN_CONSTANT) {

@@ -31,8 +31,8 @@ static inline int bnn_same_shape(const struct bnn_tensor *a, const struct bnn_te
 void bnn_pack_pixel(uint32_t *bits, const float *values, size_t c);
 void bnn_unpack_pixel(float *values, const uint32_t *bits, size_t c);
 
-/* Whether all of them are whole numbers from 0 to 255. */
-int bnn_are_bytes(const float *values, size_t count);
+/* Whether a tensor can hold the values: one of bytes takes whole numbers from 0 to 255, or -128 to 127. */
+int bnn_hold(const struct bnn_tensor *t, const float *values, size_t count);
 
 /* OR `count` bits of src, from bit `from` on, into dst, from bit `to` on.  Where dst was zero this copies. */
 void bnn_or_bits(uint32_t *dst, size_t to, const uint32_t *src, size_t from, size_t count);

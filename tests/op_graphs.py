@@ -57,8 +57,12 @@ def write_case(folder: Path, graph: Graph, inputs: Sequence[Array], expected: Se
             (folder / f"{kind}{i}.f32").write_bytes(np.ascontiguousarray(array, np.float32).tobytes())
 
 
-def bytes_of(rng: Rng, shape: Sequence[int]) -> Array:
-    return rng.integers(0, 256, tuple(shape), np.uint8)
+def values_of(rng: Rng, count: int, x: Node) -> Array:
+    """What an input takes: every byte, or small whole numbers."""
+    shape = (count, *x.type.shape)
+    if x.type.dtype is DType.f32:
+        return integers(rng, shape)
+    return rng.integers(0, 256, shape, np.uint8).view(x.type.dtype.numpy)
 
 
 def integers(rng: Rng, shape: Sequence[int]) -> Array:
@@ -275,8 +279,10 @@ ROUNDED_OPS: dict[str, Callable[[Rng, Node], Node]] = {
 
 def one_op(rng: Rng, name: str, table: dict[str, Callable[[Rng, Node], Node]]) -> Graph:
     """A graph around one random op: copies stand before and after it, so that both of its sides have halos."""
-    x = input_node("x", random_shape(rng), DType.u8 if table is BYTE_OPS else DType.f32)
-    before = make("binarize", x) if table is BIT_OPS else make("copy", x)
+    dtype = DType.f32 if table is not BYTE_OPS else DType.u8 if rng.random() < 0.5 else DType.i8
+    x = input_node("x", random_shape(rng), dtype)
+    first = "binarize" if table is BIT_OPS else "excess_128" if dtype is DType.i8 else "copy"
+    before = make(first, x)
     after = table[name](rng, before)
     last = make({DType.b1: "unpack", DType.u8: "cast"}.get(after.type.dtype, "copy"), after)
     return plan([x], [last], rng)
@@ -335,8 +341,10 @@ def every_op() -> Graph:
     z = input_node("z", (3, 3, 2), DType.u8)
     counted = make("iconv2d", z, signs(rng, (34, 2, 2, 4)), constant(rng.integers(-99, 99, 34), DType.i32),
                    attrs=ConvAttrs(pads=(0, 1, 1, 0), pad_value=9, slots=("threshold",), out=DType.b1))  # fmt: skip
-    scaled = make("concat", make("cast", make("copy", z), constant(np.arange(256) / 4)), make("unpack", counted))
+    signed = input_node("signed", (3, 3, 2), DType.i8)
+    scaled = make("concat", make("cast", make("copy", z), constant(np.arange(256) / 4)), make("unpack", counted),
+                  make("cast", make("excess_128", signed)))  # fmt: skip
     numbers = make("binarize_levels", y, constant(np.arange(-3.0, 4.0)))
     few = make("dequantize", numbers, constant(np.arange(8.0)), attrs=DequantizeAttrs(40))
     sums = make("bconv2d", numbers, signs(rng, (33, 1, 1, 40)), attrs=ConvAttrs(planes=3), name="numbers")
-    return plan([x, y, z], [make("softmax", logits), make("copy", flat), d, levels, scaled, few, sums])
+    return plan([x, y, z, signed], [make("softmax", logits), make("copy", flat), d, levels, scaled, few, sums])

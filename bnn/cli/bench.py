@@ -55,7 +55,7 @@ def bench(
     with progress("bench", len(batches) * (len(threads) + layers), live()) as advance:
         for batch in batches:
             x = [
-                (rng.random((batch, *shape), np.float32) * (255 if dtype == np.uint8 else 1)).astype(dtype)
+                (rng.random((batch, *shape), np.float32) * (1 if dtype == np.float32 else 127)).astype(dtype)
                 for shape, dtype in zip(model.input_shapes, model.input_dtypes, strict=True)
             ]
             for count in threads:

@@ -28,7 +28,7 @@ from .outputs import check_outputs
 @click.option("--require-binary", is_flag=True, help="Fail if a convolution or dense layer stays float; name each.")
 @click.option("--dump-after", metavar="PASS", help="Print the graph after this pass (also: import, all).")
 @click.option("--input-shape", metavar="H,W,C", callback=parse_shape, help="For a model that has no fixed input shape.")
-@click.option("--input-dtype", type=click.Choice(["uint8", "float32"]),
+@click.option("--input-dtype", type=click.Choice(["uint8", "int8", "float32"]),
               help="What the network takes.  Default: as the model; uint8: bytes, as images are read.")  # fmt: skip
 @unsafe_option
 @json_option

@@ -145,9 +145,10 @@ def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: R
         raise InputError(f"{file}: found shape {array.shape}, expected {batched(shape)} or one image {shape}")
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
         raise InputTypeError(f"{file}: found dtype {array.dtype}, expected numbers")
-    if dtype == np.uint8:
+    if dtype != np.float32:
         if array.dtype != dtype:
-            raise InputTypeError(f"{file}: holds {array.dtype} and the model reads uint8, as images hold it")
+            hint = ", as images hold it" if dtype == np.uint8 else "; convert it as the training data were"
+            raise InputTypeError(f"{file}: holds {array.dtype} and the model reads {dtype}{hint}")
         if reading.scale is not None or reading.offset:
             raise InputTypeError(f"{file}: the model scales the bytes itself; leave --scale and --offset out")
         return np.ascontiguousarray(array)

@@ -97,8 +97,8 @@ def _random(model: Model, count: int, seed: int) -> list[np.ndarray[Any, Any]]:
     rng = np.random.default_rng(seed)
     shapes = [(count, *shape) for shape in model.input_shapes]
     return [
-        rng.integers(0, 256, shape, np.uint8) if dtype == np.uint8
-        else (rng.integers(0, 257, shape) / 256).astype(np.float32)
+        (rng.integers(0, 257, shape) / 256).astype(np.float32) if dtype == np.float32
+        else rng.integers(0, 256, shape, np.uint8).view(dtype)
         for shape, dtype in zip(shapes, model.input_dtypes, strict=True)
     ]  # fmt: skip
 

@@ -78,7 +78,7 @@ def proof_inputs(graph: Graph, given: Array | Sequence[Array] | None) -> list[Ar
         rng = np.random.default_rng(0)
         numbers = [rng.integers(0, 256, (PROOF_IMAGES, *n.type.shape)) for n in graph.inputs]
         return [
-            x.astype(np.uint8) if n.type.dtype is DType.u8 else (x / 256).astype(np.float32)
+            (x / 256).astype(np.float32) if n.type.dtype is DType.f32 else x.astype(n.type.dtype.numpy)
             for n, x in zip(graph.inputs, numbers, strict=True)
         ]
     arrays = [given] if isinstance(given, np.ndarray) else [np.asarray(a) for a in given]
@@ -86,8 +86,9 @@ def proof_inputs(graph: Graph, given: Array | Sequence[Array] | None) -> list[Ar
         raise InputError(f"proof inputs: found {len(arrays)} arrays, expected {len(graph.inputs)}")
     for array, node in zip(arrays, graph.inputs, strict=True):
         where = f"proof inputs: input '{node.name}'"
-        if node.type.dtype is DType.u8 and array.dtype != np.uint8:
-            raise InputError(f"{where}: found {array.dtype}, expected uint8")
+        dtype: np.dtype[Any] = np.dtype(node.type.dtype.numpy)
+        if dtype != np.float32 and array.dtype != dtype:
+            raise InputError(f"{where}: found {array.dtype}, expected {dtype}")
         if array.shape[1:] != node.type.shape or not len(array) or len(array) != len(arrays[0]):
             expected = f"(N, {', '.join(map(str, node.type.shape))})"
             raise InputError(f"{where}: found {array.shape}, expected {expected}, N of at least 1 and the same for all")

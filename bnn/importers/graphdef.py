@@ -20,7 +20,7 @@ _PROBE_BATCH = 3
 _MOST_PARTS = 32
 _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
 # What a compiled network's inputs can be.
-INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8}
+INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
 InputDType = str | Mapping[str, str] | None
 _SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND"}
 
@@ -28,8 +28,8 @@ _SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND"}
 def read(frozen: Frozen, input_dtype: InputDType = None) -> Graph:
     """The SOURCE graph.
 
-    ``input_dtype``: "float32" or "uint8" for all inputs, or for some by their names; others are uint8 where the model's
-    own are, else float32.  A network reads bytes as the source model reads ``images.astype(float32)``.
+    ``input_dtype``: "float32", "uint8" or "int8" for all inputs, or for some by their names; others are bytes where the
+    model's own are, else float32.  A network reads bytes as the source model reads ``images.astype(float32)``.
 
     The graph is executed on zeros, so every shape is known and whatever does not depend on the data (weights and
     their quantizers, shape arithmetic) is a constant that TensorFlow itself has computed.
@@ -44,19 +44,29 @@ def _input_dtypes(frozen: Frozen, wanted: InputDType) -> list[DType]:
     """One an input; raises where the names or the types are none."""
     labels = frozen.input_names
     own = [str(frozen.by_name[name].attrs.get("dtype")) for name in frozen.inputs]
-    chosen = {n: "uint8" if dtype == "uint8" else "float32" for n, dtype in zip(labels, own, strict=True)}
+    chosen = {n: dtype if dtype in INPUT_DTYPES else "float32" for n, dtype in zip(labels, own, strict=True)}
     if wanted is not None:
         named = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(chosen, str(wanted))
         for name, dtype in named.items():
             if name not in chosen:
                 raise CompileError(f"input_dtype: found '{name}', expected names of inputs: {', '.join(chosen)}")
             if dtype not in INPUT_DTYPES:
-                raise CompileError(f"input_dtype: found '{dtype}', expected {' or '.join(INPUT_DTYPES)}")
+                raise CompileError(f"input_dtype: found '{dtype}', expected {', '.join(INPUT_DTYPES)}")
         chosen |= named
     for name, dtype in zip(labels, own, strict=True):
-        if chosen[name] == "uint8" and dtype not in INPUT_DTYPES:
-            raise CompileError(f"input '{name}' is {dtype} in the model, which bytes do not hold; leave it float32")
+        if chosen[name] not in ("float32", dtype) and dtype != "float32":
+            raise CompileError(
+                f"input '{name}' is {dtype} in the model, which {chosen[name]} does not hold; leave its input_dtype out"
+            )
     return [INPUT_DTYPES[dtype] for dtype in chosen.values()]
+
+
+def _as_floats(x: Node) -> Node:
+    if x.type.dtype is DType.u8:
+        return make("cast", x, name=x.name)
+    if x.type.dtype is DType.i8:
+        return make("cast", make("excess_128", x, name=x.name), constant(np.arange(-128, 128)), name=x.name)
+    return x
 
 
 class _Reader:
@@ -145,8 +155,7 @@ class _Reader:
         inputs = []
         for name, label, dtype in zip(frozen.inputs, frozen.input_names, dtypes, strict=True):
             inputs.append(input_node(label, self.shapes[name, 0][1:], dtype))
-            read_as_floats = make("cast", inputs[-1], name=label) if dtype is DType.u8 else inputs[-1]
-            self.values[name, 0] = read_as_floats
+            self.values[name, 0] = _as_floats(inputs[-1])
         for node in frozen.nodes:
             if node.name not in self.dependent or node.name in frozen.inputs:
                 continue

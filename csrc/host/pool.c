@@ -2,8 +2,8 @@
  *
  * Waking a sleeping thread takes longer than most layers of a network.  So a thread that has just worked looks out for
  * the next job for some tens of microseconds before it sleeps, and so does the caller for the last thread to finish.
- * Each worker begins with a share of the indices of its own, always the same part, so that it finds in its caches what it
- * wrote in the job before; then it helps the others. */
+ * Each worker begins with a share of the indices of its own, always the same part, so that it finds in its caches what
+ * it wrote in the job before; then it helps the others. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "host.h"

@@ -68,7 +68,7 @@ const char *bnn_kernels_name(const bnn_kernels *kernels);
 /* Names of all families compiled in, by index; NULL past the last. */
 const char *bnn_kernels_list(size_t index);
 
-typedef enum bnn_dtype { BNN_F32 = 0, BNN_B1 = 1, BNN_I32 = 2, BNN_U8 = 3 } bnn_dtype;
+typedef enum bnn_dtype { BNN_F32 = 0, BNN_B1 = 1, BNN_I32 = 2, BNN_U8 = 3, BNN_I8 = 4 } bnn_dtype;
 /* Of a constant.  Tables: of 2, 4, 16 or 256 values. */
 typedef enum bnn_encoding {
     BNN_PLAIN = 0,
@@ -155,13 +155,13 @@ typedef void bnn_profile(void *argument, uint32_t op, uint64_t ticks);
 void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument);
 
 /* Runs batch images; batch 0 is allowed and does nothing.  inputs[i] and outputs[i] are dense arrays of
- * (batch, h, w, c), not overlapping; outputs are float32, inputs of their tensor's type, float32 or uint8_t.  An image
- * in which a float that is binarized is not a number has NaN in every element of its outputs, as the source framework
- * propagates it. */
+ * (batch, h, w, c), not overlapping; outputs are float32, inputs of their tensor's type, float32, uint8_t or int8_t.
+ * An image in which a float that is binarized is not a number has NaN in every element of its outputs, as the source
+ * framework propagates it. */
 bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const *outputs, size_t batch);
 
 /* One layer at a time, for verification: images (at most the context's) dense float32 arrays in and out; bits are
- * +1 and -1, bytes whole numbers from 0 to 255 (bnn_poke refuses others).  bnn_step runs one op on what its inputs
+ * +1 and -1, bytes whole numbers of their type (bnn_poke refuses others).  bnn_step runs one op on what its inputs
  * hold; bnn_step_raw runs a convolution without the slots that are not its layer's own and gives its accumulators
  * (images, h, w, c).  The arena's other values may be overwritten. */
 bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, size_t images);

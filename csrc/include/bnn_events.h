@@ -38,8 +38,9 @@ bnn_status bnn_events_create(const bnn_model *model, void *memory, size_t memory
                              bnn_problem *problem);
 
 /* Who goes first among the spikes under way.  LAYERS: all of a layer, then all of the next; the fastest, and no neuron
- * fires twice (a spike that is taken back before it was delivered is none).  FIFO: the oldest.  RANDOM: any, by the seed.  The last two check a neuron after every single spike, so
- * it may fire and take it back several times.  Allowed only at rest. */
+ * fires twice (a spike that is taken back before it was delivered is none).  FIFO: the oldest.  RANDOM: any, by the
+ * seed.  The last two check a neuron after every single spike, so it may fire and take it back several times.  Allowed
+ * only at rest. */
 typedef enum bnn_order { BNN_ORDER_LAYERS = 0, BNN_ORDER_FIFO = 1, BNN_ORDER_RANDOM = 2 } bnn_order;
 bnn_status bnn_events_set_order(bnn_events *engine, bnn_order order, uint64_t seed);
 
@@ -97,17 +98,17 @@ typedef struct bnn_events_layer {
     uint64_t synops;      /* additions to a membrane that they caused; `dense` for every synchronous run */
     uint64_t up, down;    /* spikes that left */
     uint64_t synchronous; /* runs of the synchronous kernel */
-    size_t
-        limit; /* more spikes (of an encoder: pixels) than this at once: the synchronous kernel runs instead (order LAYERS); after
-                           * calibrate an input pixel that has any counts more than its spikes, by what it costs */
+    /* More spikes (of an encoder: pixels) than this at once: the synchronous kernel runs instead (order LAYERS).  After
+     * calibrate an input pixel that has any counts more than its spikes, by what it costs. */
+    size_t limit;
 } bnn_events_layer;
 
 uint32_t bnn_events_layer_count(const bnn_events *engine);
 bnn_status bnn_events_get_layer(const bnn_events *engine, uint32_t layer, bnn_events_layer *info);
 void bnn_events_clear_counts(bnn_events *engine);
-/* Where synapses, readouts and encoders (in bnn_events_frame) switch to the synchronous kernel; SIZE_MAX, the default, is never.  calibrate measures
- * both ways with the caller's clock and sets every layer's limit to the break-even.  Allowed only at rest, and calibrate
- * only in order LAYERS. */
+/* Where synapses, readouts and encoders (in bnn_events_frame) switch to the synchronous kernel; SIZE_MAX, the default,
+ * is never.  calibrate measures both ways with the caller's clock and sets every layer's limit to the break-even.
+ * Allowed only at rest, and calibrate only in order LAYERS. */
 bnn_status bnn_events_set_limit(bnn_events *engine, uint32_t layer, size_t limit);
 bnn_status bnn_events_calibrate(bnn_events *engine, bnn_clock *clock);
 

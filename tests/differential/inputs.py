@@ -13,6 +13,7 @@ L = tf.keras.layers
 BATCH = 3
 # What is done to bytes, and the largest value that comes of it.
 _RESCALINGS = ((1 / 128, -1.0, 1.0), (1 / 256, 0.0, 1.0), (1 / 64, -1.0, 3.0), (-1 / 128, 1.0, 1.0))
+_SIGNED = ((1 / 128, 0.0, 1.0), (1 / 64, 1.0, 3.0), (-1 / 128, 0.0, 1.0))
 
 
 def shape(rng: Rng) -> tuple[int, ...]:
@@ -27,6 +28,11 @@ def entry(rng: Rng, shape: tuple[int, ...]) -> tuple[str, Any, Array, Value]:
         x = tf.keras.Input(shape)
         value = Value(x, 0.125, 1.0)
         return "floats", x, _eighths(rng, shape), _normalized(rng, value) if rng.random() < 0.1 else value
+    if rng.random() < 0.15:
+        x = tf.keras.Input(shape, dtype="int8")
+        scale, offset, bound = _SIGNED[rng.integers(len(_SIGNED))]
+        value = Value(L.Rescaling(scale, offset)(x), abs(scale), bound)
+        return "signed bytes", x, rng.integers(-128, 128, (BATCH, *shape), np.int8), value
     x = tf.keras.Input(shape, dtype="uint8")
     array = rng.integers(0, 256, (BATCH, *shape), np.uint8)
     draw = rng.random()

@@ -152,7 +152,7 @@ def separable(rng: Rng, x: Value) -> Value:
     options = _geometry(rng, x, conv=False)
     if set(options["strides"]) == {1} and options["padding"] == "same" and rng.random() < 0.3:
         options["dilation_rate"] = (int(rng.integers(2, 4)),) * len(options["strides"])
-    if one and rng.random() < 0.3 and options["padding"] == "same":
+    if one and rng.random() < 0.6 and options["padding"] == "same":
         options["padding"] = "causal"
     options.update(_pad_values(rng, data, options))
     data = _padded(data, options)

@@ -111,7 +111,7 @@ WANTED = {
     5: (
         "depthwise", "separable", "transposed", "local", "average_pool", "prelu", "gate", "curve", "quantizer",
         "nested", "move", "Add", "Subtract", "Maximum", "Minimum", "Multiply", "Average", "three", "broadcast",
-        "concat elsewhere", "bytes by channel", "quantized output", "output twice", "input ApproxSign",
+        "concat elsewhere", "bytes by channel", "signed bytes", "quantized output", "output twice", "input ApproxSign",
         "input SwishSign", "input SteTern", "input SteHeaviside", "input DoReFa2", "kernel ApproxSign",
         "kernel SwishSign", "kernel SteHeaviside", "kernel DoReFa1", "kernel DoReFa2", "kernel NoOp",
         "QuantConv2D padded with 1, bits", "QuantConv2D padded with -1, bits",

@@ -134,7 +134,8 @@ def test_integers() -> None:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ("int8", "found 'int8', expected float32 or uint8"),
+        ("int16", "found 'int16', expected float32, uint8, int8"),
+        ("int8", "input 'small' is int16 in the model, which int8 does not hold"),
         ({"other": "uint8"}, "found 'other', expected names of inputs: small"),
         ("uint8", "input 'small' is int16 in the model"),
     ],

@@ -109,13 +109,13 @@ struct ports typed_inputs(const bnn_model *model, const struct ports *floats)
         bnn_tensor_info info;
         CHECK(bnn_get_tensor(model, bnn_input_tensor(model, (uint32_t)i), &info) == BNN_OK, "input %zu", i);
         size_t count = typed.floats[i] = floats->floats[i];
-        typed.data[i] = block(count * (info.dtype == BNN_U8 ? 1 : sizeof(float)));
+        typed.data[i] = block(count * (info.dtype == BNN_F32 ? sizeof(float) : 1));
         for (size_t k = 0; k < count; k++) {
             float v = floats->data[i][k];
-            if (info.dtype != BNN_U8) {
+            if (info.dtype == BNN_F32) {
                 typed.data[i][k] = v;
             } else {
-                ((unsigned char *)typed.data[i])[k] = v >= 0 && v <= 255 ? (unsigned char)v : (unsigned char)(k * 37);
+                ((unsigned char *)typed.data[i])[k] = (unsigned char)(v >= -128 && v <= 255 ? (int)v : (int)(k * 37));
             }
         }
     }

@@ -20,7 +20,7 @@ import op_graphs
 from bnn import interpret
 from bnn.coding import Encoding
 from bnn.emit.model import encode, shortest
-from bnn.ir import DType, Graph
+from bnn.ir import Graph
 from bnn.ops import OPS, ConvAttrs, input_node, make
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,9 +129,7 @@ def test_ops_match_the_oracle(sanitized: Path, tmp_path: Path) -> None:
                 rng = np.random.default_rng([SEED, k, i, len(table)])
                 graph = op_graphs.one_op(rng, name, table)
                 folder = tmp_path / f"{name}-{len(table)}-{i}"
-                x = graph.inputs[0].type
-                values = op_graphs.bytes_of if x.dtype is DType.u8 else op_graphs.integers
-                op_graphs.write_case(folder, graph, [values(rng, (7, *x.shape))])
+                op_graphs.write_case(folder, graph, [op_graphs.values_of(rng, 7, graph.inputs[0])])
                 cases.append(str(folder))
     call(str(sanitized), "check", "0", *exact)
     call(str(sanitized), "check", "1e-6", *rounded)
