@@ -79,6 +79,11 @@ class ClampAttrs(Attrs):
 
 
 @dataclass(frozen=True)
+class RoundAttrs(Attrs):
+    direction: int = 0  # 0: to the nearest whole number, of two the even one; -1: down; 1: up
+
+
+@dataclass(frozen=True)
 class ReshapeAttrs(Attrs):
     shape: tuple[int, ...] = ()
 

@@ -37,6 +37,7 @@ FIELDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("SliceAttrs", "begin"): (("int32_t", "begin"),),
     ("SliceAttrs", "end"): (("int32_t", "end"),),
     ("DequantizeAttrs", "channels"): (("int32_t", "channels"),),
+    ("RoundAttrs", "direction"): (("int32_t", "direction"),),
     ("PadChannelsAttrs", "before"): (("int32_t", "before"),),
     ("PadChannelsAttrs", "after"): (("int32_t", "after"),),
     ("PadChannelsAttrs", "value"): (("float", "value"),),

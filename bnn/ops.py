@@ -29,6 +29,7 @@ from .attributes import (
     PadChannelsAttrs,
     PoolAttrs,
     ReshapeAttrs,
+    RoundAttrs,
     SliceAttrs,
 )
 from .errors import CompileError
@@ -38,7 +39,7 @@ from .shapes import MOST_BYTE_PRODUCTS, MOST_PLANES, Infer, conv_output
 __all__ = [
     "CONVOLUTIONS", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "ClampAttrs", "ConstantAttrs",
     "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs", "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs",
-    "ReshapeAttrs", "SliceAttrs", "constant", "conv_output", "input_node", "make",
+    "ReshapeAttrs", "RoundAttrs", "SliceAttrs", "constant", "conv_output", "input_node", "make",
 ]  # fmt: skip
 
 
@@ -133,7 +134,7 @@ OPS: dict[str, Op] = {
         Op("sigmoid", 22, NoAttrs, shapes.same, _plain(ref.sigmoid), ALL, elementwise=True),
         Op("tanh", 31, NoAttrs, shapes.same, _plain(np.tanh), ALL, elementwise=True),
         Op("elu", 32, NoAttrs, shapes.same, _plain(ref.elu), ALL, elementwise=True),
-        Op("round", 23, NoAttrs, shapes.same, _plain(np.rint), ALL, elementwise=True),
+        Op("round", 23, RoundAttrs, shapes.round, lambda x, a: ref.round(x, a.direction), ALL, elementwise=True),
         Op("affine", 27, ClampAttrs, shapes.affine, lambda *x, a: ref.clamp(ref.affine(*x), a.lo, a.hi), B | R, True),
         Op("dequantize", 25, DequantizeAttrs, shapes.dequantize, lambda x, t, a: ref.dequantize(x, t, a.channels), ALL),
         Op("binarize_levels", 28, NoAttrs, shapes.binarize_levels, _plain(ref.binarize_levels), B | R),

@@ -151,6 +151,12 @@ def sign(x: Array) -> Array:
     return np.asarray(np.where(np.abs(x) < SMALLEST_NORMAL, np.float32(0), np.sign(x)))
 
 
+def round(x: Array, direction: int) -> Array:
+    """To the nearest whole number, halves to the even one (0); down (-1); up (1).  Denormals count as zero."""
+    x = np.where(np.abs(x) < SMALLEST_NORMAL, np.copysign(np.float32(0), x), x)
+    return np.asarray(np.rint(x) if direction == 0 else np.floor(x) if direction < 0 else np.ceil(x))
+
+
 def cast(x: Array, table: Array | None = None) -> Array:
     """Bytes as floats; with a table (256), table[x]."""
     return x.astype(np.float32) if table is None else np.asarray(table[x])

@@ -21,6 +21,7 @@ from .attributes import (
     PadChannelsAttrs,
     PoolAttrs,
     ReshapeAttrs,
+    RoundAttrs,
     SliceAttrs,
 )
 from .errors import CompileError
@@ -40,6 +41,11 @@ def _want(condition: bool, message: str) -> None:
 def same(types: Types, _: Any) -> TensorType:
     _want(types[0].dtype is DType.f32, f"expected f32, found {types[0]}")
     return types[0]
+
+
+def round(types: Types, a: RoundAttrs) -> TensorType:
+    _want(a.direction in (-1, 0, 1), f"cannot round in direction {a.direction}")
+    return same(types, a)
 
 
 def broadcast(types: Types, _: Any) -> TensorType:

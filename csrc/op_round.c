@@ -1,11 +1,16 @@
-/* round: to the nearest integer, halves to even. */
+/* round: to the nearest integer, halves to even; or down, or up. */
 #include "check.h"
 #include "view.h"
 
+#include <float.h>
 #include <math.h>
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
+    const struct bnn_round_attrs *a = op->attrs;
+    if (a->direction < -1 || a->direction > 1) {
+        return bnn_fail(p, op, BNN_ERROR_FORMAT, "direction (-1, 0 or 1)", a->direction, 0);
+    }
     return bnn_check_unary(p, op, BNN_F32, BNN_F32);
 }
 
@@ -22,16 +27,28 @@ static float nearest(float v)
     return copysignf(shifted - integers, v);
 }
 
+/* The next integer in a direction; denormals count as zero. */
+static float rounded(float v, int32_t direction)
+{
+    float whole = nearest(v);
+    if (direction != 0 && fabsf(v) >= FLT_MIN) {
+        float past = direction < 0 ? whole - v : v - whole;
+        whole -= past > 0.0f ? (float)-direction : 0.0f;
+    }
+    return copysignf(whole, v);
+}
+
 static void run(const struct bnn_run *r)
 {
     const struct bnn_tensor *t = r->output.tensor;
+    int32_t direction = ((const struct bnn_round_attrs *)r->op->attrs)->direction;
     size_t n = (size_t)t->w * t->c;
     for (size_t i = 0; i < r->images; i++) {
         for (size_t y = r->row_begin; y < r->row_end; y++) {
             const float *in = bnn_row_floats(&r->inputs[0], i, y);
             float *out = bnn_row_floats(&r->output, i, y);
             for (size_t k = 0; k < n; k++) {
-                out[k] = nearest(in[k]);
+                out[k] = rounded(in[k], direction);
             }
         }
     }

@@ -34,7 +34,7 @@
     X(22, sigmoid, bnn_no_attrs, 0) \
     X(31, tanh, bnn_no_attrs, 0) \
     X(32, elu, bnn_no_attrs, 0) \
-    X(23, round, bnn_no_attrs, 0) \
+    X(23, round, bnn_round_attrs, 1) \
     X(27, affine, bnn_clamp_attrs, 2) \
     X(25, dequantize, bnn_dequantize_attrs, 1) \
     X(28, binarize_levels, bnn_no_attrs, 0) \
@@ -150,6 +150,11 @@ struct bnn_reshape_attrs {
 struct bnn_slice_attrs {
     int32_t begin;
     int32_t end;
+};
+
+#define BNN_ROUND_ATTRS_WORDS 1
+struct bnn_round_attrs {
+    int32_t direction;
 };
 
 #define BNN_DEQUANTIZE_ATTRS_WORDS 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import signal
@@ -20,7 +21,8 @@ Array = np.ndarray[Any, Any]
 
 # Before any test imports TensorFlow: Keras 2, which Larq needs, and without oneDNN, whose sums round otherwise.  One
 # process imports TensorFlow once, so what one folder needs holds for all.
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+if importlib.util.find_spec("tf_keras"):  # else TensorFlow 2.15 carries Keras 2
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 

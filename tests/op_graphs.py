@@ -20,6 +20,7 @@ from bnn.ops import (
     PadChannelsAttrs,
     PoolAttrs,
     ReshapeAttrs,
+    RoundAttrs,
     SliceAttrs,
     constant,
     conv_output,
@@ -148,7 +149,8 @@ def _gather(rng: Rng, x: Node) -> Node:
 
 def _halves(rng: Rng, x: Node) -> Node:
     """Round numbers half-way between integers."""
-    return make("round", make("mul", x, constant(np.full(1, 0.5))))
+    attrs = RoundAttrs(int(rng.integers(-1, 2)))
+    return make("round", make("mul", x, constant(np.full(1, 0.5))), attrs=attrs)
 
 
 def _conv2d(rng: Rng, x: Node) -> Node:

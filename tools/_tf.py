@@ -86,6 +86,8 @@ def load() -> tuple[Any, Any, Any]:
                     "install it: pip install tf-keras"
                 )
             os.environ["TF_USE_LEGACY_KERAS"] = "1"
+        elif not importlib.util.find_spec("tf_keras"):
+            os.environ.pop("TF_USE_LEGACY_KERAS", None)  # it would look for Keras 2 there, without end
         with _notes_withheld():
             tf = _import("tensorflow")
             tf.config.list_physical_devices()  # looks for GPUs, and talks about it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import inspect
 import itertools
 import os
@@ -36,7 +37,8 @@ def tensorflow() -> Any:
     Raises :class:`SetupError` if TensorFlow is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if "tensorflow" not in sys.modules:
+    # Without that package TensorFlow 2.15 carries Keras 2 as it is, and does not survive being asked for it.
+    if "tensorflow" not in sys.modules and importlib.util.find_spec("tf_keras"):
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     try:
         import tensorflow as tf

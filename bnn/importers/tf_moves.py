@@ -29,8 +29,9 @@ PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
 # Every element, or every vector of channels, by itself: the same whatever stands before the channels.
 POINTWISE = frozenset(
     {
-        "Abs", "Add", "AddV2", "BiasAdd", "ClipByValue", "Div", "Elu", "LeakyRelu", "Maximum", "Minimum", "Mul", "Neg",
-        "RealDiv", "Relu", "Relu6", "Round", "Selu", "Sigmoid", "Sign", "Softmax", "Softsign", "Sub", "Tanh",
+        "Abs", "Add", "AddV2", "BiasAdd", "Ceil", "ClipByValue", "Div", "Elu", "Floor", "LeakyRelu", "Maximum",
+        "Minimum", "Mul", "Neg", "RealDiv", "Relu", "Relu6", "Round", "Selu", "Sigmoid", "Sign", "Softmax", "Softsign",
+        "Sub", "Tanh",
     }
 )  # fmt: skip
 

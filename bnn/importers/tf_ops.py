@@ -9,7 +9,18 @@ import numpy as np
 
 from ..errors import UnsupportedOpError
 from ..ir import Node
-from ..ops import INF, ClampAttrs, ConvAttrs, PadAttrs, PadChannelsAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant
+from ..ops import (
+    INF,
+    ClampAttrs,
+    ConvAttrs,
+    PadAttrs,
+    PadChannelsAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    RoundAttrs,
+    SliceAttrs,
+    constant,
+)
 from .frozen import Array
 
 if TYPE_CHECKING:
@@ -233,9 +244,10 @@ def _softsign(s: Source) -> Node:
     return s.make("div", x, s.make("add", size, constant([1.0]), final=False))
 
 
-@reader("Round")
+@reader("Round", "Floor", "Ceil")
 def _round(s: Source) -> Node:
-    return s.make("round", s.value(0))
+    direction = {"Round": 0, "Floor": -1, "Ceil": 1}[s.tf.op]
+    return s.make("round", s.value(0), attrs=RoundAttrs(direction))
 
 
 @reader("Sign")

@@ -76,6 +76,14 @@ def _nibbles(x: Any) -> Any:
     return tf.round(tf.clip_by_value(x, 0.0, 1.875) * 8.0) / 8.0
 
 
+def _floored(x: Any) -> Any:
+    return tf.clip_by_value(tf.floor(x * 4.0), 0.0, 3.0) / 4.0
+
+
+def _ceiled(x: Any) -> Any:
+    return tf.math.ceil(tf.clip_by_value(x, -0.5, 1.0) * 2.0) - 0.5
+
+
 def _above(x: Any) -> Any:
     return tf.where(x > 0.25, 1.0, -1.0)
 
@@ -114,6 +122,8 @@ def input_quantizer(rng: Rng) -> InputQuantizer:
         InputQuantizer(_halves, 0.5, 1.0, levels=5),
         InputQuantizer(_bytes, 2.0**-6, 2.0, levels=256),
         InputQuantizer(_nibbles, 0.125, 1.875, levels=16),
+        InputQuantizer(_floored, 0.25, 0.75, levels=4),
+        InputQuantizer(_ceiled, 0.5, 1.5, levels=4),
         InputQuantizer(_above, 1.0, 1.0),
         InputQuantizer(_not_below, 1.0, 1.0, at_zero=True),
         InputQuantizer(_cast, 1.0, 1.0, at_zero=True),

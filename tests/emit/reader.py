@@ -303,7 +303,7 @@ def execute(op: Op, x: list[Array], out: Tensor) -> Array:
         "sigmoid": lambda: 1 / (1 + np.exp(-x[0])),
         "tanh": lambda: np.tanh(x[0]),
         "elu": lambda: np.where(x[0] < 0, np.exp(np.minimum(x[0], 0)) - 1, x[0]),
-        "round": lambda: np.rint(x[0]),
+        "round": lambda: {-1: np.floor, 0: np.rint, 1: np.ceil}[a["direction"]](x[0]),
         "slice": lambda: x[0][..., a["begin"] : a["end"]],
         "concat": lambda: np.concatenate(x, axis=-1),
     }

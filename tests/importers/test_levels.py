@@ -53,6 +53,33 @@ def test_every_step_of_dorefa(k: int) -> None:
     np.testing.assert_array_equal(bnn.compile(keras)(array), keras(array).numpy())
 
 
+WHOLE: dict[str, Callable[[Any], Any]] = {
+    "floor of a clip": lambda x: tf.floor(tf.clip_by_value(x, 0.0, 1.0) * 3.0) / 3.0,
+    "clip of a floor": lambda x: tf.clip_by_value(tf.floor(x * 3.0 + 0.5), -1.0, 2.0),
+    "ceil of a clip": lambda x: tf.math.ceil(tf.clip_by_value(x, -1.0, 1.0) * 3.0),
+    "clip of a ceil": lambda x: tf.clip_by_value(tf.math.ceil(x * 3.0 - 0.5) * 0.5, 0.0, 1.5),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_step_of_floor_and_ceil(name: str) -> None:
+    line = np.concatenate([around_steps(2), -around_steps(2)])
+    keras = model((len(line), 1), L.Activation(WHOLE[name]))
+    ops = [n.op for n in lowered(keras).schedule]
+    assert {"binarize", "binarize_levels"} & set(ops) and "round" not in ops
+    array = line.reshape(1, -1, 1)
+    np.testing.assert_array_equal(bnn.compile(keras)(array), keras(array).numpy())
+
+
+def test_floor_and_ceil_of_any_number(rng: np.random.Generator) -> None:
+    """No quantizers, since they have no end: floats, and Keras' own."""
+    line = np.concatenate([around_steps(2), rng.normal(0, 2.0 ** rng.integers(-30, 30, 500))]).astype(np.float32)
+    for function in (tf.floor, tf.math.ceil, tf.round):
+        keras = model((len(line), 1), L.Lambda(function))
+        compiled = bnn.compile(keras)(line.reshape(1, -1, 1))
+        np.testing.assert_array_equal(compiled, keras(line.reshape(1, -1, 1)).numpy())
+
+
 def fraction(k: int) -> Callable[[Any], Any]:
     """k bits whose levels are multiples of a power of two, so that Keras' sums are exact."""
     scale = 2.0 ** (k - 1)
