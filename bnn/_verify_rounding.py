@@ -92,7 +92,7 @@ def _convolution(node: Node, operands: Sequence[Array], errors: Sequence[Array],
         exact = (size < 2**24 * grid) & (grid > TINY) & ~errors[0].any()
         error = np.where(exact | (size == 0), 0, 2 * g * size + products * TINY)
     else:  # integers
-        size = np.asarray(float(products * (2**attrs.planes - 1) * (255 if node.op == "iconv2d" else 1)))
+        size = np.asarray(float(products * (2**attrs.planes - 1)))
     if errors[0].any():
         passed = (1 + 2 * g) ** 2 * reference.conv_accumulate(errors[0], w, plain).astype(np.float64)
         size, error = size + passed, error + passed
@@ -100,6 +100,9 @@ def _convolution(node: Node, operands: Sequence[Array], errors: Sequence[Array],
     for slot in attrs.slots:
         if slot in ("clamp0", "clamp1"):
             size, error = _clamped(size, error, getattr(attrs, slot))
+        elif slot == "zeros":
+            farthest = max(255, float(_size(operands[next(rest)] - 255).max()), float(_size(operands[2]).max()))
+            size = size * farthest
         elif slot not in ("threshold", "negated"):
             i = next(rest)
             scales = slot in ("pre_mul", "mul")

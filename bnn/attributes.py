@@ -10,9 +10,10 @@ from .ir import Attrs, DType, Value
 
 INF = float("inf")
 
-# A convolution's fused work after its accumulator, in this fixed order; each slot is one float32 operation, and those
+# A convolution's fused work around its accumulator, in this fixed order; each slot is one float32 operation, and those
 # that name an operand take one more input, in this order.  The bit of a slot in the file is its position here.
 SLOTS: dict[str, bool] = {
+    "zeros": True,  # before it, of bytes (iconv2d, always): operand[channel of the data] stands for zero
     "pre_mul": True,  # v * operand[c]      weight scale
     "pre_add": True,  # v + operand[c]      bias
     "clamp0": False,  # min(max(v, lo), hi) activation before batch norm
@@ -49,7 +50,7 @@ class ConvAttrs(Attrs):
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
-    pad_value: int = 0  # of bytes (iconv2d): the byte that stands for zero; it is subtracted from every byte
+    pad_value: int = 0  # of bits
     groups: int = 1
     slots: tuple[str, ...] = ()
     layer_slots: tuple[str, ...] = ()  # those that belong to the source layer itself (its bias)
@@ -57,6 +58,10 @@ class ConvAttrs(Attrs):
     clamp1: tuple[float, float] = (-INF, INF)
     out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's
     planes: int = 1  # of the data's bits: accumulators are sums of 2**p times those of plane p
+
+    def operand(self, slot: str) -> int:
+        """The number of the input that is the operand of one of ``slots``."""
+        return 2 + sum(SLOTS[s] for s in self.slots[: self.slots.index(slot)])
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,8 @@ class Op:
 
 
 def _conv_reference(x: Any, w: Any, *operands: Any, a: Any) -> Any:
-    accumulate = ref.byte_accumulate if x.dtype == np.uint8 else ref.conv_accumulate
-    v = ref.epilogue(accumulate(x, w, a), a, operands)
+    acc = ref.byte_accumulate(x, w, operands[0], a) if x.dtype == np.uint8 else ref.conv_accumulate(x, w, a)
+    v = ref.epilogue(acc, a, operands)
     return ref.binarize(v) if a.out is DType.b1 and v.dtype == np.float32 else v
 
 

@@ -7,7 +7,6 @@ exact.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,13 +63,13 @@ def conv_accumulate(x: Array, w: Array, a: Any) -> Array:
     return y[:, 0, 0, :] if flat else y
 
 
-def byte_accumulate(x: Array, w: Array, a: Any) -> Array:
-    """The same for uint8 x: of x - pad_value, which is zero outside the image.
+def byte_accumulate(x: Array, w: Array, zeros: Array, a: Any) -> Array:
+    """The same for uint8 x: of x - zeros (C), which is zero outside the image.
 
     The filters (O, kh, kw, n C) are n planes of signs, of which a weight is the mean.
     """
     weights = w.reshape(*w.shape[:3], -1, x.shape[-1]).mean(axis=3, dtype=np.float32)
-    return conv_accumulate(x.astype(np.float32) - np.float32(a.pad_value), weights, replace(a, pad_value=0))
+    return conv_accumulate(x.astype(np.float32) - zeros, weights, a)
 
 
 def epilogue(acc: Array, a: Any, operands: tuple[Array, ...]) -> Array:
@@ -79,7 +78,9 @@ def epilogue(acc: Array, a: Any, operands: tuple[Array, ...]) -> Array:
     rest = list(operands)
     with np.errstate(invalid="ignore", over="ignore"):
         for slot in a.slots:
-            if slot == "clamp0":
+            if slot == "zeros":  # the accumulator's
+                rest.pop(0)
+            elif slot == "clamp0":
                 v = clamp(v, *a.clamp0)
             elif slot == "clamp1":
                 v = clamp(v, *a.clamp1)

@@ -97,7 +97,7 @@ def conv(data: DType) -> Infer:
         _planes(x, in_g, kh * kw, a, binary)
         _want(out_c % a.groups == 0, f"{out_c} filters do not divide into {a.groups} groups")
         _want(min(a.stride + a.dilation) >= 1 and min(a.pads) >= 0, f"bad stride, dilation or padding in {a}")
-        pads = (-1, 0, 1) if binary else range(256) if integers else (0,)
+        pads = (-1, 0, 1) if binary else (0,)
         _want(a.pad_value in pads, f"cannot pad with {a.pad_value}")
         shape: tuple[int, ...]
         if len(x.shape) == 1:
@@ -108,7 +108,8 @@ def conv(data: DType) -> Infer:
             ow = conv_output(x.shape[1], kw, a.stride[1], a.dilation[1], a.pads[1], a.pads[3])
             _want(oh > 0 and ow > 0, f"the {kh}x{kw} kernel is larger than the padded image {x}")
             shape = (oh, ow, out_c)
-        _slots(types[2:], a, shape, binary or integers)
+        _want(("zeros" in a.slots) == integers, f"{'no' if integers else 'found'} operand of zeros for {x}")
+        _slots(types[2:], a, x.shape[-1:], shape, binary or integers)
         return TensorType(shape, a.out)
 
     return infer
@@ -129,16 +130,16 @@ def _planes(x: TensorType, in_g: int, taps: int, a: ConvAttrs, binary: bool) -> 
     _want(largest < 2**24, f"sums up to {largest}; at most 2**24 - 1 are exact in float32")
 
 
-def _slots(types: Types, a: ConvAttrs, shape: tuple[int, ...], exact: bool) -> None:
+def _slots(types: Types, a: ConvAttrs, channels: tuple[int, ...], shape: tuple[int, ...], exact: bool) -> None:
     _want(list(a.slots) == [s for s in SLOTS if s in a.slots], f"slots out of order: {a.slots}")
     takers = [s for s in a.slots if SLOTS[s]]
     _want(len(takers) == len(types), f"slots {a.slots} take {len(takers)} operands, found {len(types)}")
     for slot, t in zip(takers, types, strict=True):
         dtype = {"threshold": DType.i32, "negated": DType.b1}.get(slot, DType.f32)
-        want = TensorType(shape if slot == "residual" else (shape[-1],), dtype)
+        want = TensorType({"zeros": channels, "residual": shape}.get(slot, shape[-1:]), dtype)
         _want(t == want, f"slot {slot} expects {want}, found {t}")
     if "threshold" in a.slots or "negated" in a.slots:
-        alone = a.slots in (("threshold",), ("threshold", "negated"))
+        alone = {*a.slots} <= {"zeros", "threshold", "negated"} and "threshold" in a.slots
         _want(exact and alone and a.out is DType.b1, "a threshold stands alone and gives b1")
     _want(a.out is not DType.i32, "a convolution gives f32 or b1")
 

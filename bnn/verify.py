@@ -48,7 +48,8 @@ __all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "Report", "verify", "without_on
 
 Array = np.ndarray[Any, Any]
 _UNEVEN = 1e-6  # as passes/levels.py and passes/signs.py allow it
-_SLOTS_OF_STEPS = {"mul": 1, "add": 2}  # the bits of pre_mul and pre_add
+_SLOTS_OF_STEPS = {"mul": 2, "add": 4}  # the bits of pre_mul and pre_add
+_ZEROS = 1  # the bit of what belongs to the accumulator
 
 
 def without_onednn() -> None:
@@ -273,8 +274,9 @@ class _Verifier:
         if op.op not in ("bconv2d", "iconv2d") or origin is None:
             return
         steps = self.sums.steps[op.layer]
-        done = bool(steps) and op.layer_slots == sum(_SLOTS_OF_STEPS[step.op] for step in steps)
-        if not done and (op.layer_slots or not op.slots and op.op == "bconv2d"):
+        own = op.layer_slots & ~_ZEROS
+        done = bool(steps) and own == sum(_SLOTS_OF_STEPS[step.op] for step in steps)
+        if not done and (own or not op.slots and op.op == "bconv2d"):
             return
         theirs = keras[origin]
         ours = self.fed.stepper.step_raw(op.index, count)

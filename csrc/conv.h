@@ -14,12 +14,13 @@
  *
  *     accumulator >= t  <=>  p < floor((correction - t) / 2) + 1.
  *
- * Bytes.  Weights are signs, or the means of two (-1, 0, +1).  Padding is z, the byte that stands for zero, and halos are
- * zero bytes: with the sum s of byte times weight over the taps that are read,
+ * Bytes.  Weights are signs, or the means of two (-1, 0, +1).  Padding is z, what stands for zero in a channel, and halos
+ * are zero bytes: with the sum s of byte times weight over the taps that are read,
  *
- *     accumulator = s + correction,   correction = -z * sum of weights over I,
+ *     accumulator = s + correction,   correction = -sum of z times weights over I,
  *
- * and with a threshold t the bit is s + (correction - t) >= 0.  All of these are integers below 2^24: exact as floats.
+ * and with a threshold t the bit is s + (correction - t) >= 0.  All of these are exact as floats: integers below 2^24, or
+ * with z between integers multiples of a fraction below 2^24 of them.
  *
  * Several planes.  Where the data are numbers in binary, the accumulator is the sum of 2^i times that of plane i.  A
  * kernel runs once for every plane, from the highest to the lowest, over the same weights: with T the sum of the planes
@@ -90,6 +91,9 @@ void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
 
 /* Weights of bytes, packed.  Needs segments, lanes, padded. */
 void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv);
+/* What `zeros`, one a channel of the data, take from the sums at each border class; corrections are 0 before. */
+void bnn_conv_correct_bytes(const struct bnn_conv *conv, const float *zeros, const struct bnn_conv_range *columns,
+                            float *corrections);
 /* Margins, where there is a threshold.  Needs classes and their corrections, `count` of them. */
 void bnn_conv_margins(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv, size_t count);
 

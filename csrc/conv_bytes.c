@@ -22,12 +22,40 @@ void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
         kernels->pack_bytes(dst, &filters);
 }
 
+/* What a tap's weights take from the sum for what stands for zero: theirs times it. */
+static float zeros_of_tap(const struct bnn_conv_shape *s, const float *zeros, const uint32_t *signs)
+{
+    float sum = 0.0f;
+    for (uint32_t i = 0; i < s->w->c; i++)
+        sum += signs[i / 32] >> i % 32 & 1 ? zeros[i % s->x->c] : -zeros[i % s->x->c];
+    return sum / (float)s->sign_planes; /* 1 or 2: exact */
+}
+
+void bnn_conv_correct_bytes(const struct bnn_conv *conv, const float *zeros, const struct bnn_conv_range *columns,
+                            float *corrections)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    const struct bnn_tensor *w = s->w;
+    for (uint32_t o = 0; o < w->o; o++)
+        for (uint32_t ky = 0; ky < w->h; ky++)
+            for (uint32_t kx = 0; kx < w->w; kx++) {
+                size_t tap = ((size_t)o * w->h + ky) * w->w + kx;
+                float taken = zeros_of_tap(s, zeros, (const uint32_t *)w->data + tap * w->words);
+                float *correction = corrections + o;
+                for (size_t rc = 0; rc < conv->row_classes; rc++)
+                    for (size_t cc = 0; cc < conv->column_classes; cc++, correction += conv->padded)
+                        if (ky >= conv->rows[rc].begin && ky < conv->rows[rc].end && kx >= columns[cc].begin &&
+                            kx < columns[cc].end)
+                            *correction -= taken;
+            }
+}
+
 void bnn_conv_margins(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv, size_t count)
 {
     const struct bnn_conv_shape *s = &conv->shape;
     if (!((uint32_t)s->attrs->slots & BNN_SLOT_THRESHOLD))
         return;
-    const int32_t *thresholds = bnn_op_input(p->model, op, 2)->data;
+    const int32_t *thresholds = bnn_op_input(p->model, op, 3)->data; /* after the zeros */
     int32_t farthest = (int32_t)(s->w->h * s->w->w * s->x->c) * 255 + 1; /* no sum reaches it */
     float *margins = bnn_reserve(p, count, sizeof *margins);
     conv->margins = margins;

@@ -29,8 +29,10 @@ static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, co
     CHECK(a->pad_left >= 0, "padding at the left", a->pad_left, 0);
     CHECK(a->pad_bottom >= 0, "padding at the bottom", a->pad_bottom, 0);
     CHECK(a->pad_right >= 0, "padding at the right", a->pad_right, 0);
-    int least = shape->binary ? -1 : 0, most = shape->binary ? 1 : shape->bytes ? 255 : 0;
+    int least = shape->binary ? -1 : 0, most = shape->binary ? 1 : 0;
     CHECK(a->pad_value >= least && a->pad_value <= most, "padding value", a->pad_value, 0);
+    int zeros = ((uint32_t)a->slots & BNN_SLOT_ZEROS) != 0;
+    CHECK(zeros == shape->bytes, "operand of zeros (1: it is there)", zeros, shape->bytes);
     CHECK(a->groups >= 1, "groups", a->groups, 1);
     CHECK(a->groups == 1 || !shape->bytes, "groups of a convolution of bytes", a->groups, 1);
     CHECK(a->planes >= 1 && a->planes <= (shape->binary ? BNN_MOST_PLANES : 1), "planes", a->planes, 1);
@@ -54,7 +56,8 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
         const struct bnn_tensor *t = bnn_op_input(p->model, op, input++);
         bnn_dtype dtype = slot == BNN_SLOT_THRESHOLD ? BNN_I32 : slot == BNN_SLOT_NEGATED ? BNN_B1 : BNN_F32;
         CHECK(t->dtype == dtype, "element type of a slot's operand", t->dtype, dtype);
-        CHECK(t->o == 1 && t->c == y->c, "channels of a slot's operand", t->c, y->c);
+        uint32_t channels = slot == BNN_SLOT_ZEROS ? shape->x->c : y->c;
+        CHECK(t->o == 1 && t->c == channels, "channels of a slot's operand", t->c, channels);
         if (slot == BNN_SLOT_RESIDUAL) {
             CHECK(t->rank == y->rank, "rank of the residual", t->rank, y->rank);
             CHECK(t->h == y->h, "height of the residual", t->h, y->h);
@@ -66,8 +69,8 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
     }
     CHECK(input == op->input_count, "number of inputs for the slots", op->input_count, input);
     if (slots & (BNN_SLOT_THRESHOLD | BNN_SLOT_NEGATED)) {
-        CHECK((slots & ~BNN_SLOT_NEGATED) == BNN_SLOT_THRESHOLD, "slots beside a threshold, which stands alone", slots,
-              BNN_SLOT_THRESHOLD);
+        CHECK((slots & ~(BNN_SLOT_NEGATED | BNN_SLOT_ZEROS)) == BNN_SLOT_THRESHOLD,
+              "slots beside a threshold, which stands alone", slots, BNN_SLOT_THRESHOLD);
         CHECK((shape->binary || shape->bytes) && y->dtype == BNN_B1, "output of a threshold on integer sums (1: bits)",
               y->dtype, BNN_B1);
     }

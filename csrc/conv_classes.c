@@ -66,15 +66,13 @@ static int32_t set_bits(const int32_t *sums, size_t width, struct bnn_conv_range
 }
 
 /* See conv.h.  sums: memory for (kernel height + 1) * (kernel width + 1). */
-static void fill_corrections(const struct bnn_conv *conv, const struct bnn_conv_range *columns, float *corrections,
-                             size_t count, int32_t *sums)
+static void correct_bits(const struct bnn_conv *conv, const struct bnn_conv_range *columns, float *corrections,
+                         int32_t *sums)
 {
     const struct bnn_conv_shape *s = &conv->shape;
     const struct bnn_conv_range all_rows = {0, s->w->h}, all_columns = {0, s->w->w};
     int32_t channels = (int32_t)s->w->c, products = (int32_t)(s->w->h * s->w->w) * channels;
     size_t width = (size_t)s->w->w + 1;
-    for (size_t i = 0; i < count; i++)
-        corrections[i] = 0.0f;
     for (uint32_t o = 0; o < s->w->o; o++) {
         float *correction = corrections + o / s->outputs * conv->padded + o % s->outputs;
         sum_taps(s->w, o, sums);
@@ -88,10 +86,6 @@ static void fill_corrections(const struct bnn_conv *conv, const struct bnn_conv_
                     (int32_t)((rows.end - rows.begin) * (columns[cc].end - columns[cc].begin)) * channels;
                 int32_t outside = 2 * (all - inside) - (products - inside_products);
                 *correction = (float)(inside_products + 2 * (read - inside) + s->attrs->pad_value * outside);
-                if (s->bytes) {
-                    int32_t weights = (2 * inside - inside_products) / (int32_t)s->sign_planes;
-                    *correction = (float)(-s->attrs->pad_value * weights);
-                }
             }
         }
     }
@@ -191,7 +185,12 @@ void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
     conv->corrections = corrections;
     if (columns != NULL && sums != NULL && corrections != NULL) {
         classify(&horizontal, NULL, columns);
-        fill_corrections(conv, columns, corrections, count, sums);
+        for (size_t i = 0; i < count; i++)
+            corrections[i] = 0.0f;
+        if (s->bytes)
+            bnn_conv_correct_bytes(conv, bnn_op_input(p->model, op, 2)->data, columns, corrections);
+        else
+            correct_bits(conv, columns, corrections, sums);
     }
     if (s->bytes) {
         bnn_conv_margins(p, op, conv, count);

@@ -58,7 +58,7 @@ static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct
 {
     const struct bnn_conv_attrs *a = conv->shape.attrs;
     struct bnn_epilogue *e = &conv->epilogue;
-    const float **const operands[BNN_SLOT_COUNT] = {&e->pre_mul, &e->pre_add, NULL, &e->sub, &e->mul, &e->add};
+    const float **const operands[BNN_SLOT_COUNT] = {NULL, &e->pre_mul, &e->pre_add, NULL, &e->sub, &e->mul, &e->add};
     uint32_t slots = (uint32_t)a->slots, own = (uint32_t)a->layer_slots;
     const float *signs = NULL;
     int input = 2;
@@ -70,7 +70,7 @@ static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct
             conv->residual = input;
         else if (slot == BNN_SLOT_NEGATED)
             signs = negated_signs(p, conv, bnn_op_input(p->model, op, (uint32_t)input));
-        else if (slot != BNN_SLOT_THRESHOLD)
+        else if (slot != BNN_SLOT_THRESHOLD && slot != BNN_SLOT_ZEROS)
             *operands[bit] = pad_operand(p, conv, bnn_op_input(p->model, op, (uint32_t)input));
         input++;
     }

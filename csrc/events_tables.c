@@ -140,8 +140,8 @@ static void start_channel(const struct bnn_layer *l, const struct bnn_op *op, co
 static void find_slots(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l, const uint32_t **negated)
 {
     const struct bnn_conv_attrs *a = op->attrs;
-    const float **operands[] = {&l->finish.pre_mul, &l->finish.pre_add, NULL,
-                                &l->finish.sub,     &l->finish.mul,     &l->finish.add};
+    const float **operands[] = {NULL,           &l->finish.pre_mul, &l->finish.pre_add, NULL,
+                                &l->finish.sub, &l->finish.mul,     &l->finish.add};
     uint32_t slots = (uint32_t)a->slots, input = 2;
     for (uint32_t bit = 0; bit < BNN_SLOT_COUNT; bit++) {
         uint32_t slot = 1u << bit;
@@ -151,7 +151,7 @@ static void find_slots(struct bnn_prepare *p, const struct bnn_op *op, struct bn
             l->residual = op->inputs[input];
         else if (slot == BNN_SLOT_NEGATED)
             *negated = bnn_op_input(p->model, op, input)->data;
-        else if (slot != BNN_SLOT_THRESHOLD)
+        else if (slot != BNN_SLOT_THRESHOLD && slot != BNN_SLOT_ZEROS)
             *operands[bit] = bnn_op_input(p->model, op, input)->data;
         input++;
     }

@@ -190,16 +190,20 @@ def _bconv2d(rng: Rng, x: Node) -> Node:
 
 def _iconv2d(rng: Rng, x: Node) -> Node:
     kernel = tuple(rng.integers(1, 4, 2).tolist())
-    attrs = _conv_attrs(rng, x.type.shape, kernel, [0, 1, 128, 255])  # type: ignore[arg-type]
-    outputs, planes = int(rng.integers(1, 150)), int(rng.integers(1, 3))
-    operands: list[Node] = [x, signs(rng, (outputs, *kernel, planes * x.type.shape[2]))]
+    attrs = _conv_attrs(rng, x.type.shape, kernel, [0])  # type: ignore[arg-type]
+    outputs, planes, channels = int(rng.integers(1, 150)), int(rng.integers(1, 3)), x.type.shape[2]
     kind = rng.integers(0, 3)
+    zeros = np.full(channels, rng.choice([0, 1, 128, 255])) if rng.random() < 0.5 else rng.integers(-300, 600, channels)
+    zeros = zeros / (4 if kind and rng.random() < 0.5 else 1)
+    operands: list[Node] = [x, signs(rng, (outputs, *kernel, planes * channels)), constant(zeros)]
+    attrs = replace(attrs, slots=("zeros",))
     if kind == 0:
         operands.append(constant(rng.integers(-2000, 2000, outputs), DType.i32))
-        attrs = replace(attrs, slots=("threshold",), out=DType.b1)
+        attrs = replace(attrs, slots=("zeros", "threshold"), out=DType.b1)
     elif kind == 1:
         operands += [constant(2.0 ** rng.integers(-8, 2, outputs)), constant(integers(rng, [outputs]))]
-        attrs = replace(attrs, slots=("pre_mul", "pre_add"), out=DType.b1 if rng.random() < 0.5 else DType.f32)
+        out = DType.b1 if rng.random() < 0.5 else DType.f32
+        attrs = replace(attrs, slots=("zeros", "pre_mul", "pre_add"), out=out)
     return make("iconv2d", *operands, attrs=attrs)
 def _thresholds(rng: Rng) -> Node:
     """Two to 255, rising, some of them equal."""
@@ -341,8 +345,9 @@ def every_op() -> Graph:
     levels = make("dequantize", make("concat", bits, bits), constant([0.0, 0.5, 1.0]))
     levels = make("gather", levels, constant(rng.integers(0, 4 * 5 * 6, (3, 2, 7)), DType.i32))
     z = input_node("z", (3, 3, 2), DType.u8)
-    counted = make("iconv2d", z, signs(rng, (34, 2, 2, 4)), constant(rng.integers(-99, 99, 34), DType.i32),
-                   attrs=ConvAttrs(pads=(0, 1, 1, 0), pad_value=9, slots=("threshold",), out=DType.b1))  # fmt: skip
+    counted = make("iconv2d", z, signs(rng, (34, 2, 2, 4)), constant([9, -3]),
+                   constant(rng.integers(-99, 99, 34), DType.i32),
+                   attrs=ConvAttrs(pads=(0, 1, 1, 0), slots=("zeros", "threshold"), out=DType.b1))  # fmt: skip
     signed = input_node("signed", (3, 3, 2), DType.i8)
     scaled = make("concat", make("cast", make("copy", z), constant(np.arange(256) / 4)), make("unpack", counted),
                   make("cast", make("excess_128", signed)))  # fmt: skip

@@ -63,11 +63,11 @@ struct subject {
     const struct shape *shape;
     const char *output;
     struct bnn_model model;
-    struct bnn_tensor tensors[5];
+    struct bnn_tensor tensors[6];
     struct bnn_op op;
     struct bnn_conv_attrs attrs;
-    uint32_t numbers[4];
-    struct bnn_view views[4];
+    uint32_t numbers[5];
+    struct bnn_view views[5];
     struct bnn_run run;
     double products;
     size_t repeats;
@@ -202,8 +202,12 @@ static void prepare(struct subject *s, const struct bnn_kernels *kernels, const 
     s->tensors[2] = tensor(threshold ? BNN_I32 : BNN_F32, BNN_CONSTANT, 1, operand, 0);
     s->tensors[3] = tensor(BNN_F32, BNN_CONSTANT, 1, operand, 0);
     s->tensors[4] = tensor(bits ? BNN_B1 : BNN_F32, BNN_ARENA, 3, y, bits ? half : 0);
-    for (size_t i = 0; i < 5; i++)
+    uint32_t channels[4] = {1, 1, 1, shape->c};
+    s->tensors[5] = tensor(BNN_F32, BNN_CONSTANT, 1, channels, 0); /* zeros of bytes */
+    for (size_t i = 0; i < 6; i++)
         fill(&s->tensors[i]);
+    for (size_t i = 0; i < shape->c; i++)
+        ((float *)(uintptr_t)s->tensors[5].data)[i] = 128.0f;
 
     int32_t pad = (int32_t)half, stride = (int32_t)shape->stride;
     s->attrs = (struct bnn_conv_attrs){.stride_h = stride,
@@ -216,17 +220,20 @@ static void prepare(struct subject *s, const struct bnn_kernels *kernels, const 
                                        .pad_right = pad,
                                        .groups = (int32_t)shape->groups,
                                        .planes = 1,
-                                       .slots = threshold ? (int32_t)BNN_SLOT_THRESHOLD
-                                                          : (int32_t)(BNN_SLOT_MUL | BNN_SLOT_ADD)};
+                                       .slots = (threshold ? (int32_t)BNN_SLOT_THRESHOLD
+                                                           : (int32_t)(BNN_SLOT_MUL | BNN_SLOT_ADD)) |
+                                                (shape->data == BYTES ? (int32_t)BNN_SLOT_ZEROS : 0)};
     s->model =
-        (struct bnn_model){.kernels = kernels, .tensor_count = 5, .op_count = 1, .tensors = s->tensors, .ops = &s->op};
-    for (uint32_t i = 0; i < 4; i++) {
-        s->numbers[i] = i;
-        const struct bnn_tensor *t = &s->tensors[i];
+        (struct bnn_model){.kernels = kernels, .tensor_count = 6, .op_count = 1, .tensors = s->tensors, .ops = &s->op};
+    static const uint32_t inputs[2][5] = {{0, 1, 2, 3, 5}, {0, 1, 5, 2, 3}};
+    uint32_t count = (threshold ? 3 : 4) + (shape->data == BYTES);
+    for (uint32_t i = 0; i < count; i++) {
+        s->numbers[i] = inputs[shape->data == BYTES][i];
+        const struct bnn_tensor *t = &s->tensors[s->numbers[i]];
         s->views[i] = (struct bnn_view){t, (unsigned char *)t->data + t->interior * t->element, t->image};
     }
     s->op = (struct bnn_op){.row = rows[shape->data],
-                            .input_count = threshold ? 3 : 4,
+                            .input_count = count,
                             .output = 4,
                             .inputs = s->numbers,
                             .attrs = &s->attrs,

@@ -70,6 +70,7 @@ def op_table() -> str:
 
 
 SLOT_TEXT = {
+    "zeros": "operand[c], a channel of the data: of bytes, and always there; see above",
     "pre_mul": "v * operand[o] (weight scale)",
     "pre_add": "v + operand[o] (bias)",
     "clamp0": "min(max(v, clamp0_lo), clamp0_hi)",

@@ -95,8 +95,8 @@ def _constant(node: Node) -> int:
         return 0
     attrs = node.attrs
     if isinstance(attrs, ConvAttrs) and "threshold" in attrs.slots:
-        limit = node.inputs[2].value
-        return 1 if (limit <= -reach(node)).all() else -1 if (limit > reach(node)).all() else 0
+        limit, most = node.inputs[attrs.operand("threshold")].value, reach(node)
+        return 0 if most is None else 1 if (limit <= -most).all() else -1 if (limit > most).all() else 0
     if isinstance(attrs, ConvAttrs):
         return _same_at_ends(node) if "residual" not in attrs.slots else 0
     if len(node.inputs) == 1:
@@ -144,9 +144,11 @@ def least(node: Node) -> float:
 
 def _no_batch_norm(node: Node) -> bool:
     """Bits by the sign of sums alone."""
-    if "threshold" not in node.attrs.slots:  # type: ignore[attr-defined]
+    attrs = node.attrs
+    if not isinstance(attrs, ConvAttrs) or "threshold" not in attrs.slots:
         return False
-    return len(node.inputs[2].value) > 1 and not node.inputs[2].value.any()
+    threshold = node.inputs[attrs.operand("threshold")].value
+    return len(threshold) > 1 and not threshold.any()
 
 
 def _bare_sign(node: Node) -> bool:

@@ -17,6 +17,8 @@ from .signs import sign_planes
 Array = np.ndarray[Any, Any]
 _BYTES = np.arange(256)
 _MIDDLE = 128  # no byte is further from it than from another
+# What stands for zero: at most this far from 0, and a multiple of one over that.
+_FARTHEST, _FRACTION = 2**12, 2**8
 _MOVES = ("avg_pool", "concat", "gather", "max_pool", "pad", "pad_channels", "reshape", "slice")
 
 
@@ -27,16 +29,16 @@ def read_bytes(graph: Graph) -> Graph:
     in their note.
 
     What the operations make of a byte is read off a table, of one column or one a channel: 256 evaluations in float32.
-    If a column c is t_c + d (u - p) for every byte u, with one d (but for its sign) and one byte p for all columns, and
-    weights w are alpha times signs, then
+    If a column c is v + d (u - z_c) for every byte u, with one d (but for its sign) for all columns, and weights w are
+    alpha times signs, then
 
-        sum(w x)  =  alpha d A + sum(w t),   A = the sum over signs of (u - p), which iconv2d gives,
+        sum(w x)  =  alpha d A + v sum(w),   A = the sum over signs of (u - z_c), which iconv2d gives.
 
-    inside the image.  Outside stands one value v.  Where p is a byte with t_c = v in every column, (u - p) is zero
-    there, and the equation holds for padded images too.  Without padding any p will do.
+    With v what stands outside the image, (u - z_c) is zero there, and the equation holds for padded images too.
+    Without padding there is none: then z is a byte in the middle, and v its value, one a channel.
 
     All float32 sums of K products are multiples of 2^e, of which all w x are, and exact in every order if K times the
-    largest product is at most 2^24 of them; alpha d A must be, too.
+    largest product is at most 2^24 of them; alpha d A must be, too, and A.
     """
     return rewrite(graph, RULES)
 
@@ -61,12 +63,17 @@ class _Data:
 
 @dataclass(frozen=True)
 class _Line:
-    """Every column of a table: offset + step * (u - byte), exactly; the steps are equal but for their signs."""
+    """Every column of a table: offset + step * (u - zero), exactly; the steps are equal but for their signs."""
 
-    byte: int
+    zeros: Array
     step: float
     signs: Array
     offset: Array
+
+    @property
+    def farthest(self) -> float:
+        """The largest |u - zero|."""
+        return float(np.maximum(np.abs(self.zeros), np.abs(255 - self.zeros)).max())
 
 
 def _table(cast: Node) -> Array:
@@ -147,18 +154,23 @@ def _from_bytes(x: Node) -> bool:
 
 
 def _line(table: Array, outside: float | None) -> _Line | str:
-    """A table as a line through a byte that may stand outside the image; or why there is none."""
+    """A table as a line through what may stand outside the image; or why there is none."""
     table = table.astype(np.float64)
     steps = table[1] - table[0]
     if not np.isfinite(table).all() or not steps.all() or (_BYTES[:, None] * steps + table[0] != table).any():
         return "scaled to values not evenly spaced in float32"
     if (np.abs(steps) != abs(steps[0])).any():
         return "scaled differently in its channels"
-    fitting = np.flatnonzero((table == (outside or 0.0)).all(axis=1))
-    if outside is not None and not len(fitting):
-        return f"padded with {outside:g}, which no byte stands for" + (" in all channels" if len(steps) > 1 else "")
-    byte = int(fitting[0]) if len(fitting) else _MIDDLE
-    return _Line(byte, float(abs(steps[0])), np.sign(steps), table[byte])
+    if outside is None:
+        zeros, offset = np.full(len(steps), float(_MIDDLE)), table[_MIDDLE]
+        if (table == 0).any(axis=0).all():  # then nothing is to be added
+            zeros, offset = (table == 0).argmax(axis=0).astype(np.float64), np.zeros(len(steps))
+    else:
+        zeros, offset = (outside - table[0]) / steps, np.full(len(steps), outside)
+        near = (np.abs(zeros) <= _FARTHEST) & (zeros * _FRACTION == np.rint(zeros * _FRACTION))
+        if not near.all() or (table[0] + steps * zeros != outside).any():
+            return f"padded with {outside:g}, which is too far from all bytes' values, or between them"
+    return _Line(zeros, float(abs(steps[0])), np.sign(steps), offset)
 
 
 def _unit(values: Array) -> Array:
@@ -172,10 +184,12 @@ def _unit(values: Array) -> Array:
 def _rounds(alpha: Array, line: _Line, table: Array, products: int) -> bool:
     """Whether some float32 sum over the table's values by +-alpha may round, or TensorFlow flushes some number to zero
     as a denormal one, or one overflows."""
-    values = table.astype(np.float64)
+    values = np.concatenate([table.astype(np.float64).reshape(-1), line.offset])
     unit = float(_unit(values).min())
     used = alpha[alpha > 0].astype(np.float64)
-    largest = max(np.abs(values).max(), line.step * max(line.byte, 255 - line.byte))
+    largest = max(np.abs(values).max(), line.step * line.farthest)
+    if products * (255 + np.abs(line.zeros).max()) > 2.0**24 * min(1.0, float(_unit(line.zeros).min())):
+        return True
     tiny, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
     if unit < tiny or (used < tiny).any() or (used * unit < tiny).any() or (used * largest * products > most).any():
         return True
@@ -206,9 +220,11 @@ def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | N
         return _annotate(node, "their scale makes float sums round; a power of two (1/128, 1/256) does not")
     kind = "binary" if len(planes) == 1 else "ternary"
     signs = constant(np.concatenate([p * line.signs for p in planes], axis=3), DType.b1, w.name)
-    attrs = replace(attrs, pads=data.pads, pad_value=line.byte)
+    attrs = replace(attrs, pads=data.pads, slots=("zeros",), layer_slots=("zeros",))
     note = f"integer input, {kind} weights"
-    value = make("iconv2d", data.cast.inputs[0], signs, attrs=attrs, name=node.name, note=note)
+    image = data.cast.inputs[0]
+    zeros = constant(np.broadcast_to(line.zeros, image.type.shape[-1:]))
+    value = make("iconv2d", image, signs, zeros, attrs=attrs, name=node.name, note=note)
     scale = alpha.astype(np.float64) * line.step
     rest = (w.value.astype(np.float64) * line.offset).sum(axis=(1, 2, 3))
     if (scale != 1).any():

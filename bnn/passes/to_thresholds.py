@@ -46,15 +46,16 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
         if found_thresholds is not None:
             limit, falling = found_thresholds
             w = conv.inputs[1]
-            slots: tuple[str, ...] = ("threshold",)
-            operands = [constant(limit, DType.i32)]
+            zeros = int("zeros" in attrs.slots)
+            slots: tuple[str, ...] = (*attrs.slots[:zeros], "threshold")
+            operands = [*conv.inputs[2 : 2 + zeros], constant(limit, DType.i32)]
             if falling.any():
                 slots += ("negated",)
                 operands.append(constant(np.where(falling, 1, -1), DType.b1))
                 signs = np.where(falling[:, None, None, None], -w.value, w.value)
                 w = constant(signs, DType.b1, w.name)
             new = replace(
-                attrs, slots=slots, layer_slots=(), clamp0=ConvAttrs.clamp0, clamp1=ConvAttrs.clamp1
+                attrs, slots=slots, layer_slots=slots[:zeros], clamp0=ConvAttrs.clamp0, clamp1=ConvAttrs.clamp1
             )
             new = replace(new, out=DType.b1)
             return make(conv.op, conv.inputs[0], w, *operands, attrs=new, **names)
@@ -63,16 +64,17 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), **names)
 
 
-def reach(conv: Node) -> int:
-    """The largest magnitude of an accumulator."""
+def reach(conv: Node) -> int | None:
+    """The largest magnitude of an accumulator; None where it is not always a whole number."""
     attrs = conv.attrs
     assert isinstance(attrs, ConvAttrs)
-    x, w = conv.inputs[:2]
-    products = int(np.prod(w.type.shape[1:]))
+    _, height, width, channels = conv.inputs[1].type.shape
     if conv.op != "iconv2d":
-        return products * ((1 << attrs.planes) - 1)
-    zero, planes = attrs.pad_value, w.type.shape[3] // x.type.shape[-1]
-    return int(products // planes * max(zero, 255 - zero))
+        return height * width * channels * ((1 << attrs.planes) - 1)
+    zeros = conv.inputs[2].value
+    if (zeros != np.rint(zeros)).any():
+        return None
+    return int(height * width * np.maximum(np.abs(zeros), np.abs(255 - zeros)).sum())
 
 
 def thresholds(conv: Node, quantizer: Node) -> tuple[Array, Array] | None:
@@ -81,6 +83,8 @@ def thresholds(conv: Node, quantizer: Node) -> tuple[Array, Array] | None:
     attrs = conv.attrs
     assert isinstance(attrs, ConvAttrs)
     filters, most = conv.inputs[1].type.shape[0], reach(conv)
+    if most is None:
+        return None
     operands = [i.value for i in conv.inputs[2:]]
     limit = np.empty(filters, np.int32)
     falling = np.zeros(filters, bool)

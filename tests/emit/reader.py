@@ -312,7 +312,11 @@ def execute(op: Op, x: list[Array], out: Tensor) -> Array:
 
 def convolution(op: Op, x: list[Array], out: Tensor) -> Array:
     a = op.attrs
-    data, w = x[0].astype(np.float64), x[1].astype(np.float64)
+    data, w, operands = x[0].astype(np.float64), x[1].astype(np.float64), x[2:]
+    if op.name == "iconv2d":
+        assert a["slots"] >> documented_slots()["zeros"] & 1
+        data = data - operands[0]
+        w = w.reshape(*w.shape[:3], -1, data.shape[-1]).mean(axis=3)
     if data.ndim == 1:
         data = data[None, None]
     filters, kh, kw, per_group = w.shape
@@ -321,7 +325,7 @@ def convolution(op: Op, x: list[Array], out: Tensor) -> Array:
         apart = data.reshape(*data.shape[:-1], planes, -1)[..., : per_group * a["groups"]]
         data = sum(apart[..., p, :] * 2**p for p in range(planes))
     h, width, _ = data.shape
-    outside = a["pad_value"] * (2**planes - 1) if op.name == "bconv2d" else 0
+    outside = a["pad_value"] * (2**planes - 1)
     assert op.name == "bconv2d" or a["pad_value"] == 0
     oh = (h + a["pad_top"] + a["pad_bottom"] - (kh - 1) * a["dilation_h"] - 1) // a["stride_h"] + 1
     ow = (width + a["pad_left"] + a["pad_right"] - (kw - 1) * a["dilation_w"] - 1) // a["stride_w"] + 1
@@ -337,7 +341,7 @@ def convolution(op: Op, x: list[Array], out: Tensor) -> Array:
                     inside = 0 <= row < h and 0 <= at < width
                     tap = data[row, at] if inside else np.full(data.shape[2], float(outside))
                     acc[y, col] += (tap[channels] * w[:, ky, kx]).sum(axis=1)
-    return slots(op, acc.reshape(out.shape).astype(np.float32), x[2:], out)
+    return slots(op, acc.reshape(out.shape).astype(np.float32), operands, out)
 
 
 def slots(op: Op, v: Array, operands: list[Array], out: Tensor) -> Array:
@@ -345,6 +349,9 @@ def slots(op: Op, v: Array, operands: list[Array], out: Tensor) -> Array:
     rest = iter(operands)
     for name, bit in documented_slots().items():
         if not a["slots"] >> bit & 1:
+            continue
+        if name == "zeros":  # of the accumulator
+            next(rest)
             continue
         if name == "threshold":
             return np.where(v >= next(rest), 1, -1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras as keras3
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from bnn import interpret
@@ -16,6 +18,10 @@ from bnn.passes import lower
 Array = np.ndarray[Any, Any]
 BATCH = 4
 SEED = 20
+
+needs_keras3 = pytest.mark.skipif(
+    not keras3.__version__.startswith("3"), reason="the package keras is Keras 2, that of TensorFlow 2.15"
+)
 
 
 def scramble(model: Any) -> Any:

@@ -19,7 +19,7 @@ from bnn.errors import CompileError
 from bnn.importers.tensorflow import import_model
 from bnn.passes import lower
 
-from .models import check, scramble
+from .models import check, needs_keras3, scramble
 
 keras = tf.keras
 layers = tf.keras.layers
@@ -61,6 +61,7 @@ def test_files_give_what_the_model_gives(name: str, model: Any, folder: Path) ->
         assert encode(lower(import_model(folder / name))) == encode(lower(import_model(model)))
 
 
+@needs_keras3
 @pytest.mark.parametrize("name", ["net.keras", "exported"])
 def test_keras3_files(name: str, tmp_path: Path) -> None:
     of = keras3.layers

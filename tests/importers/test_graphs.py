@@ -15,7 +15,7 @@ from bnn.errors import CompileError
 from bnn.importers.tensorflow import import_model
 from bnn.passes import lower
 
-from .models import check, ops, scramble
+from .models import check, needs_keras3, ops, scramble
 
 keras = tf.keras
 layers = tf.keras.layers
@@ -173,6 +173,7 @@ class Subclassed3(keras3.Model):  # type: ignore[misc]
         return self.last(keras3.ops.reshape(self.conv(x), (-1, 27)))
 
 
+@needs_keras3
 def test_keras3_subclassed() -> None:
     model = Subclassed3()
     with pytest.raises(CompileError, match="has never been called"):

@@ -17,7 +17,7 @@ from bnn.importers.tensorflow import import_model
 from bnn.ir import Graph
 from bnn.passes import lower
 
-from .models import Array, check, scramble
+from .models import Array, check, needs_keras3, scramble
 
 KERAS = {"keras 2": tf.keras, "keras 3": keras3}
 
@@ -178,6 +178,7 @@ def test_arguments_that_are_no_tensors() -> None:
         import_model(model)
 
 
+@needs_keras3
 def test_two_arguments_in_keras3() -> None:
     class Two(keras3.Model):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -21,7 +21,7 @@ import tensorflow as tf
 from bnn.errors import CompileError
 from bnn.importers.tensorflow import import_model
 
-from .models import check, scramble
+from .models import check, needs_keras3, scramble
 
 keras = tf.keras
 layers = tf.keras.layers
@@ -216,6 +216,7 @@ def test_what_only_computes_is_loaded(suffix: str, tmp_path: Path) -> None:
     check(str(path), call=model)
 
 
+@needs_keras3
 def test_a_registered_function_in_a_lambda_layer(tmp_path: Path) -> None:
     of = keras3.layers
     model = keras3.Sequential([of.Input((4,)), of.Lambda(tripled, output_shape=(4,)), of.Dense(2)])

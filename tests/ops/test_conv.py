@@ -67,7 +67,7 @@ def random_channels(rng: Random, binary: bool) -> tuple[int, int, int]:
 def random_slots(rng: Random, binary: bool, out: DType) -> tuple[str, ...]:
     if binary and out is DType.b1 and rng.random() < 0.6:
         return ("threshold", "negated") if rng.random() < 0.5 else ("threshold",)
-    return tuple(s for s in SLOTS if s not in ("threshold", "negated") and rng.random() < 0.4)
+    return tuple(s for s in SLOTS if s not in ("zeros", "threshold", "negated") and rng.random() < 0.4)
 
 
 def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int, ...]]]:

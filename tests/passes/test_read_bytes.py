@@ -59,14 +59,17 @@ def every_byte(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         (-1 / 256, 255 / 256, 0.0, 255),
         (0.75, 0.0, 0.0, 0),
         (1 / 128, -3.0, -2.0, 128),
-        (1 / 128, -1.0, 1.0, None),  # would be byte 256
-        (1 / 128, -3.0, 0.0, None),  # 384
-        (1 / 128, 0.5, 0.0, None),
-        (1 / 128, -1 / 256, 0.0, None),  # half a byte
+        (1 / 128, -1.0, 1.0, 256),
+        (1 / 128, -3.0, 0.0, 384),
+        (1 / 128, 0.5, 0.0, -64),
+        (1 / 128, -1 / 256, 0.0, 0.5),
+        (1 / 128, -127.5 / 128, 0.0, 127.5),
+        (1 / 128, -33.0, 0.0, None),  # too far
+        (1 / 128, -(2.0**-16), 0.0, None),  # 1/512
     ],
 )
-def test_padding_is_a_byte(
-    scale: float, offset: float, padded: float, byte: int | None, rng: np.random.Generator
+def test_padding_stands_for_zero(
+    scale: float, offset: float, padded: float, byte: float | None, rng: np.random.Generator
 ) -> None:
     x = rescaled(image(4, 5, 3), scale, offset)
     around = make("pad", x, attrs=PadAttrs((1, 0, 2, 1), padded), name="pad")
@@ -74,9 +77,9 @@ def test_padding_is_a_byte(
     after = lower(before)
     (first,) = (n for n in after.nodes() if n.op in ("conv2d", "iconv2d"))
     if byte is None:
-        assert first.op == "conv2d" and f"padded with {padded:g}, which no byte stands for" in first.note
+        assert first.op == "conv2d" and f"padded with {padded:g}, which is too far" in first.note
     else:
-        assert first.op == "iconv2d" and first.attrs.pad_value == byte  # type: ignore[attr-defined]
+        assert first.op == "iconv2d" and first.inputs[2].value.tolist() == [byte] * 3
     check(before, after, (4, 5, 3), rng)
 
 
@@ -95,24 +98,30 @@ OWN = {
     "offsets": (1 / 64, [-1.0, -2.0, -0.5]),
     "offsets of no byte": (1 / 64, [7.0, -9.0, 1 / 256]),
     "signs": ([1 / 128, -1 / 128, 1 / 128], [-1.0, 1.0, 0.0]),
+    "halves of bytes": (1 / 64, [-1.0, -127.5 / 64, -0.5]),
 }
 
 
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 0, 2, 1)])
 @pytest.mark.parametrize("weights", ["binary", "ternary"])
 @pytest.mark.parametrize("name", OWN)
-def test_channels_of_their_own(name: str, weights: str, rng: np.random.Generator) -> None:
-    """Without padding, what differs by channel is a constant a filter."""
+def test_channels_of_their_own(
+    name: str, weights: str, pads: tuple[int, int, int, int], rng: np.random.Generator
+) -> None:
+    """What stands for zero differs by channel; without padding, where no byte does, a constant a filter is added."""
     scale, offset = (constant(c) for c in OWN[name])
     x = make("add", make("mul", image(5, 4, 3), scale, name="s"), offset, name="s")
     w = rng.choice([-1.0, 1.0] if weights == "binary" else [-1.0, 0.0, 1.0], (40, 3, 3, 3))
-    layer = make("conv2d", x, constant(w * rng.choice([0.25, 1.0], (40, 1, 1, 1))), name="conv", origin="conv:0")
+    w *= rng.choice([0.25, 1.0], (40, 1, 1, 1))
+    layer = make("conv2d", x, constant(w), attrs=ConvAttrs(pads=pads), name="conv", origin="conv:0")
     normed = bn(layer, rng.integers(-9, 9, 40) / 4, rng.normal(size=40), rng.normal(size=40))
     for end in (layer, normed, dense(quantizer(normed), 3)):
         before = graph(end)
         after = lower(before)
         assert "iconv2d" in ops(after) and not {"conv2d", "cast", "affine"} & set(ops(after)), ops(after)
         first = next(n for n in after.nodes() if n.op == "iconv2d")
-        assert ("threshold" in first.attrs.slots) == (end.type.shape == (3,))  # type: ignore[attr-defined]
+        whole = not any(pads) or name in ("offsets", "signs")
+        assert ("threshold" in first.attrs.slots) == (end.type.shape == (3,) and whole)  # type: ignore[attr-defined]
         check(before, after, (5, 4, 3), rng)
 
 
@@ -129,7 +138,7 @@ def test_padding_before_the_scale(rng: np.random.Generator) -> None:
     before = graph(conv(rescaled(make("pad", image(4, 4, 2), attrs=PadAttrs((1, 1, 1, 1), 3.0)), 1 / 8, -5.0), 5, 3))
     after = lower(before)
     (first,) = (n for n in after.nodes() if n.op == "iconv2d")
-    assert first.attrs.pad_value == 3 and first.attrs.pads == (1, 1, 1, 1)  # type: ignore[attr-defined]
+    assert first.inputs[2].value.tolist() == [3, 3] and first.attrs.pads == (1, 1, 1, 1)  # type: ignore[attr-defined]
     check(before, after, (4, 4, 2), rng)
 
 
@@ -172,8 +181,8 @@ def test_what_differs_by_channel_stays() -> None:
     [
         (lambda x: conv(make("mul", x, constant([1.0, 2.0])), 4, 3), "scaled differently in its channels"),
         (
-            lambda x: conv(make("add", x, constant([1.0, 2.0])), 4, 3, pads=(1, 1, 1, 1)),
-            "which no byte stands for in all",
+            lambda x: conv(make("add", x, constant([1.0, 2.0**13])), 4, 3, pads=(1, 1, 1, 1)),
+            "padded with 0, which is too far from all bytes' values",
         ),
         (lambda x: conv(make("max_pool", x, attrs=PoolAttrs((2, 2))), 4, 3), "the max_pool before it works on floats"),
         (lambda x: conv(make("slice", rescaled(x, 0.5, 0), attrs=SliceAttrs(0, 1)), 4, 3), "the slice before it works"),
