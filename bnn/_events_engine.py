@@ -82,6 +82,13 @@ class Engine:
     def run(self) -> None:
         check(lib.bnn_events_run(self.pointer), "run")
 
+    def time_frames(self, frames: Floats) -> Array:
+        nanoseconds = np.empty(len(frames), np.uint64)
+        size = int(np.prod(frames.shape[1:]))
+        times = ffi.from_buffer("uint64_t[]", nanoseconds)
+        self._accept(lib.bnn_timed_events(self.pointer, ffi.from_buffer(FLOATS, frames), size, times, len(frames)))
+        return nanoseconds
+
     def output(self, index: int = 0) -> Floats:
         values = np.empty(self.opened.outputs[index].shape, np.float32)
         check(lib.bnn_events_output(self.pointer, index, ffi.from_buffer(FLOATS, values)), "output")

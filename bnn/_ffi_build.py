@@ -18,10 +18,11 @@ INCLUDED = ("csrc/**/*.h", "kernels/**/*.h", "csrc/**/*.inc", "kernels/**/*.inc"
 # Contraction into fused multiply-adds would change float results.
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
 
-# The profile's clock and sink, in C so that timing does not wait for Python.
+# Clocks and their sinks, in C so that timing does not wait for Python.
 PROFILE_DECLARATIONS = """
 uint64_t bnn_clock_ns(void);
 void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds);
+bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size_t size, uint64_t *nanoseconds, size_t runs);
 """
 PROFILE_SOURCE = """
 #include <time.h>
@@ -36,6 +37,21 @@ static uint64_t bnn_clock_ns(void)
 static void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds)
 {
     ((uint64_t *)ticks)[op] += nanoseconds;
+}
+
+/* Of networks with one input, of so many elements. */
+static bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size_t size, uint64_t *nanoseconds,
+                                   size_t runs)
+{
+    bnn_status status = BNN_OK;
+    for (size_t i = 0; status == BNN_OK && i < runs; i++, frames += size) {
+        status = bnn_events_frame(engine, &frames);
+        uint64_t start = bnn_clock_ns();
+        if (status == BNN_OK)
+            status = bnn_events_run(engine);
+        nanoseconds[i] = bnn_clock_ns() - start;
+    }
+    return status;
 }
 """
 

@@ -119,6 +119,12 @@ class EventEngine:
         """Until no spike is under way."""
         self._engine.run()
 
+    def time_frames(self, frames: Floats) -> np.ndarray[Any, Any]:
+        """Nanoseconds of :meth:`run` after each frame (N, *shape) of a network with one input, measured in C."""
+        if len(self._opened.inputs) != 1:
+            raise InputError(f"the network has {len(self._opened.inputs)} inputs; expected one")
+        return self._engine.time_frames(self._floats(frames)[0])
+
     def prepare(self, data: Floats) -> str:
         """Promise that until the next reset all inputs are values like those of ``data`` (multiples of the same power
         of two, not larger): then only what a changed element touches is computed, where that is exact.

@@ -136,9 +136,9 @@ void bnn_events_make_pool(struct bnn_prepare *p, const struct bnn_op *op, struct
 /* events_scatter.c: m[i] += sum of added[k][offset + i] - sum of taken[k][offset + i]; BNN_BATCH of them at most. */
 struct bnn_scatter {
     void (*add_rows)(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count);
-    /* changed[k] = bits[k] ^ what 32 membranes from m + 32 k on say (m >= 0); 0: none differs.  Neurons that do not
-     * exist may seem to. */
-    uint32_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
+    /* changed[k] = bits[k] ^ what 32 membranes from m + 32 k on say (m >= 0), of at most 64 words; which of them differ,
+     * a bit each.  Neurons that do not exist may seem to. */
+    uint64_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
     /* m[i] = floor((accumulators[i] * signs[i] - thresholds[i]) / 2); may write 15 more */
     void (*halve)(int16_t *m, const float *accumulators, const float *signs, const int32_t *thresholds, size_t count);
     /* bit i: sums[i] through the epilogue is >= limits[i] (NULL: >= 0), of 16 channels from `channel` on.  Operands are
@@ -197,10 +197,10 @@ void bnn_events_find_cuts(struct bnn_layer *layer, float most);
 /* Bits of a population's shape in the context's memory, as the input of an op. */
 void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits);
 
-static inline uint32_t bnn_lowest_bit(uint32_t word)
+static inline uint32_t bnn_lowest_bit(uint64_t word)
 {
 #ifdef __GNUC__
-    return (uint32_t)__builtin_ctz(word);
+    return (uint32_t)__builtin_ctzll(word);
 #else
     uint32_t n = 0;
     while (!(word >> n & 1))

@@ -146,13 +146,13 @@ static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const 
         uint32_t words = out->words - first < WORDS ? out->words - first : WORDS;
         const uint32_t *bits = out->bits + pixel * out->words + first;
         size_t neuron = pixel * l->out_c + 32 * first;
+        uint64_t differ = UINT64_MAX >> (WORDS - words);
         if (l->kind == BNN_LAYER_POOL && e->order == BNN_ORDER_LAYERS) {
             look(e, l, pixel, first, words, changed);
             for (uint32_t k = 0; k < words; k++)
                 changed[k] ^= bits[k];
         } else if (l->fires && !l->wide) {
-            if (!scatter->crossed((const int16_t *)l->membranes + neuron, bits, changed, words))
-                continue;
+            differ = scatter->crossed((const int16_t *)l->membranes + neuron, bits, changed, words);
         } else if (l->kind == BNN_LAYER_ENCODER) {
             for (uint32_t k = 0; k < words; k++)
                 changed[k] = decide_real(l, scatter, pixel, first + k) ^ bits[k];
@@ -164,9 +164,10 @@ static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const 
         }
         if (first + words == out->words)
             changed[words - 1] &= last;
-        for (uint32_t k = 0; k < words; k++)
-            if (changed[k] != 0)
-                bnn_events_emit_word(e, out, pixel, first + k, changed[k]);
+        for (; differ != 0; differ &= differ - 1) { /* no branch for every word: each would be a guess */
+            uint32_t k = bnn_lowest_bit(differ);
+            bnn_events_emit_word(e, out, pixel, first + k, changed[k]);
+        }
     }
 }
 

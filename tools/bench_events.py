@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from bnn.passes import lower
 Array = np.ndarray[Any, Any]
 WIDTH = 1024
 EVENTS = (1, 8, 32, 128, 256)
+FRAMES = 100  # run one after another, by C
 # A neuron of a trained network seldom stands at its threshold; here a few per cent of them do.
 SPREAD = 300.0
 
@@ -47,12 +46,6 @@ def dense_network(rng: np.random.Generator, width: int = WIDTH) -> bnn.Model:
     return bnn.Model.from_bytes(encode(lower(Graph((x,), (dense(sign(hidden), 10),)))))
 
 
-def nanoseconds(call: Callable[[], object]) -> int:
-    start = time.perf_counter_ns()
-    call()
-    return time.perf_counter_ns() - start
-
-
 def bench_dense(rng: np.random.Generator, rounds: int) -> dict[str, Any]:
     """Per number of events at once: time to deliver them into 1,024 targets and fire, against the XNOR layer."""
     model = dense_network(rng)
@@ -60,27 +53,25 @@ def bench_dense(rng: np.random.Generator, rounds: int) -> dict[str, Any]:
     engine = EventEngine(model)
     single = EventEngine(model, firing="fifo")
     bits = rng.choice([-1.0, 1.0], WIDTH).astype(np.float32)
-    for e in (engine, single):
-        e.reset(bits[None])
-        e.prepare(bits)
-    call_overhead = int(np.median([nanoseconds(engine.run) for _ in range(1000)]))
     times: dict[int, list[float]] = {n: [] for n in EVENTS}
     one_by_one: list[float] = []
     xnor: list[int] = []
 
-    def time_events(e: EventEngine, n: int, into: list[float]) -> None:
-        changed = bits.copy()
-        changed[rng.choice(WIDTH, n, replace=False)] *= -1
-        for x in (changed, bits):  # there and back
-            e.push(x[None])
-            into.append((nanoseconds(e.run) - call_overhead) / n)
+    def time_events(e: EventEngine, n: int) -> list[float]:
+        """Of frames each of which differs from the one before in ``n`` random bits."""
+        flips = np.ones((FRAMES, WIDTH), np.float32)
+        for row in flips:
+            row[rng.choice(WIDTH, n, replace=False)] = -1
+        e.reset(bits[None])
+        e.prepare(bits)
+        return list(e.time_frames(bits * np.cumprod(flips, axis=0)) / n)
 
     for _ in range(rounds):
         for n in EVENTS:
-            time_events(engine, n, times[n])
+            times[n] += time_events(engine, n)
         xnor.append(model.profile(bits[None], repeats=3)[layer].nanoseconds)
     for _ in range(rounds):
-        time_events(single, 32, one_by_one)
+        one_by_one += time_events(single, 32)
     automatic = EventEngine(model, switch="auto")
     limit = next(x.limit for x in automatic.layers if x.kind == "synapses")
     return {
