@@ -13,7 +13,18 @@ from ..ir import DType, Graph, Node
 from ..ops import ReshapeAttrs, constant, input_node, make
 from . import tf_logic, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
-from .tf_moves import MOVES, POINTWISE, PRODUCTS, Moved, arrange, move, product, start
+from .tf_moves import (
+    MOVES,
+    POINTWISE,
+    PRODUCTS,
+    SPARSE_PRODUCT,
+    Moved,
+    arrange,
+    move,
+    product,
+    sparse_product,
+    start,
+)
 from .tf_ops import READERS, channels_first, unsupported_alone
 
 _PROBE_BATCH = 3
@@ -22,7 +33,7 @@ _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
 # What a compiled network's inputs can be.
 INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
 InputDType = str | Mapping[str, str] | None
-_SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND"}
+_SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND", SPARSE_PRODUCT}
 
 
 def read(frozen: Frozen, input_dtype: InputDType = None) -> Graph:
@@ -175,6 +186,8 @@ class _Reader:
         loose = any(self.frozen.resolve(t) in self.moved for t in node.inputs)
         shape = self.shapes[node.name, 0]
         results: tuple[Node | Moved, ...]
+        if node.op == SPARSE_PRODUCT:
+            return (sparse_product(source),)
         if loose and node.op in PRODUCTS:
             operand = self._operand(node.inputs[0])
             if not isinstance(operand, Moved):

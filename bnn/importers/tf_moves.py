@@ -26,6 +26,7 @@ MOVES = frozenset(
     }
 )  # fmt: skip
 PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
+SPARSE_PRODUCT = "SparseTensorDenseMatMul"
 # Every element, or every vector of channels, by itself: the same whatever stands before the channels.
 POINTWISE = frozenset(
     {
@@ -143,3 +144,19 @@ def product(s: Source, moved: Moved, weights: Array) -> Moved:
     count = weights.shape[-1]
     numbers = np.arange(images * positions * count, dtype=np.int32).reshape(images, positions, count)
     return Moved(base, numbers.swapaxes(0, 1) if own else numbers.reshape(-1, count), images)
+
+
+def sparse_product(s: Source) -> Moved:
+    """A sparse matrix by the flat images as columns, which gives columns, too: a dense layer whose other weights are 0
+    (a locally connected one of Keras' implementation 3)."""
+    if s.is_constant(3) or not s.attr("adjoint_b") or len(s.shape(3)) != 2:
+        raise s.unsupported("a product other than that of a locally connected layer")
+    index, values, shape = (s.constant(i) for i in range(3))
+    weights = np.zeros(shape, np.float32)
+    np.add.at(weights, tuple(index.T), values)
+    if s.attr("adjoint_a"):
+        weights = weights.T
+    filters = constant(weights[:, None, None, :], name=s.layer)
+    base = s.make("conv2d", s.value(3), filters, attrs=ConvAttrs(), final=False)
+    images, count = s.shape(3)[0], len(weights)
+    return Moved(base, np.arange(images * count, dtype=np.int32).reshape(images, count).T, images)

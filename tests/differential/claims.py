@@ -54,7 +54,11 @@ class Facts:
         """Whether the weights are +-alpha a filter, or 0."""
         quantizer, kernel = self.layer.kernel_quantizer, self.layer.get_weights()[0]
         w = kernel if quantizer is None else quantizer(tf.constant(kernel)).numpy()
-        if isinstance(self.layer, _LOCAL) and self.layer.implementation == 2:
+        if isinstance(self.layer, _LOCAL) and self.layer.implementation == 3:  # (output, input) of each weight
+            matrix = np.zeros(self.layer.kernel_shape, np.float32)
+            matrix[tuple(np.transpose(self.layer.kernel_idxs))] = w
+            w = matrix.T
+        elif isinstance(self.layer, _LOCAL) and self.layer.implementation == 2:
             w = w.reshape(int(np.prod(w.shape[: w.ndim // 2])), -1)  # a filter a position of the output
         elif isinstance(self.layer, _LOCAL):
             w = w.swapaxes(0, 1).reshape(w.shape[1], -1)

@@ -197,7 +197,7 @@ def transposed(rng: Rng, x: Value) -> Value:
 def local(rng: Rng, x: Value) -> Value:
     """A locally connected layer."""
     q, data = quantized(rng, x)
-    implementation = int(rng.integers(1, 3))
+    implementation = int(rng.integers(1, 4))
     space = x.shape[:-1]
     size = _sizes(rng, space, True)
     strides = tuple(int(s) for s in rng.integers(1, 3, len(space)))

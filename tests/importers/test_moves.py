@@ -107,12 +107,15 @@ def test_elementwise_ops_in_another_order(shape: Shape, function: Callable[[Any]
         import_model(model)
 
 
-@pytest.mark.parametrize("implementation", [1, 2])
+@pytest.mark.parametrize("implementation", [1, 2, 3])
 def test_locally_connected(implementation: int) -> None:
     same = {"implementation": implementation, **BINARY}
     compiled((7, 4), lq.layers.QuantLocallyConnected1D(3, 3, strides=2, **same))
     compiled((5, 4, 3), lq.layers.QuantLocallyConnected2D(3, (2, 3), **same))
     compiled((12, 11, 2), lq.layers.QuantLocallyConnected2D(2, 3, **same))
+    if implementation > 1:
+        made = ops(compiled((6, 7, 4), lq.layers.QuantLocallyConnected2D(3, 3, padding="same", strides=2, **same)))
+        assert "bconv2d" in made and "conv2d" not in made
 
 
 @pytest.mark.parametrize("padding", ["same", "valid", "causal"])
