@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 
 # What may stand between a sum and its bit, besides elementwise ops: each gives an element from one element.
 _BETWEEN = ("reshape", "unpack", "dequantize", "binarize", "concat")
-_ROUNDED = ("sigmoid", "softmax")  # which every machine rounds as it likes
+_ROUNDED = ("elu", "sigmoid", "softmax", "tanh")  # which every machine rounds as it likes
 _CHUNK = 64  # channels evaluated at once, to bound the memory
 
 

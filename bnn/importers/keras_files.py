@@ -5,9 +5,10 @@ of every kind calls any function of TensorFlow (``TFOpLambda``), one that writes
 import any module that a file names and call any function of it.  So a file is read here first, and what could do more
 than build Keras' layers needs the user's permission.
 
-A SavedModel is no such file: it is a graph.  ``tf.saved_model.load`` runs its initializers, which are TensorFlow ops,
-and no Python; ``keras.models.load_model`` on the same folder could rebuild its Lambda layers and run them, and is not
-used.
+A SavedModel is a graph.  ``tf.saved_model.load`` runs no Python, but the functions that fill its tables and restore
+what is no variable: any ops, which may write files.  Keras' models need none of them, so a SavedModel that has some
+needs permission, too.  ``keras.models.load_model`` on the same folder could rebuild its Lambda layers and run them, and
+is not used.
 """
 
 from __future__ import annotations
@@ -86,6 +87,21 @@ def check_trusted(path: Path, config: Any, keras: Any) -> None:
                 "and load the file again (or compile the model from memory), or export the model as a SavedModel: "
                 "model.export(folder)"
             )
+
+
+def check_graph_trusted(path: Path, saved: Any) -> None:
+    """Refuse a SavedModel (its protocol buffer) that runs functions of its own while it is loaded."""
+    for graph in saved.meta_graphs:
+        if not graph.HasField("object_graph_def"):
+            raise CompileError(
+                f"{path}: a SavedModel of TensorFlow 1, whose initializer would run while loading; {_PERMISSION}"
+            )
+        for node in graph.object_graph_def.nodes:
+            if node.WhichOneof("kind") == "resource" or node.saveable_objects or node.registered_saver:
+                raise CompileError(
+                    f"{path}: contains a table or another resource, whose functions would run while loading; "
+                    f"{_PERMISSION}"
+                )
 
 
 def _entries(config: Any) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from ..errors import CompileError, SetupError, UnsupportedOpError
 from ..ir import Graph
 from .frozen import Frozen, Tensor, TfNode
 from .graphdef import InputDType, read
-from .keras_files import check_trusted, read_config
+from .keras_files import check_graph_trusted, check_trusted, read_config
 from .keras_inputs import Inputs, check_single, checked_shape, fitted, model_inputs
 from .reason import reason
 
@@ -125,8 +125,10 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     if where.is_dir():
         if not (where / "saved_model.pb").exists():
             raise CompileError(f"{where}: a folder without saved_model.pb is not a SavedModel")
+        if not unsafe:
+            check_graph_trusted(where, _saved_model(where))
         try:
-            return tf.saved_model.load(str(where))  # a graph: no Python code is in it (see keras_files)
+            return tf.saved_model.load(str(where))
         except Exception as error:  # as below
             raise CompileError(f"{where}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
     version, config = read_config(where)
@@ -151,6 +153,18 @@ def _is_keras_3(model: Any) -> bool:
     version = str(getattr(sys.modules.get("keras"), "__version__", "2"))
     own = any(c.__module__.partition(".")[0] == "keras" for c in type(model).__mro__)
     return own and not version.startswith("2")
+
+
+def _saved_model(folder: Path) -> Any:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    saved = SavedModel()
+    try:
+        saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    except (DecodeError, OSError) as error:
+        raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
+    return saved
 
 
 def _keras(tf: Any, version: str) -> Any:

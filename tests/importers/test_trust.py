@@ -245,3 +245,48 @@ def test_a_class_that_keras3_does_not_know(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"net{suffix}"
     model.save(path)
     refused(path, "cannot load it", "Third", "model.export(folder)")
+
+
+class Writes(tf.saved_model.experimental.TrackableResource):  # type: ignore[misc]
+    """A resource of a SavedModel, whose functions TensorFlow runs while it loads it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = str(path)
+
+    def _create_resource(self) -> Any:
+        return tf.constant(0)
+
+    def _initialize(self) -> None:
+        tf.io.write_file(self.path, "x")
+
+
+def test_a_resource_of_a_saved_model(tmp_path: Path, witness: Path) -> None:
+    class Own(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = tf.Variable([2.0, 3.0, 4.0])
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 3])])  # type: ignore[untyped-decorator]
+        def __call__(self, x: Any) -> Any:
+            return x * self.weight
+
+    model = Own()
+    tf.saved_model.save(model, tmp_path / "plain")
+    check(str(tmp_path / "plain"), call=lambda x, training: model(x))
+    model.resource = Writes(witness)
+    tf.saved_model.save(model, tmp_path / "net")
+    refused(tmp_path / "net", "contains a table or another resource", "unsafe=True")
+    assert not witness.exists()
+    import_model(tmp_path / "net", unsafe=True)
+    assert witness.exists()
+
+
+def test_a_saved_model_of_tensorflow_1(tmp_path: Path, witness: Path) -> None:
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, (None, 3), "x")
+        write = tf.io.write_file(str(witness), "x")
+        v1.saved_model.simple_save(session, str(tmp_path / "net"), {"x": x}, {"y": x * 2.0}, legacy_init_op=write)
+    refused(tmp_path / "net", "SavedModel of TensorFlow 1", "unsafe=True")
+    assert not witness.exists()
