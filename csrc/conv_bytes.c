@@ -50,13 +50,23 @@ void bnn_conv_correct_bytes(const struct bnn_conv *conv, const float *zeros, con
             }
 }
 
+/* A number that no sum reaches; 2^24 where they are not whole numbers below it. */
+static int32_t out_of_reach(const struct bnn_conv_shape *s, const float *zeros)
+{
+    double sum = 0.0;
+    for (uint32_t c = 0; c < s->x->c; c++)
+        sum += zeros[c] > 127.5f ? zeros[c] : 255.0f - zeros[c];
+    sum = sum * s->w->h * s->w->w + 1.0;
+    return sum < (1 << 24) ? (int32_t)sum : 1 << 24; /* also where a zero is no number */
+}
+
 void bnn_conv_margins(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv, size_t count)
 {
     const struct bnn_conv_shape *s = &conv->shape;
     if (!((uint32_t)s->attrs->slots & BNN_SLOT_THRESHOLD))
         return;
     const int32_t *thresholds = bnn_op_input(p->model, op, 3)->data; /* after the zeros */
-    int32_t farthest = (int32_t)(s->w->h * s->w->w * s->x->c) * 255 + 1; /* no sum reaches it */
+    int32_t farthest = out_of_reach(s, bnn_op_input(p->model, op, 2)->data);
     float *margins = bnn_reserve(p, count, sizeof *margins);
     conv->margins = margins;
     for (size_t i = 0; margins != NULL && i < count; i++) {

@@ -198,7 +198,8 @@ def _iconv2d(rng: Rng, x: Node) -> Node:
     operands: list[Node] = [x, signs(rng, (outputs, *kernel, planes * channels)), constant(zeros)]
     attrs = replace(attrs, slots=("zeros",))
     if kind == 0:
-        operands.append(constant(rng.integers(-2000, 2000, outputs), DType.i32))
+        most = int(rng.choice([2000, 600 * channels * kernel[0] * kernel[1]]))
+        operands.append(constant(rng.integers(-most, most, outputs), DType.i32))
         attrs = replace(attrs, slots=("zeros", "threshold"), out=DType.b1)
     elif kind == 1:
         operands += [constant(2.0 ** rng.integers(-8, 2, outputs)), constant(integers(rng, [outputs]))]

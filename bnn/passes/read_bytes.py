@@ -188,7 +188,7 @@ def _rounds(alpha: Array, line: _Line, table: Array, products: int) -> bool:
     unit = float(_unit(values).min())
     used = alpha[alpha > 0].astype(np.float64)
     largest = max(np.abs(values).max(), line.step * line.farthest)
-    if products * (255 + np.abs(line.zeros).max()) > 2.0**24 * min(1.0, float(_unit(line.zeros).min())):
+    if products * (255 + np.abs(line.zeros).max()) >= 2.0**24 * min(1.0, float(_unit(line.zeros).min())):
         return True
     tiny, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
     if unit < tiny or (used < tiny).any() or (used * unit < tiny).any() or (used * largest * products > most).any():

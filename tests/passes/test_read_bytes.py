@@ -99,6 +99,7 @@ OWN = {
     "offsets of no byte": (1 / 64, [7.0, -9.0, 1 / 256]),
     "signs": ([1 / 128, -1 / 128, 1 / 128], [-1.0, 1.0, 0.0]),
     "halves of bytes": (1 / 64, [-1.0, -127.5 / 64, -0.5]),
+    "far": (1 / 64, [-40.0, 30.0, -50.0]),
 }
 
 
@@ -114,13 +115,14 @@ def test_channels_of_their_own(
     w = rng.choice([-1.0, 1.0] if weights == "binary" else [-1.0, 0.0, 1.0], (40, 3, 3, 3))
     w *= rng.choice([0.25, 1.0], (40, 1, 1, 1))
     layer = make("conv2d", x, constant(w), attrs=ConvAttrs(pads=pads), name="conv", origin="conv:0")
-    normed = bn(layer, rng.integers(-9, 9, 40) / 4, rng.normal(size=40), rng.normal(size=40))
+    met = interpret.outputs(graph(layer), [every_byte((5, 4, 3), rng)])[0][0, 0, 0]  # sums, so that some are ties
+    normed = bn(layer, met, rng.normal(size=40), rng.choice([0.0, 0.25, -0.25], 40))
     for end in (layer, normed, dense(quantizer(normed), 3)):
         before = graph(end)
         after = lower(before)
         assert "iconv2d" in ops(after) and not {"conv2d", "cast", "affine"} & set(ops(after)), ops(after)
         first = next(n for n in after.nodes() if n.op == "iconv2d")
-        whole = not any(pads) or name in ("offsets", "signs")
+        whole = not any(pads) or name in ("offsets", "signs", "far")
         assert ("threshold" in first.attrs.slots) == (end.type.shape == (3,) and whole)  # type: ignore[attr-defined]
         check(before, after, (5, 4, 3), rng)
 
