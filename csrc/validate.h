@@ -4,7 +4,7 @@
 
 #include "internal.h"
 
-#define BNN_FORMAT_VERSION 1u
+#define BNN_FORMAT_VERSION 2u
 #define BNN_HEADER_BYTES 128u
 #define BNN_TENSOR_BYTES 64u
 #define BNN_OP_BYTES 32u /* before the inputs */

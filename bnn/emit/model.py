@@ -17,7 +17,7 @@ from ..ir import Attrs, DType, Graph, Node, Storage
 from ..ops import OPS, SLOTS
 
 SIGNATURE = b"\x89BNN\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 128
 TENSOR_BYTES = 64
 LARGEST_HALO = 2**16 - 1

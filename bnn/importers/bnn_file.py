@@ -21,7 +21,7 @@ from ..ir import Attrs, DType, Graph, Halo, Node, Placement, Storage, Value
 from ..ops import OPS, SLOTS, ConstantAttrs, InputAttrs, Op, make
 
 SIGNATURE = b"\x89BNN\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 MOST_SHARED = 2**30  # bytes of constants beyond the file's: see its limits
 _HEADER = struct.Struct("<8sIIQIIIIQQQQQQQQ24x")
 _TENSOR = struct.Struct("<4B4I4HIQQ4I")

@@ -71,7 +71,7 @@ class File:
         self.data = data
         assert data[:8] == bytes.fromhex("89424e4e0d0a1a0a")
         version, checksum, size = struct.unpack_from("<IIQ", data, 8)
-        assert version == 1 and size == len(data)
+        assert version == 2 and size == len(data)
         assert checksum == zlib.crc32(data[:12] + data[16:])
         tensors, ops, inputs, outputs = struct.unpack_from("<4I", data, 24)
         table, op_at, op_size, text_at, text_size, data_at, data_size, arena = struct.unpack_from("<8Q", data, 40)

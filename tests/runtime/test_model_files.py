@@ -82,7 +82,7 @@ class TestFiles:
             (lambda d: d[:-1], "length"),
             (lambda d: d + b"\0", "length"),
             (lambda d: b"\x89PNG" + d[4:], "signature"),
-            (lambda d: d[:8] + b"\2\0\0\0" + d[12:], "version.*found 2, expected 1"),
+            (lambda d: d[:8] + b"\1\0\0\0" + d[12:], "version.*found 1, expected 2"),
             (lambda d: d[:-1] + bytes([d[-1] ^ 1]), "checksum"),
             (lambda d: d[:12] + b"\0\0\0\0" + d[16:], "checksum"),
             (lambda d: b"x" * 1000, "signature"),
