@@ -53,6 +53,7 @@ __all__ = [
     "events",
     "load",
     "spiking",
+    "verify",
 ]
 
 
@@ -62,6 +63,7 @@ _LAZY = {
     "event_sources": ("event_sources", ""),
     "events": ("events", ""),
     "spiking": ("spiking", ""),
+    "verify": ("_verify", "verify"),
 }
 
 

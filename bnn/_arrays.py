@@ -42,7 +42,7 @@ def check_inputs(
         InputTypeError: an array's dtype is not the input's, or something is no array.
         InputError: an array's shape, or the number or names of the inputs are not the model's.
     """
-    arrays = _spread(x, names)
+    arrays = spread(x, names)
     checked = [_check_input(*a) for a in zip(arrays, names, shapes, dtypes, strict=True)]
     for array, name in zip(checked, names, strict=True):
         if len(array) != len(checked[0]):
@@ -53,7 +53,8 @@ def check_inputs(
     return checked
 
 
-def _spread(x: Any, names: Sequence[str]) -> list[Any]:
+def spread(x: Any, names: Sequence[str]) -> list[Any]:
+    """One array per input, of one array, a list or tuple in the inputs' order, or a dict by their names."""
     if isinstance(x, Mapping):
         missing = [name for name in names if name not in x]
         unknown = [str(name) for name in x if name not in names]

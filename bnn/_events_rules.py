@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import Floats, check_count
+from ._report import quantity
 from .errors import InputError, InputTypeError
 from .event_sources import FIELDS, whole_columns
 
@@ -131,7 +132,7 @@ class Rule:
 
     def __str__(self) -> str:
         return {
-            "window": f"a bit while at least {self.count} events lie in the last {self.window} us",
+            "window": f"a bit while the last {self.window} us hold at least {quantity(self.count or 0, 'event')}",
             "decay": f"a bit while the trace (1 an event, decay time {self.tau or 0:g} us) is >= {self.level or 0:g}",
             "surface": "the polarity of the last event",
         }[self.name] + f", every {self.step} us"

@@ -41,9 +41,11 @@ DTYPES = {lib.BNN_F32: "f32", lib.BNN_B1: "b1", lib.BNN_I32: "i32", lib.BNN_U8: 
 _KINDS = {"b1": "binary", "u8": "integer", "i8": "integer"}  # of an op, by its data
 STORAGES = {lib.BNN_INPUT: "input", lib.BNN_OUTPUT: "output", lib.BNN_ARENA: "arena", lib.BNN_CONSTANT: "constant"}
 
+_KERAS_FILES = (b"PK\x03\x04", b"\x89HDF")  # how zip and HDF5 files begin
+
 # What to do about a file that does not open.
 _ADVICE = {
-    lib.BNN_ERROR_MAGIC: "make one by bnn.compile(model).save(path)",
+    lib.BNN_ERROR_MAGIC: "make one by bnn compile MODEL, or bnn.compile(model).save(path)",
     lib.BNN_ERROR_VERSION: "compile the model again, or install the version of bnn that wrote it",
     lib.BNN_ERROR_TRUNCATED: "copy the file again, or compile the model again",
     lib.BNN_ERROR_CHECKSUM: "copy the file again, or compile the model again",
@@ -253,6 +255,11 @@ class Opened:
         self._owner = owner
         self.data, self.size = data, size
         self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
+        if bytes(ffi.buffer(data, min(size, 4))) in _KERAS_FILES:
+            raise ModelFormatError(
+                f"{source}: is a zip or HDF5 file, as Keras writes its models, and not a .bnn file; compile it first: "
+                f"bnn compile {source} -o net.bnn, or bnn.compile({source!r})"
+            )
         problem = ffi.new("bnn_problem *")
         needed = ffi.new("size_t *")
         self._check(lib.bnn_model_size(data, size, kernels, needed, problem), problem, source)

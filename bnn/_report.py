@@ -109,3 +109,8 @@ def profile(opened: Opened, nanoseconds: Sequence[int], images: int, repeats: in
         for op, ns in zip(opened.ops, nanoseconds, strict=True)
     ]
     return Profile(records, images, repeats, opened.kernels)
+
+
+def quantity(count: int, noun: str) -> str:
+    """1 image, 2 images"""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

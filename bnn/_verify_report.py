@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._report import quantity, table
 from ._verify_rounding import TINY
 
 Array = np.ndarray[Any, Any]
@@ -150,3 +151,56 @@ class Report:
     def different_floats(self) -> int:
         """Floats that differ by more than rounding when fed Keras' own input."""
         return sum(check.beyond for check in self.layers if check.kind == "floats")
+
+    def __str__(self) -> str:
+        """The tables of layers, what became of the outputs, and the verdict, as `bnn verify` prints it."""
+        return _text(self)
+
+
+def _table(checks: list[LayerCheck]) -> str:
+    header = ["layer", "kind", "compared as", "values", "different", "beyond rounding", "largest difference"]
+    rows = [
+        [
+            c.layer,
+            "binary" if c.binary else "float",
+            c.kind,
+            *(f"{n:,}" for n in (c.compared, c.different, c.beyond)),
+            f"{c.largest:.2g}",
+        ]
+        for c in checks
+    ]
+    return table(header, rows, header[:3])
+
+
+def _text(report: Report) -> str:
+    end = report.end_to_end
+    first = f"{quantity(end.first_differences, 'bit')} differ where nothing differed before"
+    lines = [
+        f"Each layer fed Keras' own input, {quantity(report.images - report.images_with_nan, 'image')}\n",
+        _table(report.layers),
+        "\nThe network alone: bits of all images, floats of those without a different bit\n",
+        _table(end.layers),
+        "",
+        f"images with a different bit: {end.images_with_different_bits:,}",
+        f"{first}; {end.beyond_rounding:,} of them not within rounding of the threshold"
+        f" (largest distance {end.largest_distance:.2g} standard deviations)",
+        f"images without a different bit: {end.images_judged:,}; "
+        f"in {end.outputs_beyond_rounding:,} of them outputs differ by more than rounding",
+        f"images whose class differs: {end.classes_different:,}; {end.classes_beyond_rounding:,} of them without a "
+        "different bit and by more than rounding",
+        f"largest difference of an output: {end.largest_output_difference:.3g}",
+    ]
+    if report.images_with_nan:
+        lines.append(f"images in which not-a-number reaches a quantizer, not compared: {report.images_with_nan:,}")
+    lines += [
+        "",
+        f"float layers: {quantity(report.different_floats, 'value')} differ by more than rounding",
+        f"binary layers: {quantity(report.different_bits, 'bit')} differ.  {'OK' if report.ok else 'DIFFERENT'}",
+    ]
+    wrong = list(dict.fromkeys(check.layer for check in report.layers if check.failed))
+    if wrong:
+        more = f" and {quantity(len(wrong) - 1, 'layer')} after it" if len(wrong) > 1 else ""
+        lines.append(f"Fed Keras' own input, the first that differs is '{wrong[0]}'{more}.")
+    if report.hint:
+        lines.append(report.hint)
+    return "\n".join(lines)

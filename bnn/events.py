@@ -5,9 +5,7 @@
     print(run)                                              # when the answer was first right, and when final
     print(run.report)                                       # spikes and SynOps per layer, energy
 
-Whenever no spike is under way, every layer equals what ``model(x)`` computes, bit for bit.  docs/events.md has the
-rules; the engine itself is C (csrc/include/bnn_events.h).
-"""
+Whenever no spike is under way, every layer equals what ``model(x)`` computes, bit for bit; rules: docs/events.md."""
 
 from __future__ import annotations
 
@@ -121,9 +119,7 @@ class EventEngine:
 
     def time_frames(self, frames: Floats) -> np.ndarray[Any, Any]:
         """Nanoseconds of :meth:`run` after each frame (N, *shape) of a network with one input, measured in C."""
-        if len(self._opened.inputs) != 1:
-            raise InputError(f"the network has {len(self._opened.inputs)} inputs; expected one")
-        return self._engine.time_frames(self._floats(frames)[0])
+        return self._engine.time_frames(*self._floats(frames))
 
     def prepare(self, data: Floats) -> str:
         """Promise that until the next reset all inputs are values like those of ``data`` (multiples of the same power
@@ -399,6 +395,6 @@ class EventEngine:
         if x is None:
             return [np.full(shape, self.blank, np.float32) for shape in self.model.input_shapes]
         arrays = self._floats(x)
-        if len(arrays[0]) != 1:
-            raise InputError(f"x: found a batch of {len(arrays[0])}, expected one image")
+        if (batch := len(arrays[0])) != 1:
+            raise InputError(f"x: found a batch of {batch}, expected one image")
         return [a[0] for a in arrays]

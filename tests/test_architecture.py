@@ -35,7 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "events form": ("_events_form",),
     "front": (
         *("__init__", "__main__", "_version", "cli", "spiking", "_spiking_importers"),
-        *("verify", "_verify_report", "_verify_rounding", "_verify_source"),
+        *("_verify", "_verify_report", "_verify_rounding", "_verify_source"),
     ),
 }
 ALLOWED: dict[str, set[str]] = {

@@ -15,7 +15,7 @@ from bnn.importers.bnn_file import decode
 tf = pytest.importorskip("tensorflow")
 lq = pytest.importorskip("larq")
 
-from bnn.verify import Report, verify  # noqa: E402
+from bnn._verify import Report, verify  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 QUANTIZED = {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip", "use_bias": False}
@@ -220,3 +220,15 @@ class TestShapes:
             verify(model, compiled, x)
         with pytest.raises(bnn.InputError, match=r"\(8, 8, 2\).*\(6, 8, 2\)"):
             verify(model, compiled, x, input_shape=(8, 8, 2))
+
+
+def test_the_report_in_words(rng: np.random.Generator) -> None:
+    """It names the layer that differs; ``bnn.verify`` takes what a model takes."""
+    keras = binary_network()
+    model, images = bnn.compile(keras), rng.normal(0, 1, (20, 6, 6, 2)).astype(np.float32)
+    report = bnn.verify(keras, model, {model.input_names[0]: images})
+    assert report.ok and "OK" in str(report) and "conv" in str(report)
+    report = bnn.verify(scrambled(keras, 1), model, images)
+    assert not report.ok and "Fed Keras' own input, the first that differs is '" in str(report)
+    with pytest.raises(bnn.InputError, match="missing.*unknown: 'other'"):
+        bnn.verify(keras, model, {"other": images})

@@ -35,8 +35,8 @@ import bnn
 import zoo_networks
 from bench_networks import ZOO, MissingError
 from bench_timing import measure
+from bnn._verify import verify
 from bnn.importers.tensorflow import freeze
-from bnn.verify import verify
 
 BEGIN, END = "<!-- generated: zoo -->", "<!-- end -->"
 

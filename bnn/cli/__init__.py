@@ -59,4 +59,6 @@ def _text(error: BnnError | OSError) -> str:
     """An error as people read it: the file first, and no number."""
     if isinstance(error, OSError) and not isinstance(error, BnnError) and error.filename and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, OSError) and not isinstance(error, BnnError) and error.strerror:
+        return f"what is printed cannot be written: {error.strerror}"
     return str(error)

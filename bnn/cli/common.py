@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 import click
+from click.core import ParameterSource
 
 from ..runtime import Model, OpInfo
 
@@ -71,6 +72,11 @@ def load_tensorflow() -> None:
         os.close(saved)
 
 
+def was_given(name: str) -> bool:
+    """Whether the user gave an option of the command that runs, and it is not its default."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 def print_json(value: Any) -> None:
     """One JSON object on stdout; what JSON cannot say (not a number, infinity) is null."""
     print(json.dumps(_finite(value), indent=2))
@@ -119,8 +125,3 @@ def model_record(model: Model) -> dict[str, Any]:
         ],
         "layers": [layer_record(model, op) for op in model.ops],
     }
-
-
-def quantity(count: int, noun: str) -> str:
-    """1 image, 2 images"""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from .. import compile as compile_model
+from ..errors import InputError
 from .common import (
     json_option,
     keras_argument,
@@ -46,6 +47,8 @@ def compile_command(
 
     Layers that are not binary are listed with the reason.
     """
+    if keras.endswith(".bnn"):
+        raise InputError(f"{keras}: is named as a compiled network; give the Keras model (.keras, .h5, SavedModel)")
     target = output or Path(keras.rstrip("/")).stem + ".bnn"
     check_outputs({"-o": target}, [keras])
     load_tensorflow()
@@ -70,5 +73,5 @@ def compile_command(
         print(f"float: '{op.layer}': {op.note or 'no reason recorded'}")
     for op in compiled.ops:
         if op.note and not op.float_macs:
-            print(f"hint: '{op.layer}': {op.note}")
+            print(f"{'integer' if op.byte_macs else 'hint'}: '{op.layer}': {op.note}")
     print(f"wrote {target}: {compiled.nbytes:,} bytes")

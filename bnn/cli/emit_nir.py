@@ -14,7 +14,7 @@ from ..runtime import load
 from ..spiking import emit_nir
 from .common import json_option, net_argument, print_json, waiting
 from .inputs import Reading, read_arrays, reading_options
-from .outputs import check_outputs
+from .outputs import check_outputs, check_suffix
 
 
 @click.command("nir", short_help="Write a spiking network that equals a .bnn file.")
@@ -38,6 +38,7 @@ def emit_nir_command(
     target = output or f"{Path(net).stem}.nir"
     proof = f"{os.path.splitext(target)[0]}.proof"
     check_outputs({"OUT.nir": target, "the proof": f"{proof}.npz", "the proof's text": f"{proof}.json"}, [net, *files])
+    check_suffix("OUT.nir", target, (".nir", ".h5", ".hdf5"))
     if os.path.exists(target) and not os.path.isfile(target):
         raise InputError(f"{target}: is there and not a regular file; a NIR file is written to one")
     model = load(net)

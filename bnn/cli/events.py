@@ -18,7 +18,7 @@ from ..events import FIRING_ORDERS, ORDERS, EventEngine
 from ..runtime import Model, load
 from .common import json_option, live, net_argument, print_json
 from .inputs import Reading, read_arrays, read_labels, reading_options
-from .outputs import check_outputs
+from .outputs import check_outputs, check_suffix
 
 _RULE_OPTIONS = ("step", "window", "count", "tau", "level")
 # Options that not every mode has; the others are for all.
@@ -93,6 +93,8 @@ def events(
     """
     _check_options(mode, rule, "random" in (order, firing))
     check_outputs({"--plot": plot, "--html": html}, [net, *files, labels])
+    check_suffix("--plot", plot, (".png", ".svg", ".pdf", ".jpg"))
+    check_suffix("--html", html, (".html", ".htm"))
     model = load(net)
     engine = EventEngine(model, firing=firing, seed=seed, switch=switch)
     if len(model.input_shapes) != 1:
@@ -161,5 +163,6 @@ def _recording(files: tuple[str, ...], kind: str | None) -> np.ndarray[Any, Any]
 def _image(model: Model, files: tuple[str, ...], reading: Reading, which: int) -> Inputs:
     (images,) = read_arrays(model, files, reading)
     if which >= len(images):
-        raise InputError(f"--image {which}: there are {len(images)} images, 0 to {len(images) - 1}")
+        numbers = f", 0 to {len(images) - 1}" if len(images) else ""
+        raise InputError(f"--image {which}: there are {len(images)} images{numbers}")
     return np.asarray(images[which])

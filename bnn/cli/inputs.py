@@ -15,9 +15,9 @@ import numpy as np
 
 from .._arrays import Inputs, Shape, batched
 from .._handles import file_error
+from .._report import quantity
 from ..errors import BnnError, InputError, InputTypeError, ModelFileError
 from ..runtime import Model
-from .common import quantity
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -64,7 +64,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def read_labels(path: str, classes: Collection[int]) -> list[str]:
     """Names of classes, one a line, as many as an output of the model has (``classes``: which numbers there are)."""
     try:
-        names = Path(path).read_text(encoding="utf-8").splitlines()
+        names = Path(path).read_text(encoding="utf-8").rstrip().splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a UTF-8 text file: {error}") from None
     except OSError as error:
@@ -147,7 +147,9 @@ def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: R
         raise InputTypeError(f"{file}: found dtype {array.dtype}, expected numbers")
     if dtype != np.float32:
         if array.dtype != dtype:
-            hint = ", as images hold it" if dtype == np.uint8 else "; convert it as the training data were"
+            hint = ", as images hold it"
+            if dtype == np.int8:
+                hint = "; convert it as the training data were, and give a .npy file of int8 (often the bytes less 128)"
             raise InputTypeError(f"{file}: holds {array.dtype} and the model reads {dtype}{hint}")
         if reading.scale is not None or reading.offset:
             raise InputTypeError(f"{file}: the model scales the bytes itself; leave --scale and --offset out")
@@ -184,7 +186,7 @@ def _image(path: Path, shape: Shape, reading: Reading, losses: dict[str, list[st
             if opened.mode not in _EIGHT_BITS:
                 raise InputError(f"{path}: pixels of mode {opened.mode}; convert them to 8 bits, or to a .npy file")
             upright = ImageOps.exif_transpose(opened)
-            for loss in _losses(upright, channels):
+            for loss in _losses(upright, channels, getattr(opened, "n_frames", 1)):
                 losses.setdefault(loss, []).append(str(path))
             image = upright.convert(_MODES[channels])
     except UnidentifiedImageError:
@@ -207,9 +209,10 @@ def _image(path: Path, shape: Shape, reading: Reading, losses: dict[str, list[st
     return np.asarray(image).reshape(shape)
 
 
-def _losses(image: Picture, channels: int) -> list[str]:
-    """What is in an image and not in as many channels: transparency, unless all is opaque; colours, unless all grey."""
-    losses = []
+def _losses(image: Picture, channels: int, frames: int) -> list[str]:
+    """What is in an image and is not read: other frames; in as many channels transparency, unless all is opaque, and
+    colours, unless all is grey."""
+    losses = ["of several pictures in the file only the first is read"] if frames > 1 else []
     transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     if channels < 4 and transparent and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
         losses.append(f"transparency is dropped, the model reads {quantity(channels, 'channel')}")

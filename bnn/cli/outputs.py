@@ -34,6 +34,12 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None
         taken[target] = option
 
 
+def check_suffix(option: str, path: str | None, kinds: Sequence[str]) -> None:
+    """Refuse a name that would say something else than the file is."""
+    if path is not None and not path.endswith(tuple(kinds)) and not os.path.exists(path):
+        raise InputError(f"{option} {path}: expected a name ending in {' or '.join(kinds)}")
+
+
 def _same(path: str, given: str) -> bool:
     """Whether both are one file, by whatever names; pipes and devices are not overwritten."""
     return os.path.isfile(path) and os.path.exists(given) and os.path.samefile(path, given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +14,10 @@ import numpy as np
 
 from .._arrays import Floats
 from .._handles import replacing
-from .._report import table
+from .._report import quantity, table
 from ..errors import InputError
 from ..runtime import Model, load
-from .common import json_option, live, net_argument, print_json, quantity, threads_option
+from .common import json_option, live, net_argument, print_json, threads_option
 from .inputs import Reading, read_arrays, read_labels, reading_options
 from .outputs import check_outputs
 
@@ -54,6 +55,10 @@ def run(
     inputs = read_arrays(model, files, reading)
     result = model.predict(inputs, threads=threads, progress=live() and len(inputs[0]) > 100)
     results: list[Floats] = result if isinstance(result, list) else [result]
+    numbers = np.all([np.isfinite(r).all(axis=tuple(range(1, r.ndim))) for r in results], axis=0)
+    if not numbers.all():
+        found = f"{quantity(int(np.count_nonzero(~numbers)), 'image')} (first {int(np.argmin(numbers))})"
+        print(f"bnn: note: {found}: outputs that are no finite numbers; look at the inputs", file=sys.stderr)
     if output is not None:
         _write(output, results, model.output_names)
     if as_json:

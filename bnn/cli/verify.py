@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
 
 from .._progress import progress
-from .._report import table
 from ..runtime import Model, load
 from .common import (
     json_option,
@@ -19,14 +18,11 @@ from .common import (
     net_argument,
     parse_shape,
     print_json,
-    quantity,
     unsafe_option,
+    was_given,
 )
 from .inputs import Reading, read_arrays, reading_options
 from .verify_nir import NirOptions, check_kinds, nir_options, verify_nir_file
-
-if TYPE_CHECKING:
-    from ..verify import LayerCheck, Report
 
 
 @click.command(short_help="Compare a .bnn file with the Keras model it came from.")
@@ -69,12 +65,16 @@ def verify(
     Rockpool: every spike and every sum must be the runtime's, and every tap 0 or 1.
     """
     check_kinds(keras, net, nir)
+    for name in ("count", "seed"):
+        if files and was_given(name):
+            option = "--random" if name == "count" else "--seed"
+            raise click.UsageError(f"{option} is about random images; leave it out, or --data")
     if nir is not None:
         net_model = load(net)
         data = read_arrays(net_model, files, reading) if files else _random(net_model, count, seed)
         context.exit(verify_nir_file(keras, net_model, data, nir, batch_size, as_json))
-    from ..verify import verify as compare
-    from ..verify import without_onednn
+    from .._verify import verify as compare
+    from .._verify import without_onednn
 
     without_onednn()  # which is chosen when TensorFlow is imported
     load_tensorflow()
@@ -89,7 +89,7 @@ def verify(
         sums = {"different_bits": report.different_bits, "different_floats": report.different_floats}
         print_json({"ok": report.ok, **sums, **asdict(report)})
     else:
-        print(_text(report))
+        print(report)
     context.exit(0 if report.ok else 1)
 
 
@@ -101,48 +101,3 @@ def _random(model: Model, count: int, seed: int) -> list[np.ndarray[Any, Any]]:
         else rng.integers(0, 256, shape, np.uint8).view(dtype)
         for shape, dtype in zip(shapes, model.input_dtypes, strict=True)
     ]  # fmt: skip
-
-
-def _table(checks: list[LayerCheck]) -> str:
-    header = ["layer", "kind", "compared as", "values", "different", "beyond rounding", "largest difference"]
-    rows = [
-        [
-            c.layer,
-            "binary" if c.binary else "float",
-            c.kind,
-            *(f"{n:,}" for n in (c.compared, c.different, c.beyond)),
-            f"{c.largest:.2g}",
-        ]
-        for c in checks
-    ]
-    return table(header, rows, header[:3])
-
-
-def _text(report: Report) -> str:
-    end = report.end_to_end
-    first = f"{quantity(end.first_differences, 'bit')} differ where nothing differed before"
-    lines = [
-        f"Each layer fed Keras' own input, {quantity(report.images - report.images_with_nan, 'image')}\n",
-        _table(report.layers),
-        "\nThe network alone: bits of all images, floats of those without a different bit\n",
-        _table(end.layers),
-        "",
-        f"images with a different bit: {end.images_with_different_bits:,}",
-        f"{first}; {end.beyond_rounding:,} of them not within rounding of the threshold"
-        f" (largest distance {end.largest_distance:.2g} standard deviations)",
-        f"images without a different bit: {end.images_judged:,}; "
-        f"in {end.outputs_beyond_rounding:,} of them outputs differ by more than rounding",
-        f"images whose class differs: {end.classes_different:,}; {end.classes_beyond_rounding:,} of them by more than"
-        " rounding",
-        f"largest difference of an output: {end.largest_output_difference:.3g}",
-    ]
-    if report.images_with_nan:
-        lines.append(f"images in which not-a-number reaches a quantizer, not compared: {report.images_with_nan:,}")
-    lines += [
-        "",
-        f"float layers: {quantity(report.different_floats, 'value')} differ by more than rounding",
-        f"binary layers: {quantity(report.different_bits, 'bit')} differ.  {'OK' if report.ok else 'DIFFERENT'}",
-    ]
-    if report.hint:
-        lines.append(report.hint)
-    return "\n".join(lines)

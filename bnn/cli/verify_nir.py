@@ -14,7 +14,7 @@ from .._progress import progress
 from ..errors import InputError
 from ..runtime import Model
 from ..spiking import IMPORTERS, NirReport, verify_nir
-from .common import live, print_json
+from .common import live, print_json, was_given
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ def nir_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def gathered(*args: Any, nir: bool, importer: str, stream: bool, **options: Any) -> Any:
+        if not nir:
+            given = [name for name in ("importer", "stream") if was_given(name)]
+            if given:
+                raise click.UsageError(f"--{given[0]} is about NIR files; add --nir, or leave it out")
         return command(*args, nir=NirOptions(importer, stream) if nir else None, **options)
 
     stream = click.option("--stream", is_flag=True, help="With --nir: do not reset the neurons from batch to batch.")

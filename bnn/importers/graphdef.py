@@ -33,7 +33,7 @@ _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
 # What a compiled network's inputs can be.
 INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
 InputDType = str | Mapping[str, str] | None
-_SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND", SPARSE_PRODUCT}
+SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND", SPARSE_PRODUCT}
 
 
 def read(frozen: Frozen, input_dtype: InputDType = None) -> Graph:
@@ -102,11 +102,11 @@ class _Reader:
         for node in self.frozen.nodes:
             if node.name not in self.dependent or node.name in self.frozen.inputs:
                 continue
-            if node.op not in _SUPPORTED and node.op not in ALIASES:
+            if node.op not in SUPPORTED and node.op not in ALIASES:
                 layer = self.frozen.layer(node.name)
                 raise UnsupportedOpError(
                     f"layer '{layer}' uses the TensorFlow op {node.op} ('{node.name}'), which is not supported; "
-                    f"replace the layer, or cut the model before it. Supported: {', '.join(sorted(_SUPPORTED))}"
+                    "replace the layer, or cut the model before it; docs/semantics.md lists the ops that are"
                 )
 
             if node.attrs.get("data_format") in ("NCHW", "NCDHW"):  # some TensorFlows cannot even execute it
@@ -133,7 +133,7 @@ class _Reader:
             if len(shape) < 2 or any(d < 1 for d in shape[1:]):
                 raise CompileError(
                     f"input '{name}' has shape {shape}; only the batch may be open: save the model with a fixed size, "
-                    "or pass input_shape=(height, width, channels) where it has one input"
+                    "or pass input_shape=(height, width, channels) (--input-shape) where it has one input"
                 )
             dtype = str(node.attrs.get("dtype"))
             users = {n.op for n in frozen.nodes if any(frozen.resolve(t) == (name, 0) for t in n.inputs)} - ALIASES

@@ -61,6 +61,8 @@ def _config(path: Path) -> tuple[str, Any]:
         if isinstance(config, dict):
             config.pop("compile_config", None)  # losses and the like: a model is loaded without
         return str(version), config
+    if path.read_bytes()[:4] == b"\x89BNN":
+        raise CompileError(f"{path}: is a compiled network; give the Keras model that it was compiled from")
     if not hdf5:
         raise CompileError(f"{path}: neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?")
     with h5py.File(path) as file:

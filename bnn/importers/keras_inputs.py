@@ -91,7 +91,7 @@ def fitted(name: str, own: Sequence[int | None] | None, wanted: tuple[int, ...] 
     if own is None or len(sizes) != len(own):
         raise CompileError(
             f"input '{name}' has shape {_text(own)}; only the batch may be open: build the model with a fixed size, or "
-            "pass input_shape=(height, width, channels) where it has one input"
+            "pass input_shape=(height, width, channels) (--input-shape) where it has one input"
         )
     return sizes
 

@@ -100,7 +100,8 @@ class TestInputsAreKept:
         assert not list(saved.rglob("*.bnn"))
         monkeypatch.chdir(tmp_path)
         (tmp_path / "n.bnn").write_bytes(b"a model under an odd name")
-        assert "would overwrite" in self.refused(call, tmp_path / "n.bnn", "compile", "n.bnn")  # the default output
+        err = self.refused(call, tmp_path / "n.bnn", "compile", "n.bnn")  # which is the default output, too
+        assert "n.bnn: is named as a compiled network; give the Keras model" in err
 
     def test_run(self, call: Any, net: Path, x: Path, tmp_path: Path) -> None:
         for output in (x, net):

@@ -143,3 +143,25 @@ class TestImages:
         for name in ("a.png", "b.png", "c.png", "absent.png", "."):
             done = call("run", net, tmp_path / name, "--scale", 256)
             assert done.status == 2 and done.err, name
+
+    def test_of_several_pictures_the_first_is_read(self, call: Any, net: Path, x: Any, tmp_path: Path) -> None:
+        pictures = [Image.fromarray(np.full((8, 8), grey, np.uint8)) for grey in (10, 200)]
+        pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:])
+        result = call("run", net, tmp_path / "a.gif", "--scale", "255", "--resize")
+        assert result.status == 0 and "of several pictures in the file only the first is read" in result.err
+
+
+def test_what_is_no_number_is_noted(call: Any, net: Path, x: Any, tmp_path: Path) -> None:
+    images = np.concatenate([x, x])
+    images[1] = np.nan
+    np.save(tmp_path / "x.npy", images)
+    result = call("run", net, tmp_path / "x.npy")
+    assert result.status == 0 and "note: 1 image (first 1): outputs that are no finite numbers" in result.err
+
+
+@pytest.mark.parametrize("head", [b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"])
+def test_a_keras_file_is_to_be_compiled_first(call: Any, head: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    path.write_bytes(head + bytes(100))
+    result = call("inspect", path)
+    assert result.status == 2 and f"compile it first: bnn compile {path}" in result.err

@@ -115,3 +115,17 @@ def test_onednn_is_off_unless_asked_for(pair: tuple[Path, Path], given: str | No
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert f"oneDNN: {expected}" in done.stdout.splitlines(), done.stdout + done.stderr
     assert given or done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--importer", "norse"], "--importer is about NIR files"),
+        (["--stream"], "--stream is about NIR files"),
+        (["--data", "x.npy", "--seed", "0"], "--seed is about random images"),
+        (["--data", "x.npy", "--random", "256"], "--random is about random images"),
+    ],
+)
+def test_options_that_would_be_ignored(call: Any, net: Path, options: list[str], words: str) -> None:
+    result = call("verify", net, net, *options)
+    assert result.status == 2 and words in result.err

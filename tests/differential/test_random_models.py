@@ -17,8 +17,8 @@ import pytest
 import tensorflow as tf
 
 import bnn
+from bnn._verify import verify
 from bnn.importers.tensorflow import freeze
-from bnn.verify import verify
 from graphs import seeds
 
 from .claims import broken_claims, layers_of

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import larq as lq
@@ -11,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError, UnsupportedOpError
+from bnn.importers.graphdef import SUPPORTED
 from bnn.importers.tensorflow import import_model
 from bnn.ir import DType
 from bnn.passes import lower
@@ -27,7 +30,7 @@ CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = 
     "unknown op": (
         (4, 4, 3),
         lambda: [layers.UpSampling2D(interpolation="bilinear", name="up")],
-        r"layer 'up' uses the TensorFlow op Resize.*Supported:",
+        r"layer 'up' uses the TensorFlow op Resize.*replace the layer.*docs/semantics.md",
     ),
     "three dimensions": (
         (4, 4, 4, 2),
@@ -165,3 +168,10 @@ def test_training_mode() -> None:
 def test_not_a_model(thing: Any) -> None:
     with pytest.raises(CompileError, match="expected a Keras model or a path, found"):
         import_model(thing)
+
+
+def test_documented_ops() -> None:
+    """The page that errors point at lists what is read, and nothing else."""
+    page = (Path(__file__).parents[2] / "docs" / "semantics.md").read_text(encoding="utf-8")
+    listed = re.findall(r"`(\w+)`", page.partition("<!-- ops -->")[2].partition("<!-- end -->")[0])
+    assert listed == sorted(SUPPORTED)

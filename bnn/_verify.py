@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ._arrays import spread
 from ._verify_report import (
     ROUNDING,
     Comparison,
@@ -62,23 +63,22 @@ def without_onednn() -> None:
 def verify(
     keras_model: Any,
     model: Model,
-    data: Array | Sequence[Array],
+    data: Array | Sequence[Array] | Mapping[str, Array],
     *,
     batch_size: int = 64,
     unsafe: bool = False,
     input_shape: Sequence[int] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Report:
-    """Compare ``model`` with the Keras model (or its file) on ``data``, (N, ...) as the model's input.
+    """Compare ``model`` with the Keras model (or its file) on ``data``, (N, ...) as the model's input; several inputs:
+    a list, or a dict by their names.  Print the report, or see its :attr:`Report.ok`.
 
     ``input_shape``: as ``compile`` was given it, for a Keras model that has no fixed one.  ``progress`` is called with
     the number of images done since its last call.  Raises :class:`InputError` where the data do not fit, or the two
     models do not belong together.
     """
     without_onednn()
-    arrays = [data] if isinstance(data, np.ndarray) else list(data)
-    if not arrays or len(arrays) != len(model.input_shapes):
-        raise InputError(f"found {len(arrays)} input arrays, expected {len(model.input_shapes)}")
+    arrays = [np.asarray(a) for a in spread(data, model.input_names)]
     for array, shape, name in zip(arrays, model.input_shapes, model.input_names, strict=True):
         if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
             dims = ", ".join(map(str, shape))
