@@ -25,10 +25,10 @@ void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
 /* What a tap's weights take from the sum for what stands for zero: theirs times it. */
 static float zeros_of_tap(const struct bnn_conv_shape *s, const float *zeros, const uint32_t *signs)
 {
-    float sum = 0.0f;
+    double sum = 0.0; /* of two planes twice what the tap takes, which a float may not hold */
     for (uint32_t i = 0; i < s->w->c; i++)
         sum += signs[i / 32] >> i % 32 & 1 ? zeros[i % s->x->c] : -zeros[i % s->x->c];
-    return sum / (float)s->sign_planes; /* 1 or 2: exact */
+    return (float)(sum / s->sign_planes);
 }
 
 void bnn_conv_correct_bytes(const struct bnn_conv *conv, const float *zeros, const struct bnn_conv_range *columns,

@@ -6,9 +6,9 @@ import any module that a file names and call any function of it.  So a file is r
 than build Keras' layers needs the user's permission.
 
 A SavedModel is a graph.  ``tf.saved_model.load`` runs no Python, but the functions that fill its tables and restore
-what is no variable: any ops, which may write files.  Keras' models need none of them, so a SavedModel that has some
-needs permission, too.  ``keras.models.load_model`` on the same folder could rebuild its Lambda layers and run them, and
-is not used.
+what is no variable, and those that are called as its own methods: any ops, which may write files.  Keras' models need
+none of them, so a SavedModel that has some needs permission, too.  ``keras.models.load_model`` on the same folder could
+rebuild its Lambda layers and run them, and is not used.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import CompileError
 from .reason import reason
 
+# What functions are called in the SavedModels that Keras writes, with an underscore.
+_OWN_FUNCTIONS = frozenset(
+    {"__call__", "_default_save_signature", "_jit_compiled_convolution_op", "_update_step_xla", "_build_input_shape"}
+)
 _PERMISSION = "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
 # Layers that unpickle, load other files or run any op.
 _UNTAMED = frozenset({"ClassMethod", "FlaxLayer", "JaxLayer", "TFSMLayer", "TensorFlowOpLayer", "TorchModuleWrapper"})
@@ -91,19 +95,27 @@ def check_trusted(path: Path, config: Any, keras: Any) -> None:
             )
 
 
-def check_graph_trusted(path: Path, saved: Any) -> None:
-    """Refuse a SavedModel (its protocol buffer) that runs functions of its own while it is loaded."""
+def check_graph_trusted(path: Path, saved: Any, hooks: Collection[str]) -> None:
+    """Refuse a SavedModel (its protocol buffer) that runs functions of its own while it is loaded; ``hooks``: the
+    methods by which TensorFlow restores an object, which a file could name its functions like."""
     for graph in saved.meta_graphs:
         if not graph.HasField("object_graph_def"):
             raise CompileError(
                 f"{path}: a SavedModel of TensorFlow 1, whose initializer would run while loading; {_PERMISSION}"
             )
-        for node in graph.object_graph_def.nodes:
+        nodes = graph.object_graph_def.nodes
+        for node in nodes:
             if node.WhichOneof("kind") == "resource" or node.saveable_objects or node.registered_saver:
                 raise CompileError(
                     f"{path}: contains a table or another resource, whose functions would run while loading; "
                     f"{_PERMISSION}"
                 )
+            for child in node.children:
+                private = child.local_name.startswith("_") and child.local_name not in _OWN_FUNCTIONS
+                function = nodes[child.node_id].WhichOneof("kind") in ("bare_concrete_function", "function")
+                if private and (child.local_name in hooks or function):
+                    called = f"contains an object called {child.local_name}, which may run while loading"
+                    raise CompileError(f"{path}: {called}; {_PERMISSION}")
 
 
 def _entries(config: Any) -> Iterator[dict[str, Any]]:

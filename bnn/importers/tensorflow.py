@@ -126,7 +126,7 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
         if not (where / "saved_model.pb").exists():
             raise CompileError(f"{where}: a folder without saved_model.pb is not a SavedModel")
         if not unsafe:
-            check_graph_trusted(where, _saved_model(where))
+            check_graph_trusted(where, _saved_model(where), dir(tf.__internal__.tracking.AutoTrackable))
         try:
             return tf.saved_model.load(str(where))
         except Exception as error:  # as below

@@ -26,6 +26,7 @@ MOVES = frozenset(
     }
 )  # fmt: skip
 PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
+_MOST_WEIGHTS = 2**26
 SPARSE_PRODUCT = "SparseTensorDenseMatMul"
 # Every element, or every vector of channels, by itself: the same whatever stands before the channels.
 POINTWISE = frozenset(
@@ -152,6 +153,9 @@ def sparse_product(s: Source) -> Moved:
     if s.is_constant(3) or not s.attr("adjoint_b") or len(s.shape(3)) != 2:
         raise s.unsupported("a product other than that of a locally connected layer")
     index, values, shape = (s.constant(i) for i in range(3))
+    if np.prod(shape.astype(np.float64)) > _MOST_WEIGHTS:
+        size = f"{shape[0]:,} x {shape[1]:,}"
+        raise s.unsupported(f"as a dense layer it has {size} weights; build the layer with implementation=1")
     weights = np.zeros(shape, np.float32)
     np.add.at(weights, tuple(index.T), values)
     if s.attr("adjoint_a"):

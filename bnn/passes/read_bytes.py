@@ -10,7 +10,7 @@ import numpy as np
 
 from ..interpret import evaluate
 from ..ir import DType, Graph, Node
-from ..ops import MOST_BYTE_PRODUCTS, ConvAttrs, PadAttrs, constant, make
+from ..ops import MOST_BYTE_PRODUCTS, ConvAttrs, PadAttrs, ReshapeAttrs, constant, make
 from ..rewrite import Match, Pattern, Rule, any_, const, is_elementwise, remade, rewrite
 from .signs import sign_planes
 
@@ -45,13 +45,21 @@ def read_bytes(graph: Graph) -> Graph:
 
 @dataclass(frozen=True)
 class _Data:
-    """What a convolution reads: a function of bytes, by elementwise ops (first to last) that treat all elements of a
-    channel alike; ``outside``: the value around the image, if any is read."""
+    """What a convolution reads: a function of bytes in another ``shape`` perhaps, but with the same channels, by
+    elementwise ops (first to last) that treat all elements of a channel alike; ``outside``: the value around the image,
+    if any is read."""
 
     cast: Node
+    shape: tuple[int, ...]
     chain: list[Node]
     pads: tuple[int, int, int, int]
     outside: float | None
+
+    @property
+    def image(self) -> Node:
+        """The bytes."""
+        image = self.cast.inputs[0]
+        return image if image.type.shape == self.shape else make("reshape", image, attrs=ReshapeAttrs(self.shape))
 
     def table(self) -> Array:
         """The values (256, 1 or channels)."""
@@ -125,12 +133,16 @@ def _read(conv: Node) -> _Data | str | None:
     if isinstance(around, PadAttrs) and outside is None:
         x, pads, outside = x.inputs[0], around.pads, around.value
     chain: list[Node] = []
+    shape = x.type.shape
     while x.op != "cast":
+        if x.op == "reshape" and x.inputs[0].type.shape[-1] == shape[-1]:
+            x = x.inputs[0]
+            continue
         if x.op == "round" or not _by_channel(x):
             return f"the {x.op} before it works on floats" if _from_bytes(x) else None
         chain.insert(0, x)
         x = next(i for i in x.inputs if not i.is_constant)
-    return _Data(x, chain, pads, outside)
+    return _Data(x, shape, chain, pads, outside)
 
 
 def _by_channel(x: Node) -> bool:
@@ -217,12 +229,12 @@ def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | N
         return _annotate(node, line)
     alpha, planes = split
     if _rounds(alpha, line, table, products):
-        return _annotate(node, "their scale makes float sums round; a power of two (1/128, 1/256) does not")
+        return _annotate(node, "float sums round at their scale (a power of two, 1/128 or 1/256, is best) and offset")
     kind = "binary" if len(planes) == 1 else "ternary"
     signs = constant(np.concatenate([p * line.signs for p in planes], axis=3), DType.b1, w.name)
     attrs = replace(attrs, pads=data.pads, slots=("zeros",), layer_slots=("zeros",))
     note = f"integer input, {kind} weights"
-    image = data.cast.inputs[0]
+    image = data.image
     zeros = constant(np.broadcast_to(line.zeros, image.type.shape[-1:]))
     value = make("iconv2d", image, signs, zeros, attrs=attrs, name=node.name, note=note)
     scale = alpha.astype(np.float64) * line.step

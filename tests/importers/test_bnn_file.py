@@ -55,7 +55,7 @@ def test_damaged_files(small: Any) -> None:
         decode(b"x" * 500)
     data = bytearray(small.data)
     data[8] = 9
-    with pytest.raises(ModelFormatError, match="version: found 9, expected 1"):
+    with pytest.raises(ModelFormatError, match="version: found 9, expected 2"):
         decode(sealed(data))
     data = bytearray(small.data)
     data[-1] ^= 1

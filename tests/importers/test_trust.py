@@ -17,6 +17,7 @@ import h5py
 import keras as keras3
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from bnn.errors import CompileError
 from bnn.importers.tensorflow import import_model
@@ -261,25 +262,45 @@ class Writes(tf.saved_model.experimental.TrackableResource):  # type: ignore[mis
         tf.io.write_file(self.path, "x")
 
 
+class Own(tf.Module):  # type: ignore[misc]
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.weight = tf.Variable([2.0, 3.0, 4.0])
+        self.path = str(path)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3])])  # type: ignore[untyped-decorator]
+    def __call__(self, x: Any) -> Any:
+        return x * self.weight
+
+    @tf.function(input_signature=[])  # type: ignore[untyped-decorator]
+    def write(self) -> Any:
+        tf.io.write_file(self.path, "x")
+        return tf.constant(0)
+
+
 def test_a_resource_of_a_saved_model(tmp_path: Path, witness: Path) -> None:
-    class Own(tf.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = tf.Variable([2.0, 3.0, 4.0])
-
-        @tf.function(input_signature=[tf.TensorSpec([None, 3])])  # type: ignore[untyped-decorator]
-        def __call__(self, x: Any) -> Any:
-            return x * self.weight
-
-    model = Own()
-    tf.saved_model.save(model, tmp_path / "plain")
+    model = Own(witness)
+    tf.saved_model.save(model, tmp_path / "plain", signatures=model.__call__)
     check(str(tmp_path / "plain"), call=lambda x, training: model(x))
     model.resource = Writes(witness)
-    tf.saved_model.save(model, tmp_path / "net")
+    tf.saved_model.save(model, tmp_path / "net", signatures=model.__call__)
     refused(tmp_path / "net", "contains a table or another resource", "unsafe=True")
     assert not witness.exists()
     import_model(tmp_path / "net", unsafe=True)
     assert witness.exists()
+
+
+@pytest.mark.parametrize("name", ["_maybe_initialize_trackable", "_gather_saveables_for_checkpoint", "__del__", "_own"])
+def test_a_function_of_a_saved_model_under_a_name_that_is_called(name: str, tmp_path: Path, witness: Path) -> None:
+    tf.saved_model.save(Own(witness), tmp_path / "net")
+    path = tmp_path / "net" / "saved_model.pb"
+    saved = SavedModel()
+    saved.ParseFromString(path.read_bytes())
+    (child,) = (c for c in saved.meta_graphs[0].object_graph_def.nodes[0].children if c.local_name == "write")
+    child.local_name = name
+    path.write_bytes(saved.SerializeToString())
+    refused(tmp_path / "net", f"an object called {name}", "unsafe=True")
+    assert not witness.exists()
 
 
 def test_a_saved_model_of_tensorflow_1(tmp_path: Path, witness: Path) -> None:

@@ -190,8 +190,8 @@ def test_what_differs_by_channel_stays() -> None:
         (lambda x: conv(make("slice", rescaled(x, 0.5, 0), attrs=SliceAttrs(0, 1)), 4, 3), "the slice before it works"),
         (lambda x: conv(make("add", x, constant(np.ones((6, 5, 2)))), 4, 3), "the add before it works on floats"),
         (lambda x: conv(make("pad", x, attrs=PadAttrs((1, 1, 1, 1), 9)), 4, 3, pads=(1, 0, 0, 0)), "the pad before it"),
-        (lambda x: conv(x, 2, 3, alpha=[0.1, 1.0]), "scale makes float sums round"),
-        (lambda x: conv(x, 2, 3, alpha=[1.0, 2.0**-130]), "scale makes float sums round"),
+        (lambda x: conv(x, 2, 3, alpha=[0.1, 1.0]), "float sums round at their scale"),
+        (lambda x: conv(x, 2, 3, alpha=[1.0, 2.0**-130]), "float sums round at their scale"),
         (lambda x: make("conv2d", x, constant(np.arange(36.0).reshape(2, 3, 3, 2))), "weights take 36 values"),
         (lambda x: make("conv2d", x, constant(np.ones((4, 3, 3, 1))), attrs=ConvAttrs(groups=2)), "in groups"),
     ],
@@ -252,3 +252,24 @@ def test_what_reads_bytes() -> None:
     bad = make("max_pool", x, attrs=PoolAttrs((2, 2), (2, 2)))
     with pytest.raises(VerifierError, match="bytes are inputs"):
         spec.verify(graph(make("cast", bad)), Level.BINARY, "test")
+
+
+def test_ternary_weights_at_the_bound(rng: np.random.Generator) -> None:
+    """Twice what stands for zero, times all channels, is more than a float holds."""
+    x = rescaled(image(3, 3, 15), 1.0, -(4096 - 1 / 256))
+    w = np.ones((4, 1, 1, 15))
+    w[1, 0, 0, 0], w[2, 0, 0, 3:5], w[3, 0, 0, :2] = 0, 0, (0, -1)
+    before = graph(make("conv2d", x, constant(w), attrs=ConvAttrs(pads=(1, 1, 1, 1))))
+    after = lower(before)
+    assert "iconv2d" in ops(after)
+    check(before, after, (3, 3, 15), rng)
+
+
+def test_channels_in_one_dimension(rng: np.random.Generator) -> None:
+    """A reshape that keeps the channels stands between the bytes' own offsets and the convolution."""
+    scale, offset = constant([1 / 64, -1 / 64, 1 / 64]), constant([-1.0, 1.5, 0.25])
+    x = make("add", make("mul", image(7, 3), scale), offset)
+    before = graph(conv(make("reshape", x, attrs=ReshapeAttrs((1, 7, 3))), 5, 3, pads=(1, 1, 1, 1)))
+    after = lower(before)
+    assert "iconv2d" in ops(after) and "conv2d" not in ops(after)
+    check(before, after, (7, 3), rng)
