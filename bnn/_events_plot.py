@@ -69,6 +69,8 @@ def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] 
     for axes in panels:
         _bare(axes)
         axes.tick_params(labelsize=8, labelbottom=axes is panels[-1])
+        if isinstance(run, StreamRun):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         _moments(axes, run, text=axes is panels[-1])
     _legend(panels[0], isinstance(run, ImageRun))
     half = max((rows + 1) // 2, 1) if isinstance(run, ImageRun) else 0
@@ -90,7 +92,7 @@ def _title(run: Run, names: Sequence[str] | None) -> str:
     if isinstance(run, ImageRun):
         what = f"{run.events} {run.unit}s arrive, {run.order} order"
     elif isinstance(run, StreamRun):
-        what = f"{len(run.outputs)} frames"
+        what = f"{len(run.outputs) - 1} frames after the first"
     else:
         what = f"{run.events:,} camera events"
     return f"{what}: {run.answered(names)};  {run.report.spikes:,} spikes"
