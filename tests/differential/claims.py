@@ -109,7 +109,7 @@ EXEMPT = (
     Exempt("are not evenly spaced", lambda f: not f.even or f.maybe_fewer),
     Exempt("its input takes more than 256 values", lambda f: not f.few_levels),
     Exempt("its input is bytes, but", lambda f: not f.few_levels),
-    Exempt("zero padding is none of its input's levels", lambda f: not f.padding_is_a_level),
+    Exempt("zero padding is none of its input's levels", lambda f: not f.padding_is_a_level or f.maybe_fewer),
     Exempt("its bits are padded with", lambda f: not f.padding_is_a_level or f.maybe_fewer),
 )
 
