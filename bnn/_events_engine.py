@@ -82,7 +82,11 @@ class Engine:
     def run(self) -> None:
         check(lib.bnn_events_run(self.pointer), "run")
 
-    def time_frames(self, frames: Floats) -> Array:
+    def time_frames(self, inputs: list[Floats]) -> Array:
+        """Nanoseconds of a run after each frame."""
+        if len(inputs) != 1:
+            raise InputError(f"frames: the network has {len(inputs)} inputs; only one can be timed")
+        (frames,) = inputs
         nanoseconds = np.empty(len(frames), np.uint64)
         size = int(np.prod(frames.shape[1:]))
         times = ffi.from_buffer("uint64_t[]", nanoseconds)

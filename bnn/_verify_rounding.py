@@ -101,8 +101,8 @@ def _convolution(node: Node, operands: Sequence[Array], errors: Sequence[Array],
         if slot in ("clamp0", "clamp1"):
             size, error = _clamped(size, error, getattr(attrs, slot))
         elif slot == "zeros":
-            farthest = max(255, float(_size(operands[next(rest)] - 255).max()), float(_size(operands[2]).max()))
-            size = size * farthest
+            zeros = operands[next(rest)]
+            size = size * max(255.0, float(_size(zeros).max()), float(_size(255 - zeros).max()))
         elif slot not in ("threshold", "negated"):
             i = next(rest)
             scales = slot in ("pre_mul", "mul")

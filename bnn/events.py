@@ -119,7 +119,7 @@ class EventEngine:
 
     def time_frames(self, frames: Floats) -> np.ndarray[Any, Any]:
         """Nanoseconds of :meth:`run` after each frame (N, *shape) of a network with one input, measured in C."""
-        return self._engine.time_frames(*self._floats(frames))
+        return self._engine.time_frames(self._floats(frames))
 
     def prepare(self, data: Floats) -> str:
         """Promise that until the next reset all inputs are values like those of ``data`` (multiples of the same power
@@ -395,6 +395,6 @@ class EventEngine:
         if x is None:
             return [np.full(shape, self.blank, np.float32) for shape in self.model.input_shapes]
         arrays = self._floats(x)
-        if (batch := len(arrays[0])) != 1:
-            raise InputError(f"x: found a batch of {batch}, expected one image")
+        if len(arrays[0]) != 1:
+            raise InputError(f"x: found a batch of {len(arrays[0])}, expected one image")
         return [a[0] for a in arrays]

@@ -73,7 +73,7 @@ def load_tensorflow() -> None:
 
 
 def was_given(name: str) -> bool:
-    """Whether the user gave an option of the command that runs, and it is not its default."""
+    """Whether the user gave an option of the command that runs, its default's value or another."""
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 

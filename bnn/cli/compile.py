@@ -47,7 +47,7 @@ def compile_command(
 
     Layers that are not binary are listed with the reason.
     """
-    if keras.endswith(".bnn"):
+    if keras.endswith(".bnn") and Path(keras).is_file():
         raise InputError(f"{keras}: is named as a compiled network; give the Keras model (.keras, .h5, SavedModel)")
     target = output or Path(keras.rstrip("/")).stem + ".bnn"
     check_outputs({"-o": target}, [keras])

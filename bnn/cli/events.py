@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 import numpy as np
-from click.core import ParameterSource
 
 from .. import event_sources
 from .._arrays import Inputs
@@ -16,7 +15,7 @@ from .._handles import replacing
 from ..errors import InputError
 from ..events import FIRING_ORDERS, ORDERS, EventEngine
 from ..runtime import Model, load
-from .common import json_option, live, net_argument, print_json
+from .common import json_option, live, net_argument, print_json, was_given
 from .inputs import Reading, read_arrays, read_labels, reading_options
 from .outputs import check_outputs, check_suffix
 
@@ -136,10 +135,9 @@ def events(
 
 def _check_options(mode: str, rule: str, random: bool) -> None:
     """Refuse what was given and would not be used."""
-    context = click.get_current_context()
-    for option in context.command.params:
+    for option in click.get_current_context().command.params:
         name = option.name or ""
-        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+        if not was_given(name):
             continue
         if mode not in _MODES.get(name, (mode,)):
             modes = " and ".join(f"--mode {m}" for m in _MODES[name])

@@ -34,9 +34,11 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None
         taken[target] = option
 
 
-def check_suffix(option: str, path: str | None, kinds: Sequence[str]) -> None:
-    """Refuse a name that would say something else than the file is."""
-    if path is not None and not path.endswith(tuple(kinds)) and not os.path.exists(path):
+def check_suffix(option: str, path: str | None, kinds: Sequence[str], *, devices: bool = True) -> None:
+    """Refuse a name that would say something else than the file is; ``devices``: but for pipes and devices."""
+    if path is None or os.path.splitext(path)[1] in kinds:
+        return
+    if not devices or os.path.isfile(path) or not os.path.exists(path):
         raise InputError(f"{option} {path}: expected a name ending in {' or '.join(kinds)}")
 
 

@@ -15,11 +15,10 @@ import numpy as np
 from .._arrays import Floats
 from .._handles import replacing
 from .._report import quantity, table
-from ..errors import InputError
 from ..runtime import Model, load
 from .common import json_option, live, net_argument, print_json, threads_option
 from .inputs import Reading, read_arrays, read_labels, reading_options
-from .outputs import check_outputs
+from .outputs import check_outputs, check_suffix
 
 
 @click.command(short_help="Run a .bnn file on arrays or images.")
@@ -49,8 +48,8 @@ def run(
     """
     check_outputs({"--output": output}, [net, *files, labels])
     model = load(net)
-    if output is not None:
-        _check_suffix(output, len(model.output_shapes))
+    kinds = (".npy", ".npz") if len(model.output_shapes) == 1 else (".npz",)
+    check_suffix("--output", output, kinds, devices=False)
     names = None if labels is None else read_labels(labels, {s[0] for s in model.output_shapes if len(s) == 1})
     inputs = read_arrays(model, files, reading)
     result = model.predict(inputs, threads=threads, progress=live() and len(inputs[0]) > 100)
@@ -68,12 +67,6 @@ def run(
         print(_text(name, array, names, top, several=len(results) > 1))
     if output is not None:
         print(f"wrote {output}")
-
-
-def _check_suffix(path: str, outputs: int) -> None:
-    kinds = (".npy", ".npz") if outputs == 1 else (".npz",)
-    if Path(path).suffix not in kinds:
-        raise InputError(f"--output {path}: expected a name ending in {' or '.join(kinds)}")
 
 
 def _write(path: str, results: Sequence[Floats], names: Sequence[str]) -> None:

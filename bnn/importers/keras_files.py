@@ -27,7 +27,7 @@ from .reason import reason
 
 # What functions are called in the SavedModels that Keras writes, with an underscore.
 _OWN_FUNCTIONS = frozenset(
-    {"__call__", "_default_save_signature", "_jit_compiled_convolution_op", "_update_step_xla", "_build_input_shape"}
+    {"__call__", "_default_save_signature", "_jit_compiled_convolution_op", "_update_step_xla"}
 )
 _PERMISSION = "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
 # Layers that unpickle, load other files or run any op.
@@ -65,9 +65,10 @@ def _config(path: Path) -> tuple[str, Any]:
         if isinstance(config, dict):
             config.pop("compile_config", None)  # losses and the like: a model is loaded without
         return str(version), config
-    if path.read_bytes()[:4] == b"\x89BNN":
-        raise CompileError(f"{path}: is a compiled network; give the Keras model that it was compiled from")
     if not hdf5:
+        with path.open("rb") as opened:
+            if opened.read(4) == b"\x89BNN":
+                raise CompileError(f"{path}: is a compiled network; give the Keras model that it was compiled from")
         raise CompileError(f"{path}: neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?")
     with h5py.File(path) as file:
         version, text = file.attrs.get("keras_version", "2"), file.attrs.get("model_config")

@@ -35,7 +35,8 @@ def read_bytes(graph: Graph) -> Graph:
         sum(w x)  =  alpha d A + v sum(w),   A = the sum over signs of (u - z_c), which iconv2d gives.
 
     With v what stands outside the image, (u - z_c) is zero there, and the equation holds for padded images too.
-    Without padding there is none: then z is a byte in the middle, and v its value, one a channel.
+    Without padding there is none: then z is the byte of value 0 in each channel; where some channel has none, one in
+    the middle for all, and v its value, one a channel.
 
     All float32 sums of K products are multiples of 2^e, of which all w x are, and exact in every order if K times the
     largest product is at most 2^24 of them; alpha d A must be, too, and A.

@@ -156,3 +156,26 @@ class TestBeforeTheWork:
     def test_the_folder(self, call: Any, net: Path, x: Path, tmp_path: Path) -> None:
         done = call("run", net, x, "--output", tmp_path / "absent" / "y.npy")
         assert done.status == 2 and "y.npy: cannot be written: there is no folder" in done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "kinds"),
+    [
+        (["events", DIGITS, "x.npy", "--html"], "a.png", ".html or .htm"),
+        (["events", DIGITS, "x.npy", "--plot"], "a.html", ".png or .svg or .pdf or .jpg"),
+        (["emit", "nir", DIGITS], "a.txt", ".nir or .h5 or .hdf5"),
+    ],
+)
+def test_names_that_say_something_else(
+    call: Any, command: list[Any], name: str, kinds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether there is such a file or not: what is there stays."""
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros((1, 8, 8, 1), np.float32))
+    for there in (False, True):
+        if there:
+            Path(name).write_text("mine")
+        done = call(*command, name)
+        assert done.status == 2 and f"{name}: expected a name ending in {kinds}" in done.err
+        assert Path(name).exists() == there
+    assert Path(name).read_text() == "mine"

@@ -44,6 +44,8 @@ class TestArrays:
         np.save(tmp_path / "x.npy", x)
         (tmp_path / "labels.txt").write_text("".join(f"thing {i}\n" for i in range(10)))
         assert "thing " in call("run", net, tmp_path / "x.npy", "--labels", tmp_path / "labels.txt").out
+        (tmp_path / "labels.txt").write_text("".join(f"thing {i}\n" for i in range(10)) + "\n\n")
+        assert "thing " in call("run", net, tmp_path / "x.npy", "--labels", tmp_path / "labels.txt").out
         (tmp_path / "labels.txt").write_text("one\ntwo\n")
         done = call("run", net, tmp_path / "x.npy", "--labels", tmp_path / "labels.txt")
         assert done.status == 2 and "found 2 labels, the model has 10" in done.err
