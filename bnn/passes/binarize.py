@@ -260,7 +260,7 @@ def _before_numbers(node: Node, x: Node, table: Array) -> Node | None:
         return None
     if isinstance(attrs, PadAttrs):
         level = np.flatnonzero(table == np.float32(attrs.value))
-        if len(level) == 0:
+        if len(level) == 0 or np.isneginf(thresholds[level[0] :]).any():  # that level is never reached
             return None
         attrs = replace(attrs, value=float(thresholds[level[0] - 1]) if level[0] else -INF)
     y = make(node.op, bits.inputs[0], *node.inputs[1:], attrs=attrs, name=node.name)

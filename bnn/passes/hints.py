@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from .steps import LARGEST, Array
 from .to_thresholds import reach
 
 _MOST_LEVELS = 256  # of weights that somebody may have quantized
+_BITS = ("binarize", *CONVOLUTIONS)
 _FEW_ZEROS = 0.05  # of ternary weights
 _PARTS = frozenset({"max_pool", "avg_pool", "reshape", "slice", "gather", "copy"})  # no value is below their data's
 _MOVES = frozenset({"max_pool", "reshape", "slice", "gather", "copy", "concat", "pad", "pad_channels"})
@@ -26,12 +27,22 @@ _SCALES = frozenset({"avg_pool", "affine", "add", "sub", "mul", "div", "clamp", 
 def hints(graph: Graph) -> Graph:
     """Precondition: BINARY, all fused.  Postcondition: the same values; a node's note ends with the hints that fit."""
 
+    planes = set(_planes(graph))
+
     def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
         node = with_inputs(old, inputs)
-        found = [hint.text for hint in HINTS if node.op in hint.ops and hint.fits(node)]
+        found = [hint.text for hint in HINTS if node.op in hint.ops and old not in planes and hint.fits(node)]
         return replace(node, note="; ".join([node.note, *found] if node.note else found)) if found else node
 
     return rebuild(graph, visit)
+
+
+def _planes(graph: Graph) -> Iterator[Node]:
+    """Bits that are planes of one quantizer, a threshold each: an author asked for all of them together."""
+    for node in graph.nodes():
+        data = [i.inputs[: 2 if i.op in CONVOLUTIONS else 1] for i in node.inputs if i.op in _BITS]
+        if node.op == "concat" and len(data) == len(node.inputs) > len(set(data)):
+            yield from node.inputs
 
 
 @dataclass(frozen=True)
@@ -183,10 +194,10 @@ HINTS = (
     ),
     Hint(
         "all its bits are +1, whatever the image; is there a ReLU before the quantizer?",
-        ("binarize", *CONVOLUTIONS),
+        _BITS,
         _ones,
     ),
-    Hint("all its bits are -1, whatever the image", ("binarize", *CONVOLUTIONS), _minus_ones),
+    Hint("all its bits are -1, whatever the image", _BITS, _minus_ones),
     Hint(
         "every threshold of its bits is 0, as without a batch norm or with an untrained one; sums of 0 then give +1",
         ("bconv2d", "iconv2d"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class Levels:
 
     bits: Node
     values: Array
-    channels: int = 0
+    channels: int = 0  # of numbers in binary
 
     def __str__(self) -> str:
         """The values, or where there are many the first and the last."""
@@ -60,6 +61,11 @@ class Levels:
         """Whether a weighted sum of signs is the value, but for a factor."""
         return bool(self.values[0] == -self.values[-1]) and self.top == self.steps
 
+    def pads(self, value: float, least: int) -> bool:
+        """Whether data can be padded with a value, where the ``least`` lowest levels are never reached."""
+        at = np.flatnonzero(self.values == np.float32(value))
+        return len(at) > 0 and bool(at[0] >= least if self.channels else at[0] in (0, self.steps))
+
     @property
     def zero(self) -> int | None:
         """What to pad every plane with where the data are padded with zero; None where no plane can be."""
@@ -77,16 +83,26 @@ def levels(x: Node) -> Levels | None:
     return None
 
 
-def coded(x: Node, values: Array, thresholds: Array, name: str) -> Levels:
-    """The bits of a quantizer of x with these values and thresholds.
+def codes(values: Array, channels: int) -> Iterator[int]:
+    """How data of these values may be coded (0: counted planes; channels: in binary), the best first.
 
     In binary, but where counting takes no more planes (two or three levels), and where zero is the level in the middle
     of a few: padding with it is exact in counted planes, as many of which are then set as clear, and no binary number.
     """
+    steps = len(values) - 1
+    middle = steps % 2 == 0 and bool(values[0] == -values[-1])
+    if steps > 2 and not (middle and steps <= _MOST_COUNTED):
+        yield channels
+    if steps <= _MOST_COUNTED:
+        yield 0
+
+
+def coded(x: Node, values: Array, thresholds: Array, code: int, name: str) -> Levels:
+    """The bits of a quantizer of x with these values and thresholds, coded so."""
     steps = len(thresholds)
-    if steps > 2 and not (steps % 2 == 0 and values[0] == -values[-1] and steps <= _MOST_COUNTED):
+    if code:
         bits = make("binarize_levels", x, constant(thresholds), name=name)
-        return Levels(bits, values, x.type.shape[-1])
+        return Levels(bits, values, code)
     channels = x.type.shape[-1]
     never = constant(np.full(channels, -1), DType.b1)
     planes = [make("binarize", x, constant(np.full(channels, t, np.float32)), never, name=name) for t in thresholds]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..interpret import evaluate
 from ..ir import Graph, Node
-from ..ops import DequantizeAttrs, constant
+from ..ops import OPS, ConvAttrs, DequantizeAttrs, PadAttrs, constant
 from ..reference import SMALLEST_NORMAL
 from ..rewrite import remade, with_inputs
-from .levels import MOST_STEPS, coded
+from .levels import MOST_STEPS, Levels, coded, codes
 from .steps import Array, function, regions, rising, staircase
 
 _JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # denormals count as zero
+_MOVES = frozenset({"max_pool", "reshape", "slice", "gather", "concat"})
+Users = Mapping[Node, list[Node]]
 
 
 def recognize_quantizers(graph: Graph) -> Graph:
@@ -29,16 +33,27 @@ def recognize_quantizers(graph: Graph) -> Graph:
     nothing can hide between two of them.  What only looks like a sign does not pass: a bare sign is 0 at 0.
     """
     new: dict[Node, Node] = {}
+    users = graph.users()
     for node in graph.nodes():
-        found = _recognize(node) if _may_end(node) else None
-        if found is not None:  # what lay between has no user left, unless it has others
-            x, values, thresholds = found
-            new[node] = _quantizer(node, new[x], values, thresholds)
+        found = list(_recognize(node)) if _may_end(node) else []
+        if found:  # what lay between has no user left, unless it has others
+            steps, code = _best(node, found, users)
+            new[node] = _quantizer(node, new[steps.x], steps, code)
         else:
             new[node] = with_inputs(node, tuple(new[i] for i in node.inputs))
     if all(old is made for old, made in new.items()):
         return graph
     return replace(graph, inputs=tuple(new[n] for n in graph.inputs), outputs=tuple(new[n] for n in graph.outputs))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """A staircase of x; of its values the ``unreached`` lowest never occur."""
+
+    x: Node
+    values: Array
+    thresholds: Array
+    unreached: int = 0
 
 
 def _may_end(node: Node) -> bool:
@@ -50,24 +65,64 @@ def _may_end(node: Node) -> bool:
     return node.op in ("sign", "round")
 
 
-def _recognize(node: Node) -> tuple[Node, Array, Array] | None:
-    """The farthest node of which this one is a staircase, with the values and thresholds."""
-    best = None
+def _recognize(node: Node) -> Iterator[_Steps]:
+    """The nodes of which this one is a staircase, the nearest first."""
+    found = False
     for x in regions(node):
         if x.is_constant or x.type != node.type:
             continue
         steps = staircase(function(node, x), MOST_STEPS)
         if steps is not None:
-            best = (x, *steps)
-        elif best is not None:  # further up it is none any more
-            break
-    return best
+            found = True
+            yield _Steps(x, *steps)
+        elif found:  # further up it is none any more
+            return
 
 
-def _quantizer(node: Node, x: Node, values: Array, thresholds: Array) -> Node:
+def _best(node: Node, found: list[_Steps], users: Users) -> tuple[_Steps, int]:
+    """The staircase of the farthest node and how to code its levels; or, where they are padded with a value that can
+    only be padded with otherwise (levels that never occur behind a ReLU left some that are not evenly around zero),
+    the first that can."""
+    whole, last = found[0].values, found[-1]
+    choices = [last]
+    unreached = len(whole) - len(last.values)
+    if unreached and np.array_equal(whole[unreached:], last.values):
+        always = np.full(unreached, -np.inf, np.float32)
+        choices.append(_Steps(last.x, whole, np.concatenate([always, last.thresholds]), unreached))
+    elif unreached:
+        choices += [steps for steps in reversed(found) if len(steps.values) == len(whole)][:1]
+    tries = [(steps, code) for steps in choices for code in codes(steps.values, node.type.shape[-1])]
+    return next((t for t in tries if _padded(node, *t, users)), tries[0])
+
+
+def _padded(node: Node, steps: _Steps, code: int, users: Users) -> bool:
+    """Whether levels coded so can be padded wherever they are."""
+    todo, seen = [(node, steps.values)], {node}
+    while todo:
+        x, values = todo.pop()
+        level = Levels(x, values, code)
+        for user in users[x]:
+            attrs = user.attrs
+            if isinstance(attrs, PadAttrs) and not level.pads(attrs.value, steps.unreached):
+                return False
+            if isinstance(attrs, ConvAttrs) and any(attrs.pads) and level.zero is None:
+                return False
+            scalars = all(i is x or i.is_constant and i.value.size == 1 for i in user.inputs)
+            if user in seen or not (user.op in _MOVES or OPS[user.op].elementwise and scalars):
+                continue
+            seen.add(user)
+            after = values
+            if user.op not in _MOVES:
+                after = evaluate(user, [i.value.reshape(-1) if i.is_constant else values for i in user.inputs])
+            todo.append((user, after))
+    return True
+
+
+def _quantizer(node: Node, x: Node, steps: _Steps, code: int) -> Node:
+    values, thresholds = steps.values, steps.thresholds
     if values.tolist() == [-1.0, 1.0] and thresholds[0] == _JUST_BELOW_ZERO:
         return remade(node, "unpack", remade(node, "binarize", x))
-    found = coded(x, values, thresholds, node.name)  # an odd step: some other threshold, or other values
+    found = coded(x, values, thresholds, code, node.name)  # an odd step: some other threshold, or other values
     if values.tolist() == [-1.0, 1.0]:
         return remade(node, "unpack", remade(node, "binarize", *found.bits.inputs))
     return remade(node, "dequantize", found.bits, constant(values), attrs=DequantizeAttrs(found.channels))

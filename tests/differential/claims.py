@@ -87,11 +87,6 @@ class Facts:
         """Of locally connected layers a group is a position."""
         return isinstance(self.layer, _LOCAL) or self.layer.groups > 32 and self.group_width % 32 > 0
 
-    @property
-    def maybe_fewer(self) -> bool:
-        """Whether the data may never take one of the levels (none below 0 behind a ReLU)."""
-        return len(self.levels) > 2
-
 
 @dataclass(frozen=True)
 class Exempt:
@@ -106,11 +101,11 @@ EXEMPT = (
     Exempt("its weights ", lambda f: not f.signs),
     Exempt("it is depthwise: one product a tap", lambda f: f.group_width == 1),
     Exempt("channels, which are not whole 32-bit words", lambda f: f.many_odd_groups),
-    Exempt("are not evenly spaced", lambda f: not f.even or f.maybe_fewer),
+    Exempt("are not evenly spaced", lambda f: not f.even),
     Exempt("its input takes more than 256 values", lambda f: not f.few_levels),
     Exempt("its input is bytes, but", lambda f: not f.few_levels),
-    Exempt("zero padding is none of its input's levels", lambda f: not f.padding_is_a_level or f.maybe_fewer),
-    Exempt("its bits are padded with", lambda f: not f.padding_is_a_level or f.maybe_fewer),
+    Exempt("zero padding is none of its input's levels", lambda f: not f.padding_is_a_level),
+    Exempt("its bits are padded with", lambda f: not f.padding_is_a_level),
 )
 
 

@@ -185,3 +185,49 @@ def test_sums_that_are_not_exact_stay_float() -> None:
     keras = model((70000,), *LAYERS["dense"](fraction(8)))
     (op,) = [op for op in bnn.compile(keras).ops if op.op == "conv2d"]
     assert op.note == "sums of 70000 products of 256 levels are not exact in float32"
+
+
+def halves(x: Any) -> Any:
+    """-1.5, -0.5, 0.5, 1.5: no zero among them, and evenly around it."""
+    return tf.math.ceil(tf.clip_by_value(x, -1.0, 1.0) * 1.5) - 0.5
+
+
+def fours(x: Any) -> Any:
+    """0 to 4, less 2: zero in the middle of what the layer reads, not of what is rounded."""
+    return tf.round(tf.clip_by_value(x, 0.0, 1.0) * 4.0) - 2.0
+
+
+LOST: dict[str, tuple[Callable[[Any], Any], list[Any], float]] = {
+    "below, padded with zero": (halves, [L.ReLU()], 0.0),
+    "above, padded with zero": (halves, [L.Lambda(lambda x: tf.minimum(x, 0.0))], 0.0),
+    "both, padded with zero": (halves, [L.Lambda(lambda x: tf.clip_by_value(x, -0.2, 0.2))], 0.0),
+    "below, padded with it": (lq.quantizers.SteTern(), [L.ReLU()], -1.0),
+    "above, padded with it": (lq.quantizers.SteTern(), [L.Lambda(lambda x: tf.minimum(x, 0.0))], 1.0),
+    "none, around zero later": (fours, [], 0.0),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_levels_that_never_occur(name: str, rng: np.random.Generator) -> None:
+    """Where what is left of them cannot be padded, all of them are kept: the layer runs as bits."""
+    quantizer, before, pad = LOST[name]
+    layer = lq.layers.QuantConv2D(
+        8, 3, padding="same", pad_values=pad, input_quantizer=quantizer, kernel_quantizer="ste_sign"
+    )
+    for first in ([], [lq.layers.QuantConv2D(CHANNELS, 3, input_quantizer="ste_sign", kernel_quantizer="ste_sign")]):
+        keras = model((7, 6, CHANNELS), *first, *before, layer)
+        compiled = run(keras, rng)
+        assert all(op.op == "bconv2d" for op in compiled.ops if "conv2d" in op.op and op.layer == layer.name)
+        x = np.array([-np.inf, -1e30, -1, -0.5, -0.0, 0.0, 0.5, 1, 1e30, np.inf], np.float32)
+        x = rng.choice(x, (3, *keras.input_shape[1:]))
+        np.testing.assert_array_equal(compiled(x), keras(x, training=False).numpy())
+
+
+def test_levels_that_never_occur_take_no_planes(rng: np.random.Generator) -> None:
+    """Where nothing is padded with them, or with one that does occur, they are left out."""
+    for pad, quantizer, planes in ((0.0, lq.quantizers.SteTern(), 1), (1.0, lq.quantizers.SteTern(), 1)):
+        layer = lq.layers.QuantConv2D(
+            8, 3, padding="same", pad_values=pad, input_quantizer=quantizer, kernel_quantizer="ste_sign"
+        )
+        (op,) = [op for op in run(model((7, 6, CHANNELS), L.ReLU(), layer), rng).ops if op.op == "bconv2d"]
+        assert op.binary_macs == planes * 7 * 6 * 8 * 9 * CHANNELS
