@@ -8,7 +8,7 @@ from . import spec
 from .emit.model import encode
 from .importers.bnn_file import decode
 from .ir import DType, Graph, Node
-from .neurons import neuron_form
+from .neurons import neuron_form, of_the_batch
 from .ops import ConvAttrs, Level, PoolAttrs
 from .passes.choose_layout import choose_layout
 from .passes.plan_arena import plan_arena
@@ -48,9 +48,14 @@ def _operations(graph: Graph) -> dict[int, tuple[tuple[str, str], int]]:
 
 
 def why_refused(model: Model) -> str | None:
-    """The first layer whose bits real numbers decide that spikes made, why, and what to do; None: there is none."""
+    """The first layer whose bits real numbers decide that spikes made, or other images; why, and what to do.  None: no
+    layer."""
     made_by_spikes: set[Node] = set()
-    for node in decode(model.to_bytes()).schedule:
+    graph = decode(model.to_bytes())
+    shared = of_the_batch(graph)
+    if shared is not None:
+        return shared
+    for node in graph.schedule:
         operands = [i for i in node.inputs if not i.is_constant]
         real = [i for i in operands if i.type.dtype is not DType.b1]
         if node.type.dtype is not DType.b1:

@@ -326,6 +326,8 @@ class _Verifier:
         self.end.first_differences += int(np.count_nonzero(first.different))
         self.end.beyond_rounding += int(np.count_nonzero(first.beyond))
         self.end.largest_distance = max(self.end.largest_distance, float(first.amount.max(initial=0)))
+        if self.model.whole_batch and dirty.any():  # what differs in one image goes on to all
+            dirty = np.ones_like(dirty)
         return np.asarray(clean & ~dirty)
 
     def _final(self, keras: dict[str, Array], limits: dict[int, Array], clean: Array) -> None:

@@ -138,6 +138,14 @@ def _average(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> 
     return (1 + 2 * g) * (2 * g * size + (1 + g) * passed)
 
 
+def _batch_sum(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    x = operands[0].reshape(-1, operands[0].shape[-1])
+    g, size = gamma(len(x)), _size(x).sum(axis=0)
+    exact = size < 2**24 * spacing(x.T)
+    passed = np.broadcast_to(errors[0], operands[0].shape).reshape(x.shape).sum(axis=0)
+    return np.asarray(np.where(exact, 0, 2 * g * size) + (1 + 2 * g) * passed)
+
+
 def _max_pool(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
     return np.asarray(reference.windows(errors[0], node.attrs, 0.0).max(axis=(4, 5)))
 
@@ -211,6 +219,7 @@ def _moved(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Ar
 _RULES: dict[str, Rule] = {
     "add": _sum, "sub": _sum, "mul": _mul, "div": _div, "maximum": _either, "minimum": _either, "clamp": _clamp,
     "prelu": _prelu, "affine": _affine, "sign": _jump(2), "round": _jump(1), "avg_pool": _average,
+    "batch_sum": _batch_sum, "batch_size": lambda node, operands, errors: NOTHING,
     "max_pool": _max_pool, "softmax": _softmax, "sigmoid": _function(0.25), "tanh": _function(1.0), "elu": _elu,
     "binarize": lambda node, operands, errors: errors[0],
     "binarize_levels": lambda node, operands, errors: np.asarray(errors[0].max()), "dequantize": _dequantize,
@@ -218,4 +227,4 @@ _RULES: dict[str, Rule] = {
 }  # fmt: skip
 FUNCTIONS = frozenset({"softmax", "sigmoid", "tanh", "elu"})
 # Those whose results may differ where their operands do not.
-_ROUNDING = FUNCTIONS | {"conv2d", "avg_pool"}
+_ROUNDING = FUNCTIONS | {"conv2d", "avg_pool", "batch_sum"}

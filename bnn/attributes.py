@@ -89,6 +89,11 @@ class RoundAttrs(Attrs):
 
 
 @dataclass(frozen=True)
+class BatchSizeAttrs(Attrs):
+    per_image: int = 1
+
+
+@dataclass(frozen=True)
 class ReshapeAttrs(Attrs):
     shape: tuple[int, ...] = ()
 

@@ -38,6 +38,7 @@ FIELDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("SliceAttrs", "end"): (("int32_t", "end"),),
     ("DequantizeAttrs", "channels"): (("int32_t", "channels"),),
     ("RoundAttrs", "direction"): (("int32_t", "direction"),),
+    ("BatchSizeAttrs", "per_image"): (("int32_t", "per_image"),),
     ("PadChannelsAttrs", "before"): (("int32_t", "before"),),
     ("PadChannelsAttrs", "after"): (("int32_t", "after"),),
     ("PadChannelsAttrs", "value"): (("float", "value"),),

@@ -43,6 +43,17 @@ class NeuronForm:
         return self.graph is not self.original
 
 
+def of_the_batch(graph: Graph) -> str | None:
+    """Why a network whose images depend on each other has no spikes, or None; names the layer, and what to do."""
+    for node in graph.nodes():
+        if node.op in ("batch_sum", "batch_size"):
+            return (
+                f"layer '{node.name}': it computes with all images of a batch, and spikes are of one image: use a "
+                "quantizer that treats every image alone (ste_sign, ste_tern), or run the network with model(x)"
+            )
+    return None
+
+
 def neuron_form(graph: Graph) -> NeuronForm:
     """A BINARY or RUNTIME graph with every bit that is a step of one binary layer's sum made by a threshold on it.
 

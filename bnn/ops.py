@@ -19,6 +19,7 @@ from . import shapes
 from .attributes import (
     INF,
     SLOTS,
+    BatchSizeAttrs,
     ClampAttrs,
     ConstantAttrs,
     ConvAttrs,
@@ -37,9 +38,10 @@ from .ir import Attrs, DType, Node, Value
 from .shapes import MOST_BYTE_PRODUCTS, MOST_PLANES, Infer, conv_output
 
 __all__ = [
-    "CONVOLUTIONS", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "ClampAttrs", "ConstantAttrs",
-    "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs", "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs",
-    "ReshapeAttrs", "RoundAttrs", "SliceAttrs", "constant", "conv_output", "input_node", "make",
+    "CONVOLUTIONS", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "BatchSizeAttrs", "ClampAttrs",
+    "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs", "Op", "PadAttrs",
+    "PadChannelsAttrs", "PoolAttrs", "ReshapeAttrs", "RoundAttrs", "SliceAttrs", "constant", "conv_output",
+    "input_node", "make",
 ]  # fmt: skip
 
 
@@ -111,6 +113,8 @@ OPS: dict[str, Op] = {
         Op("iconv2d", 30, ConvAttrs, shapes.conv(DType.u8), _conv_reference, B | R),
         Op("max_pool", 3, PoolAttrs, shapes.pool, lambda *x, a: ref.max_pool(x[0], a, *x[1:]), ALL),
         Op("avg_pool", 4, PoolAttrs, shapes.avg_pool, lambda x, a: ref.avg_pool(x, a), ALL),
+        Op("batch_sum", 34, NoAttrs, shapes.batch_sum, _plain(ref.batch_sum), ALL),
+        Op("batch_size", 35, BatchSizeAttrs, shapes.batch_size, lambda x, a: ref.batch_size(x, a.per_image), ALL),
         Op("binarize", 5, NoAttrs, shapes.binarize, _plain(ref.binarize), ALL),
         Op("unpack", 6, NoAttrs, shapes.to(DType.f32, DType.b1), lambda x, a: x.astype(np.float32), ALL),
         Op("add", 7, NoAttrs, shapes.broadcast, _plain(np.add), ALL, elementwise=True),

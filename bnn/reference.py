@@ -140,6 +140,21 @@ def avg_pool(x: Array, a: Any) -> Array:
     return np.asarray(total / count)
 
 
+def batch_sum(x: Array) -> Array:
+    """The sum of (N, ..., C) over all but the channels, the batch included, for every image: (N, C).
+
+    Summed in float64, image by image and row by row, and rounded once.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = np.cumsum(x.reshape(-1, x.shape[-1]), axis=0, dtype=np.float64)[-1].astype(np.float32)
+    return np.repeat(total[None], len(x), axis=0)
+
+
+def batch_size(x: Array, per_image: int) -> Array:
+    """The number of images times ``per_image``, for every image: (N, 1)."""
+    return np.full((len(x), 1), len(x) * per_image, np.float32)
+
+
 def softmax(x: Array) -> Array:
     """Over the last axis, shifted by the maximum."""
     with np.errstate(invalid="ignore"):

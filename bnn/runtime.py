@@ -128,7 +128,8 @@ class Model:
         Args:
             threads: how many run at once (1 to 256); default BNN_THREADS, or 1.
             batch_size: images handed to C at a time, between which Ctrl-C and the progress bar act; default: by the
-                network's size.  The result does not depend on it.
+                network's size.  The result does not depend on it, unless :attr:`whole_batch`: then it is the size of
+                the batches, as in Keras, and by default all images are one.
             progress: show a bar on stderr.
         """
         workers = self._threads if threads is None else check_count(threads, "threads", MOST_THREADS)
@@ -143,10 +144,9 @@ class Model:
             outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
         else:
             outputs = check_outputs(out, inputs, self.output_names, self.output_shapes)
-        step = images_per_call or self._images_per_call * workers
-        images = 1 if batch == 1 else self._micro_batch
+        step = images_per_call or (batch if opened.whole_batch else self._images_per_call * workers)
         if batch:
-            context, idle = self._context(opened, images, workers)
+            context, idle = self._context(opened, self._images_together(opened, min(step, batch)), workers)
             with progress_bar("predict", batch, show) as advance:
                 for begin in range(0, batch, step):
                     end = min(begin + step, batch)
@@ -154,6 +154,12 @@ class Model:
                     advance(end - begin)
             idle.append(context)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _images_together(self, opened: Opened, batch: int) -> int:
+        """A context's images, for batches of so many: those of a whole batch in powers of two, so that few are kept."""
+        if opened.whole_batch:
+            return 1 << (batch - 1).bit_length()
+        return 1 if batch == 1 else self._micro_batch
 
     def _check_inputs(self, x: Any) -> list[Inputs]:
         return check_inputs(x, self._input_names, self._input_shapes, self._input_dtypes)
@@ -179,7 +185,8 @@ class Model:
             come as (N, 1, 1, units); the values and their order are the same.
         """
         opened = self._open()
-        return activations(opened, self._check_inputs(x), MICRO_BATCH)
+        inputs = self._check_inputs(x)
+        return activations(opened, inputs, max(len(inputs[0]), 1) if opened.whole_batch else MICRO_BATCH)
 
     def stepper(self, images: int) -> Stepper:
         """Run the model op by op on up to so many images; see :class:`Stepper`."""
@@ -202,7 +209,7 @@ class Model:
             raise InputError("profile: found an empty batch, expected at least one image")
         check_count(repeats, "repeats")
         outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
-        context = Context(opened, 1 if batch == 1 else self._micro_batch, 1)
+        context = Context(opened, self._images_together(opened, batch), 1)
         context.run(inputs, outputs, 0, batch)
         ticks = np.zeros((repeats, len(opened.ops)), np.uint64)
         for row in ticks:
@@ -283,6 +290,12 @@ class Model:
     def arena_bytes(self) -> int:
         """Memory for the activations of one image."""
         return self._open().arena_bytes
+
+    @property
+    def whole_batch(self) -> bool:
+        """Whether an image's result depends on the other images of its batch, as in the Keras model: a quantizer scales
+        by a mean over it.  The images of one call are one batch."""
+        return self._open().whole_batch
 
     @property
     def kernels(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from . import reference as ref
 from .attributes import (
     SLOTS,
+    BatchSizeAttrs,
     ConstantAttrs,
     ConvAttrs,
     DequantizeAttrs,
@@ -161,6 +162,18 @@ def pool(types: Types, a: PoolAttrs) -> TensorType:
 def avg_pool(types: Types, a: PoolAttrs) -> TensorType:
     _want(types[0].dtype is DType.f32, f"average pooling expects f32, found {types[0]}")
     return pool(types, a)
+
+
+def batch_sum(types: Types, _: Any) -> TensorType:
+    x = types[0]
+    _want(x.dtype is DType.f32, f"expected f32, found {x}")
+    return TensorType(x.shape[-1:], DType.f32)
+
+
+def batch_size(types: Types, a: BatchSizeAttrs) -> TensorType:
+    _want(types[0].dtype is DType.f32, f"expected f32, found {types[0]}")
+    _want(1 <= a.per_image < 2**31, f"cannot count {a.per_image} an image")
+    return TensorType((1,), DType.f32)
 
 
 def pad(types: Types, a: PadAttrs) -> TensorType:

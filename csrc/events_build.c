@@ -223,6 +223,8 @@ static bnn_status classify(struct bnn_prepare *p, struct bnn_events *e)
             analog |= class == BNN_ANALOG;
         }
         p->number = k;
+        if (op->row->whole_batch)
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "a value of the whole batch", 1, 0);
         if (!is_bits(&m->tensors[op->output])) {
             e->classes[op->output] = found || real ? BNN_REAL : BNN_ANALOG;
             e->simple &= !((found || real) && analog);

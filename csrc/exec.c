@@ -2,7 +2,8 @@
  *
  * Batches are spread before layers are: with at least as many images as workers, each worker runs whole
  * micro-batches in an arena of its own.  With fewer, the workers share one arena and the rows of each op's output.
- * Neither changes any result: an image's value depends on nothing but the image. */
+ * Neither changes any result: an image's value depends on nothing but the image.  Where it does, the whole batch is one
+ * micro-batch. */
 #include "context.h"
 #include "validate.h"
 
@@ -323,9 +324,12 @@ bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const
         }
     }
 
+    if (m->whole_batch && batch > context->images) {
+        return BNN_ERROR_BATCH;
+    }
     size_t workers = context->parallel_for == NULL ? 1 : context->workers;
     struct batch b = {context, inputs, outputs, batch, batch < context->images ? batch : context->images};
-    if (workers == 1 || batch < workers || context->profile != NULL) {
+    if (workers == 1 || batch < workers || context->profile != NULL || m->whole_batch) {
         run_together(&b);
         return BNN_OK;
     }

@@ -36,6 +36,11 @@ size_t bnn_arena_bytes(const bnn_model *model)
     return model->arena;
 }
 
+int bnn_whole_batch(const bnn_model *model)
+{
+    return model->whole_batch;
+}
+
 bnn_status bnn_get_tensor(const bnn_model *model, uint32_t tensor, bnn_tensor_info *info)
 {
     if (model == NULL || tensor >= model->tensor_count || info == NULL) {

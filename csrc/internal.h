@@ -79,6 +79,7 @@ struct bnn_op_row {
     int by_rows;              /* run respects row_begin and row_end */
     int bytes;                /* reads u8; the others must not be given any */
     int signed_bytes;         /* reads i8, and nothing else; likewise */
+    int whole_batch;          /* an image's result depends on the other images */
     bnn_status (*prepare)(struct bnn_prepare *p, struct bnn_op *op); /* validates types, shapes and attributes */
     void (*run)(const struct bnn_run *r);
 };
@@ -93,6 +94,7 @@ struct bnn_model {
     uint32_t *input_tensors, *output_tensors;
     size_t arena;             /* bytes of one image */
     size_t scratch;           /* bytes of one worker */
+    int whole_batch;          /* of any op */
 };
 
 static inline const struct bnn_tensor *bnn_op_input(const struct bnn_model *m, const struct bnn_op *op, uint32_t i)

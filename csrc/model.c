@@ -197,6 +197,7 @@ static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h
         status = prepare(&p, &m->ops[k], k);
         size_t scratch = m->ops[k].scratch;
         m->scratch = scratch > m->scratch ? scratch : m->scratch;
+        m->whole_batch |= m->ops[k].row->whole_batch;
     }
     if (status == BNN_OK) {
         *model = m;

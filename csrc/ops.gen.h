@@ -11,6 +11,8 @@
     X(30, iconv2d, bnn_conv_attrs, 17) \
     X(3, max_pool, bnn_pool_attrs, 8) \
     X(4, avg_pool, bnn_pool_attrs, 8) \
+    X(34, batch_sum, bnn_no_attrs, 0) \
+    X(35, batch_size, bnn_batch_size_attrs, 1) \
     X(5, binarize, bnn_no_attrs, 0) \
     X(6, unpack, bnn_no_attrs, 0) \
     X(7, add, bnn_no_attrs, 0) \
@@ -45,6 +47,8 @@
 #define BNN_OP_ICONV2D 30u
 #define BNN_OP_MAX_POOL 3u
 #define BNN_OP_AVG_POOL 4u
+#define BNN_OP_BATCH_SUM 34u
+#define BNN_OP_BATCH_SIZE 35u
 #define BNN_OP_BINARIZE 5u
 #define BNN_OP_UNPACK 6u
 #define BNN_OP_ADD 7u
@@ -125,6 +129,11 @@ struct bnn_pool_attrs {
 #define BNN_NO_ATTRS_WORDS 0
 struct bnn_no_attrs {
     int32_t unused;
+};
+
+#define BNN_BATCH_SIZE_ATTRS_WORDS 1
+struct bnn_batch_size_attrs {
+    int32_t per_image;
 };
 
 #define BNN_CLAMP_ATTRS_WORDS 2

@@ -13,6 +13,7 @@ from bnn import interpret
 from bnn.emit.model import encode
 from bnn.ir import DType, Graph, Halo, Node, Storage
 from bnn.ops import (
+    BatchSizeAttrs,
     ClampAttrs,
     ConvAttrs,
     DequantizeAttrs,
@@ -177,6 +178,14 @@ def coded_filters(rng: Rng) -> Graph:
     return plan([x], [make("conv2d", x, constant(w), attrs=attrs) for w in (filters, equal, few)])
 
 
+def _of_batch(rng: Rng, x: Node) -> Node:
+    """The data less their mean over the batch."""
+    h, w, c = x.type.shape
+    total = make("batch_sum", x)
+    mean = make("div", total, make("batch_size", total, attrs=BatchSizeAttrs(h * w)))
+    return make("sub", x, make("reshape", mean, attrs=ReshapeAttrs((1, 1, c))))
+
+
 def _bconv2d(rng: Rng, x: Node) -> Node:
     kernel = tuple(rng.integers(1, 4, 2).tolist())
     attrs = _conv_attrs(rng, x.type.shape, kernel, [-1, 0, 1])  # type: ignore[arg-type]
@@ -206,6 +215,8 @@ def _iconv2d(rng: Rng, x: Node) -> Node:
         out = DType.b1 if rng.random() < 0.5 else DType.f32
         attrs = replace(attrs, slots=("zeros", "pre_mul", "pre_add"), out=out)
     return make("iconv2d", *operands, attrs=attrs)
+
+
 def _thresholds(rng: Rng) -> Node:
     """Two to 255, rising, some of them equal."""
     steps = int(rng.integers(2, 16) if rng.random() < 0.7 else rng.integers(16, 256))
@@ -256,6 +267,7 @@ FLOAT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "conv2d": _conv2d,
     "dequantize": _numbers,
     "binarize_levels": _planes_conv,
+    "batch_sum": _of_batch,
 }
 BIT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "unpack": lambda rng, x: make("unpack", x),
@@ -301,7 +313,7 @@ def network(rng: Rng, length: int) -> Graph:
     value: Node = x
     for _ in range(length):
         table = FLOAT_OPS if value.type.dtype is DType.f32 else BIT_OPS
-        names = [n for n in table if n not in ("reshape", "div")]
+        names = [n for n in table if n not in ("reshape", "div", "batch_sum")]
         made = table[names[int(rng.integers(len(names)))]](rng, value)
         small = len(made.type.shape) == 3 and int(np.prod(made.type.shape)) < 4000
         finite = made.op != "pad" or made.type.dtype is DType.b1 or np.isfinite(made.attrs.value)  # type: ignore[attr-defined]
@@ -355,4 +367,5 @@ def every_op() -> Graph:
     numbers = make("binarize_levels", y, constant(np.arange(-3.0, 4.0)))
     few = make("dequantize", numbers, constant(np.arange(8.0)), attrs=DequantizeAttrs(40))
     sums = make("bconv2d", numbers, signs(rng, (33, 1, 1, 40)), attrs=ConvAttrs(planes=3), name="numbers")
+    sums = make("add", sums, make("batch_size", make("batch_sum", a), attrs=BatchSizeAttrs(20)))
     return plan([x, y, z, signed], [make("softmax", logits), make("copy", flat), d, levels, scaled, few, sums])

@@ -61,6 +61,8 @@ def with_itself(op: str) -> Make:
 MAKERS: dict[str, Make] = {
     "conv": conv, "fused": fused, "depthwise": depthwise,
     "bits": lambda rng, x: conv(rng, x, out=DType.b1),
+    "batch_sum": plain("batch_sum"),
+    "batch_size": lambda rng, x: ops.make("batch_size", x, attrs=ops.BatchSizeAttrs(20)),
     "max_pool": pool("max_pool"), "avg_pool": pool("avg_pool"),
     **{op: plain(op) for op in ("softmax", "sigmoid", "tanh", "elu", "sign", "round", "binarize", "copy")},
     **{op: by_channel(op) for op in ("add", "sub", "mul", "div", "maximum", "minimum", "prelu")},
@@ -74,8 +76,9 @@ MAKERS: dict[str, Make] = {
     "gather": lambda rng, x: ops.make("gather", x, ops.constant(rng.integers(0, 120, (2, 3)), DType.i32)),
 }  # fmt: skip
 # What rounds on both sides, against the op in float64 too.
-ROUNDING = {"conv", "fused", "depthwise", "avg_pool", "softmax", "sigmoid", "tanh", "elu"}
-EXACT = {"copy", "add", "sub", "mul", "div", "maximum", "minimum", "clamp", "affine", "prelu", "sign", "round", "pad"}
+ROUNDING = {"conv", "fused", "depthwise", "avg_pool", "batch_sum", "softmax", "sigmoid", "tanh", "elu"}
+EXACT = {"copy", "add", "sub", "mul", "div", "maximum", "minimum", "clamp", "affine", "prelu", "sign", "round", "pad",
+         "batch_size"}  # fmt: skip
 
 
 def operands(node: Node, x: Array) -> list[Array]:

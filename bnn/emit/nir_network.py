@@ -22,7 +22,7 @@ from .. import reference
 from ..errors import CompileError, UnsupportedOpError
 from ..interpret import evaluate
 from ..ir import DType, Graph, Node
-from ..neurons import NeuronForm, neuron_form
+from ..neurons import NeuronForm, neuron_form, of_the_batch
 from ..ops import ConvAttrs, PadAttrs, PoolAttrs, SliceAttrs
 from .nir_sums import dilate, fits_channels, steps, ungroup, why_real
 
@@ -130,9 +130,12 @@ class SpikeNetwork:
 def spike_network(graph: Graph) -> SpikeNetwork:
     """Find the spikes of a BINARY or RUNTIME graph.
 
-    Raises :class:`UnsupportedOpError` where a value between two binary layers is a real number; names the layer, the
-    reason and what to do.  Raises :class:`CompileError` where nothing would spike.
+    Raises :class:`UnsupportedOpError` where a value between two binary layers is a real number, or where images depend
+    on each other; names the layer, the reason and what to do.  Raises :class:`CompileError` where nothing would spike.
     """
+    shared = of_the_batch(graph)
+    if shared is not None:
+        raise UnsupportedOpError(shared)
     return _Finder(neuron_form(graph)).network()
 
 

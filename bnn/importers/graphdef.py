@@ -10,9 +10,11 @@ import numpy as np
 
 from ..errors import CompileError, UnsupportedOpError
 from ..ir import DType, Graph, Node
-from ..ops import ReshapeAttrs, constant, input_node, make
+from ..ops import constant, input_node, make
 from . import tf_logic, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
+from .source import PROBE_BATCH, Source
+from .tf_batch import ELEMENTWISE, Shared, batch_size, noted, over_batch, per_image, reduction
 from .tf_moves import (
     MOVES,
     POINTWISE,
@@ -27,8 +29,6 @@ from .tf_moves import (
 )
 from .tf_ops import READERS, channels_first, unsupported_alone
 
-_PROBE_BATCH = 3
-_MOST_PARTS = 32
 _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
 # What a compiled network's inputs can be.
 INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
@@ -48,7 +48,7 @@ def read(frozen: Frozen, input_dtype: InputDType = None) -> Graph:
     Raises:
         UnsupportedOpError: an op that depends on the data and has no reader; names the op, the layer, what to do.
     """
-    return _Reader(frozen).graph(_input_dtypes(frozen, input_dtype))
+    return GraphReader(frozen).graph(_input_dtypes(frozen, input_dtype))
 
 
 def _input_dtypes(frozen: Frozen, wanted: InputDType) -> list[DType]:
@@ -80,7 +80,7 @@ def _as_floats(x: Node) -> Node:
     return x
 
 
-class _Reader:
+class GraphReader:
     def __init__(self, frozen: Frozen) -> None:
         self.frozen = frozen
         self.dependent: set[str] = set(frozen.inputs)  # ops whose values depend on the data
@@ -90,10 +90,11 @@ class _Reader:
         self._check_supported()
         self.shapes: dict[Tensor, tuple[int, ...]] = {}
         self.constants: dict[Tensor, Array] = {}
-        self.varying: set[Tensor] = set()  # constants that are not: they depend on the batch's size
+        self.varying: dict[Tensor, Array] = {}  # constants that are not, as they are for a batch of one image less
         self.values: dict[Tensor, Node] = {}
         self.moved: dict[Tensor, Moved] = {}  # what does not keep the batch first
         self.arranged: dict[Tensor, Moved] = {}  # what has been moved, and does
+        self.shared: dict[Tensor, Shared] = {}  # what has no batch, all its images being in it
         self.foreign: set[str] = self._read_by_others()
         self.inside = self._dilated()
         self._probe()
@@ -142,7 +143,7 @@ class _Reader:
                     f"input '{name}' is {dtype}; only float32 inputs are supported, and those of "
                     f"{', '.join(sorted(_PIXELS))} that are cast to float32 (a Rescaling layer) before anything else"
                 )
-            zeros.append(np.zeros([_PROBE_BATCH, *shape[1:]], dtype))
+            zeros.append(np.zeros([PROBE_BATCH, *shape[1:]], dtype))
 
         def visit(node: TfNode, outputs: list[Any]) -> None:
             for i, value in enumerate(outputs):
@@ -157,7 +158,7 @@ class _Reader:
         def compare(node: TfNode, outputs: list[Any]) -> None:
             for i, value in enumerate(outputs):
                 if node.name not in self.dependent and not np.array_equal(self.constants[node.name, i], value):
-                    self.varying.add((node.name, i))
+                    self.varying[node.name, i] = np.asarray(value)
 
         frozen.execute([z[1:] for z in zeros], compare)
 
@@ -175,14 +176,21 @@ class _Reader:
             for i, value in enumerate(self._read(node)):
                 if isinstance(value, Moved):
                     self.moved[node.name, i] = value
+                elif isinstance(value, Shared):
+                    self.shared[node.name, i] = value
                 else:
                     self.values[node.name, i] = value
         outputs = tuple(self.node(t) for t in frozen.outputs)
         return Graph(tuple(inputs), outputs, tuple(frozen.output_names))
 
-    def _read(self, node: TfNode) -> tuple[Node | Moved, ...]:
+    def _read(self, node: TfNode) -> tuple[Node | Moved | Shared, ...]:
         layer = self.frozen.layer(node.name)
         source = Source(self, node)
+        if over_batch(source):
+            return (reduction(source),)
+        operands = [self._of_batch(node, t) for t in node.inputs]
+        if any(operands):
+            return (self._with_batch(node, operands),)
         loose = any(self.frozen.resolve(t) in self.moved for t in node.inputs)
         shape = self.shapes[node.name, 0]
         results: tuple[Node | Moved, ...]
@@ -195,7 +203,7 @@ class _Reader:
             return (product(source, operand, source.constant(1)),)
         if loose and node.op in POINTWISE:
             return (self._pointwise(node),)
-        if node.op not in MOVES or node.op in READERS and not loose and shape[:1] == (_PROBE_BATCH,):
+        if node.op not in MOVES or node.op in READERS and not loose and shape[:1] == (PROBE_BATCH,):
             try:
                 if node.op not in READERS:
                     raise unsupported_alone(source)
@@ -205,7 +213,7 @@ class _Reader:
                 if node.op not in MOVES:
                     raise
                 results = self._move(source)
-            if loose or shape[:1] != (_PROBE_BATCH,):
+            if loose or shape[:1] != (PROBE_BATCH,):
                 raise self._loose(node)
         else:
             results = self._move(source)
@@ -218,9 +226,36 @@ class _Reader:
     def _loose(self, node: TfNode, output: int = 0) -> UnsupportedOpError:
         return UnsupportedOpError(
             f"layer '{self.frozen.layer(node.name)}' ({node.op} '{node.name}') does not keep the batch as its first "
-            f"dimension: {self.shapes[node.name, output]} for a batch of {_PROBE_BATCH}; on such values only moves, "
+            f"dimension: {self.shapes[node.name, output]} for a batch of {PROBE_BATCH}; on such values only moves, "
             "dense layers and elementwise operations are supported: keep the batch first, or cut the model before it"
         )
+
+    def _of_batch(self, node: TfNode, tensor: Tensor) -> Shared | int:
+        """What an operand is to the whole batch: a value of it; a number for every image; 0: neither."""
+        tensor = self.frozen.resolve(tensor)
+        if tensor in self.shared or node.op not in ELEMENTWISE or tensor not in self.varying:
+            return self.shared.get(tensor, 0)
+        return per_image(self.varying[tensor], self.constants[tensor], PROBE_BATCH - 1)
+
+    def _with_batch(self, node: TfNode, operands: Sequence[Shared | int]) -> Node | Shared:
+        """An elementwise op of values of the whole batch, and perhaps of an image."""
+        source = Source(self, node)
+        tensors = [self.frozen.resolve(t) for t in node.inputs]
+        images = [self.values[t] for t in tensors if t in self.values]
+        if node.op not in ELEMENTWISE or any(t in self.moved for t in tensors):
+            raise source.unsupported("a value of the whole batch; with such only elementwise operations are supported")
+        rank = max([1] + [len(x.type.shape) for x in images])
+        if not images:
+            rank = max([1] + [len(o.shape) for o in operands if isinstance(o, Shared)])
+        bases = [o.of_rank(source, rank) if isinstance(o, Shared) else None for o in operands]
+        anything = next(iter([*images, *filter(None, bases)]))
+        for i, o in enumerate(operands):
+            if isinstance(o, int) and o:
+                count = batch_size(source, anything, o)
+                bases[i] = count if any(isinstance(other, Shared) for other in operands) else noted(count)
+        result = READERS[node.op](Source(self, node, bases))
+        assert isinstance(result, Node)
+        return result if images else Shared(replace(result, origin="", tap=""), self.shapes[node.name, 0])
 
     def _pointwise(self, node: TfNode) -> Moved:
         """An elementwise op on values that keep their elements' order but not the batch (those of a dense layer that is
@@ -243,7 +278,7 @@ class _Reader:
         if tensor in self.arranged:
             return self.arranged[tensor]
         if tensor in self.values:
-            return start(self.values[tensor], _PROBE_BATCH)
+            return start(self.values[tensor], PROBE_BATCH)
         return self.constants[tensor]
 
     def _move(self, source: Source) -> tuple[Node | Moved, ...]:
@@ -277,103 +312,9 @@ class _Reader:
             return self.values[tensor]
         if tensor in self.moved:
             raise self._loose(self.frozen.by_name[tensor[0]], tensor[1])
+        if tensor in self.shared:
+            layer = self.frozen.layer(tensor[0])
+            raise UnsupportedOpError(f"layer '{layer}' ('{tensor[0]}') gives a value of the whole batch as an output")
         if tensor in self.constants:
             return constant(self.constants[tensor])
         raise UnsupportedOpError(f"output {tensor[1]} of '{tensor[0]}' is not supported")
-
-
-class Source:
-    """One TensorFlow node as its reader sees it; ``bases``: values that stand for some of its operands."""
-
-    def __init__(self, reader: _Reader, node: TfNode, bases: Sequence[Node | None] = ()) -> None:
-        self._reader = reader
-        self.tf = node
-        self._bases = dict(enumerate(bases))
-        self.layer = reader.frozen.layer(node.name)
-        self.multiplier = reader.frozen.multiplier
-
-    @property
-    def count(self) -> int:
-        return len(self.tf.inputs)
-
-    def is_constant(self, i: int) -> bool:
-        return self.tf.inputs[i][0] not in self._reader.dependent
-
-    def constant(self, i: int) -> Array:
-        """The array of a constant operand."""
-        if not self.is_constant(i):
-            raise self.unsupported(f"operand {i} depends on the data; it must be a constant")
-        if self.tf.inputs[i] in self._reader.varying:
-            raise self.unsupported(f"operand {i} depends on the number of images in the batch; it must be a constant")
-        return self._reader.constants[self.tf.inputs[i]]
-
-    def same_for_all(self, i: int) -> Array:
-        """A constant operand with a batch dimension, as that of one image: (1, ...)."""
-        value = self._reader.constants[self.tf.inputs[i]] if self.is_constant(i) else self.constant(i)
-        per_image = len(value) == 1 or self.tf.inputs[i] in self._reader.varying and len(value) == _PROBE_BATCH
-        if not per_image or not np.array_equal(value, np.broadcast_to(value[:1], value.shape)):
-            raise self.unsupported(f"a constant of shape {value.shape} that differs over the batch")
-        one: Array = value[:1]
-        return one if np.ptp(one) else one.reshape(-1)[:1].reshape([1] * one.ndim)
-
-    def value(self, i: int) -> Node:
-        """An operand that depends on the data."""
-        base = self._bases.get(i)
-        return self._reader.node(self.tf.inputs[i]) if base is None else base
-
-    def shape(self, i: int) -> tuple[int, ...]:
-        """Shape of operand i, batch included."""
-        base = self._bases.get(i)
-        return self._reader.shapes[self.tf.inputs[i]] if base is None else (_PROBE_BATCH, *base.type.shape)
-
-    def producer(self, i: int, through: tuple[str, ...] = ()) -> Source | None:
-        """The TensorFlow node that makes operand i, seen through ops of some types."""
-        frozen = self._reader.frozen
-        node = frozen.by_name[frozen.resolve(self.tf.inputs[i])[0]]
-        while node.op in through:
-            node = frozen.by_name[frozen.resolve(node.inputs[0])[0]]
-        return Source(self._reader, node) if node.inputs else None
-
-    @property
-    def outputs(self) -> int:
-        """Number of results."""
-        return sum(name == self.tf.name for name, _ in self._reader.shapes)
-
-    def output_shape_of(self, i: int) -> tuple[int, ...]:
-        """Shape of result i without the batch."""
-        return self._reader.shapes[self.tf.name, i][1:]
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """Shape of the result without the batch."""
-        return self._reader.shapes[self.tf.name, 0][1:]
-
-    def attr(self, name: str, default: Any = None) -> Any:
-        return self.tf.attrs.get(name, default)
-
-    def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
-        """A node of this layer; ``final``: its value is the TensorFlow tensor's of that output number."""
-        origin = f"{self.tf.name}:{output}" if final else ""
-        tap = ""
-        if final and self.tf.name not in self._reader.foreign:
-            tap = f"{self.layer}/{'input' if self.tf.op == 'Sign' else self.tf.name.rsplit('/', 1)[-1]}"
-        return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
-
-    def flat(self, x: Node) -> Node:
-        """All elements of a value in one dimension."""
-        shape = (int(np.prod(x.type.shape)),)
-        return x if x.type.shape == shape else self.make("reshape", x, attrs=ReshapeAttrs(shape), final=False)
-
-    def concat(self, parts: Sequence[Node], final: bool) -> Node:
-        """Over the channels; many parts a few at a time."""
-        while len(parts) > _MOST_PARTS:
-            chunks = [parts[i : i + _MOST_PARTS] for i in range(0, len(parts), _MOST_PARTS)]
-            parts = [self.make("concat", *chunk, final=False) for chunk in chunks]
-        return self.make("concat", *parts, final=final)
-
-    def inner(self, x: Node) -> Node:
-        """A node made for this layer that is none of its results."""
-        return replace(x, origin="", tap="") if x.name == self.layer else x
-
-    def unsupported(self, why: str) -> UnsupportedOpError:
-        return UnsupportedOpError(f"layer '{self.layer}': {self.tf.op} ('{self.tf.name}'): {why}")

@@ -9,7 +9,7 @@ from ..ops import constant
 from .tf_ops import READERS, Reader, operand, reader
 
 if TYPE_CHECKING:
-    from .graphdef import Source
+    from .source import Source
 
 
 def _compare(nudge: float, turned: bool) -> Reader:

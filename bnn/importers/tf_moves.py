@@ -16,7 +16,7 @@ from ..ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant
 from .frozen import Array, Frozen
 
 if TYPE_CHECKING:
-    from .graphdef import Source
+    from .source import Source
 
 MOVES = frozenset(
     {

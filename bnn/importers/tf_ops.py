@@ -24,7 +24,7 @@ from ..ops import (
 from .frozen import Array
 
 if TYPE_CHECKING:
-    from .graphdef import Source
+    from .source import Source
 
 Reader = Callable[["Source"], "Node | tuple[Node, ...]"]
 READERS: dict[str, Reader] = {}
@@ -281,10 +281,7 @@ def _global(op: str) -> Reader:
         rank = len(s.shape(0))
         axes = sorted(int(a) % rank for a in np.reshape(s.constant(1), -1))
         if 0 in axes:
-            raise s.unsupported(
-                "it reduces over the batch, so an image's result depends on the other images (a quantizer that scales "
-                "by its input's mean, perhaps); use one that treats every image alone"
-            )
+            raise s.unsupported("it reduces over the batch; of such reductions a sum and a mean are supported")
         if axes != list(range(1, rank - 1)) or rank not in (3, 4):
             raise s.unsupported(f"reduction over axes {axes} of {rank}; supported: all but the batch and the channels")
         h, w, c = (1, *s.shape(0)[1:])[-3:]
@@ -295,6 +292,11 @@ def _global(op: str) -> Reader:
         return pooled if pooled.origin else s.make("reshape", pooled, attrs=ReshapeAttrs(s.output_shape))
 
     return read
+
+
+@reader("Sum")
+def _sum(s: Source) -> Node:
+    raise s.unsupported("a sum over an image; supported: a mean (reduce_mean), or sums over the whole batch")
 
 
 READERS["Mean"] = _global("avg_pool")

@@ -12,7 +12,7 @@ from .frozen import Array
 from .tf_ops import reader, same_pads
 
 if TYPE_CHECKING:
-    from .graphdef import Source
+    from .source import Source
 
 
 @reader("Conv2DBackpropInput")

@@ -15,7 +15,7 @@ from ..interpret import evaluate
 from ..ir import DType, Graph, Node
 from ..ops import INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
 from ..rewrite import Match, Pattern, Rule, any_, const, remade, rewrite
-from .levels import MOST_STEPS, Levels, levels
+from .levels import MOST_STEPS, Levels, levels, scaled_by_batch
 from .signs import MOST_SIGNS, no_signs, sign_planes
 
 Array = np.ndarray[Any, Any]
@@ -173,6 +173,8 @@ def _float_input(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | N
         return _annotate(node, "its input joins what different quantizers made")
     binary = sign_planes(found["w"].value, MOST_SIGNS) is not None
     too = "" if binary else ", its weights too"
+    if scaled_by_batch(x):
+        return _annotate(node, f"each channel of its bits is scaled by a mean over the batch{too}")
     if _rounded(x):
         return _annotate(node, f"its input takes more than {MOST_STEPS + 1} values{too}")
     return _annotate(node, f"its input is float{too} (no input quantizer)")

@@ -11,7 +11,7 @@ from .. import reference
 from ..ir import DType, Graph, Node, rebuild
 from ..ops import CONVOLUTIONS, ConvAttrs
 from ..rewrite import with_inputs
-from .levels import levels
+from .levels import levels, scaled_by_batch
 from .signs import sign_planes
 from .steps import LARGEST, Array
 from .to_thresholds import reach
@@ -68,7 +68,7 @@ def _float_input(node: Node) -> bool:
     todo, seen = [(x, True)], set()
     while todo:
         x, moved = todo.pop()  # moved: with nothing else done to them since
-        quantized = x.op in ("input", "cast", "round") or moved and levels(x) is not None
+        quantized = x.op in ("input", "cast", "round") or scaled_by_batch(x) or moved and levels(x) is not None
         if (x, moved) in seen or x.is_constant or quantized:
             continue
         seen.add((x, moved))
@@ -170,6 +170,8 @@ def _bare_sign(node: Node) -> bool:
     if x.op != "concat" or [i.op for i in x.inputs] != ["binarize"] * 2 or any(len(i.inputs) != 3 for i in x.inputs):
         return False
     if x.inputs[0].inputs[0] is not x.inputs[1].inputs[0]:  # bits side by side
+        return False
+    if any(levels(i) is not None for i in x.inputs[0].inputs[0].inputs):  # of a sum of signs: ste_tern
         return False
     low, high = (i.inputs[1].value for i in x.inputs)
     return bool((low < high).all() and max(np.abs(low).max(), np.abs(high).max()) <= reference.SMALLEST_NORMAL)

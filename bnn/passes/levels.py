@@ -83,6 +83,18 @@ def levels(x: Node) -> Levels | None:
     return None
 
 
+def scaled_by_batch(x: Node) -> bool:
+    """Whether they are levels times a mean over the batch, as magnitude_aware_sign gives them."""
+    while x.op in ("reshape", "pad"):
+        x = x.inputs[0]
+    if x.op != "mul" or all(levels(i) is None for i in x.inputs):
+        return False
+    scale = next((i for i in x.inputs if levels(i) is None), x)
+    while scale.op in ("reshape", "div"):
+        scale = scale.inputs[0]
+    return scale.op == "batch_sum"
+
+
 def codes(values: Array, channels: int) -> Iterator[int]:
     """How data of these values may be coded (0: counted planes; channels: in binary), the best first.
 

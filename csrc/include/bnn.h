@@ -45,7 +45,8 @@ extern "C" {
     X(BNN_ERROR_MEMORY, 9, "the memory given is smaller than the size asked for, or not aligned")                   \
     X(BNN_ERROR_KERNELS, 10, "no such kernels, or this processor cannot run them")                                  \
     X(BNN_ERROR_IO, 11, "a file could not be opened or mapped")                                                     \
-    X(BNN_ERROR_THREAD, 12, "a thread could not be started")
+    X(BNN_ERROR_THREAD, 12, "a thread could not be started")                                                        \
+    X(BNN_ERROR_BATCH, 13, "an image's result depends on the whole batch, which is larger than the context's images")
 
 typedef enum bnn_status {
 #define BNN_STATUS_ENUM(name, value, text) name = value,
@@ -135,6 +136,9 @@ uint32_t bnn_output_tensor(const bnn_model *model, uint32_t output); /* tensor n
 bnn_status bnn_get_tensor(const bnn_model *model, uint32_t tensor, bnn_tensor_info *info);
 bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info);
 size_t bnn_arena_bytes(const bnn_model *model); /* of one image */
+/* 1: an image's result depends on the others of its batch (a quantizer that scales by a mean over it): bnn_run takes no
+ * more images at once than its context has.  0: it depends on nothing but the image. */
+int bnn_whole_batch(const bnn_model *model);
 
 /* Runs task(argument, index, worker) for every index below count, in any order, on at most the context's workers;
  * returns when all are done.  worker is below the context's workers and no two running tasks share one. */
@@ -157,7 +161,7 @@ void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile
 /* Runs batch images; batch 0 is allowed and does nothing.  inputs[i] and outputs[i] are dense arrays of
  * (batch, h, w, c), not overlapping; outputs are float32, inputs of their tensor's type, float32, uint8_t or int8_t.
  * An image in which a float that is binarized is not a number has NaN in every element of its outputs, as the source
- * framework propagates it. */
+ * framework propagates it.  BNN_ERROR_BATCH: see bnn_whole_batch. */
 bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const *outputs, size_t batch);
 
 /* One layer at a time, for verification: images (at most the context's) dense float32 arrays in and out; bits are

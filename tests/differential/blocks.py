@@ -9,7 +9,8 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from .quantizers import Rng, Value, input_quantizer
+from .inputs import BATCH
+from .quantizers import Rng, Value, input_quantizer, of_the_batch
 
 L = tf.keras.layers
 EPSILON = 2.0**-10
@@ -100,6 +101,10 @@ def global_pool(rng: Rng, x: Value) -> Value:
 
 def quantizer(rng: Rng, x: Value) -> Value:
     """A quantizer of its own, as an activation layer."""
+    if of_the_batch(x, BATCH) and rng.random() < 0.2:
+        kind = ["magnitude_aware_sign", lq.quantizers.MagnitudeAwareSign(clip_value=None)][rng.integers(2)]
+        made = lq.quantizers.get(kind)
+        return Value((made if isinstance(made, L.Layer) else L.Activation(made))(x.tensor), 0.0, x.bound, True, True)
     while True:
         q = input_quantizer(rng)
         if x.sure or q.at_zero and x.apart:

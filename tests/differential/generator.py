@@ -21,7 +21,7 @@ _IMAGE = {
     blocks.global_pool: 1, blocks.quantizer: 3, blocks.bias: 2, blocks.move: 3, blocks.gate: 2, blocks.curve: 2,
 }  # fmt: skip
 _SEQUENCE = {k: v for k, v in _IMAGE.items() if k not in (layers.depthwise, layers.transposed)}
-_SEQUENCE |= {layers.separable: 12}
+_SEQUENCE |= {layers.separable: 20}
 _VECTOR = {
     layers.dense: 10, blocks.batch_norm: 6, blocks.relu: 2, blocks.prelu: 1, blocks.quantizer: 1, blocks.bias: 1,
     blocks.gate: 1,

@@ -9,7 +9,17 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from .quantizers import InputQuantizer, Kernel, Rng, Value, input_quantizer, kernel
+from .inputs import BATCH
+from .quantizers import (
+    TERN_OF_THE_BATCH,
+    InputQuantizer,
+    Kernel,
+    Rng,
+    Value,
+    input_quantizer,
+    kernel,
+    of_the_batch,
+)
 
 FILTERS = (1, 2, 3, 5, 8, 16, 31, 32, 33, 40)
 MOST_PRODUCTS = 2**14
@@ -20,7 +30,8 @@ def quantized(rng: Rng, x: Value) -> tuple[InputQuantizer | None, Value]:
     if x.summable and x.bound / x.step <= 2**7 and rng.random() < 0.12:
         return (InputQuantizer(lq.quantizers.NoOp(precision=8), 0, 0) if rng.random() < 0.3 else None), x
     while True:
-        q = input_quantizer(rng)
+        ternary = of_the_batch(x, BATCH) and rng.random() < 0.04
+        q = TERN_OF_THE_BATCH if ternary else input_quantizer(rng)
         if x.sure or q.at_zero and x.apart:
             return q, replace(x, step=q.step, bound=q.bound, sure=True, apart=False)
 

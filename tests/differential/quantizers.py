@@ -133,6 +133,14 @@ def input_quantizer(rng: Rng) -> InputQuantizer:
     return own[rng.integers(len(own))]
 
 
+def of_the_batch(x: Value, images: int) -> bool:
+    """Whether sums of magnitudes over a whole batch are exact."""
+    return x.summable and images * int(np.prod(x.shape)) * x.bound / x.step < 2**24
+
+
+TERN_OF_THE_BATCH = InputQuantizer(lq.quantizers.SteTern(ternary_weight_networks=True), 1.0, 1.0, levels=3)
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A kernel quantizer, the latent weights that suit it, and the step and bound of the quantized ones."""

@@ -12,6 +12,7 @@ import os
 import secrets
 from collections import Counter
 
+import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -84,6 +85,10 @@ def seen(model: Model) -> set[str]:
             if quantizer is not None:
                 kind = getattr(quantizer, "__name__", type(quantizer).__name__)
                 found.add(f"{name} {kind}{getattr(quantizer, 'precision', '') if kind == 'DoReFa' else ''}")
+            if name == "input" and getattr(quantizer, "ternary_weight_networks", False):
+                found.add("input of the batch")
+        if isinstance(layer, lq.quantizers.MagnitudeAwareSign) and layer.inbound_nodes:  # no layer's own
+            found.add("magnitudes")
         if hasattr(layer, "pad_values"):
             of = "thirds" if getattr(layer.input_quantizer, "precision", 1) > 2 else "bits"
             found.add(f"{type(layer).__name__} padded with {layer.pad_values:g}, {of}")
@@ -117,11 +122,11 @@ WANTED = {
         "QuantConv2D padded with 1, bits", "QuantConv2D padded with -1, bits",
     ),
     1: (
-        "input DoReFa1", "input DoReFa3", "input DoReFa4", "input DoReFa8", "input DoReFa9", "input sign",
-        "kernel DoReFa3", "QuantConv2D padded with 1, thirds", "QuantConv1D padded with 1, bits",
-        "QuantDepthwiseConv2D padded with 1, bits", "QuantSeparableConv2D padded with 1, bits", "groups 2", "groups 3",
-        "groups 4", "groups of words", "groups of one", "output padding", "separable dilated", "separable causal",
-        "global_pool",
+        "input of the batch", "magnitudes", "input DoReFa1", "input DoReFa3", "input DoReFa4", "input DoReFa8",
+        "input DoReFa9", "input sign", "kernel DoReFa3", "QuantConv2D padded with 1, thirds",
+        "QuantConv1D padded with 1, bits", "QuantDepthwiseConv2D padded with 1, bits",
+        "QuantSeparableConv2D padded with 1, bits", "groups 2", "groups 3", "groups 4", "groups of words",
+        "groups of one", "output padding", "separable dilated", "separable causal", "global_pool",
     ),
 }  # fmt: skip
 

@@ -189,6 +189,18 @@ def test_max_pool_skips_not_a_number() -> None:
     assert reference.max_pool(x * np.float32(np.nan), attrs)[0, 0, 0, 0] == np.finfo(np.float32).min
 
 
+def test_sums_over_the_batch(rng: np.random.Generator) -> None:
+    """Every image gets the same: the sum over all pixels of all, and the number of images."""
+    for shape in ((5, 3, 4, 7), (6, 9), (4, 5, 1)):
+        x = rng.integers(-99, 100, shape).astype(np.float32)
+        found = reference.batch_sum(x)
+        assert found.dtype == np.float32 and found.shape == (len(x), shape[-1])
+        assert np.array_equal(found, np.tile(x.reshape(-1, shape[-1]).sum(axis=0), (len(x), 1)))
+        assert np.array_equal(reference.batch_size(x, 10), np.full((len(x), 1), 10 * len(x), np.float32))
+    small = np.array([[2.0**24], [1.0], [1.0]], np.float32)
+    assert reference.batch_sum(small).tolist() == [[2.0**24 + 2]] * 3, "rounded once"
+
+
 def test_softmax() -> None:
     x = np.float32([[1000.0, 1000.0, -np.inf], [0.0, np.log(3.0), -200.0]])
     np.testing.assert_allclose(reference.softmax(x), [[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]], rtol=1e-6, atol=1e-30)

@@ -82,7 +82,8 @@ static void run_model(const bnn_model *model, uint64_t *state)
         out.data[i] = block(out.floats[i] * sizeof(float));
     }
     struct ports typed = typed_inputs(model, &in);
-    CHECK(bnn_run(context, (const void *const *)typed.data, out.data, batch) == BNN_OK, "run");
+    bnn_status expected = bnn_whole_batch(model) && batch > images ? BNN_ERROR_BATCH : BNN_OK;
+    CHECK(bnn_run(context, (const void *const *)typed.data, out.data, batch) == expected, "run");
     free_ports(&typed);
     for (uint32_t i = 0; i < bnn_op_count(model); i++) {
         bnn_op_info info;

@@ -1,0 +1,171 @@
+"""Quantizers that compute with the whole batch, as Keras has them where they quantize activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import bnn
+from bnn._native import ffi, lib
+from bnn.errors import CompileError, UnsupportedOpError
+from bnn.importers.tensorflow import import_model
+from bnn.passes import lower
+
+Array = np.ndarray[Any, Any]
+keras = tf.keras
+layers = tf.keras.layers
+TERNARY = lq.quantizers.SteTern(ternary_weight_networks=True)
+SIGN = {"kernel_quantizer": "ste_sign"}
+
+
+def two(shape: tuple[int, ...], first: Callable[[Any], Any]) -> Any:
+    """A network of a layer with the quantizer, and a binary one."""
+    x = entry = keras.Input(shape)
+    x = layers.BatchNormalization()(first(x))
+    x = layers.Flatten()(x)
+    return keras.Model(entry, lq.layers.QuantDense(7, input_quantizer="ste_sign", **SIGN)(x))
+
+
+LAYERS: dict[str, tuple[tuple[int, ...], Callable[[Any], Any]]] = {
+    "conv": (
+        (4, 4, 8),
+        lambda q: lq.layers.QuantConv2D(9, 3, padding="same", pad_values=1.0, input_quantizer=q, **SIGN, name="first"),
+    ),
+    "dense": ((64,), lambda q: lq.layers.QuantDense(9, input_quantizer=q, **SIGN, name="first")),
+    "sequence": ((8, 8), lambda q: lq.layers.QuantConv1D(9, 3, input_quantizer=q, **SIGN, name="first")),
+    "depthwise": (
+        (4, 4, 8),
+        lambda q: lq.layers.QuantDepthwiseConv2D(3, input_quantizer=q, depthwise_quantizer="ste_sign", name="first"),
+    ),
+    "transposed": (
+        (4, 4, 8), lambda q: lq.layers.QuantConv2DTranspose(5, 2, strides=2, input_quantizer=q, **SIGN, name="first")
+    ),
+}  # fmt: skip
+
+
+def eighths(rng: np.random.Generator, count: int, shape: tuple[int, ...]) -> Array:
+    """Sums of them are exact, and means over powers of two."""
+    return (rng.integers(-8, 9, (count, *shape)) / 8).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("quantizer", ["magnitude_aware_sign", TERNARY], ids=["magnitude", "ternary"])
+def test_larqs_quantizers(kind: str, quantizer: Any, rng: np.random.Generator) -> None:
+    """Whatever the batch, exactly Keras'; ternary layers as bits."""
+    shape, layer = LAYERS[kind]
+    model = two(shape, layer(quantizer))
+    compiled = bnn.compile(model)
+    assert compiled.whole_batch
+    for count in (1, 2, 4, 8, 16):
+        x = eighths(rng, count, shape)
+        expected = model(x, training=False).numpy()
+        assert np.array_equal(compiled(x), expected), count
+        assert np.array_equal(compiled.predict(x, threads=2), expected)
+    assert bnn.verify(model, compiled, eighths(rng, 8, shape)).different_bits == 0
+    own = [op for op in compiled.ops if op.layer == "first" and "conv2d" in op.op]
+    binary = isinstance(quantizer, lq.quantizers.SteTern) and kind != "depthwise"
+    assert {op.op for op in own} == {"bconv2d" if binary else "conv2d"}
+    if quantizer == "magnitude_aware_sign" and kind != "depthwise":
+        assert all("each channel of its bits is scaled by a mean over the batch" in op.note for op in own)
+    assert not any("tf.sign" in op.note for op in compiled.ops)
+    notes = [op.note for op in compiled.ops if "other images of its batch" in op.note]
+    assert len(notes) == 1
+
+
+OWN: dict[str, Callable[[Any], Any]] = {
+    "above the mean": lambda x: tf.where(x >= tf.reduce_mean(x), 1.0, -1.0),
+    "mean of each position": lambda x: lq.math.sign(x - tf.reduce_mean(x, axis=0)),
+    "kept dimensions": lambda x: lq.math.sign(x - tf.reduce_mean(x, axis=[0, 1, 2], keepdims=True)),
+    "of two": lambda x: lq.math.sign(x - tf.reduce_mean(x) * tf.reduce_mean(tf.abs(x), axis=[0, 1, 2])),
+    "sum": lambda x: lq.math.sign(x * 64.0 - tf.maximum(tf.reduce_sum(x), 1.0)),
+    "number of images": lambda x: lq.math.sign(x * tf.cast(tf.shape(x)[0], tf.float32) - 0.5),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_quantizers_of_ones_own(name: str, rng: np.random.Generator) -> None:
+    model = two((4, 4, 8), lq.layers.QuantConv2D(9, 3, input_quantizer=OWN[name], **SIGN, name="first"))
+    compiled = bnn.compile(model)
+    for count in (1, 2, 8):
+        x = eighths(rng, count, (4, 4, 8))
+        assert np.array_equal(compiled(x), model(x, training=False).numpy()), count
+    assert all(op.op == "bconv2d" for op in compiled.ops if op.layer == "first" and "conv2d" in op.op)
+
+
+REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "an output": (lambda x: tf.reduce_mean(x, axis=0), r"'mine'.*gives a value of the whole batch as an output"),
+    "largest": (lambda x: x - tf.reduce_max(x), r"'mine': Max.*of such reductions a sum and a mean"),
+    "some axes": (lambda x: x - tf.reduce_mean(x, [0, 3], keepdims=True), r"'mine'.*over the batch and axes \[3\]"),
+    "a sum": (lambda x: x - tf.reduce_sum(x, [1, 2], keepdims=True), r"'mine': Sum.*supported: a mean"),
+    "moved": (lambda x: x - tf.reverse(tf.reduce_mean(x, 0), [0]), r"'mine': Reverse.*only elementwise"),
+    "too large": (
+        lambda x: x - tf.reduce_mean(x, 0)[:, :, :1] * tf.reduce_mean(x, 0), r"'mine': StridedSlice.*elementwise"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    function, message = REFUSED[name]
+    model = keras.Sequential([layers.Input((4, 4, 3)), layers.Conv2D(2, 1), layers.Lambda(function, name="mine")])
+    with pytest.raises(CompileError, match=message):
+        lower(import_model(model))
+
+
+def test_calls_of_a_model(rng: np.random.Generator) -> None:
+    """All images of a call are one batch; predict cuts them as Keras does; whatever looks inside takes one, too."""
+    shape, layer = LAYERS["conv"]
+    model = two(shape, layer("magnitude_aware_sign"))
+    compiled = bnn.compile(model)
+    x = eighths(rng, 32, shape)
+    parts = np.concatenate([model(x[i : i + 8], training=False).numpy() for i in range(0, 32, 8)])
+    assert np.array_equal(compiled.predict(x, batch_size=8), parts)
+    assert not np.array_equal(compiled.predict(x), parts)
+    assert np.array_equal(compiled.predict(x, batch_size=64, threads=3), compiled(x))
+    (last,) = [name for name in compiled.activations(x) if name == compiled.output_names[0]]
+    assert np.array_equal(compiled.activations(x)[last], compiled(x))
+    assert len(compiled.profile(x[:16], repeats=1)) == len(compiled.ops)
+    assert compiled(x[:0]).shape == (0, 7)
+    assert not bnn.compile(two(shape, layer("ste_sign"))).whole_batch
+
+
+def test_a_context_that_is_too_small(rng: np.random.Generator) -> None:
+    """The C runtime says so; it does not compute another batch's result."""
+    shape, layer = LAYERS["conv"]
+    compiled = bnn.compile(two(shape, layer(TERNARY)))
+    opened = compiled._open()
+    x, y = eighths(rng, 3, shape), np.empty((3, 7), np.float32)
+    inputs = ffi.new("const void *[]", [ffi.from_buffer(x)])
+    outputs = ffi.new("float *[]", [ffi.from_buffer("float[]", y)])
+    for images, status in ((2, lib.BNN_ERROR_BATCH), (3, lib.BNN_OK), (4, lib.BNN_OK)):
+        context = bnn.runtime.Context(opened, images, 1)
+        assert lib.bnn_run(context.pointer, inputs, outputs, 3) == status
+        assert (status == lib.BNN_OK) == np.array_equal(y, compiled(x))
+        y[:] = 0
+
+
+def test_no_spikes(tmp_path: Path) -> None:
+    """Spikes are of one image."""
+    shape, layer = LAYERS["conv"]
+    for quantizer in ("magnitude_aware_sign", TERNARY):
+        compiled = bnn.compile(two(shape, layer(quantizer)))
+        message = "layer 'first': it computes with all images of a batch.*use a quantizer that treats every image alone"
+        with pytest.raises(UnsupportedOpError, match=message):
+            bnn.emit_nir(compiled, tmp_path / "net.nir")
+        with pytest.raises(UnsupportedOpError, match=message):
+            bnn.events.EventEngine(compiled)
+
+
+def test_not_a_number_in_one_image(rng: np.random.Generator) -> None:
+    """What one image has in it reaches the others, as in Keras."""
+    shape, layer = LAYERS["conv"]
+    model = two(shape, layer("magnitude_aware_sign"))
+    x = eighths(rng, 4, shape)
+    x[1, 0, 0, 0] = np.nan
+    assert np.isnan(bnn.compile(model)(x)).all()
