@@ -167,7 +167,7 @@ def markdown(results: Sequence[Result]) -> str:
     lines = ["| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *body]]
     lines += ["", "| network | ops in the file |", "| --- | --- |"]
     lines += [f"| {r.network} | {', '.join(f'{n} {op}' for op, n in r.ops.items())} |" for r in results]
-    missing = sorted({f"{name}: {why}" for r in results for name, why in r.not_compared.items()})
+    missing = [f"{r.network} with {name}: {why}" for r in results for name, why in r.not_compared.items()]
     if missing:
         lines += ["", "Not compared: " + "; ".join(missing) + "."]
     tf, _, larq = _tf.load()

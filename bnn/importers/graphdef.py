@@ -186,11 +186,11 @@ class GraphReader:
     def _read(self, node: TfNode) -> tuple[Node | Moved | Shared, ...]:
         layer = self.frozen.layer(node.name)
         source = Source(self, node)
-        if over_batch(source):
-            return (reduction(source),)
         operands = [self._of_batch(node, t) for t in node.inputs]
         if any(operands):
             return (self._with_batch(node, operands),)
+        if over_batch(source):
+            return (reduction(source),)
         loose = any(self.frozen.resolve(t) in self.moved for t in node.inputs)
         shape = self.shapes[node.name, 0]
         results: tuple[Node | Moved, ...]
@@ -255,6 +255,8 @@ class GraphReader:
                 bases[i] = count if any(isinstance(other, Shared) for other in operands) else noted(count)
         result = READERS[node.op](Source(self, node, bases))
         assert isinstance(result, Node)
+        if images and self.shapes[node.name, 0] != (PROBE_BATCH, *result.type.shape):
+            raise self._loose(node)
         return result if images else Shared(replace(result, origin="", tap=""), self.shapes[node.name, 0])
 
     def _pointwise(self, node: TfNode) -> Moved:

@@ -171,7 +171,8 @@ def _bare_sign(node: Node) -> bool:
         return False
     if x.inputs[0].inputs[0] is not x.inputs[1].inputs[0]:  # bits side by side
         return False
-    if any(levels(i) is not None for i in x.inputs[0].inputs[0].inputs):  # of a sum of signs: ste_tern
+    summed = x.inputs[0].inputs[0].inputs
+    if any(i.op == "sign" or levels(i) is not None for i in summed):  # of a sum of signs: ste_tern
         return False
     low, high = (i.inputs[1].value for i in x.inputs)
     return bool((low < high).all() and max(np.abs(low).max(), np.abs(high).max()) <= reference.SMALLEST_NORMAL)

@@ -36,7 +36,7 @@ def recognize_quantizers(graph: Graph) -> Graph:
     users = graph.users()
     for node in graph.nodes():
         found = list(_recognize(node)) if _may_end(node) else []
-        if found:  # what lay between has no user left, unless it has others
+        if found and not _stays(node, found, users):  # what lay between has no user left, unless it has others
             steps, code = _best(node, found, users)
             new[node] = _quantizer(node, new[steps.x], steps, code)
         else:
@@ -77,6 +77,15 @@ def _recognize(node: Node) -> Iterator[_Steps]:
             yield _Steps(x, *steps)
         elif found:  # further up it is none any more
             return
+
+
+def _stays(node: Node, found: list[_Steps], users: Users) -> bool:
+    """Whether it is a sign, and nothing else, of which only floats are made: as planes it would be put together again
+    at once (ste_tern with a threshold that depends on the data adds two)."""
+    if node.op != "sign" or found[-1].x is not node.inputs[0]:
+        return False
+    others = [[i for i in user.inputs if i is not node and not i.is_constant] for user in users[node]]
+    return bool(others) and all(OPS[u.op].elementwise and o for u, o in zip(users[node], others, strict=True))
 
 
 def _best(node: Node, found: list[_Steps], users: Users) -> tuple[_Steps, int]:

@@ -104,6 +104,15 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "some axes": (lambda x: x - tf.reduce_mean(x, [0, 3], keepdims=True), r"'mine'.*over the batch and axes \[3\]"),
     "a sum": (lambda x: x - tf.reduce_sum(x, [1, 2], keepdims=True), r"'mine': Sum.*supported: a mean"),
     "moved": (lambda x: x - tf.reverse(tf.reduce_mean(x, 0), [0]), r"'mine': Reverse.*only elementwise"),
+    "a mean of it": (lambda x: x - tf.reduce_mean(tf.reduce_mean(x, 0)), r"'mine': Mean.*only elementwise"),
+    "another dimension before": (
+        lambda x: tf.reshape(x, (-1, 32)) - tf.reduce_mean(tf.reshape(x, (-1, 1, 1, 32)), 0, keepdims=True)[0],
+        r"'mine'.*only elementwise|'mine'.*keep the batch as its first",
+    ),
+    "more dimensions": (
+        lambda x: tf.reshape(x, (-1, 32)) - tf.reduce_mean(tf.reshape(x, (-1, 1, 32)), [0, 1], keepdims=True),
+        r"'mine'.*keep the batch as its first",
+    ),
     "too large": (
         lambda x: x - tf.reduce_mean(x, 0)[:, :, :1] * tf.reduce_mean(x, 0), r"'mine': StridedSlice.*elementwise"
     ),

@@ -99,6 +99,17 @@ def test_lookalikes_are_not(name: str) -> None:
     assert np.array_equal(before, interpret.outputs(result, [array])[0])
 
 
+def test_signs_that_are_only_added_stay_floats() -> None:
+    """As planes they would be put together again at once; their sum's sign is what has levels."""
+    other = make("mul", X, channel([2.0, -1.0]))
+    total = make("add", make("sign", X), make("sign", other))
+    result = lowered(make("sign", total), until="recognize_quantizers")
+    assert ops(result).count("sign") == 2 and ops(result)[-1] == "dequantize"
+    array = np.resize(LINE[1:-1], (3, 4, 4, 2))
+    before = interpret.outputs(graph(make("sign", total)), [array])[0]
+    assert np.array_equal(before, interpret.outputs(result, [array])[0])
+
+
 def test_bits_are_not_quantized_again() -> None:
     result = lowered(quantizer(pool(quantizer(X), (2, 2))))
     assert ops(result) == ["binarize", "max_pool", "unpack"]
