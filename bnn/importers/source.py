@@ -102,6 +102,10 @@ class Source:
             tap = f"{self.layer}/{'input' if self.tf.op == 'Sign' else self.tf.name.rsplit('/', 1)[-1]}"
         return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
 
+    def result(self, x: Node) -> Node:
+        """A node that was made as none of the op's results, as the one that it has."""
+        return self.make(x.op, *x.inputs, attrs=x.attrs)
+
     def flat(self, x: Node) -> Node:
         """All elements of a value in one dimension."""
         shape = (int(np.prod(x.type.shape)),)

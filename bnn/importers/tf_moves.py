@@ -33,7 +33,7 @@ POINTWISE = frozenset(
     {
         "Abs", "Add", "AddV2", "BiasAdd", "Ceil", "ClipByValue", "Div", "Elu", "Floor", "LeakyRelu", "Maximum",
         "Minimum", "Mul", "Neg", "RealDiv", "Relu", "Relu6", "Round", "Selu", "Sigmoid", "Sign", "Softmax", "Softsign",
-        "Sub", "Tanh",
+        "Square", "SquaredDifference", "Sub", "Tanh",
     }
 )  # fmt: skip
 

@@ -142,13 +142,13 @@ def operand(s: Source, i: int, rank: int) -> Node:
     return constant(value if value.ndim else value.reshape(1), name=s.layer)
 
 
-def _elementwise(op: str) -> Reader:
-    def read(s: Source) -> Node:
+def _elementwise(op: str) -> Callable[..., Node]:
+    def read(s: Source, final: bool = True) -> Node:
         rank = max(len(s.shape(0)), len(s.shape(1)))
         a, b = operand(s, 0, rank), operand(s, 1, rank)
         if not a.is_constant and not b.is_constant and len(a.type.shape) != len(b.type.shape):
             raise s.unsupported(f"operands of different rank, {a.type} and {b.type}")
-        return s.make(op, a, b)
+        return s.make(op, a, b, final=final)
 
     return read
 
@@ -199,6 +199,12 @@ def _clip(s: Source) -> Node:
 def _abs(s: Source) -> Node:
     x = s.value(0)
     return s.make("maximum", x, s.make("mul", x, constant([-1.0]), final=False))
+
+
+@reader("Square", "SquaredDifference")
+def _square(s: Source) -> Node:
+    x = s.value(0) if s.tf.op == "Square" else _elementwise("sub")(s, final=False)
+    return s.make("mul", x, x)
 
 
 @reader("Cast")
@@ -274,33 +280,6 @@ def _pool(op: str) -> Reader:
 
 READERS["MaxPool"] = _pool("max_pool")
 READERS["AvgPool"] = _pool("avg_pool")
-
-
-def _global(op: str) -> Reader:
-    def read(s: Source) -> Node:
-        rank = len(s.shape(0))
-        axes = sorted(int(a) % rank for a in np.reshape(s.constant(1), -1))
-        if 0 in axes:
-            raise s.unsupported("it reduces over the batch; of such reductions a sum and a mean are supported")
-        if axes != list(range(1, rank - 1)) or rank not in (3, 4):
-            raise s.unsupported(f"reduction over axes {axes} of {rank}; supported: all but the batch and the channels")
-        h, w, c = (1, *s.shape(0)[1:])[-3:]
-        x = s.value(0)
-        if rank == 3:  # (W, C): as an image of one row
-            x = s.make("reshape", x, attrs=ReshapeAttrs((h, w, c)), final=False)
-        pooled = s.make(op, x, attrs=PoolAttrs(kernel=(h, w)), final=s.output_shape == (1, 1, c))
-        return pooled if pooled.origin else s.make("reshape", pooled, attrs=ReshapeAttrs(s.output_shape))
-
-    return read
-
-
-@reader("Sum")
-def _sum(s: Source) -> Node:
-    raise s.unsupported("a sum over an image; supported: a mean (reduce_mean), or sums over the whole batch")
-
-
-READERS["Mean"] = _global("avg_pool")
-READERS["Max"] = _global("max_pool")
 
 
 @reader("Pad", "PadV2")

@@ -92,11 +92,26 @@ def average_pool(rng: Rng, x: Value) -> Value:
 
 def global_pool(rng: Rng, x: Value) -> Value:
     one, keep = len(x.shape) == 2, bool(rng.random() < 0.3)
+    if rng.random() < 0.6:
+        return _reduced(rng, x)
     if rng.random() < 0.5:
         cls = L.GlobalMaxPool1D if one else L.GlobalMaxPool2D
         return replace(x, tensor=cls(keepdims=keep)(x.tensor))
     cls = L.GlobalAveragePooling1D if one else L.GlobalAveragePooling2D
     return Value(cls(keepdims=keep)(x.tensor), 0.0, x.bound, x.sure)
+
+
+def _reduced(rng: Rng, x: Value) -> Value:
+    """A mean or an extreme over axes that follow each other; or the values less it."""
+    first = int(rng.integers(1, len(x.shape) + 1))
+    axes = list(range(first, int(rng.integers(first, len(x.shape) + 1)) + 1))
+    kind = str(rng.choice(["mean", "max", "min"]))
+    function = {"mean": tf.reduce_mean, "max": tf.reduce_max, "min": tf.reduce_min}[kind]
+    if rng.random() < 0.5:
+        tensor = L.Lambda(lambda v: v - function(v, axes, keepdims=True))(x.tensor)
+        return Value(tensor, 0.0 if kind == "mean" else x.step, 2 * x.bound, x.sure)
+    out = replace(x, tensor=L.Lambda(lambda v: function(v, axes, keepdims=True))(x.tensor))
+    return replace(out, step=0.0) if kind == "mean" else out
 
 
 def quantizer(rng: Rng, x: Value) -> Value:

@@ -18,7 +18,7 @@ __all__ = ["BATCH", "Model", "random_model"]
 _IMAGE = {
     layers.conv: 30, layers.depthwise: 5, layers.separable: 4, layers.transposed: 6, layers.local: 2, layers.dense: 4,
     blocks.batch_norm: 22, blocks.relu: 5, blocks.prelu: 3, blocks.max_pool: 8, blocks.average_pool: 3,
-    blocks.global_pool: 1, blocks.quantizer: 3, blocks.bias: 2, blocks.move: 3, blocks.gate: 2, blocks.curve: 2,
+    blocks.global_pool: 3, blocks.quantizer: 3, blocks.bias: 2, blocks.move: 3, blocks.gate: 2, blocks.curve: 2,
 }  # fmt: skip
 _SEQUENCE = {k: v for k, v in _IMAGE.items() if k not in (layers.depthwise, layers.transposed)}
 _SEQUENCE |= {layers.separable: 20}

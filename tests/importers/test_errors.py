@@ -55,10 +55,15 @@ CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = 
     ),
     "pool channels first": ((3, 5, 5), lambda: [layers.MaxPool2D(data_format="channels_first")], r"data format NCHW"),
     "batch norm channels first": ((4, 4, 4), lambda: [layers.BatchNormalization(axis=1)], r"data format NCHW"),
-    "mean over channels": (
+    "mean over axes that are apart": (
         (4, 4, 3),
-        lambda: after_conv(lambda x: tf.reduce_mean(x, 3)),
-        r"'mine': Mean.*axes \[3\] of 4",
+        lambda: after_conv(lambda x: tf.reduce_mean(x, [1, 3], keepdims=True)),
+        r"'mine': Mean.*axes \[1, 3\] of 4; supported: axes that follow each other",
+    ),
+    "mean of everything": (
+        (4, 4, 3),
+        lambda: after_conv(lambda x: tf.reduce_mean(x, [1, 2, 3])),
+        r"'mine': Mean.*axes \[1, 2, 3\] of 4.*keepdims=True leaves all",
     ),
     "concat with a constant": (
         (4, 4, 3),

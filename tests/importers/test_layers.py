@@ -44,6 +44,17 @@ FLOAT = {
     "global average": lambda: [layers.GlobalAveragePooling2D(), layers.Dense(3)],
     "global average keepdims": lambda: [layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(3, 1)],
     "global max": lambda: [layers.GlobalMaxPooling2D(), layers.Dense(3, activation="softmax")],
+    "means": lambda: [
+        layers.Lambda(lambda x, a=a: x + tf.reduce_mean(x, a, keepdims=True)) for a in (1, 2, -1, [1, 2, 3])
+    ],
+    "means of parts": lambda: [layers.Lambda(lambda x: tf.reduce_mean(x, -1)), layers.Conv1D(3, 2)],
+    "extremes": lambda: [
+        layers.Lambda(lambda x: tf.reduce_max(x, [2, 3], keepdims=True) - tf.reduce_min(x, 1, keepdims=True) * x),
+        layers.Lambda(lambda x: tf.concat([x, tf.reduce_max(x, 3, keepdims=True)], 3)), layers.Conv2D(3, 2),
+    ],
+    "squares": lambda: [
+        layers.Lambda(lambda x: tf.square(x) - tf.math.squared_difference(x, tf.reduce_mean(x, 3, keepdims=True))),
+    ],
     "zero padding": lambda: [layers.ZeroPadding2D(((1, 2), (0, 3))), layers.Conv2D(4, 3, strides=2)],
     "flatten": lambda: [layers.Flatten(), layers.Dense(7, activation="relu"), layers.Dense(3), layers.Softmax()],
     "reshape": lambda: [layers.Reshape((9, 40)), layers.Reshape((3, 3, 40)), layers.Conv2D(4, 2)],
