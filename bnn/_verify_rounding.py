@@ -138,6 +138,14 @@ def _average(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> 
     return (1 + 2 * g) * (2 * g * size + (1 + g) * passed)
 
 
+def _resize(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    """Four pixels weighted by numbers from 0 to 1 that sum up to 1; three steps, each of which rounds twice."""
+    if not errors[0].any():
+        return NOTHING
+    size, passed = (reference.resize_bilinear(x, node.attrs) for x in (_size(operands[0]), errors[0]))
+    return np.asarray((1 + 8 * UNIT) * passed + 16 * UNIT * (size + passed))
+
+
 def _batch_sum(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
     x = operands[0].reshape(-1, operands[0].shape[-1])
     g, size = gamma(len(x)), _size(x).sum(axis=0)
@@ -219,7 +227,7 @@ def _moved(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Ar
 _RULES: dict[str, Rule] = {
     "add": _sum, "sub": _sum, "mul": _mul, "div": _div, "maximum": _either, "minimum": _either, "clamp": _clamp,
     "prelu": _prelu, "affine": _affine, "sign": _jump(2), "round": _jump(1), "avg_pool": _average,
-    "batch_sum": _batch_sum, "batch_size": lambda node, operands, errors: NOTHING,
+    "resize_bilinear": _resize, "batch_sum": _batch_sum, "batch_size": lambda node, operands, errors: NOTHING,
     "max_pool": _max_pool, "softmax": _softmax, "sigmoid": _function(0.25), "tanh": _function(1.0), "elu": _elu,
     "binarize": lambda node, operands, errors: errors[0],
     "binarize_levels": lambda node, operands, errors: np.asarray(errors[0].max()), "dequantize": _dequantize,

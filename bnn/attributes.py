@@ -72,6 +72,13 @@ class PoolAttrs(Attrs):
 
 
 @dataclass(frozen=True)
+class ResizeAttrs(Attrs):
+    size: tuple[int, int] = (1, 1)
+    align_corners: int = 0  # 1: the corners' pixels keep their values
+    half_pixels: int = 0  # 1: a pixel's place is its middle
+
+
+@dataclass(frozen=True)
 class PadAttrs(Attrs):
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     value: float = 0.0

@@ -30,6 +30,7 @@ from .attributes import (
     PadChannelsAttrs,
     PoolAttrs,
     ReshapeAttrs,
+    ResizeAttrs,
     RoundAttrs,
     SliceAttrs,
 )
@@ -40,8 +41,8 @@ from .shapes import MOST_BYTE_PRODUCTS, MOST_PLANES, Infer, conv_output
 __all__ = [
     "CONVOLUTIONS", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "BatchSizeAttrs", "ClampAttrs",
     "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs", "Op", "PadAttrs",
-    "PadChannelsAttrs", "PoolAttrs", "ReshapeAttrs", "RoundAttrs", "SliceAttrs", "constant", "conv_output",
-    "input_node", "make",
+    "PadChannelsAttrs", "PoolAttrs", "ReshapeAttrs", "ResizeAttrs", "RoundAttrs", "SliceAttrs", "constant",
+    "conv_output", "input_node", "make",
 ]  # fmt: skip
 
 
@@ -113,6 +114,7 @@ OPS: dict[str, Op] = {
         Op("iconv2d", 30, ConvAttrs, shapes.conv(DType.u8), _conv_reference, B | R),
         Op("max_pool", 3, PoolAttrs, shapes.pool, lambda *x, a: ref.max_pool(x[0], a, *x[1:]), ALL),
         Op("avg_pool", 4, PoolAttrs, shapes.avg_pool, lambda x, a: ref.avg_pool(x, a), ALL),
+        Op("resize_bilinear", 36, ResizeAttrs, shapes.resize_bilinear, lambda x, a: ref.resize_bilinear(x, a), ALL),
         Op("batch_sum", 34, NoAttrs, shapes.batch_sum, _plain(ref.batch_sum), ALL),
         Op("batch_size", 35, BatchSizeAttrs, shapes.batch_size, lambda x, a: ref.batch_size(x, a.per_image), ALL),
         Op("binarize", 5, NoAttrs, shapes.binarize, _plain(ref.binarize), ALL),

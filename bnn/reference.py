@@ -140,6 +140,25 @@ def avg_pool(x: Array, a: Any) -> Array:
     return np.asarray(total / count)
 
 
+def _places(size: int, out: int, a: Any) -> tuple[Array, Array, Array]:
+    """For every position along an axis of a resized image: the pixel before it, the one after it, how far it is."""
+    aligned = a.align_corners and out > 1
+    scale = np.float32(size - 1) / np.float32(out - 1) if aligned else np.float32(size) / np.float32(out)
+    half = np.float32(0.5 * a.half_pixels)
+    place = (np.arange(out, dtype=np.float32) + half) * scale - half
+    low = np.floor(place)
+    return np.maximum(low, 0).astype(int), np.minimum(np.ceil(place), size - 1).astype(int), place - low
+
+
+def resize_bilinear(x: Array, a: Any) -> Array:
+    """Between the four nearest pixels of (N, H, W, C): along the rows, then between rows; each step one float32
+    operation, as in TensorFlow's ResizeBilinear."""
+    top, bottom, down = _places(x.shape[1], a.size[0], a)
+    left, right, along = _places(x.shape[2], a.size[1], a)
+    rows = x[:, :, left] + (x[:, :, right] - x[:, :, left]) * along[:, None]
+    return np.asarray(rows[:, top] + (rows[:, bottom] - rows[:, top]) * down[:, None, None])
+
+
 def batch_sum(x: Array) -> Array:
     """The sum of (N, ..., C) over all but the channels, the batch included, for every image: (N, C).
 

@@ -22,6 +22,7 @@ from .attributes import (
     PadChannelsAttrs,
     PoolAttrs,
     ReshapeAttrs,
+    ResizeAttrs,
     RoundAttrs,
     SliceAttrs,
 )
@@ -162,6 +163,13 @@ def pool(types: Types, a: PoolAttrs) -> TensorType:
 def avg_pool(types: Types, a: PoolAttrs) -> TensorType:
     _want(types[0].dtype is DType.f32, f"average pooling expects f32, found {types[0]}")
     return pool(types, a)
+
+
+def resize_bilinear(types: Types, a: ResizeAttrs) -> TensorType:
+    x = types[0]
+    _want(x.dtype is DType.f32 and len(x.shape) == 3, f"expected f32 (H, W, C), found {x}")
+    _want(min(a.size) >= 1 and {a.align_corners, a.half_pixels} <= {0, 1}, f"cannot resize with {a}")
+    return TensorType((*a.size, x.shape[2]), DType.f32)
 
 
 def batch_sum(types: Types, _: Any) -> TensorType:

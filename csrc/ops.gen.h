@@ -11,6 +11,7 @@
     X(30, iconv2d, bnn_conv_attrs, 17) \
     X(3, max_pool, bnn_pool_attrs, 8) \
     X(4, avg_pool, bnn_pool_attrs, 8) \
+    X(36, resize_bilinear, bnn_resize_attrs, 4) \
     X(34, batch_sum, bnn_no_attrs, 0) \
     X(35, batch_size, bnn_batch_size_attrs, 1) \
     X(5, binarize, bnn_no_attrs, 0) \
@@ -47,6 +48,7 @@
 #define BNN_OP_ICONV2D 30u
 #define BNN_OP_MAX_POOL 3u
 #define BNN_OP_AVG_POOL 4u
+#define BNN_OP_RESIZE_BILINEAR 36u
 #define BNN_OP_BATCH_SUM 34u
 #define BNN_OP_BATCH_SIZE 35u
 #define BNN_OP_BINARIZE 5u
@@ -124,6 +126,14 @@ struct bnn_pool_attrs {
     int32_t pad_left;
     int32_t pad_bottom;
     int32_t pad_right;
+};
+
+#define BNN_RESIZE_ATTRS_WORDS 4
+struct bnn_resize_attrs {
+    int32_t size_h;
+    int32_t size_w;
+    int32_t align_corners;
+    int32_t half_pixels;
 };
 
 #define BNN_NO_ATTRS_WORDS 0

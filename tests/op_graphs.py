@@ -21,6 +21,7 @@ from bnn.ops import (
     PadChannelsAttrs,
     PoolAttrs,
     ReshapeAttrs,
+    ResizeAttrs,
     RoundAttrs,
     SliceAttrs,
     constant,
@@ -178,6 +179,12 @@ def coded_filters(rng: Rng) -> Graph:
     return plan([x], [make("conv2d", x, constant(w), attrs=attrs) for w in (filters, equal, few)])
 
 
+def _resize(rng: Rng, x: Node) -> Node:
+    aligned = int(rng.integers(0, 2))
+    attrs = ResizeAttrs(tuple(rng.integers(1, 12, 2).tolist()), aligned, int(rng.integers(0, 2 - aligned)))
+    return make("resize_bilinear", x, attrs=attrs)
+
+
 def _of_batch(rng: Rng, x: Node) -> Node:
     """The data less their mean over the batch."""
     h, w, c = x.type.shape
@@ -268,6 +275,7 @@ FLOAT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "dequantize": _numbers,
     "binarize_levels": _planes_conv,
     "batch_sum": _of_batch,
+    "resize_bilinear": _resize,
 }
 BIT_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "unpack": lambda rng, x: make("unpack", x),
@@ -313,7 +321,7 @@ def network(rng: Rng, length: int) -> Graph:
     value: Node = x
     for _ in range(length):
         table = FLOAT_OPS if value.type.dtype is DType.f32 else BIT_OPS
-        names = [n for n in table if n not in ("reshape", "div", "batch_sum")]
+        names = [n for n in table if n not in ("reshape", "div", "batch_sum", "resize_bilinear")]
         made = table[names[int(rng.integers(len(names)))]](rng, value)
         small = len(made.type.shape) == 3 and int(np.prod(made.type.shape)) < 4000
         finite = made.op != "pad" or made.type.dtype is DType.b1 or np.isfinite(made.attrs.value)  # type: ignore[attr-defined]
@@ -350,7 +358,8 @@ def every_op() -> Graph:
     c = make("max_pool", c, signs(rng, (33,)), attrs=PoolAttrs((2, 2), (2, 2), (1, 0, 0, 1)))
     c = make("pad", c, attrs=PadAttrs((0, 1, 1, 0), -1.0))
     d = make("bconv2d", c, signs(rng, (8, 1, 1, 33)), constant(integers(rng, [8])), attrs=ConvAttrs(slots=("pre_mul",)))
-    d = make("avg_pool", make("sign", d), attrs=PoolAttrs((3, 2), (2, 1), (1, 0, 1, 1)))
+    d = make("resize_bilinear", make("sign", d), attrs=ResizeAttrs((3, 4), half_pixels=1))
+    d = make("avg_pool", d, attrs=PoolAttrs((3, 2), (2, 1), (1, 0, 1, 1)))
     flat = make("reshape", make("unpack", make("copy", c)), attrs=ReshapeAttrs((int(np.prod(c.type.shape)),)))
     logits = make("conv2d", y, constant(weights), name="dense")
     logits = make("prelu", make("pad_channels", logits, attrs=PadChannelsAttrs(1, 1)), constant(integers(rng, [7])))

@@ -62,6 +62,7 @@ MAKERS: dict[str, Make] = {
     "conv": conv, "fused": fused, "depthwise": depthwise,
     "bits": lambda rng, x: conv(rng, x, out=DType.b1),
     "batch_sum": plain("batch_sum"),
+    "resize_bilinear": lambda rng, x: ops.make("resize_bilinear", x, attrs=ops.ResizeAttrs((7, 3), half_pixels=1)),
     "batch_size": lambda rng, x: ops.make("batch_size", x, attrs=ops.BatchSizeAttrs(20)),
     "max_pool": pool("max_pool"), "avg_pool": pool("avg_pool"),
     **{op: plain(op) for op in ("softmax", "sigmoid", "tanh", "elu", "sign", "round", "binarize", "copy")},
@@ -78,7 +79,7 @@ MAKERS: dict[str, Make] = {
 # What rounds on both sides, against the op in float64 too.
 ROUNDING = {"conv", "fused", "depthwise", "avg_pool", "batch_sum", "softmax", "sigmoid", "tanh", "elu"}
 EXACT = {"copy", "add", "sub", "mul", "div", "maximum", "minimum", "clamp", "affine", "prelu", "sign", "round", "pad",
-         "batch_size"}  # fmt: skip
+         "batch_size", "resize_bilinear"}  # fmt: skip
 
 
 def operands(node: Node, x: Array) -> list[Array]:

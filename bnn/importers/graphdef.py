@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import CompileError, UnsupportedOpError
 from ..ir import DType, Graph, Node
 from ..ops import constant, input_node, make
-from . import tf_logic, tf_reduce, tf_transposed  # noqa: F401  they register their readers
+from . import tf_logic, tf_reduce, tf_resize, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
 from .source import PROBE_BATCH, Source
 from .tf_batch import ELEMENTWISE, Shared, batch_size, noted, over_batch, per_image, reduction

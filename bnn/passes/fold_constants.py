@@ -8,7 +8,7 @@ from ..ops import CONVOLUTIONS, constant
 from ..rewrite import with_inputs
 
 # Ops that count on a batch in front of their first operand.
-BATCHED = frozenset({*CONVOLUTIONS, "max_pool", "avg_pool", "pad", "reshape", "gather"})
+BATCHED = frozenset({*CONVOLUTIONS, "max_pool", "avg_pool", "pad", "reshape", "gather", "resize_bilinear"})
 _OF_THE_BATCH = frozenset({"batch_sum", "batch_size"})
 
 

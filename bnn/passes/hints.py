@@ -19,9 +19,12 @@ from .to_thresholds import reach
 _MOST_LEVELS = 256  # of weights that somebody may have quantized
 _BITS = ("binarize", *CONVOLUTIONS)
 _FEW_ZEROS = 0.05  # of ternary weights
-_PARTS = frozenset({"max_pool", "avg_pool", "reshape", "slice", "gather", "copy"})  # no value is below their data's
+# No value of theirs is below their data's.
+_PARTS = frozenset({"max_pool", "avg_pool", "reshape", "slice", "gather", "copy", "resize_bilinear"})
 _MOVES = frozenset({"max_pool", "reshape", "slice", "gather", "copy", "concat", "pad", "pad_channels"})
-_SCALES = frozenset({"avg_pool", "affine", "add", "sub", "mul", "div", "clamp", "minimum", "maximum"})
+_SCALES = frozenset({
+    "avg_pool", "resize_bilinear", "affine", "add", "sub", "mul", "div", "clamp", "minimum", "maximum",
+})  # fmt: skip
 
 
 def hints(graph: Graph) -> Graph:

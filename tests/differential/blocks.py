@@ -152,6 +152,10 @@ def move(rng: Rng, x: Value) -> Value:
         layers += [L.Lambda(lambda v: tf.nn.depth_to_space(v, 2))] if c % 4 == 0 else []
         layers += [L.Lambda(lambda v: v[:, :, ::-1])]
     layers += [L.Lambda(lambda v: v[..., c // 2 :])]
+    if not one and x.sure and rng.random() < 0.2:
+        size = tuple(int(n) for n in rng.integers(1, 9, 2))
+        layer = L.UpSampling2D(2, interpolation="bilinear") if rng.random() < 0.5 else L.Resizing(*size)
+        return replace(x, tensor=layer(x.tensor), step=0.0)
     return replace(x, tensor=layers[rng.integers(len(layers))](x.tensor))
 
 

@@ -29,7 +29,7 @@ def after_conv(function: Callable[[Any], Any]) -> list[Any]:
 CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = {
     "unknown op": (
         (4, 4, 3),
-        lambda: [layers.UpSampling2D(interpolation="bilinear", name="up")],
+        lambda: [layers.UpSampling2D(interpolation="bicubic", name="up")],
         r"layer 'up' uses the TensorFlow op Resize.*replace the layer.*docs/semantics.md",
     ),
     "three dimensions": (

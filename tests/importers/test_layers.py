@@ -44,6 +44,13 @@ FLOAT = {
     "global average": lambda: [layers.GlobalAveragePooling2D(), layers.Dense(3)],
     "global average keepdims": lambda: [layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(3, 1)],
     "global max": lambda: [layers.GlobalMaxPooling2D(), layers.Dense(3, activation="softmax")],
+    "resize": lambda: [
+        layers.UpSampling2D((2, 3), interpolation="bilinear"), layers.Resizing(5, 7), layers.Conv2D(2, 3)
+    ],
+    "resize as of old": lambda: [
+        layers.Lambda(lambda x: tf.compat.v1.image.resize_bilinear(x, (4, 25), align_corners=True)),
+        layers.Lambda(lambda x: tf.compat.v1.image.resize_bilinear(x, (13, 1))), layers.Conv2D(2, (3, 1)),
+    ],
     "means": lambda: [
         layers.Lambda(lambda x, a=a: x + tf.reduce_mean(x, a, keepdims=True)) for a in (1, 2, -1, [1, 2, 3])
     ],

@@ -12,7 +12,7 @@ from bnn import reference
 from bnn.bitpack import pack, unpack, words
 from bnn.interpret import evaluate
 from bnn.ir import DType
-from bnn.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, constant, conv_output, input_node, make
+from bnn.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ResizeAttrs, constant, conv_output, input_node, make
 
 Array = np.ndarray[Any, Any]
 SPECIAL = np.array([-np.inf, -1.5, -1.0, -1e-40, -0.0, 0.0, 1e-40, 1.0, np.inf, np.nan], np.float32)
@@ -187,6 +187,21 @@ def test_max_pool_skips_not_a_number() -> None:
     attrs = PoolAttrs((2, 2))
     assert reference.max_pool(x, attrs).tolist() == [[[[1.0]]]]
     assert reference.max_pool(x * np.float32(np.nan), attrs)[0, 0, 0, 0] == np.finfo(np.float32).min
+
+
+def test_resized_images() -> None:
+    """By hand: twice as wide with pixels' middles, corners that stay, and as TensorFlow once did it."""
+    x = np.float32([0, 4, 8]).reshape(1, 1, 3, 1)
+    for attrs, expected in (
+        (ResizeAttrs((1, 6), half_pixels=1), [0, 1, 3, 5, 7, 8]),
+        (ResizeAttrs((1, 5), align_corners=1), [0, 2, 4, 6, 8]),
+        (ResizeAttrs((2, 6)), [0, 2, 4, 6, 8, 8]),
+        (ResizeAttrs((1, 1), half_pixels=1), [4]),
+        (ResizeAttrs((1, 1), align_corners=1), [0]),
+    ):
+        found = reference.resize_bilinear(x, attrs)
+        assert found.dtype == np.float32 and found.shape == (1, *attrs.size, 1)
+        assert all(row.ravel().tolist() == expected for row in found[0])
 
 
 def test_sums_over_the_batch(rng: np.random.Generator) -> None:

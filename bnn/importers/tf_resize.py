@@ -1,0 +1,21 @@
+"""Images resized between their pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..ir import Node
+from ..ops import ResizeAttrs
+from .tf_ops import reader
+
+if TYPE_CHECKING:
+    from .source import Source
+
+
+@reader("ResizeBilinear")
+def _resize(s: Source) -> Node:
+    height, width = (int(n) for n in np.reshape(s.constant(1), -1))
+    attrs = ResizeAttrs((height, width), int(s.attr("align_corners", False)), int(s.attr("half_pixel_centers", False)))
+    return s.make("resize_bilinear", s.value(0), attrs=attrs)
