@@ -238,6 +238,8 @@ class _Verifier:
                 numbers &= np.isfinite(values.reshape(count, -1)).all(axis=1)
         odd = np.flatnonzero(~numbers)
         if odd.size and any(t.dtype == "b1" for t in self.model.tensors):
+            if self.model.whole_batch:  # what one image has in it, all have
+                odd = np.arange(count)
             found = self.model([a[odd] for a in chunk] if len(chunk) > 1 else chunk[0][odd])
             outputs = found if isinstance(found, list) else [found]
             numbers[odd] = ~np.all([np.isnan(y.reshape(odd.size, -1)).all(axis=1) for y in outputs], axis=0)

@@ -249,7 +249,8 @@ def _constant(node: Node, channels: int, part: slice, user: Node) -> Array | Non
     if value.size % channels:
         return None
     rows = value.reshape(-1, channels)
-    return rows[0, part] if (rows == rows[0]).all() else None
+    alike = np.array_equal(rows, np.broadcast_to(rows[0], rows.shape), equal_nan=True)  # a threshold may be none
+    return rows[0, part] if alike else None
 
 
 # -- neurons ----------------------------------------------------------------------------------------------------------

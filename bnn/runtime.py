@@ -156,16 +156,16 @@ class Model:
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _images_together(self, opened: Opened, batch: int) -> int:
-        """A context's images, for batches of so many: those of a whole batch in powers of two, so that few are kept."""
-        if opened.whole_batch:
-            return 1 << (batch - 1).bit_length()
-        return 1 if batch == 1 else self._micro_batch
+        """A context's images, for batches of so many."""
+        return batch if opened.whole_batch else 1 if batch == 1 else self._micro_batch
 
     def _check_inputs(self, x: Any) -> list[Inputs]:
         return check_inputs(x, self._input_names, self._input_shapes, self._input_dtypes)
 
     def _context(self, opened: Opened, images: int, workers: int) -> tuple[Context, list[Context]]:
         """An idle context, or a new one, and the list to put it back on."""
+        if opened.whole_batch and (images, workers) not in self._idle:
+            self._idle = {}  # those for batches of other sizes, which may be large
         idle = self._idle.setdefault((images, workers), [])
         while True:
             try:

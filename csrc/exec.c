@@ -44,7 +44,7 @@ static int lay_out(const struct bnn_model *m, size_t images, size_t workers, uns
         return 0;
     }
     at[0] = total;
-    if (!add(&total, workers, arena)) {
+    if (!add(&total, m->whole_batch ? 1 : workers, arena)) { /* a whole batch is never spread over arenas */
         return 0;
     }
     at[1] = total;
@@ -238,15 +238,25 @@ static void spread_rows(const struct bnn_context *c, uint32_t op, size_t images,
     }
 }
 
-/* The outputs of images that any of the workers' flags name are not numbers. */
+/* Whether any of the workers' flags names one of the images from `image` on. */
+static int flagged(const struct bnn_context *c, size_t image, size_t images, size_t first_worker, size_t workers)
+{
+    int found = 0;
+    for (size_t w = first_worker; w < first_worker + workers; w++) {
+        for (size_t i = image; i < image + images; i++) {
+            found |= c->nan[w * c->nan_stride + i];
+        }
+    }
+    return found;
+}
+
+/* The outputs of flagged images are not numbers; those of all images, where each goes into all. */
 static void poison(const struct bnn_context *c, size_t images, size_t first_worker, size_t workers,
                    const struct bnn_buffers *buffers)
 {
+    int together = c->model->whole_batch, any = together && flagged(c, 0, images, first_worker, workers);
     for (size_t i = 0; i < images; i++) {
-        int found = 0;
-        for (size_t w = first_worker; w < first_worker + workers; w++) {
-            found |= c->nan[w * c->nan_stride + i];
-        }
+        int found = together ? any : flagged(c, i, 1, first_worker, workers);
         for (uint32_t k = 0; found && k < c->model->output_count; k++) {
             struct bnn_view v = bnn_context_view(c, c->model->output_tensors[k], 0, buffers);
             float *out = (float *)v.data + i * v.image;

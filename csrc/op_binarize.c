@@ -1,7 +1,10 @@
 /* binarize: the bit x >= 0, so that zeros of either sign give +1; or, with a threshold and a flip a channel, the bit
- * (x >= threshold) != flip.  What is not a number is reported for its image. */
+ * (x >= threshold) != flip.  What is not a number is reported for its image; so are infinite numbers in channels whose
+ * threshold is none: before it stood a multiplication by zero. */
 #include "check.h"
 #include "view.h"
+
+#include <math.h>
 
 static bnn_status check_channels(struct bnn_prepare *p, struct bnn_op *op, uint32_t input, bnn_dtype dtype,
                                  const char *what)
@@ -37,18 +40,35 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return status != BNN_OK ? status : bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
 }
 
+/* Whether a channel without a threshold has an infinite number in a row. */
+static int infinite_times_zero(const float *restrict in, const float *restrict thresholds, size_t channels, size_t pixels)
+{
+    int found = 0;
+    for (size_t x = 0; x < pixels; x++, in += channels) {
+        for (size_t k = 0; k < channels; k++) {
+            found |= isnan(thresholds[k]) && isinf(in[k]);
+        }
+    }
+    return found;
+}
+
 /* With a threshold and a flip a channel. */
 static void run_thresholds(const struct bnn_run *r)
 {
     const struct bnn_tensor *t = r->output.tensor;
     const float *thresholds = r->inputs[1].data;
     const uint32_t *flips = r->inputs[2].data;
+    int zeros = 0;
+    for (size_t k = 0; k < t->c; k++) {
+        zeros |= isnan(thresholds[k]);
+    }
     for (size_t i = 0; i < r->images; i++) {
         int nan = 0;
         for (size_t y = r->row_begin; y < r->row_end; y++) {
             const float *in = bnn_row_floats(&r->inputs[0], i, y);
             uint32_t *out = bnn_row_words(&r->output, i, y);
             nan |= r->model->kernels->binarize_at(out, in, thresholds, flips, t->c, t->w);
+            nan |= zeros && infinite_times_zero(in, thresholds, t->c, t->w);
         }
         if (nan != 0) {
             r->nan[i] = 1;

@@ -14,7 +14,8 @@ from ..ops import constant, input_node, make
 from . import tf_logic, tf_reduce, tf_resize, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
 from .source import PROBE_BATCH, Source
-from .tf_batch import ELEMENTWISE, Shared, batch_size, noted, over_batch, per_image, reduction
+from .tf_batch import ELEMENTWISE, Shared, batch_size, noted, over_batch, reduction, without_ones
+from .tf_counts import Slopes, keeps_its_place, multiple, slopes
 from .tf_moves import (
     MOVES,
     POINTWISE,
@@ -90,7 +91,8 @@ class GraphReader:
         self._check_supported()
         self.shapes: dict[Tensor, tuple[int, ...]] = {}
         self.constants: dict[Tensor, Array] = {}
-        self.varying: dict[Tensor, Array] = {}  # constants that are not, as they are for a batch of one image less
+        self.slopes: Slopes = {}  # of constants that are none: numbers that grow with the batch
+        self.growing: set[Tensor] = set()  # constants of which there are more in a larger batch
         self.values: dict[Tensor, Node] = {}
         self.moved: dict[Tensor, Moved] = {}  # what does not keep the batch first
         self.arranged: dict[Tensor, Moved] = {}  # what has been moved, and does
@@ -155,12 +157,14 @@ class GraphReader:
         if not any(node.op in SHAPE_OPS for node in frozen.nodes):
             return
 
+        fewer: dict[Tensor, tuple[int, ...]] = {}
+
         def compare(node: TfNode, outputs: list[Any]) -> None:
-            for i, value in enumerate(outputs):
-                if node.name not in self.dependent and not np.array_equal(self.constants[node.name, i], value):
-                    self.varying[node.name, i] = np.asarray(value)
+            fewer.update({(node.name, i): tuple(int(d) for d in value.shape) for i, value in enumerate(outputs)})
 
         frozen.execute([z[1:] for z in zeros], compare)
+        self.slopes = slopes(frozen, self.constants, self.shapes, fewer)
+        self.growing = {t for t in self.constants if self.shapes[t] != fewer[t]}
 
     def graph(self, dtypes: Sequence[DType]) -> Graph:
         frozen = self.frozen
@@ -233,20 +237,22 @@ class GraphReader:
     def _of_batch(self, node: TfNode, tensor: Tensor) -> Shared | int:
         """What an operand is to the whole batch: a value of it; a number for every image; 0: neither."""
         tensor = self.frozen.resolve(tensor)
-        if tensor in self.shared or node.op not in ELEMENTWISE or tensor not in self.varying:
+        if tensor in self.shared or node.op not in ELEMENTWISE or tensor not in self.slopes:
             return self.shared.get(tensor, 0)
-        return per_image(self.varying[tensor], self.constants[tensor], PROBE_BATCH - 1)
+        return multiple(self.constants[tensor], self.slopes[tensor], PROBE_BATCH)
 
     def _with_batch(self, node: TfNode, operands: Sequence[Shared | int]) -> Node | Shared:
         """An elementwise op of values of the whole batch, and perhaps of an image."""
         source = Source(self, node)
         tensors = [self.frozen.resolve(t) for t in node.inputs]
         images = [self.values[t] for t in tensors if t in self.values]
-        if node.op not in ELEMENTWISE or any(t in self.moved for t in tensors):
+        if any(t in self.moved for t in tensors):
+            raise self._loose(node)
+        if node.op not in ELEMENTWISE:
             raise source.unsupported("a value of the whole batch; with such only elementwise operations are supported")
         rank = max([1] + [len(x.type.shape) for x in images])
-        if not images:
-            rank = max([1] + [len(o.shape) for o in operands if isinstance(o, Shared)])
+        if not images:  # as few dimensions as there can be, since an image has no more than three
+            rank = max([1] + [len(without_ones(self.shapes[t])) for t in tensors])
         bases = [o.of_rank(source, rank) if isinstance(o, Shared) else None for o in operands]
         anything = next(iter([*images, *filter(None, bases)]))
         for i, o in enumerate(operands):
@@ -255,9 +261,10 @@ class GraphReader:
                 bases[i] = count if any(isinstance(other, Shared) for other in operands) else noted(count)
         result = READERS[node.op](Source(self, node, bases))
         assert isinstance(result, Node)
-        if images and self.shapes[node.name, 0] != (PROBE_BATCH, *result.type.shape):
+        shape, own = self.shapes[node.name, 0], result.type.shape
+        if images and shape != (PROBE_BATCH, *own) or not images and without_ones(shape) != without_ones(own):
             raise self._loose(node)
-        return result if images else Shared(replace(result, origin="", tap=""), self.shapes[node.name, 0])
+        return result if images else Shared(replace(result, origin="", tap=""), shape)
 
     def _pointwise(self, node: TfNode) -> Moved:
         """An elementwise op on values that keep their elements' order but not the batch (those of a dense layer that is
@@ -286,6 +293,9 @@ class GraphReader:
     def _move(self, source: Source) -> tuple[Node | Moved, ...]:
         results: list[Node | Moved] = []
         operands = [self._operand(t) for t in source.tf.inputs]
+        for tensor in map(self.frozen.resolve, source.tf.inputs):
+            if tensor in self.slopes and not keeps_its_place(source.tf.op, self.slopes[tensor]):
+                raise source.unsupported("where its elements go depends on the number of images in the batch")
         for i, moved in enumerate(move(source, self.frozen, operands)):
             elements = moved.per_image()
             if elements is None:

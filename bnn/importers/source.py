@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import UnsupportedOpError
 from ..ir import Node
 from ..ops import ReshapeAttrs, make
-from .frozen import Array, TfNode
+from .frozen import Array, Tensor, TfNode
 
 if TYPE_CHECKING:
     from .graphdef import GraphReader
@@ -41,18 +41,24 @@ class Source:
         """The array of a constant operand."""
         if not self.is_constant(i):
             raise self.unsupported(f"operand {i} depends on the data; it must be a constant")
-        if self.tf.inputs[i] in self._reader.varying:
+        tensor = self._tensor(i)
+        if tensor in self._reader.slopes or tensor in self._reader.growing:
             raise self.unsupported(f"operand {i} depends on the number of images in the batch; it must be a constant")
-        return self._reader.constants[self.tf.inputs[i]]
+        return self._reader.constants[tensor]
 
     def same_for_all(self, i: int) -> Array:
         """A constant operand with a batch dimension, as that of one image: (1, ...)."""
-        value = self._reader.constants[self.tf.inputs[i]] if self.is_constant(i) else self.constant(i)
-        per_image = len(value) == 1 or self.tf.inputs[i] in self._reader.varying and len(value) == PROBE_BATCH
+        tensor = self._tensor(i)
+        grows = tensor in self._reader.growing and tensor not in self._reader.slopes
+        value = self._reader.constants[tensor] if grows else self.constant(i)
+        per_image = len(value) == 1 or grows and len(value) == PROBE_BATCH
         if not per_image or not np.array_equal(value, np.broadcast_to(value[:1], value.shape)):
             raise self.unsupported(f"a constant of shape {value.shape} that differs over the batch")
         one: Array = value[:1]
         return one if np.ptp(one) else one.reshape(-1)[:1].reshape([1] * one.ndim)
+
+    def _tensor(self, i: int) -> Tensor:
+        return self._reader.frozen.resolve(self.tf.inputs[i])
 
     def value(self, i: int) -> Node:
         """An operand that depends on the data."""

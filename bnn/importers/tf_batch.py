@@ -13,7 +13,6 @@ import numpy as np
 
 from ..ir import Node
 from ..ops import BatchSizeAttrs, ReshapeAttrs
-from .frozen import Array
 from .tf_moves import POINTWISE
 
 if TYPE_CHECKING:
@@ -41,6 +40,11 @@ class Shared:
         if self.node.type.shape == shape:
             return self.node
         return s.make("reshape", self.node, attrs=ReshapeAttrs(shape), final=False)
+
+
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the dimensions of 1 that it begins with."""
+    return shape[next((i for i, d in enumerate(shape) if d != 1), len(shape)) :]
 
 
 def over_batch(s: Source) -> bool:
@@ -76,11 +80,3 @@ def batch_size(s: Source, x: Node, per_image: int) -> Node:
     count = s.make("batch_size", x, attrs=BatchSizeAttrs(per_image), final=False)
     one = ReshapeAttrs((1,) * len(x.type.shape))
     return count if count.type.shape == one.shape else s.make("reshape", count, attrs=one, final=False)
-
-
-def per_image(large: Array, larger: Array, images: int) -> int:
-    """n where a number is n times the images: ``large`` for so many, ``larger`` for one more; else 0."""
-    if large.size != 1 or large.shape != larger.shape or large.ndim:
-        return 0
-    n = float(large) / images
-    return int(n) if n >= 1 and n == int(n) and float(larger) == n * (images + 1) else 0

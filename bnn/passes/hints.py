@@ -115,9 +115,10 @@ def _constant(node: Node) -> int:
         return _same_at_ends(node) if "residual" not in attrs.slots else 0
     if len(node.inputs) == 1:
         return 1 if least(node.inputs[0]) >= 0 else 0
-    threshold, flip = (i.value for i in node.inputs[1:])  # minus infinity: of every float, whatever was before it
+    threshold, flip = (i.value for i in node.inputs[1:])
+    every = np.isneginf(threshold) | np.isnan(threshold)  # of every float, whatever was before it
     always = reference.binarize(np.broadcast_to(np.float32(-LARGEST), threshold.shape), threshold, flip)
-    return _same(always) if np.isneginf(threshold).all() or (least(node.inputs[0]) >= threshold).all() else 0
+    return _same(always) if every.all() or (least(node.inputs[0]) >= threshold).all() else 0
 
 
 def _same_at_ends(conv: Node) -> int:

@@ -72,13 +72,14 @@ def _channelwise(node: Node) -> bool:
 
 def _sunk(node: Node) -> Node:
     x, *rest = node.inputs
-    parts, begin = [], 0
-    for part in x.inputs:
+    parts, begin, value = [], 0, node.tap or node.name
+    for number, part in enumerate(x.inputs):
         end = begin + part.type.shape[-1]
         operands = [_channels(i, begin, end, x.type.shape[-1]) for i in rest]
-        parts.append(make(node.op, part, *operands, attrs=node.attrs, name=node.name))
+        tap = f"{value}/{number}"  # a part is not the layer's output
+        parts.append(make(node.op, part, *operands, attrs=node.attrs, name=node.name, tap=tap))
         begin = end
-    return make("concat", *parts, name=x.name, tap=node.tap or node.name, origin=node.origin, note=node.note)
+    return make("concat", *parts, name=x.name, tap=value, origin=node.origin, note=node.note)
 
 
 def _channels(operand: Node, begin: int, end: int, channels: int) -> Node:

@@ -43,11 +43,19 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
 
 def float_thresholds(chain: list[Node], channels: int) -> tuple[Array, Array] | None:
     """For a binarize and what stands before it (last operation first): per channel the smallest float at which the bit
-    has its final value, and whether that value is -1.  None where a finite input gives not-a-number."""
+    has its final value, and whether that value is -1.  None where a finite input gives not-a-number.
+
+    Where gamma is 0 the bit is the same for every finite input, and infinite ones give not-a-number: such a channel has
+    no threshold but not-a-number, of which the runtime knows this, and the bit itself as its flip.
+    """
+    ends = [_value(chain, np.full(channels, end, np.float32)) for end in (-np.inf, np.inf)]
     low = np.full(channels, order(-LARGEST))
     high = np.full(channels, order(LARGEST))
     first, last = _bits(chain, floats(low)), _bits(chain, floats(high))
     if first is None or last is None:
+        return None
+    infinite = np.isnan(ends[0]) | np.isnan(ends[1])
+    if (infinite & ~(np.isnan(ends[0]) & np.isnan(ends[1]) & (first == last))).any():
         return None
     while True:  # the bit is `first` at low and `last` at high
         middle = (low + high) // 2
@@ -60,13 +68,21 @@ def float_thresholds(chain: list[Node], channels: int) -> tuple[Array, Array] | 
         high = np.where(at_end, middle, high)
         low = np.where(at_end, low, middle)
     threshold = np.where(first == last, np.float32(-np.inf), floats(high))
-    return threshold.astype(np.float32), ~last
+    threshold = np.where(infinite, np.float32(np.nan), threshold)
+    return threshold.astype(np.float32), np.where(infinite, last, ~last)
+
+
+def _value(chain: list[Node], x: Array) -> Array:
+    """What is binarized, for a value of each channel."""
+    value = x[None]
+    for node in reversed(chain[1:]):
+        value = evaluate(node, [value, *(i.value for i in node.inputs[1:])])
+    return np.asarray(value[0])
 
 
 def _bits(chain: list[Node], x: Array) -> Array | None:
-    value = x[None]
-    for node in reversed(chain):
-        if np.isnan(value).any():
-            return None
-        value = evaluate(node, [value, *(i.value for i in node.inputs[1:])])
-    return np.asarray(value[0] > 0)
+    value = _value(chain, x)
+    if np.isnan(value).any():
+        return None
+    binarize = chain[0]
+    return np.asarray(evaluate(binarize, [value[None], *(i.value for i in binarize.inputs[1:])])[0] > 0)

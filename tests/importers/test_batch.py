@@ -144,6 +144,83 @@ def test_calls_of_a_model(rng: np.random.Generator) -> None:
     assert not bnn.compile(two(shape, layer("ste_sign"))).whole_batch
 
 
+def images(x: Any) -> Any:
+    return tf.cast(tf.shape(x)[0], tf.float32)
+
+
+COUNTED: dict[str, Callable[[Any], Any]] = {
+    "a product": lambda x: x * images(x),
+    "size": lambda x: x / tf.cast(tf.size(x), tf.float32),
+    "of several": lambda x: x / (tf.cast(tf.reduce_prod(tf.shape(x)), tf.float32) * 2.0),
+    "a shape": lambda x: tf.reshape(x, tf.stack([tf.shape(x)[0], 2, 2])),
+    "a part": lambda x: tf.slice(x, [0, 1], [tf.shape(x)[0], 2]),
+    "ones": lambda x: x + tf.ones_like(x),
+    "a mean by a constant of more dimensions": lambda x: x - tf.reduce_mean(x) * tf.ones((1, 4)),
+    "kept dimensions": lambda x: x - tf.reduce_mean(x, 0, keepdims=True) * tf.reduce_mean(x, [0, 1], keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_numbers_of_images(name: str, rng: np.random.Generator) -> None:
+    """What is a multiple of the number of images is so for every batch."""
+    model = keras.Sequential([layers.Input((4,)), layers.Lambda(COUNTED[name], name="mine")])
+    compiled = bnn.compile(model)
+    for count in (1, 2, 4, 8, 64):
+        x = eighths(rng, count, (4,))
+        assert np.array_equal(compiled(x), model(x, training=False).numpy()), count
+
+
+UNKNOWN: dict[str, Callable[[Any], Any]] = {
+    "one more": lambda x: x * (images(x) + 1.0),
+    "a part of it": lambda x: x * (images(x) * 0.25),
+    "its opposite": lambda x: x * -images(x),
+    "at most three": lambda x: x * tf.minimum(images(x), 3.0),
+    "at least two": lambda x: x * tf.maximum(images(x), 2.0),
+    "a choice": lambda x: x * tf.where(tf.shape(x)[0] > 4, 0.25, -0.25),
+    "ones as large": lambda x: x / (tf.ones_like(x) * images(x)),
+    "filled with it": lambda x: x * tf.fill(tf.shape(x), images(x)),
+    "its square": lambda x: x * (images(x) * images(x)),
+    "a half": lambda x: tf.reshape(x, [tf.shape(x)[0] // 2 * 2, -1]),
+    "as many elements": lambda x: x[:, : tf.shape(x)[0]],
+    "indices": lambda x: tf.gather(x, tf.range(tf.shape(x)[0]) % 4, axis=1),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_other_numbers_of_images(name: str) -> None:
+    """What is known for some batches alone is refused."""
+    model = keras.Sequential([layers.Input((4,)), layers.Lambda(UNKNOWN[name], name="mine")])
+    with pytest.raises(UnsupportedOpError, match=r"'mine': .*depends on the number of images in the batch"):
+        import_model(model)
+
+
+def test_not_a_number_that_bits_hide(rng: np.random.Generator) -> None:
+    """It is in the sums over the batch, though the bits before them have forgotten it."""
+    model = keras.Sequential([
+        layers.Input((16,)), lq.layers.QuantDense(8, input_quantizer="ste_sign", **SIGN),
+        lq.layers.QuantDense(5, input_quantizer=TERNARY, **SIGN),
+    ])  # fmt: skip
+    compiled = bnn.compile(model)
+    x = eighths(rng, 8, (16,))
+    x[1, 3] = np.nan
+    assert np.isnan(model(x, training=False).numpy()).all()
+    assert np.isnan(compiled(x)).all() and np.isnan(compiled.predict(x, threads=3)).all()
+    report = bnn.verify(model, compiled, x, batch_size=4)
+    assert report.ok and report.images_with_nan == 4, "the other four are a batch of their own"
+
+
+def test_memory(rng: np.random.Generator) -> None:
+    """One arena, however many threads: a batch is not spread over several."""
+    shape, layer = LAYERS["conv"]
+    compiled = bnn.compile(two(shape, layer("magnitude_aware_sign")))
+    opened = compiled._open()
+    sizes = [bnn.runtime.Context(opened, 64, workers)._memory.size for workers in (1, 8)]
+    assert sizes[1] < 1.5 * sizes[0]
+    for count in (3, 5, 9):
+        compiled(eighths(rng, count, shape))
+    assert list(compiled._idle) == [(9, 1)]
+
+
 def test_a_context_that_is_too_small(rng: np.random.Generator) -> None:
     """The C runtime says so; it does not compute another batch's result."""
     shape, layer = LAYERS["conv"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import bnn
 from bnn.emit.model import encode
 from bnn.errors import CompileError
 from bnn.importers.tensorflow import import_model
@@ -33,6 +34,20 @@ def test_residual_and_concat() -> None:
     z = layers.Concatenate()([z, layers.MaxPool2D(2)(y)])
     graph = check(scramble(keras.Model(x, quant(8)(z))))
     assert any("residual" in n.attrs.slots for n in graph.schedule if n.op == "bconv2d")
+
+
+def test_activations_of_layers_that_were_split(rng: np.random.Generator) -> None:
+    """What follows a concatenation runs in its parts; a part is not given as a layer's output."""
+    x = layers.Input((8, 8, 32))
+    y = layers.Concatenate()([layers.BatchNormalization()(quant(32)(x)), layers.BatchNormalization()(quant(16)(x))])
+    y = layers.MaxPool2D(2, name="pool")(layers.ReLU(name="relu")(y))
+    model = scramble(keras.Model(x, quant(8)(layers.AveragePooling2D()(y))))
+    array = rng.normal(size=(3, 8, 8, 32)).astype(np.float32)
+    found = bnn.compile(model).activations(array)
+    assert "pool/0" in found
+    for name in {layer.name for layer in model.layers} & set(found):
+        expected = keras.Model(x, model.get_layer(name).output)(array, training=False).numpy()
+        assert found[name].size == expected.size, name
 
 
 def test_parallel_branches_share_one_quantizer() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import larq as lq
+import numpy as np
 import pytest
 import tensorflow as tf
+
+import bnn
 
 from .models import check, ops, scramble
 
@@ -159,3 +162,25 @@ def test_batch_norm_of_exact_ties() -> None:
     for gamma in (-1.0, 0.0, 1.0):
         norm = bn(gamma_initializer=keras.initializers.Constant(gamma), epsilon=0.0)
         check(keras.Sequential([layers.Input((5, 5, 32)), model.layers[0], norm, model.layers[2]]))
+
+
+@pytest.mark.parametrize("before", [[], ["relu"], ["relu6"]], ids=str)
+def test_infinite_input_of_a_gamma_of_zero(before: list[str], rng: np.random.Generator) -> None:
+    """Infinity times zero is not a number, though every finite input of that channel gives the same bit."""
+    norm = layers.BatchNormalization(epsilon=2.0**-10)
+    stack = [*(layers.Activation(b) for b in before), norm, lq.layers.QuantConv2D(8, 2, **BINARY)]
+    model = keras.Sequential([layers.Input((4, 4, 33)), *stack])
+    norm.set_weights([
+        rng.choice([-1.0, 0.0, 2.0], 33), rng.choice([-0.5, 0.0, 0.5], 33), rng.integers(-1, 2, 33),
+        np.full(33, 1 - 2.0**-10),
+    ])  # fmt: skip
+    x = (rng.integers(-8, 9, (64, 4, 4, 33)) / 8).astype(np.float32)
+    image = np.arange(32)
+    x[image, rng.integers(0, 4, 32), rng.integers(0, 4, 32), image % 33] = rng.choice([-np.inf, np.inf], 32)
+    expected = model(x, training=False).numpy()
+    lost = np.isnan(expected).any(axis=(1, 2, 3))
+    compiled = bnn.compile(model)
+    assert [op.op for op in compiled.ops].count("affine") == 0 or before == ["relu"]
+    for kernels in bnn.runtime.available_kernels():
+        found = bnn.Model.from_bytes(compiled.to_bytes(), kernels=kernels)(x)
+        assert np.isnan(found[lost]).all() and np.array_equal(found[~lost], expected[~lost]), kernels
