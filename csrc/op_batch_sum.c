@@ -16,10 +16,11 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     if (status == BNN_OK) {
         status = bnn_check_output(p, op, 1, 1, 1, in->c);
     }
-    if (status == BNN_OK && in->c > SIZE_MAX / 2 / sizeof(double)) {
+    uint64_t bytes = (uint64_t)in->c * sizeof(double);
+    if (status == BNN_OK && bytes > SIZE_MAX / 2) {
         status = bnn_fail(p, op, BNN_ERROR_LIMIT, "channels", in->c, (int64_t)(SIZE_MAX / 2 / sizeof(double)));
     }
-    op->scratch = (size_t)in->c * sizeof(double);
+    op->scratch = (size_t)bytes;
     return status;
 }
 

@@ -41,7 +41,8 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 }
 
 /* Whether a channel without a threshold has an infinite number in a row. */
-static int infinite_times_zero(const float *restrict in, const float *restrict thresholds, size_t channels, size_t pixels)
+static int infinite_times_zero(const float *restrict in, const float *restrict thresholds, size_t channels,
+                               size_t pixels)
 {
     int found = 0;
     for (size_t x = 0; x < pixels; x++, in += channels) {
