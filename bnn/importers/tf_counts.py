@@ -23,8 +23,11 @@ _MOVES = {
     "StridedSlice": (0, 1), "Tile": (0, 1), "Transpose": (0, 1), "Unpack": (0, 1),
 }  # fmt: skip
 _SPREADS = ("BroadcastTo", "Fill", "Reshape")  # how far a constant is spread may depend on the batch
+# What they give of an element that does not grow does not grow.
 _ELEMENTWISE = frozenset({
-    "FloorDiv", "FloorMod", "Greater", "GreaterEqual", "Less", "LessEqual", "Maximum", "Minimum", "Select", "SelectV2",
+    "Abs", "Equal", "Exp", "Floor", "FloorDiv", "FloorMod", "Greater", "GreaterEqual", "Less", "LessEqual",
+    "LogicalAnd", "LogicalNot", "LogicalOr", "Maximum", "Minimum", "NotEqual", "Pow", "Relu", "Rsqrt", "Select",
+    "SelectV2", "Sign", "Sqrt", "Square",
 })  # fmt: skip
 
 
@@ -39,7 +42,8 @@ def slopes(frozen: Frozen, values: Mapping[Tensor, Array], shapes: Shapes, fewer
         while (node.name, len(outputs)) in values:
             outputs.append((node.name, len(outputs)))
         inputs = [frozen.resolve(t) for t in node.inputs]
-        if not outputs or node.op not in SHAPE_OPS and not any(t in found for t in inputs):
+        # Neither grows nor is made of what grows: a sum of as many ones as there are images does.
+        if not outputs or node.op not in SHAPE_OPS and not any(t in found or shapes[t] != fewer[t] for t in inputs):
             continue
         if node.op in SHAPE_OPS:
             results = _of_shapes(node, inputs, shapes, fewer)

@@ -155,6 +155,7 @@ COUNTED: dict[str, Callable[[Any], Any]] = {
     "a shape": lambda x: tf.reshape(x, tf.stack([tf.shape(x)[0], 2, 2])),
     "a part": lambda x: tf.slice(x, [0, 1], [tf.shape(x)[0], 2]),
     "ones": lambda x: x + tf.ones_like(x),
+    "ones, computed with": lambda x: x * tf.sqrt(tf.maximum(tf.ones_like(x) * 4.0, 1.0)),
     "a mean by a constant of more dimensions": lambda x: x - tf.reduce_mean(x) * tf.ones((1, 4)),
     "kept dimensions": lambda x: x - tf.reduce_mean(x, 0, keepdims=True) * tf.reduce_mean(x, [0, 1], keepdims=True),
 }
@@ -178,6 +179,7 @@ UNKNOWN: dict[str, Callable[[Any], Any]] = {
     "at least two": lambda x: x * tf.maximum(images(x), 2.0),
     "a choice": lambda x: x * tf.where(tf.shape(x)[0] > 4, 0.25, -0.25),
     "ones as large": lambda x: x / (tf.ones_like(x) * images(x)),
+    "a sum of ones": lambda x: x / tf.reduce_sum(tf.ones_like(x)),
     "filled with it": lambda x: x * tf.fill(tf.shape(x), images(x)),
     "its square": lambda x: x * (images(x) * images(x)),
     "a half": lambda x: tf.reshape(x, [tf.shape(x)[0] // 2 * 2, -1]),
