@@ -52,6 +52,12 @@ def run(
     check_suffix("--output", output, kinds, devices=False)
     names = None if labels is None else read_labels(labels, {s[0] for s in model.output_shapes if len(s) == 1})
     inputs = read_arrays(model, files, reading)
+    if model.whole_batch and len(inputs[0]) > 1:
+        print(
+            f"bnn: note: {net}: these {len(inputs[0])} images are one batch, in which the result of one depends on the "
+            "others, as in Keras",
+            file=sys.stderr,
+        )
     result = model.predict(inputs, threads=threads, progress=live() and len(inputs[0]) > 100)
     results: list[Floats] = result if isinstance(result, list) else [result]
     numbers = np.all([np.isfinite(r).all(axis=tuple(range(1, r.ndim))) for r in results], axis=0)

@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 import bnn
+import op_graphs
+from bnn.emit.model import encode
+from bnn.ops import input_node, make
 
 
 @pytest.fixture
@@ -39,6 +42,17 @@ class TestArrays:
         np.save(tmp_path / "x.npy", x)
         top = call("run", net, tmp_path / "x.npy", "--json").json["results"][0]["top"]
         assert top[1][0]["score"] is None and top[0][0]["score"] is not None
+
+    def test_images_that_depend_on_each_other(self, call: Any, tmp_path: Path) -> None:
+        x = input_node("x", (4, 4, 2))
+        mean = make("batch_sum", x)
+        net = tmp_path / "net.bnn"
+        net.write_bytes(encode(op_graphs.plan([x], [mean])))
+        for count, note in ((1, ""), (3, "these 3 images are one batch")):
+            np.save(tmp_path / "x.npy", np.ones((count, 4, 4, 2), np.float32))
+            done = call("run", net, tmp_path / "x.npy", "--json")
+            assert done.json["results"][0]["top"][0][0]["score"] == 16 * count
+            assert note in done.err and bool(done.err) == bool(note)
 
     def test_labels(self, call: Any, net: Path, x: Any, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", x)
