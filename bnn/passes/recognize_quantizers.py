@@ -89,9 +89,9 @@ def _stays(node: Node, found: list[_Steps], users: Users) -> bool:
 
 
 def _best(node: Node, found: list[_Steps], users: Users) -> tuple[_Steps, int]:
-    """The staircase of the farthest node and how to code its levels; or, where they are padded with a value that can
-    only be padded with otherwise (levels that never occur behind a ReLU left some that are not evenly around zero),
-    the first that can."""
+    """The staircase of the farthest node and how to code its levels; or, where a layer cannot read them (levels that
+    never occur, behind a ReLU or another quantizer, left some that are not evenly spaced or not evenly around zero),
+    the first that it can."""
     whole, last = found[0].values, found[-1]
     choices = [last]
     unreached = len(whole) - len(last.values)
@@ -101,11 +101,11 @@ def _best(node: Node, found: list[_Steps], users: Users) -> tuple[_Steps, int]:
     elif unreached:
         choices += [steps for steps in reversed(found) if len(steps.values) == len(whole)][:1]
     tries = [(steps, code) for steps in choices for code in codes(steps.values, node.type.shape[-1])]
-    return next((t for t in tries if _padded(node, *t, users)), tries[0])
+    return next((t for t in tries if _suits(node, *t, users)), tries[0])
 
 
-def _padded(node: Node, steps: _Steps, code: int, users: Users) -> bool:
-    """Whether levels coded so can be padded wherever they are."""
+def _suits(node: Node, steps: _Steps, code: int, users: Users) -> bool:
+    """Whether layers can read levels coded so as bits: evenly spaced, and padded with what they pad with."""
     todo, seen = [(node, steps.values)], {node}
     while todo:
         x, values = todo.pop()
@@ -114,7 +114,7 @@ def _padded(node: Node, steps: _Steps, code: int, users: Users) -> bool:
             attrs = user.attrs
             if isinstance(attrs, PadAttrs) and not level.pads(attrs.value, steps.unreached):
                 return False
-            if isinstance(attrs, ConvAttrs) and any(attrs.pads) and level.zero is None:
+            if isinstance(attrs, ConvAttrs) and (not level.even or any(attrs.pads) and level.zero is None):
                 return False
             scalars = all(i is x or i.is_constant and i.value.size == 1 for i in user.inputs)
             if user in seen or not (user.op in _MOVES or OPS[user.op].elementwise and scalars):

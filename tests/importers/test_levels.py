@@ -204,6 +204,7 @@ LOST: dict[str, tuple[Callable[[Any], Any], list[Any], float]] = {
     "below, padded with it": (lq.quantizers.SteTern(), [L.ReLU()], -1.0),
     "above, padded with it": (lq.quantizers.SteTern(), [L.Lambda(lambda x: tf.minimum(x, 0.0))], 1.0),
     "none, around zero later": (fours, [], 0.0),
+    "some, behind others": (fraction(5), [L.Lambda(lambda x: tf.round(x * 3.0) / 3.0)], 0.0),
 }
 
 
