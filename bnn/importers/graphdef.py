@@ -92,6 +92,7 @@ class GraphReader:
         self.shapes: dict[Tensor, tuple[int, ...]] = {}
         self.constants: dict[Tensor, Array] = {}
         self.slopes: Slopes = {}  # of constants that are none: numbers that grow with the batch
+        self.fewer: dict[Tensor, tuple[int, ...]] = {}  # shapes for one image less, where anything depends on them
         self.growing: set[Tensor] = set()  # constants of which there are more in a larger batch
         self.values: dict[Tensor, Node] = {}
         self.moved: dict[Tensor, Moved] = {}  # what does not keep the batch first
@@ -157,7 +158,7 @@ class GraphReader:
         if not any(node.op in SHAPE_OPS for node in frozen.nodes):
             return
 
-        fewer: dict[Tensor, tuple[int, ...]] = {}
+        fewer = self.fewer
 
         def compare(node: TfNode, outputs: list[Any]) -> None:
             fewer.update({(node.name, i): tuple(int(d) for d in value.shape) for i, value in enumerate(outputs)})
@@ -290,16 +291,41 @@ class GraphReader:
             return start(self.values[tensor], PROBE_BATCH)
         return self.constants[tensor]
 
+    def _check_move(self, source: Source) -> None:
+        """That values with the batch first move alike in a larger batch (and are not the first three images, say)."""
+        tensors = [self.frozen.resolve(t) for t in source.tf.inputs]
+        if not all(t in self.values or t in self.constants and t not in self.growing for t in tensors):
+            return
+        images = 2 * PROBE_BATCH + 1
+        then: list[list[Moved]] = []
+        for count in (PROBE_BATCH, images):
+            operands: list[Moved | Array] = []
+            for t in tensors:
+                if t in self.values:
+                    operands.append(start(self.values[t], count))
+                else:
+                    grown = (count - PROBE_BATCH) * np.nan_to_num(self.slopes.get(t, np.zeros(())))
+                    operands.append(np.asarray(self.constants[t] + grown, self.constants[t].dtype))
+            then.append(move(source, self.frozen, operands))
+        for few, many in zip(*then, strict=True):
+            own, other = few.per_image(), many.per_image()
+            if own is not None and (other is None or not np.array_equal(own, other)):
+                raise source.unsupported("where its elements go depends on the number of images in the batch")
+
     def _move(self, source: Source) -> tuple[Node | Moved, ...]:
         results: list[Node | Moved] = []
+        self._check_move(source)
         operands = [self._operand(t) for t in source.tf.inputs]
         for tensor in map(self.frozen.resolve, source.tf.inputs):
-            if tensor in self.slopes and not keeps_its_place(source.tf.op, self.slopes[tensor]):
+            slope = None if tensor in self.growing else self.slopes.get(tensor)
+            if slope is not None and not keeps_its_place(source.tf.op, slope):
                 raise source.unsupported("where its elements go depends on the number of images in the batch")
         for i, moved in enumerate(move(source, self.frozen, operands)):
             elements = moved.per_image()
             if elements is None:
                 results.append(moved)
+            elif self.fewer and self.fewer[source.tf.name, i] != (PROBE_BATCH - 1, *elements.shape):
+                raise source.unsupported("its shape depends on the number of images in the batch")
             else:
                 self.arranged[source.tf.name, i] = moved
                 results.append(arrange(source, moved.base, elements, i))

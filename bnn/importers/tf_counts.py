@@ -2,15 +2,17 @@
 
 A graph is read by executing it on a few images, so what TensorFlow computes of the data's shape has one value then, and
 others for other batches.  Each such number is followed as slope * images + offset through the operations that keep it
-so.  What is not of this form is unknown, and nothing may be made of it.
+so, and computed for batches of other sizes, too.  What is not of this form is unknown, and nothing may be made of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ..errors import CompileError
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
 
 Shapes = Mapping[Tensor, tuple[int, ...]]
@@ -22,7 +24,8 @@ _MOVES = {
     "Pack": (0, None), "Reshape": (0, 1), "Slice": (0, 1), "Split": (1, 2), "SplitV": (0, 1), "Squeeze": (0, 1),
     "StridedSlice": (0, 1), "Tile": (0, 1), "Transpose": (0, 1), "Unpack": (0, 1),
 }  # fmt: skip
-_SPREADS = ("BroadcastTo", "Fill", "Reshape")  # how far a constant is spread may depend on the batch
+_OTHERS = (-2, 1, 8)  # images more than those that a graph is executed on
+_SPREADS = ("BroadcastTo", "Fill", "Reshape", "Tile")  # how far a constant is spread may depend on the batch
 # What they give of an element that does not grow does not grow.
 _ELEMENTWISE = frozenset({
     "Abs", "Equal", "Exp", "Floor", "FloorDiv", "FloorMod", "Greater", "GreaterEqual", "Less", "LessEqual",
@@ -42,8 +45,7 @@ def slopes(frozen: Frozen, values: Mapping[Tensor, Array], shapes: Shapes, fewer
         while (node.name, len(outputs)) in values:
             outputs.append((node.name, len(outputs)))
         inputs = [frozen.resolve(t) for t in node.inputs]
-        # Neither grows nor is made of what grows: a sum of as many ones as there are images does.
-        if not outputs or node.op not in SHAPE_OPS and not any(t in found or shapes[t] != fewer[t] for t in inputs):
+        if not outputs or node.op not in SHAPE_OPS and not any(t in found for t in inputs):
             continue
         if node.op in SHAPE_OPS:
             results = _of_shapes(node, inputs, shapes, fewer)
@@ -54,7 +56,72 @@ def slopes(frozen: Frozen, values: Mapping[Tensor, Array], shapes: Shapes, fewer
         for tensor, result in zip(outputs, results, strict=True):
             if np.any(result != 0):  # nan is not 0
                 found[tensor] = np.asarray(result, np.float64).reshape(values[tensor].shape)
+    for more in _OTHERS:
+        for tensor in list(_contradicted(frozen, values, shapes, fewer, found, more)):
+            found[tensor] = np.full(values[tensor].shape, np.nan)
     return found
+
+
+def _contradicted(
+    frozen: Frozen, values: Mapping[Tensor, Array], shapes: Shapes, fewer: Shapes, found: Slopes, more: int
+) -> Iterator[Tensor]:
+    """Tensors that are not what their slopes say, for a batch of so many more images."""
+    now: dict[Tensor, Array | None] = {}  # None: cannot be computed
+    for node in frozen.nodes:
+        inputs = [frozen.resolve(t) for t in node.inputs]
+        if (node.name, 0) not in values or node.op in ALIASES:
+            continue
+        results: list[Array] = []
+        if node.op in SHAPE_OPS:
+            results = _shapes_then(node, inputs, values, shapes, fewer, now, more)
+        elif any(t in now for t in inputs):
+            operands = [now.get(t, values[t]) for t in inputs]
+            with contextlib.suppress(CompileError):
+                if not any(operand is None for operand in operands):
+                    results = [np.asarray(r) for r in frozen.run_op(node, operands)]
+        else:
+            continue
+        i = 0
+        while (tensor := (node.name, i)) in values:
+            now[tensor] = results[i] if results else None
+            if not results or not _as_said(results[i], values[tensor], found.get(tensor), more):
+                yield tensor
+            i += 1
+
+
+def _shapes_then(
+    node: TfNode,
+    inputs: Sequence[Tensor],
+    values: Mapping[Tensor, Array],
+    shapes: Shapes,
+    fewer: Shapes,
+    now: Mapping[Tensor, Array | None],
+    more: int,
+) -> list[Array]:
+    """What an op of shapes gives for so many more images."""
+    then = []
+    for i, t in enumerate(inputs):
+        known = now.get(t)
+        shape = known.shape if known is not None else np.add(shapes[t], more * np.subtract(shapes[t], fewer[t]))
+        like = values[node.name, i if node.op == "ShapeN" else 0]
+        if node.op in ("Shape", "ShapeN"):
+            then.append(np.asarray(shape, like.dtype).reshape(-1))
+        elif node.op in ("Size", "Rank"):
+            then.append(np.asarray(np.prod(shape) if node.op == "Size" else len(shape), like.dtype))
+        else:
+            one = 1 if node.op == "OnesLike" else 0
+            then.append(np.full(tuple(int(d) for d in shape), one, like.dtype))
+    return then
+
+
+def _as_said(now: Array, value: Array, slope: Array | None, more: int) -> bool:
+    """Whether a tensor is what it was and its slopes make of it; where there is more of it, more of the same."""
+    if now.shape != value.shape:
+        alike = now.shape[1:] == value.shape[1:] and len(value) > 0
+        return slope is None and alike and bool((now == value[:1]).all() and (value == value[:1]).all())
+    if slope is None or now.dtype.kind not in "iuf":
+        return np.array_equal(now, value)
+    return bool(np.isnan(slope).any()) or np.array_equal(now, value + more * slope)
 
 
 def _of_shapes(node: TfNode, inputs: Sequence[Tensor], shapes: Shapes, fewer: Shapes) -> list[Array]:
@@ -110,7 +177,7 @@ def _div(node: TfNode, values: Sequence[Array], grown: Sequence[Array]) -> Array
 
 
 def _prod(node: TfNode, values: Sequence[Array], grown: Sequence[Array]) -> Array | None:
-    if values[0].ndim != 1 or node.attrs.get("keep_dims"):
+    if values[0].ndim != 1 or values[1].reshape(-1).tolist() not in ([0], [-1]) or node.attrs.get("keep_dims"):
         return None
     return _of_product(values[0].astype(np.float64), grown[0])
 

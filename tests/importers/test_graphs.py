@@ -50,6 +50,14 @@ def test_activations_of_layers_that_were_split(rng: np.random.Generator) -> None
         assert found[name].size == expected.size, name
 
 
+@pytest.mark.parametrize("layer", [layers.SimpleRNN, layers.GRU, layers.LSTM], ids=lambda layer: layer.__name__)
+def test_unrolled_recurrent_layers(layer: Any) -> None:
+    """Their first state is zeros, as many as there are images."""
+    x = layers.Input((4, 5))
+    y = layers.Bidirectional(layer(6, unroll=True, return_sequences=True))(x)
+    check(scramble(keras.Model(x, layers.Dense(3)(layer(4, unroll=True)(y)))))
+
+
 def test_parallel_branches_share_one_quantizer() -> None:
     x = layers.Input((8, 8, 5))
     y = layers.BatchNormalization()(layers.Conv2D(32, 1)(x))
