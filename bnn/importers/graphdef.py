@@ -30,6 +30,7 @@ from .tf_moves import (
 )
 from .tf_ops import READERS, channels_first, unsupported_alone
 
+_SMALL = 2**14  # elements of which many images are looked at
 _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
 # What a compiled network's inputs can be.
 INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
@@ -224,7 +225,7 @@ class GraphReader:
             results = self._move(source)
         for i, result in enumerate(results):
             shape = self.shapes[node.name, i]
-            if isinstance(result, Node) and result.type.shape != shape[1:]:
+            if isinstance(result, Node) and result.type.shape != shape[1:] and np.prod(shape):
                 raise CompileError(f"layer '{layer}': {node.op} gives {shape[1:]}, read as {result.type}")
         return results
 
@@ -296,7 +297,8 @@ class GraphReader:
         tensors = [self.frozen.resolve(t) for t in source.tf.inputs]
         if not all(t in self.values or t in self.constants and t not in self.growing for t in tensors):
             return
-        images = 2 * PROBE_BATCH + 1
+        small = all(np.prod(self.values[t].type.shape) < _SMALL for t in tensors if t in self.values)
+        images = 67 if small else 2 * PROBE_BATCH + 1
         then: list[list[Moved]] = []
         for count in (PROBE_BATCH, images):
             operands: list[Moved | Array] = []

@@ -327,7 +327,7 @@ def _split(s: Source) -> tuple[Node, ...]:
     ends = np.cumsum([s.output_shape_of(i)[-1] for i in range(s.outputs)]).tolist()
     begins = [0, *ends[:-1]]
     return tuple(
-        s.make("slice", x, attrs=SliceAttrs(begin, end), output=i)
+        s.make("slice", x, attrs=SliceAttrs(begin, end), output=i) if end > begin else x  # nobody reads what is empty
         for i, (begin, end) in enumerate(zip(begins, ends, strict=True))
     )
 

@@ -187,6 +187,7 @@ UNKNOWN: dict[str, Callable[[Any], Any]] = {
     "the fourth of so many ones": lambda x: x + tf.concat([tf.ones([tf.shape(x)[0]]), [5.0] * 9], 0)[3],
     "a size of at most nine": lambda x: x + tf.cast(tf.size(tf.range(tf.minimum(tf.shape(x)[0], 9))), tf.float32),
     "the first images": lambda x: x[:3],
+    "as many as there may be": lambda x: x[:9],
     "filled with it": lambda x: x * tf.fill(tf.shape(x), images(x)),
     "its square": lambda x: x * (images(x) * images(x)),
     "a half": lambda x: tf.reshape(x, [tf.shape(x)[0] // 2 * 2, -1]),

@@ -58,6 +58,12 @@ def test_unrolled_recurrent_layers(layer: Any) -> None:
     check(scramble(keras.Model(x, layers.Dense(3)(layer(4, unroll=True)(y)))))
 
 
+def test_unrolled_gru_of_the_first_kind() -> None:
+    """One of its splits is empty."""
+    x = layers.Input((4, 5))
+    check(scramble(keras.Model(x, layers.GRU(6, unroll=True, reset_after=False)(x))))
+
+
 def test_parallel_branches_share_one_quantizer() -> None:
     x = layers.Input((8, 8, 5))
     y = layers.BatchNormalization()(layers.Conv2D(32, 1)(x))
