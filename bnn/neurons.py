@@ -46,7 +46,7 @@ class NeuronForm:
 def of_the_batch(graph: Graph) -> str | None:
     """Why a network whose images depend on each other has no spikes, or None; names the layer, and what to do."""
     for node in graph.nodes():
-        if node.op in ("batch_sum", "batch_size"):
+        if OPS[node.op].whole_batch:
             return (
                 f"layer '{node.name}': it computes with all images of a batch, and spikes are of one image: use a "
                 "quantizer that treats every image alone (ste_sign, ste_tern), or run the network with model(x)"

@@ -67,7 +67,8 @@ class Op:
 
     ``opcode`` is its number in the file (None: never written).  ``infer`` gives the type from the operands' types and
     the attributes, and raises :class:`CompileError` on a contradiction.  ``reference`` gets the operands' arrays and
-    the attributes.  ``elementwise`` marks float ops that treat every element alone (broadcasting their operands).
+    the attributes.  ``elementwise`` marks float ops that treat every element alone (broadcasting their operands),
+    ``whole_batch`` those whose result for an image depends on the other images.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Op:
     reference: Reference
     levels: Level
     elementwise: bool = False
+    whole_batch: bool = False
 
 
 def _conv_reference(x: Any, w: Any, *operands: Any, a: Any) -> Any:
@@ -115,8 +117,9 @@ OPS: dict[str, Op] = {
         Op("max_pool", 3, PoolAttrs, shapes.pool, lambda *x, a: ref.max_pool(x[0], a, *x[1:]), ALL),
         Op("avg_pool", 4, PoolAttrs, shapes.avg_pool, lambda x, a: ref.avg_pool(x, a), ALL),
         Op("resize_bilinear", 36, ResizeAttrs, shapes.resize_bilinear, lambda x, a: ref.resize_bilinear(x, a), ALL),
-        Op("batch_sum", 34, NoAttrs, shapes.batch_sum, _plain(ref.batch_sum), ALL),
-        Op("batch_size", 35, BatchSizeAttrs, shapes.batch_size, lambda x, a: ref.batch_size(x, a.per_image), ALL),
+        Op("batch_sum", 34, NoAttrs, shapes.batch_sum, _plain(ref.batch_sum), ALL, whole_batch=True),
+        Op("batch_size", 35, BatchSizeAttrs, shapes.batch_size, lambda x, a: ref.batch_size(x, a.per_image), ALL,
+           whole_batch=True),
         Op("binarize", 5, NoAttrs, shapes.binarize, _plain(ref.binarize), ALL),
         Op("unpack", 6, NoAttrs, shapes.to(DType.f32, DType.b1), lambda x, a: x.astype(np.float32), ALL),
         Op("add", 7, NoAttrs, shapes.broadcast, _plain(np.add), ALL, elementwise=True),

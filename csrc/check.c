@@ -41,16 +41,21 @@ bnn_status bnn_check_output(struct bnn_prepare *p, const struct bnn_op *op, uint
     return BNN_OK;
 }
 
-bnn_status bnn_check_unary(struct bnn_prepare *p, const struct bnn_op *op, bnn_dtype from, bnn_dtype to)
+bnn_status bnn_check_types(struct bnn_prepare *p, const struct bnn_op *op, bnn_dtype from, bnn_dtype to)
 {
     bnn_status status = bnn_check_inputs(p, op, 1, 1, 1);
+    if (status == BNN_OK) {
+        status = bnn_check_dtype(p, op, bnn_op_input(p->model, op, 0), from, "dtype of the input");
+    }
+    return status != BNN_OK ? status : bnn_check_dtype(p, op, bnn_op_output(p->model, op), to, "dtype of the output");
+}
+
+bnn_status bnn_check_unary(struct bnn_prepare *p, const struct bnn_op *op, bnn_dtype from, bnn_dtype to)
+{
+    bnn_status status = bnn_check_types(p, op, from, to);
     if (status != BNN_OK) {
         return status;
     }
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
-    status = bnn_check_dtype(p, op, in, from, "dtype of the input");
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), to, "dtype of the output");
-    }
-    return status != BNN_OK ? status : bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
+    return bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
 }

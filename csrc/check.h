@@ -17,7 +17,9 @@ bnn_status bnn_check_dtype(struct bnn_prepare *p, const struct bnn_op *op, const
 /* The output's rank and dimensions. */
 bnn_status bnn_check_output(struct bnn_prepare *p, const struct bnn_op *op, uint32_t rank, uint64_t h, uint64_t w,
                             uint64_t c);
-/* One activation in, one tensor of the same shape out, of these types. */
+/* One activation in, one tensor out, of these types. */
+bnn_status bnn_check_types(struct bnn_prepare *p, const struct bnn_op *op, bnn_dtype from, bnn_dtype to);
+/* The same, and of the same shape. */
 bnn_status bnn_check_unary(struct bnn_prepare *p, const struct bnn_op *op, bnn_dtype from, bnn_dtype to);
 
 #endif

@@ -2,8 +2,8 @@
  *
  * Batches are spread before layers are: with at least as many images as workers, each worker runs whole
  * micro-batches in an arena of its own.  With fewer, the workers share one arena and the rows of each op's output.
- * Neither changes any result: an image's value depends on nothing but the image.  Where it does, the whole batch is one
- * micro-batch. */
+ * Neither changes any result: an image's value depends on nothing but the image.  Where it depends on the others
+ * (bnn_whole_batch), the batch is one micro-batch, of which the workers share the rows. */
 #include "context.h"
 #include "validate.h"
 

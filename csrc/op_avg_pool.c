@@ -4,13 +4,7 @@
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
-    bnn_status status = bnn_check_inputs(p, op, 1, 1, 1);
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, bnn_op_input(p->model, op, 0), BNN_F32, "dtype of the input");
-    }
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
-    }
+    bnn_status status = bnn_check_types(p, op, BNN_F32, BNN_F32);
     return status != BNN_OK ? status : bnn_prepare_pool(p, op);
 }
 

@@ -5,15 +5,9 @@
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_batch_size_attrs *a = op->attrs;
-    bnn_status status = bnn_check_inputs(p, op, 1, 1, 1);
+    bnn_status status = bnn_check_types(p, op, BNN_F32, BNN_F32);
     if (status == BNN_OK && a->per_image < 1) {
         status = bnn_fail(p, op, BNN_ERROR_FORMAT, "count of an image", a->per_image, 1);
-    }
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, bnn_op_input(p->model, op, 0), BNN_F32, "dtype of the input");
-    }
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
     }
     return status != BNN_OK ? status : bnn_check_output(p, op, 1, 1, 1, 1);
 }

@@ -4,18 +4,12 @@
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
-    bnn_status status = bnn_check_inputs(p, op, 1, 1, 1);
+    bnn_status status = bnn_check_types(p, op, BNN_F32, BNN_F32);
     if (status != BNN_OK) {
         return status;
     }
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
-    status = bnn_check_dtype(p, op, in, BNN_F32, "dtype of the input");
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
-    }
-    if (status == BNN_OK) {
-        status = bnn_check_output(p, op, 1, 1, 1, in->c);
-    }
+    status = bnn_check_output(p, op, 1, 1, 1, in->c);
     uint64_t bytes = (uint64_t)in->c * sizeof(double);
     if (status == BNN_OK && bytes > SIZE_MAX / 2) {
         status = bnn_fail(p, op, BNN_ERROR_LIMIT, "channels", in->c, (int64_t)(SIZE_MAX / 2 / sizeof(double)));

@@ -8,21 +8,14 @@
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_pad_channels_attrs *a = op->attrs;
-    bnn_status status = bnn_check_inputs(p, op, 1, 1, 1);
+    bnn_status status = bnn_check_types(p, op, BNN_F32, BNN_F32);
     if (status != BNN_OK) {
         return status;
     }
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
-    status = bnn_check_dtype(p, op, in, BNN_F32, "dtype of the input");
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
-    }
-    if (status == BNN_OK && (a->before < 0 || a->after < 0)) {
-        status = bnn_fail(p, op, BNN_ERROR_FORMAT, "channels of padding (at least)",
-                          a->before < 0 ? a->before : a->after, 0);
-    }
-    if (status != BNN_OK) {
-        return status;
+    if (a->before < 0 || a->after < 0) {
+        return bnn_fail(p, op, BNN_ERROR_FORMAT, "channels of padding (at least)", a->before < 0 ? a->before : a->after,
+                        0);
     }
     return bnn_check_output(p, op, in->rank, in->h, in->w, (uint64_t)in->c + (uint64_t)a->before + (uint64_t)a->after);
 }

@@ -8,7 +8,7 @@
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_resize_attrs *a = op->attrs;
-    bnn_status status = bnn_check_inputs(p, op, 1, 1, 1);
+    bnn_status status = bnn_check_types(p, op, BNN_F32, BNN_F32);
     if (status != BNN_OK) {
         return status;
     }
@@ -23,11 +23,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
         return bnn_fail(p, op, BNN_ERROR_FORMAT, "flag (0 or 1)",
                         (a->align_corners | 1) != 1 ? a->align_corners : a->half_pixels, 1);
     }
-    status = bnn_check_dtype(p, op, in, BNN_F32, "dtype of the input");
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
-    }
-    return status != BNN_OK ? status : bnn_check_output(p, op, 3, (uint64_t)a->size_h, (uint64_t)a->size_w, in->c);
+    return bnn_check_output(p, op, 3, (uint64_t)a->size_h, (uint64_t)a->size_w, in->c);
 }
 
 /* The pixels before and after a position along an axis, and how far it is from the first. */

@@ -30,7 +30,8 @@ from .tf_moves import (
 )
 from .tf_ops import READERS, channels_first, unsupported_alone
 
-_SMALL = 2**14  # elements of which many images are looked at
+# Images with which moves are looked at once more, and of how many elements those are that many are looked at of.
+_MORE, _MANY, _SMALL = 7, 67, 2**14
 _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
 # What a compiled network's inputs can be.
 INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
@@ -298,7 +299,7 @@ class GraphReader:
         if not all(t in self.values or t in self.constants and t not in self.growing for t in tensors):
             return
         small = all(np.prod(self.values[t].type.shape) < _SMALL for t in tensors if t in self.values)
-        images = 67 if small else 2 * PROBE_BATCH + 1
+        images = _MANY if small else _MORE
         then: list[list[Moved]] = []
         for count in (PROBE_BATCH, images):
             operands: list[Moved | Array] = []

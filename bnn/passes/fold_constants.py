@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from ..interpret import evaluate
 from ..ir import Graph, Node, rebuild
-from ..ops import CONVOLUTIONS, constant
+from ..ops import CONVOLUTIONS, OPS, constant
 from ..rewrite import with_inputs
 
 # Ops that count on a batch in front of their first operand.
 BATCHED = frozenset({*CONVOLUTIONS, "max_pool", "avg_pool", "pad", "reshape", "gather", "resize_bilinear"})
-_OF_THE_BATCH = frozenset({"batch_sum", "batch_size"})
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -17,7 +16,7 @@ def fold_constants(graph: Graph) -> Graph:
 
     def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
         node = with_inputs(old, inputs)
-        if not inputs or node.op in _OF_THE_BATCH or not all(i.is_constant for i in inputs):
+        if not inputs or OPS[node.op].whole_batch or not all(i.is_constant for i in inputs):
             return node
         if node.op in BATCHED:
             value = evaluate(node, [inputs[0].value[None], *(i.value for i in inputs[1:])])[0]
