@@ -68,7 +68,8 @@ class Op:
     ``opcode`` is its number in the file (None: never written).  ``infer`` gives the type from the operands' types and
     the attributes, and raises :class:`CompileError` on a contradiction.  ``reference`` gets the operands' arrays and
     the attributes.  ``elementwise`` marks float ops that treat every element alone (broadcasting their operands),
-    ``whole_batch`` those whose result for an image depends on the other images.
+    ``moves`` those whose values are their operand's, elsewhere, and padding, ``whole_batch`` those whose result for an
+    image depends on the other images.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Op:
     reference: Reference
     levels: Level
     elementwise: bool = False
+    moves: bool = False
     whole_batch: bool = False
 
 
@@ -114,7 +116,7 @@ OPS: dict[str, Op] = {
         Op("conv2d", 1, ConvAttrs, shapes.conv(DType.f32), _conv_reference, ALL),
         Op("bconv2d", 2, ConvAttrs, shapes.conv(DType.b1), _conv_reference, B | R),
         Op("iconv2d", 30, ConvAttrs, shapes.conv(DType.u8), _conv_reference, B | R),
-        Op("max_pool", 3, PoolAttrs, shapes.pool, lambda *x, a: ref.max_pool(x[0], a, *x[1:]), ALL),
+        Op("max_pool", 3, PoolAttrs, shapes.pool, lambda *x, a: ref.max_pool(x[0], a, *x[1:]), ALL, moves=True),
         Op("avg_pool", 4, PoolAttrs, shapes.avg_pool, lambda x, a: ref.avg_pool(x, a), ALL),
         Op("resize_bilinear", 36, ResizeAttrs, shapes.resize_bilinear, lambda x, a: ref.resize_bilinear(x, a), ALL),
         Op("batch_sum", 34, NoAttrs, shapes.batch_sum, _plain(ref.batch_sum), ALL, whole_batch=True),
@@ -131,14 +133,14 @@ OPS: dict[str, Op] = {
         Op("clamp", 13, ClampAttrs, shapes.same, lambda x, a: ref.clamp(x, a.lo, a.hi), ALL, elementwise=True),
         Op("sign", 14, NoAttrs, shapes.same, _plain(ref.sign), ALL, elementwise=True),
         Op("softmax", 15, NoAttrs, shapes.same, _plain(ref.softmax), ALL),
-        Op("concat", 16, NoAttrs, shapes.concat, _concat_reference, ALL),
-        Op("pad", 17, PadAttrs, shapes.pad, _pad_reference, ALL),
-        Op("reshape", 18, ReshapeAttrs, shapes.reshape, lambda x, a: x.reshape((-1,) + a.shape), ALL),
+        Op("concat", 16, NoAttrs, shapes.concat, _concat_reference, ALL, moves=True),
+        Op("pad", 17, PadAttrs, shapes.pad, _pad_reference, ALL, moves=True),
+        Op("reshape", 18, ReshapeAttrs, shapes.reshape, lambda x, a: x.reshape((-1,) + a.shape), ALL, moves=True),
         Op("cast", 29, NoAttrs, shapes.cast, _plain(ref.cast), ALL),
         Op("excess_128", 33, NoAttrs, shapes.excess_128, _plain(ref.excess_128), ALL),
-        Op("copy", 19, NoAttrs, shapes.copy, lambda x, a: x, R),
-        Op("slice", 20, SliceAttrs, shapes.slice, lambda x, a: x[..., a.begin : a.end], ALL),
-        Op("gather", 26, NoAttrs, shapes.gather, _plain(ref.gather), ALL),
+        Op("copy", 19, NoAttrs, shapes.copy, lambda x, a: x, R, moves=True),
+        Op("slice", 20, SliceAttrs, shapes.slice, lambda x, a: x[..., a.begin : a.end], ALL, moves=True),
+        Op("gather", 26, NoAttrs, shapes.gather, _plain(ref.gather), ALL, moves=True),
         Op("prelu", 21, NoAttrs, shapes.prelu, _plain(ref.prelu), ALL, elementwise=True),
         Op("sigmoid", 22, NoAttrs, shapes.same, _plain(ref.sigmoid), ALL, elementwise=True),
         Op("tanh", 31, NoAttrs, shapes.same, _plain(np.tanh), ALL, elementwise=True),
@@ -147,7 +149,8 @@ OPS: dict[str, Op] = {
         Op("affine", 27, ClampAttrs, shapes.affine, lambda *x, a: ref.clamp(ref.affine(*x), a.lo, a.hi), B | R, True),
         Op("dequantize", 25, DequantizeAttrs, shapes.dequantize, lambda x, t, a: ref.dequantize(x, t, a.channels), ALL),
         Op("binarize_levels", 28, NoAttrs, shapes.binarize_levels, _plain(ref.binarize_levels), B | R),
-        Op("pad_channels", 24, PadChannelsAttrs, shapes.pad_channels, lambda x, a: ref.pad_channels(x, a), ALL),
+        Op("pad_channels", 24, PadChannelsAttrs, shapes.pad_channels, lambda x, a: ref.pad_channels(x, a), ALL,
+           moves=True),
     )
 }
 

@@ -129,3 +129,16 @@ def _sweep(graph: Graph, rules: Sequence[Rule]) -> Graph:
 def is_elementwise(node: Node) -> bool:
     """Whether the op treats every element alone."""
     return OPS[node.op].elementwise
+
+
+def sources(x: Node, past: Callable[[Node], bool]) -> set[Node]:
+    """What data come from, constants apart: the nodes at which a walk up their operands ends, going on at those that
+    ``past`` lets it."""
+    todo, seen = [x], {x}
+    while todo:
+        node = todo.pop()
+        if past(node):
+            new = {i for i in node.inputs if not i.is_constant} - seen
+            seen |= new
+            todo += new
+    return {node for node in seen if not past(node)}

@@ -14,7 +14,7 @@ from ..counting import concatenated, cut
 from ..interpret import evaluate
 from ..ir import DType, Graph, Node
 from ..ops import INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
-from ..rewrite import Match, Pattern, Rule, any_, const, remade, rewrite
+from ..rewrite import Match, Pattern, Rule, any_, const, remade, rewrite, sources
 from .levels import MOST_STEPS, Levels, levels, scaled_by_batch
 from .signs import MOST_SIGNS, no_signs, sign_planes
 
@@ -181,10 +181,14 @@ def _float_input(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | N
 
 
 def _rounded(x: Node) -> bool:
-    """Whether a quantizer of many levels made it: a rounding, scaled."""
-    while x.op in ("mul", "div", "add", "sub", "clamp", "max_pool", "pad", "reshape") and not x.inputs[0].is_constant:
-        x = x.inputs[0]
-    return x.op == "round"
+    """Whether quantizers made it, one of them of many levels: a rounding, scaled."""
+
+    def past(x: Node) -> bool:
+        scaled = x.op in ("mul", "div", "add", "sub", "clamp") and sum(not i.is_constant for i in x.inputs) == 1
+        return OPS[x.op].moves or scaled
+
+    found = sources(x, past)
+    return any(s.op == "round" for s in found) and all(s.op == "round" or levels(s) is not None for s in found)
 
 
 def _bits_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import reference
 from ..ir import DType, Graph, Node, rebuild
-from ..ops import CONVOLUTIONS, ConvAttrs
+from ..ops import CONVOLUTIONS, OPS, ConvAttrs
 from ..rewrite import with_inputs
 from .levels import levels, scaled_by_batch
 from .signs import sign_planes
@@ -21,7 +21,6 @@ _BITS = ("binarize", *CONVOLUTIONS)
 _FEW_ZEROS = 0.05  # of ternary weights
 # No value of theirs is below their data's.
 _PARTS = frozenset({"max_pool", "avg_pool", "reshape", "slice", "gather", "copy", "resize_bilinear"})
-_MOVES = frozenset({"max_pool", "reshape", "slice", "gather", "copy", "concat", "pad", "pad_channels"})
 _SCALES = frozenset({
     "avg_pool", "resize_bilinear", "affine", "add", "sub", "mul", "div", "clamp", "minimum", "maximum",
 })  # fmt: skip
@@ -75,16 +74,16 @@ def _float_input(node: Node) -> bool:
         if (x, moved) in seen or x.is_constant or quantized:
             continue
         seen.add((x, moved))
-        if x.op not in _MOVES | _SCALES:
+        if not (OPS[x.op].moves or x.op in _SCALES):
             return True
-        todo += [(i, moved and x.op in _MOVES) for i in x.inputs]
+        todo += [(i, moved and OPS[x.op].moves) for i in x.inputs]
     return False
 
 
 def _first_half(node: Node) -> Node | None:
     """The depthwise half of a separable layer, of its pointwise half."""
     x, w = node.inputs[:2]
-    while x.op in _MOVES:
+    while OPS[x.op].moves:
         x = x.inputs[0]
     pointwise = x.op == "conv2d" and x.name == node.name and w.type.shape[1:3] == (1, 1)
     return x if pointwise and x.inputs[1].type.shape[3] == 1 and x.inputs[1] is not w else None

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..interpret import evaluate
 from ..ir import DType, Graph, Node
-from ..ops import MOST_BYTE_PRODUCTS, ConvAttrs, PadAttrs, ReshapeAttrs, constant, make
-from ..rewrite import Match, Pattern, Rule, any_, const, is_elementwise, remade, rewrite
+from ..ops import MOST_BYTE_PRODUCTS, OPS, ConvAttrs, PadAttrs, ReshapeAttrs, constant, make
+from ..rewrite import Match, Pattern, Rule, any_, const, is_elementwise, remade, rewrite, sources
 from .signs import sign_planes
 
 Array = np.ndarray[Any, Any]
@@ -19,7 +19,6 @@ _BYTES = np.arange(256)
 _MIDDLE = 128  # no byte is further from it than from another
 # What stands for zero: at most this far from 0, and a multiple of one over that.
 _FARTHEST, _FRACTION = 2**12, 2**8
-_MOVES = ("avg_pool", "concat", "gather", "max_pool", "pad", "pad_channels", "reshape", "slice")
 
 
 def read_bytes(graph: Graph) -> Graph:
@@ -155,15 +154,11 @@ def _by_channel(x: Node) -> bool:
 
 def _from_bytes(x: Node) -> bool:
     """Whether data are made of bytes alone, moved and computed on; rounded, they are some quantizer's."""
-    todo, seen = [x], set()
-    while todo:
-        x = todo.pop()
-        if x.op != "cast" and x not in seen and not x.is_constant:
-            if x.op not in _MOVES and (x.op == "round" or not is_elementwise(x)):
-                return False
-            seen.add(x)
-            todo += x.inputs
-    return True
+
+    def past(x: Node) -> bool:
+        return OPS[x.op].moves or x.op == "avg_pool" or x.op != "round" and is_elementwise(x)
+
+    return all(source.op == "cast" for source in sources(x, past))
 
 
 def _line(table: Array, outside: float | None) -> _Line | str:

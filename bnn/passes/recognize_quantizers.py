@@ -16,7 +16,6 @@ from .levels import MOST_STEPS, Levels, coded, codes
 from .steps import Array, function, regions, rising, staircase
 
 _JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # denormals count as zero
-_MOVES = frozenset({"max_pool", "reshape", "slice", "gather", "concat"})
 Users = Mapping[Node, list[Node]]
 
 
@@ -117,11 +116,11 @@ def _suits(node: Node, steps: _Steps, code: int, users: Users) -> bool:
             if isinstance(attrs, ConvAttrs) and (not level.even or any(attrs.pads) and level.zero is None):
                 return False
             scalars = all(i is x or i.is_constant and i.value.size == 1 for i in user.inputs)
-            if user in seen or not (user.op in _MOVES or OPS[user.op].elementwise and scalars):
+            if user in seen or not (OPS[user.op].moves or OPS[user.op].elementwise and scalars):
                 continue
             seen.add(user)
             after = values
-            if user.op not in _MOVES:
+            if not OPS[user.op].moves:
                 after = evaluate(user, [i.value.reshape(-1) if i.is_constant else values for i in user.inputs])
             todo.append((user, after))
     return True

@@ -101,7 +101,7 @@ EXEMPT = (
     Exempt("its weights ", lambda f: not f.signs),
     Exempt("it is depthwise: one product a tap", lambda f: f.group_width == 1),
     Exempt("channels, which are not whole 32-bit words", lambda f: f.many_odd_groups),
-    Exempt("are not evenly spaced", lambda f: not f.even),
+    Exempt("are not evenly spaced", lambda f: not f.even or not f.few_levels),  # of many, a few that occur
     Exempt("its input takes more than 256 values", lambda f: not f.few_levels),
     Exempt("its input is bytes, but", lambda f: not f.few_levels),
     Exempt("zero padding is none of its input's levels", lambda f: not f.padding_is_a_level),

@@ -59,6 +59,11 @@ def test_many_levels(rng: np.random.Generator) -> None:
     found = notes(dense(quantized(256.0), signs, "dense"))
     assert found["dense"] == "its input takes more than 256 values"
     assert not notes(dense(quantized(255.0), signs, "dense"))
+    halves = [make("slice", quantized(largest), attrs=SliceAttrs(20, 40)) for largest in (511.0, 255.0)]
+    found = notes(dense(make("concat", *halves), signs, "moved"))
+    assert found["moved"] == "its input takes more than 256 values"
+    added = make("add", quantized(511.0), X)
+    assert notes(dense(added, signs, "added"))["added"].startswith("its input is float (no input quantizer)")
 
 
 def test_levels_that_only_moved_have_a_quantizer(rng: np.random.Generator) -> None:
