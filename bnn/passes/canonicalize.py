@@ -63,8 +63,9 @@ def _before_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node 
         elif per_channel:
             operands.append(operand)
         elif operand.value.size == 1:
-            # it may carry dimensions of its own that would broadcast against the batch
-            operands.append(constant(operand.value.reshape(1)))
+            # It may carry dimensions of its own that would broadcast against the batch; a slope is each channel's own.
+            shape = x.type.shape[-1:] if node.op == "prelu" else (1,)
+            operands.append(constant(np.broadcast_to(operand.value.reshape(1), shape)))
         else:
             return None
     return remade(node, "reshape", remade(node, node.op, *operands, attrs=node.attrs), attrs=moved[0].attrs)

@@ -16,10 +16,8 @@ from bnn.ops import (
     ClampAttrs,
     ConvAttrs,
     PadAttrs,
-    PadChannelsAttrs,
     PoolAttrs,
     ReshapeAttrs,
-    SliceAttrs,
     constant,
     input_node,
     make,
@@ -378,21 +376,3 @@ def test_dense_over_bits_reads_packed_pixels() -> None:
     result = lowered(dense(quantizer(X), 5))
     assert ops(result) == ["binarize", "bconv2d", "reshape"]
     assert result.schedule[1].inputs[1].type.shape == (5, 4, 4, 2)
-
-
-def canonical(*outputs: Node) -> list[str]:
-    return [op for op in ops(BY_NAME["canonicalize"](graph(*outputs))) if op not in ("input", "constant")]
-
-
-def test_what_changes_nothing_is_dropped() -> None:
-    x = input_node("x", (1, 4, 6))
-    idle = make("pad_channels", make("pad", make("slice", x, attrs=SliceAttrs(0, 6))), attrs=PadChannelsAttrs(0, 0))
-    assert canonical(make("sigmoid", idle)) == ["sigmoid"]
-
-
-def test_operands_that_are_reshaped_alike_are_reshaped_later() -> None:
-    a, b, c = (make("reshape", input_node(n, (4, 6)), attrs=ReshapeAttrs((1, 4, 6))) for n in "abc")
-    difference = make("sub", a, b)
-    assert canonical(make("mul", difference, make("maximum", c, constant(2.0)))) == ["sub", "maximum", "mul", "reshape"]
-    other = make("reshape", input_node("other", (6, 4)), attrs=ReshapeAttrs((1, 4, 6)))
-    assert canonical(make("add", a, other)) == ["reshape", "reshape", "add"]
