@@ -113,7 +113,7 @@ def compile(
 # What may stand between a network's input and a layer that reads it: moves, scales and activations, but no weights.
 _PREPARES = frozenset({
     "add", "affine", "avg_pool", "cast", "clamp", "concat", "copy", "div", "gather", "max_pool", "maximum", "minimum",
-    "mul", "pad", "pad_channels", "prelu", "reshape", "resize_bilinear", "slice", "sub",
+    "mul", "pad", "pad_channels", "prelu", "reshape", "resize_bilinear", "slice", "sub", "sum_pool",
 })  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from .emit.model import encode
 from .importers.bnn_file import decode
 from .ir import DType, Graph, Node
 from .neurons import neuron_form, of_the_batch
-from .ops import ConvAttrs, Level, PoolAttrs
+from .ops import OPS, ConvAttrs, Level, PoolAttrs
 from .passes.choose_layout import choose_layout
 from .passes.plan_arena import plan_arena
 from .passes.schedule import schedule
@@ -110,6 +110,6 @@ def _reason(x: Node) -> tuple[str, str] | None:
         return f"a layer of floats{f', because {x.note}' if x.note else ''}", "give it an input and a kernel quantizer"
     if x.op in ("dequantize", "binarize_levels"):
         return "numbers of several bits are computed with", "use activations of bits"
-    if x.op in ("sigmoid", "softmax"):
+    if x.op == "softmax" or OPS[x.op].library:
         return f"'{x.op}', which is not rounded alike everywhere", "use a quantizer of bits right after batch norm"
     return None

@@ -129,12 +129,11 @@ def _affine(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> A
     return _clamped(size, error, (attrs.lo, attrs.hi))[1]  # type: ignore[attr-defined]
 
 
-def _average(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+def _pooled(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
     attrs = node.attrs
     assert isinstance(attrs, PoolAttrs)
     g = gamma(int(np.prod(attrs.kernel)) + 1)
-    size = reference.avg_pool(_size(operands[0]), attrs)
-    passed = reference.avg_pool(errors[0], attrs) if errors[0].any() else NOTHING
+    size, passed = (OPS[node.op].reference(x, a=attrs) if x.any() else NOTHING for x in (_size(operands[0]), errors[0]))
     return (1 + 2 * g) * (2 * g * size + (1 + g) * passed)
 
 
@@ -171,6 +170,21 @@ def _softmax(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> 
 def _function(slope: float) -> Rule:
     """A library function that nowhere rises faster."""
     return lambda node, operands, errors: slope * errors[0] + FUNCTION
+
+
+def _curve(size: float) -> Rule:
+    """A library function that rises or falls all the way on either side of zero; its own errors are FUNCTION times its
+    value, or times ``size`` where that is smaller."""
+
+    def rule(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+        x, e = operands[0].astype(np.float64), errors[0]
+        here, *ends = (OPS[node.op].reference(v, a=node.attrs) for v in (x, x - e, x + e))
+        pole = (np.abs(x) <= e) & (getattr(node.attrs, "exponent", 1) < 0)
+        apart = [np.where(np.isnan(end) | pole, np.inf, np.abs(end - here)) for end in ends]  # no number: past its end
+        passed = np.where((e > 0) & ~np.isnan(here), np.maximum(*apart), 0)
+        return np.asarray(passed + FUNCTION * np.maximum(_size(here) + passed, size) + TINY)
+
+    return rule
 
 
 def _elu(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
@@ -226,13 +240,16 @@ def _moved(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Ar
 
 _RULES: dict[str, Rule] = {
     "add": _sum, "sub": _sum, "mul": _mul, "div": _div, "maximum": _either, "minimum": _either, "clamp": _clamp,
-    "prelu": _prelu, "affine": _affine, "sign": _jump(2), "round": _jump(1), "avg_pool": _average,
-    "resize_bilinear": _resize, "batch_sum": _batch_sum, "batch_size": lambda node, operands, errors: NOTHING,
+    "prelu": _prelu, "affine": _affine, "sign": _jump(2), "round": _jump(1), "avg_pool": _pooled,
+    "sum_pool": _pooled, "resize_bilinear": _resize,
+    "batch_sum": _batch_sum, "batch_size": lambda node, operands, errors: NOTHING,
     "max_pool": _max_pool, "softmax": _softmax, "sigmoid": _function(0.25), "tanh": _function(1.0), "elu": _elu,
+    "exp": _curve(0.0), "log1p": _curve(1.0), "erfc": _curve(1.0), "sqrt": _curve(0.0), "rsqrt": _curve(0.0),
+    "pow": _curve(0.0),
     "binarize": lambda node, operands, errors: errors[0],
     "binarize_levels": lambda node, operands, errors: np.asarray(errors[0].max()), "dequantize": _dequantize,
     "cast": lambda node, operands, errors: NOTHING, "excess_128": lambda node, operands, errors: NOTHING,
 }  # fmt: skip
-FUNCTIONS = frozenset({"softmax", "sigmoid", "tanh", "elu"})
+FUNCTIONS = frozenset({"softmax", *(op.name for op in OPS.values() if op.library)})
 # Those whose results may differ where their operands do not.
-_ROUNDING = FUNCTIONS | {"conv2d", "avg_pool", "batch_sum"}
+_ROUNDING = FUNCTIONS | {"conv2d", "avg_pool", "sum_pool", "batch_sum"}

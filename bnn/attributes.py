@@ -96,6 +96,11 @@ class RoundAttrs(Attrs):
 
 
 @dataclass(frozen=True)
+class PowAttrs(Attrs):
+    exponent: float = 1.0
+
+
+@dataclass(frozen=True)
 class BatchSizeAttrs(Attrs):
     per_image: int = 1
 

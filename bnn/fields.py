@@ -41,6 +41,7 @@ FIELDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("SliceAttrs", "end"): (("int32_t", "end"),),
     ("DequantizeAttrs", "channels"): (("int32_t", "channels"),),
     ("RoundAttrs", "direction"): (("int32_t", "direction"),),
+    ("PowAttrs", "exponent"): (("float", "exponent"),),
     ("BatchSizeAttrs", "per_image"): (("int32_t", "per_image"),),
     ("PadChannelsAttrs", "before"): (("int32_t", "before"),),
     ("PadChannelsAttrs", "after"): (("int32_t", "after"),),

@@ -24,7 +24,6 @@ Array = np.ndarray[Any, Any]
 
 # What may stand between a sum and its bit, besides elementwise ops: each gives an element from one element.
 _BETWEEN = ("reshape", "unpack", "dequantize", "binarize", "concat")
-_ROUNDED = ("elu", "sigmoid", "softmax", "tanh")  # which every machine rounds as it likes
 _CHUNK = 64  # channels evaluated at once, to bound the memory
 
 
@@ -186,7 +185,7 @@ def _region(bit: Node) -> tuple[Node, Node | None, list[Node]] | None:
                 return None
             pool = node
             stack.append((node.inputs[0], False))
-        elif node is bit or node.op in _BETWEEN or OPS[node.op].elementwise and node.op not in _ROUNDED:
+        elif node is bit or node.op in _BETWEEN or OPS[node.op].elementwise and not OPS[node.op].library:
             stack.append((node, True))
             stack += [(i, False) for i in node.inputs]
         else:

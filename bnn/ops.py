@@ -29,6 +29,7 @@ from .attributes import (
     PadAttrs,
     PadChannelsAttrs,
     PoolAttrs,
+    PowAttrs,
     ReshapeAttrs,
     ResizeAttrs,
     RoundAttrs,
@@ -41,7 +42,7 @@ from .shapes import MOST_BYTE_PRODUCTS, MOST_PLANES, Infer, conv_output
 __all__ = [
     "CONVOLUTIONS", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "BatchSizeAttrs", "ClampAttrs",
     "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs", "Op", "PadAttrs",
-    "PadChannelsAttrs", "PoolAttrs", "ReshapeAttrs", "ResizeAttrs", "RoundAttrs", "SliceAttrs", "constant",
+    "PadChannelsAttrs", "PoolAttrs", "PowAttrs", "ReshapeAttrs", "ResizeAttrs", "RoundAttrs", "SliceAttrs", "constant",
     "conv_output", "input_node", "make",
 ]  # fmt: skip
 
@@ -68,8 +69,8 @@ class Op:
     ``opcode`` is its number in the file (None: never written).  ``infer`` gives the type from the operands' types and
     the attributes, and raises :class:`CompileError` on a contradiction.  ``reference`` gets the operands' arrays and
     the attributes.  ``elementwise`` marks float ops that treat every element alone (broadcasting their operands),
-    ``moves`` those whose values are their operand's, elsewhere, and padding, ``whole_batch`` those whose result for an
-    image depends on the other images.
+    ``library`` those of them that the C library computes, whose last bits no standard fixes, ``moves`` ops whose values
+    are their operand's, elsewhere, and padding, ``whole_batch`` those whose result for an image depends on the others.
     """
 
     name: str
@@ -79,8 +80,14 @@ class Op:
     reference: Reference
     levels: Level
     elementwise: bool = False
+    library: bool = False
     moves: bool = False
     whole_batch: bool = False
+
+
+def _function(name: str, opcode: int, reference: Reference, attrs: type[Attrs] = NoAttrs) -> Op:
+    """The row of a function of one float that the C library computes."""
+    return Op(name, opcode, attrs, shapes.same, reference, Level.ALL, elementwise=True, library=True)
 
 
 def _conv_reference(x: Any, w: Any, *operands: Any, a: Any) -> Any:
@@ -118,6 +125,7 @@ OPS: dict[str, Op] = {
         Op("iconv2d", 30, ConvAttrs, shapes.conv(DType.u8), _conv_reference, B | R),
         Op("max_pool", 3, PoolAttrs, shapes.pool, lambda *x, a: ref.max_pool(x[0], a, *x[1:]), ALL, moves=True),
         Op("avg_pool", 4, PoolAttrs, shapes.avg_pool, lambda x, a: ref.avg_pool(x, a), ALL),
+        Op("sum_pool", 37, PoolAttrs, shapes.avg_pool, lambda x, a: ref.sum_pool(x, a), ALL),
         Op("resize_bilinear", 36, ResizeAttrs, shapes.resize_bilinear, lambda x, a: ref.resize_bilinear(x, a), ALL),
         Op("batch_sum", 34, NoAttrs, shapes.batch_sum, _plain(ref.batch_sum), ALL, whole_batch=True),
         Op("batch_size", 35, BatchSizeAttrs, shapes.batch_size, lambda x, a: ref.batch_size(x, a.per_image), ALL,
@@ -142,9 +150,15 @@ OPS: dict[str, Op] = {
         Op("slice", 20, SliceAttrs, shapes.slice, lambda x, a: x[..., a.begin : a.end], ALL, moves=True),
         Op("gather", 26, NoAttrs, shapes.gather, _plain(ref.gather), ALL, moves=True),
         Op("prelu", 21, NoAttrs, shapes.prelu, _plain(ref.prelu), ALL, elementwise=True),
-        Op("sigmoid", 22, NoAttrs, shapes.same, _plain(ref.sigmoid), ALL, elementwise=True),
-        Op("tanh", 31, NoAttrs, shapes.same, _plain(np.tanh), ALL, elementwise=True),
-        Op("elu", 32, NoAttrs, shapes.same, _plain(ref.elu), ALL, elementwise=True),
+        _function("sigmoid", 22, _plain(ref.sigmoid)),
+        _function("tanh", 31, _plain(np.tanh)),
+        _function("elu", 32, _plain(ref.elu)),
+        _function("exp", 38, _plain(ref.exp)),
+        _function("log1p", 39, _plain(ref.log1p)),
+        _function("erfc", 40, _plain(ref.erfc)),
+        _function("sqrt", 41, _plain(ref.sqrt)),
+        _function("rsqrt", 42, _plain(ref.rsqrt)),
+        _function("pow", 43, lambda x, a: ref.pow(x, a.exponent), PowAttrs),
         Op("round", 23, RoundAttrs, shapes.round, lambda x, a: ref.round(x, a.direction), ALL, elementwise=True),
         Op("affine", 27, ClampAttrs, shapes.affine, lambda *x, a: ref.clamp(ref.affine(*x), a.lo, a.hi), B | R, True),
         Op("dequantize", 25, DequantizeAttrs, shapes.dequantize, lambda x, t, a: ref.dequantize(x, t, a.channels), ALL),

@@ -7,6 +7,7 @@ exact.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -133,11 +134,14 @@ def max_pool(x: Array, a: Any, mask: Array | None = None) -> Array:
     return np.where(mask > 0, windows(x, a, 1).min(axis=(4, 5)), high)
 
 
+def sum_pool(x: Array, a: Any) -> Array:
+    """Sum of the taps inside the image."""
+    return np.asarray(windows(x, a, 0.0).sum(axis=(4, 5), dtype=np.float32))
+
+
 def avg_pool(x: Array, a: Any) -> Array:
     """Mean over the taps inside the image (TensorFlow's SAME does not count padding)."""
-    total = windows(x, a, 0.0).sum(axis=(4, 5), dtype=np.float32)
-    count = windows(np.ones_like(x[:1, :, :, :1]), a, 0.0).sum(axis=(4, 5), dtype=np.float32)
-    return np.asarray(total / count)
+    return np.asarray(sum_pool(x, a) / sum_pool(np.ones_like(x[:1, :, :, :1]), a))
 
 
 def _places(size: int, out: int, a: Any) -> tuple[Array, Array, Array]:
@@ -260,3 +264,36 @@ def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x))."""
     with np.errstate(over="ignore"):
         return np.asarray(np.float32(1) / (np.float32(1) + np.exp(-x)))
+
+
+def exp(x: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(x))
+
+
+def log1p(x: Array) -> Array:
+    """log(1 + x), not-a-number below -1."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log1p(x))
+
+
+def erfc(x: Array) -> Array:
+    """1 - erf(x), the complementary error function."""
+    return np.asarray(np.vectorize(math.erfc, otypes=[x.dtype])(x))
+
+
+def sqrt(x: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sqrt(x))
+
+
+def rsqrt(x: Array) -> Array:
+    """1 / sqrt(x)."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.float32(1) / sqrt(x))
+
+
+def pow(x: Array, exponent: float) -> Array:
+    """x ** exponent."""
+    with np.errstate(all="ignore"):
+        return np.asarray(x ** np.float32(exponent))

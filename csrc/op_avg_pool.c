@@ -1,4 +1,5 @@
-/* avg_pool: the mean over the taps inside the image; summed row by row, then divided by their number. */
+/* avg_pool: the mean over the taps inside the image; summed row by row, then divided by their number.
+ * sum_pool: their sum. */
 #include "blocks.h"
 #include "pool.h"
 
@@ -8,7 +9,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return status != BNN_OK ? status : bnn_prepare_pool(p, op);
 }
 
-static void mean(float *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys, struct bnn_taps xs)
+static void sum(float *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys, struct bnn_taps xs)
 {
     size_t c = in->tensor->c;
     BNN_FOR_BLOCKS(k, c, out[k] = 0.0f;);
@@ -18,11 +19,9 @@ static void mean(float *restrict out, const struct bnn_view *in, size_t image, s
             BNN_FOR_BLOCKS(k, c, out[k] += tap[k];);
         }
     }
-    float count = (float)((ys.end - ys.begin) * (xs.end - xs.begin));
-    BNN_FOR_BLOCKS(k, c, out[k] /= count;);
 }
 
-static void run(const struct bnn_run *r)
+static void pool(const struct bnn_run *r, int divides)
 {
     const struct bnn_pool_attrs *a = r->op->attrs;
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
@@ -32,11 +31,25 @@ static void run(const struct bnn_run *r)
             float *out = bnn_row_floats(&r->output, i, y);
             for (size_t x = 0; x < t->w; x++, out += t->c) {
                 struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
-                mean(out, &r->inputs[0], i, ys, xs);
+                sum(out, &r->inputs[0], i, ys, xs);
+                if (divides) {
+                    float count = (float)((ys.end - ys.begin) * (xs.end - xs.begin));
+                    BNN_FOR_BLOCKS(k, t->c, out[k] /= count;);
+                }
             }
         }
     }
     bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
+static void run(const struct bnn_run *r)
+{
+    pool(r, 1);
+}
+
+static void run_sum(const struct bnn_run *r)
+{
+    pool(r, 0);
 }
 
 const struct bnn_op_row bnn_op_row_avg_pool = {
@@ -45,4 +58,12 @@ const struct bnn_op_row bnn_op_row_avg_pool = {
     .by_rows = 1,
     .prepare = prepare,
     .run = run,
+};
+
+const struct bnn_op_row bnn_op_row_sum_pool = {
+    .opcode = BNN_OP_SUM_POOL,
+    .name = "sum_pool",
+    .by_rows = 1,
+    .prepare = prepare,
+    .run = run_sum,
 };

@@ -1,9 +1,7 @@
 /* round: to the nearest integer, halves to even; or down, or up. */
-#include "check.h"
-#include "view.h"
+#include "functions.h"
 
 #include <float.h>
-#include <math.h>
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
@@ -11,7 +9,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     if (a->direction < -1 || a->direction > 1) {
         return bnn_fail(p, op, BNN_ERROR_FORMAT, "direction (-1, 0 or 1)", a->direction, 0);
     }
-    return bnn_check_unary(p, op, BNN_F32, BNN_F32);
+    return bnn_prepare_function(p, op);
 }
 
 /* Floats from 2^23 on are integers, and adding 2^23
@@ -38,21 +36,14 @@ static float rounded(float v, int32_t direction)
     return copysignf(whole, v);
 }
 
+static float value(float v, const void *attrs)
+{
+    return rounded(v, ((const struct bnn_round_attrs *)attrs)->direction);
+}
+
 static void run(const struct bnn_run *r)
 {
-    const struct bnn_tensor *t = r->output.tensor;
-    int32_t direction = ((const struct bnn_round_attrs *)r->op->attrs)->direction;
-    size_t n = (size_t)t->w * t->c;
-    for (size_t i = 0; i < r->images; i++) {
-        for (size_t y = r->row_begin; y < r->row_end; y++) {
-            const float *in = bnn_row_floats(&r->inputs[0], i, y);
-            float *out = bnn_row_floats(&r->output, i, y);
-            for (size_t k = 0; k < n; k++) {
-                out[k] = rounded(in[k], direction);
-            }
-        }
-    }
-    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+    bnn_run_function(r, value);
 }
 
 const struct bnn_op_row bnn_op_row_round = {

@@ -11,6 +11,7 @@
     X(30, iconv2d, bnn_conv_attrs, 17) \
     X(3, max_pool, bnn_pool_attrs, 8) \
     X(4, avg_pool, bnn_pool_attrs, 8) \
+    X(37, sum_pool, bnn_pool_attrs, 8) \
     X(36, resize_bilinear, bnn_resize_attrs, 4) \
     X(34, batch_sum, bnn_no_attrs, 0) \
     X(35, batch_size, bnn_batch_size_attrs, 1) \
@@ -37,6 +38,12 @@
     X(22, sigmoid, bnn_no_attrs, 0) \
     X(31, tanh, bnn_no_attrs, 0) \
     X(32, elu, bnn_no_attrs, 0) \
+    X(38, exp, bnn_no_attrs, 0) \
+    X(39, log1p, bnn_no_attrs, 0) \
+    X(40, erfc, bnn_no_attrs, 0) \
+    X(41, sqrt, bnn_no_attrs, 0) \
+    X(42, rsqrt, bnn_no_attrs, 0) \
+    X(43, pow, bnn_pow_attrs, 1) \
     X(23, round, bnn_round_attrs, 1) \
     X(27, affine, bnn_clamp_attrs, 2) \
     X(25, dequantize, bnn_dequantize_attrs, 1) \
@@ -48,6 +55,7 @@
 #define BNN_OP_ICONV2D 30u
 #define BNN_OP_MAX_POOL 3u
 #define BNN_OP_AVG_POOL 4u
+#define BNN_OP_SUM_POOL 37u
 #define BNN_OP_RESIZE_BILINEAR 36u
 #define BNN_OP_BATCH_SUM 34u
 #define BNN_OP_BATCH_SIZE 35u
@@ -74,6 +82,12 @@
 #define BNN_OP_SIGMOID 22u
 #define BNN_OP_TANH 31u
 #define BNN_OP_ELU 32u
+#define BNN_OP_EXP 38u
+#define BNN_OP_LOG1P 39u
+#define BNN_OP_ERFC 40u
+#define BNN_OP_SQRT 41u
+#define BNN_OP_RSQRT 42u
+#define BNN_OP_POW 43u
 #define BNN_OP_ROUND 23u
 #define BNN_OP_AFFINE 27u
 #define BNN_OP_DEQUANTIZE 25u
@@ -170,6 +184,11 @@ struct bnn_reshape_attrs {
 struct bnn_slice_attrs {
     int32_t begin;
     int32_t end;
+};
+
+#define BNN_POW_ATTRS_WORDS 1
+struct bnn_pow_attrs {
+    float exponent;
 };
 
 #define BNN_ROUND_ATTRS_WORDS 1

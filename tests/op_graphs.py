@@ -20,6 +20,7 @@ from bnn.ops import (
     PadAttrs,
     PadChannelsAttrs,
     PoolAttrs,
+    PowAttrs,
     ReshapeAttrs,
     ResizeAttrs,
     RoundAttrs,
@@ -250,6 +251,10 @@ def _affine(rng: Rng, x: Node) -> Node:
     return make("affine", x, *(constant(integers(rng, x.type.shape[-1:])) for _ in range(3)), attrs=limits)
 
 
+def _positive(x: Node, least: float = 0.0) -> Node:
+    return make("clamp", x, attrs=ClampAttrs(least, 8.0))
+
+
 def _cast(rng: Rng, x: Node) -> Node:
     table = constant(rng.normal(size=256))
     return make("cast", x, table) if rng.random() < 0.5 else make("cast", x)
@@ -301,6 +306,13 @@ ROUNDED_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "sigmoid": lambda rng, x: make("sigmoid", x),
     "tanh": lambda rng, x: make("tanh", x),
     "elu": lambda rng, x: make("elu", x),
+    "exp": lambda rng, x: make("exp", x),
+    "erfc": lambda rng, x: make("erfc", x),
+    "log1p": lambda rng, x: make("log1p", _positive(x)),
+    "sqrt": lambda rng, x: make("sqrt", _positive(x)),
+    "rsqrt": lambda rng, x: make("rsqrt", _positive(x, 0.25)),
+    "pow": lambda rng, x: make("pow", _positive(x, 0.25), attrs=PowAttrs(float(rng.choice([-1.5, 0.5, 2.0, 3.0])))),
+    "sum_pool": lambda rng, x: make("sum_pool", x, attrs=_pool_attrs(rng, x.type.shape)),  # type: ignore[arg-type]
 }
 
 
@@ -360,10 +372,13 @@ def every_op() -> Graph:
     d = make("bconv2d", c, signs(rng, (8, 1, 1, 33)), constant(integers(rng, [8])), attrs=ConvAttrs(slots=("pre_mul",)))
     d = make("resize_bilinear", make("sign", d), attrs=ResizeAttrs((3, 4), half_pixels=1))
     d = make("avg_pool", d, attrs=PoolAttrs((3, 2), (2, 1), (1, 0, 1, 1)))
+    d = make("sum_pool", d, attrs=PoolAttrs((2, 2), (1, 1), (1, 0, 0, 1)))
     flat = make("reshape", make("unpack", make("copy", c)), attrs=ReshapeAttrs((int(np.prod(c.type.shape)),)))
     logits = make("conv2d", y, constant(weights), name="dense")
     logits = make("prelu", make("pad_channels", logits, attrs=PadChannelsAttrs(1, 1)), constant(integers(rng, [7])))
-    logits = make("slice", make("sigmoid", make("elu", make("tanh", make("round", logits)))), attrs=SliceAttrs(1, 6))
+    logits = make("sigmoid", make("elu", make("tanh", make("round", logits))))
+    logits = make("pow", make("rsqrt", make("exp", logits)), attrs=PowAttrs(-1.5))
+    logits = make("slice", make("sqrt", make("log1p", make("erfc", logits))), attrs=SliceAttrs(1, 6))
     levels = make("dequantize", make("concat", bits, bits), constant([0.0, 0.5, 1.0]))
     levels = make("gather", levels, constant(rng.integers(0, 4 * 5 * 6, (3, 2, 7)), DType.i32))
     z = input_node("z", (3, 3, 2), DType.u8)

@@ -11,11 +11,12 @@ import numpy as np
 from ..errors import CompileError, UnsupportedOpError
 from ..ir import DType, Graph, Node
 from ..ops import constant, input_node, make
-from . import tf_logic, tf_reduce, tf_resize, tf_transposed  # noqa: F401  they register their readers
+from . import tf_functions, tf_logic, tf_reduce, tf_resize, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
 from .source import PROBE_BATCH, Source
 from .tf_batch import ELEMENTWISE, Shared, batch_size, noted, over_batch, reduction, without_ones
 from .tf_counts import Slopes, keeps_its_place, multiple, slopes
+from .tf_layer_norm import NORMS, layer_norm
 from .tf_moves import (
     MOVES,
     POINTWISE,
@@ -115,7 +116,9 @@ class GraphReader:
                     "replace the layer, or cut the model before it; docs/semantics.md lists the ops that are"
                 )
 
-            if node.attrs.get("data_format") in ("NCHW", "NCDHW"):  # some TensorFlows cannot even execute it
+            training = node.attrs.get("is_training")
+            # Some TensorFlows cannot even execute convolutions of such data.
+            if node.attrs.get("data_format") in ("NCHW", "NCDHW") and not training:
                 raise channels_first(Source(self, node))
 
     def _read_by_others(self) -> set[str]:
@@ -208,6 +211,10 @@ class GraphReader:
             if not isinstance(operand, Moved):
                 raise unsupported_alone(source)
             return (product(source, operand, source.constant(1)),)
+        if loose and node.op in NORMS and node.attrs.get("is_training"):
+            operand = self._operand(node.inputs[0])
+            assert isinstance(operand, Moved)
+            return (layer_norm(source, operand),)
         if loose and node.op in POINTWISE:
             return (self._pointwise(node),)
         if node.op not in MOVES or node.op in READERS and not loose and shape[:1] == (PROBE_BATCH,):

@@ -46,6 +46,11 @@ class Source:
             raise self.unsupported(f"operand {i} depends on the number of images in the batch; it must be a constant")
         return self._reader.constants[tensor]
 
+    def constant_of_batch(self, i: int) -> Array:
+        """A constant operand of which there may be more in a larger batch, as it is for ``PROBE_BATCH`` images."""
+        tensor = self._tensor(i)
+        return self._reader.constants[tensor] if tensor in self._reader.growing else self.constant(i)
+
     def same_for_all(self, i: int) -> Array:
         """A constant operand with a batch dimension, as that of one image: (1, ...)."""
         tensor = self._tensor(i)

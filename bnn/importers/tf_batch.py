@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 REDUCTIONS = frozenset({"Mean", "Sum"})
 # What is done with such values, among themselves and with those of an image.
-ELEMENTWISE = POINTWISE | {"Greater", "GreaterEqual", "Less", "LessEqual", "LogicalNot", "Select", "SelectV2"}
+ELEMENTWISE = POINTWISE | {
+    "Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "NotEqual",
+    "Select", "SelectV2",
+}  # fmt: skip
 NOTE = "an image's result depends on the other images of its batch, as in Keras"
 
 

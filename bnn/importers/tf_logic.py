@@ -12,14 +12,21 @@ if TYPE_CHECKING:
     from .source import Source
 
 
+def _difference(s: Source) -> Node:
+    """sign(a - b)."""
+    rank = max(len(s.shape(0)), len(s.shape(1)))
+    return s.make("sign", s.make("sub", operand(s, 0, rank), operand(s, 1, rank), final=False), final=False)
+
+
+def _opposite(s: Source, truth: Node, final: bool) -> Node:
+    return s.make("add", s.make("mul", truth, constant([-1.0]), final=False), constant([1.0]), final=final)
+
+
 def _compare(nudge: float, turned: bool) -> Reader:
     """sign(sign(a - b) + nudge) is +1 or -1, equal floats included: as Larq writes its own sign, and recognized so."""
 
     def read(s: Source) -> Node:
-        rank = max(len(s.shape(0)), len(s.shape(1)))
-        difference = s.make("sub", operand(s, 0, rank), operand(s, 1, rank), final=False)
-        three = s.make("sign", difference, final=False)
-        two = s.make("sign", s.make("add", three, constant([nudge]), final=False), final=False)
+        two = s.make("sign", s.make("add", _difference(s), constant([nudge]), final=False), final=False)
         half = s.make("mul", two, constant([-0.5 if turned else 0.5]), final=False)
         return s.make("add", half, constant([0.5]))
 
@@ -34,7 +41,15 @@ READERS["LessEqual"] = _compare(-0.5, True)
 
 @reader("LogicalNot")
 def _not(s: Source) -> Node:
-    return s.make("add", s.make("mul", s.value(0), constant([-1.0]), final=False), constant([1.0]))
+    return _opposite(s, s.value(0), final=True)
+
+
+@reader("NotEqual", "Equal")
+def _equal(s: Source) -> Node:
+    three = _difference(s)
+    if s.tf.op == "NotEqual":
+        return s.make("mul", three, three)
+    return _opposite(s, s.make("mul", three, three, final=False), final=True)
 
 
 @reader("Select", "SelectV2")
@@ -44,7 +59,6 @@ def _select(s: Source) -> Node:
     if s.is_constant(0):
         raise s.unsupported("a condition that does not depend on the data")
     condition, a, b = s.value(0), operand(s, 1, rank), operand(s, 2, rank)
-    opposite = s.make("mul", condition, constant([-1.0]), final=False)
-    opposite = s.make("add", opposite, constant([1.0]), final=False)
+    opposite = _opposite(s, condition, final=False)
     chosen = s.make("mul", condition, a, final=False)
     return s.make("add", chosen, s.make("mul", opposite, b, final=False))

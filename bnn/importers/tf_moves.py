@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 MOVES = frozenset(
     {
         "BroadcastTo", "ConcatV2", "DepthToSpace", "ExpandDims", "GatherV2", "MirrorPad", "Pack", "Reshape",
-        "ResizeNearestNeighbor", "ReverseV2", "Slice", "SpaceToDepth", "Split", "SplitV", "Squeeze", "StridedSlice",
-        "Tile", "Transpose", "Unpack",
+        "ResizeNearestNeighbor", "ReverseV2", "Roll", "Slice", "SpaceToDepth", "Split", "SplitV", "Squeeze",
+        "StridedSlice", "Tile", "Transpose", "Unpack",
     }
 )  # fmt: skip
 PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
@@ -31,9 +31,10 @@ SPARSE_PRODUCT = "SparseTensorDenseMatMul"
 # Every element, or every vector of channels, by itself: the same whatever stands before the channels.
 POINTWISE = frozenset(
     {
-        "Abs", "Add", "AddV2", "BiasAdd", "Ceil", "ClipByValue", "Div", "Elu", "Floor", "LeakyRelu", "Maximum",
-        "Minimum", "Mul", "Neg", "RealDiv", "Relu", "Relu6", "Round", "Selu", "Sigmoid", "Sign", "Softmax", "Softsign",
-        "Square", "SquaredDifference", "Sub", "Tanh",
+        "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Ceil", "ClipByValue", "Div", "Elu", "Erf", "Erfc", "Exp", "Floor",
+        "FloorDiv", "LeakyRelu", "Log1p", "Maximum", "Minimum", "Mul", "Neg", "Pow", "RealDiv", "Relu", "Relu6",
+        "Round", "Rsqrt", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt", "Square",
+        "SquaredDifference", "Sub", "Tanh",
     }
 )  # fmt: skip
 

@@ -49,11 +49,6 @@ def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[i
 
 
 def channels_first(s: Source) -> UnsupportedOpError:
-    if s.attr("is_training"):  # Keras 2 normalizes layers by a batch norm of one image, turned around
-        return s.unsupported(
-            "it normalizes every image by that image's own mean and variance (LayerNormalization), which is not "
-            "supported; use BatchNormalization, or cut the model before it"
-        )
     return s.unsupported(f"data format {s.attr('data_format')}; build the model with channels last (NHWC)")
 
 
@@ -162,9 +157,25 @@ for _tf_op, _op in {
     "RealDiv": "div",
     "Div": "div",
     "Maximum": "maximum",
+    "LogicalOr": "maximum",  # truth is 1 or 0
     "Minimum": "minimum",
+    "LogicalAnd": "minimum",
 }.items():
     READERS[_tf_op] = _elementwise(_op)
+
+
+@reader("FloorDiv")
+def _floor_div(s: Source) -> Node:
+    return s.make("round", _elementwise("div")(s, final=False), attrs=RoundAttrs(-1))
+
+
+@reader("AddN")
+def _add_n(s: Source) -> Node:
+    rank = max(len(s.shape(i)) for i in range(s.count))
+    total, *others = (operand(s, i, rank) for i in range(s.count))
+    for i, other in enumerate(others, 1):
+        total = s.make("add", total, other, final=i == len(others))
+    return total
 
 
 @reader("Relu")
@@ -195,12 +206,6 @@ def _clip(s: Source) -> Node:
     return s.make("clamp", s.value(0), attrs=ClampAttrs(lo, hi))
 
 
-@reader("Abs")
-def _abs(s: Source) -> Node:
-    x = s.value(0)
-    return s.make("maximum", x, s.make("mul", x, constant([-1.0]), final=False))
-
-
 @reader("Square", "SquaredDifference")
 def _square(s: Source) -> Node:
     x = s.value(0) if s.tf.op == "Square" else _elementwise("sub")(s, final=False)
@@ -213,41 +218,6 @@ def _cast(s: Source) -> Node:
     if s.attr("DstT") != "float32":
         raise s.unsupported(f"a conversion from {s.attr('SrcT')} to {s.attr('DstT')}; only float32 is computed with")
     return s.value(0)
-
-
-@reader("Sigmoid")
-def _sigmoid(s: Source) -> Node:
-    return s.make("sigmoid", s.value(0))
-
-
-@reader("Tanh")
-def _tanh(s: Source) -> Node:
-    return s.make("tanh", s.value(0))
-
-
-@reader("Elu")
-def _elu(s: Source) -> Node:
-    return s.make("elu", s.value(0))
-
-
-@reader("Selu")
-def _selu(s: Source) -> Node:
-    """scale * x where x >= 0, else scale * alpha * (exp(x) - 1)."""
-    alpha, scale = 1.6732632423543772, 1.0507009873554805
-    above = s.make("clamp", s.value(0), attrs=ClampAttrs(0.0, INF), final=False)
-    below = s.make("elu", s.make("clamp", s.value(0), attrs=ClampAttrs(-INF, 0.0), final=False), final=False)
-    parts = [
-        s.make("mul", part, constant([factor]), final=False)
-        for part, factor in ((above, scale), (below, scale * alpha))
-    ]
-    return s.make("add", *parts)
-
-
-@reader("Softsign")
-def _softsign(s: Source) -> Node:
-    x = s.value(0)
-    size = s.make("maximum", x, s.make("mul", x, constant([-1.0]), final=False), final=False)
-    return s.make("div", x, s.make("add", size, constant([1.0]), final=False))
 
 
 @reader("Round", "Floor", "Ceil")

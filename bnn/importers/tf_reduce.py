@@ -1,4 +1,4 @@
-"""Means and extremes over some dimensions of an image: pools whose window has their size."""
+"""Sums, means and extremes over some dimensions of an image: pools whose window has their size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..ir import Node
 from ..ops import PoolAttrs, ReshapeAttrs, constant
-from .tf_ops import READERS, Reader, reader
+from .tf_ops import READERS, Reader
 
 if TYPE_CHECKING:
     from .source import Source
@@ -49,11 +49,7 @@ def _window(dims: tuple[int, ...], axes: list[int]) -> tuple[tuple[int, ...], tu
     return (before, inside, after), (1, inside)
 
 
-@reader("Sum")
-def _sum(s: Source) -> Node:
-    raise s.unsupported("a sum over an image; supported: a mean (reduce_mean), or sums over the whole batch")
-
-
+READERS["Sum"] = _global("sum_pool")
 READERS["Mean"] = _global("avg_pool")
 READERS["Max"] = _global("max_pool")
 READERS["Min"] = _global("max_pool", -1.0)

@@ -8,7 +8,7 @@ from ..ops import CONVOLUTIONS, OPS, constant
 from ..rewrite import with_inputs
 
 # Ops that count on a batch in front of their first operand.
-BATCHED = frozenset({*CONVOLUTIONS, "max_pool", "avg_pool", "pad", "reshape", "gather", "resize_bilinear"})
+BATCHED = frozenset({*CONVOLUTIONS, "max_pool", "avg_pool", "sum_pool", "pad", "reshape", "gather", "resize_bilinear"})
 
 
 def fold_constants(graph: Graph) -> Graph:

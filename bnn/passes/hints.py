@@ -18,11 +18,12 @@ from .to_thresholds import reach
 
 _MOST_LEVELS = 256  # of weights that somebody may have quantized
 _BITS = ("binarize", *CONVOLUTIONS)
+_NEVER_NEGATIVE = ("sigmoid", "softmax", "exp", "erfc", "sqrt", "rsqrt")
 _FEW_ZEROS = 0.05  # of ternary weights
 # No value of theirs is below their data's.
 _PARTS = frozenset({"max_pool", "avg_pool", "reshape", "slice", "gather", "copy", "resize_bilinear"})
 _SCALES = frozenset({
-    "avg_pool", "resize_bilinear", "affine", "add", "sub", "mul", "div", "clamp", "minimum", "maximum",
+    "avg_pool", "sum_pool", "resize_bilinear", "affine", "add", "sub", "mul", "div", "clamp", "minimum", "maximum",
 })  # fmt: skip
 
 
@@ -142,14 +143,14 @@ def least(node: Node) -> float:
     known = levels(node)
     if known is not None:
         return float(known.values.min())
-    if node.op in ("sigmoid", "softmax"):
+    if node.op in _NEVER_NEGATIVE:
         return 0.0
     if node.op in _PARTS:
         return least(node.inputs[0])
     if node.op in ("add", "concat", "maximum", "minimum"):
         bounds = [least(i) for i in node.inputs]
         return sum(bounds) if node.op == "add" else max(bounds) if node.op == "maximum" else min(bounds)
-    if node.op == "mul" and all(least(i) >= 0 for i in node.inputs):
+    if node.op in ("mul", "log1p", "sum_pool") and all(least(i) >= 0 for i in node.inputs):
         return 0.0
     if isinstance(node.attrs, ConvAttrs) and node.attrs.slots[-1:] in (("clamp0",), ("clamp1",)):
         return float((node.attrs.clamp0 if node.attrs.slots[-1] == "clamp0" else node.attrs.clamp1)[0])

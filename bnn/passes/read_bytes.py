@@ -156,7 +156,7 @@ def _from_bytes(x: Node) -> bool:
     """Whether data are made of bytes alone, moved and computed on; rounded, they are some quantizer's."""
 
     def past(x: Node) -> bool:
-        return OPS[x.op].moves or x.op == "avg_pool" or x.op != "round" and is_elementwise(x)
+        return OPS[x.op].moves or x.op in ("avg_pool", "sum_pool") or x.op != "round" and is_elementwise(x)
 
     return all(source.op == "cast" for source in sources(x, past))
 

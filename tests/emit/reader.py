@@ -263,7 +263,7 @@ def execute(op: Op, x: list[Array], out: Tensor) -> Array:
     name = op.name
     if name in ("conv2d", "bconv2d"):
         return convolution(op, x, out)
-    if name in ("max_pool", "avg_pool"):
+    if name in ("max_pool", "avg_pool", "sum_pool"):
         return pooled(op, x)
     if name == "binarize":
         return step(x[0]) if len(x) == 1 else np.where((x[0] >= x[1]) != (x[2] > 0), 1, -1)
@@ -302,6 +302,12 @@ def execute(op: Op, x: list[Array], out: Tensor) -> Array:
         "sign": lambda: np.sign(x[0]),
         "sigmoid": lambda: 1 / (1 + np.exp(-x[0])),
         "tanh": lambda: np.tanh(x[0]),
+        "exp": lambda: np.exp(x[0]),
+        "log1p": lambda: np.log1p(x[0]),
+        "erfc": lambda: np.vectorize(math.erfc)(x[0]),
+        "sqrt": lambda: np.sqrt(x[0]),
+        "rsqrt": lambda: 1 / np.sqrt(x[0]),
+        "pow": lambda: x[0] ** a["exponent"],
         "elu": lambda: np.where(x[0] < 0, np.exp(np.minimum(x[0], 0)) - 1, x[0]),
         "round": lambda: {-1: np.floor, 0: np.rint, 1: np.ceil}[a["direction"]](x[0]),
         "slice": lambda: x[0][..., a["begin"] : a["end"]],
@@ -379,6 +385,8 @@ def pooled(op: Op, x: list[Array]) -> Array:
             taps = data[max(top, 0) : top + a["kernel_h"], max(left, 0) : left + a["kernel_w"]].reshape(-1, c)
             if op.name == "avg_pool":
                 y[i, j] = taps.sum(axis=0) / np.float32(len(taps))
+            elif op.name == "sum_pool":
+                y[i, j] = taps.sum(axis=0)
             elif len(x) == 1:
                 y[i, j] = taps.max(axis=0)
             else:

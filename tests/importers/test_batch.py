@@ -102,7 +102,6 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "an output": (lambda x: tf.reduce_mean(x, axis=0), r"'mine'.*gives a value of the whole batch as an output"),
     "largest": (lambda x: x - tf.reduce_max(x), r"'mine': Max.*of such reductions a sum and a mean"),
     "some axes": (lambda x: x - tf.reduce_mean(x, [0, 3], keepdims=True), r"'mine'.*over the batch and axes \[3\]"),
-    "a sum": (lambda x: x - tf.reduce_sum(x, [1, 2], keepdims=True), r"'mine': Sum.*supported: a mean"),
     "moved": (lambda x: x - tf.reverse(tf.reduce_mean(x, 0), [0]), r"'mine': Reverse.*only elementwise"),
     "a mean of it": (lambda x: x - tf.reduce_mean(tf.reduce_mean(x, 0)), r"'mine': Mean.*only elementwise"),
     "another dimension before": (

@@ -86,10 +86,10 @@ CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = 
         lambda: [layers.Lambda(lambda x: tf.matmul(x, x, transpose_b=True), name="mine")],
         r"'mine': MatMul.*depends on the data; it must be a constant",
     ),
-    "normalization of every image": (
+    "an exponent of the data": (
         (4, 4, 3),
-        lambda: [layers.LayerNormalization(name="normal")],
-        r"'normal'.*every image by that image's own mean and variance.*use BatchNormalization",
+        lambda: [layers.Lambda(lambda x: tf.pow(2.0, x), name="mine")],
+        r"'mine': Pow.*an exponent that is not one constant number",
     ),
     "product of positions": (
         (5, 3),

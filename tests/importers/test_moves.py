@@ -142,6 +142,9 @@ def test_choices_are_bits(name: str) -> None:
 @pytest.mark.parametrize("function", [
     lambda x: tf.where(x > 0, x, 0.5 * x), lambda x: tf.abs(x), lambda x: x + tf.zeros_like(x),
     lambda x: tf.where(x > 0.25 * x + 0.1, x * 2.0, 1.0 - x),
+    lambda x: tf.where((x > -0.5) & (x < 0.5), x, 0.0), lambda x: tf.where((x < -0.5) | (x >= 0.5), x, 1.0),
+    lambda x: tf.cast(tf.equal(tf.sign(x), 1.0), tf.float32) - tf.cast(x != 0.0, tf.float32),
+    lambda x: x // 0.25 + tf.add_n([x, 2.0 * x, x * x]), lambda x: tf.roll(x, 1, -1),
 ])  # fmt: skip
 def test_choices_of_floats(function: Callable[[Any], Any]) -> None:
     compiled((3, 4, 2), L.Lambda(function))

@@ -1,0 +1,51 @@
+/* Ops that are one function of every float: what they check, and how they run. */
+#ifndef BNN_FUNCTIONS_H
+#define BNN_FUNCTIONS_H
+
+#include "check.h"
+#include "view.h"
+
+#include <math.h>
+
+static inline bnn_status bnn_prepare_function(struct bnn_prepare *p, struct bnn_op *op)
+{
+    return bnn_check_unary(p, op, BNN_F32, BNN_F32);
+}
+
+/* Inline, so that the function is, too. */
+static inline void bnn_run_function(const struct bnn_run *r, float (*f)(float, const void *))
+{
+    const struct bnn_tensor *t = r->output.tensor;
+    size_t n = (size_t)t->w * t->c;
+    for (size_t i = 0; i < r->images; i++) {
+        for (size_t y = r->row_begin; y < r->row_end; y++) {
+            const float *in = bnn_row_floats(&r->inputs[0], i, y);
+            float *out = bnn_row_floats(&r->output, i, y);
+            for (size_t k = 0; k < n; k++) {
+                out[k] = f(in[k], r->op->attrs);
+            }
+        }
+    }
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
+/* The row of such an op: NAME, OPCODE, and its value VALUE of the float x and its attributes. */
+#define BNN_FUNCTION(NAME, OPCODE, VALUE)          \
+    static float value(float x, const void *attrs) \
+    {                                              \
+        (void)attrs;                               \
+        return VALUE;                              \
+    }                                              \
+    static void run(const struct bnn_run *r)       \
+    {                                              \
+        bnn_run_function(r, value);                \
+    }                                              \
+    const struct bnn_op_row bnn_op_row_##NAME = {  \
+        .opcode = OPCODE,                          \
+        .name = #NAME,                             \
+        .by_rows = 1,                              \
+        .prepare = bnn_prepare_function,           \
+        .run = run,                                \
+    }
+
+#endif

@@ -1,0 +1,4 @@
+/* erfc: 1 - erf(x), the complementary error function. */
+#include "functions.h"
+
+BNN_FUNCTION(erfc, BNN_OP_ERFC, erfcf(x));

@@ -1,0 +1,4 @@
+/* sqrt: the square root of x. */
+#include "functions.h"
+
+BNN_FUNCTION(sqrt, BNN_OP_SQRT, sqrtf(x));
