@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import CompileError
+
 Array = np.ndarray[Any, Any]
 Tensor = tuple[str, int]  # op name, output number
 
@@ -90,7 +92,11 @@ class Frozen:
             if node.name in fed:
                 values[node.name] = [fed[node.name]]
             else:
-                values[node.name] = self.run_op(node, [values[name][i] for name, i in node.inputs])
+                try:
+                    values[node.name] = self.run_op(node, [values[name][i] for name, i in node.inputs])
+                except CompileError as error:
+                    images = f" (in a batch of {len(inputs[0])})" if inputs else ""
+                    raise type(error)(f"layer '{self.layer(node.name)}': {error}{images}") from error
             visit(node, values[node.name])
             for operand, _ in node.inputs:
                 remaining[operand] -= 1

@@ -75,6 +75,11 @@ CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = 
         lambda: after_conv(lambda x: x / (tf.cast(tf.shape(x)[0], tf.float32) + 1.0)),
         r"'mine': RealDiv.*number of images in the batch",
     ),
+    "batch of four": (
+        (4, 4, 3),
+        lambda: after_conv(lambda x: tf.slice(x, (0, 0, 0, 0), (4, 4, 4, 2))),
+        r"layer 'mine': op Slice.*cannot be executed: .* \(in a batch of 3\)$",
+    ),
     "batch moved": (
         (4, 4, 3),
         lambda: after_conv(lambda x: tf.reshape(x, (-1, 2))),
