@@ -1,4 +1,4 @@
-/* Pooling windows: what max_pool and avg_pool share. */
+/* Pooling windows: what pools share. */
 #ifndef BNN_POOL_H
 #define BNN_POOL_H
 
@@ -20,5 +20,9 @@ static inline struct bnn_taps bnn_pool_taps(size_t position, int32_t stride, int
     struct bnn_taps taps = {start > before ? start - before : 0, end < size ? end : size};
     return taps;
 }
+
+/* Pools of floats that sum the taps of every window, and may divide by their number. */
+bnn_status bnn_prepare_sums(struct bnn_prepare *p, struct bnn_op *op);
+void bnn_run_sums(const struct bnn_run *r, int divides);
 
 #endif
