@@ -109,7 +109,16 @@ EXEMPT = (
 )
 
 
-def broken_claims(keras_model: Any, compiled: bnn.Model) -> list[str]:
+def unused(layer: Any, keras_model: Any, inputs: list[Array]) -> bool:
+    """Whether nobody reads what a layer gives (a slice behind it took other channels): other weights change nothing."""
+    weights, before = layer.get_weights(), tf.nest.flatten(keras_model(inputs, training=False))
+    layer.set_weights([-w for w in weights])
+    after = tf.nest.flatten(keras_model(inputs, training=False))
+    layer.set_weights(weights)
+    return all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def broken_claims(keras_model: Any, compiled: bnn.Model, inputs: list[Array]) -> list[str]:
     """Layers that are to run as bits, and do not; each with its note."""
     found = []
     for layer in layers_of(keras_model):
@@ -118,7 +127,7 @@ def broken_claims(keras_model: Any, compiled: bnn.Model) -> list[str]:
             continue
         facts = Facts(layer)
         own = [op for op in compiled.ops if op.layer == layer.name and op.op in _COMPUTE]
-        if not own:
+        if not own and not unused(layer, keras_model, inputs):
             found.append(f"{layer.name}: no operation")
         for op in own:
             excused = any(e.note in op.note and e.true(facts) for e in EXEMPT)

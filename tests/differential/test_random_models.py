@@ -51,7 +51,7 @@ def check(model: Model) -> bnn.Model:
         if layer.kind != "floats":
             assert layer.different == 0, f"{where}: {layer.different} of {layer.compared} {layer.kind} of {layer.layer}"
     assert report.end_to_end.images_with_different_bits == 0, where
-    broken = broken_claims(model.keras, compiled)
+    broken = broken_claims(model.keras, compiled, model.inputs)
     assert not broken, f"{where}: not as bits: {'; '.join(broken)}"
     return compiled
 
