@@ -33,7 +33,7 @@ from ._verify_report import (
     compare_floats,
     distances,
 )
-from ._verify_rounding import FUNCTION, NOTHING, TINY, bound, gamma
+from ._verify_rounding import FUNCTION, NOTHING, TINY, bound, gamma, rounded_up
 from ._verify_source import accumulators, by_functions, likely_cause, pre_activations
 from .errors import InputError
 from .importers.bnn_file import decode
@@ -186,7 +186,8 @@ class _Verifier:
 
     def _wanted(self) -> list[str]:
         names = {t.origin for t in self.model.tensors if t.origin} | set(self.sums.origins.values())
-        names |= {self.margins[t.origin] for t in self.model.tensors if t.origin in self.margins}
+        for tensor in self.model.tensors:
+            names |= self.margins[tensor.origin].origins if tensor.origin in self.margins else set()
         known = {f"{n.name}:{i}" for n in self.frozen.nodes for i in range(8)}
         missing = sorted(names - known)
         if missing:
@@ -300,10 +301,10 @@ class _Verifier:
 
     def _distances(self, tensor: TensorInfo, keras: dict[str, Array], shape: tuple[int, ...]) -> Array:
         """How far the pre-activations of bits are from their threshold; infinitely where they are not known."""
-        value = keras.get(self.margins.get(tensor.origin, ""))
-        if value is None or value.size != np.prod(shape):
+        x = self.margins.get(tensor.origin)
+        if x is None or np.prod(x.x.type.shape) != np.prod(shape[1:]):
             return np.full(shape, np.inf)
-        return distances(value, shape)
+        return distances(x.margins(keras, shape))
 
     def _check(self, op: OpInfo, out: TensorInfo) -> LayerCheck:
         kind = "bits" if out.dtype == "b1" else "floats"
@@ -318,7 +319,7 @@ class _Verifier:
         if kind == "floats":
             check.add(found.of(clean))
             # What comes after is judged by what its input differs here, but for what rounding does not explain.
-            allowed = np.minimum(found.amount, limit + TINY).astype(np.float32)
+            allowed = rounded_up(np.minimum(found.amount, limit + TINY))
             self.alone.errors[out.index] = allowed if found.different.any() else NOTHING
             return clean
         self.alone.errors[out.index] = NOTHING  # in the images that are judged from here on

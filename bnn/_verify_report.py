@@ -48,17 +48,17 @@ def compare_bits(ours: Array, theirs: Array, limit: Array, distances: Callable[[
     return Comparison(different, different & ~((amount <= ROUNDING) & (limit > 0)), amount)
 
 
-def distances(values: Array, shape: tuple[int, ...]) -> Array:
+def distances(values: Array) -> Array:
     """How far pre-activations (images first) are from zero, in standard deviations; not-a-number: infinitely far.
 
     The deviation is that of the image or of all, whichever is larger, so that neither an image of larger values than
     the others' nor one that is nearly blank is measured by what is not its own rounding.
     """
-    rows = values.reshape(shape[0], -1).astype(np.float64)
+    rows = values.reshape(len(values), -1).astype(np.float64)
     common = _deviation(rows)
     spread = np.array([max(_deviation(row), common) or 1.0 for row in rows])
     far = np.abs(rows) / spread[:, None]
-    return np.where(np.isnan(far), np.inf, far).reshape(shape)
+    return np.where(np.isnan(far), np.inf, far).reshape(values.shape)
 
 
 def _deviation(values: Array) -> float:

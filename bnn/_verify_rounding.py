@@ -56,8 +56,15 @@ def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Arra
     if node.type.dtype is DType.b1:
         result = np.where(result > 0, np.float32(2), np.float32(0))
     images = next(len(a) for a, i in zip(operands, node.inputs, strict=True) if not i.is_constant)
-    # Not a number comes of infinity times zero: both computations have infinity or not a number there.
-    return np.broadcast_to(np.nan_to_num(result, nan=0.0, posinf=np.inf), (images, *node.type.shape))
+    # Not a number comes of infinity times zero: of values that both computations have, or of a difference without end.
+    nan = np.inf if any(np.isinf(e).any() for e in errors) else 0.0
+    return np.broadcast_to(np.nan_to_num(result, nan=nan, posinf=np.inf), (images, *node.type.shape))
+
+
+def rounded_up(x: Array) -> Array:
+    """As float32, not less."""
+    nearest = x.astype(np.float32)
+    return np.where(nearest < x, np.nextafter(nearest, np.float32(np.inf)), nearest)
 
 
 def _size(x: Array) -> Array:
@@ -67,7 +74,7 @@ def _size(x: Array) -> Array:
 
 def _rounded(error: Array, size: Array) -> Array:
     """A difference after one more operation on both sides, with results of that size; equal results stay equal."""
-    return np.where(error > 0, error + 2 * UNIT * (size + error), 0)
+    return np.where(error == 0, 0, error + 2 * UNIT * (size + error))
 
 
 def spacing(x: Array) -> Array:
@@ -181,7 +188,7 @@ def _curve(size: float) -> Rule:
         here, *ends = (OPS[node.op].reference(v, a=node.attrs) for v in (x, x - e, x + e))
         pole = (np.abs(x) <= e) & (getattr(node.attrs, "exponent", 1) < 0)
         apart = [np.where(np.isnan(end) | pole, np.inf, np.abs(end - here)) for end in ends]  # no number: past its end
-        passed = np.where((e > 0) & ~np.isnan(here), np.maximum(*apart), 0)
+        passed = np.where((e > 0) & ~np.isnan(here), np.fmax(*apart), 0)
         return np.asarray(passed + FUNCTION * np.maximum(_size(here) + passed, size) + TINY)
 
     return rule
@@ -227,7 +234,8 @@ def _jump(step: float) -> Rule:
 
 
 def _dequantize(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
-    return np.asarray(np.ptp(operands[1]) if errors[0].any() else 0)  # bits that turn may make any level of another
+    # Bits that turn may make any level of another.
+    return np.asarray(np.ptp(operands[1].astype(np.float64)) if errors[0].any() else 0)
 
 
 def _moved(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
@@ -244,8 +252,8 @@ _RULES: dict[str, Rule] = {
     "sum_pool": _pooled, "resize_bilinear": _resize,
     "batch_sum": _batch_sum, "batch_size": lambda node, operands, errors: NOTHING,
     "max_pool": _max_pool, "softmax": _softmax, "sigmoid": _function(0.25), "tanh": _function(1.0), "elu": _elu,
-    "exp": _curve(0.0), "log1p": _curve(1.0), "erfc": _curve(1.0), "sqrt": _curve(0.0), "rsqrt": _curve(0.0),
-    "pow": _curve(0.0),
+    "exp": _curve(0.0), "log1p": _curve(1.0), "erfc": _curve(1.0), "erf": _curve(0.0), "sqrt": _curve(0.0),
+    "rsqrt": _curve(0.0), "pow": _curve(0.0),
     "binarize": lambda node, operands, errors: errors[0],
     "binarize_levels": lambda node, operands, errors: np.asarray(errors[0].max()), "dequantize": _dequantize,
     "cast": lambda node, operands, errors: NOTHING, "excess_128": lambda node, operands, errors: NOTHING,

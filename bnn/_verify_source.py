@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ._verify_rounding import FUNCTIONS
+from .interpret import evaluate
 from .ir import Graph, Node
 from .ops import OPS
 from .passes import lower
+from .rewrite import sources
 
 Array = np.ndarray[Any, Any]
 _MOST_NAMES = 3
 
 
-def pre_activations(graph: Graph) -> dict[str, str]:
-    """{origin of a quantizer's output: origin of its input}, of a graph whose quantizers are recognized."""
-    pairs = {n.origin: n.inputs[0].origin for n in graph.nodes() if n.op == "binarize"}
-    return {bits: x for bits, x in pairs.items() if bits and x}
+class PreActivation:
+    """What a quantizer compares with its threshold: a tensor of Keras', or what is computed from some (``origins``)."""
+
+    def __init__(self, quantizer: Node) -> None:
+        self.x, self.threshold = quantizer.inputs[0], quantizer.inputs[1].value if quantizer.inputs[1:] else 0
+        self.known = sources(self.x, lambda n: not n.origin and bool(n.inputs))
+        self.origins = {n.origin for n in self.known}
+
+    def margins(self, keras: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
+        """Its values less the threshold, as many as the bits, of shape (N, ...)."""
+        values = {n: keras[n.origin].reshape(shape[0], *n.type.shape).astype(np.float32) for n in self.known}
+
+        def value(node: Node) -> Array:
+            if node not in values:
+                values[node] = evaluate(node, [i.value if i.is_constant else value(i) for i in node.inputs])
+            return values[node]
+
+        return value(self.x).reshape(shape).astype(np.float64) - self.threshold
+
+
+def pre_activations(graph: Graph) -> dict[str, PreActivation]:
+    """{origin of a quantizer's output: its input}, of a graph whose quantizers are recognized."""
+    found = {n.origin: PreActivation(n) for n in graph.nodes() if n.op == "binarize" and n.origin}
+    return {origin: x for origin, x in found.items() if "" not in x.origins}
 
 
 @dataclass

@@ -131,6 +131,32 @@ class TestFloats:
             assert (limit == 0).all() == exact
 
 
+    @pytest.mark.parametrize("seed", range(4))
+    def test_what_moves_differs_by_no_more(self, seed: int) -> None:
+        """A sign that another order of a sum turns makes values differ, which a move then carries along."""
+        rng = np.random.default_rng(seed)
+        layers, w, b = tf.keras.layers, np.float32(rng.normal() * 3), np.float32(rng.normal() * (seed % 2))
+
+        def jump(x: Any) -> Any:
+            return (tf.sign(x - tf.reduce_mean(tf.abs(x), axis=-1, keepdims=True)) * w + x + b) / 3.0
+
+        x = rng.normal(size=(300, 9)).astype(np.float32)
+        x[:, 0] = np.abs(x[:, 1:]).sum(axis=1) / 8
+        moves = [layers.Reshape((3, 3)), layers.Permute((2, 1))]
+        model = tf.keras.Sequential([layers.Input((9,)), layers.Lambda(jump), *moves])
+        report = verify(model, bnn.compile(model), x)
+        assert report.ok, report
+
+    def test_behind_a_pole(self) -> None:
+        """One side divides by a sum that is 0 there, the other by its rounding: all that follows may be anything."""
+        layers = tf.keras.layers
+        dense = lq.layers.QuantDense(1, input_quantizer=lq.quantizers.DoReFa(k_bit=2), **QUANTIZED)
+        curves = [layers.Lambda(lambda x: tf.math.rsqrt(tf.abs(x))), layers.Lambda(tf.square)]
+        model = tf.keras.Sequential([layers.Input((6,)), dense, *curves])
+        model.set_weights([np.float32([[1], [1], [1], [-1], [-1], [-1]])])
+        assert verify(model, bnn.compile(model), whole_images(200, 6) % 9 / 8).ok
+
+
 class TestBits:
     def test_within_rounding_is_reported_and_not_judged(self) -> None:
         """Sums that are zero but for rounding: which sign they have is their order's."""
@@ -154,6 +180,19 @@ class TestBits:
         assert report.ok and 0 < end.largest_distance < ROUNDING and end.beyond_rounding == 0
         assert end.images_judged == 64 - end.images_with_different_bits
 
+    @pytest.mark.parametrize("quantizer", [
+        lambda x: lq.quantizers.ste_sign(x - 0.5), lambda x: tf.where(x * 2.0 > 1.0, 1.0, -1.0),
+    ])  # fmt: skip
+    def test_the_distance_is_that_from_the_threshold(self, quantizer: Any, rng: np.random.Generator) -> None:
+        """Sigmoids a few units of the last place around 0.5, which two libraries round to either side of it."""
+        near = rng.integers(-9, 10, (64, 200)) * np.float32(2.0**-24)
+        x = np.concatenate([near, rng.normal(size=(64, 200))], axis=1).astype(np.float32)
+        layers = tf.keras.layers
+        dense = lq.layers.QuantDense(3, input_quantizer=quantizer, **QUANTIZED)
+        model = tf.keras.Sequential([layers.Input((400,)), layers.Activation("sigmoid"), dense])
+        report = verify(model, bnn.compile(model), x)
+        assert report.ok and report.end_to_end.largest_distance < ROUNDING
+
     @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e30, 3e38])
     def test_huge_values_hide_nothing(self, value: float) -> None:
         """Of the other images of the batch, or of the same one."""
@@ -170,10 +209,10 @@ class TestBits:
 
     def test_distances(self) -> None:
         values = np.float32([[1, -1, 2, -2, 1e-6], [1, -1, 2, -2, np.inf], [np.nan, -1, 2, -2, 1e30]])
-        far = distances(values, (3, 5))
+        far = distances(values)
         assert far[0, 4] < ROUNDING < far[0, 0] and np.isinf(far[1, 4]) and np.isinf(far[2, 0])
         assert np.isfinite(far[2, 1:]).all() and far[2, 1] > 0.1
-        assert (distances(np.full((2, 3), 1e-3, np.float32), (2, 3)) > ROUNDING).all()
+        assert (distances(np.full((2, 3), 1e-3, np.float32)) > ROUNDING).all()
 
     def test_what_is_judged(self) -> None:
         theirs, ours = np.float32([1, 1, 1, 1]), np.float32([1, -1, -1, -1])
