@@ -156,6 +156,7 @@ OPS: dict[str, Op] = {
         _function("exp", 38, _plain(ref.exp)),
         _function("log1p", 39, _plain(ref.log1p)),
         _function("erfc", 40, _plain(ref.erfc)),
+        _function("erf", 44, _plain(ref.erf)),
         _function("sqrt", 41, _plain(ref.sqrt)),
         _function("rsqrt", 42, _plain(ref.rsqrt)),
         _function("pow", 43, lambda x, a: ref.pow(x, a.exponent), PowAttrs),

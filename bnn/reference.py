@@ -277,14 +277,25 @@ def log1p(x: Array) -> Array:
         return np.asarray(np.log1p(x))
 
 
+def erf(x: Array) -> Array:
+    """The error function."""
+    return np.asarray(np.vectorize(math.erf, otypes=[x.dtype])(x))
+
+
 def erfc(x: Array) -> Array:
     """1 - erf(x), the complementary error function."""
     return np.asarray(np.vectorize(math.erfc, otypes=[x.dtype])(x))
 
 
+def _flushed(x: Array) -> Array:
+    """Denormals as zeros, as TensorFlow takes them."""
+    return np.where(np.abs(x) < SMALLEST_NORMAL, x * 0, x)
+
+
 def sqrt(x: Array) -> Array:
+    """The square root; denormals count as zero, here and in the powers below, which take them far from it."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.sqrt(x))
+        return np.asarray(np.sqrt(_flushed(x)))
 
 
 def rsqrt(x: Array) -> Array:
@@ -296,4 +307,4 @@ def rsqrt(x: Array) -> Array:
 def pow(x: Array, exponent: float) -> Array:
     """x ** exponent."""
     with np.errstate(all="ignore"):
-        return np.asarray(x ** np.float32(exponent))
+        return np.asarray(_flushed(x) ** np.float32(exponent))

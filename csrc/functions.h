@@ -5,7 +5,14 @@
 #include "check.h"
 #include "view.h"
 
+#include <float.h>
 #include <math.h>
+
+/* Denormals as zeros of their sign. */
+static inline float bnn_flushed(float x)
+{
+    return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x;
+}
 
 static inline bnn_status bnn_prepare_function(struct bnn_prepare *p, struct bnn_op *op)
 {

@@ -1,8 +1,6 @@
 /* round: to the nearest integer, halves to even; or down, or up. */
 #include "functions.h"
 
-#include <float.h>
-
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_round_attrs *a = op->attrs;

@@ -1,4 +1,4 @@
 /* rsqrt: 1 / sqrt(x). */
 #include "functions.h"
 
-BNN_FUNCTION(rsqrt, BNN_OP_RSQRT, 1.0f / sqrtf(x));
+BNN_FUNCTION(rsqrt, BNN_OP_RSQRT, 1.0f / sqrtf(bnn_flushed(x)));

@@ -1,4 +1,4 @@
 /* sqrt: the square root of x. */
 #include "functions.h"
 
-BNN_FUNCTION(sqrt, BNN_OP_SQRT, sqrtf(x));
+BNN_FUNCTION(sqrt, BNN_OP_SQRT, sqrtf(bnn_flushed(x)));

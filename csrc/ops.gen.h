@@ -41,6 +41,7 @@
     X(38, exp, bnn_no_attrs, 0) \
     X(39, log1p, bnn_no_attrs, 0) \
     X(40, erfc, bnn_no_attrs, 0) \
+    X(44, erf, bnn_no_attrs, 0) \
     X(41, sqrt, bnn_no_attrs, 0) \
     X(42, rsqrt, bnn_no_attrs, 0) \
     X(43, pow, bnn_pow_attrs, 1) \
@@ -85,6 +86,7 @@
 #define BNN_OP_EXP 38u
 #define BNN_OP_LOG1P 39u
 #define BNN_OP_ERFC 40u
+#define BNN_OP_ERF 44u
 #define BNN_OP_SQRT 41u
 #define BNN_OP_RSQRT 42u
 #define BNN_OP_POW 43u

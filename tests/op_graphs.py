@@ -307,6 +307,7 @@ ROUNDED_OPS: dict[str, Callable[[Rng, Node], Node]] = {
     "tanh": lambda rng, x: make("tanh", x),
     "elu": lambda rng, x: make("elu", x),
     "exp": lambda rng, x: make("exp", x),
+    "erf": lambda rng, x: make("erf", x),
     "erfc": lambda rng, x: make("erfc", x),
     "log1p": lambda rng, x: make("log1p", _positive(x)),
     "sqrt": lambda rng, x: make("sqrt", _positive(x)),
@@ -378,7 +379,7 @@ def every_op() -> Graph:
     logits = make("prelu", make("pad_channels", logits, attrs=PadChannelsAttrs(1, 1)), constant(integers(rng, [7])))
     logits = make("sigmoid", make("elu", make("tanh", make("round", logits))))
     logits = make("pow", make("rsqrt", make("exp", logits)), attrs=PowAttrs(-1.5))
-    logits = make("slice", make("sqrt", make("log1p", make("erfc", logits))), attrs=SliceAttrs(1, 6))
+    logits = make("slice", make("sqrt", make("log1p", make("erf", make("erfc", logits)))), attrs=SliceAttrs(1, 6))
     levels = make("dequantize", make("concat", bits, bits), constant([0.0, 0.5, 1.0]))
     levels = make("gather", levels, constant(rng.integers(0, 4 * 5 * 6, (3, 2, 7)), DType.i32))
     z = input_node("z", (3, 3, 2), DType.u8)

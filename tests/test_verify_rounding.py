@@ -69,8 +69,8 @@ MAKERS: dict[str, Make] = {
     "resize_bilinear": lambda rng, x: ops.make("resize_bilinear", x, attrs=ops.ResizeAttrs((7, 3), half_pixels=1)),
     "batch_size": lambda rng, x: ops.make("batch_size", x, attrs=ops.BatchSizeAttrs(20)),
     "max_pool": pool("max_pool"), "avg_pool": pool("avg_pool"), "sum_pool": pool("sum_pool"),
-    **{op: plain(op) for op in ("softmax", "sigmoid", "tanh", "elu", "sign", "round", "binarize", "copy", "exp", "erfc",
-                                "log1p", "sqrt", "rsqrt")},
+    **{op: plain(op) for op in ("softmax", "sigmoid", "tanh", "elu", "sign", "round", "binarize", "copy", "exp", "erf",
+                                "erfc", "log1p", "sqrt", "rsqrt")},
     **{f"pow {p}": power(p) for p in (-1.5, -1.0, 0.5, 2.0, 3.0)},
     **{op: by_channel(op) for op in ("add", "sub", "mul", "div", "maximum", "minimum", "prelu")},
     **{f"{op} itself": with_itself(op) for op in ("add", "mul", "maximum", "concat")},
@@ -84,7 +84,7 @@ MAKERS: dict[str, Make] = {
 }  # fmt: skip
 # What rounds on both sides, against the op in float64 too.
 ROUNDING = {"conv", "fused", "depthwise", "avg_pool", "sum_pool", "batch_sum", "softmax", "sigmoid", "tanh", "elu",
-            "exp", "erfc", "log1p", "sqrt", "rsqrt", "pow"}  # fmt: skip
+            "exp", "erf", "erfc", "log1p", "sqrt", "rsqrt", "pow"}  # fmt: skip
 POSITIVE = {"log1p", "sqrt", "rsqrt", "pow"}  # their operands
 LARGEST = {"exp": 80.0}
 EXACT = {"copy", "add", "sub", "mul", "div", "maximum", "minimum", "clamp", "affine", "prelu", "sign", "round", "pad",

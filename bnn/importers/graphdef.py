@@ -14,7 +14,7 @@ from ..ops import constant, input_node, make
 from . import tf_functions, tf_logic, tf_reduce, tf_resize, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
 from .source import PROBE_BATCH, Source
-from .tf_batch import ELEMENTWISE, Shared, batch_size, noted, over_batch, reduction, without_ones
+from .tf_batch import Shared, batch_size, noted, over_batch, reduction, without_ones
 from .tf_counts import Slopes, keeps_its_place, multiple, slopes
 from .tf_layer_norm import NORMS, layer_norm
 from .tf_moves import (
@@ -24,6 +24,7 @@ from .tf_moves import (
     SPARSE_PRODUCT,
     Moved,
     arrange,
+    in_order,
     move,
     product,
     sparse_product,
@@ -247,7 +248,7 @@ class GraphReader:
     def _of_batch(self, node: TfNode, tensor: Tensor) -> Shared | int:
         """What an operand is to the whole batch: a value of it; a number for every image; 0: neither."""
         tensor = self.frozen.resolve(tensor)
-        if tensor in self.shared or node.op not in ELEMENTWISE or tensor not in self.slopes:
+        if tensor in self.shared or node.op not in POINTWISE or tensor not in self.slopes:
             return self.shared.get(tensor, 0)
         return multiple(self.constants[tensor], self.slopes[tensor], PROBE_BATCH)
 
@@ -258,7 +259,7 @@ class GraphReader:
         images = [self.values[t] for t in tensors if t in self.values]
         if any(t in self.moved for t in tensors):
             raise self._loose(node)
-        if node.op not in ELEMENTWISE:
+        if node.op not in POINTWISE:
             raise source.unsupported("a value of the whole batch; with such only elementwise operations are supported")
         rank = max([1] + [len(x.type.shape) for x in images])
         if not images:  # as few dimensions as there can be, since an image has no more than three
@@ -282,6 +283,13 @@ class GraphReader:
         operands = [self._operand(t) for t in node.inputs]
         moved = [o for o in operands if isinstance(o, Moved)]
         constants = [o for o in operands if not isinstance(o, Moved)]
+        source = Source(self, node)
+        if not all(moved[0].like(o) for o in moved):
+            ordered = [in_order(source, o) if isinstance(o, Moved) else o for o in operands]
+            operands = [o for o in ordered if o is not None]
+            if len(operands) < len(ordered):
+                raise self._loose(node)
+            moved = [o for o in operands if isinstance(o, Moved)]
         alike = all(moved[0].like(o) for o in moved) and all(c.size == np.prod(c.shape[-1:]) for c in constants)
         if not alike or self.shapes[node.name, 0] != moved[0].index.shape:
             raise self._loose(node)

@@ -13,17 +13,11 @@ import numpy as np
 
 from ..ir import Node
 from ..ops import BatchSizeAttrs, ReshapeAttrs
-from .tf_moves import POINTWISE
 
 if TYPE_CHECKING:
     from .source import Source
 
 REDUCTIONS = frozenset({"Mean", "Sum"})
-# What is done with such values, among themselves and with those of an image.
-ELEMENTWISE = POINTWISE | {
-    "Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "NotEqual",
-    "Select", "SelectV2",
-}  # fmt: skip
 NOTE = "an image's result depends on the other images of its batch, as in Keras"
 
 

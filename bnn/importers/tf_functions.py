@@ -20,6 +20,7 @@ def _function(op: str) -> Reader:
 
 for _tf_op, _op in {
     "Elu": "elu",
+    "Erf": "erf",
     "Erfc": "erfc",
     "Exp": "exp",
     "Log1p": "log1p",
@@ -69,12 +70,6 @@ def _softplus(s: Source) -> Node:
     x = s.value(0)
     falling = s.make("exp", s.make("mul", size(s, x), constant([-1.0]), final=False), final=False)
     return s.make("add", above(s, x), s.make("log1p", falling, final=False))
-
-
-@reader("Erf")
-def _erf(s: Source) -> Node:
-    rest = s.make("mul", s.make("erfc", s.value(0), final=False), constant([-1.0]), final=False)
-    return s.make("add", rest, constant([1.0]))
 
 
 @reader("Pow")

@@ -1,14 +1,13 @@
-"""Layer normalization as Keras 2 writes it: batch norm in training mode of one image whose channels are all vectors."""
+"""Layer normalization as Keras 2 writes it: batch norm in training mode of one image whose channels are all
+vectors."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..ops import PoolAttrs, ReshapeAttrs, constant
-from .tf_moves import Moved
+from .tf_moves import Moved, in_order
 
 if TYPE_CHECKING:
     from .source import Source
@@ -21,17 +20,17 @@ def layer_norm(s: Source, x: Moved) -> Moved:
 
     The scale and the offset are ones and zeros there; the layer's own follow it.
     """
-    one, vectors, size, last = shape = x.index.shape
+    one, _, size, last = shape = x.index.shape
     scale, offset = (s.constant_of_batch(i) for i in (1, 2))
-    in_order = np.array_equal(x.index.reshape(-1), np.arange(x.index.size)) and x.size % size == 0
     plain = (scale == 1).all() and not offset.any() and s.attr("data_format") == "NCHW"
-    if (one, last) != (1, 1) or vectors * size != x.images * x.size or not (in_order and plain):
+    rows = in_order(s, replace(x, index=x.index[..., 0]))
+    if (one, last) != (1, 1) or not plain or rows is None:
         raise s.unsupported(f"batch norm in training mode of data {shape}; supported: what LayerNormalization makes")
-    image = (x.size // size, size, 1)
-    data = s.make("reshape", x.base, attrs=ReshapeAttrs(image), final=False)
+    data = s.make("reshape", rows.base, attrs=ReshapeAttrs((*rows.base.type.shape, 1)), final=False)
     mean = PoolAttrs(kernel=(1, size))
     centred = s.make("sub", data, s.make("avg_pool", data, attrs=mean, final=False), final=False)
     squares = s.make("mul", centred, centred, final=False)
     variance = s.make("avg_pool", squares, attrs=mean, final=False)
     safe = s.make("add", variance, constant([float(s.attr("epsilon", 1e-3))]), final=False)
-    return replace(x, base=s.make("mul", centred, s.make("rsqrt", safe, final=False), final=False))
+    result = s.make("mul", centred, s.make("rsqrt", safe, final=False), final=False)
+    return Moved(result, rows.index.reshape(shape), x.images)

@@ -31,10 +31,11 @@ SPARSE_PRODUCT = "SparseTensorDenseMatMul"
 # Every element, or every vector of channels, by itself: the same whatever stands before the channels.
 POINTWISE = frozenset(
     {
-        "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Ceil", "ClipByValue", "Div", "Elu", "Erf", "Erfc", "Exp", "Floor",
-        "FloorDiv", "LeakyRelu", "Log1p", "Maximum", "Minimum", "Mul", "Neg", "Pow", "RealDiv", "Relu", "Relu6",
-        "Round", "Rsqrt", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt", "Square",
-        "SquaredDifference", "Sub", "Tanh",
+        "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Cast", "Ceil", "ClipByValue", "Div", "Elu", "Equal", "Erf", "Erfc",
+        "Exp", "Floor", "FloorDiv", "Greater", "GreaterEqual", "LeakyRelu", "Less", "LessEqual", "Log1p", "LogicalAnd",
+        "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "Neg", "NotEqual", "Pow", "RealDiv", "Relu", "Relu6",
+        "Round", "Rsqrt", "Select", "SelectV2", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt",
+        "Square", "SquaredDifference", "Sub", "Tanh",
     }
 )  # fmt: skip
 
@@ -102,6 +103,16 @@ def move(s: Source, frozen: Frozen, operands: list[Moved | Array]) -> list[Moved
         raise s.unsupported("it joins the data with a constant")
     results = frozen.run_op(s.tf, values)
     return [Moved(joined, np.asarray(r), data[0].images) for r in results]
+
+
+def in_order(s: Source, x: Moved) -> Moved | None:
+    """The same tensor as one of rows (positions, channels) an image, in their order; None where rows mix images."""
+    rows = Moved(x.base, x.index.reshape(x.images, -1), x.images).per_image() if x.index.size % x.images == 0 else None
+    width = x.index.shape[-1]
+    if rows is None or rows.size % width:
+        return None
+    base = s.inner(arrange(s, x.base, rows.reshape(-1, width)))
+    return Moved(base, np.arange(x.index.size, dtype=np.int32).reshape(x.index.shape), x.images)
 
 
 def arrange(s: Source, base: Node, elements: Array, output: int = 0) -> Node:

@@ -304,6 +304,7 @@ def execute(op: Op, x: list[Array], out: Tensor) -> Array:
         "tanh": lambda: np.tanh(x[0]),
         "exp": lambda: np.exp(x[0]),
         "log1p": lambda: np.log1p(x[0]),
+        "erf": lambda: np.vectorize(math.erf)(x[0]),
         "erfc": lambda: np.vectorize(math.erfc)(x[0]),
         "sqrt": lambda: np.sqrt(x[0]),
         "rsqrt": lambda: 1 / np.sqrt(x[0]),

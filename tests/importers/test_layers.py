@@ -50,6 +50,9 @@ FLOAT = {
         layers.Reshape((90, 4)), layers.LayerNormalization(center=False), layers.Flatten(), layers.Dense(5),
         layers.LayerNormalization(epsilon=0.1),
     ],
+    "layer norm of what moved": lambda: [
+        layers.Permute((3, 1, 2)), layers.LayerNormalization(), layers.Cropping2D(1), layers.LayerNormalization(),
+    ],
     "unit norm": lambda: [layers.UnitNormalization(), layers.UnitNormalization(axis=[1, 2])],
     "sums": lambda: [
         layers.Lambda(lambda x: x / (1.0 + tf.reduce_sum(tf.abs(x), 3, keepdims=True))),

@@ -96,15 +96,30 @@ def test_dense_over_time(activation: Any) -> None:
     compiled((5, 6), L.TimeDistributed(keras.Sequential([L.Input((6,)), *dense, L.PReLU()])))
 
 
+@pytest.mark.parametrize("layers", [
+    lambda: [L.Activation("relu")], lambda: [L.LayerNormalization()], lambda: [lq.layers.QuantDense(4, **BINARY)],
+    lambda: [lq.layers.QuantDense(4, input_quantizer=lambda x: tf.where(x > 0.25, 1.0, -1.0))],
+    lambda: [lq.layers.QuantDense(4, input_quantizer=lambda x: tf.cast(tf.not_equal(tf.sign(x), -1.0), tf.float32))],
+])  # fmt: skip
+@pytest.mark.parametrize("move", [
+    lambda: L.Permute((2, 1)), lambda: L.Cropping1D(1), lambda: L.Lambda(lambda x: tf.concat([x, x[:, ::-1]], 2)),
+])  # fmt: skip
+def test_over_time_behind_moves(layers: Callable[[], Any], move: Callable[[], Any]) -> None:
+    compiled((5, 6), move(), *map(L.TimeDistributed, layers()))
+
+
 @pytest.mark.parametrize(("shape", "function"), [
     ((6,), lambda x: tf.reshape(tf.reshape(x, (-1, 3)) + [1.0, 2.0, 3.0], (-1, 6))),
-    ((5, 6), lambda x: tf.transpose(tf.transpose(x, (1, 0, 2)) + 1.0, (1, 0, 2))),
     ((5, 6), lambda x: tf.reshape(tf.reshape(x, (-1, 6)) + tf.reshape(x[:, ::-1], (-1, 6)), (-1, 5, 6))),
 ])  # fmt: skip
 def test_elementwise_ops_in_another_order(shape: Shape, function: Callable[[Any], Any]) -> None:
-    model = keras.Sequential([L.Input(shape), L.Lambda(function, name="mine")])
+    compiled(shape, L.Lambda(function))
+
+
+def test_elementwise_ops_on_rows_of_several_images() -> None:
+    function = L.Lambda(lambda x: tf.transpose(tf.transpose(x, (1, 0, 2)) + 1.0, (1, 0, 2)), name="mine")
     with pytest.raises(CompileError, match=r"'mine'.*does not keep the batch as its first"):
-        import_model(model)
+        import_model(keras.Sequential([L.Input((5, 6)), function]))
 
 
 @pytest.mark.parametrize("implementation", [1, 2, 3])

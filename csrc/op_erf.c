@@ -1,0 +1,4 @@
+/* erf: the error function. */
+#include "functions.h"
+
+BNN_FUNCTION(erf, BNN_OP_ERF, erff(x));
