@@ -15,7 +15,7 @@ from ..interpret import evaluate
 from ..ir import DType, Graph, Node
 from ..ops import INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
 from ..rewrite import Match, Pattern, Rule, any_, const, remade, rewrite, sources
-from .levels import MOST_STEPS, Levels, levels, scaled_by_batch
+from .levels import MOST_STEPS, Levels, joined, levels, scaled_by_batch
 from .signs import MOST_SIGNS, no_signs, sign_planes
 
 Array = np.ndarray[Any, Any]
@@ -275,13 +275,16 @@ def _before_numbers(node: Node, x: Node, table: Array) -> Node | None:
 
 
 def _scalar_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    """An operation on levels and scalars is one on their table; on two values of the same bits too (a choice)."""
-    data = [levels(i) for i in node.inputs if not i.is_constant]
-    x = data[0] if data else None
-    if x is None or any(other is None or other.bits is not x.bits for other in data) or node.op == "prelu":
+    """An operation on levels and scalars is one on their table; on two values of the same bits too (a choice), and of
+    the same float (two comparisons)."""
+    data = [x for i in node.inputs if not i.is_constant and (x := levels(i)) is not None]
+    if not data or len(data) + sum(i.is_constant for i in node.inputs) < len(node.inputs) or node.op == "prelu":
         return None
+    x = data[0]
     if node.type.shape != x.shape or any(i.value.size != 1 for i in node.inputs if i.is_constant):
         return None
+    if any(other.bits is not x.bits for other in data):
+        return joined(node, data)
     table = evaluate(node, [_table(i) for i in node.inputs])
     return remade(node, "dequantize", x.bits, constant(table), attrs=DequantizeAttrs(x.channels))
 

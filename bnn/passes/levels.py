@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ..interpret import evaluate
 from ..ir import DType, Node
 from ..ops import MOST_PLANES, DequantizeAttrs, constant, make
+from ..reference import SMALLEST_NORMAL
+from ..rewrite import remade
 
 Array = np.ndarray[Any, Any]
+JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # denormals count as zero
 MOST_STEPS = 2**MOST_PLANES - 1  # of a quantizer that is kept as bits
 _MOST_COUNTED = 7  # steps coded as counted planes
 
@@ -119,3 +123,50 @@ def coded(x: Node, values: Array, thresholds: Array, code: int, name: str) -> Le
     never = constant(np.full(channels, -1), DType.b1)
     planes = [make("binarize", x, constant(np.full(channels, t, np.float32)), never, name=name) for t in thresholds]
     return Levels(planes[0] if steps == 1 else make("concat", *planes, name=name), values)
+
+
+def quantized(node: Node, x: Node, values: Array, thresholds: Array, code: int) -> Node:
+    """Instead of a node, the bits of x that say which of the values it has, and those values."""
+    if values.tolist() == [-1.0, 1.0] and thresholds[0] == JUST_BELOW_ZERO:
+        return remade(node, "unpack", remade(node, "binarize", x))
+    found = coded(x, values, thresholds, code, node.name)  # an odd step: some other threshold, or other values
+    if values.tolist() == [-1.0, 1.0]:
+        return remade(node, "unpack", remade(node, "binarize", *found.bits.inputs))
+    return remade(node, "dequantize", found.bits, constant(values), attrs=DequantizeAttrs(found.channels))
+
+
+def thresholds_of(bits: Node) -> tuple[Node, Array] | None:
+    """The inverse of :func:`coded`: the float of which bits are steps, and where, the same in all channels."""
+    if bits.op == "binarize_levels":
+        return bits.inputs[0], bits.inputs[1].value
+    planes = bits.inputs if bits.op == "concat" else (bits,)
+    if any(p.op != "binarize" or p.inputs[0] is not planes[0].inputs[0] for p in planes):
+        return None
+    steps = [np.unique(p.inputs[1].value) if p.inputs[1:] else np.array([JUST_BELOW_ZERO]) for p in planes]
+    if any(len(t) != 1 for t in steps) or any((p.inputs[2].value > 0).any() for p in planes if p.inputs[2:]):
+        return None
+    thresholds = np.concatenate(steps)
+    return (planes[0].inputs[0], thresholds) if (thresholds[1:] >= thresholds[:-1]).all() else None
+
+
+def joined(node: Node, found: list[Levels]) -> Node | None:
+    """An elementwise op on several staircases of one float, which is one too, of all their steps."""
+    steps = [thresholds_of(levels.bits) for levels in found]
+    if any(s is None or s[0] is not steps[0][0] for s in steps):  # type: ignore[index]
+        return None
+    x, own = steps[0][0], [s[1] for s in steps]  # type: ignore[index]
+    every = np.unique(np.concatenate(own))
+    data = iter(zip(found, own, strict=True))
+    operands = []
+    for i in node.inputs:
+        if i.is_constant:
+            operands.append(i.value.reshape(-1))
+            continue
+        levels, thresholds = next(data)
+        operands.append(levels.values[np.concatenate([[0], np.searchsorted(thresholds, every, side="right")])])
+    values = evaluate(node, operands)
+    steps_up = values[1:] != values[:-1]
+    values, every = np.concatenate([values[:1], values[1:][steps_up]]), every[steps_up]
+    if not 0 < len(every) <= MOST_STEPS:
+        return None
+    return quantized(node, x, values, every, next(codes(values, x.type.shape[-1])))

@@ -9,13 +9,11 @@ import numpy as np
 
 from ..interpret import evaluate
 from ..ir import Graph, Node
-from ..ops import OPS, ConvAttrs, DequantizeAttrs, PadAttrs, constant
-from ..reference import SMALLEST_NORMAL
-from ..rewrite import remade, with_inputs
-from .levels import MOST_STEPS, Levels, coded, codes
+from ..ops import OPS, ConvAttrs, PadAttrs
+from ..rewrite import with_inputs
+from .levels import MOST_STEPS, Levels, codes, quantized
 from .steps import Array, function, regions, rising, staircase
 
-_JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # denormals count as zero
 Users = Mapping[Node, list[Node]]
 
 
@@ -37,7 +35,7 @@ def recognize_quantizers(graph: Graph) -> Graph:
         found = list(_recognize(node)) if _may_end(node) else []
         if found and not _stays(node, found, users):  # what lay between has no user left, unless it has others
             steps, code = _best(node, found, users)
-            new[node] = _quantizer(node, new[steps.x], steps, code)
+            new[node] = quantized(node, new[steps.x], steps.values, steps.thresholds, code)
         else:
             new[node] = with_inputs(node, tuple(new[i] for i in node.inputs))
     if all(old is made for old, made in new.items()):
@@ -124,13 +122,3 @@ def _suits(node: Node, steps: _Steps, code: int, users: Users) -> bool:
                 after = evaluate(user, [i.value.reshape(-1) if i.is_constant else values for i in user.inputs])
             todo.append((user, after))
     return True
-
-
-def _quantizer(node: Node, x: Node, steps: _Steps, code: int) -> Node:
-    values, thresholds = steps.values, steps.thresholds
-    if values.tolist() == [-1.0, 1.0] and thresholds[0] == _JUST_BELOW_ZERO:
-        return remade(node, "unpack", remade(node, "binarize", x))
-    found = coded(x, values, thresholds, code, node.name)  # an odd step: some other threshold, or other values
-    if values.tolist() == [-1.0, 1.0]:
-        return remade(node, "unpack", remade(node, "binarize", *found.bits.inputs))
-    return remade(node, "dequantize", found.bits, constant(values), attrs=DequantizeAttrs(found.channels))

@@ -102,11 +102,14 @@ def global_pool(rng: Rng, x: Value) -> Value:
 
 
 def _reduced(rng: Rng, x: Value) -> Value:
-    """A mean or an extreme over axes that follow each other; or the values less it."""
+    """A mean, a sum or an extreme over axes that follow each other; or the values less it."""
     first = int(rng.integers(1, len(x.shape) + 1))
     axes = list(range(first, int(rng.integers(first, len(x.shape) + 1)) + 1))
-    kind = str(rng.choice(["mean", "max", "min"]))
-    function = {"mean": tf.reduce_mean, "max": tf.reduce_max, "min": tf.reduce_min}[kind]
+    count = int(np.prod(x.shape[axes[0] - 1 : axes[-1]]))
+    kinds = ["mean", "max", "min", "sum"] if x.summable and count * x.bound / x.step < 2**16 else ["mean", "max", "min"]
+    kind = str(rng.choice(kinds))
+    function = {"mean": tf.reduce_mean, "max": tf.reduce_max, "min": tf.reduce_min, "sum": tf.reduce_sum}[kind]
+    x = replace(x, bound=count * x.bound) if kind == "sum" else x
     if rng.random() < 0.5:
         tensor = L.Lambda(lambda v: v - function(v, axes, keepdims=True))(x.tensor)
         return Value(tensor, 0.0 if kind == "mean" else x.step, 2 * x.bound, x.sure)

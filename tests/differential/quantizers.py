@@ -84,6 +84,18 @@ def _ceiled(x: Any) -> Any:
     return tf.math.ceil(tf.clip_by_value(x, -0.5, 1.0) * 2.0) - 0.5
 
 
+def _stepped(x: Any) -> Any:
+    return 0.25 * tf.clip_by_value(x // 0.25, -2.0, 1.0)
+
+
+def _either(x: Any) -> Any:
+    return tf.where((x > 0.25) | tf.logical_not(x < 0.5), 1.0, -1.0)
+
+
+def _both(x: Any) -> Any:
+    return tf.cast((x > 0.25) & (x >= -1.0), tf.float32)
+
+
 def _above(x: Any) -> Any:
     return tf.where(x > 0.25, 1.0, -1.0)
 
@@ -124,6 +136,9 @@ def input_quantizer(rng: Rng) -> InputQuantizer:
         InputQuantizer(_nibbles, 0.125, 1.875, levels=16),
         InputQuantizer(_floored, 0.25, 0.75, levels=4),
         InputQuantizer(_ceiled, 0.5, 1.5, levels=4),
+        InputQuantizer(_stepped, 0.25, 0.5, levels=4),
+        InputQuantizer(_either, 1.0, 1.0),
+        InputQuantizer(_both, 1.0, 1.0),
         InputQuantizer(_above, 1.0, 1.0),
         InputQuantizer(_not_below, 1.0, 1.0, at_zero=True),
         InputQuantizer(_cast, 1.0, 1.0, at_zero=True),

@@ -144,6 +144,10 @@ CHOICES: dict[str, Callable[[Any], Any]] = {
     "where less": lambda x: tf.where(x < 0.5, -1.0, 1.0),
     "where at most": lambda x: tf.where(x <= 0.5, 2.0, 3.0),
     "cast": lambda x: tf.cast(x > 0, tf.float32),
+    "both": lambda x: tf.cast((x > -0.5) & (x > 0.25), tf.float32),
+    "either, or not": lambda x: tf.where((x > 0.25) | tf.logical_not(x < 0.5), 1.0, -1.0),
+    "outside": lambda x: tf.where((x > -0.5) & (x < 0.25), 0.0, tf.where(x > 0.0, 1.0, -1.0)),
+    "levels": lambda x: tf.clip_by_value(x // 0.25, -2.0, 1.0) * 0.25,
     "not": lambda x: tf.cast(tf.logical_not(x > 0), tf.float32) * 2.0 - 1.0,
 }
 
