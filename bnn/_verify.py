@@ -34,7 +34,7 @@ from ._verify_report import (
     distances,
 )
 from ._verify_rounding import FUNCTION, NOTHING, TINY, bound, gamma, rounded_up
-from ._verify_source import accumulators, by_functions, likely_cause, pre_activations
+from ._verify_source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
 from .errors import InputError
 from .importers.bnn_file import decode
 from .importers.frozen import Frozen
@@ -163,17 +163,18 @@ class _Verifier:
         """
         own = {}
         curved = by_functions(self.source)
+        exact = exact_layers(lower(self.source, until="recognize_quantizers"))
         for op, node in zip(self.model.ops, self.nodes, strict=True):
             out = self.model.tensors[op.output]
-            if op.op == "bconv2d" and op.layer not in self.sums.origins:
+            if out.origin in curved and out.dtype == "b1":  # how far from their threshold depends on the function
+                own[op.index] = np.inf
+            elif op.op == "bconv2d" and op.layer not in self.sums.origins and op.layer not in exact:
                 assert isinstance(node.attrs, ConvAttrs)
                 products, top = int(np.prod(node.inputs[1].type.shape[1:])), 2**node.attrs.planes - 1
                 levels = top > 1 or op.layer in self.sums.offset
                 own[op.index] = (2 * gamma(products) + 4 * _UNEVEN) * products * top * (4 if levels else 1)
             elif out.origin in curved and op.op in ("cast", "dequantize") and len(node.inputs) > 1:
                 own[op.index] = FUNCTION * max(1.0, float(np.abs(node.inputs[1].value).max()))
-            elif out.origin in curved and out.dtype == "b1":
-                own[op.index] = FUNCTION
         return own
 
     def _exact_ops(self) -> dict[int, bool]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
+from .bitpack import WORD
 from .ir import DType, Node
 from .ops import CONVOLUTIONS, OPS, ConvAttrs, PoolAttrs
 
@@ -53,12 +54,34 @@ def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Arra
             result = _convolution(node, operands, errors, own)
         else:
             result = _RULES.get(node.op, _moved)(node, operands, errors) + own
-    if node.type.dtype is DType.b1:
-        result = np.where(result > 0, np.float32(2), np.float32(0))
+        if node.type.dtype is DType.b1 and (result > 0).any():
+            result = np.where(_may_turn(node, operands, result), np.float32(2), np.float32(0))
     images = next(len(a) for a, i in zip(operands, node.inputs, strict=True) if not i.is_constant)
     # Not a number comes of infinity times zero: of values that both computations have, or of a difference without end.
     nan = np.inf if any(np.isinf(e).any() for e in errors) else 0.0
     return np.broadcast_to(np.nan_to_num(result, nan=nan, posinf=np.inf), (images, *node.type.shape))
+
+
+def _may_turn(node: Node, operands: Sequence[Array], error: Array) -> Array:
+    """Which bits turn where what they compare is another by no more than an error: those near their threshold."""
+    x = operands[0]
+    if node.op == "binarize":
+        threshold = operands[1] if operands[1:] else np.zeros(1)
+        return np.asarray((error > 0) & (np.abs(x.astype(np.float64) - threshold) <= error + TINY))
+    if node.op == "binarize_levels":
+        near = np.abs(x[..., None].astype(np.float64) - operands[1]).min(axis=-1)
+        planes = node.type.shape[-1] // reference.plane_channels(x.shape[-1])
+        fill = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % WORD)]
+        return np.concatenate([np.pad((error > 0) & (near <= error), fill)] * planes, axis=-1)
+    if not isinstance(node.attrs, ConvAttrs):
+        return error > 0
+    slots = tuple(s for s in node.attrs.slots if s not in ("threshold", "negated"))
+    value = OPS[node.op].reference(*operands, a=replace(node.attrs, slots=slots, out=DType.f32)).astype(np.float64)
+    if "threshold" not in node.attrs.slots:
+        return np.asarray((error > 0) & (np.abs(value) <= 2 * error))
+    # Keras' own threshold lies between two integers, of which the larger is here.
+    threshold = operands[node.attrs.operand("threshold")]
+    return np.asarray((error > 0) & (np.abs(value - threshold + 0.5) <= 1.5 + 2 * error))
 
 
 def rounded_up(x: Array) -> Array:
@@ -255,7 +278,7 @@ _RULES: dict[str, Rule] = {
     "exp": _curve(0.0), "log1p": _curve(1.0), "erfc": _curve(1.0), "erf": _curve(0.0), "sqrt": _curve(0.0),
     "rsqrt": _curve(0.0), "pow": _curve(0.0),
     "binarize": lambda node, operands, errors: errors[0],
-    "binarize_levels": lambda node, operands, errors: np.asarray(errors[0].max()), "dequantize": _dequantize,
+    "binarize_levels": lambda node, operands, errors: errors[0], "dequantize": _dequantize,
     "cast": lambda node, operands, errors: NOTHING, "excess_128": lambda node, operands, errors: NOTHING,
 }  # fmt: skip
 FUNCTIONS = frozenset({"softmax", *(op.name for op in OPS.values() if op.library)})

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ._verify_rounding import FUNCTIONS
+from ._verify_rounding import FUNCTIONS, spacing
 from .interpret import evaluate
 from .ir import Graph, Node
 from .ops import OPS
 from .passes import lower
+from .passes.levels import levels
 from .rewrite import sources
 
 Array = np.ndarray[Any, Any]
@@ -76,13 +77,41 @@ def accumulators(graph: Graph) -> Accumulators:
 
 
 def by_functions(graph: Graph) -> set[str]:
-    """Origins of values that library functions make, and of what only elementwise operations make of those: what the
-    compiler kept of them, in tables and thresholds, is its own rounding, and Keras' is another."""
+    """Origins of values that library functions make, and of what only elementwise operations and moves make of those:
+    what the compiler kept of them, in tables and thresholds, is its own rounding, and Keras' is another."""
     found: set[Node] = set()
     for node in graph.nodes():
-        if node.op in FUNCTIONS or OPS[node.op].elementwise and any(i in found for i in node.inputs):
+        op = OPS[node.op]
+        if node.op in FUNCTIONS or (op.elementwise or op.moves) and any(i in found for i in node.inputs):
             found.add(node)
     return {node.origin for node in found if node.origin}
+
+
+def exact_layers(graph: Graph) -> set[str]:
+    """Layers whose sums of levels by weights are exact in float32 in any order, of a graph whose quantizers are
+    recognized: multiples of one power of two, less than 2^24 of it."""
+    found: dict[str, bool] = {}
+    for node in graph.nodes():
+        if node.op != "conv2d":
+            continue
+        x, w = _levels(node.inputs[0]), node.inputs[1].value
+        exact = False
+        if x is not None and np.isfinite(x).all():
+            largest = float(np.abs(x).max()) * np.abs(w.astype(np.float64)).reshape(len(w), -1).sum(axis=1)
+            exact = bool((largest < 2**24 * spacing(x[None]) * spacing(w)).all())
+        found[node.name] = found.get(node.name, True) and exact
+    return {layer for layer, exact in found.items() if exact}
+
+
+def _levels(x: Node) -> Array | None:
+    """All that data can be, which are levels, moved, padded with zeros, or computed with scalars; None: anything."""
+    known, data = levels(x), [i for i in x.inputs if not i.is_constant]
+    if known is not None or len(data) != 1:
+        return None if known is None else known.values
+    if OPS[x.op].moves and not getattr(x.attrs, "value", 0.0):
+        return _levels(data[0])
+    values = _levels(data[0]) if OPS[x.op].elementwise and all(i.value.size == 1 for i in x.inputs[1:]) else None
+    return None if values is None else evaluate(x, [values, *(i.value.reshape(-1) for i in x.inputs[1:])])
 
 
 def likely_cause(source: Graph, file: Sequence[Node]) -> str:

@@ -157,7 +157,52 @@ class TestFloats:
         assert verify(model, bnn.compile(model), whole_images(200, 6) % 9 / 8).ok
 
 
+    def test_a_function_of_levels_that_are_moved(self) -> None:
+        """A table of the compiler's, and Keras' own exponentials, somewhere else."""
+        layers = tf.keras.layers
+        steps = [layers.Lambda(lambda x: tf.where(x > 0.0, 1.0, -1.0)), layers.Activation("sigmoid")]
+        model = tf.keras.Sequential([layers.Input((2, 3)), *steps, layers.Permute((2, 1))])
+        assert verify(model, bnn.compile(model), images(4, 2, 3)).ok
+
+    @pytest.mark.parametrize("quantizer", ["ste_heaviside", "ste_tern", "dorefa", "ste_sign"])
+    def test_exact_sums_of_levels_leave_no_room(self, quantizer: str) -> None:
+        q = lq.quantizers.DoReFa(k_bit=1) if quantizer == "dorefa" else quantizer
+        dense = lq.layers.QuantDense(3, input_quantizer=q, name="dense", **{**QUANTIZED, "use_bias": True})
+        model = scrambled(tf.keras.Sequential([tf.keras.layers.Input((256,)), dense]), 0)
+        compiled, x = bnn.compile(model), images(50, 256)
+        assert verify(model, compiled, x).ok
+        assert not verify(with_weight(model, "dense/bias", lambda bias: bias * 1.01), compiled, x).ok
+
+
 class TestBits:
+    @pytest.mark.parametrize("quantizer", [
+        "ste_heaviside", "ste_sign", "ste_tern", lq.quantizers.DoReFa(k_bit=1), lq.quantizers.DoReFa(k_bit=2),
+    ])  # fmt: skip
+    def test_wrong_weights_before_bits_without_a_name(self, quantizer: Any) -> None:
+        """Sums of scaled weights round, but what quantizes them may not turn where no threshold is near."""
+        layers, scaled = tf.keras.layers, {**QUANTIZED, "kernel_quantizer": "magnitude_aware_sign"}
+        first = lq.layers.QuantDense(8, input_quantizer="ste_sign", name="first", **scaled)
+        last = lq.layers.QuantDense(3, input_quantizer=quantizer, **QUANTIZED)
+        model = tf.keras.Sequential([layers.Input((16,)), first, layers.BatchNormalization(), last])
+        scrambled(model, 1)
+        compiled, x = bnn.compile(model), images(50, 16)
+        assert verify(model, compiled, x).ok
+        assert not verify(with_weight(model, "first/kernel", np.negative), compiled, x).ok
+
+    @pytest.mark.parametrize(("offset", "sign"), [(0.9, 1), (0.1, -1)])
+    def test_wrong_thresholds_behind_a_mean_over_the_batch(self, offset: float, sign: int) -> None:
+        def network(offset: float, sign: int) -> Any:
+            def above(x: Any) -> Any:
+                return tf.where(x > tf.reduce_mean(x, 0) + offset, 1.0, -1.0)
+
+            dense = lq.layers.QuantDense(3, input_quantizer=above, name="dense", **QUANTIZED)
+            model = tf.keras.Sequential([tf.keras.layers.Input((16,)), dense], name="above")
+            model.set_weights([sign * np.random.default_rng(0).choice([-1.0, 1.0], (16, 3))])
+            return model
+
+        compiled, x = bnn.compile(network(0.1, 1)), images(50, 16)
+        assert verify(network(0.1, 1), compiled, x).ok and not verify(network(offset, sign), compiled, x).ok
+
     def test_within_rounding_is_reported_and_not_judged(self) -> None:
         """Sums that are zero but for rounding: which sign they have is their order's."""
         layers = tf.keras.layers
