@@ -339,7 +339,13 @@ class _Verifier:
         beyond, other_class = np.zeros(count, bool), np.zeros(count, bool)
         for tensor, (name, i) in zip(_stored(self.model, "output"), self.frozen.outputs, strict=True):
             ours = self.alone.stepper.peek(tensor.index, count)
-            theirs = keras[f"{name}:{i}"].reshape(ours.shape)
+            theirs = keras[f"{name}:{i}"]
+            if theirs.shape[:1] != (count,) or theirs.size != ours.size:
+                raise InputError(
+                    f"output '{tensor.name}': the Keras model gives {theirs.shape} for {count} images, the file "
+                    f"{ours.shape}; is the batch its first dimension?"
+                )
+            theirs = theirs.reshape(ours.shape)
             found = compare_floats(ours, theirs, limits[tensor.index])
             largest = float(found.amount.max(initial=0))
             self.end.largest_output_difference = max(self.end.largest_output_difference, largest)

@@ -19,6 +19,7 @@ from .tf_counts import Slopes, keeps_its_place, multiple, slopes
 from .tf_layer_norm import NORMS, layer_norm
 from .tf_moves import (
     MOVES,
+    OF_THE_NUMBER,
     POINTWISE,
     PRODUCTS,
     SPARSE_PRODUCT,
@@ -32,7 +33,7 @@ from .tf_moves import (
 )
 from .tf_ops import READERS, channels_first, unsupported_alone
 
-# Images with which moves are looked at once more, and of how many elements those are that many are looked at of.
+# Images in the larger batch in which moves are followed, many where all that moves has few elements.
 _MORE, _MANY, _SMALL = 7, 67, 2**14
 _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
 # What a compiled network's inputs can be.
@@ -105,6 +106,8 @@ class GraphReader:
         self.foreign: set[str] = self._read_by_others()
         self.inside = self._dilated()
         self._probe()
+        moving = (self.shapes[frozen.resolve(t)] for n in frozen.nodes if n.op in MOVES for t in n.inputs[:1])
+        self.batches = (PROBE_BATCH, _MANY if max(map(np.prod, moving), default=0) < PROBE_BATCH * _SMALL else _MORE)
 
     def _check_supported(self) -> None:
         for node in self.frozen.nodes:
@@ -239,6 +242,9 @@ class GraphReader:
         return results
 
     def _loose(self, node: TfNode, output: int = 0) -> UnsupportedOpError:
+        known = (self.moved.get(t) for t in ((node.name, output), *map(self.frozen.resolve, node.inputs)))
+        if any(m is not None and m.layouts[0].per_image(m.size) is not None for m in known):
+            return Source(self, node).unsupported(OF_THE_NUMBER)
         return UnsupportedOpError(
             f"layer '{self.frozen.layer(node.name)}' ({node.op} '{node.name}') does not keep the batch as its first "
             f"dimension: {self.shapes[node.name, output]} for a batch of {PROBE_BATCH}; on such values only moves, "
@@ -305,40 +311,30 @@ class GraphReader:
         if tensor in self.arranged:
             return self.arranged[tensor]
         if tensor in self.values:
-            return start(self.values[tensor], PROBE_BATCH)
+            return start(self.values[tensor], self.batches)
         return self.constants[tensor]
 
-    def _check_move(self, source: Source) -> None:
-        """That values with the batch first move alike in a larger batch (and are not the first three images, say)."""
-        tensors = [self.frozen.resolve(t) for t in source.tf.inputs]
-        if not all(t in self.values or t in self.constants and t not in self.growing for t in tensors):
-            return
-        small = all(np.prod(self.values[t].type.shape) < _SMALL for t in tensors if t in self.values)
-        images = _MANY if small else _MORE
-        then: list[list[Moved]] = []
-        for count in (PROBE_BATCH, images):
-            operands: list[Moved | Array] = []
-            for t in tensors:
-                if t in self.values:
-                    operands.append(start(self.values[t], count))
-                else:
-                    grown = (count - PROBE_BATCH) * np.nan_to_num(self.slopes.get(t, np.zeros(())))
-                    operands.append(np.asarray(self.constants[t] + grown, self.constants[t].dtype))
-            then.append(move(source, self.frozen, operands))
-        for few, many in zip(*then, strict=True):
-            own, other = few.per_image(), many.per_image()
-            if own is not None and (other is None or not np.array_equal(own, other)):
-                raise source.unsupported("where its elements go depends on the number of images in the batch")
+    def _constants(self, tensor: Tensor) -> tuple[Array, ...]:
+        """A constant as it is in every batch, as far as that is known."""
+        value, slope = self.constants[tensor], self.slopes.get(tensor)
+        if tensor in self.growing:
+            return (value,)
+        if slope is None:
+            return (value,) * len(self.batches)
+        grown = ((count - PROBE_BATCH) * np.nan_to_num(slope) for count in self.batches)
+        return tuple(np.asarray(value + more, value.dtype) for more in grown)
 
     def _move(self, source: Source) -> tuple[Node | Moved, ...]:
         results: list[Node | Moved] = []
-        self._check_move(source)
-        operands = [self._operand(t) for t in source.tf.inputs]
-        for tensor in map(self.frozen.resolve, source.tf.inputs):
+        tensors = [self.frozen.resolve(t) for t in source.tf.inputs]
+        operands = [self._operand(t) for t in tensors]
+        for tensor in tensors:
             slope = None if tensor in self.growing else self.slopes.get(tensor)
             if slope is not None and not keeps_its_place(source.tf.op, slope):
-                raise source.unsupported("where its elements go depends on the number of images in the batch")
-        for i, moved in enumerate(move(source, self.frozen, operands)):
+                raise source.unsupported(OF_THE_NUMBER)
+        pairs = zip(operands, tensors, strict=True)
+        given = [o if isinstance(o, Moved) else self._constants(t) for o, t in pairs]
+        for i, moved in enumerate(move(source, self.frozen, given)):
             elements = moved.per_image()
             if elements is None:
                 results.append(moved)

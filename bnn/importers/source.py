@@ -31,6 +31,11 @@ class Source:
         self.multiplier = reader.frozen.multiplier
 
     @property
+    def batches(self) -> tuple[int, ...]:
+        """Of how many images the batches are in which moves are followed."""
+        return self._reader.batches
+
+    @property
     def count(self) -> int:
         return len(self.tf.inputs)
 

@@ -20,11 +20,12 @@ def layer_norm(s: Source, x: Moved) -> Moved:
 
     The scale and the offset are ones and zeros there; the layer's own follow it.
     """
-    one, _, size, last = shape = x.index.shape
+    shape = x.index.shape
+    size = shape[2]
     scale, offset = (s.constant_of_batch(i) for i in (1, 2))
     plain = (scale == 1).all() and not offset.any() and s.attr("data_format") == "NCHW"
-    rows = in_order(s, replace(x, index=x.index[..., 0]))
-    if (one, last) != (1, 1) or not plain or rows is None:
+    rows = in_order(s, x.mapped(lambda a: a.index[..., 0])) if shape[0] == shape[3] == 1 else None
+    if not plain or rows is None:
         raise s.unsupported(f"batch norm in training mode of data {shape}; supported: what LayerNormalization makes")
     data = s.make("reshape", rows.base, attrs=ReshapeAttrs((*rows.base.type.shape, 1)), final=False)
     mean = PoolAttrs(kernel=(1, size))
@@ -33,4 +34,4 @@ def layer_norm(s: Source, x: Moved) -> Moved:
     variance = s.make("avg_pool", squares, attrs=mean, final=False)
     safe = s.make("add", variance, constant([float(s.attr("epsilon", 1e-3))]), final=False)
     result = s.make("mul", centred, s.make("rsqrt", safe, final=False), final=False)
-    return Moved(result, rows.index.reshape(shape), x.images)
+    return replace(rows, base=result).mapped(lambda a: a.index[..., None])

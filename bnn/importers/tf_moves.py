@@ -6,11 +6,13 @@ layer over positions, a locally connected one) as long as it gets it back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import CompileError
 from ..ir import DType, Node
 from ..ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant
 from .frozen import Array, Frozen
@@ -25,6 +27,7 @@ MOVES = frozenset(
         "StridedSlice", "Tile", "Transpose", "Unpack",
     }
 )  # fmt: skip
+OF_THE_NUMBER = "where its elements go depends on the number of images in the batch"
 PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
 _MOST_WEIGHTS = 2**26
 SPARSE_PRODUCT = "SparseTensorDenseMatMul"
@@ -41,47 +44,72 @@ POINTWISE = frozenset(
 
 
 @dataclass(frozen=True)
-class Moved:
-    """A tensor whose elements are those of another value: ``index`` has the tensor's shape, of a batch of ``images``,
-    and holds image * size + element."""
+class Layout:
+    """A tensor of a batch of so many images, ``index`` holding image * size + element of another value."""
 
-    base: Node
     index: Array
     images: int
+
+    def per_image(self, size: int) -> Array | None:
+        """What every image does alike: the elements (without the batch), or None where the batch is not first."""
+        if self.index.ndim < 2 or self.index.shape[0] != self.images:
+            return None
+        own = self.index[0]
+        images = np.arange(self.images).reshape(-1, *[1] * own.ndim)
+        inside = own.size and own.min() >= 0 and own.max() < size
+        return own if inside and np.array_equal(self.index, own + images * size) else None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A tensor whose elements are those of another value, in batches of two sizes (or one, where the other is not
+    known): what looks as if every image were treated alike may only do so because images are as many as channels."""
+
+    base: Node
+    layouts: tuple[Layout, ...]
+
+    @property
+    def index(self) -> Array:
+        return self.layouts[0].index
 
     @property
     def size(self) -> int:
         return int(np.prod(self.base.type.shape))
 
     def per_image(self) -> Array | None:
-        """What every image does alike: the elements (without the batch), or None where the batch is not first."""
-        if self.index.ndim < 2 or self.index.shape[0] != self.images:
-            return None
-        own = self.index[0]
-        images = np.arange(self.images).reshape(-1, *[1] * own.ndim)
-        inside = own.size and own.min() >= 0 and own.max() < self.size
-        return own if inside and np.array_equal(self.index, own + images * self.size) else None
+        """What every image does alike in every batch, or None."""
+        first, *others = (layout.per_image(self.size) for layout in self.layouts)
+        alike = first is not None and all(o is not None and np.array_equal(o, first) for o in others)
+        return first if alike else None
+
+    def mapped(self, function: Callable[[Layout], Array]) -> Moved:
+        """The elements elsewhere: ``function`` gives the index of a layout."""
+        return replace(self, layouts=tuple(replace(layout, index=function(layout)) for layout in self.layouts))
 
     def like(self, other: Moved) -> bool:
         """Whether both are all elements of values of one shape, in their order, and the channels are the last dimension
         still: (images * positions, channels) of (images, positions, channels)."""
-        same = self.index.shape == other.index.shape and self.base.type.shape == other.base.type.shape
-        return (
-            same
-            and self.index.shape[-1:] == self.base.type.shape[-1:]
-            and np.array_equal(self.index.reshape(-1), np.arange(self.images * self.size))
-            and np.array_equal(self.index, other.index)
+        shape = self.base.type.shape
+        return shape == other.base.type.shape and all(
+            a.index.shape == b.index.shape
+            and a.index.shape[-1:] == shape[-1:]
+            and np.array_equal(a.index.reshape(-1), np.arange(a.images * self.size))
+            and np.array_equal(a.index, b.index)
+            for a, b in zip(self.layouts, other.layouts, strict=False)
         )
 
 
-def start(base: Node, images: int) -> Moved:
+def _numbers(*shape: int) -> Array:
+    return np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+
+
+def start(base: Node, batches: Sequence[int]) -> Moved:
     """A value that keeps the batch first."""
-    shape = (images, *base.type.shape)
-    return Moved(base, np.arange(np.prod(shape), dtype=np.int32).reshape(shape), images)
+    return Moved(base, tuple(Layout(_numbers(n, *base.type.shape), n) for n in batches))
 
 
-def move(s: Source, frozen: Frozen, operands: list[Moved | Array]) -> list[Moved]:
-    """The results of a moving op."""
+def move(s: Source, frozen: Frozen, operands: list[Moved | tuple[Array, ...]]) -> list[Moved]:
+    """The results of a moving op; constants are given for every batch."""
     data = [o for o in operands if isinstance(o, Moved)]
     bases = list(dict.fromkeys(o.base for o in data))
     if len(bases) > 1:
@@ -92,27 +120,37 @@ def move(s: Source, frozen: Frozen, operands: list[Moved | Array]) -> list[Moved
         total = sum(sizes)
     else:
         joined, starts, total = bases[0], {bases[0]: 0}, data[0].size
-    values: list[Any] = []
-    for operand in operands:
-        if isinstance(operand, Moved):
-            image, element = np.divmod(operand.index, operand.size)
-            values.append((image * total + starts[operand.base] + element).astype(np.int32))
-        else:
-            values.append(operand)
     if s.tf.op in ("ConcatV2", "Pack") and any(not isinstance(o, Moved) for o in operands[: len(operands) - 1]):
         raise s.unsupported("it joins the data with a constant")
-    results = frozen.run_op(s.tf, values)
-    return [Moved(joined, np.asarray(r), data[0].images) for r in results]
+    results: list[list[Layout]] = []
+    for k in range(min(len(o.layouts) if isinstance(o, Moved) else len(o) for o in operands)):
+        values: list[Any] = []
+        for operand in operands:
+            if isinstance(operand, Moved):
+                image, element = np.divmod(operand.layouts[k].index, operand.size)
+                values.append((image * total + starts[operand.base] + element).astype(np.int32))
+            else:
+                values.append(operand[k])
+        try:
+            moved = frozen.run_op(s.tf, values)
+        except CompileError:
+            if k == 0:
+                raise
+            raise s.unsupported(OF_THE_NUMBER) from None
+        results.append([Layout(np.asarray(r), data[0].layouts[k].images) for r in moved])
+    return [Moved(joined, layouts) for layouts in zip(*results, strict=True)]
 
 
 def in_order(s: Source, x: Moved) -> Moved | None:
     """The same tensor as one of rows (positions, channels) an image, in their order; None where rows mix images."""
-    rows = Moved(x.base, x.index.reshape(x.images, -1), x.images).per_image() if x.index.size % x.images == 0 else None
     width = x.index.shape[-1]
+    if any(a.index.size % a.images or a.index.shape[-1] != width for a in x.layouts):
+        return None
+    rows = x.mapped(lambda a: a.index.reshape(a.images, -1)).per_image()
     if rows is None or rows.size % width:
         return None
     base = s.inner(arrange(s, x.base, rows.reshape(-1, width)))
-    return Moved(base, np.arange(x.index.size, dtype=np.int32).reshape(x.index.shape), x.images)
+    return replace(x, base=base).mapped(lambda a: _numbers(*a.index.shape))
 
 
 def arrange(s: Source, base: Node, elements: Array, output: int = 0) -> Node:
@@ -135,14 +173,16 @@ def _channels(x: Node, begin: int, end: int) -> Array:
 def product(s: Source, moved: Moved, weights: Array) -> Moved:
     """A matrix product over positions: rows (images * positions, channels) by one matrix, or batches (positions,
     images, channels) by one matrix a position."""
-    images, index = moved.images, moved.index
     own = s.tf.op == "BatchMatMulV2"
     if own and (s.attr("adj_x") or s.attr("adj_y")) or s.attr("transpose_a") or weights.ndim != (3 if own else 2):
         raise s.unsupported("a product of these matrices")
     if s.attr("transpose_b"):
         weights = weights.T
-    order = index.swapaxes(0, 1) if own else index.reshape(images, -1, index.shape[-1])
-    rows = Moved(moved.base, np.ascontiguousarray(order), images).per_image()
+
+    def by_image(a: Layout) -> Array:
+        return np.ascontiguousarray(a.index.swapaxes(0, 1) if own else a.index.reshape(a.images, -1, a.index.shape[-1]))
+
+    rows = moved.mapped(by_image).per_image()
     if rows is None:
         raise s.unsupported("rows that mix images")
     positions, channels = rows.shape
@@ -155,8 +195,12 @@ def product(s: Source, moved: Moved, weights: Array) -> Moved:
     attrs = ConvAttrs(groups=groups)
     base = s.make("conv2d", s.inner(data), constant(filters, name=s.layer), attrs=attrs, final=not own)
     count = weights.shape[-1]
-    numbers = np.arange(images * positions * count, dtype=np.int32).reshape(images, positions, count)
-    return Moved(base, numbers.swapaxes(0, 1) if own else numbers.reshape(-1, count), images)
+
+    def result(a: Layout) -> Array:
+        numbers = _numbers(a.images, positions, count)
+        return numbers.swapaxes(0, 1) if own else numbers.reshape(-1, count)
+
+    return replace(moved, base=base).mapped(result)
 
 
 def sparse_product(s: Source) -> Moved:
@@ -174,5 +218,4 @@ def sparse_product(s: Source) -> Moved:
         weights = weights.T
     filters = constant(weights[:, None, None, :], name=s.layer)
     base = s.make("conv2d", s.value(3), filters, attrs=ConvAttrs(), final=False)
-    images, count = s.shape(3)[0], len(weights)
-    return Moved(base, np.arange(images * count, dtype=np.int32).reshape(images, count).T, images)
+    return start(base, s.batches).mapped(lambda a: _numbers(a.images, len(weights)).T)

@@ -116,6 +116,19 @@ def test_elementwise_ops_in_another_order(shape: Shape, function: Callable[[Any]
     compiled(shape, L.Lambda(function))
 
 
+@pytest.mark.parametrize(("channels", "function"), [
+    (3, lambda x: tf.reshape(tf.nn.softmax(tf.reshape(x, (1, 3, -1))), (-1, 3))),
+    (3, lambda x: tf.reshape(tf.reshape(x, (1, 3, -1)), (3, -1))),
+    (4, lambda x: tf.reshape(tf.nn.relu(tf.roll(tf.reshape(x, (-1, 2)), 6, 0)), (-1, 4))),
+    (4, lambda x: tf.nn.relu(tf.reshape(x, (-1, 2))[0:6])), (4, lambda x: tf.gather(tf.reshape(x, (-1, 2)), [0, 2, 4])),
+    (4, lambda x: 2.0 * x[:3]), (4, lambda x: 2.0 * x[:60]), (4, lambda x: tf.reshape(x, (-1, 2))[:100:2]),
+])  # fmt: skip
+def test_moves_that_depend_on_the_number_of_images(channels: int, function: Callable[[Any], Any]) -> None:
+    """As many channels as images are looked at, or a part of the batch that they all are in."""
+    with pytest.raises(CompileError, match="'mine'.*(number of images|batch as its first)"):
+        import_model(keras.Sequential([L.Input((channels,)), L.Lambda(function, name="mine")]))
+
+
 def test_elementwise_ops_on_rows_of_several_images() -> None:
     function = L.Lambda(lambda x: tf.transpose(tf.transpose(x, (1, 0, 2)) + 1.0, (1, 0, 2)), name="mine")
     with pytest.raises(CompileError, match=r"'mine'.*does not keep the batch as its first"):
