@@ -13,6 +13,7 @@ from ..ir import DType, Node
 from ..ops import MOST_PLANES, DequantizeAttrs, constant, make
 from ..reference import SMALLEST_NORMAL
 from ..rewrite import remade
+from .steps import function, regions, staircase
 
 Array = np.ndarray[Any, Any]
 JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # denormals count as zero
@@ -149,24 +150,75 @@ def thresholds_of(bits: Node) -> tuple[Node, Array] | None:
     return (planes[0].inputs[0], thresholds) if (thresholds[1:] >= thresholds[:-1]).all() else None
 
 
+@dataclass(frozen=True)
+class _Staircase:
+    """Values of a float x: the first below all thresholds, and one more from each on."""
+
+    x: Node
+    thresholds: Array
+    values: Array
+
+    def at(self, x: Array) -> Array:
+        return np.asarray(self.values[np.searchsorted(self.thresholds, x, side="right")])
+
+
+def _staircase(known: Levels | None) -> _Staircase | None:
+    """Levels as a function of the farthest float of which they are one."""
+    steps = thresholds_of(known.bits) if known is not None else None
+    if known is None or steps is None:
+        return None
+    own = _Staircase(*steps, known.values)
+    below = _staircase(levels(own.x))  # its operand is levels, too
+    return own if below is None else _Staircase(below.x, below.thresholds, own.at(below.values))
+
+
+def _pulled(stair: _Staircase, y: Node) -> _Staircase | None:
+    """As one of y, of which its float is a function that never falls (through a ReLU, say)."""
+    if stair.x is y:
+        return stair
+    if y.type != stair.x.type or all(r is not y for r in regions(stair.x)):
+        return None
+    f = function(stair.x, y)
+
+    def number(v: Array) -> Array:
+        x = f(v)
+        return np.where(np.isnan(x), x, np.searchsorted(stair.thresholds, x, side="right")).astype(np.float32)
+
+    first, last = number(np.array([-np.inf, np.inf], np.float32))
+    if first == last:
+        return _Staircase(y, stair.thresholds[:0], stair.values[int(first)].reshape(1))
+    found = staircase(number, MOST_STEPS)
+    return None if found is None else _Staircase(y, found[1], stair.values[found[0].astype(int)])
+
+
+def _of_one(stairs: list[_Staircase]) -> list[_Staircase]:
+    """All as staircases of one float; none where there is no such."""
+    xs = dict.fromkeys(s.x for s in stairs)
+    for y in (*xs, *(regions(stairs[0].x) if len(xs) > 1 else ())):
+        pulled = [p for s in stairs if (p := _pulled(s, y)) is not None]
+        if len(pulled) == len(stairs):
+            return pulled
+    return []
+
+
 def joined(node: Node, found: list[Levels]) -> Node | None:
     """An elementwise op on several staircases of one float, which is one too, of all their steps."""
-    steps = [thresholds_of(levels.bits) for levels in found]
-    if any(s is None or s[0] is not steps[0][0] for s in steps):  # type: ignore[index]
+    stairs = [s for known in found if (s := _staircase(known)) is not None]
+    stairs = _of_one(stairs) if len(stairs) == len(found) else []
+    if not stairs:
         return None
-    x, own = steps[0][0], [s[1] for s in steps]  # type: ignore[index]
-    every = np.unique(np.concatenate(own))
-    data = iter(zip(found, own, strict=True))
+    x, every = stairs[0].x, np.unique(np.concatenate([s.thresholds for s in stairs]))
+    data = iter(stairs)
     operands = []
     for i in node.inputs:
         if i.is_constant:
             operands.append(i.value.reshape(-1))
-            continue
-        levels, thresholds = next(data)
-        operands.append(levels.values[np.concatenate([[0], np.searchsorted(thresholds, every, side="right")])])
+        else:
+            stair = next(data)
+            operands.append(np.concatenate([stair.values[:1], stair.at(every)]))
     values = evaluate(node, operands)
-    steps_up = values[1:] != values[:-1]
-    values, every = np.concatenate([values[:1], values[1:][steps_up]]), every[steps_up]
+    rises = values[1:] != values[:-1]
+    values, every = np.concatenate([values[:1], values[1:][rises]]), every[rises]
     if not 0 < len(every) <= MOST_STEPS:
         return None
     return quantized(node, x, values, every, next(codes(values, x.type.shape[-1])))
