@@ -171,6 +171,17 @@ def test_choices_are_bits(name: str) -> None:
     assert "conv2d" not in ops(compiled((5, 6, 7), layer))
 
 
+@pytest.mark.parametrize("before", [
+    L.ReLU, lambda: L.Lambda(lambda x: tf.cast(x > 0.0, tf.float32)), lq.quantizers.SteTern, L.MaxPool2D,
+    lambda: L.Lambda(lambda x: tf.clip_by_value(x, -1.0, 1.0)),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["both", "either, or not"])
+def test_choices_behind_others_are_bits(name: str, before: Callable[[], Any]) -> None:
+    """One of the comparisons always has the same result there, or its steps are those of what lies before."""
+    layer = lq.layers.QuantConv2D(4, 2, input_quantizer=CHOICES[name], kernel_quantizer="ste_sign")
+    assert "conv2d" not in ops(compiled((5, 6, 7), before(), layer))
+
+
 @pytest.mark.parametrize("function", [
     lambda x: tf.where(x > 0, x, 0.5 * x), lambda x: tf.abs(x), lambda x: x + tf.zeros_like(x),
     lambda x: tf.where(x > 0.25 * x + 0.1, x * 2.0, 1.0 - x),
