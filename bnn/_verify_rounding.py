@@ -46,14 +46,15 @@ def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Arra
     by how much the other rounds where this one does not: in a binary layer's accumulators, in a table's values.  The
     bound of a bit is 2 where it may turn, else 0.
     """
-    if not own and node.op not in _ROUNDING and not any(e.any() for e in errors):
+    differs = node.op in _ROUNDING or any(e.any() for e in errors)
+    if not own and not differs:
         return NOTHING
     operands, errors = read(), [e.astype(np.float64) for e in errors]
     with np.errstate(all="ignore"):
         if node.op in CONVOLUTIONS:
             result = _convolution(node, operands, errors, own)
         else:
-            result = _RULES.get(node.op, _moved)(node, operands, errors) + own
+            result = (_RULES.get(node.op, _moved)(node, operands, errors) if differs else NOTHING) + own
         if node.type.dtype is DType.b1 and (result > 0).any():
             result = np.where(_may_turn(node, operands, result), np.float32(2), np.float32(0))
     images = next(len(a) for a, i in zip(operands, node.inputs, strict=True) if not i.is_constant)

@@ -123,6 +123,16 @@ def test_covers_every_difference(name: str, size: float, rng: Rng) -> None:
         assert not limit.any()
 
 
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("own", [0.5, np.inf])
+def test_own_rounding_of_equal_operands(name: str, own: float, rng: Rng) -> None:
+    node = MAKERS[name](rng, ops.input_node("x", SHAPE))
+    x = rng.normal(0, 1, (COUNT, *SHAPE)).astype(np.float32)
+    limit = bound(node, lambda: operands(node, x), [NOTHING] * len(node.inputs), own)
+    assert limit.shape == (COUNT, *node.type.shape) and (limit >= 0).all()
+    assert limit.any() or node.op == "conv2d"  # its sums round by themselves
+
+
 def test_sums_in_every_order(rng: Rng) -> None:
     x = rng.normal(0, 1, (1, 300)).astype(np.float32)
     w = rng.normal(0, 1, (4, 1, 1, 300)).astype(np.float32)
