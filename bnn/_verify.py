@@ -127,7 +127,8 @@ class _Verifier:
     def __init__(self, frozen: Frozen, model: Model, images: int) -> None:
         self.frozen, self.model = frozen, model
         self.source = self._source()
-        self.margins = pre_activations(lower(self.source, until="recognize_quantizers"))
+        recognized = lower(self.source, until="recognize_quantizers")
+        self.margins, self.exact_layers = pre_activations(recognized), exact_layers(recognized)
         self.sums = accumulators(lower(self.source, until="binarize"))
         self.nodes = decode(model.to_bytes()).schedule
         own = self._rounding_of_keras()
@@ -163,12 +164,11 @@ class _Verifier:
         """
         own = {}
         curved = by_functions(self.source)
-        exact = exact_layers(lower(self.source, until="recognize_quantizers"))
         for op, node in zip(self.model.ops, self.nodes, strict=True):
             out = self.model.tensors[op.output]
             if out.origin in curved and out.dtype == "b1":  # how far from their threshold depends on the function
                 own[op.index] = np.inf
-            elif op.op == "bconv2d" and op.layer not in self.sums.origins and op.layer not in exact:
+            elif op.op == "bconv2d" and op.layer not in self.sums.origins and op.layer not in self.exact_layers:
                 assert isinstance(node.attrs, ConvAttrs)
                 products, top = int(np.prod(node.inputs[1].type.shape[1:])), 2**node.attrs.planes - 1
                 levels = top > 1 or op.layer in self.sums.offset
