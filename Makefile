@@ -62,8 +62,9 @@ format: install
 install: $(VENV)/installed
 
 # Made again when a dependency, the build or a C file changed: an editable install sees changed Python by itself.
+# `prophesee` is for the tests of recordings: `all` has no copyleft in it.
 $(VENV)/installed: pyproject.toml setup.py bnn/_ffi_build.py bnn/_version.py $(C_FILES) | $(PY)
-	$(PY) -m pip install --no-build-isolation --editable '.[all]'
+	$(PY) -m pip install --no-build-isolation --editable '.[all,prophesee]'
 	@touch $@
 
 $(PY):
@@ -73,7 +74,7 @@ $(PY):
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 	    echo "make: '$(PYTHON)' has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --upgrade pip 'setuptools>=77' 'cffi>=1.15'
+	$(PY) -m pip install --upgrade pip 'setuptools>=77,<100' 'cffi>=1.15,<3'
 
 clean:
 	rm -rf .venv build dist *.egg-info bnn/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,9 +12,11 @@ Running needs NumPy and cffi alone; TensorFlow is imported when a model is compi
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ._distribution import foreign_distribution  # first: see foreign_package
 from ._version import __version__
 from .errors import (
     BnnError,
@@ -31,6 +33,9 @@ from .errors import (
     VerifierError,
 )
 from .runtime import Model, load
+
+if _problem := foreign_distribution():
+    warnings.warn(_problem, RuntimeWarning, stacklevel=2)
 
 __all__ = [
     "BnnError",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._distribution import install
 from ._events_report import LayerCounts, Report
 from ._events_runs import ImageRun, RecordingRun, StreamRun, class_name
 from ._handles import replacing
@@ -49,7 +50,7 @@ def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] 
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise SetupError(f"pictures need matplotlib ({error}): pip install 'bnn[events]'") from None
+        raise SetupError(f"pictures need matplotlib ({error}): {install('events')}") from None
     layers = [(k, layer) for k, layer in enumerate(run.report.layers) if layer.kind in _SPIKING]
     above = 0 if isinstance(run, ImageRun) else 1  # a row for what arrives
     rows = above + len(layers)

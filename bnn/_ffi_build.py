@@ -98,14 +98,24 @@ def _expand(text: str, macros: dict[str, tuple[list[str], str]]) -> str:
         text = text[: call.start()] + "".join(words) + text[call.end() :]
 
 
+def version() -> str:
+    """The package's, which cannot be imported yet."""
+    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "bnn/_version.py").read_text(encoding="utf-8"), flags=re.M)
+    assert found, "bnn/_version.py states no version"
+    return found[1]
+
+
 def make() -> FFI:
     ffi = FFI()
     for header in HEADERS:
         ffi.cdef(declarations((ROOT / header).read_text(encoding="utf-8")))
     ffi.cdef(PROFILE_DECLARATIONS)
+    ffi.cdef("static const char *const BNN_PACKAGE_VERSION;")  # the package checks that it is its own
     ffi.set_source(
         "bnn._native",
-        "".join(f'#include "{Path(header).name}"\n' for header in HEADERS) + PROFILE_SOURCE,
+        "".join(f'#include "{Path(header).name}"\n' for header in HEADERS)
+        + PROFILE_SOURCE
+        + f'#define BNN_PACKAGE_VERSION "{version()}"\n',
         sources=files(SOURCES),
         depends=files(INCLUDED),
         include_dirs=["csrc/include", "csrc/host", "csrc", "kernels"],

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ._arrays import INPUT_DTYPES, Floats, Inputs, Shape
+from ._distribution import broken_extension
+from ._version import __version__
 from .errors import (
     BnnError,
     EnvironmentVariableError,
@@ -31,9 +33,10 @@ from .errors import (
 try:
     from ._native import ffi, lib
 except ImportError as error:
-    raise SetupError(
-        f"bnn's C extension is not built ({error}); in a source tree run: pip install -e ."
-    ) from error
+    raise SetupError(broken_extension(error)) from error
+_built = ffi.string(getattr(lib, "BNN_PACKAGE_VERSION", ffi.new("char[]", b"unknown"))).decode()
+if _built != __version__:
+    raise SetupError(broken_extension(f"it is of version {_built}, the package {__version__}"))
 
 FLOATS = ffi.typeof("float[]")
 BYTES = ffi.typeof("char[]")

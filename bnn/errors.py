@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
+from ._distribution import foreign_package
+
 
 class BnnError(Exception):
     """Base of all errors raised by this package."""
@@ -49,3 +53,8 @@ class EnvironmentVariableError(BnnError, ValueError):
 
 class SetupError(BnnError, RuntimeError):
     """Something that must be installed or set before is not (TensorFlow, tf-keras, the C extension)."""
+
+
+# Every module of the package needs this one: so none of them works below a package that is not theirs.
+if _problem := foreign_package(sys.modules["bnn"]):
+    raise SetupError(_problem)

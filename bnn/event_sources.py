@@ -4,7 +4,7 @@
     run = bnn.events.EventEngine(model).run_events(events, "window", window=20000)
 
 NumPy alone reads arrays (.npy, .npz), N-MNIST's .bin and AEDAT 3.1; Prophesee's .dat and .raw (EVT 2 and 3) need the
-package expelliarmus: pip install 'bnn[events]'.
+package expelliarmus (GPLv2): pip install 'bnn-compiler[prophesee]'.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ._distribution import install
 from .errors import InputError, InputTypeError, ModelNotFoundError, SetupError
 
 Array = np.ndarray[Any, Any]
@@ -241,7 +242,7 @@ def _read_prophesee(path: Path, encoding: str) -> Array:
     try:
         wizard: Any = importlib.import_module("expelliarmus").Wizard(encoding=encoding)
     except ImportError as error:
-        raise SetupError(f"Prophesee files are read by expelliarmus ({error}): pip install 'bnn[events]'") from None
+        raise SetupError(f"Prophesee files are read by expelliarmus ({error}): {install('prophesee')}") from None
     _check_body(path, encoding)
     try:
         events = wizard.read(path)

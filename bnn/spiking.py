@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ._distribution import install
 from ._spiking_importers import IMPORTERS, Importer
 from .emit.nir import PROFILES, NirSummary, arrange, digest, emit, nir_nodes
 from .emit.nir_changes import other_numbers, other_structure
@@ -220,12 +221,12 @@ def _check_installed(chosen: Sequence[Importer], profile: str, any_of_them: bool
     installed = [i for i in chosen if i.version() is not None]
     if not installed:
         names = " and ".join(i.name for i in chosen)
-        raise SetupError(f"{names}: not installed; pip install 'bnn[spiking]'")
+        raise SetupError(f"{names}: not installed; {install('spiking')}")
     if any_of_them and not any(profile in i.profiles for i in installed):
         able = " or ".join(i.name for i in chosen if profile in i.profiles)
         raise SetupError(
             f"no installed importer runs profile '{profile}': found {', '.join(i.name for i in installed)}, expected "
-            f"{able}; pip install 'bnn[spiking]', or emit another profile"
+            f"{able}; {install('spiking')}, or emit another profile"
         )
 
 
@@ -357,7 +358,7 @@ def _read(path: str, model: Model) -> tuple[Any, str]:
     try:
         import nir
     except ImportError as error:
-        raise SetupError(f"reading NIR needs the package nir ({error}): pip install 'bnn[spiking]'") from None
+        raise SetupError(f"reading NIR needs the package nir ({error}): {install('nir')}") from None
     try:
         graph = nir.read(path)
         metadata = {k: v.decode() if isinstance(v, bytes) else v for k, v in graph.metadata.items()}

@@ -134,7 +134,9 @@ def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, doc
         try:
             draw(rows, limits_of(rows), plot)
         except ImportError as error:
-            raise click.ClickException(f"--plot: {error}; pip install 'bnn[tools]'") from None
+            from bnn._distribution import install
+
+            raise click.ClickException(f"--plot: {error}; {install('tools')}") from None
     if docs is not None:
         found = {"limits": "```text\n" + table([row for row in rows if row.kind == "limit"]) + "\n```"}
         found |= {"kernels": bench_docs.kernels(rows, HEADLINE), "others": bench_docs.other_layers(rows, HEADLINE)}

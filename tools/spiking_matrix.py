@@ -3,8 +3,8 @@
     python tools/spiking_matrix.py --net digits.bnn digits --net mlp.bnn digits
     python tools/spiking_matrix.py --net ... --write docs/spiking.md
 
-Needs bnn[spiking] and scikit-learn; no TensorFlow.  Exit status 1: a combination that should run gave a spike that the
-C runtime does not, or could not be run.
+Needs bnn-compiler[spiking] and scikit-learn; no TensorFlow.  Exit status 1: a combination that should run gave a spike
+that the C runtime does not, or could not be run.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from .._distribution import install
 from ..errors import BnnError
 
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if error.name not in ("click", "rich"):
             raise
-        print(f"bnn: the command needs the package {error.name}: pip install 'bnn[cli]'", file=sys.stderr)
+        print(f"bnn: the command needs the package {error.name}: {install('cli')}", file=sys.stderr)
         return 2
     debug = False
     try:

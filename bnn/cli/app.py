@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .._distribution import DISTRIBUTION
 from .._version import __version__
 from .bench import bench
 from .compile import compile_command
@@ -16,7 +17,7 @@ from .verify import verify
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.version_option(__version__, package_name="bnn", message="%(package)s %(version)s")
+@click.version_option(__version__, package_name=DISTRIBUTION, message="%(package)s %(version)s")
 def application(debug: bool) -> None:
     """Compile binarized neural networks, and run them.
 

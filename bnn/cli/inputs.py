@@ -14,6 +14,7 @@ import click
 import numpy as np
 
 from .._arrays import Inputs, Shape, batched
+from .._distribution import install
 from .._handles import file_error
 from .._report import quantity
 from ..errors import BnnError, InputError, InputTypeError, ModelFileError
@@ -177,7 +178,7 @@ def _image(path: Path, shape: Shape, reading: Reading, losses: dict[str, list[st
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
-        raise InputError(f"{path}: reading images needs Pillow: pip install 'bnn[cli]'") from None
+        raise InputError(f"{path}: reading images needs Pillow: {install('cli')}") from None
     if len(shape) != 3 or shape[2] not in _MODES:
         raise InputError(f"{path}: the model reads {batched(shape)}, which is not an image; give a .npy file")
     height, width, channels = shape

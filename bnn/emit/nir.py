@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .._distribution import install
 from ..errors import CompileError, ModelFileError, SetupError
 from ..ir import Graph, Node
 from ..ops import ConvAttrs
@@ -117,7 +118,7 @@ def emit(
         import h5py
         import nir
     except ImportError as error:
-        raise SetupError(f"writing NIR needs the packages nir and h5py ({error}): pip install 'bnn[spiking]'") from None
+        raise SetupError(f"writing NIR needs the packages nir and h5py ({error}): {install('nir')}") from None
     inputs = images_for_proof(graph, proof_inputs)
     proof = prove(chain, inputs)
     summary = _summary(chain, os.fspath(path), profile, sha256, len(inputs[0]))

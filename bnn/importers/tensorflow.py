@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .._distribution import install
 from ..errors import CompileError, SetupError, UnsupportedOpError
 from ..ir import Graph
 from .frozen import Frozen, Tensor, TfNode
@@ -44,8 +45,7 @@ def tensorflow() -> Any:
         import tensorflow as tf
     except ImportError as error:
         raise SetupError(
-            f"compiling a Keras model needs TensorFlow, which cannot be imported ({error}); "
-            "pip install 'bnn[tensorflow]'"
+            f"compiling a Keras model needs TensorFlow, which cannot be imported ({error}); {install('tensorflow')}"
         ) from None
     return tf
 

@@ -72,7 +72,7 @@ def test_wrong_use(call: Any, net: Path) -> None:
     for arguments in wrong:
         done = call(*arguments)
         assert done.status == 2 and done.err and done.out == ""
-    assert call("--version").out.strip() == f"bnn {bnn.__version__}"
+    assert call("--version").out.strip() == f"bnn-compiler {bnn.__version__}"
 
 
 def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +126,7 @@ def test_without_click_it_says_what_to_install(
 
     monkeypatch.setattr(builtins, "__import__", without_click)
     assert main(["--help"]) == 2
-    assert "pip install 'bnn[cli]'" in capsys.readouterr().err
+    assert "pip install 'bnn-compiler[cli]'" in capsys.readouterr().err
 
 
 def test_a_wrong_environment_is_the_users_fault(call: Any, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:

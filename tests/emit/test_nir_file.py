@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bnn._distribution import install
 from bnn.emit.nir import PROFILES, NirSummary, arrange, emit, synapses
 from bnn.emit.nir_layers import Layer, LayeredNetwork
 from bnn.errors import InputError, ModelFileError
@@ -17,7 +18,7 @@ from bnn.interpret import run
 from bnn.ir import DType
 from bnn.passes import lower
 
-pytest.importorskip("nir", reason="the package nir is not installed: pip install 'bnn[spiking]'")
+pytest.importorskip("nir", reason=f"the package nir is not installed: {install('nir')}")
 
 Array = np.ndarray[Any, Any]
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'bnn[tensorflow]'")
+from bnn._distribution import install
+
+pytest.importorskip("tensorflow", reason=f"TensorFlow is not installed: {install('tensorflow')}")
 import larq as lq
 import tensorflow as tf
 

@@ -16,6 +16,7 @@ import pytest
 
 import levels
 from bnn import Model
+from bnn._distribution import install
 from bnn.emit.model import encode
 from bnn.ir import Graph, Node
 from bnn.ops import ConvAttrs, PoolAttrs, constant, input_node, make
@@ -26,7 +27,7 @@ from bnn.spiking import IMPORTERS
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = [name for name in ("nir", "h5py", "torch") if importlib.util.find_spec(name) is None]
     if missing:
-        reason = f"not installed: {', '.join(missing)}; pip install 'bnn[spiking]'"
+        reason = f"not installed: {', '.join(missing)}; {install('spiking')}"
         for item in items:
             if Path(__file__).parent in item.path.parents:
                 item.add_marker(pytest.mark.skip(reason=reason))
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def importer(request: pytest.FixtureRequest) -> str:
     """Each importer that is installed."""
     if IMPORTERS[request.param].version() is None:
-        pytest.skip(f"{request.param} is not installed; pip install 'bnn[spiking]'")
+        pytest.skip(f"{request.param} is not installed; {install('spiking')}")
     return str(request.param)
 
 

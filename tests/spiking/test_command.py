@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("click", reason="click is not installed: pip install 'bnn[cli]'")
+from bnn._distribution import install
+
+pytest.importorskip("click", reason=f"click is not installed: {install('cli')}")
 from bnn import Model
 from bnn.cli import main
 from bnn.spiking import IMPORTERS

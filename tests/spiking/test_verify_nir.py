@@ -215,7 +215,7 @@ def test_wrong_use(model: Model, another: Model, tmp_path: Path, monkeypatch: An
             verify_nir(tmp_path / "bad.nir", model, x, first_installed())
     for name in IMPORTERS:
         monkeypatch.setattr(type(IMPORTERS[name]), "version", lambda self: None)
-    with pytest.raises(SetupError, match=r"norse: not installed; pip install 'bnn\[spiking\]'"):
+    with pytest.raises(SetupError, match=r"norse: not installed; pip install 'bnn-compiler\[spiking\]'"):
         verify_nir(path, model, x, "norse")
 
 

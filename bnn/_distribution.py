@@ -1,0 +1,63 @@
+"""What this package is installed as: the distribution's name, how to install more of it, and signs of another `bnn`.
+
+The package index's `bnn` is another project.  It installs a folder `bnn` too, so pip mixes the files of the two.
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+
+DISTRIBUTION = "bnn-compiler"
+_REPAIR = f"pip uninstall bnn; pip install --force-reinstall --no-deps {DISTRIBUTION}"
+
+# What an extra installs under a licence that binds those who pass it on.
+COPYLEFT = {
+    "prophesee": {"expelliarmus": "GPLv2"},
+    "spiking": {"norse": "LGPLv3", "rockpool": "AGPLv3+"},
+}
+
+
+def install(extra: str) -> str:
+    """The command that installs one of the package's extras, with the copyleft licences that come with it."""
+    licences = ", ".join(f"{name}: {licence}" for name, licence in COPYLEFT.get(extra, {}).items())
+    return f"pip install '{DISTRIBUTION}[{extra}]'" + (f" ({licences})" if licences else "")
+
+
+def foreign_package(package: ModuleType) -> str:
+    """What is wrong where these modules lie below another distribution's ``bnn/__init__.py``, or below none; or "".
+
+    This one's begins by importing the function below.
+    """
+    if getattr(package, "foreign_distribution", None) is foreign_distribution:
+        return ""
+    found = package.__file__ or f"no __init__.py in {', '.join(package.__path__)}"
+    return f"the package 'bnn' is not that of {DISTRIBUTION} (found {found}); run: {_REPAIR}"
+
+
+def foreign_distribution() -> str:
+    """What is wrong where another distribution has installed its ``bnn`` beside this one; or "".
+
+    Reads names alone: importlib.metadata would take longer than all else that importing bnn does.
+    """
+    folder = os.path.dirname(os.path.dirname(__file__))
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return ""
+    found = [n for n in names if n.startswith("bnn-") and n.endswith((".dist-info", ".egg-info"))]
+    if not found:
+        return ""
+    return (
+        f"another package called 'bnn' is installed in {folder} ({found[0]}), and its files are mixed with those of "
+        f"{DISTRIBUTION}; run: {_REPAIR}"
+    )
+
+
+def broken_extension(reason: object) -> str:
+    """What to do where the C extension cannot be used."""
+    return (
+        f"bnn's C extension cannot be used: {reason}; "
+        + (foreign_distribution() or f"run: pip install --force-reinstall --no-deps {DISTRIBUTION}")
+        + "; in a source tree: pip install -e ."
+    )

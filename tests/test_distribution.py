@@ -1,0 +1,120 @@
+"""What the package asks pip for, under which licences, and what its messages say about it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from bnn._distribution import COPYLEFT, DISTRIBUTION, install
+
+ROOT = Path(__file__).resolve().parents[1]
+# Of what people see of a licence's name.
+GNU = re.compile(r"\bA?L?GPL|\bGNU\b|\bAffero\b|General Public License", flags=re.I)
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    try:
+        toml = importlib.import_module("tomllib")
+    except ModuleNotFoundError:  # Python 3.10
+        toml = importlib.import_module("tomli")
+    loaded: dict[str, Any] = toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return loaded
+
+
+def requirements(project: dict[str, Any], extra: str) -> Iterator[Requirement]:
+    """What an extra asks for, those among it that are extras of this package followed."""
+    for requirement in map(Requirement, project["project"]["optional-dependencies"][extra]):
+        if requirement.name == DISTRIBUTION:
+            for other in requirement.extras:
+                yield from requirements(project, other)
+        else:
+            yield requirement
+
+
+def with_what_they_need(names: set[str]) -> Iterator[Distribution]:
+    """The installed distributions of these names and all that they ask for."""
+    todo, seen = sorted(names), set()
+    while todo:
+        name = canonicalize_name(todo.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue
+        yield found
+        for text in found.requires or ():
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                todo.append(needed.name)
+
+
+def licence(found: Distribution) -> str:
+    """All that its metadata state, and how its licence files begin."""
+    metadata = found.metadata
+    stated = [metadata["License-Expression"] or "", (metadata["License"] or "")[:200]]
+    stated += [c for c in metadata.get_all("Classifier") or () if c.startswith("License ::")]
+    for path in found.files or ():
+        own = path.parts[0].endswith(".dist-info")  # setuptools carries others' below it
+        if own and re.search(r"licen[cs]e|copying", path.name, flags=re.I):
+            stated.append(Path(str(path.locate())).read_text(encoding="utf-8", errors="replace")[:200])
+    return "\n".join(stated)
+
+
+def test_name(project: dict[str, Any]) -> None:
+    assert project["project"]["name"] == DISTRIBUTION == "bnn-compiler"
+
+
+def test_every_dependency_has_an_upper_bound(project: dict[str, Any]) -> None:
+    asked = [Requirement(text) for text in (*project["build-system"]["requires"], *project["project"]["dependencies"])]
+    for extra in project["project"]["optional-dependencies"]:
+        asked += requirements(project, extra)
+    assert len(asked) > 20
+    assert not [str(r) for r in asked if not any(s.operator == "<" for s in r.specifier)]
+
+
+def test_all_has_no_copyleft(project: dict[str, Any]) -> None:
+    """By name, and by what is installed."""
+    names = {r.name for r in requirements(project, "all")} | {"numpy", "cffi"}
+    assert not names & {name for extra in COPYLEFT.values() for name in extra}
+    found = {d.metadata["Name"]: licence(d) for d in with_what_they_need(names)}
+    assert {"numpy", "cffi", "pytest"} <= set(found)
+    assert not {name: text for name, text in found.items() if GNU.search(text)}
+
+
+def test_copyleft_is_stated_where_it_is_installed(project: dict[str, Any]) -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")]
+    for extra in project["project"]["optional-dependencies"]:
+        own = COPYLEFT.get(extra, {})
+        assert set(own) <= {r.name for r in requirements(project, extra)}
+        found = with_what_they_need({r.name for r in requirements(project, extra)})
+        assert {d.metadata["Name"] for d in found if GNU.search(licence(d))} <= set(own), extra
+        for name, its in own.items():
+            assert f"{name}: {its}" in install(extra) and f"{name}: {its.partition('+')[0]}" in text
+            for page in pages:
+                assert re.search(rf"{name}\W.*{its.partition('+')[0]}", page, flags=re.I)
+
+
+def test_nobody_is_sent_to_another_package() -> None:
+    """`pip install bnn` and `bnn[extra]` name a stranger's project."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    wrong = re.compile(r"\bbnn\[[a-z]|pip install [^`#]*\bbnn\b(?![-/.\w])")
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        path = ROOT / name
+        if path != Path(__file__) and path.is_file() and path.suffix not in (".png", ".bnn"):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            assert not [line for line in lines if wrong.search(line)], name
