@@ -24,11 +24,13 @@ import click
 
 import bench_docs
 from bench_roofline import draw
+from bnn import _ffi_build
+from bnn._distribution import install
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("tools/bench_*.c", "csrc/*.c", "kernels/*.c", "kernels/*/*.c")
 HEADLINE = ("56x56x64 3x3", "28x28x128 3x3", "14x14x256 3x3", "7x7x512 3x3")
-FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-Icsrc/include")  # the project's own
+FLAGS = (*_ffi_build.FLAGS, *_ffi_build.HARDENING, "-Icsrc/include")  # the extension's own
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,6 @@ def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, doc
         try:
             draw(rows, limits_of(rows), plot)
         except ImportError as error:
-            from bnn._distribution import install
-
             raise click.ClickException(f"--plot: {error}; {install('tools')}") from None
     if docs is not None:
         found = {"limits": "```text\n" + table([row for row in rows if row.kind == "limit"]) + "\n```"}
