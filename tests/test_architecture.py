@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_LINES = 400
+LICENCE = "SPDX-License-Identifier: Apache-2.0"
 
 # Each group of modules of the package, and the groups it may import; its own is always allowed.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -138,7 +139,7 @@ def test_no_file_grows_past_two_rooms() -> None:
         str(path.relative_to(ROOT)): lines
         for path in source_files()
         if path.suffix in (".py", ".c", ".h", ".inc") and ".gen." not in path.name
-        for lines in [len(path.read_text(encoding="utf-8").splitlines())]
+        for lines in [sum(LICENCE not in line for line in path.read_text(encoding="utf-8").splitlines())]
         if lines > MOST_LINES
     }
     assert not long, f"longer than {MOST_LINES} lines; split them: {long}"
@@ -152,6 +153,19 @@ def test_nothing_unfinished_or_personal_is_left() -> None:
         if path != Path(__file__).resolve()
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if words.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_nobody_is_sent_to_another_package() -> None:
+    """`pip install bnn` and `bnn[extra]` name a stranger's project."""
+    wrong = re.compile(r"\bbnn\[[a-z]|pip install [^`#]*\bbnn\b(?![-/.\w])")
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in source_files()
+        if path != Path(__file__).resolve()
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if wrong.search(line)
     ]
     assert not found, "\n".join(found)
 

@@ -29,7 +29,7 @@ void life_of_a_model(const void *file, size_t size, size_t images, size_t worker
 
 def example() -> str:
     """The indented lines of the comment that the header begins with."""
-    comment = HEADER.read_text(encoding="utf-8").partition("*/")[0]
+    comment = HEADER.read_text(encoding="utf-8").partition("#ifndef")[0]
     return "\n".join(re.findall(r"^ \*     (.*)$", comment, flags=re.M))
 
 
