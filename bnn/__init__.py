@@ -92,6 +92,10 @@ def compile(
 ) -> Model:
     """Compile a Keras model, or the file or folder it was saved to.
 
+    A file is loaded in this process, where what it may hold is checked but no limit is set on the memory and time that
+    TensorFlow takes for it: compile files of strangers by the command `bnn compile`, which loads them in a process of
+    its own, with limits on both.
+
     Args:
         model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras or
             .h5 file or a SavedModel folder.

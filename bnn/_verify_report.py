@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -136,6 +136,14 @@ class Report:
     end_to_end: EndToEnd
     images_with_nan: int = 0
     hint: str = ""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Report:
+        """The inverse of ``dataclasses.asdict``."""
+        layers = [LayerCheck(**check) for check in record["layers"]]
+        end = record["end_to_end"]
+        alone = EndToEnd(**{**end, "layers": [LayerCheck(**check) for check in end["layers"]]})
+        return cls(**{**record, "layers": layers, "end_to_end": alone})
 
     @property
     def ok(self) -> bool:

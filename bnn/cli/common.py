@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -38,38 +37,29 @@ def parse_shape(_: click.Context, __: click.Parameter, text: str | None) -> tupl
 
 def live() -> bool:
     """Whether bars and spinners make sense."""
-    return sys.stderr.isatty()
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+
+
+def note(text: str) -> None:
+    """A line on stderr; where that cannot be written, the command goes on."""
+    with suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def waiting(text: str, file: TextIO | None = None) -> Iterator[None]:
-    """A spinner on stderr (or ``file``) while something takes a while."""
+def waiting(text: str) -> Iterator[Callable[[str], object]]:
+    """A spinner on stderr while something takes a while; gives a function that changes its text."""
     if not live():
-        yield
+        yield lambda text: None
         return
     from rich.console import Console
 
-    with Console(stderr=file is None, file=file).status(text):
-        yield
-
-
-def load_tensorflow() -> None:
-    """Import TensorFlow without the notes that its native code prints on stderr whatever it is told."""
-    from ..importers.tensorflow import tensorflow
-
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with open(saved, "w", closefd=False) as screen, waiting("loading TensorFlow", screen):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 2)
-            os.close(null)
-            try:
-                tensorflow().config.list_physical_devices()  # where there is none, it says so once, here
-            finally:
-                os.dup2(saved, 2)
-    finally:
-        os.close(saved)
+    with Console(stderr=True).status(text) as status:
+        yield status.update
 
 
 def was_given(name: str) -> bool:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from .. import compile as compile_model
 from ..errors import InputError
+from ..runtime import Model
+from .apart import Limits, limit_options, run_apart
 from .common import (
     json_option,
     keras_argument,
-    load_tensorflow,
     model_record,
     parse_shape,
     print_json,
@@ -31,6 +31,7 @@ from .outputs import check_outputs
 @click.option("--input-shape", metavar="H,W,C", callback=parse_shape, help="For a model that has no fixed input shape.")
 @click.option("--input-dtype", type=click.Choice(["uint8", "int8", "float32"]),
               help="What the network takes.  Default: as the model; uint8: bytes, as images are read.")  # fmt: skip
+@limit_options
 @unsafe_option
 @json_option
 def compile_command(
@@ -40,29 +41,40 @@ def compile_command(
     dump_after: str | None,
     input_shape: tuple[int, ...] | None,
     input_dtype: str | None,
+    limits: Limits,
     unsafe: bool,
     as_json: bool,
 ) -> None:
     """Compile MODEL, a .keras or .h5 file or a SavedModel folder, and say what became of each layer.
 
     Layers that are not binary are listed with the reason.
+
+    MODEL is loaded and compiled in a process of its own, since a file can be made to have TensorFlow take all memory,
+    or never end: --max-memory and --timeout limit it.
     """
     if keras.endswith(".bnn") and Path(keras).is_file():
         raise InputError(f"{keras}: is named as a compiled network; give the Keras model (.keras, .h5, SavedModel)")
     target = output or Path(keras.rstrip("/")).stem + ".bnn"
     check_outputs({"-o": target}, [keras])
-    load_tensorflow()
-    with waiting(f"compiling {keras}"):
-        compiled = compile_model(
+    # the JSON object stays alone on stdout
+    printed = sys.stderr if as_json else sys.stdout
+    with waiting("loading TensorFlow") as say:
+        handlers = {
+            "working": lambda _: say(f"compiling {keras}"),
+            "dump": lambda text: print(text, file=printed),
+        }
+        _, data = run_apart(
+            "compile",
             keras,
+            limits,
+            handlers,
             input_shape=input_shape,
             input_dtype=input_dtype,
             require_binary=require_binary,
             unsafe=unsafe,
             dump_after=dump_after,
-            # the JSON object stays alone on stdout
-            dump=lambda text: print(text, file=sys.stderr if as_json else sys.stdout),
         )
+    compiled = Model.from_bytes(data)
     compiled.save(target)
     if as_json:
         print_json({"model": keras, "output": target, **model_record(compiled)})

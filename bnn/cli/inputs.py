@@ -89,6 +89,17 @@ def read_arrays(model: Model, files: Sequence[str], reading: Reading) -> list[In
     return [np.concatenate([part[i] for part in parts]) for i in range(len(model.input_shapes))]
 
 
+def random_arrays(model: Model, count: int, seed: int) -> list[Inputs]:
+    """So many random inputs: multiples of 1/256 from 0 to 1, or bytes."""
+    rng = np.random.default_rng(seed)
+    shapes = [(count, *shape) for shape in model.input_shapes]
+    return [
+        (rng.integers(0, 257, shape) / 256).astype(np.float32) if dtype == np.float32
+        else rng.integers(0, 256, shape, np.uint8).view(dtype)
+        for shape, dtype in zip(shapes, model.input_dtypes, strict=True)
+    ]  # fmt: skip
+
+
 def _unreadable(path: str | Path, error: OSError, expected: str) -> ModelFileError:
     return file_error(str(path), error.errno or 0, "opened", error.strerror or str(error), f"expected {expected}")
 

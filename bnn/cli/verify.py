@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any
 
 import click
-import numpy as np
 
 from .._progress import progress
-from ..runtime import Model, load
+from ..runtime import load
+from .apart import Limits, limit_options, run_apart
 from .common import (
     json_option,
     keras_argument,
     live,
-    load_tensorflow,
     net_argument,
     parse_shape,
     print_json,
     unsafe_option,
+    waiting,
     was_given,
 )
-from .inputs import Reading, read_arrays, reading_options
+from .inputs import Reading, random_arrays, read_arrays, reading_options
 from .verify_nir import NirOptions, check_kinds, nir_options, verify_nir_file
 
 
@@ -38,6 +39,7 @@ from .verify_nir import NirOptions, check_kinds, nir_options, verify_nir_file
               help="As the model was compiled with, where it has no fixed input shape.")  # fmt: skip
 @reading_options
 @nir_options
+@limit_options
 @unsafe_option
 @json_option
 @click.pass_context
@@ -52,6 +54,7 @@ def verify(
     input_shape: tuple[int, ...] | None,
     reading: Reading,
     nir: NirOptions | None,
+    limits: Limits,
     unsafe: bool,
     as_json: bool,
 ) -> None:
@@ -60,6 +63,8 @@ def verify(
     First every layer is fed Keras' own input: bits and accumulators of binary layers must be Keras', and floats too, up
     to the rounding of their sums.  Then the network runs alone, where a bit may differ because a float sum lies within
     rounding of its threshold; where none does, the outputs must be Keras' up to rounding.
+
+    As by `bnn compile`, MODEL is loaded in a process of its own; --timeout is about each batch.
 
     With --nir, MODEL is a NIR file made by `bnn emit nir`, which is run in SpikingJelly, Norse, snnTorch or
     Rockpool: every spike and every sum must be the runtime's, and every tap 0 or 1.
@@ -71,33 +76,36 @@ def verify(
             raise click.UsageError(f"{option} is about random images; leave it out, or --data")
     if nir is not None:
         net_model = load(net)
-        data = read_arrays(net_model, files, reading) if files else _random(net_model, count, seed)
+        data = read_arrays(net_model, files, reading) if files else random_arrays(net_model, count, seed)
         context.exit(verify_nir_file(keras, net_model, data, nir, batch_size, as_json))
-    from .._verify import verify as compare
-    from .._verify import without_onednn
+    with ExitStack() as shown:
+        shown.enter_context(waiting("loading TensorFlow"))
+        advance: list[Callable[[int], None]] = []
 
-    without_onednn()  # which is chosen when TensorFlow is imported
-    load_tensorflow()
-    model = load(net)
-    data = read_arrays(model, files, reading) if files else _random(model, count, seed)
-    batch = len(data[0])
-    with progress("verify", batch, live()) as advance:
-        report = compare(
-            keras, model, data, batch_size=batch_size, unsafe=unsafe, input_shape=input_shape, progress=advance
+        def working(images: int) -> None:
+            shown.close()
+            advance.append(shown.enter_context(progress("verify", images, live())))
+
+        record, _ = run_apart(
+            "verify",
+            keras,
+            limits,
+            {"working": working, "done": lambda images: advance[0](images)},
+            net=net,
+            files=files,
+            reading=asdict(reading),
+            count=count,
+            seed=seed,
+            batch_size=batch_size,
+            unsafe=unsafe,
+            input_shape=input_shape,
         )
+    from .._verify_report import Report
+
+    report = Report.from_record(record)
     if as_json:
         sums = {"different_bits": report.different_bits, "different_floats": report.different_floats}
         print_json({"ok": report.ok, **sums, **asdict(report)})
     else:
         print(report)
     context.exit(0 if report.ok else 1)
-
-
-def _random(model: Model, count: int, seed: int) -> list[np.ndarray[Any, Any]]:
-    rng = np.random.default_rng(seed)
-    shapes = [(count, *shape) for shape in model.input_shapes]
-    return [
-        (rng.integers(0, 257, shape) / 256).astype(np.float32) if dtype == np.float32
-        else rng.integers(0, 256, shape, np.uint8).view(dtype)
-        for shape, dtype in zip(shapes, model.input_dtypes, strict=True)
-    ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,3 +58,34 @@ def pair_net(two_by_two: Any, tmp_path: Path) -> Path:
     path = tmp_path / "pair.bnn"
     path.write_bytes(two_by_two.data)
     return path
+
+
+# Runs in each new process, and acts where TensorFlow is imported: where `bnn compile` and `bnn verify` load a model.
+WATCH = """
+import sys
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "tensorflow" and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            act()
+
+sys.meta_path.insert(0, Watch())
+
+def act():
+"""
+
+
+@pytest.fixture
+def when_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """when_loading(code): what happens instead of, or before, TensorFlow's import."""
+
+    def place(code: str) -> None:
+        folder = tmp_path / "site"
+        folder.mkdir(exist_ok=True)
+        lines = "".join(f"    {line}\n" for line in code.strip().splitlines())
+        (folder / "sitecustomize.py").write_text(WATCH + lines, encoding="utf-8")
+        paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+    return place

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +10,6 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 lq = pytest.importorskip("larq")
-
-ENVIRONMENT_WHEN_IMPORTED = """
-import os, sys
-
-class Watch:
-    def find_spec(self, name, path=None, target=None):
-        if name == "tensorflow":
-            print("oneDNN:", os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
-
-sys.meta_path.insert(0, Watch())
-from bnn.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
 
 def save(path: Path, size: int | None = 8, beta: float = 0.0) -> Path:
     """(8, 8, 2) -> 3; all of them with the same names."""
@@ -107,14 +90,22 @@ def test_input_shape(call: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "0"), ("1", "1")])
-def test_onednn_is_off_unless_asked_for(pair: tuple[Path, Path], given: str | None, expected: str) -> None:
+def test_onednn_is_off_unless_asked_for(
+    call: Any,
+    pair: tuple[Path, Path],
+    given: str | None,
+    expected: str,
+    when_loading: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It is chosen while TensorFlow is imported: what the environment says then counts."""
-    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
-    environment |= {"TF_ENABLE_ONEDNN_OPTS": given} if given else {}
-    command = [sys.executable, "-c", ENVIRONMENT_WHEN_IMPORTED, "verify", *map(str, pair), "--random", "2"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert f"oneDNN: {expected}" in done.stdout.splitlines(), done.stdout + done.stderr
-    assert given or done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if given:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
+    when_loading('import os; print("oneDNN:", os.environ.get("TF_ENABLE_ONEDNN_OPTS"))')
+    done = call("verify", *pair, "--random", 2)
+    assert f"oneDNN: {expected}" in done.out.splitlines(), done.out + done.err
+    assert given or done.status == 0, done.out + done.err
 
 
 @pytest.mark.parametrize(

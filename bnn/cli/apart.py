@@ -1,0 +1,211 @@
+"""Run the part of a command that loads a model file in a process of its own, ``child.py``.
+
+TensorFlow can always be made to swell or to hang by the file that it loads.  Apart, it is ended where it takes more
+memory or time than it may, and takes nothing else with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import click
+
+from .. import errors
+from ..errors import BnnError, CompileError, InputError
+from .child import FRAME
+
+# Paths first: what lies in the current folder may be the model's author's.  sys is built in.
+_START = "import sys; sys.path[:] = sys.argv[2:]; from bnn.cli.child import main; main(sys.argv[1])"
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# Twice what the largest network of larq_zoo needs (62 million parameters).
+_MOST_MEMORY = 16 * 2**30
+_MOST_SECONDS = 600
+_FOREVER = 10**8  # seconds, which every timer takes
+
+Handlers = Mapping[str, Callable[[Any], object]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of the process: bytes of memory, and seconds until it says something; 0: none."""
+
+    memory: int
+    seconds: int
+
+
+class _Remote(Exception):
+    """The traceback of an error in the other process."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+class _Unforeseen(Exception):
+    """An error that no command foresees, which was met in the other process."""
+
+
+def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options --max-memory and --timeout, handed on as one argument ``limits``."""
+
+    @functools.wraps(command)
+    def gathered(*args: Any, max_memory: int | None, timeout: int, **options: Any) -> Any:
+        if max_memory and sys.platform != "linux":
+            raise InputError("--max-memory: only Linux can limit a process's memory; leave it out")
+        memory = _default_memory() if max_memory is None else max_memory
+        return command(*args, limits=Limits(memory, min(timeout, _FOREVER)), **options)
+
+    memory = click.option("--max-memory", metavar="SIZE", callback=_parse_size,
+                          help="Stop where loading MODEL needs more memory than this (Linux alone): 512M, 8G; 0: no "
+                               "limit.  Default: 16G, or what the machine has if that is less.")  # fmt: skip
+    seconds = click.option("--timeout", metavar="SECONDS", type=click.IntRange(0), default=_MOST_SECONDS,
+                           help=f"Stop where that gets no further for so long; 0: no limit.  Default: {_MOST_SECONDS}."
+                           )  # fmt: skip
+    return memory(seconds(gathered))
+
+
+def _default_memory() -> int:
+    with suppress(ValueError, OSError):
+        return min(_MOST_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return _MOST_MEMORY
+
+
+def _parse_size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """Bytes, or so many K, M, G or T of them."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,18})([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    if found is None:
+        raise click.BadParameter(f"found '{text}', expected something like 512M or 8G; 0: no limit")
+    return min(int(found[1]) * _UNITS.get(found[2].upper(), 1), 2**62)
+
+
+def size_text(size: int) -> str:
+    """As --max-memory takes it."""
+    return next((f"{size // n}{unit}" for unit, n in reversed(_UNITS.items()) if size and size % n == 0), str(size))
+
+
+def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **arguments: Any) -> tuple[Any, bytes]:
+    """Run one of the tasks of ``child.py`` on a model file and give its result, a value and bytes.
+
+    ``handlers`` get the values of the other kinds of answers.  The task's errors are raised here, as what they are.
+
+    Raises CompileError where the process reaches a limit, crashes or is killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="bnn-", ignore_cleanup_errors=True) as folder:
+        process, answers = _started(name, {"model": model, **arguments}, limits, folder)
+        try:
+            with answers:
+                while (answer := _read(answers)) is not None:
+                    kind, value, data = answer
+                    if kind == "result":
+                        return value, data  # its process need not tidy up
+                    if kind == "error":
+                        raise _error(model, limits, value)
+                    handlers[kind](value)
+            raise _ended(model, limits, process.wait())
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _started(name: str, arguments: Mapping[str, Any], limits: Limits, folder: str) -> tuple[Any, BinaryIO]:
+    """The process, and what it answers.  Its temporary files lie in ``folder``."""
+    receive, send = os.pipe()
+    task = {
+        "name": name, "arguments": arguments, "pipe": send, "parent": os.getpid(), "max_memory": limits.memory,
+        "timeout": limits.seconds,
+    }  # fmt: skip
+    command = [sys.executable, *_interpreter_flags(), "-c", _START, json.dumps(task), *map(str, sys.path)]
+    # Ctrl-C reaches both processes.  This one ends the other, which inherits that the signal is blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, pass_fds=[send], env={**os.environ, "TMPDIR": folder}
+        )
+    except BaseException:
+        os.close(receive)
+        raise
+    finally:
+        os.close(send)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return process, open(receive, "rb")
+
+
+def _interpreter_flags() -> list[str]:
+    """What this interpreter was started with and that changes what another imports, or warns of."""
+    flags = [f"-W{option}" for option in sys.warnoptions]
+    flags += ["-I"] if sys.flags.isolated else []
+    flags += ["-E"] if sys.flags.ignore_environment and not sys.flags.isolated else []
+    flags += ["-s"] if sys.flags.no_user_site and not sys.flags.isolated else []
+    return flags + (["-S"] if sys.flags.no_site else [])
+
+
+def _read(answers: BinaryIO) -> tuple[str, Any, bytes] | None:
+    """The next answer; None where the process has ended."""
+    head = answers.read(FRAME.size)
+    if len(head) < FRAME.size:
+        return None
+    text_size, data_size = FRAME.unpack(head)
+    text, data = answers.read(text_size), answers.read(data_size)
+    if len(text) + len(data) < text_size + data_size:
+        return None
+    kind, value = json.loads(text)
+    return kind, value, data
+
+
+def _error(model: str, limits: Limits, found: Mapping[str, Any]) -> Exception:
+    """An error of the other process, as it was raised there."""
+    error: Exception
+    if found["memory"]:
+        error = CompileError(f"{model}: {_memory(limits)}")
+    elif found["class"]:
+        error = getattr(errors, found["class"])(found["text"])
+        if isinstance(error, OSError):
+            error.errno = found["errno"]
+    elif "errno" in found:
+        error = OSError(found["errno"], found["strerror"], found["filename"])
+    else:
+        error = _Unforeseen(found["text"])
+    error.__cause__ = _Remote(found["traceback"])
+    return error
+
+
+def _memory(limits: Limits) -> str:
+    if not limits.memory or sys.platform != "linux":
+        return "loading it needs more memory than there is"
+    return (
+        f"loading it needs more than the {size_text(limits.memory)} of memory that it may take; a file that needs so "
+        "much may be made to do harm: if you trust it, allow more by --max-memory"
+    )
+
+
+def _ended(model: str, limits: Limits, status: int) -> BnnError:
+    """What to say of a process that ended without a result."""
+    if status == -signal.SIGALRM:
+        return CompileError(
+            f"{model}: loading it got no further for {limits.seconds} seconds and was stopped; a file that takes so "
+            "long may be made to do harm: if you trust it, allow more by --timeout"
+        )
+    if status >= 0:
+        return CompileError(f"{model}: the process that loads it ended (status {status}) without a result")
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    cause = "the file may be damaged, or made to do harm"
+    if status == -signal.SIGKILL:
+        cause = "the machine may have run out of memory: close other programs, or lower --max-memory to see"
+    elif limits.memory and sys.platform == "linux":
+        cause += (
+            f"; or TensorFlow needed more than the {size_text(limits.memory)} of memory that it may take: if you trust "
+            "the file, allow more by --max-memory"
+        )
+    return CompileError(f"{model}: the process that loads it was ended by {name}; {cause}")
