@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib
 import os
 import struct
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from ._distribution import install
-from .errors import InputError, InputTypeError, ModelNotFoundError, SetupError
+from .errors import BnnError, InputError, InputTypeError, ModelNotFoundError, SetupError
+from ._numpy_files import load
 
 Array = np.ndarray[Any, Any]
 
@@ -52,25 +52,35 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
 
     Raises:
         ModelNotFoundError (a FileNotFoundError): there is no such file.
-        InputError: the file is not of that format, or is damaged; says where.
+        InputError: the file is not of that format, is damaged, or claims more than it holds; says where.  A .npz
+            file may unpack to 100 times its size, or 256 MiB.
         SetupError: the package that reads it is not installed.
     """
     name = Path(path)
     if not name.is_file():
         raise ModelNotFoundError(f"{name}: there is no such recording")
-    kind = format or _guess(name)
-    if kind not in FORMATS:
-        raise InputError(f"format: found {kind!r}, expected one of {', '.join(FORMATS)}")
-    if kind == "numpy":
-        events = _read_numpy(name)
-    elif kind == "nmnist":
-        events = decode_nmnist(name.read_bytes(), str(name))
-    elif kind == "aedat3":
-        events = decode_aedat3(name.read_bytes(), str(name))
-    else:
-        events = _read_prophesee(name, kind)
+    if format is not None and format not in FORMATS:
+        raise InputError(f"format: found {format!r}, expected one of {', '.join(FORMATS)}")
+    try:
+        events = _read(name, format or _guess(name))
+    except MemoryError:
+        raise InputError(f"{name}: its events need more memory than there is; expected a shorter recording") from None
+    except OSError as error:
+        if isinstance(error, BnnError):
+            raise
+        raise InputError(f"{name}: cannot be read: {error.strerror or error}; expected a recording") from None
     order = np.argsort(events["t"], kind="stable")
     return events if np.array_equal(order, np.arange(len(order))) else events[order]
+
+
+def _read(path: Path, kind: str) -> Array:
+    if kind == "numpy":
+        return _read_numpy(path)
+    if kind == "nmnist":
+        return decode_nmnist(path.read_bytes(), str(path))
+    if kind == "aedat3":
+        return decode_aedat3(path.read_bytes(), str(path))
+    return _read_prophesee(path, kind)
 
 
 def from_fields(x: Any, y: Any, p: Any, t: Any, *, source: str = "events") -> Array:
@@ -159,7 +169,7 @@ def decode_aedat3(data: bytes, source: str = "AEDAT data") -> Array:
         at += _AEDAT3_HEADER.size
         if size <= 0 or number < 0 or at + size * number > len(data):
             raise InputError(f"{source}: the packet before byte {at} claims {number} events of {size} bytes: damaged")
-        if kind == _AEDAT3_POLARITY:
+        if kind == _AEDAT3_POLARITY and number:
             if size != 8:
                 raise InputError(f"{source}: polarity events of {size} bytes before byte {at}, expected 8: damaged")
             words = np.frombuffer(data, "<u4", 2 * number, at).reshape(-1, 2).astype(np.int64)
@@ -207,25 +217,24 @@ def _prophesee(path: Path, suffix: str, head: bytes) -> str:
             _, found, version = line.partition(mark)
             if found and version[:1].isdigit():
                 if version[:3] == b"2.1" or version[:1] not in (b"2", b"3"):
-                    raise InputError(f"{path}: EVT {version[:3].decode()}, expected EVT 2.0 or 3.0; convert it")
+                    other = version[:3].decode("ascii", "replace")
+                    raise InputError(f"{path}: EVT {other}, expected EVT 2.0 or 3.0; convert it")
                 return f"evt{version[:1].decode()}"
     raise InputError(f"{path}: its header names no encoding (% evt 2.0 or % evt 3.0)")
 
 
 def _read_numpy(path: Path) -> Array:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a NumPy file: {error}") from None
-    if isinstance(loaded, np.lib.npyio.NpzFile):
-        with loaded:
-            names = sorted(loaded.files)
-            fields = _fields(names)
-            if fields is not None:
-                return from_fields(*(loaded[n] for n in fields), source=str(path))
-            if len(names) != 1:
-                raise InputError(f"{path}: holds {', '.join(names)}, expected x, y, p, t or one structured array")
-            loaded = loaded[names[0]]
+    def choose(names: list[str]) -> list[str]:
+        fields = _fields(names)
+        if fields is None and len(names) != 1:
+            raise InputError(f"{path}: holds {', '.join(names)}, expected x, y, p, t or one structured array")
+        return fields or names
+
+    loaded = load(path, choose)
+    if isinstance(loaded, dict):
+        if len(loaded) > 1:
+            return from_fields(*loaded.values(), source=str(path))
+        (loaded,) = loaded.values()
     fields = _fields(loaded.dtype.names or ())
     if fields is None:
         raise InputTypeError(f"{path}: holds {loaded.dtype}, expected a structured array with fields x, y, p, t")
@@ -246,7 +255,7 @@ def _read_prophesee(path: Path, encoding: str) -> Array:
     _check_body(path, encoding)
     try:
         events = wizard.read(path)
-    except (ValueError, TypeError, RuntimeError, OSError) as error:
+    except Exception as error:  # it raises whatever it met; the reader wants one kind
         raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: {error}") from None
     if events is None:
         raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: damaged, or of another encoding")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-import zipfile
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from .._arrays import Inputs, Shape, batched
 from .._distribution import install
 from .._handles import file_error
+from .._numpy_files import load, most_unpacked
 from .._report import quantity
 from ..errors import BnnError, InputError, InputTypeError, ModelFileError
 from ..runtime import Model
@@ -29,6 +30,8 @@ Array = np.ndarray[Any, Any]
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # Modes with 8 bits a channel; others (16 bits, float) would lose some in silence.
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
+# Others are run by programs of their own (PostScript), or are no pictures.
+_FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
 _EXPECTED = "an array (.npy, .npz) or an image file"
 
 
@@ -113,7 +116,7 @@ def _read(model: Model, file: str, reading: Reading, losses: dict[str, list[str]
     elif len(names) > 1:
         raise InputError(f"{file}: the model has {len(names)} inputs; give an .npz file with arrays {', '.join(names)}")
     elif path.suffix == ".npy":
-        arrays = [_load(path)]
+        arrays = [_npy(path)]
     else:
         arrays = [_image(path, shapes[0], reading, losses)]
     return [
@@ -122,35 +125,40 @@ def _read(model: Model, file: str, reading: Reading, losses: dict[str, list[str]
     ]
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, choose: Callable[[list[str]], Sequence[str]]) -> Array | dict[str, Array]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a NumPy file: {error}") from None
+        return load(path, choose)
     except OSError as error:
         raise _unreadable(path, error, _EXPECTED) from None
-    return loaded
+
+
+def _npy(path: Path) -> Array:
+    array = _load(path, lambda names: [])
+    if isinstance(array, dict):
+        raise InputError(f"{path}: an archive of arrays, not one array; name it .npz")
+    return array
 
 
 def _npz(path: Path, names: Sequence[str]) -> list[Array]:
-    archive = _load(path)
+    def choose(found: list[str]) -> list[str]:
+        wanted = list(names)
+        if len(names) == 1 and names[0] not in found:  # then the only array, or the one called x
+            wanted = found if len(found) == 1 else ["x"]
+        if any(name not in found for name in wanted):
+            listed, expected = ", ".join(found) or "none", ", ".join(names)
+            raise InputError(f"{path}: found arrays {listed}; expected them named as the inputs: {expected}")
+        return wanted
+
+    archive = _load(path, choose)
     if isinstance(archive, np.ndarray):
         raise InputError(f"{path}: one array, not an archive of arrays; name it .npy")
-    with archive:
-        wanted = list(names)
-        if len(names) == 1 and names[0] not in archive.files:  # then the only array, or the one called x
-            wanted = archive.files if len(archive.files) == 1 else ["x"]
-        if any(name not in archive.files for name in wanted):
-            found = ", ".join(archive.files) or "none"
-            raise InputError(f"{path}: found arrays {found}; expected them named as the inputs: {', '.join(names)}")
-        try:
-            return [archive[name] for name in wanted]
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: damaged: {error}") from None
+    return list(archive.values())
 
 
 def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: Reading) -> Inputs:
     """(N, *shape): float32 and scaled, or bytes; one image without a batch dimension is taken as a batch of one."""
+    if array.dtype.kind in "iuf":
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.shape == shape:
         array = array[None]
     if array.shape[1:] != shape:
@@ -194,31 +202,52 @@ def _image(path: Path, shape: Shape, reading: Reading, losses: dict[str, list[st
         raise InputError(f"{path}: the model reads {batched(shape)}, which is not an image; give a .npy file")
     height, width, channels = shape
     try:
-        with Image.open(path) as opened:
-            if opened.mode not in _EIGHT_BITS:
-                raise InputError(f"{path}: pixels of mode {opened.mode}; convert them to 8 bits, or to a .npy file")
-            upright = ImageOps.exif_transpose(opened)
-            for loss in _losses(upright, channels, getattr(opened, "n_frames", 1)):
-                losses.setdefault(loss, []).append(str(path))
-            image = upright.convert(_MODES[channels])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # here the limit is another
+            with Image.open(path) as opened:
+                _check_picture(path, opened, shape, reading)
+                if opened.mode not in _EIGHT_BITS:
+                    raise InputError(f"{path}: pixels of mode {opened.mode}; convert them to 8 bits, or to a .npy file")
+                upright = ImageOps.exif_transpose(opened)
+                for loss in _losses(upright, channels, getattr(opened, "n_frames", 1)):
+                    losses.setdefault(loss, []).append(str(path))
+                image = upright.convert(_MODES[channels])
     except UnidentifiedImageError:
         raise InputError(f"{path}: not an image that Pillow can read, and not .npy or .npz") from None
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: {error}") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, BnnError):
-            raise
+    except BnnError:
+        raise
+    except MemoryError:
+        raise InputError(f"{path}: its pixels need more memory than there is; give a smaller image") from None
+    except Exception as error:  # Pillow raises whatever it met; the reader wants one kind
         if isinstance(error, OSError) and error.errno:  # not the image, the file
             raise _unreadable(path, error, _EXPECTED) from None
-        raise InputError(f"{path}: damaged image: {error}") from None
+        raise InputError(f"{path}: damaged image: {error or type(error).__name__}") from None
     if image.size != (width, height):
-        if not reading.resize:
-            raise InputError(
-                f"{path}: the image is {image.size[0]} x {image.size[1]}, the model reads {width} x {height} "
-                "(width x height); give --resize to resize it"
-            )
+        if not reading.resize:  # it was turned upright
+            raise _other_size(path, image.size, shape)
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(shape)
+
+
+def _check_picture(path: Path, opened: Picture, shape: Shape, reading: Reading) -> None:
+    """Look at what an image's header says before its pixels are decoded."""
+    if opened.format not in _FORMATS:
+        raise InputError(f"{path}: is of format {opened.format}, expected one of {', '.join(_FORMATS)}")
+    if not reading.resize and sorted(opened.size) != sorted(shape[:2]):
+        raise _other_size(path, opened.size, shape)
+    size, unpacked = path.stat().st_size, opened.size[0] * opened.size[1] * len(opened.getbands())
+    if unpacked > most_unpacked(size):
+        most = f"{most_unpacked(size):,}; give a smaller image"
+        raise InputError(f"{path}: {size:,} bytes that unpack to {unpacked:,}, expected at most {most}")
+
+
+def _other_size(path: Path, found: tuple[int, int], shape: Shape) -> InputError:
+    return InputError(
+        f"{path}: the image is {found[0]} x {found[1]}, the model reads {shape[1]} x {shape[0]} (width x height); give "
+        "--resize to resize it"
+    )
 
 
 def _losses(image: Picture, channels: int, frames: int) -> list[str]:
