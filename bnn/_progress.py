@@ -1,23 +1,77 @@
-"""A progress bar on stderr: rich's where it is installed, else one line that counts."""
+"""What is told on stderr beside the work: progress bars and spinners, by rich where it is installed, and notes.
+
+Work never fails for it: where stderr is closed, full or not there, nothing is seen and the work goes on.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
+
+Tell = Callable[[Any], None]
 
 
 @contextmanager
-def progress(label: str, total: int, enabled: bool = True) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call with the number of steps just done."""
-    if not enabled:
-        yield lambda steps: None
-        return
+def progress(label: str, total: int, enabled: bool = True) -> Iterator[Tell]:
+    """A bar, or one line that counts; gives a function to call with the number of steps just done."""
+    with _unfailing(lambda: _bar(label, total), enabled) as advance:
+        yield advance
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[Tell]:
+    """A spinner while something takes a while; gives a function that changes its text."""
+    with _unfailing(lambda: _spinner(text), live()) as update:
+        yield update
+
+
+def note(text: str) -> None:
+    """A line."""
+    with suppress(Exception):
+        if sys.stderr is not None:
+            print(text, file=sys.stderr, flush=True)
+
+
+def live() -> bool:
+    """Whether bars and spinners make sense."""
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+
+
+@contextmanager
+def _unfailing(show: Callable[[], AbstractContextManager[Tell]], enabled: bool) -> Iterator[Tell]:
+    """What is shown, and what it is told; neither raises."""
+    shown: AbstractContextManager[Tell] | None = None
+    inner: Tell | None = None
+    if enabled and sys.stderr is not None:
+        with suppress(Exception):
+            shown = show()
+            inner = shown.__enter__()
+
+    def tell(value: Any) -> None:
+        if inner is not None:
+            with suppress(Exception):
+                inner(value)
+
+    try:
+        yield tell
+    finally:
+        if shown is not None and inner is not None:
+            with suppress(Exception):
+                shown.__exit__(*sys.exc_info())
+
+
+@contextmanager
+def _bar(label: str, total: int) -> Iterator[Tell]:
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     except ImportError:
-        yield from _plain(label, total)
+        yield from _counted(label, total)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -25,15 +79,22 @@ def progress(label: str, total: int, enabled: bool = True) -> Iterator[Callable[
         yield lambda steps: bar.advance(task, steps)
 
 
-def _plain(label: str, total: int) -> Iterator[Callable[[int], None]]:
+def _counted(label: str, total: int) -> Iterator[Tell]:
     done = 0
-    live = sys.stderr.isatty()
 
     def advance(steps: int) -> None:
         nonlocal done
         done += steps
-        if live:
+        if live():
             print(f"\r{label} {done}/{total}", end="", file=sys.stderr, flush=True)
 
     yield advance
-    print("\r" if live else "", f"{label} {done}/{total}", sep="", file=sys.stderr)
+    print("\r" if live() else "", f"{label} {done}/{total}", sep="", file=sys.stderr)
+
+
+@contextmanager
+def _spinner(text: str) -> Iterator[Tell]:
+    from rich.console import Console
+
+    with Console(stderr=True).status(text) as status:
+        yield status.update

@@ -10,8 +10,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 from .._distribution import install
+from .._progress import note
 from ..errors import BnnError
 
 
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if error.name not in ("click", "rich"):
             raise
-        print(f"bnn: the command needs the package {error.name}: {install('cli')}", file=sys.stderr)
+        note(f"bnn: the command needs the package {error.name}: {install('cli')}")
         return 2
     debug = False
     try:
@@ -32,27 +34,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with context:
             debug = context.params["debug"]
             result = application.invoke(context)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return int(result or 0)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError, ValueError):
+            error.show()
         return 2
     except (click.Abort, KeyboardInterrupt):
-        print("bnn: interrupted", file=sys.stderr)
+        note("bnn: interrupted")
         return 130
     except BrokenPipeError:  # `bnn inspect net.bnn | head`: nobody reads any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (BnnError, OSError) as error:
         if debug:
-            traceback.print_exc()
-        print(f"bnn: error: {_text(error)}", file=sys.stderr)
+            note(traceback.format_exc().rstrip())
+        note(f"bnn: error: {_text(error)}")
         return 2
     except Exception:
-        traceback.print_exc()
-        print("bnn: this is a bug of bnn: please report it with the lines above", file=sys.stderr)
+        note(f"{traceback.format_exc()}bnn: this is a bug of bnn: please report it with the lines above")
         return 2
 
 

@@ -6,6 +6,7 @@ memory or time than it may, and takes nothing else with it.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
 import os
@@ -121,7 +122,9 @@ def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **argum
 
 def _started(name: str, arguments: Mapping[str, Any], limits: Limits, folder: str) -> tuple[Any, BinaryIO]:
     """The process, and what it answers.  Its temporary files lie in ``folder``."""
-    receive, send = os.pipe()
+    receive, low = os.pipe()
+    send = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)  # no standard stream, of which one may be closed
+    os.close(low)
     task = {
         "name": name, "arguments": arguments, "pipe": send, "parent": os.getpid(), "max_memory": limits.memory,
         "timeout": limits.seconds,
@@ -131,8 +134,9 @@ def _started(name: str, arguments: Mapping[str, Any], limits: Limits, folder: st
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, pass_fds=[send], env={**os.environ, "TMPDIR": folder}
-        )
+            command, stdin=subprocess.DEVNULL, stdout=_stream(sys.stdout), stderr=_stream(sys.stderr),
+            pass_fds=[send], env={**os.environ, "TMPDIR": folder},
+        )  # fmt: skip
     except BaseException:
         os.close(receive)
         raise
@@ -140,6 +144,11 @@ def _started(name: str, arguments: Mapping[str, Any], limits: Limits, folder: st
         os.close(send)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return process, open(receive, "rb")
+
+
+def _stream(ours: object) -> int | None:
+    """The same stream; where it is closed, a file that is opened must not take its number."""
+    return None if ours is not None else subprocess.DEVNULL
 
 
 def _interpreter_flags() -> list[str]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -33,33 +30,6 @@ def parse_shape(_: click.Context, __: click.Parameter, text: str | None) -> tupl
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise click.BadParameter(f"found '{text}', expected something like 32,32,3")
     return tuple(map(int, parts))
-
-
-def live() -> bool:
-    """Whether bars and spinners make sense."""
-    try:
-        return sys.stderr.isatty()
-    except (AttributeError, ValueError):  # there is none, or it is closed
-        return False
-
-
-def note(text: str) -> None:
-    """A line on stderr; where that cannot be written, the command goes on."""
-    with suppress(OSError, ValueError):
-        if sys.stderr is not None:
-            print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def waiting(text: str) -> Iterator[Callable[[str], object]]:
-    """A spinner on stderr while something takes a while; gives a function that changes its text."""
-    if not live():
-        yield lambda text: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(text) as status:
-        yield status.update
 
 
 def was_given(name: str) -> bool:

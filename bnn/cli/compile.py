@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
+from .._progress import note, waiting
 from ..errors import InputError
 from ..runtime import Model
 from .apart import Limits, limit_options, run_apart
@@ -17,7 +17,6 @@ from .common import (
     parse_shape,
     print_json,
     unsafe_option,
-    waiting,
 )
 from .outputs import check_outputs
 
@@ -56,12 +55,10 @@ def compile_command(
         raise InputError(f"{keras}: is named as a compiled network; give the Keras model (.keras, .h5, SavedModel)")
     target = output or Path(keras.rstrip("/")).stem + ".bnn"
     check_outputs({"-o": target}, [keras])
-    # the JSON object stays alone on stdout
-    printed = sys.stderr if as_json else sys.stdout
     with waiting("loading TensorFlow") as say:
         handlers = {
             "working": lambda _: say(f"compiling {keras}"),
-            "dump": lambda text: print(text, file=printed),
+            "dump": note if as_json else print,  # the JSON object stays alone on stdout
         }
         _, data = run_apart(
             "compile",

@@ -12,10 +12,11 @@ from .._arrays import Inputs
 from .._events_rules import PARAMETERS, RULES, Rule
 from .._events_runs import ImageRun, RecordingRun, StreamRun
 from .._handles import replacing
+from .._progress import live
 from ..errors import InputError
 from ..events import FIRING_ORDERS, ORDERS, EventEngine
 from ..runtime import Model, load
-from .common import json_option, live, net_argument, print_json, was_given
+from .common import json_option, net_argument, print_json, was_given
 from .inputs import Reading, read_arrays, read_labels, reading_options
 from .outputs import check_outputs, check_suffix
 

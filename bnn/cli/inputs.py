@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from .._arrays import Inputs, Shape, batched
 from .._distribution import install
 from .._handles import file_error
 from .._numpy_files import load, most_unpacked
+from .._progress import note
 from .._report import quantity
 from ..errors import BnnError, InputError, InputTypeError, ModelFileError
 from ..runtime import Model
@@ -88,7 +88,7 @@ def read_arrays(model: Model, files: Sequence[str], reading: Reading) -> list[In
     parts = [_read(model, file, reading, losses) for file in files]
     for loss, where in losses.items():
         more = f" and {quantity(len(where) - 1, 'other')}" if len(where) > 1 else ""
-        print(f"bnn: note: {where[0]}{more}: {loss}", file=sys.stderr)
+        note(f"bnn: note: {where[0]}{more}: {loss}")
     return [np.concatenate([part[i] for part in parts]) for i in range(len(model.input_shapes))]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +13,10 @@ import numpy as np
 
 from .._arrays import Floats
 from .._handles import replacing
+from .._progress import live, note
 from .._report import quantity, table
 from ..runtime import Model, load
-from .common import json_option, live, net_argument, print_json, threads_option
+from .common import json_option, net_argument, print_json, threads_option
 from .inputs import Reading, read_arrays, read_labels, reading_options
 from .outputs import check_outputs, check_suffix
 
@@ -53,17 +53,16 @@ def run(
     names = None if labels is None else read_labels(labels, {s[0] for s in model.output_shapes if len(s) == 1})
     inputs = read_arrays(model, files, reading)
     if model.whole_batch and len(inputs[0]) > 1:
-        print(
+        note(
             f"bnn: note: {net}: these {len(inputs[0])} images are one batch, in which the result of one depends on the "
-            "others, as in Keras",
-            file=sys.stderr,
+            "others, as in Keras"
         )
     result = model.predict(inputs, threads=threads, progress=live() and len(inputs[0]) > 100)
     results: list[Floats] = result if isinstance(result, list) else [result]
     numbers = np.all([np.isfinite(r).all(axis=tuple(range(1, r.ndim))) for r in results], axis=0)
     if not numbers.all():
         found = f"{quantity(int(np.count_nonzero(~numbers)), 'image')} (first {int(np.argmin(numbers))})"
-        print(f"bnn: note: {found}: outputs that are no finite numbers; look at the inputs", file=sys.stderr)
+        note(f"bnn: note: {found}: outputs that are no finite numbers; look at the inputs")
     if output is not None:
         _write(output, results, model.output_names)
     if as_json:

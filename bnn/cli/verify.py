@@ -8,18 +8,16 @@ from dataclasses import asdict
 
 import click
 
-from .._progress import progress
+from .._progress import live, progress, waiting
 from ..runtime import load
 from .apart import Limits, limit_options, run_apart
 from .common import (
     json_option,
     keras_argument,
-    live,
     net_argument,
     parse_shape,
     print_json,
     unsafe_option,
-    waiting,
     was_given,
 )
 from .inputs import Reading, random_arrays, read_arrays, reading_options

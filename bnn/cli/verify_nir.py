@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from .._arrays import Floats
-from .._progress import progress
+from .._progress import live, progress
 from ..errors import InputError
 from ..runtime import Model
 from ..spiking import IMPORTERS, NirReport, verify_nir
-from .common import live, print_json, was_given
+from .common import print_json, was_given
 
 
 @dataclass(frozen=True)
