@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from ._arrays import INPUT_DTYPES, Floats, Inputs, Shape
 from ._distribution import broken_extension
+from ._saving import replaced
 from ._version import __version__
 from .errors import (
     BnnError,
@@ -186,7 +186,8 @@ def replacing(path: str) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of what is at ``path`` once it is whole; until then that stays.
 
     Behind a link the target is replaced, and a file that was there hands on its owner and permissions.  A pipe or a
-    character device (/dev/stdout, /dev/null) gets the bytes as they come: renaming would put a file in its place.
+    character device (/dev/stdout, /dev/null) gets the bytes as they come: renaming would put a file in its place.  What
+    a writer that was killed left behind is removed.
 
     Raises ModelFileError (an OSError) where it cannot be written, whatever the reason.
     """
@@ -196,7 +197,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         except FileNotFoundError:
             there = None
         if there is None or stat.S_ISREG(there.st_mode):
-            with _replaced(path, there) as file:
+            with replaced(path, there) as file:
                 yield file
         elif stat.S_ISCHR(there.st_mode) or stat.S_ISFIFO(there.st_mode):
             with open(path, "wb") as file:
@@ -207,30 +208,6 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         raise file_error(path, error.errno or 0, "written", error.strerror or str(error)) from None
-
-
-@contextmanager
-def _replaced(path: str, there: os.stat_result | None) -> Iterator[BinaryIO]:
-    if not os.path.basename(path):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))  # "folder/", of which there is none
-    target = os.path.realpath(path)
-    # In the same folder, so that renaming cannot fail half-way; closed to others until it has the old permissions.
-    temporary = os.path.join(os.path.dirname(target), f".bnn-{secrets.token_hex(8)}.tmp")
-    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if there is None else 0o600)
-    try:
-        with open(number, "wb") as file:
-            yield file
-            file.flush()
-            if there is not None:
-                with suppress(OSError):  # only root gives files away
-                    os.fchown(number, there.st_uid, there.st_gid)
-                os.fchmod(number, stat.S_IMODE(there.st_mode) & 0o777)
-            os.fsync(number)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
 
 
 def _special(path: str) -> str:

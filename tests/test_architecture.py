@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "importers": ("importers",),
     "emit": ("emit",),
     "native": ("_native", "_ffi_build"),
-    "runtime": ("runtime", "_handles", "_arrays", "_stepper", "_report", "_progress", "_numpy_files"),
+    "runtime": ("runtime", "_handles", "_arrays", "_stepper", "_report", "_progress", "_numpy_files", "_saving"),
     "events": (
         *("events", "event_sources"),
         *(f"_events_{part}" for part in ("engine", "html", "plot", "report", "rules", "runs")),
