@@ -147,8 +147,9 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        failed = any(check.failed for check in (*self.layers, *self.end_to_end.layers))
-        return not failed and not self.end_to_end.outputs_beyond_rounding
+        end = self.end_to_end
+        failed = any(check.failed for check in (*self.layers, *end.layers))
+        return not (failed or end.beyond_rounding or end.outputs_beyond_rounding or end.classes_beyond_rounding)
 
     @property
     def different_bits(self) -> int:

@@ -12,7 +12,7 @@ not smaller than 2^-24 of that sum, every partial sum is a float, and the error 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 from . import reference
 from .bitpack import WORD
 from .ir import DType, Node
-from .ops import CONVOLUTIONS, OPS, ConvAttrs, PoolAttrs
+from .ops import CONVOLUTIONS, OPS, ConvAttrs, Op, PoolAttrs
 
 Array = np.ndarray[Any, Any]
 Rule = Callable[[Node, Sequence[Array], Sequence[Array]], Array]
@@ -54,7 +54,7 @@ def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Arra
         if node.op in CONVOLUTIONS:
             result = _convolution(node, operands, errors, own)
         else:
-            result = (_RULES.get(node.op, _moved)(node, operands, errors) if differs else NOTHING) + own
+            result = (_ALL_RULES[node.op](node, operands, errors) if differs else NOTHING) + own
         if node.type.dtype is DType.b1 and (result > 0).any():
             result = np.where(_may_turn(node, operands, result), np.float32(2), np.float32(0))
     images = next(len(a) for a, i in zip(operands, node.inputs, strict=True) if not i.is_constant)
@@ -270,18 +270,46 @@ def _moved(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Ar
     return np.asarray(OPS[node.op].reference(*moved, a=attrs))
 
 
+def _passed(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    """Bits, whose turning `bound` judges by what they compare."""
+    return errors[0]
+
+
+def _none(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
+    """Of whole numbers that are Keras' own."""
+    return NOTHING
+
+
 _RULES: dict[str, Rule] = {
     "add": _sum, "sub": _sum, "mul": _mul, "div": _div, "maximum": _either, "minimum": _either, "clamp": _clamp,
     "prelu": _prelu, "affine": _affine, "sign": _jump(2), "round": _jump(1), "avg_pool": _pooled,
-    "sum_pool": _pooled, "resize_bilinear": _resize,
-    "batch_sum": _batch_sum, "batch_size": lambda node, operands, errors: NOTHING,
+    "sum_pool": _pooled, "resize_bilinear": _resize, "batch_sum": _batch_sum, "batch_size": _none,
     "max_pool": _max_pool, "softmax": _softmax, "sigmoid": _function(0.25), "tanh": _function(1.0), "elu": _elu,
     "exp": _curve(0.0), "log1p": _curve(1.0), "erfc": _curve(1.0), "erf": _curve(0.0), "sqrt": _curve(0.0),
-    "rsqrt": _curve(0.0), "pow": _curve(0.0),
-    "binarize": lambda node, operands, errors: errors[0],
-    "binarize_levels": lambda node, operands, errors: errors[0], "dequantize": _dequantize,
-    "cast": lambda node, operands, errors: NOTHING, "excess_128": lambda node, operands, errors: NOTHING,
+    "rsqrt": _curve(0.0), "pow": _curve(0.0), "binarize": _passed, "binarize_levels": _passed, "unpack": _moved,
+    "dequantize": _dequantize, "cast": _none, "excess_128": _none,
 }  # fmt: skip
+_NO_RESULT = frozenset({"input", "constant"})  # of operands
+
+
+def rules(ops: Mapping[str, Op]) -> dict[str, Rule]:
+    """The rule of every op but convolutions, which `_convolution` has.
+
+    Raises:
+        NotImplementedError: an op has none, and does not move values.  Another op's would let `verify` accept what no
+            rounding explains.
+    """
+    found = {op.name: _moved for op in ops.values() if op.moves} | _RULES
+    missing = sorted(set(ops) - set(found) - set(CONVOLUTIONS) - _NO_RESULT)
+    if missing:
+        raise NotImplementedError(
+            f"verify has no bound for the rounding of {', '.join(missing)}: add a rule to _RULES in "
+            "_verify_rounding.py, and the op to _ROUNDING if equal operands may give results that differ"
+        )
+    return found
+
+
+_ALL_RULES = rules(OPS)
 FUNCTIONS = frozenset({"softmax", *(op.name for op in OPS.values() if op.library)})
 # Those whose results may differ where their operands do not.
 _ROUNDING = FUNCTIONS | {"conv2d", "avg_pool", "sum_pool", "batch_sum"}

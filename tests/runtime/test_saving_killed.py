@@ -34,6 +34,15 @@ while True:
                 file.write(bytes([letter]) * 10_000)
 """
 
+MODEL_SAVER = """
+import sys
+import bnn
+model = bnn.load(sys.argv[1])
+print("begun", flush=True)
+while True:
+    model.save(sys.argv[1])
+"""
+
 
 def saver(path: Path) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
@@ -171,10 +180,9 @@ def test_a_model(small: Any, tmp_path: Path) -> None:
     """Whatever a process that saves one is killed at, the file is a model."""
     path = tmp_path / "net.bnn"
     path.write_bytes(small.data)
-    code = "import bnn, sys\nmodel = bnn.load(sys.argv[1])\nprint('begun', flush=True)\nwhile True: model.save(sys.argv[1])"
     for _ in range(5):
         process = subprocess.Popen(
-            [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, cwd=Path(bnn.__file__).parents[1]
+            [sys.executable, "-c", MODEL_SAVER, str(path)], stdout=subprocess.PIPE, cwd=Path(bnn.__file__).parents[1]
         )
         assert process.stdout is not None and process.stdout.readline() == b"begun\n"
         time.sleep(0.01)

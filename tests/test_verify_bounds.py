@@ -1,0 +1,368 @@
+"""The bounds of what rounding explains, against values computed by hand: none may grow unnoticed."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn import _verify_rounding, ops
+from bnn._verify_report import ROUNDING
+from bnn._verify_rounding import FUNCTION, NOTHING, TINY, UNIT, bound, gamma
+from bnn.bitpack import WORD
+from bnn.ir import DType, Graph, Node
+
+Array = np.ndarray[Any, Any]
+U = 2.0**-24
+F = 16 * U
+T = 2.0**-126
+INF = math.inf
+
+
+def g(n: int) -> float:
+    return n * U / (1 - n * U)
+
+
+def test_constants() -> None:
+    assert (UNIT, FUNCTION, TINY, ROUNDING) == (U, F, T, 1e-5)
+    assert gamma(1) == U / (1 - U) and gamma(300) == 300 * U / (1 - 300 * U)
+
+
+# -- every op has a rule ----------------------------------------------------------------------------------------------
+
+
+def test_an_op_without_a_bound_is_refused() -> None:
+    cosine = replace(ops.OPS["tanh"], name="cos", opcode=99)
+    with pytest.raises(NotImplementedError, match="no bound for the rounding of cos: add a rule to _RULES"):
+        _verify_rounding.rules({**ops.OPS, "cos": cosine})
+    for traits in ({"elementwise": True, "library": False}, {"elementwise": False, "library": False}):
+        with pytest.raises(NotImplementedError, match="of cos"):
+            _verify_rounding.rules({**ops.OPS, "cos": replace(cosine, **traits)})
+    moved = replace(cosine, elementwise=False, library=False, moves=True)
+    assert _verify_rounding.rules({**ops.OPS, "cos": moved})["cos"] is _verify_rounding._moved
+
+
+def test_it_is_refused_where_the_module_is_imported() -> None:
+    """As whoever adds an op meets it: `import bnn._verify_rounding` fails."""
+    code = (
+        "import dataclasses; from bnn import ops; "
+        "ops.OPS['cos'] = dataclasses.replace(ops.OPS['tanh'], name='cos'); import bnn._verify_rounding"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "NotImplementedError: verify has no bound for the rounding of cos" in done.stderr
+
+
+def test_every_op_has_exactly_one() -> None:
+    known = set(_verify_rounding._ALL_RULES) | {"conv2d", "bconv2d", "iconv2d", "input", "constant"}
+    assert known == set(ops.OPS)
+    moving = {name for name, rule in _verify_rounding._ALL_RULES.items() if rule is _verify_rounding._moved}
+    assert moving == {"unpack", "concat", "pad", "reshape", "copy", "slice", "gather", "pad_channels"}
+
+
+# -- what each says ---------------------------------------------------------------------------------------------------
+
+
+def limit(node: Node, operands: list[Any], errors: list[Any], own: float = 0.0) -> list[float]:
+    """The bound, as a flat list."""
+    values = [np.asarray(v, np.float32) for v in operands]
+    wide = [NOTHING if e is None else np.broadcast_to(np.asarray(e, np.float32), v.shape)
+            for e, v in zip(errors, values, strict=True)]  # fmt: skip
+    found = bound(node, lambda: values, wide, own)
+    return [float(v) for v in found.reshape(-1)]
+
+
+def vector(op: str, attrs: Any = None, constants: tuple[Any, ...] = (), size: int = 1) -> Node:
+    """An op of a vector, and of constants."""
+    return ops.make(op, ops.input_node("x", (size,)), *(ops.constant(c) for c in constants), attrs=attrs)
+
+
+def unary(op: str, x: float, e: float, attrs: Any = None) -> float:
+    return limit(vector(op, attrs), [[[x]]], [e])[0]
+
+
+def pair(op: str, a: float, b: float, ea: float, eb: float) -> float:
+    x, y = ops.input_node("x", (1,)), ops.input_node("y", (1,))
+    return limit(ops.make(op, x, y), [[[a]], [[b]]], [ea, eb])[0]
+
+
+def rounded(error: float, size: float) -> float:
+    return error + 2 * U * (size + error)
+
+
+def curve(function: Callable[[float], float], x: float, e: float, size: float) -> float:
+    passed = max(abs(function(x + e) - function(x)), abs(function(x - e) - function(x)))
+    return passed + F * max(abs(function(x)) + passed, size) + T
+
+
+POW = ops.PowAttrs(2.0)
+
+VALUES: dict[str, tuple[float, float]] = {  # what is found, and what is expected
+    "add": (pair("add", 3, -4, 0.5, 0.25), rounded(0.75, 7)),
+    "sub": (pair("sub", 3, -4, 0.5, 0.25), rounded(0.75, 7)),
+    "mul": (pair("mul", 3, -4, 0.5, 0.25), rounded(3 * 0.25 + 4 * 0.5 + 0.125, 12)),
+    "div": (pair("div", 3, -4, 0.5, 0.25), rounded((3 * 0.25 + 4 * 0.5) / (4 * 3.75), 0.75)),
+    "div by what may be zero": (pair("div", 3, 0.25, 0.5, 0.25), INF),
+    "maximum": (pair("maximum", 3, -4, 0.5, 0.25), 0.5),
+    "minimum": (pair("minimum", 3, -4, 0.25, 0.5), 0.5),
+    "clamp": (unary("clamp", 3, 0.5, ops.ClampAttrs(0, 6)), 0.5),
+    "clamp, all of it": (unary("clamp", 3, 0.5, ops.ClampAttrs(0, 0.25)), 0.25),
+    "prelu": (limit(vector("prelu", None, ([3.0],)), [[[2]], [3]], [0.5, None])[0], rounded(1.5, 6)),
+    "prelu, less steep": (limit(vector("prelu", None, ([0.5],)), [[[2]], [0.5]], [0.5, None])[0], rounded(0.5, 2)),
+    "sign": (unary("sign", 0.1, 0.5), 2.5),
+    "round": (unary("round", 0.1, 0.5), 1.5),
+    "batch_size": (unary("batch_size", 0.1, 0.5, ops.BatchSizeAttrs(1)), 0),
+    "sigmoid": (unary("sigmoid", 1, 0.5), 0.125 + F),
+    "tanh": (unary("tanh", 1, 0.5), 0.5 + F),
+    "elu, above": (unary("elu", 1, 0.5), 0.5),
+    "elu, below": (unary("elu", 0.25, 0.5), 0.5 + F),
+    "exp": (unary("exp", 1, 0.5), curve(math.exp, 1, 0.5, 0)),
+    "exp, own": (unary("exp", 1, 0), F * math.e + T),
+    "log1p": (unary("log1p", 1, 0.5), curve(math.log1p, 1, 0.5, 1)),
+    "log1p, own": (unary("log1p", 1, 0), F + T),
+    "erf": (unary("erf", 0.5, 0.25), curve(math.erf, 0.5, 0.25, 0)),
+    "erfc": (unary("erfc", 0.5, 0.25), curve(math.erfc, 0.5, 0.25, 1)),
+    "sqrt": (unary("sqrt", 4, 1), curve(math.sqrt, 4, 1, 0)),
+    "rsqrt": (unary("rsqrt", 4, 1), curve(lambda x: 1 / math.sqrt(x), 4, 1, 0)),
+    "rsqrt, at its pole": (unary("rsqrt", 4, 4), INF),
+    "pow": (unary("pow", 3, 0.5, POW), curve(lambda x: x * x, 3, 0.5, 0)),
+    "pow, at its pole": (unary("pow", 1, 2, ops.PowAttrs(-1.0)), INF),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_elementwise(name: str) -> None:
+    found, expected = VALUES[name]
+    assert found == pytest.approx(expected, rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize("op", ["add", "sub", "mul", "div", "maximum", "minimum"])
+def test_one_operation_of_equal_operands_is_equal(op: str) -> None:
+    assert pair(op, 0.1, 0.3, 0, 0) == 0
+
+
+def test_affine() -> None:
+    node = vector("affine", ops.ClampAttrs(-100, 100), ([2.0], [-3.0], [0.5]))
+    one = rounded(0.5, 1 + 2)
+    two = rounded(one * 3, 9)
+    expected = rounded(two, 9.5)
+    operands = [[[1.0]], [2.0], [-3.0], [0.5]]
+    assert limit(node, operands, [0.5, None, None, None]) == pytest.approx([expected], rel=1e-9, abs=0)
+    clamped = vector("affine", ops.ClampAttrs(0, 1), ([2.0], [-3.0], [0.5]))
+    assert limit(clamped, operands, [0.5, None, None, None]) == [1.0]
+
+
+IMAGE = np.array([[[[0.1], [0.2]], [[0.3], [-0.7]]]])  # one of 2 x 2
+
+
+@pytest.mark.parametrize("op", ["avg_pool", "sum_pool"])
+def test_pools(op: str) -> None:
+    node = ops.make(op, ops.input_node("x", (2, 2, 1)), attrs=ops.PoolAttrs((2, 2), (2, 2), (0,) * 4))
+    parts = 4 if op == "avg_pool" else 1
+    own, passed = 1.3 / parts, 4 * 0.5 / parts
+    assert limit(node, [IMAGE], [None]) == pytest.approx([(1 + 2 * g(5)) * 2 * g(5) * own], rel=1e-6, abs=0)
+    expected = (1 + 2 * g(5)) * (2 * g(5) * own + (1 + g(5)) * passed)
+    assert limit(node, [IMAGE], [0.5]) == pytest.approx([expected], rel=1e-6, abs=0)
+
+
+def test_max_pool() -> None:
+    node = ops.make("max_pool", ops.input_node("x", (2, 2, 1)), attrs=ops.PoolAttrs((2, 2), (2, 2), (0,) * 4))
+    assert limit(node, [IMAGE], [[[[[0.5], [0.25]], [[0], [0.125]]]]]) == [0.5]
+
+
+def test_resize() -> None:
+    node = ops.make("resize_bilinear", ops.input_node("x", (1, 1, 1)), attrs=ops.ResizeAttrs((2, 1), half_pixels=1))
+    expected = (1 + 8 * U) * 0.5 + 16 * U * (3 + 0.5)
+    assert limit(node, [[[[[-3.0]]]]], [0.5]) == pytest.approx([expected] * 2, rel=1e-9, abs=0)
+    assert limit(node, [[[[[-3.0]]]]], [None]) == [0]
+
+
+def test_batch_sum() -> None:
+    node = ops.make("batch_sum", ops.input_node("x", (1,)))
+    x, size = [[0.1], [-0.2], [0.3]], 0.6
+    assert limit(node, [x], [None]) == pytest.approx([2 * g(3) * size] * 3, rel=1e-6, abs=0)
+    expected = 2 * g(3) * size + (1 + 2 * g(3)) * 1.5
+    assert limit(node, [x], [0.5]) == pytest.approx([expected] * 3, rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize(("first", "exact"), [(2.0**24 - 2, True), (2.0**24 - 1, False), (2.0**24, False)])
+def test_batch_sums_are_exact_below_2_to_24(first: float, exact: bool) -> None:
+    node = ops.make("batch_sum", ops.input_node("x", (1,)))
+    found = limit(node, [[[first], [-1.0]]], [None])
+    assert found == ([0, 0] if exact else pytest.approx([2 * g(2) * (first + 1)] * 2, rel=1e-9, abs=0))
+
+
+def test_softmax() -> None:
+    x, e = [0.0, 1.0], 0.5
+    shares = [math.exp(v - 1) / (1 + math.exp(-1)) for v in x]
+    own = 2 * (g(2) + U * 1 + F)
+    node = vector("softmax", size=2)
+    expected = [share * own + T for share in shares]
+    assert limit(node, [[x]], [None]) == pytest.approx(expected, rel=1e-9, abs=0)
+    expected = [min(share * (math.expm1(2 * e) + own * math.exp(2 * e)) + T, 1) for share in shares]
+    assert limit(node, [[x]], [e]) == pytest.approx(expected, rel=1e-9, abs=0)
+    far = 2 * (g(2) + 104 * U + F)
+    assert limit(node, [[[0.0, 1000.0]]], [None])[1] == pytest.approx(far + T, rel=1e-9, abs=0)
+
+
+def dense(weights: list[float], slots: tuple[str, ...] = (), constants: tuple[float, ...] = (), **options: Any) -> Node:
+    w = ops.constant(np.reshape(weights, (1, 1, 1, -1)))
+    attrs = ops.ConvAttrs(slots=slots, **options)
+    x = ops.input_node("x", (len(weights),))
+    return ops.make("conv2d", x, w, *(ops.constant([c]) for c in constants), attrs=attrs)
+
+
+def of_dense(node: Node, x: list[float], e: Any = None, own: float = 0.0) -> float:
+    constants = [i.value for i in node.inputs[1:]]
+    return limit(node, [[x], *constants], [e, *[None] * len(constants)], own)[0]
+
+
+def test_convolutions() -> None:
+    node, x, size = dense([0.3, -0.7]), [0.1, 0.2], 0.1 * 0.3 + 0.2 * 0.7
+    size *= 1 + 2 * g(2)
+    assert of_dense(node, x) == pytest.approx(2 * g(2) * size + 2 * T, rel=1e-6, abs=0)
+    passed = (1 + 2 * g(2)) ** 2 * 0.5  # 0.5 from each product
+    assert of_dense(node, x, 0.5) == pytest.approx(2 * g(2) * size + 2 * T + passed, rel=1e-6, abs=0)
+    assert of_dense(node, [0.0, 0.0]) == 0
+    assert of_dense(dense([1.0, -1.0]), [2.0, 3.0]) == 0
+    assert of_dense(dense([1.0, -1.0]), [2.0, 3.0], 0.5) == pytest.approx(
+        2 * g(2) * 5 * (1 + 2 * g(2)) + 2 * T + (1 + 2 * g(2)) ** 2, rel=1e-9, abs=0
+    )  # in another order of what differs already, nothing is exact
+
+
+@pytest.mark.parametrize(
+    ("first", "exact"), [(2.0**24 - 6, True), (2.0**24 - 4, False), (2.0**24 - 1, False), (2.0**25 - 2, False)]
+)
+def test_sums_are_exact_below_2_to_24(first: float, exact: bool) -> None:
+    """Less 2 gamma(2) of it, by which the sum of the magnitudes is off itself."""
+    for scale in (1.0, 2.0**-10):
+        found = of_dense(dense([1.0, -1.0]), [first * scale, scale])
+        if exact:
+            assert found == 0
+        else:
+            size = (1 + 2 * g(2)) * (first + 1) * scale
+            assert found == pytest.approx(2 * g(2) * size + 2 * T, rel=1e-6, abs=0)
+
+
+def test_fused_work() -> None:
+    """Each operation rounds, and clamps bound what is left."""
+    slots = ("pre_mul", "pre_add", "clamp0", "sub", "mul", "add", "clamp1")
+    node = dense([1.0, -1.0], slots, (3.0, -2.0, 1.0, -4.0, 0.5), clamp0=(0.0, 6.0), clamp1=(-100.0, 100.0))
+    size = (1 + 2 * g(2)) * 5
+    error = 2 * g(2) * size + 2 * T + (1 + 2 * g(2)) ** 2 * 1.0
+    size += (1 + 2 * g(2)) ** 2 * 1.0
+    size, error = size * 3, rounded(error * 3, size * 3)
+    size, error = size + 2, rounded(error, size + 2)
+    size, error = min(size, 6), min(error, 6)
+    size, error = size + 1, rounded(error, size + 1)
+    size, error = size * 4, rounded(error * 4, size * 4)
+    size, error = size + 0.5, rounded(error, size + 0.5)
+    assert of_dense(node, [2.0, 3.0], 0.5) == pytest.approx(error, rel=1e-9, abs=0)
+    narrow = dense([1.0, -1.0], ("clamp1",), clamp1=(0.0, 0.25))
+    assert of_dense(narrow, [2.0, 3.0], 0.5) == 0.25
+
+
+def binary(slots: tuple[str, ...], constants: tuple[Any, ...], planes: int = 1, **options: Any) -> Node:
+    channels = 3 if planes == 1 else 64 * planes
+    x = ops.input_node("x", (channels,), DType.b1)
+    w = ops.constant(np.ones((1, 1, 1, channels // planes)), DType.b1)
+    attrs = ops.ConvAttrs(slots=slots, planes=planes, **options)
+    return ops.make("bconv2d", x, w, *constants, attrs=attrs)
+
+
+def test_scaled_binary_sums() -> None:
+    node = binary(("pre_mul",), (ops.constant([0.25]),))
+    operands = [[[1, 1, 1]], node.inputs[1].value, [0.25]]
+    found = limit(node, operands, [None] * 3, own=0.5)
+    assert found == pytest.approx([rounded(0.5 * 0.25, 3 * 0.25)], rel=1e-9, abs=0)
+    assert limit(node, operands, [None] * 3) == [0.0] or bound(node, lambda: [], [NOTHING] * 3) is NOTHING
+
+
+# -- bits -------------------------------------------------------------------------------------------------------------
+
+
+def test_bits_turn_near_their_threshold() -> None:
+    node = ops.make("binarize", ops.input_node("x", (4,)))
+    x = [0.5, np.nextafter(np.float32(0.5), np.float32(1)), -0.5, 0.0]
+    assert limit(node, [[x]], [0.5]) == [2, 0, 2, 2]
+    flips = ops.constant([1.0, -1.0], DType.b1)
+    node = ops.make("binarize", ops.input_node("x", (2,)), ops.constant([1.0, 1.0]), flips)
+    constants = [[1.0, 1.0], [1.0, -1.0]]
+    assert limit(node, [[[1.5, 1.75]], *constants], [0.5, None, None]) == [2, 0]
+    assert limit(node, [[[1.0, 1.0]], *constants], [[[0.5, 0.0]], None, None]) == [2, 0]
+
+
+def test_bits_of_convolutions() -> None:
+    node = dense([1.0], out=DType.b1)
+    error = of_dense(dense([1.0]), [1.0], 0.5)
+    for x, turns in ((2 * error, True), (2 * error * (1 + 1e-3), False), (-2 * error, True)):
+        wide = of_dense(dense([1.0]), [x], 0.5)
+        assert of_dense(node, [x], 0.5) == (2 if abs(np.float32(x)) <= 2 * wide else 0) == (2 if turns else 0)
+
+
+def test_bits_of_thresholds() -> None:
+    """Keras' own threshold lies between two integers, of which the larger is the file's."""
+    for threshold, turns in ((5, False), (4, True), (3, True), (2, True), (1, False)):
+        constants = (ops.constant([threshold], DType.i32),)
+        node = binary(("threshold",), constants, out=DType.b1)
+        found = limit(node, [[[1, 1, 1]], node.inputs[1].value, [threshold]], [None] * 3, own=0.01)
+        # sums of 3 less threshold plus a half: |3.5 - t| <= 1.5 + 2 * 0.01
+        assert abs(3.5 - threshold) <= 1.5 + 0.02 or not turns
+        assert found == [2 if abs(3.5 - threshold) <= 1.52 else 0]
+
+
+def test_levels() -> None:
+    table = ops.constant([0.0, 1.0, 2.0])
+    node = ops.make("binarize_levels", ops.input_node("x", (2,)), table)
+    found = limit(node, [[[1.25, 1.5]], [0.0, 1.0, 2.0]], [0.25, None])
+    assert len(found) == 2 * WORD and found == ([2.0] + [0.0] * (WORD - 1)) * 2
+    node = ops.make("dequantize", ops.input_node("x", (2 * WORD,), DType.b1), ops.constant([0.0, 1.0, 4.0, 2.0]),
+                    attrs=ops.DequantizeAttrs(3))  # fmt: skip
+    bits = np.ones((1, 2 * WORD))
+    assert limit(node, [bits, [0.0, 1.0, 4.0, 2.0]], [2.0, None]) == [4.0] * 3
+    assert bound(node, lambda: [], [NOTHING, NOTHING]) is NOTHING
+
+
+# -- what Keras rounds where the compiled network does not ------------------------------------------------------------
+
+
+def test_rounding_of_keras_in_binary_layers(small: Any) -> None:
+    import bnn
+    from bnn._verify import _Verifier
+    from bnn.importers.bnn_file import decode
+
+    model = bnn.Model.from_bytes(small.data)
+    known = SimpleNamespace(
+        source=small.graph, model=model, nodes=decode(small.data).schedule, exact_layers=set(),
+        sums=SimpleNamespace(origins={}, offset=set()),
+    )  # fmt: skip
+    expected = {
+        op.index: (2 * g(k) + 4e-6) * k
+        for op, node in zip(model.ops, known.nodes, strict=True)
+        if op.op == "bconv2d"
+        for k in [int(np.prod(node.inputs[1].type.shape[1:]))]
+    }
+    assert len(expected) == 2
+    assert _Verifier._rounding_of_keras(known) == pytest.approx(expected, rel=1e-12)  # type: ignore[arg-type]
+    known.sums.offset = {op.layer for op in model.ops}
+    four = {i: 4 * e for i, e in expected.items()}
+    assert _Verifier._rounding_of_keras(known) == pytest.approx(four, rel=1e-12)  # type: ignore[arg-type]
+    known.exact_layers = {op.layer for op in model.ops}
+    assert _Verifier._rounding_of_keras(known) == {}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("first", "exact"), [(2.0**24 - 2, True), (2.0**24 - 1, False), (2.0**24, False)])
+def test_layers_are_exact_below_2_to_24(first: float, exact: bool) -> None:
+    from bnn._verify_source import exact_layers
+    from bnn.passes import lower
+
+    signs = ops.make("sign", ops.input_node("x", (2,)))
+    w = ops.constant(np.reshape([first, 1.0], (1, 1, 1, 2)))
+    graph = Graph((signs.inputs[0],), (ops.make("conv2d", signs, w, attrs=ops.ConvAttrs(), name="layer"),), ("y",))
+    assert exact_layers(lower(graph, until="recognize_quantizers")) == ({"layer"} if exact else set())

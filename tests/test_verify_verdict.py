@@ -1,0 +1,91 @@
+"""What `verify` makes of differences: which count, and that each alone decides the verdict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn._verify_report import EndToEnd, LayerCheck, Report, compare_bits, compare_floats, distances
+
+
+def test_floats_differ_beyond_their_limit() -> None:
+    ours, theirs = np.float32([1, 1, 1, np.nan, np.nan, np.inf]), np.float32([1, 1.5, 1.5, np.nan, 0, np.inf])
+    found = compare_floats(ours, theirs, np.array([0, 0.5, 0.499, 0, 1e9, 0]))
+    assert found.different.tolist() == [False, True, True, False, True, False]
+    assert found.beyond.tolist() == [False, False, True, False, True, False]
+
+
+def test_bits_differ_beyond_rounding() -> None:
+    ours, theirs = np.float32([1, 1, 1, 1, 1]), np.float32([1, -1, -1, -1, -1])
+    limits, far = np.array([0, 2, 2, 0, 2]), np.array([0, 1e-5, 1.001e-5, 0, np.inf])
+    found = compare_bits(ours, theirs, limits, lambda: far)
+    assert found.different.tolist() == [False, True, True, True, True]
+    assert found.beyond.tolist() == [False, False, True, True, True]
+
+
+def test_distances_are_in_deviations() -> None:
+    values = np.array([[1.0, 2.0, 3.0, 5.0]])  # median 2.5, deviations 1.5 0.5 0.5 2.5, of which the median is 1
+    assert distances(values) == pytest.approx(values / 1.4826)
+    assert np.isinf(distances(np.array([[np.nan, 1.0]]))[0, 0])
+
+
+def check(kind: str, **counts: int) -> LayerCheck:
+    return LayerCheck("layer", "op", kind, True, compared=10, **counts)
+
+
+FINE = [check(kind, different=3) for kind in ("bits", "sums", "floats")]
+
+
+def report(layers: list[LayerCheck] = FINE, alone: list[LayerCheck] = FINE, **end: int) -> Report:
+    """Nothing that rounding does not explain, but for what is given."""
+    found = EndToEnd(alone, images_judged=5, classes_different=2, first_differences=3, **end)
+    return Report(9, layers, found, images_with_nan=1)
+
+
+FAILURES: dict[str, Report] = {
+    **{f"layer's {kind}": report([*FINE, check(kind, beyond=1)]) for kind in ("bits", "sums", "floats")},
+    **{f"{kind} end to end": report(alone=[*FINE, check(kind, beyond=1)]) for kind in ("bits", "floats")},
+    "outputs": report(outputs_beyond_rounding=1),
+    "classes": report(classes_beyond_rounding=1),
+    "first bits": report(beyond_rounding=1),
+}
+
+
+def test_what_is_not_beyond_rounding_is_ok() -> None:
+    assert report().ok and str(report()).endswith("OK")
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_one_failure_is_the_verdict(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
+) -> None:
+    pytest.importorskip("click")
+    from bnn.cli import main
+
+    failing = FAILURES[name]
+    assert not failing.ok and "DIFFERENT" in str(failing) and not str(failing).endswith("OK")
+    again = Report.from_record(json.loads(json.dumps(asdict(failing))))
+    assert again == failing and not again.ok
+    monkeypatch.setattr("bnn.cli.verify.run_apart", lambda *args, **options: (asdict(failing), b""))
+    (tmp_path / "model.keras").touch()
+    command = ["verify", str(tmp_path / "model.keras"), "net.bnn"]
+    assert main(command) == 1 and "DIFFERENT" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 1 and json.loads(capsys.readouterr().out)["ok"] is False
+    monkeypatch.setattr("bnn.cli.verify.run_apart", lambda *args, **options: (asdict(report()), b""))
+    assert main(command) == 0 and "OK" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0 and json.loads(capsys.readouterr().out)["ok"] is True
+
+
+def test_sums_of_what_differs() -> None:
+    several = report([check("bits", beyond=1), check("sums", beyond=2), check("floats", beyond=4)])
+    assert (several.different_bits, several.different_floats) == (3, 4)
+
+
+def test_checks_count() -> None:
+    found = check("floats")
+    found.add(compare_floats(np.float32([1, 1, 1]), np.float32([1, 2, 4]), np.array([0, 1, 1])))
+    assert (found.compared, found.different, found.beyond, found.largest) == (13, 2, 1, 3.0) and found.failed
