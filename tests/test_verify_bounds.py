@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from bnn import _verify_rounding, ops
 from bnn._verify_report import ROUNDING
 from bnn._verify_rounding import FUNCTION, NOTHING, TINY, UNIT, bound, gamma
 from bnn.bitpack import WORD
-from bnn.ir import DType, Graph, Node
+from bnn.ir import DType, Node
 
 Array = np.ndarray[Any, Any]
 U = 2.0**-24
@@ -71,7 +70,8 @@ def test_every_op_has_exactly_one() -> None:
 
 def limit(node: Node, operands: list[Any], errors: list[Any], own: float = 0.0) -> list[float]:
     """The bound, as a flat list."""
-    values = [np.asarray(v, np.float32) for v in operands]
+    types = [np.int32 if i.type.dtype is DType.i32 else np.float32 for i in node.inputs]
+    values = [np.asarray(v, t) for v, t in zip(operands, types, strict=True)]
     wide = [NOTHING if e is None else np.broadcast_to(np.asarray(e, np.float32), v.shape)
             for e, v in zip(errors, values, strict=True)]  # fmt: skip
     found = bound(node, lambda: values, wide, own)
@@ -124,6 +124,12 @@ VALUES: dict[str, tuple[float, float]] = {  # what is found, and what is expecte
     "elu, below": (unary("elu", 0.25, 0.5), 0.5 + F),
     "exp": (unary("exp", 1, 0.5), curve(math.exp, 1, 0.5, 0)),
     "exp, own": (unary("exp", 1, 0), F * math.e + T),
+    "exp, own, small": (unary("exp", -2, 0), F * math.exp(-2) + T),
+    "erf, own, small": (unary("erf", 0.125, 0), F * math.erf(0.125) + T),
+    "sqrt, own, small": (unary("sqrt", 0.0625, 0), F * 0.25 + T),
+    "rsqrt, own, small": (unary("rsqrt", 16, 0), F * 0.25 + T),
+    "pow, own, small": (unary("pow", 0.25, 0, POW), F * 0.0625 + T),
+    "erfc, own, small": (unary("erfc", 3, 0), F + T),
     "log1p": (unary("log1p", 1, 0.5), curve(math.log1p, 1, 0.5, 1)),
     "log1p, own": (unary("log1p", 1, 0), F + T),
     "erf": (unary("erf", 0.5, 0.25), curve(math.erf, 0.5, 0.25, 0)),
@@ -174,6 +180,28 @@ def test_pools(op: str) -> None:
 def test_max_pool() -> None:
     node = ops.make("max_pool", ops.input_node("x", (2, 2, 1)), attrs=ops.PoolAttrs((2, 2), (2, 2), (0,) * 4))
     assert limit(node, [IMAGE], [[[[[0.5], [0.25]], [[0], [0.125]]]]]) == [0.5]
+
+
+def test_what_moves_takes_its_error_along() -> None:
+    x, y = ops.input_node("x", (2,)), ops.input_node("y", (1,))
+    data, errors = [[1.0, 2.0]], [[0.5, 0.25]]
+    assert limit(ops.make("copy", x), [data], [errors]) == [0.5, 0.25]
+    assert limit(ops.make("reshape", x, attrs=ops.ReshapeAttrs((2, 1))), [data], [errors]) == [0.5, 0.25]
+    assert limit(ops.make("slice", x, attrs=ops.SliceAttrs(1, 2)), [data], [errors]) == [0.25]
+    assert limit(ops.make("concat", x, y), [data, [[3.0]]], [errors, 0.125]) == [0.5, 0.25, 0.125]
+    assert limit(ops.make("pad_channels", x, attrs=ops.PadChannelsAttrs(1, 1, 9.0)), [data], [errors]) == [
+        0,
+        0.5,
+        0.25,
+        0,
+    ]
+    order = ops.constant([1, 1, 0], DType.i32)
+    assert limit(ops.make("gather", x, order), [data, [1, 1, 0]], [errors, None]) == [0.25, 0.25, 0.5]
+    image = ops.input_node("x", (1, 1, 1))
+    padded = ops.make("pad", image, attrs=ops.PadAttrs((0, 1, 1, 0), 9.0))
+    assert limit(padded, [[[[[1.0]]]]], [0.5]) == [0, 0.5, 0, 0]
+    bits = ops.make("unpack", ops.input_node("x", (2,), DType.b1))
+    assert limit(bits, [[[1, -1]]], [[[2, 0]]]) == [2, 0]
 
 
 def test_resize() -> None:
@@ -327,42 +355,3 @@ def test_levels() -> None:
     bits = np.ones((1, 2 * WORD))
     assert limit(node, [bits, [0.0, 1.0, 4.0, 2.0]], [2.0, None]) == [4.0] * 3
     assert bound(node, lambda: [], [NOTHING, NOTHING]) is NOTHING
-
-
-# -- what Keras rounds where the compiled network does not ------------------------------------------------------------
-
-
-def test_rounding_of_keras_in_binary_layers(small: Any) -> None:
-    import bnn
-    from bnn._verify import _Verifier
-    from bnn.importers.bnn_file import decode
-
-    model = bnn.Model.from_bytes(small.data)
-    known = SimpleNamespace(
-        source=small.graph, model=model, nodes=decode(small.data).schedule, exact_layers=set(),
-        sums=SimpleNamespace(origins={}, offset=set()),
-    )  # fmt: skip
-    expected = {
-        op.index: (2 * g(k) + 4e-6) * k
-        for op, node in zip(model.ops, known.nodes, strict=True)
-        if op.op == "bconv2d"
-        for k in [int(np.prod(node.inputs[1].type.shape[1:]))]
-    }
-    assert len(expected) == 2
-    assert _Verifier._rounding_of_keras(known) == pytest.approx(expected, rel=1e-12)  # type: ignore[arg-type]
-    known.sums.offset = {op.layer for op in model.ops}
-    four = {i: 4 * e for i, e in expected.items()}
-    assert _Verifier._rounding_of_keras(known) == pytest.approx(four, rel=1e-12)  # type: ignore[arg-type]
-    known.exact_layers = {op.layer for op in model.ops}
-    assert _Verifier._rounding_of_keras(known) == {}  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("first", "exact"), [(2.0**24 - 2, True), (2.0**24 - 1, False), (2.0**24, False)])
-def test_layers_are_exact_below_2_to_24(first: float, exact: bool) -> None:
-    from bnn._verify_source import exact_layers
-    from bnn.passes import lower
-
-    signs = ops.make("sign", ops.input_node("x", (2,)))
-    w = ops.constant(np.reshape([first, 1.0], (1, 1, 1, 2)))
-    graph = Graph((signs.inputs[0],), (ops.make("conv2d", signs, w, attrs=ops.ConvAttrs(), name="layer"),), ("y",))
-    assert exact_layers(lower(graph, until="recognize_quantizers")) == ({"layer"} if exact else set())

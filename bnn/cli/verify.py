@@ -72,6 +72,9 @@ def verify(
         if files and was_given(name):
             option = "--random" if name == "count" else "--seed"
             raise click.UsageError(f"{option} is about random images; leave it out, or --data")
+    for name in ("max_memory", "timeout"):
+        if nir is not None and was_given(name):
+            raise click.UsageError(f"--{name.replace('_', '-')} is about Keras models; leave it out, or --nir")
     if nir is not None:
         net_model = load(net)
         data = read_arrays(net_model, files, reading) if files else random_arrays(net_model, count, seed)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bnn.cli import main
+from bnn.cli import child, main
 
 
 class Result:
@@ -89,3 +89,23 @@ def when_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
     return place
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands load models here, where TensorFlow is imported already; elsewhere they do so in a process each."""
+
+    class Answers:
+        def __init__(self, handlers: Any) -> None:
+            self.handlers = handlers
+
+        def send(self, kind: str, value: Any = None) -> None:
+            self.handlers[kind](json.loads(json.dumps(value)))
+
+    def run(name: str, model: str, limits: Any, handlers: Any, **arguments: Any) -> tuple[Any, bytes]:
+        given = json.loads(json.dumps(arguments))
+        value, *data = child._TASKS[name](Answers(handlers), model, **given)
+        return json.loads(json.dumps(value)), b"".join(data)
+
+    for command in ("compile", "verify"):
+        monkeypatch.setattr(f"bnn.cli.{command}.run_apart", run)

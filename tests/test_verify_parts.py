@@ -1,0 +1,126 @@
+"""The parts of `verify`, each alone: what Keras rounds and the compiled network does not, and what is judged."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn import _verify, ops
+from bnn._verify import _Verifier
+from bnn._verify_report import Comparison, EndToEnd, LayerCheck
+from bnn._verify_rounding import FUNCTION, NOTHING, TINY
+from bnn._verify_source import exact_layers
+from bnn.importers.bnn_file import decode
+from bnn.ir import Graph
+from bnn.passes import lower
+
+U = 2.0**-24
+
+
+def g(n: int) -> float:
+    return n * U / (1 - n * U)
+
+
+def test_rounding_of_keras_in_binary_layers(small: Any) -> None:
+    model = bnn.Model.from_bytes(small.data)
+    known = SimpleNamespace(
+        source=small.graph, model=model, nodes=decode(small.data).schedule, exact_layers=set(),
+        sums=SimpleNamespace(origins={}, offset=set()),
+    )  # fmt: skip
+    expected = {
+        op.index: (2 * g(k) + 4e-6) * k
+        for op, node in zip(model.ops, known.nodes, strict=True)
+        if op.op == "bconv2d"
+        for k in [int(np.prod(node.inputs[1].type.shape[1:]))]
+    }
+    assert len(expected) == 2
+    assert _Verifier._rounding_of_keras(known) == pytest.approx(expected, rel=1e-12)  # type: ignore[arg-type]
+    known.sums.offset = {op.layer for op in model.ops}
+    four = {i: 4 * e for i, e in expected.items()}
+    assert _Verifier._rounding_of_keras(known) == pytest.approx(four, rel=1e-12)  # type: ignore[arg-type]
+    known.exact_layers = {op.layer for op in model.ops}
+    assert _Verifier._rounding_of_keras(known) == {}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("table", "largest"), [([0.25, -0.5], 1.0), ([0.25, -3.0], 3.0)])
+@pytest.mark.parametrize(("op", "expected"), [("cast", FUNCTION), ("dequantize", FUNCTION), ("add", 0.0)])
+def test_rounding_of_keras_in_tables(table: list[float], largest: float, op: str, expected: float) -> None:
+    """Of a library function whose values the compiled network has looked up before."""
+    x = ops.input_node("x", (2,))
+    curve = ops.make("exp", x, origin="exp:0")
+    known = SimpleNamespace(
+        source=Graph((x,), (curve,), ("y",)), nodes=[SimpleNamespace(inputs=(x, ops.constant(table)))],
+        model=SimpleNamespace(
+            ops=[SimpleNamespace(op=op, index=3, output=0, layer="table")],
+            tensors=[SimpleNamespace(origin="exp:0", dtype="f32")],
+        ),
+    )  # fmt: skip
+    found = _Verifier._rounding_of_keras(known)  # type: ignore[arg-type]
+    assert found == ({3: 16 * U * largest} if expected else {})
+    known.model.tensors[0].dtype = "b1"
+    assert _Verifier._rounding_of_keras(known) == {3: math.inf}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("first", "exact"), [(2.0**24 - 2, True), (2.0**24 - 1, False), (2.0**24, False)])
+def test_layers_are_exact_below_2_to_24(first: float, exact: bool) -> None:
+    signs = ops.make("sign", ops.input_node("x", (2,)))
+    w = ops.constant(np.reshape([first, 1.0], (1, 1, 1, 2)))
+    graph = Graph((signs.inputs[0],), (ops.make("conv2d", signs, w, attrs=ops.ConvAttrs(), name="layer"),), ("y",))
+    assert exact_layers(lower(graph, until="recognize_quantizers")) == ({"layer"} if exact else set())
+
+
+def tensor(index: int, storage: str = "output") -> Any:
+    return SimpleNamespace(index=index, name="y", origin="y:0", offset=0, storage=storage, dtype="f32")
+
+
+def test_outputs_are_judged_by_their_limit() -> None:
+    """Three images: as far as the limit, beyond it with another class, and beyond it behind a bit that differs."""
+    ours = np.float32([[1.5, 0], [0, 1.51], [9, 0]])
+    theirs = np.float32([[1, 0], [0.5, 0], [0, 9]])
+    known = SimpleNamespace(
+        end=EndToEnd(), model=SimpleNamespace(tensors=[tensor(7), tensor(8, "arena")]),
+        alone=SimpleNamespace(stepper=SimpleNamespace(peek=lambda index, count: ours)),
+        frozen=SimpleNamespace(outputs=[("y", 0)]),
+    )  # fmt: skip
+    _Verifier._final(known, {"y:0": theirs}, {7: np.full((3, 2), 0.5)}, np.array([True, True, False]))  # type: ignore[arg-type]
+    assert known.end == EndToEnd(
+        images_judged=2, outputs_beyond_rounding=1, classes_different=2, classes_beyond_rounding=1,
+        largest_output_difference=9.0,
+    )  # fmt: skip
+
+
+def test_what_comes_after_is_judged_by_what_differs_here() -> None:
+    """A float's error is what it differs, up to its limit."""
+    amount = np.array([[0.0, 0.125, 0.5, 3.0]])
+    known = SimpleNamespace(end_checks={}, binary={0: False}, alone=SimpleNamespace(errors={}))
+    found = Comparison(amount > 0, amount > 1, amount)
+    op, out = SimpleNamespace(index=0, op="add", layer="layer"), tensor(4, "arena")
+    clean = _Verifier._alone(known, op, out, found, np.full(amount.shape, 1.0), np.array([True]))  # type: ignore[arg-type]
+    assert clean.tolist() == [True] and known.alone.errors[4].tolist() == [[0, 0.125, 0.5, 1.0]]
+    (check,) = known.end_checks.values()
+    assert (check.different, check.beyond) == (3, 1)
+    none = Comparison(amount < 0, amount < 0, 0 * amount)
+    _Verifier._alone(known, op, out, none, np.full(amount.shape, 1.0), np.array([True]))  # type: ignore[arg-type]
+    assert known.alone.errors[4] is NOTHING and TINY < 2e-38
+
+
+@pytest.mark.parametrize("where", ["layers", "alone", "outputs", "nothing"])
+def test_the_report_has_all_that_was_found(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_verify, "likely_cause", lambda source, nodes: "a hint")
+    bad = LayerCheck("layer", "op", "floats", False, different=1, beyond=1)
+    known = SimpleNamespace(
+        checks={0: bad} if where == "layers" else {}, end_checks={0: bad} if where == "alone" else {},
+        end=EndToEnd(outputs_beyond_rounding=int(where == "outputs")), source=None, nodes=[],
+        fed=SimpleNamespace(stepper=SimpleNamespace(images=4)), _keras=lambda chunk: {},
+        _numbers=lambda chunk, keras: np.ones(len(chunk[0]), bool), _chunk=lambda chunk, keras: None,
+    )  # fmt: skip
+    done: list[int] = []
+    report = _Verifier.run(known, [np.zeros((6, 2), np.float32)], done.append)  # type: ignore[arg-type]
+    assert done == [4, 2] and report.images == 6
+    assert report.ok == (where == "nothing") and report.hint == ("" if report.ok else "a hint")
+    assert (report.layers == [bad], report.end_to_end.layers == [bad]) == (where == "layers", where == "alone")
