@@ -11,6 +11,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 lq = pytest.importorskip("larq")
 
+
 def save(path: Path, size: int | None = 8, beta: float = 0.0) -> Path:
     """(8, 8, 2) -> 3; all of them with the same names."""
     tf.keras.backend.clear_session()
