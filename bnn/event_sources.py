@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from ._distribution import install
-from .errors import BnnError, InputError, InputTypeError, ModelNotFoundError, SetupError
 from ._numpy_files import load
+from .errors import BnnError, InputError, InputTypeError, ModelNotFoundError, SetupError
 
 Array = np.ndarray[Any, Any]
 
