@@ -105,7 +105,9 @@ def compile(
             all, or a dict by their names.
         require_binary: raise where a convolution or dense layer stays float, naming each with the reason; one that
             reads the network's own input may, moved, scaled or normalized or not.
-        unsafe: load files that carry Python code (Lambda layers). A model in memory needs no such permission.
+        unsafe: load a file as Keras and TensorFlow do, whatever it does then: run its Python code (Lambda layers) and
+            any op, read and write files, call out, take any memory. Without, such a file is an error that names
+            what was found. A model in memory is called as it is, and only its ops that do more than compute need it.
         dump_after: the name of a pass ("import" or "all" too), after which ``dump`` gets the graph's text.
 
     Returns:

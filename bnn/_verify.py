@@ -73,10 +73,10 @@ def verify(
     """Compare ``model`` with the Keras model (or its file) on ``data``, (N, ...) as the model's input; several inputs:
     a list, or a dict by their names.  Print the report, or see its :attr:`Report.ok`.
 
-    ``input_shape``: as ``compile`` was given it, for a Keras model that has no fixed one.  ``progress`` is called with
-    the number of images done since its last call.  A file is loaded as by ``bnn.compile``: without limits on memory and
-    time, which the command `bnn verify` has.  Raises :class:`InputError` where the data do not fit, or the two models
-    do not belong together.
+    ``input_shape``: as ``compile`` was given it, for a Keras model that has no fixed one.  ``unsafe``: as for
+    ``compile``.  ``progress`` is called with the number of images done since its last call.  A file is loaded as by
+    ``bnn.compile``: without limits on memory and time, which the command `bnn verify` has.  Raises :class:`InputError`
+    where the data do not fit, or the two models do not belong together.
     """
     without_onednn()
     arrays = [np.asarray(a) for a in spread(data, model.input_names)]

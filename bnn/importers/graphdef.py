@@ -13,6 +13,7 @@ from ..ir import DType, Graph, Node
 from ..ops import constant, input_node, make
 from . import tf_functions, tf_logic, tf_reduce, tf_resize, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
+from .limits import MOST_CONSTANTS
 from .source import PROBE_BATCH, Source
 from .tf_batch import Shared, batch_size, noted, over_batch, reduction, without_ones
 from .tf_counts import Slopes, keeps_its_place, multiple, slopes
@@ -157,11 +158,20 @@ class GraphReader:
                 )
             zeros.append(np.zeros([PROBE_BATCH, *shape[1:]], dtype))
 
+        kept = 0
+
         def visit(node: TfNode, outputs: list[Any]) -> None:
+            nonlocal kept
             for i, value in enumerate(outputs):
                 self.shapes[node.name, i] = tuple(int(d) for d in value.shape)
                 if node.name not in self.dependent:
                     self.constants[node.name, i] = np.asarray(value)
+                    kept += 0 if node.op in ALIASES else self.constants[node.name, i].nbytes
+                    if kept > MOST_CONSTANTS:
+                        raise CompileError(
+                            f"the values that do not depend on the data are {kept:,} bytes at '{node.name}'; at most "
+                            f"{MOST_CONSTANTS:,} are kept"
+                        )
 
         frozen.execute(zeros, visit)
         if not any(node.op in SHAPE_OPS for node in frozen.nodes):

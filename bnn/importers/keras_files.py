@@ -4,11 +4,6 @@ Keras' own safe mode is no such test.  Keras 2 ignores it for .h5 files and unma
 of every kind calls any function of TensorFlow (``TFOpLambda``), one that writes files too; older versions of Keras 3
 import any module that a file names and call any function of it.  So a file is read here first, and what could do more
 than build Keras' layers needs the user's permission.
-
-A SavedModel is a graph.  ``tf.saved_model.load`` runs no Python, but the functions that fill its tables and restore
-what is no variable, and those that are called as its own methods: any ops, which may write files.  Keras' models need
-none of them, so a SavedModel that has some needs permission, too.  ``keras.models.load_model`` on the same folder could
-rebuild its Lambda layers and run them, and is not used.
 """
 
 from __future__ import annotations
@@ -18,39 +13,46 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Collection, Iterator
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import CompileError
+from .archives import check_hdf5, check_zip
+from .limits import PERMISSION
 from .reason import reason
+from .tf_symbols import FUNCTIONS
 
-# What functions are called in the SavedModels that Keras writes, with an underscore.
-_OWN_FUNCTIONS = frozenset(
-    {"__call__", "_default_save_signature", "_jit_compiled_convolution_op", "_update_step_xla"}
-)
-_PERMISSION = "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
-# Layers that unpickle, load other files or run any op.
-_UNTAMED = frozenset({"ClassMethod", "FlaxLayer", "JaxLayer", "TFSMLayer", "TensorFlowOpLayer", "TorchModuleWrapper"})
-# The functions of TensorFlow that only compute: tf.math.add, tf.reshape.
-_COMPUTES = re.compile(
-    r"(?:compat\.v1\.)?(?:(?:__operators__|bitwise|dtypes|image|linalg|math|nn|quantization|signal)\.)?\w+"
-)
-_MORE_THAN_COMPUTES = re.compile(r"file|func|graph|import|load|print|py_|read_|save|session|write", re.IGNORECASE)
+# Layers and operations that unpickle, load other files, run any op or call any method or function.
+_UNTAMED = frozenset({
+    "AssociativeScan", "ClassMethod", "Cond", "FlaxLayer", "ForiLoop", "InstanceMethod", "InstanceProperty", "JaxLayer",
+    "Map", "Scan", "Switch", "TFSMLayer", "TensorFlowOpLayer", "TorchModuleWrapper", "VectorizedMap", "WhileLoop",
+})  # fmt: skip
+# The parts of Keras that networks are made of.
+_PARTS = frozenset({
+    "activations", "constraints", "dtype_policies", "engine", "initializers", "layers", "losses", "metrics",
+    "mixed_precision", "models", "ops", "optimizers", "quantizers", "random", "regularizers",
+})  # fmt: skip
+_BASES = (
+    ("constraints", "Constraint"), ("initializers", "Initializer"), ("layers", "Layer"), ("losses", "Loss"),
+    ("metrics", "Metric"), ("optimizers", "Optimizer"), ("regularizers", "Regularizer"),
+)  # fmt: skip
 _FUNCTIONS = ("activations", "constraints", "initializers", "losses", "metrics", "regularizers")
 
 
-def read_config(path: Path) -> tuple[str, Any]:
-    """(the version of Keras that wrote a file, the model's configuration)"""
+def read_config(path: Path, *, unsafe: bool = False) -> tuple[str, Any]:
+    """(the version of Keras that wrote a file, the model's configuration); unless ``unsafe``, of a file with nothing
+    else in its container than Keras writes (see ``archives``)"""
     try:
-        return _config(path)
-    except (AttributeError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+        return _config(path, unsafe)
+    except (AttributeError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, CompileError):
             raise
         raise CompileError(f"{path}: cannot be read ({reason(error)}); is it complete?") from error
 
 
-def _config(path: Path) -> tuple[str, Any]:
+def _config(path: Path, unsafe: bool) -> tuple[str, Any]:
     import h5py
 
     hdf5 = h5py.is_hdf5(path)
@@ -60,6 +62,8 @@ def _config(path: Path) -> tuple[str, Any]:
         with zipfile.ZipFile(path) as archive:
             if "metadata.json" not in archive.namelist():
                 raise CompileError(f"{path}: a zip file, but not one written by Keras (no metadata.json)")
+            if not unsafe:
+                check_zip(path, archive)
             version = json.loads(archive.read("metadata.json")).get("keras_version", "2")
             config = json.loads(archive.read("config.json"))
         if isinstance(config, dict):
@@ -70,7 +74,9 @@ def _config(path: Path) -> tuple[str, Any]:
             if opened.read(4) == b"\x89BNN":
                 raise CompileError(f"{path}: is a compiled network; give the Keras model that it was compiled from")
         raise CompileError(f"{path}: neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?")
-    with h5py.File(path) as file:
+    with h5py.File(path, "r") as file:
+        if not unsafe:
+            check_hdf5(path, file)
         version, text = file.attrs.get("keras_version", "2"), file.attrs.get("model_config")
     if text is None:
         raise CompileError(f"{path}: holds weights only, without the model; save it with model.save(...)")
@@ -86,7 +92,7 @@ def check_trusted(path: Path, config: Any, keras: Any) -> None:
     for entry in _entries(config):
         code = _code(entry, keras)
         if code is not None:
-            raise CompileError(f"{path}: contains {code}; {_PERMISSION}")
+            raise CompileError(f"{path}: contains {code}; {PERMISSION}")
         unknown = _unknown_class(entry, keras)
         if unknown is not None:
             raise CompileError(
@@ -94,29 +100,6 @@ def check_trusted(path: Path, config: Any, keras: Any) -> None:
                 "and load the file again (or compile the model from memory), or export the model as a SavedModel: "
                 "model.export(folder)"
             )
-
-
-def check_graph_trusted(path: Path, saved: Any, hooks: Collection[str]) -> None:
-    """Refuse a SavedModel (its protocol buffer) that runs functions of its own while it is loaded; ``hooks``: the
-    methods by which TensorFlow restores an object, which a file could name its functions like."""
-    for graph in saved.meta_graphs:
-        if not graph.HasField("object_graph_def"):
-            raise CompileError(
-                f"{path}: a SavedModel of TensorFlow 1, whose initializer would run while loading; {_PERMISSION}"
-            )
-        nodes = graph.object_graph_def.nodes
-        for node in nodes:
-            if node.WhichOneof("kind") == "resource" or node.saveable_objects or node.registered_saver:
-                raise CompileError(
-                    f"{path}: contains a table or another resource, whose functions would run while loading; "
-                    f"{_PERMISSION}"
-                )
-            for child in node.children:
-                private = child.local_name.startswith("_") and child.local_name not in _OWN_FUNCTIONS
-                function = nodes[child.node_id].WhichOneof("kind") in ("bare_concrete_function", "function")
-                if private and (child.local_name in hooks or function):
-                    called = f"contains an object called {child.local_name}, which may run while loading"
-                    raise CompileError(f"{path}: {called}; {_PERMISSION}")
 
 
 def _entries(config: Any) -> Iterator[dict[str, Any]]:
@@ -143,14 +126,40 @@ def _code(entry: dict[str, Any], keras: Any) -> str | None:
         return "a Lambda layer, whose Python code would run while loading"
     for name in sorted(classes & _UNTAMED):
         return f"a layer {name}, which can do more than compute"
+    if isinstance(options.get("vocabulary"), str):
+        return f"a vocabulary that is read from another file ('{options['vocabulary']}')"
     if any(name.endswith("OpLambda") for name in classes):
         symbol = str(options.get("function"))
-        if not _COMPUTES.fullmatch(symbol) or _MORE_THAN_COMPUTES.search(symbol):
+        if symbol not in FUNCTIONS:
             return f"a call of the TensorFlow function {symbol}, which would run while loading"
     if _is_function(entry, classes) and not _known_function(entry, keras):
         named = inner if isinstance(inner, str) else entry["class_name"]
         return f"the function {named} of module {entry['module']}, which would run while loading"
+    if not _is_part(entry, keras):
+        return f"an object {entry['class_name']} of module {entry['module']}, which is no part of a network"
     return None
+
+
+def _is_part(entry: dict[str, Any], keras: Any) -> bool:
+    """Whether a class is one that networks are made of; also where it is not known."""
+    name, module = entry.get("class_name"), entry.get("module")
+    if not isinstance(name, str) or not isinstance(module, str) or name == "function":
+        return True
+    other = entry.get("registered_name")
+    if _registered(other or name, keras):
+        return True
+    package, *parts = module.split(".")
+    if package in ("keras", "tf_keras"):
+        return not parts or bool(_PARTS.intersection(parts[:2]))
+    bases = tuple(getattr(getattr(keras, group), base) for group, base in _BASES)
+    found = [_attribute(sys.modules.get(module), n) for n in (name, other) if isinstance(n, str)]
+    return all(f is None or isinstance(f, type) and issubclass(f, bases) for f in found)
+
+
+def _attribute(of: Any, name: str) -> Any:
+    for part in name.split("."):
+        of = getattr(of, part, None)
+    return of
 
 
 def _classes(entry: dict[str, Any]) -> set[str]:

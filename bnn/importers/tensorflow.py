@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import inspect
 import itertools
 import os
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +19,13 @@ from ..errors import CompileError, SetupError, UnsupportedOpError
 from ..ir import Graph
 from .frozen import Frozen, Tensor, TfNode
 from .graphdef import InputDType, read
-from .keras_files import check_graph_trusted, check_trusted, read_config
+from .keras_files import check_trusted, read_config
 from .keras_inputs import Inputs, check_single, checked_shape, fitted, model_inputs
+from .limits import check_bytes
 from .reason import reason
-
-# Ops that touch files, run Python or keep state: never executed while a model is read, unless asked for.
-_UNSAFE_OP = re.compile(
-    r"PyFunc|File|Save|Restore|Checkpoint|Print|Dataset|Iterator|Lookup|HashTable|Queue|Random|VarHandle|Summary|Abort"
-)
-_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+from .saved_models import check_files, check_saved_model, read_saved_model
+from .tf_pure import CALLS, LOWERED
+from .tf_run import Runner, check_pure
 
 
 def tensorflow() -> Any:
@@ -59,8 +55,8 @@ def import_model(
 ) -> Graph:
     """A SOURCE graph from a Keras model, a path (.keras, .h5, SavedModel folder), or what ``freeze`` gave.
 
-    ``input_shape``: without the batch; needed only for a model that has no fixed one.  ``unsafe``: allow files that
-    carry Python code (Lambda layers).  ``input_dtype``: see ``graphdef.read``.
+    ``input_shape``: without the batch; needed only for a model that has no fixed one.  ``unsafe``: see ``load_keras``,
+    and execute ops that may do more than compute.  ``input_dtype``: see ``graphdef.read``.
     """
     return read(freeze(model, unsafe=unsafe, input_shape=input_shape), input_dtype)
 
@@ -107,7 +103,7 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
         input_names=names or inputs,
         outputs=outputs,
         output_names=_output_names(model, concrete.structured_outputs, len(outputs)),
-        run_op=_Runner(tf),
+        run_op=Runner(tf, unsafe),
         multiplier=lambda variance, epsilon, gamma: np.asarray(
             tf.math.rsqrt(tf.constant(variance) + tf.constant(epsilon, tf.float32)) * tf.constant(gamma)
         ),
@@ -117,26 +113,28 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
 
 
 def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
-    """Load a model file with the Keras that wrote it; Keras' safe mode stays on unless ``unsafe``."""
+    """Load a model file with the Keras that wrote it.
+
+    Unless ``unsafe``, the whole file is looked at first, and whatever could do more than compute (run code, read or
+    write files, wait, call out) or become far larger than it is raises :class:`CompileError`.
+    """
     where = Path(path)
     if not where.exists():
         raise CompileError(f"{where}: no such file or folder; expected a .keras or .h5 file or a SavedModel folder")
-    tf = tensorflow()
     if where.is_dir():
-        if not (where / "saved_model.pb").exists():
-            raise CompileError(f"{where}: a folder without saved_model.pb is not a SavedModel")
-        if not unsafe:
-            check_graph_trusted(where, _saved_model(where), dir(tf.__internal__.tracking.AutoTrackable))
-        try:
-            return tf.saved_model.load(str(where))
-        except Exception as error:  # as below
-            raise CompileError(f"{where}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
-    version, config = read_config(where)
+        return _load_saved_model(where, unsafe)
+    if not where.is_file():
+        raise CompileError(f"{where}: not a regular file; expected a .keras or .h5 file or a SavedModel folder")
+    tf = tensorflow()
+    version, config = read_config(where, unsafe=unsafe)
     keras = _keras(tf, version)
     if not unsafe:
         check_trusted(where, config, keras)
     try:
-        model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
+        with contextlib.nullcontext() if unsafe else _limited_variables(tf, where):
+            model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
+    except CompileError:
+        raise
     except Exception as error:  # Keras raises whatever it met; the reader wants one kind
         raise CompileError(
             f"{where}: written by Keras {version}; Keras {getattr(keras, '__version__', '2')} here cannot load it: "
@@ -149,22 +147,80 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     return model
 
 
+def _load_saved_model(folder: Path, unsafe: bool) -> Any:
+    if not (folder / "saved_model.pb").exists():
+        raise CompileError(f"{folder}: a folder without saved_model.pb is not a SavedModel")
+    tf = tensorflow()
+    if not unsafe:
+        check_files(folder)
+        sizes = _sizes(tf)
+        check_saved_model(folder, read_saved_model(folder), dir(tf.__internal__.tracking.AutoTrackable), sizes)
+    try:
+        if not unsafe and (folder / "variables" / "variables.index").exists():
+            reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+            types = reader.get_variable_to_dtype_map()
+            shapes = reader.get_variable_to_shape_map().items()
+            declared = sum(int(np.prod(shape, dtype=object)) * sizes[types[n].as_datatype_enum] for n, shape in shapes)
+            check_bytes(folder, "what its checkpoint declares", declared)
+        return tf.saved_model.load(str(folder))
+    except CompileError:
+        raise
+    except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
+        raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
+
+
+def _sizes(tf: Any) -> dict[int, int]:
+    """Bytes of an element by the number of its type; of texts and handles 0."""
+    found = {}
+    for name in dir(tf.dtypes):
+        dtype = getattr(tf.dtypes, name)
+        if isinstance(dtype, tf.dtypes.DType):
+            plain = dtype not in (tf.string, tf.resource, tf.variant)
+            found[dtype.as_datatype_enum] = dtype.size if plain else 0
+    return found
+
+
+@contextlib.contextmanager
+def _limited_variables(tf: Any, path: Path) -> Iterator[None]:
+    """A configuration of few bytes can ask for any number of weights: they are counted before they are made."""
+    total = 0
+    refused: list[CompileError] = []
+
+    def create(next_creator: Any, **options: Any) -> Any:
+        nonlocal total
+        total += _variable_bytes(tf, options)
+        try:
+            check_bytes(path, "what its layers have as weights", total)
+        except CompileError as error:
+            refused.append(error)  # Keras may make another error of it
+            raise
+        return next_creator(**options)
+
+    try:
+        with tf.variable_creator_scope(create):
+            yield
+    finally:
+        if refused:
+            raise refused[0]
+
+
+def _variable_bytes(tf: Any, options: Mapping[str, Any]) -> int:
+    """The size of a variable to be made: its initial value is computed as a graph, which is not executed."""
+    shape, dtype, value = options.get("shape"), options.get("dtype"), options.get("initial_value")
+    if shape is None and callable(value):
+        with tf.Graph().as_default():
+            made = value()
+            shape, dtype = made.shape, made.dtype
+    elif shape is None:
+        shape, dtype = getattr(value, "shape", ()), dtype or getattr(value, "dtype", tf.float32)
+    sizes = [size or 0 for size in tf.TensorShape(shape).as_list()]
+    return int(np.prod(sizes, dtype=object)) * int(tf.as_dtype(dtype or tf.float32).size)
+
+
 def _is_keras_3(model: Any) -> bool:
     version = str(getattr(sys.modules.get("keras"), "__version__", "2"))
     own = any(c.__module__.partition(".")[0] == "keras" for c in type(model).__mro__)
     return own and not version.startswith("2")
-
-
-def _saved_model(folder: Path) -> Any:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
-    saved = SavedModel()
-    try:
-        saved.ParseFromString((folder / "saved_model.pb").read_bytes())
-    except (DecodeError, OSError) as error:
-        raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
-    return saved
 
 
 def _keras(tf: Any, version: str) -> Any:
@@ -242,11 +298,9 @@ def _nodes(tf: Any, graph_def: Any, roots: Sequence[str], unsafe: bool) -> list[
     """The nodes that the roots need."""
     functions = {f.signature.name: f for f in graph_def.library.function}
     needed = _sorted({n.name: n for n in _inlined(tf, graph_def, functions)}, roots)
-    for tf_node in needed:
-        if _UNSAFE_OP.search(tf_node.op) and not unsafe:
-            raise UnsupportedOpError(
-                f"op {tf_node.op} ('{tf_node.name}') touches files, state or Python code; it is not compiled"
-            )
+    for node in needed:
+        if not unsafe and node.op not in LOWERED and node.op != "Placeholder":  # which are never executed
+            check_pure(node)
     return needed
 
 
@@ -258,7 +312,7 @@ def _inlined(tf: Any, graph_def: Any, functions: Mapping[str, Any]) -> list[TfNo
     nodes = []
     for node in graph_def.node:
         inputs = tuple(_tensor(name) for name in node.input if not name.startswith("^"))
-        if node.op not in _CALLS:
+        if node.op not in CALLS:
             nodes.append(TfNode(node.op, node.name, inputs, {k: _attr(tf, v) for k, v in node.attr.items()}))
             continue
         function = functions[node.attr["f"].func.name]
@@ -317,52 +371,3 @@ def _attr(tf: Any, value: Any) -> Any:
         types = [tf.dtypes.as_dtype(t).name for t in lists.type]
         return [s.decode() for s in lists.s] or list(lists.i) or list(lists.f) or types or list(lists.b)
     return getattr(value, kind) if kind else None
-
-
-class _Runner:
-    """Runs single nodes eagerly through tf.raw_ops."""
-
-    def __init__(self, tf: Any) -> None:
-        from tensorflow.python.framework import op_def_registry
-
-        self.tf = tf
-        self.definition = op_def_registry.get
-        self.parameters: dict[str, tuple[str, ...]] = {}
-
-    def __call__(self, node: TfNode, operands: Sequence[Any]) -> list[Any]:
-        tf = self.tf
-        if node.op == "Const":
-            return [tf.constant(node.attrs["value"])]
-        if node.op == "IdentityN":
-            return list(operands)
-        function = getattr(tf.raw_ops, node.op, None)
-        definition = self.definition(node.op)
-        if function is None or definition is None:
-            raise UnsupportedOpError(f"op {node.op} ('{node.name}') cannot be executed")
-        if node.op not in self.parameters:
-            self.parameters[node.op] = tuple(inspect.signature(function).parameters)
-        known = self.parameters[node.op]
-        attributes = {a.name for a in definition.attr}
-        arguments = {name: node.attrs[name] for name in known if name in attributes and name in node.attrs}
-        # Python renames some operands (Mean's reduction_indices is axis) and attributes (Squeeze's squeeze_dims is axis
-        # too); the order stays
-        operand_names = {a.name for a in definition.input_arg}
-        renamed = iter([p for p in known if p != "name" and p not in attributes and p not in operand_names])
-        rest = list(operands)
-        for argument in definition.input_arg:
-            name = argument.name if argument.name in known else next(renamed)
-            if argument.number_attr or argument.type_list_attr:
-                length = node.attrs[argument.number_attr or argument.type_list_attr]
-                count = length if isinstance(length, int) else len(length)
-                arguments[name], rest = rest[:count], rest[count:]
-            else:
-                arguments[name] = rest.pop(0)
-        # types are not said, nor the lengths of lists
-        unsaid = (a.name for a in definition.attr if a.name not in known and a.type not in ("type", "list(type)"))
-        for attribute, parameter in zip(unsaid, renamed, strict=False):
-            arguments[parameter] = node.attrs[attribute]
-        try:
-            result = function(**arguments)
-        except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
-            raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {reason(error)}") from error
-        return list(result) if isinstance(result, (list, tuple)) else [result]

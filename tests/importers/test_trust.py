@@ -20,8 +20,10 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from bnn.errors import CompileError
+from bnn.importers.keras_files import check_trusted
 from bnn.importers.tensorflow import import_model
 
+from .hostile import Plain, refused
 from .models import check, needs_keras3, scramble
 
 keras = tf.keras
@@ -71,13 +73,6 @@ def becomes(class_name: str, **options: Any) -> Callable[[Config], None]:
     return edit
 
 
-def refused(path: Path, *words: str) -> None:
-    with pytest.raises(CompileError) as error:
-        import_model(path)
-    for word in (str(path), *words):
-        assert word in str(error.value)
-
-
 @pytest.fixture
 def witness(tmp_path: Path) -> Path:
     """A file that nobody must write."""
@@ -125,7 +120,7 @@ def test_marshalled_code_in_another_layer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("layer", ["TFOpLambda", "SlicingOpLambda"])
-@pytest.mark.parametrize("symbol", ["io.write_file", "raw_ops.WriteFile", "load_library", "compat.v1.py_func", "print"])
+@pytest.mark.parametrize("symbol", ["io.write_file", "compat.v1.disable_eager_execution"])
 def test_functions_of_tensorflow_that_do_more_than_compute(
     suffix: str, layer: str, symbol: str, tmp_path: Path, witness: Path
 ) -> None:
@@ -137,9 +132,35 @@ def test_functions_of_tensorflow_that_do_more_than_compute(
     assert not witness.exists()
 
 
+SYMBOLS = [
+    "Assert", "compat.v1.disable_eager_execution", "compat.v1.get_default_session", "compat.v1.matching_files",
+    "compat.v1.py_func", "compat.v1.read_file", "compat.v1.reset_default_graph", "compat.v1.rpc_client",
+    "compat.v1.wrap_function", "config.run_functions_eagerly", "data.experimental.save",
+    "debugging.set_log_device_placement",
+    "experimental.dlpack.from_dlpack", "experimental.numpy.save", "function", "image.decode_image", "init_scope",
+    "io.gfile.rmtree", "io.matching_files", "io.read_file", "io.write_file", "keras.models.load_model",
+    "keras.utils.get_file", "load_library", "load_op_library", "map_fn", "nn.nce_loss", "numpy_function", "print",
+    "py_function", "random.set_seed", "raw_ops.Unstage", "raw_ops.WriteFile", "rpc_server", "saved_model.load",
+    "shutdown_tpu_system", "summary.write", "timestamp", "train.list_variables", "variable_creator_scope", "while_loop",
+    "xla_call_module",
+]  # fmt: skip
+
+
+def test_functions_of_tensorflow_without_a_name_on_the_list() -> None:
+    for symbol in (*SYMBOLS, "", "nn", "nn.relu.", "math.math.add", "tf.nn.relu", None, ["nn.relu"]):
+        config = {"class_name": "TFOpLambda", "config": {"name": "a", "function": symbol}}
+        with pytest.raises(CompileError, match="which would run while loading") as error:
+            check_trusted(Path("net.keras"), {"config": {"layers": [config]}}, keras)
+        assert f"the TensorFlow function {symbol}," in str(error.value)
+
+
 FUNCTIONS = {
     "of a module": {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"},
     "of the language": {"module": "builtins", "class_name": "function", "config": "exec", "registered_name": "exec"},
+    "of another module, called like one of Keras": {
+        "module": "foreign.activations", "class_name": "function", "config": "relu", "registered_name": "relu",
+    },
+    "of a module of Keras' own name": {"module": "kerasy", "class_name": "function", "config": "relu"},
     "of Keras, for files": {"module": "keras.utils", "class_name": "function", "config": "get_file"},
     "as a class": {"module": "keras.utils", "class_name": "get_file", "config": {}, "registered_name": None},
     "as a class's other name": {
@@ -155,9 +176,41 @@ def test_functions_by_name(name: str, tmp_path: Path) -> None:
     refused(path, f"of module {FUNCTIONS[name]['module']}", "unsafe=True")
 
 
-@pytest.mark.parametrize("layer", ["TFSMLayer", "TorchModuleWrapper", "JaxLayer", "TensorFlowOpLayer", "My>TFSMLayer"])
+@pytest.mark.parametrize(
+    "layer", ["TFSMLayer", "TorchModuleWrapper", "JaxLayer", "TensorFlowOpLayer", "My>TFSMLayer", "InstanceMethod"]
+)
 def test_layers_of_other_files(layer: str, tmp_path: Path) -> None:
     refused(save(tmp_path, ".keras", becomes(layer)), layer.split(">")[-1], "unsafe=True")
+
+
+CLASSES = {
+    "no layer": ("Popen", "subprocess"),
+    "a folder": ("Path", "pathlib"),
+    "an editor of files": ("KerasFileEditor", "keras.saving"),
+    "a callback": ("BackupAndRestore", "keras.callbacks"),
+    "a data set": ("PyDataset", "keras.utils"),
+    "an archive": ("ExportArchive", "keras.export"),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_classes_that_are_no_part_of_a_network(name: str, tmp_path: Path) -> None:
+    class_name, module = CLASSES[name]
+
+    def edit(config: Config) -> None:
+        becomes(class_name)(config)
+        target(config)["module"] = module
+
+    refused(save(tmp_path, ".keras", edit), class_name, module, "no part of a network", "unsafe=True")
+
+
+@pytest.mark.parametrize("layer", ["StringLookup", "IntegerLookup", "TextVectorization"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_vocabularies_in_other_files(layer: str, suffix: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("1\n2\n")
+    path = save(tmp_path, suffix, becomes(layer, vocabulary=str(secret)))
+    refused(path, "a vocabulary that is read from another file", str(secret), "unsafe=True")
 
 
 def test_no_module_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,15 +315,10 @@ class Writes(tf.saved_model.experimental.TrackableResource):  # type: ignore[mis
         tf.io.write_file(self.path, "x")
 
 
-class Own(tf.Module):  # type: ignore[misc]
+class Own(Plain):
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.weight = tf.Variable([2.0, 3.0, 4.0])
         self.path = str(path)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 3])])  # type: ignore[untyped-decorator]
-    def __call__(self, x: Any) -> Any:
-        return x * self.weight
 
     @tf.function(input_signature=[])  # type: ignore[untyped-decorator]
     def write(self) -> Any:
@@ -279,7 +327,7 @@ class Own(tf.Module):  # type: ignore[misc]
 
 
 def test_a_resource_of_a_saved_model(tmp_path: Path, witness: Path) -> None:
-    model = Own(witness)
+    model = Plain()
     tf.saved_model.save(model, tmp_path / "plain", signatures=model.__call__)
     check(str(tmp_path / "plain"), call=lambda x, training: model(x))
     model.resource = Writes(witness)

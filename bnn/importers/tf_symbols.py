@@ -1,0 +1,92 @@
+"""The functions of TensorFlow that a Keras file may call by name.
+
+Keras 2 writes ``tf.nn.relu(x)`` in a functional model as a layer with the function's name, and calls whatever a file
+names: here are the names of those that only compute.  All others, those that read and write files, build graphs, keep a
+state, draw random numbers or switch TensorFlow to another mode among them, need the user's permission.
+"""
+
+from __future__ import annotations
+
+_BY_MODULE = {
+    "": """
+        abs acos acosh add add_n argmax argmin argsort asin asinh atan atan2 atanh batch_to_space bitcast
+        boolean_mask broadcast_to cast clip_by_norm clip_by_value concat convert_to_tensor cos cosh cumsum divide
+        einsum ensure_shape equal exp expand_dims extract_volume_patches eye fill floor gather gather_nd greater
+        greater_equal guarantee_const identity identity_n less less_equal linspace logical_and logical_not
+        logical_or matmul maximum meshgrid minimum multiply negative norm not_equal one_hot ones ones_like pad pow
+        range rank realdiv reduce_all reduce_any reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod
+        reduce_sum repeat reshape reverse reverse_sequence roll round saturate_cast scalar_mul scatter_nd
+        searchsorted sequence_mask shape shape_n sigmoid sign sin sinh size slice sort space_to_batch
+        space_to_batch_nd split sqrt square squeeze stack stop_gradient strided_slice subtract tan tanh
+        tensor_scatter_nd_add tensor_scatter_nd_max tensor_scatter_nd_min tensor_scatter_nd_sub
+        tensor_scatter_nd_update tensordot tile transpose truediv truncatediv truncatemod unravel_index unstack
+        where zeros zeros_like
+    """,
+    "__operators__": """
+        add eq getitem ne
+    """,
+    "bitwise": """
+        bitwise_and bitwise_or bitwise_xor invert left_shift right_shift
+    """,
+    "debugging": """
+        check_numerics
+    """,
+    "dtypes": """
+        cast saturate_cast
+    """,
+    "image": """
+        adjust_brightness adjust_contrast adjust_gamma adjust_hue adjust_saturation central_crop convert_image_dtype
+        crop_and_resize crop_to_bounding_box extract_patches flip_left_right flip_up_down grayscale_to_rgb
+        hsv_to_rgb image_gradients pad_to_bounding_box per_image_standardization resize resize_with_crop_or_pad
+        resize_with_pad rgb_to_grayscale rgb_to_hsv rgb_to_yiq rgb_to_yuv rot90 sobel_edges total_variation
+        transpose yiq_to_rgb yuv_to_rgb
+    """,
+    "linalg": """
+        adjoint band_part cholesky cross det diag diag_part einsum eye global_norm inv l2_normalize logdet matmul
+        matrix_transpose matvec norm normalize qr set_diag solve svd tensor_diag tensor_diag_part tensordot trace
+        triangular_solve
+    """,
+    "math": """
+        abs accumulate_n acos acosh add add_n argmax argmin asin asinh atan atan2 atanh betainc bincount ceil conj
+        cos cosh count_nonzero cumprod cumsum cumulative_logsumexp digamma divide divide_no_nan equal erf erfc
+        erfcinv erfinv exp expm1 floor floordiv floormod greater greater_equal igamma igammac imag in_top_k
+        invert_permutation is_finite is_inf is_nan l2_normalize lbeta less less_equal lgamma log log1p log_sigmoid
+        log_softmax logical_and logical_not logical_or logical_xor maximum minimum mod multiply multiply_no_nan
+        ndtri negative nextafter not_equal polyval pow real reciprocal reciprocal_no_nan reduce_all reduce_any
+        reduce_euclidean_norm reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod reduce_std reduce_sum
+        reduce_variance rint round rsqrt scalar_mul segment_max segment_mean segment_min segment_prod segment_sum
+        sigmoid sign sin sinh softmax softplus softsign sqrt square squared_difference subtract tan tanh top_k
+        truediv unsorted_segment_max unsorted_segment_mean unsorted_segment_min unsorted_segment_prod
+        unsorted_segment_sum xdivy xlog1py xlogy zero_fraction
+    """,
+    "nn": """
+        atrous_conv2d avg_pool avg_pool1d avg_pool2d avg_pool3d batch_normalization bias_add conv1d conv1d_transpose
+        conv2d conv2d_transpose conv3d conv3d_transpose conv_transpose convolution crelu depth_to_space
+        depthwise_conv2d dilation2d elu embedding_lookup erosion2d gelu l2_loss l2_normalize leaky_relu
+        local_response_normalization log_softmax lrn max_pool max_pool1d max_pool2d max_pool3d max_pool_with_argmax
+        moments normalize_moments pool relu relu6 selu separable_conv2d sigmoid silu softmax softplus softsign
+        space_to_batch space_to_depth sufficient_statistics swish tanh top_k weighted_moments
+        zero_fraction
+    """,
+    "quantization": """
+        dequantize fake_quant_with_min_max_args fake_quant_with_min_max_vars
+        fake_quant_with_min_max_vars_per_channel quantize quantize_and_dequantize quantize_and_dequantize_v2
+    """,
+    "signal": """
+        dct fft fft2d fft3d frame idct ifft ifft2d ifft3d irfft irfft2d irfft3d overlap_and_add rfft rfft2d rfft3d
+    """,
+}  # fmt: skip
+# Those that TensorFlow 1 alone has.
+_OLD = """
+    batch_to_space_nd ceil check_numerics count_nonzero cross depth_to_space diag diag_part div div_no_nan erf erfc
+    expm1 extract_image_patches floor_div floordiv floormod is_finite is_inf is_nan lgamma lin_space log log1p
+    log_sigmoid logical_xor matrix_band_part matrix_diag matrix_diag_part matrix_set_diag matrix_transpose mod real
+    reciprocal reverse_v2 rint rsqrt space_to_depth squared_difference to_bfloat16 to_double to_float to_int32
+    to_int64 trace where_v2 image.extract_image_patches image.resize_area image.resize_bicubic image.resize_bilinear
+    image.resize_image_with_crop_or_pad image.resize_image_with_pad image.resize_images
+    image.resize_nearest_neighbor image.transpose_image nn.avg_pool_v2 nn.depthwise_conv2d_native
+    nn.fused_batch_norm nn.max_pool_v2 nn.relu_layer nn.xw_plus_b
+"""
+
+_NEW = frozenset(f"{module}.{name}".lstrip(".") for module, names in _BY_MODULE.items() for name in names.split())
+FUNCTIONS = _NEW | {f"compat.v1.{name}" for name in (*_NEW, *_OLD.split())}
