@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from ..ir import DType, Graph, Node
 from ..ops import constant, input_node, make
 from . import tf_functions, tf_logic, tf_reduce, tf_resize, tf_transposed  # noqa: F401  they register their readers
 from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
-from .limits import MOST_CONSTANTS
+from .limits import MOST_BYTES, MOST_CONSTANTS
 from .source import PROBE_BATCH, Source
 from .tf_batch import Shared, batch_size, noted, over_batch, reduction, without_ones
 from .tf_counts import Slopes, keeps_its_place, multiple, slopes
@@ -155,6 +156,12 @@ class GraphReader:
                 raise UnsupportedOpError(
                     f"input '{name}' is {dtype}; only float32 inputs are supported, and those of "
                     f"{', '.join(sorted(_PIXELS))} that are cast to float32 (a Rescaling layer) before anything else"
+                )
+            size = math.prod(shape[1:]) * PROBE_BATCH * np.dtype(dtype).itemsize
+            if size > MOST_BYTES:
+                raise CompileError(
+                    f"input '{name}' has shape {shape}: {PROBE_BATCH} of them are {size:,} bytes; at most "
+                    f"{MOST_BYTES:,} are read"
                 )
             zeros.append(np.zeros([PROBE_BATCH, *shape[1:]], dtype))
 

@@ -132,12 +132,31 @@ def _code(entry: dict[str, Any], keras: Any) -> str | None:
         symbol = str(options.get("function"))
         if symbol not in FUNCTIONS:
             return f"a call of the TensorFlow function {symbol}, which would run while loading"
+        if "inbound_nodes" in entry and not all(map(_takes_tensor, _list(entry["inbound_nodes"]))):
+            return f"a call of the TensorFlow function {symbol} on numbers alone, which would run while loading"
     if _is_function(entry, classes) and not _known_function(entry, keras):
         named = inner if isinstance(inner, str) else entry["class_name"]
         return f"the function {named} of module {entry['module']}, which would run while loading"
     if not _is_part(entry, keras):
         return f"an object {entry['class_name']} of module {entry['module']}, which is no part of a network"
     return None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _takes_tensor(call: Any) -> bool:
+    """Whether an argument is a layer's result, [layer, call, number], and so not known before the network runs."""
+    waiting = [call]
+    while waiting:
+        value = waiting.pop()
+        inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+        kinds = tuple(map(type, value[:3])) if isinstance(value, list) else ()
+        if kinds == (str, int, int) and value[0] != "_CONSTANT_VALUE":
+            return True
+        waiting += inner
+    return False
 
 
 def _is_part(entry: dict[str, Any], keras: Any) -> bool:
@@ -148,7 +167,7 @@ def _is_part(entry: dict[str, Any], keras: Any) -> bool:
     other = entry.get("registered_name")
     if _registered(other or name, keras):
         return True
-    package, *parts = module.split(".")
+    package, *parts = f"{module}.{name}".split(".")[:-1]
     if package in ("keras", "tf_keras"):
         return not parts or bool(_PARTS.intersection(parts[:2]))
     bases = tuple(getattr(getattr(keras, group), base) for group, base in _BASES)

@@ -8,6 +8,8 @@ from ..errors import CompileError
 
 MOST_BYTES = 2**30
 """What a file may declare: its unpacked parts, its weights, the constants of its graph, one value while it is read."""
+MOST_CALLS = 100
+"""Functions that call one another, in a row."""
 MOST_CONSTANTS = 2**32
 """Bytes of all values together that a model computes without its data: weights, and what is made of them."""
 MOST_NODES = 2**20

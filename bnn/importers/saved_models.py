@@ -1,10 +1,10 @@
-"""What stands in a SavedModel, before TensorFlow opens it.
+"""What stands in a SavedModel, and whether it could do more than compute.
 
 ``tf.saved_model.load`` runs the functions that fill tables and restore what is no variable, and those that are called
 as its own methods; to know shapes, it executes ops that seem to have no state even while it builds the graph, and some
-of those write files.  So every op of every function is looked at here, called or not, and what may do more than compute
-needs the user's permission.  ``keras.models.load_model`` on the same folder could rebuild its Lambda layers and run
-them, and is not used.
+of those write files.  So it is called with the user's permission alone; else the graph is read as data
+(``saved_graph``), of a file in which every op of every function, called or not, is one of those that are allowed.
+``keras.models.load_model`` on the same folder could rebuild its Lambda layers and run them, and is not used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CompileError
-from .limits import MOST_NODES, PERMISSION, check_bytes
+from .limits import MOST_CALLS, MOST_NODES, PERMISSION, check_bytes
 from .reason import reason
 from .tf_pure import CALLS, CONTROL, KEPT, PURE, SAVER
 
@@ -133,12 +133,14 @@ def _check_calls(path: Path, functions: Mapping[str, Any]) -> None:
         waiting, open_calls = [root], set()
         while waiting:
             name = waiting[-1]
-            missing = [c for c in calls[name] if c not in sizes and c in calls]
+            missing = [c for c in dict.fromkeys(calls[name]) if c not in sizes and c in calls]
             if name in sizes or not missing:
                 known = (sizes.get(c, 0) for c in calls[name])
                 sizes[name] = len(functions[name].node_def) + sum(known)
                 open_calls.discard(waiting.pop())
                 continue
+            if len(open_calls) > MOST_CALLS:
+                raise CompileError(f"{path}: more than {MOST_CALLS} functions call one another in a row; {PERMISSION}")
             if name in open_calls:
                 raise CompileError(f"{path}: the function '{name}' calls itself; {PERMISSION}")
             open_calls.add(name)

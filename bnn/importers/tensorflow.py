@@ -23,8 +23,10 @@ from .keras_files import check_trusted, read_config
 from .keras_inputs import Inputs, check_single, checked_shape, fitted, model_inputs
 from .limits import check_bytes
 from .reason import reason
+from .saved_graph import read_signature
 from .saved_models import check_files, check_saved_model, read_saved_model
-from .tf_pure import CALLS, LOWERED
+from .tf_inline import from_graph
+from .tf_pure import CONTROL, LOWERED
 from .tf_run import Runner, check_pure
 
 
@@ -68,6 +70,8 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
     shape = checked_shape(input_shape)
     tf = tensorflow()
     if isinstance(model, (str, os.PathLike)):
+        if Path(model).is_dir() and not unsafe:
+            return _frozen_signature(tf, Path(model), shape)
         model = load_keras(model, unsafe=unsafe)
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -96,19 +100,50 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
         ) from error
     inputs = [t.op.name for t in frozen.inputs]
     outputs = [(t.op.name, t.value_index) for t in frozen.outputs]
-    nodes = _nodes(tf, frozen.graph.as_graph_def(), [*inputs, *(name for name, _ in outputs)], unsafe)
+    nodes = from_graph(tf, frozen.graph.as_graph_def())
+    labels = _output_names(model, concrete.structured_outputs, len(outputs))
+    found = _frozen(tf, nodes, inputs, outputs, labels, unsafe, shape if saved else None)
+    return replace(found, input_names=names or inputs, layers=layers, scopes_twice=_is_keras_3(model))
+
+
+def _frozen_signature(tf: Any, folder: Path, shape: tuple[int, ...] | None) -> Frozen:
+    """The graph of a SavedModel that nobody vouches for."""
+    if not (folder / "saved_model.pb").exists():
+        raise CompileError(f"{folder}: a folder without saved_model.pb is not a SavedModel")
+    check_files(folder)
+    sizes = _sizes(tf)
+    saved = read_saved_model(folder)
+    check_saved_model(folder, saved, dir(tf.__internal__.tracking.AutoTrackable), sizes)
+    try:
+        found = read_signature(tf, folder, saved, sizes)
+    except CompileError as error:
+        raise type(error)(f"{folder}: {error}") from error
+    except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
+        raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
+    labels = _output_names(None, found.results, len(found.outputs))
+    return _frozen(tf, found.nodes, found.inputs, found.outputs, labels, False, shape)
+
+
+def _frozen(
+    tf: Any,
+    nodes: Sequence[TfNode],
+    inputs: list[str],
+    outputs: Sequence[Tensor],
+    output_names: list[str],
+    unsafe: bool,
+    shape: tuple[int, ...] | None,
+) -> Frozen:
+    needed = _needed(nodes, [*inputs, *(name for name, _ in outputs)], unsafe)
     return Frozen(
-        nodes=_with_shape(nodes, inputs, shape) if saved and shape else nodes,
+        nodes=_with_shape(needed, inputs, shape) if shape else needed,
         inputs=inputs,
-        input_names=names or inputs,
-        outputs=outputs,
-        output_names=_output_names(model, concrete.structured_outputs, len(outputs)),
+        input_names=inputs,
+        outputs=list(outputs),
+        output_names=output_names,
         run_op=Runner(tf, unsafe),
         multiplier=lambda variance, epsilon, gamma: np.asarray(
             tf.math.rsqrt(tf.constant(variance) + tf.constant(epsilon, tf.float32)) * tf.constant(gamma)
         ),
-        layers=layers,
-        scopes_twice=_is_keras_3(model),
     )
 
 
@@ -121,8 +156,10 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     where = Path(path)
     if not where.exists():
         raise CompileError(f"{where}: no such file or folder; expected a .keras or .h5 file or a SavedModel folder")
+    if where.is_dir() and not unsafe:
+        raise CompileError(f"{where}: a folder is read as a graph, and loaded as a model only with unsafe=True")
     if where.is_dir():
-        return _load_saved_model(where, unsafe)
+        return _load_saved_model(where)
     if not where.is_file():
         raise CompileError(f"{where}: not a regular file; expected a .keras or .h5 file or a SavedModel folder")
     tf = tensorflow()
@@ -147,24 +184,11 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     return model
 
 
-def _load_saved_model(folder: Path, unsafe: bool) -> Any:
+def _load_saved_model(folder: Path) -> Any:
     if not (folder / "saved_model.pb").exists():
         raise CompileError(f"{folder}: a folder without saved_model.pb is not a SavedModel")
-    tf = tensorflow()
-    if not unsafe:
-        check_files(folder)
-        sizes = _sizes(tf)
-        check_saved_model(folder, read_saved_model(folder), dir(tf.__internal__.tracking.AutoTrackable), sizes)
     try:
-        if not unsafe and (folder / "variables" / "variables.index").exists():
-            reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-            types = reader.get_variable_to_dtype_map()
-            shapes = reader.get_variable_to_shape_map().items()
-            declared = sum(int(np.prod(shape, dtype=object)) * sizes[types[n].as_datatype_enum] for n, shape in shapes)
-            check_bytes(folder, "what its checkpoint declares", declared)
-        return tf.saved_model.load(str(folder))
-    except CompileError:
-        raise
+        return tensorflow().saved_model.load(str(folder))
     except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
         raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
 
@@ -294,40 +318,23 @@ def _layer_names(model: Any) -> list[str]:
     return names
 
 
-def _nodes(tf: Any, graph_def: Any, roots: Sequence[str], unsafe: bool) -> list[TfNode]:
+def _needed(nodes: Sequence[TfNode], roots: Sequence[str], unsafe: bool) -> list[TfNode]:
     """The nodes that the roots need."""
-    functions = {f.signature.name: f for f in graph_def.library.function}
-    needed = _sorted({n.name: n for n in _inlined(tf, graph_def, functions)}, roots)
+    needed = _sorted({n.name: n for n in nodes}, roots)
+    for node in needed:
+        if node.op in CONTROL:
+            raise _loop(node)
     for node in needed:
         if not unsafe and node.op not in LOWERED and node.op != "Placeholder":  # which are never executed
             check_pure(node)
     return needed
 
 
-def _inlined(tf: Any, graph_def: Any, functions: Mapping[str, Any]) -> list[TfNode]:
-    """All nodes; a call that freezing left (of a function marked for XLA: Keras' grouped convolutions) is replaced by
-    its function's nodes."""
-    from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
-
-    nodes = []
-    for node in graph_def.node:
-        inputs = tuple(_tensor(name) for name in node.input if not name.startswith("^"))
-        if node.op not in CALLS:
-            nodes.append(TfNode(node.op, node.name, inputs, {k: _attr(tf, v) for k, v in node.attr.items()}))
-            continue
-        function = functions[node.attr["f"].func.name]
-        body, flat_names = function_def_to_graph_def(function)
-        arguments = dict(zip((a.name for a in function.signature.input_arg), inputs, strict=True))
-        for inner in _inlined(tf, body, functions):
-            name = f"{node.name}/{inner.name}"
-            if inner.name in arguments:
-                nodes.append(TfNode("Identity", name, (arguments[inner.name],), {}))
-            else:
-                moved = tuple((f"{node.name}/{operand}", i) for operand, i in inner.inputs)
-                nodes.append(TfNode(inner.op, name, moved, inner.attrs))
-        results = (_tensor(flat_names[function.ret[a.name]]) for a in function.signature.output_arg)
-        nodes.append(TfNode("IdentityN", node.name, tuple((f"{node.name}/{op}", i) for op, i in results), {}))
-    return nodes
+def _loop(node: TfNode) -> UnsupportedOpError:
+    return UnsupportedOpError(
+        f"op {node.op} ('{node.name}') is part of a loop or a choice; write the repetition out (unroll=True in a "
+        "recurrent layer), or cut the model before it"
+    )
 
 
 def _sorted(nodes: Mapping[str, TfNode], roots: Sequence[str]) -> list[TfNode]:
@@ -341,33 +348,8 @@ def _sorted(nodes: Mapping[str, TfNode], roots: Sequence[str]) -> list[TfNode]:
         if node.name in order or not waiting:
             order[stack.pop()] = node
         elif node.name in opened:
-            raise UnsupportedOpError(
-                f"op {node.op} ('{node.name}') is part of a loop; write the repetition out (unroll=True in a recurrent "
-                "layer), or cut the model before it"
-            )
+            raise _loop(node)
         else:
             opened.add(node.name)
             stack += waiting
     return list(order.values())
-
-
-def _tensor(text: str) -> Tensor:
-    name, _, index = text.partition(":")
-    return name, int(index or 0)
-
-
-def _attr(tf: Any, value: Any) -> Any:
-    kind = value.WhichOneof("value")
-    if kind == "tensor":
-        return tf.make_ndarray(value.tensor)
-    if kind == "type":
-        return tf.dtypes.as_dtype(value.type).name
-    if kind == "s":
-        return value.s.decode(errors="replace")
-    if kind == "shape":
-        return [d.size for d in value.shape.dim]
-    if kind == "list":
-        lists = value.list
-        types = [tf.dtypes.as_dtype(t).name for t in lists.type]
-        return [s.decode() for s in lists.s] or list(lists.i) or list(lists.f) or types or list(lists.b)
-    return getattr(value, kind) if kind else None

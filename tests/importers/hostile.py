@@ -22,7 +22,7 @@ def refused(path: Path, *words: str) -> None:
     with pytest.raises(CompileError) as error:
         import_model(path)
     for word in (str(path), *words):
-        assert word in str(error.value)
+        assert word in str(error.value), str(error.value)
 
 
 class Plain(tf.Module):  # type: ignore[misc]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn.errors import CompileError
+from bnn.importers import limits, saved_models
 from bnn.importers.tensorflow import import_model
 
 from .hostile import edit, product, refused, save_plain
@@ -244,6 +244,20 @@ def many_calls(saved: Any) -> None:
             body.node_def.add(name=name, op="PartitionedCall").attr["f"].func.name = f"level_{i + 1}"
 
 
+def calls_in_a_row(saved: Any) -> None:
+    library = saved.meta_graphs[0].graph_def.library
+    for i in range(1000):
+        body = library.function.add()
+        body.signature.name = f"level_{i}"
+        body.node_def.add(name="a", op="PartitionedCall").attr["f"].func.name = f"level_{i + 1}"
+
+
+def results(saved: Any) -> None:
+    split = product(saved).node_def.add(name="a", op="Unpack")
+    split.attr["num"].i = 2**31
+    split.input.append("x")
+
+
 def two_graphs(saved: Any) -> None:
     """TensorFlow reads such as one of its first version, and runs its initializer."""
     saved.meta_graphs.add().CopyFrom(saved.meta_graphs[0])
@@ -280,6 +294,8 @@ SAVED: dict[str, tuple[Callable[[Any], None], str]] = {
     "a variable": (variable, "what its variables declare is 8,589,934,592"),
     "recursion": (call_itself, "calls itself"),
     "calls of calls": (many_calls, "'level_0' has 2,199,023,255,550 nodes"),
+    "calls in a row": (calls_in_a_row, "more than 100 functions call one another in a row"),
+    "results": (results, "has 2,147,483,648 results; at most 1,048,576 are read"),
     "two graphs": (two_graphs, "or of several graphs"),
     "an asset": (asset, "another resource (asset)"),
     "a registered class": (registered, "another resource (Custom.Table)"),
@@ -293,7 +309,7 @@ SAVED: dict[str, tuple[Callable[[Any], None], str]] = {
 def test_saved_models(name: str, folder: Path) -> None:
     change, message = SAVED[name]
     edit(folder / "net", change)
-    refused(folder / "net", message, "unsafe=True")
+    refused(folder / "net", message, *([] if name == "results" else ["unsafe=True"]))
 
 
 @pytest.mark.parametrize("name", ["variables", "variables/variables.index", "saved_model.pb"])
@@ -319,12 +335,18 @@ def test_pipes(name: str, folder: Path) -> None:
     refused(folder / name.split("/")[0], "not a regular file")
 
 
-def test_a_large_checkpoint(folder: Path) -> None:
-    wanted = tf.Variable(tf.zeros([2**14, 1]), shape=tf.TensorShape(None))
-    checkpoint = tf.train.Checkpoint(weight=wanted)
+@pytest.mark.parametrize("name", ["weight", "other"])
+def test_other_checkpoints(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = tf.train.Checkpoint(**{name: tf.Variable(tf.zeros([2**17]))})
     checkpoint.write(str(folder / "net" / "variables" / "variables"))
-    with pytest.raises(CompileError, match="cannot load the SavedModel"):
-        import_model(folder / "net")
+    message = (
+        "'Variable' is float32 (131072,) in the checkpoint, and float32 (3,)" if name == "weight" else "is damaged"
+    )
+    refused(folder / "net", message)
+    monkeypatch.setattr(limits, "MOST_BYTES", 2**18)
+    refused(folder / "net", "variables.data-00000-of-00001' is 524,", "at most 262,144")
+    monkeypatch.setattr(saved_models, "check_bytes", lambda *anything: None)
+    refused(folder / "net", "its checkpoint: what it declares is 524,", "at most 262,144")
 
 
 @needs_keras3

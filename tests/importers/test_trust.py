@@ -154,6 +154,17 @@ def test_functions_of_tensorflow_without_a_name_on_the_list() -> None:
         assert f"the TensorFlow function {symbol}," in str(error.value)
 
 
+def test_functions_of_numbers_alone() -> None:
+    """They would be computed while loading, whatever they make: only what takes a layer's result waits for data."""
+    entry: Config = {"class_name": "TFOpLambda", "config": {"name": "a", "function": "fill"}}
+    config = {"config": {"layers": [entry]}}
+    entry["inbound_nodes"] = [["_CONSTANT_VALUE", -1, [2**16, 2**16], {"value": ["input", 0, 0]}]]
+    check_trusted(Path("net.keras"), config, keras)
+    entry["inbound_nodes"] = [["_CONSTANT_VALUE", -1, [2**16, 2**16], {"value": 1.0}]]
+    with pytest.raises(CompileError, match=r"function fill on numbers alone.*unsafe=True"):
+        check_trusted(Path("net.keras"), config, keras)
+
+
 FUNCTIONS = {
     "of a module": {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"},
     "of the language": {"module": "builtins", "class_name": "function", "config": "exec", "registered_name": "exec"},
