@@ -66,11 +66,13 @@ struct bnn_layer {
     struct bnn_finish finish;
     const float *limits; /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0 */
     const uint32_t *flips;
-    const uint32_t *mask; /* pool: the channels that are ANDed, or NULL */
-    uint32_t residual;    /* tensor, or BNN_NONE */
-    float *cuts;          /* encoder, per channel: bit = (sum >= cut) != turned, for sums as promised; while `cut` */
+    const uint32_t *mask;               /* pool: the channels that are ANDed, or NULL */
+    const uint32_t *first_wire, *wires; /* gather: input neuron i is output neurons wires[first_wire[i]] up to those of
+                                         * i + 1; any number of them, none too */
+    size_t slice;                       /* words of input that are delivered without a pause */
+    uint32_t residual;                  /* tensor, or BNN_NONE */
+    float *cuts;                        /* encoder, per channel: bit = (sum >= cut) != turned, for sums as promised */
     uint32_t *turned;
-    int cut;
     float row_step, row_sum; /* encoder: all weights are multiples of row_step; the greatest sum of magnitudes */
     uint8_t *touched;        /* per output pixel */
     uint32_t *list;          /* those that were touched since the last settle */
@@ -129,9 +131,16 @@ struct bnn_rows {
 /* events_build.c */
 size_t bnn_events_pixels(const struct bnn_layer *layer); /* of its output */
 
-/* events_tables.c: weights and initial membranes; returns 0 where measuring. */
+/* How many operands of an op, from the first on, are bits that it passes on or computes with. */
+static inline uint32_t bnn_events_operands(const struct bnn_op *op)
+{
+    return op->row->opcode == BNN_OP_CONCAT ? op->input_count : 1;
+}
+
+/* events_tables.c: weights, initial membranes, wires. */
 void bnn_events_make_conv(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
 void bnn_events_make_pool(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
+void bnn_events_make_wires(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
 
 /* events_scatter.c: m[i] += sum of added[k][offset + i] - sum of taken[k][offset + i]; BNN_BATCH of them at most. */
 struct bnn_scatter {
@@ -141,9 +150,6 @@ struct bnn_scatter {
     uint64_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
     /* m[i] = floor((accumulators[i] * signs[i] - thresholds[i]) / 2); may write 15 more */
     void (*halve)(int16_t *m, const float *accumulators, const float *signs, const int32_t *thresholds, size_t count);
-    /* bit i: sums[i] through the epilogue is >= limits[i] (NULL: >= 0), of 16 channels from `channel` on.  Operands are
-     * constants of the file, which rounds them up to whole vectors. */
-    uint32_t (*decide)(const float *sums, const struct bnn_finish *finish, const float *limits, size_t channel);
     /* bit i: sums[i] >= cuts[i], of 32 */
     uint32_t (*at_least)(const float *sums, const float *cuts);
     /* a[i] += delta * row[i] */
@@ -154,8 +160,9 @@ const struct bnn_scatter *bnn_events_scatter(const bnn_kernels *kernels);
 /* events_deliver.c */
 /* Adds one spike to the membranes. */
 void bnn_events_add(const struct bnn_events *e, struct bnn_layer *layer, struct bnn_arrival arrival);
-/* Adds all spikes under way in a population to the membranes; order LAYERS. */
-void bnn_events_add_waiting(const struct bnn_events *e, struct bnn_layer *layer, const struct bnn_population *p);
+/* Adds spikes under way in a population to the membranes: those of its waiting words begin to end - 1; order LAYERS. */
+void bnn_events_add_waiting(const struct bnn_events *e, struct bnn_layer *layer, const struct bnn_population *p,
+                            size_t begin, size_t end);
 /* The same for an input pixel of an encoder, whose value changed by delta. */
 void bnn_events_add_pixel(const struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
 /* A wire passes a spike on. */
@@ -192,7 +199,9 @@ void bnn_events_encode_whole(struct bnn_events *e);
 void bnn_events_refresh_encoders(struct bnn_events *e);
 /* Emits whatever differs between a population and its tensor in the context's memory. */
 void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p);
-/* Cuts of an encoder for sums from -most to most, where there are any. */
+/* Whether an epilogue gives numbers for all sums from -most to most. */
+int bnn_events_gives_numbers(const struct bnn_layer *layer, float most);
+/* Cuts of an encoder for sums from -most to most, which give numbers. */
 void bnn_events_find_cuts(struct bnn_layer *layer, float most);
 /* Bits of a population's shape in the context's memory, as the input of an op. */
 void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits);

@@ -8,6 +8,9 @@
 
 #include <string.h>
 
+/* Additions that the spikes of a slice cause, about: some milliseconds. */
+#define SLICE (UINT64_C(1) << 24)
+
 size_t bnn_events_pixels(const struct bnn_layer *layer)
 {
     return (size_t)layer->out_h * layer->out_w;
@@ -23,19 +26,31 @@ static int is_layer(const struct bnn_model *m, const struct bnn_op *op)
     return is_bits(&m->tensors[op->output]) || op->row->opcode == BNN_OP_BCONV2D;
 }
 
-static bnn_layer_kind kind_of(const struct bnn_model *m, const struct bnn_op *op)
+/* The kind of a layer; 0 for an op that is none of them. */
+static int find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn_layer_kind *kind)
 {
     switch (op->row->opcode) {
     case BNN_OP_BCONV2D:
-        return is_bits(&m->tensors[op->output]) ? BNN_LAYER_SYNAPSES : BNN_LAYER_READOUT;
+        *kind = is_bits(&m->tensors[op->output]) ? BNN_LAYER_SYNAPSES : BNN_LAYER_READOUT;
+        return 1;
     case BNN_OP_MAX_POOL:
-        return BNN_LAYER_POOL;
+        *kind = BNN_LAYER_POOL;
+        return 1;
     case BNN_OP_CONV2D:
     case BNN_OP_ICONV2D:
     case BNN_OP_BINARIZE:
-        return BNN_LAYER_ENCODER;
+        *kind = BNN_LAYER_ENCODER;
+        return 1;
+    case BNN_OP_CONCAT:
+    case BNN_OP_COPY:
+    case BNN_OP_GATHER:
+    case BNN_OP_PAD:
+    case BNN_OP_RESHAPE:
+    case BNN_OP_SLICE:
+        *kind = BNN_LAYER_RELAY;
+        return 1;
     default:
-        return BNN_LAYER_RELAY;
+        return 0;
     }
 }
 
@@ -68,13 +83,24 @@ static uint32_t sums_of(const struct bnn_model *m, uint32_t number)
     return BNN_NONE;
 }
 
-static void describe_pool(struct bnn_layer *l, const struct bnn_pool_attrs *a)
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The most taps of a pool's window that lie inside the image: the window itself may be far larger. */
+static uint64_t pool_taps(const struct bnn_pool_attrs *a, const struct bnn_tensor *x)
+{
+    return least((uint64_t)a->kernel_h, x->h) * least((uint64_t)a->kernel_w, x->w);
+}
+
+static void describe_pool(struct bnn_layer *l, const struct bnn_pool_attrs *a, const struct bnn_tensor *x)
 {
     l->kernel_h = (uint32_t)a->kernel_h, l->kernel_w = (uint32_t)a->kernel_w;
     l->stride_h = a->stride_h, l->stride_w = a->stride_w;
     l->pad_top = a->pad_top, l->pad_left = a->pad_left;
     l->fires = 1;
-    l->wide = (uint64_t)l->kernel_h * l->kernel_w > INT16_MAX;
+    l->wide = pool_taps(a, x) > INT16_MAX;
     l->count.dense = (uint64_t)l->count.neurons * l->kernel_h * l->kernel_w;
 }
 
@@ -102,7 +128,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     const struct bnn_op *op = &m->ops[number];
     struct bnn_layer l;
     memset(&l, 0, sizeof l);
-    l.kind = kind_of(m, op);
+    (void)find_kind(m, op, &l.kind); /* there is one: check_ops */
     l.op = number;
     l.sums = sums_of(m, number);
     l.in = l.out = l.input = l.residual = BNN_NONE;
@@ -119,7 +145,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     l.count.neurons = (size_t)y->h * y->w * y->c;
     l.count.limit = SIZE_MAX;
     if (l.kind == BNN_LAYER_POOL)
-        describe_pool(&l, op->attrs);
+        describe_pool(&l, op->attrs, x);
     else if (l.sums != BNN_NONE)
         describe_conv(m, &l);
     else if (l.kind == BNN_LAYER_ENCODER)
@@ -130,6 +156,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
         l.count.dense = info.byte_macs;
     }
     l.row_length = (size_t)l.kernel_h * l.kernel_w * l.group_out;
+    l.slice = 1 + (size_t)(SLICE / (32 * (l.kind == BNN_LAYER_POOL ? pool_taps(op->attrs, x) : l.row_length)));
     if (l.kind == BNN_LAYER_ENCODER)
         l.input = same_as_input(m, source->inputs[0]);
     if (op->row->opcode == BNN_OP_BINARIZE && op->input_count == 3) {
@@ -143,8 +170,11 @@ static void reserve_layer(struct bnn_prepare *p, struct bnn_layer *l)
 {
     size_t pixels = bnn_events_pixels(l);
     p->number = l->op;
-    if (l->kind == BNN_LAYER_RELAY)
+    if (l->kind == BNN_LAYER_RELAY) {
+        if (p->model->ops[l->op].row->opcode == BNN_OP_GATHER)
+            bnn_events_make_wires(p, &p->model->ops[l->op], l);
         return;
+    }
     l->touched = bnn_reserve(p, pixels, 1);
     l->list = bnn_reserve(p, pixels, sizeof *l->list);
     if (l->kind == BNN_LAYER_POOL)
@@ -162,7 +192,9 @@ static struct bnn_population reserve_population(struct bnn_prepare *p, uint32_t 
     memset(&s, 0, sizeof s);
     s.tensor = tensor;
     s.h = t->h, s.w = t->w, s.c = t->c, s.words = t->words;
-    s.neurons = (size_t)t->h * t->w * t->c;
+    uint64_t neurons = (uint64_t)t->h * t->w * t->c; /* below 2^63, as bnn_model_open checked */
+    p->failed |= neurons >= BNN_NONE;
+    s.neurons = (size_t)neurons;
     s.first = first;
     s.bits = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.bits);
     s.seen = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.seen);
@@ -178,10 +210,9 @@ static void connect(struct bnn_events *e, uint32_t *room)
         for (uint32_t k = 0; k < e->layer_count; k++) {
             struct bnn_layer *l = &e->layers[k];
             const struct bnn_op *op = &m->ops[l->op];
-            uint32_t operands = op->row->opcode == BNN_OP_CONCAT ? op->input_count : 1;
-            for (uint32_t i = 0; i < operands; i++) {
+            for (uint32_t i = 0; i < bnn_events_operands(op); i++) {
                 uint32_t in = e->population_of[op->inputs[i]];
-                if (in == BNN_NONE)
+                if (in == BNN_NONE) /* an encoder's */
                     continue;
                 struct bnn_population *s = &e->populations[in];
                 int repeated = 0; /* a concat of a tensor with itself is one consumer */
@@ -204,6 +235,13 @@ static void connect(struct bnn_events *e, uint32_t *room)
             e->populations[i].consumer_count = 0;
         }
     }
+}
+
+/* Whether a layer's bits, which go by its epilogue, may be those of what is no number: bnn_run reports that. */
+static int may_be_no_number(const struct bnn_layer *l)
+{
+    return l->kind == BNN_LAYER_SYNAPSES && !l->fires &&
+           !bnn_events_gives_numbers(l, (float)((size_t)l->kernel_h * l->kernel_w * l->group_in));
 }
 
 /* What each tensor is; refuses what the engine cannot run. */
@@ -235,6 +273,8 @@ static bnn_status classify(struct bnn_prepare *p, struct bnn_events *e)
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "real values between spiking layers", 1, 0);
         if (op->row->opcode == BNN_OP_BCONV2D && e->layers[e->layer_of[k]].residual != BNN_NONE)
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "real values between spiking layers", 1, 0);
+        if (may_be_no_number(&e->layers[e->layer_of[k]]))
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "operands that make of spikes what is no number", 1, 0);
         if (e->layers[e->layer_of[k]].kind == BNN_LAYER_ENCODER)
             e->simple &= e->layers[e->layer_of[k]].input != BNN_NONE;
     }
@@ -295,16 +335,39 @@ static size_t reserve_network(struct bnn_prepare *p, struct bnn_events *e)
     return largest;
 }
 
-/* Planes of numbers are no spikes: their bits do not count alike. */
-static bnn_status refuse_numbers(struct bnn_prepare *p)
+/* A layer that is more than a number of the engine's can say, or that reads what is no spike. */
+static bnn_status check_layer(struct bnn_prepare *p, const struct bnn_op *op, bnn_layer_kind kind)
+{
+    const struct bnn_model *m = p->model;
+    if (kind == BNN_LAYER_ENCODER)
+        return BNN_OK;
+    for (uint32_t i = 0; i < bnn_events_operands(op); i++)
+        if (bnn_op_input(m, op, i)->storage == BNN_CONSTANT)
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "spikes of a constant", 1, 0);
+    if (kind == BNN_LAYER_POOL && pool_taps(op->attrs, bnn_op_input(m, op, 0)) > INT32_MAX)
+        return bnn_fail(p, op, BNN_ERROR_LIMIT, "taps of a window (at most)",
+                        (int64_t)pool_taps(op->attrs, bnn_op_input(m, op, 0)), INT32_MAX);
+    return BNN_OK;
+}
+
+/* What no engine can run.  Afterwards every layer is of a kind that these files know, and all that it reads spikes from
+ * is a population: bits that are no constant are written by an op before it, as bnn_model_open checked, and whatever
+ * writes bits is a layer.  Planes of numbers are no spikes: their bits do not count alike. */
+static bnn_status check_ops(struct bnn_prepare *p)
 {
     const struct bnn_model *m = p->model;
     for (uint32_t k = 0; k < m->op_count; k++) {
         const struct bnn_op *op = &m->ops[k];
-        int planes = op->row->opcode == BNN_OP_BCONV2D ? ((const struct bnn_conv_attrs *)op->attrs)->planes : 1;
+        bnn_layer_kind kind;
         p->number = k;
-        if (planes > 1 || op->row->opcode == BNN_OP_BINARIZE_LEVELS)
+        if (!is_layer(m, op))
+            continue;
+        int planes = op->row->opcode == BNN_OP_BCONV2D ? ((const struct bnn_conv_attrs *)op->attrs)->planes : 1;
+        if (planes > 1 || !find_kind(m, op, &kind))
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "numbers of several bits between spiking layers", 1, 0);
+        bnn_status status = check_layer(p, op, kind);
+        if (status != BNN_OK)
+            return status;
     }
     return BNN_OK;
 }
@@ -364,7 +427,7 @@ bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *p
         memset(problem, 0, sizeof *problem);
     if (model == NULL || bytes == NULL)
         return BNN_ERROR_ARGUMENT;
-    bnn_status status = refuse_numbers(&p);
+    bnn_status status = check_ops(&p);
     if (status == BNN_OK)
         status = lay_out(&p, NULL);
     *bytes = p.used;

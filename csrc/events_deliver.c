@@ -32,7 +32,7 @@ static struct spans begin(const struct bnn_layer *l, uint32_t pixel)
 static int next(struct spans *s)
 {
     const struct bnn_layer *l = s->layer;
-    int whole_rows = l->stride_w == 1 && l->dilation_w == 1 && l->groups == 1 && l->kind != BNN_LAYER_POOL;
+    int whole_rows = l->stride_w == 1 && l->dilation_w == 1 && l->groups == 1;
     for (; s->ky < l->kernel_h; s->ky++, s->kx = 0) {
         int32_t y = reached(s->y, s->ky, l->stride_h, l->dilation_h, l->pad_top, l->out_h);
         if (y < 0)
@@ -84,19 +84,31 @@ static void add_wide(int32_t *m, const struct bnn_rows *rows, size_t offset, siz
             m[i] -= rows->taken[k][offset + i];
 }
 
+/* The outputs first to end - 1 whose window of a pool has an input position, on one axis. */
+static void windows(uint32_t at, int32_t pad, uint32_t kernel, int32_t stride, uint32_t outputs, uint32_t *first,
+                    uint32_t *end)
+{
+    uint32_t last = at + (uint32_t)pad, step = (uint32_t)stride; /* padding is smaller than the kernel */
+    *first = last < kernel ? 0 : (last - kernel) / step + 1;
+    *end = last / step + 1 < outputs ? last / step + 1 : outputs;
+}
+
 /* A spike to the pooling neurons of the same channel. */
 static void add_pool(struct bnn_layer *l, struct bnn_arrival arrival)
 {
-    uint32_t pixel = arrival.neuron / l->in_c;
-    for (struct spans s = begin(l, pixel); next(&s);) {
-        size_t at = s.target * l->out_c + arrival.neuron % l->in_c;
-        if (l->wide)
-            ((int32_t *)l->membranes)[at] += arrival.sign;
-        else
-            ((int16_t *)l->membranes)[at] = (int16_t)(((int16_t *)l->membranes)[at] + arrival.sign);
-        touch(l, s.target, 1);
-        l->count.synops++;
-    }
+    uint32_t pixel = arrival.neuron / l->in_c, y, y_end, x_first, x_end;
+    windows(pixel / l->in_w, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
+    windows(pixel % l->in_w, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
+    for (; y < y_end; y++)
+        for (uint32_t x = x_first; x < x_end; x++) {
+            size_t target = (size_t)y * l->out_w + x, at = target * l->out_c + arrival.neuron % l->in_c;
+            if (l->wide)
+                ((int32_t *)l->membranes)[at] += arrival.sign;
+            else
+                ((int16_t *)l->membranes)[at] = (int16_t)(((int16_t *)l->membranes)[at] + arrival.sign);
+            touch(l, target, 1);
+            l->count.synops++;
+        }
 }
 
 /* Rows of one input pixel and group to all targets; there are none afterwards. */
@@ -156,14 +168,14 @@ static void collect(struct bnn_rows *rows, const int8_t *base, size_t row_length
 }
 
 /* Words of one pixel often follow each other: their rows are added together. */
-static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p)
+static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p,
+                      const uint32_t *queue, size_t count)
 {
     const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
-    const uint32_t *queue = e->queue + p->first;
     uint32_t pixel = queue[0] / p->words, first = pixel * p->words, group = 0;
     struct bnn_rows rows;
     rows.plus = rows.minus = 0;
-    for (size_t i = 0; i < p->waiting; i++) {
+    for (size_t i = 0; i < count; i++) {
         uint32_t word = queue[i], changed = p->bits[word] ^ p->seen[word];
         if (word - first >= p->words) { /* unsigned: before it, too */
             add_rows(scatter, l, pixel, group, &rows);
@@ -185,22 +197,12 @@ static void add_words(const struct bnn_events *e, struct bnn_layer *l, const str
     add_rows(scatter, l, pixel, group, &rows);
 }
 
-/* The outputs first to end - 1 whose window of a pool has an input position, on one axis. */
-static void windows(uint32_t at, int32_t pad, uint32_t kernel, int32_t stride, uint32_t outputs, uint32_t *first,
-                    uint32_t *end)
-{
-    uint32_t last = at + (uint32_t)pad, step = (uint32_t)stride; /* padding is smaller than the kernel */
-    *first = last < kernel ? 0 : (last - kernel) / step + 1;
-    *end = last / step + 1 < outputs ? last / step + 1 : outputs;
-}
-
 /* Pooling neurons whose window has a spike are to look again. */
-static void touch_pools(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p)
+static void touch_pools(struct bnn_layer *l, const struct bnn_population *p, const uint32_t *queue, size_t count)
 {
-    const uint32_t *queue = e->queue + p->first;
-    for (size_t i = 0; i < p->waiting;) {
+    for (size_t i = 0; i < count;) {
         uint32_t pixel = queue[i] / p->words, spikes = 0, y, y_end, x_first, x_end;
-        for (; i < p->waiting && queue[i] - pixel * p->words < p->words; i++)
+        for (; i < count && queue[i] - pixel * p->words < p->words; i++)
             spikes += bnn_popcount(p->bits[queue[i]] ^ p->seen[queue[i]]);
         l->count.events += spikes;
         windows(pixel / l->in_w, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
@@ -212,14 +214,14 @@ static void touch_pools(const struct bnn_events *e, struct bnn_layer *l, const s
     }
 }
 
-void bnn_events_add_waiting(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p)
+void bnn_events_add_waiting(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p,
+                            size_t begin_word, size_t end_word)
 {
-    if (p->waiting == 0)
-        return;
+    const uint32_t *queue = e->queue + p->first + begin_word;
     if (l->kind == BNN_LAYER_POOL)
-        touch_pools(e, l, p);
-    else
-        add_words(e, l, p);
+        touch_pools(l, p, queue, end_word - begin_word);
+    else if (begin_word < end_word)
+        add_words(e, l, p, queue, end_word - begin_word);
 }
 
 void bnn_events_add_pixel(const struct bnn_events *e, struct bnn_layer *l, size_t index, float delta)
@@ -237,12 +239,24 @@ void bnn_events_add_pixel(const struct bnn_events *e, struct bnn_layer *l, size_
     l->count.events++;
 }
 
-/* An op with the same pixels: how many channels its output begins later than this neuron's. */
-static int64_t shift_of_channels(const struct bnn_op *op)
+/* A spike to every place that a concat has for its tensor. */
+static void relay_concat(struct bnn_events *e, const struct bnn_op *op, struct bnn_population *out, uint32_t tensor,
+                         uint32_t pixel, uint32_t channel)
 {
-    if (op->row->opcode == BNN_OP_SLICE)
-        return -(int64_t)((const struct bnn_slice_attrs *)op->attrs)->begin;
-    return op->row->opcode == BNN_OP_PAD_CHANNELS ? ((const struct bnn_pad_channels_attrs *)op->attrs)->before : 0;
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < op->input_count; i++) {
+        if (op->inputs[i] == tensor)
+            bnn_events_emit(e, out, pixel * out->c + first + channel);
+        first += bnn_op_input(e->model, op, i)->c;
+    }
+}
+
+/* A spike past the padding above and left of it. */
+static void relay_pad(struct bnn_events *e, const struct bnn_pad_attrs *a, struct bnn_population *out, uint32_t width,
+                      uint32_t pixel, uint32_t channel)
+{
+    uint32_t y = pixel / width + (uint32_t)a->pad_top, x = pixel % width + (uint32_t)a->pad_left;
+    bnn_events_emit(e, out, (y * out->w + x) * out->c + channel);
 }
 
 void bnn_events_relay(struct bnn_events *e, struct bnn_layer *l, uint32_t from, uint32_t neuron)
@@ -252,25 +266,24 @@ void bnn_events_relay(struct bnn_events *e, struct bnn_layer *l, uint32_t from, 
     const struct bnn_population *in = &e->populations[from];
     uint32_t pixel = neuron / in->c, channel = neuron % in->c;
     l->count.events++;
-    if (op->row->opcode == BNN_OP_RESHAPE) {
+    switch (op->row->opcode) {
+    case BNN_OP_CONCAT:
+        relay_concat(e, op, out, in->tensor, pixel, channel);
+        break;
+    case BNN_OP_PAD:
+        relay_pad(e, op->attrs, out, in->w, pixel, channel);
+        break;
+    case BNN_OP_GATHER:
+        for (uint32_t i = l->first_wire[neuron]; i < l->first_wire[neuron + 1]; i++)
+            bnn_events_emit(e, out, l->wires[i]);
+        break;
+    case BNN_OP_SLICE: {
+        uint32_t to = channel - (uint32_t)((const struct bnn_slice_attrs *)op->attrs)->begin; /* before it: too large */
+        if (to < out->c)
+            bnn_events_emit(e, out, pixel * out->c + to);
+        break;
+    }
+    default: /* copy, reshape */
         bnn_events_emit(e, out, neuron);
-        return;
     }
-    if (op->row->opcode == BNN_OP_CONCAT) {
-        uint32_t first = 0;
-        for (uint32_t i = 0; i < op->input_count; i++) {
-            if (op->inputs[i] == in->tensor)
-                bnn_events_emit(e, out, pixel * out->c + first + channel);
-            first += bnn_op_input(e->model, op, i)->c;
-        }
-        return;
-    }
-    if (op->row->opcode == BNN_OP_PAD) {
-        const struct bnn_pad_attrs *a = op->attrs;
-        uint32_t y = pixel / in->w + (uint32_t)a->pad_top;
-        pixel = y * out->w + pixel % in->w + (uint32_t)a->pad_left;
-    }
-    int64_t to = channel + shift_of_channels(op);
-    if (to >= 0 && to < out->c)
-        bnn_events_emit(e, out, pixel * out->c + (uint32_t)to);
 }

@@ -82,16 +82,12 @@ int bnn_events_decide(const struct bnn_layer *l, float v, size_t channel)
     return (v >= l->limits[channel]) != (int)(l->flips[channel / 32] >> channel % 32 & 1);
 }
 
-/* What 32 neurons of an encoder's pixel should fire. */
+/* What 32 neurons of an encoder's pixel should fire; it has cuts. */
 static uint32_t decide_real(const struct bnn_layer *l, const struct bnn_scatter *scatter, size_t pixel, uint32_t word)
 {
-    size_t first = 32 * (size_t)word, left = l->out_c - first;
+    size_t first = 32 * (size_t)word;
     const float *sums = (const float *)l->membranes + pixel * l->out_c + first;
-    if (l->cut)
-        return scatter->at_least(sums, l->cuts + first) ^ l->turned[word];
-    uint32_t low = scatter->decide(sums, &l->finish, l->limits, first);
-    uint32_t high = left > 16 ? scatter->decide(sums + 16, &l->finish, l->limits, first + 16) : 0;
-    return (low | high << 16) ^ (l->limits != NULL ? l->flips[word] : 0);
+    return scatter->at_least(sums, l->cuts + first) ^ l->turned[word];
 }
 
 /* What neurons of a pixel should fire: `count` of them, at most 32. */

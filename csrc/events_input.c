@@ -79,7 +79,7 @@ bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
     }
     e->step = 0.0f;
     for (uint32_t k = 0; k < e->layer_count; k++)
-        e->layers[k].cut = e->layers[k].stale = 0;
+        e->layers[k].stale = 0;
     for (uint32_t i = 0; i < e->population_count; i++) {
         struct bnn_population *p = &e->populations[i];
         memset(p->pending, 0, p->neurons * sizeof *p->pending);
@@ -112,6 +112,12 @@ static int power_of_two(float v)
     uint32_t bits;
     memcpy(&bits, &v, sizeof bits);
     return v > 0.0f && (bits & 0x7fffffu) == 0 && bits >> 23 != 0 && bits >> 23 != 0xffu;
+}
+
+/* Twice the greatest sum: more than any on the way from one to another. */
+static float reach(const struct bnn_layer *l, float bound)
+{
+    return 2.0f * bound * l->row_sum;
 }
 
 /* Every partial sum, and twice the largest of one change, is a multiple of step * row_step below 2^24 of them. */
@@ -150,20 +156,28 @@ static int encoder_bit(const struct bnn_layer *l, float sum, size_t c)
     return bnn_events_decide(l, bnn_events_finish(&l->finish, sum, c, NULL), c);
 }
 
-/* One comparison instead of an epilogue, for sums from -most to most: each of its operations rounds a monotone function,
- * so the bit changes once at most, at a float that bisection finds.  Left alone where something is not finite: an
- * operand anywhere, or a result at an end. */
-void bnn_events_find_cuts(struct bnn_layer *l, float most)
+/* Each operation of an epilogue rounds a monotone function: so all between is finite where every operand is, and what
+ * comes out at both ends. */
+int bnn_events_gives_numbers(const struct bnn_layer *l, float most)
 {
     const struct bnn_finish *f = &l->finish;
-    l->cut = finite(f->pre_mul, l->out_c) && finite(f->pre_add, l->out_c) && finite(f->sub, l->out_c) &&
-             finite(f->mul, l->out_c) && finite(f->add, l->out_c);
-    memset(l->turned, 0, (l->out_c / 32 + 1) * sizeof *l->turned);
-    for (uint32_t c = 0; c < l->out_c && l->cut; c++) {
+    int found = finite(f->pre_mul, l->out_c) && finite(f->pre_add, l->out_c) && finite(f->sub, l->out_c) &&
+                finite(f->mul, l->out_c) && finite(f->add, l->out_c);
+    for (uint32_t c = 0; c < l->out_c && found; c++) {
         float ends[2] = {bnn_events_finish(f, -most, c, NULL), bnn_events_finish(f, most, c, NULL)};
+        found = finite(ends, 2);
+    }
+    return found;
+}
+
+/* One comparison instead of an epilogue, for sums from -most to most: the bit changes once at most, at a float that
+ * bisection finds. */
+void bnn_events_find_cuts(struct bnn_layer *l, float most)
+{
+    memset(l->turned, 0, (l->out_c / 32 + 1) * sizeof *l->turned);
+    for (uint32_t c = 0; c < l->out_c; c++) {
         int first = encoder_bit(l, -most, c), last = encoder_bit(l, most, c);
         int64_t low = ordered(-most), high = ordered(most);
-        l->cut = finite(ends, 2);
         while (first != last && high - low > 1) { /* the bit is `first` at low, `last` at high */
             int64_t middle = low + (high - low) / 2;
             if (encoder_bit(l, from_ordered(middle), c) == last)
@@ -184,9 +198,12 @@ bnn_status bnn_events_expect(bnn_events *e, float step, float bound)
         return BNN_ERROR_OPCODE;
     if (!((double)bound <= 8388608.0 * (double)step))
         return BNN_ERROR_LIMIT;
-    for (uint32_t k = 0; k < e->layer_count; k++)
-        if (e->layers[k].rows != NULL && e->layers[k].kind == BNN_LAYER_ENCODER && !exact(&e->layers[k], step, bound))
-            return BNN_ERROR_LIMIT;
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        const struct bnn_layer *l = &e->layers[k];
+        if (l->rows != NULL && l->kind == BNN_LAYER_ENCODER &&
+            !(exact(l, step, bound) && bnn_events_gives_numbers(l, reach(l, bound))))
+            return BNN_ERROR_LIMIT; /* what is no number is the synchronous encoder's to report */
+    }
     for (uint32_t i = 0; i < e->model->input_count; i++)
         for (size_t j = 0; j < e->inputs[i].count; j++)
             if (!promised(e->inputs[i].values[j], step, bound))
@@ -198,7 +215,7 @@ bnn_status bnn_events_expect(bnn_events *e, float step, float bound)
         const struct bnn_pixels *in = &e->inputs[l->input];
         bnn_events_layer count = l->count;
         l->stale = 0;
-        bnn_events_find_cuts(l, 2.0f * bound * l->row_sum);
+        bnn_events_find_cuts(l, reach(l, bound));
         memset(l->membranes, 0, bnn_events_pixels(l) * l->out_c * sizeof(float));
         for (size_t j = 0; j < in->count; j++)
             if (in->values[j] != 0.0f)

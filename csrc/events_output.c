@@ -12,7 +12,9 @@ static void read_out(const struct bnn_events *e, const struct bnn_layer *l)
     size_t at = 0;
     if (l->residual != BNN_NONE) {
         const struct bnn_tensor *t = &e->model->tensors[l->residual];
-        residual = t->storage == BNN_INPUT ? e->inputs[t->offset].values : e->values[l->residual];
+        residual = t->storage == BNN_CONSTANT ? t->data
+                   : t->storage == BNN_INPUT  ? e->inputs[t->offset].values
+                                              : e->values[l->residual];
     }
     for (size_t i = 0; i < bnn_events_pixels(l); i++)
         for (uint32_t o = 0; o < l->out_c; o++, at++)
@@ -163,8 +165,8 @@ static uint64_t time_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_clock
     back.bits = p->seen, back.seen = p->bits;
     uint64_t start = clock();
     for (uint32_t i = 0; i < repeats; i++) {
-        bnn_events_add_waiting(e, l, p);
-        bnn_events_add_waiting(e, l, &back);
+        bnn_events_add_waiting(e, l, p, 0, p->waiting);
+        bnn_events_add_waiting(e, l, &back, 0, p->waiting);
         if (l->kind != BNN_LAYER_READOUT)
             bnn_events_settle(e, l); /* nothing changed: only the time it takes to see that */
     }
@@ -203,8 +205,8 @@ static void calibrate_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_cloc
 static void calibrate_encoder(struct bnn_events *e, struct bnn_layer *l, bnn_clock *clock)
 {
     uint64_t few = UINT64_MAX, whole = UINT64_MAX;
-    int cut = l->cut, stale = l->stale;
-    if (!cut)
+    int stale = l->stale;
+    if (e->step == 0.0f)
         bnn_events_find_cuts(l, 1e6f); /* as there will be some */
     size_t count = e->inputs[l->input].count, pixels = count < 4 * probes ? count : 4 * probes,
            first = (count - pixels) / 2;
@@ -220,7 +222,7 @@ static void calibrate_encoder(struct bnn_events *e, struct bnn_layer *l, bnn_clo
         few = least(few, clock() - start);
     }
     l->count.limit = (size_t)((double)whole * (double)pixels / ((double)few + 1.0));
-    l->cut = cut, l->stale = stale;
+    l->stale = stale;
 }
 
 bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
@@ -239,9 +241,11 @@ bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
             calibrate_spikes(e, l, clock);
         count.limit = l->count.limit;
         l->count = count;
-    }
-    for (uint32_t i = 0; i < e->population_count; i++) { /* inputs that are no numbers leave other bits */
-        struct bnn_population *p = &e->populations[i];
+        if (l->out == BNN_NONE)
+            continue;
+        /* What was timed may have left other bits, which the next layer must not see: membranes of an encoder that was
+         * promised nothing mean nothing. */
+        struct bnn_population *p = &e->populations[l->out];
         memcpy(p->bits, p->seen, (size_t)p->h * p->w * p->words * sizeof *p->bits);
     }
     e->silent = 0;

@@ -30,22 +30,29 @@ static int too_many(const struct bnn_events *e, const struct bnn_population *p, 
     return cost > (double)l->count.limit * (l->stale ? 0.5 : 1.0); /* back again costs a run, too */
 }
 
+/* All spikes under way in a population, to one layer that reads it: slice by slice, each of bounded work. */
+static void deliver_to(struct bnn_events *e, const struct bnn_population *p, struct bnn_layer *l)
+{
+    if (l->kind == BNN_LAYER_RELAY) {
+        relay_waiting(e, p, l);
+        return;
+    }
+    if (too_many(e, p, l)) {
+        bnn_events_synchronous(e, l);
+        return;
+    }
+    bnn_events_refresh(e, l);
+    for (size_t begin = 0; begin < p->waiting; begin += l->slice) {
+        size_t left = p->waiting - begin;
+        bnn_events_add_waiting(e, l, p, begin, begin + (left < l->slice ? left : l->slice));
+    }
+    bnn_events_settle(e, l);
+}
+
 static void deliver_layer(struct bnn_events *e, struct bnn_population *p)
 {
-    if (p->waiting == 0)
-        return;
-    for (uint32_t k = 0; k < p->consumer_count; k++) {
-        struct bnn_layer *l = &e->layers[p->consumers[k]];
-        if (l->kind == BNN_LAYER_RELAY) {
-            relay_waiting(e, p, l);
-        } else if (too_many(e, p, l)) {
-            bnn_events_synchronous(e, l);
-        } else {
-            bnn_events_refresh(e, l);
-            bnn_events_add_waiting(e, l, p);
-            bnn_events_settle(e, l);
-        }
-    }
+    for (uint32_t k = 0; k < p->consumer_count && p->waiting != 0; k++)
+        deliver_to(e, p, &e->layers[p->consumers[k]]);
     for (size_t i = 0; i < p->waiting; i++) {
         uint32_t word = e->queue[p->first + i];
         p->seen[word] = p->bits[word];
@@ -164,7 +171,7 @@ static void deliver_fired(struct bnn_events *e, struct bnn_layer *l, uint32_t fr
             e->queue[p->first + i] = (uint32_t)i;
         memset(p->seen, 0, words * sizeof *p->seen);
         p->waiting = words;
-        bnn_events_add_waiting(e, l, p);
+        bnn_events_add_waiting(e, l, p, 0, words);
         p->waiting = 0;
         memcpy(p->seen, p->bits, words * sizeof *p->seen);
         return;
@@ -179,31 +186,20 @@ static void deliver_fired(struct bnn_events *e, struct bnn_layer *l, uint32_t fr
         }
 }
 
-/* Whether a neuron of a wire's output stands for no input, and fires all the time: what an op pads with +1. */
-static int always_fires(const struct bnn_op *op, const struct bnn_layer *l, uint32_t y, uint32_t x, uint32_t c)
-{
-    if (op->row->opcode == BNN_OP_PAD) {
-        const struct bnn_pad_attrs *a = op->attrs;
-        uint32_t top = (uint32_t)a->pad_top, left = (uint32_t)a->pad_left;
-        return a->value > 0.0f && (y < top || y >= top + l->in_h || x < left || x >= left + l->in_w);
-    }
-    if (op->row->opcode == BNN_OP_PAD_CHANNELS) {
-        const struct bnn_pad_channels_attrs *a = op->attrs;
-        return a->value > 0.0f && (c < (uint32_t)a->before || c >= (uint32_t)a->before + l->in_c);
-    }
-    return 0;
-}
-
-/* A wire's output while its inputs are silent. */
+/* A wire's output while its inputs are silent: what an op pads with +1 fires all the time. */
 static void silence_relay(struct bnn_events *e, const struct bnn_layer *l)
 {
     const struct bnn_op *op = &e->model->ops[l->op];
     struct bnn_population *out = &e->populations[l->out];
     memset(out->bits, 0, (size_t)out->h * out->w * out->words * sizeof *out->bits);
+    if (op->row->opcode != BNN_OP_PAD || !(((const struct bnn_pad_attrs *)op->attrs)->value > 0.0f))
+        return;
+    const struct bnn_pad_attrs *a = op->attrs;
+    uint32_t top = (uint32_t)a->pad_top, left = (uint32_t)a->pad_left;
     for (uint32_t y = 0; y < out->h; y++)
         for (uint32_t x = 0; x < out->w; x++)
             for (uint32_t c = 0; c < out->c; c++)
-                if (always_fires(op, l, y, x, c))
+                if (y < top || y >= top + l->in_h || x < left || x >= left + l->in_w)
                     bnn_events_emit(e, out, (y * out->w + x) * out->c + c);
 }
 
@@ -215,7 +211,7 @@ void bnn_events_rebuild(struct bnn_events *e, struct bnn_layer *l)
     e->silent = 1;
     if (l->kind == BNN_LAYER_RELAY) {
         silence_relay(e, l);
-        for (uint32_t i = 0; i < op->input_count; i++) {
+        for (uint32_t i = 0; i < bnn_events_operands(op); i++) {
             uint32_t from = e->population_of[op->inputs[i]], repeated = 0;
             for (uint32_t j = 0; j < i; j++)
                 repeated |= op->inputs[j] == op->inputs[i];

@@ -209,22 +209,48 @@ void bnn_events_make_conv(struct bnn_prepare *p, const struct bnn_op *op, struct
     }
 }
 
+/* Positions of a pool's window that lie inside the image, on one axis. */
+static int64_t inside(uint32_t output, int32_t stride, int32_t pad, uint32_t kernel, uint32_t size)
+{
+    int64_t begin = (int64_t)output * stride - pad, end = begin + kernel;
+    return (end < size ? end : size) - (begin > 0 ? begin : 0);
+}
+
 void bnn_events_make_pool(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l)
 {
-    size_t pixels = bnn_events_pixels(l), outputs = pixels * l->out_c;
-    size_t size = l->wide ? sizeof(int32_t) : sizeof(int16_t);
-    int32_t *taps = bnn_reserve(p, pixels, sizeof *taps);
+    size_t outputs = bnn_events_pixels(l) * l->out_c, size = l->wide ? sizeof(int32_t) : sizeof(int16_t);
     l->membranes = reserve_slack(p, outputs, size);
     l->initial = bnn_reserve(p, outputs, size);
-    if (taps == NULL || l->initial == NULL)
+    if (l->initial == NULL)
         return;
     const uint32_t *mask = op->input_count == 2 ? bnn_op_input(p->model, op, 1)->data : NULL;
     l->mask = mask;
-    memset(taps, 0, pixels * sizeof *taps);
-    for (uint32_t ky = 0; ky < l->kernel_h; ky++)
-        for (uint32_t kx = 0; kx < l->kernel_w; kx++)
-            accumulate(l, taps, ky, kx, 1, 0);
-    for (size_t i = 0; i < pixels; i++)
-        for (uint32_t c = 0; c < l->out_c; c++)
-            set_membrane(l, i * l->out_c + c, mask != NULL && bit_of(mask, c) ? -taps[i] : -1);
+    size_t at = 0;
+    for (uint32_t y = 0; y < l->out_h; y++) {
+        int64_t rows = inside(y, l->stride_h, l->pad_top, l->kernel_h, l->in_h);
+        for (uint32_t x = 0; x < l->out_w; x++) {
+            int32_t taps = (int32_t)(rows * inside(x, l->stride_w, l->pad_left, l->kernel_w, l->in_w));
+            for (uint32_t c = 0; c < l->out_c; c++)
+                set_membrane(l, at++, mask != NULL && bit_of(mask, c) ? -taps : -1);
+        }
+    }
+}
+
+/* From the source of every output to the outputs of every source: counted, then filled from the last on. */
+void bnn_events_make_wires(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l)
+{
+    const int32_t *source = bnn_op_input(p->model, op, 1)->data; /* below `from`, as bnn_model_open checked */
+    size_t from = (size_t)l->in_h * l->in_w * l->in_c, to = l->count.neurons;
+    uint32_t *first = bnn_reserve(p, from + 1, sizeof *first), *wires = bnn_reserve(p, to, sizeof *wires), end = 0;
+    l->first_wire = first;
+    l->wires = wires;
+    if (first == NULL || wires == NULL)
+        return;
+    memset(first, 0, (from + 1) * sizeof *first);
+    for (size_t i = 0; i < to; i++)
+        first[source[i]]++;
+    for (size_t i = 0; i <= from; i++)
+        first[i] = end += first[i];
+    for (size_t i = to; i-- > 0;)
+        wires[--first[source[i]]] = (uint32_t)i;
 }

@@ -13,11 +13,13 @@
  *     bnn_events_run(engine);                                       // until no spike is under way
  *     bnn_events_output(engine, 0, values);
  *
- * What runs: bconv2d and max_pool of bits, and whatever moves bits (concat, slice, reshape, pads, copy); bconv2d with
- * real outputs (a readout: membranes follow events, values are computed when asked for, through whatever follows it).
+ * What runs: bconv2d and max_pool of bits, and whatever moves bits (concat, slice, reshape, pad, copy, gather); bconv2d
+ * with real outputs (a readout: membranes follow events, values are computed when asked for, through whatever follows).
  * What precedes the first bits (the encoder) runs synchronously on whole frames, or pixel by pixel where that is exact;
  * inputs of bytes are given as floats, whole numbers from 0 to 255, and encoded as whole frames.
- * Real values between two binary layers (a shortcut of real values) are no spikes: such models are refused.
+ * Real values between two binary layers (a shortcut of real values) are no spikes: such models are refused, and so are
+ * numbers of several bits, binary layers of a constant, and whatever mixes the images of a batch.  An engine that was
+ * created runs within its memory: everything that it will look up was checked before.
  *
  * Memory, alignment and threads are as in bnn.h: nothing is allocated, the model is only read and must outlive the
  * engine, an engine belongs to one thread at a time. */
@@ -84,7 +86,7 @@ typedef enum bnn_layer_kind {
     BNN_LAYER_ENCODER = 0,  /* real values to bits */
     BNN_LAYER_SYNAPSES = 1, /* bconv2d to bits */
     BNN_LAYER_POOL = 2,     /* max_pool of bits: a neuron counts the spikes in its window */
-    BNN_LAYER_RELAY = 3,    /* concat, slice, reshape, pads, copy: wires */
+    BNN_LAYER_RELAY = 3,    /* concat, slice, reshape, pad, copy, gather: wires */
     BNN_LAYER_READOUT = 4   /* bconv2d to real values */
 } bnn_layer_kind;
 

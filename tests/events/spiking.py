@@ -8,8 +8,10 @@ import numpy as np
 
 from bnn import Model, ops
 from bnn.emit.model import encode
-from bnn.ir import Graph, Node
-from bnn.passes import lower
+from bnn.ir import DType, Graph, Node
+from bnn.passes import PIPELINE, lower
+
+from .moves import chain
 
 Array = np.ndarray[Any, Any]
 CHANNELS = (1, 3, 8, 31, 32, 33, 64, 70)
@@ -97,6 +99,8 @@ class Network:
             if self.rng.random() < 0.2:
                 more = self.sign(self.norm(self.pointwise(bits, 8), 3.0))  # a skip connection of spikes
                 bits = ops.make("concat", bits, more, bits, name=self.name("concat"))
+            if self.rng.random() < 0.3:
+                bits = chain(self.rng, bits, int(self.rng.integers(1, 4)))
             y = self.conv(bits, int(self.pick(CHANNELS)), pad_one=self.rng.random() < 0.4)
             if self.rng.random() < 0.4:
                 y = self.pool(y)
@@ -111,6 +115,27 @@ class Network:
 
 def random_model(rng: np.random.Generator, binary_input: bool = False) -> Model:
     return Model.from_bytes(encode(lower(Network(rng).build(binary_input))))
+
+
+def wide_model(rng: np.random.Generator) -> Model:
+    """One pixel of several hundred channels, all of which may turn at once, through layers with groups and without."""
+    image = ops.input_node("image", (1, 1, 320))
+    bits, groups = ops.make("binarize", image, name="sign"), int(rng.choice([1, 2, 5]))
+    filters = ops.constant(rng.choice([-1, 1], (70, 1, 1, 320 // groups)), DType.b1)
+    limits = ops.constant(rng.integers(-9, 10, 70), DType.i32)
+    attrs = ops.ConvAttrs(groups=groups, slots=("threshold",), out=DType.b1)
+    hidden = ops.make("bconv2d", bits, filters, limits, attrs=attrs, name="hidden")
+    more = ops.make("concat", bits, hidden, ops.make("concat", bits, bits), name="join")
+    readout = ops.constant(rng.choice([-1, 1], (5, 1, 1, more.type.shape[2])), DType.b1)
+    return Model.from_bytes(encode(planned(image, ops.make("bconv2d", more, readout, attrs=ops.ConvAttrs()))))
+
+
+def planned(image: Node, *outputs: Node) -> Graph:
+    """The RUNTIME graph of a BINARY one."""
+    graph = Graph((image,), outputs)
+    for function, _ in PIPELINE[-3:]:
+        graph = function(graph)
+    return graph
 
 
 def random_images(rng: np.random.Generator, model: Model, count: int) -> Array:

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from events.spiking import random_model
+import op_graphs
+from bnn.emit.model import encode
+from events import handmade
+from events.spiking import random_model, wide_model
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ("-std=c11", "-O1", "-g", "-ffp-contract=off", "-Icsrc/include", "-Icsrc", "-Ikernels", "-Wall", "-Wextra")
@@ -44,14 +47,38 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "driver"
 
 
+def run_all(rng: np.random.Generator, driver: Path, folder: Path, files: list[bytes]) -> str:
+    paths = [folder / f"{k}.bnn" for k in range(len(files))]
+    for path, data in zip(paths, files, strict=True):
+        path.write_bytes(data)
+    return call(str(driver), str(int(rng.integers(2**32))), *map(str, paths))
+
+
 def test_random_networks(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
     """Frames, pixels, orders, switching, in every kernel family, in memory of exactly the size asked for."""
-    paths = []
-    for k in range(24):
-        paths.append(tmp_path / f"{k}.bnn")
-        paths[-1].write_bytes(random_model(rng, binary_input=k % 2 == 1).to_bytes())
-    assert call(str(driver), str(int(rng.integers(2**32))), *map(str, paths)) == "24 models\n"
+    files = [random_model(rng, binary_input=k % 2 == 1).to_bytes() for k in range(24)]
+    assert run_all(rng, driver, tmp_path, files) == "24 models, 0 refused\n"
+
+
+def test_all_spikes_of_a_pixel_at_once(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
+    """More than are added to the membranes together."""
+    assert run_all(rng, driver, tmp_path, [wide_model(rng).to_bytes() for _ in range(3)]) == "3 models, 0 refused\n"
+
+
+def test_files_that_no_compiler_writes(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
+    files = [*handmade.files(handmade.accepted(rng)).values()]
+    assert run_all(rng, driver, tmp_path, files) == f"{len(files)} models, 0 refused\n"
+    files = [*handmade.files(handmade.refused(rng)).values()]
+    assert run_all(rng, driver, tmp_path, files) == f"{len(files)} models, {len(files)} refused\n"
+
+
+def test_random_files(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
+    """Any chain of ops is run exactly or refused."""
+    files = [encode(op_graphs.network(rng, int(rng.integers(2, 9)))) for _ in range(40)]
+    files += [encode(op_graphs.one_op(rng, name, op_graphs.BIT_OPS)) for name in op_graphs.BIT_OPS]
+    files += [encode(op_graphs.one_op(rng, name, op_graphs.BYTE_OPS)) for name in op_graphs.BYTE_OPS]
+    assert run_all(rng, driver, tmp_path, files).startswith(f"{len(files)} models, ")
 
 
 def test_a_trained_network(driver: Path) -> None:
-    assert call(str(driver), "1", str(Path(__file__).with_name("digits.bnn"))) == "1 models\n"
+    assert call(str(driver), "1", str(Path(__file__).with_name("digits.bnn"))) == "1 models, 0 refused\n"

@@ -1,0 +1,150 @@
+"""Any legal file: the event engine gives what ``model(x)`` gives, or refuses and names the op."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+import op_graphs
+from bnn import ops
+from bnn.emit.model import encode
+from bnn.events import EventEngine
+from bnn.ir import DType, Graph
+
+from . import handmade
+from .test_moves import FIRING
+
+Array = np.ndarray[Any, Any]
+
+
+def images(rng: np.random.Generator, graph: Graph, count: int) -> list[list[Array]]:
+    return [[op_graphs.values_of(rng, 1, x) for x in graph.inputs] for _ in range(count)]
+
+
+def runs(rng: np.random.Generator, graph: Graph, firing: str) -> bool:
+    """Whether the engine runs a graph; then all outputs are right on several frames, and else the error names an op."""
+    model = bnn.Model.from_bytes(encode(graph))
+    try:
+        engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
+    except bnn.UnsupportedOpError as error:
+        assert "op " in str(error) or "layer '" in str(error)
+        return False
+    for inputs in images(rng, graph, 3):
+        engine.step(inputs)
+        found = model(inputs)
+        for k, want in enumerate(found if isinstance(found, list) else [found]):
+            assert np.array_equal(engine.output(k), want[0], equal_nan=True)
+    return True
+
+
+@pytest.mark.parametrize("firing", FIRING)
+def test_random_files(rng: np.random.Generator, firing: str) -> None:
+    """Chains of any ops, with halos of any size."""
+    ran = [runs(rng, op_graphs.network(rng, int(rng.integers(2, 9))), firing) for _ in range(60)]
+    assert 10 < sum(ran) < 60
+
+
+@pytest.mark.parametrize("name", op_graphs.BIT_OPS)
+def test_every_op_on_bits(rng: np.random.Generator, name: str) -> None:
+    for firing in FIRING:
+        assert all(runs(rng, op_graphs.one_op(rng, name, op_graphs.BIT_OPS), firing) for _ in range(5))
+
+
+@pytest.mark.parametrize("firing", FIRING)
+def test_files_that_no_compiler_writes(rng: np.random.Generator, firing: str) -> None:
+    for name, graph in handmade.accepted(rng).items():
+        assert runs(rng, graph, firing), name
+
+
+REFUSED = {
+    "a constant convolved to b1": r"op 1 \(conv\): spikes of a constant",
+    "a constant convolved to f32": r"op 2 \(conv\): spikes of a constant",
+    "bits of what may be no number": r"op 1 \(infinite\): operands that make of spikes what is no number",
+    "real values between": r"layer 'joined'.*a shortcut of real numbers is added",
+    "a residual of bits": r"layer 'epilogue'.*a shortcut of real numbers is added",
+    "the batch": r"computes with all images of a batch",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(rng: np.random.Generator, name: str) -> None:
+    model = bnn.Model.from_bytes(encode(handmade.refused(rng)[name]))
+    model(np.zeros((2, 4, 4, 8), np.float32))
+    with pytest.raises(bnn.UnsupportedOpError, match=REFUSED[name]):
+        EventEngine(model)
+
+
+def test_more_neurons_than_can_be_numbered() -> None:
+    x, bits = handmade.bits((1, 1, 32))
+    huge = ops.make("pad", bits, attrs=ops.PadAttrs((11_999, 11_999, 0, 0), 1.0), name="huge")
+    sums = ops.make("bconv2d", huge, op_graphs.signs(np.random.default_rng(0), (1, 1, 1, 32)),
+                    attrs=ops.ConvAttrs(stride=(12_000, 12_000)), name="conv")  # fmt: skip
+    model = bnn.Model.from_bytes(encode(op_graphs.plan([x], [sums])))
+    with pytest.raises(bnn.InputError, match=r"more neurons than the event engine can number"):
+        EventEngine(model)
+
+
+def test_windows_larger_than_the_image_take_no_longer(rng: np.random.Generator) -> None:
+    """2**31 x 2**31 positions, of which 20 lie inside."""
+    assert runs(rng, handmade.accepted(rng)["windows larger than the image"], "fifo")
+
+
+def stem(weights: Array) -> bnn.Model:
+    """An encoder of one filter right on the input, and a readout."""
+    x = ops.input_node("image", (weights.size,))
+    first = ops.make("conv2d", x, ops.constant(weights.reshape(1, 1, 1, -1)), attrs=ops.ConvAttrs(out=DType.b1))
+    last = ops.make("bconv2d", first, op_graphs.signs(np.random.default_rng(0), (1, 1, 1, 1)), attrs=ops.ConvAttrs())
+    return bnn.Model.from_bytes(encode(op_graphs.plan([x], [last])))
+
+
+@pytest.mark.parametrize(
+    ("weights", "step", "bound", "exact"),
+    [
+        ([1.0, 1.0, 1.0], 1.0, 2796202.0, True),  # 2 x 3 x 2,796,202 = 2^24 - 4
+        ([1.0, 1.0, 1.0], 1.0, 2796203.0, False),  # 2^24 + 2
+        ([1.0, 1.0], 1.0, 4194304.0, True),  # 2^24
+        ([1.0, 1.0], 0.5, 2097152.5, False),
+        ([0.25, 1.0], 1.0, 1677721.0, True),  # 5 x 2 x 1,677,721 quarters: 2^24 - 6
+        ([0.25, 1.0], 1.0, 1677722.0, False),
+    ],
+)
+def test_sums_at_the_limit(weights: list[float], step: float, bound: float, exact: bool) -> None:
+    """Updated pixel by pixel up to 2^24 steps, and never above."""
+    model = stem(np.array(weights, np.float32))
+    engine = EventEngine(model)
+    assert (engine._engine.expect(step, bound) == "") is exact
+    data = np.full((1, len(weights)), bound, np.float32)
+    data[0, 0] = -bound
+    assert engine.prepare(np.append(data, np.float32(step))) == ("incremental" if exact else "synchronous")
+    assert np.array_equal(engine.step(data), model(data)[0])
+
+
+def test_an_encoder_that_may_give_no_number_is_synchronous() -> None:
+    """Infinity times zero: only the synchronous encoder sees it."""
+    x = ops.input_node("image", (2,))
+    scale = ops.constant(np.array([np.inf], np.float32))
+    attrs = ops.ConvAttrs(slots=("mul",), out=DType.b1)
+    first = ops.make("conv2d", x, ops.constant(np.ones((1, 1, 1, 2), np.float32)), scale, attrs=attrs)
+    last = ops.make("bconv2d", first, op_graphs.signs(np.random.default_rng(0), (1, 1, 1, 1)), attrs=ops.ConvAttrs())
+    model = bnn.Model.from_bytes(encode(op_graphs.plan([x], [last])))
+    engine = EventEngine(model)
+    for frame in np.array([[1, 2], [1, -1], [2, 2]], np.float32):
+        engine.reset(frame[None])
+        assert engine.prepare(frame) == "synchronous"
+        assert np.array_equal(engine.step(frame[None]), model(frame[None])[0], equal_nan=True)
+
+
+def test_calibration_changes_nothing(rng: np.random.Generator) -> None:
+    """Of an engine on frames whose encoder was promised nothing."""
+    for name, graph in handmade.accepted(rng).items():
+        model = bnn.Model.from_bytes(encode(graph))
+        engine = EventEngine(model)
+        for inputs in images(rng, graph, 2):
+            engine.step(inputs)
+            engine._engine.calibrate()
+            found = model(inputs)
+            for k, want in enumerate(found if isinstance(found, list) else [found]):
+                assert np.array_equal(engine.output(k), want[0], equal_nan=True), name

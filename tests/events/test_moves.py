@@ -1,0 +1,89 @@
+"""Bits that are moved: a wire may lead to one neuron, to several, or to none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn import ops
+from bnn.emit.model import encode
+from bnn.events import EventEngine
+from bnn.ir import Graph, Node
+from bnn.passes import lower
+
+from . import moves
+from .spiking import Network, mismatches, random_images
+
+FIRING = ("layers", "fifo", "random")
+
+
+def network(rng: np.random.Generator, move: str) -> bnn.Model:
+    """Moves of a kind between binary layers, behind the encoder and behind bits of bits, or a chain of any kinds."""
+    net = Network(rng)
+
+    def moved(x: Node) -> Node:
+        return moves.chain(rng, x, int(rng.integers(1, 5))) if move == "chain" else moves.moved(rng, x, move)
+
+    image = ops.input_node("image", (5, 6, 2))
+    encoded = net.sign(net.norm(net.conv(image, int(rng.choice([12, 32, 40]))), 1.0))
+    hidden = net.sign(net.norm(net.conv(moved(encoded), int(rng.choice([4, 9, 36]))), 2.0))
+    pooled = net.pool(moved(hidden)) if rng.random() < 0.5 else moved(hidden)
+    beside = moved(ops.make("concat", pooled, net.sign(net.norm(net.pointwise(pooled, 8), 3.0)), name="join"))
+    return bnn.Model.from_bytes(encode(lower(Graph((image,), (net.conv(beside, 5),)))))
+
+
+@pytest.mark.parametrize("firing", FIRING)
+@pytest.mark.parametrize("move", [*moves.KINDS, "chain"])
+def test_moved_bits(rng: np.random.Generator, move: str, firing: str) -> None:
+    """Frames, pixels and a reset, in every order of firing; all layers and the output."""
+    for _ in range(4):
+        model = network(rng, move)
+        assert any(op.op == "gather" for op in model.ops) or move in ("chain", "crop", "upsample", "strided")
+        engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
+        for image in random_images(rng, model, 3):
+            found = engine.step(image[None])
+            assert np.array_equal(found, model(image[None])[0])
+            assert mismatches(engine, image) == {}
+        image = random_images(rng, model, 1)[0]
+        run = engine.run_image(image, order="random", seed=int(rng.integers(2**32)))
+        assert run.report.encoder == "incremental"
+        assert mismatches(engine, image) == {}
+        engine.reset(image[None])
+        assert mismatches(engine, image) == {}
+
+
+@pytest.mark.parametrize("move", [*moves.KINDS, "chain"])
+def test_moved_bits_switch(rng: np.random.Generator, move: str) -> None:
+    """Layers before and behind a move run by events or by kernels, in every kernel family; orders change between."""
+    data = network(rng, move).to_bytes()
+    for family in bnn.runtime.available_kernels():
+        model = bnn.Model.from_bytes(data, kernels=family)
+        frames = random_images(rng, model, 9)
+        engine = EventEngine(model, switch="auto")
+        assert engine.run_stream(frames).wrong == 0
+        for number, frame in enumerate(frames):
+            for k, layer in enumerate(engine.layers):
+                if layer.kind in ("synapses", "encoder", "readout"):
+                    engine._engine.set_limit(k, int(rng.choice([0, 10**6])))
+            engine.step(frame[None])
+            assert mismatches(engine, frame) == {}
+            engine._engine.set_order(FIRING[number % 3], number)
+
+
+def test_wires_to_many_and_to_none(rng: np.random.Generator) -> None:
+    """A spike is counted once where it arrives and as often as it leaves; one that leads nowhere stays."""
+    net = Network(rng)
+    image = ops.input_node("image", (2, 3, 4))
+    x = net.sign(image)
+    index = np.array([[[0, 0, 0, 23, 5]]])
+    moved = ops.make("gather", x, ops.constant(index, bnn.ir.DType.i32), name="moved")
+    model = bnn.Model.from_bytes(encode(lower(Graph((image,), (net.conv(moved, 5),)))))
+    engine = EventEngine(model)
+    frame = np.full((1, 2, 3, 4), -1, np.float32)
+    engine.reset(frame)
+    frame.reshape(-1)[[0, 1, 2, 5]] = 1
+    engine.step(frame)
+    wire = next(layer for layer in engine.layers if layer.kind == "relay")
+    assert (wire.events, wire.spikes_up, wire.spikes_down) == (4, 4, 0)
+    assert engine.state(wire.tensor).tolist() == [[[1, 1, 1, -1, 1]]]
