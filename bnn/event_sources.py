@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import os
 import struct
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,10 @@ _AEDAT3_HEADER = struct.Struct("<hhiiiiii")  # type, source, size, timestamp off
 _AEDAT3_POLARITY = 1
 # Bytes that a Prophesee file's body must be a multiple of.
 _PROPHESEE_WORDS = {"dat": 8, "evt2": 4, "evt3": 2}
+# How a line of its header begins.  expelliarmus looks at the first byte alone, which is a row's or a time's in one file
+# of 256: such a body is given to it behind a time of 0, which the first one of its own replaces.
+_COMMENT = b"% "
+_NO_TIME = {"evt2": bytes.fromhex("00000080"), "evt3": bytes.fromhex("0080")}
 
 
 def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
@@ -252,9 +257,13 @@ def _read_prophesee(path: Path, encoding: str) -> Array:
         wizard: Any = importlib.import_module("expelliarmus").Wizard(encoding=encoding)
     except ImportError as error:
         raise SetupError(f"Prophesee files are read by expelliarmus ({error}): {install('prophesee')}") from None
-    _check_body(path, encoding)
+    data = path.read_bytes()
+    at = _body(path, data, encoding)
     try:
-        events = wizard.read(path)
+        if data[at : at + 1] == _COMMENT[:1]:
+            events = _read_copy(wizard, data[:at] + _NO_TIME[encoding] + data[at:], path.suffix)
+        else:
+            events = wizard.read(path)
     except Exception as error:  # it raises whatever it met; the reader wants one kind
         raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: {error}") from None
     if events is None:
@@ -262,11 +271,17 @@ def _read_prophesee(path: Path, encoding: str) -> Array:
     return from_fields(*(events[n] for n in "xypt"), source=str(path))
 
 
-def _check_body(path: Path, encoding: str) -> None:
-    """expelliarmus drops what follows the last whole event; here such a file is refused."""
-    data = path.read_bytes()
+def _read_copy(wizard: Any, data: bytes, suffix: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"copy{suffix}"
+        copy.write_bytes(data)
+        return wizard.read(copy)
+
+
+def _body(path: Path, data: bytes, encoding: str) -> int:
+    """Where a file's events begin.  expelliarmus drops what follows the last whole event; that is refused here."""
     at = 0
-    while data[at : at + 1] == b"%":
+    while data[at : at + 2] == _COMMENT:
         end = data.find(b"\n", at)
         if end < 0:
             raise InputError(f"{path}: the header does not end: truncated")
@@ -282,3 +297,4 @@ def _check_body(path: Path, encoding: str) -> None:
     if (len(data) - at) % _PROPHESEE_WORDS[encoding]:
         found = f"{len(data) - at:,} bytes of events"
         raise InputError(f"{path}: {found}, expected a multiple of {_PROPHESEE_WORDS[encoding]}: truncated?")
+    return at

@@ -121,6 +121,22 @@ def test_truncated_prophesee(rng: np.random.Generator, tmp_path: Path, encoding:
         event_sources.read(path)
 
 
+@pytest.mark.parametrize(
+    ("version", "words", "time"),
+    [
+        (2, np.array([0x80000025, 0x10000000 | 5 << 22 | 3 << 11 | 37], "<u4"), 0x25 << 6 | 5),  # the time first
+        (3, np.array([0x8025, 0x6005, 37, 0x2803], "<u2"), 0x25 << 12 | 5),
+        (3, np.array([37, 0x8000, 0x6005, 0x2803], "<u2"), 5),  # the row first
+    ],
+)
+def test_prophesee_body_that_begins_as_its_header(tmp_path: Path, version: int, words: Array, time: int) -> None:
+    """The first byte of the first word is the % that lines of the header begin with."""
+    pytest.importorskip("expelliarmus")
+    path = tmp_path / "x.raw"
+    path.write_bytes(f"% date 2020-01-01 00:00:00\n% evt {version}.0\n".encode() + words.tobytes())
+    assert event_sources.read(path).tolist() == [(3, 37, 1, time)]
+
+
 def changed(name: str, value: Any) -> dict[str, Any]:
     """Four events as columns, one of them another."""
     return {"x": [1, 2, 3, 4], "y": [1, 1, 2, 2], "p": [0, 1, 0, 1], "t": [0, 10, 20, 30]} | {name: value}
