@@ -5,15 +5,16 @@ A bit x = +1 or -1 is a spike s = 1 or 0: x = 2s - 1.  Every op that gives bits 
     spike[o]  <=>  sum over its terms of (x conv w)[o]  >=  threshold[o],
 
 with integer weights: a binary convolution is one term; so is max-pooling (OR: of k taps at least one is +1, so the sum
-is at least 2 - k; AND: all, so it is k) and padding (the value itself against 0).  Concatenation and flattening only
-say where a term finds its channels.  What stands before the first bits is the encoder, what stands after the last the
-decoder; a real number between two bits cannot be a spike, unless it is a sum of integers.
+is at least 2 - k; AND: all, so it is k) and padding (the value itself against 0).  What only moves bits (concatenation,
+flattening, slices, gathers) says where a term finds its channels; where it moves them from pixel to pixel it is a layer
+of its own, a neuron for each of its bits.  What stands before the first bits is the encoder, what stands after the last
+the decoder; a real number between two bits cannot be a spike, unless it is a sum of integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,13 @@ from ..errors import CompileError, UnsupportedOpError
 from ..interpret import evaluate
 from ..ir import DType, Graph, Node
 from ..neurons import NeuronForm, neuron_form, of_the_batch
-from ..ops import ConvAttrs, PadAttrs, PoolAttrs, SliceAttrs
+from ..ops import ConvAttrs, PadAttrs, PoolAttrs
 from .nir_sums import dilate, fits_channels, steps, ungroup, why_real
+from .nir_views import VIEWS, Views, spatial
 
 Array = np.ndarray[Any, Any]
 Pads = tuple[int, int, int, int]
 
-_VIEWS = ("copy", "reshape", "concat", "slice")
 _PER_CHANNEL = ("add", "sub", "mul", "div", "clamp", "maximum", "minimum", "affine", "prelu")
 
 
@@ -37,8 +38,11 @@ _PER_CHANNEL = ("add", "sub", "mul", "div", "clamp", "maximum", "minimum", "affi
 class Term:
     """A convolution of a source's bits, part of an op's integer sum.
 
-    ``weight``: integers (O, kh, kw, I), dilation 1.  ``pads``: top, left, bottom, right.  ``outside``: what a tap
-    outside the image counts as, -1, 0 or +1 per filter.
+    ``weight``: integers (O, kh, kw, I), dilation 1.  ``pads``: top, left, bottom, right; below 0 where the image is
+    cropped.  ``outside``: what a tap outside the image counts as, -1, 0 or +1 per filter.
+
+    Of a layer that moves bits, ``index`` (h, w, O) is the element of the source that each of its own is, and -1 where
+    it is another source's.  The convolution is then not said: ``weight`` is 1 and ``outside`` 0.
     """
 
     source: Node
@@ -46,27 +50,7 @@ class Term:
     stride: tuple[int, int]
     pads: Pads
     outside: Array
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Channels ``begin`` to ``end`` of a source (elements, where it is ``flat``), from channel ``at`` of a view on."""
-
-    source: Node
-    begin: int
-    end: int
-    flat: bool
-    at: int = 0
-
-    @property
-    def width(self) -> int:
-        """Channels (or elements) of the whole source."""
-        h, w, c = spatial(self.source.type.shape)
-        return h * w * c if self.flat else c
-
-    @property
-    def whole(self) -> bool:
-        return (self.begin, self.end) == (0, self.width)
+    index: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +129,7 @@ class _Finder:
         self.graph = form.graph
         self.order = form.graph.nodes()
         self.after_bits: set[Node] = set()
+        self.views = Views(self.after_bits)
         for node in self.order:
             if _is_bits(node) or any(i in self.after_bits for i in node.inputs):
                 self.after_bits.add(node)
@@ -156,8 +141,10 @@ class _Finder:
                 continue
             if not any(i in self.after_bits for i in node.inputs):
                 sources.append(node)
-            elif node.op not in _VIEWS:
+            elif node.op not in VIEWS:
                 ops.append(self._spike_op(node))
+            elif self.views.pieces(node)[0].source is node:
+                ops.append(self._wires(node))
         readouts, spikes_out = self._sinks()
         read = {t.source for op in (*ops, *readouts) for t in op.terms} | set(spikes_out)
         ops = [op for op in ops if op.node in read]
@@ -195,9 +182,9 @@ class _Finder:
         weight = dilate(ungroup(node.inputs[1].value, a.groups), a.dilation)
         outside = np.full(len(weight), a.pad_value)
         terms = []
-        for p in self._view(node.inputs[0]):
-            part = np.zeros((*weight.shape[:3], p.width), np.int64)
-            part[..., p.begin : p.end] = weight[..., p.at : p.at + p.end - p.begin]
+        one_pixel = weight.shape[1:3] == (1, 1) and not any(a.pads)
+        for p in self.views.pieces(node.inputs[0], one_pixel):
+            part = p.of_source(weight)
             if p.flat:
                 part = part.reshape(len(part), *spatial(p.source.type.shape))
             terms.append(Term(p.source, part, (1, 1) if p.flat else a.stride, a.pads, outside))
@@ -208,41 +195,23 @@ class _Finder:
     ) -> tuple[Term, ...]:
         """Each channel by itself, through the same (kh, kw) kernel."""
         terms = []
-        for p in self._view(x):
-            if p.flat:
-                raise UnsupportedOpError(f"layer '{x.name}': bits are flattened, then pooled or padded; pool first")
+        for p in self.views.pieces(x):
             weight = np.zeros((len(outside), *kernel.shape, p.width), np.int64)
-            inner = np.arange(p.begin, p.end)
-            weight[p.at - p.begin + inner, :, :, inner] = kernel
+            weight[p.at, :, :, p.take] = kernel
             terms.append(Term(p.source, weight, stride, pads, outside))
         return tuple(terms)
 
-    def _view(self, x: Node) -> list[_Piece]:
-        """Where the last axis of a tensor of bits comes from."""
-        pieces: list[_Piece] = []
-        at = 0
-        for piece in self._pieces(x):
-            pieces.append(replace(piece, at=at))
-            at += piece.end - piece.begin
-        return pieces
+    # -- bits that are moved --------------------------------------------------------------------------------------
 
-    def _pieces(self, x: Node) -> list[_Piece]:
-        if x.op not in _VIEWS or not any(i in self.after_bits for i in x.inputs):
-            return [_Piece(x, 0, spatial(x.type.shape)[2], False)]
-        if isinstance(x.attrs, SliceAttrs):
-            return _cut(self._view(x.inputs[0]), x.attrs.begin, x.attrs.end)
-        if x.op != "reshape":
-            return [piece for i in x.inputs for piece in self._pieces(i)]
-        before, after = spatial(x.inputs[0].type.shape), spatial(x.type.shape)
-        inner = self._pieces(x.inputs[0])
-        if before == after:
-            return inner
-        if after[:2] == (1, 1) and len(inner) == 1 and inner[0].whole and not inner[0].flat:
-            return [_Piece(inner[0].source, 0, after[2], True)]
-        raise UnsupportedOpError(
-            f"layer '{x.name}': reshapes bits from {before} to {after}; only one whole tensor flattened before a dense "
-            "layer can be emitted as spikes"
-        )
+    def _wires(self, node: Node) -> SpikeOp:
+        """The layer of a view that moves bits from pixel to pixel."""
+        places, shape = self.views.places(node), spatial(node.type.shape)
+        one, none = np.ones((shape[2], 1, 1, 1), np.int64), np.zeros(shape[2], np.int64)
+        terms = [
+            Term(source, one, (1, 1), (0, 0, 0, 0), none, np.where(places.which == k, places.element, -1))
+            for k, source in enumerate(places.sources)
+        ]
+        return SpikeOp(node, tuple(terms), none, shape)
 
     # -- bits from sums of integers -------------------------------------------------------------------------------
 
@@ -334,15 +303,8 @@ class _Finder:
         sums = [SpikeOp(n, self._conv_terms(n), None, spatial(n.type.shape)) for n in self.order if n in readouts]
         out: dict[Node, None] = {}
         for x in spikes:
-            for piece in self._pieces(x):
-                out[piece.source] = None
+            out.update(dict.fromkeys(self.views.places(x).sources))
         return sums, [n for n in self.order if n in out]
-
-
-def spatial(shape: Sequence[int]) -> tuple[int, int, int]:
-    """(h, w, c); vectors are one pixel."""
-    h, w, c = (1, 1, *shape)[-3:]
-    return int(h), int(w), int(c)
 
 
 def _placed(t: Term, begin: int, channels: int) -> Term:
@@ -359,17 +321,7 @@ def _is_bits(node: Node) -> bool:
 
 
 def _computes_bits(node: Node) -> bool:
-    return _is_bits(node) and node.op not in _VIEWS
-
-
-def _cut(pieces: Sequence[_Piece], begin: int, end: int) -> list[_Piece]:
-    """Channels ``begin`` to ``end`` of a view."""
-    found = []
-    for p in pieces:
-        first, last = max(begin, p.at), min(end, p.at + p.end - p.begin)
-        if first < last:
-            found.append(replace(p, begin=p.begin + first - p.at, end=p.begin + last - p.at, at=0))
-    return found
+    return _is_bits(node) and node.op not in VIEWS
 
 
 def _ancestors(node: Node) -> list[Node]:

@@ -22,6 +22,7 @@ from bnn.interpret import run
 from bnn.ir import DType, Graph, Node
 from bnn.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 from bnn.passes import lower
+from events import moves
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
@@ -102,9 +103,7 @@ def test_random_graphs(profile: str, level: str | None) -> None:
         ((3, 3), {"pads": (8, 9, 7, 8)}),  # windows that lie outside altogether
     ],
 )
-def test_convolutions(
-    rng: Rng, kernel: tuple[int, int], attrs: dict[str, Any], pad_value: int, profile: str
-) -> None:
+def test_convolutions(rng: Rng, kernel: tuple[int, int], attrs: dict[str, Any], pad_value: int, profile: str) -> None:
     x = conv(rng, bits((6, 6, 8)), 12, kernel, "conv_a", pad_value=pad_value, **attrs)
     check(rng, dense(rng, flatten(conv(rng, x, 5, (2, 2), "conv_b")), 4), profile=profile)
 
@@ -158,6 +157,76 @@ def test_slices_of_bits(rng: Rng, profile: str) -> None:
     b = make("max_pool", cut, attrs=PoolAttrs((2, 2), (2, 2)), name="pool")
     last = make("slice", flatten(b), attrs=SliceAttrs(3, 17), name="tail")
     check(rng, dense(rng, last, 3), profile=profile)
+
+
+@pytest.mark.parametrize("move", [*moves.KINDS, "chain"])
+def test_moved_bits(rng: Rng, move: str) -> None:
+    """Before a convolution, a pool, a padding and a dense layer, beside others, and as outputs; as matrices always."""
+
+    def moved(x: Node) -> Node:
+        y = moves.chain(rng, x, 3) if move == "chain" else moves.moved(rng, x, move)
+        return y if np.prod(y.type.shape) <= 600 else x
+
+    for _ in range(3):
+        x = bits((4, 5, 8))
+        y = moved(make("concat", moved(x), moved(x)) if move in ("channel_shuffle", "flip") else moved(x))
+        pooled = make("max_pool", moved(y), attrs=PoolAttrs((1, 1), (2, 1)), name="pool")
+        padded = make("pad", moved(pooled), attrs=PadAttrs((1, 0, 0, 1), 1.0), name="pad")
+        a = conv(rng, moved(padded), 8, (1, 1), "a")
+        outputs = (dense(rng, flatten(moved(a)), 3), make("unpack", moved(a), name="spikes"))
+        graph = Graph((x.inputs[0],), outputs)
+        prove(arrange(graph, "flat"), images(rng, graph))
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+@pytest.mark.parametrize("move", ["channel_shuffle", "crop", "strided", "split"])
+def test_moves_that_are_convolutions(rng: Rng, move: str, profile: str) -> None:
+    """Channels cost no layer; crops and every second pixel, also as channels side by side, are one."""
+    for _ in range(5):
+        x = conv(rng, bits((6, 6, 8)), 8, name="before", pads=(1, 1, 1, 1))
+        if move == "split":  # pixels as channels
+            index = np.arange(288).reshape(3, 2, 3, 2, 8).transpose(0, 2, 1, 3, 4).reshape(3, 3, 32)
+        elif move == "crop":
+            top, left = rng.integers(0, 4, 2)
+            index = np.arange(288).reshape(6, 6, 8)[top : top + 3, left : left + 3]
+        else:
+            index = moves.KINDS["channel_shuffle"](rng, np.arange(288).reshape(6, 6, 8))
+            index = index[1::2, ::2] if move == "strided" else index
+        moved = make("gather", x, constant(index, DType.i32), name="moved")
+        y = conv(rng, moved, 4, name="after", pads=(1, 1, 1, 1))
+        chain = check(rng, dense(rng, flatten(y), 3), profile=profile)
+        assert len(chain.layers) == 3 + (move != "channel_shuffle")
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+@pytest.mark.parametrize("move", moves.KINDS)
+def test_moves_before_a_dense_layer_cost_nothing(rng: Rng, move: str, profile: str) -> None:
+    """Flattened bits have an order that its weights follow; several bits may be one neuron's."""
+    x = conv(rng, bits((6, 6, 8)), 8, name="before", pads=(1, 1, 1, 1))
+    chain = check(rng, dense(rng, flatten(moves.moved(rng, x, move)), 3), profile=profile)
+    assert len(chain.layers) == 2
+
+
+def test_two_flips_are_none(rng: Rng) -> None:
+    x = bits((4, 4, 3))
+    index = np.arange(48).reshape(4, 4, 3)[:, ::-1]
+    y = make("gather", make("gather", x, constant(index, DType.i32)), constant(index, DType.i32))
+    assert len(check(rng, dense(rng, flatten(conv(rng, y, 4)), 3)).layers) == 2
+
+
+def test_moves_that_no_convolution_does_are_refused(rng: Rng) -> None:
+    same = {"pads": (1, 1, 1, 1)}
+    for move in ("permute", "upsample", "flip", "depth_to_space"):
+        for seed in range(20):  # until it moves pixels
+            moved = moves.moved(np.random.default_rng(seed), bits((4, 5, 8)), move, name="the_move")
+            try:
+                check(rng, dense(rng, flatten(conv(rng, moved, 4, name="a", **same)), 3))
+            except UnsupportedOpError as error:
+                assert "layer 'the_move': it moves bits as no convolution does" in str(error)
+                assert "profile 'flat'" in str(error)
+                break
+        else:
+            raise AssertionError(move)
 
 
 def test_images_of_two_sizes_need_the_flat_profile(rng: Rng) -> None:
@@ -281,9 +350,7 @@ def test_a_real_shortcut_is_refused_before_anything_is_written(rng: Rng, tmp_pat
         (lambda x, rng: make("mul", x, constant(rng.normal(size=(4, 4, 4)))), "has a constant for every pixel"),
     ],
 )
-def test_real_numbers_between_bits_are_refused(
-    rng: Rng, between: Callable[[Node, Rng], Node], reason: str
-) -> None:
+def test_real_numbers_between_bits_are_refused(rng: Rng, between: Callable[[Node, Rng], Node], reason: str) -> None:
     sums = make("bconv2d", bits((4, 4, 3)), signs(rng, 4, 1, 1, 3), attrs=ConvAttrs(), name="conv")
     spikes = make("binarize", between(sums, rng), name="sign")
     with pytest.raises(UnsupportedOpError, match=reason):
