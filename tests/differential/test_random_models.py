@@ -1,4 +1,5 @@
-"""Random Larq models: Keras called eagerly, and the compiled model, bit for bit, end to end and layer by layer.
+"""Random Larq models: Keras called eagerly, and the compiled model, bit for bit, end to end and layer by layer; and as
+spikes, in the event engine and as layers of neurons.
 
 Inputs and parameters are such that every float sum is exact, so the order of summation does not matter and any
 difference is an error.  Thousands:
@@ -24,6 +25,7 @@ from graphs import seeds
 
 from .claims import broken_claims, layers_of
 from .generator import BATCH, Model, random_model
+from .spikes import check_events, check_neurons
 
 SEEDS = seeds(150)
 GROUP = 10
@@ -53,6 +55,12 @@ def check(model: Model) -> bnn.Model:
     assert report.end_to_end.images_with_different_bits == 0, where
     broken = broken_claims(model.keras, compiled, model.inputs)
     assert not broken, f"{where}: not as bits: {'; '.join(broken)}"
+    try:
+        check_events(compiled, model.inputs, model.seed)
+        for profile in ("if", "flat"):
+            check_neurons(compiled, model.inputs, model.exact, profile)
+    except Exception as error:
+        raise AssertionError(f"{where}: as spikes") from error
     return compiled
 
 

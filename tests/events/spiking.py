@@ -142,13 +142,14 @@ def random_images(rng: np.random.Generator, model: Model, count: int) -> Array:
     return (rng.integers(-16, 17, (count, *model.input_shapes[0])) / 16).astype(np.float32)
 
 
-def mismatches(engine: Any, x: Array) -> dict[str, int]:
-    """Tensors whose state differs from the synchronous engine's on the image ``x``, and how often; checks all."""
+def mismatches(engine: Any, *images: Array) -> dict[str, int]:
+    """Tensors whose state differs from the synchronous engine's on an image (one array an input), and how often."""
     model = engine.network
     stepper = model.stepper(1)
     spiking = {layer.tensor for layer in engine.layers}
     names = {t.name: t.index for t in model.tensors if t.storage == "input"}
-    stepper.poke(names[model.input_names[0]], x[None])
+    for name, x in zip(model.input_names, images, strict=True):
+        stepper.poke(names[name], x[None])
     wrong, seen = {}, set()
     for op in model.ops:
         want = stepper.step(op.index, 1)[0]
