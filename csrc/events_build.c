@@ -8,8 +8,10 @@
 
 #include <string.h>
 
-/* Additions that the spikes of a slice cause, about: some milliseconds. */
-#define SLICE (UINT64_C(1) << 24)
+/* Additions that the spikes of a slice cause, about: a millisecond; tests set it to few. */
+#ifndef BNN_EVENTS_SLICE
+#define BNN_EVENTS_SLICE (UINT64_C(1) << 24)
+#endif
 
 size_t bnn_events_pixels(const struct bnn_layer *layer)
 {
@@ -156,7 +158,8 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
         l.count.dense = info.byte_macs;
     }
     l.row_length = (size_t)l.kernel_h * l.kernel_w * l.group_out;
-    l.slice = 1 + (size_t)(SLICE / (32 * (l.kind == BNN_LAYER_POOL ? pool_taps(op->attrs, x) : l.row_length)));
+    l.slice =
+        1 + (size_t)(BNN_EVENTS_SLICE / (32 * (l.kind == BNN_LAYER_POOL ? pool_taps(op->attrs, x) : l.row_length)));
     if (l.kind == BNN_LAYER_ENCODER)
         l.input = same_as_input(m, source->inputs[0]);
     if (op->row->opcode == BNN_OP_BINARIZE && op->input_count == 3) {

@@ -16,7 +16,8 @@ from events import handmade
 from events.spiking import random_model, wide_model
 
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ("-std=c11", "-O1", "-g", "-ffp-contract=off", "-Icsrc/include", "-Icsrc", "-Ikernels", "-Wall", "-Wextra")
+FLAGS = ("-std=c11", "-O1", "-g", "-ffp-contract=off", "-Icsrc/include", "-Icsrc", "-Ikernels", "-Wall", "-Wextra",
+         "-DBNN_EVENTS_SLICE=4000")  # fmt: skip
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # Leak detection needs ptrace, which containers often forbid; the driver's own blocks are not what is tested.
 ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
