@@ -164,6 +164,16 @@ static void frame(struct run *r)
     compare(r);
 }
 
+/* All inputs alike: sums as large as they get. */
+static void uniform_image(struct run *r, int value)
+{
+    for (uint32_t k = 0; k < r->inputs; k++)
+        for (size_t i = 0; i < r->count[k]; i++) {
+            r->image[k][i] = r->dtypes[k] == BNN_F32 ? (float)value : (float)(value > 0);
+            r->bytes[k][i] = value > 0;
+        }
+}
+
 /* What is asked for in the wrong way is refused, and changes nothing. */
 static void refuse(struct run *r)
 {
@@ -274,6 +284,10 @@ static void exercise(struct run *r)
         bnn_events_set_trace(r->engine, spikes, 64);
         for (int i = 0; i < 3; i++) {
             new_image(r);
+            frame(r);
+        }
+        for (int value = 1; value >= -1; value -= 2) {
+            uniform_image(r, value);
             frame(r);
         }
         pixels(r);

@@ -58,11 +58,14 @@ def accepted(rng: Rng) -> dict[str, Graph]:
     def add(name: str, inputs: list[Node], *outputs: Node) -> None:
         found[name] = op_graphs.plan(inputs, outputs, rng)
 
-    x, b = bits((33_000,))  # sums past 16 bits
-    add("wide", [x], conv(rng, conv(rng, b, 40, out=DType.b1), 3), conv(rng, b, 2))
+    x, b = bits((33_000,))  # sums past 16 bits, those of equal weights
+    alike = ops.constant(np.array([1, 1, 1, -1, -1, -1]).repeat(33_000).reshape(6, 1, 1, -1), DType.b1)
+    limits = ops.constant([-32_999, 0, 32_999, -32_999, 0, 32_999], DType.i32)
+    hidden = ops.make("bconv2d", b, alike, limits, attrs=ConvAttrs(slots=("threshold",), out=DType.b1), name="alike")
+    add("wide", [x], conv(rng, hidden, 3), ops.make("bconv2d", b, alike, attrs=ConvAttrs()))
     x, b = bits((190, 175, 1))  # windows past 16 bits
     window = ops.make("max_pool", b, attrs=PoolAttrs((189, 174), (1, 1)), name="pool")
-    both = ops.make("max_pool", b, op_graphs.signs(rng, (1,)), attrs=PoolAttrs((190, 175), (1, 1)), name="and")
+    both = ops.make("max_pool", b, ops.constant(np.ones(1), DType.b1), attrs=PoolAttrs((190, 175), (1, 1)), name="and")
     add("wide windows", [x], conv(rng, window, 2), conv(rng, both, 3))
     x, b = bits((4, 5, 40))
     most = 2**31 - 1
@@ -76,6 +79,9 @@ def accepted(rng: Rng) -> dict[str, Graph]:
         x, b = bits((4, 5, 3))
         shortcuts = [ops.constant(op_graphs.integers(rng, (4, 5, 3))), x, ops.make("sign", x)]
         add(f"residuals {k}", [x], *(epilogue(rng, b, 3, slots, DType.f32, r) for r in shortcuts))
+    x, b = bits((3, 4, 34))
+    pads = [ops.make("pad", b, attrs=ops.PadAttrs((1, 2, 3, 1), value), name="pad") for value in (-1.0, 1.0)]
+    add("pads", [x], conv(rng, ops.make("concat", *pads), 3), *(ops.make("unpack", pad) for pad in pads))
     x, b = bits((4, 5, 9))
     first = conv(rng, b, 8, (2, 2), out=DType.b1)
     same = ops.make("concat", first, ops.make("copy", first), first, name="join")
@@ -121,6 +127,10 @@ def refused(rng: Rng) -> dict[str, Graph]:
     slots = ConvAttrs(slots=("pre_mul",), out=DType.b1)
     nan = ops.make("bconv2d", b, op_graphs.signs(rng, (4, 1, 1, 8)), infinite, attrs=slots, name="infinite")
     found["bits of what may be no number"] = op_graphs.plan([x], [conv(rng, nan, 3)])
+    large, zero = (ops.constant(np.full(4, value)) for value in (3e38, 0.0))
+    slots = ConvAttrs(slots=("pre_mul", "mul"), out=DType.b1)
+    nan = ops.make("bconv2d", b, op_graphs.signs(rng, (4, 1, 1, 8)), large, zero, attrs=slots, name="large")
+    found["bits of what overflows"] = op_graphs.plan([x], [conv(rng, nan, 3)])
     real = ops.make("binarize", ops.make("add", conv(rng, b, 8), x), name="joined")
     found["real values between"] = op_graphs.plan([x], [conv(rng, real, 3)])
     residual = epilogue(rng, b, 8, (), DType.f32)

@@ -63,6 +63,7 @@ REFUSED = {
     "a constant convolved to b1": r"op 1 \(conv\): spikes of a constant",
     "a constant convolved to f32": r"op 2 \(conv\): spikes of a constant",
     "bits of what may be no number": r"op 1 \(infinite\): operands that make of spikes what is no number",
+    "bits of what overflows": r"op 1 \(large\): operands that make of spikes what is no number",
     "real values between": r"layer 'joined'.*a shortcut of real numbers is added",
     "a residual of bits": r"layer 'epilogue'.*a shortcut of real numbers is added",
     "the batch": r"computes with all images of a batch",
