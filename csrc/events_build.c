@@ -18,44 +18,6 @@ size_t bnn_events_pixels(const struct bnn_layer *layer)
     return (size_t)layer->out_h * layer->out_w;
 }
 
-static int is_bits(const struct bnn_tensor *t)
-{
-    return t->dtype == BNN_B1;
-}
-
-static int is_layer(const struct bnn_model *m, const struct bnn_op *op)
-{
-    return is_bits(&m->tensors[op->output]) || op->row->opcode == BNN_OP_BCONV2D;
-}
-
-/* The kind of a layer; 0 for an op that is none of them. */
-static int find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn_layer_kind *kind)
-{
-    switch (op->row->opcode) {
-    case BNN_OP_BCONV2D:
-        *kind = is_bits(&m->tensors[op->output]) ? BNN_LAYER_SYNAPSES : BNN_LAYER_READOUT;
-        return 1;
-    case BNN_OP_MAX_POOL:
-        *kind = BNN_LAYER_POOL;
-        return 1;
-    case BNN_OP_CONV2D:
-    case BNN_OP_ICONV2D:
-    case BNN_OP_BINARIZE:
-        *kind = BNN_LAYER_ENCODER;
-        return 1;
-    case BNN_OP_CONCAT:
-    case BNN_OP_COPY:
-    case BNN_OP_GATHER:
-    case BNN_OP_PAD:
-    case BNN_OP_RESHAPE:
-    case BNN_OP_SLICE:
-        *kind = BNN_LAYER_RELAY;
-        return 1;
-    default:
-        return 0;
-    }
-}
-
 /* The model's input that a tensor is, element for element, or BNN_NONE. */
 static uint32_t same_as_input(const struct bnn_model *m, uint32_t tensor)
 {
@@ -85,24 +47,13 @@ static uint32_t sums_of(const struct bnn_model *m, uint32_t number)
     return BNN_NONE;
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* The most taps of a pool's window that lie inside the image: the window itself may be far larger. */
-static uint64_t pool_taps(const struct bnn_pool_attrs *a, const struct bnn_tensor *x)
-{
-    return least((uint64_t)a->kernel_h, x->h) * least((uint64_t)a->kernel_w, x->w);
-}
-
 static void describe_pool(struct bnn_layer *l, const struct bnn_pool_attrs *a, const struct bnn_tensor *x)
 {
     l->kernel_h = (uint32_t)a->kernel_h, l->kernel_w = (uint32_t)a->kernel_w;
     l->stride_h = a->stride_h, l->stride_w = a->stride_w;
     l->pad_top = a->pad_top, l->pad_left = a->pad_left;
     l->fires = 1;
-    l->wide = pool_taps(a, x) > INT16_MAX;
+    l->wide = bnn_events_pool_taps(a, x) > INT16_MAX;
     l->count.dense = (uint64_t)l->count.neurons * l->kernel_h * l->kernel_w;
 }
 
@@ -130,7 +81,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     const struct bnn_op *op = &m->ops[number];
     struct bnn_layer l;
     memset(&l, 0, sizeof l);
-    (void)find_kind(m, op, &l.kind); /* there is one: check_ops */
+    (void)bnn_events_find_kind(m, op, &l.kind); /* there is one: bnn_events_check_ops */
     l.op = number;
     l.sums = sums_of(m, number);
     l.in = l.out = l.input = l.residual = BNN_NONE;
@@ -158,8 +109,8 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
         l.count.dense = info.byte_macs;
     }
     l.row_length = (size_t)l.kernel_h * l.kernel_w * l.group_out;
-    l.slice =
-        1 + (size_t)(BNN_EVENTS_SLICE / (32 * (l.kind == BNN_LAYER_POOL ? pool_taps(op->attrs, x) : l.row_length)));
+    l.slice = 1 + (size_t)(BNN_EVENTS_SLICE /
+                           (32 * (l.kind == BNN_LAYER_POOL ? bnn_events_pool_taps(op->attrs, x) : l.row_length)));
     if (l.kind == BNN_LAYER_ENCODER)
         l.input = same_as_input(m, source->inputs[0]);
     if (op->row->opcode == BNN_OP_BINARIZE && op->input_count == 3) {
@@ -240,60 +191,14 @@ static void connect(struct bnn_events *e, uint32_t *room)
     }
 }
 
-/* Whether a layer's bits, which go by its epilogue, may be those of what is no number: bnn_run reports that. */
-static int may_be_no_number(const struct bnn_layer *l)
-{
-    return l->kind == BNN_LAYER_SYNAPSES && !l->fires &&
-           !bnn_events_gives_numbers(l, (float)((size_t)l->kernel_h * l->kernel_w * l->group_in));
-}
-
-/* What each tensor is; refuses what the engine cannot run. */
-static bnn_status classify(struct bnn_prepare *p, struct bnn_events *e)
-{
-    const struct bnn_model *m = e->model;
-    e->simple = 1;
-    for (uint32_t i = 0; i < m->tensor_count; i++)
-        e->classes[i] = m->tensors[i].storage == BNN_INPUT ? BNN_ANALOG : 0;
-    for (uint32_t k = 0; k < m->op_count; k++) {
-        const struct bnn_op *op = &m->ops[k];
-        int found = 0, real = 0, analog = 0;
-        for (uint32_t i = 0; i < op->input_count; i++) {
-            uint8_t class = e->classes[op->inputs[i]];
-            found |= class == BNN_SPIKES;
-            real |= class == BNN_REAL;
-            analog |= class == BNN_ANALOG;
-        }
-        p->number = k;
-        if (op->row->whole_batch)
-            return bnn_fail(p, op, BNN_ERROR_OPCODE, "a value of the whole batch", 1, 0);
-        if (!is_bits(&m->tensors[op->output])) {
-            e->classes[op->output] = found || real ? BNN_REAL : BNN_ANALOG;
-            e->simple &= !((found || real) && analog);
-            continue;
-        }
-        e->classes[op->output] = BNN_SPIKES;
-        if (real)
-            return bnn_fail(p, op, BNN_ERROR_OPCODE, "real values between spiking layers", 1, 0);
-        if (op->row->opcode == BNN_OP_BCONV2D && e->layers[e->layer_of[k]].residual != BNN_NONE)
-            return bnn_fail(p, op, BNN_ERROR_OPCODE, "real values between spiking layers", 1, 0);
-        if (may_be_no_number(&e->layers[e->layer_of[k]]))
-            return bnn_fail(p, op, BNN_ERROR_OPCODE, "operands that make of spikes what is no number", 1, 0);
-        if (e->layers[e->layer_of[k]].kind == BNN_LAYER_ENCODER)
-            e->simple &= e->layers[e->layer_of[k]].input != BNN_NONE;
-    }
-    for (uint32_t i = 0; i < m->output_count; i++)
-        e->simple &= e->classes[m->output_tensors[i]] != BNN_ANALOG;
-    return BNN_OK;
-}
-
 static size_t count_layers(const struct bnn_model *m, size_t *populations, size_t *operands)
 {
     size_t layers = 0;
     *populations = *operands = 0;
     for (uint32_t k = 0; k < m->op_count; k++) {
         const struct bnn_op *op = &m->ops[k];
-        layers += (size_t)is_layer(m, op);
-        *populations += (size_t)is_bits(&m->tensors[op->output]);
+        layers += (size_t)bnn_events_is_layer(m, op);
+        *populations += (size_t)bnn_events_is_bits(&m->tensors[op->output]);
         *operands += op->input_count;
     }
     return layers;
@@ -309,8 +214,8 @@ static size_t reserve_network(struct bnn_prepare *p, struct bnn_events *e)
         const struct bnn_tensor *y = &m->tensors[op->output];
         size_t size = (size_t)y->h * y->w * y->c;
         if (p->memory != NULL)
-            e->layer_of[k] = is_layer(m, op) ? e->layer_count : BNN_NONE;
-        if (is_layer(m, op)) {
+            e->layer_of[k] = bnn_events_is_layer(m, op) ? e->layer_count : BNN_NONE;
+        if (bnn_events_is_layer(m, op)) {
             struct bnn_layer l = describe(m, k);
             reserve_layer(p, &l);
             for (uint32_t i = 0; p->memory != NULL && l.kind == BNN_LAYER_ENCODER && i < e->layer_count; i++)
@@ -321,7 +226,7 @@ static size_t reserve_network(struct bnn_prepare *p, struct bnn_events *e)
             e->layer_count++;
             largest = size > largest ? size : largest;
         }
-        if (is_bits(y)) {
+        if (bnn_events_is_bits(y)) {
             struct bnn_population s = reserve_population(p, op->output, e->neurons);
             if (p->memory != NULL) {
                 e->population_of[op->output] = e->population_count;
@@ -336,43 +241,6 @@ static size_t reserve_network(struct bnn_prepare *p, struct bnn_events *e)
         }
     }
     return largest;
-}
-
-/* A layer that is more than a number of the engine's can say, or that reads what is no spike. */
-static bnn_status check_layer(struct bnn_prepare *p, const struct bnn_op *op, bnn_layer_kind kind)
-{
-    const struct bnn_model *m = p->model;
-    if (kind == BNN_LAYER_ENCODER)
-        return BNN_OK;
-    for (uint32_t i = 0; i < bnn_events_operands(op); i++)
-        if (bnn_op_input(m, op, i)->storage == BNN_CONSTANT)
-            return bnn_fail(p, op, BNN_ERROR_OPCODE, "spikes of a constant", 1, 0);
-    if (kind == BNN_LAYER_POOL && pool_taps(op->attrs, bnn_op_input(m, op, 0)) > INT32_MAX)
-        return bnn_fail(p, op, BNN_ERROR_LIMIT, "taps of a window (at most)",
-                        (int64_t)pool_taps(op->attrs, bnn_op_input(m, op, 0)), INT32_MAX);
-    return BNN_OK;
-}
-
-/* What no engine can run.  Afterwards every layer is of a kind that these files know, and all that it reads spikes from
- * is a population: bits that are no constant are written by an op before it, as bnn_model_open checked, and whatever
- * writes bits is a layer.  Planes of numbers are no spikes: their bits do not count alike. */
-static bnn_status check_ops(struct bnn_prepare *p)
-{
-    const struct bnn_model *m = p->model;
-    for (uint32_t k = 0; k < m->op_count; k++) {
-        const struct bnn_op *op = &m->ops[k];
-        bnn_layer_kind kind;
-        p->number = k;
-        if (!is_layer(m, op))
-            continue;
-        int planes = op->row->opcode == BNN_OP_BCONV2D ? ((const struct bnn_conv_attrs *)op->attrs)->planes : 1;
-        if (planes > 1 || !find_kind(m, op, &kind))
-            return bnn_fail(p, op, BNN_ERROR_OPCODE, "numbers of several bits between spiking layers", 1, 0);
-        bnn_status status = check_layer(p, op, kind);
-        if (status != BNN_OK)
-            return status;
-    }
-    return BNN_OK;
 }
 
 static bnn_status lay_out(struct bnn_prepare *p, bnn_events **engine)
@@ -415,7 +283,7 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_events **engine)
     status = bnn_context_create(m, 1, 1, memory, context_bytes, &e.context);
     connect(&e, room);
     if (status == BNN_OK)
-        status = classify(p, &e);
+        status = bnn_events_classify(p, &e);
     if (status == BNN_OK) {
         *home = e;
         *engine = home;
@@ -430,7 +298,7 @@ bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *p
         memset(problem, 0, sizeof *problem);
     if (model == NULL || bytes == NULL)
         return BNN_ERROR_ARGUMENT;
-    bnn_status status = check_ops(&p);
+    bnn_status status = bnn_events_check_ops(&p);
     if (status == BNN_OK)
         status = lay_out(&p, NULL);
     *bytes = p.used;
