@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bnn import interpret, ops
 from bnn.emit.model import encode
 from bnn.ir import Graph, Node
 from bnn.passes import lower
+from sanitized import SANITIZE, Build, sanitizing_flags
 
 Array = np.ndarray[Any, Any]
 
@@ -37,6 +39,21 @@ def rng() -> np.random.Generator:
     seed = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(32))
     print(f"repeat with BNN_TEST_SEED={seed}")
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="session")
+def build_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run of the tests, which processes side by side share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def sanitized_build(build_root: Path) -> Build:
+    """The runtime with AddressSanitizer and UndefinedBehaviorSanitizer; every op is spread over threads, and spikes are
+    delivered a few at a time."""
+    eager = ("-DBNN_WORTH_SPREADING=1", "-DBNN_EVENTS_SLICE=4000")
+    return Build(build_root / "sanitized", sanitizing_flags(*SANITIZE, *eager), SANITIZE)
 
 
 class Builder:

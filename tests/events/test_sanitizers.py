@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,38 +11,12 @@ import op_graphs
 from bnn.emit.model import encode
 from events import handmade
 from events.spiking import random_model, wide_model
-
-ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ("-std=c11", "-O1", "-g", "-ffp-contract=off", "-Icsrc/include", "-Icsrc", "-Ikernels", "-Wall", "-Wextra",
-         "-DBNN_EVENTS_SLICE=4000")  # fmt: skip
-SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-# Leak detection needs ptrace, which containers often forbid; the driver's own blocks are not what is tested.
-ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
-
-
-def call(*command: str) -> str:
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(command)[:300]}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
-    return done.stdout
+from sanitized import Build, call
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("driver")
-    compiler = os.environ.get("CC", "cc")
-    sources = [p for pattern in ("csrc/*.c", "kernels/*.c", "kernels/*/*.c") for p in sorted(ROOT.glob(pattern))]
-    sources.append(ROOT / "tests/events/driver.c")
-    objects = [str(folder / f"{i}.o") for i in range(len(sources))]
-
-    def compile_one(pair: tuple[Path, str]) -> str:
-        # the kernels' unrolled tiles take the sanitizers half a minute to optimize, and none at -O0
-        level = ("-O0",) if "kernels" in pair[0].parts else ()
-        return call(compiler, *FLAGS, *level, *SANITIZE, "-c", str(pair[0]), "-o", pair[1])
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        list(pool.map(compile_one, zip(sources, objects, strict=True)))
-    call(compiler, *SANITIZE, *objects, "-lm", "-o", str(folder / "driver"))
-    return folder / "driver"
+def driver(sanitized_build: Build) -> Path:
+    return sanitized_build.program("events", [Path("tests/events/driver.c")])
 
 
 def run_all(rng: np.random.Generator, driver: Path, folder: Path, files: list[bytes]) -> str:

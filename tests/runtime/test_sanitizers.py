@@ -5,12 +5,8 @@ driver.c, fuzz.c and threads.c do the work; here they are built, given models an
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import subprocess
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,80 +18,32 @@ from bnn.coding import Encoding
 from bnn.emit.model import encode, shortest
 from bnn.ir import Graph
 from bnn.ops import OPS, ConvAttrs, input_node, make
+from sanitized import Build, call, plain_flags, sanitizing_flags, sources
 
-ROOT = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("BNN_TEST_SEED", "0"))
-ENVIRONMENT = {
-    **os.environ,
-    # Leak detection needs ptrace, which containers often forbid; the driver's own blocks are not what is tested.
-    "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
-    "UBSAN_OPTIONS": "print_stacktrace=1",
-}
-BASE_FLAGS = ("-std=c11", "-ffp-contract=off", "-Icsrc/include", "-Icsrc")
-SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 ALLOCATORS = ("malloc", "calloc", "realloc", "posix_memalign")
-
-
-def sources() -> list[Path]:
-    found = [p for pattern in ("csrc/*.c", "csrc/host/*.c", "kernels/**/*.c") for p in ROOT.glob(pattern)]
-    return sorted(p.relative_to(ROOT) for p in found)
+DRIVER = [Path("tests/runtime", f"{name}.c") for name in ("driver", "fuzz", "threads")]
 
 
 def is_core(source: Path) -> bool:
     return "host" not in source.parts
 
 
-def call(*command: str) -> str:
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(command)[:300]}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
-    return done.stdout
-
-
-def object_file(folder: Path, source: Path) -> Path:
-    return folder / ("_".join(source.parts) + ".o")
-
-
-def build(folder: Path, flags: Sequence[str], link: Sequence[str]) -> Path:
-    """The driver, built in ``folder`` once: processes that run tests in parallel share it."""
-    driver = folder / "driver"
-    folder.mkdir(exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if driver.exists():
-            return driver
-        files = [*sources(), *(Path("tests/runtime", f"{name}.c") for name in ("driver", "fuzz", "threads"))]
-        compiler = os.environ.get("CC", "cc")
-
-        def compile_one(source: Path) -> None:
-            # The kernels' unrolled tiles take the sanitizers half a minute to optimize, and none at -O0.
-            level = "-O0" if "kernels" in source.parts and any("sanitize" in flag for flag in flags) else "-O1"
-            target = str(object_file(folder, source))
-            call(compiler, *BASE_FLAGS, level, *flags, "-c", str(source), "-o", target)
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(compile_one, files))
-        objects = [str(object_file(folder, f)) for f in files]
-        call(compiler, *link, "-o", str(folder / "linking"), *objects, "-lm", "-pthread")
-        (folder / "linking").rename(driver)
-    return driver
+@pytest.fixture(scope="session")
+def sanitized(sanitized_build: Build) -> Path:
+    return sanitized_build.program("runtime", DRIVER)
 
 
 @pytest.fixture(scope="session")
-def build_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-
-@pytest.fixture(scope="session")
-def sanitized(build_root: Path) -> Path:
-    return build(build_root / "sanitized", (*SANITIZE, "-DBNN_WORTH_SPREADING=1"), SANITIZE)
-
-
-@pytest.fixture(scope="session")
-def plain(build_root: Path) -> Path:
+def plain_build(build_root: Path) -> Build:
     """Without -fPIE, under which constants that hold addresses would look writable to nm."""
     wrap = [f"-Wl,--wrap={name}" for name in ALLOCATORS]
-    return build(build_root / "plain", ("-fno-pie", "-DCOUNT_ALLOCATIONS"), ("-no-pie", *wrap))
+    return Build(build_root / "plain", plain_flags("-fno-pie", "-DCOUNT_ALLOCATIONS"), ("-no-pie", *wrap))
+
+
+@pytest.fixture(scope="session")
+def plain(plain_build: Build) -> Path:
+    return plain_build.program("runtime", DRIVER)
 
 
 def one_input_graph() -> Graph:
@@ -215,7 +163,8 @@ def test_threads(sanitized: Path, tmp_path: Path) -> None:
 def test_threads_do_not_race(build_root: Path, tmp_path: Path) -> None:
     """The same under ThreadSanitizer, and every way of spreading networks over threads."""
     flags = ("-g", "-fsanitize=thread")
-    driver = build(build_root / "threads", (*flags, "-DBNN_WORTH_SPREADING=1"), flags)
+    threads = Build(build_root / "threads", sanitizing_flags(*flags, "-DBNN_WORTH_SPREADING=1"), flags)
+    driver = threads.program("runtime", DRIVER)
     path = tmp_path / "model.bnn"
     path.write_bytes(encode(one_input_graph()))
     call(str(driver), "threads", str(path))
@@ -234,20 +183,21 @@ def test_core_allocates_nothing(plain: Path, tmp_path: Path) -> None:
     assert re.search(r"\b0 during", call(str(plain), "allocations", str(path)))
 
 
-def symbols(plain: Path, source: Path) -> list[tuple[str, str]]:
+def symbols(build: Build, source: Path) -> list[tuple[str, str]]:
     """(kind, name) of each symbol of an object file, as nm tells them."""
-    lines = call("nm", str(object_file(plain.parent, source))).splitlines()
+    lines = call("nm", str(build.object_file(source))).splitlines()
     return [(parts[-2], parts[-1]) for parts in (line.split() for line in lines)]
 
 
-def test_core_symbols(plain: Path) -> None:
+@pytest.mark.usefixtures("plain")
+def test_core_symbols(plain_build: Build) -> None:
     """The core has no writable globals, calls nothing but these functions, and its names begin with bnn_."""
     allowed = {"memcpy", "memset", "memmove", "memcmp", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
     allowed |= {"expf", "tanhf", "log1pf", "erff", "erfcf", "sqrtf", "powf"}
     # Choosing kernels by the processor's features and by name: hosts only.
     dispatch = {"__cpu_model", "__cpu_features2", "__cpu_indicator_init", "strcmp", "strlen"}
     for source in filter(is_core, sources()):
-        for kind, name in symbols(plain, source):
+        for kind, name in symbols(plain_build, source):
             assert kind not in "dDbBC", f"{source}: '{name}' is a writable global"
             if kind in "Uu":
                 known = allowed | dispatch if source.name == "dispatch.c" else allowed
@@ -256,7 +206,8 @@ def test_core_symbols(plain: Path) -> None:
                 assert name.startswith("bnn_"), f"{source}: '{name}' does not begin with bnn_"
 
 
-def test_host_symbols(plain: Path) -> None:
+@pytest.mark.usefixtures("plain")
+def test_host_symbols(plain_build: Build) -> None:
     for source in sources():
-        for kind, name in symbols(plain, source):
+        for kind, name in symbols(plain_build, source):
             assert kind in "Uu" or not kind.isupper() or name.startswith("bnn_"), f"{source}: '{name}'"
