@@ -361,7 +361,7 @@ def _read(path: str, model: Model) -> tuple[Any, str]:
         raise SetupError(f"reading NIR needs the package nir ({error}): {install('nir')}") from None
     try:
         graph = nir.read(path)
-        metadata = {k: v.decode() if isinstance(v, bytes) else v for k, v in graph.metadata.items()}
+        metadata = {k: v.decode() if isinstance(v, bytes) else str(v) for k, v in graph.metadata.items()}
     except PermissionError as error:
         raise ModelFileError(f"{path}: {error.strerror}") from None
     except Exception as error:  # h5py and nir raise many kinds

@@ -230,6 +230,19 @@ def test_a_foreign_file_is_refused(model: Model, tmp_path: Path) -> None:
         verify_nir(tmp_path / "foreign.nir", model, images(model, 1), first_installed())
 
 
+def test_metadata_that_are_no_texts_are_refused(model: Model, tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "net.nir"
+    for name in ("producer", "bnn_sha256", "profile"):
+        emit_nir(model, path)
+        with h5py.File(path, "r+") as file:
+            del file[f"node/metadata/{name}"]
+            file[f"node/metadata/{name}"] = np.zeros((2, 3))
+        with pytest.raises(ModelFormatError, match=r"(?s)net.nir: .*emit it again|only files of bnn.emit_nir"):
+            verify_nir(path, model, images(model, 1), first_installed())
+
+
 def test_a_network_that_lost_a_layer_fails_with_a_reason(model: Model, tmp_path: Path, unread: None) -> None:
     """The report says so, and does not crash."""
     report = verify_nir(broken(model, tmp_path, another_name), model, images(model, 2), first_installed())
