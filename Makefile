@@ -2,6 +2,7 @@
 # make test        the test suite (under ten minutes on two cores)
 # make test-slow   the tests that take longer
 # make test-kernels   what runs in C, once more with each kernel family but the fastest
+# make fuzz        fuzz what reads strangers' bytes: a minute for each target, or FUZZ_SECONDS, or FUZZ_RUNS in total
 # make lint        ruff, mypy, C warnings, generated files
 # make bench       time every kernel family against this machine's limits
 # make clean       remove what these made, .venv included
@@ -23,7 +24,7 @@ C_FLAGS := -std=c11 -O2 -ffp-contract=off -Icsrc/include -Icsrc/host -Icsrc -Ike
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow test-kernels lint lint-c format bench install clean
+.PHONY: demo test test-slow test-kernels fuzz lint lint-c format bench install clean
 
 demo: install
 	$(PY) tools/demo.py $(ARGS)
@@ -41,6 +42,12 @@ test-kernels: install
 	    echo "BNN_KERNELS=$$family"; \
 	    BNN_KERNELS=$$family BNN_TEST_COUNT=60 $(PY) -m pytest -n 2 -q -m "not slow" -k "not sanitizers" $(ARGS) $(KERNEL_TESTS) || exit; \
 	done
+
+# tests/fuzz/run.py says what there is and how to look at what is found.
+FUZZ_SECONDS ?= 60
+FUZZ_RUNS ?= 0
+fuzz: install
+	$(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --runs $(FUZZ_RUNS) $(ARGS)
 
 bench: install
 	$(PY) tools/bench_kernels.py $(ARGS)

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The C API in any order: memory of the wrong size, pointers that are null, numbers out of range.  What bnn.h calls an
+ * error comes back as its status, and what was opened still works. */
+#include "fuzz.h"
+
+enum { MOST_CALLS = 24 };
+
+struct session {
+    const unsigned char *file;
+    size_t file_size;
+    struct script *script;
+    const bnn_kernels *kernels;
+    bnn_model *model;
+    bnn_context *context;
+    bnn_events *engine;
+    size_t images, workers;
+    struct ports ports;
+    struct shuffled pool;
+    float *values; /* of the largest tensor, of ports.batch images */
+};
+
+static size_t draw(const struct session *x, size_t below)
+{
+    return fuzz_draw(x->script, below < 65536 ? below : 65536);
+}
+
+/* One call in eight is wrong on purpose. */
+static int wrongly(const struct session *x)
+{
+    return draw(x, 8) == 0;
+}
+
+static uint64_t ticks(void)
+{
+    static uint64_t now;
+    return now++;
+}
+
+static void profile(void *argument, uint32_t op, uint64_t took)
+{
+    struct session *x = argument;
+    CHECK(op < bnn_op_count(x->model) && took > 0, "profile of op %u", op);
+}
+
+#define EXPECT(call, expected)                                                    \
+    do {                                                                          \
+        bnn_status expect_status = (call);                                        \
+        CHECK(expect_status == (expected), "%s", bnn_status_text(expect_status)); \
+    } while (0)
+
+/* Every way in which opening is refused. */
+static void open_wrongly(const struct session *x)
+{
+    bnn_model *model;
+    size_t bytes = 0, shift = 1 + draw(x, BNN_ALIGNMENT - 1);
+    EXPECT(bnn_model_size(x->file, x->file_size, x->kernels, &bytes, NULL), BNN_OK);
+    unsigned char *memory = fuzz_block(bytes + BNN_ALIGNMENT);
+    unsigned char *shifted = fuzz_block(x->file_size + shift);
+    if (memory == NULL || shifted == NULL) {
+        return;
+    }
+    memcpy(shifted + shift, x->file, x->file_size);
+    const void *const file = x->file;
+    const size_t size = x->file_size;
+    EXPECT(bnn_model_size(NULL, size, x->kernels, &bytes, NULL), BNN_ERROR_ARGUMENT);
+    EXPECT(bnn_model_size(file, size, NULL, &bytes, NULL), BNN_ERROR_KERNELS);
+    EXPECT(bnn_model_size(file, size, x->kernels, NULL, NULL), BNN_ERROR_ARGUMENT);
+    EXPECT(bnn_model_size(shifted + shift, size, x->kernels, &bytes, NULL), BNN_ERROR_MEMORY);
+    EXPECT(bnn_model_open(shifted + shift, size, x->kernels, memory, bytes, &model, NULL), BNN_ERROR_MEMORY);
+    EXPECT(bnn_model_open(file, size, x->kernels, memory + shift, bytes, &model, NULL), BNN_ERROR_MEMORY);
+    EXPECT(bnn_model_open(file, size, x->kernels, memory, draw(x, bytes), &model, NULL), BNN_ERROR_MEMORY);
+    EXPECT(bnn_model_open(file, size, x->kernels, NULL, bytes, &model, NULL), BNN_ERROR_ARGUMENT);
+    EXPECT(bnn_model_open(file, size, x->kernels, memory, bytes, NULL, NULL), BNN_ERROR_ARGUMENT);
+    EXPECT(bnn_model_open(file, size, NULL, memory, bytes, &model, NULL), BNN_ERROR_KERNELS);
+    CHECK(bnn_model_open(file, draw(x, size), x->kernels, memory, bytes, &model, NULL) != BNN_OK, "a shorter file");
+}
+
+/* A context in place of the one there is. */
+static void create_context(struct session *x)
+{
+    static const size_t huge[] = {0, SIZE_MAX, SIZE_MAX / 64, SIZE_MAX / 4, (size_t)1 << 40};
+    size_t bytes = 0, images = 1 + draw(x, x->ports.batch), workers = 1 + draw(x, 3);
+    bnn_context *context;
+    if (wrongly(x)) {
+        images = huge[draw(x, 5)];
+        workers = draw(x, 2) ? huge[draw(x, 5)] : workers;
+        bnn_status status = bnn_context_size(x->model, images, workers, &bytes);
+        int none = images == 0 || workers == 0;
+        CHECK(none ? status == BNN_ERROR_ARGUMENT : status == BNN_OK || status == BNN_ERROR_LIMIT, "%s",
+              bnn_status_text(status));
+        EXPECT(bnn_context_create(x->model, images, workers, x->values, 64, &context),
+               status == BNN_OK ? BNN_ERROR_MEMORY : status);
+        EXPECT(bnn_context_create(NULL, 1, 1, x->values, 64, &context), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_context_create(x->model, 1, 1, x->values, 64, NULL), BNN_ERROR_ARGUMENT);
+        return;
+    }
+    EXPECT(bnn_context_size(x->model, images, workers, &bytes), BNN_OK);
+    unsigned char *memory = fuzz_block(bytes + BNN_ALIGNMENT);
+    if (memory == NULL) {
+        return;
+    }
+    EXPECT(bnn_context_create(x->model, images, workers, memory + 1 + draw(x, 63), bytes, &context), BNN_ERROR_MEMORY);
+    EXPECT(bnn_context_create(x->model, images, workers, memory, draw(x, bytes), &context), BNN_ERROR_MEMORY);
+    context = fuzz_context(x->model, images, workers);
+    if (context != NULL) {
+        x->context = context;
+        x->images = images;
+        x->workers = workers;
+    }
+}
+
+static void run(struct session *x)
+{
+    const struct ports *p = &x->ports;
+    size_t batch = draw(x, p->batch + 1);
+    if (wrongly(x)) {
+        float *out[FUZZ_MOST_PORTS];
+        memcpy(out, p->out, sizeof out);
+        out[draw(x, p->outputs)] = draw(x, 2) ? NULL : (float *)(void *)((unsigned char *)p->out[0] + 2);
+        EXPECT(bnn_run(x->context, p->typed, out, 1), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_run(x->context, NULL, p->out, 1), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_run(x->context, p->typed, NULL, 1), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_run(NULL, p->typed, p->out, 1), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_run(x->context, p->typed, p->out, SIZE_MAX - draw(x, 9)), BNN_ERROR_LIMIT);
+        EXPECT(bnn_run(x->context, NULL, NULL, 0), BNN_OK);
+        return;
+    }
+    x->pool = (struct shuffled){x->script, x->workers};
+    bnn_context_set_threads(x->context, draw(x, 2) ? fuzz_parallel_for : NULL, &x->pool);
+    bnn_context_set_profile(x->context, draw(x, 2) ? ticks : NULL, profile, x);
+    EXPECT(bnn_run(x->context, p->typed, p->out, batch),
+           bnn_whole_batch(x->model) && batch > x->images ? BNN_ERROR_BATCH : BNN_OK);
+}
+
+static void step(struct session *x)
+{
+    uint32_t ops = bnn_op_count(x->model), tensors = bnn_tensor_count(x->model);
+    uint32_t op = (uint32_t)draw(x, ops), tensor = (uint32_t)draw(x, tensors);
+    size_t images = draw(x, x->images + 1);
+    bnn_tensor_info info;
+    bnn_op_info op_info;
+    EXPECT(bnn_get_tensor(x->model, tensor, &info), BNN_OK);
+    EXPECT(bnn_get_op(x->model, op, &op_info), BNN_OK);
+    if (wrongly(x)) {
+        EXPECT(bnn_step(x->context, ops + op, images), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_step(x->context, op, x->images + 1 + images), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_step_raw(x->context, ops, x->values, images), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_step_raw(x->context, op, NULL, images), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_peek(x->context, tensors + tensor, x->values, images), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_peek(x->context, tensor, NULL, images), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_poke(x->context, tensor, x->values, x->images + 1), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_poke(NULL, tensor, x->values, images), BNN_ERROR_ARGUMENT);
+        return;
+    }
+    bnn_status constant = info.storage == BNN_CONSTANT ? BNN_ERROR_ARGUMENT : BNN_OK;
+    switch (draw(x, 4)) {
+    case 0:
+        EXPECT(bnn_step(x->context, op, images), BNN_OK);
+        break;
+    case 1:
+        EXPECT(bnn_step_raw(x->context, op, x->values, images), op_info.planes > 0 ? BNN_OK : BNN_ERROR_ARGUMENT);
+        break;
+    case 2:
+        EXPECT(bnn_peek(x->context, tensor, x->values, images), constant);
+        break;
+    default:
+        if (constant == BNN_OK) {
+            fuzz_floats(x->script, x->values, images * fuzz_elements(x->model, tensor));
+        }
+        bnn_status status = bnn_poke(x->context, tensor, x->values, images);
+        int bytes = info.dtype == BNN_U8 || info.dtype == BNN_I8;
+        CHECK(status == constant || (bytes && status == BNN_ERROR_ARGUMENT), "%s", bnn_status_text(status));
+    }
+}
+
+/* An engine in place of the one there is. */
+static void create_engine(struct session *x)
+{
+    size_t bytes = 0;
+    bnn_events *engine;
+    bnn_problem problem;
+    EXPECT(bnn_events_size(NULL, &bytes, &problem), BNN_ERROR_ARGUMENT);
+    EXPECT(bnn_events_size(x->model, NULL, NULL), BNN_ERROR_ARGUMENT);
+    bnn_status status = bnn_events_size(x->model, &bytes, &problem);
+    unsigned char *memory = status == BNN_OK ? fuzz_block(bytes) : NULL;
+    if (memory == NULL) {
+        return;
+    }
+    EXPECT(bnn_events_create(x->model, memory, bytes, NULL, NULL), BNN_ERROR_ARGUMENT);
+    EXPECT(bnn_events_create(x->model, memory, draw(x, bytes), &engine, NULL), BNN_ERROR_MEMORY);
+    EXPECT(bnn_events_create(x->model, memory + 1 + draw(x, 62), bytes, &engine, NULL), BNN_ERROR_MEMORY);
+    EXPECT(bnn_events_create(x->model, NULL, bytes, &engine, NULL), BNN_ERROR_MEMORY);
+    status = bnn_events_create(x->model, memory, bytes, &engine, &problem);
+    CHECK(status == BNN_OK || status == BNN_ERROR_OPCODE, "%s", bnn_status_text(status));
+    x->engine = status == BNN_OK ? engine : x->engine;
+}
+
+static void use_engine(struct session *x)
+{
+    const float *const *inputs = (const float *const *)x->ports.floats;
+    uint32_t tensor = (uint32_t)draw(x, bnn_tensor_count(x->model) + 1), layers = bnn_events_layer_count(x->engine);
+    bnn_events_layer info;
+    bnn_status status = BNN_OK;
+    switch (draw(x, 7)) {
+    case 0:
+        EXPECT(bnn_events_reset(x->engine, draw(x, 2) ? inputs : NULL), BNN_OK);
+        break;
+    case 1:
+        EXPECT(bnn_events_frame(x->engine, inputs), BNN_OK);
+        break;
+    case 2:
+        EXPECT(bnn_events_run(x->engine), BNN_OK);
+        break;
+    case 3:
+        EXPECT(bnn_events_output(x->engine, (uint32_t)draw(x, x->ports.outputs), x->values), BNN_OK);
+        break;
+    case 4:
+        status = bnn_events_state(x->engine, tensor, x->values);
+        CHECK(status == BNN_OK || status == BNN_ERROR_ARGUMENT, "%s", bnn_status_text(status));
+        break;
+    case 5:
+        status = bnn_events_set_order(x->engine, (bnn_order)draw(x, 3), draw(x, 256));
+        CHECK(status == BNN_OK || status == BNN_ERROR_ARGUMENT, "%s", bnn_status_text(status));
+        break;
+    default:
+        EXPECT(bnn_events_frame(x->engine, NULL), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_events_frame(NULL, inputs), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_events_run(NULL), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_events_output(x->engine, 0, NULL), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_events_output(x->engine, (uint32_t)x->ports.outputs, x->values), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_events_state(x->engine, tensor, NULL), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_events_set_order(x->engine, (bnn_order)7, 0), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_events_get_layer(x->engine, layers, &info), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_events_set_limit(x->engine, layers, 1), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_events_calibrate(x->engine, NULL), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_events_expect(x->engine, 0.75f, 1.0f), BNN_ERROR_ARGUMENT);
+        EXPECT(bnn_events_pixel(x->engine, bnn_input_count(x->model), 0, 0.0f), BNN_ERROR_ARGUMENT);
+    }
+}
+
+/* Room for the largest tensor of as many images as a context may have. */
+static int prepare(struct session *x)
+{
+    size_t largest = 64;
+    for (uint32_t i = 0; i < bnn_tensor_count(x->model); i++) {
+        bnn_tensor_info info;
+        EXPECT(bnn_get_tensor(x->model, i, &info), BNN_OK);
+        size_t count = info.storage == BNN_CONSTANT ? 0 : fuzz_elements(x->model, i);
+        largest = count > largest ? count : largest;
+    }
+    if (!fuzz_ports(x->model, x->script, 1 + draw(x, 5), &x->ports)) {
+        return 0;
+    }
+    x->values = fuzz_block(x->ports.batch * largest * sizeof(float));
+    if (x->values == NULL) {
+        return 0;
+    }
+    memset(x->values, 0, x->ports.batch * largest * sizeof(float));
+    x->images = x->workers = 1;
+    x->context = fuzz_context(x->model, 1, 1);
+    return x->context != NULL;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct script script;
+    struct session x = {.script = &script};
+    x.file = fuzz_split(data, size, &x.file_size, &script);
+    x.kernels = fuzz_kernels(&script);
+    x.model = x.file == NULL || x.file_size == 0 ? NULL : fuzz_open(x.file, x.file_size, x.kernels);
+    if (x.model != NULL && prepare(&x)) {
+        size_t calls = 1 + draw(&x, MOST_CALLS);
+        for (size_t i = 0; i < calls; i++) {
+            switch (draw(&x, 6)) {
+            case 0:
+                open_wrongly(&x);
+                break;
+            case 1:
+                create_context(&x);
+                break;
+            case 2:
+                run(&x);
+                break;
+            case 3:
+                create_engine(&x);
+                break;
+            case 4:
+                step(&x);
+                break;
+            default:
+                if (x.engine != NULL) {
+                    use_engine(&x);
+                } else {
+                    step(&x);
+                }
+            }
+        }
+    }
+    fuzz_release();
+    return 0;
+}
