@@ -22,6 +22,22 @@ bnn_status bnn_check_dtype(struct bnn_prepare *p, const struct bnn_op *op, const
     return t->dtype == dtype ? BNN_OK : bnn_fail(p, op, BNN_ERROR_FORMAT, what, t->dtype, dtype);
 }
 
+bnn_status bnn_check_operand(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t,
+                             bnn_dtype dtype, uint32_t count, const char *what)
+{
+    bnn_status status = bnn_check_dtype(p, op, t, dtype, "dtype of an operand");
+    if (status != BNN_OK) {
+        return status;
+    }
+    if (t->storage != BNN_CONSTANT) {
+        return bnn_fail(p, op, BNN_ERROR_FORMAT, "storage of an operand (3: constant)", t->storage, BNN_CONSTANT);
+    }
+    if (t->rank != 1) {
+        return bnn_fail(p, op, BNN_ERROR_FORMAT, "rank of an operand", t->rank, 1);
+    }
+    return t->c == count ? BNN_OK : bnn_fail(p, op, BNN_ERROR_FORMAT, what, t->c, count);
+}
+
 bnn_status bnn_check_output(struct bnn_prepare *p, const struct bnn_op *op, uint32_t rank, uint64_t h, uint64_t w,
                             uint64_t c)
 {

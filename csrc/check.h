@@ -14,6 +14,9 @@ bnn_status bnn_check_inputs(struct bnn_prepare *p, const struct bnn_op *op, uint
                             uint32_t activations);
 bnn_status bnn_check_dtype(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t, bnn_dtype dtype,
                            const char *what);
+/* A constant of one dimension, of so many numbers; `what` names their count. */
+bnn_status bnn_check_operand(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t,
+                             bnn_dtype dtype, uint32_t count, const char *what);
 /* The output's rank and dimensions. */
 bnn_status bnn_check_output(struct bnn_prepare *p, const struct bnn_op *op, uint32_t rank, uint64_t h, uint64_t w,
                             uint64_t c);

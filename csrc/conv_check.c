@@ -71,8 +71,8 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
     if (slots & (BNN_SLOT_THRESHOLD | BNN_SLOT_NEGATED)) {
         CHECK((slots & ~(BNN_SLOT_NEGATED | BNN_SLOT_ZEROS)) == BNN_SLOT_THRESHOLD,
               "slots beside a threshold, which stands alone", slots, BNN_SLOT_THRESHOLD);
-        CHECK((shape->binary || shape->bytes) && y->dtype == BNN_B1, "output of a threshold on integer sums (1: bits)",
-              y->dtype, BNN_B1);
+        CHECK(shape->binary || shape->bytes, "threshold on sums of floats (1: there is one)", 1, 0);
+        CHECK(y->dtype == BNN_B1, "output of a threshold (1: bits)", y->dtype, BNN_B1);
     }
     return BNN_OK;
 }
@@ -96,7 +96,7 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, enum b
     CHECK(y->dtype == BNN_F32 || y->dtype == BNN_B1, "element type of the output", y->dtype, BNN_F32);
     CHECK(w->storage == BNN_CONSTANT, "storage of the filters (3: constant)", w->storage, BNN_CONSTANT);
     CHECK(w->rank == 4, "rank of the filters", w->rank, 4);
-    CHECK((x->rank == 1 || x->rank == 3) && x->o == 1, "rank of the data", x->rank, 3);
+    CHECK(x->rank == 1 || x->rank == 3, "rank of the data", x->rank, 3);
     CHECK(y->rank == x->rank, "rank of the output", y->rank, x->rank);
 
     uint32_t groups = (uint32_t)a->groups;

@@ -100,11 +100,6 @@ static bnn_status check_order(struct bnn_model *m, bnn_problem *problem)
                 return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,
                                   "dtype of an input (it reads no u8)", t->dtype, BNN_F32);
             }
-            if ((t->dtype == BNN_I8) != op->row->signed_bytes) {
-                return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,
-                                  "dtype of an input (excess_128, and no other, reads i8)", t->dtype,
-                                  op->row->signed_bytes ? BNN_I8 : BNN_F32);
-            }
             t->last_read = k;
         }
         struct bnn_tensor *t = &m->tensors[op->output];

@@ -78,7 +78,6 @@ struct bnn_op_row {
     const char *name;
     int by_rows;              /* run respects row_begin and row_end */
     int bytes;                /* reads u8; the others must not be given any */
-    int signed_bytes;         /* reads i8, and nothing else; likewise */
     int whole_batch;          /* an image's result depends on the other images */
     bnn_status (*prepare)(struct bnn_prepare *p, struct bnn_op *op); /* validates types, shapes and attributes */
     void (*run)(const struct bnn_run *r);

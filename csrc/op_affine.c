@@ -21,11 +21,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
         status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
     }
     for (uint32_t i = 1; i < op->input_count && status == BNN_OK; i++) {
-        const struct bnn_tensor *t = bnn_op_input(p->model, op, i);
-        status = bnn_check_dtype(p, op, t, BNN_F32, "dtype of an operand");
-        if (status == BNN_OK && (t->storage != BNN_CONSTANT || t->rank != 1 || t->c != in->c)) {
-            status = bnn_fail(p, op, BNN_ERROR_FORMAT, "channels of an operand", t->c, in->c);
-        }
+        status = bnn_check_operand(p, op, bnn_op_input(p->model, op, i), BNN_F32, in->c, "channels of an operand");
     }
     return status != BNN_OK ? status : bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
 }

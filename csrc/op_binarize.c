@@ -6,17 +6,6 @@
 
 #include <math.h>
 
-static bnn_status check_channels(struct bnn_prepare *p, struct bnn_op *op, uint32_t input, bnn_dtype dtype,
-                                 const char *what)
-{
-    const struct bnn_tensor *t = bnn_op_input(p->model, op, input), *in = bnn_op_input(p->model, op, 0);
-    bnn_status status = bnn_check_dtype(p, op, t, dtype, what);
-    if (status == BNN_OK && (t->storage != BNN_CONSTANT || t->rank != 1 || t->c != in->c)) {
-        status = bnn_fail(p, op, BNN_ERROR_FORMAT, what, t->c, in->c);
-    }
-    return status;
-}
-
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     if (op->input_count == 1) {
@@ -32,10 +21,10 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
         status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_B1, "dtype of the output");
     }
     if (status == BNN_OK) {
-        status = check_channels(p, op, 1, BNN_F32, "thresholds");
+        status = bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_F32, in->c, "number of thresholds");
     }
     if (status == BNN_OK) {
-        status = check_channels(p, op, 2, BNN_B1, "flips");
+        status = bnn_check_operand(p, op, bnn_op_input(p->model, op, 2), BNN_B1, in->c, "number of flips");
     }
     return status != BNN_OK ? status : bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
 }

@@ -28,11 +28,9 @@ static uint32_t bit_length(uint32_t n)
 
 static bnn_status check_thresholds(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t)
 {
-    bnn_status status = bnn_check_dtype(p, op, t, BNN_F32, "dtype of the thresholds");
+    bnn_status status = bnn_check_operand(p, op, t, BNN_F32, t->c, ""); /* of any count */
     if (status != BNN_OK)
         return status;
-    if (t->storage != BNN_CONSTANT || t->rank != 1)
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "rank of the thresholds, a constant", t->rank, 1);
     if (t->c < 2 || t->c >= 1u << BNN_MOST_PLANES)
         return bnn_fail(p, op, BNN_ERROR_FORMAT, "thresholds, 2 to 255", t->c, 2);
     const float *value = t->data;

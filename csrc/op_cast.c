@@ -16,11 +16,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
         status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
     }
     if (status == BNN_OK && op->input_count == 2) {
-        const struct bnn_tensor *table = bnn_op_input(p->model, op, 1);
-        status = bnn_check_dtype(p, op, table, BNN_F32, "dtype of the table");
-        if (status == BNN_OK && (table->storage != BNN_CONSTANT || table->rank != 1 || table->c != VALUES)) {
-            status = bnn_fail(p, op, BNN_ERROR_FORMAT, "values of the table (a constant)", table->c, VALUES);
-        }
+        status = bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_F32, VALUES, "values of the table");
     }
     return status != BNN_OK ? status : bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
 }

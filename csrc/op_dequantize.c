@@ -20,7 +20,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *table = bnn_op_input(p->model, op, 1);
     status = bnn_check_dtype(p, op, in, BNN_B1, "dtype of the input");
     if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, table, BNN_F32, "dtype of the table");
+        status = bnn_check_operand(p, op, table, BNN_F32, table->c, ""); /* of any count */
     }
     if (status == BNN_OK) {
         status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
@@ -28,8 +28,8 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     if (status != BNN_OK) {
         return status;
     }
-    if (table->storage != BNN_CONSTANT || table->rank != 1 || table->c < 2) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "values of the table (a constant; at least)", table->c, 2);
+    if (table->c < 2) {
+        return bnn_fail(p, op, BNN_ERROR_FORMAT, "values of the table (at least)", table->c, 2);
     }
     const struct bnn_dequantize_attrs *a = op->attrs;
     if (a->channels != 0) {

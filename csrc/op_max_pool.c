@@ -21,16 +21,9 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
     status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), in->dtype, "dtype of the output");
     if (status == BNN_OK && op->input_count == 2) {
-        const struct bnn_tensor *mask = bnn_op_input(p->model, op, 1);
         status = bnn_check_dtype(p, op, in, BNN_B1, "dtype of the input with a mask");
         if (status == BNN_OK) {
-            status = bnn_check_dtype(p, op, mask, BNN_B1, "dtype of the mask");
-        }
-        if (status == BNN_OK && mask->storage != BNN_CONSTANT) {
-            status = bnn_fail(p, op, BNN_ERROR_FORMAT, "storage of the mask", mask->storage, BNN_CONSTANT);
-        }
-        if (status == BNN_OK && (mask->rank != 1 || mask->c != in->c)) {
-            status = bnn_fail(p, op, BNN_ERROR_FORMAT, "channels of the mask", mask->c, in->c);
+            status = bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_B1, in->c, "channels of the mask");
         }
     }
     if (in->dtype == BNN_F32) {

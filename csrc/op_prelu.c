@@ -13,16 +13,13 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     if (status != BNN_OK) {
         return status;
     }
-    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *slope = bnn_op_input(p->model, op, 1);
+    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
     status = bnn_check_dtype(p, op, in, BNN_F32, "dtype of the input");
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, slope, BNN_F32, "dtype of the slopes");
-    }
     if (status == BNN_OK) {
         status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
     }
-    if (status == BNN_OK && (slope->storage != BNN_CONSTANT || slope->rank != 1 || slope->c != in->c)) {
-        status = bnn_fail(p, op, BNN_ERROR_FORMAT, "number of slopes", slope->c, in->c);
+    if (status == BNN_OK) {
+        status = bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_F32, in->c, "number of slopes");
     }
     return status != BNN_OK ? status : bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
 }

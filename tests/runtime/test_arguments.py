@@ -1,0 +1,320 @@
+"""The functions of bnn.h given what they must refuse: null, out of range, too little memory, not aligned, too many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import op_graphs
+from bnn._native import ffi, lib
+from bnn.emit.model import encode
+from bnn.ir import DType
+from bnn.ops import ConvAttrs, input_node, make
+from op_cases import CASES
+from raw_model import Answer, aligned, answer, buffer
+
+NULL = ffi.NULL
+SIZE_MAX = 2**64 - 1
+KERNELS = lib.bnn_kernels_select(NULL)
+
+
+class Opened:
+    """A model opened through the C functions, with everything that must outlive it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.file = data, buffer(data)
+        size, model = ffi.new("size_t *"), ffi.new("bnn_model **")
+        assert lib.bnn_model_size(self.file, len(data), KERNELS, size, NULL) == lib.BNN_OK
+        self.size = size[0]
+        self.memory = aligned(self.size)
+        assert lib.bnn_model_open(self.file, len(data), KERNELS, self.memory, self.size, model, NULL) == lib.BNN_OK
+        self.model = model[0]
+        self.kept: list[Any] = []
+
+    def context(self, images: int = 2, workers: int = 1) -> Any:
+        size, context = ffi.new("size_t *"), ffi.new("bnn_context **")
+        assert lib.bnn_context_size(self.model, images, workers, size) == lib.BNN_OK
+        self.kept.append(aligned(size[0]))
+        assert lib.bnn_context_create(self.model, images, workers, self.kept[-1], size[0], context) == lib.BNN_OK
+        return context[0]
+
+
+def network() -> bytes:
+    """Two inputs, of floats and of bytes; a convolution of bits; two outputs."""
+    x, z = input_node("x", (3, 4, 5)), input_node("z", (3, 4, 5), DType.u8)
+    filters = op_graphs.signs(np.random.default_rng(1), (6, 2, 2, 5))
+    y = make("bconv2d", make("binarize", x), filters, attrs=ConvAttrs(pads=(1, 1, 0, 0)))
+    return encode(op_graphs.plan([x, z], [y, make("cast", z)]))
+
+
+@pytest.fixture
+def opened() -> Opened:
+    return Opened(network())
+
+
+class TestModels:
+    def answer_of_size(self, file: Any, kernels: Any = KERNELS, size: Any = None, length: int = 0) -> Answer:
+        problem = ffi.new("bnn_problem *")
+        out = ffi.new("size_t *") if size is None else size
+        return answer(lib.bnn_model_size(file, length, kernels, out, problem), problem)
+
+    def answer_of_open(self, o: Opened, **other: Any) -> Answer:
+        a = {"file": o.file, "kernels": KERNELS, "memory": o.memory, "size": o.size, "model": ffi.new("bnn_model **")}
+        a |= other
+        problem = ffi.new("bnn_problem *")
+        arguments = (a["file"], len(o.data), a["kernels"], a["memory"], a["size"], a["model"], problem)
+        found = answer(lib.bnn_model_open(*arguments), problem)
+        assert a["model"] == NULL or (a["model"][0] != NULL) == (found.status == "OK")
+        assert STATUS[found.status] == lib.bnn_model_open(*arguments[:-1], NULL)
+        return found
+
+    def test_null(self, opened: Opened) -> None:
+        file, length = opened.file, len(opened.data)
+        assert self.answer_of_size(file, size=NULL, length=length) == Answer("ARGUMENT", "bytes: is null", 0, 1)
+        assert self.answer_of_size(NULL, length=length) == Answer("ARGUMENT", "file: is null", 0, 1)
+        assert self.answer_of_size(file, NULL, length=length) == Answer("KERNELS", "kernels: none given", 0, 1)
+        assert self.answer_of_open(opened, model=NULL) == Answer("ARGUMENT", "model: is null", 0, 1)
+        assert self.answer_of_open(opened, file=NULL) == Answer("ARGUMENT", "file: is null", 0, 1)
+        assert self.answer_of_open(opened, kernels=NULL) == Answer("KERNELS", "kernels: none given", 0, 1)
+        assert self.answer_of_open(opened, memory=NULL) == Answer("ARGUMENT", "memory: is null", 0, 1)
+
+    def test_what_is_not_aligned(self, opened: Opened) -> None:
+        for shift in range(1, 64):
+            file = aligned(len(opened.data), shift)
+            ffi.memmove(file, opened.data, len(opened.data))
+            expected = Answer("MEMORY", "file: bytes past an aligned address", shift, 0)
+            assert self.answer_of_open(opened, file=file) == expected
+            assert self.answer_of_size(file, length=len(opened.data)) == expected
+            memory = aligned(opened.size, shift)
+            expected = Answer("MEMORY", "memory: bytes past an aligned address", shift, 0)
+            assert self.answer_of_open(opened, memory=memory) == expected
+
+    def test_every_size_of_memory(self, opened: Opened) -> None:
+        for size in range(0, opened.size, 7):
+            assert self.answer_of_open(opened, size=size) == Answer("MEMORY", "memory: bytes", size, opened.size)
+        less = opened.size - 1
+        assert self.answer_of_open(opened, size=less) == Answer("MEMORY", "memory: bytes", less, opened.size)
+        assert self.answer_of_open(opened).status == "OK"
+
+    def test_what_a_model_does_not_have(self, opened: Opened) -> None:
+        tensor, op = ffi.new("bnn_tensor_info *"), ffi.new("bnn_op_info *")
+        tensors, ops = lib.bnn_tensor_count(opened.model), lib.bnn_op_count(opened.model)
+        for get, count, info in ((lib.bnn_get_tensor, tensors, tensor), (lib.bnn_get_op, ops, op)):
+            assert get(NULL, 0, info) == get(opened.model, 0, NULL) == lib.BNN_ERROR_ARGUMENT
+            assert get(opened.model, count, info) == get(opened.model, 2**32 - 1, info) == lib.BNN_ERROR_ARGUMENT
+            assert get(opened.model, count - 1, info) == lib.BNN_OK
+        assert lib.bnn_input_tensor(opened.model, 1) < tensors and lib.bnn_output_tensor(opened.model, 1) < tensors
+        assert lib.bnn_input_tensor(opened.model, 2) == lib.bnn_output_tensor(opened.model, 2) == 2**32 - 1
+
+
+STATUS = {
+    name.removeprefix("BNN_ERROR_").removeprefix("BNN_"): getattr(lib, name) for name in dir(lib) if "BNN_" in name
+}
+
+
+def test_every_status_has_a_text() -> None:
+    texts = [ffi.string(lib.bnn_status_text(i)).decode() for i in range(15)]
+    assert texts[0] == "ok" and texts[14] == "unknown status"
+    assert len(set(texts)) == 15
+
+
+class TestContexts:
+    def test_null_and_none(self, opened: Opened) -> None:
+        size, context = ffi.new("size_t *"), ffi.new("bnn_context **")
+        for arguments in ((NULL, 1, 1, size), (opened.model, 0, 1, size), (opened.model, 1, 0, size)):
+            assert lib.bnn_context_size(*arguments) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_context_size(opened.model, 1, 1, NULL) == lib.BNN_ERROR_ARGUMENT
+        room = aligned(64)
+        assert lib.bnn_context_create(opened.model, 1, 1, room, 64, NULL) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_context_create(opened.model, 0, 1, room, 64, context) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_context_create(NULL, 1, 1, room, 64, context) == lib.BNN_ERROR_ARGUMENT
+
+    @pytest.mark.parametrize("name", ["network", "of the whole batch"])
+    def test_sizes_that_overflow(self, name: str) -> None:
+        """Every power of two of images and workers: a size, or LIMIT where it does not fit in half of a size_t."""
+        opened = Opened(network() if name == "network" else CASES["batch_sum"]().file()[1])
+        size = ffi.new("size_t *")
+        sizes: dict[tuple[int, int], int] = {}
+        for i in range(64):
+            for w in range(64):
+                status = lib.bnn_context_size(opened.model, 2**i, 2**w, size)
+                sizes[i, w] = size[0] if status == lib.BNN_OK else 0
+                assert status in (lib.BNN_OK, lib.BNN_ERROR_LIMIT)
+                assert sizes[i, w] <= SIZE_MAX // 2
+        for (i, w), found in sizes.items():
+            if found:
+                smaller = [sizes[j, v] for j, v in ((i - 1, w), (i, w - 1)) if j >= 0 and v >= 0]
+                assert all(0 < s <= found for s in smaller)
+        assert sizes[0, 0] and not sizes[63, 0] and not sizes[0, 63] and not sizes[40, 40]
+
+    def test_every_size_and_alignment_of_memory(self, opened: Opened) -> None:
+        size, context = ffi.new("size_t *"), ffi.new("bnn_context **")
+        lib.bnn_context_size(opened.model, 2, 2, size)
+        memory = aligned(size[0])
+        for less in range(size[0]):
+            assert lib.bnn_context_create(opened.model, 2, 2, memory, less, context) == lib.BNN_ERROR_MEMORY
+            assert context[0] == NULL
+        assert lib.bnn_context_create(opened.model, 2, 2, NULL, size[0], context) == lib.BNN_ERROR_MEMORY
+        for shift in range(1, 64):
+            shifted = aligned(size[0], shift)
+            assert lib.bnn_context_create(opened.model, 2, 2, shifted, size[0], context) == lib.BNN_ERROR_MEMORY
+        assert lib.bnn_context_create(opened.model, 2, 2, memory, size[0], context) == lib.BNN_OK
+
+
+class Arrays:
+    """Inputs and outputs of `network` for bnn_run, at any address."""
+
+    def __init__(self, batch: int, shift: int = 0) -> None:
+        rng = np.random.default_rng(3)
+        values = [rng.normal(size=batch * 60).astype("<f4"), rng.integers(0, 256, batch * 60).astype("u1")]
+        self.inputs = [aligned(v.nbytes, shift) for v in values]
+        self.sizes = [batch * 72 * 4, batch * 60 * 4]
+        self.outputs = [aligned(size, shift) for size in self.sizes]
+        for pointer, value in zip(self.inputs, values, strict=True):
+            ffi.memmove(pointer, value.tobytes(), value.nbytes)
+
+    def run(self, context: Any, batch: int) -> int:
+        outputs = [ffi.cast("float *", o) for o in self.outputs]
+        status: int = lib.bnn_run(context, ffi.new("void *[]", self.inputs), ffi.new("float *[]", outputs), batch)
+        return status
+
+    def results(self) -> list[bytes]:
+        return [bytes(ffi.buffer(o, size)) for o, size in zip(self.outputs, self.sizes, strict=True)]
+
+
+class TestRuns:
+    def test_null(self, opened: Opened) -> None:
+        context, arrays = opened.context(), Arrays(1)
+        ins, outs = (
+            ffi.new("void *[]", arrays.inputs),
+            ffi.new("float *[]", [ffi.cast("float *", o) for o in arrays.outputs]),
+        )
+        assert lib.bnn_run(NULL, ins, outs, 1) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_run(context, NULL, outs, 1) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_run(context, ins, NULL, 1) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_run(context, NULL, NULL, 0) == lib.BNN_OK
+        for ports in (arrays.inputs, arrays.outputs):
+            for i in range(2):
+                kept, ports[i] = ports[i], NULL
+                assert arrays.run(context, 1) == lib.BNN_ERROR_ARGUMENT
+                ports[i] = kept
+        assert arrays.run(context, 1) == lib.BNN_OK
+
+    @pytest.mark.parametrize("shift", range(64))
+    def test_arrays_need_the_alignment_of_their_elements(self, opened: Opened, shift: int) -> None:
+        context, there, here = opened.context(), Arrays(5), Arrays(5, shift)
+        assert there.run(context, 5) == lib.BNN_OK
+        assert here.run(context, 5) == (lib.BNN_OK if shift % 4 == 0 else lib.BNN_ERROR_ARGUMENT)
+        here.inputs[0] = there.inputs[0]
+        here.outputs = there.outputs  # bytes alone may lie anywhere
+        before = there.results()
+        assert here.run(context, 5) == lib.BNN_OK and here.results() == before
+
+    def test_batches_that_overflow(self, opened: Opened) -> None:
+        """No array is as large: nothing is read of them."""
+        context, arrays = opened.context(), Arrays(1)
+        for batch in (2**63 // (72 * 4) + 1, 2**63, SIZE_MAX):
+            assert arrays.run(context, batch) == lib.BNN_ERROR_LIMIT
+
+    def test_a_whole_batch(self) -> None:
+        opened = Opened(CASES["batch_sum"]().file()[1])
+        context = opened.context(2)
+        x, y = np.ones((3, 2, 3, 5), np.float32), np.zeros((3, 5), np.float32)
+        ins = ffi.new("void *[]", [ffi.from_buffer(x)])
+        outs = ffi.new("float *[]", [ffi.cast("float *", ffi.from_buffer(y, require_writable=True))])
+        assert lib.bnn_run(context, ins, outs, 3) == lib.BNN_ERROR_BATCH and not y.any()
+        assert lib.bnn_run(context, ins, outs, 2) == lib.BNN_OK
+        np.testing.assert_array_equal(y, [[12] * 5, [12] * 5, [0] * 5])
+
+
+class TestThreads:
+    @pytest.fixture(params=[2, 3])
+    def pool(self, request: pytest.FixtureRequest) -> Iterator[Any]:
+        pool = ffi.new("bnn_pool **")
+        assert lib.bnn_pool_create(request.param, pool) == lib.BNN_OK
+        yield pool[0], request.param
+        lib.bnn_pool_destroy(pool[0])
+
+    @pytest.mark.parametrize("batch", [1, 2, 5, 6, 13])
+    def test_any_batch_gives_the_same(self, opened: Opened, pool: Any, batch: int) -> None:
+        threads, workers = pool
+        expected, found = Arrays(batch), Arrays(batch)
+        assert expected.run(opened.context(3), batch) == lib.BNN_OK
+        context = opened.context(2, workers)
+        lib.bnn_context_set_threads(context, lib.bnn_pool_run, threads)
+        assert found.run(context, batch) == lib.BNN_OK and found.results() == expected.results()
+        lib.bnn_context_set_threads(context, NULL, NULL)
+        assert found.run(context, batch) == lib.BNN_OK and found.results() == expected.results()
+
+    def test_profiles_need_a_clock(self, opened: Opened, pool: Any) -> None:
+        """With one, every op of every micro-batch; without, none."""
+        ticks = ffi.new("uint64_t[]", lib.bnn_op_count(opened.model))
+        context, arrays = opened.context(2, pool[1]), Arrays(5)
+        lib.bnn_context_set_threads(context, lib.bnn_pool_run, pool[0])
+        lib.bnn_context_set_profile(context, NULL, lib.bnn_record_ticks, ticks)
+        assert arrays.run(context, 5) == lib.BNN_OK and not any(ticks)
+        lib.bnn_context_set_profile(context, lib.bnn_clock_ns, lib.bnn_record_ticks, ticks)
+        assert arrays.run(context, 5) == lib.BNN_OK and all(ticks)
+
+
+class TestSteps:
+    def test_what_cannot_be_stepped(self, opened: Opened) -> None:
+        context, values = opened.context(2), ffi.new("float[]", 1000)
+        ops, tensors = lib.bnn_op_count(opened.model), lib.bnn_tensor_count(opened.model)
+        for arguments in ((NULL, 0, 1), (context, ops, 1), (context, 0, 3)):
+            assert lib.bnn_step(*arguments) == lib.BNN_ERROR_ARGUMENT
+            assert lib.bnn_step_raw(*arguments[:2], values, arguments[2]) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_step(context, ops - 1, 2) == lib.BNN_OK
+        info = ffi.new("bnn_op_info *")
+        for op in range(ops):
+            assert lib.bnn_get_op(opened.model, op, info) == lib.BNN_OK
+            conv = ffi.string(info.op) == b"bconv2d"
+            assert lib.bnn_step_raw(context, op, NULL, 1) == lib.BNN_ERROR_ARGUMENT
+            assert lib.bnn_step_raw(context, op, values, 1) == (lib.BNN_OK if conv else lib.BNN_ERROR_ARGUMENT)
+        constant = next(i for i in range(tensors) if self.storage(opened, i) == lib.BNN_CONSTANT)
+        for call in (lib.bnn_poke, lib.bnn_peek):
+            for arguments in ((NULL, 0, values, 1), (context, tensors, values, 1), (context, 0, NULL, 1)):
+                assert call(*arguments) == lib.BNN_ERROR_ARGUMENT
+            assert call(context, constant, values, 1) == lib.BNN_ERROR_ARGUMENT
+            assert call(context, 0, values, 3) == lib.BNN_ERROR_ARGUMENT
+            assert call(context, 0, values, 2) == lib.BNN_OK
+
+    @staticmethod
+    def storage(opened: Opened, tensor: int) -> int:
+        info = ffi.new("bnn_tensor_info *")
+        assert lib.bnn_get_tensor(opened.model, tensor, info) == lib.BNN_OK
+        return int(info.storage)
+
+    @pytest.mark.parametrize(
+        ("name", "least", "most"), [("cast", 0, 255), ("excess_128", -128, 127), ("copy", -np.inf, np.inf)]
+    )
+    def test_what_a_tensor_holds(self, name: str, least: float, most: float) -> None:
+        """Of bytes whole numbers of their range alone."""
+        opened = Opened(CASES[name]().file()[1])
+        context, values, back = opened.context(1), np.zeros(30, np.float32), np.zeros(30, np.float32)
+        tries = (least, most, least - 1, most + 1, least + 0.5, np.nan, np.float32(3e38), -np.float32(3e38))
+        for at in (0, 29):
+            for value in tries:
+                values[:], values[at] = max(least, 7.0) if np.isfinite(least) else 7.0, value
+                fits = name == "copy" or (least <= value <= most and value == np.round(value))
+                status = lib.bnn_poke(context, 0, ffi.cast("float *", ffi.from_buffer(values)), 1)
+                assert status == (lib.BNN_OK if fits else lib.BNN_ERROR_ARGUMENT), value
+                if fits:
+                    pointer = ffi.cast("float *", ffi.from_buffer(back, require_writable=True))
+                    assert lib.bnn_peek(context, 0, pointer, 1) == lib.BNN_OK
+                    np.testing.assert_array_equal(back, values)
+
+    @pytest.mark.parametrize("name", ["conv2d", "bconv2d", "iconv2d", "add", "unpack"])
+    def test_what_an_op_says_of_its_work(self, name: str) -> None:
+        number, data = CASES[name]().file()
+        opened, info = Opened(data), ffi.new("bnn_op_info *")
+        assert lib.bnn_get_op(opened.model, number, info) == lib.BNN_OK
+        macs = 4 * 5 * 4 * 2 * 3 * 3
+        found = [info.float_macs, info.binary_macs, info.byte_macs, info.planes]
+        expected = {"conv2d": [macs, 0, 0, 1], "bconv2d": [0, macs, 0, 1], "iconv2d": [0, 0, macs, 1]}
+        assert found == expected.get(name, [0, 0, 0, 0])
+        constants = {"conv2d": 4 * 4 * 2 * 3 * 3, "bconv2d": 4 * 4 * 2 * 3, "iconv2d": 4 * 4 * 2 * 3 + 12}
+        assert info.weight_bytes == constants.get(name, 0)

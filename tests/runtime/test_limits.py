@@ -1,0 +1,170 @@
+"""The most that a file may ask for, and one more; and how long the text of a problem may be.
+
+Files are built for it: a table of changed fields is test_corruptions.py.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from raw_model import CONSTANT, F32, INPUT, OUTPUT, Answer, Net, Op, Tensor, changed, opened
+
+OK = Answer("OK")
+
+
+def refused(what: str, found: int, expected: int) -> Answer:
+    return Answer("FORMAT", what, found, expected)
+
+
+def too_much(what: str, found: int, expected: int) -> Answer:
+    return Answer("LIMIT", what, found, expected)
+
+
+def with_extra(*extra: Tensor) -> bytes:
+    """0 x -> copy -> 1 y, and tensors that no op knows."""
+    x, y = Tensor(F32, (2, 2, 5), INPUT, name="x"), Tensor(F32, (2, 2, 5), OUTPUT, name="y")
+    return Net([Op("copy", [x], y)], extra).bytes()
+
+
+def test_the_most_tensors() -> None:
+    assert opened(with_extra(*(Tensor(F32, (1,), CONSTANT) for _ in range(65534)))) == OK
+    # One more than the header may say, and the table is there.
+    assert opened(with_extra(*(Tensor(F32, (1,), CONSTANT) for _ in range(65535)))) == too_much(
+        "header: number of tensors", 65537, 65536
+    )
+
+
+def test_the_most_ops() -> None:
+    def of(count: int) -> Answer:
+        tensors = [Tensor(F32, (1,), INPUT), *(Tensor(F32, (1,)) for _ in range(count - 1)), Tensor(F32, (1,), OUTPUT)]
+        return opened(Net([Op("copy", [a], b) for a, b in zip(tensors, tensors[1:], strict=False)]).bytes())
+
+    assert of(16384) == OK
+    assert of(16385) == too_much("header: number of ops", 16385, 16384)
+
+
+def test_the_most_tensors_alive() -> None:
+    """So many copies of an input, and all of them read after the last."""
+
+    def of(count: int) -> Answer:
+        x = Tensor(F32, (1,), INPUT)
+        copied = [Tensor(F32, (1,), name=str(i)) for i in range(count)]
+        readers = [copied[i : i + 32] for i in range(0, count, 32)]
+        ops = [Op("copy", [x], t) for t in copied]
+        return opened(Net([*ops, *(Op("concat", r, Tensor(F32, (len(r),), OUTPUT)) for r in readers)]).bytes())
+
+    assert of(4096) == OK
+    assert of(4097) == too_much("tensor 4097 (4096): tensors alive at once (at most)", 4097, 4096)
+
+
+def test_the_most_rows_and_columns() -> None:
+    """Of all outputs together 2^24: 255 of 65536 x 1, and a last one."""
+
+    def of(last: int) -> Answer:
+        x, y = Tensor(F32, (65536, 1, 1), INPUT), Tensor(F32, (last, 1, 1), INPUT)
+        ops = [Op("copy", [x], Tensor(F32, (65536, 1, 1), OUTPUT)) for _ in range(255)]
+        return opened(Net([*ops, Op("copy", [y], Tensor(F32, (last, 1, 1), OUTPUT), layer="last")]).bytes())
+
+    rest = 2**24 - 255 * 65537 - 1
+    assert of(rest) == OK
+    found = 2**24 + 1
+    assert of(rest + 1) == too_much(
+        "op 255 (last): rows and columns of all outputs up to its own (at most)", found, 2**24
+    )
+
+
+def test_the_most_bytes_of_constants() -> None:
+    """1 GiB more than the file has: filters of one row each, which take 64 bytes of it."""
+
+    def of(second: int) -> tuple[bytes, Answer]:
+        row = struct.pack("<f", 1)
+        sizes = {"first": 2**27, "second": second}
+        data = with_extra(*(Tensor(F32, (o, 1, 1, 1), CONSTANT, encoding=1, raw=row, name=n) for n, o in sizes.items()))
+        return data, opened(data)
+
+    data, _ = of(1)
+    most = 2**30 + len(data)
+    assert of(most // 4 - 2**27)[1] == OK
+    assert of(most // 4 - 2**27 + 1)[1] == too_much(
+        "tensor 3 (second): bytes of all constants up to it (at most)", most + 4, most
+    )
+
+
+@pytest.mark.parametrize("inputs", [32, 33])
+def test_the_most_inputs_of_an_op(inputs: int) -> None:
+    x = Tensor(F32, (1,), INPUT)
+    data = Net([Op("concat", [x] * inputs, Tensor(F32, (inputs,), OUTPUT))]).bytes()
+    assert opened(data) == (OK if inputs == 32 else too_much("op 0: number of inputs (at most)", 33, 32))
+
+
+def test_neighbours_in_the_arena() -> None:
+    """A tensor between two others that are needed: it may touch both, and neither may reach into it."""
+    x = Tensor(F32, (16,), INPUT)
+    low, high = Tensor(F32, (16,), name="low"), Tensor(F32, (16,), name="high")
+    middle = Tensor(F32, (32,), name="middle")
+    out = Tensor(F32, (64,), OUTPUT)
+    ops = [Op("copy", [x], low), Op("copy", [x], high), Op("concat", [x, x], middle)]
+    data = Net([*ops, Op("concat", [low, middle, high], out)]).bytes()
+    places = {"tensor 1.offset": 0, "tensor 2.offset": 192, "header.arena": 512}
+    error = "tensor 3 (middle): offset in the memory of a tensor still needed"
+    for offset, expected in (
+        (64, OK),
+        (0, refused(error, 0, 64)),
+        (128, refused(error, 128, 256)),
+        (192, refused(error, 192, 256)),
+        (256, OK),
+    ):
+        assert opened(changed(data, {**places, "tensor 3.offset": offset})) == expected, offset
+
+
+def test_a_tensor_read_twice_by_its_last_reader() -> None:
+    """It is forgotten once: what stands beside it is still needed."""
+    x = Tensor(F32, (16,), INPUT)
+    a, b, late = (Tensor(F32, (16,), name=name) for name in ("a", "b", "late"))
+    ops = [Op("copy", [x], a), Op("copy", [x], b), Op("add", [a, a], Tensor(F32, (16,), OUTPUT))]
+    ops += [Op("copy", [x], late), Op("add", [b, late], Tensor(F32, (16,), OUTPUT))]
+    data = Net(ops).bytes()
+    assert opened(changed(data, {"tensor 4.offset": 0})) == OK
+    error = refused("tensor 4 (late): offset in the memory of a tensor still needed", 64, 128)
+    assert opened(changed(data, {"tensor 4.offset": 64})) == error
+
+
+class TestTexts:
+    """Of problems: 95 bytes, of which a name takes what the rest leaves."""
+
+    @staticmethod
+    def of(name: str) -> str:
+        x = Tensor(F32, (1,), INPUT, name=name)
+        return opened(changed(Net([Op("copy", [x], Tensor(F32, (1,), OUTPUT))]).bytes(), {"tensor 0.rank": 0})).what
+
+    # "tensor 0 (" and "): rank (at least)" are 28 bytes.
+    @pytest.mark.parametrize("length", [1, 66, 67])
+    def test_names_that_fit(self, length: int) -> None:
+        assert self.of("n" * length) == f"tensor 0 ({'n' * length}): rank (at least)"
+
+    @pytest.mark.parametrize("length", [68, 69, 5000])
+    def test_names_that_do_not(self, length: int) -> None:
+        assert self.of("n" * length) == f"tensor 0 ({'n' * 67}): rank (at least)"
+
+    @pytest.mark.parametrize("lead", range(4))
+    def test_letters_of_several_bytes_are_not_cut(self, lead: int) -> None:
+        name = "n" * lead + "\N{GRINNING FACE}" * 20  # four bytes each
+        kept = "n" * lead + "\N{GRINNING FACE}" * ((67 - lead) // 4)
+        assert self.of(name) == f"tensor 0 ({kept}): rank (at least)"
+
+    def test_what_would_upset_a_terminal_shows_as_question_marks(self) -> None:
+        assert self.of("a\x1b[31m\n\x7f\x1f ~") == "tensor 0 (a?[31m??? ~): rank (at least)"
+
+    def test_nothing_but_continuation_bytes(self) -> None:
+        x = Tensor(F32, (1,), INPUT, name="n" * 100)
+        data = Net([Op("copy", [x], Tensor(F32, (1,), OUTPUT))]).bytes()
+        data = changed(data.replace(b"n" * 100, b"\x80" * 100), {"tensor 0.rank": 0})
+        assert opened(data).what == "tensor 0 (): rank (at least)"
+
+    @pytest.mark.parametrize("number", [0, 9, 10, 4096, 16383])
+    def test_numbers(self, number: int) -> None:
+        x = Tensor(F32, (1,), INPUT)
+        data = Net([Op("copy", [x], Tensor(F32, (1,), OUTPUT)) for _ in range(number + 1)]).bytes()
+        assert opened(changed(data, {f"op {number}.opcode": 0})).what == f"op {number}: opcode"
