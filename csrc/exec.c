@@ -38,9 +38,9 @@ static int add(size_t *total, size_t count, size_t size)
 static int lay_out(const struct bnn_model *m, size_t images, size_t workers, unsigned char *memory,
                    struct bnn_context *c, size_t *bytes)
 {
-    size_t arena = 0, scratch = 0, nan = 0, total = 0, at[4];
-    if (!add(&arena, images, m->arena) || !add(&scratch, 1, m->scratch) || !add(&nan, images, 1) ||
-        !add(&total, 1, sizeof *c)) {
+    /* Scratch is a few rows of a tensor, whose size was checked: no overflow. */
+    size_t arena = 0, scratch = round_up(m->scratch), nan = 0, total = round_up(sizeof *c), at[4];
+    if (!add(&arena, images, m->arena) || !add(&nan, images, 1)) {
         return 0;
     }
     at[0] = total;
@@ -230,7 +230,7 @@ static void spread_rows(const struct bnn_context *c, uint32_t op, size_t images,
 {
     size_t height = c->model->tensors[c->model->ops[op].output].h;
     if (c->parallel_for != NULL && c->workers > 1 && worth_spreading(c->model, op, images)) {
-        size_t ranges = c->workers > SIZE_MAX / RANGES ? c->workers : c->workers * RANGES;
+        size_t ranges = c->workers * RANGES; /* the context has flags for each: no overflow */
         struct rows s = {c, buffers, op, images, height, height < ranges ? height : ranges};
         c->parallel_for(c->pool, run_rows, &s, s.ranges);
     } else {

@@ -37,9 +37,10 @@ static uint32_t load16(const unsigned char *p)
     return (uint32_t)p[0] | (uint32_t)p[1] << 8;
 }
 
+/* b is not zero. */
 static int multiply(uint64_t a, uint64_t b, uint64_t *product)
 {
-    if (b != 0 && a > UINT64_MAX / b) {
+    if (a > UINT64_MAX / b) {
         return 0;
     }
     *product = a * b;
@@ -188,8 +189,8 @@ static uint64_t whole_lines(uint64_t bytes)
 static int tensor_bytes(struct bnn_tensor *t, uint64_t *bytes)
 {
     uint64_t height = (uint64_t)t->top + t->h + t->bottom, width = (uint64_t)t->left + t->w + t->right;
-    uint64_t row, image, elements;
-    if (!multiply(width, t->words, &row) || !multiply(row, height, &image) || !multiply(image, t->o, &elements) ||
+    uint64_t row = width * t->words, image, elements; /* dimensions are below 2^31 */
+    if (!multiply(row, height, &image) || !multiply(image, t->o, &elements) ||
         !multiply(elements, t->element, bytes) || *bytes > SIZE_MAX / 2) {
         return 0;
     }

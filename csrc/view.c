@@ -9,7 +9,7 @@ void bnn_zero_halo(const struct bnn_view *view, size_t images, size_t row_begin,
     const struct bnn_tensor *t = view->tensor;
     size_t pixel = (size_t)t->words * t->element, stride = t->row * t->element;
     size_t left = t->left * pixel, right = t->right * pixel, inside = t->w * pixel;
-    if ((t->top | t->bottom | t->left | t->right) == 0 || row_begin >= row_end) {
+    if ((t->top | t->bottom | t->left | t->right) == 0) {
         return;
     }
     for (size_t i = 0; i < images; i++) {

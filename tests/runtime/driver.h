@@ -49,7 +49,17 @@ struct opened open_model(const unsigned char *file, size_t size, const bnn_kerne
 /* Floats of one image of a tensor. */
 size_t image_floats(const bnn_model *model, uint32_t tensor);
 
+/* A copy in a block of exactly its size, so that reading past its end is seen. */
+unsigned char *copy_of(const unsigned char *file, size_t size);
+/* Writes the checksum that the file ought to have, where it has a header. */
+void fix_checksum(unsigned char *file, size_t size);
+/* Opens a copy, which must not go wrong, and runs it if it opens. */
+bnn_status try_model(const unsigned char *file, size_t size, int run, uint64_t *state);
+
 int fuzz(const char *path, uint64_t seed, size_t count);
-int threads(const char *path);
+int faults(const char *path);
+int damage(const char *path);
+int boundaries(const char *path, uint64_t seed);
+int threads(const char *path, size_t callers);
 
 #endif

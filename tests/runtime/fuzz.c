@@ -15,7 +15,7 @@ static uint64_t random_next(uint64_t *state)
     return *state * UINT64_C(2685821657736338717);
 }
 
-static void fix_checksum(unsigned char *file, size_t size)
+void fix_checksum(unsigned char *file, size_t size)
 {
     if (size >= BNN_HEADER_BYTES) {
         uint32_t crc = bnn_crc32(bnn_crc32(0, file, 12), file + 16, size - 16);
@@ -115,8 +115,7 @@ static const bnn_kernels *next_kernels(void)
     }
 }
 
-/* Opens a copy, which must not go wrong, and runs it if it opens. */
-static bnn_status try_model(const unsigned char *file, size_t size, int run, uint64_t *state)
+bnn_status try_model(const unsigned char *file, size_t size, int run, uint64_t *state)
 {
     const bnn_kernels *kernels = next_kernels();
     bnn_problem problem;
@@ -145,8 +144,7 @@ static bnn_status try_model(const unsigned char *file, size_t size, int run, uin
     return status;
 }
 
-/* A copy in a block of exactly its size, so that reading past its end is seen. */
-static unsigned char *copy_of(const unsigned char *file, size_t size)
+unsigned char *copy_of(const unsigned char *file, size_t size)
 {
     unsigned char *copy = block(size);
     memcpy(copy, file, size);

@@ -14,7 +14,7 @@ from bnn.emit.model import encode
 from bnn.ir import DType
 from bnn.ops import ConvAttrs, input_node, make
 from op_cases import CASES
-from raw_model import Answer, aligned, answer, buffer
+from raw_model import ARENA, B1, F32, I8, INPUT, OUTPUT, STATUSES, U8, Answer, Net, Op, Tensor, aligned, answer, buffer
 
 NULL = ffi.NULL
 SIZE_MAX = 2**64 - 1
@@ -48,6 +48,18 @@ def network() -> bytes:
     filters = op_graphs.signs(np.random.default_rng(1), (6, 2, 2, 5))
     y = make("bconv2d", make("binarize", x), filters, attrs=ConvAttrs(pads=(1, 1, 0, 0)))
     return encode(op_graphs.plan([x, z], [y, make("cast", z)]))
+
+
+def no_arena() -> bytes:
+    """An input and an output and nothing between."""
+    return Net([Op("copy", [Tensor(F32, (1,), INPUT)], Tensor(F32, (1,), OUTPUT))]).bytes()
+
+
+def whole_batch() -> bytes:
+    """x of (200, 200, 5) -> binarize -> unpack -> batch_sum."""
+    x, bits, signs = Tensor(F32, (200, 200, 5), INPUT), Tensor(B1, (200, 200, 5)), Tensor(F32, (200, 200, 5))
+    ops = [("binarize", x, bits), ("unpack", bits, signs), ("batch_sum", signs, Tensor(F32, (5,), OUTPUT))]
+    return Net([Op(name, [i], o) for name, i, o in ops]).bytes()
 
 
 @pytest.fixture
@@ -110,9 +122,7 @@ class TestModels:
         assert lib.bnn_input_tensor(opened.model, 2) == lib.bnn_output_tensor(opened.model, 2) == 2**32 - 1
 
 
-STATUS = {
-    name.removeprefix("BNN_ERROR_").removeprefix("BNN_"): getattr(lib, name) for name in dir(lib) if "BNN_" in name
-}
+STATUS = {name: value for value, name in STATUSES.items()}
 
 
 def test_every_status_has_a_text() -> None:
@@ -132,10 +142,10 @@ class TestContexts:
         assert lib.bnn_context_create(opened.model, 0, 1, room, 64, context) == lib.BNN_ERROR_ARGUMENT
         assert lib.bnn_context_create(NULL, 1, 1, room, 64, context) == lib.BNN_ERROR_ARGUMENT
 
-    @pytest.mark.parametrize("name", ["network", "of the whole batch"])
-    def test_sizes_that_overflow(self, name: str) -> None:
+    @pytest.mark.parametrize("data", [network(), CASES["batch_sum"]().file()[1], no_arena()], ids=len)
+    def test_sizes_that_overflow(self, data: bytes) -> None:
         """Every power of two of images and workers: a size, or LIMIT where it does not fit in half of a size_t."""
-        opened = Opened(network() if name == "network" else CASES["batch_sum"]().file()[1])
+        opened = Opened(data)
         size = ffi.new("size_t *")
         sizes: dict[tuple[int, int], int] = {}
         for i in range(64):
@@ -188,10 +198,8 @@ class Arrays:
 class TestRuns:
     def test_null(self, opened: Opened) -> None:
         context, arrays = opened.context(), Arrays(1)
-        ins, outs = (
-            ffi.new("void *[]", arrays.inputs),
-            ffi.new("float *[]", [ffi.cast("float *", o) for o in arrays.outputs]),
-        )
+        ins = ffi.new("void *[]", arrays.inputs)
+        outs = ffi.new("float *[]", [ffi.cast("float *", o) for o in arrays.outputs])
         assert lib.bnn_run(NULL, ins, outs, 1) == lib.BNN_ERROR_ARGUMENT
         assert lib.bnn_run(context, NULL, outs, 1) == lib.BNN_ERROR_ARGUMENT
         assert lib.bnn_run(context, ins, NULL, 1) == lib.BNN_ERROR_ARGUMENT
@@ -219,15 +227,25 @@ class TestRuns:
         for batch in (2**63 // (72 * 4) + 1, 2**63, SIZE_MAX):
             assert arrays.run(context, batch) == lib.BNN_ERROR_LIMIT
 
-    def test_a_whole_batch(self) -> None:
-        opened = Opened(CASES["batch_sum"]().file()[1])
-        context = opened.context(2)
-        x, y = np.ones((3, 2, 3, 5), np.float32), np.zeros((3, 5), np.float32)
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_whole_batch(self, workers: int) -> None:
+        """The sums of batches of 3 and 2 images; of threads too, which share the rows of what has some."""
+        opened = Opened(whole_batch())
+        context, pool = opened.context(2, workers), ffi.new("bnn_pool **")
+        assert lib.bnn_pool_create(workers, pool) == lib.BNN_OK
+        lib.bnn_context_set_threads(context, lib.bnn_pool_run, pool[0])
+        x, y = np.ones((3, 200, 200, 5), np.float32), np.zeros((3, 5), np.float32)
         ins = ffi.new("void *[]", [ffi.from_buffer(x)])
         outs = ffi.new("float *[]", [ffi.cast("float *", ffi.from_buffer(y, require_writable=True))])
         assert lib.bnn_run(context, ins, outs, 3) == lib.BNN_ERROR_BATCH and not y.any()
         assert lib.bnn_run(context, ins, outs, 2) == lib.BNN_OK
-        np.testing.assert_array_equal(y, [[12] * 5, [12] * 5, [0] * 5])
+        np.testing.assert_array_equal(y, [[80000] * 5, [80000] * 5, [0] * 5])
+        x[1, 199, 7, 3] = np.nan  # a bit of one image that is none goes into the results of both
+        assert lib.bnn_run(context, ins, outs, 2) == lib.BNN_OK
+        assert np.isnan(y[:2]).all() and not y[2].any()
+        assert lib.bnn_run(context, ins, outs, 1) == lib.BNN_OK
+        np.testing.assert_array_equal(y[0], [40000] * 5)
+        lib.bnn_pool_destroy(pool[0])
 
 
 class TestThreads:
@@ -248,6 +266,14 @@ class TestThreads:
         assert found.run(context, batch) == lib.BNN_OK and found.results() == expected.results()
         lib.bnn_context_set_threads(context, NULL, NULL)
         assert found.run(context, batch) == lib.BNN_OK and found.results() == expected.results()
+
+    def test_a_context_of_one_worker(self, opened: Opened, pool: Any) -> None:
+        """Runs on the calling thread whatever the pool has."""
+        expected, found = Arrays(1), Arrays(1)
+        assert expected.run(opened.context(1), 1) == lib.BNN_OK
+        context = opened.context(1)
+        lib.bnn_context_set_threads(context, lib.bnn_pool_run, pool[0])
+        assert found.run(context, 1) == lib.BNN_OK and found.results() == expected.results()
 
     def test_profiles_need_a_clock(self, opened: Opened, pool: Any) -> None:
         """With one, every op of every micro-batch; without, none."""
@@ -306,6 +332,23 @@ class TestSteps:
                     pointer = ffi.cast("float *", ffi.from_buffer(back, require_writable=True))
                     assert lib.bnn_peek(context, 0, pointer, 1) == lib.BNN_OK
                     np.testing.assert_array_equal(back, values)
+
+    @pytest.mark.parametrize("dtype", [B1, I8])
+    def test_bits_and_signed_bytes(self, dtype: int) -> None:
+        """What is poked is peeked, of bits by their signs; a pixel of 33 has a word for the last of them."""
+        rng, shape = np.random.default_rng(4), (2, 3, 33)
+        if dtype == B1:
+            values, t = rng.choice([-1, 1], shape), Tensor(B1, shape)
+            ops = [Op("binarize", [Tensor(F32, shape, INPUT)], t), Op("unpack", [t], Tensor(F32, shape, OUTPUT))]
+        else:
+            values, t, middle = rng.integers(-128, 128, shape), Tensor(I8, shape, INPUT), Tensor(U8, shape, ARENA)
+            ops = [Op("excess_128", [t], middle), Op("cast", [middle], Tensor(F32, shape, OUTPUT))]
+        net = Net(ops)
+        opened, numbers, back = Opened(net.bytes()), values.astype(np.float32), np.zeros(shape, np.float32)
+        context, tensor = opened.context(1), net.number[id(t)]
+        assert lib.bnn_poke(context, tensor, ffi.cast("float *", ffi.from_buffer(numbers)), 1) == lib.BNN_OK
+        assert lib.bnn_peek(context, tensor, ffi.cast("float *", ffi.from_buffer(back)), 1) == lib.BNN_OK
+        np.testing.assert_array_equal(back, numbers)
 
     @pytest.mark.parametrize("name", ["conv2d", "bconv2d", "iconv2d", "add", "unpack"])
     def test_what_an_op_says_of_its_work(self, name: str) -> None:

@@ -260,6 +260,7 @@ copies
     op 0.input 0 = [1|2] -> FORMAT op 0: earlier ops that write what it reads; 0, 1
     op 1.input 0 = 5 -> FORMAT op 1: earlier ops that write what it reads; 0, 1
     op 3.input 0 = 3 -> OK
+    op 2.input 0 = 1 -> OK
     op 3.output = 0 -> FORMAT op 3: storage of its output; 0, 2
     op 2.output = 1 -> FORMAT op 2: ops that write its output; 2, 1
     tensor 2.offset = [0|64] -> FORMAT tensor 2 (b): offset in the memory of a tensor still needed; [0|64], 128

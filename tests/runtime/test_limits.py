@@ -131,6 +131,17 @@ def test_a_tensor_read_twice_by_its_last_reader() -> None:
     assert opened(changed(data, {"tensor 4.offset": 64})) == error
 
 
+def test_a_tensor_that_no_op_reads() -> None:
+    """Its memory is free as soon as it is written, but not before."""
+    x = Tensor(F32, (16,), INPUT)
+    needed, unread, late = (Tensor(F32, (16,), name=name) for name in ("needed", "unread", "late"))
+    ops = [Op("copy", [x], t) for t in (needed, unread, late)]
+    data = Net([*ops, Op("add", [needed, late], Tensor(F32, (16,), OUTPUT))]).bytes()
+    assert opened(changed(data, {"tensor 3.offset": 64})) == OK
+    error = refused("tensor 2 (unread): offset in the memory of a tensor still needed", 0, 64)
+    assert opened(changed(data, {"tensor 2.offset": 0})) == error
+
+
 class TestTexts:
     """Of problems: 95 bytes, of which a name takes what the rest leaves."""
 

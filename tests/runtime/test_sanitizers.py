@@ -1,6 +1,6 @@
 """The C runtime under AddressSanitizer and UndefinedBehaviorSanitizer, and what its object files may refer to.
 
-driver.c, fuzz.c and threads.c do the work; here they are built, given models and judged.
+driver.c and the files beside it do the work; here they are built, given models and judged.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from bnn.coding import Encoding
 from bnn.emit.model import encode, shortest
 from bnn.ir import Graph
 from bnn.ops import OPS, ConvAttrs, input_node, make
-from sanitized import Build, call, plain_flags, sanitizing_flags, sources
+from sanitized import ROOT, Build, call, plain_flags, sanitizing_flags, sources
 
+DIGITS = ROOT / "tests" / "events" / "digits.bnn"
 SEED = int(os.environ.get("BNN_TEST_SEED", "0"))
 ALLOCATORS = ("malloc", "calloc", "realloc", "posix_memalign")
-DRIVER = [Path("tests/runtime", f"{name}.c") for name in ("driver", "fuzz", "threads")]
+DRIVER = [Path("tests/runtime", f"{name}.c") for name in ("driver", "fuzz", "boundaries", "faults", "threads")]
 
 
 def is_core(source: Path) -> bool:
@@ -153,10 +154,42 @@ def test_damaged_files(sanitized: Path, tmp_path: Path) -> None:
         assert found > least, f"'{text}' was reached {found} times, expected more than {least}"
 
 
+def three_files(folder: Path) -> list[Path]:
+    """All ops, a trained network, and coded filters."""
+    coded = op_graphs.coded_filters(np.random.default_rng(3))
+    paths = [folder / "every.bnn", DIGITS, folder / "coded.bnn"]
+    paths[0].write_bytes(encode(op_graphs.every_op()))
+    paths[2].write_bytes(encode(coded))
+    return paths
+
+
+def test_damage_is_never_taken_for_a_model(sanitized: Path, tmp_path: Path) -> None:
+    """Three files cut at every byte, and every bit of them flipped, their checksum as it was."""
+    for path in three_files(tmp_path):
+        size = path.stat().st_size
+        assert call(str(sanitized), "damage", str(path)) == f"{9 * size} damaged copies, all refused\n"
+
+
+@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), 1, 2])
+def test_fields_at_their_boundaries(sanitized: Path, tmp_path: Path, number: int) -> None:
+    """Each of the header, the tensors and the ops, the checksum repaired: an error, or a model that runs."""
+    print(f"BNN_TEST_SEED={SEED}")
+    answer = call(str(sanitized), "boundaries", str(three_files(tmp_path)[number]), str(SEED))
+    tried, models = map(int, re.findall(r"\d+", answer))
+    assert tried > 4000 and models > tried // 50
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_memory_that_is_not_what_was_asked_for(sanitized: Path, tmp_path: Path, number: int) -> None:
+    """Too small by any number of bytes, or not aligned: refused, and untouched.  Arrays may lie at any element."""
+    answer = call(str(sanitized), "faults", str(three_files(tmp_path)[number]))
+    assert ("events" in answer) == (number != 0)
+
+
 def test_threads(sanitized: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.bnn"
     path.write_bytes(encode(one_input_graph()))
-    call(str(sanitized), "threads", str(path))
+    call(str(sanitized), "threads", str(path), "3")
 
 
 @pytest.mark.slow
@@ -167,7 +200,7 @@ def test_threads_do_not_race(build_root: Path, tmp_path: Path) -> None:
     driver = threads.program("runtime", DRIVER)
     path = tmp_path / "model.bnn"
     path.write_bytes(encode(one_input_graph()))
-    call(str(driver), "threads", str(path))
+    call(str(driver), "threads", str(path), "32")
     folders = []
     for i in range(20):
         rng = np.random.default_rng([SEED, i])

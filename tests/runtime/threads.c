@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { MAX_TASKS = 300, CALLERS = 3 };
+enum { MAX_TASKS = 300, MAX_CALLERS = 64 };
 
 struct marks {
     size_t threads;
@@ -83,19 +83,20 @@ static void *call_model(void *argument)
     return NULL;
 }
 
-static void call_together(void *(*function)(void *), void *argument)
+static void call_together(size_t callers, void *(*function)(void *), void *argument)
 {
-    pthread_t threads[CALLERS];
-    for (int i = 0; i < CALLERS; i++) {
+    pthread_t threads[MAX_CALLERS];
+    for (size_t i = 0; i < callers; i++) {
         CHECK(pthread_create(&threads[i], NULL, function, argument) == 0, "thread");
     }
-    for (int i = 0; i < CALLERS; i++) {
+    for (size_t i = 0; i < callers; i++) {
         pthread_join(threads[i], NULL);
     }
 }
 
-int threads(const char *path)
+int threads(const char *path, size_t callers)
 {
+    CHECK(callers <= MAX_CALLERS, "%zu callers, at most %d", callers, MAX_CALLERS);
     size_t size;
     unsigned char *file = read_file(path, &size);
     CHECK(file != NULL, "cannot read %s", path);
@@ -105,9 +106,9 @@ int threads(const char *path)
     for (size_t n = 1; n <= 5; n++) {
         CHECK(bnn_pool_create(n, &pool) == BNN_OK && bnn_pool_threads(pool) == n, "a pool of %zu", n);
         run_jobs(pool, 300);
-        call_together(call_pool, pool);
+        call_together(3, call_pool, pool);
         struct shared shared = {o.model, pool};
-        call_together(call_model, &shared);
+        call_together(callers, call_model, &shared);
         bnn_pool_destroy(pool);
     }
     bnn_pool_destroy(NULL);
