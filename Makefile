@@ -4,6 +4,8 @@
 # make test-kernels   what runs in C, once more with each kernel family but the fastest
 # make fuzz        fuzz what reads strangers' bytes: a minute for each target, or FUZZ_SECONDS, or FUZZ_RUNS in total
 # make lint        ruff, mypy, C warnings, generated files
+# make coverage    the lines, branches and conditions of the C runtime that tests reach; needs clang-19 and llvm-19
+# make proof       what is proven about the parser of .bnn files; needs cbmc
 # make bench       time every kernel family against this machine's limits
 # make clean       remove what these made, .venv included
 #
@@ -24,7 +26,7 @@ C_FLAGS := -std=c11 -O2 -ffp-contract=off -Icsrc/include -Icsrc/host -Icsrc -Ike
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow test-kernels fuzz lint lint-c format bench install clean
+.PHONY: demo test test-slow test-kernels fuzz coverage proof lint lint-c format bench install clean
 
 demo: install
 	$(PY) tools/demo.py $(ARGS)
@@ -48,6 +50,12 @@ FUZZ_SECONDS ?= 60
 FUZZ_RUNS ?= 0
 fuzz: install
 	$(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --runs $(FUZZ_RUNS) $(ARGS)
+
+coverage: install
+	$(PY) tools/coverage_c.py $(ARGS)
+
+proof: install
+	$(PY) -m pytest -ra tests/proof $(ARGS)
 
 bench: install
 	$(PY) tools/bench_kernels.py $(ARGS)

@@ -178,26 +178,18 @@ static void read_table(const struct bnn_tensor *t, size_t first, size_t count, f
 void bnn_read_floats(const struct bnn_tensor *t, size_t first, size_t count, float *values)
 {
     const float *stored = (const float *)(const void *)t->stored;
-    switch (t->encoding) {
-    case BNN_PLAIN:
+    if (t->encoding >= BNN_TABLE_1) {
+        read_table(t, first, count, values);
+    } else if (t->encoding == BNN_COMPACT) {
+        read_compact(t, first, count, values);
+    } else if (t->encoding == BNN_PLAIN) {
         memcpy(values, stored + first, count * sizeof *values);
-        break;
-    case BNN_ONE_ROW:
+    } else { /* one row */
         for (size_t at = first % t->image; count > 0; at = 0) {
             size_t n = t->image - at < count ? t->image - at : count;
             memcpy(values, stored + at, n * sizeof *values);
             values += n;
             count -= n;
         }
-        break;
-    case BNN_COMPACT:
-        read_compact(t, first, count, values);
-        break;
-    case BNN_TABLE_1:
-    case BNN_TABLE_2:
-    case BNN_TABLE_4:
-    case BNN_TABLE_8:
-        read_table(t, first, count, values);
-        break;
     }
 }

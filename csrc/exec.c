@@ -140,24 +140,17 @@ struct bnn_view bnn_context_view(const struct bnn_context *c, uint32_t tensor, s
 {
     const struct bnn_tensor *t = &c->model->tensors[tensor];
     struct bnn_view v = {t, NULL, t->image};
-    switch (t->storage) {
-    case BNN_CONSTANT:
+    if (t->storage == BNN_CONSTANT) {
         v.data = (void *)(uintptr_t)t->data; /* ops only read their inputs */
         v.image = 0;
-        break;
-    case BNN_ARENA:
+    } else if (t->storage == BNN_ARENA) {
         v.data = c->arena + slot * c->arena_stride + t->offset * c->images + t->interior * t->element;
-        break;
-    case BNN_INPUT:
-    case BNN_OUTPUT:
-        if (buffers->inputs == NULL) {
-            v.data = home_of(c, t);
-        } else if (t->storage == BNN_INPUT) {
-            v.data = (unsigned char *)(uintptr_t)buffers->inputs[t->offset] + buffers->first * t->image * t->element;
-        } else {
-            v.data = buffers->outputs[t->offset] + buffers->first * t->image;
-        }
-        break;
+    } else if (buffers->inputs == NULL) {
+        v.data = home_of(c, t);
+    } else if (t->storage == BNN_INPUT) {
+        v.data = (unsigned char *)(uintptr_t)buffers->inputs[t->offset] + buffers->first * t->image * t->element;
+    } else {
+        v.data = buffers->outputs[t->offset] + buffers->first * t->image;
     }
     return v;
 }
@@ -217,9 +210,10 @@ static int worth_spreading(const struct bnn_model *m, uint32_t number, size_t im
     const struct bnn_op *op = &m->ops[number];
     const struct bnn_tensor *out = &m->tensors[op->output];
     bnn_op_info info;
-    if (!op->row->by_rows || out->h < 2 || bnn_get_op(m, number, &info) != BNN_OK) {
+    if (!op->row->by_rows || out->h < 2) {
         return 0;
     }
+    bnn_get_op(m, number, &info);
     /* In units of about a vectorised float operation: those of a convolution are 16 at a time, binary ones 256. */
     uint64_t elements = (uint64_t)out->h * out->w * out->c;
     return (elements + info.float_macs / 8 + info.byte_macs / 16 + info.binary_macs / 128) * images >=

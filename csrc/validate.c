@@ -289,20 +289,22 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
 BNN_OP_LIST(BNN_ATTRS_ASSERT)
 #undef BNN_ATTRS_ASSERT
 
-/* The row of an opcode and the words of its attributes; NULL for an unknown one. */
-static const struct bnn_op_row *find_row(uint32_t opcode, uint32_t *words)
-{
-    switch (opcode) {
 #define BNN_ROW_CASE(code, name, attrs, count) \
     case code:                                 \
         *words = (count);                      \
         return &bnn_op_row_##name;
+
+/* The row of an opcode and the words of its attributes; NULL for an unknown one. */
+static const struct bnn_op_row *find_row(uint32_t opcode, uint32_t *words)
+{
+    switch (opcode) {
         BNN_OP_LIST(BNN_ROW_CASE)
-#undef BNN_ROW_CASE
     default:
         return NULL;
     }
 }
+
+#undef BNN_ROW_CASE
 
 bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, uint32_t number, size_t *offset,
                        struct bnn_op *op, bnn_problem *problem)

@@ -267,6 +267,24 @@ class TestThreads:
         lib.bnn_context_set_threads(context, NULL, NULL)
         assert found.run(context, batch) == lib.BNN_OK and found.results() == expected.results()
 
+    @pytest.mark.parametrize("shape", [(64, 64, 40), (2, 2048, 40)])
+    def test_rows_of_one_image(self, pool: Any, shape: tuple[int, int, int]) -> None:
+        """Threads share the rows of ops that take long, halos and all; there may be fewer rows than threads."""
+        rng, x = np.random.default_rng(5), input_node("x", shape)
+        y = make(
+            "bconv2d", make("binarize", x), op_graphs.signs(rng, (8, 3, 3, 40)), attrs=ConvAttrs(pads=(1, 1, 1, 1))
+        )
+        opened = Opened(encode(op_graphs.plan([x], [y])))
+        image, found = op_graphs.integers(rng, shape), [np.zeros((*shape[:2], 8), np.float32) for _ in range(2)]
+        for i, workers in enumerate((1, pool[1])):
+            context = opened.context(1, workers)
+            lib.bnn_context_set_threads(context, lib.bnn_pool_run, pool[0])
+            out = ffi.cast("float *", ffi.from_buffer(found[i], require_writable=True))
+            status = lib.bnn_run(context, ffi.new("void *[]", [ffi.from_buffer(image)]), ffi.new("float *[]", [out]), 1)
+            assert status == lib.BNN_OK
+        assert found[0].any()
+        np.testing.assert_array_equal(found[0], found[1])
+
     def test_a_context_of_one_worker(self, opened: Opened, pool: Any) -> None:
         """Runs on the calling thread whatever the pool has."""
         expected, found = Arrays(1), Arrays(1)

@@ -14,10 +14,12 @@ from bnn import errors
 from bnn._handles import available_kernels
 from bnn.coding import Encoding
 from bnn.emit.model import encode, shortest
+from bnn.events import EventEngine
 from bnn.importers.bnn_file import decode
 from bnn.ir import DType
 from bnn.ops import ConvAttrs, constant, input_node, make
 from bnn.runtime import Model
+from events.spiking import mismatches
 from filters import few_values, hostile_filters
 
 # O, kernel height and width, I, groups: dense, odd, grouped, depthwise, and so many taps that they are read in parts
@@ -184,3 +186,28 @@ def test_one_row_for_more_than_a_machine_holds(rng: np.random.Generator) -> None
         Model.from_bytes(bytes(damaged))
     with pytest.raises(errors.ModelFormatError, match="more than a file of this size may hold"):
         decode(bytes(damaged))
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+def test_the_event_engine_reads_them_too(encoding: Encoding, rng: np.random.Generator) -> None:
+    """Of an encoder: in parts that do not end where filters do."""
+    shape = (40, 3, 3, 5)
+    filters = rng.integers(-1000, 1000, shape).astype(np.float32)
+    filters[rng.random(shape) < 0.01] *= 2.0**-12
+    if encoding >= Encoding.TABLE_1:
+        filters = rng.choice(rng.integers(-99, 99, 2**encoding.code_bits), shape).astype(np.float32)
+    if encoding is Encoding.ONE_ROW:
+        filters[:] = filters[0]
+    if encoding is Encoding.PLAIN:
+        filters = filters[:, :1, :1, :1]
+    if shortest(constant(filters))[0] is not encoding:
+        pytest.skip("another encoding is shorter")
+    x = input_node("x", (6, 6, filters.shape[3]))
+    bits = make("binarize", make("conv2d", x, constant(filters)))
+    y = make("bconv2d", bits, constant(rng.choice([-1, 1], (4, *bits.type.shape)), DType.b1))
+    model = Model.from_bytes(encode(op_graphs.plan([x], [y])))
+    engine = EventEngine(model)
+    for _ in range(3):
+        image = op_graphs.integers(rng, x.type.shape)
+        engine.run_image(image)
+        assert mismatches(engine, image) == {}

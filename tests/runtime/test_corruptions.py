@@ -269,6 +269,7 @@ copies
     tensor 1.offset = 128 & tensor 2.offset = 0 -> OK
 
 an_unused_one
+    tensor 2.rank = 0 -> FORMAT tensor 2 (unused): rank (at least); 0, 1
     op 0.output = 2 -> FORMAT op 0: storage of its output; 3, 2
     tensor 2.storage = 2 & header.arena = 128 -> FORMAT tensor 2 (unused): ops that write it; 0, 1
 

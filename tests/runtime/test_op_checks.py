@@ -126,6 +126,7 @@ prelu
     in 1.dtype = I32 -> FORMAT dtype of an operand; I32, F32
     in 1.storage = ARENA -> FORMAT storage of an operand (3: constant); ARENA, CONSTANT
     in 1.shape = (4,) -> FORMAT number of slopes; 4, 5
+    in 1.encoding = 1 -> FORMAT encoding of an input that is not a conv2d's filters; 1, 0
     out.shape = (2, 3, 4) -> FORMAT channels of the output; 4, 5
 affine
     inputs = [3|5] -> FORMAT number of inputs; [3|5], 4

@@ -1,0 +1,64 @@
+"""Proofs about the parser of .bnn files, by CBMC: parser.c says what of.  Each takes up to a minute or two."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ("tests/proof/parser.c", "csrc/validate.c", "csrc/problem.c", "csrc/coding.c")
+CHECKS = ("bounds", "pointer", "pointer-overflow", "signed-overflow", "div-by-zero", "undefined-shift")
+# What is proven, the most bytes of the file, and how often a loop may turn (an op has 32 inputs at most).
+PROOFS = {"HEADER": (512, 9), "TENSORS": (512, 9), "OPS": (448, 34)}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("cbmc") is None, reason="cbmc is not installed (on Debian: apt-get install cbmc)"),
+]
+
+
+def call(*command: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def program(folder: Path, *flags: str) -> Path:
+    """The parser with the harness, in CBMC's form.
+
+    Products of sizes are hard for a solver, and nothing that is proven needs them: `multiply` may return anything.
+    """
+    first, bare, abstract = (folder / name for name in ("program", "bare", "abstract"))
+    call("goto-cc", "-std=c11", "-Icsrc/include", "-Icsrc", "-Ikernels", *flags, *SOURCES, "-o", str(first))
+    call("goto-instrument", "--remove-function-body", "multiply", str(first), str(bare))
+    havoc = ("--generate-function-body", "multiply", "--generate-function-body-options", "havoc,params:product")
+    call("goto-instrument", *havoc, str(bare), str(abstract))
+    return abstract
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", PROOFS)
+def test_no_file_leads_the_parser_astray(name: str, tmp_path: Path) -> None:
+    size, turns = PROOFS[name]
+    target = program(tmp_path, f"-DPROVE_{name}=1", f"-DFILE_BYTES={size}")
+    checks = [f"--{check}-check" for check in CHECKS]
+    answer = call("cbmc", str(target), *checks, "--unwinding-assertions", "--unwind", str(turns))
+    assert "VERIFICATION SUCCESSFUL" in answer
+
+
+@pytest.mark.timeout(900)
+def test_a_parser_with_a_mistake_is_found_out(tmp_path: Path) -> None:
+    """The same harness on a parser that lets a name end one byte past the strings."""
+    right = (ROOT / "csrc" / "validate.c").read_text(encoding="utf-8")
+    wrong = right.replace("offset > h->strings_size - n", "offset > h->strings_size - n + 1")
+    assert wrong != right
+    (tmp_path / "validate.c").write_text(wrong, encoding="utf-8")
+    flags = ("-DPROVE_OPS=1", "-DFILE_BYTES=448", "-Icsrc/include", "-Icsrc", "-Ikernels")
+    sources = ["tests/proof/parser.c", str(tmp_path / "validate.c"), "csrc/problem.c", "csrc/coding.c"]
+    call("goto-cc", "-std=c11", *flags, *sources, "-o", str(tmp_path / "program"))
+    command = ("cbmc", str(tmp_path / "program"), "--unwind", "34", "--no-standard-checks")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "VERIFICATION FAILED" in done.stdout and "text_holds" in done.stdout

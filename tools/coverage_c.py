@@ -1,0 +1,201 @@
+"""Measure which lines, branches and conditions of the C runtime the tests reach.
+
+A copy of the tree is built with clang's instrumentation and its tests run there; llvm-cov counts.  What is reported is
+per file: lines, branches, and MC/DC (every condition of every decision shown to change the decision by itself).  The
+files that stand between a hostile file and memory have floors; below one the exit status is 1.
+
+    python tools/coverage_c.py                      all of it, in build/coverage
+    python tools/coverage_c.py --missing FILE...    and what is not reached in these files
+    python tools/coverage_c.py --report-only ...    the same of the last run
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("bnn", "csrc", "docs", "kernels", "tests", "tools", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+INSTRUMENT = "-fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc"
+# Whoever starts a compiler measures nothing: those tests run what they built themselves.
+TESTS = (
+    "tests/runtime",
+    "tests/events",
+    *(
+        f"--ignore=tests/{name}.py"
+        for name in ("runtime/test_sanitizers", "runtime/test_header", "events/test_sanitizers")
+    ),
+    "-m",
+    "not slow",
+)
+
+LOADER = ("model.c", "validate.c", "graph.c", "coding.c", "check.c", "crc32.c", "problem.c")
+CONTEXT = ("exec.c", "step.c", "view.c", "info.c")
+BUILDER = ("events_build.c", "events_tables.c")
+CHECKED = (*LOADER, *CONTEXT, *BUILDER)
+
+
+class Share(NamedTuple):
+    """How many of how many."""
+
+    covered: int
+    total: int
+
+    @property
+    def percent(self) -> float:
+        return 100.0 * self.covered / self.total if self.total else 100.0
+
+
+class Reached(NamedTuple):
+    """What was reached of one file."""
+
+    lines: Share
+    branches: Share
+    mcdc: Share
+
+
+# What is left over by right: (file, kind) -> how many, and why.
+EXCUSED = {
+    ("problem.c", "branches"): (2, "no text is as long as its array: the bound is there for one that is"),
+    ("problem.c", "mcdc"): (1, "the same"),
+    ("model.c", "lines"): (6, "the memory of an op overflows where size_t has 32 bits alone"),
+    ("model.c", "branches"): (5, "the same"),
+    ("model.c", "mcdc"): (5, "the same"),
+}
+FLOORS = {"lines": 100.0, "branches": 100.0, "mcdc": 95.0}
+
+
+def tool(name: str) -> str:
+    """A program of LLVM, by its plain name or that of a Debian package; exits where there is none."""
+    for candidate in (f"{name}-19", name):
+        if shutil.which(candidate):
+            return candidate
+    raise SystemExit(f"coverage: '{name}-19' is not installed; on Debian: apt-get install clang-19 llvm-19")
+
+
+def copy_tree(target: Path) -> None:
+    """A fresh copy of the sources; objects of the last build stay where their sources are older."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.rmtree(target / name, ignore_errors=True)
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+
+
+def run(command: Sequence[str], folder: Path, **environment: str) -> None:
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, check=False)
+    if done.returncode:
+        raise SystemExit(f"coverage: '{' '.join(command)[:120]}' failed with status {done.returncode}")
+
+
+def build(tree: Path) -> None:
+    compiler = tool("clang")
+    flags = {"CC": compiler, "CFLAGS": INSTRUMENT, "LDFLAGS": INSTRUMENT, "LDSHARED": f"{compiler} -shared"}
+    run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], tree, **flags)
+
+
+def run_tests(tree: Path, profiles: Path, arguments: Sequence[str]) -> None:
+    shutil.rmtree(profiles, ignore_errors=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or TESTS)]
+    run(command, tree, PYTHONPATH=str(tree), LLVM_PROFILE_FILE=f"{profiles}/%m.profraw")
+
+
+def export(tree: Path, profiles: Path) -> dict[str, Any]:
+    """What llvm-cov has to say, as its JSON."""
+    found = sorted(str(path) for path in profiles.glob("*.profraw"))
+    if not found:
+        raise SystemExit(f"coverage: no profile in {profiles}: the tests did not load the instrumented extension")
+    merged = str(profiles / "all.profdata")
+    run([tool("llvm-profdata"), "merge", "-sparse", "-o", merged, *found], tree)
+    (extension,) = (tree / "bnn").glob("_native*.so")
+    command = [tool("llvm-cov"), "export", f"-instr-profile={merged}", str(extension)]
+    answer = subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True).stdout
+    exported: dict[str, Any] = json.loads(answer)["data"][0]
+    return exported
+
+
+def by_file(exported: dict[str, Any]) -> dict[str, Reached]:
+    """The name of every file of csrc/ -> what was reached of it."""
+    found = {}
+    for file in exported["files"]:
+        path = Path(file["filename"])
+        if path.parent.name == "csrc":
+            parts = (file["summary"][kind] for kind in ("lines", "branches", "mcdc"))
+            found[path.name] = Reached(*(Share(part["covered"], part["count"]) for part in parts))
+    return found
+
+
+def missing(tree: Path, profiles: Path, name: str) -> Iterator[str]:
+    """What llvm-cov shows of a file where a line was not run, a branch went one way, or a condition decided nothing."""
+    (extension,) = (tree / "bnn").glob("_native*.so")
+    command = [tool("llvm-cov"), "show", f"-instr-profile={profiles / 'all.profdata'}", str(extension)]
+    command += [f"csrc/{name}", "--show-branches=count", "--show-mcdc", "--show-expansions"]
+    text = subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True).stdout
+    for line in text.splitlines():
+        zero = re.match(r" *\d+\| *0\|", line)
+        one_way = re.search(r"(?:True|False): 0[],]", line)
+        alone = re.search(r"C\d+-Pair: not covered|MC/DC Coverage for Decision: (?!100)", line)
+        if zero or one_way or alone:
+            yield f"  {name}: {line.strip()}"
+
+
+def report(found: dict[str, Reached]) -> int:
+    """Prints the table; the number of floors that were missed."""
+    print(f"{'file':<24}{'lines':>16}{'branches':>16}{'MC/DC':>16}")
+    missed = 0
+    for name in sorted(found, key=lambda n: (n not in CHECKED, n)):
+        line = f"{name:<24}"
+        for kind, share in found[name]._asdict().items():
+            excused = EXCUSED.get((name, kind), (0, ""))[0]
+            low = name in CHECKED and share._replace(covered=share.covered + excused).percent < FLOORS[kind]
+            missed += low
+            left = share.total - share.covered
+            line += f"{share.percent:9.1f}%{'!' if low else ' '}{f'-{left}' if left else '':<5}"
+        print(line.rstrip())
+    for name in CHECKED:
+        if name not in found:
+            print(f"{name}: not measured!")
+            missed += 1
+    everything = f"{'all of csrc/':<24}"
+    for k in range(len(FLOORS)):
+        shares = [reached[k] for reached in found.values()]
+        everything += f"{Share(sum(s.covered for s in shares), sum(s.total for s in shares)).percent:9.1f}%      "
+    print(everything.rstrip())
+    return missed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "coverage", help="where it works")
+    parser.add_argument("--missing", nargs="*", default=[], metavar="FILE", help="say what is not reached in these")
+    parser.add_argument("--report-only", action="store_true", help="report the last run")
+    parser.add_argument("pytest", nargs="*", help="after --: other arguments for pytest than the usual ones")
+    options = parser.parse_args(arguments)
+    tree, profiles = options.folder / "tree", options.folder / "profiles"
+    if not options.report_only:
+        copy_tree(tree)
+        build(tree)
+        run_tests(tree, profiles, options.pytest)
+    exported = export(tree, profiles)
+    missed = report(by_file(exported))
+    for name in options.missing:
+        print(*missing(tree, profiles, name), sep="\n")
+    if missed:
+        floors = ", ".join(f"{kind} {least:.0f}%" for kind, least in FLOORS.items())
+        print(f"coverage: {missed} figures are below their floor (!): {floors}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
