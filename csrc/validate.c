@@ -300,8 +300,9 @@ static const struct bnn_op_row *find_row(uint32_t opcode, uint32_t *words)
     switch (opcode) {
         BNN_OP_LIST(BNN_ROW_CASE)
     default:
-        return NULL;
+        break;
     }
+    return NULL;
 }
 
 #undef BNN_ROW_CASE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bnn.ops import ConvAttrs, input_node, make
 from op_cases import CASES
 from raw_model import ARENA, B1, F32, I8, INPUT, OUTPUT, STATUSES, U8, Answer, Net, Op, Tensor, aligned, answer, buffer
 
+ROOT = Path(__file__).resolve().parents[2]
 NULL = ffi.NULL
 SIZE_MAX = 2**64 - 1
 KERNELS = lib.bnn_kernels_select(NULL)
@@ -172,6 +174,22 @@ class TestContexts:
             shifted = aligned(size[0], shift)
             assert lib.bnn_context_create(opened.model, 2, 2, shifted, size[0], context) == lib.BNN_ERROR_MEMORY
         assert lib.bnn_context_create(opened.model, 2, 2, memory, size[0], context) == lib.BNN_OK
+
+
+class TestEngines:
+    def test_null_too_small_and_not_aligned(self) -> None:
+        opened = Opened((ROOT / "tests/events/digits.bnn").read_bytes())
+        size, engine = ffi.new("size_t *"), ffi.new("bnn_events **")
+        assert lib.bnn_events_size(NULL, size, NULL) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_events_size(opened.model, NULL, NULL) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_events_size(opened.model, size, NULL) == lib.BNN_OK
+        memory = aligned(size[0])
+        assert lib.bnn_events_create(opened.model, memory, size[0], NULL, NULL) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_events_create(NULL, memory, size[0], engine, NULL) == lib.BNN_ERROR_ARGUMENT
+        for room, count in ((NULL, size[0]), (memory, size[0] - 1), (memory, 0), (aligned(size[0], 4), size[0])):
+            assert lib.bnn_events_create(opened.model, room, count, engine, NULL) == lib.BNN_ERROR_MEMORY
+            assert engine[0] == NULL
+        assert lib.bnn_events_create(opened.model, memory, size[0], engine, NULL) == lib.BNN_OK
 
 
 class Arrays:

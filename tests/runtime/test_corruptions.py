@@ -65,10 +65,10 @@ def copies() -> bytes:
 
 
 def an_unused_one() -> bytes:
-    """0 x -> copy -> 1 y, and 2 unused, a constant of the same shape."""
+    """0 x -> copy -> 1 y, and 2 unused, a constant of the same shape, and another constant."""
     x, y = Tensor(F32, (2, 2, 5), INPUT, name="x"), Tensor(F32, (2, 2, 5), OUTPUT, name="y")
     unused = Tensor(F32, (2, 2, 5), CONSTANT, value=np.float32(1), name="unused")
-    return Net([Op("copy", [x], y)], [unused]).bytes()
+    return Net([Op("copy", [x], y)], [unused, Tensor(F32, (1,), CONSTANT)]).bytes()
 
 
 def byte_input() -> bytes:
