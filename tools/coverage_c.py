@@ -64,6 +64,7 @@ class Reached(NamedTuple):
 
 # What is left over by right: (file, kind) -> how many, and why.
 EXCUSED = {
+    ("validate.c", "lines"): (1, "before the first case of a switch that a macro writes"),
     ("problem.c", "branches"): (2, "no text is as long as its array: the bound is there for one that is"),
     ("problem.c", "mcdc"): (1, "the same"),
     ("model.c", "lines"): (6, "the memory of an op overflows where size_t has 32 bits alone"),
