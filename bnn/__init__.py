@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ._distribution import foreign_distribution  # first: see foreign_package
+from ._handles import NO_LIMIT
 from ._version import __version__
 from .errors import (
     BnnError,
@@ -118,7 +119,8 @@ def compile(
         CompileError: the model or file cannot be read, or ``require_binary`` is not met.
         SetupError: TensorFlow, or the Keras that the file needs, is not there.
     """
-    return Model.from_bytes(compile_bytes(model, input_shape, require_binary, unsafe, dump_after, dump, input_dtype))
+    data = compile_bytes(model, input_shape, require_binary, unsafe, dump_after, dump, input_dtype)
+    return Model.from_bytes(data, max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
 
 
 # What may stand between a network's input and a layer that reads it: moves, scales and activations, but no weights.

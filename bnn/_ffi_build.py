@@ -29,6 +29,34 @@ uint64_t bnn_clock_ns(void);
 void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds);
 bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size_t size, uint64_t *nanoseconds, size_t runs);
 """
+# A poll of bnn.h that asks Python, so that the handlers of signals run: not at every call, which would take longer than
+# what is asked about.
+POLL_DECLARATIONS = """
+typedef struct bnn_pulse { uint64_t next; void *handle; } bnn_pulse;
+int bnn_poll_python(void *pulse);
+extern "Python" int bnn_ask_python(void *handle);
+"""
+POLL_SOURCE = """
+#define BNN_PULSE_NS 50000000u
+
+typedef struct bnn_pulse {
+    uint64_t next; /* when to ask, by bnn_clock_ns; 0: not begun */
+    void *handle;
+} bnn_pulse;
+
+static int bnn_ask_python(void *handle);
+
+static int bnn_poll_python(void *pulse)
+{
+    bnn_pulse *p = pulse;
+    uint64_t now = bnn_clock_ns();
+    if (p->next != 0 && now < p->next)
+        return 0;
+    int stop = p->next != 0 && bnn_ask_python(p->handle);
+    p->next = now + BNN_PULSE_NS;
+    return stop;
+}
+"""
 PROFILE_SOURCE = """
 #include <time.h>
 
@@ -114,12 +142,13 @@ def make() -> FFI:
     ffi = FFI()
     for header in HEADERS:
         ffi.cdef(declarations((ROOT / header).read_text(encoding="utf-8")))
-    ffi.cdef(PROFILE_DECLARATIONS)
+    ffi.cdef(PROFILE_DECLARATIONS + POLL_DECLARATIONS)
     ffi.cdef("static const char *const BNN_PACKAGE_VERSION;")  # the package checks that it is its own
     ffi.set_source(
         "bnn._native",
         "".join(f'#include "{Path(header).name}"\n' for header in HEADERS)
         + PROFILE_SOURCE
+        + POLL_SOURCE
         + f'#define BNN_PACKAGE_VERSION "{version()}"\n',
         sources=files(SOURCES),
         depends=[*files(INCLUDED), "bnn/_ffi_build.py"],

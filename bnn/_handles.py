@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ._arrays import INPUT_DTYPES, Floats, Inputs, Shape
+from ._arrays import INPUT_DTYPES, Shape
 from ._distribution import broken_extension
 from ._saving import replaced
 from ._version import __version__
@@ -56,6 +56,7 @@ _ADVICE = {
     lib.BNN_ERROR_OPCODE: "install the version of bnn that wrote it",
     lib.BNN_ERROR_LIMIT: "compile a smaller model",
 }
+NO_LIMIT = 2**63 - 1  # of bytes or work
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class OpInfo:
     counts once a bit), integer where they are bytes, else float; ``note`` says why the layer is not binary.
     ``slots`` and ``layer_slots`` are bit masks of a convolution's fused work and of the part that is the layer's own.
     ``weight_bytes`` counts its constants' elements as they are computed with; in the file they may be fewer.
+    ``work`` is what one image costs, in the units of :attr:`Model.work`.
     """
 
     index: int
@@ -101,6 +103,20 @@ class OpInfo:
     byte_macs: int
     float_macs: int
     weight_bytes: int
+    work: int
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates by what is multiplied: bits, bytes by signs, or floats."""
+
+    binary: int
+    byte: int
+    float: int
+
+    @property
+    def total(self) -> int:
+        return self.binary + self.byte + self.float
 
 
 class Memory:
@@ -229,10 +245,16 @@ def file_error(path: str, number: int, done: str, reason: str = "", hint: str = 
 
 
 class Opened:
-    """A validated model in memory of its own, with everything that bnn.h tells about it."""
+    """A validated model in memory of its own, with everything that bnn.h tells about it.
 
-    def __init__(self, data: Any, size: int, owner: Any, kernels: Any, source: str) -> None:
+    ``max_bytes`` and ``max_work`` are those of bnn.h; 0: the defaults.
+    """
+
+    def __init__(
+        self, data: Any, size: int, owner: Any, kernels: Any, source: str, max_bytes: int = 0, max_work: int = 0
+    ) -> None:
         self._owner = owner
+        self.limits = (max_bytes, max_work)
         self.data, self.size = data, size
         self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
         if bytes(ffi.buffer(data, min(size, 4))) in _KERAS_FILES:
@@ -242,13 +264,16 @@ class Opened:
             )
         problem = ffi.new("bnn_problem *")
         needed = ffi.new("size_t *")
-        self._check(lib.bnn_model_size(data, size, kernels, needed, problem), problem, source)
+        limits = ffi.new("bnn_limits *", self.limits)
+        self._check(lib.bnn_model_size_within(data, size, kernels, limits, needed, problem), problem, source)
         self._memory = Memory(needed[0])
         model = ffi.new("bnn_model **")
-        status = lib.bnn_model_open(data, size, kernels, self._memory.pointer, self._memory.size, model, problem)
+        memory = self._memory
+        status = lib.bnn_model_open_within(data, size, kernels, limits, memory.pointer, memory.size, model, problem)
         self._check(status, problem, source)
         self.pointer = model[0]
         self.arena_bytes: int = lib.bnn_arena_bytes(self.pointer)
+        self.work: int = lib.bnn_model_work(self.pointer)
         self.whole_batch = bool(lib.bnn_whole_batch(self.pointer))  # an image's result depends on the others
         self.tensors = tuple(self._tensor(i) for i in range(lib.bnn_tensor_count(self.pointer)))
         self.ops = tuple(self._op(i) for i in range(lib.bnn_op_count(self.pointer)))
@@ -266,7 +291,10 @@ class Opened:
         what = ffi.string(problem.what).decode(errors="replace")
         if what:
             parts.append(f"{what}: found {problem.found}, expected {problem.expected}")
-        if status in _ADVICE:
+        argument = next((name for name in ("max_bytes", "max_work") if what.endswith(f"({name})")), None)
+        if argument is not None:
+            parts.append(f"if you trust the file, open it with a larger {argument}=; else compile a smaller model")
+        elif status in _ADVICE:
             parts.append(_ADVICE[status])
         raise ModelFormatError("; ".join(parts))
 
@@ -309,64 +337,9 @@ class Opened:
             info.byte_macs,
             info.float_macs,
             info.weight_bytes,
+            info.work,
         )
 
 
 def _text(start: Any, length: int) -> str:
     return bytes(ffi.buffer(start, length)).decode(errors="replace") if length else ""
-
-
-class Context:
-    """Working memory for one thread of control: ``images`` a micro-batch, ``workers`` threads."""
-
-    def __init__(self, opened: Opened, images: int, workers: int) -> None:
-        self.opened, self.images, self.workers = opened, images, workers
-        self.pid = os.getpid()
-        self._pool = ffi.NULL
-        needed = ffi.new("size_t *")
-        status = lib.bnn_context_size(opened.pointer, images, workers, needed)
-        if status == lib.BNN_ERROR_LIMIT:
-            raise InputError(f"{images} images on {workers} threads need more memory than can be addressed; use fewer")
-        check(status, "context")
-        self._memory = Memory(needed[0])
-        context = ffi.new("bnn_context **")
-        check(
-            lib.bnn_context_create(opened.pointer, images, workers, self._memory.pointer, needed[0], context), "context"
-        )
-        self.pointer = context[0]
-        self.inputs = ffi.new("const void *[]", len(opened.inputs))
-        self.outputs = ffi.new("float *[]", len(opened.outputs))
-        if workers > 1:
-            pool = ffi.new("bnn_pool **")
-            if lib.bnn_pool_create(workers, pool) != lib.BNN_OK:
-                raise InputError(f"cannot start {workers - 1} threads; use fewer")
-            self._pool = pool[0]
-            lib.bnn_context_set_threads(self.pointer, ffi.addressof(lib, "bnn_pool_run"), self._pool)
-
-    def run(self, inputs: list[Inputs], outputs: list[Floats], begin: int, end: int) -> None:
-        """Images begin to end of dense arrays that have been checked."""
-        # The buffers must outlive the call, or a caller's resize could free the memory meanwhile.
-        held = []
-        for slots, kind, arrays in ((self.inputs, BYTES, inputs), (self.outputs, FLOATS, outputs)):
-            for i, array in enumerate(arrays):
-                buffer = ffi.from_buffer(kind, array if end - begin == len(array) else array[begin:end])
-                held.append(buffer)
-                slots[i] = buffer
-        check(lib.bnn_run(self.pointer, self.inputs, self.outputs, end - begin), "run")
-
-    def run_profiled(self, inputs: list[Inputs], outputs: list[Floats], ticks: np.ndarray[Any, Any]) -> None:
-        """The whole batch, adding to ``ticks`` (uint64, one per op) the nanoseconds each op took."""
-        clock, record = ffi.addressof(lib, "bnn_clock_ns"), ffi.addressof(lib, "bnn_record_ticks")
-        lib.bnn_context_set_profile(self.pointer, clock, record, ffi.from_buffer(ticks))
-        try:
-            self.run(inputs, outputs, 0, len(inputs[0]))
-        finally:
-            lib.bnn_context_set_profile(self.pointer, ffi.NULL, ffi.NULL, ffi.NULL)
-
-    def usable(self) -> bool:
-        """False in a forked child, which has none of the pool's threads."""
-        return self.workers == 1 or self.pid == os.getpid()
-
-    def __del__(self) -> None:
-        if getattr(self, "_pool", ffi.NULL) != ffi.NULL and self.usable():
-            lib.bnn_pool_destroy(self._pool)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ._arrays import FLOAT32, INPUT_DTYPES, Floats, Inputs, batched, check_count
-from ._handles import FLOATS, Context, Opened, OpInfo, TensorInfo, check
+from ._context import Context
+from ._handles import FLOATS, Opened, OpInfo, TensorInfo, check
 from ._native import ffi, lib
 from .errors import InputError, InputTypeError
 
@@ -56,7 +57,7 @@ class Stepper:
         """Run an op on what its inputs hold; gives its output as :meth:`peek` does."""
         info = self._op(op)
         values = self._array(self._tensor(info.output), images)
-        check(lib.bnn_step(self._context.pointer, info.index, images), "step")
+        self._context.call(images * info.work, "step", lib.bnn_step, info.index, images)
         check(lib.bnn_peek(self._context.pointer, info.output, ffi.from_buffer(FLOATS, values), images), "peek")
         return values
 
@@ -66,7 +67,8 @@ class Stepper:
         if info.op not in ("conv2d", "bconv2d", "iconv2d"):
             raise InputError(f"op {op} ('{info.layer}') is '{info.op}', not a convolution: it has no accumulators")
         values = self._array(self._tensor(info.output), images)
-        check(lib.bnn_step_raw(self._context.pointer, info.index, ffi.from_buffer(FLOATS, values), images), "step_raw")
+        dense = ffi.from_buffer(FLOATS, values)
+        self._context.call(images * info.work, "step_raw", lib.bnn_step_raw, info.index, dense, images)
         return values
 
     def _tensor(self, number: int) -> TensorInfo:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from ._arrays import Floats, Inputs, Shape, batched, check_count, check_inputs, check_outputs
+from ._context import Context
 from ._handles import (
-    Context,
+    NO_LIMIT,
+    Macs,
     Memory,
     Opened,
     OpInfo,
@@ -27,15 +29,14 @@ from ._report import LayerTime, Profile, profile, summary
 from ._stepper import Stepper, activations
 from .errors import ClosedModelError, EnvironmentVariableError, InputError, InputTypeError, ModelFormatError
 
-__all__ = ["LayerTime", "Model", "OpInfo", "Profile", "Stepper", "TensorInfo", "available_kernels", "load"]
+__all__ = ["LayerTime", "Macs", "Model", "OpInfo", "Profile", "Stepper", "TensorInfo", "available_kernels", "load"]
 
 MOST_THREADS = 256
 # Images run together by one worker: enough to read a dense layer's weights once for many.
 MICRO_BATCH = 8
 _CACHED = 2**21  # bytes of a micro-batch's activations that a core's caches can be expected to hold
-# One call into C does about so many binary products, a tenth of a second or two: Ctrl-C and progress wait no longer.
-_PRODUCTS_PER_CALL = 2**34
-_FLOAT_PRODUCT = 16  # a float product costs so many binary ones
+# One call into C does about so much work, a tenth of a second or two: progress waits no longer.
+_WORK_PER_CALL = 2**27
 
 
 class Model:
@@ -60,32 +61,55 @@ class Model:
         self._input_shapes = [t.shape for t in opened.inputs]
         self._input_dtypes = opened.input_dtypes
         self._micro_batch = _micro_batch(opened)
-        cost = sum(op.binary_macs + _FLOAT_PRODUCT * (op.byte_macs + op.float_macs) for op in opened.ops)
-        self._images_per_call = max(_PRODUCTS_PER_CALL // max(cost, 2**20), 1)
+        self._images_per_call = max(_WORK_PER_CALL // max(opened.work, 2**13), 1)
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, kernels: str | None = None) -> Model:
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        kernels: str | None = None,
+        max_bytes: int | None = None,
+        max_work: int | None = None,
+    ) -> Model:
         """Map a .bnn file into memory and check every byte of it.
 
         The file must not be rewritten in place while the model is open; replacing it by :meth:`save` is safe.
 
+        Args:
+            kernels: the kernel family; default: BNN_KERNELS, or the fastest.
+            max_bytes: memory that the opened model and one image's activations may take together.  Default: the model
+                64 MiB and 64 times the file; the activations 256 MiB and 256 times one image's inputs and outputs as
+                float32.  Networks need far less.
+            max_work: what one image may cost, in the units of :attr:`work`; default: any.
+
         Raises:
             ModelNotFoundError, ModelFileError: it cannot be opened (both are OSError and ModelFormatError).
-            ModelFormatError: it is empty, truncated, damaged, of another version, or contradicts itself.
+            ModelFormatError: it is empty, truncated, damaged, of another version, contradicts itself, or passes a
+                limit; names the op.
             InputError, EnvironmentVariableError: ``kernels`` or BNN_KERNELS names no family this processor runs.
-            InputTypeError: ``path`` is no path, or ``kernels`` no name.
+            InputTypeError: ``path`` is no path, ``kernels`` no name, or a limit no whole number.
         """
         name = path_text(path)
         family = select_kernels(kernels)
+        limits = _limits(max_bytes, max_work)
         owner, data, size = map_file(name)
         if size == 0:
             raise ModelFormatError(f"{name}: the file is empty; make one by bnn.compile(model).save(path)")
-        return cls(Opened(data, size, owner, family, name), name)
+        return cls(Opened(data, size, owner, family, name, *limits), name)
 
     @classmethod
-    def from_bytes(cls, data: bytes | bytearray | memoryview, *, kernels: str | None = None) -> Model:
+    def from_bytes(
+        cls,
+        data: bytes | bytearray | memoryview,
+        *,
+        kernels: str | None = None,
+        max_bytes: int | None = None,
+        max_work: int | None = None,
+    ) -> Model:
         """The same from a .bnn file's bytes, which are copied.  Raises as :meth:`from_file`."""
         family = select_kernels(kernels)
+        limits = _limits(max_bytes, max_work)
         try:
             view = memoryview(data).cast("B")
         except TypeError:
@@ -94,7 +118,7 @@ class Model:
             raise ModelFormatError("no bytes: expected the contents of a .bnn file")
         memory = Memory(len(view))
         memory.write(view)
-        return cls(Opened(memory.pointer, len(view), memory, family, "model in memory"))
+        return cls(Opened(memory.pointer, len(view), memory, family, "model in memory", *limits))
 
     def __call__(self, x: Any, *, out: Any = None) -> Any:
         """Run a batch.
@@ -127,8 +151,8 @@ class Model:
 
         Args:
             threads: how many run at once (1 to 256); default BNN_THREADS, or 1.
-            batch_size: images handed to C at a time, between which Ctrl-C and the progress bar act; default: by the
-                network's size.  The result does not depend on it, unless :attr:`whole_batch`: then it is the size of
+            batch_size: images handed to C at a time, between which the progress bar acts; default: by the network's
+                size.  The result does not depend on it, unless :attr:`whole_batch`: then it is the size of
                 the batches, as in Keras, and by default all images are one.
             progress: show a bar on stderr.
         """
@@ -199,8 +223,7 @@ class Model:
             x: as for ``model(x)``, at least one image.
             repeats: runs of which the median is taken, after one that does not count.
 
-        Returns:
-            A list of :class:`LayerTime` in the order of execution; printing it gives a table.
+        Returns a list of :class:`LayerTime` in the order of execution; printing it gives a table.
         """
         opened = self._open()
         inputs = self._check_inputs(x)
@@ -217,10 +240,8 @@ class Model:
         return profile(opened, np.median(ticks, axis=0).astype(int).tolist(), batch, repeats)
 
     def summary(self) -> str:
-        """A table with one line per op: layer, kind (binary, multi-bit, integer or float), output, weights, MACs, note.
-
-        The note says why the layer is not binary, or hints at what its author surely did not mean.
-        """
+        """A table with one line per op: layer, kind (binary, multi-bit, integer or float), output, weights, MACs, note:
+        why the layer is not binary, or a hint at what its author surely did not mean."""
         return summary(self._open())
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -292,6 +313,18 @@ class Model:
         return self._open().arena_bytes
 
     @property
+    def macs(self) -> Macs:
+        """Multiply-accumulates of one image, all layers together."""
+        ops = self._open().ops
+        return Macs(sum(o.binary_macs for o in ops), sum(o.byte_macs for o in ops), sum(o.float_macs for o in ops))
+
+    @property
+    def work(self) -> int:
+        """What one image costs, all ops counted.  A unit is about one addition of floats, many at a time; or 8 products
+        of floats, 16 of bytes, 128 of bits; exp is 32.  A fast core does billions in a second."""
+        return self._open().work
+
+    @property
     def whole_batch(self) -> bool:
         """Whether an image's result depends on the other images of its batch, as in the Keras model: a quantizer scales
         by a mean over it.  The images of one call are one batch."""
@@ -316,7 +349,7 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickling and copying go by the file's bytes."""
-        return Model.from_bytes, (self.to_bytes(),)
+        return _reopened, (self.to_bytes(), *self._open().limits)
 
     def __enter__(self) -> Model:
         self._open()
@@ -328,9 +361,26 @@ class Model:
         self.close()
 
 
-def load(path: str | os.PathLike[str], *, kernels: str | None = None) -> Model:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    kernels: str | None = None,
+    max_bytes: int | None = None,
+    max_work: int | None = None,
+) -> Model:
     """Open a .bnn file; see :meth:`Model.from_file`."""
-    return Model.from_file(path, kernels=kernels)
+    return Model.from_file(path, kernels=kernels, max_bytes=max_bytes, max_work=max_work)
+
+
+def _limits(max_bytes: int | None, max_work: int | None) -> tuple[int, int]:
+    """As bnn.h has them: 0 where none is given."""
+    named = {"max_bytes": max_bytes, "max_work": max_work}
+    most, work = (0 if value is None else check_count(value, name, NO_LIMIT) for name, value in named.items())
+    return most, work
+
+
+def _reopened(data: bytes, max_bytes: int, max_work: int) -> Model:
+    return Model.from_bytes(data, max_bytes=max_bytes or None, max_work=max_work or None)
 
 
 def _micro_batch(opened: Opened) -> int:

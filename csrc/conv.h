@@ -91,11 +91,16 @@ void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
 
 /* Weights of bytes, packed.  Needs segments, lanes, padded. */
 void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv);
-/* What `zeros`, one a channel of the data, take from the sums at each border class; corrections are 0 before. */
+/* What `zeros`, one a channel of the data, take from the sums at each border class.  sums: memory for (kernel height + 1) *
+ * (kernel width + 1). */
 void bnn_conv_correct_bytes(const struct bnn_conv *conv, const float *zeros, const struct bnn_conv_range *columns,
-                            float *corrections);
+                            float *corrections, double *sums);
 /* Margins, where there is a threshold.  Needs classes and their corrections, `count` of them. */
 void bnn_conv_margins(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv, size_t count);
+
+/* How many parts a convolution's output channels can be run in, in their order: blocks of the kernels' lanes, or, where
+ * the bits of groups share words, groups. */
+size_t bnn_conv_blocks(const struct bnn_conv *conv);
 
 /* Bytes a worker needs while a convolution runs. */
 size_t bnn_conv_scratch(const struct bnn_conv *conv);

@@ -23,31 +23,49 @@ void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
 }
 
 /* What a tap's weights take from the sum for what stands for zero: theirs times it. */
-static float zeros_of_tap(const struct bnn_conv_shape *s, const float *zeros, const uint32_t *signs)
+static double zeros_of_tap(const struct bnn_conv_shape *s, const float *zeros, const uint32_t *signs)
 {
     double sum = 0.0; /* of two planes twice what the tap takes, which a float may not hold */
     for (uint32_t i = 0; i < s->w->c; i++)
         sum += signs[i / 32] >> i % 32 & 1 ? zeros[i % s->x->c] : -zeros[i % s->x->c];
-    return (float)(sum / s->sign_planes);
+    return sum / s->sign_planes;
+}
+
+/* Of a filter, summed from the first tap: sums[y * (kernel width + 1) + x] over rows < y and columns < x.  They are exact,
+ * as the sums of products are. */
+static void sum_zeros(const struct bnn_conv_shape *s, const float *zeros, uint32_t filter, double *sums)
+{
+    const struct bnn_tensor *w = s->w;
+    const uint32_t *signs = (const uint32_t *)w->data + (size_t)filter * w->image;
+    size_t width = (size_t)w->w + 1;
+    for (size_t x = 0; x < width; x++)
+        sums[x] = 0.0;
+    for (size_t y = 1; y <= w->h; y++) {
+        double row = 0.0;
+        sums[y * width] = 0.0;
+        for (size_t x = 1; x < width; x++, signs += w->words) {
+            row += zeros_of_tap(s, zeros, signs);
+            sums[y * width + x] = sums[(y - 1) * width + x] + row;
+        }
+    }
 }
 
 void bnn_conv_correct_bytes(const struct bnn_conv *conv, const float *zeros, const struct bnn_conv_range *columns,
-                            float *corrections)
+                            float *corrections, double *sums)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const struct bnn_tensor *w = s->w;
-    for (uint32_t o = 0; o < w->o; o++)
-        for (uint32_t ky = 0; ky < w->h; ky++)
-            for (uint32_t kx = 0; kx < w->w; kx++) {
-                size_t tap = ((size_t)o * w->h + ky) * w->w + kx;
-                float taken = zeros_of_tap(s, zeros, (const uint32_t *)w->data + tap * w->words);
-                float *correction = corrections + o;
-                for (size_t rc = 0; rc < conv->row_classes; rc++)
-                    for (size_t cc = 0; cc < conv->column_classes; cc++, correction += conv->padded)
-                        if (ky >= conv->rows[rc].begin && ky < conv->rows[rc].end && kx >= columns[cc].begin &&
-                            kx < columns[cc].end)
-                            *correction -= taken;
+    size_t width = (size_t)s->w->w + 1;
+    for (uint32_t o = 0; o < s->w->o; o++) {
+        float *correction = corrections + o;
+        sum_zeros(s, zeros, o, sums);
+        for (size_t rc = 0; rc < conv->row_classes; rc++) {
+            const double *above = sums + conv->rows[rc].begin * width, *below = sums + conv->rows[rc].end * width;
+            for (size_t cc = 0; cc < conv->column_classes; cc++, correction += conv->padded) {
+                struct bnn_conv_range c = columns[cc];
+                *correction = (float)(above[c.end] - above[c.begin] - (below[c.end] - below[c.begin]));
             }
+        }
+    }
 }
 
 /* A number that no sum reaches; 2^24 where they are not whole numbers below it. */

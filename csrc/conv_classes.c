@@ -6,11 +6,10 @@
 static struct bnn_conv_range inside(uint32_t position, uint32_t size, uint32_t kernel, int32_t stride, int32_t dilation,
                                     int32_t before)
 {
-    int64_t start = (int64_t)position * stride - before;
-    int64_t begin = start < 0 ? (-start + dilation - 1) / dilation : 0;
-    int64_t end = start < size ? ((int64_t)size - start + dilation - 1) / dilation : 0;
-    if (end > kernel)
-        end = kernel;
+    int64_t start = (int64_t)position * stride - before, room = (int64_t)size - start;
+    int64_t begin = start < 0 ? (-start + dilation - 1) / dilation : 0, end = kernel;
+    if (room <= ((int64_t)kernel - 1) * dilation) /* the last tap is outside */
+        end = room > 0 ? (room + dilation - 1) / dilation : 0;
     if (begin >= end)
         return (struct bnn_conv_range){0, 0};
     return (struct bnn_conv_range){(uint32_t)begin, (uint32_t)end};
@@ -178,7 +177,8 @@ void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
 
     conv->column_classes = classify(&horizontal, NULL, NULL);
     struct bnn_conv_range *columns = bnn_reserve(p, conv->column_classes, sizeof *columns);
-    int32_t *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums);
+    void *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1),
+                             s->bytes ? sizeof(double) : sizeof(int32_t)); /* of a filter's taps */
     size_t classes = bnn_conv_product(p, conv->row_classes, conv->column_classes);
     size_t count = bnn_conv_product(p, classes, bnn_conv_product(p, s->groups, conv->padded));
     float *corrections = bnn_reserve(p, count, sizeof *corrections);
@@ -188,7 +188,7 @@ void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
         for (size_t i = 0; i < count; i++)
             corrections[i] = 0.0f;
         if (s->bytes)
-            bnn_conv_correct_bytes(conv, bnn_op_input(p->model, op, 2)->data, columns, corrections);
+            bnn_conv_correct_bytes(conv, bnn_op_input(p->model, op, 2)->data, columns, corrections, sums);
         else
             correct_bits(conv, columns, corrections, sums);
     }

@@ -58,6 +58,17 @@ static size_t group_output_words(const struct bnn_conv *conv)
     return (conv->shape.outputs + 31) / 32;
 }
 
+/* Blocks of a group. */
+static size_t group_blocks(const struct bnn_conv *conv)
+{
+    return conv->shape.depthwise || groups_split_words(conv) ? 1 : conv->padded / conv->lanes;
+}
+
+size_t bnn_conv_blocks(const struct bnn_conv *conv)
+{
+    return conv->shape.groups * group_blocks(conv);
+}
+
 static size_t chunk_bytes(const struct bnn_conv *conv)
 {
     size_t staged = groups_split_words(conv) ? MAX_CHUNK * group_output_words(conv) : 0;
@@ -188,12 +199,14 @@ static void call_block(const struct job *job, const struct call *c, const struct
             job->run->nan[p->image ? p->image[i] : p->one_image] = 1;
 }
 
-static void call_group(const struct job *job, struct call *c, const struct pixels *p)
+/* The channels of a group from c->first on, and below `end`. */
+static void call_group(const struct job *job, struct call *c, const struct pixels *p, size_t end)
 {
     const struct bnn_conv *conv = job->conv;
     size_t skipped = c->group * conv->group_weights + job->rows.begin * conv->row_weights;
     size_t lanes = conv->shape.depthwise ? conv->shape.outputs : conv->lanes;
-    for (c->first = 0; c->first < conv->shape.outputs; c->first += lanes) {
+    skipped += c->first / lanes * conv->block_weights;
+    for (; c->first < end; c->first += lanes) {
         if (conv->shape.binary || conv->shape.bytes)
             c->weights = conv->weights.words + skipped;
         else
@@ -219,18 +232,33 @@ static void merge_staged(const struct job *job, size_t group, const struct pixel
     }
 }
 
+/* Those of the run's blocks that are in this group. */
+static void run_group(const struct job *job, struct call *c, const struct pixels *p)
+{
+    const struct bnn_run *r = job->run;
+    const struct bnn_conv *conv = job->conv;
+    size_t blocks = group_blocks(conv), before = c->group * blocks, end = r->block_end - before;
+    c->first = r->block_begin > before ? (r->block_begin - before) * conv->lanes : 0;
+    call_group(job, c, p, end < blocks ? end * conv->lanes : conv->shape.outputs);
+    if (job->staged)
+        merge_staged(job, c->group, p);
+}
+
 static void run_pixels(const struct job *job, const struct pixels *p)
 {
-    struct call c = {.epilogue = job->run->raw ? job->conv->raw_epilogue : job->conv->epilogue};
+    const struct bnn_conv *conv = job->conv;
+    struct call c = {.epilogue = job->run->raw ? conv->raw_epilogue : conv->epilogue};
     const float **operands[] = {&c.epilogue.pre_mul, &c.epilogue.pre_add, &c.epilogue.sub, &c.epilogue.mul,
                                 &c.epilogue.add};
-    for (c.group = 0; c.group < job->conv->shape.groups; c.group++) {
-        call_group(job, &c, p);
-        if (job->staged)
-            merge_staged(job, c.group, p);
+    size_t blocks = group_blocks(conv), begin = job->run->block_begin / blocks;
+    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
+        if (*operands[i] != NULL)
+            *operands[i] += begin * conv->padded;
+    for (c.group = begin; c.group * blocks < job->run->block_end; c.group++) {
+        run_group(job, &c, p);
         for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
             if (*operands[i] != NULL)
-                *operands[i] += job->conv->padded;
+                *operands[i] += conv->padded;
     }
 }
 
@@ -265,7 +293,7 @@ static void gather_row(struct job *job, size_t image, size_t y, size_t limit)
     const struct origin row = find_row(job, image, y);
     const struct bnn_conv_places *at = &job->conv->at;
     struct chunk *c = job->chunk;
-    for (size_t x = 0; x < job->conv->shape.y->w; x++) {
+    for (size_t x = job->run->column_begin; x < job->run->column_end; x++) {
         size_t i = job->gathered++;
         c->in[i] = row.in + at->in[x];
         c->out[i] = row.out + (ptrdiff_t)(x * job->output_pixel);
@@ -279,11 +307,22 @@ static void gather_row(struct job *job, size_t image, size_t y, size_t limit)
     }
 }
 
+/* The places of a row from a column on. */
+static struct bnn_conv_places places_from(const struct bnn_conv_places *at, size_t column)
+{
+    return (struct bnn_conv_places){.in = at->in + column,
+                                    .table = at->table != NULL ? at->table + column : NULL,
+                                    .out = at->out + column,
+                                    .residual = at->residual != NULL ? at->residual + column : NULL};
+}
+
 /* Rows of one class, of all images. */
 static void run_rows(struct job *job, size_t begin, size_t end, size_t limit)
 {
     const struct bnn_conv *conv = job->conv;
-    size_t width = conv->shape.y->w, step = conv->chunk_rows;
+    size_t first = job->run->column_begin, width = job->run->column_end - first;
+    size_t step = width == conv->shape.y->w ? conv->chunk_rows : 1; /* a part of a row is one */
+    const struct bnn_conv_places at = places_from(&conv->at, first);
     int few = job->run->images > 1 && (end - begin) * width < FEW_PIXELS;
     int gather = few || job->run->raw || job->staged; /* a raw output lies elsewhere; few bits can be staged */
     for (size_t image = 0; image < job->run->images; image++)
@@ -294,7 +333,7 @@ static void run_rows(struct job *job, size_t begin, size_t end, size_t limit)
             if (gather)
                 continue;
             struct pixels p = {
-                .from = find_row(job, image, y), .at = conv->at, .count = rows * width, .one_image = image};
+                .from = find_row(job, image, y), .at = at, .count = rows * width, .one_image = image};
             run_pixels(job, &p);
         }
     flush(job);

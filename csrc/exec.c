@@ -1,235 +1,115 @@
-/* Running a model: micro-batches, and how they are spread over threads.
+/* Running a model: micro-batches, how they are spread over threads, and how they are cut for who wants to be asked.
  *
  * Batches are spread before layers are: with at least as many images as workers, each worker runs whole
  * micro-batches in an arena of its own.  With fewer, the workers share one arena and the rows of each op's output.
  * Neither changes any result: an image's value depends on nothing but the image.  Where it depends on the others
- * (bnn_whole_batch), the batch is one micro-batch, of which the workers share the rows. */
+ * (bnn_whole_batch), the batch is one micro-batch, of which the workers share the rows.
+ *
+ * With a poll, work is handed out in pieces, and between two of them the calling thread asks.  All workers are done
+ * with a piece before the next begins: for each of them some micro-batches, or of one some small ops or a part of a
+ * large one. */
 #include "context.h"
-#include "validate.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Ops with less work than this many operations are not worth waking threads for; tests set it to 1. */
+/* Ops with less work than this are not worth waking threads for; tests set it to 1. */
 #ifndef BNN_WORTH_SPREADING
 #define BNN_WORTH_SPREADING 40000
+#endif
+
+/* Work of a piece; tests set it to less. */
+#ifndef BNN_PIECE
+#define BNN_PIECE BNN_POLL_WORK
 #endif
 
 /* Ranges of rows for each worker: more than one, so that a worker that is late holds up the others less. */
 enum { RANGES = 2 };
 
-static size_t round_up(size_t n)
+/* Counts work that is done, of each worker; asks where it has become enough.  Nonzero: stop. */
+static int stopped_after(struct bnn_context *c, uint64_t work)
 {
-    return (n + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
-}
-
-/* Adds count * size, rounded up, to *total; 0 on overflow. */
-static int add(size_t *total, size_t count, size_t size)
-{
-    const size_t limit = SIZE_MAX / 4; /* of both terms, so that their sum does not overflow */
-    if (*total > limit || (size != 0 && count > limit / size)) {
+    c->unasked = bnn_plus(c->unasked, work);
+    if (c->poll == NULL || c->unasked < (uint64_t)BNN_PIECE) {
         return 0;
     }
-    *total += round_up(count * size);
-    return 1;
+    c->unasked = 0;
+    return c->poll(c->poll_argument) != 0;
 }
 
-/* Lays the context out; memory NULL: only measures.  0 on overflow. */
-static int lay_out(const struct bnn_model *m, size_t images, size_t workers, unsigned char *memory,
-                   struct bnn_context *c, size_t *bytes)
-{
-    /* Scratch is a few rows of a tensor, whose size was checked: no overflow. */
-    size_t arena = 0, scratch = round_up(m->scratch), nan = 0, total = round_up(sizeof *c), at[4];
-    if (!add(&arena, images, m->arena) || !add(&nan, images, 1)) {
-        return 0;
-    }
-    at[0] = total;
-    if (!add(&total, m->whole_batch ? 1 : workers, arena)) { /* a whole batch is never spread over arenas */
-        return 0;
-    }
-    at[1] = total;
-    if (!add(&total, workers, scratch)) {
-        return 0;
-    }
-    at[2] = total;
-    if (!add(&total, workers, nan)) {
-        return 0;
-    }
-    at[3] = total;
-    for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
-        uint32_t n = i < m->input_count ? m->input_tensors[i] : m->output_tensors[i - m->input_count];
-        if (!add(&total, images, m->tensors[n].bytes)) {
-            return 0;
-        }
-    }
-    *bytes = total;
-    if (memory != NULL) {
-        c->arena = memory + at[0];
-        c->scratch = memory + at[1];
-        c->nan = memory + at[2];
-        c->home = memory + at[3];
-        c->arena_stride = arena;
-        c->scratch_stride = scratch;
-        c->nan_stride = nan;
-    }
-    return 1;
-}
-
-bnn_status bnn_context_size(const bnn_model *model, size_t images, size_t workers, size_t *bytes)
-{
-    struct bnn_context unused;
-    if (model == NULL || images == 0 || workers == 0 || bytes == NULL) {
-        return BNN_ERROR_ARGUMENT;
-    }
-    return lay_out(model, images, workers, NULL, &unused, bytes) ? BNN_OK : BNN_ERROR_LIMIT;
-}
-
-bnn_status bnn_context_create(const bnn_model *model, size_t images, size_t workers, void *memory, size_t memory_size,
-                              bnn_context **context)
-{
-    size_t bytes;
-    if (context == NULL) {
-        return BNN_ERROR_ARGUMENT;
-    }
-    *context = NULL;
-    bnn_status status = bnn_context_size(model, images, workers, &bytes);
-    if (status != BNN_OK) {
-        return status;
-    }
-    if (memory == NULL || memory_size < bytes || (uintptr_t)memory % BNN_ALIGNMENT != 0) {
-        return BNN_ERROR_MEMORY;
-    }
-    struct bnn_context *c = memory;
-    memset(c, 0, sizeof *c);
-    c->model = model;
-    c->images = images;
-    c->workers = workers;
-    lay_out(model, images, workers, memory, c, &bytes);
-    *context = c;
-    return BNN_OK;
-}
-
-void bnn_context_set_threads(bnn_context *context, bnn_parallel_for *parallel_for, void *pool)
-{
-    context->parallel_for = parallel_for;
-    context->pool = pool;
-}
-
-void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument)
-{
-    context->clock = clock;
-    context->profile = clock == NULL ? NULL : profile;
-    context->profile_argument = argument;
-}
-
-/* The context's own copy of an input or output. */
-static unsigned char *home_of(const struct bnn_context *c, const struct bnn_tensor *t)
-{
-    const struct bnn_model *m = c->model;
-    size_t before = t->storage == BNN_INPUT ? t->offset : m->input_count + t->offset;
-    unsigned char *home = c->home;
-    for (size_t i = 0; i < before; i++) {
-        uint32_t n = i < m->input_count ? m->input_tensors[i] : m->output_tensors[i - m->input_count];
-        home += round_up(m->tensors[n].bytes * c->images);
-    }
-    return home;
-}
-
-struct bnn_view bnn_context_view(const struct bnn_context *c, uint32_t tensor, size_t slot,
-                                 const struct bnn_buffers *buffers)
-{
-    const struct bnn_tensor *t = &c->model->tensors[tensor];
-    struct bnn_view v = {t, NULL, t->image};
-    if (t->storage == BNN_CONSTANT) {
-        v.data = (void *)(uintptr_t)t->data; /* ops only read their inputs */
-        v.image = 0;
-    } else if (t->storage == BNN_ARENA) {
-        v.data = c->arena + slot * c->arena_stride + t->offset * c->images + t->interior * t->element;
-    } else if (buffers->inputs == NULL) {
-        v.data = home_of(c, t);
-    } else if (t->storage == BNN_INPUT) {
-        v.data = (unsigned char *)(uintptr_t)buffers->inputs[t->offset] + buffers->first * t->image * t->element;
-    } else {
-        v.data = buffers->outputs[t->offset] + buffers->first * t->image;
-    }
-    return v;
-}
-
-void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t images, size_t slot, size_t worker,
-                        const struct bnn_buffers *buffers, size_t row_begin, size_t row_end, float *raw)
-{
-    const struct bnn_op *op = &c->model->ops[number];
-    struct bnn_view inputs[BNN_MAX_INPUTS];
-    struct bnn_tensor dense;
-    struct bnn_run r;
-    for (uint32_t i = 0; i < op->input_count; i++) {
-        inputs[i] = bnn_context_view(c, op->inputs[i], slot, buffers);
-    }
-    r.model = c->model;
-    r.op = op;
-    r.inputs = inputs;
-    r.output = bnn_context_view(c, op->output, slot, buffers);
-    r.images = images;
-    r.row_begin = row_begin;
-    r.row_end = row_end;
-    r.nan = c->nan + worker * c->nan_stride;
-    r.scratch = c->scratch + worker * c->scratch_stride;
-    r.raw = raw != NULL;
-    if (raw != NULL) {
-        dense = *r.output.tensor;
-        dense.dtype = BNN_F32;
-        dense.top = dense.left = dense.bottom = dense.right = 0;
-        dense.words = dense.c;
-        dense.row = (size_t)dense.w * dense.c;
-        dense.image = dense.h * dense.row;
-        dense.interior = 0;
-        r.output.tensor = &dense;
-        r.output.data = raw;
-        r.output.image = dense.image;
-    }
-    op->row->run(&r);
-}
-
-/* One op spread by rows over the workers: range `index` of `ranges`. */
+/* A part of an op spread by rows over the workers: range `index` of `ranges`. */
 struct rows {
     const struct bnn_context *context;
     const struct bnn_buffers *buffers;
+    const struct bnn_part *part;
     uint32_t op;
-    size_t images, height, ranges;
+    size_t images, ranges;
 };
 
 static void run_rows(void *argument, size_t index, size_t worker)
 {
     const struct rows *s = argument;
-    size_t begin = s->height * index / s->ranges, end = s->height * (index + 1) / s->ranges;
-    bnn_context_run_op(s->context, s->op, s->images, 0, worker, s->buffers, begin, end, NULL);
+    struct bnn_part part = *s->part;
+    size_t first = part.begin[BNN_ROWS], height = part.end[BNN_ROWS] - first;
+    part.begin[BNN_ROWS] = first + height * index / s->ranges;
+    part.end[BNN_ROWS] = first + height * (index + 1) / s->ranges;
+    bnn_context_run_op(s->context, s->op, s->images, 0, worker, s->buffers, &part, NULL);
 }
 
-static int worth_spreading(const struct bnn_model *m, uint32_t number, size_t images)
+static size_t hands(const struct bnn_context *c)
 {
-    const struct bnn_op *op = &m->ops[number];
-    const struct bnn_tensor *out = &m->tensors[op->output];
-    bnn_op_info info;
-    if (!op->row->by_rows || out->h < 2) {
-        return 0;
-    }
-    bnn_get_op(m, number, &info);
-    /* In units of about a vectorised float operation: those of a convolution are 16 at a time, binary ones 256. */
-    uint64_t elements = (uint64_t)out->h * out->w * out->c;
-    return (elements + info.float_macs / 8 + info.byte_macs / 16 + info.binary_macs / 128) * images >=
-           (uint64_t)BNN_WORTH_SPREADING;
+    return c->parallel_for == NULL ? 1 : c->workers;
 }
 
-static void spread_rows(const struct bnn_context *c, uint32_t op, size_t images, const struct bnn_buffers *buffers)
+static void spread_rows(const struct bnn_context *c, uint32_t number, size_t images, const struct bnn_buffers *buffers,
+                        const struct bnn_part *part)
 {
-    size_t height = c->model->tensors[c->model->ops[op].output].h;
-    if (c->parallel_for != NULL && c->workers > 1 && worth_spreading(c->model, op, images)) {
+    const struct bnn_op *op = &c->model->ops[number];
+    size_t height = part->end[BNN_ROWS] - part->begin[BNN_ROWS];
+    if (hands(c) > 1 && op->row->by_rows && height > 1 &&
+        bnn_times(op->work, images) >= (uint64_t)BNN_WORTH_SPREADING) {
         size_t ranges = c->workers * RANGES; /* the context has flags for each: no overflow */
-        struct rows s = {c, buffers, op, images, height, height < ranges ? height : ranges};
+        struct rows s = {c, buffers, part, number, images, height < ranges ? height : ranges};
         c->parallel_for(c->pool, run_rows, &s, s.ranges);
     } else {
-        bnn_context_run_op(c, op, images, 0, 0, buffers, 0, height, NULL);
+        bnn_context_run_op(c, number, images, 0, 0, buffers, part, NULL);
     }
+}
+
+/* Parts of a piece's work for each of the workers who share it, who are as many as it has rows. */
+static struct bnn_cut cut_for(const struct bnn_model *m, uint32_t op, size_t images, size_t *sharing)
+{
+    for (;;) {
+        struct bnn_cut cut = bnn_cut_op(m, op, images, bnn_times(BNN_PIECE, *sharing));
+        if (cut.step[BNN_ROWS] >= *sharing) {
+            return cut;
+        }
+        *sharing = cut.step[BNN_ROWS];
+    }
+}
+
+bnn_status bnn_context_step(struct bnn_context *c, uint32_t op, size_t images, const struct bnn_buffers *buffers,
+                            float *raw)
+{
+    struct bnn_part part = bnn_whole(c->model, op, images);
+    size_t sharing = raw == NULL ? hands(c) : 1;
+    uint64_t work = bnn_times(c->model->ops[op].work, images);
+    struct bnn_cut cut = {.whole = part, .work = work};
+    if (c->poll != NULL && work > (uint64_t)BNN_PIECE) {
+        cut = cut_for(c->model, op, images, &sharing);
+        bnn_next_part(&cut, &part);
+    }
+    do {
+        if (raw != NULL) {
+            bnn_context_run_op(c, op, images, 0, 0, buffers, &part, raw);
+        } else {
+            spread_rows(c, op, images, buffers, &part);
+        }
+        if (stopped_after(c, cut.work / sharing)) {
+            return BNN_ERROR_STOPPED;
+        }
+    } while (cut.begun && bnn_next_part(&cut, &part));
+    return BNN_OK;
 }
 
 /* Whether any of the workers' flags names one of the images from `image` on. */
@@ -263,30 +143,122 @@ static void poison(const struct bnn_context *c, size_t images, size_t first_work
 
 /* A batch cut into chunks of at most the context's images. */
 struct batch {
-    const struct bnn_context *context;
+    struct bnn_context *context;
     const void *const *inputs;
     float *const *outputs;
     size_t count, chunk;
+    /* The job at hand: chunks from `first` on; of each, ops; and of an op that is alone, a part. */
+    size_t first;
+    uint32_t op_begin, op_end;
+    struct bnn_part part;
 };
+
+static size_t find_chunk(const struct batch *b, size_t index, struct bnn_buffers *buffers)
+{
+    *buffers = (struct bnn_buffers){b->inputs, b->outputs, index * b->chunk};
+    size_t left = b->count - buffers->first;
+    return left < b->chunk ? left : b->chunk;
+}
 
 static void run_chunk(void *argument, size_t index, size_t worker)
 {
     const struct batch *b = argument;
     const struct bnn_context *c = b->context;
-    struct bnn_buffers buffers = {b->inputs, b->outputs, index * b->chunk};
-    size_t left = b->count - buffers.first, images = left < b->chunk ? left : b->chunk;
+    struct bnn_buffers buffers;
+    size_t images = find_chunk(b, b->first + index, &buffers);
     memset(c->nan + worker * c->nan_stride, 0, images);
     for (uint32_t k = 0; k < c->model->op_count; k++) {
-        size_t height = c->model->tensors[c->model->ops[k].output].h;
-        bnn_context_run_op(c, k, images, worker, worker, &buffers, 0, height, NULL);
+        struct bnn_part part = bnn_whole(c->model, k, images);
+        bnn_context_run_op(c, k, images, worker, worker, &buffers, &part, NULL);
     }
     poison(c, images, worker, 1, &buffers);
 }
 
-/* All workers on one chunk after another. */
-static void run_together(const struct batch *b)
+/* The chunk's arena, scratch and flags are those of its index, whoever works on it now. */
+static void run_piece(void *argument, size_t index, size_t worker)
 {
+    const struct batch *b = argument;
     const struct bnn_context *c = b->context;
+    struct bnn_buffers buffers;
+    size_t images = find_chunk(b, b->first + index, &buffers);
+    (void)worker;
+    for (uint32_t k = b->op_begin; k < b->op_end; k++) {
+        struct bnn_part part = b->op_end - b->op_begin == 1 ? b->part : bnn_whole(c->model, k, images);
+        part.end[BNN_IMAGES] = part.end[BNN_IMAGES] < images ? part.end[BNN_IMAGES] : images; /* the last chunk's */
+        if (part.begin[BNN_IMAGES] < part.end[BNN_IMAGES]) {
+            bnn_context_run_op(c, k, images, index, index, &buffers, &part, NULL);
+        }
+    }
+}
+
+/* Takes as many ops, from op_begin on, as make a piece: at least one.  Returns their work on a chunk. */
+static uint64_t take_ops(struct batch *b)
+{
+    const struct bnn_model *m = b->context->model;
+    uint64_t work = 0, more = bnn_times(m->ops[b->op_begin].work, b->chunk);
+    b->op_end = b->op_begin;
+    do {
+        work = bnn_plus(work, more);
+        b->op_end++;
+        more = b->op_end < m->op_count ? bnn_times(m->ops[b->op_end].work, b->chunk) : UINT64_MAX;
+    } while (bnn_plus(work, more) <= (uint64_t)BNN_PIECE);
+    return work;
+}
+
+/* One chunk for each of `slots` workers. */
+static bnn_status run_round(struct batch *b, size_t slots)
+{
+    struct bnn_context *c = b->context;
+    memset(c->nan, 0, c->nan_stride * slots);
+    for (b->op_begin = 0; b->op_begin < c->model->op_count; b->op_begin = b->op_end) {
+        uint64_t work = take_ops(b);
+        struct bnn_cut cut = bnn_cut_op(c->model, b->op_begin, b->chunk, BNN_PIECE);
+        int alone = b->op_end - b->op_begin == 1;
+        while (bnn_next_part(&cut, &b->part)) {
+            c->parallel_for(c->pool, run_piece, b, slots);
+            if (stopped_after(c, alone ? cut.work : work)) {
+                return BNN_ERROR_STOPPED;
+            }
+            if (!alone) {
+                break;
+            }
+        }
+    }
+    for (size_t slot = 0; slot < slots; slot++) {
+        struct bnn_buffers buffers;
+        size_t images = find_chunk(b, b->first + slot, &buffers);
+        poison(c, images, slot, 1, &buffers);
+    }
+    return BNN_OK;
+}
+
+/* Every worker runs chunks of its own. */
+static bnn_status run_apart(struct batch *b)
+{
+    struct bnn_context *c = b->context;
+    size_t chunks = b->count / b->chunk + (b->count % b->chunk != 0), together = chunks;
+    uint64_t work = bnn_times(c->model->work, b->chunk), each = (uint64_t)BNN_PIECE / (work != 0 ? work : 1);
+    if (c->poll != NULL) {
+        together = each != 0 && each <= SIZE_MAX / c->workers ? (size_t)each * c->workers : c->workers;
+    }
+    for (; b->first < chunks; b->first += together) {
+        size_t count = chunks - b->first < together ? chunks - b->first : together;
+        if (c->poll == NULL || each != 0) {
+            c->parallel_for(c->pool, run_chunk, b, count);
+            if (stopped_after(c, bnn_times(work, (count + c->workers - 1) / c->workers))) {
+                return BNN_ERROR_STOPPED;
+            }
+        } else if (run_round(b, count) != BNN_OK) {
+            return BNN_ERROR_STOPPED;
+        }
+    }
+    return BNN_OK;
+}
+
+/* All workers on one chunk after another. */
+static bnn_status run_together(const struct batch *b)
+{
+    struct bnn_context *c = b->context;
     for (size_t first = 0; first < b->count; first += b->chunk) {
         struct bnn_buffers buffers = {b->inputs, b->outputs, first};
         size_t left = b->count - first, images = left < b->chunk ? left : b->chunk;
@@ -295,13 +267,16 @@ static void run_together(const struct batch *b)
         }
         for (uint32_t k = 0; k < c->model->op_count; k++) {
             uint64_t before = c->profile != NULL ? c->clock() : 0;
-            spread_rows(c, k, images, &buffers);
+            if (bnn_context_step(c, k, images, &buffers, NULL) != BNN_OK) {
+                return BNN_ERROR_STOPPED;
+            }
             if (c->profile != NULL) {
                 c->profile(c->profile_argument, k, c->clock() - before);
             }
         }
         poison(c, images, 0, c->workers, &buffers);
     }
+    return BNN_OK;
 }
 
 bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const *outputs, size_t batch)
@@ -331,17 +306,19 @@ bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const
     if (m->whole_batch && batch > context->images) {
         return BNN_ERROR_BATCH;
     }
-    size_t workers = context->parallel_for == NULL ? 1 : context->workers;
-    struct batch b = {context, inputs, outputs, batch, batch < context->images ? batch : context->images};
+    size_t workers = hands(context);
+    struct batch b = {.context = context,
+                      .inputs = inputs,
+                      .outputs = outputs,
+                      .count = batch,
+                      .chunk = batch < context->images ? batch : context->images};
     if (workers == 1 || batch < workers || context->profile != NULL || m->whole_batch) {
-        run_together(&b);
-        return BNN_OK;
+        return run_together(&b);
     }
     /* As few rounds as the micro-batch allows, and chunks of the same size in all of them. */
     size_t round = workers * context->images; /* context_create found no overflow in more than this */
     size_t rounds = batch / round + (batch % round != 0);
     size_t chunks = rounds * workers;
     b.chunk = batch / chunks + (batch % chunks != 0);
-    context->parallel_for(context->pool, run_chunk, &b, batch / b.chunk + (batch % b.chunk != 0));
-    return BNN_OK;
+    return run_apart(&b);
 }

@@ -8,6 +8,9 @@
 #include <float.h>
 #include <math.h>
 
+/* Work of a call of the C library for a float. */
+#define BNN_FUNCTION_COST 32
+
 /* Denormals as zeros of their sign. */
 static inline float bnn_flushed(float x)
 {
@@ -51,6 +54,7 @@ static inline void bnn_run_function(const struct bnn_run *r, float (*f)(float, c
         .opcode = OPCODE,                          \
         .name = #NAME,                             \
         .by_rows = 1,                              \
+        .cost = BNN_FUNCTION_COST,                 \
         .prepare = bnn_prepare_function,           \
         .run = run,                                \
     }

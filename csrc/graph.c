@@ -6,8 +6,8 @@ static bnn_status tensor_error(const struct bnn_model *m, uint32_t number, bnn_p
                                const char *what, uint64_t found, uint64_t expected)
 {
     const struct bnn_tensor *t = &m->tensors[number];
-    return bnn_report(problem, status, "tensor", number, t->name, t->name_length, what, (int64_t)found,
-                      (int64_t)expected);
+    return bnn_report(problem, status, "tensor", number, t->name, t->name_length, what, bnn_shown(found),
+                      bnn_shown(expected));
 }
 
 /* Inputs and outputs: each index exactly once. */
@@ -59,8 +59,8 @@ static int tail_is_zero(const struct bnn_tensor *t)
 }
 
 /* Equal constants may share their data, and one row may stand for many; a file in which that is more than a few is made
- * to keep us busy. */
-static bnn_status check_constants(const struct bnn_model *m, bnn_problem *problem)
+ * to keep us busy.  most: bytes of all of them. */
+static bnn_status check_constants(const struct bnn_model *m, uint64_t most, bnn_problem *problem)
 {
     uint64_t total = 0;
     for (uint32_t i = 0; i < m->tensor_count; i++) {
@@ -68,10 +68,10 @@ static bnn_status check_constants(const struct bnn_model *m, bnn_problem *proble
         if (t->storage != BNN_CONSTANT) {
             continue;
         }
-        total += 4 * (uint64_t)t->o * t->image; /* no more than the limit each, and 65536 of them: no overflow */
-        if (total > m->file_size + BNN_MAX_SHARED) {
-            return tensor_error(m, i, problem, BNN_ERROR_LIMIT, "bytes of all constants up to it (at most)", total,
-                                m->file_size + BNN_MAX_SHARED);
+        total = bnn_plus(total, 4 * (uint64_t)t->o * t->image);
+        if (total > most) {
+            return tensor_error(m, i, problem, BNN_ERROR_LIMIT, "bytes of all constants up to it (max_bytes)", total,
+                                most);
         }
         if (!tail_is_zero(t)) {
             return tensor_error(m, i, problem, BNN_ERROR_FORMAT, "bits past its channels", 1, 0);
@@ -80,6 +80,27 @@ static bnn_status check_constants(const struct bnn_model *m, bnn_problem *proble
         const char *wrong = bnn_check_coded(t, &found, &expected);
         if (wrong != NULL) {
             return bnn_report(problem, BNN_ERROR_FORMAT, "tensor", i, t->name, t->name_length, wrong, found, expected);
+        }
+    }
+    return BNN_OK;
+}
+
+/* Hosts copy names and notes; those that share their bytes are more than the file. */
+static bnn_status check_texts(const struct bnn_model *m, bnn_problem *problem)
+{
+    uint64_t total = 0, most = m->file_size + BNN_MAX_TEXT;
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        total += (uint64_t)m->tensors[i].name_length + m->tensors[i].origin_length;
+        if (total > most) {
+            return tensor_error(m, i, problem, BNN_ERROR_LIMIT, "bytes of names up to it (at most)", total, most);
+        }
+    }
+    for (uint32_t k = 0; k < m->op_count; k++) {
+        const struct bnn_op *op = &m->ops[k];
+        total += (uint64_t)op->layer_length + op->note_length;
+        if (total > most) {
+            return bnn_report(problem, BNN_ERROR_LIMIT, "op", k, op->layer, op->layer_length,
+                              "bytes of names and notes up to it (at most)", bnn_shown(total), bnn_shown(most));
         }
     }
     return BNN_OK;
@@ -187,11 +208,14 @@ static bnn_status check_overlap(const struct bnn_model *m, uint32_t *alive, bnn_
     return BNN_OK;
 }
 
-bnn_status bnn_check_graph(struct bnn_model *m, uint32_t *alive, bnn_problem *problem)
+bnn_status bnn_check_graph(struct bnn_model *m, const struct bnn_header *h, uint32_t *alive, bnn_problem *problem)
 {
     bnn_status status = number_interface(m, problem);
     if (status == BNN_OK) {
-        status = check_constants(m, problem);
+        status = check_constants(m, h->most, problem);
+    }
+    if (status == BNN_OK) {
+        status = check_texts(m, problem);
     }
     if (status == BNN_OK) {
         status = check_order(m, problem);

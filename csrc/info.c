@@ -36,6 +36,11 @@ size_t bnn_arena_bytes(const bnn_model *model)
     return model->arena;
 }
 
+uint64_t bnn_model_work(const bnn_model *model)
+{
+    return model->work;
+}
+
 int bnn_whole_batch(const bnn_model *model)
 {
     return model->whole_batch;
@@ -84,6 +89,7 @@ bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info)
         .input_count = o->input_count,
         .inputs = o->inputs,
         .output = o->output,
+        .work = o->work,
     };
     for (uint32_t i = 0; i < o->input_count; i++) {
         const struct bnn_tensor *t = bnn_op_input(model, o, i);
@@ -91,16 +97,15 @@ bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info)
             info->weight_bytes += (uint64_t)t->o * t->image * 4;
         }
     }
-    int binary = o->row->opcode == BNN_OP_BCONV2D, bytes = o->row->opcode == BNN_OP_ICONV2D;
-    if (binary || bytes || o->row->opcode == BNN_OP_CONV2D) {
+    struct bnn_products products = bnn_op_products(model, o);
+    info->binary_macs = products.binary;
+    info->byte_macs = products.byte;
+    info->float_macs = products.floating;
+    if (bnn_is_conv(o)) {
         const struct bnn_conv_attrs *a = o->attrs;
-        const struct bnn_tensor *out = &model->tensors[o->output], *filters = bnn_op_input(model, o, 1);
-        uint64_t channels = bytes ? bnn_op_input(model, o, 0)->c : filters->c;
-        uint64_t macs = (uint64_t)filters->h * filters->w * channels * out->h * out->w * out->c * (uint64_t)a->planes;
         info->planes = (uint32_t)a->planes;
         info->slots = (uint32_t)a->slots;
         info->layer_slots = (uint32_t)a->layer_slots;
-        *(binary ? &info->binary_macs : bytes ? &info->byte_macs : &info->float_macs) = macs;
     }
     return BNN_OK;
 }

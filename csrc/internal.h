@@ -36,6 +36,7 @@ struct bnn_op {
     uint32_t layer_length, note_length;
     void *prepared;           /* whatever the op's prepare made, in the model's memory */
     size_t scratch;           /* bytes each worker needs while it runs, set by prepare */
+    uint64_t work;            /* of one image; see bnn.h */
 };
 
 /* Handed to prepare, which runs twice: once to measure (memory == NULL: count only) and once to do it. */
@@ -67,7 +68,10 @@ struct bnn_run {
     const struct bnn_view *inputs; /* op->input_count, constants included (image 0) */
     struct bnn_view output;
     size_t images;
+    size_t first, batch;       /* of ops that look at the whole batch: these images' first, and how many it has */
     size_t row_begin, row_end; /* rows of the output to compute, for ops that can be split by rows */
+    /* Convolutions: columns of the output, and blocks of its channels as bnn_conv_blocks counts them. */
+    size_t column_begin, column_end, block_begin, block_end;
     unsigned char *nan;       /* per image: set to 1 where a float that is binarized is not a number */
     void *scratch;            /* op->scratch bytes of this worker, aligned */
     int raw;                  /* bnn_step_raw: only the layer's own slots; the output is a dense f32 view */
@@ -78,7 +82,9 @@ struct bnn_op_row {
     const char *name;
     int by_rows;              /* run respects row_begin and row_end */
     int bytes;                /* reads u8; the others must not be given any */
-    int whole_batch;          /* an image's result depends on the other images */
+    int whole_batch;          /* an image's result depends on the other images: run is given them from the first on */
+    uint32_t cost;            /* work of an element of its output; 0: 1 */
+    uint64_t (*work)(const struct bnn_model *m, const struct bnn_op *op); /* of one image, where cost does not tell */
     bnn_status (*prepare)(struct bnn_prepare *p, struct bnn_op *op); /* validates types, shapes and attributes */
     void (*run)(const struct bnn_run *r);
 };
@@ -94,12 +100,45 @@ struct bnn_model {
     size_t arena;             /* bytes of one image */
     size_t scratch;           /* bytes of one worker */
     int whole_batch;          /* of any op */
+    uint64_t work;            /* of one image, all ops */
 };
 
 static inline const struct bnn_tensor *bnn_op_input(const struct bnn_model *m, const struct bnn_op *op, uint32_t i)
 {
     return &m->tensors[op->inputs[i]];
 }
+
+/* Arithmetic for what a file may make huge: UINT64_MAX instead of an overflow. */
+static inline uint64_t bnn_times(uint64_t a, uint64_t b)
+{
+    return b != 0 && a > UINT64_MAX / b ? UINT64_MAX : a * b;
+}
+
+static inline uint64_t bnn_plus(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/* Elements of one image of an activation, without its halo. */
+static inline uint64_t bnn_elements(const struct bnn_tensor *t)
+{
+    return bnn_times((uint64_t)t->h * t->w, t->c);
+}
+
+static inline int bnn_is_conv(const struct bnn_op *op)
+{
+    uint32_t opcode = op->row->opcode;
+    return opcode == BNN_OP_CONV2D || opcode == BNN_OP_BCONV2D || opcode == BNN_OP_ICONV2D;
+}
+
+/* Products of one image of a convolution, by what is multiplied: one is not 0.  All 0 for other ops. */
+struct bnn_products {
+    uint64_t binary, byte, floating;
+};
+struct bnn_products bnn_op_products(const struct bnn_model *m, const struct bnn_op *op);
+uint64_t bnn_op_work(const struct bnn_model *m, const struct bnn_op *op);
+/* Work of the largest piece that is not cut any further: a row of one image, and of convolutions a pixel's block. */
+uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op);
 
 /* Zero the halo of `images` images of a view (the producer of a tensor does this each time: arena memory is shared).
  * Rows row_begin to row_end only, with the rows above the first and below the last where the range touches them. */

@@ -69,6 +69,7 @@ const struct bnn_op_row bnn_op_row_affine = {
     .opcode = BNN_OP_AFFINE,
     .name = "affine",
     .by_rows = 1,
+    .cost = 3,
     .prepare = prepare,
     .run = run,
 };

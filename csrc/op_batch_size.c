@@ -16,7 +16,7 @@ static void run(const struct bnn_run *r)
 {
     const struct bnn_batch_size_attrs *a = r->op->attrs;
     for (size_t i = 0; i < r->images; i++) {
-        *bnn_row_floats(&r->output, i, 0) = (float)((uint64_t)r->images * (uint64_t)a->per_image);
+        *bnn_row_floats(&r->output, i, 0) = (float)((uint64_t)r->batch * (uint64_t)a->per_image);
     }
     bnn_zero_halo(&r->output, r->images, 0, 1);
 }

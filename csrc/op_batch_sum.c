@@ -1,4 +1,5 @@
-/* batch_sum: the sum over all images and their pixels, for every image; in double, rounded once. */
+/* batch_sum: the sum over all images and their pixels, for every image; in double, rounded once.  The images may come in
+ * several runs, in their order: the last of them has the sum and writes it for all. */
 #include "check.h"
 #include "view.h"
 
@@ -18,11 +19,16 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return status;
 }
 
+static uint64_t work(const struct bnn_model *m, const struct bnn_op *op)
+{
+    return bnn_times(bnn_elements(bnn_op_input(m, op, 0)), 2);
+}
+
 static void run(const struct bnn_run *r)
 {
     const struct bnn_tensor *in = r->inputs[0].tensor;
     double *restrict sum = r->scratch;
-    for (size_t k = 0; k < in->c; k++) {
+    for (size_t k = 0; r->first == 0 && k < in->c; k++) {
         sum[k] = 0.0;
     }
     for (size_t i = 0; i < r->images; i++) {
@@ -35,19 +41,25 @@ static void run(const struct bnn_run *r)
             }
         }
     }
-    for (size_t i = 0; i < r->images; i++) {
-        float *out = bnn_row_floats(&r->output, i, 0);
+    if (r->first + r->images < r->batch) {
+        return;
+    }
+    struct bnn_view all = r->output;
+    all.data = bnn_row_floats(&r->output, 0, 0) - r->first * all.image;
+    for (size_t i = 0; i < r->batch; i++) {
+        float *out = bnn_row_floats(&all, i, 0);
         for (size_t k = 0; k < in->c; k++) {
             out[k] = (float)sum[k];
         }
     }
-    bnn_zero_halo(&r->output, r->images, 0, 1);
+    bnn_zero_halo(&all, r->batch, 0, 1);
 }
 
 const struct bnn_op_row bnn_op_row_batch_sum = {
     .opcode = BNN_OP_BATCH_SUM,
     .name = "batch_sum",
     .whole_batch = 1,
+    .work = work,
     .prepare = prepare,
     .run = run,
 };

@@ -131,6 +131,12 @@ static int search(const struct levels *l, uint32_t *out, const float *in, size_t
     return nan;
 }
 
+static uint64_t work(const struct bnn_model *m, const struct bnn_op *op)
+{
+    uint32_t steps = bnn_op_input(m, op, 1)->c, planes = bit_length(steps);
+    return bnn_times(bnn_elements(bnn_op_input(m, op, 0)), planes <= FEW_PLANES ? steps : planes * 8);
+}
+
 static void run(const struct bnn_run *r)
 {
     const struct levels *l = r->op->prepared;
@@ -156,6 +162,7 @@ const struct bnn_op_row bnn_op_row_binarize_levels = {
     .opcode = BNN_OP_BINARIZE_LEVELS,
     .name = "binarize_levels",
     .by_rows = 1,
+    .work = work,
     .prepare = prepare,
     .run = run,
 };

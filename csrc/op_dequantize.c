@@ -50,6 +50,11 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return bnn_check_output(p, op, in->rank, in->h, in->w, in->c / planes);
 }
 
+static uint64_t work(const struct bnn_model *m, const struct bnn_op *op)
+{
+    return bnn_times(bnn_elements(bnn_op_input(m, op, 0)), 4); /* every bit of every plane */
+}
+
 static void run(const struct bnn_run *r)
 {
     const struct bnn_tensor *t = r->output.tensor, *from = r->inputs[0].tensor;
@@ -80,6 +85,7 @@ const struct bnn_op_row bnn_op_row_dequantize = {
     .opcode = BNN_OP_DEQUANTIZE,
     .name = "dequantize",
     .by_rows = 1,
+    .work = work,
     .prepare = prepare,
     .run = run,
 };

@@ -124,6 +124,19 @@ static void any_row(const struct bnn_run *r, size_t image, size_t y)
     }
 }
 
+/* Of floats, down the columns and then along the row; of bits, words. */
+static uint64_t work(const struct bnn_model *m, const struct bnn_op *op)
+{
+    const struct bnn_pool_attrs *a = op->attrs;
+    const struct bnn_tensor *in = bnn_op_input(m, op, 0), *t = bnn_op_output(m, op);
+    if (t->dtype == BNN_B1) {
+        return bnn_times((uint64_t)t->h * t->w, bnn_times(bnn_pool_window(a, in), (uint64_t)t->words + 4));
+    }
+    uint64_t columns = bnn_times((uint64_t)bnn_pool_reach(a->kernel_h, in->h) * in->w, in->c);
+    uint64_t row = bnn_times((uint64_t)bnn_pool_reach(a->kernel_w, in->w) * t->w, t->c);
+    return bnn_times(t->h, bnn_plus(columns, row));
+}
+
 static void run(const struct bnn_run *r)
 {
     void (*row)(const struct bnn_run *, size_t, size_t) = r->output.tensor->dtype == BNN_B1 ? any_row : highest_row;
@@ -139,6 +152,7 @@ const struct bnn_op_row bnn_op_row_max_pool = {
     .opcode = BNN_OP_MAX_POOL,
     .name = "max_pool",
     .by_rows = 1,
+    .work = work,
     .prepare = prepare,
     .run = run,
 };

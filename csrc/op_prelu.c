@@ -58,6 +58,7 @@ const struct bnn_op_row bnn_op_row_prelu = {
     .opcode = BNN_OP_PRELU,
     .name = "prelu",
     .by_rows = 1,
+    .cost = 2,
     .prepare = prepare,
     .run = run,
 };

@@ -20,6 +20,12 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return status;
 }
 
+/* No bits move inside words: floats, bytes, equal pixels, or pixels that fill their words. */
+static int is_whole(const struct bnn_tensor *out, const struct bnn_tensor *in)
+{
+    return out->dtype != BNN_B1 || out->c == in->c || (out->c % 32 == 0 && in->c % 32 == 0);
+}
+
 /* Where the elements of a row of the output come from: `run` of them at a time stand together in the input. */
 static void move_elements(unsigned char *out, size_t count, size_t first, const struct bnn_view *v, size_t image)
 {
@@ -46,11 +52,16 @@ static void move_bits(uint32_t *out, size_t count, size_t first, const struct bn
     }
 }
 
+static uint64_t work(const struct bnn_model *m, const struct bnn_op *op)
+{
+    const struct bnn_tensor *t = bnn_op_output(m, op);
+    return bnn_times(bnn_elements(t), is_whole(t, bnn_op_input(m, op, 0)) ? 1 : 8);
+}
+
 static void run(const struct bnn_run *r)
 {
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
-    /* No bits move inside words: floats, bytes, equal pixels, or pixels that fill their words. */
-    int whole = t->dtype != BNN_B1 || t->c == in->c || (t->c % 32 == 0 && in->c % 32 == 0);
+    int whole = is_whole(t, in);
     size_t width = (size_t)t->w * t->words;
     for (size_t i = 0; i < r->images; i++) {
         for (size_t y = r->row_begin; y < r->row_end; y++) {
@@ -73,6 +84,7 @@ const struct bnn_op_row bnn_op_row_reshape = {
     .name = "reshape",
     .by_rows = 1,
     .bytes = 1,
+    .work = work,
     .prepare = prepare,
     .run = run,
 };

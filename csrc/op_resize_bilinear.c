@@ -72,6 +72,7 @@ const struct bnn_op_row bnn_op_row_resize_bilinear = {
     .opcode = BNN_OP_RESIZE_BILINEAR,
     .name = "resize_bilinear",
     .by_rows = 1,
+    .cost = 8,
     .prepare = prepare,
     .run = run,
 };

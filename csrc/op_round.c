@@ -48,6 +48,7 @@ const struct bnn_op_row bnn_op_row_round = {
     .opcode = BNN_OP_ROUND,
     .name = "round",
     .by_rows = 1,
+    .cost = 4,
     .prepare = prepare,
     .run = run,
 };

@@ -53,6 +53,13 @@ bnn_status bnn_prepare_sums(struct bnn_prepare *p, struct bnn_op *op)
     return status != BNN_OK ? status : bnn_prepare_pool(p, op);
 }
 
+uint64_t bnn_pool_work(const struct bnn_model *m, const struct bnn_op *op)
+{
+    const struct bnn_tensor *t = bnn_op_output(m, op);
+    uint64_t taps = bnn_pool_window(op->attrs, bnn_op_input(m, op, 0));
+    return bnn_times((uint64_t)t->h * t->w, bnn_times(taps, (uint64_t)t->c + 4)); /* a tap costs something itself */
+}
+
 static void sum(float *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys, struct bnn_taps xs)
 {
     size_t c = in->tensor->c;

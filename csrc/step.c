@@ -97,9 +97,7 @@ bnn_status bnn_step(bnn_context *context, uint32_t op, size_t images)
     if (context == NULL || op >= context->model->op_count || images > context->images) {
         return BNN_ERROR_ARGUMENT;
     }
-    size_t height = context->model->tensors[context->model->ops[op].output].h;
-    bnn_context_run_op(context, op, images, 0, 0, &own, 0, height, NULL);
-    return BNN_OK;
+    return images == 0 ? BNN_OK : bnn_context_step(context, op, images, &own, NULL);
 }
 
 bnn_status bnn_step_raw(bnn_context *context, uint32_t op, float *values, size_t images)
@@ -111,6 +109,5 @@ bnn_status bnn_step_raw(bnn_context *context, uint32_t op, float *values, size_t
     if (o->row->run != bnn_conv_run) {
         return BNN_ERROR_ARGUMENT;
     }
-    bnn_context_run_op(context, op, images, 0, 0, &own, 0, context->model->tensors[o->output].h, values);
-    return BNN_OK;
+    return images == 0 ? BNN_OK : bnn_context_step(context, op, images, &own, values);
 }

@@ -26,12 +26,6 @@ uint64_t bnn_load64(const unsigned char *p)
     return v;
 }
 
-/* For bnn_problem: numbers above INT64_MAX show as it. */
-static int64_t shown(uint64_t v)
-{
-    return v > INT64_MAX ? INT64_MAX : (int64_t)v;
-}
-
 static uint32_t load16(const unsigned char *p)
 {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8;
@@ -50,7 +44,7 @@ static int multiply(uint64_t a, uint64_t b, uint64_t *product)
 static bnn_status header_error(bnn_problem *problem, bnn_status status, const char *what, uint64_t found,
                                uint64_t expected)
 {
-    return bnn_report(problem, status, "header", BNN_NEVER, NULL, 0, what, shown(found), shown(expected));
+    return bnn_report(problem, status, "header", BNN_NEVER, NULL, 0, what, bnn_shown(found), bnn_shown(expected));
 }
 
 int bnn_checksum_matches(const unsigned char *file, size_t size, bnn_problem *problem)
@@ -170,7 +164,7 @@ static int read_string(const unsigned char *file, const struct bnn_header *h, co
 static bnn_status tensor_error(const struct bnn_tensor *t, uint32_t number, bnn_problem *problem, bnn_status status,
                                const char *what, uint64_t found, uint64_t expected)
 {
-    return bnn_report(problem, status, "tensor", number, t->name, t->name_length, what, shown(found), shown(expected));
+    return bnn_report(problem, status, "tensor", number, t->name, t->name_length, what, bnn_shown(found), bnn_shown(expected));
 }
 
 #define WANT(condition, status, what, found, expected)                                                      \
@@ -270,8 +264,7 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
              offset > UINT64_MAX - stated ? UINT64_MAX : offset + stated, room);
     }
     if (storage == BNN_CONSTANT) {
-        uint64_t most = (uint64_t)h->data + h->data_size + BNN_MAX_SHARED; /* the file's, and some */
-        WANT(bytes <= most, BNN_ERROR_LIMIT, "bytes of its elements (at most)", bytes, most);
+        WANT(bytes <= h->most, BNN_ERROR_LIMIT, "bytes of its elements (max_bytes)", bytes, h->most);
         t->stored = file + h->data + offset;
         t->data = encoding == BNN_PLAIN ? t->stored : NULL;
         bytes = whole_lines(bnn_coded_bytes(t->encoding, bytes / 4, t->image, t->stored, stated));
@@ -316,8 +309,8 @@ bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, ui
 #define WANT(condition, status, what, found, expected)                                                        \
     do {                                                                                                      \
         if (!(condition)) {                                                                                   \
-            return bnn_report(problem, status, "op", number, op->layer, op->layer_length, what, shown(found), \
-                              shown(expected));                                                               \
+            return bnn_report(problem, status, "op", number, op->layer, op->layer_length, what, bnn_shown(found), \
+                              bnn_shown(expected));                                                               \
         }                                                                                                     \
     } while (0)
     WANT(room >= BNN_OP_BYTES, BNN_ERROR_FORMAT, "bytes left in the op section", room, BNN_OP_BYTES);

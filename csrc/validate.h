@@ -17,7 +17,12 @@
 #define BNN_MAX_PIXELS 65536u              /* height or width of an activation with its halo */
 #define BNN_MAX_EDGES ((uint64_t)1 << 24)   /* heights and widths of all ops' outputs together */
 #define BNN_MAX_SIZE ((uint32_t)INT32_MAX) /* any other dimension */
-#define BNN_MAX_SHARED ((uint64_t)1 << 30) /* bytes of constants that share their data with others */
+#define BNN_MAX_TEXT ((uint64_t)1 << 24)   /* bytes of names and notes, beyond the file's: they may share */
+/* The defaults of bnn_limits. */
+#define BNN_OPENED_BYTES ((uint64_t)64 << 20)
+#define BNN_OPENED_TIMES 64u
+#define BNN_CONTEXT_BYTES ((uint64_t)256 << 20)
+#define BNN_CONTEXT_TIMES 256u
 
 #define BNN_NEVER UINT32_MAX /* bnn_tensor.written of a tensor that no op has written yet */
 
@@ -26,6 +31,8 @@ struct bnn_header {
     uint32_t tensor_count, op_count, input_count, output_count;
     size_t tensors, ops, ops_size, strings, strings_size, data, data_size;
     size_t arena;
+    uint64_t most;     /* bytes of the opened model, and of constants that are read for it */
+    bnn_limits limits; /* as given, or zeros */
 };
 
 /* crc: 0, or the result for the bytes before. */
@@ -46,7 +53,13 @@ bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, ui
 
 /* The checks that look at more than one record: needs all tensors and ops, fills the input and output tensors and every
  * tensor's written and last_read.  alive: room for min(tensor_count, BNN_MAX_ALIVE) numbers. */
-bnn_status bnn_check_graph(struct bnn_model *m, uint32_t *alive, bnn_problem *problem);
+bnn_status bnn_check_graph(struct bnn_model *m, const struct bnn_header *h, uint32_t *alive, bnn_problem *problem);
+
+/* For bnn_problem: numbers above INT64_MAX show as it. */
+static inline int64_t bnn_shown(uint64_t v)
+{
+    return v > INT64_MAX ? INT64_MAX : (int64_t)v;
+}
 
 /* Write a problem down (when not NULL): "<kind> <number> (<name>): <what>"; kind alone where number is BNN_NEVER.
  * Returns status. */

@@ -17,7 +17,7 @@ from bnn import interpret, ops
 from bnn.emit.model import encode
 from bnn.ir import Graph, Node
 from bnn.passes import lower
-from sanitized import SANITIZE, Build, sanitizing_flags
+from sanitized import EAGER, SANITIZE, Build, sanitizing_flags
 
 Array = np.ndarray[Any, Any]
 
@@ -50,10 +50,8 @@ def build_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sanitized_build(build_root: Path) -> Build:
-    """The runtime with AddressSanitizer and UndefinedBehaviorSanitizer; every op is spread over threads, and spikes are
-    delivered a few at a time."""
-    eager = ("-DBNN_WORTH_SPREADING=1", "-DBNN_EVENTS_SLICE=4000")
-    return Build(build_root / "sanitized", sanitizing_flags(*SANITIZE, *eager), SANITIZE)
+    """The runtime with AddressSanitizer and UndefinedBehaviorSanitizer."""
+    return Build(build_root / "sanitized", sanitizing_flags(*SANITIZE, *EAGER), SANITIZE)
 
 
 class Builder:

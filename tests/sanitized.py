@@ -13,6 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE_FLAGS = ("-std=c11", "-ffp-contract=off", "-Icsrc/include", "-Icsrc", "-Ikernels")
+# Small ops are spread over threads, too, and cut in many pieces where a poll is asked; spikes are delivered a few at a
+# time.
+EAGER = ("-DBNN_WORTH_SPREADING=1", "-DBNN_PIECE=50", "-DBNN_EVENTS_SLICE=4000")
 SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 ENVIRONMENT = {
     **os.environ,

@@ -28,7 +28,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "importers": ("importers",),
     "emit": ("emit",),
     "native": ("_native", "_ffi_build"),
-    "runtime": ("runtime", "_handles", "_arrays", "_stepper", "_report", "_progress", "_numpy_files", "_saving"),
+    "runtime": (
+        *("runtime", "_handles", "_context", "_arrays", "_stepper", "_report", "_progress", "_numpy_files", "_saving"),
+    ),
     "events": (
         *("events", "event_sources"),
         *(f"_events_{part}" for part in ("engine", "html", "plot", "report", "rules", "runs")),

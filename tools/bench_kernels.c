@@ -4,7 +4,7 @@
  * One line a measurement, tab-separated: kind, family, shape, output, products (MACs) of one image, bytes it must read and
  * write, nanoseconds of one image: the median, and half the distance of the quartiles.  The measurements take turns, ROUNDS times, so that a machine that slows down slows all of them. */
 #define _DEFAULT_SOURCE
-#include "../csrc/internal.h"
+#include "../csrc/conv.h"
 #include "bench_peak.h"
 
 #include <stdio.h>
@@ -257,6 +257,8 @@ static void prepare(struct subject *s, const struct bnn_kernels *kernels, const 
                               .output = {out, (uint32_t *)out->data + out->interior, out->image},
                               .images = 1,
                               .row_end = oh,
+                              .column_end = ow,
+                              .block_end = bnn_conv_blocks(s->op.prepared),
                               .nan = allocate(1),
                               .scratch = allocate(s->op.scratch)};
 }

@@ -13,7 +13,7 @@ import numpy as np
 
 import bnn
 from bench_timing import measure
-from bnn._handles import Context
+from bnn._context import Context
 from bnn._native import lib
 from bnn.runtime import Model
 

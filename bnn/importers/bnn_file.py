@@ -22,7 +22,7 @@ from ..ops import OPS, SLOTS, ConstantAttrs, InputAttrs, Op, make
 
 SIGNATURE = b"\x89BNN\r\n\x1a\n"
 VERSION = 2
-MOST_SHARED = 2**30  # bytes of constants beyond the file's: see its limits
+MOST_SHARED = 2**30  # bytes of coded filters, decoded, beyond the file's
 _HEADER = struct.Struct("<8sIIQIIIIQQQQQQQQ24x")
 _TENSOR = struct.Struct("<4B4I4HIQQ4I")
 _OP = struct.Struct("<IIII4I")

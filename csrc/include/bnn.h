@@ -46,7 +46,8 @@ extern "C" {
     X(BNN_ERROR_KERNELS, 10, "no such kernels, or this processor cannot run them")                                  \
     X(BNN_ERROR_IO, 11, "a file could not be opened or mapped")                                                     \
     X(BNN_ERROR_THREAD, 12, "a thread could not be started")                                                        \
-    X(BNN_ERROR_BATCH, 13, "an image's result depends on the whole batch, which is larger than the context's images")
+    X(BNN_ERROR_BATCH, 13, "an image's result depends on the whole batch, which is larger than the context's images") \
+    X(BNN_ERROR_STOPPED, 14, "the poll asked to stop")
 
 typedef enum bnn_status {
 #define BNN_STATUS_ENUM(name, value, text) name = value,
@@ -89,10 +90,28 @@ typedef struct bnn_problem {
     int64_t found, expected;
 } bnn_problem;
 
+/* What a file may ask for.  A file is small beside what it describes: without limits a few kilobytes, made for that,
+ * ask for any memory and for hours of work.  BNN_ERROR_LIMIT names the op at which a limit was passed.
+ *
+ * max_bytes: of the opened model and of a context of one image and one worker, together.  0, the default: of the
+ *     opened model 64 MiB and 64 times the file; of such a context 256 MiB and 256 times what one image's inputs and
+ *     outputs take as floats.  Networks need far less; more images and workers are for who creates a context to decide.
+ *     Opening reads, too, no more bytes of constants than the opened model may have: decoded, and counted once for
+ *     every op that reads them.  So the time of opening is bounded as its memory is.
+ * max_work: of one image, see bnn_model_work.  0, the default: any. */
+typedef struct bnn_limits {
+    uint64_t max_bytes, max_work;
+} bnn_limits;
+
 bnn_status bnn_model_size(const void *file, size_t size, const bnn_kernels *kernels, size_t *bytes,
                           bnn_problem *problem);
 bnn_status bnn_model_open(const void *file, size_t size, const bnn_kernels *kernels, void *memory, size_t memory_size,
                           bnn_model **model, bnn_problem *problem);
+/* The same with limits other than the defaults; NULL: the defaults. */
+bnn_status bnn_model_size_within(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
+                                 size_t *bytes, bnn_problem *problem);
+bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
+                                 void *memory, size_t memory_size, bnn_model **model, bnn_problem *problem);
 
 /* Logical description of a tensor.  rank counts the dimensions without the batch; dims, from dims[0] on, are the last
  * rank of h, w, c (activations), or all four of o, h, w, c (constants). */
@@ -125,6 +144,7 @@ typedef struct bnn_op_info {
     uint32_t planes;         /* bits of the numbers that a binary convolution multiplies; their products count each */
     uint64_t binary_macs, byte_macs, float_macs; /* of one image; byte: bytes by signs */
     uint64_t weight_bytes;                       /* its constants, each element as it is computed with */
+    uint64_t work;                               /* of one image; see bnn_model_work */
 } bnn_op_info;
 
 uint32_t bnn_input_count(const bnn_model *model);
@@ -136,6 +156,11 @@ uint32_t bnn_output_tensor(const bnn_model *model, uint32_t output); /* tensor n
 bnn_status bnn_get_tensor(const bnn_model *model, uint32_t tensor, bnn_tensor_info *info);
 bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info);
 size_t bnn_arena_bytes(const bnn_model *model); /* of one image */
+/* What running one image costs, all ops together.  A unit is about what an addition of two floats costs, many at a
+ * time: an element that an op writes, 8 products of floats, 16 of bytes by signs, 128 of bits; a call of the C library
+ * is 32.  On a fast core a unit takes a quarter to half of a nanosecond; without vector instructions one of a
+ * convolution takes 5 to 30.  UINT64_MAX where it overflows. */
+uint64_t bnn_model_work(const bnn_model *model);
 /* 1: an image's result depends on the others of its batch (a quantizer that scales by a mean over it): bnn_run takes no
  * more images at once than its context has.  0: it depends on nothing but the image. */
 int bnn_whole_batch(const bnn_model *model);
@@ -158,10 +183,24 @@ typedef uint64_t bnn_clock(void);
 typedef void bnn_profile(void *argument, uint32_t op, uint64_t ticks);
 void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument);
 
+/* Called now and then by the thread that called bnn_run, bnn_step or bnn_step_raw, with the argument: nonzero stops the
+ * run.  It then returns BNN_ERROR_STOPPED; what the outputs hold is undefined, and the context can be used again.  What
+ * to do in it: look for Ctrl-C, feed a watchdog, look at a clock.  It must not use the context.
+ *
+ * Between two calls no worker does more than about twice BNN_POLL_WORK, unless a row of one image is more than that:
+ * rows of convolutions are cut, others are not.  Opening refuses files with one of more than BNN_MAX_PIECE, which
+ * networks stay far below.  The first takes 60 ms at most of a core without vector instructions, and half a millisecond
+ * of a fast one; the second less than a second of either.  NULL, as in a new context: nobody is asked, nothing is cut,
+ * and nothing is slower. */
+typedef int bnn_poll(void *argument);
+#define BNN_POLL_WORK 2097152
+#define BNN_MAX_PIECE 1073741824
+void bnn_context_set_poll(bnn_context *context, bnn_poll *poll, void *argument);
+
 /* Runs batch images; batch 0 is allowed and does nothing.  inputs[i] and outputs[i] are dense arrays of
  * (batch, h, w, c), not overlapping; outputs are float32, inputs of their tensor's type, float32, uint8_t or int8_t.
  * An image in which a float that is binarized is not a number has NaN in every element of its outputs, as the source
- * framework propagates it.  BNN_ERROR_BATCH: see bnn_whole_batch. */
+ * framework propagates it.  BNN_ERROR_BATCH: see bnn_whole_batch.  BNN_ERROR_STOPPED: see bnn_context_set_poll. */
 bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const *outputs, size_t batch);
 
 /* One layer at a time, for verification: images (at most the context's) dense float32 arrays in and out; bits are

@@ -6,6 +6,7 @@
  *     driver boundaries MODEL SEED     every field at the ends of its range: as fuzz
  *     driver faults MODEL              memory too small or not aligned, arrays at any address (faults.c)
  *     driver threads MODEL CALLERS     the pool, and the model run by so many threads (threads.c)
+ *     driver tight MODEL...            every op on tensors in blocks of their own (tight.c)
  *     driver allocations MODEL         exit status 1 if the core allocates
  *
  * Memory is handed out in blocks of exactly the size asked for, filled with garbage. */
@@ -15,6 +16,7 @@
 
 #include <math.h>
 
+static size_t stops;       /* runs that a poll stopped */
 static size_t allocations; /* counted by the wrappers that --wrap=malloc and the like put in place */
 
 #ifdef COUNT_ALLOCATIONS
@@ -149,6 +151,30 @@ static int equal(float found, float expected, float tolerance)
     return found == expected || fabsf(found - expected) <= tolerance * (1.0f + fabsf(expected));
 }
 
+/* A poll: stops after so many calls. */
+static int count_down(void *argument)
+{
+    size_t *left = argument;
+    return (*left)-- == 0;
+}
+
+/* Runs that are asked whether to go on are cut into pieces; one is stopped first, and its context used again.  Every
+ * other run is asked. */
+static bnn_status run_asked(bnn_context *context, const struct ports *in, const struct ports *out, size_t batch)
+{
+    static size_t turn;
+    size_t left = turn / 2 % 7, always = SIZE_MAX;
+    if (turn++ % 2 == 0) {
+        bnn_context_set_poll(context, count_down, &left);
+        bnn_status status = bnn_run(context, (const void *const *)in->data, out->data, batch);
+        CHECK(status == (left == SIZE_MAX ? BNN_ERROR_STOPPED : BNN_OK) || status == BNN_ERROR_BATCH, "stopped: %s",
+              bnn_status_text(status));
+        stops += left == SIZE_MAX;
+        bnn_context_set_poll(context, count_down, &always);
+    }
+    return bnn_run(context, (const void *const *)in->data, out->data, batch);
+}
+
 /* Runs with images, workers and threads; compares with the expected outputs, and bit by bit with the first run's. */
 static void check_run(const char *folder, const bnn_model *model, const struct ports *in, const struct ports *expected,
                       struct ports *first, size_t images, size_t workers, float tolerance)
@@ -171,7 +197,7 @@ static void check_run(const char *folder, const bnn_model *model, const struct p
               out.floats[i], expected->floats[i]);
     }
     struct ports typed = typed_inputs(model, in);
-    bnn_status status = bnn_run(context, (const void *const *)typed.data, out.data, batch);
+    bnn_status status = run_asked(context, &typed, &out, batch);
     free_ports(&typed);
     int too_many = bnn_whole_batch(model) && batch > images;
     CHECK(status == (too_many ? BNN_ERROR_BATCH : BNN_OK), "%s: run: %s", folder, bnn_status_text(status));
@@ -260,6 +286,7 @@ int main(int argc, char **argv)
         for (int i = 3; i < argc; i++) {
             check_case(argv[i], (float)atof(argv[2]));
         }
+        printf("%zu stopped\n", stops);
         return 0;
     }
     if (argc == 5 && strcmp(argv[1], "fuzz") == 0) {
@@ -274,6 +301,12 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], "faults") == 0) {
         return faults(argv[2]);
     }
+    if (argc >= 3 && strcmp(argv[1], "tight") == 0) {
+        for (int i = 2; i < argc; i++) {
+            tight(argv[i]);
+        }
+        return 0;
+    }
     if (argc == 4 && strcmp(argv[1], "threads") == 0) {
         return threads(argv[2], strtoul(argv[3], NULL, 10));
     }
@@ -282,6 +315,6 @@ int main(int argc, char **argv)
     }
     fprintf(stderr,
             "usage: driver check TOLERANCE CASE... | fuzz MODEL SEED COUNT | damage MODEL | boundaries MODEL SEED | "
-            "faults MODEL | threads MODEL CALLERS | allocations MODEL\n");
+            "faults MODEL | threads MODEL CALLERS | tight MODEL... | allocations MODEL\n");
     return 2;
 }

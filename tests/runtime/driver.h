@@ -61,5 +61,6 @@ int faults(const char *path);
 int damage(const char *path);
 int boundaries(const char *path, uint64_t seed);
 int threads(const char *path, size_t callers);
+void tight(const char *path);
 
 #endif

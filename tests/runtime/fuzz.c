@@ -24,10 +24,10 @@ void fix_checksum(unsigned char *file, size_t size)
 }
 
 /* Whatever a model says about itself must be readable; the sum keeps the compiler from leaving the reads out. */
-static unsigned look_at(const bnn_model *model, uint64_t *work)
+static unsigned look_at(const bnn_model *model)
 {
     unsigned sum = 0;
-    *work = 0;
+    uint64_t work = 0;
     for (uint32_t i = 0; i < bnn_tensor_count(model); i++) {
         bnn_tensor_info info;
         CHECK(bnn_get_tensor(model, i, &info) == BNN_OK, "tensor %u", i);
@@ -47,19 +47,20 @@ static unsigned look_at(const bnn_model *model, uint64_t *work)
         for (size_t k = 0; k < info.note_length; k++) {
             sum += (unsigned char)info.note[k];
         }
-        *work += info.binary_macs + info.float_macs;
+        CHECK(info.work >= info.binary_macs / 128, "op %u: work", i);
+        work = info.work > UINT64_MAX - work ? UINT64_MAX : work + info.work;
     }
+    CHECK(bnn_model_work(model) == work, "the model's work");
     return sum;
 }
 
 static void run_model(const bnn_model *model, uint64_t *state)
 {
-    uint64_t work;
-    unsigned sum = look_at(model, &work);
+    unsigned sum = look_at(model);
     size_t images = 1 + random_next(state) % 3, workers = 1 + random_next(state) % 2, batch = random_next(state) % 6;
     size_t bytes;
     bnn_status status = bnn_context_size(model, images, workers, &bytes);
-    if (status != BNN_OK || bytes > too_much || work > too_much) {
+    if (status != BNN_OK || bytes > too_much || bnn_model_work(model) > too_much / 16) {
         CHECK(status == BNN_OK || status == BNN_ERROR_LIMIT, "context size: %s", bnn_status_text(status));
         return;
     }
