@@ -189,11 +189,11 @@ void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile
  *
  * Between two calls no worker does more than about twice BNN_POLL_WORK, unless a row of one image is more than that:
  * rows of convolutions are cut, others are not.  Opening refuses files with one of more than BNN_MAX_PIECE, which
- * networks stay far below.  The first takes 60 ms at most of a core without vector instructions, and half a millisecond
- * of a fast one; the second less than a second of either.  NULL, as in a new context: nobody is asked, nothing is cut,
+ * networks stay far below.  The first takes 20 to 130 ms of a core without vector instructions, and one or two of a
+ * fast one; the second less than a second of either.  NULL, as in a new context: nobody is asked, nothing is cut,
  * and nothing is slower. */
 typedef int bnn_poll(void *argument);
-#define BNN_POLL_WORK 2097152
+#define BNN_POLL_WORK 4194304
 #define BNN_MAX_PIECE 1073741824
 void bnn_context_set_poll(bnn_context *context, bnn_poll *poll, void *argument);
 

@@ -75,7 +75,7 @@ struct shape random_shape(size_t lanes, int depthwise)
 {
     struct shape s = {.lanes = lanes};
     s.segments = one_in(20) ? 0 : between(1, 5);
-    int long_window = one_in(50);
+    int long_window = one_in(16);
     s.length = one_in(4) ? between(30, 100) : between(1, 20);
     s.pixels = between(1, 17);
     s.channels = one_in(4) ? between(1, 6) * 32 : between(1, 150);

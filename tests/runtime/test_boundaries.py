@@ -1,4 +1,4 @@
-"""Numbers one more or one less than what still goes: sums that just fit, rows of the last worker, huge batches."""
+"""Numbers one more or one less than what still goes: sums that just fit, a worker's last rows, huge batches."""
 
 from __future__ import annotations
 
