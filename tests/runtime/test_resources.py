@@ -18,6 +18,7 @@ import pytest
 
 import bnn
 from bnn import errors
+from bnn._handles import select_kernels
 from bnn._native import ffi, lib
 from bnn.emit.model import encode
 from bnn.ir import DType, Node
@@ -221,7 +222,7 @@ def sizes(data: bytes, max_bytes: int = 0) -> tuple[int, str]:
     start = memory + -int(ffi.cast("uintptr_t", memory)) % 64
     ffi.memmove(start, data, len(data))
     needed, problem, limits = ffi.new("size_t *"), ffi.new("bnn_problem *"), ffi.new("bnn_limits *", (max_bytes, 0))
-    kernels = lib.bnn_kernels_select(ffi.NULL)
+    kernels = select_kernels(None)
     status = lib.bnn_model_size_within(start, len(data), kernels, limits, needed, problem)
     return (status, ffi.string(problem.what).decode()) if status else (status, str(needed[0]))
 
