@@ -112,17 +112,6 @@ static unsigned read_text(const char *text, size_t length)
     return sum;
 }
 
-/* Taps of a pool for one element of its output; 1 for other ops. */
-static uint64_t taps(const struct bnn_op *op)
-{
-    uint32_t code = op->row->opcode;
-    if (code != BNN_OP_MAX_POOL && code != BNN_OP_AVG_POOL && code != BNN_OP_SUM_POOL) {
-        return 1;
-    }
-    const struct bnn_pool_attrs *a = op->attrs;
-    return (uint64_t)a->kernel_h * (uint64_t)a->kernel_w;
-}
-
 /* Everything the model says of itself can be read. */
 static void look_at(const bnn_model *model)
 {
@@ -139,22 +128,6 @@ static void look_at(const bnn_model *model)
     }
 }
 
-/* Elements that one image moves or multiplies. */
-static uint64_t work_of(const bnn_model *model)
-{
-    uint64_t work = 0;
-    for (uint32_t i = 0; i < bnn_op_count(model); i++) {
-        bnn_op_info op;
-        CHECK(bnn_get_op(model, i, &op) == BNN_OK, "op %u", i);
-        work += op.binary_macs + op.byte_macs + op.float_macs;
-        work += fuzz_elements(model, op.output) * taps(&model->ops[i]);
-        for (uint32_t k = 0; k < op.input_count; k++) {
-            work += fuzz_elements(model, op.inputs[k]);
-        }
-    }
-    return work;
-}
-
 /* A status other than OK comes with a text. */
 static void check_problem(bnn_status status, const bnn_problem *problem)
 {
@@ -166,31 +139,34 @@ static void check_problem(bnn_status status, const bnn_problem *problem)
 
 bnn_model *fuzz_open(const unsigned char *file, size_t size, const bnn_kernels *kernels)
 {
+    static const bnn_limits limits = {FUZZ_MOST_BYTES, FUZZ_MOST_WORK};
     size_t bytes = 0;
     bnn_problem problem;
     bnn_model *model;
-    bnn_status status = bnn_model_size(file, size, kernels, &bytes, &problem);
+    bnn_status status = bnn_model_size_within(file, size, kernels, &limits, &bytes, &problem);
     check_problem(status, &problem);
     if (status != BNN_OK) {
         unsigned char none[1];
-        CHECK(bnn_model_open(file, size, kernels, none, 0, &model, &problem) != BNN_OK && model == NULL,
+        CHECK(bnn_model_open_within(file, size, kernels, &limits, none, 0, &model, &problem) != BNN_OK && model == NULL,
               "bnn_model_open took what bnn_model_size did not");
         return NULL;
     }
+    CHECK(bytes <= FUZZ_MOST_BYTES, "%zu bytes, past max_bytes", bytes);
     void *memory = fuzz_block(bytes);
     if (memory == NULL) {
         return NULL;
     }
-    status = bnn_model_open(file, size, kernels, memory, bytes - 1, &model, &problem);
+    status = bnn_model_open_within(file, size, kernels, &limits, memory, bytes - 1, &model, &problem);
     CHECK((status == BNN_ERROR_MEMORY || status == BNN_ERROR_CHECKSUM) && model == NULL, "one byte less: %s",
           bnn_status_text(status));
-    status = bnn_model_open(file, size, kernels, memory, bytes, &model, &problem);
+    status = bnn_model_open_within(file, size, kernels, &limits, memory, bytes, &model, &problem);
     check_problem(status, &problem);
     if (status != BNN_OK) {
         return NULL;
     }
+    CHECK(bnn_model_work(model) <= FUZZ_MOST_WORK, "work past max_work");
     look_at(model);
-    return work_of(model) <= FUZZ_MOST_WORK ? model : NULL;
+    return model;
 }
 
 bnn_context *fuzz_context(const bnn_model *model, size_t images, size_t workers)

@@ -14,6 +14,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             fuzz_repair_checksum(file, size);
         }
         const bnn_kernels *kernels = fuzz_kernels(&script);
+        size_t bytes = 0; /* by default: what bnn.h states */
+        CHECK(bnn_model_size(file, size, kernels, &bytes, NULL) != BNN_OK || bytes <= ((size_t)64 << 20) + 64 * size,
+              "a file of %zu bytes asks for %zu", size, bytes);
         fuzz_open(file, size, kernels);
         CHECK(size < 16 || (memcmp(file, data, 12) == 0 && memcmp(file + 16, data + 16, size - 16) == 0),
               "the file was written to");
