@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from bnn import interpret, reference
+from bnn import interpret
 from bnn.errors import CompileError
 from bnn.ir import DType, Graph, Node, TensorType
 from bnn.ops import (
@@ -23,7 +22,6 @@ from bnn.ops import (
     make,
 )
 from bnn.passes import PIPELINE, lower
-from bnn.passes.to_thresholds import thresholds
 
 from .build import bits, bn, channel, conv, dense, graph, pool, quantizer
 from .plans import check_plan
@@ -159,95 +157,6 @@ def test_padding_with_bits_is_folded(value: float) -> None:
     attrs = result.schedule[1].attrs
     assert isinstance(attrs, ConvAttrs) and attrs.pads == (1, 0, 2, 1) and attrs.pad_value == value
     assert "pad" in ops(lowered(conv(padded, 3, 2, pads=(0, 1, 0, 0)))), "zeros around ones are not one padding"
-
-
-# -- thresholds ---------------------------------------------------------------------------------------------------
-
-
-def brute_force(conv_node: Node) -> np.ndarray:  # type: ignore[type-arg]
-    """Bits at every accumulator -K to K, (2K + 1, filters), from the unfused operations."""
-    reach = int(np.prod(conv_node.inputs[1].type.shape[1:]))
-    acc = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
-    value = reference.epilogue(acc, conv_node.attrs, tuple(i.value for i in conv_node.inputs[2:]))
-    return np.broadcast_to(value, (len(acc), conv_node.type.shape[-1])) >= 0
-
-
-def binary(filters: int, taps: int) -> Node:
-    w = constant(np.ones((filters, 1, 1, taps)), DType.b1)
-    return make("bconv2d", make("binarize", input_node("x", (taps,))), w, name="conv")
-
-
-def fused(y: Node) -> Node:
-    (node,) = lowered_binary(y).outputs
-    return node
-
-
-def lowered_binary(y: Node) -> Graph:
-    return BY_NAME["fuse_epilogue"](graph(y))
-
-
-def check_thresholds(y: Node) -> None:
-    node = fused(y)
-    found = thresholds(node, make("binarize", node))
-    assert node.op == "bconv2d" and found is not None
-    limit, falling = found
-    reach = int(np.prod(node.inputs[1].type.shape[1:]))
-    acc = np.arange(-reach, reach + 1)[:, None]
-    assert np.array_equal(np.where(falling, -acc, acc) >= limit, brute_force(node))
-
-
-def test_thresholds_equal_brute_force() -> None:
-    """Every small mean, gamma (negative and zero too) and beta, ties included; more than one chunk of filters."""
-    means = (-4.0, -1.5, -0.0, 0.0, 0.1, 3.0, 100.0)
-    gammas = (-2.0, -0.3, -0.0, 0.0, 1e-30, 0.7, 1.0)
-    betas = (-1.0, -0.0, 0.0, 0.1, 2.0)
-    table = np.array(list(itertools.product(means, gammas, betas)), np.float32).T
-    acc = binary(table.shape[1], 5)
-    check_thresholds(bn(acc, *table))
-    check_thresholds(make("clamp", bn(acc, *table), attrs=ClampAttrs(-1.0, 1.0)))
-    relu = make("clamp", make("mul", acc, channel(table[1])))
-    check_thresholds(bn(relu, *table))
-
-
-def test_thresholds_of_random_floats() -> None:
-    rng = np.random.default_rng(3)
-    for taps in (1, 2, 9, 300, 4609):
-        acc = binary(70, taps)
-        spread = float(np.sqrt(taps))
-        check_thresholds(bn(acc, rng.normal(0, spread, 70), rng.normal(size=70), rng.normal(size=70)))
-        check_thresholds(bn(acc, rng.integers(-3, 4, 70), rng.normal(size=70), np.zeros(70)))
-
-
-def test_constant_channels_are_out_of_reach() -> None:
-    node = fused(bn(binary(2, 7), [0, 0], [0, 0], [1, -1]))
-    limit, falling = thresholds(node, make("binarize", node)) or (None, None)
-    assert limit is not None and limit.tolist() == [-7, 8] and not falling.any()
-
-
-def test_what_has_no_threshold_keeps_its_epilogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slots round monotone functions, but for not-a-number; the check must not depend on that."""
-    acc = binary(2, 3)
-    infinite = make("bconv2d", *acc.inputs, channel([np.inf, 1.0]), attrs=ConvAttrs(slots=("mul",)))
-    assert thresholds(infinite, make("binarize", infinite)) is None, "0 * inf is not a number"
-    node = fused(make("add", acc, channel([0.0, 1.0])))
-    real = reference.epilogue
-    monkeypatch.setattr(reference, "epilogue", lambda *args: np.abs(real(*args)) - np.float32(1.5))
-    assert thresholds(node, make("binarize", node)) is None
-    kept = BY_NAME["to_thresholds"](graph(make("binarize", node))).outputs[0]
-    assert kept.op == "bconv2d" and kept.attrs.slots == ("pre_add",)  # type: ignore[attr-defined]
-    assert kept.type.dtype is DType.b1
-
-
-def test_falling_thresholds_negate_filters_and_padding() -> None:
-    ones = make("pad", quantizer(X), attrs=PadAttrs((1, 1, 1, 1), 1.0))
-    cases: tuple[tuple[Node, tuple[int, int, int, int]], ...] = ((ones, (0,) * 4), (quantizer(X), (1,) * 4))
-    for padded, pads in cases:
-        y = bn(conv(padded, 4, 3, pads=pads), [0, 2, -2, 0], [1, -1, -0.5, 0], [0, 0, 0, -1])
-        source = graph(quantizer(y))
-        result = lower(source)
-        assert [n.attrs.slots for n in result.schedule if isinstance(n.attrs, ConvAttrs)] == [("threshold", "negated")]
-        array = np.random.default_rng(5).normal(size=(16, 4, 4, 2)).astype(np.float32)
-        assert np.array_equal(interpret.outputs(source, [array])[0], interpret.outputs(result, [array])[0])
 
 
 # -- pools, users, layout -----------------------------------------------------------------------------------------
