@@ -142,9 +142,9 @@ def _verify_plan(graph: Graph, after: str) -> None:
                 raise VerifierError(f"after {after}: layer '{node.name}' pads more than its input's halo {halo}")
         if place.storage is Storage.ARENA:
             live.append((place.offset, place.offset + place.bytes, position[node], last[node], node))
-    for i, (start, end, first, until, node) in enumerate(live):
+    for i, (start, end, _, until, node) in enumerate(live):
         if end > graph.arena_bytes:
             raise VerifierError(f"after {after}: '{node.name}' ends past the arena's {graph.arena_bytes} bytes")
-        for other_start, other_end, other_first, other_until, other in live[i + 1 :]:
-            if start < other_end and other_start < end and first <= other_until and other_first <= until:
+        for other_start, other_end, made, _, other in live[i + 1 :]:  # all made later
+            if start < other_end and other_start < end and made <= until:
                 raise VerifierError(f"after {after}: '{node.name}' and '{other.name}' overlap in the arena")

@@ -227,6 +227,25 @@ def test_verifier_rules() -> None:
     refused(graph_of(make("add", row, constant(np.ones((1, 1, 3))), name="a")), Level.SOURCE, "as many dimensions")
     integers = make("copy", constant([1], DType.i32), name="i")
     refused(graph_of(integers), Level.RUNTIME, "32-bit integers are constants only")
+    number = make("reshape", input_node("x", (1,)), attrs=ReshapeAttrs(()), name="n")
+    refused(graph_of(number), Level.RUNTIME, "reshape of layer 'n'", "one to three dimensions")
+
+
+def test_operands_of_layers_are_constants_but_the_residual() -> None:
+    other, shortcut = input_node("other", (2,)), input_node("shortcut", (2, 3, 2))
+    added = make("conv2d", X, W, shortcut, attrs=ConvAttrs(slots=("residual",)))
+    spec.verify(graph_of(added), Level.BINARY)
+    shifted = make("conv2d", X, W, make("sign", other), attrs=ConvAttrs(slots=("add",)), name="c")
+    refused(graph_of(shifted), Level.BINARY, "conv2d of layer 'c'", "are constants (but for the residual)")
+
+
+def test_indices_count_elements_of_the_data() -> None:
+    for first, last in ((0, 59), (-1, 59), (0, 60)):
+        graph = graph_of(make("gather", X, constant([first, last], DType.i32), name="g"))
+        if (first, last) == (0, 59):
+            spec.verify(graph, Level.SOURCE)
+        else:
+            refused(graph, Level.SOURCE, "gather of layer 'g'", "constants that count elements of the data")
 
 
 def planned() -> Graph:
@@ -244,7 +263,12 @@ def test_verifier_of_plans() -> None:
 
     refused(place(first, halo=Halo(1, 1, 0, 1)), Level.RUNTIME, "layer 'c' pads more than its input's halo")
     refused(place(conv, offset=0), Level.RUNTIME, "'s' and 'c' overlap in the arena")
-    refused(replace(graph, arena_bytes=64), Level.RUNTIME, "ends past the arena's 64 bytes")
+    place_s = graph.placements[first]
+    end = place_s.offset + place_s.bytes
+    spec.verify(replace(place(conv, offset=end), arena_bytes=2 * graph.arena_bytes), Level.RUNTIME)
+    refused(place(conv, offset=end - 1), Level.RUNTIME, "'s' and 'c' overlap in the arena")
+    short = graph.arena_bytes - 1
+    refused(replace(graph, arena_bytes=short), Level.RUNTIME, f"ends past the arena's {short} bytes")
     missing = {n: p for n, p in graph.placements.items() if n is not gate}
     refused(replace(graph, placements=missing), Level.RUNTIME, "sigmoid of layer 'g' has no place in memory")
     swapped = (conv, first, *graph.schedule[2:])

@@ -57,7 +57,7 @@ CONVOLUTIONS: dict[str, Limit] = {
     "no plane": (lambda n: infer("bconv2d", b1(32 * n), b1(1, 1, 1, 32), planes=n), 1, 0, "cannot read 0 planes"),
     "planes of floats": (lambda n: infer("conv2d", f32(32 * n), f32(1, 1, 1, 32), planes=n), 1, 2, "cannot read 2"),
     "groups of planes": (
-        lambda n: infer("bconv2d", b1(128), b1(4, 1, 1, 64 // n), planes=2, groups=n), 2, 4, "not whole words",
+        lambda n: infer("bconv2d", b1(2 * words(2 * n)), b1(2, 1, 1, n), planes=2, groups=2), 32, 16, "not whole words",
     ),
     "rows of a kernel": (lambda n: infer("conv2d", IMAGE, f32(2, n, 1, 3)), 4, 5, "5x1 kernel is larger than"),
     "columns of a kernel": (lambda n: infer("conv2d", IMAGE, f32(2, 1, n, 3)), 5, 6, "1x6 kernel is larger than"),

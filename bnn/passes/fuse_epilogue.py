@@ -36,7 +36,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     orders = [node.inputs, node.inputs[::-1]] if node.op in COMMUTATIVE else [node.inputs]
     for inputs in orders:
         conv = inputs[0]
-        if conv.op in CONVOLUTIONS and uses.get(conv, 1) == 1 and conv.type == node.type:
+        if conv.op in CONVOLUTIONS and uses.get(conv, 1) == 1:
             fused = _into(conv, node, inputs[1:])
             if fused is not None:
                 return fused

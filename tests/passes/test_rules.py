@@ -72,7 +72,18 @@ LOOKALIKES: dict[str, Callable[[Node], Node]] = {
     "per channel": lambda x: make("sign", make("add", make("sign", x), channel([0.1, 1.5]))),
     "after relu": lambda x: make("sign", make("clamp", x)),
     "heaviside": lambda x: make("sign", make("maximum", make("sign", x), constant(0.0))),
+    "a gap, by a difference": lambda x: gap(x, lambda a, b: make("sub", a, b)),
+    "a gap, by a negative factor": lambda x: gap(x, lambda a, b: make("add", a, make("mul", b, constant(-1.0)))),
+    "a gap, by a negative factor that comes first": lambda x: gap(
+        x, lambda a, b: make("add", a, make("mul", make("sign", constant(np.full((1, 1, 1), -2.0))), b))
+    ),
 }
+
+
+def gap(x: Node, minus: Callable[[Node, Node], Node]) -> Node:
+    """The step, but for a few floats around 2, where it falls back."""
+    around = minus(make("sign", make("sub", x, constant(1.9))), make("sign", make("sub", x, constant(2.1))))
+    return make("sign", make("add", minus(make("sign", x), around), constant(0.1)))
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -199,8 +210,9 @@ def test_residual_of_two_convolutions() -> None:
 
 def test_broadcast_residuals_stay() -> None:
     gate = make("conv2d", input_node("g", (1, 1, 2)), constant(np.ones((2, 1, 1, 2))))
-    result = lowered(make("add", conv(X, 2, 1), gate))
-    assert ops(result).count("add") == 1
+    assert ops(lowered(make("add", conv(X, 2, 1), gate))).count("add") == 1
+    for shape in ((4, 4, 2), (4, 4, 1)):
+        assert ops(lowered(make("add", conv(X, 2, 1), constant(np.ones(shape))))) == ["conv2d", "add"], shape
 
 
 def test_parallel_quantizers_become_one() -> None:
@@ -234,6 +246,15 @@ def test_halo_is_the_largest_padding_of_all_readers() -> None:
     check_plan(result)
     halo = result.placements[result.schedule[0]].halo
     assert (halo.top, halo.left, halo.bottom, halo.right) == (1, 2, 2, 1)
+
+
+@pytest.mark.parametrize("pads", [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)])
+def test_a_rim_on_any_side_is_a_copys(pads: tuple[int, int, int, int]) -> None:
+    """Inputs and outputs lie in the caller's memory, which has none."""
+    y = conv(X, 2, 1, pads=pads)
+    result = lowered(y, conv(y, 2, 1, pads=pads, seed=2))
+    check_plan(result)
+    assert ops(result) == ["copy", "conv2d", "copy", "conv2d"]
 
 
 def test_outputs_are_dense_floats_of_their_own() -> None:

@@ -1,0 +1,45 @@
+"""Monotone functions of one float, found by bisection of the floats in their order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn.passes.steps import floats, order, staircase
+
+Array = np.ndarray[Any, Any]
+LINE = np.float32([-np.inf, -3.4028235e38, -1, -1e-45, -0.0, 0.0, 1e-45, 1.1754944e-38, 1, 3.4028235e38, np.inf])
+
+
+def test_floats_as_numbers_in_their_order() -> None:
+    numbers = order(LINE)
+    assert (np.diff(numbers) > 0).all(), "-0 stands below 0"
+    assert order(np.float32(0)) - order(np.float32(-0.0)) == 1 == order(np.float32(1e-45)) - order(np.float32(0))
+    assert floats(numbers).tobytes() == LINE.tobytes()
+
+
+@pytest.mark.parametrize("steps", [1, 7, 8])
+def test_no_more_steps_than_asked_for(steps: int) -> None:
+    found = staircase(lambda x: np.clip(np.ceil(x), 0, steps).astype(np.float32), 7)
+    assert (found is None) == (steps > 7)
+    if found is not None:
+        values, thresholds = found
+        assert values.tolist() == list(range(steps + 1))
+        assert thresholds.tolist() == [np.nextafter(np.float32(i), np.float32(9)) for i in range(steps)]
+
+
+@pytest.mark.parametrize("at", [0.0, 5.0, np.inf, -np.inf])
+def test_what_is_no_number_somewhere_is_no_staircase(at: float) -> None:
+    """At 0, where the floats are bisected first, at an end, or where nobody looks: there it is none of the steps."""
+
+    def sign(x: Array) -> Array:
+        return np.where(x == np.float32(at), np.nan, np.sign(x)).astype(np.float32)
+
+    found = staircase(sign, 255)
+    assert (found is None) == (at != 5.0)
+
+
+def test_a_constant_has_no_steps() -> None:
+    assert staircase(np.ones_like, 255) is None
