@@ -54,8 +54,8 @@ def float_thresholds(chain: list[Node], channels: int) -> tuple[Array, Array] | 
     first, last = _bits(chain, floats(low)), _bits(chain, floats(high))
     if first is None or last is None:
         return None
-    infinite = np.isnan(ends[0]) | np.isnan(ends[1])
-    if (infinite & ~(np.isnan(ends[0]) & np.isnan(ends[1]) & (first == last))).any():
+    infinite = np.isnan(ends[0])
+    if (infinite != np.isnan(ends[1])).any():
         return None
     while True:  # the bit is `first` at low and `last` at high
         middle = (low + high) // 2

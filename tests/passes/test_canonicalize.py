@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
 from bnn.ir import Node
-from bnn.ops import PadChannelsAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
+from bnn.ops import INF, ClampAttrs, PadChannelsAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 from bnn.passes.canonicalize import canonicalize
 
 from .build import graph
@@ -25,6 +30,10 @@ def test_operands_that_are_reshaped_alike_are_reshaped_later() -> None:
     assert canonical(make("mul", difference, make("maximum", c, constant(2.0)))) == ["sub", "maximum", "mul", "reshape"]
     other = make("reshape", input_node("other", (6, 4)), attrs=ReshapeAttrs((1, 4, 6)))
     assert canonical(make("add", a, other)) == ["reshape", "reshape", "add"]
+    column, row = (
+        make("reshape", input_node(n, (4,)), attrs=ReshapeAttrs(s)) for n, s in (("a", (4, 1)), ("b", (1, 4)))
+    )
+    assert canonical(make("add", column, row)) == ["reshape", "reshape", "add"]
 
 
 def test_the_one_slope_of_one_channel_is_that_of_many_before_a_reshape() -> None:
@@ -32,3 +41,35 @@ def test_the_one_slope_of_one_channel_is_that_of_many_before_a_reshape() -> None
     (y,) = canonicalize(graph(make("prelu", one, constant([0.25])))).outputs
     assert [n.op for n in (y, y.inputs[0])] == ["reshape", "prelu"]
     assert y.inputs[0].inputs[1].value.tolist() == [0.25] * 6
+
+
+def relu(x: Node, highest: float = INF) -> Node:
+    return make("clamp", x, attrs=ClampAttrs(0.0, highest))
+
+
+def keras_prelu(
+    x: Node, slope: Node, *, negated: Node | None = None, factor: float = -1.0, highest: float = INF
+) -> Node:
+    """relu(x) + slope * relu(-x), or nearly that."""
+    negative = make("mul", negated or x, constant(np.full(1, factor)))
+    return make("add", relu(x, highest), make("mul", slope, relu(negative, highest)))
+
+
+X, Y, SLOPE = input_node("x", (3, 4, 2)), input_node("y", (3, 4, 2)), constant(np.float32([-0.25, 3]))
+LOOKALIKES: dict[str, Callable[[], Node]] = {
+    "a slope for each pixel": lambda: keras_prelu(X, constant(np.ones((3, 4, 2)))),
+    "another value negated": lambda: keras_prelu(X, SLOPE, negated=Y),
+    "another factor": lambda: keras_prelu(X, SLOPE, factor=-2.0),
+    "relu6": lambda: keras_prelu(X, SLOPE, highest=6.0),
+}
+
+
+@pytest.mark.parametrize("slope", [[-0.25, 3.0], [0.5]])
+def test_prelu(slope: list[float]) -> None:
+    (y,) = canonicalize(graph(keras_prelu(X, constant(np.float32(slope))))).outputs
+    assert y.op == "prelu" and y.inputs[0] is X and np.array_equal(y.inputs[1].value, np.full(2, -np.float32(slope)))
+
+
+@pytest.mark.parametrize("name", LOOKALIKES)
+def test_what_only_looks_like_prelu(name: str) -> None:
+    assert "prelu" not in canonical(LOOKALIKES[name]())

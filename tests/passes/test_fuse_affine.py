@@ -58,6 +58,14 @@ def test_chains(steps: tuple[str, ...], wanted: list[str]) -> None:
     assert np.array_equal(np.signbit(old)[numbers], np.signbit(new)[numbers]), "the sign of a zero changed"
 
 
+def test_a_zero_of_the_other_sign_is_an_operation() -> None:
+    """-0 + 0 is 0, and stays so."""
+    x = make("add", make("add", X, channel([0.0, 0.0])), channel([-0.0, -0.0]))
+    zeros = np.full((1, 3, 4, 2), -0.0, np.float32)
+    (result,) = interpret.outputs(fuse_affine(graph(x)), [zeros])
+    assert not np.signbit(result).any()
+
+
 def test_names() -> None:
     (node,) = fuse_affine(graph(chain("sub", "mul", "clamp"))).outputs
     assert (node.name, node.tap) == ("s0", "s2")

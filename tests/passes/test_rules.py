@@ -10,7 +10,7 @@ import pytest
 
 from bnn import interpret
 from bnn.errors import CompileError
-from bnn.ir import DType, Graph, Node, TensorType
+from bnn.ir import DType, Graph, Node, Placement, Storage, TensorType
 from bnn.ops import (
     ClampAttrs,
     ConvAttrs,
@@ -22,6 +22,7 @@ from bnn.ops import (
     make,
 )
 from bnn.passes import PIPELINE, lower
+from bnn.passes.plan_arena import physical_bytes
 
 from .build import bits, bn, channel, conv, dense, graph, pool, quantizer
 from .plans import check_plan
@@ -277,6 +278,14 @@ def test_what_the_runtime_cannot_hold_is_the_users_error() -> None:
         lowered(make("sigmoid", huge))
     with pytest.raises(CompileError, match="no pass is called 'dce'; there are: import, canonicalize"):
         lower(graph(X), "dce")
+
+
+@pytest.mark.parametrize("storage", [Storage.INPUT, Storage.ARENA])
+def test_two_gigabytes_are_too_many(storage: Storage) -> None:
+    size = 2**29 - 16  # floats: a cache line less
+    assert physical_bytes(input_node("x", (size,)), Placement(storage)) == 2**31 - 64
+    with pytest.raises(CompileError, match="layer 'x' needs 2147483648 bytes for one image; at most"):
+        physical_bytes(input_node("x", (size + 16,)), Placement(storage))
 
 
 def test_dense_layers_in_groups_stay_dense() -> None:
