@@ -83,7 +83,7 @@ def _check_input(x: Any, name: str, shape: Shape, dtype: np.dtype[Any]) -> Input
         raise InputTypeError(f"input '{name}': {type(x).__name__} is not an array: {error}") from None
     if array.dtype != dtype:
         raise InputTypeError(f"input '{name}': found dtype {array.dtype}, expected {dtype}; {_HINTS[dtype]}")
-    if array.shape[1:] != shape or array.ndim == 0:
+    if array.shape[1:] != shape:
         hint = "; for one image without a batch dimension pass x[None]" if array.shape == shape else ""
         raise InputError(f"input '{name}': found shape {array.shape}, expected {batched(shape)}{hint}")
     return np.require(array, requirements=("C", "A"))

@@ -22,7 +22,7 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None
             continue
         target = os.path.realpath(path)
         folder = os.path.dirname(target)
-        if not os.path.exists(path) and not os.path.isdir(folder):
+        if not os.path.isdir(folder):
             raise file_error(path, errno.ENOENT, "written", f"there is no folder {folder}")
         for given in filter(None, inputs):
             if _same(path, given):

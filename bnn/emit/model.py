@@ -148,8 +148,6 @@ def _tensor(graph: Graph, node: Node, name: str, strings: _Strings, data: _Data,
     place = graph.placements[node]
     shape = node.type.shape or (1,)
     halo = (place.halo.top, place.halo.left, place.halo.bottom, place.halo.right)
-    if len(shape) > 4:
-        raise CompileError(f"layer '{node.name}': tensors of {len(shape)} dimensions cannot be written")
     if max(halo) > LARGEST_HALO:
         raise CompileError(f"layer '{node.name}': padding by {max(halo)} pixels; at most {LARGEST_HALO} can be written")
     offset, size, encoding, origin = place.offset, place.bytes, Encoding.PLAIN, node.origin

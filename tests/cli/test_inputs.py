@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bnn.cli import inputs
+from bnn.cli.inputs import Reading
+from bnn.errors import InputTypeError
+
 
 @pytest.fixture
 def x(net: Path, small: Any) -> Path:
@@ -51,12 +55,16 @@ class TestMissing:
 
 
 class TestScale:
-    @pytest.mark.parametrize("option", ["--scale=1e-300", "--scale=1e300", "--scale=nan", "--offset=1e39"])
+    @pytest.mark.parametrize(
+        "option", ["--scale=0", "--scale=1e-300", "--scale=1e300", "--scale=nan", "--offset=1e39", "--offset=nan"]
+    )
     def test_numbers_that_float32_does_not_hold(self, call: Any, net: Path, x: Path, option: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             done = call("run", net, x, option)
-        assert done.status == 2 and done.out == "" and option.partition("=")[0] in done.err
+        name, _, value = option.partition("=")
+        assert done.status == 2 and done.out == ""
+        assert name in done.err and f"found {float(value)}, expected a" in done.err
 
     def test_quotients_that_float32_does_not_hold(self, call: Any, net: Path, x: Path, tmp_path: Path) -> None:
         np.save(tmp_path / "large.npy", np.full((1, 12, 12, 1), 1e300))
@@ -66,6 +74,10 @@ class TestScale:
             for arguments in (("large.npy", "--scale", 1), ("bytes.npy", "--scale", "1e-38")):
                 done = call("run", net, tmp_path / arguments[0], *arguments[1:])
                 assert done.status == 2 and "too large for float32" in done.err and arguments[0] in done.err
+            large = np.zeros((1, 12, 12, 1))
+            large[0, 3, 4] = -1e300
+            np.save(tmp_path / "large.npy", large)
+            assert "too large for float32" in call("run", net, tmp_path / "large.npy", "--scale", 1).err
             data = np.load(x)
             data[0, 0, 0] = np.nan
             data[1, 0, 0] = np.inf
@@ -77,6 +89,22 @@ class TestScale:
         scaled = call("run", net, tmp_path / "large.npy", "--scale", 255, "--json").json
         assert scaled == call("run", net, x, "--json").json
         assert "Divide all inputs by this, float arrays too" in " ".join(call("run", "--help").out.split())
+
+
+class TestBytes:
+    """A model that reads bytes scales them itself."""
+
+    def test_they_are_read_as_they_are(self) -> None:
+        data = np.zeros((2, 3), np.uint8)
+        assert inputs._fit(data, (3,), data.dtype, "f", Reading(None, 0.0, False)) is data
+        for reading in (Reading(255.0, 0.0, False), Reading(None, 0.5, False)):
+            with pytest.raises(InputTypeError, match="scales the bytes itself; leave --scale and --offset out"):
+                inputs._fit(data, (3,), data.dtype, "f", reading)
+
+    @pytest.mark.parametrize("dtype", [np.complex64, "U3", "M8[s]"])
+    def test_what_is_no_number(self, dtype: Any) -> None:
+        with pytest.raises(InputTypeError, match="expected numbers"):
+            inputs._fit(np.zeros((2, 3), dtype), (3,), np.dtype(np.float32), "f", Reading(1.0, 0.0, False))
 
 
 class TestWhatImagesLose:
@@ -93,7 +121,15 @@ class TestWhatImagesLose:
         assert self.note(call, net, tmp_path / "colour.png") == (
             f"bnn: note: {tmp_path / 'colour.png'}: colours become grey, the model reads 1 channel\n"
         )
+        pixels[...] = 7
+        pixels[5, 5, 2] = 8  # blue alone
+        Image.fromarray(pixels).save(tmp_path / "blue.png")
+        assert "blue.png: colours become grey" in self.note(call, net, tmp_path / "blue.png")
         assert f"{tmp_path / 'colour.png'} and 1 other: colours" in self.note(call, net, *[tmp_path / "colour.png"] * 2)
+
+    def test_four_channels_lose_nothing(self) -> None:
+        image = Image.new("RGBA", (2, 2), (1, 2, 3, 4))
+        assert [len(inputs._losses(image, *given)) for given in ((4, 1), (3, 1), (1, 1), (1, 2))] == [0, 1, 2, 3]
 
     def test_transparency(self, call: Any, net: Path, tmp_path: Path) -> None:
         grey = Image.new("L", (12, 12), 7)

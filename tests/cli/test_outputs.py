@@ -14,6 +14,7 @@ import pytest
 import bnn
 from bnn import ops
 from bnn.cli import run as run_module
+from bnn.cli.outputs import check_outputs
 from bnn.emit.model import encode
 from bnn.ir import Graph
 from bnn.passes import lower
@@ -83,6 +84,9 @@ class TestInputsAreKept:
         assert done.status == 2 and done.out == "", done.out
         assert kept.read_bytes() == before
         return str(done.err)
+
+    def test_a_device_is_not_overwritten(self) -> None:
+        check_outputs({"--output": os.devnull}, [os.devnull])
 
     def test_compile(self, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Before TensorFlow is loaded: the files need not even be models."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 
-from bnn.coding import Encoding, decode, encodings
+from bnn.coding import LARGEST_BASE, Encoding, decode, encodings
 from bnn.emit.model import encode, shortest
 from bnn.ir import Graph
 from bnn.ops import ConvAttrs, constant, input_node, make
@@ -26,7 +28,8 @@ def test_every_encoding_gives_every_bit_back(shape: tuple[int, ...], rng: np.ran
             found = encodings(value)
             assert (Encoding.ONE_ROW in found) == (equal or shape[0] == 1)
             for encoding, raw in found.items():
-                assert same_bits(decode(encoding, raw + bytes(60), shape), value), encoding
+                for more in (0, 60):
+                    assert same_bits(decode(encoding, raw + bytes(more), shape), value), encoding
                 if raw:
                     with pytest.raises(ValueError, match=f"found {len(raw) - 1} bytes"):
                         decode(encoding, raw[:-1], shape)
@@ -76,6 +79,8 @@ def test_the_shortest_is_chosen(rng: np.random.Generator) -> None:
     assert shortest(constant(np.round(normal, 1)))[0] is Encoding.TABLE_8
     assert shortest(constant(normal[:1, :1, :1]))[0] is plain  # no cache line less
     assert shortest(constant(hostile_filters(rng, normal.shape, 1.0)))[0] is plain
+    signs = np.sign(normal[:2, :1, :1])  # 64 bytes, one cache line; as a table they are shorter, but a line too
+    assert shortest(constant(signs))[0] is plain
 
 
 def test_only_filters_are_coded(rng: np.random.Generator) -> None:
@@ -88,3 +93,29 @@ def test_only_filters_are_coded(rng: np.random.Generator) -> None:
     file = File(encode(lower(Graph((x,), (y,), ("y",)))))
     found = {(t.shape, t.encoding) for t in file.tensors if t.storage == CONSTANT}
     assert found == {((64, 1, 1, 64), Encoding.COMPACT), ((64,), Encoding.PLAIN)}
+
+
+def test_what_contradicts_itself_is_no_filters() -> None:
+    """Three floats of which one is an exception: the last value of each field that is taken, and one that is not."""
+    value = np.float32([[1, 2, 1e30]])
+    raw = encodings(value)[Encoding.COMPACT]
+    base, exceptions, index = struct.unpack_from("<III", raw)
+    assert (exceptions, index) == (1, 2) and base <= LARGEST_BASE
+    last = len(raw) - 1  # half of it is the code of no float
+    for at, kind, taken, refused in ((0, "I", LARGEST_BASE, LARGEST_BASE + 1), (8, "I", 2, 3), (last, "B", 1, 0x10)):
+        data = bytearray(raw)
+        struct.pack_into(f"<{kind}", data, at, taken)
+        decode(Encoding.COMPACT, bytes(data), value.shape)
+        struct.pack_into(f"<{kind}", data, at, refused)
+        with pytest.raises(ValueError, match="of 3 numbers"):
+            decode(Encoding.COMPACT, bytes(data), value.shape)
+    twice = encodings(np.float32([[1, 1e30, 1e-30]]))[Encoding.COMPACT]
+    for first, second, right in ((1, 2, True), (2, 2, False), (2, 1, False)):
+        data = bytearray(twice)
+        struct.pack_into("<I", data, 8, first)
+        struct.pack_into("<I", data, 16, second)
+        if right:
+            decode(Encoding.COMPACT, bytes(data), value.shape)
+        else:
+            with pytest.raises(ValueError, match="of 3 numbers"):
+                decode(Encoding.COMPACT, bytes(data), value.shape)

@@ -9,7 +9,7 @@ from bnn import interpret
 from bnn.emit.model import encode
 from bnn.errors import CompileError
 from bnn.ir import DType, Graph, Storage
-from bnn.ops import OPS, SLOTS, constant, input_node, make
+from bnn.ops import OPS, SLOTS, ConvAttrs, constant, input_node, make
 from bnn.passes import lower
 from graphs import random_graph, seeds
 
@@ -88,6 +88,19 @@ def test_equal_constants_share_their_data() -> None:
     file = File(encode(lower(Graph((x,), (y,), ("y",)))))
     first, second = (t for t in file.tensors if t.storage == CONSTANT)
     assert first.offset == second.offset
+
+
+def test_the_widest_rim() -> None:
+    """Sixteen bits hold it."""
+    for width in (2**16 - 1, 2**16):
+        attrs = ConvAttrs(pads=(0, width, 0, 0))
+        y = make("conv2d", input_node("x", (1, 1, 1)), constant(np.ones((1, 1, 1, 1))), attrs=attrs, name="wide")
+        graph = lower(Graph((y.inputs[0],), (y,)))
+        if width < 2**16:
+            assert File(encode(graph)).tensors[-2].halo == (0, width, 0, 0)
+        else:
+            with pytest.raises(CompileError, match="padding by 65536 pixels; at most 65535 can be written"):
+                encode(graph)
 
 
 def test_needs_a_plan() -> None:

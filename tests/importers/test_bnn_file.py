@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,15 @@ import numpy as np
 import pytest
 
 import graphs
+import op_graphs
+from bnn.coding import Encoding
 from bnn.emit.model import encode
 from bnn.errors import ModelFormatError
+from bnn.fields import FIELDS
 from bnn.importers.bnn_file import decode
 from bnn.interpret import outputs
-from bnn.ops import Level
+from bnn.ir import DType, Graph
+from bnn.ops import SLOTS, ConvAttrs, Level, constant, input_node, make
 from bnn.passes import lower
 from bnn.spec import verify
 
@@ -96,3 +102,97 @@ def test_a_file_on_disk(small: Any, tmp_path: Path) -> None:
     path = tmp_path / "net.bnn"
     path.write_bytes(small.data)
     assert encode(decode(path.read_bytes())) == small.data
+
+
+def spikes() -> bytes:
+    """x -> binarize -> bconv2d with a threshold -> unpack: tensors 0 x, 1 filters, 2 thresholds, 3 to 5 the results."""
+    x = input_node("x", (2, 3, 5))
+    w, limits = constant(np.ones((4, 1, 1, 5)), DType.b1), constant(np.arange(4), DType.i32)
+    attrs = ConvAttrs(slots=("threshold",), layer_slots=(), out=DType.b1)
+    y = make("bconv2d", make("binarize", x, name="sign"), w, limits, attrs=attrs, name="conv")
+    return encode(op_graphs.plan([x], [y]))
+
+
+SPIKES = spikes()
+SECTIONS = {name: struct.unpack_from("<Q", SPIKES, at)[0] for name, at in (
+    ("tensors", 40), ("ops", 48), ("ops size", 56), ("strings size", 72), ("data", 80), ("data size", 88),
+)}  # fmt: skip
+
+
+def tensor(number: int, field: int) -> int:
+    """Where a field of a tensor stands, by its offset in the record."""
+    return SECTIONS["tensors"] + 64 * number + field
+
+
+def op(number: int, field: int) -> int:
+    at = SECTIONS["ops"]
+    for _ in range(number):
+        at += struct.unpack_from("<I", SPIKES, at + 4)[0]
+    return at + field
+
+
+NAME = struct.unpack_from("<II", SPIKES, tensor(0, 48))
+BEFORE_SLOTS = list(itertools.takewhile(lambda name: name != "slots", (f.name for f in fields(ConvAttrs))))
+SLOT_WORD = op(1, 32 + 4 * 3) + 4 * sum(len(FIELDS["ConvAttrs", name]) for name in BEFORE_SLOTS)
+# (where, how it is packed, the last value that is taken or None, one that is not, what is said)
+DAMAGE: dict[str, tuple[int, str, int | None, int, str]] = {
+    "tensor table past the end": (40, "Q", None, len(SPIKES) - 64 * 6 + 1, "tensor table: found 384 bytes at"),
+    "op section past the end": (56, "Q", None, len(SPIKES) - SECTIONS["ops"] + 1, "op section: found"),
+    "data section past the end": (88, "Q", SECTIONS["data size"], SECTIONS["data size"] + 1, "data section: found"),
+    "op section that is too short": (56, "Q", SECTIONS["ops size"], SECTIONS["ops size"] - 1, "found a record of"),
+    "name past the strings": (
+        tensor(0, 52), "I", SECTIONS["strings size"] - NAME[0], SECTIONS["strings size"] - NAME[0] + 1, "string: found",
+    ),
+    "type": (tensor(0, 0), "B", None, 5, "found dtype 5, storage 0 and encoding 0, which do not exist"),
+    "storage": (tensor(0, 1), "B", None, 4, "found dtype 0, storage 4 and encoding 0, which do not exist"),
+    "encoding": (tensor(1, 3), "B", 0, 7, "storage 3 and encoding 7, which do not exist"),
+    "encoding of bits": (tensor(1, 3), "B", 0, 1, "tensor 1: found encoding 1, which is for constants of floats"),
+    "encoding of an input": (tensor(0, 3), "B", 0, 1, "tensor 0: found encoding 1, which is for constants of floats"),
+    "no dimension": (tensor(0, 2), "B", 3, 0, "tensor 0: found 0 dimensions"),
+    "four dimensions of an input": (tensor(0, 2), "B", 3, 4, "tensor 0: found 4 dimensions"),
+    "five dimensions of a constant": (tensor(1, 2), "B", 4, 5, "tensor 1: found 5 dimensions"),
+    "a dimension of 0": (tensor(0, 4), "I", 1, 0, r"tensor 0: found 3 dimensions \(0, 2, 3, 5\)"),
+    "constant past the data": (
+        tensor(1, 32), "Q", SECTIONS["data size"] - 16, SECTIONS["data size"] - 12, "constant 1: found 16 bytes at",
+    ),
+    "index of an input": (tensor(0, 32), "Q", 0, 1, r"inputs: found indices \[1\], expected 0 to 0"),
+    "number of inputs": (32, "I", 1, 2, r"inputs: found indices \[0\], expected 0 to 1"),
+    "an output that no op writes": (28, "I", 3, 2, r"outputs: found indices \[0\], expected 0 to 0, all written"),
+    "opcode": (op(0, 0), "I", None, 9999, "op 0: found opcode 9999; install the version"),
+    "size of a record": (op(1, 4), "I", None, 8, "op 1 .*found a record of 8 bytes"),
+    "tensor that is read": (op(0, 32), "I", 0, 6, "found tensor 6, expected one of 6"),
+    "tensor that is not yet written": (op(0, 32), "I", 0, 4, r"reads tensors \[4\] before they are written"),
+    "tensor that is written": (op(0, 12), "I", 3, 6, "found tensor 6, expected one of 6"),
+    "tensor that is written twice": (op(2, 12), "I", 5, 3, "or writes tensor 3 twice"),
+    "input that is written": (op(0, 12), "I", 3, 0, "or writes tensor 0 twice"),
+    "slot": (SLOT_WORD, "I", None, 1 << len(SLOTS), r"found slots 0x\w+, of which some do not exist"),
+    "shape of a result": (tensor(3, 8), "I", 2, 3, r"gives b1\[2, 3, 5\], but its tensor is b1\[3, 3, 5\]"),
+    "type of a result": (tensor(3, 0), "B", 1, 0, r"gives b1\[2, 3, 5\], but its tensor is f32\[2, 3, 5\]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_one_field(name: str) -> None:
+    """The last value that is taken, and the first that is refused."""
+    at, kind, last, refused, words = DAMAGE[name]
+    for value in (last, refused):
+        data = bytearray(SPIKES)
+        if value is not None:
+            struct.pack_into(f"<{kind}", data, at, value)
+        if value is refused:
+            with pytest.raises(ModelFormatError, match=words):
+                decode(sealed(data))
+        else:
+            decode(sealed(data))
+
+
+def test_equal_filters_of_a_small_file_may_take_a_gigabyte(rng: np.random.Generator) -> None:
+    """What is more would be filled before anything else could be said of it."""
+    x = input_node("x", (1, 1, 64))
+    filters = constant(np.tile(rng.normal(size=(1, 1, 1, 64)), (9, 1, 1, 1)))
+    data = bytearray(encode(lower(Graph((x,), (make("conv2d", x, filters),)))))
+    table = struct.unpack_from("<Q", data, 40)[0]
+    assert data[table + 64 + 3] == Encoding.ONE_ROW
+    struct.pack_into("<I", data, table + 64 + 4, (2**30 + len(data)) // 256 + 1)
+    with pytest.raises(ModelFormatError, match="more than a file of this size may hold"):
+        decode(sealed(data))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bnn import errors
+from bnn._arrays import check_count, check_inputs
 from bnn.runtime import Model
 
 
@@ -20,6 +21,10 @@ def model(small: Any) -> Model:
 @pytest.fixture
 def pair(two_by_two: Any) -> Model:
     return Model.from_bytes(two_by_two.data)
+
+
+def unaligned(*shape: int) -> np.ndarray:  # type: ignore[type-arg]
+    return np.frombuffer(bytearray(4 * int(np.prod(shape)) + 1), np.float32, offset=1).reshape(shape)
 
 
 class TestOut:
@@ -61,6 +66,7 @@ class TestOut:
             ("text", TypeError, "found str"),
             (np.empty((3, 10), np.float32), ValueError, r"\(3, 10\), expected \(4, 10\)"),
             (np.empty((10, 4), np.float32).T, ValueError, "C-contiguous"),
+            (unaligned(4, 10), ValueError, "C-contiguous and aligned"),
             (read_only, ValueError, "read-only"),
             ([read_only, read_only], ValueError, "1 outputs"),
         ]
@@ -76,6 +82,33 @@ class TestOut:
         backing = np.zeros(500, np.float32)
         with pytest.raises(errors.InputError, match="overlaps out"):
             pair(two_by_two.inputs(1), out=[backing[:200].reshape(1, 5, 5, 8), backing[199:205].reshape(1, 6)])
+
+
+class TestInputs:
+    def test_lists_of_one(self, small: Any, model: Model) -> None:
+        """One array, or the numbers of one."""
+        (x,) = small.inputs(1)
+        expected = model(x)
+        for given in ([x], (x,), [list(x[0])]):
+            np.testing.assert_array_equal(model(given), expected)
+
+    def test_memory_at_any_address(self, small: Any, model: Model) -> None:
+        (x,) = small.inputs(2)
+        odd = unaligned(*x.shape)
+        odd[:] = x
+        np.testing.assert_array_equal(model(odd), model(x))
+        (kept,) = check_inputs(odd, model.input_names, model.input_shapes, model.input_dtypes)
+        assert kept.flags.aligned and not odd.flags.aligned
+
+    def test_counts(self) -> None:
+        assert [check_count(value, "n") for value in (1, 2**31 - 1, np.int64(7))] == [1, 2**31 - 1, 7]
+        assert check_count(0, "n", least=0) == 0 == check_count(0, "n", most=0, least=0)
+        for value, limits in ((0, {}), (2**31, {}), (-1, {"least": 0}), (8, {"most": 7})):
+            with pytest.raises(errors.InputError, match=f"n: found {value}, expected"):
+                check_count(value, "n", **limits)
+        for odd in (True, np.True_, 1.0, "1"):
+            with pytest.raises(errors.InputTypeError, match="expected a whole number"):
+                check_count(odd, "n")
 
 
 class TestRefusedInputs:
