@@ -117,7 +117,7 @@ def _constant(node: Node) -> int:
         return 1 if least(node.inputs[0]) >= 0 else 0
     threshold, flip = (i.value for i in node.inputs[1:])
     every = np.isneginf(threshold) | np.isnan(threshold)  # of every float, whatever was before it
-    always = reference.binarize(np.broadcast_to(np.float32(-LARGEST), threshold.shape), threshold, flip)
+    always = reference.binarize(np.broadcast_to(np.float32(LARGEST), threshold.shape), threshold, flip)
     return _same(always) if every.all() or (least(node.inputs[0]) >= threshold).all() else 0
 
 

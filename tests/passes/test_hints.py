@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from bnn.ir import DType, Graph, Node
 from bnn.ops import (
@@ -97,3 +98,91 @@ def test_bits_side_by_side_are_no_ternary_ones(rng: np.random.Generator) -> None
     parts = [make("binarize", x, constant(np.zeros(n.value.size)), n) for x, n in zip(data, never, strict=True)]
     layer = make("bconv2d", make("concat", *parts), constant(rng.choice([-1, 1], (3, 1, 1, 70)), DType.b1))
     assert hints(Graph((X,), (layer,))).outputs[0].note == ""
+
+
+def hint(node: Node) -> str:
+    inputs = tuple(n for n in Graph((), (node,)).nodes() if n.op == "input")
+    return hints(Graph(inputs, (node,))).outputs[0].note
+
+
+def threshold_layer(limits: list[int], taps: int = 40) -> Node:
+    bits = make("binarize", input_node("x", (taps,)))
+    w, attrs = constant(np.ones((len(limits), 1, 1, taps)), DType.b1), ConvAttrs(slots=("threshold",), out=DType.b1)
+    return make("bconv2d", bits, w, constant(limits, DType.i32), attrs=attrs)
+
+
+ONES, MINUS_ONES, ZEROS = "all its bits are +1", "all its bits are -1", "every threshold of its bits is 0"
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ([-40, -41], ONES),
+        ([-40, -39], ""),
+        ([-38, -38], ""),
+        ([41, 99], MINUS_ONES),
+        ([41, 40], ""),
+        ([40, 40], ""),
+        ([0, 0], ZEROS),
+        ([0], ""),
+        ([0, 1], ""),
+    ],
+)
+def test_thresholds_that_no_sum_crosses(limits: list[int], said: str) -> None:
+    found = hint(threshold_layer(limits))
+    assert found.startswith(said) if said else not found
+
+
+@pytest.mark.parametrize(
+    ("least_value", "threshold", "flip", "said"),
+    [
+        (0.0, None, -1, ONES),
+        (-1e-6, None, -1, ""),
+        (1.0, [1.0, 0.5], -1, ONES),
+        (1.0, [1.0, 1.5], -1, ""),
+        (1.0, [1.0, 0.5], 1, MINUS_ONES),
+        (-9.0, [-np.inf, -np.inf], -1, ONES),
+        (-9.0, [-np.inf, 1.0], -1, ""),
+    ],
+)
+def test_bits_of_floats_from_a_bound_on(
+    least_value: float, threshold: list[float] | None, flip: int, said: str
+) -> None:
+    x = make("clamp", input_node("x", (2,)), attrs=ClampAttrs(least_value, INF))
+    own = () if threshold is None else (constant(threshold), constant([flip] * 2, DType.b1))
+    found = hint(make("binarize", x, *own))
+    assert found.startswith(said) if said else not found
+
+
+@pytest.mark.parametrize(("values", "hinted"), [(256, False), (257, True)])
+def test_weights_that_somebody_may_have_quantized(values: int, hinted: bool) -> None:
+    bits = make("unpack", make("binarize", input_node("x", (300,))))
+    w = constant(np.resize(np.arange(values), (1, 1, 1, 300)))
+    assert ("a kernel quantizer would" in hint(make("conv2d", bits, w))) == hinted
+
+
+@pytest.mark.parametrize(("zeros", "hinted"), [(0, True), (2, True), (3, False)])
+def test_few_zeros(zeros: int, hinted: bool) -> None:
+    """One in twenty of the forty weights."""
+    bits = make("binarize", X)
+    first, second = np.ones((2, 1, 1, 1, 40))
+    second[..., :zeros] = -1
+    layer = make("bconv2d", make("concat", bits, bits), constant(np.concatenate([first, second], 3), DType.b1))
+    assert ("few of its weights are 0" in hint(layer)) == hinted
+
+
+def test_bounds_of_products() -> None:
+    at_least = {low: make("clamp", input_node("x", (4,)), attrs=ClampAttrs(low, INF)) for low in (-1.0, 0.0, 2.0)}
+    assert least(make("mul", at_least[0.0], at_least[2.0])) == 0.0
+    assert least(make("mul", at_least[-1.0], at_least[2.0])) == -np.inf
+
+
+def test_the_sign_that_is_0_at_0() -> None:
+    """And a quantizer whose 0 stands for more."""
+
+    def note(x: Node) -> str:
+        return notes(dense(x, np.ones((3, 1, 1, 40)), "dense")).get("dense", "")
+
+    assert "its input is tf.sign's" in note(make("sign", X))
+    wide = [make("sign", make("add", X, constant([c]))) for c in (0.5, -0.5)]
+    assert "tf.sign" not in note(make("sign", make("add", *wide)))
