@@ -76,7 +76,7 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
 
 
 def _why_not_grouped(attrs: ConvAttrs, w: Array) -> str:
-    if attrs.groups == 1 or w.shape[3] % WORD == 0 and attrs.groups == 1:
+    if attrs.groups == 1:
         return ""
     if w.shape[3] == 1:
         return "it is depthwise: one product a tap"
@@ -278,10 +278,10 @@ def _scalar_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
     """An operation on levels and scalars is one on their table; on two values of the same bits too (a choice), and of
     the same float (two comparisons)."""
     data = [x for i in node.inputs if not i.is_constant and (x := levels(i)) is not None]
-    if not data or len(data) + sum(i.is_constant for i in node.inputs) < len(node.inputs) or node.op == "prelu":
+    if not data or len(data) + sum(i.is_constant for i in node.inputs) < len(node.inputs):
         return None
     x = data[0]
-    if node.type.shape != x.shape or any(i.value.size != 1 for i in node.inputs if i.is_constant):
+    if any(i.value.size != 1 for i in node.inputs if i.is_constant):
         return None
     if any(other.bits is not x.bits for other in data):
         return joined(node, data)

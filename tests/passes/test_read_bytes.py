@@ -64,7 +64,8 @@ def every_byte(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         (1 / 128, 0.5, 0.0, -64),
         (1 / 128, -1 / 256, 0.0, 0.5),
         (1 / 128, -127.5 / 128, 0.0, 127.5),
-        (1 / 128, -33.0, 0.0, None),  # too far
+        (1.0, -4096.0, 0.0, 4096),
+        (1.0, -4097.0, 0.0, None),  # too far
         (1 / 128, -(2.0**-16), 0.0, None),  # 1/512
     ],
 )
@@ -207,6 +208,40 @@ def test_the_bound_on_products() -> None:
     # 255 * 257 is 2**16 - 1: a scale of 8 bits leaves room for 256 products
     wide = [make("conv2d", image(n), constant(np.full((1, 1, 1, n), 255.0))) for n in (257, 259)]
     assert [ops(read_bytes(graph(x)))[-1] for x in wide] == ["mul", "conv2d"]
+
+
+def kept_float(size: int, scale: float, offset: float, alpha: float, padded: float | None = None) -> bool:
+    """Whether a layer of one filter stays as it is."""
+    x = rescaled(image(1, 1, size), scale, offset)
+    around = x if padded is None else make("pad", x, attrs=PadAttrs((0, 0, 0, 1), padded))
+    (layer,) = read_bytes(graph(make("conv2d", around, constant(np.full((1, 1, 1, size), alpha))))).outputs
+    return layer.op == "conv2d"
+
+
+def test_the_bounds_on_numbers() -> None:
+    """The last that is read as bytes, and the first that is not."""
+    tiny = 2.0**-126
+    for last, first in (
+        # sums of bytes, and of what stands for zero: 255 + 257 is 2**9
+        ((32767, 1.0, -257.0, 1.0, 0.0), (32768, 1.0, -257.0, 1.0, 0.0)),
+        # sums of floats: 256 in halves, because of the padding, is 2**9 too
+        ((32768, 1.0, -255.5, 1.0, 0.5), (32769, 1.0, -255.5, 1.0, 0.5)),
+        # denormal weights, and denormal products
+        ((2, 1024.0, 0.0, tiny), (2, 1024.0, 0.0, tiny / 2)),
+        ((2, 2.0**-26, 0.0, 2.0**-100), (2, 2.0**-26, 0.0, 2.0**-101)),
+        # infinite sums: 2 * 255 is below 2**9
+        ((2, 1.0, 0.0, 2.0**119), (2, 1.0, 0.0, 2.0**120)),
+    ):
+        assert not kept_float(*last) and kept_float(*first), (last, first)
+
+
+def test_a_filter_of_zeros(rng: np.random.Generator) -> None:
+    """It has no scale, so none that is too small."""
+    w = rng.choice([-1.0, 0.0, 1.0], (3, 2, 2, 3)) * np.reshape([1.0, 0.0, 0.5], (3, 1, 1, 1))
+    before = graph(make("conv2d", rescaled(image(4, 5, 3), 0.25, 0.0), constant(w), name="conv"))
+    after = lower(before)
+    assert "iconv2d" in ops(after)
+    check(before, after, (4, 5, 3), rng)
 
 
 @pytest.mark.parametrize("weights", ["binary", "ternary"])

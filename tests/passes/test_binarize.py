@@ -1,0 +1,127 @@
+"""Which layers become binary, and which just do not; what happens to levels on their way."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+
+from bnn import interpret
+from bnn.ir import DType, Graph, Node
+from bnn.ops import ConvAttrs, DequantizeAttrs, PadAttrs, PoolAttrs, constant, input_node, make
+from bnn.passes.binarize import binarize
+from bnn.passes.levels import Levels
+
+from .build import graph
+
+MODULE = importlib.import_module("bnn.passes.binarize")  # the package has the pass by this name
+X = input_node("x", (4, 4, 2))
+BITS = make("binarize", X)
+
+
+def numbers(x: Node, thresholds: list[float], values: list[float]) -> Node:
+    bits = make("binarize_levels", x, constant(np.float32(thresholds)))
+    return make("dequantize", bits, constant(np.float32(values)), attrs=DequantizeAttrs(x.type.shape[-1]))
+
+
+def counted(x: Node, thresholds: list[float], values: list[float]) -> Node:
+    channels = x.type.shape[-1]
+    never = constant(np.full(channels, -1), DType.b1)
+    planes = [make("binarize", x, constant(np.full(channels, t, np.float32)), never) for t in thresholds]
+    return make("dequantize", make("concat", *planes), constant(np.float32(values)), attrs=DequantizeAttrs())
+
+
+def check(y: Node) -> list[str]:
+    """The result is what it was; gives its ops."""
+    before = graph(y)
+    after = binarize(before)
+    data = np.resize(np.float32([-9, -1, -0.5, 0, 0.5, 1, 1.5, 2, 9]), (9, *before.inputs[0].type.shape))
+    assert np.array_equal(*(interpret.outputs(g, [data])[0] for g in (before, after)))
+    return [n.op for n in after.nodes() if n.op not in ("input", "constant")]
+
+
+@pytest.mark.parametrize(
+    ("values", "channels", "repeats", "most"),
+    [
+        ([-1, 1], 0, 1, 2**24 - 1),
+        ([-1, 1], 0, 2, 2**23 - 1),
+        ([-1, 0, 1], 0, 1, 2**23 - 1),
+        ([0, 1, 2, 3], 2, 1, (2**24 - 1) // 6),  # numbers add twice their largest
+        (list(range(256)), 2, 7, (2**24 - 1) // (255 * 2 * 7)),
+    ],
+)
+def test_products_of_which_sums_are_exact(values: list[int], channels: int, repeats: int, most: int) -> None:
+    x = Levels(BITS, np.float32(values), channels)
+    one = np.float32(1)
+    assert MODULE._why_not_exact(x, np.broadcast_to(one, (9, 1, 1, most)), repeats) == ""
+    for shape in ((1, 1, 1, most + 1), (1, most + 1, 1, 1), (1, 2, 1, most // 2 + 1)):
+        reason = MODULE._why_not_exact(x, np.broadcast_to(one, shape), repeats)
+        assert f"products of {len(values)} levels are not exact in float32" in reason
+
+
+@pytest.mark.parametrize(
+    ("groups", "width", "reason"),
+    [
+        (32, 2, ""),
+        (33, 2, "33 groups of 2 channels, which are not whole 32-bit words"),
+        (33, 32, ""),
+        (2, 1, "it is depthwise: one product a tap"),
+        (1, 1, ""),
+    ],
+)
+def test_groups(groups: int, width: int, reason: str) -> None:
+    x = input_node("x", (1, 1, groups * width))
+    w = constant(np.ones((groups, 1, 1, width)))
+    layer = make("conv2d", make("unpack", make("binarize", x)), w, attrs=ConvAttrs(groups=groups), name="layer")
+    (result,) = binarize(graph(layer)).outputs
+    assert (result.op == "conv2d", result.note) == (bool(reason), reason)
+
+
+@pytest.mark.parametrize("make_levels", [counted, numbers])
+@pytest.mark.parametrize("values", [[0, 1, 2, 3], [3, 2, 1, 0], [0, 2, 1, 3]], ids=["rising", "falling", "neither"])
+def test_the_largest_level(make_levels: object, values: list[float]) -> None:
+    """Of bits, only where levels rise with them."""
+    levels = make_levels(X, [-0.5, 0.5, 1.5], values)  # type: ignore[operator]
+    found = check(make("max_pool", levels, attrs=PoolAttrs((2, 2), (2, 2))))
+    assert (found[-1] == "dequantize") == (values == sorted(values))
+
+
+@pytest.mark.parametrize("make_levels", [counted, numbers])
+@pytest.mark.parametrize("value", [5.0, 0.0, 1.0, 2.0, 7.0])
+def test_padding_with_every_level(make_levels: object, value: float) -> None:
+    """The lowest is one that no float stands for; 7 is none."""
+    levels = make_levels(X, [-np.inf, 0.5, 1.5], [5, 0, 1, 2])  # type: ignore[operator]
+    found = check(make("pad", levels, attrs=PadAttrs((1, 0, 0, 1), value)))
+    held = (5.0, 2.0) if make_levels is counted else (0.0, 1.0, 2.0)
+    assert (found[-1] == "dequantize") == (value in held)
+
+
+def test_levels_side_by_side() -> None:
+    """Of one code, and numbers by the same thresholds."""
+    limits, values = [-0.5, 0.5, 1.5], [0.0, 1, 2, 3]
+    other = make("mul", X, constant(2.0))
+    for first, second, joined in (
+        (numbers(X, limits, values), numbers(other, limits, values), True),
+        (counted(X, limits, values), counted(other, limits, values), True),
+        (counted(X, limits, values), counted(other, [0, 1, 2], values), True),
+        (numbers(X, limits, values), numbers(other, [0, 1, 2], values), False),
+        (numbers(X, limits, values), counted(other, limits, values), False),
+        (counted(X, limits, values), numbers(other, limits, values), False),
+        (counted(X, limits, values), counted(other, limits, [0.0, 1, 2, 4]), False),
+    ):
+        assert (check(make("concat", first, second))[-1] == "dequantize") == joined
+
+
+@pytest.mark.parametrize("make_levels", [counted, numbers])
+def test_a_slope_is_a_table_where_it_is_one(make_levels: object) -> None:
+    for channels, last in ((1, "dequantize"), (2, "prelu")):
+        x = input_node("x", (4, 4, channels))
+        levels = make_levels(x, [-0.5, 0.5, 1.5], [-2, -1, 0, 1])  # type: ignore[operator]
+        assert check(make("prelu", levels, constant(np.float32([0.5, -3][:channels]))))[-1] == last
+
+
+def test_levels_with_a_float_stay() -> None:
+    assert check(make("add", counted(X, [0, 1], [0, 1, 2]), X))[-1] == "add"
+    graph_of_two = Graph((X,), (make("add", counted(X, [0, 1], [0, 1, 2]), numbers(X, [0, 1, 2], [0, 1, 2, 3])),))
+    assert binarize(graph_of_two).outputs[0].op == "dequantize", "two staircases of one float"
