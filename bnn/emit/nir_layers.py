@@ -272,7 +272,7 @@ def _constant_taps(size: int, out: int, stride: int, padding: int, kernel: int) 
     for first in range(min(size, kernel)):
         taps = range(first, kernel, size)
         inside = [[k for k in taps if 0 <= o * stride - padding + k < size] for o in range(out)]
-        if all(len(found) == 1 for found in inside):
+        if all(inside):  # of taps that are the image's size apart no two are inside
             return sorted({found[0] for found in inside})
     return None
 

@@ -1,0 +1,140 @@
+"""Spike-equivalent networks at their limits: thresholds at the ends of what sums reach, the largest sums, odd sizes."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from bnn.emit import nir_layers, nir_network
+from bnn.emit.nir import arrange
+from bnn.emit.nir_network import SpikeOp, Term
+from bnn.emit.nir_proof import prove
+from bnn.errors import CompileError, UnsupportedOpError
+from bnn.ir import DType, Graph, Node
+from bnn.ops import ConvAttrs, SliceAttrs, constant, make
+
+from .test_nir import Rng, bits, check, conv, dense, flatten
+
+
+def of_ones(x: Node, limits: list[int], kernel: int = 1, name: str = "ones") -> Node:
+    """Filters of ones with these thresholds."""
+    w = constant(np.ones((len(limits), kernel, kernel, x.type.shape[-1])), DType.b1)
+    attrs = ConvAttrs(slots=("threshold",), out=DType.b1)
+    return make("bconv2d", x, w, constant(limits, DType.i32), attrs=attrs, name=name)
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+def test_thresholds_at_the_ends(profile: str) -> None:
+    """Of sums of 27 bits, which images of ones and of minus ones do reach."""
+    spikes = of_ones(bits((3, 3, 3)), [-999, -27, -26, -25, 0, 25, 26, 27, 28, 999], 3)
+    graph = Graph((spikes.inputs[0].inputs[0],), (make("unpack", spikes),))
+    images = np.ones((3, 3, 3, 3), np.float32) * np.float32([1, -1, 1]).reshape(3, 1, 1, 1)
+    images[2, 0, 0, 0] = -1
+    prove(arrange(graph, profile), [images])
+
+
+@pytest.mark.parametrize(("products", "limit", "fits"), [
+    (1572863, 0, True), (1572863, -2, True), (1572863, -3, False), (1572864, 0, False),
+])  # fmt: skip
+def test_the_largest_sums(products: int, limit: int, fits: bool) -> None:
+    """2 (4 K + |offset| + 1) units of a half stay below 2^24, for T = 2^21 and K = 3/4 T."""
+    source = bits((products,))
+    one = np.broadcast_to(np.int64(1), (1, 1, 1, products))
+    op = SpikeOp(source, (Term(source, one, (1, 1), (0,) * 4, np.zeros(1, int)),), np.array([limit]), (1, 1, 1))
+    if fits:
+        assert nir_layers._scaled(op, "layer").T.tolist() == [2**21]
+    else:
+        with pytest.raises(UnsupportedOpError, match=f"its sums reach {products:,}, which float32 membranes"):
+            nir_layers._scaled(op, "layer")
+
+
+@pytest.mark.parametrize(("products", "fits"), [(2**17 - 1, True), (2**17, False)])
+def test_the_smallest_margin_of_leaky_neurons(products: int, fits: bool) -> None:
+    graph = Graph((), (make("unpack", of_ones(bits((products,)), [0])),))
+    arrange(graph, "flat")
+    if fits:
+        arrange(graph, "cuba")
+    else:
+        with pytest.raises(CompileError, match="layer 'ones': its margin 1/524288 is too small.*use profile 'flat'"):
+            arrange(graph, "cuba")
+
+
+def test_the_largest_matrix() -> None:
+    """8192 x 8192, and a clock."""
+    graph = Graph((), (make("unpack", of_ones(bits((64, 64, 2)), [0, 0])),))
+    with pytest.raises(UnsupportedOpError, match="layer 'ones': as a matrix it has 8,193 x 8,193 weights"):
+        arrange(graph, "flat")
+
+
+def test_one_tap_of_the_clock_lies_inside() -> None:
+    """Whatever the output, if there are such taps; a kernel of the image's size that is not padded always has them."""
+    for size, out, stride, padding, kernel in itertools.product(
+        range(1, 6), range(1, 5), (1, 2, 3), range(4), range(1, 7)
+    ):
+        taps = nir_layers._constant_taps(size, out, stride, padding, kernel)
+        for o in range(out if taps is not None else 0):
+            assert taps is not None and all(k < kernel for k in taps)
+            inside = [k for k in taps if 0 <= o * stride - padding + k < size]
+            assert len(inside) == 1, (size, out, stride, padding, kernel)
+        assert taps is not None or padding or (out - 1) * stride >= size
+
+
+def test_names_of_layers_and_of_their_neurons() -> None:
+    names = {"input", "output"}
+    given = [
+        "conv",
+        "conv",
+        "conv_spikes",
+        "conv",
+        "1st",
+        "1st",
+        "Gr\u00f6\u00dfe",
+        "",
+        "input",
+        "a/b",
+        "a b",
+        "a_b_spikes",
+    ]
+    made = [nir_layers._unique(name, names) for name in given]
+    every = [name for plain in made for name in (plain, f"{plain}_spikes")]
+    assert len(set(every)) == len(every) and not {"input", "output"} & set(every)
+    assert all(name.isascii() and name.isidentifier() for name in every)
+
+
+def test_images_of_two_sizes_at_the_input(rng: Rng) -> None:
+    left, right = bits((6, 6, 2), "left"), bits((3, 3, 2), "right")
+    half = conv(rng, left, 3, (2, 2), "half", stride=(2, 2))
+    joined = dense(rng, flatten(conv(rng, make("concat", half, right), 3, (2, 2), "joined")), 2)
+    with pytest.raises(UnsupportedOpError, match="'right_sign': its image of 3x3 would .* 'left_sign', which is 6x6"):
+        check(rng, joined, profile="if")
+    check(rng, joined, profile="flat")
+
+
+def test_two_strides_side_by_side(rng: Rng) -> None:
+    x = bits((6, 6, 2))
+    both = make("concat", conv(rng, x, 3, (2, 2), "two", stride=(2, 2)), conv(rng, x, 3, (4, 4), "one"))
+    joined = dense(rng, flatten(conv(rng, both, 3, (2, 2), "joined")), 2)
+    with pytest.raises(UnsupportedOpError, match=r"strides \[1, 2\] side by side.*use the profile 'flat'"):
+        check(rng, joined, profile="if")
+    check(rng, joined, profile="flat")
+
+
+def test_only_whole_tensors_are_flattened(rng: Rng) -> None:
+    x = bits((4, 4, 7))
+    for begin, end in ((0, 3), (4, 7)):
+        part = make("slice", x, attrs=SliceAttrs(begin, end), name="part")
+        with pytest.raises(UnsupportedOpError, match="only one whole tensor flattened before a dense layer"):
+            check(rng, dense(rng, flatten(part), 3))
+    check(rng, dense(rng, flatten(make("slice", x, attrs=SliceAttrs(0, 7))), 3))
+
+
+def test_channels_cut_out_of_several() -> None:
+    """Pieces that are cut at their ends leave nothing of their neighbours."""
+    x = bits((1, 1, 9))
+    pieces = [nir_network._Piece(x, 2, 5, False, 0), nir_network._Piece(x, 0, 4, False, 3)]
+    for begin, end, found in (
+        (0, 3, [(2, 5)]), (3, 7, [(0, 4)]), (2, 4, [(4, 5), (0, 1)]), (0, 7, [(2, 5), (0, 4)]), (1, 2, [(3, 4)]),
+    ):  # fmt: skip
+        assert [(p.begin, p.end) for p in nir_network._cut(pieces, begin, end)] == found
