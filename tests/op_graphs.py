@@ -247,7 +247,7 @@ def _planes_conv(rng: Rng, x: Node) -> Node:
 
 
 def _affine(rng: Rng, x: Node) -> Node:
-    limits = ClampAttrs(-5.0, 9.0) if rng.random() < 0.5 else ClampAttrs(-np.inf, np.inf)
+    limits = ClampAttrs(float(rng.choice([-5.0, -np.inf])), float(rng.choice([9.0, np.inf])))
     return make("affine", x, *(constant(integers(rng, x.type.shape[-1:])) for _ in range(3)), attrs=limits)
 
 

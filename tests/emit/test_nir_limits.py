@@ -83,20 +83,7 @@ def test_one_tap_of_the_clock_lies_inside() -> None:
 
 def test_names_of_layers_and_of_their_neurons() -> None:
     names = {"input", "output"}
-    given = [
-        "conv",
-        "conv",
-        "conv_spikes",
-        "conv",
-        "1st",
-        "1st",
-        "Gr\u00f6\u00dfe",
-        "",
-        "input",
-        "a/b",
-        "a b",
-        "a_b_spikes",
-    ]
+    given = ["conv", "conv", "conv_spikes", "1st", "1st", "Gr\u00f6\u00dfe", "", "input", "a/b", "z_spikes", "z"]
     made = [nir_layers._unique(name, names) for name in given]
     every = [name for plain in made for name in (plain, f"{plain}_spikes")]
     assert len(set(every)) == len(every) and not {"input", "output"} & set(every)

@@ -127,7 +127,10 @@ def test_not_a_number(sanitized: Path, tmp_path: Path) -> None:
 def test_infinities_and_float_nans_follow_numpy(sanitized: Path, tmp_path: Path) -> None:
     """Without a binarization, what is not a number or not finite goes through each op as in NumPy."""
     folders = []
-    for name in ("add", "mul", "div", "maximum", "minimum", "clamp", "sign", "max_pool", "concat", "prelu", "round"):
+    for name in (
+        "add", "mul", "div", "maximum", "minimum", "clamp", "sign", "max_pool", "concat", "prelu", "round", "affine",
+        "pad", "pad_channels", "reshape", "slice", "gather", "copy",
+    ):  # fmt: skip
         for i in range(4):
             rng = np.random.default_rng([SEED, i])
             graph = op_graphs.one_op(rng, name, op_graphs.FLOAT_OPS)
