@@ -13,7 +13,7 @@ from bnn.emit.nir_network import SpikeOp, Term
 from bnn.emit.nir_proof import prove
 from bnn.errors import CompileError, UnsupportedOpError
 from bnn.ir import DType, Graph, Node
-from bnn.ops import ConvAttrs, SliceAttrs, constant, make
+from bnn.ops import ConvAttrs, SliceAttrs, constant, input_node, make
 
 from .test_nir import Rng, bits, check, conv, dense, flatten
 
@@ -125,3 +125,44 @@ def test_channels_cut_out_of_several() -> None:
         (0, 3, [(2, 5)]), (3, 7, [(0, 4)]), (2, 4, [(4, 5), (0, 1)]), (0, 7, [(2, 5), (0, 4)]), (1, 2, [(3, 4)]),
     ):  # fmt: skip
         assert [(p.begin, p.end) for p in nir_network._cut(pieces, begin, end)] == found
+
+
+def summed(rng: Rng, **attrs: object) -> tuple[Node, Node]:
+    """Raw sums of a layer (or what its slots make of them), and the bits of its data as numbers."""
+    x = bits((4, 4, 3))
+    w = constant(rng.choice([-1, 1], (3, 3, 3, 3)), DType.b1)
+    same = ConvAttrs(pads=(1, 1, 1, 1), **attrs)  # type: ignore[arg-type]
+    return make("bconv2d", x, w, attrs=same, name="sums"), make("unpack", x, name="image_sign")
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_differences_of_whole_numbers(rng: Rng, turned: bool, profile: str) -> None:
+    pair = summed(rng)
+    difference = make("sub", *(pair[::-1] if turned else pair), name="difference")
+    check(rng, dense(rng, flatten(make("binarize", difference, name="sign")), 3), profile=profile)
+
+
+def test_clipped_sums_are_added_to_nothing(rng: Rng) -> None:
+    total = make("add", *summed(rng, slots=("clamp0",), clamp0=(-2.0, 2.0)), name="add")
+    with pytest.raises(UnsupportedOpError, match="layer 'sign'"):
+        check(rng, dense(rng, flatten(make("binarize", total, name="sign")), 3))
+
+
+def test_an_activation_that_falls_and_rises_is_no_threshold(rng: Rng) -> None:
+    """Of a sum of two layers' values; one that only rises is."""
+    for slope, fits in ((0.5, True), (-0.5, False)):
+        total = make("prelu", make("add", *summed(rng), name="add"), constant(np.full(3, slope)), name="prelu")
+        spikes = make("binarize", make("sub", total, constant(np.full(3, 0.6))), name="sign")
+        if fits:
+            check(rng, dense(rng, flatten(spikes), 3))
+        else:
+            with pytest.raises(UnsupportedOpError, match="change more than once as its sums grow"):
+                check(rng, dense(rng, flatten(spikes), 3))
+
+
+def test_real_numbers_that_pass_by_all_spikes(rng: Rng) -> None:
+    x = input_node("image", (4,))
+    sums = dense(rng, make("binarize", x, name="sign"), 4)
+    with pytest.raises(UnsupportedOpError, match="real numbers that pass by all spikes"):
+        arrange(Graph((x,), (make("add", sums, x, name="shortcut"),)), "if")
