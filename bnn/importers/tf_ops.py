@@ -257,7 +257,7 @@ def _pad(s: Source) -> Node:
     value = float(np.reshape(s.constant(2), ())) if s.count > 2 else 0.0
     pads: Array = s.constant(1)
     rank = len(pads)
-    if pads[0].any() or (pads < 0).any() or rank not in (2, 3, 4):
+    if pads[0].any() or rank not in (2, 3, 4):
         raise s.unsupported(f"padding {pads.tolist()}; only height, width and channels can be padded")
     before, after = (int(p) for p in pads[-1])
     channels = PadChannelsAttrs(before, after, value)

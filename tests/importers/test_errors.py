@@ -85,6 +85,11 @@ CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = 
         lambda: after_conv(lambda x: tf.reshape(x, (-1, 2))),
         r"'mine'.*batch as its first dimension",
     ),
+    "batch padded": (
+        (4, 4, 3),
+        lambda: after_conv(lambda x: tf.pad(x, [[1, 0], [0, 0], [0, 0], [0, 0]])[1:]),
+        r"'mine': Pad .*\[\[1, 0\], .*only height, width and channels can be padded",
+    ),
     "batch fixed": ((4, 4, 3), lambda: after_conv(lambda x: tf.reshape(x, (2, -1))), r"'mine'.*batch"),
     "product of two values": (
         (6,),

@@ -22,12 +22,22 @@ def sequential(shape: tuple[int, ...], *stack: Any) -> Any:
     return scramble(keras.Sequential([layers.Input(shape), *stack]))
 
 
+def by_hand(**options: Any) -> Any:
+    """A convolution whose kernel is no square."""
+    filters = np.random.default_rng(1).normal(size=(3, 2, 4, 5)).astype(np.float32)
+    return layers.Lambda(lambda x: tf.nn.conv2d(x, filters, **options))
+
+
 FLOAT = {
     "conv": lambda: [layers.Conv2D(5, 3)],
     "conv same stride": lambda: [layers.Conv2D(5, (3, 2), strides=2, padding="same")],
     "conv larger than image": lambda: [layers.Conv2D(5, (12, 11), padding="same")],
     "conv dilated": lambda: [layers.Conv2D(5, 3, dilation_rate=(2, 3), padding="same", use_bias=False)],
     "conv dilated valid": lambda: [layers.Conv2D(5, 3, dilation_rate=2)],
+    "conv explicitly padded": lambda: [by_hand(strides=(1, 2), padding=[[0, 0], [1, 2], [3, 0], [0, 0]])],
+    "conv dilated by hand": lambda: [by_hand(strides=1, padding="SAME", dilations=(2, 3))],
+    "conv of two strides": lambda: [by_hand(strides=(3, 2), padding="SAME")],
+    "empty part of a split": lambda: [layers.Lambda(lambda x: tf.concat(tf.split(x, [3, 0, 1], 3)[::-2], 3))],
     "conv grouped": lambda: [layers.Conv2D(6, 3, groups=2, padding="same", activation="relu")],
     "depthwise": lambda: [layers.DepthwiseConv2D(3, strides=2, depth_multiplier=2, padding="same")],
     "depthwise dilated": lambda: [layers.DepthwiseConv2D(3, dilation_rate=2, padding="same")],
