@@ -1,6 +1,8 @@
-/* sign: -1, 0 or +1 (0 for zeros of either sign); what is not a number stays. */
+/* sign: -1, 0 or +1 (0 for zeros of either sign, and for denormals); what is not a number stays. */
 #include "check.h"
 #include "view.h"
+
+#include <float.h>
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
@@ -17,7 +19,7 @@ static void run(const struct bnn_run *r)
             float *restrict out = bnn_row_floats(&r->output, i, y);
             for (size_t k = 0; k < n; k++) {
                 float v = in[k];
-                out[k] = v != v ? v : (float)(v > 0.0f) - (float)(v < 0.0f);
+                out[k] = v != v ? v : (float)(v >= FLT_MIN) - (float)(v <= -FLT_MIN);
             }
         }
     }
