@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from bnn import interpret
 from bnn.errors import CompileError
+from bnn.importers.keras_inputs import fitted
 from bnn.importers.tensorflow import import_model
 from bnn.ir import Graph
 from bnn.passes import lower
@@ -192,3 +193,14 @@ def test_two_arguments_in_keras3() -> None:
     model(small_number(3, 4), small_number(3, 4))
     with pytest.raises(CompileError, match=r"cannot be called with \(N, 4\).*'y'.*one tensor, a list or a dict"):
         import_model(model)
+
+
+def test_sizes_that_fit_what_is_open() -> None:
+    assert fitted("x", (None, None, 3), (4, 5, 3)) == (4, 5, 3) == fitted("x", None, (4, 5, 3))
+    assert fitted("x", (4, 5, 3), None) == (4, 5, 3)
+    for wanted in ((4, 5), (4, 5, 3, 1), (4, 5, 4), (3,)):
+        with pytest.raises(CompileError, match=r"the model's input 'x' is \(open, open, 3\); give sizes that it takes"):
+            fitted("x", (None, None, 3), wanted)
+    for own in (None, (None, 5, 3)):
+        with pytest.raises(CompileError, match="only the batch may be open"):
+            fitted("x", own, None)

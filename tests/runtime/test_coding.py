@@ -174,6 +174,15 @@ def test_a_code_past_the_elements(rng: np.random.Generator) -> None:
         decode(bytes(damaged))
 
 
+@pytest.mark.parametrize("count", [448, 449, 456, 457])
+def test_codes_that_just_fill_a_line(count: int, rng: np.random.Generator) -> None:
+    """A table of 8 bytes and 56 of codes are a line of 64; one code more begins another."""
+    filters = few_values(rng, (count, 1, 1, 1), 2)
+    assert shortest(constant(filters))[0] is Encoding.TABLE_1
+    y = Model.from_bytes(one_conv(filters))(np.ones((1, 1, 1, 1), np.float32))
+    np.testing.assert_array_equal(y.ravel(), filters.ravel())
+
+
 def test_one_row_for_more_than_a_machine_holds(rng: np.random.Generator) -> None:
     """A small file must not ask for terabytes."""
     filters = np.broadcast_to(rng.normal(size=(1, 3, 3, 8)), (64, 3, 3, 8))
