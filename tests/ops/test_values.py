@@ -108,6 +108,17 @@ def test_sums_over_a_batch_are_rounded_once() -> None:
     check(x, make("batch_sum", x), np.float32([[2**25, 1], [1, -(2.0**25)], [-(2**25), 2**25], [1, 1]]))
 
 
+@pytest.mark.parametrize("filters", [1, 5, 17, 32, 33, 65])
+@pytest.mark.parametrize("infinite", [-np.inf, np.inf])
+def test_infinite_sums_are_numbers(infinite: float, filters: int, rng: np.random.Generator) -> None:
+    """Those of filters that do not exist, whose weights are zeros, are none, and count for nothing."""
+    x = input_node("x", (2, 2, 3))
+    w = constant(rng.choice([-1.0, 2.0], (filters, 1, 1, 3)))
+    data = rng.integers(-9, 10, (3, 2, 2, 3)).astype(np.float32)
+    data[1, 1, 0, 2] = infinite
+    check(x, make("unpack", make("conv2d", x, w, attrs=ConvAttrs(out=DType.b1))), data)
+
+
 @pytest.mark.parametrize("infinite", [-np.inf, np.inf])
 def test_thresholds_that_are_none(infinite: float) -> None:
     """A channel whose scale is zero has the bit of its flip; infinity makes its image no number."""
