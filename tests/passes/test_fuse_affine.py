@@ -81,3 +81,10 @@ def test_values_with_another_user_stay() -> None:
 def test_operands_that_are_not_by_channel_stay() -> None:
     rows = make("mul", X, make("avg_pool", X))
     assert ops(fuse_affine(graph(make("add", rows, channel([1, 2]))))) == ["avg_pool", "mul", "add"]
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_infinite_operands_stay(value: float) -> None:
+    """They make no number of what is finite, which no threshold or pool of bits can say."""
+    product = make("mul", X, channel([1.0, value]))
+    assert ops(fuse_affine(graph(make("add", product, channel([1, 2]))))) == ["mul", "add"]

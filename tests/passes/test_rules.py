@@ -67,6 +67,7 @@ LOOKALIKES: dict[str, Callable[[Node], Node]] = {
     "jump at -1": lambda x: quantizer(x, 1.0),
     "nothing added": lambda x: quantizer(x, 0.0),
     "shifted step": lambda x: step(x, ("sub", 0.5), ("sign", 0), ("add", 0.1), ("sign", 0)),
+    "step shifted down": lambda x: step(x, ("add", 0.5), ("sign", 0), ("add", 0.1), ("sign", 0)),
     "falling": lambda x: step(x, ("mul", -1.0), ("sign", 0), ("add", 0.1), ("sign", 0)),
     "scaled by zero": lambda x: step(x, ("mul", 0.0), ("sign", 0), ("add", 0.1), ("sign", 0)),
     "from a constant": lambda x: make("sign", make("sub", constant(0.1), make("sign", x))),
