@@ -277,14 +277,27 @@ def answer(status: int, problem: Any) -> Answer:
     return Answer(STATUSES[status], what, problem.found, problem.expected)
 
 
-def opened(data: bytes) -> Answer:
+def memory_of(data: bytes) -> tuple[int, int]:
+    """Bytes that a valid file's opened model needs, and those of a context for one image and one worker."""
+    file, size, model = buffer(data), ffi.new("size_t *"), ffi.new("bnn_model **")
+    kernels = lib.bnn_kernels_select(ffi.NULL)
+    assert lib.bnn_model_size(file, len(data), kernels, size, ffi.NULL) == lib.BNN_OK
+    needed, memory = size[0], aligned(size[0])
+    assert lib.bnn_model_open(file, len(data), kernels, memory, needed, model, ffi.NULL) == lib.BNN_OK
+    assert lib.bnn_context_size(model[0], 1, 1, size) == lib.BNN_OK
+    return needed, size[0]
+
+
+def opened(data: bytes, max_bytes: int = 0, max_work: int = 0) -> Answer:
     """What the runtime says of a file.  bnn_model_size, which sees each op by itself, must not contradict it."""
+    limits = ffi.new("bnn_limits *", (max_bytes, max_work))
     file, problem, size, model = buffer(data), ffi.new("bnn_problem *"), ffi.new("size_t *"), ffi.new("bnn_model **")
     kernels = lib.bnn_kernels_select(ffi.NULL)
-    status = lib.bnn_model_size(file, len(data), kernels, size, problem)
+    status = lib.bnn_model_size_within(file, len(data), kernels, limits, size, problem)
     measured = answer(status, problem)
     memory = aligned(size[0] if status == lib.BNN_OK else 0)
-    found = answer(lib.bnn_model_open(file, len(data), kernels, memory, size[0], model, problem), problem)
+    status = lib.bnn_model_open_within(file, len(data), kernels, limits, memory, size[0], model, problem)
+    found = answer(status, problem)
     assert measured.status == "OK" or measured == found, f"bnn_model_size says {measured}, bnn_model_open {found}"
     assert (found.status == "OK") == (model[0] != ffi.NULL)
     return found

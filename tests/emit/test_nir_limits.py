@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bnn.emit import nir_layers, nir_network
+from bnn.emit import nir_layers
 from bnn.emit.nir import arrange
 from bnn.emit.nir_network import SpikeOp, Term
 from bnn.emit.nir_proof import prove
@@ -108,23 +108,10 @@ def test_two_strides_side_by_side(rng: Rng) -> None:
     check(rng, joined, profile="flat")
 
 
-def test_only_whole_tensors_are_flattened(rng: Rng) -> None:
-    x = bits((4, 4, 7))
-    for begin, end in ((0, 3), (4, 7)):
-        part = make("slice", x, attrs=SliceAttrs(begin, end), name="part")
-        with pytest.raises(UnsupportedOpError, match="only one whole tensor flattened before a dense layer"):
-            check(rng, dense(rng, flatten(part), 3))
-    check(rng, dense(rng, flatten(make("slice", x, attrs=SliceAttrs(0, 7))), 3))
-
-
-def test_channels_cut_out_of_several() -> None:
-    """Pieces that are cut at their ends leave nothing of their neighbours."""
-    x = bits((1, 1, 9))
-    pieces = [nir_network._Piece(x, 2, 5, False, 0), nir_network._Piece(x, 0, 4, False, 3)]
-    for begin, end, found in (
-        (0, 3, [(2, 5)]), (3, 7, [(0, 4)]), (2, 4, [(4, 5), (0, 1)]), (0, 7, [(2, 5), (0, 4)]), (1, 2, [(3, 4)]),
-    ):  # fmt: skip
-        assert [(p.begin, p.end) for p in nir_network._cut(pieces, begin, end)] == found
+@pytest.mark.parametrize("channels", [(0, 3), (4, 7), (0, 7)])
+def test_channels_that_are_flattened(rng: Rng, channels: tuple[int, int]) -> None:
+    part = make("slice", bits((4, 4, 7)), attrs=SliceAttrs(*channels), name="part")
+    check(rng, dense(rng, flatten(part), 3))
 
 
 def summed(rng: Rng, **attrs: object) -> tuple[Node, Node]:

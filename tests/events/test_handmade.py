@@ -83,7 +83,7 @@ def test_more_neurons_than_can_be_numbered() -> None:
     huge = ops.make("pad", bits, attrs=ops.PadAttrs((11_999, 11_999, 0, 0), 1.0), name="huge")
     sums = ops.make("bconv2d", huge, op_graphs.signs(np.random.default_rng(0), (1, 1, 1, 32)),
                     attrs=ops.ConvAttrs(stride=(12_000, 12_000)), name="conv")  # fmt: skip
-    model = bnn.Model.from_bytes(encode(op_graphs.plan([x], [sums])))
+    model = bnn.Model.from_bytes(encode(op_graphs.plan([x], [sums])), max_bytes=2**30)
     with pytest.raises(bnn.InputError, match=r"more neurons than the event engine can number"):
         EventEngine(model)
 

@@ -151,7 +151,8 @@ binary
     header.data_bytes = DATA + 1 -> FORMAT header: size of the data section; DATA + 1, DATA
     header.data_bytes = DATA - 1 -> FORMAT header: end of the data section; SIZE - 1, SIZE
     header.arena = ARENA + 63 -> FORMAT header: arena bytes (a multiple of 64); ARENA + 63, ARENA
-    header.arena = [ARENA+64|2**63-64] -> OK
+    header.arena = [ARENA+64|2**27] -> OK
+    header.arena = 2**63 - 64 -> LIMIT header: bytes to run one image (max_bytes); MOST, RUN
     header.arena = 2**63 -> LIMIT header: arena bytes; MOST, MOST
     header.[zero_0|zero_1|zero_2] = 1 -> FORMAT header: reserved bytes; 1, 0
     header.[zero_0|zero_1|zero_2] = 2**62 -> FORMAT header: reserved bytes; 2**62, 0
@@ -186,10 +187,10 @@ binary
 
     tensor 2.[o|h|w|c] = 0 -> FORMAT tensor 2 (filters): a dimension is zero; 0, 1
     tensor 2.[o|h|w|c] = 2**31 -> LIMIT tensor 2 (filters): dimension (at most); 2**31, 2**31 - 1
-    tensor 2.o = 2**31 - 1 -> LIMIT tensor 2 (filters): bytes of its elements (at most); 16 * (2**31 - 1), SIZE + 2**30
+    tensor 2.o = 2**31 - 1 -> LIMIT tensor 2 (filters): bytes of its elements (max_bytes); 16 * (2**31 - 1), OPENED
     tensor 2.[h|w] = 2**31 - 1
-        -> LIMIT tensor 2 (filters): bytes of its elements (at most); 32 * (2**31 - 1), SIZE + 2**30
-    tensor 2.c = 2**31 - 1 -> LIMIT tensor 2 (filters): bytes of its elements (at most); 2**32, SIZE + 2**30
+        -> LIMIT tensor 2 (filters): bytes of its elements (max_bytes); 32 * (2**31 - 1), OPENED
+    tensor 2.c = 2**31 - 1 -> LIMIT tensor 2 (filters): bytes of its elements (max_bytes); 2**32, OPENED
     tensor 0.o = 2 -> FORMAT tensor 0 (x): dimension before those of the rank; 2, 1
     tensor 3.w = 3 -> FORMAT tensor 3 (thresholds): dimension before those of the rank; 3, 1
     tensor 2.rank = 3 -> FORMAT tensor 2 (filters): dimension before those of the rank; 4, 1
@@ -210,7 +211,7 @@ binary
     tensor 2.h = 2**31 - 1 & tensor 2.w = 2**31 - 1 & tensor 2.c = 2**31 - 1
         -> LIMIT tensor 2 (filters): its size overflows; 64, 0
     tensor 2.o = 1 & tensor 2.h = 2**30 & tensor 2.w = 2**31 - 1
-        -> LIMIT tensor 2 (filters): bytes of its elements (at most); 2**63 - 2**32, SIZE + 2**30
+        -> LIMIT tensor 2 (filters): bytes of its elements (max_bytes); 2**63 - 2**32, OPENED
     tensor 2.o = 1 & tensor 2.h = 2**30 + 1 & tensor 2.w = 2**31 - 1
         -> LIMIT tensor 2 (filters): its size overflows; 64, 0
     tensor 0.h = 65536 & tensor 0.w = 65536 & tensor 0.c = 2**31 - 1 -> LIMIT tensor 0 (x): its size overflows; 120, 0
@@ -279,9 +280,11 @@ byte_input
 one_row
     tensor 2.encoding = 1 -> FORMAT op 0 (conv): encoding of an input that is not a conv2d's filters; 1, 0
     tensor 1.encoding = 0 & tensor 1.o = 6 -> FORMAT tensor 1 (filters): bytes; 64, 128
-    tensor 1.o = MANY // 4 & tensor 1.c = 1 -> FORMAT op 0 (conv): channels of the data; 3, 1
+    tensor 1.o = MANY // 4 & tensor 1.c = 1
+        -> LIMIT op 0 (conv): bytes of constants read up to it (max_bytes); MANY + 12, MANY
+    tensor 1.o = MANY // 4 - 3 & tensor 1.c = 1 -> FORMAT op 0 (conv): channels of the data; 3, 1
     tensor 1.o = MANY // 4 + 1 & tensor 1.c = 1
-        -> LIMIT tensor 1 (filters): bytes of its elements (at most); MANY + 4, MANY
+        -> LIMIT tensor 1 (filters): bytes of its elements (max_bytes); MANY + 4, MANY
 
 compact
     tensor 1.word 0 = 241 -> FORMAT tensor 1 (filters): base of its exponents (at most); 241, 240
@@ -311,7 +314,9 @@ NUMBERS = {
     "OPS_AT": B["header.op_section"], "OPS_SIZE": B["header.op_bytes"],
     "TEXT_AT": B["header.strings"], "TEXT": B["header.string_bytes"],
     "DATA_AT": B["header.data"], "DATA": B["header.data_bytes"],
-    "MANY": len(one_row()) + 2**30,
+    # The defaults of max_bytes: of an opened model, and of a context for images of 30 floats that give 24.
+    "OPENED": 2**26 + 64 * SIZE, "RUN": 2**28 + 256 * 4 * (30 + 24),
+    "MANY": 2**26 + 64 * len(one_row()),
 }  # fmt: skip
 ROWS = read_rows(TABLE, NUMBERS)
 

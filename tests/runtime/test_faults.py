@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import _handles, errors
+from bnn import _context, _handles, errors
 from bnn.events import EventEngine
 from bnn.runtime import Model
 
@@ -169,7 +169,7 @@ def test_threads_that_do_not_start(small: Any, monkeypatch: pytest.MonkeyPatch, 
     create.at = 0
     before = threading.active_count(), alive(held)
     with monkeypatch.context() as refused:
-        refused.setattr(_handles, "lib", Library(lib, "bnn_pool_create", create))
+        refused.setattr(_context, "lib", Library(lib, "bnn_pool_create", create))
         with pytest.raises(errors.InputError, match=f"cannot start {count - 1} threads; use fewer"):
             model.predict(x, threads=count)
     assert (threading.active_count(), alive(held)) == before

@@ -9,7 +9,8 @@ import struct
 
 import pytest
 
-from raw_model import CONSTANT, F32, INPUT, OUTPUT, Answer, Net, Op, Tensor, changed, opened
+from op_cases import CONV
+from raw_model import CONSTANT, F32, INPUT, OUTPUT, Answer, Net, Op, Tensor, changed, memory_of, opened
 
 OK = Answer("OK")
 
@@ -76,19 +77,19 @@ def test_the_most_rows_and_columns() -> None:
 
 
 def test_the_most_bytes_of_constants() -> None:
-    """1 GiB more than the file has: filters of one row each, which take 64 bytes of it."""
+    """Filters of one row each, which take 64 bytes of the file."""
 
     def of(second: int) -> tuple[bytes, Answer]:
         row = struct.pack("<f", 1)
-        sizes = {"first": 2**27, "second": second}
+        sizes = {"first": 2**24, "second": second}
         data = with_extra(*(Tensor(F32, (o, 1, 1, 1), CONSTANT, encoding=1, raw=row, name=n) for n, o in sizes.items()))
         return data, opened(data)
 
     data, _ = of(1)
-    most = 2**30 + len(data)
-    assert of(most // 4 - 2**27)[1] == OK
-    assert of(most // 4 - 2**27 + 1)[1] == too_much(
-        "tensor 3 (second): bytes of all constants up to it (at most)", most + 4, most
+    most = 2**26 + 64 * len(data)
+    assert of(most // 4 - 2**24)[1] == OK
+    assert of(most // 4 - 2**24 + 1)[1] == too_much(
+        "tensor 3 (second): bytes of all constants up to it (max_bytes)", most + 4, most
     )
 
 
@@ -179,3 +180,79 @@ class TestTexts:
         x = Tensor(F32, (1,), INPUT)
         data = Net([Op("copy", [x], Tensor(F32, (1,), OUTPUT)) for _ in range(number + 1)]).bytes()
         assert opened(changed(data, {f"op {number}.opcode": 0})).what == f"op {number}: opcode"
+
+
+def copies() -> bytes:
+    """x of 4 floats -> copy -> copy -> y."""
+    x, y = Tensor(F32, (4,), INPUT, name="x"), Tensor(F32, (4,), OUTPUT, name="y")
+    middle = Tensor(F32, (4,), name="middle")
+    return Net([Op("copy", [x], middle, layer="first"), Op("copy", [middle], y, layer="last")]).bytes()
+
+
+def test_memory_that_the_caller_grants() -> None:
+    """max_bytes: of the opened model, and then of what is left for a context."""
+    data = copies()
+    model, context = memory_of(data)
+    assert opened(data, max_bytes=model + context) == OK
+    assert opened(data, max_bytes=model + context - 1) == too_much(
+        "header: bytes to run one image (max_bytes)", context, context - 1
+    )
+    assert opened(data, max_bytes=model - 1) == too_much(
+        "op 0 (first): bytes of the opened model up to it (max_bytes)", model, model - 1
+    )
+
+
+def test_work_that_the_caller_grants() -> None:
+    """The dearest op is named, of equals the first."""
+    assert opened(copies(), max_work=8) == OK
+    assert opened(copies(), max_work=7) == too_much("op 0 (first): most of the work of all ops (max_work)", 8, 7)
+
+
+def test_constants_that_several_ops_read() -> None:
+    """They count once for each op that reads them, though they are there once."""
+    x = Tensor(F32, (1,), INPUT)
+    row = struct.pack("<f", 1)
+
+    def of(filters: int) -> tuple[int, Answer]:
+        shared = Tensor(F32, (filters, 1, 1, 1), CONSTANT, encoding=1, raw=row, name="shared")
+        outputs = [Tensor(F32, (filters,), OUTPUT), Tensor(F32, (filters,), OUTPUT)]
+        data = Net([Op("conv2d", [x, shared], y, CONV) for y in outputs]).bytes()
+        return len(data), opened(data)
+
+    size, _ = of(1)
+    most = 2**26 + 64 * size
+    assert of(most // 8 + 1)[1] == too_much(
+        "op 1: bytes of constants read up to it (max_bytes)", 8 * (most // 8 + 1), most
+    )
+
+
+def test_work_of_a_part_that_cannot_be_cut() -> None:
+    """A row of an op that is not a convolution."""
+
+    def of(channels: int) -> Answer:
+        x, y = Tensor(F32, (channels,), INPUT), Tensor(F32, (channels,), OUTPUT)
+        return opened(Net([Op("tanh", [x], y, layer="t")]).bytes())
+
+    assert of(2**25) == OK
+    assert of(2**25 + 1) == too_much("op 0 (t): work of a part that cannot be cut (at most)", 2**30 + 32, 2**30)
+
+
+def test_the_most_bytes_of_text() -> None:
+    """16 MiB more than the file, counted each time that a text is used."""
+    long = "n" * 2**19
+
+    def of(tensors: int, layer: str) -> tuple[int, Answer]:
+        x, y = Tensor(F32, (1,), INPUT, name=long), Tensor(F32, (1,), OUTPUT)
+        extra = [Tensor(F32, (1,), CONSTANT, name=long) for _ in range(tensors - 1)]
+        data = Net([Op("copy", [x], y, layer=layer)], extra).bytes()
+        return len(data), opened(data)
+
+    size, answer = of(32, long)
+    assert answer == OK  # 33 times a text that is in the file once
+    size, answer = of(34, "")
+    name = "n" * 40
+    assert (answer.status, answer.found, answer.expected) == ("LIMIT", 34 * 2**19, 2**24 + size)
+    assert answer.what.endswith(": bytes of names up to it (at most)") and name[:20] in answer.what
+    size, answer = of(33, long)
+    assert (answer.status, answer.found, answer.expected) == ("LIMIT", 34 * 2**19, 2**24 + size)
+    assert answer.what.endswith(": bytes of names and notes up to it (at most)")
