@@ -260,7 +260,7 @@ def _read_prophesee(path: Path, encoding: str) -> Array:
     data = path.read_bytes()
     at = _body(path, data, encoding)
     try:
-        if data[at : at + 1] == _COMMENT[:1]:
+        if encoding in _NO_TIME and data[at : at + 1] == _COMMENT[:1]:
             events = _read_copy(wizard, data[:at] + _NO_TIME[encoding] + data[at:], path.suffix)
         else:
             events = wizard.read(path)
@@ -291,7 +291,9 @@ def _body(path: Path, data: bytes, encoding: str) -> int:
     if encoding == "dat":
         if len(data) < at + 2:
             raise InputError(f"{path}: ends after its header: truncated")
-        size, at = data[at + 1], at + 2
+        kind, size, at = data[at], data[at + 1], at + 2
+        if kind == _COMMENT[0]:  # which expelliarmus would take for a header without an end
+            raise InputError(f"{path}: events of type {kind:#x}, expected one of Prophesee's: damaged")
         if size != _PROPHESEE_WORDS["dat"]:
             raise InputError(f"{path}: events of {size} bytes, expected {_PROPHESEE_WORDS['dat']}: damaged")
     if (len(data) - at) % _PROPHESEE_WORDS[encoding]:

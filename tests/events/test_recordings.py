@@ -137,6 +137,19 @@ def test_prophesee_body_that_begins_as_its_header(tmp_path: Path, version: int, 
     assert event_sources.read(path).tolist() == [(3, 37, 1, time)]
 
 
+def test_dat_whose_first_event_begins_as_its_header(tmp_path: Path) -> None:
+    """In .dat files the events stand behind two bytes, so nothing is mistaken for a line of the header ..."""
+    pytest.importorskip("expelliarmus")
+    path = tmp_path / "x.dat"
+    event = (37 | ((1 << 28) | (3 << 14) | 2) << 32).to_bytes(8, "little")
+    path.write_bytes(b"% Data file\n% Version 2\n\x0c\x08" + event)
+    assert event[:1] == b"%" and event_sources.read(path).tolist() == [(2, 3, 1, 37)]
+    # ... but the first of these two, with which expelliarmus would look for a line's end for ever.
+    path.write_bytes(b"% Data file\n%\x08" + event)
+    with pytest.raises(bnn.InputError, match=r"x\.dat: events of type 0x25, expected one of Prophesee's: damaged"):
+        event_sources.read(path)
+
+
 def changed(name: str, value: Any) -> dict[str, Any]:
     """Four events as columns, one of them another."""
     return {"x": [1, 2, 3, 4], "y": [1, 1, 2, 2], "p": [0, 1, 0, 1], "t": [0, 10, 20, 30]} | {name: value}
