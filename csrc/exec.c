@@ -237,9 +237,10 @@ static bnn_status run_apart(struct batch *b)
 {
     struct bnn_context *c = b->context;
     size_t chunks = b->count / b->chunk + (b->count % b->chunk != 0), together = chunks;
-    uint64_t work = bnn_times(c->model->work, b->chunk), each = (uint64_t)BNN_PIECE / (work != 0 ? work : 1);
-    if (c->poll != NULL) {
-        together = each != 0 && each <= SIZE_MAX / c->workers ? (size_t)each * c->workers : c->workers;
+    uint64_t work = bnn_times(c->model->work, b->chunk), each = (uint64_t)BNN_PIECE / work; /* every op has some */
+    uint64_t most = bnn_times(each != 0 ? each : 1, c->workers);
+    if (c->poll != NULL && most < chunks) {
+        together = (size_t)most;
     }
     for (; b->first < chunks; b->first += together) {
         size_t count = chunks - b->first < together ? chunks - b->first : together;

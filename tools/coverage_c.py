@@ -38,8 +38,8 @@ TESTS = (
 )
 
 LOADER = ("model.c", "validate.c", "graph.c", "coding.c", "check.c", "crc32.c", "problem.c")
-CONTEXT = ("exec.c", "step.c", "view.c", "info.c")
-BUILDER = ("events_build.c", "events_tables.c")
+CONTEXT = ("context.c", "exec.c", "cut.c", "work.c", "step.c", "view.c", "info.c")
+BUILDER = ("events_build.c", "events_check.c", "events_tables.c")
 CHECKED = (*LOADER, *CONTEXT, *BUILDER)
 
 
