@@ -8,6 +8,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn.importers import limits, saved_models
+from bnn.importers import archives, limits, saved_models
 from bnn.importers.tensorflow import import_model
 
 from .hostile import edit, product, refused, save_plain
@@ -175,6 +176,30 @@ def test_members_that_are_large_unpacked(name: str, folder: Path) -> None:
     refused(path, "is 2,147,48", "bytes; at most")
 
 
+def sizes_unpacked(path: Path) -> dict[str, int]:
+    with zipfile.ZipFile(path) as archive:
+        return {member.filename: member.file_size for member in archive.infolist()}
+
+
+def test_texts_as_large_as_may_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "net.keras"
+    size = sizes_unpacked(path)["config.json"]
+    monkeypatch.setattr(archives, "_MOST_TEXT", size)
+    import_model(path)
+    monkeypatch.setattr(archives, "_MOST_TEXT", size - 1)
+    refused(path, f"'config.json' is {size:,} bytes; at most {size - 1:,} are read")
+
+
+def test_members_as_large_as_may_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them together."""
+    path = folder / "net.keras"
+    size = sum(sizes_unpacked(path).values())
+    monkeypatch.setattr(limits, "MOST_BYTES", size)
+    import_model(path)
+    monkeypatch.setattr(limits, "MOST_BYTES", size - 1)
+    refused(path, f"what is packed in it is {size:,} bytes; at most {size - 1:,} are read", "unsafe=True")
+
+
 def layers_of(config: Any) -> Any:
     return config["config"]["layers"]
 
@@ -244,12 +269,19 @@ def many_calls(saved: Any) -> None:
             body.node_def.add(name=name, op="PartitionedCall").attr["f"].func.name = f"level_{i + 1}"
 
 
-def calls_in_a_row(saved: Any) -> None:
+def calls_in_a_row(saved: Any, first: int = 0, count: int = 1000) -> None:
     library = saved.meta_graphs[0].graph_def.library
-    for i in range(1000):
+    for i in range(first, first + count):
         body = library.function.add()
         body.signature.name = f"level_{i}"
         body.node_def.add(name="a", op="PartitionedCall").attr["f"].func.name = f"level_{i + 1}"
+
+
+def test_as_many_calls_in_a_row_as_may_be(folder: Path) -> None:
+    edit(folder / "net", partial(calls_in_a_row, count=limits.MOST_CALLS))
+    import_model(folder / "net")
+    edit(folder / "net", partial(calls_in_a_row, first=limits.MOST_CALLS, count=1))
+    refused(folder / "net", "more than 100 functions call one another in a row", "unsafe=True")
 
 
 def results(saved: Any) -> None:
@@ -333,6 +365,12 @@ def test_pipes(name: str, folder: Path) -> None:
     (folder / name).unlink()
     os.mkfifo(folder / name)
     refused(folder / name.split("/")[0], "not a regular file")
+
+
+def test_a_checkpoint_of_another_type(folder: Path) -> None:
+    checkpoint = tf.train.Checkpoint(weight=tf.Variable(tf.zeros([3], tf.float64)))
+    checkpoint.write(str(folder / "net" / "variables" / "variables"))
+    refused(folder / "net", "'Variable' is float64 (3,) in the checkpoint, and float32 (3,) in the graph")
 
 
 @pytest.mark.parametrize("name", ["weight", "other"])

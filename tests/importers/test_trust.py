@@ -160,7 +160,11 @@ def test_functions_of_numbers_alone() -> None:
     config = {"config": {"layers": [entry]}}
     entry["inbound_nodes"] = [["_CONSTANT_VALUE", -1, [2**16, 2**16], {"value": ["input", 0, 0]}]]
     check_trusted(Path("net.keras"), config, keras)
-    entry["inbound_nodes"] = [["_CONSTANT_VALUE", -1, [2**16, 2**16], {"value": 1.0}]]
+    for size in ([2**16, 2**16], 2**16):
+        entry["inbound_nodes"] = [["_CONSTANT_VALUE", -1, size, {"value": 1.0}]]
+        with pytest.raises(CompileError, match=r"function fill on numbers alone.*unsafe=True"):
+            check_trusted(Path("net.keras"), config, keras)
+    entry["inbound_nodes"].append(["input", 0, 0, {"value": 1.0}])  # a layer that is called twice
     with pytest.raises(CompileError, match=r"function fill on numbers alone.*unsafe=True"):
         check_trusted(Path("net.keras"), config, keras)
 
