@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import bnn
+import op_graphs
 from bnn import _verify, ops
 from bnn._verify import _Verifier
 from bnn._verify_report import Comparison, EndToEnd, LayerCheck
 from bnn._verify_rounding import FUNCTION, NOTHING, TINY
 from bnn._verify_source import exact_layers
+from bnn.emit.model import encode
 from bnn.importers.bnn_file import decode
 from bnn.ir import Graph
 from bnn.passes import lower
@@ -107,6 +109,50 @@ def test_what_comes_after_is_judged_by_what_differs_here() -> None:
     none = Comparison(amount < 0, amount < 0, 0 * amount)
     _Verifier._alone(known, op, out, none, np.full(amount.shape, 1.0), np.array([True]))  # type: ignore[arg-type]
     assert known.alone.errors[4] is NOTHING and TINY < 2e-38
+
+
+@pytest.mark.parametrize("whole_batch", [False, True])
+def test_an_image_is_judged_up_to_its_first_different_bit(whole_batch: bool) -> None:
+    """The others are judged on, unless each goes into all."""
+    different = np.array([[False, False], [True, False], [False, False]])
+    known = SimpleNamespace(
+        end_checks={}, binary={0: True}, alone=SimpleNamespace(errors={}), end=EndToEnd(),
+        model=SimpleNamespace(whole_batch=whole_batch),
+    )  # fmt: skip
+    op, out = SimpleNamespace(index=0, op="binarize", layer="layer"), SimpleNamespace(index=4, name="y", dtype="b1")
+    clean = np.ones(3, bool)
+    for found, left in ((~different & different, [True] * 3), (different, [not whole_batch, False, not whole_batch])):
+        comparison = Comparison(found, found & ~found, 0.0 * found)
+        clean = _Verifier._alone(known, op, out, comparison, NOTHING, clean)  # type: ignore[arg-type]
+        assert clean.tolist() == left
+    assert known.end.first_differences == 1
+
+
+@pytest.mark.parametrize(
+    ("op", "slots", "layer_slots", "compared"),
+    [
+        ("bconv2d", 64, 0, True), ("bconv2d", 0, 0, False), ("bconv2d", 4, 4, False), ("bconv2d", 68, 4, False),
+        ("iconv2d", 1, 1, True), ("iconv2d", 65, 1, True), ("iconv2d", 5, 5, False), ("conv2d", 64, 0, False),
+    ],
+)  # fmt: skip
+def test_which_layers_are_compared_by_their_sums(op: str, slots: int, layer_slots: int, compared: bool) -> None:
+    """Those of which the sums are no result of an op, and to which the layer adds nothing of its own."""
+    sums = np.float32([[3, -1], [5, 1]])
+    known = SimpleNamespace(
+        sums=SimpleNamespace(origins={"layer": "sums:0"}, steps={"layer": []}), checks={},
+        fed=SimpleNamespace(stepper=SimpleNamespace(step_raw=lambda index, count: sums)),
+    )  # fmt: skip
+    info = SimpleNamespace(index=0, op=op, layer="layer", slots=slots, layer_slots=layer_slots)
+    _Verifier._sums(known, info, {"sums:0": sums + np.float32([0, 2])}, 2)  # type: ignore[arg-type]
+    assert [(c.kind, c.compared, c.beyond) for c in known.checks.values()] == ([("sums", 4, 2)] if compared else [])
+
+
+def test_inputs_of_as_many_images_and_of_the_right_shape() -> None:
+    x, y = (ops.input_node(name, (3,)) for name in "xy")
+    model = bnn.Model.from_bytes(encode(op_graphs.plan([x, y], [ops.make("add", x, y)])))
+    for first, second in (((2, 3), (1, 3)), ((1, 3), (2, 3)), ((2, 3), (2, 4)), ((0, 3), (0, 3))):
+        with pytest.raises(bnn.InputError, match=r"input '[xy]': found \(\d, [34]\), expected \(N, 3\) with N > 0"):
+            _verify.verify(None, model, [np.zeros(first, np.float32), np.zeros(second, np.float32)])
 
 
 @pytest.mark.parametrize("where", ["layers", "alone", "outputs", "nothing"])

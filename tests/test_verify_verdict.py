@@ -33,6 +33,18 @@ def test_distances_are_in_deviations() -> None:
     assert np.isinf(distances(np.array([[np.nan, 1.0]]))[0, 0])
 
 
+def test_distances_are_in_the_larger_deviation() -> None:
+    """An image of larger values is measured by its own, one that is nearly blank by that of all."""
+    values = np.array([[1.0, 2.0, 3.0, 5.0], [1000.0, 2000.0, 3000.0, 5000.0]])  # all: median 502.5, of deviations 501
+    spread = 1.4826 * np.array([[501.0], [1000.0]])
+    assert distances(values) == pytest.approx(values / spread)
+
+
+def test_values_that_are_equal_are_no_deviation() -> None:
+    values = np.array([[0.0, 0.0, 0.0, 0.0, 3.0, 5.0]])  # of those apart from the median, 4
+    assert distances(values) == pytest.approx(values / 1.4826 / 4)
+
+
 def check(kind: str, **counts: int) -> LayerCheck:
     return LayerCheck("layer", "op", kind, True, compared=10, **counts)
 
