@@ -141,6 +141,9 @@ def refused(rng: Rng) -> dict[str, Graph]:
     numbers = ops.make("binarize_levels", x, ops.constant(np.arange(3.0)))
     planes = ops.make("bconv2d", numbers, op_graphs.signs(rng, (3, 1, 1, 8)), attrs=ConvAttrs(planes=2))
     found["numbers"] = op_graphs.plan([x], [planes])
+    wide, plain = bits((1, 1, 64))
+    planes = ops.make("bconv2d", plain, op_graphs.signs(rng, (3, 1, 1, 32)), attrs=ConvAttrs(planes=2), name="planes")
+    found["bits read as numbers"] = op_graphs.plan([wide], [planes])
     return found
 
 

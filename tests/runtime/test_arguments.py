@@ -191,6 +191,32 @@ class TestEngines:
             assert engine[0] == NULL
         assert lib.bnn_events_create(opened.model, memory, size[0], engine, NULL) == lib.BNN_OK
 
+    def test_numbers_past_the_last(self) -> None:
+        opened = Opened((ROOT / "tests/events/digits.bnn").read_bytes())
+        size, made = ffi.new("size_t *"), ffi.new("bnn_events **")
+        assert lib.bnn_events_size(opened.model, size, NULL) == lib.BNN_OK
+        memory = aligned(size[0])
+        assert lib.bnn_events_create(opened.model, memory, size[0], made, NULL) == lib.BNN_OK
+        engine, room, info = made[0], ffi.new("float[]", 2**20), ffi.new("bnn_events_layer *")
+        outputs, layers = lib.bnn_output_count(opened.model), lib.bnn_events_layer_count(engine)
+        tensors = lib.bnn_tensor_count(opened.model)
+        assert lib.bnn_events_expect(engine, 1.0, 1.0) == lib.BNN_OK
+        tensor = ffi.new("bnn_tensor_info *")
+        assert lib.bnn_get_tensor(opened.model, lib.bnn_input_tensor(opened.model, 0), tensor) == lib.BNN_OK
+        pixels = int(np.prod(list(tensor.dims)[: tensor.rank]))
+        calls = {
+            (lib.bnn_events_output, room): (outputs - 1, outputs),
+            (lib.bnn_events_state, room): (lib.bnn_output_tensor(opened.model, 0), tensors),
+            (lib.bnn_events_get_layer, info): (layers - 1, layers),
+            (lib.bnn_events_set_limit, 2**64 - 1): (layers - 1, layers),
+            (lambda e, number, value: lib.bnn_events_pixel(e, number, 0, value), 1.0): (0, 1),
+            (lambda e, number, value: lib.bnn_events_pixel(e, 0, number, value), 1.0): (pixels - 1, pixels),
+        }
+        for (call, last), (there, past) in calls.items():
+            assert call(engine, there, last) == lib.BNN_OK
+            assert call(engine, past, last) == call(engine, 2**32 - 1, last) == lib.BNN_ERROR_ARGUMENT
+            assert call(NULL, there, last) == lib.BNN_ERROR_ARGUMENT
+
 
 class Arrays:
     """Inputs and outputs of `network` for bnn_run, at any address."""
