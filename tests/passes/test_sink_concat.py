@@ -9,7 +9,7 @@ import levels
 from bnn import interpret
 from bnn.interpret import outputs
 from bnn.ir import DType, Graph, Node
-from bnn.ops import ClampAttrs, ConvAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
+from bnn.ops import ClampAttrs, ConvAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 from bnn.passes import lower
 from bnn.passes.sink_concat import sink_concat
 from graphs import Sample
@@ -93,6 +93,11 @@ def test_a_constant_for_each_pixel_is_cut_too() -> None:
     result = sink_concat(graph(make("add", BOTH, constant(values))))
     parts = result.outputs[0].inputs
     assert [p.inputs[1].value.tolist() for p in parts] == [values[..., :1].tolist(), values[..., 1:].tolist()]
+
+
+def test_a_slice_of_two_parts_stays() -> None:
+    source = graph(make("slice", BOTH, attrs=SliceAttrs(0, 2)))
+    assert sink_concat(source) is source
 
 
 def random_concat(rng: Rng) -> Node:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import bnn
+import op_graphs
 from bnn import events, interpret, ops
 from bnn.emit import nir, nir_proof
 from bnn.emit.model import encode
@@ -67,6 +68,23 @@ def test_the_file_reads_back(source: Graph, model: Model) -> None:
     decoded = decode(model.to_bytes())
     assert decoded.inputs[0].type.dtype is source.inputs[0].type.dtype
     assert encode(decoded) == model.to_bytes()
+
+
+def test_thresholds_at_the_end_of_what_sums_reach() -> None:
+    """And past it: such a bit never turns."""
+    x = ops.input_node("image", (1, 1, 3), DType.u8)
+    reach = 3 * 255
+    limits = [-(2**30), -reach - 1, -reach, -reach + 1, 0, reach, reach + 1, 2**30]
+    signs = np.repeat([1, -1], len(limits)).reshape(-1, 1, 1, 1) * np.ones((1, 1, 1, 3), np.int8)
+    operands = (ops.constant(signs, DType.b1), ops.constant(np.zeros(3)), ops.constant(limits * 2, DType.i32))
+    attrs = ops.ConvAttrs(slots=("zeros", "threshold"), out=DType.b1)
+    bits = ops.make("iconv2d", x, *operands, attrs=attrs, name="counted")
+    data = encode(op_graphs.plan([x], [ops.make("unpack", bits)]))
+    images = np.array([0, 255], np.uint8).reshape(2, 1, 1, 1).repeat(3, axis=3)
+    sums = images.astype(int).sum(axis=3)[..., None] * signs[:, 0, 0, 0]
+    for family in bnn.runtime.available_kernels():
+        found = Model.from_bytes(data, kernels=family)(images)
+        assert np.array_equal(found, np.where(sums >= np.array(limits * 2), 1.0, -1.0)), family
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int64", "bool", "other bytes"])

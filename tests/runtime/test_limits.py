@@ -237,6 +237,19 @@ def test_work_of_a_part_that_cannot_be_cut() -> None:
     assert of(2**25 + 1) == too_much("op 0 (t): work of a part that cannot be cut (at most)", 2**30 + 32, 2**30)
 
 
+def test_rows_around_an_image_are_part_of_the_work_that_cannot_be_cut() -> None:
+    def of(above: int, below: int) -> Answer:
+        x, y = Tensor(F32, (1, 1, 2**15), INPUT), Tensor(F32, (1, 1, 2**15), OUTPUT)
+        framed = Tensor(F32, (1, 1, 2**15), halo=(above, 0, below, 0))
+        ops = [Op("copy", [x], framed, layer="framed"), Op("copy", [framed], y)]
+        return opened(Net(ops).bytes(), max_bytes=2**40)
+
+    for above, below in ((2**15, 0), (0, 2**15), (2**14, 2**14)):
+        found = 2**30 + 2**15
+        assert of(above, below) == too_much("op 0 (framed): work of a part that cannot be cut (at most)", found, 2**30)
+        assert of(max(above - 1, 0), below - (above == 0)) == OK
+
+
 def test_the_most_bytes_of_text() -> None:
     """16 MiB more than the file, counted each time that a text is used."""
     long = "n" * 2**19

@@ -43,6 +43,17 @@ def test_a_link_stays_a_link(small: Any, model: Model, tmp_path: Path) -> None:
         model.save(loop)
 
 
+@pytest.mark.parametrize("special", [stat.S_ISUID, stat.S_ISGID, stat.S_ISVTX])
+def test_a_saved_file_runs_as_nobody_else(model: Model, tmp_path: Path, special: int) -> None:
+    """Permissions to read, write and execute are handed on; what makes a program of the owner's is not."""
+    path = tmp_path / "net.bnn"
+    path.touch()
+    path.chmod(0o755 | special)
+    assert mode(path) == 0o755 | special
+    model.save(path)
+    assert mode(path) == 0o755
+
+
 def test_permissions_stay(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "net.bnn"
     for wanted in (0o600, 0o640, 0o444, 0o755):
