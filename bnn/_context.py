@@ -19,7 +19,7 @@ class Pulse:
     """A poll of bnn.h: every 50 ms Python runs for a moment, and with it the handlers of signals.
 
     They run in the main thread alone, so a call from another needs none.  Hand :attr:`poll` and :attr:`argument` to C,
-    and after the call :meth:`reraise` raises what stopped it.
+    and after a call that was stopped :meth:`reraise` raises what stopped it; then it can be used again.
     """
 
     poll = ffi.addressof(lib, "bnn_poll_python")
@@ -31,8 +31,9 @@ class Pulse:
 
     def reraise(self) -> None:
         """Raise the exception that a handler raised meanwhile, if one did."""
-        if self.error is not None:
-            raise self.error
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
 
 
 def _keep(kind: type[BaseException], error: BaseException, trace: TracebackType) -> None:

@@ -62,7 +62,8 @@ class EventEngine:
 
     Raises:
         UnsupportedOpError: names the layer that cannot run event by event, and why.
-        InputError: an argument that is none of these.
+        InputError: an argument that is none of these; more memory than ``max_bytes`` of :func:`bnn.load` allows.
+        BnnError: after a call was interrupted (Ctrl-C), by all but :meth:`reset` and what starts with it (``run_...``).
     """
 
     def __init__(
@@ -89,8 +90,7 @@ class EventEngine:
         if switch == "auto":
             self._engine.calibrate()
         self._engine.set_order(firing, check_count(seed, "seed", 2**64 - 1, 0))
-        self._encoder = encoder
-        self._mode, self._why = "synchronous", ""
+        self._encoder, self._mode, self._why = encoder, "synchronous", ""
         self._updates = 0  # inputs since the last reset
         ops = [self._opened.ops[layer.op] for layer in self.layers]
         binarized = any(op.op == "binarize" and len(op.inputs) == 1 for op in ops)

@@ -60,6 +60,9 @@ int bnn_next_part(struct bnn_cut *cut, struct bnn_part *part);
 void bnn_context_run_op(const struct bnn_context *c, uint32_t op, size_t images, size_t slot, size_t worker,
                         const struct bnn_buffers *buffers, const struct bnn_part *part, float *raw);
 
+/* Counts work that is done, of each worker; asks where it has become enough.  Nonzero: stop. */
+int bnn_context_stopped_after(struct bnn_context *c, uint64_t work);
+
 /* All of an op in the first arena, by all workers (raw: the calling thread alone); asks whether to go on, where there is
  * a poll. */
 bnn_status bnn_context_step(struct bnn_context *c, uint32_t op, size_t images, const struct bnn_buffers *buffers,

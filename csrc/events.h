@@ -69,6 +69,8 @@ struct bnn_layer {
     const uint32_t *mask;               /* pool: the channels that are ANDed, or NULL */
     const uint32_t *first_wire, *wires; /* gather: input neuron i is output neurons wires[first_wire[i]] up to those of
                                          * i + 1; any number of them, none too */
+    uint64_t spike_work;                /* of delivering one spike, at most; units as in bnn_model_work */
+    uint64_t word_work;                 /* of deciding on one word of neurons */
     size_t slice;                       /* words of input that are delivered without a pause */
     uint32_t residual;                  /* tensor, or BNN_NONE */
     float *cuts;                        /* encoder, per channel: bit = (sum >= cut) != turned, for sums as promised */
@@ -111,6 +113,7 @@ struct bnn_events {
     float step, bound; /* promised of pixels; step 0: nothing was */
     int invalid;       /* the encoder met something that is not a number */
     int silent;        /* nothing is counted, traced or sent */
+    int stopped;       /* by the poll, which is the context's: what the engine holds is undefined until a reset */
     uint64_t now;
     bnn_spike *trace;
     size_t trace_capacity, traced;
@@ -127,6 +130,20 @@ struct bnn_rows {
     size_t plus, minus;
     const int8_t *added[BNN_BATCH], *taken[BNN_BATCH];
 };
+
+/* Counts work that was done, and asks the poll where it has become enough.  Nonzero: the call is to end, with
+ * BNN_ERROR_STOPPED. */
+static inline int bnn_events_pause(struct bnn_events *e, uint64_t work)
+{
+    if (e->context->poll != NULL && !e->stopped)
+        e->stopped = bnn_context_stopped_after(e->context, work);
+    return e->stopped;
+}
+
+static inline bnn_status bnn_events_status(const struct bnn_events *e)
+{
+    return e->stopped ? BNN_ERROR_STOPPED : BNN_OK;
+}
 
 /* events_build.c */
 size_t bnn_events_pixels(const struct bnn_layer *layer); /* of its output */
@@ -161,8 +178,10 @@ bnn_status bnn_events_check_ops(struct bnn_prepare *p);
 bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e);
 
 /* events_tables.c: weights, initial membranes, wires. */
-void bnn_events_make_conv(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
-void bnn_events_make_pool(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
+void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op,
+                          struct bnn_layer *layer);
+void bnn_events_make_pool(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op,
+                          struct bnn_layer *layer);
 void bnn_events_make_wires(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
 
 /* events_scatter.c: m[i] += sum of added[k][offset + i] - sum of taken[k][offset + i]; BNN_BATCH of them at most. */
@@ -182,16 +201,17 @@ const struct bnn_scatter *bnn_events_scatter(const bnn_kernels *kernels);
 
 /* events_deliver.c */
 /* Adds one spike to the membranes. */
-void bnn_events_add(const struct bnn_events *e, struct bnn_layer *layer, struct bnn_arrival arrival);
-/* Adds spikes under way in a population to the membranes: those of its waiting words begin to end - 1; order LAYERS. */
-void bnn_events_add_waiting(const struct bnn_events *e, struct bnn_layer *layer, const struct bnn_population *p,
-                            size_t begin, size_t end);
+void bnn_events_add(struct bnn_events *e, struct bnn_layer *layer, struct bnn_arrival arrival);
+/* Adds all spikes under way in a population to the membranes, slice by slice; order LAYERS. */
+void bnn_events_add_waiting(struct bnn_events *e, struct bnn_layer *layer, const struct bnn_population *p);
 /* The same for an input pixel of an encoder, whose value changed by delta. */
-void bnn_events_add_pixel(const struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
+void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
 /* A wire passes a spike on. */
 void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t from, uint32_t neuron);
 
 /* events_fire.c */
+/* No pixel was touched. */
+void bnn_events_forget(struct bnn_layer *layer);
 /* Fires whatever neurons crossed their thresholds among the pixels touched. */
 void bnn_events_settle(struct bnn_events *e, struct bnn_layer *layer);
 void bnn_events_settle_all(struct bnn_events *e, struct bnn_layer *layer);
@@ -211,6 +231,8 @@ void bnn_events_rebuild(struct bnn_events *e, struct bnn_layer *layer);
 /* Nothing is under way; order LAYERS. */
 void bnn_events_all_seen(struct bnn_events *e);
 void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *layer);
+/* One op by its synchronous kernel; values: NULL, or where a convolution's accumulators go.  Nonzero: stopped. */
+int bnn_events_step(struct bnn_events *e, uint32_t op, float *values);
 /* Membranes of a layer that ran so, from what they have seen of its inputs. */
 void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *layer);
 int bnn_events_switchable(const struct bnn_events *e, const struct bnn_layer *layer);
@@ -225,7 +247,7 @@ void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p);
 /* Whether an epilogue gives numbers for all sums from -most to most. */
 int bnn_events_gives_numbers(const struct bnn_layer *layer, float most);
 /* Cuts of an encoder for sums from -most to most, which give numbers. */
-void bnn_events_find_cuts(struct bnn_layer *layer, float most);
+void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *layer, float most);
 /* Bits of a population's shape in the context's memory, as the input of an op. */
 void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits);
 

@@ -75,6 +75,16 @@ static void describe_conv(const struct bnn_model *m, struct bnn_layer *l)
     l->count.dense = info.binary_macs + info.float_macs;
 }
 
+/* What delivering and firing cost, at most; taps: of a pool's window, inside the image. */
+static void describe_work(struct bnn_layer *l, uint64_t taps)
+{
+    enum { NEURON = 8, TAP = 16 }; /* an epilogue; finding the targets of a tap, in additions */
+    uint64_t additions = l->kind == BNN_LAYER_POOL ? TAP * taps : l->row_length + TAP * l->row_length / l->group_out;
+    l->spike_work = 1 + additions / (l->kind == BNN_LAYER_ENCODER ? 1 : 4);
+    l->word_work = taps + (l->fires && !l->wide ? 32 : UINT64_C(32) * NEURON);
+    l->slice = 1 + (size_t)(BNN_EVENTS_SLICE / (32 * additions));
+}
+
 /* Everything of a layer that its op tells: no memory is needed. */
 static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
 {
@@ -109,8 +119,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
         l.count.dense = info.byte_macs;
     }
     l.row_length = (size_t)l.kernel_h * l.kernel_w * l.group_out;
-    l.slice = 1 + (size_t)(BNN_EVENTS_SLICE /
-                           (32 * (l.kind == BNN_LAYER_POOL ? bnn_events_pool_taps(op->attrs, x) : l.row_length)));
+    describe_work(&l, l.kind == BNN_LAYER_POOL ? bnn_events_pool_taps(op->attrs, x) : 1);
     if (l.kind == BNN_LAYER_ENCODER)
         l.input = same_as_input(m, source->inputs[0]);
     if (op->row->opcode == BNN_OP_BINARIZE && op->input_count == 3) {
@@ -120,7 +129,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     return l;
 }
 
-static void reserve_layer(struct bnn_prepare *p, struct bnn_layer *l)
+static void reserve_layer(struct bnn_prepare *p, struct bnn_events *e, struct bnn_layer *l)
 {
     size_t pixels = bnn_events_pixels(l);
     p->number = l->op;
@@ -132,9 +141,9 @@ static void reserve_layer(struct bnn_prepare *p, struct bnn_layer *l)
     l->touched = bnn_reserve(p, pixels, 1);
     l->list = bnn_reserve(p, pixels, sizeof *l->list);
     if (l->kind == BNN_LAYER_POOL)
-        bnn_events_make_pool(p, &p->model->ops[l->op], l);
+        bnn_events_make_pool(p, e, &p->model->ops[l->op], l);
     else if (l->sums != BNN_NONE)
-        bnn_events_make_conv(p, &p->model->ops[l->sums], l);
+        bnn_events_make_conv(p, e, &p->model->ops[l->sums], l);
     if (l->kind == BNN_LAYER_ENCODER && l->residual != BNN_NONE)
         l->input = BNN_NONE; /* more than its input decides */
 }
@@ -209,7 +218,7 @@ static size_t reserve_network(struct bnn_prepare *p, struct bnn_events *e)
 {
     const struct bnn_model *m = p->model;
     size_t largest = 0;
-    for (uint32_t k = 0; k < m->op_count; k++) {
+    for (uint32_t k = 0; k < m->op_count && !e->stopped; k++) {
         const struct bnn_op *op = &m->ops[k];
         const struct bnn_tensor *y = &m->tensors[op->output];
         size_t size = (size_t)y->h * y->w * y->c;
@@ -217,7 +226,7 @@ static size_t reserve_network(struct bnn_prepare *p, struct bnn_events *e)
             e->layer_of[k] = bnn_events_is_layer(m, op) ? e->layer_count : BNN_NONE;
         if (bnn_events_is_layer(m, op)) {
             struct bnn_layer l = describe(m, k);
-            reserve_layer(p, &l);
+            reserve_layer(p, e, &l);
             for (uint32_t i = 0; p->memory != NULL && l.kind == BNN_LAYER_ENCODER && i < e->layer_count; i++)
                 if (l.sums != BNN_NONE && e->layers[i].sums == l.sums)
                     l.count.dense = 0; /* several thresholds on sums that are computed once */
@@ -243,12 +252,18 @@ static size_t reserve_network(struct bnn_prepare *p, struct bnn_events *e)
     return largest;
 }
 
-static bnn_status lay_out(struct bnn_prepare *p, bnn_events **engine)
+static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument, bnn_events **engine)
 {
     const struct bnn_model *m = p->model;
     struct bnn_events e;
     size_t populations, operands, layers = count_layers(m, &populations, &operands), context_bytes;
     memset(&e, 0, sizeof e);
+    (void)bnn_context_size(m, 1, 1, &context_bytes); /* BNN_OK: opening asked, too */
+    void *memory = bnn_reserve(p, context_bytes, 1);
+    if (p->memory != NULL) {
+        (void)bnn_context_create(m, 1, 1, memory, context_bytes, &e.context);
+        bnn_context_set_poll(e.context, poll, argument);
+    }
     e.model = m;
     struct bnn_events *home = bnn_reserve(p, 1, sizeof *home);
     e.classes = bnn_reserve(p, m->tensor_count, 1);
@@ -273,17 +288,15 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_events **engine)
     size_t largest = reserve_network(p, &e);
     e.accumulators = bnn_reserve(p, largest + BNN_SLACK / sizeof(float), sizeof *e.accumulators);
     e.queue = bnn_reserve(p, e.neurons, sizeof *e.queue);
-    bnn_status status = bnn_context_size(m, 1, 1, &context_bytes);
-    void *memory = bnn_reserve(p, context_bytes, 1);
-    if (status != BNN_OK || p->failed || e.neurons >= BNN_NONE)
+    if (p->failed || e.neurons >= BNN_NONE)
         return bnn_report(p->problem, BNN_ERROR_LIMIT, "engine", BNN_NEVER, NULL, 0, "neurons",
                           (int64_t)(e.neurons & INT64_MAX), BNN_NONE);
     if (p->memory == NULL)
         return BNN_OK;
-    status = bnn_context_create(m, 1, 1, memory, context_bytes, &e.context);
+    if (e.stopped)
+        return BNN_ERROR_STOPPED;
     connect(&e, room);
-    if (status == BNN_OK)
-        status = bnn_events_classify(p, &e);
+    bnn_status status = bnn_events_classify(p, &e);
     if (status == BNN_OK) {
         *home = e;
         *engine = home;
@@ -300,13 +313,30 @@ bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *p
         return BNN_ERROR_ARGUMENT;
     bnn_status status = bnn_events_check_ops(&p);
     if (status == BNN_OK)
-        status = lay_out(&p, NULL);
+        status = lay_out(&p, NULL, NULL, NULL);
     *bytes = p.used;
     return status;
 }
 
+/* Zeros, unless the poll stops it: memory that nobody used before takes long. */
+static int clear(unsigned char *memory, size_t bytes, bnn_poll *poll, void *argument)
+{
+    for (size_t at = 0; at < bytes; at += 4 * BNN_POLL_WORK) {
+        memset(memory + at, 0, bytes - at < 4 * BNN_POLL_WORK ? bytes - at : 4 * BNN_POLL_WORK);
+        if (poll != NULL && poll(argument))
+            return 0;
+    }
+    return 1;
+}
+
 bnn_status bnn_events_create(const bnn_model *model, void *memory, size_t memory_size, bnn_events **engine,
                              bnn_problem *problem)
+{
+    return bnn_events_create_polled(model, memory, memory_size, NULL, NULL, engine, problem);
+}
+
+bnn_status bnn_events_create_polled(const bnn_model *model, void *memory, size_t memory_size, bnn_poll *poll,
+                                    void *argument, bnn_events **engine, bnn_problem *problem)
 {
     struct bnn_prepare p = {model, memory, 0, 0, 0, problem};
     size_t bytes;
@@ -318,7 +348,12 @@ bnn_status bnn_events_create(const bnn_model *model, void *memory, size_t memory
         return status;
     if (memory == NULL || memory_size < bytes || (uintptr_t)memory % BNN_ALIGNMENT != 0)
         return BNN_ERROR_MEMORY;
-    memset(memory, 0, bytes);
-    status = lay_out(&p, engine);
-    return status == BNN_OK ? bnn_events_reset(*engine, NULL) : status;
+    if (!clear(memory, bytes, poll, argument))
+        return BNN_ERROR_STOPPED;
+    status = lay_out(&p, poll, argument, engine);
+    if (status == BNN_OK)
+        status = bnn_events_reset(*engine, NULL);
+    if (status != BNN_OK)
+        *engine = NULL;
+    return status;
 }

@@ -131,8 +131,9 @@ static void add_rows(const struct bnn_scatter *scatter, struct bnn_layer *l, uin
     rows->plus = rows->minus = 0;
 }
 
-void bnn_events_add(const struct bnn_events *e, struct bnn_layer *l, struct bnn_arrival arrival)
+void bnn_events_add(struct bnn_events *e, struct bnn_layer *l, struct bnn_arrival arrival)
 {
+    (void)bnn_events_pause(e, l->spike_work);
     if (l->kind == BNN_LAYER_POOL) {
         l->count.events++;
         add_pool(l, arrival);
@@ -214,17 +215,21 @@ static void touch_pools(struct bnn_layer *l, const struct bnn_population *p, con
     }
 }
 
-void bnn_events_add_waiting(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p,
-                            size_t begin_word, size_t end_word)
+void bnn_events_add_waiting(struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p)
 {
-    const uint32_t *queue = e->queue + p->first + begin_word;
-    if (l->kind == BNN_LAYER_POOL)
-        touch_pools(l, p, queue, end_word - begin_word);
-    else if (begin_word < end_word)
-        add_words(e, l, p, queue, end_word - begin_word);
+    for (size_t begin = 0, count; begin < p->waiting; begin += count) {
+        const uint32_t *queue = e->queue + p->first + begin;
+        count = p->waiting - begin < l->slice ? p->waiting - begin : l->slice;
+        if (l->kind == BNN_LAYER_POOL)
+            touch_pools(l, p, queue, count);
+        else
+            add_words(e, l, p, queue, count);
+        if (bnn_events_pause(e, count * 32 * l->spike_work))
+            return;
+    }
 }
 
-void bnn_events_add_pixel(const struct bnn_events *e, struct bnn_layer *l, size_t index, float delta)
+void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *l, size_t index, float delta)
 {
     const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
     uint32_t channel = (uint32_t)(index % l->in_c);
@@ -237,6 +242,7 @@ void bnn_events_add_pixel(const struct bnn_events *e, struct bnn_layer *l, size_
         l->count.synops += length;
     }
     l->count.events++;
+    (void)bnn_events_pause(e, l->spike_work);
 }
 
 /* A spike to every place that a concat has for its tensor. */
@@ -264,7 +270,7 @@ void bnn_events_relay(struct bnn_events *e, struct bnn_layer *l, uint32_t from, 
     const struct bnn_op *op = &e->model->ops[l->op];
     struct bnn_population *out = &e->populations[l->out];
     const struct bnn_population *in = &e->populations[from];
-    uint32_t pixel = neuron / in->c, channel = neuron % in->c;
+    uint32_t pixel = neuron / in->c, channel = neuron % in->c, targets = op->input_count;
     l->count.events++;
     switch (op->row->opcode) {
     case BNN_OP_CONCAT:
@@ -274,6 +280,7 @@ void bnn_events_relay(struct bnn_events *e, struct bnn_layer *l, uint32_t from, 
         relay_pad(e, op->attrs, out, in->w, pixel, channel);
         break;
     case BNN_OP_GATHER:
+        targets = l->first_wire[neuron + 1] - l->first_wire[neuron];
         for (uint32_t i = l->first_wire[neuron]; i < l->first_wire[neuron + 1]; i++)
             bnn_events_emit(e, out, l->wires[i]);
         break;
@@ -286,4 +293,5 @@ void bnn_events_relay(struct bnn_events *e, struct bnn_layer *l, uint32_t from, 
     default: /* copy, reshape */
         bnn_events_emit(e, out, neuron);
     }
+    (void)bnn_events_pause(e, UINT64_C(8) * targets + 8);
 }

@@ -138,7 +138,7 @@ static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const 
 {
     struct bnn_population *out = &e->populations[l->out];
     uint32_t changed[WORDS], last = l->out_c % 32 == 0 ? UINT32_MAX : (UINT32_C(1) << l->out_c % 32) - 1;
-    for (uint32_t first = 0; first < out->words; first += WORDS) {
+    for (uint32_t first = 0; first < out->words && !e->stopped; first += WORDS) {
         uint32_t words = out->words - first < WORDS ? out->words - first : WORDS;
         const uint32_t *bits = out->bits + pixel * out->words + first;
         size_t neuron = pixel * l->out_c + 32 * first;
@@ -164,25 +164,32 @@ static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const 
             uint32_t k = bnn_lowest_bit(differ);
             bnn_events_emit_word(e, out, pixel, first + k, changed[k]);
         }
+        (void)bnn_events_pause(e, words * l->word_work);
     }
+}
+
+void bnn_events_forget(struct bnn_layer *l)
+{
+    for (size_t i = 0; i < l->list_count; i++)
+        l->touched[l->list[i]] = 0;
+    l->list_count = 0;
 }
 
 void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
 {
     const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
-    for (size_t i = 0; i < l->list_count; i++) {
+    for (size_t i = 0; i < l->list_count && !e->stopped; i++) {
         l->touched[l->list[i]] = 0;
         settle_pixel(e, l, scatter, l->list[i]);
     }
-    l->list_count = 0;
+    if (!e->stopped)
+        l->list_count = 0;
 }
 
 void bnn_events_settle_all(struct bnn_events *e, struct bnn_layer *l)
 {
     const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
-    for (size_t i = 0; i < l->list_count; i++)
-        l->touched[l->list[i]] = 0;
-    l->list_count = 0;
-    for (size_t i = 0; l->kind != BNN_LAYER_READOUT && i < bnn_events_pixels(l); i++)
+    bnn_events_forget(l);
+    for (size_t i = 0; l->kind != BNN_LAYER_READOUT && i < bnn_events_pixels(l) && !e->stopped; i++)
         settle_pixel(e, l, scatter, i);
 }

@@ -35,12 +35,13 @@ static void encode(struct bnn_events *e)
     e->context->nan[0] = 0;
     for (uint32_t i = 0; i < m->input_count; i++)
         bnn_poke(e->context, m->input_tensors[i], e->inputs[i].values, 1);
-    for (uint32_t k = 0; k < m->op_count; k++) {
+    for (uint32_t k = 0; k < m->op_count && !e->stopped; k++) {
         const struct bnn_op *op = &m->ops[k];
         int encoder = e->layer_of[k] != BNN_NONE && e->layers[e->layer_of[k]].kind == BNN_LAYER_ENCODER;
         if (e->classes[op->output] != BNN_ANALOG && !encoder)
             continue;
-        bnn_step(e->context, k, 1);
+        if (bnn_events_step(e, k, NULL))
+            return;
         if (encoder) {
             struct bnn_layer *l = &e->layers[e->layer_of[k]];
             bnn_events_take_bits(e, &e->populations[l->out]);
@@ -51,6 +52,7 @@ static void encode(struct bnn_events *e)
         } else if (!e->simple) {
             bnn_peek(e->context, op->output, e->values[op->output], 1);
         }
+        (void)bnn_events_pause(e, bnn_elements(&m->tensors[op->output]));
     }
     e->invalid = e->context->nan[0] != 0;
 }
@@ -78,23 +80,26 @@ bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
             memset(e->inputs[i].values, 0, bytes);
     }
     e->step = 0.0f;
-    for (uint32_t k = 0; k < e->layer_count; k++)
-        e->layers[k].stale = 0;
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        bnn_events_forget(&e->layers[k]);
+        e->layers[k].stale = e->layers[k].whole = 0;
+    }
     for (uint32_t i = 0; i < e->population_count; i++) {
         struct bnn_population *p = &e->populations[i];
         memset(p->pending, 0, p->neurons * sizeof *p->pending);
         p->waiting = 0;
     }
     e->head = e->queued = 0;
+    e->stopped = 0;
     e->silent = 1;
     encode(e);
-    for (uint32_t k = 0; k < e->layer_count; k++)
+    for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++)
         if (e->layers[k].kind != BNN_LAYER_ENCODER)
             bnn_events_rebuild(e, &e->layers[k]);
     bnn_events_all_seen(e);
     e->silent = 0;
     bnn_events_clear_counts(e);
-    return BNN_OK;
+    return bnn_events_status(e);
 }
 
 /* Whether a value is a multiple of step and at most bound in magnitude. */
@@ -172,10 +177,10 @@ int bnn_events_gives_numbers(const struct bnn_layer *l, float most)
 
 /* One comparison instead of an epilogue, for sums from -most to most: the bit changes once at most, at a float that
  * bisection finds. */
-void bnn_events_find_cuts(struct bnn_layer *l, float most)
+void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *l, float most)
 {
     memset(l->turned, 0, (l->out_c / 32 + 1) * sizeof *l->turned);
-    for (uint32_t c = 0; c < l->out_c; c++) {
+    for (uint32_t c = 0; c < l->out_c && !bnn_events_pause(e, 1024); c++) { /* 32 halves, each an epilogue */
         int first = encoder_bit(l, -most, c), last = encoder_bit(l, most, c);
         int64_t low = ordered(-most), high = ordered(most);
         while (first != last && high - low > 1) { /* the bit is `first` at low, `last` at high */
@@ -194,6 +199,8 @@ bnn_status bnn_events_expect(bnn_events *e, float step, float bound)
 {
     if (e == NULL || !power_of_two(step) || !(bound >= 0.0f))
         return BNN_ERROR_ARGUMENT;
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
     if (!e->simple)
         return BNN_ERROR_OPCODE;
     if (!((double)bound <= 8388608.0 * (double)step))
@@ -208,26 +215,24 @@ bnn_status bnn_events_expect(bnn_events *e, float step, float bound)
         for (size_t j = 0; j < e->inputs[i].count; j++)
             if (!promised(e->inputs[i].values[j], step, bound))
                 return BNN_ERROR_LIMIT;
-    for (uint32_t k = 0; k < e->layer_count; k++) {
+    for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++) {
         struct bnn_layer *l = &e->layers[k];
         if (l->kind != BNN_LAYER_ENCODER || l->rows == NULL)
             continue;
         const struct bnn_pixels *in = &e->inputs[l->input];
         bnn_events_layer count = l->count;
         l->stale = 0;
-        bnn_events_find_cuts(l, reach(l, bound));
+        bnn_events_find_cuts(e, l, reach(l, bound));
         memset(l->membranes, 0, bnn_events_pixels(l) * l->out_c * sizeof(float));
-        for (size_t j = 0; j < in->count; j++)
+        for (size_t j = 0; j < in->count && !e->stopped; j++)
             if (in->values[j] != 0.0f)
                 bnn_events_add_pixel(e, l, j, in->values[j]);
         l->count = count;
-        for (size_t j = 0; j < l->list_count; j++) /* its bits are right already */
-            l->touched[l->list[j]] = 0;
-        l->list_count = 0;
+        bnn_events_forget(l); /* its bits are right already */
     }
     e->step = step;
     e->bound = bound;
-    return BNN_OK;
+    return bnn_events_status(e);
 }
 
 /* A pixel's new value, into every encoder that reads it; convolutions are left to be settled. */
@@ -235,6 +240,7 @@ static void change(struct bnn_events *e, uint32_t input, size_t index, float val
 {
     float delta = value - e->inputs[input].values[index];
     e->inputs[input].values[index] = value;
+    (void)bnn_events_pause(e, e->layer_count);
     for (uint32_t k = 0; k < e->layer_count && delta != 0.0f; k++) {
         struct bnn_layer *l = &e->layers[k];
         if (l->kind != BNN_LAYER_ENCODER || l->input != input)
@@ -270,17 +276,19 @@ static int mark_whole(struct bnn_events *e, const float *const *inputs)
     return any;
 }
 
-/* The inputs, and what stands between them and the encoders. */
-static void poke_inputs(struct bnn_events *e)
+/* The inputs, and what stands between them and the encoders.  Nonzero: stopped. */
+static int poke_inputs(struct bnn_events *e)
 {
     const struct bnn_model *m = e->model;
     for (uint32_t i = 0; i < m->input_count; i++)
         bnn_poke(e->context, m->input_tensors[i], e->inputs[i].values, 1);
     for (uint32_t k = 0; k < m->op_count; k++) {
         uint32_t opcode = m->ops[k].row->opcode;
-        if (e->classes[m->ops[k].output] == BNN_ANALOG && (opcode == BNN_OP_COPY || opcode == BNN_OP_RESHAPE))
-            bnn_step(e->context, k, 1);
+        if (e->classes[m->ops[k].output] == BNN_ANALOG && (opcode == BNN_OP_COPY || opcode == BNN_OP_RESHAPE) &&
+            bnn_events_step(e, k, NULL))
+            break;
     }
+    return e->stopped;
 }
 
 void bnn_events_encode_whole(struct bnn_events *e)
@@ -291,12 +299,12 @@ void bnn_events_encode_whole(struct bnn_events *e)
         if (!l->whole)
             continue;
         if (l->sums != computed || l->sums == l->op) {
-            poke_inputs(e);
-            if (l->sums != l->op)
-                bnn_step(e->context, l->sums, 1);
+            if (poke_inputs(e) || (l->sums != l->op && bnn_events_step(e, l->sums, NULL)))
+                return;
         }
         computed = l->sums;
-        bnn_step(e->context, l->op, 1);
+        if (bnn_events_step(e, l->op, NULL))
+            return;
         bnn_events_take_bits(e, &e->populations[l->out]);
         l->count.synchronous++;
         l->count.synops += l->count.dense;
@@ -311,8 +319,8 @@ void bnn_events_refresh_encoders(struct bnn_events *e)
         struct bnn_layer *l = &e->layers[k];
         if (l->kind != BNN_LAYER_ENCODER || !l->stale || l->whole)
             continue;
-        poke_inputs(e); /* a step may overwrite what others left */
-        bnn_step_raw(e->context, l->sums, l->membranes, 1);
+        if (poke_inputs(e) || bnn_events_step(e, l->sums, l->membranes)) /* a step may overwrite what others left */
+            return;
         l->stale = 0;
     }
 }
@@ -326,20 +334,28 @@ static void settle_encoders(struct bnn_events *e)
 
 bnn_status bnn_events_pixel(bnn_events *e, uint32_t input, size_t index, float value)
 {
-    if (e == NULL || input >= e->model->input_count || index >= e->inputs[input].count || e->step == 0.0f)
+    if (e == NULL || input >= e->model->input_count || index >= e->inputs[input].count)
+        return BNN_ERROR_ARGUMENT;
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
+    if (e->step == 0.0f)
         return BNN_ERROR_ARGUMENT;
     if (!promised(value, e->step, e->bound))
         return BNN_ERROR_LIMIT;
     bnn_events_refresh_encoders(e);
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
     change(e, input, index, value);
     settle_encoders(e);
-    return BNN_OK;
+    return bnn_events_status(e);
 }
 
 bnn_status bnn_events_frame(bnn_events *e, const float *const *inputs)
 {
     if (e == NULL || inputs == NULL || !all_there(e, inputs))
         return BNN_ERROR_ARGUMENT;
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
     for (uint32_t i = 0; i < e->model->input_count && e->step != 0.0f; i++)
         for (size_t j = 0; j < e->inputs[i].count; j++)
             if (!promised(inputs[i][j], e->step, e->bound))
@@ -352,16 +368,16 @@ bnn_status bnn_events_frame(bnn_events *e, const float *const *inputs)
             memcpy(e->inputs[i].values, inputs[i], e->inputs[i].count * sizeof(float));
             continue;
         }
-        for (size_t j = 0; j < e->inputs[i].count; j++)
+        for (size_t j = 0; j < e->inputs[i].count && !e->stopped; j++)
             if (inputs[i][j] != e->inputs[i].values[j])
                 change(e, i, j, inputs[i][j]);
     }
     if (e->step == 0.0f) {
         encode(e);
-        return BNN_OK;
+        return bnn_events_status(e);
     }
-    if (whole)
+    if (whole && !e->stopped)
         bnn_events_encode_whole(e);
     settle_encoders(e);
-    return BNN_OK;
+    return bnn_events_status(e);
 }

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-static void read_out(const struct bnn_events *e, const struct bnn_layer *l)
+static void read_out(struct bnn_events *e, const struct bnn_layer *l)
 {
     float *out = e->values[l->count.tensor];
     const float *residual = NULL;
@@ -16,14 +16,14 @@ static void read_out(const struct bnn_events *e, const struct bnn_layer *l)
                    : t->storage == BNN_INPUT  ? e->inputs[t->offset].values
                                               : e->values[l->residual];
     }
-    for (size_t i = 0; i < bnn_events_pixels(l); i++)
+    for (size_t i = 0; i < bnn_events_pixels(l) && !bnn_events_pause(e, UINT64_C(8) * l->out_c); i++)
         for (uint32_t o = 0; o < l->out_c; o++, at++)
             out[at] = bnn_events_finish(&l->finish, (float)bnn_events_accumulator(l, i, o), o,
                                         residual != NULL ? residual + at : NULL);
 }
 
 /* An op on real values, by the synchronous code. */
-static void step(const struct bnn_events *e, uint32_t number)
+static void step(struct bnn_events *e, uint32_t number)
 {
     const struct bnn_op *op = &e->model->ops[number];
     for (uint32_t i = 0; i < op->input_count; i++) {
@@ -36,13 +36,14 @@ static void step(const struct bnn_events *e, uint32_t number)
         else
             bnn_poke(e->context, t, tensor->storage == BNN_INPUT ? e->inputs[tensor->offset].values : e->values[t], 1);
     }
-    bnn_step(e->context, number, 1);
+    if (bnn_events_step(e, number, NULL))
+        return;
     bnn_peek(e->context, op->output, e->values[op->output], 1);
 }
 
-static void compute_values(const struct bnn_events *e)
+static void compute_values(struct bnn_events *e)
 {
-    for (uint32_t k = 0; k < e->model->op_count; k++) {
+    for (uint32_t k = 0; k < e->model->op_count && !e->stopped; k++) {
         if (e->classes[e->model->ops[k].output] != BNN_REAL)
             continue;
         if (e->layer_of[k] != BNN_NONE)
@@ -71,6 +72,8 @@ bnn_status bnn_events_state(bnn_events *e, uint32_t tensor, float *values)
 {
     if (e == NULL || tensor >= e->model->tensor_count || values == NULL)
         return BNN_ERROR_ARGUMENT;
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
     const struct bnn_tensor *t = &e->model->tensors[tensor];
     if (e->population_of[tensor] != BNN_NONE) {
         const struct bnn_population *p = &e->populations[e->population_of[tensor]];
@@ -87,7 +90,7 @@ bnn_status bnn_events_state(bnn_events *e, uint32_t tensor, float *values)
     if (e->classes[tensor] == BNN_REAL)
         compute_values(e);
     memcpy(values, e->values[tensor], elements(t) * sizeof *values);
-    return BNN_OK;
+    return bnn_events_status(e);
 }
 
 uint32_t bnn_events_layer_count(const bnn_events *e)
@@ -112,6 +115,11 @@ void bnn_events_clear_counts(bnn_events *e)
     e->traced = 0;
 }
 
+void bnn_events_set_poll(bnn_events *e, bnn_poll *poll, void *argument)
+{
+    bnn_context_set_poll(e->context, poll, argument);
+}
+
 void bnn_events_set_time(bnn_events *e, uint64_t now)
 {
     e->now = now;
@@ -131,8 +139,11 @@ size_t bnn_events_traced(const bnn_events *e)
 
 bnn_status bnn_events_set_limit(bnn_events *e, uint32_t layer, size_t limit)
 {
-    if (e == NULL || layer >= e->layer_count || e->queued != 0 ||
-        (limit != SIZE_MAX && !bnn_events_switchable(e, &e->layers[layer])))
+    if (e == NULL || layer >= e->layer_count || (limit != SIZE_MAX && !bnn_events_switchable(e, &e->layers[layer])))
+        return BNN_ERROR_ARGUMENT;
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
+    if (e->queued != 0)
         return BNN_ERROR_ARGUMENT;
     e->layers[layer].count.limit = limit;
     e->layers[layer].pixel_cost = 0;
@@ -164,9 +175,9 @@ static uint64_t time_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_clock
     back = *p;
     back.bits = p->seen, back.seen = p->bits;
     uint64_t start = clock();
-    for (uint32_t i = 0; i < repeats; i++) {
-        bnn_events_add_waiting(e, l, p, 0, p->waiting);
-        bnn_events_add_waiting(e, l, &back, 0, p->waiting);
+    for (uint32_t i = 0; i < repeats && !e->stopped; i++) {
+        bnn_events_add_waiting(e, l, p);
+        bnn_events_add_waiting(e, l, &back);
         if (l->kind != BNN_LAYER_READOUT)
             bnn_events_settle(e, l); /* nothing changed: only the time it takes to see that */
     }
@@ -185,7 +196,7 @@ static void calibrate_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_cloc
     uint64_t few = UINT64_MAX, many = UINT64_MAX, whole = UINT64_MAX;
     uint32_t pixels = p->h * p->w < probes ? p->h * p->w : probes;
     int stale = l->stale;
-    for (size_t round = 0; round < rounds; round++) {
+    for (size_t round = 0; round < rounds && !e->stopped; round++) {
         uint64_t start = clock();
         bnn_events_synchronous(e, l);
         whole = least(whole, clock() - start);
@@ -207,16 +218,16 @@ static void calibrate_encoder(struct bnn_events *e, struct bnn_layer *l, bnn_clo
     uint64_t few = UINT64_MAX, whole = UINT64_MAX;
     int stale = l->stale;
     if (e->step == 0.0f)
-        bnn_events_find_cuts(l, 1e6f); /* as there will be some */
+        bnn_events_find_cuts(e, l, 1e6f); /* as there will be some */
     size_t count = e->inputs[l->input].count, pixels = count < 4 * probes ? count : 4 * probes,
            first = (count - pixels) / 2;
-    for (size_t round = 0; round < rounds; round++) {
+    for (size_t round = 0; round < rounds && !e->stopped; round++) {
         uint64_t start = clock();
         l->whole = 1;
         bnn_events_encode_whole(e);
         whole = least(whole, clock() - start);
         start = clock();
-        for (size_t i = 0; i < pixels; i++)
+        for (size_t i = 0; i < pixels && !e->stopped; i++)
             bnn_events_add_pixel(e, l, first + i, 0.0f);
         bnn_events_settle(e, l);
         few = least(few, clock() - start);
@@ -227,7 +238,11 @@ static void calibrate_encoder(struct bnn_events *e, struct bnn_layer *l, bnn_clo
 
 bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
 {
-    if (e == NULL || clock == NULL || e->queued != 0 || e->order != BNN_ORDER_LAYERS)
+    if (e == NULL || clock == NULL || e->order != BNN_ORDER_LAYERS)
+        return BNN_ERROR_ARGUMENT;
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
+    if (e->queued != 0)
         return BNN_ERROR_ARGUMENT;
     e->silent = 1;
     for (uint32_t k = 0; k < e->layer_count; k++) {
@@ -239,6 +254,10 @@ bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
             calibrate_encoder(e, l, clock);
         else
             calibrate_spikes(e, l, clock);
+        if (e->stopped) {
+            l->count.limit = count.limit;
+            break;
+        }
         count.limit = l->count.limit;
         l->count = count;
         if (l->out == BNN_NONE)
@@ -249,5 +268,5 @@ bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
         memcpy(p->bits, p->seen, (size_t)p->h * p->w * p->words * sizeof *p->bits);
     }
     e->silent = 0;
-    return BNN_OK;
+    return bnn_events_status(e);
 }

@@ -8,7 +8,7 @@ static void relay_waiting(struct bnn_events *e, const struct bnn_population *p, 
 {
     for (size_t i = 0; i < p->waiting; i++) {
         uint32_t word = e->queue[p->first + i], first = word / p->words * p->c + word % p->words * 32;
-        for (uint32_t c = p->bits[word] ^ p->seen[word]; c != 0; c &= c - 1)
+        for (uint32_t c = p->bits[word] ^ p->seen[word]; c != 0 && !e->stopped; c &= c - 1)
             bnn_events_relay(e, l, (uint32_t)(p - e->populations), first + bnn_lowest_bit(c));
     }
 }
@@ -30,7 +30,7 @@ static int too_many(const struct bnn_events *e, const struct bnn_population *p, 
     return cost > (double)l->count.limit * (l->stale ? 0.5 : 1.0); /* back again costs a run, too */
 }
 
-/* All spikes under way in a population, to one layer that reads it: slice by slice, each of bounded work. */
+/* All spikes under way in a population, to one layer that reads it. */
 static void deliver_to(struct bnn_events *e, const struct bnn_population *p, struct bnn_layer *l)
 {
     if (l->kind == BNN_LAYER_RELAY) {
@@ -42,16 +42,15 @@ static void deliver_to(struct bnn_events *e, const struct bnn_population *p, str
         return;
     }
     bnn_events_refresh(e, l);
-    for (size_t begin = 0; begin < p->waiting; begin += l->slice) {
-        size_t left = p->waiting - begin;
-        bnn_events_add_waiting(e, l, p, begin, begin + (left < l->slice ? left : l->slice));
-    }
+    if (e->stopped)
+        return;
+    bnn_events_add_waiting(e, l, p);
     bnn_events_settle(e, l);
 }
 
 static void deliver_layer(struct bnn_events *e, struct bnn_population *p)
 {
-    for (uint32_t k = 0; k < p->consumer_count && p->waiting != 0; k++)
+    for (uint32_t k = 0; k < p->consumer_count && p->waiting != 0 && !e->stopped; k++)
         deliver_to(e, p, &e->layers[p->consumers[k]]);
     for (size_t i = 0; i < p->waiting; i++) {
         uint32_t word = e->queue[p->first + i];
@@ -83,6 +82,8 @@ static size_t draw(struct bnn_events *e, size_t below)
     return (size_t)((e->random >> 11) % below);
 }
 
+enum { ALONE = 256 }; /* work of finding a spike and its targets far from where the last one was */
+
 /* One spike to all of its targets. */
 static void deliver_one(struct bnn_events *e)
 {
@@ -106,7 +107,8 @@ static void deliver_one(struct bnn_events *e)
         size_t end = e->head + e->queued++;
         e->queue[end < e->neurons ? end : end - e->neurons] = number;
     }
-    for (uint32_t k = 0; k < p->consumer_count; k++) {
+    (void)bnn_events_pause(e, ALONE);
+    for (uint32_t k = 0; k < p->consumer_count && !e->stopped; k++) {
         struct bnn_layer *l = &e->layers[p->consumers[k]];
         if (l->kind == BNN_LAYER_RELAY) {
             bnn_events_relay(e, l, (uint32_t)(p - e->populations), neuron);
@@ -122,31 +124,36 @@ bnn_status bnn_events_run(bnn_events *e)
     if (e == NULL)
         return BNN_ERROR_ARGUMENT;
     if (e->order == BNN_ORDER_LAYERS) {
-        for (uint32_t i = 0; i < e->population_count; i++) /* spikes go to later populations only */
+        for (uint32_t i = 0; i < e->population_count && !e->stopped; i++) /* spikes go to later populations only */
             deliver_layer(e, &e->populations[i]);
-        return BNN_OK;
+        return bnn_events_status(e);
     }
-    while (e->queued > 0)
+    while (e->queued > 0 && !e->stopped)
         deliver_one(e);
     e->head = 0;
-    return BNN_OK;
+    return bnn_events_status(e);
 }
 
 bnn_status bnn_events_set_order(bnn_events *e, bnn_order order, uint64_t seed)
 {
-    if (e == NULL || e->queued != 0 ||
-        (order != BNN_ORDER_LAYERS && order != BNN_ORDER_FIFO && order != BNN_ORDER_RANDOM))
+    if (e == NULL || (order != BNN_ORDER_LAYERS && order != BNN_ORDER_FIFO && order != BNN_ORDER_RANDOM))
+        return BNN_ERROR_ARGUMENT;
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
+    if (e->queued != 0)
         return BNN_ERROR_ARGUMENT;
     if (order == BNN_ORDER_LAYERS) {
         bnn_events_all_seen(e);
     } else {
-        for (uint32_t k = 0; k < e->layer_count; k++) {
+        for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++) {
             if (e->layers[k].kind == BNN_LAYER_POOL)
                 bnn_events_rebuild(e, &e->layers[k]);
             if (e->layers[k].kind == BNN_LAYER_SYNAPSES)
                 bnn_events_refresh(e, &e->layers[k]);
         }
     }
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
     e->order = order;
     e->random = seed * 2862933555777941757u + 3037000493u; /* so that near seeds give far numbers */
     e->random += e->random == 0;
@@ -171,13 +178,13 @@ static void deliver_fired(struct bnn_events *e, struct bnn_layer *l, uint32_t fr
             e->queue[p->first + i] = (uint32_t)i;
         memset(p->seen, 0, words * sizeof *p->seen);
         p->waiting = words;
-        bnn_events_add_waiting(e, l, p, 0, words);
+        bnn_events_add_waiting(e, l, p);
         p->waiting = 0;
         memcpy(p->seen, p->bits, words * sizeof *p->seen);
         return;
     }
     for (size_t i = 0; i < words; i++)
-        for (uint32_t c = p->bits[i]; c != 0; c &= c - 1) {
+        for (uint32_t c = p->bits[i]; c != 0 && !e->stopped; c &= c - 1) {
             uint32_t neuron = (uint32_t)(i / p->words * p->c + i % p->words * 32) + bnn_lowest_bit(c);
             if (l->kind == BNN_LAYER_RELAY)
                 bnn_events_relay(e, l, from, neuron);
@@ -196,7 +203,7 @@ static void silence_relay(struct bnn_events *e, const struct bnn_layer *l)
         return;
     const struct bnn_pad_attrs *a = op->attrs;
     uint32_t top = (uint32_t)a->pad_top, left = (uint32_t)a->pad_left;
-    for (uint32_t y = 0; y < out->h; y++)
+    for (uint32_t y = 0; y < out->h && !bnn_events_pause(e, UINT64_C(4) * out->w * out->c); y++)
         for (uint32_t x = 0; x < out->w; x++)
             for (uint32_t c = 0; c < out->c; c++)
                 if (y < top || y >= top + l->in_h || x < left || x >= left + l->in_w)
@@ -221,6 +228,7 @@ void bnn_events_rebuild(struct bnn_events *e, struct bnn_layer *l)
     } else {
         size_t size = l->wide ? sizeof(int32_t) : sizeof(int16_t);
         memcpy(l->membranes, l->initial, bnn_events_pixels(l) * l->out_c * size);
+        (void)bnn_events_pause(e, l->count.neurons / 4);
         deliver_fired(e, l, l->in);
         bnn_events_settle_all(e, l);
     }
@@ -237,13 +245,21 @@ int bnn_events_switchable(const struct bnn_events *e, const struct bnn_layer *l)
     return ((const struct bnn_conv_attrs *)e->model->ops[l->sums].attrs)->layer_slots == 0;
 }
 
+int bnn_events_step(struct bnn_events *e, uint32_t op, float *values)
+{
+    bnn_status status = values != NULL ? bnn_step_raw(e->context, op, values, 1) : bnn_step(e->context, op, 1);
+    e->stopped |= status == BNN_ERROR_STOPPED;
+    return e->stopped;
+}
+
 /* Membranes from the accumulators of the layer's synchronous run on these bits. */
 static void take_sums(struct bnn_events *e, struct bnn_layer *l, const uint32_t *bits)
 {
     const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
     size_t at = 0;
     bnn_events_poke_bits(e, &e->populations[l->in], bits);
-    bnn_step_raw(e->context, l->op, e->accumulators, 1);
+    if (bnn_events_step(e, l->op, e->accumulators))
+        return;
     for (size_t i = 0; i < bnn_events_pixels(l); i++, at += l->out_c) {
         if (!l->wide) { /* what is written past this pixel is overwritten by the next */
             scatter->halve((int16_t *)l->membranes + at, e->accumulators + at, l->signs, l->thresholds, l->out_c);
@@ -254,6 +270,7 @@ static void take_sums(struct bnn_events *e, struct bnn_layer *l, const uint32_t 
             ((int32_t *)l->membranes)[at + o] = (twice - (twice & 1)) / 2;
         }
     }
+    (void)bnn_events_pause(e, l->count.neurons);
 }
 
 void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
@@ -263,7 +280,8 @@ void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
         take_sums(e, l, in->bits);
     } else {
         bnn_events_poke_bits(e, in, in->bits);
-        bnn_step(e->context, l->op, 1);
+        if (bnn_events_step(e, l->op, NULL))
+            return;
         bnn_events_take_bits(e, &e->populations[l->out]);
         l->stale = 1;
     }

@@ -16,10 +16,10 @@ static int bit_of(const uint32_t *words, size_t bit)
     return (int)(words[bit / 32] >> bit % 32 & 1);
 }
 
-static void fill_rows(const struct bnn_layer *l, const struct bnn_tensor *w, int8_t *rows)
+static void fill_rows(struct bnn_events *e, const struct bnn_layer *l, const struct bnn_tensor *w, int8_t *rows)
 {
     const uint32_t *words = w->data;
-    for (uint32_t o = 0; o < w->o; o++) {
+    for (uint32_t o = 0; o < w->o && !bnn_events_pause(e, l->row_length / l->group_out * l->group_in * 2); o++) {
         int8_t *base = rows + o / l->group_out * l->group_in * l->row_length + o % l->group_out;
         for (uint32_t ky = 0; ky < w->h; ky++)
             for (uint32_t kx = 0; kx < w->w; kx++, words += w->words)
@@ -55,13 +55,13 @@ static float power_of_two(int exponent)
 }
 
 /* Float rows; finds the step of all weights and the greatest sum of magnitudes. */
-static void fill_float_rows(struct bnn_layer *l, const struct bnn_tensor *w, float *rows)
+static void fill_float_rows(struct bnn_events *e, struct bnn_layer *l, const struct bnn_tensor *w, float *rows)
 {
     enum { CHUNK = 64 };
     float chunk[CHUNK];
     size_t read = 0; /* floats */
     int step = 1 << 10;
-    for (uint32_t o = 0; o < w->o; o++) {
+    for (uint32_t o = 0; o < w->o && !bnn_events_pause(e, l->row_length / l->group_out * l->group_in * 8); o++) {
         float *base = rows + o / l->group_out * l->group_in * l->row_length + o % l->group_out;
         float sum = 0.0f;
         for (uint32_t ky = 0; ky < w->h; ky++)
@@ -113,15 +113,15 @@ static void set_membrane(const struct bnn_layer *l, size_t index, int32_t value)
 }
 
 /* The membranes of one output channel while all inputs are silent; sums: room for every output pixel. */
-static void start_channel(const struct bnn_layer *l, const struct bnn_op *op, const struct bnn_tensor *w, uint32_t o,
-                          int32_t *sums, uint8_t *parity)
+static void start_channel(struct bnn_events *e, const struct bnn_layer *l, const struct bnn_op *op,
+                          const struct bnn_tensor *w, uint32_t o, int32_t *sums, uint8_t *parity)
 {
     const struct bnn_conv_attrs *a = op->attrs;
     const uint32_t *words = (const uint32_t *)w->data + (size_t)o * w->h * w->w * w->words;
     size_t pixels = bnn_events_pixels(l);
     memset(sums, 0, pixels * sizeof *sums);
     for (uint32_t ky = 0; ky < w->h; ky++)
-        for (uint32_t kx = 0; kx < w->w; kx++, words += w->words) {
+        for (uint32_t kx = 0; kx < w->w && !bnn_events_pause(e, pixels + w->c); kx++, words += w->words) {
             int32_t set = 0, sum;
             for (uint32_t c = 0; c < w->c; c++)
                 set += bit_of(words, c);
@@ -167,7 +167,7 @@ static void *reserve_slack(struct bnn_prepare *p, size_t count, size_t size)
     return bnn_reserve(p, count + BNN_SLACK / size, size);
 }
 
-void bnn_events_make_conv(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l)
+void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op, struct bnn_layer *l)
 {
     const struct bnn_tensor *w = bnn_op_input(p->model, op, 1);
     size_t pixels = bnn_events_pixels(l), outputs = pixels * l->out_c;
@@ -183,7 +183,7 @@ void bnn_events_make_conv(struct bnn_prepare *p, const struct bnn_op *op, struct
         l->turned = bnn_reserve(p, l->out_c / 32 + 1, sizeof *l->turned);
         l->rows = rows;
         if (rows != NULL && l->membranes != NULL)
-            fill_float_rows(l, w, rows);
+            fill_float_rows(e, l, w, rows);
         return;
     }
     size_t size = l->wide ? sizeof(int32_t) : sizeof(int16_t);
@@ -200,12 +200,12 @@ void bnn_events_make_conv(struct bnn_prepare *p, const struct bnn_op *op, struct
     l->parity = parity;
     if (signs == NULL || thresholds == NULL || sums == NULL || l->initial == NULL)
         return;
-    fill_rows(l, w, rows);
+    fill_rows(e, l, w, rows);
     const int32_t *threshold = l->fires ? bnn_op_input(p->model, op, 2)->data : NULL;
-    for (uint32_t o = 0; o < w->o; o++) {
+    for (uint32_t o = 0; o < w->o && !e->stopped; o++) {
         signs[o] = negated != NULL && bit_of(negated, o) ? -1.0f : 1.0f;
         thresholds[o] = threshold != NULL ? within_reach(l, threshold[o]) : 0;
-        start_channel(l, op, w, o, sums, parity);
+        start_channel(e, l, op, w, o, sums, parity);
     }
 }
 
@@ -216,7 +216,7 @@ static int64_t inside(uint32_t output, int32_t stride, int32_t pad, uint32_t ker
     return (end < size ? end : size) - (begin > 0 ? begin : 0);
 }
 
-void bnn_events_make_pool(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l)
+void bnn_events_make_pool(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op, struct bnn_layer *l)
 {
     size_t outputs = bnn_events_pixels(l) * l->out_c, size = l->wide ? sizeof(int32_t) : sizeof(int16_t);
     l->membranes = reserve_slack(p, outputs, size);
@@ -226,7 +226,7 @@ void bnn_events_make_pool(struct bnn_prepare *p, const struct bnn_op *op, struct
     const uint32_t *mask = op->input_count == 2 ? bnn_op_input(p->model, op, 1)->data : NULL;
     l->mask = mask;
     size_t at = 0;
-    for (uint32_t y = 0; y < l->out_h; y++) {
+    for (uint32_t y = 0; y < l->out_h && !bnn_events_pause(e, (uint64_t)l->out_w * l->out_c); y++) {
         int64_t rows = inside(y, l->stride_h, l->pad_top, l->kernel_h, l->in_h);
         for (uint32_t x = 0; x < l->out_w; x++) {
             int32_t taps = (int32_t)(rows * inside(x, l->stride_w, l->pad_left, l->kernel_w, l->in_w));

@@ -26,8 +26,7 @@
 /* Ranges of rows for each worker: more than one, so that a worker that is late holds up the others less. */
 enum { RANGES = 2 };
 
-/* Counts work that is done, of each worker; asks where it has become enough.  Nonzero: stop. */
-static int stopped_after(struct bnn_context *c, uint64_t work)
+int bnn_context_stopped_after(struct bnn_context *c, uint64_t work)
 {
     c->unasked = bnn_plus(c->unasked, work);
     if (c->poll == NULL || c->unasked < (uint64_t)BNN_PIECE) {
@@ -105,7 +104,7 @@ bnn_status bnn_context_step(struct bnn_context *c, uint32_t op, size_t images, c
         } else {
             spread_rows(c, op, images, buffers, &part);
         }
-        if (stopped_after(c, cut.work / sharing)) {
+        if (bnn_context_stopped_after(c, cut.work / sharing)) {
             return BNN_ERROR_STOPPED;
         }
     } while (cut.begun && bnn_next_part(&cut, &part));
@@ -216,7 +215,7 @@ static bnn_status run_round(struct batch *b, size_t slots)
         int alone = b->op_end - b->op_begin == 1;
         while (bnn_next_part(&cut, &b->part)) {
             c->parallel_for(c->pool, run_piece, b, slots);
-            if (stopped_after(c, alone ? cut.work : work)) {
+            if (bnn_context_stopped_after(c, alone ? cut.work : work)) {
                 return BNN_ERROR_STOPPED;
             }
             if (!alone) {
@@ -246,7 +245,7 @@ static bnn_status run_apart(struct batch *b)
         size_t count = chunks - b->first < together ? chunks - b->first : together;
         if (c->poll == NULL || each != 0) {
             c->parallel_for(c->pool, run_chunk, b, count);
-            if (stopped_after(c, bnn_times(work, (count + c->workers - 1) / c->workers))) {
+            if (bnn_context_stopped_after(c, bnn_times(work, (count + c->workers - 1) / c->workers))) {
                 return BNN_ERROR_STOPPED;
             }
         } else if (run_round(b, count) != BNN_OK) {

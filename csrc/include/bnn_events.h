@@ -38,6 +38,20 @@ bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *p
 /* The engine is at rest on inputs of zeros.  BNN_ERROR_OPCODE: a layer it cannot run, named in problem. */
 bnn_status bnn_events_create(const bnn_model *model, void *memory, size_t memory_size, bnn_events **engine,
                              bnn_problem *problem);
+/* The same with a poll (see below) from the start on: creating runs the network once.  BNN_ERROR_STOPPED: there is no
+ * engine. */
+bnn_status bnn_events_create_polled(const bnn_model *model, void *memory, size_t memory_size, bnn_poll *poll,
+                                    void *argument, bnn_events **engine, bnn_problem *problem);
+
+/* Called now and then by the thread that called a function of the engine, with the argument: nonzero stops the
+ * function, which then returns BNN_ERROR_STOPPED.  What the engine holds is undefined from then on: until a
+ * bnn_events_reset succeeds, every function that returns a status gives BNN_ERROR_STOPPED, except bnn_events_reset and
+ * bnn_events_get_layer.  The order, the trace and the limits stay as they were set.
+ *
+ * Between two calls no more is done than about twice BNN_POLL_WORK, unless one word of 32 neurons or one pixel of a
+ * layer is more than that, or copying the inputs.  The poll must not use the engine.  NULL, as in a new engine: nobody
+ * is asked. */
+void bnn_events_set_poll(bnn_events *engine, bnn_poll *poll, void *argument);
 
 /* Who goes first among the spikes under way.  LAYERS: all of a layer, then all of the next; the fastest, and no neuron
  * fires twice (a spike that is taken back before it was delivered is none).  FIFO: the oldest.  RANDOM: any, by the

@@ -1,11 +1,13 @@
 /* Exercises the event engine from C, built with sanitizers by test_sanitizers.py.
  *
- *     driver SEED MODEL...    frames, pixels, all orders and both ways of running a layer, against bnn_run; prints how
- *                             many models there were, and how many of them the engine refused
+ *     driver SEED MODEL...    frames, pixels, all orders and both ways of running a layer, against bnn_run, and polls
+ *                             that stop any of it; prints how many models there were, and how many of them the engine
+ *                             refused
  *
  * Memory is handed out in blocks of exactly the size asked for, filled with garbage. */
 #include "bnn_events.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,6 +166,14 @@ static void frame(struct run *r)
     compare(r);
 }
 
+static void clear_image(struct run *r)
+{
+    for (uint32_t k = 0; k < r->inputs; k++) {
+        memset(r->image[k], 0, r->count[k] * sizeof(float));
+        memset(r->bytes[k], 0, r->count[k]);
+    }
+}
+
 /* All inputs alike: sums as large as they get. */
 static void uniform_image(struct run *r, int value)
 {
@@ -271,6 +281,126 @@ static void pixels(struct run *r)
     compare(r);
 }
 
+/* A poll that says stop once, and must not be asked again. */
+static int stop_after(void *left)
+{
+    CHECK(*(long *)left >= 0);
+    return (*(long *)left)-- == 0;
+}
+
+#define TRY(call)                    \
+    do {                             \
+        bnn_status status_ = (call); \
+        if (status_ != BNN_OK)       \
+            return status_;          \
+    } while (0)
+
+/* Whatever may take long, from a reset on, in this order. */
+static bnn_status everything(struct run *r, bnn_order order)
+{
+    const float *const *image = (const float *const *)r->image;
+    TRY(bnn_events_reset(r->engine, image));
+    if (order == BNN_ORDER_LAYERS)
+        TRY(bnn_events_calibrate(r->engine, clock_ns));
+    TRY(bnn_events_set_order(r->engine, order, 5));
+    for (uint32_t layer = 0; order == BNN_ORDER_LAYERS && layer < bnn_events_layer_count(r->engine); layer++)
+        (void)bnn_events_set_limit(r->engine, layer, layer % 2 == 0 ? 3 : SIZE_MAX);
+    for (int i = 0; i < 3; i++) {
+        new_image(r);
+        TRY(bnn_events_frame(r->engine, image));
+        TRY(bnn_events_run(r->engine));
+    }
+    bnn_status simple = bnn_events_expect(r->engine, 1.0f / 16.0f, 1.0f);
+    if (simple == BNN_ERROR_STOPPED)
+        return simple;
+    for (uint32_t i = 0; i < r->inputs; i++)
+        simple = r->dtypes[i] == BNN_F32 ? simple : BNN_ERROR_OPCODE; /* bytes that nobody reads break the promise */
+    if (simple != BNN_OK)
+        TRY(bnn_events_reset(r->engine, image));
+    for (int i = 0; simple == BNN_OK && i < 3; i++) {
+        set(r, 0, (size_t)i % r->count[0]);
+        TRY(bnn_events_pixel(r->engine, 0, (size_t)i % r->count[0], r->image[0][(size_t)i % r->count[0]]));
+        TRY(bnn_events_run(r->engine));
+        new_image(r);
+        TRY(bnn_events_frame(r->engine, image));
+    }
+    TRY(bnn_events_run(r->engine));
+    TRY(bnn_events_set_order(r->engine, BNN_ORDER_FIFO, 0));
+    for (uint32_t i = 0; i < r->outputs; i++) {
+        float *values = allocate(elements(r->model, bnn_output_tensor(r->model, i)) * sizeof *values);
+        bnn_status status = bnn_events_output(r->engine, i, values);
+        free(values);
+        TRY(status);
+    }
+    return bnn_events_set_order(r->engine, BNN_ORDER_LAYERS, 0);
+}
+
+/* Nothing but a reset is of use. */
+static void refuse_stopped(struct run *r)
+{
+    float value = 0.0f;
+    bnn_events_layer info;
+    float *values = allocate(elements(r->model, bnn_output_tensor(r->model, 0)) * sizeof *values);
+    CHECK(bnn_events_frame(r->engine, (const float *const *)r->image) == BNN_ERROR_STOPPED);
+    CHECK(bnn_events_run(r->engine) == BNN_ERROR_STOPPED);
+    CHECK(bnn_events_expect(r->engine, 1.0f, 1.0f) == BNN_ERROR_STOPPED);
+    CHECK(bnn_events_pixel(r->engine, 0, 0, value) == BNN_ERROR_STOPPED);
+    CHECK(bnn_events_output(r->engine, 0, values) == BNN_ERROR_STOPPED);
+    CHECK(bnn_events_state(r->engine, bnn_input_tensor(r->model, 0), r->image[0]) == BNN_ERROR_STOPPED);
+    CHECK(bnn_events_set_order(r->engine, BNN_ORDER_LAYERS, 0) == BNN_ERROR_STOPPED);
+    if (bnn_events_layer_count(r->engine) > 0) {
+        CHECK(bnn_events_set_limit(r->engine, 0, SIZE_MAX) == BNN_ERROR_STOPPED);
+        CHECK(bnn_events_get_layer(r->engine, 0, &info) == BNN_OK);
+    }
+    bnn_status status = bnn_events_calibrate(r->engine, clock_ns); /* in another order that is said first */
+    CHECK(status == BNN_ERROR_STOPPED || status == BNN_ERROR_ARGUMENT);
+    free(values);
+}
+
+/* Stopped at the first question, and at some later; then reset, and all is as if nothing had been. */
+static void interrupt(struct run *r)
+{
+    for (int order = BNN_ORDER_LAYERS; order <= BNN_ORDER_RANDOM; order++) {
+        long questions = LONG_MAX;
+        bnn_events_set_poll(r->engine, stop_after, &questions);
+        CHECK(everything(r, (bnn_order)order) == BNN_OK);
+        compare(r);
+        questions = LONG_MAX - questions;
+        for (int i = 0; i < 3 && questions > 0; i++) {
+            long left = i == 0 ? 0 : (long)draw((uint64_t)questions);
+            bnn_events_set_poll(r->engine, stop_after, &left);
+            /* another image, another number of questions: it may end before it is stopped */
+            bnn_status status = everything(r, (bnn_order)order);
+            CHECK(status == (left < 0 ? BNN_ERROR_STOPPED : BNN_OK));
+            if (left < 0)
+                refuse_stopped(r);
+            bnn_events_set_poll(r->engine, NULL, NULL);
+            CHECK(bnn_events_reset(r->engine, (const float *const *)r->image) == BNN_OK);
+            compare(r);
+            new_image(r);
+            frame(r);
+        }
+        bnn_events_set_poll(r->engine, NULL, NULL);
+        CHECK(bnn_events_set_order(r->engine, BNN_ORDER_LAYERS, 0) == BNN_OK);
+        for (uint32_t layer = 0; layer < bnn_events_layer_count(r->engine); layer++)
+            CHECK(bnn_events_set_limit(r->engine, layer, SIZE_MAX) == BNN_OK);
+    }
+}
+
+/* No engine where creating it was stopped. */
+static void interrupt_creation(struct run *r, void *memory, size_t bytes)
+{
+    long questions = LONG_MAX;
+    CHECK(bnn_events_create_polled(r->model, memory, bytes, stop_after, &questions, &r->engine, NULL) == BNN_OK);
+    questions = LONG_MAX - questions;
+    for (int i = 0; i < 4 && questions > 0; i++) {
+        long left = i == 0 ? 0 : (long)draw((uint64_t)questions);
+        bnn_status status = bnn_events_create_polled(r->model, memory, bytes, stop_after, &left, &r->engine, NULL);
+        CHECK(status == BNN_ERROR_STOPPED && r->engine == NULL && left == -1);
+    }
+    CHECK(bnn_events_create(r->model, memory, bytes, &r->engine, NULL) == BNN_OK);
+}
+
 static void exercise(struct run *r)
 {
     bnn_spike spikes[64];
@@ -303,10 +433,7 @@ static void exercise(struct run *r)
         frame(r);
     }
     CHECK(bnn_events_reset(r->engine, NULL) == BNN_OK); /* whatever was promised */
-    for (uint32_t k = 0; k < r->inputs; k++) {
-        memset(r->image[k], 0, r->count[k] * sizeof(float));
-        memset(r->bytes[k], 0, r->count[k]);
-    }
+    clear_image(r);
     refuse_nan(r);
 }
 
@@ -346,10 +473,13 @@ static int run_model(const char *path, const bnn_kernels *kernels)
             r.count[i] = elements(r.model, bnn_input_tensor(r.model, i));
             r.image[i] = allocate(r.count[i] * sizeof(float));
             r.bytes[i] = allocate(r.count[i]);
-            memset(r.image[i], 0, r.count[i] * sizeof(float));
-            memset(r.bytes[i], 0, r.count[i]);
         }
+        clear_image(&r);
+        interrupt_creation(&r, engine, bytes);
         compare(&r); /* at rest on zeros */
+        interrupt(&r);
+        CHECK(bnn_events_reset(r.engine, NULL) == BNN_OK);
+        clear_image(&r);
         exercise(&r);
         for (uint32_t i = 0; i < r.inputs; i++)
             free(r.image[i]), free(r.bytes[i]);

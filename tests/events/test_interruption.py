@@ -1,0 +1,233 @@
+"""Ctrl-C, and other signals, while the event engine does what would take long; what it may ask of memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn import ops
+from bnn.emit.model import encode
+from bnn.events import EventEngine
+from bnn.ir import DType, Node
+from bnn.ops import ConvAttrs
+from op_graphs import plan, signs
+
+from .test_moves import FIRING
+
+ROOT = Path(__file__).resolve().parents[2]
+RNG = np.random.default_rng(1)
+# The parent interrupts once the call runs; the child says how long the answer took: the kernel's clock is both's.
+CHILD = """
+import sys, threading, time
+import numpy as np, bnn
+from bnn.events import EventEngine
+path, call, firing = sys.argv[1:]
+model = bnn.load(path, max_bytes=1 << 40)
+image = np.ones((1, *model.input_shapes[0]), np.float32)
+if call not in ("create", "calibrate"):
+    engine = EventEngine(model, firing=firing)
+if call == "run":
+    engine.push(image)
+calls = {
+    "create": lambda: EventEngine(model),
+    "calibrate": lambda: EventEngine(model, switch="auto"),
+    "reset": lambda: engine.reset(image),
+    "run": lambda: engine.run(),
+    "output": lambda: engine.output(),
+    "time_frames": lambda: engine.time_frames(image),
+}
+threading.Timer(0.3, lambda: print("running", flush=True)).start()
+try:
+    calls[call]()
+except KeyboardInterrupt:
+    print(time.clock_gettime_ns(time.CLOCK_MONOTONIC), flush=True)
+    if call not in ("create", "calibrate"):
+        try:
+            engine.run()
+        except bnn.BnnError as error:
+            print(error)
+"""
+
+
+def silent(x: Node) -> Node:
+    """Bits that are -1 where ``x`` is 0, and +1 where it is 1."""
+    halves, straight = (np.full(x.type.shape[-1], value) for value in (0.5, -1.0))
+    return ops.make("binarize", x, ops.constant(halves), ops.constant(straight, DType.b1))
+
+
+def layers(bits: Node, count: int, size: int) -> Node:
+    """Convolutions whose neurons fire where most of their inputs do."""
+    channels = bits.type.shape[-1]
+    filters = ops.constant(np.ones((channels, size, size, channels)), DType.b1)
+    pads = (size // 2,) * 4
+    attrs = ConvAttrs(pads=pads, pad_value=-1, slots=("threshold",), out=DType.b1)
+    for _ in range(count):
+        bits = ops.make("bconv2d", bits, filters, ops.constant(np.zeros(channels), DType.i32), attrs=attrs)
+    return bits
+
+
+def files(folder: Path) -> dict[str, Path]:
+    x = ops.input_node("image", (128, 128, 128))
+    last = signs(RNG, (4, 3, 3, 128))
+    graphs = {
+        "silent": plan([x], [ops.make("bconv2d", layers(silent(x), 6, 5), last, attrs=ConvAttrs())]),  # at zeros
+        "loud": plan([x], [ops.make("bconv2d", layers(ops.make("binarize", x), 6, 5), last, attrs=ConvAttrs())]),
+    }
+    y = ops.make("bconv2d", silent(x), signs(RNG, (64, 1, 1, 128)), attrs=ConvAttrs())
+    for _ in range(120):
+        y = ops.make("tanh", y)
+    graphs["real"] = plan([x], [y])
+    for name, graph in graphs.items():
+        (folder / name).write_bytes(encode(graph))
+    return {name: folder / name for name in graphs}
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return files(tmp_path_factory.mktemp("long"))
+
+
+@pytest.mark.parametrize(
+    ("model", "call", "firing"),
+    [
+        ("loud", "create", "layers"),
+        ("silent", "calibrate", "layers"),
+        ("silent", "reset", "layers"),
+        ("silent", "run", "layers"),
+        ("silent", "run", "fifo"),
+        ("silent", "time_frames", "layers"),
+        ("silent", "time_frames", "random"),
+        ("real", "output", "layers"),
+    ],
+)
+def test_ctrl_c_answers_at_once(paths: dict[str, Path], model: str, call: str, firing: str) -> None:
+    command = [sys.executable, "-c", CHILD, str(paths[model]), call, firing]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "BNN_KERNELS": "scalar"}  # the slowest
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "running\n"
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        child.send_signal(signal.SIGINT)
+        answered = child.stdout.readline()
+        assert answered, "the child ended before it was interrupted"
+        assert (int(answered) - before) / 1e9 < 1
+        rest = child.stdout.read()
+        assert (call in ("create", "calibrate")) == (rest == "")
+        assert rest == "" or "interrupted" in rest and "call reset()" in rest
+        assert child.wait(30) == 0
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture
+def model() -> bnn.Model:
+    """A second or more from silence to an image of ones."""
+    x = ops.input_node("image", (64, 64, 64))
+    mixed = ops.make("bconv2d", layers(silent(x), 4, 5), signs(RNG, (5, 3, 3, 64)), attrs=ConvAttrs())
+    return bnn.Model.from_bytes(encode(plan([x], [mixed])), kernels="scalar", max_bytes=2**40)
+
+
+@pytest.fixture
+def alarm() -> Iterator[Any]:
+    """Sets the handler of an alarm, and the alarm."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    def start(handler: Any, seconds: float) -> None:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def raising(error: Exception) -> Any:
+    def handler(number: int, frame: Any) -> None:
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize("firing", FIRING)
+def test_a_handlers_exception_comes_out_of_the_run(model: bnn.Model, alarm: Any, firing: str) -> None:
+    """Unchanged; then the engine wants a reset, and is right again."""
+    image = np.ones((1, 64, 64, 64), np.float32)
+    some = (np.arange(64) % 7 == 0).astype(np.float32)[:, None, None] * image
+    engine = EventEngine(model, firing=firing)
+    engine.push(image)
+    error = Stop("enough")
+    alarm(raising(error), 0.1)
+    with pytest.raises(Stop) as caught:
+        engine.run()
+    assert caught.value is error
+    for refused in (engine.run, engine.output, lambda: engine.step(image), lambda: engine.state(0)):
+        with pytest.raises(bnn.BnnError, match=r"interrupted and its state is undefined; call reset\(\) first"):
+            refused()
+    engine.reset()
+    assert np.array_equal(engine.output(), model(0 * image)[0])
+    assert np.array_equal(engine.step(some), model(some)[0])
+    assert sum(layer.spikes_up for layer in engine.layers) > 0
+
+
+def test_a_run_that_starts_with_a_reset_needs_none(model: bnn.Model, alarm: Any) -> None:
+    """And what was traced until the interruption is not part of it."""
+    image = np.zeros((64, 64, 64), np.float32)
+    image[:3, :3, :40] = 1
+    engine = EventEngine(model, firing="fifo")
+    want = engine.run_image(image, trace=True)
+    alarm(raising(Stop()), 0.02)
+    with pytest.raises(Stop):
+        while True:
+            engine.run_image(image, trace=True)
+    found = engine.run_image(image, trace=True)
+    assert np.array_equal(found.outputs, want.outputs)
+    assert found.spikes is not None
+    assert np.array_equal(found.spikes, want.spikes)
+
+
+def test_a_handler_that_raises_nothing_stops_nothing(model: bnn.Model, alarm: Any) -> None:
+    image = np.ones((1, 64, 64, 64), np.float32)
+    engine = EventEngine(model)
+    engine.push(image)
+    seen: list[int] = []
+    alarm(lambda number, frame: seen.append(number), 0.05)
+    engine.run()
+    assert np.array_equal(engine.output(), model(image)[0])
+    assert seen == [signal.SIGALRM]
+
+
+def sum_of(count: int) -> bytes:
+    """The file of so many convolutions that share one constant of a million weights."""
+    x = ops.input_node("image", (64,))
+    bits = ops.make("binarize", x)
+    filters = ops.constant(np.ones((16384, 1, 1, 64)), DType.b1)
+    total, *others = [ops.make("bconv2d", bits, filters, attrs=ConvAttrs(), name=f"conv{i}") for i in range(count)]
+    for one in others:
+        total = ops.make("add", total, one)
+    return encode(plan([x], [total]))
+
+
+def test_memory_is_limited() -> None:
+    """Each weight becomes a byte for every op that reads it: a small file asks for much."""
+    file = sum_of(400)
+    assert len(file) < 2**18
+    with pytest.raises(bnn.InputError, match=r"needs \d+ bytes, expected at most \d+; .* larger max_bytes="):
+        EventEngine(bnn.Model.from_bytes(file))
+    least = 10 * 64 * 16384  # of the weights alone
+    with pytest.raises(bnn.InputError, match=f"expected at most {least};"):
+        EventEngine(bnn.Model.from_bytes(sum_of(10), max_bytes=least))
+    image = np.ones((1, 64), np.float32)
+    model = bnn.Model.from_bytes(sum_of(10), max_bytes=2 * least)
+    assert np.array_equal(EventEngine(model).step(image), model(image)[0])
