@@ -379,9 +379,9 @@ static void interrupt(struct run *r)
             compare(r);
             new_image(r);
             frame(r);
+            CHECK(bnn_events_set_order(r->engine, BNN_ORDER_LAYERS, 0) == BNN_OK); /* not where it was stopped before */
         }
         bnn_events_set_poll(r->engine, NULL, NULL);
-        CHECK(bnn_events_set_order(r->engine, BNN_ORDER_LAYERS, 0) == BNN_OK);
         for (uint32_t layer = 0; layer < bnn_events_layer_count(r->engine); layer++)
             CHECK(bnn_events_set_limit(r->engine, layer, SIZE_MAX) == BNN_OK);
     }
