@@ -10,6 +10,7 @@ import pytest
 import bnn
 import op_graphs
 from bnn import ops
+from bnn._native import lib
 from bnn.emit.model import encode
 from bnn.events import EventEngine
 from bnn.ir import DType, Graph
@@ -121,6 +122,31 @@ def test_sums_at_the_limit(weights: list[float], step: float, bound: float, exac
     data[0, 0] = -bound
     assert engine.prepare(np.append(data, np.float32(step))) == ("incremental" if exact else "synchronous")
     assert np.array_equal(engine.step(data), model(data)[0])
+
+
+def test_as_many_pixels_as_the_limit_are_updated() -> None:
+    """One more, and the encoder runs; after that half as many."""
+    model = stem(np.ones(8, np.float32))
+    engine = EventEngine(model)
+    frame = np.zeros((1, 8), np.float32)
+    engine.reset(frame)
+    assert engine.prepare(np.ones((1, 8), np.float32)) == "incremental"
+    engine._engine.set_limit(0, 4)
+    for changed, runs in ((4, 0), (5, 1), (3, 2), (2, 2), (4, 2), (5, 3)):
+        frame[0, :changed] = 1 - frame[0, :changed]
+        assert np.array_equal(engine.step(frame), model(frame)[0])
+        assert engine.layers[0].synchronous == runs, changed
+
+
+def test_every_encoder_right_on_the_input_counts() -> None:
+    """Of those that read one convolution's sums, only the first does: the sums are computed once."""
+    rng = np.random.default_rng(0)
+    x = ops.input_node("image", (5,))
+    never = ops.constant(np.full(5, -1), DType.b1)
+    bits = [ops.make("binarize", x, ops.constant(np.full(5, t)), never) for t in (0.0, 1.0)]
+    lasts = [ops.make("bconv2d", b, op_graphs.signs(rng, (2, 1, 1, 5)), attrs=ops.ConvAttrs()) for b in bits]
+    engine = EventEngine(bnn.Model.from_bytes(encode(op_graphs.plan([x], lasts))))
+    assert [layer.dense for layer in engine._engine.layers() if layer.kind == lib.BNN_LAYER_ENCODER] == [5, 5]
 
 
 def test_an_encoder_that_may_give_no_number_is_synchronous() -> None:
