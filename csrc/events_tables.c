@@ -182,7 +182,7 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
         l->cuts = reserve_slack(p, l->out_c, sizeof(float));
         l->turned = bnn_reserve(p, l->out_c / 32 + 1, sizeof *l->turned);
         l->rows = rows;
-        if (rows != NULL && l->membranes != NULL)
+        if (l->turned != NULL) /* the last: then all are there */
             fill_float_rows(e, l, w, rows);
         return;
     }
@@ -198,7 +198,7 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
     l->thresholds = thresholds;
     l->signs = signs;
     l->parity = parity;
-    if (signs == NULL || thresholds == NULL || sums == NULL || l->initial == NULL)
+    if (l->initial == NULL) /* the last: else all are there */
         return;
     fill_rows(e, l, w, rows);
     const int32_t *threshold = l->fires ? bnn_op_input(p->model, op, 2)->data : NULL;
@@ -244,7 +244,7 @@ void bnn_events_make_wires(struct bnn_prepare *p, const struct bnn_op *op, struc
     uint32_t *first = bnn_reserve(p, from + 1, sizeof *first), *wires = bnn_reserve(p, to, sizeof *wires), end = 0;
     l->first_wire = first;
     l->wires = wires;
-    if (first == NULL || wires == NULL)
+    if (wires == NULL) /* the last */
         return;
     memset(first, 0, (from + 1) * sizeof *first);
     for (size_t i = 0; i < to; i++)

@@ -110,6 +110,10 @@ def accepted(rng: Rng) -> dict[str, Graph]:
     add("bits of a float constant", [x], conv(rng, beside, 3))
     x = ops.input_node("image", (3, 3, 4))
     add("no bits", [x], ops.make("softmax", x))
+    x = ops.input_node("image", (3, 3, 4))
+    sums = ops.make("conv2d", x, ops.constant(op_graphs.integers(rng, (4, 1, 1, 4))), x,
+                    attrs=ConvAttrs(slots=("residual",), out=DType.b1))  # fmt: skip
+    add("an encoder with a shortcut", [x], conv(rng, sums, 3))
     return found
 
 

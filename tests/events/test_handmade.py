@@ -111,6 +111,10 @@ def stem(weights: Array) -> bnn.Model:
         ([1.0, 1.0], 0.5, 2097152.5, False),
         ([0.25, 1.0], 1.0, 1677721.0, True),  # 5 x 2 x 1,677,721 quarters: 2^24 - 6
         ([0.25, 1.0], 1.0, 1677722.0, False),
+        ([8.0, 4.0], 1.0, 2796202.0, True),  # steps of 4: 3 x 2 x 2,796,202
+        ([8.0, 4.0], 1.0, 2796203.0, False),
+        ([0.0, 0.0], 1.0, 8388608.0, True),
+        ([1e-45, 0.0], 1.0, 1.0, False),  # no float has so small a step
     ],
 )
 def test_sums_at_the_limit(weights: list[float], step: float, bound: float, exact: bool) -> None:

@@ -16,6 +16,8 @@ import pytest
 
 import bnn
 from bnn import ops
+from bnn._handles import Memory
+from bnn._native import ffi, lib
 from bnn.emit.model import encode
 from bnn.events import EventEngine
 from bnn.ir import DType, Node
@@ -206,6 +208,31 @@ def test_a_handler_that_raises_nothing_stops_nothing(model: bnn.Model, alarm: An
     engine.run()
     assert np.array_equal(engine.output(), model(image)[0])
     assert seen == [signal.SIGALRM]
+
+
+def test_creating_is_asked_about_from_the_start() -> None:
+    """Tables of weights, membranes, pools: wherever it is stopped there is no engine, and nobody is asked again."""
+    x = ops.input_node("image", (128, 128, 8))
+    stem = ops.make("conv2d", x, ops.constant(RNG.integers(-3, 4, (128, 9, 9, 8)).astype(np.float32)),
+                    attrs=ConvAttrs(pads=(4, 4, 4, 4), out=DType.b1))  # fmt: skip
+    bits = ops.make("bconv2d", stem, signs(RNG, (256, 9, 9, 128)), ops.constant(np.zeros(256), DType.i32),
+                    attrs=ConvAttrs(pads=(4, 4, 4, 4), slots=("threshold",), out=DType.b1))  # fmt: skip
+    pool = ops.make("max_pool", bits, attrs=ops.PoolAttrs((2, 2), (1, 1), (1, 1, 0, 0)))
+    last = ops.make("bconv2d", pool, signs(RNG, (2, 1, 1, 256)), attrs=ConvAttrs())
+    opened = bnn.Model.from_bytes(encode(plan([x], [last])), max_bytes=2**40)._open()
+    size, engine, left = ffi.new("size_t *"), ffi.new("bnn_events **"), [0]
+    assert lib.bnn_events_size(opened.pointer, size, ffi.NULL) == lib.BNN_OK
+    memory = Memory(size[0])
+
+    @ffi.callback("int(void *)")
+    def poll(argument: Any) -> int:
+        left[0] -= 1
+        return left[0] == -1
+
+    for k in range(60):
+        left[0] = k
+        status = lib.bnn_events_create_polled(opened.pointer, memory.pointer, size[0], poll, ffi.NULL, engine, ffi.NULL)
+        assert (status, engine[0], left[0]) == (lib.BNN_ERROR_STOPPED, ffi.NULL, -1)
 
 
 def sum_of(count: int) -> bytes:
