@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import zipfile
@@ -18,7 +19,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn.importers import archives, limits, saved_models
+from bnn.errors import CompileError
+from bnn.importers import archives, graphdef, limits, saved_models, tf_inline, tf_run
 from bnn.importers.tensorflow import import_model
 
 from .hostile import edit, product, refused, save_plain
@@ -385,6 +387,33 @@ def test_other_checkpoints(name: str, folder: Path, monkeypatch: pytest.MonkeyPa
     refused(folder / "net", "variables.data-00000-of-00001' is 524,", "at most 262,144")
     monkeypatch.setattr(saved_models, "check_bytes", lambda *anything: None)
     refused(folder / "net", "its checkpoint: what it declares is 524,", "at most 262,144")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (limits, "MOST_BYTES"), (saved_models, "MOST_NODES"), (tf_inline, "MOST_NODES"), (tf_run, "MOST_BYTES"),
+        (graphdef, "MOST_BYTES"), (graphdef, "MOST_CONSTANTS"),
+    ],
+)  # fmt: skip
+def test_as_much_as_each_limit_allows(module: Any, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From nothing allowed on, to what is refused each time: then all of it is, and one less is not."""
+    most = 0
+    for _ in range(20):
+        monkeypatch.setattr(module, name, most)
+        try:
+            import_model(folder / "net")
+        except CompileError as error:
+            found = re.search(r" (?:has|is|are|makes) ([\d,]+) (?:nodes|results|bytes)", str(error))
+            assert found and f"at most {most:,} are" in str(error), str(error)
+            assert int(found[1].replace(",", "")) > most
+            most = int(found[1].replace(",", ""))
+        else:
+            break
+    assert most > 0
+    monkeypatch.setattr(module, name, most - 1)
+    with pytest.raises(CompileError, match=rf" {most:,} .*at most {most - 1:,} are"):
+        import_model(folder / "net")
 
 
 @needs_keras3
