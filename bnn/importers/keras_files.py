@@ -24,10 +24,12 @@ from .limits import PERMISSION
 from .reason import reason
 from .tf_symbols import FUNCTIONS
 
-# Layers and operations that unpickle, load other files, run any op or call any method or function.
+# Layers and operations that unpickle, load other files (those of feature columns: texts and checkpoints), run any op or
+# call any method or function.
 _UNTAMED = frozenset({
-    "AssociativeScan", "ClassMethod", "Cond", "FlaxLayer", "ForiLoop", "InstanceMethod", "InstanceProperty", "JaxLayer",
-    "Map", "Scan", "Switch", "TFSMLayer", "TensorFlowOpLayer", "TorchModuleWrapper", "VectorizedMap", "WhileLoop",
+    "AssociativeScan", "ClassMethod", "Cond", "DenseFeatures", "FlaxLayer", "ForiLoop", "InstanceMethod",
+    "InstanceProperty", "JaxLayer", "Map", "ModuleWrapper", "Scan", "SequenceFeatures", "Switch", "TFSMLayer",
+    "TensorFlowOpLayer", "TorchModuleWrapper", "VectorizedMap", "WhileLoop",
 })  # fmt: skip
 # The parts of Keras that networks are made of.
 _PARTS = frozenset({
@@ -39,6 +41,7 @@ _BASES = (
     ("metrics", "Metric"), ("optimizers", "Optimizer"), ("regularizers", "Regularizer"),
 )  # fmt: skip
 _FUNCTIONS = ("activations", "constraints", "initializers", "losses", "metrics", "regularizers")
+_BUILDERS = frozenset({"deserialize", "get", "serialize"})  # they stand beside those, and build what they are given
 
 
 def read_config(path: Path, *, unsafe: bool = False) -> tuple[str, Any]:
@@ -147,12 +150,13 @@ def _list(value: Any) -> list[Any]:
 
 
 def _takes_tensor(call: Any) -> bool:
-    """Whether an argument is a layer's result, [layer, call, number], and so not known before the network runs."""
+    """Whether an argument is a layer's result, [layer, call, number] or [layer, call, number, options], and so not
+    known before the network runs."""
     waiting = [call]
     while waiting:
         value = waiting.pop()
         inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-        kinds = tuple(map(type, value[:3])) if isinstance(value, list) else ()
+        kinds = tuple(map(type, value[:3])) if isinstance(value, list) and len(value) in (3, 4) else ()
         if kinds == (str, int, int) and value[0] != "_CONSTANT_VALUE":
             return True
         waiting += inner
@@ -165,7 +169,7 @@ def _is_part(entry: dict[str, Any], keras: Any) -> bool:
     if not isinstance(name, str) or not isinstance(module, str) or name == "function":
         return True
     other = entry.get("registered_name")
-    if _registered(other or name, keras):
+    if _registered(_sought(entry), keras):
         return True
     package, *parts = f"{module}.{name}".split(".")[:-1]
     if package in ("keras", "tf_keras"):
@@ -204,9 +208,9 @@ def _is_function(entry: dict[str, Any], names: set[str]) -> bool:
 def _known_function(entry: dict[str, Any], keras: Any) -> bool:
     """An activation and the like of Keras, or what the program has registered."""
     if entry["class_name"] != "function":
-        return _registered(entry.get("registered_name") or entry["class_name"], keras)
+        return _registered(_sought(entry), keras)
     name = entry.get("config")
-    if not isinstance(name, str):
+    if not isinstance(name, str) or name in _BUILDERS:
         return False
     if entry["module"] == "builtins":  # what Keras writes for its own and for registered ones; it looks there last
         known = not hasattr(builtins, name.split(".")[0])
@@ -221,9 +225,14 @@ def _unknown_class(entry: dict[str, Any], keras: Any) -> str | None:
     name, module = entry.get("class_name"), entry.get("module")
     if not isinstance(name, str) or not isinstance(module, str) or name == "function":
         return None
-    if module.split(".")[0] in ("keras", "tf_keras") or _registered(entry.get("registered_name") or name, keras):
+    if module.split(".")[0] in ("keras", "tf_keras") or _registered(_sought(entry), keras):
         return None
     return None if module in sys.modules else f"'{name}' of module '{module}'"
+
+
+def _sought(entry: dict[str, Any]) -> Any:
+    """The name by which Keras looks for a registered class; where it finds none (null, too), it imports the module."""
+    return entry.get("registered_name", entry.get("class_name"))
 
 
 def _registered(name: Any, keras: Any) -> bool:

@@ -146,6 +146,44 @@ SYMBOLS = [
 ]  # fmt: skip
 
 
+def feature_column(checkpoint: Path) -> Config:
+    column = {"class_name": "IdentityCategoricalColumn", "config": {"key": "x", "number_buckets": 3}}
+    options = {
+        "categorical_column": column, "dimension": 2, "combiner": "mean", "ckpt_to_load_from": str(checkpoint),
+        "tensor_name_in_ckpt": "w", "initializer": {"class_name": "Zeros", "config": {}}, "max_norm": None,
+        "trainable": False, "use_safe_embedding_lookup": True,
+    }  # fmt: skip
+    return {"class_name": "EmbeddingColumn", "config": options}
+
+
+@pytest.mark.parametrize("layer", ["DenseFeatures", "SequenceFeatures"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_feature_columns(layer: str, suffix: str, tmp_path: Path) -> None:
+    """Of a checkpoint elsewhere they would make weights."""
+    options = {"feature_columns": [feature_column(tmp_path / "elsewhere")], "partitioner": None}
+    refused(save(tmp_path, suffix, becomes(layer, **options)), f"a layer {layer}, which can do more than compute")
+
+
+@pytest.mark.parametrize("registered", ["", None])
+def test_no_module_is_imported_for_a_registered_class(
+    registered: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras looks for its registered name, here none, and then imports the module."""
+    (tmp_path / "evil_module.py").write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    changed = {"class_name": "Custom>Adam", "module": "evil_module", "registered_name": registered}
+    assert keras.saving.get_registered_object("Custom>Adam") is not None
+    refused(save(tmp_path, ".keras", lambda config: target(config).update(changed)), "evil_module")
+    assert not (tmp_path / "it ran").exists()
+
+
+@pytest.mark.parametrize("name", ["deserialize", "get"])
+def test_functions_that_build_what_they_are_given(name: str, tmp_path: Path) -> None:
+    function = {"class_name": "function", "config": name, "module": "keras.layers", "registered_name": None}
+    edit = becomes("Activation", activation=function)
+    refused(save(tmp_path, ".keras", edit), f"the function {name} of module keras.layers")
+
+
 def test_functions_of_tensorflow_without_a_name_on_the_list() -> None:
     for symbol in (*SYMBOLS, "", "nn", "nn.relu.", "math.math.add", "tf.nn.relu", None, ["nn.relu"]):
         config = {"class_name": "TFOpLambda", "config": {"name": "a", "function": symbol}}
