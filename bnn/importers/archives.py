@@ -11,6 +11,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import CompileError
 from .limits import PERMISSION, check_bytes
 
@@ -59,6 +61,7 @@ def check_hdf5(where: str | Path, file: Any) -> None:
         if isinstance(found, h5py.Dataset):
             total += _checked_dataset(f"{where}: '{at}'", found)
         elif isinstance(found, h5py.Group):
+            total += _named_again(found)
             for name in found:
                 link = found.get(name, getlink=True)
                 child = f"{at.rstrip('/')}/{name}"
@@ -70,6 +73,21 @@ def check_hdf5(where: str | Path, file: Any) -> None:
                     )
                 waiting.append((child, found[name]))
     check_bytes(where, "what its datasets declare", total)
+
+
+def _named_again(group: Any) -> int:
+    """Bytes that Keras would read of the datasets that a list of weights names more than once; each it keeps."""
+    import h5py
+
+    names = [name for key in group.attrs if key.startswith("weight_names") for name in np.ravel(group.attrs[key])]
+    seen, total = set(), 0
+    for name in names:
+        found = group.get(name)  # text or bytes
+        if isinstance(found, h5py.Dataset):
+            address = h5py.h5o.get_info(found.id).addr
+            total += found.nbytes if address in seen else 0
+            seen.add(address)
+    return total
 
 
 def _checked_dataset(where: str, dataset: Any) -> int:
@@ -85,6 +103,8 @@ def _checked_dataset(where: str, dataset: Any) -> int:
     if plist.get_nfilters():
         name = plist.get_filter(0)[3].decode(errors="replace") or plist.get_filter(0)[0]
         raise CompileError(f"{where} is packed (filter '{name}'), which Keras does not do; {_AGAIN}")
+    if dataset.dtype.hasobject:  # each could be the same long one, of which the file has one
+        raise CompileError(f"{where} holds texts or other elements of any length, not numbers; {_AGAIN}")
     declared, stored = (dataset.size or 0) * dataset.dtype.itemsize, dataset.id.get_storage_size()
     if stored < declared:
         raise CompileError(f"{where} declares {declared:,} bytes and stores {stored:,} of them; {_AGAIN}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,8 @@ class Frozen:
     layers: frozenset[str] = frozenset()
     scopes_twice: bool = False
     by_name: dict[str, TfNode] = field(default_factory=dict)
+    resolved: dict[Tensor, Tensor] = field(default_factory=dict)
+    """What ``resolve`` has found."""
     scopes: dict[str, str] = field(default_factory=dict)
     """The layer behind a name scope."""
 
@@ -59,10 +61,7 @@ class Frozen:
 
     def resolve(self, tensor: Tensor) -> Tensor:
         """The tensor behind identities."""
-        while self.by_name[tensor[0]].op in ALIASES:
-            node = self.by_name[tensor[0]]
-            tensor = node.inputs[tensor[1]]
-        return tensor
+        return behind(self.by_name, ALIASES, self.resolved, tensor)
 
     def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
         """Run the whole graph, op by op; gives the arrays of the wanted tensors ("op:0") and frees the rest."""
@@ -110,6 +109,23 @@ class Frozen:
             if part in self.scopes:
                 return self.scopes[part]
         return parts[1] if len(parts) > 2 else parts[0] if parts else op_name
+
+
+def behind(nodes: Mapping[str, TfNode], ops: Collection[str], resolved: dict[Tensor, Tensor], tensor: Tensor) -> Tensor:
+    """The tensor behind nodes that hand on their operands; ``resolved``: what was found before, else every call would
+    follow the same long row of them.
+
+    Raises :class:`CompileError` where they hand on their own results.
+    """
+    passed: dict[Tensor, None] = {}
+    while tensor not in resolved and nodes[tensor[0]].op in ops:
+        if tensor in passed:
+            raise CompileError(f"the node '{tensor[0]}' hands on its own result")
+        passed[tensor] = None
+        tensor = nodes[tensor[0]].inputs[tensor[1]]
+    found = resolved.get(tensor, tensor)
+    resolved.update(dict.fromkeys(passed, found))
+    return found
 
 
 def _scopes(layers: frozenset[str], found: set[str], twice: bool) -> dict[str, str]:

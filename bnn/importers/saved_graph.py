@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import CompileError
-from .frozen import Array, Tensor, TfNode
+from .frozen import Array, Tensor, TfNode, behind
 from .limits import check_bytes
 from .tf_inline import attribute, from_function
 
@@ -38,7 +38,8 @@ def read_signature(tf: Any, folder: Path, saved: Any, sizes: Mapping[int, int]) 
         own = len(function.signature.input_arg) - len(bound)
         nodes, outputs = from_function(tf, function, functions)
         values = _Values(tf, folder, graph, sizes)
-        captured = {a.name: values[i] for a, i in zip(function.signature.input_arg[own:], bound, strict=True)}
+        once = {i: values[i] for i in set(bound)}
+        captured = {a.name: once[i] for a, i in zip(function.signature.input_arg[own:], bound, strict=True)}
     except (IndexError, KeyError, ValueError) as error:
         if isinstance(error, CompileError):
             raise
@@ -84,7 +85,8 @@ class _Values:
         self.keys: dict[int, str] = {}
         prefix = folder / "variables" / "variables"
         if prefix.with_suffix(".index").exists():
-            self.reader = tf.train.load_checkpoint(str(prefix))
+            # tf.train.load_checkpoint would look into a folder of that name, and read what its list names, anywhere.
+            self.reader = tf.compat.v1.train.NewCheckpointReader(str(prefix))
             types = self.reader.get_variable_to_dtype_map()
             declared = 0
             for name, shape in self.reader.get_variable_to_shape_map().items():
@@ -134,11 +136,10 @@ class _Values:
 def _without_handles(nodes: list[TfNode], variables: set[str]) -> list[TfNode]:
     """Variables are constants, and are not read: what reads one is an identity."""
     by_name = {node.name: node for node in nodes}
+    resolved: dict[Tensor, Tensor] = {}
 
     def variable(tensor: Tensor) -> bool:
-        while by_name[tensor[0]].op in ("Identity", "IdentityN"):
-            tensor = by_name[tensor[0]].inputs[tensor[1]]
-        return tensor[0] in variables
+        return behind(by_name, ("Identity", "IdentityN"), resolved, tensor)[0] in variables
 
     found = []
     for node in nodes:

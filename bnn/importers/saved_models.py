@@ -10,13 +10,14 @@ of those write files.  So it is called with the user's permission alone; else th
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import CompileError
+from ..errors import CompileError, UnsupportedOpError
 from .limits import MOST_CALLS, MOST_NODES, PERMISSION, check_bytes
 from .reason import reason
+from .tf_inline import result_counts
 from .tf_pure import CALLS, CONTROL, KEPT, PURE, SAVER
 
 # What functions are called in the SavedModels that Keras writes, with an underscore.
@@ -68,8 +69,8 @@ def check_saved_model(path: Path, saved: Any, hooks: Collection[str], sizes: Map
     _check_objects(path, graph.object_graph_def.nodes, hooks)
     functions = {f.signature.name: f for f in graph.graph_def.library.function}
     _check_ops(path, graph, functions)
-    _check_calls(path, functions)
-    _check_sizes(path, graph, sizes)
+    order = _check_calls(path, functions)
+    _check_sizes(path, graph, sizes, order)
 
 
 def _check_objects(path: Path, nodes: Any, hooks: Collection[str]) -> None:
@@ -125,8 +126,11 @@ def _reached(functions: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
     return found
 
 
-def _check_calls(path: Path, functions: Mapping[str, Any]) -> None:
-    """No function calls itself, and with all calls replaced by what they call, none is too large."""
+def _check_calls(path: Path, functions: Mapping[str, Any]) -> list[str]:
+    """No function calls itself, and with all calls replaced by what they call, none is too large.
+
+    Returns their names, each behind those that it calls.
+    """
     calls = {name: [c for node in f.node_def for c in _called(node)] for name, f in functions.items()}
     sizes: dict[str, int] = {}
     for root in functions:
@@ -136,7 +140,7 @@ def _check_calls(path: Path, functions: Mapping[str, Any]) -> None:
             missing = [c for c in dict.fromkeys(calls[name]) if c not in sizes and c in calls]
             if name in sizes or not missing:
                 known = (sizes.get(c, 0) for c in calls[name])
-                sizes[name] = len(functions[name].node_def) + sum(known)
+                sizes[name] = sum(map(_entries, functions[name].node_def)) + sum(known)
                 open_calls.discard(waiting.pop())
                 continue
             if len(open_calls) + 2 > MOST_CALLS:  # with this one, and one that it calls
@@ -148,19 +152,38 @@ def _check_calls(path: Path, functions: Mapping[str, Any]) -> None:
     largest = max(sizes, key=sizes.__getitem__, default="")
     if largest and sizes[largest] > MOST_NODES:
         raise CompileError(
-            f"{path}: the function '{largest}' has {sizes[largest]:,} nodes, those of the functions that it calls "
-            f"included; at most {MOST_NODES:,} are read; {PERMISSION}"
+            f"{path}: the function '{largest}' has {sizes[largest]:,} nodes and further results, with those of the "
+            f"functions that it calls; at most {MOST_NODES:,} are read; {PERMISSION}"
         )
+    return list(sizes)
 
 
-def _check_sizes(path: Path, graph: Any, sizes: Mapping[int, int]) -> None:
-    """Few bytes can declare a large constant or variable: one element stands for all."""
+def _entries(node: Any) -> int:
+    """What a node takes in a graph: itself, and each result beyond the first."""
+    try:
+        return max(sum(count for _, count in result_counts(node, node.name)), 1)
+    except UnsupportedOpError:
+        return 1  # what is wrong is said where it is read
+
+
+def _check_sizes(path: Path, graph: Any, sizes: Mapping[int, int], order: Sequence[str]) -> None:
+    """Few bytes can declare a large constant or variable: one element stands for all.  A constant of a function counts
+    once a call; ``order``: the functions' names, each behind those that it calls."""
     variables = [n.variable for n in graph.object_graph_def.nodes if n.WhichOneof("kind") == "variable"]
     declared = sum(_elements(v.shape) * _bytes(v.dtype, sizes) for v in variables)
     check_bytes(path, "what its variables declare", declared)
-    bodies = (graph.graph_def.node, *(f.node_def for f in graph.graph_def.library.function))
-    declared = sum(_elements(t.tensor_shape) * _bytes(t.dtype, sizes) for nodes in bodies for t in _tensors(nodes))
-    check_bytes(path, "what its constants declare", declared)
+    functions = {f.signature.name: f for f in graph.graph_def.library.function}
+    totals: dict[str, int] = {}
+    for name in order:
+        nodes = functions[name].node_def
+        totals[name] = _declared(nodes, sizes) + sum(totals.get(c, 0) for node in nodes for c in _called(node))
+    bodies = [graph.graph_def.node, *(f.node_def for f in functions.values())]
+    once = sum(_declared(nodes, sizes) for nodes in bodies)
+    check_bytes(path, "what its constants declare", max([once, *totals.values()]))
+
+
+def _declared(nodes: Any, sizes: Mapping[int, int]) -> int:
+    return sum(_elements(t.tensor_shape) * _bytes(t.dtype, sizes) for t in _tensors(nodes))
 
 
 def _tensors(nodes: Any) -> Iterator[Any]:

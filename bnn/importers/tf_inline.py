@@ -46,12 +46,21 @@ def from_function(
 
 def _results(node: Any, name: str) -> dict[str, Tensor]:
     """What functions call a node's results, "node:argument:number": there an argument can be a list."""
+    found: dict[str, Tensor] = {}
+    for argument, count in result_counts(node, name):
+        for i in range(count):
+            found[f"{node.name}:{argument}:{i}"] = name, len(found)
+    return found
+
+
+def result_counts(node: Any, name: str) -> list[tuple[str, int]]:
+    """The results of a node of a function: their names as arguments, and how many each has."""
     from tensorflow.python.framework import op_def_registry
 
     definition = op_def_registry.get(node.op)
     if definition is None:
         raise UnsupportedOpError(f"op {node.op} ('{name}') is not known to this TensorFlow")
-    found: dict[str, Tensor] = {}
+    found = []
     for argument in definition.output_arg:
         count = 1
         if argument.number_attr:
@@ -60,8 +69,7 @@ def _results(node: Any, name: str) -> dict[str, Tensor]:
             count = len(node.attr[argument.type_list_attr].list.type)
         if count > MOST_NODES:
             raise UnsupportedOpError(f"op {node.op} ('{name}') has {count:,} results; at most {MOST_NODES:,} are read")
-        for i in range(count):
-            found[f"{node.name}:{argument.name}:{i}"] = name, len(found)
+        found.append((argument.name, count))
     return found
 
 

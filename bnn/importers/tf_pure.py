@@ -52,7 +52,14 @@ _PURE = """
     UniqueWithCounts UniqueWithCountsV2 Unpack UnravelIndex UnsortedSegmentMax UnsortedSegmentMin
     UnsortedSegmentProd UnsortedSegmentSum UpperBound Where Xdivy Xlog1py Xlogy ZerosLike Zeta
 """
-PURE = frozenset(_PURE.split())
+_COMPUTING = frozenset(_PURE.split())
+# Only training needs gradients, and their kernels trust their operands: they may stand in a file, never executed.
+_NO_GRADIENTS = frozenset({
+    "Conv2DBackpropInput", "Conv2DBackpropInputV2", "Conv3DBackpropInput", "Conv3DBackpropInputV2", "PreventGradient",
+    "StopGradient",
+})  # fmt: skip
+_GRADIENTS = {op for op in _COMPUTING - _NO_GRADIENTS if "Backprop" in op or "Grad" in op}
+PURE = _COMPUTING - _GRADIENTS
 
 # Calls that are replaced by the nodes of the function that they call.
 CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
@@ -78,7 +85,7 @@ _KEPT = """
     TensorListPushBack TensorListReserve TensorListResize TensorListSetItem TensorListStack TruncatedNormal VarHandleOp
     VarIsInitializedOp VariableShape
 """
-KEPT = frozenset(_KEPT.split())
+KEPT = frozenset(_KEPT.split()) | _GRADIENTS
 
 # What saves and restores a SavedModel's variables.  TensorFlow 2 reads them without: these are never executed.
 _SAVER = """

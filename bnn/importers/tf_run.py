@@ -60,6 +60,7 @@ class Runner:
             return list(operands)
         function = self._function(node)
         if not self.unsafe:
+            self._check_numbers(node)
             self._check_size(node, operands)
         try:
             result = function(**self._arguments(node, function, operands))
@@ -99,6 +100,13 @@ class Runner:
             arguments[parameter] = node.attrs[attribute]
         return arguments
 
+    def _check_numbers(self, node: TfNode) -> None:
+        """Refuse numbers beyond 32 bits: TensorFlow ends the whole process where an attribute has such."""
+        for name, value in node.attrs.items():
+            numbers = value if isinstance(value, list) else [value]
+            if any(isinstance(number, int) and not -(2**31) <= number < 2**31 for number in numbers):
+                raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {name}: found {value}")
+
     def _check_size(self, node: TfNode, operands: Sequence[Any]) -> None:
         """Refuse a result that is too large before it is made: a few numbers can ask for any size."""
         shapes = tuple(_known(operand) for operand in operands)
@@ -128,8 +136,8 @@ class Runner:
                     for operand, known in zip(map(np.asarray, operands), shapes, strict=True)
                 ]
                 result = function(**self._arguments(node, function, said))
-        except Exception:  # what is wrong is said where it is executed
-            return 0
+        except Exception as error:  # with such shapes some kernels end the whole process: they are not executed
+            raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {reason(error)}") from error
         results = result if isinstance(result, (list, tuple)) else [result]
         known = [r for r in results if r.shape.is_fully_defined()]
         return sum(math.prod(r.shape.as_list()) * int(r.dtype.size) for r in known)

@@ -292,6 +292,26 @@ def results(saved: Any) -> None:
     split.input.append("x")
 
 
+def many_results(saved: Any) -> None:
+    """Each node has no more than may be read."""
+    for i in range(200):
+        split = product(saved).node_def.add(name=f"a{i}", op="Unpack")
+        split.attr["num"].i = 2**20
+        split.input.append("x")
+
+
+def constant_of_calls(saved: Any) -> None:
+    """A constant within the limit, of a function that is called often."""
+    constant([2**27])(saved)
+    (node,) = (n for n in product(saved).node_def if n.name == "a")
+    body = saved.meta_graphs[0].graph_def.library.function.add()
+    body.signature.name = "called"
+    body.node_def.add().CopyFrom(node)
+    product(saved).node_def.remove(node)
+    for i in range(40):
+        product(saved).node_def.add(name=f"c{i}", op="PartitionedCall").attr["f"].func.name = "called"
+
+
 def two_graphs(saved: Any) -> None:
     """TensorFlow reads such as one of its first version, and runs its initializer."""
     saved.meta_graphs.add().CopyFrom(saved.meta_graphs[0])
@@ -330,6 +350,8 @@ SAVED: dict[str, tuple[Callable[[Any], None], str]] = {
     "calls of calls": (many_calls, "'level_0' has 2,199,023,255,550 nodes"),
     "calls in a row": (calls_in_a_row, "more than 100 functions call one another in a row"),
     "results": (results, "has 2,147,483,648 results; at most 1,048,576 are read"),
+    "many results": (many_results, "nodes and further results"),
+    "a constant of calls": (constant_of_calls, "what its constants declare is 21,474,836,480"),
     "two graphs": (two_graphs, "or of several graphs"),
     "an asset": (asset, "another resource (asset)"),
     "a registered class": (registered, "another resource (Custom.Table)"),
@@ -373,6 +395,65 @@ def test_a_checkpoint_of_another_type(folder: Path) -> None:
     checkpoint = tf.train.Checkpoint(weight=tf.Variable(tf.zeros([3], tf.float64)))
     checkpoint.write(str(folder / "net" / "variables" / "variables"))
     refused(folder / "net", "'Variable' is float64 (3,) in the checkpoint, and float32 (3,) in the graph")
+
+
+def test_a_node_of_itself(folder: Path) -> None:
+    """Whoever looks for what stands behind it must not look for ever."""
+
+    def change(saved: Any) -> None:
+        for name, other in ("ab", "ba"):
+            node = product(saved).node_def.add(name=name, op="Identity", input=[f"{other}:output:0"])
+            node.attr["T"].type = 1
+        next(n for n in product(saved).node_def if n.op == "Mul").input[1] = "a:output:0"
+
+    edit(folder / "net", change)
+    refused(folder / "net", "hands on its own result")
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 4)])
+def test_shapes_that_kernels_trust(shape: tuple[int, ...], folder: Path) -> None:
+    """TensorFlow ends the whole process where it executes a convolution with them."""
+
+    def change(saved: Any) -> None:
+        function = product(saved)
+        node = function.node_def.add(name="k", op="Const")
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.ones(shape, np.float32)))
+        node.attr["dtype"].type = 1
+        node = function.node_def.add(name="w", op="Conv2D", input=["x", "k:output:0"])
+        node.attr["T"].type = 1
+        node.attr["strides"].list.i.extend([1, 1, 1, 1])
+        node.attr["padding"].s = b"VALID"
+        next(n for n in function.node_def if n.op == "Mul").input[1] = "w:output:0"
+
+    edit(folder / "net", change)
+    with pytest.raises(CompileError, match="Conv2D .* cannot be executed: Shape must be rank 4"):
+        import_model(folder / "net")
+
+
+def test_a_folder_with_the_name_of_the_checkpoint(folder: Path) -> None:
+    """In it TensorFlow would find a list of checkpoints, which may lie anywhere."""
+    expected = str(import_model(folder / "net"))
+    other = tf.train.Checkpoint(weight=tf.Variable([41.0, 42.0, 43.0]))
+    other.write(str(folder / "other"))
+    listed = folder / "net" / "variables" / "variables"
+    listed.mkdir()
+    (listed / "checkpoint").write_text(f'model_checkpoint_path: "{folder}/other"\n')
+    assert str(import_model(folder / "net")) == expected
+
+
+def test_elements_of_any_length(folder: Path) -> None:
+    """One that stands once in the file can be all of them."""
+    with h5py.File(folder / "net.h5", "a") as file:
+        file["model_weights"].create_dataset("a", (3,), h5py.vlen_dtype(np.float64))
+    refused(folder / "net.h5", "elements of any length", "unsafe=True")
+
+
+def test_weights_that_are_named_again(folder: Path) -> None:
+    with h5py.File(folder / "net.h5", "a") as file:
+        group = file["model_weights"].create_group("a")
+        group.create_dataset("w", data=np.zeros(2**21, np.float32))
+        group.attrs["weight_names"] = np.array([b"w", *[b"./w"] * 200])
+    refused(folder / "net.h5", "what its datasets declare is 1,", "at most 1,073,741,824")
 
 
 @pytest.mark.parametrize("name", ["weight", "other"])
