@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # make demo        train a small binary network, compile it, run it in C, compare it with Keras
 # make test        the test suite (under ten minutes on two cores)
 # make test-slow   the tests that take longer

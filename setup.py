@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build the C extension; everything else about the package stands in pyproject.toml."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn: compile binarized neural networks and run them as bits.
 
     import bnn

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m bnn` is the command `bnn`."""
 
 import sys

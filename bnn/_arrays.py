@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check the arrays that go into and come out of a model.  Nothing is converted in silence."""
 
 from __future__ import annotations

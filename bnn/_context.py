@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A context of the C API as Python owns it, and how Ctrl-C reaches what runs in it."""
 
 from __future__ import annotations

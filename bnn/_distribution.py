@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What this package is installed as: the distribution's name, how to install more of it, and signs of another `bnn`.
 
 The package index's `bnn` is another project.  It installs a folder `bnn` too, so pip mixes the files of the two.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn_events.h as Python owns it: the engine in memory of its own, and its errors."""
 
 from __future__ import annotations

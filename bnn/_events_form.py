@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network that the event engine runs in place of one whose bits stand behind real numbers; or why there is none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One self-contained page: an image being recognized, event by event."""
 
 from __future__ import annotations

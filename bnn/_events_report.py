@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the event engine counted: spikes and synaptic operations per layer, and energy by stated constants."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How inputs arrive: an image's elements in an order, a camera's events by a stated rule of accumulation; in NumPy.
 
 A recording is a structured array with fields x, y, p (or polarity), t in microseconds, as `tonic` has it.  Every rule

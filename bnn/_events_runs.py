@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What came of a run of the event engine: outputs over time, and when the answer was right and final."""
 
 from __future__ import annotations

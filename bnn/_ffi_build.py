@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describe the extension `bnn._native` to cffi: its sources, and its declarations read from the C headers themselves.
 
 `declarations` is a small preprocessor.  It knows what those headers use: comments, include and C++ guards, integer

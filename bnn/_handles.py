@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C API's objects as Python owns them: an opened model, a context, and what bnn.h says about tensors and ops.
 
 And files: one mapped into memory to be read, one replaced as a whole to be written.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read .npy and .npz files of strangers.
 
 NumPy allocates what a header claims before it reads.  Here a claim is compared with the file first: an array takes no

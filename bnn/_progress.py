@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is told on stderr beside the work: progress bars and spinners, by rich where it is installed, and notes.
 
 Work never fails for it: where stderr is closed, full or not there, nothing is seen and the work goes on.

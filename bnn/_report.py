@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text about a model for people: the summary's and the profile's tables."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replace a file as a whole, or not at all.
 
 What is written lies in a temporary file beside it, which its writer keeps locked.  A writer that is killed leaves that

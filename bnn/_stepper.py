@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a model one op at a time: what verification and layer-by-layer comparison are made of."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare a compiled model with the Keras model it came from, layer by layer.
 
 Two questions, kept apart because float sums depend on their order:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``verify`` finds: counts per layer and for the network alone, and the verdict."""
 
 from __future__ import annotations

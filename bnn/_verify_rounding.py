@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far apart two float32 computations of one op can be: what ``verify`` allows, and no more.
 
 Only two kinds of ops may round in more than one way: sums of floats, whose order is free, and the library's functions.

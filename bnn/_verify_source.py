@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``verify`` reads off the Keras model's graph: where its values are, and whose weights a file has."""
 
 from __future__ import annotations

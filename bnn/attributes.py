@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The attributes of the ops: frozen, with every default declared.  How they stand in the file is in fields.py."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one statement of the bit convention.
 
 A set bit is +1, and a spike; a clear bit is -1.  Channels are packed little-endian into 32-bit words: channel c is bit

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How float filters lie in a file: shorter than four bytes a number where that is possible, and never another number.
 
 The one statement of it for who writes files and who reads them; docs/model-format.md is the specification.

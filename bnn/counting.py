@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers in binary as counted bits: a plane for each threshold, and weights that are all the same.
 
 A neuron says whether a sum is at least its threshold; bit p of a number is no such thing.  So an activation that the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every error of the package: one base, each also the builtin that a caller would expect to catch."""
 
 from __future__ import annotations

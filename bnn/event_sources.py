@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read event-camera recordings into the structured array that `tonic` uses: x, y, p, t (microseconds).
 
     events = bnn.event_sources.read("00002.bin")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a compiled network event by event: a network of binary activations as the spiking network that it equals.
 
     engine = bnn.events.EventEngine(bnn.load("net.bnn"))

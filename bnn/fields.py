@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How each attribute of an op stands in the file: 32-bit words, in the attributes' order.
 
 The C structs, the writer, the reader and the format's documentation derive from this list; an attribute that is not

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The oracle: runs any graph, at any level, in NumPy from the op table's reference functions."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The intermediate representation: typed, immutable, one node per value.
 
 Every op has exactly one output, so a :class:`Node` *is* the value it computes.  Shapes are logical and leave the

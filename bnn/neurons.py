@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One neuron a threshold: a graph whose bits are all thresholds on whole numbers, where that is exact.
 
 An activation of L levels is L - 1 thresholds on one sum, and reads as L - 1 bits whose weights are equal: so it is

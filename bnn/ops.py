@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """THE op table: one record per op.  The verifier, the oracle, the file writer and the C headers derive from it.
 
 To add an op: its record here, the type of its result in ``shapes.py``, its attributes in ``attributes.py`` and

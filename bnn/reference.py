@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every op means, in NumPy.  This is the oracle: slow, plain, and the final word.
 
 Activations carry the batch first, (N, H, W, C) or (N, C); constants do not.  f32 is float32, b1 is int8 of +1 and -1,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run compiled models: arrays in, arrays out.  Knows bytes and bnn.h, nothing of the compiler."""
 
 from __future__ import annotations

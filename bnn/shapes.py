@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The type of every op's result, from its operands' types and its attributes; what contradicts itself is refused.
 
 The column ``infer`` of the op table.  Every function raises :class:`CompileError` on a contradiction.

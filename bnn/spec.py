@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which ops and types are legal at which level, and the verifier that runs after every pass."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spiking networks that equal a compiled one: write them as NIR, and prove it in the simulators that people use.
 
     bnn.emit_nir("net.bnn", "net.nir", profile="lif")

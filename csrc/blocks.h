@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Loops over channels that compilers vectorise at -O2: gcc does so only where the number of steps is a constant. */
 #ifndef BNN_BLOCKS_H
 #define BNN_BLOCKS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "check.h"
 
 bnn_status bnn_check_inputs(struct bnn_prepare *p, const struct bnn_op *op, uint32_t least, uint32_t most,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the prepare functions of most ops check.  Each helper fails with what it found and expected. */
 #ifndef BNN_CHECK_H
 #define BNN_CHECK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Filters of floats as a file holds them: shorter than four bytes a number, and never another number.
  * docs/model-format.md specifies the encodings. */
 #ifndef BNN_CODING_H

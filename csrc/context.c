@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A context's memory: how it is laid out, where tensors lie in it, and one op at work in it. */
 #include "context.h"
 #include "validate.h"

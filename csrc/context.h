@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A context: the working memory of one run, laid out by exec.c and used by step.c. */
 #ifndef BNN_CONTEXT_H
 #define BNN_CONTEXT_H

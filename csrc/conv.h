@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Convolutions of bits, of bytes and of floats: one driver for all, over the kernels' tiles.
  *
  * Bits.  With tail bits zero in both operands and padding read from the halo as zero bits (-1), the tile counts the

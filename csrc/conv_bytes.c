@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a convolution of bytes needs of its own; see conv.h. */
 #include "conv.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a convolution in a file must fulfil; the same rules as `_conv` and `_slots` of bnn/ops.py. */
 #include "conv.h"
 

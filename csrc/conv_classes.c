@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Border classes: output rows and columns that have the same taps inside the image; and where pixels lie. */
 #include "../kernels/bits.h"
 #include "conv.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Convolutions of numbers in binary: a kernel's run for every plane of bits.  See conv.h. */
 #include "conv.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a convolution needs beside the file: packed weights, padded operands, segments. */
 #include "coding.h"
 #include "conv.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Running a convolution: picks rows of one border class and hands their pixels to a kernel.
  *
  * A kernel takes a list of places, which was made once for the layer: whole rows need only to be told where they begin.

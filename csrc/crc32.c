@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* CRC-32 (IEEE 802.3, reflected), eight bytes at a step of each of three streams. */
 #include "validate.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Cutting an op into parts of bounded work. */
 #include "context.h"
 #include "conv.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "elementwise.h"
 
 /* NumPy's rule for one dimension; 0 where it does not broadcast. */

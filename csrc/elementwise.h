@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ops of two float operands that broadcast like NumPy's: what they check, and how their operands are walked. */
 #ifndef BNN_ELEMENTWISE_H
 #define BNN_ELEMENTWISE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the event engine's files share.
  *
  * State.  A population is the bits of one tensor: what its neurons fire now.  Spikes under way are, in order LAYERS, the

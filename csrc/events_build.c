@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Building an event engine: which op becomes what, and the memory of it all.
  *
  * As when a model is opened, the code that measures is the code that fills: bnn_reserve counts first, and gives then.

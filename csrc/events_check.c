@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What an event engine can run: decided when it is made, so that whatever is looked up later exists. */
 #include "events.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Delivery: what a spike does to the membranes of its targets. */
 #include "events.h"
 

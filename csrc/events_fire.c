@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Firing: from membranes to spikes. */
 #include "events.h"
 

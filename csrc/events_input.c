@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The encoder: what turns the model's inputs into the first spikes. */
 #include "events.h"
 #include "view.h"

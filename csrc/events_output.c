@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What comes out: readouts and what follows them, on demand; states, counts, the break-even. */
 #include "events.h"
 #include "view.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Running: which spike travels next. */
 #include "events.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The inner loops of the event engine, for the instruction sets that the kernels know. */
 #include "events.h"
 

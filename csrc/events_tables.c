@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights as rows of targets, and the membranes that layers start with. */
 #include "coding.h"
 #include "events.h"

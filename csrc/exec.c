@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Running a model: micro-batches, how they are spread over threads, and how they are cut for who wants to be asked.
  *
  * Batches are spread before layers are: with at least as many images as workers, each worker runs whole

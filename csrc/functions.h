@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ops that are one function of every float: what they check, and how they run. */
 #ifndef BNN_FUNCTIONS_H
 #define BNN_FUNCTIONS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The checks of a model that look at more than one record: who writes and reads what, and who shares memory. */
 #include "coding.h"
 #include "validate.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the runtime's files share: decoded tensors and ops, and the row that every op fills. */
 #ifndef BNN_INTERNAL_H
 #define BNN_INTERNAL_H

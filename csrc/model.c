@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a model: validate the file, then lay its tables and whatever the ops prepare out in the caller's memory.
  *
  * How much memory that takes is measured by the very code that uses it (struct bnn_prepare counts before it gives), so

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* affine: min(max((x - sub[c]) * mul[c] + add[c], lo), hi), each step one operation; what is not a number stays. */
 #include "blocks.h"
 #include "check.h"

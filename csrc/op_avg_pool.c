@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* avg_pool: the mean over the taps inside the image; summed row by row, then divided by their number. */
 #include "pool.h"
 

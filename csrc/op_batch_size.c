@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* batch_size: the number of images times a factor, for every image. */
 #include "check.h"
 #include "view.h"

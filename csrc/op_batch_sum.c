@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* batch_sum: the sum over all images and their pixels, for every image; in double, rounded once.  The images may come in
  * several runs, in their order: the last of them has the sum and writes it for all. */
 #include "check.h"

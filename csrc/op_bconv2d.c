@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bconv2d: convolution of bits by binary filters; dense layers are 1x1 images. */
 #include "conv.h"
 

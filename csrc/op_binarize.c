@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* binarize: the bit x >= 0, so that zeros of either sign give +1; or, with a threshold and a flip a channel, the bit
  * (x >= threshold) != flip.  What is not a number is reported for its image; so are infinite numbers in channels whose
  * threshold is none: before it stood a multiplication by zero. */

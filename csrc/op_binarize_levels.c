@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* binarize_levels: the number of thresholds that are <= x, in binary, bit p of it in plane p; planes begin on words.  What is
  * not a number is reported for its image.
  *

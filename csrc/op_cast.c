@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cast: bytes as floats; with a table, the table's entry at each byte. */
 #include "check.h"
 #include "view.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* clamp: min(max(x, lo), hi); what is not a number stays. */
 #include "blocks.h"
 #include "check.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* concat: the channels of all inputs, one after another.  Bits are shifted to where they belong. */
 #include "check.h"
 #include "validate.h"

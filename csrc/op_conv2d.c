@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* conv2d: convolution of floats by float filters, any groups; dense layers are 1x1 images. */
 #include "conv.h"
 

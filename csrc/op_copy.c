@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* copy: the same value in another place, with another halo. */
 #include "check.h"
 #include "view.h"

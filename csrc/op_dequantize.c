@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dequantize: table[number of set bits] over the planes of every channel; plane p holds channels p * c to (p + 1) * c - 1.
  * With a number of channels, table[number whose bit p is plane p's]; planes then begin on words. */
 #include "check.h"

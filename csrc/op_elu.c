@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* elu: exp(x) - 1 where x < 0, as TensorFlow computes it (0 just below 0), else x. */
 #include "functions.h"
 

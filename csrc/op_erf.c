@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* erf: the error function. */
 #include "functions.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* erfc: 1 - erf(x), the complementary error function. */
 #include "functions.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* excess_128: signed bytes as unsigned ones, each 128 greater. */
 #include "check.h"
 #include "view.h"

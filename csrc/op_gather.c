@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gather: every element of the output is the element of the input at its index, a constant of the output's shape that
  * counts the input's elements in row-major order of h, w, c. */
 #include "check.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* iconv2d: convolution of bytes by signs, or by -1, 0 and +1, in integers; dense layers are 1x1 images. */
 #include "conv.h"
 

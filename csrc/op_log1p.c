@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* log1p: log(1 + x). */
 #include "functions.h"
 

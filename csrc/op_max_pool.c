@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* max_pool: the maximum over the taps inside the image.
  *
  * Of floats, first down the columns (whole rows at a time, which is where the work is), into a row of scratch memory,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pad: pixels of one value around the image (bits: +1 or -1). */
 #include "check.h"
 #include "view.h"

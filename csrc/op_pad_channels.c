@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pad_channels: channels of one value before and after those of every pixel. */
 #include "blocks.h"
 #include "check.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pow: x to the power of a number. */
 #include "functions.h"
 

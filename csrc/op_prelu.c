@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* prelu: x where x >= 0, else x * slope[c]; -0 is scaled, which changes no value but perhaps its sign. */
 #include "blocks.h"
 #include "check.h"

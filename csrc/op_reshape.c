@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* reshape: the same elements in row-major order, in another shape.  Rows stand apart in memory where there is a
  * halo, and the bits of a pixel fill whole words: so even equal orders are not always equal bytes. */
 #include "check.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* resize_bilinear: between the four nearest pixels, along the rows and then between them, in TensorFlow's order. */
 #include "blocks.h"
 #include "check.h"

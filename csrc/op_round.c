@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* round: to the nearest integer, halves to even; or down, or up. */
 #include "functions.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rsqrt: 1 / sqrt(x). */
 #include "functions.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sigmoid: 1 / (1 + exp(-x)). */
 #include "functions.h"
 

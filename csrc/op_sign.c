@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sign: -1, 0 or +1 (0 for zeros of either sign, and for denormals); what is not a number stays. */
 #include "check.h"
 #include "view.h"

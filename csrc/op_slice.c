@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* slice: channels begin to end of every pixel.  Bits are shifted to the first word. */
 #include "check.h"
 #include "view.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* softmax over the channels of each pixel, shifted by their maximum so that no exponential overflows. */
 #include "blocks.h"
 #include "check.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sqrt: the square root of x. */
 #include "functions.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sum_pool: the sum of the taps inside the image. */
 #include "pool.h"
 

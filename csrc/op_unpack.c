@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* unpack: bits to +1 and -1. */
 #include "check.h"
 #include "view.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pooling windows: what pools share. */
 #ifndef BNN_POOL_H
 #define BNN_POOL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The texts of the statuses, from the list in bnn.h. */
 #include "bnn.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One op at a time, for verification: values go in and out of the context's memory as dense float32. */
 #include "context.h"
 #include "conv.h"

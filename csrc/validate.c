@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading the header, a tensor or an op of a .bnn file.  Nothing that is read is believed: every number is checked
  * before it is used, sizes with overflow checks, so that after bnn_model_open all later code can do plain
  * arithmetic. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pixels, rows and bits of tensors in memory. */
 #include "view.h"
 

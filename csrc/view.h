@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pixels, rows and bits of tensors in memory: what ops share. */
 #ifndef BNN_VIEW_H
 #define BNN_VIEW_H

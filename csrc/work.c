@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What ops cost, in the units of bnn.h: for threads, for limits, and for those who wait. */
 #include "internal.h"
 

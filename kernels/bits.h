@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the families share: small portable pieces. */
 #ifndef BNN_KERNELS_BITS_H
 #define BNN_KERNELS_BITS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Filters of bytes as the families pack them. */
 #ifndef BNN_KERNELS_BYTES_H
 #define BNN_KERNELS_BYTES_H

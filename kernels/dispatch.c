@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which families there are, and which of them this processor can run. */
 #include "../csrc/include/bnn.h"
 #include "kernels.h"

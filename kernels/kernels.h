@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The interface between the runtime and its kernels.
  *
  * Kernels know words, strides and counts; never tensors, models or ops.  A family is one const struct of functions for

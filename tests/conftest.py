@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tests of all folders share: seeded random numbers, and small networks that need no TensorFlow."""
 
 from __future__ import annotations

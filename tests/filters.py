@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Float filters that are hard to keep: every kind of float, wherever it may stand."""
 
 from __future__ import annotations

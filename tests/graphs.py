@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random SOURCE graphs, seeded, for differential tests.
 
 Every number is a dyadic fraction of few bits, so that float32 sums are exact in any order: whatever differs by one bit

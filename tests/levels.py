@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random networks whose activations have several levels, as DoReFa's, ternary and Heaviside quantizers give them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every op in a small file of its own: in test_op_checks.py one thing of it is changed at a time.
 
 The op stands between others that make its inputs and read its output, so that nothing else is wrong with the file.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small runtime graphs for tests of the C runtime: random ops, random halos, real files."""
 
 from __future__ import annotations

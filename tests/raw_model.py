@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of the .bnn format, written field by field as docs/model-format.md has it: right ones, and ones with a field
 changed.
 

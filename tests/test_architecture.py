@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules that keep the tree readable: who may import whom, how long a file may be, and what must not be in one."""
 
 from __future__ import annotations
@@ -187,3 +188,15 @@ def test_the_headers_are_the_only_copy_of_the_api() -> None:
     functions = set(re.findall(r"^(?!typedef)[\w ]+[ *](bnn_\w+)\(", header, flags=re.M))
     assert len(functions) > 20 and functions <= set(dir(lib)), functions - set(dir(lib))
     assert set(re.findall(r"X\((BNN_\w+), \d+", header)) <= set(dir(lib))
+
+
+def test_source_files_name_their_licence() -> None:
+    """In their first line, or in the second of a program."""
+    without = []
+    for path in source_files():
+        if path.suffix in (".py", ".pyi", ".c", ".h", ".inc") or path.name in ("Makefile", "run"):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            first = next((line for line in lines if not line.startswith("#!")), "")
+            if first not in (f"# {LICENCE}", f"/* {LICENCE} */"):
+                without.append(str(path.relative_to(ROOT)))
+    assert not without, f"begin these with '# {LICENCE}', or '/* ... */' in C: {without}"

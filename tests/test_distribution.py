@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the package asks pip for, under which licences, and what its messages say about it."""
 
 from __future__ import annotations

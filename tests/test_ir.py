@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The IR: typing, printing, identity, rewriting and the verifier's messages."""
 
 from __future__ import annotations

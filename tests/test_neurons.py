@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One neuron a threshold: the form gives the same outputs and the same bits, and leaves what is not exact alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hostile .npy and .npz files: refused by name before memory is taken, by recordings and by commands alike."""
 
 from __future__ import annotations

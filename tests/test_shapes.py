@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The last size that each op takes, and the first that it refuses: from types alone, without data."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn.verify: what is a difference, and what rounding explains."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bounds of what rounding explains, against values computed by hand: none may grow unnoticed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts of `verify`, each alone: what Keras rounds and the compiled network does not, and what is judged."""
 
 from __future__ import annotations

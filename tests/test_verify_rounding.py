@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bounds of what rounding explains: never too small, and zero where results must be equal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `verify` makes of differences: which count, and that each alone decides the verdict."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Import TensorFlow so that Larq works with it.
 
 Larq is written for Keras 2. TensorFlow 2.15 and older carry Keras 2; from 2.16 on `tf.keras` is

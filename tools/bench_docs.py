@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write what the benchmarks measured into a document: the blocks between <!-- bench: NAME --> and <!-- end -->."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure the event-driven engine against the synchronous one, both in the same run and interleaved.
 
     python tools/bench_events.py                    nanoseconds per event into 1,024 targets, break-even

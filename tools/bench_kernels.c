@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Times convolutions by the runtime's own driver with every kernel family, and the machine's limits, in one process.
  *
  * usage: bench_kernels ROUNDS [FAMILY...]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time every kernel family against the machine's own limits.
 
 The limits are measured in the same run: from registers alone, xor + popcount + add for binary products and FMA for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Chains of equal layers: what one layer costs in a network, in every engine alike.
 
 One layer alone would be timed with an engine's cost of a call, and with an input that no network gives it.

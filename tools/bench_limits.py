@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """This machine's limits: how fast its registers can do a binary or a float product (bench_peak.c)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time whole networks against TensorFlow, Larq Compute Engine and ONNX Runtime, and against this machine's limit.
 
     python tools/bench_models.py

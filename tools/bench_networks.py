@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The networks that bench_models.py times: larq_zoo's, the demo's, and chains of equal layers."""
 
 from __future__ import annotations

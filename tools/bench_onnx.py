@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The float network of the same shape as an imported one, as an ONNX graph: what ONNX Runtime is timed with.
 
 Layers keep their kernels, strides and channels; the signs between them are left out, and so are quantizers of weights:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "bench_peak.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)

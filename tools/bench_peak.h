@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The machine's limits, from registers alone: what every share in bench_kernels is a share of. */
 #ifndef BENCH_PEAK_H
 #define BENCH_PEAK_H

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What bnn is compared with, where it is installed: each gives contestants on one thread, or says what is missing."""
 
 from __future__ import annotations

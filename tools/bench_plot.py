@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pictures of docs/performance.md: times of whole networks, and where the time goes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The picture of bench_kernels.py: how close convolutions come to what this machine can do."""
 
 from __future__ import annotations

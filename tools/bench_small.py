@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The small times users feel: importing the package, opening a file, what a call adds to the C code's time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time several contestants fairly: they take turns, and medians are compared."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The training state on disk: one file, always whole, whatever moment the process is killed at.
 
 `checkpoint.npz` holds the model's weights, the optimizer's variables, the best weights so far, and

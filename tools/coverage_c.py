@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure which lines, branches and conditions of the C runtime the tests reach.
 
 A copy of the tree is built with clang's instrumentation and its tests run there; llvm-cov counts.  What is reported is

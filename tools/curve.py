@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draw a training run: loss and accuracy over the epochs."""
 
 from __future__ import annotations

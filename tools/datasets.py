@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data sets that the tools train on, as fixed train / validation / test splits of uint8 images.
 
     digits         8 x 8 handwritten digits that come with scikit-learn (values 0..16)

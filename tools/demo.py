@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train a small binary network, compile it, run it in C, and compare it with Keras bit by bit.
 
     python tools/demo.py

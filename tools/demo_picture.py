@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's picture: what the network sees and says, and what compiling it gains."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the demo does, step by step, free of any command line: train, compile, check against Keras, time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The binarized networks that the tools train, one function per network.
 
 Every network keeps to the same rules, so that all of it but the last softmax can be compiled to

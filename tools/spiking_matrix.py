@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure which importer runs which profile of emitted spiking networks, and write the matrix of docs/spiking.md.
 
     python tools/spiking_matrix.py --net digits.bnn digits --net mlp.bnn digits

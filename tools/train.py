@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train a binarized network and export it for the compiler.
 
     python tools/train.py --dataset digits --network digits --epochs 30 --out runs/digits

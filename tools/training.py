@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train a binarized network: the engine behind train.py, free of any command line.
 
     result = training.train(Settings(dataset="digits", network="digits", out=Path("runs/digits")))

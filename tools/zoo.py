@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compile every network of larq_zoo and compare it with TensorFlow.
 
     python tools/zoo.py                              a table

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """larq_zoo's networks with random weights that behave like trained ones."""
 
 from __future__ import annotations

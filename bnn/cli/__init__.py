@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `bnn`.
 
 Exit status: 0; 1 where a comparison found a difference; 2 for wrong use or bad input, with a message on stderr; 130

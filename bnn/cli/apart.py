@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the part of a command that loads a model file in a process of its own, ``child.py``.
 
 TensorFlow can always be made to swell or to hang by the file that it loads.  Apart, it is ended where it takes more

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line's parts, put together.  A new command is a file beside this one and a line here."""
 
 from __future__ import annotations

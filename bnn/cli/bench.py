@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn bench: how fast a .bnn file runs here."""
 
 from __future__ import annotations

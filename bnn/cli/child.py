@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The process in which `bnn compile` and `bnn verify` load a model file, with limits on its memory and time.
 
 ``apart.py`` starts it, with a task as JSON, and reads what it answers: frames of a kind, a value as JSON and bytes, of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn compile: a Keras model to a .bnn file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn emit: other forms of a compiled network."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn emit nir: the spike-equivalent network, for neuromorphic simulators and chips."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn events: a .bnn file event by event."""
 
 from __future__ import annotations

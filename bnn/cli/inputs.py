@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a model's inputs from files: .npy, .npz and images."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn inspect: what is in a .bnn file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a command writes: looked at before its work begins, so that no work is in vain and no input is lost."""
 
 from __future__ import annotations

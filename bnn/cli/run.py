@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn run: a .bnn file on arrays and images."""
 
 from __future__ import annotations

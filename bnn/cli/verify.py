@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn verify: a Keras model against its .bnn file."""
 
 from __future__ import annotations

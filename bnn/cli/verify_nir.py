@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn verify --nir: a NIR file in the simulators that import it, against the C runtime."""
 
 from __future__ import annotations

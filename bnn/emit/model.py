@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write the .bnn file: docs/model-format.md is the specification."""
 
 from __future__ import annotations

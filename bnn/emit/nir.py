@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write the spike-equivalent network as NIR, the format that neuromorphic simulators and chips import.
 
 Only Input, Conv2d (or Affine), IF (or LIF, CubaLIF) and Output are used, in a chain: other nodes are silently the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a NIR file, as nir reads it, is not what was emitted."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From integer sums to layers of neurons: one convolution (or matrix) and one kind of neuron after the other.
 
 The layers form a chain: what a later layer needs from an earlier one is relayed, spike by spike, through those

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers that move bits, as convolutions where they are some."""
 
 from __future__ import annotations

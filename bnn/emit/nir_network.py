@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The spiking network inside a binary graph: which values are spikes, and the integer sum that decides each.
 
 A bit x = +1 or -1 is a spike s = 1 or 0: x = 2s - 1.  Every op that gives bits from bits is one comparison,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emitted layers as NumPy: what they must give (by the oracle), and what they do give."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights and thresholds of integer sums: helpers of nir_network.py."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A frozen TensorFlow graph as plain data: what the reader needs, without TensorFlow."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a frozen TensorFlow graph into the SOURCE level of the IR: one reader per TensorFlow op type."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands in a Keras model file: the model's configuration, and whether loading it would run code of the file.
 
 Keras' own safe mode is no such test.  Keras 2 ignores it for .h5 files and unmarshals their Lambda layers, and in files

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much a model file may make of itself before anything is loaded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the errors of TensorFlow and Keras say, in one line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The graph of a SavedModel's signature, read as data: TensorFlow neither builds it nor runs any of it.
 
 While it builds a graph, TensorFlow executes what it takes for constants, to know shapes: a file of a few bytes could

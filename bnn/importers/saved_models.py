@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands in a SavedModel, and whether it could do more than compute.
 
 ``tf.saved_model.load`` runs the functions that fill tables and restore what is no variable, and those that are called

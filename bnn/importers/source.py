@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One TensorFlow node as the readers of ops see it: its operands, and nodes made in its name."""
 
 from __future__ import annotations

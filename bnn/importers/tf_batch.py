@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values that a whole batch shares: sums and means over its images, and what is computed of them.
 
 Larq's magnitude_aware_sign and ste_tern with ternary_weight_networks are made of these where they quantize activations:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers that depend on how many images a batch has: what is known of them for every batch.
 
 A graph is read by executing it on a few images, so what TensorFlow computes of the data's shape has one value then, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorFlow's protocol buffers of graphs and functions as plain nodes, calls replaced by what they call."""
 
 from __future__ import annotations

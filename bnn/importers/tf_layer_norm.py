@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layer normalization as Keras 2 writes it: batch norm in training mode of one image whose channels are all
 vectors."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Comparisons and choices, as the float operations that never leave {0, 1}: truth is 1, its opposite 0."""
 
 from __future__ import annotations

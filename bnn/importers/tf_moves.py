@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ops that only move elements: their tensors are followed by moving the elements' numbers through TensorFlow itself.
 
 So any chain of them is read, whatever its tensors look like in between: a value may lose its batch dimension (a dense

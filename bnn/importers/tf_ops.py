@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One reader per TensorFlow op type: from the node to IR nodes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which ops of TensorFlow may be executed while a model is read, and which may stand in a SavedModel at all.
 
 A list of what is allowed: TensorFlow has 1,500 ops, of which some hundreds write files, read them, wait for others or

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sums, means and extremes over some dimensions of an image: pools whose window has their size."""
 
 from __future__ import annotations

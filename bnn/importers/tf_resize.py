@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images resized between their pixels."""
 
 from __future__ import annotations

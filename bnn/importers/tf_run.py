@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Execute single nodes of a TensorFlow graph: only those that compute, and only what does not become too large."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The functions of TensorFlow that a Keras file may call by name.
 
 Keras 2 writes ``tf.nn.relu(x)`` in a functional model as a layer with the function's name, and calls whatever a file

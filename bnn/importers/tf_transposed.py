@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Transposed convolutions, as ordinary ones."""
 
 from __future__ import annotations

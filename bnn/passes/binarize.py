@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convolutions and dense layers of bits by weights of few values become binary ones."""
 
 from __future__ import annotations

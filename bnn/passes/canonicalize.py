@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One form for what can be written in several."""
 
 from __future__ import annotations

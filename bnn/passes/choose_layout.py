@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Physical layout: who needs a halo, and where a copy must stand."""
 
 from __future__ import annotations

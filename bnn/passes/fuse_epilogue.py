@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bias, batch norm, weight scale, activation and residual become part of the convolution before them."""
 
 from __future__ import annotations

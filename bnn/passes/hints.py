@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an author surely did not mean, one row a hint: text on a layer, which changes nothing that is computed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data of a few levels as planes of bits: how they are coded, and what that means for sums and padding."""
 
 from __future__ import annotations

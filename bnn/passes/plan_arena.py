@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses: values that are not alive together share memory."""
 
 from __future__ import annotations

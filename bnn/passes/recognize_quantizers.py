@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find the activation quantizers: by structure, proven by evaluation."""
 
 from __future__ import annotations

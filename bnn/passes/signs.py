@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights of a few values as signs."""
 
 from __future__ import annotations

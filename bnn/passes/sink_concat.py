@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Concatenate bits instead of floats: what follows a concatenation of convolutions moves into its parts."""
 
 from __future__ import annotations

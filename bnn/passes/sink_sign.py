@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pool bits instead of floats: the quantizer moves before the max-pool."""
 
 from __future__ import annotations

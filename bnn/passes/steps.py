@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Monotone functions of one float: found in a graph by structure, known exactly by evaluation."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantizers join the convolution before them: as exact integer thresholds where it is binary."""
 
 from __future__ import annotations

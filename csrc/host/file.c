@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files mapped into memory. */
 #define _POSIX_C_SOURCE 200809L
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a host with files and threads adds to bnn.h.  Optional: microcontrollers leave csrc/host out. */
 #ifndef BNN_HOST_H
 #define BNN_HOST_H

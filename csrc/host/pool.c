@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A pool of threads that sleep until there is work.
  *
  * Waking a sleeping thread takes longer than most layers of a network.  So a thread that has just worked looks out for

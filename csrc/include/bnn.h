@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bnn: run a compiled binarized neural network.  The only public header of the C runtime.
  *
  * Life of a model:

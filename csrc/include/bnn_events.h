@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bnn_events: run a compiled model event by event.
  *
  * A network with binary activations is a spiking network run for one time step.  Here every neuron keeps an integer

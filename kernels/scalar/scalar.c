@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The portable family: plain C11, the meaning of the interface, and what every other family is compared with. */
 #include "../bits.h"
 #include "../bytes.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The vectors that every processor of an instruction set has: SSE2 of x86-64, NEON of ARM64; 4 channels a vector.  All of
  * it is the compiler's vector extensions, but what NEON does better. */
 #include "../kernels.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* AVX2: 8 channels a vector; differing bits are looked up. */
 #include "../kernels.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* AVX-512 with VPOPCNTDQ and VNNI (no processor has the one without the other): 16 channels a vector; a tile of 7 pixels by 64 channels fills 28 of the 32 registers. */
 #include "../kernels.h"
 

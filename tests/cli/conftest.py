@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the tests call the command: in this process, as a shell would."""
 
 from __future__ import annotations

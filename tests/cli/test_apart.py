@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The process in which a model file is loaded: its limits, how it ends, and that nothing of it is left."""
 
 from __future__ import annotations

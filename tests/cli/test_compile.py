@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn compile and bnn verify, on a Larq network."""
 
 from __future__ import annotations

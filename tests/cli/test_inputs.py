@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that commands read: what is said where one is missing, and what is done to numbers and pixels."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where commands write: never over what they read, never two things under one name, and not after work in vain."""
 
 from __future__ import annotations

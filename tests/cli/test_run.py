@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn run: arrays and images in, classes out."""
 
 from __future__ import annotations

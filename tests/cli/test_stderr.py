@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where stderr is closed, full or not there: bars, spinners and notes are lost, but not the work and its status."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn inspect and bench; wrong use of any command."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn verify: what it prints, and with which status it ends."""
 
 from __future__ import annotations

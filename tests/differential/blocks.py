@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random layers that do not multiply by weights: norms, pools, activations, quantizers alone, moves."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which Larq layers are to run as bits: those whose input quantizer gives a few levels and whose weights are +-alpha or
 0, but for what the documents except."""
 

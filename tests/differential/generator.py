@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random Larq models whose every sum is exact, so that any differing bit is an error."""
 
 from __future__ import annotations

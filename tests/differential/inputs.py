@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random inputs: floats or bytes, as they are, rescaled or normalized."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random layers that compute: convolutions of every kind and dense ones, with weights whose sums are exact."""
 
 from __future__ import annotations

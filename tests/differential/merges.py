@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random merges of several values: elementwise, of equal shapes or broadcast, and concatenations over any axis."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What random models quantize with, and what is then known of the values."""
 
 from __future__ import annotations

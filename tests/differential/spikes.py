@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiled models as spikes: the event engine and layers of neurons give what ``model(x)`` gives, or refuse by name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random Larq models: Keras called eagerly, and the compiled model, bit for bit, end to end and layer by layer; and as
 spikes, in the event engine and as layers of neurons.
 

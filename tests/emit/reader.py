@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A reader and an executor of .bnn files written from docs/model-format.md alone: the op and slot tables are read from
 that document, everything else is spelled out here.  Nothing of the compiler is used."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Float filters in the file: never another number, and as few bytes as the document promises."""
 
 from __future__ import annotations

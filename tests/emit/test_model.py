@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The .bnn file, read and run by an independent reader made from docs/model-format.md."""
 
 from __future__ import annotations

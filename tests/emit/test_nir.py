@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The spike-equivalent network: NumPy's simulation of the emitted layers against the oracle, and the NIR file."""
 
 from __future__ import annotations

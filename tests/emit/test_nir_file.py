@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The NIR file and its proof: what is in them, and that they are written together or not at all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From Keras and Larq models to spikes: every promised geometry, by the proof, in the engine, in an importer."""
 
 from __future__ import annotations

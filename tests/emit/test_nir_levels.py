@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Activations of several levels as spikes: several neurons, one a threshold."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spike-equivalent networks at their limits: thresholds at the ends of what sums reach, the largest sums, odd sizes."""
 
 from __future__ import annotations

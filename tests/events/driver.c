@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Exercises the event engine from C, built with sanitizers by test_sanitizers.py.
  *
  *     driver SEED MODEL...    frames, pixels, all orders and both ways of running a layer, against bnn_run, and polls

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that are legal and that no compiler writes: what the event engine must run exactly or refuse by name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers that move bits and compute nothing, as maps of elements; random chains of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random networks whose activations are bits, of every shape that the event engine runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn events, called as a shell would."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The engine against the synchronous one: every layer, every bit, whatever the order of events and of firing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any legal file: the event engine gives what ``model(x)`` gives, or refuses and names the op."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A trained network (tools/train.py, data set digits): images event by event, and streams."""
 
 from __future__ import annotations

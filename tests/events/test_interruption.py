@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C, and other signals, while the event engine does what would take long; what it may ask of memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bits that are moved: a wire may lead to one neuron, to several, or to none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What there is to look at: the picture, and the page in a real browser."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Event cameras: file formats, and the rules by which events become bits."""
 
 from __future__ import annotations

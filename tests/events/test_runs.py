@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What runs tell: answers over time, right and final, operations and energy, with the encoder apart; bad arguments."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The event engine under AddressSanitizer and UndefinedBehaviorSanitizer; driver.c does the work."""
 
 from __future__ import annotations

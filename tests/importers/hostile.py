@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SavedModels with one hostile op each, and what is common to the tests of hostile files."""
 
 from __future__ import annotations

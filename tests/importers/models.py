@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of the importer share: models with random weights, and the comparison with Keras."""
 
 from __future__ import annotations

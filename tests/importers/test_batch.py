@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantizers that compute with the whole batch, as Keras has them where they quantize activations."""
 
 from __future__ import annotations

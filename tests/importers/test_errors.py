@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What cannot be compiled is refused with the layer, the op and what to do."""
 
 from __future__ import annotations

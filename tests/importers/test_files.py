@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saved models: .keras, .h5 and SavedModel, whole and damaged, with and without code in them."""
 
 from __future__ import annotations

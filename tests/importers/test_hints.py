@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hints on real Larq layers: each row of the list, and networks that need none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that name other files, or that are far larger than they seem: refused before anything is loaded."""
 
 from __future__ import annotations

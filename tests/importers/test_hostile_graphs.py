@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SavedModels with an op that reads, writes, waits or calls are refused by the op's name, and nothing happens."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What models are called with: shapes that a user gives, and inputs in lists, dicts and several arguments."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers, one by one and in small models, against Keras called eagerly."""
 
 from __future__ import annotations

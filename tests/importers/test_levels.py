@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantizers of several bits against Keras: every step of them, and layers that read them, whose sums are exact."""
 
 from __future__ import annotations

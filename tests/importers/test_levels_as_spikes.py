@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Larq's quantizers of several levels, from Keras to neurons: the NIR layers and the event engine."""
 
 from __future__ import annotations

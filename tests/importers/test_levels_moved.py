@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers stay bits where levels are moved before they read them, and where weights take several values."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers that move values, or lose the batch dimension on the way and get it back; transposed convolutions; choices."""
 
 from __future__ import annotations

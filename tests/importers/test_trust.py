@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a model file could run while it is loaded is refused, whatever it is called in the file; what only computes is
 not."""
 

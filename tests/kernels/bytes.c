@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sums of bytes by weights of -1, 0 and +1. */
 #include "tester.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Buffers between pages that cannot be touched: reading or writing one element too far ends the program. */
 #ifndef GUARD_H
 #define GUARD_H

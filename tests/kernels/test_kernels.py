@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every kernel family against a naive computation: tester.c, which takes the families from kernels.inc."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Compares every kernel of one family with a naive computation, on random shapes in guarded memory.
  *
  * usage: tester FAMILY SEED CASES      exit status 0: equal; 1: a difference; 2: wrong use; 77: this processor lacks it

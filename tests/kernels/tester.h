@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the tests of kernels share: the family at hand, random floats, and what floats and bits should be. */
 #ifndef TESTER_H
 #define TESTER_H

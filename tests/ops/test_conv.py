@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random conv2d and bconv2d graphs: the runtime against the oracle, with every kernel family in turn."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The oracle itself against loops that spell out every tap, in exact integers."""
 
 from __future__ import annotations

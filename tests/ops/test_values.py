@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Single ops at values and sizes that random ones do not meet: the runtime against the oracle, bit for bit."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Short names for building graphs by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An independent check of a memory plan: run the schedule in a simulated arena."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which layers become binary, and which just do not; what happens to levels on their way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What graphs look like before the other passes see them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batch norm that stands alone becomes one op, and no bit changes."""
 
 from __future__ import annotations

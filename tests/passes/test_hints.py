@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the compiler says where an author surely meant a layer to be binary, or a bit to change."""
 
 from __future__ import annotations

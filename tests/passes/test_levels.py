@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data of a few levels: how they are coded, what they are padded with, and where their steps lie."""
 
 from __future__ import annotations

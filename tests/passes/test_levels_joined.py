@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several staircases of one float, computed with: one staircase."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each pass on a small graph, before and after as text."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every pass on random graphs: the oracle's result before and after is the same, bit for bit."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inputs of bytes: what becomes a table, what becomes integer sums, and that no bit changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The special cases that the passes must get right, each by itself."""
 
 from __future__ import annotations

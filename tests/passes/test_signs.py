@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights of a few values as signs: which they are, and which they nearly are."""
 
 from __future__ import annotations

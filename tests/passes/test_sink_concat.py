@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Concatenations of convolutions: what follows them moves into the parts, and nothing that is computed changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Monotone functions of one float, found by bisection of the floats in their order."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batch norm before a quantizer of floats, as one comparison a channel."""
 
 from __future__ import annotations

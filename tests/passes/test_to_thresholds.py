@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thresholds of binary layers: every filter's bit, at every sum that it can reach."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Proves with CBMC that reading any header, and any two tensors and ops, stays inside the file, and that what was
  * accepted fulfils what the rest of the runtime takes for granted.
  *

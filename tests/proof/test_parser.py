@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proofs about the parser of .bnn files, by CBMC: parser.c says what of.  Each takes up to a minute or two."""
 
 from __future__ import annotations

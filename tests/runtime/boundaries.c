@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files with one thing wrong: cut anywhere, any bit flipped; or, the checksum repaired, any field at its boundaries. */
 #include "driver.h"
 

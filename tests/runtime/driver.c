@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Exercises the runtime from C, built with sanitizers by test_sanitizers.py.
  *
  *     driver check TOLERANCE CASE...   a case is a folder with model.bnn, in0.f32 ..., out0.f32 ... (raw float32)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of the test driver share; driver.c says what it does. */
 #ifndef DRIVER_H
 #define DRIVER_H

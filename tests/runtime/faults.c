@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory that is not what was asked for: of every smaller size, and at every address that is not aligned. */
 #include "driver.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Damaged copies of a model: each is an error or runs, in memory of exactly the size that was asked for. */
 #include "driver.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What csrc/host does where the system refuses: every call that can fail fails once, as the k-th of all, for every k.
  *
  *     host_faults FILE FOLDER

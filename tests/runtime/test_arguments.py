@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The functions of bnn.h given what they must refuse: null, out of range, too little memory, not aligned, too many."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers one more or one less than what still goes: sums that just fit, a worker's last rows, huge batches."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks whose input is bytes: what they take, what they refuse."""
 
 from __future__ import annotations

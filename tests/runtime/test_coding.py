@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Coded filters in the runtime: every family computes with the very floats, and no damaged file gets past opening."""
 
 from __future__ import annotations

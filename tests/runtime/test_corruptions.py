@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One field of a right file changed, its checksum repaired: the status, the field that is named, what was found and
 what was expected.  A row for every check of the header, the tensors, the ops and the graph, and of limits both sides.
 What single ops check stands in test_op_checks.py.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The k-th allocation, thread, file or mapping is refused, for every k: a clear error, nothing leaked, no crash."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The package index has another project `bnn` with a folder `bnn`: what is said where the two are mixed."""
 
 from __future__ import annotations

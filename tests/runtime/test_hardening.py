@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The extension as it is built: what its ELF file asks of the loader, and what the compiler was told."""
 
 from __future__ import annotations

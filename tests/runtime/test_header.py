@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn.h as its readers use it: the example at its top compiles, without a warning."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`import bnn` is quick, and brings in nothing that only compiling or the command line needs."""
 
 from __future__ import annotations

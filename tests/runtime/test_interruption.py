@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C, and other signals, while a model runs that would take hours."""
 
 from __future__ import annotations

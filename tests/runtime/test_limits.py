@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The most that a file may ask for, and one more; and how long the text of a problem may be.
 
 Files are built for it: a table of changed fields is test_corruptions.py.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every text with which the runtime refuses a file is expected by a test, word for word."""
 
 from __future__ import annotations

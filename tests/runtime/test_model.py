@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running a model from Python: results, threads, and what the environment changes."""
 
 from __future__ import annotations

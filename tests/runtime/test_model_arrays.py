@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arrays that a model refuses, and with which words."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models as files, bytes and pickles; and models that were closed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a model tells about itself: tables, times, activations, one op at a time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every op demands of its inputs, output and attributes: a right op with one of them changed, and the answer."""
 
 from __future__ import annotations

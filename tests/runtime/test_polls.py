@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Polls: who is asked, how often, and that what was stopped can run again."""
 
 from __future__ import annotations

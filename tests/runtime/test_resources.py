@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files made to ask for much: small ones, that open into much memory or take long to open, run or look at."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C runtime under AddressSanitizer and UndefinedBehaviorSanitizer, and what its object files may refer to.
 
 driver.c and the files beside it do the work; here they are built, given models and judged.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a model is saved: links, devices, pipes, permissions, and what is no path at all."""
 
 from __future__ import annotations

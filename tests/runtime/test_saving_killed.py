@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saving that is killed, interrupted, refused or done twice at once: the file is the old one or the new one, alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The thread pool: every index exactly once, whoever calls and however often; and models shared by threads. */
 #define _POSIX_C_SOURCE 200809L
 

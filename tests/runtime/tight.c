@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every op in memory of exactly its tensors' sizes: reading past an image is seen, which in an arena hits a neighbour. */
 #include "context.h"
 #include "driver.h"

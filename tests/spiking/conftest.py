@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the spiking tests share; without nir and torch they are skipped, with the reason.
 
 The networks are like those that people train, with random weights: convolutions with pooling and padding, an MLP, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bnn emit nir and bnn verify --nir."""
 
 from __future__ import annotations

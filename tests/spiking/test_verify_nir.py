@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emitted files in the importers that people use: every spike of every layer, and that a broken file is caught."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The benchmarks: they run, and say what they found in the form their readers rely on."""
 
 from __future__ import annotations

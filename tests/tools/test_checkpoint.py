@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The checkpoint file: whole after a failed save, refused with a reason when damaged."""
 
 from __future__ import annotations

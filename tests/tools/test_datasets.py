@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data sets: fixed splits, exact scales, and errors that say what is wrong with which file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo as a newcomer runs it, and the example in the README."""
 
 from __future__ import annotations

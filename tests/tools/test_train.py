@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training: what is exported, how a broken-off run goes on, what the user is told."""
 
 from __future__ import annotations

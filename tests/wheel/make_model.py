@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compile a small Larq network and keep Keras' answers: `python make_model.py NET.bnn EXPECTED.npz`."""
 
 from __future__ import annotations

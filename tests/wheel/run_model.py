@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a model where only the wheel is installed: `python run_model.py NET.bnn EXPECTED.npz`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every network of larq_zoo: compiled, as binary as its author meant, and equal to TensorFlow."""
 
 from __future__ import annotations
