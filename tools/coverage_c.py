@@ -74,7 +74,7 @@ EXCUSED = {
 }
 FLOORS = {"lines": 100.0, "branches": 100.0, "mcdc": 95.0}
 # Not yet what it should be.
-BUILDER_FLOORS = {"lines": 97.0, "branches": 86.0, "mcdc": 59.0}
+BUILDER_FLOORS = {"lines": 97.0, "branches": 97.0, "mcdc": 77.0}
 
 
 def tool(name: str) -> str:
