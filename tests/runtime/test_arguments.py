@@ -16,33 +16,11 @@ from bnn.emit.model import encode
 from bnn.ir import DType
 from bnn.ops import ConvAttrs, input_node, make
 from op_cases import CASES
-from raw_model import ARENA, B1, F32, I8, INPUT, OUTPUT, STATUSES, U8, Answer, Net, Op, Tensor, aligned, answer, buffer
+from opened import KERNELS, NULL, Opened, no_arena
+from raw_model import ARENA, B1, F32, I8, INPUT, OUTPUT, STATUSES, U8, Answer, Net, Op, Tensor, aligned, answer
 
 ROOT = Path(__file__).resolve().parents[2]
-NULL = ffi.NULL
 SIZE_MAX = 2**64 - 1
-KERNELS = lib.bnn_kernels_select(NULL)
-
-
-class Opened:
-    """A model opened through the C functions, with everything that must outlive it."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.file = data, buffer(data)
-        size, model = ffi.new("size_t *"), ffi.new("bnn_model **")
-        assert lib.bnn_model_size(self.file, len(data), KERNELS, size, NULL) == lib.BNN_OK
-        self.size = size[0]
-        self.memory = aligned(self.size)
-        assert lib.bnn_model_open(self.file, len(data), KERNELS, self.memory, self.size, model, NULL) == lib.BNN_OK
-        self.model = model[0]
-        self.kept: list[Any] = []
-
-    def context(self, images: int = 2, workers: int = 1) -> Any:
-        size, context = ffi.new("size_t *"), ffi.new("bnn_context **")
-        assert lib.bnn_context_size(self.model, images, workers, size) == lib.BNN_OK
-        self.kept.append(aligned(size[0]))
-        assert lib.bnn_context_create(self.model, images, workers, self.kept[-1], size[0], context) == lib.BNN_OK
-        return context[0]
 
 
 def network() -> bytes:
@@ -51,11 +29,6 @@ def network() -> bytes:
     filters = op_graphs.signs(np.random.default_rng(1), (6, 2, 2, 5))
     y = make("bconv2d", make("binarize", x), filters, attrs=ConvAttrs(pads=(1, 1, 0, 0)))
     return encode(op_graphs.plan([x, z], [y, make("cast", z)]))
-
-
-def no_arena() -> bytes:
-    """An input and an output and nothing between."""
-    return Net([Op("copy", [Tensor(F32, (1,), INPUT)], Tensor(F32, (1,), OUTPUT))]).bytes()
 
 
 def whole_batch() -> bytes:
