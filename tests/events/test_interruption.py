@@ -257,7 +257,7 @@ def test_memory_is_limited() -> None:
     file = sum_of(400)
     assert len(file) < 2**18
     with pytest.raises(bnn.InputError, match=r"needs \d+ bytes, expected at most \d+; .* larger max_bytes="):
-        EventEngine(bnn.Model.from_bytes(file))
+        EventEngine(bnn.Model.from_bytes(file, kernels="scalar"))  # others pad its tiles: it would not open
     least = 10 * 64 * 16384  # of the weights alone
     with pytest.raises(bnn.InputError, match=f"expected at most {least};"):
         EventEngine(bnn.Model.from_bytes(sum_of(10), max_bytes=least))
