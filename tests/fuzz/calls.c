@@ -17,6 +17,8 @@ struct session {
     struct ports ports;
     struct shuffled pool;
     float *values; /* of the largest tensor, of ports.batch images */
+    size_t patience; /* polls until one stops what runs */
+    int stopped, engine_stopped;
 };
 
 static size_t draw(const struct session *x, size_t below)
@@ -46,6 +48,28 @@ static void profile(void *argument, uint32_t op, uint64_t took)
     do {                                                                          \
         bnn_status expect_status = (call);                                        \
         CHECK(expect_status == (expected), "%s", bnn_status_text(expect_status)); \
+    } while (0)
+
+static int poll(void *argument)
+{
+    struct session *x = argument;
+    x->stopped = x->patience == 0;
+    x->patience -= x->patience > 0;
+    return x->stopped;
+}
+
+/* What a function that may be stopped gives, where it would give `status`. */
+static bnn_status or_stopped(const struct session *x, bnn_status status)
+{
+    return x->stopped ? BNN_ERROR_STOPPED : status;
+}
+
+#define EXPECT_OR_STOPPED(call, expected)                                       \
+    do {                                                                        \
+        x->stopped = 0;                                                         \
+        bnn_status stop_status = (call);                                        \
+        CHECK(stop_status == or_stopped(x, expected), "%s after %s",            \
+              bnn_status_text(stop_status), x->stopped ? "a stop" : "no stop"); \
     } while (0)
 
 /* Every way in which opening is refused. */
@@ -128,8 +152,10 @@ static void run(struct session *x)
     x->pool = (struct shuffled){x->script, x->workers};
     bnn_context_set_threads(x->context, draw(x, 2) ? fuzz_parallel_for : NULL, &x->pool);
     bnn_context_set_profile(x->context, draw(x, 2) ? ticks : NULL, profile, x);
-    EXPECT(bnn_run(x->context, p->typed, p->out, batch),
-           bnn_whole_batch(x->model) && batch > x->images ? BNN_ERROR_BATCH : BNN_OK);
+    bnn_context_set_poll(x->context, draw(x, 2) ? poll : NULL, x);
+    x->patience = draw(x, 32);
+    EXPECT_OR_STOPPED(bnn_run(x->context, p->typed, p->out, batch),
+                      bnn_whole_batch(x->model) && batch > x->images ? BNN_ERROR_BATCH : BNN_OK);
 }
 
 static void step(struct session *x)
@@ -155,10 +181,11 @@ static void step(struct session *x)
     bnn_status constant = info.storage == BNN_CONSTANT ? BNN_ERROR_ARGUMENT : BNN_OK;
     switch (draw(x, 4)) {
     case 0:
-        EXPECT(bnn_step(x->context, op, images), BNN_OK);
+        EXPECT_OR_STOPPED(bnn_step(x->context, op, images), BNN_OK);
         break;
     case 1:
-        EXPECT(bnn_step_raw(x->context, op, x->values, images), op_info.planes > 0 ? BNN_OK : BNN_ERROR_ARGUMENT);
+        EXPECT_OR_STOPPED(bnn_step_raw(x->context, op, x->values, images),
+                          op_info.planes > 0 ? BNN_OK : BNN_ERROR_ARGUMENT);
         break;
     case 2:
         EXPECT(bnn_peek(x->context, tensor, x->values, images), constant);
@@ -190,9 +217,16 @@ static void create_engine(struct session *x)
     EXPECT(bnn_events_create(x->model, memory, draw(x, bytes), &engine, NULL), BNN_ERROR_MEMORY);
     EXPECT(bnn_events_create(x->model, memory + 1 + draw(x, 62), bytes, &engine, NULL), BNN_ERROR_MEMORY);
     EXPECT(bnn_events_create(x->model, NULL, bytes, &engine, NULL), BNN_ERROR_MEMORY);
-    status = bnn_events_create(x->model, memory, bytes, &engine, &problem);
-    CHECK(status == BNN_OK || status == BNN_ERROR_OPCODE, "%s", bnn_status_text(status));
-    x->engine = status == BNN_OK ? engine : x->engine;
+    x->stopped = 0;
+    x->patience = draw(x, 256);
+    status = draw(x, 2) ? bnn_events_create_polled(x->model, memory, bytes, poll, x, &engine, &problem)
+                        : bnn_events_create(x->model, memory, bytes, &engine, &problem);
+    CHECK(x->stopped ? status == BNN_ERROR_STOPPED && engine == NULL : status == BNN_OK || status == BNN_ERROR_OPCODE,
+          "%s", bnn_status_text(status));
+    if (status == BNN_OK) {
+        x->engine = engine;
+        x->engine_stopped = 0;
+    }
 }
 
 static void use_engine(struct session *x)
@@ -201,22 +235,34 @@ static void use_engine(struct session *x)
     uint32_t tensor = (uint32_t)draw(x, bnn_tensor_count(x->model) + 1), layers = bnn_events_layer_count(x->engine);
     bnn_events_layer info;
     bnn_status status = BNN_OK;
+    bnn_events_set_poll(x->engine, draw(x, 2) ? poll : NULL, x);
+    x->patience = draw(x, 256);
+    x->stopped = 0;
+    if (x->engine_stopped) {
+        EXPECT(bnn_events_frame(x->engine, inputs), BNN_ERROR_STOPPED);
+        EXPECT(bnn_events_run(x->engine), BNN_ERROR_STOPPED);
+        EXPECT(bnn_events_output(x->engine, 0, x->values), BNN_ERROR_STOPPED);
+        EXPECT_OR_STOPPED(bnn_events_reset(x->engine, inputs), BNN_OK);
+        x->engine_stopped = x->stopped;
+        return;
+    }
     switch (draw(x, 7)) {
     case 0:
-        EXPECT(bnn_events_reset(x->engine, draw(x, 2) ? inputs : NULL), BNN_OK);
+        EXPECT_OR_STOPPED(bnn_events_reset(x->engine, draw(x, 2) ? inputs : NULL), BNN_OK);
         break;
     case 1:
-        EXPECT(bnn_events_frame(x->engine, inputs), BNN_OK);
+        EXPECT_OR_STOPPED(bnn_events_frame(x->engine, inputs), BNN_OK);
         break;
     case 2:
-        EXPECT(bnn_events_run(x->engine), BNN_OK);
+        EXPECT_OR_STOPPED(bnn_events_run(x->engine), BNN_OK);
         break;
     case 3:
-        EXPECT(bnn_events_output(x->engine, (uint32_t)draw(x, x->ports.outputs), x->values), BNN_OK);
+        EXPECT_OR_STOPPED(bnn_events_output(x->engine, (uint32_t)draw(x, x->ports.outputs), x->values), BNN_OK);
         break;
     case 4:
+        x->stopped = 0;
         status = bnn_events_state(x->engine, tensor, x->values);
-        CHECK(status == BNN_OK || status == BNN_ERROR_ARGUMENT, "%s", bnn_status_text(status));
+        CHECK(status == or_stopped(x, BNN_OK) || status == BNN_ERROR_ARGUMENT, "%s", bnn_status_text(status));
         break;
     case 5:
         status = bnn_events_set_order(x->engine, (bnn_order)draw(x, 3), draw(x, 256));
@@ -236,6 +282,7 @@ static void use_engine(struct session *x)
         EXPECT(bnn_events_expect(x->engine, 0.75f, 1.0f), BNN_ERROR_ARGUMENT);
         EXPECT(bnn_events_pixel(x->engine, bnn_input_count(x->model), 0, 0.0f), BNN_ERROR_ARGUMENT);
     }
+    x->engine_stopped |= x->stopped;
 }
 
 /* Room for the largest tensor of as many images as a context may have. */
