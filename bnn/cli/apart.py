@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the part of a command that loads a model file in a process of its own, ``child.py``.
 
-TensorFlow can always be made to swell or to hang by the file that it loads.  Apart, it is ended where it takes more
-memory or time than it may, and takes nothing else with it.
+TensorFlow can always be made to swell or to hang by the file that it loads, and libhdf5 to crash.  Apart, they are
+ended where they take more memory or time than they may, and take nothing else with them.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def _ended(model: str, limits: Limits, status: int) -> BnnError:
         cause = "the machine may have run out of memory: close other programs, or lower --max-memory to see"
     elif limits.memory and sys.platform == "linux":
         cause += (
-            f"; or TensorFlow needed more than the {size_text(limits.memory)} of memory that it may take: if you trust "
+            f"; or loading it needed more than the {size_text(limits.memory)} of memory that it may take: if you trust "
             "the file, allow more by --max-memory"
         )
     return CompileError(f"{model}: the process that loads it was ended by {name}; {cause}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process in which `bnn compile` and `bnn verify` load a model file, with limits on its memory and time.
+"""The process in which `bnn compile` and `bnn verify` load a file of a stranger, with limits on its memory and time.
 
 ``apart.py`` starts it, with a task as JSON, and reads what it answers: frames of a kind, a value as JSON and bytes, of
 which the last is "result" or "error".  Nothing is unpickled: whoever reads the answers need not trust them.
@@ -141,27 +141,32 @@ def _compile(answers: Answers, model: str, **options: Any) -> tuple[None, bytes]
     return None, compile_bytes(model, dump=lambda text: answers.send("dump", text), **options)
 
 
-def _verify(
-    answers: Answers,
-    model: str,
-    net: str,
-    files: list[str],
-    reading: dict[str, Any],
-    count: int,
-    seed: int,
-    **options: Any,
-) -> tuple[dict[str, Any]]:
-    from .._verify import verify, without_onednn
+def _network_and_data(net: str, files: list[str], reading: dict[str, Any], count: int, seed: int) -> tuple[Any, Any]:
     from ..runtime import load
     from .inputs import Reading, random_arrays, read_arrays
 
+    compiled = load(net)
+    return compiled, read_arrays(compiled, files, Reading(**reading)) if files else random_arrays(compiled, count, seed)
+
+
+def _verify(answers: Answers, model: str, data: dict[str, Any], **options: Any) -> tuple[dict[str, Any]]:
+    from .._verify import verify, without_onednn
+
     without_onednn()  # which is chosen when TensorFlow is imported
     _load_tensorflow()
-    compiled = load(net)
-    data = read_arrays(compiled, files, Reading(**reading)) if files else random_arrays(compiled, count, seed)
-    answers.send("working", len(data[0]))
-    report = verify(model, compiled, data, progress=lambda images: answers.send("done", images), **options)
+    compiled, arrays = _network_and_data(**data)
+    answers.send("working", len(arrays[0]))
+    report = verify(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
     return (asdict(report),)
 
 
-_TASKS: dict[str, Callable[..., tuple[Any, ...]]] = {"compile": _compile, "verify": _verify}
+def _verify_nir(answers: Answers, model: str, data: dict[str, Any], **options: Any) -> tuple[dict[str, Any]]:
+    from ..spiking import verify_nir
+
+    compiled, arrays = _network_and_data(**data)
+    answers.send("working", len(arrays[0]))
+    report = verify_nir(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
+    return (asdict(report),)
+
+
+_TASKS: dict[str, Callable[..., tuple[Any, ...]]] = {"compile": _compile, "verify": _verify, "verify_nir": _verify_nir}

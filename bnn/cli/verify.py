@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from typing import Any
 
 import click
 
 from .._progress import live, progress, waiting
-from ..runtime import load
+from .._verify_report import Report
+from ..spiking import IMPORTERS, NirReport
 from .apart import Limits, limit_options, run_apart
 from .common import (
     json_option,
@@ -21,8 +23,8 @@ from .common import (
     unsafe_option,
     was_given,
 )
-from .inputs import Reading, random_arrays, read_arrays, reading_options
-from .verify_nir import NirOptions, check_kinds, nir_options, verify_nir_file
+from .inputs import Reading, reading_options
+from .verify_nir import NirOptions, check_kinds, nir_options, print_nir_report
 
 
 @click.command(short_help="Compare a .bnn file with the Keras model it came from.")
@@ -66,48 +68,40 @@ def verify(
     As by `bnn compile`, MODEL is loaded in a process of its own; --timeout is about each batch.
 
     With --nir, MODEL is a NIR file made by `bnn emit nir`, which is run in SpikingJelly, Norse, snnTorch or
-    Rockpool: every spike and every sum must be the runtime's, and every tap 0 or 1.
+    Rockpool, in such a process too: every spike and every sum must be the runtime's, and every tap 0 or 1.
     """
     check_kinds(keras, net, nir)
     for name in ("count", "seed"):
         if files and was_given(name):
             option = "--random" if name == "count" else "--seed"
             raise click.UsageError(f"{option} is about random images; leave it out, or --data")
-    for name in ("max_memory", "timeout"):
-        if nir is not None and was_given(name):
-            raise click.UsageError(f"--{name.replace('_', '-')} is about Keras models; leave it out, or --nir")
+    data = {"net": net, "files": files, "reading": asdict(reading), "count": count, "seed": seed}
     if nir is not None:
-        net_model = load(net)
-        data = read_arrays(net_model, files, reading) if files else random_arrays(net_model, count, seed)
-        context.exit(verify_nir_file(keras, net_model, data, nir, batch_size, as_json))
-    with ExitStack() as shown:
-        shown.enter_context(waiting("loading TensorFlow"))
-        advance: list[Callable[[int], None]] = []
-
-        def working(images: int) -> None:
-            shown.close()
-            advance.append(shown.enter_context(progress("verify", images, live())))
-
-        record, _ = run_apart(
-            "verify",
-            keras,
-            limits,
-            {"working": working, "done": lambda images: advance[0](images)},
-            net=net,
-            files=files,
-            reading=asdict(reading),
-            count=count,
-            seed=seed,
-            batch_size=batch_size,
-            unsafe=unsafe,
-            input_shape=input_shape,
-        )
-    from .._verify_report import Report
-
-    report = Report.from_record(record)
+        options = {"importer": nir.importer, "stream": nir.stream, "batch_size": batch_size}
+        runs = len(IMPORTERS) if nir.importer == "all" else 1
+        found = NirReport.from_record(_verified("verify_nir", keras, limits, runs, data=data, **options))
+        context.exit(print_nir_report(found, as_json))
+    options = {"batch_size": batch_size, "unsafe": unsafe, "input_shape": input_shape}
+    report = Report.from_record(_verified("verify", keras, limits, 1, data=data, **options))
     if as_json:
         sums = {"different_bits": report.different_bits, "different_floats": report.different_floats}
         print_json({"ok": report.ok, **sums, **asdict(report)})
     else:
         print(report)
     context.exit(0 if report.ok else 1)
+
+
+def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any) -> dict[str, Any]:
+    """The report of a task of ``child.py`` that goes so often through the images, whose progress is shown."""
+    with ExitStack() as shown:
+        shown.enter_context(waiting("loading TensorFlow" if task == "verify" else "loading the simulators"))
+        advance: list[Callable[[int], None]] = []
+
+        def working(images: int) -> None:
+            shown.close()
+            advance.append(shown.enter_context(progress("verify", images * runs, live())))
+
+        record, _ = run_apart(
+            task, model, limits, {"working": working, "done": lambda images: advance[0](images)}, **arguments
+        )
+    return dict(record)

@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
 
-from .._arrays import Floats
-from .._progress import live, progress
 from ..errors import InputError
-from ..runtime import Model
-from ..spiking import IMPORTERS, NirReport, verify_nir
+from ..spiking import IMPORTERS, NirReport
 from .common import print_json, was_given
 
 
@@ -52,14 +49,8 @@ def check_kinds(model: str, net: str, nir: NirOptions | None) -> None:
         raise InputError(f"{net}: is a NIR file; expected: bnn verify --nir MODEL.nir NET.bnn")
 
 
-def verify_nir_file(
-    path: str, model: Model, data: Sequence[Floats], options: NirOptions, batch_size: int, as_json: bool
-) -> int:
-    """Verify, print, and give the exit status: 1 where a spike, a sum or a class differs, or a tap is no spike."""
-    with progress("verify", len(data[0]) * (len(IMPORTERS) if options.importer == "all" else 1), live()) as advance:
-        report = verify_nir(
-            path, model, data, options.importer, batch_size=batch_size, stream=options.stream, progress=advance
-        )
+def print_nir_report(report: NirReport, as_json: bool) -> int:
+    """The exit status: 1 where a spike, a sum or a class differs, or a tap is no spike."""
     if as_json:
         print_json(_record(report))
     else:

@@ -61,13 +61,13 @@ def pair_net(two_by_two: Any, tmp_path: Path) -> Path:
     return path
 
 
-# Runs in each new process, and acts where TensorFlow is imported: where `bnn compile` and `bnn verify` load a model.
+# Runs in each new process, and acts where a module is imported: where `bnn compile` and `bnn verify` load a file.
 WATCH = """
 import sys
 
 class Watch:
     def find_spec(self, name, path=None, target=None):
-        if name == "tensorflow" and self in sys.meta_path:
+        if name == "{module}" and self in sys.meta_path:
             sys.meta_path.remove(self)
             act()
 
@@ -78,14 +78,14 @@ def act():
 
 
 @pytest.fixture
-def when_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """when_loading(code): what happens instead of, or before, TensorFlow's import."""
+def when_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """when_loading(code): what happens instead of, or before, TensorFlow's import, or another module's."""
 
-    def place(code: str) -> None:
+    def place(code: str, module: str = "tensorflow") -> None:
         folder = tmp_path / "site"
         folder.mkdir(exist_ok=True)
         lines = "".join(f"    {line}\n" for line in code.strip().splitlines())
-        (folder / "sitecustomize.py").write_text(WATCH + lines, encoding="utf-8")
+        (folder / "sitecustomize.py").write_text(WATCH.format(module=module) + lines, encoding="utf-8")
         paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 

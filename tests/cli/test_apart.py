@@ -80,6 +80,19 @@ class TestLimits:
         done = call("verify", model, net, "--timeout", 1)
         assert done.status == 2 and "got no further for 1 seconds" in done.err
 
+    @pytest.mark.parametrize(("code", "options", "words"), [
+        ("import time; time.sleep(600)", ["--timeout", 1], "got no further for 1 seconds"),
+        ("import os; os.abort()", [], "was ended by SIGABRT; the file may be damaged"),
+        ("bytearray(2**31)", ["--max-memory", "1G"], "needs more than the 1G of memory"),
+    ])  # fmt: skip
+    def test_nir_files_too(
+        self, call: Any, model: Path, net: Path, when_loading: Any, code: str, options: list[Any], words: str
+    ) -> None:
+        """libhdf5 crashes and hangs on some that are damaged."""
+        when_loading(code, module="nir")
+        done = call("verify", "--nir", model, net, *options)
+        assert done.status == 2 and done.err.startswith(f"bnn: error: {model}: ") and words in done.err
+
     @linux
     @pytest.mark.parametrize("code", [
         "held = [bytearray(2**24) for _ in range(1024)]",

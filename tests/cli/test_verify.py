@@ -119,8 +119,6 @@ def test_onednn_is_off_unless_asked_for(
     [
         (["--importer", "norse"], "--importer is about NIR files"),
         (["--stream"], "--stream is about NIR files"),
-        (["--nir", "--timeout", "600"], "--timeout is about Keras models"),
-        (["--nir", "--max-memory", "8G"], "--max-memory is about Keras models"),
         (["--data", "x.npy", "--seed", "0"], "--seed is about random images"),
         (["--data", "x.npy", "--random", "256"], "--random is about random images"),
     ],
