@@ -16,18 +16,13 @@ import pytest
 from bnn import _verify_rounding, ops
 from bnn._verify_report import ROUNDING
 from bnn._verify_rounding import FUNCTION, NOTHING, TINY, UNIT, bound, gamma
-from bnn.bitpack import WORD
-from bnn.ir import DType, Node
+from bnn.ir import DType
+from bounds import U, binary, dense, g, limit, of_dense, pair, rounded, unary, vector
 
 Array = np.ndarray[Any, Any]
-U = 2.0**-24
 F = 16 * U
 T = 2.0**-126
 INF = math.inf
-
-
-def g(n: int) -> float:
-    return n * U / (1 - n * U)
 
 
 def test_constants() -> None:
@@ -67,34 +62,6 @@ def test_every_op_has_exactly_one() -> None:
 
 
 # -- what each says ---------------------------------------------------------------------------------------------------
-
-
-def limit(node: Node, operands: list[Any], errors: list[Any], own: float = 0.0) -> list[float]:
-    """The bound, as a flat list."""
-    types = [np.int32 if i.type.dtype is DType.i32 else np.float32 for i in node.inputs]
-    values = [np.asarray(v, t) for v, t in zip(operands, types, strict=True)]
-    wide = [NOTHING if e is None else np.broadcast_to(np.asarray(e, np.float32), v.shape)
-            for e, v in zip(errors, values, strict=True)]  # fmt: skip
-    found = bound(node, lambda: values, wide, own)
-    return [float(v) for v in found.reshape(-1)]
-
-
-def vector(op: str, attrs: Any = None, constants: tuple[Any, ...] = (), size: int = 1) -> Node:
-    """An op of a vector, and of constants."""
-    return ops.make(op, ops.input_node("x", (size,)), *(ops.constant(c) for c in constants), attrs=attrs)
-
-
-def unary(op: str, x: float, e: float, attrs: Any = None) -> float:
-    return limit(vector(op, attrs), [[[x]]], [e])[0]
-
-
-def pair(op: str, a: float, b: float, ea: float, eb: float) -> float:
-    x, y = ops.input_node("x", (1,)), ops.input_node("y", (1,))
-    return limit(ops.make(op, x, y), [[[a]], [[b]]], [ea, eb])[0]
-
-
-def rounded(error: float, size: float) -> float:
-    return error + 2 * U * (size + error)
 
 
 def curve(function: Callable[[float], float], x: float, e: float, size: float) -> float:
@@ -240,18 +207,6 @@ def test_softmax() -> None:
     assert limit(node, [[[0.0, 1000.0]]], [None])[1] == pytest.approx(far + T, rel=1e-9, abs=0)
 
 
-def dense(weights: list[float], slots: tuple[str, ...] = (), constants: tuple[float, ...] = (), **options: Any) -> Node:
-    w = ops.constant(np.reshape(weights, (1, 1, 1, -1)))
-    attrs = ops.ConvAttrs(slots=slots, **options)
-    x = ops.input_node("x", (len(weights),))
-    return ops.make("conv2d", x, w, *(ops.constant([c]) for c in constants), attrs=attrs)
-
-
-def of_dense(node: Node, x: list[float], e: Any = None, own: float = 0.0) -> float:
-    constants = [i.value for i in node.inputs[1:]]
-    return limit(node, [[x], *constants], [e, *[None] * len(constants)], own)[0]
-
-
 def test_convolutions() -> None:
     node, x, size = dense([0.3, -0.7]), [0.1, 0.2], 0.1 * 0.3 + 0.2 * 0.7
     size *= 1 + 2 * g(2)
@@ -297,62 +252,9 @@ def test_fused_work() -> None:
     assert of_dense(narrow, [2.0, 3.0], 0.5) == 0.25
 
 
-def binary(slots: tuple[str, ...], constants: tuple[Any, ...], planes: int = 1, **options: Any) -> Node:
-    channels = 3 if planes == 1 else 64 * planes
-    x = ops.input_node("x", (channels,), DType.b1)
-    w = ops.constant(np.ones((1, 1, 1, channels // planes)), DType.b1)
-    attrs = ops.ConvAttrs(slots=slots, planes=planes, **options)
-    return ops.make("bconv2d", x, w, *constants, attrs=attrs)
-
-
 def test_scaled_binary_sums() -> None:
     node = binary(("pre_mul",), (ops.constant([0.25]),))
     operands = [[[1, 1, 1]], node.inputs[1].value, [0.25]]
     found = limit(node, operands, [None] * 3, own=0.5)
     assert found == pytest.approx([rounded(0.5 * 0.25, 3 * 0.25)], rel=1e-9, abs=0)
     assert limit(node, operands, [None] * 3) == [0.0] or bound(node, lambda: [], [NOTHING] * 3) is NOTHING
-
-
-# -- bits -------------------------------------------------------------------------------------------------------------
-
-
-def test_bits_turn_near_their_threshold() -> None:
-    node = ops.make("binarize", ops.input_node("x", (4,)))
-    x = [0.5, np.nextafter(np.float32(0.5), np.float32(1)), -0.5, 0.0]
-    assert limit(node, [[x]], [0.5]) == [2, 0, 2, 2]
-    flips = ops.constant([1.0, -1.0], DType.b1)
-    node = ops.make("binarize", ops.input_node("x", (2,)), ops.constant([1.0, 1.0]), flips)
-    constants = [[1.0, 1.0], [1.0, -1.0]]
-    assert limit(node, [[[1.5, 1.75]], *constants], [0.5, None, None]) == [2, 0]
-    assert limit(node, [[[1.0, 1.0]], *constants], [[[0.5, 0.0]], None, None]) == [2, 0]
-
-
-def test_bits_of_convolutions() -> None:
-    node = dense([1.0], out=DType.b1)
-    error = of_dense(dense([1.0]), [1.0], 0.5)
-    for x, turns in ((2 * error, True), (2 * error * (1 + 1e-3), False), (-2 * error, True)):
-        wide = of_dense(dense([1.0]), [x], 0.5)
-        assert of_dense(node, [x], 0.5) == (2 if abs(np.float32(x)) <= 2 * wide else 0) == (2 if turns else 0)
-
-
-def test_bits_of_thresholds() -> None:
-    """Keras' own threshold lies between two integers, of which the larger is the file's."""
-    for threshold, turns in ((5, False), (4, True), (3, True), (2, True), (1, False)):
-        constants = (ops.constant([threshold], DType.i32),)
-        node = binary(("threshold",), constants, out=DType.b1)
-        found = limit(node, [[[1, 1, 1]], node.inputs[1].value, [threshold]], [None] * 3, own=0.01)
-        # sums of 3 less threshold plus a half: |3.5 - t| <= 1.5 + 2 * 0.01
-        assert abs(3.5 - threshold) <= 1.5 + 0.02 or not turns
-        assert found == [2 if abs(3.5 - threshold) <= 1.52 else 0]
-
-
-def test_levels() -> None:
-    table = ops.constant([0.0, 1.0, 2.0])
-    node = ops.make("binarize_levels", ops.input_node("x", (2,)), table)
-    found = limit(node, [[[1.25, 1.5]], [0.0, 1.0, 2.0]], [0.25, None])
-    assert len(found) == 2 * WORD and found == ([2.0] + [0.0] * (WORD - 1)) * 2
-    node = ops.make("dequantize", ops.input_node("x", (2 * WORD,), DType.b1), ops.constant([0.0, 1.0, 4.0, 2.0]),
-                    attrs=ops.DequantizeAttrs(3))  # fmt: skip
-    bits = np.ones((1, 2 * WORD))
-    assert limit(node, [bits, [0.0, 1.0, 4.0, 2.0]], [2.0, None]) == [4.0] * 3
-    assert bound(node, lambda: [], [NOTHING, NOTHING]) is NOTHING

@@ -20,6 +20,16 @@ def test_floats_differ_beyond_their_limit() -> None:
     assert found.beyond.tolist() == [False, False, True, False, True, False]
 
 
+def test_what_is_flushed_to_zero_is_equal() -> None:
+    """Up to the smallest normal number, and not the next; floats are compared with more digits than they have."""
+    tiny = np.float32(2.0**-126)
+    theirs = np.float32([tiny, np.nextafter(tiny, np.float32(1)), 0.5 + 2.0**-24])
+    found = compare_floats(np.float32([0, 0, 0.5]), theirs, np.float64([0, 0, 2.0**-24]))
+    assert found.different.all() and found.beyond.tolist() == [False, True, False]
+    huge = np.float32([3e38])
+    assert not compare_floats(huge, -huge, np.array([6.1e38])).beyond.any()
+
+
 def test_bits_differ_beyond_rounding() -> None:
     ours, theirs = np.float32([1, 1, 1, 1, 1]), np.float32([1, -1, -1, -1, -1])
     limits, far = np.array([0, 2, 2, 0, 2]), np.array([0, 1e-5, 1.001e-5, 0, np.inf])
@@ -39,6 +49,14 @@ def test_distances_are_in_the_larger_deviation() -> None:
     values = np.array([[1.0, 2.0, 3.0, 5.0], [1000.0, 2000.0, 3000.0, 5000.0]])  # all: median 502.5, of deviations 501
     spread = 1.4826 * np.array([[501.0], [1000.0]])
     assert distances(values) == pytest.approx(values / spread)
+
+
+def test_distances_where_there_is_no_deviation() -> None:
+    """All values are equal, or infinite but for some: those alone are spread."""
+    assert distances(np.full((2, 3), 0.25)).tolist() == [[0.25] * 3] * 2
+    values = np.array([[1.0, 2.0, 3.0, 5.0, np.inf, -np.inf, np.inf]])
+    assert distances(values)[0, :4] == pytest.approx(values[0, :4] / 1.4826)
+    assert np.isinf(distances(np.array([[np.nan, np.inf, -np.inf]]))).all()
 
 
 def test_values_that_are_equal_are_no_deviation() -> None:
@@ -91,6 +109,34 @@ def test_one_failure_is_the_verdict(
     monkeypatch.setattr("bnn.cli.verify.run_apart", lambda *args, **options: (asdict(report()), b""))
     assert main(command) == 0 and "OK" in capsys.readouterr().out
     assert main([*command, "--json"]) == 0 and json.loads(capsys.readouterr().out)["ok"] is True
+
+
+def test_the_words() -> None:
+    """Every number of the report, in its line."""
+    end = EndToEnd([], 11, 12, 13, 0.14, 15, 16, 17, 18, 0.19)
+    layers = [
+        LayerCheck(name, "op", "bits", name == "b", True, 1234, 20, beyond, 0.5)
+        for name, beyond in (("a", 0), ("b", 3), ("c", 4), ("a", 5))
+    ]
+    text = str(Report(30, layers, end, 1, "a hint"))
+    for line in (
+        "Each layer fed Keras' own input, 29 images", "images with a different bit: 11",
+        "12 bits differ where nothing differed before; 13 of them not within rounding of the threshold"
+        " (largest distance 0.14 standard deviations)",
+        "images without a different bit: 15; in 16 of them outputs differ by more than rounding",
+        "images whose class differs: 17; 18 of them without a different bit and by more than rounding",
+        "largest difference of an output: 0.19",
+        "images in which not-a-number reaches a quantizer, not compared: 1",
+        "float layers: 0 values differ by more than rounding", "binary layers: 12 bits differ.  DIFFERENT",
+        "Fed Keras' own input, the first that differs is 'b' and 2 layers after it.", "a hint",
+    ):  # fmt: skip
+        assert line in text.splitlines()
+    rows = [row.split() for row in text.splitlines() if " bits " in row and row[:1] in ("a", "b", "c")]
+    counts = ["bits", "1,234", "20"]
+    assert rows[:2] == [["a", "float", *counts, "0", "0.5"], ["b", "binary", *counts, "3", "0.5"]]
+    one = str(Report(1, layers[1:2], EndToEnd()))
+    assert "Fed Keras' own input, the first that differs is 'b'." in one and "not-a-number" not in one
+    assert "the first that differs" not in str(report()) and LayerCheck("a", "op", "sums", True).exact
 
 
 def test_sums_of_what_differs() -> None:

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `verify` takes: arrays, models that belong together, and images without what is no number."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn import _verify, ops
+from bnn._verify import _Verifier
+from bnn._verify_report import EndToEnd
+from bnn.ir import Graph
+
+Array = np.ndarray[Any, Any]
+Verifier: Any = _Verifier  # its methods, of something that has what they read
+F32 = np.dtype(np.float32)
+
+
+# -- what goes in -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.uint8), np.dtype(np.int8)])
+def test_bytes_are_not_made_of_other_numbers(dtype: np.dtype[Any]) -> None:
+    x = np.zeros((2, 3), dtype)
+    assert _verify._as_input(x, dtype, "x").dtype == dtype
+    with pytest.raises(bnn.InputError, match=f"input 'x': found float32, expected {dtype}, which"):
+        _verify._as_input(x.astype(F32), dtype, "x")
+    for other in (x, x.astype(np.float64).T):
+        found = _verify._as_input(other, F32, "x")
+        assert found.dtype == F32 and found.flags.c_contiguous
+
+
+def test_inputs_must_be_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = ops.input_node("x", (4, 5))
+    graph = Graph((x,), (ops.make("exp", x),), ("y",))
+    monkeypatch.setattr(_verify, "import_model", lambda frozen, input_dtype: graph)
+
+    def source(names: list[str], *shapes: tuple[int, ...]) -> Graph:
+        model = SimpleNamespace(input_dtypes=[F32] * len(shapes), input_shapes=list(shapes))
+        found: Graph = Verifier._source(SimpleNamespace(frozen=SimpleNamespace(input_names=names), model=model))
+        return found
+
+    assert source(["x"], (4, 5)) is graph
+    for names, shapes in ((["x"], [(4, 5)] * 2), (["x", "y"], [(4, 5)])):
+        with pytest.raises(bnn.InputError, match=f"found a Keras model of {len(names)} inputs, expected {len(shapes)}"):
+            source(names, *shapes)
+    for shape in ((5, 4), (4,), (4, 6)):
+        with pytest.raises(bnn.InputError, match=r"input 'x': the Keras model takes images \(4, 5\), the file"):
+            source(["x"], shape)
+
+
+@pytest.mark.parametrize("missing", ["", "a", "m", "s", "m:8"])
+def test_what_is_asked_of_keras(missing: str) -> None:
+    """Values of tensors, of sums, of what bits compare, and the outputs: all of them tensors of the Keras model."""
+    margin = "m:8" if missing == "m:8" else "m:7"
+    known = SimpleNamespace(
+        model=SimpleNamespace(tensors=[SimpleNamespace(origin=o) for o in ("a:0", "", "q:1")]),
+        sums=SimpleNamespace(origins={"layer": "s:0"}), margins={"q:1": SimpleNamespace(origins={margin})},
+        frozen=SimpleNamespace(nodes=[SimpleNamespace(name=n) for n in "aqsmy" if n != missing], outputs=[("y", 0)]),
+    )  # fmt: skip
+    if missing:
+        with pytest.raises(bnn.InputError, match=f"which has no tensor '{missing[0]}:"):
+            Verifier._wanted(known)
+    else:
+        assert Verifier._wanted(known) == ["a:0", "m:7", "q:1", "s:0", "y:0"]
+
+
+def test_placeholders_get_their_own_type() -> None:
+    placeholder = SimpleNamespace(attrs={"dtype": np.dtype(np.int32)})
+    known = SimpleNamespace(
+        wanted=["y:0"],
+        frozen=SimpleNamespace(
+            inputs=["x"], by_name={"x": placeholder}, evaluate=lambda fed, wanted: {wanted[0]: fed[0]}
+        ),
+    )
+    assert Verifier._keras(known, [np.zeros((1, 2), np.uint8)])["y:0"].dtype == np.int32
+
+
+@pytest.mark.parametrize("imported", [False, True])
+@pytest.mark.parametrize("given", [None, "1"])
+def test_onednn_is_off_where_nothing_is_said(imported: bool, given: str | None, monkeypatch: Any) -> None:
+    environ = {"TF_ENABLE_ONEDNN_OPTS": given} if given else {}
+    monkeypatch.setattr(_verify, "sys", SimpleNamespace(modules={"tensorflow": None} if imported else {}))
+    monkeypatch.setattr(_verify, "os", SimpleNamespace(environ=environ))
+    _verify.without_onednn()
+    assert environ.get("TF_ENABLE_ONEDNN_OPTS") == (given or (None if imported else "0"))
+
+
+# -- images with what is no number ------------------------------------------------------------------------------------
+
+
+class Fake:
+    """A model whose outputs are given."""
+
+    def __init__(self, *outputs: Any, bits: bool = True, whole_batch: bool = False) -> None:
+        self.outputs, self.whole_batch, self.given = [np.float32(y) for y in outputs], whole_batch, None
+        self.tensors = [SimpleNamespace(dtype="f32"), SimpleNamespace(dtype="b1" if bits else "f32")]
+
+    def __call__(self, x: Any) -> Any:
+        self.given = x
+        return self.outputs if len(self.outputs) > 1 else self.outputs[0]
+
+
+NAN = np.nan
+X = np.float32([[1, 2], [3, NAN], [5, 6]])
+
+
+@pytest.mark.parametrize(
+    ("model", "keras", "asked", "compared"),
+    [
+        (Fake([[NAN, NAN]]), {}, [1], [True, False, True]),
+        (Fake([[NAN, 1]]), {}, [1], [True, True, True]),
+        (Fake([[NAN, NAN]], bits=False), {}, None, [True, True, True]),
+        (Fake([[NAN], [NAN]]), {"y:0": np.float32([[1], [1], [np.inf]])}, [1, 2], [True, False, False]),
+        (Fake([[NAN], [1]]), {"y:0": np.float32([[1, 1], [1, 1], [1, NAN]])}, [1, 2], [True, False, True]),
+        (Fake([[NAN]]), {"w:0": np.float32([NAN] * 4)}, [1], [True, False, True]),  # of no image
+        (Fake([[NAN]], [[[NAN, 1]]]), {}, [1], [True, True, True]),  # two outputs
+        (Fake([[NAN]], [[[NAN, NAN]]]), {}, [1], [True, False, True]),
+        (Fake([[NAN]] * 3, whole_batch=True), {}, [0, 1, 2], [False] * 3),
+    ],
+)
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_images_whose_outputs_are_no_numbers(
+    model: Fake, keras: dict[str, Array], asked: list[int] | None, compared: list[bool], inputs: int
+) -> None:
+    model.given = None
+    found = Verifier._numbers(SimpleNamespace(model=model), [X, X + 1][:inputs], keras)
+    assert found.tolist() == compared
+    if asked is None:
+        assert model.given is None
+    else:
+        given: Any = model.given if inputs > 1 else [model.given]
+        np.testing.assert_array_equal(given, [X[asked], X[asked] + 1][:inputs])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "compared"),
+    [
+        ([[True] * 4, [True] * 2], [[0, 1, 2, 3], [4, 5]]),
+        ([[True, False, True, True], [False, False]], [[0, 2, 3]]),
+        ([[False] * 4, [False, True]], [[5]]),
+        ([[False] * 4, [False] * 2], None),
+    ],
+)
+def test_only_numbers_are_compared(numbers: list[list[bool]], compared: list[list[int]] | None) -> None:
+    """By chunks of four; Keras computes those anew that are compared."""
+    seen, left, done = [], [np.array(n) for n in numbers], list[int]()
+    known = SimpleNamespace(
+        checks={}, end_checks={}, end=EndToEnd(), source=None, nodes=[],
+        fed=SimpleNamespace(stepper=SimpleNamespace(images=4)), _keras=lambda chunk: chunk[0][:, 0].tolist(),
+        _numbers=lambda chunk, keras: left.pop(0),
+        _chunk=lambda chunk, keras: seen.append((chunk[0][:, 0].tolist(), keras)),
+    )  # fmt: skip
+    x = np.arange(6, dtype=np.float32)[:, None]
+    if compared is None:
+        with pytest.raises(bnn.InputError, match="in every image not-a-number reaches a quantizer"):
+            Verifier.run(known, [x], None)
+        return
+    report = Verifier.run(known, [x], done.append)
+    assert seen == [(chunk, chunk) for chunk in compared] and done == [4, 2]
+    assert report.images_with_nan == 6 - sum(map(len, compared)) and report.images == 6
