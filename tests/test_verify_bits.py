@@ -128,8 +128,8 @@ EDGES: dict[str, tuple[list[float] | float, list[float] | float]] = {
     "sums in steps that are flushed": (of_dense(dense([2.0**-66]), [2.0**-60]), 2 * g(1) * T * (1 + 2 * g(1)) + T),
     "sums in steps that are not": (of_dense(dense([2.0**-65]), [2.0**-60]), 0.0),
     "a clamp's lower end is the larger": (
-        of_dense(dense([1.0, -1.0], ("clamp0", "sub"), (1.0,), clamp0=(-6.0, 1.0)), [20.0, 30.0], 0.5),
-        rounded(2 * g(2) * ((1 + 2 * g(2)) * 50) + 2 * T + (1 + 2 * g(2)) ** 2, 7),
+        of_dense(dense([1.0, -1.0], ("clamp0", "sub"), (1.0,), clamp0=(-6e6, 1.0)), [2e6, 3e6], 0.5),
+        rounded(2 * g(2) * (1 + 2 * g(2)) * 5e6 + (1 + 2 * g(2)) ** 2, 5e6),
     ),
 }  # fmt: skip
 

@@ -96,7 +96,7 @@ def conv(x: Node, *weights: float, name: str = "layer") -> Node:
     [
         (lambda: conv(levels(-1.0, 1.0), 0.5, 2.0), True),
         (lambda: conv(levels(-1.0, 1.0), 0.1, 2.0**24), False),
-        (lambda: conv(levels(0.0, np.inf), 1.0, 1.0), False),
+        (lambda: conv(levels(0.0, np.inf), 1.0, 0.0), False),
         (lambda: conv(X, 1.0, 1.0), False),
         (lambda: conv(ops.make("mul", levels(0.0, 1.0), ops.constant([3.0])), 1.0, 2.0), True),
         (lambda: conv(ops.make("mul", levels(0.0, 1.0), ops.constant([3.0, 3.0])), 1.0, 2.0), False),

@@ -134,6 +134,7 @@ def test_the_words() -> None:
     rows = [row.split() for row in text.splitlines() if " bits " in row and row[:1] in ("a", "b", "c")]
     counts = ["bits", "1,234", "20"]
     assert rows[:2] == [["a", "float", *counts, "0", "0.5"], ["b", "binary", *counts, "3", "0.5"]]
+    assert "that differs is 'b' and 1 layer after it." in str(Report(1, layers[:3], EndToEnd()))
     one = str(Report(1, layers[1:2], EndToEnd()))
     assert "Fed Keras' own input, the first that differs is 'b'." in one and "not-a-number" not in one
     assert "the first that differs" not in str(report()) and LayerCheck("a", "op", "sums", True).exact
