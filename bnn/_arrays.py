@@ -123,7 +123,7 @@ def check_outputs(out: Any, inputs: Sequence[Inputs], names: Sequence[str], shap
 
 def check_count(value: Any, what: str, most: int = 2**31 - 1, least: int = 1) -> int:
     """A whole number from ``least`` to ``most``; raises InputTypeError or InputError naming ``what``."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise InputTypeError(f"{what}: found {value!r}, expected a whole number")
     if not least <= value <= most:
         raise InputError(f"{what}: found {value}, expected {least} to {most}")

@@ -72,8 +72,7 @@ def _remove_unlocked(path: str) -> None:
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where its writer is at work
-            if _is_at(path, number):  # else it has been renamed
-                os.unlink(path)
+            os.unlink(path)  # which is not there any more where it has been renamed
         finally:
             os.close(number)
 

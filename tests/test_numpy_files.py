@@ -202,6 +202,36 @@ def test_how_far_an_archive_may_unpack(tmp_path: Path) -> None:
             check(lambda p: _numpy_files.load(p, everything), path, "expected at most 268,435,456")
 
 
+def test_what_is_chosen_counts_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is not chosen does not; so many bytes are allowed, and no more."""
+    monkeypatch.setattr(_numpy_files, "MOST_TIMES", 0)
+    path, array = tmp_path / "x.npz", npy(np.arange(4.0))
+    path.write_bytes(npz({f"{name}.npy": array for name in "abc"}, zipfile.ZIP_DEFLATED))
+    monkeypatch.setattr(_numpy_files, "ALWAYS_ALLOWED", 2 * len(array))
+    assert list(_numpy_files.load(path, lambda names: ["c", "a"])) == ["c", "a"]
+    message = f"that unpack to {3 * len(array)}, expected at most {2 * len(array)}; if you trust it"
+    check(lambda p: _numpy_files.load(p, everything), path, message)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "damaged: its arrays need more memory than there is"), (ValueError(), "damaged: ValueError"),
+        (ValueError("odd"), "damaged: odd"), (OSError(5, "Input/output error"), "damaged: Input/output error"),
+        (bnn.InputError("as it was"), "as it was"),
+    ],
+)  # fmt: skip
+def test_what_numpy_raises(tmp_path: Path, error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(file: Any, allow_pickle: bool) -> Array:
+        raise error
+
+    np.save(tmp_path / "x.npy", np.arange(3))
+    monkeypatch.setattr(_numpy_files._FORMAT, "read_array", fail)
+    with pytest.raises(bnn.InputError) as caught:
+        _numpy_files.load(tmp_path / "x.npy", everything)
+    assert str(caught.value).removeprefix(f"{tmp_path / 'x.npy'}: ") == said
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     path.mkdir()

@@ -79,6 +79,15 @@ class TestOut:
         with pytest.raises(errors.InputError, match="overlaps an input"):
             model(overlapping, out=backing[500:540].reshape(4, 10))
 
+    def test_tuples_and_any_input(self, two_by_two: Any, pair: Model) -> None:
+        inputs, expected = two_by_two.inputs(1), pair(two_by_two.inputs(1))
+        out = (np.empty((1, 5, 5, 8), np.float32), np.empty((1, 6), np.float32))
+        pair(inputs, out=out)
+        np.testing.assert_array_equal(out[1], expected[1])
+        for i in range(2):
+            with pytest.raises(errors.InputError, match="out 'vector': the array overlaps an input"):
+                pair(inputs, out=(out[0], inputs[i].reshape(-1)[:6].reshape(1, 6)))
+
     def test_outputs_must_not_overlap_each_other(self, two_by_two: Any, pair: Model) -> None:
         backing = np.zeros(500, np.float32)
         with pytest.raises(errors.InputError, match="overlaps out"):
@@ -92,6 +101,11 @@ class TestInputs:
         expected = model(x)
         for given in ([x], (x,), [list(x[0])]):
             np.testing.assert_array_equal(model(given), expected)
+        (x,) = small.inputs(2)
+        for images in ([x[0], x[1]], (x[0], x[1])):  # an array of them
+            np.testing.assert_array_equal(model(images), model(x))
+        with pytest.raises(errors.InputError, match="input 'image': found"):
+            model([])
 
     def test_memory_at_any_address(self, small: Any, model: Model) -> None:
         (x,) = small.inputs(2)

@@ -227,6 +227,9 @@ def test_a_call_does_some_work_and_then_shows_progress(
     calls.clear()
     clamp(1).predict(np.ones((8, 1), np.float32), threads=2)
     assert [images for _, images in calls] == [4, 4]
+    calls.clear()
+    whole_batch()(np.ones((8, 2), np.float32))  # which is not cut
+    assert calls == [(8, 8)]
 
 
 def test_a_context_of_another_process_is_not_used(small: Any) -> None:

@@ -80,6 +80,47 @@ def test_the_owner_stays(model: Model, tmp_path: Path) -> None:
     assert (path.stat().st_uid, path.stat().st_gid, mode(path)) == (12345, 54321, 0o600)
 
 
+@pytest.mark.parametrize(("before", "while_written"), [(None, 0o666), (0o600, 0o600), (0o666, 0o600)])
+def test_nobody_reads_along(tmp_path: Path, before: int | None, while_written: int) -> None:
+    """A new file is as the mask says from the start; one that replaces another is closed until it has its mode."""
+    path, mask = tmp_path / "net.bnn", os.umask(0)
+    try:
+        if before is not None:
+            path.touch()
+            path.chmod(before)
+        with replacing(str(path)):
+            (temporary,) = (p for p in tmp_path.iterdir() if p != path)
+            assert mode(temporary) == while_written
+    finally:
+        os.umask(mask)
+    assert mode(path) == (0o666 if before is None else before)
+
+
+def test_all_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "net.bnn", []
+
+    def fsync(number: int) -> None:
+        synced.append((os.fstat(number).st_size, path.exists()))
+
+    monkeypatch.setattr("bnn._saving.os.fsync", fsync)
+    with replacing(str(path)) as file:
+        file.write(b"new")
+    assert synced == [(3, False)] and path.read_bytes() == b"new"
+
+
+def test_a_name_that_is_taken_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a link that somebody has laid, say."""
+    monkeypatch.setattr("bnn._saving.secrets.token_hex", lambda count: "0" * 2 * count)
+    path, other = tmp_path / "net.bnn", tmp_path / "other"
+    other.write_bytes(b"other")
+    with replacing(str(path)):
+        (temporary,) = (p for p in tmp_path.iterdir() if p.suffix == ".tmp")
+    temporary.symlink_to(other)
+    with pytest.raises(errors.ModelFileError, match="cannot be written: File exists"), replacing(str(path)) as file:
+        file.write(b"new")
+    assert other.read_bytes() == b"other"
+
+
 def test_a_device_stays_a_device(model: Model, tmp_path: Path) -> None:
     """A node like /dev/null, of the test's own: replacing the real one would harm the machine."""
     null = tmp_path / "null"
