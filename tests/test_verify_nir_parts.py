@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of `verify_nir`, each alone and without a simulator: what is compared, and that each difference decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn import spiking
+from bnn._spiking_importers import IMPORTERS
+from bnn.spiking import ImporterReport, LayerReport, NirReport
+
+Array = np.ndarray[Any, Any]
+
+
+# -- the verdict ------------------------------------------------------------------------------------------------------
+
+
+def layer(**changed: Any) -> LayerReport:
+    return LayerReport(**{"layer": "a", "kind": "spikes", "compared": 5, **changed})
+
+
+def run(**changed: Any) -> ImporterReport:
+    return ImporterReport(**{"importer": "norse", "version": "1", "profile": "if", "layers": [layer()], **changed})
+
+
+SKIPPED = run(skipped="not installed", layers=[], version="")
+
+
+@pytest.mark.parametrize(
+    ("report", "ok"),
+    [
+        (NirReport([run()]), True), (NirReport([run(), SKIPPED]), True), (NirReport([SKIPPED]), False),
+        (NirReport([]), False), (NirReport([run()], ["node 'a'"]), False),
+        (NirReport([run(), run(error="odd")]), False),
+        (NirReport([run(layers=[])]), False), (NirReport([run(classes_different=1)]), False),
+        *((NirReport([run(layers=[layer(), layer(**wrong)])]), False)
+          for wrong in ({"compared": 0}, {"mismatched": 1}, {"outside": 1})),
+        (NirReport([run(), run(layers=[layer(mismatched=1)])]), False),
+    ],
+)  # fmt: skip
+def test_what_is_ok(report: NirReport, ok: bool) -> None:
+    assert report.ok == ok
+
+
+def test_the_words() -> None:
+    wrong = layer(layer="b", mismatched=2, outside=3, first="there")
+    several = run(layers=[layer(), wrong], images=1000, classes_different=4)
+    assert (several.compared, several.mismatched, several.outside) == (10, 2, 3)
+    expected = (
+        "the file is not what the model gives: a change\n"
+        "norse 1, profile 'if': 1,000 images, 10 values compared: 2 mismatched, 3 taps not 0 or 1, "
+        "4 classes different\n"
+        "  b: 2 of 5 spikes wrong; there\n"
+        "norse 1, profile 'if': FAILED: odd\n"
+        "norse , profile 'if': skipped: not installed"
+    )
+    assert str(NirReport([several, run(error="odd"), SKIPPED], ["a change"])) == expected
+
+
+# -- what is compared -------------------------------------------------------------------------------------------------
+
+
+def chain_of(bits: Array) -> tuple[Any, Any]:
+    """A chain of one layer of three neurons, and what runs it."""
+    node = object()
+    one = SimpleNamespace(name="sums", neuron_name="a", neurons=True, fields=[field("a", node)])
+    network = SimpleNamespace(form=None, decode=lambda sums, bits: [])
+    chain = SimpleNamespace(layers=[one], flat=True, inputs=[field("x", node)], network=network)
+    return chain, SimpleNamespace(run=lambda chunk: ({node: bits[: len(chunk[0])]}, []))
+
+
+def field(name: str, node: Any) -> Any:
+    return SimpleNamespace(name=name, node=node, shape=(1, 1, 3), start=0)
+
+
+BITS = np.int8([[1, -1, 1], [-1, 1, 1]])  # of two images
+SPIKES = (BITS > 0).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "mismatched", "outside"),
+    [((1, 2), 1, 0, 0), ((1, 2), 0, 1, 0), ((0, 1), 1, 1, 0), ((0, 1), 2, 1, 1), ((1, 2), -1, 1, 1),
+     ((1, 1), 0.5, 1, 1), ((1, 0), np.nan, 1, 1)],
+)  # fmt: skip
+def test_one_spike(at: tuple[int, int], value: float, mismatched: int, outside: int) -> None:
+    """The first that differs is told, with its image among all."""
+    found, report = SPIKES.copy(), layer(compared=0)
+    found[at] = value
+    chain, runtime = chain_of(BITS)
+    for begin in (10, 20):
+        spiking._compare(report, chain.layers[0], found, runtime.run([BITS])[0], chain, begin)
+    assert (report.compared, report.mismatched, report.outside) == (12, 2 * mismatched, 2 * outside)
+    first = f"first in image {10 + at[0]}, layer 'a', element ({at[1]},): found {value:g}, the C runtime has "
+    assert report.first == (f"{first}{SPIKES[at]:g}" if mismatched else "")
+    with pytest.raises(ValueError, match=r"layer 'a' gave an array of \(3, 2\), expected \(2, 3\)"):
+        spiking._compare(report, chain.layers[0], found.reshape(3, 2), runtime.run([BITS])[0], chain, 0)
+
+
+def test_classes_are_those_of_all_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = [np.float32([[1, 2], [2, 1], [1, 2]]), np.float32([[[1], [2]], [[1], [2]], [[2], [1]]])]
+    theirs = [np.float32([[1, 3], [1, 2], [1, 2]]), np.float32([[[1], [2]], [[1], [2]], [[1], [2]]])]
+    monkeypatch.setattr(spiking, "readout_sums", lambda chain, last: ({}, {}))
+    chain: Any = SimpleNamespace(network=SimpleNamespace(decode=lambda sums, bits: ours))
+    assert spiking._classes(chain, np.zeros((3, 1)), theirs) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (None, ""), (ValueError("first\nsecond"), "ValueError: first"), (KeyError(), "KeyError: "),
+        (RuntimeError("x" * 500), f"RuntimeError: {'x' * 300}"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("able", [True, False])
+def test_a_run_in_batches(error: Exception | None, says: str, able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three images, two at a time; what an importer raises is its report's."""
+    chain, runtime = chain_of(BITS)
+    monkeypatch.setattr(spiking, "_RuntimeBits", lambda model, form, images: runtime)
+    monkeypatch.setattr(spiking, "_classes", lambda chain, last, outputs: len(last))
+    done: list[int] = []
+
+    def taps(spikes: Array, names: list[str]) -> dict[str, Array]:
+        if error is not None:
+            raise error
+        return {"a": spikes}
+
+    importer: Any = SimpleNamespace(
+        load=lambda graph, profile, stream: SimpleNamespace(run=taps), profiles=["if"] if able else [], why_not="why",
+    )  # fmt: skip
+    report = run(layers=[])
+    x = [np.zeros((3, 3), np.float32)]
+    spiking._run(importer, report, None, chain, None, x, 2, False, done.append)  # type: ignore[arg-type]
+    assert report.error == (says and says + ("" if able else " (why)"))
+    counts = (report.images, report.classes_different, report.compared, report.mismatched)
+    assert counts == ((0, 0, 0, 0) if error else (3, 3, 9, 0)) and done == ([] if error else [2, 1])
+    assert report.seconds > 0
+
+
+def test_bits_and_outputs_of_the_runtime(two_by_two: Any) -> None:
+    """Outputs by their index, bits as integers, of as many images as there are."""
+    from bnn.importers.bnn_file import decode
+    from bnn.neurons import neuron_form
+
+    model = bnn.Model.from_bytes(two_by_two.data)
+    inputs = two_by_two.inputs(3)
+    bits, outputs = spiking._RuntimeBits(model, neuron_form(decode(two_by_two.data)), 4).run(inputs)
+    for found, wanted in zip(outputs, model(inputs), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert bits and all(b.dtype == np.int8 and set(np.unique(b)) <= {-1, 1} and len(b) == 3 for b in bits.values())
+
+
+# -- what goes in -----------------------------------------------------------------------------------------------------
+
+
+def test_arrays(two_by_two: Any) -> None:
+    model = bnn.Model.from_bytes(two_by_two.data)
+    left, right = two_by_two.inputs(2)
+    found = spiking._arrays(model, [left.astype(np.float64), right])
+    assert [a.dtype for a in found] == [np.float32] * 2 and found[0].flags.c_contiguous
+    for given, words in (
+        ([left], "found 1 input arrays, expected 2"), ([left, right, right], "found 3 input arrays, expected 2"),
+        ([left, right[:1]], r"input 'right': found \(1, 40\), expected \(N, 40\) with N > 0"),
+        ([left[:0], right[:0]], r"input 'left': found \(0, 5, 5, 8\), expected"),
+        ([right, left], "input 'left': found"),
+    ):  # fmt: skip
+        with pytest.raises(bnn.InputError, match=words):
+            spiking._arrays(model, given)
+    known: Any = SimpleNamespace(input_shapes=[(2,)], input_names=["x"], input_dtypes=[np.dtype(np.uint8)])
+    assert spiking._arrays(known, np.zeros((1, 2), np.uint8))[0].dtype == np.uint8
+    with pytest.raises(bnn.InputError, match="input 'x': found int64, expected uint8"):
+        spiking._arrays(known, np.zeros((1, 2), np.int64))
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "2", None])
+def test_batches_are_of_one_image_at_least(small: Any, size: Any) -> None:
+    model = bnn.Model.from_bytes(small.data)
+    with pytest.raises(bnn.InputError, match="batch_size: found .*, expected a whole number of at least 1"):
+        bnn.spiking.verify_nir("absent.nir", model, small.inputs(1), "all", batch_size=size)
+    with pytest.raises(bnn.ModelNotFoundError, match="absent.nir: there is no such file"):
+        bnn.spiking.verify_nir("absent.nir", model, small.inputs(1), "all", batch_size=1)
+    with pytest.raises(bnn.InputError, match="importer: found 'any', expected 'all' or one of"):
+        bnn.spiking.verify_nir("absent.nir", model, small.inputs(1), "any")
+
+
+@pytest.mark.parametrize("installed", [(), ("norse",), ("snntorch", "norse")])
+@pytest.mark.parametrize("any_of_them", [True, False])
+def test_which_importers_are_installed(installed: tuple[str, ...], any_of_them: bool, monkeypatch: Any) -> None:
+    """One that runs the profile, where any will do; else it is asked, and says why not."""
+    for name, one in IMPORTERS.items():
+        monkeypatch.setattr(type(one), "version", lambda self: "1" if self.name in installed else None)
+        monkeypatch.setitem(one.__dict__, "profiles", ("if",) if name == "spikingjelly" else ("lif",))
+    chosen = list(IMPORTERS.values())
+    if not installed:
+        with pytest.raises(bnn.SetupError, match=r"rockpool: not installed; pip install 'bnn-compiler\[spiking\]'"):
+            spiking._check_installed(chosen, "lif", any_of_them)
+        return
+    spiking._check_installed(chosen, "lif", any_of_them)
+    if any_of_them:
+        with pytest.raises(bnn.SetupError, match=f"'if': found .*{installed[0]}.*, expected spikingjelly;"):
+            spiking._check_installed(chosen, "if", any_of_them)
+    else:
+        spiking._check_installed(chosen, "if", any_of_them)
+
+
+def test_a_model_is_not_overwritten(small: Any, tmp_path: Path) -> None:
+    path = tmp_path / "net.bnn"
+    path.write_bytes(small.data)
+    (tmp_path / "link").symlink_to(path)
+    for model in (path, str(path)):
+        for out in (path, tmp_path / "link", str(path)):
+            with pytest.raises(bnn.InputError, match="would overwrite the model; give another path"):
+                bnn.emit_nir(model, out)
+    assert path.read_bytes() == small.data
