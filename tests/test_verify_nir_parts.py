@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -155,6 +156,19 @@ def test_bits_and_outputs_of_the_runtime(two_by_two: Any) -> None:
     assert bits and all(b.dtype == np.int8 and set(np.unique(b)) <= {-1, 1} and len(b) == 3 for b in bits.values())
 
 
+def test_outputs_are_in_their_order() -> None:
+    """Whichever is computed first."""
+    storages = (("input", 0), ("output", 1), ("output", 0))
+    tensors = [SimpleNamespace(index=i, dtype="f32", storage=s, offset=o) for i, (s, o) in enumerate(storages)]
+    stepper = SimpleNamespace(step=lambda op, count: np.full((count, 1), op), poke=lambda index, values: None)
+    ops = [SimpleNamespace(index=i, output=i + 1) for i in range(2)]
+    model: Any = SimpleNamespace(tensors=tensors, ops=ops, stepper=lambda images: stepper)
+    graph = SimpleNamespace(inputs=["x"], schedule=["first", "second"], nodes=lambda: [])
+    form: Any = SimpleNamespace(original=graph, graph=graph, same={})
+    _, outputs = spiking._RuntimeBits(model, form, 3).run([np.zeros((3, 1), np.float32)])
+    assert [y.tolist() for y in outputs] == [[[1]] * 3, [[0]] * 3]
+
+
 # -- what goes in -----------------------------------------------------------------------------------------------------
 
 
@@ -217,3 +231,41 @@ def test_a_model_is_not_overwritten(small: Any, tmp_path: Path) -> None:
             with pytest.raises(bnn.InputError, match="would overwrite the model; give another path"):
                 bnn.emit_nir(model, out)
     assert path.read_bytes() == small.data
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kind", "words"),
+    [
+        ({"producer": "other"}, bnn.ModelFormatError, "only files of bnn.emit_nir can be verified"),
+        ({"producer": None}, bnn.ModelFormatError, "only files of bnn.emit_nir can be verified"),
+        ({"bnn_sha256": "0" * 64}, bnn.ModelFormatError, "was emitted from another .bnn file"),
+        ({"profile": "spikes"}, bnn.ModelFormatError, "name the profile 'spikes', expected one of"),
+        (PermissionError(13, "Permission denied"), bnn.errors.ModelFileError, "net.nir: Permission denied$"),
+        (ValueError("odd"), bnn.ModelFormatError, r"nir cannot read it \(ValueError: odd\); emit it again"),
+        ("folder", bnn.errors.ModelFileError, "is a folder; expected a NIR file"),
+        ("nothing", bnn.ModelNotFoundError, "there is no such file"),
+    ],
+)
+def test_which_files_are_read(
+    small: Any, tmp_path: Path, metadata: Any, kind: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, model = tmp_path / "net.nir", bnn.Model.from_bytes(small.data)
+    fine = {"producer": b"bnn", "bnn_sha256": spiking.digest(small.data), "profile": "lif"}
+    if metadata == "folder":
+        path.mkdir()
+    elif metadata != "nothing":
+        path.touch()
+
+    def read(name: str) -> Any:
+        if isinstance(metadata, Exception) and wrong:
+            raise metadata
+        return SimpleNamespace(metadata=fine | (metadata if wrong and isinstance(metadata, dict) else {}))
+
+    monkeypatch.setitem(sys.modules, "nir", SimpleNamespace(read=read))  # type: ignore[arg-type]
+    wrong = True
+    with pytest.raises(kind, match=words) as caught:
+        spiking._read(str(path), model)
+    assert type(caught.value) is kind
+    if path.is_file():
+        wrong = False
+        assert spiking._read(str(path), model)[1] == "lif"

@@ -224,7 +224,7 @@ def _image(path: Path, shape: Shape, reading: Reading, losses: dict[str, list[st
     except Exception as error:  # Pillow raises whatever it met; the reader wants one kind
         if isinstance(error, OSError) and error.errno:  # not the image, the file
             raise _unreadable(path, error, _EXPECTED) from None
-        raise InputError(f"{path}: damaged image: {error or type(error).__name__}") from None
+        raise InputError(f"{path}: damaged image: {str(error) or type(error).__name__}") from None
     if image.size != (width, height):
         if not reading.resize:  # it was turned upright
             raise _other_size(path, image.size, shape)
