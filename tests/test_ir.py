@@ -19,6 +19,7 @@ from bnn.ops import (
     PadAttrs,
     PoolAttrs,
     ReshapeAttrs,
+    SliceAttrs,
     constant,
     input_node,
     make,
@@ -210,6 +211,7 @@ def test_verifier_names_pass_node_layer_and_rule() -> None:
     refused(graph_of(bits), Level.SOURCE, where, "source graphs hold float32 only")
     refused(graph_of(make("copy", X, name="layer")), Level.BINARY, "copy of layer 'layer'", "not legal at level BINARY")
     refused(graph_of(replace(bits, type=TensorType((1,), DType.b1))), Level.BINARY, "its type should be b1[4, 5, 3]")
+    refused(graph_of(replace(bits, type=TensorType((4, 5, 3), DType.f32))), Level.BINARY, "should be b1[4, 5, 3]")
     refused(graph_of(replace(bits, op="nothing")), Level.BINARY, "nothing of layer 'layer'", "no such op")
     refused(graph_of(replace(bits, inputs=(bits,))), Level.BINARY, where, "expected f32, found b1")
     refused(Graph((), (bits,)), Level.BINARY, "input of layer 'x'", "not among the graph's inputs")
@@ -240,6 +242,20 @@ def test_operands_of_layers_are_constants_but_the_residual() -> None:
     refused(graph_of(shifted), Level.BINARY, "conv2d of layer 'c'", "are constants (but for the residual)")
 
 
+def test_bytes_are_copied_and_read_and_no_more() -> None:
+    x, signed = input_node("x", (4, 5, 3), DType.u8), input_node("x", (4, 5, 3), DType.i8)
+    flat = make("reshape", make("copy", make("excess_128", signed)), attrs=ReshapeAttrs((60,)))
+    for node in (make("cast", x), make("cast", flat), make("copy", x), make("reshape", x, attrs=ReshapeAttrs((60,)))):
+        spec.verify(graph_of(node), Level.RUNTIME)
+    index = constant([0], DType.i32)
+    for node in (
+        make("concat", x, x), make("slice", x, attrs=SliceAttrs(0, 1)), make("gather", x, index), make("max_pool", x),
+    ):  # fmt: skip
+        refused(graph_of(node), Level.RUNTIME, "bytes are inputs, or copies of them")
+    for node in (make("copy", signed), make("concat", signed, signed)):
+        refused(graph_of(node), Level.RUNTIME, "signed bytes are inputs, and read by excess_128 alone")
+
+
 def test_indices_count_elements_of_the_data() -> None:
     for first, last in ((0, 59), (-1, 59), (0, 60)):
         graph = graph_of(make("gather", X, constant([first, last], DType.i32), name="g"))
@@ -268,6 +284,9 @@ def test_verifier_of_plans() -> None:
     end = place_s.offset + place_s.bytes
     spec.verify(replace(place(conv, offset=end), arena_bytes=2 * graph.arena_bytes), Level.RUNTIME)
     refused(place(conv, offset=end - 1), Level.RUNTIME, "'s' and 'c' overlap in the arena")
+    above = graph.placements[conv].offset + graph.placements[conv].bytes  # the other way round
+    spec.verify(replace(place(first, offset=above), arena_bytes=2 * above), Level.RUNTIME)
+    refused(replace(place(first, offset=above - 1), arena_bytes=2 * above), Level.RUNTIME, "'s' and 'c' overlap")
     short = graph.arena_bytes - 1
     refused(replace(graph, arena_bytes=short), Level.RUNTIME, f"ends past the arena's {short} bytes")
     missing = {n: p for n, p in graph.placements.items() if n is not gate}

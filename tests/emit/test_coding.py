@@ -120,3 +120,22 @@ def test_what_contradicts_itself_is_no_filters() -> None:
         else:
             with pytest.raises(ValueError, match="of 3 numbers"):
                 decode(Encoding.COMPACT, bytes(data), value.shape)
+    for size in (7, 8, len(raw) - 1):
+        expected = len(raw) - 8 * (size < 8)  # which says how many exceptions there are
+        with pytest.raises(ValueError, match=f"found {size} bytes, expected {expected}"):
+            decode(Encoding.COMPACT, raw[:size], value.shape)
+
+
+@pytest.mark.parametrize("encoding", [e for e in Encoding if e >= Encoding.TABLE_1])
+def test_tables_that_contradict_themselves(encoding: Encoding) -> None:
+    """Three codes; what is left of the last byte is zero."""
+    bits = encoding.code_bits
+    codes = np.packbits(np.ones(3 * bits, np.uint8), bitorder="little").tobytes()
+    table = np.arange(1 << bits, dtype="<f4").tobytes()
+    assert decode(encoding, table + codes, (3, 1)).tolist() == [[2.0**bits - 1]] * 3
+    assert decode(encoding, table + codes + b"\xff", (3, 1)).size == 3  # bytes of what comes after
+    with pytest.raises(ValueError, match=f"found {len(table + codes) - 1} bytes, expected {len(table + codes)}"):
+        decode(encoding, (table + codes)[:-1], (3, 1))
+    if 3 * bits % 8:
+        with pytest.raises(ValueError, match="found codes past its 3 elements"):
+            decode(encoding, table + codes[:-1] + bytes([codes[-1] | 0x80]), (3, 1))

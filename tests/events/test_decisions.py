@@ -127,6 +127,44 @@ def test_updates_are_counted_from_a_reset(model: bnn.Model, image: Array) -> Non
     assert engine.report().encoder == "incremental, synchronous in 4 of 4"
     engine.reset()
     assert engine.report().encoder == "synchronous"
+    engine.prepare(image)
+    engine.step(image)
+    assert engine.report().encoder == "incremental, synchronous in 1 of 1"
+
+
+def test_what_is_blank_is_promised_too(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elements that have not arrived are -1 where inputs are binarized at once."""
+    x = ops.input_node("x", (2, 2, 3))
+    engine = EventEngine(
+        bnn.Model.from_bytes(
+            encode(plan([x], [ops.make("bconv2d", ops.make("binarize", x), signs(rng, (4, 1, 1, 3)))]))
+        )
+    )
+    promised: list[tuple[float, float]] = []
+    monkeypatch.setattr(engine._engine, "expect", lambda *given: promised.append(given) or "")
+    for data in ([0.25], [0.0], [-3.0]):
+        engine.prepare(np.float32(data))
+    assert promised == [(0.25, 1.0), (1.0, 1.0), (1.0, 3.0)]
+
+
+def test_a_recording_of_nothing(model: bnn.Model) -> None:
+    run = EventEngine(model).run_events(event(0, 0)[:0])
+    assert (run.moments, len(run.times), run.report.inferences, len(run.outputs)) == (0, 0, 1, 1)
+
+
+def test_what_is_refused_of_bytes_and_of_two_inputs(two_by_two: Any, rng: np.random.Generator) -> None:
+    x = ops.input_node("x", (2, 2, 1), DType.u8)
+    last = ops.make("bconv2d", ops.make("binarize", ops.make("cast", x)), signs(rng, (4, 1, 1, 1)))
+    engine = EventEngine(bnn.Model.from_bytes(encode(plan([x], [last]))))
+    for on in (255, 1.0):
+        engine.run_events(event(0, 0), on=on)
+    for on in (256, 0.5, -1):
+        with pytest.raises(bnn.InputError, match="takes whole numbers of its type, 0 to 255 or -128 to 127"):
+            engine.run_events(event(0, 0), on=on)
+    assert "an input of bytes is encoded as whole frames" in str(engine.run_image(np.ones((2, 2, 1), np.uint8)).report)
+    pair = EventEngine(bnn.Model.from_bytes(two_by_two.data))
+    with pytest.raises(bnn.InputError, match="frames: the network has 2 inputs; only one can be timed"):
+        pair.time_frames(two_by_two.inputs(2))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

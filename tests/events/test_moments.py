@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn._events_report import ACCUMULATE, MULTIPLY_ACCUMULATE, SYNOP, LayerCounts, Report
+from bnn._events_report import ACCUMULATE, MULTIPLY_ACCUMULATE, SYNOP, LayerCounts, Report, _joules
 from bnn._events_rules import Rule
 from bnn._events_runs import ImageRun, RecordingRun, StreamRun
 
@@ -23,7 +23,7 @@ def test_energy_of_one_and_of_several_inputs() -> None:
     assert SYNOP == {
         "Loihi": (23.6e-12, 23.6e-12), "SpiNNaker2": (10e-12, 10e-12), "TrueNorth": (2.5e-12, 26e-12),
     }  # fmt: skip
-    for n in (1, 3):
+    for n in (1, 2):
         report = Report(layers, n, "incremental")
         assert (report.synops, report.dense, report.spikes) == (113, 224 * n, 33)
         assert (report.encoder_synops, report.encoder_dense) == (13, 24 * n)
@@ -39,6 +39,22 @@ def test_energy_of_one_and_of_several_inputs() -> None:
     assert none.share_without_encoder == 0.0 and "without encoder" in str(none)
     assert "without encoder" not in str(Report(layers[2:], 1, "none"))
     assert Report((), 0, "none").share == 0.0
+
+
+@pytest.mark.parametrize(
+    ("joules", "text"),
+    [
+        (1.0, "1 J"),
+        (0.9994, "999 mJ"),
+        (1e-3, "1 mJ"),
+        (1e-6, "1 uJ"),
+        (1e-9, "1 nJ"),
+        (9.994e-10, "999 pJ"),
+        (0.0, "0 pJ"),
+    ],
+)
+def test_units_of_energy(joules: float, text: str) -> None:
+    assert _joules(joules) == text
 
 
 def image_run(answers: list[int], label: int | None, **more: Any) -> ImageRun:
