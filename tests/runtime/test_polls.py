@@ -11,7 +11,7 @@ import pytest
 from bnn._context import Context
 from bnn._native import ffi, lib
 from bnn.emit.model import encode
-from bnn.ops import ClampAttrs, ConvAttrs, input_node, make
+from bnn.ops import ClampAttrs, ConvAttrs, constant, input_node, make
 from bnn.runtime import Model
 from op_graphs import plan, signs
 
@@ -26,9 +26,9 @@ def clamps(channels: int, ops: int = 1) -> Model:
     return Model.from_bytes(encode(plan([x], [y])))
 
 
-def tanhs(channels: int, ops: int) -> Model:
-    """One row, of work for each op: 32 times its channels."""
-    x = y = input_node("x", (channels,))
+def tanhs(channels: int, ops: int, rows: int = 1) -> Model:
+    """Rows, of work for each op: 32 times their channels."""
+    x = y = input_node("x", (channels,) if rows == 1 else (rows, 1, channels))
     for _ in range(ops):
         y = make("tanh", y)
     return Model.from_bytes(encode(plan([x], [y])))
@@ -97,3 +97,77 @@ def test_steps(rng: np.random.Generator) -> None:
     values = ffi.new("float[]", 8 * 8 * 4)
     assert lib.bnn_step_raw(context.pointer, 1, values, 0) == lib.BNN_OK
     assert lib.bnn_step_raw(context.pointer, 1, values, 1) == lib.BNN_OK
+
+
+def dense(pixels: int, outputs: int) -> Model:
+    """A row of pixels of 4096 channels; work: 513 for each of their outputs, of which 32 make a block."""
+    x = input_node("x", (1, pixels, 4096))
+    y = make("conv2d", x, constant(np.ones((outputs, 1, 1, 4096))))
+    return Model.from_bytes(encode(plan([x], [y])), kernels="scalar")
+
+
+def handed_out(model: Model, images: int, workers: int, batch: int, polls: bool) -> str:
+    """What a run hands to the workers of a context for so many images: the count of every job, and ? for a poll.
+
+    The jobs are not done."""
+    context, seen = Context(model._open(), images, workers), []
+
+    @ffi.callback("bnn_parallel_for")  # type: ignore[untyped-decorator]
+    def jobs(pool: Any, task: Any, argument: Any, count: int) -> None:
+        seen.append(str(count))
+
+    @ffi.callback("int(void *)")  # type: ignore[untyped-decorator]
+    def poll(_: Any) -> int:
+        seen.append("?")
+        return 0
+
+    lib.bnn_context_set_threads(context.pointer, jobs, ffi.NULL)
+    lib.bnn_context_set_poll(context.pointer, poll if polls else ffi.NULL, ffi.NULL)
+    x, y = (np.zeros((batch, *shapes[0]), np.float32) for shapes in (model.input_shapes, model.output_shapes))
+    context.inputs[0], context.outputs[0] = ffi.from_buffer("char[]", x), ffi.from_buffer("float[]", y)
+    assert lib.bnn_run(context.pointer, context.inputs, context.outputs, batch) == lib.BNN_OK
+    return " ".join(seen)
+
+
+UNIT = 1 << 15  # channels of which a tanh is a quarter of a piece
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "workers", "batch", "expected", "unasked"),
+    [
+        # One image: its rows are spread in two ranges for each worker, and cut in as many parts as there are pieces of
+        # work for each of them.
+        (lambda: tanhs(UNIT, 1, 2), 1, 2, 1, "2", "2"),
+        (lambda: tanhs(UNIT, 1, 3), 1, 2, 1, "3", "3"),
+        (lambda: tanhs(UNIT, 1, 4), 1, 2, 1, "4", "4"),
+        (lambda: tanhs(UNIT, 1, 8), 1, 2, 1, "4 ?", "4"),  # one part, and for each worker one piece
+        (lambda: tanhs(UNIT, 1, 9), 1, 2, 1, "4 4 ?", "4"),
+        (lambda: tanhs(UNIT, 1, 16), 1, 2, 1, "4 ? 4 ?", "4"),
+        (lambda: tanhs(UNIT, 1, 17), 1, 2, 1, "4 4 ? 4", "4"),
+        (lambda: tanhs(UNIT, 1, 20), 1, 2, 1, "4 4 ? 4", "4"),  # 7, 7 and 6 rows
+        # Rows of more than a piece are cut one from the other: then no two share a part.
+        (lambda: tanhs(9 * UNIT, 1, 2), 1, 2, 1, "? ?", "2"),
+        # What is not worth waking anybody for: an op of a batch has 40000 units of work or more.
+        (lambda: tanhs(625, 1, 2), 1, 2, 1, "2", "2"),
+        (lambda: tanhs(624, 1, 2), 1, 2, 1, "", ""),
+        (lambda: tanhs(105, 1, 4), 3, 4, 3, "4", "4"),  # of three images
+        (lambda: tanhs(104, 1, 4), 3, 4, 3, "", ""),
+        # As many images as workers: chunks, of the same size in as few rounds as there can be.
+        (lambda: tanhs(8, 1), 2, 2, 2, "2", "2"),
+        (lambda: tanhs(8, 1), 3, 2, 6, "2", "2"),
+        (lambda: tanhs(8, 1), 3, 2, 7, "4", "4"),
+        # Eight chunks for each worker, of two images, are a piece.
+        (lambda: tanhs(UNIT // 8, 2), 2, 2, 90, "16 ? 16 ? 13", "45"),
+        (lambda: tanhs(UNIT // 8, 2), 2, 2, 94, "16 ? 16 ? 15 ?", "47"),
+        # A chunk of more than a piece: two ops at a time, and one that is left.
+        (lambda: tanhs(UNIT, 3), 2, 2, 4, "2 ? 2", "2"),
+        (lambda: tanhs(UNIT, 4), 2, 2, 6, "2 ? 2 ? 1 ? 1 ?", "3"),
+        # An op of more than a piece in parts: by rows (2, 2 and 1) and images, by blocks, and at last by columns.
+        (lambda: tanhs(11 * UNIT // 8, 1, 5), 2, 2, 4, "2 2 ? 2 2 ? 2 2 ?", "2"),
+        (lambda: dense(60, 96), 4, 2, 8, "2 2 ? 2", "2"),
+        (lambda: dense(257, 32), 1, 2, 2, "2 2 ?", "2"),
+    ],
+)  # fmt: skip
+def test_what_is_handed_out(model: Any, images: int, workers: int, batch: int, expected: str, unasked: str) -> None:
+    assert handed_out(model(), images, workers, batch, True) == expected
+    assert handed_out(model(), images, workers, batch, False) == unasked
