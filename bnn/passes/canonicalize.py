@@ -87,7 +87,7 @@ def flatten_to_conv(node: Node, found: Match, uses: Mapping[Node, int]) -> Node 
 def _prelu(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     """relu(x) + c * relu(x * -1) -> prelu(x, -c): how Keras writes it; the same products, and sums with zero."""
     slope = found["c"].value
-    if found["minus"].value.tolist() != [-1.0] or found["x"] is not found["same"] or slope.ndim != 1:
+    if found["minus"].value.tolist() != [-1.0] or found["x"] is not found["same"]:
         return None
     channels = node.type.shape[-1:]
     if slope.shape not in ((1,), channels):

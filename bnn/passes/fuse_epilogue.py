@@ -16,8 +16,8 @@ from .sink_sign import is_channel_operation
 _ORDER = list(SLOTS)
 # Which slots can take an operation, best first; "-": with the negated operand (x - c = x + (-c) exactly).
 _CANDIDATES = {
-    "add": ("pre_add", "add", "-sub"),
-    "sub": ("sub", "-pre_add", "-add"),
+    "add": ("pre_add", "add"),
+    "sub": ("sub", "-add"),
     "mul": ("pre_mul", "mul"),
     "clamp": ("clamp0", "clamp1"),
 }

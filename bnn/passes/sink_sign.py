@@ -29,11 +29,10 @@ def is_channel_operation(node: Node) -> bool:
     """Whether the op is affine or a clamp, with one finite constant a channel."""
     if node.op == "clamp":
         return True
-    if node.op not in ("add", "sub", "mul") or node.inputs[0].is_constant or not node.inputs[1].is_constant:
+    if node.op not in ("add", "sub", "mul") or not node.inputs[1].is_constant:
         return False
-    value = node.inputs[1].value
     channels = node.inputs[1].type.shape in ((), (1,), node.inputs[0].type.shape[-1:])
-    return channels and node.type == node.inputs[0].type and bool(np.all(np.isfinite(value)))
+    return channels and bool(np.all(np.isfinite(node.inputs[1].value)))
 
 
 def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:

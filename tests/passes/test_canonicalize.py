@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 
 from bnn.ir import Node
-from bnn.ops import INF, ClampAttrs, PadChannelsAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
+from bnn import interpret
+from bnn.ops import (
+    INF,
+    ClampAttrs,
+    ConvAttrs,
+    PadAttrs,
+    PadChannelsAttrs,
+    ReshapeAttrs,
+    SliceAttrs,
+    constant,
+    input_node,
+    make,
+)
 from bnn.passes.canonicalize import canonicalize
 
 from .build import graph
@@ -42,6 +54,36 @@ def test_the_one_slope_of_one_channel_is_that_of_many_before_a_reshape() -> None
     (y,) = canonicalize(graph(make("prelu", one, constant([0.25])))).outputs
     assert [n.op for n in (y, y.inputs[0])] == ["reshape", "prelu"]
     assert y.inputs[0].inputs[1].value.tolist() == [0.25] * 6
+
+
+def test_two_constants_stay_as_they_are() -> None:
+    """Their order is nobody's concern; a rule that turned them round would never end."""
+    source = graph(make("add", constant([1.0]), constant([2.0])))
+    assert canonicalize(source) is source
+
+
+def test_padding_adds_up() -> None:
+    padded = make("pad", input_node("x", (4, 4, 2)), attrs=PadAttrs((1, 2, 3, 4)))
+    filters = constant(np.ones((3, 3, 3, 2)))
+    (y,) = canonicalize(graph(make("conv2d", padded, filters, attrs=ConvAttrs(pads=(4, 3, 2, 1))))).outputs
+    assert y.attrs == ConvAttrs(pads=(5, 5, 5, 5))
+
+
+@pytest.mark.parametrize("shape", [(24,), (4, 6), (1, 4, 6)])
+def test_dense_layers_over_images_alone_are_convolutions(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    x, w = input_node("x", shape), constant(rng.integers(-3, 4, (5, 1, 1, 24)).astype(np.float32))
+    source = graph(make("conv2d", make("reshape", x, attrs=ReshapeAttrs((24,))), w))
+    result = canonicalize(source)
+    kernel = next(n.inputs[1].type.shape[1:] for n in result.nodes() if n.op == "conv2d")
+    assert kernel == (shape if len(shape) == 3 else (1, 1, 24))
+    array = rng.integers(-3, 4, (2, *shape)).astype(np.float32)
+    assert np.array_equal(interpret.outputs(source, [array])[0], interpret.outputs(result, [array])[0])
+
+
+@pytest.mark.parametrize(("size", "order"), [(1, ["add", "reshape"]), (2, ["reshape", "add"]), (12, ["reshape", "add"])])
+def test_one_value_a_channel_does_not_move_where_channels_become_others(size: int, order: list[str]) -> None:
+    y = make("reshape", input_node("x", (4, 6)), attrs=ReshapeAttrs((24 // max(size, 2), max(size, 2))))
+    assert canonical(make("add", y, constant(np.arange(size)))) == order
 
 
 def relu(x: Node, highest: float = INF) -> Node:

@@ -18,12 +18,13 @@ from bnn.ops import (
     PadAttrs,
     PoolAttrs,
     ReshapeAttrs,
+    SliceAttrs,
     constant,
     input_node,
     make,
 )
 from bnn.passes import PIPELINE, lower
-from bnn.passes.plan_arena import physical_bytes
+from bnn.passes.plan_arena import physical_bytes, plan_arena
 
 from .build import bits, bn, channel, conv, dense, graph, pool, quantizer
 from .plans import check_plan
@@ -273,6 +274,8 @@ def test_what_the_runtime_cannot_hold_is_the_users_error() -> None:
     four = make("reshape", X, attrs=ReshapeAttrs((2, 2, 4, 2)), name="four")
     with pytest.raises(CompileError, match=r"layer 'four'.*one to three dimensions"):
         lowered(four)
+    with pytest.raises(CompileError, match=r"layer 'none' \(input\) gives f32\[\]: the runtime has one to three"):
+        lowered(make("sigmoid", input_node("none", ())))
     with pytest.raises(CompileError, match=r"output 'out_1' does not depend on the input"):
         lowered(make("sigmoid", X), constant([1.0]))
     huge = make("pad", X, attrs=PadAttrs((20000, 20000, 20000, 20000)), name="huge")
@@ -317,3 +320,55 @@ def test_dense_over_bits_reads_packed_pixels() -> None:
     result = lowered(dense(quantizer(X), 5))
     assert ops(result) == ["binarize", "bconv2d", "reshape"]
     assert result.schedule[1].inputs[1].type.shape == (5, 4, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("steps", "slots", "own"),
+    [
+        # Bias and scale of the layer itself, then batch norm's; the layer's own end where another's begin.
+        ("conv.mul conv.add conv.clamp", "pre_mul pre_add clamp0", 3),
+        ("conv.add conv.mul", "pre_add mul", 2),
+        ("bn.add conv.mul", "pre_add mul", 0),
+        ("conv.add bn.sub conv.mul", "pre_add sub mul", 1),
+        ("bn.sub bn.sub", "sub add", 0),  # x - c is x + (-c)
+        ("bn.mul bn.sub bn.sub bn.sub", "pre_mul sub add", 0),  # and then there is no other
+        ("bn.add bn.add bn.add", "pre_add add", 0),
+        ("bn.mul bn.mul bn.mul", "pre_mul mul", 0),
+        ("bn.clamp bn.clamp bn.clamp", "clamp0 clamp1", 0),
+        ("bn.clamp bn.mul", "clamp0 mul", 0),
+        ("bn.clamp bn.clamp bn.mul", "clamp0 clamp1", 0),
+    ],
+)
+def test_slots_take_operations_in_their_order(steps: str, slots: str, own: int, rng: np.random.Generator) -> None:
+    y = conv(X, 3, 1)
+    for i, (layer, op) in enumerate(step.split(".") for step in steps.split()):
+        operands = () if op == "clamp" else (channel([1 + i, -2, 0.5]),)
+        y = make(op, y, *operands, attrs=ClampAttrs(-3.0, 4.0 - i) if op == "clamp" else None, name=layer)
+    source = graph(y)
+    result = BY_NAME["fuse_epilogue"](source)
+    attrs = next(n.attrs for n in result.nodes() if n.op == "conv2d")
+    assert isinstance(attrs, ConvAttrs)
+    assert attrs.slots == tuple(slots.split()) and attrs.layer_slots == attrs.slots[:own]
+    array = rng.normal(size=(2, 4, 4, 2)).astype(np.float32)
+    assert np.array_equal(interpret.outputs(source, [array])[0], interpret.outputs(result, [array])[0])
+
+
+def test_pools_of_a_layer_that_something_else_reads_stay() -> None:
+    """Its quantizer could not join it, and would be computed for every pixel that is pooled."""
+    y = conv(X, 3, 1)
+    source = graph(make("binarize", pool(y, (2, 2))), y)
+    assert BY_NAME["sink_sign"](source) is source
+    source = graph(make("binarize", pool(make("clamp", y), (2, 2))), y)
+    assert BY_NAME["sink_sign"](source) is source
+    assert BY_NAME["sink_sign"](graph(make("binarize", pool(y, (2, 2))))).outputs[0].op == "max_pool"
+
+
+def test_a_gap_of_just_the_size_is_filled() -> None:
+    """The last of four values finds its place between two that are still needed: where the first was."""
+    x = input_node("x", (64,))
+    p, q, r, s = (make("slice", x, attrs=SliceAttrs(0, size)) for size in (64, 48, 48, 16))
+    outputs = make("tanh", p), make("concat", q, r, s)
+    order = (p, q, outputs[0], r, s, outputs[1])
+    placements = {n: Placement(Storage.OUTPUT if n in outputs else Storage.ARENA) for n in order}
+    placed = plan_arena(Graph((x,), outputs, schedule=order, placements={x: Placement(Storage.INPUT), **placements}))
+    assert [placed.placements[n].offset for n in (p, q, r, s)] == [0, 256, 0, 192] and placed.arena_bytes == 448
