@@ -66,8 +66,7 @@ static void spread_rows(const struct bnn_context *c, uint32_t number, size_t ima
 {
     const struct bnn_op *op = &c->model->ops[number];
     size_t height = part->end[BNN_ROWS] - part->begin[BNN_ROWS];
-    if (hands(c) > 1 && op->row->by_rows && height > 1 &&
-        bnn_times(op->work, images) >= (uint64_t)BNN_WORTH_SPREADING) {
+    if (hands(c) > 1 && height > 1 && bnn_times(op->work, images) >= (uint64_t)BNN_WORTH_SPREADING) {
         size_t ranges = c->workers * RANGES; /* the context has flags for each: no overflow */
         struct rows s = {c, buffers, part, number, images, height < ranges ? height : ranges};
         c->parallel_for(c->pool, run_rows, &s, s.ranges);

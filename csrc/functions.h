@@ -54,7 +54,6 @@ static inline void bnn_run_function(const struct bnn_run *r, float (*f)(float, c
     const struct bnn_op_row bnn_op_row_##NAME = {  \
         .opcode = OPCODE,                          \
         .name = #NAME,                             \
-        .by_rows = 1,                              \
         .cost = BNN_FUNCTION_COST,                 \
         .prepare = bnn_prepare_function,           \
         .run = run,                                \

@@ -70,7 +70,7 @@ struct bnn_run {
     struct bnn_view output;
     size_t images;
     size_t first, batch;       /* of ops that look at the whole batch: these images' first, and how many it has */
-    size_t row_begin, row_end; /* rows of the output to compute, for ops that can be split by rows */
+    size_t row_begin, row_end; /* rows of the output to compute */
     /* Convolutions: columns of the output, and blocks of its channels as bnn_conv_blocks counts them. */
     size_t column_begin, column_end, block_begin, block_end;
     unsigned char *nan;       /* per image: set to 1 where a float that is binarized is not a number */
@@ -81,7 +81,6 @@ struct bnn_run {
 struct bnn_op_row {
     uint32_t opcode;
     const char *name;
-    int by_rows;              /* run respects row_begin and row_end */
     int bytes;                /* reads u8; the others must not be given any */
     int whole_batch;          /* an image's result depends on the other images: run is given them from the first on */
     uint32_t cost;            /* work of an element of its output; 0: 1 */

@@ -69,7 +69,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_affine = {
     .opcode = BNN_OP_AFFINE,
     .name = "affine",
-    .by_rows = 1,
     .cost = 3,
     .prepare = prepare,
     .run = run,

@@ -10,7 +10,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_avg_pool = {
     .opcode = BNN_OP_AVG_POOL,
     .name = "avg_pool",
-    .by_rows = 1,
     .work = bnn_pool_work,
     .prepare = bnn_prepare_sums,
     .run = run,

@@ -104,7 +104,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_binarize = {
     .opcode = BNN_OP_BINARIZE,
     .name = "binarize",
-    .by_rows = 1,
     .prepare = prepare,
     .run = run,
 };

@@ -162,7 +162,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_binarize_levels = {
     .opcode = BNN_OP_BINARIZE_LEVELS,
     .name = "binarize_levels",
-    .by_rows = 1,
     .work = work,
     .prepare = prepare,
     .run = run,

@@ -45,7 +45,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_cast = {
     .opcode = BNN_OP_CAST,
     .name = "cast",
-    .by_rows = 1,
     .bytes = 1,
     .prepare = prepare,
     .run = run,

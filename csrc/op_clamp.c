@@ -38,7 +38,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_clamp = {
     .opcode = BNN_OP_CLAMP,
     .name = "clamp",
-    .by_rows = 1,
     .prepare = prepare,
     .run = run,
 };

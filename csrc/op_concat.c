@@ -70,7 +70,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_concat = {
     .opcode = BNN_OP_CONCAT,
     .name = "concat",
-    .by_rows = 1,
     .prepare = prepare,
     .run = run,
 };

@@ -25,7 +25,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_copy = {
     .opcode = BNN_OP_COPY,
     .name = "copy",
-    .by_rows = 1,
     .bytes = 1,
     .prepare = prepare,
     .run = run,

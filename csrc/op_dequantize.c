@@ -85,7 +85,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_dequantize = {
     .opcode = BNN_OP_DEQUANTIZE,
     .name = "dequantize",
-    .by_rows = 1,
     .work = work,
     .prepare = prepare,
     .run = run,

@@ -34,7 +34,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_excess_128 = {
     .opcode = BNN_OP_EXCESS_128,
     .name = "excess_128",
-    .by_rows = 1,
     .prepare = prepare,
     .run = run,
 };

@@ -68,7 +68,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_gather = {
     .opcode = BNN_OP_GATHER,
     .name = "gather",
-    .by_rows = 1,
     .cost = 32,
     .prepare = prepare,
     .run = run,

@@ -152,7 +152,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_max_pool = {
     .opcode = BNN_OP_MAX_POOL,
     .name = "max_pool",
-    .by_rows = 1,
     .work = work,
     .prepare = prepare,
     .run = run,

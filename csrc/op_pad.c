@@ -76,7 +76,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_pad = {
     .opcode = BNN_OP_PAD,
     .name = "pad",
-    .by_rows = 1,
     .prepare = prepare,
     .run = run,
 };

@@ -48,7 +48,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_pad_channels = {
     .opcode = BNN_OP_PAD_CHANNELS,
     .name = "pad_channels",
-    .by_rows = 1,
     .prepare = prepare,
     .run = run,
 };

@@ -58,7 +58,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_prelu = {
     .opcode = BNN_OP_PRELU,
     .name = "prelu",
-    .by_rows = 1,
     .cost = 2,
     .prepare = prepare,
     .run = run,

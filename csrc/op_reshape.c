@@ -83,7 +83,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_reshape = {
     .opcode = BNN_OP_RESHAPE,
     .name = "reshape",
-    .by_rows = 1,
     .bytes = 1,
     .work = work,
     .prepare = prepare,

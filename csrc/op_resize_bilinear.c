@@ -72,7 +72,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_resize_bilinear = {
     .opcode = BNN_OP_RESIZE_BILINEAR,
     .name = "resize_bilinear",
-    .by_rows = 1,
     .cost = 8,
     .prepare = prepare,
     .run = run,

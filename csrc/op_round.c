@@ -48,7 +48,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_round = {
     .opcode = BNN_OP_ROUND,
     .name = "round",
-    .by_rows = 1,
     .cost = 4,
     .prepare = prepare,
     .run = run,

@@ -30,7 +30,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_sign = {
     .opcode = BNN_OP_SIGN,
     .name = "sign",
-    .by_rows = 1,
     .cost = 2,
     .prepare = prepare,
     .run = run,

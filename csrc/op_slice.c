@@ -51,7 +51,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_slice = {
     .opcode = BNN_OP_SLICE,
     .name = "slice",
-    .by_rows = 1,
     .prepare = prepare,
     .run = run,
 };

@@ -43,7 +43,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_softmax = {
     .opcode = BNN_OP_SOFTMAX,
     .name = "softmax",
-    .by_rows = 1,
     .cost = 40,
     .prepare = prepare,
     .run = run,

@@ -26,7 +26,6 @@ static void run(const struct bnn_run *r)
 const struct bnn_op_row bnn_op_row_unpack = {
     .opcode = BNN_OP_UNPACK,
     .name = "unpack",
-    .by_rows = 1,
     .prepare = prepare,
     .run = run,
 };

@@ -45,7 +45,7 @@ static uint64_t divide(uint64_t a, uint64_t b)
 uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op)
 {
     const struct bnn_tensor *t = &m->tensors[op->output];
-    uint64_t pieces = op->row->by_rows ? t->h : 1;
+    uint64_t pieces = t->h;
     if (bnn_is_conv(op)) {
         uint64_t groups = (uint64_t)((const struct bnn_conv_attrs *)op->attrs)->groups;
         int depthwise = groups > 1 && bnn_op_input(m, op, 1)->c == 1;
