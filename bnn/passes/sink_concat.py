@@ -64,9 +64,7 @@ def _alone(x: Node, users: Users) -> bool:
 def _channelwise(node: Node) -> bool:
     """Whether the op's first operand is its only data, and each of its channels by itself gives one of the result."""
     x, *rest = node.inputs
-    if x.type.dtype is not DType.f32 or node.type.shape[-1] != x.type.shape[-1]:
-        return False
-    if not (node.op in _MOVED or is_elementwise(node) and node.type == x.type):
+    if x.type.dtype is not DType.f32 or not (node.op in _MOVED or is_elementwise(node) and node.type == x.type):
         return False
     return all(i.is_constant and i.type.shape[-1:] in ((), (1,), x.type.shape[-1:]) for i in rest)
 

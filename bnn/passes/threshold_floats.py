@@ -63,8 +63,7 @@ def float_thresholds(chain: list[Node], channels: int) -> tuple[Array, Array] | 
         if np.array_equal(middle, low):
             break
         bits = _bits(chain, floats(middle))
-        if bits is None:
-            return None
+        assert bits is not None  # what overflows does so at an end first
         at_end = bits == last
         high = np.where(at_end, middle, high)
         low = np.where(at_end, low, middle)

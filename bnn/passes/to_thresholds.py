@@ -135,8 +135,7 @@ def _bisect(bits_of: Bits, reach: int, filters: int) -> tuple[Array, Array] | No
     while (high - low > 1).any():  # the bit is `first` at low, and `last` at high
         middle = (low + high) // 2
         bits = bits_of(middle[None].astype(np.float32))
-        if bits is None:
-            return None
+        assert bits is not None
         high, low = np.where(bits[0] == last, middle, high), np.where(bits[0] == last, low, middle)
     changing = np.where(first, 1 - high, high)  # falling: acc < high, that is -acc >= 1 - high
     return np.where(first != last, changing, np.where(last, -reach, reach + 1)), first & ~last

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bnn.ir import Node
 from bnn import interpret
+from bnn.ir import Node
 from bnn.ops import (
     INF,
     ClampAttrs,
@@ -80,7 +80,9 @@ def test_dense_layers_over_images_alone_are_convolutions(shape: tuple[int, ...],
     assert np.array_equal(interpret.outputs(source, [array])[0], interpret.outputs(result, [array])[0])
 
 
-@pytest.mark.parametrize(("size", "order"), [(1, ["add", "reshape"]), (2, ["reshape", "add"]), (12, ["reshape", "add"])])
+@pytest.mark.parametrize(
+    ("size", "order"), [(1, ["add", "reshape"]), (2, ["reshape", "add"]), (12, ["reshape", "add"])]
+)
 def test_one_value_a_channel_does_not_move_where_channels_become_others(size: int, order: list[str]) -> None:
     y = make("reshape", input_node("x", (4, 6)), attrs=ReshapeAttrs((24 // max(size, 2), max(size, 2))))
     assert canonical(make("add", y, constant(np.arange(size)))) == order

@@ -11,6 +11,7 @@ from bnn.ir import DType, Node
 from bnn.ops import ClampAttrs, PadAttrs, RoundAttrs, constant, input_node, make
 from bnn.passes import lower
 from bnn.passes.levels import MOST_STEPS, Levels, coded, thresholds_of
+from bnn.passes.recognize_quantizers import recognize_quantizers
 
 from .build import channel, conv, graph
 
@@ -89,13 +90,30 @@ def test_planes_that_are_no_steps(limits: list[list[int]], flips: list[list[int]
 
 @pytest.mark.parametrize("steps", [MOST_STEPS, MOST_STEPS + 1])
 def test_as_many_steps_as_bits_hold(steps: int) -> None:
-    """Of two staircases together."""
-    total = make("add", staircase(X, 0, 200), staircase(X, 200, steps))
-    lowered = lower(graph(total), until="binarize")
-    held = [n.op for n in lowered.nodes() if n.op not in ("input", "constant")] == ["binarize_levels", "dequantize"]
-    assert held == (steps == MOST_STEPS)
-    data = np.resize(np.arange(-0.5, steps + 1, 0.5, np.float32), (33, 4, 4, 2))
-    assert np.array_equal(*(interpret.outputs(g, [data])[0] for g in (graph(total), lowered)))
+    """Of one staircase, and of two together."""
+    for value in (staircase(X, 0, steps), make("add", staircase(X, 0, 200), staircase(X, 200, steps))):
+        lowered = lower(graph(value), until="binarize")
+        held = [n.op for n in lowered.nodes() if n.op not in ("input", "constant")] == ["binarize_levels", "dequantize"]
+        assert held == (steps == MOST_STEPS)
+        data = np.resize(np.arange(-0.5, steps + 1, 0.5, np.float32), (33, 4, 4, 2))
+        assert np.array_equal(*(interpret.outputs(g, [data])[0] for g in (graph(value), lowered)))
+
+
+@pytest.mark.parametrize("ends", [("minimum", 3.0, "maximum", 0.0), ("maximum", 0.0, "minimum", 3.0)])
+def test_a_staircase_ends_where_both_its_ends_are(ends: tuple[str, float, str, float]) -> None:
+    """Between them its steps have no end."""
+    first, low, second, high = ends
+    y = make(second, make(first, make("round", X, attrs=RoundAttrs(0)), constant(low)), constant(high))
+    assert [n.op for n in recognize_quantizers(graph(y)).nodes()][-1] == "dequantize"
+    assert recognize_quantizers(graph(y.inputs[0])).outputs[0] is y.inputs[0]
+
+
+def test_a_constant_that_adds_a_dimension_is_part_of_no_quantizer() -> None:
+    """Its value has another shape than what would be quantized."""
+    x = input_node("x", (5,))
+    wide = make("add", make("sign", x), constant(np.full((1, 1), 0.5)))
+    (y,) = recognize_quantizers(graph(make("sign", wide))).outputs
+    assert y.type == wide.type and y.type.shape == (1, 5)
 
 
 def at_least(x: Node, limit: float) -> Node:

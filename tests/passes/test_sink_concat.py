@@ -10,7 +10,17 @@ import levels
 from bnn import interpret
 from bnn.interpret import outputs
 from bnn.ir import DType, Graph, Node
-from bnn.ops import ClampAttrs, ConvAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
+from bnn.ops import (
+    ClampAttrs,
+    ConvAttrs,
+    PadChannelsAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    SliceAttrs,
+    constant,
+    input_node,
+    make,
+)
 from bnn.passes import lower
 from bnn.passes.sink_concat import sink_concat
 from graphs import Sample
@@ -94,6 +104,37 @@ def test_a_constant_for_each_pixel_is_cut_too() -> None:
     result = sink_concat(graph(make("add", BOTH, constant(values))))
     parts = result.outputs[0].inputs
     assert [p.inputs[1].value.tolist() for p in parts] == [values[..., :1].tolist(), values[..., 1:].tolist()]
+
+
+def test_one_constant_for_all_channels_is_every_parts() -> None:
+    values = np.arange(16.0).reshape(4, 4, 1)
+    for value in (values, np.full(1, 2.0), np.float32(3)):
+        parts = sink_concat(graph(make("mul", BOTH, constant(value)))).outputs[0].inputs
+        assert [p.inputs[1].value.tolist() for p in parts] == [np.float32(value).tolist()] * 2
+
+
+def test_what_two_values_make_stays() -> None:
+    """Of another value nobody knows the parts."""
+    source = graph(make("add", BOTH, input_node("y", (4, 4, 3))))
+    assert sink_concat(source) is source
+
+
+def test_one_convolution_among_the_parts_is_enough() -> None:
+    x = BOTH.inputs[0].inputs[0]
+    for parts, moves in (((conv(x, 1, 1), make("tanh", x)), True), ((make("sqrt", x), make("tanh", x)), False)):
+        source = graph(make("binarize", make("concat", *parts)))
+        assert (sink_concat(source) is not source) == moves
+
+
+def test_any_slice_of_parts(rng: Rng) -> None:
+    """Of one of them it reads that part, of more than one the concatenation."""
+    joined = make("concat", make("tanh", X), make("pad_channels", X, attrs=PadChannelsAttrs(1, 0)))
+    array = rng.normal(size=(2, 4, 4, 2)).astype(np.float32)
+    for begin, end in ((b, e) for e in range(1, 6) for b in range(e)):
+        source = graph(make("slice", joined, attrs=SliceAttrs(begin, end)))
+        result = sink_concat(source)
+        assert ("concat" in {n.op for n in result.nodes()}) == (begin < 2 < end)
+        assert np.array_equal(*(interpret.outputs(g, [array])[0] for g in (source, result)))
 
 
 def test_a_slice_of_two_parts_stays() -> None:

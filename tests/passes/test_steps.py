@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn.passes.steps import floats, order, staircase
+from bnn.ir import Node
+from bnn.ops import constant, input_node, make
+from bnn.passes.steps import floats, order, regions, rising, staircase
 
 Array = np.ndarray[Any, Any]
 LINE = np.float32([-np.inf, -3.4028235e38, -1, -1e-45, -0.0, 0.0, 1e-45, 1.1754944e-38, 1, 3.4028235e38, np.inf])
@@ -44,3 +46,39 @@ def test_what_is_no_number_somewhere_is_no_staircase(at: float) -> None:
 
 def test_a_constant_has_no_steps() -> None:
     assert staircase(np.ones_like, 255) is None
+
+
+X, Y, BY_CHANNEL = input_node("x", (3,)), input_node("y", (3,)), np.float32([1, 2, 3])
+BOTH = ("add", "maximum", "minimum")  # what rises in two values at once
+
+
+@pytest.mark.parametrize(
+    ("op", "operands", "rises"),
+    [
+        *((op, (X, c), True) for op in ("add", "sub", "mul", "div", "maximum", "minimum") for c in (0.5, 1e-45)),
+        *((op, (X, c), op not in ("mul", "div")) for op in ("add", "sub", "mul", "div", "maximum") for c in (0, -2)),
+        *(
+            (op, (c, X), op in ("add", "maximum", "minimum"))
+            for op in ("add", "sub", "div", "minimum")
+            for c in (-2, 2)
+        ),
+        *(("mul", (c, X), c > 0) for c in (-2, 0, 2)),
+        *(
+            (op, (X, Y), op in ("add", "maximum", "minimum"))
+            for op in ("add", "sub", "mul", "div", "maximum", "minimum")
+        ),
+        *((op, (X, BY_CHANNEL), False) for op in ("add", "mul", "maximum")),
+        *((op, (X,), op == "sign") for op in ("sign", "tanh", "sigmoid")),
+    ],
+)
+def test_what_never_falls(op: str, operands: tuple[Any, ...], rises: bool) -> None:
+    """By a scalar; what a constant for each channel makes of them nobody looks at."""
+    nodes = [x if isinstance(x, Node) else constant(np.float32(x)) for x in operands]
+    assert rising(make(op, *nodes)) == rises
+
+
+def test_how_far_up_a_quantizer_is_looked_for() -> None:
+    y: Node = X
+    for _ in range(30):
+        y = make("add", y, constant(1.0))
+    assert len(list(regions(y))) == 24

@@ -57,3 +57,22 @@ def test_what_only_one_infinity_makes_no_number_has_no_threshold() -> None:
     while chain[-1].inputs[0] is not X:
         chain.append(chain[-1].inputs[0])
     assert float_thresholds(chain, len(MEANS)) is None
+
+
+def test_every_chain_but_an_empty_one_is_a_threshold() -> None:
+    """Of one operation too; what something else reads ends it."""
+    one = make("mul", X, channel(GAMMAS))
+    two = make("add", one, channel(BETAS))
+    for value, other, read in ((X, None, X), (one, None, X), (two, None, X), (two, two, two), (two, one, one)):
+        source = graph(*(make("binarize", value), *(() if other is None else (other,))))
+        (bits, *_) = threshold_floats(source).outputs
+        assert bits.inputs[0] is read and len(bits.inputs) == (1 if value is read else 3)
+
+
+@pytest.mark.parametrize("end", [-INF, INF])
+def test_what_a_finite_number_makes_no_number_has_no_threshold(end: float) -> None:
+    """At one end alone: what overflows there, times zero."""
+    limits = ClampAttrs(-9.0, INF) if end > 0 else ClampAttrs(-INF, 9.0)
+    large = make("clamp", make("mul", X, channel([3.0] * len(MEANS))), attrs=limits)
+    source = graph(make("binarize", make("mul", large, channel([0.0] * len(MEANS)))))
+    assert threshold_floats(source) is source

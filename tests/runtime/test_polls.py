@@ -84,6 +84,30 @@ def test_stopped_anywhere(model: Any, batch: int, workers: int, rng: np.random.G
     np.testing.assert_array_equal(y, expected)
 
 
+def test_a_last_chunk_of_fewer_images_than_there_are_parts(rng: np.random.Generator) -> None:
+    """Chunks of three images and a last one of one, an op of each cut into its images."""
+    network = tanhs(1 << 18, 1)
+    x = rng.normal(size=(7, 1 << 18)).astype(np.float32)
+    status, y = Poll(Context(network._open(), 3, 3), None).run(x)
+    assert status == lib.BNN_OK
+    np.testing.assert_array_equal(y, network(x))
+
+
+def test_what_was_no_number_in_a_round_is_forgotten_in_the_next(rng: np.random.Generator) -> None:
+    x = y = input_node("x", (1 << 17,))
+    for _ in range(2):
+        y = make("tanh", y)
+    network = Model.from_bytes(encode(plan([x], [make("unpack", make("binarize", y))])))
+    images = rng.normal(size=(8, 1 << 17)).astype(np.float32)
+    images[[1, 2]] = np.nan
+    poll = Poll(Context(network._open(), 2, 2), None)
+    for batch in (images, images[4:], images[::-1].copy()):
+        status, found = poll.run(batch)
+        assert status == lib.BNN_OK and poll.asked > 0
+        np.testing.assert_array_equal(np.isnan(found).all(axis=1), np.isnan(batch).any(axis=1))
+        np.testing.assert_array_equal(np.isnan(found).any(axis=1), np.isnan(batch).any(axis=1))
+
+
 def test_steps(rng: np.random.Generator) -> None:
     """Nothing to run is no work; what is stepped through asks, too."""
     model = tanhs(1 << 18, 1)
