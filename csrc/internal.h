@@ -137,7 +137,7 @@ struct bnn_products {
 };
 struct bnn_products bnn_op_products(const struct bnn_model *m, const struct bnn_op *op);
 uint64_t bnn_op_work(const struct bnn_model *m, const struct bnn_op *op);
-/* Work of the largest piece that is not cut any further: a row of one image, and of convolutions a pixel's block. */
+/* Work of the largest piece that is not cut any further: a row of one image, and of convolutions a pixel's group. */
 uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op);
 
 /* Zero the halo of `images` images of a view (the producer of a tensor does this each time: arena memory is shared).

@@ -3,7 +3,6 @@
 #include "internal.h"
 
 enum {
-    BLOCK = 64, /* channels: the widest of any kernel family, which divides them no further */
     FLOATS = 8, /* products for one unit */
     BYTES = 16,
     BITS = 128
@@ -49,7 +48,8 @@ uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op)
     if (bnn_is_conv(op)) {
         uint64_t groups = (uint64_t)((const struct bnn_conv_attrs *)op->attrs)->groups;
         int depthwise = groups > 1 && bnn_op_input(m, op, 1)->c == 1;
-        pieces = bnn_times(pieces * t->w, depthwise ? 1 : groups > 1 ? groups : divide(t->c, BLOCK));
+        /* A block of channels at a pixel is far below any limit: 64 sums, each of less than 2^24 products. */
+        pieces = bnn_times(pieces * t->w, depthwise ? 1 : groups > 1 ? groups : t->c);
     }
     /* Rows of the halo above and below come with the first and the last of the image's. */
     return bnn_plus(divide(bnn_op_work(m, op), pieces), (uint64_t)(t->top + t->bottom) * t->row);

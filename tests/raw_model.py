@@ -289,17 +289,24 @@ def memory_of(data: bytes) -> tuple[int, int]:
     return needed, size[0]
 
 
+def measured(data: bytes, max_bytes: int = 0) -> Answer:
+    """What bnn_model_size says of a file, which looks at each op by itself and needs no memory for it."""
+    limits, file, problem = ffi.new("bnn_limits *", (max_bytes, 0)), buffer(data), ffi.new("bnn_problem *")
+    size, kernels = ffi.new("size_t *"), lib.bnn_kernels_select(ffi.NULL)
+    return answer(lib.bnn_model_size_within(file, len(data), kernels, limits, size, problem), problem)
+
+
 def opened(data: bytes, max_bytes: int = 0, max_work: int = 0) -> Answer:
     """What the runtime says of a file.  bnn_model_size, which sees each op by itself, must not contradict it."""
     limits = ffi.new("bnn_limits *", (max_bytes, max_work))
     file, problem, size, model = buffer(data), ffi.new("bnn_problem *"), ffi.new("size_t *"), ffi.new("bnn_model **")
     kernels = lib.bnn_kernels_select(ffi.NULL)
     status = lib.bnn_model_size_within(file, len(data), kernels, limits, size, problem)
-    measured = answer(status, problem)
+    alone = answer(status, problem)
     memory = aligned(size[0] if status == lib.BNN_OK else 0)
     status = lib.bnn_model_open_within(file, len(data), kernels, limits, memory, size[0], model, problem)
     found = answer(status, problem)
-    assert measured.status == "OK" or measured == found, f"bnn_model_size says {measured}, bnn_model_open {found}"
+    assert alone.status == "OK" or alone == found, f"bnn_model_size says {alone}, bnn_model_open {found}"
     assert (found.status == "OK") == (model[0] != ffi.NULL)
     return found
 

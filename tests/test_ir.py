@@ -114,7 +114,7 @@ def test_constants_of_bits_hold_signs_only() -> None:
 def test_values_compare_by_content() -> None:
     a, b = Value(np.float32([1, 2])), Value(np.float32([1, 2]))
     assert a == b and hash(a) == hash(b) and a != Value(np.float32([[1, 2]])) and a != Value(np.int32([1, 2]))
-    assert Value(np.float32([0.0])) != Value(np.float32([-0.0]))
+    assert Value(np.float32([0.0])) != Value(np.float32([-0.0])) and Value(np.float32([0])) != Value(np.int32([0]))
     source = np.float32([1, 2])
     kept = Value(source)
     source[0] = 7
@@ -175,6 +175,14 @@ def test_rewriting_guards() -> None:
     grow = Rule(Pattern(("sign",)), lambda node, found, uses: make("sign", node))
     with pytest.raises(VerifierError, match="did not come to an end within 5 sweeps"):
         rewrite(Graph((X,), (make("sign", X),)), [grow], limit=5)
+
+    def longer(node: Node, found: Match, uses: object) -> Node | None:
+        return replace(node, name=node.name + "+") if len(node.name) < 4 else None
+
+    source, four = Graph((X,), (make("sign", X),)), Rule(Pattern(("sign",)), longer)
+    assert rewrite(source, [four], limit=5).outputs[0].name == "++++"  # the last sweep sees that it is the end
+    with pytest.raises(VerifierError, match="did not come to an end within 4 sweeps"):
+        rewrite(source, [four], limit=4)
     retype = Rule(Pattern(("sign",)), lambda node, found, uses: make("binarize", node.inputs[0]))
     with pytest.raises(VerifierError, match=r"a rule changed sign of 'layer' from f32\[4, 5, 3\] to b1"):
         rewrite(Graph((X,), (make("sign", X, name="layer"),)), [retype])
@@ -186,8 +194,25 @@ def test_patterns_see_single_users() -> None:
     y = make("add", a, constant([1.0]))
     assert pattern.match(y, {a: 1}, {}) == {"s": a, "y": y.inputs[1]}
     assert pattern.match(y, {a: 2}, {}) is None
+    assert pattern.match(make("add", a, a), {}, {}) is not None
+    assert Pattern(("add",), (any_("x"),)).match(y, {}, {}) is None, "as many operands as it has"
+    for op in ("add", "sub", "mul", "div", "maximum", "minimum"):
+        found = Pattern((op,), (const("c"), any_("x"))).match(make(op, X, constant([1.0])), {}, {})
+        assert (found is not None) == (op in ("add", "mul", "maximum", "minimum")), op
     where = Pattern(("sign",), where=lambda n: n.name == "wanted")
     assert where.match(a, {}, {}) is None
+
+
+def test_users_of_what_became_one_are_counted_together() -> None:
+    """In the sweep that makes it so."""
+    drop = Rule(Pattern(("add",), (any_("x"), const("c"))), lambda node, found, uses: found["x"])
+    alone = Pattern(("tanh",), (Pattern(("sign",), once=True),))
+    seen = Rule(alone, lambda node, found, uses: make("sqrt", node.inputs[0]))
+    s = make("sign", X)
+    both = Graph((X,), (make("tanh", make("add", s, constant([0.0]))), make("exp", s)))
+    assert [n.op for n in rewrite(both, [drop, seen]).outputs] == ["tanh", "exp"]
+    one = Graph((X,), (make("tanh", make("add", s, constant([0.0]))),))
+    assert [n.op for n in rewrite(one, [drop, seen]).outputs] == ["sqrt"]
 
 
 # -- the verifier -------------------------------------------------------------------------------------------------
@@ -313,6 +338,11 @@ def test_interpreter_checks_inputs() -> None:
         interpret.outputs(graph, [np.zeros(1), np.zeros(1)])
     with pytest.raises(InputError, match=r"input 'x' expects \(N, \(4, 5, 3\)\), found \(2, 4, 5, 1\)"):
         interpret.outputs(graph, [np.zeros((2, 4, 5, 1))])
+    for wrong in ((0, 4, 5, 1), (4, 5, 3), (1, 1, 4, 5, 3), ()):
+        with pytest.raises(InputError, match="input 'x' expects"):
+            interpret.outputs(graph, [np.zeros(wrong)])
+    with pytest.raises(InputError, match="has 1 inputs, 0 arrays"):
+        interpret.outputs(graph, [])
     assert interpret.outputs(graph, [np.zeros((0, 4, 5, 3))])[0].shape == (0, 4, 5, 3)
 
 

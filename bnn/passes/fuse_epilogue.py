@@ -15,7 +15,7 @@ from .sink_sign import is_channel_operation
 
 _ORDER = list(SLOTS)
 # Which slots can take an operation, best first; "-": with the negated operand (x - c = x + (-c) exactly).
-_CANDIDATES = {
+_CANDIDATES: dict[str, tuple[str, ...]] = {
     "add": ("pre_add", "add"),
     "sub": ("sub", "-add"),
     "mul": ("pre_mul", "mul"),

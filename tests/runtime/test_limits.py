@@ -11,7 +11,7 @@ import struct
 import pytest
 
 from op_cases import CONV
-from raw_model import CONSTANT, F32, INPUT, OUTPUT, Answer, Net, Op, Tensor, changed, memory_of, opened
+from raw_model import CONSTANT, F32, INPUT, OUTPUT, Answer, Net, Op, Tensor, changed, measured, memory_of, opened
 
 OK = Answer("OK")
 
@@ -249,6 +249,32 @@ def test_rows_around_an_image_are_part_of_the_work_that_cannot_be_cut() -> None:
         found = 2**30 + 2**15
         assert of(above, below) == too_much("op 0 (framed): work of a part that cannot be cut (at most)", found, 2**30)
         assert of(max(above - 1, 0), below - (above == 0)) == OK
+
+
+@pytest.mark.parametrize(
+    ("groups", "channels", "filters", "allowed"),
+    [
+        # A group's channels at a pixel: of 32 products each, which with the value itself are 5 units.
+        (2, 64, 2 * (2**30 // 5), True),
+        (2, 64, 2 * (2**30 // 5 + 1), False),
+        # Depthwise, all channels at a pixel: of one product, of which 8 are a unit.
+        (954437177, 954437177, 954437177, True),
+        (954437178, 954437178, 954437178, False),
+        # A block of them, where there are no groups.
+        (1, 4096, 2**21, True),
+    ],
+)
+def test_work_of_a_pixel_that_cannot_be_cut(groups: int, channels: int, filters: int, allowed: bool) -> None:
+    """In an image of 2 x 3 pixels; the file has one filter for all, and nothing is laid out yet."""
+    row = struct.pack("<f", 1) * (channels // groups)
+    w = Tensor(F32, (filters, 1, 1, channels // groups), CONSTANT, encoding=1, raw=row)
+    x, y = Tensor(F32, (2, 3, channels), INPUT), Tensor(F32, (2, 3, filters), OUTPUT)
+    found = measured(Net([Op("conv2d", [x, w], y, {**CONV, "groups": groups})]).bytes(), max_bytes=2**62)
+    if allowed:
+        assert found == OK
+    else:
+        what = "op 0: work of a part that cannot be cut (at most)"
+        assert (found.status, found.what, found.expected) == ("LIMIT", what, 2**30) and 0 < found.found - 2**30 <= 5
 
 
 def test_the_most_bytes_of_text() -> None:
