@@ -56,7 +56,7 @@ def conv_accumulate(x: Array, w: Array, a: Any) -> Array:
         for ky in range(kh):
             for kx in range(kw):
                 tap = x[:, ky * dh : ky * dh + (oh - 1) * sh + 1 : sh, kx * dw : kx * dw + (ow - 1) * sw + 1 : sw]
-                if in_g == 1 and a.groups == x.shape[3]:  # depthwise
+                if in_g == 1:  # depthwise
                     y += np.repeat(tap, per_group, axis=3) * w[:, ky, kx, 0]
                     continue
                 for g in range(a.groups):

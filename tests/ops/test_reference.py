@@ -142,6 +142,55 @@ def test_step() -> None:
     assert reference.binarize(x, threshold, flip).tolist() == [[-1, 1], [1, -1], [1, -1]]
 
 
+NORMAL = np.finfo(np.float32).tiny
+DENORMAL = np.nextafter(NORMAL, np.float32(0))
+
+
+@pytest.mark.parametrize(
+    ("function", "values"),
+    [
+        # What they are at the least normal float and at the greatest that counts as zero, of both signs.
+        (reference.binarize, {-NORMAL: -1, -DENORMAL: 1, -0.0: 1, np.nan: -1}),
+        (reference.sign, {-NORMAL: -1, -DENORMAL: 0, DENORMAL: 0, NORMAL: 1}),
+        (lambda x: reference.round(x, -1), {-NORMAL: -1, -DENORMAL: 0, DENORMAL: 0, NORMAL: 0}),
+        (lambda x: reference.round(x, 1), {-NORMAL: 0, -DENORMAL: 0, DENORMAL: 0, NORMAL: 1}),
+        (lambda x: reference.round(x, 0), {-1.5: -2, -0.5: 0, 0.5: 0, 1.5: 2, 2.5: 2}),
+        (reference.sqrt, {DENORMAL: 0, NORMAL: 2.0**-63, 0.0: 0, 4.0: 2}),
+        (reference.rsqrt, {DENORMAL: np.inf, NORMAL: 2.0**63, 0.0: np.inf, 4.0: 0.5}),
+        (lambda x: reference.pow(x, -1.0), {DENORMAL: np.inf, -DENORMAL: -np.inf, NORMAL: 2.0**126}),
+        # And at what else they turn.
+        (lambda x: reference.prelu(x, np.float32([3])), {-2.0: -6, 0.0: 0, 2.0: 2}),
+        (lambda x: reference.prelu(x, np.float32([np.inf])), {0.0: 0, 1.0: 1}),
+        (reference.elu, {-np.inf: -1, -0.0: 0, 2.0: 2}),
+        (lambda x: reference.clamp(x, -1.0, 6.0), {-1.5: -1, -1.0: -1, 6.0: 6, 7.0: 6}),
+        (lambda x: reference.binarize(x, np.float32([1]), np.int8([-1])), {0.75: -1, 1.0: 1, np.nan: -1}),
+        (lambda x: reference.binarize(x, np.float32([1]), np.int8([1])), {0.75: 1, 1.0: -1, np.nan: 1}),
+    ],
+)
+def test_where_functions_turn(function: Any, values: dict[float, float]) -> None:
+    x = np.float32(list(values))[:, None]
+    with np.errstate(invalid="ignore"):
+        assert function(x).ravel().tolist() == list(values.values())
+
+
+def test_where_levels_turn() -> None:
+    """A float at a threshold is past it; numbers past a table have its last value."""
+    x = np.float32([[-1], [0.5], [0.75], [1], [3], [np.inf], [np.nan]])
+    numbers = reference.binarize_levels(x, np.float32([0.5, 1, 1]))
+    assert numbers.shape == (7, 64) and (numbers[:, 1:32] == -1).all() and (numbers[:, 33:] == -1).all()
+    assert ((numbers[:, 0] > 0) + 2 * (numbers[:, 32] > 0)).tolist() == [0, 1, 1, 3, 3, 3, 0]
+    assert reference.dequantize(numbers, np.float32([5, 6, 7]), 1).ravel().tolist() == [5, 6, 6, 7, 7, 7, 5]
+    acc, limits = np.float32([[-2, -1, 0, 1, 2]]).T, (np.int32([0]),)
+    assert reference.epilogue(acc, ConvAttrs(slots=("threshold",)), limits).ravel().tolist() == [-1, -1, 1, 1, 1]
+
+
+def test_masked_pools_at_the_border() -> None:
+    """Padding is neither in an OR nor in an AND."""
+    for bit in (-1, 1):
+        x, attrs = np.full((1, 1, 1, 2), bit, np.int8), PoolAttrs((2, 2), (1, 1), (1, 1, 1, 1))
+        assert (reference.max_pool(x, attrs, np.int8([1, -1])) == bit).all()
+
+
 def test_sign() -> None:
     found = reference.sign(SPECIAL)
     assert found[:-1].tolist() == [-1, -1, -1, 0, 0, 0, 0, 1, 1] and np.isnan(found[-1])
@@ -199,6 +248,7 @@ def test_resized_images() -> None:
         (ResizeAttrs((2, 6)), [0, 2, 4, 6, 8, 8]),
         (ResizeAttrs((1, 1), half_pixels=1), [4]),
         (ResizeAttrs((1, 1), align_corners=1), [0]),
+        (ResizeAttrs((1, 2), align_corners=1), [0, 8]),
     ):
         found = reference.resize_bilinear(x, attrs)
         assert found.dtype == np.float32 and found.shape == (1, *attrs.size, 1)

@@ -251,6 +251,19 @@ def test_rows_around_an_image_are_part_of_the_work_that_cannot_be_cut() -> None:
         assert of(max(above - 1, 0), below - (above == 0)) == OK
 
 
+def test_memory_that_overflows() -> None:
+    """Filters of 2^51 bytes, from one row of a megabyte: 2048 layers lay out a quarter of what can be counted."""
+    row = struct.pack("<f", 1) * 2**18
+    x, w = Tensor(F32, (2**18,), INPUT), Tensor(F32, (2**31 - 64, 1, 1, 2**18), CONSTANT, encoding=1, raw=row)
+
+    def of(layers: int) -> Answer:
+        ops = [Op("conv2d", [x, w], Tensor(F32, (2**31 - 64,), OUTPUT), CONV) for _ in range(layers)]
+        return measured(Net(ops).bytes(), max_bytes=2**64 - 1)
+
+    assert of(2048) == OK
+    assert of(2049) == too_much("op 2048: the memory it needs overflows", 0, 0)
+
+
 @pytest.mark.parametrize(
     ("groups", "channels", "filters", "allowed"),
     [

@@ -9,12 +9,23 @@ import numpy as np
 import pytest
 
 from bnn import errors, interpret
+from bnn._native import lib
 from bnn.runtime import Model
+from op_cases import CASES
+from opened import Opened
 
 
 @pytest.fixture
 def model(small: Any) -> Model:
     return Model.from_bytes(small.data)
+
+
+def test_any_op_may_need_the_whole_batch() -> None:
+    """The last op of all these is another."""
+    right = (name for name in CASES if name != "threshold on floats")
+    assert {name for name in right if lib.bnn_whole_batch(Opened(CASES[name]().file()[1]).model)} == {
+        "batch_sum", "batch_size",
+    }  # fmt: skip
 
 
 class TestInspection:

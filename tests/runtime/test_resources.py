@@ -306,6 +306,9 @@ def test_what_ops_cost() -> None:
         "batch_sum": (make("batch_sum", x), 2048 * 2),
         "batch_size": (make("batch_size", x, attrs=BatchSizeAttrs(1)), 1),
     }  # fmt: skip
+    numbers = make("binarize_levels", x, constant([1.0, 2.0, 3.0, 4.0]))  # three planes of bits
+    planes = make("bconv2d", numbers, signs(RNG, (16, 4, 4, 32)), attrs=ConvAttrs(planes=3))
+    assert [op.work for op in Model.from_bytes(file_of([x], planes)).ops][-1] == 25 * 16 * (1 + 3 * 512 // 128)
     model = Model.from_bytes(file_of([x, z], *(node for node, _ in of.values())))
     found = {op.op: op.work for op in model.ops}
     assert {name: found[name] for name in of} == {name: work for name, (_, work) in of.items()}
