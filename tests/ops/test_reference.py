@@ -173,6 +173,12 @@ def test_where_functions_turn(function: Any, values: dict[float, float]) -> None
         assert function(x).ravel().tolist() == list(values.values())
 
 
+def test_negative_zero_stays_one() -> None:
+    for function in (reference.elu, reference.sqrt, lambda x: reference.prelu(x, x), lambda x: reference.round(x, 1)):
+        assert np.signbit(function(np.float32([-0.0])))[0]
+    assert np.signbit(reference.round(np.float32([-DENORMAL, -0.5]), 1)).all()
+
+
 def test_where_levels_turn() -> None:
     """A float at a threshold is past it; numbers past a table have its last value."""
     x = np.float32([[-1], [0.5], [0.75], [1], [3], [np.inf], [np.nan]])

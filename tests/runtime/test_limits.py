@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 import pytest
 
 from op_cases import CONV
-from raw_model import CONSTANT, F32, INPUT, OUTPUT, Answer, Net, Op, Tensor, changed, measured, memory_of, opened
+from raw_model import B1, CONSTANT, F32, INPUT, OUTPUT, Answer, Net, Op, Tensor, changed, measured, memory_of, opened
 
 OK = Answer("OK")
 
@@ -290,22 +291,41 @@ def test_work_of_a_pixel_that_cannot_be_cut(groups: int, channels: int, filters:
         assert (found.status, found.what, found.expected) == ("LIMIT", what, 2**30) and 0 < found.found - 2**30 <= 5
 
 
-def test_the_most_bytes_of_text() -> None:
-    """16 MiB more than the file, counted each time that a text is used."""
-    long = "n" * 2**19
+@pytest.mark.parametrize("place", ["name", "origin", "layer", "note"])
+def test_the_most_bytes_of_text(place: str) -> None:
+    """16 MiB more than the file, counted each time that a text is used: one of a MiB 17 times, and a part of it."""
+    long = "n" * 2**20
 
-    def of(tensors: int, layer: str) -> tuple[int, Answer]:
-        x, y = Tensor(F32, (1,), INPUT, name=long), Tensor(F32, (1,), OUTPUT)
-        extra = [Tensor(F32, (1,), CONSTANT, name=long) for _ in range(tensors - 1)]
-        data = Net([Op("copy", [x], y, layer=layer)], extra).bytes()
+    def of(length: int) -> tuple[int, Answer]:
+        part = {place: long[:length]}
+        x, y = Tensor(F32, (1,), INPUT, name=long), Tensor(F32, (1,), OUTPUT, origin=long)
+        last = Tensor(F32, (1,), CONSTANT, **(part if place in ("name", "origin") else {}))  # type: ignore[arg-type]
+        extra = [Tensor(F32, (1,), CONSTANT, name=long) for _ in range(15)]
+        op = Op("copy", [x], y, **(part if place in ("layer", "note") else {}))  # type: ignore[arg-type]
+        data = Net([op], [*extra, last]).bytes()
         return len(data), opened(data)
 
-    size, answer = of(32, long)
-    assert answer == OK  # 33 times a text that is in the file once
-    size, answer = of(34, "")
-    name = "n" * 40
-    assert (answer.status, answer.found, answer.expected) == ("LIMIT", 34 * 2**19, 2**24 + size)
-    assert answer.what.endswith(": bytes of names up to it (at most)") and name[:20] in answer.what
-    size, answer = of(33, long)
-    assert (answer.status, answer.found, answer.expected) == ("LIMIT", 34 * 2**19, 2**24 + size)
-    assert answer.what.endswith(": bytes of names and notes up to it (at most)")
+    size, _ = of(1)
+    left = 2**24 + size - 17 * 2**20
+    assert of(left)[1] == OK
+    _, answer = of(left + 1)
+    assert (answer.status, answer.found, answer.expected) == ("LIMIT", 2**24 + size + 1, 2**24 + size)
+    of_ops = "and notes " if place in ("layer", "note") else ""
+    assert answer.what.endswith(f": bytes of names {of_ops}up to it (at most)")
+    assert ("nnn" in answer.what) == (place in ("name", "layer"))
+
+
+@pytest.mark.parametrize("channels", [1, 15, 16, 17, 31, 32, 33, 48, 63, 64])
+def test_the_last_bit_of_a_pixel(channels: int) -> None:
+    """Of constants of bits: those past their channels are zero."""
+    word, bit = divmod(channels, 32)
+    for pixel in range(6):
+
+        def of(index: int, bits: int, pixel: int = pixel) -> Answer:
+            value = np.zeros((6, -(-channels // 32)), np.uint32)
+            value[pixel, index] = bits
+            return opened(with_extra(Tensor(B1, (1, 2, 3, channels), CONSTANT, value=value, name="bits")))
+
+        assert of((channels - 1) // 32, 1 << (channels - 1) % 32) == OK
+        assert not bit or of(word, 1 << bit) == refused("tensor 2 (bits): bits past its channels", 1, 0)
+        assert not bit or of(word, 1 << 31) == refused("tensor 2 (bits): bits past its channels", 1, 0)
