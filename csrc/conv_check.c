@@ -107,17 +107,16 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, enum b
         wanted = planes * ((wanted + 31) / 32 * 32);
     CHECK(wanted == x->c, "channels of the data", x->c, wanted);
     CHECK(w->o % groups == 0, "filters left over when divided into groups", w->o % groups, 0);
-    uint64_t products = (uint64_t)w->h * w->w; /* two 32-bit numbers: no overflow */
+    uint64_t taps = (uint64_t)w->h * w->w, products = taps * channels; /* the file holds a filter: no overflow */
     uint64_t most = (uint64_t)(bytes ? MAX_BYTE_PRODUCTS : MAX_PRODUCTS);
-    CHECK(products <= most && products * channels <= most, "products in a sum",
-          products <= most ? products * channels : products, most);
+    CHECK(products <= most, "products in a sum", products, most);
     /* Several planes: what borders add, less than the sums themselves, must be exact too. */
-    CHECK(planes == 1 || products * channels * 2 * ((1u << planes) - 1) <= (uint64_t)MAX_PRODUCTS,
-          "products in a sum of several planes", products * channels, MAX_PRODUCTS / (2 * ((INT64_C(1) << planes) - 1)));
+    CHECK(planes == 1 || products * 2 * ((1u << planes) - 1) <= (uint64_t)MAX_PRODUCTS,
+          "products in a sum of several planes", products, MAX_PRODUCTS / (2 * ((INT64_C(1) << planes) - 1)));
     CHECK(!binary || groups == 1 || w->c % 32 == 0, "channels of a group past a multiple of 32", w->c % 32, 0);
 
     if (x->rank == 1) {
-        CHECK(w->h == 1 && w->w == 1, "filter taps of a dense layer", products, 1);
+        CHECK(w->h == 1 && w->w == 1, "filter taps of a dense layer", taps, 1);
         CHECK(a->pad_top == 0 && a->pad_left == 0 && a->pad_bottom == 0 && a->pad_right == 0,
               "padding of a dense layer (1: there is some)", 1, 0);
     }

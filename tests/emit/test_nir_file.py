@@ -46,6 +46,11 @@ def test_the_file_holds_what_every_reader_knows(small: Any, tmp_path: Path, prof
             assert node.groups == 1 and node.weight.shape[2] == node.weight.shape[3]
         if hasattr(node, "v_threshold"):
             assert np.all(node.v_threshold == 1)
+            taus = {"lif": ("tau",), "cuba": ("tau_syn", "tau_mem")}.get(profile, ())
+            steps = {"lif": 1 + 2.0**-20, "cuba": 2.0**22}.get(profile, 1)  # of 1e-4 s
+            assert all(np.all(getattr(node, name) == np.float32(1e-4 * steps)) for name in taus)
+            assert np.all(node.r == np.float32(steps)) and np.all(getattr(node, "w_in", node.r) == node.r)
+            assert not np.any(getattr(node, "v_leak", 0))
     with h5py.File(tmp_path / "net.nir") as file:
         names: list[str] = []
         file.visit(names.append)
@@ -88,10 +93,20 @@ def test_the_same_network_gives_the_same_bytes(small: Any, tmp_path: Path) -> No
 def test_proof_inputs_are_checked(small: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="proof inputs: found 2 arrays, expected 1"):
         emitted(small, tmp_path, proof_inputs=small.inputs(2) * 2)
+    with pytest.raises(InputError, match="proof inputs: found 0 arrays, expected 1"):
+        emitted(small, tmp_path, proof_inputs=[])
     for x in (small.inputs(2)[0][:0], small.inputs(2)[0][:, :5], np.float32(1)[None], np.float32(1)):
         with pytest.raises(InputError, match=r"input 'image': found .*, expected \(N, 12, 12, 1\), N of at least 1"):
             emitted(small, tmp_path, proof_inputs=[x])
     assert not list(tmp_path.iterdir())
+    assert emitted(small, tmp_path).proof_images == 4
+    assert emitted(small, tmp_path, proof_inputs=small.inputs(1)[0].astype(np.float64)).proof_images == 1
+
+
+def test_a_file_is_no_folder(small: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelFileError, match=r"net\.nir: cannot be written: there is no folder .*file"):
+        emitted(small, tmp_path / "file")
 
 
 @pytest.mark.parametrize("name", ["net.nir", "net.proof.npz", "net.proof.json"])

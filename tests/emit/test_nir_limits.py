@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bnn.emit import nir_layers
-from bnn.emit.nir import arrange
+from bnn.emit.nir import LARGEST_LEAKY_T, STEPS_PER_TAU, arrange, synapses
+from bnn.emit.nir_moves import as_convolutions
 from bnn.emit.nir_network import SpikeOp, Term
-from bnn.emit.nir_proof import prove
-from bnn.errors import CompileError, UnsupportedOpError
+from bnn.emit.nir_proof import proof_inputs, prove
+from bnn.errors import CompileError, InputError, UnsupportedOpError
 from bnn.ir import DType, Graph, Node
 from bnn.ops import ConvAttrs, SliceAttrs, constant, input_node, make
 
@@ -109,6 +111,54 @@ def test_two_strides_side_by_side(rng: Rng) -> None:
     check(rng, joined, profile="flat")
 
 
+ELEMENTS = np.arange(5 * 6 * 3).reshape(5, 6, 3)
+HOLE, ALL_HOLES, SWAPPED = ELEMENTS.copy(), np.full((2, 2, 3), -1), ELEMENTS.copy()
+HOLE[2, 3, 1] = -1
+SWAPPED[4, 5] = SWAPPED[4, 5, ::-1]
+OTHERS = np.where(np.arange(3) == 1, -1, ELEMENTS)  # the channel in the middle is another source's
+PATCHES = np.stack([ELEMENTS[:4, :4, 0], ELEMENTS[1:, 2:, 2]], axis=-1)
+
+
+def moved_by(index: np.ndarray) -> Term:  # type: ignore[type-arg]
+    """The convolution that a move is."""
+    source = bits((5, 6, 3))
+    c = index.shape[-1]
+    term = Term(source, np.ones((c, 1, 1, 1), np.int64), (1, 1), (0, 0, 0, 0), np.zeros(c, np.int64), index)
+    (found,) = as_convolutions(SpikeOp(source, (term,), np.zeros(c, np.int64), index.shape)).terms
+    return found
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        *(ELEMENTS[y : y + 2 * d : d, x : x + 6 // d : 3 - d] for y in (0, 1) for x in (0, 2) for d in (1, 2)),
+        *(ELEMENTS[y : y + 1, x::dx] for y in (0, 4) for x in (0, 3) for dx in (1, 2)),
+        *(ELEMENTS[y::dy, x : x + 1] for y in (0, 2) for x in (0, 5) for dy in (1, 2)),
+        ELEMENTS[4:, 5:], ELEMENTS[..., ::-1], ELEMENTS[..., [1, 1, 0, 2]], OTHERS, PATCHES,
+        ELEMENTS[:4].reshape(2, 2, 3, 2, 3).transpose(0, 2, 1, 3, 4).reshape(2, 3, 12),
+    ],
+)  # fmt: skip
+def test_moves_that_are_convolutions(index: np.ndarray) -> None:  # type: ignore[type-arg]
+    """Every element is where the convolution looks for it, and those of other sources nowhere."""
+    t, (h, w, c) = moved_by(index), index.shape
+    for y, x, o in itertools.product(range(h), range(w), range(c)):
+        taps = np.argwhere(t.weight[o]) + (y * t.stride[0] - t.pads[0], x * t.stride[1] - t.pads[1], 0)
+        assert [int(ELEMENTS[tuple(tap)]) for tap in taps] == [int(i) for i in index[y, x, o : o + 1] if i >= 0]
+    assert t.index is None and t.pads[2:] == (0, 0) and set(t.outside) == {-1}
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        ELEMENTS[::-1], ELEMENTS[:, ::-1], ELEMENTS[[1, 1]], ELEMENTS[:, [2, 2]], ELEMENTS.transpose(1, 0, 2),
+        ELEMENTS[[0, 1, 3]], ELEMENTS[:, [0, 2, 3]], HOLE, ALL_HOLES, SWAPPED,
+    ],
+)  # fmt: skip
+def test_moves_that_are_none(index: np.ndarray) -> None:  # type: ignore[type-arg]
+    with pytest.raises(UnsupportedOpError, match="it moves bits as no convolution does"):
+        moved_by(index)
+
+
 @pytest.mark.parametrize("channels", [(0, 3), (4, 7), (0, 7)])
 def test_channels_that_are_flattened(rng: Rng, channels: tuple[int, int]) -> None:
     part = make("slice", bits((4, 4, 7)), attrs=SliceAttrs(*channels), name="part")
@@ -154,3 +204,52 @@ def test_real_numbers_that_pass_by_all_spikes(rng: Rng) -> None:
     sums = dense(rng, make("binarize", x, name="sign"), 4)
     with pytest.raises(UnsupportedOpError, match="real numbers that pass by all spikes"):
         arrange(Graph((x,), (make("add", sums, x, name="shortcut"),)), "if")
+
+
+def test_what_a_proof_is_given(small: Any) -> None:
+    graph, (x,) = small.graph, small.inputs(2)
+    ((made,), (as_float,)) = (proof_inputs(graph, given) for given in (None, x.astype(np.float64)))
+    assert made.shape == (4, *x.shape[1:]) and made.dtype == as_float.dtype == np.float32
+    assert 0 <= made.min() < made.max() < 1 and np.array_equal(as_float, x)
+    for count in (0, 2):
+        with pytest.raises(InputError, match=f"found {count} arrays, expected 1"):
+            proof_inputs(graph, [x] * count)
+    for wrong in (x[:0], x[:, 1:], x[..., None], np.float32(1)):
+        with pytest.raises(InputError, match=r"found .*, expected \(N, 12, 12, 1\), N of at least 1"):
+            proof_inputs(graph, [wrong])
+
+
+def test_a_proof_is_given_bytes_as_they_are() -> None:
+    """And as many of every input."""
+    a, b = input_node("a", (3,), DType.u8), input_node("b", (3,))
+    graph = Graph((a, b), (make("cast", a), b))
+    byte, real = np.zeros((2, 3), np.uint8), np.zeros((2, 3), np.float32)
+    assert [x.dtype for x in proof_inputs(graph, [byte, real])] == [np.uint8, np.float32]
+    for given in ([byte[:1], real], [byte, real[:1]], [byte.astype(np.float32), real], [byte.astype(np.int8), real]):
+        with pytest.raises(InputError, match="proof inputs: input '[ab]': found"):
+            proof_inputs(graph, given)
+
+
+def test_synapses_at_the_border(rng: Rng) -> None:
+    """A tap has one wherever it lies inside the image."""
+    for _ in range(30):
+        kernel, (sy, sx), (py, px) = (
+            int(rng.integers(1, 5)),
+            rng.integers(1, 4, 2).tolist(),
+            rng.integers(0, 4, 2).tolist(),
+        )
+        before, out = (2, *rng.integers(1, 7, 2).tolist()), rng.integers(1, 5, 2).tolist()
+        weight = rng.integers(-1, 2, (3, 2, kernel, kernel)).astype(np.float32)
+        layer = nir_layers.Layer("x", weight, (sy, sx), (py, px), (3, *out), (), True, False)
+        count = sum(
+            0 <= y * sy - py + ky < before[1] and 0 <= x * sx - px + kx < before[2]
+            for y, x, (_, _, ky, kx) in itertools.product(range(out[0]), range(out[1]), np.argwhere(weight))
+        )
+        assert synapses(layer, before) == count
+
+
+def test_what_leaky_neurons_keep_is_less_than_the_margin() -> None:
+    """Of a frame, and what they lose of one; both are seen in no spike."""
+    lif, cuba = (STEPS_PER_TAU[profile] for profile in ("lif", "cuba"))
+    assert lif > 1 and 0 < 1 - 1 / lif < 2.0**-20
+    assert 1 / cuba < 1 / (2 * LARGEST_LEAKY_T) / 8
