@@ -255,7 +255,7 @@ class GraphReader:
             results = self._move(source)
         for i, result in enumerate(results):
             shape = self.shapes[node.name, i]
-            if isinstance(result, Node) and result.type.shape != shape[1:] and np.prod(shape):
+            if isinstance(result, Node) and result.type.shape != shape[1:]:
                 raise CompileError(f"layer '{layer}': {node.op} gives {shape[1:]}, read as {result.type}")
         return results
 

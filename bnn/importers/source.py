@@ -108,8 +108,9 @@ class Source:
         """Shape of the result without the batch."""
         return self.result_shape[1:]
 
-    def attr(self, name: str, default: Any = None) -> Any:
-        return self.tf.attrs.get(name, default)
+    def attr(self, name: str) -> Any:
+        """As the file has it, or as TensorFlow declares it; None where the op has no such attribute."""
+        return self.tf.attrs.get(name)
 
     def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
         """A node of this layer; ``final``: its value is the TensorFlow tensor's of that output number."""

@@ -33,6 +33,6 @@ def layer_norm(s: Source, x: Moved) -> Moved:
     centred = s.make("sub", data, s.make("avg_pool", data, attrs=mean, final=False), final=False)
     squares = s.make("mul", centred, centred, final=False)
     variance = s.make("avg_pool", squares, attrs=mean, final=False)
-    safe = s.make("add", variance, constant([float(s.attr("epsilon", 1e-3))]), final=False)
+    safe = s.make("add", variance, constant([float(s.attr("epsilon"))]), final=False)
     result = s.make("mul", centred, s.make("rsqrt", safe, final=False), final=False)
     return replace(rows, base=result).mapped(lambda a: a.index[..., None])

@@ -55,12 +55,12 @@ def channels_first(s: Source) -> UnsupportedOpError:
 
 def _spatial(s: Source, kernel: tuple[int, int]) -> dict[str, Any]:
     """Stride, dilation and padding of a convolution or a pool."""
-    strides = tuple(s.attr("strides", [1, 1, 1, 1]))
-    dilations = tuple(s.attr("dilations", None) or (1, 1, 1, 1))
+    strides = tuple(s.attr("strides"))
+    dilations = tuple(s.attr("dilations") or (1, 1, 1, 1))
     if strides[0] != 1 or strides[3] != 1 or dilations[0] != 1 or dilations[3] != 1:
         raise s.unsupported(f"strides {strides} or dilations {dilations} over the batch or the channels")
     _, h, w, _ = s.shape(0)
-    padding = s.attr("padding", "VALID")
+    padding = s.attr("padding")
     if padding == "SAME":
         top, bottom = same_pads(h, kernel[0], strides[1], dilations[1])
         left, right = same_pads(w, kernel[1], strides[2], dilations[2])
@@ -120,7 +120,7 @@ def _batch_norm(s: Source) -> Node:
     if s.attr("is_training"):
         raise s.unsupported("batch norm in training mode; call the model with training=False")
     gamma, beta, mean, variance = (s.constant(i) for i in range(1, 5))
-    scale = s.multiplier(variance, float(s.attr("epsilon", 1e-3)), gamma)
+    scale = s.multiplier(variance, float(s.attr("epsilon")), gamma)
     x = s.make("sub", s.value(0), constant(mean), final=False)
     x = s.make("mul", x, constant(scale), final=False)
     return s.make("add", x, constant(beta))
@@ -192,7 +192,7 @@ def _relu6(s: Source) -> Node:
 @reader("LeakyRelu")
 def _leaky_relu(s: Source) -> Node:
     x = s.value(0)
-    slope = np.full(x.type.shape[-1], s.attr("alpha", 0.2), np.float32)
+    slope = np.full(x.type.shape[-1], s.attr("alpha"), np.float32)
     return s.make("prelu", x, constant(slope, name=s.layer))
 
 
@@ -294,12 +294,14 @@ def _split(s: Source) -> tuple[Node, ...]:
     where = int(np.reshape(s.constant(axis), ())) % rank
     if where != rank - 1:
         raise s.unsupported(f"a split over axis {where}; only the channels (the last axis) can be split")
+    sizes = [s.output_shape_of(i)[-1] for i in range(s.outputs)]
+    if 0 in sizes:
+        raise s.unsupported("a part without channels")  # it is a move like others
     x = s.value(value)
-    ends = np.cumsum([s.output_shape_of(i)[-1] for i in range(s.outputs)]).tolist()
-    begins = [0, *ends[:-1]]
+    ends = np.cumsum(sizes).tolist()
     return tuple(
-        s.make("slice", x, attrs=SliceAttrs(begin, end), output=i) if end > begin else x  # nobody reads what is empty
-        for i, (begin, end) in enumerate(zip(begins, ends, strict=True))
+        s.make("slice", x, attrs=SliceAttrs(begin, end), output=i)
+        for i, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True))
     )
 
 

@@ -18,5 +18,5 @@ if TYPE_CHECKING:
 @reader("ResizeBilinear")
 def _resize(s: Source) -> Node:
     height, width = (int(n) for n in np.reshape(s.constant(1), -1))
-    attrs = ResizeAttrs((height, width), int(s.attr("align_corners", False)), int(s.attr("half_pixel_centers", False)))
+    attrs = ResizeAttrs((height, width), int(s.attr("align_corners")), int(s.attr("half_pixel_centers")))
     return s.make("resize_bilinear", s.value(0), attrs=attrs)

@@ -24,7 +24,7 @@ def _transposed(s: Source) -> Node:
     convolution by those taps in reverse.  So there are stride_h * stride_w convolutions (one where the stride is 1),
     whose pixels are then put in their places: nothing is multiplied by inserted zeros, and bits stay bits.
     """
-    if any(d != 1 for d in s.attr("dilations", None) or (1,)):
+    if any(d != 1 for d in s.attr("dilations")):
         raise s.unsupported("a dilation")
     w = s.constant(1).transpose(2, 0, 1, 3)  # (kh, kw, O, I) to OHWI
     x = s.value(2)

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Single ops of TensorFlow, each attribute away from its default, on images that are no squares; graphs without Keras.
+
+What is read gives TensorFlow's own values; what is not is refused by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnn import interpret
+from bnn.errors import UnsupportedOpError
+from bnn.importers.tensorflow import import_model
+from bnn.importers.tf_ops import _spatial, same_pads
+
+from .models import Array, close, images
+
+raw, nn = tf.raw_ops, tf.nn
+Function = Callable[[Any], Any]
+Shape = tuple[int, ...]
+
+
+def numbers(*shape: int) -> Array:
+    """Eighths."""
+    return (np.random.default_rng(shape).integers(-12, 13, shape) / 8).astype(np.float32)
+
+
+def positive(*shape: int) -> Array:
+    return np.abs(numbers(*shape)) + np.float32(0.5)
+
+
+def imported(function: Function, shape: Shape) -> Any:
+    return import_model(lambda x, training: function(x), input_shape=shape)
+
+
+def same(function: Function, shape: Shape) -> None:
+    graph = imported(function, shape)
+    (x,) = images(graph)
+    expected = tf.nest.flatten(function(tf.constant(x)))
+    found = interpret.outputs(graph, [x])
+    for i, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+        close(ours, theirs.numpy(), f"output {i}")
+
+
+def conv(x: Any, *kernel: int, **options: Any) -> Any:
+    return nn.conv2d(x, numbers(*kernel), **{"strides": 1, "padding": "VALID", **options})
+
+
+def depthwise(x: Any, **options: Any) -> Any:
+    plain = {"strides": [1, 1, 1, 1], "padding": "VALID"}
+    return raw.DepthwiseConv2dNative(input=x, filter=numbers(3, 2, 4, 3), **{**plain, **options})
+
+
+def transposed(x: Any, size: Shape, *kernel: int, strides: Any = 1, padding: Any = "VALID") -> Any:
+    return nn.conv2d_transpose(x, numbers(*kernel), tf.stack([tf.shape(x)[0], *size]), strides, padding)
+
+
+EXPLICIT = [[0, 0], [1, 2], [3, 0], [0, 0]]
+WINDOWS: dict[str, Function] = {
+    "conv": lambda x: [
+        conv(x, 3, 2, 4, 5), conv(x, 4, 2, 4, 5, padding="SAME"), conv(x, 3, 4, 4, 5, padding="SAME", strides=(3, 2)),
+        conv(x, 3, 2, 4, 5, padding="SAME", dilations=(2, 3)), conv(x, 9, 11, 4, 5, padding="SAME"),
+        conv(x, 2, 3, 2, 6), conv(x, 3, 2, 4, 5, strides=(1, 2), padding=EXPLICIT),
+    ],
+    "depthwise": lambda x: [
+        depthwise(x), depthwise(x, padding="SAME", strides=[1, 2, 2, 1]),
+        depthwise(x, padding="EXPLICIT", explicit_paddings=sum(EXPLICIT, [])),
+    ],
+    "max pool": lambda x: [
+        nn.max_pool2d(x, (3, 2), (1, 2), "SAME"), nn.max_pool2d(x, (2, 4), (3, 1), "VALID"),
+        nn.max_pool2d(x, (3, 4), (2, 1), EXPLICIT),
+    ],
+    "average pool": lambda x: [
+        nn.avg_pool2d(x, (3, 2), (1, 2), "SAME"), nn.avg_pool2d(x, (2, 4), (3, 1), "VALID"),
+    ],
+    "transposed": lambda x: [
+        transposed(x, (17, 14, 5), 3, 2, 5, 4, strides=(3, 2), padding="SAME"),
+        transposed(x, (17, 17, 5), 2, 5, 5, 4, strides=(3, 2)), transposed(x, (18, 18, 5), 2, 5, 5, 4, strides=(3, 2)),
+        transposed(x, (6, 7, 5), 4, 3, 5, 4, padding="SAME"), transposed(x, (9, 9, 5), 4, 3, 5, 4),
+        transposed(x, (12, 13, 5), 5, 4, 5, 4, strides=2, padding=EXPLICIT),
+        transposed(x, (6, 14, 5), 1, 2, 5, 4, strides=(1, 2)), transposed(x, (6, 7, 5), 1, 1, 5, 4, padding="SAME"),
+    ],
+    "resized": lambda x: [
+        raw.ResizeBilinear(images=x, size=[5, 13]), raw.ResizeBilinear(images=x, size=[5, 13], align_corners=True),
+        raw.ResizeBilinear(images=x, size=[9, 4], half_pixel_centers=True),
+        raw.ResizeNearestNeighbor(images=x, size=[5, 13], align_corners=True),
+        raw.ResizeNearestNeighbor(images=x, size=[9, 4], half_pixel_centers=True),
+    ],
+    "reduced": lambda x: [
+        kind(x, axis, keepdims=keep)
+        for kind in (tf.reduce_sum, tf.reduce_mean, tf.reduce_max, tf.reduce_min)
+        for axis in (1, 2, 3, [1, 2], [2, 3], [-1], [-2, -3]) for keep in (False, True)
+    ],
+    "dilated": lambda x: [
+        nn.atrous_conv2d(x, numbers(2, 3, 4, 5), 2, "SAME"), nn.atrous_conv2d(x, numbers(2, 3, 4, 5), 2, "VALID"),
+        dilated(x, 2, 3, 4, 5, block=[2, 3], pads=[[1, 3], [2, 6]], crops=[[0, 2], [0, 4]]),
+        dilated(x, 2, 3, 4, 5, block=[2, 3], pads=[[0, 0], [1, 1]], crops=[[0, 0], [0, 1]]),
+        nn.depthwise_conv2d(x, numbers(3, 2, 4, 3), [1] * 4, "SAME", dilations=[2, 3]),
+        nn.atrous_conv2d_transpose(x, numbers(2, 3, 5, 4), tf.stack([tf.shape(x)[0], 6, 7, 5]), 2, "SAME"),
+        nn.atrous_conv2d_transpose(x, numbers(2, 3, 5, 4), tf.stack([tf.shape(x)[0], 8, 11, 5]), 2, "VALID"),
+    ],
+}  # fmt: skip
+
+
+def dilated(x: Any, *kernel: int, block: Any, pads: Any, crops: Any, **options: Any) -> Any:
+    """A convolution as TensorFlow writes a dilated one."""
+    space = raw.SpaceToBatchND(input=x, block_shape=block, paddings=pads)
+    return raw.BatchToSpaceND(input=conv(space, *kernel, **options), block_shape=block, crops=crops)
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows(name: str) -> None:
+    same(WINDOWS[name], (6, 7, 4))
+
+
+def normal(x: Any, **options: Any) -> Any:
+    parts = {"scale": numbers(4), "offset": numbers(2, 4)[1], "mean": numbers(3, 4)[1], "variance": positive(4)}
+    return raw.FusedBatchNormV3(x=x, **{**parts, "is_training": False, **options})[0]
+
+
+OPS: dict[str, tuple[Shape, Function]] = {
+    "constants of any rank": ((4, 5, 3), lambda x: [
+        numbers(3) - x, x * numbers(1, 3), x / positive(5, 3), x - numbers(1, 5, 3), x + numbers(1, 4, 5, 3), 2.5 - x,
+        x * numbers(1, 1, 1, 1), numbers(4, 1, 1) - x, tf.maximum(x, numbers(1, 1, 5, 1)), tf.minimum(x, numbers(5, 1)),
+    ]),
+    "constants of vectors": ((6,), lambda x: [numbers(6) - x, numbers(1, 6) / (x * x + 1.0), x * numbers(1, 1)]),
+    "elementwise": ((4, 3), lambda x: [
+        x // positive(3), tf.add_n([x, x * x, 2.0 * x]), nn.relu(x), nn.relu6(x * 9.0),
+        nn.leaky_relu(x, 0.375), raw.LeakyRelu(features=x), tf.clip_by_value(x, -0.25, 0.75), tf.square(x),
+        tf.math.squared_difference(x, numbers(3)), tf.round(x * 4.0), tf.floor(x * 4.0), tf.math.ceil(x * 4.0),
+        tf.sign(x), nn.bias_add(x, numbers(3)), raw.Div(x=x, y=positive(3)), -x, tf.maximum(x, 0.25 - x), tf.abs(x),
+        tf.minimum(x, 0.25 - x), nn.softmax(x), x - 2.0 * tf.square(x), raw.Add(x=x, y=numbers(3)),
+    ]),
+    "functions": ((5,), lambda x: [
+        nn.elu(x), tf.math.erf(x), tf.math.erfc(x), tf.exp(x), tf.math.log1p(x * x), tf.math.rsqrt(x * x + 0.5),
+        tf.sqrt(x * x), tf.sigmoid(x), tf.tanh(x), nn.selu(x), nn.softsign(x), nn.softplus(x * 50.0), tf.pow(x, 3.0),
+        tf.pow(x * x + 0.5, [[-1.5]]),
+    ]),
+    "compared": ((4, 3), lambda x: [
+        tf.where(test(x, numbers(3)), x, 0.25) + tf.where(test(numbers(4, 3), x), numbers(3), x)
+        for test in (tf.less, tf.less_equal, tf.greater, tf.greater_equal, tf.equal, tf.not_equal)
+    ]),
+    "logic": ((4, 3), lambda x: [
+        tf.cast(tf.logical_and(x > 0.0, x < 0.5), tf.float32), tf.cast(tf.logical_or(x > 0.5, x < 0.0), tf.float32),
+        tf.cast(tf.logical_not(x > 0.0), tf.float32),
+    ]),
+    "matrices": ((4,), lambda x: [
+        x @ numbers(4, 5), tf.matmul(x, numbers(5, 4), transpose_b=True),
+        raw.SparseMatMul(a=x, b=numbers(5, 4), transpose_b=True),
+    ]),
+    "matrices of positions": ((3, 4), lambda x: [
+        tf.reshape(tf.reshape(x, (-1, 4)) @ numbers(4, 5), (-1, 3, 5)),
+        tf.reshape(tf.matmul(tf.reshape(x, (-1, 4)), numbers(5, 4), transpose_b=True), (-1, 3, 5)),
+        tf.transpose(tf.transpose(x, (1, 0, 2)) @ numbers(3, 4, 5), (1, 0, 2)),
+    ]),
+    "batch norm": ((3, 5, 4), lambda x: [
+        normal(x), normal(x, epsilon=0.25),
+        raw.FusedBatchNormV2(x=x, scale=numbers(4), offset=numbers(4), mean=numbers(4), variance=positive(4),
+                             is_training=False, epsilon=0.5)[0],
+    ]),
+    "padded": ((3, 5, 4), lambda x: [
+        tf.pad(x, [[0, 0], [1, 2], [0, 3], [0, 0]]), tf.pad(x, [[0, 0], [0, 0], [0, 0], [1, 2]], constant_values=2.5),
+        tf.pad(x, [[0, 0], [1, 0], [2, 0], [0, 3]], constant_values=-1.5), tf.pad(x, [[0, 0]] * 4),
+    ]),
+    "padded rows": ((5, 4), lambda x: [
+        tf.pad(x, [[0, 0], [1, 2], [0, 0]], constant_values=2.5), tf.pad(x, [[0, 0], [1, 2], [0, 3]]),
+        tf.pad(x, [[0, 0], [0, 0], [2, 1]]),
+    ]),
+    "padded vectors": ((4,), lambda x: [tf.pad(x, [[0, 0], [1, 2]], constant_values=0.5)]),
+    "mirrored": ((3, 5, 4), lambda x: [
+        tf.pad(x, [[0, 0], [1, 2], [0, 3], [0, 0]], mode) for mode in ("REFLECT", "SYMMETRIC")
+    ]),
+    "joined": ((3, 5, 4), lambda x: [
+        tf.concat([x, 2.0 * x], axis) for axis in (1, 2, 3, -1, -2)] + [tf.stack([x[:, 0], x[:, 1]], -1),
+    ]),
+    "split": ((3, 6, 4), lambda x: [
+        *tf.split(x, 2, 3), *tf.split(x, [1, 0, 3], -1)[::2], tf.concat(tf.split(x, [1, 0, 3], -1)[::-1], -1),
+        *tf.split(x, 3, 2), *tf.split(x, [1, 5], -2),
+        *tf.unstack(x, axis=1),
+    ]),
+    "moved": ((3, 6, 4), lambda x: [
+        tf.reverse(x, [1]), tf.reverse(x, [2, -1]), tf.roll(x, [1, -2], [1, 2]), tf.gather(x, [2, 0, 0, 1], axis=-1),
+        x[:, ::2, -2::-2, 1:3], x[..., 1], x[:, tf.newaxis, 1, 2:, :], tf.transpose(x, [0, 2, 3, 1]), tf.tile(x, [1,
+        2, 1, 3]),
+        tf.squeeze(x[:, :1], 1), tf.expand_dims(x[..., 0], 2), tf.slice(x, [0, 1, 2, 0], [-1, 1, 3, -1]),
+        nn.depth_to_space(x, 2), nn.space_to_depth(x[:, :2], 2), tf.broadcast_to(x[:, :1], tf.stack([tf.shape(x)[0],
+        5, 6, 4])),
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_ops(name: str) -> None:
+    shape, function = OPS[name]
+    same(function, shape)
+
+
+REFUSED: dict[str, tuple[Shape, Function, str]] = {
+    "a window over channels": (
+        (6, 7, 4), lambda x: raw.MaxPool(input=x, ksize=[1, 1, 1, 2], strides=[1, 1, 1, 2], padding="VALID"),
+        r"MaxPool .*a window of \[1, 1, 1, 2\] over the batch or the channels",
+    ),
+    "a transposed matrix": (
+        (3,), lambda x: tf.matmul(x, numbers(3, 3), transpose_a=True), "MatMul .*a transposed data matrix",
+    ),
+    "training": ((3, 5, 4), lambda x: normal(x, is_training=True, mean=[], variance=[]), "batch norm in training mode"),
+    "another type": ((4,), lambda x: tf.cast(tf.cast(x, tf.float64), tf.float32), "from float32 to float64; only"),
+    "exponents": ((2,), lambda x: tf.pow(x, [2.0, 3.0]), "an exponent that is not one constant number"),
+    "axes apart": ((3, 5, 4), lambda x: tf.reduce_sum(x, [1, 3]), r"axes \[1, 3\] of 4"),
+    "no axes": ((3, 5, 4), lambda x: tf.reduce_max(x, tf.zeros([0], tf.int32)), r"axes \[\] of 4"),
+    "all axes": ((5, 4), lambda x: tf.reduce_max(x, [1, 2]), r"axes \[1, 2\] of 3"),
+    "the batch": ((5, 4), lambda x: tf.reduce_max(x, [0, 1]), "it reduces over the batch"),
+    "padding of the batch": ((5, 4), lambda x: tf.pad(x, [[0, 1], [0, 0], [0, 0]])[:3], "only height, width and"),
+    "padding of five dimensions": (
+        (4, 4), lambda x: tf.reshape(tf.pad(tf.reshape(x, (-1, 2, 2, 2, 2)), [[0, 0], [1, 0]] + [[0, 0]] * 3), (-1,
+        24)),
+        "only height, width and channels can be padded",
+    ),
+    "a constant that is joined": ((3, 4), lambda x: tf.concat([x, numbers(3, 3, 4)], 1), "joins the data with a const"),
+    "channels first": (
+        (4, 6, 7), lambda x: raw.MaxPool(input=x, ksize=[1, 1, 2, 2], strides=[1] * 4, padding="VALID",
+        data_format="NCHW"),
+        "data format NCHW; build the model with channels last",
+    ),
+    "crops before": (
+        (6, 7, 4), lambda x: dilated(x, 2, 3, 4, 5, block=[2, 3], pads=[[2, 2], [2, 6]], crops=[[1, 2], [0, 4]]),
+        r"BatchToSpaceND.*blocks \[2, 3\] with crops \[\[1, 2\], \[0, 4\]\]",
+    ),
+    "crops beyond the padding": (
+        (6, 7, 4), lambda x: dilated(x, 2, 3, 4, 5, block=[2, 3], pads=[[1, 3], [2, 3]], crops=[[0, 2], [0, 4]]),
+        r"BatchToSpaceND.*blocks \[2, 3\] with crops",
+    ),
+    "a dilation with strides": (
+        (6, 7, 4),
+        lambda x: dilated(x, 2, 3, 4, 5, block=[2, 3], pads=[[1, 3], [2, 6]], crops=[[0, 0], [0, 0]], strides=(2, 1)),
+        r"BatchToSpaceND.*or a stride",
+    ),
+    "blocks": (
+        (6, 6, 4), lambda x: raw.SpaceToBatchND(input=x, block_shape=[2, 3], paddings=[[0, 0], [0, 0]]),
+        "SpaceToBatchND.*does not belong to a dilated convolution",
+    ),
+    "products": ((3, 3), lambda x: x @ x, "a product of two values that both depend on the data"),
+    "a product with other weights for each image": ((3, 4), lambda x: x @ numbers(3, 4, 5), "such matrices"),
+    "a condition of weights": ((3,), lambda x: raw.Select(condition=[[True] * 3] * 3, x=x, y=-x), "a condition that"),
+    "constants of images": ((3,), lambda x: x + numbers(3, 3), r"constant of shape \(3, 3\) that differs over the"),
+    "nothing": ((3, 4), lambda x: tf.split(x, [0, 4], 2)[0], "does not keep the batch as its first"),
+    "other ranks": ((3, 4), lambda x: x + x[:, 0], "operands of different rank"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    shape, function, message = REFUSED[name]
+    with pytest.raises(UnsupportedOpError, match=message):
+        imported(function, shape)
+
+
+@pytest.mark.parametrize("attribute", ["strides", "dilations"])
+@pytest.mark.parametrize("axis", range(4))
+def test_steps_over_the_batch_or_the_channels(attribute: str, axis: int) -> None:
+    """TensorFlow executes none of them today; nobody computes with height and width alone."""
+    attributes = {"strides": [1] * 4, "dilations": [1] * 4, "padding": "VALID"}
+    attributes[attribute][axis] = 2  # type: ignore[index]
+    node = SimpleNamespace(
+        attr=attributes.get, shape=lambda i: (3, 6, 7, 4), unsupported=lambda why: UnsupportedOpError(why)
+    )
+    if axis in (1, 2):
+        key = {"strides": "stride", "dilations": "dilation"}[attribute]
+        assert _spatial(node, (1, 1))[key] == ((2, 1) if axis == 1 else (1, 2))  # type: ignore[arg-type]
+    else:
+        with pytest.raises(UnsupportedOpError, match="over the batch or the channels"):
+            _spatial(node, (1, 1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "dilation", "pads"),
+    [(7, 3, 1, 1, (1, 1)), (7, 4, 1, 1, (1, 2)), (7, 1, 3, 1, (0, 0)), (6, 3, 2, 1, (0, 1)), (7, 2, 1, 3, (1, 2)),
+     (1, 5, 4, 1, (2, 2)), (8, 3, 3, 2, (1, 2))],
+)  # fmt: skip
+def test_same(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]) -> None:
+    assert same_pads(size, kernel, stride, dilation) == pads

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may stand in the configuration of a Keras file, entry by entry: nothing is loaded here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from bnn.errors import CompileError
+from bnn.importers import keras_files
+from bnn.importers.keras_files import check_trusted
+
+keras = tf.keras
+Entry = dict[str, Any]
+
+
+class Mine(tf.keras.layers.Layer):  # type: ignore[misc]
+    pass
+
+
+@keras.saving.register_keras_serializable("configurations")
+def squashed(x: Any) -> Any:
+    return x
+
+
+@keras.saving.register_keras_serializable("configurations", "lowered")
+class Registered(tf.keras.layers.Layer):  # type: ignore[misc]
+    pass
+
+
+HERE = __name__
+SQUASHED, LOWERED = "configurations>squashed", "configurations>lowered"
+
+
+def layer(name: str, module: str = "keras.layers", **more: Any) -> Entry:
+    return {"class_name": name, "module": module, "config": {}, **more}
+
+
+def function(name: Any, module: str, registered: Any = None) -> Entry:
+    return {"class_name": "function", "module": module, "config": name, "registered_name": registered}
+
+
+def op(symbol: Any, *calls: Any, **more: Any) -> Entry:
+    return {
+        "class_name": "TFOpLambda",
+        "config": {"function": symbol},
+        **({"inbound_nodes": list(calls)} if calls else {}),
+        **more,
+    }
+
+
+def lam(**options: Any) -> Entry:
+    return {"class_name": "Lambda", "config": options}
+
+
+ALLOWED: dict[str, Any] = {
+    "nothing": None,
+    "no entries": [1, "a", [None, {"class_name": 3}]],
+    "layers": [layer("Dense"), layer("Dense", "keras.src.layers.core.dense"), layer("Conv", "tf_keras.layers")],
+    "a model": [layer("Sequential", "keras"), layer("Functional", "keras.src.models.functional")],
+    "parts": [layer("Zeros", f"keras.{part}") for part in keras_files._PARTS],
+    "parts by the name": {"class_name": "layers.Dense", "module": "keras", "config": {}},
+    "without a module": [{"class_name": "Popen"}, {"module": "subprocess"}],
+    "a module that is none": {"class_name": "Popen", "module": None},
+    "an activation": function("relu", "keras.activations"),
+    "an initializer": function("glorot_uniform", "tf_keras.initializers"),
+    "of Keras, as it writes it": function("relu", "builtins"),
+    "a registered function": function(SQUASHED, "builtins"),
+    "a registered function of a module": function(SQUASHED, "elsewhere", SQUASHED),
+    "a registered class": layer("Registered", "nowhere", registered_name=LOWERED),
+    "a registered class by its name": layer(LOWERED, "nowhere"),
+    "a layer of a module that is here": layer("Mine", HERE),
+    "a Lambda layer of a function by name": lam(function="relu", function_type="function"),
+    "a Lambda layer of Keras 3": lam(function=function("relu", "keras.activations")),
+    "a call": [op("math.abs"), op("compat.v1.where_v2"), op("nn.relu", ["a", 0, 0, {}]), op("add", ["a", 1, 2])],
+    "a call of two": op("math.add", [[["a", 0, 0, {"y": 1.0}]]], [["b", 0, 0]]),
+    "a call of a tensor by a name": op("concat", ["_CONSTANT_VALUE", -1, 1, {"values": [["a", 0, 0]]}]),
+    "a vocabulary": layer("StringLookup") | {"config": {"vocabulary": ["a", "b"]}},
+    "a slice": {"class_name": "SlicingOpLambda", "config": {"function": "__operators__.getitem"}},
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_allowed(name: str) -> None:
+    check_trusted(Path("net.keras"), {"config": {"layers": [ALLOWED[name]]}}, keras)
+
+
+CODE, LAYER = "a Python function, which would run", "a Lambda layer, whose Python code would run"
+PART = "which is no part of a network"
+CALL, ALONE = "a call of the TensorFlow function", "on numbers alone"
+REFUSED: dict[str, tuple[Any, str]] = {
+    "a function of Python": ({"class_name": "__lambda__"}, CODE),
+    "a function of Python by another name": (layer("Dense", registered_name="a>__lambda__"), CODE),
+    "deep down": ([[{"a": {"b": [{"class_name": "x.__lambda__"}]}}]], CODE),
+    **{f"code, {part}": (lam(function="x") | {"config": {f"{part}_type": "lambda"}}, LAYER)
+       for part in ("function", "output_shape", "mask")},
+    "code in another layer": (layer("Dense") | {"config": {"mask_type": "lambda"}}, LAYER),
+    "code, of no type": (lam(function=["4w=="]), LAYER),
+    "code, raw": (lam(function="4w==", function_type="raw"), LAYER),
+    "code of another class": (lam(function={"class_name": "__lambda__", "config": {}}), "code would run"),
+    "a registered Lambda": (layer("My>Lambda"), LAYER),
+    "a Lambda by the other name": (layer("Dense", registered_name="Lambda"), LAYER),
+    **{f"untamed, {name}": (layer(name), f"a layer {name}, which can do more") for name in keras_files._UNTAMED},
+    "untamed by the other name": (layer("Dense", registered_name="x>TFSMLayer"), "a layer TFSMLayer"),
+    "untamed by its module": (layer("keras.layers.TFSMLayer"), "a layer TFSMLayer"),
+    "a vocabulary": (layer("StringLookup") | {"config": {"vocabulary": "/etc/passwd"}},
+        r"another file \('/etc/passwd'\)"),
+    "a call": (op("io.write_file", ["a", 0, 0]), f"{CALL} io.write_file, which would run"),
+    "a call of another class": ({"class_name": "x>AnyOpLambda", "config": {"function": "io.read_file"}}, CALL),
+    "a call of no function": ({"class_name": "TFOpLambda"}, f"{CALL} None"),
+    "a call of a number": (op("fill", ["_CONSTANT_VALUE", -1, 3]), ALONE),
+    "a call of what looks like a number": (op("fill", ["_CONSTANT_VALUE", 0, 0]), ALONE),
+    "a call of short lists": (op("fill", ["a", 0]), ALONE),
+    "a call of long lists": (op("fill", ["a", 0, 0, {}, 1]), ALONE),
+    "a call of other types": (op("fill", ["a", 0.0, 0], ), ALONE),
+    "a call of truth": (op("fill", ["a", True, 0]), ALONE),
+    "a call of text": (op("fill", "a00"), ALONE),
+    "the second of two calls": (op("fill", ["a", 0, 0], ["_CONSTANT_VALUE", -1, 3]), ALONE),
+    "calls that are no list": (op("fill") | {"inbound_nodes": {"a": 1}}, ALONE),
+    "a function of a module": (function("system", "os"), "the function system of module os, which would run"),
+    "of the language": (function("exec", "builtins"), "the function exec of module builtins"),
+    "of the language, its parts": (function("str.join", "builtins"), "the function str.join"),
+    "a function that is none": (function(None, "keras.activations"), "of module keras.activations"),
+    "of Keras, but none of those": (function("Dense", "keras.layers"), "the function Dense"),
+    "of a module like Keras": (function("relu", "keras_.activations"), "the function relu"),
+    **{f"a builder, {name}": (function(name, "keras.activations"),
+    f"the function {name}") for name in keras_files._BUILDERS},
+    **{f"a builder of the language, {name}": (function(name, "builtins"), f"the function {name}")
+       for name in keras_files._BUILDERS},
+    "a class without a capital": (layer("popen", "subprocess"), "the function popen of module subprocess"),
+    "an underscored class without a capital": (layer("__popen", "keras.layers"), "the function __popen"),
+    "one name without a capital": (layer("Dense", registered_name="getenv"), "the function Dense"),
+    "a function of a known class": (function("relu", "os", SQUASHED), "the function relu of module os"),
+    "no layer": (layer("Popen", "subprocess"), f"an object Popen of module subprocess, {PART}"),
+    "no layer by the other name": (layer("Mine", HERE, registered_name="Path"),
+        f"an object Mine of module {HERE}, {PART}"),
+    "no part of Keras": (layer("Saver", "keras.saving"), PART),
+    "no part of the older Keras": (layer("Saver", "tf_keras.callbacks"), PART),
+    "too deep a part of Keras": (layer("Saver", "keras.src.legacy.layers"), PART),
+    "a registered name that is not": (layer("Registered", "subprocess", registered_name="Popen"), PART),
+    "a module that is not here": (layer("Layer", "not_here"), r"the class 'Layer' of module 'not_here', which is not"),
+    "a registered name of none": (layer(LOWERED, "not_here", registered_name=None),
+        "the function|of module 'not_here'"),
+    "a registered name that is empty": (layer("Registered", "not_here", registered_name=""), "of module not_here"),
+    "a module like Keras": (layer("Dense", "kerasx.layers"), "'kerasx.layers', which is not imported here"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    entry, message = REFUSED[name]
+    with pytest.raises(CompileError, match=message) as error:
+        check_trusted(Path("net.keras"), {"config": {"layers": [json.loads(json.dumps(entry))]}}, keras)
+    assert str(error.value).startswith("net.keras: contains ")

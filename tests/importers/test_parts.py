@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the importer, each alone: nodes, names, what is executed, and how errors read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework.function_pb2 import FunctionDef
+from tensorflow.core.framework.node_def_pb2 import NodeDef
+from tensorflow.python.framework import op_def_registry
+
+from bnn.errors import CompileError, UnsupportedOpError
+from bnn.importers import (
+    archives,
+    frozen,
+    keras_files,
+    limits,
+    saved_models,
+    tf_batch,
+    tf_counts,
+    tf_inline,
+    tf_layer_norm,
+    tf_moves,
+    tf_pure,
+    tf_run,
+    tf_symbols,
+)
+from bnn.importers.frozen import Frozen, TfNode
+from bnn.importers.reason import reason
+from bnn.importers.tf_run import Runner
+
+# {what is allowed: (how many, the first digits of its digest)}: each name was looked at by itself, and whoever changes
+# a list says so here, too.
+LISTS: dict[str, tuple[Collection[str], int, str]] = {
+    "PURE": (tf_pure.PURE, 312, "11bab10c"),
+    "KEPT": (tf_pure.KEPT, 127, "471dbcc6"),
+    "SAVER": (tf_pure.SAVER, 6, "ece314fa"),
+    "LOWERED": (tf_pure.LOWERED, 6, "433bbfe4"),
+    "CALLS": (tf_pure.CALLS, 2, "1a5b0ef4"),
+    "CONTROL": (tf_pure.CONTROL, 6, "8de78c47"),
+    "ALIASES": (frozen.ALIASES, 6, "4b8232a9"),
+    "SHAPE_OPS": (frozen.SHAPE_OPS, 6, "b2193f8c"),
+    "FUNCTIONS": (tf_symbols.FUNCTIONS, 829, "374b52aa"),
+    "UNTAMED": (keras_files._UNTAMED, 19, "7478c88a"),
+    "PARTS": (keras_files._PARTS, 15, "b4217cf6"),
+    "BUILDERS": (keras_files._BUILDERS, 3, "953ee428"),
+    "KERAS_FUNCTIONS": (keras_files._FUNCTIONS, 6, "667139de"),
+    "BASES": (sorted(map(".".join, keras_files._BASES)), 7, "523ac16d"),
+    "MEMBERS": (archives._CONFIG | archives._WEIGHTS, 4, "0922a715"),
+    "OWN_FUNCTIONS": (saved_models._OWN_FUNCTIONS, 4, "4e187313"),
+    "KINDS": (saved_models._KINDS, 6, "d5c1a240"),
+    "PARENTS": (saved_models._PARENTS, 2, "7cf0cfc5"),
+    "READ": (saved_models._READ, 4, "e4c9f256"),
+    "NO_LARGER": (tf_run._NO_LARGER, 30, "98587520"),
+    "MOVES": (tf_moves.MOVES, 20, "d256270a"),
+    "POINTWISE": (tf_moves.POINTWISE, 49, "8baca5c8"),
+    "PRODUCTS": (tf_moves.PRODUCTS, 3, "b1ee98b4"),
+    "NORMS": (tf_layer_norm.NORMS, 3, "f6b6ec55"),
+    "REDUCTIONS": (tf_batch.REDUCTIONS, 2, "aa0d6ee7"),
+    "COUNTED_MOVES": ([f"{op} {where}" for op, where in tf_counts._MOVES.items()], 15, "1a867781"),
+    "SPREADS": (tf_counts._SPREADS, 4, "13853421"),
+    "ELEMENTWISE": (tf_counts._ELEMENTWISE, 24, "c48ab0e1"),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_change_on_purpose(name: str) -> None:
+    names, count, digest = LISTS[name]
+    found = hashlib.sha256(" ".join(sorted(names)).encode()).hexdigest()[:8]
+    assert (len(names), found) == (count, digest)
+
+
+def test_what_is_pure_takes_numbers_alone() -> None:
+    """An op that takes or gives texts reads, writes, parses or unpacks."""
+    for name in tf_pure.PURE:
+        definition = op_def_registry.get(name)
+        arguments = [*definition.input_arg, *definition.output_arg]
+        assert not any(a.type == tf.string.as_datatype_enum for a in arguments), name
+        assert not any(a.type == "list(string)" for a in definition.attr), name
+
+
+def test_limits() -> None:
+    assert (limits.MOST_BYTES, limits.MOST_CALLS, limits.MOST_CONSTANTS, limits.MOST_NODES) == (
+        2**30,
+        100,
+        2**32,
+        2**20,
+    )
+    assert (archives._MOST_TEXT, tf_run._MOST_SHAPE, tf_run._WIDEST, tf_moves._MOST_WEIGHTS) == (2**26, 1024, 16, 2**26)
+    limits.check_bytes("here", "all", 2**30)
+    with pytest.raises(
+        CompileError, match=r"^here: all is 1,073,741,825 bytes; at most 1,073,741,824 are read; .*unsafe"
+    ):
+        limits.check_bytes("here", "all", 2**30 + 1)
+
+
+def test_layers_behind_scopes() -> None:
+    def names(layers: set[str], nodes: list[str], twice: bool = False) -> list[str]:
+        made = [TfNode("Relu", name, (), {}) for name in nodes]
+        graph = Frozen(
+            made, [], [], [], [], lambda *_: [], lambda *_: np.zeros(0), layers=frozenset(layers), scopes_twice=twice
+        )
+        return [graph.layer(name) for name in nodes]
+
+    assert names({"a", "b"}, ["net/a/Relu", "net/a/b/Relu", "a/b", "x/y", "x", "x/y/z"]) == [
+        "a",
+        "b",
+        "a",
+        "x",
+        "x",
+        "y",
+    ]
+    assert names({"a"}, ["PartitionedCall/a/Relu", "StatefulPartitionedCall_12/net/z/Relu"]) == ["a", "z"]
+    assert names({"Relu"}, ["a/Relu"]) == ["Relu"]
+    assert names(set(), ["PartitionedCall", "PartitionedCall_x/a/b"]) == ["PartitionedCall", "a"]
+    # Keras 3 opens each scope twice: the second is numbered
+    assert names({"part", "part_1"}, ["part_1/Relu", "part_2/Relu", "part_1_1/Relu"], True) == [
+        "part_1",
+        "part",
+        "part_1",
+    ]
+    assert names({"a"}, ["a_1/Relu", "a/Relu"], True) == ["a", "a"]
+    assert names({"a"}, ["net/a_1/Relu", "net/a/Relu"]) == ["a_1", "a"]
+    assert names({"a", "a_1"}, ["a/Relu", "a_1/Relu"], True) == ["a", "a_1"]
+
+
+def test_what_stands_behind() -> None:
+    def node(name: str, *inputs: tuple[str, int], op: str = "IdentityN") -> TfNode:
+        return TfNode(op, name, inputs, {})
+
+    nodes = {n.name: n for n in (
+        node("x", op="Split"), node("y", ("x", 0), ("x", 1)), node("z", ("y", 1)), node("w", ("z", 0), op="Relu"),
+    )}  # fmt: skip
+    known: dict[Any, Any] = {}
+    assert frozen.behind(nodes, ("IdentityN",), known, ("z", 0)) == ("x", 1)
+    assert known == {("z", 0): ("x", 1), ("y", 1): ("x", 1)}
+    assert frozen.behind(nodes, ("IdentityN",), known, ("w", 0)) == ("w", 0)
+    assert frozen.behind(nodes, ("IdentityN",), {("y", 0): ("known", 7)}, ("y", 0)) == ("known", 7)
+    nodes["x"] = node("x", ("z", 0), ("y", 1))
+    with pytest.raises(CompileError, match="hands on its own result"):
+        frozen.behind(nodes, ("IdentityN",), {}, ("z", 0))
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("plain. ", "plain"), ("", "ValueError"), ("\x1b[1mbold\x1b[0m\n\nsecond", "bold"),
+    ("Exception encountered when calling layer 'a'.\n\nTypeError: the reason.\nmore", "the reason"),
+    ("in user code:\n  File \"a.py\", line 3\n    x = 1\n    ValueError: wrong", "wrong"),
+    ("first: ValueError: no\nlater", "first: ValueError: no"), ("KeyError: 'a'\nOSError: 'b'", "'b'"),
+    ("wrong Full object config: {'a': 1}", "wrong"), ("wrong {{function_node f}} here [Op:Conv2D] name: x",
+    "wrong here"),
+    ("Shape for '{{node a}} = Conv2D[]'", "Shape"), ("x" * 300, "x" * 300), ("x" * 301, "x" * 300 + "..."),
+])  # fmt: skip
+def test_reasons(text: str, expected: str) -> None:
+    assert reason(ValueError(text)) == expected
+
+
+def attr(**value: Any) -> Any:
+    return NodeDef(attr={"a": value}).attr["a"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [
+    ({"s": b"SAME"}, "SAME"), ({"i": 3}, 3), ({"f": 0.5}, 0.5), ({"b": True}, True), ({"type": 1}, "float32"), ({},
+    None),
+    ({"shape": {"dim": [{"size": -1}, {"size": 3}]}}, [-1, 3]), ({"list": {"i": [1, 2]}}, [1, 2]),
+    ({"list": {"f": [0.5]}}, [0.5]), ({"list": {"b": [True, False]}}, [True, False]), ({"list": {"s": [b"a"]}}, ["a"]),
+    ({"list": {"type": [1, 3]}}, ["float32", "int32"]), ({"list": {}}, []), ({"s": b"\xff"}, "\ufffd"),
+])  # fmt: skip
+def test_attributes_as_plain_values(value: dict[str, Any], expected: Any) -> None:
+    assert tf_inline.attribute(tf, attr(**value)) == expected
+
+
+def test_attributes_that_a_file_leaves_out() -> None:
+    """They are as the op declares them: an older TensorFlow had fewer."""
+    found = tf_inline._attributes(tf, NodeDef(op="ResizeBilinear", attr={"align_corners": {"b": True}}))
+    assert found == {"align_corners": True, "half_pixel_centers": False}
+    assert tf_inline._attributes(tf, NodeDef(op="MyOwnOp", attr={"a": {"i": 1}})) == {"a": 1}
+
+
+@pytest.mark.parametrize(("op", "attributes", "expected"), [
+    ("Relu", {}, [("activations", 1)]), ("Unpack", {"num": {"i": 2**20}}, [("output", 2**20)]),
+    ("TopKV2", {}, [("values", 1), ("indices", 1)]), ("IdentityN", {"T": {"list": {"type": [1, 1, 3]}}}, [("output",
+    3)]),
+    ("Unpack", {"num": {"i": 2**20 + 1}}, "has 1,048,577 results; at most 1,048,576 are read"), ("NoOp", {}, []),
+    ("MyOwnOp", {}, "is not known to this TensorFlow"),
+])  # fmt: skip
+def test_results_of_nodes(op: str, attributes: Any, expected: Any) -> None:
+    node = NodeDef(op=op, attr=attributes)
+    if isinstance(expected, str):
+        with pytest.raises(UnsupportedOpError, match=expected):
+            tf_inline.result_counts(node, "a")
+    else:
+        assert tf_inline.result_counts(node, "a") == expected
+
+
+def function(name: str, nodes: list[dict[str, Any]], inputs: list[str], results: dict[str, str]) -> Any:
+    made = FunctionDef(node_def=nodes, ret=results)
+    made.signature.name = name
+    for argument in inputs:
+        made.signature.input_arg.add(name=argument)
+    for result in results:
+        made.signature.output_arg.add(name=result)
+    return made
+
+
+def test_calls_are_replaced_by_what_they_call() -> None:
+    split = {"name": "s", "op": "Split", "input": ["axis", "x", "^axis"], "attr": {"num_split": {"i": 2}}}
+    inner = function("inner", [split], ["axis", "x"], {"p": "s:output:1", "q": "s:output:0"})
+    call: dict[str, Any] = {"name": "c", "op": "PartitionedCall", "input": ["one", "data", "^data"]}
+    call["attr"] = {"f": {"func": {"name": "inner"}}, "Tout": {"list": {"type": [1, 1]}}}
+    last = {"name": "r", "op": "Relu", "input": ["c:output:1"]}
+    outer = function("outer", [last, call], ["one", "data"], {"y": "r:activations:0"})
+    nodes, results = tf_inline.from_function(tf, outer, {"inner": inner})
+    assert {n.name: (n.op, n.inputs) for n in nodes} == {
+        "r": ("Relu", (("c", 1),)), "c/axis": ("Identity", (("one", 0),)), "c/x": ("Identity", (("data", 0),)),
+        "c/s": ("Split", (("c/axis", 0), ("c/x", 0))), "c": ("IdentityN", (("c/s", 1), ("c/s", 0))),
+    }  # fmt: skip
+    assert results == (("r", 0),)
+    call["input"] = ["one"]
+    with pytest.raises(ValueError, match="shorter|zip"):
+        tf_inline.from_function(tf, function("f", [call], ["one"], {}), {"inner": inner})
+    for broken in ({**last, "input": ["nobody"]}, {**call, "attr": {"f": {"func": {"name": "none"}}}}):
+        with pytest.raises(CompileError, match=r"the function 'f' names '(nobody|none)', which it does not have"):
+            tf_inline.from_function(tf, function("f", [broken], ["one"], {}), {"inner": inner})
+
+
+RUN: dict[str, tuple[dict[str, Any], list[Any], Any]] = {
+    "a const": ({"op": "Const", "attrs": {"value": np.float32(2)}}, [], [2.0]),
+    "several": ({"op": "IdentityN"}, [1, 2], [1, 2]),
+    "renamed": ({"op": "Mean", "attrs": {"keep_dims": True}}, [np.eye(2, dtype="f4"), np.int32(1)], [[[0.5], [0.5]]]),
+    "renamed attribute": ({"op": "Squeeze", "attrs": {"squeeze_dims": [1]}}, [np.ones((1, 1, 2), "f4")], [[[1.0,
+        1.0]]]),
+    "a list of operands": (
+        {"op": "ConcatV2", "attrs": {"N": 2, "T": "float32"}}, [np.ones(1, "f4"), np.zeros(2, "f4"), np.int32(0)],
+        [[1, 0, 0]],
+    ),
+    "the least number": ({"op": "Relu", "attrs": {"a": -(2**31)}}, [np.float32(-1)], [0.0]),
+    "the largest number": ({"op": "Relu", "attrs": {"a": [1, 2**31 - 1]}}, [np.float32(2)], [2.0]),
+    "below the least": ({"op": "Relu", "attrs": {"a": -(2**31) - 1}}, [np.float32(-1)], "cannot be executed: a: found"),
+    "beyond the largest": ({"op": "Relu", "attrs": {"a": [1, 2**31]}}, [np.float32(-1)],
+        "cannot be executed: a: found"),
+    "no such op": ({"op": "MyOwnOp"}, [], "op MyOwnOp .* may do more than compute"),
+    "a gradient": ({"op": "ReluGrad"}, [np.float32(1)] * 2, "op ReluGrad .* may do more than compute"),
+    "a function of Python": ({"op": "tf_export"}, [], "may do more than compute"),
+    "wrong shapes": ({"op": "MatMul"}, [np.ones((2, 3), "f4")] * 2, "op MatMul .* cannot be executed: Dim"),
+    "wrong values": ({"op": "Reshape"}, [np.ones(6, "f4"), np.array([4], "i4")],
+        "op Reshape .* cannot be executed: Input to"),
+    "large": ({"op": "Fill"}, [np.array([2**15, 2**15], "i4"), np.float64(0)],
+        r"makes 8,589,934,592 bytes; at most 1,073,741,824"),
+    "wide": ({"op": "AddV2"}, [np.ones((2**14, 1), "f4"), np.ones((1, 2**15), "f4")], "makes 2,147,483,648 bytes"),
+    "cast": ({"op": "Cast", "attrs": {"DstT": "uint8"}}, [np.ones(2**26 + 1, "?")], "makes 1,073,741,840 bytes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_what_is_executed(name: str) -> None:
+    node, operands, expected = RUN[name]
+    run = Runner(tf, False)
+    made = TfNode(**{"name": "a", "inputs": (), "attrs": {}, **node})
+    if isinstance(expected, str):
+        with pytest.raises(CompileError, match=expected):
+            run(made, operands)
+    else:
+        for found, value in zip(run(made, operands), expected, strict=True):
+            np.testing.assert_array_equal(np.asarray(found), value)
+
+
+def test_what_is_executed_of_a_trusted_model() -> None:
+    run = Runner(tf, True)
+    empty = TfNode("Empty", "a", (), {"dtype": "float32", "init": True})
+    assert run(empty, [np.array([2], "i4")])[0].numpy().tolist() == [0.0, 0.0]
+    for op in ("MyOwnOp", "tf_export"):
+        with pytest.raises(UnsupportedOpError, match=rf"op {op} \('a'\) cannot be executed"):
+            run(TfNode(op, "a", (), {}), [])
+
+
+def test_what_says_a_shape() -> None:
+    """Integers, as far as they are few; and any number alone."""
+    for array, said in (
+        (np.zeros(1024, np.int64), True), (np.zeros(1025, np.int64), False), (np.zeros(2, np.uint8), True),
+        (np.zeros(2, np.float32), False), (np.zeros((1, 1), np.float32), True), (np.zeros(0, np.float32), False),
+    ):  # fmt: skip
+        assert len(tf_run._known(array)) == (3 if said else 2)
+
+
+@pytest.mark.parametrize(("op", "operands", "size"), [
+    ("Add", [np.zeros((5, 1), "f4"), np.zeros(3, "f4")], 60), ("Relu", [np.zeros(3, "f8")], 24),
+    ("Select", [np.zeros(3, "?"), np.zeros(3, "f8"), np.zeros(3, "f8")], 24), ("Cast", [np.zeros(3, "?")], 48),
+    ("Tile", [np.zeros((2, 3), "f4"), np.array([3, 1], "i4")], 72), ("Max", [np.zeros(3), np.int32(0)], 0),
+    ("TopKV2", [np.zeros(9, "f4"), np.int32(5)], 40), ("Tile", [np.zeros((2, 3), "f4"), np.zeros(2000, "i4")[:2]], 0),
+])  # fmt: skip
+def test_sizes_of_results(op: str, operands: list[Any], size: int) -> None:
+    attributes = {"DstT": "int8"} if op == "Cast" else {}
+    shapes = [tf_run._known(o) for o in operands]
+    assert Runner(tf, False)._size(TfNode(op, "a", (), attributes), operands, shapes) == size
+
+
+def test_largest_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    node, operands = TfNode("Tile", "a", (), {}), [np.zeros((2, 3), "f4"), np.array([3, 1], "i4")]
+    monkeypatch.setattr(tf_run, "MOST_BYTES", 72)
+    Runner(tf, False)(node, operands)
+    monkeypatch.setattr(tf_run, "MOST_BYTES", 71)
+    with pytest.raises(UnsupportedOpError, match="makes 72 bytes; at most 71 are made"):
+        Runner(tf, False)(node, operands)
+    Runner(tf, True)(node, operands)
