@@ -35,6 +35,8 @@ def read_signature(tf: Any, folder: Path, saved: Any, sizes: Mapping[int, int]) 
     name, function_name = _served(objects.nodes)
     functions = {f.signature.name: f for f in graph.graph_def.library.function}
     try:
+        if function_name not in objects.concrete_functions:  # which makes one when it is asked
+            raise KeyError(function_name)
         function, bound = functions[function_name], objects.concrete_functions[function_name].bound_inputs
         own = len(function.signature.input_arg) - len(bound)
         nodes, outputs = from_function(tf, function, functions)

@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from bnn import interpret
 from bnn.errors import UnsupportedOpError
-from bnn.importers.tensorflow import import_model
+from bnn.importers.tensorflow import freeze, import_model
 from bnn.importers.tf_ops import _spatial, same_pads
 
-from .models import Array, close, images
+from .models import Array, close, compare_values, images
 
 raw, nn = tf.raw_ops, tf.nn
 Function = Callable[[Any], Any]
@@ -35,13 +35,16 @@ def positive(*shape: int) -> Array:
     return np.abs(numbers(*shape)) + np.float32(0.5)
 
 
-def imported(function: Function, shape: Shape) -> Any:
-    return import_model(lambda x, training: function(x), input_shape=shape)
+def frozen(function: Function, shape: Shape) -> Any:
+    return freeze(lambda x, training: function(x), input_shape=shape)
 
 
 def same(function: Function, shape: Shape) -> None:
-    graph = imported(function, shape)
+    """All outputs, and all values on the way that name a tensor."""
+    nodes = frozen(function, shape)
+    graph = import_model(nodes)
     (x,) = images(graph)
+    compare_values(graph, nodes, [x])
     expected = tf.nest.flatten(function(tf.constant(x)))
     found = interpret.outputs(graph, [x])
     for i, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
@@ -165,7 +168,8 @@ OPS: dict[str, tuple[Shape, Function]] = {
                              is_training=False, epsilon=0.5)[0],
     ]),
     "padded": ((3, 5, 4), lambda x: [
-        tf.pad(x, [[0, 0], [1, 2], [0, 3], [0, 0]]), tf.pad(x, [[0, 0], [0, 0], [0, 0], [1, 2]], constant_values=2.5),
+        *(tf.pad(x, np.eye(8, dtype=int)[side].reshape(4, 2)) for side in range(2, 8)), tf.pad(x, [[0, 0], [0, 0], [0,
+        0], [1, 2]], constant_values=2.5),
         tf.pad(x, [[0, 0], [1, 0], [2, 0], [0, 3]], constant_values=-1.5), tf.pad(x, [[0, 0]] * 4),
     ]),
     "padded rows": ((5, 4), lambda x: [
@@ -258,7 +262,7 @@ REFUSED: dict[str, tuple[Shape, Function, str]] = {
 def test_refused(name: str) -> None:
     shape, function, message = REFUSED[name]
     with pytest.raises(UnsupportedOpError, match=message):
-        imported(function, shape)
+        import_model(frozen(function, shape))
 
 
 @pytest.mark.parametrize("attribute", ["strides", "dilations"])

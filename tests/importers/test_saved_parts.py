@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may stand in a SavedModel and in a Keras file's containers, part by part: protocol buffers and HDF5 by hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf.text_format import Parse
+from tensorflow.core.framework.function_pb2 import FunctionDef
+from tensorflow.core.framework.node_def_pb2 import NodeDef
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from bnn.errors import CompileError
+from bnn.importers import limits, saved_graph, saved_models
+from bnn.importers.archives import check_hdf5
+from bnn.importers.frozen import TfNode
+from bnn.importers.saved_models import check_files, check_saved_model
+from bnn.importers.tensorflow import _sizes, import_model
+
+from .hostile import edit, product, refused, save_plain
+
+HERE = Path("net")
+HOOKS = ["_restore", "restore"]
+SIZES = _sizes(tf)
+
+
+def saved(nodes: str = "", functions: str = "", graph: str = "", more: str = "") -> Any:
+    text = f"graph_def {{ {graph} library {{ {functions} }} }} object_graph_def {{ {nodes} {more} }}"
+    return Parse(f"meta_graphs {{ {text} }}", SavedModel())
+
+
+def check(model: Any) -> None:
+    check_saved_model(HERE, model, HOOKS, SIZES)
+
+
+def child(name: str) -> str:
+    """An object with another of that name, which is a function."""
+    return f'nodes {{ user_object {{}} children {{ node_id: 1 local_name: "{name}" }} }} nodes {{ function {{}} }}'
+
+
+OBJECTS = {
+    **{kind: f"nodes {{ {kind} {{}} }}" for kind in sorted(saved_models._KINDS)},
+    "a function with variables": "nodes { function {} children { node_id: 1 } } nodes { variable {} }",
+    **{f"a function called {name}": child(name) for name in ("call", "restore", *sorted(saved_models._OWN_FUNCTIONS))},
+    "an own variable": child("_own").replace("function", "variable"),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_objects(name: str) -> None:
+    check(saved(OBJECTS[name]))
+
+
+TABLE, CALLED = "contains a table or another resource", "which may run while loading"
+OTHERS = {
+    "a resource": ("nodes { resource {} }", TABLE), "an asset": ("nodes { asset {} }", TABLE),
+    "nothing": ("nodes {}", TABLE),
+    "a saveable object": ('nodes { user_object {} saveable_objects { key: "a" } }', TABLE),
+    "a registered saver": ('nodes { variable {} registered_saver: "a" }', TABLE),
+    "a registered name": ('nodes { variable {} registered_name: "My.Own" }', r"another resource \(My.Own\)"),
+    **{f"what hangs on a {kind}": (f"nodes {{ {kind} {{}} children {{}} }}", rf"another resource \({kind}\)")
+       for kind in sorted(saved_models._KINDS - saved_models._PARENTS)},
+    "a private function": (child("_own"), f"object called _own, {CALLED}"),
+    "a private bare function": (child("_own").replace("function", "bare_concrete_function"), CALLED),
+    "a hook that is a variable": (child("_restore").replace("function", "variable"), f"called _restore, {CALLED}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_objects(name: str) -> None:
+    nodes, message = OTHERS[name]
+    with pytest.raises(CompileError, match=message):
+        check(saved(nodes))
+
+
+def body(name: str, *nodes: str) -> str:
+    return f'function {{ signature {{ name: "{name}" }} {" ".join(nodes)} }}'
+
+
+def node(op: str, *called: str, word: str = "node_def") -> str:
+    named = "".join(f'attr {{ key: "f" value {{ func {{ name: "{name}" }} }} }}' for name in called)
+    return f'{word} {{ name: "a" op: "{op}" {named} }}'
+
+
+def listed(op: str, name: str) -> str:
+    """A node that names a function in a list."""
+    return f'node_def {{ name: "a" op: "{op}" attr {{ key: "f" value {{ list {{ func {{ name: "{name}" }} }} }} }} }}'
+
+
+OWN = 'concrete_functions { key: "own" value {} }'
+OPS = {
+    "ops that compute": (body("own", node("Relu"), node("AssignVariableOp"), node("If", "a"), node("Exit")), False),
+    "calls": (body("own", node("PartitionedCall", "other")) + body("other", node("Relu")), True),
+    "saving by nobody": (body("saver", node("SaveV2"), node("RestoreV2"), node("Relu")), True),
+    "saving by its own": (body("own", node("SaveV2")), False),
+    "saving by what it calls": (body("own", node("PartitionedCall", "b")) + body("b", node("SaveV2")), False),
+    "saving by a choice": (body("own", listed("Case", "b")) + body("b", node("MergeV2Checkpoints")), False),
+    "a call of nobody": (body("own", node("PartitionedCall", "absent")), True),
+    "writing by nobody": (body("unused", node("WriteFile")), False),
+    "a function of what computes": (body("own", node("Relu", "own2")), False),
+    "functions of what computes": (body("own", listed("Relu", "own2")), False),
+    "a function of what saves": (body("saver", node("SaveV2", "other")), False),
+}
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_ops_of_functions(name: str) -> None:
+    functions, allowed = OPS[name]
+    model = saved(functions=functions, more=OWN)
+    if allowed:
+        check(model)
+    else:
+        with pytest.raises(
+            CompileError, match=r"contains the TensorFlow op \w+ \('a' of the function '\w+'\), which may"
+        ):
+            check(model)
+
+
+@pytest.mark.parametrize(("op", "allowed"), [("SaveV2", True), ("Const", True), ("ReadFile", False), ("MyOwn", False)])
+def test_ops_of_the_graph(op: str, allowed: bool) -> None:
+    model = saved(graph=node(op, word="node"), more=OWN)
+    if allowed:
+        check(model)
+    else:
+        with pytest.raises(CompileError, match=rf"contains the TensorFlow op {op} \('a'\), which may"):
+            check(model)
+
+
+def test_graphs() -> None:
+    for model in (SavedModel(), Parse("meta_graphs {}", SavedModel())):
+        with pytest.raises(CompileError, match="of TensorFlow 1, or of several graphs"):
+            check(model)
+    two = saved()
+    two.meta_graphs.add().CopyFrom(two.meta_graphs[0])
+    with pytest.raises(CompileError, match="or of several graphs"):
+        check(two)
+
+
+def test_functions_that_call_each_other() -> None:
+    calls = partial(node, "PartitionedCall")
+    with pytest.raises(CompileError, match="'a' calls itself"):
+        check(saved(functions=body("a", calls("b")) + body("b", calls("a"))))
+    check(saved(functions=body("a", calls("c"), calls("b")) + body("b", calls("c")) + body("c")))
+
+
+def constant(dtype: int, *dims: int, key: str = "value", text: str = "tensor") -> str:
+    shape = " ".join(f"dim {{ size: {size} }}" for size in dims)
+    tensor = f"tensor {{ dtype: {dtype} tensor_shape {{ {shape} }} }}"
+    value = tensor if text == "tensor" else f"list {{ {tensor} {tensor} }}"
+    return f'node_def {{ name: "a" op: "Const" attr {{ key: "{key}" value {{ {value} }} }} }}'
+
+
+@pytest.mark.parametrize(("nodes", "size"), [
+    ([constant(1, 2, 3)], 24), ([constant(2, 5)], 40), ([constant(7, 5)], 160), ([constant(1)], 4), ([constant(10,
+    0)], 0),
+    ([constant(1, -1, 5)], 0), ([constant(1, 2), constant(4, 3)], 11), ([constant(1, 2, text="list")], 16),
+    ([constant(20, 2)], 64), ([constant(1, -3, -2)], 0),
+])  # fmt: skip
+def test_what_constants_declare(nodes: list[str], size: int) -> None:
+    made = Parse(" ".join(nodes), FunctionDef()).node_def
+    assert saved_models._declared(made, SIZES) == size
+
+
+def test_all_constants_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the graph and all functions once, or of a function with what it calls: the larger."""
+    calls = [node("PartitionedCall", "c")] * 3
+    functions = body("f", constant(1, 5), *calls) + body("c", constant(1, 10))
+    many = "".join(body(f"g{i}", constant(1, 10)) for i in range(4))
+    for model, size in ((saved(functions=functions), 140), (saved(functions=functions + many), 220)):
+        monkeypatch.setattr(limits, "MOST_BYTES", size)
+        check(model)
+        monkeypatch.setattr(limits, "MOST_BYTES", size - 1)
+        with pytest.raises(CompileError, match=f"what its constants declare is {size} bytes"):
+            check(model)
+
+
+@pytest.mark.parametrize(("made", "count"), [
+    ({"op": "Relu"}, 1), ({"op": "NoOp"}, 1), ({"op": "TopKV2"}, 2), ({"op": "MyOwn"}, 1),
+    ({"op": "Unpack", "attr": {"num": {"i": 5}}}, 5), ({"op": "Unpack", "attr": {"num": {"i": 0}}}, 1),
+])  # fmt: skip
+def test_what_a_node_takes(made: dict[str, Any], count: int) -> None:
+    assert saved_models._entries(NodeDef(**made)) == count
+
+
+@pytest.fixture(scope="module")
+def plain_net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_plain(tmp_path_factory.mktemp("saved") / "net")
+
+
+def test_files_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, outside = tmp_path / "net", tmp_path / "netting"
+    (inside / "variables" / "deep").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "file").write_bytes(b"x" * 9)
+    (inside / "saved_model.pb").write_bytes(b"x" * 8)
+    (inside / "assets").symlink_to(outside)  # nobody reads it
+    (inside / "variables" / "deep" / "link").symlink_to("../../saved_model.pb")
+    monkeypatch.setattr(limits, "MOST_BYTES", 8)
+    check_files(inside)
+    for name in ("saved_model.pb", "fingerprint.pb", "variables/deep/a", "debug"):
+        path = inside / name
+        before = path.read_bytes() if path.exists() else None
+        path.unlink(missing_ok=True)
+        path.write_bytes(b"x" * 9)
+        with pytest.raises(CompileError, match=f"'{name}' is 9 bytes; at most 8 are read"):
+            check_files(inside)
+        path.unlink()
+        for target in (outside / "file", outside, tmp_path / "absent"):
+            path.symlink_to(target)
+            with pytest.raises(CompileError, match=f"'{name}' leads out of the folder"):
+                check_files(inside)
+            path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(CompileError, match=f"'{name}' is not a regular file"):
+            check_files(inside)
+        path.unlink()
+        if before is not None:
+            path.write_bytes(before)
+
+
+def objects(*signatures: str) -> Any:
+    children = "".join(f'children {{ node_id: {i + 2} local_name: "{name}" }}' for i, name in enumerate(signatures))
+    kinds = "".join(
+        f'nodes {{ bare_concrete_function {{ concrete_function_name: "f_{name}" }} }}' for name in signatures
+    )
+    others = 'children { node_id: 0 local_name: "signature_other" } children { node_id: 1 local_name: "signatures" }'
+    return saved(f"nodes {{ {others} }} nodes {{ {children} }} {kinds}").meta_graphs[0].object_graph_def.nodes
+
+
+def test_which_signature_is_served() -> None:
+    assert saved_graph._served(objects("one", "serving_default")) == ("serving_default", "f_serving_default")
+    assert saved_graph._served(objects("one", "two")) == ("one", "f_one")
+    with pytest.raises(CompileError, match="has no signature"):
+        saved_graph._served(objects())
+
+
+def test_variables_are_constants() -> None:
+    def made(op: str, name: str, *inputs: str, **attributes: Any) -> TfNode:
+        return TfNode(op, name, tuple((i, 0) for i in inputs), attributes)
+
+    handles = [made("Const", "v"), made("Identity", "w", "v"), made("Const", "x")]
+    reads = [
+        made("ReadVariableOp", "r", "w"),
+        made("ResourceGather", "g", "v", "x", batch_dims=1),
+        made("Relu", "y", "x"),
+    ]
+    found = {n.name: n for n in saved_graph._without_handles([*handles, *reads], {"v"})}
+    assert found["r"] == made("Identity", "r", "w") and found["y"] == reads[2]
+    assert found["g"] == made("GatherV2", "g", "v", "x", "g/axis", batch_dims=1)
+    assert found["g/axis"].op == "Const" and found["g/axis"].attrs == {"value": 1}
+    found = {n.name: n for n in saved_graph._without_handles([*handles, made("ResourceGather", "g", "v", "x")], {"v"})}
+    assert found["g"].attrs == {"batch_dims": 0} and found["g/axis"].attrs == {"value": 0}
+    for op in ("AssignAddVariableOp", "Relu", "VariableShape", "IdentityX"):
+        with pytest.raises(CompileError, match=f"op {op} .* needs a variable, not its value"):
+            saved_graph._without_handles([*handles, made(op, "a", "x", "w")], {"v"})
+
+
+def bound(change: Callable[[Any], object]) -> Callable[[Any], None]:
+    """Change what the served function captures."""
+
+    def edited(model: Any) -> None:
+        for function in model.meta_graphs[0].object_graph_def.concrete_functions.values():
+            if function.bound_inputs:
+                change(function)
+
+    return edited
+
+
+def retyped(model: Any) -> None:
+    for found in model.meta_graphs[0].object_graph_def.nodes:
+        if found.WhichOneof("kind") == "variable":
+            found.variable.dtype = 3
+
+
+def reshaped(model: Any) -> None:
+    for found in model.meta_graphs[0].object_graph_def.nodes:
+        if found.WhichOneof("kind") == "variable":
+            found.variable.shape.dim.add(size=1)
+
+
+DAMAGES: dict[str, tuple[Callable[[Any], object], str]] = {
+    "a number of no object": (bound(lambda f: f.bound_inputs.__setitem__(0, 10**6)), "the SavedModel is damaged"),
+    "an object without a value": (bound(lambda f: f.bound_inputs.__setitem__(0, 0)), "a user_object without a value"),
+    "more than it takes": (bound(lambda f: f.bound_inputs.extend([f.bound_inputs[0]] * 9)), "is damaged"),
+    "no such function": (lambda m: m.meta_graphs[0].object_graph_def.concrete_functions.clear(), "is damaged"),
+    "another type": (retyped, r"is float32 \(3,\) in the checkpoint, and int32 \(3,\) in the graph"),
+    "another shape": (reshaped, r"is float32 \(3,\) in the checkpoint, and float32 \(3, 1\) in the graph"),
+    "no such operand": (lambda m: product(m).node_def[-1].input.__setitem__(0, "absent:y:0"), "which it does not have"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged(name: str, plain_net: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(plain_net, tmp_path / "net"))
+    change, message = DAMAGES[name]
+    edit(folder, change)
+    with pytest.raises(CompileError, match=message) as error:
+        import_model(folder)
+    assert str(error.value).startswith(f"{folder}: ")
+
+
+def test_without_a_checkpoint(plain_net: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(plain_net, tmp_path / "net"))
+    shutil.rmtree(folder / "variables")
+    refused(folder, "captures a variable without a value")
+
+
+def test_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes at their limits: what is declared and what is stored, and what a list names again."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("layer/deep")
+        group["w"] = np.zeros(10, np.float32)
+        group["v"] = np.zeros((2, 3), np.float64)
+        group["one"], group["empty"] = 3.0, h5py.Empty("f4")
+        group["again"] = group["w"]
+        group.attrs["weight_names"] = np.array([b"w", b"v"])
+        group.attrs["weight_names1"] = np.array([b"v", b"./w", b"absent", b"."])
+        group.attrs["other_names"] = np.array([b"v", b"v"])
+        plain = 40 + 48 + 8
+    most = plain + 48 + 40
+    with h5py.File(path) as file:
+        monkeypatch.setattr(limits, "MOST_BYTES", most)
+        check_hdf5("here", file)
+        monkeypatch.setattr(limits, "MOST_BYTES", most - 1)
+        with pytest.raises(CompileError, match=f"here: what its datasets declare is {most} bytes"):
+            check_hdf5("here", file)
+
+
+@pytest.mark.parametrize(("kind", "message"), [
+    ("one file", "stands in other files"), ("two files", "stands in other files"), ("filter", "is packed"),
+    ("half", "declares 128 bytes and stores 64 of them"), ("texts", "holds texts or other elements of any length"),
+    ("texts within", "holds texts or other elements of any length"), ("soft", "is a symbolic link"),
+    ("external", "is a link to another file"), ("virtual", "is a virtual dataset"), ("dangling", "is a symbolic link"),
+])  # fmt: skip
+def test_datasets(kind: str, message: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("deep")
+        if kind in ("one file", "two files"):
+            parts = [(str(tmp_path / name), 0, 8) for name in ("a", "b")][: 1 if kind == "one file" else 2]
+            group.create_dataset("x", (2 * len(parts),), "f4", external=parts)
+        elif kind == "filter":
+            group.create_dataset("x", data=np.zeros(4, np.float32), shuffle=True, chunks=(4,))
+        elif kind == "half":
+            group.create_dataset("x", (32,), "f4", chunks=(16,))[:16] = 1.0
+        elif kind == "texts":
+            group.create_dataset("x", (2,), h5py.string_dtype())
+        elif kind == "texts within":
+            group.create_dataset("x", (2,), np.dtype([("n", "f4"), ("s", h5py.string_dtype())]))
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((4,), "f4")
+            layout[:] = h5py.VirtualSource(tmp_path / "b.h5", "b", (4,))
+            group.create_virtual_dataset("x", layout)
+        else:
+            file["y"] = np.zeros(3)
+            links = {
+                "soft": h5py.SoftLink("/y"),
+                "dangling": h5py.SoftLink("/no"),
+                "external": h5py.ExternalLink("a", "/b"),
+            }
+            group["x"] = links[kind]
+    with h5py.File(tmp_path / "a.h5") as file, pytest.raises(CompileError, match=rf"here: '/deep/x' {message}"):
+        check_hdf5("here", file)
