@@ -193,10 +193,10 @@ def test_inputs_are_met_once() -> None:
 
 def test_what_prepares_has_no_weights() -> None:
     """Moves, scales and activations, of one value or some: what sums over channels is a layer."""
-    assert bnn._PREPARES == {
+    assert {
         "add", "affine", "avg_pool", "cast", "clamp", "concat", "copy", "div", "gather", "max_pool", "maximum",
         "minimum", "mul", "pad", "pad_channels", "prelu", "reshape", "resize_bilinear", "slice", "sub", "sum_pool",
-    }  # fmt: skip
+    } == bnn._PREPARES  # fmt: skip
     assert set(ops.OPS) >= bnn._PREPARES
 
 
