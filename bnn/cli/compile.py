@@ -54,7 +54,7 @@ def compile_command(
     """
     if keras.endswith(".bnn") and Path(keras).is_file():
         raise InputError(f"{keras}: is named as a compiled network; give the Keras model (.keras, .h5, SavedModel)")
-    target = output or Path(keras.rstrip("/")).stem + ".bnn"
+    target = output or Path(keras).stem + ".bnn"
     check_outputs({"-o": target}, [keras])
     with waiting("loading TensorFlow") as say:
         handlers = {
