@@ -26,7 +26,8 @@ class PreActivation:
     """What a quantizer compares with its threshold: a tensor of Keras', or what is computed from some (``origins``)."""
 
     def __init__(self, quantizer: Node) -> None:
-        self.x, self.threshold = quantizer.inputs[0], quantizer.inputs[1].value if quantizer.inputs[1:] else 0
+        self.x, *given = quantizer.inputs  # a threshold and flips, or neither
+        self.threshold = given[0].value if given else 0
         self.known = sources(self.x, lambda n: not n.origin and bool(n.inputs))
         self.origins = {n.origin for n in self.known}
 

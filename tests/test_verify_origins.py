@@ -111,7 +111,9 @@ EXACT: dict[str, tuple[list[Node], bool]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.filterwarnings(
+    "ignore:invalid value encountered in (multiply|add)", "error:invalid value encountered in cast"
+)
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_layers(name: str) -> None:
     outputs, exact = EXACT[name]
@@ -131,7 +133,7 @@ def test_other_weights_are_the_likeliest_cause(count: int, monkeypatch: pytest.M
 
     cause = likely_cause(network(0), lower(network(count)).schedule)
     names = [f"'layer {i}'" for i in range(5) if f"'layer {i}'" in cause]
-    assert len(names) == min(count, 3) and ("and 1 more layers" in cause) == (count == 4)
+    assert len(names) == min(count, 3) and ("and 1 more layers" in cause) == ("more layers" in cause) == (count == 4)
     assert ("other weights" in cause) == (count > 0) and ("a bug of bnn" in cause) == (count == 0)
 
 

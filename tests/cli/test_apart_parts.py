@@ -41,7 +41,17 @@ def test_sizes(text: str, size: int | None) -> None:
 
 
 def test_sizes_as_texts() -> None:
-    texts = {1: "1", 1023: "1023", 1024: "1K", 1536: "1536", 2**20: "1M", 2**40: "1T", 2**50: "1024T", 3 * 2**30: "3G"}
+    texts = {
+        0: "0",
+        1: "1",
+        1023: "1023",
+        1024: "1K",
+        1536: "1536",
+        2**20: "1M",
+        2**40: "1T",
+        2**50: "1024T",
+        3 * 2**30: "3G",
+    }
     assert {size: apart.size_text(size) for size in texts} == texts
 
 
@@ -105,16 +115,19 @@ def test_how_it_is_started(closed: bool, tmp_path: Path, monkeypatch: pytest.Mon
         return "process"
 
     monkeypatch.setattr(apart.subprocess, "Popen", popen)
-    kept = os.dup(0)
+    kept = [os.dup(stream) for stream in range(3)]
     try:
         if closed:
-            os.close(0)
+            os.closerange(0, 3)
             monkeypatch.setattr(apart.sys, "stdout", None)
         process, answers = apart._started("compile", {"a": 1}, Limits(5, 6), str(tmp_path))
+        ended = answers.read() == b""  # this side's end of the other is closed
+        answers.close()
     finally:
-        os.dup2(kept, 0)
-        os.close(kept)
-    assert process == "process" and answers.read() == b""  # this side's end of the other is closed
+        for stream, copy in enumerate(kept):
+            os.dup2(copy, stream)
+            os.close(copy)
+    assert process == "process" and ended
     assert seen["pass_fds"][0] >= 3 and seen["stdin"] is subprocess.DEVNULL and seen["stderr"] is None
     assert seen["stdout"] is (subprocess.DEVNULL if closed else None)
     assert seen["env"] == {**os.environ, "TMPDIR": str(tmp_path)}

@@ -65,6 +65,7 @@ ALLOWED: dict[str, Any] = {
     "parts": [layer("Zeros", f"keras.{part}") for part in keras_files._PARTS],
     "parts by the name": {"class_name": "layers.Dense", "module": "keras", "config": {}},
     "without a module": [{"class_name": "Popen"}, {"module": "subprocess"}],
+    "an underscored layer": layer("_Merge"),
     "a module that is none": {"class_name": "Popen", "module": None},
     "an activation": function("relu", "keras.activations"),
     "an initializer": function("glorot_uniform", "tf_keras.initializers"),
@@ -100,6 +101,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
        for part in ("function", "output_shape", "mask")},
     "code in another layer": (layer("Dense") | {"config": {"mask_type": "lambda"}}, LAYER),
     "code, of no type": (lam(function=["4w=="]), LAYER),
+    "code, a layer": (lam(function=layer("Dense")), LAYER),
+    "code, the last of several": ([1, [None, {"class_name": "__lambda__"}]], CODE),
     "code, raw": (lam(function="4w==", function_type="raw"), LAYER),
     "code of another class": (lam(function={"class_name": "__lambda__", "config": {}}), "code would run"),
     "a registered Lambda": (layer("My>Lambda"), LAYER),
@@ -125,6 +128,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "of the language": (function("exec", "builtins"), "the function exec of module builtins"),
     "of the language, its parts": (function("str.join", "builtins"), "the function str.join"),
     "a function that is none": (function(None, "keras.activations"), "of module keras.activations"),
+    "of a module like the language": (function("relu", "builtins_"), "the function relu of module builtins_"),
     "of Keras, but none of those": (function("Dense", "keras.layers"), "the function Dense"),
     "of a module like Keras": (function("relu", "keras_.activations"), "the function relu"),
     **{f"a builder, {name}": (function(name, "keras.activations"),
@@ -143,6 +147,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "too deep a part of Keras": (layer("Saver", "keras.src.legacy.layers"), PART),
     "a registered name that is not": (layer("Registered", "subprocess", registered_name="Popen"), PART),
     "a module that is not here": (layer("Layer", "not_here"), r"the class 'Layer' of module 'not_here', which is not"),
+    "a module beside one that is here": (layer("Layer", "json.not_here"),
+        "the class 'Layer' of module 'json.not_here'"),
     "a registered name of none": (layer(LOWERED, "not_here", registered_name=None),
         "the function|of module 'not_here'"),
     "a registered name that is empty": (layer("Registered", "not_here", registered_name=""), "of module not_here"),
@@ -156,3 +162,15 @@ def test_refused(name: str) -> None:
     with pytest.raises(CompileError, match=message) as error:
         check_trusted(Path("net.keras"), {"config": {"layers": [json.loads(json.dumps(entry))]}}, keras)
     assert str(error.value).startswith("net.keras: contains ")
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"hello", "neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?"), (b"", "neither a .keras"),
+    (b"\x89BNN and more", "is a compiled network; give the Keras model"), (b"\x89BN", "neither a .keras"),
+])  # fmt: skip
+def test_other_files(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.keras"
+    path.write_bytes(content)
+    with pytest.raises(CompileError) as error:
+        keras_files.read_config(path)
+    assert str(error.value).startswith(f"{path}: {message}")

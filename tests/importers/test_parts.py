@@ -269,6 +269,15 @@ def test_what_is_executed(name: str) -> None:
             np.testing.assert_array_equal(np.asarray(found), value)
 
 
+def test_no_other_op_is_executed() -> None:
+    known = {op for op in dir(tf.raw_ops) if not op.startswith("__")}
+    for op in (known | tf_pure.KEPT | tf_pure.SAVER | tf_pure.CALLS | tf_pure.CONTROL) - tf_pure.PURE:
+        with pytest.raises(UnsupportedOpError, match=rf"^op {op} \('a'\) may do more than compute .*unsafe=True"):
+            tf_run.check_pure(TfNode(op, "a", (), {}))
+    for op in tf_pure.PURE:
+        tf_run.check_pure(TfNode(op, "a", (), {}))
+
+
 def test_what_is_executed_of_a_trusted_model() -> None:
     run = Runner(tf, True)
     empty = TfNode("Empty", "a", (), {"dtype": "float32", "init": True})

@@ -19,6 +19,7 @@ from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from bnn import interpret
 from bnn.errors import CompileError
 from bnn.importers import limits, saved_graph, saved_models
 from bnn.importers.archives import check_hdf5
@@ -26,7 +27,7 @@ from bnn.importers.frozen import TfNode
 from bnn.importers.saved_models import check_files, check_saved_model
 from bnn.importers.tensorflow import _sizes, import_model
 
-from .hostile import edit, product, refused, save_plain
+from .hostile import Plain, edit, product, refused, save_plain
 
 HERE = Path("net")
 HOOKS = ["_restore", "restore"]
@@ -306,6 +307,26 @@ def test_damaged(name: str, plain_net: Path, tmp_path: Path) -> None:
     with pytest.raises(CompileError, match=message) as error:
         import_model(folder)
     assert str(error.value).startswith(f"{folder}: ")
+
+
+def test_objects_in_circles_and_beside_the_checkpoint(tmp_path: Path) -> None:
+    """An object that holds itself is looked at once, one that the checkpoint does not know has no value; and outputs
+    without names have none."""
+    model = Plain()
+    model.inner = tf.Module()
+    model.inner.outer = model
+    tf.saved_model.save(model, tmp_path / "net", signatures=model.__call__)
+
+    def change(saved: Any) -> None:
+        nodes = saved.meta_graphs[0].object_graph_def.nodes
+        nodes.add().user_object.identifier = "_generic_user_object"
+        nodes[0].children.add(node_id=len(nodes) - 1, local_name="later")
+        saved.meta_graphs[0].signature_def["serving_default"].outputs["further"].name = "x:0"
+
+    edit(tmp_path / "net", change)
+    graph = import_model(tmp_path / "net")
+    x = np.float32([[1, 2, 3]])
+    assert interpret.outputs(graph, [x])[0].tolist() == [[2, 6, 12]] and graph.output_names != ("further",)
 
 
 def test_without_a_checkpoint(plain_net: Path, tmp_path: Path) -> None:
