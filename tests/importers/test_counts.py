@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers that grow with the batch, values that it shares, elements that move: by hand, and in graphs without Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnn import interpret, ops
+from bnn.errors import CompileError, UnsupportedOpError
+from bnn.importers import tf_counts
+from bnn.importers.frozen import TfNode
+from bnn.importers.tensorflow import freeze, import_model
+from bnn.importers.tf_batch import Shared, without_ones
+from bnn.importers.tf_counts import keeps_its_place, multiple
+from bnn.importers.tf_moves import Layout, Moved, start
+
+Array = np.ndarray[Any, Any]
+NAN = np.nan
+
+
+@pytest.mark.parametrize(("value", "slope", "images", "expected"), [
+    (3, 1, 3, 1), (6, 2, 3, 2), (15, 5, 3, 5), (1.5, 0.5, 3, 0), (4.5, 1.5, 3, 0), (0, 0, 3, 0), (-3, -1, 3, 0),
+    (4, 1, 3, 0), (3, [1], 3, 0), (3, NAN, 3, 0),
+])  # fmt: skip
+def test_multiples_of_the_images(value: float, slope: Any, images: int, expected: int) -> None:
+    assert multiple(np.asarray(value), np.asarray(slope, np.float64), images) == expected
+
+
+@pytest.mark.parametrize(("slope", "places"), [
+    ([1, 0, 0], {"BroadcastTo", "Reshape", "Slice", "StridedSlice"}), ([1, NAN], set()), ([NAN, 0], set()), ([], None),
+    ([0, 1], {"BroadcastTo", "Reshape"}), ([[1, 0]], {"BroadcastTo", "Reshape"}), (1, {"BroadcastTo", "Reshape"}),
+])  # fmt: skip
+def test_numbers_that_say_where(slope: Any, places: set[str] | None) -> None:
+    found = {op for op in tf_counts._MOVES if keeps_its_place(op, np.asarray(slope, np.float64))}
+    assert found == ({"BroadcastTo", "Reshape", "Slice", "StridedSlice"} if places is None else places)
+
+
+# values, by how much they grow; the attributes; whether the result grows by a known number
+V, G, ZERO = np.array([2.0, -3.0, 4.0]), np.array([1.0, 0.0, 2.0]), np.zeros(3)
+ARITHMETIC: list[tuple[str, list[tuple[Array, Array]], dict[str, Any], Callable[..., Any]]] = [
+    *((op, [(V, G), (V[::-1], G)], {}, np.add) for op in ("Add", "AddV2")), ("Sub", [(V, G), (V[::-1], 3 * G)], {},
+    np.subtract),
+    ("Mul", [(V, G), (V[::-1], ZERO)], {}, np.multiply), ("Mul", [(V, ZERO), (V[::-1], G)], {}, np.multiply),
+    ("RealDiv", [(V, G), (V[::-1], ZERO)], {}, np.divide), ("Neg", [(V, G)], {}, np.negative),
+    *(("Cast", [(V, G)], {"DstT": kind}, np.asarray) for kind in ("float32", "float64", "int32", "int64")),
+    ("Prod", [(V, np.array([0.0, 1.0, 0.0])), (np.array([0]), ZERO[:1])], {}, lambda v, _: np.prod(v)),
+    ("Prod", [(V, ZERO), (np.array(-1), ZERO[0])], {}, lambda v, _: np.prod(v)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", range(len(ARITHMETIC)))
+def test_arithmetic(case: int) -> None:
+    op, operands, attributes, function = ARITHMETIC[case]
+    values, grown = [v for v, _ in operands], [g for _, g in operands]
+    slope = tf_counts._ARITHMETIC[op](TfNode(op, "a", (), attributes), values, grown)
+    for more in (-2, 1, 8):
+        then = function(*(v + more * g for v, g in operands))
+        np.testing.assert_allclose(function(*values) + more * np.asarray(slope), then)
+
+
+@pytest.mark.parametrize(("op", "operands", "attributes", "expected"), [
+    ("Mul", [(V, G), (V, G)], {}, [NAN, 0, NAN]), ("RealDiv", [(V, ZERO), (V, -G)], {}, [NAN, 0, NAN]),
+    ("Cast", [(V + 0.5, G)], {"DstT": "int32"}, None), ("Cast", [(V, G / 2)], {"DstT": "float32"}, None),
+    ("Cast", [(V, G)], {"DstT": "uint8"}, None), ("Cast", [(V, G)], {"DstT": "bfloat16"}, None),
+    ("Prod", [(V, G), (np.array([0]), ZERO)], {}, NAN), ("Prod", [(V, G), (np.array([1]), ZERO)], {}, None),
+    ("Prod", [(V, G), (np.array([0, -1]), ZERO)], {}, None), ("Prod", [(V[None], G[None]), (np.array([0]), ZERO)], {},
+    None),
+    ("Prod", [(V, G), (np.array([0]), ZERO)], {"keep_dims": True}, None),
+])  # fmt: skip
+def test_arithmetic_that_is_not_of_that_form(op: str, operands: Any, attributes: Any, expected: Any) -> None:
+    slope = tf_counts._ARITHMETIC[op](
+        TfNode(op, "a", (), attributes), [v for v, _ in operands], [g for _, g in operands]
+    )
+    assert slope is None if expected is None else np.array_equal(slope, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(("now", "value", "slope", "expected"), [
+    ([3, 4], [3, 4], None, True), ([3, 5], [3, 4], None, False), ([3, 5], [3, 4], [0, 1], True), ([3, 6], [3, 4], [0,
+    1], False),
+    ([3, 9], [3, 4], [0, NAN], True), ([True], [True], [1], True), ([True], [False], [1], False),
+    ([1, 1, 1], [1, 1], None, True), ([1, 1, 2], [1, 1], None, False), ([1, 1, 1], [1, 2], None, False),
+    ([1, 1, 1], [1, 1], [0, 0], False), ([[1], [1]], [[1, 1]], None, False), ([1], [], None, False),
+])  # fmt: skip
+def test_what_slopes_say(now: Any, value: Any, slope: Any, expected: bool) -> None:
+    known = None if slope is None else np.asarray(slope, np.float64)
+    assert tf_counts._as_said(np.asarray(now), np.asarray(value), known, 1) == expected
+
+
+def test_products_of_shapes() -> None:
+    for values, grown, expected in (
+        ([3.0, 4, 5], [1.0, 0, 0], 20), ([3.0, 4, 5], [0.0, 2, 0], 30), ([3.0, 4], [0.0, 0], 0), ([3.0, 4], [1.0, 1],
+        NAN),
+        ([3.0, 4], [NAN, 0], NAN), ([3.0], [1.0], 1),
+    ):  # fmt: skip
+        found = tf_counts._of_product(np.array(values), np.array(grown))
+        assert np.array_equal(found, np.float64(expected), equal_nan=True)
+
+
+def test_shapes_without_ones() -> None:
+    for shape, expected in (((1, 1, 2, 1), (2, 1)), ((2, 1), (2, 1)), ((1, 1), ()), ((), ()), ((1, 3), (3,))):
+        assert without_ones(shape) == expected
+
+
+@pytest.mark.parametrize(("shape", "rank", "expected"), [
+    ((3, 2), 2, (3, 2)), ((3, 2), 3, (1, 3, 2)), ((2,), 3, (1, 1, 2)), ((1, 3, 2), 2, (3, 2)), ((1, 1, 2), 1, (2,)),
+    ((2, 3, 2), 2, None), ((1, 3, 2), 1, None), ((3, 1, 2), 2, None),
+])  # fmt: skip
+def test_values_of_the_batch_as_an_images(shape: Any, rank: int, expected: Any) -> None:
+    source = SimpleNamespace(
+        make=lambda op, x, attrs, final: (op, attrs.shape), unsupported=lambda why: UnsupportedOpError(why)
+    )
+    node = SimpleNamespace(type=SimpleNamespace(shape=(3, 2)))
+    shared = Shared(node, shape)  # type: ignore[arg-type]
+    if expected is None:
+        with pytest.raises(UnsupportedOpError, match="of the whole batch, and one of an image"):
+            shared.of_rank(source, rank)  # type: ignore[arg-type]
+    else:
+        found = shared.of_rank(source, rank)  # type: ignore[arg-type]
+        assert found is node if expected == (3, 2) else found == ("reshape", expected)
+
+
+X = ops.input_node("x", (2, 3))
+WHOLE = np.arange(18).reshape(3, 2, 3)
+
+
+@pytest.mark.parametrize(("index", "images", "expected"), [
+    (WHOLE, 3, WHOLE[0]), (WHOLE[:, ::-1], 3, WHOLE[0, ::-1]), (WHOLE[:, 0], 3, WHOLE[0, 0]), (WHOLE[:2], 3, None),
+    (WHOLE[[0, 1, 2, 2]], 3, None), (WHOLE[::-1], 3, None), (WHOLE[:, :0], 3, None), (WHOLE[:, 0, 0], 3, None),
+    (WHOLE + 1, 3, None), (WHOLE - 1, 3, None), (WHOLE[[0, 0, 0]], 3, None), (WHOLE[[0, 1, 1]], 3, None),
+    (WHOLE[:, :, [2, 2, 2]], 3, WHOLE[0][:, [2, 2, 2]]),
+])  # fmt: skip
+def test_what_every_image_does(index: Array, images: int, expected: Array | None) -> None:
+    found = Layout(index, images).per_image(6)
+    assert found is None if expected is None else found is not None and np.array_equal(found, expected)
+
+
+def test_what_batches_do_alike() -> None:
+    moved = start(X, (3, 5))
+    assert moved.size == 6 and np.array_equal(moved.per_image(), WHOLE[0])  # type: ignore[arg-type]
+    assert moved.like(start(X, (3, 5)))
+    first, second = moved.layouts
+    for other in (Layout(second.index[:, ::-1], 5), Layout(second.index[:4], 5), Layout(second.index[::-1], 5)):
+        broken = Moved(X, (first, other))
+        assert broken.per_image() is None and not broken.like(moved) and not moved.like(broken)
+    flat = moved.mapped(lambda a: a.index.reshape(-1, 3))
+    assert flat.like(flat) and not flat.like(moved) and flat.per_image() is None
+    assert not moved.mapped(lambda a: a.index.reshape(a.images, -1)).like(moved)
+    assert not moved.like(start(ops.input_node("y", (3, 2)), (3, 5)))
+
+
+def images(count: int, shape: tuple[int, ...]) -> Array:
+    return (np.random.default_rng(count).integers(-8, 9, (count, *shape)) / 8).astype(np.float32)
+
+
+SHARED: dict[str, Callable[[Any], Any]] = {
+    "the mean": lambda x: x - tf.reduce_mean(x), "the sum": lambda x: x * tf.reduce_sum(x),
+    "of each position": lambda x: x - tf.reduce_mean(x, -3), "of each channel": lambda x: tf.reduce_sum(x, [-2,
+        -3]) - x,
+    "kept": lambda x: x - tf.reduce_mean(x, [0, 1], keepdims=True),
+    "of what came of it": lambda x: x * (1.0 + tf.nn.relu(tf.reduce_mean(x, 0)) * tf.reduce_mean(x, [0, 1])),
+    "with the number": lambda x: x * tf.cast(tf.shape(x)[0] * 2, tf.float32) - tf.reduce_sum(x, 0),
+    "with all numbers": lambda x: x * tf.cast(tf.size(x), tf.float32) + tf.cast(tf.reduce_prod(tf.shape(x)),
+        tf.float32),
+    "divided": lambda x: x / tf.cast(tf.shape(x)[0] - 2 * tf.shape(x)[0] + 3 * tf.shape(x)[0], tf.float32),
+    "moved by it": lambda x: tf.reshape(tf.reshape(x, [tf.shape(x)[0] * 2, 4]), [-1, 2, 4])[:, ::-1],
+    "a part": lambda x: tf.slice(x, [0, 1, 0], tf.stack([tf.shape(x)[0], 1, 3])),
+    "broadcast": lambda x: tf.broadcast_to(x[:, :1], tf.stack([tf.shape(x)[0], 3, 4])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_values_of_a_batch(name: str) -> None:
+    graph = import_model(freeze(lambda x, training: SHARED[name](x), input_shape=(2, 4)))
+    for count in (1, 2, 3, 8):
+        x = images(count, (2, 4))
+        np.testing.assert_allclose(interpret.outputs(graph, [x])[0], SHARED[name](x), rtol=1e-5, atol=1e-6)
+
+
+OTHERS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "axes apart": (lambda x: x - tf.reduce_mean(x, [0, 2], keepdims=True), r"over the batch and axes \[2\]; supported"),
+    "the largest": (lambda x: x - tf.reduce_max(x, 0), "it reduces over the batch"),
+    "no elementwise": (lambda x: x - tf.nn.relu(tf.reduce_mean(x, 0)) @ np.eye(4, dtype="f4"), "only elementwise"),
+    "as an output": (lambda x: tf.reduce_sum(x, 0), "gives a value of the whole batch as an output"),
+    "more numbers": (lambda x: x * tf.cast(tf.shape(x)[0] + 1, tf.float32), "number of images in the batch"),
+    "fewer numbers": (lambda x: x * tf.cast(-tf.shape(x)[0], tf.float32), "number of images in the batch"),
+    "a square": (lambda x: x * tf.cast(tf.shape(x)[0] * tf.shape(x)[0], tf.float32), "number of images in the batch"),
+    "an inverse": (lambda x: x * (3.0 / tf.cast(tf.shape(x)[0], tf.float32)), "number of images in the batch"),
+    "tiled": (lambda x: tf.tile(x, [1, tf.shape(x)[0], 1]), "number of images in the batch"),
+    "gathered": (lambda x: tf.gather(x, tf.shape(x)[0] - 2, axis=1), "number of images in the batch"),
+    "cut by it": (lambda x: x[:, : tf.shape(x)[0] - 1], "number of images in the batch"),
+    "the images mixed": (lambda x: tf.nn.relu(tf.transpose(x, [1, 0, 2])), "does not keep the batch as its first"),
+    "the images in reverse": (lambda x: x[::-1], "number of images|batch as its first"),
+    "images twice": (lambda x: tf.concat([x, x], 0)[1 : tf.shape(x)[0] + 1], "batch as its first|constant"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_values_of_a_batch(name: str) -> None:
+    function, message = OTHERS[name]
+    with pytest.raises(CompileError, match=message):
+        import_model(freeze(lambda x, training: function(x), input_shape=(2, 4)))
