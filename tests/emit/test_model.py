@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,10 @@ def test_needs_a_plan() -> None:
     x = input_node("x", (3,))
     with pytest.raises(CompileError, match="no memory plan.*plan_arena"):
         encode(Graph((x,), (make("sigmoid", x),)))
+    planned = lower(Graph((x,), (make("sigmoid", x),)))
+    for half in (replace(planned, schedule=()), replace(planned, placements={})):
+        with pytest.raises(CompileError, match="no memory plan.*plan_arena"):
+            encode(half)
 
 
 def test_small_file_byte_by_byte() -> None:

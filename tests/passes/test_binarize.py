@@ -126,3 +126,31 @@ def test_levels_with_a_float_stay() -> None:
     assert check(make("add", counted(X, [0, 1], [0, 1, 2]), X))[-1] == "add"
     graph_of_two = Graph((X,), (make("add", counted(X, [0, 1], [0, 1, 2]), numbers(X, [0, 1, 2], [0, 1, 2, 3])),))
     assert binarize(graph_of_two).outputs[0].op == "dequantize", "two staircases of one float"
+
+
+@pytest.mark.parametrize("side", range(4))
+def test_a_rim_on_any_side(side: int) -> None:
+    """Of zeros, which some levels have and some have not."""
+    pads = tuple(int(i == side) for i in range(4))
+    w = constant(np.resize(np.float32([1, -1, -1]), (3, 2, 2, 2)))
+    for values, held in (([0, 1, 2, 3], True), ([1, 2, 3, 4], False), ([-1, 0, 1], True), ([-3, 1, 3], False)):
+        levels = counted(X, [-0.5, 0.5, 1.5][: len(values) - 1], [float(v) for v in values])
+        found = check(make("conv2d", levels, w, attrs=ConvAttrs(pads=pads)))
+        assert ("conv2d" in found) != held and ("bconv2d" in found) == held
+
+
+@pytest.mark.parametrize("values", [[-1.0, 1.0], [-1.0, 0.0, 1.0]])
+@pytest.mark.parametrize("width", [2, 32, 64])
+def test_groups_of_several_planes(values: list[float], width: int) -> None:
+    """Planes of bits, and of weights: those of a group lie apart, whole words or not."""
+    x, rng = input_node("x", (2, 2, 2 * width)), np.random.default_rng(width)
+    for data in (make("unpack", make("binarize", x)), counted(x, [-0.5, 0.5], [-1.0, 0.0, 1.0])):
+        w = rng.choice(values, (6, 1, 1, width)) * np.float32([1, 0.5, 1, 2, 1, 1]).reshape(6, 1, 1, 1)
+        found = check(make("conv2d", data, constant(w), attrs=ConvAttrs(groups=2)))
+        assert "conv2d" not in found and "bconv2d" in found
+
+
+@pytest.mark.parametrize(("value", "moves"), [(1.0, True), (-1.0, True), (0.0, False), (0.5, False)])
+def test_padded_signs(value: float, moves: bool) -> None:
+    found = check(make("pad", make("unpack", make("binarize", X)), attrs=PadAttrs((1, 0, 0, 1), value)))
+    assert (found[-1] == "unpack") == moves

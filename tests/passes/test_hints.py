@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,67 @@ def test_a_bound_below() -> None:
     assert least(make("max_pool", x, attrs=PoolAttrs((2, 2), (1, 1)))) == 1.0
     assert least(make("pad", x, attrs=PadAttrs((1, 1, 1, 1), -3.0))) == -np.inf
     assert least(make("concat", x, input_node("y", (4, 5, 2)))) == -np.inf
+
+
+def bound(low: float) -> Node:
+    return make("clamp", X, attrs=ClampAttrs(low, INF))
+
+
+W = constant(np.ones((40, 1, 1, 40)))
+FREE = (X, make("conv2d", X, W), make("tanh", X))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (make("add", bound(-1.0), bound(3.0)), 2.0),
+        (make("maximum", bound(-1.0), bound(3.0)), 3.0),
+        (make("minimum", bound(-1.0), bound(3.0)), -1.0),
+        (make("concat", bound(3.0), bound(-1.0)), -1.0),
+        (make("sub", bound(-1.0), bound(3.0)), -np.inf),
+        (make("maximum", bound(-1.0), X), -1.0),
+        (make("conv2d", X, W, attrs=ConvAttrs(slots=("clamp0",), clamp0=(-2.0, 9.0))), -2.0),
+        (make("conv2d", X, W, attrs=ConvAttrs(slots=("clamp1",), clamp1=(-3.0, 9.0))), -3.0),
+        (make("conv2d", X, W, attrs=ConvAttrs(slots=("clamp0", "clamp1"), clamp0=(1, 9), clamp1=(-4, 9))), -4.0),
+        (make("conv2d", X, W, bound(0.0), attrs=ConvAttrs(slots=("clamp0", "residual"), clamp0=(0.0, 9.0))), -np.inf),
+        *((x, -np.inf) for x in FREE),
+        *((make(op, X), 0.0) for op in ("sigmoid", "softmax", "exp", "erfc", "sqrt", "rsqrt")),
+        (make("unpack", make("binarize", X)), -1.0),
+    ],
+)  # fmt: skip
+def test_bounds(value: Node, expected: float) -> None:
+    assert least(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("slots", "said"),
+    [
+        ({"clamp0": (0.0, 9.0)}, "all its bits are +1"),
+        ({"clamp0": (-9.0, -1.0)}, "all its bits are -1"),
+        ({"clamp0": (-1.0, 9.0)}, ""),
+        ({"clamp0": (0.0, 9.0), "mul": [-1.0] * 40}, ""),  # of either sign at the ends
+        ({"mul": [0.0] * 40, "add": [1.0] * 40}, "all its bits are +1"),
+        ({"mul": [0.0] * 39 + [1.0], "add": [1.0] * 40}, ""),
+        ({"pre_mul": [1.0] * 39 + [4.0], "mul": [0.0] * 40}, ""),  # what overflows in one channel is no number there
+        ({"clamp0": (0.0, 9.0), "residual": None}, ""),
+    ],
+)
+def test_bits_of_sums_between_two_ends(slots: dict[str, Any], said: str) -> None:
+    operands = [X if v is None else constant(np.float32(v)) for v in slots.values() if not isinstance(v, tuple)]
+    clamps = {name: v for name, v in slots.items() if isinstance(v, tuple)}
+    layer = make("conv2d", X, W, *operands, attrs=ConvAttrs(slots=tuple(slots), out=DType.b1, **clamps))
+    found = hint(layer)
+    assert found.startswith(said) if said else "all its bits" not in found
+
+
+def test_bits_side_by_side_of_different_values_are_no_planes() -> None:
+    """Each of them is a quantizer's own, which may be hinted at; of one value they are asked for together."""
+    layers = [make("binarize", make("clamp", x, attrs=ClampAttrs(0.0, INF)), name=n) for x, n in ((X, "a"), (X, "b"))]
+    one = layers[0].inputs[0]
+    planes = [make("binarize", one, constant(np.zeros(40)), constant([-1] * 40, DType.b1), name=n) for n in "ab"]
+    for parts, count in ((layers, 2), (planes, 0)):
+        found = hints(Graph((X,), (make("concat", *parts),)))
+        assert sum(ONES in n.note for n in found.nodes()) == count
 
 
 def test_bits_side_by_side_are_no_ternary_ones(rng: np.random.Generator) -> None:
@@ -185,5 +248,10 @@ def test_the_sign_that_is_0_at_0() -> None:
         return notes(dense(x, np.ones((3, 1, 1, 40)), "dense")).get("dense", "")
 
     assert "its input is tf.sign's" in note(make("sign", X))
+    for low, high, said in ((-1e-38, 1e-38, True), (0.0, 1e-38, True), (1e-38, 1e-38, False), (1e-38, 0.0, False)):
+        never = constant([-1] * 40, DType.b1)
+        planes = [make("binarize", X, constant(np.full(40, t, np.float32)), never) for t in (low, high)]
+        layer = make("bconv2d", make("concat", *planes), constant(np.ones((3, 1, 1, 80)), DType.b1))
+        assert ("its input is tf.sign's" in hint(layer)) == said
     wide = [make("sign", make("add", X, constant([c]))) for c in (0.5, -0.5)]
     assert "tf.sign" not in note(make("sign", make("add", *wide)))

@@ -165,6 +165,25 @@ def test_any_function_of_a_byte_is_a_table() -> None:
     assert np.array_equal(*(interpret.outputs(g, [data])[0] for g in (before, after)))
 
 
+def test_two_padded_images_stay(rng: np.random.Generator) -> None:
+    """Of two values at once the padding would be another."""
+    rims = [make("pad", rescaled(image(2, 3, 4), 0.5, c), attrs=PadAttrs((1, 1, 1, 1), c + 2)) for c in (1.0, 4.0)]
+    before = graph(make("mul", *rims))
+    data = every_byte((2, 3, 4), rng)
+    arrays = [data] * len(before.inputs)
+    assert np.array_equal(*(interpret.outputs(g, arrays)[0] for g in (before, read_bytes(before))))
+
+
+def test_channels_become_pixels(rng: np.random.Generator) -> None:
+    """Then a constant for each of them is none any more."""
+    by_channel = make("mul", image(2, 3, 4), constant([1, 2, 4, 8]))
+    square = make("reshape", by_channel, attrs=ReshapeAttrs((4, 3, 2)))
+    before = graph(conv(square, 5, 2))
+    after = lower(before)
+    assert "iconv2d" not in ops(after)
+    check(before, after, (2, 3, 4), rng)
+
+
 def test_bytes_take_another_shape(rng: np.random.Generator) -> None:
     """As of images without a channel, before a dense layer or a convolution."""
     x = rescaled(image(6, 7), 1 / 128, -1.0)
