@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         context = application.make_context("bnn", list(sys.argv[1:] if arguments is None else arguments))
         with context:
             debug = context.params["debug"]
-            result = application.invoke(context)
+            application.invoke(context)
         if sys.stdout is not None:
             sys.stdout.flush()
-        return int(result or 0)
+        return 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -62,8 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _text(error: BnnError | OSError) -> str:
     """An error as people read it: the file first, and no number."""
-    if isinstance(error, OSError) and not isinstance(error, BnnError) and error.filename and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    if isinstance(error, OSError) and not isinstance(error, BnnError) and error.strerror:
-        return f"what is printed cannot be written: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:  # which errors of this package have not
+        what = os.fsdecode(error.filename) if error.filename else "what is printed cannot be written"
+        return f"{what}: {error.strerror}"
     return str(error)

@@ -115,19 +115,23 @@ def test_a_reader_that_goes_away(net: Path) -> None:
     assert process.stderr.read() == b"" and process.wait(timeout=60) == 0
 
 
-def test_without_click_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("package", ["click", "rich"])
+def test_without_a_package_it_says_what_to_install(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = builtins.__import__
+    real, missing = builtins.__import__, [package]
 
-    def without_click(name: str, *rest: Any) -> Any:
+    def without_it(name: str, *rest: Any) -> Any:
         if name == "click":
-            raise ImportError("No module named 'click'", name="click")
+            raise ImportError(f"No module named '{missing[0]}'", name=missing[0])
         return real(name, *rest)
 
-    monkeypatch.setattr(builtins, "__import__", without_click)
+    monkeypatch.setattr(builtins, "__import__", without_it)
     assert main(["--help"]) == 2
-    assert "pip install 'bnn-compiler[cli]'" in capsys.readouterr().err
+    assert f"needs the package {package}: pip install 'bnn-compiler[cli]'" in capsys.readouterr().err
+    missing[0] = "another"
+    with pytest.raises(ImportError, match="another"):
+        main(["--help"])
 
 
 def test_a_wrong_environment_is_the_users_fault(call: Any, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:

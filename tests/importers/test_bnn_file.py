@@ -60,9 +60,18 @@ def test_damaged_files(small: Any) -> None:
         decode(small.data[:10])
     with pytest.raises(ModelFormatError, match="signature: .*this is not a .bnn file"):
         decode(b"x" * 500)
+    for size, words in ((127, "found 127 bytes, expected a .bnn file's header"), (128, "signature: ")):
+        with pytest.raises(ModelFormatError, match=words):
+            decode(bytes(size))
+    for version in (1, 3):
+        data = bytearray(small.data)
+        data[8] = version
+        with pytest.raises(ModelFormatError, match=f"version: found {version}, expected 2"):
+            decode(sealed(data))
     data = bytearray(small.data)
-    data[8] = 9
-    with pytest.raises(ModelFormatError, match="version: found 9, expected 2"):
+    at = data.index(b"conv_b")
+    data[at] = 0xFF
+    with pytest.raises(ModelFormatError, match=r"string at \d+: not UTF-8"):
         decode(sealed(data))
     data = bytearray(small.data)
     data[-1] ^= 1
