@@ -44,7 +44,10 @@ class Engine:
         needed, problem = ffi.new("size_t *"), ffi.new("bnn_problem *")
         status = lib.bnn_events_size(opened.pointer, needed, problem)
         if status == lib.BNN_ERROR_LIMIT:
-            raise InputError(f"the network has more neurons than the event engine can number: {_what(problem)}")
+            raise InputError(
+                f"the network is too large for the event engine: {_what(problem)}: found {problem.found}, "
+                f"expected {problem.expected}; use model(x)"
+            )
         engine = ffi.new("bnn_events **")
         if status == lib.BNN_OK:
             self.bytes: int = needed[0]

@@ -169,11 +169,10 @@ static inline int bnn_events_is_layer(const struct bnn_model *m, const struct bn
 /* events_check.c */
 /* The kind of a layer; 0 for an op that is none of them. */
 int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn_layer_kind *kind);
-/* The most taps of a pool's window that lie inside the image: the window itself may be far larger. */
-uint64_t bnn_events_pool_taps(const struct bnn_pool_attrs *a, const struct bnn_tensor *x);
 /* What no engine can run.  Afterwards every layer is of a kind that these files know, and all that it reads spikes from
  * is a population: bits that are no constant are written by an op before it, as bnn_model_open checked, and whatever
- * writes bits is a layer.  Planes of numbers are no spikes: their bits do not count alike. */
+ * writes bits is a layer.  Planes of numbers are no spikes: their bits do not count alike.  And all neurons together are
+ * fewer than BNN_NONE, so that each has a number. */
 bnn_status bnn_events_check_ops(struct bnn_prepare *p);
 /* What each tensor is; refuses what the engine cannot run. */
 bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e);

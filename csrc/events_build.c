@@ -5,6 +5,7 @@
  * What needs memory therefore follows from an op and its tensors alone; what does not (whether the engine can run the
  * model at all) is decided when there is memory. */
 #include "events.h"
+#include "pool.h"
 #include "validate.h"
 
 #include <string.h>
@@ -42,10 +43,10 @@ static uint32_t sums_of(const struct bnn_model *m, uint32_t number)
     if (op->row->opcode == BNN_OP_BCONV2D || op->row->opcode == BNN_OP_CONV2D)
         return number;
     const struct bnn_tensor *x = bnn_op_input(m, op, 0);
-    int computed = x->storage != BNN_INPUT && x->storage != BNN_CONSTANT;
-    if (op->row->opcode == BNN_OP_BINARIZE && computed && m->ops[x->written].row->opcode == BNN_OP_CONV2D)
-        return x->written;
-    return BNN_NONE;
+    if (op->row->opcode != BNN_OP_BINARIZE || x->storage == BNN_INPUT)
+        return BNN_NONE;
+    /* An op wrote it: a binarize reads no constant, as bnn_model_open checked. */
+    return m->ops[x->written].row->opcode == BNN_OP_CONV2D ? x->written : BNN_NONE;
 }
 
 static void describe_pool(struct bnn_layer *l, const struct bnn_pool_attrs *a, const struct bnn_tensor *x)
@@ -54,7 +55,7 @@ static void describe_pool(struct bnn_layer *l, const struct bnn_pool_attrs *a, c
     l->stride_h = a->stride_h, l->stride_w = a->stride_w;
     l->pad_top = a->pad_top, l->pad_left = a->pad_left;
     l->fires = 1;
-    l->wide = bnn_events_pool_taps(a, x) > INT16_MAX;
+    l->wide = bnn_pool_window(a, x) > INT16_MAX;
     l->count.dense = (uint64_t)l->count.neurons * l->kernel_h * l->kernel_w;
 }
 
@@ -120,7 +121,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
         l.count.dense = info.byte_macs;
     }
     l.row_length = (size_t)l.kernel_h * l.kernel_w * l.group_out;
-    describe_work(&l, l.kind == BNN_LAYER_POOL ? bnn_events_pool_taps(op->attrs, x) : 1);
+    describe_work(&l, l.kind == BNN_LAYER_POOL ? bnn_pool_window(op->attrs, x) : 1);
     if (l.kind == BNN_LAYER_ENCODER)
         l.input = same_as_input(m, source->inputs[0]);
     if (op->row->opcode == BNN_OP_BINARIZE && op->input_count == 3) {
@@ -156,9 +157,7 @@ static struct bnn_population reserve_population(struct bnn_prepare *p, uint32_t 
     memset(&s, 0, sizeof s);
     s.tensor = tensor;
     s.h = t->h, s.w = t->w, s.c = t->c, s.words = t->words;
-    uint64_t neurons = (uint64_t)t->h * t->w * t->c; /* below 2^63, as bnn_model_open checked */
-    p->failed |= neurons >= BNN_NONE;
-    s.neurons = (size_t)neurons;
+    s.neurons = (size_t)t->h * t->w * t->c; /* below BNN_NONE: bnn_events_check_ops */
     s.first = first;
     s.bits = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.bits);
     s.seen = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.seen);
@@ -289,9 +288,9 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
     size_t largest = reserve_network(p, &e);
     e.accumulators = bnn_reserve(p, largest + BNN_SLACK / sizeof(float), sizeof *e.accumulators);
     e.queue = bnn_reserve(p, e.neurons, sizeof *e.queue);
-    if (p->failed || e.neurons >= BNN_NONE)
-        return bnn_report(p->problem, BNN_ERROR_LIMIT, "engine", BNN_NEVER, NULL, 0, "neurons",
-                          (int64_t)(e.neurons & INT64_MAX), BNN_NONE);
+    if (p->failed)
+        return bnn_report(p->problem, BNN_ERROR_LIMIT, "engine", BNN_NEVER, NULL, 0, "the memory it needs overflows",
+                          0, 0);
     if (p->memory == NULL)
         return BNN_OK;
     if (e.stopped)

@@ -1,16 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an event engine can run: decided when it is made, so that whatever is looked up later exists. */
 #include "events.h"
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-uint64_t bnn_events_pool_taps(const struct bnn_pool_attrs *a, const struct bnn_tensor *x)
-{
-    return least((uint64_t)a->kernel_h, x->h) * least((uint64_t)a->kernel_w, x->w);
-}
+#include "validate.h"
 
 int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn_layer_kind *kind)
 {
@@ -39,28 +30,29 @@ int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn
     }
 }
 
-/* A layer that is more than a number of the engine's can say, or that reads what is no spike. */
+/* Refuses a layer that reads constant bits: nobody sends spikes of those. */
 static bnn_status check_layer(struct bnn_prepare *p, const struct bnn_op *op, bnn_layer_kind kind)
 {
-    const struct bnn_model *m = p->model;
     if (kind == BNN_LAYER_ENCODER)
         return BNN_OK;
     for (uint32_t i = 0; i < bnn_events_operands(op); i++)
-        if (bnn_op_input(m, op, i)->storage == BNN_CONSTANT)
+        if (bnn_op_input(p->model, op, i)->storage == BNN_CONSTANT)
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "spikes of a constant", 1, 0);
-    if (kind == BNN_LAYER_POOL && bnn_events_pool_taps(op->attrs, bnn_op_input(m, op, 0)) > INT32_MAX)
-        return bnn_fail(p, op, BNN_ERROR_LIMIT, "taps of a window (at most)",
-                        (int64_t)bnn_events_pool_taps(op->attrs, bnn_op_input(m, op, 0)), INT32_MAX);
     return BNN_OK;
 }
 
 bnn_status bnn_events_check_ops(struct bnn_prepare *p)
 {
     const struct bnn_model *m = p->model;
+    uint64_t neurons = 0;
     for (uint32_t k = 0; k < m->op_count; k++) {
         const struct bnn_op *op = &m->ops[k];
+        const struct bnn_tensor *y = &m->tensors[op->output];
         bnn_layer_kind kind;
         p->number = k;
+        neurons = bnn_plus(neurons, bnn_events_is_bits(y) ? bnn_elements(y) : 0);
+        if (neurons >= BNN_NONE)
+            return bnn_fail(p, op, BNN_ERROR_LIMIT, "neurons up to it (below)", bnn_shown(neurons), BNN_NONE);
         if (!bnn_events_is_layer(m, op))
             continue;
         int planes = op->row->opcode == BNN_OP_BCONV2D ? ((const struct bnn_conv_attrs *)op->attrs)->planes : 1;

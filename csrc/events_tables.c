@@ -141,8 +141,8 @@ static void start_channel(struct bnn_events *e, const struct bnn_layer *l, const
 static void find_slots(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l, const uint32_t **negated)
 {
     const struct bnn_conv_attrs *a = op->attrs;
-    const float **operands[] = {NULL,           &l->finish.pre_mul, &l->finish.pre_add, NULL,
-                                &l->finish.sub, &l->finish.mul,     &l->finish.add};
+    const float **operands[BNN_SLOT_COUNT] = {NULL,           &l->finish.pre_mul, &l->finish.pre_add, NULL,
+                                              &l->finish.sub, &l->finish.mul,     &l->finish.add};
     uint32_t slots = (uint32_t)a->slots, input = 2;
     for (uint32_t bit = 0; bit < BNN_SLOT_COUNT; bit++) {
         uint32_t slot = 1u << bit;
@@ -152,7 +152,7 @@ static void find_slots(struct bnn_prepare *p, const struct bnn_op *op, struct bn
             l->residual = op->inputs[input];
         else if (slot == BNN_SLOT_NEGATED)
             *negated = bnn_op_input(p->model, op, input)->data;
-        else if (slot != BNN_SLOT_THRESHOLD && slot != BNN_SLOT_ZEROS)
+        else if (operands[bit] != NULL)
             *operands[bit] = bnn_op_input(p->model, op, input)->data;
         input++;
     }
@@ -209,6 +209,9 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
         start_channel(e, l, op, w, o, sums, parity);
     }
 }
+
+/* Counts of taps are int32_t: opening refuses a row of more work than BNN_MAX_PIECE, and every tap is work. */
+_Static_assert(BNN_MAX_PIECE <= INT32_MAX, "taps of a window");
 
 /* Positions of a pool's window that lie inside the image, on one axis. */
 static int64_t inside(uint32_t output, int32_t stride, int32_t pad, uint32_t kernel, uint32_t size)

@@ -35,6 +35,7 @@ extern "C" {
 
 typedef struct bnn_events bnn_events;
 
+/* BNN_ERROR_LIMIT: 2^32 - 1 neurons or more, or more bytes than a size_t counts. */
 bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *problem);
 /* The engine is at rest on inputs of zeros.  BNN_ERROR_OPCODE: a layer it cannot run, named in problem. */
 bnn_status bnn_events_create(const bnn_model *model, void *memory, size_t memory_size, bnn_events **engine,

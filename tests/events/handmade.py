@@ -39,6 +39,13 @@ def conv(rng: Rng, x: Node, filters: int, kernel: tuple[int, int] = (1, 1), **at
     return ops.make("bconv2d", *operands, attrs=a, name="conv")
 
 
+def counting(rng: Rng, x: Node, out: DType) -> Node:
+    """A convolution of bytes."""
+    while (made := op_graphs.BYTE_OPS["iconv2d"](rng, x)).type.dtype is not out:
+        pass
+    return made
+
+
 def epilogue(rng: Rng, x: Node, filters: int, slots: tuple[str, ...], out: DType, *residual: Node) -> Node:
     """A binary convolution whose sums go through an epilogue before they are bits or values."""
     takes = [s for s in slots if ops.SLOTS[s] and s != "residual"]
@@ -64,6 +71,11 @@ def accepted(rng: Rng) -> dict[str, Graph]:
     limits = ops.constant([-32_999, 0, 32_999, -32_999, 0, 32_999], DType.i32)
     hidden = ops.make("bconv2d", b, alike, limits, attrs=ConvAttrs(slots=("threshold",), out=DType.b1), name="alike")
     add("wide", [x], conv(rng, hidden, 3), ops.make("bconv2d", b, alike, attrs=ConvAttrs()))
+    x, b = bits((2, 2, 5))  # thresholds that all sums reach, or none
+    limits = ops.constant([-(2**31), -6, -5, 5, 6, 2**31 - 1], DType.i32)
+    hidden = ops.make("bconv2d", b, op_graphs.signs(rng, (6, 1, 1, 5)), limits,
+                      attrs=ConvAttrs(slots=("threshold",), out=DType.b1), name="reach")  # fmt: skip
+    add("thresholds out of reach", [x], conv(rng, hidden, 3), ops.make("unpack", hidden))
     x, b = bits((190, 175, 1))  # windows past 16 bits
     window = ops.make("max_pool", b, attrs=PoolAttrs((189, 174), (1, 1)), name="pool")
     both = ops.make("max_pool", b, ops.constant(np.ones(1), DType.b1), attrs=PoolAttrs((190, 175), (1, 1)), name="and")
@@ -96,10 +108,9 @@ def accepted(rng: Rng) -> dict[str, Graph]:
     add("two thresholds on one sum", [x], conv(rng, ops.make("concat", *halves), 4))
     y = ops.input_node("bytes", (4, 4, 3), DType.u8)
     z = ops.input_node("signed", (4, 4, 3), DType.i8)
-    counted = op_graphs.BYTE_OPS["iconv2d"](rng, ops.make("copy", y))
-    counted = counted if counted.type.dtype is DType.b1 else ops.make("binarize", counted)
+    counted, sums = (counting(rng, ops.make("copy", y), out) for out in (DType.b1, DType.f32))
     cast = ops.make("binarize", ops.make("cast", ops.make("excess_128", z)))
-    add("bytes", [y, z], conv(rng, counted, 3), conv(rng, cast, 5))
+    add("bytes", [y, z], *(conv(rng, b, 3) for b in (counted, ops.make("binarize", sums), cast)))
     x, y = ops.input_node("image", (3, 3, 4)), ops.input_node("other", (3, 3, 4))
     pair = ops.make("concat", ops.make("binarize", x), ops.make("binarize", y))
     dead = ops.make("unpack", ops.make("pad", pair, attrs=ops.PadAttrs((0, 0, 0, 0), 1.0)))
@@ -109,6 +120,11 @@ def accepted(rng: Rng) -> dict[str, Graph]:
                      ops.constant(op_graphs.integers(rng, (5, 1, 1, 4))), attrs=ConvAttrs(out=DType.b1))  # fmt: skip
     beside = ops.make("concat", ops.make("binarize", x), fixed, name="join")
     add("bits of a float constant", [x], conv(rng, beside, 3))
+    x = ops.input_node("image", (4, 3, 5))
+    turned = ops.make("reshape", ops.make("copy", x), attrs=ops.ReshapeAttrs((5, 4, 3)))
+    filters = ops.constant(op_graphs.integers(rng, (6, 2, 2, 3)))
+    first = ops.make("conv2d", turned, filters, attrs=ConvAttrs(out=DType.b1))
+    add("an encoder behind a reshape", [x], conv(rng, ops.make("concat", first, first), 3))
     x = ops.input_node("image", (3, 3, 4))
     add("no bits", [x], ops.make("softmax", x))
     x = ops.input_node("image", (3, 3, 4))

@@ -80,19 +80,19 @@ def test_refused_by_name(rng: np.random.Generator, name: str) -> None:
         EventEngine(model)
 
 
-def test_more_neurons_than_can_be_numbered() -> None:
-    x, bits = handmade.bits((1, 1, 32))
-    huge = ops.make("pad", bits, attrs=ops.PadAttrs((11_999, 11_999, 0, 0), 1.0), name="huge")
-    sums = ops.make("bconv2d", huge, op_graphs.signs(np.random.default_rng(0), (1, 1, 1, 32)),
-                    attrs=ops.ConvAttrs(stride=(12_000, 12_000)), name="conv")  # fmt: skip
-    model = bnn.Model.from_bytes(encode(op_graphs.plan([x], [sums])), max_bytes=2**40)
-    with pytest.raises(bnn.InputError, match=r"more neurons than the event engine can number"):
-        EventEngine(model)
-
-
 def test_windows_larger_than_the_image_take_no_longer(rng: np.random.Generator) -> None:
     """2**31 x 2**31 positions, of which 20 lie inside."""
     assert runs(rng, handmade.accepted(rng)["windows larger than the image"], "fifo")
+
+
+def test_pixels_behind_a_reshape(rng: np.random.Generator) -> None:
+    """They are those of the input, one for one, and so the encoder follows each of them."""
+    graph = handmade.accepted(rng)["an encoder behind a reshape"]
+    model, (inputs,) = bnn.Model.from_bytes(encode(graph)), images(rng, graph, 1)
+    engine = EventEngine(model)
+    run = engine.run_image(inputs[0][0], order="random", seed=int(rng.integers(2**32)))
+    assert run.report.encoder == "incremental"
+    assert np.array_equal(engine.output(), model(inputs)[0])
 
 
 def stem(weights: Array) -> bnn.Model:
