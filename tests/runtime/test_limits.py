@@ -310,8 +310,10 @@ def test_the_most_bytes_of_text(place: str) -> None:
     assert of(left)[1] == OK
     _, answer = of(left + 1)
     assert (answer.status, answer.found, answer.expected) == ("LIMIT", 2**24 + size + 1, 2**24 + size)
-    of_ops = "and notes " if place in ("layer", "note") else ""
-    assert answer.what.endswith(f": bytes of names {of_ops}up to it (at most)")
+    text = "bytes of names up to it (at most)"
+    if place in ("layer", "note"):
+        text = "bytes of names and notes up to it (at most)"
+    assert answer.what.endswith(f": {text}")
     assert ("nnn" in answer.what) == (place in ("name", "layer"))
 
 
