@@ -102,13 +102,14 @@ static void fill_limits(const struct bnn_conv *conv, const int32_t *thresholds, 
 {
     const struct bnn_conv_shape *s = &conv->shape;
     const float *correction = conv->corrections;
-    /* Of several planes, the sum of those above the last is added when running: it is below 2^24. */
-    const int64_t most = s->planes > 1 ? INT64_C(1) << 29 : INT32_MAX, least = s->planes > 1 ? -most : 0;
+    /* Limits are below 2^30 + 2^23, as corrections are below 2^24.  Of several planes, the sum of those above the last is
+     * added when running: it is below 2^24, and a limit below 0 may become one above. */
+    const int64_t least = s->planes > 1 ? INT32_MIN : 0;
     for (size_t class = 0; class < classes; class ++)
         for (size_t g = 0; g < s->groups; g++)
             for (size_t c = 0; c < conv->padded; c++, correction++) {
                 int64_t value = c < s->outputs ? limit((int32_t)*correction, thresholds[g * s->outputs + c]) : 0;
-                *limits++ = (int32_t)(value < least ? least : value > most ? most : value);
+                *limits++ = (int32_t)(value < least ? least : value);
             }
 }
 

@@ -254,8 +254,8 @@ CONVOLUTIONS = """
     in 1.storage = ARENA & in 1.shape = (2, 3, 3) -> FORMAT storage of the filters (3: constant); ARENA, CONSTANT
     in 1.shape = (2, 3, 3) -> FORMAT rank of the filters; 3, 4
     in 1.shape = (4, 2, 3, [4|7|9]) -> FORMAT channels of the data; 3, [4|7|9]
-    in 1.shape = (4, 6, 3, 3) -> FORMAT height of the padded image, less than the kernel's; 4, 6
-    in 1.shape = (4, 2, 8, 3) -> FORMAT width of the padded image, less than the kernel's; 5, 8
+    in 1.shape = (4, 6, 3, 3) & stride_h = [1|2] -> FORMAT height of the padded image, less than the kernel's; 4, 6
+    in 1.shape = (4, 2, 8, 3) & stride_w = [1|2|9] -> FORMAT width of the padded image, less than the kernel's; 5, 8
     in 0.halo = (0, 1, 0, 1) -> FORMAT halo above the data; 0, 1
     in 0.halo = (1, 0, 0, 1) -> FORMAT halo left of the data; 0, 1
     in 0.halo = (1, 1, 0, 0) -> FORMAT halo right of the data; 0, 1
