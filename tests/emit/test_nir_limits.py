@@ -114,6 +114,8 @@ def test_two_strides_side_by_side(rng: Rng) -> None:
 ELEMENTS = np.arange(5 * 6 * 3).reshape(5, 6, 3)
 HOLE, ALL_HOLES, SWAPPED = ELEMENTS.copy(), np.full((2, 2, 3), -1), ELEMENTS.copy()
 HOLE[2, 3, 1] = -1
+FIRST_HOLE = ELEMENTS.copy()
+FIRST_HOLE[0, 0, 1] = -1
 SWAPPED[4, 5] = SWAPPED[4, 5, ::-1]
 OTHERS = np.where(np.arange(3) == 1, -1, ELEMENTS)  # the channel in the middle is another source's
 PATCHES = np.stack([ELEMENTS[:4, :4, 0], ELEMENTS[1:, 2:, 2]], axis=-1)
@@ -151,7 +153,7 @@ def test_moves_that_are_convolutions(index: np.ndarray) -> None:  # type: ignore
     "index",
     [
         ELEMENTS[::-1], ELEMENTS[:, ::-1], ELEMENTS[[1, 1]], ELEMENTS[:, [2, 2]], ELEMENTS.transpose(1, 0, 2),
-        ELEMENTS[[0, 1, 3]], ELEMENTS[:, [0, 2, 3]], HOLE, ALL_HOLES, SWAPPED,
+        ELEMENTS[[0, 1, 3]], ELEMENTS[:, [0, 2, 3]], HOLE, FIRST_HOLE, ALL_HOLES, SWAPPED,
     ],
 )  # fmt: skip
 def test_moves_that_are_none(index: np.ndarray) -> None:  # type: ignore[type-arg]
@@ -253,3 +255,21 @@ def test_what_leaky_neurons_keep_is_less_than_the_margin() -> None:
     lif, cuba = (STEPS_PER_TAU[profile] for profile in ("lif", "cuba"))
     assert lif > 1 and 0 < 1 - 1 / lif < 2.0**-20
     assert 1 / cuba < 1 / (2 * LARGEST_LEAKY_T) / 8
+
+
+@pytest.mark.parametrize("before", [[0], [2], [-1], [-2], [0, 1], [-1, 1], [-2, -1]])
+def test_kernels_that_hold_every_term(before: list[int]) -> None:
+    """Along an axis: of every size that there is, with a padding that is none below 0, and no smaller one is missed."""
+    x = bits((1, 1, 1))
+    for size, out, kernel in itertools.product((3, 6), (1, 2, 4), (1, 3)):
+        weight, none = np.ones((1, kernel, kernel, 1), np.int64), np.zeros(1, np.int64)
+        terms = [Term(x, weight, (1, 1), (b, b, 0, 0), none) for b in before]
+        found = nir_layers._axis(terms, 0, size, out, "x")
+        possible = set()
+        for stride, padding, k in itertools.product((1, 2) if out == 1 else (1,), range(max(before) + 12), range(1, 41)):
+            holds = padding >= max(before) and max(padding - b + kernel for b in before) <= k
+            count = (size + 2 * padding - k) // stride + 1
+            if holds and count == out and nir_layers._constant_taps(size, out, stride, padding, k) is not None:
+                possible.add((k, stride, padding))
+        assert {(k, *place) for k, place in found.items()} <= possible
+        assert min(found, default=None) == min((k for k, *_ in possible), default=None)

@@ -133,7 +133,8 @@ def test_bounds(value: Node, expected: float) -> None:
         ({"clamp0": (0.0, 9.0), "mul": [-1.0] * 40}, ""),  # of either sign at the ends
         ({"mul": [0.0] * 40, "add": [1.0] * 40}, "all its bits are +1"),
         ({"mul": [0.0] * 39 + [1.0], "add": [1.0] * 40}, ""),
-        ({"pre_mul": [1.0] * 39 + [4.0], "mul": [0.0] * 40}, ""),  # what overflows in one channel is no number there
+        ({"pre_mul": [1.0] * 40, "mul": [0.0] * 40, "add": [-1.0] * 40}, "all its bits are -1"),
+        ({"pre_mul": [1.0] * 39 + [4.0], "mul": [0.0] * 40, "add": [-1.0] * 40}, ""),  # where it overflows, no number
         ({"clamp0": (0.0, 9.0), "residual": None}, ""),
     ],
 )

@@ -176,7 +176,7 @@ def test_two_padded_images_stay(rng: np.random.Generator) -> None:
 
 def test_channels_become_pixels(rng: np.random.Generator) -> None:
     """Then a constant for each of them is none any more."""
-    by_channel = make("mul", image(2, 3, 4), constant([1, 2, 4, 8]))
+    by_channel = make("add", image(2, 3, 4), constant([0, 1, 2, 3]))
     square = make("reshape", by_channel, attrs=ReshapeAttrs((4, 3, 2)))
     before = graph(conv(square, 5, 2))
     after = lower(before)

@@ -93,6 +93,20 @@ def test_a_last_chunk_of_fewer_images_than_there_are_parts(rng: np.random.Genera
     np.testing.assert_array_equal(y, network(x))
 
 
+def test_parts_of_several_rows_of_some_columns(rng: np.random.Generator) -> None:
+    """Five rows in parts of two, and because those are not enough, of half their columns."""
+    x = input_node("x", (5, 100, 7344))
+    w = rng.integers(-1, 2, (32, 1, 1, 7344)).astype(np.float32)
+    network = Model.from_bytes(encode(plan([x], [make("conv2d", x, constant(w))])))
+    image = rng.integers(-1, 2, (1, 5, 100, 7344)).astype(np.float32)
+    poll = Poll(Context(network._open(), 1, 1), None)
+    y = np.zeros((1, 5, 100, 32), np.float32)
+    context = poll.context
+    context.inputs[0], context.outputs[0] = ffi.from_buffer("char[]", image), ffi.from_buffer("float[]", y)
+    assert lib.bnn_run(context.pointer, context.inputs, context.outputs, 1) == lib.BNN_OK and poll.asked == 3
+    np.testing.assert_array_equal(y, image @ w[:, 0, 0].T)
+
+
 def test_what_was_no_number_in_a_round_is_forgotten_in_the_next(rng: np.random.Generator) -> None:
     x = y = input_node("x", (1 << 17,))
     for _ in range(2):
