@@ -162,7 +162,7 @@ def _channels_of(x: Node) -> Array | None:
     index = x.inputs[1].value.reshape(shape)
     channels = index[0, 0]
     same = (h, w) == shape[:2] and (index == np.arange(h * w).reshape(h, w, 1) * c + channels).all()
-    return np.asarray(channels) if same and channels.max() < c else None
+    return np.asarray(channels) if same else None
 
 
 def _by_channels(places: Places) -> list[Piece] | None:

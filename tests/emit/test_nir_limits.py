@@ -16,7 +16,7 @@ from bnn.emit.nir_network import SpikeOp, Term
 from bnn.emit.nir_proof import proof_inputs, prove
 from bnn.errors import CompileError, InputError, UnsupportedOpError
 from bnn.ir import DType, Graph, Node
-from bnn.ops import ConvAttrs, SliceAttrs, constant, input_node, make
+from bnn.ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 
 from .test_nir import Rng, bits, check, conv, dense, flatten
 
@@ -266,10 +266,39 @@ def test_kernels_that_hold_every_term(before: list[int]) -> None:
         terms = [Term(x, weight, (1, 1), (b, b, 0, 0), none) for b in before]
         found = nir_layers._axis(terms, 0, size, out, "x")
         possible = set()
-        for stride, padding, k in itertools.product((1, 2) if out == 1 else (1,), range(max(before) + 12), range(1, 41)):
+        strides = (1, 2) if out == 1 else (1,)
+        for stride, padding, k in itertools.product(strides, range(max(before) + 12), range(1, 41)):
             holds = padding >= max(before) and max(padding - b + kernel for b in before) <= k
             count = (size + 2 * padding - k) // stride + 1
             if holds and count == out and nir_layers._constant_taps(size, out, stride, padding, k) is not None:
                 possible.add((k, stride, padding))
         assert {(k, *place) for k, place in found.items()} <= possible
         assert min(found, default=None) == min((k for k, *_ in possible), default=None)
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+def test_channels_one_by_one(rng: Rng, profile: str) -> None:
+    """A slice of each of them, and one that is taken twice, whose weights add up."""
+    x = bits((3, 3, 3))
+    for c in range(3):
+        check(rng, conv(rng, make("slice", x, attrs=SliceAttrs(c, c + 1)), 4), profile=profile)
+    twice = make("gather", x, constant(np.arange(27).reshape(3, 3, 3)[..., [1, 1, 0, 2]], DType.i32))
+    check(rng, conv(rng, twice, 4), profile=profile)
+
+
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 0, 0, 0), (0, 0, 0, 1)])
+def test_one_pixel_with_a_rim(rng: Rng, pads: tuple[int, int, int, int]) -> None:
+    """Its elements lie elsewhere before it was one; what is around it is no element."""
+    pixel = make("reshape", bits((2, 2, 3)), attrs=ReshapeAttrs((1, 1, 12)))
+    check(rng, conv(rng, pixel, 4, (1, 1), pads=pads), profile="flat")
+
+
+@pytest.mark.parametrize(("shape", "fits"), [((), True), ((8,), True), ((4, 1), False), ((4, 1, 1), False)])
+def test_constants_of_neurons_are_by_channel(rng: Rng, shape: tuple[int, ...], fits: bool) -> None:
+    sums = make("bconv2d", bits((4, 4, 8)), constant(rng.choice([-1, 1], (8, 1, 1, 8)), DType.b1), name="sums")
+    y = make("binarize", make("add", sums, constant(rng.integers(-3, 4, shape).astype(np.float32))), name="sign")
+    if fits:
+        check(rng, dense(rng, flatten(y), 3))
+    else:
+        with pytest.raises(UnsupportedOpError, match="its bits are not a threshold on spikes"):
+            check(rng, dense(rng, flatten(y), 3))

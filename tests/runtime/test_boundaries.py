@@ -45,6 +45,14 @@ def test_a_batch_whose_bytes_overflow_is_refused() -> None:
     most = (2**64 - 1) // 2 // 20
     for batch in (most + 1, 2**63, 2**64 - 1):
         assert lib.bnn_run(context.pointer, context.inputs, context.outputs, batch) == lib.BNN_ERROR_LIMIT
+    counts, nobody = Context(model._open(), 1, 2), []
+
+    @ffi.callback("bnn_parallel_for")  # type: ignore[untyped-decorator]
+    def none(pool: Any, task: Any, argument: Any, count: int) -> None:
+        nobody.append(count)
+
+    lib.bnn_context_set_threads(counts.pointer, none, ffi.NULL)
+    assert lib.bnn_run(counts.pointer, context.inputs, context.outputs, most) == lib.BNN_OK and nobody == [most]
 
 
 @pytest.mark.parametrize("row", [0, 63])
