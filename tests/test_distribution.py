@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from bnn import _distribution
 from bnn._distribution import COPYLEFT, DISTRIBUTION, install
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,3 +106,30 @@ def test_copyleft_is_stated_where_it_is_installed(project: dict[str, Any]) -> No
             assert f"{name}: {its}" in install(extra) and f"{name}: {its.partition('+')[0]}" in text
             for page in pages:
                 assert re.search(rf"{name}\W.*{its.partition('+')[0]}", page, flags=re.I)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ([], ""), (["bnn_compiler-1.dist-info", "bnn", "bnn-1", "xbnn-1.dist-info"], ""),
+        (["bnn-1.dist-info"], "bnn-1."),
+        (["bnn-1-py3.egg-info"], "bnn-1-py3."), (None, ""),
+    ],
+)  # fmt: skip
+def test_signs_of_another_package(names: list[str] | None, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder of installed packages; none in one that cannot be read."""
+
+    def listed(folder: str) -> list[str]:
+        if names is None:
+            raise PermissionError(13, "Permission denied")
+        return names
+
+    monkeypatch.setattr(_distribution.os, "listdir", listed)
+    said = _distribution.foreign_distribution()
+    assert bool(said) == bool(found) and f"({found}" in f"{said}("
+
+
+def test_licences_are_named() -> None:
+    assert install("spiking") == "pip install 'bnn-compiler[spiking]' (norse: LGPLv3, rockpool: AGPLv3+)"
+    assert install("prophesee") == "pip install 'bnn-compiler[prophesee]' (expelliarmus: GPLv2)"
+    assert install("cli") == "pip install 'bnn-compiler[cli]'"

@@ -17,8 +17,9 @@ import graphs
 import op_graphs
 from bnn.coding import Encoding
 from bnn.emit.model import encode
-from bnn.errors import ModelFormatError
+from bnn.errors import CompileError, ModelFormatError
 from bnn.fields import FIELDS
+from bnn.importers import bnn_file
 from bnn.importers.bnn_file import decode
 from bnn.interpret import outputs
 from bnn.ir import DType, Graph
@@ -206,3 +207,26 @@ def test_equal_filters_of_a_small_file_may_take_a_gigabyte(rng: np.random.Genera
     struct.pack_into("<I", data, table + 64 + 4, (2**30 + len(data)) // 256 + 1)
     with pytest.raises(ModelFormatError, match="more than a file of this size may hold"):
         decode(sealed(data))
+
+
+@pytest.mark.parametrize("error", [CompileError("odd"), ValueError("odd"), TypeError("odd"), IndexError("odd")])
+def test_what_makes_no_op(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operands that are too few or too many, attributes that contradict them."""
+
+    def fail(op: str, *operands: Any, **options: Any) -> Any:
+        if op == "bconv2d":
+            raise error
+        return make(op, *operands, **options)
+
+    monkeypatch.setattr(bnn_file, "make", fail)
+    with pytest.raises(ModelFormatError, match=r"op 1 \(bconv2d, layer 'conv'\): odd; compile the model again"):
+        decode(SPIKES)
+
+
+def test_coded_filters_that_are_none(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise ValueError("odd")
+
+    monkeypatch.setattr(bnn_file, "decode_filters", fail)
+    with pytest.raises(ModelFormatError, match=r"constant \d+: odd; compile the model again"):
+        decode(small.data)
