@@ -53,12 +53,12 @@ class Layout:
 
     def per_image(self, size: int) -> Array | None:
         """What every image does alike: the elements (without the batch), or None where the batch is not first."""
-        if self.index.ndim < 2 or self.index.shape[0] != self.images:
+        if self.index.ndim < 2:
             return None
-        own = self.index[0]
-        images = np.arange(self.images).reshape(-1, *[1] * own.ndim)
+        own = self.index[:1]
+        images = np.arange(self.images).reshape(-1, *[1] * (own.ndim - 1))
         inside = own.size and own.min() >= 0 and own.max() < size
-        return own if inside and np.array_equal(self.index, own + images * size) else None
+        return own[0] if inside and np.array_equal(self.index, own + images * size) else None
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,8 @@ WHOLE = np.arange(18).reshape(3, 2, 3)
 
 @pytest.mark.parametrize(("index", "images", "expected"), [
     (WHOLE, 3, WHOLE[0]), (WHOLE[:, ::-1], 3, WHOLE[0, ::-1]), (WHOLE[:, 0], 3, WHOLE[0, 0]), (WHOLE[:2], 3, None),
-    (WHOLE[[0, 1, 2, 2]], 3, None), (WHOLE[::-1], 3, None), (WHOLE[:, :0], 3, None), (WHOLE[:, 0, 0], 3, None),
+    (WHOLE[[0, 1, 2, 2]], 3, None), (WHOLE[:0], 3, None), (WHOLE[0, 0, 0], 3, None), (WHOLE[::-1], 3, None), (WHOLE[:,
+    :0], 3, None), (WHOLE[:, 0, 0], 3, None),
     (WHOLE + 1, 3, None), (WHOLE - 1, 3, None), (WHOLE[[0, 0, 0]], 3, None), (WHOLE[[0, 1, 1]], 3, None),
     (WHOLE[:, :, [2, 2, 2]], 3, WHOLE[0][:, [2, 2, 2]]),
 ])  # fmt: skip
@@ -195,6 +196,8 @@ OTHERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "gathered": (lambda x: tf.gather(x, tf.shape(x)[0] - 2, axis=1), "number of images in the batch"),
     "cut by it": (lambda x: x[:, : tf.shape(x)[0] - 1], "number of images in the batch"),
     "the images mixed": (lambda x: tf.nn.relu(tf.transpose(x, [1, 0, 2])), "does not keep the batch as its first"),
+    "beyond what is tried": (lambda x: x * tf.cast(tf.shape(x)[0] > 20, tf.float32), "number of images in the batch"),
+    "in as many parts": (lambda x: tf.concat(tf.split(x, 3, 0), 0), "where its elements go depends on the number"),
     "the images in reverse": (lambda x: x[::-1], "number of images|batch as its first"),
     "images twice": (lambda x: tf.concat([x, x], 0)[1 : tf.shape(x)[0] + 1], "batch as its first|constant"),
 }  # fmt: skip

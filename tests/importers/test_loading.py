@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How models are loaded and frozen, part by part: names, shapes, the order of nodes, and what weights may take."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import keras as keras3
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnn import interpret
+from bnn.errors import CompileError, SetupError, UnsupportedOpError
+from bnn.importers import graphdef, limits, tensorflow
+from bnn.importers.frozen import Frozen, TfNode
+from bnn.importers.graphdef import read
+from bnn.importers.keras_inputs import _names, _specs, checked_shape, fitted, model_inputs
+from bnn.importers.source import Source
+from bnn.ir import DType
+
+from .models import needs_keras3
+
+keras = tf.keras
+
+
+@pytest.mark.parametrize(("structured", "names", "count", "expected"), [
+    (None, ["a", "b"], 2, ["a", "b"]), ({"b": 1, "a": 2}, ["x", "y"], 2, ["a", "b"]), (None, ["a"], 2, ["", ""]),
+    (None, ["a", "b"], 1, [""]), (None, None, 1, [""]), (None, ["a", "a", "a"], 3, ["a", "a_1", "a_2"]),
+    (None, ["a", "a_1", "a"], 3, ["a", "a_1", "a_2"]), (None, ["a", "a", "a_1"], 3, ["a", "a_2", "a_1"]), ({}, [], 0,
+    []),
+])  # fmt: skip
+def test_names_of_outputs(structured: Any, names: Any, count: int, expected: list[str]) -> None:
+    assert tensorflow._output_names(SimpleNamespace(output_names=names), structured, count) == expected
+
+
+def node(op: str, name: str, *inputs: str, **attributes: Any) -> TfNode:
+    return TfNode(op, name, tuple((i, 0) for i in inputs), attributes)
+
+
+def test_operands_come_first() -> None:
+    nodes = {n.name: n for n in (
+        node("Relu", "d", "b", "c"), node("Relu", "c", "b"), node("Relu", "b", "a"), node("Placeholder", "a"),
+        node("Relu", "e"),
+    )}  # fmt: skip
+    assert [n.name for n in tensorflow._sorted(nodes, ["a", "d"])] == ["a", "b", "c", "d"]
+    assert [n.name for n in tensorflow._sorted(nodes, ["e", "c"])] == ["e", "a", "b", "c"]
+    nodes["b"] = node("Relu", "b", "d")
+    with pytest.raises(UnsupportedOpError, match="is part of a loop or a choice"):
+        tensorflow._sorted(nodes, ["d"])
+
+
+@pytest.mark.parametrize(("op", "unsafe", "message"), [
+    ("Relu", False, None), ("Placeholder", False, None), ("Empty", False, "may do more than compute"), ("Empty", True,
+    None),
+    ("Switch", False, None), ("NoOp", False, "may do more than compute"), ("While", True, "part of a loop or a choice"),
+    ("If", False, "part of a loop or a choice"), ("StatelessCase", True, "part of a loop or a choice"),
+])  # fmt: skip
+def test_nodes_that_are_needed(op: str, unsafe: bool, message: str | None) -> None:
+    nodes = [node("Relu", "y", "x"), node(op, "x"), node("WriteFile", "nobody needs it"), node("While", "nor this")]
+    if message is None:
+        assert [n.name for n in tensorflow._needed(nodes, ["y"], unsafe)] == ["x", "y"]
+    else:
+        with pytest.raises(UnsupportedOpError, match=rf"op {op} \('x'\).*{message}"):
+            tensorflow._needed(nodes, ["y"], unsafe)
+
+
+@pytest.mark.parametrize(("own", "shape", "expected"), [
+    ([-1, -1, 4], (3, 4), [-1, 3, 4]), ([2, 3, 4], (3, 4), [-1, 3, 4]), (None, (3,), [-1, 3]), ([], (3,), [-1, 3]),
+    ([-1, 3, 4], (3, 5), None), ([-1, -1, 4], (4,), None), ([-1, 0], (3,), None),
+])  # fmt: skip
+def test_shapes_of_saved_models(own: Any, shape: tuple[int, ...], expected: Any) -> None:
+    nodes = [node("Placeholder", "x", shape=own, dtype="float32"), node("Relu", "y", "x")]
+    if expected is None:
+        with pytest.raises(CompileError, match="give sizes that it takes"):
+            tensorflow._with_shape(nodes, ["x"], shape)
+    else:
+        found = tensorflow._with_shape(nodes, ["x"], shape)
+        assert found == [node("Placeholder", "x", shape=expected, dtype="float32"), nodes[1]]
+    with pytest.raises(CompileError, match="the model has 2 inputs"):
+        tensorflow._with_shape(nodes, ["x", "x2"], shape)
+
+
+def test_sizes_of_types() -> None:
+    found = tensorflow._sizes(tf)
+    expected = {"float32": 4, "bool": 1, "complex128": 16, "int8": 1, "string": 0, "resource": 0, "variant": 0}
+    assert {name: found[getattr(tf.dtypes, name).as_datatype_enum] for name in expected} == expected
+
+
+@pytest.mark.parametrize(("options", "size"), [
+    ({"shape": (2, 3)}, 24), ({"shape": (2, 3), "dtype": tf.float64}, 48), ({"shape": (2, None)}, 0), ({"shape": ()},
+    4),
+    ({"initial_value": lambda: tf.zeros([2**20, 2**20])}, 2**42), ({"initial_value": np.zeros((2, 3))}, 48),
+    ({"initial_value": np.zeros(3), "dtype": "int8"}, 3), ({"initial_value": 1.0}, 4),
+    ({"initial_value": lambda: tf.zeros([5], tf.int8), "dtype": tf.float64}, 5),
+    ({"initial_value": lambda: tf.zeros([5]), "shape": (2,)}, 8),
+])  # fmt: skip
+def test_sizes_of_variables(options: dict[str, Any], size: int) -> None:
+    assert tensorflow._variable_bytes(tf, options) == size
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_variables_together(hidden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where whoever makes them makes another error of it, or none."""
+
+    def make() -> None:
+        tf.Variable(np.zeros(3, np.float32))
+        try:
+            tf.Variable(np.zeros(2, np.float32))
+        except CompileError:
+            if not hidden:
+                raise
+
+    monkeypatch.setattr(limits, "MOST_BYTES", 20)
+    with tensorflow._limited_variables(tf, Path("net.h5")):
+        make()
+    monkeypatch.setattr(limits, "MOST_BYTES", 19)
+    message = "net.h5: what its layers have as weights is 20 bytes"
+    with pytest.raises(CompileError, match=message), tensorflow._limited_variables(tf, Path("net.h5")):
+        make()
+
+
+@needs_keras3
+def test_which_keras() -> None:
+    class Own(keras3.Model):  # type: ignore[misc]
+        pass
+
+    class Older(keras.Model):  # type: ignore[misc]
+        pass
+
+    assert tensorflow._is_keras_3(Own()) and not tensorflow._is_keras_3(Older()) and not tensorflow._is_keras_3(len)
+    assert tensorflow._keras(tf, "3.1") is keras3 is tensorflow._keras(tf, "4.0")
+    assert tensorflow._keras(tf, "2.15.0").Model is keras.Model
+    newer = SimpleNamespace(keras=SimpleNamespace(__version__="3.0"))
+    with pytest.raises(SetupError, match="TF_USE_LEGACY_KERAS=1"):
+        tensorflow._keras(newer, "2.15.0")
+
+
+def test_a_keras_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(SetupError, match="written by Keras 3.9; pip install keras"):
+        tensorflow._keras(tf, "3.9")
+
+
+def test_a_tensorflow_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(SetupError, match="compiling a Keras model needs TensorFlow"):
+        tensorflow.tensorflow()
+
+
+def test_folders_are_no_files(tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match="a folder is read as a graph, and loaded as a model only with unsafe=True"):
+        tensorflow.load_keras(tmp_path)
+    with pytest.raises(CompileError, match="without saved_model.pb"):
+        tensorflow.load_keras(tmp_path, unsafe=True)
+    with pytest.raises(CompileError, match="no such file or folder"):
+        tensorflow.load_keras(tmp_path / "absent")
+
+
+def test_what_is_frozen_already() -> None:
+    made = Frozen([], [], [], [], [], lambda *_: [], lambda *_: np.zeros(0))
+    assert tensorflow.freeze(made) is made
+
+
+def test_names_of_inputs() -> None:
+    tensors = [SimpleNamespace(name="p:0"), SimpleNamespace(name="q/r:1")]
+
+    def names(args: list[Any], kwargs: dict[str, Any], **model: Any) -> Any:
+        return _names(tf, SimpleNamespace(**model), args, kwargs, tensors)
+
+    assert names([{"b": 1, "a": 2}], {}) == ["a", "b"] and names([], {"y": 1, "x": 2}) == ["x", "y"]
+    assert names([{"b": [1, 2], "a": 3}], {}) is None and names([{"a": [1]}], {}) is None
+    assert names([tensors], {}, inputs=tensors) == ["p", "q/r"] and names([tensors], {}) is None
+    assert names([tensors], {}, inputs=tensors, input_names=["m", "n"]) == ["m", "n"]
+    assert names([tensors], {}, inputs=tensors, input_names=["m"]) is None
+
+
+def test_specs_of_shapes() -> None:
+    found = _specs(tf, {"a": (None, 3), "b": [(2, 4), (5, None, 6)]})
+    assert [found["a"].shape.as_list(), [s.shape.as_list() for s in found["b"]]] == [
+        [None, 3],
+        [[None, 4], [None, None, 6]],
+    ]
+    assert found["a"].dtype == tf.float32
+
+
+def test_what_a_model_is_called_with() -> None:
+    def shapes(shape: Any = None, **model: Any) -> Any:
+        made = model_inputs(tf, SimpleNamespace(**model), shape)
+        return [s.shape.as_list() for s in tf.nest.flatten((made.args, made.kwargs))], made.names, list(made.kwargs)
+
+    assert shapes((3, 4)) == ([[None, 3, 4]], None, [])
+    assert shapes(_build_shapes_dict={"x_shape": (2, 3)}) == ([[None, 3]], None, [])
+    assert shapes(_build_shapes_dict={"x_shape": (2, 3), "y_shape": (2, 4)}) == (
+        [[None, 3], [None, 4]],
+        ["x", "y"],
+        ["x", "y"],
+    )
+    for options in ({}, {"save_spec": lambda: None}, {"_build_shapes_dict": {"x_shape": None}}):
+        with pytest.raises(CompileError, match="has never been called"):
+            shapes(**options)
+    spec = tf.TensorSpec([2, 5])
+    with pytest.raises(CompileError, match="positional arguments that are no tensors"):
+        shapes(save_spec=lambda: ([spec, True], {}))
+    with pytest.raises(CompileError, match="the model has 2 inputs"):
+        shapes((5,), save_spec=lambda: ([spec, spec], {}))
+    assert shapes(save_spec=lambda: ([spec], {"z": spec})) == ([[None, 5], [None, 5]], None, ["z"])
+
+
+def test_sizes_that_a_user_gives() -> None:
+    assert checked_shape(None) is None and checked_shape([1]) == (1,) and checked_shape(np.array([2, 3])) == (2, 3)
+    for wrong in ([0], [-1, 3], [], [1.0], "1", [None], [1, 0]):
+        with pytest.raises(CompileError, match="expected the sizes of one image"):
+            checked_shape(wrong)  # type: ignore[arg-type]
+    assert fitted("x", (0, None), (0, 3)) == (0, 3)
+    for own, wanted in (((0,), (3,)), ((None, 3), (3,)), ((3,), (3, 4)), ((3, 4), (4, 3))):
+        with pytest.raises(CompileError, match="give sizes that it takes"):
+            fitted("x", own, wanted)
+
+
+def source(node: TfNode, nodes: list[TfNode] = [], foreign: frozenset[str] = frozenset()) -> Source:  # noqa: B006
+    graph = Frozen([node, *nodes], [], [], [], [], lambda *_: [], lambda *_: np.zeros(0))
+    reader = SimpleNamespace(frozen=graph, dependent=set(), slopes={}, growing=set(), constants={}, foreign=foreign)
+    return Source(reader, node)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("count", "joins"), [(1, 1), (32, 1), (33, 3), (65, 4), (1025, 36)])
+def test_many_parts_are_joined_a_few_at_a_time(count: int, joins: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    one = source(node("ConcatV2", "a"))
+    monkeypatch.setattr(one, "make", lambda op, *parts, final: made.append(len(parts)) or parts)
+    one.concat(list(range(count)), final=True)  # type: ignore[arg-type]
+    assert len(made) == joins and max(made) <= 32
+
+
+def test_what_makes_an_operand() -> None:
+    nodes = [node("Placeholder", "p"), node("Relu", "r", "p"), node("Squeeze", "s", "r"), node("Squeeze", "t", "s")]
+    one = source(node("Neg", "a", "t"), nodes)
+    assert [one.producer(0, through).tf.name for through in ((), ("Squeeze",))] == ["t", "r"]  # type: ignore[union-attr]
+    assert source(node("Neg", "a", "p"), nodes).producer(0) is None
+
+
+def test_constants_that_differ_over_the_batch() -> None:
+    one = source(node("Add", "a", "c"), [node("Const", "c")])
+    reader: Any = one._reader
+
+    def same(value: Any, growing: bool = False, slopes: bool = False) -> Any:
+        reader.constants = {("c", 0): np.asarray(value, np.float32)}
+        reader.growing, reader.slopes = ({("c", 0)} if growing else set()), ({("c", 0): 0} if slopes else {})
+        return one.same_for_all(0).tolist()
+
+    assert same([[1, 2]]) == [[1, 2]] and same([[2, 2]]) == [[2]] and same([[1, 1.5]]) == [[1, 1.5]]
+    assert same([[1, 2]] * 3, growing=True) == [[1, 2]]
+    for value, options, message in (
+        ([[1, 2]] * 3, {}, "differs over the batch"), ([[1, 2]] * 2, {"growing": True}, "differs over the batch"),
+        ([[1, 2], [1, 2], [1, 3]], {"growing": True}, "differs over"), ([[1, 2]], {"slopes": True}, "number of images"),
+        ([[1, 2]] * 3, {"growing": True, "slopes": True}, "number of images"),
+    ):  # fmt: skip
+        with pytest.raises(UnsupportedOpError, match=message):
+            same(value, **options)  # type: ignore[arg-type]
+
+
+def run(made: TfNode, operands: Any) -> list[Any]:
+    return [made.attrs["value"]] if made.op == "Const" else [np.asarray(operands[0], made.attrs.get("DstT"))]
+
+
+def graph(*nodes: TfNode, last: str = "", dtype: str = "float32", shape: Any = (-1, 5), labels: Any = ("x",)) -> Frozen:
+    """Of one input and these nodes, of which casts, aliases and constants can be executed."""
+    inputs = [node("Placeholder", label, dtype=dtype, shape=list(shape)) for label in labels]
+    outputs = [(last or (nodes[-1].name if nodes else labels[0]), 0)]
+    return Frozen([*inputs, *nodes], list(labels), list(labels), outputs, ["y"], run, lambda *_: np.zeros(0))
+
+
+@pytest.mark.parametrize(("shape", "fine"), [
+    ([-1, 5], True), ([7, 5], True), ([-1, 1], True), ([0, 5], True), ([-1, 2, 3, 4], True), ([], False), ([-1], False),
+    ([5], False), ([-1, 0], False), ([-1, -1], False), ([-1, 5, 0], False), ([-1, -1, 5], False), (None, False),
+])  # fmt: skip
+def test_shapes_of_inputs(shape: Any, fine: bool) -> None:
+    made = graph(shape=shape or [])
+    if shape is None:
+        made.by_name["x"].attrs["shape"] = None
+    if fine:
+        assert read(made).inputs[0].type.shape == tuple(shape[1:])
+    else:
+        with pytest.raises(CompileError, match="only the batch may be open"):
+            read(made)
+
+
+CAST, ALIAS = node("Cast", "c", "x", DstT="float32"), node("Identity", "i", "x")
+
+
+@pytest.mark.parametrize(("dtype", "nodes", "fine"), [
+    *((dtype, [CAST], dtype in ("int8", "uint8", "int16", "uint16"))
+      for dtype in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float64", "bool")),
+    ("uint8", [ALIAS, node("Cast", "c", "i", DstT="float32")], True), ("uint8", [node("Neg", "n", "x")], False),
+    ("uint8", [CAST, node("Neg", "n", "x")], False), ("uint8", [ALIAS, CAST, node("Neg", "n", "i")], False),
+    ("float32", [node("Relu", "r", "x")], True),
+])  # fmt: skip
+def test_types_of_inputs(dtype: str, nodes: list[TfNode], fine: bool) -> None:
+    made = graph(*nodes, dtype=dtype)
+    if fine:
+        read(made)
+    else:
+        with pytest.raises(UnsupportedOpError, match=f"input 'x' is {dtype}; only float32 inputs"):
+            read(made)
+
+
+@pytest.mark.parametrize(("own", "wanted", "expected"), [
+    ("float32", None, "float32"), ("float32", "uint8", "uint8"), ("float32", "int8", "int8"), ("uint8", None, "uint8"),
+    ("int8", None, "int8"), ("int8", "float32", "float32"), ("uint8", "uint8", "uint8"), ("int16", None, "float32"),
+    ("int16", "float32", "float32"), ("float32", {"b": "int8"}, "float32 int8"), ("float32", {}, "float32"),
+    ("uint8", "int8", "is uint8 in the model, which int8 does not hold"), ("int16", "uint8",
+    "which uint8 does not hold"),
+    ("int8", "uint8", "is int8 in the model, which uint8 does not hold"), ("float32", "int16",
+    "found 'int16', expected fl"),
+    ("float32", {"c": "int8"}, "found 'c', expected names of inputs: a, b"), ("float32", {"a": "bool"}, "found 'bool'"),
+])  # fmt: skip
+def test_what_a_network_takes(own: str, wanted: Any, expected: str) -> None:
+    made = graph(dtype=own, labels=("a", "b"))
+    if " " in expected and expected != "float32 int8":
+        with pytest.raises(CompileError, match=expected):
+            graphdef._input_dtypes(made, wanted)
+    else:
+        kinds = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
+        names = expected.split() if " " in expected else [expected] * 2
+        assert graphdef._input_dtypes(made, wanted) == [kinds[name] for name in names]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_all_bytes(dtype: str) -> None:
+    x = np.arange(256, dtype=np.uint8).astype(dtype).reshape(1, 256)
+    for made in (graph(shape=(-1, 256)), graph(CAST, dtype=dtype, shape=(-1, 256))):
+        assert np.array_equal(interpret.outputs(read(made, dtype), [x])[0], x.astype(np.float32))
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 60), ("uint8", 15)])
+def test_largest_input(dtype: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = graph(CAST, dtype=dtype)
+    monkeypatch.setattr(graphdef, "MOST_BYTES", size)
+    read(made)
+    monkeypatch.setattr(graphdef, "MOST_BYTES", size - 1)
+    with pytest.raises(CompileError, match=f"3 of them are {size} bytes; at most {size - 1} are read"):
+        read(made)
+
+
+def test_most_constants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All together, those behind aliases once."""
+    value = np.zeros(5, np.float32)
+    nodes = [node("Const", "a", value=value), node("Identity", "b", "a"), node("Const", "c", value=value)]
+    made = graph(*nodes, last="x")
+    monkeypatch.setattr(graphdef, "MOST_CONSTANTS", 40)
+    read(made)
+    monkeypatch.setattr(graphdef, "MOST_CONSTANTS", 39)
+    with pytest.raises(CompileError, match="that do not depend on the data are 40 bytes at 'c'; at most 39 are kept"):
+        read(made)
+
+
+@pytest.mark.parametrize("order", ["NCHW", "NCDHW"])
+def test_channels_first(order: str) -> None:
+    """Refused before anything is executed; in training mode they are Keras' layer normalization."""
+    made = node("FusedBatchNormV3", "n", "x", "a", "a", "a", "a", data_format=order, is_training=False)
+    weights = node("Const", "a", value=np.zeros(1, np.float32))
+    with pytest.raises(UnsupportedOpError, match=f"data format {order}; build the model with channels last"):
+        read(graph(weights, made))
+    made.attrs["is_training"] = True
+    with pytest.raises(UnsupportedOpError, match="batch norm in training mode"):
+        read(graph(weights, made))
+
+
+def test_ops_without_a_reader() -> None:
+    for op in ("Conv3D", "Where", "LRN"):
+        with pytest.raises(UnsupportedOpError, match=f"uses the TensorFlow op {op} .*which is not supported"):
+            read(graph(node(op, "a", "x")))
+        value = node("Const", "w", value=np.float32([1.0]))  # of weights, it is a constant
+        read(graph(value, node(op, "a", "w"), last="x"))
