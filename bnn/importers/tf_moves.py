@@ -159,8 +159,8 @@ def arrange(s: Source, base: Node, elements: Array, output: int = 0) -> Node:
     shape = elements.shape
     if np.array_equal(elements.reshape(-1), np.arange(np.prod(base.type.shape))):
         return s.make("reshape", base, attrs=ReshapeAttrs(shape), output=output)
-    begin, channels = int(elements.reshape(-1)[0]), base.type.shape[-1]
-    if begin < channels and np.array_equal(elements, _channels(base, begin, begin + elements.shape[-1])):
+    begin = int(elements.reshape(-1)[0])
+    if np.array_equal(elements, _channels(base, begin, begin + elements.shape[-1])):
         return s.make("slice", base, attrs=SliceAttrs(begin, begin + elements.shape[-1]), output=output)
     flat = elements.reshape(-1) if elements.ndim > 3 else elements
     gathered = s.make("gather", base, constant(flat, DType.i32, s.layer), final=flat is elements, output=output)
@@ -207,7 +207,7 @@ def product(s: Source, moved: Moved, weights: Array) -> Moved:
 def sparse_product(s: Source) -> Moved:
     """A sparse matrix by the flat images as columns, which gives columns, too: a dense layer whose other weights are 0
     (a locally connected one of Keras' implementation 3)."""
-    if s.is_constant(3) or not s.attr("adjoint_b") or len(s.shape(3)) != 2:
+    if not s.attr("adjoint_b"):
         raise s.unsupported("a product other than that of a locally connected layer")
     index, values, shape = (s.constant(i) for i in range(3))
     if np.prod(shape.astype(np.float64)) > _MOST_WEIGHTS:

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from bnn import interpret
 from bnn.errors import UnsupportedOpError
+from bnn.importers import tf_moves
 from bnn.importers.tensorflow import freeze, import_model
 from bnn.importers.tf_ops import _spatial, same_pads
 
@@ -127,6 +128,29 @@ def normal(x: Any, **options: Any) -> Any:
     return raw.FusedBatchNormV3(x=x, **{**parts, "is_training": False, **options})[0]
 
 
+def sparse(x: Any, shape: Shape, **options: Any) -> Any:
+    """One of its elements is named twice: they are added."""
+    index = [[0, 1], [3, 2], [0, 1], [2, 0]]
+    return raw.SparseTensorDenseMatMul(
+        a_indices=index, a_values=numbers(4), a_shape=shape, b=x, **{"adjoint_b": True, **options}
+    )
+
+
+def layer_norm(x: Any, **options: Any) -> Any:
+    """As Keras 2 writes it, for rows of the last dimension."""
+    rows = tf.reshape(x, [1, -1, x.shape[-1], 1])
+    ones = tf.ones([tf.shape(rows)[1]])
+    plain = {
+        "scale": ones,
+        "offset": 0.0 * ones,
+        "mean": [],
+        "variance": [],
+        "data_format": "NCHW",
+        "is_training": True,
+    }
+    return tf.reshape(raw.FusedBatchNormV3(x=rows, **{**plain, **options})[0], tf.shape(x))
+
+
 OPS: dict[str, tuple[Shape, Function]] = {
     "constants of any rank": ((4, 5, 3), lambda x: [
         numbers(3) - x, x * numbers(1, 3), x / positive(5, 3), x - numbers(1, 5, 3), x + numbers(1, 4, 5, 3), 2.5 - x,
@@ -162,11 +186,16 @@ OPS: dict[str, tuple[Shape, Function]] = {
         tf.reshape(tf.matmul(tf.reshape(x, (-1, 4)), numbers(5, 4), transpose_b=True), (-1, 3, 5)),
         tf.transpose(tf.transpose(x, (1, 0, 2)) @ numbers(3, 4, 5), (1, 0, 2)),
     ]),
+    "sparse matrices": ((4,), lambda x: [
+        tf.transpose(sparse(x, (5, 4))), tf.transpose(sparse(x, (4, 5), adjoint_a=True)), tf.transpose(sparse(x, (4,
+        4))),
+    ]),
     "batch norm": ((3, 5, 4), lambda x: [
         normal(x), normal(x, epsilon=0.25),
         raw.FusedBatchNormV2(x=x, scale=numbers(4), offset=numbers(4), mean=numbers(4), variance=positive(4),
                              is_training=False, epsilon=0.5)[0],
     ]),
+    "layer norm": ((3, 4), lambda x: [layer_norm(x), layer_norm(x, epsilon=0.25), layer_norm(x[:, ::-1])]),
     "padded": ((3, 5, 4), lambda x: [
         *(tf.pad(x, np.eye(8, dtype=int)[side].reshape(4, 2)) for side in range(2, 8)), tf.pad(x, [[0, 0], [0, 0], [0,
         0], [1, 2]], constant_values=2.5),
@@ -245,6 +274,26 @@ REFUSED: dict[str, tuple[Shape, Function, str]] = {
         lambda x: dilated(x, 2, 3, 4, 5, block=[2, 3], pads=[[1, 3], [2, 6]], crops=[[0, 0], [0, 0]], strides=(2, 1)),
         r"BatchToSpaceND.*or a stride",
     ),
+    "layer norm with a scale": (
+        (3, 4), lambda x: layer_norm(x, scale=2.0 * tf.ones([tf.shape(x)[0] * 3])), "what LayerNormalization makes",
+    ),
+    "layer norm with an offset": (
+        (3, 4), lambda x: layer_norm(x, offset=tf.ones([tf.shape(x)[0] * 3])), "what LayerNormalization makes",
+    ),
+    "a norm of several channels": (
+        (3, 4), lambda x: tf.reshape(raw.FusedBatchNormV3(
+            x=tf.reshape(x, (1, -1, 2, 2)), scale=tf.ones([tf.shape(x)[0] * 3]), offset=tf.zeros([tf.shape(x)[0] * 3]),
+            mean=[], variance=[], data_format="NCHW", is_training=True,
+        )[0], (-1, 3, 4)), "what LayerNormalization makes",
+    ),
+    "adjoint data": (
+        (3, 4), lambda x: tf.matmul(tf.transpose(x, (1, 2, 0)), numbers(3, 4, 5), adjoint_a=True), "of these matrices",
+    ),
+    "adjoint matrices": (
+        (3, 4), lambda x: tf.matmul(tf.transpose(x, (1, 0, 2)), numbers(3, 5, 4), adjoint_b=True), "of these matrices",
+    ),
+    "one matrix for positions": ((3, 4), lambda x: tf.transpose(x, (1, 0, 2)) @ numbers(4, 5), "of these matrices"),
+    "a sparse matrix by the images": ((4,), lambda x: sparse(x, (5, 3), adjoint_b=False), "locally connected layer"),
     "blocks": (
         (6, 6, 4), lambda x: raw.SpaceToBatchND(input=x, block_shape=[2, 3], paddings=[[0, 0], [0, 0]]),
         "SpaceToBatchND.*does not belong to a dilated convolution",
@@ -289,3 +338,11 @@ def test_steps_over_the_batch_or_the_channels(attribute: str, axis: int) -> None
 )  # fmt: skip
 def test_same(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]) -> None:
     assert same_pads(size, kernel, stride, dilation) == pads
+
+
+def test_largest_sparse_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf_moves, "_MOST_WEIGHTS", 20)
+    import_model(frozen(lambda x: tf.transpose(sparse(x, (5, 4))), (4,)))
+    monkeypatch.setattr(tf_moves, "_MOST_WEIGHTS", 19)
+    with pytest.raises(UnsupportedOpError, match="as a dense layer it has 5 x 4 weights"):
+        import_model(frozen(lambda x: tf.transpose(sparse(x, (5, 4))), (4,)))

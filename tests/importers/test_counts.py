@@ -18,7 +18,7 @@ from bnn.importers.frozen import TfNode
 from bnn.importers.tensorflow import freeze, import_model
 from bnn.importers.tf_batch import Shared, without_ones
 from bnn.importers.tf_counts import keeps_its_place, multiple
-from bnn.importers.tf_moves import Layout, Moved, start
+from bnn.importers.tf_moves import Layout, Moved, in_order, start
 
 Array = np.ndarray[Any, Any]
 NAN = np.nan
@@ -153,6 +153,20 @@ def test_what_batches_do_alike() -> None:
     assert flat.like(flat) and not flat.like(moved) and flat.per_image() is None
     assert not moved.mapped(lambda a: a.index.reshape(a.images, -1)).like(moved)
     assert not moved.like(start(ops.input_node("y", (3, 2)), (3, 5)))
+
+
+def test_rows_in_order() -> None:
+    """What mixes images, or has rows that are none of an image, is not."""
+    for index, fine in (
+        (WHOLE, True),
+        (WHOLE.reshape(-1, 9), False),
+        (WHOLE[:, :, [0, 0, 0]], True),
+        (WHOLE[::-1], False),
+    ):
+        source: Any = SimpleNamespace(make=lambda op, x, *_, **__: x, inner=lambda x: x, layer="layer")
+        assert (in_order(source, Moved(X, (Layout(index, 3),))) is not None) == fine
+    wider = Layout(np.arange(24).reshape(2, 2, 6), 4)
+    assert in_order(source, Moved(X, (Layout(WHOLE, 3), wider))) is None
 
 
 def images(count: int, shape: tuple[int, ...]) -> Array:
