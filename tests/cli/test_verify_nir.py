@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from contextlib import nullcontext
-from types import SimpleNamespace
-from typing import Any, cast
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
-from bnn.cli import verify_nir
-from bnn.cli.verify_nir import NirOptions, check_kinds, verify_nir_file
+from bnn.cli.verify_nir import NirOptions, check_kinds
 from bnn.errors import InputError
-from bnn.spiking import IMPORTERS
+from bnn.spiking import IMPORTERS, ImporterReport, LayerReport, NirReport
+
+verify = importlib.import_module("bnn.cli.verify")  # the command has its module's name
 
 
 def test_which_files_are_which() -> None:
@@ -32,26 +34,42 @@ def test_which_files_are_which() -> None:
             check_kinds(model, net, options)
 
 
+RUNS = [
+    ImporterReport("norse", "1.0", "if", 7, [LayerReport("a", "spikes", 5), LayerReport("b", "sums", 3, 1, 0, "at 0")]),
+    ImporterReport("snntorch", "", "if", skipped="not installed"),
+]
+
+
+def test_a_report_crosses_as_itself() -> None:
+    report = NirReport(RUNS, ["a node"])
+    found = NirReport.from_record(json.loads(json.dumps(asdict(report))))
+    assert found == report and str(found) == str(report) and found.runs[0].mismatched == 1
+
+
 @pytest.mark.parametrize("ok", [True, False])
 @pytest.mark.parametrize(("importer", "runs"), [("all", len(IMPORTERS)), ("norse", 1)])
 @pytest.mark.parametrize("as_json", [True, False])
 def test_reports(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    ok: bool,
-    importer: str,
-    runs: int,
-    as_json: bool,
+    call: Any, net: Path, monkeypatch: pytest.MonkeyPatch, ok: bool, importer: str, runs: int, as_json: bool
 ) -> None:
-    """Status, verdict and how much there is to do, of a report that is made up."""
-    report, totals = SimpleNamespace(ok=ok, changes=[], runs=[]), []
-    monkeypatch.setattr(verify_nir, "verify_nir", lambda *_, **__: report)
-    monkeypatch.setattr(
-        verify_nir, "progress", lambda name, total, live: totals.append(total) or nullcontext(lambda n: None)
-    )
-    data = [np.zeros((7, 3), np.float32)]
-    options = NirOptions(importer, False)
-    assert verify_nir_file("x.nir", cast("Any", None), data, options, 4, as_json) == (not ok)
-    assert totals == [7 * runs]
-    out = capsys.readouterr().out
-    assert json.loads(out)["ok"] == ok if as_json else out.splitlines()[-1] == ("OK" if ok else "DIFFERENT")
+    """Status, verdict and how much there is to do, of a report that another process gave."""
+    report = NirReport(RUNS[:1] if not ok else [ImporterReport("norse", "1.0", "if", 7, RUNS[0].layers[:1])])
+    totals: list[int] = []
+
+    def apart(task: str, model: str, limits: Any, handlers: Any, **arguments: Any) -> tuple[Any, bytes]:
+        assert (task, model) == ("verify_nir", "x.nir") and arguments["data"]["net"] == str(net)
+        assert (arguments["importer"], arguments["batch_size"], arguments["stream"]) == (importer, 4, True)
+        handlers["working"](7)
+        handlers["done"](7)
+        return json.loads(json.dumps(asdict(report))), b""
+
+    def shown(name: str, total: int, live: bool) -> Any:
+        totals.append(total)
+        return nullcontext(lambda images: None)
+
+    monkeypatch.setattr(verify, "run_apart", apart)
+    monkeypatch.setattr(verify, "progress", shown)
+    options = ["--nir", "x.nir", net, "--importer", importer, "--batch-size", 4, "--stream"]
+    done = call("verify", *options, *(["--json"] if as_json else []))
+    assert done.status == (not ok) and totals == [7 * runs]
+    assert done.json["ok"] == ok if as_json else done.out.splitlines()[-1] == ("OK" if ok else "DIFFERENT")
