@@ -294,6 +294,23 @@ REFUSED: dict[str, tuple[Shape, Function, str]] = {
     ),
     "one matrix for positions": ((3, 4), lambda x: tf.transpose(x, (1, 0, 2)) @ numbers(4, 5), "of these matrices"),
     "a sparse matrix by the images": ((4,), lambda x: sparse(x, (5, 3), adjoint_b=False), "locally connected layer"),
+    "blocks without a convolution": (
+        (6, 6, 4), lambda x: raw.BatchToSpaceND(
+            input=nn.relu(raw.SpaceToBatchND(input=x, block_shape=[2, 3], paddings=[[0, 0], [0, 0]])),
+            block_shape=[2, 3], crops=[[0, 0], [0, 0]],
+        ), "BatchToSpaceND.*it does not follow a convolution|SpaceToBatchND.*does not belong",
+    ),
+    "images as blocks": (
+        (6, 7, 4), lambda x: raw.BatchToSpaceND(input=conv(x, 2, 3, 4, 5), block_shape=[3, 1], crops=[[0, 0], [0, 0]]),
+        "its convolution does not follow SpaceToBatchND",
+    ),
+    "crops of a transposed one": (
+        (6, 6, 4), lambda x: raw.BatchToSpaceND(
+            input=transposed(raw.SpaceToBatchND(input=x, block_shape=[2, 2], paddings=[[0, 0], [0, 0]]), (4, 5, 5), 2,
+            3, 5, 4),
+            block_shape=[2, 2], crops=[[3, 0], [0, 0]],
+        ), r"BatchToSpaceND.*blocks \[2, 2\] with crops \[\[3, 0\], \[0, 0\]\]",
+    ),
     "blocks": (
         (6, 6, 4), lambda x: raw.SpaceToBatchND(input=x, block_shape=[2, 3], paddings=[[0, 0], [0, 0]]),
         "SpaceToBatchND.*does not belong to a dilated convolution",

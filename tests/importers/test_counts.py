@@ -18,7 +18,7 @@ from bnn.importers.frozen import TfNode
 from bnn.importers.tensorflow import freeze, import_model
 from bnn.importers.tf_batch import Shared, without_ones
 from bnn.importers.tf_counts import keeps_its_place, multiple
-from bnn.importers.tf_moves import Layout, Moved, in_order, start
+from bnn.importers.tf_moves import Layout, Moved, arrange, in_order, start
 
 Array = np.ndarray[Any, Any]
 NAN = np.nan
@@ -169,6 +169,20 @@ def test_rows_in_order() -> None:
     assert in_order(source, Moved(X, (Layout(WHOLE, 3), wider))) is None
 
 
+@pytest.mark.parametrize(("index", "expected"), [
+    (WHOLE[0], ["reshape"]), (WHOLE[0].reshape(3, 2), ["reshape"]), (WHOLE[0, :, 1:], ["slice"]), (WHOLE[0, ::-1],
+    ["gather"]),
+    (WHOLE[0, :, ::2], ["gather"]), (WHOLE[0, 0], ["gather"]), (WHOLE[0, 1:], ["gather"]), (WHOLE[0][None, ::-1],
+    ["gather"]),
+    (WHOLE[0][None, None, ::-1], ["gather", "reshape"]), (WHOLE[0, :, :1], ["slice"]),
+])  # fmt: skip
+def test_how_elements_are_arranged(index: Array, expected: list[str]) -> None:
+    made: list[str] = []
+    source: Any = SimpleNamespace(make=lambda op, x, *_, **__: made.append(op) or x, layer="layer")
+    arrange(source, X, np.asarray(index))
+    assert made == expected
+
+
 def images(count: int, shape: tuple[int, ...]) -> Array:
     return (np.random.default_rng(count).integers(-8, 9, (count, *shape)) / 8).astype(np.float32)
 
@@ -184,6 +198,8 @@ SHARED: dict[str, Callable[[Any], Any]] = {
         tf.float32),
     "divided": lambda x: x / tf.cast(tf.shape(x)[0] - 2 * tf.shape(x)[0] + 3 * tf.shape(x)[0], tf.float32),
     "moved by it": lambda x: tf.reshape(tf.reshape(x, [tf.shape(x)[0] * 2, 4]), [-1, 2, 4])[:, ::-1],
+    "spread": lambda x: x * tf.fill(tf.shape(x), 2.0) + tf.broadcast_to(np.float32([1, 2, 3, 4]), tf.shape(x)),
+    "spread over images": lambda x: x - tf.tile(np.float32([[[1, 2, 3, 4]]]), tf.stack([tf.shape(x)[0], 1, 1])),
     "a part": lambda x: tf.slice(x, [0, 1, 0], tf.stack([tf.shape(x)[0], 1, 3])),
     "broadcast": lambda x: tf.broadcast_to(x[:, :1], tf.stack([tf.shape(x)[0], 3, 4])),
 }  # fmt: skip
