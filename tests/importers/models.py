@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras as keras3
@@ -12,7 +13,8 @@ import tensorflow as tf
 
 from bnn import interpret
 from bnn.importers.frozen import Frozen
-from bnn.importers.tensorflow import freeze, import_model
+from bnn.importers.tensorflow import _frozen, freeze, import_model
+from bnn.importers.tf_inline import from_graph
 from bnn.ir import DType, Graph
 from bnn.passes import lower
 
@@ -41,6 +43,14 @@ def scramble(model: Any) -> Any:
         values.append(value.astype(np.float32))
     model.set_weights(values)
     return model
+
+
+def frozen(function: Callable[[Any], Any], shape: tuple[int, ...]) -> Frozen:
+    """The graph of a function of images of a shape, built without Keras; its results are the outputs."""
+    with tf.Graph().as_default() as made:
+        results = tf.nest.flatten(function(tf.compat.v1.placeholder(tf.float32, (None, *shape), "x")))
+    nodes, outputs = from_graph(tf, made.as_graph_def()), [(t.op.name, t.value_index) for t in results]
+    return _frozen(tf, nodes, ["x"], outputs, [""] * len(outputs), False, None)
 
 
 def images(graph: Graph) -> list[Array]:

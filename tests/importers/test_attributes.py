@@ -17,10 +17,10 @@ import tensorflow as tf
 from bnn import interpret
 from bnn.errors import UnsupportedOpError
 from bnn.importers import tf_moves
-from bnn.importers.tensorflow import freeze, import_model
+from bnn.importers.tensorflow import import_model
 from bnn.importers.tf_ops import _spatial, same_pads
 
-from .models import Array, close, compare_values, images
+from .models import Array, close, compare_values, frozen, images
 
 raw, nn = tf.raw_ops, tf.nn
 Function = Callable[[Any], Any]
@@ -34,10 +34,6 @@ def numbers(*shape: int) -> Array:
 
 def positive(*shape: int) -> Array:
     return np.abs(numbers(*shape)) + np.float32(0.5)
-
-
-def frozen(function: Function, shape: Shape) -> Any:
-    return freeze(lambda x, training: function(x), input_shape=shape)
 
 
 def same(function: Function, shape: Shape) -> None:

@@ -15,10 +15,12 @@ from bnn import interpret, ops
 from bnn.errors import CompileError, UnsupportedOpError
 from bnn.importers import tf_counts
 from bnn.importers.frozen import TfNode
-from bnn.importers.tensorflow import freeze, import_model
+from bnn.importers.tensorflow import import_model
 from bnn.importers.tf_batch import Shared, without_ones
 from bnn.importers.tf_counts import keeps_its_place, multiple
 from bnn.importers.tf_moves import Layout, Moved, arrange, in_order, start
+
+from .models import frozen
 
 Array = np.ndarray[Any, Any]
 NAN = np.nan
@@ -207,7 +209,7 @@ SHARED: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("name", SHARED)
 def test_values_of_a_batch(name: str) -> None:
-    graph = import_model(freeze(lambda x, training: SHARED[name](x), input_shape=(2, 4)))
+    graph = import_model(frozen(SHARED[name], (2, 4)))
     for count in (1, 2, 3, 8):
         x = images(count, (2, 4))
         np.testing.assert_allclose(interpret.outputs(graph, [x])[0], SHARED[name](x), rtol=1e-5, atol=1e-6)
@@ -237,4 +239,4 @@ OTHERS: dict[str, tuple[Callable[[Any], Any], str]] = {
 def test_other_values_of_a_batch(name: str) -> None:
     function, message = OTHERS[name]
     with pytest.raises(CompileError, match=message):
-        import_model(freeze(lambda x, training: function(x), input_shape=(2, 4)))
+        import_model(frozen(function, (2, 4)))
