@@ -18,7 +18,7 @@ from bnn import interpret
 from bnn.errors import UnsupportedOpError
 from bnn.importers import tf_moves
 from bnn.importers.tensorflow import import_model
-from bnn.importers.tf_ops import _spatial, same_pads
+from bnn.importers.tf_ops import READERS, _spatial, same_pads
 
 from .models import Array, close, compare_values, frozen, images
 
@@ -84,6 +84,7 @@ WINDOWS: dict[str, Function] = {
         transposed(x, (17, 17, 5), 2, 5, 5, 4, strides=(3, 2)), transposed(x, (18, 18, 5), 2, 5, 5, 4, strides=(3, 2)),
         transposed(x, (6, 7, 5), 4, 3, 5, 4, padding="SAME"), transposed(x, (9, 9, 5), 4, 3, 5, 4),
         transposed(x, (12, 13, 5), 5, 4, 5, 4, strides=2, padding=EXPLICIT),
+        transposed(x, (10, 12, 5), 3, 3, 5, 4, strides=2, padding=[[0, 0], [1, 2], [1, 2], [0, 0]]),
         transposed(x, (6, 14, 5), 1, 2, 5, 4, strides=(1, 2)), transposed(x, (6, 7, 5), 1, 1, 5, 4, padding="SAME"),
     ],
     "resized": lambda x: [
@@ -276,6 +277,9 @@ REFUSED: dict[str, tuple[Shape, Function, str]] = {
     "layer norm with an offset": (
         (3, 4), lambda x: layer_norm(x, offset=tf.ones([tf.shape(x)[0] * 3])), "what LayerNormalization makes",
     ),
+    "a norm of all": (
+        (3, 4), lambda x: layer_norm(x, data_format="NHWC", scale=[1.0], offset=[0.0]), "what LayerNormalization makes",
+    ),
     "a norm of several channels": (
         (3, 4), lambda x: tf.reshape(raw.FusedBatchNormV3(
             x=tf.reshape(x, (1, -1, 2, 2)), scale=tf.ones([tf.shape(x)[0] * 3]), offset=tf.zeros([tf.shape(x)[0] * 3]),
@@ -342,6 +346,9 @@ def test_steps_over_the_batch_or_the_channels(attribute: str, axis: int) -> None
     else:
         with pytest.raises(UnsupportedOpError, match="over the batch or the channels"):
             _spatial(node, (1, 1))  # type: ignore[arg-type]
+    if attribute == "dilations":
+        with pytest.raises(UnsupportedOpError, match="a dilation"):
+            READERS["Conv2DBackpropInput"](node)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
