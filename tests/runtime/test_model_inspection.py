@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from bnn import errors, interpret
-from bnn._native import lib
+from bnn._native import ffi, lib
 from bnn.runtime import Model
-from op_cases import CASES
+from op_cases import CASES, CONV
 from opened import Opened
+from raw_model import B1, CONSTANT, F32, INPUT, OUTPUT, Net, Op, Tensor, aligned
 
 
 @pytest.fixture
@@ -26,6 +27,47 @@ def test_any_op_may_need_the_whole_batch() -> None:
     assert {name for name in right if lib.bnn_whole_batch(Opened(CASES[name]().file()[1]).model)} == {
         "batch_sum", "batch_size",
     }  # fmt: skip
+
+
+def test_inputs_and_outputs_of_a_step_lie_apart(rng: np.random.Generator) -> None:
+    """Three images of sizes that are no whole lines; and what is poked has a rim of zeros, whatever was there."""
+    a, b = Tensor(F32, (5,), INPUT), Tensor(F32, (3, 3, 1), INPUT)
+    bits, framed = Tensor(B1, (3, 3, 1)), Tensor(F32, (3, 3, 1), halo=(1, 1, 1, 1))
+    sums = Tensor(F32, (3, 3, 1), OUTPUT)
+    w = Tensor(F32, (1, 3, 3, 1), CONSTANT, value=np.ones(9))
+    pads = {f"pad_{side}": 1 for side in ("top", "left", "bottom", "right")}
+    net = Net([
+        Op("copy", [a], Tensor(F32, (5,), OUTPUT)),
+        Op("copy", [b], framed),
+        Op("conv2d", [framed, w], sums, {**CONV, **pads}),
+        Op("binarize", [b], bits),
+        Op("unpack", [bits], Tensor(F32, (3, 3, 1), OUTPUT)),
+    ])  # fmt: skip
+    opened = Opened(net.bytes())
+    size, made = ffi.new("size_t *"), ffi.new("bnn_context **")
+    assert lib.bnn_context_size(opened.model, 3, 1, size) == lib.BNN_OK
+    memory = aligned(size[0])
+    ffi.memmove(memory, b"\xff" * size[0], size[0])
+    assert lib.bnn_context_create(opened.model, 3, 1, memory, size[0], made) == lib.BNN_OK
+    context = made[0]
+
+    def call(function: Any, tensor: Tensor, values: Any) -> None:
+        pointer = ffi.cast("float *", ffi.from_buffer(values, require_writable=True))
+        assert function(context, net.number[id(tensor)], pointer, 3) == lib.BNN_OK
+
+    ports = [t for t in net.tensors if t.storage in (INPUT, OUTPUT)]
+    values = [rng.normal(size=(3, *t.shape)).astype(np.float32) for t in ports]
+    for tensor, value in zip(ports, values, strict=True):
+        call(lib.bnn_poke, tensor, value)
+    for tensor, value in zip(ports, values, strict=True):
+        back = np.zeros_like(value)
+        call(lib.bnn_peek, tensor, back)
+        np.testing.assert_array_equal(back, value)
+    call(lib.bnn_poke, framed, np.ones((3, 3, 3, 1), np.float32))
+    assert lib.bnn_step(context, 2, 3) == lib.BNN_OK
+    found = np.zeros((3, 3, 3, 1), np.float32)
+    call(lib.bnn_peek, sums, found)
+    assert found[..., 0].tolist() == [[[4, 6, 4], [6, 9, 6], [4, 6, 4]]] * 3
 
 
 class TestInspection:

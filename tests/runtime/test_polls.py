@@ -11,7 +11,7 @@ import pytest
 from bnn._context import Context
 from bnn._native import ffi, lib
 from bnn.emit.model import encode
-from bnn.ops import ClampAttrs, ConvAttrs, constant, input_node, make
+from bnn.ops import ClampAttrs, ConvAttrs, SliceAttrs, constant, input_node, make
 from bnn.runtime import Model
 from op_graphs import plan, signs
 
@@ -120,6 +120,20 @@ def test_what_was_no_number_in_a_round_is_forgotten_in_the_next(rng: np.random.G
         assert status == lib.BNN_OK and poll.asked > 0
         np.testing.assert_array_equal(np.isnan(found).all(axis=1), np.isnan(batch).any(axis=1))
         np.testing.assert_array_equal(np.isnan(found).any(axis=1), np.isnan(batch).any(axis=1))
+
+
+def test_what_is_no_number_in_an_image_of_its_own_part() -> None:
+    """Quantizers of more than a piece, cut by images: the flag is that image's."""
+    x = input_node("x", (1 << 22,))
+    bits = make("binarize", x)
+    network = Model.from_bytes(encode(plan([x], [make("slice", make("unpack", bits), attrs=SliceAttrs(0, 8))])))
+    images = np.ones((4, 1 << 22), np.float32)
+    images[[1, 2], [5, -1]] = np.nan
+    y, context = np.zeros((4, 8), np.float32), Context(network._open(), 2, 2)
+    poll = Poll(context, None)
+    context.inputs[0], context.outputs[0] = ffi.from_buffer("char[]", images), ffi.from_buffer("float[]", y)
+    assert lib.bnn_run(context.pointer, context.inputs, context.outputs, 4) == lib.BNN_OK and poll.asked > 1
+    assert np.isnan(y).all(axis=1).tolist() == np.isnan(y).any(axis=1).tolist() == [False, True, True, False]
 
 
 def test_steps(rng: np.random.Generator) -> None:
