@@ -50,9 +50,18 @@ def test_a_report_crosses_as_itself() -> None:
 @pytest.mark.parametrize(("importer", "runs"), [("all", len(IMPORTERS)), ("norse", 1)])
 @pytest.mark.parametrize("as_json", [True, False])
 def test_reports(
-    call: Any, net: Path, monkeypatch: pytest.MonkeyPatch, ok: bool, importer: str, runs: int, as_json: bool
+    call: Any,
+    net: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ok: bool,
+    importer: str,
+    runs: int,
+    as_json: bool,
 ) -> None:
     """Status, verdict and how much there is to do, of a report that another process gave."""
+    (tmp_path / "x.nir").touch()
+    monkeypatch.chdir(tmp_path)
     report = NirReport(RUNS[:1] if not ok else [ImporterReport("norse", "1.0", "if", 7, RUNS[0].layers[:1])])
     totals: list[int] = []
 
@@ -71,5 +80,6 @@ def test_reports(
     monkeypatch.setattr(verify, "progress", shown)
     options = ["--nir", "x.nir", net, "--importer", importer, "--batch-size", 4, "--stream"]
     done = call("verify", *options, *(["--json"] if as_json else []))
-    assert done.status == (not ok) and totals == [7 * runs]
+    assert done.status == (not ok), done.err
+    assert totals == [7 * runs]
     assert done.json["ok"] == ok if as_json else done.out.splitlines()[-1] == ("OK" if ok else "DIFFERENT")
