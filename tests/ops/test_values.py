@@ -20,6 +20,7 @@ from bnn.ops import (
     PoolAttrs,
     PowAttrs,
     ReshapeAttrs,
+    ResizeAttrs,
     RoundAttrs,
     SliceAttrs,
     constant,
@@ -201,3 +202,23 @@ def test_windows_wider_than_the_image(
         Model.from_bytes(encode(graph), kernels=family)(data, out=out)
         np.testing.assert_allclose(out, expected, rtol=1e-6)
         assert (memory[expected.size :] == 7).all()
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_the_columns_at_the_border_of_a_pool(left: int, stride: int) -> None:
+    """Values rise along one row and fall along the other: what a window took beyond its end would be larger."""
+    x = input_node("x", (2, 9, 3))
+    y = make("max_pool", x, attrs=PoolAttrs((1, 3), (1, stride), (0, left, 0, 0)))
+    columns = np.arange(9.0)[:, None] - 100
+    data = np.ascontiguousarray(np.broadcast_to(np.stack([columns, columns[::-1]]), (2, 2, 9, 3)), np.float32)
+    check(x, y, data)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (4, 1), (2, 2)])
+@pytest.mark.parametrize("aligned", [0, 1])
+def test_images_of_one_row_or_column(size: tuple[int, int], aligned: int, rng: np.random.Generator) -> None:
+    """Corners are not aligned along an axis with one pixel, where they are the same."""
+    x = input_node("x", (5, 4, 3))
+    y = make("resize_bilinear", x, attrs=ResizeAttrs(size, aligned))
+    check(x, y, rng.integers(-9, 10, (2, 5, 4, 3)).astype(np.float32))

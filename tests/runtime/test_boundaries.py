@@ -79,9 +79,11 @@ def test_not_a_number_in_any_workers_rows(row: int) -> None:
     assert np.isnan(out).all()
 
 
-@pytest.mark.parametrize(("groups", "outputs"), [(3, 11), (3, 10), (5, 13), (2, 33), (4, 31)])
+@pytest.mark.parametrize(
+    ("groups", "outputs"), [(3, 11), (3, 10), (5, 13), (2, 33), (4, 31), (2, 16), (4, 8), (2, 48), (4, 24)]
+)
 def test_groups_whose_bits_share_words(groups: int, outputs: int, rng: np.random.Generator) -> None:
-    """The third group of 11 begins at bit 22 and ends with the first bit of the next word."""
+    """The third group of 11 begins at bit 22 and ends with the first bit of the next word; two of 16 end with one."""
     x = input_node("x", (3, 3, 32 * groups))
     thresholds = constant(rng.integers(-9, 10, groups * outputs), DType.i32)
     attrs = ConvAttrs(groups=groups, slots=("threshold",), out=DType.b1)
