@@ -85,6 +85,8 @@ WINDOWS: dict[str, Function] = {
         transposed(x, (6, 7, 5), 4, 3, 5, 4, padding="SAME"), transposed(x, (9, 9, 5), 4, 3, 5, 4),
         transposed(x, (12, 13, 5), 5, 4, 5, 4, strides=2, padding=EXPLICIT),
         transposed(x, (10, 12, 5), 3, 3, 5, 4, strides=2, padding=[[0, 0], [1, 2], [1, 2], [0, 0]]),
+        transposed(x[:, :, :4], (6, 3, 5), 1, 5, 5, 4, strides=(1, 2), padding=[[0, 0], [0, 0], [4, 4], [0, 0]]),
+        transposed(x[:, :4], (3, 7, 5), 5, 1, 5, 4, strides=(2, 1), padding=[[0, 0], [4, 4], [0, 0], [0, 0]]),
         transposed(x, (6, 14, 5), 1, 2, 5, 4, strides=(1, 2)), transposed(x, (6, 7, 5), 1, 1, 5, 4, padding="SAME"),
     ],
     "resized": lambda x: [
