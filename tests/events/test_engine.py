@@ -16,7 +16,7 @@ from bnn.emit.model import encode
 from bnn.events import EventEngine
 from bnn.ir import DType, Graph
 from bnn.passes import PIPELINE, lower
-from events.spiking import Network, mismatches, random_images, random_model
+from events.spiking import Network, mismatches, planned, random_images, random_model
 
 Array = np.ndarray[Any, Any]
 GRAPHS = 20
@@ -53,6 +53,29 @@ def test_every_kernel_family(rng: np.random.Generator) -> None:
             run = EventEngine(model).run_image(images[0], trace=True)
             traces.append(run.spikes)
         assert all(np.array_equal(trace, traces[0]) for trace in traces)
+
+
+@pytest.mark.parametrize("channels", [2048, 2049, 2080, 2100])
+def test_pixels_of_many_words(rng: np.random.Generator, channels: int) -> None:
+    """They are looked at 64 words at a time; what stands behind a pixel's last channel are other pixels' membranes."""
+    image = ops.input_node("image", (2, 2, 33))
+    filters = ops.constant(rng.choice([-1, 1], (channels, 1, 1, 33)), DType.b1)
+    limits = ops.constant(rng.integers(-3, 4, channels), DType.i32)
+    attrs = ops.ConvAttrs(slots=("threshold",), out=DType.b1)
+    hidden = ops.make("bconv2d", ops.make("binarize", image), filters, limits, attrs=attrs)
+    readout = ops.constant(rng.choice([-1, 1], (5, 2, 2, channels)), DType.b1)
+    graph = planned(image, ops.make("bconv2d", hidden, readout, attrs=ops.ConvAttrs()))
+    for family in bnn.runtime.available_kernels():
+        model = bnn.Model.from_bytes(encode(graph), kernels=family)
+        engine = EventEngine(model)
+        tensor, up, down = engine.layers[1].tensor, 0, 0
+        for frame in random_images(rng, model, 3):
+            before = engine.state(tensor)
+            assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
+            assert mismatches(engine, frame) == {}
+            after = engine.state(tensor)
+            up, down = up + np.count_nonzero(after > before), down + np.count_nonzero(after < before)
+        assert (engine.layers[1].spikes_up, engine.layers[1].spikes_down) == (up, down)
 
 
 @pytest.mark.parametrize("firing", ["layers", "fifo", "random"])

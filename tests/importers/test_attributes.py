@@ -67,6 +67,7 @@ WINDOWS: dict[str, Function] = {
         conv(x, 3, 2, 4, 5), conv(x, 4, 2, 4, 5, padding="SAME"), conv(x, 3, 4, 4, 5, padding="SAME", strides=(3, 2)),
         conv(x, 3, 2, 4, 5, padding="SAME", dilations=(2, 3)), conv(x, 9, 11, 4, 5, padding="SAME"),
         conv(x, 2, 3, 2, 6), conv(x, 3, 2, 4, 5, strides=(1, 2), padding=EXPLICIT),
+        conv(x, 5, 5, 4, 5, padding="SAME", strides=(4, 1)), conv(x, 5, 5, 4, 5, padding="SAME", strides=(1, 4)),
     ],
     "depthwise": lambda x: [
         depthwise(x), depthwise(x, padding="SAME", strides=[1, 2, 2, 1]),
@@ -74,10 +75,11 @@ WINDOWS: dict[str, Function] = {
     ],
     "max pool": lambda x: [
         nn.max_pool2d(x, (3, 2), (1, 2), "SAME"), nn.max_pool2d(x, (2, 4), (3, 1), "VALID"),
-        nn.max_pool2d(x, (3, 4), (2, 1), EXPLICIT),
+        nn.max_pool2d(x, (3, 4), (2, 1), EXPLICIT), nn.max_pool2d(x, (5, 5), (1, 5), "SAME"),
     ],
     "average pool": lambda x: [
         nn.avg_pool2d(x, (3, 2), (1, 2), "SAME"), nn.avg_pool2d(x, (2, 4), (3, 1), "VALID"),
+        nn.avg_pool2d(x, (5, 5), (4, 1), "SAME"),
     ],
     "transposed": lambda x: [
         transposed(x, (17, 14, 5), 3, 2, 5, 4, strides=(3, 2), padding="SAME"),
