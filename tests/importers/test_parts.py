@@ -316,3 +316,14 @@ def test_largest_result(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnsupportedOpError, match="makes 72 bytes; at most 71 are made"):
         Runner(tf, False)(node, operands)
     Runner(tf, True)(node, operands)
+
+
+@pytest.mark.parametrize("node", [TfNode("Tile", "a", (), {}), TfNode("Add", "a", (), {})])
+def test_a_result_that_grows_with_the_batch(node: TfNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size is remembered for the operands that it was found for."""
+    run, other = Runner(tf, False), np.array([1, 1], "i4") if node.op == "Tile" else np.float32(1)
+    monkeypatch.setattr(tf_run, "MOST_BYTES", 72)
+    for rows in (1, 6, 3):
+        run(node, [np.zeros((rows, 3), "f4"), other])
+    with pytest.raises(UnsupportedOpError, match="makes 84 bytes; at most 72 are made"):
+        run(node, [np.zeros((7, 3), "f4"), other])
