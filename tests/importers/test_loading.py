@@ -20,7 +20,9 @@ from bnn.importers.frozen import Frozen, TfNode
 from bnn.importers.graphdef import read
 from bnn.importers.keras_inputs import _names, _specs, checked_shape, fitted, model_inputs
 from bnn.importers.source import Source
+from bnn.importers.tf_ops import READERS
 from bnn.ir import DType
+from bnn.ops import PadChannelsAttrs
 
 from .models import needs_keras3
 
@@ -368,6 +370,20 @@ def test_channels_first(order: str) -> None:
     made.attrs["is_training"] = True
     with pytest.raises(UnsupportedOpError, match="batch norm in training mode"):
         read(graph(weights, made))
+
+
+@pytest.mark.parametrize("added", [(1, 0), (0, 0)])
+def test_what_is_read_has_tensorflows_shape(added: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def wider(s: Source) -> Any:
+        return s.make("pad_channels", s.value(0), attrs=PadChannelsAttrs(*added, 0.0))
+
+    monkeypatch.setitem(READERS, "Relu", wider)
+    made = graph(node("Relu", "r", "x"), shape=(-1, 2, 5))
+    if any(added):
+        with pytest.raises(CompileError, match=r"layer 'r': Relu gives \(2, 5\), read as f32\[2, 6\]"):
+            read(made)
+    else:
+        read(made)
 
 
 def test_ops_without_a_reader() -> None:
