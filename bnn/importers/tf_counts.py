@@ -197,8 +197,9 @@ _ARITHMETIC: dict[str, Callable[[TfNode, Sequence[Array], Sequence[Array]], Arra
 
 def multiple(value: Array, slope: Array, images: int) -> int:
     """n of a number that is n times the images, whatever their number; else 0."""
-    n = float(slope.reshape(-1)[0]) if slope.ndim == 0 else 0.0
-    return max(int(n), 0) if n.is_integer() and float(value) == n * images else 0
+    if slope.ndim or not float(slope).is_integer():
+        return 0
+    return max(int(slope), 0) if float(value) == float(slope) * images else 0
 
 
 def keeps_its_place(op: str, slope: Array) -> bool:

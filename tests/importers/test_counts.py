@@ -28,7 +28,7 @@ NAN = np.nan
 
 @pytest.mark.parametrize(("value", "slope", "images", "expected"), [
     (3, 1, 3, 1), (6, 2, 3, 2), (15, 5, 3, 5), (1.5, 0.5, 3, 0), (4.5, 1.5, 3, 0), (0, 0, 3, 0), (-3, -1, 3, 0),
-    (4, 1, 3, 0), (3, [1], 3, 0), (3, NAN, 3, 0),
+    (4, 1, 3, 0), ([3], [1], 3, 0), ([3, 3], [1, 1], 3, 0), (3, NAN, 3, 0),
 ])  # fmt: skip
 def test_multiples_of_the_images(value: float, slope: Any, images: int, expected: int) -> None:
     assert multiple(np.asarray(value), np.asarray(slope, np.float64), images) == expected

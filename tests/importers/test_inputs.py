@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras as keras3
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from bnn import interpret
 from bnn.errors import CompileError
-from bnn.importers.keras_inputs import fitted
+from bnn.importers.keras_inputs import _names, _specs, checked_shape, fitted, model_inputs
 from bnn.importers.tensorflow import import_model
 from bnn.ir import Graph
 from bnn.passes import lower
@@ -211,3 +212,59 @@ def test_sizes_that_fit_what_is_open() -> None:
     for own in (None, (None, 5, 3)):
         with pytest.raises(CompileError, match="only the batch may be open"):
             fitted("x", own, None)
+
+
+def test_names_of_inputs() -> None:
+    tensors = [SimpleNamespace(name="p:0"), SimpleNamespace(name="q/r:1")]
+
+    def names(args: list[Any], kwargs: dict[str, Any], **model: Any) -> Any:
+        return _names(tf, SimpleNamespace(**model), args, kwargs, tensors)
+
+    assert names([{"b": 1, "a": 2}], {}) == ["a", "b"] and names([], {"y": 1, "x": 2}) == ["x", "y"]
+    assert names([{"b": [1, 2], "a": 3}], {}) is None and names([{"a": [1]}], {}) is None
+    assert names([tensors], {}, inputs=tensors) == ["p", "q/r"] and names([tensors], {}) is None
+    assert names([tensors], {}, inputs=tensors, input_names=["m", "n"]) == ["m", "n"]
+    assert names([tensors], {}, inputs=tensors, input_names=["m"]) is None
+
+
+def test_specs_of_shapes() -> None:
+    found = _specs(tf, {"a": (None, 3), "b": [(2, 4), (5, None, 6)]})
+    assert [found["a"].shape.as_list(), [s.shape.as_list() for s in found["b"]]] == [
+        [None, 3],
+        [[None, 4], [None, None, 6]],
+    ]
+    assert found["a"].dtype == tf.float32
+
+
+def test_what_a_model_is_called_with() -> None:
+    def shapes(shape: Any = None, **model: Any) -> Any:
+        made = model_inputs(tf, SimpleNamespace(**model), shape)
+        return [s.shape.as_list() for s in tf.nest.flatten((made.args, made.kwargs))], made.names, list(made.kwargs)
+
+    assert shapes((3, 4)) == ([[None, 3, 4]], None, [])
+    assert shapes(_build_shapes_dict={"x_shape": (2, 3)}) == ([[None, 3]], None, [])
+    assert shapes(_build_shapes_dict={"x_shape": (2, 3), "y_shape": (2, 4)}) == (
+        [[None, 3], [None, 4]],
+        ["x", "y"],
+        ["x", "y"],
+    )
+    for options in ({}, {"save_spec": lambda: None}, {"_build_shapes_dict": {"x_shape": None}}):
+        with pytest.raises(CompileError, match="has never been called"):
+            shapes(**options)
+    spec = tf.TensorSpec([2, 5])
+    with pytest.raises(CompileError, match="positional arguments that are no tensors"):
+        shapes(save_spec=lambda: ([spec, True], {}))
+    with pytest.raises(CompileError, match="the model has 2 inputs"):
+        shapes((5,), save_spec=lambda: ([spec, spec], {}))
+    assert shapes(save_spec=lambda: ([spec], {"z": spec})) == ([[None, 5], [None, 5]], None, ["z"])
+
+
+def test_sizes_that_a_user_gives() -> None:
+    assert checked_shape(None) is None and checked_shape([1]) == (1,) and checked_shape(np.array([2, 3])) == (2, 3)
+    for wrong in ([0], [-1, 3], [], [1.0], "1", [None], [1, 0]):
+        with pytest.raises(CompileError, match="expected the sizes of one image"):
+            checked_shape(wrong)  # type: ignore[arg-type]
+    assert fitted("x", (0, None), (0, 3)) == (0, 3)
+    for own, wanted in (((0,), (3,)), ((None, 3), (3,)), ((3,), (3, 4)), ((3, 4), (4, 3))):
+        with pytest.raises(CompileError, match="give sizes that it takes"):
+            fitted("x", own, wanted)

@@ -18,11 +18,10 @@ from bnn.errors import CompileError, SetupError, UnsupportedOpError
 from bnn.importers import graphdef, limits, tensorflow
 from bnn.importers.frozen import Frozen, TfNode
 from bnn.importers.graphdef import read
-from bnn.importers.keras_inputs import _names, _specs, checked_shape, fitted, model_inputs
 from bnn.importers.source import Source
 from bnn.importers.tf_ops import READERS
 from bnn.ir import DType
-from bnn.ops import PadChannelsAttrs
+from bnn.ops import PadChannelsAttrs, input_node
 
 from .models import needs_keras3
 
@@ -167,66 +166,22 @@ def test_what_is_frozen_already() -> None:
     assert tensorflow.freeze(made) is made
 
 
-def test_names_of_inputs() -> None:
-    tensors = [SimpleNamespace(name="p:0"), SimpleNamespace(name="q/r:1")]
-
-    def names(args: list[Any], kwargs: dict[str, Any], **model: Any) -> Any:
-        return _names(tf, SimpleNamespace(**model), args, kwargs, tensors)
-
-    assert names([{"b": 1, "a": 2}], {}) == ["a", "b"] and names([], {"y": 1, "x": 2}) == ["x", "y"]
-    assert names([{"b": [1, 2], "a": 3}], {}) is None and names([{"a": [1]}], {}) is None
-    assert names([tensors], {}, inputs=tensors) == ["p", "q/r"] and names([tensors], {}) is None
-    assert names([tensors], {}, inputs=tensors, input_names=["m", "n"]) == ["m", "n"]
-    assert names([tensors], {}, inputs=tensors, input_names=["m"]) is None
-
-
-def test_specs_of_shapes() -> None:
-    found = _specs(tf, {"a": (None, 3), "b": [(2, 4), (5, None, 6)]})
-    assert [found["a"].shape.as_list(), [s.shape.as_list() for s in found["b"]]] == [
-        [None, 3],
-        [[None, 4], [None, None, 6]],
-    ]
-    assert found["a"].dtype == tf.float32
-
-
-def test_what_a_model_is_called_with() -> None:
-    def shapes(shape: Any = None, **model: Any) -> Any:
-        made = model_inputs(tf, SimpleNamespace(**model), shape)
-        return [s.shape.as_list() for s in tf.nest.flatten((made.args, made.kwargs))], made.names, list(made.kwargs)
-
-    assert shapes((3, 4)) == ([[None, 3, 4]], None, [])
-    assert shapes(_build_shapes_dict={"x_shape": (2, 3)}) == ([[None, 3]], None, [])
-    assert shapes(_build_shapes_dict={"x_shape": (2, 3), "y_shape": (2, 4)}) == (
-        [[None, 3], [None, 4]],
-        ["x", "y"],
-        ["x", "y"],
-    )
-    for options in ({}, {"save_spec": lambda: None}, {"_build_shapes_dict": {"x_shape": None}}):
-        with pytest.raises(CompileError, match="has never been called"):
-            shapes(**options)
-    spec = tf.TensorSpec([2, 5])
-    with pytest.raises(CompileError, match="positional arguments that are no tensors"):
-        shapes(save_spec=lambda: ([spec, True], {}))
-    with pytest.raises(CompileError, match="the model has 2 inputs"):
-        shapes((5,), save_spec=lambda: ([spec, spec], {}))
-    assert shapes(save_spec=lambda: ([spec], {"z": spec})) == ([[None, 5], [None, 5]], None, ["z"])
-
-
-def test_sizes_that_a_user_gives() -> None:
-    assert checked_shape(None) is None and checked_shape([1]) == (1,) and checked_shape(np.array([2, 3])) == (2, 3)
-    for wrong in ([0], [-1, 3], [], [1.0], "1", [None], [1, 0]):
-        with pytest.raises(CompileError, match="expected the sizes of one image"):
-            checked_shape(wrong)  # type: ignore[arg-type]
-    assert fitted("x", (0, None), (0, 3)) == (0, 3)
-    for own, wanted in (((0,), (3,)), ((None, 3), (3,)), ((3,), (3, 4)), ((3, 4), (4, 3))):
-        with pytest.raises(CompileError, match="give sizes that it takes"):
-            fitted("x", own, wanted)
-
-
 def source(node: TfNode, nodes: list[TfNode] = [], foreign: frozenset[str] = frozenset()) -> Source:  # noqa: B006
     graph = Frozen([node, *nodes], [], [], [], [], lambda *_: [], lambda *_: np.zeros(0))
     reader = SimpleNamespace(frozen=graph, dependent=set(), slopes={}, growing=set(), constants={}, foreign=foreign)
     return Source(reader, node)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("op", "foreign", "final", "origin", "tap"), [
+    ("Relu", False, True, "a/r:0", "a/r"), ("Sign", False, True, "a/r:0", "a/input"), ("Relu", True, True, "a/r:0", ""),
+    ("Sign", True, True, "a/r:0", ""), ("Relu", False, False, "", ""),
+])  # fmt: skip
+def test_which_values_are_shown(op: str, foreign: bool, final: bool, origin: str, tap: str) -> None:
+    """Those that do not leave their layer; what leaves it is the layer's output."""
+    one = source(node(op, "a/r"), foreign=frozenset({"a/r"} if foreign else ()))
+    made = one.make("sign", input_node("x", (3,)), final=final)
+    assert (made.name, made.origin, made.tap) == ("a", origin, tap)
+    assert one.make("sign", input_node("x", (3,)), output=2).origin == "a/r:2"
 
 
 @pytest.mark.parametrize(("count", "joins"), [(1, 1), (32, 1), (33, 3), (65, 4), (1025, 36)])
