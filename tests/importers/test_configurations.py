@@ -107,7 +107,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "code of another class": (lam(function={"class_name": "__lambda__", "config": {}}), "code would run"),
     "a registered Lambda": (layer("My>Lambda"), LAYER),
     "a Lambda by the other name": (layer("Dense", registered_name="Lambda"), LAYER),
-    **{f"untamed, {name}": (layer(name), f"a layer {name}, which can do more") for name in keras_files._UNTAMED},
+    **{
+        f"untamed, {name}": (layer(name), f"a layer {name}, which can do more")
+        for name in sorted(keras_files._UNTAMED)
+    },
     "untamed by the other name": (layer("Dense", registered_name="x>TFSMLayer"), "a layer TFSMLayer"),
     "untamed by its module": (layer("keras.layers.TFSMLayer"), "a layer TFSMLayer"),
     "a vocabulary": (layer("StringLookup") | {"config": {"vocabulary": "/etc/passwd"}},
