@@ -120,6 +120,13 @@ def test_exact_layers(name: str) -> None:
     assert exact_layers(lower(graph(*outputs), until="recognize_quantizers")) == ({"layer"} if exact else set())
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("values", [[1.0, np.inf], [np.nan, 1.0], [-np.inf, np.inf], [1.0, -1.0]])
+def test_levels_that_are_no_numbers_are_not_exact(values: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_verify_source, "_levels", lambda x: np.float32(values))
+    assert exact_layers(graph(conv(SIGNS, [2.0, 0.0]))) == ({"layer"} if np.isfinite(values).all() else set())
+
+
 @pytest.mark.parametrize("count", [0, 1, 3, 4])
 def test_other_weights_are_the_likeliest_cause(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")

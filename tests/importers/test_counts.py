@@ -228,6 +228,10 @@ OTHERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "gathered": (lambda x: tf.gather(x, tf.shape(x)[0] - 2, axis=1), "number of images in the batch"),
     "cut by it": (lambda x: x[:, : tf.shape(x)[0] - 1], "number of images in the batch"),
     "the images mixed": (lambda x: tf.nn.relu(tf.transpose(x, [1, 0, 2])), "does not keep the batch as its first"),
+    "constants of all rows": (
+        lambda x: tf.reshape(tf.reshape(x, (-1, 4)) + np.ones((6, 4), "f4"), (-1, 2, 4)),
+        "does not keep the batch as its"
+    ),
     "beyond what is tried": (lambda x: x * tf.cast(tf.shape(x)[0] > 20, tf.float32), "number of images in the batch"),
     "in as many parts": (lambda x: tf.concat(tf.split(x, 3, 0), 0), "where its elements go depends on the number"),
     "the images in reverse": (lambda x: x[::-1], "number of images|batch as its first"),

@@ -122,7 +122,10 @@ def test_a_group_in_itself(folder: Path) -> None:
     import_model(folder / "net.h5")
 
 
-NAMES = ["../it ran", "/tmp/it ran", "assets/vocabulary.txt", "assets/../../it ran", "a.py", "model.weights.npz"]
+NAMES = [
+    "../it ran", "/tmp/it ran", "assets/vocabulary.txt", "assets/../../it ran", "a.py", "model.weights.npz", "a.json",
+    "a.h5", "deep/config.json", "deep/model.weights.h5",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,6 +157,13 @@ def test_members_that_are_large_unpacked(name: str, folder: Path) -> None:
     assert found[at + 24 : at + 28] == old
     path.write_bytes(found[: at + 24] + new + found[at + 28 :])
     refused(path, "is 2,147,48", "bytes; at most")
+
+
+def test_weights_under_their_older_name(folder: Path) -> None:
+    with h5py.File(folder / "weights", "w") as file:
+        file["a"] = h5py.ExternalLink(str(folder / "secret"), "/secret")
+    repack(folder / "net.keras", **{"variables.h5": (folder / "weights").read_bytes()})
+    refused(folder / "net.keras", "'variables.h5': '/a' is a link to another file", "unsafe=True")
 
 
 def sizes_unpacked(path: Path) -> dict[str, int]:
