@@ -166,5 +166,6 @@ def compile_bytes(
     stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
     if require_binary and stay_float:
         reasons = "; ".join(f"'{n.name}': {n.note or 'float'}" for n in stay_float)
-        raise CompileError(f"{len(stay_float)} layers are not binary: {reasons}")
+        count = "1 layer is" if len(stay_float) == 1 else f"{len(stay_float)} layers are"
+        raise CompileError(f"{count} not binary: {reasons}")
     return encode(graph)

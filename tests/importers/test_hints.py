@@ -151,7 +151,7 @@ def test_a_separable_layer_on_the_input_may_be_float() -> None:
     ],
 )
 def test_others_may_not(stack: list[Any]) -> None:
-    with pytest.raises(bnn.CompileError, match="1 layers are not binary: 'wrong'"):
+    with pytest.raises(bnn.CompileError, match="1 layer is not binary: 'wrong'"):
         bnn.compile(tf.keras.Sequential([L.Input((9, 9, 3)), *stack]), require_binary=True)
 
 
