@@ -135,9 +135,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "of Keras, but none of those": (function("Dense", "keras.layers"), "the function Dense"),
     "of a module like Keras": (function("relu", "keras_.activations"), "the function relu"),
     **{f"a builder, {name}": (function(name, "keras.activations"),
-    f"the function {name}") for name in keras_files._BUILDERS},
+    f"the function {name}") for name in sorted(keras_files._BUILDERS)},
     **{f"a builder of the language, {name}": (function(name, "builtins"), f"the function {name}")
-       for name in keras_files._BUILDERS},
+       for name in sorted(keras_files._BUILDERS)},
     "a class without a capital": (layer("popen", "subprocess"), "the function popen of module subprocess"),
     "an underscored class without a capital": (layer("__popen", "keras.layers"), "the function __popen"),
     "one name without a capital": (layer("Dense", registered_name="getenv"), "the function Dense"),
