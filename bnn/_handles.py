@@ -18,7 +18,6 @@ import numpy as np
 
 from ._arrays import INPUT_DTYPES, Shape
 from ._distribution import broken_extension
-from ._saving import replaced
 from ._version import __version__
 from .errors import (
     BnnError,
@@ -208,6 +207,8 @@ def replacing(path: str) -> Iterator[BinaryIO]:
 
     Raises ModelFileError (an OSError) where it cannot be written, whatever the reason.
     """
+    from ._saving import replaced  # which those who only run networks do not wait for
+
     try:
         try:
             there = os.stat(path)
