@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 Tell = Callable[[Any], None]
+_SILENT: AbstractContextManager[Tell] = nullcontext(lambda value: None)
 
 
-@contextmanager
-def progress(label: str, total: int, enabled: bool = True) -> Iterator[Tell]:
+def progress(label: str, total: int, enabled: bool = True) -> AbstractContextManager[Tell]:
     """A bar, or one line that counts; gives a function to call with the number of steps just done."""
-    with _unfailing(lambda: _bar(label, total), enabled) as advance:
-        yield advance
+    return _unfailing(lambda: _bar(label, total), True) if enabled else _SILENT  # each call of a model asks for one
 
 
 @contextmanager
