@@ -50,7 +50,7 @@ def check_kinds(model: str, net: str, nir: NirOptions | None) -> None:
 
 
 def print_nir_report(report: NirReport, as_json: bool) -> int:
-    """The exit status: 1 where a spike, a sum or a class differs, or a tap is no spike."""
+    """Print the report.  Returns the exit status: 0 where it is ok, else 1."""
     if as_json:
         print_json(_record(report))
     else:

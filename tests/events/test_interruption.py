@@ -141,7 +141,7 @@ def model() -> bnn.Model:
 
 
 def network(count: int) -> bnn.Model:
-    """So many layers whose neurons all fire for such an image."""
+    """``count`` layers whose neurons all fire for an image of ones."""
     x = ops.input_node("image", (64, 64, 64))
     mixed = ops.make("bconv2d", layers(silent(x), count, 5), signs(RNG, (5, 3, 3, 64)), attrs=ConvAttrs())
     return bnn.Model.from_bytes(encode(plan([x], [mixed])), kernels="scalar", max_bytes=2**40)
@@ -173,7 +173,7 @@ def test_a_handlers_exception_comes_out_of_the_run(model: bnn.Model, alarm: Any,
     """Unchanged; then the engine wants a reset, and is right again."""
     image = np.ones((1, 64, 64, 64), np.float32)
     some = (np.arange(64) % 7 == 0).astype(np.float32)[:, None, None] * image
-    if firing == "layers":  # of which a run takes a tenth: it is to last for several of the 50 ms between two polls
+    if firing == "layers":  # ten times as fast as the others; the run must outlast several polls, 50 ms apart
         model = network(16)
     engine = EventEngine(model, firing=firing)
     engine.push(image)

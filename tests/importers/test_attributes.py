@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single ops of TensorFlow, each attribute away from its default, on images that are no squares; graphs without Keras.
+"""Single ops of TensorFlow, each attribute away from its default, on images that are not square; graphs without Keras.
 
 What is read gives TensorFlow's own values; what is not is refused by its name.
 """
