@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import InputError, InputTypeError
 
-Floats = NDArray[np.float32]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
 Inputs = np.ndarray[Any, Any]  # of the dtype of the model's input
 Shape = tuple[int, ...]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,11 +26,13 @@ from ._handles import (
     select_kernels,
 )
 from ._progress import progress as progress_bar
-from ._report import LayerTime, Profile, profile, summary
-from ._stepper import Stepper, activations
 from .errors import ClosedModelError, EnvironmentVariableError, InputError, InputTypeError, ModelFormatError
 
-__all__ = ["LayerTime", "Macs", "Model", "OpInfo", "Profile", "Stepper", "TensorInfo", "available_kernels", "load"]
+if TYPE_CHECKING:  # what few programs call is imported by those who call it
+    from ._report import Profile
+    from ._stepper import Stepper
+
+__all__ = ["Macs", "Model", "OpInfo", "TensorInfo", "available_kernels", "load"]
 
 MOST_THREADS = 256
 # Images run together by one worker: enough to read a dense layer's weights once for many.
@@ -209,12 +211,16 @@ class Model:
             A dense layer over an image runs as a convolution of the image's size: what Keras has as (N, units) may
             come as (N, 1, 1, units); the values and their order are the same.
         """
+        from ._stepper import activations
+
         opened = self._open()
         inputs = self._check_inputs(x)
         return activations(opened, inputs, max(len(inputs[0]), 1) if opened.whole_batch else MICRO_BATCH)
 
     def stepper(self, images: int) -> Stepper:
         """Run the model op by op on up to so many images; see :class:`Stepper`."""
+        from ._stepper import Stepper
+
         return Stepper(self._open(), check_count(images, "images"))
 
     def profile(self, x: Any, *, repeats: int = 20) -> Profile:
@@ -226,6 +232,8 @@ class Model:
 
         Returns a list of :class:`LayerTime` in the order of execution; printing it gives a table.
         """
+        from ._report import profile
+
         opened = self._open()
         inputs = self._check_inputs(x)
         batch = len(inputs[0])
@@ -243,6 +251,8 @@ class Model:
     def summary(self) -> str:
         """A table with one line per op: layer, kind (binary, multi-bit, integer or float), output, weights, MACs, note:
         why the layer is not binary, or a hint at what its author surely did not mean."""
+        from ._report import summary
+
         return summary(self._open())
 
     def save(self, path: str | os.PathLike[str]) -> None:
