@@ -79,7 +79,7 @@ install: $(VENV)/installed
 
 # Made again when a dependency, the build or a C file changed: an editable install sees changed Python by itself.
 # `prophesee` is for the tests of recordings: `all` has no copyleft in it.
-$(VENV)/installed: pyproject.toml setup.py bnn/_ffi_build.py bnn/_version.py $(C_FILES) | $(PY)
+$(VENV)/installed: pyproject.toml setup.py bnn/runtime/build.py bnn/_version.py $(C_FILES) | $(PY)
 	$(PY) -m pip install --no-build-isolation --editable '.[all,prophesee]'
 	@touch $@
 

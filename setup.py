@@ -27,7 +27,7 @@ class ParallelBuildExt(build_ext):
 
 
 setup(
-    cffi_modules=["bnn/_ffi_build.py:ffibuilder"],
+    cffi_modules=["bnn/runtime/build.py:ffibuilder"],
     cmdclass={"build_ext": ParallelBuildExt},
     # cffi keeps to the stable ABI: one wheel serves every Python from 3.10 on.
     options={"bdist_wheel": {"py_limited_api": "cp310"}},

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ._distribution import foreign_distribution  # first: see foreign_package
-from ._handles import NO_LIMIT
 from ._version import __version__
 from .errors import (
     BnnError,
@@ -35,6 +34,7 @@ from .errors import (
     VerifierError,
 )
 from .runtime import Model, load
+from .runtime.handles import NO_LIMIT
 
 if _problem := foreign_distribution():
     warnings.warn(_problem, RuntimeWarning, stacklevel=2)
@@ -59,18 +59,18 @@ __all__ = [
     "event_sources",
     "events",
     "load",
-    "spiking",
     "verify",
+    "verify_nir",
 ]
 
 
 # Imported when first used, so that loading and running a model stays light.
 _LAZY = {
-    "emit_nir": ("spiking", "emit_nir"),
-    "event_sources": ("event_sources", ""),
+    "emit_nir": ("verification.nir", "emit_nir"),
+    "event_sources": ("events.recordings", ""),  # as it was called
     "events": ("events", ""),
-    "spiking": ("spiking", ""),
-    "verify": ("_verify", "verify"),
+    "verify": ("verification.layers", "verify"),
+    "verify_nir": ("verification.nir", "verify_nir"),
 }
 
 
@@ -157,8 +157,8 @@ def compile_bytes(
     input_dtype: str | Mapping[str, str] | None = None,
 ) -> bytes:
     """What ``compile`` does, up to the bytes of the .bnn file."""
-    from .emit.model import encode
-    from .importers.tensorflow import import_model
+    from .file.write import encode
+    from .importers.tensorflow.load import import_model
     from .passes import lower
 
     source = import_model(model, unsafe=unsafe, input_shape=input_shape, input_dtype=input_dtype)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a convolution in a file must fulfil; the same rules as `_conv` and `_slots` of bnn/ops.py. */
+/* What a convolution in a file must fulfil; the same rules as `_conv` and `_slots` of bnn/ir/ops. */
 #include "conv.h"
 
 #define CHECK(condition, what, found, expected)                                                    \

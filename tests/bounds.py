@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bnn import ops
-from bnn._verify_rounding import NOTHING, bound
-from bnn.ir import DType, Node
+from bnn.ir import ops
+from bnn.ir.graph import DType, Node
+from bnn.verification.rounding import NOTHING, bound
 
 U = 2.0**-24
 

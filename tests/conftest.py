@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import interpret, ops
-from bnn.emit.model import encode
-from bnn.ir import Graph, Node
+from bnn.file.write import encode
+from bnn.ir import interpret, ops
+from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
 from sanitized import EAGER, SANITIZE, Build, sanitizing_flags
 

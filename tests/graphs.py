@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from bnn import interpret
-from bnn.ir import Graph, Node
-from bnn.ops import INF, ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
+from bnn.ir import interpret
+from bnn.ir.graph import Graph, Node
+from bnn.ir.ops import INF, ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
 
 Array = np.ndarray[Any, Any]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bnn import ops
-from bnn.ir import Graph, Node
+from bnn.ir import ops
+from bnn.ir.graph import Graph, Node
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from bnn import interpret
-from bnn.emit.model import encode
-from bnn.ir import DType, Graph, Halo, Node, Storage
-from bnn.ops import (
+from bnn.file.write import encode
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph, Halo, Node, Storage
+from bnn.ir.ops import (
     BatchSizeAttrs,
     ClampAttrs,
     ConvAttrs,

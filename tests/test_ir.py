@@ -8,10 +8,11 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from bnn import interpret, passes, spec
+from bnn import passes
 from bnn.errors import BnnError, CompileError, InputError, UnsupportedOpError, VerifierError
-from bnn.ir import DType, Graph, Halo, Node, Placement, Storage, TensorType, Value, rebuild, topological
-from bnn.ops import (
+from bnn.ir import interpret, spec
+from bnn.ir.graph import DType, Graph, Halo, Node, Placement, Storage, TensorType, Value, rebuild, topological
+from bnn.ir.ops import (
     OPS,
     ClampAttrs,
     ConvAttrs,
@@ -24,7 +25,7 @@ from bnn.ops import (
     input_node,
     make,
 )
-from bnn.rewrite import Match, Pattern, Rule, any_, const, rewrite
+from bnn.ir.rewrite import Match, Pattern, Rule, any_, const, rewrite
 
 X = input_node("x", (4, 5, 3))
 B = input_node("b", (4, 5, 3), DType.b1)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import levels
-from bnn import interpret, ops
-from bnn.ir import DType, Graph, Node
-from bnn.neurons import neuron_form
+from bnn.ir import interpret, ops
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.neurons import neuron_form
 from bnn.passes import lower
 
 Array = np.ndarray[Any, Any]

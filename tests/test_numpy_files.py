@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import _numpy_files, event_sources
+from bnn.events import recordings as event_sources
+from bnn.runtime import numpy_files as _numpy_files
 
 Array = np.ndarray[Any, Any]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bnn.errors import CompileError
-from bnn.ir import DType, TensorType
-from bnn.ops import OPS
+from bnn.ir.graph import DType, TensorType
+from bnn.ir.ops import OPS
 
 THRESHOLD = {"slots": ("threshold",), "out": DType.b1}
 

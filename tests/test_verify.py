@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn._verify_report import ROUNDING, compare_bits, compare_floats, distances
-from bnn._verify_rounding import NOTHING, bound
-from bnn.importers.bnn_file import decode
+from bnn.file.read import decode
+from bnn.verification.report import ROUNDING, compare_bits, compare_floats, distances
+from bnn.verification.rounding import NOTHING, bound
 
 tf = pytest.importorskip("tensorflow")
 lq = pytest.importorskip("larq")
 
-from bnn._verify import Report, verify  # noqa: E402
+from bnn.verification.layers import Report, verify  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 QUANTIZED = {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip", "use_bias": False}

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import ops
-from bnn._verify_rounding import NOTHING, bound, rounded_up
-from bnn.bitpack import WORD
-from bnn.ir import DType, Node
+from bnn.file.bits import WORD
+from bnn.ir import ops
+from bnn.ir.graph import DType, Node
+from bnn.verification.rounding import NOTHING, bound, rounded_up
 from bounds import U, binary, dense, g, limit, of_dense, pair, rounded, unary
 
 T = 2.0**-126

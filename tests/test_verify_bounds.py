@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import _verify_rounding, ops
-from bnn._verify_report import ROUNDING
-from bnn._verify_rounding import FUNCTION, NOTHING, TINY, UNIT, bound, gamma
-from bnn.ir import DType
+from bnn.ir import ops
+from bnn.ir.graph import DType
+from bnn.verification import rounding as _verify_rounding
+from bnn.verification.report import ROUNDING
+from bnn.verification.rounding import FUNCTION, NOTHING, TINY, UNIT, bound, gamma
 from bounds import U, binary, dense, g, limit, of_dense, pair, rounded, unary, vector
 
 Array = np.ndarray[Any, Any]
@@ -45,10 +46,10 @@ def test_an_op_without_a_bound_is_refused() -> None:
 
 
 def test_it_is_refused_where_the_module_is_imported() -> None:
-    """As whoever adds an op meets it: `import bnn._verify_rounding` fails."""
+    """As whoever adds an op meets it: `import bnn.verification.rounding` fails."""
     code = (
         "import dataclasses; from bnn import ops; "
-        "ops.OPS['cos'] = dataclasses.replace(ops.OPS['tanh'], name='cos'); import bnn._verify_rounding"
+        "ops.OPS['cos'] = dataclasses.replace(ops.OPS['tanh'], name='cos'); import bnn.verification.rounding"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and "NotImplementedError: verify has no bound for the rounding of cos" in done.stderr

@@ -11,13 +11,14 @@ import pytest
 
 import bnn
 import op_graphs
-from bnn import _verify, ops
-from bnn._verify import _Run, _Verifier
-from bnn._verify_report import Comparison, EndToEnd, LayerCheck
-from bnn._verify_rounding import NOTHING, TINY
-from bnn.emit.model import encode
-from bnn.importers.bnn_file import decode
-from bnn.ir import Graph
+from bnn.file.read import decode
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import Graph
+from bnn.verification import layers as _verify
+from bnn.verification.layers import _Run, _Verifier
+from bnn.verification.report import Comparison, EndToEnd, LayerCheck
+from bnn.verification.rounding import NOTHING, TINY
 
 Array = np.ndarray[Any, Any]
 Verifier: Any = _Verifier  # its methods, of something that has what they read

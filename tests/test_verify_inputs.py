@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import _verify, ops
-from bnn._verify import _Verifier
-from bnn._verify_report import EndToEnd
-from bnn.ir import Graph
+from bnn.ir import ops
+from bnn.ir.graph import Graph
+from bnn.verification import layers as _verify
+from bnn.verification.layers import _Verifier
+from bnn.verification.report import EndToEnd
 
 Array = np.ndarray[Any, Any]
 Verifier: Any = _Verifier  # its methods, of something that has what they read

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import spiking
-from bnn._spiking_importers import IMPORTERS
-from bnn.spiking import ImporterReport, LayerReport, NirReport
+from bnn.verification import nir as spiking
+from bnn.verification.nir import ImporterReport, LayerReport, NirReport
+from bnn.verification.simulators import IMPORTERS
 
 Array = np.ndarray[Any, Any]
 
@@ -145,8 +145,8 @@ def test_a_run_in_batches(error: Exception | None, says: str, able: bool, monkey
 
 def test_bits_and_outputs_of_the_runtime(two_by_two: Any) -> None:
     """Outputs by their index, bits as integers, of as many images as there are."""
-    from bnn.importers.bnn_file import decode
-    from bnn.neurons import neuron_form
+    from bnn.file.read import decode
+    from bnn.ir.neurons import neuron_form
 
     model = bnn.Model.from_bytes(two_by_two.data)
     inputs = two_by_two.inputs(3)
@@ -195,11 +195,11 @@ def test_arrays(two_by_two: Any) -> None:
 def test_batches_are_of_one_image_at_least(small: Any, size: Any) -> None:
     model = bnn.Model.from_bytes(small.data)
     with pytest.raises(bnn.InputError, match="batch_size: found .*, expected a whole number of at least 1"):
-        bnn.spiking.verify_nir("absent.nir", model, small.inputs(1), "all", batch_size=size)
+        bnn.verify_nir("absent.nir", model, small.inputs(1), "all", batch_size=size)
     with pytest.raises(bnn.ModelNotFoundError, match="absent.nir: there is no such file"):
-        bnn.spiking.verify_nir("absent.nir", model, small.inputs(1), "all", batch_size=1)
+        bnn.verify_nir("absent.nir", model, small.inputs(1), "all", batch_size=1)
     with pytest.raises(bnn.InputError, match="importer: found 'any', expected 'all' or one of"):
-        bnn.spiking.verify_nir("absent.nir", model, small.inputs(1), "any")
+        bnn.verify_nir("absent.nir", model, small.inputs(1), "any")
 
 
 @pytest.mark.parametrize("installed", [(), ("norse",), ("snntorch", "norse")])

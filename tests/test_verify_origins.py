@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import _verify_source, ops
-from bnn._verify_source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
-from bnn.ir import DType, Graph, Node
+from bnn.ir import ops
+from bnn.ir.graph import DType, Graph, Node
 from bnn.passes import lower
+from bnn.verification import source as _verify_source
+from bnn.verification.source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
 
 
 def graph(*outputs: Node) -> Graph:
@@ -224,7 +225,7 @@ def test_how_a_compiled_model_is_opened(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_binary_layers_are_required(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each that is not is named; one that reads the input may stay float."""
-    from bnn.importers import tensorflow
+    from bnn.importers.tensorflow import load as tensorflow
 
     data = conv(x(1, 1, 2), [1.0, 2.0], "first")
     for i in range(count):

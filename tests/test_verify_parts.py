@@ -12,15 +12,16 @@ import pytest
 
 import bnn
 import op_graphs
-from bnn import _verify, ops
-from bnn._verify import _Verifier
-from bnn._verify_report import Comparison, EndToEnd, LayerCheck
-from bnn._verify_rounding import FUNCTION, NOTHING, TINY
-from bnn._verify_source import exact_layers
-from bnn.emit.model import encode
-from bnn.importers.bnn_file import decode
-from bnn.ir import Graph
+from bnn.file.read import decode
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import Graph
 from bnn.passes import lower
+from bnn.verification import layers as _verify
+from bnn.verification.layers import _Verifier
+from bnn.verification.report import Comparison, EndToEnd, LayerCheck
+from bnn.verification.rounding import FUNCTION, NOTHING, TINY
+from bnn.verification.source import exact_layers
 
 U = 2.0**-24
 

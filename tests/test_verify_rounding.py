@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import interpret, ops
-from bnn._verify_rounding import NOTHING, TINY, bound, gamma, spacing
-from bnn.ir import DType, Node
+from bnn.ir import interpret, ops
+from bnn.ir.graph import DType, Node
+from bnn.verification.rounding import NOTHING, TINY, bound, gamma, spacing
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator

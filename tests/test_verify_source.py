@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import _verify_source, ops
-from bnn._verify_source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
-from bnn.ir import DType, Graph, Node
+from bnn.ir import ops
+from bnn.ir.graph import DType, Graph, Node
+from bnn.verification import source as _verify_source
+from bnn.verification.source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
 
 X = ops.input_node("x", (2,))
 BITS = ops.input_node("bits", (2,), DType.b1)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn._verify_report import EndToEnd, LayerCheck, Report, compare_bits, compare_floats, distances
+from bnn.verification.report import EndToEnd, LayerCheck, Report, compare_bits, compare_floats, distances
 
 
 def test_floats_differ_beyond_their_limit() -> None:

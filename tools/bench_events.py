@@ -18,10 +18,10 @@ import numpy as np
 
 import bnn
 import datasets
-from bnn import ops
-from bnn.emit.model import encode
 from bnn.events import ORDERS, EventEngine
-from bnn.ir import Graph, Node
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
 
 Array = np.ndarray[Any, Any]

@@ -25,8 +25,8 @@ import click
 
 import bench_docs
 from bench_roofline import draw
-from bnn import _ffi_build
 from bnn._distribution import install
+from bnn.runtime import build as _ffi_build
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("tools/bench_*.c", "csrc/*.c", "kernels/*.c", "kernels/*/*.c")

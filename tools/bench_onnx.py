@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench_networks import MissingError
-from bnn.ir import Graph, Node
+from bnn.ir.graph import Graph, Node
 
 _OPSET = 17
 _BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "maximum": "Max", "minimum": "Min"}

@@ -21,7 +21,7 @@ import _tf
 from bench_networks import MissingError
 from bench_onnx import export
 from bench_timing import Contestant
-from bnn.importers.tensorflow import freeze, import_model
+from bnn.importers.tensorflow.load import freeze, import_model
 from bnn.passes import lower
 
 Floats = NDArray[np.float32]

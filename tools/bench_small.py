@@ -14,9 +14,9 @@ import numpy as np
 
 import bnn
 from bench_timing import measure
-from bnn._context import Context
 from bnn._native import lib
 from bnn.runtime import Model
+from bnn.runtime.context import Context
 
 _IMPORT = "import time; t = time.perf_counter(); import bnn; print(time.perf_counter() - t)"
 

@@ -21,8 +21,8 @@ import _tf
 import bnn
 import datasets
 import training
-from bnn._verify import Report, verify
-from bnn.importers.tensorflow import load_keras
+from bnn.importers.tensorflow.load import load_keras
+from bnn.verification.layers import Report, verify
 
 Floats = NDArray[np.float32]
 

@@ -25,8 +25,8 @@ import numpy as np
 
 import datasets
 from bnn import BnnError, Model
-from bnn.emit.nir import PROFILES
-from bnn.spiking import IMPORTERS, ImporterReport, emit_nir, verify_nir
+from bnn.emit.nir.write import PROFILES
+from bnn.verification.nir import IMPORTERS, ImporterReport, emit_nir, verify_nir
 
 MARKERS = ("<!-- generated: matrix -->", "<!-- end -->")
 SIDE_BY_SIDE = 50

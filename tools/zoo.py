@@ -36,8 +36,8 @@ import bnn
 import zoo_networks
 from bench_networks import ZOO, MissingError
 from bench_timing import measure
-from bnn._verify import verify
-from bnn.importers.tensorflow import freeze
+from bnn.importers.tensorflow.load import freeze
+from bnn.verification.layers import verify
 
 BEGIN, END = "<!-- generated: zoo -->", "<!-- end -->"
 

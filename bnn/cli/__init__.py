@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from .._distribution import install
-from .._progress import note
 from ..errors import BnnError
+from ..runtime.progress import note
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 import click
 import numpy as np
 
-from .._progress import live, progress
-from .._report import quantity, table
 from ..runtime import MOST_THREADS, Model, load
+from ..runtime.progress import live, progress
+from ..runtime.report import quantity, table
 from .common import json_option, net_argument, print_json
 
 _SECONDS = 2.0  # of one measurement, after which fewer repeats must do

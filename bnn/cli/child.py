@@ -127,7 +127,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _load_tensorflow() -> None:
-    from ..importers.tensorflow import tensorflow
+    from ..importers.tensorflow.load import tensorflow
 
     with _quiet():
         tensorflow().config.list_physical_devices()  # where there is none, it says so once, here
@@ -150,7 +150,7 @@ def _network_and_data(net: str, files: list[str], reading: dict[str, Any], count
 
 
 def _verify(answers: Answers, model: str, data: dict[str, Any], **options: Any) -> tuple[dict[str, Any]]:
-    from .._verify import verify, without_onednn
+    from ..verification.layers import verify, without_onednn
 
     without_onednn()  # which is chosen when TensorFlow is imported
     _load_tensorflow()
@@ -161,7 +161,7 @@ def _verify(answers: Answers, model: str, data: dict[str, Any], **options: Any) 
 
 
 def _verify_nir(answers: Answers, model: str, data: dict[str, Any], **options: Any) -> tuple[dict[str, Any]]:
-    from ..spiking import verify_nir
+    from ..verification.nir import verify_nir
 
     compiled, arrays = _network_and_data(**data)
     answers.send("working", len(arrays[0]))

@@ -7,18 +7,11 @@ from pathlib import Path
 
 import click
 
-from .._progress import note, waiting
 from ..errors import InputError
 from ..runtime import Model
+from ..runtime.progress import note, waiting
 from .apart import Limits, limit_options, run_apart
-from .common import (
-    json_option,
-    keras_argument,
-    model_record,
-    parse_shape,
-    print_json,
-    unsafe_option,
-)
+from .common import json_option, keras_argument, model_record, parse_shape, print_json, unsafe_option
 from .outputs import check_outputs
 
 

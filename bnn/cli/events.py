@@ -8,15 +8,15 @@ from typing import Any
 import click
 import numpy as np
 
-from .. import event_sources
-from .._arrays import Inputs
-from .._events_rules import PARAMETERS, RULES, Rule
-from .._events_runs import ImageRun, RecordingRun, StreamRun
-from .._handles import replacing
-from .._progress import live
 from ..errors import InputError
 from ..events import FIRING_ORDERS, ORDERS, EventEngine
+from ..events import recordings as event_sources
+from ..events.rules import PARAMETERS, RULES, Rule
+from ..events.runs import ImageRun, RecordingRun, StreamRun
 from ..runtime import Model, load
+from ..runtime.arrays import Inputs
+from ..runtime.handles import replacing
+from ..runtime.progress import live
 from .common import json_option, net_argument, print_json, was_given
 from .inputs import Reading, read_arrays, read_labels, reading_options
 from .outputs import check_outputs, check_suffix
@@ -117,11 +117,11 @@ def events(
         trace = bool(plot or html)
         run = engine.run_image(image, order=order, seed=seed, label=label, trace=trace, progress=live())
     if plot is not None:
-        from .._events_plot import save_run
+        from ..events.plot import save_run
 
         save_run(run, plot, names)
     if html is not None:
-        from .._events_html import image_page
+        from ..events.page import image_page
 
         assert isinstance(run, ImageRun)
         page = image_page(engine, run, names)

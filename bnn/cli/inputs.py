@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from .._arrays import Inputs, Shape, batched
 from .._distribution import install
-from .._handles import file_error
-from .._numpy_files import load, most_unpacked
-from .._progress import note
-from .._report import quantity
 from ..errors import BnnError, InputError, InputTypeError, ModelFileError
 from ..runtime import Model
+from ..runtime.arrays import Inputs, Shape, batched
+from ..runtime.handles import file_error
+from ..runtime.numpy_files import load, most_unpacked
+from ..runtime.progress import note
+from ..runtime.report import quantity
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

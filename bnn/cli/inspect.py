@@ -8,8 +8,8 @@ from typing import Any
 import click
 import numpy as np
 
-from .._report import describe, table
 from ..runtime import Model, TensorInfo, load
+from ..runtime.report import describe, table
 from .common import json_option, model_record, net_argument, print_json
 
 

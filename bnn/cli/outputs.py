@@ -7,8 +7,8 @@ import errno
 import os
 from collections.abc import Mapping, Sequence
 
-from .._handles import file_error
 from ..errors import InputError
+from ..runtime.handles import file_error
 
 
 def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None]) -> None:

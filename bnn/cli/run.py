@@ -12,11 +12,11 @@ from typing import Any
 import click
 import numpy as np
 
-from .._arrays import Floats
-from .._handles import replacing
-from .._progress import live, note
-from .._report import quantity, table
 from ..runtime import Model, load
+from ..runtime.arrays import Floats
+from ..runtime.handles import replacing
+from ..runtime.progress import live, note
+from ..runtime.report import quantity, table
 from .common import json_option, net_argument, print_json, threads_option
 from .inputs import Reading, read_arrays, read_labels, reading_options
 from .outputs import check_outputs, check_suffix

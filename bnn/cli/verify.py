@@ -10,19 +10,11 @@ from typing import Any
 
 import click
 
-from .._progress import live, progress, waiting
-from .._verify_report import Report
-from ..spiking import IMPORTERS, NirReport
+from ..runtime.progress import live, progress, waiting
+from ..verification.nir import IMPORTERS, NirReport
+from ..verification.report import Report
 from .apart import Limits, limit_options, run_apart
-from .common import (
-    json_option,
-    keras_argument,
-    net_argument,
-    parse_shape,
-    print_json,
-    unsafe_option,
-    was_given,
-)
+from .common import json_option, keras_argument, net_argument, parse_shape, print_json, unsafe_option, was_given
 from .inputs import Reading, reading_options
 from .verify_nir import NirOptions, check_kinds, nir_options, print_nir_report
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ..errors import InputError
-from ..spiking import IMPORTERS, NirReport
+from ..verification.nir import IMPORTERS, NirReport
 from .common import print_json, was_given
 
 

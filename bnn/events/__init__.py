@@ -24,6 +24,6 @@ from .engine import (
 )
 
 __all__ = [
-    "FIRING_ORDERS", "ORDERS", "RULES", "Energy", "EventEngine", "ImageRun", "LayerCounts", "RecordingRun", "Report", "Rule",
-    "StreamRun", "pixel_order",
+    "FIRING_ORDERS", "ORDERS", "RULES", "Energy", "EventEngine", "ImageRun", "LayerCounts", "RecordingRun", "Report",
+    "Rule", "StreamRun", "pixel_order",
 ]  # fmt: skip

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import spec
 from ..errors import CompileError
-from ..ir import Graph
-from ..ops import Level
+from ..ir import spec
+from ..ir.graph import Graph
+from ..ir.ops import Level
 from .binarize import binarize
 from .canonicalize import canonicalize
 from .choose_layout import choose_layout

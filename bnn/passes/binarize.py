@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..bitpack import WORD
-from ..counting import concatenated, cut
-from ..interpret import evaluate
-from ..ir import DType, Graph, Node
-from ..ops import INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
-from ..rewrite import Match, Pattern, Rule, any_, const, remade, rewrite, sources
+from ..file.bits import WORD
+from ..ir.counting import concatenated, cut
+from ..ir.graph import DType, Graph, Node
+from ..ir.interpret import evaluate
+from ..ir.ops import INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
+from ..ir.rewrite import Match, Pattern, Rule, any_, const, remade, rewrite, sources
 from .levels import MOST_STEPS, Levels, joined, levels, scaled_by_batch
 from .signs import MOST_SIGNS, no_signs, sign_planes
 

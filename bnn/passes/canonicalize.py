@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..ir import Graph, Node
-from ..ops import INF, OPS, ClampAttrs, ConvAttrs, PadAttrs, ReshapeAttrs, constant
-from ..rewrite import COMMUTATIVE, Match, Pattern, Rule, any_, const, remade, rewrite
+from ..ir.graph import Graph, Node
+from ..ir.ops import INF, OPS, ClampAttrs, ConvAttrs, PadAttrs, ReshapeAttrs, constant
+from ..ir.rewrite import COMMUTATIVE, Match, Pattern, Rule, any_, const, remade, rewrite
 
 
 def canonicalize(graph: Graph) -> Graph:

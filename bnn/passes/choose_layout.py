@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import CompileError, UnsupportedOpError
-from ..ir import DType, Graph, Halo, Node, Placement, Storage, rebuild
-from ..ops import CONVOLUTIONS, make
-from ..rewrite import with_inputs
+from ..ir.graph import DType, Graph, Halo, Node, Placement, Storage, rebuild
+from ..ir.ops import CONVOLUTIONS, make
+from ..ir.rewrite import with_inputs
 
 
 def choose_layout(graph: Graph) -> Graph:

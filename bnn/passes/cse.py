@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ir import Attrs, Graph, Node, rebuild
-from ..rewrite import with_inputs
+from ..ir.graph import Attrs, Graph, Node, rebuild
+from ..ir.rewrite import with_inputs
 
 Key = tuple[str, Attrs, tuple[int, ...]]
 

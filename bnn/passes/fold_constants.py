@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from ..interpret import evaluate
-from ..ir import Graph, Node, rebuild
-from ..ops import CONVOLUTIONS, OPS, constant
-from ..rewrite import with_inputs
+from ..ir.graph import Graph, Node, rebuild
+from ..ir.interpret import evaluate
+from ..ir.ops import CONVOLUTIONS, OPS, constant
+from ..ir.rewrite import with_inputs
 
 # Ops that count on a batch in front of their first operand.
 BATCHED = frozenset({*CONVOLUTIONS, "max_pool", "avg_pool", "sum_pool", "pad", "reshape", "gather", "resize_bilinear"})

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..ir import Graph, Node
-from ..ops import INF, ClampAttrs, constant, make
-from ..rewrite import Match, Pattern, Rule, rewrite
+from ..ir.graph import Graph, Node
+from ..ir.ops import INF, ClampAttrs, constant, make
+from ..ir.rewrite import Match, Pattern, Rule, rewrite
 from .sink_sign import is_channel_operation
 
 # What leaves every float as it is, zeros of either sign included: x - 0, x * 1, x + -0.

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..ir import DType, Graph, Node
-from ..ops import CONVOLUTIONS, SLOTS, ClampAttrs, ConvAttrs, constant, make
-from ..rewrite import COMMUTATIVE, Match, Pattern, Rule, rewrite
+from ..ir.graph import DType, Graph, Node
+from ..ir.ops import CONVOLUTIONS, SLOTS, ClampAttrs, ConvAttrs, constant, make
+from ..ir.rewrite import COMMUTATIVE, Match, Pattern, Rule, rewrite
 from .sink_sign import is_channel_operation
 
 _ORDER = list(SLOTS)

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .. import reference
-from ..ir import DType, Graph, Node, rebuild
-from ..ops import CONVOLUTIONS, OPS, ConvAttrs
-from ..rewrite import with_inputs
+from ..ir.graph import DType, Graph, Node, rebuild
+from ..ir.ops import CONVOLUTIONS, OPS, ConvAttrs, reference
+from ..ir.rewrite import with_inputs
 from .levels import levels, scaled_by_batch
 from .signs import sign_planes
 from .steps import LARGEST, Array

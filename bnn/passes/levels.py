@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..interpret import evaluate
-from ..ir import DType, Node
-from ..ops import MOST_PLANES, DequantizeAttrs, constant, make
-from ..reference import SMALLEST_NORMAL
-from ..rewrite import remade
+from ..ir.graph import DType, Node
+from ..ir.interpret import evaluate
+from ..ir.ops import MOST_PLANES, DequantizeAttrs, constant, make
+from ..ir.ops.reference import SMALLEST_NORMAL
+from ..ir.rewrite import remade
 from .steps import function, regions, staircase
 
 Array = np.ndarray[Any, Any]

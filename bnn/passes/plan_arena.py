@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..bitpack import words
 from ..errors import CompileError
-from ..ir import DType, Graph, Node, Placement, Storage
+from ..file.bits import words
+from ..ir.graph import DType, Graph, Node, Placement, Storage
 
 ALIGNMENT = 64
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..interpret import evaluate
-from ..ir import DType, Graph, Node
-from ..ops import MOST_BYTE_PRODUCTS, OPS, ConvAttrs, PadAttrs, ReshapeAttrs, constant, make
-from ..rewrite import Match, Pattern, Rule, any_, const, is_elementwise, remade, rewrite, sources
+from ..ir.graph import DType, Graph, Node
+from ..ir.interpret import evaluate
+from ..ir.ops import MOST_BYTE_PRODUCTS, OPS, ConvAttrs, PadAttrs, ReshapeAttrs, constant, make
+from ..ir.rewrite import Match, Pattern, Rule, any_, const, is_elementwise, remade, rewrite, sources
 from .signs import sign_planes
 
 Array = np.ndarray[Any, Any]

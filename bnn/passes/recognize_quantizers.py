@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..interpret import evaluate
-from ..ir import Graph, Node
-from ..ops import OPS, ConvAttrs, PadAttrs
-from ..rewrite import with_inputs
+from ..ir.graph import Graph, Node
+from ..ir.interpret import evaluate
+from ..ir.ops import OPS, ConvAttrs, PadAttrs
+from ..ir.rewrite import with_inputs
 from .levels import MOST_STEPS, Levels, codes, quantized
 from .steps import Array, function, regions, rising, staircase
 

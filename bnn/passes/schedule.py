@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ir import Graph, topological
+from ..ir.graph import Graph, topological
 
 
 def schedule(graph: Graph) -> Graph:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..ir import DType, Graph, Node, rebuild
-from ..ops import SliceAttrs, constant, make
-from ..rewrite import is_elementwise, with_inputs
+from ..ir.graph import DType, Graph, Node, rebuild
+from ..ir.ops import SliceAttrs, constant, make
+from ..ir.rewrite import is_elementwise, with_inputs
 from .sink_sign import from_convolution
 
 Users = Mapping[Node, list[Node]]

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..ir import DType, Graph, Node
-from ..ops import CONVOLUTIONS, constant, make
-from ..rewrite import Match, Pattern, Rule, is_elementwise, rewrite
+from ..ir.graph import DType, Graph, Node
+from ..ir.ops import CONVOLUTIONS, constant, make
+from ..ir.rewrite import Match, Pattern, Rule, is_elementwise, rewrite
 
 
 def sink_sign(graph: Graph) -> Graph:

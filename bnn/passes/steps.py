@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..interpret import evaluate
-from ..ir import Node, topological
+from ..ir.graph import Node, topological
+from ..ir.interpret import evaluate
 
 Array = np.ndarray[Any, Any]
 LARGEST = np.finfo(np.float32).max

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..interpret import evaluate
-from ..ir import DType, Graph, Node
-from ..ops import constant
-from ..rewrite import Match, Pattern, Rule, remade, rewrite
+from ..ir.graph import DType, Graph, Node
+from ..ir.interpret import evaluate
+from ..ir.ops import constant
+from ..ir.rewrite import Match, Pattern, Rule, remade, rewrite
 from .sink_sign import is_channel_operation
 from .steps import LARGEST, Array, floats, order
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import reference
-from ..ir import DType, Graph, Node
-from ..ops import CONVOLUTIONS, ConvAttrs, constant, make
-from ..rewrite import Match, Pattern, Rule, rewrite
+from ..ir.graph import DType, Graph, Node
+from ..ir.ops import CONVOLUTIONS, ConvAttrs, constant, make, reference
+from ..ir.rewrite import Match, Pattern, Rule, rewrite
 
 Array = np.ndarray[Any, Any]
 _CHUNK = 64  # channels evaluated at once, to bound the memory

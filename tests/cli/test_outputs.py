@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import ops
 from bnn.cli import run as run_module
 from bnn.cli.outputs import check_outputs
-from bnn.emit.model import encode
-from bnn.ir import Graph
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import Graph
 from bnn.passes import lower
 
 DIGITS = Path(__file__).parents[1] / "events" / "digits.bnn"

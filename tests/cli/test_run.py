@@ -12,8 +12,8 @@ from PIL import Image
 
 import bnn
 import op_graphs
-from bnn.emit.model import encode
-from bnn.ops import input_node, make
+from bnn.file.write import encode
+from bnn.ir.ops import input_node, make
 
 
 @pytest.fixture

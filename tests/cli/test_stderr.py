@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import _progress
 from bnn.cli import main
+from bnn.runtime import progress as _progress
 
 
 class Broken(io.StringIO):

@@ -14,7 +14,7 @@ import pytest
 
 from bnn.cli.verify_nir import NirOptions, check_kinds
 from bnn.errors import InputError
-from bnn.spiking import IMPORTERS, ImporterReport, LayerReport, NirReport
+from bnn.verification.nir import IMPORTERS, ImporterReport, LayerReport, NirReport
 
 verify = importlib.import_module("bnn.cli.verify")  # the command has its module's name
 

@@ -8,10 +8,10 @@ from unittest import mock
 import numpy as np
 
 import bnn
-from bnn.emit.nir import arrange
-from bnn.emit.nir_proof import prove
+from bnn.emit.nir.proof import prove
+from bnn.emit.nir.write import arrange
 from bnn.events import FIRING_ORDERS, EventEngine
-from bnn.importers.bnn_file import decode
+from bnn.file.read import decode
 from events.spiking import mismatches
 
 from .quantizers import Array
@@ -38,7 +38,7 @@ def check_events(compiled: bnn.Model, inputs: list[Array], seed: int) -> bool:
 def check_neurons(compiled: bnn.Model, inputs: list[Array], exact: list[bool], profile: str) -> bool:
     """Spikes and sums of the emitted layers against the oracle's, outputs against the runtime's; False where the model
     is refused."""
-    with mock.patch("bnn.emit.nir_layers.LARGEST_MATRIX", SMALL):
+    with mock.patch("bnn.emit.nir.write.layers.LARGEST_MATRIX", SMALL):
         try:
             chain = arrange(decode(compiled.to_bytes()), profile)
         except bnn.CompileError as error:

@@ -20,8 +20,8 @@ import pytest
 import tensorflow as tf
 
 import bnn
-from bnn._verify import verify
-from bnn.importers.tensorflow import freeze
+from bnn.importers.tensorflow.load import freeze
+from bnn.verification.layers import verify
 from graphs import seeds
 
 from .claims import broken_claims, layers_of

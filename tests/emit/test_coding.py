@@ -8,10 +8,10 @@ import struct
 import numpy as np
 import pytest
 
-from bnn.coding import LARGEST_BASE, Encoding, decode, encodings
-from bnn.emit.model import encode, shortest
-from bnn.ir import Graph
-from bnn.ops import ConvAttrs, constant, input_node, make
+from bnn.file.coding import LARGEST_BASE, Encoding, decode, encodings
+from bnn.file.write import encode, shortest
+from bnn.ir.graph import Graph
+from bnn.ir.ops import ConvAttrs, constant, input_node, make
 from bnn.passes import lower
 from filters import few_values, hostile_filters, same_bits
 

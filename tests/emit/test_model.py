@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bnn import interpret
-from bnn.emit.model import encode
 from bnn.errors import CompileError
-from bnn.ir import DType, Graph, Storage
-from bnn.ops import OPS, SLOTS, ConvAttrs, constant, input_node, make
+from bnn.file.write import encode
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph, Storage
+from bnn.ir.ops import OPS, SLOTS, ConvAttrs, constant, input_node, make
 from bnn.passes import lower
 from graphs import random_graph, seeds
 

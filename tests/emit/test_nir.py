@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 import graphs
-from bnn.emit.nir import PROFILES, arrange, emit
-from bnn.emit.nir_layers import LayeredNetwork
-from bnn.emit.nir_network import spike_network
-from bnn.emit.nir_proof import pack_spikes, prove, simulate
+from bnn.emit.nir.layers import LayeredNetwork
+from bnn.emit.nir.network import spike_network
+from bnn.emit.nir.proof import pack_spikes, prove, simulate
+from bnn.emit.nir.write import PROFILES, arrange, emit
 from bnn.errors import CompileError, UnsupportedOpError
-from bnn.interpret import run
-from bnn.ir import DType, Graph, Node
-from bnn.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.interpret import run
+from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 from bnn.passes import lower
 from events import moves
 
@@ -387,6 +387,7 @@ def test_other_refusals(rng: Rng, small: Any) -> None:
 
 
 def test_importing_bnn_imports_neither_torch_nor_nir() -> None:
-    code = "import sys, bnn.spiking; print([m for m in ('torch', 'nir', 'h5py', 'tensorflow') if m in sys.modules])"
+    modules = "('torch', 'nir', 'h5py', 'tensorflow')"
+    code = f"import sys, bnn.verification.nir; print([m for m in {modules} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

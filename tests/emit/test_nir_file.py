@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from bnn._distribution import install
-from bnn.emit.nir import PROFILES, NirSummary, arrange, emit, synapses
-from bnn.emit.nir_layers import Layer, LayeredNetwork
+from bnn.emit.nir.layers import Layer, LayeredNetwork
+from bnn.emit.nir.write import PROFILES, NirSummary, arrange, emit, synapses
 from bnn.errors import InputError, ModelFileError
-from bnn.interpret import run
-from bnn.ir import DType
+from bnn.ir.graph import DType
+from bnn.ir.interpret import run
 from bnn.passes import lower
 
 pytest.importorskip("nir", reason=f"the package nir is not installed: {install('nir')}")

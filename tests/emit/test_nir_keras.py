@@ -17,12 +17,12 @@ import larq as lq
 import tensorflow as tf
 
 import bnn
-from bnn.emit.nir import arrange
-from bnn.emit.nir_proof import prove
+from bnn.emit.nir.proof import prove
+from bnn.emit.nir.write import arrange
 from bnn.events import EventEngine
-from bnn.importers.bnn_file import decode
-from bnn.ir import DType
-from bnn.spiking import IMPORTERS, emit_nir, verify_nir
+from bnn.file.read import decode
+from bnn.ir.graph import DType
+from bnn.verification.nir import IMPORTERS, emit_nir, verify_nir
 
 layers = tf.keras.layers
 Array = np.ndarray[Any, Any]

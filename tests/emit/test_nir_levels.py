@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import levels
-from bnn.emit.nir import PROFILES, arrange, emit
-from bnn.emit.nir_proof import prove
+from bnn.emit.nir.proof import prove
+from bnn.emit.nir.write import PROFILES, arrange, emit
 from bnn.errors import UnsupportedOpError
-from bnn.interpret import run
-from bnn.ir import Graph
-from bnn.ops import ConvAttrs, ReshapeAttrs, constant, input_node, make
+from bnn.ir.graph import Graph
+from bnn.ir.interpret import run
+from bnn.ir.ops import ConvAttrs, ReshapeAttrs, constant, input_node, make
 from bnn.passes import lower
 
 Rng = np.random.Generator

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn.emit import nir_layers
-from bnn.emit.nir import LARGEST_LEAKY_T, STEPS_PER_TAU, _write_all, arrange, synapses
-from bnn.emit.nir_moves import as_convolutions
-from bnn.emit.nir_network import SpikeOp, Term
-from bnn.emit.nir_proof import proof_inputs, prove
+from bnn.emit.nir import layers as nir_layers
+from bnn.emit.nir.moves import as_convolutions
+from bnn.emit.nir.network import SpikeOp, Term
+from bnn.emit.nir.proof import proof_inputs, prove
+from bnn.emit.nir.write import LARGEST_LEAKY_T, STEPS_PER_TAU, _write_all, arrange, synapses
 from bnn.errors import CompileError, InputError, ModelFileError, UnsupportedOpError
-from bnn.ir import DType, Graph, Node
-from bnn.ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 
 from .test_nir import Rng, bits, check, conv, dense, flatten
 

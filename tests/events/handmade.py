@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 import op_graphs
-from bnn import ops
-from bnn.emit.model import encode
-from bnn.ir import DType, Graph, Node
-from bnn.ops import ConvAttrs, PoolAttrs
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.ops import ConvAttrs, PoolAttrs
 
 Rng = np.random.Generator
 EPILOGUES = (

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bnn import ops
-from bnn.ir import DType, Node
+from bnn.ir import ops
+from bnn.ir.graph import DType, Node
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator

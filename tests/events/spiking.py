@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bnn import Model, ops
-from bnn.emit.model import encode
-from bnn.ir import DType, Graph, Node
+from bnn import Model
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import DType, Graph, Node
 from bnn.passes import PIPELINE, lower
 
 from .moves import chain

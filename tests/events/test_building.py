@@ -10,13 +10,13 @@ import pytest
 
 import bnn
 import op_graphs
-from bnn import ops
-from bnn._handles import Memory
 from bnn._native import ffi, lib
-from bnn.emit.model import encode
 from bnn.events import EventEngine
-from bnn.ir import DType, Graph
-from bnn.ops import ConvAttrs, PadAttrs, PoolAttrs
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import DType, Graph
+from bnn.ir.ops import ConvAttrs, PadAttrs, PoolAttrs
+from bnn.runtime.handles import Memory
 from raw_model import B1, F32, INPUT, OUTPUT, Answer, Fields, Net, Op, Tensor, answer, changed, memory_of
 from raw_model import opened as opening
 

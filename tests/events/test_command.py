@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import event_sources
 from bnn.cli import main
+from bnn.events import recordings as event_sources
 
 DIGITS = str(Path(__file__).with_name("digits.bnn"))
 

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import _events_engine, events, ops
-from bnn._events_rules import (
+from bnn import events
+from bnn.events import EventEngine
+from bnn.events import handle as _events_engine
+from bnn.events.recordings import from_fields
+from bnn.events.rules import (
     MOST_STEPS,
     Recording,
     Rule,
@@ -25,10 +28,9 @@ from bnn._events_rules import (
     place,
     step_count,
 )
-from bnn.emit.model import encode
-from bnn.event_sources import from_fields
-from bnn.events import EventEngine
-from bnn.ir import DType
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import DType
 from op_graphs import plan, signs
 
 Array = np.ndarray[Any, Any]

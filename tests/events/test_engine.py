@@ -11,10 +11,10 @@ import pytest
 import bnn
 import levels
 import op_graphs
-from bnn import ops
-from bnn.emit.model import encode
 from bnn.events import EventEngine
-from bnn.ir import DType, Graph
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import DType, Graph
 from bnn.passes import PIPELINE, lower
 from events.spiking import Network, mismatches, planned, random_images, random_model
 

@@ -10,11 +10,11 @@ import pytest
 
 import bnn
 import op_graphs
-from bnn import ops
 from bnn._native import lib
-from bnn.emit.model import encode
 from bnn.events import EventEngine
-from bnn.ir import DType, Graph
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import DType, Graph
 
 from . import handmade
 from .test_moves import FIRING

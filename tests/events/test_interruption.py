@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import ops
-from bnn._handles import Memory
 from bnn._native import ffi, lib
-from bnn.emit.model import encode
 from bnn.events import EventEngine
-from bnn.ir import DType, Node
-from bnn.ops import ConvAttrs
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import DType, Node
+from bnn.ir.ops import ConvAttrs
+from bnn.runtime.handles import Memory
 from op_graphs import plan, signs
 
 from .test_moves import FIRING

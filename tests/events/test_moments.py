@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn._events_report import ACCUMULATE, MULTIPLY_ACCUMULATE, SYNOP, LayerCounts, Report, _joules
-from bnn._events_rules import Rule
-from bnn._events_runs import ImageRun, RecordingRun, StreamRun
+from bnn.events.report import ACCUMULATE, MULTIPLY_ACCUMULATE, SYNOP, LayerCounts, Report, _joules
+from bnn.events.rules import Rule
+from bnn.events.runs import ImageRun, RecordingRun, StreamRun
 
 
 def counts(kind: str, synops: int, dense: int, multiplies: bool = False) -> LayerCounts:

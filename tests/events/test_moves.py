@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import ops
-from bnn.emit.model import encode
 from bnn.events import EventEngine
-from bnn.ir import Graph, Node
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
 
 from . import moves

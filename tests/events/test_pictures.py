@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn._events_html import image_page
-from bnn._events_plot import save_run
-from bnn.event_sources import from_fields
 from bnn.events import EventEngine, ImageRun
+from bnn.events.page import image_page
+from bnn.events.plot import save_run
+from bnn.events.recordings import from_fields
 from events.spiking import random_images, random_model
 
 DIGITS = Path(__file__).with_name("digits.bnn")

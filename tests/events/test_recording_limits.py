@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import event_sources
-from bnn.event_sources import decode_aedat3, decode_nmnist, encode_nmnist, from_fields
+from bnn.events import recordings as event_sources
+from bnn.events.recordings import decode_aedat3, decode_nmnist, encode_nmnist, from_fields
 
 Array = np.ndarray[Any, Any]
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import event_sources
-from bnn._events_rules import Rule, frames, place
 from bnn.events import EventEngine
+from bnn.events import recordings as event_sources
+from bnn.events.rules import Rule, frames, place
 from events.spiking import mismatches, random_model
 
 Array = np.ndarray[Any, Any]

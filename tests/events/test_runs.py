@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import event_sources, ops
-from bnn._events_report import ACCUMULATE, MULTIPLY_ACCUMULATE
-from bnn.emit.model import encode
 from bnn.events import EventEngine
-from bnn.ir import Graph, Node
+from bnn.events import recordings as event_sources
+from bnn.events.report import ACCUMULATE, MULTIPLY_ACCUMULATE
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
 from events.spiking import Network, random_images
 

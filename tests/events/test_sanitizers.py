@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import op_graphs
-from bnn.emit.model import encode
+from bnn.file.write import encode
 from events import handmade
 from events.spiking import random_model, wide_model
 from sanitized import Build, call

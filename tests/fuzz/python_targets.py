@@ -24,8 +24,9 @@ except ImportError:  # replayed, not fuzzed
 
 with atheris.instrument_imports(include=["bnn"]) if atheris else contextlib.nullcontext():
     import bnn
-    from bnn import event_sources, spiking
     from bnn.cli import inputs
+    from bnn.events import recordings as event_sources
+    from bnn.verification import nir as spiking
 
 from fuzz import seeds
 

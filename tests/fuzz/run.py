@@ -12,7 +12,7 @@
 | run        | bnn_run on what opens: batches, workers, one op at a time; against one image at a time           |
 | events     | the event engine on what opens, its calls in any order; against bnn_run                          |
 | calls      | the C API in any order, with wrong arguments                                                     |
-| recordings | bnn.event_sources.read: every format                                                             |
+| recordings | bnn.events.recordings.read: every format                                                             |
 | arrays     | .npy and .npz files as the command line reads them                                               |
 | nir        | NIR files, up to where an importer would get them                                                |
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 import op_graphs
-from bnn import event_sources, spiking
-from bnn.emit.model import encode
+from bnn.events import recordings as event_sources
+from bnn.file.write import encode
 from bnn.passes import lower
 from bnn.runtime import Model
+from bnn.verification import nir as spiking
 from conftest import small_graph, two_by_two_graph
 from events.spiking import Network
 

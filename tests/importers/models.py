@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn import interpret
-from bnn.importers.frozen import Frozen
-from bnn.importers.tensorflow import _frozen, freeze, import_model
-from bnn.importers.tf_inline import from_graph
-from bnn.ir import DType, Graph
+from bnn.importers.tensorflow.frozen import Frozen
+from bnn.importers.tensorflow.inline import from_graph
+from bnn.importers.tensorflow.load import _frozen, freeze, import_model
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
 
 Array = np.ndarray[Any, Any]

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn import interpret
 from bnn.errors import UnsupportedOpError
-from bnn.importers import tf_moves
-from bnn.importers.tensorflow import import_model
-from bnn.importers.tf_ops import READERS, _spatial, same_pads
+from bnn.importers.tensorflow import moves as tf_moves
+from bnn.importers.tensorflow.load import import_model
+from bnn.importers.tensorflow.ops import READERS, _spatial, same_pads
+from bnn.ir import interpret
 
 from .models import Array, close, compare_values, frozen, images
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 import bnn
 from bnn._native import ffi, lib
 from bnn.errors import CompileError, UnsupportedOpError
-from bnn.importers.tensorflow import import_model
+from bnn.importers.tensorflow.load import import_model
 from bnn.passes import lower
 
 Array = np.ndarray[Any, Any]

@@ -15,17 +15,17 @@ import pytest
 
 import graphs
 import op_graphs
-from bnn.coding import Encoding
-from bnn.emit.model import encode
 from bnn.errors import CompileError, ModelFormatError
-from bnn.fields import FIELDS
-from bnn.importers import bnn_file
-from bnn.importers.bnn_file import decode
-from bnn.interpret import outputs
-from bnn.ir import DType, Graph
-from bnn.ops import SLOTS, ConvAttrs, Level, constant, input_node, make
+from bnn.file import read as bnn_file
+from bnn.file.coding import Encoding
+from bnn.file.fields import FIELDS
+from bnn.file.read import decode
+from bnn.file.write import encode
+from bnn.ir.graph import DType, Graph
+from bnn.ir.interpret import outputs
+from bnn.ir.ops import SLOTS, ConvAttrs, Level, constant, input_node, make
+from bnn.ir.spec import verify
 from bnn.passes import lower
-from bnn.spec import verify
 
 HEADER_FIELDS = (("<I", 24), ("<Q", 40), ("<Q", 64), ("<Q", 80))  # tensors, their table, the op section's end, the data
 

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
-from bnn.importers import keras_files
-from bnn.importers.keras_files import check_trusted
+from bnn.importers.tensorflow import keras_files
+from bnn.importers.tensorflow.keras_files import check_trusted
 
 keras = tf.keras
 Entry = dict[str, Any]

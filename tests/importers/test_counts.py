@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn import interpret, ops
 from bnn.errors import CompileError, UnsupportedOpError
-from bnn.importers import tf_counts
-from bnn.importers.frozen import TfNode
-from bnn.importers.tensorflow import import_model
-from bnn.importers.tf_batch import Shared, without_ones
-from bnn.importers.tf_counts import keeps_its_place, multiple
-from bnn.importers.tf_moves import Layout, Moved, arrange, in_order, start
+from bnn.importers.tensorflow import counts as tf_counts
+from bnn.importers.tensorflow.batch import Shared, without_ones
+from bnn.importers.tensorflow.counts import keeps_its_place, multiple
+from bnn.importers.tensorflow.frozen import TfNode
+from bnn.importers.tensorflow.load import import_model
+from bnn.importers.tensorflow.moves import Layout, Moved, arrange, in_order, start
+from bnn.ir import interpret, ops
 
 from .models import frozen
 

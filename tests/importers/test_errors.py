@@ -14,9 +14,9 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError, UnsupportedOpError
-from bnn.importers.graphdef import SUPPORTED
-from bnn.importers.tensorflow import import_model
-from bnn.ir import DType
+from bnn.importers.tensorflow.graphdef import SUPPORTED
+from bnn.importers.tensorflow.load import import_model
+from bnn.ir.graph import DType
 from bnn.passes import lower
 
 keras = tf.keras

@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 
 import bnn
-from bnn.emit.model import encode
 from bnn.errors import CompileError
-from bnn.importers.tensorflow import import_model
+from bnn.file.write import encode
+from bnn.importers.tensorflow.load import import_model
 from bnn.passes import lower
 
 from .models import check, needs_keras3, ops, scramble

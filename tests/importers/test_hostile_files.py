@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn.importers import archives, limits
-from bnn.importers.tensorflow import import_model
+from bnn.importers.tensorflow import archives, limits
+from bnn.importers.tensorflow.load import import_model
 
 from .hostile import refused
 from .models import needs_keras3

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn import interpret
 from bnn.errors import CompileError
-from bnn.importers.keras_inputs import _names, _specs, checked_shape, fitted, model_inputs
-from bnn.importers.tensorflow import import_model
-from bnn.ir import Graph
+from bnn.importers.tensorflow.keras_inputs import _names, _specs, checked_shape, fitted, model_inputs
+from bnn.importers.tensorflow.load import import_model
+from bnn.ir import interpret
+from bnn.ir.graph import Graph
 from bnn.passes import lower
 
 from .models import Array, check, needs_keras3, scramble

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 import bnn
-from bnn.importers.tensorflow import import_model
-from bnn.ir import Graph
+from bnn.importers.tensorflow.load import import_model
+from bnn.ir.graph import Graph
 from bnn.passes import lower
 
 L = tf.keras.layers

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 
 from bnn import Model
-from bnn.emit.model import encode
-from bnn.emit.nir import arrange
-from bnn.emit.nir_proof import prove
+from bnn.emit.nir.proof import prove
+from bnn.emit.nir.write import arrange
 from bnn.events import EventEngine
+from bnn.file.write import encode
 
 from .models import check, scramble
 

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn import interpret
 from bnn.errors import CompileError, SetupError, UnsupportedOpError
-from bnn.importers import graphdef, limits, tensorflow
-from bnn.importers.frozen import Frozen, TfNode
-from bnn.importers.graphdef import read
-from bnn.importers.source import Source
-from bnn.importers.tf_ops import READERS
-from bnn.ir import DType
-from bnn.ops import PadChannelsAttrs, input_node
+from bnn.importers.tensorflow import graphdef, limits
+from bnn.importers.tensorflow import load as tensorflow
+from bnn.importers.tensorflow.frozen import Frozen, TfNode
+from bnn.importers.tensorflow.graphdef import read
+from bnn.importers.tensorflow.ops import READERS
+from bnn.importers.tensorflow.source import Source
+from bnn.ir import interpret
+from bnn.ir.graph import DType
+from bnn.ir.ops import PadChannelsAttrs, input_node
 
 from .models import needs_keras3
 

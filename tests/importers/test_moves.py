@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn import interpret
 from bnn.errors import CompileError
-from bnn.importers.tensorflow import import_model
-from bnn.ir import DType, Graph
+from bnn.importers.tensorflow.load import import_model
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
 
 from .models import check, ops, scramble

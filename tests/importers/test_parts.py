@@ -15,24 +15,40 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.framework import op_def_registry
 
 from bnn.errors import CompileError, UnsupportedOpError
-from bnn.importers import (
+from bnn.importers.tensorflow import (
     archives,
     frozen,
     keras_files,
     limits,
     saved_models,
-    tf_batch,
-    tf_counts,
-    tf_inline,
-    tf_layer_norm,
-    tf_moves,
-    tf_pure,
-    tf_run,
-    tf_symbols,
 )
-from bnn.importers.frozen import Frozen, TfNode
-from bnn.importers.reason import reason
-from bnn.importers.tf_run import Runner
+from bnn.importers.tensorflow import (
+    batch as tf_batch,
+)
+from bnn.importers.tensorflow import (
+    counts as tf_counts,
+)
+from bnn.importers.tensorflow import (
+    inline as tf_inline,
+)
+from bnn.importers.tensorflow import (
+    layer_norm as tf_layer_norm,
+)
+from bnn.importers.tensorflow import (
+    moves as tf_moves,
+)
+from bnn.importers.tensorflow import (
+    pure as tf_pure,
+)
+from bnn.importers.tensorflow import (
+    run as tf_run,
+)
+from bnn.importers.tensorflow import (
+    symbols as tf_symbols,
+)
+from bnn.importers.tensorflow.frozen import Frozen, TfNode
+from bnn.importers.tensorflow.reason import reason
+from bnn.importers.tensorflow.run import Runner
 
 # {what is allowed: (how many, the first digits of its digest)}: each name was looked at by itself, and whoever changes
 # a list says so here, too.

@@ -19,13 +19,13 @@ from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from bnn import interpret
 from bnn.errors import CompileError
-from bnn.importers import limits, saved_graph, saved_models
-from bnn.importers.archives import check_hdf5
-from bnn.importers.frozen import TfNode
-from bnn.importers.saved_models import check_files, check_saved_model
-from bnn.importers.tensorflow import _sizes, import_model
+from bnn.importers.tensorflow import limits, saved_graph, saved_models
+from bnn.importers.tensorflow.archives import check_hdf5
+from bnn.importers.tensorflow.frozen import TfNode
+from bnn.importers.tensorflow.load import _sizes, import_model
+from bnn.importers.tensorflow.saved_models import check_files, check_saved_model
+from bnn.ir import interpret
 
 from .hostile import Plain, edit, product, refused, save_plain
 

@@ -20,7 +20,7 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
-from bnn.importers.keras_files import check_trusted
+from bnn.importers.tensorflow.keras_files import check_trusted
 
 from .hostile import refused
 from .models import check, needs_keras3, scramble

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from bnn.importers.tensorflow import import_model
+from bnn.importers.tensorflow.load import import_model
 
 from .hostile import Plain, refused
 from .models import check

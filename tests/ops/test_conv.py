@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import interpret
-from bnn import reference as ref
-from bnn.emit.model import encode
-from bnn.ir import DType, Graph, Node
-from bnn.ops import MOST_PLANES, SLOTS, ConvAttrs, constant, input_node, make
+from bnn.file.write import encode
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.ops import MOST_PLANES, SLOTS, ConvAttrs, constant, input_node, make
+from bnn.ir.ops import reference as ref
 from bnn.passes.choose_layout import choose_layout
 from bnn.passes.plan_arena import plan_arena
 from bnn.passes.schedule import schedule

@@ -9,11 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import reference
-from bnn.bitpack import pack, unpack, words
-from bnn.interpret import evaluate
-from bnn.ir import DType
-from bnn.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ResizeAttrs, constant, conv_output, input_node, make
+from bnn.file.bits import pack, unpack, words
+from bnn.ir.graph import DType
+from bnn.ir.interpret import evaluate
+from bnn.ir.ops import (
+    ClampAttrs,
+    ConvAttrs,
+    PadAttrs,
+    PoolAttrs,
+    ResizeAttrs,
+    constant,
+    conv_output,
+    input_node,
+    make,
+    reference,
+)
 
 Array = np.ndarray[Any, Any]
 SPECIAL = np.array([-np.inf, -1.5, -1.0, -1e-40, -0.0, 0.0, 1e-40, 1.0, np.inf, np.nan], np.float32)

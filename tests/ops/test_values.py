@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import interpret
-from bnn.emit.model import encode
-from bnn.ir import DType, Node
-from bnn.ops import (
+from bnn.file.write import encode
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Node
+from bnn.ir.ops import (
     BatchSizeAttrs,
     ClampAttrs,
     ConvAttrs,

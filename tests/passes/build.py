@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bnn.ir import Graph, Node
-from bnn.ops import ConvAttrs, PoolAttrs, ReshapeAttrs, constant, make
+from bnn.ir.graph import Graph, Node
+from bnn.ir.ops import ConvAttrs, PoolAttrs, ReshapeAttrs, constant, make
 
 
 def graph(*outputs: Node) -> Graph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnn.ir import DType, Graph, Node, Storage
+from bnn.ir.graph import DType, Graph, Node, Storage
 
 
 def needed(node: Node, graph: Graph) -> int:

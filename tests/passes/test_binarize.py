@@ -8,9 +8,9 @@ import importlib
 import numpy as np
 import pytest
 
-from bnn import interpret
-from bnn.ir import DType, Graph, Node
-from bnn.ops import ConvAttrs, DequantizeAttrs, PadAttrs, PoolAttrs, constant, input_node, make
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.ops import ConvAttrs, DequantizeAttrs, PadAttrs, PoolAttrs, constant, input_node, make
 from bnn.passes.binarize import binarize
 from bnn.passes.levels import Levels
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bnn import interpret
-from bnn.ir import Node
-from bnn.ops import (
+from bnn.ir import interpret
+from bnn.ir.graph import Node
+from bnn.ir.ops import (
     INF,
     ClampAttrs,
     ConvAttrs,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn.ir import DType, Graph, Node
-from bnn.ops import (
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.ops import (
     INF,
     ClampAttrs,
     ConvAttrs,

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnn import interpret
-from bnn.ir import DType, Node
-from bnn.ops import ClampAttrs, PadAttrs, RoundAttrs, constant, input_node, make
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Node
+from bnn.ir.ops import ClampAttrs, PadAttrs, RoundAttrs, constant, input_node, make
 from bnn.passes import lower
 from bnn.passes.levels import MOST_STEPS, Levels, coded, thresholds_of
 from bnn.passes.recognize_quantizers import recognize_quantizers

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnn import interpret
-from bnn.ir import Graph, Node
-from bnn.ops import constant, input_node, make
+from bnn.ir import interpret
+from bnn.ir.graph import Graph, Node
+from bnn.ir.ops import constant, input_node, make
 from bnn.passes import lower
 
 CHANNELS = 3

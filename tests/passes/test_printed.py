@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnn import spec
-from bnn.ir import Graph, Node
-from bnn.ops import Level, PadAttrs, constant, input_node, make
+from bnn.ir import spec
+from bnn.ir.graph import Graph, Node
+from bnn.ir.ops import Level, PadAttrs, constant, input_node, make
 from bnn.passes import PIPELINE, lower
 from bnn.passes.binarize import binarize
 from bnn.passes.canonicalize import canonicalize

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnn import interpret, spec
-from bnn.emit.model import encode
-from bnn.ir import Graph, Node
+from bnn.file.write import encode
+from bnn.ir import interpret, spec
+from bnn.ir.graph import Graph, Node
 from bnn.passes import PIPELINE, lower
 from graphs import Array, Sample, random_graph, seeds
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import interpret, spec
-from bnn.emit.model import encode
 from bnn.errors import VerifierError
-from bnn.ir import DType, Graph, Node
-from bnn.ops import (
+from bnn.file.write import encode
+from bnn.ir import interpret, spec
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.ops import (
     ClampAttrs,
     ConvAttrs,
     Level,

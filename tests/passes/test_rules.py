@@ -9,20 +9,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bnn import interpret
 from bnn.errors import CompileError
-from bnn.ir import DType, Graph, Node, Placement, Storage, TensorType
-from bnn.ops import (
-    ClampAttrs,
-    ConvAttrs,
-    PadAttrs,
-    PoolAttrs,
-    ReshapeAttrs,
-    SliceAttrs,
-    constant,
-    input_node,
-    make,
-)
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph, Node, Placement, Storage, TensorType
+from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 from bnn.passes import PIPELINE, lower
 from bnn.passes.plan_arena import physical_bytes, plan_arena
 

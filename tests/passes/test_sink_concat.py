@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import levels
-from bnn import interpret
-from bnn.interpret import outputs
-from bnn.ir import DType, Graph, Node
-from bnn.ops import (
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.interpret import outputs
+from bnn.ir.ops import (
     ClampAttrs,
     ConvAttrs,
     PadChannelsAttrs,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn.ir import Node
-from bnn.ops import constant, input_node, make
+from bnn.ir.graph import Node
+from bnn.ir.ops import constant, input_node, make
 from bnn.passes.steps import floats, order, regions, rising, staircase
 
 Array = np.ndarray[Any, Any]

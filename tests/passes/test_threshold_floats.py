@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnn import interpret
-from bnn.ir import Node
-from bnn.ops import INF, ClampAttrs, input_node, make
+from bnn.ir import interpret
+from bnn.ir.graph import Node
+from bnn.ir.ops import INF, ClampAttrs, input_node, make
 from bnn.passes.steps import LARGEST
 from bnn.passes.threshold_floats import float_thresholds, threshold_floats
 

@@ -9,9 +9,9 @@ import itertools
 import numpy as np
 import pytest
 
-from bnn import interpret, reference
-from bnn.ir import DType, Graph, Node
-from bnn.ops import ClampAttrs, ConvAttrs, PadAttrs, constant, input_node, make
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, constant, input_node, make, reference
 from bnn.passes import PIPELINE, lower
 from bnn.passes.to_thresholds import reach, thresholds
 

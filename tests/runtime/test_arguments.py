@@ -12,9 +12,9 @@ import pytest
 
 import op_graphs
 from bnn._native import ffi, lib
-from bnn.emit.model import encode
-from bnn.ir import DType
-from bnn.ops import ConvAttrs, input_node, make
+from bnn.file.write import encode
+from bnn.ir.graph import DType
+from bnn.ir.ops import ConvAttrs, input_node, make
 from op_cases import CASES
 from opened import KERNELS, NULL, Opened, no_arena
 from raw_model import ARENA, B1, F32, I8, INPUT, OUTPUT, STATUSES, U8, Answer, Net, Op, Tensor, aligned, answer

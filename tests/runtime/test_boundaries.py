@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import errors, interpret
-from bnn._context import Context
+from bnn import errors
 from bnn._native import ffi, lib
-from bnn.emit.model import encode
-from bnn.ir import DType, Node
-from bnn.ops import ConvAttrs, PoolAttrs, constant, input_node, make
+from bnn.file.write import encode
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Node
+from bnn.ir.ops import ConvAttrs, PoolAttrs, constant, input_node, make
 from bnn.runtime import Model, available_kernels
+from bnn.runtime.context import Context
 from op_graphs import plan, signs
 
 Array = np.ndarray[Any, Any]

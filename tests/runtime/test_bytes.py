@@ -10,11 +10,13 @@ import pytest
 
 import bnn
 import op_graphs
-from bnn import events, interpret, ops
-from bnn.emit import nir, nir_proof
-from bnn.emit.model import encode
-from bnn.importers.bnn_file import decode
-from bnn.ir import DType, Graph
+from bnn import events
+from bnn.emit.nir import proof as nir_proof
+from bnn.emit.nir import write as nir
+from bnn.file.read import decode
+from bnn.file.write import encode
+from bnn.ir import interpret, ops
+from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
 from bnn.runtime import Model
 

@@ -12,14 +12,14 @@ import pytest
 
 import op_graphs
 from bnn import errors
-from bnn._handles import available_kernels
-from bnn.coding import Encoding
-from bnn.emit.model import encode, shortest
 from bnn.events import EventEngine
-from bnn.importers.bnn_file import decode
-from bnn.ir import DType
-from bnn.ops import ConvAttrs, constant, input_node, make
+from bnn.file.coding import Encoding
+from bnn.file.read import decode
+from bnn.file.write import encode, shortest
+from bnn.ir.graph import DType
+from bnn.ir.ops import ConvAttrs, constant, input_node, make
 from bnn.runtime import Model
+from bnn.runtime.handles import available_kernels
 from events.spiking import mismatches
 from filters import few_values, hostile_filters
 

@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import _context, _handles, errors
+from bnn import errors
 from bnn.events import EventEngine
 from bnn.runtime import Model
+from bnn.runtime import context as _context
+from bnn.runtime import handles as _handles
 
 ROOT = Path(__file__).resolve().parents[2]
 WRAPPED = (

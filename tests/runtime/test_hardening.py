@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bnn import _native
-from bnn._ffi_build import FLAGS, HARDENING
+from bnn.runtime.build import FLAGS, HARDENING
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the linker's flags are those of Linux")
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from bnn._native import lib
-from bnn.emit.model import encode
-from bnn.ir import DType, Node
-from bnn.ops import ClampAttrs, ConvAttrs, PoolAttrs, constant, input_node, make
+from bnn.file.write import encode
+from bnn.ir.graph import DType, Node
+from bnn.ir.ops import ClampAttrs, ConvAttrs, PoolAttrs, constant, input_node, make
 from bnn.runtime import Model
 from op_graphs import plan, signs
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bnn import errors
-from bnn._arrays import check_count, check_inputs
 from bnn.runtime import Model
+from bnn.runtime.arrays import check_count, check_inputs
 
 
 @pytest.fixture

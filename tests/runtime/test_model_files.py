@@ -18,9 +18,9 @@ import pytest
 
 import bnn
 from bnn import errors
-from bnn.emit.model import encode
-from bnn.ir import DType
-from bnn.ops import constant, input_node, make
+from bnn.file.write import encode
+from bnn.ir.graph import DType
+from bnn.ir.ops import constant, input_node, make
 from bnn.runtime import Model
 from op_graphs import plan
 

@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import _context, _handles, errors, runtime
-from bnn._context import Context, Pulse
+from bnn import errors, runtime
 from bnn._native import ffi, lib
-from bnn.emit.model import encode
-from bnn.ir import DType, Node
-from bnn.ops import ClampAttrs, ConvAttrs, constant, input_node, make
+from bnn.file.write import encode
+from bnn.ir.graph import DType, Node
+from bnn.ir.ops import ClampAttrs, ConvAttrs, constant, input_node, make
 from bnn.runtime import Model
+from bnn.runtime import context as _context
+from bnn.runtime import handles as _handles
+from bnn.runtime.context import Context, Pulse
 from op_cases import CASES
 from op_graphs import plan
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import errors, interpret
+from bnn import errors
 from bnn._native import ffi, lib
+from bnn.ir import interpret
 from bnn.runtime import Model
 from op_cases import CASES, CONV
 from opened import Opened

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn._context import Context
 from bnn._native import ffi, lib
-from bnn.emit.model import encode
-from bnn.ops import ClampAttrs, ConvAttrs, SliceAttrs, constant, input_node, make
+from bnn.file.write import encode
+from bnn.ir.ops import ClampAttrs, ConvAttrs, SliceAttrs, constant, input_node, make
 from bnn.runtime import Model
+from bnn.runtime.context import Context
 from op_graphs import plan, signs
 
 Array = np.ndarray[Any, Any]

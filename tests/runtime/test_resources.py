@@ -19,11 +19,10 @@ import pytest
 
 import bnn
 from bnn import errors
-from bnn._handles import select_kernels
 from bnn._native import ffi, lib
-from bnn.emit.model import encode
-from bnn.ir import DType, Node
-from bnn.ops import (
+from bnn.file.write import encode
+from bnn.ir.graph import DType, Node
+from bnn.ir.ops import (
     BatchSizeAttrs,
     ClampAttrs,
     ConvAttrs,
@@ -37,6 +36,7 @@ from bnn.ops import (
     make,
 )
 from bnn.runtime import Macs, Model
+from bnn.runtime.handles import select_kernels
 from op_graphs import plan, signs
 
 RNG = np.random.default_rng(1)

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import op_graphs
-from bnn import interpret
-from bnn.coding import Encoding
-from bnn.emit.model import encode, shortest
-from bnn.ir import DType, Graph
-from bnn.ops import OPS, ConvAttrs, constant, input_node, make
+from bnn.file.coding import Encoding
+from bnn.file.write import encode, shortest
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph
+from bnn.ir.ops import OPS, ConvAttrs, constant, input_node, make
 from sanitized import EAGER, ROOT, Build, call, plain_flags, sanitizing_flags, sources
 
 DIGITS = ROOT / "tests" / "events" / "digits.bnn"

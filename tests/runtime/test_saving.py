@@ -14,8 +14,8 @@ import pytest
 
 import bnn
 from bnn import errors
-from bnn._handles import replacing
 from bnn.runtime import Model
+from bnn.runtime.handles import replacing
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_all_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatc
     def fsync(number: int) -> None:
         synced.append((os.fstat(number).st_size, path.exists()))
 
-    monkeypatch.setattr("bnn._saving.os.fsync", fsync)
+    monkeypatch.setattr("bnn.runtime.saving.os.fsync", fsync)
     with replacing(str(path)) as file:
         file.write(b"new")
     assert synced == [(3, False)] and path.read_bytes() == b"new"
@@ -110,7 +110,7 @@ def test_all_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatc
 
 def test_a_name_that_is_taken_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a link that somebody has laid, say."""
-    monkeypatch.setattr("bnn._saving.secrets.token_hex", lambda count: "0" * 2 * count)
+    monkeypatch.setattr("bnn.runtime.saving.secrets.token_hex", lambda count: "0" * 2 * count)
     path, other = tmp_path / "net.bnn", tmp_path / "other"
     other.write_bytes(b"other")
     with replacing(str(path)):

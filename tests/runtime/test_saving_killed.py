@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import _saving, errors
-from bnn._handles import replacing
+from bnn import errors
+from bnn.runtime import saving as _saving
+from bnn.runtime.handles import replacing
 
 SIZE = 3_000_000
 # Saves one letter after the other, each in many small writes, and says when it has begun.

@@ -18,11 +18,11 @@ import pytest
 import levels
 from bnn import Model
 from bnn._distribution import install
-from bnn.emit.model import encode
-from bnn.ir import Graph, Node
-from bnn.ops import ConvAttrs, PoolAttrs, constant, input_node, make
+from bnn.file.write import encode
+from bnn.ir.graph import Graph, Node
+from bnn.ir.ops import ConvAttrs, PoolAttrs, constant, input_node, make
 from bnn.passes import lower
-from bnn.spiking import IMPORTERS
+from bnn.verification.nir import IMPORTERS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from bnn._distribution import install
 pytest.importorskip("click", reason=f"click is not installed: {install('cli')}")
 from bnn import Model
 from bnn.cli import main
-from bnn.spiking import IMPORTERS
+from bnn.verification.nir import IMPORTERS
 
 
 @pytest.fixture

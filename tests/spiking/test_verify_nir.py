@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bnn import Model
-from bnn.emit.nir import PROFILES
+from bnn.emit.nir.write import PROFILES
 from bnn.errors import InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
-from bnn.spiking import IMPORTERS, emit_nir, verify_nir
+from bnn.verification.nir import IMPORTERS, emit_nir, verify_nir
 
 Array = np.ndarray[Any, Any]
 
@@ -127,8 +127,8 @@ def test_one_changed_number_is_seen_in_the_file(model: Model, tmp_path: Path) ->
 @pytest.fixture
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Importers get files, though they are seen to be others: what do they make of them?"""
-    monkeypatch.setattr("bnn.spiking.other_structure", lambda *args: [])
-    monkeypatch.setattr("bnn.spiking.other_numbers", lambda *args: [])
+    monkeypatch.setattr("bnn.verification.nir.other_structure", lambda *args: [])
+    monkeypatch.setattr("bnn.verification.nir.other_numbers", lambda *args: [])
 
 
 def no_neurons(graph: Any) -> None:
@@ -270,7 +270,7 @@ def test_a_file_that_lies_about_its_profile(model: Model, tmp_path: Path, monkey
             verify_nir(profile_of(path, wrong, tmp_path / "wrong.nir"), model, x, name)
     report = verify_nir(profile_of(path, "if", tmp_path / "if.nir"), model, x, name)
     assert not report.ok and "node 'conv_b_spikes' is LIF, expected IF" in report.changes
-    monkeypatch.setattr("bnn.emit.nir_layers.LARGEST_MATRIX", 10)
+    monkeypatch.setattr("bnn.emit.nir.write.layers.LARGEST_MATRIX", 10)
     with pytest.raises(ModelFormatError, match=r"flat.nir: .* profile 'flat', in which this model is not written"):
         verify_nir(profile_of(path, "flat", tmp_path / "flat.nir"), model, x, name)
 

@@ -153,8 +153,8 @@ def test_the_onnx_network_has_the_shape_of_its_source() -> None:
     import onnxruntime
 
     import bench_onnx
-    from bnn.ir import Graph
-    from bnn.ops import ClampAttrs, ConvAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
+    from bnn.ir.graph import Graph
+    from bnn.ir.ops import ClampAttrs, ConvAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
 
     rng = np.random.default_rng(0)
     x = input_node("x", (6, 6, 3))

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The spiking network inside a binary graph: which values are spikes, and the integer sum that decides each.
+
+A bit x = +1 or -1 is a spike s = 1 or 0: x = 2s - 1.  Every op that gives bits from bits is one comparison,
+
+    spike[o]  <=>  sum over its terms of (x conv w)[o]  >=  threshold[o],
+
+with integer weights: a binary convolution is one term; so is max-pooling (OR: of k taps at least one is +1, so the sum
+is at least 2 - k; AND: all, so it is k) and padding (the value itself against 0).  What only moves bits (concatenation,
+flattening, slices, gathers) says where a term finds its channels; where it moves them from pixel to pixel it is a layer
+of its own, a neuron for each of its bits.  What stands before the first bits is the encoder, what stands after the last
+the decoder; a real number between two bits cannot be a spike, unless it is a sum of integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import CompileError, UnsupportedOpError
+from ...ir.graph import DType, Graph, Node
+from ...ir.interpret import evaluate
+from ...ir.neurons import NeuronForm, neuron_form, of_the_batch
+from ...ir.ops import ConvAttrs, PadAttrs, PoolAttrs, reference
+from .sums import dilate, fits_channels, steps, ungroup, why_real
+from .views import VIEWS, Views, spatial
+
+Array = np.ndarray[Any, Any]
+Pads = tuple[int, int, int, int]
+
+_PER_CHANNEL = ("add", "sub", "mul", "div", "clamp", "maximum", "minimum", "affine", "prelu")
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """A convolution of a source's bits, part of an op's integer sum.
+
+    ``weight``: integers (O, kh, kw, I), dilation 1.  ``pads``: top, left, bottom, right; below 0 where the image is
+    cropped.  ``outside``: what a tap outside the image counts as, -1, 0 or +1 per filter.
+
+    Of a layer that moves bits, ``index`` (h, w, O) is the element of the source that each of its own is, and -1 where
+    it is another source's.  The convolution is then not said: ``weight`` is 1 and ``outside`` 0.
+    """
+
+    source: Node
+    weight: Array
+    stride: tuple[int, int]
+    pads: Pads
+    outside: Array
+    index: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeOp:
+    """A layer: one neuron per element of ``shape`` (h, w, c); ``threshold`` int64 (c), or None: the sums themselves,
+    what a readout gives."""
+
+    node: Node
+    terms: tuple[Term, ...]
+    threshold: Array | None
+    shape: tuple[int, int, int]
+
+    @property
+    def name(self) -> str:
+        return self.node.name or self.node.op
+
+    @property
+    def reach(self) -> Array:
+        """The largest magnitude of the sum, per filter."""
+        return np.asarray(sum(np.abs(t.weight).reshape(len(t.weight), -1).sum(axis=1) for t in self.terms))
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeNetwork:
+    """``form``: the graph, every bit a neuron.  ``sources``: the encoder's bits.  ``ops``: operands first.
+    ``readouts``: sums that the decoder reads.  ``spikes_out``: spikes that the decoder reads."""
+
+    form: NeuronForm
+    sources: tuple[Node, ...]
+    ops: tuple[SpikeOp, ...]
+    readouts: tuple[SpikeOp, ...]
+    spikes_out: tuple[Node, ...]
+
+    @property
+    def graph(self) -> Graph:
+        return self.form.graph
+
+    def encoder(self) -> list[str]:
+        """Names of the layers that stay outside, before the spikes."""
+        found = {n.name: None for s in self.sources for n in _ancestors(s) if n.op not in ("constant", "copy", "input")}
+        return [name for name in found if name]
+
+    def decode(self, sums: Mapping[Node, Array], bits: Mapping[Node, Array]) -> list[Array]:
+        """The graph's outputs, float32 (N, ...), from the readouts' sums (N, *shape) and the spikes out as +1 and -1
+        of their nodes' own shape."""
+        values: dict[Node, Array] = dict(bits)
+        for node in self.graph.nodes():
+            if node.is_constant:
+                values[node] = node.value
+            elif node in sums:
+                assert isinstance(node.attrs, ConvAttrs)
+                acc = sums[node].reshape(-1, *node.type.shape)
+                values[node] = reference.epilogue(acc, node.attrs, tuple(values[i] for i in node.inputs[2:]))
+            elif node in values or not node.inputs or _computes_bits(node):
+                continue
+            elif all(i in values for i in node.inputs):
+                values[node] = evaluate(node, [values[i] for i in node.inputs])
+        return [values[n] for n in self.graph.outputs]
+
+
+def spike_network(graph: Graph) -> SpikeNetwork:
+    """Find the spikes of a BINARY or RUNTIME graph.
+
+    Raises :class:`UnsupportedOpError` where a value between two binary layers is a real number, or where images depend
+    on each other; names the layer, the reason and what to do.  Raises :class:`CompileError` where nothing would spike.
+    """
+    shared = of_the_batch(graph)
+    if shared is not None:
+        raise UnsupportedOpError(shared)
+    return _Finder(neuron_form(graph)).network()
+
+
+class _Finder:
+    def __init__(self, form: NeuronForm) -> None:
+        self.form = form
+        self.graph = form.graph
+        self.order = form.graph.nodes()
+        self.after_bits: set[Node] = set()
+        self.views = Views(self.after_bits)
+        for node in self.order:
+            if _is_bits(node) or any(i in self.after_bits for i in node.inputs):
+                self.after_bits.add(node)
+
+    def network(self) -> SpikeNetwork:
+        sources, ops = [], []
+        for node in self.order:
+            if not _is_bits(node):
+                continue
+            if not any(i in self.after_bits for i in node.inputs):
+                sources.append(node)
+            elif node.op not in VIEWS:
+                ops.append(self._spike_op(node))
+            elif self.views.pieces(node)[0].source is node:
+                ops.append(self._wires(node))
+        readouts, spikes_out = self._sinks()
+        read = {t.source for op in (*ops, *readouts) for t in op.terms} | set(spikes_out)
+        ops = [op for op in ops if op.node in read]
+        if not ops and not readouts:
+            raise CompileError(
+                "no layer computes bits from bits, so there is nothing to emit as spikes; train the network with an "
+                "input quantizer in at least one layer"
+            )
+        return SpikeNetwork(
+            self.form, tuple(s for s in sources if s in read), tuple(ops), tuple(readouts), tuple(spikes_out)
+        )
+
+    # -- bits from bits -------------------------------------------------------------------------------------------
+
+    def _spike_op(self, node: Node) -> SpikeOp:
+        shape = spatial(node.type.shape)
+        a = node.attrs
+        if isinstance(a, ConvAttrs) and node.op == "bconv2d" and "threshold" in a.slots:
+            return SpikeOp(node, self._conv_terms(node), node.inputs[2].value.astype(np.int64), shape)
+        if isinstance(a, PoolAttrs) and node.op == "max_pool":
+            lowest = np.full(shape[2], -1) if len(node.inputs) == 1 else node.inputs[1].value.astype(int)
+            taps = a.kernel[0] * a.kernel[1]
+            kernel = np.ones((*a.kernel,), np.int64)
+            terms = self._channelwise(node.inputs[0], kernel, a.stride, a.pads, lowest)
+            return SpikeOp(node, terms, np.where(lowest > 0, taps, 2 - taps), shape)
+        if isinstance(a, PadAttrs) and node.op == "pad":
+            outside = np.full(shape[2], int(a.value))
+            terms = self._channelwise(node.inputs[0], np.ones((1, 1), np.int64), (1, 1), a.pads, outside)
+            return SpikeOp(node, terms, np.zeros(shape[2], np.int64), shape)
+        return self._joined(node)
+
+    def _conv_terms(self, node: Node) -> tuple[Term, ...]:
+        a = node.attrs
+        assert isinstance(a, ConvAttrs)
+        weight = dilate(ungroup(node.inputs[1].value, a.groups), a.dilation)
+        outside = np.full(len(weight), a.pad_value)
+        terms = []
+        one_pixel = weight.shape[1:3] == (1, 1) and not any(a.pads)
+        for p in self.views.pieces(node.inputs[0], one_pixel):
+            part = p.of_source(weight)
+            if p.flat:
+                part = part.reshape(len(part), *spatial(p.source.type.shape))
+            terms.append(Term(p.source, part, (1, 1) if p.flat else a.stride, a.pads, outside))
+        return tuple(terms)
+
+    def _channelwise(
+        self, x: Node, kernel: Array, stride: tuple[int, int], pads: Pads, outside: Array
+    ) -> tuple[Term, ...]:
+        """Each channel by itself, through the same (kh, kw) kernel."""
+        terms = []
+        for p in self.views.pieces(x):
+            weight = np.zeros((len(outside), *kernel.shape, p.width), np.int64)
+            weight[p.at, :, :, p.take] = kernel
+            terms.append(Term(p.source, weight, stride, pads, outside))
+        return tuple(terms)
+
+    # -- bits that are moved --------------------------------------------------------------------------------------
+
+    def _wires(self, node: Node) -> SpikeOp:
+        """The layer of a view that moves bits from pixel to pixel."""
+        places, shape = self.views.places(node), spatial(node.type.shape)
+        one, none = np.ones((shape[2], 1, 1, 1), np.int64), np.zeros(shape[2], np.int64)
+        terms = [
+            Term(source, one, (1, 1), (0, 0, 0, 0), none, np.where(places.which == k, places.element, -1))
+            for k, source in enumerate(places.sources)
+        ]
+        return SpikeOp(node, tuple(terms), none, shape)
+
+    # -- bits from sums of integers -------------------------------------------------------------------------------
+
+    def _joined(self, node: Node) -> SpikeOp:
+        """Bits of a sum that passes through real-looking arithmetic: exact where the sum is of whole numbers (raw
+        accumulators and bits added), or one layer's own, and what follows changes sign once."""
+        chain: list[Node] = []
+        x = node
+        while (terms := self._whole_numbers(x)) is None:
+            inputs = [i for i in x.inputs if not i.is_constant]
+            quantizer = x is node and x.op == "binarize"
+            if not quantizer and not (x.op in _PER_CHANNEL and len(inputs) == 1 and fits_channels(x)):
+                raise self._refusal(node, x)
+            chain.insert(0, x)
+            x = inputs[0]
+        shape = spatial(node.type.shape)
+        reach = SpikeOp(node, tuple(terms), None, shape).reach
+        found = steps(x, chain, reach)
+        if found is None:
+            raise UnsupportedOpError(
+                f"layer '{node.tap or node.name}': its bits change more than once as its sums grow, so no threshold "
+                "gives them; use a monotone activation before the quantizer"
+            )
+        threshold, falling = found
+        signs = np.where(falling, -1, 1)[:, None, None, None]
+        turned = tuple(Term(t.source, t.weight * signs, t.stride, t.pads, t.outside) for t in terms)
+        return SpikeOp(node, turned, threshold, shape)
+
+    def _whole_numbers(self, x: Node) -> list[Term] | None:
+        if x.op == "bconv2d" and "residual" not in x.attrs.slots:  # type: ignore[attr-defined]
+            return list(self._conv_terms(x))
+        return self._integer_sum(x)
+
+    def _integer_sum(self, x: Node) -> list[Term] | None:
+        """The terms of a float value that is a sum of accumulators and bits without any scale, or None."""
+        if x.op == "unpack":
+            c = spatial(x.type.shape)[2]
+            return list(self._channelwise(x.inputs[0], np.ones((1, 1), np.int64), (1, 1), (0,) * 4, np.full(c, -1)))
+        if x.op == "bconv2d" and set(x.attrs.slots) <= {"residual"}:  # type: ignore[attr-defined]
+            terms: list[Term] | None = list(self._conv_terms(x))
+            rest = [self._integer_sum(i) for i in x.inputs[2:]]
+        elif x.op in ("add", "sub") and not any(i.is_constant for i in x.inputs):
+            terms, rest = [], [self._integer_sum(i) for i in x.inputs]
+            if x.op == "sub" and rest[1] is not None:
+                rest[1] = [Term(t.source, -t.weight, t.stride, t.pads, t.outside) for t in rest[1]]
+        elif x.op == "concat":
+            parts = [self._integer_sum(i) for i in x.inputs]
+            at = np.cumsum([0] + [i.type.shape[-1] for i in x.inputs])
+            terms, rest = [], [p and [_placed(t, b, at[-1]) for t in p] for p, b in zip(parts, at, strict=False)]
+        else:
+            return None
+        for other in rest:
+            terms = None if terms is None or other is None else terms + other
+        return terms
+
+    def _refusal(self, node: Node, x: Node) -> UnsupportedOpError:
+        reason = why_real(x)
+        where = f" (layer '{x.name}')" if x.name and x.name != node.name else ""
+        value = f" (value '{node.tap}')" if node.tap and node.tap != node.name else ""
+        return UnsupportedOpError(
+            f"layer '{node.name}'{value}: its bits are not a threshold on spikes: {reason}{where}. Spikes carry whole "
+            "numbers only; train the network without it, or run it with the C runtime, which is exact"
+        )
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def _sinks(self) -> tuple[list[SpikeOp], list[Node]]:
+        readouts: dict[Node, None] = {}
+        spikes: dict[Node, None] = {}
+        seen: set[Node] = set()
+        stack = list(reversed(self.graph.outputs))
+        while stack:
+            x = stack.pop()
+            if x in seen or x.is_constant:
+                continue
+            seen.add(x)
+            if x not in self.after_bits:
+                raise UnsupportedOpError(
+                    f"layer '{x.name}': the output also depends on real numbers that pass by all spikes; such a "
+                    "network cannot be emitted"
+                )
+            if _is_bits(x):
+                spikes[x] = None
+            elif x.op == "bconv2d":
+                readouts[x] = None
+                stack += [i for i in x.inputs[2:] if not i.is_constant]
+            else:
+                stack += list(reversed(x.inputs))
+        sums = [SpikeOp(n, self._conv_terms(n), None, spatial(n.type.shape)) for n in self.order if n in readouts]
+        out: dict[Node, None] = {}
+        for x in spikes:
+            out.update(dict.fromkeys(self.views.places(x).sources))
+        return sums, [n for n in self.order if n in out]
+
+
+def _placed(t: Term, begin: int, channels: int) -> Term:
+    """The same sums, from a channel of a concatenation on."""
+    weight = np.zeros((channels, *t.weight.shape[1:]), np.int64)
+    outside = np.full(channels, -1)
+    part = slice(begin, begin + len(t.weight))
+    weight[part], outside[part] = t.weight, t.outside
+    return Term(t.source, weight, t.stride, t.pads, outside)
+
+
+def _is_bits(node: Node) -> bool:
+    return node.type.dtype is DType.b1 and not node.is_constant
+
+
+def _computes_bits(node: Node) -> bool:
+    return _is_bits(node) and node.op not in VIEWS
+
+
+def _ancestors(node: Node) -> list[Node]:
+    seen: dict[Node, None] = {}
+    stack = [node]
+    while stack:
+        x = stack.pop()
+        if x not in seen:
+            seen[x] = None
+            stack += x.inputs
+    return list(seen)[::-1]

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where bits come from that are only moved: joined, cut, flattened, permuted, cropped, repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...ir.graph import Node
+from ...ir.ops import SliceAttrs
+
+Array = np.ndarray[Any, Any]
+Found = TypeVar("Found")
+
+#: Ops that give the bits they are given, in other places.
+VIEWS = ("copy", "reshape", "concat", "slice", "gather")
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """The channels ``at`` of a view are the channels ``take`` of a source, pixel by pixel; where it is ``flat`` (the
+    view is one pixel), elements of the source."""
+
+    source: Node
+    take: Array
+    at: Array
+    flat: bool = False
+
+    @property
+    def width(self) -> int:
+        """Channels (or elements) of the whole source."""
+        h, w, c = spatial(self.source.type.shape)
+        return h * w * c if self.flat else c
+
+    def of_source(self, weight: Array) -> Array:
+        """Weights (..., channels of the view) as those of the source, (..., width)."""
+        mine = weight[..., self.at]
+        part = np.zeros((*weight.shape[:-1], self.width), weight.dtype)
+        part[..., self.take] = mine
+        if len(np.unique(self.take)) < len(self.take):  # a channel is several of the view: its weights add up
+            part[:] = 0
+            for k, take in enumerate(self.take):
+                part[..., take] += mine[..., k]
+        return part
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the elements of a view (h, w, c) come from: ``element`` of ``sources[which]``."""
+
+    sources: tuple[Node, ...]
+    which: Array
+    element: Array
+
+    def mapped(self, move: Callable[[Array], Array]) -> Places:
+        return Places(self.sources, move(self.which), move(self.element))
+
+
+def spatial(shape: Sequence[int]) -> tuple[int, int, int]:
+    """(h, w, c); vectors are one pixel."""
+    h, w, c = (1, 1, *shape)[-3:]
+    return int(h), int(w), int(c)
+
+
+class Views:
+    """The views of a graph; ``after_bits``: the values that bits, or what they were computed from, have reached."""
+
+    def __init__(self, after_bits: set[Node]) -> None:
+        self.after_bits = after_bits
+        self.known_places: dict[Node, Places] = {}
+        self.known_pieces: dict[Node, list[Piece]] = {}
+
+    def pieces(self, x: Node, one_pixel: bool = False) -> list[Piece]:
+        """Where the channels of a tensor of bits come from; of a layer's own bits, and of bits that a view moves from
+        pixel to pixel, from itself.  ``one_pixel``: the reader takes any elements, where ``x`` is one pixel."""
+        if one_pixel and self.is_view(x) and spatial(x.type.shape)[:2] == (1, 1):
+            return _by_elements(self.places(x))
+        return self._of_all(x, self.known_pieces, self._by_pixels)
+
+    def _by_pixels(self, x: Node) -> list[Piece]:
+        every = np.arange(spatial(x.type.shape)[2])
+        own = [Piece(x, every, every)]
+        if not self.is_view(x):
+            return own
+        if x.op not in ("reshape", "gather"):
+            return self._beside(x)
+        pieces = _by_channels(self.places(x))
+        channels = _channels_of(x) if x.op == "gather" and pieces is None else None
+        if channels is not None:
+            pieces = _selected(self.pieces(x.inputs[0]), channels)
+        return own if pieces is None else pieces
+
+    def _beside(self, x: Node) -> list[Piece]:
+        """The pieces of a copy, a slice or a concatenation: no pixel moves."""
+        if isinstance(x.attrs, SliceAttrs):
+            return _selected(self.pieces(x.inputs[0]), np.arange(x.attrs.begin, x.attrs.end))
+        pieces, first = [], 0
+        for i in x.inputs:
+            pieces += [Piece(p.source, p.take, p.at + first) for p in self.pieces(i)]
+            first += spatial(i.type.shape)[2]
+        return pieces
+
+    def is_view(self, x: Node) -> bool:
+        return x.op in VIEWS and any(i in self.after_bits for i in x.inputs)
+
+    def places(self, x: Node) -> Places:
+        """Where every element of a tensor of bits comes from, through all views."""
+        return self._of_all(x, self.known_places, self._place)
+
+    def _of_all(self, x: Node, known: dict[Node, Found], find: Callable[[Node], Found]) -> Found:
+        """What is found of ``x``, after that of the views that it looks through: chains of them may be long."""
+        stack = [x]
+        while stack:
+            node = stack.pop()
+            before = [i for i in node.inputs if self.is_view(node) and i not in known and not i.is_constant]
+            if before:
+                stack += [node, *before]
+            elif node not in known:
+                known[node] = find(node)
+        return known[x]
+
+    def _place(self, x: Node) -> Places:
+        shape = spatial(x.type.shape)
+        if not self.is_view(x):
+            found = Places((x,), np.zeros(shape, np.int16), np.arange(np.prod(shape)).reshape(shape))
+        elif x.op == "concat":
+            found = _side_by_side([self.places(i) for i in x.inputs])
+        else:
+            found = self.places(x.inputs[0])
+            if isinstance(x.attrs, SliceAttrs):
+                begin, end = x.attrs.begin, x.attrs.end
+                found = found.mapped(lambda places: places[..., begin:end])
+            elif x.op == "gather":
+                index = x.inputs[1].value.reshape(shape)
+                found = found.mapped(lambda places: places.reshape(-1)[index])
+            else:
+                found = found.mapped(lambda places: places.reshape(shape))
+        return _without_dead(found)
+
+
+def _side_by_side(parts: Sequence[Places]) -> Places:
+    sources = tuple(dict.fromkeys(source for part in parts for source in part.sources))
+    numbers = [np.array([sources.index(source) for source in part.sources], np.int16) for part in parts]
+    which = [number[part.which] for number, part in zip(numbers, parts, strict=True)]
+    return Places(sources, np.concatenate(which, axis=-1), np.concatenate([p.element for p in parts], axis=-1))
+
+
+def _without_dead(places: Places) -> Places:
+    """Without the sources that nothing is left of."""
+    alive = np.unique(places.which)
+    number = np.zeros(len(places.sources), np.int16)
+    number[alive] = np.arange(len(alive))
+    return Places(tuple(places.sources[k] for k in alive), number[places.which], places.element)
+
+
+def _channels_of(x: Node) -> Array | None:
+    """The channels of its input that a gather takes at every pixel; None where it moves pixels."""
+    (h, w, c), shape = spatial(x.inputs[0].type.shape), spatial(x.type.shape)
+    index = x.inputs[1].value.reshape(shape)
+    channels = index[0, 0]
+    same = (h, w) == shape[:2] and (index == np.arange(h * w).reshape(h, w, 1) * c + channels).all()
+    return np.asarray(channels) if same else None
+
+
+def _by_channels(places: Places) -> list[Piece] | None:
+    """The pieces of a view that leaves every pixel where it is, or None."""
+    h, w, _ = places.which.shape
+    pixels = np.arange(h * w).reshape(h, w, 1)
+    if not (places.which == places.which[0, 0]).all():
+        return None
+    pieces = []
+    for k, source in enumerate(places.sources):
+        at = np.flatnonzero(places.which[0, 0] == k)
+        height, width, channels = spatial(source.type.shape)
+        take = places.element[0, 0, at]
+        if (height, width) != (h, w) or not (places.element[:, :, at] == pixels * channels + take).all():
+            return None
+        pieces.append(Piece(source, take, at))
+    return pieces
+
+
+def _by_elements(places: Places) -> list[Piece]:
+    """The pieces of a view of one pixel."""
+    which, element = places.which[0, 0], places.element[0, 0]
+    found = [(source, np.flatnonzero(which == k)) for k, source in enumerate(places.sources)]
+    return [Piece(source, element[at], at, True) for source, at in found]
+
+
+def _selected(pieces: Sequence[Piece], channels: Array) -> list[Piece]:
+    """The pieces of some channels of a view, in this order."""
+    found = []
+    for p in pieces:
+        where = np.full(max(int(p.at.max()), int(channels.max())) + 1, -1)
+        where[p.at] = np.arange(len(p.at))
+        of = where[channels]
+        if (of >= 0).any():
+            found.append(Piece(p.source, p.take[of[of >= 0]], np.flatnonzero(of >= 0)))
+    return found

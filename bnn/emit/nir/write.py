@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the spike-equivalent network as NIR, the format that neuromorphic simulators and chips import.
+
+Only Input, Conv2d (or Affine), IF (or LIF, CubaLIF) and Output are used, in a chain: other nodes are silently the
+identity in some importer or other.  Beside the file stands its proof: the spikes it must give for some inputs.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..._distribution import install
+from ...errors import CompileError, ModelFileError, SetupError
+from ...ir.graph import Graph, Node
+from ...ir.ops import ConvAttrs
+from .layers import Field, Layer, LayeredNetwork, layered
+from .network import spike_network
+from .proof import proof_inputs as images_for_proof
+from .proof import prove
+
+Array = np.ndarray[Any, Any]
+
+PROFILES = ("if", "lif", "flat", "cuba")
+FLAT = ("flat", "cuba")
+
+# Leaky neurons take steps of 1e-4 s, on which importers agree.  LIF: a time constant of as much, so that nothing of a
+# frame is left in the next; a little more, because some importers refuse one step: what is left is below 2^-20.
+# CubaLIF: so long that nothing leaks within a step, because Rockpool takes exp(-dt / tau) of the input.  Both are far
+# less than the margin 1 / (2 T) of the largest T that is allowed.
+TIME_STEP = 1e-4
+STEPS_PER_TAU = {"lif": 1 + 2.0**-20, "cuba": 2.0**22}
+LARGEST_LEAKY_T = 2**17
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer of the file: ``shape`` of its output (clock included), ``neurons`` (0: a readout of integer sums),
+    ``synapses`` (connections from one element to another) and the ``weights`` other than zero that they share, the
+    largest T, and the margin: how far membranes stay from the threshold 1, at least."""
+
+    name: str
+    ops: tuple[str, ...]
+    relayed: tuple[str, ...]
+    shape: tuple[int, ...]
+    neurons: int
+    synapses: int
+    weights: int
+    T: int
+    margin: float
+
+
+@dataclass(frozen=True)
+class NirSummary:
+    """What was written.  ``encoder``: the layers before the first spikes, which stay outside the file; its ``inputs``
+    are their bits.  ``decoder``: the layers after the last sums."""
+
+    path: str
+    proof: str
+    profile: str
+    sha256: str
+    encoder: tuple[str, ...]
+    inputs: tuple[str, ...]
+    decoder: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    layers: tuple[LayerSummary, ...]
+    proof_images: int
+
+    def __str__(self) -> str:
+        spikes = sum(layer.neurons for layer in self.layers)
+        encoder = ", ".join(self.encoder) or "none: the inputs are bits"
+        lines = [
+            f"{self.path}: profile '{self.profile}', {len(self.layers)} layers, {spikes:,} neurons",
+            f"encoder, outside the file: {encoder}; the input is its bits as spikes, and a clock channel of ones",
+        ]
+        for layer in self.layers:
+            what = f"{layer.neurons:,} neurons, T {layer.T}, margin {layer.margin:g}" if layer.neurons else "sums"
+            shape = "x".join(map(str, layer.shape))
+            lines.append(f"  {layer.name}: {shape}, {layer.synapses:,} synapses, {layer.weights:,} weights, {what}")
+        lines.append(f"decoder, outside the file: {', '.join(self.decoder) or 'none'}")
+        lines.append(f"proof: {self.proof} (.npz, .json): {self.proof_images} inputs")
+        return "\n".join(lines)
+
+
+def emit(
+    graph: Graph,
+    path: str | os.PathLike[str],
+    profile: str = "if",
+    proof_inputs: Array | Sequence[Array] | None = None,
+    sha256: str = "",
+) -> NirSummary:
+    """Write a BINARY or RUNTIME graph as a NIR file, and its proof beside it.
+
+    Args:
+        graph: the compiled network.
+        path: the file to write, usually .nir.  The proof has the same name with .proof.npz and .proof.json.
+        profile: "if" (integrate-and-fire, r = 1), "lif" (leaky, stateless: frames stream without a reset), "flat"
+            (vectors and matrices instead of images, IF) or "cuba" (vectors, CubaLIF).
+        proof_inputs: float32 (N, ...), one array a graph input, whose spikes the proof holds; default: four random
+            images.
+        sha256: of the .bnn file, for the metadata.
+
+    Raises:
+        UnsupportedOpError: something in the network cannot be equal as spikes; names the layer and the reason.  Nothing
+            has been written then.
+        CompileError: no such profile.  InputError: the proof's inputs do not fit.  SetupError: nir is not installed.
+    """
+    chain = arrange(graph, profile)
+    try:
+        import h5py
+        import nir
+    except ImportError as error:
+        raise SetupError(f"writing NIR needs the packages nir and h5py ({error}): {install('nir')}") from None
+    inputs = images_for_proof(graph, proof_inputs)
+    proof = prove(chain, inputs)
+    summary = _summary(chain, os.fspath(path), profile, sha256, len(inputs[0]))
+    nodes, edges = nir_nodes(chain, profile)
+    nir_graph = nir.NIRGraph(nodes=nodes, edges=edges, metadata=_metadata(summary))
+    target, proof_path = Path(path), f"{summary.proof}.npz"
+    if not target.absolute().parent.is_dir():
+        raise ModelFileError(f"{target}: cannot be written: there is no folder {target.absolute().parent}")
+
+    def write_nir(path: str) -> None:
+        nir.write(path, nir_graph)
+        with h5py.File(path, "r+") as file:
+            # Readers before nir 1.0.5 stop at a reset potential; it is 0 where there is none.
+            for node in file["node/nodes"].values():
+                if "v_reset" in node:
+                    del node["v_reset"]
+
+    def write_arrays(path: str) -> None:
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **proof)
+
+    def write_text(path: str) -> None:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(_description(chain, summary), file, indent=1)
+            file.write("\n")
+
+    _write_all({proof_path: write_arrays, f"{summary.proof}.json": write_text, str(target): write_nir})
+    return summary
+
+
+def _write_all(files: Mapping[str, Callable[[str], None]]) -> None:
+    """Write files that belong together: all under other names first, so that none is left where one cannot be."""
+    temporary = {path: f"{path}.{secrets.token_hex(4)}.tmp" for path in files}
+    path = ""
+    try:
+        for path, write in files.items():
+            if os.path.isdir(path):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            write(temporary[path])
+        for path in files:
+            os.replace(temporary[path], path)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        for name in temporary.values():
+            Path(name).unlink(missing_ok=True)
+
+
+def arrange(graph: Graph, profile: str) -> LayeredNetwork:
+    """The chain of layers that ``emit`` writes.  Raises as :func:`emit`."""
+    if profile not in PROFILES:
+        raise CompileError(f"profile: found {profile!r}, expected one of {', '.join(PROFILES)}")
+    chain = layered(spike_network(graph), profile in FLAT)
+    if profile in STEPS_PER_TAU:
+        for layer in chain.layers:
+            for f in layer.fields:
+                if f.T and max(f.T) > LARGEST_LEAKY_T:
+                    raise CompileError(
+                        f"layer '{f.name}': its margin 1/{2 * max(f.T)} is too small for leaky neurons; use profile "
+                        f"'{'if' if profile == 'lif' else 'flat'}'"
+                    )
+    return chain
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def nir_nodes(chain: LayeredNetwork, profile: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """The file's nodes, in the order of the chain, and its edges."""
+    import nir
+
+    nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(chain.input_shape)})}
+    shape = chain.input_shape
+    for layer in chain.layers:
+        if layer.flat:
+            nodes[layer.name] = nir.Affine(weight=layer.weight, bias=np.zeros(layer.shape, np.float32))
+        else:
+            nodes[layer.name] = nir.Conv2d(
+                input_shape=(int(shape[1]), int(shape[2])),
+                weight=layer.weight,
+                stride=layer.stride,
+                padding=layer.padding,
+                dilation=(1, 1),
+                groups=1,
+                bias=np.zeros(layer.shape[0], np.float32),
+            )
+        if layer.neurons:
+            nodes[layer.neuron_name] = _neurons(nir, layer.shape, profile)
+        shape = layer.shape
+    nodes["output"] = nir.Output(output_type={"output": np.array(shape)})
+    names = list(nodes)
+    return nodes, list(zip(names[:-1], names[1:], strict=True))
+
+
+def _metadata(summary: NirSummary) -> dict[str, str]:
+    return {
+        "producer": "bnn",
+        "bnn_sha256": summary.sha256,
+        "profile": summary.profile,
+        "encoder": ", ".join(summary.encoder),
+        "decoder": ", ".join(summary.decoder),
+        "input": "the encoder's bits as spikes (+1: 1, -1: 0), then a clock channel of ones",
+    }
+
+
+def _neurons(nir: Any, shape: tuple[int, ...], profile: str) -> Any:
+    def full(value: float) -> Array:
+        return np.full(shape, value, np.float32)
+
+    if profile in ("if", "flat"):
+        return nir.IF(r=full(1), v_threshold=full(1))
+    tau, k = full(TIME_STEP * STEPS_PER_TAU[profile]), full(STEPS_PER_TAU[profile])
+    if profile == "lif":
+        return nir.LIF(tau=tau, r=k, v_leak=full(0), v_threshold=full(1))
+    return nir.CubaLIF(tau_syn=tau, tau_mem=tau, r=k, w_in=k, v_leak=full(0), v_threshold=full(1))
+
+
+def _summary(chain: LayeredNetwork, path: str, profile: str, sha256: str, images: int) -> NirSummary:
+    network = chain.network
+    inputs = [chain.input_shape, *(layer.shape for layer in chain.layers[:-1])]
+    layers = tuple(
+        LayerSummary(
+            layer.name,
+            _names(layer, "layer", "readout"),
+            _names(layer, "relay"),
+            layer.shape,
+            int(np.prod(layer.shape)) if layer.neurons else 0,
+            synapses(layer, before),
+            int(np.count_nonzero(layer.weight)),
+            max(max(f.T) for f in layer.fields),
+            min(f.margin for f in layer.fields) if layer.neurons else 0.5,
+        )
+        for layer, before in zip(chain.layers, inputs, strict=True)
+    )
+    ends = {op.node for op in network.readouts} | set(network.spikes_out)
+    decoder = dict.fromkeys(n.name for n in _after(network.graph, ends) if n.name)
+    return NirSummary(
+        path, f"{os.path.splitext(path)[0]}.proof", profile, sha256, tuple(network.encoder()),
+        tuple(f.name for f in chain.inputs), tuple(decoder), chain.input_shape, layers, images,
+    )  # fmt: skip
+
+
+def _names(layer: Layer, *kinds: str) -> tuple[str, ...]:
+    """Of the fields of these kinds, each once: the groups of a layer have one name."""
+    return tuple(dict.fromkeys(f.name for f in layer.fields if f.kind in kinds))
+
+
+def synapses(layer: Layer, before: tuple[int, ...]) -> int:
+    """Connections of elements: a kernel's weight has one at each position where its tap is inside the image."""
+    if layer.flat:
+        return int(np.count_nonzero(layer.weight))
+    inside = []
+    for axis in (0, 1):
+        size, out = before[1 + axis], layer.shape[1 + axis]
+        first = np.arange(out) * layer.stride[axis] - layer.padding[axis]
+        taps = first[:, None] + np.arange(layer.weight.shape[2])
+        inside.append(((taps >= 0) & (taps < size)).sum(axis=0))
+    used = np.count_nonzero(layer.weight, axis=(0, 1))
+    return int((used * np.outer(*inside)).sum())
+
+
+def _after(graph: Graph, ends: set[Node]) -> list[Node]:
+    """Float ops that follow the last sums, and readouts that scale theirs."""
+    return [
+        n
+        for n in graph.nodes()
+        if not n.is_constant
+        and (n in ends and bool(getattr(n.attrs, "slots", ())) or n not in ends and any(i in ends for i in _reach(n)))
+        and n.type.dtype.name == "f32"
+    ]
+
+
+def _reach(node: Node) -> set[Node]:
+    seen: set[Node] = set()
+    stack = list(node.inputs)
+    while stack:
+        x = stack.pop()
+        if x not in seen:
+            seen.add(x)
+            stack += x.inputs
+    return seen
+
+
+def _description(chain: LayeredNetwork, summary: NirSummary) -> dict[str, Any]:
+    """The proof's text: what each field of each layer is, and by how much it is right."""
+
+    def fields(items: Sequence[Field]) -> list[dict[str, Any]]:
+        return [
+            {
+                "kind": f.kind,
+                "layer": f.name,
+                "value": (f.node.tap or f.name) if f.node is not None else "",
+                "origin": f.node.origin if f.node is not None else "",
+                "start": f.start,
+                "shape_hwc": list(f.shape),
+                "T": sorted(set(f.T)),
+                "margin": f.margin,
+            }
+            for f in items
+        ]
+
+    return {
+        **asdict(summary),
+        "path": os.path.basename(summary.path),
+        "proof": os.path.basename(summary.proof),
+        "bits": "a spike is +1, silence is -1; arrays are (N, C, H, W), or (N, n) with n in the order C, H, W",
+        "decoder_slots": {op.name: _slots(op.node) for op in chain.network.readouts},
+        "input_fields": fields(chain.inputs),
+        "layer_fields": {layer.name: fields(layer.fields) for layer in chain.layers},
+    }
+
+
+def _slots(node: Node) -> dict[str, Any]:
+    """What the decoder does first with a readout's sums; operands are in the proof's arrays decoder/<layer>/<slot>."""
+    a = node.attrs
+    assert isinstance(a, ConvAttrs)
+    return {slot: list(getattr(a, slot)) if slot in ("clamp0", "clamp1") else "operand" for slot in a.slots}
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of a .bnn file, as it stands in the metadata."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The event engine as Python sees it: frames, streams and recordings in, spikes and reports out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, InputTypeError, UnsupportedOpError
+from ..runtime import Model
+from ..runtime.arrays import Floats, Shape, check_count, check_inputs
+from ..runtime.progress import progress as progress_bar
+from .handle import Engine
+from .report import Energy, LayerCounts, Report
+from .rules import ORDERS, RULES, Rule, bit_values, check_finite, exact_step, frames, pixel_order, place, step_count
+from .runs import ImageRun, RecordingRun, StreamRun
+
+__all__ = [
+    "ORDERS", "RULES", "Energy", "EventEngine", "ImageRun", "LayerCounts", "RecordingRun", "Report", "Rule",
+    "StreamRun", "pixel_order",
+]  # fmt: skip
+
+FIRING_ORDERS = ("layers", "fifo", "random")
+_NEURONS = "activations of several levels run as several neurons, one a threshold"
+#: Spikes that a trace may keep, 24 bytes each.
+MOST_SPIKES = 40_000_000
+_ROOM = 4_000_000  # what it has room for at first
+_LONG = 200  # inputs from which on a progress bar is shown
+
+
+class EventEngine:
+    """An event-driven instance of a model: membranes, and the spikes between them.
+
+    Args:
+        model: a compiled model. Several engines may share it.
+        firing: which of the spikes under way travels next: "layers" (all of a layer, then the next: fastest), "fifo",
+            or "random" by ``seed``. At rest the result is the same.
+        switch: "never": events only. "auto": a layer at which more spikes arrive at once than its measured
+            break-even runs its synchronous kernel instead; the report says how often.
+        encoder: how real inputs become the first bits. "incremental": only what a changed pixel touches, refused
+            where sums are not exact; "synchronous": the whole encoder each time; "auto": the first where it is exact.
+
+    Raises:
+        UnsupportedOpError: names the layer that cannot run event by event, and why.
+        InputError: an argument that is none of these; more memory than ``max_bytes`` of :func:`bnn.load` allows.
+        BnnError: after a call was interrupted (Ctrl-C), by all but :meth:`reset` and what starts with it (``run_...``).
+    """
+
+    def __init__(
+        self, model: Model, *, firing: str = "layers", seed: int = 0, switch: str = "never", encoder: str = "auto"
+    ) -> None:
+        for what, found, choices in (
+            ("firing", firing, FIRING_ORDERS),
+            ("switch", switch, ("never", "auto")),
+            ("encoder", encoder, ("auto", "incremental", "synchronous")),
+        ):
+            if found not in choices:
+                raise InputError(f"{what}: found {found!r}, expected one of {', '.join(choices)}")
+        if switch == "auto" and firing != "layers":
+            raise InputError(f"switch: found 'auto' with firing {firing!r}, expected 'layers': else no layer switches")
+        if not isinstance(model, Model):
+            raise InputTypeError(f"model: found {type(model).__name__}, expected a compiled model (bnn.load(path))")
+        self.model = model
+        #: The model that runs: ``model`` itself, or, where activations of several levels are made neurons of their own
+        #: (one a threshold), that network.  Numbers of ops and tensors are this one's.
+        self.network = model
+        self._dense, self._several = dict[int, int](), False
+        self._engine = self._made()
+        self._opened = self._engine.opened
+        if switch == "auto":
+            self._engine.calibrate()
+        self._engine.set_order(firing, check_count(seed, "seed", 2**64 - 1, 0))
+        self._encoder, self._mode, self._why = encoder, "synchronous", ""
+        self._updates = 0  # inputs since the last reset
+        ops = [self._opened.ops[layer.op] for layer in self.layers]
+        binarized = any(op.op == "binarize" and len(op.inputs) == 1 for op in ops)
+        #: What an input is before anything arrived: 0, or -1 where it is binarized at once (the sign of 0 is +1).
+        self.blank = -1.0 if binarized and self._opened.inputs[0].dtype == "f32" else 0.0
+
+    # -- one step at a time ---------------------------------------------------------------------------------------
+
+    def reset(self, x: Any = None) -> None:
+        """At rest on the inputs ``x`` (as for ``model(x)``, a batch of one; None: blank), counts at zero."""
+        self._reset(self._inputs(x))
+
+    def step(self, x: Any) -> Floats:
+        """New inputs (a batch of one): propagate what changed; gives the first output (one image's, no batch)."""
+        self.push(x)
+        self.run()
+        return self.output()
+
+    def push(self, x: Any) -> None:
+        """New inputs (a batch of one); the bits that changed are spikes under way until :meth:`run`."""
+        self._frame(self._inputs(x))
+
+    def run(self) -> None:
+        """Until no spike is under way."""
+        self._engine.run()
+
+    def time_frames(self, frames: Floats) -> np.ndarray[Any, Any]:
+        """Nanoseconds of :meth:`run` after each frame (N, *shape) of a network with one input, measured in C."""
+        return self._engine.time_frames(self._floats(frames))
+
+    def prepare(self, data: Floats) -> str:
+        """Promise that until the next reset all inputs are values like those of ``data`` (multiples of the same power
+        of two, not larger): then only what a changed element touches is computed, where that is exact.
+
+        Returns "incremental" or "synchronous"; raises InputError where the engine must be incremental and cannot.
+        """
+        self._prepare(data)
+        return self._mode
+
+    def output(self, index: int = 0) -> Floats:
+        """An output as it is now, float32, without the batch."""
+        return self._engine.output(check_count(index, "output", len(self._opened.outputs) - 1, 0))
+
+    def state(self, tensor: int) -> Floats:
+        """A tensor as it is now (numbers as in ``network.tensors``): bits are +1 and -1."""
+        return self._engine.state(check_count(tensor, "tensor", len(self._opened.tensors) - 1, 0))
+
+    @property
+    def layers(self) -> tuple[LayerCounts, ...]:
+        """Counts per layer since the last reset."""
+        return self._engine.layer_counts(self._dense)
+
+    def report(self, inferences: int = 1) -> Report:
+        """The counts since the last reset, against a synchronous engine's for so many inputs."""
+        layers = self.layers
+        encoder, notes = self._mode, [_NEURONS] if self._several else []
+        times = max((layer.synchronous for layer in layers if layer.kind == "encoder"), default=0)
+        if self._mode == "incremental" and times:
+            encoder += f", synchronous in {times} of {self._updates}"
+        elif self._why:
+            dense = sum(layer.dense for layer in layers if layer.kind == "encoder")
+            notes.append(f"the encoder ran synchronously, {dense:,} operations each of {times:,} times: {self._why}")
+        return Report(layers, inferences, encoder, tuple(notes))
+
+    # -- a static image -------------------------------------------------------------------------------------------
+
+    def run_image(
+        self, x: Any, *, order: str = "raster", seed: int = 0, label: int | None = None, trace: bool = False,
+        progress: bool = False,
+    ) -> ImageRun:  # fmt: skip
+        """Let an image arrive pixel by pixel, from blank, and watch the output.
+
+        Args:
+            x: (H, W, C) or (1, H, W, C), as the model's input; finite.
+            order: "raster", "random" (by ``seed``) or "brightest"; see :func:`pixel_order`.
+            label: the right class, for "first correct".
+            trace: keep every spike (24 bytes each; InputError where there are more than MOST_SPIKES).
+            progress: show a bar on stderr while it takes a while.
+        """
+        image = self._image(x)
+        self._check(image, label)
+        index = pixel_order(image, order, seed, self.blank)
+        room = min(_ROOM, 64 * 1024 + sum(n.neurons for n in self.layers) * min(len(index), 64)) if trace else 0
+        while True:
+            with progress_bar("events", len(index), progress and len(index) >= _LONG) as advance:
+                outputs, spikes, count = self._arrive(image, index, room, advance)
+            if count <= room:
+                break
+            if count > MOST_SPIKES:
+                most = f"{MOST_SPIKES:,} ({MOST_SPIKES * 24 / 1e9:.0f} GB); run without, or a smaller image or network"
+                raise InputError(f"trace: found {count:,} spikes, expected at most {most}")
+            room = count + count // 8  # once more; spikes in random order may be a few more then
+        return ImageRun(image, index, order, outputs, label, self.report(), self.blank, spikes)
+
+    def _arrive(
+        self, image: Floats, index: np.ndarray[Any, Any], room: int, advance: Callable[[int], None]
+    ) -> tuple[Floats, np.ndarray[Any, Any] | None, int]:
+        """(outputs over time, the spikes for which there was room, how many there were)"""
+        engine = self._engine
+        self.reset()
+        self._prepare(image[None])
+        outputs = np.empty((len(index) + 1, self._opened.outputs[0].shape[-1]), np.float32)
+        outputs[0] = self._scores()
+        now = np.full(image.shape, self.blank, np.float32)
+        flat, values = now.reshape(-1), image.reshape(-1)
+        if room:
+            engine.start_trace(room)
+        for k, i in enumerate(index, 1):
+            engine.set_time(k)
+            if self._mode == "incremental":
+                self._updates += 1
+                engine.pixel(int(i), float(values[i]))
+            else:
+                flat[i] = values[i]
+                self._frame([now])
+            engine.run()
+            outputs[k] = self._scores()
+            advance(1)
+        return (outputs, *engine.stop_trace()) if room else (outputs, None, 0)
+
+    # -- a stream of frames ---------------------------------------------------------------------------------------
+
+    def run_stream(
+        self, stream: Any, *, label: int | None = None, compare: bool = True, progress: bool = False
+    ) -> StreamRun:
+        """Frames one after another; only what changed between them is propagated.
+
+        Args:
+            stream: (T, H, W, C), as the model's input; finite.  The engine is at rest on the first frame; the others
+                are counted and timed.
+            label: the right class, for "first correct".
+            compare: run ``model`` on every frame too: times it, and counts outputs that differ (there must be none).
+            progress: show a bar on stderr while it takes a while.
+        """
+        (video,) = self._floats(stream)
+        if len(video) < 2:
+            raise InputError(f"stream: found {len(video)} frames, expected at least two")
+        self._check(video, label)
+        self._reset([video[0]])
+        self._prepare(video)
+        count = len(video) - 1
+        own, other = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        outputs = np.empty((len(video), *self._opened.outputs[0].shape), np.float32)
+        outputs[0] = self._engine.output()
+        counts = [self._engine.counts()]
+        wrong = 0
+        with progress_bar("frames", count, progress and count >= _LONG) as advance:
+            for k, frame in enumerate(video[1:]):
+                start = time.perf_counter_ns()
+                self._frame([frame])
+                self._engine.run()
+                outputs[k + 1] = self._engine.output()
+                own[k] = time.perf_counter_ns() - start
+                if compare:
+                    start = time.perf_counter_ns()
+                    want = self.model(frame[None].astype(self.model.input_dtypes[0], copy=False))
+                    other[k] = time.perf_counter_ns() - start
+                    first = want[0] if isinstance(want, list) else want
+                    wrong += not np.array_equal(first[0], outputs[k + 1], equal_nan=True)
+                counts.append(self._engine.counts())
+                advance(1)
+        up, down, synops, events = np.moveaxis(np.diff(counts, axis=0), 1, 0)
+        changed = np.count_nonzero(video[1:] != video[:-1], axis=tuple(range(1, video.ndim)))
+        return StreamRun(
+            changed, synops.sum(axis=1), up, down, events.sum(axis=1), own, other, outputs, label, wrong, compare,
+            self.report(count),
+        )  # fmt: skip
+
+    # -- a camera's events ----------------------------------------------------------------------------------------
+
+    def run_events(
+        self,
+        events: Any,
+        rule: str | Rule = "window",
+        *,
+        origin: tuple[int, int] = (0, 0),
+        shrink: int = 1,
+        on: float = 1.0,
+        off: float | None = None,
+        label: int | None = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> RecordingRun:
+        """An event camera's recording, accumulated into the network's input by a stated rule.
+
+        Args:
+            events: structured array with fields x, y, p, t (microseconds, not falling), as ``tonic`` and
+                :func:`bnn.events.recordings.read` give it.
+            rule: a :class:`Rule`, or its name with its parameters as ``options`` (step, window, count, tau, level).
+            origin, shrink: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network; events outside
+                are dropped and counted.
+            on, off: the input's value where a bit is set, and where it is not (default: blank).
+            label: the right class, for "first correct".
+            progress: show a bar on stderr while it takes a while.
+        """
+        if isinstance(rule, Rule) and options:
+            raise InputError(f"options: found {', '.join(options)} beside a Rule, which has its own; give them to it")
+        if not {*options} <= {"step", "window", "count", "tau", "level"}:
+            raise InputError(f"options: found {', '.join(options)}, expected step, window, count, tau, level")
+        how = rule if isinstance(rule, Rule) else Rule(rule, **options)
+        shape = self._single_shape()
+        recording = place(events, shape, origin, shrink)
+        steps = step_count(recording, how)
+        levels = bit_values(self.blank if off is None else off, on)
+        self._check(levels, label)
+        self._reset([np.full(shape, levels[0], np.float32)])
+        self._prepare(levels)
+        times, seen, changed = (np.zeros(steps, np.int64) for _ in range(3))
+        outputs, counts = [self._scores()], [self._engine.counts()]
+        last = np.zeros(shape, bool)
+        start = int(recording.t[0]) if steps else 0
+        with progress_bar("steps", steps, progress and steps >= _LONG) as advance:
+            for k, (now, count, bits) in enumerate(frames(recording, shape, how)):
+                self._engine.set_time(now - start)
+                times[k], seen[k], changed[k] = now, count, np.count_nonzero(bits != last)
+                if changed[k]:
+                    self._frame([levels[bits.astype(np.intp)]])
+                    self._engine.run()
+                outputs.append(self._scores() if changed[k] else outputs[-1])
+                counts.append(self._engine.counts() if changed[k] else counts[-1])
+                last = bits
+                advance(1)
+        up, down = np.moveaxis(np.diff(counts, axis=0)[:, :2], 1, 0)
+        return RecordingRun(
+            how, start, times, seen, changed, up, down, np.array(outputs), label, len(recording.t), recording.dropped,
+            self.report(max(steps, 1)),
+        )  # fmt: skip
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _made(self) -> Engine:
+        try:
+            return Engine(self.model._open())
+        except UnsupportedOpError as error:
+            from .form import network_of_neurons, why_refused  # the compiler's part: only where it is needed
+
+            form = network_of_neurons(self.model)
+            if form is not None:
+                self.network, self._dense, self._several = form
+                try:
+                    return Engine(self.network._open())
+                except UnsupportedOpError:
+                    pass
+            raise UnsupportedOpError(why_refused(self.model) or str(error)) from None
+
+    def _reset(self, inputs: list[Floats]) -> None:
+        self._updates = 0
+        self._mode, self._why = "synchronous", ""  # what was promised, was until now
+        self._engine.reset(inputs)
+
+    def _frame(self, inputs: list[Floats]) -> None:
+        self._updates += 1
+        self._engine.frame(inputs)
+
+    def _check(self, values: Floats, label: int | None) -> None:
+        if label is not None:
+            check_count(label, "label", self._opened.outputs[0].shape[-1] - 1, 0)
+        check_finite(values)
+
+    def _prepare(self, data: Floats) -> None:
+        """Choose the encoder for inputs with the values of ``data`` (those of the state included)."""
+        self._mode, self._why = "synchronous", ""
+        if self._encoder == "synchronous":
+            return
+        values = np.append(data.reshape(-1), np.float32(self.blank))
+        step = exact_step(values) if np.isfinite(values).all() else None
+        why = "inputs are not multiples of a power of two" if step is None else ""
+        if step is not None:
+            why = self._engine.expect(step, float(np.abs(values).max()))
+        if not why:
+            self._mode = "incremental"
+        elif self._encoder == "incremental":
+            raise InputError(f"incremental encoder: {why}; use encoder='synchronous'")
+        else:
+            self._why = why
+
+    def _scores(self) -> Floats:
+        """The first output; of an image, its first pixel."""
+        return np.asarray(self._engine.output().reshape(-1, self._opened.outputs[0].shape[-1])[0])
+
+    def _single_shape(self) -> Shape:
+        shapes = self.model.input_shapes
+        if len(shapes) == 1:
+            return shapes[0]
+        raise InputError(f"the model has {len(shapes)} inputs; this needs one")
+
+    def _image(self, x: Any) -> Floats:
+        shape = self._single_shape()
+        array = np.asarray(x)
+        (image,) = self._floats(array[None] if array.shape == shape else array)
+        if len(image) != 1:
+            raise InputError(f"x: found {len(image)} images, expected one")
+        return np.asarray(image[0])
+
+    def _floats(self, x: Any) -> list[Floats]:
+        """Checked; bytes become floats."""
+        model = self.model
+        arrays = check_inputs(x, model.input_names, model.input_shapes, model.input_dtypes)
+        return [a.astype(np.float32, copy=False) for a in arrays]
+
+    def _inputs(self, x: Any) -> list[Floats]:
+        if x is None:
+            return [np.full(shape, self.blank, np.float32) for shape in self.model.input_shapes]
+        arrays = self._floats(x)
+        if len(arrays[0]) != 1:
+            raise InputError(f"x: found a batch of {len(arrays[0])}, expected one image")
+        return [a[0] for a in arrays]

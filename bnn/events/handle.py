@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bnn_events.h as Python owns it: the engine in memory of its own, and its errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import BnnError, InputError, UnsupportedOpError
+from ..runtime.arrays import Floats
+from ..runtime.context import Pulse
+from ..runtime.handles import FLOATS, Memory, Opened, check
+from ..runtime.native import ffi, lib
+from .report import LayerCounts
+
+FIRING = {"layers": lib.BNN_ORDER_LAYERS, "fifo": lib.BNN_ORDER_FIFO, "random": lib.BNN_ORDER_RANDOM}
+KINDS = {
+    lib.BNN_LAYER_ENCODER: "encoder",
+    lib.BNN_LAYER_SYNAPSES: "synapses",
+    lib.BNN_LAYER_POOL: "pool",
+    lib.BNN_LAYER_RELAY: "relay",
+    lib.BNN_LAYER_READOUT: "readout",
+}
+# As bnn_spike lies in memory.
+SPIKE = np.dtype([("time", "u8"), ("tensor", "u4"), ("neuron", "u4"), ("sign", "i4"), ("_", "u4")])
+# What an engine may need by default: as bnn_limits in bnn.h.
+_BYTES, _FILE_TIMES, _FLOAT_TIMES = (64 + 256) * 2**20, 64, 256
+_NEVER = 2 ** (8 * ffi.sizeof("size_t")) - 1
+
+Array = np.ndarray[Any, Any]
+
+
+class Engine:
+    """One bnn_events; arrays handed to it have been checked.
+
+    Ctrl-C and other signals reach every call that takes long: what their handlers raise comes out of it.  What the
+    engine holds is undefined then: other calls raise BnnError until :meth:`reset`.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        self._pulse = Pulse()  # from the start to the end: a call for a pixel is too short to set it each time
+        needed, problem = ffi.new("size_t *"), ffi.new("bnn_problem *")
+        status = lib.bnn_events_size(opened.pointer, needed, problem)
+        if status == lib.BNN_ERROR_LIMIT:
+            raise InputError(
+                f"the network is too large for the event engine: {_what(problem)}: found {problem.found}, "
+                f"expected {problem.expected}; use model(x)"
+            )
+        engine = ffi.new("bnn_events **")
+        if status == lib.BNN_OK:
+            self.bytes: int = needed[0]
+            _check_bytes(self.bytes, opened)
+            self._memory = Memory(self.bytes)
+            memory, pulse = self._memory.pointer, self._pulse
+            status = lib.bnn_events_create_polled(
+                opened.pointer, memory, self.bytes, pulse.poll, pulse.argument, engine, problem
+            )
+        if status == lib.BNN_ERROR_OPCODE:
+            raise UnsupportedOpError(
+                f"{_what(problem)}: the event engine runs bits, and real values only before the first bits and after "
+                "the last; a shortcut of real values between binary layers is no spike, nor are numbers of several "
+                "bits: leave them out, or use model(x)"
+            )
+        self._check(status, "events")
+        self.pointer = engine[0]
+        self._spikes: Array | None = None
+        self._held: Any = None
+
+    def reset(self, inputs: list[Floats] | None) -> None:
+        if self._spikes is not None:  # an interrupted run's
+            self.stop_trace()
+        self._accept(lib.bnn_events_reset(self.pointer, ffi.NULL if inputs is None else self._pointers(inputs)))
+
+    def frame(self, inputs: list[Floats]) -> None:
+        self._accept(lib.bnn_events_frame(self.pointer, self._pointers(inputs)))
+
+    def _accept(self, status: int) -> None:
+        if status == lib.BNN_ERROR_ARGUMENT:
+            raise InputError("an input of bytes takes whole numbers of its type, 0 to 255 or -128 to 127, found others")
+        self._check(status, "frame")
+
+    def _check(self, status: int, what: str) -> None:
+        """Raise what stopped the call, or for a status that it must not have."""
+        if status == lib.BNN_ERROR_STOPPED:
+            self._pulse.reraise()
+            raise BnnError(f"{what}: the event engine was interrupted and its state is undefined; call reset() first")
+        check(status, what)
+
+    def expect(self, step: float, bound: float) -> str:
+        """Why pixels cannot be updated one by one; "" where they can."""
+        status = lib.bnn_events_expect(self.pointer, step, bound)
+        if status == lib.BNN_ERROR_OPCODE:
+            if any(t.dtype != "f32" for t in self.opened.inputs):
+                return "an input of bytes is encoded as whole frames"
+            return "what precedes the first bits is more than one convolution or quantizer on the input"
+        if status == lib.BNN_ERROR_LIMIT:
+            return f"the encoder's sums of multiples of {step:g} up to {bound:g} are not all exact in float32"
+        self._check(status, "expect")
+        return ""
+
+    def pixel(self, index: int, value: float) -> None:
+        if status := lib.bnn_events_pixel(self.pointer, 0, index, value):  # for who counts microseconds
+            self._check(status, "pixel")
+
+    def run(self) -> None:
+        if status := lib.bnn_events_run(self.pointer):
+            self._check(status, "run")
+
+    def time_frames(self, inputs: list[Floats]) -> Array:
+        """Nanoseconds of a run after each frame."""
+        if len(inputs) != 1:
+            raise InputError(f"frames: the network has {len(inputs)} inputs; only one can be timed")
+        (frames,) = inputs
+        nanoseconds = np.empty(len(frames), np.uint64)
+        size = int(np.prod(frames.shape[1:]))
+        times = ffi.from_buffer("uint64_t[]", nanoseconds)
+        self._accept(lib.bnn_timed_events(self.pointer, ffi.from_buffer(FLOATS, frames), size, times, len(frames)))
+        return nanoseconds
+
+    def output(self, index: int = 0) -> Floats:
+        values = np.empty(self.opened.outputs[index].shape, np.float32)
+        self._check(lib.bnn_events_output(self.pointer, index, ffi.from_buffer(FLOATS, values)), "output")
+        return values
+
+    def state(self, tensor: int) -> Floats:
+        values = np.empty(self.opened.tensors[tensor].shape, np.float32)
+        self._check(lib.bnn_events_state(self.pointer, tensor, ffi.from_buffer(FLOATS, values)), "state")
+        return values
+
+    def set_order(self, firing: str, seed: int) -> None:
+        self._check(lib.bnn_events_set_order(self.pointer, FIRING[firing], seed % 2**64), "set_order")
+
+    def set_time(self, now: int) -> None:
+        lib.bnn_events_set_time(self.pointer, now)
+
+    def layers(self) -> list[Any]:
+        """A bnn_events_layer each."""
+        infos = [ffi.new("bnn_events_layer *") for _ in range(lib.bnn_events_layer_count(self.pointer))]
+        for i, info in enumerate(infos):
+            check(lib.bnn_events_get_layer(self.pointer, i, info), "layer")
+        return infos
+
+    def layer_counts(self, dense: dict[int, int]) -> tuple[LayerCounts, ...]:
+        """The same with names; ``dense`` by op: where it is another than that of the network that runs."""
+        rows = []
+        for info in self.layers():
+            op = self.opened.ops[info.op]
+            encoder = info.kind == lib.BNN_LAYER_ENCODER
+            rows.append(
+                LayerCounts(
+                    name=op.layer or self.opened.tensors[info.tensor].name,
+                    kind=KINDS[info.kind],
+                    op=info.op,
+                    tensor=info.tensor,
+                    neurons=info.neurons,
+                    dense=dense.get(info.op, info.dense),
+                    events=info.events,
+                    synops=info.synops,
+                    spikes_up=info.up,
+                    spikes_down=info.down,
+                    synchronous=info.synchronous,
+                    limit=None if info.limit == _NEVER else int(info.limit),
+                    multiplies=encoder and op.op == "conv2d",
+                )
+            )
+        return tuple(rows)
+
+    def counts(self) -> Array:
+        """(4, layers): spikes up, spikes down, operations and events of each."""
+        layers = self.layers()
+        return np.array([[getattr(i, name) for i in layers] for name in ("up", "down", "synops", "events")], np.int64)
+
+    def set_limit(self, layer: int, limit: int | None) -> None:
+        self._check(lib.bnn_events_set_limit(self.pointer, layer, _NEVER if limit is None else limit), "limit")
+
+    def calibrate(self) -> None:
+        self._check(lib.bnn_events_calibrate(self.pointer, ffi.addressof(lib, "bnn_clock_ns")), "calibrate")
+
+    def start_trace(self, capacity: int) -> None:
+        self._spikes = np.zeros(capacity, SPIKE)
+        self._held = ffi.from_buffer("bnn_spike[]", self._spikes, require_writable=True)
+        lib.bnn_events_set_trace(self.pointer, self._held, capacity)
+
+    def stop_trace(self) -> tuple[Array, int]:
+        """(the spikes written, how many there were)"""
+        spikes, count = self._spikes, int(lib.bnn_events_traced(self.pointer))
+        lib.bnn_events_set_trace(self.pointer, ffi.NULL, 0)
+        self._spikes = self._held = None
+        if spikes is None:
+            raise BnnError("no trace was started")
+        return spikes[: min(count, len(spikes))], count
+
+    def _pointers(self, inputs: list[Floats]) -> Any:
+        self._buffers = [ffi.from_buffer(FLOATS, x) for x in inputs]
+        return ffi.new("const float *[]", self._buffers)
+
+
+def _check_bytes(needed: int, opened: Opened) -> None:
+    """A file is small beside what it describes, and each bit of its weights is a byte here.
+
+    The limit is the model's ``max_bytes``; by default what bnn.h allows an opened model and its context together.
+    """
+    floats = sum(int(np.prod(t.shape)) for t in (*opened.inputs, *opened.outputs))
+    most = opened.limits[0] or _BYTES + _FILE_TIMES * opened.size + _FLOAT_TIMES * 4 * floats
+    if needed > most:
+        raise InputError(
+            f"the event engine of this network needs {needed} bytes, expected at most {most}; if you trust the file, "
+            "open it with a larger max_bytes=; else use model(x), or compile a smaller model"
+        )
+
+
+def _what(problem: Any) -> str:
+    return str(ffi.string(problem.what).decode(errors="replace"))

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One self-contained page: an image being recognized, event by event."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from .report import LayerCounts
+from .runs import ImageRun
+
+if TYPE_CHECKING:
+    from .engine import EventEngine
+
+Array = np.ndarray[Any, Any]
+
+
+def image_page(engine: EventEngine, run: ImageRun, class_names: Sequence[str] | None = None) -> str:
+    """The page's text, for a run of this engine that kept its spikes (``trace=True``).  Resets the engine.
+
+    It needs no network: data, drawing and style are in the one file.  ``page.html#event=12`` opens it at an event.
+    Raises InputError where the run has no spikes.
+    """
+    if run.spikes is None:
+        raise InputError("html: the run has no spikes; use run_image(..., trace=True)")
+    names = list(class_names) if class_names is not None else [str(k) for k in range(run.outputs.shape[1])]
+    shape = run.image.shape if run.image.ndim == 3 else (1, run.image.size, 1)
+    title = "An image" if run.label is None else f"An image of “{names[run.label]}”"
+    values = run.image.reshape(-1)[run.index]
+    engine.reset()
+    data = {
+        "title": f"{title} in {run.events} events, {run.order} order",
+        "height": shape[0],
+        "width": shape[1],
+        "channels": shape[2],
+        "index": run.index.tolist(),
+        "values": values.tolist(),
+        "blank": run.blank,
+        "low": float(values.min(initial=run.blank)),
+        "high": float(values.max(initial=run.blank)),
+        "unit": run.unit,
+        "notes": [f"encoder: {run.report.encoder}", *run.report.notes],
+        "label": run.label,
+        "classes": names,
+        "outputs": _text(run.outputs.astype("<f4")),
+        "layers": [_layer(engine, run, x) for x in run.report.layers if x.kind in ("encoder", "synapses", "pool")],
+        "table": _table(run),
+    }
+    # "</" would end the script.
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    return template.replace("/*DATA*/null", text)
+
+
+def _text(array: Array) -> str:
+    return base64.b64encode(array.tobytes()).decode("ascii")
+
+
+def _layer(engine: EventEngine, run: ImageRun, layer: LayerCounts) -> dict[str, object]:
+    assert run.spikes is not None
+    state = engine.state(layer.tensor)
+    height, width = state.shape[:2] if state.ndim == 3 else (1, 1)
+    if height * width == 1:  # a vector: as a picture of about a square
+        width = math.ceil(math.sqrt(state.size))
+        while state.size % width:
+            width += 1
+        height = state.size // width
+    spikes = run.spikes[run.spikes["tensor"] == layer.tensor]
+    return {
+        "name": layer.name,
+        "height": height,
+        "width": width,
+        "start": _text((state.reshape(-1) > 0).astype(np.uint8)),
+        "times": _text(spikes["time"].astype("<u4")),
+        "neurons": _text((spikes["neuron"].astype("<u4") << 1 | (spikes["sign"] > 0)).astype("<u4")),
+    }
+
+
+def _table(run: ImageRun) -> list[list[str]]:
+    rows = [["layer", "neurons", "spikes", "operations by events", "dense operations", "share"]]
+    for layer in run.report.layers:
+        share = f"{layer.synops / layer.dense:.0%}" if layer.dense else ""
+        numbers = (layer.neurons, layer.spikes, layer.synops, layer.dense)
+        rows.append([layer.name, *(f"{n:,}" for n in numbers), share])
+    total = run.report
+    if total.encoder_dense:
+        events, dense = total.synops - total.encoder_synops, total.dense - total.encoder_dense
+        share = f"{total.share_without_encoder:.0%}" if dense else ""
+        rows.append(["without the encoder", "", "", f"{events:,}", f"{dense:,}", share])
+    rows.append(["total", "", f"{total.spikes:,}", f"{total.synops:,}", f"{total.dense:,}", f"{total.share:.0%}"])
+    return rows

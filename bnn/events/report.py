@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the event engine counted: spikes and synaptic operations per layer, and energy by stated constants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..runtime.report import table
+
+# Joules per operation.  45 nm, 0.9 V: M. Horowitz, "Computing's energy problem", ISSCC 2014: a 32-bit float addition
+# takes 0.9 pJ, a multiplication 3.7 pJ.  Chips: energy per synaptic operation as their makers and users published it.
+SOURCE = "45 nm: 0.9 pJ is a 32-bit float addition, 4.6 pJ an addition and a multiplication"
+ACCUMULATE = 0.9e-12
+MULTIPLY_ACCUMULATE = 4.6e-12
+SYNOP = {"Loihi": (23.6e-12, 23.6e-12), "SpiNNaker2": (10e-12, 10e-12), "TrueNorth": (2.5e-12, 26e-12)}
+
+
+@dataclass(frozen=True)
+class LayerCounts:
+    """One layer since the last reset.
+
+    ``kind``: encoder (real values to bits), synapses (bconv2d), pool, relay (wires) or readout (bconv2d to real
+    values).  ``spikes_up`` and ``spikes_down`` left it, ``events`` arrived, ``synops`` additions followed;
+    ``dense`` operations a synchronous run takes, and it ran ``synchronous`` times that way; it does so when more than
+    ``limit`` events arrive at once (None: never).  ``multiplies``: its operations are multiply-accumulates of real
+    numbers, as those of an encoder that is a convolution of floats; else they are additions.
+    """
+
+    name: str
+    kind: str
+    op: int
+    tensor: int
+    neurons: int
+    dense: int
+    events: int
+    synops: int
+    spikes_up: int
+    spikes_down: int
+    synchronous: int
+    limit: int | None
+    multiplies: bool = False
+
+    @property
+    def spikes(self) -> int:
+        return self.spikes_up + self.spikes_down
+
+
+@dataclass(frozen=True)
+class Energy:
+    """An estimate: so many operations times so many joules each (a range where sources differ).  The encoder's, which
+    are of another kind, are apart; where it runs on no such chip they are none."""
+
+    what: str
+    operations: int
+    joules_each: tuple[float, float]
+    encoder: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def joules(self) -> tuple[float, float]:
+        """Without the encoder."""
+        return self.operations * self.joules_each[0], self.operations * self.joules_each[1]
+
+    @property
+    def encoder_joules(self) -> float:
+        return sum(operations * each for operations, each in self.encoder)
+
+    @property
+    def total(self) -> tuple[float, float]:
+        """With the encoder."""
+        return self.joules[0] + self.encoder_joules, self.joules[1] + self.encoder_joules
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "what": self.what,
+            "operations": self.operations,
+            "joules_each": self.joules_each,
+            "joules": self.joules,
+            "encoder_joules": self.encoder_joules,
+            "total_joules": self.total,
+        }
+
+    def __str__(self) -> str:
+        each, own = _range(self.joules_each), _range(self.joules)
+        text = f"{self.what}: {self.operations:,} x {each} = {own}"
+        for operations, joules in self.encoder:
+            text += f"; encoder {operations:,} x {_joules(joules)} = {_joules(operations * joules)}"
+        return text + (f"; together {_range(self.total)}" if self.encoder else "")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Counts of all layers for ``inferences`` inputs; printing it gives a table, then energy with its constants.
+
+    ``encoder`` says how real inputs became bits: "incremental" (for the pixels that changed), "synchronous", or the
+    first with how often it was the second.  ``notes``: what a reader must know of how it ran.
+    """
+
+    layers: tuple[LayerCounts, ...]
+    inferences: int
+    encoder: str
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def spikes(self) -> int:
+        return sum(layer.spikes for layer in self.layers)
+
+    @property
+    def synops(self) -> int:
+        """Operations, those of the encoder and of synchronous runs included."""
+        return sum(layer.synops for layer in self.layers)
+
+    @property
+    def dense(self) -> int:
+        """What the synchronous engine does for as many inferences."""
+        return self.inferences * sum(layer.dense for layer in self.layers)
+
+    @property
+    def share(self) -> float:
+        """synops / dense"""
+        return _share(self.synops, self.dense)
+
+    @property
+    def encoder_synops(self) -> int:
+        """The encoder's part of ``synops``: real numbers, no spikes."""
+        return sum(layer.synops for layer in self.layers if layer.kind == "encoder")
+
+    @property
+    def encoder_dense(self) -> int:
+        return self.inferences * sum(layer.dense for layer in self.layers if layer.kind == "encoder")
+
+    @property
+    def share_without_encoder(self) -> float:
+        return _share(self.synops - self.encoder_synops, self.dense - self.encoder_dense)
+
+    def energy(self) -> list[Energy]:
+        """Estimates, by the constants of this module.  They count arithmetic on a chip, not memory or leakage."""
+        add = (ACCUMULATE, ACCUMULATE)
+        events, dense = self.synops - self.encoder_synops, self.dense - self.encoder_dense
+        encoder = [layer for layer in self.layers if layer.kind == "encoder"]
+        by_events = _encoder((layer.multiplies, layer.synops) for layer in encoder)
+        by_frames = _encoder((layer.multiplies, layer.dense * self.inferences) for layer in encoder)
+        floats = _encoder([(True, self.encoder_dense)])
+        rows = [
+            Energy("45 nm, events: an accumulate each", events, add, by_events),
+            Energy("45 nm, dense: an accumulate each", dense, add, by_frames),
+            Energy("45 nm, dense float network: a multiply-accumulate each", dense, (MULTIPLY_ACCUMULATE,) * 2, floats),
+        ]
+        return rows + [Energy(f"{chip}, events: a synaptic operation each", events, j) for chip, j in SYNOP.items()]
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "inferences": self.inferences,
+            "encoder": self.encoder,
+            "spikes": self.spikes,
+            "synops": self.synops,
+            "dense": self.dense,
+            "share": self.share,
+            "encoder_synops": self.encoder_synops,
+            "encoder_dense": self.encoder_dense,
+            "share_without_encoder": self.share_without_encoder,
+            "notes": list(self.notes),
+            "layers": [vars(layer) | {"spikes": layer.spikes} for layer in self.layers],
+            "energy": [e.as_dict() for e in self.energy()],
+        }
+
+    def __str__(self) -> str:
+        head = ("layer", "kind", "neurons", "spikes +", "spikes -", "events in", "SynOps", "dense", "share", "switched")
+        rows = [self._row(layer) for layer in self.layers]
+        up, down = (sum(getattr(x, k) for x in self.layers) for k in ("spikes_up", "spikes_down"))
+        sums = (f"{self.synops:,}", f"{self.dense:,}", f"{self.share:.1%}")
+        rows.append(("total", "", "", f"{up:,}", f"{down:,}", "", *sums, ""))
+        if self.encoder_synops or self.encoder_dense:
+            events, dense = self.synops - self.encoder_synops, self.dense - self.encoder_dense
+            share = f"{self.share_without_encoder:.1%}" if dense else ""
+            rows.append(("without encoder", "", "", "", "", "", f"{events:,}", f"{dense:,}", share, ""))
+        lines = [table(head, rows, ("layer", "kind"))]
+        lines.append(f"{self.inferences} input{'s' if self.inferences != 1 else ''}; encoder: {self.encoder}")
+        lines += list(self.notes)
+        lines.append(f"energy by constants, arithmetic alone ({SOURCE}; chips without the encoder):")
+        lines += [f"  {e}" for e in self.energy()]
+        return "\n".join(lines)
+
+    def _row(self, layer: LayerCounts) -> tuple[str, ...]:
+        dense = layer.dense * self.inferences
+        return (
+            layer.name,
+            layer.kind,
+            f"{layer.neurons:,}",
+            f"{layer.spikes_up:,}",
+            f"{layer.spikes_down:,}",
+            f"{layer.events:,}",
+            f"{layer.synops:,}",
+            f"{dense:,}" if dense else "",
+            f"{layer.synops / dense:.1%}" if dense else "",
+            f"{layer.synchronous:,} times" if layer.synchronous else "",
+        )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _encoder(operations: Iterable[tuple[bool, int]]) -> tuple[tuple[int, float], ...]:
+    """(operations, joules each), of pairs (whether they multiply, how many)."""
+    counts = {MULTIPLY_ACCUMULATE: 0, ACCUMULATE: 0}
+    for multiplies, count in operations:
+        counts[MULTIPLY_ACCUMULATE if multiplies else ACCUMULATE] += count
+    return tuple((count, each) for each, count in counts.items() if count)
+
+
+def _range(joules: tuple[float, float]) -> str:
+    return " to ".join(dict.fromkeys(_joules(j) for j in joules))
+
+
+def _joules(joules: float) -> str:
+    for unit, scale in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)):
+        if joules >= scale:
+            return f"{joules / scale:.3g} {unit}"
+    return f"{joules / 1e-12:.3g} pJ"

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How inputs arrive: an image's elements in an order, a camera's events by a stated rule of accumulation; in NumPy.
+
+A recording is a structured array with fields x, y, p (or polarity), t in microseconds, as `tonic` has it.  Every rule
+gives one bit per pixel and channel at any time; a network with one input channel sees both polarities in it, one with
+two sees falling edges (p = 0) in channel 0 and rising ones (p = 1) in channel 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, InputTypeError
+from ..runtime.arrays import Floats, check_count
+from ..runtime.report import quantity
+from .recordings import FIELDS, whole_columns
+
+Array = np.ndarray[Any, Any]
+#: Each rule, and what it takes besides ``step``, with the values where nothing is given.
+PARAMETERS: dict[str, dict[str, float]] = {
+    "window": {"window": 10_000, "count": 1},
+    "decay": {"tau": 10_000.0, "level": 0.5},
+    "surface": {},
+}
+RULES = tuple(PARAMETERS)
+#: A recording is looked at so often at most: one wrong time must not make a run endless.
+MOST_STEPS = 1_000_000
+_LONGEST = 2**40  # microseconds: twelve days
+
+ORDERS = ("raster", "random", "brightest")
+_FINEST = 24  # steps down to 2**-24 are looked for
+
+
+def pixel_order(x: Floats, order: str, seed: int = 0, blank: float = 0.0) -> Array:
+    """Indices (row-major) of the elements of ``x`` that differ from ``blank``, in the order in which they arrive.
+
+    raster: row by row.  random: any, by ``seed``.  brightest: by falling value (latency coding: the stronger a pixel,
+    the earlier its spike), equal ones in raster order.
+    """
+    flat = x.reshape(-1)
+    index = np.flatnonzero(flat != np.float32(blank))
+    if order == "raster":
+        return index
+    if order == "random":
+        return np.random.default_rng(check_count(seed, "seed", 2**64 - 1, 0)).permutation(index)
+    if order == "brightest":
+        return index[np.argsort(-flat[index], kind="stable")]
+    raise InputError(f"order: found {order!r}, expected one of {', '.join(ORDERS)}")
+
+
+def check_finite(values: Floats) -> None:
+    """Raise InputError where one is not: it would come neither early nor late, and be no colour."""
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        at = tuple(wrong[0].tolist())
+        raise InputError(f"x: found {values[at]} at {at}, expected finite numbers; {len(wrong):,} are not")
+
+
+def check_number(value: Any, what: str) -> float:
+    """A finite number; raises InputTypeError or InputError naming ``what``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise InputTypeError(f"{what}: found {value!r}, expected a number")
+    if not np.isfinite(value):
+        raise InputError(f"{what}: found {value}, expected a finite number")
+    return float(value)
+
+
+def bit_values(off: Any, on: Any) -> Floats:
+    """The input's values where a bit is clear, and where it is set."""
+    values = np.array([check_number(off, "off"), check_number(on, "on")], np.float32)
+    if values[0] == values[1]:
+        raise InputError(f"on, off: found {on} and {off}, expected two different numbers")
+    return values
+
+
+def exact_step(x: Floats) -> float | None:
+    """The greatest power of two, 1 at most, of which all elements are multiples; None: there is none worth it."""
+    for exponent in range(_FINEST + 1):
+        scaled = x * np.float32(2.0**exponent)
+        if np.array_equal(scaled, np.rint(scaled)):
+            return float(2.0**-exponent)
+    return None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How events become bits, looked at every ``step`` microseconds.
+
+    window: a bit is set while at least ``count`` events (1) of its pixel lie in the last ``window`` microseconds
+    (10,000, or a step where that is longer).
+    decay: every event adds 1 to a trace that falls by exp(-t / ``tau``) (10,000); a bit is set while the trace is >=
+    ``level`` (0.5).
+    surface: the last event of the pixel decides.  One channel: set after a rising edge (p = 1), clear after a falling
+    one.  Two channels: set in the channel of the last event's polarity.
+
+    Raises InputError where a value is none of these, or belongs to another rule.
+    """
+
+    name: str = "window"
+    step: int = 1000
+    window: int | None = None
+    count: int | None = None
+    tau: float | None = None
+    level: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in PARAMETERS:
+            raise InputError(f"rule: found {self.name!r}, expected one of {', '.join(RULES)}")
+        check_count(self.step, "step", _LONGEST)
+        for what in ("window", "count", "tau", "level"):
+            self._settle(what, getattr(self, what))
+        if self.window is not None and self.window < self.step:
+            raise InputError(f"window: found {self.window} us, expected at least one step of {self.step} us")
+
+    def _settle(self, what: str, value: Any) -> None:
+        """Check a parameter, or give it the rule's own value."""
+        default = PARAMETERS[self.name].get(what)
+        if value is None:
+            if what == "window" and default is not None:
+                default = max(default, self.step)
+            object.__setattr__(self, what, default)  # as frozen dataclasses do it
+        elif default is None:
+            takes = ", ".join(("step", *PARAMETERS[self.name]))
+            raise InputError(f"{what}: found {value}, but rule {self.name} takes {takes}; leave it out")
+        elif isinstance(default, int):
+            check_count(value, what, _LONGEST)
+        elif not check_number(value, what) > 0:
+            raise InputError(f"{what}: found {value}, expected more than 0")
+
+    def __str__(self) -> str:
+        return {
+            "window": f"a bit while the last {self.window} us hold at least {quantity(self.count or 0, 'event')}",
+            "decay": f"a bit while the trace (1 an event, decay time {self.tau or 0:g} us) is >= {self.level or 0:g}",
+            "surface": "the polarity of the last event",
+        }[self.name] + f", every {self.step} us"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Events on the network's own pixel grid, in order of time; ``dropped`` lay outside of it."""
+
+    pixel: Array
+    polarity: Array
+    t: Array
+    dropped: int
+
+
+def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: int) -> Recording:
+    """Check a structured array and move it onto a network's (H, W, C): ((y, x) - origin) // shrink.
+
+    Raises:
+        InputTypeError: no structured array with x, y, p (or polarity) and t (or timestamp).
+        InputError: the network has not one or two input channels; a number is not whole or out of range; times fall;
+            ``origin`` or ``shrink`` is not whole; no event is inside.
+    """
+    if len(shape) != 3 or shape[2] not in (1, 2):
+        raise InputError(f"a camera's events need an input (H, W, 1) or (H, W, 2), the network's is {shape}")
+    check_count(shrink, "shrink")
+    if np.shape(origin) != (2,) or not all(isinstance(v, (int, np.integer)) for v in origin):
+        raise InputError(f"origin: found {origin!r}, expected (y, x), two whole numbers")
+    names = getattr(getattr(events, "dtype", None), "names", None)
+    if names is None:
+        found = getattr(events, "dtype", type(events).__name__)
+        raise InputTypeError(f"events: found {found}, expected a structured array with fields x, y, p, t")
+    fields = []
+    for choices in FIELDS:
+        name = next((c for c in choices if c in names), None)
+        if name is None:
+            found = ", ".join(names)
+            raise InputTypeError(f"events: found fields {found}, expected x, y, p, t; '{choices[0]}' is missing")
+        fields.append(events[name])
+    x, y, p, t = whole_columns(*fields)
+    if len(t) and np.any(np.diff(t) < 0):
+        where = int(np.flatnonzero(np.diff(t) < 0)[0]) + 1
+        raise InputError(f"events: time falls at event {where} ({t[where - 1]} to {t[where]}); sort them by t")
+    height, width, channels = shape
+    row, column = (y - origin[0]) // shrink, (x - origin[1]) // shrink
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    if len(t) and not inside.any():
+        raise InputError(
+            f"none of the {len(t):,} events lies on the network's {height} x {width} pixels: x is {x.min()} to "
+            f"{x.max()}, y {y.min()} to {y.max()}; move them there by origin and shrink"
+        )
+    pixel = (row * width + column)[inside]
+    rising = (p > 0)[inside]
+    return Recording(pixel, rising.astype(np.int64), t[inside], int(np.count_nonzero(~inside)))
+
+
+def step_count(recording: Recording, rule: Rule) -> int:
+    """How often a recording is looked at, until its last event has had its say; raises InputError where too often."""
+    t = recording.t
+    if not len(t):
+        return 0
+    steps = (int(t[-1]) - int(t[0]) + (rule.window or 0)) // rule.step + 1
+    if steps > MOST_STEPS:
+        silence = np.diff(t, append=t[-1])
+        gap = int(np.argmax(silence))
+        raise InputError(
+            f"the recording lasts from {t[0]:,} to {t[-1]:,} us: {steps:,} steps of {rule.step:,} us, expected at most "
+            f"{MOST_STEPS:,}; use a longer step, or, if one time is wrong, drop it: event {gap} is followed by "
+            f"{silence[gap]:,} us of silence, the longest"
+        )
+    return steps
+
+
+def frames(recording: Recording, shape: tuple[int, ...], rule: Rule) -> Iterator[tuple[int, int, Array]]:
+    """(time, events so far, bool (H, W, C)) after every step, from the first event until the last has had its say."""
+    channels = shape[2]
+    pixels = shape[0] * shape[1]
+    size = pixels * channels
+    t = recording.t
+    if not len(t):
+        return
+    # Where an event counts: its pixel, and its polarity's channel if there are two.
+    target = recording.pixel * channels + (recording.polarity if channels == 2 else 0)
+    start = int(t[0])
+    steps = step_count(recording, rule)
+    count, level = rule.count or 1, rule.level or 0.0  # each its rule's
+    trace = np.zeros(size, np.float64)
+    surface = np.zeros((pixels, channels), bool)
+    done = 0
+    for k in range(1, steps + 1):
+        now = start + k * rule.step
+        end = int(np.searchsorted(t, now))
+        fresh = slice(done, end)
+        if rule.window is not None:
+            begin = int(np.searchsorted(t, now - rule.window))
+            bits = np.bincount(target[begin:end], minlength=size) >= count
+        elif rule.tau is not None:
+            weights = np.exp((t[fresh] - now) / rule.tau)
+            trace = trace * np.exp(-rule.step / rule.tau) + np.bincount(target[fresh], weights, minlength=size)
+            bits = trace >= level
+        else:
+            polarity = recording.polarity[fresh][:, None]
+            # Of a pixel's several events the last stays: so assignment by an index array is defined.
+            surface[recording.pixel[fresh]] = polarity > 0 if channels == 1 else np.arange(2) == polarity
+            bits = surface
+        done = end
+        yield now, end, bits.reshape(shape).copy()

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What came of a run of the event engine: outputs over time, and when the answer was right and final."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..runtime.arrays import Floats
+from .report import Report
+from .rules import Rule
+
+Array = np.ndarray[Any, Any]
+
+
+class Answering:
+    """The answers of a run, at its moments: 0 is before anything arrived (a stream's first frame)."""
+
+    outputs: Floats
+    label: int | None
+
+    @property
+    def moments(self) -> int:
+        """The last moment at which something arrived."""
+        return len(self.outputs) - 1
+
+    @property
+    def scores(self) -> Floats:
+        """(moments + 1, classes); of an output with pixels, the first pixel's."""
+        return self.outputs.reshape(len(self.outputs), -1, self.outputs.shape[-1])[:, 0]
+
+    @property
+    def answers(self) -> Array:
+        """The class with the highest score at every moment."""
+        return np.asarray(np.argmax(self.scores, axis=-1))
+
+    @property
+    def answer(self) -> int:
+        """When all has arrived."""
+        return int(self.answers[self.moments])
+
+    @property
+    def first_correct(self) -> int | None:
+        """The moment at which the answer was first right (0: from the start); None: never, or no label."""
+        if self.label is None:
+            return None
+        right = np.flatnonzero(self.answers[: self.moments + 1] == self.label)
+        return int(right[0]) if len(right) else None
+
+    @property
+    def final(self) -> int:
+        """The moment from which the answer did not change any more, until all had arrived."""
+        different = np.flatnonzero(self.answers[: self.moments] != self.answer)
+        return int(different[-1]) + 1 if len(different) else 0
+
+    def share(self, moment: int | None) -> float | None:
+        """Of all moments."""
+        return None if moment is None else moment / max(self.moments, 1)
+
+    def when(self, moment: int) -> str:
+        """In words."""
+        raise NotImplementedError
+
+    def answered(self, names: Sequence[str] | None = None) -> str:
+        """answer 3 (wrong: 5)"""
+        text = f"answer {class_name(self.answer, names)}"
+        if self.label is None or self.answer == self.label:
+            return text
+        return f"{text} (wrong: {class_name(self.label, names)})"
+
+    def verdict(self, names: Sequence[str] | None = None) -> str:
+        """The answer, and when it was final and first right."""
+        text = f"{self.answered(names)}, final {self.when(self.final)}"
+        if self.label is None:
+            return text
+        first = self.first_correct
+        return f"{text}; " + ("never right" if first is None else f"first right {self.when(first)}")
+
+    def answers_as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "label": self.label,
+            "answer": self.answer,
+            "first_correct": self.first_correct,
+            "first_correct_share": self.share(self.first_correct),
+            "final": self.final,
+            "final_share": self.share(self.final),
+            "answers": self.answers.tolist(),
+            "outputs": self.scores.tolist(),
+        }
+
+
+def class_name(answer: int, names: Sequence[str] | None) -> str:
+    return str(answer) if names is None else f"“{names[answer]}”"
+
+
+@dataclass(frozen=True)
+class ImageRun(Answering):
+    """An image that arrived pixel by pixel; a moment is an event.
+
+    ``index`` (row-major) says which element came with each event; ``outputs`` (events + 1, classes) are the outputs
+    before the first and after every event; ``spikes`` the trace (time: the number of the event), if one was asked for,
+    all of it; ``blank``: what the input was before anything arrived.
+    """
+
+    image: Floats
+    index: Array
+    order: str
+    outputs: Floats
+    label: int | None
+    report: Report
+    blank: float = 0.0
+    spikes: Array | None = field(default=None, repr=False)
+
+    @property
+    def events(self) -> int:
+        return len(self.index)
+
+    @property
+    def unit(self) -> str:
+        """What arrives: a pixel of one channel, or a number of what is no grey image."""
+        return "pixel" if self.image.ndim == 3 and self.image.shape[2] == 1 else "input value"
+
+    def when(self, moment: int) -> str:
+        return f"after {moment} ({self.share(moment):.0%})" if moment else "before any event"
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "order": self.order,
+            "events": self.events,
+            **self.answers_as_dict(),
+            "index": self.index.tolist(),
+            "report": self.report.as_dict(),
+        }
+
+    def describe(self, names: Sequence[str] | None = None) -> str:
+        return f"{self.events} events ({self.order}): {self.verdict(names)}"
+
+    __str__ = describe
+
+
+@dataclass(frozen=True)
+class StreamRun(Answering):
+    """A stream of frames; a moment is a frame, and 0 the first.
+
+    ``outputs`` (frames, ...).  The other arrays have an entry for each frame but the first, on which the engine was at
+    rest: ``changed`` input elements, ``synops``, ``up`` and ``down`` (frames - 1, layers), spikes that left each layer,
+    ``events`` delivered, nanoseconds of the event engine and of the synchronous one (each as called from Python);
+    ``wrong``: frames whose output differs from the synchronous one's (if ``compared``).
+    """
+
+    changed: Array
+    synops: Array
+    up: Array
+    down: Array
+    events: Array
+    nanoseconds: Array
+    synchronous_nanoseconds: Array
+    outputs: Floats
+    label: int | None
+    wrong: int
+    compared: bool
+    report: Report
+
+    @property
+    def spikes(self) -> Array:
+        """Per frame."""
+        return np.asarray((self.up + self.down).sum(axis=1))
+
+    def when(self, moment: int) -> str:
+        return (
+            f"at frame {moment} of {self.moments} ({self.share(moment):.0%})" if moment else "from the first frame on"
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        synchronous = float(np.median(self.synchronous_nanoseconds)) / 1000
+        return {
+            "frames": len(self.changed),
+            **self.answers_as_dict(),
+            "changed_per_frame": float(self.changed.mean()),
+            "synops_per_frame": float(self.synops.mean()),
+            "spikes_per_frame": float(self.spikes.mean()),
+            "share": self.report.share,
+            "microseconds": float(np.median(self.nanoseconds)) / 1000,
+            "synchronous_microseconds": synchronous if self.compared else None,
+            "wrong": self.wrong if self.compared else None,
+            "report": self.report.as_dict(),
+        }
+
+    def describe(self, names: Sequence[str] | None = None) -> str:
+        frames = len(self.changed)
+        text = (
+            f"{frames} frames after the first: {self.verdict(names)}\n"
+            f"per frame {self.changed.mean():.1f} changed input elements, {self.spikes.mean():.0f} spikes; "
+            f"{self.synops.mean():,.0f} operations of {self.report.dense / frames:,.0f} ({self.report.share:.1%}); "
+            f"{np.median(self.nanoseconds) / 1000:.1f} us"
+        )
+        if not self.compared:
+            return text
+        return (
+            f"{text}, synchronous {np.median(self.synchronous_nanoseconds) / 1000:.1f} us (medians); "
+            f"{self.wrong} frames differ"
+        )
+
+    __str__ = describe
+
+
+@dataclass(frozen=True)
+class RecordingRun(Answering):
+    """An event camera's recording; a moment is a step of the rule, and 0 before anything arrived.
+
+    ``outputs`` (steps + 1, classes).  The other arrays have an entry a step: ``times`` in microseconds; ``seen``:
+    camera events until then; ``changed``: input bits that changed; ``up`` and ``down`` (steps, layers): spikes that
+    left each layer.  ``start`` is the first event's time; ``events`` were used, ``dropped`` lay outside.
+
+    The answer is that of the step that saw the last event: what a window does when it empties is no answer.
+    """
+
+    rule: Rule
+    start: int
+    times: Array
+    seen: Array
+    changed: Array
+    up: Array
+    down: Array
+    outputs: Floats
+    label: int | None
+    events: int
+    dropped: int
+    report: Report
+
+    @property
+    def moments(self) -> int:
+        return int(np.searchsorted(self.seen, self.events)) + 1 if self.events else 0
+
+    def time(self, moment: int | None) -> int | None:
+        """Microseconds since the first event."""
+        return None if moment is None else moment * self.rule.step
+
+    def events_share(self, moment: int | None) -> float | None:
+        """Of the camera's events, those seen until then."""
+        return None if moment is None else (int(self.seen[moment - 1]) if moment else 0) / max(self.events, 1)
+
+    def when(self, moment: int) -> str:
+        share = f"{self.share(moment):.0%} of the time, {self.events_share(moment):.0%} of the events"
+        return f"after {self.time(moment):,} us ({share})" if moment else "before any event"
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "rule": str(self.rule),
+            "steps": len(self.times),
+            "events": self.events,
+            "dropped": self.dropped,
+            "changed": int(self.changed.sum()),
+            **self.answers_as_dict(),
+            "first_correct_us": self.time(self.first_correct),
+            "first_correct_events_share": self.events_share(self.first_correct),
+            "final_us": self.time(self.final),
+            "final_events_share": self.events_share(self.final),
+            "most_frequent_answer": self.most_frequent[0],
+            "times_us": [self.start, *self.times.tolist()],
+            "seen": [0, *self.seen.tolist()],
+            "report": self.report.as_dict(),
+        }
+
+    @property
+    def most_frequent(self) -> tuple[int, int]:
+        """(an answer, at how many steps)"""
+        counts = np.bincount(self.answers[1:], minlength=1)
+        return int(np.argmax(counts)), int(counts.max())
+
+    def describe(self, names: Sequence[str] | None = None) -> str:
+        steps = len(self.times)
+        most, count = self.most_frequent
+        return (
+            f"{self.events:,} camera events ({self.dropped:,} outside), {self.rule}: {steps} steps, "
+            f"{int(self.changed.sum()):,} input bits changed\n"
+            f"{self.verdict(names)}; most frequent answer {class_name(most, names)} "
+            f"({count / max(steps, 1):.0%} of the steps)"
+        )
+
+    __str__ = describe

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a .bnn file back into a RUNTIME graph: docs/model-format.md is the specification.
+
+The runtime runs files without this; it is for whatever derives something else from a compiled network.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..errors import CompileError, ModelFormatError
+from ..ir.graph import Attrs, DType, Graph, Halo, Node, Placement, Storage, Value
+from ..ir.ops import OPS, SLOTS, ConstantAttrs, InputAttrs, Op, make
+from .bits import unpack, words
+from .coding import Encoding
+from .coding import decode as decode_filters
+from .fields import FIELDS
+
+SIGNATURE = b"\x89BNN\r\n\x1a\n"
+VERSION = 2
+MOST_SHARED = 2**30  # bytes of coded filters, decoded, beyond the file's
+_HEADER = struct.Struct("<8sIIQIIIIQQQQQQQQ24x")
+_TENSOR = struct.Struct("<4B4I4HIQQ4I")
+_OP = struct.Struct("<IIII4I")
+_BY_CODE = {op.opcode: op for op in OPS.values() if op.opcode is not None}
+
+
+def decode(data: bytes) -> Graph:
+    """The RUNTIME graph of a .bnn file's bytes: constants unpacked (bits as int8 +1 and -1), attributes, source names,
+    notes, schedule and memory plan.  ``encode`` gives the same bytes back.
+
+    Raises :class:`ModelFormatError` where the file is damaged, truncated, of another version or contradicts itself;
+    names what was found and expected.
+    """
+    return _Reader(data).graph()
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A row of the tensor table."""
+
+    number: int
+    dtype: DType
+    storage: Storage
+    encoding: Encoding
+    shape: tuple[int, ...]
+    placement: Placement
+    name: str
+    origin: str
+
+
+def _bad(what: str) -> NoReturn:
+    raise ModelFormatError(f"{what}; compile the model again")
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data = bytes(data)
+        size = len(self.data)
+        if size < _HEADER.size:
+            raise ModelFormatError(f"found {size} bytes, expected a .bnn file's header of {_HEADER.size}")
+        head = _HEADER.unpack_from(self.data)
+        if head[0] != SIGNATURE:
+            raise ModelFormatError(f"signature: found {head[0]!r}, expected {SIGNATURE!r}: this is not a .bnn file")
+        if head[1] != VERSION:
+            raise ModelFormatError(f"version: found {head[1]}, expected {VERSION}; compile the model again")
+        if head[3] != size:
+            raise ModelFormatError(f"file size: found {size} bytes, expected {head[3]}; copy the file again")
+        checksum = zlib.crc32(self.data[16:], zlib.crc32(self.data[:12]))
+        if checksum != head[2]:
+            raise ModelFormatError(f"checksum: found {checksum:08x}, expected {head[2]:08x}; copy the file again")
+        self.tensor_count, self.op_count, self.input_count, self.output_count = head[4:8]
+        self.tensor_table, self.ops_at, self.ops_size = head[8:11]
+        self.strings = self._slice(head[11], head[12], "string section")
+        self.constants = self._slice(head[13], head[14], "data section")
+        self.arena_bytes = int(head[15])
+
+    def _slice(self, offset: int, size: int, what: str) -> bytes:
+        if offset + size > len(self.data):
+            _bad(f"{what}: found {size} bytes at {offset}, expected them inside the file's {len(self.data)}")
+        return self.data[offset : offset + size]
+
+    def _text(self, offset: int, length: int) -> str:
+        if offset + length > len(self.strings):
+            _bad(f"string: found {length} bytes at {offset}, expected them inside {len(self.strings)}")
+        try:
+            return self.strings[offset : offset + length].decode()
+        except UnicodeDecodeError:
+            _bad(f"string at {offset}: not UTF-8")
+
+    def graph(self) -> Graph:
+        table = self._slice(self.tensor_table, self.tensor_count * _TENSOR.size, "tensor table")
+        tensors = [self._tensor(i, row) for i, row in enumerate(_TENSOR.iter_unpack(table))]
+        nodes: dict[int, Node] = {}
+        placements: dict[Node, Placement] = {}
+        for tensor in tensors:
+            if tensor.storage is Storage.INPUT:
+                attrs: Attrs = InputAttrs(tensor.name, tensor.shape, tensor.dtype)
+                nodes[tensor.number] = make("input", attrs=attrs, name=tensor.name, origin=tensor.origin)
+            elif tensor.storage is Storage.CONSTANT and tensor.dtype is not DType.u8:
+                attrs = ConstantAttrs(Value(self._constant(tensor)), tensor.dtype)
+                nodes[tensor.number] = make("constant", attrs=attrs, name=tensor.name)
+        schedule = []
+        section = self._slice(self.ops_at, self.ops_size, "op section")
+        at = 0
+        for number in range(self.op_count):
+            node, output, at = self._op(section, at, number, tensors, nodes)
+            nodes[output] = node
+            schedule.append(node)
+        for number, node in nodes.items():
+            placements[node] = tensors[number].placement
+        inputs, outputs = (
+            self._ends(tensors, nodes, *kind)
+            for kind in ((Storage.INPUT, self.input_count), (Storage.OUTPUT, self.output_count))
+        )
+        names = tuple(n.tap or n.name for n in outputs)
+        return Graph(inputs, outputs, names, tuple(schedule), placements, self.arena_bytes)
+
+    def _ends(
+        self, tensors: list[_Tensor], nodes: dict[int, Node], storage: Storage, count: int
+    ) -> tuple[Node, ...]:
+        """The graph's inputs or outputs, by their index."""
+        found = {t.placement.offset: t.number for t in tensors if t.storage is storage}
+        whole = len(found) == count and all(i in found and found[i] in nodes for i in range(count))
+        if not whole:
+            _bad(f"{storage.name.lower()}s: found indices {sorted(found)}, expected 0 to {count - 1}, all written")
+        return tuple(nodes[found[i]] for i in range(count))
+
+    def _tensor(self, number: int, row: tuple[Any, ...]) -> _Tensor:
+        dtype, storage, rank, coding = row[:4]
+        dims, halo = row[4:8], row[8:12]
+        try:
+            kind, place, encoding = DType(dtype), Storage(storage), Encoding(coding)
+        except ValueError:
+            _bad(f"tensor {number}: found dtype {dtype}, storage {storage} and encoding {coding}, which do not exist")
+        if encoding and (kind is not DType.f32 or place is not Storage.CONSTANT):
+            _bad(f"tensor {number}: found encoding {coding}, which is for constants of floats")
+        if not 1 <= rank <= (4 if place is Storage.CONSTANT else 3) or any(d < 1 for d in dims):
+            _bad(f"tensor {number}: found {rank} dimensions {dims}")
+        placement = Placement(place, Halo(*halo), *row[13:15])
+        shape = tuple(dims[4 - rank :])
+        return _Tensor(number, kind, place, encoding, shape, placement, self._text(*row[15:17]), self._text(*row[17:]))
+
+    def _constant(self, tensor: _Tensor) -> np.ndarray[Any, Any]:
+        shape = tensor.shape
+        pixel = words(shape[-1]) if tensor.dtype is DType.b1 else shape[-1]
+        count = pixel
+        for d in shape[:-1]:
+            count *= d
+        at = tensor.placement.offset
+        if tensor.encoding:
+            if 4 * count > len(self.data) + MOST_SHARED:
+                _bad(f"constant {tensor.number}: found {4 * count} bytes, more than a file of this size may hold")
+            try:
+                return decode_filters(tensor.encoding, self.constants[at : at + tensor.placement.bytes], shape)
+            except ValueError as error:
+                _bad(f"constant {tensor.number}: {error}")
+        if at + 4 * count > len(self.constants):
+            _bad(f"constant {tensor.number}: found {4 * count} bytes at {at}, expected them inside the data section")
+        raw = self.constants[at : at + 4 * count]
+        if tensor.dtype is DType.b1:
+            return unpack(np.frombuffer(raw, "<u4").reshape(*shape[:-1], pixel), shape[-1])
+        kind = "<f4" if tensor.dtype is DType.f32 else "<i4"
+        return np.frombuffer(raw, kind).astype(tensor.dtype.numpy).reshape(shape)
+
+    def _op(
+        self, section: bytes, at: int, number: int, tensors: list[_Tensor], nodes: dict[int, Node]
+    ) -> tuple[Node, int, int]:
+        """(the node, the tensor it writes, where the next record starts)"""
+        if at + _OP.size > len(section):
+            _bad(f"op {number}: its record starts at {at}, past the op section's {len(section)} bytes")
+        code, size, operand_count, output, *texts = _OP.unpack_from(section, at)
+        record = _BY_CODE.get(code)
+        if record is None:
+            raise ModelFormatError(f"op {number}: found opcode {code}; install the version of bnn that wrote the file")
+        layer, note = self._text(*texts[:2]), self._text(*texts[2:])
+        where = f"op {number} ({record.name}, layer '{layer}')"
+        width = 4 * operand_count + 4 * _word_count(record.attrs)
+        if size != -(-(_OP.size + width) // 8) * 8 or at + size > len(section):
+            _bad(f"{where}: found a record of {size} bytes, expected {-(-(_OP.size + width) // 8) * 8}")
+        operands = struct.unpack_from(f"<{operand_count}I", section, at + _OP.size)
+        for i in (*operands, output):
+            if i >= len(tensors):
+                _bad(f"{where}: found tensor {i}, expected one of {len(tensors)}")
+        missing = [i for i in operands if i not in nodes]
+        target = tensors[output]
+        if missing or output in nodes:
+            _bad(f"{where}: reads tensors {missing} before they are written, or writes tensor {output} twice")
+        attrs = _attributes(record, section[at + _OP.size + 4 * operand_count : at + size], target, where)
+        tap = target.name if target.name != layer else ""
+        names = {"name": layer, "origin": target.origin, "tap": tap, "note": note}
+        try:
+            node = make(record.name, *(nodes[i] for i in operands), attrs=attrs, **names)
+        except (CompileError, ValueError, TypeError, IndexError) as error:
+            _bad(f"{where}: {error}")
+        if (node.type.shape, node.type.dtype) != (target.shape, target.dtype):
+            _bad(f"{where}: gives {node.type}, but its tensor is {target.dtype.name}{list(target.shape)}")
+        return node, output, at + size
+
+
+def _word_count(attrs: type[Attrs]) -> int:
+    return sum(len(FIELDS.get((attrs.__name__, f.name), ())) for f in fields(attrs))
+
+
+def _attributes(record: Op, raw: bytes, target: _Tensor, where: str) -> Attrs:
+    """The op's attributes from its words; those that are not in the file follow from the output's type."""
+    values: dict[str, Any] = {}
+    at = 0
+    for f in fields(record.attrs):
+        kinds = FIELDS.get((record.attrs.__name__, f.name), ())
+        found = struct.unpack_from("<" + "".join("i" if k == "int32_t" else "f" for k, _ in kinds), raw, at)
+        at += 4 * len(kinds)
+        if f.name in ("slots", "layer_slots"):
+            if found[0] >> len(SLOTS):
+                _bad(f"{where}: found {f.name} {found[0]:#x}, of which some do not exist")
+            values[f.name] = tuple(slot for bit, slot in enumerate(SLOTS) if found[0] >> bit & 1)
+        elif kinds:
+            values[f.name] = found if isinstance(f.default, tuple) else found[0]
+        elif f.name == "out":
+            values[f.name] = target.dtype
+        elif f.name == "shape":
+            values[f.name] = target.shape
+    return record.attrs(**values)

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the .bnn file: docs/model-format.md is the specification."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import zlib
+from dataclasses import fields
+
+import numpy as np
+
+from ..errors import CompileError
+from ..ir.graph import Attrs, DType, Graph, Node, Storage
+from ..ir.ops import OPS, SLOTS
+from .bits import pack
+from .coding import Encoding, encodings
+from .fields import FIELDS
+
+SIGNATURE = b"\x89BNN\r\n\x1a\n"
+VERSION = 2
+HEADER_BYTES = 128
+TENSOR_BYTES = 64
+LARGEST_HALO = 2**16 - 1
+ALIGNMENT = 64
+
+
+def encode(graph: Graph) -> bytes:
+    """The file's bytes for a RUNTIME graph; the same graph gives the same bytes.
+
+    Raises :class:`CompileError` where the graph was not planned.
+    """
+    if not graph.placements or not graph.schedule:
+        raise CompileError("the graph has no memory plan: run the passes up to plan_arena first")
+    strings = _Strings()
+    data = _Data()
+    tensors = [*graph.inputs, *_constants(graph), *graph.schedule]
+    number = {node: i for i, node in enumerate(tensors)}
+    filters = _filters(graph)
+    names = _names(graph)
+    table = b"".join(
+        _tensor(graph, node, names.get(node, node.tap or node.name), strings, data, node in filters) for node in tensors
+    )
+    ops = b"".join(_op(node, number, strings) for node in graph.schedule)
+    sections = [table, ops, bytes(strings.bytes), bytes(data.bytes)]
+    offsets, cursor = [], HEADER_BYTES
+    for section in sections:
+        offsets.append(cursor)
+        cursor = _align(cursor + len(section))
+    size = offsets[3] + len(sections[3])
+    head = struct.pack(
+        "<8sIIQIIIIQQQQQQQQ24x",
+        SIGNATURE,
+        VERSION,
+        0,
+        size,
+        len(tensors),
+        len(graph.schedule),
+        len(graph.inputs),
+        len(graph.outputs),
+        offsets[0],
+        offsets[1],
+        len(ops),
+        offsets[2],
+        len(sections[2]),
+        offsets[3],
+        len(sections[3]),
+        graph.arena_bytes,
+    )
+    out = bytearray(size)
+    for offset, section in zip([0, *offsets], [head, *sections], strict=True):
+        out[offset : offset + len(section)] = section
+    checksum = zlib.crc32(out[16:], zlib.crc32(out[:12]))
+    struct.pack_into("<I", out, 12, checksum)
+    return bytes(out)
+
+
+def _align(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+class _Strings:
+    """The string section: each text once."""
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+        self._known: dict[str, tuple[int, int]] = {"": (0, 0)}
+
+    def add(self, text: str) -> tuple[int, int]:
+        if text not in self._known:
+            raw = text.encode()
+            self._known[text] = (len(self.bytes), len(raw))
+            self.bytes += raw
+        return self._known[text]
+
+
+class _Data:
+    """The data section: each constant once, on its own cache lines."""
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+        self._known: dict[bytes, int] = {}
+
+    def add(self, raw: bytes) -> tuple[int, int]:
+        """(offset, bytes)"""
+        if raw not in self._known:
+            self._known[raw] = len(self.bytes)
+            self.bytes += raw.ljust(_align(len(raw)), b"\0")
+        return self._known[raw], _align(len(raw))
+
+
+def _constants(graph: Graph) -> list[Node]:
+    return list(dict.fromkeys(i for node in graph.schedule for i in node.inputs if i.is_constant))
+
+
+def _filters(graph: Graph) -> set[Node]:
+    """Filters of float convolutions; no other op takes floats of four dimensions.  They alone are coded: the runtime
+    lays them out anew when it opens the file, and reads all other constants where they are."""
+    return {node.inputs[1] for node in graph.schedule if node.op == "conv2d"}
+
+
+def shortest(node: Node) -> tuple[Encoding, bytes]:
+    """Filters as they take the fewest cache lines in the file; of equals, as the first."""
+    found = encodings(node.value)
+    best = min(found, key=lambda encoding: (_align(len(found[encoding])), encoding))
+    return best, found[best]
+
+
+def constant_bytes(node: Node) -> bytes:
+    """A constant as it lies in the file, where it is not coded."""
+    value = node.value
+    if node.type.dtype is DType.b1:
+        return pack(value).astype("<u4").tobytes()
+    return np.ascontiguousarray(value).astype("<f4" if node.type.dtype is DType.f32 else "<i4").tobytes()
+
+
+def _names(graph: Graph) -> dict[Node, str]:
+    """What the outputs are called: as the source model has it, else as their layers are; each another name."""
+    names: dict[Node, str] = {}
+    given = graph.output_names or ("",) * len(graph.outputs)
+    for node, name in zip(graph.outputs, given, strict=True):
+        plain = name or node.tap or node.name
+        tries = (f"{plain}_{i}" for i in itertools.count(1))
+        names[node] = plain if plain not in names.values() else next(n for n in tries if n not in names.values())
+    return names
+
+
+def _tensor(graph: Graph, node: Node, name: str, strings: _Strings, data: _Data, coded: bool) -> bytes:
+    place = graph.placements[node]
+    shape = node.type.shape or (1,)
+    halo = (place.halo.top, place.halo.left, place.halo.bottom, place.halo.right)
+    if max(halo) > LARGEST_HALO:
+        raise CompileError(f"layer '{node.name}': padding by {max(halo)} pixels; at most {LARGEST_HALO} can be written")
+    offset, size, encoding, origin = place.offset, place.bytes, Encoding.PLAIN, node.origin
+    if place.storage is Storage.CONSTANT:
+        encoding, raw = shortest(node) if coded else (Encoding.PLAIN, constant_bytes(node))
+        offset, size = data.add(raw)
+        origin = ""
+    return struct.pack(
+        "<4B4I4HIQQ4I",
+        node.type.dtype.value,
+        place.storage.value,
+        len(shape),
+        encoding,
+        *(1,) * (4 - len(shape)),
+        *shape,
+        *halo,
+        0,
+        offset,
+        size,
+        *strings.add(name),
+        *strings.add(origin),
+    )
+
+
+def _op(node: Node, number: dict[Node, int], strings: _Strings) -> bytes:
+    words = b"".join(attribute_words(node.attrs))
+    inputs = struct.pack(f"<{len(node.inputs)}I", *(number[i] for i in node.inputs))
+    size = 32 + len(inputs) + len(words)
+    total = -(-size // 8) * 8
+    head = struct.pack(
+        "<IIII4I",
+        OPS[node.op].opcode,
+        total,
+        len(node.inputs),
+        number[node],
+        *strings.add(node.name),
+        *strings.add(node.note),
+    )
+    return (head + inputs + words).ljust(total, b"\0")
+
+
+def attribute_words(attrs: Attrs) -> list[bytes]:
+    """The attributes as 32-bit little-endian words, in the order of fields.py."""
+    out = []
+    for f in fields(attrs):
+        kinds = FIELDS.get((type(attrs).__name__, f.name), ())
+        value = getattr(attrs, f.name)
+        if f.name in ("slots", "layer_slots"):
+            value = sum(1 << list(SLOTS).index(slot) for slot in value)
+        values = value if isinstance(value, tuple) else (value,)
+        if kinds:
+            out += [struct.pack("<i" if k == "int32_t" else "<f", v) for (k, _), v in zip(kinds, values, strict=True)]
+    return out

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values that a whole batch shares: sums and means over its images, and what is computed of them.
+
+Larq's magnitude_aware_sign and ste_tern with ternary_weight_networks are made of these where they quantize activations:
+then Keras scales by, or compares with, a mean over all images of the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...ir.graph import Node
+from ...ir.ops import BatchSizeAttrs, ReshapeAttrs
+
+if TYPE_CHECKING:
+    from .source import Source
+
+REDUCTIONS = frozenset({"Mean", "Sum"})
+NOTE = "an image's result depends on the other images of its batch, as in Keras"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A tensor without the batch, of TensorFlow's ``shape``; every image has the same in ``node``."""
+
+    node: Node
+    shape: tuple[int, ...]
+
+    def of_rank(self, s: Source, rank: int) -> Node:
+        """It as a value of so many dimensions, which broadcasts as TensorFlow's does."""
+        over = len(self.shape) - rank
+        if set(self.shape[: max(over, 0)]) - {1}:
+            raise s.unsupported(f"a value {self.shape} of the whole batch, and one of an image with {rank} dimensions")
+        shape = (1,) * -over + self.shape[max(over, 0) :]
+        if self.node.type.shape == shape:
+            return self.node
+        return s.make("reshape", self.node, attrs=ReshapeAttrs(shape), final=False)
+
+
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the dimensions of 1 that it begins with."""
+    return shape[next((i for i, d in enumerate(shape) if d != 1), len(shape)) :]
+
+
+def over_batch(s: Source) -> bool:
+    """Whether a reduction is one over the batch."""
+    return s.tf.op in REDUCTIONS and s.is_constant(1) and 0 in _axes(s)
+
+
+def _axes(s: Source) -> list[int]:
+    return sorted(int(a) % len(s.shape(0)) for a in np.reshape(s.constant(1), -1))
+
+
+def reduction(s: Source) -> Shared:
+    """A sum or mean over the batch and the dimensions that follow it: the sum, divided by the number of elements."""
+    axes, dims = _axes(s), s.shape(0)[1:]
+    if axes != list(range(len(axes))):
+        raise s.unsupported(f"reduction over the batch and axes {axes[1:]}; supported: those that follow the batch")
+    inside, rest = int(np.prod(dims[: len(axes) - 1])), int(np.prod(dims[len(axes) - 1 :]))
+    x = s.value(0)
+    if x.type.shape[-1] != rest:
+        x = s.make("reshape", x, attrs=ReshapeAttrs((inside, rest)), final=False)
+    total = noted(s.make("batch_sum", x, final=False))
+    if s.tf.op == "Mean":
+        total = s.make("div", total, batch_size(s, total, inside), final=False)
+    return Shared(total, s.result_shape)
+
+
+def noted(x: Node) -> Node:
+    return replace(x, note=NOTE)
+
+
+def batch_size(s: Source, x: Node, per_image: int) -> Node:
+    """The number of images times ``per_image``; ``x``: any value of theirs."""
+    count = s.make("batch_size", x, attrs=BatchSizeAttrs(per_image), final=False)
+    one = ReshapeAttrs((1,) * len(x.type.shape))
+    return count if count.type.shape == one.shape else s.make("reshape", count, attrs=one, final=False)

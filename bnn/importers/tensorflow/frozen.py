@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A frozen TensorFlow graph as plain data: what the reader needs, without TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...errors import CompileError
+
+Array = np.ndarray[Any, Any]
+Tensor = tuple[str, int]  # op name, output number
+
+ALIASES = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"})
+# What depends on the shape of the data alone.
+SHAPE_OPS = frozenset({"OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"})
+
+
+@dataclass(frozen=True)
+class TfNode:
+    """One node of the graph; ``attrs`` are plain Python values, dtypes are names."""
+
+    op: str
+    name: str
+    inputs: tuple[Tensor, ...]
+    attrs: dict[str, Any]
+
+
+@dataclass
+class Frozen:
+    """The graph, frozen to constants.
+
+    ``run_op(node, operands)`` executes one node eagerly, as Keras called eagerly would, and gives all its outputs.
+    ``multiplier(variance, epsilon, gamma)``: batch norm's rsqrt(variance + epsilon) * gamma in TensorFlow's arithmetic.
+    ``layers``: names of the model's layers, where known; ``scopes_twice``: the name scope of each is opened to build it
+    and again to call it, as Keras 3 does.
+    """
+
+    nodes: list[TfNode]
+    inputs: list[str]  # placeholder op names, in the model's order
+    input_names: list[str]
+    outputs: list[Tensor]
+    output_names: list[str]
+    run_op: Callable[[TfNode, Sequence[Any]], list[Any]]
+    multiplier: Callable[[Array, float, Array], Array]
+    layers: frozenset[str] = frozenset()
+    scopes_twice: bool = False
+    by_name: dict[str, TfNode] = field(default_factory=dict)
+    resolved: dict[Tensor, Tensor] = field(default_factory=dict)
+    """What ``resolve`` has found."""
+    scopes: dict[str, str] = field(default_factory=dict)
+    """The layer behind a name scope."""
+
+    def __post_init__(self) -> None:
+        self.by_name = {n.name: n for n in self.nodes}
+        found = {part for n in self.nodes for part in n.name.split("/")}
+        self.scopes = _scopes(self.layers, found, self.scopes_twice)
+
+    def resolve(self, tensor: Tensor) -> Tensor:
+        """The tensor behind identities."""
+        return behind(self.by_name, ALIASES, self.resolved, tensor)
+
+    def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
+        """Run the whole graph, op by op; gives the arrays of the wanted tensors ("op:0") and frees the rest."""
+        keep = set(wanted)
+        result: dict[str, Array] = {}
+
+        def keep_wanted(node: TfNode, values: list[Any]) -> None:
+            for i, value in enumerate(values):
+                name = f"{node.name}:{i}"
+                if name in keep:
+                    result[name] = np.asarray(value)
+
+        self.execute(inputs, keep_wanted)
+        return result
+
+    def execute(self, inputs: Sequence[Array], visit: Callable[[TfNode, list[Any]], object]) -> None:
+        """Run every node in order; ``visit`` sees each node with its outputs."""
+        remaining: dict[str, int] = {}
+        for node in self.nodes:
+            for operand, _ in node.inputs:
+                remaining[operand] = remaining.get(operand, 0) + 1
+        values: dict[str, list[Any]] = {}
+        fed = dict(zip(self.inputs, inputs, strict=True))
+        for node in self.nodes:
+            if node.op == "NoOp":
+                continue
+            if node.name in fed:
+                values[node.name] = [fed[node.name]]
+            else:
+                try:
+                    values[node.name] = self.run_op(node, [values[name][i] for name, i in node.inputs])
+                except CompileError as error:
+                    images = f" (in a batch of {len(inputs[0])})" if inputs else ""
+                    raise type(error)(f"layer '{self.layer(node.name)}': {error}{images}") from error
+            visit(node, values[node.name])
+            for operand, _ in node.inputs:
+                remaining[operand] -= 1
+                if remaining[operand] == 0:
+                    del values[operand]
+
+    def layer(self, op_name: str) -> str:
+        """The source layer of an op: the deepest part of its path that names a layer of the model."""
+        parts = [p for p in op_name.split("/") if not re.fullmatch(r"(Stateful)?PartitionedCall(_\d+)?", p)]
+        for part in (*reversed(parts[:-1]), *parts[-1:]):  # an op may be called as another layer is
+            if part in self.scopes:
+                return self.scopes[part]
+        return parts[1] if len(parts) > 2 else parts[0] if parts else op_name
+
+
+def behind(nodes: Mapping[str, TfNode], ops: Collection[str], resolved: dict[Tensor, Tensor], tensor: Tensor) -> Tensor:
+    """The tensor behind nodes that hand on their operands; ``resolved``: what was found before, else every call would
+    follow the same long row of them.
+
+    Raises :class:`CompileError` where they hand on their own results.
+    """
+    passed: dict[Tensor, None] = {}
+    while tensor not in resolved and nodes[tensor[0]].op in ops:
+        if tensor in passed:
+            raise CompileError(f"the node '{tensor[0]}' hands on its own result")
+        passed[tensor] = None
+        tensor = nodes[tensor[0]].inputs[tensor[1]]
+    found = resolved.get(tensor, tensor)
+    resolved.update(dict.fromkeys(passed, found))
+    return found
+
+
+def _scopes(layers: frozenset[str], found: set[str], twice: bool) -> dict[str, str]:
+    """{name scope: layer}.  Where scopes are opened ``twice``, TensorFlow numbers the second: layer_1, or layer_2 if
+    another layer is called layer_1.  Then all of them are numbered, so some scope is called as no layer is."""
+    plain = {layer: layer for layer in layers}
+    numbers = [(f"{layer}_{i}", layer) for i in (1, 2) for layer in sorted(layers) if f"{layer}_{i}" in found]
+    if not twice or all(scope in layers for scope, _ in numbers):
+        return plain
+    last = {layer: scope for scope, layer in numbers}  # layer_2 before layer_1
+    return plain | {scope: layer for layer, scope in last.items()}

@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a frozen TensorFlow graph into the SOURCE level of the IR: one reader per TensorFlow op type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...errors import CompileError, UnsupportedOpError
+from ...ir.graph import DType, Graph, Node
+from ...ir.ops import constant, input_node, make
+from . import functions, logic, reduce, resize, transposed  # noqa: F401  they register their readers
+from .batch import Shared, batch_size, noted, over_batch, reduction, without_ones
+from .counts import Slopes, keeps_its_place, multiple, slopes
+from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
+from .layer_norm import NORMS, layer_norm
+from .limits import MOST_BYTES, MOST_CONSTANTS
+from .moves import (
+    MOVES,
+    OF_THE_NUMBER,
+    POINTWISE,
+    PRODUCTS,
+    SPARSE_PRODUCT,
+    Moved,
+    arrange,
+    in_order,
+    move,
+    product,
+    sparse_product,
+    start,
+)
+from .ops import READERS, channels_first, unsupported_alone
+from .source import PROBE_BATCH, Source
+
+# Images in the larger batch in which moves are followed, many where all that moves has few elements.
+_MORE, _MANY, _SMALL = 7, 67, 2**14
+_PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
+# What a compiled network's inputs can be.
+INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
+InputDType = str | Mapping[str, str] | None
+SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND", SPARSE_PRODUCT}
+
+
+def read(frozen: Frozen, input_dtype: InputDType = None) -> Graph:
+    """The SOURCE graph.
+
+    ``input_dtype``: "float32", "uint8" or "int8" for all inputs, or for some by their names; others are bytes where the
+    model's own are, else float32.  A network reads bytes as the source model reads ``images.astype(float32)``.
+
+    The graph is executed on zeros, so every shape is known and whatever does not depend on the data (weights and
+    their quantizers, shape arithmetic) is a constant that TensorFlow itself has computed.
+
+    Raises:
+        UnsupportedOpError: an op that depends on the data and has no reader; names the op, the layer, what to do.
+    """
+    return GraphReader(frozen).graph(_input_dtypes(frozen, input_dtype))
+
+
+def _input_dtypes(frozen: Frozen, wanted: InputDType) -> list[DType]:
+    """One an input; raises where the names or the types are none."""
+    labels = frozen.input_names
+    own = [str(frozen.by_name[name].attrs.get("dtype")) for name in frozen.inputs]
+    chosen = {n: dtype if dtype in INPUT_DTYPES else "float32" for n, dtype in zip(labels, own, strict=True)}
+    if wanted is not None:
+        named = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(chosen, str(wanted))
+        for name, dtype in named.items():
+            if name not in chosen:
+                raise CompileError(f"input_dtype: found '{name}', expected names of inputs: {', '.join(chosen)}")
+            if dtype not in INPUT_DTYPES:
+                raise CompileError(f"input_dtype: found '{dtype}', expected {', '.join(INPUT_DTYPES)}")
+        chosen |= named
+    for name, dtype in zip(labels, own, strict=True):
+        if chosen[name] not in ("float32", dtype) and dtype != "float32":
+            raise CompileError(
+                f"input '{name}' is {dtype} in the model, which {chosen[name]} does not hold; leave its input_dtype out"
+            )
+    return [INPUT_DTYPES[dtype] for dtype in chosen.values()]
+
+
+def _as_floats(x: Node) -> Node:
+    if x.type.dtype is DType.u8:
+        return make("cast", x, name=x.name)
+    if x.type.dtype is DType.i8:
+        return make("cast", make("excess_128", x, name=x.name), constant(np.arange(-128, 128)), name=x.name)
+    return x
+
+
+class GraphReader:
+    def __init__(self, frozen: Frozen) -> None:
+        self.frozen = frozen
+        self.dependent: set[str] = set(frozen.inputs)  # ops whose values depend on the data
+        for node in frozen.nodes:
+            if node.op not in SHAPE_OPS and any(name in self.dependent for name, _ in node.inputs):
+                self.dependent.add(node.name)
+        self._check_supported()
+        self.shapes: dict[Tensor, tuple[int, ...]] = {}
+        self.constants: dict[Tensor, Array] = {}
+        self.slopes: Slopes = {}  # of constants that are none: numbers that grow with the batch
+        self.fewer: dict[Tensor, tuple[int, ...]] = {}  # shapes for one image less, where anything depends on them
+        self.growing: set[Tensor] = set()  # constants of which there are more in a larger batch
+        self.values: dict[Tensor, Node] = {}
+        self.moved: dict[Tensor, Moved] = {}  # what does not keep the batch first
+        self.arranged: dict[Tensor, Moved] = {}  # what has been moved, and does
+        self.shared: dict[Tensor, Shared] = {}  # what has no batch, all its images being in it
+        self.foreign: set[str] = self._read_by_others()
+        self.inside = self._dilated()
+        self._probe()
+        moving = (self.shapes[frozen.resolve(t)] for n in frozen.nodes if n.op in MOVES for t in n.inputs[:1])
+        self.batches = (PROBE_BATCH, _MANY if max(map(np.prod, moving), default=0) < PROBE_BATCH * _SMALL else _MORE)
+
+    def _check_supported(self) -> None:
+        for node in self.frozen.nodes:
+            if node.name not in self.dependent or node.name in self.frozen.inputs:
+                continue
+            if node.op not in SUPPORTED and node.op not in ALIASES:
+                layer = self.frozen.layer(node.name)
+                raise UnsupportedOpError(
+                    f"layer '{layer}' uses the TensorFlow op {node.op} ('{node.name}'), which is not supported; "
+                    "replace the layer, or cut the model before it; docs/semantics.md lists the ops that are"
+                )
+
+            training = node.attrs.get("is_training")
+            # Some TensorFlows cannot even execute convolutions of such data.
+            if node.attrs.get("data_format") in ("NCHW", "NCDHW") and not training:
+                raise channels_first(Source(self, node))
+
+    def _read_by_others(self) -> set[str]:
+        """Ops whose value leaves their layer."""
+        foreign = {self.frozen.resolve(t)[0] for t in self.frozen.outputs}
+        for node in self.frozen.nodes:
+            if node.op in ALIASES:
+                continue
+            for operand in node.inputs:
+                source = self.frozen.resolve(operand)[0]
+                if self.frozen.layer(source) != self.frozen.layer(node.name):
+                    foreign.add(source)
+        return foreign
+
+    def _probe(self) -> None:
+        frozen = self.frozen
+        zeros = []
+        for name in frozen.inputs:
+            node = frozen.by_name[name]
+            shape = node.attrs.get("shape") or []
+            if len(shape) < 2 or any(d < 1 for d in shape[1:]):
+                raise CompileError(
+                    f"input '{name}' has shape {shape}; only the batch may be open: save the model with a fixed size, "
+                    "or pass input_shape=(height, width, channels) (--input-shape) where it has one input"
+                )
+            dtype = str(node.attrs.get("dtype"))
+            users = {n.op for n in frozen.nodes if any(frozen.resolve(t) == (name, 0) for t in n.inputs)} - ALIASES
+            if dtype != "float32" and not (dtype in _PIXELS and users <= {"Cast"}):
+                raise UnsupportedOpError(
+                    f"input '{name}' is {dtype}; only float32 inputs are supported, and those of "
+                    f"{', '.join(sorted(_PIXELS))} that are cast to float32 (a Rescaling layer) before anything else"
+                )
+            size = math.prod(shape[1:]) * PROBE_BATCH * np.dtype(dtype).itemsize
+            if size > MOST_BYTES:
+                raise CompileError(
+                    f"input '{name}' has shape {shape}: {PROBE_BATCH} of them are {size:,} bytes; at most "
+                    f"{MOST_BYTES:,} are read"
+                )
+            zeros.append(np.zeros([PROBE_BATCH, *shape[1:]], dtype))
+
+        kept = 0
+
+        def visit(node: TfNode, outputs: list[Any]) -> None:
+            nonlocal kept
+            for i, value in enumerate(outputs):
+                self.shapes[node.name, i] = tuple(int(d) for d in value.shape)
+                if node.name not in self.dependent:
+                    self.constants[node.name, i] = np.asarray(value)
+                    kept += 0 if node.op in ALIASES else self.constants[node.name, i].nbytes
+                    if kept > MOST_CONSTANTS:
+                        raise CompileError(
+                            f"the values that do not depend on the data are {kept:,} bytes at '{node.name}'; at most "
+                            f"{MOST_CONSTANTS:,} are kept"
+                        )
+
+        frozen.execute(zeros, visit)
+        if not any(node.op in SHAPE_OPS for node in frozen.nodes):
+            return
+
+        fewer = self.fewer
+
+        def compare(node: TfNode, outputs: list[Any]) -> None:
+            fewer.update({(node.name, i): tuple(int(d) for d in value.shape) for i, value in enumerate(outputs)})
+
+        frozen.execute([z[1:] for z in zeros], compare)
+        self.slopes = slopes(frozen, self.constants, self.shapes, fewer)
+        self.growing = {t for t in self.constants if self.shapes[t] != fewer[t]}
+
+    def graph(self, dtypes: Sequence[DType]) -> Graph:
+        frozen = self.frozen
+        inputs = []
+        for name, label, dtype in zip(frozen.inputs, frozen.input_names, dtypes, strict=True):
+            inputs.append(input_node(label, self.shapes[name, 0][1:], dtype))
+            self.values[name, 0] = _as_floats(inputs[-1])
+        for node in frozen.nodes:
+            if node.name not in self.dependent or node.name in frozen.inputs:
+                continue
+            if node.op in ALIASES or node.name in self.inside:
+                continue
+            for i, value in enumerate(self._read(node)):
+                if isinstance(value, Moved):
+                    self.moved[node.name, i] = value
+                elif isinstance(value, Shared):
+                    self.shared[node.name, i] = value
+                else:
+                    self.values[node.name, i] = value
+        outputs = tuple(self.node(t) for t in frozen.outputs)
+        return Graph(tuple(inputs), outputs, tuple(frozen.output_names))
+
+    def _read(self, node: TfNode) -> tuple[Node | Moved | Shared, ...]:
+        layer = self.frozen.layer(node.name)
+        source = Source(self, node)
+        operands = [self._of_batch(node, t) for t in node.inputs]
+        if any(operands):
+            return (self._with_batch(node, operands),)
+        if over_batch(source):
+            return (reduction(source),)
+        loose = any(self.frozen.resolve(t) in self.moved for t in node.inputs)
+        shape = self.shapes[node.name, 0]
+        results: tuple[Node | Moved, ...]
+        if node.op == SPARSE_PRODUCT:
+            return (sparse_product(source),)
+        if loose and node.op in PRODUCTS:
+            operand = self._operand(node.inputs[0])
+            if not isinstance(operand, Moved):
+                raise unsupported_alone(source)
+            return (product(source, operand, source.constant(1)),)
+        if loose and node.op in NORMS and node.attrs.get("is_training"):
+            operand = self._operand(node.inputs[0])
+            assert isinstance(operand, Moved)
+            return (layer_norm(source, operand),)
+        if loose and node.op in POINTWISE:
+            return (self._pointwise(node),)
+        if node.op not in MOVES or node.op in READERS and not loose and shape[:1] == (PROBE_BATCH,):
+            try:
+                if node.op not in READERS:
+                    raise unsupported_alone(source)
+                read = READERS[node.op](source) if not loose else ()
+                results = read if isinstance(read, tuple) else (read,)
+            except UnsupportedOpError:
+                if node.op not in MOVES:
+                    raise
+                results = self._move(source)
+            if loose or shape[:1] != (PROBE_BATCH,):
+                raise self._loose(node)
+        else:
+            results = self._move(source)
+        for i, result in enumerate(results):
+            shape = self.shapes[node.name, i]
+            if isinstance(result, Node) and result.type.shape != shape[1:]:
+                raise CompileError(f"layer '{layer}': {node.op} gives {shape[1:]}, read as {result.type}")
+        return results
+
+    def _loose(self, node: TfNode, output: int = 0) -> UnsupportedOpError:
+        known = (self.moved.get(t) for t in ((node.name, output), *map(self.frozen.resolve, node.inputs)))
+        if any(m is not None and m.layouts[0].per_image(m.size) is not None for m in known):
+            return Source(self, node).unsupported(OF_THE_NUMBER)
+        return UnsupportedOpError(
+            f"layer '{self.frozen.layer(node.name)}' ({node.op} '{node.name}') does not keep the batch as its first "
+            f"dimension: {self.shapes[node.name, output]} for a batch of {PROBE_BATCH}; on such values only moves, "
+            "dense layers and elementwise operations are supported: keep the batch first, or cut the model before it"
+        )
+
+    def _of_batch(self, node: TfNode, tensor: Tensor) -> Shared | int:
+        """What an operand is to the whole batch: a value of it; a number for every image; 0: neither."""
+        tensor = self.frozen.resolve(tensor)
+        if tensor in self.shared or node.op not in POINTWISE or tensor not in self.slopes:
+            return self.shared.get(tensor, 0)
+        return multiple(self.constants[tensor], self.slopes[tensor], PROBE_BATCH)
+
+    def _with_batch(self, node: TfNode, operands: Sequence[Shared | int]) -> Node | Shared:
+        """An elementwise op of values of the whole batch, and perhaps of an image."""
+        source = Source(self, node)
+        tensors = [self.frozen.resolve(t) for t in node.inputs]
+        images = [self.values[t] for t in tensors if t in self.values]
+        if any(t in self.moved for t in tensors):
+            raise self._loose(node)
+        if node.op not in POINTWISE:
+            raise source.unsupported("a value of the whole batch; with such only elementwise operations are supported")
+        rank = max([1] + [len(x.type.shape) for x in images])
+        if not images:  # as few dimensions as there can be, since an image has no more than three
+            rank = max([1] + [len(without_ones(self.shapes[t])) for t in tensors])
+        bases = [o.of_rank(source, rank) if isinstance(o, Shared) else None for o in operands]
+        anything = next(iter([*images, *filter(None, bases)]))
+        for i, o in enumerate(operands):
+            if isinstance(o, int) and o:
+                count = batch_size(source, anything, o)
+                bases[i] = count if any(isinstance(other, Shared) for other in operands) else noted(count)
+        result = READERS[node.op](Source(self, node, bases))
+        assert isinstance(result, Node)
+        shape, own = self.shapes[node.name, 0], result.type.shape
+        if images and shape != (PROBE_BATCH, *own) or not images and without_ones(shape) != without_ones(own):
+            raise self._loose(node)
+        return result if images else Shared(replace(result, origin="", tap=""), shape)
+
+    def _pointwise(self, node: TfNode) -> Moved:
+        """An elementwise op on values that keep their elements' order but not the batch (those of a dense layer that is
+        distributed over time): the op on the values with the batch."""
+        operands = [self._operand(t) for t in node.inputs]
+        moved = [o for o in operands if isinstance(o, Moved)]
+        constants = [o for o in operands if not isinstance(o, Moved)]
+        source = Source(self, node)
+        if not all(moved[0].like(o) for o in moved):
+            ordered = [in_order(source, o) if isinstance(o, Moved) else o for o in operands]
+            operands = [o for o in ordered if o is not None]
+            if len(operands) < len(ordered):
+                raise self._loose(node)
+            moved = [o for o in operands if isinstance(o, Moved)]
+        alike = all(moved[0].like(o) for o in moved) and all(c.size == np.prod(c.shape[-1:]) for c in constants)
+        if not alike or self.shapes[node.name, 0] != moved[0].index.shape:
+            raise self._loose(node)
+        bases = [o.base if isinstance(o, Moved) else None for o in operands]
+        result = READERS[node.op](Source(self, node, bases))
+        assert isinstance(result, Node)
+        return replace(moved[0], base=result)
+
+    def _operand(self, tensor: Tensor) -> Moved | Array:
+        tensor = self.frozen.resolve(tensor)
+        if tensor in self.moved:
+            return self.moved[tensor]
+        if tensor in self.arranged:
+            return self.arranged[tensor]
+        if tensor in self.values:
+            return start(self.values[tensor], self.batches)
+        return self.constants[tensor]
+
+    def _constants(self, tensor: Tensor) -> tuple[Array, ...]:
+        """A constant as it is in every batch, as far as that is known."""
+        value, slope = self.constants[tensor], self.slopes.get(tensor)
+        if tensor in self.growing:
+            return (value,)
+        if slope is None:
+            return (value,) * len(self.batches)
+        grown = ((count - PROBE_BATCH) * np.nan_to_num(slope) for count in self.batches)
+        return tuple(np.asarray(value + more, value.dtype) for more in grown)
+
+    def _move(self, source: Source) -> tuple[Node | Moved, ...]:
+        results: list[Node | Moved] = []
+        tensors = [self.frozen.resolve(t) for t in source.tf.inputs]
+        operands = [self._operand(t) for t in tensors]
+        for tensor in tensors:
+            slope = None if tensor in self.growing else self.slopes.get(tensor)
+            if slope is not None and not keeps_its_place(source.tf.op, slope):
+                raise source.unsupported(OF_THE_NUMBER)
+        pairs = zip(operands, tensors, strict=True)
+        given = [o if isinstance(o, Moved) else self._constants(t) for o, t in pairs]
+        for i, moved in enumerate(move(source, self.frozen, given)):
+            elements = moved.per_image()
+            if elements is None:
+                results.append(moved)
+            elif self.fewer and self.fewer[source.tf.name, i] != (PROBE_BATCH - 1, *elements.shape):
+                raise source.unsupported("its shape depends on the number of images in the batch")
+            else:
+                self.arranged[source.tf.name, i] = moved
+                results.append(arrange(source, moved.base, elements, i))
+        return tuple(results)
+
+    def _dilated(self) -> set[str]:
+        """Ops inside dilated convolutions, which are read where those end."""
+        inside = set()
+        for node in self.frozen.nodes:
+            if node.op == "BatchToSpaceND":
+                name = node.name
+                while self.frozen.by_name[name].op != "SpaceToBatchND" and self.frozen.by_name[name].inputs:
+                    outer = self.frozen.by_name[name]
+                    data = 2 if outer.op == "Conv2DBackpropInput" else 0
+                    name = self.frozen.resolve(outer.inputs[data])[0]
+                    inside.add(name)
+        return inside
+
+    def node(self, tensor: Tensor) -> Node:
+        tensor = self.frozen.resolve(tensor)
+        if tensor in self.values:
+            return self.values[tensor]
+        if tensor in self.moved:
+            raise self._loose(self.frozen.by_name[tensor[0]], tensor[1])
+        if tensor in self.shared:
+            layer = self.frozen.layer(tensor[0])
+            raise UnsupportedOpError(f"layer '{layer}' ('{tensor[0]}') gives a value of the whole batch as an output")
+        if tensor in self.constants:
+            return constant(self.constants[tensor])
+        raise UnsupportedOpError(f"output {tensor[1]} of '{tensor[0]}' is not supported")

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands in a Keras model file: the model's configuration, and whether loading it would run code of the file.
+
+Keras' own safe mode is no such test.  Keras 2 ignores it for .h5 files and unmarshals their Lambda layers, and in files
+of every kind calls any function of TensorFlow (``TFOpLambda``), one that writes files too; older versions of Keras 3
+import any module that a file names and call any function of it.  So a file is read here first, and what could do more
+than build Keras' layers needs the user's permission.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import re
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...errors import CompileError
+from .archives import check_hdf5, check_zip
+from .limits import PERMISSION
+from .reason import reason
+from .symbols import FUNCTIONS
+
+# Layers and operations that unpickle, load other files (those of feature columns: texts and checkpoints), run any op or
+# call any method or function.
+_UNTAMED = frozenset({
+    "AssociativeScan", "ClassMethod", "Cond", "DenseFeatures", "FlaxLayer", "ForiLoop", "InstanceMethod",
+    "InstanceProperty", "JaxLayer", "Map", "ModuleWrapper", "Scan", "SequenceFeatures", "Switch", "TFSMLayer",
+    "TensorFlowOpLayer", "TorchModuleWrapper", "VectorizedMap", "WhileLoop",
+})  # fmt: skip
+# The parts of Keras that networks are made of.
+_PARTS = frozenset({
+    "activations", "constraints", "dtype_policies", "engine", "initializers", "layers", "losses", "metrics",
+    "mixed_precision", "models", "ops", "optimizers", "quantizers", "random", "regularizers",
+})  # fmt: skip
+_BASES = (
+    ("constraints", "Constraint"), ("initializers", "Initializer"), ("layers", "Layer"), ("losses", "Loss"),
+    ("metrics", "Metric"), ("optimizers", "Optimizer"), ("regularizers", "Regularizer"),
+)  # fmt: skip
+_FUNCTIONS = ("activations", "constraints", "initializers", "losses", "metrics", "regularizers")
+_BUILDERS = frozenset({"deserialize", "get", "serialize"})  # they stand beside those, and build what they are given
+
+
+def read_config(path: Path, *, unsafe: bool = False) -> tuple[str, Any]:
+    """(the version of Keras that wrote a file, the model's configuration); unless ``unsafe``, of a file with nothing
+    else in its container than Keras writes (see ``archives``)"""
+    try:
+        return _config(path, unsafe)
+    except (AttributeError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, CompileError):
+            raise
+        raise CompileError(f"{path}: cannot be read ({reason(error)}); is it complete?") from error
+
+
+def _config(path: Path, unsafe: bool) -> tuple[str, Any]:
+    import h5py
+
+    hdf5 = h5py.is_hdf5(path)
+    if zipfile.is_zipfile(path):
+        if hdf5:  # Keras would choose by the name, and could load what was not looked at here
+            raise CompileError(f"{path}: both a zip and an HDF5 file; save the model again with model.save(...)")
+        with zipfile.ZipFile(path) as archive:
+            if "metadata.json" not in archive.namelist():
+                raise CompileError(f"{path}: a zip file, but not one written by Keras (no metadata.json)")
+            if not unsafe:
+                check_zip(path, archive)
+            version = json.loads(archive.read("metadata.json")).get("keras_version", "2")
+            config = json.loads(archive.read("config.json"))
+        if isinstance(config, dict):
+            config.pop("compile_config", None)  # losses and the like: a model is loaded without
+        return str(version), config
+    if not hdf5:
+        with path.open("rb") as opened:
+            if opened.read(4) == b"\x89BNN":
+                raise CompileError(f"{path}: is a compiled network; give the Keras model that it was compiled from")
+        raise CompileError(f"{path}: neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?")
+    with h5py.File(path, "r") as file:
+        if not unsafe:
+            check_hdf5(path, file)
+        version, text = file.attrs.get("keras_version", "2"), file.attrs.get("model_config")
+    if text is None:
+        raise CompileError(f"{path}: holds weights only, without the model; save it with model.save(...)")
+    return _text(version), json.loads(_text(text))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def check_trusted(path: Path, config: Any, keras: Any) -> None:
+    """Refuse a configuration with code in it, or with classes to import; ``keras``: the one that is to load it."""
+    for entry in _entries(config):
+        code = _code(entry, keras)
+        if code is not None:
+            raise CompileError(f"{path}: contains {code}; {PERMISSION}")
+        unknown = _unknown_class(entry, keras)
+        if unknown is not None:
+            raise CompileError(
+                f"{path}: contains an object of the class {unknown}, which is not imported here; import that module "
+                "and load the file again (or compile the model from memory), or export the model as a SavedModel: "
+                "model.export(folder)"
+            )
+
+
+def _entries(config: Any) -> Iterator[dict[str, Any]]:
+    """All dicts of a nested configuration."""
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+
+
+def _code(entry: dict[str, Any], keras: Any) -> str | None:
+    """What an entry would run while it is loaded."""
+    inner = entry.get("config")
+    options = inner if isinstance(inner, dict) else {}
+    classes = _classes(entry)
+    if "__lambda__" in classes:
+        return "a Python function, which would run while loading"
+    unmarshalled = "lambda" in [entry.get(f"{part}_type") for part in ("function", "output_shape", "mask")]
+    if unmarshalled or "Lambda" in classes and not _calls_by_name(options):
+        return "a Lambda layer, whose Python code would run while loading"
+    for name in sorted(classes & _UNTAMED):
+        return f"a layer {name}, which can do more than compute"
+    if isinstance(options.get("vocabulary"), str):
+        return f"a vocabulary that is read from another file ('{options['vocabulary']}')"
+    if any(name.endswith("OpLambda") for name in classes):
+        symbol = str(options.get("function"))
+        if symbol not in FUNCTIONS:
+            return f"a call of the TensorFlow function {symbol}, which would run while loading"
+        if "inbound_nodes" in entry and not all(map(_takes_tensor, _list(entry["inbound_nodes"]))):
+            return f"a call of the TensorFlow function {symbol} on numbers alone, which would run while loading"
+    if _is_function(entry, classes) and not _known_function(entry, keras):
+        named = inner if isinstance(inner, str) else entry["class_name"]
+        return f"the function {named} of module {entry['module']}, which would run while loading"
+    if not _is_part(entry, keras):
+        return f"an object {entry['class_name']} of module {entry['module']}, which is no part of a network"
+    return None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _takes_tensor(call: Any) -> bool:
+    """Whether an argument is a layer's result, [layer, call, number] or [layer, call, number, options], and so not
+    known before the network runs."""
+    waiting = [call]
+    while waiting:
+        value = waiting.pop()
+        inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+        kinds = tuple(map(type, value[:3])) if isinstance(value, list) and len(value) in (3, 4) else ()
+        if kinds == (str, int, int) and value[0] != "_CONSTANT_VALUE":
+            return True
+        waiting += inner
+    return False
+
+
+def _is_part(entry: dict[str, Any], keras: Any) -> bool:
+    """Whether a class is one that networks are made of; also where it is not known."""
+    name, module = entry.get("class_name"), entry.get("module")
+    if not isinstance(name, str) or not isinstance(module, str) or name == "function":
+        return True
+    other = entry.get("registered_name")
+    if _registered(_sought(entry), keras):
+        return True
+    package, *parts = f"{module}.{name}".split(".")[:-1]
+    if package in ("keras", "tf_keras"):
+        return not parts or bool(_PARTS.intersection(parts[:2]))
+    bases = tuple(getattr(getattr(keras, group), base) for group, base in _BASES)
+    found = [_attribute(sys.modules.get(module), n) for n in (name, other) if isinstance(n, str)]
+    return all(f is None or isinstance(f, type) and issubclass(f, bases) for f in found)
+
+
+def _attribute(of: Any, name: str) -> Any:
+    for part in name.split("."):
+        of = getattr(of, part, None)
+    return of
+
+
+def _classes(entry: dict[str, Any]) -> set[str]:
+    """The names by which Keras may look an entry up, without package and module."""
+    names = (entry.get("class_name"), entry.get("registered_name"))
+    return {re.split(r"[.>]", name)[-1] for name in names if isinstance(name, str)}
+
+
+def _calls_by_name(options: dict[str, Any]) -> bool:
+    """Whether a Lambda layer holds the name of a function and no code; what it names is looked at where it stands."""
+    function = options.get("function")
+    if "function_type" in options:  # Keras 2
+        return bool(options["function_type"] == "function")
+    return isinstance(function, dict) and function.get("class_name") == "function"
+
+
+def _is_function(entry: dict[str, Any], names: set[str]) -> bool:
+    """A function of a module, also where it is called a class: then its name does not begin with a capital."""
+    lower = any(not name.lstrip("_")[:1].isupper() for name in names)
+    return isinstance(entry.get("class_name"), str) and isinstance(entry.get("module"), str) and lower
+
+
+def _known_function(entry: dict[str, Any], keras: Any) -> bool:
+    """An activation and the like of Keras, or what the program has registered."""
+    if entry["class_name"] != "function":
+        return _registered(_sought(entry), keras)
+    name = entry.get("config")
+    if not isinstance(name, str) or name in _BUILDERS:
+        return False
+    if entry["module"] == "builtins":  # what Keras writes for its own and for registered ones; it looks there last
+        known = not hasattr(builtins, name.split(".")[0])
+    else:
+        own = entry["module"].split(".")[0] in ("keras", "tf_keras")
+        known = own and any(hasattr(getattr(keras, group, None), name) for group in _FUNCTIONS)
+    return known or _registered(name, keras)
+
+
+def _unknown_class(entry: dict[str, Any], keras: Any) -> str | None:
+    """A class that Keras would import a module for."""
+    name, module = entry.get("class_name"), entry.get("module")
+    if not isinstance(name, str) or not isinstance(module, str) or name == "function":
+        return None
+    if module.split(".")[0] in ("keras", "tf_keras") or _registered(_sought(entry), keras):
+        return None
+    return None if module in sys.modules else f"'{name}' of module '{module}'"
+
+
+def _sought(entry: dict[str, Any]) -> Any:
+    """The name by which Keras looks for a registered class; where it finds none (null, too), it imports the module."""
+    return entry.get("registered_name", entry.get("class_name"))
+
+
+def _registered(name: Any, keras: Any) -> bool:
+    return isinstance(name, str) and keras.saving.get_registered_object(name) is not None

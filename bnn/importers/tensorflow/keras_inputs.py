@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a Keras model is called with, in the structure that its ``call`` expects."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import CompileError
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A call's arguments; in the place of every tensor stands its TensorSpec.
+
+    ``names``: one a tensor, in the order in which TensorFlow flattens the arguments (a dict by its keys); None where
+    the model has none.
+    """
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    names: list[str] | None
+
+
+def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...] | None:
+    """Sizes of one image that a user gave."""
+    if input_shape is None:
+        return None
+    try:
+        sizes = tuple(operator.index(size) for size in input_shape)
+    except TypeError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise CompileError(
+            f"input_shape: found {input_shape!r}, expected the sizes of one image without the batch, as (height, "
+            "width, channels)"
+        )
+    return sizes
+
+
+def model_inputs(tf: Any, model: Any, input_shape: tuple[int, ...] | None) -> Inputs:
+    """The inputs of a model in memory, with all sizes known but the batch's."""
+    args, kwargs = _arguments(tf, model)
+    tensors = tf.nest.flatten((args, kwargs))
+    if not tensors and input_shape is not None:
+        tensors = args = [tf.TensorSpec([None, *input_shape], tf.float32)]
+    label = getattr(model, "name", type(model).__name__)
+    if not tensors:
+        raise CompileError(
+            f"model '{label}' has never been called, so its input shape is not known; call it once, or pass "
+            "input_shape=(height, width, channels)"
+        )
+    if any(not hasattr(tensor, "shape") for tensor in tensors):
+        raise CompileError(
+            f"model '{label}' was called with positional arguments that are no tensors; call it once, as it was built, "
+            "with a tensor, a list or a dict of tensors, and everything else by its name"
+        )
+    check_single(input_shape, len(tensors))
+    names = _names(tf, model, args, kwargs, tensors)
+    specs = []
+    for i, tensor in enumerate(tensors):
+        shape = tf.TensorShape(tensor.shape)
+        name = names[i] if names else f"input {i}"
+        sizes = fitted(name, None if shape.rank is None else shape.as_list()[1:], input_shape)
+        specs.append(tf.TensorSpec([None, *sizes], tensor.dtype))
+    args, kwargs = tf.nest.pack_sequence_as((args, kwargs), specs)
+    return Inputs(list(args), dict(kwargs), names)
+
+
+def check_single(input_shape: tuple[int, ...] | None, count: int) -> None:
+    """An ``input_shape`` is that of a model's only input."""
+    if input_shape is not None and count != 1:
+        raise CompileError(
+            f"input_shape: found {input_shape}, but the model has {count} inputs; build it with fixed sizes, or call "
+            "it once on data of them, and leave input_shape out"
+        )
+
+
+def fitted(name: str, own: Sequence[int | None] | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The sizes of an input without the batch: the model's own, and the user's where those are open (all: None)."""
+    if wanted is not None:
+        takes = own is None or [w if o is None else o for o, w in zip(own, wanted, strict=False)] == list(wanted)
+        if not takes or own is not None and len(own) != len(wanted):
+            raise CompileError(
+                f"input_shape: found {wanted}, but the model's input '{name}' is {_text(own)}; give sizes that it "
+                "takes, or leave input_shape out"
+            )
+        return wanted
+    sizes = tuple(size for size in own or () if size is not None)
+    if own is None or len(sizes) != len(own):
+        raise CompileError(
+            f"input '{name}' has shape {_text(own)}; only the batch may be open: build the model with a fixed size, or "
+            "pass input_shape=(height, width, channels) (--input-shape) where it has one input"
+        )
+    return sizes
+
+
+def _text(sizes: Sequence[int | None] | None) -> str:
+    return "open" if sizes is None else f"({', '.join('open' if s is None else str(s) for s in sizes)})"
+
+
+def _arguments(tf: Any, model: Any) -> tuple[list[Any], dict[str, Any]]:
+    """What a model is called with, as tensors or specs of them; nothing where nobody knows."""
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        try:
+            return [model.input], {}  # functional: as it was built, a list or a dict perhaps
+        except (AttributeError, ValueError):  # sequential, in some versions of Keras
+            return [inputs[0] if len(inputs) == 1 else inputs], {}
+    if hasattr(model, "save_spec"):  # subclassed, Keras 2: what it was called with
+        specs = model.save_spec()
+        return (list(specs[0]), dict(specs[1])) if specs else ([], {})
+    shapes = getattr(model, "_build_shapes_dict", None) or {}  # Keras 3: by build's names, "x_shape"
+    specs = {name.removesuffix("_shape"): _specs(tf, shape) for name, shape in shapes.items() if shape}
+    return (list(specs.values()), {}) if len(specs) == 1 else ([], specs)
+
+
+def _specs(tf: Any, shapes: Any) -> Any:
+    """Float tensors of nested shapes: Keras 3 does not keep the types."""
+    if isinstance(shapes, Mapping):
+        return {name: _specs(tf, shape) for name, shape in shapes.items()}
+    if any(isinstance(size, (Mapping, list, tuple)) for size in shapes):
+        return [_specs(tf, shape) for shape in shapes]
+    return tf.TensorSpec([None, *shapes[1:]], tf.float32)
+
+
+def _names(tf: Any, model: Any, args: list[Any], kwargs: dict[str, Any], tensors: Sequence[Any]) -> list[str] | None:
+    """A dict's keys, by which the model is called too; else the names that Keras gave."""
+    named = args[0] if len(args) == 1 and not kwargs else kwargs
+    if isinstance(named, Mapping) and len(named) == len(tensors) and not any(map(tf.nest.is_nested, named.values())):
+        return [str(name) for name in sorted(named)]
+    if getattr(model, "inputs", None):
+        names = getattr(model, "input_names", None) or [str(t.name).split(":")[0] for t in tensors]
+        return list(map(str, names)) if len(names) == len(tensors) else None
+    return None

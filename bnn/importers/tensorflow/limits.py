@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much a model file may make of itself before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import CompileError
+
+MOST_BYTES = 2**30
+"""What a file may declare: its unpacked parts, its weights, the constants of its graph, one value while it is read."""
+MOST_CALLS = 100
+"""Functions that call one another, in a row."""
+MOST_CONSTANTS = 2**32
+"""Bytes of all values together that a model computes without its data: weights, and what is made of them."""
+MOST_NODES = 2**20
+"""TensorFlow nodes of a model, those of called functions counted once a call."""
+PERMISSION = "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
+
+
+def check_bytes(where: str | Path, what: str, count: int) -> None:
+    """Refuse what is declared to be larger than anything that is compiled."""
+    if count > MOST_BYTES:
+        raise CompileError(f"{where}: {what} is {count:,} bytes; at most {MOST_BYTES:,} are read; {PERMISSION}")

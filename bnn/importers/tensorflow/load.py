@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load and freeze Keras models.  The only file that imports TensorFlow, and only when it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..._distribution import install
+from ...errors import CompileError, SetupError, UnsupportedOpError
+from ...ir.graph import Graph
+from .frozen import Frozen, Tensor, TfNode
+from .graphdef import InputDType, read
+from .inline import from_graph
+from .keras_files import check_trusted, read_config
+from .keras_inputs import Inputs, check_single, checked_shape, fitted, model_inputs
+from .limits import check_bytes
+from .pure import CONTROL, LOWERED
+from .reason import reason
+from .run import Runner, check_pure
+from .saved_graph import read_signature
+from .saved_models import check_files, check_saved_model, read_saved_model
+
+
+def tensorflow() -> Any:
+    """Import TensorFlow with Keras 2 (Larq needs it), quietly.
+
+    Raises :class:`SetupError` if TensorFlow is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Without that package TensorFlow 2.15 carries Keras 2 as it is, and does not survive being asked for it.
+    if "tensorflow" not in sys.modules and importlib.util.find_spec("tf_keras"):
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise SetupError(
+            f"compiling a Keras model needs TensorFlow, which cannot be imported ({error}); {install('tensorflow')}"
+        ) from None
+    return tf
+
+
+def import_model(
+    model: Any,
+    *,
+    unsafe: bool = False,
+    input_shape: Sequence[int] | None = None,
+    input_dtype: InputDType = None,
+) -> Graph:
+    """A SOURCE graph from a Keras model, a path (.keras, .h5, SavedModel folder), or what ``freeze`` gave.
+
+    ``input_shape``: without the batch; needed only for a model that has no fixed one.  ``unsafe``: see ``load_keras``,
+    and execute ops that may do more than compute.  ``input_dtype``: see ``graphdef.read``.
+    """
+    return read(freeze(model, unsafe=unsafe, input_shape=input_shape), input_dtype)
+
+
+def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> Frozen:
+    """Trace a model as a tf.function in inference mode and freeze its variables to constants."""
+    if isinstance(model, Frozen):
+        return model
+    shape = checked_shape(input_shape)
+    tf = tensorflow()
+    if isinstance(model, (str, os.PathLike)):
+        if Path(model).is_dir() and not unsafe:
+            return _frozen_signature(tf, Path(model), shape)
+        model = load_keras(model, unsafe=unsafe)
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    names: list[str] | None = None
+    layers: frozenset[str] = frozenset()
+    saved = hasattr(model, "signatures")
+    if saved:
+        if not model.signatures:
+            raise CompileError(
+                "the SavedModel has no signature; save the Keras model with model.export(...) or model.save(...)"
+            )
+        concrete = model.signatures.get("serving_default") or next(iter(model.signatures.values()))
+    elif callable(model):
+        called_with = model_inputs(tf, model, shape)
+        concrete = _traced(tf, model, called_with)
+        names = called_with.names
+        layers = frozenset(_layer_names(model))
+    else:
+        raise CompileError(f"expected a Keras model or a path, found {type(model).__name__}")
+    try:
+        frozen = convert_variables_to_constants_v2(concrete)
+    except ValueError as error:
+        raise CompileError(
+            f"TensorFlow cannot freeze the model ({reason(error)}); does a layer change its variables when it is "
+            "called, a batch norm with training=True perhaps?"
+        ) from error
+    inputs = [t.op.name for t in frozen.inputs]
+    outputs = [(t.op.name, t.value_index) for t in frozen.outputs]
+    nodes = from_graph(tf, frozen.graph.as_graph_def())
+    labels = _output_names(model, concrete.structured_outputs, len(outputs))
+    found = _frozen(tf, nodes, inputs, outputs, labels, unsafe, shape if saved else None)
+    return replace(found, input_names=names or inputs, layers=layers, scopes_twice=_is_keras_3(model))
+
+
+def _frozen_signature(tf: Any, folder: Path, shape: tuple[int, ...] | None) -> Frozen:
+    """The graph of a SavedModel that nobody vouches for."""
+    if not (folder / "saved_model.pb").exists():
+        raise CompileError(f"{folder}: a folder without saved_model.pb is not a SavedModel")
+    check_files(folder)
+    sizes = _sizes(tf)
+    saved = read_saved_model(folder)
+    check_saved_model(folder, saved, dir(tf.__internal__.tracking.AutoTrackable), sizes)
+    try:
+        found = read_signature(tf, folder, saved, sizes)
+    except CompileError as error:
+        raise type(error)(f"{folder}: {error}") from error
+    except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
+        raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
+    labels = _output_names(None, found.results, len(found.outputs))
+    return _frozen(tf, found.nodes, found.inputs, found.outputs, labels, False, shape)
+
+
+def _frozen(
+    tf: Any,
+    nodes: Sequence[TfNode],
+    inputs: list[str],
+    outputs: Sequence[Tensor],
+    output_names: list[str],
+    unsafe: bool,
+    shape: tuple[int, ...] | None,
+) -> Frozen:
+    needed = _needed(nodes, [*inputs, *(name for name, _ in outputs)], unsafe)
+    return Frozen(
+        nodes=_with_shape(needed, inputs, shape) if shape else needed,
+        inputs=inputs,
+        input_names=inputs,
+        outputs=list(outputs),
+        output_names=output_names,
+        run_op=Runner(tf, unsafe),
+        multiplier=lambda variance, epsilon, gamma: np.asarray(
+            tf.math.rsqrt(tf.constant(variance) + tf.constant(epsilon, tf.float32)) * tf.constant(gamma)
+        ),
+    )
+
+
+def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
+    """Load a model file with the Keras that wrote it.
+
+    Unless ``unsafe``, the whole file is looked at first, and whatever could do more than compute (run code, read or
+    write files, wait, call out) or become far larger than it is raises :class:`CompileError`.
+    """
+    where = Path(path)
+    if not where.exists():
+        raise CompileError(f"{where}: no such file or folder; expected a .keras or .h5 file or a SavedModel folder")
+    if where.is_dir() and not unsafe:
+        raise CompileError(f"{where}: a folder is read as a graph, and loaded as a model only with unsafe=True")
+    if where.is_dir():
+        return _load_saved_model(where)
+    if not where.is_file():
+        raise CompileError(f"{where}: not a regular file; expected a .keras or .h5 file or a SavedModel folder")
+    tf = tensorflow()
+    version, config = read_config(where, unsafe=unsafe)
+    keras = _keras(tf, version)
+    if not unsafe:
+        check_trusted(where, config, keras)
+    try:
+        with contextlib.nullcontext() if unsafe else _limited_variables(tf, where):
+            model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
+    except CompileError:
+        raise
+    except Exception as error:  # Keras raises whatever it met; the reader wants one kind
+        raise CompileError(
+            f"{where}: written by Keras {version}; Keras {getattr(keras, '__version__', '2')} here cannot load it: "
+            f"{reason(error)}; if a class or function of your own is missing, register it with "
+            "@keras.saving.register_keras_serializable() and import its module first (or compile the model from "
+            "memory), or export the model as a SavedModel: model.export(folder)"
+        ) from error
+    if not callable(model):  # Keras gives back what it has no class for
+        raise CompileError(f"{where}: holds no Keras model; save it with model.save(...)")
+    return model
+
+
+def _load_saved_model(folder: Path) -> Any:
+    if not (folder / "saved_model.pb").exists():
+        raise CompileError(f"{folder}: a folder without saved_model.pb is not a SavedModel")
+    try:
+        return tensorflow().saved_model.load(str(folder))
+    except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
+        raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
+
+
+def _sizes(tf: Any) -> dict[int, int]:
+    """Bytes of an element by the number of its type; of texts and handles 0."""
+    found = {}
+    for name in dir(tf.dtypes):
+        dtype = getattr(tf.dtypes, name)
+        if isinstance(dtype, tf.dtypes.DType):
+            plain = dtype not in (tf.string, tf.resource, tf.variant)
+            found[dtype.as_datatype_enum] = dtype.size if plain else 0
+    return found
+
+
+@contextlib.contextmanager
+def _limited_variables(tf: Any, path: Path) -> Iterator[None]:
+    """A configuration of few bytes can ask for any number of weights: they are counted before they are made."""
+    total = 0
+    refused: list[CompileError] = []
+
+    def create(next_creator: Any, **options: Any) -> Any:
+        nonlocal total
+        total += _variable_bytes(tf, options)
+        try:
+            check_bytes(path, "what its layers have as weights", total)
+        except CompileError as error:
+            refused.append(error)  # Keras may make another error of it
+            raise
+        return next_creator(**options)
+
+    try:
+        with tf.variable_creator_scope(create):
+            yield
+    finally:
+        if refused:
+            raise refused[0]
+
+
+def _variable_bytes(tf: Any, options: Mapping[str, Any]) -> int:
+    """The size of a variable to be made: its initial value is computed as a graph, which is not executed."""
+    shape, dtype, value = options.get("shape"), options.get("dtype"), options.get("initial_value")
+    if shape is None and callable(value):
+        with tf.Graph().as_default():
+            made = value()
+            shape, dtype = made.shape, made.dtype
+    elif shape is None:
+        shape, dtype = getattr(value, "shape", ()), dtype or getattr(value, "dtype", tf.float32)
+    sizes = [size or 0 for size in tf.TensorShape(shape).as_list()]
+    return int(np.prod(sizes, dtype=object)) * int(tf.as_dtype(dtype or tf.float32).size)
+
+
+def _is_keras_3(model: Any) -> bool:
+    version = str(getattr(sys.modules.get("keras"), "__version__", "2"))
+    own = any(c.__module__.partition(".")[0] == "keras" for c in type(model).__mro__)
+    return own and not version.startswith("2")
+
+
+def _keras(tf: Any, version: str) -> Any:
+    if not version.startswith("2"):
+        try:
+            import keras
+        except ImportError:
+            raise SetupError(f"the model was written by Keras {version}; pip install keras") from None
+        return keras
+    keras = tf.keras
+    if not str(getattr(keras, "__version__", "2")).startswith("2"):
+        raise SetupError(
+            "the model was written by Keras 2, but TensorFlow was imported with Keras 3; "
+            "set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported (and pip install tf-keras)"
+        )
+    with contextlib.suppress(ImportError):
+        import larq  # noqa: F401  registers its layers and quantizers with Keras
+    return keras
+
+
+def _traced(tf: Any, model: Any, inputs: Inputs) -> Any:
+    """The model as a concrete function of its inputs, one tensor after the other."""
+    structure = (inputs.args, inputs.kwargs)
+    specs = tf.nest.flatten(structure)
+
+    def call(*xs: Any) -> Any:
+        args, kwargs = tf.nest.pack_sequence_as(structure, xs)
+        return model(*args, training=False, **kwargs)
+
+    try:
+        return tf.function(call).get_concrete_function(*specs)
+    except Exception as error:  # Keras, or the model's own code, raises whatever it met; the reader wants one kind
+        shapes = " and ".join(str(tuple(spec.shape)).replace("None", "N") for spec in specs)
+        raise CompileError(
+            f"model '{getattr(model, 'name', type(model).__name__)}' cannot be called with {shapes}: {reason(error)}; "
+            "what can be compiled is called with one tensor, a list or a dict of tensors: call it so once, or pass an "
+            "input_shape that its layers take"
+        ) from error
+
+
+def _with_shape(nodes: Sequence[TfNode], inputs: Sequence[str], shape: tuple[int, ...]) -> list[TfNode]:
+    """A SavedModel's nodes with the sizes that its signature leaves open: it cannot be called with others."""
+    check_single(shape, len(inputs))
+    found = next(node for node in nodes if node.name == inputs[0])
+    dims = found.attrs.get("shape") or None  # of unknown rank: none
+    own = None if dims is None else [None if d < 0 else d for d in dims[1:]]
+    fixed = replace(found, attrs={**found.attrs, "shape": [-1, *fitted(found.name, own, shape)]})
+    return [fixed if node is found else node for node in nodes]
+
+
+def _output_names(model: Any, structured: Any, count: int) -> list[str]:
+    """One an output, each another: as Keras 2 does it, a name that was there already becomes name_1.  Empty ones where
+    the model has none, so that outputs are called as their layers are."""
+    if isinstance(structured, dict):
+        names = [str(name) for name in sorted(structured)]  # the order in which TensorFlow flattens it
+    else:
+        names = [str(name) for name in getattr(model, "output_names", None) or []]
+    if len(names) != count:
+        return [""] * count
+    unique: list[str] = []
+    for name in names:
+        tries = (f"{name}_{i}" for i in itertools.count(1))
+        unique.append(name if name not in unique else next(n for n in tries if n not in unique and n not in names))
+    return unique
+
+
+def _layer_names(model: Any) -> list[str]:
+    names = []
+    for layer in getattr(model, "layers", []):
+        names += [layer.name, *_layer_names(layer)]
+    return names
+
+
+def _needed(nodes: Sequence[TfNode], roots: Sequence[str], unsafe: bool) -> list[TfNode]:
+    """The nodes that the roots need."""
+    needed = _sorted({n.name: n for n in nodes}, roots)
+    for node in needed:
+        if node.op in CONTROL:
+            raise _loop(node)
+    for node in needed:
+        if not unsafe and node.op not in LOWERED and node.op != "Placeholder":  # which are never executed
+            check_pure(node)
+    return needed
+
+
+def _loop(node: TfNode) -> UnsupportedOpError:
+    return UnsupportedOpError(
+        f"op {node.op} ('{node.name}') is part of a loop or a choice; write the repetition out (unroll=True in a "
+        "recurrent layer), or cut the model before it"
+    )
+
+
+def _sorted(nodes: Mapping[str, TfNode], roots: Sequence[str]) -> list[TfNode]:
+    """What the roots need, operands first: a GraphDef promises no order."""
+    order: dict[str, TfNode] = {}
+    opened: set[str] = set()
+    stack = list(reversed(roots))
+    while stack:
+        node = nodes[stack[-1]]
+        waiting = [name for name, _ in node.inputs if name not in order]
+        if node.name in order or not waiting:
+            order[stack.pop()] = node
+        elif node.name in opened:
+            raise _loop(node)
+        else:
+            opened.add(node.name)
+            stack += waiting
+    return list(order.values())

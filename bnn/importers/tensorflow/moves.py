@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ops that only move elements: their tensors are followed by moving the elements' numbers through TensorFlow itself.
+
+So any chain of them is read, whatever its tensors look like in between: a value may lose its batch dimension (a dense
+layer over positions, a locally connected one) as long as it gets it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import CompileError
+from ...ir.graph import DType, Node
+from ...ir.ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant
+from .frozen import Array, Frozen
+
+if TYPE_CHECKING:
+    from .source import Source
+
+MOVES = frozenset(
+    {
+        "BroadcastTo", "ConcatV2", "DepthToSpace", "ExpandDims", "GatherV2", "MirrorPad", "Pack", "Reshape",
+        "ResizeNearestNeighbor", "ReverseV2", "Roll", "Slice", "SpaceToDepth", "Split", "SplitV", "Squeeze",
+        "StridedSlice", "Tile", "Transpose", "Unpack",
+    }
+)  # fmt: skip
+OF_THE_NUMBER = "where its elements go depends on the number of images in the batch"
+PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
+_MOST_WEIGHTS = 2**26
+SPARSE_PRODUCT = "SparseTensorDenseMatMul"
+# Every element, or every vector of channels, by itself: the same whatever stands before the channels.
+POINTWISE = frozenset(
+    {
+        "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Cast", "Ceil", "ClipByValue", "Div", "Elu", "Equal", "Erf", "Erfc",
+        "Exp", "Floor", "FloorDiv", "Greater", "GreaterEqual", "LeakyRelu", "Less", "LessEqual", "Log1p", "LogicalAnd",
+        "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "Neg", "NotEqual", "Pow", "RealDiv", "Relu", "Relu6",
+        "Round", "Rsqrt", "Select", "SelectV2", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt",
+        "Square", "SquaredDifference", "Sub", "Tanh",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A tensor of a batch of so many images, ``index`` holding image * size + element of another value."""
+
+    index: Array
+    images: int
+
+    def per_image(self, size: int) -> Array | None:
+        """What every image does alike: the elements (without the batch), or None where the batch is not first."""
+        if self.index.ndim < 2:
+            return None
+        own = self.index[:1]
+        images = np.arange(self.images).reshape(-1, *[1] * (own.ndim - 1))
+        inside = own.size and own.min() >= 0 and own.max() < size
+        return own[0] if inside and np.array_equal(self.index, own + images * size) else None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A tensor whose elements are those of another value, in batches of two sizes (or one, where the other is not
+    known): what looks as if every image were treated alike may only do so because images are as many as channels."""
+
+    base: Node
+    layouts: tuple[Layout, ...]
+
+    @property
+    def index(self) -> Array:
+        return self.layouts[0].index
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.base.type.shape))
+
+    def per_image(self) -> Array | None:
+        """What every image does alike in every batch, or None."""
+        first, *others = (layout.per_image(self.size) for layout in self.layouts)
+        alike = first is not None and all(o is not None and np.array_equal(o, first) for o in others)
+        return first if alike else None
+
+    def mapped(self, function: Callable[[Layout], Array]) -> Moved:
+        """The elements elsewhere: ``function`` gives the index of a layout."""
+        return replace(self, layouts=tuple(replace(layout, index=function(layout)) for layout in self.layouts))
+
+    def like(self, other: Moved) -> bool:
+        """Whether both are all elements of values of one shape, in their order, and the channels are the last dimension
+        still: (images * positions, channels) of (images, positions, channels)."""
+        shape = self.base.type.shape
+        return shape == other.base.type.shape and all(
+            a.index.shape == b.index.shape
+            and a.index.shape[-1:] == shape[-1:]
+            and np.array_equal(a.index.reshape(-1), np.arange(a.images * self.size))
+            and np.array_equal(a.index, b.index)
+            for a, b in zip(self.layouts, other.layouts, strict=False)
+        )
+
+
+def _numbers(*shape: int) -> Array:
+    return np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+
+
+def start(base: Node, batches: Sequence[int]) -> Moved:
+    """A value that keeps the batch first."""
+    return Moved(base, tuple(Layout(_numbers(n, *base.type.shape), n) for n in batches))
+
+
+def move(s: Source, frozen: Frozen, operands: list[Moved | tuple[Array, ...]]) -> list[Moved]:
+    """The results of a moving op; constants are given for every batch."""
+    data = [o for o in operands if isinstance(o, Moved)]
+    bases = list(dict.fromkeys(o.base for o in data))
+    if len(bases) > 1:
+        flat = [s.flat(b) for b in bases]
+        joined = s.concat(flat, final=False)
+        sizes = [int(np.prod(b.type.shape)) for b in bases]
+        starts = dict(zip(bases, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+        total = sum(sizes)
+    else:
+        joined, starts, total = bases[0], {bases[0]: 0}, data[0].size
+    if s.tf.op in ("ConcatV2", "Pack") and any(not isinstance(o, Moved) for o in operands[: len(operands) - 1]):
+        raise s.unsupported("it joins the data with a constant")
+    results: list[list[Layout]] = []
+    for k in range(min(len(o.layouts) if isinstance(o, Moved) else len(o) for o in operands)):
+        values: list[Any] = []
+        for operand in operands:
+            if isinstance(operand, Moved):
+                image, element = np.divmod(operand.layouts[k].index, operand.size)
+                values.append((image * total + starts[operand.base] + element).astype(np.int32))
+            else:
+                values.append(operand[k])
+        try:
+            moved = frozen.run_op(s.tf, values)
+        except CompileError:
+            if k == 0:
+                raise
+            raise s.unsupported(OF_THE_NUMBER) from None
+        results.append([Layout(np.asarray(r), data[0].layouts[k].images) for r in moved])
+    return [Moved(joined, layouts) for layouts in zip(*results, strict=True)]
+
+
+def in_order(s: Source, x: Moved) -> Moved | None:
+    """The same tensor as one of rows (positions, channels) an image, in their order; None where rows mix images."""
+    width = x.index.shape[-1]
+    if any(a.index.size % a.images or a.index.shape[-1] != width for a in x.layouts):
+        return None
+    rows = x.mapped(lambda a: a.index.reshape(a.images, -1)).per_image()
+    if rows is None or rows.size % width:
+        return None
+    base = s.inner(arrange(s, x.base, rows.reshape(-1, width)))
+    return replace(x, base=base).mapped(lambda a: _numbers(*a.index.shape))
+
+
+def arrange(s: Source, base: Node, elements: Array, output: int = 0) -> Node:
+    """The node with these elements of a value (the batch left out), the result of that number."""
+    shape = elements.shape
+    if np.array_equal(elements.reshape(-1), np.arange(np.prod(base.type.shape))):
+        return s.make("reshape", base, attrs=ReshapeAttrs(shape), output=output)
+    begin = int(elements.reshape(-1)[0])
+    if np.array_equal(elements, _channels(base, begin, begin + elements.shape[-1])):
+        return s.make("slice", base, attrs=SliceAttrs(begin, begin + elements.shape[-1]), output=output)
+    flat = elements.reshape(-1) if elements.ndim > 3 else elements
+    gathered = s.make("gather", base, constant(flat, DType.i32, s.layer), final=flat is elements, output=output)
+    return gathered if flat is elements else s.make("reshape", gathered, attrs=ReshapeAttrs(shape), output=output)
+
+
+def _channels(x: Node, begin: int, end: int) -> Array:
+    return np.arange(np.prod(x.type.shape)).reshape(x.type.shape)[..., begin:end]
+
+
+def product(s: Source, moved: Moved, weights: Array) -> Moved:
+    """A matrix product over positions: rows (images * positions, channels) by one matrix, or batches (positions,
+    images, channels) by one matrix a position."""
+    own = s.tf.op == "BatchMatMulV2"
+    if own and (s.attr("adj_x") or s.attr("adj_y")) or s.attr("transpose_a") or weights.ndim != (3 if own else 2):
+        raise s.unsupported("a product of these matrices")
+    if s.attr("transpose_b"):
+        weights = weights.T
+
+    def by_image(a: Layout) -> Array:
+        return np.ascontiguousarray(a.index.swapaxes(0, 1) if own else a.index.reshape(a.images, -1, a.index.shape[-1]))
+
+    rows = moved.mapped(by_image).per_image()
+    if rows is None:
+        raise s.unsupported("rows that mix images")
+    positions, channels = rows.shape
+    if own:
+        filters = weights.transpose(0, 2, 1).reshape(-1, 1, 1, channels)
+        data, groups = arrange(s, moved.base, rows.reshape(1, 1, -1)), positions
+    else:
+        filters = weights.T[:, None, None, :]
+        data, groups = arrange(s, moved.base, rows[None]), 1
+    attrs = ConvAttrs(groups=groups)
+    base = s.make("conv2d", s.inner(data), constant(filters, name=s.layer), attrs=attrs, final=not own)
+    count = weights.shape[-1]
+
+    def result(a: Layout) -> Array:
+        numbers = _numbers(a.images, positions, count)
+        return numbers.swapaxes(0, 1) if own else numbers.reshape(-1, count)
+
+    return replace(moved, base=base).mapped(result)
+
+
+def sparse_product(s: Source) -> Moved:
+    """A sparse matrix by the flat images as columns, which gives columns, too: a dense layer whose other weights are 0
+    (a locally connected one of Keras' implementation 3)."""
+    if not s.attr("adjoint_b"):
+        raise s.unsupported("a product other than that of a locally connected layer")
+    index, values, shape = (s.constant(i) for i in range(3))
+    if np.prod(shape.astype(np.float64)) > _MOST_WEIGHTS:
+        size = f"{shape[0]:,} x {shape[1]:,}"
+        raise s.unsupported(f"as a dense layer it has {size} weights; build the layer with implementation=1")
+    weights = np.zeros(shape, np.float32)
+    np.add.at(weights, tuple(index.T), values)
+    if s.attr("adjoint_a"):
+        weights = weights.T
+    filters = constant(weights[:, None, None, :], name=s.layer)
+    base = s.make("conv2d", s.value(3), filters, attrs=ConvAttrs(), final=False)
+    return start(base, s.batches).mapped(lambda a: _numbers(a.images, len(weights)).T)

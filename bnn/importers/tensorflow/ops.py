@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One reader per TensorFlow op type: from the node to IR nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import UnsupportedOpError
+from ...ir.graph import Node
+from ...ir.ops import (
+    INF,
+    ClampAttrs,
+    ConvAttrs,
+    PadAttrs,
+    PadChannelsAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    RoundAttrs,
+    SliceAttrs,
+    constant,
+)
+from .frozen import Array
+
+if TYPE_CHECKING:
+    from .source import Source
+
+Reader = Callable[["Source"], "Node | tuple[Node, ...]"]
+READERS: dict[str, Reader] = {}
+
+
+def reader(*ops: str) -> Callable[[Reader], Reader]:
+    """Register a reader for TensorFlow op types."""
+
+    def register(function: Reader) -> Reader:
+        for op in ops:
+            READERS[op] = function
+        return function
+
+    return register
+
+
+def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
+    """TensorFlow's SAME: ceil(size / stride) outputs; an odd pixel of padding goes after."""
+    out = -(-size // stride)
+    total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
+def channels_first(s: Source) -> UnsupportedOpError:
+    return s.unsupported(f"data format {s.attr('data_format')}; build the model with channels last (NHWC)")
+
+
+def _spatial(s: Source, kernel: tuple[int, int]) -> dict[str, Any]:
+    """Stride, dilation and padding of a convolution or a pool."""
+    strides = tuple(s.attr("strides"))
+    dilations = tuple(s.attr("dilations") or (1, 1, 1, 1))
+    if strides[0] != 1 or strides[3] != 1 or dilations[0] != 1 or dilations[3] != 1:
+        raise s.unsupported(f"strides {strides} or dilations {dilations} over the batch or the channels")
+    _, h, w, _ = s.shape(0)
+    padding = s.attr("padding")
+    if padding == "SAME":
+        top, bottom = same_pads(h, kernel[0], strides[1], dilations[1])
+        left, right = same_pads(w, kernel[1], strides[2], dilations[2])
+    elif padding == "EXPLICIT":
+        explicit = s.attr("explicit_paddings")
+        top, bottom, left, right = explicit[2:6]
+    else:
+        top = bottom = left = right = 0
+    return {
+        "stride": (int(strides[1]), int(strides[2])),
+        "dilation": (int(dilations[1]), int(dilations[2])),
+        "pads": (int(top), int(left), int(bottom), int(right)),
+    }
+
+
+@reader("Conv2D", "DepthwiseConv2dNative")
+def _conv2d(s: Source) -> Node:
+    w, groups = _filters(s)
+    attrs = ConvAttrs(**_spatial(s, (w.shape[1], w.shape[2])), groups=groups)
+    return s.make("conv2d", s.value(0), constant(w, name=s.layer), attrs=attrs)
+
+
+def _filters(s: Source) -> tuple[Array, int]:
+    """Filters as OHWI, and the number of groups."""
+    w = s.constant(1)
+    if s.tf.op == "DepthwiseConv2dNative":  # kh, kw, C, multiplier
+        kh, kw, c, m = w.shape
+        return w.transpose(2, 3, 0, 1).reshape(c * m, kh, kw, 1), c
+    return w.transpose(3, 0, 1, 2), s.shape(0)[3] // w.shape[2]  # kh, kw, I, O
+
+
+def unsupported_alone(s: Source) -> UnsupportedOpError:
+    """Of an op that is read only together with others."""
+    if s.tf.op == "SpaceToBatchND":
+        return s.unsupported("it does not belong to a dilated convolution")
+    if s.is_constant(0) or s.is_constant(1):
+        return s.unsupported("a product of such matrices; supported: data by constant weights, as in a Dense layer")
+    return s.unsupported(
+        "a product of two values that both depend on the data (Dot, attention) is not supported, only of data and "
+        "constant weights; cut the model before it"
+    )
+
+
+@reader("MatMul", "SparseMatMul")
+def _matmul(s: Source) -> Node:
+    if s.attr("transpose_a"):
+        raise s.unsupported("a transposed data matrix")
+    w = s.constant(1)
+    if not s.attr("transpose_b"):
+        w = w.T
+    return s.make("conv2d", s.value(0), constant(w[:, None, None, :], name=s.layer), attrs=ConvAttrs())
+
+
+@reader("FusedBatchNormV3", "FusedBatchNormV2", "FusedBatchNorm")
+def _batch_norm(s: Source) -> Node:
+    """(x - mean) * (rsqrt(variance + epsilon) * gamma) + beta, in TensorFlow's order of operations."""
+    if s.attr("is_training"):
+        raise s.unsupported("batch norm in training mode; call the model with training=False")
+    gamma, beta, mean, variance = (s.constant(i) for i in range(1, 5))
+    scale = s.multiplier(variance, float(s.attr("epsilon")), gamma)
+    x = s.make("sub", s.value(0), constant(mean), final=False)
+    x = s.make("mul", x, constant(scale), final=False)
+    return s.make("add", x, constant(beta))
+
+
+def operand(s: Source, i: int, rank: int) -> Node:
+    """An elementwise operand; a constant loses its batch dimension and leading ones."""
+    if not s.is_constant(i):
+        return s.value(i)
+    value = s.same_for_all(i) if s.shape(i)[:1] != (1,) and len(s.shape(i)) == rank else s.constant(i)
+    if value.ndim == rank:
+        value = value[0]
+    while value.ndim > 1 and value.shape[0] == 1:
+        value = value[0]
+    return constant(value if value.ndim else value.reshape(1), name=s.layer)
+
+
+def _elementwise(op: str) -> Callable[..., Node]:
+    def read(s: Source, final: bool = True) -> Node:
+        rank = max(len(s.shape(0)), len(s.shape(1)))
+        a, b = operand(s, 0, rank), operand(s, 1, rank)
+        if not a.is_constant and not b.is_constant and len(a.type.shape) != len(b.type.shape):
+            raise s.unsupported(f"operands of different rank, {a.type} and {b.type}")
+        return s.make(op, a, b, final=final)
+
+    return read
+
+
+for _tf_op, _op in {
+    "Add": "add",
+    "AddV2": "add",
+    "BiasAdd": "add",
+    "Sub": "sub",
+    "Mul": "mul",
+    "RealDiv": "div",
+    "Div": "div",
+    "Maximum": "maximum",
+    "LogicalOr": "maximum",  # truth is 1 or 0
+    "Minimum": "minimum",
+    "LogicalAnd": "minimum",
+}.items():
+    READERS[_tf_op] = _elementwise(_op)
+
+
+@reader("FloorDiv")
+def _floor_div(s: Source) -> Node:
+    return s.make("round", _elementwise("div")(s, final=False), attrs=RoundAttrs(-1))
+
+
+@reader("AddN")
+def _add_n(s: Source) -> Node:
+    rank = max(len(s.shape(i)) for i in range(s.count))
+    total, *others = (operand(s, i, rank) for i in range(s.count))
+    for i, other in enumerate(others, 1):
+        total = s.make("add", total, other, final=i == len(others))
+    return total
+
+
+@reader("Relu")
+def _relu(s: Source) -> Node:
+    return s.make("clamp", s.value(0), attrs=ClampAttrs(0.0, INF))
+
+
+@reader("Relu6")
+def _relu6(s: Source) -> Node:
+    return s.make("clamp", s.value(0), attrs=ClampAttrs(0.0, 6.0))
+
+
+@reader("LeakyRelu")
+def _leaky_relu(s: Source) -> Node:
+    x = s.value(0)
+    slope = np.full(x.type.shape[-1], s.attr("alpha"), np.float32)
+    return s.make("prelu", x, constant(slope, name=s.layer))
+
+
+@reader("Neg")
+def _neg(s: Source) -> Node:
+    return s.make("mul", s.value(0), constant([-1.0], name=s.layer))
+
+
+@reader("ClipByValue")
+def _clip(s: Source) -> Node:
+    lo, hi = (float(np.reshape(s.constant(i), ())) for i in (1, 2))
+    return s.make("clamp", s.value(0), attrs=ClampAttrs(lo, hi))
+
+
+@reader("Square", "SquaredDifference")
+def _square(s: Source) -> Node:
+    x = s.value(0) if s.tf.op == "Square" else _elementwise("sub")(s, final=False)
+    return s.make("mul", x, x)
+
+
+@reader("Cast")
+def _cast(s: Source) -> Node:
+    """Floats stay as they are, truth already is 1 or 0, and integer inputs are held as floats."""
+    if s.attr("DstT") != "float32":
+        raise s.unsupported(f"a conversion from {s.attr('SrcT')} to {s.attr('DstT')}; only float32 is computed with")
+    return s.value(0)
+
+
+@reader("Round", "Floor", "Ceil")
+def _round(s: Source) -> Node:
+    direction = {"Round": 0, "Floor": -1, "Ceil": 1}[s.tf.op]
+    return s.make("round", s.value(0), attrs=RoundAttrs(direction))
+
+
+@reader("Sign")
+def _sign(s: Source) -> Node:
+    return s.make("sign", s.value(0))
+
+
+@reader("Softmax")
+def _softmax(s: Source) -> Node:
+    return s.make("softmax", s.value(0))
+
+
+def _pool(op: str) -> Reader:
+    def read(s: Source) -> Node:
+        kernel = s.attr("ksize")
+        if kernel[0] != 1 or kernel[3] != 1:
+            raise s.unsupported(f"a window of {kernel} over the batch or the channels")
+        geometry = _spatial(s, (kernel[1], kernel[2]))
+        geometry.pop("dilation")
+        return s.make(op, s.value(0), attrs=PoolAttrs(kernel=(kernel[1], kernel[2]), **geometry))
+
+    return read
+
+
+READERS["MaxPool"] = _pool("max_pool")
+READERS["AvgPool"] = _pool("avg_pool")
+
+
+@reader("Pad", "PadV2")
+def _pad(s: Source) -> Node:
+    value = float(np.reshape(s.constant(2), ())) if s.count > 2 else 0.0
+    pads: Array = s.constant(1)
+    rank = len(pads)
+    if pads[0].any() or rank not in (2, 3, 4):
+        raise s.unsupported(f"padding {pads.tolist()}; only height, width and channels can be padded")
+    before, after = (int(p) for p in pads[-1])
+    channels = PadChannelsAttrs(before, after, value)
+    (top, bottom), (left, right) = [[0, 0], [0, 0], *pads[1:-1].tolist()][-2:]
+    x = s.value(0)
+    if not (top or bottom or left or right):
+        return s.make("pad_channels", x, attrs=channels)
+    h, w, c = (1, *x.type.shape)[-3:]
+    if rank == 3:  # (W, C): as an image of one row
+        x = s.make("reshape", x, attrs=ReshapeAttrs((h, w, c)), final=False)
+    final = rank == 4 and not (before or after)
+    x = s.make("pad", x, attrs=PadAttrs((top, left, bottom, right), value), final=final)
+    if rank == 3:
+        x = s.make("reshape", x, attrs=ReshapeAttrs(x.type.shape[1:]), final=not (before or after))
+    return s.make("pad_channels", x, attrs=channels) if before or after else x
+
+
+@reader("ConcatV2")
+def _concat(s: Source) -> Node:
+    rank = len(s.shape(0))
+    axis = int(s.constant(s.count - 1)) % rank
+    if any(s.is_constant(i) for i in range(s.count - 1)):
+        raise s.unsupported("concatenation with a constant")
+    if axis != rank - 1:
+        raise s.unsupported("concatenation over another axis than the channels")  # it is a move like others
+    return s.concat([s.value(i) for i in range(s.count - 1)], final=True)
+
+
+@reader("Split", "SplitV")
+def _split(s: Source) -> tuple[Node, ...]:
+    value, axis = (1, 0) if s.tf.op == "Split" else (0, 2)
+    rank = len(s.shape(value))
+    where = int(np.reshape(s.constant(axis), ())) % rank
+    if where != rank - 1:
+        raise s.unsupported(f"a split over axis {where}; only the channels (the last axis) can be split")
+    sizes = [s.output_shape_of(i)[-1] for i in range(s.outputs)]
+    if 0 in sizes:
+        raise s.unsupported("a part without channels")  # it is a move like others
+    x = s.value(value)
+    ends = np.cumsum(sizes).tolist()
+    return tuple(
+        s.make("slice", x, attrs=SliceAttrs(begin, end), output=i)
+        for i, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True))
+    )
+
+
+def _dilated_transposed(s: Source, conv: Source, space: Source, pads: Array, crops: Array) -> Node:
+    """Output o gets x[o + crop - dilation * k] w[k]: an ordinary dilated convolution by the filters in reverse."""
+    w = conv.constant(1).transpose(2, 0, 1, 3)[:, ::-1, ::-1]  # (kh, kw, O, I) to OHWI
+    x, dilation = space.value(0), space.constant(1)
+    span = dilation * (np.array(w.shape[1:3]) - 1)
+    before = span - crops[:, 0]
+    after = np.array(s.output_shape[:2]) + span - np.array(x.type.shape[:2]) - before
+    plain = conv.attr("padding") == "VALID" and set(conv.attr("strides")) == {1} and not pads[:, 0].any()
+    if not plain or min(*before, *after) < 0:
+        raise s.unsupported(f"blocks {dilation.tolist()} with crops {crops.tolist()}, or a stride")
+    (top, left), (bottom, right) = before.tolist(), after.tolist()
+    attrs = ConvAttrs(dilation=tuple(dilation.tolist()), pads=(top, left, bottom, right))
+    return s.make("conv2d", x, constant(w, name=s.layer), attrs=attrs)
+
+
+@reader("BatchToSpaceND")
+def _batch_to_space(s: Source) -> Node:
+    """SpaceToBatchND, a convolution, BatchToSpaceND: how Keras writes a dilated convolution."""
+    conv = s.producer(0, through=("Squeeze",))
+    if conv is None or conv.tf.op not in ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput"):
+        raise s.unsupported("it does not follow a convolution")
+    transposed = conv.tf.op == "Conv2DBackpropInput"
+    space = conv.producer(2 if transposed else 0, through=("ExpandDims",))
+    if space is None or space.tf.op != "SpaceToBatchND":
+        raise s.unsupported("its convolution does not follow SpaceToBatchND")
+    pads, crops = space.constant(2), s.constant(2)
+    if transposed:
+        return _dilated_transposed(s, conv, space, pads, crops)
+    if crops[:, 0].any() or (pads[:, 1] < crops[:, 1]).any() or set(conv.attr("strides")) != {1}:
+        raise s.unsupported(f"blocks {space.constant(1).tolist()} with crops {crops.tolist()}, or a stride")
+    w, groups = _filters(conv)
+    dilation_h, dilation_w = [1, *space.constant(1).tolist()][-2:]
+    (top, bottom), (left, right) = [[0, 0], *(pads - crops).tolist()][-2:]
+    x = space.value(0)
+    h, width, c = (1, *x.type.shape)[-3:]
+    flat = len(pads) == 1 and len(x.type.shape) == 2  # (W, C): as an image of one row
+    if flat:
+        x = s.make("reshape", x, attrs=ReshapeAttrs((h, width, c)), final=False)
+    attrs = ConvAttrs(dilation=(dilation_h, dilation_w), pads=(top, left, bottom, right), groups=groups)
+    result = s.make("conv2d", x, constant(w, name=s.layer), attrs=attrs, final=not flat)
+    return s.make("reshape", result, attrs=ReshapeAttrs(s.output_shape)) if flat else result

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Execute single nodes of a TensorFlow graph: only those that compute, and only what does not become too large."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import CompileError, UnsupportedOpError
+from .frozen import ALIASES, SHAPE_OPS, TfNode
+from .limits import MOST_BYTES
+from .moves import POINTWISE
+from .pure import PURE
+from .reason import reason
+
+_MOST_SHAPE = 1024  # elements of a tensor that says a shape
+# Their results have no more elements than the operands.
+_NO_LARGER = ALIASES | SHAPE_OPS | {
+    "All", "Any", "ArgMax", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "Max", "Mean", "Min", "Prod",
+    "Reshape", "Slice", "Split", "SplitV", "Squeeze", "Sum", "Transpose", "Unpack",
+}  # fmt: skip
+_WIDEST = 16  # bytes of the widest type, complex128
+
+
+def check_pure(node: TfNode) -> None:
+    if node.op not in PURE:
+        raise UnsupportedOpError(
+            f"op {node.op} ('{node.name}') may do more than compute (read and write files, wait, call functions, draw "
+            "numbers), so it is not compiled; leave it out of the model, or, if you trust the model, pass unsafe=True "
+            "(--unsafe)"
+        )
+
+
+class Runner:
+    """Runs single nodes eagerly through tf.raw_ops: all that is ever executed of a model is executed here.
+
+    ``unsafe``: ops that may do more than compute, too.
+    """
+
+    def __init__(self, tf: Any, unsafe: bool) -> None:
+        from tensorflow.python.framework import op_def_registry
+
+        self.tf = tf
+        self.unsafe = unsafe
+        self.definition = op_def_registry.get
+        self.parameters: dict[str, tuple[str, ...]] = {}
+        self.sizes: dict[tuple[Any, ...], int] = {}
+
+    def __call__(self, node: TfNode, operands: Sequence[Any]) -> list[Any]:
+        tf = self.tf
+        if not self.unsafe:
+            check_pure(node)
+        if node.op == "Const":
+            return [tf.constant(node.attrs["value"])]
+        if node.op == "IdentityN":
+            return list(operands)
+        function = self._function(node)
+        if not self.unsafe:
+            self._check_numbers(node)
+            self._check_size(node, operands)
+        try:
+            result = function(**self._arguments(node, function, operands))
+        except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
+            raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {reason(error)}") from error
+        return list(result) if isinstance(result, (list, tuple)) else [result]
+
+    def _function(self, node: TfNode) -> Any:
+        function = getattr(self.tf.raw_ops, node.op, None)
+        if function is None or self.definition(node.op) is None:
+            raise UnsupportedOpError(f"op {node.op} ('{node.name}') cannot be executed")
+        return function
+
+    def _arguments(self, node: TfNode, function: Any, operands: Sequence[Any]) -> dict[str, Any]:
+        definition = self.definition(node.op)
+        if node.op not in self.parameters:
+            self.parameters[node.op] = tuple(inspect.signature(function).parameters)
+        known = self.parameters[node.op]
+        attributes = {a.name for a in definition.attr}
+        arguments = {name: node.attrs[name] for name in known if name in attributes and name in node.attrs}
+        # Python renames some operands (Mean's reduction_indices is axis) and attributes (Squeeze's squeeze_dims is axis
+        # too); the order stays
+        operand_names = {a.name for a in definition.input_arg}
+        renamed = iter([p for p in known if p != "name" and p not in attributes and p not in operand_names])
+        rest = list(operands)
+        for argument in definition.input_arg:
+            name = argument.name if argument.name in known else next(renamed)
+            if argument.number_attr or argument.type_list_attr:
+                length = node.attrs[argument.number_attr or argument.type_list_attr]
+                count = length if isinstance(length, int) else len(length)
+                arguments[name], rest = rest[:count], rest[count:]
+            else:
+                arguments[name] = rest.pop(0)
+        # types are not said, nor the lengths of lists
+        unsaid = (a.name for a in definition.attr if a.name not in known and a.type not in ("type", "list(type)"))
+        for attribute, parameter in zip(unsaid, renamed, strict=False):
+            arguments[parameter] = node.attrs[attribute]
+        return arguments
+
+    def _check_numbers(self, node: TfNode) -> None:
+        """Refuse numbers beyond 32 bits: TensorFlow ends the whole process where an attribute has such."""
+        for name, value in node.attrs.items():
+            numbers = value if isinstance(value, list) else [value]
+            if any(isinstance(number, int) and not -(2**31) <= number < 2**31 for number in numbers):
+                raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {name}: found {value}")
+
+    def _check_size(self, node: TfNode, operands: Sequence[Any]) -> None:
+        """Refuse a result that is too large before it is made: a few numbers can ask for any size."""
+        shapes = tuple(_known(operand) for operand in operands)
+        key = (node.name, shapes)
+        if key not in self.sizes:
+            self.sizes[key] = self._size(node, operands, shapes)
+        if self.sizes[key] > MOST_BYTES:
+            raise UnsupportedOpError(
+                f"op {node.op} ('{node.name}') makes {self.sizes[key]:,} bytes; at most {MOST_BYTES:,} are made of one "
+                "value: use smaller batches, or, if you trust the model, pass unsafe=True (--unsafe)"
+            )
+
+    def _size(self, node: TfNode, operands: Sequence[Any], shapes: Sequence[Any]) -> int:
+        """Bytes of all results, as far as they are known beforehand."""
+        tf = self.tf
+        if node.op in _NO_LARGER:
+            return 0
+        if node.op in POINTWISE:
+            with contextlib.suppress(ValueError):
+                width = _WIDEST if node.op == "Cast" else max(np.dtype(known[0]).itemsize for known in shapes)
+                return math.prod(np.broadcast_shapes(*(known[1] for known in shapes))) * width
+        function = self._function(node)
+        try:
+            with tf.Graph().as_default():
+                said = [
+                    tf.constant(operand) if len(known) == 3 else tf.compat.v1.placeholder(known[0], known[1])
+                    for operand, known in zip(map(np.asarray, operands), shapes, strict=True)
+                ]
+                result = function(**self._arguments(node, function, said))
+        except Exception as error:  # with such shapes some kernels end the whole process: they are not executed
+            raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {reason(error)}") from error
+        results = result if isinstance(result, (list, tuple)) else [result]
+        known = [r for r in results if r.shape.is_fully_defined()]
+        return sum(math.prod(r.shape.as_list()) * int(r.dtype.size) for r in known)
+
+
+def _known(operand: Any) -> tuple[Any, ...]:
+    """(type, shape) of an operand, and its value where that may say a shape."""
+    array = np.asarray(operand)
+    if array.dtype.kind in "iu" and array.size <= _MOST_SHAPE or array.size == 1:
+        return array.dtype.name, array.shape, array.tobytes()
+    return array.dtype.name, array.shape

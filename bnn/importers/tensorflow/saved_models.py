@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands in a SavedModel, and whether it could do more than compute.
+
+``tf.saved_model.load`` runs the functions that fill tables and restore what is no variable, and those that are called
+as its own methods; to know shapes, it executes ops that seem to have no state even while it builds the graph, and some
+of those write files.  So it is called with the user's permission alone; else the graph is read as data
+(``saved_graph``), of a file in which every op of every function, called or not, is one of those that are allowed.
+``keras.models.load_model`` on the same folder could rebuild its Lambda layers and run them, and is not used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import CompileError, UnsupportedOpError
+from .inline import result_counts
+from .limits import MOST_CALLS, MOST_NODES, PERMISSION, check_bytes
+from .pure import CALLS, CONTROL, KEPT, PURE, SAVER
+from .reason import reason
+
+# What functions are called in the SavedModels that Keras writes, with an underscore.
+_OWN_FUNCTIONS = frozenset({"__call__", "_default_save_signature", "_jit_compiled_convolution_op", "_update_step_xla"})
+_KINDS = frozenset({"bare_concrete_function", "captured_tensor", "constant", "function", "user_object", "variable"})
+_PARENTS = frozenset({"function", "user_object"})
+_READ = ("saved_model.pb", "fingerprint.pb", "variables", "debug")  # by TensorFlow
+_TEXT_BYTES = 32  # of one empty text in memory
+
+
+def read_saved_model(folder: Path) -> Any:
+    """The protocol buffer."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    saved = SavedModel()
+    try:
+        saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    except (DecodeError, OSError) as error:
+        raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
+    return saved
+
+
+def check_files(folder: Path) -> None:
+    """Refuse what leads out of the folder, and what is no file."""
+    inside = folder.resolve()
+    for top in _READ:
+        for path in (folder / top, *(folder / top).rglob("*")):
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                raise CompileError(f"{folder}: '{path.relative_to(folder)}' leads out of the folder; copy the file")
+            if path.exists() and not path.is_dir():
+                if not path.is_file():
+                    raise CompileError(f"{folder}: '{path.relative_to(folder)}' is not a regular file")
+                check_bytes(folder, f"'{path.relative_to(folder)}'", path.stat().st_size)
+
+
+def check_saved_model(path: Path, saved: Any, hooks: Collection[str], sizes: Mapping[int, int]) -> None:
+    """Refuse a SavedModel (its protocol buffer) that could do more than compute.
+
+    ``hooks``: the methods by which TensorFlow restores an object, which a file could name its functions like.
+    ``sizes``: bytes of an element by the number of its type; of texts, 0.
+    """
+    if len(saved.meta_graphs) != 1 or not saved.meta_graphs[0].HasField("object_graph_def"):
+        raise CompileError(
+            f"{path}: a SavedModel of TensorFlow 1, or of several graphs, whose initializer would run while loading; "
+            f"{PERMISSION}"
+        )
+    (graph,) = saved.meta_graphs
+    _check_objects(path, graph.object_graph_def.nodes, hooks)
+    functions = {f.signature.name: f for f in graph.graph_def.library.function}
+    _check_ops(path, graph, functions)
+    order = _check_calls(path, functions)
+    _check_sizes(path, graph, sizes, order)
+
+
+def _check_objects(path: Path, nodes: Any, hooks: Collection[str]) -> None:
+    for node in nodes:
+        kind = node.WhichOneof("kind")
+        own = node.saveable_objects or node.registered_saver or node.registered_name
+        if kind not in _KINDS or own or node.children and kind not in _PARENTS:
+            raise CompileError(
+                f"{path}: contains a table or another resource ({node.registered_name or kind}), whose functions would "
+                f"run while loading; {PERMISSION}"
+            )
+        for child in node.children:
+            private = child.local_name.startswith("_") and child.local_name not in _OWN_FUNCTIONS
+            function = nodes[child.node_id].WhichOneof("kind") in ("bare_concrete_function", "function")
+            if private and (child.local_name in hooks or function):
+                called = f"contains an object called {child.local_name}, which may run while loading"
+                raise CompileError(f"{path}: {called}; {PERMISSION}")
+
+
+def _check_ops(path: Path, graph: Any, functions: Mapping[str, Any]) -> None:
+    """Every op of the graph and its functions is one of those that are allowed."""
+    own = _reached(functions, graph.object_graph_def.concrete_functions)
+    bodies = [("", graph.graph_def.node), *((name, f.node_def) for name, f in functions.items())]
+    for name, nodes in bodies:
+        # What no object has as a function is called by nobody: the functions that save and restore the variables.
+        allowed = PURE | KEPT if name in own else PURE | KEPT | SAVER
+        for node in nodes:
+            known = node.op in CALLS | CONTROL or node.op in allowed and not _called(node)
+            if not known:
+                inside = f" of the function '{name}'" if name else ""
+                raise CompileError(
+                    f"{path}: contains the TensorFlow op {node.op} ('{node.name}'{inside}), which may do more than "
+                    f"compute: read and write files, wait, or call others; {PERMISSION}, or leave the op out"
+                )
+
+
+def _called(node: Any) -> list[str]:
+    """The functions that a node names."""
+    names = []
+    for value in node.attr.values():
+        names += [value.func.name] if value.WhichOneof("value") == "func" else [f.name for f in value.list.func]
+    return names
+
+
+def _reached(functions: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
+    """The functions that are called from some others, and those themselves."""
+    waiting, found = list(roots), set()
+    while waiting:
+        name = waiting.pop()
+        if name not in found and name in functions:
+            found.add(name)
+            waiting += [called for node in functions[name].node_def for called in _called(node)]
+    return found
+
+
+def _check_calls(path: Path, functions: Mapping[str, Any]) -> list[str]:
+    """No function calls itself, and with all calls replaced by what they call, none is too large.
+
+    Returns their names, each behind those that it calls.
+    """
+    calls = {name: [c for node in f.node_def for c in _called(node)] for name, f in functions.items()}
+    sizes: dict[str, int] = {}
+    for root in functions:
+        waiting, open_calls = [root], set()
+        while waiting:
+            name = waiting[-1]
+            missing = [c for c in dict.fromkeys(calls[name]) if c not in sizes and c in calls]
+            if name in sizes or not missing:
+                known = (sizes.get(c, 0) for c in calls[name])
+                sizes[name] = sum(map(_entries, functions[name].node_def)) + sum(known)
+                open_calls.discard(waiting.pop())
+                continue
+            if len(open_calls) + 2 > MOST_CALLS:  # with this one, and one that it calls
+                raise CompileError(f"{path}: more than {MOST_CALLS} functions call one another in a row; {PERMISSION}")
+            if name in open_calls:
+                raise CompileError(f"{path}: the function '{name}' calls itself; {PERMISSION}")
+            open_calls.add(name)
+            waiting += missing
+    largest = max(sizes, key=sizes.__getitem__, default="")
+    if largest and sizes[largest] > MOST_NODES:
+        raise CompileError(
+            f"{path}: the function '{largest}' has {sizes[largest]:,} nodes and further results, with those of the "
+            f"functions that it calls; at most {MOST_NODES:,} are read; {PERMISSION}"
+        )
+    return list(sizes)
+
+
+def _entries(node: Any) -> int:
+    """What a node takes in a graph: itself, and each result beyond the first."""
+    try:
+        return max(sum(count for _, count in result_counts(node, node.name)), 1)
+    except UnsupportedOpError:
+        return 1  # what is wrong is said where it is read
+
+
+def _check_sizes(path: Path, graph: Any, sizes: Mapping[int, int], order: Sequence[str]) -> None:
+    """Few bytes can declare a large constant or variable: one element stands for all.  A constant of a function counts
+    once a call; ``order``: the functions' names, each behind those that it calls."""
+    variables = [n.variable for n in graph.object_graph_def.nodes if n.WhichOneof("kind") == "variable"]
+    declared = sum(_elements(v.shape) * _bytes(v.dtype, sizes) for v in variables)
+    check_bytes(path, "what its variables declare", declared)
+    functions = {f.signature.name: f for f in graph.graph_def.library.function}
+    totals: dict[str, int] = {}
+    for name in order:
+        nodes = functions[name].node_def
+        totals[name] = _declared(nodes, sizes) + sum(totals.get(c, 0) for node in nodes for c in _called(node))
+    bodies = [graph.graph_def.node, *(f.node_def for f in functions.values())]
+    once = sum(_declared(nodes, sizes) for nodes in bodies)
+    check_bytes(path, "what its constants declare", max([once, *totals.values()]))
+
+
+def _declared(nodes: Any, sizes: Mapping[int, int]) -> int:
+    return sum(_elements(t.tensor_shape) * _bytes(t.dtype, sizes) for t in _tensors(nodes))
+
+
+def _tensors(nodes: Any) -> Iterator[Any]:
+    for node in nodes:
+        for value in node.attr.values():
+            if value.WhichOneof("value") == "tensor":
+                yield value.tensor
+            else:
+                yield from value.list.tensor
+
+
+def _elements(shape: Any) -> int:
+    return math.prod(max(dim.size, 0) for dim in shape.dim)
+
+
+def _bytes(dtype: int, sizes: Mapping[int, int]) -> int:
+    return sizes.get(dtype, 0) or _TEXT_BYTES

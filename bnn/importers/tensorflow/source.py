@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One TensorFlow node as the readers of ops see it: its operands, and nodes made in its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import UnsupportedOpError
+from ...ir.graph import Node
+from ...ir.ops import ReshapeAttrs, make
+from .frozen import Array, Tensor, TfNode
+
+if TYPE_CHECKING:
+    from .graphdef import GraphReader
+
+PROBE_BATCH = 3  # images with which shapes are found
+_MOST_PARTS = 32  # of one concatenation
+
+
+class Source:
+    """One TensorFlow node as its reader sees it; ``bases``: values that stand for some of its operands."""
+
+    def __init__(self, reader: GraphReader, node: TfNode, bases: Sequence[Node | None] = ()) -> None:
+        self._reader = reader
+        self.tf = node
+        self._bases = dict(enumerate(bases))
+        self.layer = reader.frozen.layer(node.name)
+        self.multiplier = reader.frozen.multiplier
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Of how many images the batches are in which moves are followed."""
+        return self._reader.batches
+
+    @property
+    def count(self) -> int:
+        return len(self.tf.inputs)
+
+    def is_constant(self, i: int) -> bool:
+        return self._bases.get(i) is None and self.tf.inputs[i][0] not in self._reader.dependent
+
+    def constant(self, i: int) -> Array:
+        """The array of a constant operand."""
+        if not self.is_constant(i):
+            raise self.unsupported(f"operand {i} depends on the data; it must be a constant")
+        tensor = self._tensor(i)
+        if tensor in self._reader.slopes or tensor in self._reader.growing:
+            raise self.unsupported(f"operand {i} depends on the number of images in the batch; it must be a constant")
+        return self._reader.constants[tensor]
+
+    def constant_of_batch(self, i: int) -> Array:
+        """A constant operand of which there may be more in a larger batch, as it is for ``PROBE_BATCH`` images."""
+        tensor = self._tensor(i)
+        return self._reader.constants[tensor] if tensor in self._reader.growing else self.constant(i)
+
+    def same_for_all(self, i: int) -> Array:
+        """A constant operand with a batch dimension, as that of one image: (1, ...)."""
+        tensor = self._tensor(i)
+        grows = tensor in self._reader.growing and tensor not in self._reader.slopes
+        value = self._reader.constants[tensor] if grows else self.constant(i)
+        per_image = len(value) == 1 or grows and len(value) == PROBE_BATCH
+        if not per_image or not np.array_equal(value, np.broadcast_to(value[:1], value.shape)):
+            raise self.unsupported(f"a constant of shape {value.shape} that differs over the batch")
+        one: Array = value[:1]
+        return one if np.ptp(one) else one.reshape(-1)[:1].reshape([1] * one.ndim)
+
+    def _tensor(self, i: int) -> Tensor:
+        return self._reader.frozen.resolve(self.tf.inputs[i])
+
+    def value(self, i: int) -> Node:
+        """An operand that depends on the data."""
+        base = self._bases.get(i)
+        return self._reader.node(self.tf.inputs[i]) if base is None else base
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        """Shape of operand i, batch included."""
+        base = self._bases.get(i)
+        return self._reader.shapes[self.tf.inputs[i]] if base is None else (PROBE_BATCH, *base.type.shape)
+
+    def producer(self, i: int, through: tuple[str, ...] = ()) -> Source | None:
+        """The TensorFlow node that makes operand i, seen through ops of some types."""
+        frozen = self._reader.frozen
+        node = frozen.by_name[frozen.resolve(self.tf.inputs[i])[0]]
+        while node.op in through:
+            node = frozen.by_name[frozen.resolve(node.inputs[0])[0]]
+        return Source(self._reader, node) if node.inputs else None
+
+    @property
+    def outputs(self) -> int:
+        """Number of results."""
+        return sum(name == self.tf.name for name, _ in self._reader.shapes)
+
+    def output_shape_of(self, i: int) -> tuple[int, ...]:
+        """Shape of result i without the batch."""
+        return self._reader.shapes[self.tf.name, i][1:]
+
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """Shape of the result, batch included."""
+        return self._reader.shapes[self.tf.name, 0]
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the result without the batch."""
+        return self.result_shape[1:]
+
+    def attr(self, name: str) -> Any:
+        """As the file has it, or as TensorFlow declares it; None where the op has no such attribute."""
+        return self.tf.attrs.get(name)
+
+    def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
+        """A node of this layer; ``final``: its value is the TensorFlow tensor's of that output number."""
+        origin = f"{self.tf.name}:{output}" if final else ""
+        tap = ""
+        if final and self.tf.name not in self._reader.foreign:
+            tap = f"{self.layer}/{'input' if self.tf.op == 'Sign' else self.tf.name.rsplit('/', 1)[-1]}"
+        return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
+
+    def result(self, x: Node) -> Node:
+        """A node that was made as none of the op's results, as the one that it has."""
+        return self.make(x.op, *x.inputs, attrs=x.attrs)
+
+    def flat(self, x: Node) -> Node:
+        """All elements of a value in one dimension."""
+        shape = (int(np.prod(x.type.shape)),)
+        return x if x.type.shape == shape else self.make("reshape", x, attrs=ReshapeAttrs(shape), final=False)
+
+    def concat(self, parts: Sequence[Node], final: bool) -> Node:
+        """Over the channels; many parts a few at a time."""
+        while len(parts) > _MOST_PARTS:
+            chunks = [parts[i : i + _MOST_PARTS] for i in range(0, len(parts), _MOST_PARTS)]
+            parts = [self.make("concat", *chunk, final=False) for chunk in chunks]
+        return self.make("concat", *parts, final=final)
+
+    def inner(self, x: Node) -> Node:
+        """A node made for this layer that is none of its results."""
+        return replace(x, origin="", tap="") if x.name == self.layer else x
+
+    def unsupported(self, why: str) -> UnsupportedOpError:
+        return UnsupportedOpError(f"layer '{self.layer}': {self.tf.op} ('{self.tf.name}'): {why}")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transposed convolutions, as ordinary ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...ir.graph import DType, Node
+from ...ir.ops import ConvAttrs, constant
+from .frozen import Array
+from .ops import reader, same_pads
+
+if TYPE_CHECKING:
+    from .source import Source
+
+
+@reader("Conv2DBackpropInput")
+def _transposed(s: Source) -> Node:
+    """Output row y gets x[i] w[k] for every stride * i + k - pad = y.
+
+    Rows of the same remainder by the stride use the same taps k, every stride-th one, and consecutive i: an ordinary
+    convolution by those taps in reverse.  So there are stride_h * stride_w convolutions (one where the stride is 1),
+    whose pixels are then put in their places: nothing is multiplied by inserted zeros, and bits stay bits.
+    """
+    if any(d != 1 for d in s.attr("dilations")):
+        raise s.unsupported("a dilation")
+    w = s.constant(1).transpose(2, 0, 1, 3)  # (kh, kw, O, I) to OHWI
+    x = s.value(2)
+    h, width, filters = s.output_shape
+    strides = s.attr("strides")[1:3]
+    rows = _Axis(h, x.type.shape[0], w.shape[1], strides[0], _before(s, 0, h, w.shape[1], strides[0]))
+    columns = _Axis(width, x.type.shape[1], w.shape[2], strides[1], _before(s, 1, width, w.shape[2], strides[1]))
+    parts = []
+    single = rows.stride == columns.stride == 1
+    for i in range(rows.stride):
+        for j in range(columns.stride):
+            own = columns.taps(rows.taps(w, 1, i), 2, j)
+            (top, bottom), (left, right) = rows.pads(i), columns.pads(j)
+            attrs = ConvAttrs(pads=(top, left, bottom, right))
+            exact = single and (rows.count, columns.count) == (h, width)
+            parts.append(s.make("conv2d", x, constant(own, name=s.layer), attrs=attrs, final=exact))
+    if single and (rows.count, columns.count) == (h, width):
+        return parts[0]
+    joined = parts[0] if len(parts) == 1 else s.concat(parts, final=False)
+    phase_h, at_h = rows.place()
+    phase_w, at_w = columns.place()
+    phase = phase_h[:, None] * columns.stride + phase_w
+    pixel = at_h[:, None] * columns.count + at_w
+    index = ((pixel * len(parts) + phase) * filters)[..., None] + np.arange(filters)
+    return s.make("gather", joined, constant(index, DType.i32, s.layer))
+
+
+def _before(s: Source, axis: int, size: int, kernel: int, stride: int) -> int:
+    """Padding before the image of the convolution that this one transposes."""
+    padding = s.attr("padding")
+    if padding == "EXPLICIT":
+        return int(s.attr("explicit_paddings")[2 + 2 * axis])
+    return same_pads(size, kernel, stride)[0] if padding == "SAME" else 0
+
+
+class _Axis:
+    """One spatial axis: ``count`` outputs of every phase, of which some are not used."""
+
+    def __init__(self, size: int, given: int, kernel: int, stride: int, before: int) -> None:
+        self.size, self.given, self.kernel, self.stride, self.before = size, given, kernel, stride, before
+        outputs = -(-size // stride)
+        self.count = 0
+        for phase in range(stride):
+            first, taps, skipped = self._phase(phase)
+            self.count = max(self.count, outputs + skipped, given + first - taps + 1)
+
+    def _phase(self, phase: int) -> tuple[int, int, int]:
+        """(padding before, taps, outputs before the first used one)"""
+        offset, first_tap = divmod(phase + self.before, self.stride)
+        taps = max(-(-(self.kernel - first_tap) // self.stride), 1)  # none: one of zeros
+        pad = taps - 1 - offset
+        return max(pad, 0), taps, max(-pad, 0)
+
+    def taps(self, w: Array, axis: int, phase: int) -> Array:
+        """The phase's filters, reversed."""
+        first = (phase + self.before) % self.stride
+        own = np.take(w, np.arange(first, self.kernel, self.stride)[::-1], axis)
+        return own if own.shape[axis] else np.zeros_like(np.take(w, [0], axis))
+
+    def pads(self, phase: int) -> tuple[int, int]:
+        pad, taps, _ = self._phase(phase)
+        return pad, self.count + taps - 1 - self.given - pad
+
+    def place(self) -> tuple[Array, Array]:
+        """For each output: its phase, and its place among that phase's outputs."""
+        phase = np.arange(self.size) % self.stride
+        skipped = np.array([self._phase(p)[2] for p in range(self.stride)])
+        return phase, np.arange(self.size) // self.stride + skipped[phase]

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers in binary as counted bits: a plane for each threshold, and weights that are all the same.
+
+A neuron says whether a sum is at least its threshold; bit p of a number is no such thing.  So an activation that the
+compiled network holds as a number n in binary, which its convolutions weigh by 2^p, is counted here instead: n bits are
+set, of as many as the largest number says.  The sum of 2^p s_p is the sum of t_i, for their signs s and t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import UnsupportedOpError
+from .graph import DType, Graph, Node
+from .ops import ConvAttrs, DequantizeAttrs, SliceAttrs, constant, make
+from .rewrite import remade, with_inputs
+
+MOST_NEURONS = 15  # for one activation: four bits
+_MOST_INPUTS = 32  # of one concatenation
+Limits = tuple[float, ...]
+Shared = dict[tuple[Node, object], Node]  # what was made of a node, for all its users
+
+
+def counted(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
+    """(the graph with every number in binary counted, each old node's new one).  The graph itself where it has none.
+
+    Raises :class:`UnsupportedOpError` where an activation would be more than fifteen neurons; names the layer.
+    """
+    new: dict[Node, Node] = {}
+    shared: Shared = {}
+    for node in graph.nodes():
+        operands = tuple(new[i] for i in node.inputs)
+        if node.op == "binarize_levels":
+            new[node] = _planes(node, operands[0], shared)
+        elif isinstance(node.attrs, ConvAttrs) and node.attrs.planes > 1:
+            new[node] = _convolution(node, operands, shared)
+        elif isinstance(node.attrs, DequantizeAttrs) and node.attrs.channels:
+            table = node.inputs[1].value
+            missing = 2 ** (len(table) - 1).bit_length() - len(table)
+            table = np.concatenate([table, np.repeat(table[-1:], missing)])
+            new[node] = remade(node, "dequantize", operands[0], constant(table), attrs=DequantizeAttrs())
+        else:
+            new[node] = _one_sum(with_inputs(node, operands), shared)
+    if all(old is made for old, made in new.items()):
+        return graph, new
+    ends = tuple(new[n] for n in graph.inputs), tuple(new[n] for n in graph.outputs)
+    return replace(graph, inputs=ends[0], outputs=ends[1], schedule=(), placements={}, arena_bytes=0), new
+
+
+def _planes(node: Node, x: Node, shared: Shared) -> Node:
+    """A bit for each threshold, and bits never set up to a whole number of binary digits."""
+    thresholds = node.inputs[1].value
+    count = 2 ** len(thresholds).bit_length() - 1
+    if count > MOST_NEURONS:
+        raise UnsupportedOpError(
+            f"layer '{node.name}': its activations of {len(thresholds) + 1} levels would be {count} neurons each, at "
+            f"most {MOST_NEURONS} are made; train it with four bits or fewer, or run it with the C runtime"
+        )
+    limits = (*thresholds.tolist(), *[np.inf] * (count - len(thresholds)))
+    if x.op not in ("concat", "slice"):
+        return _side_by_side(x, limits, node.name, shared)
+    return concatenated(_by_threshold(x, limits, node.name, shared), node.name)
+
+
+def _by_threshold(x: Node, limits: Limits, name: str, shared: Shared) -> list[Node]:
+    """A tensor of bits for each threshold.  Convolutions side by side, or cut into groups, are each asked by itself, so
+    that each becomes one layer of neurons."""
+    if x.op == "concat":
+        parts = [_by_threshold(i, limits, name, shared) for i in x.inputs]
+        return [concatenated(bits, name) for bits in zip(*parts, strict=True)]
+    if isinstance(x.attrs, SliceAttrs):
+        whole = _by_threshold(x.inputs[0], limits, name, shared)
+        return [make("slice", bits, attrs=x.attrs, name=name) for bits in whole]
+    return cut(_side_by_side(x, limits, name, shared), len(limits), name)
+
+
+def _side_by_side(x: Node, limits: Limits, name: str, shared: Shared) -> Node:
+    """All thresholds' bits in one tensor, a plane a threshold; groups that read the same numbers share it."""
+    if (x, limits) not in shared:
+        channels = x.type.shape[-1]
+        never = constant(np.full(channels, -1), DType.b1)
+        bits = [make("binarize", x, constant(np.full(channels, t, np.float32)), never, name=name) for t in limits]
+        shared[x, limits] = concatenated(bits, name)
+    return shared[x, limits]
+
+
+def cut(x: Node, parts: int, name: str) -> list[Node]:
+    """As many slices of the same width; x itself where it is one."""
+    if parts == 1:
+        return [x]
+    width = x.type.shape[-1] // parts
+    ends = [SliceAttrs(i * width, (i + 1) * width) for i in range(parts)]
+    return [make("slice", x, attrs=attrs, name=name) for attrs in ends]
+
+
+def _convolution(node: Node, operands: Sequence[Node], shared: Shared) -> Node:
+    a = node.attrs
+    assert isinstance(a, ConvAttrs)
+    planes = 2**a.planes - 1
+    x = operands[0]
+    if a.groups > 1:
+        x = _by_group(x, a.groups, planes, node.name, shared)
+    weight = constant(np.concatenate([node.inputs[1].value] * planes, axis=3), DType.b1)
+    return _one_sum(remade(node, node.op, x, weight, *operands[2:], attrs=replace(a, planes=1)), shared)
+
+
+def _by_group(x: Node, groups: int, planes: int, name: str, shared: Shared) -> Node:
+    """The channels that a group reads, of every plane, come to stand together."""
+    key = x, ("by group", groups)
+    if key not in shared:
+        cuts = [cut(plane, groups, name) for plane in cut(x, planes, name)]
+        shared[key] = concatenated([concatenated(group, name) for group in zip(*cuts, strict=True)], name)
+    return shared[key]
+
+
+def _repeated(x: Node, times: int, groups: int, name: str, shared: Shared) -> Node:
+    """The channels that a group reads, so many times."""
+    key = x, ("repeated", times, groups)
+    if key not in shared:
+        shared[key] = concatenated([bits for group in cut(x, groups, name) for bits in [group] * times], name)
+    return shared[key]
+
+
+def _one_sum(node: Node, shared: Shared) -> Node:
+    """Convolutions of the same bits, added (weights of three values or more), are one convolution of the bits so many
+    times."""
+    a, parts = node.attrs, node.inputs
+    slots: tuple[str, ...] = ()
+    rest: tuple[Node, ...] = ()
+    if node.op == "add" and _sums(parts[0], ()):
+        first, second = parts
+    elif isinstance(a, ConvAttrs) and a.slots[:1] == ("residual",) and _sums(node, a.slots):
+        first, second, slots, rest = node, parts[2], a.slots[1:], parts[3:]
+    else:
+        return node
+    if not _sums(second, ()) or _window(first) != _window(second):
+        return node
+    # Either may be several convolutions already, of the other's bits as many times.
+    few, many = sorted((first, second), key=lambda conv: conv.inputs[1].type.shape[3])
+    attrs = first.attrs
+    assert isinstance(attrs, ConvAttrs)
+    x, groups = few.inputs[0], attrs.groups
+    times, left = divmod(many.inputs[1].type.shape[3], few.inputs[1].type.shape[3])
+    if left or many.inputs[0] is not (x if times == 1 else _repeated(x, times, groups, node.name, shared)):
+        return node
+    weight = np.concatenate([many.inputs[1].value, few.inputs[1].value], axis=3)
+    x = _repeated(x, times + 1, groups, node.name, shared)
+    new = replace(attrs, slots=slots, layer_slots=())
+    return remade(node, "bconv2d", x, constant(weight, DType.b1), *rest, attrs=new)
+
+
+def _sums(node: Node, slots: tuple[str, ...]) -> bool:
+    """Whether it is a convolution of bits whose sums these slots, and no others, make its value."""
+    a = node.attrs
+    return isinstance(a, ConvAttrs) and node.op == "bconv2d" and node.type.dtype is DType.f32 and a.slots == slots
+
+
+def _window(node: Node) -> tuple[object, ...]:
+    """What a filter sees of the image."""
+    a = node.attrs
+    assert isinstance(a, ConvAttrs)
+    return a.stride, a.dilation, a.pads, a.pad_value, a.groups, node.inputs[1].type.shape[:3]
+
+
+def composed(first: Mapping[Node, Node], second: Mapping[Node, Node]) -> dict[Node, Node]:
+    """Where each node came to by two rewrites."""
+    return {old: second[made] for old, made in first.items() if made in second}
+
+
+def concatenated(parts: Sequence[Node], name: str) -> Node:
+    """Channels side by side: the one part itself; concatenations of concatenations where one has no room for all."""
+    while len(parts) > 1:
+        chunks = [parts[i : i + _MOST_INPUTS] for i in range(0, len(parts), _MOST_INPUTS)]
+        parts = [chunk[0] if len(chunk) == 1 else make("concat", *chunk, name=name) for chunk in chunks]
+    return parts[0]

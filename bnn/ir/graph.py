@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The intermediate representation: typed, immutable, one node per value.
+
+Every op has exactly one output, so a :class:`Node` *is* the value it computes.  Shapes are logical and leave the
+batch dimension out: an activation of type ``f32[28, 28, 32]`` is an array (N, 28, 28, 32) when it runs, a constant
+of that type is an array (28, 28, 32).  Packing, halos and addresses are physical and live in :class:`Placement`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import CompileError
+
+
+class DType(enum.Enum):
+    """Element types; the value is the code in the file format."""
+
+    f32 = 0
+    b1 = 1  # +1 or -1; a set bit is +1
+    i32 = 2
+    u8 = 3
+    i8 = 4  # network inputs only
+
+    @property
+    def numpy(self) -> type:
+        """How the oracle holds it: bits are int8 arrays of +1 and -1."""
+        return {
+            DType.f32: np.float32, DType.b1: np.int8, DType.i32: np.int32, DType.u8: np.uint8, DType.i8: np.int8,
+        }[self]  # fmt: skip
+
+    @property
+    def element(self) -> int:
+        """Bytes of an element in memory; those of bits are words of 32."""
+        return 1 if self in (DType.u8, DType.i8) else 4
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """A logical shape (without the batch) and an element type."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Attrs:
+    """Base of every op's attributes: frozen, every default declared."""
+
+    def __str__(self) -> str:
+        parts = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value != f.default:
+                text = value.name if isinstance(value, DType) else value
+                parts.append(f"{f.name}={text}")
+        return ", ".join(parts)
+
+
+class Value:
+    """A constant's array, read-only, hashed by content so that attributes stay comparable."""
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.array = np.array(array, order="C")
+        self.array.setflags(write=False)
+        self._key = (self.array.shape, self.array.dtype.str, self.array.tobytes())
+        self._hash = hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Value) and self._hash == other._hash and self._key == other._key
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __str__(self) -> str:
+        flat = self.array.reshape(-1)
+        if flat.size <= 4:
+            return "[" + ", ".join(f"{v:g}" for v in flat) + "]"
+        return f"<{self.array.dtype} {list(self.array.shape)}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One value.
+
+    ``name`` is the source layer that does the work, for messages.  ``tap`` is the name of the value, where it is not
+    the layer's own output (a convolution fused with what follows it).  ``origin`` is the tensor of the source graph
+    that has this very value, up to a reshape, or "" where there is none (a moved computation); verification compares
+    the two.
+    """
+
+    op: str
+    inputs: tuple[Node, ...]
+    attrs: Attrs
+    type: TensorType
+    name: str = ""
+    origin: str = ""
+    tap: str = ""
+    note: str = ""  # why a layer was not made binary; for people
+
+    @property
+    def value(self) -> np.ndarray[Any, Any]:
+        """The array of a constant."""
+        if self.op != "constant":
+            raise CompileError(f"'{self.op}' of layer '{self.name}' is not a constant")
+        return self.attrs.value.array  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def is_constant(self) -> bool:
+        return self.op == "constant"
+
+
+@dataclass(frozen=True)
+class Halo:
+    """Pixels of padding kept around each image of a tensor in memory."""
+
+    top: int = 0
+    left: int = 0
+    bottom: int = 0
+    right: int = 0
+
+    def __or__(self, other: Halo) -> Halo:
+        return Halo(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+        )
+
+    def __bool__(self) -> bool:
+        return any((self.top, self.left, self.bottom, self.right))
+
+
+class Storage(enum.Enum):
+    """Where a value lives; the value is the code in the file format."""
+
+    INPUT = 0
+    OUTPUT = 1
+    ARENA = 2
+    CONSTANT = 3
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a value lives: its halo, and its byte offset per image in the arena (or the input's/output's index)."""
+
+    storage: Storage
+    halo: Halo = Halo()
+    offset: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Inputs and outputs; everything else follows from them.
+
+    ``schedule`` and ``placements`` are empty until the passes that make them have run (level RUNTIME).
+    """
+
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    output_names: tuple[str, ...] = ()
+    schedule: tuple[Node, ...] = ()
+    placements: Mapping[Node, Placement] = field(default_factory=dict)
+    arena_bytes: int = 0
+
+    def nodes(self) -> list[Node]:
+        """Every node that an output or an input needs, operands before users."""
+        return topological(self.inputs + self.outputs)
+
+    def users(self) -> dict[Node, list[Node]]:
+        """Who reads each node; a graph output does not count as a user."""
+        users: dict[Node, list[Node]] = {n: [] for n in self.nodes()}
+        for node in self.nodes():
+            for operand in dict.fromkeys(node.inputs):
+                users[operand].append(node)
+        return users
+
+    def use_counts(self) -> dict[Node, int]:
+        """Number of uses, graph outputs included."""
+        counts = dict.fromkeys(self.nodes(), 0)
+        for node in counts:
+            for operand in node.inputs:
+                counts[operand] += 1
+        for node in self.outputs:
+            counts[node] += 1
+        return counts
+
+    def __str__(self) -> str:
+        return print_graph(self)
+
+
+def topological(roots: Iterable[Node]) -> list[Node]:
+    """Operands before users, in a stable order, without recursion (graphs are deep)."""
+    order: list[Node] = []
+    done: set[Node] = set()
+    for root in roots:
+        stack: list[tuple[Node, int]] = [(root, 0)]
+        while stack:
+            node, i = stack.pop()
+            if node in done:
+                continue
+            if i < len(node.inputs):
+                stack.append((node, i + 1))
+                if node.inputs[i] not in done:
+                    stack.append((node.inputs[i], 0))
+            else:
+                done.add(node)
+                order.append(node)
+    return order
+
+
+def rebuild(graph: Graph, function: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
+    """Map every node, operands first; ``function`` gets a node and its new operands.
+
+    A graph none of whose nodes changed is returned as the same object.
+    """
+    new: dict[Node, Node] = {}
+    for node in graph.nodes():
+        new[node] = function(node, tuple(new[i] for i in node.inputs))
+    if all(old is made for old, made in new.items()):
+        return graph
+    return replace(graph, inputs=tuple(new[n] for n in graph.inputs), outputs=tuple(new[n] for n in graph.outputs))
+
+
+def print_graph(graph: Graph) -> str:
+    """Stable text, one node per line; constants print inside their users."""
+    names: dict[Node, str] = {}
+    lines = []
+    order = graph.schedule or tuple(graph.nodes())
+    inputs = tuple(n for n in graph.inputs if n not in order)
+    for node in inputs + tuple(order):
+        if node.is_constant:
+            continue
+        names[node] = f"%{len(names)}"
+        operands = [_operand(i, names) for i in node.inputs]
+        text = ", ".join(filter(None, [", ".join(operands), str(node.attrs)]))
+        line = f"{names[node]} = {node.op}({text}) : {node.type}"
+        place = graph.placements.get(node)
+        if place is not None:
+            line += f" @{place.storage.name.lower()}+{place.offset}"
+            if place.halo:
+                line += f" halo {place.halo.top},{place.halo.left},{place.halo.bottom},{place.halo.right}"
+        if node.name:
+            line += f'  "{node.name}"'
+        lines.append(line)
+    lines.append("return " + ", ".join(_operand(n, names) for n in graph.outputs))
+    return "\n".join(lines)
+
+
+def _operand(node: Node, names: dict[Node, str]) -> str:
+    if node.is_constant:
+        return f"const {node.attrs.value}"  # type: ignore[attr-defined]
+    return names[node]

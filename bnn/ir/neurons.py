@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One neuron a threshold: a graph whose bits are all thresholds on whole numbers, where that is exact.
+
+An activation of L levels is L - 1 thresholds on one sum, and reads as L - 1 bits whose weights are equal: so it is
+L - 1 neurons.  The compiled network has their bits, but computes them from real numbers: from sums through batch norm,
+activation and max-pool.  Here every such bit becomes a neuron of its own, with an integer threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .counting import composed, counted
+from .graph import DType, Graph, Node
+from .interpret import evaluate
+from .ops import OPS, ConvAttrs, ReshapeAttrs, constant, make, reference
+from .rewrite import with_inputs
+
+Array = np.ndarray[Any, Any]
+
+# What may stand between a sum and its bit, besides elementwise ops: each gives an element from one element.
+_BETWEEN = ("reshape", "unpack", "dequantize", "binarize", "concat")
+_CHUNK = 64  # channels evaluated at once, to bound the memory
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronForm:
+    """``original``, and ``graph``, the same network of neurons.  ``same``: nodes of ``graph`` with the value of one in
+    ``original``.  ``copies``: how many neurons stand for one accumulator there (or one element pooled)."""
+
+    original: Graph
+    graph: Graph
+    same: Mapping[Node, Node]
+    copies: Mapping[Node, int]
+
+    @property
+    def changed(self) -> bool:
+        return self.graph is not self.original
+
+
+def of_the_batch(graph: Graph) -> str | None:
+    """Why a network whose images depend on each other has no spikes, or None; names the layer, and what to do."""
+    for node in graph.nodes():
+        if OPS[node.op].whole_batch:
+            return (
+                f"layer '{node.name}': it computes with all images of a batch, and spikes are of one image: use a "
+                "quantizer that treats every image alone (ste_sign, ste_tern), or run the network with model(x)"
+            )
+    return None
+
+
+def neuron_form(graph: Graph) -> NeuronForm:
+    """A BINARY or RUNTIME graph with every bit that is a step of one binary layer's sum made by a threshold on it.
+
+    binarize(f(g(sum))) becomes bconv2d with a threshold, binarize(f(max_pool(g(sum)))) a max_pool of such bits, and
+    several of them side by side one layer of as many filters.  The thresholds are found by evaluating f and g,
+    operation by operation, at every sum within reach.  Bits for which that is not exact stay as they are: where f or g
+    reads more than the one sum, where a bit changes twice, where a number is not finite.
+
+    The result is at level BINARY: it has no schedule and no memory plan.
+
+    Raises :class:`UnsupportedOpError` for numbers of several bits that cannot be counted; see counting.py.
+    """
+    bits, moved = counted(graph)
+    new: dict[Node, Node] = {}
+    copies: dict[Node, int] = {}
+    known: dict[Node, _Step | None] = {}
+    for node in bits.nodes():
+        steps = _steps(node, known)
+        if steps is None:
+            new[node] = with_inputs(node, tuple(new[i] for i in node.inputs))
+        else:
+            new[node] = _neurons(node, steps, new, copies)
+    if not copies and bits is graph:
+        return NeuronForm(graph, graph, {n: n for n in new}, {})
+    inputs, outputs = tuple(new[n] for n in bits.inputs), tuple(new[n] for n in bits.outputs)
+    form = replace(graph, inputs=inputs, outputs=outputs, schedule=(), placements={}, arena_bytes=0)
+    alive = set(form.nodes())
+    same = {made: old for old, made in composed(moved, new).items() if made in alive and _alike(old, made)}
+    return NeuronForm(graph, form, same, {n: c for n, c in copies.items() if n in alive})
+
+
+def _alike(old: Node, made: Node) -> bool:
+    """Whether the values are the same, and not another code of the same numbers."""
+    return old.type == made.type and old.op != "binarize_levels"
+
+
+# -- what a bit is a step of ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A bit per element: ``conv``'s sum >= ``threshold`` (of the negated filter where ``falling``), then, where there
+    is a ``pool``, any of its window (or all, where ``every``); ``shape`` of the bits."""
+
+    bit: Node
+    conv: Node
+    pool: Node | None
+    threshold: Array
+    falling: Array
+    every: Array
+
+    @property
+    def flattened(self) -> bool:
+        return self.bit.type.shape != (self.pool or self.conv).type.shape
+
+
+def _steps(node: Node, known: dict[Node, _Step | None]) -> list[_Step] | None:
+    """Of a binarize, or of several side by side that are steps of one layer's sums."""
+    if node.op == "binarize":
+        known[node] = step = _step(node)
+        return None if step is None else [step]
+    if node.op != "concat" or not all(i.op == "binarize" for i in node.inputs):
+        return None
+    steps = [s for s in (known[i] for i in node.inputs) if s is not None]
+    if len(steps) != len(node.inputs):
+        return None
+    first = steps[0]
+    together = all(s.conv is first.conv and s.pool is first.pool and not s.flattened for s in steps)
+    distinct = len(set(node.inputs)) == len(node.inputs)
+    return steps if together and distinct and first.conv.attrs.groups == 1 else None  # type: ignore[attr-defined]
+
+
+def _step(bit: Node) -> _Step | None:
+    region = _region(bit)
+    if region is None:
+        return None
+    conv, pool, between = region
+    channels = conv.type.shape[-1]
+    reach = int(np.prod(conv.inputs[1].type.shape[1:]))
+    threshold, falling, every = np.empty(channels, np.int32), np.zeros(channels, bool), np.zeros(channels, bool)
+    for start in range(0, channels, _CHUNK):
+        part = slice(start, min(start + _CHUNK, channels))
+        table = _table(bit, conv, pool, between, reach, part)
+        if table is None:
+            return None
+        bits, pooled = table
+        changes = np.diff(bits.astype(np.int8), axis=0)
+        if (np.abs(changes).sum(axis=0) > 1).any():
+            return None
+        falls, ones = (changes < 0).any(axis=0), bits.sum(axis=0)
+        # rising: set from reach + 1 - ones on; falling: up to ones - 1 - reach, and the negated sum from the same on
+        threshold[part] = reach + 1 - ones
+        falling[part] = falls
+        if pooled is not None:
+            order = np.argsort(pooled, axis=0, kind="stable")
+            ordered = np.take_along_axis(bits, order, 0)
+            change = np.diff(ordered.astype(np.int8), axis=0)
+            down = (change < 0).any(axis=0)
+            if (down & (change > 0).any(axis=0)).any() or _split(ordered, np.take_along_axis(pooled, order, 0)):
+                return None
+            every[part] = down
+    return _Step(bit, conv, pool, threshold, falling, every)
+
+
+def _split(bits: Array, values: Array) -> bool:
+    """Whether equal values have different bits (they cannot, unless a bit is no function of the value)."""
+    return bool(((values[1:] == values[:-1]) & (bits[1:] != bits[:-1])).any())
+
+
+def _region(bit: Node) -> tuple[Node, Node | None, list[Node]] | None:
+    """(the binary layer whose sum alone decides a bit, the one max-pool between, the other nodes between, operands
+    first); None where there is no such layer."""
+    conv, pool = None, None
+    between: dict[Node, None] = {}
+    above: set[Node] = set()  # nodes between that the pool's values reach
+    stack = [(bit, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            between[node] = None
+            continue
+        if node in between or node.is_constant:
+            continue
+        if node.op == "bconv2d" and node.type.dtype is DType.f32:
+            if conv not in (None, node) or "residual" in node.attrs.slots:  # type: ignore[attr-defined]
+                return None
+            conv = node
+        elif node.op == "max_pool" and node.type.dtype is DType.f32:
+            if pool not in (None, node):
+                return None
+            pool = node
+            stack.append((node.inputs[0], False))
+        elif node is bit or node.op in _BETWEEN or OPS[node.op].elementwise and not OPS[node.op].library:
+            stack.append((node, True))
+            stack += [(i, False) for i in node.inputs]
+        else:
+            return None
+    if conv is None:
+        return None
+    order = [n for n in between if n is not bit] + [bit]
+    if pool is not None:
+        above = _readers(pool, order)
+        below = [n for n in order if n not in above]
+        if any(i is conv or i in below for n in above for i in n.inputs) or pool.inputs[0] not in (conv, *below):
+            return None  # a way round the pool
+    return conv, pool, order
+
+
+def _readers(source: Node, order: Sequence[Node]) -> set[Node]:
+    found: set[Node] = set()
+    for node in order:
+        if any(i is source or i in found for i in node.inputs):
+            found.add(node)
+    return found
+
+
+def _table(
+    bit: Node, conv: Node, pool: Node | None, between: Sequence[Node], reach: int, part: slice
+) -> tuple[Array, Array | None] | None:
+    """For every sum from -reach to reach and the channels ``part``: whether the bit is set, and what is pooled."""
+    channels, width = conv.type.shape[-1], part.stop - part.start
+    sums = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
+    a = conv.attrs
+    assert isinstance(a, ConvAttrs)
+    operands = tuple(i.value[part] for i in conv.inputs[2:])
+    known = {conv: reference.epilogue(np.repeat(sums, width, axis=1), a, operands)}
+    for node in between:
+        if pool is not None and pool not in known and pool.inputs[0] in known:
+            known[pool] = known[pool.inputs[0]]
+        values = []
+        for i in node.inputs:
+            value = _constant(i, channels, part, node) if i.is_constant else known.get(i)
+            if value is None:
+                return None
+            values.append(value)
+        if not all(np.isfinite(v).all() for v, i in zip(values, node.inputs, strict=True) if not i.is_constant):
+            return None
+        planes = values[1].size - 1 if node.op == "dequantize" else 1
+        if node.op != "concat" and values[0].shape[-1] not in (1, planes * width):
+            return None  # channels side by side that are no levels
+        known[node] = values[0] if node.op == "reshape" else evaluate(node, values)
+    found = known[bit]
+    if found.shape != (len(sums), width):
+        return None
+    return found > 0, None if pool is None else known[pool]
+
+
+def _constant(node: Node, channels: int, part: slice, user: Node) -> Array | None:
+    """A constant operand's values for the channels ``part``: one number, or one a channel wherever it stands."""
+    value = node.value.reshape(-1)
+    if user.op == "dequantize" or value.size == 1:
+        return value
+    if value.size % channels:
+        return None
+    rows = value.reshape(-1, channels)
+    alike = np.array_equal(rows, np.broadcast_to(rows[0], rows.shape), equal_nan=True)  # a threshold may be none
+    return rows[0, part] if alike else None
+
+
+# -- neurons ----------------------------------------------------------------------------------------------------------
+
+
+def _neurons(node: Node, steps: Sequence[_Step], new: Mapping[Node, Node], copies: dict[Node, int]) -> Node:
+    """One layer whose filters are those of all steps, one after another, and the pool of its bits."""
+    conv, pool = steps[0].conv, steps[0].pool
+    falling = np.concatenate([s.falling for s in steps])
+    weight = np.concatenate([conv.inputs[1].value] * len(steps))
+    operands = [constant(np.concatenate([s.threshold for s in steps]), DType.i32)]
+    slots: tuple[str, ...] = ("threshold",)
+    if falling.any():
+        weight = np.where(falling[:, None, None, None], -weight, weight)
+        operands.append(constant(np.where(falling, 1, -1), DType.b1))
+        slots += ("negated",)
+    a = conv.attrs
+    assert isinstance(a, ConvAttrs)
+    attrs = ConvAttrs(a.stride, a.dilation, a.pads, a.pad_value, a.groups, slots, out=DType.b1)
+    names = {"tap": node.tap or node.name, "origin": node.origin}
+    filters = constant(weight, DType.b1)
+    bits = make(
+        "bconv2d", new[conv.inputs[0]], filters, *operands, attrs=attrs, name=conv.name, **({} if pool else names)
+    )
+    copies[bits] = len(steps)
+    if pool is not None:
+        every = np.concatenate([s.every for s in steps])
+        mask = (constant(np.where(every, 1, -1), DType.b1),) if every.any() else ()
+        bits = make("max_pool", bits, *mask, attrs=pool.attrs, name=pool.name, **names)
+        copies[bits] = len(steps)
+    if bits.type.shape == node.type.shape:
+        return bits
+    return make("reshape", bits, attrs=ReshapeAttrs(node.type.shape), name=node.name, **names)

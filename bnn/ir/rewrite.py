@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Patterns and the rewriter: a rule is a pattern and a function; it is applied until nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import VerifierError
+from .graph import Attrs, Graph, Node, rebuild
+from .ops import OPS, make
+
+COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum"})
+Match = dict[str, Node]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a rule looks for.
+
+    ``ops``: the names it accepts (empty: any).  ``inputs``: patterns of the operands (None: whatever they are;
+    commutative ops are tried both ways).  ``capture``: the name under which the rule gets the node.  ``once``: the
+    node must have this one user, so that fusing it duplicates nothing.  ``where``: a further condition.
+    """
+
+    ops: tuple[str, ...] = ()
+    inputs: tuple[Pattern, ...] | None = None
+    capture: str = ""
+    once: bool = False
+    where: Callable[[Node], bool] | None = None
+
+    def match(self, node: Node, uses: Mapping[Node, int], found: Match) -> Match | None:
+        """The captures, or None."""
+        if self.ops and node.op not in self.ops:
+            return None
+        if self.once and uses.get(node, 1) != 1:
+            return None
+        if self.where is not None and not self.where(node):
+            return None
+        if self.capture:
+            found = {**found, self.capture: node}
+        if self.inputs is None:
+            return found
+        orders: list[Sequence[Node]] = [node.inputs]
+        if node.op in COMMUTATIVE:
+            orders.append(node.inputs[::-1])
+        for order in orders:
+            if len(order) != len(self.inputs):
+                continue
+            result: Match | None = found
+            for pattern, operand in zip(self.inputs, order, strict=True):
+                if result is not None:
+                    result = pattern.match(operand, uses, result)
+            if result is not None:
+                return result
+        return None
+
+
+ANY = Pattern()
+
+
+def const(capture: str) -> Pattern:
+    """A constant."""
+    return Pattern(("constant",), capture=capture)
+
+
+def any_(capture: str) -> Pattern:
+    """Whatever is there."""
+    return Pattern(capture=capture)
+
+
+Action = Callable[[Node, Match, Mapping[Node, int]], Node | None]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``action`` gets the matched node, the captures and the use counts; it returns the new node, or None."""
+
+    pattern: Pattern
+    action: Action
+
+
+def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """The same node over other operands; the same object where they are the same."""
+    if all(a is b for a, b in zip(node.inputs, inputs, strict=True)):
+        return node
+    return remade(node, node.op, *inputs, attrs=node.attrs)
+
+
+def remade(node: Node, op: str, *inputs: Node, attrs: Attrs | None = None) -> Node:
+    """The same value, computed in another way: it keeps its layer, origin, tap and note."""
+    return make(op, *inputs, attrs=attrs, name=node.name, origin=node.origin, tap=node.tap, note=node.note)
+
+
+def rewrite(graph: Graph, rules: Sequence[Rule], limit: int = 1000) -> Graph:
+    """Apply the rules, operands before users, until none applies.
+
+    Raises:
+        VerifierError: the rules do not come to an end within ``limit`` sweeps.
+    """
+    for _ in range(limit):
+        changed = _sweep(graph, rules)
+        if changed is graph:
+            return graph
+        graph = changed
+    raise VerifierError(f"rewriting did not come to an end within {limit} sweeps")
+
+
+def _sweep(graph: Graph, rules: Sequence[Rule]) -> Graph:
+    old_uses = graph.use_counts()
+    uses: dict[Node, int] = {}
+
+    def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
+        node = with_inputs(old, inputs)
+        for rule in rules:
+            found = rule.pattern.match(node, uses, {})
+            if found is not None:
+                new = rule.action(node, found, uses)
+                if new is not None and new is not node:
+                    if new.type != node.type:
+                        raise VerifierError(f"a rule changed {node.op} of '{node.name}' from {node.type} to {new.type}")
+                    node = new
+                    break
+        uses[node] = uses.get(node, 0) + old_uses[old]
+        return node
+
+    return rebuild(graph, visit)
+
+
+def is_elementwise(node: Node) -> bool:
+    """Whether the op treats every element alone."""
+    return OPS[node.op].elementwise
+
+
+def sources(x: Node, past: Callable[[Node], bool]) -> set[Node]:
+    """What data come from, constants apart: the nodes at which a walk up their operands ends, going on at those that
+    ``past`` lets it."""
+    todo, seen = [x], {x}
+    while todo:
+        node = todo.pop()
+        if past(node):
+            new = {i for i in node.inputs if not i.is_constant} - seen
+            seen |= new
+            todo += new
+    return {node for node in seen if not past(node)}

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which ops and types are legal at which level, and the verifier that runs after every pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import CompileError, VerifierError
+from .graph import DType, Graph, Halo, Node, Storage
+from .ops import CONVOLUTIONS, OPS, SLOTS, Level
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of the IR: ``broken`` says whether a node violates it at the levels it applies to."""
+
+    text: str
+    levels: Level
+    broken: Callable[[Node], bool]
+
+
+READ_BYTES = ("cast", "copy", "iconv2d", "reshape")  # ops whose data may be u8
+GIVE_BYTES = ("input", "copy", "excess_128", "reshape")
+_SOURCE_TYPES = (("constant", DType.i32), ("input", DType.u8), ("input", DType.i8), ("excess_128", DType.u8))
+
+RULES = (
+    Rule(
+        "source graphs hold float32 only, and indices, and inputs of bytes",
+        Level.SOURCE,
+        lambda n: n.type.dtype is not DType.f32 and (n.op, n.type.dtype) not in _SOURCE_TYPES,
+    ),
+    Rule(
+        "bytes are inputs, or copies of them, perhaps in another shape; they are read as bytes, or converted",
+        Level.ALL,
+        lambda n: n.type.dtype is DType.u8 and n.op not in GIVE_BYTES
+        or n.op not in READ_BYTES and any(i.type.dtype is DType.u8 for i in n.inputs),
+    ),
+    Rule(
+        "signed bytes are inputs, and read by excess_128 alone",
+        Level.ALL,
+        lambda n: n.type.dtype is DType.i8 and n.op != "input"
+        or n.op != "excess_128" and any(i.type.dtype is DType.i8 for i in n.inputs),
+    ),
+    Rule(
+        "32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant
+    ),
+    Rule(
+        "filters and epilogue operands are constants (but for the residual)",
+        Level.BINARY | Level.RUNTIME,
+        lambda n: n.op in CONVOLUTIONS and not _operands_constant(n),
+    ),
+    Rule(
+        "the data of an elementwise operation have as many dimensions as its result (the batch stands before them)",
+        Level.ALL,
+        lambda n: OPS[n.op].elementwise and not _ranks_agree(n),
+    ),
+    Rule(
+        "activations have one to three dimensions",
+        Level.RUNTIME,
+        lambda n: not n.is_constant and not 1 <= len(n.type.shape) <= 3,
+    ),
+    Rule(
+        "indices are constants that count elements of the data",
+        Level.ALL,
+        lambda n: n.op == "gather" and not _indices_inside(n),
+    ),
+    Rule(
+        "inputs are float32 or bytes",
+        Level.RUNTIME,
+        lambda n: n.op == "input" and n.type.dtype not in (DType.f32, DType.u8, DType.i8),
+    ),
+    Rule(
+        "an operation has at least one operand that is not constant",
+        Level.RUNTIME,
+        lambda n: n.op not in ("input", "constant") and all(i.is_constant for i in n.inputs),
+    ),
+)
+
+
+def _operands_constant(node: Node) -> bool:
+    takers = [s for s in node.attrs.slots if SLOTS[s]]  # type: ignore[attr-defined]
+    operands = zip(takers, node.inputs[2:], strict=True)
+    return node.inputs[1].is_constant and all(i.is_constant for slot, i in operands if slot != "residual")
+
+
+def _indices_inside(node: Node) -> bool:
+    x, index = node.inputs
+    return index.is_constant and index.value.min() >= 0 and index.value.max() < math.prod(x.type.shape)
+
+
+def _ranks_agree(node: Node) -> bool:
+    return all(i.is_constant or len(i.type.shape) == len(node.type.shape) for i in node.inputs)
+
+
+def verify(graph: Graph, level: Level, after: str = "") -> None:
+    """Check every node against the op table and the rules of the level.
+
+    Raises:
+        VerifierError: names the pass, the node, its source layer and the rule it breaks.
+    """
+    for node in graph.nodes():
+        where = f"after {after}: {node.op} of layer '{node.name}' : {node.type}"
+        record = OPS.get(node.op)
+        if record is None:
+            raise VerifierError(f"{where}: no such op")
+        if not record.levels & level:
+            raise VerifierError(f"{where}: not legal at level {level.name}")
+        try:
+            inferred = record.infer(tuple(i.type for i in node.inputs), node.attrs)
+        except CompileError as error:
+            raise VerifierError(f"{where}: {error}") from None
+        if inferred != node.type:
+            raise VerifierError(f"{where}: its type should be {inferred}")
+        for rule in RULES:
+            if rule.levels & level and rule.broken(node):
+                raise VerifierError(f"{where}: {rule.text}")
+        if node.op == "input" and node not in graph.inputs:
+            raise VerifierError(f"{where}: it is not among the graph's inputs")
+    if level is Level.RUNTIME and graph.placements:
+        _verify_plan(graph, after)
+
+
+def _verify_plan(graph: Graph, after: str) -> None:
+    """The plan: operands come before users, every value is placed, halos cover the padding, and values alive together
+    do not overlap."""
+    position = {node: i for i, node in enumerate(graph.schedule)}
+    last = dict(position)
+    for node in graph.schedule:
+        for operand in node.inputs:
+            if operand.op not in ("input", "constant") and position.get(operand, position[node]) >= position[node]:
+                raise VerifierError(f"after {after}: {node.op} of layer '{node.name}' runs before its operand")
+            last[operand] = max(last.get(operand, -1), position[node])
+    live = []
+    for node in graph.schedule:
+        place = graph.placements.get(node)
+        if place is None:
+            raise VerifierError(f"after {after}: {node.op} of layer '{node.name}' has no place in memory")
+        if node.op in CONVOLUTIONS:
+            halo = graph.placements[node.inputs[0]].halo
+            if halo | Halo(*node.attrs.pads) != halo:  # type: ignore[attr-defined]
+                raise VerifierError(f"after {after}: layer '{node.name}' pads more than its input's halo {halo}")
+        if place.storage is Storage.ARENA:
+            live.append((place.offset, place.offset + place.bytes, position[node], last[node], node))
+    for i, (start, end, _, until, node) in enumerate(live):
+        if end > graph.arena_bytes:
+            raise VerifierError(f"after {after}: '{node.name}' ends past the arena's {graph.arena_bytes} bytes")
+        for other_start, other_end, made, _, other in live[i + 1 :]:  # all made later
+            if start < other_end and other_start < end and made <= until:
+                raise VerifierError(f"after {after}: '{node.name}' and '{other.name}' overlap in the arena")

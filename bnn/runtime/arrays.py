@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check the arrays that go into and come out of a model.  Nothing is converted in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, InputTypeError
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Inputs = np.ndarray[Any, Any]  # of the dtype of the model's input
+Shape = tuple[int, ...]
+
+FLOAT32 = np.dtype(np.float32)
+# How a tensor's type prints, and what an input of it is.
+INPUT_DTYPES: dict[str, np.dtype[Any]] = {"f32": FLOAT32, "u8": np.dtype(np.uint8), "i8": np.dtype(np.int8)}
+
+_HINTS = {
+    FLOAT32: "convert with x.astype(np.float32), scaled as the network's training data were",
+    INPUT_DTYPES["u8"]: "pass images as they are read, whole numbers from 0 to 255 that nothing has scaled",
+    INPUT_DTYPES["i8"]: "pass whole numbers from -128 to 127, as the network was trained on",
+}
+
+
+def batched(shape: Shape) -> str:
+    """How a shape with its batch dimension prints: (N, 28, 28, 1)."""
+    return "(" + ", ".join(["N", *map(str, shape)]) + ")"
+
+
+def check_inputs(
+    x: Any, names: Sequence[str], shapes: Sequence[Shape], dtypes: Sequence[np.dtype[Any]]
+) -> list[Inputs]:
+    """One C-contiguous array (N, *shape) of its dtype per input, all of one N.
+
+    ``x`` is an array (one input), a list or tuple in the inputs' order, or a dict by input name.  Contiguous arrays
+    are used as they are, others are copied.
+
+    Raises:
+        InputTypeError: an array's dtype is not the input's, or something is no array.
+        InputError: an array's shape, or the number or names of the inputs are not the model's.
+    """
+    arrays = spread(x, names)
+    checked = [_check_input(*a) for a in zip(arrays, names, shapes, dtypes, strict=True)]
+    for array, name in zip(checked, names, strict=True):
+        if len(array) != len(checked[0]):
+            raise InputError(
+                f"input '{name}' has {len(array)} images but '{names[0]}' has {len(checked[0])}; "
+                "all inputs of a call need the same batch size"
+            )
+    return checked
+
+
+def spread(x: Any, names: Sequence[str]) -> list[Any]:
+    """One array per input, of one array, a list or tuple in the inputs' order, or a dict by their names."""
+    if isinstance(x, Mapping):
+        missing = [name for name in names if name not in x]
+        unknown = [str(name) for name in x if name not in names]
+        if missing or unknown:
+            raise InputError(
+                f"the inputs are called {_listed(names)}; "
+                + "; ".join(f"{what}: {_listed(which)}" for what, which in
+                            (("missing", missing), ("unknown", unknown)) if which)
+            )  # fmt: skip
+        return [x[name] for name in names]
+    several = isinstance(x, (list, tuple)) and (len(names) > 1 or (len(x) == 1 and hasattr(x[0], "dtype")))
+    arrays = list(x) if several else [x]
+    if len(arrays) != len(names):
+        found = f"{len(arrays)} arrays" if several else f"one {type(x).__name__}"
+        raise InputError(
+            f"the model has {len(names)} inputs ({_listed(names)}), found {found}; "
+            "pass a list in this order, or a dict by name"
+        )
+    return arrays
+
+
+def _check_input(x: Any, name: str, shape: Shape, dtype: np.dtype[Any]) -> Inputs:
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise InputTypeError(f"input '{name}': {type(x).__name__} is not an array: {error}") from None
+    if array.dtype != dtype:
+        raise InputTypeError(f"input '{name}': found dtype {array.dtype}, expected {dtype}; {_HINTS[dtype]}")
+    if array.shape[1:] != shape:
+        hint = "; for one image without a batch dimension pass x[None]" if array.shape == shape else ""
+        raise InputError(f"input '{name}': found shape {array.shape}, expected {batched(shape)}{hint}")
+    return np.require(array, requirements=("C", "A"))
+
+
+def check_outputs(out: Any, inputs: Sequence[Inputs], names: Sequence[str], shapes: Sequence[Shape]) -> list[Floats]:
+    """The caller's output arrays: one float32, C-contiguous, writable (N, *shape) per output, sharing no memory.
+
+    Raises:
+        InputTypeError: something is not a NumPy array of float32.
+        InputError: anything else about an array is not as above.
+    """
+    arrays = list(out) if isinstance(out, (list, tuple)) else [out]
+    if len(arrays) != len(names):
+        raise InputError(f"out: the model has {len(names)} outputs ({_listed(names)}), found {len(arrays)} arrays")
+    taken: list[tuple[str, Inputs]] = [("an input", x) for x in inputs]
+    for array, name, shape in zip(arrays, names, shapes, strict=True):
+        if not isinstance(array, np.ndarray) or array.dtype != FLOAT32:
+            found = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise InputTypeError(f"out '{name}': found {found}, expected a NumPy array of float32")
+        expected = (len(inputs[0]), *shape)
+        if array.shape != expected:
+            raise InputError(f"out '{name}': found shape {array.shape}, expected {expected}")
+        if not (array.flags.c_contiguous and array.flags.aligned):
+            raise InputError(
+                f"out '{name}': the array is not C-contiguous and aligned; make it by np.empty({expected}, np.float32)"
+            )
+        if not array.flags.writeable:
+            raise InputError(f"out '{name}': the array is read-only; pass one that can be written")
+        for what, other in taken:
+            if np.may_share_memory(array, other):
+                raise InputError(f"out '{name}': the array overlaps {what}; pass memory of its own")
+        taken.append((f"out '{name}'", array))
+    return arrays
+
+
+def check_count(value: Any, what: str, most: int = 2**31 - 1, least: int = 1) -> int:
+    """A whole number from ``least`` to ``most``; raises InputTypeError or InputError naming ``what``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InputTypeError(f"{what}: found {value!r}, expected a whole number")
+    if not least <= value <= most:
+        raise InputError(f"{what}: found {value}, expected {least} to {most}")
+    return int(value)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Describe the extension `bnn._native` to cffi: its sources, and its declarations read from the C headers themselves.
+
+`declarations` is a small preprocessor.  It knows what those headers use: comments, include and C++ guards, integer
+constants and X-macro lists.  So the C API is written down once, in C.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADERS = ("csrc/include/bnn.h", "csrc/include/bnn_events.h", "csrc/host/host.h")
+SOURCES = ("csrc/*.c", "csrc/host/*.c", "kernels/*.c", "kernels/*/*.c")
+INCLUDED = ("csrc/**/*.h", "kernels/**/*.h", "csrc/**/*.inc", "kernels/**/*.inc")
+# Contraction into fused multiply-adds would change float results.
+FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
+# Against what a bug in C could be used for.  gcc and clang know these; some distributions define the macro already.
+HARDENING = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
+# The linker's part: addresses of functions are found at once and read-only from then on, and no stack is code.
+LINK_HARDENING = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"] if sys.platform == "linux" else []
+
+# Clocks and their sinks, in C so that timing does not wait for Python.
+PROFILE_DECLARATIONS = """
+uint64_t bnn_clock_ns(void);
+void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds);
+bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size_t size, uint64_t *nanoseconds, size_t runs);
+"""
+# A poll of bnn.h that asks Python, so that the handlers of signals run: not at every call, which would take longer than
+# what is asked about.
+POLL_DECLARATIONS = """
+typedef struct bnn_pulse { uint64_t next; void *handle; } bnn_pulse;
+int bnn_poll_python(void *pulse);
+extern "Python" int bnn_ask_python(void *handle);
+"""
+POLL_SOURCE = """
+#define BNN_PULSE_NS 50000000u
+
+typedef struct bnn_pulse {
+    uint64_t next; /* when to ask, by bnn_clock_ns; 0: not begun */
+    void *handle;
+} bnn_pulse;
+
+static int bnn_ask_python(void *handle);
+
+static int bnn_poll_python(void *pulse)
+{
+    bnn_pulse *p = pulse;
+    uint64_t now = bnn_clock_ns();
+    if (p->next != 0 && now < p->next)
+        return 0;
+    int stop = p->next != 0 && bnn_ask_python(p->handle);
+    p->next = now + BNN_PULSE_NS;
+    return stop;
+}
+"""
+PROFILE_SOURCE = """
+#include <time.h>
+
+static uint64_t bnn_clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds)
+{
+    ((uint64_t *)ticks)[op] += nanoseconds;
+}
+
+/* Of networks with one input, of so many elements. */
+static bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size_t size, uint64_t *nanoseconds,
+                                   size_t runs)
+{
+    bnn_status status = BNN_OK;
+    for (size_t i = 0; status == BNN_OK && i < runs; i++, frames += size) {
+        status = bnn_events_frame(engine, &frames);
+        uint64_t start = bnn_clock_ns();
+        if (status == BNN_OK)
+            status = bnn_events_run(engine);
+        nanoseconds[i] = bnn_clock_ns() - start;
+    }
+    return status;
+}
+"""
+
+
+def files(patterns: tuple[str, ...]) -> list[str]:
+    """Paths below the root, relative to it."""
+    return sorted(path.relative_to(ROOT).as_posix() for pattern in patterns for path in ROOT.glob(pattern))
+
+
+def declarations(header: str) -> str:
+    """What cffi's parser needs of a C header: its declarations with macros expanded, its integer constants."""
+    text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", header.replace("\\\n", " "), flags=re.S)
+    text = re.sub(r'extern\s*"C"\s*{', "", re.sub(r'"(?:\\.|[^"\\])*"', '"C"', text))
+    macros: dict[str, tuple[list[str], str]] = {}
+    out = []
+    skipping = False  # inside #ifdef __cplusplus
+    for line in text.splitlines():
+        directive = re.match(r"\s*#\s*(\w+)\s*(\w*)(\([^)]*\))?\s*(.*)", line)
+        if directive is None:
+            if not skipping:
+                out.append(_expand(line, macros))
+            continue
+        kind, name, parameters, body = directive.groups()
+        if kind == "ifdef":
+            skipping = name == "__cplusplus"
+        elif kind == "endif":
+            skipping = False
+        elif kind == "define" and parameters:
+            macros[name] = ([p.strip() for p in parameters[1:-1].split(",")], body)
+        elif kind == "define" and re.fullmatch(r"\d+[uU]?", body):
+            out.append(f"#define {name} {body}")
+    return "\n".join(out)
+
+
+def _expand(text: str, macros: dict[str, tuple[list[str], str]]) -> str:
+    """Replace calls of function-like macros, whose arguments hold no parentheses, until none is left."""
+    while True:
+        call = next(filter(None, (re.search(rf"\b({name})\s*\(([^()]*)\)", text) for name in macros)), None)
+        if call is None:
+            return text
+        parameters, body = macros[call[1]]
+        values = dict(zip(parameters, (a.strip() for a in call[2].split(",")), strict=True))
+        words = (values.get(word, word) for word in re.split(r"\b", body))
+        text = text[: call.start()] + "".join(words) + text[call.end() :]
+
+
+def version() -> str:
+    """The package's, which cannot be imported yet."""
+    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "bnn/_version.py").read_text(encoding="utf-8"), flags=re.M)
+    assert found, "bnn/_version.py states no version"
+    return found[1]
+
+
+def make() -> FFI:
+    ffi = FFI()
+    for header in HEADERS:
+        ffi.cdef(declarations((ROOT / header).read_text(encoding="utf-8")))
+    ffi.cdef(PROFILE_DECLARATIONS + POLL_DECLARATIONS)
+    ffi.cdef("static const char *const BNN_PACKAGE_VERSION;")  # the package checks that it is its own
+    ffi.set_source(
+        "bnn._native",
+        "".join(f'#include "{Path(header).name}"\n' for header in HEADERS)
+        + PROFILE_SOURCE
+        + POLL_SOURCE
+        + f'#define BNN_PACKAGE_VERSION "{version()}"\n',
+        sources=files(SOURCES),
+        depends=[*files(INCLUDED), "bnn/runtime/build.py"],
+        include_dirs=["csrc/include", "csrc/host", "csrc", "kernels"],
+        extra_compile_args=[*FLAGS, *HARDENING],
+        extra_link_args=["-pthread", *LINK_HARDENING],
+    )
+    return ffi
+
+
+ffibuilder = make() if __name__ == "__cffi__" else None

@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C API's objects as Python owns them: an opened model, a context, and what bnn.h says about tensors and ops.
+
+And files: one mapped into memory to be read, one replaced as a whole to be written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import (
+    BnnError,
+    EnvironmentVariableError,
+    InputError,
+    InputTypeError,
+    ModelFileError,
+    ModelFormatError,
+    ModelNotFoundError,
+)
+from .arrays import INPUT_DTYPES, Shape
+from .native import ffi, lib
+
+FLOATS = ffi.typeof("float[]")
+BYTES = ffi.typeof("char[]")
+DTYPES = {lib.BNN_F32: "f32", lib.BNN_B1: "b1", lib.BNN_I32: "i32", lib.BNN_U8: "u8", lib.BNN_I8: "i8"}
+_KINDS = {"b1": "binary", "u8": "integer", "i8": "integer"}  # of an op, by its data
+STORAGES = {lib.BNN_INPUT: "input", lib.BNN_OUTPUT: "output", lib.BNN_ARENA: "arena", lib.BNN_CONSTANT: "constant"}
+
+_KERAS_FILES = (b"PK\x03\x04", b"\x89HDF")  # how zip and HDF5 files begin
+
+# What to do about a file that does not open.
+_ADVICE = {
+    lib.BNN_ERROR_MAGIC: "make one by bnn compile MODEL, or bnn.compile(model).save(path)",
+    lib.BNN_ERROR_VERSION: "compile the model again, or install the version of bnn that wrote it",
+    lib.BNN_ERROR_TRUNCATED: "copy the file again, or compile the model again",
+    lib.BNN_ERROR_CHECKSUM: "copy the file again, or compile the model again",
+    lib.BNN_ERROR_FORMAT: "compile the model again",
+    lib.BNN_ERROR_OPCODE: "install the version of bnn that wrote it",
+    lib.BNN_ERROR_LIMIT: "compile a smaller model",
+}
+NO_LIMIT = 2**63 - 1  # of bytes or work
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor: shape without the batch, ``bytes`` of one image with its halo (top, left, bottom, right).
+
+    ``dtype`` is f32, b1, i32, u8 or i8; ``storage`` is input, output, arena or constant; ``offset`` is in the arena of
+    one image, in the file (constants; ``bytes`` are then those there), or the input's or output's index.  ``origin``
+    is the tensor of the source graph with the same value, or "".
+    """
+
+    index: int
+    name: str
+    origin: str
+    dtype: str
+    storage: str
+    shape: Shape
+    halo: tuple[int, int, int, int]
+    offset: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class OpInfo:
+    """One op in the order of execution; ``inputs`` and ``output`` are tensor numbers, MACs are those of one image.
+
+    ``kind`` is binary where the data it reads are bits, multi-bit where they are numbers of several bits (each product
+    counts once a bit), integer where they are bytes, else float; ``note`` says why the layer is not binary.
+    ``slots`` and ``layer_slots`` are bit masks of a convolution's fused work and of the part that is the layer's own.
+    ``weight_bytes`` counts its constants' elements as they are computed with; in the file they may be fewer.
+    ``work`` is what one image costs, in the units of :attr:`Model.work`.
+    """
+
+    index: int
+    op: str
+    layer: str
+    kind: str
+    note: str
+    inputs: tuple[int, ...]
+    output: int
+    slots: int
+    layer_slots: int
+    binary_macs: int
+    byte_macs: int
+    float_macs: int
+    weight_bytes: int
+    work: int
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates by what is multiplied: bits, bytes by signs, or floats."""
+
+    binary: int
+    byte: int
+    float: int
+
+    @property
+    def total(self) -> int:
+        return self.binary + self.byte + self.float
+
+
+class Memory:
+    """``size`` bytes aligned as the C API wants them."""
+
+    def __init__(self, size: int) -> None:
+        try:
+            self._owner = ffi.from_buffer(np.empty(size + lib.BNN_ALIGNMENT, np.uint8))
+        except (MemoryError, ValueError):
+            raise InputError(f"cannot allocate {size} bytes; use a smaller batch or fewer threads") from None
+        address = int(ffi.cast("uintptr_t", self._owner))
+        self.pointer = ffi.cast("unsigned char *", self._owner) + -address % lib.BNN_ALIGNMENT
+        self.size = size
+
+    def write(self, data: memoryview) -> None:
+        """Fill it from the start."""
+        ffi.memmove(self.pointer, data, len(data))
+
+
+def check(status: int, what: str) -> None:
+    """Raise for a status that cannot be the caller's fault: it would be a bug."""
+    if status != lib.BNN_OK:
+        raise BnnError(f"{what}: {ffi.string(lib.bnn_status_text(status)).decode()}")
+
+
+def available_kernels() -> list[str]:
+    """Names of the kernel families that this processor can run, fastest first."""
+    names: list[str] = []
+    while (name := lib.bnn_kernels_list(len(names))) != ffi.NULL:
+        names.append(ffi.string(name).decode())
+    return [name for name in names if lib.bnn_kernels_select(name.encode()) != ffi.NULL]
+
+
+def select_kernels(name: str | None) -> Any:
+    """The family called ``name``, else the one BNN_KERNELS names, else the fastest.
+
+    Raises InputError, or EnvironmentVariableError where the variable is to blame.
+    """
+    if name is not None and not isinstance(name, str):
+        raise InputTypeError(f"kernels: found {name!r}, expected a name: {', '.join(available_kernels())}")
+    forced = name if name is not None else os.environ.get("BNN_KERNELS") or None
+    # C would stop at a null character, and take what stands before it for the name.
+    encoded = ffi.NULL if forced is None else forced.encode(errors="replace").replace(b"\0", b"?")
+    kernels = lib.bnn_kernels_select(encoded)
+    if kernels == ffi.NULL:
+        blame: Callable[[str], BnnError] = InputError if name is not None else EnvironmentVariableError
+        what = "kernels" if name is not None else "environment variable BNN_KERNELS"
+        usable = ", ".join(available_kernels())
+        raise blame(f"{what}: found '{forced}', expected one that this processor runs: {usable}")
+    return kernels
+
+
+def path_text(path: Any) -> str:
+    """A path as text; raises InputTypeError for what is no path, ModelNotFoundError for what no file can be called."""
+    try:
+        name = os.fsdecode(path)
+        if b"\0" in os.fsencode(name):
+            raise ValueError("a path cannot hold a null character")
+    except TypeError:
+        raise InputTypeError(f"path: found {type(path).__name__}, expected a string or an os.PathLike") from None
+    except ValueError as error:
+        raise ModelNotFoundError(f"{path!r}: {error}") from None
+    return name
+
+
+def map_file(path: str) -> tuple[Any, Any, int]:
+    """(owner, data, size) of a file mapped read-only; the mapping lives as long as the owner."""
+    mapping = ffi.gc(ffi.new("bnn_mapping *"), lib.bnn_file_unmap)
+    if lib.bnn_file_map(os.fsencode(path), mapping) != lib.BNN_OK:
+        hint = {
+            errno.ENOENT: "give the path of a .bnn file, made by bnn.compile(model).save(path)",
+            errno.EISDIR: "give the .bnn file itself",
+        }.get(mapping.error, "")
+        special = _special(path)
+        if special:  # of which errno says "no such device"
+            hint = "a model is mapped into memory: write it to a file first"
+        raise file_error(path, mapping.error, "opened", special, hint)
+    return mapping, mapping.data, mapping.size
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of what is at ``path`` once it is whole; until then that stays.
+
+    Behind a link the target is replaced, and a file that was there hands on its owner and permissions.  A pipe or a
+    character device (/dev/stdout, /dev/null) gets the bytes as they come: renaming would put a file in its place.  What
+    a writer that was killed left behind is removed.
+
+    Raises ModelFileError (an OSError) where it cannot be written, whatever the reason.
+    """
+    from .saving import replaced  # which those who only run networks do not wait for
+
+    try:
+        try:
+            there = os.stat(path)
+        except FileNotFoundError:
+            there = None
+        if there is None or stat.S_ISREG(there.st_mode):
+            with replaced(path, there) as file:
+                yield file
+        elif stat.S_ISCHR(there.st_mode) or stat.S_ISFIFO(there.st_mode):
+            with open(path, "wb") as file:
+                yield file
+        else:
+            raise file_error(path, errno.EISDIR if stat.S_ISDIR(there.st_mode) else 0, "written", _special(path))
+    except ModelFileError:
+        raise
+    except OSError as error:
+        raise file_error(path, error.errno or 0, "written", error.strerror or str(error)) from None
+
+
+def _special(path: str) -> str:
+    """What a path is that is there and neither a file nor a folder; else ""."""
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    try:
+        kind = kinds.get(stat.S_IFMT(os.stat(path).st_mode))
+    except OSError:
+        return ""
+    return f"not a regular file but {kind}" if kind else ""
+
+
+def file_error(path: str, number: int, done: str, reason: str = "", hint: str = "") -> ModelFileError:
+    """The exception for a file that could not be ``done`` (opened, written) because of this errno, or for a reason."""
+    kind = ModelNotFoundError if number == errno.ENOENT else ModelFileError
+    error = kind(f"{path}: cannot be {done}: {reason or os.strerror(number)}{f'; {hint}' if hint else ''}")
+    error.errno = number
+    return error
+
+
+class Opened:
+    """A validated model in memory of its own, with everything that bnn.h tells about it.
+
+    ``max_bytes`` and ``max_work`` are those of bnn.h; 0: the defaults.
+    """
+
+    def __init__(
+        self, data: Any, size: int, owner: Any, kernels: Any, source: str, max_bytes: int = 0, max_work: int = 0
+    ) -> None:
+        self._owner = owner
+        self.limits = (max_bytes, max_work)
+        self.data, self.size = data, size
+        self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
+        if bytes(ffi.buffer(data, min(size, 4))) in _KERAS_FILES:
+            raise ModelFormatError(
+                f"{source}: is a zip or HDF5 file, as Keras writes its models, and not a .bnn file; compile it first: "
+                f"bnn compile {source} -o net.bnn, or bnn.compile({source!r})"
+            )
+        problem = ffi.new("bnn_problem *")
+        needed = ffi.new("size_t *")
+        limits = ffi.new("bnn_limits *", self.limits)
+        self._check(lib.bnn_model_size_within(data, size, kernels, limits, needed, problem), problem, source)
+        self._memory = Memory(needed[0])
+        model = ffi.new("bnn_model **")
+        memory = self._memory
+        status = lib.bnn_model_open_within(data, size, kernels, limits, memory.pointer, memory.size, model, problem)
+        self._check(status, problem, source)
+        self.pointer = model[0]
+        self.arena_bytes: int = lib.bnn_arena_bytes(self.pointer)
+        self.work: int = lib.bnn_model_work(self.pointer)
+        self.whole_batch = bool(lib.bnn_whole_batch(self.pointer))  # an image's result depends on the others
+        self.tensors = tuple(self._tensor(i) for i in range(lib.bnn_tensor_count(self.pointer)))
+        self.ops = tuple(self._op(i) for i in range(lib.bnn_op_count(self.pointer)))
+        inputs = [lib.bnn_input_tensor(self.pointer, i) for i in range(lib.bnn_input_count(self.pointer))]
+        outputs = [lib.bnn_output_tensor(self.pointer, i) for i in range(lib.bnn_output_count(self.pointer))]
+        self.inputs = tuple(self.tensors[i] for i in inputs)
+        self.outputs = tuple(self.tensors[i] for i in outputs)
+        self.input_dtypes = [INPUT_DTYPES[t.dtype] for t in self.inputs]
+
+    @staticmethod
+    def _check(status: int, problem: Any, source: str) -> None:
+        if status == lib.BNN_OK:
+            return
+        parts = [f"{source}: {ffi.string(lib.bnn_status_text(status)).decode()}"]
+        what = ffi.string(problem.what).decode(errors="replace")
+        if what:
+            parts.append(f"{what}: found {problem.found}, expected {problem.expected}")
+        argument = next((name for name in ("max_bytes", "max_work") if what.endswith(f"({name})")), None)
+        if argument is not None:
+            parts.append(f"if you trust the file, open it with a larger {argument}=; else compile a smaller model")
+        elif status in _ADVICE:
+            parts.append(_ADVICE[status])
+        raise ModelFormatError("; ".join(parts))
+
+    def buffer(self) -> Any:
+        """The file's bytes, in place."""
+        return ffi.buffer(self.data, self.size)
+
+    def _tensor(self, index: int) -> TensorInfo:
+        info = ffi.new("bnn_tensor_info *")
+        check(lib.bnn_get_tensor(self.pointer, index, info), f"tensor {index}")
+        dims = tuple(info.dims)
+        return TensorInfo(
+            index,
+            _text(info.name, info.name_length),
+            _text(info.origin, info.origin_length),
+            DTYPES[info.dtype],
+            STORAGES[info.storage],
+            dims[4 - info.rank :] if info.storage == lib.BNN_CONSTANT else dims[: info.rank],
+            tuple(info.halo),
+            info.offset,
+            info.bytes,
+        )
+
+    def _op(self, index: int) -> OpInfo:
+        info = ffi.new("bnn_op_info *")
+        check(lib.bnn_get_op(self.pointer, index, info), f"op {index}")
+        inputs = tuple(info.inputs[i] for i in range(info.input_count))
+        data = [t.dtype for t in (self.tensors[i] for i in inputs) if t.storage != "constant"]
+        return OpInfo(
+            index,
+            ffi.string(info.op).decode(),
+            _text(info.layer, info.layer_length),
+            "multi-bit" if info.planes > 1 else _KINDS.get(data[0] if data else "", "float"),
+            _text(info.note, info.note_length),
+            inputs,
+            info.output,
+            info.slots,
+            info.layer_slots,
+            info.binary_macs,
+            info.byte_macs,
+            info.float_macs,
+            info.weight_bytes,
+            info.work,
+        )
+
+
+def _text(start: Any, length: int) -> str:
+    return bytes(ffi.buffer(start, length)).decode(errors="replace") if length else ""

@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run compiled models: arrays in, arrays out.  Knows bytes and bnn.h, nothing of the compiler."""
+
+from __future__ import annotations
+
+import math
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ClosedModelError, EnvironmentVariableError, InputError, InputTypeError, ModelFormatError
+from .arrays import Floats, Inputs, Shape, batched, check_count, check_inputs, check_outputs
+from .context import Context
+from .handles import (
+    NO_LIMIT,
+    Macs,
+    Memory,
+    Opened,
+    OpInfo,
+    TensorInfo,
+    available_kernels,
+    map_file,
+    path_text,
+    replacing,
+    select_kernels,
+)
+from .progress import progress as progress_bar
+
+if TYPE_CHECKING:  # what few programs call is imported by those who call it
+    from .report import Profile
+    from .stepper import Stepper
+
+__all__ = ["Macs", "Model", "OpInfo", "TensorInfo", "available_kernels", "load"]
+
+MOST_THREADS = 256
+# Images run together by one worker: enough to read a dense layer's weights once for many.
+MICRO_BATCH = 8
+_CACHED = 2**21  # bytes of a micro-batch's activations that a core's caches can be expected to hold
+# One call into C does about so much work, a tenth of a second or two: progress waits no longer.
+_WORK_PER_CALL = 2**27
+
+
+class Model:
+    """A compiled network, ready to run.
+
+    ``model(x)`` and :meth:`predict` take arrays whose first dimension is the batch, float32 or, where the network was
+    compiled so, uint8 or int8; they give float32 arrays.  Python threads
+    may share a model; the interpreter lock is released while C runs.
+
+    Environment, read when a model is loaded: BNN_THREADS (threads a call uses by default; 1 where it is not set) and
+    BNN_KERNELS (the kernel family; see :func:`available_kernels`).
+    """
+
+    def __init__(self, opened: Opened, path: str | None = None) -> None:
+        """Use :meth:`from_file`, :meth:`from_bytes` or ``bnn.compile``."""
+        self._opened: Opened | None = opened
+        self._path = path
+        self._threads = _default_threads()
+        # Contexts nobody is using, by (images, workers).  list.append and list.pop are atomic: no lock.
+        self._idle: dict[tuple[int, int], list[Context]] = {}
+        self._input_names = [t.name for t in opened.inputs]
+        self._input_shapes = [t.shape for t in opened.inputs]
+        self._input_dtypes = opened.input_dtypes
+        self._micro_batch = _micro_batch(opened)
+        self._images_per_call = max(_WORK_PER_CALL // max(opened.work, 2**13), 1)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        kernels: str | None = None,
+        max_bytes: int | None = None,
+        max_work: int | None = None,
+    ) -> Model:
+        """Map a .bnn file into memory and check every byte of it.
+
+        The file must not be rewritten in place while the model is open; replacing it by :meth:`save` is safe.
+
+        Args:
+            kernels: the kernel family; default: BNN_KERNELS, or the fastest.
+            max_bytes: memory that the opened model and one image's activations may take together.  Default: the model
+                64 MiB and 64 times the file; the activations 256 MiB and 256 times one image's inputs and outputs as
+                float32.  Networks need far less.
+            max_work: what one image may cost, in the units of :attr:`work`; default: any.
+
+        Raises:
+            ModelNotFoundError, ModelFileError: it cannot be opened (both are OSError and ModelFormatError).
+            ModelFormatError: it is empty, truncated, damaged, of another version, contradicts itself, or passes a
+                limit; names the op.
+            InputError, EnvironmentVariableError: ``kernels`` or BNN_KERNELS names no family this processor runs.
+            InputTypeError: ``path`` is no path, ``kernels`` no name, or a limit no whole number.
+        """
+        name = path_text(path)
+        family = select_kernels(kernels)
+        limits = _limits(max_bytes, max_work)
+        owner, data, size = map_file(name)
+        if size == 0:
+            raise ModelFormatError(f"{name}: the file is empty; make one by bnn.compile(model).save(path)")
+        return cls(Opened(data, size, owner, family, name, *limits), name)
+
+    @classmethod
+    def from_bytes(
+        cls,
+        data: bytes | bytearray | memoryview,
+        *,
+        kernels: str | None = None,
+        max_bytes: int | None = None,
+        max_work: int | None = None,
+    ) -> Model:
+        """The same from a .bnn file's bytes, which are copied.  Raises as :meth:`from_file`."""
+        family = select_kernels(kernels)
+        limits = _limits(max_bytes, max_work)
+        try:
+            view = memoryview(data).cast("B")
+        except TypeError:
+            raise InputTypeError(f"found {type(data).__name__}, expected the bytes of a .bnn file") from None
+        if not len(view):
+            raise ModelFormatError("no bytes: expected the contents of a .bnn file")
+        memory = Memory(len(view))
+        memory.write(view)
+        return cls(Opened(memory.pointer, len(view), memory, family, "model in memory", *limits))
+
+    def __call__(self, x: Any, *, out: Any = None) -> Any:
+        """Run a batch.
+
+        Args:
+            x: array (N, *shape): see :attr:`input_shapes` and :attr:`input_dtypes`.  Several inputs: a list in their
+                order, or a dict by :attr:`input_names`.  C-contiguous arrays are read in place, others copied first.
+            out: where to put the result instead of new arrays: float32, C-contiguous, (N, *output shape).
+
+        Returns:
+            A float32 array (N, *output shape), or a list of them where the model has several outputs.
+
+        Raises:
+            InputTypeError: the dtype is not the input's.
+            InputError: a wrong shape, batch size, or output array; names what was found and expected.
+            ClosedModelError: after :meth:`close`.
+        """
+        return self._run(x, out, self._threads, None, False)
+
+    def predict(
+        self,
+        x: Any,
+        *,
+        threads: int | None = None,
+        batch_size: int | None = None,
+        progress: bool = False,
+        out: Any = None,
+    ) -> Any:
+        """As ``model(x)``, for large batches.
+
+        Args:
+            threads: how many run at once (1 to 256); default BNN_THREADS, or 1.
+            batch_size: images handed to C at a time, between which the progress bar acts; default: by the network's
+                size.  The result does not depend on it, unless :attr:`whole_batch`: then it is the size of
+                the batches, as in Keras, and by default all images are one.
+            progress: show a bar on stderr.
+        """
+        workers = self._threads if threads is None else check_count(threads, "threads", MOST_THREADS)
+        images = None if batch_size is None else check_count(batch_size, "batch_size")
+        return self._run(x, out, workers, images, progress)
+
+    def _run(self, x: Any, out: Any, workers: int, images_per_call: int | None, show: bool) -> Any:
+        opened = self._open()
+        inputs = self._check_inputs(x)
+        batch = len(inputs[0])
+        if out is None:
+            outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
+        else:
+            outputs = check_outputs(out, inputs, self.output_names, self.output_shapes)
+        step = images_per_call or (batch if opened.whole_batch else self._images_per_call * workers)
+        if batch:
+            context, idle = self._context(opened, self._images_together(opened, min(step, batch)), workers)
+            with progress_bar("predict", batch, show) as advance:
+                for begin in range(0, batch, step):
+                    end = min(begin + step, batch)
+                    context.run(inputs, outputs, begin, end)
+                    advance(end - begin)
+            idle.append(context)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _images_together(self, opened: Opened, batch: int) -> int:
+        """A context's images, for batches of so many."""
+        return batch if opened.whole_batch else 1 if batch == 1 else self._micro_batch
+
+    def _check_inputs(self, x: Any) -> list[Inputs]:
+        return check_inputs(x, self._input_names, self._input_shapes, self._input_dtypes)
+
+    def _context(self, opened: Opened, images: int, workers: int) -> tuple[Context, list[Context]]:
+        """An idle context, or a new one, and the list to put it back on."""
+        if opened.whole_batch and (images, workers) not in self._idle:
+            self._idle = {}  # those for batches of other sizes, which may be large
+        idle = self._idle.setdefault((images, workers), [])
+        while True:
+            try:
+                context = idle.pop()
+            except IndexError:
+                return Context(opened, images, workers), idle
+            if context.usable():
+                return context, idle
+
+    def activations(self, x: Any) -> dict[str, Floats]:
+        """Every layer's output, for comparison with the source model layer by layer.
+
+        Returns:
+            {source layer: float32 (N, *shape)}; bits are +1 and -1.  Where layers were fused into one op, the key of
+            the last of them holds the op's output, and a convolution's own layer its accumulators (with its bias).
+            A dense layer over an image runs as a convolution of the image's size: what Keras has as (N, units) may
+            come as (N, 1, 1, units); the values and their order are the same.
+        """
+        from .stepper import activations
+
+        opened = self._open()
+        inputs = self._check_inputs(x)
+        return activations(opened, inputs, max(len(inputs[0]), 1) if opened.whole_batch else MICRO_BATCH)
+
+    def stepper(self, images: int) -> Stepper:
+        """Run the model op by op on up to so many images; see :class:`Stepper`."""
+        from .stepper import Stepper
+
+        return Stepper(self._open(), check_count(images, "images"))
+
+    def profile(self, x: Any, *, repeats: int = 20) -> Profile:
+        """Time every op on one thread.
+
+        Args:
+            x: as for ``model(x)``, at least one image.
+            repeats: runs of which the median is taken, after one that does not count.
+
+        Returns a list of :class:`LayerTime` in the order of execution; printing it gives a table.
+        """
+        from .report import profile
+
+        opened = self._open()
+        inputs = self._check_inputs(x)
+        batch = len(inputs[0])
+        if batch == 0:
+            raise InputError("profile: found an empty batch, expected at least one image")
+        check_count(repeats, "repeats")
+        outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
+        context = Context(opened, self._images_together(opened, batch), 1)
+        context.run(inputs, outputs, 0, batch)
+        ticks = np.zeros((repeats, len(opened.ops)), np.uint64)
+        for row in ticks:
+            context.run_profiled(inputs, outputs, row)
+        return profile(opened, np.median(ticks, axis=0).astype(int).tolist(), batch, repeats)
+
+    def summary(self) -> str:
+        """A table with one line per op: layer, kind (binary, multi-bit, integer or float), output, weights, MACs, note:
+        why the layer is not binary, or a hint at what its author surely did not mean."""
+        from .report import summary
+
+        return summary(self._open())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the .bnn file: all of it or nothing, and safely over a file that is in use.
+
+        Behind a link the target is replaced; a file that was there hands on its permissions.  Pipes and devices like
+        /dev/stdout are written to.
+
+        Raises ModelFileError (an OSError) where it cannot be written, InputTypeError where ``path`` is no path.
+        """
+        opened = self._open()
+        with replacing(path_text(path)) as file:
+            file.write(opened.buffer())
+
+    def to_bytes(self) -> bytes:
+        """The .bnn file's bytes."""
+        return bytes(self._open().buffer())
+
+    def close(self) -> None:
+        """Give the memory back as soon as no call uses it; closing twice is allowed."""
+        self._opened = None
+        self._idle = {}
+
+    @property
+    def closed(self) -> bool:
+        return self._opened is None
+
+    @property
+    def input_shapes(self) -> list[Shape]:
+        """Per input, the shape of one image: an array is (N, *shape)."""
+        return [t.shape for t in self._open().inputs]
+
+    @property
+    def input_dtypes(self) -> list[np.dtype[Any]]:
+        """Per input, the dtype its arrays must have: float32, uint8 or int8."""
+        return list(self._open().input_dtypes)
+
+    @property
+    def output_shapes(self) -> list[Shape]:
+        """Per output, the shape of one image's result."""
+        return [t.shape for t in self._open().outputs]
+
+    @property
+    def input_names(self) -> list[str]:
+        return [t.name for t in self._open().inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        return [t.name for t in self._open().outputs]
+
+    @property
+    def ops(self) -> tuple[OpInfo, ...]:
+        """What is executed, in order."""
+        return self._open().ops
+
+    @property
+    def tensors(self) -> tuple[TensorInfo, ...]:
+        """Inputs, activations and constants, by number."""
+        return self._open().tensors
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the .bnn file."""
+        return self._open().size
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory for the activations of one image."""
+        return self._open().arena_bytes
+
+    @property
+    def macs(self) -> Macs:
+        """Multiply-accumulates of one image, all layers together."""
+        ops = self._open().ops
+        return Macs(sum(o.binary_macs for o in ops), sum(o.byte_macs for o in ops), sum(o.float_macs for o in ops))
+
+    @property
+    def work(self) -> int:
+        """What one image costs, all ops counted.  A unit is about one addition of floats, many at a time; or 8 products
+        of floats, 16 of bytes, 128 of bits; exp is 32.  A fast core does billions in a second."""
+        return self._open().work
+
+    @property
+    def whole_batch(self) -> bool:
+        """Whether an image's result depends on the other images of its batch, as in the Keras model: a quantizer scales
+        by a mean over it.  The images of one call are one batch."""
+        return self._open().whole_batch
+
+    @property
+    def kernels(self) -> str:
+        """The kernel family in use."""
+        return self._open().kernels
+
+    def _open(self) -> Opened:
+        if self._opened is None:
+            raise ClosedModelError(f"{self!r}: load it again with bnn.load(path)")
+        return self._opened
+
+    def __repr__(self) -> str:
+        name = "" if self._path is None else f" '{self._path}'"
+        if self._opened is None:
+            return f"<bnn.Model{name}, closed>"
+        signature = " -> ".join(", ".join(map(batched, s)) for s in (self.input_shapes, self.output_shapes))
+        return f"<bnn.Model{name}: {signature}, {len(self.ops)} ops, {self.nbytes:,} bytes, {self.kernels} kernels>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickling and copying go by the file's bytes."""
+        return _reopened, (self.to_bytes(), *self._open().limits)
+
+    def __enter__(self) -> Model:
+        self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    kernels: str | None = None,
+    max_bytes: int | None = None,
+    max_work: int | None = None,
+) -> Model:
+    """Open a .bnn file; see :meth:`Model.from_file`."""
+    return Model.from_file(path, kernels=kernels, max_bytes=max_bytes, max_work=max_work)
+
+
+def _limits(max_bytes: int | None, max_work: int | None) -> tuple[int, int]:
+    """As bnn.h has them: 0 where none is given."""
+    named = {"max_bytes": max_bytes, "max_work": max_work}
+    most, work = (0 if value is None else check_count(value, name, NO_LIMIT) for name, value in named.items())
+    return most, work
+
+
+def _reopened(data: bytes, max_bytes: int, max_work: int) -> Model:
+    return Model.from_bytes(data, max_bytes=max_bytes or None, max_work=max_work or None)
+
+
+def _micro_batch(opened: Opened) -> int:
+    """Images to run together: many where that saves more reading of dense layers' weights than it costs to keep the
+    activations of all of them, which then fall out of the caches."""
+    pixels = {t.index: math.prod(t.shape[:-1]) for t in opened.tensors}
+    dense = sum(op.weight_bytes for op in opened.ops if pixels[op.output] == 1)
+    return MICRO_BATCH if MICRO_BATCH * opened.arena_bytes <= _CACHED or dense > opened.arena_bytes else 1
+
+
+def _default_threads() -> int:
+    text = os.environ.get("BNN_THREADS") or "1"
+    if not text.strip().isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise EnvironmentVariableError(
+            f"environment variable BNN_THREADS: found {text!r}, expected a whole number from 1 to {MOST_THREADS}"
+        )
+    return int(text)

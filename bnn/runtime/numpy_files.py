@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read .npy and .npz files of strangers.
+
+NumPy allocates what a header claims before it reads.  Here a claim is compared with the file first: an array takes no
+more memory than its file has bytes, and one in an archive no more than :func:`most_unpacked` says.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ..errors import BnnError, InputError
+
+Array = np.ndarray[Any, Any]
+
+_FORMAT: Any = np.lib.format
+MOST_TIMES = 100
+ALWAYS_ALLOWED = 2**28
+# What NumPy writes.  What others unpack to cannot be bounded while they are read.
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+
+
+def most_unpacked(size: int) -> int:
+    """To how many bytes a compressed file of ``size`` may unpack: 100 times as many, but always 256 MiB."""
+    return max(MOST_TIMES * size, ALWAYS_ALLOWED)
+
+
+def load(path: Path, choose: Callable[[list[str]], Sequence[str]]) -> Array | dict[str, Array]:
+    """The array of a .npy file, or arrays of a .npz file by their names; nothing is unpickled.
+
+    ``choose`` gets the names of an archive's arrays and gives those to read.
+
+    Raises:
+        InputError: it is neither, is damaged, claims more than it holds, or what is chosen unpacks to more than 100
+            times the file's size and more than 256 MiB.
+        OSError: it cannot be opened.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        archive = file.read(2) == b"PK"
+    return _archive(path, size, choose) if archive else _array(lambda: path.open("rb"), size, str(path))
+
+
+def _archive(path: Path, size: int, choose: Callable[[list[str]], Sequence[str]]) -> dict[str, Array]:
+    with _told(f"{path}: not a NumPy file"):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+        chosen = {name: members[name] for name in choose(list(members))}
+        claimed, most = sum(m.file_size for m in chosen.values()), most_unpacked(size)
+        if claimed > most:
+            raise InputError(
+                f"{path}: {size:,} bytes that unpack to {claimed:,}, expected at most {most:,}; if you trust it, save "
+                "it without compression (numpy.savez)"
+            )
+        return {name: _member(archive, member, f"{path}: array '{name}'") for name, member in chosen.items()}
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> Array:
+    if member.compress_type not in _METHODS:
+        raise InputError(f"{source}: packed by method {member.compress_type}, expected what numpy.savez writes")
+    return _array(lambda: archive.open(member), member.file_size, source)
+
+
+def _array(opened: Callable[[], IO[bytes]], size: int, source: str) -> Array:
+    """The array that a file of so many bytes holds.  It is opened twice: who seeks in an archive loses its checksum."""
+    with _told(f"{source}: not a NumPy file"), opened() as file:
+        _check_header(file, size, source)
+    with _told(f"{source}: damaged"), opened() as file:
+        array = np.asarray(_FORMAT.read_array(file, allow_pickle=False))
+        while file.read(2**20):  # up to the checksum
+            pass
+        return array
+
+
+def _check_header(file: IO[bytes], size: int, source: str) -> None:
+    version = _FORMAT.read_magic(file)
+    # Version 3 is version 2 with other letters in the fields' names, which change no size.
+    read = _FORMAT.read_array_header_1_0 if version == (1, 0) else _FORMAT.read_array_header_2_0
+    shape, _, dtype = read(file)
+    held, claimed = size - file.tell(), math.prod(shape) * dtype.itemsize
+    if dtype.hasobject:
+        raise InputError(f"{source}: holds Python objects ({dtype}), expected numbers; nothing is unpickled")
+    if any(n < 0 for n in shape) or not dtype.itemsize:
+        raise InputError(f"{source}: found shape {shape} of {dtype}, which no array has")
+    if claimed > held:
+        raise InputError(f"{source}: {claimed:,} bytes are claimed by shape {shape} of {dtype}, {held:,} are there")
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """NumPy and zipfile raise whatever they met; the reader wants one kind."""
+    try:
+        yield
+    except BnnError:
+        raise
+    except MemoryError:
+        raise InputError(f"{what}: its arrays need more memory than there is") from None
+    except Exception as error:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"{what}: {said or type(error).__name__}") from None

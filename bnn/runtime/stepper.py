@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a model one op at a time: what verification and layer-by-layer comparison are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, InputTypeError
+from .arrays import FLOAT32, INPUT_DTYPES, Floats, Inputs, batched, check_count
+from .context import Context
+from .handles import FLOATS, Opened, OpInfo, TensorInfo, check
+from .native import ffi, lib
+
+Array = np.ndarray[Any, Any]
+
+
+class Stepper:
+    """A context whose values can be set and read, and whose ops are run one by one.
+
+    Made by :meth:`bnn.Model.stepper`.  Tensors and ops go by their numbers (:attr:`Model.tensors`,
+    :attr:`Model.ops`).  Activations live in one arena, so a value lasts only until another op's output takes its
+    place: poke an op's inputs, step, and peek its output before going on.
+    """
+
+    def __init__(self, opened: Opened, images: int) -> None:
+        self.images = images
+        self._opened = opened
+        self._context = Context(opened, images, 1)
+
+    def poke(self, tensor: int, values: Array) -> None:
+        """Set an input or an activation: float32 (n, *shape), n up to :attr:`images`; a bit is values >= 0.
+
+        An input of bytes takes its own type too."""
+        info = self._tensor(tensor)
+        if info.dtype in ("u8", "i8") and getattr(values, "dtype", None) == INPUT_DTYPES[info.dtype]:
+            values = values.astype(np.float32)
+        if not isinstance(values, np.ndarray) or values.dtype != FLOAT32:
+            found = getattr(values, "dtype", type(values).__name__)
+            raise InputTypeError(f"tensor '{info.name}': found {found}, expected a NumPy array of float32")
+        if values.shape[1:] != info.shape or not 1 <= len(values) <= self.images:
+            expected = f"{batched(info.shape)} with N up to {self.images}"
+            raise InputError(f"tensor '{info.name}': found shape {values.shape}, expected {expected}")
+        dense = np.require(values, requirements=("C", "A"))
+        if lib.bnn_poke(self._context.pointer, info.index, ffi.from_buffer(FLOATS, dense), len(dense)) != lib.BNN_OK:
+            bounds = "-128 to 127" if info.dtype == "i8" else "0 to 255"
+            raise InputError(f"tensor '{info.name}': found other values than whole numbers from {bounds}")
+
+    def peek(self, tensor: int, images: int) -> Floats:
+        """The values of the first ``images`` images, float32 (images, *shape); bits are +1 and -1."""
+        info = self._tensor(tensor)
+        values = self._array(info, images)
+        check(lib.bnn_peek(self._context.pointer, info.index, ffi.from_buffer(FLOATS, values), images), "peek")
+        return values
+
+    def step(self, op: int, images: int) -> Floats:
+        """Run an op on what its inputs hold; gives its output as :meth:`peek` does."""
+        info = self._op(op)
+        values = self._array(self._tensor(info.output), images)
+        self._context.call(images * info.work, "step", lib.bnn_step, info.index, images)
+        check(lib.bnn_peek(self._context.pointer, info.output, ffi.from_buffer(FLOATS, values), images), "peek")
+        return values
+
+    def step_raw(self, op: int, images: int) -> Floats:
+        """Run a convolution without the work that was fused into it: its accumulators, with its layer's own bias."""
+        info = self._op(op)
+        if info.op not in ("conv2d", "bconv2d", "iconv2d"):
+            raise InputError(f"op {op} ('{info.layer}') is '{info.op}', not a convolution: it has no accumulators")
+        values = self._array(self._tensor(info.output), images)
+        dense = ffi.from_buffer(FLOATS, values)
+        self._context.call(images * info.work, "step_raw", lib.bnn_step_raw, info.index, dense, images)
+        return values
+
+    def _tensor(self, number: int) -> TensorInfo:
+        tensors = self._opened.tensors
+        info = tensors[check_count(number, "tensor number", len(tensors) - 1, 0)]
+        if info.storage == "constant":
+            raise InputError(f"tensor {number} is a constant, which lies in the file; give an activation's number")
+        return info
+
+    def _op(self, number: int) -> OpInfo:
+        ops = self._opened.ops
+        return ops[check_count(number, "op number", len(ops) - 1, 0)]
+
+    def _array(self, tensor: TensorInfo, images: int) -> Floats:
+        return np.empty((check_count(images, "images", self.images), *tensor.shape), np.float32)
+
+
+def activations(opened: Opened, inputs: list[Inputs], micro_batch: int) -> dict[str, Floats]:
+    """Every layer's output; see :meth:`Model.activations`."""
+    batch = len(inputs[0])
+    taps: dict[str, Floats] = {}
+    plan = [(op, *_keys(opened, op)) for op in opened.ops]
+    for op, hidden, key in plan:
+        # Where several ops have a layer's name, the last one's output is the layer's.
+        for name in filter(None, (hidden, key)):
+            taps[name] = np.empty((batch, *opened.tensors[op.output].shape), np.float32)
+    last = {name: op for op, hidden, key in plan for name in (hidden, key)}
+    stepper = Stepper(opened, min(max(batch, 1), micro_batch))
+    for begin in range(0, batch, stepper.images):
+        part = slice(begin, min(begin + stepper.images, batch))
+        images = part.stop - begin
+        for tensor, array in zip(opened.inputs, inputs, strict=True):
+            stepper.poke(tensor.index, array[part])
+        for op, hidden, key in plan:
+            if hidden and last[hidden] is op:
+                taps[hidden][part] = stepper.step_raw(op.index, images)
+            output = stepper.step(op.index, images)
+            if last[key] is op:
+                taps[key][part] = output
+    return taps
+
+
+def _keys(opened: Opened, op: OpInfo) -> tuple[str, str]:
+    """(the layer whose accumulators an op's fused work hides, or ""; the layer whose value its output is)"""
+    tensor, fused = opened.tensors[op.output], op.slots & ~op.layer_slots
+    # An output is called as the model calls it, which need not be its layer's name.
+    named = "" if tensor.storage == "output" and not fused and op.layer else tensor.name
+    key = named or op.layer or f"{op.op}_{op.index}"
+    return (op.layer if fused and op.layer != key else ""), key

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare a compiled model with the Keras model it came from, layer by layer.
+
+Two questions, kept apart because float sums depend on their order:
+
+(a) *layers*: every layer is fed Keras' own input, so nothing that came before matters.  Accumulators and bits of binary
+    layers must be Keras' exactly; floats too, but for what the rounding of float sums explains.
+(b) *end to end*: the model runs alone.  A bit may differ where a float pre-activation lies within rounding of its
+    threshold; an image's first such bits are judged by that distance.  Until then floats must be Keras' but for
+    rounding, and so must the outputs of an image in which no bit differs.
+
+The reference is the Keras model's graph, executed eagerly op by op.  oneDNN changes the last bit of batch norms, so it
+is switched off where TensorFlow is not imported yet and TF_ENABLE_ONEDNN_OPTS is not set.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..file.read import decode
+from ..importers.tensorflow.frozen import Frozen
+from ..importers.tensorflow.load import freeze, import_model
+from ..ir.graph import Graph, Node
+from ..ir.interpret import evaluate
+from ..ir.ops import ConvAttrs
+from ..passes import lower
+from ..runtime import Model, OpInfo, TensorInfo
+from ..runtime.arrays import spread
+from .report import ROUNDING, Comparison, EndToEnd, LayerCheck, Report, compare_bits, compare_floats, distances
+from .rounding import FUNCTION, NOTHING, TINY, bound, gamma, rounded_up
+from .source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
+
+__all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "Report", "verify", "without_onednn"]
+
+Array = np.ndarray[Any, Any]
+_UNEVEN = 1e-6  # as passes/levels.py and passes/signs.py allow it
+_SLOTS_OF_STEPS = {"mul": 2, "add": 4}  # the bits of pre_mul and pre_add
+_ZEROS = 1  # the bit of what belongs to the accumulator
+
+
+def without_onednn() -> None:
+    """Have TensorFlow, if it is not imported yet, use its plain kernels: they round every operation alone, where oneDNN
+    fuses and reorders."""
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def verify(
+    keras_model: Any,
+    model: Model,
+    data: Array | Sequence[Array] | Mapping[str, Array],
+    *,
+    batch_size: int = 64,
+    unsafe: bool = False,
+    input_shape: Sequence[int] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Report:
+    """Compare ``model`` with the Keras model (or its file) on ``data``, (N, ...) as the model's input; several inputs:
+    a list, or a dict by their names.  Print the report, or see its :attr:`Report.ok`.
+
+    ``input_shape``: as ``compile`` was given it, for a Keras model that has no fixed one.  ``unsafe``: as for
+    ``compile``.  ``progress`` is called with the number of images done since its last call.  A file is loaded as by
+    ``bnn.compile``: without limits on memory and time, which the command `bnn verify` has.  Raises :class:`InputError`
+    where the data do not fit, or the two models do not belong together.
+    """
+    without_onednn()
+    arrays = [np.asarray(a) for a in spread(data, model.input_names)]
+    for array, shape, name in zip(arrays, model.input_shapes, model.input_names, strict=True):
+        if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
+            dims = ", ".join(map(str, shape))
+            raise InputError(f"input '{name}': found {array.shape}, expected (N, {dims}) with N > 0")
+    arrays = [_as_input(a, d, n) for a, d, n in zip(arrays, model.input_dtypes, model.input_names, strict=True)]
+    frozen = freeze(keras_model, unsafe=unsafe, input_shape=input_shape)
+    return _Verifier(frozen, model, batch_size).run(arrays, progress)
+
+
+def _as_input(array: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """Data as an input's; bytes are not made of other numbers."""
+    if dtype != np.float32 and array.dtype != dtype:
+        raise InputError(f"input '{name}': found {array.dtype}, expected {dtype}, which the compiled network reads")
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+class _Run:
+    """The compiled network op by op; ``errors``: how far a tensor's values may be from Keras'."""
+
+    def __init__(self, model: Model, nodes: Sequence[Node], images: int, own: dict[int, float]) -> None:
+        self.nodes, self.own = nodes, own
+        self.inputs = _stored(model, "input")
+        self.stepper = model.stepper(images)
+        self.errors: dict[int, Array] = {}
+
+    def begin(self, chunk: list[Array]) -> None:
+        self.errors = {}
+        for tensor, array in zip(self.inputs, chunk, strict=True):
+            self.stepper.poke(tensor.index, array)
+
+    def step(self, op: OpInfo, count: int) -> tuple[Array, Array]:
+        """An op's result, and how far it may be from Keras'."""
+        node = self.nodes[op.index]
+
+        def read() -> list[Array]:
+            pairs = zip(node.inputs, op.inputs, strict=True)
+            return [n.value if n.is_constant else self.stepper.peek(i, count) for n, i in pairs]
+
+        errors = [self.errors.get(i, NOTHING) for i in op.inputs]
+        limit = bound(node, read, errors, self.own.get(op.index, 0.0))
+        self.errors[op.output] = limit
+        return self.stepper.step(op.index, count), limit
+
+
+class _Verifier:
+    def __init__(self, frozen: Frozen, model: Model, images: int) -> None:
+        self.frozen, self.model = frozen, model
+        self.source = self._source()
+        recognized = lower(self.source, until="recognize_quantizers")
+        self.margins, self.exact_layers = pre_activations(recognized), exact_layers(recognized)
+        self.sums = accumulators(lower(self.source, until="binarize"))
+        self.nodes = decode(model.to_bytes()).schedule
+        own = self._rounding_of_keras()
+        self.fed, self.alone = (_Run(model, self.nodes, images, own) for _ in range(2))
+        self.checks: dict[tuple[int, str], LayerCheck] = {}
+        self.end = EndToEnd()
+        self.end_checks: dict[int, LayerCheck] = {}
+        self.binary = _binary_ops(model)
+        self.exact = self._exact_ops()
+        self.wanted = self._wanted()
+
+    def _source(self) -> Graph:
+        """The Keras model's graph, with inputs as the file has them; by their order, since names may be counted on."""
+        names, dtypes = self.frozen.input_names, [d.name for d in self.model.input_dtypes]
+        if len(names) != len(dtypes):
+            raise InputError(f"found a Keras model of {len(names)} inputs, expected {len(dtypes)} as the file has")
+        source = import_model(self.frozen, input_dtype=dict(zip(names, dtypes, strict=True)))
+        for node, shape, name in zip(source.inputs, self.model.input_shapes, names, strict=True):
+            if node.type.shape != tuple(shape):
+                raise InputError(
+                    f"input '{name}': the Keras model takes images {node.type.shape}, the file {tuple(shape)}; give "
+                    "the input shape that the file was compiled with, or the model it came from"
+                )
+        return source
+
+    def _rounding_of_keras(self) -> dict[int, float]:
+        """By op, how far Keras may be from what the compiled network has as integers, or as a table.
+
+        Sums of binary layers whose weights have a scale, in units of that scale: the magnitudes of K products of signs
+        add up to K.  Those of levels n from 0 to top, computed from the signs 2 n - top, add up to 2 K top, and with
+        the first level not at zero, but within their range of it, to twice that.  Levels and weights that count as
+        evenly spaced are so up to 1e-6 of their range.
+        """
+        own = {}
+        curved = by_functions(self.source)
+        for op, node in zip(self.model.ops, self.nodes, strict=True):
+            out = self.model.tensors[op.output]
+            if out.origin in curved and out.dtype == "b1":  # how far from their threshold depends on the function
+                own[op.index] = np.inf
+            elif op.op == "bconv2d" and op.layer not in self.sums.origins and op.layer not in self.exact_layers:
+                assert isinstance(node.attrs, ConvAttrs)
+                products, top = int(np.prod(node.inputs[1].type.shape[1:])), 2**node.attrs.planes - 1
+                levels = top > 1 or op.layer in self.sums.offset
+                own[op.index] = (2 * gamma(products) + 4 * _UNEVEN) * products * top * (4 if levels else 1)
+            elif out.origin in curved and op.op in ("cast", "dequantize") and len(node.inputs) > 1:
+                own[op.index] = FUNCTION * max(1.0, float(np.abs(node.inputs[1].value).max()))
+        return own
+
+    def _exact_ops(self) -> dict[int, bool]:
+        """Which ops follow from exact sums: those of binary layers without a scale, and what only reads them."""
+        exact = {t.index: True for t in self.model.tensors}
+        for op in self.model.ops:
+            own = op.op != "bconv2d" or op.layer in self.sums.origins
+            exact[op.output] = own and all(exact[i] or bool(self.model.tensors[i].origin) for i in op.inputs)
+        return {op.index: exact[op.output] for op in self.model.ops}
+
+    def _wanted(self) -> list[str]:
+        names = {t.origin for t in self.model.tensors if t.origin} | set(self.sums.origins.values())
+        for tensor in self.model.tensors:
+            names |= self.margins[tensor.origin].origins if tensor.origin in self.margins else set()
+        known = {f"{n.name}:{i}" for n in self.frozen.nodes for i in range(8)}
+        missing = sorted(names - known)
+        if missing:
+            raise InputError(
+                f"the file was not compiled from this Keras model, which has no tensor '{missing[0]}'; compile it "
+                "again, or give the model it came from"
+            )
+        names |= {f"{name}:{i}" for name, i in self.frozen.outputs}
+        return sorted(names)
+
+    def run(self, arrays: list[Array], progress: Callable[[int], object] | None) -> Report:
+        images, with_nan = len(arrays[0]), 0
+        batch = self.fed.stepper.images
+        for begin in range(0, images, batch):
+            chunk = [a[begin : begin + batch] for a in arrays]
+            keras = self._keras(chunk)
+            numbers = self._numbers(chunk, keras)
+            count, compared = len(numbers), int(np.count_nonzero(numbers))
+            if 0 < compared < count:
+                chunk = [a[numbers] for a in chunk]
+                keras = self._keras(chunk)
+            if compared:
+                self._chunk(chunk, keras)
+            with_nan += count - compared
+            if progress is not None:
+                progress(count)
+        if with_nan == images:
+            raise InputError("in every image not-a-number reaches a quantizer, so nothing can be compared; give others")
+        self.end.layers = list(self.end_checks.values())
+        report = Report(images, list(self.checks.values()), self.end, with_nan)
+        if not report.ok:
+            report.hint = likely_cause(self.source, self.nodes)
+        return report
+
+    def _keras(self, chunk: list[Array]) -> dict[str, Array]:
+        placeholders = (self.frozen.by_name[name] for name in self.frozen.inputs)
+        fed = [a.astype(n.attrs["dtype"]) for a, n in zip(chunk, placeholders, strict=True)]
+        return self.frozen.evaluate(fed, self.wanted)
+
+    def _numbers(self, chunk: list[Array], keras: dict[str, Array]) -> Array:
+        """In which images no quantizer meets what is not a number; in the others all outputs must be not-a-number.
+
+        Where all values of Keras are finite, such outputs would be a bug: those images are compared.
+        """
+        count = len(chunk[0])
+        numbers = np.ones(count, bool)
+        for values in (*chunk, *keras.values()):
+            if values.shape[:1] == (count,):
+                numbers &= np.isfinite(values.reshape(count, -1)).all(axis=1)
+        odd = np.flatnonzero(~numbers)
+        if odd.size and any(t.dtype == "b1" for t in self.model.tensors):
+            if self.model.whole_batch:  # what one image has in it, all have
+                odd = np.arange(count)
+            found = self.model([a[odd] for a in chunk] if len(chunk) > 1 else chunk[0][odd])
+            outputs = found if isinstance(found, list) else [found]
+            numbers[odd] = ~np.all([np.isnan(y.reshape(odd.size, -1)).all(axis=1) for y in outputs], axis=0)
+        else:
+            numbers[:] = True
+        return numbers
+
+    def _chunk(self, chunk: list[Array], keras: dict[str, Array]) -> None:
+        count = len(chunk[0])
+        self.fed.begin(chunk)
+        self.alone.begin(chunk)
+        clean = np.ones(count, bool)  # images in which no bit has differed yet
+        limits: dict[int, Array] = {}
+        for op in self.model.ops:
+            out = self.model.tensors[op.output]
+            self._sums(op, keras, count)
+            ours, limit = self.fed.step(op, count)
+            alone, limits[out.index] = self.alone.step(op, count)
+            theirs = self._theirs(out, keras, count)
+            if theirs is None:
+                continue
+            far = partial(self._distances, out, keras, ours.shape)
+            self._check(op, out).add(_compare(out, ours, theirs, limit, far))
+            wide = limits[out.index]
+            clean = self._alone(op, out, _compare(out, alone, theirs, wide, far), wide, clean)
+            self.fed.stepper.poke(out.index, theirs)
+            self.fed.errors[out.index] = NOTHING
+        self.end.images_with_different_bits += int(np.count_nonzero(~clean))
+        self._final(keras, limits, clean)
+
+    def _sums(self, op: OpInfo, keras: dict[str, Array], count: int) -> None:
+        """The accumulators of a binary or an integer layer against those of Keras' own convolution."""
+        origin = self.sums.origins.get(op.layer)
+        if op.op not in ("bconv2d", "iconv2d") or origin is None:
+            return
+        steps = self.sums.steps[op.layer]
+        own = op.layer_slots & ~_ZEROS
+        done = bool(steps) and own == sum(_SLOTS_OF_STEPS[step.op] for step in steps)
+        if not done and (own or not op.slots and op.op == "bconv2d"):
+            return
+        theirs = keras[origin]
+        ours = self.fed.stepper.step_raw(op.index, count)
+        if theirs.size != ours.size:
+            return
+        for step in steps if not done else ():  # exact, as Keras' sums are
+            ours = evaluate(step, [ours, step.inputs[1].value])
+        check = self.checks.setdefault((op.index, "sums"), LayerCheck(op.layer, op.op, "sums", True))
+        found = compare_floats(ours, theirs.reshape(ours.shape), NOTHING)
+        check.add(found._replace(beyond=found.different))
+
+    def _theirs(self, tensor: TensorInfo, keras: dict[str, Array], count: int) -> Array | None:
+        if not tensor.origin:
+            return None
+        value = keras[tensor.origin]
+        if value.size != count * int(np.prod(tensor.shape)):
+            return None
+        return np.ascontiguousarray(value.reshape((count, *tensor.shape)), dtype=np.float32)
+
+    def _distances(self, tensor: TensorInfo, keras: dict[str, Array], shape: tuple[int, ...]) -> Array:
+        """How far the pre-activations of bits are from their threshold; infinitely where they are not known."""
+        x = self.margins.get(tensor.origin)
+        if x is None or np.prod(x.x.type.shape) != np.prod(shape[1:]):
+            return np.full(shape, np.inf)
+        return distances(x.margins(keras, shape))
+
+    def _check(self, op: OpInfo, out: TensorInfo) -> LayerCheck:
+        kind = "bits" if out.dtype == "b1" else "floats"
+        check = LayerCheck(out.name or op.layer, op.op, kind, self.binary[op.index], self.exact[op.index])
+        return self.checks.setdefault((op.index, kind), check)
+
+    def _alone(self, op: OpInfo, out: TensorInfo, found: Comparison, limit: Array, clean: Array) -> Array:
+        """Count what differs end to end; gives the images that are still without a different bit."""
+        kind = "bits" if out.dtype == "b1" else "floats"
+        check = LayerCheck(out.name or op.layer, op.op, kind, self.binary[op.index])
+        check = self.end_checks.setdefault(op.index, check)
+        if kind == "floats":
+            check.add(found.of(clean))
+            # What comes after is judged by what its input differs here, but for what rounding does not explain.
+            allowed = rounded_up(np.minimum(found.amount, limit + TINY))
+            self.alone.errors[out.index] = allowed if found.different.any() else NOTHING
+            return clean
+        self.alone.errors[out.index] = NOTHING  # in the images that are judged from here on
+        dirty = found.different.reshape(len(clean), -1).any(axis=1)
+        first = found.of(dirty & clean)
+        check.add(found._replace(beyond=first.beyond))
+        self.end.first_differences += int(np.count_nonzero(first.different))
+        self.end.beyond_rounding += int(np.count_nonzero(first.beyond))
+        self.end.largest_distance = max(self.end.largest_distance, float(first.amount.max(initial=0)))
+        if self.model.whole_batch and dirty.any():  # what differs in one image goes on to all
+            dirty = np.ones_like(dirty)
+        return np.asarray(clean & ~dirty)
+
+    def _final(self, keras: dict[str, Array], limits: dict[int, Array], clean: Array) -> None:
+        count = len(clean)
+        beyond, other_class = np.zeros(count, bool), np.zeros(count, bool)
+        for tensor, (name, i) in zip(_stored(self.model, "output"), self.frozen.outputs, strict=True):
+            ours = self.alone.stepper.peek(tensor.index, count)
+            theirs = keras[f"{name}:{i}"]
+            if theirs.shape[:1] != (count,) or theirs.size != ours.size:
+                raise InputError(
+                    f"output '{tensor.name}': the Keras model gives {theirs.shape} for {count} images, the file "
+                    f"{ours.shape}; is the batch its first dimension?"
+                )
+            theirs = theirs.reshape(ours.shape)
+            found = compare_floats(ours, theirs, limits[tensor.index])
+            largest = float(found.amount.max(initial=0))
+            self.end.largest_output_difference = max(self.end.largest_output_difference, largest)
+            beyond |= found.beyond.reshape(count, -1).any(axis=1)
+            ours, theirs = ours.reshape(count, -1), theirs.reshape(count, -1)
+            if ours.shape[1] > 1 and tensor.offset == 0:
+                other_class = ours.argmax(axis=1) != theirs.argmax(axis=1)
+        self.end.images_judged += int(np.count_nonzero(clean))
+        self.end.outputs_beyond_rounding += int(np.count_nonzero(beyond & clean))
+        self.end.classes_different += int(np.count_nonzero(other_class))
+        self.end.classes_beyond_rounding += int(np.count_nonzero(other_class & beyond & clean))
+
+
+def _stored(model: Model, storage: str) -> list[TensorInfo]:
+    """The network's inputs or outputs, in order."""
+    return sorted((t for t in model.tensors if t.storage == storage), key=lambda t: t.offset)
+
+
+def _compare(out: TensorInfo, ours: Array, theirs: Array, limit: Array, far: Callable[[], Array]) -> Comparison:
+    return compare_bits(ours, theirs, limit, far) if out.dtype == "b1" else compare_floats(ours, theirs, limit)
+
+
+def _binary_ops(model: Model) -> dict[int, bool]:
+    """Which ops compute on bits alone, counted from the last value that is set to Keras' own."""
+    # whether values are Keras', or follow from them exactly
+    exact = {t.index: t.dtype in ("b1", "u8", "i8") for t in model.tensors}
+    binary = {}
+    for op in model.ops:
+        data = [i for i in op.inputs if model.tensors[i].storage != "constant"]
+        binary[op.index] = op.op not in ("cast", "conv2d", "binarize", "excess_128") and all(exact[i] for i in data[:1])
+        out = model.tensors[op.output]
+        exact[op.output] = out.dtype == "b1" and (bool(out.origin) or binary[op.index])
+    return binary

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spiking networks that equal a compiled one: write them as NIR, and prove it in the simulators that people use.
+
+    bnn.emit_nir("net.bnn", "net.nir", profile="lif")
+    report = bnn.verification.nir.verify_nir("net.nir", "net.bnn", images, importer="all")
+
+``verify_nir`` runs the file in an installed importer and compares every spike of every layer, the integer sums at the
+end and the class with what the C runtime computes.  torch, nir and the importers are imported when they are needed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._distribution import install
+from ..emit.nir.changes import other_numbers, other_structure
+from ..emit.nir.layers import Layer, LayeredNetwork
+from ..emit.nir.proof import expected_sums, pack_spikes, readout_sums, unpack_field
+from ..emit.nir.write import PROFILES, NirSummary, arrange, digest, emit, nir_nodes
+from ..errors import CompileError, InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
+from ..file.read import decode
+from ..ir.graph import DType, Node
+from ..ir.interpret import evaluate
+from ..ir.neurons import NeuronForm
+from ..runtime import Model
+from .simulators import IMPORTERS, Importer
+
+__all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "emit_nir", "verify_nir"]
+
+Array = np.ndarray[Any, Any]
+
+
+def emit_nir(
+    model: Model | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    profile: str = "if",
+    proof_inputs: Array | Sequence[Array] | None = None,
+) -> NirSummary:
+    """Write a compiled network as a spike-equivalent NIR file, with its proof beside it.
+
+    Args:
+        model: a compiled model, or the path of a .bnn file.
+        out: the file to write; the proof is out's name with .proof.npz and .proof.json.
+        profile: "if", "lif", "flat" or "cuba": which kind of neuron, and images or vectors; see docs/spiking.md.
+        proof_inputs: (N, ...) as the model's input, whose spikes the proof holds; default: four random images.
+
+    Raises:
+        UnsupportedOpError: something in the network cannot be equal as spikes (a real-valued shortcut, say); names the
+            layer and the reason; nothing has been written.
+        CompileError, InputError, SetupError, ModelFormatError: a wrong profile, wrong inputs, no nir package, no model.
+    """
+    if isinstance(model, (str, os.PathLike)) and os.path.isfile(out) and os.path.samefile(model, out):
+        raise InputError(f"{os.fspath(out)}: would overwrite the model; give another path")
+    data = _opened(model).to_bytes()
+    return emit(decode(data), out, profile, proof_inputs, digest(data))
+
+
+@dataclass
+class LayerReport:
+    """One layer in one importer: ``compared`` spikes (or sums), how many were different, and how many were neither 0
+    nor 1 (what a node that the importer took for the identity gives).  ``first``: where it first went wrong."""
+
+    layer: str
+    kind: str  # "spikes" or "sums"
+    compared: int = 0
+    mismatched: int = 0
+    outside: int = 0
+    first: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.compared > 0 and self.mismatched == 0 and self.outside == 0
+
+
+@dataclass
+class ImporterReport:
+    """One importer's run.  ``error``: it could not load or run the file.  ``skipped``: it was not asked to, and why."""
+
+    importer: str
+    version: str
+    profile: str
+    images: int = 0
+    layers: list[LayerReport] = field(default_factory=list)
+    classes_different: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    skipped: str = ""
+
+    @property
+    def compared(self) -> int:
+        """Spikes and sums that were compared."""
+        return sum(layer.compared for layer in self.layers)
+
+    @property
+    def mismatched(self) -> int:
+        """Spikes and sums that differ from the C runtime's."""
+        return sum(layer.mismatched for layer in self.layers)
+
+    @property
+    def outside(self) -> int:
+        """Taps that are not spikes at all."""
+        return sum(layer.outside for layer in self.layers)
+
+    @property
+    def ok(self) -> bool:
+        if self.skipped:
+            return True
+        return not self.error and bool(self.layers) and self.classes_different == 0 and all(x.ok for x in self.layers)
+
+    def __str__(self) -> str:
+        name = f"{self.importer} {self.version}, profile '{self.profile}'"
+        if self.skipped or self.error:
+            return f"{name}: {'skipped: ' + self.skipped if self.skipped else 'FAILED: ' + self.error}"
+        lines = [
+            f"{name}: {self.images:,} images, {self.compared:,} values compared: "
+            f"{self.mismatched:,} mismatched, {self.outside:,} taps not 0 or 1, "
+            f"{self.classes_different:,} classes different"
+        ]
+        for x in self.layers:
+            if not x.ok:
+                lines.append(f"  {x.layer}: {x.mismatched:,} of {x.compared:,} {x.kind} wrong; {x.first}")
+        return "\n".join(lines)
+
+
+@dataclass
+class NirReport:
+    """What ``verify_nir`` found.  ``changes``: where the file is not what ``emit_nir`` writes for the model.  ``ok``:
+    no such place, and every importer that ran gave every spike, and at least one ran."""
+
+    runs: list[ImporterReport]
+    changes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> NirReport:
+        """The inverse of ``dataclasses.asdict``."""
+        runs = [{**run, "layers": [LayerReport(**layer) for layer in run["layers"]]} for run in record["runs"]]
+        return cls([ImporterReport(**run) for run in runs], record["changes"])
+
+    @property
+    def ok(self) -> bool:
+        return not self.changes and all(run.ok for run in self.runs) and any(not run.skipped for run in self.runs)
+
+    def __str__(self) -> str:
+        changes = [f"the file is not what the model gives: {change}" for change in self.changes]
+        return "\n".join([*changes, *map(str, self.runs)])
+
+
+def verify_nir(
+    nir_path: str | os.PathLike[str],
+    model: Model | str | os.PathLike[str],
+    x: Array | Sequence[Array],
+    importer: str = "spikingjelly",
+    *,
+    batch_size: int = 100,
+    stream: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> NirReport:
+    """Run a NIR file in an importer and compare every layer with the C runtime.
+
+    Args:
+        nir_path: a file that ``emit_nir`` wrote.
+        model: the compiled model it came from, or the path of its .bnn file.
+        x: float32 (N, ...) as the model's input (a list of arrays where it has several).
+        importer: "spikingjelly", "norse", "snntorch", "rockpool", or "all": those that are installed and can run the
+            profile.
+        batch_size: images that run side by side.
+        stream: do not reset the neurons between batches, as if image i + batch_size were the frame after image i.  Only
+            the profile "lif" can do that: other neurons keep what is left of a frame.
+        progress: called with the number of images done since its last call, for each importer.
+
+    Raises:
+        SetupError: the importer, or nir, is not installed, or ("all") none that is runs the file's profile.
+        ModelFormatError: the file cannot be read, or is not one that ``emit_nir`` wrote for this model.
+        InputError: there is no such importer, or the data do not fit the model.
+    """
+    if importer != "all" and importer not in IMPORTERS:
+        raise InputError(f"importer: found {importer!r}, expected 'all' or one of {', '.join(IMPORTERS)}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size: found {batch_size!r}, expected a whole number of at least 1")
+    opened = _opened(model)
+    arrays = _arrays(opened, x)
+    nir_graph, profile = _read(os.fspath(nir_path), opened)
+    chain = _arranged(os.fspath(nir_path), opened, profile)
+    chosen = list(IMPORTERS.values()) if importer == "all" else [IMPORTERS[importer]]
+    nodes, edges = nir_nodes(chain, profile)
+    # Importers follow the edges, some of them for ever where they are not a chain.
+    other_network = other_structure(nir_graph, nodes, edges)
+    report = NirReport([], other_network or other_numbers(nir_graph, nodes))
+    if not report.changes:
+        _check_installed(chosen, profile, importer == "all")
+    for one in chosen:
+        version = one.version()
+        run = ImporterReport(one.name, version or "", profile)
+        report.runs.append(run)
+        if version is None:
+            run.skipped = "not installed"
+        elif other_network:
+            run.skipped = "the file's nodes or edges are not the model's"
+        elif importer == "all" and profile not in one.profiles:
+            run.skipped = one.why_not
+        else:
+            nir_graph = nir_graph or _read(os.fspath(nir_path), opened)[0]  # importers change the graph they get
+            _run(one, run, nir_graph, chain, opened, arrays, batch_size, stream, progress)
+            nir_graph = None
+    return report
+
+
+def _arranged(path: str, model: Model, profile: str) -> LayeredNetwork:
+    """What was emitted: the model's layers in the file's profile, in which it could not have been written otherwise."""
+    try:
+        return arrange(decode(model.to_bytes()), profile)
+    except CompileError as error:
+        raise ModelFormatError(
+            f"{path}: its metadata name the profile '{profile}', in which this model is not written ({error}); emit it "
+            "again"
+        ) from None
+
+
+def _check_installed(chosen: Sequence[Importer], profile: str, any_of_them: bool) -> None:
+    """Raise where nothing could be compared."""
+    installed = [i for i in chosen if i.version() is not None]
+    if not installed:
+        names = " and ".join(i.name for i in chosen)
+        raise SetupError(f"{names}: not installed; {install('spiking')}")
+    if any_of_them and not any(profile in i.profiles for i in installed):
+        able = " or ".join(i.name for i in chosen if profile in i.profiles)
+        raise SetupError(
+            f"no installed importer runs profile '{profile}': found {', '.join(i.name for i in installed)}, expected "
+            f"{able}; {install('spiking')}, or emit another profile"
+        )
+
+
+def _run(
+    importer: Importer,
+    run: ImporterReport,
+    nir_graph: Any,
+    chain: LayeredNetwork,
+    model: Model,
+    arrays: list[Array],
+    batch_size: int,
+    stream: bool,
+    progress: Callable[[int], object] | None,
+) -> None:
+    start = time.perf_counter()
+    run.layers = [
+        LayerReport(x.neuron_name if x.neurons else x.name, "spikes" if x.neurons else "sums") for x in chain.layers
+    ]
+    runtime = _RuntimeBits(model, chain.network.form, batch_size)
+    try:
+        network = importer.load(nir_graph, run.profile, stream)
+        for begin in range(0, len(arrays[0]), batch_size):
+            chunk = [a[begin : begin + batch_size] for a in arrays]
+            bits, outputs = runtime.run(chunk)
+            count = len(chunk[0])
+            taps = network.run(pack_spikes(chain.inputs, bits, count, chain.flat), [x.layer for x in run.layers])
+            for layer, report in zip(chain.layers, run.layers, strict=True):
+                _compare(report, layer, taps[report.layer], bits, chain, begin)
+            run.classes_different += _classes(chain, taps[run.layers[-1].layer], outputs)
+            run.images += count
+            if progress is not None:
+                progress(count)
+    except Exception as error:  # whatever an importer raises, it has not run the file
+        text = str(error).splitlines() or [""]
+        run.error = f"{type(error).__name__}: {text[0][:300]}"
+        if run.profile not in importer.profiles:
+            run.error += f" ({importer.why_not})"
+    run.seconds = time.perf_counter() - start
+
+
+def _compare(
+    report: LayerReport, layer: Layer, found: Array, bits: dict[Node, Array], chain: LayeredNetwork, begin: int
+) -> None:
+    count = len(next(iter(bits.values())))
+    if layer.neurons:
+        expected = pack_spikes(layer.fields, bits, count, chain.flat)
+    else:
+        expected = expected_sums(chain, layer, bits, count)
+    if found.shape != expected.shape:
+        raise ValueError(f"layer '{report.layer}' gave an array of {found.shape}, expected {expected.shape}")
+    wrong = found != expected  # not-a-number is wrong too
+    report.compared += wrong.size
+    report.mismatched += int(np.count_nonzero(wrong))
+    if layer.neurons:
+        report.outside += int(np.count_nonzero((found != 0) & (found != 1)))
+    if wrong.any() and not report.first:
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        name = next((f.name for f in layer.fields if unpack_field(f, wrong, chain.flat).any()), "")
+        report.first = (
+            f"first in image {begin + at[0]}, layer '{name}', element {at[1:]}: found {found[at]:g}, "
+            f"the C runtime has {expected[at]:g}"
+        )
+
+
+def _classes(chain: LayeredNetwork, last: Array, outputs: list[Array]) -> int:
+    """Images whose largest output is another one than the C runtime's, over all outputs."""
+    ours = chain.network.decode(*readout_sums(chain, last))
+    different = np.zeros(len(last), bool)
+    for a, b in zip(ours, outputs, strict=True):
+        different |= a.reshape(len(last), -1).argmax(axis=1) != b.reshape(len(last), -1).argmax(axis=1)
+    return int(np.count_nonzero(different))
+
+
+class _RuntimeBits:
+    """What the C runtime computes: every tensor of bits, and the outputs.  Bits that it has only as numbers (of what is
+    pooled before it is quantized) follow from its bits by the oracle: whole sums against whole thresholds."""
+
+    def __init__(self, model: Model, form: NeuronForm, images: int) -> None:
+        self.model, self.form = model, form
+        self.stepper = model.stepper(images)
+
+    def run(self, chunk: list[Array]) -> tuple[dict[Node, Array], list[Array]]:
+        found: dict[Node, Array] = {}
+        outputs: dict[int, Array] = {}
+        count = len(chunk[0])
+        inputs = sorted((t for t in self.model.tensors if t.storage == "input"), key=lambda t: t.offset)
+        for tensor, array in zip(inputs, chunk, strict=True):
+            self.stepper.poke(tensor.index, array)
+        found.update(zip(self.form.original.inputs, chunk, strict=True))
+        for op in self.model.ops:
+            value = self.stepper.step(op.index, count)
+            out = self.model.tensors[op.output]
+            found[self.form.original.schedule[op.index]] = value.astype(np.int8) if out.dtype == "b1" else value
+            if out.storage == "output":
+                outputs[out.offset] = value
+        values: dict[Node, Array] = {}
+        for node in self.form.graph.nodes():
+            if self.form.same.get(node) in found:
+                values[node] = found[self.form.same[node]]
+            elif node.type.dtype is DType.b1 and not node.is_constant:
+                values[node] = evaluate(node, [i.value if i.is_constant else values[i] for i in node.inputs])
+        return {n: v for n, v in values.items() if n.type.dtype is DType.b1}, [outputs[i] for i in sorted(outputs)]
+
+
+def _opened(model: Model | str | os.PathLike[str]) -> Model:
+    return model if isinstance(model, Model) else Model.from_file(model)
+
+
+def _arrays(model: Model, x: Array | Sequence[Array]) -> list[Array]:
+    arrays = [x] if isinstance(x, np.ndarray) else list(x)
+    if len(arrays) != len(model.input_shapes):
+        raise InputError(f"found {len(arrays)} input arrays, expected {len(model.input_shapes)}")
+    dtypes = model.input_dtypes
+    for array, shape, name, dtype in zip(arrays, model.input_shapes, model.input_names, dtypes, strict=True):
+        if dtype != np.float32 and array.dtype != dtype:
+            raise InputError(f"input '{name}': found {array.dtype}, expected {dtype}")
+        if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
+            expected = f"(N, {', '.join(map(str, shape))}) with N > 0"
+            raise InputError(f"input '{name}': found {array.shape}, expected {expected}")
+    return [np.ascontiguousarray(a, dtype) for a, dtype in zip(arrays, dtypes, strict=True)]
+
+
+def _read(path: str, model: Model) -> tuple[Any, str]:
+    """(the graph as nir reads it, its profile)"""
+    if not os.path.exists(path):
+        raise ModelNotFoundError(f"{path}: there is no such file")
+    if os.path.isdir(path):
+        raise ModelFileError(f"{path}: is a folder; expected a NIR file that bnn emit nir wrote")
+    try:
+        import nir
+    except ImportError as error:
+        raise SetupError(f"reading NIR needs the package nir ({error}): {install('nir')}") from None
+    try:
+        graph = nir.read(path)
+        metadata = {k: v.decode() if isinstance(v, bytes) else str(v) for k, v in graph.metadata.items()}
+    except PermissionError as error:
+        raise ModelFileError(f"{path}: {error.strerror}") from None
+    except Exception as error:  # h5py and nir raise many kinds
+        raise ModelFormatError(f"{path}: nir cannot read it ({type(error).__name__}: {error}); emit it again") from None
+    if metadata.get("producer") != "bnn":
+        raise ModelFormatError(f"{path}: its metadata name no .bnn file; only files of bnn.emit_nir can be verified")
+    found, expected = metadata.get("bnn_sha256"), digest(model.to_bytes())
+    if found != expected:
+        raise ModelFormatError(
+            f"{path}: was emitted from another .bnn file (SHA-256 {str(found)[:16]}..., this model's is "
+            f"{expected[:16]}...); emit it again, or give the model it came from"
+        )
+    profile = metadata.get("profile")
+    if profile not in PROFILES:
+        raise ModelFormatError(
+            f"{path}: its metadata name the profile {profile!r}, expected one of {', '.join(PROFILES)}; emit it again"
+        )
+    return graph, str(profile)

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``verify`` finds: counts per layer and for the network alone, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..runtime.report import quantity, table
+from .rounding import TINY
+
+Array = np.ndarray[Any, Any]
+
+# A pre-activation this close to its threshold, in standard deviations of the layer's values, is within float32 rounding
+# of a sum of a few thousand terms.
+ROUNDING = 1e-5
+
+
+class Comparison(NamedTuple):
+    """Which values differ, which of them by more than rounding explains, and how much (bits: their distance from the
+    threshold)."""
+
+    different: Array
+    beyond: Array
+    amount: Array
+
+    def of(self, images: Array) -> Comparison:
+        return Comparison(*(part[images] for part in self))
+
+
+def compare_floats(ours: Array, theirs: Array, limit: Array) -> Comparison:
+    """``limit``: the largest difference that rounding explains."""
+    with np.errstate(invalid="ignore"):
+        amount = np.abs(ours.astype(np.float64) - theirs)
+    amount[(ours == theirs) | np.isnan(ours) & np.isnan(theirs)] = 0
+    amount[np.isnan(amount)] = np.inf  # only one of them is a number
+    return Comparison(amount > 0, amount > limit + TINY, amount)
+
+
+def compare_bits(ours: Array, theirs: Array, limit: Array, distances: Callable[[], Array]) -> Comparison:
+    """``limit``: 0 where rounding can turn no bit; where it can, the distance from the threshold decides."""
+    different = ours != theirs
+    if not different.any():
+        return Comparison(different, different, np.zeros(different.shape))
+    amount = np.where(different, distances(), 0)
+    return Comparison(different, different & ~((amount <= ROUNDING) & (limit > 0)), amount)
+
+
+def distances(values: Array) -> Array:
+    """How far pre-activations (images first) are from zero, in standard deviations; not-a-number: infinitely far.
+
+    The deviation is that of the image or of all, whichever is larger, so that neither an image of larger values than
+    the others' nor one that is nearly blank is measured by what is not its own rounding.
+    """
+    rows = values.reshape(len(values), -1).astype(np.float64)
+    common = _deviation(rows)
+    spread = np.array([max(_deviation(row), common) or 1.0 for row in rows])
+    far = np.abs(rows) / spread[:, None]
+    return np.where(np.isnan(far), np.inf, far).reshape(values.shape)
+
+
+def _deviation(values: Array) -> float:
+    """The standard deviation as the median deviation gives it: a few huge values or infinities do not move it."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0
+    apart = np.abs(finite - np.median(finite))
+    apart = apart[apart > 0]  # more than half may be equal: of channels that are switched off, of blank images
+    return 1.4826 * float(np.median(apart)) if apart.size else 0.0
+
+
+@dataclass
+class LayerCheck:
+    """One layer's comparison, summed over the images.
+
+    ``compared`` and ``different`` count bits (kind "bits"), accumulators (kind "sums": exact integers) or floats
+    (kind "floats": different means not bit-equal); ``beyond`` are those of ``different`` that rounding does not
+    explain.  ``exact`` is False where weights carry a scale: Keras' sums of scaled products round, so a bit may differ
+    within rounding of its threshold.
+    """
+
+    layer: str
+    op: str
+    kind: str
+    binary: bool
+    exact: bool = True
+    compared: int = 0
+    different: int = 0
+    beyond: int = 0
+    largest: float = 0.0  # floats: difference; bits: distance of a differing one from its threshold
+
+    def add(self, found: Comparison) -> None:
+        """Count one chunk."""
+        self.compared += found.different.size
+        self.different += int(np.count_nonzero(found.different))
+        self.beyond += int(np.count_nonzero(found.beyond))
+        self.largest = max(self.largest, float(found.amount.max(initial=0)))
+
+    @property
+    def failed(self) -> bool:
+        """Something differs that rounding does not explain."""
+        return self.beyond > 0
+
+
+@dataclass
+class EndToEnd:
+    """The model alone: bits and floats per layer, and what they did to the outputs.
+
+    All images' bits are compared, of which an image's first different ones are judged; floats only up to them.
+    """
+
+    layers: list[LayerCheck] = field(default_factory=list)
+    images_with_different_bits: int = 0
+    first_differences: int = 0
+    beyond_rounding: int = 0  # of these, how many are not within rounding of their threshold
+    largest_distance: float = 0.0
+    images_judged: int = 0  # by their outputs: those without a different bit
+    outputs_beyond_rounding: int = 0  # of these, how many have an output that differs by more than rounding
+    classes_different: int = 0  # of all images
+    classes_beyond_rounding: int = 0  # of the judged ones whose outputs differ by more than rounding
+    largest_output_difference: float = 0.0
+
+
+@dataclass
+class Report:
+    """What ``verify`` found; ``ok`` is False if anything differs that rounding does not explain.
+
+    ``images_with_nan``, of ``images``, were not compared: not-a-number reaches a quantizer in them, so all outputs of
+    the compiled network are not-a-number, and Keras' may not be.  ``hint``: what is likely behind a difference.
+    """
+
+    images: int
+    layers: list[LayerCheck]
+    end_to_end: EndToEnd
+    images_with_nan: int = 0
+    hint: str = ""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Report:
+        """The inverse of ``dataclasses.asdict``."""
+        layers = [LayerCheck(**check) for check in record["layers"]]
+        end = record["end_to_end"]
+        alone = EndToEnd(**{**end, "layers": [LayerCheck(**check) for check in end["layers"]]})
+        return cls(**{**record, "layers": layers, "end_to_end": alone})
+
+    @property
+    def ok(self) -> bool:
+        end = self.end_to_end
+        failed = any(check.failed for check in (*self.layers, *end.layers))
+        return not (failed or end.beyond_rounding or end.outputs_beyond_rounding or end.classes_beyond_rounding)
+
+    @property
+    def different_bits(self) -> int:
+        """Bits and accumulators that differ when fed Keras' own input, but should not."""
+        return sum(check.beyond for check in self.layers if check.kind != "floats")
+
+    @property
+    def different_floats(self) -> int:
+        """Floats that differ by more than rounding when fed Keras' own input."""
+        return sum(check.beyond for check in self.layers if check.kind == "floats")
+
+    def __str__(self) -> str:
+        """The tables of layers, what became of the outputs, and the verdict, as `bnn verify` prints it."""
+        return _text(self)
+
+
+def _table(checks: list[LayerCheck]) -> str:
+    header = ["layer", "kind", "compared as", "values", "different", "beyond rounding", "largest difference"]
+    rows = [
+        [
+            c.layer,
+            "binary" if c.binary else "float",
+            c.kind,
+            *(f"{n:,}" for n in (c.compared, c.different, c.beyond)),
+            f"{c.largest:.2g}",
+        ]
+        for c in checks
+    ]
+    return table(header, rows, header[:3])
+
+
+def _text(report: Report) -> str:
+    end = report.end_to_end
+    first = f"{quantity(end.first_differences, 'bit')} differ where nothing differed before"
+    lines = [
+        f"Each layer fed Keras' own input, {quantity(report.images - report.images_with_nan, 'image')}\n",
+        _table(report.layers),
+        "\nThe network alone: bits of all images, floats of those without a different bit\n",
+        _table(end.layers),
+        "",
+        f"images with a different bit: {end.images_with_different_bits:,}",
+        f"{first}; {end.beyond_rounding:,} of them not within rounding of the threshold"
+        f" (largest distance {end.largest_distance:.2g} standard deviations)",
+        f"images without a different bit: {end.images_judged:,}; "
+        f"in {end.outputs_beyond_rounding:,} of them outputs differ by more than rounding",
+        f"images whose class differs: {end.classes_different:,}; {end.classes_beyond_rounding:,} of them without a "
+        "different bit and by more than rounding",
+        f"largest difference of an output: {end.largest_output_difference:.3g}",
+    ]
+    if report.images_with_nan:
+        lines.append(f"images in which not-a-number reaches a quantizer, not compared: {report.images_with_nan:,}")
+    lines += [
+        "",
+        f"float layers: {quantity(report.different_floats, 'value')} differ by more than rounding",
+        f"binary layers: {quantity(report.different_bits, 'bit')} differ.  {'OK' if report.ok else 'DIFFERENT'}",
+    ]
+    wrong = list(dict.fromkeys(check.layer for check in report.layers if check.failed))
+    if wrong:
+        more = f" and {quantity(len(wrong) - 1, 'layer')} after it" if len(wrong) > 1 else ""
+        lines.append(f"Fed Keras' own input, the first that differs is '{wrong[0]}'{more}.")
+    if report.hint:
+        lines.append(report.hint)
+    return "\n".join(lines)

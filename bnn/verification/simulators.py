@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The importers of NIR files, each behind the same face: load a graph, run spikes through it, tap every layer."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.metadata
+import io
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..emit.nir.write import TIME_STEP
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Importer:
+    """``profiles``: those it runs (measured: tools/spiking_matrix.py); ``why_not``: what stops the others.
+
+    ``time_axis``: its modules work on (N, time, n).
+    """
+
+    name: str
+    package: str
+    profiles: tuple[str, ...]
+    why_not: str
+    build: Callable[[Any, str], Any]
+    time_axis: bool = False
+
+    def version(self) -> str | None:
+        """Of the installed package; None where it is not."""
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    def load(self, graph: Any, profile: str, stream: bool) -> Network:
+        """Import a NIR graph, quietly.  Raises whatever the importer raises."""
+        with _quiet():
+            return Network(self.build(graph, profile), stream, self.time_axis)
+
+
+class Network:
+    """An imported network.  ``stream``: its state goes on from one call to the next."""
+
+    def __init__(self, module: Any, stream: bool, time_axis: bool) -> None:
+        self.pristine = module.eval()
+        self.stream = stream
+        self.time_axis = time_axis
+        self.module: Any = None
+        self.state: Any = None
+        self.size = 0
+
+    def run(self, x: Array, names: Sequence[str]) -> dict[str, Array]:
+        """Present spikes (N, ...) for one time step; the outputs of the named nodes.
+
+        The step is the first from the initial state, or in a stream the next of N that run side by side (the first
+        again, where N is another than before).
+        """
+        import torch
+
+        if not self.stream or self.module is None or len(x) != self.size:
+            # neurons may keep their state in themselves
+            self.module, self.state, self.size = copy.deepcopy(self.pristine), None, len(x)
+        taps: dict[str, Array] = {}
+        modules = dict(self.module.named_modules())
+        hooks = []
+        for name in names:
+            if name not in modules:
+                raise KeyError(f"the imported network has no module '{name}': the importer renamed or dropped the node")
+            hooks.append(modules[name].register_forward_hook(_tap(taps, name, self.time_axis)))
+        with torch.no_grad(), _quiet():
+            spikes = torch.from_numpy(np.ascontiguousarray(x[:, None] if self.time_axis else x, np.float32))
+            result = self.module(spikes) if self.state is None else self.module(spikes, self.state)
+        for hook in hooks:
+            hook.remove()
+        if self.stream and isinstance(result, tuple):
+            self.state = result[1]
+        missing = [name for name in names if name not in taps]
+        if missing:
+            raise KeyError(f"the imported network never ran node '{missing[0]}'")
+        return taps
+
+
+def _tap(taps: dict[str, Array], name: str, time_axis: bool) -> Callable[[Any, Any, Any], None]:
+    def hook(module: Any, inputs: Any, output: Any) -> None:
+        value = output[0] if isinstance(output, tuple) else output
+        taps[name] = (value[:, 0] if time_axis else value).detach().cpu().numpy().copy()
+
+    return hook
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Importers print, log and warn about what is as it should be."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _spikingjelly(graph: Any, profile: str) -> Any:
+    from spikingjelly.activation_based import nir_exchange
+
+    # An IF neuron's r must be 1 / dt there.
+    return nir_exchange.import_from_nir(graph, dt=1.0 if profile in ("if", "flat") else TIME_STEP)
+
+
+def _norse(graph: Any, profile: str) -> Any:
+    from norse.torch.utils.import_nir import from_nir
+
+    return from_nir(graph, dt=TIME_STEP)
+
+
+def _snntorch(graph: Any, profile: str) -> Any:
+    from snntorch import import_nir
+
+    return import_nir.import_from_nir(graph)
+
+
+def _rockpool(graph: Any, profile: str) -> Any:
+    from rockpool.nn.modules.torch.nir import from_nir
+
+    return from_nir(graph)
+
+
+IMPORTERS: dict[str, Importer] = {
+    importer.name: importer
+    for importer in (
+        Importer("spikingjelly", "spikingjelly", ("if", "lif", "flat", "cuba"), "", _spikingjelly),
+        Importer("norse", "norse", ("if", "lif", "flat", "cuba"), "", _norse),
+        Importer(
+            "snntorch", "snntorch", ("lif", "cuba"),
+            "snnTorch imports IF as a leaky neuron whose output nothing can follow; use profile 'lif' or 'cuba'",
+            _snntorch,
+        ),
+        Importer(
+            "rockpool", "rockpool", ("cuba",),
+            "Rockpool imports neither Conv2d nor IF, and leaks within the step that profile 'lif' takes; use 'cuba'",
+            _rockpool, time_axis=True,
+        ),
+    )
+}  # fmt: skip
