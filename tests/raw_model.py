@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bnn._native import ffi, lib
-from emit.reader import documented_ops, documented_slots
+from file.reader import documented_ops, documented_slots
 
 Array = np.ndarray[Any, Any]
 F32, B1, I32, U8, I8 = range(5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn verify --nir: what it is given and what it says, without any importer; tests/spiking has those."""
+"""bnn verify --nir: what it is given and what it says, without any importer: tests/verification/simulators has them."""
 
 from __future__ import annotations
 

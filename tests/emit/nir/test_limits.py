@@ -19,7 +19,7 @@ from bnn.errors import CompileError, InputError, ModelFileError, UnsupportedOpEr
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 
-from .test_nir import Rng, bits, check, conv, dense, flatten
+from .test_emit import Rng, bits, check, conv, dense, flatten
 
 
 def of_ones(x: Node, limits: list[int], kernel: int = 1, name: str = "ones") -> Node:
