@@ -8,15 +8,12 @@ then Keras scales by, or compares with, a mean over all images of the batch.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...ir.graph import Node
 from ...ir.ops import BatchSizeAttrs, ReshapeAttrs
-
-if TYPE_CHECKING:
-    from .source import Source
+from .source import Source
 
 REDUCTIONS = frozenset({"Mean", "Sum"})
 NOTE = "an image's result depends on the other images of its batch, as in Keras"

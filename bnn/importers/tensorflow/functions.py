@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ...ir.graph import Node
 from ...ir.ops import INF, ClampAttrs, PowAttrs, constant
 from .ops import READERS, Reader, reader
-
-if TYPE_CHECKING:
-    from .source import Source
+from .source import Source
 
 
 def _function(op: str) -> Reader:

@@ -110,7 +110,8 @@ class GraphReader:
         self.inside = self._dilated()
         self._probe()
         moving = (self.shapes[frozen.resolve(t)] for n in frozen.nodes if n.op in MOVES for t in n.inputs[:1])
-        self.batches = (PROBE_BATCH, _MANY if max(map(np.prod, moving), default=0) < PROBE_BATCH * _SMALL else _MORE)
+        more = _MANY if max(map(np.prod, moving), default=0) < PROBE_BATCH * _SMALL else _MORE
+        self.batches: tuple[int, ...] = (PROBE_BATCH, more)
 
     def _check_supported(self) -> None:
         for node in self.frozen.nodes:

@@ -5,13 +5,10 @@ vectors."""
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ...ir.ops import PoolAttrs, ReshapeAttrs, constant
 from .moves import Moved, in_order
-
-if TYPE_CHECKING:
-    from .source import Source
+from .source import Source
 
 NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
 

@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ...ir.graph import Node
 from ...ir.ops import constant
 from .ops import READERS, Reader, operand, reader
-
-if TYPE_CHECKING:
-    from .source import Source
+from .source import Source
 
 
 def _difference(s: Source) -> Node:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,7 @@ from ...errors import CompileError
 from ...ir.graph import DType, Node
 from ...ir.ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant
 from .frozen import Array, Frozen
-
-if TYPE_CHECKING:
-    from .source import Source
+from .source import Source
 
 MOVES = frozenset(
     {

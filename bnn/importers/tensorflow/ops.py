@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from ...ir.ops import (
     constant,
 )
 from .frozen import Array
-
-if TYPE_CHECKING:
-    from .source import Source
+from .source import Source
 
 Reader = Callable[["Source"], "Node | tuple[Node, ...]"]
 READERS: dict[str, Reader] = {}

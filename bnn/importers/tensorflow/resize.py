@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ...ir.graph import Node
 from ...ir.ops import ResizeAttrs
 from .ops import reader
-
-if TYPE_CHECKING:
-    from .source import Source
+from .source import Source
 
 
 @reader("ResizeBilinear")

@@ -5,26 +5,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import ReshapeAttrs, make
-from .frozen import Array, Tensor, TfNode
-
-if TYPE_CHECKING:
-    from .graphdef import GraphReader
+from .counts import Slopes
+from .frozen import Array, Frozen, Tensor, TfNode
 
 PROBE_BATCH = 3  # images with which shapes are found
 _MOST_PARTS = 32  # of one concatenation
 
 
+class Reading(Protocol):
+    """What is known of a graph while it is read; ``graphdef.GraphReader`` says what each of these is."""
+
+    frozen: Frozen
+    dependent: set[str]
+    shapes: dict[Tensor, tuple[int, ...]]
+    constants: dict[Tensor, Array]
+    slopes: Slopes
+    growing: set[Tensor]
+    foreign: set[str]
+    batches: tuple[int, ...]
+
+    def node(self, tensor: Tensor) -> Node: ...
+
+
 class Source:
     """One TensorFlow node as its reader sees it; ``bases``: values that stand for some of its operands."""
 
-    def __init__(self, reader: GraphReader, node: TfNode, bases: Sequence[Node | None] = ()) -> None:
+    def __init__(self, reader: Reading, node: TfNode, bases: Sequence[Node | None] = ()) -> None:
         self._reader = reader
         self.tf = node
         self._bases = dict(enumerate(bases))

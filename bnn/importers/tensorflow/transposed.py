@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ...ir.graph import DType, Node
 from ...ir.ops import ConvAttrs, constant
 from .frozen import Array
 from .ops import reader, same_pads
-
-if TYPE_CHECKING:
-    from .source import Source
+from .source import Source
 
 
 @reader("Conv2DBackpropInput")
