@@ -4,7 +4,7 @@
 # make test-slow   the tests that take longer
 # make test-kernels   what runs in C, once more with each kernel family but the fastest
 # make fuzz        fuzz what reads strangers' bytes: a minute for each target, or FUZZ_SECONDS, or FUZZ_RUNS in total
-# make lint        ruff, mypy, C warnings, generated files
+# make lint        ruff, mypy, imports, C warnings, generated files
 # make coverage    the lines, branches and conditions of the C runtime that tests reach; needs clang-19 and llvm-19
 # make proof       what is proven about the parser of .bnn files; needs cbmc
 # make bench       time every kernel family against this machine's limits
@@ -64,6 +64,7 @@ bench: install
 lint: install lint-c
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports --no-cache
 	$(PY) tools/generate_ops.py --check
 
 lint-c: $(C_SOURCES:%=lint-c/%)

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._distribution import foreign_distribution  # first: see foreign_package
 from ._version import __version__
@@ -34,7 +33,6 @@ from .errors import (
     VerifierError,
 )
 from .runtime import Model, load
-from .runtime.handles import NO_LIMIT
 
 if _problem := foreign_distribution():
     warnings.warn(_problem, RuntimeWarning, stacklevel=2)
@@ -64,9 +62,17 @@ __all__ = [
 ]
 
 
+if TYPE_CHECKING:
+    from . import events
+    from .compiler import compile, emit_nir
+    from .events import recordings as event_sources
+    from .verification.layers import verify
+    from .verification.nir import verify_nir
+
 # Imported when first used, so that loading and running a model stays light.
 _LAZY = {
-    "emit_nir": ("verification.nir", "emit_nir"),
+    "compile": ("compiler", "compile"),
+    "emit_nir": ("compiler", "emit_nir"),
     "event_sources": ("events.recordings", ""),  # as it was called
     "events": ("events", ""),
     "verify": ("verification.layers", "verify"),
@@ -80,92 +86,3 @@ def __getattr__(name: str) -> Any:
     module, attribute = _LAZY[name]
     loaded = importlib.import_module(f".{module}", __name__)
     return getattr(loaded, attribute) if attribute else loaded
-
-
-def compile(
-    model: Any,
-    *,
-    input_shape: Sequence[int] | None = None,
-    input_dtype: str | Mapping[str, str] | None = None,
-    require_binary: bool = False,
-    unsafe: bool = False,
-    dump_after: str | None = None,
-    dump: Callable[[str], object] = print,
-) -> Model:
-    """Compile a Keras model, or the file or folder it was saved to.
-
-    A file is loaded in this process, where what it may hold is checked but no limit is set on the memory and time that
-    TensorFlow takes for it: compile files of strangers by the command `bnn compile`, which loads them in a process of
-    its own, with limits on both.
-
-    Args:
-        model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras or
-            .h5 file or a SavedModel folder.
-        input_shape: (H, W, C) without the batch, for a subclassed model that was never called.
-        input_dtype: "uint8" or "int8": the network takes bytes, and computes what the Keras model does with
-            ``images.astype(np.float32)``; "float32".  Default: as the model's own inputs are.  Several inputs: one for
-            all, or a dict by their names.
-        require_binary: raise where a convolution or dense layer stays float, naming each with the reason; one that
-            reads the network's own input may, moved, scaled or normalized or not.
-        unsafe: load a file as Keras and TensorFlow do, whatever it does then: run its Python code (Lambda layers) and
-            any op, read and write files, call out, take any memory. Without, such a file is an error that names
-            what was found. A model in memory is called as it is, and only its ops that do more than compute need it.
-        dump_after: the name of a pass ("import" or "all" too), after which ``dump`` gets the graph's text.
-
-    Returns:
-        A model that runs at once; ``save`` writes it to a .bnn file.
-
-    Raises:
-        UnsupportedOpError: an operation that has no translation; names the op, the layer and what to do.
-        CompileError: the model or file cannot be read, or ``require_binary`` is not met.
-        SetupError: TensorFlow, or the Keras that the file needs, is not there.
-    """
-    data = compile_bytes(model, input_shape, require_binary, unsafe, dump_after, dump, input_dtype)
-    return Model.from_bytes(data, max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
-
-
-# What may stand between a network's input and a layer that reads it: moves, scales and activations, but no weights.
-_PREPARES = frozenset({
-    "add", "affine", "avg_pool", "cast", "clamp", "concat", "copy", "div", "gather", "max_pool", "maximum", "minimum",
-    "mul", "pad", "pad_channels", "prelu", "reshape", "resize_bilinear", "slice", "sub", "sum_pool",
-})  # fmt: skip
-
-
-def _reads_input(node: Any) -> bool:
-    """Whether all of a layer's data come from graph inputs, with nothing but constants; a separable layer's first half
-    is no layer of its own."""
-    todo, seen = [node.inputs[0]], set()
-    while todo:
-        x = todo.pop()
-        if x.op in ("input", "constant") or x in seen:
-            continue
-        first_half = x.op == "conv2d" and x.name == node.name and x.inputs[1].type.shape[3] == 1
-        if x.op not in _PREPARES and not first_half:
-            return False
-        seen.add(x)
-        todo += x.inputs
-    return True
-
-
-def compile_bytes(
-    model: Any,
-    input_shape: Sequence[int] | None = None,
-    require_binary: bool = False,
-    unsafe: bool = False,
-    dump_after: str | None = None,
-    dump: Callable[[str], object] = print,
-    input_dtype: str | Mapping[str, str] | None = None,
-) -> bytes:
-    """What ``compile`` does, up to the bytes of the .bnn file."""
-    from .file.write import encode
-    from .importers.tensorflow.load import import_model
-    from .passes import lower
-
-    source = import_model(model, unsafe=unsafe, input_shape=input_shape, input_dtype=input_dtype)
-    graph = lower(source, dump_after, dump)
-    stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
-    if require_binary and stay_float:
-        reasons = "; ".join(f"'{n.name}': {n.note or 'float'}" for n in stay_float)
-        count = "1 layer is" if len(stay_float) == 1 else f"{len(stay_float)} layers are"
-        raise CompileError(f"{count} not binary: {reasons}")
-    return encode(graph)

@@ -24,9 +24,9 @@ import click
 import numpy as np
 
 import datasets
-from bnn import BnnError, Model
+from bnn import BnnError, Model, emit_nir
 from bnn.emit.nir.write import PROFILES
-from bnn.verification.nir import IMPORTERS, ImporterReport, emit_nir, verify_nir
+from bnn.verification.nir import IMPORTERS, ImporterReport, verify_nir
 
 MARKERS = ("<!-- generated: matrix -->", "<!-- end -->")
 SIDE_BY_SIDE = 50

@@ -36,6 +36,7 @@ import bnn
 import zoo_networks
 from bench_networks import ZOO, MissingError
 from bench_timing import measure
+from bnn.compiler import compile_bytes
 from bnn.importers.tensorflow.load import freeze
 from bnn.verification.layers import verify
 
@@ -82,7 +83,7 @@ def run(name: str, count: int, rounds: int, peers: Sequence[str], seed: int) -> 
     keras_model = zoo_networks.build(name, seed)
     frozen = freeze(keras_model)
     begin = time.perf_counter()
-    model = bnn.Model.from_bytes(data := bnn.compile_bytes(frozen))
+    model = bnn.Model.from_bytes(data := compile_bytes(frozen))
     seconds = time.perf_counter() - begin
     x = zoo_networks.images(count, seed + 2)
     report = verify(frozen, model, x, batch_size=min(count, 4))

@@ -134,7 +134,7 @@ def _load_tensorflow() -> None:
 
 
 def _compile(answers: Answers, model: str, **options: Any) -> tuple[None, bytes]:
-    from .. import compile_bytes
+    from ..compiler import compile_bytes
 
     _load_tensorflow()
     answers.send("working")

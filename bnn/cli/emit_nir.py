@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
+from ..compiler import emit_nir
 from ..emit.nir.write import PROFILES
 from ..errors import InputError
 from ..runtime import load
 from ..runtime.progress import waiting
-from ..verification.nir import emit_nir
 from .common import json_option, net_argument, print_json
 from .inputs import Reading, read_arrays, reading_options
 from .outputs import check_outputs, check_suffix

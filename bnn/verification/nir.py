@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spiking networks that equal a compiled one: write them as NIR, and prove it in the simulators that people use.
+"""A NIR file in the simulators that people use, against the compiled network that it came from.
 
     bnn.emit_nir("net.bnn", "net.nir", profile="lif")
-    report = bnn.verification.nir.verify_nir("net.nir", "net.bnn", images, importer="all")
+    report = bnn.verify_nir("net.nir", "net.bnn", images, importer="all")
 
 ``verify_nir`` runs the file in an installed importer and compares every spike of every layer, the integer sums at the
 end and the class with what the C runtime computes.  torch, nir and the importers are imported when they are needed.
@@ -22,7 +22,7 @@ from .._distribution import install
 from ..emit.nir.changes import other_numbers, other_structure
 from ..emit.nir.layers import Layer, LayeredNetwork
 from ..emit.nir.proof import expected_sums, pack_spikes, readout_sums, unpack_field
-from ..emit.nir.write import PROFILES, NirSummary, arrange, digest, emit, nir_nodes
+from ..emit.nir.write import PROFILES, arrange, digest, nir_nodes
 from ..errors import CompileError, InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
 from ..file.read import decode
 from ..ir.graph import DType, Node
@@ -31,35 +31,9 @@ from ..ir.neurons import NeuronForm
 from ..runtime import Model
 from .simulators import IMPORTERS, Importer
 
-__all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "emit_nir", "verify_nir"]
+__all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "verify_nir"]
 
 Array = np.ndarray[Any, Any]
-
-
-def emit_nir(
-    model: Model | str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    *,
-    profile: str = "if",
-    proof_inputs: Array | Sequence[Array] | None = None,
-) -> NirSummary:
-    """Write a compiled network as a spike-equivalent NIR file, with its proof beside it.
-
-    Args:
-        model: a compiled model, or the path of a .bnn file.
-        out: the file to write; the proof is out's name with .proof.npz and .proof.json.
-        profile: "if", "lif", "flat" or "cuba": which kind of neuron, and images or vectors; see docs/spiking.md.
-        proof_inputs: (N, ...) as the model's input, whose spikes the proof holds; default: four random images.
-
-    Raises:
-        UnsupportedOpError: something in the network cannot be equal as spikes (a real-valued shortcut, say); names the
-            layer and the reason; nothing has been written.
-        CompileError, InputError, SetupError, ModelFormatError: a wrong profile, wrong inputs, no nir package, no model.
-    """
-    if isinstance(model, (str, os.PathLike)) and os.path.isfile(out) and os.path.samefile(model, out):
-        raise InputError(f"{os.fspath(out)}: would overwrite the model; give another path")
-    data = _opened(model).to_bytes()
-    return emit(decode(data), out, profile, proof_inputs, digest(data))
 
 
 @dataclass

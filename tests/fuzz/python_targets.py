@@ -26,7 +26,7 @@ with atheris.instrument_imports(include=["bnn"]) if atheris else contextlib.null
     import bnn
     from bnn.cli import inputs
     from bnn.events import recordings as event_sources
-    from bnn.verification import nir as spiking
+    from bnn.verification.nir import verify_nir
 
 from fuzz import seeds
 
@@ -73,7 +73,7 @@ def nir(data: bytes) -> None:
     from fuzz.nir_edits import edited
 
     with file_of(edited(nir_file(), data), ".nir") as path, contextlib.suppress(bnn.BnnError):
-        report = spiking.verify_nir(path, MODELS[0], np.zeros((1, *MODELS[0].input_shapes[0]), np.float32))
+        report = verify_nir(path, MODELS[0], np.zeros((1, *MODELS[0].input_shapes[0]), np.float32))
         assert not report.ok
 
 

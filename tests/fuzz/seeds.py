@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 import op_graphs
+from bnn import emit_nir
 from bnn.events import recordings as event_sources
 from bnn.file.write import encode
 from bnn.passes import lower
 from bnn.runtime import Model
-from bnn.verification import nir as spiking
 from conftest import small_graph, two_by_two_graph
 from events.spiking import Network
 
@@ -53,7 +53,7 @@ def nir_file() -> bytes:
     """The first of the two models, emitted."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "net.nir")
-        spiking.emit_nir(Model.from_bytes(two_models()[0]), path)
+        emit_nir(Model.from_bytes(two_models()[0]), path)
         return path.read_bytes()
 
 

@@ -48,7 +48,7 @@ def test_an_op_without_a_bound_is_refused() -> None:
 def test_it_is_refused_where_the_module_is_imported() -> None:
     """As whoever adds an op meets it: `import bnn.verification.rounding` fails."""
     code = (
-        "import dataclasses; from bnn import ops; "
+        "import dataclasses; from bnn.ir import ops; "
         "ops.OPS['cos'] = dataclasses.replace(ops.OPS['tanh'], name='cos'); import bnn.verification.rounding"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

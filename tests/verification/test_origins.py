@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn import compiler
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph, Node
 from bnn.passes import lower
@@ -191,14 +192,14 @@ READS = {
 @pytest.mark.parametrize("name", READS)
 def test_what_reads_the_input(name: str) -> None:
     data, expected = READS[name]
-    assert bnn._reads_input(Layer("conv2d", data, first_half("weights are no data", 2))) == expected
+    assert compiler._reads_input(Layer("conv2d", data, first_half("weights are no data", 2))) == expected
 
 
 def test_inputs_are_met_once() -> None:
     data = IMAGE
     for _ in range(60):
         data = Layer("add", data, data)
-    assert bnn._reads_input(Layer("conv2d", data))
+    assert compiler._reads_input(Layer("conv2d", data))
 
 
 def test_what_prepares_has_no_weights() -> None:
@@ -206,17 +207,17 @@ def test_what_prepares_has_no_weights() -> None:
     assert {
         "add", "affine", "avg_pool", "cast", "clamp", "concat", "copy", "div", "gather", "max_pool", "maximum",
         "minimum", "mul", "pad", "pad_channels", "prelu", "reshape", "resize_bilinear", "slice", "sub", "sum_pool",
-    } == bnn._PREPARES  # fmt: skip
-    assert set(ops.OPS) >= bnn._PREPARES
+    } == compiler._PREPARES  # fmt: skip
+    assert set(ops.OPS) >= compiler._PREPARES
 
 
 def test_how_a_compiled_model_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its size; and what was asked for is handed on."""
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(bnn, "compile_bytes", lambda *arguments: seen.setdefault("asked", arguments))
+    monkeypatch.setattr(compiler, "compile_bytes", lambda *arguments: seen.setdefault("asked", arguments))
     monkeypatch.setattr(bnn.Model, "from_bytes", lambda data, **options: seen.setdefault("options", options))
     bnn.compile(1, input_shape=(2,), input_dtype="int8", require_binary=True, unsafe=True, dump_after="all", dump=len)
-    assert seen == {"asked": (1, (2,), True, True, "all", len, "int8"), "options": {"max_bytes": bnn.NO_LIMIT}}
+    assert seen == {"asked": (1, (2,), True, True, "all", len, "int8"), "options": {"max_bytes": compiler.NO_LIMIT}}
     seen.clear()
     bnn.compile(1)
     assert seen["asked"] == (1, None, False, False, None, print, None)
@@ -225,19 +226,17 @@ def test_how_a_compiled_model_is_opened(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_binary_layers_are_required(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each that is not is named; one that reads the input may stay float."""
-    from bnn.importers.tensorflow import load as tensorflow
-
     data = conv(x(1, 1, 2), [1.0, 2.0], "first")
     for i in range(count):
         data = conv(ops.make("clamp", data, attrs=ops.ClampAttrs(0.0, 6.0)), [1.5], f"float {i}")
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(tensorflow, "import_model", lambda model, **options: seen.update(options) or graph(data))
+    monkeypatch.setattr(compiler, "import_model", lambda model, **options: seen.update(options) or graph(data))
     options = {"unsafe": True, "input_shape": (1, 1, 2), "input_dtype": "int8"}
-    bnn.compile_bytes(None, **options)
+    compiler.compile_bytes(None, **options)
     assert seen == options
     if not count:
-        bnn.compile_bytes(None, require_binary=True)
+        compiler.compile_bytes(None, require_binary=True)
         return
     with pytest.raises(bnn.CompileError, match=f"^{count} layers? (is|are) not binary: 'float 0': ") as error:
-        bnn.compile_bytes(None, require_binary=True)
+        compiler.compile_bytes(None, require_binary=True)
     assert all(f"'float {i}': " in str(error.value) for i in range(count)) and "'first'" not in str(error.value)

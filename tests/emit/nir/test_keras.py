@@ -22,7 +22,7 @@ from bnn.emit.nir.write import arrange
 from bnn.events import EventEngine
 from bnn.file.read import decode
 from bnn.ir.graph import DType
-from bnn.verification.nir import IMPORTERS, emit_nir, verify_nir
+from bnn.verification.nir import IMPORTERS, verify_nir
 
 layers = tf.keras.layers
 Array = np.ndarray[Any, Any]
@@ -104,7 +104,7 @@ def test_keras_models_become_spikes(
         assert np.array_equal(engine.step(image[None]), expected)
     if importlib.util.find_spec("nir") is None or importlib.util.find_spec("torch") is None:
         return  # the proof has compared every spike already
-    emit_nir(model, tmp_path / "net.nir", profile="lif")
+    bnn.emit_nir(model, tmp_path / "net.nir", profile="lif")
     importer = next((i.name for i in IMPORTERS.values() if i.version() is not None and "lif" in i.profiles), None)
     if importer is not None:
         report = verify_nir(tmp_path / "net.nir", model, x, importer)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import Model
+from bnn import Model, emit_nir
 from bnn.emit.nir.write import PROFILES
 from bnn.errors import InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
-from bnn.verification.nir import IMPORTERS, emit_nir, verify_nir
+from bnn.verification.nir import IMPORTERS, verify_nir
 
 Array = np.ndarray[Any, Any]
 

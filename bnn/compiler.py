@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A source model to a compiled one, and on to what is emitted: where importers, passes, file and emitters meet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .emit.nir.write import NirSummary, digest, emit
+from .errors import CompileError, InputError
+from .file.read import decode
+from .file.write import encode
+from .importers.tensorflow.load import import_model
+from .passes import lower
+from .runtime import Model
+from .runtime.handles import NO_LIMIT
+
+Array = np.ndarray[Any, Any]
+
+
+def compile(
+    model: Any,
+    *,
+    input_shape: Sequence[int] | None = None,
+    input_dtype: str | Mapping[str, str] | None = None,
+    require_binary: bool = False,
+    unsafe: bool = False,
+    dump_after: str | None = None,
+    dump: Callable[[str], object] = print,
+) -> Model:
+    """Compile a Keras model, or the file or folder it was saved to.
+
+    A file is loaded in this process, where what it may hold is checked but no limit is set on the memory and time that
+    TensorFlow takes for it: compile files of strangers by the command `bnn compile`, which loads them in a process of
+    its own, with limits on both.
+
+    Args:
+        model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras or
+            .h5 file or a SavedModel folder.
+        input_shape: (H, W, C) without the batch, for a subclassed model that was never called.
+        input_dtype: "uint8" or "int8": the network takes bytes, and computes what the Keras model does with
+            ``images.astype(np.float32)``; "float32".  Default: as the model's own inputs are.  Several inputs: one for
+            all, or a dict by their names.
+        require_binary: raise where a convolution or dense layer stays float, naming each with the reason; one that
+            reads the network's own input may, moved, scaled or normalized or not.
+        unsafe: load a file as Keras and TensorFlow do, whatever it does then: run its Python code (Lambda layers) and
+            any op, read and write files, call out, take any memory. Without, such a file is an error that names
+            what was found. A model in memory is called as it is, and only its ops that do more than compute need it.
+        dump_after: the name of a pass ("import" or "all" too), after which ``dump`` gets the graph's text.
+
+    Returns:
+        A model that runs at once; ``save`` writes it to a .bnn file.
+
+    Raises:
+        UnsupportedOpError: an operation that has no translation; names the op, the layer and what to do.
+        CompileError: the model or file cannot be read, or ``require_binary`` is not met.
+        SetupError: TensorFlow, or the Keras that the file needs, is not there.
+    """
+    data = compile_bytes(model, input_shape, require_binary, unsafe, dump_after, dump, input_dtype)
+    return Model.from_bytes(data, max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
+
+
+# What may stand between a network's input and a layer that reads it: moves, scales and activations, but no weights.
+_PREPARES = frozenset({
+    "add", "affine", "avg_pool", "cast", "clamp", "concat", "copy", "div", "gather", "max_pool", "maximum", "minimum",
+    "mul", "pad", "pad_channels", "prelu", "reshape", "resize_bilinear", "slice", "sub", "sum_pool",
+})  # fmt: skip
+
+
+def _reads_input(node: Any) -> bool:
+    """Whether all of a layer's data come from graph inputs, with nothing but constants; a separable layer's first half
+    is no layer of its own."""
+    todo, seen = [node.inputs[0]], set()
+    while todo:
+        x = todo.pop()
+        if x.op in ("input", "constant") or x in seen:
+            continue
+        first_half = x.op == "conv2d" and x.name == node.name and x.inputs[1].type.shape[3] == 1
+        if x.op not in _PREPARES and not first_half:
+            return False
+        seen.add(x)
+        todo += x.inputs
+    return True
+
+
+def compile_bytes(
+    model: Any,
+    input_shape: Sequence[int] | None = None,
+    require_binary: bool = False,
+    unsafe: bool = False,
+    dump_after: str | None = None,
+    dump: Callable[[str], object] = print,
+    input_dtype: str | Mapping[str, str] | None = None,
+) -> bytes:
+    """What ``compile`` does, up to the bytes of the .bnn file."""
+    source = import_model(model, unsafe=unsafe, input_shape=input_shape, input_dtype=input_dtype)
+    graph = lower(source, dump_after, dump)
+    stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
+    if require_binary and stay_float:
+        reasons = "; ".join(f"'{n.name}': {n.note or 'float'}" for n in stay_float)
+        count = "1 layer is" if len(stay_float) == 1 else f"{len(stay_float)} layers are"
+        raise CompileError(f"{count} not binary: {reasons}")
+    return encode(graph)
+
+
+def emit_nir(
+    model: Model | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    profile: str = "if",
+    proof_inputs: Array | Sequence[Array] | None = None,
+) -> NirSummary:
+    """Write a compiled network as a spike-equivalent NIR file, with its proof beside it.
+
+    Args:
+        model: a compiled model, or the path of a .bnn file.
+        out: the file to write; the proof is out's name with .proof.npz and .proof.json.
+        profile: "if", "lif", "flat" or "cuba": which kind of neuron, and images or vectors; see docs/spiking.md.
+        proof_inputs: (N, ...) as the model's input, whose spikes the proof holds; default: four random images.
+
+    Raises:
+        UnsupportedOpError: something in the network cannot be equal as spikes (a real-valued shortcut, say); names the
+            layer and the reason; nothing has been written.
+        CompileError, InputError, SetupError, ModelFormatError: a wrong profile, wrong inputs, no nir package, no model.
+    """
+    if isinstance(model, (str, os.PathLike)) and os.path.isfile(out) and os.path.samefile(model, out):
+        raise InputError(f"{os.fspath(out)}: would overwrite the model; give another path")
+    data = (model if isinstance(model, Model) else Model.from_file(model)).to_bytes()
+    return emit(decode(data), out, profile, proof_inputs, digest(data))
