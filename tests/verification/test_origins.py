@@ -184,7 +184,7 @@ READS = {
     "a layer of it": (first_half("other", 1), False), "its own first half": (first_half("layer", 1), True),
     "a whole layer of its name": (first_half("layer", 2), False),
     "a layer beside it": (Layer("concat", IMAGE, first_half("other", 1)), False),
-    **{f"{op} of it": (Layer(op, IMAGE), op in bnn._PREPARES) for op in sorted({*ops.OPS} - {"input", "constant",
+    **{f"{op} of it": (Layer(op, IMAGE), op in compiler._PREPARES) for op in sorted({*ops.OPS} - {"input", "constant",
     "conv2d"})},
 }  # fmt: skip
 
