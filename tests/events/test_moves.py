@@ -78,7 +78,7 @@ def test_wires_to_many_and_to_none(rng: np.random.Generator) -> None:
     image = ops.input_node("image", (2, 3, 4))
     x = net.sign(image)
     index = np.array([[[0, 0, 0, 23, 5]]])
-    moved = ops.make("gather", x, ops.constant(index, bnn.ir.DType.i32), name="moved")
+    moved = ops.make("gather", x, ops.constant(index, bnn.ir.graph.DType.i32), name="moved")
     model = bnn.Model.from_bytes(encode(lower(Graph((image,), (net.conv(moved, 5),)))))
     engine = EventEngine(model)
     frame = np.full((1, 2, 3, 4), -1, np.float32)

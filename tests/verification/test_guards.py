@@ -42,9 +42,9 @@ def test_an_op_may_be_off_by_what_keras_rounds() -> None:
 @pytest.mark.parametrize(("planes", "top"), [(1, 1), (2, 3), (3, 7)])
 @pytest.mark.parametrize("offset", [False, True])
 def test_rounding_of_keras_grows_with_the_levels(planes: int, top: int, offset: bool) -> None:
-    x = ops.input_node("x", (32 * planes,), bnn.ir.DType.b1)
+    x = ops.input_node("x", (32 * planes,), bnn.ir.graph.DType.b1)
     conv = ops.make(
-        "bconv2d", x, ops.constant(np.ones((2, 1, 1, 32)), bnn.ir.DType.b1), attrs=ops.ConvAttrs(planes=planes)
+        "bconv2d", x, ops.constant(np.ones((2, 1, 1, 32)), bnn.ir.graph.DType.b1), attrs=ops.ConvAttrs(planes=planes)
     )
     known = SimpleNamespace(
         source=Graph((x,), (conv,), ("y",)), nodes=[conv], exact_layers=set(),
