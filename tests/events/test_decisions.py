@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn import events
 from bnn.events import EventEngine
+from bnn.events import engine as events
 from bnn.events import handle as _events_engine
 from bnn.events.recordings import from_fields
 from bnn.events.rules import (

@@ -41,15 +41,15 @@ def test_a_trace_is_whole(
 ) -> None:
     """However many spikes there are: nothing is cut off."""
     image = positive(rng, model, 1)[0]
-    monkeypatch.setattr(bnn.events, "_ROOM", 100)
+    monkeypatch.setattr(bnn.events.engine, "_ROOM", 100)
     run = EventEngine(model, firing=firing).run_image(image, trace=True)
     assert run.spikes is not None and len(run.spikes) == run.report.spikes > 100
     assert np.array_equal(run.outputs[-1], model(image[None])[0])
 
 
 def test_a_trace_too_large(rng: np.random.Generator, model: bnn.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bnn.events, "_ROOM", 100)
-    monkeypatch.setattr(bnn.events, "MOST_SPIKES", 200)
+    monkeypatch.setattr(bnn.events.engine, "_ROOM", 100)
+    monkeypatch.setattr(bnn.events.engine, "MOST_SPIKES", 200)
     with pytest.raises(bnn.InputError, match=r"trace: found [\d,]+ spikes, expected at most 200"):
         EventEngine(model).run_image(positive(rng, model, 1)[0], trace=True)
 

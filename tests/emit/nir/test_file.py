@@ -31,7 +31,6 @@ def emitted(small: Any, folder: Path, profile: str = "if", **options: Any) -> Ni
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_file_holds_what_every_reader_knows(small: Any, tmp_path: Path, profile: str) -> None:
     import h5py
-
     import nir
 
     summary = emitted(small, tmp_path, profile)
