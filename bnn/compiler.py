@@ -13,7 +13,7 @@ from .emit.nir.write import NirSummary, digest, emit
 from .errors import CompileError, InputError
 from .file.read import decode
 from .file.write import encode
-from .importers.tensorflow.load import import_model
+from .importers import open_source
 from .passes import lower
 from .runtime import Model
 from .runtime.handles import NO_LIMIT
@@ -96,7 +96,7 @@ def compile_bytes(
     input_dtype: str | Mapping[str, str] | None = None,
 ) -> bytes:
     """What ``compile`` does, up to the bytes of the .bnn file."""
-    source = import_model(model, unsafe=unsafe, input_shape=input_shape, input_dtype=input_dtype)
+    source = open_source(model, unsafe=unsafe, input_shape=input_shape).graph(input_dtype)
     graph = lower(source, dump_after, dump)
     stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
     if require_binary and stay_float:

@@ -1,2 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of trained models: each gives a SOURCE graph."""
+"""Readers of trained models: each opens what it is given as a :class:`SourceModel`.  Knows the IR, and no pass.
+
+A new importer is a folder here with such a class, and its place in :func:`open_source`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..ir.graph import Graph
+
+Array = np.ndarray[Any, Any]
+
+
+class SourceModel(Protocol):
+    """A trained model as the compiler and ``verify`` see it: a graph, and the values of its tensors by name.
+
+    ``framework`` is how messages call it.  ``outputs`` are the names of the tensors that are its outputs, in order.  A
+    node of the graph names in its ``origin`` the tensor that has its value.
+    """
+
+    framework: str
+    input_names: Sequence[str]
+    outputs: Sequence[str]
+
+    def graph(self, input_dtype: str | Mapping[str, str] | None = None) -> Graph:
+        """The SOURCE graph; ``input_dtype`` as for ``bnn.compile``."""
+        ...
+
+    def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
+        """Run the model on arrays (N, *shape), op by op as the framework itself would; the wanted tensors by name.
+
+        Raises KeyError with the name of a tensor that it does not have.
+        """
+        ...
+
+
+def open_source(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> SourceModel:
+    """A model in memory or the path of one, by the importer that reads its kind; arguments as for ``bnn.compile``."""
+    from .tensorflow.load import TensorFlowModel, freeze
+
+    return TensorFlowModel(freeze(model, unsafe=unsafe, input_shape=input_shape))

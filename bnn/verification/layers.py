@@ -25,8 +25,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..file.read import decode
-from ..importers.tensorflow.frozen import Frozen
-from ..importers.tensorflow.load import freeze, import_model
+from ..importers import SourceModel, open_source
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import ConvAttrs
@@ -53,7 +52,7 @@ def without_onednn() -> None:
 
 
 def verify(
-    keras_model: Any,
+    source: Any,
     model: Model,
     data: Array | Sequence[Array] | Mapping[str, Array],
     *,
@@ -77,8 +76,8 @@ def verify(
             dims = ", ".join(map(str, shape))
             raise InputError(f"input '{name}': found {array.shape}, expected (N, {dims}) with N > 0")
     arrays = [_as_input(a, d, n) for a, d, n in zip(arrays, model.input_dtypes, model.input_names, strict=True)]
-    frozen = freeze(keras_model, unsafe=unsafe, input_shape=input_shape)
-    return _Verifier(frozen, model, batch_size).run(arrays, progress)
+    original = open_source(source, unsafe=unsafe, input_shape=input_shape)
+    return _Verifier(original, model, batch_size).run(arrays, progress)
 
 
 def _as_input(array: Array, dtype: np.dtype[Any], name: str) -> Array:
@@ -117,8 +116,8 @@ class _Run:
 
 
 class _Verifier:
-    def __init__(self, frozen: Frozen, model: Model, images: int) -> None:
-        self.frozen, self.model = frozen, model
+    def __init__(self, original: SourceModel, model: Model, images: int) -> None:
+        self.original, self.model = original, model
         self.source = self._source()
         recognized = lower(self.source, until="recognize_quantizers")
         self.margins, self.exact_layers = pre_activations(recognized), exact_layers(recognized)
@@ -135,10 +134,11 @@ class _Verifier:
 
     def _source(self) -> Graph:
         """The Keras model's graph, with inputs as the file has them; by their order, since names may be counted on."""
-        names, dtypes = self.frozen.input_names, [d.name for d in self.model.input_dtypes]
+        names, dtypes = self.original.input_names, [d.name for d in self.model.input_dtypes]
         if len(names) != len(dtypes):
-            raise InputError(f"found a Keras model of {len(names)} inputs, expected {len(dtypes)} as the file has")
-        source = import_model(self.frozen, input_dtype=dict(zip(names, dtypes, strict=True)))
+            kind = self.original.framework
+            raise InputError(f"found a {kind} model of {len(names)} inputs, expected {len(dtypes)} as the file has")
+        source = self.original.graph(dict(zip(names, dtypes, strict=True)))
         for node, shape, name in zip(source.inputs, self.model.input_shapes, names, strict=True):
             if node.type.shape != tuple(shape):
                 raise InputError(
@@ -182,27 +182,19 @@ class _Verifier:
         names = {t.origin for t in self.model.tensors if t.origin} | set(self.sums.origins.values())
         for tensor in self.model.tensors:
             names |= self.margins[tensor.origin].origins if tensor.origin in self.margins else set()
-        known = {f"{n.name}:{i}" for n in self.frozen.nodes for i in range(8)}
-        missing = sorted(names - known)
-        if missing:
-            raise InputError(
-                f"the file was not compiled from this Keras model, which has no tensor '{missing[0]}'; compile it "
-                "again, or give the model it came from"
-            )
-        names |= {f"{name}:{i}" for name, i in self.frozen.outputs}
-        return sorted(names)
+        return sorted(names | {*self.original.outputs})
 
     def run(self, arrays: list[Array], progress: Callable[[int], object] | None) -> Report:
         images, with_nan = len(arrays[0]), 0
         batch = self.fed.stepper.images
         for begin in range(0, images, batch):
             chunk = [a[begin : begin + batch] for a in arrays]
-            keras = self._keras(chunk)
+            keras = self._values(chunk)
             numbers = self._numbers(chunk, keras)
             count, compared = len(numbers), int(np.count_nonzero(numbers))
             if 0 < compared < count:
                 chunk = [a[numbers] for a in chunk]
-                keras = self._keras(chunk)
+                keras = self._values(chunk)
             if compared:
                 self._chunk(chunk, keras)
             with_nan += count - compared
@@ -216,10 +208,15 @@ class _Verifier:
             report.hint = likely_cause(self.source, self.nodes)
         return report
 
-    def _keras(self, chunk: list[Array]) -> dict[str, Array]:
-        placeholders = (self.frozen.by_name[name] for name in self.frozen.inputs)
-        fed = [a.astype(n.attrs["dtype"]) for a, n in zip(chunk, placeholders, strict=True)]
-        return self.frozen.evaluate(fed, self.wanted)
+    def _values(self, chunk: list[Array]) -> dict[str, Array]:
+        """The source model's own, by the names of its tensors."""
+        try:
+            return self.original.evaluate(chunk, self.wanted)
+        except KeyError as error:
+            raise InputError(
+                f"the file was not compiled from this {self.original.framework} model, which has no tensor {error}; "
+                "compile it again, or give the model it came from"
+            ) from None
 
     def _numbers(self, chunk: list[Array], keras: dict[str, Array]) -> Array:
         """In which images no quantizer meets what is not a number; in the others all outputs must be not-a-number.
@@ -330,9 +327,9 @@ class _Verifier:
     def _final(self, keras: dict[str, Array], limits: dict[int, Array], clean: Array) -> None:
         count = len(clean)
         beyond, other_class = np.zeros(count, bool), np.zeros(count, bool)
-        for tensor, (name, i) in zip(_stored(self.model, "output"), self.frozen.outputs, strict=True):
+        for tensor, name in zip(_stored(self.model, "output"), self.original.outputs, strict=True):
             ours = self.alone.stepper.peek(tensor.index, count)
-            theirs = keras[f"{name}:{i}"]
+            theirs = keras[name]
             if theirs.shape[:1] != (count,) or theirs.size != ours.size:
                 raise InputError(
                     f"output '{tensor.name}': the Keras model gives {theirs.shape} for {count} images, the file "

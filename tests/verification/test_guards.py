@@ -264,7 +264,7 @@ def final(outputs: list[Array], theirs: dict[str, Array], limit: float, clean: A
     known = SimpleNamespace(
         end=end, model=SimpleNamespace(tensors=tensors[::-1]),
         alone=SimpleNamespace(stepper=SimpleNamespace(peek=lambda index, count: outputs[index - 7])),
-        frozen=SimpleNamespace(outputs=[(name.split(":")[0], 0) for name in theirs]),
+        original=SimpleNamespace(outputs=list(theirs)),
     )  # fmt: skip
     Verifier._final(known, theirs, {7 + i: np.full(y.shape, limit) for i, y in enumerate(outputs)}, clean)
     return end

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn.importers.tensorflow.frozen import Frozen, TfNode
+from bnn.importers.tensorflow.load import TensorFlowModel
 from bnn.ir import ops
 from bnn.ir.graph import Graph
 from bnn.verification import layers as _verify
@@ -35,14 +37,13 @@ def test_bytes_are_not_made_of_other_numbers(dtype: np.dtype[Any]) -> None:
         assert found.dtype == F32 and found.flags.c_contiguous
 
 
-def test_inputs_must_be_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_must_be_the_files() -> None:
     x = ops.input_node("x", (4, 5))
     graph = Graph((x,), (ops.make("exp", x),), ("y",))
-    monkeypatch.setattr(_verify, "import_model", lambda frozen, input_dtype: graph)
-
     def source(names: list[str], *shapes: tuple[int, ...]) -> Graph:
         model = SimpleNamespace(input_dtypes=[F32] * len(shapes), input_shapes=list(shapes))
-        found: Graph = Verifier._source(SimpleNamespace(frozen=SimpleNamespace(input_names=names), model=model))
+        original = SimpleNamespace(framework="Keras", input_names=names, graph=lambda input_dtype: graph)
+        found: Graph = Verifier._source(SimpleNamespace(original=original, model=model))
         return found
 
     assert source(["x"], (4, 5)) is graph
@@ -54,31 +55,34 @@ def test_inputs_must_be_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
             source(["x"], shape)
 
 
-@pytest.mark.parametrize("missing", ["", "a", "m", "s", "m:8"])
-def test_what_is_asked_of_keras(missing: str) -> None:
-    """Values of tensors, of sums, of what bits compare, and the outputs: all of them tensors of the Keras model."""
-    margin = "m:8" if missing == "m:8" else "m:7"
+def test_what_is_asked_of_the_source() -> None:
+    """Values of tensors, of sums, of what bits compare, and the outputs."""
     known = SimpleNamespace(
         model=SimpleNamespace(tensors=[SimpleNamespace(origin=o) for o in ("a:0", "", "q:1")]),
-        sums=SimpleNamespace(origins={"layer": "s:0"}), margins={"q:1": SimpleNamespace(origins={margin})},
-        frozen=SimpleNamespace(nodes=[SimpleNamespace(name=n) for n in "aqsmy" if n != missing], outputs=[("y", 0)]),
+        sums=SimpleNamespace(origins={"layer": "s:0"}), margins={"q:1": SimpleNamespace(origins={"m:7"})},
+        original=SimpleNamespace(outputs=["y:0"]),
     )  # fmt: skip
-    if missing:
-        with pytest.raises(bnn.InputError, match=f"which has no tensor '{missing[0]}:"):
-            Verifier._wanted(known)
-    else:
-        assert Verifier._wanted(known) == ["a:0", "m:7", "q:1", "s:0", "y:0"]
+    assert Verifier._wanted(known) == ["a:0", "m:7", "q:1", "s:0", "y:0"]
+
+
+def frozen_cast() -> Frozen:
+    """An input of int32, and its half."""
+    nodes = [TfNode("Placeholder", "x", (), {"dtype": "int32"}), TfNode("Halve", "y", (("x", 0),), {})]
+    return Frozen(
+        nodes, ["x"], ["x"], [("y", 0)], ["y"], lambda node, operands: [operands[0] // 2], lambda *given: given[0]
+    )
 
 
 def test_placeholders_get_their_own_type() -> None:
-    placeholder = SimpleNamespace(attrs={"dtype": np.dtype(np.int32)})
-    known = SimpleNamespace(
-        wanted=["y:0"],
-        frozen=SimpleNamespace(
-            inputs=["x"], by_name={"x": placeholder}, evaluate=lambda fed, wanted: {wanted[0]: fed[0]}
-        ),
-    )
-    assert Verifier._keras(known, [np.zeros((1, 2), np.uint8)])["y:0"].dtype == np.int32
+    values = TensorFlowModel(frozen_cast()).evaluate([np.full((1, 2), 7, np.uint8)], ["x:0", "y:0"])
+    assert values["x:0"].dtype == np.int32 and values["y:0"].tolist() == [[3, 3]]
+
+
+@pytest.mark.parametrize("missing", ["a:0", "y:1", "y:8"])
+def test_a_tensor_that_the_source_has_not(missing: str) -> None:
+    known = SimpleNamespace(wanted=["y:0", missing], original=TensorFlowModel(frozen_cast()))
+    with pytest.raises(bnn.InputError, match=f"not compiled from this Keras model, which has no tensor '{missing}';"):
+        Verifier._values(known, [np.zeros((1, 2), np.uint8)])
 
 
 @pytest.mark.parametrize("imported", [False, True])
@@ -152,7 +156,7 @@ def test_only_numbers_are_compared(numbers: list[list[bool]], compared: list[lis
     seen, left, done = [], [np.array(n) for n in numbers], list[int]()
     known = SimpleNamespace(
         checks={}, end_checks={}, end=EndToEnd(), source=None, nodes=[],
-        fed=SimpleNamespace(stepper=SimpleNamespace(images=4)), _keras=lambda chunk: chunk[0][:, 0].tolist(),
+        fed=SimpleNamespace(stepper=SimpleNamespace(images=4)), _values=lambda chunk: chunk[0][:, 0].tolist(),
         _numbers=lambda chunk, keras: left.pop(0),
         _chunk=lambda chunk, keras: seen.append((chunk[0][:, 0].tolist(), keras)),
     )  # fmt: skip

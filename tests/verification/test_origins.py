@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -230,7 +231,8 @@ def test_binary_layers_are_required(count: int, monkeypatch: pytest.MonkeyPatch)
     for i in range(count):
         data = conv(ops.make("clamp", data, attrs=ops.ClampAttrs(0.0, 6.0)), [1.5], f"float {i}")
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(compiler, "import_model", lambda model, **options: seen.update(options) or graph(data))
+    opened = SimpleNamespace(graph=lambda input_dtype: seen.update(input_dtype=input_dtype) or graph(data))
+    monkeypatch.setattr(compiler, "open_source", lambda model, **options: seen.update(options) or opened)
     options = {"unsafe": True, "input_shape": (1, 1, 2), "input_dtype": "int8"}
     compiler.compile_bytes(None, **options)
     assert seen == options

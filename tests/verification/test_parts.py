@@ -89,7 +89,7 @@ def test_outputs_are_judged_by_their_limit() -> None:
     known = SimpleNamespace(
         end=EndToEnd(), model=SimpleNamespace(tensors=[tensor(7), tensor(8, "arena")]),
         alone=SimpleNamespace(stepper=SimpleNamespace(peek=lambda index, count: ours)),
-        frozen=SimpleNamespace(outputs=[("y", 0)]),
+        original=SimpleNamespace(outputs=["y:0"]),
     )  # fmt: skip
     _Verifier._final(known, {"y:0": theirs}, {7: np.full((3, 2), 0.5)}, np.array([True, True, False]))  # type: ignore[arg-type]
     assert known.end == EndToEnd(
@@ -164,7 +164,7 @@ def test_the_report_has_all_that_was_found(where: str, monkeypatch: pytest.Monke
     known = SimpleNamespace(
         checks={0: bad} if where == "layers" else {}, end_checks={0: bad} if where == "alone" else {},
         end=EndToEnd(outputs_beyond_rounding=int(where == "outputs")), source=None, nodes=[],
-        fed=SimpleNamespace(stepper=SimpleNamespace(images=4)), _keras=lambda chunk: {},
+        fed=SimpleNamespace(stepper=SimpleNamespace(images=4)), _values=lambda chunk: {},
         _numbers=lambda chunk, keras: np.ones(len(chunk[0]), bool), _chunk=lambda chunk, keras: None,
     )  # fmt: skip
     done: list[int] = []

@@ -18,7 +18,7 @@ import numpy as np
 from ..._distribution import install
 from ...errors import CompileError, SetupError, UnsupportedOpError
 from ...ir.graph import Graph
-from .frozen import Frozen, Tensor, TfNode
+from .frozen import Array, Frozen, Tensor, TfNode
 from .graphdef import InputDType, read
 from .inline import from_graph
 from .keras_files import check_trusted, read_config
@@ -62,6 +62,28 @@ def import_model(
     and execute ops that may do more than compute.  ``input_dtype``: see ``graphdef.read``.
     """
     return read(freeze(model, unsafe=unsafe, input_shape=input_shape), input_dtype)
+
+
+class TensorFlowModel:
+    """A frozen graph as a :class:`bnn.importers.SourceModel`; a tensor is called "op:0"."""
+
+    framework = "Keras"
+
+    def __init__(self, frozen: Frozen) -> None:
+        self._frozen = frozen
+        self.input_names: Sequence[str] = frozen.input_names
+        self.outputs: Sequence[str] = [f"{name}:{i}" for name, i in frozen.outputs]
+
+    def graph(self, input_dtype: InputDType = None) -> Graph:
+        return read(self._frozen, input_dtype)
+
+    def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
+        dtypes = (self._frozen.by_name[name].attrs["dtype"] for name in self._frozen.inputs)
+        fed = [array.astype(dtype) for array, dtype in zip(inputs, dtypes, strict=True)]
+        found = self._frozen.evaluate(fed, wanted)
+        if missing := sorted({*wanted} - {*found}):
+            raise KeyError(missing[0])
+        return found
 
 
 def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> Frozen:
