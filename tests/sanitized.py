@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnn.runtime import build
+
 ROOT = Path(__file__).resolve().parents[1]
-BASE_FLAGS = ("-std=c11", "-ffp-contract=off", "-Icsrc/include", "-Icsrc", "-Ikernels")
+BASE_FLAGS = ("-std=c11", "-ffp-contract=off", *build.INCLUDE_FLAGS)
 # Small ops are spread over threads, too, and cut in many pieces where a poll is asked; spikes are delivered a few at a
 # time.
 EAGER = ("-DBNN_WORTH_SPREADING=1", "-DBNN_PIECE=50", "-DBNN_EVENTS_SLICE=4000")
@@ -34,8 +36,7 @@ def call(*command: str) -> str:
 
 def sources() -> list[Path]:
     """The runtime's, the hosts' part of it included."""
-    found = [p for pattern in ("csrc/*.c", "csrc/host/*.c", "kernels/**/*.c") for p in ROOT.glob(pattern)]
-    return sorted(p.relative_to(ROOT) for p in found)
+    return [Path(path) for path in build.sources()]
 
 
 def is_kernel(source: Path) -> bool:

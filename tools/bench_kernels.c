@@ -5,7 +5,7 @@
  * One line a measurement, tab-separated: kind, family, shape, output, products (MACs) of one image, bytes it must read and
  * write, nanoseconds of one image: the median, and half the distance of the quartiles.  The measurements take turns, ROUNDS times, so that a machine that slows down slows all of them. */
 #define _DEFAULT_SOURCE
-#include "../csrc/conv.h"
+#include "ops/conv/conv.h"
 #include "bench_peak.h"
 
 #include <stdio.h>

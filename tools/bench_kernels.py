@@ -26,12 +26,11 @@ import click
 import bench_docs
 from bench_roofline import draw
 from bnn._distribution import install
-from bnn.runtime import build as _ffi_build
+from bnn.runtime import build as extension
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("tools/bench_*.c", "csrc/*.c", "kernels/*.c", "kernels/*/*.c")
 HEADLINE = ("56x56x64 3x3", "28x28x128 3x3", "14x14x256 3x3", "7x7x512 3x3")
-FLAGS = (*_ffi_build.FLAGS, *_ffi_build.HARDENING, "-Icsrc/include")  # the extension's own
+FLAGS = (*extension.FLAGS, *extension.HARDENING, *extension.INCLUDE_FLAGS)  # the extension's own
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ class Row:
 def build(folder: Path, compiler: str) -> Path:
     """Compile the benchmark; raises :class:`click.ClickException` with the compiler's words."""
     program = folder / "bench_kernels"
-    sources = sorted(path.relative_to(ROOT).as_posix() for pattern in SOURCES for path in ROOT.glob(pattern))
+    own = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tools/bench_*.c"))
+    sources = [*own, *extension.sources("core", "kernels")]
     command = [*shlex.split(compiler), *FLAGS, *sources, "-lm", "-o", str(program)]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

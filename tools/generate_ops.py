@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write what derives from the op table: csrc/ops.gen.h and the tables of docs/model-format.md.
+"""Write what derives from the op table: csrc/model/ops.gen.h and the tables of docs/model-format.md.
 
     python tools/generate_ops.py          writes
     python tools/generate_ops.py --check  exit status 1 where a file is stale
@@ -102,7 +102,7 @@ def documentation(text: str) -> str:
 
 def main() -> int:
     doc = ROOT / "docs" / "model-format.md"
-    wanted = {ROOT / "csrc" / "ops.gen.h": c_header(), doc: documentation(doc.read_text())}
+    wanted = {ROOT / "csrc" / "model" / "ops.gen.h": c_header(), doc: documentation(doc.read_text())}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         if "--check" in sys.argv:

@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Describe the extension `bnn._native` to cffi: its sources, and its declarations read from the C headers themselves.
 
+The list of the C sources stands here alone: `sources` and `headers` give it to whoever compiles or reads them, and
+
+    python bnn/runtime/build.py [core] [host] [kernels]
+    python bnn/runtime/build.py headers
+
+print it, one path per line.
+
 `declarations` is a small preprocessor.  It knows what those headers use: comments, include and C++ guards, integer
 constants and X-macro lists.  So the C API is written down once, in C.
 """
@@ -10,13 +17,18 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cffi import FFI
+if TYPE_CHECKING:
+    from cffi import FFI
 
 ROOT = Path(__file__).resolve().parents[2]
-HEADERS = ("csrc/include/bnn.h", "csrc/include/bnn_events.h", "csrc/host/host.h")
-SOURCES = ("csrc/*.c", "csrc/host/*.c", "kernels/*.c", "kernels/*/*.c")
-INCLUDED = ("csrc/**/*.h", "kernels/**/*.h", "csrc/**/*.inc", "kernels/**/*.inc")
+# Where a file of csrc/ finds what it includes: public headers by their names, the runtime's own by their paths below
+# csrc/, those of kernels by their paths below kernels/.
+INCLUDE = ("csrc/include", "csrc", "kernels")
+INCLUDE_FLAGS = [f"-I{folder}" for folder in INCLUDE]  # for those who call a compiler in the root of the repository
+HEADERS = ("include/bnn.h", "include/bnn_events.h", "host/host.h")  # what Python calls, below csrc/
+PARTS = ("core", "host", "kernels")
 # Contraction into fused multiply-adds would change float results.
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
 # Against what a bug in C could be used for.  gcc and clang know these; some distributions define the macro already.
@@ -90,9 +102,29 @@ static bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size
 """
 
 
-def files(patterns: tuple[str, ...]) -> list[str]:
-    """Paths below the root, relative to it."""
-    return sorted(path.relative_to(ROOT).as_posix() for pattern in patterns for path in ROOT.glob(pattern))
+def sources(*parts: str) -> list[str]:
+    """The C files of these parts of the runtime, by default of all, from the root of the repository.
+
+    ``core`` needs no operating system, ``host`` does, ``kernels`` are the inner loops.
+    """
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        raise ValueError(f"no part of the runtime is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    return [path for path in _files("*.c") if _part(path) in (parts or PARTS)]
+
+
+def headers() -> list[str]:
+    """What those files include of their own, from the root of the repository."""
+    return [*_files("*.h"), *_files("*.inc")]
+
+
+def _files(pattern: str) -> list[str]:
+    found = (path for folder in ("csrc", "kernels") for path in (ROOT / folder).rglob(pattern))
+    return sorted(path.relative_to(ROOT).as_posix() for path in found)
+
+
+def _part(path: str) -> str:
+    return "kernels" if path.startswith("kernels/") else "host" if path.startswith("csrc/host/") else "core"
 
 
 def declarations(header: str) -> str:
@@ -140,20 +172,22 @@ def version() -> str:
 
 
 def make() -> FFI:
+    from cffi import FFI  # which whoever asks for the list of sources need not have
+
     ffi = FFI()
     for header in HEADERS:
-        ffi.cdef(declarations((ROOT / header).read_text(encoding="utf-8")))
+        ffi.cdef(declarations((ROOT / "csrc" / header).read_text(encoding="utf-8")))
     ffi.cdef(PROFILE_DECLARATIONS + POLL_DECLARATIONS)
     ffi.cdef("static const char *const BNN_PACKAGE_VERSION;")  # the package checks that it is its own
     ffi.set_source(
         "bnn._native",
-        "".join(f'#include "{Path(header).name}"\n' for header in HEADERS)
+        "".join(f'#include "{header}"\n' for header in HEADERS)
         + PROFILE_SOURCE
         + POLL_SOURCE
         + f'#define BNN_PACKAGE_VERSION "{version()}"\n',
-        sources=files(SOURCES),
-        depends=[*files(INCLUDED), "bnn/runtime/build.py"],
-        include_dirs=["csrc/include", "csrc/host", "csrc", "kernels"],
+        sources=sources(),
+        depends=[*headers(), "bnn/runtime/build.py"],
+        include_dirs=list(INCLUDE),
         extra_compile_args=[*FLAGS, *HARDENING],
         extra_link_args=["-pthread", *LINK_HARDENING],
     )
@@ -161,3 +195,5 @@ def make() -> FFI:
 
 
 ffibuilder = make() if __name__ == "__cffi__" else None
+if __name__ == "__main__":
+    print(*(headers() if sys.argv[1:] == ["headers"] else sources(*sys.argv[1:])), sep="\n")

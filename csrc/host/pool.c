@@ -7,7 +7,7 @@
  * it wrote in the job before; then it helps the others. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "host.h"
+#include "host/host.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

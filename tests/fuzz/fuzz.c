@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuzz.h"
 
-#include "internal.h"
-#include "validate.h"
+#include "model/internal.h"
+#include "model/validate.h"
 
 #include <math.h>
 #include <sanitizer/asan_interface.h>

@@ -2,7 +2,7 @@
 /* Opening a file: whatever the bytes, a status or a model, in memory of the size that was asked for. */
 #include "fuzz.h"
 
-#include "validate.h"
+#include "model/validate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -3,8 +3,8 @@
 #ifndef SKETCH_H
 #define SKETCH_H
 
-#include "internal.h"
-#include "validate.h"
+#include "model/internal.h"
+#include "model/validate.h"
 
 enum { MOST_TENSORS = 192, MOST_OPS = 128, MOST_ATTRS = 17, MOST_NAMES = 4096 };
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from bnn.runtime import build as extension
+
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ["tests/kernels/*.c", "kernels/*.c", "kernels/*/*.c"]
+SOURCES = [*sorted((ROOT / "tests/kernels").glob("*.c")), *(ROOT / path for path in extension.sources("kernels"))]
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off"]
 # Guard pages take the place of the address sanitizer; the checks left out here make compiling the tile slow.
 SANITIZE = [
@@ -37,9 +39,8 @@ EMULATOR = "qemu-aarch64"
 
 def build(folder: Path, flags: list[str], compiler: list[str] | None = None) -> Path:
     program = folder / "tester"
-    sources = [path for pattern in SOURCES for path in sorted(ROOT.glob(pattern))]
     compiler = compiler or shlex.split(os.environ.get("CC", "cc"))
-    subprocess.run([*compiler, *FLAGS, *flags, *map(str, sources), "-lm", "-o", str(program)], check=True)
+    subprocess.run([*compiler, *FLAGS, *flags, *map(str, SOURCES), "-lm", "-o", str(program)], check=True)
     return program
 
 

@@ -3,9 +3,9 @@
  * accepted fulfils what the rest of the runtime takes for granted.
  *
  * The file is any FILE_BYTES bytes and any size up to that.  Undefined behaviour (bounds, pointers, signed overflow,
- * shifts, division) is cbmc's to find; the assertions below are the postconditions of csrc/validate.h. */
-#include "coding.h"
-#include "validate.h"
+ * shifts, division) is cbmc's to find; the assertions below are the postconditions of csrc/model/validate.h. */
+#include "model/coding.h"
+#include "model/validate.h"
 
 #include <assert.h>
 #include <stdlib.h>

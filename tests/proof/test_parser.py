@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bnn.runtime.build import INCLUDE_FLAGS
+
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("tests/proof/parser.c", "csrc/validate.c", "csrc/problem.c", "csrc/coding.c")
+HARNESS, PARSER = "tests/proof/parser.c", "csrc/model/validate.c"
+OTHERS = ("csrc/model/problem.c", "csrc/model/coding.c")  # what the parser calls
 CHECKS = ("bounds", "pointer", "pointer-overflow", "signed-overflow", "div-by-zero", "undefined-shift")
 # What is proven, the most bytes of the file, and how often a loop may turn (an op has 32 inputs at most).
 PROOFS = {"HEADER": (512, 9), "TENSORS": (512, 9), "OPS": (448, 34)}
@@ -33,7 +36,7 @@ def program(folder: Path, *flags: str) -> Path:
     Products of sizes are hard for a solver, and nothing that is proven needs them: `multiply` may return anything.
     """
     first, bare, abstract = (folder / name for name in ("program", "bare", "abstract"))
-    call("goto-cc", "-std=c11", "-Icsrc/include", "-Icsrc", "-Ikernels", *flags, *SOURCES, "-o", str(first))
+    call("goto-cc", "-std=c11", *INCLUDE_FLAGS, *flags, HARNESS, PARSER, *OTHERS, "-o", str(first))
     call("goto-instrument", "--remove-function-body", "multiply", str(first), str(bare))
     havoc = ("--generate-function-body", "multiply", "--generate-function-body-options", "havoc,params:product")
     call("goto-instrument", *havoc, str(bare), str(abstract))
@@ -53,12 +56,12 @@ def test_no_file_leads_the_parser_astray(name: str, tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_a_parser_with_a_mistake_is_found_out(tmp_path: Path) -> None:
     """The same harness on a parser that lets a name end one byte past the strings."""
-    right = (ROOT / "csrc" / "validate.c").read_text(encoding="utf-8")
+    right = (ROOT / PARSER).read_text(encoding="utf-8")
     wrong = right.replace("offset > h->strings_size - n", "offset > h->strings_size - n + 1")
     assert wrong != right
     (tmp_path / "validate.c").write_text(wrong, encoding="utf-8")
-    flags = ("-DPROVE_OPS=1", "-DFILE_BYTES=448", "-Icsrc/include", "-Icsrc", "-Ikernels")
-    sources = ["tests/proof/parser.c", str(tmp_path / "validate.c"), "csrc/problem.c", "csrc/coding.c"]
+    flags = ("-DPROVE_OPS=1", "-DFILE_BYTES=448", *INCLUDE_FLAGS)
+    sources = (HARNESS, str(tmp_path / "validate.c"), *OTHERS)
     call("goto-cc", "-std=c11", *flags, *sources, "-o", str(tmp_path / "program"))
     command = ("cbmc", str(tmp_path / "program"), "--unwind", "34", "--no-standard-checks")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -5,7 +5,7 @@
 
 #include "bnn.h"
 #include "host/host.h"
-#include "validate.h"
+#include "model/validate.h"
 
 #include <stdio.h>
 #include <stdlib.h>

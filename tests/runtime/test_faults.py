@@ -18,7 +18,7 @@ import pytest
 import bnn
 from bnn import errors
 from bnn.events import EventEngine
-from bnn.runtime import Model
+from bnn.runtime import Model, build
 from bnn.runtime import context as _context
 from bnn.runtime import handles as _handles
 
@@ -32,8 +32,8 @@ WRAPPED = (
 def test_host_helpers(tmp_path: Path) -> None:
     """One block, a mutex, two conditions and four threads of a pool of five; a file's open, fstat and mmap."""
     program = tmp_path / "host_faults"
-    sources = ["tests/runtime/host_faults.c", "csrc/host/file.c", "csrc/host/pool.c"]
-    flags = ["-std=c11", "-g", "-O1", "-Icsrc", "-Icsrc/include", "-fsanitize=address,undefined",
+    sources = ["tests/runtime/host_faults.c", *build.sources("host")]
+    flags = ["-std=c11", "-g", "-O1", *build.INCLUDE_FLAGS, "-fsanitize=address,undefined",
              "-fno-sanitize-recover=all", *(f"-Wl,--wrap={name}" for name in WRAPPED)]  # fmt: skip
     compiler = os.environ.get("CC", "cc")
     built = subprocess.run([compiler, *flags, *sources, "-o", str(program), "-pthread"], cwd=ROOT, capture_output=True,

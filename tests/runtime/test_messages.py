@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from bnn.runtime.build import sources
+
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = [Path(__file__).with_name(f"test_{name}.py") for name in ("corruptions", "limits", "op_checks", "arguments")]
-SOURCES = [path.name for path in sorted((ROOT / "csrc").glob("*.c")) if not path.name.startswith("events")]
+SOURCES = [path for path in sources("core") if not path.startswith("csrc/events/")]
 CALLS = r"(?:WANT|CHECK|bnn_fail|bnn_report|header_error|tensor_error|bnn_check_dtype|bnn_check_operand)\("
 # What a text begins with, before the name and the number.
 KINDS = {"header", "tensor", "op", "input", "output", "file", "kernels", "memory", "model", "bytes"}
 # What cannot happen where size_t has 64 bits.
-ELSEWHERE = {"op_batch_sum.c": {"channels"}, "model.c": {"the memory it needs overflows"}}
+ELSEWHERE = {"csrc/ops/batch_sum.c": {"channels"}, "csrc/model/model.c": {"the memory it needs overflows"}}
 
 
 def messages(source: str) -> set[str]:
@@ -40,7 +42,7 @@ def test_every_message_is_expected_somewhere(source: str) -> None:
     )
     expected += "".join(f": number of {what};" for what in ("tensors", "ops", "inputs", "outputs"))
     missing = set()
-    for text in messages((ROOT / "csrc" / source).read_text(encoding="utf-8")) - KINDS:
+    for text in messages((ROOT / source).read_text(encoding="utf-8")) - KINDS:
         if not any(words in expected for words in (f" {text};", f': {text}"', f'"{text}"')):
             missing.add(text)
     assert missing <= ELSEWHERE.get(source, set())

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every op in memory of exactly its tensors' sizes: reading past an image is seen, which in an arena hits a neighbour. */
-#include "context.h"
+#include "run/context.h"
 #include "driver.h"
 
 /* One image of a tensor in a block of its own; constants where they are. */

@@ -2,7 +2,7 @@
 """THE op table: one record per op.  The verifier, the oracle, the file writer and the C headers derive from it.
 
 To add an op: its record here, the type of its result in ``shapes.py``, its attributes in ``attributes.py`` and
-``fields.py``, its meaning in ``reference.py``, ``csrc/op_<name>.c`` with its row in the generated list,
+``fields.py``, its meaning in ``reference.py``, ``csrc/ops/<name>.c`` with its row in the generated list,
 ``tests/ops/test_<name>.py``, and the rule that creates it.
 """
 

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Building an event engine: which op becomes what, and the memory of it all.
+ *
+ * As when a model is opened, the code that measures is the code that fills: bnn_reserve counts first, and gives then.
+ * What needs memory therefore follows from an op and its tensors alone; what does not (whether the engine can run the
+ * model at all) is decided when there is memory. */
+#include "events/events.h"
+#include "ops/pool.h"
+#include "model/validate.h"
+
+#include <string.h>
+
+/* Additions that the spikes of a slice cause, about: a millisecond; tests set it to few. */
+#ifndef BNN_EVENTS_SLICE
+#define BNN_EVENTS_SLICE (UINT64_C(1) << 24)
+#endif
+
+size_t bnn_events_pixels(const struct bnn_layer *layer)
+{
+    return (size_t)layer->out_h * layer->out_w;
+}
+
+/* The model's input that a tensor is, element for element, or BNN_NONE. */
+static uint32_t same_as_input(const struct bnn_model *m, uint32_t tensor)
+{
+    while (m->tensors[tensor].storage != BNN_INPUT) {
+        if (m->tensors[tensor].storage == BNN_CONSTANT)
+            return BNN_NONE;
+        const struct bnn_op *op = &m->ops[m->tensors[tensor].written];
+        if (op->row->opcode != BNN_OP_COPY && op->row->opcode != BNN_OP_RESHAPE)
+            return BNN_NONE;
+        tensor = op->inputs[0];
+    }
+    if (m->tensors[tensor].dtype != BNN_F32)
+        return BNN_NONE; /* pixels are updated one by one in floats */
+    return (uint32_t)m->tensors[tensor].offset;
+}
+
+/* The op whose sums a layer's neurons go by: its own, or, where a binarize stands right behind a convolution, that. */
+static uint32_t sums_of(const struct bnn_model *m, uint32_t number)
+{
+    const struct bnn_op *op = &m->ops[number];
+    if (op->row->opcode == BNN_OP_BCONV2D || op->row->opcode == BNN_OP_CONV2D)
+        return number;
+    const struct bnn_tensor *x = bnn_op_input(m, op, 0);
+    if (op->row->opcode != BNN_OP_BINARIZE || x->storage == BNN_INPUT)
+        return BNN_NONE;
+    /* An op wrote it: a binarize reads no constant, as bnn_model_open checked. */
+    return m->ops[x->written].row->opcode == BNN_OP_CONV2D ? x->written : BNN_NONE;
+}
+
+static void describe_pool(struct bnn_layer *l, const struct bnn_pool_attrs *a, const struct bnn_tensor *x)
+{
+    l->kernel_h = (uint32_t)a->kernel_h, l->kernel_w = (uint32_t)a->kernel_w;
+    l->stride_h = a->stride_h, l->stride_w = a->stride_w;
+    l->pad_top = a->pad_top, l->pad_left = a->pad_left;
+    l->fires = 1;
+    l->wide = bnn_pool_window(a, x) > INT16_MAX;
+    l->count.dense = (uint64_t)l->count.neurons * l->kernel_h * l->kernel_w;
+}
+
+static void describe_conv(const struct bnn_model *m, struct bnn_layer *l)
+{
+    const struct bnn_op *op = &m->ops[l->sums];
+    const struct bnn_conv_attrs *a = op->attrs;
+    const struct bnn_tensor *w = bnn_op_input(m, op, 1);
+    bnn_op_info info;
+    l->kernel_h = w->h, l->kernel_w = w->w;
+    l->groups = (uint32_t)a->groups;
+    l->group_in = w->c, l->group_out = w->o / l->groups;
+    l->stride_h = a->stride_h, l->stride_w = a->stride_w;
+    l->dilation_h = a->dilation_h, l->dilation_w = a->dilation_w;
+    l->pad_top = a->pad_top, l->pad_left = a->pad_left;
+    l->fires = ((uint32_t)a->slots & BNN_SLOT_THRESHOLD) != 0;
+    l->wide = (uint64_t)l->kernel_h * l->kernel_w * l->group_in > INT16_MAX;
+    bnn_get_op(m, l->sums, &info);
+    l->count.dense = info.binary_macs + info.float_macs;
+}
+
+/* What delivering and firing cost, at most; taps: of a pool's window, inside the image. */
+static void describe_work(struct bnn_layer *l, uint64_t taps)
+{
+    enum { NEURON = 8, TAP = 16 }; /* an epilogue; finding the targets of a tap, in additions */
+    uint64_t additions = l->kind == BNN_LAYER_POOL ? TAP * taps : l->row_length + TAP * l->row_length / l->group_out;
+    l->spike_work = 1 + additions / (l->kind == BNN_LAYER_ENCODER ? 1 : 4);
+    l->word_work = taps + (l->fires && !l->wide ? 32 : UINT64_C(32) * NEURON);
+    l->slice = 1 + (size_t)(BNN_EVENTS_SLICE / (32 * additions));
+}
+
+/* Everything of a layer that its op tells: no memory is needed. */
+static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
+{
+    const struct bnn_op *op = &m->ops[number];
+    struct bnn_layer l;
+    memset(&l, 0, sizeof l);
+    (void)bnn_events_find_kind(m, op, &l.kind); /* there is one: bnn_events_check_ops */
+    l.op = number;
+    l.sums = sums_of(m, number);
+    l.in = l.out = l.input = l.residual = BNN_NONE;
+    const struct bnn_op *source = l.sums != BNN_NONE ? &m->ops[l.sums] : op;
+    const struct bnn_tensor *x = bnn_op_input(m, source, 0), *y = &m->tensors[op->output];
+    l.in_h = x->h, l.in_w = x->w, l.in_c = x->c;
+    l.out_h = y->h, l.out_w = y->w, l.out_c = y->c;
+    l.kernel_h = l.kernel_w = l.groups = 1;
+    l.stride_h = l.stride_w = l.dilation_h = l.dilation_w = 1;
+    l.group_in = x->c, l.group_out = y->c;
+    l.count.kind = l.kind;
+    l.count.op = number;
+    l.count.tensor = op->output;
+    l.count.neurons = (size_t)y->h * y->w * y->c;
+    l.count.limit = SIZE_MAX;
+    if (l.kind == BNN_LAYER_POOL)
+        describe_pool(&l, op->attrs, x);
+    else if (l.sums != BNN_NONE)
+        describe_conv(m, &l);
+    else if (l.kind == BNN_LAYER_ENCODER)
+        l.count.dense = l.count.neurons;
+    if (op->row->opcode == BNN_OP_ICONV2D) {
+        bnn_op_info info;
+        bnn_get_op(m, number, &info);
+        l.count.dense = info.byte_macs;
+    }
+    l.row_length = (size_t)l.kernel_h * l.kernel_w * l.group_out;
+    describe_work(&l, l.kind == BNN_LAYER_POOL ? bnn_pool_window(op->attrs, x) : 1);
+    if (l.kind == BNN_LAYER_ENCODER)
+        l.input = same_as_input(m, source->inputs[0]);
+    if (op->row->opcode == BNN_OP_BINARIZE && op->input_count == 3) {
+        l.limits = bnn_op_input(m, op, 1)->data;
+        l.flips = bnn_op_input(m, op, 2)->data;
+    }
+    return l;
+}
+
+static void reserve_layer(struct bnn_prepare *p, struct bnn_events *e, struct bnn_layer *l)
+{
+    size_t pixels = bnn_events_pixels(l);
+    p->number = l->op;
+    if (l->kind == BNN_LAYER_RELAY) {
+        if (p->model->ops[l->op].row->opcode == BNN_OP_GATHER)
+            bnn_events_make_wires(p, &p->model->ops[l->op], l);
+        return;
+    }
+    l->touched = bnn_reserve(p, pixels, 1);
+    l->list = bnn_reserve(p, pixels, sizeof *l->list);
+    if (l->kind == BNN_LAYER_POOL)
+        bnn_events_make_pool(p, e, &p->model->ops[l->op], l);
+    else if (l->sums != BNN_NONE)
+        bnn_events_make_conv(p, e, &p->model->ops[l->sums], l);
+    if (l->kind == BNN_LAYER_ENCODER && l->residual != BNN_NONE)
+        l->input = BNN_NONE; /* more than its input decides */
+}
+
+static struct bnn_population reserve_population(struct bnn_prepare *p, uint32_t tensor, size_t first)
+{
+    const struct bnn_tensor *t = &p->model->tensors[tensor];
+    struct bnn_population s;
+    memset(&s, 0, sizeof s);
+    s.tensor = tensor;
+    s.h = t->h, s.w = t->w, s.c = t->c, s.words = t->words;
+    s.neurons = (size_t)t->h * t->w * t->c; /* below BNN_NONE: bnn_events_check_ops */
+    s.first = first;
+    s.bits = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.bits);
+    s.seen = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.seen);
+    s.pending = bnn_reserve(p, s.neurons, sizeof *s.pending);
+    return s;
+}
+
+/* Who reads which population: a list for each, one after another in `room`. */
+static void connect(struct bnn_events *e, uint32_t *room)
+{
+    const struct bnn_model *m = e->model;
+    for (int fill = 0; fill < 2; fill++) {
+        for (uint32_t k = 0; k < e->layer_count; k++) {
+            struct bnn_layer *l = &e->layers[k];
+            const struct bnn_op *op = &m->ops[l->op];
+            for (uint32_t i = 0; i < bnn_events_operands(op); i++) {
+                uint32_t in = e->population_of[op->inputs[i]];
+                if (in == BNN_NONE) /* an encoder's */
+                    continue;
+                struct bnn_population *s = &e->populations[in];
+                int repeated = 0; /* a concat of a tensor with itself is one consumer */
+                for (uint32_t j = 0; j < i; j++)
+                    repeated |= op->inputs[j] == op->inputs[i];
+                if (repeated)
+                    continue;
+                l->in = i == 0 ? in : l->in;
+                if (fill)
+                    s->consumers[s->consumer_count] = k;
+                s->consumer_count++;
+            }
+            l->out = e->population_of[op->output];
+            if (l->out != BNN_NONE)
+                e->populations[l->out].producer = k;
+        }
+        for (uint32_t i = 0; !fill && i < e->population_count; i++) {
+            e->populations[i].consumers = room;
+            room += e->populations[i].consumer_count;
+            e->populations[i].consumer_count = 0;
+        }
+    }
+}
+
+static size_t count_layers(const struct bnn_model *m, size_t *populations, size_t *operands)
+{
+    size_t layers = 0;
+    *populations = *operands = 0;
+    for (uint32_t k = 0; k < m->op_count; k++) {
+        const struct bnn_op *op = &m->ops[k];
+        layers += (size_t)bnn_events_is_layer(m, op);
+        *populations += (size_t)bnn_events_is_bits(&m->tensors[op->output]);
+        *operands += op->input_count;
+    }
+    return layers;
+}
+
+/* Populations and layers, in the order of their ops. */
+static size_t reserve_network(struct bnn_prepare *p, struct bnn_events *e)
+{
+    const struct bnn_model *m = p->model;
+    size_t largest = 0;
+    for (uint32_t k = 0; k < m->op_count && !e->stopped; k++) {
+        const struct bnn_op *op = &m->ops[k];
+        const struct bnn_tensor *y = &m->tensors[op->output];
+        size_t size = (size_t)y->h * y->w * y->c;
+        if (p->memory != NULL)
+            e->layer_of[k] = bnn_events_is_layer(m, op) ? e->layer_count : BNN_NONE;
+        if (bnn_events_is_layer(m, op)) {
+            struct bnn_layer l = describe(m, k);
+            reserve_layer(p, e, &l);
+            for (uint32_t i = 0; p->memory != NULL && l.kind == BNN_LAYER_ENCODER && i < e->layer_count; i++)
+                if (l.sums != BNN_NONE && e->layers[i].sums == l.sums)
+                    l.count.dense = 0; /* several thresholds on sums that are computed once */
+            if (p->memory != NULL)
+                e->layers[e->layer_count] = l;
+            e->layer_count++;
+            largest = size > largest ? size : largest;
+        }
+        if (bnn_events_is_bits(y)) {
+            struct bnn_population s = reserve_population(p, op->output, e->neurons);
+            if (p->memory != NULL) {
+                e->population_of[op->output] = e->population_count;
+                e->populations[e->population_count] = s;
+            }
+            e->population_count++;
+            e->neurons += s.neurons;
+        } else {
+            float *values = bnn_reserve(p, size, sizeof *values);
+            if (p->memory != NULL)
+                e->values[op->output] = values;
+        }
+    }
+    return largest;
+}
+
+static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument, bnn_events **engine)
+{
+    const struct bnn_model *m = p->model;
+    struct bnn_events e;
+    size_t populations, operands, layers = count_layers(m, &populations, &operands), context_bytes;
+    memset(&e, 0, sizeof e);
+    (void)bnn_context_size(m, 1, 1, &context_bytes); /* BNN_OK: opening asked, too */
+    void *memory = bnn_reserve(p, context_bytes, 1);
+    if (p->memory != NULL) {
+        (void)bnn_context_create(m, 1, 1, memory, context_bytes, &e.context);
+        bnn_context_set_poll(e.context, poll, argument);
+    }
+    e.model = m;
+    struct bnn_events *home = bnn_reserve(p, 1, sizeof *home);
+    e.classes = bnn_reserve(p, m->tensor_count, 1);
+    e.population_of = bnn_reserve(p, m->tensor_count, sizeof *e.population_of);
+    e.layer_of = bnn_reserve(p, m->op_count, sizeof *e.layer_of);
+    e.values = bnn_reserve(p, m->tensor_count, sizeof *e.values);
+    e.populations = bnn_reserve(p, populations, sizeof *e.populations);
+    e.layers = bnn_reserve(p, layers, sizeof *e.layers);
+    e.inputs = bnn_reserve(p, m->input_count, sizeof *e.inputs);
+    uint32_t *room = bnn_reserve(p, operands, sizeof *room);
+    for (uint32_t i = 0; i < m->tensor_count && p->memory != NULL; i++) {
+        e.population_of[i] = BNN_NONE;
+        e.values[i] = NULL;
+    }
+    for (uint32_t i = 0; i < m->input_count; i++) {
+        const struct bnn_tensor *t = &m->tensors[m->input_tensors[i]];
+        struct bnn_pixels pixels = {NULL, (size_t)t->h * t->w * t->c};
+        pixels.values = bnn_reserve(p, pixels.count, sizeof *pixels.values);
+        if (p->memory != NULL)
+            e.inputs[i] = pixels;
+    }
+    size_t largest = reserve_network(p, &e);
+    e.accumulators = bnn_reserve(p, largest + BNN_SLACK / sizeof(float), sizeof *e.accumulators);
+    e.queue = bnn_reserve(p, e.neurons, sizeof *e.queue);
+    if (p->failed)
+        return bnn_report(p->problem, BNN_ERROR_LIMIT, "engine", BNN_NEVER, NULL, 0, "the memory it needs overflows",
+                          0, 0);
+    if (p->memory == NULL)
+        return BNN_OK;
+    if (e.stopped)
+        return BNN_ERROR_STOPPED;
+    connect(&e, room);
+    bnn_status status = bnn_events_classify(p, &e);
+    if (status == BNN_OK) {
+        *home = e;
+        *engine = home;
+    }
+    return status;
+}
+
+bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *problem)
+{
+    struct bnn_prepare p = {model, NULL, 0, 0, 0, problem};
+    if (problem != NULL)
+        memset(problem, 0, sizeof *problem);
+    if (model == NULL || bytes == NULL)
+        return BNN_ERROR_ARGUMENT;
+    bnn_status status = bnn_events_check_ops(&p);
+    if (status == BNN_OK)
+        status = lay_out(&p, NULL, NULL, NULL);
+    *bytes = p.used;
+    return status;
+}
+
+/* Zeros, unless the poll stops it: memory that nobody used before takes long. */
+static int clear(unsigned char *memory, size_t bytes, bnn_poll *poll, void *argument)
+{
+    for (size_t at = 0; at < bytes; at += 4 * BNN_POLL_WORK) {
+        memset(memory + at, 0, bytes - at < 4 * BNN_POLL_WORK ? bytes - at : 4 * BNN_POLL_WORK);
+        if (poll != NULL && poll(argument))
+            return 0;
+    }
+    return 1;
+}
+
+bnn_status bnn_events_create(const bnn_model *model, void *memory, size_t memory_size, bnn_events **engine,
+                             bnn_problem *problem)
+{
+    return bnn_events_create_polled(model, memory, memory_size, NULL, NULL, engine, problem);
+}
+
+bnn_status bnn_events_create_polled(const bnn_model *model, void *memory, size_t memory_size, bnn_poll *poll,
+                                    void *argument, bnn_events **engine, bnn_problem *problem)
+{
+    struct bnn_prepare p = {model, memory, 0, 0, 0, problem};
+    size_t bytes;
+    if (engine == NULL)
+        return BNN_ERROR_ARGUMENT;
+    *engine = NULL;
+    bnn_status status = bnn_events_size(model, &bytes, problem);
+    if (status != BNN_OK)
+        return status;
+    if (memory == NULL || memory_size < bytes || (uintptr_t)memory % BNN_ALIGNMENT != 0)
+        return BNN_ERROR_MEMORY;
+    if (!clear(memory, bytes, poll, argument))
+        return BNN_ERROR_STOPPED;
+    status = lay_out(&p, poll, argument, engine);
+    if (status == BNN_OK)
+        status = bnn_events_reset(*engine, NULL);
+    if (status != BNN_OK)
+        *engine = NULL;
+    return status;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an event engine can run: decided when it is made, so that whatever is looked up later exists. */
+#include "events/events.h"
+#include "model/validate.h"
+
+int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn_layer_kind *kind)
+{
+    switch (op->row->opcode) {
+    case BNN_OP_BCONV2D:
+        *kind = bnn_events_is_bits(&m->tensors[op->output]) ? BNN_LAYER_SYNAPSES : BNN_LAYER_READOUT;
+        return 1;
+    case BNN_OP_MAX_POOL:
+        *kind = BNN_LAYER_POOL;
+        return 1;
+    case BNN_OP_CONV2D:
+    case BNN_OP_ICONV2D:
+    case BNN_OP_BINARIZE:
+        *kind = BNN_LAYER_ENCODER;
+        return 1;
+    case BNN_OP_CONCAT:
+    case BNN_OP_COPY:
+    case BNN_OP_GATHER:
+    case BNN_OP_PAD:
+    case BNN_OP_RESHAPE:
+    case BNN_OP_SLICE:
+        *kind = BNN_LAYER_RELAY;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* Refuses a layer that reads constant bits: nobody sends spikes of those. */
+static bnn_status check_layer(struct bnn_prepare *p, const struct bnn_op *op, bnn_layer_kind kind)
+{
+    if (kind == BNN_LAYER_ENCODER)
+        return BNN_OK;
+    for (uint32_t i = 0; i < bnn_events_operands(op); i++)
+        if (bnn_op_input(p->model, op, i)->storage == BNN_CONSTANT)
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "spikes of a constant", 1, 0);
+    return BNN_OK;
+}
+
+bnn_status bnn_events_check_ops(struct bnn_prepare *p)
+{
+    const struct bnn_model *m = p->model;
+    uint64_t neurons = 0;
+    for (uint32_t k = 0; k < m->op_count; k++) {
+        const struct bnn_op *op = &m->ops[k];
+        const struct bnn_tensor *y = &m->tensors[op->output];
+        bnn_layer_kind kind;
+        p->number = k;
+        neurons = bnn_plus(neurons, bnn_events_is_bits(y) ? bnn_elements(y) : 0);
+        if (neurons >= BNN_NONE)
+            return bnn_fail(p, op, BNN_ERROR_LIMIT, "neurons up to it (below)", bnn_shown(neurons), BNN_NONE);
+        if (!bnn_events_is_layer(m, op))
+            continue;
+        int planes = op->row->opcode == BNN_OP_BCONV2D ? ((const struct bnn_conv_attrs *)op->attrs)->planes : 1;
+        if (planes > 1 || !bnn_events_find_kind(m, op, &kind))
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "numbers of several bits between spiking layers", 1, 0);
+        bnn_status status = check_layer(p, op, kind);
+        if (status != BNN_OK)
+            return status;
+    }
+    return BNN_OK;
+}
+
+/* Whether a layer's bits, which go by its epilogue, may be those of what is no number: bnn_run reports that. */
+static int may_be_no_number(const struct bnn_layer *l)
+{
+    return l->kind == BNN_LAYER_SYNAPSES && !l->fires &&
+           !bnn_events_gives_numbers(l, (float)((size_t)l->kernel_h * l->kernel_w * l->group_in));
+}
+
+bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e)
+{
+    const struct bnn_model *m = e->model;
+    e->simple = 1;
+    for (uint32_t i = 0; i < m->tensor_count; i++)
+        e->classes[i] = m->tensors[i].storage == BNN_INPUT ? BNN_ANALOG : 0;
+    for (uint32_t k = 0; k < m->op_count; k++) {
+        const struct bnn_op *op = &m->ops[k];
+        int found = 0, real = 0, analog = 0;
+        for (uint32_t i = 0; i < op->input_count; i++) {
+            uint8_t class = e->classes[op->inputs[i]];
+            found |= class == BNN_SPIKES;
+            real |= class == BNN_REAL;
+            analog |= class == BNN_ANALOG;
+        }
+        p->number = k;
+        if (op->row->whole_batch)
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "a value of the whole batch", 1, 0);
+        if (!bnn_events_is_bits(&m->tensors[op->output])) {
+            e->classes[op->output] = found || real ? BNN_REAL : BNN_ANALOG;
+            e->simple &= !((found || real) && analog);
+            continue;
+        }
+        e->classes[op->output] = BNN_SPIKES;
+        if (real)
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "real values between spiking layers", 1, 0);
+        if (op->row->opcode == BNN_OP_BCONV2D && e->layers[e->layer_of[k]].residual != BNN_NONE)
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "real values between spiking layers", 1, 0);
+        if (may_be_no_number(&e->layers[e->layer_of[k]]))
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "operands that make of spikes what is no number", 1, 0);
+        if (e->layers[e->layer_of[k]].kind == BNN_LAYER_ENCODER)
+            e->simple &= e->layers[e->layer_of[k]].input != BNN_NONE;
+    }
+    for (uint32_t i = 0; i < m->output_count; i++)
+        e->simple &= e->classes[m->output_tensors[i]] != BNN_ANALOG;
+    return BNN_OK;
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Delivery: what a spike does to the membranes of its targets. */
+#include "events/events.h"
+
+/* Walks over the outputs that an input pixel reaches: runs of `pixels` neighbouring output pixels whose weights stand
+ * together at `offset` of a row. */
+struct spans {
+    const struct bnn_layer *layer;
+    int32_t y, x; /* the input pixel */
+    uint32_t ky, kx;
+    size_t target, offset, pixels; /* the current run: its first output pixel */
+};
+
+/* The output position that a tap of the input reaches on one axis, or -1. */
+static int32_t reached(int32_t at, uint32_t tap, int32_t stride, int32_t dilation, int32_t pad, uint32_t outputs)
+{
+    int64_t t = (int64_t)at + pad - (int64_t)tap * dilation;
+    if (t < 0)
+        return -1;
+    if (stride != 1) {
+        if (t % stride != 0)
+            return -1;
+        t /= stride;
+    }
+    return t < outputs ? (int32_t)t : -1;
+}
+
+static struct spans begin(const struct bnn_layer *l, uint32_t pixel)
+{
+    return (struct spans){.layer = l, .y = (int32_t)(pixel / l->in_w), .x = (int32_t)(pixel % l->in_w)};
+}
+
+static int next(struct spans *s)
+{
+    const struct bnn_layer *l = s->layer;
+    int whole_rows = l->stride_w == 1 && l->dilation_w == 1 && l->groups == 1;
+    for (; s->ky < l->kernel_h; s->ky++, s->kx = 0) {
+        int32_t y = reached(s->y, s->ky, l->stride_h, l->dilation_h, l->pad_top, l->out_h);
+        if (y < 0)
+            continue;
+        if (whole_rows) {
+            int64_t first = (int64_t)s->x + l->pad_left - (int64_t)(l->kernel_w - 1); /* output of the last tap */
+            int64_t skip = first < 0 ? -first : 0, end = (int64_t)l->out_w - first;
+            end = end < l->kernel_w ? end : l->kernel_w;
+            if (skip >= end)
+                return 0; /* so it is in every row */
+            s->target = (size_t)y * l->out_w + (size_t)(first + skip);
+            s->offset = ((size_t)s->ky * l->kernel_w + (size_t)skip) * l->group_out;
+            s->pixels = (size_t)(end - skip);
+            s->ky++;
+            return 1;
+        }
+        while (s->kx < l->kernel_w) {
+            uint32_t kx = s->kx++;
+            int32_t x = reached(s->x, kx, l->stride_w, l->dilation_w, l->pad_left, l->out_w);
+            if (x >= 0) {
+                s->target = (size_t)y * l->out_w + (size_t)x;
+                s->offset = ((size_t)s->ky * l->kernel_w + (l->kernel_w - 1 - kx)) * l->group_out;
+                s->pixels = 1;
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+static void touch(struct bnn_layer *l, size_t first, size_t pixels)
+{
+    if (l->kind == BNN_LAYER_READOUT)
+        return;
+    for (size_t i = first; i < first + pixels; i++)
+        if (!l->touched[i]) {
+            l->touched[i] = 1;
+            l->list[l->list_count++] = (uint32_t)i;
+        }
+}
+
+static void add_wide(int32_t *m, const struct bnn_rows *rows, size_t offset, size_t count)
+{
+    for (size_t k = 0; k < rows->plus; k++)
+        for (size_t i = 0; i < count; i++)
+            m[i] += rows->added[k][offset + i];
+    for (size_t k = 0; k < rows->minus; k++)
+        for (size_t i = 0; i < count; i++)
+            m[i] -= rows->taken[k][offset + i];
+}
+
+/* The outputs first to end - 1 whose window of a pool has an input position, on one axis. */
+static void windows(uint32_t at, int32_t pad, uint32_t kernel, int32_t stride, uint32_t outputs, uint32_t *first,
+                    uint32_t *end)
+{
+    uint32_t last = at + (uint32_t)pad, step = (uint32_t)stride; /* padding is smaller than the kernel */
+    *first = last < kernel ? 0 : (last - kernel) / step + 1;
+    *end = last / step + 1 < outputs ? last / step + 1 : outputs;
+}
+
+/* A spike to the pooling neurons of the same channel. */
+static void add_pool(struct bnn_layer *l, struct bnn_arrival arrival)
+{
+    uint32_t pixel = arrival.neuron / l->in_c, y, y_end, x_first, x_end;
+    windows(pixel / l->in_w, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
+    windows(pixel % l->in_w, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
+    for (; y < y_end; y++)
+        for (uint32_t x = x_first; x < x_end; x++) {
+            size_t target = (size_t)y * l->out_w + x, at = target * l->out_c + arrival.neuron % l->in_c;
+            if (l->wide)
+                ((int32_t *)l->membranes)[at] += arrival.sign;
+            else
+                ((int16_t *)l->membranes)[at] = (int16_t)(((int16_t *)l->membranes)[at] + arrival.sign);
+            touch(l, target, 1);
+            l->count.synops++;
+        }
+}
+
+/* Rows of one input pixel and group to all targets; there are none afterwards. */
+static void add_rows(const struct bnn_scatter *scatter, struct bnn_layer *l, uint32_t pixel, size_t group,
+                     struct bnn_rows *rows)
+{
+    size_t count = rows->plus + rows->minus;
+    if (count == 0)
+        return;
+    for (struct spans s = begin(l, pixel); next(&s);) {
+        size_t at = s.target * l->out_c + group * l->group_out, length = s.pixels * l->group_out;
+        if (l->wide)
+            add_wide((int32_t *)l->membranes + at, rows, s.offset, length);
+        else
+            scatter->add_rows((int16_t *)l->membranes + at, rows, s.offset, length);
+        touch(l, s.target, s.pixels);
+        l->count.synops += count * length;
+    }
+    l->count.events += count;
+    rows->plus = rows->minus = 0;
+}
+
+void bnn_events_add(struct bnn_events *e, struct bnn_layer *l, struct bnn_arrival arrival)
+{
+    (void)bnn_events_pause(e, l->spike_work);
+    if (l->kind == BNN_LAYER_POOL) {
+        l->count.events++;
+        add_pool(l, arrival);
+        return;
+    }
+    struct bnn_rows rows;
+    uint32_t pixel = arrival.neuron / l->in_c, channel = arrival.neuron % l->in_c;
+    rows.plus = arrival.sign > 0, rows.minus = arrival.sign < 0;
+    rows.added[0] = rows.taken[0] = (const int8_t *)l->rows + channel * l->row_length;
+    add_rows(bnn_events_scatter(e->model->kernels), l, pixel, channel / l->group_in, &rows);
+}
+
+/* The bits begin to end - 1 of a pixel, of word k. */
+static uint32_t part(uint32_t k, uint32_t begin, uint32_t end)
+{
+    uint32_t low = begin > 32 * k ? begin - 32 * k : 0, high = end - 32 * k;
+    return UINT32_MAX << low & (high < 32 ? (UINT32_C(1) << high) - 1 : UINT32_MAX);
+}
+
+/* Rows for the spikes `changed` of a word of a population; there is room for 32.  One loop without a branch for their
+ * sign, which is as good as random: a wrong guess takes as long as adding a row. */
+static void collect(struct bnn_rows *rows, const int8_t *base, size_t row_length, uint32_t changed, uint32_t fired)
+{
+    size_t plus = rows->plus, minus = rows->minus;
+    for (uint32_t c = changed; c != 0; c &= c - 1) {
+        uint32_t bit = bnn_lowest_bit(c), up = fired >> bit & 1;
+        rows->added[plus] = rows->taken[minus] = base + bit * row_length;
+        plus += up;
+        minus += up ^ 1;
+    }
+    rows->plus = plus;
+    rows->minus = minus;
+}
+
+/* Words of one pixel often follow each other: their rows are added together. */
+static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p,
+                      const uint32_t *queue, size_t count)
+{
+    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    uint32_t pixel = queue[0] / p->words, first = pixel * p->words, group = 0;
+    struct bnn_rows rows;
+    rows.plus = rows.minus = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t word = queue[i], changed = p->bits[word] ^ p->seen[word];
+        if (word - first >= p->words) { /* unsigned: before it, too */
+            add_rows(scatter, l, pixel, group, &rows);
+            pixel = word / p->words;
+            first = pixel * p->words;
+        }
+        uint32_t k = word - first;
+        /* rows of group and channel follow each other in the order of channels */
+        const int8_t *base = (const int8_t *)l->rows + (size_t)32 * k * l->row_length;
+        for (uint32_t g = l->groups == 1 ? 0 : 32 * k / l->group_in; changed != 0; g++) {
+            uint32_t mine = l->groups == 1 ? changed : changed & part(k, g * l->group_in, (g + 1) * l->group_in);
+            if (g != group || rows.plus + rows.minus + 32 > BNN_BATCH)
+                add_rows(scatter, l, pixel, group, &rows);
+            group = g;
+            collect(&rows, base, l->row_length, mine, p->bits[word]);
+            changed &= ~mine;
+        }
+    }
+    add_rows(scatter, l, pixel, group, &rows);
+}
+
+/* Pooling neurons whose window has a spike are to look again. */
+static void touch_pools(struct bnn_layer *l, const struct bnn_population *p, const uint32_t *queue, size_t count)
+{
+    for (size_t i = 0; i < count;) {
+        uint32_t pixel = queue[i] / p->words, spikes = 0, y, y_end, x_first, x_end;
+        for (; i < count && queue[i] - pixel * p->words < p->words; i++)
+            spikes += bnn_popcount(p->bits[queue[i]] ^ p->seen[queue[i]]);
+        l->count.events += spikes;
+        windows(pixel / l->in_w, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
+        windows(pixel % l->in_w, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
+        for (; y < y_end && x_first < x_end && spikes != 0; y++) {
+            touch(l, (size_t)y * l->out_w + x_first, x_end - x_first);
+            l->count.synops += (uint64_t)spikes * (x_end - x_first);
+        }
+    }
+}
+
+void bnn_events_add_waiting(struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p)
+{
+    for (size_t begin = 0, count; begin < p->waiting; begin += count) {
+        const uint32_t *queue = e->queue + p->first + begin;
+        count = p->waiting - begin < l->slice ? p->waiting - begin : l->slice;
+        if (l->kind == BNN_LAYER_POOL)
+            touch_pools(l, p, queue, count);
+        else
+            add_words(e, l, p, queue, count);
+        if (bnn_events_pause(e, count * 32 * l->spike_work))
+            return;
+    }
+}
+
+void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *l, size_t index, float delta)
+{
+    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    uint32_t channel = (uint32_t)(index % l->in_c);
+    const float *row = (const float *)l->rows + channel * l->row_length;
+    size_t group = channel / l->group_in;
+    for (struct spans s = begin(l, (uint32_t)(index / l->in_c)); next(&s);) {
+        size_t at = s.target * l->out_c + group * l->group_out, length = s.pixels * l->group_out;
+        scatter->add_floats((float *)l->membranes + at, row + s.offset, delta, length);
+        touch(l, s.target, s.pixels);
+        l->count.synops += length;
+    }
+    l->count.events++;
+    (void)bnn_events_pause(e, l->spike_work);
+}
+
+/* A spike to every place that a concat has for its tensor. */
+static void relay_concat(struct bnn_events *e, const struct bnn_op *op, struct bnn_population *out, uint32_t tensor,
+                         uint32_t pixel, uint32_t channel)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < op->input_count; i++) {
+        if (op->inputs[i] == tensor)
+            bnn_events_emit(e, out, pixel * out->c + first + channel);
+        first += bnn_op_input(e->model, op, i)->c;
+    }
+}
+
+/* A spike past the padding above and left of it. */
+static void relay_pad(struct bnn_events *e, const struct bnn_pad_attrs *a, struct bnn_population *out, uint32_t width,
+                      uint32_t pixel, uint32_t channel)
+{
+    uint32_t y = pixel / width + (uint32_t)a->pad_top, x = pixel % width + (uint32_t)a->pad_left;
+    bnn_events_emit(e, out, (y * out->w + x) * out->c + channel);
+}
+
+void bnn_events_relay(struct bnn_events *e, struct bnn_layer *l, uint32_t from, uint32_t neuron)
+{
+    const struct bnn_op *op = &e->model->ops[l->op];
+    struct bnn_population *out = &e->populations[l->out];
+    const struct bnn_population *in = &e->populations[from];
+    uint32_t pixel = neuron / in->c, channel = neuron % in->c, targets = op->input_count;
+    l->count.events++;
+    switch (op->row->opcode) {
+    case BNN_OP_CONCAT:
+        relay_concat(e, op, out, in->tensor, pixel, channel);
+        break;
+    case BNN_OP_PAD:
+        relay_pad(e, op->attrs, out, in->w, pixel, channel);
+        break;
+    case BNN_OP_GATHER:
+        targets = l->first_wire[neuron + 1] - l->first_wire[neuron];
+        for (uint32_t i = l->first_wire[neuron]; i < l->first_wire[neuron + 1]; i++)
+            bnn_events_emit(e, out, l->wires[i]);
+        break;
+    case BNN_OP_SLICE: {
+        uint32_t to = channel - (uint32_t)((const struct bnn_slice_attrs *)op->attrs)->begin; /* before it: too large */
+        if (to < out->c)
+            bnn_events_emit(e, out, pixel * out->c + to);
+        break;
+    }
+    default: /* copy, reshape */
+        bnn_events_emit(e, out, neuron);
+    }
+    (void)bnn_events_pause(e, UINT64_C(8) * targets + 8);
+}

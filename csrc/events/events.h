@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the event engine's files share.
+ *
+ * State.  A population is the bits of one tensor: what its neurons fire now.  Spikes under way are, in order LAYERS, the
+ * difference between `bits` and what its targets have `seen`, word by word; a spike and the one
+ * that takes it back cancel if they meet under way.  In the other orders they are counted by neuron in `pending`; since
+ * signs alternate, what its targets have seen of it is fired ^ (pending & 1), and no queue needs more room than one entry
+ * a neuron.
+ *
+ * Membranes.  Targets start from all inputs silent (-1).  An input that turns +1 adds 2 w to an accumulator; membranes
+ * count in twos, m = floor((accumulator - threshold) / 2), so that a spike adds w in {+1, -1}, and a neuron fires while
+ * m >= 0: its bit is its membrane's sign bit, inverted.  A threshold out of reach is moved to the edge of what K
+ * products can reach, so that m stays within -K - 1 and K.  Where real values are wanted there is no threshold:
+ * accumulator = 2 m + parity, parity by output pixel.  A pooling neuron counts: m = taps set - 1, or for AND taps set -
+ * taps; in order LAYERS it looks at the bits of its window instead, and set_order makes the membranes right again.
+ *
+ * Other neuron models (leak, reset, several time steps) would differ in `settle` and keep the rest. */
+#ifndef BNN_EVENTS_INTERNAL_H
+#define BNN_EVENTS_INTERNAL_H
+
+#include "bits.h"
+#include "bnn_events.h"
+#include "run/context.h"
+
+#define BNN_NONE UINT32_MAX
+/* Rows summed in eight bits before they are added to membranes: at most 127 of them. */
+#define BNN_BATCH 126u
+/* Vectors may read and write (unchanged) this many bytes past the end of rows and membranes. */
+#define BNN_SLACK 512u
+
+struct bnn_population {
+    uint32_t tensor, h, w, c, words;
+    size_t neurons, first; /* number of its first neuron in the engine's own numbering */
+    uint32_t *bits, *seen; /* packed as in bnn.h, without halo */
+    uint32_t *pending;     /* by neuron; order LAYERS: by word, whether it is in the queue */
+    size_t waiting;        /* order LAYERS: words of bits in queue[first ...] */
+    uint32_t *consumers;   /* layers */
+    uint32_t consumer_count;
+    uint32_t producer; /* layer */
+};
+
+/* Slots of an epilogue, per output channel; see kernels.h. */
+struct bnn_finish {
+    const float *pre_mul, *pre_add, *sub, *mul, *add;
+    float lo0, hi0, lo1, hi1;
+    int clamp0, clamp1;
+};
+
+struct bnn_layer {
+    bnn_layer_kind kind;
+    uint32_t op;
+    uint32_t sums;    /* op whose accumulators the membranes are (a binarize's: the convolution before), or BNN_NONE */
+    uint32_t in, out; /* populations, or BNN_NONE; a concat's `in` is its first */
+    uint32_t input;   /* encoder: which of the model's inputs it reads alone, or BNN_NONE */
+    /* geometry of taps: output * stride + tap * dilation - pad = input */
+    uint32_t in_h, in_w, in_c, out_h, out_w, out_c;
+    uint32_t kernel_h, kernel_w, groups, group_in, group_out;
+    int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int wide;                  /* membranes are int32_t */
+    int fires;                 /* bits by m >= 0; else by the epilogue */
+    void *membranes, *initial; /* [pixel][out_c]: int16_t, int32_t; encoders: float */
+    const void *rows;  /* [group][in channel][tap row][tap column from the last][out channel]: int8_t or float */
+    size_t row_length; /* taps * group_out */
+    const int32_t *thresholds; /* per channel, within reach; zeros where there are none */
+    const float *signs;        /* per channel: -1 where the compiler negated a filter and bnn_step_raw takes it back */
+    const uint8_t *parity;     /* per output pixel */
+    struct bnn_finish finish;
+    const float *limits; /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0 */
+    const uint32_t *flips;
+    const uint32_t *mask;               /* pool: the channels that are ANDed, or NULL */
+    const uint32_t *first_wire, *wires; /* gather: input neuron i is output neurons wires[first_wire[i]] up to those of
+                                         * i + 1; any number of them, none too */
+    uint64_t spike_work;                /* of delivering one spike, at most; units as in bnn_model_work */
+    uint64_t word_work;                 /* of deciding on one word of neurons */
+    size_t slice;                       /* words of input that are delivered without a pause */
+    uint32_t residual;                  /* tensor, or BNN_NONE */
+    float *cuts;                        /* encoder, per channel: bit = (sum >= cut) != turned, for sums as promised */
+    uint32_t *turned;
+    float row_step, row_sum; /* encoder: all weights are multiples of row_step; the greatest sum of magnitudes */
+    uint8_t *touched;        /* per output pixel */
+    uint32_t *list;          /* those that were touched since the last settle */
+    size_t list_count;
+    int whole;         /* encoder: this frame, it runs synchronously instead of pixel by pixel */
+    int stale;         /* it ran synchronously: its bits are right, its membranes those of some time before */
+    double pixel_cost; /* what a pixel costs beside its spikes, in spikes; see limit in bnn_events.h */
+    bnn_events_layer count;
+};
+
+struct bnn_pixels { /* one of the model's inputs */
+    float *values;
+    size_t count;
+};
+
+enum bnn_class { BNN_ANALOG = 1, BNN_SPIKES = 2, BNN_REAL = 3 }; /* REAL: real values that depend on spikes */
+
+struct bnn_events {
+    const struct bnn_model *model;
+    bnn_context *context;
+    struct bnn_population *populations;
+    uint32_t population_count;
+    struct bnn_layer *layers;
+    uint32_t layer_count;
+    uint8_t *classes;        /* by tensor */
+    uint32_t *population_of; /* by tensor, or BNN_NONE */
+    uint32_t *layer_of;      /* by op, or BNN_NONE */
+    float **values;          /* by tensor: real values kept, or NULL */
+    struct bnn_pixels *inputs;
+    float *accumulators; /* of one synchronous layer */
+    uint32_t *queue;     /* order LAYERS: a list for each population; else a ring of the engine's neurons */
+    size_t neurons, head, queued;
+    bnn_order order;
+    uint64_t random;
+    int simple;        /* pixels can be updated one by one */
+    float step, bound; /* promised of pixels; step 0: nothing was */
+    int invalid;       /* the encoder met something that is not a number */
+    int silent;        /* nothing is counted, traced or sent */
+    int stopped;       /* by the poll, which is the context's: what the engine holds is undefined until a reset */
+    uint64_t now;
+    bnn_spike *trace;
+    size_t trace_capacity, traced;
+};
+
+/* One spike as it is delivered. */
+struct bnn_arrival {
+    uint32_t neuron;
+    int32_t sign;
+};
+
+/* Rows of weights of one input pixel and group: some to be added, some to be subtracted. */
+struct bnn_rows {
+    size_t plus, minus;
+    const int8_t *added[BNN_BATCH], *taken[BNN_BATCH];
+};
+
+/* Counts work that was done, and asks the poll where it has become enough.  Nonzero: the call is to end, with
+ * BNN_ERROR_STOPPED. */
+static inline int bnn_events_pause(struct bnn_events *e, uint64_t work)
+{
+    if (e->context->poll != NULL && !e->stopped)
+        e->stopped = bnn_context_stopped_after(e->context, work);
+    return e->stopped;
+}
+
+static inline bnn_status bnn_events_status(const struct bnn_events *e)
+{
+    return e->stopped ? BNN_ERROR_STOPPED : BNN_OK;
+}
+
+/* build.c */
+size_t bnn_events_pixels(const struct bnn_layer *layer); /* of its output */
+
+/* How many operands of an op, from the first on, are bits that it passes on or computes with. */
+static inline uint32_t bnn_events_operands(const struct bnn_op *op)
+{
+    return op->row->opcode == BNN_OP_CONCAT ? op->input_count : 1;
+}
+
+static inline int bnn_events_is_bits(const struct bnn_tensor *t)
+{
+    return t->dtype == BNN_B1;
+}
+
+/* Whatever gives bits, and what reads them into sums. */
+static inline int bnn_events_is_layer(const struct bnn_model *m, const struct bnn_op *op)
+{
+    return bnn_events_is_bits(&m->tensors[op->output]) || op->row->opcode == BNN_OP_BCONV2D;
+}
+
+/* check.c */
+/* The kind of a layer; 0 for an op that is none of them. */
+int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn_layer_kind *kind);
+/* What no engine can run.  Afterwards every layer is of a kind that these files know, and all that it reads spikes from
+ * is a population: bits that are no constant are written by an op before it, as bnn_model_open checked, and whatever
+ * writes bits is a layer.  Planes of numbers are no spikes: their bits do not count alike.  And all neurons together are
+ * fewer than BNN_NONE, so that each has a number. */
+bnn_status bnn_events_check_ops(struct bnn_prepare *p);
+/* What each tensor is; refuses what the engine cannot run. */
+bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e);
+
+/* tables.c: weights, initial membranes, wires. */
+void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op,
+                          struct bnn_layer *layer);
+void bnn_events_make_pool(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op,
+                          struct bnn_layer *layer);
+void bnn_events_make_wires(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
+
+/* scatter.c: m[i] += sum of added[k][offset + i] - sum of taken[k][offset + i]; BNN_BATCH of them at most. */
+struct bnn_scatter {
+    void (*add_rows)(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count);
+    /* changed[k] = bits[k] ^ what 32 membranes from m + 32 k on say (m >= 0), of at most 64 words; which of them differ,
+     * a bit each.  Neurons that do not exist may seem to. */
+    uint64_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
+    /* m[i] = floor((accumulators[i] * signs[i] - thresholds[i]) / 2); may write 15 more */
+    void (*halve)(int16_t *m, const float *accumulators, const float *signs, const int32_t *thresholds, size_t count);
+    /* bit i: sums[i] >= cuts[i], of 32 */
+    uint32_t (*at_least)(const float *sums, const float *cuts);
+    /* a[i] += delta * row[i] */
+    void (*add_floats)(float *a, const float *row, float delta, size_t count);
+};
+const struct bnn_scatter *bnn_events_scatter(const bnn_kernels *kernels);
+
+/* deliver.c */
+/* Adds one spike to the membranes. */
+void bnn_events_add(struct bnn_events *e, struct bnn_layer *layer, struct bnn_arrival arrival);
+/* Adds all spikes under way in a population to the membranes, slice by slice; order LAYERS. */
+void bnn_events_add_waiting(struct bnn_events *e, struct bnn_layer *layer, const struct bnn_population *p);
+/* The same for an input pixel of an encoder, whose value changed by delta. */
+void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
+/* A wire passes a spike on. */
+void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t from, uint32_t neuron);
+
+/* fire.c */
+/* No pixel was touched. */
+void bnn_events_forget(struct bnn_layer *layer);
+/* Fires whatever neurons crossed their thresholds among the pixels touched. */
+void bnn_events_settle(struct bnn_events *e, struct bnn_layer *layer);
+void bnn_events_settle_all(struct bnn_events *e, struct bnn_layer *layer);
+/* The bit of a neuron changes, or those of one word of a pixel: count, trace, send. */
+void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron);
+void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t pixel, uint32_t word,
+                          uint32_t changed);
+/* The bit of a real value. */
+int bnn_events_decide(const struct bnn_layer *layer, float v, size_t channel);
+/* A real value from an accumulator, through the epilogue; residual: NULL or what is added. */
+float bnn_events_finish(const struct bnn_finish *f, float v, size_t channel, const float *residual);
+int32_t bnn_events_accumulator(const struct bnn_layer *layer, size_t pixel, size_t channel);
+
+/* run.c */
+/* Membranes and bits of a layer from what its inputs fire: spike after spike, or by the synchronous kernel. */
+void bnn_events_rebuild(struct bnn_events *e, struct bnn_layer *layer);
+/* Nothing is under way; order LAYERS. */
+void bnn_events_all_seen(struct bnn_events *e);
+void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *layer);
+/* One op by its synchronous kernel; values: NULL, or where a convolution's accumulators go.  Nonzero: stopped. */
+int bnn_events_step(struct bnn_events *e, uint32_t op, float *values);
+/* Membranes of a layer that ran so, from what they have seen of its inputs. */
+void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *layer);
+int bnn_events_switchable(const struct bnn_events *e, const struct bnn_layer *layer);
+
+/* input.c */
+/* The bits of the encoders that are marked `whole`, by their synchronous kernels. */
+void bnn_events_encode_whole(struct bnn_events *e);
+/* Sums of encoders that ran so are made those of the inputs as they are. */
+void bnn_events_refresh_encoders(struct bnn_events *e);
+/* Emits whatever differs between a population and its tensor in the context's memory. */
+void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p);
+/* Whether an epilogue gives numbers for all sums from -most to most. */
+int bnn_events_gives_numbers(const struct bnn_layer *layer, float most);
+/* Cuts of an encoder for sums from -most to most, which give numbers. */
+void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *layer, float most);
+/* Bits of a population's shape in the context's memory, as the input of an op. */
+void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits);
+
+static inline uint32_t bnn_lowest_bit(uint64_t word)
+{
+#ifdef __GNUC__
+    return (uint32_t)__builtin_ctzll(word);
+#else
+    uint32_t n = 0;
+    while (!(word >> n & 1))
+        n++;
+    return n;
+#endif
+}
+
+static inline int bnn_events_bit(const struct bnn_population *p, uint32_t neuron)
+{
+    uint32_t pixel = neuron / p->c, channel = neuron % p->c;
+    return (int)(p->bits[(size_t)pixel * p->words + channel / 32] >> channel % 32 & 1);
+}
+
+#endif

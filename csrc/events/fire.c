@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Firing: from membranes to spikes. */
+#include "events/events.h"
+
+static void record(struct bnn_events *e, const struct bnn_population *p, uint32_t neuron, int up)
+{
+    if (e->traced < e->trace_capacity)
+        e->trace[e->traced] = (bnn_spike){e->now, p->tensor, neuron, up ? 1 : -1};
+    e->traced++;
+}
+
+void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t pixel, uint32_t k, uint32_t changed)
+{
+    size_t at = pixel * p->words + k;
+    uint32_t *word = &p->bits[at], first = (uint32_t)pixel * p->c + 32 * k;
+    *word ^= changed;
+    if (e->silent || changed == 0)
+        return;
+    bnn_events_layer *count = &e->layers[p->producer].count;
+    count->up += bnn_popcount(changed & *word);
+    count->down += bnn_popcount(changed & ~*word);
+    for (uint32_t c = changed; e->trace != NULL && c != 0; c &= c - 1)
+        record(e, p, first + bnn_lowest_bit(c), (*word >> bnn_lowest_bit(c) & 1) != 0);
+    if (e->order == BNN_ORDER_LAYERS) {
+        if (p->pending[at] != 0)
+            return;
+        p->pending[at] = 1;
+        e->queue[p->first + p->waiting++] = (uint32_t)at;
+        e->queued++;
+        return;
+    }
+    for (uint32_t c = changed; c != 0; c &= c - 1) {
+        uint32_t neuron = first + bnn_lowest_bit(c);
+        if (p->pending[neuron]++ > 0)
+            continue; /* it is in the queue */
+        size_t end = e->head + e->queued++;
+        e->queue[end < e->neurons ? end : end - e->neurons] = (uint32_t)(p->first + neuron);
+    }
+}
+
+void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron)
+{
+    uint32_t channel = neuron % p->c;
+    bnn_events_emit_word(e, p, neuron / p->c, channel / 32, UINT32_C(1) << channel % 32);
+}
+
+int32_t bnn_events_accumulator(const struct bnn_layer *l, size_t pixel, size_t channel)
+{
+    size_t at = pixel * l->out_c + channel;
+    int32_t m = l->wide ? ((const int32_t *)l->membranes)[at] : ((const int16_t *)l->membranes)[at];
+    return 2 * m + l->parity[pixel];
+}
+
+static float clamp(float v, float lo, float hi)
+{
+    v = v < lo ? lo : v; /* not-a-number stays */
+    return v > hi ? hi : v;
+}
+
+float bnn_events_finish(const struct bnn_finish *f, float v, size_t channel, const float *residual)
+{
+    if (f->pre_mul != NULL)
+        v = v * f->pre_mul[channel];
+    if (f->pre_add != NULL)
+        v = v + f->pre_add[channel];
+    if (f->clamp0)
+        v = clamp(v, f->lo0, f->hi0);
+    if (f->sub != NULL)
+        v = v - f->sub[channel];
+    if (f->mul != NULL)
+        v = v * f->mul[channel];
+    if (f->add != NULL)
+        v = v + f->add[channel];
+    if (residual != NULL)
+        v = v + *residual;
+    return f->clamp1 ? clamp(v, f->lo1, f->hi1) : v;
+}
+
+int bnn_events_decide(const struct bnn_layer *l, float v, size_t channel)
+{
+    if (l->limits == NULL)
+        return v > BNN_BIT_ABOVE;
+    return (v >= l->limits[channel]) != (int)(l->flips[channel / 32] >> channel % 32 & 1);
+}
+
+/* What 32 neurons of an encoder's pixel should fire; it has cuts. */
+static uint32_t decide_real(const struct bnn_layer *l, const struct bnn_scatter *scatter, size_t pixel, uint32_t word)
+{
+    size_t first = 32 * (size_t)word;
+    const float *sums = (const float *)l->membranes + pixel * l->out_c + first;
+    return scatter->at_least(sums, l->cuts + first) ^ l->turned[word];
+}
+
+/* What neurons of a pixel should fire: `count` of them, at most 32. */
+static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel, uint32_t count)
+{
+    size_t at = pixel * l->out_c + channel;
+    uint32_t word = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        int fires;
+        if (l->fires) {
+            fires = ((const int32_t *)l->membranes)[at + i] >= 0;
+        } else {
+            float v = (float)bnn_events_accumulator(l, pixel, channel + i);
+            fires = bnn_events_decide(l, bnn_events_finish(&l->finish, v, channel + i, NULL), channel + i);
+        }
+        word |= (uint32_t)fires << i;
+    }
+    return word;
+}
+
+/* What pooling neurons of a pixel should fire, by the bits of their window. */
+static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, uint32_t first, uint32_t words,
+                 uint32_t *fire)
+{
+    const struct bnn_population *in = &e->populations[l->in];
+    int64_t top = (int64_t)(pixel / l->out_w) * l->stride_h - l->pad_top;
+    int64_t left = (int64_t)(pixel % l->out_w) * l->stride_w - l->pad_left;
+    int64_t y0 = top < 0 ? 0 : top, y1 = top + l->kernel_h, x0 = left < 0 ? 0 : left, x1 = left + l->kernel_w;
+    y1 = y1 < l->in_h ? y1 : l->in_h;
+    x1 = x1 < l->in_w ? x1 : l->in_w;
+    for (uint32_t k = 0; k < words; k++) {
+        uint32_t any = 0, all = UINT32_MAX, mask = l->mask != NULL ? l->mask[first + k] : 0;
+        for (int64_t y = y0; y < y1; y++) {
+            const uint32_t *word = in->bits + (size_t)(y * in->w + x0) * in->words + first + k;
+            for (int64_t x = x0; x < x1; x++, word += in->words) {
+                any |= *word;
+                all &= *word;
+            }
+        }
+        fire[k] = (any & ~mask) | (all & mask);
+    }
+}
+
+enum { WORDS = 64 }; /* looked at together */
+
+static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const struct bnn_scatter *scatter,
+                         size_t pixel)
+{
+    struct bnn_population *out = &e->populations[l->out];
+    uint32_t changed[WORDS], last = l->out_c % 32 == 0 ? UINT32_MAX : (UINT32_C(1) << l->out_c % 32) - 1;
+    for (uint32_t first = 0; first < out->words && !e->stopped; first += WORDS) {
+        uint32_t words = out->words - first < WORDS ? out->words - first : WORDS;
+        const uint32_t *bits = out->bits + pixel * out->words + first;
+        size_t neuron = pixel * l->out_c + 32 * first;
+        uint64_t differ = UINT64_MAX >> (WORDS - words);
+        if (l->kind == BNN_LAYER_POOL && e->order == BNN_ORDER_LAYERS) {
+            look(e, l, pixel, first, words, changed);
+            for (uint32_t k = 0; k < words; k++)
+                changed[k] ^= bits[k];
+        } else if (l->fires && !l->wide) {
+            differ = scatter->crossed((const int16_t *)l->membranes + neuron, bits, changed, words);
+        } else if (l->kind == BNN_LAYER_ENCODER) {
+            for (uint32_t k = 0; k < words; k++)
+                changed[k] = decide_real(l, scatter, pixel, first + k) ^ bits[k];
+        } else {
+            for (uint32_t k = 0; k < words; k++) {
+                uint32_t left = l->out_c - 32 * (first + k);
+                changed[k] = decide(l, pixel, 32 * (first + k), left < 32 ? left : 32) ^ bits[k];
+            }
+        }
+        if (first + words == out->words)
+            changed[words - 1] &= last;
+        for (; differ != 0; differ &= differ - 1) { /* no branch for every word: each would be a guess */
+            uint32_t k = bnn_lowest_bit(differ);
+            bnn_events_emit_word(e, out, pixel, first + k, changed[k]);
+        }
+        (void)bnn_events_pause(e, words * l->word_work);
+    }
+}
+
+void bnn_events_forget(struct bnn_layer *l)
+{
+    for (size_t i = 0; i < l->list_count; i++)
+        l->touched[l->list[i]] = 0;
+    l->list_count = 0;
+}
+
+void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
+{
+    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    for (size_t i = 0; i < l->list_count && !e->stopped; i++) {
+        l->touched[l->list[i]] = 0;
+        settle_pixel(e, l, scatter, l->list[i]);
+    }
+    if (!e->stopped)
+        l->list_count = 0;
+}
+
+void bnn_events_settle_all(struct bnn_events *e, struct bnn_layer *l)
+{
+    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    bnn_events_forget(l);
+    for (size_t i = 0; l->kind != BNN_LAYER_READOUT && i < bnn_events_pixels(l) && !e->stopped; i++)
+        settle_pixel(e, l, scatter, i);
+}

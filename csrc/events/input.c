@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The encoder: what turns the model's inputs into the first spikes. */
+#include "events/events.h"
+#include "run/view.h"
+
+#include <string.h>
+
+void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits)
+{
+    static const struct bnn_buffers own = {NULL, NULL, 0};
+    struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
+    size_t width = (size_t)p->w * p->words;
+    for (size_t y = 0; y < p->h; y++)
+        memcpy(bnn_row_words(&v, 0, y), bits + y * width, width * sizeof *bits);
+    bnn_zero_halo(&v, 1, 0, p->h);
+}
+
+void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p)
+{
+    static const struct bnn_buffers own = {NULL, NULL, 0};
+    struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
+    size_t width = (size_t)p->w * p->words;
+    for (size_t y = 0; y < p->h; y++) {
+        const uint32_t *row = bnn_row_words(&v, 0, y);
+        const uint32_t *bits = p->bits + y * width;
+        for (size_t i = 0; i < width; i++)
+            if (row[i] != bits[i])
+                bnn_events_emit_word(e, p, y * p->w + i / p->words, (uint32_t)(i % p->words), row[i] ^ bits[i]);
+    }
+}
+
+/* Runs what precedes the first bits on e->inputs. */
+static void encode(struct bnn_events *e)
+{
+    const struct bnn_model *m = e->model;
+    e->context->nan[0] = 0;
+    for (uint32_t i = 0; i < m->input_count; i++)
+        bnn_poke(e->context, m->input_tensors[i], e->inputs[i].values, 1);
+    for (uint32_t k = 0; k < m->op_count && !e->stopped; k++) {
+        const struct bnn_op *op = &m->ops[k];
+        int encoder = e->layer_of[k] != BNN_NONE && e->layers[e->layer_of[k]].kind == BNN_LAYER_ENCODER;
+        if (e->classes[op->output] != BNN_ANALOG && !encoder)
+            continue;
+        if (bnn_events_step(e, k, NULL))
+            return;
+        if (encoder) {
+            struct bnn_layer *l = &e->layers[e->layer_of[k]];
+            bnn_events_take_bits(e, &e->populations[l->out]);
+            if (!e->silent) {
+                l->count.synchronous++;
+                l->count.synops += l->count.dense;
+            }
+        } else if (!e->simple) {
+            bnn_peek(e->context, op->output, e->values[op->output], 1);
+        }
+        (void)bnn_events_pause(e, bnn_elements(&m->tensors[op->output]));
+    }
+    e->invalid = e->context->nan[0] != 0;
+}
+
+/* Whether every input is there, and holds what its tensor can. */
+static int all_there(const struct bnn_events *e, const float *const *inputs)
+{
+    const struct bnn_model *m = e->model;
+    for (uint32_t i = 0; i < m->input_count; i++) {
+        if (inputs[i] == NULL || !bnn_hold(&m->tensors[m->input_tensors[i]], inputs[i], e->inputs[i].count))
+            return 0;
+    }
+    return 1;
+}
+
+bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
+{
+    if (e == NULL || (inputs != NULL && !all_there(e, inputs)))
+        return BNN_ERROR_ARGUMENT;
+    for (uint32_t i = 0; i < e->model->input_count; i++) {
+        size_t bytes = e->inputs[i].count * sizeof(float);
+        if (inputs != NULL)
+            memcpy(e->inputs[i].values, inputs[i], bytes);
+        else
+            memset(e->inputs[i].values, 0, bytes);
+    }
+    e->step = 0.0f;
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        bnn_events_forget(&e->layers[k]);
+        e->layers[k].stale = e->layers[k].whole = 0;
+    }
+    for (uint32_t i = 0; i < e->population_count; i++) {
+        struct bnn_population *p = &e->populations[i];
+        memset(p->pending, 0, p->neurons * sizeof *p->pending);
+        p->waiting = 0;
+    }
+    e->head = e->queued = 0;
+    e->stopped = 0;
+    e->silent = 1;
+    encode(e);
+    for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++)
+        if (e->layers[k].kind != BNN_LAYER_ENCODER)
+            bnn_events_rebuild(e, &e->layers[k]);
+    bnn_events_all_seen(e);
+    e->silent = 0;
+    bnn_events_clear_counts(e);
+    return bnn_events_status(e);
+}
+
+/* Whether a value is a multiple of step and at most bound in magnitude. */
+static int promised(float value, float step, float bound)
+{
+    float magnitude = value < 0.0f ? -value : value;
+    if (!(magnitude <= bound))
+        return 0;
+    float steps = magnitude / step; /* exact: step is a power of two, and below 2^24 */
+    return (float)(int32_t)steps == steps;
+}
+
+static int power_of_two(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return v > 0.0f && (bits & 0x7fffffu) == 0 && bits >> 23 != 0 && bits >> 23 != 0xffu;
+}
+
+/* Twice the greatest sum: more than any on the way from one to another. */
+static float reach(const struct bnn_layer *l, float bound)
+{
+    return 2.0f * bound * l->row_sum;
+}
+
+/* Every partial sum, and twice the largest of one change, is a multiple of step * row_step below 2^24 of them. */
+static int exact(const struct bnn_layer *l, float step, float bound)
+{
+    double unit = (double)step * (double)l->row_step, most = 2.0 * (double)bound * (double)l->row_sum;
+    return unit >= 1e-30 && most <= 16777216.0 * unit;
+}
+
+/* Floats as whole numbers in the same order, and back. */
+static int64_t ordered(float v)
+{
+    int32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits < 0 ? -(int64_t)(bits & INT32_MAX) - 1 : bits;
+}
+
+static float from_ordered(int64_t order)
+{
+    uint32_t bits = order < 0 ? (uint32_t)(-order - 1) | 0x80000000u : (uint32_t)order;
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+static int finite(const float *values, size_t count)
+{
+    for (size_t i = 0; values != NULL && i < count; i++)
+        if (!(values[i] - values[i] == 0.0f))
+            return 0;
+    return 1;
+}
+
+static int encoder_bit(const struct bnn_layer *l, float sum, size_t c)
+{
+    return bnn_events_decide(l, bnn_events_finish(&l->finish, sum, c, NULL), c);
+}
+
+/* Each operation of an epilogue rounds a monotone function: so all between is finite where every operand is, and what
+ * comes out at both ends. */
+int bnn_events_gives_numbers(const struct bnn_layer *l, float most)
+{
+    const struct bnn_finish *f = &l->finish;
+    int found = finite(f->pre_mul, l->out_c) && finite(f->pre_add, l->out_c) && finite(f->sub, l->out_c) &&
+                finite(f->mul, l->out_c) && finite(f->add, l->out_c);
+    for (uint32_t c = 0; c < l->out_c && found; c++) {
+        float ends[2] = {bnn_events_finish(f, -most, c, NULL), bnn_events_finish(f, most, c, NULL)};
+        found = finite(ends, 2);
+    }
+    return found;
+}
+
+/* One comparison instead of an epilogue, for sums from -most to most: the bit changes once at most, at a float that
+ * bisection finds. */
+void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *l, float most)
+{
+    memset(l->turned, 0, (l->out_c / 32 + 1) * sizeof *l->turned);
+    for (uint32_t c = 0; c < l->out_c && !bnn_events_pause(e, 1024); c++) { /* 32 halves, each an epilogue */
+        int first = encoder_bit(l, -most, c), last = encoder_bit(l, most, c);
+        int64_t low = ordered(-most), high = ordered(most);
+        while (first != last && high - low > 1) { /* the bit is `first` at low, `last` at high */
+            int64_t middle = low + (high - low) / 2;
+            if (encoder_bit(l, from_ordered(middle), c) == last)
+                high = middle;
+            else
+                low = middle;
+        }
+        l->cuts[c] = from_ordered(first != last ? high : low);
+        l->turned[c / 32] |= (uint32_t)!last << c % 32;
+    }
+}
+
+bnn_status bnn_events_expect(bnn_events *e, float step, float bound)
+{
+    if (e == NULL || !power_of_two(step) || !(bound >= 0.0f))
+        return BNN_ERROR_ARGUMENT;
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
+    if (!e->simple)
+        return BNN_ERROR_OPCODE;
+    if (!((double)bound <= 8388608.0 * (double)step))
+        return BNN_ERROR_LIMIT;
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        const struct bnn_layer *l = &e->layers[k];
+        if (l->rows != NULL && l->kind == BNN_LAYER_ENCODER &&
+            !(exact(l, step, bound) && bnn_events_gives_numbers(l, reach(l, bound))))
+            return BNN_ERROR_LIMIT; /* what is no number is the synchronous encoder's to report */
+    }
+    for (uint32_t i = 0; i < e->model->input_count; i++)
+        for (size_t j = 0; j < e->inputs[i].count; j++)
+            if (!promised(e->inputs[i].values[j], step, bound))
+                return BNN_ERROR_LIMIT;
+    for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++) {
+        struct bnn_layer *l = &e->layers[k];
+        if (l->kind != BNN_LAYER_ENCODER || l->rows == NULL)
+            continue;
+        const struct bnn_pixels *in = &e->inputs[l->input];
+        bnn_events_layer count = l->count;
+        l->stale = 0;
+        bnn_events_find_cuts(e, l, reach(l, bound));
+        memset(l->membranes, 0, bnn_events_pixels(l) * l->out_c * sizeof(float));
+        for (size_t j = 0; j < in->count && !e->stopped; j++)
+            if (in->values[j] != 0.0f)
+                bnn_events_add_pixel(e, l, j, in->values[j]);
+        l->count = count;
+        bnn_events_forget(l); /* its bits are right already */
+    }
+    e->step = step;
+    e->bound = bound;
+    return bnn_events_status(e);
+}
+
+/* A pixel's new value, into every encoder that reads it; convolutions are left to be settled. */
+static void change(struct bnn_events *e, uint32_t input, size_t index, float value)
+{
+    float delta = value - e->inputs[input].values[index];
+    e->inputs[input].values[index] = value;
+    (void)bnn_events_pause(e, e->layer_count);
+    for (uint32_t k = 0; k < e->layer_count && delta != 0.0f; k++) {
+        struct bnn_layer *l = &e->layers[k];
+        if (l->kind != BNN_LAYER_ENCODER || l->input != input)
+            continue;
+        if (l->rows != NULL) {
+            if (!l->whole)
+                bnn_events_add_pixel(e, l, index, delta);
+            continue;
+        }
+        struct bnn_population *out = &e->populations[l->out]; /* binarize */
+        l->count.events++;
+        l->count.synops++;
+        if (bnn_events_decide(l, value, index % l->out_c) != bnn_events_bit(out, (uint32_t)index))
+            bnn_events_emit(e, out, (uint32_t)index);
+    }
+}
+
+/* Marks the encoders for which too many pixels change. */
+static int mark_whole(struct bnn_events *e, const float *const *inputs)
+{
+    int any = 0;
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        struct bnn_layer *l = &e->layers[k];
+        if (l->kind != BNN_LAYER_ENCODER || l->count.limit == SIZE_MAX)
+            continue;
+        const struct bnn_pixels *in = &e->inputs[l->input];
+        size_t changed = 0;
+        for (size_t j = 0; j < in->count; j++)
+            changed += inputs[l->input][j] != in->values[j];
+        l->whole = changed > (l->stale ? l->count.limit / 2 : l->count.limit); /* back again costs a run, too */
+        any |= l->whole;
+    }
+    return any;
+}
+
+/* The inputs, and what stands between them and the encoders.  Nonzero: stopped. */
+static int poke_inputs(struct bnn_events *e)
+{
+    const struct bnn_model *m = e->model;
+    for (uint32_t i = 0; i < m->input_count; i++)
+        bnn_poke(e->context, m->input_tensors[i], e->inputs[i].values, 1);
+    for (uint32_t k = 0; k < m->op_count; k++) {
+        uint32_t opcode = m->ops[k].row->opcode;
+        if (e->classes[m->ops[k].output] == BNN_ANALOG && (opcode == BNN_OP_COPY || opcode == BNN_OP_RESHAPE) &&
+            bnn_events_step(e, k, NULL))
+            break;
+    }
+    return e->stopped;
+}
+
+void bnn_events_encode_whole(struct bnn_events *e)
+{
+    uint32_t computed = BNN_NONE; /* sums that are still in the context's memory: several thresholds may read them */
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        struct bnn_layer *l = &e->layers[k];
+        if (!l->whole)
+            continue;
+        if (l->sums != computed || l->sums == l->op) {
+            if (poke_inputs(e) || (l->sums != l->op && bnn_events_step(e, l->sums, NULL)))
+                return;
+        }
+        computed = l->sums;
+        if (bnn_events_step(e, l->op, NULL))
+            return;
+        bnn_events_take_bits(e, &e->populations[l->out]);
+        l->count.synchronous++;
+        l->count.synops += l->count.dense;
+        l->whole = 0;
+        l->stale = 1;
+    }
+}
+
+void bnn_events_refresh_encoders(struct bnn_events *e)
+{
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        struct bnn_layer *l = &e->layers[k];
+        if (l->kind != BNN_LAYER_ENCODER || !l->stale || l->whole)
+            continue;
+        if (poke_inputs(e) || bnn_events_step(e, l->sums, l->membranes)) /* a step may overwrite what others left */
+            return;
+        l->stale = 0;
+    }
+}
+
+static void settle_encoders(struct bnn_events *e)
+{
+    for (uint32_t k = 0; k < e->layer_count; k++)
+        if (e->layers[k].kind == BNN_LAYER_ENCODER && e->layers[k].rows != NULL)
+            bnn_events_settle(e, &e->layers[k]);
+}
+
+bnn_status bnn_events_pixel(bnn_events *e, uint32_t input, size_t index, float value)
+{
+    if (e == NULL || input >= e->model->input_count || index >= e->inputs[input].count)
+        return BNN_ERROR_ARGUMENT;
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
+    if (e->step == 0.0f)
+        return BNN_ERROR_ARGUMENT;
+    if (!promised(value, e->step, e->bound))
+        return BNN_ERROR_LIMIT;
+    bnn_events_refresh_encoders(e);
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
+    change(e, input, index, value);
+    settle_encoders(e);
+    return bnn_events_status(e);
+}
+
+bnn_status bnn_events_frame(bnn_events *e, const float *const *inputs)
+{
+    if (e == NULL || inputs == NULL || !all_there(e, inputs))
+        return BNN_ERROR_ARGUMENT;
+    if (e->stopped)
+        return BNN_ERROR_STOPPED;
+    for (uint32_t i = 0; i < e->model->input_count && e->step != 0.0f; i++)
+        for (size_t j = 0; j < e->inputs[i].count; j++)
+            if (!promised(inputs[i][j], e->step, e->bound))
+                return BNN_ERROR_LIMIT;
+    int whole = e->step != 0.0f && mark_whole(e, inputs);
+    if (e->step != 0.0f)
+        bnn_events_refresh_encoders(e);
+    for (uint32_t i = 0; i < e->model->input_count; i++) {
+        if (e->step == 0.0f) {
+            memcpy(e->inputs[i].values, inputs[i], e->inputs[i].count * sizeof(float));
+            continue;
+        }
+        for (size_t j = 0; j < e->inputs[i].count && !e->stopped; j++)
+            if (inputs[i][j] != e->inputs[i].values[j])
+                change(e, i, j, inputs[i][j]);
+    }
+    if (e->step == 0.0f) {
+        encode(e);
+        return bnn_events_status(e);
+    }
+    if (whole && !e->stopped)
+        bnn_events_encode_whole(e);
+    settle_encoders(e);
+    return bnn_events_status(e);
+}

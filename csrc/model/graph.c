@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The checks of a model that look at more than one record: who writes and reads what, and who shares memory. */
+#include "model/coding.h"
+#include "model/validate.h"
+
+static bnn_status tensor_error(const struct bnn_model *m, uint32_t number, bnn_problem *problem, bnn_status status,
+                               const char *what, uint64_t found, uint64_t expected)
+{
+    const struct bnn_tensor *t = &m->tensors[number];
+    return bnn_report(problem, status, "tensor", number, t->name, t->name_length, what, bnn_shown(found),
+                      bnn_shown(expected));
+}
+
+/* Inputs and outputs: each index exactly once. */
+static bnn_status number_interface(struct bnn_model *m, bnn_problem *problem)
+{
+    for (uint32_t i = 0; i < m->input_count; i++) {
+        m->input_tensors[i] = BNN_NEVER;
+    }
+    for (uint32_t i = 0; i < m->output_count; i++) {
+        m->output_tensors[i] = BNN_NEVER;
+    }
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        const struct bnn_tensor *t = &m->tensors[i];
+        if (t->storage != BNN_INPUT && t->storage != BNN_OUTPUT) {
+            continue;
+        }
+        uint32_t *numbers = t->storage == BNN_INPUT ? m->input_tensors : m->output_tensors;
+        if (numbers[t->offset] != BNN_NEVER) {
+            return tensor_error(m, i, problem, BNN_ERROR_FORMAT, "tensors with its index", 2, 1);
+        }
+        numbers[t->offset] = i;
+    }
+    for (uint32_t i = 0; i < m->input_count; i++) {
+        if (m->input_tensors[i] == BNN_NEVER) {
+            return bnn_report(problem, BNN_ERROR_FORMAT, "input", i, NULL, 0, "tensors with this index", 0, 1);
+        }
+    }
+    for (uint32_t i = 0; i < m->output_count; i++) {
+        if (m->output_tensors[i] == BNN_NEVER) {
+            return bnn_report(problem, BNN_ERROR_FORMAT, "output", i, NULL, 0, "tensors with this index", 0, 1);
+        }
+    }
+    return BNN_OK;
+}
+
+/* Bits past c of every pixel of a constant must be zero, or XOR would count them. */
+static int tail_is_zero(const struct bnn_tensor *t)
+{
+    if (t->dtype != BNN_B1 || t->c % 32 == 0) {
+        return 1;
+    }
+    const uint32_t *last = (const uint32_t *)t->data + t->words - 1;
+    size_t pixels = (size_t)t->o * t->h * t->w;
+    uint32_t tail = 0;
+    for (size_t i = 0; i < pixels; i++) {
+        tail |= last[i * t->words];
+    }
+    return (tail >> t->c % 32) == 0;
+}
+
+/* Equal constants may share their data, and one row may stand for many; a file in which that is more than a few is made
+ * to keep us busy.  most: bytes of all of them. */
+static bnn_status check_constants(const struct bnn_model *m, uint64_t most, bnn_problem *problem)
+{
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        const struct bnn_tensor *t = &m->tensors[i];
+        if (t->storage != BNN_CONSTANT) {
+            continue;
+        }
+        total = bnn_plus(total, 4 * (uint64_t)t->o * t->image);
+        if (total > most) {
+            return tensor_error(m, i, problem, BNN_ERROR_LIMIT, "bytes of all constants up to it (max_bytes)", total,
+                                most);
+        }
+        if (!tail_is_zero(t)) {
+            return tensor_error(m, i, problem, BNN_ERROR_FORMAT, "bits past its channels", 1, 0);
+        }
+        int64_t found, expected;
+        const char *wrong = bnn_check_coded(t, &found, &expected);
+        if (wrong != NULL) {
+            return bnn_report(problem, BNN_ERROR_FORMAT, "tensor", i, t->name, t->name_length, wrong, found, expected);
+        }
+    }
+    return BNN_OK;
+}
+
+/* Hosts copy names and notes; those that share their bytes are more than the file. */
+static bnn_status check_texts(const struct bnn_model *m, bnn_problem *problem)
+{
+    uint64_t total = 0, most = m->file_size + BNN_MAX_TEXT;
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        total += (uint64_t)m->tensors[i].name_length + m->tensors[i].origin_length;
+        if (total > most) {
+            return tensor_error(m, i, problem, BNN_ERROR_LIMIT, "bytes of names up to it (at most)", total, most);
+        }
+    }
+    for (uint32_t k = 0; k < m->op_count; k++) {
+        const struct bnn_op *op = &m->ops[k];
+        total += (uint64_t)op->layer_length + op->note_length;
+        if (total > most) {
+            return bnn_report(problem, BNN_ERROR_LIMIT, "op", k, op->layer, op->layer_length,
+                              "bytes of names and notes up to it (at most)", bnn_shown(total), bnn_shown(most));
+        }
+    }
+    return BNN_OK;
+}
+
+/* Reads come after writes; everything but inputs and constants is written exactly once. */
+static bnn_status check_order(struct bnn_model *m, bnn_problem *problem)
+{
+    for (uint32_t k = 0; k < m->op_count; k++) {
+        const struct bnn_op *op = &m->ops[k];
+        for (uint32_t i = 0; i < op->input_count; i++) {
+            struct bnn_tensor *t = &m->tensors[op->inputs[i]];
+            if (t->storage != BNN_INPUT && t->storage != BNN_CONSTANT && t->written == BNN_NEVER) {
+                return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,
+                                  "earlier ops that write what it reads", 0, 1);
+            }
+            if (t->dtype == BNN_U8 && !op->row->bytes) {
+                return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,
+                                  "dtype of an input (it reads no u8)", t->dtype, BNN_F32);
+            }
+            t->last_read = k;
+        }
+        struct bnn_tensor *t = &m->tensors[op->output];
+        if (t->storage == BNN_INPUT || t->storage == BNN_CONSTANT) {
+            return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length, "storage of its output",
+                              t->storage, BNN_ARENA);
+        }
+        if (t->written != BNN_NEVER) {
+            return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,
+                              "ops that write its output", 2, 1);
+        }
+        t->written = t->last_read = k;
+    }
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        const struct bnn_tensor *t = &m->tensors[i];
+        if (t->storage != BNN_INPUT && t->storage != BNN_CONSTANT && t->written == BNN_NEVER) {
+            return tensor_error(m, i, problem, BNN_ERROR_FORMAT, "ops that write it", 0, 1);
+        }
+    }
+    return BNN_OK;
+}
+
+/* The first position of `alive` (sorted by offset) whose tensor starts at or after offset. */
+static uint32_t position(const struct bnn_model *m, const uint32_t *alive, uint32_t count, size_t offset)
+{
+    uint32_t low = 0;
+    while (low < count) {
+        uint32_t middle = low + (count - low) / 2;
+        if (m->tensors[alive[middle]].offset < offset) {
+            low = middle + 1;
+        } else {
+            count = middle;
+        }
+    }
+    return low;
+}
+
+static void forget(const struct bnn_model *m, uint32_t *alive, uint32_t *count, uint32_t tensor)
+{
+    uint32_t at = position(m, alive, *count, m->tensors[tensor].offset);
+    if (at < *count && alive[at] == tensor) { /* not, when an op reads it twice and it is gone already */
+        (*count)--;
+        for (; at < *count; at++) {
+            alive[at] = alive[at + 1];
+        }
+    }
+}
+
+/* Arena tensors that are alive at the same time do not overlap: `alive` holds them in order of offset. */
+static bnn_status check_overlap(const struct bnn_model *m, uint32_t *alive, bnn_problem *problem)
+{
+    uint32_t count = 0, limit = m->tensor_count < BNN_MAX_ALIVE ? m->tensor_count : BNN_MAX_ALIVE;
+    for (uint32_t k = 0; k < m->op_count; k++) {
+        const struct bnn_op *op = &m->ops[k];
+        const struct bnn_tensor *t = &m->tensors[op->output];
+        if (t->storage == BNN_ARENA) {
+            if (count == limit) {
+                return tensor_error(m, op->output, problem, BNN_ERROR_LIMIT, "tensors alive at once (at most)",
+                                    (uint64_t)count + 1, limit);
+            }
+            uint32_t at = position(m, alive, count, t->offset);
+            for (uint32_t i = at > 0 ? at - 1 : 0; i < count && i <= at; i++) {
+                const struct bnn_tensor *other = &m->tensors[alive[i]];
+                if (t->offset < other->offset + other->bytes && other->offset < t->offset + t->bytes) {
+                    return tensor_error(m, op->output, problem, BNN_ERROR_FORMAT,
+                                        "offset in the memory of a tensor still needed", t->offset,
+                                        other->offset + other->bytes);
+                }
+            }
+            for (uint32_t i = count++; i > at; i--) {
+                alive[i] = alive[i - 1];
+            }
+            alive[at] = op->output;
+        }
+        for (uint32_t i = 0; i < op->input_count; i++) {
+            const struct bnn_tensor *read = &m->tensors[op->inputs[i]];
+            if (read->storage == BNN_ARENA && read->last_read == k) {
+                forget(m, alive, &count, op->inputs[i]);
+            }
+        }
+        if (t->storage == BNN_ARENA && t->last_read == k) {
+            forget(m, alive, &count, op->output);
+        }
+    }
+    return BNN_OK;
+}
+
+bnn_status bnn_check_graph(struct bnn_model *m, const struct bnn_header *h, uint32_t *alive, bnn_problem *problem)
+{
+    bnn_status status = number_interface(m, problem);
+    if (status == BNN_OK) {
+        status = check_constants(m, h->most, problem);
+    }
+    if (status == BNN_OK) {
+        status = check_texts(m, problem);
+    }
+    if (status == BNN_OK) {
+        status = check_order(m, problem);
+    }
+    if (status == BNN_OK) {
+        status = check_overlap(m, alive, problem);
+    }
+    return status;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the runtime's files share: decoded tensors and ops, and the row that every op fills. */
+#ifndef BNN_INTERNAL_H
+#define BNN_INTERNAL_H
+
+#include "bnn.h"
+#include "model/ops.gen.h"
+#include "kernels.h"
+
+/* A decoded tensor.  Elements are four bytes wide (f32, i32, or a word of 32 bits), or one (u8, i8); strides count them. */
+struct bnn_tensor {
+    bnn_dtype dtype;
+    bnn_storage storage;
+    bnn_encoding encoding;    /* constants; others are plain */
+    uint32_t rank;
+    uint32_t o, h, w, c;      /* o is 1 for activations */
+    uint32_t words;           /* elements of a pixel: c, or ceil(c / 32) for bits */
+    uint32_t element;         /* bytes of one */
+    uint32_t top, left, bottom, right;
+    size_t row, image;        /* strides */
+    size_t interior;          /* from the start of an image to its first pixel inside the halo */
+    size_t offset;            /* as in the file */
+    size_t bytes;             /* of one image, as in the file */
+    const unsigned char *stored; /* constants: as they lie in the file */
+    const void *data;         /* constants that are not coded: the same, elements to be read in place */
+    uint32_t written, last_read; /* numbers of ops: the tensor is alive from one to the other */
+    const char *name, *origin, *note;
+    uint32_t name_length, origin_length, note_length;
+};
+
+struct bnn_op {
+    const struct bnn_op_row *row;
+    uint32_t input_count, output;
+    const uint32_t *inputs;   /* tensor numbers, in the file */
+    const void *attrs;        /* the struct bnn_*_attrs, in the file (4-byte aligned) */
+    const char *layer, *note;
+    uint32_t layer_length, note_length;
+    void *prepared;           /* whatever the op's prepare made, in the model's memory */
+    size_t scratch;           /* bytes each worker needs while it runs, set by prepare */
+    uint64_t work;            /* of one image; see bnn.h */
+};
+
+/* Handed to prepare, which runs twice: once to measure (memory == NULL: count only) and once to do it. */
+struct bnn_prepare {
+    const struct bnn_model *model;
+    unsigned char *memory;
+    size_t used;
+    int failed;               /* a size overflowed */
+    uint32_t number;          /* of the op */
+    bnn_problem *problem;
+};
+
+/* Reserve count * size bytes, aligned; NULL while measuring or after an overflow. */
+void *bnn_reserve(struct bnn_prepare *p, size_t count, size_t size);
+/* Say what is wrong: returns status. `what` is a short text; the op's number and layer are put before it. */
+bnn_status bnn_fail(struct bnn_prepare *p, const struct bnn_op *op, bnn_status status, const char *what, int64_t found,
+                    int64_t expected);
+
+/* One tensor as an op sees it while it runs: data is the first pixel inside the halo of the first image. */
+struct bnn_view {
+    const struct bnn_tensor *tensor;
+    void *data;
+    size_t image;             /* from one image to the next, in elements */
+};
+
+struct bnn_run {
+    const struct bnn_model *model;
+    const struct bnn_op *op;
+    const struct bnn_view *inputs; /* op->input_count, constants included (image 0) */
+    struct bnn_view output;
+    size_t images;
+    size_t first, batch;       /* of ops that look at the whole batch: these images' first, and how many it has */
+    size_t row_begin, row_end; /* rows of the output to compute */
+    /* Convolutions: columns of the output, and blocks of its channels as bnn_conv_blocks counts them. */
+    size_t column_begin, column_end, block_begin, block_end;
+    unsigned char *nan;       /* per image: set to 1 where a float that is binarized is not a number */
+    void *scratch;            /* op->scratch bytes of this worker, aligned */
+    int raw;                  /* bnn_step_raw: only the layer's own slots; the output is a dense f32 view */
+};
+
+struct bnn_op_row {
+    uint32_t opcode;
+    const char *name;
+    int bytes;                /* reads u8; the others must not be given any */
+    int whole_batch;          /* an image's result depends on the other images: run is given them from the first on */
+    uint32_t cost;            /* work of an element of its output; 0: 1 */
+    uint64_t (*work)(const struct bnn_model *m, const struct bnn_op *op); /* of one image, where cost does not tell */
+    bnn_status (*prepare)(struct bnn_prepare *p, struct bnn_op *op); /* validates types, shapes and attributes */
+    void (*run)(const struct bnn_run *r);
+};
+
+struct bnn_model {
+    const unsigned char *file;
+    size_t file_size;
+    const bnn_kernels *kernels;
+    uint32_t tensor_count, op_count, input_count, output_count;
+    struct bnn_tensor *tensors;
+    struct bnn_op *ops;
+    uint32_t *input_tensors, *output_tensors;
+    size_t arena;             /* bytes of one image */
+    size_t scratch;           /* bytes of one worker */
+    int whole_batch;          /* of any op */
+    uint64_t work;            /* of one image, all ops */
+};
+
+static inline const struct bnn_tensor *bnn_op_input(const struct bnn_model *m, const struct bnn_op *op, uint32_t i)
+{
+    return &m->tensors[op->inputs[i]];
+}
+
+/* Arithmetic for what a file may make huge: UINT64_MAX instead of an overflow. */
+static inline uint64_t bnn_times(uint64_t a, uint64_t b)
+{
+    return b != 0 && a > UINT64_MAX / b ? UINT64_MAX : a * b;
+}
+
+static inline uint64_t bnn_plus(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/* Elements of one image of an activation, without its halo. */
+static inline uint64_t bnn_elements(const struct bnn_tensor *t)
+{
+    return bnn_times((uint64_t)t->h * t->w, t->c);
+}
+
+static inline int bnn_is_conv(const struct bnn_op *op)
+{
+    uint32_t opcode = op->row->opcode;
+    return opcode == BNN_OP_CONV2D || opcode == BNN_OP_BCONV2D || opcode == BNN_OP_ICONV2D;
+}
+
+/* Products of one image of a convolution, by what is multiplied: one is not 0.  All 0 for other ops. */
+struct bnn_products {
+    uint64_t binary, byte, floating;
+};
+struct bnn_products bnn_op_products(const struct bnn_model *m, const struct bnn_op *op);
+uint64_t bnn_op_work(const struct bnn_model *m, const struct bnn_op *op);
+/* Work of the largest piece that is not cut any further: a row of one image, and of convolutions a pixel's group. */
+uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op);
+
+/* Zero the halo of `images` images of a view (the producer of a tensor does this each time: arena memory is shared).
+ * Rows row_begin to row_end only, with the rows above the first and below the last where the range touches them. */
+void bnn_zero_halo(const struct bnn_view *view, size_t images, size_t row_begin, size_t row_end);
+
+/* The rows, one a file: ops/<name>.c, or ops/conv/<name>.c */
+#define BNN_DECLARE_ROW(opcode, name, attrs, words) extern const struct bnn_op_row bnn_op_row_##name;
+BNN_OP_LIST(BNN_DECLARE_ROW)
+#undef BNN_DECLARE_ROW
+
+#endif

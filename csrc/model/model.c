@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening a model: validate the file, then lay its tables and whatever the ops prepare out in the caller's memory.
+ *
+ * How much memory that takes is measured by the very code that uses it (struct bnn_prepare counts before it gives), so
+ * the two cannot disagree.  To measure there is no memory yet for tables: each op is shown to its prepare as a model of
+ * one op whose tensors are the op's own.  And before there is any memory, measuring ends where a limit is passed: what
+ * prepare does then is no more work than the sizes that the limits bound. */
+#include "model/validate.h"
+
+#include <string.h>
+
+void *bnn_reserve(struct bnn_prepare *p, size_t count, size_t size)
+{
+    const size_t limit = SIZE_MAX / 4; /* of both terms, so that their sum does not overflow */
+    if (p->used > limit || (size != 0 && count > limit / size)) {
+        p->failed = 1;
+    }
+    if (p->failed) {
+        return NULL;
+    }
+    void *memory = p->memory == NULL ? NULL : p->memory + p->used;
+    p->used += (count * size + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
+    return memory;
+}
+
+static int aligned(const void *pointer)
+{
+    return (uintptr_t)pointer % BNN_ALIGNMENT == 0;
+}
+
+/* The model and its tables. */
+struct tables {
+    struct bnn_model *model;
+    struct bnn_tensor *tensors;
+    struct bnn_op *ops;
+    uint32_t *inputs, *outputs;
+    uint32_t *alive;
+};
+
+static struct tables reserve_tables(struct bnn_prepare *p, const struct bnn_header *h)
+{
+    struct tables t;
+    t.model = bnn_reserve(p, 1, sizeof *t.model);
+    t.tensors = bnn_reserve(p, h->tensor_count, sizeof *t.tensors);
+    t.ops = bnn_reserve(p, h->op_count, sizeof *t.ops);
+    t.inputs = bnn_reserve(p, h->input_count, sizeof *t.inputs);
+    t.outputs = bnn_reserve(p, h->output_count, sizeof *t.outputs);
+    t.alive = bnn_reserve(p, h->tensor_count < BNN_MAX_ALIVE ? h->tensor_count : BNN_MAX_ALIVE, sizeof *t.alive);
+    return t;
+}
+
+/* Runs an op's prepare; p->number is set here. */
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, uint32_t number)
+{
+    p->number = number;
+    for (uint32_t i = 0; i < op->input_count; i++) {
+        uint32_t encoding = bnn_op_input(p->model, op, i)->encoding;
+        if (encoding != BNN_PLAIN && (op->row->opcode != BNN_OP_CONV2D || i != 1)) {
+            return bnn_fail(p, op, BNN_ERROR_FORMAT, "encoding of an input that is not a conv2d's filters", encoding,
+                            BNN_PLAIN);
+        }
+    }
+    bnn_status status = op->row->prepare(p, op);
+    if (status == BNN_OK && p->failed) {
+        status = bnn_fail(p, op, BNN_ERROR_LIMIT, "the memory it needs overflows", 0, 0);
+    }
+    return status;
+}
+
+/* What the ops so far take. */
+struct tally {
+    uint64_t edges, read, work; /* heights and widths; bytes of constants; of one image */
+    uint32_t dearest;           /* the op with the most work */
+    uint64_t dearest_work;
+};
+
+static bnn_status limit_error(bnn_problem *problem, const struct bnn_op *op, uint32_t number, const char *what,
+                              uint64_t found, uint64_t most)
+{
+    return bnn_report(problem, BNN_ERROR_LIMIT, "op", number, op->layer, op->layer_length, what, bnn_shown(found),
+                      bnn_shown(most));
+}
+
+/* Before an op is prepared: what bounds the work of preparing it. */
+static bnn_status count_shapes(struct tally *t, const struct bnn_model *m, const struct bnn_header *h,
+                               const struct bnn_op *op, uint32_t number, bnn_problem *problem)
+{
+    const struct bnn_tensor *out = &m->tensors[op->output];
+    t->edges += (uint64_t)out->h + out->w;
+    if (t->edges > BNN_MAX_EDGES) {
+        return limit_error(problem, op, number, "rows and columns of all outputs up to its own (at most)", t->edges,
+                           BNN_MAX_EDGES);
+    }
+    for (uint32_t i = 0; i < op->input_count; i++) {
+        const struct bnn_tensor *in = bnn_op_input(m, op, i);
+        t->read = bnn_plus(t->read, in->storage == BNN_CONSTANT ? 4 * (uint64_t)in->o * in->image : 0);
+    }
+    if (t->read > h->most) {
+        return limit_error(problem, op, number, "bytes of constants read up to it (max_bytes)", t->read, h->most);
+    }
+    return BNN_OK;
+}
+
+/* After it: the memory that all of them need, and what running it costs. */
+static bnn_status count_costs(struct tally *t, const struct bnn_prepare *p, const struct bnn_header *h,
+                              struct bnn_op *op)
+{
+    uint64_t piece = bnn_op_piece(p->model, op);
+    if (p->used > h->most) {
+        return limit_error(p->problem, op, p->number, "bytes of the opened model up to it (max_bytes)", p->used,
+                           h->most);
+    }
+    if (piece > BNN_MAX_PIECE) {
+        return limit_error(p->problem, op, p->number, "work of a part that cannot be cut (at most)", piece,
+                           BNN_MAX_PIECE);
+    }
+    op->work = bnn_op_work(p->model, op);
+    t->work = bnn_plus(t->work, op->work);
+    if (op->work > t->dearest_work) {
+        t->dearest_work = op->work;
+        t->dearest = p->number;
+    }
+    return BNN_OK;
+}
+
+/* Names the op that is most of what is too much. */
+static bnn_status check_work(const struct bnn_model *m, const struct bnn_header *h, const struct tally *t,
+                             bnn_problem *problem)
+{
+    struct bnn_op op;
+    size_t offset = h->ops;
+    if (h->limits.max_work == 0 || t->work <= h->limits.max_work) {
+        return BNN_OK;
+    }
+    for (uint32_t k = 0; k <= t->dearest; k++) {
+        bnn_read_op(m->file, h, k, &offset, &op, NULL);
+    }
+    return limit_error(problem, &op, t->dearest, "most of the work of all ops (max_work)", t->work,
+                       h->limits.max_work);
+}
+
+/* Checks every op by itself and counts the bytes of the opened model. */
+static bnn_status measure(const struct bnn_model *proto, const struct bnn_header *h, size_t *bytes,
+                          bnn_problem *problem)
+{
+    struct bnn_tensor tensors[BNN_MAX_INPUTS + 1];
+    uint32_t numbers[BNN_MAX_INPUTS];
+    struct bnn_op op;
+    struct bnn_model model = *proto;
+    struct bnn_prepare p = {&model, NULL, 0, 0, 0, problem};
+    struct tally tally = {.edges = 0};
+    size_t offset = h->ops;
+
+    model.tensors = tensors;
+    model.ops = &op;
+    reserve_tables(&p, h);
+    for (uint32_t k = 0; k < h->op_count; k++) {
+        bnn_status status = bnn_read_op(model.file, h, k, &offset, &op, problem);
+        for (uint32_t i = 0; i < op.input_count && status == BNN_OK; i++) {
+            status = bnn_read_tensor(model.file, h, op.inputs[i], &tensors[i], problem);
+            numbers[i] = i;
+        }
+        if (status == BNN_OK) {
+            status = bnn_read_tensor(model.file, h, op.output, &tensors[op.input_count], problem);
+        }
+        if (status == BNN_OK) {
+            op.inputs = numbers;
+            op.output = op.input_count;
+            status = count_shapes(&tally, &model, h, &op, k, problem);
+        }
+        if (status == BNN_OK) {
+            status = prepare(&p, &op, k);
+        }
+        if (status == BNN_OK) {
+            status = count_costs(&tally, &p, h, &op);
+        }
+        if (status != BNN_OK) {
+            return status;
+        }
+    }
+    *bytes = p.used;
+    return check_work(proto, h, &tally, problem);
+}
+
+/* What both entry points begin with: the arguments and the header. */
+static bnn_status begin(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
+                        struct bnn_model *proto, struct bnn_header *h, bnn_problem *problem)
+{
+    if (problem != NULL) {
+        memset(problem, 0, sizeof *problem);
+    }
+    if (file == NULL) {
+        return bnn_report(problem, BNN_ERROR_ARGUMENT, "file", BNN_NEVER, NULL, 0, "is null", 0, 1);
+    }
+    if (kernels == NULL) {
+        return bnn_report(problem, BNN_ERROR_KERNELS, "kernels", BNN_NEVER, NULL, 0, "none given", 0, 1);
+    }
+    if (!aligned(file)) {
+        return bnn_report(problem, BNN_ERROR_MEMORY, "file", BNN_NEVER, NULL, 0, "bytes past an aligned address",
+                          (int64_t)((uintptr_t)file % BNN_ALIGNMENT), 0);
+    }
+    bnn_status status = bnn_read_header(file, size, h, problem);
+    if (status != BNN_OK) {
+        return status;
+    }
+    h->limits = limits != NULL ? *limits : (bnn_limits){0, 0};
+    h->most = h->limits.max_bytes;
+    if (h->most == 0) {
+        h->most = bnn_plus(BNN_OPENED_BYTES, bnn_times(BNN_OPENED_TIMES, size));
+    }
+    memset(proto, 0, sizeof *proto);
+    proto->file = file;
+    proto->file_size = size;
+    proto->kernels = kernels;
+    proto->tensor_count = h->tensor_count;
+    proto->op_count = h->op_count;
+    proto->input_count = h->input_count;
+    proto->output_count = h->output_count;
+    proto->arena = h->arena;
+    return BNN_OK;
+}
+
+/* A file that contradicts itself is most often a damaged one: then say so.  Only what can be told from the first bytes
+ * comes before the checksum: the signature, the version and the length. */
+static bnn_status blame(const unsigned char *file, size_t size, bnn_status status, bnn_problem *problem)
+{
+    if ((status == BNN_ERROR_FORMAT || status == BNN_ERROR_LIMIT || status == BNN_ERROR_OPCODE) &&
+        !bnn_checksum_matches(file, size, problem)) {
+        return BNN_ERROR_CHECKSUM;
+    }
+    return status;
+}
+
+bnn_status bnn_model_size_within(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
+                                 size_t *bytes, bnn_problem *problem)
+{
+    struct bnn_model proto;
+    struct bnn_header h;
+    if (bytes == NULL) {
+        return bnn_report(problem, BNN_ERROR_ARGUMENT, "bytes", BNN_NEVER, NULL, 0, "is null", 0, 1);
+    }
+    bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
+    if (status == BNN_OK) {
+        status = measure(&proto, &h, bytes, problem);
+    }
+    return blame(file, size, status, problem);
+}
+
+bnn_status bnn_model_size(const void *file, size_t size, const bnn_kernels *kernels, size_t *bytes,
+                          bnn_problem *problem)
+{
+    return bnn_model_size_within(file, size, kernels, NULL, bytes, problem);
+}
+
+/* The memory of a context for one image and one worker, beside the `opened` bytes of the model. */
+static bnn_status check_context(const struct bnn_model *m, const struct bnn_header *h, size_t opened,
+                                bnn_problem *problem)
+{
+    uint64_t floats = 0, most = h->limits.max_bytes - opened;
+    size_t bytes;
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        const struct bnn_tensor *t = &m->tensors[i];
+        if (t->storage == BNN_INPUT || t->storage == BNN_OUTPUT) {
+            floats = bnn_plus(floats, bnn_elements(t));
+        }
+    }
+    if (h->limits.max_bytes == 0) {
+        most = bnn_plus(BNN_CONTEXT_BYTES, bnn_times(floats, sizeof(float) * BNN_CONTEXT_TIMES));
+    }
+    bnn_status status = bnn_context_size(m, 1, 1, &bytes);
+    if (status != BNN_OK || bytes > most) {
+        return bnn_report(problem, BNN_ERROR_LIMIT, "header", BNN_NEVER, NULL, 0, "bytes to run one image (max_bytes)",
+                          bnn_shown(status != BNN_OK ? UINT64_MAX : bytes), bnn_shown(most));
+    }
+    return BNN_OK;
+}
+
+/* Fills the tables and prepares the ops; memory has the measured size. */
+static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h, void *memory, bnn_model **model,
+                       bnn_problem *problem)
+{
+    struct bnn_prepare p = {NULL, memory, 0, 0, 0, problem};
+    struct tables t = reserve_tables(&p, h);
+    struct bnn_model *m = t.model;
+    *m = *proto;
+    m->tensors = t.tensors;
+    m->ops = t.ops;
+    m->input_tensors = t.inputs;
+    m->output_tensors = t.outputs;
+    p.model = m;
+
+    bnn_status status = BNN_OK;
+    for (uint32_t i = 0; i < h->tensor_count && status == BNN_OK; i++) {
+        status = bnn_read_tensor(m->file, h, i, &m->tensors[i], problem);
+    }
+    size_t offset = h->ops;
+    for (uint32_t k = 0; k < h->op_count && status == BNN_OK; k++) {
+        status = bnn_read_op(m->file, h, k, &offset, &m->ops[k], problem);
+    }
+    if (status == BNN_OK) {
+        status = bnn_check_graph(m, h, t.alive, problem);
+    }
+    for (uint32_t k = 0; k < h->op_count && status == BNN_OK; k++) {
+        status = prepare(&p, &m->ops[k], k);
+        size_t scratch = m->ops[k].scratch;
+        m->scratch = scratch > m->scratch ? scratch : m->scratch;
+        m->whole_batch |= m->ops[k].row->whole_batch;
+        m->ops[k].work = bnn_op_work(m, &m->ops[k]);
+        m->work = bnn_plus(m->work, m->ops[k].work);
+    }
+    if (status == BNN_OK) {
+        status = check_context(m, h, p.used, problem);
+    }
+    if (status == BNN_OK) {
+        *model = m;
+    }
+    return status;
+}
+
+bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
+                                 void *memory, size_t memory_size, bnn_model **model, bnn_problem *problem)
+{
+    struct bnn_model proto;
+    struct bnn_header h;
+    if (model == NULL) {
+        return bnn_report(problem, BNN_ERROR_ARGUMENT, "model", BNN_NEVER, NULL, 0, "is null", 0, 1);
+    }
+    *model = NULL;
+    bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
+    if (status != BNN_OK) {
+        return blame(file, size, status, problem);
+    }
+    if (!bnn_checksum_matches(file, size, problem)) {
+        return BNN_ERROR_CHECKSUM;
+    }
+    size_t bytes;
+    status = measure(&proto, &h, &bytes, problem);
+    if (status != BNN_OK) {
+        return status;
+    }
+    if (memory == NULL) {
+        return bnn_report(problem, BNN_ERROR_ARGUMENT, "memory", BNN_NEVER, NULL, 0, "is null", 0, 1);
+    }
+    if (!aligned(memory)) {
+        return bnn_report(problem, BNN_ERROR_MEMORY, "memory", BNN_NEVER, NULL, 0, "bytes past an aligned address",
+                          (int64_t)((uintptr_t)memory % BNN_ALIGNMENT), 0);
+    }
+    if (memory_size < bytes) {
+        return bnn_report(problem, BNN_ERROR_MEMORY, "memory", BNN_NEVER, NULL, 0, "bytes", (int64_t)memory_size,
+                          (int64_t)bytes);
+    }
+    return fill(&proto, &h, memory, model, problem);
+}
+
+bnn_status bnn_model_open(const void *file, size_t size, const bnn_kernels *kernels, void *memory, size_t memory_size,
+                          bnn_model **model, bnn_problem *problem)
+{
+    return bnn_model_open_within(file, size, kernels, NULL, memory, memory_size, model, problem);
+}

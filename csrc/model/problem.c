@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is wrong with a file, in words. */
+#include "model/validate.h"
+
+struct text {
+    char *at, *end; /* end leaves room for the final zero */
+};
+
+static void put(struct text *t, const char *s, size_t length)
+{
+    for (; length > 0 && t->at < t->end; length--) {
+        char c = *s++;
+        *t->at++ = (unsigned char)c < 32 || c == 127 ? '?' : c; /* a damaged file's names must not upset a terminal */
+    }
+}
+
+static size_t length_of(const char *s)
+{
+    size_t n = 0;
+    while (s[n] != 0) {
+        n++;
+    }
+    return n;
+}
+
+static void put_number(struct text *t, uint32_t number)
+{
+    char digits[10];
+    size_t n = sizeof digits;
+    do {
+        digits[--n] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    put(t, digits + n, sizeof digits - n);
+}
+
+bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind, uint32_t number, const char *name,
+                      size_t name_length, const char *what, int64_t found, int64_t expected)
+{
+    if (problem == NULL) {
+        return status;
+    }
+    struct text t = {problem->what, problem->what + sizeof problem->what - 1};
+    put(&t, kind, length_of(kind));
+    if (number != BNN_NEVER) {
+        put(&t, " ", 1);
+        put_number(&t, number);
+    }
+    if (name_length != 0) {
+        /* The name gives way to the text: keep the room for "): " and what. */
+        size_t used = (size_t)(t.at - problem->what) + length_of(" (): ") + length_of(what);
+        size_t room = used < sizeof problem->what - 1 ? sizeof problem->what - 1 - used : 0;
+        size_t shown = name_length < room ? name_length : room;
+        while (shown < name_length && shown > 0 && ((unsigned char)name[shown] & 0xC0) == 0x80) {
+            shown--; /* not in the middle of a UTF-8 sequence */
+        }
+        put(&t, " (", 2);
+        put(&t, name, shown);
+        put(&t, ")", 1);
+    }
+    put(&t, ": ", 2);
+    put(&t, what, length_of(what));
+    *t.at = 0;
+    problem->found = found;
+    problem->expected = expected;
+    return status;
+}
+
+bnn_status bnn_fail(struct bnn_prepare *p, const struct bnn_op *op, bnn_status status, const char *what, int64_t found,
+                    int64_t expected)
+{
+    return bnn_report(p->problem, status, "op", p->number, op->layer, op->layer_length, what, found, expected);
+}

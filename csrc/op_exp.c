@@ -1,5 +1,0 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-/* exp: exp(x). */
-#include "functions.h"
-
-BNN_FUNCTION(exp, BNN_OP_EXP, expf(x));

@@ -1,5 +1,0 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-/* rsqrt: 1 / sqrt(x). */
-#include "functions.h"
-
-BNN_FUNCTION(rsqrt, BNN_OP_RSQRT, 1.0f / sqrtf(bnn_flushed(x)));

@@ -1,5 +1,0 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-/* sqrt: the square root of x. */
-#include "functions.h"
-
-BNN_FUNCTION(sqrt, BNN_OP_SQRT, sqrtf(bnn_flushed(x)));

@@ -1,5 +1,0 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-/* tanh: tanh(x). */
-#include "functions.h"
-
-BNN_FUNCTION(tanh, BNN_OP_TANH, tanhf(x));

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/elementwise.h"
+
+#define OP add
+#define OPCODE BNN_OP_ADD
+
+static inline float element(float x, float y)
+{
+    return x + y;
+}
+
+#include "ops/elementwise.inc"

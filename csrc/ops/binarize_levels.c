@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* binarize_levels: the number of thresholds that are <= x, in binary, bit p of it in plane p; planes begin on words.  What is
+ * not a number is reported for its image.
+ *
+ * Bit p of a number n is the parity of the multiples of 2^p up to n: the exclusive or of the comparisons with every 2^p-th
+ * threshold.  So a few thresholds are compared with by the kernels, a row at a time; many are searched. */
+#include "ops/check.h"
+#include "run/view.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { FEW_PLANES = 4 };
+
+struct levels {
+    uint32_t steps, planes;
+    const float
+        *thresholds;       /* few: [steps][channels]; else [2^planes - 1], not-a-number past the last: never reached */
+    const uint32_t *flips; /* few: none */
+};
+
+static uint32_t bit_length(uint32_t n)
+{
+    uint32_t bits = 0;
+    for (; n > 0; n >>= 1)
+        bits++;
+    return bits;
+}
+
+static bnn_status check_thresholds(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t)
+{
+    bnn_status status = bnn_check_operand(p, op, t, BNN_F32, t->c, ""); /* of any count */
+    if (status != BNN_OK)
+        return status;
+    if (t->c < 2 || t->c >= 1u << BNN_MOST_PLANES)
+        return bnn_fail(p, op, BNN_ERROR_FORMAT, "thresholds, 2 to 255", t->c, 2);
+    const float *value = t->data;
+    for (uint32_t i = 0; i < t->c; i++)
+        if (!(value[i] >= value[i > 0 ? i - 1 : 0]))
+            return bnn_fail(p, op, BNN_ERROR_FORMAT, "threshold that is below the one before it, or no number", i, 0);
+    return BNN_OK;
+}
+
+static void lay_thresholds(struct bnn_prepare *p, struct levels *l, const float *thresholds, size_t channels)
+{
+    size_t copies = l->planes <= FEW_PLANES ? channels : 1, numbers = (size_t)1 << l->planes;
+    float *all = bnn_reserve(p, l->planes <= FEW_PLANES ? l->steps * copies : numbers, sizeof *all);
+    l->thresholds = all;
+    if (l->planes <= FEW_PLANES) {
+        uint32_t *flips = bnn_reserve(p, (channels + 31) / 32, sizeof *flips);
+        l->flips = flips;
+        if (flips != NULL)
+            memset(flips, 0, (channels + 31) / 32 * sizeof *flips);
+    }
+    if (all == NULL)
+        return;
+    for (size_t i = 0; i < l->steps; i++)
+        for (size_t c = 0; c < copies; c++)
+            *all++ = thresholds[i];
+    for (size_t i = l->steps; copies == 1 && i < numbers; i++)
+        *all++ = NAN;
+}
+
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+{
+    bnn_status status = bnn_check_inputs(p, op, 2, 2, 1);
+    if (status != BNN_OK)
+        return status;
+    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *thresholds = bnn_op_input(p->model, op, 1);
+    status = bnn_check_dtype(p, op, in, BNN_F32, "dtype of the input");
+    if (status == BNN_OK)
+        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_B1, "dtype of the output");
+    if (status == BNN_OK)
+        status = check_thresholds(p, op, thresholds);
+    if (status != BNN_OK)
+        return status;
+    size_t words = (in->c + 31u) / 32;
+    struct levels l = {.steps = thresholds->c, .planes = bit_length(thresholds->c)};
+    status = bnn_check_output(p, op, in->rank, in->h, in->w, (uint64_t)l.planes * words * 32);
+    if (status != BNN_OK)
+        return status;
+    struct levels *kept = bnn_reserve(p, 1, sizeof *kept);
+    lay_thresholds(p, &l, thresholds->data, in->c);
+    op->scratch = in->w * words * sizeof(uint32_t); /* a row of one comparison's bits, no larger than the output's */
+    if (kept != NULL) {
+        *kept = l;
+        op->prepared = kept;
+    }
+    return BNN_OK;
+}
+
+/* A row by comparing it with every threshold. */
+static int compare(const struct bnn_run *r, const struct levels *l, uint32_t *out, const float *in)
+{
+    const struct bnn_tensor *from = r->inputs[0].tensor;
+    size_t words = (from->c + 31u) / 32;
+    uint32_t *bits = r->scratch;
+    int nan = 0;
+    memset(out, 0, from->w * words * l->planes * sizeof *out);
+    for (uint32_t i = 1; i <= l->steps; i++) {
+        const float *thresholds = l->thresholds + (i - 1) * (size_t)from->c;
+        nan |= r->model->kernels->binarize_at(bits, in, thresholds, l->flips, from->c, from->w);
+        for (uint32_t plane = 0; plane < l->planes && i % (1u << plane) == 0; plane++)
+            for (size_t x = 0; x < from->w; x++)
+                for (size_t k = 0; k < words; k++)
+                    out[(x * l->planes + plane) * words + k] ^= bits[x * words + k];
+    }
+    return nan;
+}
+
+/* A pixel by search: from the highest bit of the number to the lowest. */
+static int search(const struct levels *l, uint32_t *out, const float *in, size_t channels)
+{
+    size_t words = (channels + 31) / 32;
+    int nan = 0;
+    for (size_t k = 0; k < words; k++) {
+        uint32_t plane[BNN_MOST_PLANES] = {0};
+        size_t left = channels - k * 32, count = left < 32 ? left : 32;
+        for (size_t i = 0; i < count; i++) {
+            float v = in[k * 32 + i];
+            uint32_t number = 0;
+            nan |= v != v;
+            for (uint32_t b = l->planes; b-- > 0;) {
+                uint32_t bit = v >= l->thresholds[number + (1u << b) - 1];
+                number |= bit << b;
+                plane[b] |= bit << i;
+            }
+        }
+        for (uint32_t b = 0; b < l->planes; b++)
+            out[b * words + k] = plane[b];
+    }
+    return nan;
+}
+
+static uint64_t work(const struct bnn_model *m, const struct bnn_op *op)
+{
+    uint32_t steps = bnn_op_input(m, op, 1)->c, planes = bit_length(steps);
+    return bnn_times(bnn_elements(bnn_op_input(m, op, 0)), planes <= FEW_PLANES ? steps : planes * 8);
+}
+
+static void run(const struct bnn_run *r)
+{
+    const struct levels *l = r->op->prepared;
+    const struct bnn_tensor *from = r->inputs[0].tensor, *to = r->output.tensor;
+    for (size_t i = 0; i < r->images; i++) {
+        int nan = 0;
+        for (size_t y = r->row_begin; y < r->row_end; y++) {
+            const float *in = bnn_row_floats(&r->inputs[0], i, y);
+            uint32_t *out = bnn_row_words(&r->output, i, y);
+            if (l->planes <= FEW_PLANES)
+                nan |= compare(r, l, out, in);
+            else
+                for (size_t x = 0; x < from->w; x++)
+                    nan |= search(l, out + x * to->words, in + x * from->words, from->c);
+        }
+        if (nan != 0)
+            r->nan[i] = 1;
+    }
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
+const struct bnn_op_row bnn_op_row_binarize_levels = {
+    .opcode = BNN_OP_BINARIZE_LEVELS,
+    .name = "binarize_levels",
+    .work = work,
+    .prepare = prepare,
+    .run = run,
+};

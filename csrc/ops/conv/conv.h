@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Convolutions of bits, of bytes and of floats: one driver for all, over the kernels' tiles.
+ *
+ * Bits.  With tail bits zero in both operands and padding read from the halo as zero bits (-1), the tile counts the
+ * differing bits p of every tap it reads.  For an output pixel, I are the taps inside the image, R the taps that are
+ * read (whole kernel rows, those with a row of the image: I is in R), and |w| the set bits of a tap of filter o:
+ *
+ *     the sum over I is   C |I| - 2 (p - sum of |w| over R without I)          C channels; the halo differs where w is 1
+ *     a tap outside adds  pad_value * (2 |w| - C)
+ *     accumulator = correction - 2 p,
+ *     correction  = C |I| + 2 sum over R without I of |w| + pad_value * sum outside I of (2 |w| - C)
+ *
+ * The correction depends on o and on which taps are inside, so only on a row class and a column class of the pixel:
+ * that is all there is to padding, whatever its value.  A threshold t becomes a limit on p:
+ *
+ *     accumulator >= t  <=>  p < floor((correction - t) / 2) + 1.
+ *
+ * Bytes.  Weights are signs, or the means of two (-1, 0, +1).  Padding is z, what stands for zero in a channel, and halos
+ * are zero bytes: with the sum s of byte times weight over the taps that are read,
+ *
+ *     accumulator = s + correction,   correction = -sum of z times weights over I,
+ *
+ * and with a threshold t the bit is s + (correction - t) >= 0.  All of these are exact as floats: integers below 2^24, or
+ * with z between integers multiples of a fraction below 2^24 of them.
+ *
+ * Several planes.  Where the data are numbers in binary, the accumulator is the sum of 2^i times that of plane i.  A
+ * kernel runs once for every plane, from the highest to the lowest, over the same weights: with T the sum of the planes
+ * above, in multiples of the present plane's weight / 2, it is given the correction 2 T + correction instead.  The last
+ * plane's run has the epilogue, or the limits T + floor((correction - t) / 2) + 1.
+ *
+ * Memory.  The taps of a kernel row are contiguous (one segment) unless it is dilated or there are groups or planes;
+ * then every tap is one.  Channels of a group are padded to whole blocks of the kernels' lanes in weights, tables and operands. */
+#ifndef BNN_CONV_H
+#define BNN_CONV_H
+
+#include "model/internal.h"
+
+/* By their data; the value is the data's dtype. */
+enum bnn_conv_kind { BNN_CONV_FLOATS = BNN_F32, BNN_CONV_BITS = BNN_B1, BNN_CONV_BYTES = BNN_U8 };
+
+/* What a file says, checked. */
+struct bnn_conv_shape {
+    const struct bnn_tensor *x, *w, *y;
+    const struct bnn_conv_attrs *attrs;
+    int binary, bytes, depthwise;
+    uint32_t sign_planes; /* of signs in the filters of bytes, 1 or 2 */
+    size_t groups;      /* 1 for depthwise: its channels are lanes */
+    size_t outputs;     /* channels of a group */
+    size_t group_words; /* elements of a group's channels in an input pixel */
+    size_t planes, plane_words; /* planes of bits, and the words of one in an input pixel */
+};
+
+struct bnn_conv_range {
+    uint32_t begin, end;
+};
+
+/* Offsets of pixels in the input, the tables, the output and the residual, in elements. */
+struct bnn_conv_places {
+    const ptrdiff_t *in, *table, *out, *residual;
+};
+
+struct bnn_conv {
+    struct bnn_conv_shape shape;
+    size_t lanes, padded;        /* block width; a group's outputs in whole blocks */
+    size_t chunk_rows;           /* rows of an image handed to a kernel at once: what the places cover */
+    struct bnn_conv_places at;   /* of their pixels, from where the first of these rows begins */
+    size_t row_segments, length; /* segments of a kernel row, words of a segment */
+    const ptrdiff_t *segments;   /* of all kernel rows */
+    union {
+        const uint32_t *words;
+        const float *values;
+    } weights;          /* [group][block][tap word][lane]; depthwise: [tap][channel] */
+    size_t row_weights; /* elements of a kernel row in a block */
+    size_t block_weights, group_weights;
+    size_t row_classes, column_classes;
+    const uint32_t *row_class;         /* by output row */
+    const struct bnn_conv_range *rows; /* kernel rows inside the image, by row class */
+    const float *corrections;          /* [row class][column class][group][padded] */
+    const int32_t *limits;             /* the same, where there is a threshold */
+    const float *margins;              /* likewise, of bytes: corrections less thresholds */
+    struct bnn_epilogue epilogue, raw_epilogue;
+    int residual, raw_residual; /* input number, or 0 */
+};
+
+/* Validates types, shapes, attributes and operands; fills the shape. */
+bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, enum bnn_conv_kind kind,
+                          struct bnn_conv_shape *shape);
+/* Packed weights and operands, epilogues: whatever does not depend on borders.  Needs shape, lanes, padded. */
+void bnn_conv_pack(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
+/* Border classes and, for bits, their corrections and limits; places.  Needs what bnn_conv_pack sets. */
+void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
+
+/* Weights of bytes, packed.  Needs segments, lanes, padded. */
+void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv);
+/* What `zeros`, one a channel of the data, take from the sums at each border class.  sums: memory for (kernel height + 1) *
+ * (kernel width + 1). */
+void bnn_conv_correct_bytes(const struct bnn_conv *conv, const float *zeros, const struct bnn_conv_range *columns,
+                            float *corrections, double *sums);
+/* Margins, where there is a threshold.  Needs classes and their corrections, `count` of them. */
+void bnn_conv_margins(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv, size_t count);
+
+/* How many parts a convolution's output channels can be run in, in their order: blocks of the kernels' lanes, or, where
+ * the bits of groups share words, groups. */
+size_t bnn_conv_blocks(const struct bnn_conv *conv);
+
+/* Bytes a worker needs while a convolution runs. */
+size_t bnn_conv_scratch(const struct bnn_conv *conv);
+
+/* A convolution of several planes: one call's tile, but for a, table, corrections and limits, which are those of plane 0
+ * as if there were no others.  `limits`: whether the output is bits by limits.  Returns as the kernels do. */
+int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv, const struct bnn_binary_tile *tile,
+                    int limits, void *scratch);
+size_t bnn_conv_planes_scratch(const struct bnn_conv *conv);
+
+bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, enum bnn_conv_kind kind);
+void bnn_conv_run(const struct bnn_run *r);
+
+/* a * b; an overflow marks the preparation as failed and gives 0. */
+static inline size_t bnn_conv_product(struct bnn_prepare *p, size_t a, size_t b)
+{
+    if (b != 0 && a > SIZE_MAX / b) {
+        p->failed = 1;
+        return 0;
+    }
+    return a * b;
+}
+
+#endif

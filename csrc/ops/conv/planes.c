@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Convolutions of numbers in binary: a kernel's run for every plane of bits.  See conv.h. */
+#include "ops/conv/conv.h"
+
+enum {
+    PIXELS = 32, /* at once: what lies between two runs stays in the nearest cache */
+    LANES = 64   /* the widest block of any family */
+};
+
+struct between {
+    ptrdiff_t at[PIXELS];
+    float twos[LANES];
+    float sums[2][PIXELS * LANES]; /* written and read by turns */
+    int32_t limits[PIXELS * LANES];
+};
+
+size_t bnn_conv_planes_scratch(const struct bnn_conv *conv)
+{
+    return conv->shape.planes > 1 ? sizeof(struct between) : 0;
+}
+
+/* The part of a tile from a pixel on. */
+static struct bnn_binary_tile part(const struct bnn_binary_tile *tile, size_t pixel)
+{
+    struct bnn_binary_tile t = *tile;
+    size_t left = tile->pixels - pixel;
+    t.pixels = left < PIXELS ? left : PIXELS;
+    t.at.a += pixel;
+    t.at.table += pixel;
+    if (t.bits != NULL)
+        t.at.bits += pixel;
+    if (t.values != NULL)
+        t.at.values += pixel;
+    if (t.residual != NULL)
+        t.at.residual += pixel;
+    return t;
+}
+
+/* Runs all planes but the last; all sums are below 2^24.  Gives what they are for the last: its corrections, 2 T + its
+ * own, which are a residual to a value that is doubled; or, for limits, T. */
+static const float *sum_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv,
+                               const struct bnn_binary_tile *tile, int limits, struct between *b)
+{
+    const struct bnn_epilogue none = {.pre_mul = NULL}, doubled = {.pre_mul = b->twos};
+    const float *own = tile->corrections + tile->first;
+    struct bnn_binary_tile t = {.segment = tile->segment,
+                                .segments = tile->segments,
+                                .length = tile->length,
+                                .pixels = tile->pixels,
+                                .weights = tile->weights,
+                                .corrections = own,
+                                .channels = tile->channels,
+                                .at = {.a = tile->at.a, .table = tile->at.table, .values = b->at}};
+    for (size_t plane = conv->shape.planes - 1; plane > 0; plane--) {
+        int last = limits && plane == 1;
+        t.a = tile->a + plane * conv->shape.plane_words;
+        t.values = b->sums[plane % 2];
+        t.epilogue = last ? &none : &doubled;
+        t.residual = last ? NULL : own;
+        t.at.residual = tile->at.table;
+        kernels->binary_values(&t);
+        t.corrections = t.values;
+        t.at.table = b->at;
+    }
+    return t.values;
+}
+
+static void add_limits(const struct bnn_binary_tile *tile, const float *sums, int32_t *limits)
+{
+    for (size_t i = 0; i < tile->pixels; i++, sums += LANES, limits += LANES) {
+        const int32_t *own = tile->limits + tile->first + tile->at.table[i];
+        for (size_t lane = 0; lane < tile->channels; lane++)
+            limits[lane] = (int32_t)sums[lane] + own[lane];
+    }
+}
+
+/* The same tile with its arrays beginning at its first channel: the table of what lies between has no others. */
+static void begin_at_first(struct bnn_binary_tile *t, struct bnn_epilogue *e)
+{
+    const float **operands[] = {&e->pre_mul, &e->pre_add, &e->sub, &e->mul, &e->add};
+    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
+        if (*operands[i] != NULL)
+            *operands[i] += t->first;
+    if (t->bits != NULL)
+        t->bits += t->first / 32;
+    if (t->values != NULL)
+        t->values += t->first;
+    if (t->residual != NULL)
+        t->residual += t->first;
+    t->epilogue = e;
+    t->first = 0;
+}
+
+int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv, const struct bnn_binary_tile *tile,
+                    int limits, void *scratch)
+{
+    struct between *b = scratch;
+    int nan = 0;
+    for (size_t i = 0; i < PIXELS; i++)
+        b->at[i] = (ptrdiff_t)(i * LANES);
+    for (size_t i = 0; i < LANES; i++)
+        b->twos[i] = 2.0f;
+    for (size_t pixel = 0; pixel < tile->pixels; pixel += PIXELS) {
+        struct bnn_binary_tile t = part(tile, pixel);
+        struct bnn_epilogue epilogue = *tile->epilogue;
+        const float *sums = sum_planes(kernels, conv, &t, limits, b);
+        if (limits)
+            add_limits(&t, sums, b->limits);
+        begin_at_first(&t, &epilogue);
+        t.limits = b->limits;
+        t.corrections = sums;
+        t.at.table = b->at;
+        if (limits)
+            kernels->binary_bits(&t);
+        else
+            nan |= kernels->binary_values(&t);
+    }
+    return nan;
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a convolution needs beside the file: packed weights, padded operands, segments. */
+#include "model/coding.h"
+#include "ops/conv/conv.h"
+
+#include <string.h>
+
+enum { CHUNK = 1024 }; /* floats on the stack */
+
+/* Per-channel operands: the file's own where every group fills its blocks, else a padded copy. */
+static const float *pad_operand(struct bnn_prepare *p, const struct bnn_conv *conv, const struct bnn_tensor *t)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    if (conv->padded == s->outputs)
+        return t->data;
+    float *copy = bnn_reserve(p, bnn_conv_product(p, s->groups, conv->padded), sizeof *copy);
+    if (copy != NULL)
+        for (size_t g = 0; g < s->groups; g++)
+            for (size_t c = 0; c < conv->padded; c++)
+                copy[g * conv->padded + c] = c < s->outputs ? ((const float *)t->data)[g * s->outputs + c] : 0.0f;
+    return copy;
+}
+
+/* The slots without those that are not in `keep`. */
+static struct bnn_epilogue keep_slots(const struct bnn_epilogue *e, uint32_t keep)
+{
+    return (struct bnn_epilogue){
+        .pre_mul = keep & BNN_SLOT_PRE_MUL ? e->pre_mul : NULL,
+        .pre_add = keep & BNN_SLOT_PRE_ADD ? e->pre_add : NULL,
+        .sub = keep & BNN_SLOT_SUB ? e->sub : NULL,
+        .mul = keep & BNN_SLOT_MUL ? e->mul : NULL,
+        .add = keep & BNN_SLOT_ADD ? e->add : NULL,
+        .lo0 = e->lo0,
+        .hi0 = e->hi0,
+        .lo1 = e->lo1,
+        .hi1 = e->hi1,
+        .clamp0 = e->clamp0 && (keep & BNN_SLOT_CLAMP0),
+        .clamp1 = e->clamp1 && (keep & BNN_SLOT_CLAMP1),
+    };
+}
+
+/* -1 for the filters that the compiler negated, so that raw sums are those of the source model; else 1. */
+static const float *negated_signs(struct bnn_prepare *p, const struct bnn_conv *conv, const struct bnn_tensor *t)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    float *signs = bnn_reserve(p, bnn_conv_product(p, s->groups, conv->padded), sizeof *signs);
+    const uint32_t *bits = t->data;
+    if (signs != NULL)
+        for (size_t g = 0; g < s->groups; g++)
+            for (size_t c = 0; c < conv->padded; c++) {
+                size_t o = g * s->outputs + c;
+                int negated = c < s->outputs && (bits[o / 32] >> o % 32 & 1) != 0;
+                signs[g * conv->padded + c] = negated ? -1.0f : 1.0f;
+            }
+    return signs;
+}
+
+static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
+{
+    const struct bnn_conv_attrs *a = conv->shape.attrs;
+    struct bnn_epilogue *e = &conv->epilogue;
+    const float **const operands[BNN_SLOT_COUNT] = {NULL, &e->pre_mul, &e->pre_add, NULL, &e->sub, &e->mul, &e->add};
+    uint32_t slots = (uint32_t)a->slots, own = (uint32_t)a->layer_slots;
+    const float *signs = NULL;
+    int input = 2;
+    for (uint32_t bit = 0; bit < BNN_SLOT_COUNT; bit++) {
+        uint32_t slot = 1u << bit;
+        if (!(slots & slot & BNN_SLOTS_WITH_OPERAND))
+            continue;
+        if (slot == BNN_SLOT_RESIDUAL)
+            conv->residual = input;
+        else if (slot == BNN_SLOT_NEGATED)
+            signs = negated_signs(p, conv, bnn_op_input(p->model, op, (uint32_t)input));
+        else if (slot != BNN_SLOT_THRESHOLD && slot != BNN_SLOT_ZEROS)
+            *operands[bit] = pad_operand(p, conv, bnn_op_input(p->model, op, (uint32_t)input));
+        input++;
+    }
+    e->lo0 = a->clamp0_lo;
+    e->hi0 = a->clamp0_hi;
+    e->lo1 = a->clamp1_lo;
+    e->hi1 = a->clamp1_hi;
+    e->clamp0 = (slots & BNN_SLOT_CLAMP0) != 0;
+    e->clamp1 = (slots & BNN_SLOT_CLAMP1) != 0;
+    conv->raw_epilogue = keep_slots(e, own);
+    if (signs != NULL)
+        conv->raw_epilogue.pre_mul = signs;
+    conv->raw_residual = own & BNN_SLOT_RESIDUAL ? conv->residual : 0;
+}
+
+/* [tap][channel], missing channels zero. */
+static void pack_depthwise(const struct bnn_conv *conv, float *dst)
+{
+    const struct bnn_tensor *w = conv->shape.w;
+    float chunk[CHUNK];
+    memset(dst, 0, w->image * conv->padded * sizeof *dst);
+    for (size_t c = 0; c < w->o; c++)
+        for (size_t first = 0; first < w->image; first += CHUNK) {
+            size_t taps = w->image - first < CHUNK ? w->image - first : CHUNK;
+            bnn_read_floats(w, c * w->image + first, taps, chunk);
+            for (size_t i = 0; i < taps; i++)
+                dst[(first + i) * conv->padded + c] = chunk[i];
+        }
+}
+
+/* A block of filters at a time, and of them so many words as the stack has room for: they may have to be decoded. */
+static void pack_floats(const struct bnn_kernels *kernels, const struct bnn_conv *conv, size_t group, float *dst)
+{
+    const struct bnn_tensor *w = conv->shape.w;
+    size_t outputs = conv->shape.outputs, most = CHUNK / conv->lanes;
+    float chunk[CHUNK];
+    for (size_t block = 0; block < outputs; block += conv->lanes) {
+        size_t filters = outputs - block < conv->lanes ? outputs - block : conv->lanes;
+        for (size_t first = 0; first < w->image; first += most) {
+            size_t words = w->image - first < most ? w->image - first : most;
+            for (size_t i = 0; i < filters; i++)
+                bnn_read_floats(w, (group * outputs + block + i) * w->image + first, words, chunk + i * words);
+            kernels->pack_float(dst, chunk, filters, words);
+            dst += words * conv->lanes;
+        }
+    }
+}
+
+static void pack_weights(struct bnn_prepare *p, struct bnn_conv *conv)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    const struct bnn_kernels *kernels = p->model->kernels;
+    size_t taps = (size_t)s->w->h * s->w->w; /* below 2^24, as are taps * channels */
+    size_t words = taps * s->w->words;
+    size_t expansion = s->binary ? kernels->binary_expansion : 1, packed = words * expansion;
+    size_t count = bnn_conv_product(p, conv->padded, s->depthwise ? taps : packed);
+    conv->row_weights = s->depthwise ? s->w->w * conv->padded : s->w->w * s->w->words * expansion * conv->lanes;
+    conv->block_weights = packed * conv->lanes;
+    conv->group_weights = count;
+    count = bnn_conv_product(p, count, s->groups);
+    if (s->binary) {
+        uint32_t *dst = bnn_reserve(p, count, sizeof *dst);
+        const uint32_t *src = s->w->data;
+        conv->weights.words = dst;
+        for (size_t g = 0; dst != NULL && g < s->groups; g++)
+            kernels->pack_binary(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);
+        return;
+    }
+    float *dst = bnn_reserve(p, count, sizeof *dst);
+    conv->weights.values = dst;
+    if (dst != NULL && s->depthwise)
+        pack_depthwise(conv, dst);
+    for (size_t g = 0; dst != NULL && !s->depthwise && g < s->groups; g++)
+        pack_floats(kernels, conv, g, dst + g * conv->group_weights);
+}
+
+static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    const struct bnn_conv_attrs *a = s->attrs;
+    int whole_rows = a->dilation_w == 1 && a->groups == 1 && s->planes == 1;
+    conv->row_segments = whole_rows ? 1 : s->w->w;
+    conv->length = s->depthwise ? conv->padded : whole_rows ? s->w->w * s->group_words : s->group_words;
+    ptrdiff_t *segments = bnn_reserve(p, s->w->h * conv->row_segments, sizeof *segments);
+    conv->segments = segments;
+    if (segments == NULL)
+        return;
+    /* Offsets lie inside the image and its halo, whose size was checked. */
+    for (size_t ky = 0; ky < s->w->h; ky++)
+        for (size_t kx = 0; kx < conv->row_segments; kx++)
+            *segments++ =
+                (ptrdiff_t)(ky * (size_t)a->dilation_h * s->x->row + kx * (size_t)a->dilation_w * s->x->words);
+}
+
+void bnn_conv_pack(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
+{
+    if (!conv->shape.bytes)
+        pack_weights(p, conv);
+    pack_epilogue(p, op, conv);
+    lay_segments(p, conv);
+    if (conv->shape.bytes)
+        bnn_conv_pack_bytes(p, conv);
+}
+
+bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, enum bnn_conv_kind kind)
+{
+    struct bnn_conv conv = {.length = 0};
+    bnn_status status = bnn_conv_check(p, op, kind, &conv.shape);
+    if (status != BNN_OK)
+        return status;
+    const struct bnn_kernels *kernels = p->model->kernels;
+    struct bnn_conv *kept = bnn_reserve(p, 1, sizeof *kept);
+    conv.lanes = conv.shape.binary ? kernels->binary_lanes : kernels->float_lanes;
+    conv.padded = (conv.shape.outputs + conv.lanes - 1) / conv.lanes * conv.lanes;
+    bnn_conv_pack(p, op, &conv);
+    bnn_conv_classes(p, op, &conv);
+    op->scratch = bnn_conv_scratch(&conv);
+    if (kept != NULL) {
+        *kept = conv;
+        op->prepared = kept;
+    }
+    return BNN_OK;
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running a convolution: picks rows of one border class and hands their pixels to a kernel.
+ *
+ * A kernel takes a list of places, which was made once for the layer: whole rows need only to be told where they begin.
+ * Where an image has few pixels and there are several images, a chunk is gathered across rows and images instead: small
+ * images fill tiles, and a dense layer treats the images of a micro-batch as pixels and reads its weights once for all of
+ * them. */
+#include "ops/conv/conv.h"
+
+enum {
+    MAX_CHUNK = 64,
+    FEW_PIXELS = 32 /* fewer rows of an image are gathered with those of other images */
+};
+
+/* In a worker's scratch memory: the places of a gathered chunk, from the first pixels of the tensors. */
+struct chunk {
+    ptrdiff_t in[MAX_CHUNK], table[MAX_CHUNK], out[MAX_CHUNK], residual[MAX_CHUNK];
+    size_t image[MAX_CHUNK];
+    ptrdiff_t staged_at[MAX_CHUNK];
+    uint32_t staged[]; /* [MAX_CHUNK][words of a group]: bits of groups that do not begin on a word */
+};
+
+/* Where a row begins, in all the arrays it takes part in. */
+struct origin {
+    ptrdiff_t in; /* from the input's first pixel to the first window: it may lie in the halo */
+    ptrdiff_t table, out, residual;
+};
+
+struct job {
+    const struct bnn_run *run;
+    const struct bnn_conv *conv;
+    const struct bnn_kernels *kernels;
+    struct chunk *chunk;
+    void *planes;        /* scratch of bnn_conv_planes */
+    int bits, threshold; /* the output is bits; by limits */
+    size_t staged;       /* words of a group to stage, or 0 */
+    const struct bnn_view *x, *residual;
+    size_t output_row, output_image, output_pixel; /* strides in elements */
+    struct bnn_conv_range rows;                    /* kernel rows that the pixels read */
+    size_t gathered;                               /* pixels in the chunk */
+};
+
+/* Pixels for a kernel: `count` places from an origin. */
+struct pixels {
+    struct origin from;
+    struct bnn_conv_places at;
+    size_t count;
+    const size_t *image; /* of each; NULL: all of them one_image */
+    size_t one_image;
+};
+
+static int groups_split_words(const struct bnn_conv *conv)
+{
+    return conv->shape.y->dtype == BNN_B1 && conv->shape.groups > 1 && conv->shape.outputs % 32 != 0;
+}
+
+static size_t group_output_words(const struct bnn_conv *conv)
+{
+    return (conv->shape.outputs + 31) / 32;
+}
+
+/* Blocks of a group. */
+static size_t group_blocks(const struct bnn_conv *conv)
+{
+    return conv->shape.depthwise || groups_split_words(conv) ? 1 : conv->padded / conv->lanes;
+}
+
+size_t bnn_conv_blocks(const struct bnn_conv *conv)
+{
+    return conv->shape.groups * group_blocks(conv);
+}
+
+static size_t chunk_bytes(const struct bnn_conv *conv)
+{
+    size_t staged = groups_split_words(conv) ? MAX_CHUNK * group_output_words(conv) : 0;
+    size_t bytes = sizeof(struct chunk) + staged * sizeof(uint32_t);
+    return (bytes + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
+}
+
+size_t bnn_conv_scratch(const struct bnn_conv *conv)
+{
+    return chunk_bytes(conv) + bnn_conv_planes_scratch(conv);
+}
+
+/* One kernel call: a block of a group's channels, beginning at `first`. */
+struct call {
+    size_t group, first;
+    const void *weights;
+    struct bnn_epilogue epilogue; /* from the group's first channel on */
+};
+
+/* Whether an image of bytes is followed by three more, which belong to it as well: it fills whole lines of memory. */
+static int has_slack(const struct bnn_tensor *t)
+{
+    return ((size_t)t->top + t->h + t->bottom) * t->row + 3 <= t->bytes;
+}
+
+/* `count` pixels from number `pixel` on. */
+static int call(const struct job *job, const struct call *c, const struct pixels *p, size_t pixel, size_t count)
+{
+    const struct bnn_conv *conv = job->conv;
+    const struct bnn_conv_shape *s = &conv->shape;
+    const ptrdiff_t *segment = conv->segments + job->rows.begin * conv->row_segments;
+    size_t segments = (job->rows.end - job->rows.begin) * conv->row_segments;
+    size_t channels = s->outputs - c->first, before = c->group * s->outputs;
+    ptrdiff_t in = p->from.in + (ptrdiff_t)(c->group * s->group_words);
+    struct bnn_places at = {.a = p->at.in + pixel};
+    uint32_t *bits = NULL;
+    float *values = NULL;
+    const float *residual = NULL;
+
+    if (channels > conv->lanes && !s->depthwise)
+        channels = conv->lanes;
+    if (job->staged) {
+        bits = job->chunk->staged;
+        at.bits = job->chunk->staged_at + pixel;
+    } else if (job->bits) {
+        bits = (uint32_t *)job->run->output.data + p->from.out + before / 32;
+        at.bits = p->at.out + pixel;
+    } else {
+        values = (float *)job->run->output.data + p->from.out + before;
+        at.values = p->at.out + pixel;
+    }
+    if (job->residual != NULL) {
+        residual = (const float *)job->residual->data + p->from.residual + before;
+        at.residual = p->at.residual + pixel;
+    }
+    if (s->binary) {
+        ptrdiff_t table = p->from.table + (ptrdiff_t)(c->group * conv->padded);
+        at.table = p->at.table + pixel;
+        struct bnn_binary_tile tile = {.a = (const uint32_t *)job->x->data + in,
+                                       .segment = segment,
+                                       .segments = segments,
+                                       .length = conv->length,
+                                       .pixels = count,
+                                       .weights = c->weights,
+                                       .first = c->first,
+                                       .channels = channels,
+                                       .bits = bits,
+                                       .values = values,
+                                       .residual = residual,
+                                       .epilogue = &c->epilogue,
+                                       .at = at};
+        if (job->threshold)
+            tile.limits = conv->limits + table;
+        else
+            tile.corrections = conv->corrections + table;
+        if (s->planes > 1) {
+            tile.corrections = conv->corrections + table;
+            return bnn_conv_planes(job->kernels, conv, &tile, job->threshold, job->planes);
+        }
+        if (!job->threshold)
+            return job->kernels->binary_values(&tile);
+        job->kernels->binary_bits(&tile);
+        return 0;
+    }
+    if (s->bytes) {
+        at.table = p->at.table + pixel;
+        struct bnn_byte_tile tile = {.a = (const uint8_t *)job->x->data + in,
+                                     .segment = segment,
+                                     .segments = segments,
+                                     .length = conv->length,
+                                     .pixels = count,
+                                     .slack = has_slack(s->x),
+                                     .weights = c->weights,
+                                     .corrections =
+                                         (job->threshold ? conv->margins : conv->corrections) + p->from.table,
+                                     .first = c->first,
+                                     .channels = channels,
+                                     .bits = bits,
+                                     .values = values,
+                                     .residual = residual,
+                                     .epilogue = &c->epilogue,
+                                     .at = at};
+        return job->kernels->byte_values(&tile);
+    }
+    struct bnn_float_tile tile = {.a = (const float *)job->x->data + in,
+                                  .segment = segment,
+                                  .segments = segments,
+                                  .length = conv->length,
+                                  .pixels = count,
+                                  .weights = c->weights,
+                                  .first = c->first,
+                                  .channels = channels,
+                                  .bits = bits,
+                                  .values = values,
+                                  .residual = residual,
+                                  .epilogue = &c->epilogue,
+                                  .at = at};
+    return s->depthwise ? job->kernels->depthwise(&tile) : job->kernels->float_values(&tile);
+}
+
+/* All pixels; where something was not a number, again one by one to learn the images. */
+static void call_block(const struct job *job, const struct call *c, const struct pixels *p)
+{
+    if (!call(job, c, p, 0, p->count))
+        return;
+    for (size_t i = 0; i < p->count; i++)
+        if (call(job, c, p, i, 1))
+            job->run->nan[p->image ? p->image[i] : p->one_image] = 1;
+}
+
+/* The channels of a group from c->first on, and below `end`. */
+static void call_group(const struct job *job, struct call *c, const struct pixels *p, size_t end)
+{
+    const struct bnn_conv *conv = job->conv;
+    size_t skipped = c->group * conv->group_weights + job->rows.begin * conv->row_weights;
+    size_t lanes = conv->shape.depthwise ? conv->shape.outputs : conv->lanes;
+    skipped += c->first / lanes * conv->block_weights;
+    for (; c->first < end; c->first += lanes) {
+        if (conv->shape.binary || conv->shape.bytes)
+            c->weights = conv->weights.words + skipped;
+        else
+            c->weights = conv->weights.values + skipped;
+        call_block(job, c, p);
+        skipped += conv->block_weights;
+    }
+}
+
+/* Moves staged bits of a group to their place, which begins in the middle of a word. */
+static void merge_staged(const struct job *job, size_t group, const struct pixels *p)
+{
+    size_t outputs = job->conv->shape.outputs, first = group * outputs, shift = first % 32;
+    for (size_t i = 0; i < p->count; i++) {
+        const uint32_t *src = job->chunk->staged + i * job->staged;
+        uint32_t *dst = (uint32_t *)job->run->output.data + p->from.out + p->at.out[i] + first / 32;
+        for (size_t k = 0; k < job->staged; k++) {
+            size_t left = outputs - k * 32, bits = left < 32 ? left : 32;
+            dst[k] = shift == 0 ? src[k] : dst[k] | src[k] << shift;
+            if (shift + bits > 32)
+                dst[k + 1] = src[k] >> (32 - shift);
+        }
+    }
+}
+
+/* Those of the run's blocks that are in this group. */
+static void run_group(const struct job *job, struct call *c, const struct pixels *p)
+{
+    const struct bnn_run *r = job->run;
+    const struct bnn_conv *conv = job->conv;
+    size_t blocks = group_blocks(conv), before = c->group * blocks, end = r->block_end - before;
+    c->first = r->block_begin > before ? (r->block_begin - before) * conv->lanes : 0;
+    call_group(job, c, p, end < blocks ? end * conv->lanes : conv->shape.outputs);
+    if (job->staged)
+        merge_staged(job, c->group, p);
+}
+
+static void run_pixels(const struct job *job, const struct pixels *p)
+{
+    const struct bnn_conv *conv = job->conv;
+    struct call c = {.epilogue = job->run->raw ? conv->raw_epilogue : conv->epilogue};
+    const float **operands[] = {&c.epilogue.pre_mul, &c.epilogue.pre_add, &c.epilogue.sub, &c.epilogue.mul,
+                                &c.epilogue.add};
+    size_t blocks = group_blocks(conv), begin = job->run->block_begin / blocks;
+    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
+        if (*operands[i] != NULL)
+            *operands[i] += begin * conv->padded;
+    for (c.group = begin; c.group * blocks < job->run->block_end; c.group++) {
+        run_group(job, &c, p);
+        for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
+            if (*operands[i] != NULL)
+                *operands[i] += conv->padded;
+    }
+}
+
+static struct origin find_row(const struct job *job, size_t image, size_t y)
+{
+    const struct bnn_conv *conv = job->conv;
+    const struct bnn_conv_shape *s = &conv->shape;
+    const struct bnn_conv_attrs *a = s->attrs;
+    struct origin row = {
+        .in = (ptrdiff_t)(image * job->x->image + y * (size_t)a->stride_h * s->x->row) -
+              (ptrdiff_t)((size_t)a->pad_top * s->x->row + (size_t)a->pad_left * s->x->words),
+        .out = (ptrdiff_t)(image * job->output_image + y * job->output_row),
+    };
+    if (conv->corrections != NULL)
+        row.table = (ptrdiff_t)(conv->row_class[y] * s->groups * conv->padded * conv->column_classes);
+    if (job->residual != NULL)
+        row.residual = (ptrdiff_t)(image * job->residual->image + y * job->residual->tensor->row);
+    return row;
+}
+
+static void flush(struct job *job)
+{
+    const struct chunk *c = job->chunk;
+    struct pixels p = {.at = {c->in, c->table, c->out, c->residual}, .count = job->gathered, .image = c->image};
+    if (p.count > 0)
+        run_pixels(job, &p);
+    job->gathered = 0;
+}
+
+static void gather_row(struct job *job, size_t image, size_t y, size_t limit)
+{
+    const struct origin row = find_row(job, image, y);
+    const struct bnn_conv_places *at = &job->conv->at;
+    struct chunk *c = job->chunk;
+    for (size_t x = job->run->column_begin; x < job->run->column_end; x++) {
+        size_t i = job->gathered++;
+        c->in[i] = row.in + at->in[x];
+        c->out[i] = row.out + (ptrdiff_t)(x * job->output_pixel);
+        c->image[i] = image;
+        if (at->table != NULL)
+            c->table[i] = row.table + at->table[x];
+        if (job->residual != NULL)
+            c->residual[i] = row.residual + at->residual[x];
+        if (job->gathered == limit)
+            flush(job);
+    }
+}
+
+/* The places of a row from a column on. */
+static struct bnn_conv_places places_from(const struct bnn_conv_places *at, size_t column)
+{
+    return (struct bnn_conv_places){.in = at->in + column,
+                                    .table = at->table != NULL ? at->table + column : NULL,
+                                    .out = at->out + column,
+                                    .residual = at->residual != NULL ? at->residual + column : NULL};
+}
+
+/* Rows of one class, of all images. */
+static void run_rows(struct job *job, size_t begin, size_t end, size_t limit)
+{
+    const struct bnn_conv *conv = job->conv;
+    size_t first = job->run->column_begin, width = job->run->column_end - first;
+    size_t step = width == conv->shape.y->w ? conv->chunk_rows : 1; /* a part of a row is one */
+    const struct bnn_conv_places at = places_from(&conv->at, first);
+    int few = job->run->images > 1 && (end - begin) * width < FEW_PIXELS;
+    int gather = few || job->run->raw || job->staged; /* a raw output lies elsewhere; few bits can be staged */
+    for (size_t image = 0; image < job->run->images; image++)
+        for (size_t y = begin; y < end; y += step) {
+            size_t rows = end - y < step ? end - y : step;
+            for (size_t i = 0; gather && i < rows; i++)
+                gather_row(job, image, y + i, limit);
+            if (gather)
+                continue;
+            struct pixels p = {
+                .from = find_row(job, image, y), .at = at, .count = rows * width, .one_image = image};
+            run_pixels(job, &p);
+        }
+    flush(job);
+}
+
+void bnn_conv_run(const struct bnn_run *r)
+{
+    const struct bnn_conv *conv = r->op->prepared;
+    const struct bnn_conv_shape *s = &conv->shape;
+    const struct bnn_tensor *y = s->y;
+    int residual = r->raw ? conv->raw_residual : conv->residual;
+    int bits = y->dtype == BNN_B1 && !r->raw;
+    struct job job = {
+        .run = r,
+        .conv = conv,
+        .kernels = r->model->kernels,
+        .chunk = r->scratch,
+        .planes = (unsigned char *)r->scratch + chunk_bytes(conv),
+        .bits = bits,
+        .threshold = (conv->limits != NULL || conv->margins != NULL) && !r->raw,
+        .staged = bits && groups_split_words(conv) ? group_output_words(conv) : 0,
+        .x = &r->inputs[0],
+        .residual = residual ? &r->inputs[residual] : NULL,
+        .output_pixel = bits ? y->words : y->c,
+        .output_row = r->raw ? (size_t)y->w * y->c : y->row,
+        .output_image = r->raw ? (size_t)y->h * y->w * y->c : r->output.image,
+    };
+    size_t height = s->binary ? job.kernels->binary_pixels : job.kernels->float_pixels;
+    for (size_t i = 0; job.staged && i < MAX_CHUNK; i++)
+        job.chunk->staged_at[i] = (ptrdiff_t)(i * job.staged);
+    for (size_t begin = r->row_begin; begin < r->row_end;) {
+        size_t class = conv->row_class[begin], end = begin + 1;
+        while (end < r->row_end && conv->row_class[end] == class)
+            end++;
+        job.rows = conv->rows[class];
+        run_rows(&job, begin, end, MAX_CHUNK / height * height);
+        begin = end;
+    }
+    if (!r->raw)
+        bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}

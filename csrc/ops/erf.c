@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* erf: the error function. */
+#include "ops/functions.h"
+
+BNN_FUNCTION(erf, BNN_OP_ERF, erff(x));

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* exp: exp(x). */
+#include "ops/functions.h"
+
+BNN_FUNCTION(exp, BNN_OP_EXP, expf(x));

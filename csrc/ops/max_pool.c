@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* max_pool: the maximum over the taps inside the image.
+ *
+ * Of floats, first down the columns (whole rows at a time, which is where the work is), into a row of scratch memory,
+ * then along it.
+ *
+ * Of bits it is their OR.  With a mask, channels whose mask bit is set take the AND instead (they carry the
+ * complement of a decreasing threshold): AND is OR of complements, complemented, so out = OR(tap ^ mask) ^ mask
+ * does both at once. */
+#include "run/blocks.h"
+#include "ops/pool.h"
+
+#include <float.h>
+#include <string.h>
+
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+{
+    bnn_status status = bnn_check_inputs(p, op, 1, 2, 1);
+    if (status != BNN_OK) {
+        return status;
+    }
+    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
+    status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), in->dtype, "dtype of the output");
+    if (status == BNN_OK && op->input_count == 2) {
+        status = bnn_check_dtype(p, op, in, BNN_B1, "dtype of the input with a mask");
+        if (status == BNN_OK) {
+            status = bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_B1, in->c, "channels of the mask");
+        }
+    }
+    if (in->dtype == BNN_F32) {
+        op->scratch = (size_t)in->w * in->c * sizeof(float); /* part of an image, whose size was checked */
+    }
+    return status != BNN_OK ? status : bnn_prepare_pool(p, op);
+}
+
+/* As TensorFlow's: from the lowest finite float upwards; what is not a number is skipped. */
+static void lowest(float *out, size_t count)
+{
+    BNN_FOR_BLOCKS(k, count, out[k] = -FLT_MAX;);
+}
+
+/* Output columns [begin, end) whose windows lie inside the image: with stride 1 all of them at once. */
+static void inner_columns(const struct bnn_run *r, float *out, const float *columns, size_t begin, size_t end)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    void (*max_row)(float *, const float *, size_t) = r->model->kernels->max_row;
+    size_t c = r->output.tensor->c, kernel = (size_t)a->kernel_w, stride = (size_t)a->stride_w;
+    size_t run = stride == 1 && end > begin ? end - begin : 1;
+    out += begin * c;
+    for (size_t x = begin; x < end; x += run, out += run * c) {
+        const float *tap = columns + (x * stride - (size_t)a->pad_left) * c;
+        memcpy(out, tap, run * c * sizeof *out); /* not a not-a-number: the columns' maxima skipped those */
+        for (size_t k = 1; k < kernel; k++) {
+            max_row(out, tap + k * c, run * c);
+        }
+    }
+}
+
+static void border_column(const struct bnn_run *r, float *out, const float *columns, size_t x)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *in = r->inputs[0].tensor;
+    size_t c = in->c;
+    struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
+    lowest(out + x * c, c);
+    for (size_t k = xs.begin; k < xs.end; k++) {
+        r->model->kernels->max_row(out + x * c, columns + k * c, c);
+    }
+}
+
+static void highest_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *in = r->inputs[0].tensor, *t = r->output.tensor;
+    struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
+    float *columns = r->scratch, *out = bnn_row_floats(&r->output, image, y);
+    size_t width = (size_t)in->w * in->c;
+    lowest(columns, width);
+    for (size_t k = ys.begin; k < ys.end; k++) {
+        r->model->kernels->max_row(columns, bnn_row_floats(&r->inputs[0], image, k), width);
+    }
+    /* Columns left and right of those whose windows lie inside the image. */
+    size_t stride = (size_t)a->stride_w, left = (size_t)a->pad_left, kernel = (size_t)a->kernel_w;
+    size_t begin = (left + stride - 1) / stride,
+           end = in->w + left >= kernel ? (in->w + left - kernel) / stride + 1 : 0;
+    begin = begin < t->w ? begin : t->w;
+    end = end < begin ? begin : end < t->w ? end : t->w;
+    for (size_t x = 0; x < begin; x++) {
+        border_column(r, out, columns, x);
+    }
+    inner_columns(r, out, columns, begin, end);
+    for (size_t x = end; x < t->w; x++) {
+        border_column(r, out, columns, x);
+    }
+}
+
+static void any(uint32_t *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys, struct bnn_taps xs,
+                const uint32_t *restrict mask)
+{
+    size_t words = in->tensor->words;
+    memset(out, 0, words * sizeof *out);
+    for (size_t y = ys.begin; y < ys.end; y++) {
+        const uint32_t *restrict tap = bnn_row_words(in, image, y) + xs.begin * words;
+        for (size_t x = xs.begin; x < xs.end; x++, tap += words) {
+            for (size_t k = 0; k < words; k++) {
+                out[k] |= mask == NULL ? tap[k] : tap[k] ^ mask[k];
+            }
+        }
+    }
+    for (size_t k = 0; mask != NULL && k < words; k++) {
+        out[k] ^= mask[k];
+    }
+}
+
+static void any_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
+    const uint32_t *mask = r->op->input_count == 2 ? r->inputs[1].data : NULL;
+    struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
+    uint32_t *out = bnn_row_words(&r->output, image, y);
+    for (size_t x = 0; x < t->w; x++, out += t->words) {
+        struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
+        any(out, &r->inputs[0], image, ys, xs, mask);
+    }
+}
+
+/* Of floats, down the columns and then along the row; of bits, words. */
+static uint64_t work(const struct bnn_model *m, const struct bnn_op *op)
+{
+    const struct bnn_pool_attrs *a = op->attrs;
+    const struct bnn_tensor *in = bnn_op_input(m, op, 0), *t = bnn_op_output(m, op);
+    if (t->dtype == BNN_B1) {
+        return bnn_times((uint64_t)t->h * t->w, bnn_times(bnn_pool_window(a, in), (uint64_t)t->words + 4));
+    }
+    uint64_t columns = bnn_times((uint64_t)bnn_pool_reach(a->kernel_h, in->h) * in->w, in->c);
+    uint64_t row = bnn_times((uint64_t)bnn_pool_reach(a->kernel_w, in->w) * t->w, t->c);
+    return bnn_times(t->h, bnn_plus(columns, row));
+}
+
+static void run(const struct bnn_run *r)
+{
+    void (*row)(const struct bnn_run *, size_t, size_t) = r->output.tensor->dtype == BNN_B1 ? any_row : highest_row;
+    for (size_t i = 0; i < r->images; i++) {
+        for (size_t y = r->row_begin; y < r->row_end; y++) {
+            row(r, i, y);
+        }
+    }
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
+const struct bnn_op_row bnn_op_row_max_pool = {
+    .opcode = BNN_OP_MAX_POOL,
+    .name = "max_pool",
+    .work = work,
+    .prepare = prepare,
+    .run = run,
+};

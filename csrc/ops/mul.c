@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/elementwise.h"
+
+#define OP mul
+#define OPCODE BNN_OP_MUL
+
+static inline float element(float x, float y)
+{
+    return x * y;
+}
+
+#include "ops/elementwise.inc"

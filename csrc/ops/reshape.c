@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* reshape: the same elements in row-major order, in another shape.  Rows stand apart in memory where there is a
+ * halo, and the bits of a pixel fill whole words: so even equal orders are not always equal bytes. */
+#include "ops/check.h"
+#include "run/view.h"
+
+#include <string.h>
+
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+{
+    bnn_status status = bnn_check_inputs(p, op, 1, 1, 1);
+    if (status != BNN_OK) {
+        return status;
+    }
+    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *out = bnn_op_output(p->model, op);
+    status = bnn_check_dtype(p, op, in, out->dtype, "dtype of the input");
+    uint64_t from = (uint64_t)in->h * in->w * in->c, to = (uint64_t)out->h * out->w * out->c;
+    if (status == BNN_OK && from != to) {
+        status = bnn_fail(p, op, BNN_ERROR_FORMAT, "elements of the output", (int64_t)to, (int64_t)from);
+    }
+    return status;
+}
+
+/* No bits move inside words: floats, bytes, equal pixels, or pixels that fill their words. */
+static int is_whole(const struct bnn_tensor *out, const struct bnn_tensor *in)
+{
+    return out->dtype != BNN_B1 || out->c == in->c || (out->c % 32 == 0 && in->c % 32 == 0);
+}
+
+/* Where the elements of a row of the output come from: `run` of them at a time stand together in the input. */
+static void move_elements(unsigned char *out, size_t count, size_t first, const struct bnn_view *v, size_t image)
+{
+    size_t run = (size_t)v->tensor->w * v->tensor->words, size = v->tensor->element;
+    while (count > 0) {
+        size_t at = first % run, n = run - at < count ? run - at : count;
+        memcpy(out, bnn_row_bytes(v, image, first / run) + at * size, n * size);
+        out += n * size;
+        first += n;
+        count -= n;
+    }
+}
+
+static void move_bits(uint32_t *out, size_t count, size_t first, const struct bnn_view *v, size_t image)
+{
+    const struct bnn_tensor *t = v->tensor;
+    size_t to = 0;
+    while (count > 0) {
+        size_t pixel = first / t->c, at = first % t->c, n = t->c - at < count ? t->c - at : count;
+        bnn_or_bits(out, to, bnn_row_words(v, image, pixel / t->w) + pixel % t->w * t->words, at, n);
+        to += n;
+        first += n;
+        count -= n;
+    }
+}
+
+static uint64_t work(const struct bnn_model *m, const struct bnn_op *op)
+{
+    const struct bnn_tensor *t = bnn_op_output(m, op);
+    return bnn_times(bnn_elements(t), is_whole(t, bnn_op_input(m, op, 0)) ? 1 : 8);
+}
+
+static void run(const struct bnn_run *r)
+{
+    const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
+    int whole = is_whole(t, in);
+    size_t width = (size_t)t->w * t->words;
+    for (size_t i = 0; i < r->images; i++) {
+        for (size_t y = r->row_begin; y < r->row_end; y++) {
+            if (whole) {
+                move_elements(bnn_row_bytes(&r->output, i, y), width, y * width, &r->inputs[0], i);
+                continue;
+            }
+            uint32_t *out = bnn_row_words(&r->output, i, y);
+            memset(out, 0, width * sizeof *out);
+            for (size_t x = 0; x < t->w; x++) {
+                move_bits(out + x * t->words, t->c, (y * t->w + x) * t->c, &r->inputs[0], i);
+            }
+        }
+    }
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
+const struct bnn_op_row bnn_op_row_reshape = {
+    .opcode = BNN_OP_RESHAPE,
+    .name = "reshape",
+    .bytes = 1,
+    .work = work,
+    .prepare = prepare,
+    .run = run,
+};

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* softmax over the channels of each pixel, shifted by their maximum so that no exponential overflows. */
+#include "run/blocks.h"
+#include "ops/check.h"
+#include "run/view.h"
+
+#include <math.h>
+
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+{
+    return bnn_check_unary(p, op, BNN_F32, BNN_F32);
+}
+
+/* A channel that is not a number makes all of them so: by the sum, whatever the maximum came out as. */
+static void softmax(float *restrict out, const float *restrict in, size_t c)
+{
+    float most = in[0], sum = 0.0f;
+    for (size_t k = 1; k < c; k++) {
+        most = in[k] > most ? in[k] : most;
+    }
+    for (size_t k = 0; k < c; k++) {
+        out[k] = expf(in[k] - most);
+        sum += out[k];
+    }
+    BNN_FOR_BLOCKS(k, c, out[k] /= sum;);
+}
+
+static void run(const struct bnn_run *r)
+{
+    const struct bnn_tensor *t = r->output.tensor;
+    for (size_t i = 0; i < r->images; i++) {
+        for (size_t y = r->row_begin; y < r->row_end; y++) {
+            const float *in = bnn_row_floats(&r->inputs[0], i, y);
+            float *out = bnn_row_floats(&r->output, i, y);
+            for (size_t x = 0; x < t->w; x++, in += t->c, out += t->c) {
+                softmax(out, in, t->c);
+            }
+        }
+    }
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
+const struct bnn_op_row bnn_op_row_softmax = {
+    .opcode = BNN_OP_SOFTMAX,
+    .name = "softmax",
+    .cost = 40,
+    .prepare = prepare,
+    .run = run,
+};

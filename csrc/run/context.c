@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A context's memory: how it is laid out, where tensors lie in it, and one op at work in it. */
+#include "run/context.h"
+#include "model/validate.h"
+
+#include <string.h>
+
+static size_t round_up(size_t n)
+{
+    return (n + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
+}
+
+/* Adds count * size, rounded up, to *total; 0 on overflow. */
+static int add(size_t *total, size_t count, size_t size)
+{
+    const size_t limit = SIZE_MAX / 4; /* of both terms, so that their sum does not overflow */
+    if (*total > limit || (size != 0 && count > limit / size)) {
+        return 0;
+    }
+    *total += round_up(count * size);
+    return 1;
+}
+
+/* Lays the context out; memory NULL: only measures.  0 on overflow. */
+static int lay_out(const struct bnn_model *m, size_t images, size_t workers, unsigned char *memory,
+                   struct bnn_context *c, size_t *bytes)
+{
+    /* Scratch is a few rows of a tensor, whose size was checked: no overflow. */
+    size_t arena = 0, scratch = round_up(m->scratch), nan = 0, total = round_up(sizeof *c), at[4];
+    if (!add(&arena, images, m->arena) || !add(&nan, images, 1)) {
+        return 0;
+    }
+    at[0] = total;
+    if (!add(&total, m->whole_batch ? 1 : workers, arena)) { /* a whole batch is never spread over arenas */
+        return 0;
+    }
+    at[1] = total;
+    if (!add(&total, workers, scratch)) {
+        return 0;
+    }
+    at[2] = total;
+    if (!add(&total, workers, nan)) {
+        return 0;
+    }
+    at[3] = total;
+    for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
+        uint32_t n = i < m->input_count ? m->input_tensors[i] : m->output_tensors[i - m->input_count];
+        if (!add(&total, images, m->tensors[n].bytes)) {
+            return 0;
+        }
+    }
+    *bytes = total;
+    if (memory != NULL) {
+        c->arena = memory + at[0];
+        c->scratch = memory + at[1];
+        c->nan = memory + at[2];
+        c->home = memory + at[3];
+        c->arena_stride = arena;
+        c->scratch_stride = scratch;
+        c->nan_stride = nan;
+    }
+    return 1;
+}
+
+bnn_status bnn_context_size(const bnn_model *model, size_t images, size_t workers, size_t *bytes)
+{
+    struct bnn_context unused;
+    if (model == NULL || images == 0 || workers == 0 || bytes == NULL) {
+        return BNN_ERROR_ARGUMENT;
+    }
+    return lay_out(model, images, workers, NULL, &unused, bytes) ? BNN_OK : BNN_ERROR_LIMIT;
+}
+
+bnn_status bnn_context_create(const bnn_model *model, size_t images, size_t workers, void *memory, size_t memory_size,
+                              bnn_context **context)
+{
+    size_t bytes;
+    if (context == NULL) {
+        return BNN_ERROR_ARGUMENT;
+    }
+    *context = NULL;
+    bnn_status status = bnn_context_size(model, images, workers, &bytes);
+    if (status != BNN_OK) {
+        return status;
+    }
+    if (memory == NULL || memory_size < bytes || (uintptr_t)memory % BNN_ALIGNMENT != 0) {
+        return BNN_ERROR_MEMORY;
+    }
+    struct bnn_context *c = memory;
+    memset(c, 0, sizeof *c);
+    c->model = model;
+    c->images = images;
+    c->workers = workers;
+    lay_out(model, images, workers, memory, c, &bytes);
+    *context = c;
+    return BNN_OK;
+}
+
+void bnn_context_set_threads(bnn_context *context, bnn_parallel_for *parallel_for, void *pool)
+{
+    context->parallel_for = parallel_for;
+    context->pool = pool;
+}
+
+void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument)
+{
+    context->clock = clock;
+    context->profile = clock == NULL ? NULL : profile;
+    context->profile_argument = argument;
+}
+
+void bnn_context_set_poll(bnn_context *context, bnn_poll *poll, void *argument)
+{
+    context->poll = poll;
+    context->poll_argument = argument;
+}
+
+/* The context's own copy of an input or output. */
+static unsigned char *home_of(const struct bnn_context *c, const struct bnn_tensor *t)
+{
+    const struct bnn_model *m = c->model;
+    size_t before = t->storage == BNN_INPUT ? t->offset : m->input_count + t->offset;
+    unsigned char *home = c->home;
+    for (size_t i = 0; i < before; i++) {
+        uint32_t n = i < m->input_count ? m->input_tensors[i] : m->output_tensors[i - m->input_count];
+        home += round_up(m->tensors[n].bytes * c->images);
+    }
+    return home;
+}
+
+struct bnn_view bnn_context_view(const struct bnn_context *c, uint32_t tensor, size_t slot,
+                                 const struct bnn_buffers *buffers)
+{
+    const struct bnn_tensor *t = &c->model->tensors[tensor];
+    struct bnn_view v = {t, NULL, t->image};
+    if (t->storage == BNN_CONSTANT) {
+        v.data = (void *)(uintptr_t)t->data; /* ops only read their inputs */
+        v.image = 0;
+    } else if (t->storage == BNN_ARENA) {
+        v.data = c->arena + slot * c->arena_stride + t->offset * c->images + t->interior * t->element;
+    } else if (buffers->inputs == NULL) {
+        v.data = home_of(c, t);
+    } else if (t->storage == BNN_INPUT) {
+        v.data = (unsigned char *)(uintptr_t)buffers->inputs[t->offset] + buffers->first * t->image * t->element;
+    } else {
+        v.data = buffers->outputs[t->offset] + buffers->first * t->image;
+    }
+    return v;
+}
+
+/* A view of images from one on; a constant is the same for all. */
+static struct bnn_view view_from(struct bnn_view v, size_t image)
+{
+    if (v.image != 0) { /* the data of coded constants are NULL, to which not even 0 may be added */
+        v.data = (unsigned char *)v.data + image * v.image * v.tensor->element;
+    }
+    return v;
+}
+
+void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t images, size_t slot, size_t worker,
+                        const struct bnn_buffers *buffers, const struct bnn_part *part, float *raw)
+{
+    const struct bnn_op *op = &c->model->ops[number];
+    struct bnn_view inputs[BNN_MAX_INPUTS];
+    struct bnn_tensor dense;
+    struct bnn_run r;
+    size_t first = part->begin[BNN_IMAGES];
+    for (uint32_t i = 0; i < op->input_count; i++) {
+        inputs[i] = view_from(bnn_context_view(c, op->inputs[i], slot, buffers), first);
+    }
+    r.model = c->model;
+    r.op = op;
+    r.inputs = inputs;
+    r.output = bnn_context_view(c, op->output, slot, buffers);
+    r.images = part->end[BNN_IMAGES] - first;
+    r.first = first;
+    r.batch = images;
+    r.row_begin = part->begin[BNN_ROWS];
+    r.row_end = part->end[BNN_ROWS];
+    r.column_begin = part->begin[BNN_COLUMNS];
+    r.column_end = part->end[BNN_COLUMNS];
+    r.block_begin = part->begin[BNN_BLOCKS];
+    r.block_end = part->end[BNN_BLOCKS];
+    r.nan = c->nan + worker * c->nan_stride + first;
+    r.scratch = c->scratch + worker * c->scratch_stride;
+    r.raw = raw != NULL;
+    if (raw != NULL) {
+        dense = *r.output.tensor;
+        dense.dtype = BNN_F32;
+        dense.top = dense.left = dense.bottom = dense.right = 0;
+        dense.words = dense.c;
+        dense.row = (size_t)dense.w * dense.c;
+        dense.image = dense.h * dense.row;
+        dense.interior = 0;
+        r.output.tensor = &dense;
+        r.output.data = raw;
+        r.output.image = dense.image;
+    }
+    r.output = view_from(r.output, first);
+    op->row->run(&r);
+}

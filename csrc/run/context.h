@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A context: the working memory of one run, laid out by context.c, used by exec.c and step.c. */
+#ifndef BNN_CONTEXT_H
+#define BNN_CONTEXT_H
+
+#include "model/internal.h"
+
+struct bnn_context {
+    const struct bnn_model *model;
+    size_t images, workers;
+    bnn_parallel_for *parallel_for;
+    void *pool;
+    bnn_clock *clock;
+    bnn_profile *profile;
+    void *profile_argument;
+    bnn_poll *poll;
+    void *poll_argument;
+    uint64_t unasked; /* work since poll was called */
+    /* One of each for every worker, this many bytes apart. */
+    unsigned char *arena, *scratch, *nan;
+    size_t arena_stride, scratch_stride, nan_stride;
+    unsigned char *home; /* of inputs and outputs while the model is stepped through */
+};
+
+/* Where a run finds the graph's inputs and outputs: the caller's arrays from image `first` on, or, where inputs is
+ * NULL, the context's own. */
+struct bnn_buffers {
+    const void *const *inputs;
+    float *const *outputs;
+    size_t first;
+};
+
+struct bnn_view bnn_context_view(const struct bnn_context *c, uint32_t tensor, size_t slot,
+                                 const struct bnn_buffers *buffers);
+
+/* A part of what an op computes: from begin to end along each of these.  Only convolutions are divided by blocks of
+ * channels and by columns. */
+enum { BNN_BLOCKS, BNN_COLUMNS, BNN_ROWS, BNN_IMAGES, BNN_AXES };
+
+struct bnn_part {
+    size_t begin[BNN_AXES], end[BNN_AXES];
+};
+
+/* All of it. */
+struct bnn_part bnn_whole(const struct bnn_model *m, uint32_t op, size_t images);
+
+/* An op cut into parts of at most `most` work, as far as it can be cut: by rows, then blocks, images and columns. */
+struct bnn_cut {
+    struct bnn_part whole;
+    size_t step[BNN_AXES];
+    uint64_t work; /* of a part, about */
+    int begun;
+};
+
+struct bnn_cut bnn_cut_op(const struct bnn_model *m, uint32_t op, size_t images, uint64_t most);
+/* Gives one part after another, in order; 0 after the last. */
+int bnn_next_part(struct bnn_cut *cut, struct bnn_part *part);
+
+/* Run a part of an op on a batch of `images` images in the slot's arena, with a worker's scratch and flags.
+ * raw: NULL, or where the accumulators go (see struct bnn_run). */
+void bnn_context_run_op(const struct bnn_context *c, uint32_t op, size_t images, size_t slot, size_t worker,
+                        const struct bnn_buffers *buffers, const struct bnn_part *part, float *raw);
+
+/* Counts work that is done, of each worker; asks where it has become enough.  Nonzero: stop. */
+int bnn_context_stopped_after(struct bnn_context *c, uint64_t work);
+
+/* All of an op in the first arena, by all workers (raw: the calling thread alone); asks whether to go on, where there is
+ * a poll. */
+bnn_status bnn_context_step(struct bnn_context *c, uint32_t op, size_t images, const struct bnn_buffers *buffers,
+                            float *raw);
+
+#endif

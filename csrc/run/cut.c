@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cutting an op into parts of bounded work. */
+#include "run/context.h"
+#include "ops/conv/conv.h"
+
+struct bnn_part bnn_whole(const struct bnn_model *m, uint32_t number, size_t images)
+{
+    const struct bnn_op *op = &m->ops[number];
+    const struct bnn_tensor *t = &m->tensors[op->output];
+    struct bnn_part whole = {.end = {[BNN_BLOCKS] = 1, [BNN_COLUMNS] = 1, [BNN_ROWS] = t->h, [BNN_IMAGES] = images}};
+    if (bnn_is_conv(op)) {
+        whole.end[BNN_BLOCKS] = bnn_conv_blocks(op->prepared);
+        whole.end[BNN_COLUMNS] = t->w;
+    }
+    return whole;
+}
+
+static uint64_t divide(uint64_t a, uint64_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+struct bnn_cut bnn_cut_op(const struct bnn_model *m, uint32_t op, size_t images, uint64_t most)
+{
+    /* A dense layer's weights are read once for all images: those are parted late. */
+    static const int order[BNN_AXES] = {BNN_ROWS, BNN_BLOCKS, BNN_IMAGES, BNN_COLUMNS};
+    struct bnn_cut cut = {.whole = bnn_whole(m, op, images), .work = bnn_times(m->ops[op].work, images)};
+    uint64_t wanted = divide(cut.work, most);
+    for (int i = 0; i < BNN_AXES; i++) {
+        size_t size = cut.whole.end[order[i]], parts = wanted < size ? (size_t)wanted : size;
+        size_t step = parts > 1 ? size / parts + (size % parts != 0) : size;
+        uint64_t got = divide(size, step);
+        cut.step[order[i]] = step;
+        cut.work = divide(cut.work, got);
+        wanted = divide(wanted, got);
+    }
+    return cut;
+}
+
+int bnn_next_part(struct bnn_cut *cut, struct bnn_part *part)
+{
+    int axis = 0; /* the first along which it goes on; along those before it, from the beginning again */
+    if (!cut->begun) {
+        cut->begun = 1;
+        *part = cut->whole;
+        axis = BNN_AXES;
+    }
+    while (axis < BNN_AXES && part->end[axis] == cut->whole.end[axis]) {
+        axis++;
+        if (axis == BNN_AXES) {
+            return 0;
+        }
+    }
+    for (int i = 0; i <= axis && i < BNN_AXES; i++) {
+        part->begin[i] = i == axis ? part->end[i] : 0;
+        size_t left = cut->whole.end[i] - part->begin[i];
+        part->end[i] = part->begin[i] + (left < cut->step[i] ? left : cut->step[i]);
+    }
+    return 1;
+}

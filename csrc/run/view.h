@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pixels, rows and bits of tensors in memory: what ops share. */
+#ifndef BNN_VIEW_H
+#define BNN_VIEW_H
+
+#include "model/internal.h"
+
+/* Row y of image i of a view: the first word of its first pixel inside the halo. */
+static inline uint32_t *bnn_row_words(const struct bnn_view *v, size_t i, size_t y)
+{
+    return (uint32_t *)v->data + i * v->image + y * v->tensor->row;
+}
+
+static inline float *bnn_row_floats(const struct bnn_view *v, size_t i, size_t y)
+{
+    return (float *)v->data + i * v->image + y * v->tensor->row;
+}
+
+/* The same of any type. */
+static inline unsigned char *bnn_row_bytes(const struct bnn_view *v, size_t i, size_t y)
+{
+    return (unsigned char *)v->data + (i * v->image + y * v->tensor->row) * v->tensor->element;
+}
+
+/* Whether two tensors have the same dimensions. */
+static inline int bnn_same_shape(const struct bnn_tensor *a, const struct bnn_tensor *b)
+{
+    return a->h == b->h && a->w == b->w && a->c == b->c;
+}
+
+/* One pixel of c channels to bits (x >= 0, tail bits zero) and back (+1 and -1). */
+void bnn_pack_pixel(uint32_t *bits, const float *values, size_t c);
+void bnn_unpack_pixel(float *values, const uint32_t *bits, size_t c);
+
+/* Whether a tensor can hold the values: one of bytes takes whole numbers from 0 to 255, or -128 to 127. */
+int bnn_hold(const struct bnn_tensor *t, const float *values, size_t count);
+
+/* OR `count` bits of src, from bit `from` on, into dst, from bit `to` on.  Where dst was zero this copies. */
+void bnn_or_bits(uint32_t *dst, size_t to, const uint32_t *src, size_t from, size_t count);
+
+#endif

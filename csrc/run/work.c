@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What ops cost, in the units of bnn.h: for threads, for limits, and for those who wait. */
+#include "model/internal.h"
+
+enum {
+    FLOATS = 8, /* products for one unit */
+    BYTES = 16,
+    BITS = 128
+};
+
+struct bnn_products bnn_op_products(const struct bnn_model *m, const struct bnn_op *op)
+{
+    struct bnn_products products = {0, 0, 0};
+    if (bnn_is_conv(op)) {
+        int bytes = op->row->opcode == BNN_OP_ICONV2D;
+        const struct bnn_conv_attrs *a = op->attrs;
+        const struct bnn_tensor *filters = bnn_op_input(m, op, 1);
+        uint64_t channels = bytes ? bnn_op_input(m, op, 0)->c : filters->c;
+        uint64_t products_of_one = (uint64_t)filters->h * filters->w * channels * (uint64_t)a->planes; /* below 2^24 */
+        *(bytes ? &products.byte : op->row->opcode == BNN_OP_BCONV2D ? &products.binary : &products.floating) =
+            bnn_times(products_of_one, bnn_elements(&m->tensors[op->output]));
+    }
+    return products;
+}
+
+uint64_t bnn_op_work(const struct bnn_model *m, const struct bnn_op *op)
+{
+    if (op->row->work != NULL) {
+        return op->row->work(m, op);
+    }
+    uint64_t elements = bnn_elements(&m->tensors[op->output]);
+    if (bnn_is_conv(op)) {
+        struct bnn_products products = bnn_op_products(m, op);
+        return bnn_plus(elements, products.binary / BITS + products.byte / BYTES + products.floating / FLOATS);
+    }
+    return bnn_times(elements, op->row->cost != 0 ? op->row->cost : 1);
+}
+
+static uint64_t divide(uint64_t a, uint64_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op)
+{
+    const struct bnn_tensor *t = &m->tensors[op->output];
+    uint64_t pieces = t->h;
+    if (bnn_is_conv(op)) {
+        uint64_t groups = (uint64_t)((const struct bnn_conv_attrs *)op->attrs)->groups;
+        int depthwise = groups > 1 && bnn_op_input(m, op, 1)->c == 1;
+        /* A block of channels at a pixel is far below any limit: 64 sums, each of less than 2^24 products. */
+        pieces = bnn_times(pieces * t->w, depthwise ? 1 : groups > 1 ? groups : t->c);
+    }
+    /* Rows of the halo above and below come with the first and the last of the image's. */
+    return bnn_plus(divide(bnn_op_work(m, op), pieces), (uint64_t)(t->top + t->bottom) * t->row);
+}
