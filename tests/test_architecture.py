@@ -3,15 +3,30 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from graphlib import TopologicalSorter
 from pathlib import Path
 
-from bnn.runtime.build import headers, sources
+from bnn.runtime.build import INCLUDE_FLAGS, headers, sources
 
 ROOT = Path(__file__).resolve().parents[1]
 LICENCE = "SPDX-License-Identifier: Apache-2.0"
+
+
+# Each room of csrc/, and the others whose headers it may include.
+C_ROOMS: dict[str, set[str]] = {
+    "include": set(),
+    "model": {"include", "kernels"},
+    "run": {"include", "model", "kernels"},
+    "ops": {"include", "model", "run", "kernels"},
+    "events": {"include", "model", "run", "kernels"},
+    "host": {"include"},
+}
 
 
 def test_imports_run_one_way() -> None:
@@ -27,6 +42,62 @@ def test_kernels_know_nothing_of_models() -> None:
         for name in re.findall(r'#\s*include\s*"([^"]+)"', path.read_text(encoding="utf-8")):
             inside = (path.parent / name).resolve().is_relative_to(ROOT / "kernels")
             assert inside or path.name == "dispatch.c", f"{path.relative_to(ROOT)} includes {name}"
+
+
+def c_includes(path: str) -> list[str]:
+    """What a file of csrc/ includes of the project's own, from the root of the repository.
+
+    Public headers are named alone, others by their paths below csrc/ or kernels/: a file can move without them.
+    """
+    names = re.findall(r'#\s*include\s*"([^"]+)"', (ROOT / path).read_text(encoding="utf-8"))
+    found = []
+    for name in names:
+        places = [f"{folder}/{name}" for folder in ("csrc/include", "csrc", "kernels")]
+        matches = [place for place in places if (ROOT / place).is_file()]
+        assert len(matches) == 1, f"{path} includes '{name}', which is none or several of {places}"
+        found += matches
+    return found
+
+
+def test_csrc_is_rooms() -> None:
+    assert {path.name for path in (ROOT / "csrc").iterdir()} == set(C_ROOMS)
+
+
+def test_c_includes_run_one_way() -> None:
+    graph = {path: c_includes(path) for path in [*sources("core", "host"), *headers()] if path.startswith("csrc/")}
+    for path, included in graph.items():
+        room = path.split("/")[1]
+        for name in included:
+            other = name.split("/")[1] if name.startswith("csrc/") else "kernels"
+            assert other == room or other in C_ROOMS[room], (
+                f"{path} includes {name}, but '{room}' must not see '{other}'"
+            )
+    TopologicalSorter(graph).prepare()  # raises CycleError, with the circle
+
+
+def test_c_files_call_each_other_one_way(tmp_path: Path) -> None:
+    """No file of csrc/ needs a symbol of one that needs, itself or through others, a symbol of the first.
+
+    The rows of ops are data by which opening a file finds what it then calls, and no way that an include goes.
+    """
+    compiler = [*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-O0", *INCLUDE_FLAGS]
+    files = sources("core", "host")
+
+    def symbols(source: str) -> tuple[set[str], set[str]]:
+        """Those it defines, and those it needs."""
+        target = tmp_path / source.replace("/", "_")
+        subprocess.run([*compiler, "-c", source, "-o", target], cwd=ROOT, check=True)
+        lines = subprocess.run(["nm", target], check=True, capture_output=True, text=True).stdout.splitlines()
+        kinds = [(parts[-2], parts[-1]) for parts in map(str.split, lines)]
+        needed = {name for kind, name in kinds if kind == "U" and not name.startswith("bnn_op_row_")}
+        return {name for kind, name in kinds if kind.isupper() and kind != "U"}, needed
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = dict(zip(files, pool.map(symbols, files), strict=True))
+    home = {name: source for source, (defined, _) in found.items() for name in defined}
+    graph = {source: {home[name] for name in needed if name in home} for source, (_, needed) in found.items()}
+    assert sum(map(len, graph.values())) > len(files)
+    TopologicalSorter(graph).prepare()  # raises CycleError, with the circle
 
 
 def test_the_core_does_no_input_and_allocates_nothing() -> None:

@@ -39,8 +39,8 @@ TESTS = (
 )
 
 # Files are named by their paths below csrc/.
-MODEL = ("model", "validate", "graph", "coding", "crc32", "problem", "info")
-RUN = ("context", "exec", "cut", "work", "step", "view")
+MODEL = ("model", "validate", "graph", "coding", "crc32", "problem", "info", "work")
+RUN = ("context", "exec", "cut", "step", "view")
 EVENTS = ("build", "check", "tables")
 CHECKED = (
     *(f"model/{name}.c" for name in MODEL),

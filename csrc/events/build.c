@@ -5,8 +5,8 @@
  * What needs memory therefore follows from an op and its tensors alone; what does not (whether the engine can run the
  * model at all) is decided when there is memory. */
 #include "events/events.h"
-#include "ops/pool.h"
 #include "model/validate.h"
+#include "run/window.h"
 
 #include <string.h>
 
@@ -14,11 +14,6 @@
 #ifndef BNN_EVENTS_SLICE
 #define BNN_EVENTS_SLICE (UINT64_C(1) << 24)
 #endif
-
-size_t bnn_events_pixels(const struct bnn_layer *layer)
-{
-    return (size_t)layer->out_h * layer->out_w;
-}
 
 /* The model's input that a tensor is, element for element, or BNN_NONE. */
 static uint32_t same_as_input(const struct bnn_model *m, uint32_t tensor)

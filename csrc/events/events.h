@@ -146,8 +146,11 @@ static inline bnn_status bnn_events_status(const struct bnn_events *e)
     return e->stopped ? BNN_ERROR_STOPPED : BNN_OK;
 }
 
-/* build.c */
-size_t bnn_events_pixels(const struct bnn_layer *layer); /* of its output */
+/* Of a layer's output. */
+static inline size_t bnn_events_pixels(const struct bnn_layer *layer)
+{
+    return (size_t)layer->out_h * layer->out_w;
+}
 
 /* How many operands of an op, from the first on, are bits that it passes on or computes with. */
 static inline uint32_t bnn_events_operands(const struct bnn_op *op)
@@ -225,11 +228,17 @@ int bnn_events_decide(const struct bnn_layer *layer, float v, size_t channel);
 float bnn_events_finish(const struct bnn_finish *f, float v, size_t channel, const float *residual);
 int32_t bnn_events_accumulator(const struct bnn_layer *layer, size_t pixel, size_t channel);
 
-/* run.c */
-/* Membranes and bits of a layer from what its inputs fire: spike after spike, or by the synchronous kernel. */
-void bnn_events_rebuild(struct bnn_events *e, struct bnn_layer *layer);
-/* Nothing is under way; order LAYERS. */
-void bnn_events_all_seen(struct bnn_events *e);
+/* cuts.c */
+/* Whether an epilogue gives numbers for all sums from -most to most. */
+int bnn_events_gives_numbers(const struct bnn_layer *layer, float most);
+/* Cuts of an encoder for sums from -most to most, which give numbers. */
+void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *layer, float most);
+
+/* synchronous.c */
+/* Bits of a population's shape in the context's memory, as the input of an op. */
+void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits);
+/* Emits whatever differs between a population and its tensor in the context's memory. */
+void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p);
 void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *layer);
 /* One op by its synchronous kernel; values: NULL, or where a convolution's accumulators go.  Nonzero: stopped. */
 int bnn_events_step(struct bnn_events *e, uint32_t op, float *values);
@@ -237,19 +246,17 @@ int bnn_events_step(struct bnn_events *e, uint32_t op, float *values);
 void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *layer);
 int bnn_events_switchable(const struct bnn_events *e, const struct bnn_layer *layer);
 
+/* run.c */
+/* Membranes and bits of a layer from what its inputs fire: spike after spike, or by the synchronous kernel. */
+void bnn_events_rebuild(struct bnn_events *e, struct bnn_layer *layer);
+/* Nothing is under way; order LAYERS. */
+void bnn_events_all_seen(struct bnn_events *e);
+
 /* input.c */
 /* The bits of the encoders that are marked `whole`, by their synchronous kernels. */
 void bnn_events_encode_whole(struct bnn_events *e);
 /* Sums of encoders that ran so are made those of the inputs as they are. */
 void bnn_events_refresh_encoders(struct bnn_events *e);
-/* Emits whatever differs between a population and its tensor in the context's memory. */
-void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p);
-/* Whether an epilogue gives numbers for all sums from -most to most. */
-int bnn_events_gives_numbers(const struct bnn_layer *layer, float most);
-/* Cuts of an encoder for sums from -most to most, which give numbers. */
-void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *layer, float most);
-/* Bits of a population's shape in the context's memory, as the input of an op. */
-void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits);
 
 static inline uint32_t bnn_lowest_bit(uint64_t word)
 {

@@ -9,6 +9,15 @@ static void record(struct bnn_events *e, const struct bnn_population *p, uint32_
     e->traced++;
 }
 
+void bnn_events_clear_counts(bnn_events *e)
+{
+    for (uint32_t k = 0; k < e->layer_count; k++) {
+        bnn_events_layer *c = &e->layers[k].count;
+        c->events = c->synops = c->up = c->down = c->synchronous = 0;
+    }
+    e->traced = 0;
+}
+
 void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t pixel, uint32_t k, uint32_t changed)
 {
     size_t at = pixel * p->words + k;

@@ -107,15 +107,6 @@ bnn_status bnn_events_get_layer(const bnn_events *e, uint32_t layer, bnn_events_
     return BNN_OK;
 }
 
-void bnn_events_clear_counts(bnn_events *e)
-{
-    for (uint32_t k = 0; k < e->layer_count; k++) {
-        bnn_events_layer *c = &e->layers[k].count;
-        c->events = c->synops = c->up = c->down = c->synchronous = 0;
-    }
-    e->traced = 0;
-}
-
 void bnn_events_set_poll(bnn_events *e, bnn_poll *poll, void *argument)
 {
     bnn_context_set_poll(e->context, poll, argument);

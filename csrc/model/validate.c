@@ -13,20 +13,6 @@
 
 static const unsigned char signature[8] = {0x89, 'B', 'N', 'N', '\r', '\n', 0x1A, '\n'};
 
-uint32_t bnn_load32(const unsigned char *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-uint64_t bnn_load64(const unsigned char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 static uint32_t load16(const unsigned char *p)
 {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8;

@@ -5,6 +5,8 @@
 
 #include "model/internal.h"
 
+#include <string.h>
+
 #define BNN_FORMAT_VERSION 2u
 #define BNN_HEADER_BYTES 128u
 #define BNN_TENSOR_BYTES 64u
@@ -39,8 +41,20 @@ struct bnn_header {
 /* crc: 0, or the result for the bytes before. */
 uint32_t bnn_crc32(uint32_t crc, const void *data, size_t size);
 
-uint32_t bnn_load32(const unsigned char *p);
-uint64_t bnn_load64(const unsigned char *p);
+/* Numbers of a file, which need not be aligned. */
+static inline uint32_t bnn_load32(const unsigned char *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline uint64_t bnn_load64(const unsigned char *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
 
 /* Whether the checksum matches; size >= BNN_HEADER_BYTES. */
 int bnn_checksum_matches(const unsigned char *file, size_t size, bnn_problem *problem);

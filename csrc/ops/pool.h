@@ -1,37 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pooling windows: what pools share. */
+/* What pools share. */
 #ifndef BNN_POOL_H
 #define BNN_POOL_H
 
 #include "ops/check.h"
 #include "run/view.h"
+#include "run/window.h"
 
 /* Attributes and shapes; the dtypes are the op's to check. */
 bnn_status bnn_prepare_pool(struct bnn_prepare *p, const struct bnn_op *op);
-
-/* The taps of a window along one axis that lie inside the image: [begin, end), at least one. */
-struct bnn_taps {
-    size_t begin, end;
-};
-
-static inline struct bnn_taps bnn_pool_taps(size_t position, int32_t stride, int32_t kernel, int32_t pad, size_t size)
-{
-    size_t start = position * (size_t)stride, before = (size_t)pad;
-    size_t end = start + (size_t)kernel - before; /* bnn_prepare_pool: a pad is smaller than the kernel */
-    struct bnn_taps taps = {start > before ? start - before : 0, end < size ? end : size};
-    return taps;
-}
-
-/* Taps of a window along an axis, and of all of it, as far as the image goes. */
-static inline uint32_t bnn_pool_reach(int32_t kernel, uint32_t size)
-{
-    return (uint32_t)kernel < size ? (uint32_t)kernel : size;
-}
-
-static inline uint64_t bnn_pool_window(const struct bnn_pool_attrs *a, const struct bnn_tensor *in)
-{
-    return (uint64_t)bnn_pool_reach(a->kernel_h, in->h) * bnn_pool_reach(a->kernel_w, in->w);
-}
 
 /* Pools of floats that sum the taps of every window, and may divide by their number. */
 bnn_status bnn_prepare_sums(struct bnn_prepare *p, struct bnn_op *op);

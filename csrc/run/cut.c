@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cutting an op into parts of bounded work. */
 #include "run/context.h"
-#include "ops/conv/conv.h"
 
 struct bnn_part bnn_whole(const struct bnn_model *m, uint32_t number, size_t images)
 {
@@ -9,7 +8,7 @@ struct bnn_part bnn_whole(const struct bnn_model *m, uint32_t number, size_t ima
     const struct bnn_tensor *t = &m->tensors[op->output];
     struct bnn_part whole = {.end = {[BNN_BLOCKS] = 1, [BNN_COLUMNS] = 1, [BNN_ROWS] = t->h, [BNN_IMAGES] = images}};
     if (bnn_is_conv(op)) {
-        whole.end[BNN_BLOCKS] = bnn_conv_blocks(op->prepared);
+        whole.end[BNN_BLOCKS] = op->row->blocks(op);
         whole.end[BNN_COLUMNS] = t->w;
     }
     return whole;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One op at a time, for verification: values go in and out of the context's memory as dense float32. */
 #include "run/context.h"
-#include "ops/conv/conv.h"
 #include "run/view.h"
 
 #include <string.h>
@@ -12,23 +11,6 @@ static int usable(const bnn_context *c, uint32_t tensor, const void *values, siz
 {
     return c != NULL && tensor < c->model->tensor_count && c->model->tensors[tensor].storage != BNN_CONSTANT &&
            values != NULL && images <= c->images;
-}
-
-/* Values of bytes, signed or not. */
-static int are_bytes(const struct bnn_tensor *t)
-{
-    return t->dtype == BNN_U8 || t->dtype == BNN_I8;
-}
-
-int bnn_hold(const struct bnn_tensor *t, const float *values, size_t count)
-{
-    float least = t->dtype == BNN_I8 ? -128.0f : 0.0f, most = least + 255.0f;
-    for (size_t i = 0; are_bytes(t) && i < count; i++) {
-        if (!(values[i] >= least && values[i] <= most) || (float)(int)values[i] != values[i]) {
-            return 0;
-        }
-    }
-    return 1;
 }
 
 bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, size_t images)
@@ -43,7 +25,7 @@ bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, 
     }
     for (size_t i = 0; i < images; i++) {
         for (size_t y = 0; y < t->h; y++) {
-            if (are_bytes(t)) {
+            if (bnn_are_bytes(t)) {
                 unsigned char *row = bnn_row_bytes(&v, i, y);
                 for (size_t k = 0; k < (size_t)t->w * t->c; k++) {
                     row[k] = (unsigned char)(int)*values++;
@@ -73,7 +55,7 @@ bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t
     const struct bnn_tensor *t = v.tensor;
     for (size_t i = 0; i < images; i++) {
         for (size_t y = 0; y < t->h; y++) {
-            if (are_bytes(t)) {
+            if (bnn_are_bytes(t)) {
                 const unsigned char *row = bnn_row_bytes(&v, i, y);
                 for (size_t k = 0; k < (size_t)t->w * t->c; k++) {
                     *values++ = t->dtype == BNN_I8 ? (float)(int8_t)row[k] : row[k];
@@ -106,8 +88,7 @@ bnn_status bnn_step_raw(bnn_context *context, uint32_t op, float *values, size_t
     if (context == NULL || op >= context->model->op_count || values == NULL || images > context->images) {
         return BNN_ERROR_ARGUMENT;
     }
-    const struct bnn_op *o = &context->model->ops[op];
-    if (o->row->run != bnn_conv_run) {
+    if (!bnn_is_conv(&context->model->ops[op])) {
         return BNN_ERROR_ARGUMENT;
     }
     return images == 0 ? BNN_OK : bnn_context_step(context, op, images, &own, values);

@@ -49,6 +49,17 @@ void bnn_unpack_pixel(float *values, const uint32_t *bits, size_t c)
     }
 }
 
+int bnn_hold(const struct bnn_tensor *t, const float *values, size_t count)
+{
+    float least = t->dtype == BNN_I8 ? -128.0f : 0.0f, most = least + 255.0f;
+    for (size_t i = 0; bnn_are_bytes(t) && i < count; i++) {
+        if (!(values[i] >= least && values[i] <= most) || (float)(int)values[i] != values[i]) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 void bnn_or_bits(uint32_t *dst, size_t to, const uint32_t *src, size_t from, size_t count)
 {
     while (count > 0) {

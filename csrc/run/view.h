@@ -28,6 +28,12 @@ static inline int bnn_same_shape(const struct bnn_tensor *a, const struct bnn_te
     return a->h == b->h && a->w == b->w && a->c == b->c;
 }
 
+/* Values of bytes, signed or not. */
+static inline int bnn_are_bytes(const struct bnn_tensor *t)
+{
+    return t->dtype == BNN_U8 || t->dtype == BNN_I8;
+}
+
 /* One pixel of c channels to bits (x >= 0, tail bits zero) and back (+1 and -1). */
 void bnn_pack_pixel(uint32_t *bits, const float *values, size_t c);
 void bnn_unpack_pixel(float *values, const uint32_t *bits, size_t c);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Layers by their synchronous kernels, in the context's memory: bits go there and come back. */
+#include "events/events.h"
+#include "run/view.h"
+
+#include <string.h>
+
+void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits)
+{
+    static const struct bnn_buffers own = {NULL, NULL, 0};
+    struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
+    size_t width = (size_t)p->w * p->words;
+    for (size_t y = 0; y < p->h; y++)
+        memcpy(bnn_row_words(&v, 0, y), bits + y * width, width * sizeof *bits);
+    bnn_zero_halo(&v, 1, 0, p->h);
+}
+
+void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p)
+{
+    static const struct bnn_buffers own = {NULL, NULL, 0};
+    struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
+    size_t width = (size_t)p->w * p->words;
+    for (size_t y = 0; y < p->h; y++) {
+        const uint32_t *row = bnn_row_words(&v, 0, y);
+        const uint32_t *bits = p->bits + y * width;
+        for (size_t i = 0; i < width; i++)
+            if (row[i] != bits[i])
+                bnn_events_emit_word(e, p, y * p->w + i / p->words, (uint32_t)(i % p->words), row[i] ^ bits[i]);
+    }
+}
+
+int bnn_events_switchable(const struct bnn_events *e, const struct bnn_layer *l)
+{
+    if (l->kind == BNN_LAYER_ENCODER ? l->rows == NULL : l->kind != BNN_LAYER_SYNAPSES && l->kind != BNN_LAYER_READOUT)
+        return 0;
+    /* bnn_step_raw adds a layer's own bias; then its result is not the accumulator. */
+    return ((const struct bnn_conv_attrs *)e->model->ops[l->sums].attrs)->layer_slots == 0;
+}
+
+int bnn_events_step(struct bnn_events *e, uint32_t op, float *values)
+{
+    bnn_status status = values != NULL ? bnn_step_raw(e->context, op, values, 1) : bnn_step(e->context, op, 1);
+    e->stopped |= status == BNN_ERROR_STOPPED;
+    return e->stopped;
+}
+
+/* Membranes from the accumulators of the layer's synchronous run on these bits. */
+static void take_sums(struct bnn_events *e, struct bnn_layer *l, const uint32_t *bits)
+{
+    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    size_t at = 0;
+    bnn_events_poke_bits(e, &e->populations[l->in], bits);
+    if (bnn_events_step(e, l->op, e->accumulators))
+        return;
+    for (size_t i = 0; i < bnn_events_pixels(l); i++, at += l->out_c) {
+        if (!l->wide) { /* what is written past this pixel is overwritten by the next */
+            scatter->halve((int16_t *)l->membranes + at, e->accumulators + at, l->signs, l->thresholds, l->out_c);
+            continue;
+        }
+        for (uint32_t o = 0; o < l->out_c; o++) {
+            int32_t twice = (int32_t)(e->accumulators[at + o] * l->signs[o]) - l->thresholds[o];
+            ((int32_t *)l->membranes)[at + o] = (twice - (twice & 1)) / 2;
+        }
+    }
+    (void)bnn_events_pause(e, l->count.neurons);
+}
+
+void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
+{
+    const struct bnn_population *in = &e->populations[l->in];
+    if (l->kind == BNN_LAYER_READOUT) {
+        take_sums(e, l, in->bits);
+    } else {
+        bnn_events_poke_bits(e, in, in->bits);
+        if (bnn_events_step(e, l->op, NULL))
+            return;
+        bnn_events_take_bits(e, &e->populations[l->out]);
+        l->stale = 1;
+    }
+    l->count.synchronous++;
+    l->count.synops += l->count.dense;
+}
+
+void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *l)
+{
+    if (l->stale)
+        take_sums(e, l, e->populations[l->in].seen);
+    l->stale = 0;
+}
