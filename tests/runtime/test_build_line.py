@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The line by which docs/architecture.md builds a program with the whole runtime in it, as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn.runtime import Model
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("compiler", ["cc", "clang-19"])
+def test_the_line_of_the_docs_builds_a_program(small: Any, tmp_path: Path, compiler: str) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    (line,) = re.findall(r"^    cc (.*)$", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), flags=re.M)
+    for folder in ("csrc", "kernels"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    shutil.copy(Path(__file__).with_name("program.c"), tmp_path)
+    built = subprocess.run(f"{compiler} {line}", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (built.returncode, built.stderr) == (0, "")
+
+    x = small.inputs(1)[0]
+    (tmp_path / "net.bnn").write_bytes(small.data)
+    command = [tmp_path / "program", "net.bnn", "10"]
+    done = subprocess.run(command, cwd=tmp_path, input=x.astype(np.float32).tobytes(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = Model.from_bytes(small.data)(x)[0].tolist()
+    printed = [[float.fromhex(word) for word in row.split()] for row in done.stdout.decode().splitlines()]
+    assert printed == [expected, expected]
