@@ -78,6 +78,7 @@ struct bnn_run {
     int raw;                  /* bnn_step_raw: only the layer's own slots; the output is a dense f32 view */
 };
 
+/* What runs an op.  The first four are the op table's: BNN_ROW_<name> of ops.gen.h sets them. */
 struct bnn_op_row {
     uint32_t opcode;
     const char *name;

@@ -2,7 +2,6 @@
 #include "ops/elementwise.h"
 
 #define OP add
-#define OPCODE BNN_OP_ADD
 
 static inline float element(float x, float y)
 {

@@ -67,8 +67,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_affine = {
-    .opcode = BNN_OP_AFFINE,
-    .name = "affine",
+    BNN_ROW_affine,
     .cost = 3,
     .prepare = prepare,
     .run = run,

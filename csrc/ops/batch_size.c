@@ -23,9 +23,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_batch_size = {
-    .opcode = BNN_OP_BATCH_SIZE,
-    .name = "batch_size",
-    .whole_batch = 1,
+    BNN_ROW_batch_size,
     .prepare = prepare,
     .run = run,
 };

@@ -57,9 +57,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_batch_sum = {
-    .opcode = BNN_OP_BATCH_SUM,
-    .name = "batch_sum",
-    .whole_batch = 1,
+    BNN_ROW_batch_sum,
     .work = work,
     .prepare = prepare,
     .run = run,

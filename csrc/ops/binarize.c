@@ -102,8 +102,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_binarize = {
-    .opcode = BNN_OP_BINARIZE,
-    .name = "binarize",
+    BNN_ROW_binarize,
     .prepare = prepare,
     .run = run,
 };

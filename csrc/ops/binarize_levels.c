@@ -160,8 +160,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_binarize_levels = {
-    .opcode = BNN_OP_BINARIZE_LEVELS,
-    .name = "binarize_levels",
+    BNN_ROW_binarize_levels,
     .work = work,
     .prepare = prepare,
     .run = run,

@@ -43,9 +43,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_cast = {
-    .opcode = BNN_OP_CAST,
-    .name = "cast",
-    .bytes = 1,
+    BNN_ROW_cast,
     .prepare = prepare,
     .run = run,
 };

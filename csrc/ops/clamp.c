@@ -36,8 +36,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_clamp = {
-    .opcode = BNN_OP_CLAMP,
-    .name = "clamp",
+    BNN_ROW_clamp,
     .prepare = prepare,
     .run = run,
 };

@@ -68,8 +68,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_concat = {
-    .opcode = BNN_OP_CONCAT,
-    .name = "concat",
+    BNN_ROW_concat,
     .prepare = prepare,
     .run = run,
 };

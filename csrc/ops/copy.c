@@ -23,9 +23,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_copy = {
-    .opcode = BNN_OP_COPY,
-    .name = "copy",
-    .bytes = 1,
+    BNN_ROW_copy,
     .prepare = prepare,
     .run = run,
 };

@@ -83,8 +83,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_dequantize = {
-    .opcode = BNN_OP_DEQUANTIZE,
-    .name = "dequantize",
+    BNN_ROW_dequantize,
     .work = work,
     .prepare = prepare,
     .run = run,

@@ -2,7 +2,6 @@
 #include "ops/elementwise.h"
 
 #define OP div
-#define OPCODE BNN_OP_DIV
 
 /* IEEE 754: a number by zero is an infinity, zero by zero is not a number. */
 static inline float element(float x, float y)

@@ -2,4 +2,4 @@
 /* erf: the error function. */
 #include "ops/functions.h"
 
-BNN_FUNCTION(erf, BNN_OP_ERF, erff(x));
+BNN_FUNCTION(erf, erff(x));

@@ -2,4 +2,4 @@
 /* erfc: 1 - erf(x), the complementary error function. */
 #include "ops/functions.h"
 
-BNN_FUNCTION(erfc, BNN_OP_ERFC, erfcf(x));
+BNN_FUNCTION(erfc, erfcf(x));

@@ -32,8 +32,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_excess_128 = {
-    .opcode = BNN_OP_EXCESS_128,
-    .name = "excess_128",
+    BNN_ROW_excess_128,
     .prepare = prepare,
     .run = run,
 };

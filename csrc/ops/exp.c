@@ -2,4 +2,4 @@
 /* exp: exp(x). */
 #include "ops/functions.h"
 
-BNN_FUNCTION(exp, BNN_OP_EXP, expf(x));
+BNN_FUNCTION(exp, expf(x));

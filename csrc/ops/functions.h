@@ -40,8 +40,8 @@ static inline void bnn_run_function(const struct bnn_run *r, float (*f)(float, c
     bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
 }
 
-/* The row of such an op: NAME, OPCODE, and its value VALUE of the float x and its attributes. */
-#define BNN_FUNCTION(NAME, OPCODE, VALUE)          \
+/* The row of such an op: NAME, and its value VALUE of the float x and its attributes. */
+#define BNN_FUNCTION(NAME, VALUE)                  \
     static float value(float x, const void *attrs) \
     {                                              \
         (void)attrs;                               \
@@ -52,8 +52,7 @@ static inline void bnn_run_function(const struct bnn_run *r, float (*f)(float, c
         bnn_run_function(r, value);                \
     }                                              \
     const struct bnn_op_row bnn_op_row_##NAME = {  \
-        .opcode = OPCODE,                          \
-        .name = #NAME,                             \
+        BNN_ROW_##NAME,                            \
         .cost = BNN_FUNCTION_COST,                 \
         .prepare = bnn_prepare_function,           \
         .run = run,                                \

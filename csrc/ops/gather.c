@@ -66,8 +66,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_gather = {
-    .opcode = BNN_OP_GATHER,
-    .name = "gather",
+    BNN_ROW_gather,
     .cost = 32,
     .prepare = prepare,
     .run = run,

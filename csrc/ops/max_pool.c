@@ -150,8 +150,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_max_pool = {
-    .opcode = BNN_OP_MAX_POOL,
-    .name = "max_pool",
+    BNN_ROW_max_pool,
     .work = work,
     .prepare = prepare,
     .run = run,

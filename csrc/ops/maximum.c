@@ -2,7 +2,6 @@
 #include "ops/elementwise.h"
 
 #define OP maximum
-#define OPCODE BNN_OP_MAXIMUM
 
 /* If either is not a number, nor is the result. */
 static inline float element(float x, float y)

@@ -2,7 +2,6 @@
 #include "ops/elementwise.h"
 
 #define OP minimum
-#define OPCODE BNN_OP_MINIMUM
 
 /* If either is not a number, nor is the result. */
 static inline float element(float x, float y)

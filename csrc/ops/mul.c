@@ -2,7 +2,6 @@
 #include "ops/elementwise.h"
 
 #define OP mul
-#define OPCODE BNN_OP_MUL
 
 static inline float element(float x, float y)
 {

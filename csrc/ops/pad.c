@@ -74,8 +74,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_pad = {
-    .opcode = BNN_OP_PAD,
-    .name = "pad",
+    BNN_ROW_pad,
     .prepare = prepare,
     .run = run,
 };

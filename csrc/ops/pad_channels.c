@@ -46,8 +46,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_pad_channels = {
-    .opcode = BNN_OP_PAD_CHANNELS,
-    .name = "pad_channels",
+    BNN_ROW_pad_channels,
     .prepare = prepare,
     .run = run,
 };

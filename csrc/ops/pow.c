@@ -2,4 +2,4 @@
 /* pow: x to the power of a number. */
 #include "ops/functions.h"
 
-BNN_FUNCTION(pow, BNN_OP_POW, powf(bnn_flushed(x), ((const struct bnn_pow_attrs *)attrs)->exponent));
+BNN_FUNCTION(pow, powf(bnn_flushed(x), ((const struct bnn_pow_attrs *)attrs)->exponent));

@@ -56,8 +56,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_prelu = {
-    .opcode = BNN_OP_PRELU,
-    .name = "prelu",
+    BNN_ROW_prelu,
     .cost = 2,
     .prepare = prepare,
     .run = run,

@@ -81,9 +81,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_reshape = {
-    .opcode = BNN_OP_RESHAPE,
-    .name = "reshape",
-    .bytes = 1,
+    BNN_ROW_reshape,
     .work = work,
     .prepare = prepare,
     .run = run,

@@ -70,8 +70,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_resize_bilinear = {
-    .opcode = BNN_OP_RESIZE_BILINEAR,
-    .name = "resize_bilinear",
+    BNN_ROW_resize_bilinear,
     .cost = 8,
     .prepare = prepare,
     .run = run,

@@ -46,8 +46,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_round = {
-    .opcode = BNN_OP_ROUND,
-    .name = "round",
+    BNN_ROW_round,
     .cost = 4,
     .prepare = prepare,
     .run = run,

@@ -2,4 +2,4 @@
 /* rsqrt: 1 / sqrt(x). */
 #include "ops/functions.h"
 
-BNN_FUNCTION(rsqrt, BNN_OP_RSQRT, 1.0f / sqrtf(bnn_flushed(x)));
+BNN_FUNCTION(rsqrt, 1.0f / sqrtf(bnn_flushed(x)));

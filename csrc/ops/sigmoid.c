@@ -2,4 +2,4 @@
 /* sigmoid: 1 / (1 + exp(-x)). */
 #include "ops/functions.h"
 
-BNN_FUNCTION(sigmoid, BNN_OP_SIGMOID, 1.0f / (1.0f + expf(-x)));
+BNN_FUNCTION(sigmoid, 1.0f / (1.0f + expf(-x)));

@@ -28,8 +28,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_sign = {
-    .opcode = BNN_OP_SIGN,
-    .name = "sign",
+    BNN_ROW_sign,
     .cost = 2,
     .prepare = prepare,
     .run = run,

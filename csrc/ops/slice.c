@@ -49,8 +49,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_slice = {
-    .opcode = BNN_OP_SLICE,
-    .name = "slice",
+    BNN_ROW_slice,
     .prepare = prepare,
     .run = run,
 };

@@ -41,8 +41,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_softmax = {
-    .opcode = BNN_OP_SOFTMAX,
-    .name = "softmax",
+    BNN_ROW_softmax,
     .cost = 40,
     .prepare = prepare,
     .run = run,

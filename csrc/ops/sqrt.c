@@ -2,4 +2,4 @@
 /* sqrt: the square root of x. */
 #include "ops/functions.h"
 
-BNN_FUNCTION(sqrt, BNN_OP_SQRT, sqrtf(bnn_flushed(x)));
+BNN_FUNCTION(sqrt, sqrtf(bnn_flushed(x)));

@@ -2,7 +2,6 @@
 #include "ops/elementwise.h"
 
 #define OP sub
-#define OPCODE BNN_OP_SUB
 
 static inline float element(float x, float y)
 {

@@ -8,8 +8,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_sum_pool = {
-    .opcode = BNN_OP_SUM_POOL,
-    .name = "sum_pool",
+    BNN_ROW_sum_pool,
     .work = bnn_pool_work,
     .prepare = bnn_prepare_sums,
     .run = run,

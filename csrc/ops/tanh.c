@@ -2,4 +2,4 @@
 /* tanh: tanh(x). */
 #include "ops/functions.h"
 
-BNN_FUNCTION(tanh, BNN_OP_TANH, tanhf(x));
+BNN_FUNCTION(tanh, tanhf(x));

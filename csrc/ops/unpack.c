@@ -24,8 +24,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_unpack = {
-    .opcode = BNN_OP_UNPACK,
-    .name = "unpack",
+    BNN_ROW_unpack,
     .prepare = prepare,
     .run = run,
 };

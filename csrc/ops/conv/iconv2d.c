@@ -8,9 +8,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 }
 
 const struct bnn_op_row bnn_op_row_iconv2d = {
-    .opcode = BNN_OP_ICONV2D,
-    .name = "iconv2d",
-    .bytes = 1,
+    BNN_ROW_iconv2d,
     .blocks = bnn_conv_blocks,
     .prepare = prepare,
     .run = bnn_conv_run,
