@@ -17,7 +17,8 @@ import numpy as np
 from .counting import composed, counted
 from .graph import DType, Graph, Node
 from .interpret import evaluate
-from .ops import OPS, ConvAttrs, ReshapeAttrs, constant, make, reference
+from .ops import OPS, ConvAttrs, ReshapeAttrs, constant, make
+from .ops.conv import epilogue
 from .rewrite import with_inputs
 
 Array = np.ndarray[Any, Any]
@@ -218,7 +219,7 @@ def _table(
     a = conv.attrs
     assert isinstance(a, ConvAttrs)
     operands = tuple(i.value[part] for i in conv.inputs[2:])
-    known = {conv: reference.epilogue(np.repeat(sums, width, axis=1), a, operands)}
+    known = {conv: epilogue(np.repeat(sums, width, axis=1), a, operands)}
     for node in between:
         if pool is not None and pool not in known and pool.inputs[0] in known:
             known[pool] = known[pool.inputs[0]]

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..ir.graph import DType, Graph, Node, rebuild
-from ..ir.ops import CONVOLUTIONS, OPS, ConvAttrs, reference
+from ..ir.ops import CONVOLUTIONS, OPS, SMALLEST_NORMAL, ConvAttrs
+from ..ir.ops.bits import binarize
+from ..ir.ops.conv import epilogue
 from ..ir.rewrite import with_inputs
 from .levels import levels, scaled_by_batch
 from .signs import sign_planes
@@ -117,7 +119,7 @@ def _constant(node: Node) -> int:
         return 1 if least(node.inputs[0]) >= 0 else 0
     threshold, flip = (i.value for i in node.inputs[1:])
     every = np.isneginf(threshold) | np.isnan(threshold)  # of every float, whatever was before it
-    always = reference.binarize(np.broadcast_to(np.float32(LARGEST), threshold.shape), threshold, flip)
+    always = binarize(np.broadcast_to(np.float32(LARGEST), threshold.shape), threshold, flip)
     return _same(always) if every.all() or (least(node.inputs[0]) >= threshold).all() else 0
 
 
@@ -126,8 +128,8 @@ def _same_at_ends(conv: Node) -> int:
     operands = tuple(i.value for i in conv.inputs[2:])
     ends = np.array([[-LARGEST], [LARGEST]], np.float32)
     with np.errstate(all="ignore"):
-        values = reference.epilogue(np.broadcast_to(ends, (2, conv.type.shape[-1])), conv.attrs, operands)
-    return 0 if np.isnan(values).any() else _same(reference.binarize(values))
+        values = epilogue(np.broadcast_to(ends, (2, conv.type.shape[-1])), conv.attrs, operands)
+    return 0 if np.isnan(values).any() else _same(binarize(values))
 
 
 def _same(bits: Array) -> int:
@@ -179,7 +181,7 @@ def _bare_sign(node: Node) -> bool:
     if any(i.op == "sign" or levels(i) is not None for i in summed):  # of a sum of signs: ste_tern
         return False
     low, high = (i.inputs[1].value for i in x.inputs)
-    return bool((low < high).all() and max(np.abs(low).max(), np.abs(high).max()) <= reference.SMALLEST_NORMAL)
+    return bool((low < high).all() and max(np.abs(low).max(), np.abs(high).max()) <= SMALLEST_NORMAL)
 
 
 def _few_zeros(node: Node) -> bool:

@@ -11,8 +11,7 @@ import numpy as np
 
 from ..ir.graph import DType, Node
 from ..ir.interpret import evaluate
-from ..ir.ops import MOST_PLANES, DequantizeAttrs, constant, make
-from ..ir.ops.reference import SMALLEST_NORMAL
+from ..ir.ops import MOST_PLANES, SMALLEST_NORMAL, DequantizeAttrs, constant, make
 from ..ir.rewrite import remade
 from .steps import function, regions, staircase
 

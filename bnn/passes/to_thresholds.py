@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import DType, Graph, Node
-from ..ir.ops import CONVOLUTIONS, ConvAttrs, constant, make, reference
+from ..ir.ops import CONVOLUTIONS, ConvAttrs, constant, make
+from ..ir.ops.bits import binarize
+from ..ir.ops.conv import epilogue
 from ..ir.rewrite import Match, Pattern, Rule, rewrite
 
 Array = np.ndarray[Any, Any]
@@ -93,10 +95,10 @@ def thresholds(conv: Node, quantizer: Node) -> tuple[Array, Array] | None:
 
         def bits(acc: Array, part: slice = part) -> Array | None:
             """Of accumulators (n, filters of the part)."""
-            value = reference.epilogue(acc, attrs, tuple(o[part] for o in operands))
+            value = epilogue(acc, attrs, tuple(o[part] for o in operands))
             if np.isnan(value).any():
                 return None
-            return reference.binarize(value, *(i.value[part] for i in quantizer.inputs[1:])) > 0
+            return binarize(value, *(i.value[part] for i in quantizer.inputs[1:])) > 0
 
         find = _evaluate if most <= _MOST_EVALUATED else _bisect
         found = find(bits, most, part.stop - start)

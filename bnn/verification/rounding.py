@@ -21,14 +21,17 @@ import numpy as np
 
 from ..file.bits import WORD
 from ..ir.graph import DType, Node
-from ..ir.ops import CONVOLUTIONS, OPS, ConvAttrs, Op, PoolAttrs, reference
+from ..ir.ops import CONVOLUTIONS, OPS, SMALLEST_NORMAL, ConvAttrs, Op, PoolAttrs
+from ..ir.ops.bits import plane_channels
+from ..ir.ops.conv import conv_accumulate
+from ..ir.ops.pool import resize_bilinear, windows
 
 Array = np.ndarray[Any, Any]
 Rule = Callable[[Node, Sequence[Array], Sequence[Array]], Array]
 
 UNIT = 2.0**-24  # the largest relative error of one float32 operation
 NOTHING = np.zeros((), np.float32)
-TINY = float(reference.SMALLEST_NORMAL)  # what lies below is flushed to zero, here or there
+TINY = float(SMALLEST_NORMAL)  # what lies below is flushed to zero, here or there
 # Exponentials and their kin, of TensorFlow and of the C library, are off by so many units of 1 at most.
 FUNCTION = 16 * UNIT
 _LARGEST_EXPONENT = 104.0  # exp(-104) is zero
@@ -71,7 +74,7 @@ def _may_turn(node: Node, operands: Sequence[Array], error: Array) -> Array:
         return np.asarray((error > 0) & (np.abs(x.astype(np.float64) - threshold) <= error + TINY))
     if node.op == "binarize_levels":
         near = np.abs(x[..., None].astype(np.float64) - operands[1]).min(axis=-1)
-        planes = node.type.shape[-1] // reference.plane_channels(x.shape[-1])
+        planes = node.type.shape[-1] // plane_channels(x.shape[-1])
         fill = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % WORD)]
         return np.concatenate([np.pad((error > 0) & (near <= error), fill)] * planes, axis=-1)
     if not isinstance(node.attrs, ConvAttrs):
@@ -118,14 +121,14 @@ def _convolution(node: Node, operands: Sequence[Array], errors: Sequence[Array],
     g = gamma(products)
     error: Array = np.asarray(own)
     if node.op == "conv2d":
-        size = (1 + 2 * g) * reference.conv_accumulate(_size(x), w, plain).astype(np.float64)
+        size = (1 + 2 * g) * conv_accumulate(_size(x), w, plain).astype(np.float64)
         grid = spacing(x).reshape(-1, *[1] * (size.ndim - 1)) * spacing(w)
         exact = (size < 2**24 * grid) & (grid > TINY) & ~errors[0].any()
         error = np.where(exact | (size == 0), 0, 2 * g * size + products * TINY)
     else:  # integers
         size = np.asarray(float(products * (2**attrs.planes - 1)))
     if errors[0].any():
-        passed = (1 + 2 * g) ** 2 * reference.conv_accumulate(errors[0], w, plain).astype(np.float64)
+        passed = (1 + 2 * g) ** 2 * conv_accumulate(errors[0], w, plain).astype(np.float64)
         size, error = size + passed, error + passed
     rest = iter(range(2, len(operands)))
     for slot in attrs.slots:
@@ -172,7 +175,7 @@ def _resize(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> A
     """Four pixels weighted by numbers from 0 to 1 that sum up to 1; three steps, each of which rounds twice."""
     if not errors[0].any():
         return NOTHING
-    size, passed = (reference.resize_bilinear(x, node.attrs) for x in (_size(operands[0]), errors[0]))
+    size, passed = (resize_bilinear(x, node.attrs) for x in (_size(operands[0]), errors[0]))
     return np.asarray((1 + 8 * UNIT) * passed + 16 * UNIT * (size + passed))
 
 
@@ -185,7 +188,7 @@ def _batch_sum(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -
 
 
 def _max_pool(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:
-    return np.asarray(reference.windows(errors[0], node.attrs, 0.0).max(axis=(4, 5)))
+    return np.asarray(windows(errors[0], node.attrs, 0.0).max(axis=(4, 5)))
 
 
 def _softmax(node: Node, operands: Sequence[Array], errors: Sequence[Array]) -> Array:

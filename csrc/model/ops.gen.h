@@ -9,13 +9,8 @@
 #define BNN_OP_LIST(X) \
     X(1, conv2d, bnn_conv_attrs, 17) \
     X(2, bconv2d, bnn_conv_attrs, 17) \
-    X(30, iconv2d, bnn_conv_attrs, 17) \
     X(3, max_pool, bnn_pool_attrs, 8) \
     X(4, avg_pool, bnn_pool_attrs, 8) \
-    X(37, sum_pool, bnn_pool_attrs, 8) \
-    X(36, resize_bilinear, bnn_resize_attrs, 4) \
-    X(34, batch_sum, bnn_no_attrs, 0) \
-    X(35, batch_size, bnn_batch_size_attrs, 1) \
     X(5, binarize, bnn_no_attrs, 0) \
     X(6, unpack, bnn_no_attrs, 0) \
     X(7, add, bnn_no_attrs, 0) \
@@ -30,37 +25,37 @@
     X(16, concat, bnn_no_attrs, 0) \
     X(17, pad, bnn_pad_attrs, 5) \
     X(18, reshape, bnn_reshape_attrs, 0) \
-    X(29, cast, bnn_no_attrs, 0) \
-    X(33, excess_128, bnn_no_attrs, 0) \
     X(19, copy, bnn_no_attrs, 0) \
     X(20, slice, bnn_slice_attrs, 2) \
-    X(26, gather, bnn_no_attrs, 0) \
     X(21, prelu, bnn_no_attrs, 0) \
     X(22, sigmoid, bnn_no_attrs, 0) \
+    X(23, round, bnn_round_attrs, 1) \
+    X(24, pad_channels, bnn_pad_channels_attrs, 3) \
+    X(25, dequantize, bnn_dequantize_attrs, 1) \
+    X(26, gather, bnn_no_attrs, 0) \
+    X(27, affine, bnn_clamp_attrs, 2) \
+    X(28, binarize_levels, bnn_no_attrs, 0) \
+    X(29, cast, bnn_no_attrs, 0) \
+    X(30, iconv2d, bnn_conv_attrs, 17) \
     X(31, tanh, bnn_no_attrs, 0) \
     X(32, elu, bnn_no_attrs, 0) \
+    X(33, excess_128, bnn_no_attrs, 0) \
+    X(34, batch_sum, bnn_no_attrs, 0) \
+    X(35, batch_size, bnn_batch_size_attrs, 1) \
+    X(36, resize_bilinear, bnn_resize_attrs, 4) \
+    X(37, sum_pool, bnn_pool_attrs, 8) \
     X(38, exp, bnn_no_attrs, 0) \
     X(39, log1p, bnn_no_attrs, 0) \
     X(40, erfc, bnn_no_attrs, 0) \
-    X(44, erf, bnn_no_attrs, 0) \
     X(41, sqrt, bnn_no_attrs, 0) \
     X(42, rsqrt, bnn_no_attrs, 0) \
     X(43, pow, bnn_pow_attrs, 1) \
-    X(23, round, bnn_round_attrs, 1) \
-    X(27, affine, bnn_clamp_attrs, 2) \
-    X(25, dequantize, bnn_dequantize_attrs, 1) \
-    X(28, binarize_levels, bnn_no_attrs, 0) \
-    X(24, pad_channels, bnn_pad_channels_attrs, 3)
+    X(44, erf, bnn_no_attrs, 0)
 
 #define BNN_OP_CONV2D 1u
 #define BNN_OP_BCONV2D 2u
-#define BNN_OP_ICONV2D 30u
 #define BNN_OP_MAX_POOL 3u
 #define BNN_OP_AVG_POOL 4u
-#define BNN_OP_SUM_POOL 37u
-#define BNN_OP_RESIZE_BILINEAR 36u
-#define BNN_OP_BATCH_SUM 34u
-#define BNN_OP_BATCH_SIZE 35u
 #define BNN_OP_BINARIZE 5u
 #define BNN_OP_UNPACK 6u
 #define BNN_OP_ADD 7u
@@ -75,27 +70,32 @@
 #define BNN_OP_CONCAT 16u
 #define BNN_OP_PAD 17u
 #define BNN_OP_RESHAPE 18u
-#define BNN_OP_CAST 29u
-#define BNN_OP_EXCESS_128 33u
 #define BNN_OP_COPY 19u
 #define BNN_OP_SLICE 20u
-#define BNN_OP_GATHER 26u
 #define BNN_OP_PRELU 21u
 #define BNN_OP_SIGMOID 22u
+#define BNN_OP_ROUND 23u
+#define BNN_OP_PAD_CHANNELS 24u
+#define BNN_OP_DEQUANTIZE 25u
+#define BNN_OP_GATHER 26u
+#define BNN_OP_AFFINE 27u
+#define BNN_OP_BINARIZE_LEVELS 28u
+#define BNN_OP_CAST 29u
+#define BNN_OP_ICONV2D 30u
 #define BNN_OP_TANH 31u
 #define BNN_OP_ELU 32u
+#define BNN_OP_EXCESS_128 33u
+#define BNN_OP_BATCH_SUM 34u
+#define BNN_OP_BATCH_SIZE 35u
+#define BNN_OP_RESIZE_BILINEAR 36u
+#define BNN_OP_SUM_POOL 37u
 #define BNN_OP_EXP 38u
 #define BNN_OP_LOG1P 39u
 #define BNN_OP_ERFC 40u
-#define BNN_OP_ERF 44u
 #define BNN_OP_SQRT 41u
 #define BNN_OP_RSQRT 42u
 #define BNN_OP_POW 43u
-#define BNN_OP_ROUND 23u
-#define BNN_OP_AFFINE 27u
-#define BNN_OP_DEQUANTIZE 25u
-#define BNN_OP_BINARIZE_LEVELS 28u
-#define BNN_OP_PAD_CHANNELS 24u
+#define BNN_OP_ERF 44u
 
 /* What the table says of an op's row. */
 #define BNN_ROW_conv2d .opcode = 1u, .name = "conv2d"
@@ -191,22 +191,9 @@ struct bnn_pool_attrs {
     int32_t pad_right;
 };
 
-#define BNN_RESIZE_ATTRS_WORDS 4
-struct bnn_resize_attrs {
-    int32_t size_h;
-    int32_t size_w;
-    int32_t align_corners;
-    int32_t half_pixels;
-};
-
 #define BNN_NO_ATTRS_WORDS 0
 struct bnn_no_attrs {
     int32_t unused;
-};
-
-#define BNN_BATCH_SIZE_ATTRS_WORDS 1
-struct bnn_batch_size_attrs {
-    int32_t per_image;
 };
 
 #define BNN_CLAMP_ATTRS_WORDS 2
@@ -235,19 +222,9 @@ struct bnn_slice_attrs {
     int32_t end;
 };
 
-#define BNN_POW_ATTRS_WORDS 1
-struct bnn_pow_attrs {
-    float exponent;
-};
-
 #define BNN_ROUND_ATTRS_WORDS 1
 struct bnn_round_attrs {
     int32_t direction;
-};
-
-#define BNN_DEQUANTIZE_ATTRS_WORDS 1
-struct bnn_dequantize_attrs {
-    int32_t channels;
 };
 
 #define BNN_PAD_CHANNELS_ATTRS_WORDS 3
@@ -255,6 +232,29 @@ struct bnn_pad_channels_attrs {
     int32_t before;
     int32_t after;
     float value;
+};
+
+#define BNN_DEQUANTIZE_ATTRS_WORDS 1
+struct bnn_dequantize_attrs {
+    int32_t channels;
+};
+
+#define BNN_BATCH_SIZE_ATTRS_WORDS 1
+struct bnn_batch_size_attrs {
+    int32_t per_image;
+};
+
+#define BNN_RESIZE_ATTRS_WORDS 4
+struct bnn_resize_attrs {
+    int32_t size_h;
+    int32_t size_w;
+    int32_t align_corners;
+    int32_t half_pixels;
+};
+
+#define BNN_POW_ATTRS_WORDS 1
+struct bnn_pow_attrs {
+    float exponent;
 };
 
 #endif

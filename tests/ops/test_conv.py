@@ -15,7 +15,7 @@ from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.ops import MOST_PLANES, SLOTS, ConvAttrs, constant, input_node, make
-from bnn.ir.ops import reference as ref
+from bnn.ir.ops.conv import conv_accumulate, epilogue
 from bnn.passes.choose_layout import choose_layout
 from bnn.passes.plan_arena import plan_arena
 from bnn.passes.schedule import schedule
@@ -126,7 +126,7 @@ def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int,
 def raw_accumulators(values: dict[Node, Array], conv: Node) -> Array:
     """What step_raw must give: the accumulators, of the filters before negation, through the layer's own slots."""
     attrs: Any = conv.attrs
-    acc = ref.conv_accumulate(values[conv.inputs[0]], values[conv.inputs[1]], attrs)
+    acc = conv_accumulate(values[conv.inputs[0]], values[conv.inputs[1]], attrs)
     takers = [s for s in attrs.slots if SLOTS[s]]
     if "negated" in takers:
         acc = acc * -values[conv.inputs[-1]].astype(np.float32)
@@ -134,7 +134,7 @@ def raw_accumulators(values: dict[Node, Array], conv: Node) -> Array:
         values[node] for slot, node in zip(takers, conv.inputs[2:], strict=True) if slot in attrs.layer_slots
     )
     own = tuple(s for s in attrs.slots if s in attrs.layer_slots)
-    return ref.epilogue(acc, replace(attrs, slots=own), operands)
+    return epilogue(acc, replace(attrs, slots=own), operands)
 
 
 @pytest.mark.parametrize("family", available_kernels())

@@ -18,12 +18,17 @@ from bnn.ir.ops import (
     PadAttrs,
     PoolAttrs,
     ResizeAttrs,
+    batch,
     constant,
+    conv,
     conv_output,
+    elementwise,
+    functions,
     input_node,
     make,
-    reference,
+    pool,
 )
+from bnn.ir.ops.bits import binarize, binarize_levels, dequantize
 
 Array = np.ndarray[Any, Any]
 SPECIAL = np.array([-np.inf, -1.5, -1.0, -1e-40, -0.0, 0.0, 1e-40, 1.0, np.inf, np.nan], np.float32)
@@ -73,27 +78,27 @@ def test_numbers_in_binary(rng: np.random.Generator) -> None:
         thresholds = np.sort(rng.integers(-9, 10, steps)).astype(np.float32)
         x = rng.integers(-10, 11, (2, 3, 4, channels)).astype(np.float32)
         levels = np.array([sum(v >= t for t in thresholds) for v in x.reshape(-1)]).reshape(x.shape)
-        bits = reference.binarize_levels(x, thresholds)
+        bits = binarize_levels(x, thresholds)
         planes, room = steps.bit_length(), 32 * words(channels)
         assert bits.shape == (2, 3, 4, planes * room) and bits.dtype == np.int8
         for p, c in itertools.product(range(planes), range(room)):
             expected = np.where(levels[..., c] & 1 << p, 1, -1) if c < channels else -1
             assert (bits[..., p * room + c] == expected).all()
         table = rng.normal(size=steps + 1).astype(np.float32)
-        assert np.array_equal(reference.dequantize(bits, table, channels), table[levels])
+        assert np.array_equal(dequantize(bits, table, channels), table[levels])
         w = rng.choice([-1, 1], (3, 2, 2, channels)).astype(np.int8)
         for value in (-1, 0, 1):
             attrs = ConvAttrs(pads=(1, 0, 1, 2), pad_value=value, planes=planes)
             top = 2**planes - 1
             plain = ConvAttrs(pads=(1, 0, 1, 2), pad_value=value * top)
             expected = naive_convolution(2 * levels - top, w, plain)
-            assert np.array_equal(reference.conv_accumulate(bits, w, attrs), expected)
+            assert np.array_equal(conv.conv_accumulate(bits, w, attrs), expected)
 
 
 def test_convolutions(rng: np.random.Generator) -> None:
     for _ in range(60):
         x, w, attrs = random_case(rng)
-        assert np.array_equal(reference.conv_accumulate(x, w, attrs), naive_convolution(x, w, attrs)), attrs
+        assert np.array_equal(conv.conv_accumulate(x, w, attrs), naive_convolution(x, w, attrs)), attrs
 
 
 def test_depthwise_convolutions(rng: np.random.Generator) -> None:
@@ -101,12 +106,12 @@ def test_depthwise_convolutions(rng: np.random.Generator) -> None:
         x = rng.integers(-4, 5, (2, 5, 4, 3)).astype(np.float32)
         w = rng.integers(-4, 5, (3 * multiplier, 2, 3, 1)).astype(np.float32)
         attrs = ConvAttrs(groups=3, pads=(1, 0, 0, 2))
-        assert np.array_equal(reference.conv_accumulate(x, w, attrs), naive_convolution(x, w, attrs))
+        assert np.array_equal(conv.conv_accumulate(x, w, attrs), naive_convolution(x, w, attrs))
 
 
 def test_dense_layers(rng: np.random.Generator) -> None:
     x, w = rng.integers(-4, 5, (3, 7)).astype(np.float32), rng.integers(-4, 5, (5, 1, 1, 7)).astype(np.float32)
-    assert np.array_equal(reference.conv_accumulate(x, w, ConvAttrs()), x @ w[:, 0, 0].T)
+    assert np.array_equal(conv.conv_accumulate(x, w, ConvAttrs()), x @ w[:, 0, 0].T)
 
 
 def test_accumulators_of_bits_are_popcounts(rng: np.random.Generator) -> None:
@@ -116,7 +121,7 @@ def test_accumulators_of_bits_are_popcounts(rng: np.random.Generator) -> None:
         w = rng.choice([-1, 1], (5, 1, 1, channels)).astype(np.int8)
         different = pack(a)[:, None] ^ pack(w[:, 0, 0])[None]
         bits = np.unpackbits(np.ascontiguousarray(different).view(np.uint8), axis=-1).sum(axis=-1, dtype=np.int64)
-        assert np.array_equal(reference.conv_accumulate(a, w, ConvAttrs()), channels - 2 * bits)
+        assert np.array_equal(conv.conv_accumulate(a, w, ConvAttrs()), channels - 2 * bits)
 
 
 def test_bit_convention(rng: np.random.Generator) -> None:
@@ -137,19 +142,19 @@ def test_epilogue_order() -> None:
     attrs = ConvAttrs(slots=slots, clamp0=(-1, 7), clamp1=(-2, 2))
     operands = tuple(np.array([v], np.float32) for v in (2.0, 5.0, 1.0, -1.0, 2.0)) + (np.array([[0.5]], np.float32),)
     # 3 * 2 + 5 = 11, clamped to 7; (7 - 1) * -1 + 2 = -4; -4 + 0.5 = -3.5, clamped to -2
-    assert reference.epilogue(acc, attrs, operands).tolist() == [[-2.0]]
+    assert conv.epilogue(acc, attrs, operands).tolist() == [[-2.0]]
     big = np.array([[2.0**24]], np.float32)
     plus = ConvAttrs(slots=("pre_add", "sub"))
     one = (np.float32([1.0]), np.float32([2.0**24]))
-    assert reference.epilogue(big, plus, one).tolist() == [[0.0]], "rounded after each"
+    assert conv.epilogue(big, plus, one).tolist() == [[0.0]], "rounded after each"
 
 
 def test_step() -> None:
-    assert reference.binarize(SPECIAL).tolist() == [-1, -1, -1, 1, 1, 1, 1, 1, 1, -1]
-    assert reference.binarize(np.float32([-1.2e-38, -1.1e-38])).tolist() == [-1, 1], "denormals are zero"
+    assert binarize(SPECIAL).tolist() == [-1, -1, -1, 1, 1, 1, 1, 1, 1, -1]
+    assert binarize(np.float32([-1.2e-38, -1.1e-38])).tolist() == [-1, 1], "denormals are zero"
     threshold, flip = np.float32([1.0, 1.0]), np.int8([-1, 1])
     x = np.float32([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
-    assert reference.binarize(x, threshold, flip).tolist() == [[-1, 1], [1, -1], [1, -1]]
+    assert binarize(x, threshold, flip).tolist() == [[-1, 1], [1, -1], [1, -1]]
 
 
 NORMAL = np.finfo(np.float32).tiny
@@ -160,21 +165,21 @@ DENORMAL = np.nextafter(NORMAL, np.float32(0))
     ("function", "values"),
     [
         # What they are at the least normal float and at the greatest that counts as zero, of both signs.
-        (reference.binarize, {-NORMAL: -1, -DENORMAL: 1, -0.0: 1, np.nan: -1}),
-        (reference.sign, {-NORMAL: -1, -DENORMAL: 0, DENORMAL: 0, NORMAL: 1}),
-        (lambda x: reference.round(x, -1), {-NORMAL: -1, -DENORMAL: 0, DENORMAL: 0, NORMAL: 0}),
-        (lambda x: reference.round(x, 1), {-NORMAL: 0, -DENORMAL: 0, DENORMAL: 0, NORMAL: 1}),
-        (lambda x: reference.round(x, 0), {-1.5: -2, -0.5: 0, 0.5: 0, 1.5: 2, 2.5: 2}),
-        (reference.sqrt, {DENORMAL: 0, NORMAL: 2.0**-63, 0.0: 0, 4.0: 2}),
-        (reference.rsqrt, {DENORMAL: np.inf, NORMAL: 2.0**63, 0.0: np.inf, 4.0: 0.5}),
-        (lambda x: reference.pow(x, -1.0), {DENORMAL: np.inf, -DENORMAL: -np.inf, NORMAL: 2.0**126}),
+        (binarize, {-NORMAL: -1, -DENORMAL: 1, -0.0: 1, np.nan: -1}),
+        (elementwise.sign, {-NORMAL: -1, -DENORMAL: 0, DENORMAL: 0, NORMAL: 1}),
+        (lambda x: elementwise.round(x, -1), {-NORMAL: -1, -DENORMAL: 0, DENORMAL: 0, NORMAL: 0}),
+        (lambda x: elementwise.round(x, 1), {-NORMAL: 0, -DENORMAL: 0, DENORMAL: 0, NORMAL: 1}),
+        (lambda x: elementwise.round(x, 0), {-1.5: -2, -0.5: 0, 0.5: 0, 1.5: 2, 2.5: 2}),
+        (functions.sqrt, {DENORMAL: 0, NORMAL: 2.0**-63, 0.0: 0, 4.0: 2}),
+        (functions.rsqrt, {DENORMAL: np.inf, NORMAL: 2.0**63, 0.0: np.inf, 4.0: 0.5}),
+        (lambda x: functions.pow(x, -1.0), {DENORMAL: np.inf, -DENORMAL: -np.inf, NORMAL: 2.0**126}),
         # And at what else they turn.
-        (lambda x: reference.prelu(x, np.float32([3])), {-2.0: -6, 0.0: 0, 2.0: 2}),
-        (lambda x: reference.prelu(x, np.float32([np.inf])), {0.0: 0, 1.0: 1}),
-        (reference.elu, {-np.inf: -1, -0.0: 0, 2.0: 2}),
-        (lambda x: reference.clamp(x, -1.0, 6.0), {-1.5: -1, -1.0: -1, 6.0: 6, 7.0: 6}),
-        (lambda x: reference.binarize(x, np.float32([1]), np.int8([-1])), {0.75: -1, 1.0: 1, np.nan: -1}),
-        (lambda x: reference.binarize(x, np.float32([1]), np.int8([1])), {0.75: 1, 1.0: -1, np.nan: 1}),
+        (lambda x: elementwise.prelu(x, np.float32([3])), {-2.0: -6, 0.0: 0, 2.0: 2}),
+        (lambda x: elementwise.prelu(x, np.float32([np.inf])), {0.0: 0, 1.0: 1}),
+        (functions.elu, {-np.inf: -1, -0.0: 0, 2.0: 2}),
+        (lambda x: elementwise.clamp(x, -1.0, 6.0), {-1.5: -1, -1.0: -1, 6.0: 6, 7.0: 6}),
+        (lambda x: binarize(x, np.float32([1]), np.int8([-1])), {0.75: -1, 1.0: 1, np.nan: -1}),
+        (lambda x: binarize(x, np.float32([1]), np.int8([1])), {0.75: 1, 1.0: -1, np.nan: 1}),
     ],
 )
 def test_where_functions_turn(function: Any, values: dict[float, float]) -> None:
@@ -184,36 +189,37 @@ def test_where_functions_turn(function: Any, values: dict[float, float]) -> None
 
 
 def test_negative_zero_stays_one() -> None:
-    for function in (reference.elu, reference.sqrt, lambda x: reference.prelu(x, x), lambda x: reference.round(x, 1)):
+    prelu, up = (lambda x: elementwise.prelu(x, x)), (lambda x: elementwise.round(x, 1))
+    for function in (functions.elu, functions.sqrt, prelu, up):
         assert np.signbit(function(np.float32([-0.0])))[0]
-    assert np.signbit(reference.round(np.float32([-DENORMAL, -0.5]), 1)).all()
+    assert np.signbit(elementwise.round(np.float32([-DENORMAL, -0.5]), 1)).all()
 
 
 def test_where_levels_turn() -> None:
     """A float at a threshold is past it; numbers past a table have its last value."""
     x = np.float32([[-1], [0.5], [0.75], [1], [3], [np.inf], [np.nan]])
-    numbers = reference.binarize_levels(x, np.float32([0.5, 1, 1]))
+    numbers = binarize_levels(x, np.float32([0.5, 1, 1]))
     assert numbers.shape == (7, 64) and (numbers[:, 1:32] == -1).all() and (numbers[:, 33:] == -1).all()
     assert ((numbers[:, 0] > 0) + 2 * (numbers[:, 32] > 0)).tolist() == [0, 1, 1, 3, 3, 3, 0]
-    assert reference.dequantize(numbers, np.float32([5, 6, 7]), 1).ravel().tolist() == [5, 6, 6, 7, 7, 7, 5]
+    assert dequantize(numbers, np.float32([5, 6, 7]), 1).ravel().tolist() == [5, 6, 6, 7, 7, 7, 5]
     acc, limits = np.float32([[-2, -1, 0, 1, 2]]).T, (np.int32([0]),)
-    assert reference.epilogue(acc, ConvAttrs(slots=("threshold",)), limits).ravel().tolist() == [-1, -1, 1, 1, 1]
+    assert conv.epilogue(acc, ConvAttrs(slots=("threshold",)), limits).ravel().tolist() == [-1, -1, 1, 1, 1]
 
 
 def test_masked_pools_at_the_border() -> None:
     """Padding is neither in an OR nor in an AND."""
     for bit in (-1, 1):
         x, attrs = np.full((1, 1, 1, 2), bit, np.int8), PoolAttrs((2, 2), (1, 1), (1, 1, 1, 1))
-        assert (reference.max_pool(x, attrs, np.int8([1, -1])) == bit).all()
+        assert (pool.max_pool(x, attrs, np.int8([1, -1])) == bit).all()
 
 
 def test_sign() -> None:
-    found = reference.sign(SPECIAL)
+    found = elementwise.sign(SPECIAL)
     assert found[:-1].tolist() == [-1, -1, -1, 0, 0, 0, 0, 1, 1] and np.isnan(found[-1])
 
 
 def test_clamp_keeps_not_a_number() -> None:
-    found = reference.clamp(SPECIAL, -1.0, 0.5)
+    found = elementwise.clamp(SPECIAL, -1.0, 0.5)
     assert found[[0, 1, 7, 8]].tolist() == [-1.0, -1.0, 0.5, 0.5] and np.isnan(found[-1])
 
 
@@ -240,19 +246,19 @@ def test_pools(rng: np.random.Generator) -> None:
         shape = (2, int(rng.integers(kh, 8)), int(rng.integers(kw, 8)), 3)
         x = rng.integers(-9, 1, shape).astype(np.float32)
         high, _, mean = naive_pool(x, attrs)
-        assert np.array_equal(reference.max_pool(x, attrs), high) and np.array_equal(reference.avg_pool(x, attrs), mean)
+        assert np.array_equal(pool.max_pool(x, attrs), high) and np.array_equal(pool.avg_pool(x, attrs), mean)
         b = rng.choice([-1, 1], shape).astype(np.int8)
         high, low, _ = naive_pool(b.astype(np.float32), attrs)
         mask = np.int8([1, -1, 1])
-        assert np.array_equal(reference.max_pool(b, attrs), high)
-        assert np.array_equal(reference.max_pool(b, attrs, mask), np.where(mask > 0, low, high))
+        assert np.array_equal(pool.max_pool(b, attrs), high)
+        assert np.array_equal(pool.max_pool(b, attrs, mask), np.where(mask > 0, low, high))
 
 
 def test_max_pool_skips_not_a_number() -> None:
     x = np.float32([[[[np.nan], [1.0]], [[-np.inf], [np.nan]]]])
     attrs = PoolAttrs((2, 2))
-    assert reference.max_pool(x, attrs).tolist() == [[[[1.0]]]]
-    assert reference.max_pool(x * np.float32(np.nan), attrs)[0, 0, 0, 0] == np.finfo(np.float32).min
+    assert pool.max_pool(x, attrs).tolist() == [[[[1.0]]]]
+    assert pool.max_pool(x * np.float32(np.nan), attrs)[0, 0, 0, 0] == np.finfo(np.float32).min
 
 
 def test_resized_images() -> None:
@@ -266,7 +272,7 @@ def test_resized_images() -> None:
         (ResizeAttrs((1, 1), align_corners=1), [0]),
         (ResizeAttrs((1, 2), align_corners=1), [0, 8]),
     ):
-        found = reference.resize_bilinear(x, attrs)
+        found = pool.resize_bilinear(x, attrs)
         assert found.dtype == np.float32 and found.shape == (1, *attrs.size, 1)
         assert all(row.ravel().tolist() == expected for row in found[0])
 
@@ -275,17 +281,17 @@ def test_sums_over_the_batch(rng: np.random.Generator) -> None:
     """Every image gets the same: the sum over all pixels of all, and the number of images."""
     for shape in ((5, 3, 4, 7), (6, 9), (4, 5, 1)):
         x = rng.integers(-99, 100, shape).astype(np.float32)
-        found = reference.batch_sum(x)
+        found = batch.batch_sum(x)
         assert found.dtype == np.float32 and found.shape == (len(x), shape[-1])
         assert np.array_equal(found, np.tile(x.reshape(-1, shape[-1]).sum(axis=0), (len(x), 1)))
-        assert np.array_equal(reference.batch_size(x, 10), np.full((len(x), 1), 10 * len(x), np.float32))
+        assert np.array_equal(batch.batch_size(x, 10), np.full((len(x), 1), 10 * len(x), np.float32))
     small = np.array([[2.0**24], [1.0], [1.0]], np.float32)
-    assert reference.batch_sum(small).tolist() == [[2.0**24 + 2]] * 3, "rounded once"
+    assert batch.batch_sum(small).tolist() == [[2.0**24 + 2]] * 3, "rounded once"
 
 
 def test_softmax() -> None:
     x = np.float32([[1000.0, 1000.0, -np.inf], [0.0, np.log(3.0), -200.0]])
-    np.testing.assert_allclose(reference.softmax(x), [[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]], rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(functions.softmax(x), [[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]], rtol=1e-6, atol=1e-30)
 
 
 @pytest.mark.parametrize("op", ["add", "sub", "mul", "div", "maximum", "minimum"])

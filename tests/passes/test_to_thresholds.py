@@ -11,7 +11,8 @@ import pytest
 
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
-from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, constant, input_node, make, reference
+from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, constant, input_node, make
+from bnn.ir.ops.conv import epilogue
 from bnn.passes import PIPELINE, lower
 from bnn.passes.to_thresholds import reach, thresholds
 
@@ -26,7 +27,7 @@ def brute_force(conv_node: Node) -> np.ndarray:  # type: ignore[type-arg]
     """Bits at every accumulator -K to K, (2K + 1, filters), from the unfused operations."""
     reach = int(np.prod(conv_node.inputs[1].type.shape[1:]))
     acc = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
-    value = reference.epilogue(acc, conv_node.attrs, tuple(i.value for i in conv_node.inputs[2:]))
+    value = epilogue(acc, conv_node.attrs, tuple(i.value for i in conv_node.inputs[2:]))
     return np.broadcast_to(value, (len(acc), conv_node.type.shape[-1])) >= 0
 
 
@@ -132,8 +133,7 @@ def test_what_has_no_threshold_keeps_its_epilogue(monkeypatch: pytest.MonkeyPatc
     infinite = make("bconv2d", *acc.inputs, channel([np.inf, 1.0]), attrs=ConvAttrs(slots=("mul",)))
     assert thresholds(infinite, make("binarize", infinite)) is None, "0 * inf is not a number"
     node = fused(make("add", acc, channel([0.0, 1.0])))
-    real = reference.epilogue
-    monkeypatch.setattr(reference, "epilogue", lambda *args: np.abs(real(*args)) - np.float32(1.5))
+    monkeypatch.setattr(MODULE, "epilogue", lambda *args: np.abs(epilogue(*args)) - np.float32(1.5))
     assert thresholds(node, make("binarize", node)) is None
     kept = BY_NAME["to_thresholds"](graph(make("binarize", node))).outputs[0]
     assert kept.op == "bconv2d" and kept.attrs.slots == ("pre_add",)  # type: ignore[attr-defined]

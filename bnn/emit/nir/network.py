@@ -24,7 +24,8 @@ from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.interpret import evaluate
 from ...ir.neurons import NeuronForm, neuron_form, of_the_batch
-from ...ir.ops import ConvAttrs, PadAttrs, PoolAttrs, reference
+from ...ir.ops import ConvAttrs, PadAttrs, PoolAttrs
+from ...ir.ops.conv import epilogue
 from .sums import dilate, fits_channels, steps, ungroup, why_real
 from .views import VIEWS, Views, spatial
 
@@ -103,7 +104,7 @@ class SpikeNetwork:
             elif node in sums:
                 assert isinstance(node.attrs, ConvAttrs)
                 acc = sums[node].reshape(-1, *node.type.shape)
-                values[node] = reference.epilogue(acc, node.attrs, tuple(values[i] for i in node.inputs[2:]))
+                values[node] = epilogue(acc, node.attrs, tuple(values[i] for i in node.inputs[2:]))
             elif node in values or not node.inputs or _computes_bits(node):
                 continue
             elif all(i in values for i in node.inputs):

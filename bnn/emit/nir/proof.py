@@ -11,7 +11,8 @@ import numpy as np
 from ...errors import InputError, VerifierError
 from ...ir import interpret
 from ...ir.graph import DType, Graph, Node
-from ...ir.ops import SLOTS, reference
+from ...ir.ops import SLOTS
+from ...ir.ops.conv import conv_accumulate
 from .layers import Field, Layer, LayeredNetwork
 
 Array = np.ndarray[Any, Any]
@@ -157,7 +158,7 @@ def expected_sums(chain: LayeredNetwork, layer: Layer, values: Mapping[Node, Arr
         h, w, c = f.shape
         if f.node in ops:
             x = f.node.inputs[0]
-            accumulators = reference.conv_accumulate(bits_of(x, values), f.node.inputs[1].value, f.node.attrs)
+            accumulators = conv_accumulate(bits_of(x, values), f.node.inputs[1].value, f.node.attrs)
             part = accumulators.reshape(count, h, w, c)
         else:
             part = values[f.node].reshape(count, h, w, c).astype(np.float32)

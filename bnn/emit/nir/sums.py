@@ -10,7 +10,8 @@ import numpy as np
 
 from ...ir.graph import Node
 from ...ir.interpret import evaluate
-from ...ir.ops import reference
+from ...ir.ops.bits import binarize
+from ...ir.ops.conv import epilogue
 from ...ir.rewrite import is_elementwise
 
 Array = np.ndarray[Any, Any]
@@ -48,10 +49,10 @@ def steps(start: Node, chain: Sequence[Node], reach: Array) -> tuple[Array, Arra
     most = int(reach.max())
     value = np.repeat(np.arange(-most, most + 1, dtype=np.float32)[:, None], len(reach), axis=1)
     if start.op == "bconv2d" and "residual" not in start.attrs.slots:  # type: ignore[attr-defined]
-        value = reference.epilogue(value, start.attrs, tuple(i.value for i in start.inputs[2:]))
+        value = epilogue(value, start.attrs, tuple(i.value for i in start.inputs[2:]))
     for step in chain:
         value = evaluate(step, [i.value.reshape(-1) if i.is_constant else value for i in step.inputs])
-    bits = (reference.binarize(value) if value.dtype == np.float32 else value) > 0
+    bits = (binarize(value) if value.dtype == np.float32 else value) > 0
     if (np.abs(np.diff(bits.astype(np.int8), axis=0)).sum(axis=0) > 1).any():
         return None
     # rising: the last ``ones`` sums, from most + 1 - ones on; falling: the first, whose negatives are the same numbers

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What depends on all images of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..graph import Attrs, DType, TensorType
+from .record import Array, Level, NoAttrs, Op, Types, plain, want
+
+
+@dataclass(frozen=True)
+class BatchSizeAttrs(Attrs):
+    per_image: int = 1
+
+
+def batch_sum_type(types: Types, _: Any) -> TensorType:
+    x = types[0]
+    want(x.dtype is DType.f32, f"expected f32, found {x}")
+    return TensorType(x.shape[-1:], DType.f32)
+
+
+def batch_size_type(types: Types, a: BatchSizeAttrs) -> TensorType:
+    want(types[0].dtype is DType.f32, f"expected f32, found {types[0]}")
+    want(1 <= a.per_image < 2**31, f"cannot count {a.per_image} an image")
+    return TensorType((1,), DType.f32)
+
+
+def batch_sum(x: Array) -> Array:
+    """The sum of (N, ..., C) over all but the channels, the batch included, for every image: (N, C).
+
+    Summed in float64, image by image and row by row, and rounded once.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = np.cumsum(x.reshape(-1, x.shape[-1]), axis=0, dtype=np.float64)[-1].astype(np.float32)
+    return np.repeat(total[None], len(x), axis=0)
+
+
+def batch_size(x: Array, per_image: int) -> Array:
+    """The number of images times ``per_image``, for every image: (N, 1)."""
+    return np.full((len(x), 1), len(x) * per_image, np.float32)
+
+
+RECORDS = (
+    Op("batch_sum", 34, NoAttrs, batch_sum_type, plain(batch_sum), Level.ALL, whole_batch=True),
+    Op(
+        "batch_size", 35, BatchSizeAttrs, batch_size_type, lambda x, a: batch_size(x, a.per_image), Level.ALL,
+        whole_batch=True,
+    ),
+)  # fmt: skip

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bits and bytes: made of floats, and what they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..graph import Attrs, DType, TensorType
+from .record import SMALLEST_NORMAL, Array, Infer, Level, NoAttrs, Op, Types, plain, want
+
+MOST_PLANES = 8  # of bits that are one number
+
+
+@dataclass(frozen=True)
+class DequantizeAttrs(Attrs):
+    channels: int = 0  # 0: values are counts of set planes; else so many channels of numbers in binary
+
+
+def binarize_type(types: Types, _: Any) -> TensorType:
+    x = types[0]
+    want(x.dtype is DType.f32, f"expected f32, found {x}")
+    if len(types) != 1:
+        channels = x.shape[-1:]
+        wanted = (TensorType(channels, DType.f32), TensorType(channels, DType.b1))
+        want(types[1:] == wanted, f"expected thresholds and flips {wanted}, found {types[1:]}")
+    return TensorType(x.shape, DType.b1)
+
+
+def binarize_levels_type(types: Types, _: Any) -> TensorType:
+    x, thresholds = types
+    want(x.dtype is DType.f32 and thresholds.dtype is DType.f32, f"expected two f32 operands, found {x}, {thresholds}")
+    steps = thresholds.shape[0] if len(thresholds.shape) == 1 else 0
+    want(2 <= steps < 2**MOST_PLANES, f"expected 2 to {2**MOST_PLANES - 1} thresholds, found {thresholds}")
+    return TensorType(x.shape[:-1] + (steps.bit_length() * plane_channels(x.shape[-1]),), DType.b1)
+
+
+def dequantize_type(types: Types, a: DequantizeAttrs) -> TensorType:
+    x, table = types
+    want(x.dtype is DType.b1 and table.dtype is DType.f32, f"expected bits and a table of f32, found {x} and {table}")
+    want(len(table.shape) == 1 and table.shape[0] >= 2, f"expected a table of two values or more, found {table}")
+    if a.channels:
+        planes = (table.shape[0] - 1).bit_length()
+        wanted = planes * plane_channels(a.channels)
+        want(2 <= planes <= MOST_PLANES, f"expected 3 to {2**MOST_PLANES} values, found {table}")
+        want(a.channels > 0, f"cannot give {a.channels} channels")
+        want(x.shape[-1] == wanted, f"{x} has not the {wanted} channels of {planes} planes of {a.channels}")
+        return TensorType(x.shape[:-1] + (a.channels,), DType.f32)
+    planes = table.shape[0] - 1
+    want(x.shape[-1] % planes == 0, f"the channels of {x} are not {planes} planes")
+    return TensorType(x.shape[:-1] + (x.shape[-1] // planes,), DType.f32)
+
+
+def to_type(dtype: DType, source: DType) -> Infer:
+    def infer(types: Types, _: Any) -> TensorType:
+        want(types[0].dtype is source, f"expected {source.name}, found {types[0]}")
+        return TensorType(types[0].shape, dtype)
+
+    return infer
+
+
+def cast_type(types: Types, _: Any) -> TensorType:
+    x = types[0]
+    want(x.dtype is DType.u8, f"expected u8, found {x}")
+    want(types[1:] in ((), (TensorType((256,), DType.f32),)), f"expected a table of 256 f32, found {types[1:]}")
+    return TensorType(x.shape, DType.f32)
+
+
+def excess_128_type(types: Types, _: Any) -> TensorType:
+    x = types[0]
+    want(x.dtype is DType.i8, f"expected i8, found {x}")
+    return TensorType(x.shape, DType.u8)
+
+
+def binarize(x: Array, threshold: Array | None = None, flip: Array | None = None) -> Array:
+    """The step: +1 where x >= 0 (so sign(0) = sign(-0) = +1), else -1; negative denormals count as zero.
+
+    With a threshold and a flip per channel: +1 where x >= threshold[c], the other way round where flip[c] is +1.
+    Not a number is reported by the runtime.
+    """
+    if threshold is None or flip is None:
+        return np.where(x > -SMALLEST_NORMAL, np.int8(1), np.int8(-1))
+    return np.where((x >= threshold) != (flip > 0), np.int8(1), np.int8(-1))
+
+
+def plane_channels(channels: int) -> int:
+    """Channels of one plane of numbers in binary: planes begin on words of 32."""
+    return -(-channels // 32) * 32
+
+
+def binarize_levels(x: Array, thresholds: Array) -> Array:
+    """The number of thresholds that are <= x, in binary: plane p, which begins at channel p * plane_channels(C), holds
+    bit p of every channel's number; what is left of a plane is -1.  Thresholds rise; one for all channels each."""
+    level = (x[..., None] >= thresholds).sum(axis=-1)
+    planes = [np.where(level >> p & 1, np.int8(1), np.int8(-1)) for p in range(len(thresholds).bit_length())]
+    fill = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % 32)]
+    return np.concatenate([np.pad(p, fill, constant_values=-1) for p in planes], axis=-1)
+
+
+def level_sums(bits: Array, planes: int, channels: int) -> Array:
+    """The sum of 2**p times plane p's +1 or -1, as float32: 2 * number - (2**planes - 1)."""
+    apart = bits.reshape(*bits.shape[:-1], planes, -1)[..., :channels].astype(np.float32)
+    return np.asarray(np.tensordot(2.0 ** np.arange(planes), apart, (0, apart.ndim - 2)), dtype=np.float32)
+
+
+def dequantize(bits: Array, table: Array, channels: int = 0) -> Array:
+    """table[number of set bits] over the planes of every channel: plane p holds channels p * C to (p + 1) * C - 1.
+
+    With ``channels``: table[number in binary], as :func:`binarize_levels` gives it; past the table its last value.
+    """
+    if channels:
+        planes = (len(table) - 1).bit_length()
+        level = (level_sums(bits, planes, channels) + (2**planes - 1)).astype(int) // 2
+        return np.asarray(table[np.minimum(level, len(table) - 1)])
+    planes = len(table) - 1
+    count = (bits.reshape(*bits.shape[:-1], planes, -1) > 0).sum(axis=-2)
+    return np.asarray(table[count])
+
+
+def cast(x: Array, table: Array | None = None) -> Array:
+    """Bytes as floats; with a table (256), table[x]."""
+    return x.astype(np.float32) if table is None else np.asarray(table[x])
+
+
+def excess_128(x: Array) -> Array:
+    """int8 as the uint8 of its value plus 128 ("excess 128"): its bits with the highest one flipped."""
+    return (x.astype(np.int16) + 128).astype(np.uint8)
+
+
+RECORDS = (
+    Op("binarize", 5, NoAttrs, binarize_type, plain(binarize), Level.ALL),
+    Op("unpack", 6, NoAttrs, to_type(DType.f32, DType.b1), lambda x, a: x.astype(np.float32), Level.ALL),
+    Op("cast", 29, NoAttrs, cast_type, plain(cast), Level.ALL),
+    Op("excess_128", 33, NoAttrs, excess_128_type, plain(excess_128), Level.ALL),
+    Op("dequantize", 25, DequantizeAttrs, dequantize_type, lambda x, t, a: dequantize(x, t, a.channels), Level.ALL),
+    Op("binarize_levels", 28, NoAttrs, binarize_levels_type, plain(binarize_levels), Level.BINARY | Level.RUNTIME),
+)

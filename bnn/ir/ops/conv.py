@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions: of floats, of bits, of bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..graph import Attrs, DType, TensorType
+from .bits import MOST_PLANES, binarize, level_sums, plane_channels
+from .elementwise import clamp
+from .moves import pad_spatial
+from .record import INF, Array, Infer, Level, Op, Types, want
+
+CONVOLUTIONS = ("conv2d", "bconv2d", "iconv2d")
+
+# Of a sum of bytes: it, and what is subtracted for the byte that stands for zero, are exact in float32 together.
+MOST_BYTE_PRODUCTS = (2**24 - 1) // (2 * 255)
+
+# A convolution's fused work around its accumulator, in this fixed order; each slot is one float32 operation, and those
+# that name an operand take one more input, in this order.  The bit of a slot in the file is its position here.
+SLOTS: dict[str, bool] = {
+    "zeros": True,  # before it, of bytes (iconv2d, always): operand[channel of the data] stands for zero
+    "pre_mul": True,  # v * operand[c]      weight scale
+    "pre_add": True,  # v + operand[c]      bias
+    "clamp0": False,  # min(max(v, lo), hi) activation before batch norm
+    "sub": True,  # v - operand[c]          batch norm, in TensorFlow's own order of operations:
+    "mul": True,  # v * operand[c]          (x - mean) * (rsqrt(variance + eps) * gamma) + beta
+    "add": True,  # v + operand[c]
+    "residual": True,  # v + operand[h, w, c]
+    "clamp1": False,  # activation after it
+    "threshold": True,  # bit = accumulator >= operand[c]; alone, or not at all
+    "negated": True,  # beside a threshold: the filters (+1) whose weights the compiler negated; only for reports
+}
+
+
+@dataclass(frozen=True)
+class ConvAttrs(Attrs):
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
+    pad_value: int = 0  # of bits
+    groups: int = 1
+    slots: tuple[str, ...] = ()
+    layer_slots: tuple[str, ...] = ()  # those that belong to the source layer itself (its bias)
+    clamp0: tuple[float, float] = (-INF, INF)
+    clamp1: tuple[float, float] = (-INF, INF)
+    out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's
+    planes: int = 1  # of the data's bits: accumulators are sums of 2**p times those of plane p
+
+    def operand(self, slot: str) -> int:
+        """The number of the input that is the operand of one of ``slots``."""
+        return 2 + sum(SLOTS[s] for s in self.slots[: self.slots.index(slot)])
+
+
+def conv_output(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
+    """Output length of one spatial axis."""
+    return (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
+
+
+def conv_type(data: DType) -> Infer:
+    """For data of f32, b1 or u8; the filters of the latter two are b1."""
+    binary, integers = data is DType.b1, data is DType.u8
+
+    def infer(types: Types, a: ConvAttrs) -> TensorType:
+        x, w = types[:2]
+        kind = DType.f32 if data is DType.f32 else DType.b1
+        right = x.dtype is data and w.dtype is kind
+        want(right, f"expected {data.name} data and {kind.name} filters, found {x} and {w}")
+        want(len(w.shape) == 4, f"filters must be (O, kh, kw, I), found {w}")
+        want(len(x.shape) in (1, 3), f"data must be (H, W, C) or (C), found {x}")
+        out_c, kh, kw, in_g = w.shape
+        if integers:
+            want(in_g in (x.shape[-1], 2 * x.shape[-1]), f"{w} are not one or two planes of signs for {x}")
+            in_g = x.shape[-1]
+            want(kh * kw * in_g <= MOST_BYTE_PRODUCTS, f"{kh * kw * in_g} products; at most {MOST_BYTE_PRODUCTS}")
+        _planes(x, in_g, kh * kw, a, binary)
+        want(out_c % a.groups == 0, f"{out_c} filters do not divide into {a.groups} groups")
+        want(min(a.stride + a.dilation) >= 1 and min(a.pads) >= 0, f"bad stride, dilation or padding in {a}")
+        pads = (-1, 0, 1) if binary else (0,)
+        want(a.pad_value in pads, f"cannot pad with {a.pad_value}")
+        shape: tuple[int, ...]
+        if len(x.shape) == 1:
+            want((kh, kw) == (1, 1) and not any(a.pads), f"a dense layer needs 1x1 filters, found {w}")
+            shape = (out_c,)
+        else:
+            oh = conv_output(x.shape[0], kh, a.stride[0], a.dilation[0], a.pads[0], a.pads[2])
+            ow = conv_output(x.shape[1], kw, a.stride[1], a.dilation[1], a.pads[1], a.pads[3])
+            want(oh > 0 and ow > 0, f"the {kh}x{kw} kernel is larger than the padded image {x}")
+            shape = (oh, ow, out_c)
+        want(("zeros" in a.slots) == integers, f"{'no' if integers else 'found'} operand of zeros for {x}")
+        _slots(types[2:], a, x.shape[-1:], shape, binary or integers)
+        return TensorType(shape, a.out)
+
+    return infer
+
+
+def _planes(x: TensorType, in_g: int, taps: int, a: ConvAttrs, binary: bool) -> None:
+    """The data's channels, and that every sum is exact in float32; what borders add to sums of several planes as well,
+    which is less than the sums themselves."""
+    channels = in_g * a.groups
+    want(1 <= a.planes <= (MOST_PLANES if binary else 1), f"cannot read {a.planes} planes")
+    wanted, whose = channels, f"{in_g} x {a.groups} channels of filters of {taps} taps"
+    if a.planes > 1:
+        wanted, whose = a.planes * plane_channels(channels), f"channels of {a.planes} planes of {in_g} x {a.groups}"
+    want(x.shape[-1] == wanted, f"{x} has not the {whose}")
+    if a.planes > 1:
+        want(a.groups == 1 or in_g == plane_channels(in_g), f"groups of {in_g} channels are not whole words")
+    largest = taps * in_g * (1 if a.planes == 1 else 2 * (2**a.planes - 1))
+    want(largest < 2**24, f"sums up to {largest}; at most 2**24 - 1 are exact in float32")
+
+
+def _slots(types: Types, a: ConvAttrs, channels: tuple[int, ...], shape: tuple[int, ...], exact: bool) -> None:
+    want(list(a.slots) == [s for s in SLOTS if s in a.slots], f"slots out of order: {a.slots}")
+    takers = [s for s in a.slots if SLOTS[s]]
+    want(len(takers) == len(types), f"slots {a.slots} take {len(takers)} operands, found {len(types)}")
+    for slot, t in zip(takers, types, strict=True):
+        dtype = {"threshold": DType.i32, "negated": DType.b1}.get(slot, DType.f32)
+        expected = TensorType({"zeros": channels, "residual": shape}.get(slot, shape[-1:]), dtype)
+        want(t == expected, f"slot {slot} expects {expected}, found {t}")
+    if "threshold" in a.slots or "negated" in a.slots:
+        alone = {*a.slots} <= {"zeros", "threshold", "negated"} and "threshold" in a.slots
+        want(exact and alone and a.out is DType.b1, "a threshold stands alone and gives b1")
+    want(a.out is not DType.i32, "a convolution gives f32 or b1")
+
+
+def conv_accumulate(x: Array, w: Array, a: Any) -> Array:
+    """Convolution (cross-correlation) of (N, H, W, C) or (N, C) by OHWI filters, float32 sums.
+
+    The order of the float sums is not part of the meaning; integer-valued sums are exact in any order.
+    """
+    if a.planes > 1:
+        x = level_sums(x, a.planes, w.shape[3] * a.groups)
+    flat = x.ndim == 2
+    if flat:
+        x = x[:, None, None, :]
+    x = pad_spatial(x.astype(np.float32), a.pads, float(a.pad_value * (2**a.planes - 1)))
+    w = w.astype(np.float32)
+    out_c, kh, kw, in_g = w.shape
+    sh, sw = a.stride
+    dh, dw = a.dilation
+    oh = (x.shape[1] - (kh - 1) * dh - 1) // sh + 1
+    ow = (x.shape[2] - (kw - 1) * dw - 1) // sw + 1
+    y = np.zeros((x.shape[0], oh, ow, out_c), np.float32)
+    per_group = out_c // a.groups
+    with np.errstate(invalid="ignore", over="ignore"):
+        for ky in range(kh):
+            for kx in range(kw):
+                tap = x[:, ky * dh : ky * dh + (oh - 1) * sh + 1 : sh, kx * dw : kx * dw + (ow - 1) * sw + 1 : sw]
+                if in_g == 1:  # depthwise
+                    y += np.repeat(tap, per_group, axis=3) * w[:, ky, kx, 0]
+                    continue
+                for g in range(a.groups):
+                    rows = slice(g * per_group, (g + 1) * per_group)
+                    y[..., rows] += tap[..., g * in_g : (g + 1) * in_g] @ w[rows, ky, kx].T
+    return y[:, 0, 0, :] if flat else y
+
+
+def byte_accumulate(x: Array, w: Array, zeros: Array, a: Any) -> Array:
+    """The same for uint8 x: of x - zeros (C), which is zero outside the image.
+
+    The filters (O, kh, kw, n C) are n planes of signs, of which a weight is the mean.
+    """
+    weights = w.reshape(*w.shape[:3], -1, x.shape[-1]).mean(axis=3, dtype=np.float32)
+    return conv_accumulate(x.astype(np.float32) - zeros, weights, a)
+
+
+def epilogue(acc: Array, a: Any, operands: tuple[Array, ...]) -> Array:
+    """Apply a convolution's fused slots in their fixed order, each one float32 operation (no fused multiply-add)."""
+    v = acc.astype(np.float32)
+    rest = list(operands)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for slot in a.slots:
+            if slot == "zeros":  # the accumulator's
+                rest.pop(0)
+            elif slot == "clamp0":
+                v = clamp(v, *a.clamp0)
+            elif slot == "clamp1":
+                v = clamp(v, *a.clamp1)
+            elif slot == "threshold":
+                return np.where(v >= rest.pop(0), np.int8(1), np.int8(-1))
+            elif slot in ("pre_mul", "mul"):
+                v = v * rest.pop(0)
+            elif slot == "sub":
+                v = v - rest.pop(0)
+            else:  # pre_add, add, residual
+                v = v + rest.pop(0)
+    return v
+
+
+def _conv_reference(x: Any, w: Any, *operands: Any, a: Any) -> Any:
+    acc = byte_accumulate(x, w, operands[0], a) if x.dtype == np.uint8 else conv_accumulate(x, w, a)
+    v = epilogue(acc, a, operands)
+    return binarize(v) if a.out is DType.b1 and v.dtype == np.float32 else v
+
+
+RECORDS = (
+    Op("conv2d", 1, ConvAttrs, conv_type(DType.f32), _conv_reference, Level.ALL),
+    Op("bconv2d", 2, ConvAttrs, conv_type(DType.b1), _conv_reference, Level.BINARY | Level.RUNTIME),
+    Op("iconv2d", 30, ConvAttrs, conv_type(DType.u8), _conv_reference, Level.BINARY | Level.RUNTIME),
+)

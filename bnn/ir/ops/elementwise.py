@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arithmetic that treats every element alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import CompileError
+from ..graph import Attrs, DType, TensorType
+from .record import INF, SMALLEST_NORMAL, Array, Level, NoAttrs, Op, Types, plain, want
+
+
+@dataclass(frozen=True)
+class ClampAttrs(Attrs):
+    lo: float = 0.0
+    hi: float = INF
+
+
+@dataclass(frozen=True)
+class RoundAttrs(Attrs):
+    direction: int = 0  # 0: to the nearest whole number, of two the even one; -1: down; 1: up
+
+
+def same_type(types: Types, _: Any) -> TensorType:
+    want(types[0].dtype is DType.f32, f"expected f32, found {types[0]}")
+    return types[0]
+
+
+def broadcast_type(types: Types, _: Any) -> TensorType:
+    a, b = types
+    want(a.dtype is DType.f32 and b.dtype is DType.f32, f"expected two f32 operands, found {a} and {b}")
+    try:
+        return TensorType(tuple(int(d) for d in np.broadcast_shapes(a.shape, b.shape)), DType.f32)
+    except ValueError:
+        raise CompileError(f"shapes {a} and {b} do not broadcast") from None
+
+
+def round_type(types: Types, a: RoundAttrs) -> TensorType:
+    want(a.direction in (-1, 0, 1), f"cannot round in direction {a.direction}")
+    return same_type(types, a)
+
+
+def prelu_type(types: Types, _: Any) -> TensorType:
+    x, slope = types
+    want(x.dtype is DType.f32, f"expected f32, found {x}")
+    want(slope == TensorType(x.shape[-1:], DType.f32), f"expected one slope a channel of {x}, found {slope}")
+    return x
+
+
+def affine_type(types: Types, _: Any) -> TensorType:
+    x = types[0]
+    want(x.dtype is DType.f32, f"expected f32, found {x}")
+    operand = TensorType(x.shape[-1:], DType.f32)
+    want(types[1:] == (operand,) * 3, f"expected three operands {operand}, found {types[1:]}")
+    return x
+
+
+def _div(x: Any, y: Any) -> Any:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return x / y
+
+
+def clamp(x: Array, lo: float, hi: float) -> Array:
+    """min(max(x, lo), hi) in float32; not-a-number stays."""
+    return np.minimum(np.maximum(x, np.float32(lo)), np.float32(hi))
+
+
+def sign(x: Array) -> Array:
+    """TensorFlow's sign: -1, 0 or +1; zeros of either sign, and denormals, give 0."""
+    return np.asarray(np.where(np.abs(x) < SMALLEST_NORMAL, np.float32(0), np.sign(x)))
+
+
+def round(x: Array, direction: int) -> Array:
+    """To the nearest whole number, halves to the even one (0); down (-1); up (1).  Denormals count as zero."""
+    x = np.where(np.abs(x) < SMALLEST_NORMAL, np.copysign(np.float32(0), x), x)
+    return np.asarray(np.rint(x) if direction == 0 else np.floor(x) if direction < 0 else np.ceil(x))
+
+
+def prelu(x: Array, slope: Array) -> Array:
+    """x where x >= 0, else x * slope[c]."""
+    return np.asarray(np.where(x < 0, x * slope, x))
+
+
+def affine(x: Array, sub: Array, mul: Array, add: Array) -> Array:
+    """(x - sub[c]) * mul[c] + add[c], each step one float32 operation."""
+    return np.asarray((x - sub) * mul + add)
+
+
+RECORDS = (
+    Op("add", 7, NoAttrs, broadcast_type, plain(np.add), Level.ALL, elementwise=True),
+    Op("sub", 8, NoAttrs, broadcast_type, plain(np.subtract), Level.ALL, elementwise=True),
+    Op("mul", 9, NoAttrs, broadcast_type, plain(np.multiply), Level.ALL, elementwise=True),
+    Op("div", 10, NoAttrs, broadcast_type, plain(_div), Level.ALL, elementwise=True),
+    Op("maximum", 11, NoAttrs, broadcast_type, plain(np.maximum), Level.ALL, elementwise=True),
+    Op("minimum", 12, NoAttrs, broadcast_type, plain(np.minimum), Level.ALL, elementwise=True),
+    Op("clamp", 13, ClampAttrs, same_type, lambda x, a: clamp(x, a.lo, a.hi), Level.ALL, elementwise=True),
+    Op("sign", 14, NoAttrs, same_type, plain(sign), Level.ALL, elementwise=True),
+    Op("prelu", 21, NoAttrs, prelu_type, plain(prelu), Level.ALL, elementwise=True),
+    Op("round", 23, RoundAttrs, round_type, lambda x, a: round(x, a.direction), Level.ALL, elementwise=True),
+    Op(
+        "affine", 27, ClampAttrs, affine_type, lambda *x, a: clamp(affine(*x), a.lo, a.hi),
+        Level.BINARY | Level.RUNTIME, elementwise=True,
+    ),
+)  # fmt: skip

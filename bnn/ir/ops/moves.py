@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ops that put their operands' values elsewhere, and pad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..graph import Attrs, DType, TensorType
+from .record import Array, Level, NoAttrs, Op, Types, plain, want
+
+
+@dataclass(frozen=True)
+class PadAttrs(Attrs):
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class ReshapeAttrs(Attrs):
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class SliceAttrs(Attrs):
+    begin: int = 0  # channels begin to end, end not included
+    end: int = 1
+
+
+@dataclass(frozen=True)
+class PadChannelsAttrs(Attrs):
+    before: int = 0
+    after: int = 0
+    value: float = 0.0
+
+
+def concat_type(types: Types, _: Any) -> TensorType:
+    first = types[0]
+    for t in types:
+        want(t.shape[:-1] == first.shape[:-1] and t.dtype is first.dtype, f"cannot concatenate {first} and {t}")
+    return TensorType(first.shape[:-1] + (sum(t.shape[-1] for t in types),), first.dtype)
+
+
+def pad_type(types: Types, a: PadAttrs) -> TensorType:
+    x = types[0]
+    want(len(x.shape) == 3 and min(a.pads) >= 0, f"padding expects (H, W, C) and pads >= 0, found {x}, {a}")
+    want(x.dtype is DType.f32 or a.value in (-1.0, 1.0), f"bits can be padded with +1 or -1, not {a.value}")
+    top, left, bottom, right = a.pads
+    return TensorType((x.shape[0] + top + bottom, x.shape[1] + left + right, x.shape[2]), x.dtype)
+
+
+def reshape_type(types: Types, a: ReshapeAttrs) -> TensorType:
+    x = types[0]
+    want(int(np.prod(x.shape)) == int(np.prod(a.shape)), f"cannot reshape {x} to {a.shape}")
+    return TensorType(a.shape, x.dtype)
+
+
+def copy_type(types: Types, _: Any) -> TensorType:
+    return types[0]
+
+
+def slice_type(types: Types, a: SliceAttrs) -> TensorType:
+    x = types[0]
+    want(0 <= a.begin < a.end <= x.shape[-1], f"channels {a.begin} to {a.end} of {x}")
+    return TensorType(x.shape[:-1] + (a.end - a.begin,), x.dtype)
+
+
+def gather_type(types: Types, _: Any) -> TensorType:
+    x, index = types
+    want(x.dtype is not DType.i32, f"expected f32 or b1, found {x}")
+    want(index.dtype is DType.i32 and 1 <= len(index.shape) <= 3, f"expected indices of an output, found {index}")
+    return TensorType(index.shape, x.dtype)
+
+
+def pad_channels_type(types: Types, a: PadChannelsAttrs) -> TensorType:
+    x = types[0]
+    want(x.dtype is DType.f32, f"expected f32, found {x}")
+    want(min(a.before, a.after) >= 0, f"{a.before} channels before and {a.after} after")
+    return TensorType(x.shape[:-1] + (x.shape[-1] + a.before + a.after,), x.dtype)
+
+
+def pad_spatial(x: Array, pads: tuple[int, int, int, int], value: float) -> Array:
+    """Pad H and W of (N, H, W, C) by (top, left, bottom, right)."""
+    top, left, bottom, right = pads
+    return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
+
+
+def gather(x: Array, index: Array) -> Array:
+    """For every element of the output, the element of (N, ...) at its index in row-major order."""
+    return np.asarray(x.reshape(len(x), -1)[:, index])
+
+
+def pad_channels(x: Array, a: Any) -> Array:
+    """Add channels of one value before and after those of (N, ..., C)."""
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(a.before, a.after)], constant_values=a.value)
+
+
+def concat(*operands: Any, a: Any) -> Any:
+    return np.concatenate(operands, axis=-1)
+
+
+def pad(x: Any, a: Any) -> Any:
+    return pad_spatial(x, a.pads, a.value).astype(x.dtype)
+
+
+RECORDS = (
+    Op("concat", 16, NoAttrs, concat_type, concat, Level.ALL, moves=True),
+    Op("pad", 17, PadAttrs, pad_type, pad, Level.ALL, moves=True),
+    Op("reshape", 18, ReshapeAttrs, reshape_type, lambda x, a: x.reshape((-1,) + a.shape), Level.ALL, moves=True),
+    Op("copy", 19, NoAttrs, copy_type, lambda x, a: x, Level.RUNTIME, moves=True),
+    Op("slice", 20, SliceAttrs, slice_type, lambda x, a: x[..., a.begin : a.end], Level.ALL, moves=True),
+    Op("gather", 26, NoAttrs, gather_type, plain(gather), Level.ALL, moves=True),
+    Op("pad_channels", 24, PadChannelsAttrs, pad_channels_type, lambda x, a: pad_channels(x, a), Level.ALL, moves=True),
+)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pooling, and resizing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ..graph import Attrs, DType, TensorType
+from .conv import conv_output
+from .moves import pad_spatial
+from .record import Array, Level, Op, Types, want
+
+LOWEST = np.finfo(np.float32).min
+
+
+@dataclass(frozen=True)
+class PoolAttrs(Attrs):
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class ResizeAttrs(Attrs):
+    size: tuple[int, int] = (1, 1)
+    align_corners: int = 0  # 1: the corners' pixels keep their values
+    half_pixels: int = 0  # 1: a pixel's place is its middle
+
+
+def pool_type(types: Types, a: PoolAttrs) -> TensorType:
+    x = types[0]
+    want(len(x.shape) == 3, f"pooling expects (H, W, C), found {x}")
+    if len(types) == 2:
+        want(types[1] == TensorType((x.shape[2],), DType.b1) and x.dtype is DType.b1, f"bad pooling mask {types[1]}")
+    want(min(a.kernel + a.stride) >= 1 and min(a.pads) >= 0, f"bad kernel, stride or padding in {a}")
+    inside = max(a.pads[0], a.pads[2]) < a.kernel[0] and max(a.pads[1], a.pads[3]) < a.kernel[1]
+    want(inside, f"the padding in {a} covers a whole window")
+    oh = conv_output(x.shape[0], a.kernel[0], a.stride[0], 1, a.pads[0], a.pads[2])
+    ow = conv_output(x.shape[1], a.kernel[1], a.stride[1], 1, a.pads[1], a.pads[3])
+    want(oh > 0 and ow > 0, f"the {a.kernel} window is larger than the padded image {x}")
+    return TensorType((oh, ow, x.shape[2]), x.dtype)
+
+
+def avg_pool_type(types: Types, a: PoolAttrs) -> TensorType:
+    want(types[0].dtype is DType.f32, f"average pooling expects f32, found {types[0]}")
+    return pool_type(types, a)
+
+
+def resize_bilinear_type(types: Types, a: ResizeAttrs) -> TensorType:
+    x = types[0]
+    want(x.dtype is DType.f32 and len(x.shape) == 3, f"expected f32 (H, W, C), found {x}")
+    want(min(a.size) >= 1 and {a.align_corners, a.half_pixels} <= {0, 1}, f"cannot resize with {a}")
+    return TensorType((*a.size, x.shape[2]), DType.f32)
+
+
+def windows(x: Array, a: Any, fill: float) -> Array:
+    """All pooling windows of (N, H, W, C) as (N, OH, OW, C, kh, kw), padding filled with ``fill``."""
+    x = pad_spatial(x, a.pads, fill)
+    view = sliding_window_view(x, a.kernel, axis=(1, 2))  # type: ignore[call-overload]
+    return np.asarray(view[:, :: a.stride[0], :: a.stride[1]])
+
+
+def max_pool(x: Array, a: Any, mask: Array | None = None) -> Array:
+    """Maximum over the taps inside the image; as TensorFlow's, it starts from the lowest finite float and skips
+    not-a-number.
+
+    Bits: +1 if any tap is +1 (OR); channels whose mask is +1 take the minimum instead (AND): they carry the
+    complement of a decreasing threshold.
+    """
+    if x.dtype == np.float32:
+        return np.asarray(np.fmax.reduce(windows(x, a, float(LOWEST)), axis=(4, 5), initial=LOWEST))
+    high = windows(x, a, -1).max(axis=(4, 5))
+    if mask is None:
+        return np.asarray(high)
+    return np.where(mask > 0, windows(x, a, 1).min(axis=(4, 5)), high)
+
+
+def sum_pool(x: Array, a: Any) -> Array:
+    """Sum of the taps inside the image."""
+    return np.asarray(windows(x, a, 0.0).sum(axis=(4, 5), dtype=np.float32))
+
+
+def avg_pool(x: Array, a: Any) -> Array:
+    """Mean over the taps inside the image (TensorFlow's SAME does not count padding)."""
+    return np.asarray(sum_pool(x, a) / sum_pool(np.ones_like(x[:1, :, :, :1]), a))
+
+
+def _places(size: int, out: int, a: Any) -> tuple[Array, Array, Array]:
+    """For every position along an axis of a resized image: the pixel before it, the one after it, how far it is."""
+    aligned = a.align_corners and out > 1
+    scale = np.float32(size - 1) / np.float32(out - 1) if aligned else np.float32(size) / np.float32(out)
+    half = np.float32(0.5 * a.half_pixels)
+    place = (np.arange(out, dtype=np.float32) + half) * scale - half
+    low = np.floor(place)
+    return np.maximum(low, 0).astype(int), np.minimum(np.ceil(place), size - 1).astype(int), place - low
+
+
+def resize_bilinear(x: Array, a: Any) -> Array:
+    """Between the four nearest pixels of (N, H, W, C): along the rows, then between rows; each step one float32
+    operation, as in TensorFlow's ResizeBilinear."""
+    top, bottom, down = _places(x.shape[1], a.size[0], a)
+    left, right, along = _places(x.shape[2], a.size[1], a)
+    rows = x[:, :, left] + (x[:, :, right] - x[:, :, left]) * along[:, None]
+    return np.asarray(rows[:, top] + (rows[:, bottom] - rows[:, top]) * down[:, None, None])
+
+
+RECORDS = (
+    Op("max_pool", 3, PoolAttrs, pool_type, lambda *x, a: max_pool(x[0], a, *x[1:]), Level.ALL, moves=True),
+    Op("avg_pool", 4, PoolAttrs, avg_pool_type, lambda x, a: avg_pool(x, a), Level.ALL),
+    Op("resize_bilinear", 36, ResizeAttrs, resize_bilinear_type, lambda x, a: resize_bilinear(x, a), Level.ALL),
+    Op("sum_pool", 37, PoolAttrs, avg_pool_type, lambda x, a: sum_pool(x, a), Level.ALL),
+)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a record of an op is; the table of all of them; and nodes, made by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Flag, auto
+from typing import Any
+
+import numpy as np
+
+from ...errors import CompileError
+from ..graph import Attrs, Node, TensorType
+
+Array = np.ndarray[Any, Any]
+Types = tuple[TensorType, ...]
+Infer = Callable[[Types, Any], TensorType]
+Reference = Callable[..., Any]
+
+INF = float("inf")
+# TensorFlow runs with denormals flushed to zero, so to its comparisons a negative denormal is zero: the step lies just
+# above the negative normal float that is nearest to zero.
+SMALLEST_NORMAL = np.finfo(np.float32).tiny
+
+
+class Level(Flag):
+    """Where an op is legal."""
+
+    SOURCE = auto()  # what importers make: float32
+    BINARY = auto()  # packed semantics; spikes branch off here
+    RUNTIME = auto()  # what the C core executes
+    ALL = SOURCE | BINARY | RUNTIME
+
+
+@dataclass(frozen=True)
+class NoAttrs(Attrs):
+    pass
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op.
+
+    ``opcode`` is its number in the file (None: never written).  ``infer`` gives the type from the operands' types and
+    the attributes, and raises :class:`CompileError` on a contradiction.  ``reference`` gets the operands' arrays and
+    the attributes.  ``elementwise`` marks float ops that treat every element alone (broadcasting their operands),
+    ``library`` those of them that the C library computes, whose last bits no standard fixes, ``moves`` ops whose values
+    are their operand's, elsewhere, and padding, ``whole_batch`` those whose result for an image depends on the others.
+    """
+
+    name: str
+    opcode: int | None
+    attrs: type[Attrs]
+    infer: Infer
+    reference: Reference
+    levels: Level
+    elementwise: bool = False
+    library: bool = False
+    moves: bool = False
+    whole_batch: bool = False
+
+
+# Filled by the package, family by family.
+OPS: dict[str, Op] = {}
+
+
+def make(
+    op: str,
+    *inputs: Node,
+    attrs: Attrs | None = None,
+    name: str = "",
+    origin: str = "",
+    tap: str = "",
+    note: str = "",
+) -> Node:
+    """Make a node; its type is inferred here, so an ill-typed node cannot exist.
+
+    Raises:
+        CompileError: the operands' types or the attributes contradict each other; names the layer.
+    """
+    record = OPS[op]
+    if attrs is None:
+        attrs = record.attrs()
+    if type(attrs) is not record.attrs:
+        raise CompileError(f"{op} takes {record.attrs.__name__}, found {type(attrs).__name__}")
+    try:
+        inferred = record.infer(tuple(i.type for i in inputs), attrs)
+    except CompileError as error:
+        raise CompileError(f"layer '{name}' ({op}): {error}") from None
+    return Node(op, inputs, attrs, inferred, name, origin, tap, note)
+
+
+def plain(function: Callable[..., Any]) -> Reference:
+    """The reference that needs no attributes."""
+    return lambda *operands, a: function(*operands)
+
+
+def want(condition: bool, message: str) -> None:
+    """Refuse what contradicts itself."""
+    if not condition:
+        raise CompileError(message)
