@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bnn.file.fields import FIELDS  # noqa: E402
 from bnn.ir.ops import MOST_PLANES, OPS, SLOTS  # noqa: E402
+from bnn.ir.ops.record import stored_words  # noqa: E402
 from bnn.ir.spec import READ_BYTES  # noqa: E402
 
 HEADER = """/* SPDX-License-Identifier: Apache-2.0 */
@@ -31,7 +31,7 @@ HEADER = """/* SPDX-License-Identifier: Apache-2.0 */
 
 def attribute_fields(attrs: type) -> list[tuple[str, str]]:
     """(C type, name) of each 32-bit word of an op's attributes in the file."""
-    return [field for f in dataclasses.fields(attrs) for field in FIELDS.get((attrs.__name__, f.name), ())]
+    return [word for f in dataclasses.fields(attrs) for word in stored_words(f)]
 
 
 def c_header() -> str:
@@ -55,17 +55,17 @@ def c_header() -> str:
     out.append(f"#define BNN_SLOT_COUNT {len(SLOTS)}\n#define BNN_SLOTS_WITH_OPERAND {operands}u\n")
     out.append(f"#define BNN_MOST_PLANES {MOST_PLANES}\n")
     for attrs in dict.fromkeys(op.attrs for op in written):
-        words = attribute_fields(attrs)
-        body = "".join(f"    {kind} {name};\n" for kind, name in words) or "    int32_t unused;\n"
-        out.append(f"\n#define {struct_name(attrs).upper()}_WORDS {len(words)}\n")
+        found = attribute_fields(attrs)
+        body = "".join(f"    {kind} {name};\n" for kind, name in found) or "    int32_t unused;\n"
+        out.append(f"\n#define {struct_name(attrs).upper()}_WORDS {len(found)}\n")
         out.append(f"struct {struct_name(attrs)} {{\n{body}}};\n")
     out.append("\n#endif\n")
     return "".join(out)
 
 
 def struct_name(attrs: type) -> str:
-    words = re.findall(r"[A-Z][a-z]*", attrs.__name__.removesuffix("Attrs"))
-    return "bnn_" + "_".join(w.lower() for w in words) + "_attrs"
+    parts = re.findall(r"[A-Z][a-z]*", attrs.__name__.removesuffix("Attrs"))
+    return "bnn_" + "_".join(part.lower() for part in parts) + "_attrs"
 
 
 def op_table() -> str:

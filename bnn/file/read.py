@@ -16,10 +16,10 @@ import numpy as np
 from ..errors import CompileError, ModelFormatError
 from ..ir.graph import Attrs, DType, Graph, Halo, Node, Placement, Storage, Value
 from ..ir.ops import OPS, SLOTS, ConstantAttrs, InputAttrs, Op, make
+from ..ir.ops.record import stored_words
 from .bits import unpack, words
 from .coding import Encoding
 from .coding import decode as decode_filters
-from .fields import FIELDS
 
 SIGNATURE = b"\x89BNN\r\n\x1a\n"
 VERSION = 2
@@ -204,7 +204,7 @@ class _Reader:
 
 
 def _word_count(attrs: type[Attrs]) -> int:
-    return sum(len(FIELDS.get((attrs.__name__, f.name), ())) for f in fields(attrs))
+    return sum(len(stored_words(f)) for f in fields(attrs))
 
 
 def _attributes(record: Op, raw: bytes, target: _Tensor, where: str) -> Attrs:
@@ -212,7 +212,7 @@ def _attributes(record: Op, raw: bytes, target: _Tensor, where: str) -> Attrs:
     values: dict[str, Any] = {}
     at = 0
     for f in fields(record.attrs):
-        kinds = FIELDS.get((record.attrs.__name__, f.name), ())
+        kinds = stored_words(f)
         found = struct.unpack_from("<" + "".join("i" if k == "int32_t" else "f" for k, _ in kinds), raw, at)
         at += 4 * len(kinds)
         if f.name in ("slots", "layer_slots"):

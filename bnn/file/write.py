@@ -13,9 +13,9 @@ import numpy as np
 from ..errors import CompileError
 from ..ir.graph import Attrs, DType, Graph, Node, Storage
 from ..ir.ops import OPS, SLOTS
+from ..ir.ops.record import stored_words
 from .bits import pack
 from .coding import Encoding, encodings
-from .fields import FIELDS
 
 SIGNATURE = b"\x89BNN\r\n\x1a\n"
 VERSION = 2
@@ -191,10 +191,10 @@ def _op(node: Node, number: dict[Node, int], strings: _Strings) -> bytes:
 
 
 def attribute_words(attrs: Attrs) -> list[bytes]:
-    """The attributes as 32-bit little-endian words, in the order of fields.py."""
+    """The attributes as 32-bit little-endian words, in the order in which they are declared."""
     out = []
     for f in fields(attrs):
-        kinds = FIELDS.get((type(attrs).__name__, f.name), ())
+        kinds = stored_words(f)
         value = getattr(attrs, f.name)
         if f.name in ("slots", "layer_slots"):
             value = sum(1 << list(SLOTS).index(slot) for slot in value)

@@ -18,12 +18,12 @@ import op_graphs
 from bnn.errors import CompileError, ModelFormatError
 from bnn.file import read as bnn_file
 from bnn.file.coding import Encoding
-from bnn.file.fields import FIELDS
 from bnn.file.read import decode
 from bnn.file.write import encode
 from bnn.ir.graph import DType, Graph
 from bnn.ir.interpret import outputs
 from bnn.ir.ops import SLOTS, ConvAttrs, Level, constant, input_node, make
+from bnn.ir.ops.record import stored_words
 from bnn.ir.spec import verify
 from bnn.passes import lower
 
@@ -144,7 +144,7 @@ def op(number: int, field: int) -> int:
 
 NAME = struct.unpack_from("<II", SPIKES, tensor(0, 48))
 BEFORE_SLOTS = list(itertools.takewhile(lambda name: name != "slots", (f.name for f in fields(ConvAttrs))))
-SLOT_WORD = op(1, 32 + 4 * 3) + 4 * sum(len(FIELDS["ConvAttrs", name]) for name in BEFORE_SLOTS)
+SLOT_WORD = op(1, 32 + 4 * 3) + 4 * sum(len(stored_words(f)) for f in fields(ConvAttrs) if f.name in BEFORE_SLOTS)
 # (where, how it is packed, the last value that is taken or None, one that is not, what is said)
 DAMAGE: dict[str, tuple[int, str, int | None, int, str]] = {
     "tensor table past the end": (40, "Q", None, len(SPIKES) - 64 * 6 + 1, "tensor table: found 384 bytes at"),

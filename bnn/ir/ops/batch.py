@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..graph import Attrs, DType, TensorType
-from .record import Array, Level, NoAttrs, Op, Types, plain, want
+from .record import Array, Level, NoAttrs, Op, Types, plain, stored, want
 
 
 @dataclass(frozen=True)
 class BatchSizeAttrs(Attrs):
-    per_image: int = 1
+    per_image: int = stored(1, "per_image")
 
 
 def batch_sum_type(types: Types, _: Any) -> TensorType:

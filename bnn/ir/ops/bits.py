@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..graph import Attrs, DType, TensorType
-from .record import SMALLEST_NORMAL, Array, Infer, Level, NoAttrs, Op, Types, plain, want
+from .record import SMALLEST_NORMAL, Array, Infer, Level, NoAttrs, Op, Types, plain, stored, want
 
 MOST_PLANES = 8  # of bits that are one number
 
 
 @dataclass(frozen=True)
 class DequantizeAttrs(Attrs):
-    channels: int = 0  # 0: values are counts of set planes; else so many channels of numbers in binary
+    channels: int = stored(0, "channels")  # 0: values are counts of set planes; else: of numbers in binary
 
 
 def binarize_type(types: Types, _: Any) -> TensorType:

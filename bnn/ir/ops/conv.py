@@ -12,7 +12,7 @@ from ..graph import Attrs, DType, TensorType
 from .bits import MOST_PLANES, binarize, level_sums, plane_channels
 from .elementwise import clamp
 from .moves import pad_spatial
-from .record import INF, Array, Infer, Level, Op, Types, want
+from .record import INF, Array, Infer, Level, Op, Types, stored, want
 
 CONVOLUTIONS = ("conv2d", "bconv2d", "iconv2d")
 
@@ -38,17 +38,19 @@ SLOTS: dict[str, bool] = {
 
 @dataclass(frozen=True)
 class ConvAttrs(Attrs):
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
-    pad_value: int = 0  # of bits
-    groups: int = 1
-    slots: tuple[str, ...] = ()
-    layer_slots: tuple[str, ...] = ()  # those that belong to the source layer itself (its bias)
-    clamp0: tuple[float, float] = (-INF, INF)
-    clamp1: tuple[float, float] = (-INF, INF)
+    """``pads``: top, left, bottom, right."""
+
+    stride: tuple[int, int] = stored((1, 1), "stride_h", "stride_w")
+    dilation: tuple[int, int] = stored((1, 1), "dilation_h", "dilation_w")
+    pads: tuple[int, int, int, int] = stored((0,) * 4, "pad_top", "pad_left", "pad_bottom", "pad_right")
+    pad_value: int = stored(0, "pad_value")  # of bits
+    groups: int = stored(1, "groups")
+    slots: tuple[str, ...] = stored((), "slots")
+    layer_slots: tuple[str, ...] = stored((), "layer_slots")  # those that belong to the source layer itself (its bias)
+    clamp0: tuple[float, float] = stored((-INF, INF), "clamp0_lo", "clamp0_hi")
+    clamp1: tuple[float, float] = stored((-INF, INF), "clamp1_lo", "clamp1_hi")
     out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's
-    planes: int = 1  # of the data's bits: accumulators are sums of 2**p times those of plane p
+    planes: int = stored(1, "planes")  # of the data's bits: accumulators are sums of 2**p times those of plane p
 
     def operand(self, slot: str) -> int:
         """The number of the input that is the operand of one of ``slots``."""

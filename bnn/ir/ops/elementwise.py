@@ -10,18 +10,18 @@ import numpy as np
 
 from ...errors import CompileError
 from ..graph import Attrs, DType, TensorType
-from .record import INF, SMALLEST_NORMAL, Array, Level, NoAttrs, Op, Types, plain, want
+from .record import INF, SMALLEST_NORMAL, Array, Level, NoAttrs, Op, Types, plain, stored, want
 
 
 @dataclass(frozen=True)
 class ClampAttrs(Attrs):
-    lo: float = 0.0
-    hi: float = INF
+    lo: float = stored(0.0, "lo")
+    hi: float = stored(INF, "hi")
 
 
 @dataclass(frozen=True)
 class RoundAttrs(Attrs):
-    direction: int = 0  # 0: to the nearest whole number, of two the even one; -1: down; 1: up
+    direction: int = stored(0, "direction")  # 0: to the nearest whole number, of two the even one; -1: down; 1: up
 
 
 def same_type(types: Types, _: Any) -> TensorType:

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..graph import Attrs
 from .elementwise import same_type
-from .record import SMALLEST_NORMAL, Array, Level, NoAttrs, Op, Reference, plain
+from .record import SMALLEST_NORMAL, Array, Level, NoAttrs, Op, Reference, plain, stored
 
 
 @dataclass(frozen=True)
 class PowAttrs(Attrs):
-    exponent: float = 1.0
+    exponent: float = stored(1.0, "exponent")
 
 
 def softmax(x: Array) -> Array:

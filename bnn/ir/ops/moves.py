@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..graph import Attrs, DType, TensorType
-from .record import Array, Level, NoAttrs, Op, Types, plain, want
+from .record import Array, Level, NoAttrs, Op, Types, plain, stored, want
 
 
 @dataclass(frozen=True)
 class PadAttrs(Attrs):
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    value: float = 0.0
+    pads: tuple[int, int, int, int] = stored((0,) * 4, "pad_top", "pad_left", "pad_bottom", "pad_right")
+    value: float = stored(0.0, "value")
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class ReshapeAttrs(Attrs):
 
 @dataclass(frozen=True)
 class SliceAttrs(Attrs):
-    begin: int = 0  # channels begin to end, end not included
-    end: int = 1
+    begin: int = stored(0, "begin")  # channels begin to end, end not included
+    end: int = stored(1, "end")
 
 
 @dataclass(frozen=True)
 class PadChannelsAttrs(Attrs):
-    before: int = 0
-    after: int = 0
-    value: float = 0.0
+    before: int = stored(0, "before")
+    after: int = stored(0, "after")
+    value: float = stored(0.0, "value")
 
 
 def concat_type(types: Types, _: Any) -> TensorType:

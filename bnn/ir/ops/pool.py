@@ -12,23 +12,23 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..graph import Attrs, DType, TensorType
 from .conv import conv_output
 from .moves import pad_spatial
-from .record import Array, Level, Op, Types, want
+from .record import Array, Level, Op, Types, stored, want
 
 LOWEST = np.finfo(np.float32).min
 
 
 @dataclass(frozen=True)
 class PoolAttrs(Attrs):
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    kernel: tuple[int, int] = stored((1, 1), "kernel_h", "kernel_w")
+    stride: tuple[int, int] = stored((1, 1), "stride_h", "stride_w")
+    pads: tuple[int, int, int, int] = stored((0,) * 4, "pad_top", "pad_left", "pad_bottom", "pad_right")
 
 
 @dataclass(frozen=True)
 class ResizeAttrs(Attrs):
-    size: tuple[int, int] = (1, 1)
-    align_corners: int = 0  # 1: the corners' pixels keep their values
-    half_pixels: int = 0  # 1: a pixel's place is its middle
+    size: tuple[int, int] = stored((1, 1), "size_h", "size_w")
+    align_corners: int = stored(0, "align_corners")  # 1: the corners' pixels keep their values
+    half_pixels: int = stored(0, "half_pixels")  # 1: a pixel's place is its middle
 
 
 def pool_type(types: Types, a: PoolAttrs) -> TensorType:

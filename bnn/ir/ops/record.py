@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field
 from enum import Flag, auto
 from typing import Any
 
@@ -22,6 +22,20 @@ INF = float("inf")
 # TensorFlow runs with denormals flushed to zero, so to its comparisons a negative denormal is zero: the step lies just
 # above the negative normal float that is nearest to zero.
 SMALLEST_NORMAL = np.finfo(np.float32).tiny
+
+
+def stored(default: Any, *words: str) -> Any:
+    """An attribute that stands in the file: a 32-bit word per name, of float32 where the default is one, else of
+    integers.  An attribute that is not declared so is not written."""
+    first = default[0] if isinstance(default, tuple) and default else default
+    kind = "float" if isinstance(first, float) else "int32_t"
+    return field(default=default, metadata={"words": tuple((kind, word) for word in words)})
+
+
+def stored_words(attribute: Field[Any]) -> tuple[tuple[str, str], ...]:
+    """(C type, name) of each word of an attribute in the file."""
+    found: tuple[tuple[str, str], ...] = attribute.metadata.get("words", ())
+    return found
 
 
 class Level(Flag):
