@@ -9,7 +9,8 @@ import numpy as np
 
 from bnn.ir import ops
 from bnn.ir.graph import DType, Node
-from bnn.verification.rounding import NOTHING, bound
+from bnn.ir.ops.rounding import NOTHING
+from bnn.verification.rounding import bound
 
 U = 2.0**-24
 

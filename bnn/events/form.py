@@ -111,6 +111,6 @@ def _reason(x: Node) -> tuple[str, str] | None:
         return f"a layer of floats{f', because {x.note}' if x.note else ''}", "give it an input and a kernel quantizer"
     if x.op in ("dequantize", "binarize_levels"):
         return "numbers of several bits are computed with", "use activations of bits"
-    if x.op == "softmax" or OPS[x.op].library:
+    if OPS[x.op].library:
         return f"'{x.op}', which is not rounded alike everywhere", "use a quantizer of bits right after batch norm"
     return None

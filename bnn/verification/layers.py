@@ -29,11 +29,12 @@ from ..importers import SourceModel, open_source
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import ConvAttrs
+from ..ir.ops.rounding import FUNCTION, NOTHING, TINY, gamma
 from ..passes import lower
 from ..runtime import Model, OpInfo, TensorInfo
 from ..runtime.arrays import spread
 from .report import ROUNDING, Comparison, EndToEnd, LayerCheck, Report, compare_bits, compare_floats, distances
-from .rounding import FUNCTION, NOTHING, TINY, bound, gamma, rounded_up
+from .rounding import bound, rounded_up
 from .source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
 
 __all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "Report", "verify", "without_onednn"]

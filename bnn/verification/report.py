@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..ir.ops.rounding import TINY
 from ..runtime.report import quantity, table
-from .rounding import TINY
 
 Array = np.ndarray[Any, Any]
 

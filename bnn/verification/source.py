@@ -13,10 +13,10 @@ import numpy as np
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import OPS
+from ..ir.ops.rounding import spacing
 from ..ir.rewrite import sources
 from ..passes import lower
 from ..passes.levels import levels
-from .rounding import FUNCTIONS, spacing
 
 Array = np.ndarray[Any, Any]
 _MOST_NAMES = 3
@@ -84,7 +84,7 @@ def by_functions(graph: Graph) -> set[str]:
     found: set[Node] = set()
     for node in graph.nodes():
         op = OPS[node.op]
-        if node.op in FUNCTIONS or (op.elementwise or op.moves) and any(i in found for i in node.inputs):
+        if op.library or (op.elementwise or op.moves) and any(i in found for i in node.inputs):
             found.add(node)
     return {node.origin for node in found if node.origin}
 

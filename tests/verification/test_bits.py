@@ -12,7 +12,8 @@ import pytest
 from bnn.file.bits import WORD
 from bnn.ir import ops
 from bnn.ir.graph import DType, Node
-from bnn.verification.rounding import NOTHING, bound, rounded_up
+from bnn.ir.ops.rounding import NOTHING
+from bnn.verification.rounding import bound, rounded_up
 from bounds import U, binary, dense, g, limit, of_dense, pair, rounded, unary
 
 T = 2.0**-126

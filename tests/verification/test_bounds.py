@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,9 +13,9 @@ import pytest
 
 from bnn.ir import ops
 from bnn.ir.graph import DType
-from bnn.verification import rounding as _verify_rounding
+from bnn.ir.ops.rounding import FUNCTION, NOTHING, TINY, UNIT, gamma, moved
 from bnn.verification.report import ROUNDING
-from bnn.verification.rounding import FUNCTION, NOTHING, TINY, UNIT, bound, gamma
+from bnn.verification.rounding import bound
 from bounds import U, binary, dense, g, limit, of_dense, pair, rounded, unary, vector
 
 Array = np.ndarray[Any, Any]
@@ -31,35 +29,23 @@ def test_constants() -> None:
     assert gamma(1) == U / (1 - U) and gamma(300) == 300 * U / (1 - 300 * U)
 
 
-# -- every op has a rule ----------------------------------------------------------------------------------------------
+# -- every op has a bound ---------------------------------------------------------------------------------------------
 
 
 def test_an_op_without_a_bound_is_refused() -> None:
-    cosine = replace(ops.OPS["tanh"], name="cos", opcode=99)
-    with pytest.raises(NotImplementedError, match="no bound for the rounding of cos: add a rule to _RULES"):
-        _verify_rounding.rules({**ops.OPS, "cos": cosine})
-    for traits in ({"elementwise": True, "library": False}, {"elementwise": False, "library": False}):
-        with pytest.raises(NotImplementedError, match="of cos"):
-            _verify_rounding.rules({**ops.OPS, "cos": replace(cosine, **traits)})
-    moved = replace(cosine, elementwise=False, library=False, moves=True)
-    assert _verify_rounding.rules({**ops.OPS, "cos": moved})["cos"] is _verify_rounding._moved
+    """As whoever adds one meets it: where its module is imported."""
+    for name, record in ops.OPS.items():
+        if record.opcode is None:
+            assert record.bound is None, name
+        else:
+            words = rf"{name} has no bound of its rounding error: .* \(bound=\)"
+            with pytest.raises(NotImplementedError, match=words):
+                replace(record, bound=None)
 
 
-def test_it_is_refused_where_the_module_is_imported() -> None:
-    """As whoever adds an op meets it: `import bnn.verification.rounding` fails."""
-    code = (
-        "import dataclasses; from bnn.ir import ops; "
-        "ops.OPS['cos'] = dataclasses.replace(ops.OPS['tanh'], name='cos'); import bnn.verification.rounding"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1 and "NotImplementedError: verify has no bound for the rounding of cos" in done.stderr
-
-
-def test_every_op_has_exactly_one() -> None:
-    known = set(_verify_rounding._ALL_RULES) | {"conv2d", "bconv2d", "iconv2d", "input", "constant"}
-    assert known == set(ops.OPS)
-    moving = {name for name, rule in _verify_rounding._ALL_RULES.items() if rule is _verify_rounding._moved}
-    assert moving == {"unpack", "concat", "pad", "reshape", "copy", "slice", "gather", "pad_channels"}
+def test_what_moves_values_has_that_bound() -> None:
+    moving = {name for name, record in ops.OPS.items() if record.bound is moved}
+    assert moving == {"unpack"} | {op.name for op in ops.OPS.values() if op.moves} - {"max_pool"}
 
 
 # -- what each says ---------------------------------------------------------------------------------------------------

@@ -15,10 +15,10 @@ from bnn.file.read import decode
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import Graph
+from bnn.ir.ops.rounding import NOTHING, TINY
 from bnn.verification import layers as _verify
 from bnn.verification.layers import _Run, _Verifier
 from bnn.verification.report import Comparison, EndToEnd, LayerCheck
-from bnn.verification.rounding import NOTHING, TINY
 
 Array = np.ndarray[Any, Any]
 Verifier: Any = _Verifier  # its methods, of something that has what they read

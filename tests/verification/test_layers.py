@@ -10,8 +10,9 @@ import pytest
 
 import bnn
 from bnn.file.read import decode
+from bnn.ir.ops.rounding import NOTHING
 from bnn.verification.report import ROUNDING, compare_bits, compare_floats, distances
-from bnn.verification.rounding import NOTHING, bound
+from bnn.verification.rounding import bound
 
 tf = pytest.importorskip("tensorflow")
 lq = pytest.importorskip("larq")

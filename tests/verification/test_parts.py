@@ -16,11 +16,11 @@ from bnn.file.read import decode
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import Graph
+from bnn.ir.ops.rounding import FUNCTION, NOTHING, TINY
 from bnn.passes import lower
 from bnn.verification import layers as _verify
 from bnn.verification.layers import _Verifier
 from bnn.verification.report import Comparison, EndToEnd, LayerCheck
-from bnn.verification.rounding import FUNCTION, NOTHING, TINY
 from bnn.verification.source import exact_layers
 
 U = 2.0**-24

@@ -11,7 +11,8 @@ import pytest
 
 from bnn.ir import interpret, ops
 from bnn.ir.graph import DType, Node
-from bnn.verification.rounding import NOTHING, TINY, bound, gamma, spacing
+from bnn.ir.ops.rounding import NOTHING, TINY, gamma, spacing
+from bnn.verification.rounding import bound
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Attrs, DType, TensorType
-from .record import Array, Level, NoAttrs, Op, Types, plain, stored, want
+from ..graph import Attrs, DType, Node, TensorType
+from .record import Array, Level, NoAttrs, Op, Operands, Types, plain, stored, want
+from .rounding import gamma, magnitude, no_difference, spacing
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,34 @@ def batch_size(x: Array, per_image: int) -> Array:
     return np.full((len(x), 1), len(x) * per_image, np.float32)
 
 
+def _batch_sum_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    x = operands[0].reshape(-1, operands[0].shape[-1])
+    g, size = gamma(len(x)), magnitude(x).sum(axis=0)
+    exact = size < 2**24 * spacing(x.T)
+    passed = np.broadcast_to(errors[0], operands[0].shape).reshape(x.shape).sum(axis=0)
+    return np.asarray(np.where(exact, 0, 2 * g * size) + (1 + 2 * g) * passed)
+
+
 RECORDS = (
-    Op("batch_sum", 34, NoAttrs, batch_sum_type, plain(batch_sum), Level.ALL, whole_batch=True),
     Op(
-        "batch_size", 35, BatchSizeAttrs, batch_size_type, lambda x, a: batch_size(x, a.per_image), Level.ALL,
+        "batch_sum",
+        34,
+        NoAttrs,
+        batch_sum_type,
+        plain(batch_sum),
+        Level.ALL,
         whole_batch=True,
+        bound=_batch_sum_bound,
+        sums=True,
     ),
-)  # fmt: skip
+    Op(
+        "batch_size",
+        35,
+        BatchSizeAttrs,
+        batch_size_type,
+        lambda x, a: batch_size(x, a.per_image),
+        Level.ALL,
+        whole_batch=True,
+        bound=no_difference,
+    ),
+)

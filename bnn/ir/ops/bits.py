@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Attrs, DType, TensorType
-from .record import SMALLEST_NORMAL, Array, Infer, Level, NoAttrs, Op, Types, plain, stored, want
+from ..graph import Attrs, DType, Node, TensorType
+from .record import SMALLEST_NORMAL, Array, Infer, Level, NoAttrs, Op, Operands, Types, plain, stored, want
+from .rounding import moved, no_difference, passed_on
 
 MOST_PLANES = 8  # of bits that are one number
 
@@ -129,11 +130,32 @@ def excess_128(x: Array) -> Array:
     return (x.astype(np.int16) + 128).astype(np.uint8)
 
 
+def _dequantize_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    # Bits that turn may make any level of another.
+    return np.asarray(np.ptp(operands[1].astype(np.float64)) if errors[0].any() else 0)
+
+
 RECORDS = (
-    Op("binarize", 5, NoAttrs, binarize_type, plain(binarize), Level.ALL),
-    Op("unpack", 6, NoAttrs, to_type(DType.f32, DType.b1), lambda x, a: x.astype(np.float32), Level.ALL),
-    Op("cast", 29, NoAttrs, cast_type, plain(cast), Level.ALL),
-    Op("excess_128", 33, NoAttrs, excess_128_type, plain(excess_128), Level.ALL),
-    Op("dequantize", 25, DequantizeAttrs, dequantize_type, lambda x, t, a: dequantize(x, t, a.channels), Level.ALL),
-    Op("binarize_levels", 28, NoAttrs, binarize_levels_type, plain(binarize_levels), Level.BINARY | Level.RUNTIME),
+    Op("binarize", 5, NoAttrs, binarize_type, plain(binarize), Level.ALL, bound=passed_on),
+    Op("unpack", 6, NoAttrs, to_type(DType.f32, DType.b1), lambda x, a: x.astype(np.float32), Level.ALL, bound=moved),
+    Op("cast", 29, NoAttrs, cast_type, plain(cast), Level.ALL, bound=no_difference),
+    Op("excess_128", 33, NoAttrs, excess_128_type, plain(excess_128), Level.ALL, bound=no_difference),
+    Op(
+        "dequantize",
+        25,
+        DequantizeAttrs,
+        dequantize_type,
+        lambda x, t, a: dequantize(x, t, a.channels),
+        Level.ALL,
+        bound=_dequantize_bound,
+    ),
+    Op(
+        "binarize_levels",
+        28,
+        NoAttrs,
+        binarize_levels_type,
+        plain(binarize_levels),
+        Level.BINARY | Level.RUNTIME,
+        bound=passed_on,
+    ),
 )

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ..graph import Attrs, DType, TensorType
+from ..graph import Attrs, DType, Node, TensorType
 from .bits import MOST_PLANES, binarize, level_sums, plane_channels
 from .elementwise import clamp
 from .moves import pad_spatial
-from .record import INF, Array, Infer, Level, Op, Types, stored, want
+from .record import INF, Array, Infer, Level, Op, Operands, Types, stored, want
+from .rounding import TINY, clamped, gamma, magnitude, spacing, step
 
 CONVOLUTIONS = ("conv2d", "bconv2d", "iconv2d")
 
@@ -198,8 +199,57 @@ def _conv_reference(x: Any, w: Any, *operands: Any, a: Any) -> Any:
     return binarize(v) if a.out is DType.b1 and v.dtype == np.float32 else v
 
 
+def _convolution_bound(node: Node, operands: Operands, errors: Operands, own: float = 0.0) -> Array:
+    """``own``: by how much the other computation rounds where this one does not."""
+    attrs = node.attrs
+    assert isinstance(attrs, ConvAttrs)
+    x, w = operands[0], np.abs(operands[1])
+    # The magnitudes' own sums are float32 sums too.
+    products, plain = int(np.prod(w.shape[1:])), replace(attrs, pad_value=0)
+    g = gamma(products)
+    error: Array = np.asarray(own)
+    if node.op == "conv2d":
+        size = (1 + 2 * g) * conv_accumulate(magnitude(x), w, plain).astype(np.float64)
+        grid = spacing(x).reshape(-1, *[1] * (size.ndim - 1)) * spacing(w)
+        exact = (size < 2**24 * grid) & (grid > TINY) & ~errors[0].any()
+        error = np.where(exact | (size == 0), 0, 2 * g * size + products * TINY)
+    else:  # integers
+        size = np.asarray(float(products * (2**attrs.planes - 1)))
+    if errors[0].any():
+        passed = (1 + 2 * g) ** 2 * conv_accumulate(errors[0], w, plain).astype(np.float64)
+        size, error = size + passed, error + passed
+    rest = iter(range(2, len(operands)))
+    for slot in attrs.slots:
+        if slot in ("clamp0", "clamp1"):
+            size, error = clamped(size, error, getattr(attrs, slot))
+        elif slot == "zeros":
+            zeros = operands[next(rest)]
+            size = size * max(255.0, float(magnitude(zeros).max()), float(magnitude(255 - zeros).max()))
+        elif slot not in ("threshold", "negated"):
+            i = next(rest)
+            scales = slot in ("pre_mul", "mul")
+            size, error = step(size, error, magnitude(operands[i]), errors[i], scales)
+    return error
+
+
 RECORDS = (
-    Op("conv2d", 1, ConvAttrs, conv_type(DType.f32), _conv_reference, Level.ALL),
-    Op("bconv2d", 2, ConvAttrs, conv_type(DType.b1), _conv_reference, Level.BINARY | Level.RUNTIME),
-    Op("iconv2d", 30, ConvAttrs, conv_type(DType.u8), _conv_reference, Level.BINARY | Level.RUNTIME),
+    Op("conv2d", 1, ConvAttrs, conv_type(DType.f32), _conv_reference, Level.ALL, bound=_convolution_bound, sums=True),
+    Op(
+        "bconv2d",
+        2,
+        ConvAttrs,
+        conv_type(DType.b1),
+        _conv_reference,
+        Level.BINARY | Level.RUNTIME,
+        bound=_convolution_bound,
+    ),
+    Op(
+        "iconv2d",
+        30,
+        ConvAttrs,
+        conv_type(DType.u8),
+        _conv_reference,
+        Level.BINARY | Level.RUNTIME,
+        bound=_convolution_bound,
+    ),
 )

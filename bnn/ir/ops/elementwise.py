@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import CompileError
-from ..graph import Attrs, DType, TensorType
-from .record import INF, SMALLEST_NORMAL, Array, Level, NoAttrs, Op, Types, plain, stored, want
+from ..graph import Attrs, DType, Node, TensorType
+from .record import INF, SMALLEST_NORMAL, Array, Bound, Level, NoAttrs, Op, Operands, Types, plain, stored, want
+from .rounding import NOTHING, clamped, magnitude, rounded, step
 
 
 @dataclass(frozen=True)
@@ -89,19 +90,86 @@ def affine(x: Array, sub: Array, mul: Array, add: Array) -> Array:
     return np.asarray((x - sub) * mul + add)
 
 
+def _sum_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    a, b = (magnitude(x) for x in operands)
+    return rounded(errors[0] + errors[1], a + b)
+
+
+def _mul_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    a, b = (magnitude(x) for x in operands)
+    return rounded(a * errors[1] + b * errors[0] + errors[0] * errors[1], a * b)
+
+
+def _div_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    a, b = (magnitude(x) for x in operands)
+    passed = a * errors[1] + b * errors[0]
+    smallest = np.maximum(b - errors[1], 0)  # of the other computation's divisors; by zero: anything
+    return np.where(passed > 0, rounded(passed / (b * smallest), a / b), 0)
+
+
+def _prelu_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    slope = np.maximum(np.abs(operands[1]), 1)
+    return rounded(slope * errors[0], slope * magnitude(operands[0]))
+
+
+def _either_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    return np.maximum(errors[0], errors[1])
+
+
+def _clamp_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    return np.minimum(errors[0], node.attrs.hi - node.attrs.lo)  # type: ignore[attr-defined]
+
+
+def _affine_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    size, error = magnitude(operands[0]), errors[0]
+    for operand, scales in zip(operands[1:], (False, True, False), strict=True):
+        size, error = step(size, error, magnitude(operand), NOTHING, scales)
+    attrs = node.attrs
+    return clamped(size, error, (attrs.lo, attrs.hi))[1]  # type: ignore[attr-defined]
+
+
+def _jump(height: float) -> Bound:
+    """A function with steps, which a difference may cross."""
+    return lambda node, operands, errors: np.where(errors[0] > 0, errors[0] + height, 0)
+
+
 RECORDS = (
-    Op("add", 7, NoAttrs, broadcast_type, plain(np.add), Level.ALL, elementwise=True),
-    Op("sub", 8, NoAttrs, broadcast_type, plain(np.subtract), Level.ALL, elementwise=True),
-    Op("mul", 9, NoAttrs, broadcast_type, plain(np.multiply), Level.ALL, elementwise=True),
-    Op("div", 10, NoAttrs, broadcast_type, plain(_div), Level.ALL, elementwise=True),
-    Op("maximum", 11, NoAttrs, broadcast_type, plain(np.maximum), Level.ALL, elementwise=True),
-    Op("minimum", 12, NoAttrs, broadcast_type, plain(np.minimum), Level.ALL, elementwise=True),
-    Op("clamp", 13, ClampAttrs, same_type, lambda x, a: clamp(x, a.lo, a.hi), Level.ALL, elementwise=True),
-    Op("sign", 14, NoAttrs, same_type, plain(sign), Level.ALL, elementwise=True),
-    Op("prelu", 21, NoAttrs, prelu_type, plain(prelu), Level.ALL, elementwise=True),
-    Op("round", 23, RoundAttrs, round_type, lambda x, a: round(x, a.direction), Level.ALL, elementwise=True),
+    Op("add", 7, NoAttrs, broadcast_type, plain(np.add), Level.ALL, elementwise=True, bound=_sum_bound),
+    Op("sub", 8, NoAttrs, broadcast_type, plain(np.subtract), Level.ALL, elementwise=True, bound=_sum_bound),
+    Op("mul", 9, NoAttrs, broadcast_type, plain(np.multiply), Level.ALL, elementwise=True, bound=_mul_bound),
+    Op("div", 10, NoAttrs, broadcast_type, plain(_div), Level.ALL, elementwise=True, bound=_div_bound),
+    Op("maximum", 11, NoAttrs, broadcast_type, plain(np.maximum), Level.ALL, elementwise=True, bound=_either_bound),
+    Op("minimum", 12, NoAttrs, broadcast_type, plain(np.minimum), Level.ALL, elementwise=True, bound=_either_bound),
     Op(
-        "affine", 27, ClampAttrs, affine_type, lambda *x, a: clamp(affine(*x), a.lo, a.hi),
-        Level.BINARY | Level.RUNTIME, elementwise=True,
+        "clamp",
+        13,
+        ClampAttrs,
+        same_type,
+        lambda x, a: clamp(x, a.lo, a.hi),
+        Level.ALL,
+        elementwise=True,
+        bound=_clamp_bound,
     ),
-)  # fmt: skip
+    Op("sign", 14, NoAttrs, same_type, plain(sign), Level.ALL, elementwise=True, bound=_jump(2)),
+    Op("prelu", 21, NoAttrs, prelu_type, plain(prelu), Level.ALL, elementwise=True, bound=_prelu_bound),
+    Op(
+        "round",
+        23,
+        RoundAttrs,
+        round_type,
+        lambda x, a: round(x, a.direction),
+        Level.ALL,
+        elementwise=True,
+        bound=_jump(1),
+    ),
+    Op(
+        "affine",
+        27,
+        ClampAttrs,
+        affine_type,
+        lambda *x, a: clamp(affine(*x), a.lo, a.hi),
+        Level.BINARY | Level.RUNTIME,
+        elementwise=True,
+        bound=_affine_bound,
+    ),
+)

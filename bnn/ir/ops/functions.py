@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import Attrs
+from ..graph import Attrs, Node
 from .elementwise import same_type
-from .record import SMALLEST_NORMAL, Array, Level, NoAttrs, Op, Reference, plain, stored
+from .record import OPS, SMALLEST_NORMAL, Array, Bound, Level, NoAttrs, Op, Operands, Reference, plain, stored
+from .rounding import FUNCTION, TINY, UNIT, gamma, magnitude
+
+_LARGEST_EXPONENT = 104.0  # exp(-104) is zero
 
 
 @dataclass(frozen=True)
@@ -80,21 +83,55 @@ def pow(x: Array, exponent: float) -> Array:
         return np.asarray(_flushed(x) ** np.float32(exponent))
 
 
-def _function(name: str, opcode: int, reference: Reference, attrs: type[Attrs] = NoAttrs) -> Op:
+def _softmax_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    """Exponents that move by d change a share by a factor between exp(-2 d) and exp(2 d)."""
+    x = operands[0].astype(np.float64)
+    shifted = np.minimum(x.max(axis=-1, keepdims=True) - x, _LARGEST_EXPONENT)
+    share = np.exp(-shifted) / np.exp(-shifted).sum(axis=-1, keepdims=True)
+    moved = 2 * np.minimum(np.broadcast_to(errors[0], x.shape).max(axis=-1, keepdims=True), _LARGEST_EXPONENT)
+    own = 2 * (gamma(x.shape[-1]) + UNIT * shifted.max(axis=-1, keepdims=True) + FUNCTION)
+    return np.asarray(np.minimum(share * (np.expm1(moved) + own * np.exp(moved)) + TINY, 1))
+
+
+def _gentle(slope: float) -> Bound:
+    """A library function that nowhere rises faster."""
+    return lambda node, operands, errors: slope * errors[0] + FUNCTION
+
+
+def _curve(size: float) -> Bound:
+    """A library function that rises or falls all the way on either side of zero; its own errors are FUNCTION times its
+    value, or times ``size`` where that is smaller."""
+
+    def rule(node: Node, operands: Operands, errors: Operands) -> Array:
+        x, e = operands[0].astype(np.float64), errors[0]
+        here, *ends = (OPS[node.op].reference(v, a=node.attrs) for v in (x, x - e, x + e))
+        pole = (np.abs(x) <= e) & (getattr(node.attrs, "exponent", 1) < 0)
+        apart = [np.where(np.isnan(end) | pole, np.inf, np.abs(end - here)) for end in ends]  # no number: past its end
+        passed = np.where((e > 0) & ~np.isnan(here), np.fmax(*apart), 0)
+        return np.asarray(passed + FUNCTION * np.maximum(magnitude(here) + passed, size) + TINY)
+
+    return rule
+
+
+def _elu_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    return np.asarray(errors[0] + np.where(operands[0] < errors[0], FUNCTION, 0))
+
+
+def _function(name: str, opcode: int, reference: Reference, attrs: type[Attrs] = NoAttrs, *, bound: Bound) -> Op:
     """The row of a function of one float that the C library computes."""
-    return Op(name, opcode, attrs, same_type, reference, Level.ALL, elementwise=True, library=True)
+    return Op(name, opcode, attrs, same_type, reference, Level.ALL, elementwise=True, library=True, bound=bound)
 
 
 RECORDS = (
-    Op("softmax", 15, NoAttrs, same_type, plain(softmax), Level.ALL),
-    _function("sigmoid", 22, plain(sigmoid)),
-    _function("tanh", 31, plain(np.tanh)),
-    _function("elu", 32, plain(elu)),
-    _function("exp", 38, plain(exp)),
-    _function("log1p", 39, plain(log1p)),
-    _function("erfc", 40, plain(erfc)),
-    _function("erf", 44, plain(erf)),
-    _function("sqrt", 41, plain(sqrt)),
-    _function("rsqrt", 42, plain(rsqrt)),
-    _function("pow", 43, lambda x, a: pow(x, a.exponent), PowAttrs),
+    Op("softmax", 15, NoAttrs, same_type, plain(softmax), Level.ALL, bound=_softmax_bound, library=True),
+    _function("sigmoid", 22, plain(sigmoid), bound=_gentle(0.25)),
+    _function("tanh", 31, plain(np.tanh), bound=_gentle(1.0)),
+    _function("elu", 32, plain(elu), bound=_elu_bound),
+    _function("exp", 38, plain(exp), bound=_curve(0.0)),
+    _function("log1p", 39, plain(log1p), bound=_curve(1.0)),
+    _function("erfc", 40, plain(erfc), bound=_curve(1.0)),
+    _function("erf", 44, plain(erf), bound=_curve(0.0)),
+    _function("sqrt", 41, plain(sqrt), bound=_curve(0.0)),
+    _function("rsqrt", 42, plain(rsqrt), bound=_curve(0.0)),
+    _function("pow", 43, lambda x, a: pow(x, a.exponent), PowAttrs, bound=_curve(0.0)),
 )

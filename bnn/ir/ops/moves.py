@@ -10,6 +10,7 @@ import numpy as np
 
 from ..graph import Attrs, DType, TensorType
 from .record import Array, Level, NoAttrs, Op, Types, plain, stored, want
+from .rounding import moved
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,29 @@ def pad(x: Any, a: Any) -> Any:
 
 
 RECORDS = (
-    Op("concat", 16, NoAttrs, concat_type, concat, Level.ALL, moves=True),
-    Op("pad", 17, PadAttrs, pad_type, pad, Level.ALL, moves=True),
-    Op("reshape", 18, ReshapeAttrs, reshape_type, lambda x, a: x.reshape((-1,) + a.shape), Level.ALL, moves=True),
-    Op("copy", 19, NoAttrs, copy_type, lambda x, a: x, Level.RUNTIME, moves=True),
-    Op("slice", 20, SliceAttrs, slice_type, lambda x, a: x[..., a.begin : a.end], Level.ALL, moves=True),
-    Op("gather", 26, NoAttrs, gather_type, plain(gather), Level.ALL, moves=True),
-    Op("pad_channels", 24, PadChannelsAttrs, pad_channels_type, lambda x, a: pad_channels(x, a), Level.ALL, moves=True),
+    Op("concat", 16, NoAttrs, concat_type, concat, Level.ALL, moves=True, bound=moved),
+    Op("pad", 17, PadAttrs, pad_type, pad, Level.ALL, moves=True, bound=moved),
+    Op(
+        "reshape",
+        18,
+        ReshapeAttrs,
+        reshape_type,
+        lambda x, a: x.reshape((-1,) + a.shape),
+        Level.ALL,
+        moves=True,
+        bound=moved,
+    ),
+    Op("copy", 19, NoAttrs, copy_type, lambda x, a: x, Level.RUNTIME, moves=True, bound=moved),
+    Op("slice", 20, SliceAttrs, slice_type, lambda x, a: x[..., a.begin : a.end], Level.ALL, moves=True, bound=moved),
+    Op("gather", 26, NoAttrs, gather_type, plain(gather), Level.ALL, moves=True, bound=moved),
+    Op(
+        "pad_channels",
+        24,
+        PadChannelsAttrs,
+        pad_channels_type,
+        lambda x, a: pad_channels(x, a),
+        Level.ALL,
+        moves=True,
+        bound=moved,
+    ),
 )

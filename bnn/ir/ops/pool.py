@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..graph import Attrs, DType, TensorType
+from ..graph import Attrs, DType, Node, TensorType
 from .conv import conv_output
 from .moves import pad_spatial
-from .record import Array, Level, Op, Types, stored, want
+from .record import OPS, Array, Level, Op, Operands, Types, stored, want
+from .rounding import NOTHING, UNIT, gamma, magnitude
 
 LOWEST = np.finfo(np.float32).min
 
@@ -108,9 +109,50 @@ def resize_bilinear(x: Array, a: Any) -> Array:
     return np.asarray(rows[:, top] + (rows[:, bottom] - rows[:, top]) * down[:, None, None])
 
 
+def _max_pool_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    return np.asarray(windows(errors[0], node.attrs, 0.0).max(axis=(4, 5)))
+
+
+def _pooled_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    attrs = node.attrs
+    assert isinstance(attrs, PoolAttrs)
+    g = gamma(int(np.prod(attrs.kernel)) + 1)
+    size, passed = (
+        OPS[node.op].reference(x, a=attrs) if x.any() else NOTHING for x in (magnitude(operands[0]), errors[0])
+    )
+    return (1 + 2 * g) * (2 * g * size + (1 + g) * passed)
+
+
+def _resize_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    """Four pixels weighted by numbers from 0 to 1 that sum up to 1; three steps, each of which rounds twice."""
+    if not errors[0].any():
+        return NOTHING
+    size, passed = (resize_bilinear(x, node.attrs) for x in (magnitude(operands[0]), errors[0]))
+    return np.asarray((1 + 8 * UNIT) * passed + 16 * UNIT * (size + passed))
+
+
 RECORDS = (
-    Op("max_pool", 3, PoolAttrs, pool_type, lambda *x, a: max_pool(x[0], a, *x[1:]), Level.ALL, moves=True),
-    Op("avg_pool", 4, PoolAttrs, avg_pool_type, lambda x, a: avg_pool(x, a), Level.ALL),
-    Op("resize_bilinear", 36, ResizeAttrs, resize_bilinear_type, lambda x, a: resize_bilinear(x, a), Level.ALL),
-    Op("sum_pool", 37, PoolAttrs, avg_pool_type, lambda x, a: sum_pool(x, a), Level.ALL),
+    Op(
+        "max_pool",
+        3,
+        PoolAttrs,
+        pool_type,
+        lambda *x, a: max_pool(x[0], a, *x[1:]),
+        Level.ALL,
+        moves=True,
+        bound=_max_pool_bound,
+    ),
+    Op("avg_pool", 4, PoolAttrs, avg_pool_type, lambda x, a: avg_pool(x, a), Level.ALL, bound=_pooled_bound, sums=True),
+    Op(
+        "resize_bilinear",
+        36,
+        ResizeAttrs,
+        resize_bilinear_type,
+        lambda x, a: resize_bilinear(x, a),
+        Level.ALL,
+        bound=_resize_bound,
+    ),
+    Op(
+        "sum_pool", 37, PoolAttrs, avg_pool_type, lambda x, a: sum_pool(x, a), Level.ALL, bound=_pooled_bound, sums=True
+    ),
 )

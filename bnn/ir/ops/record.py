@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field
 from enum import Flag, auto
 from typing import Any
@@ -17,6 +17,8 @@ Array = np.ndarray[Any, Any]
 Types = tuple[TensorType, ...]
 Infer = Callable[[Types, Any], TensorType]
 Reference = Callable[..., Any]
+Operands = Sequence[Array]
+Bound = Callable[..., Array]  # (node, operands, their errors); see rounding.py
 
 INF = float("inf")
 # TensorFlow runs with denormals flushed to zero, so to its comparisons a negative denormal is zero: the step lies just
@@ -59,8 +61,9 @@ class Op:
     ``opcode`` is its number in the file (None: never written).  ``infer`` gives the type from the operands' types and
     the attributes, and raises :class:`CompileError` on a contradiction.  ``reference`` gets the operands' arrays and
     the attributes.  ``elementwise`` marks float ops that treat every element alone (broadcasting their operands),
-    ``library`` those of them that the C library computes, whose last bits no standard fixes, ``moves`` ops whose values
-    are their operand's, elsewhere, and padding, ``whole_batch`` those whose result for an image depends on the others.
+    ``library`` those that the C library computes, whose last bits no standard fixes, ``moves`` ops whose values
+    are their operand's, elsewhere, and padding, ``whole_batch`` those whose result for an image depends on the others,
+    ``sums`` those that sum floats in an order that is free.  ``bound`` is that of the rounding error.
     """
 
     name: str
@@ -73,6 +76,16 @@ class Op:
     library: bool = False
     moves: bool = False
     whole_batch: bool = False
+    sums: bool = False
+    bound: Bound | None = None
+
+    def __post_init__(self) -> None:
+        if self.opcode is not None and self.bound is None:
+            raise NotImplementedError(
+                f"the record of {self.name} has no bound of its rounding error: verify would accept what no rounding "
+                "explains; give it one (bound=), and library=True or sums=True if equal operands may give results "
+                "that differ"
+            )
 
 
 # Filled by the package, family by family.

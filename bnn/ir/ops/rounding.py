@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arithmetic of rounding errors, of which the records' bounds are made.
+
+A bound gets a node, the operands of one computation, and by how much those of another differ from them at most: arrays
+like the operands, in float64, or ``NOTHING``.  It gives by how much the results can differ.
+
+A sum of K products has a relative error of at most gamma(K) = K u / (1 - K u) of the sum of their magnitudes, in any
+order, with fused multiply-adds or without; u = 2^-24.  Where all products are multiples of one power of two that is
+not smaller than 2^-24 of that sum, every partial sum is a float, and the error is zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..graph import Node
+from .record import OPS, SMALLEST_NORMAL, Array, Operands
+
+UNIT = 2.0**-24  # the largest relative error of one float32 operation
+NOTHING = np.zeros((), np.float32)
+TINY = float(SMALLEST_NORMAL)  # what lies below is flushed to zero, here or there
+# Exponentials and their kin, of TensorFlow and of the C library, are off by so many units of 1 at most.
+FUNCTION = 16 * UNIT
+
+
+def gamma(products: int) -> float:
+    """The largest relative error of a float32 sum of so many products, of the sum of their magnitudes."""
+    return products * UNIT / (1 - products * UNIT)
+
+
+def magnitude(x: Array) -> Array:
+    """Magnitudes; infinity and not-a-number must be the same in both computations, and nothing is allowed for them."""
+    return np.where(np.isfinite(x), np.abs(x), 0).astype(np.float64)
+
+
+def rounded(error: Array, size: Array) -> Array:
+    """A difference after one more operation on both sides, with results of that size; equal results stay equal."""
+    return np.where(error == 0, 0, error + 2 * UNIT * (size + error))
+
+
+def spacing(x: Array) -> Array:
+    """For every row, the largest power of two of which all its numbers are multiples; infinity where all are zero."""
+    fraction, exponent = np.frexp(magnitude(x).reshape(len(x), -1))
+    whole = (fraction * 2.0**24).astype(np.int64)
+    lowest = np.where(whole > 0, np.ldexp((whole & -whole).astype(np.float64), exponent - 24), np.inf)
+    return np.asarray(lowest.min(axis=1, initial=np.inf))
+
+
+def step(size: Array, error: Array, operand: Array, passed: Array, scales: bool) -> tuple[Array, Array]:
+    """One operation with a constant or a residual."""
+    size, error = (size * operand, error * operand) if scales else (size + operand, error + passed)
+    return size, rounded(error, size)
+
+
+def clamped(size: Array, error: Array, limits: tuple[float, float]) -> tuple[Array, Array]:
+    lo, hi = limits
+    return np.minimum(size, max(abs(lo), abs(hi))), np.minimum(error, hi - lo)
+
+
+def moved(node: Node, operands: Operands, errors: Operands) -> Array:
+    """Ops that move values and change none: their differences move with them; what they pad with is the same."""
+    attrs = replace(node.attrs, value=0.0) if hasattr(node.attrs, "value") else node.attrs  # type: ignore[call-arg]
+    pairs = zip(operands, errors, node.inputs, strict=True)
+    moved = [x if i.is_constant else np.broadcast_to(e, x.shape) for x, e, i in pairs]
+    return np.asarray(OPS[node.op].reference(*moved, a=attrs))
+
+
+def passed_on(node: Node, operands: Operands, errors: Operands) -> Array:
+    """Bits, whose turning the verifier judges by what they compare."""
+    return errors[0]
+
+
+def no_difference(node: Node, operands: Operands, errors: Operands) -> Array:
+    """Whole numbers that are the source's own."""
+    return NOTHING
