@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from bnn.ir.ops import OPS
+from bnn.ir.ops.elementwise import broadcast_type, same_type
 from raw_model import ARENA, B1, CONSTANT, F32, I8, I32, INPUT, OUTPUT, SLOTS, U8, Net, Op, Tensor
 
 MAKERS = {F32: ("copy", F32), B1: ("binarize", F32), U8: ("copy", U8)}
@@ -113,9 +115,9 @@ def one(op: str, out: tuple[int, ...], *operands: Tensor, **attrs: Any) -> Case:
 
 
 CASES: dict[str, Callable[[], Case]] = {
-    **{op: unary(op) for op in ("copy", "sign", "softmax", "sigmoid", "tanh", "elu", "exp", "log1p", "erfc", "erf")},
-    **{op: unary(op) for op in ("sqrt", "rsqrt", "pow", "round", "reshape")},
-    **{op: two(op) for op in ("add", "sub", "mul", "div", "maximum", "minimum")},
+    **{op.name: unary(op.name) for op in OPS.values() if op.infer is same_type},
+    **{op.name: two(op.name) for op in OPS.values() if op.infer is broadcast_type},
+    **{op: unary(op) for op in ("copy", "round", "reshape")},
     **{op: pool(op) for op in ("max_pool", "avg_pool", "sum_pool")},
     "copy of bytes": unary("copy", U8, U8),
     "clamp": unary("clamp", lo=-1, hi=1),

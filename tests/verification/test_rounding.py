@@ -71,8 +71,8 @@ MAKERS: dict[str, Make] = {
     "resize_bilinear": lambda rng, x: ops.make("resize_bilinear", x, attrs=ops.ResizeAttrs((7, 3), half_pixels=1)),
     "batch_size": lambda rng, x: ops.make("batch_size", x, attrs=ops.BatchSizeAttrs(20)),
     "max_pool": pool("max_pool"), "avg_pool": pool("avg_pool"), "sum_pool": pool("sum_pool"),
-    **{op: plain(op) for op in ("softmax", "sigmoid", "tanh", "elu", "sign", "round", "binarize", "copy", "exp", "erf",
-                                "erfc", "log1p", "sqrt", "rsqrt")},
+    **{op.name: plain(op.name) for op in ops.OPS.values() if op.library and op.attrs is ops.NoAttrs},
+    **{op: plain(op) for op in ("sign", "round", "binarize", "copy")},
     **{f"pow {p}": power(p) for p in (-1.5, -1.0, 0.5, 2.0, 3.0)},
     **{op: by_channel(op) for op in ("add", "sub", "mul", "div", "maximum", "minimum", "prelu")},
     **{f"{op} itself": with_itself(op) for op in ("add", "mul", "maximum", "concat")},
@@ -85,8 +85,7 @@ MAKERS: dict[str, Make] = {
     "gather": lambda rng, x: ops.make("gather", x, ops.constant(rng.integers(0, 120, (2, 3)), DType.i32)),
 }  # fmt: skip
 # What rounds on both sides, against the op in float64 too.
-ROUNDING = {"conv", "fused", "depthwise", "avg_pool", "sum_pool", "batch_sum", "softmax", "sigmoid", "tanh", "elu",
-            "exp", "erf", "erfc", "log1p", "sqrt", "rsqrt", "pow"}  # fmt: skip
+ROUNDING = {"conv", "fused", "depthwise", *(op.name for op in ops.OPS.values() if op.library or op.sums)}
 POSITIVE = {"log1p", "sqrt", "rsqrt", "pow"}  # their operands
 LARGEST = {"exp": 80.0}
 EXACT = {"copy", "add", "sub", "mul", "div", "maximum", "minimum", "clamp", "affine", "prelu", "sign", "round", "pad",

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..graph import Attrs, DType, Node, TensorType
-from .record import Array, Level, NoAttrs, Op, Operands, Types, plain, stored, want
+from .moves import ReshapeAttrs
+from .record import Array, Level, NoAttrs, Op, Operands, Rng, Types, make, plain, stored, want
 from .rounding import gamma, magnitude, no_difference, spacing
 
 
@@ -53,6 +54,14 @@ def _batch_sum_bound(node: Node, operands: Operands, errors: Operands) -> Array:
     return np.asarray(np.where(exact, 0, 2 * g * size) + (1 + 2 * g) * passed)
 
 
+def _make_of_batch(rng: Rng, x: Node) -> Node:
+    """The data less their mean over the batch."""
+    h, w, c = x.type.shape
+    total = make("batch_sum", x)
+    mean = make("div", total, make("batch_size", total, attrs=BatchSizeAttrs(h * w)))
+    return make("sub", x, make("reshape", mean, attrs=ReshapeAttrs((1, 1, c))))
+
+
 RECORDS = (
     Op(
         "batch_sum",
@@ -63,6 +72,7 @@ RECORDS = (
         Level.ALL,
         whole_batch=True,
         bound=_batch_sum_bound,
+        maker=_make_of_batch,
         sums=True,
     ),
     Op(
@@ -74,5 +84,6 @@ RECORDS = (
         Level.ALL,
         whole_batch=True,
         bound=no_difference,
+        maker=_make_of_batch,
     ),
 )

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..graph import Attrs, DType, Node, TensorType
-from .record import SMALLEST_NORMAL, Array, Infer, Level, NoAttrs, Op, Operands, Types, plain, stored, want
+from .draw import integers, plain_maker
+from .record import SMALLEST_NORMAL, Array, Infer, Level, NoAttrs, Op, Operands, Rng, Types, make, plain, stored, want
 from .rounding import moved, no_difference, passed_on
+from .sources import constant
 
 MOST_PLANES = 8  # of bits that are one number
 
@@ -135,11 +137,60 @@ def _dequantize_bound(node: Node, operands: Operands, errors: Operands) -> Array
     return np.asarray(np.ptp(operands[1].astype(np.float64)) if errors[0].any() else 0)
 
 
+def make_levels(rng: Rng, x: Node) -> Node:
+    """Of 2 to 255 thresholds, rising, some of them equal."""
+    steps = int(rng.integers(2, 16) if rng.random() < 0.7 else rng.integers(16, 256))
+    return make("binarize_levels", x, constant(np.sort(rng.integers(-40, 41, steps) / 4)))
+
+
+def _make_dequantize(rng: Rng, x: Node) -> Node:
+    """Of numbers in binary."""
+    levels = make_levels(rng, x)
+    table = constant(integers(rng, [levels.inputs[1].type.shape[0] + 1]))
+    return make("dequantize", levels, table, attrs=DequantizeAttrs(x.type.shape[-1]))
+
+
+def _make_cast(rng: Rng, x: Node) -> Node:
+    table = constant(rng.normal(size=256))
+    return make("cast", x, table) if rng.random() < 0.5 else make("cast", x)
+
+
 RECORDS = (
-    Op("binarize", 5, NoAttrs, binarize_type, plain(binarize), Level.ALL, bound=passed_on),
-    Op("unpack", 6, NoAttrs, to_type(DType.f32, DType.b1), lambda x, a: x.astype(np.float32), Level.ALL, bound=moved),
-    Op("cast", 29, NoAttrs, cast_type, plain(cast), Level.ALL, bound=no_difference),
-    Op("excess_128", 33, NoAttrs, excess_128_type, plain(excess_128), Level.ALL, bound=no_difference),
+    Op(
+        "binarize",
+        5,
+        NoAttrs,
+        binarize_type,
+        plain(binarize),
+        Level.ALL,
+        bound=passed_on,
+        maker=plain_maker("binarize"),
+    ),
+    Op(
+        "unpack",
+        6,
+        NoAttrs,
+        to_type(DType.f32, DType.b1),
+        lambda x, a: x.astype(np.float32),
+        Level.ALL,
+        bound=moved,
+        maker=plain_maker("unpack"),
+        takes=(DType.b1,),
+    ),
+    Op(
+        "cast", 29, NoAttrs, cast_type, plain(cast), Level.ALL, bound=no_difference, maker=_make_cast, takes=(DType.u8,)
+    ),
+    Op(
+        "excess_128",
+        33,
+        NoAttrs,
+        excess_128_type,
+        plain(excess_128),
+        Level.ALL,
+        bound=no_difference,
+        maker=plain_maker("excess_128"),
+        takes=(DType.i8,),
+    ),
     Op(
         "dequantize",
         25,
@@ -148,6 +199,7 @@ RECORDS = (
         lambda x, t, a: dequantize(x, t, a.channels),
         Level.ALL,
         bound=_dequantize_bound,
+        maker=_make_dequantize,
     ),
     Op(
         "binarize_levels",
@@ -157,5 +209,6 @@ RECORDS = (
         plain(binarize_levels),
         Level.BINARY | Level.RUNTIME,
         bound=passed_on,
+        maker=make_levels,
     ),
 )

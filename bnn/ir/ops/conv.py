@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..graph import Attrs, DType, Node, TensorType
-from .bits import MOST_PLANES, binarize, level_sums, plane_channels
+from .bits import MOST_PLANES, binarize, level_sums, make_levels, plane_channels
+from .draw import integers, signs
 from .elementwise import clamp
 from .moves import pad_spatial
-from .record import INF, Array, Infer, Level, Op, Operands, Types, stored, want
+from .record import INF, Array, Infer, Level, Op, Operands, Rng, Types, make, stored, want
 from .rounding import TINY, clamped, gamma, magnitude, spacing, step
+from .sources import constant
 
 CONVOLUTIONS = ("conv2d", "bconv2d", "iconv2d")
 
@@ -232,8 +235,77 @@ def _convolution_bound(node: Node, operands: Operands, errors: Operands, own: fl
     return error
 
 
+def random_attrs(rng: Rng, shape: tuple[int, ...], kernel: tuple[int, int], pad_values: Sequence[int]) -> ConvAttrs:
+    """Strides, dilations and paddings with which the kernel fits an image."""
+    while True:
+        top, left, bottom, right = rng.integers(0, 3, 4).tolist()
+        (sh, sw), (dh, dw) = rng.integers(1, 3, 2).tolist(), rng.integers(1, 3, 2).tolist()
+        oh = conv_output(shape[0], kernel[0], sh, dh, top, bottom)
+        ow = conv_output(shape[1], kernel[1], sw, dw, left, right)
+        if min(oh, ow) > 0:
+            return ConvAttrs((sh, sw), (dh, dw), (top, left, bottom, right), int(rng.choice(pad_values)))
+
+
+def _random_kernel(rng: Rng) -> tuple[int, int]:
+    kh, kw = rng.integers(1, 4, 2).tolist()
+    return kh, kw
+
+
+def _make_conv2d(rng: Rng, x: Node) -> Node:
+    kernel = _random_kernel(rng)
+    attrs = random_attrs(rng, x.type.shape, kernel, [0])
+    filters = constant(integers(rng, (int(rng.integers(1, 40)), *kernel, x.type.shape[2])))
+    return make("conv2d", x, filters, attrs=attrs)
+
+
+def _make_bconv2d(rng: Rng, x: Node) -> Node:
+    """Of bits, to sums or bits; of floats, made numbers of several planes, to sums."""
+    kernel, outputs, channels = _random_kernel(rng), int(rng.integers(1, 70)), x.type.shape[2]
+    attrs = random_attrs(rng, x.type.shape, kernel, [-1, 0, 1])
+    filters = signs(rng, (outputs, *kernel, channels))
+    if x.type.dtype is DType.f32:
+        levels = make_levels(rng, x)
+        planes = levels.inputs[1].type.shape[0].bit_length()
+        return make("bconv2d", levels, filters, attrs=replace(attrs, planes=planes))
+    if rng.random() < 0.5:
+        return make("bconv2d", x, filters, attrs=attrs)
+    thresholds = constant(rng.integers(-9, 10, outputs), DType.i32)
+    return make("bconv2d", x, filters, thresholds, attrs=replace(attrs, slots=("threshold",), out=DType.b1))
+
+
+def _make_iconv2d(rng: Rng, x: Node) -> Node:
+    """Of one or two planes of weights; to sums, thresholds' bits, or scaled sums or their bits."""
+    kernel = _random_kernel(rng)
+    attrs = random_attrs(rng, x.type.shape, kernel, [0])
+    outputs, planes, channels = int(rng.integers(1, 150)), int(rng.integers(1, 3)), x.type.shape[2]
+    kind = rng.integers(0, 3)
+    zeros = np.full(channels, rng.choice([0, 1, 128, 255])) if rng.random() < 0.5 else rng.integers(-300, 600, channels)
+    zeros = zeros / (4 if kind and rng.random() < 0.5 else 1)
+    operands: list[Node] = [x, signs(rng, (outputs, *kernel, planes * channels)), constant(zeros)]
+    attrs = replace(attrs, slots=("zeros",))
+    if kind == 0:
+        most = int(rng.choice([2000, 600 * channels * kernel[0] * kernel[1]]))
+        operands.append(constant(rng.integers(-most, most, outputs), DType.i32))
+        attrs = replace(attrs, slots=("zeros", "threshold"), out=DType.b1)
+    elif kind == 1:
+        operands += [constant(2.0 ** rng.integers(-8, 2, outputs)), constant(integers(rng, [outputs]))]
+        out = DType.b1 if rng.random() < 0.5 else DType.f32
+        attrs = replace(attrs, slots=("zeros", "pre_mul", "pre_add"), out=out)
+    return make("iconv2d", *operands, attrs=attrs)
+
+
 RECORDS = (
-    Op("conv2d", 1, ConvAttrs, conv_type(DType.f32), _conv_reference, Level.ALL, bound=_convolution_bound, sums=True),
+    Op(
+        "conv2d",
+        1,
+        ConvAttrs,
+        conv_type(DType.f32),
+        _conv_reference,
+        Level.ALL,
+        bound=_convolution_bound,
+        maker=_make_conv2d,
+        sums=True,
+    ),
     Op(
         "bconv2d",
         2,
@@ -242,6 +314,8 @@ RECORDS = (
         _conv_reference,
         Level.BINARY | Level.RUNTIME,
         bound=_convolution_bound,
+        maker=_make_bconv2d,
+        takes=(DType.b1, DType.f32),
     ),
     Op(
         "iconv2d",
@@ -251,5 +325,7 @@ RECORDS = (
         _conv_reference,
         Level.BINARY | Level.RUNTIME,
         bound=_convolution_bound,
+        maker=_make_iconv2d,
+        takes=(DType.u8,),
     ),
 )

@@ -10,8 +10,26 @@ import numpy as np
 
 from ...errors import CompileError
 from ..graph import Attrs, DType, Node, TensorType
-from .record import INF, SMALLEST_NORMAL, Array, Bound, Level, NoAttrs, Op, Operands, Types, plain, stored, want
+from .draw import integers, per_channel, plain_maker
+from .record import (
+    INF,
+    SMALLEST_NORMAL,
+    Array,
+    Bound,
+    Level,
+    Maker,
+    NoAttrs,
+    Op,
+    Operands,
+    Rng,
+    Types,
+    make,
+    plain,
+    stored,
+    want,
+)
 from .rounding import NOTHING, clamped, magnitude, rounded, step
+from .sources import constant
 
 
 @dataclass(frozen=True)
@@ -133,13 +151,104 @@ def _jump(height: float) -> Bound:
     return lambda node, operands, errors: np.where(errors[0] > 0, errors[0] + height, 0)
 
 
+def _make_pair(op: str) -> Maker:
+    """With other data, or with a constant, of fewer dimensions or broadcast, on either side."""
+
+    def maker(rng: Rng, x: Node) -> Node:
+        if rng.random() < 0.3:
+            return make(op, x, make("clamp", x, attrs=ClampAttrs(-1.0, 2.0)))
+        shape = x.type.shape[int(rng.integers(0, 3)) :]
+        other = constant(integers(rng, [d if rng.random() < 0.6 else 1 for d in shape]))
+        return make(op, x, other) if rng.random() < 0.5 else make(op, other, x)
+
+    return maker
+
+
+def _make_clamp(rng: Rng, x: Node) -> Node:
+    return make("clamp", x, attrs=ClampAttrs(float(rng.integers(-3, 1)), float(rng.integers(1, 4))))
+
+
+def _make_prelu(rng: Rng, x: Node) -> Node:
+    return make("prelu", x, per_channel(rng, x))
+
+
+def _make_round(rng: Rng, x: Node) -> Node:
+    """Of numbers half-way between integers."""
+    return make("round", make("mul", x, constant([0.5])), attrs=RoundAttrs(int(rng.integers(-1, 2))))
+
+
+def _make_affine(rng: Rng, x: Node) -> Node:
+    limits = ClampAttrs(float(rng.choice([-5.0, -np.inf])), float(rng.choice([9.0, np.inf])))
+    return make("affine", x, *(per_channel(rng, x) for _ in range(3)), attrs=limits)
+
+
 RECORDS = (
-    Op("add", 7, NoAttrs, broadcast_type, plain(np.add), Level.ALL, elementwise=True, bound=_sum_bound),
-    Op("sub", 8, NoAttrs, broadcast_type, plain(np.subtract), Level.ALL, elementwise=True, bound=_sum_bound),
-    Op("mul", 9, NoAttrs, broadcast_type, plain(np.multiply), Level.ALL, elementwise=True, bound=_mul_bound),
-    Op("div", 10, NoAttrs, broadcast_type, plain(_div), Level.ALL, elementwise=True, bound=_div_bound),
-    Op("maximum", 11, NoAttrs, broadcast_type, plain(np.maximum), Level.ALL, elementwise=True, bound=_either_bound),
-    Op("minimum", 12, NoAttrs, broadcast_type, plain(np.minimum), Level.ALL, elementwise=True, bound=_either_bound),
+    Op(
+        "add",
+        7,
+        NoAttrs,
+        broadcast_type,
+        plain(np.add),
+        Level.ALL,
+        elementwise=True,
+        bound=_sum_bound,
+        maker=_make_pair("add"),
+    ),
+    Op(
+        "sub",
+        8,
+        NoAttrs,
+        broadcast_type,
+        plain(np.subtract),
+        Level.ALL,
+        elementwise=True,
+        bound=_sum_bound,
+        maker=_make_pair("sub"),
+    ),
+    Op(
+        "mul",
+        9,
+        NoAttrs,
+        broadcast_type,
+        plain(np.multiply),
+        Level.ALL,
+        elementwise=True,
+        bound=_mul_bound,
+        maker=_make_pair("mul"),
+    ),
+    Op(
+        "div",
+        10,
+        NoAttrs,
+        broadcast_type,
+        plain(_div),
+        Level.ALL,
+        elementwise=True,
+        bound=_div_bound,
+        maker=_make_pair("div"),
+    ),
+    Op(
+        "maximum",
+        11,
+        NoAttrs,
+        broadcast_type,
+        plain(np.maximum),
+        Level.ALL,
+        elementwise=True,
+        bound=_either_bound,
+        maker=_make_pair("maximum"),
+    ),
+    Op(
+        "minimum",
+        12,
+        NoAttrs,
+        broadcast_type,
+        plain(np.minimum),
+        Level.ALL,
+        elementwise=True,
+        bound=_either_bound,
+        maker=_make_pair("minimum"),
+    ),
     Op(
         "clamp",
         13,
@@ -149,9 +258,30 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_clamp_bound,
+        maker=_make_clamp,
     ),
-    Op("sign", 14, NoAttrs, same_type, plain(sign), Level.ALL, elementwise=True, bound=_jump(2)),
-    Op("prelu", 21, NoAttrs, prelu_type, plain(prelu), Level.ALL, elementwise=True, bound=_prelu_bound),
+    Op(
+        "sign",
+        14,
+        NoAttrs,
+        same_type,
+        plain(sign),
+        Level.ALL,
+        elementwise=True,
+        bound=_jump(2),
+        maker=plain_maker("sign"),
+    ),
+    Op(
+        "prelu",
+        21,
+        NoAttrs,
+        prelu_type,
+        plain(prelu),
+        Level.ALL,
+        elementwise=True,
+        bound=_prelu_bound,
+        maker=_make_prelu,
+    ),
     Op(
         "round",
         23,
@@ -161,6 +291,7 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_jump(1),
+        maker=_make_round,
     ),
     Op(
         "affine",
@@ -171,5 +302,6 @@ RECORDS = (
         Level.BINARY | Level.RUNTIME,
         elementwise=True,
         bound=_affine_bound,
+        maker=_make_affine,
     ),
 )

@@ -9,8 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph import Attrs, Node
-from .elementwise import same_type
-from .record import OPS, SMALLEST_NORMAL, Array, Bound, Level, NoAttrs, Op, Operands, Reference, plain, stored
+from .draw import plain_maker
+from .elementwise import ClampAttrs, same_type
+from .record import (
+    OPS,
+    SMALLEST_NORMAL,
+    Array,
+    Bound,
+    Level,
+    Maker,
+    NoAttrs,
+    Op,
+    Operands,
+    Reference,
+    Rng,
+    make,
+    plain,
+    stored,
+)
 from .rounding import FUNCTION, TINY, UNIT, gamma, magnitude
 
 _LARGEST_EXPONENT = 104.0  # exp(-104) is zero
@@ -117,21 +133,63 @@ def _elu_bound(node: Node, operands: Operands, errors: Operands) -> Array:
     return np.asarray(errors[0] + np.where(operands[0] < errors[0], FUNCTION, 0))
 
 
-def _function(name: str, opcode: int, reference: Reference, attrs: type[Attrs] = NoAttrs, *, bound: Bound) -> Op:
+def _function(
+    name: str,
+    opcode: int,
+    reference: Reference,
+    attrs: type[Attrs] = NoAttrs,
+    *,
+    bound: Bound,
+    maker: Maker | None = None,
+) -> Op:
     """The row of a function of one float that the C library computes."""
-    return Op(name, opcode, attrs, same_type, reference, Level.ALL, elementwise=True, library=True, bound=bound)
+    return Op(
+        name,
+        opcode,
+        attrs,
+        same_type,
+        reference,
+        Level.ALL,
+        elementwise=True,
+        library=True,
+        bound=bound,
+        maker=maker or plain_maker(name),
+    )
+
+
+def _positive(least: float, x: Node) -> Node:
+    return make("clamp", x, attrs=ClampAttrs(least, 8.0))
+
+
+def _make_positive(op: str, least: float) -> Maker:
+    """Of numbers not below ``least``, where the op has values."""
+    return lambda rng, x: make(op, _positive(least, x))
+
+
+def _make_pow(rng: Rng, x: Node) -> Node:
+    return make("pow", _positive(0.25, x), attrs=PowAttrs(float(rng.choice([-1.5, 0.5, 2.0, 3.0]))))
 
 
 RECORDS = (
-    Op("softmax", 15, NoAttrs, same_type, plain(softmax), Level.ALL, bound=_softmax_bound, library=True),
+    Op(
+        "softmax",
+        15,
+        NoAttrs,
+        same_type,
+        plain(softmax),
+        Level.ALL,
+        bound=_softmax_bound,
+        maker=plain_maker("softmax"),
+        library=True,
+    ),
     _function("sigmoid", 22, plain(sigmoid), bound=_gentle(0.25)),
     _function("tanh", 31, plain(np.tanh), bound=_gentle(1.0)),
     _function("elu", 32, plain(elu), bound=_elu_bound),
     _function("exp", 38, plain(exp), bound=_curve(0.0)),
-    _function("log1p", 39, plain(log1p), bound=_curve(1.0)),
+    _function("log1p", 39, plain(log1p), bound=_curve(1.0), maker=_make_positive("log1p", 0.0)),
     _function("erfc", 40, plain(erfc), bound=_curve(1.0)),
     _function("erf", 44, plain(erf), bound=_curve(0.0)),
-    _function("sqrt", 41, plain(sqrt), bound=_curve(0.0)),
-    _function("rsqrt", 42, plain(rsqrt), bound=_curve(0.0)),
-    _function("pow", 43, lambda x, a: pow(x, a.exponent), PowAttrs, bound=_curve(0.0)),
+    _function("sqrt", 41, plain(sqrt), bound=_curve(0.0), maker=_make_positive("sqrt", 0.0)),
+    _function("rsqrt", 42, plain(rsqrt), bound=_curve(0.0), maker=_make_positive("rsqrt", 0.25)),
+    _function("pow", 43, lambda x, a: pow(x, a.exponent), PowAttrs, bound=_curve(0.0), maker=_make_pow),
 )

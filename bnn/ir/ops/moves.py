@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Attrs, DType, TensorType
-from .record import Array, Level, NoAttrs, Op, Types, plain, stored, want
+from ..graph import Attrs, DType, Node, TensorType
+from .draw import plain_maker
+from .record import Array, Level, NoAttrs, Op, Rng, Types, make, plain, stored, want
 from .rounding import moved
+from .sources import constant
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,67 @@ def pad(x: Any, a: Any) -> Any:
     return pad_spatial(x, a.pads, a.value).astype(x.dtype)
 
 
+def _make_concat(rng: Rng, x: Node) -> Node:
+    """Twice, or of three parts, one of which is a concatenation."""
+    mirror = make("maximum", x, constant([0.0])) if x.type.dtype is DType.f32 else x
+    wider = make("concat", x, mirror)
+    return make("concat", x, wider, x) if rng.random() < 0.5 else wider
+
+
+def _make_pad(rng: Rng, x: Node) -> Node:
+    values = [-1.0, 1.0] if x.type.dtype is DType.b1 else [0.0, 2.5, -np.inf]
+    top, left, bottom, right = rng.integers(0, 3, 4).tolist()
+    return make("pad", x, attrs=PadAttrs((top, left, bottom, right), float(rng.choice(values))))
+
+
+def _make_reshape(rng: Rng, x: Node) -> Node:
+    h, w, c = x.type.shape
+    shapes = [(h * w * c,), (w, h, c), (1, h * w, c), (c, h, w), (h, 1, w * c), (h * w, c)]
+    return make("reshape", x, attrs=ReshapeAttrs(shapes[int(rng.integers(len(shapes)))]))
+
+
+def _make_slice(rng: Rng, x: Node) -> Node:
+    begin = int(rng.integers(0, x.type.shape[-1]))
+    return make("slice", x, attrs=SliceAttrs(begin, int(rng.integers(begin, x.type.shape[-1])) + 1))
+
+
+def _make_gather(rng: Rng, x: Node) -> Node:
+    """Any elements, in another shape."""
+    shape = [int(n) for n in rng.integers(1, 6, 2)] + [int(rng.choice([1, 3, 31, 32, 33, 40]))]
+    index = rng.integers(0, int(np.prod(x.type.shape)), shape)
+    return make("gather", x, constant(index, DType.i32))
+
+
+def _make_pad_channels(rng: Rng, x: Node) -> Node:
+    before, after = rng.integers(0, 5, 2).tolist()
+    return make("pad_channels", x, attrs=PadChannelsAttrs(before, after, 1.5))
+
+
 RECORDS = (
-    Op("concat", 16, NoAttrs, concat_type, concat, Level.ALL, moves=True, bound=moved),
-    Op("pad", 17, PadAttrs, pad_type, pad, Level.ALL, moves=True, bound=moved),
+    Op(
+        "concat",
+        16,
+        NoAttrs,
+        concat_type,
+        concat,
+        Level.ALL,
+        moves=True,
+        bound=moved,
+        maker=_make_concat,
+        takes=(DType.f32, DType.b1),
+    ),
+    Op(
+        "pad",
+        17,
+        PadAttrs,
+        pad_type,
+        pad,
+        Level.ALL,
+        moves=True,
+        bound=moved,
+        maker=_make_pad,
+        takes=(DType.f32, DType.b1),
+    ),
     Op(
         "reshape",
         18,
@@ -118,10 +178,45 @@ RECORDS = (
         Level.ALL,
         moves=True,
         bound=moved,
+        maker=_make_reshape,
+        takes=(DType.f32, DType.b1, DType.u8),
     ),
-    Op("copy", 19, NoAttrs, copy_type, lambda x, a: x, Level.RUNTIME, moves=True, bound=moved),
-    Op("slice", 20, SliceAttrs, slice_type, lambda x, a: x[..., a.begin : a.end], Level.ALL, moves=True, bound=moved),
-    Op("gather", 26, NoAttrs, gather_type, plain(gather), Level.ALL, moves=True, bound=moved),
+    Op(
+        "copy",
+        19,
+        NoAttrs,
+        copy_type,
+        lambda x, a: x,
+        Level.RUNTIME,
+        moves=True,
+        bound=moved,
+        maker=plain_maker("copy"),
+        takes=(DType.f32, DType.b1, DType.u8),
+    ),
+    Op(
+        "slice",
+        20,
+        SliceAttrs,
+        slice_type,
+        lambda x, a: x[..., a.begin : a.end],
+        Level.ALL,
+        moves=True,
+        bound=moved,
+        maker=_make_slice,
+        takes=(DType.f32, DType.b1),
+    ),
+    Op(
+        "gather",
+        26,
+        NoAttrs,
+        gather_type,
+        plain(gather),
+        Level.ALL,
+        moves=True,
+        bound=moved,
+        maker=_make_gather,
+        takes=(DType.f32, DType.b1),
+    ),
     Op(
         "pad_channels",
         24,
@@ -131,5 +226,6 @@ RECORDS = (
         Level.ALL,
         moves=True,
         bound=moved,
+        maker=_make_pad_channels,
     ),
 )

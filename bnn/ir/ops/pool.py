@@ -11,8 +11,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..graph import Attrs, DType, Node, TensorType
 from .conv import conv_output
+from .draw import signs
 from .moves import pad_spatial
-from .record import OPS, Array, Level, Op, Operands, Types, stored, want
+from .record import OPS, Array, Level, Maker, Op, Operands, Rng, Types, make, stored, want
 from .rounding import NOTHING, UNIT, gamma, magnitude
 
 LOWEST = np.finfo(np.float32).min
@@ -131,6 +132,30 @@ def _resize_bound(node: Node, operands: Operands, errors: Operands) -> Array:
     return np.asarray((1 + 8 * UNIT) * passed + 16 * UNIT * (size + passed))
 
 
+def _random_attrs(rng: Rng, x: Node) -> PoolAttrs:
+    """Windows that fit, no padding as large as they are."""
+    kh, kw = (int(rng.integers(1, min(4, size) + 1)) for size in x.type.shape[:2])
+    top, left, bottom, right = (int(rng.integers(0, size)) for size in (kh, kw, kh, kw))
+    sh, sw = rng.integers(1, 4, 2).tolist()
+    return PoolAttrs((kh, kw), (sh, sw), (top, left, bottom, right))
+
+
+def _make_max_pool(rng: Rng, x: Node) -> Node:
+    masked = x.type.dtype is DType.b1 and rng.random() < 0.5
+    operands = (x, signs(rng, x.type.shape[2:])) if masked else (x,)
+    return make("max_pool", *operands, attrs=_random_attrs(rng, x))
+
+
+def _make_pool(op: str) -> Maker:
+    return lambda rng, x: make(op, x, attrs=_random_attrs(rng, x))
+
+
+def _make_resize(rng: Rng, x: Node) -> Node:
+    h, w = rng.integers(1, 12, 2).tolist()
+    aligned = int(rng.integers(0, 2))
+    return make("resize_bilinear", x, attrs=ResizeAttrs((h, w), aligned, int(rng.integers(0, 2 - aligned))))
+
+
 RECORDS = (
     Op(
         "max_pool",
@@ -141,8 +166,20 @@ RECORDS = (
         Level.ALL,
         moves=True,
         bound=_max_pool_bound,
+        maker=_make_max_pool,
+        takes=(DType.f32, DType.b1),
     ),
-    Op("avg_pool", 4, PoolAttrs, avg_pool_type, lambda x, a: avg_pool(x, a), Level.ALL, bound=_pooled_bound, sums=True),
+    Op(
+        "avg_pool",
+        4,
+        PoolAttrs,
+        avg_pool_type,
+        lambda x, a: avg_pool(x, a),
+        Level.ALL,
+        bound=_pooled_bound,
+        maker=_make_pool("avg_pool"),
+        sums=True,
+    ),
     Op(
         "resize_bilinear",
         36,
@@ -151,8 +188,17 @@ RECORDS = (
         lambda x, a: resize_bilinear(x, a),
         Level.ALL,
         bound=_resize_bound,
+        maker=_make_resize,
     ),
     Op(
-        "sum_pool", 37, PoolAttrs, avg_pool_type, lambda x, a: sum_pool(x, a), Level.ALL, bound=_pooled_bound, sums=True
+        "sum_pool",
+        37,
+        PoolAttrs,
+        avg_pool_type,
+        lambda x, a: sum_pool(x, a),
+        Level.ALL,
+        bound=_pooled_bound,
+        maker=_make_pool("sum_pool"),
+        sums=True,
     ),
 )

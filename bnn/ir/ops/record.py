@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CompileError
-from ..graph import Attrs, Node, TensorType
+from ..graph import Attrs, DType, Node, TensorType
 
 Array = np.ndarray[Any, Any]
 Types = tuple[TensorType, ...]
@@ -19,6 +19,8 @@ Infer = Callable[[Types, Any], TensorType]
 Reference = Callable[..., Any]
 Operands = Sequence[Array]
 Bound = Callable[..., Array]  # (node, operands, their errors); see rounding.py
+Rng = np.random.Generator
+Maker = Callable[[Rng, Node], Node]  # see draw.py
 
 INF = float("inf")
 # TensorFlow runs with denormals flushed to zero, so to its comparisons a negative denormal is zero: the step lies just
@@ -63,7 +65,8 @@ class Op:
     the attributes.  ``elementwise`` marks float ops that treat every element alone (broadcasting their operands),
     ``library`` those that the C library computes, whose last bits no standard fixes, ``moves`` ops whose values
     are their operand's, elsewhere, and padding, ``whole_batch`` those whose result for an image depends on the others,
-    ``sums`` those that sum floats in an order that is free.  ``bound`` is that of the rounding error.
+    ``sums`` those that sum floats in an order that is free.  ``bound`` is that of the rounding error,
+    ``maker`` draws random instances, of data of the types that it ``takes``.
     """
 
     name: str
@@ -78,6 +81,8 @@ class Op:
     whole_batch: bool = False
     sums: bool = False
     bound: Bound | None = None
+    maker: Maker | None = None
+    takes: tuple[DType, ...] = (DType.f32,)
 
     def __post_init__(self) -> None:
         if self.opcode is not None and self.bound is None:
@@ -85,6 +90,11 @@ class Op:
                 f"the record of {self.name} has no bound of its rounding error: verify would accept what no rounding "
                 "explains; give it one (bound=), and library=True or sums=True if equal operands may give results "
                 "that differ"
+            )
+        if self.opcode is not None and self.maker is None:
+            raise NotImplementedError(
+                f"the record of {self.name} has no maker of random instances: no test would compare the runtime with "
+                "its reference; give it one (maker=), and the types of data it takes (takes=)"
             )
 
 

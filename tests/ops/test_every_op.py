@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every op on random data, as its record's maker draws it: runtime, file and oracle agree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import op_graphs
+from bnn.file.read import decode
+from bnn.file.write import encode
+from bnn.ir import interpret
+from bnn.ir.ops import OPS
+from bnn.ir.ops.record import Maker
+from bnn.runtime import Model, available_kernels
+
+Rng = np.random.Generator
+TABLES: dict[str, dict[str, Maker]] = {
+    "floats": op_graphs.FLOAT_OPS,
+    "bits": op_graphs.BIT_OPS,
+    "bytes": op_graphs.BYTE_OPS,
+    "rounded": op_graphs.ROUNDED_OPS,
+}
+CASES = [(data, name) for data, table in TABLES.items() for name in table]
+
+
+@pytest.mark.parametrize(("data", "name"), CASES)
+def test_runtime_file_and_oracle_agree(data: str, name: str, rng: Rng) -> None:
+    """Bit for bit, but for means and library functions; with every family of kernels."""
+    rounding = 1e-6 if data == "rounded" else 0.0
+    for _ in range(4):
+        graph = op_graphs.one_op(rng, name, TABLES[data])
+        inputs = [op_graphs.values_of(rng, 3, x) for x in graph.inputs]
+        expected = interpret.outputs(graph, inputs)[0]
+        file = encode(graph)
+        found = decode(file)
+        assert encode(found) == file
+        np.testing.assert_array_equal(interpret.outputs(found, inputs)[0], expected)
+        for family in available_kernels():
+            result = Model.from_bytes(file, kernels=family)(*inputs)
+            np.testing.assert_allclose(result, expected, rtol=rounding, atol=rounding, err_msg=family)
+
+
+def test_every_op_is_drawn() -> None:
+    """Those of signed bytes stand before half of the graphs of bytes."""
+    drawn = {name for _, name in CASES}
+    assert drawn == {op.name for op in OPS.values() if op.opcode is not None} - {"excess_128"}
+
+
+def test_an_op_without_a_maker_is_refused() -> None:
+    for name, record in OPS.items():
+        if record.opcode is not None:
+            with pytest.raises(NotImplementedError, match=rf"{name} has no maker of random instances: .* \(maker=\)"):
+                replace(record, maker=None)
