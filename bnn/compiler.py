@@ -14,6 +14,7 @@ from .errors import CompileError, InputError
 from .file.read import decode
 from .file.write import encode
 from .importers import open_source
+from .ir.ops import OPS
 from .passes import lower
 from .runtime import Model
 from .runtime.handles import NO_LIMIT
@@ -63,23 +64,16 @@ def compile(
     return Model.from_bytes(data, max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
 
 
-# What may stand between a network's input and a layer that reads it: moves, scales and activations, but no weights.
-_PREPARES = frozenset({
-    "add", "affine", "avg_pool", "cast", "clamp", "concat", "copy", "div", "gather", "max_pool", "maximum", "minimum",
-    "mul", "pad", "pad_channels", "prelu", "reshape", "resize_bilinear", "slice", "sub", "sum_pool",
-})  # fmt: skip
-
-
 def _reads_input(node: Any) -> bool:
-    """Whether all of a layer's data come from graph inputs, with nothing but constants; a separable layer's first half
-    is no layer of its own."""
+    """Whether all of a layer's data come from graph inputs, through moves and scales, but no weights; a separable
+    layer's first half is no layer of its own."""
     todo, seen = [node.inputs[0]], set()
     while todo:
         x = todo.pop()
         if x.op in ("input", "constant") or x in seen:
             continue
         first_half = x.op == "conv2d" and x.name == node.name and x.inputs[1].type.shape[3] == 1
-        if x.op not in _PREPARES and not first_half:
+        if not (OPS[x.op].moves or OPS[x.op].scales or first_half):
             return False
         seen.add(x)
         todo += x.inputs

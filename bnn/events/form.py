@@ -98,7 +98,7 @@ def _between(node: Node, made_by_spikes: set[Node]) -> list[Node]:
 def _reason(x: Node) -> tuple[str, str] | None:
     """Why a value is no threshold on spikes, and what may stand there; None: it is not to blame."""
     operands = [i for i in x.inputs if not i.is_constant]
-    joins = x.op in ("add", "sub", "mul", "div", "maximum", "minimum") and len(operands) > 1
+    joins = OPS[x.op].elementwise and len(operands) > 1
     if x.op == "prelu" or joins and all(i.name == x.name for i in operands):
         return "an activation of two slopes (PReLU)", "use a quantizer of bits right after batch norm"
     if x.op in ("mul", "div") and joins:

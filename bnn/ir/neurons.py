@@ -23,7 +23,8 @@ from .rewrite import with_inputs
 
 Array = np.ndarray[Any, Any]
 
-# What may stand between a sum and its bit, besides elementwise ops: each gives an element from one element.
+# What may stand between a sum and its bit, besides elementwise ops: each gives an element from one element.  A list,
+# and no trait: the walk below knows what each of them does with channels.
 _BETWEEN = ("reshape", "unpack", "dequantize", "binarize", "concat")
 _CHUNK = 64  # channels evaluated at once, to bound the memory
 

@@ -10,7 +10,6 @@ from ..errors import VerifierError
 from .graph import Attrs, Graph, Node, rebuild
 from .ops import OPS, make
 
-COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum"})
 Match = dict[str, Node]
 
 
@@ -42,7 +41,7 @@ class Pattern:
         if self.inputs is None:
             return found
         orders: list[Sequence[Node]] = [node.inputs]
-        if node.op in COMMUTATIVE:
+        if OPS[node.op].commutative:
             orders.append(node.inputs[::-1])
         for order in orders:
             if len(order) != len(self.inputs):

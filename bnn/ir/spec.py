@@ -21,8 +21,6 @@ class Rule:
     broken: Callable[[Node], bool]
 
 
-READ_BYTES = ("cast", "copy", "iconv2d", "reshape")  # ops whose data may be u8
-GIVE_BYTES = ("input", "copy", "excess_128", "reshape")
 _SOURCE_TYPES = (("constant", DType.i32), ("input", DType.u8), ("input", DType.i8), ("excess_128", DType.u8))
 
 RULES = (
@@ -34,8 +32,8 @@ RULES = (
     Rule(
         "bytes are inputs, or copies of them, perhaps in another shape; they are read as bytes, or converted",
         Level.ALL,
-        lambda n: n.type.dtype is DType.u8 and n.op not in GIVE_BYTES
-        or n.op not in READ_BYTES and any(i.type.dtype is DType.u8 for i in n.inputs),
+        lambda n: n.type.dtype is DType.u8 and not OPS[n.op].gives_bytes
+        or DType.u8 not in OPS[n.op].takes and any(i.type.dtype is DType.u8 for i in n.inputs),
     ),
     Rule(
         "signed bytes are inputs, and read by excess_128 alone",

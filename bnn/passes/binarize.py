@@ -185,6 +185,7 @@ def _rounded(x: Node) -> bool:
     """Whether quantizers made it, one of them of many levels: a rounding, scaled."""
 
     def past(x: Node) -> bool:
+        # What quantizers are written with: a list, and no trait, since other functions that scale round nothing here.
         scaled = x.op in ("mul", "div", "add", "sub", "clamp") and sum(not i.is_constant for i in x.inputs) == 1
         return OPS[x.op].moves or scaled
 

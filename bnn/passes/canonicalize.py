@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ir.graph import Graph, Node
 from ..ir.ops import INF, OPS, ClampAttrs, ConvAttrs, PadAttrs, ReshapeAttrs, constant
-from ..ir.rewrite import COMMUTATIVE, Match, Pattern, Rule, any_, const, remade, rewrite
+from ..ir.rewrite import Match, Pattern, Rule, any_, const, remade, rewrite
 
 
 def canonicalize(graph: Graph) -> Graph:
@@ -107,7 +107,7 @@ _KERAS_PRELU = Pattern(
 
 RULES = (
     Rule(_KERAS_PRELU, _prelu),
-    Rule(Pattern(tuple(sorted(COMMUTATIVE))), _constant_second),
+    Rule(Pattern(tuple(op.name for op in OPS.values() if op.commutative)), _constant_second),
     Rule(Pattern(("conv2d",), (Pattern(("pad",), (any_("x"),), capture="pad"), const("w"))), _fold_pad),
     Rule(Pattern(("reshape",), (Pattern(("reshape",), (any_("x"),)),)), _merge_reshape),
     Rule(Pattern(("reshape", "pad", "pad_channels", "slice"), (any_("x"),)), _drop_idle),

@@ -5,11 +5,8 @@ from __future__ import annotations
 
 from ..ir.graph import Graph, Node, rebuild
 from ..ir.interpret import evaluate
-from ..ir.ops import CONVOLUTIONS, OPS, constant
+from ..ir.ops import OPS, constant
 from ..ir.rewrite import with_inputs
-
-# Ops that count on a batch in front of their first operand.
-BATCHED = frozenset({*CONVOLUTIONS, "max_pool", "avg_pool", "sum_pool", "pad", "reshape", "gather", "resize_bilinear"})
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -19,10 +16,11 @@ def fold_constants(graph: Graph) -> Graph:
         node = with_inputs(old, inputs)
         if not inputs or OPS[node.op].whole_batch or not all(i.is_constant for i in inputs):
             return node
-        if node.op in BATCHED:
-            value = evaluate(node, [inputs[0].value[None], *(i.value for i in inputs[1:])])[0]
-        else:
+        alike = OPS[node.op].elementwise or node.op == "concat"  # all operands are data, as they are without a batch
+        if alike:
             value = evaluate(node, [i.value for i in inputs])
+        else:
+            value = evaluate(node, [inputs[0].value[None], *(i.value for i in inputs[1:])])[0]
         return constant(value, node.type.dtype, node.name)
 
     return rebuild(graph, visit)

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir.graph import DType, Graph, Node
-from ..ir.ops import CONVOLUTIONS, SLOTS, ClampAttrs, ConvAttrs, constant, make
-from ..ir.rewrite import COMMUTATIVE, Match, Pattern, Rule, rewrite
+from ..ir.ops import CONVOLUTIONS, OPS, SLOTS, ClampAttrs, ConvAttrs, constant, make
+from ..ir.rewrite import Match, Pattern, Rule, rewrite
 from .sink_sign import is_channel_operation
 
 _ORDER = list(SLOTS)
@@ -34,7 +34,7 @@ def fuse_epilogue(graph: Graph) -> Graph:
 
 
 def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    orders = [node.inputs, node.inputs[::-1]] if node.op in COMMUTATIVE else [node.inputs]
+    orders = [node.inputs, node.inputs[::-1]] if OPS[node.op].commutative else [node.inputs]
     for inputs in orders:
         conv = inputs[0]
         if conv.op in CONVOLUTIONS and uses.get(conv, 1) == 1:

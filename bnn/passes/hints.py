@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..ir.graph import DType, Graph, Node, rebuild
-from ..ir.ops import CONVOLUTIONS, OPS, SMALLEST_NORMAL, ConvAttrs
+from ..ir.ops import CONVOLUTIONS, OPS, SMALLEST_NORMAL, ClampAttrs, ConvAttrs
 from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue
 from ..ir.rewrite import with_inputs
@@ -20,13 +20,7 @@ from .to_thresholds import reach
 
 _MOST_LEVELS = 256  # of weights that somebody may have quantized
 _BITS = ("binarize", *CONVOLUTIONS)
-_NEVER_NEGATIVE = ("sigmoid", "softmax", "exp", "erfc", "sqrt", "rsqrt")
 _FEW_ZEROS = 0.05  # of ternary weights
-# No value of theirs is below their data's.
-_PARTS = frozenset({"max_pool", "avg_pool", "reshape", "slice", "gather", "copy", "resize_bilinear"})
-_SCALES = frozenset({
-    "avg_pool", "sum_pool", "resize_bilinear", "affine", "add", "sub", "mul", "div", "clamp", "minimum", "maximum",
-})  # fmt: skip
 
 
 def hints(graph: Graph) -> Graph:
@@ -77,7 +71,7 @@ def _float_input(node: Node) -> bool:
         if (x, moved) in seen or x.is_constant or quantized:
             continue
         seen.add((x, moved))
-        if not (OPS[x.op].moves or x.op in _SCALES):
+        if not OPS[x.op].moves and (not OPS[x.op].scales or x.op == "prelu"):  # an activation
             return True
         todo += [(i, moved and OPS[x.op].moves) for i in x.inputs]
     return False
@@ -140,20 +134,12 @@ def least(node: Node) -> float:
     """A bound that no value of a float node lies below."""
     if node.is_constant:
         return float(node.value.min())
-    if node.op in ("clamp", "affine"):
-        return float(node.attrs.lo)  # type: ignore[attr-defined]
-    known = levels(node)
+    known = None if isinstance(node.attrs, ClampAttrs) else levels(node)
     if known is not None:
         return float(known.values.min())
-    if node.op in _NEVER_NEGATIVE:
-        return 0.0
-    if node.op in _PARTS:
-        return least(node.inputs[0])
-    if node.op in ("add", "concat", "maximum", "minimum"):
-        bounds = [least(i) for i in node.inputs]
-        return sum(bounds) if node.op == "add" else max(bounds) if node.op == "maximum" else min(bounds)
-    if node.op in ("mul", "log1p", "sum_pool") and all(least(i) >= 0 for i in node.inputs):
-        return 0.0
+    bound = OPS[node.op].least
+    if bound is not None:
+        return float(bound(node.attrs, (least(i) for i in node.inputs)))
     if isinstance(node.attrs, ConvAttrs) and node.attrs.slots[-1:] in (("clamp0",), ("clamp1",)):
         return float((node.attrs.clamp0 if node.attrs.slots[-1] == "clamp0" else node.attrs.clamp1)[0])
     return -np.inf

@@ -11,7 +11,6 @@ from ..ir.rewrite import is_elementwise, with_inputs
 from .sink_sign import from_convolution
 
 Users = Mapping[Node, list[Node]]
-_MOVED = ("max_pool", "binarize")  # besides elementwise ops: they, too, treat every channel alone
 
 
 def sink_concat(graph: Graph) -> Graph:
@@ -64,7 +63,8 @@ def _alone(x: Node, users: Users) -> bool:
 def _channelwise(node: Node) -> bool:
     """Whether the op's first operand is its only data, and each of its channels by itself gives one of the result."""
     x, *rest = node.inputs
-    if x.type.dtype is not DType.f32 or not (node.op in _MOVED or is_elementwise(node) and node.type == x.type):
+    alone = node.op in ("max_pool", "binarize") or is_elementwise(node) and node.type == x.type
+    if x.type.dtype is not DType.f32 or not alone:
         return False
     return all(i.is_constant and i.type.shape[-1:] in ((), (1,), x.type.shape[-1:]) for i in rest)
 

@@ -10,14 +10,11 @@ import numpy as np
 
 from ..ir.graph import Node, topological
 from ..ir.interpret import evaluate
+from ..ir.ops import OPS
 
 Array = np.ndarray[Any, Any]
 LARGEST = np.finfo(np.float32).max
 _DEEPEST = 24  # nodes of a quantizer
-
-# Elementwise ops that never fall in any operand that is not constant.
-_RISING = frozenset({"add", "sub", "mul", "div", "clamp", "sign", "round", "maximum", "minimum"})
-_BOTH_RISE = frozenset({"add", "maximum", "minimum"})
 
 
 def order(value: Any) -> Array:
@@ -35,17 +32,10 @@ def floats(ordered: Any) -> Array:
 
 def rising(node: Node) -> bool:
     """Whether the op is monotone and never falls in its operands, its constants being scalars."""
-    if node.op not in _RISING or not node.inputs:
+    rises = OPS[node.op].rises
+    if rises is None or any(i.is_constant and i.value.size != 1 for i in node.inputs):
         return False
-    scalars = [i.value.reshape(-1)[0] for i in node.inputs if i.is_constant and i.value.size == 1]
-    values = [i for i in node.inputs if not i.is_constant]
-    if len(values) + len(scalars) != len(node.inputs):
-        return False
-    if len(values) == 2:
-        return node.op in _BOTH_RISE
-    if node.inputs[0].is_constant:  # c - x falls, c / x is not monotone
-        return node.op in _BOTH_RISE or node.op == "mul" and scalars[0] > 0
-    return node.op not in ("mul", "div") or bool(scalars[0] > 0)
+    return rises([float(i.value.reshape(-1)[0]) if i.is_constant else None for i in node.inputs])
 
 
 def regions(root: Node) -> Iterator[Node]:

@@ -361,12 +361,14 @@ def _compare(out: TensorInfo, ours: Array, theirs: Array, limit: Array, far: Cal
 
 def _binary_ops(model: Model) -> dict[int, bool]:
     """Which ops compute on bits alone, counted from the last value that is set to Keras' own."""
+    # Which of their data's types a layer begins with is a question of this report alone, so it is a list, no trait.
+    starts = ("cast", "conv2d", "binarize", "excess_128")
     # whether values are Keras', or follow from them exactly
     exact = {t.index: t.dtype in ("b1", "u8", "i8") for t in model.tensors}
     binary = {}
     for op in model.ops:
         data = [i for i in op.inputs if model.tensors[i].storage != "constant"]
-        binary[op.index] = op.op not in ("cast", "conv2d", "binarize", "excess_128") and all(exact[i] for i in data[:1])
+        binary[op.index] = op.op not in starts and all(exact[i] for i in data[:1])
         out = model.tensors[op.output]
         exact[op.output] = out.dtype == "b1" and (bool(out.origin) or binary[op.index])
     return binary

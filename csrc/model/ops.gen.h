@@ -100,13 +100,8 @@
 /* What the table says of an op's row. */
 #define BNN_ROW_conv2d .opcode = 1u, .name = "conv2d"
 #define BNN_ROW_bconv2d .opcode = 2u, .name = "bconv2d"
-#define BNN_ROW_iconv2d .opcode = 30u, .name = "iconv2d", .bytes = 1
 #define BNN_ROW_max_pool .opcode = 3u, .name = "max_pool"
 #define BNN_ROW_avg_pool .opcode = 4u, .name = "avg_pool"
-#define BNN_ROW_sum_pool .opcode = 37u, .name = "sum_pool"
-#define BNN_ROW_resize_bilinear .opcode = 36u, .name = "resize_bilinear"
-#define BNN_ROW_batch_sum .opcode = 34u, .name = "batch_sum", .whole_batch = 1
-#define BNN_ROW_batch_size .opcode = 35u, .name = "batch_size", .whole_batch = 1
 #define BNN_ROW_binarize .opcode = 5u, .name = "binarize"
 #define BNN_ROW_unpack .opcode = 6u, .name = "unpack"
 #define BNN_ROW_add .opcode = 7u, .name = "add"
@@ -121,27 +116,32 @@
 #define BNN_ROW_concat .opcode = 16u, .name = "concat"
 #define BNN_ROW_pad .opcode = 17u, .name = "pad"
 #define BNN_ROW_reshape .opcode = 18u, .name = "reshape", .bytes = 1
-#define BNN_ROW_cast .opcode = 29u, .name = "cast", .bytes = 1
-#define BNN_ROW_excess_128 .opcode = 33u, .name = "excess_128"
 #define BNN_ROW_copy .opcode = 19u, .name = "copy", .bytes = 1
 #define BNN_ROW_slice .opcode = 20u, .name = "slice"
-#define BNN_ROW_gather .opcode = 26u, .name = "gather"
 #define BNN_ROW_prelu .opcode = 21u, .name = "prelu"
 #define BNN_ROW_sigmoid .opcode = 22u, .name = "sigmoid"
+#define BNN_ROW_round .opcode = 23u, .name = "round"
+#define BNN_ROW_pad_channels .opcode = 24u, .name = "pad_channels"
+#define BNN_ROW_dequantize .opcode = 25u, .name = "dequantize"
+#define BNN_ROW_gather .opcode = 26u, .name = "gather"
+#define BNN_ROW_affine .opcode = 27u, .name = "affine"
+#define BNN_ROW_binarize_levels .opcode = 28u, .name = "binarize_levels"
+#define BNN_ROW_cast .opcode = 29u, .name = "cast", .bytes = 1
+#define BNN_ROW_iconv2d .opcode = 30u, .name = "iconv2d", .bytes = 1
 #define BNN_ROW_tanh .opcode = 31u, .name = "tanh"
 #define BNN_ROW_elu .opcode = 32u, .name = "elu"
+#define BNN_ROW_excess_128 .opcode = 33u, .name = "excess_128"
+#define BNN_ROW_batch_sum .opcode = 34u, .name = "batch_sum", .whole_batch = 1
+#define BNN_ROW_batch_size .opcode = 35u, .name = "batch_size", .whole_batch = 1
+#define BNN_ROW_resize_bilinear .opcode = 36u, .name = "resize_bilinear"
+#define BNN_ROW_sum_pool .opcode = 37u, .name = "sum_pool"
 #define BNN_ROW_exp .opcode = 38u, .name = "exp"
 #define BNN_ROW_log1p .opcode = 39u, .name = "log1p"
 #define BNN_ROW_erfc .opcode = 40u, .name = "erfc"
-#define BNN_ROW_erf .opcode = 44u, .name = "erf"
 #define BNN_ROW_sqrt .opcode = 41u, .name = "sqrt"
 #define BNN_ROW_rsqrt .opcode = 42u, .name = "rsqrt"
 #define BNN_ROW_pow .opcode = 43u, .name = "pow"
-#define BNN_ROW_round .opcode = 23u, .name = "round"
-#define BNN_ROW_affine .opcode = 27u, .name = "affine"
-#define BNN_ROW_dequantize .opcode = 25u, .name = "dequantize"
-#define BNN_ROW_binarize_levels .opcode = 28u, .name = "binarize_levels"
-#define BNN_ROW_pad_channels .opcode = 24u, .name = "pad_channels"
+#define BNN_ROW_erf .opcode = 44u, .name = "erf"
 
 #define BNN_SLOT_ZEROS 1u
 #define BNN_SLOT_PRE_MUL 2u

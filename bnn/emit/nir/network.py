@@ -24,15 +24,13 @@ from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.interpret import evaluate
 from ...ir.neurons import NeuronForm, neuron_form, of_the_batch
-from ...ir.ops import ConvAttrs, PadAttrs, PoolAttrs
+from ...ir.ops import OPS, ConvAttrs, PadAttrs, PoolAttrs
 from ...ir.ops.conv import epilogue
 from .sums import dilate, fits_channels, steps, ungroup, why_real
-from .views import VIEWS, Views, spatial
+from .views import Views, spatial
 
 Array = np.ndarray[Any, Any]
 Pads = tuple[int, int, int, int]
-
-_PER_CHANNEL = ("add", "sub", "mul", "div", "clamp", "maximum", "minimum", "affine", "prelu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +140,7 @@ class _Finder:
                 continue
             if not any(i in self.after_bits for i in node.inputs):
                 sources.append(node)
-            elif node.op not in VIEWS:
+            elif not OPS[node.op].rearranges:
                 ops.append(self._spike_op(node))
             elif self.views.pieces(node)[0].source is node:
                 ops.append(self._wires(node))
@@ -224,7 +222,8 @@ class _Finder:
         while (terms := self._whole_numbers(x)) is None:
             inputs = [i for i in x.inputs if not i.is_constant]
             quantizer = x is node and x.op == "binarize"
-            if not quantizer and not (x.op in _PER_CHANNEL and len(inputs) == 1 and fits_channels(x)):
+            per_channel = OPS[x.op].elementwise and OPS[x.op].scales
+            if not quantizer and not (per_channel and len(inputs) == 1 and fits_channels(x)):
                 raise self._refusal(node, x)
             chain.insert(0, x)
             x = inputs[0]
@@ -322,7 +321,7 @@ def _is_bits(node: Node) -> bool:
 
 
 def _computes_bits(node: Node) -> bool:
-    return _is_bits(node) and node.op not in VIEWS
+    return _is_bits(node) and not OPS[node.op].rearranges
 
 
 def _ancestors(node: Node) -> list[Node]:

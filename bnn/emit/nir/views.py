@@ -10,13 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...ir.graph import Node
-from ...ir.ops import SliceAttrs
+from ...ir.ops import OPS, SliceAttrs
 
 Array = np.ndarray[Any, Any]
 Found = TypeVar("Found")
-
-#: Ops that give the bits they are given, in other places.
-VIEWS = ("copy", "reshape", "concat", "slice", "gather")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +101,7 @@ class Views:
         return pieces
 
     def is_view(self, x: Node) -> bool:
-        return x.op in VIEWS and any(i in self.after_bits for i in x.inputs)
+        return OPS[x.op].rearranges and any(i in self.after_bits for i in x.inputs)
 
     def places(self, x: Node) -> Places:
         """Where every element of a tensor of bits comes from, through all views."""

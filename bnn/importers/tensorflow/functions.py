@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.graph import Node
-from ...ir.ops import INF, ClampAttrs, PowAttrs, constant
+from ...ir.ops import INF, OPS, ClampAttrs, NoAttrs, PowAttrs, constant
 from .ops import READERS, Reader, reader
 from .source import Source
 
@@ -15,18 +15,12 @@ def _function(op: str) -> Reader:
     return lambda s: s.make(op, s.value(0))
 
 
-for _tf_op, _op in {
-    "Elu": "elu",
-    "Erf": "erf",
-    "Erfc": "erfc",
-    "Exp": "exp",
-    "Log1p": "log1p",
-    "Rsqrt": "rsqrt",
-    "Sigmoid": "sigmoid",
-    "Sqrt": "sqrt",
-    "Tanh": "tanh",
-}.items():
-    READERS[_tf_op] = _function(_op)
+# TensorFlow calls them as we do, capitalized; powers and softmax have readers of their own.
+READERS.update(
+    (op.name.capitalize(), _function(op.name))
+    for op in OPS.values()
+    if op.library and op.elementwise and op.attrs is NoAttrs
+)
 
 
 def size(s: Source, x: Node) -> Node:

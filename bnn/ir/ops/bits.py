@@ -178,7 +178,16 @@ RECORDS = (
         takes=(DType.b1,),
     ),
     Op(
-        "cast", 29, NoAttrs, cast_type, plain(cast), Level.ALL, bound=no_difference, maker=_make_cast, takes=(DType.u8,)
+        "cast",
+        29,
+        NoAttrs,
+        cast_type,
+        plain(cast),
+        Level.ALL,
+        bound=no_difference,
+        scales=True,
+        maker=_make_cast,
+        takes=(DType.u8,),
     ),
     Op(
         "excess_128",
@@ -188,6 +197,7 @@ RECORDS = (
         plain(excess_128),
         Level.ALL,
         bound=no_difference,
+        gives_bytes=True,
         maker=plain_maker("excess_128"),
         takes=(DType.i8,),
     ),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from .record import (
     Rng,
     Types,
     make,
+    not_negative_of_such,
     plain,
     stored,
     want,
@@ -182,6 +184,14 @@ def _make_affine(rng: Rng, x: Node) -> Node:
     return make("affine", x, *(per_channel(rng, x) for _ in range(3)), attrs=limits)
 
 
+def _always(operands: Sequence[float | None]) -> bool:
+    return True
+
+
+def _with_a_positive_constant(operands: Sequence[float | None]) -> bool:
+    return any(constant is not None and constant > 0 for constant in operands)
+
+
 RECORDS = (
     Op(
         "add",
@@ -192,6 +202,10 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_sum_bound,
+        scales=True,
+        commutative=True,
+        rises=_always,
+        least=lambda a, of: sum(of),
         maker=_make_pair("add"),
     ),
     Op(
@@ -203,6 +217,8 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_sum_bound,
+        scales=True,
+        rises=lambda of: of[0] is None and of[1] is not None,
         maker=_make_pair("sub"),
     ),
     Op(
@@ -214,6 +230,10 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_mul_bound,
+        scales=True,
+        commutative=True,
+        rises=_with_a_positive_constant,
+        least=not_negative_of_such,
         maker=_make_pair("mul"),
     ),
     Op(
@@ -225,6 +245,8 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_div_bound,
+        scales=True,
+        rises=lambda of: of[0] is None and of[1] is not None and of[1] > 0,
         maker=_make_pair("div"),
     ),
     Op(
@@ -236,6 +258,10 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_either_bound,
+        scales=True,
+        commutative=True,
+        rises=_always,
+        least=lambda a, of: max(of),
         maker=_make_pair("maximum"),
     ),
     Op(
@@ -247,6 +273,10 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_either_bound,
+        scales=True,
+        commutative=True,
+        rises=_always,
+        least=lambda a, of: min(of),
         maker=_make_pair("minimum"),
     ),
     Op(
@@ -258,6 +288,9 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_clamp_bound,
+        scales=True,
+        rises=_always,
+        least=lambda a, of: a.lo,
         maker=_make_clamp,
     ),
     Op(
@@ -269,6 +302,7 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_jump(2),
+        rises=_always,
         maker=plain_maker("sign"),
     ),
     Op(
@@ -280,6 +314,7 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_prelu_bound,
+        scales=True,
         maker=_make_prelu,
     ),
     Op(
@@ -291,6 +326,7 @@ RECORDS = (
         Level.ALL,
         elementwise=True,
         bound=_jump(1),
+        rises=_always,
         maker=_make_round,
     ),
     Op(
@@ -302,6 +338,8 @@ RECORDS = (
         Level.BINARY | Level.RUNTIME,
         elementwise=True,
         bound=_affine_bound,
+        scales=True,
+        least=lambda a, of: a.lo,
         maker=_make_affine,
     ),
 )

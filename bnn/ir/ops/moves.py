@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph import Attrs, DType, Node, TensorType
 from .draw import plain_maker
-from .record import Array, Level, NoAttrs, Op, Rng, Types, make, plain, stored, want
+from .record import Array, Level, NoAttrs, Op, Rng, Types, least_of_data, make, plain, stored, want
 from .rounding import moved
 from .sources import constant
 
@@ -154,6 +154,8 @@ RECORDS = (
         Level.ALL,
         moves=True,
         bound=moved,
+        rearranges=True,
+        least=lambda a, of: min(of),
         maker=_make_concat,
         takes=(DType.f32, DType.b1),
     ),
@@ -178,6 +180,9 @@ RECORDS = (
         Level.ALL,
         moves=True,
         bound=moved,
+        rearranges=True,
+        gives_bytes=True,
+        least=least_of_data,
         maker=_make_reshape,
         takes=(DType.f32, DType.b1, DType.u8),
     ),
@@ -190,6 +195,9 @@ RECORDS = (
         Level.RUNTIME,
         moves=True,
         bound=moved,
+        rearranges=True,
+        gives_bytes=True,
+        least=least_of_data,
         maker=plain_maker("copy"),
         takes=(DType.f32, DType.b1, DType.u8),
     ),
@@ -202,6 +210,8 @@ RECORDS = (
         Level.ALL,
         moves=True,
         bound=moved,
+        rearranges=True,
+        least=least_of_data,
         maker=_make_slice,
         takes=(DType.f32, DType.b1),
     ),
@@ -214,6 +224,8 @@ RECORDS = (
         Level.ALL,
         moves=True,
         bound=moved,
+        rearranges=True,
+        least=least_of_data,
         maker=_make_gather,
         takes=(DType.f32, DType.b1),
     ),

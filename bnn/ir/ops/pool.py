@@ -13,7 +13,21 @@ from ..graph import Attrs, DType, Node, TensorType
 from .conv import conv_output
 from .draw import signs
 from .moves import pad_spatial
-from .record import OPS, Array, Level, Maker, Op, Operands, Rng, Types, make, stored, want
+from .record import (
+    OPS,
+    Array,
+    Level,
+    Maker,
+    Op,
+    Operands,
+    Rng,
+    Types,
+    least_of_data,
+    make,
+    not_negative_of_such,
+    stored,
+    want,
+)
 from .rounding import NOTHING, UNIT, gamma, magnitude
 
 LOWEST = np.finfo(np.float32).min
@@ -166,6 +180,7 @@ RECORDS = (
         Level.ALL,
         moves=True,
         bound=_max_pool_bound,
+        least=least_of_data,
         maker=_make_max_pool,
         takes=(DType.f32, DType.b1),
     ),
@@ -177,6 +192,8 @@ RECORDS = (
         lambda x, a: avg_pool(x, a),
         Level.ALL,
         bound=_pooled_bound,
+        scales=True,
+        least=least_of_data,
         maker=_make_pool("avg_pool"),
         sums=True,
     ),
@@ -188,6 +205,8 @@ RECORDS = (
         lambda x, a: resize_bilinear(x, a),
         Level.ALL,
         bound=_resize_bound,
+        scales=True,
+        least=least_of_data,
         maker=_make_resize,
     ),
     Op(
@@ -198,6 +217,8 @@ RECORDS = (
         lambda x, a: sum_pool(x, a),
         Level.ALL,
         bound=_pooled_bound,
+        scales=True,
+        least=not_negative_of_such,
         maker=_make_pool("sum_pool"),
         sums=True,
     ),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import Field, dataclass, field
 from enum import Flag, auto
 from typing import Any
@@ -21,6 +21,10 @@ Operands = Sequence[Array]
 Bound = Callable[..., Array]  # (node, operands, their errors); see rounding.py
 Rng = np.random.Generator
 Maker = Callable[[Rng, Node], Node]  # see draw.py
+# Whether a function of its data never falls in any of them, from the operands: a constant's number, or None for data.
+Rises = Callable[[Sequence["float | None"]], bool]
+# A number that no result lies below, from the attributes and such numbers of the operands.
+Least = Callable[[Any, Iterator[float]], float]
 
 INF = float("inf")
 # TensorFlow runs with denormals flushed to zero, so to its comparisons a negative denormal is zero: the step lies just
@@ -65,8 +69,13 @@ class Op:
     the attributes.  ``elementwise`` marks float ops that treat every element alone (broadcasting their operands),
     ``library`` those that the C library computes, whose last bits no standard fixes, ``moves`` ops whose values
     are their operand's, elsewhere, and padding, ``whole_batch`` those whose result for an image depends on the others,
-    ``sums`` those that sum floats in an order that is free.  ``bound`` is that of the rounding error,
-    ``maker`` draws random instances, of data of the types that it ``takes``.
+    ``sums`` those that sum floats in an order that is free, ``scales`` those that scale, shift, clamp or average their
+    data, ``rearranges`` the moves that neither pad nor choose, ``commutative`` those whose two operands may be
+    exchanged, ``gives_bytes`` those whose result may be u8.  ``rises`` says of an elementwise op whether it is
+    monotone, ``least`` bounds its values; None: nothing is known.
+
+    ``bound`` is that of the rounding error, ``maker`` draws random instances, of data of the types that it ``takes``.
+    No other op reads bytes.
     """
 
     name: str
@@ -80,6 +89,12 @@ class Op:
     moves: bool = False
     whole_batch: bool = False
     sums: bool = False
+    scales: bool = False
+    rearranges: bool = False
+    commutative: bool = False
+    gives_bytes: bool = False
+    rises: Rises | None = None
+    least: Least | None = None
     bound: Bound | None = None
     maker: Maker | None = None
     takes: tuple[DType, ...] = (DType.f32,)
@@ -137,3 +152,17 @@ def want(condition: bool, message: str) -> None:
     """Refuse what contradicts itself."""
     if not condition:
         raise CompileError(message)
+
+
+def least_of_data(attrs: Any, operands: Iterator[float]) -> float:
+    """No value is below the data's."""
+    return next(operands)
+
+
+def not_negative(attrs: Any, operands: Iterator[float]) -> float:
+    return 0.0
+
+
+def not_negative_of_such(attrs: Any, operands: Iterator[float]) -> float:
+    """Numbers that are not negative give no negative one."""
+    return 0.0 if all(least >= 0 for least in operands) else -INF
