@@ -361,7 +361,7 @@ def _compare(out: TensorInfo, ours: Array, theirs: Array, limit: Array, far: Cal
 
 def _binary_ops(model: Model) -> dict[int, bool]:
     """Which ops compute on bits alone, counted from the last value that is set to Keras' own."""
-    # Which of their data's types a layer begins with is a question of this report alone, so it is a list, no trait.
+    # What reads floats, or makes floats of bytes.  A list, and no trait: only this report asks.
     starts = ("cast", "conv2d", "binarize", "excess_128")
     # whether values are Keras', or follow from them exactly
     exact = {t.index: t.dtype in ("b1", "u8", "i8") for t in model.tensors}
