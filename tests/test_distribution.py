@@ -85,6 +85,21 @@ def test_every_dependency_has_an_upper_bound(project: dict[str, Any]) -> None:
     assert not [str(r) for r in asked if not any(s.operator == "<" for s in r.specifier)]
 
 
+def test_what_a_page_installs_runs_the_commands_below_it(project: dict[str, Any]) -> None:
+    """`bnn verify --nir` needs what every command needs."""
+    command = {r.name for r in requirements(project, "cli")}
+    checked = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"(?:^ {4}.*\n)+", page.read_text(encoding="utf-8"), flags=re.M):
+            installed = re.search(rf"pip install '(?:\.|{DISTRIBUTION})\[([\w,]+)\]'", block)
+            if installed and re.search(r"^ {4}bnn ", block, flags=re.M):
+                extras = installed[1].split(",")
+                asked = {r.name for extra in extras for r in requirements(project, extra)}
+                assert command <= asked, f"{page.name}: {installed[0]} does not install the command bnn"
+                checked.append(page.name)
+    assert {"README.md", "spiking.md"} <= set(checked)
+
+
 def test_all_has_no_copyleft(project: dict[str, Any]) -> None:
     """By name, and by what is installed."""
     names = {r.name for r in requirements(project, "all")} | {"numpy", "cffi"}
