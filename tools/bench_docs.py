@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,20 +42,25 @@ def _one(result: Result, engine: str, setting: str) -> Row | None:
 
 
 def models(results: Sequence[Result]) -> str:
-    """Times, the share of the limit, and the peers' times as multiples of bnn's."""
+    """Times, the share of the limit, and the peers' times as multiples of bnn's; only columns that have a time."""
+    peers = [p for p in _PEERS if any(_one(result, *p[1:]) for result in results)]
+    limited = any(result.limit_us for result in results)
     rows = []
     for result in results:
         ours = _one(result, "bnn", "")
         assert ours is not None
-        limit = (number(result.limit_us), f"{result.share_of_limit:.0%}") if result.limit_us else ("", "")
-        found = [_one(result, engine, setting) for _, engine, setting in _PEERS]
+        limit = (number(result.limit_us), f"{result.share_of_limit:.0%}") if limited else ()
+        found = [_one(result, engine, setting) for _, engine, setting in peers]
         times = [f"{row.times_bnn:.1f}" if row else "-" for row in found]
         rows.append([result.network, f"{number(ours.us.median)} +- {ours.us.spread:.1%}", *limit, *times])
-    return _table(["network", "bnn, us", "limit, us", "share", *(name for name, _, _ in _PEERS)], rows)
+    limits = ("limit, us", "share") if limited else ()
+    return _table(["network", "bnn, us", *limits, *(name for name, _, _ in peers)], rows)
 
 
-def missing(results: Sequence[Result]) -> str:
-    lines = [f"- {r.network}, {peer}: {why}" for r in results for peer, why in r.missing.items()]
+def missing(results: Sequence[Result], without: Mapping[str, str]) -> str:
+    """``without``: the peers that ran no network, and why."""
+    lines = [f"- {peer}: {why}" for peer, why in without.items()]
+    lines += [f"- {r.network}, {peer}: {why}" for r in results for peer, why in r.missing.items()]
     return "\n".join(lines) or "Every peer ran every network."
 
 

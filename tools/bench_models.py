@@ -8,7 +8,8 @@
 
 Everything has one thread and takes turns in one process; medians are compared.  The limit is the time of the network's
 multiply-accumulates at the rates of loops that stay in registers, measured in the same run: binary ones by xor,
-popcount and add; float ones by fused multiply-add.  Peers that are not installed are named and left out.
+popcount and add; float ones by fused multiply-add.  Peers that are not installed are named on stderr and left out; exit
+status 1: a peer or network that was asked for by name could not be timed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -209,8 +211,10 @@ def show(console: Console, result: Result) -> None:
         console.print(line, highlight=False)
 
 
-def blocks(results: Sequence[Result], felt: dict[str, float], settings: Settings) -> dict[str, str]:
-    """The document's blocks for which something was measured."""
+def blocks(
+    results: Sequence[Result], felt: dict[str, float], settings: Settings, without: dict[str, str]
+) -> dict[str, str]:
+    """The document's blocks for which something was measured; ``without``: the peers that ran no network, and why."""
     made = f"{processor()}, kernels and compiler as built; {settings.clock} clock; medians of {settings.rounds} turns."
     found = {"machine": made}
     layers = [r for r in results if r.network in bench_networks.LAYERS]
@@ -219,7 +223,7 @@ def blocks(results: Sequence[Result], felt: dict[str, float], settings: Settings
     results = [r for r in results if r not in layers]
     if not results:
         return found
-    found |= {"models": bench_docs.models(results), "missing": bench_docs.missing(results)}
+    found |= {"models": bench_docs.models(results), "missing": bench_docs.missing(results, without)}
     if settings.profile:
         found["profile"] = bench_docs.profiles(results)
     if settings.scaling:
@@ -257,14 +261,21 @@ def main(names: tuple[str, ...], peers: tuple[str, ...], no_peers: bool, scaling
         raise click.UsageError("--scaling needs --clock wall: processor time does not shrink with more threads")
     if scaling and (os.cpu_count() or 1) < 2:
         raise click.UsageError("--scaling needs two processor cores")
-    settings = Settings(rounds, slice_ms, clock, seed, () if no_peers else peers, scaling, profile or plot is not None)
+    by_name = click.get_current_context().get_parameter_source
+    peers = () if no_peers else peers
+    absent = bench_peers.absent(peers)
+    if absent and by_name("peers") is ParameterSource.COMMANDLINE:
+        raise click.ClickException("; ".join(f"{name}: {why}" for name, why in absent.items()))
+    peers = tuple(name for name in peers if name not in absent)
+    settings = Settings(rounds, slice_ms, clock, seed, peers, scaling, profile or plot is not None)
     bench_peers.one_thread()
     live = sys.stdout.isatty()
     console = Console(file=sys.stderr if as_json else sys.stdout, width=None if live else 120)
     groups = {"all": bench_networks.NETWORKS, "layers": bench_networks.LAYERS}
     networks = list(dict.fromkeys(member for name in names for member in groups.get(name, (name,))))
     results: list[Result] = []
-    without: dict[str, str] = {}
+    without = dict(absent)
+    left_out: list[str] = []
     with tempfile.TemporaryDirectory() as folder, _progress() as bar:
         try:
             peaks = bench_limits.load(Path(folder), cc)
@@ -276,6 +287,7 @@ def main(names: tuple[str, ...], peers: tuple[str, ...], no_peers: bool, scaling
                 results.append(bench(name, peaks, settings, lambda n, task=task: bar.advance(task, n)))  # type: ignore[misc]
             except MissingError as error:
                 without[name] = str(error)
+                left_out.append(name)
             bar.remove_task(task)
             if not as_json and results and results[-1].network == name:
                 show(console, results[-1])
@@ -287,18 +299,22 @@ def main(names: tuple[str, ...], peers: tuple[str, ...], no_peers: bool, scaling
         bench_plot.times(results, plot / "performance-models.png")
         bench_plot.profiles(results, plot / "performance-profile.png")
     if docs is not None and results:
-        bench_docs.update(docs, blocks(results, felt, settings))
+        bench_docs.update(docs, blocks(results, felt, settings, absent))
     if as_json:
         print(json.dumps({
             "processor": processor(), "clock": clock, "rounds": rounds, "slice_ms": slice_ms, "seed": seed,
             "networks": [asdict(r) for r in results], "small": felt, "without": without,
         }))  # fmt: skip
-        return
-    for name, value in felt.items():
-        console.print(f"  {name:<18} {value:>12,.2f}", highlight=False)
+    else:
+        for name, value in felt.items():
+            console.print(f"  {name:<18} {value:>12,.2f}", highlight=False)
+        console.print(f"{processor()}; {clock} clock; medians of {rounds} turns, +- half the quartiles' distance")
     for name, why in without.items():
-        console.print(f"without {name}: {why}", highlight=False, markup=False)
-    console.print(f"{processor()}; {clock} clock; medians of {rounds} turns, +- half the quartiles' distance")
+        click.echo(f"without {name}: {why}", err=True)
+    asked = {parameter for parameter in ("names", "peers") if by_name(parameter) is ParameterSource.COMMANDLINE}
+    idle = any(all(peer in result.missing for result in results) for peer in peers)
+    if not results or ("names" in asked and left_out) or ("peers" in asked and idle):
+        sys.exit(1)
 
 
 def _progress() -> Progress:

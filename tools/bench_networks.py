@@ -32,6 +32,7 @@ DEMO: dict[str, tuple[int, int, int]] = {"digits": (8, 8, 1), "fashion": (28, 28
 NETWORKS = (*DEMO, *ZOO)
 LAYERS = tuple(bench_layers.BUILDERS)
 NAMES = (*NETWORKS, *LAYERS)
+_INSTALL_ZOO = "pip install tensorflow-datasets && pip install --no-deps larq-zoo zookeeper"
 
 
 class MissingError(Exception):
@@ -54,7 +55,7 @@ def build(name: str, seed: int) -> Any:
         try:
             module = importlib.import_module(f"larq_zoo.{ZOO[name]}")
         except ImportError as error:
-            raise MissingError(f"larq_zoo cannot be imported ({error})") from None
+            raise MissingError(f"larq_zoo cannot be imported ({error}); run: {_INSTALL_ZOO}") from None
         model = getattr(module, name)(weights=None, input_shape=(224, 224, 3))
     rng = np.random.default_rng(seed)
     for layer in model.layers:

@@ -166,12 +166,10 @@ _EMIT: dict[str, Callable[[_Writer, Node], str]] = {
 def export(graph: Graph) -> Any:
     """An ONNX model of a canonical SOURCE graph with one input; its input is channels-first, (1, C, H, W).
 
-    Raises :class:`MissingError` for an op without a float counterpart here, or where onnx is not installed.
+    Raises :class:`MissingError` for an op without a float counterpart here.
     """
-    try:
-        from onnx import TensorProto, helper
-    except ImportError as error:
-        raise MissingError(f"onnx cannot be imported ({error})") from None
+    from onnx import TensorProto, helper
+
     w = _Writer()
     w.define(graph.inputs[0], "input")
     for node in graph.nodes():

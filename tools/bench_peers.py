@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,11 +56,9 @@ def tensorflow(keras_model: Any, x: Floats) -> Iterator[Contestant]:
 
 def larq_compute_engine(keras_model: Any, x: Floats) -> Iterator[Contestant]:
     """Its best setting on x86, and the default."""
-    try:
-        import larq_compute_engine
-        from larq_compute_engine.tflite.python.interpreter import Interpreter
-    except ImportError as error:
-        raise MissingError(f"larq_compute_engine cannot be imported ({error})") from None
+    import larq_compute_engine
+    from larq_compute_engine.tflite.python.interpreter import Interpreter
+
     flatbuffer = _in_child(lambda: larq_compute_engine.convert_keras_model(keras_model))
     for indirect in (True, False):
         interpreter = Interpreter(flatbuffer, num_threads=1, use_indirect_bgemm=indirect)
@@ -68,10 +68,8 @@ def larq_compute_engine(keras_model: Any, x: Floats) -> Iterator[Contestant]:
 
 def onnx_runtime(keras_model: Any, x: Floats) -> Iterator[Contestant]:
     """Float32 and int8 networks of the same shape."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingError(f"onnxruntime cannot be imported ({error})") from None
+    import onnxruntime
+
     graph = lower(import_model(freeze(keras_model)), until="fold_constants")
     image = np.ascontiguousarray(np.moveaxis(x[:1], -1, 1))
     with tempfile.TemporaryDirectory() as folder:
@@ -146,11 +144,32 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-PEERS: dict[str, Callable[[Any, Floats], Iterator[Contestant]]] = {
-    "tensorflow": tensorflow,
-    "lce": larq_compute_engine,
-    "onnxruntime": onnx_runtime,
+@dataclass(frozen=True)
+class Peer:
+    """``gather`` gives its contestants on a Keras model and an image; it needs the ``packages`` that ``install``
+    installs."""
+
+    gather: Callable[[Any, Floats], Iterator[Contestant]]
+    packages: tuple[str, ...] = ()
+    install: str = ""
+
+    @property
+    def missing(self) -> str:
+        """Which of its packages are not installed, and how they are; or ""."""
+        absent = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        return f"not installed: {', '.join(absent)}; run: {self.install}" if absent else ""
+
+
+PEERS: dict[str, Peer] = {
+    "tensorflow": Peer(tensorflow),  # the networks are built with it
+    "lce": Peer(larq_compute_engine, ("larq_compute_engine",), "pip install --no-deps larq-compute-engine"),
+    "onnxruntime": Peer(onnx_runtime, ("onnx", "onnxruntime"), "pip install onnx onnxruntime"),
 }
+
+
+def absent(wanted: Iterable[str]) -> dict[str, str]:
+    """The peers that are not installed, and how they are."""
+    return {name: PEERS[name].missing for name in wanted if PEERS[name].missing}
 
 
 def gather(keras_model: Any, x: Floats, wanted: tuple[str, ...]) -> tuple[list[Contestant], dict[str, str]]:
@@ -158,8 +177,11 @@ def gather(keras_model: Any, x: Floats, wanted: tuple[str, ...]) -> tuple[list[C
     found: list[Contestant] = []
     missing: dict[str, str] = {}
     for name in wanted:
+        if PEERS[name].missing:
+            missing[name] = PEERS[name].missing
+            continue
         try:
-            for contestant in PEERS[name](keras_model, x):
+            for contestant in PEERS[name].gather(keras_model, x):
                 contestant.run()
                 found.append(contestant)
         except MissingError as error:

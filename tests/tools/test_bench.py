@@ -27,11 +27,28 @@ needs_cc = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C comp
 
 
 def run(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A tool, or ``-c`` and code."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
-        [sys.executable, str(TOOLS / tool), *arguments],
+        [sys.executable, tool if tool == "-c" else str(TOOLS / tool), *arguments],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
+
+
+WITHOUT = """
+import importlib.util, runpy, sys
+real, absent = importlib.util.find_spec, sys.argv[1].split(",")
+importlib.util.find_spec = lambda name, *rest: None if name in absent else real(name, *rest)
+sys.modules |= dict.fromkeys(absent)
+sys.argv = sys.argv[2:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_without(packages: str, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A tool where packages are not installed."""
+    return run("-c", WITHOUT, packages, str(TOOLS / tool), *arguments)
 
 
 def test_turns_are_interleaved_and_the_order_rotates() -> None:
@@ -85,7 +102,7 @@ def test_models_as_json(tmp_path: Path) -> None:
     engines = {row["engine"] for row in found["rows"]}
     assert "TensorFlow" in engines
     for peer, engine in (("lce", "Larq Compute Engine"), ("onnxruntime", "ONNX Runtime")):
-        assert engine in engines or found["missing"][peer]
+        assert engine in engines or found["missing"].get(peer) or report["without"][peer]
     assert sum(op["share"] for op in found["profile"]) == pytest.approx(1)
     assert {"import_ms", "digits_call_us", "digits_c_us", "digits_added_us"} <= set(report["small"])
     text = document.read_text()
@@ -116,7 +133,40 @@ def test_models_as_text_without_a_compiler() -> None:
         "bench_models.py", "--network", "digits", "--no-peers", "--rounds", "1", "--slice", "0.1", "--cc", "no-such-cc"
     )
     assert done.returncode == 0, done.stderr
-    assert "bnn" in done.stdout and "without limit: no C compiler is called 'no-such-cc'" in done.stdout
+    assert "bnn" in done.stdout and "without limit: no C compiler is called 'no-such-cc'" in done.stderr
+
+
+@needs_larq
+def test_peers_that_are_not_installed_have_no_columns(tmp_path: Path) -> None:
+    """And are named, with how to install them."""
+    document = tmp_path / "document.md"
+    document.write_text("".join(f"<!-- bench: {name} -->\nold\n<!-- end -->\n" for name in ("models", "missing")))
+    done = run_without(
+        "larq_compute_engine,onnxruntime", "bench_models.py", "--network", "digits", "--rounds", "1", "--slice", "0.1",
+        "--docs", str(document),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "without lce: not installed: larq_compute_engine; run: pip install " in done.stderr
+    assert "onnxruntime; run: pip install onnx onnxruntime\n" in done.stderr
+    assert "TensorFlow" in done.stdout and "LCE" not in done.stdout
+    header, line, row = document.read_text().splitlines()[1:4]
+    assert header.split(" | ")[-2:] == ["TensorFlow", "Keras eager |"] and header.count("|") == row.count("|")
+    assert "- lce: not installed: larq_compute_engine; run: " in document.read_text()
+
+
+@needs_larq
+@pytest.mark.parametrize(
+    ("absent", "arguments", "message"),
+    [
+        ("larq_compute_engine", ["--network", "digits", "--peer", "lce"], "Error: lce: not installed: larq_compute_"),
+        ("onnx", ["--network", "digits", "--peer", "tensorflow", "--peer", "onnxruntime"], "Error: onnxruntime: not "),
+        ("larq_zoo", ["--network", "QuickNet", "--no-peers"], "without QuickNet: larq_zoo cannot be imported ("),
+    ],
+)
+def test_what_is_asked_for_by_name_is_needed(absent: str, arguments: list[str], message: str) -> None:
+    done = run_without(absent, "bench_models.py", *arguments, "--rounds", "1", "--slice", "0.1")
+    assert done.returncode == 1
+    assert message in done.stderr and "; run: pip install " in done.stderr and "Traceback" not in done.stderr
 
 
 @needs_larq
