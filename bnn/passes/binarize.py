@@ -14,9 +14,10 @@ from ..file.bits import WORD
 from ..ir.counting import concatenated, cut
 from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
-from ..ir.ops import INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
+from ..ir.ops import CONVOLUTIONS, INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
 from ..ir.rewrite import Match, Pattern, Rule, any_, const, remade, rewrite, sources
 from .levels import MOST_STEPS, Levels, joined, levels, scaled_by_batch
+from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import MOST_SIGNS, no_signs, sign_planes
 
 Array = np.ndarray[Any, Any]
@@ -27,7 +28,8 @@ def binarize(graph: Graph) -> Graph:
     """Precondition: quantizers are unpack(binarize(x)) or dequantize(planes of bits).  Postcondition: every convolution
     of such data by weights of two values +-alpha a filter, or three with zero, is a bconv2d and an affine operation on
     its accumulators; layers that stay float carry the reason in their note; bits move through pools, reshapes,
-    concatenations and padding as bits, and are not quantized again.
+    concatenations and padding as bits, and are not quantized again; a dense layer over an image of few channels reads
+    it as one pixel.
 
     Weights are read as numbers: whatever quantizer made them, freezing left a constant.
 
@@ -43,6 +45,22 @@ def binarize(graph: Graph) -> Graph:
     bit in every plane where v0 = 0, and the third value of a padded tap where the levels lie evenly around zero.
     """
     return rewrite(graph, RULES)
+
+
+def _read_as_one_pixel(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    """A dense layer over an image whose pixels' bits do not fill words."""
+    x, w = levels(found["x"]), found["w"]
+    if x is None or not x.even or x.bits.op == "pad" or not reads_all(node):
+        return None
+    if sign_planes(w.value, MOST_SIGNS) is None:
+        return None
+    # Floats are reshaped instead, where they are quantized by an op of its own: before numbers, and of the image.
+    moves_bits = not x.channels and bool(sources(x.bits, lambda y: y.op not in CONVOLUTIONS))
+    pixel = (*x.bits.type.shape[:2], x.channels or x.bits.type.shape[2])
+    if not is_smaller(pixel, len(w.value), moves_bits):
+        return None
+    filters = constant(w.value.reshape(len(w.value), 1, 1, -1), w.type.dtype, w.name)
+    return remade(node, "conv2d", one_pixel(found["x"], node.name), filters, attrs=node.attrs)
 
 
 def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -304,6 +322,7 @@ _BITS = Pattern(("unpack",), (any_("bits"),))
 _PLANES = Pattern(("dequantize",), (any_("bits"), const("table")))
 
 RULES = (
+    Rule(Pattern(("conv2d",), (Pattern(("unpack", "dequantize"), capture="x"), const("w"))), _read_as_one_pixel),
     Rule(Pattern(("conv2d",), (Pattern(("unpack", "dequantize"), capture="x"), const("w"))), _binarize),
     Rule(Pattern(("binarize",), (_BITS,)), _already_bits),
     Rule(Pattern(("max_pool", "pad", "reshape", "concat", "slice", "gather")), _bits_on),

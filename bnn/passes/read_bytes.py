@@ -13,6 +13,7 @@ from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import MOST_BYTE_PRODUCTS, OPS, ConvAttrs, PadAttrs, ReshapeAttrs, constant, make
 from ..ir.rewrite import Match, Pattern, Rule, any_, const, is_elementwise, remade, rewrite, sources
+from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import sign_planes
 
 Array = np.ndarray[Any, Any]
@@ -228,12 +229,17 @@ def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | N
     if _rounds(alpha, line, table, products):
         return _annotate(node, "float sums round at their scale (a power of two, 1/128 or 1/256, is best) and offset")
     kind = "binary" if len(planes) == 1 else "ternary"
-    signs = constant(np.concatenate([p * line.signs for p in planes], axis=3), DType.b1, w.name)
+    planes = [p * line.signs for p in planes]
     attrs = replace(attrs, pads=data.pads, slots=("zeros",), layer_slots=("zeros",))
     note = f"integer input, {kind} weights"
     image = data.image
-    zeros = constant(np.broadcast_to(line.zeros, image.type.shape[-1:]))
-    value = make("iconv2d", image, signs, zeros, attrs=attrs, name=node.name, note=note)
+    zeros = np.broadcast_to(line.zeros, image.type.shape[-1:])
+    h, width, c = w.type.shape[1:]
+    if not any(data.pads) and reads_all(node) and is_smaller((h, width, c * len(planes)), len(alpha), False):
+        zeros = np.broadcast_to(zeros, image.type.shape).reshape(-1)
+        image, planes = one_pixel(image, node.name), [p.reshape(len(p), 1, 1, -1) for p in planes]
+    signs = constant(np.concatenate(planes, axis=3), DType.b1, w.name)
+    value = make("iconv2d", image, signs, constant(zeros), attrs=attrs, name=node.name, note=note)
     scale = alpha.astype(np.float64) * line.step
     rest = (w.value.astype(np.float64) * line.offset).sum(axis=(1, 2, 3))
     if (scale != 1).any():

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
-from ..ir.ops import constant
+from ..ir.ops import constant, make
 from ..ir.rewrite import Match, Pattern, Rule, remade, rewrite
+from .one_pixel import wasted_words
 from .sink_sign import is_channel_operation
 from .steps import LARGEST, Array, floats, order
 
@@ -19,12 +20,13 @@ def threshold_floats(graph: Graph) -> Graph:
     """binarize(f(x)) -> binarize(x, threshold, flip), f a chain of per-channel affine operations and clamps.
 
     Precondition: what could join a convolution has done so.  Postcondition: such chains with one user are gone, and x
-    is read once instead of once an operation.
+    is read once instead of once an operation; floats are reshaped before they become bits, where bits would move inside
+    words.
 
     Each operation of f rounds a monotone function, so f is monotone in every channel and its bit changes at most once:
     the threshold is found by bisection over the finite floats in their order, evaluating f operation by operation.
     """
-    return rewrite(graph, [Rule(Pattern(("binarize",)), _fuse)])
+    return rewrite(graph, RULES)
 
 
 def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -40,6 +42,14 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
         return None
     threshold, flip = result
     return remade(node, "binarize", x, constant(threshold), constant(np.where(flip, 1, -1), DType.b1))
+
+
+def _binarize_one_pixel(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    """reshape(binarize(x)) -> binarize(reshape(x)) where bits would move inside words, which floats never do."""
+    bits = found["bits"]
+    if len(bits.inputs) > 1 or uses.get(bits, 1) > 1 or not wasted_words(bits.type.shape):
+        return None
+    return remade(node, "binarize", make("reshape", bits.inputs[0], attrs=node.attrs, name=node.name))
 
 
 def float_thresholds(chain: list[Node], channels: int) -> tuple[Array, Array] | None:
@@ -86,3 +96,9 @@ def _bits(chain: list[Node], x: Array) -> Array | None:
         return None
     binarize = chain[0]
     return np.asarray(evaluate(binarize, [value[None], *(i.value for i in binarize.inputs[1:])])[0] > 0)
+
+
+RULES = (
+    Rule(Pattern(("binarize",)), _fuse),
+    Rule(Pattern(("reshape",), (Pattern(("binarize",), capture="bits"),)), _binarize_one_pixel),
+)

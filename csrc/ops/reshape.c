@@ -40,16 +40,37 @@ static void move_elements(unsigned char *out, size_t count, size_t first, const 
     }
 }
 
+/* The bits of one output pixel, which begin at element `first` of the input: words are filled in a register, since an
+ * input pixel may have few bits. */
 static void move_bits(uint32_t *out, size_t count, size_t first, const struct bnn_view *v, size_t image)
 {
     const struct bnn_tensor *t = v->tensor;
-    size_t to = 0;
+    size_t pixel = first / t->c, at = first % t->c, y = pixel / t->w, x = pixel % t->w;
+    const uint32_t *row = bnn_row_words(v, image, y);
+    uint64_t held = 0;
+    size_t filled = 0;
     while (count > 0) {
-        size_t pixel = first / t->c, at = first % t->c, n = t->c - at < count ? t->c - at : count;
-        bnn_or_bits(out, to, bnn_row_words(v, image, pixel / t->w) + pixel % t->w * t->words, at, n);
-        to += n;
-        first += n;
+        size_t left = t->c - at < count ? t->c - at : count, n = 32 - at % 32 < left ? 32 - at % 32 : left;
+        uint64_t bits = row[x * t->words + at / 32] >> at % 32;
+        held |= (bits & ((UINT64_C(1) << n) - 1)) << filled;
+        filled += n;
+        if (filled >= 32) {
+            *out++ = (uint32_t)held;
+            held >>= 32;
+            filled -= 32;
+        }
         count -= n;
+        at += n;
+        if (at == t->c && count > 0) {
+            at = 0;
+            if (++x == t->w) {
+                x = 0;
+                row = bnn_row_words(v, image, ++y);
+            }
+        }
+    }
+    if (filled > 0) {
+        *out = (uint32_t)held;
     }
 }
 
@@ -71,7 +92,6 @@ static void run(const struct bnn_run *r)
                 continue;
             }
             uint32_t *out = bnn_row_words(&r->output, i, y);
-            memset(out, 0, width * sizeof *out);
             for (size_t x = 0; x < t->w; x++) {
                 move_bits(out + x * t->words, t->c, (y * t->w + x) * t->c, &r->inputs[0], i);
             }

@@ -307,9 +307,9 @@ def test_deep_graphs_need_no_recursion() -> None:
 
 
 def test_dense_over_bits_reads_packed_pixels() -> None:
-    result = lowered(dense(quantizer(X), 5))
+    result = lowered(dense(quantizer(input_node("x", (4, 4, 32))), 5))
     assert ops(result) == ["binarize", "bconv2d", "reshape"]
-    assert result.schedule[1].inputs[1].type.shape == (5, 4, 4, 2)
+    assert result.schedule[1].inputs[1].type.shape == (5, 4, 4, 32)
 
 
 @pytest.mark.parametrize(
