@@ -112,7 +112,7 @@ def test_a_reader_that_goes_away(net: Path) -> None:
     )  # fmt: skip
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
-    assert process.stderr.read() == b"" and process.wait(timeout=60) == 0
+    assert process.stderr.read() == b"" and process.wait() == 0
 
 
 @pytest.mark.parametrize("package", ["click", "rich"])

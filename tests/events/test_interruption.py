@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,13 @@ from bnn.ir.graph import DType, Node
 from bnn.ir.ops import ConvAttrs
 from bnn.runtime.handles import Memory
 from op_graphs import plan, signs
+from pace import loop_seconds, process_seconds
 
 from .test_moves import FIRING
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(1)
-# The parent interrupts once the call runs; the child says how long the answer took: the kernel's clock is both's.
+# The parent interrupts once the call runs; the child says how much processor time it had used when it answered.
 CHILD = """
 import sys, threading, time
 import numpy as np, bnn
@@ -53,7 +53,7 @@ threading.Timer(0.3, lambda: print("running", flush=True)).start()
 try:
     calls[call]()
 except KeyboardInterrupt:
-    print(time.clock_gettime_ns(time.CLOCK_MONOTONIC), flush=True)
+    print(time.process_time(), flush=True)
     if call not in ("create", "calibrate"):
         try:
             engine.run()
@@ -119,15 +119,15 @@ def test_ctrl_c_answers_at_once(paths: dict[str, Path], model: str, call: str, f
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "running\n"
-        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        before = process_seconds(child.pid)
         child.send_signal(signal.SIGINT)
         answered = child.stdout.readline()
         assert answered, "the child ended before it was interrupted"
-        assert (int(answered) - before) / 1e9 < 1
+        assert float(answered) - before < 70 * loop_seconds()  # a second where this was written
         rest = child.stdout.read()
         assert (call in ("create", "calibrate")) == (rest == "")
         assert rest == "" or "interrupted" in rest and "call reset()" in rest
-        assert child.wait(30) == 0
+        assert child.wait() == 0
 
 
 class Stop(Exception):
@@ -149,16 +149,16 @@ def network(count: int) -> bnn.Model:
 
 @pytest.fixture
 def alarm() -> Iterator[Any]:
-    """Sets the handler of an alarm, and the alarm."""
-    before = signal.getsignal(signal.SIGALRM)
+    """Sets the handler of an alarm, and the alarm, in seconds of processor time: what follows has begun."""
+    before = signal.getsignal(signal.SIGPROF)
 
     def start(handler: Any, seconds: float) -> None:
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.signal(signal.SIGPROF, handler)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
     yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.signal(signal.SIGPROF, before)
 
 
 def raising(error: Exception) -> Any:
@@ -178,8 +178,8 @@ def test_a_handlers_exception_comes_out_of_the_run(model: bnn.Model, alarm: Any,
     engine = EventEngine(model, firing=firing)
     engine.push(image)
     error = Stop("enough")
-    alarm(raising(error), 0.06)
     with pytest.raises(Stop) as caught:
+        alarm(raising(error), 0.06)
         engine.run()
     assert caught.value is error
     for refused in (engine.run, engine.output, lambda: engine.step(image), lambda: engine.state(0)):
@@ -197,8 +197,8 @@ def test_a_run_that_starts_with_a_reset_needs_none(model: bnn.Model, alarm: Any)
     image[:3, :3, :40] = 1
     engine = EventEngine(model, firing="fifo")
     want = engine.run_image(image, trace=True)
-    alarm(raising(Stop()), 0.02)
     with pytest.raises(Stop):
+        alarm(raising(Stop()), 0.02)
         while True:
             engine.run_image(image, trace=True)
     found = engine.run_image(image, trace=True)
@@ -215,7 +215,7 @@ def test_a_handler_that_raises_nothing_stops_nothing(model: bnn.Model, alarm: An
     alarm(lambda number, frame: seen.append(number), 0.05)
     engine.run()
     assert np.array_equal(engine.output(), model(image)[0])
-    assert seen == [signal.SIGALRM]
+    assert seen == [signal.SIGPROF]
 
 
 def test_creating_is_asked_about_from_the_start() -> None:

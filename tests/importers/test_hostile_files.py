@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn.importers.tensorflow import archives, limits
-from bnn.importers.tensorflow.load import import_model
+from bnn.importers.tensorflow.load import archives, import_model, limits
+from pace import loop_seconds
 
 from .hostile import refused
 from .models import needs_keras3
 
 keras = tf.keras
-pytestmark = pytest.mark.timeout(60, method="thread")
+pytestmark = pytest.mark.timeout(method="thread")
 Change = Callable[[Path], object]
 HUGE = 2**31
 
@@ -218,9 +218,9 @@ def test_layers_that_are_large(version: str, layer: str, suffix: str, folder: Pa
             file.attrs["model_config"] = change("config.json", file.attrs["model_config"].encode()).decode()
     else:
         repack(path, lambda name, data: change(name, data) if name.endswith(".json") else data)
-    start = time.perf_counter()
+    start = time.process_time()
     refused(path, "what its layers have as weights is 4,294,967,", "at most 1,073,741,824", "unsafe=True")
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 1000 * loop_seconds()  # filling four gigabytes would take longer
 
 
 def test_elements_of_any_length(folder: Path) -> None:

@@ -15,15 +15,14 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow import graphdef, limits, saved_models
-from bnn.importers.tensorflow import inline as tf_inline
-from bnn.importers.tensorflow import run as tf_run
-from bnn.importers.tensorflow.load import import_model
+from bnn.importers.tensorflow.load import graphdef, import_model, limits, saved_models
+from bnn.importers.tensorflow.load import inline as tf_inline
+from bnn.importers.tensorflow.load import run as tf_run
 
 from .hostile import edit, product, refused
 
 keras = tf.keras
-pytestmark = pytest.mark.timeout(60, method="thread")
+pytestmark = pytest.mark.timeout(method="thread")
 Change = Callable[[Path], object]
 HUGE = 2**31
 

@@ -36,9 +36,7 @@ def python(site: Path, code: str) -> tuple[str, str]:
     """What the code prints where no other `bnn` is found: neither by an editable install nor on PYTHONPATH."""
     code = f"import sys; sys.meta_path = [f for f in sys.meta_path if 'Editable' not in str(f)]; {code}"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=site, env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=site, env=environment, capture_output=True, text=True)
     return done.stdout, done.stderr
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from bnn.ir.graph import DType, Node
 from bnn.ir.ops import ClampAttrs, ConvAttrs, PoolAttrs, constant, input_node, make
 from bnn.runtime import Model
 from op_graphs import plan, signs
+from pace import loop_seconds, process_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(1)
@@ -64,7 +64,7 @@ MODELS: dict[str, Callable[[], tuple[Node, Node]]] = {
     "one row of bits": one_row_of_bits,
     "dense": dense,
 }
-# The parent interrupts once the model runs; the child says how long the answer took: the kernel's clock is both's.
+# The parent interrupts once the model runs; the child says how much processor time it had used when it answered.
 CHILD = """
 import sys, threading, time
 import numpy as np, bnn
@@ -84,7 +84,7 @@ threading.Timer(0.5, lambda: print("running", flush=True)).start()
 try:
     calls[call]()
 except KeyboardInterrupt:
-    print(time.clock_gettime_ns(time.CLOCK_MONOTONIC), flush=True)
+    print(time.process_time(), flush=True)
 """
 
 
@@ -122,12 +122,12 @@ def test_ctrl_c_answers_at_once(paths: dict[str, Path], model: str, call: str, i
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "running\n"
-        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        before = process_seconds(child.pid)
         child.send_signal(signal.SIGINT)
         answered = child.stdout.readline()
         assert answered, "the child ended before it was interrupted"
-        assert (int(answered) - before) / 1e9 < 1
-        assert child.wait(30) == 0
+        assert float(answered) - before < threads * 70 * loop_seconds()  # a second where this was written
+        assert child.wait() == 0
 
 
 class Stop(Exception):
@@ -151,17 +151,17 @@ def test_a_handlers_exception_comes_out_of_the_call(model: Model) -> None:
     def handler(number: int, frame: Any) -> None:
         raise error
 
-    before = signal.signal(signal.SIGALRM, handler)
+    before = signal.signal(signal.SIGPROF, handler)
     try:
         for threads in (1, 2):
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
             with pytest.raises(Stop) as caught:
+                signal.setitimer(signal.ITIMER_PROF, 0.1)  # of processor time: the call has begun by then
                 model.predict(np.repeat(x, 200, 0), threads=threads)
             assert caught.value is error
             np.testing.assert_array_equal(model.predict(x, threads=threads), expected)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def test_a_handler_that_raises_nothing_stops_nothing(model: Model) -> None:
@@ -169,13 +169,13 @@ def test_a_handler_that_raises_nothing_stops_nothing(model: Model) -> None:
     x = RNG.normal(size=(1, 64, 64, 32)).astype(np.float32)
     expected = model(np.repeat(x, 8, 0))
     seen = []
-    before = signal.signal(signal.SIGALRM, lambda number, frame: seen.append(model(x)))
+    before = signal.signal(signal.SIGPROF, lambda number, frame: seen.append(model(x)))
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        signal.setitimer(signal.ITIMER_PROF, 0.05)
         found = model.predict(np.repeat(x, 32, 0))
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
     np.testing.assert_array_equal(found[-8:], expected)
     assert seen
     np.testing.assert_array_equal(seen[0], expected[:1])

@@ -182,7 +182,5 @@ def _python(code: str, folder: Path) -> None:
     """Run code in a new interpreter; shows what it printed if it fails."""
     root = str(Path(bnn.__file__).resolve().parents[1])
     environment = os.environ | {"PYTHONPATH": root}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

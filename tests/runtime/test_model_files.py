@@ -185,4 +185,4 @@ class TestClosing:
             results = [pool.submit(work) for _ in range(2)]
             started.wait()
             model.close()
-            assert all(r.result(timeout=60) for r in results)
+            assert all(r.result() for r in results)

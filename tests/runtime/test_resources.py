@@ -38,6 +38,7 @@ from bnn.ir.ops import (
 from bnn.runtime import Macs, Model
 from bnn.runtime.handles import select_kernels
 from op_graphs import plan, signs
+from pace import loop_seconds
 
 RNG = np.random.default_rng(1)
 MOST_FILE = 64 << 10
@@ -179,13 +180,13 @@ def bytes_now():
 
 resource.setrlimit(resource.RLIMIT_AS, (bytes_now() + (192 << 20),) * 2)
 for path in sys.argv[1:]:
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         model = bnn.load(path)
         said = "opened"
     except bnn.ModelFormatError as error:
         said = str(error)
-    print(json.dumps([said, time.perf_counter() - start]))
+    print(json.dumps([said, time.process_time() - start]))
     model = None
 """
 
@@ -204,13 +205,13 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_opening_small_files_takes_little_memory_and_time(hostile: dict[str, Path]) -> None:
     root = str(Path(bnn.__file__).resolve().parents[1])
     command = [sys.executable, "-c", CHILD, *map(str, hostile.values())]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = {n: json.loads(line) for n, line in zip(hostile, done.stdout.splitlines(), strict=True)}
     opened = {name for name, (text, _) in said.items() if text == "opened"}
     assert opened == {"shared indices", "as many as may be, of bits", "as many as may be, of bytes"}, said
     for name, (text, seconds) in said.items():
-        assert seconds < 5, (name, seconds)  # on a busy machine; a tenth of it or less on a free one
+        assert seconds < 200 * loop_seconds(), (name, seconds)  # a tenth of it or less
         if name not in opened:
             other = {"shared names": "bytes of names", "tall images": "rows and columns of all outputs"}.get(name)
             assert "passes a limit of this runtime" in text and (other or "(max_bytes): found ") in text, (name, text)

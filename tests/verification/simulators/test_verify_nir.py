@@ -173,7 +173,6 @@ def another_name(graph: Any) -> None:
     graph.edges = [(names.get(a, a), names.get(b, b)) for a, b in graph.edges]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("change", "says"),
     [
