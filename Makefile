@@ -7,7 +7,7 @@
 # make lint        ruff, mypy, imports, C warnings, generated files
 # make coverage    the lines, branches and conditions of the C runtime that tests reach; needs clang-19 and llvm-19
 # make proof       what is proven about the parser of .bnn files; needs cbmc
-# make bench       time every kernel family against this machine's limits
+# make bench       time every kernel family against this machine's register-loop rates
 # make clean       remove what these made, .venv included
 #
 # All of them make .venv first and install the package there, editable, with everything it can use.

@@ -42,19 +42,19 @@ def _one(result: Result, engine: str, setting: str) -> Row | None:
 
 
 def models(results: Sequence[Result]) -> str:
-    """Times, the share of the limit, and the peers' times as multiples of bnn's; only columns that have a time."""
+    """Times, the share of the register-loop rate, and others as multiples of bnn's; columns that have a time."""
     peers = [p for p in _PEERS if any(_one(result, *p[1:]) for result in results)]
-    limited = any(result.limit_us for result in results)
+    rated = any(result.register_loop_us for result in results)
     rows = []
     for result in results:
         ours = _one(result, "bnn", "")
         assert ours is not None
-        limit = (number(result.limit_us), f"{result.share_of_limit:.0%}") if limited else ()
+        rate = (number(result.register_loop_us), f"{result.share:.0%}") if rated else ()
         found = [_one(result, engine, setting) for _, engine, setting in peers]
         times = [f"{row.times_bnn:.1f}" if row else "-" for row in found]
-        rows.append([result.network, f"{number(ours.us.median)} +- {ours.us.spread:.1%}", *limit, *times])
-    limits = ("limit, us", "share") if limited else ()
-    return _table(["network", "bnn, us", *limits, *(name for name, _, _ in peers)], rows)
+        rows.append([result.network, f"{number(ours.us.median)} +- {ours.us.spread:.1%}", *rate, *times])
+    rates = ("register loop, us", "share") if rated else ()
+    return _table(["network", "bnn, us", *rates, *(name for name, _, _ in peers)], rows)
 
 
 def missing(results: Sequence[Result], without: Mapping[str, str]) -> str:
@@ -101,7 +101,7 @@ def small(found: dict[str, float]) -> str:
 
 def kernels(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
     """A family's times and shares on the ``headline`` shapes, one line a family and output."""
-    found = {(row.family, row.output, row.shape): row for row in rows if row.kind != "limit"}
+    found = {(row.family, row.output, row.shape): row for row in rows if row.kind != "rate"}
     lines = []
     for family, output in dict.fromkeys((family, output) for family, output, _ in found):
         cells = [found.get((family, output, shape)) for shape in headline]
@@ -112,7 +112,7 @@ def kernels(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
 
 def other_layers(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
     """Everything but the ``headline`` shapes, by the fastest family."""
-    measured = [row for row in rows if row.kind != "limit"]
+    measured = [row for row in rows if row.kind != "rate"]
     lines = [
         [row.shape, row.output, number(row.ns / 1000), number(row.rate), f"{row.share:.0%}" if row.share else ""]
         for row in measured

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Times convolutions by the runtime's own driver with every kernel family, and the machine's limits, in one process.
+/* Times convolutions by the runtime's own driver with every kernel family, and the machine's register-loop rates, in one process.
  *
  * usage: bench_kernels ROUNDS [FAMILY...]
  * One line a measurement, tab-separated: kind, family, shape, output, products (MACs) of one image, bytes it must read and
@@ -58,9 +58,9 @@ static const struct shape shapes[] = {
 
 enum { RESNET_SHAPES = 4, ALL_SHAPES = sizeof shapes / sizeof shapes[0] };
 
-/* A convolution that is ready to run, or (limit set) a limit's loop. */
+/* A convolution that is ready to run, or (rate set) the loop of a rate. */
 struct subject {
-    const struct bench_limit *limit;
+    const struct bench_rate *rate;
     const struct shape *shape;
     const char *output;
     struct bnn_model model;
@@ -116,7 +116,7 @@ static double read_memory(size_t rounds)
     return (double)BYTES * (double)rounds;
 }
 
-static const struct bench_limit memory_limit = {"memory, read", 0, read_memory};
+static const struct bench_rate memory_rate = {"memory, read", 0, read_memory};
 
 /* Processor time, so that other programs on a busy machine count less. */
 static double now_ns(void)
@@ -267,8 +267,8 @@ static void prepare(struct subject *s, const struct bnn_kernels *kernels, const 
 static double time_once(struct subject *s, size_t repeats)
 {
     double start = now_ns();
-    if (s->limit != NULL)
-        s->limit->run(repeats);
+    if (s->rate != NULL)
+        s->rate->run(repeats);
     else
         for (size_t i = 0; i < repeats; i++)
             s->op.row->run(&s->run);
@@ -326,15 +326,15 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_kernels ROUNDS [FAMILY...], 1 to %d rounds\n", MAX_ROUNDS);
         return 2;
     }
-    for (size_t i = 0; i < bench_limit_count; i++)
-        if (bench_limits[i].run(1) > 0) {
+    for (size_t i = 0; i < bench_rate_count; i++)
+        if (bench_rates[i].run(1) > 0) {
             struct subject *s = new_subject(subjects, &count);
-            s->limit = &bench_limits[i];
-            s->products = bench_limits[i].run(1);
+            s->rate = &bench_rates[i];
+            s->products = bench_rates[i].run(1);
         }
     struct subject *memory = new_subject(subjects, &count);
-    memory->limit = &memory_limit;
-    memory->products = memory_limit.run(1);
+    memory->rate = &memory_rate;
+    memory->products = memory_rate.run(1);
     for (size_t i = 0; bnn_kernels_list(i) != NULL; i++)
         if (wanted(argc, argv, bnn_kernels_list(i)))
             count = prepare_family(subjects, count, bnn_kernels_select(bnn_kernels_list(i)), ALL_SHAPES);
@@ -348,14 +348,14 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < count; i++) {
         struct subject *s = subjects[i];
         qsort(s->ns, rounds, sizeof s->ns[0], compare);
-        if (s->limit != NULL)
-            printf("limit\t%s\t\t%s", s->limit->name,
-                   s->limit == &memory_limit ? "bytes"
-                   : s->limit->binary        ? "bits"
+        if (s->rate != NULL)
+            printf("rate\t%s\t\t%s", s->rate->name,
+                   s->rate == &memory_rate ? "bytes"
+                   : s->rate->binary        ? "bits"
                                              : "f32");
         else
             printf("%s\t%s\t%s\t%s", s->op.row->name, s->model.kernels->name, s->shape->name, s->output);
-        printf("\t%.0f\t%.0f\t%.3f\t%.3f\n", s->products, s->limit ? 0.0 : traffic(s->tensors), s->ns[rounds / 2],
+        printf("\t%.0f\t%.0f\t%.3f\t%.3f\n", s->products, s->rate ? 0.0 : traffic(s->tensors), s->ns[rounds / 2],
                (s->ns[rounds * 3 / 4] - s->ns[rounds / 4]) / 2);
     }
     return 0;

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time every kernel family against the machine's own limits.
+"""Time every kernel family against the machine's register-loop rates.
 
-The limits are measured in the same run: from registers alone, xor + popcount + add for binary products and FMA for
-float ones; and the rate at which memory is read.  The convolutions go through the runtime's driver (SAME, one image,
-one thread): ResNet's 3x3 layers, with packed bits (thresholds) and with float32 (batch norm) as output; the same with
-strides, dilation, groups, channels that fill no block and other kernel sizes; float layers; first layers of images, of
-floats and of bytes.  `classic` is no family of the runtime: AVX2 with a shuffle as popcount, which lost to the lookup.
+They are measured in the same run, by loops that never leave the registers: xor + popcount + add for binary products and
+FMA for float ones; and so is the rate at which memory is read.  The convolutions go through the runtime's driver (SAME,
+one image, one thread): ResNet's 3x3 layers, with packed bits (thresholds) and with float32 (batch norm) as output; the
+same with strides, dilation, groups, channels that fill no block and other kernel sizes; float layers; first layers of
+images, of floats and of bytes.  `classic` is no family of the runtime: AVX2 with a shuffle as popcount, which lost to
+the lookup.
 Shares are of nominal products, with those of the padding.  All measurements take turns; medians are shown, with half
 the distance of the quartiles.
 """
@@ -39,7 +40,7 @@ class Row:
 
     ``products``: multiply-accumulates of one image, those with padding counted (of memory: bytes).  ``bytes``: what one
     image makes the layer read and write at least.  ``ns``: median nanoseconds of processor time for one image;
-    ``spread``: half the distance of its quartiles.  ``share``: of the fastest limit of this machine for such products.
+    ``spread``: half the distance of its quartiles.  ``share``: of the highest register-loop rate for such products.
     """
 
     kind: str
@@ -74,7 +75,7 @@ def build(folder: Path, compiler: str) -> Path:
 
 
 def measure(program: Path, rounds: int, families: tuple[str, ...]) -> list[Row]:
-    """Run it; the limits come first."""
+    """Run it; the rates of loops come first."""
     done = subprocess.run([program, str(rounds), *families], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise click.ClickException(f"the benchmark failed:\n{done.stderr}")
@@ -87,31 +88,31 @@ def measure(program: Path, rounds: int, families: tuple[str, ...]) -> list[Row]:
 
 def _products(row: Row) -> str:
     """What a row counts: "bits", "f32" or "u8" products, or "bytes" of memory."""
-    return row.output if row.kind == "limit" else {"bconv2d": "bits", "conv2d": "f32", "iconv2d": "u8"}[row.kind]
+    return row.output if row.kind == "rate" else {"bconv2d": "bits", "conv2d": "f32", "iconv2d": "u8"}[row.kind]
 
 
-def limits_of(rows: list[Row]) -> dict[str, float]:
-    """The highest limits, in 10^9 a second; what this machine cannot measure is missing."""
-    limits: dict[str, float] = {}
+def rates_of(rows: list[Row]) -> dict[str, float]:
+    """The highest register-loop rates, in 10^9 a second; what this machine cannot measure is missing."""
+    rates: dict[str, float] = {}
     for row in rows:
-        if row.kind == "limit":
-            limits[row.output] = max(limits.get(row.output, 0.0), row.rate)
-    return limits
+        if row.kind == "rate":
+            rates[row.output] = max(rates.get(row.output, 0.0), row.rate)
+    return rates
 
 
 def with_shares(rows: list[Row]) -> list[Row]:
-    """Fill in ``share``; it stays 0 where this machine has no measured limit."""
-    limits = limits_of(rows)
-    return [replace(row, share=row.rate / limits[_products(row)] if _products(row) in limits else 0.0) for row in rows]
+    """Fill in ``share``; it stays 0 where this machine has no measured rate."""
+    rates = rates_of(rows)
+    return [replace(row, share=row.rate / rates[_products(row)] if _products(row) in rates else 0.0) for row in rows]
 
 
 def table(rows: list[Row]) -> str:
     lines = [f"{'kernels':<8} {'layer':<23} {'output':<6} {'us':>9} {'+-':>5} {'GMAC/s':>9} {'share':>7}"]
     for row in rows:
         if row.output == "bytes":
-            lines.append(f"{'limit':<8} {row.family:<30}  {'':>15} {row.rate:>9.1f} GB/s")
-        elif row.kind == "limit":
-            lines.append(f"{'limit':<8} {row.family:<30}  {'':>15} {row.rate:>9.1f} {row.share:>7.1%}")
+            lines.append(f"{'rate':<8} {row.family:<30}  {'':>15} {row.rate:>9.1f} GB/s")
+        elif row.kind == "rate":
+            lines.append(f"{'rate':<8} {row.family:<30}  {'':>15} {row.rate:>9.1f} {row.share:>7.1%}")
         else:
             share = f" {row.share:>7.1%}" if row.share else ""
             time = f"{row.ns / 1000:>9.1f} {row.spread / row.ns:>5.1%} {row.rate:>9.1f}{share}"
@@ -135,11 +136,11 @@ def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, doc
         raise click.ClickException(f"no such kernels, or this processor cannot run them: {', '.join(missing)}")
     if plot is not None:
         try:
-            draw(rows, limits_of(rows), plot)
+            draw(rows, rates_of(rows), plot)
         except ImportError as error:
             raise click.ClickException(f"--plot: {error}; {install('tools')}") from None
     if docs is not None:
-        found = {"limits": "```text\n" + table([row for row in rows if row.kind == "limit"]) + "\n```"}
+        found = {"rates": "```text\n" + table([row for row in rows if row.kind == "rate"]) + "\n```"}
         found |= {"kernels": bench_docs.kernels(rows, HEADLINE), "others": bench_docs.other_layers(rows, HEADLINE)}
         bench_docs.update(docs, found)
     if as_json:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This machine's limits: how fast its registers can do a binary or a float product (bench_peak.c)."""
+"""This machine's register-loop rates: binary or float products a second that never leave registers (bench_peak.c)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 _RUN = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_size_t)
 
 
-class _Limit(ctypes.Structure):
-    """struct bench_limit of bench_peak.h"""
+class _Rate(ctypes.Structure):
+    """struct bench_rate of bench_peak.h"""
 
     _fields_ = [("name", ctypes.c_char_p), ("binary", ctypes.c_int), ("run", _RUN)]
 
@@ -46,7 +46,7 @@ def load(folder: Path, compiler: str) -> list[Peak]:
     if done.returncode != 0:
         raise MissingError(f"{compiler} failed: {done.stderr.strip().splitlines()[-1]}")
     loaded = ctypes.CDLL(str(library))
-    count = ctypes.c_size_t.in_dll(loaded, "bench_limit_count").value
-    table = (_Limit * count).in_dll(loaded, "bench_limits")
-    peaks = [Peak(limit.name.decode(), bool(limit.binary), limit.run) for limit in table]
+    count = ctypes.c_size_t.in_dll(loaded, "bench_rate_count").value
+    table = (_Rate * count).in_dll(loaded, "bench_rates")
+    peaks = [Peak(rate.name.decode(), bool(rate.binary), rate.run) for rate in table]
     return [peak for peak in peaks if peak.run(1) > 0]

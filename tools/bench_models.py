@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time whole networks against TensorFlow, Larq Compute Engine and ONNX Runtime, and against this machine's limit.
+"""Time whole networks against TensorFlow, Larq Compute Engine, ONNX Runtime and this machine's register-loop rate.
 
     python tools/bench_models.py
     python tools/bench_models.py --network all --no-peers --profile
     python tools/bench_models.py --network QuickNet --network BiRealNet --scaling --json
     python tools/bench_models.py --network layers --peer onnxruntime
 
-Everything has one thread and takes turns in one process; medians are compared.  The limit is the time of the network's
-multiply-accumulates at the rates of loops that stay in registers, measured in the same run: binary ones by xor,
-popcount and add; float ones by fused multiply-add.  Peers that are not installed are named on stderr and left out; exit
-status 1: a peer or network that was asked for by name could not be timed.
+Everything has one thread and takes turns in one process; medians are compared.  The register-loop rate is that of
+multiply-accumulates in loops that never leave the registers, measured in the same run: binary ones by xor, popcount and
+add; float ones by fused multiply-add.  Peers that are not installed are named on stderr and left out; exit status 1: a
+peer or network that was asked for by name could not be timed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class OpTime:
 
 @dataclass
 class Result:
-    """What was found on one network; ``limit_us`` is 0 where the limits could not be measured."""
+    """What was found on one network; ``register_loop_us``: of the multiply-accumulates at the
+    register-loop rate, 0 where it could not be measured; ``share``: of it in bnn's time."""
 
     network: str
     binary_macs: int
@@ -81,8 +82,8 @@ class Result:
     file_bytes: int
     arena_bytes: int
     ops: int
-    limit_us: float = 0.0
-    share_of_limit: float = 0.0
+    register_loop_us: float = 0.0
+    share: float = 0.0
     rows: list[Row] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     profile: list[OpTime] = field(default_factory=list)
@@ -115,8 +116,8 @@ def bench(name: str, peaks: Sequence[bench_limits.Peak], settings: Settings, adv
     timings = measure(runs, settings.rounds, settings.slice_ms, settings.clock, advance)
     result.rows = _rows(contestants, timings)
     if peaks:
-        result.limit_us = _limit(macs, peaks, timings[len(contestants) :])
-        result.share_of_limit = result.limit_us / timings[0].median
+        result.register_loop_us = _register_loop(macs, peaks, timings[len(contestants) :])
+        result.share = result.register_loop_us / timings[0].median
     if settings.profile:
         result.profile = _profile(model, x[:1], settings.rounds)
     return result
@@ -138,7 +139,7 @@ def _rows(contestants: Sequence[Contestant], timings: Sequence[Timing]) -> list[
     ]
 
 
-def _limit(macs: Sequence[int], peaks: Sequence[bench_limits.Peak], timings: Sequence[Timing]) -> float:
+def _register_loop(macs: Sequence[int], peaks: Sequence[bench_limits.Peak], timings: Sequence[Timing]) -> float:
     """Microseconds of the multiply-accumulates at the fastest rate of their kind."""
     total = 0.0
     for binary, count in zip((True, False), macs, strict=True):
@@ -202,8 +203,9 @@ def show(console: Console, result: Result) -> None:
         cells = (f"{row.images}", f"{row.threads}", f"{row.us.median:,.1f}", f"{row.us.spread:.1%}")
         table.add_row(row.engine, row.setting, *cells, f"{row.times_bnn:.2f}")
     console.print(table)
-    if result.limit_us:
-        console.print(f"  limit {result.limit_us:,.1f} us; bnn reaches {result.share_of_limit:.1%} of it")
+    if result.register_loop_us:
+        rate = f"  at the register-loop rate {result.register_loop_us:,.1f} us, {result.share:.1%} of bnn's time"
+        console.print(rate, highlight=False)
     for name, why in result.missing.items():
         console.print(f"  without {name}: {why}", highlight=False, markup=False)
     for op in result.profile:
@@ -280,7 +282,7 @@ def main(names: tuple[str, ...], peers: tuple[str, ...], no_peers: bool, scaling
         try:
             peaks = bench_limits.load(Path(folder), cc)
         except MissingError as error:
-            peaks, without["limit"] = [], str(error)
+            peaks, without["register-loop rate"] = [], str(error)
         for name in networks:
             task = bar.add_task(name, total=rounds)
             try:

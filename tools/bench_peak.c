@@ -89,17 +89,17 @@ TARGET_AVX2 static double fma_ymm(size_t rounds)
     return 8.0 * 10 * (double)rounds;
 }
 
-const struct bench_limit bench_limits[] = {
+const struct bench_rate bench_rates[] = {
     {"zmm xor + vpopcntd + vpaddd", 1, vpopcntd},
     {"ymm xor + pshufb popcount", 1, pshufb},
     {"zmm FMA", 0, fma_zmm},
     {"ymm FMA", 0, fma_ymm},
 };
-const size_t bench_limit_count = sizeof bench_limits / sizeof bench_limits[0];
+const size_t bench_rate_count = sizeof bench_rates / sizeof bench_rates[0];
 
 #else
 
-const struct bench_limit bench_limits[] = {{"none", 0, NULL}};
-const size_t bench_limit_count = 0;
+const struct bench_rate bench_rates[] = {{"none", 0, NULL}};
+const size_t bench_rate_count = 0;
 
 #endif

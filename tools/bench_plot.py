@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _INK, _SOFT, _RULE = "#1d2733", "#6b7785", "#dfe4ea"
 _COLOURS = {
     "bnn": "#1f6feb",
-    "limit": "#9ec1f7",
+    "register loop": "#9ec1f7",
     "Larq Compute Engine": "#e39a2d",
     "ONNX Runtime": "#8250df",
     "TensorFlow": "#b9c0c9",
@@ -61,8 +61,8 @@ def _bars(result: Result) -> list[tuple[str, str, float, float]]:
         for row in result.rows
         if row.images == 1 and row.threads == 1
     ]
-    if result.limit_us:
-        rows.append(("limit of this machine", "limit", result.limit_us, 0.0))
+    if result.register_loop_us:
+        rows.append(("register-loop rate", "register loop", result.register_loop_us, 0.0))
     return sorted(rows, key=lambda row: row[2])
 
 

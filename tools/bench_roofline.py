@@ -16,8 +16,8 @@ _COLOURS = ("#1f6feb", "#e39a2d", "#1a7f37", "#8250df", "#57606a")
 _ROOFS = (("bits", "binary products", "-"), ("f32", "float products", "--"))
 
 
-def draw(rows: Sequence[Row], limits: Mapping[str, float], path: Path) -> None:
-    """Write a PNG: products a second over products a byte, on logarithmic axes, below the limits of ``limits``
+def draw(rows: Sequence[Row], rates: Mapping[str, float], path: Path) -> None:
+    """Write a PNG: products a second over products a byte, on logarithmic axes, below the ``rates``
     ("bits", "f32": 10^9 products a second; "bytes": GB/s of memory)."""
     # The object interface with the Agg canvas: works without a screen, and changes no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,10 +26,10 @@ def draw(rows: Sequence[Row], limits: Mapping[str, float], path: Path) -> None:
     figure = Figure(figsize=(11.0, 6.5), dpi=100, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    layers = [row for row in rows if row.kind != "limit"]
+    layers = [row for row in rows if row.kind != "rate"]
     intensities = [row.products / row.bytes for row in layers]
     left, right = min(intensities) / 3, max(intensities) * 3
-    _roofs(axes, limits, left, right)
+    _roofs(axes, rates, left, right)
     families = list(dict.fromkeys(row.family for row in layers))
     for number, family in enumerate(families):
         for kind, marker in (("bconv2d", "o"), ("conv2d", "^")):
@@ -51,12 +51,12 @@ def draw(rows: Sequence[Row], limits: Mapping[str, float], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def _roofs(axes: Any, limits: Mapping[str, float], left: float, right: float) -> None:
-    memory = limits.get("bytes")
+def _roofs(axes: Any, rates: Mapping[str, float], left: float, right: float) -> None:
+    memory = rates.get("bytes")
     for key, name, style in _ROOFS:
-        if key not in limits:
+        if key not in rates:
             continue
-        peak = limits[key]
+        peak = rates[key]
         knee = min(max(peak / memory, left), right) if memory else left
         points = [(left, left * memory), (knee, peak)] if memory and knee > left else [(left, peak)]
         points.append((right, peak))

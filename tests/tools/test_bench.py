@@ -96,7 +96,7 @@ def test_models_as_json(tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     (found,) = report["networks"]
     assert found["network"] == "digits" and found["binary_macs"] > 0 and found["file_bytes"] > 0
-    assert 0 < found["limit_us"] < found["rows"][0]["us"]["median"]
+    assert 0 < found["register_loop_us"] < found["rows"][0]["us"]["median"]
     first = found["rows"][0]
     assert first["engine"] == "bnn" and first["times_bnn"] == 1.0 and (first["images"], first["threads"]) == (1, 1)
     engines = {row["engine"] for row in found["rows"]}
@@ -133,7 +133,7 @@ def test_models_as_text_without_a_compiler() -> None:
         "bench_models.py", "--network", "digits", "--no-peers", "--rounds", "1", "--slice", "0.1", "--cc", "no-such-cc"
     )
     assert done.returncode == 0, done.stderr
-    assert "bnn" in done.stdout and "without limit: no C compiler is called 'no-such-cc'" in done.stderr
+    assert "bnn" in done.stdout and "without register-loop rate: no C compiler is called 'no-such-cc'" in done.stderr
 
 
 @needs_larq
