@@ -4,7 +4,8 @@
 # make test-slow   the tests that take longer
 # make test-kernels   what runs in C, once more with each kernel family but the fastest
 # make fuzz        fuzz what reads strangers' bytes: a minute for each target, or FUZZ_SECONDS, or FUZZ_RUNS in total
-# make lint        ruff, mypy, imports, C warnings, generated files
+# make lint        ruff, mypy, imports, format, C warnings, generated files
+# make format      ruff format and clang-format
 # make coverage    the lines, branches and conditions of the C runtime that tests reach; needs clang-19 and llvm-19
 # make proof       what is proven about the parser of .bnn files; needs cbmc
 # make bench       time every kernel family against this machine's register-loop rates
@@ -22,6 +23,7 @@ ARGS ?=
 PY := $(VENV)/bin/python
 C_SOURCES := $(shell $(PYTHON) bnn/runtime/build.py)
 C_FILES := $(C_SOURCES) $(shell $(PYTHON) bnn/runtime/build.py headers)
+FORMATTED := $(filter-out %.gen.h,$(C_FILES)) $(wildcard tests/*/*.[ch] tests/*/*.inc tools/*.[ch] tools/*/*.[ch])
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror
 C_FLAGS := -std=c11 -O2 -ffp-contract=off -Icsrc/include -Icsrc -Ikernels
 
@@ -63,6 +65,8 @@ bench: install
 
 lint: install lint-c
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(VENV)/bin/clang-format --dry-run -Werror $(FORMATTED)
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports --no-cache
 	$(PY) tools/generate_ops.py --check
@@ -75,7 +79,8 @@ lint-c/%: %
 	$(CC) $(C_FLAGS) $(C_WARNINGS) -c $< -o /dev/null
 
 format: install
-	$(VENV)/bin/clang-format -i $(filter-out %.gen.h,$(C_FILES))
+	$(PY) -m ruff format .
+	$(VENV)/bin/clang-format -i $(FORMATTED)
 
 install: $(VENV)/installed
 

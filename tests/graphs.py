@@ -257,9 +257,7 @@ class Builder:
         if not others:
             return x
         pair = (x, self.pick(others))
-        return self.made(
-            name, "concat", *pair, step=min(v.step for v in pair), bound=max(v.bound for v in pair)
-        )
+        return self.made(name, "concat", *pair, step=min(v.step for v in pair), bound=max(v.bound for v in pair))
 
     def repeat(self, x: Value, name: str) -> Value:
         """The same computation once more, for common subexpressions."""

@@ -211,19 +211,19 @@ static void prepare(struct subject *s, const struct bnn_kernels *kernels, const 
         ((float *)(uintptr_t)s->tensors[5].data)[i] = 128.0f;
 
     int32_t pad = (int32_t)half, stride = (int32_t)shape->stride;
-    s->attrs = (struct bnn_conv_attrs){.stride_h = stride,
-                                       .stride_w = stride,
-                                       .dilation_h = (int32_t)shape->dilation,
-                                       .dilation_w = (int32_t)shape->dilation,
-                                       .pad_top = pad,
-                                       .pad_left = pad,
-                                       .pad_bottom = pad,
-                                       .pad_right = pad,
-                                       .groups = (int32_t)shape->groups,
-                                       .planes = 1,
-                                       .slots = (threshold ? (int32_t)BNN_SLOT_THRESHOLD
-                                                           : (int32_t)(BNN_SLOT_MUL | BNN_SLOT_ADD)) |
-                                                (shape->data == BYTES ? (int32_t)BNN_SLOT_ZEROS : 0)};
+    s->attrs = (struct bnn_conv_attrs){
+        .stride_h = stride,
+        .stride_w = stride,
+        .dilation_h = (int32_t)shape->dilation,
+        .dilation_w = (int32_t)shape->dilation,
+        .pad_top = pad,
+        .pad_left = pad,
+        .pad_bottom = pad,
+        .pad_right = pad,
+        .groups = (int32_t)shape->groups,
+        .planes = 1,
+        .slots = (threshold ? (int32_t)BNN_SLOT_THRESHOLD : (int32_t)(BNN_SLOT_MUL | BNN_SLOT_ADD)) |
+                 (shape->data == BYTES ? (int32_t)BNN_SLOT_ZEROS : 0)};
     s->model =
         (struct bnn_model){.kernels = kernels, .tensor_count = 6, .op_count = 1, .tensors = s->tensors, .ops = &s->op};
     static const uint32_t inputs[2][5] = {{0, 1, 2, 3, 5}, {0, 1, 5, 2, 3}};
@@ -351,8 +351,8 @@ int main(int argc, char **argv)
         if (s->rate != NULL)
             printf("rate\t%s\t\t%s", s->rate->name,
                    s->rate == &memory_rate ? "bytes"
-                   : s->rate->binary        ? "bits"
-                                             : "f32");
+                   : s->rate->binary       ? "bits"
+                                           : "f32");
         else
             printf("%s\t%s\t%s\t%s", s->op.row->name, s->model.kernels->name, s->shape->name, s->output);
         printf("\t%.0f\t%.0f\t%.3f\t%.3f\n", s->products, s->rate ? 0.0 : traffic(s->tensors), s->ns[rounds / 2],

@@ -125,8 +125,11 @@ def table(rows: list[Row]) -> str:
 @click.option("--rounds", type=click.IntRange(1, 1000), default=31, show_default=True, help="Turns of each.")
 @click.option("--cc", default=lambda: os.environ.get("CC", "cc"), help="The C compiler; default: CC, or cc.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rooflines as a PNG here.")
-@click.option("--docs", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="A document whose blocks are replaced by what was measured.")
+@click.option(
+    "--docs",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A document whose blocks are replaced by what was measured.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, docs: Path | None, as_json: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -129,9 +129,7 @@ def _peak_run(peak: bench_limits.Peak) -> Callable[[], object]:
 
 def _rows(contestants: Sequence[Contestant], timings: Sequence[Timing]) -> list[Row]:
     base = {
-        c.images: t.median
-        for c, t in zip(contestants, timings, strict=False)
-        if c.engine == "bnn" and c.threads == 1
+        c.images: t.median for c, t in zip(contestants, timings, strict=False) if c.engine == "bnn" and c.threads == 1
     }
     return [
         Row(c.engine, c.setting, c.images, c.threads, t, t.median / base[c.images])
@@ -236,29 +234,69 @@ def blocks(
 
 
 @click.command(help=__doc__)
-@click.option("--network", "names", multiple=True, default=_DEFAULT, show_default=True,
-              type=click.Choice([*bench_networks.NAMES, "all", "layers"]),
-              help="Repeat it for several; all: every network; layers: every chain of layers.")
-@click.option("--peer", "peers", multiple=True, type=click.Choice(list(bench_peers.PEERS)),
-              default=tuple(bench_peers.PEERS), show_default=True, help="Repeat it for several.")
+@click.option(
+    "--network",
+    "names",
+    multiple=True,
+    default=_DEFAULT,
+    show_default=True,
+    type=click.Choice([*bench_networks.NAMES, "all", "layers"]),
+    help="Repeat it for several; all: every network; layers: every chain of layers.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Choice(list(bench_peers.PEERS)),
+    default=tuple(bench_peers.PEERS),
+    show_default=True,
+    help="Repeat it for several.",
+)
 @click.option("--no-peers", is_flag=True, help="Time bnn alone.")
 @click.option("--scaling", is_flag=True, help=f"Time two threads and batches of {_BATCH}, too.")
 @click.option("--profile", is_flag=True, help="Say where the time goes, by type of op.")
 @click.option("--small", is_flag=True, help="Time importing, opening and calling, too.")
 @click.option("--rounds", type=click.IntRange(1, 1000), default=15, show_default=True, help="Turns of each.")
-@click.option("--slice", "slice_ms", type=click.FloatRange(0.01, 10_000), default=30.0, show_default=True,
-              help="Milliseconds of a turn, at least.")
-@click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True,
-              help="cpu: processor time of all threads, for a machine that does other work.")
+@click.option(
+    "--slice",
+    "slice_ms",
+    type=click.FloatRange(0.01, 10_000),
+    default=30.0,
+    show_default=True,
+    help="Milliseconds of a turn, at least.",
+)
+@click.option(
+    "--clock",
+    type=click.Choice(list(CLOCKS)),
+    default="wall",
+    show_default=True,
+    help="cpu: processor time of all threads, for a machine that does other work.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the networks' weights and images.")
 @click.option("--cc", default=lambda: os.environ.get("CC", "cc"), help="The C compiler; default: CC, or cc.")
 @click.option("--plot", type=click.Path(file_okay=False, path_type=Path), help="Folder for performance-*.png.")
-@click.option("--docs", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="A document whose blocks are replaced by what was measured.")
+@click.option(
+    "--docs",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A document whose blocks are replaced by what was measured.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-def main(names: tuple[str, ...], peers: tuple[str, ...], no_peers: bool, scaling: bool, profile: bool, small: bool,
-         rounds: int, slice_ms: float, clock: str, seed: int, cc: str, plot: Path | None, docs: Path | None,
-         as_json: bool) -> None:
+def main(
+    names: tuple[str, ...],
+    peers: tuple[str, ...],
+    no_peers: bool,
+    scaling: bool,
+    profile: bool,
+    small: bool,
+    rounds: int,
+    slice_ms: float,
+    clock: str,
+    seed: int,
+    cc: str,
+    plot: Path | None,
+    docs: Path | None,
+    as_json: bool,
+) -> None:
     if scaling and clock != "wall":
         raise click.UsageError("--scaling needs --clock wall: processor time does not shrink with more threads")
     if scaling and (os.cpu_count() or 1) < 2:

@@ -66,18 +66,13 @@ def load(folder: Path) -> Checkpoint:
     except FileNotFoundError:
         raise CheckpointError(f"nothing to resume: {path} does not exist") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({error}); start again with --overwrite"
-        ) from error
+        raise CheckpointError(f"{path} is damaged ({error}); start again with --overwrite") from error
     if version != _VERSION:
         raise CheckpointError(
             f"{path} has checkpoint version {version}, this program reads version {_VERSION}; "
             "start again with --overwrite"
         )
-    groups = {
-        group: [arrays[name] for name in sorted(arrays) if name.startswith(f"{group}/")]
-        for group in _GROUPS
-    }
+    groups = {group: [arrays[name] for name in sorted(arrays) if name.startswith(f"{group}/")] for group in _GROUPS}
     return Checkpoint(settings=settings, history=history, **groups)
 
 

@@ -163,9 +163,7 @@ def _fashion_mnist(folder: Path | None) -> Dataset:
             height, width = images.shape[1:]
             raise DatasetError(f"{images_file}: images are {height} x {width}, expected 28 x 28")
         if len(images) != len(labels):
-            raise DatasetError(
-                f"{images_file} has {len(images)} images but {labels_file} has {len(labels)} labels"
-            )
+            raise DatasetError(f"{images_file} has {len(images)} images but {labels_file} has {len(labels)} labels")
         if len(labels) == 0 or int(labels.max()) > 9:
             found = f"a label {int(labels.max())}" if len(labels) else "no labels"
             raise DatasetError(f"{labels_file}: {found}, expected labels 0 to 9")
@@ -196,9 +194,7 @@ def _find_fashion_mnist(folder: Path | None) -> list[Path]:
         if not missing:
             return [found[name] for name in FASHION_MNIST_FILES]
         if found:
-            raise DatasetError(
-                f"{place}: Fashion-MNIST is incomplete, missing {', '.join(missing)} (or .gz)"
-            )
+            raise DatasetError(f"{place}: Fashion-MNIST is incomplete, missing {', '.join(missing)} (or .gz)")
     searched = ", ".join(str(place) for place in folders)
     raise DatasetError(
         f"Fashion-MNIST not found; searched: {searched}. Name the folder with the four IDX files "
@@ -236,8 +232,7 @@ def read_idx(path: Path, rank: int) -> Images:
     if len(data) - header != math.prod(shape):
         sizes = " x ".join(str(size) for size in shape)
         raise DatasetError(
-            f"{path}: {len(data) - header} bytes of data, "
-            f"but its header says {sizes} = {math.prod(shape)}"
+            f"{path}: {len(data) - header} bytes of data, but its header says {sizes} = {math.prod(shape)}"
         )
     return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
 

@@ -48,9 +48,7 @@ def build(name: str, input_shape: Shape, classes: int) -> Any:
     try:
         return make(input_shape, classes)
     except ValueError as error:
-        raise NetworkError(
-            f"network {name!r} does not fit images of shape {input_shape}: {error}"
-        ) from error
+        raise NetworkError(f"network {name!r} does not fit images of shape {input_shape}: {error}") from error
 
 
 class _Stack:
@@ -76,9 +74,7 @@ class _Stack:
         layers = self._keras.layers
         self._add(layers.BatchNormalization(momentum=_BATCH_NORM_MOMENTUM, name=f"{name}_norm"))
 
-    def conv(
-        self, name: str, channels: int, pool: bool = False, shortcut: bool = False, **options: Any
-    ) -> None:
+    def conv(self, name: str, channels: int, pool: bool = False, shortcut: bool = False, **options: Any) -> None:
         """A binary 3 x 3 convolution, max pooling by two if asked for, batch norm.
 
         With `shortcut` the block's real-valued input is added to its output, so that not all of it

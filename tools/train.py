@@ -69,10 +69,7 @@ class ConsoleProgress(training.Progress):
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=None),
-            TextColumn(
-                "loss {task.fields[loss]}  acc {task.fields[accuracy]}  "
-                "val acc {task.fields[validation]}  ETA"
-            ),
+            TextColumn("loss {task.fields[loss]}  acc {task.fields[accuracy]}  val acc {task.fields[validation]}  ETA"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self._console,
             transient=True,
@@ -158,9 +155,7 @@ def _how_to_go_on(out: Path) -> str:
     required=True,
     help="Folder for the model, the history and the checkpoint.",
 )
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder with the data set's files, if unusual."
-)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with the data set's files, if unusual.")
 @click.option("--epochs", type=int, default=Settings.epochs, show_default=True)
 @click.option("--batch-size", type=int, default=Settings.batch_size, show_default=True)
 @click.option(
@@ -201,9 +196,7 @@ def _how_to_go_on(out: Path) -> str:
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
 @click.pass_context
-def _command(
-    context: click.Context, /, resume: bool, overwrite: bool, as_json: bool, **options: Any
-) -> None:
+def _command(context: click.Context, /, resume: bool, overwrite: bool, as_json: bool, **options: Any) -> None:
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other.")
     console = Console(stderr=True)

@@ -195,9 +195,7 @@ def _open(settings: Settings, resume: bool, overwrite: bool) -> checkpoint.Check
                 )
         return state
     if checkpoint.exists(settings.out) and not overwrite:
-        raise TrainingError(
-            f"{settings.out} holds a run already; go on with --resume, or --overwrite it"
-        )
+        raise TrainingError(f"{settings.out} holds a run already; go on with --resume, or --overwrite it")
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
         for name in FILES:
@@ -237,9 +235,7 @@ def learning_rate(settings: Settings, history: Sequence[Epoch], progress: float)
 class _Run:
     """A model in training, with its optimizer, best weights and history."""
 
-    def __init__(
-        self, settings: Settings, data: datasets.Dataset, model: Any, tf: Any, keras: Any
-    ) -> None:
+    def __init__(self, settings: Settings, data: datasets.Dataset, model: Any, tf: Any, keras: Any) -> None:
         self.settings, self.data, self.model = settings, data, model
         self.history: list[Epoch] = []
         self.best: list[NDArray[Any]] = model.get_weights()
@@ -269,9 +265,7 @@ class _Run:
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
             return loss, right
 
-        self._train_step = tf.function(
-            train_step, input_signature=(*batch, tf.TensorSpec((), tf.float32))
-        )
+        self._train_step = tf.function(train_step, input_signature=(*batch, tf.TensorSpec((), tf.float32)))
         self._test_step = tf.function(lambda x, y: score(x, y, False), input_signature=batch)
 
     def restore(self, state: checkpoint.Checkpoint) -> None:
@@ -309,9 +303,7 @@ class _Run:
         generator = np.random.default_rng([settings.seed, number])
         images = datasets.augment(split.images, settings.shift, settings.flip, generator)
         # Batches of nearly equal size, so that none is too small for batch norm.
-        batches = np.array_split(
-            generator.permutation(len(split)), max(1, round(len(split) / settings.batch_size))
-        )
+        batches = np.array_split(generator.permutation(len(split)), max(1, round(len(split) / settings.batch_size)))
         first_rate = learning_rate(settings, self.history, 0.0)
         loss_sum, right_sum, seen = 0.0, 0, 0
         for index, batch in enumerate(batches):

@@ -33,7 +33,7 @@ def inspect(net: str, as_json: bool) -> None:
     print("\nGraph\n")
     for op in model.ops:
         operands = ", ".join(_operand(model.tensors[i]) for i in op.inputs)
-        print(f"  %{op.output} = {op.op}({operands}) : {describe(model.tensors[op.output])}  \"{op.layer}\"")
+        print(f'  %{op.output} = {op.op}({operands}) : {describe(model.tensors[op.output])}  "{op.layer}"')
     print(f"\nLayers\n\n{model.summary()}\n\nMemory of one image\n")
     header = ["tensor", "name", "type", "halo", "begin", "end", "alive from op", "to op"]
     rows = [

@@ -121,9 +121,7 @@ class _Reader:
         names = tuple(n.tap or n.name for n in outputs)
         return Graph(inputs, outputs, names, tuple(schedule), placements, self.arena_bytes)
 
-    def _ends(
-        self, tensors: list[_Tensor], nodes: dict[int, Node], storage: Storage, count: int
-    ) -> tuple[Node, ...]:
+    def _ends(self, tensors: list[_Tensor], nodes: dict[int, Node], storage: Storage, count: int) -> tuple[Node, ...]:
         """The graph's inputs or outputs, by their index."""
         found = {t.placement.offset: t.number for t in tensors if t.storage is storage}
         whole = len(found) == count and all(i in found and found[i] in nodes for i in range(count))

@@ -32,18 +32,24 @@ RULES = (
     Rule(
         "bytes are inputs, or copies of them, perhaps in another shape; they are read as bytes, or converted",
         Level.ALL,
-        lambda n: n.type.dtype is DType.u8 and not OPS[n.op].gives_bytes
-        or DType.u8 not in OPS[n.op].takes and any(i.type.dtype is DType.u8 for i in n.inputs),
+        lambda n: (
+            n.type.dtype is DType.u8
+            and not OPS[n.op].gives_bytes
+            or DType.u8 not in OPS[n.op].takes
+            and any(i.type.dtype is DType.u8 for i in n.inputs)
+        ),
     ),
     Rule(
         "signed bytes are inputs, and read by excess_128 alone",
         Level.ALL,
-        lambda n: n.type.dtype is DType.i8 and n.op != "input"
-        or n.op != "excess_128" and any(i.type.dtype is DType.i8 for i in n.inputs),
+        lambda n: (
+            n.type.dtype is DType.i8
+            and n.op != "input"
+            or n.op != "excess_128"
+            and any(i.type.dtype is DType.i8 for i in n.inputs)
+        ),
     ),
-    Rule(
-        "32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant
-    ),
+    Rule("32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant),
     Rule(
         "filters and epilogue operands are constants (but for the residual)",
         Level.BINARY | Level.RUNTIME,

@@ -284,8 +284,8 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
     e.accumulators = bnn_reserve(p, largest + BNN_SLACK / sizeof(float), sizeof *e.accumulators);
     e.queue = bnn_reserve(p, e.neurons, sizeof *e.queue);
     if (p->failed)
-        return bnn_report(p->problem, BNN_ERROR_LIMIT, "engine", BNN_NEVER, NULL, 0, "the memory it needs overflows",
-                          0, 0);
+        return bnn_report(p->problem, BNN_ERROR_LIMIT, "engine", BNN_NEVER, NULL, 0, "the memory it needs overflows", 0,
+                          0);
     if (p->memory == NULL)
         return BNN_OK;
     if (e.stopped)

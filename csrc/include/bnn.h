@@ -33,20 +33,20 @@ extern "C" {
 #define BNN_ALIGNMENT 64
 
 /* Every status and its text, once.  X(name, value, text) */
-#define BNN_STATUS_LIST(X)                                                                                          \
-    X(BNN_OK, 0, "ok")                                                                                              \
-    X(BNN_ERROR_ARGUMENT, 1, "an argument is null, zero or contradicts another")                                    \
-    X(BNN_ERROR_MAGIC, 2, "not a .bnn file: the first eight bytes are not its signature")                           \
-    X(BNN_ERROR_VERSION, 3, "the file's format version is not one this runtime reads")                              \
-    X(BNN_ERROR_TRUNCATED, 4, "the file's length is not the length its header states")                              \
-    X(BNN_ERROR_CHECKSUM, 5, "the checksum does not match: the file is damaged")                                    \
-    X(BNN_ERROR_FORMAT, 6, "a field of the file is out of range or contradicts another")                            \
-    X(BNN_ERROR_OPCODE, 7, "the file uses an operation this runtime does not have")                                 \
-    X(BNN_ERROR_LIMIT, 8, "a size overflows or passes a limit of this runtime")                                     \
-    X(BNN_ERROR_MEMORY, 9, "the memory given is smaller than the size asked for, or not aligned")                   \
-    X(BNN_ERROR_KERNELS, 10, "no such kernels, or this processor cannot run them")                                  \
-    X(BNN_ERROR_IO, 11, "a file could not be opened or mapped")                                                     \
-    X(BNN_ERROR_THREAD, 12, "a thread could not be started")                                                        \
+#define BNN_STATUS_LIST(X)                                                                                            \
+    X(BNN_OK, 0, "ok")                                                                                                \
+    X(BNN_ERROR_ARGUMENT, 1, "an argument is null, zero or contradicts another")                                      \
+    X(BNN_ERROR_MAGIC, 2, "not a .bnn file: the first eight bytes are not its signature")                             \
+    X(BNN_ERROR_VERSION, 3, "the file's format version is not one this runtime reads")                                \
+    X(BNN_ERROR_TRUNCATED, 4, "the file's length is not the length its header states")                                \
+    X(BNN_ERROR_CHECKSUM, 5, "the checksum does not match: the file is damaged")                                      \
+    X(BNN_ERROR_FORMAT, 6, "a field of the file is out of range or contradicts another")                              \
+    X(BNN_ERROR_OPCODE, 7, "the file uses an operation this runtime does not have")                                   \
+    X(BNN_ERROR_LIMIT, 8, "a size overflows or passes a limit of this runtime")                                       \
+    X(BNN_ERROR_MEMORY, 9, "the memory given is smaller than the size asked for, or not aligned")                     \
+    X(BNN_ERROR_KERNELS, 10, "no such kernels, or this processor cannot run them")                                    \
+    X(BNN_ERROR_IO, 11, "a file could not be opened or mapped")                                                       \
+    X(BNN_ERROR_THREAD, 12, "a thread could not be started")                                                          \
     X(BNN_ERROR_BATCH, 13, "an image's result depends on the whole batch, which is larger than the context's images") \
     X(BNN_ERROR_STOPPED, 14, "the poll asked to stop")
 
@@ -122,27 +122,27 @@ typedef struct bnn_tensor_info {
     bnn_encoding encoding; /* constants: what stands at the offset; docs/model-format.md */
     uint32_t rank;
     uint32_t dims[4];
-    uint32_t halo[4];   /* top, left, bottom, right */
-    size_t offset;      /* in the arena of one image, or in the file, or the input's or output's index */
-    size_t bytes;       /* of one image; of a constant in the file */
-    const char *name;   /* the source layer (not terminated by zero: name_length) */
+    uint32_t halo[4]; /* top, left, bottom, right */
+    size_t offset;    /* in the arena of one image, or in the file, or the input's or output's index */
+    size_t bytes;     /* of one image; of a constant in the file */
+    const char *name; /* the source layer (not terminated by zero: name_length) */
     size_t name_length;
     const char *origin; /* the tensor of the source graph that has this value; length 0: none */
     size_t origin_length;
 } bnn_tensor_info;
 
 typedef struct bnn_op_info {
-    const char *op;          /* name of the operation, terminated by zero */
-    const char *layer;       /* source layer (layer_length bytes) */
+    const char *op;    /* name of the operation, terminated by zero */
+    const char *layer; /* source layer (layer_length bytes) */
     size_t layer_length;
-    const char *note;        /* why it is not binary (note_length bytes) */
+    const char *note; /* why it is not binary (note_length bytes) */
     size_t note_length;
     uint32_t input_count;
-    const uint32_t *inputs;  /* tensor numbers */
-    uint32_t output;         /* tensor number */
-    uint32_t slots;          /* convolutions: fused slots, and those of the layer itself */
+    const uint32_t *inputs; /* tensor numbers */
+    uint32_t output;        /* tensor number */
+    uint32_t slots;         /* convolutions: fused slots, and those of the layer itself */
     uint32_t layer_slots;
-    uint32_t planes;         /* bits of the numbers that a binary convolution multiplies; their products count each */
+    uint32_t planes; /* bits of the numbers that a binary convolution multiplies; their products count each */
     uint64_t binary_macs, byte_macs, float_macs; /* of one image; byte: bytes by signs */
     uint64_t weight_bytes;                       /* its constants, each element as it is computed with */
     uint64_t work;                               /* of one image; see bnn_model_work */

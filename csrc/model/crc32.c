@@ -6,9 +6,9 @@
 
 /* Entry n of slice k is the CRC of byte n followed by k zero bytes.  A CRC is linear over XOR, so each slice
  * follows from its eight one-bit entries, which are all that is written down here; the compiler makes the table. */
-#define ENTRY(n, a, b, c, d, e, f, g, h)                                                                  \
-    (((n)&1 ? (a) : 0) ^ ((n)&2 ? (b) : 0) ^ ((n)&4 ? (c) : 0) ^ ((n)&8 ? (d) : 0) ^ ((n)&16 ? (e) : 0) ^ \
-     ((n)&32 ? (f) : 0) ^ ((n)&64 ? (g) : 0) ^ ((n)&128 ? (h) : 0))
+#define ENTRY(n, a, b, c, d, e, f, g, h)                                                                            \
+    (((n) & 1 ? (a) : 0) ^ ((n) & 2 ? (b) : 0) ^ ((n) & 4 ? (c) : 0) ^ ((n) & 8 ? (d) : 0) ^ ((n) & 16 ? (e) : 0) ^ \
+     ((n) & 32 ? (f) : 0) ^ ((n) & 64 ? (g) : 0) ^ ((n) & 128 ? (h) : 0))
 #define FOUR(n, ...) \
     ENTRY((n), __VA_ARGS__), ENTRY((n) + 1, __VA_ARGS__), ENTRY((n) + 2, __VA_ARGS__), ENTRY((n) + 3, __VA_ARGS__)
 #define SIXTEEN(n, ...) \
@@ -16,11 +16,9 @@
 #define SIXTY_FOUR(n, ...)                                                                     \
     SIXTEEN((n), __VA_ARGS__), SIXTEEN((n) + 16, __VA_ARGS__), SIXTEEN((n) + 32, __VA_ARGS__), \
         SIXTEEN((n) + 48, __VA_ARGS__)
-#define SLICE(...)                                                                             \
-    {                                                                                          \
-        SIXTY_FOUR(0, __VA_ARGS__), SIXTY_FOUR(64, __VA_ARGS__), SIXTY_FOUR(128, __VA_ARGS__), \
-            SIXTY_FOUR(192, __VA_ARGS__)                                                       \
-    }
+#define SLICE(...)                                                                          \
+    {SIXTY_FOUR(0, __VA_ARGS__), SIXTY_FOUR(64, __VA_ARGS__), SIXTY_FOUR(128, __VA_ARGS__), \
+     SIXTY_FOUR(192, __VA_ARGS__)}
 
 static const uint32_t slices[8][256] = {
     SLICE(0x77073096u, 0xEE0E612Cu, 0x076DC419u, 0x0EDB8832u, 0x1DB71064u, 0x3B6E20C8u, 0x76DC4190u, 0xEDB88320u),

@@ -11,18 +11,18 @@
 struct bnn_tensor {
     bnn_dtype dtype;
     bnn_storage storage;
-    bnn_encoding encoding;    /* constants; others are plain */
+    bnn_encoding encoding; /* constants; others are plain */
     uint32_t rank;
-    uint32_t o, h, w, c;      /* o is 1 for activations */
-    uint32_t words;           /* elements of a pixel: c, or ceil(c / 32) for bits */
-    uint32_t element;         /* bytes of one */
+    uint32_t o, h, w, c; /* o is 1 for activations */
+    uint32_t words;      /* elements of a pixel: c, or ceil(c / 32) for bits */
+    uint32_t element;    /* bytes of one */
     uint32_t top, left, bottom, right;
-    size_t row, image;        /* strides */
-    size_t interior;          /* from the start of an image to its first pixel inside the halo */
-    size_t offset;            /* as in the file */
-    size_t bytes;             /* of one image, as in the file */
+    size_t row, image;           /* strides */
+    size_t interior;             /* from the start of an image to its first pixel inside the halo */
+    size_t offset;               /* as in the file */
+    size_t bytes;                /* of one image, as in the file */
     const unsigned char *stored; /* constants: as they lie in the file */
-    const void *data;         /* constants that are not coded: the same, elements to be read in place */
+    const void *data;            /* constants that are not coded: the same, elements to be read in place */
     uint32_t written, last_read; /* numbers of ops: the tensor is alive from one to the other */
     const char *name, *origin, *note;
     uint32_t name_length, origin_length, note_length;
@@ -31,13 +31,13 @@ struct bnn_tensor {
 struct bnn_op {
     const struct bnn_op_row *row;
     uint32_t input_count, output;
-    const uint32_t *inputs;   /* tensor numbers, in the file */
-    const void *attrs;        /* the struct bnn_*_attrs, in the file (4-byte aligned) */
+    const uint32_t *inputs; /* tensor numbers, in the file */
+    const void *attrs;      /* the struct bnn_*_attrs, in the file (4-byte aligned) */
     const char *layer, *note;
     uint32_t layer_length, note_length;
-    void *prepared;           /* whatever the op's prepare made, in the model's memory */
-    size_t scratch;           /* bytes each worker needs while it runs, set by prepare */
-    uint64_t work;            /* of one image; see bnn.h */
+    void *prepared; /* whatever the op's prepare made, in the model's memory */
+    size_t scratch; /* bytes each worker needs while it runs, set by prepare */
+    uint64_t work;  /* of one image; see bnn.h */
 };
 
 /* Handed to prepare, which runs twice: once to measure (memory == NULL: count only) and once to do it. */
@@ -45,8 +45,8 @@ struct bnn_prepare {
     const struct bnn_model *model;
     unsigned char *memory;
     size_t used;
-    int failed;               /* a size overflowed */
-    uint32_t number;          /* of the op */
+    int failed;      /* a size overflowed */
+    uint32_t number; /* of the op */
     bnn_problem *problem;
 };
 
@@ -60,7 +60,7 @@ bnn_status bnn_fail(struct bnn_prepare *p, const struct bnn_op *op, bnn_status s
 struct bnn_view {
     const struct bnn_tensor *tensor;
     void *data;
-    size_t image;             /* from one image to the next, in elements */
+    size_t image; /* from one image to the next, in elements */
 };
 
 struct bnn_run {
@@ -73,18 +73,18 @@ struct bnn_run {
     size_t row_begin, row_end; /* rows of the output to compute */
     /* Convolutions: columns of the output, and blocks of its channels as `blocks` of the row counts them. */
     size_t column_begin, column_end, block_begin, block_end;
-    unsigned char *nan;       /* per image: set to 1 where a float that is binarized is not a number */
-    void *scratch;            /* op->scratch bytes of this worker, aligned */
-    int raw;                  /* bnn_step_raw: only the layer's own slots; the output is a dense f32 view */
+    unsigned char *nan; /* per image: set to 1 where a float that is binarized is not a number */
+    void *scratch;      /* op->scratch bytes of this worker, aligned */
+    int raw;            /* bnn_step_raw: only the layer's own slots; the output is a dense f32 view */
 };
 
 /* What runs an op.  The first four are the op table's: BNN_ROW_<name> of ops.gen.h sets them. */
 struct bnn_op_row {
     uint32_t opcode;
     const char *name;
-    int bytes;                /* reads u8; the others must not be given any */
-    int whole_batch;          /* an image's result depends on the other images: run is given them from the first on */
-    uint32_t cost;            /* work of an element of its output; 0: 1 */
+    int bytes;       /* reads u8; the others must not be given any */
+    int whole_batch; /* an image's result depends on the other images: run is given them from the first on */
+    uint32_t cost;   /* work of an element of its output; 0: 1 */
     uint64_t (*work)(const struct bnn_model *m, const struct bnn_op *op); /* of one image, where cost does not tell */
     /* Convolutions: how many parts the output channels can be run in. */
     size_t (*blocks)(const struct bnn_op *op);
@@ -100,10 +100,10 @@ struct bnn_model {
     struct bnn_tensor *tensors;
     struct bnn_op *ops;
     uint32_t *input_tensors, *output_tensors;
-    size_t arena;             /* bytes of one image */
-    size_t scratch;           /* bytes of one worker */
-    int whole_batch;          /* of any op */
-    uint64_t work;            /* of one image, all ops */
+    size_t arena;    /* bytes of one image */
+    size_t scratch;  /* bytes of one worker */
+    int whole_batch; /* of any op */
+    uint64_t work;   /* of one image, all ops */
 };
 
 static inline const struct bnn_tensor *bnn_op_input(const struct bnn_model *m, const struct bnn_op *op, uint32_t i)

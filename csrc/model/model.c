@@ -135,8 +135,7 @@ static bnn_status check_work(const struct bnn_model *m, const struct bnn_header 
     for (uint32_t k = 0; k <= t->dearest; k++) {
         bnn_read_op(m->file, h, k, &offset, &op, NULL);
     }
-    return limit_error(problem, &op, t->dearest, "most of the work of all ops (max_work)", t->work,
-                       h->limits.max_work);
+    return limit_error(problem, &op, t->dearest, "most of the work of all ops (max_work)", t->work, h->limits.max_work);
 }
 
 /* Checks every op by itself and counts the bytes of the opened model. */

@@ -151,7 +151,8 @@ static int read_string(const unsigned char *file, const struct bnn_header *h, co
 static bnn_status tensor_error(const struct bnn_tensor *t, uint32_t number, bnn_problem *problem, bnn_status status,
                                const char *what, uint64_t found, uint64_t expected)
 {
-    return bnn_report(problem, status, "tensor", number, t->name, t->name_length, what, bnn_shown(found), bnn_shown(expected));
+    return bnn_report(problem, status, "tensor", number, t->name, t->name_length, what, bnn_shown(found),
+                      bnn_shown(expected));
 }
 
 #define WANT(condition, status, what, found, expected)                                                      \
@@ -171,8 +172,8 @@ static int tensor_bytes(struct bnn_tensor *t, uint64_t *bytes)
 {
     uint64_t height = (uint64_t)t->top + t->h + t->bottom, width = (uint64_t)t->left + t->w + t->right;
     uint64_t row = width * t->words, image, elements; /* dimensions are below 2^31 */
-    if (!multiply(row, height, &image) || !multiply(image, t->o, &elements) ||
-        !multiply(elements, t->element, bytes) || *bytes > SIZE_MAX / 2) {
+    if (!multiply(row, height, &image) || !multiply(image, t->o, &elements) || !multiply(elements, t->element, bytes) ||
+        *bytes > SIZE_MAX / 2) {
         return 0;
     }
     t->row = (size_t)row;
@@ -203,8 +204,8 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
     WANT(dtype != BNN_U8 || storage == BNN_INPUT || storage == BNN_ARENA, BNN_ERROR_FORMAT, "storage of a u8", storage,
          BNN_INPUT);
     WANT(dtype != BNN_I8 || storage == BNN_INPUT, BNN_ERROR_FORMAT, "storage of an i8", storage, BNN_INPUT);
-    WANT(dtype == BNN_F32 || dtype == BNN_U8 || dtype == BNN_I8 || storage == BNN_ARENA || storage == BNN_CONSTANT, BNN_ERROR_FORMAT,
-         "dtype of an input or output", dtype, BNN_F32);
+    WANT(dtype == BNN_F32 || dtype == BNN_U8 || dtype == BNN_I8 || storage == BNN_ARENA || storage == BNN_CONSTANT,
+         BNN_ERROR_FORMAT, "dtype of an input or output", dtype, BNN_F32);
     WANT(rank >= 1, BNN_ERROR_FORMAT, "rank (at least)", rank, 1);
     WANT(rank <= (storage == BNN_CONSTANT ? 4u : 3u), BNN_ERROR_FORMAT, "rank (at most)", rank,
          storage == BNN_CONSTANT ? 4 : 3);
@@ -293,12 +294,12 @@ bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, ui
     const unsigned char *record = file + *offset;
     size_t room = h->ops + h->ops_size - *offset;
     memset(op, 0, sizeof *op);
-#define WANT(condition, status, what, found, expected)                                                        \
-    do {                                                                                                      \
-        if (!(condition)) {                                                                                   \
+#define WANT(condition, status, what, found, expected)                                                            \
+    do {                                                                                                          \
+        if (!(condition)) {                                                                                       \
             return bnn_report(problem, status, "op", number, op->layer, op->layer_length, what, bnn_shown(found), \
                               bnn_shown(expected));                                                               \
-        }                                                                                                     \
+        }                                                                                                         \
     } while (0)
     WANT(room >= BNN_OP_BYTES, BNN_ERROR_FORMAT, "bytes left in the op section", room, BNN_OP_BYTES);
     WANT(read_string(file, h, record + 16, &op->layer, &op->layer_length), BNN_ERROR_FORMAT, "end of the layer's name",

@@ -18,7 +18,7 @@
 #define BNN_MAX_INPUTS 32u                 /* inputs of one op */
 #define BNN_MAX_ALIVE 4096u                /* arena tensors alive at the same time */
 #define BNN_MAX_PIXELS 65536u              /* height or width of an activation with its halo */
-#define BNN_MAX_EDGES ((uint64_t)1 << 24)   /* heights and widths of all ops' outputs together */
+#define BNN_MAX_EDGES ((uint64_t)1 << 24)  /* heights and widths of all ops' outputs together */
 #define BNN_MAX_SIZE ((uint32_t)INT32_MAX) /* any other dimension */
 #define BNN_MAX_TEXT ((uint64_t)1 << 24)   /* bytes of names and notes, beyond the file's: they may share */
 /* The defaults of bnn_limits. */

@@ -17,7 +17,9 @@ struct bnn_products bnn_op_products(const struct bnn_model *m, const struct bnn_
         const struct bnn_tensor *filters = bnn_op_input(m, op, 1);
         uint64_t channels = bytes ? bnn_op_input(m, op, 0)->c : filters->c;
         uint64_t products_of_one = (uint64_t)filters->h * filters->w * channels * (uint64_t)a->planes; /* below 2^24 */
-        *(bytes ? &products.byte : op->row->opcode == BNN_OP_BCONV2D ? &products.binary : &products.floating) =
+        *(bytes                               ? &products.byte
+          : op->row->opcode == BNN_OP_BCONV2D ? &products.binary
+                                              : &products.floating) =
             bnn_times(products_of_one, bnn_elements(&m->tensors[op->output]));
     }
     return products;

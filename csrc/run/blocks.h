@@ -7,7 +7,7 @@
 #define BNN_FOR_BLOCKS(i, n, ...)                         \
     do {                                                  \
         size_t block_ = 0;                                \
-        for (; (n)-block_ >= 16; block_ += 16) {          \
+        for (; (n) - block_ >= 16; block_ += 16) {        \
             for (size_t lane_ = 0; lane_ < 16; lane_++) { \
                 size_t i = block_ + lane_;                \
                 __VA_ARGS__                               \

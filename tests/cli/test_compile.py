@@ -138,9 +138,7 @@ class TestVerify:
         assert done.status == 0 and "9 images" in done.out
         assert "--scale" in call("verify", saved, compiled, "--data", tmp_path / "x.npy").err
 
-    def test_a_difference_is_status_1(
-        self, call: Any, network: Any, compiled: Path, tmp_path: Path
-    ) -> None:
+    def test_a_difference_is_status_1(self, call: Any, network: Any, compiled: Path, tmp_path: Path) -> None:
         other = tf.keras.models.clone_model(network)
         weights = network.get_weights()
         kernel = next(i for i, w in enumerate(network.weights) if w.name.startswith("conv/kernel"))

@@ -16,7 +16,7 @@ struct session {
     size_t images, workers;
     struct ports ports;
     struct shuffled pool;
-    float *values; /* of the largest tensor, of ports.batch images */
+    float *values;   /* of the largest tensor, of ports.batch images */
     size_t patience; /* polls until one stops what runs */
     int stopped, engine_stopped;
 };
@@ -64,12 +64,12 @@ static bnn_status or_stopped(const struct session *x, bnn_status status)
     return x->stopped ? BNN_ERROR_STOPPED : status;
 }
 
-#define EXPECT_OR_STOPPED(call, expected)                                       \
-    do {                                                                        \
-        x->stopped = 0;                                                         \
-        bnn_status stop_status = (call);                                        \
-        CHECK(stop_status == or_stopped(x, expected), "%s after %s",            \
-              bnn_status_text(stop_status), x->stopped ? "a stop" : "no stop"); \
+#define EXPECT_OR_STOPPED(call, expected)                                                          \
+    do {                                                                                           \
+        x->stopped = 0;                                                                            \
+        bnn_status stop_status = (call);                                                           \
+        CHECK(stop_status == or_stopped(x, expected), "%s after %s", bnn_status_text(stop_status), \
+              x->stopped ? "a stop" : "no stop");                                                  \
     } while (0)
 
 /* Every way in which opening is refused. */

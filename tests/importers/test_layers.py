@@ -58,11 +58,17 @@ FLOAT = {
     "powers": lambda: [layers.Lambda(lambda x: x**3 + tf.pow(tf.abs(x) + 0.5, -1.5) + tf.math.log1p(tf.square(x)))],
     "layer norm": lambda: [layers.LayerNormalization(), layers.LayerNormalization(axis=[1, 2, 3], scale=False)],
     "layer norm of vectors": lambda: [
-        layers.Reshape((90, 4)), layers.LayerNormalization(center=False), layers.Flatten(), layers.Dense(5),
+        layers.Reshape((90, 4)),
+        layers.LayerNormalization(center=False),
+        layers.Flatten(),
+        layers.Dense(5),
         layers.LayerNormalization(epsilon=0.1),
     ],
     "layer norm of what moved": lambda: [
-        layers.Permute((3, 1, 2)), layers.LayerNormalization(), layers.Cropping2D(1), layers.LayerNormalization(),
+        layers.Permute((3, 1, 2)),
+        layers.LayerNormalization(),
+        layers.Cropping2D(1),
+        layers.LayerNormalization(),
     ],
     "unit norm": lambda: [layers.UnitNormalization(), layers.UnitNormalization(axis=[1, 2])],
     "sums": lambda: [
@@ -76,11 +82,14 @@ FLOAT = {
     "global average keepdims": lambda: [layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(3, 1)],
     "global max": lambda: [layers.GlobalMaxPooling2D(), layers.Dense(3, activation="softmax")],
     "resize": lambda: [
-        layers.UpSampling2D((2, 3), interpolation="bilinear"), layers.Resizing(5, 7), layers.Conv2D(2, 3)
+        layers.UpSampling2D((2, 3), interpolation="bilinear"),
+        layers.Resizing(5, 7),
+        layers.Conv2D(2, 3),
     ],
     "resize as of old": lambda: [
         layers.Lambda(lambda x: tf.compat.v1.image.resize_bilinear(x, (4, 25), align_corners=True)),
-        layers.Lambda(lambda x: tf.compat.v1.image.resize_bilinear(x, (13, 1))), layers.Conv2D(2, (3, 1)),
+        layers.Lambda(lambda x: tf.compat.v1.image.resize_bilinear(x, (13, 1))),
+        layers.Conv2D(2, (3, 1)),
     ],
     "means": lambda: [
         layers.Lambda(lambda x, a=a: x + tf.reduce_mean(x, a, keepdims=True)) for a in (1, 2, -1, [1, 2, 3])
@@ -88,7 +97,8 @@ FLOAT = {
     "means of parts": lambda: [layers.Lambda(lambda x: tf.reduce_mean(x, -1)), layers.Conv1D(3, 2)],
     "extremes": lambda: [
         layers.Lambda(lambda x: tf.reduce_max(x, [2, 3], keepdims=True) - tf.reduce_min(x, 1, keepdims=True) * x),
-        layers.Lambda(lambda x: tf.concat([x, tf.reduce_max(x, 3, keepdims=True)], 3)), layers.Conv2D(3, 2),
+        layers.Lambda(lambda x: tf.concat([x, tf.reduce_max(x, 3, keepdims=True)], 3)),
+        layers.Conv2D(3, 2),
     ],
     "squares": lambda: [
         layers.Lambda(lambda x: tf.square(x) - tf.math.squared_difference(x, tf.reduce_mean(x, 3, keepdims=True))),

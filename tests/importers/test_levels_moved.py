@@ -66,9 +66,7 @@ def _concatenated(q: Any) -> Any:
 
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
-@pytest.mark.parametrize(
-    "build", [_conv1d, _dense_by_position, _locally_connected, _reshaped, _sliced, _concatenated]
-)
+@pytest.mark.parametrize("build", [_conv1d, _dense_by_position, _locally_connected, _reshaped, _sliced, _concatenated])
 def test_levels_that_are_moved_stay_bits(build: Callable[[Any], Any], quantizer: str) -> None:
     inputs, output = build(QUANTIZERS[quantizer]())
     model = keras.Model(inputs, output)

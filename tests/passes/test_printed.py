@@ -187,7 +187,7 @@ def test_choose_layout_schedule_and_plan() -> None:
     assert str(final) == text(
         '%0 = input(label=x, shape=(4, 4, 2)) : f32[4, 4, 2] @input+0  "x"',
         '%1 = copy(%0) : f32[4, 4, 2] @arena+0 halo 1,2,0,1  "x"',
-        "%2 = conv2d(%1, const <float32 [3, 3, 3, 2]>, pads=(1, 2, 0, 1)) : f32[3, 5, 3] @arena+320  \"conv\"",
+        '%2 = conv2d(%1, const <float32 [3, 3, 3, 2]>, pads=(1, 2, 0, 1)) : f32[3, 5, 3] @arena+320  "conv"',
         '%3 = binarize(%2) : b1[3, 5, 3] @arena+0  "q"',
         '%4 = bconv2d(%3, const [1, 1, 1]) : f32[3, 5, 1] @output+0  "last"',
         '%5 = copy(%0) : f32[4, 4, 2] @output+1  "x"',

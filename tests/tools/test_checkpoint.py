@@ -31,9 +31,7 @@ def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
             np.testing.assert_array_equal(one, other)
 
 
-def test_interrupted_save_leaves_the_old_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = [np.arange(3, dtype=np.float32)]
     state = checkpoint.Checkpoint({"seed": 1}, [], arrays, arrays, arrays)
     checkpoint.save(tmp_path, state)

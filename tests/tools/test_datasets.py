@@ -53,8 +53,7 @@ def test_digits_are_all_there_once() -> None:
 
     whole = load_digits()
     expected = sorted(
-        (int(label), image.astype(np.uint8).tobytes())
-        for image, label in zip(whole.images, whole.target, strict=True)
+        (int(label), image.astype(np.uint8).tobytes()) for image, label in zip(whole.images, whole.target, strict=True)
     )
     found = sorted(
         (int(label), image.tobytes())
@@ -132,9 +131,7 @@ def test_fashion_mnist_from_a_folder(tmp_path: Path, compress: bool) -> None:
             assert pairs[image.tobytes()] == label
 
 
-def test_usual_places_are_searched_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_usual_places_are_searched_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places = (tmp_path / "first", tmp_path / "second")
     monkeypatch.setattr(datasets, "FASHION_MNIST_FOLDERS", places)
     write_fashion(places[1])
@@ -150,9 +147,7 @@ def test_missing_files_name_every_place(tmp_path: Path, monkeypatch: pytest.Monk
         assert str(expected) in str(error.value)
 
 
-def test_a_given_folder_is_not_replaced_by_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_given_folder_is_not_replaced_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_fashion(tmp_path / "usual")
     monkeypatch.setattr(datasets, "FASHION_MNIST_FOLDERS", (tmp_path / "usual",))
     with pytest.raises(datasets.DatasetError, match="nowhere"):

@@ -31,9 +31,7 @@ from training import Epoch, Settings, train  # noqa: E402
 
 
 def settings(out: Path, **changes: Any) -> Settings:
-    return Settings(
-        **{"dataset": "digits", "network": "digits", "out": out, "epochs": 4, **changes}
-    )
+    return Settings(**{"dataset": "digits", "network": "digits", "out": out, "epochs": 4, **changes})
 
 
 class BreakOff(training.Progress):
@@ -137,17 +135,11 @@ def test_curve_is_an_image(whole: training.TrainResult) -> None:
 def test_networks_keep_the_rules(name: str) -> None:
     _, keras, larq = _tf.load()
     model = networks.build(name, (8, 8, 1) if name == "digits" else (28, 28, 1), 10)
-    binary = [
-        layer
-        for layer in model.layers
-        if isinstance(layer, larq.layers.QuantConv2D | larq.layers.QuantDense)
-    ]
+    binary = [layer for layer in model.layers if isinstance(layer, larq.layers.QuantConv2D | larq.layers.QuantDense)]
     assert not [
         layer
         for layer in model.layers
-        if layer.weights
-        and layer not in binary
-        and not isinstance(layer, keras.layers.BatchNormalization)
+        if layer.weights and layer not in binary and not isinstance(layer, keras.layers.BatchNormalization)
     ]
     for index, layer in enumerate(binary):
         config = layer.get_config()
@@ -183,9 +175,7 @@ def test_resumed_run_equals_the_uninterrupted(whole: training.TrainResult, tmp_p
     result = train(settings(tmp_path), recorder, resume=True)
     assert recorder.before == [1, 2]
     assert recorder.epochs == [3, 4]
-    for mine, other in zip(
-        without_seconds(result.history), without_seconds(whole.history), strict=True
-    ):
+    for mine, other in zip(without_seconds(result.history), without_seconds(whole.history), strict=True):
         assert mine == pytest.approx(other, rel=1e-4)
     assert result.best_epoch == whole.best_epoch
     assert result.test_accuracy == pytest.approx(whole.test_accuracy, abs=0.006)
@@ -252,9 +242,7 @@ def test_killed_process_goes_on(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     lines = again.stderr.splitlines()
     assert f"from epoch {kept + 1}" in lines[0]
-    assert [line.split()[1] for line in lines[1:]] == [
-        f"{epoch}/{kept + 2}" for epoch in (kept + 1, kept + 2)
-    ]
+    assert [line.split()[1] for line in lines[1:]] == [f"{epoch}/{kept + 2}" for epoch in (kept + 1, kept + 2)]
     summary = json.loads(again.stdout)
     assert summary["epochs"] == kept + 2
     assert summary["settings"]["network"] == "mlp"
@@ -364,16 +352,12 @@ def test_bad_data_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
         (["--resume", "--overwrite"], "exclude each other"),
     ],
 )
-def test_wrong_use(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
-) -> None:
+def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str) -> None:
     assert message in error_of(capsys, "--out", str(tmp_path / "out"), *arguments)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_is_not_overwritten_or_mixed(
-    capsys: pytest.CaptureFixture[str], whole: training.TrainResult
-) -> None:
+def test_a_run_is_not_overwritten_or_mixed(capsys: pytest.CaptureFixture[str], whole: training.TrainResult) -> None:
     before = (whole.out / checkpoint.FILE_NAME).read_bytes()
     same = ("--dataset", "digits", "--network", "digits", "--out", str(whole.out))
     assert "--resume" in error_of(capsys, *same)

@@ -40,6 +40,7 @@ def test_bytes_are_not_made_of_other_numbers(dtype: np.dtype[Any]) -> None:
 def test_inputs_must_be_the_files() -> None:
     x = ops.input_node("x", (4, 5))
     graph = Graph((x,), (ops.make("exp", x),), ("y",))
+
     def source(names: list[str], *shapes: tuple[int, ...]) -> Graph:
         model = SimpleNamespace(input_dtypes=[F32] * len(shapes), input_shapes=list(shapes))
         original = SimpleNamespace(framework="Keras", input_names=names, graph=lambda input_dtype: graph)

@@ -45,7 +45,7 @@ def binary_network(seed: int = 0, size: int | None = 6) -> Any:
             lq.layers.QuantConv2D(4, 3, input_quantizer="ste_sign", name="conv", **QUANTIZED),
             layers.GlobalAveragePooling2D(name="mean"),
             layers.BatchNormalization(name="norm_2"),
-        ]
+        ],
     )
     return scrambled(model, seed)
 
@@ -59,7 +59,7 @@ def float_network(seed: int = 0) -> Any:
             layers.Input((40,)),
             layers.Dense(30, activation="relu", name="first"),
             layers.Dense(5, activation="softmax", name="last"),
-        ]
+        ],
     )
     return scrambled(model, seed)
 
@@ -132,7 +132,6 @@ class TestFloats:
             limit = bound(node, lambda operands=operands: operands, [NOTHING] * len(operands))
             assert (limit == 0).all() == exact
 
-
     @pytest.mark.parametrize("seed", range(4))
     def test_what_moves_differs_by_no_more(self, seed: int) -> None:
         """A sign that another order of a sum turns makes values differ, which a move then carries along."""
@@ -157,7 +156,6 @@ class TestFloats:
         model = tf.keras.Sequential([layers.Input((6,)), dense, *curves])
         model.set_weights([np.float32([[1], [1], [1], [-1], [-1], [-1]])])
         assert verify(model, bnn.compile(model), whole_images(200, 6) % 9 / 8).ok
-
 
     def test_a_function_of_levels_that_are_moved(self) -> None:
         """A table of the compiler's, and Keras' own exponentials, somewhere else."""

@@ -43,10 +43,10 @@ struct bnn_conv_shape {
     const struct bnn_tensor *x, *w, *y;
     const struct bnn_conv_attrs *attrs;
     int binary, bytes, depthwise;
-    uint32_t sign_planes; /* of signs in the filters of bytes, 1 or 2 */
-    size_t groups;      /* 1 for depthwise: its channels are lanes */
-    size_t outputs;     /* channels of a group */
-    size_t group_words; /* elements of a group's channels in an input pixel */
+    uint32_t sign_planes;       /* of signs in the filters of bytes, 1 or 2 */
+    size_t groups;              /* 1 for depthwise: its channels are lanes */
+    size_t outputs;             /* channels of a group */
+    size_t group_words;         /* elements of a group's channels in an input pixel */
     size_t planes, plane_words; /* planes of bits, and the words of one in an input pixel */
 };
 

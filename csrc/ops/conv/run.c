@@ -334,8 +334,7 @@ static void run_rows(struct job *job, size_t begin, size_t end, size_t limit)
                 gather_row(job, image, y + i, limit);
             if (gather)
                 continue;
-            struct pixels p = {
-                .from = find_row(job, image, y), .at = at, .count = rows * width, .one_image = image};
+            struct pixels p = {.from = find_row(job, image, y), .at = at, .count = rows * width, .one_image = image};
             run_pixels(job, &p);
         }
     flush(job);

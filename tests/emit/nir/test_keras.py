@@ -87,9 +87,7 @@ def keras_model(rng: np.random.Generator, geometry: dict[str, Any], between: str
 
 @pytest.mark.parametrize("between", ["", "pool", "relu"])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_keras_models_become_spikes(
-    rng: np.random.Generator, geometry: str, between: str, tmp_path: Path
-) -> None:
+def test_keras_models_become_spikes(rng: np.random.Generator, geometry: str, between: str, tmp_path: Path) -> None:
     model = bnn.compile(keras_model(rng, GEOMETRIES[geometry], between))
     graph = decode(model.to_bytes())
     x = (rng.integers(-16, 17, (6, 8, 8, 2)) / 16).astype(np.float32)

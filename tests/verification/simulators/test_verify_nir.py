@@ -139,9 +139,7 @@ def no_neurons(graph: Any) -> None:
     graph.nodes["conv_b_spikes"] = nir.Threshold(threshold=np.ones(shape, np.float32))
 
 
-def test_a_node_taken_for_the_identity_is_caught(
-    importer: str, model: Model, tmp_path: Path, unread: None
-) -> None:
+def test_a_node_taken_for_the_identity_is_caught(importer: str, model: Model, tmp_path: Path, unread: None) -> None:
     """Either the importer refuses the file, or its taps are not spikes."""
     report = verify_nir(broken(model, tmp_path, no_neurons, importer), model, images(model, 10), importer)
     assert not report.ok
