@@ -125,7 +125,8 @@ def network(rng: Rng, length: int) -> Graph:
     value: Node = x
     for _ in range(length):
         table = FLOAT_OPS if value.type.dtype is DType.f32 else BIT_OPS
-        names = [n for n in table if n not in ("reshape", "div", "resize_bilinear") and not OPS[n].whole_batch]
+        left_out = ("reshape", "div", "resize_bilinear", "binarize_levels")  # the last: whose planes few ops may read
+        names = [n for n in table if n not in left_out and not OPS[n].whole_batch]
         made = table[names[int(rng.integers(len(names)))]](rng, value)
         small = len(made.type.shape) == 3 and int(np.prod(made.type.shape)) < 4000
         finite = made.op != "pad" or made.type.dtype is DType.b1 or np.isfinite(made.attrs.value)  # type: ignore[attr-defined]

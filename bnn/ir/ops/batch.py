@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph import Attrs, DType, Node, TensorType
 from .moves import ReshapeAttrs
-from .record import Array, Level, NoAttrs, Op, Operands, Rng, Types, make, plain, stored, want
+from .record import Array, NoAttrs, Op, Operands, Rng, Types, make, plain, stored, want
 from .rounding import gamma, magnitude, no_difference, spacing
 
 
@@ -64,26 +64,11 @@ def _make_of_batch(rng: Rng, x: Node) -> Node:
 
 RECORDS = (
     Op(
-        "batch_sum",
-        34,
-        NoAttrs,
-        batch_sum_type,
-        plain(batch_sum),
-        Level.ALL,
-        whole_batch=True,
-        bound=_batch_sum_bound,
-        maker=_make_of_batch,
-        sums=True,
+        "batch_sum", 34, NoAttrs, batch_sum_type, plain(batch_sum), whole_batch=True, bound=_batch_sum_bound,
+        maker=_make_of_batch, sums=True,
     ),
     Op(
-        "batch_size",
-        35,
-        BatchSizeAttrs,
-        batch_size_type,
-        lambda x, a: batch_size(x, a.per_image),
-        Level.ALL,
-        whole_batch=True,
-        bound=no_difference,
-        maker=_make_of_batch,
+        "batch_size", 35, BatchSizeAttrs, batch_size_type, lambda x, a: batch_size(x, a.per_image), whole_batch=True,
+        bound=no_difference, maker=_make_of_batch,
     ),
-)
+)  # fmt: skip

@@ -296,36 +296,15 @@ def _make_iconv2d(rng: Rng, x: Node) -> Node:
 
 RECORDS = (
     Op(
-        "conv2d",
-        1,
-        ConvAttrs,
-        conv_type(DType.f32),
-        _conv_reference,
-        Level.ALL,
-        bound=_convolution_bound,
-        maker=_make_conv2d,
+        "conv2d", 1, ConvAttrs, conv_type(DType.f32), _conv_reference, bound=_convolution_bound, maker=_make_conv2d,
         sums=True,
     ),
     Op(
-        "bconv2d",
-        2,
-        ConvAttrs,
-        conv_type(DType.b1),
-        _conv_reference,
-        Level.BINARY | Level.RUNTIME,
-        bound=_convolution_bound,
-        maker=_make_bconv2d,
-        takes=(DType.b1, DType.f32),
+        "bconv2d", 2, ConvAttrs, conv_type(DType.b1), _conv_reference, Level.BINARY | Level.RUNTIME,
+        bound=_convolution_bound, maker=_make_bconv2d, takes=(DType.b1, DType.f32),
     ),
     Op(
-        "iconv2d",
-        30,
-        ConvAttrs,
-        conv_type(DType.u8),
-        _conv_reference,
-        Level.BINARY | Level.RUNTIME,
-        bound=_convolution_bound,
-        maker=_make_iconv2d,
-        takes=(DType.u8,),
+        "iconv2d", 30, ConvAttrs, conv_type(DType.u8), _conv_reference, Level.BINARY | Level.RUNTIME,
+        bound=_convolution_bound, maker=_make_iconv2d, takes=(DType.u8,),
     ),
-)
+)  # fmt: skip

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,13 @@ from .record import (
     SMALLEST_NORMAL,
     Array,
     Bound,
+    Least,
     Level,
     Maker,
     NoAttrs,
     Op,
     Operands,
+    Rises,
     Rng,
     Types,
     make,
@@ -192,154 +194,51 @@ def _with_a_positive_constant(operands: Sequence[float | None]) -> bool:
     return any(constant is not None and constant > 0 for constant in operands)
 
 
+def _pair(
+    name: str, opcode: int, function: Callable[..., Any], bound: Bound, rises: Rises, least: Least | None = None,
+    commutative: bool = False,
+) -> Op:  # fmt: skip
+    """The row of arithmetic with two operands."""
+    return Op(
+        name, opcode, NoAttrs, broadcast_type, plain(function), elementwise=True, scales=True, commutative=commutative,
+        rises=rises, least=least, bound=bound, maker=_make_pair(name),
+    )  # fmt: skip
+
+
+def _minuend_rises(operands: Sequence[float | None]) -> bool:
+    return operands[0] is None and operands[1] is not None
+
+
+def _dividend_rises(operands: Sequence[float | None]) -> bool:
+    return operands[0] is None and operands[1] is not None and operands[1] > 0
+
+
 RECORDS = (
+    _pair("add", 7, np.add, _sum_bound, _always, lambda a, of: sum(of), commutative=True),
+    _pair("sub", 8, np.subtract, _sum_bound, _minuend_rises),
+    _pair("mul", 9, np.multiply, _mul_bound, _with_a_positive_constant, not_negative_of_such, commutative=True),
+    _pair("div", 10, _div, _div_bound, _dividend_rises),
+    _pair("maximum", 11, np.maximum, _either_bound, _always, lambda a, of: max(of), commutative=True),
+    _pair("minimum", 12, np.minimum, _either_bound, _always, lambda a, of: min(of), commutative=True),
     Op(
-        "add",
-        7,
-        NoAttrs,
-        broadcast_type,
-        plain(np.add),
-        Level.ALL,
-        elementwise=True,
-        bound=_sum_bound,
-        scales=True,
-        commutative=True,
-        rises=_always,
-        least=lambda a, of: sum(of),
-        maker=_make_pair("add"),
+        "clamp", 13, ClampAttrs, same_type, lambda x, a: clamp(x, a.lo, a.hi), elementwise=True, bound=_clamp_bound,
+        scales=True, rises=_always, least=lambda a, of: a.lo, maker=_make_clamp,
     ),
     Op(
-        "sub",
-        8,
-        NoAttrs,
-        broadcast_type,
-        plain(np.subtract),
-        Level.ALL,
-        elementwise=True,
-        bound=_sum_bound,
-        scales=True,
-        rises=lambda of: of[0] is None and of[1] is not None,
-        maker=_make_pair("sub"),
-    ),
-    Op(
-        "mul",
-        9,
-        NoAttrs,
-        broadcast_type,
-        plain(np.multiply),
-        Level.ALL,
-        elementwise=True,
-        bound=_mul_bound,
-        scales=True,
-        commutative=True,
-        rises=_with_a_positive_constant,
-        least=not_negative_of_such,
-        maker=_make_pair("mul"),
-    ),
-    Op(
-        "div",
-        10,
-        NoAttrs,
-        broadcast_type,
-        plain(_div),
-        Level.ALL,
-        elementwise=True,
-        bound=_div_bound,
-        scales=True,
-        rises=lambda of: of[0] is None and of[1] is not None and of[1] > 0,
-        maker=_make_pair("div"),
-    ),
-    Op(
-        "maximum",
-        11,
-        NoAttrs,
-        broadcast_type,
-        plain(np.maximum),
-        Level.ALL,
-        elementwise=True,
-        bound=_either_bound,
-        scales=True,
-        commutative=True,
-        rises=_always,
-        least=lambda a, of: max(of),
-        maker=_make_pair("maximum"),
-    ),
-    Op(
-        "minimum",
-        12,
-        NoAttrs,
-        broadcast_type,
-        plain(np.minimum),
-        Level.ALL,
-        elementwise=True,
-        bound=_either_bound,
-        scales=True,
-        commutative=True,
-        rises=_always,
-        least=lambda a, of: min(of),
-        maker=_make_pair("minimum"),
-    ),
-    Op(
-        "clamp",
-        13,
-        ClampAttrs,
-        same_type,
-        lambda x, a: clamp(x, a.lo, a.hi),
-        Level.ALL,
-        elementwise=True,
-        bound=_clamp_bound,
-        scales=True,
-        rises=_always,
-        least=lambda a, of: a.lo,
-        maker=_make_clamp,
-    ),
-    Op(
-        "sign",
-        14,
-        NoAttrs,
-        same_type,
-        plain(sign),
-        Level.ALL,
-        elementwise=True,
-        bound=_jump(2),
-        rises=_always,
+        "sign", 14, NoAttrs, same_type, plain(sign), elementwise=True, bound=_jump(2), rises=_always,
         maker=plain_maker("sign"),
     ),
     Op(
-        "prelu",
-        21,
-        NoAttrs,
-        prelu_type,
-        plain(prelu),
-        Level.ALL,
-        elementwise=True,
-        bound=_prelu_bound,
-        scales=True,
+        "prelu", 21, NoAttrs, prelu_type, plain(prelu), elementwise=True, bound=_prelu_bound, scales=True,
         maker=_make_prelu,
     ),
     Op(
-        "round",
-        23,
-        RoundAttrs,
-        round_type,
-        lambda x, a: round(x, a.direction),
-        Level.ALL,
-        elementwise=True,
-        bound=_jump(1),
-        rises=_always,
-        maker=_make_round,
+        "round", 23, RoundAttrs, round_type, lambda x, a: round(x, a.direction), elementwise=True, bound=_jump(1),
+        rises=_always, maker=_make_round,
     ),
     Op(
-        "affine",
-        27,
-        ClampAttrs,
-        affine_type,
-        lambda *x, a: clamp(affine(*x), a.lo, a.hi),
-        Level.BINARY | Level.RUNTIME,
-        elementwise=True,
-        bound=_affine_bound,
-        scales=True,
-        least=lambda a, of: a.lo,
+        "affine", 27, ClampAttrs, affine_type, lambda *x, a: clamp(affine(*x), a.lo, a.hi),
+        Level.BINARY | Level.RUNTIME, elementwise=True, bound=_affine_bound, scales=True, least=lambda a, of: a.lo,
         maker=_make_affine,
     ),
-)
+)  # fmt: skip

@@ -17,7 +17,6 @@ from .record import (
     Array,
     Bound,
     Least,
-    Level,
     Maker,
     NoAttrs,
     Op,
@@ -148,18 +147,9 @@ def _function(
 ) -> Op:
     """The row of a function of one float that the C library computes."""
     return Op(
-        name,
-        opcode,
-        attrs,
-        same_type,
-        reference,
-        Level.ALL,
-        elementwise=True,
-        library=True,
-        bound=bound,
-        maker=maker or plain_maker(name),
-        least=least,
-    )
+        name, opcode, attrs, same_type, reference, elementwise=True, library=True, bound=bound,
+        maker=maker or plain_maker(name), least=least,
+    )  # fmt: skip
 
 
 def _positive(least: float, x: Node) -> Node:
@@ -177,27 +167,19 @@ def _make_pow(rng: Rng, x: Node) -> Node:
 
 RECORDS = (
     Op(
-        "softmax",
-        15,
-        NoAttrs,
-        same_type,
-        plain(softmax),
-        Level.ALL,
-        bound=_softmax_bound,
-        least=not_negative,
-        maker=plain_maker("softmax"),
-        library=True,
+        "softmax", 15, NoAttrs, same_type, plain(softmax), bound=_softmax_bound, least=not_negative,
+        maker=plain_maker("softmax"), library=True,
     ),
     _function("sigmoid", 22, plain(sigmoid), bound=_gentle(0.25), least=not_negative),
     _function("tanh", 31, plain(np.tanh), bound=_gentle(1.0)),
     _function("elu", 32, plain(elu), bound=_elu_bound),
     _function("exp", 38, plain(exp), bound=_curve(0.0), least=not_negative),
     _function(
-        "log1p", 39, plain(log1p), bound=_curve(1.0), least=not_negative_of_such, maker=_make_positive("log1p", 0.0)
+        "log1p", 39, plain(log1p), bound=_curve(1.0), least=not_negative_of_such, maker=_make_positive("log1p", 0.0),
     ),
     _function("erfc", 40, plain(erfc), bound=_curve(1.0), least=not_negative),
     _function("erf", 44, plain(erf), bound=_curve(0.0)),
     _function("sqrt", 41, plain(sqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("sqrt", 0.0)),
     _function("rsqrt", 42, plain(rsqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("rsqrt", 0.25)),
     _function("pow", 43, lambda x, a: pow(x, a.exponent), PowAttrs, bound=_curve(0.0), maker=_make_pow),
-)
+)  # fmt: skip

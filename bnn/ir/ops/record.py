@@ -83,7 +83,7 @@ class Op:
     attrs: type[Attrs]
     infer: Infer
     reference: Reference
-    levels: Level
+    levels: Level = Level.ALL
     elementwise: bool = False
     library: bool = False
     moves: bool = False

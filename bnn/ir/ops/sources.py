@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Attrs, DType, Node, TensorType, Value
-from .record import Level, Op, Types, make, want
+from .record import Op, Types, make, want
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,6 @@ def input_node(label: str, shape: tuple[int, ...], dtype: DType = DType.f32) -> 
 
 
 RECORDS = (
-    Op("input", None, InputAttrs, input_type, lambda a: None, Level.ALL, gives_bytes=True),
-    Op("constant", None, ConstantAttrs, constant_type, lambda a: a.value.array, Level.ALL),
+    Op("input", None, InputAttrs, input_type, lambda a: None, gives_bytes=True),
+    Op("constant", None, ConstantAttrs, constant_type, lambda a: a.value.array),
 )
