@@ -325,7 +325,7 @@ def test_a_reader_that_goes_away_ends_the_child(model: Path, monkeypatch: pytest
     monkeypatch.setattr(apart, "_START", STARTS_AND_WAITS)
     with pytest.raises(BrokenPipeError):
         run_apart("compile", str(model), Limits(0, 60), {"working": gone_away})
-    assert gone(str(model), 0.5)
+    assert gone(str(model))
 
 
 STARTS_AND_WAITS = """

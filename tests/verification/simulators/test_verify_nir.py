@@ -267,7 +267,7 @@ def test_a_file_that_lies_about_its_profile(model: Model, tmp_path: Path, monkey
             verify_nir(profile_of(path, wrong, tmp_path / "wrong.nir"), model, x, name)
     report = verify_nir(profile_of(path, "if", tmp_path / "if.nir"), model, x, name)
     assert not report.ok and "node 'conv_b_spikes' is LIF, expected IF" in report.changes
-    monkeypatch.setattr("bnn.emit.nir.write.layers.LARGEST_MATRIX", 10)
+    monkeypatch.setattr("bnn.emit.nir.layers.LARGEST_MATRIX", 10)
     with pytest.raises(ModelFormatError, match=r"flat.nir: .* profile 'flat', in which this model is not written"):
         verify_nir(profile_of(path, "flat", tmp_path / "flat.nir"), model, x, name)
 
