@@ -71,7 +71,7 @@ def _float_input(node: Node) -> bool:
         if (x, moved) in seen or x.is_constant or quantized:
             continue
         seen.add((x, moved))
-        if not OPS[x.op].moves and (not OPS[x.op].scales or x.op == "prelu"):  # an activation
+        if not OPS[x.op].moves and (not OPS[x.op].scales or x.op == "prelu"):  # which is an activation
             return True
         todo += [(i, moved and OPS[x.op].moves) for i in x.inputs]
     return False

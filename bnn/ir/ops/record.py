@@ -62,42 +62,35 @@ class NoAttrs(Attrs):
 
 @dataclass(frozen=True)
 class Op:
-    """One op.
+    """All that Python knows of an op.
 
-    ``opcode`` is its number in the file (None: never written).  ``infer`` gives the type from the operands' types and
-    the attributes, and raises :class:`CompileError` on a contradiction.  ``reference`` gets the operands' arrays and
-    the attributes.  ``elementwise`` marks float ops that treat every element alone (broadcasting their operands),
-    ``library`` those that the C library computes, whose last bits no standard fixes, ``moves`` ops whose values
-    are their operand's, elsewhere, and padding, ``whole_batch`` those whose result for an image depends on the others,
-    ``sums`` those that sum floats in an order that is free, ``scales`` those that scale, shift, clamp or average their
-    data, ``rearranges`` the moves that neither pad nor choose, ``commutative`` those whose two operands may be
-    exchanged, ``gives_bytes`` those whose result may be u8.  ``rises`` says of an elementwise op whether it is
-    monotone, ``least`` bounds its values; None: nothing is known.
+    ``infer`` gives the result's type from the operands' types and the attributes, and raises :class:`CompileError` on a
+    contradiction.  ``reference`` gives the result from the operands' arrays and the attributes (``a``).
 
-    ``bound`` is that of the rounding error, ``maker`` draws random instances, of data of the types that it ``takes``.
-    No other op reads bytes.
+    Raises:
+        NotImplementedError: an op of the file without a bound or a maker; says what to add.
     """
 
     name: str
-    opcode: int | None
+    opcode: int | None  # its number in the file; None: never written
     attrs: type[Attrs]
     infer: Infer
     reference: Reference
-    levels: Level = Level.ALL
-    elementwise: bool = False
-    library: bool = False
-    moves: bool = False
-    whole_batch: bool = False
-    sums: bool = False
-    scales: bool = False
-    rearranges: bool = False
-    commutative: bool = False
-    gives_bytes: bool = False
-    rises: Rises | None = None
-    least: Least | None = None
-    bound: Bound | None = None
-    maker: Maker | None = None
-    takes: tuple[DType, ...] = (DType.f32,)
+    levels: Level = Level.ALL  # where it is legal
+    elementwise: bool = False  # treats every float alone, its operands broadcast
+    library: bool = False  # the C library computes it, or a part: no standard fixes its last bits
+    moves: bool = False  # gives its operands' values in other places, and padding
+    rearranges: bool = False  # moves, and neither pads nor chooses
+    scales: bool = False  # scales, shifts, clamps or averages its data
+    sums: bool = False  # sums floats, in any order
+    whole_batch: bool = False  # an image's result depends on the other images
+    commutative: bool = False  # its two operands may change places
+    gives_bytes: bool = False  # its result may be u8
+    rises: Rises | None = None  # where it is monotone; None: not known to be
+    least: Least | None = None  # a bound of its values; None: none is known
+    bound: Bound | None = None  # by how much rounding lets two results differ
+    maker: Maker | None = None  # draws random instances for the tests
+    takes: tuple[DType, ...] = (DType.f32,)  # the types of data that the maker draws from; no other op reads u8
 
     def __post_init__(self) -> None:
         if self.opcode is not None and self.bound is None:
