@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench_kernels import Row as KernelRow
     from bench_models import Result, Row
+    from bench_openvino import Row as OpenVinoRow
 
 _PEERS = (
-    ("LCE", "Larq Compute Engine", "use_indirect_bgemm=True"),
-    ("LCE, default", "Larq Compute Engine", "default"),
+    ("cold caches", "bnn, cold caches", ""),
+    ("AVX2", "bnn, AVX2", ""),
+    ("LCE, portable C++", "Larq Compute Engine", "use_indirect_bgemm=True"),
+    ("LCE's default, portable C++", "Larq Compute Engine", "default"),
     ("TensorFlow", "TensorFlow", "tf.function"),
     ("Keras eager", "TensorFlow", "Keras eager"),
     ("ONNX Runtime f32", "ONNX Runtime", "float32"),
     ("ONNX Runtime int8", "ONNX Runtime", "int8"),
+    ("OpenVINO f32", "OpenVINO", "float32"),
+    ("OpenVINO bf16", "OpenVINO", "bfloat16"),
+    ("OpenVINO int8", "OpenVINO", "int8"),
 )
 _SMALL_OP = 0.03  # of a network's time; what is less is summed up
 
@@ -36,9 +42,14 @@ def number(us: float) -> str:
 def _one(result: Result, engine: str, setting: str) -> Row | None:
     """One image on one thread."""
     for row in result.rows:
-        if row.engine == engine and (row.setting == setting or engine == "bnn") and row.images == row.threads == 1:
+        named = row.engine == engine and (row.setting == setting or engine.startswith("bnn"))
+        if named and row.images == row.threads == 1:
             return row
     return None
+
+
+def _multiple(times: float) -> str:
+    return f"{times:.2f}" if times < 2 else f"{times:.1f}"
 
 
 def models(results: Sequence[Result]) -> str:
@@ -51,10 +62,20 @@ def models(results: Sequence[Result]) -> str:
         assert ours is not None
         rate = (number(result.register_loop_us), f"{result.share:.0%}") if rated else ()
         found = [_one(result, engine, setting) for _, engine, setting in peers]
-        times = [f"{row.times_bnn:.1f}" if row else "-" for row in found]
+        times = [_multiple(row.times_bnn) if row else "-" for row in found]
         rows.append([result.network, f"{number(ours.us.median)} +- {ours.us.spread:.1%}", *rate, *times])
     rates = ("register loop, us", "share") if rated else ()
     return _table(["network", "bnn, us", *rates, *(name for name, _, _ in peers)], rows)
+
+
+def instead(results: Sequence[Result]) -> str:
+    """A network that one would use instead, in every engine: microseconds."""
+    keys = dict.fromkeys((row.engine, row.setting) for r in results for row in r.rows if row.images == row.threads == 1)
+    lines = []
+    for engine, setting in keys:
+        found = [next((row for row in r.rows if (row.engine, row.setting) == (engine, setting)), None) for r in results]
+        lines.append([f"{engine}, {setting}", *(number(row.us.median) if row else "-" for row in found)])
+    return _table(["us", *(r.network for r in results)], lines)
 
 
 def missing(results: Sequence[Result], without: Mapping[str, str]) -> str:
@@ -119,6 +140,14 @@ def other_layers(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
         if row.family == measured[0].family and row.shape not in headline
     ]
     return _table(["layer", "output", "us", "GMAC/s", "share"], lines)
+
+
+def openvino(rows: Sequence[OpenVinoRow]) -> str:
+    """Binary layers, and OpenVINO's BinaryConvolution as multiples of bnn's times."""
+    lines = [
+        [row.shape, number(row.us.median), number(row.openvino_us.median), _multiple(row.times_bnn)] for row in rows
+    ]
+    return _table(["3x3 layer", "bnn, us", "OpenVINO, us", "times bnn's"], lines)
 
 
 def update(path: Path, blocks: dict[str, str]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time whole networks against TensorFlow, Larq Compute Engine, ONNX Runtime and this machine's register-loop rate.
+"""Time whole networks against TensorFlow, Larq Compute Engine, ONNX Runtime, OpenVINO and the register-loop rate.
 
     python tools/bench_models.py
     python tools/bench_models.py --network all --no-peers --profile
@@ -8,8 +8,9 @@
 
 Everything has one thread and takes turns in one process; medians are compared.  The register-loop rate is that of
 multiply-accumulates in loops that never leave the registers, measured in the same run: binary ones by xor, popcount and
-add; float ones by fused multiply-add.  Peers that are not installed are named on stderr and left out; exit status 1: a
-peer or network that was asked for by name could not be timed.
+add; float ones by fused multiply-add.  Cold caches: 256 MB of other memory were written before the call.  Peers that
+are not installed are named on stderr and left out; exit status 1: a peer or network that was asked for by name could
+not be timed.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ import bench_peers
 import bench_small
 import bnn
 from bench_networks import MissingError
-from bench_timing import CLOCKS, Contestant, Timing, measure
-from bnn.runtime import Model
+from bench_timing import CLOCKS, Contestant, Timing, cold, measure
+from bnn.runtime import Model, available_kernels
 
 _DEFAULT = ("digits", "fashion", "QuickNet", "BiRealNet")
 _BATCH = 16
@@ -108,6 +109,9 @@ def bench(name: str, peaks: Sequence[bench_limits.Peak], settings: Settings, adv
     result = Result(name, macs[0], macs[1], model.nbytes, model.arena_bytes, len(model.ops))
     x = np.random.default_rng(settings.seed).normal(size=(_BATCH, *model.input_shapes[0])).astype(np.float32)
     contestants = [bench_peers.compiled(model, x[:1], 1)]
+    if "avx2" in available_kernels() and model.kernels != "avx2":
+        other = Model.from_bytes(model.to_bytes(), kernels="avx2")
+        contestants.append(bench_peers.compiled(other, x[:1], 1, "bnn, AVX2"))
     if settings.scaling:
         contestants += [bench_peers.compiled(model, images, n) for images, n in ((x[:1], 2), (x, 1), (x, 2))]
     found, result.missing = bench_peers.gather(keras_model, x[:1], settings.peers)
@@ -115,12 +119,19 @@ def bench(name: str, peaks: Sequence[bench_limits.Peak], settings: Settings, adv
     runs = [c.run for c in contestants] + [_peak_run(peak) for peak in peaks]
     timings = measure(runs, settings.rounds, settings.slice_ms, settings.clock, advance)
     result.rows = _rows(contestants, timings)
+    result.rows.append(_cold(contestants[0], settings))
     if peaks:
         result.register_loop_us = _register_loop(macs, peaks, timings[len(contestants) :])
         result.share = result.register_loop_us / timings[0].median
     if settings.profile:
         result.profile = _profile(model, x[:1], settings.rounds)
     return result
+
+
+def _cold(ours: Contestant, settings: Settings) -> Row:
+    """``times_bnn``: of a later call, whose caches are warm."""
+    first, second = cold(ours.run, max(settings.rounds, 3), settings.clock)
+    return Row("bnn, cold caches", ours.setting, 1, 1, first, first.median / second.median)
 
 
 def _peak_run(peak: bench_limits.Peak) -> Callable[[], object]:
@@ -220,7 +231,9 @@ def blocks(
     layers = [r for r in results if r.network in bench_networks.LAYERS]
     if layers:
         found["layers"] = bench_docs.models(layers)
-    results = [r for r in results if r not in layers]
+    if any(r.network == bench_networks.FLOAT for r in results):
+        found["instead"] = bench_docs.instead([r for r in results if r.network in (bench_networks.FLOAT, "QuickNet")])
+    results = [r for r in results if r.network in bench_networks.NETWORKS]
     if not results:
         return found
     found |= {"models": bench_docs.models(results), "missing": bench_docs.missing(results, without)}

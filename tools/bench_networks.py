@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks that bench_models.py times: larq_zoo's, the demo's, and chains of equal layers."""
+"""The networks that bench_models.py times: larq_zoo's, the demo's, a mobile one, and chains of equal layers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ ZOO: dict[str, str] = {
 }
 DEMO: dict[str, tuple[int, int, int]] = {"digits": (8, 8, 1), "fashion": (28, 28, 1)}
 NETWORKS = (*DEMO, *ZOO)
+FLOAT = "MobileNetV3Small"  # no binary layer: what one would use instead
 LAYERS = tuple(bench_layers.BUILDERS)
-NAMES = (*NETWORKS, *LAYERS)
+NAMES = (*NETWORKS, FLOAT, *LAYERS)
 _INSTALL_ZOO = "pip install tensorflow-datasets && pip install --no-deps larq-zoo zookeeper"
 
 
@@ -49,6 +50,10 @@ def build(name: str, seed: int) -> Any:
     tf.random.set_seed(seed)
     if name in DEMO:
         model = networks.build(name, DEMO[name], 10)
+    elif name == FLOAT:
+        model = keras.applications.MobileNetV3Small(
+            input_shape=(224, 224, 3), weights=None, include_preprocessing=False
+        )
     elif name in LAYERS:
         model = bench_layers.BUILDERS[name](keras, larq)
     else:

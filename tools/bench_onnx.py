@@ -98,6 +98,32 @@ def _arithmetic(w: _Writer, node: Node) -> str:
     return w.emit(_BINARY[node.op], names)
 
 
+def _hard(w: _Writer, node: Node) -> str | None:
+    """hard_sigmoid(x) = clip(x + 3, 0, 6) / 6 and x * hard_sigmoid(x) as the one op that runtimes have for each."""
+    x = _hard_sigmoid_of(node)
+    if x is not None:
+        return w.emit("HardSigmoid", [w.name(x)], alpha=1 / 6, beta=0.5)
+    for factor, other in (node.inputs, node.inputs[::-1]):
+        if _hard_sigmoid_of(other) is factor:
+            return w.emit("HardSwish", [w.name(factor)])
+    return None
+
+
+def _hard_sigmoid_of(node: Node) -> Node | None:
+    if node.op != "mul" or not node.inputs[1].is_constant or not np.allclose(node.inputs[1].value, 1 / 6):
+        return None
+    clamp = node.inputs[0]
+    attrs: Any = clamp.attrs
+    if clamp.op != "clamp" or (attrs.lo, attrs.hi) != (0, 6) or clamp.inputs[0].op != "add":
+        return None
+    x, three = clamp.inputs[0].inputs
+    return x if three.is_constant and np.all(three.value == 3) else None
+
+
+def _product(w: _Writer, node: Node) -> str:
+    return _hard(w, node) or _arithmetic(w, node)
+
+
 def _vector_constant(w: _Writer, value: Any, node: Node) -> str:
     array = np.asarray(value, np.float32)
     if _is_vector(node):
@@ -151,6 +177,7 @@ _EMIT: dict[str, Callable[[_Writer, Node], str]] = {
     "max_pool": _pool,
     "avg_pool": _pool,
     **dict.fromkeys(_BINARY, _arithmetic),
+    "mul": _product,
     "clamp": _clamp,
     "softmax": lambda w, node: w.emit("Softmax", [w.name(node.inputs[0])], axis=1),
     "concat": lambda w, node: w.emit("Concat", [w.name(i) for i in node.inputs], axis=1),

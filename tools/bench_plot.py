@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 _INK, _SOFT, _RULE = "#1d2733", "#6b7785", "#dfe4ea"
 _COLOURS = {
     "bnn": "#1f6feb",
+    "bnn, AVX2": "#54aeff",
+    "bnn, cold caches": "#54aeff",
     "register loop": "#9ec1f7",
     "Larq Compute Engine": "#e39a2d",
     "ONNX Runtime": "#8250df",
+    "OpenVINO": "#1a7f37",
     "TensorFlow": "#b9c0c9",
 }
 _OPS = ("bconv2d", "conv2d", "binarize", "max_pool", "concat", "add", "mul", "affine", "prelu")
@@ -53,7 +56,7 @@ def _bars(result: Result) -> list[tuple[str, str, float, float]]:
     """(label, engine, microseconds, half the distance of the quartiles), one image and one thread, fastest first."""
     rows = [
         (
-            row.engine if row.engine == "bnn" else f"{row.engine}, {row.setting}",
+            row.engine if row.engine.startswith("bnn") else f"{row.engine}, {row.setting}",
             row.engine,
             row.us.median,
             row.us.spread * row.us.median,

@@ -13,6 +13,9 @@ import numpy as np
 CLOCKS: dict[str, Callable[[], int]] = {"wall": time.perf_counter_ns, "cpu": time.process_time_ns}
 
 
+_MORE_THAN_CACHES = 2**28  # bytes
+
+
 @dataclass(frozen=True)
 class Contestant:
     """``run`` does the work once, for ``images`` images; ``engine`` and ``setting`` say who and how."""
@@ -42,6 +45,23 @@ class Timing:
     def spread(self) -> float:
         """Half the distance between the quartiles, as a share of the median."""
         return (self.third_quartile - self.first_quartile) / 2 / self.median if self.median else 0.0
+
+
+def cold(run: Callable[[], object], rounds: int, clock: str) -> tuple[Timing, Timing]:
+    """(a call after the caches were overwritten, the third call after it), taking turns."""
+    now = CLOCKS[clock]
+    other = np.zeros(_MORE_THAN_CACHES, np.uint8)
+    samples: tuple[list[float], list[float]] = ([], [])
+    run()
+    for _ in range(rounds):
+        other += 1
+        for calls, mine in zip((1, 2), samples, strict=True):
+            for _ in range(calls):
+                begin = now()
+                run()
+                took = (now() - begin) / 1e3
+            mine.append(took)
+    return Timing.of(samples[0]), Timing.of(samples[1])
 
 
 def measure(

@@ -21,6 +21,7 @@ sys.path.insert(0, str(TOOLS))
 
 import bench_docs  # noqa: E402
 import bench_timing  # noqa: E402
+from bnn.runtime import available_kernels  # noqa: E402
 
 needs_larq = pytest.mark.skipif(not importlib.util.find_spec("larq"), reason="the networks need TensorFlow and Larq")
 needs_cc = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
@@ -56,6 +57,14 @@ def test_turns_are_interleaved_and_the_order_rotates() -> None:
     timings = bench_timing.measure([lambda i=i: calls.append(i) for i in range(3)], 4, 1e-6, "cpu")  # type: ignore[misc]
     assert len(timings) == 3
     assert calls[-12:] == [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]
+
+
+def test_cold_calls_come_after_other_memory_and_warm_ones_after_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(bench_timing, "_MORE_THAN_CACHES", 16)
+    monkeypatch.setitem(bench_timing.CLOCKS, "calls", lambda: 1000 * len(calls))
+    first, later = bench_timing.cold(lambda: calls.append(0), 3, "calls")
+    assert len(calls) == 1 + 3 * 3 and first.median == later.median == 1.0
 
 
 def test_a_contestant_twice_as_slow_is_found_so() -> None:
@@ -100,14 +109,16 @@ def test_models_as_json(tmp_path: Path) -> None:
     first = found["rows"][0]
     assert first["engine"] == "bnn" and first["times_bnn"] == 1.0 and (first["images"], first["threads"]) == (1, 1)
     engines = {row["engine"] for row in found["rows"]}
-    assert "TensorFlow" in engines
-    for peer, engine in (("lce", "Larq Compute Engine"), ("onnxruntime", "ONNX Runtime")):
+    assert "TensorFlow" in engines and "bnn, cold caches" in engines
+    if {"avx512", "avx2"} <= set(available_kernels()):
+        assert "bnn, AVX2" in engines
+    for peer, engine in (("lce", "Larq Compute Engine"), ("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO")):
         assert engine in engines or found["missing"].get(peer) or report["without"][peer]
     assert sum(op["share"] for op in found["profile"]) == pytest.approx(1)
     assert {"import_ms", "digits_call_us", "digits_c_us", "digits_added_us"} <= set(report["small"])
     text = document.read_text()
     assert "| digits | " in text and "`import bnn`" in text
-    assert text.count("old") == 1, "only the block of what was not measured stays"
+    assert text.count("\nold\n") == 1, "only the block of what was not measured stays"
     for name in ("performance-models.png", "performance-profile.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
@@ -182,6 +193,21 @@ def test_wrong_use(arguments: list[str], message: str) -> None:
     done = run("bench_models.py", *arguments)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_openvino_is_needed() -> None:
+    done = run_without("openvino", "bench_openvino.py", "--rounds", "1")
+    assert done.returncode == 1 and "; run: pip install openvino" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("openvino"), reason="needs openvino")
+def test_openvino_gives_the_sums_before_it_is_timed(tmp_path: Path) -> None:
+    document = tmp_path / "document.md"
+    document.write_text("<!-- bench: openvino -->\nold\n<!-- end -->\n")
+    done = run("bench_openvino.py", "--rounds", "1", "--slice", "0.1", "--docs", str(document), "--json")
+    assert done.returncode == 0, done.stderr
+    assert [row["shape"] for row in json.loads(done.stdout)["rows"]][0] == "56x56x64"
+    assert "| 7x7x512 | " in document.read_text()
 
 
 @needs_cc

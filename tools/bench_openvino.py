@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time binary 3x3 layers against OpenVINO's BinaryConvolution, the closest peer on x86.
+
+    pip install openvino
+    python tools/bench_openvino.py
+
+A layer takes floats, makes bits of them and gives its sums, padded with -1.  Both have one thread and take turns; their
+sums are compared before they are timed, and a difference is an error.  OpenVINO gets its own form: activations as
+FakeQuantize to {0, 1}, weights as bits, the first in the lowest bit of a byte.  It is one layer and no chain: of two in
+a row, OpenVINO 2026.4 computes the second's bits in the first, and gives other sums.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+import bench_docs
+from bench_peers import Floats, compiled
+from bench_timing import CLOCKS, Timing, measure
+from bnn.emit.model import encode
+from bnn.ir import Graph
+from bnn.ops import ConvAttrs, PadAttrs, constant, input_node, make
+from bnn.passes import lower
+from bnn.runtime import Model
+
+SHAPES = ((56, 64), (28, 128), (14, 256), (7, 512))  # pixels of a side, channels
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer: bnn's time, OpenVINO's, and how many times bnn's that is."""
+
+    shape: str
+    us: Timing
+    openvino_us: Timing
+    times_bnn: float
+
+
+def layer(side: int, signs: Floats) -> Model:
+    """The layer of OHWI weights, compiled."""
+    x = input_node("x", (side, side, signs.shape[3]))
+    bits = make("sign", make("add", make("sign", x), constant(0.1)))
+    padded = make("pad", bits, attrs=PadAttrs((1, 1, 1, 1), -1.0))
+    y = make("conv2d", padded, constant(signs), attrs=ConvAttrs())
+    return Model.from_bytes(encode(lower(Graph((x,), (y,), ("sums",)))))
+
+
+def openvino(side: int, signs: Floats) -> Callable[[Floats], Floats]:
+    """The same in OpenVINO, channels first."""
+    import openvino as ov
+    from openvino import opset1
+
+    x = opset1.parameter([1, signs.shape[3], side, side], np.float32)
+    middle, low, high = (opset1.constant(np.full((1, 1, 1, 1), v, np.float32)) for v in (0.0, 0.0, 1.0))
+    bits = opset1.fake_quantize(x, middle, middle, low, high, 2)
+    ones = np.moveaxis(signs, 3, 1) > 0
+    packed = ov.Tensor(np.packbits(ones.reshape(-1), bitorder="little"), ov.Shape(ones.shape), ov.Type.u1)
+    one = [1, 1]
+    y = opset1.binary_convolution(bits, ov.op.Constant(packed), one, one, one, one, "xnor-popcount", -1.0)
+    hints = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    request = ov.Core().compile_model(ov.Model([y], [x]), "CPU", hints).create_infer_request()
+    return lambda image: next(iter(request.infer({0: image}, share_inputs=True).values()))
+
+
+def bench(side: int, channels: int, rounds: int, slice_ms: float, clock: str) -> Row:
+    rng = np.random.default_rng(side)
+    signs = rng.choice(np.array([-1, 1], np.float32), (channels, 3, 3, channels))
+    image = rng.normal(size=(1, side, side, channels)).astype(np.float32)
+    model, other = layer(side, signs), openvino(side, signs)
+    first = np.ascontiguousarray(np.moveaxis(image, 3, 1))
+    sums, theirs = model(image), np.moveaxis(other(first), 1, 3)
+    wrong = int(np.count_nonzero(sums != theirs))
+    if wrong:
+        raise click.ClickException(f"{side}x{side}x{channels}: {wrong} of {sums.size} sums differ")
+    ours, time = measure([compiled(model, image, 1).run, lambda: other(first)], rounds, slice_ms, clock)
+    return Row(f"{side}x{side}x{channels}", ours, time, time.median / ours.median)
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", type=click.IntRange(1, 1000), default=15, show_default=True, help="Turns of each.")
+@click.option(
+    "--slice",
+    "slice_ms",
+    type=click.FloatRange(0.01, 10_000),
+    default=30.0,
+    show_default=True,
+    help="Milliseconds of a turn, at least.",
+)
+@click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True)
+@click.option(
+    "--docs", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A document whose block is replaced."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def main(rounds: int, slice_ms: float, clock: str, docs: Path | None, as_json: bool) -> None:
+    try:
+        rows = [bench(side, channels, rounds, slice_ms, clock) for side, channels in SHAPES]
+    except ImportError as error:
+        raise click.ClickException(f"{error}; run: pip install openvino") from None
+    text = bench_docs.openvino(rows)
+    if docs is not None:
+        bench_docs.update(docs, {"openvino": text})
+    print(json.dumps({"clock": clock, "rounds": rounds, "rows": [asdict(row) for row in rows]}) if as_json else text)
+
+
+if __name__ == "__main__":
+    main()
