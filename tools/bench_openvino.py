@@ -23,9 +23,9 @@ import numpy as np
 import bench_docs
 from bench_peers import Floats, compiled
 from bench_timing import CLOCKS, Timing, measure
-from bnn.emit.model import encode
-from bnn.ir import Graph
-from bnn.ops import ConvAttrs, PadAttrs, constant, input_node, make
+from bnn.file.write import encode
+from bnn.ir.graph import Graph
+from bnn.ir.ops import ConvAttrs, PadAttrs, constant, input_node, make
 from bnn.passes import lower
 from bnn.runtime import Model
 
