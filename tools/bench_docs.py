@@ -6,12 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from bench_kernels import Row as KernelRow
-    from bench_models import Result, Row
-    from bench_openvino import Row as OpenVinoRow
+from bench_results import KernelRow, LayerRow, Result, Row
 
 _PEERS = (
     ("cold caches", "bnn, cold caches", ""),
@@ -142,7 +138,7 @@ def other_layers(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
     return _table(["layer", "output", "us", "GMAC/s", "share"], lines)
 
 
-def openvino(rows: Sequence[OpenVinoRow]) -> str:
+def openvino(rows: Sequence[LayerRow]) -> str:
     """Binary layers, and OpenVINO's BinaryConvolution as multiples of bnn's times."""
     lines = [
         [row.shape, number(row.us.median), number(row.openvino_us.median), _multiple(row.times_bnn)] for row in rows

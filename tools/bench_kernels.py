@@ -19,12 +19,13 @@ import platform
 import shlex
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
 import bench_docs
+from bench_results import KernelRow as Row
 from bench_roofline import draw
 from bnn._distribution import install
 from bnn.runtime import build as extension
@@ -32,31 +33,6 @@ from bnn.runtime import build as extension
 ROOT = Path(__file__).resolve().parents[1]
 HEADLINE = ("56x56x64 3x3", "28x28x128 3x3", "14x14x256 3x3", "7x7x512 3x3")
 FLAGS = (*extension.FLAGS, *extension.HARDENING, *extension.INCLUDE_FLAGS)  # the extension's own
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measurement.
-
-    ``products``: multiply-accumulates of one image, those with padding counted (of memory: bytes).  ``bytes``: what one
-    image makes the layer read and write at least.  ``ns``: median nanoseconds of processor time for one image;
-    ``spread``: half the distance of its quartiles.  ``share``: of the highest register-loop rate for such products.
-    """
-
-    kind: str
-    family: str
-    shape: str
-    output: str
-    products: float
-    bytes: float
-    ns: float
-    spread: float
-    share: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """GMAC/s."""
-        return self.products / self.ns
 
 
 def build(folder: Path, compiler: str) -> Path:

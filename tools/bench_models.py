@@ -22,7 +22,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,53 +41,13 @@ import bench_peers
 import bench_small
 import bnn
 from bench_networks import MissingError
+from bench_results import OpTime, Result, Row
 from bench_timing import CLOCKS, Contestant, Timing, cold, measure
 from bnn.runtime import Model, available_kernels
 
 _DEFAULT = ("digits", "fashion", "QuickNet", "BiRealNet")
 _BATCH = 16
 _PEAK_ROUNDS = 200_000  # of a peak's loop in one call: under a millisecond
-
-
-@dataclass(frozen=True)
-class Row:
-    """One contestant on one network.  ``times_bnn``: its median over that of bnn's one thread on as many images."""
-
-    engine: str
-    setting: str
-    images: int
-    threads: int
-    us: Timing
-    times_bnn: float
-
-
-@dataclass(frozen=True)
-class OpTime:
-    """All ops of one type in a network."""
-
-    op: str
-    kind: str
-    count: int
-    us: float
-    share: float
-
-
-@dataclass
-class Result:
-    """What was found on one network; ``register_loop_us``: of the multiply-accumulates at the
-    register-loop rate, 0 where it could not be measured; ``share``: of it in bnn's time."""
-
-    network: str
-    binary_macs: int
-    float_macs: int
-    file_bytes: int
-    arena_bytes: int
-    ops: int
-    register_loop_us: float = 0.0
-    share: float = 0.0
-    rows: list[Row] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
-    profile: list[OpTime] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -22,7 +22,8 @@ import numpy as np
 
 import bench_docs
 from bench_peers import Floats, compiled
-from bench_timing import CLOCKS, Timing, measure
+from bench_results import LayerRow as Row
+from bench_timing import CLOCKS, measure
 from bnn.file.write import encode
 from bnn.ir.graph import Graph
 from bnn.ir.ops import ConvAttrs, PadAttrs, constant, input_node, make
@@ -30,16 +31,6 @@ from bnn.passes import lower
 from bnn.runtime import Model
 
 SHAPES = ((56, 64), (28, 128), (14, 256), (7, 512))  # pixels of a side, channels
-
-
-@dataclass(frozen=True)
-class Row:
-    """One layer: bnn's time, OpenVINO's, and how many times bnn's that is."""
-
-    shape: str
-    us: Timing
-    openvino_us: Timing
-    times_bnn: float
 
 
 def layer(side: int, signs: Floats) -> Model:

@@ -6,12 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench_docs import number
-
-if TYPE_CHECKING:
-    from bench_models import Result
+from bench_results import Result
 
 _INK, _SOFT, _RULE = "#1d2733", "#6b7785", "#dfe4ea"
 _COLOURS = {

@@ -6,10 +6,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from bench_kernels import Row
+from bench_results import KernelRow as Row
 
 _INK, _SOFT = "#1d2733", "#6b7785"
 _COLOURS = ("#1f6feb", "#e39a2d", "#1a7f37", "#8250df", "#57606a")
