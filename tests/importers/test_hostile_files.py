@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn.importers.tensorflow.load import archives, import_model, limits
+from bnn.importers.tensorflow import archives, limits
+from bnn.importers.tensorflow.load import import_model
 from pace import loop_seconds
 
 from .hostile import refused

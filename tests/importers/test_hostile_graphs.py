@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
+from bnn.importers.tensorflow import pure as tf_pure
 from bnn.importers.tensorflow.frozen import ALIASES, SHAPE_OPS
 from bnn.importers.tensorflow.graphdef import SUPPORTED
 from bnn.importers.tensorflow.load import import_model
-from bnn.importers.tensorflow.load import pure as tf_pure
 from bnn.importers.tensorflow.symbols import FUNCTIONS
 
 from .hostile import Case, edit, function_of, inject, product, raw, refused, save_plain, writing

@@ -15,9 +15,10 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow.load import graphdef, import_model, limits, saved_models
-from bnn.importers.tensorflow.load import inline as tf_inline
-from bnn.importers.tensorflow.load import run as tf_run
+from bnn.importers.tensorflow import graphdef, limits, saved_models
+from bnn.importers.tensorflow import inline as tf_inline
+from bnn.importers.tensorflow import run as tf_run
+from bnn.importers.tensorflow.load import import_model
 
 from .hostile import edit, product, refused
 

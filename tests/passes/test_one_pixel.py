@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bnn.emit.nir_proof import prove
 
-from bnn.emit.nir import arrange
+from bnn.emit.nir.proof import prove
+from bnn.emit.nir.write import arrange
 from bnn.events import EventEngine
 from bnn.file.read import decode
 from bnn.file.write import encode

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn import errors, runtime
+from bnn import errors
 from bnn._native import ffi, lib
 from bnn.file.write import encode
 from bnn.ir.graph import DType, Node
@@ -24,6 +24,7 @@ from bnn.ir.ops import ClampAttrs, ConvAttrs, constant, input_node, make
 from bnn.runtime import Model
 from bnn.runtime import context as _context
 from bnn.runtime import handles as _handles
+from bnn.runtime import model as runtime
 from bnn.runtime.context import Context, Pulse
 from op_cases import CASES
 from op_graphs import plan

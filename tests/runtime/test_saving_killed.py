@@ -29,7 +29,7 @@ SIZE = 3_000_000
 # Saves one letter after the other, each in many small writes, and says when it has begun.
 SAVER = """
 import sys
-from bnn._handles import replacing
+from bnn.runtime.handles import replacing
 print("begun", flush=True)
 while True:
     for letter in b"ABC":
