@@ -117,7 +117,7 @@ def _quantize(path: Path, shape: tuple[int, ...]) -> Path:
     """Static quantization, weights by channel, calibrated on random images.
 
     Of the forms that ONNX Runtime offers the fastest on x86: activations as unsigned bytes, which the processor's dot
-    product takes, and QDQ nodes.  QInt8 takes 1.3 to 1.7 times as long; the QOperator form is no faster (or, with
+    product takes, and QDQ nodes.  QInt8 takes 1.7 times as long in QuickNet; the QOperator form is no faster (or, with
     QInt8, ten times slower), and does not load for every network; weights by tensor are no faster.
     """
     from onnxruntime import quantization
