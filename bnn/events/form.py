@@ -32,7 +32,11 @@ def network_of_neurons(model: Model) -> tuple[Model, dict[int, int], bool] | Non
     totals = {key: sum(n for k, n in own.values() if k == key) for key, _ in own.values()}
     targets = {key: sum(n for k, n in wanted.values() if k == key) for key, _ in wanted.values()}
     # What makes a layer larger is the same for all ops that it became.
-    dense = {i: n * targets.get(key, n) // totals[key] for i, (key, n) in own.items()}
+    dense, done = dict[int, int](), dict.fromkeys(totals, 0)
+    for i, (key, n) in own.items():  # rounded so that a layer's parts add up to what it takes
+        whole = targets.get(key, totals[key])
+        start, done[key] = done[key], done[key] + n
+        dense[i] = done[key] * whole // totals[key] - start * whole // totals[key]
     return Model.from_bytes(encode(graph)), dense, max(form.copies.values(), default=1) > 1
 
 
