@@ -56,7 +56,7 @@ def compile(
         A model that runs at once; ``save`` writes it to a .bnn file.
 
     Raises:
-        UnsupportedOpError: an operation that has no translation; names the op, the layer and what to do.
+        UnsupportedOpError: an operation cannot be translated; the message names the op, the layer and what to do.
         CompileError: the model or file cannot be read, or ``require_binary`` is not met.
         SetupError: TensorFlow, or the Keras that the file needs, is not there.
     """

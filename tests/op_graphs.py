@@ -103,7 +103,7 @@ def _makers(dtype: DType, rounded: bool = False) -> dict[str, Maker]:
     }
 
 
-# Small whole numbers give exact results, but for the means and exponentials of ROUNDED_OPS.
+# Small whole numbers give exact results, except for the means and exponentials of ROUNDED_OPS.
 FLOAT_OPS, BIT_OPS, BYTE_OPS = (_makers(dtype) for dtype in (DType.f32, DType.b1, DType.u8))
 ROUNDED_OPS = _makers(DType.f32, rounded=True)
 

@@ -31,8 +31,8 @@ def reads_all(conv: Node) -> bool:
 
 
 def is_smaller(shape: Sequence[int], filters: int, moves_bits: bool) -> bool:
-    """Whether the file is smaller where so many filters read an image (h, w, c) as one pixel; and, where that
-    ``moves_bits`` inside words, the network no slower."""
+    """Whether the file becomes smaller if ``filters`` filters read an image (h, w, c) as one pixel; and, if that
+    ``moves_bits`` inside words, whether the network is no slower."""
     saved = wasted_words(shape) * filters
     return saved > _OP_WORDS and (not moves_bits or saved >= _MOVE * shape[0] * shape[1])
 

@@ -44,7 +44,7 @@ def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Arra
         if node.type.dtype is DType.b1 and (result > 0).any():
             result = np.where(_may_turn(node, operands, result), np.float32(2), np.float32(0))
     images = next(len(a) for a, i in zip(operands, node.inputs, strict=True) if not i.is_constant)
-    # Not a number comes of infinity times zero: of values that both computations have, or of a difference without end.
+    # Infinity times zero gives not-a-number: of values that both computations have, or of an infinite difference.
     nan = np.inf if any(np.isinf(e).any() for e in errors) else 0.0
     return np.broadcast_to(np.nan_to_num(result, nan=nan, posinf=np.inf), (images, *node.type.shape))
 
@@ -67,7 +67,7 @@ def _may_turn(node: Node, operands: Sequence[Array], error: Array) -> Array:
     value = OPS[node.op].reference(*operands, a=replace(node.attrs, slots=slots, out=DType.f32)).astype(np.float64)
     if "threshold" not in node.attrs.slots:
         return np.asarray((error > 0) & (np.abs(value) <= 2 * error))
-    # Keras' own threshold lies between two integers, of which the larger is here.
+    # Keras' own threshold lies between two integers; this is the larger one.
     threshold = operands[node.attrs.operand("threshold")]
     return np.asarray((error > 0) & (np.abs(value - threshold + 0.5) <= 1.5 + 2 * error))
 

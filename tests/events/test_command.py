@@ -12,7 +12,7 @@ import pytest
 
 import bnn
 from bnn.cli import main
-from bnn.events import recordings as event_sources
+from bnn.events import recordings
 
 DIGITS = str(Path(__file__).with_name("digits.bnn"))
 
@@ -62,9 +62,9 @@ def test_a_stream(capfd: pytest.CaptureFixture[str], images: str) -> None:
 
 def test_a_recording(capfd: pytest.CaptureFixture[str], rng: np.random.Generator, tmp_path: Path) -> None:
     t = np.sort(rng.integers(0, 50_000, 300))
-    events = event_sources.from_fields(rng.integers(0, 34, 300), rng.integers(0, 34, 300), rng.integers(0, 2, 300), t)
+    events = recordings.from_fields(rng.integers(0, 34, 300), rng.integers(0, 34, 300), rng.integers(0, 2, 300), t)
     path = tmp_path / "00001.bin"
-    path.write_bytes(event_sources.encode_nmnist(events))
+    path.write_bytes(recordings.encode_nmnist(events))
     out = run(capfd, path, "--mode", "recording", "--shrink", 4, "--window", 20000, "--origin", 1, 1)
     assert "300 camera events" not in out and "camera events" in out and "20000 us" in out
     result = json.loads(run(capfd, path, "--mode", "recording", "--rule", "decay", "--shrink", 5, "--json"))
@@ -80,7 +80,7 @@ def test_a_recording(capfd: pytest.CaptureFixture[str], rng: np.random.Generator
 def test_a_picture_over_time(capfd: pytest.CaptureFixture[str], images: str, tmp_path: Path, mode: str) -> None:
     pytest.importorskip("matplotlib")
     columns = (np.arange(300) % 8, np.arange(300) // 8 % 8, np.arange(300) % 2, np.arange(300) * 100)
-    np.save(tmp_path / "events.npy", event_sources.from_fields(*columns))
+    np.save(tmp_path / "events.npy", recordings.from_fields(*columns))
     source = images if mode == "stream" else tmp_path / "events.npy"
     assert "wrote" in run(capfd, source, "--mode", mode, "--label", 3, "--plot", tmp_path / "run.png")
     assert (tmp_path / "run.png").stat().st_size > 10_000

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn.events import EventEngine
+from bnn.events import EventEngine, handle
 from bnn.events import engine as events
-from bnn.events import handle as _events_engine
 from bnn.events.recordings import from_fields
 from bnn.events.rules import (
     MOST_STEPS,
@@ -213,9 +212,9 @@ def test_what_an_engine_may_need(limit: int, size: int, shapes: list[tuple[int, 
     """64 times the file and 256 times what goes in and comes out, beside 320 MiB; or what was allowed."""
     tensors = [SimpleNamespace(shape=shape) for shape in shapes]
     opened: Any = SimpleNamespace(limits=(limit, 0), size=size, inputs=tensors[:1], outputs=tensors[1:])
-    _events_engine._check_bytes(most, opened)
+    handle._check_bytes(most, opened)
     with pytest.raises(bnn.InputError, match=f"needs {most + 1} bytes, expected at most {most}; .*larger max_bytes="):
-        _events_engine._check_bytes(most + 1, opened)
+        handle._check_bytes(most + 1, opened)
 
 
 def test_traces_end(model: bnn.Model, image: Array) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn.events import recordings as event_sources
+from bnn.events import recordings
 from bnn.events.recordings import decode_aedat3, decode_nmnist, encode_nmnist, from_fields
 
 Array = np.ndarray[Any, Any]
@@ -56,7 +56,7 @@ def test_columns_are_of_one_length_and_one_dimension() -> None:
 def test_events_of_one_time_stay_in_order(tmp_path: Path, rng: np.random.Generator) -> None:
     t = rng.integers(0, 3, 200)
     np.save(tmp_path / "a.npy", from_fields(np.arange(200), np.zeros(200, int), np.zeros(200, int), t))
-    assert event_sources.read(tmp_path / "a.npy")["x"].tolist() == sorted(range(200), key=lambda i: int(t[i]))
+    assert recordings.read(tmp_path / "a.npy")["x"].tolist() == sorted(range(200), key=lambda i: int(t[i]))
 
 
 # -- N-MNIST ----------------------------------------------------------------------------------------------------------
@@ -166,10 +166,10 @@ def test_packets_of_nothing() -> None:
 )  # fmt: skip
 def test_where_events_begin(encoding: str, data: bytes, expected: int | str) -> None:
     if isinstance(expected, int):
-        assert event_sources._body(Path("x"), data, encoding) == expected
+        assert recordings._body(Path("x"), data, encoding) == expected
     else:
         with pytest.raises(bnn.InputError, match=f"^x: .*{expected}"):
-            event_sources._body(Path("x"), data, encoding)
+            recordings._body(Path("x"), data, encoding)
 
 
 @pytest.mark.parametrize(
@@ -183,10 +183,10 @@ def test_where_events_begin(encoding: str, data: bytes, expected: int | str) -> 
 def test_which_encoding_a_header_names(line: bytes, found: str) -> None:
     head = b"% date\n" * (b"%" in line) + line + b"\n"
     if found.startswith("evt"):
-        assert event_sources._prophesee(Path("x.raw"), ".raw", head) == found
+        assert recordings._prophesee(Path("x.raw"), ".raw", head) == found
     else:
         with pytest.raises(bnn.InputError, match=found):
-            event_sources._prophesee(Path("x.raw"), ".raw", head)
+            recordings._prophesee(Path("x.raw"), ".raw", head)
 
 
 @pytest.mark.parametrize(
@@ -199,10 +199,10 @@ def test_a_reader_that_fails(tmp_path: Path, read: Any, message: str, monkeypatc
     reader = SimpleNamespace(Wizard=lambda encoding: SimpleNamespace(read=read))
     monkeypatch.setitem(sys.modules, "expelliarmus", reader)  # type: ignore[arg-type]
     with pytest.raises(bnn.InputError, match=f"expelliarmus cannot read it .*{message}"):
-        event_sources.read(path)
+        recordings.read(path)
     monkeypatch.setitem(sys.modules, "expelliarmus", None)  # type: ignore[arg-type]
     with pytest.raises(bnn.SetupError, match=r"pip install 'bnn-compiler\[prophesee\]'"):
-        event_sources.read(path)
+        recordings.read(path)
 
 
 # -- any file ---------------------------------------------------------------------------------------------------------
@@ -220,12 +220,12 @@ def test_files_are_known_by_their_endings(tmp_path: Path) -> None:
     for name in ("c.bin", "C.BIN"):
         (tmp_path / name).write_bytes(encode_nmnist(events))
     for path in tmp_path.iterdir():
-        assert event_sources.read(path).tolist() == events.tolist(), path
+        assert recordings.read(path).tolist() == events.tolist(), path
     np.savez(tmp_path / "two.npz", a=events, b=events)
     with pytest.raises(bnn.InputError, match="holds a, b, expected x, y, p, t or one structured array"):
-        event_sources.read(tmp_path / "two.npz")
+        recordings.read(tmp_path / "two.npz")
     with pytest.raises(bnn.ModelNotFoundError, match="there is no such recording"):
-        event_sources.read(tmp_path)
+        recordings.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_files_that_cannot_be_read(
         raise error
 
     (tmp_path / "a.npy").touch()
-    monkeypatch.setattr(event_sources, "_read", fail)
+    monkeypatch.setattr(recordings, "_read", fail)
     with pytest.raises(kind, match=message) as caught:
-        event_sources.read(tmp_path / "a.npy")
+        recordings.read(tmp_path / "a.npy")
     assert type(caught.value) is kind

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn.events import EventEngine
-from bnn.events import recordings as event_sources
+from bnn.events import EventEngine, recordings
 from bnn.events.rules import Rule, frames, place
 from events.spiking import mismatches, random_model
 
@@ -22,7 +21,7 @@ Array = np.ndarray[Any, Any]
 def recording(rng: np.random.Generator, count: int = 200, size: int = 8, until: int = 50_000) -> Array:
     t = np.sort(rng.integers(0, until, count))
     x, y = rng.integers(0, size, (2, count))
-    return event_sources.from_fields(x, y, rng.integers(0, 2, count), t)
+    return recordings.from_fields(x, y, rng.integers(0, 2, count), t)
 
 
 def same(a: Array, b: Array) -> bool:
@@ -35,20 +34,20 @@ def same(a: Array, b: Array) -> bool:
 def test_nmnist(rng: np.random.Generator, tmp_path: Path) -> None:
     events = recording(rng, size=34, until=300_000)
     path = tmp_path / "00001.bin"
-    path.write_bytes(event_sources.encode_nmnist(events))
-    assert same(event_sources.read(path), events)
+    path.write_bytes(recordings.encode_nmnist(events))
+    assert same(recordings.read(path), events)
 
 
 def test_nmnist_by_hand() -> None:
     """x, y, polarity and 23 bits of time; y = 240 adds 2**13 us to what follows."""
     data = bytes([3, 7, 0x80, 0, 5]) + bytes([0, 240, 0, 0, 0]) + bytes([1, 2, 0x01, 0x02, 0x03])
-    events = event_sources.decode_nmnist(data)
+    events = recordings.decode_nmnist(data)
     assert [tuple(map(int, e)) for e in events] == [(3, 7, 1, 5), (1, 2, 0, 0x010203 + 8192)]
 
 
 def test_nmnist_truncated() -> None:
     with pytest.raises(bnn.InputError, match="7 bytes, expected a multiple of 5"):
-        event_sources.decode_nmnist(bytes(7))
+        recordings.decode_nmnist(bytes(7))
 
 
 def test_numpy_files(rng: np.random.Generator, tmp_path: Path) -> None:
@@ -60,14 +59,14 @@ def test_numpy_files(rng: np.random.Generator, tmp_path: Path) -> None:
         tonic[name] = events[name]
     np.save(tmp_path / "c.npy", tonic[::-1])
     for name in ("a.npy", "b.npz"):
-        assert same(event_sources.read(tmp_path / name), events)
-    assert np.array_equal(event_sources.read(tmp_path / "c.npy")["t"], events["t"])  # sorted
+        assert same(recordings.read(tmp_path / name), events)
+    assert np.array_equal(recordings.read(tmp_path / "c.npy")["t"], events["t"])  # sorted
     np.save(tmp_path / "d.npy", np.zeros(3))
     with pytest.raises(TypeError, match="structured array with fields x, y, p, t"):
-        event_sources.read(tmp_path / "d.npy")
+        recordings.read(tmp_path / "d.npy")
     (tmp_path / "e.npy").write_bytes(b"\x93NUMPY\x01\x00garbage")
     with pytest.raises(bnn.InputError, match="not a NumPy file"):
-        event_sources.read(tmp_path / "e.npy")
+        recordings.read(tmp_path / "e.npy")
 
 
 def aedat3(events: Array, per_packet: int = 64) -> bytes:
@@ -86,10 +85,10 @@ def test_aedat3(rng: np.random.Generator, tmp_path: Path) -> None:
     events = recording(rng, size=128)
     path = tmp_path / "user01.aedat"
     path.write_bytes(aedat3(events))
-    assert same(event_sources.read(path), events)
+    assert same(recordings.read(path), events)
     path.write_bytes(aedat3(events)[:-3])
     with pytest.raises(bnn.InputError, match="claims 8 events|claims 64 events"):
-        event_sources.read(path)
+        recordings.read(path)
 
 
 @pytest.mark.parametrize(("encoding", "until"), [("dat", 50_000), ("evt2", 50_000), ("evt3", 4_000)])
@@ -102,7 +101,7 @@ def test_prophesee(rng: np.random.Generator, tmp_path: Path, encoding: str, unti
         array[name] = events[name]
     path = tmp_path / ("x.dat" if encoding == "dat" else "x.raw")
     expelliarmus.Wizard(encoding=encoding).save(fpath=path, arr=array)
-    read = event_sources.read(path)
+    read = recordings.read(path)
     assert len(read) == len(events)
     assert same(read, events)
 
@@ -119,7 +118,7 @@ def test_truncated_prophesee(rng: np.random.Generator, tmp_path: Path, encoding:
     expelliarmus.Wizard(encoding=encoding).save(fpath=path, arr=array)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(bnn.InputError, match=f"bytes of events, expected a multiple of {word}: truncated"):
-        event_sources.read(path)
+        recordings.read(path)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_prophesee_body_that_begins_as_its_header(tmp_path: Path, version: int, 
     pytest.importorskip("expelliarmus")
     path = tmp_path / "x.raw"
     path.write_bytes(f"% date 2020-01-01 00:00:00\n% evt {version}.0\n".encode() + words.tobytes())
-    assert event_sources.read(path).tolist() == [(3, 37, 1, time)]
+    assert recordings.read(path).tolist() == [(3, 37, 1, time)]
 
 
 def test_dat_whose_first_event_begins_as_its_header(tmp_path: Path) -> None:
@@ -144,11 +143,11 @@ def test_dat_whose_first_event_begins_as_its_header(tmp_path: Path) -> None:
     path = tmp_path / "x.dat"
     event = (37 | ((1 << 28) | (3 << 14) | 2) << 32).to_bytes(8, "little")
     path.write_bytes(b"% Data file\n% Version 2\n\x0c\x08" + event)
-    assert event[:1] == b"%" and event_sources.read(path).tolist() == [(2, 3, 1, 37)]
+    assert event[:1] == b"%" and recordings.read(path).tolist() == [(2, 3, 1, 37)]
     # ... but the first of these two, with which expelliarmus would look for a line's end for ever.
     path.write_bytes(b"% Data file\n%\x08" + event)
     with pytest.raises(bnn.InputError, match=r"x\.dat: events of type 0x25, expected one of Prophesee's: damaged"):
-        event_sources.read(path)
+        recordings.read(path)
 
 
 def changed(name: str, value: Any) -> dict[str, Any]:
@@ -177,10 +176,10 @@ def test_columns_that_are_no_events(columns: dict[str, Any], message: str, tmp_p
     """Nothing is rounded or wrapped: not from arrays, not from a file, not in a structured array."""
     arrays = {name: np.asarray(column) for name, column in columns.items()}
     with pytest.raises(bnn.InputError, match=message):
-        event_sources.from_fields(**arrays)
+        recordings.from_fields(**arrays)
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(bnn.InputError, match=f"a.npz: .*{message}"):
-        event_sources.read(tmp_path / "a.npz")
+        recordings.read(tmp_path / "a.npz")
     if len(columns["t"]) == 4:
         events = np.empty(4, [(name, a.dtype) for name, a in arrays.items()])
         for name, a in arrays.items():
@@ -191,27 +190,27 @@ def test_columns_that_are_no_events(columns: dict[str, Any], message: str, tmp_p
 
 def test_whole_numbers_of_any_type() -> None:
     columns = changed("p", [-1, 1, -1, 1])
-    want = event_sources.from_fields(**columns)
+    want = recordings.from_fields(**columns)
     assert want["p"].tolist() == [0, 1, 0, 1]
     for dtype in ("u8", "i1", "f4", "f8"):
         signed = {n: np.asarray(c, dtype if n != "p" or dtype != "u8" else "i8") for n, c in columns.items()}
-        assert same(event_sources.from_fields(**signed), want)
+        assert same(recordings.from_fields(**signed), want)
     booleans = changed("p", np.array([False, True, False, True]))
-    assert same(event_sources.from_fields(**booleans), want)
+    assert same(recordings.from_fields(**booleans), want)
 
 
 def test_unknown_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such recording"):
-        event_sources.read(tmp_path / "nothing.bin")
+        recordings.read(tmp_path / "nothing.bin")
     path = tmp_path / "x.aedat4"
     path.write_bytes(b"#!AER-DAT4.0\r\n")
     with pytest.raises(bnn.InputError, match=r"AEDAT 4\.0, expected 3\.1"):
-        event_sources.read(path)
+        recordings.read(path)
     path.write_bytes(b"hello")
     with pytest.raises(bnn.InputError, match="cannot tell what it is"):
-        event_sources.read(path)
+        recordings.read(path)
     with pytest.raises(bnn.InputError, match="format: found 'avi'"):
-        event_sources.read(path, "avi")
+        recordings.read(path, "avi")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +229,7 @@ def test_unknown_files(tmp_path: Path) -> None:
 def test_files_of_another_kind(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(bnn.InputError, match=message):
-        event_sources.read(tmp_path / name)
+        recordings.read(tmp_path / name)
 
 
 def test_other_names_of_the_fields(rng: np.random.Generator, tmp_path: Path) -> None:
@@ -241,7 +240,7 @@ def test_other_names_of_the_fields(rng: np.random.Generator, tmp_path: Path) -> 
     np.save(tmp_path / "a.npy", other)
     np.savez(tmp_path / "a.npz", **{name: other[name] for name in other.dtype.names or ()})
     for name in ("a.npy", "a.npz"):
-        assert same(event_sources.read(tmp_path / name), events)
+        assert same(recordings.read(tmp_path / name), events)
 
 
 # -- rules ------------------------------------------------------------------------------------------------------------
@@ -344,7 +343,7 @@ def test_a_rule_has_its_own_parameters() -> None:
 
 
 def test_place() -> None:
-    events = event_sources.from_fields([10, 11, 12, 30], [20, 20, 23, 20], [0, 1, 1, 0], [1, 2, 3, 4])
+    events = recordings.from_fields([10, 11, 12, 30], [20, 20, 23, 20], [0, 1, 1, 0], [1, 2, 3, 4])
     placed = place(events, (2, 2, 1), (20, 10), 2)
     assert placed.pixel.tolist() == [0, 0, 3] and placed.polarity.tolist() == [0, 1, 1] and placed.dropped == 1
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn.events import EventEngine
-from bnn.events import recordings as event_sources
+from bnn.events import EventEngine, recordings
 from bnn.events.report import ACCUMULATE, MULTIPLY_ACCUMULATE
 from bnn.file.write import encode
 from bnn.ir import ops
@@ -89,7 +88,7 @@ def test_a_stream_with_a_label(rng: np.random.Generator, model: bnn.Model) -> No
 def test_a_recording_with_a_label(rng: np.random.Generator, model: bnn.Model, rule: str) -> None:
     """What a window does when it empties is no answer; skipped steps have the output of the step before."""
     t = np.sort(rng.integers(5_000, 30_000, 80))
-    events = event_sources.from_fields(rng.integers(0, 8, 80), rng.integers(0, 8, 80), rng.integers(0, 2, 80), t)
+    events = recordings.from_fields(rng.integers(0, 8, 80), rng.integers(0, 8, 80), rng.integers(0, 2, 80), t)
     engine = EventEngine(model)
     label = int(engine.run_events(events, rule).answers[9])
     run = engine.run_events(events, rule, label=label)
@@ -180,7 +179,7 @@ def test_each_reason_is_named(rng: np.random.Generator, kind: str, message: str)
 @pytest.mark.parametrize("label", [99, -1, 2.5, True, "3"])
 def test_bad_labels(rng: np.random.Generator, model: bnn.Model, label: Any) -> None:
     images = positive(rng, model, 2)
-    events = event_sources.from_fields([1, 2], [1, 2], [0, 1], [0, 5000])
+    events = recordings.from_fields([1, 2], [1, 2], [0, 1], [0, 5000])
     engine = EventEngine(model)
     for call in (
         lambda: engine.run_image(images[0], label=label),

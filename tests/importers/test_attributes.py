@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import UnsupportedOpError
-from bnn.importers.tensorflow import moves as tf_moves
+from bnn.importers.tensorflow import moves
 from bnn.importers.tensorflow.load import import_model
 from bnn.importers.tensorflow.ops import READERS, _spatial, same_pads
 from bnn.ir import interpret
@@ -365,8 +365,8 @@ def test_same(size: int, kernel: int, stride: int, dilation: int, pads: tuple[in
 
 
 def test_largest_sparse_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tf_moves, "_MOST_WEIGHTS", 20)
+    monkeypatch.setattr(moves, "_MOST_WEIGHTS", 20)
     import_model(frozen(lambda x: tf.transpose(sparse(x, (5, 4))), (4,)))
-    monkeypatch.setattr(tf_moves, "_MOST_WEIGHTS", 19)
+    monkeypatch.setattr(moves, "_MOST_WEIGHTS", 19)
     with pytest.raises(UnsupportedOpError, match="as a dense layer it has 5 x 4 weights"):
         import_model(frozen(lambda x: tf.transpose(sparse(x, (5, 4))), (4,)))

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError, UnsupportedOpError
-from bnn.importers.tensorflow import counts as tf_counts
+from bnn.importers.tensorflow import counts
 from bnn.importers.tensorflow.batch import Shared, without_ones
 from bnn.importers.tensorflow.counts import keeps_its_place, multiple
 from bnn.importers.tensorflow.frozen import TfNode
@@ -39,7 +39,7 @@ def test_multiples_of_the_images(value: float, slope: Any, images: int, expected
     ([0, 1], {"BroadcastTo", "Reshape"}), ([[1, 0]], {"BroadcastTo", "Reshape"}), (1, {"BroadcastTo", "Reshape"}),
 ])  # fmt: skip
 def test_numbers_that_say_where(slope: Any, places: set[str] | None) -> None:
-    found = {op for op in tf_counts._MOVES if keeps_its_place(op, np.asarray(slope, np.float64))}
+    found = {op for op in counts._MOVES if keeps_its_place(op, np.asarray(slope, np.float64))}
     assert found == ({"BroadcastTo", "Reshape", "Slice", "StridedSlice"} if places is None else places)
 
 
@@ -60,7 +60,7 @@ ARITHMETIC: list[tuple[str, list[tuple[Array, Array]], dict[str, Any], Callable[
 def test_arithmetic(case: int) -> None:
     op, operands, attributes, function = ARITHMETIC[case]
     values, grown = [v for v, _ in operands], [g for _, g in operands]
-    slope = tf_counts._ARITHMETIC[op](TfNode(op, "a", (), attributes), values, grown)
+    slope = counts._ARITHMETIC[op](TfNode(op, "a", (), attributes), values, grown)
     for more in (-2, 1, 8):
         then = function(*(v + more * g for v, g in operands))
         np.testing.assert_allclose(function(*values) + more * np.asarray(slope), then)
@@ -76,9 +76,7 @@ def test_arithmetic(case: int) -> None:
     ("Prod", [(V, G), (np.array([0]), ZERO)], {"keep_dims": True}, None),
 ])  # fmt: skip
 def test_arithmetic_that_is_not_of_that_form(op: str, operands: Any, attributes: Any, expected: Any) -> None:
-    slope = tf_counts._ARITHMETIC[op](
-        TfNode(op, "a", (), attributes), [v for v, _ in operands], [g for _, g in operands]
-    )
+    slope = counts._ARITHMETIC[op](TfNode(op, "a", (), attributes), [v for v, _ in operands], [g for _, g in operands])
     assert slope is None if expected is None else np.array_equal(slope, expected, equal_nan=True)
 
 
@@ -91,7 +89,7 @@ def test_arithmetic_that_is_not_of_that_form(op: str, operands: Any, attributes:
 ])  # fmt: skip
 def test_what_slopes_say(now: Any, value: Any, slope: Any, expected: bool) -> None:
     known = None if slope is None else np.asarray(slope, np.float64)
-    assert tf_counts._as_said(np.asarray(now), np.asarray(value), known, 1) == expected
+    assert counts._as_said(np.asarray(now), np.asarray(value), known, 1) == expected
 
 
 def test_products_of_shapes() -> None:
@@ -100,7 +98,7 @@ def test_products_of_shapes() -> None:
         NAN),
         ([3.0, 4], [NAN, 0], NAN), ([3.0], [1.0], 1),
     ):  # fmt: skip
-        found = tf_counts._of_product(np.array(values), np.array(grown))
+        found = counts._of_product(np.array(values), np.array(grown))
         assert np.array_equal(found, np.float64(expected), equal_nan=True)
 
 

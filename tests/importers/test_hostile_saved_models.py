@@ -15,9 +15,7 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow import graphdef, limits, saved_models
-from bnn.importers.tensorflow import inline as tf_inline
-from bnn.importers.tensorflow import run as tf_run
+from bnn.importers.tensorflow import graphdef, inline, limits, run, saved_models
 from bnn.importers.tensorflow.load import import_model
 
 from .hostile import edit, product, refused
@@ -251,7 +249,7 @@ def test_other_checkpoints(name: str, folder: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (limits, "MOST_BYTES"), (saved_models, "MOST_NODES"), (tf_inline, "MOST_NODES"), (tf_run, "MOST_BYTES"),
+        (limits, "MOST_BYTES"), (saved_models, "MOST_NODES"), (inline, "MOST_NODES"), (run, "MOST_BYTES"),
         (graphdef, "MOST_BYTES"), (graphdef, "MOST_CONSTANTS"),
     ],
 )  # fmt: skip

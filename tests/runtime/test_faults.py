@@ -18,9 +18,7 @@ import pytest
 import bnn
 from bnn import errors
 from bnn.events import EventEngine
-from bnn.runtime import Model, build
-from bnn.runtime import context as _context
-from bnn.runtime import handles as _handles
+from bnn.runtime import Model, build, context, handles
 
 ROOT = Path(__file__).resolve().parents[2]
 WRAPPED = (
@@ -92,13 +90,13 @@ def out_of_memory() -> Any:
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[Any]]]:
     """Blocks of the C API's memory that are alive."""
     blocks: list[weakref.ref[Any]] = []
-    real = _handles.Memory.__init__
+    real = handles.Memory.__init__
 
     def made(self: Any, size: int) -> None:
         real(self, size)
         blocks.append(weakref.ref(self))
 
-    monkeypatch.setattr(_handles.Memory, "__init__", made)
+    monkeypatch.setattr(handles.Memory, "__init__", made)
     yield blocks
 
 
@@ -137,7 +135,7 @@ def test_the_kth_allocation(
 ) -> None:
     use = uses(small, tmp_path / "net.bnn")[name]
     empty = Refusing(np.empty, out_of_memory)
-    monkeypatch.setattr(_handles, "np", Numpy(empty))
+    monkeypatch.setattr(handles, "np", Numpy(empty))
     while True:
         empty.calls, empty.failed = 0, False
         empty.at += 1
@@ -158,7 +156,7 @@ def test_a_model_stays_usable(small: Any, monkeypatch: pytest.MonkeyPatch) -> No
     model, x = Model.from_bytes(small.data), small.inputs(6)[0]
     empty = Refusing(np.empty, out_of_memory)
     empty.at = 0
-    monkeypatch.setattr(_handles, "np", Numpy(empty))
+    monkeypatch.setattr(handles, "np", Numpy(empty))
     with pytest.raises(errors.InputError, match="cannot allocate .* bytes; use a smaller batch or fewer threads"):
         model(x)
     assert np.array_equal(model(x), Model.from_bytes(small.data)(x))
@@ -167,12 +165,12 @@ def test_a_model_stays_usable(small: Any, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("count", [2, 5])
 def test_threads_that_do_not_start(small: Any, monkeypatch: pytest.MonkeyPatch, held: list[Any], count: int) -> None:
     model, x = Model.from_bytes(small.data), small.inputs(6)[0]
-    lib = _handles.lib
+    lib = handles.lib
     create = Refusing(lib.bnn_pool_create, lambda: lib.BNN_ERROR_THREAD)
     create.at = 0
     before = threading.active_count(), alive(held)
     with monkeypatch.context() as refused:
-        refused.setattr(_context, "lib", Library(lib, "bnn_pool_create", create))
+        refused.setattr(context, "lib", Library(lib, "bnn_pool_create", create))
         with pytest.raises(errors.InputError, match=f"cannot start {count - 1} threads; use fewer"):
             model.predict(x, threads=count)
     assert (threading.active_count(), alive(held)) == before
@@ -182,4 +180,4 @@ def test_threads_that_do_not_start(small: Any, monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize("size", [2**62, 2**63, 2**70])
 def test_more_than_there_can_be(size: int) -> None:
     with pytest.raises(errors.InputError, match=f"cannot allocate {size} bytes"):
-        _handles.Memory(size)
+        handles.Memory(size)

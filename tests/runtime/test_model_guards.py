@@ -21,9 +21,8 @@ from bnn._native import ffi, lib
 from bnn.file.write import encode
 from bnn.ir.graph import DType, Node
 from bnn.ir.ops import ClampAttrs, ConvAttrs, constant, input_node, make
-from bnn.runtime import Model
+from bnn.runtime import Model, handles
 from bnn.runtime import context as _context
-from bnn.runtime import handles as _handles
 from bnn.runtime import model as runtime
 from bnn.runtime.context import Context, Pulse
 from op_cases import CASES
@@ -138,10 +137,10 @@ def test_copies_have_the_limits(small: Any) -> None:
 
 
 def test_a_status_that_is_no_callers_fault() -> None:
-    _handles.check(lib.BNN_OK, "it")
+    handles.check(lib.BNN_OK, "it")
     for status in range(1, 16):
         with pytest.raises(errors.BnnError, match="^it: "):
-            _handles.check(status, "it")
+            handles.check(status, "it")
 
 
 def test_errors_of_files_have_the_systems_number(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn.events import recordings as event_sources
-from bnn.runtime import numpy_files as _numpy_files
+from bnn.events import recordings
+from bnn.runtime import numpy_files
 
 Array = np.ndarray[Any, Any]
 
@@ -138,7 +138,7 @@ def test_recordings(tmp_path: Path, name: str, limited: Any) -> None:
     for suffix in ("npz", "npy"):
         path = tmp_path / f"recording.{suffix}"
         path.write_bytes(data)
-        check(event_sources.read, path, message)
+        check(recordings.read, path, message)
 
 
 @pytest.mark.parametrize("name", [n for n in HOSTILE if n != "an archive of nothing"])
@@ -146,7 +146,7 @@ def test_any_array(tmp_path: Path, name: str) -> None:
     data, message = HOSTILE[name]
     path = tmp_path / "x.npz"
     path.write_bytes(data)
-    check(lambda p: _numpy_files.load(p, everything), path, message)
+    check(lambda p: numpy_files.load(p, everything), path, message)
 
 
 def test_flipped_bits_and_cuts(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_flipped_bits_and_cuts(tmp_path: Path) -> None:
         for change in changes:
             path.write_bytes(change)
             try:
-                found = _numpy_files.load(path, everything)
+                found = numpy_files.load(path, everything)
             except bnn.InputError as error:
                 assert str(error).startswith(f"{path}: ")
             else:
@@ -180,17 +180,17 @@ def test_honest_ones(tmp_path: Path, array: Array) -> None:
     np.save(tmp_path / "x.npy", array)
     np.savez(tmp_path / "x.npz", a=array, b=array[None])
     np.savez_compressed(tmp_path / "y.npz", a=array)
-    found = _numpy_files.load(tmp_path / "x.npy", everything)
+    found = numpy_files.load(tmp_path / "x.npy", everything)
     assert isinstance(found, np.ndarray) and found.dtype == array.dtype and np.array_equal(found, array)
     for name, names in (("x.npz", ["a"]), ("x.npz", ["b", "a"]), ("y.npz", ["a"])):
-        several = _numpy_files.load(tmp_path / name, lambda _, names=names: names)
+        several = numpy_files.load(tmp_path / name, lambda _, names=names: names)
         assert isinstance(several, dict) and list(several) == names
         assert np.array_equal(several[names[0]].reshape(array.shape), array)
 
 
 def test_how_far_an_archive_may_unpack(tmp_path: Path) -> None:
     """256 MiB always; more where it is at most a hundred times the file."""
-    assert _numpy_files.most_unpacked(0) == 2**28 and _numpy_files.most_unpacked(10**7) == 10**9
+    assert numpy_files.most_unpacked(0) == 2**28 and numpy_files.most_unpacked(10**7) == 10**9
     path = tmp_path / "x.npz"
     head = len(claiming((2**28,), "|u1", b""))
     for size, fits in ((2**28 - head, True), (2**28 - head + 1, False)):
@@ -198,20 +198,20 @@ def test_how_far_an_archive_may_unpack(tmp_path: Path) -> None:
         path.write_bytes(npz({"x.npy": claiming((size,), "|u1", bytes(size))}, zipfile.ZIP_DEFLATED))
         assert path.stat().st_size < 2**20
         if fits:
-            assert len(_numpy_files.load(path, everything)["x"]) == size  # type: ignore[call-overload]
+            assert len(numpy_files.load(path, everything)["x"]) == size  # type: ignore[call-overload]
         else:
-            check(lambda p: _numpy_files.load(p, everything), path, "expected at most 268,435,456")
+            check(lambda p: numpy_files.load(p, everything), path, "expected at most 268,435,456")
 
 
 def test_what_is_chosen_counts_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is not chosen does not; so many bytes are allowed, and no more."""
-    monkeypatch.setattr(_numpy_files, "MOST_TIMES", 0)
+    monkeypatch.setattr(numpy_files, "MOST_TIMES", 0)
     path, array = tmp_path / "x.npz", npy(np.arange(4.0))
     path.write_bytes(npz({f"{name}.npy": array for name in "abc"}, zipfile.ZIP_DEFLATED))
-    monkeypatch.setattr(_numpy_files, "ALWAYS_ALLOWED", 2 * len(array))
-    assert list(_numpy_files.load(path, lambda names: ["c", "a"])) == ["c", "a"]
+    monkeypatch.setattr(numpy_files, "ALWAYS_ALLOWED", 2 * len(array))
+    assert list(numpy_files.load(path, lambda names: ["c", "a"])) == ["c", "a"]
     message = f"that unpack to {3 * len(array)}, expected at most {2 * len(array)}; if you trust it"
-    check(lambda p: _numpy_files.load(p, everything), path, message)
+    check(lambda p: numpy_files.load(p, everything), path, message)
 
 
 @pytest.mark.parametrize(
@@ -227,9 +227,9 @@ def test_what_numpy_raises(tmp_path: Path, error: Exception, said: str, monkeypa
         raise error
 
     np.save(tmp_path / "x.npy", np.arange(3))
-    monkeypatch.setattr(_numpy_files._FORMAT, "read_array", fail)
+    monkeypatch.setattr(numpy_files._FORMAT, "read_array", fail)
     with pytest.raises(bnn.InputError) as caught:
-        _numpy_files.load(tmp_path / "x.npy", everything)
+        numpy_files.load(tmp_path / "x.npy", everything)
     assert str(caught.value).removeprefix(f"{tmp_path / 'x.npy'}: ") == said
 
 
@@ -237,7 +237,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     path.mkdir()
     with pytest.raises(OSError, match="directory"):
-        _numpy_files.load(path, everything)
+        numpy_files.load(path, everything)
 
 
 def aedat(*packets: tuple[tuple[int, ...], bytes]) -> bytes:
@@ -270,12 +270,12 @@ def test_other_recordings(tmp_path: Path, name: str) -> None:
     data, message = RECORDINGS[name]
     path = tmp_path / name
     path.write_bytes(data)
-    check(event_sources.read, path, message)
+    check(recordings.read, path, message)
 
 
 def test_many_empty_packets_take_no_memory() -> None:
     data = aedat(*[((1, 0, 8, 4, 0, 0, 0, 0), b"")] * 1000)
-    assert len(event_sources.decode_aedat3(data)) == 0
+    assert len(recordings.decode_aedat3(data)) == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -283,7 +283,7 @@ def test_a_recording_that_is_not_ours(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     path.write_bytes(b"")
     path.chmod(0)
-    check(event_sources.read, path, "cannot be read: Permission denied")
+    check(recordings.read, path, "cannot be read: Permission denied")
 
 
 def png(width: int, height: int) -> bytes:

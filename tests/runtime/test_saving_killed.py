@@ -22,7 +22,7 @@ import pytest
 
 import bnn
 from bnn import errors
-from bnn.runtime import saving as _saving
+from bnn.runtime import saving
 from bnn.runtime.handles import replacing
 
 SIZE = 3_000_000
@@ -159,11 +159,11 @@ def test_taken_for_abandoned_before_it_is_locked(tmp_path: Path, monkeypatch: py
         if not times:
             times.append(number)
             (mine,) = tmp_path.iterdir()
-            _saving._remove_unlocked(str(mine))
+            saving._remove_unlocked(str(mine))
             assert not mine.exists()
         real(number, how)
 
-    monkeypatch.setattr(_saving.fcntl, "flock", late)
+    monkeypatch.setattr(saving.fcntl, "flock", late)
     save(path)
     assert path.read_bytes() == b"new" and names(tmp_path) == ["net.bnn"]
 
@@ -176,7 +176,7 @@ def test_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         def refuse(number: int, how: int) -> None:
             raise OSError(errno.ENOLCK, "No locks available")
 
-        monkeypatch.setattr(_saving.fcntl, "flock", refuse)
+        monkeypatch.setattr(saving.fcntl, "flock", refuse)
         save(path, b"other")
     assert path.read_bytes() == b"new" and names(tmp_path) == ["net.bnn"]
 

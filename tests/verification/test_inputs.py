@@ -14,7 +14,7 @@ from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.load import TensorFlowModel
 from bnn.ir import ops
 from bnn.ir.graph import Graph
-from bnn.verification import layers as _verify
+from bnn.verification import layers
 from bnn.verification.layers import _Verifier
 from bnn.verification.report import EndToEnd
 
@@ -29,11 +29,11 @@ F32 = np.dtype(np.float32)
 @pytest.mark.parametrize("dtype", [np.dtype(np.uint8), np.dtype(np.int8)])
 def test_bytes_are_not_made_of_other_numbers(dtype: np.dtype[Any]) -> None:
     x = np.zeros((2, 3), dtype)
-    assert _verify._as_input(x, dtype, "x").dtype == dtype
+    assert layers._as_input(x, dtype, "x").dtype == dtype
     with pytest.raises(bnn.InputError, match=f"input 'x': found float32, expected {dtype}, which"):
-        _verify._as_input(x.astype(F32), dtype, "x")
+        layers._as_input(x.astype(F32), dtype, "x")
     for other in (x, x.astype(np.float64).T):
-        found = _verify._as_input(other, F32, "x")
+        found = layers._as_input(other, F32, "x")
         assert found.dtype == F32 and found.flags.c_contiguous
 
 
@@ -90,9 +90,9 @@ def test_a_tensor_that_the_source_has_not(missing: str) -> None:
 @pytest.mark.parametrize("given", [None, "1"])
 def test_onednn_is_off_where_nothing_is_said(imported: bool, given: str | None, monkeypatch: Any) -> None:
     environ = {"TF_ENABLE_ONEDNN_OPTS": given} if given else {}
-    monkeypatch.setattr(_verify, "sys", SimpleNamespace(modules={"tensorflow": None} if imported else {}))
-    monkeypatch.setattr(_verify, "os", SimpleNamespace(environ=environ))
-    _verify.without_onednn()
+    monkeypatch.setattr(layers, "sys", SimpleNamespace(modules={"tensorflow": None} if imported else {}))
+    monkeypatch.setattr(layers, "os", SimpleNamespace(environ=environ))
+    layers.without_onednn()
     assert environ.get("TF_ENABLE_ONEDNN_OPTS") == (given or (None if imported else "0"))
 
 

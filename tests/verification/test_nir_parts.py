@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn.verification import nir as spiking
+from bnn.verification import nir
 from bnn.verification.nir import ImporterReport, LayerReport, NirReport
 from bnn.verification.simulators import IMPORTERS
 
@@ -95,20 +95,20 @@ def test_one_spike(at: tuple[int, int], value: float, mismatched: int, outside: 
     found[at] = value
     chain, runtime = chain_of(BITS)
     for begin in (10, 20):
-        spiking._compare(report, chain.layers[0], found, runtime.run([BITS])[0], chain, begin)
+        nir._compare(report, chain.layers[0], found, runtime.run([BITS])[0], chain, begin)
     assert (report.compared, report.mismatched, report.outside) == (12, 2 * mismatched, 2 * outside)
     first = f"first in image {10 + at[0]}, layer 'a', element ({at[1]},): found {value:g}, the C runtime has "
     assert report.first == (f"{first}{SPIKES[at]:g}" if mismatched else "")
     with pytest.raises(ValueError, match=r"layer 'a' gave an array of \(3, 2\), expected \(2, 3\)"):
-        spiking._compare(report, chain.layers[0], found.reshape(3, 2), runtime.run([BITS])[0], chain, 0)
+        nir._compare(report, chain.layers[0], found.reshape(3, 2), runtime.run([BITS])[0], chain, 0)
 
 
 def test_classes_are_those_of_all_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = [np.float32([[1, 2], [2, 1], [1, 2]]), np.float32([[[1], [2]], [[1], [2]], [[2], [1]]])]
     theirs = [np.float32([[1, 3], [1, 2], [1, 2]]), np.float32([[[1], [2]], [[1], [2]], [[1], [2]]])]
-    monkeypatch.setattr(spiking, "readout_sums", lambda chain, last: ({}, {}))
+    monkeypatch.setattr(nir, "readout_sums", lambda chain, last: ({}, {}))
     chain: Any = SimpleNamespace(network=SimpleNamespace(decode=lambda sums, bits: ours))
-    assert spiking._classes(chain, np.zeros((3, 1)), theirs) == 2
+    assert nir._classes(chain, np.zeros((3, 1)), theirs) == 2
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_classes_are_those_of_all_outputs(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_run_in_batches(error: Exception | None, says: str, able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three images, two at a time; what an importer raises is its report's."""
     chain, runtime = chain_of(BITS)
-    monkeypatch.setattr(spiking, "_RuntimeBits", lambda model, form, images: runtime)
-    monkeypatch.setattr(spiking, "_classes", lambda chain, last, outputs: len(last))
+    monkeypatch.setattr(nir, "_RuntimeBits", lambda model, form, images: runtime)
+    monkeypatch.setattr(nir, "_classes", lambda chain, last, outputs: len(last))
     done: list[int] = []
 
     def taps(spikes: Array, names: list[str]) -> dict[str, Array]:
@@ -136,7 +136,7 @@ def test_a_run_in_batches(error: Exception | None, says: str, able: bool, monkey
     )  # fmt: skip
     report = run(layers=[])
     x = [np.zeros((3, 3), np.float32)]
-    spiking._run(importer, report, None, chain, None, x, 2, False, done.append)  # type: ignore[arg-type]
+    nir._run(importer, report, None, chain, None, x, 2, False, done.append)  # type: ignore[arg-type]
     assert report.error == (says and says + ("" if able else " (why)"))
     counts = (report.images, report.classes_different, report.compared, report.mismatched)
     assert counts == ((0, 0, 0, 0) if error else (3, 3, 9, 0)) and done == ([] if error else [2, 1])
@@ -150,7 +150,7 @@ def test_bits_and_outputs_of_the_runtime(two_by_two: Any) -> None:
 
     model = bnn.Model.from_bytes(two_by_two.data)
     inputs = two_by_two.inputs(3)
-    bits, outputs = spiking._RuntimeBits(model, neuron_form(decode(two_by_two.data)), 4).run(inputs)
+    bits, outputs = nir._RuntimeBits(model, neuron_form(decode(two_by_two.data)), 4).run(inputs)
     for found, wanted in zip(outputs, model(inputs), strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert bits and all(b.dtype == np.int8 and set(np.unique(b)) <= {-1, 1} and len(b) == 3 for b in bits.values())
@@ -165,7 +165,7 @@ def test_outputs_are_in_their_order() -> None:
     model: Any = SimpleNamespace(tensors=tensors, ops=ops, stepper=lambda images: stepper)
     graph = SimpleNamespace(inputs=["x"], schedule=["first", "second"], nodes=lambda: [])
     form: Any = SimpleNamespace(original=graph, graph=graph, same={})
-    _, outputs = spiking._RuntimeBits(model, form, 3).run([np.zeros((3, 1), np.float32)])
+    _, outputs = nir._RuntimeBits(model, form, 3).run([np.zeros((3, 1), np.float32)])
     assert [y.tolist() for y in outputs] == [[[1]] * 3, [[0]] * 3]
 
 
@@ -175,7 +175,7 @@ def test_outputs_are_in_their_order() -> None:
 def test_arrays(two_by_two: Any) -> None:
     model = bnn.Model.from_bytes(two_by_two.data)
     left, right = two_by_two.inputs(2)
-    found = spiking._arrays(model, [left.astype(np.float64), right])
+    found = nir._arrays(model, [left.astype(np.float64), right])
     assert [a.dtype for a in found] == [np.float32] * 2 and found[0].flags.c_contiguous
     for given, words in (
         ([left], "found 1 input arrays, expected 2"), ([left, right, right], "found 3 input arrays, expected 2"),
@@ -184,11 +184,11 @@ def test_arrays(two_by_two: Any) -> None:
         ([right, left], "input 'left': found"),
     ):  # fmt: skip
         with pytest.raises(bnn.InputError, match=words):
-            spiking._arrays(model, given)
+            nir._arrays(model, given)
     known: Any = SimpleNamespace(input_shapes=[(2,)], input_names=["x"], input_dtypes=[np.dtype(np.uint8)])
-    assert spiking._arrays(known, np.zeros((1, 2), np.uint8))[0].dtype == np.uint8
+    assert nir._arrays(known, np.zeros((1, 2), np.uint8))[0].dtype == np.uint8
     with pytest.raises(bnn.InputError, match="input 'x': found int64, expected uint8"):
-        spiking._arrays(known, np.zeros((1, 2), np.int64))
+        nir._arrays(known, np.zeros((1, 2), np.int64))
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, "2", None])
@@ -212,14 +212,14 @@ def test_which_importers_are_installed(installed: tuple[str, ...], any_of_them: 
     chosen = list(IMPORTERS.values())
     if not installed:
         with pytest.raises(bnn.SetupError, match=r"rockpool: not installed; pip install 'bnn-compiler\[spiking\]'"):
-            spiking._check_installed(chosen, "lif", any_of_them)
+            nir._check_installed(chosen, "lif", any_of_them)
         return
-    spiking._check_installed(chosen, "lif", any_of_them)
+    nir._check_installed(chosen, "lif", any_of_them)
     if any_of_them:
         with pytest.raises(bnn.SetupError, match=f"'if': found .*{installed[0]}.*, expected spikingjelly;"):
-            spiking._check_installed(chosen, "if", any_of_them)
+            nir._check_installed(chosen, "if", any_of_them)
     else:
-        spiking._check_installed(chosen, "if", any_of_them)
+        nir._check_installed(chosen, "if", any_of_them)
 
 
 def test_a_model_is_not_overwritten(small: Any, tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_which_files_are_read(
     small: Any, tmp_path: Path, metadata: Any, kind: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, model = tmp_path / "net.nir", bnn.Model.from_bytes(small.data)
-    fine = {"producer": b"bnn", "bnn_sha256": spiking.digest(small.data), "profile": "lif"}
+    fine = {"producer": b"bnn", "bnn_sha256": nir.digest(small.data), "profile": "lif"}
     if metadata == "folder":
         path.mkdir()
     elif metadata != "nothing":
@@ -264,8 +264,8 @@ def test_which_files_are_read(
     monkeypatch.setitem(sys.modules, "nir", SimpleNamespace(read=read))  # type: ignore[arg-type]
     wrong = True
     with pytest.raises(kind, match=words) as caught:
-        spiking._read(str(path), model)
+        nir._read(str(path), model)
     assert type(caught.value) is kind
     if path.is_file():
         wrong = False
-        assert spiking._read(str(path), model)[1] == "lif"
+        assert nir._read(str(path), model)[1] == "lif"

@@ -14,7 +14,7 @@ from bnn import compiler
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph, Node
 from bnn.passes import lower
-from bnn.verification import source as _verify_source
+from bnn.verification import source
 from bnn.verification.source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
 
 
@@ -126,7 +126,7 @@ def test_exact_layers(name: str) -> None:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("values", [[1.0, np.inf], [np.nan, 1.0], [-np.inf, np.inf], [1.0, -1.0]])
 def test_levels_that_are_no_numbers_are_not_exact(values: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_verify_source, "_levels", lambda x: np.float32(values))
+    monkeypatch.setattr(source, "_levels", lambda x: np.float32(values))
     assert exact_layers(graph(conv(SIGNS, [2.0, 0.0]))) == ({"layer"} if np.isfinite(values).all() else set())
 
 
@@ -160,7 +160,7 @@ def test_onednn_is_the_next_likely_cause(value: str | None, onednn: bool, monkey
 def test_constants_of_layers() -> None:
     """By their bytes and shapes: the same numbers in another shape are others."""
     one, two = (ops.make("mul", x(2, 2), ops.constant(np.ones(shape)), name="a") for shape in ((2,), (2, 1)))
-    found = [_verify_source._constants([n, x(3), n]) for n in (one, two)]
+    found = [source._constants([n, x(3), n]) for n in (one, two)]
     assert [len(f["a"]) for f in found] == [2, 2] and found[0] != found[1]
 
 

@@ -18,7 +18,7 @@ from bnn.ir import ops
 from bnn.ir.graph import Graph
 from bnn.ir.ops.rounding import FUNCTION, NOTHING, TINY
 from bnn.passes import lower
-from bnn.verification import layers as _verify
+from bnn.verification import layers
 from bnn.verification.layers import _Verifier
 from bnn.verification.report import Comparison, EndToEnd, LayerCheck
 from bnn.verification.source import exact_layers
@@ -154,12 +154,12 @@ def test_inputs_of_as_many_images_and_of_the_right_shape() -> None:
     model = bnn.Model.from_bytes(encode(op_graphs.plan([x, y], [ops.make("add", x, y)])))
     for first, second in (((2, 3), (1, 3)), ((1, 3), (2, 3)), ((2, 3), (2, 4)), ((0, 3), (0, 3))):
         with pytest.raises(bnn.InputError, match=r"input '[xy]': found \(\d, [34]\), expected \(N, 3\) with N > 0"):
-            _verify.verify(None, model, [np.zeros(first, np.float32), np.zeros(second, np.float32)])
+            layers.verify(None, model, [np.zeros(first, np.float32), np.zeros(second, np.float32)])
 
 
 @pytest.mark.parametrize("where", ["layers", "alone", "outputs", "nothing"])
 def test_the_report_has_all_that_was_found(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_verify, "likely_cause", lambda source, nodes: "a hint")
+    monkeypatch.setattr(layers, "likely_cause", lambda source, nodes: "a hint")
     bad = LayerCheck("layer", "op", "floats", False, different=1, beyond=1)
     known = SimpleNamespace(
         checks={0: bad} if where == "layers" else {}, end_checks={0: bad} if where == "alone" else {},

@@ -167,7 +167,7 @@ def conv_accumulate(x: Array, w: Array, a: Any) -> Array:
 def byte_accumulate(x: Array, w: Array, zeros: Array, a: Any) -> Array:
     """The same for uint8 x: of x - zeros (C), which is zero outside the image.
 
-    The filters (O, kh, kw, n C) are n planes of signs, of which a weight is the mean.
+    The filters (O, kh, kw, n C) are n planes of signs; a weight is the mean of its planes.
     """
     weights = w.reshape(*w.shape[:3], -1, x.shape[-1]).mean(axis=3, dtype=np.float32)
     return conv_accumulate(x.astype(np.float32) - zeros, weights, a)

@@ -69,7 +69,7 @@ def round_type(types: Types, a: RoundAttrs) -> TensorType:
 def prelu_type(types: Types, _: Any) -> TensorType:
     x, slope = types
     want(x.dtype is DType.f32, f"expected f32, found {x}")
-    want(slope == TensorType(x.shape[-1:], DType.f32), f"expected one slope a channel of {x}, found {slope}")
+    want(slope == TensorType(x.shape[-1:], DType.f32), f"expected one slope per channel of {x}, found {slope}")
     return x
 
 

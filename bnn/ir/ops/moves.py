@@ -109,7 +109,7 @@ def pad(x: Any, a: Any) -> Any:
 
 
 def _make_concat(rng: Rng, x: Node) -> Node:
-    """Twice, or of three parts, one of which is a concatenation."""
+    """Of two parts, or of three with a concatenation among them."""
     mirror = make("maximum", x, constant([0.0])) if x.type.dtype is DType.f32 else x
     wider = make("concat", x, mirror)
     return make("concat", x, wider, x) if rng.random() < 0.5 else wider

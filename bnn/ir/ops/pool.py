@@ -138,7 +138,7 @@ def _pooled_bound(node: Node, operands: Operands, errors: Operands) -> Array:
 
 
 def _resize_bound(node: Node, operands: Operands, errors: Operands) -> Array:
-    """Four pixels weighted by numbers from 0 to 1 that sum up to 1; three steps, each of which rounds twice."""
+    """Four pixels, with weights from 0 to 1 whose sum is 1; three steps, two roundings each."""
     if not errors[0].any():
         return NOTHING
     size, passed = (resize_bilinear(x, node.attrs) for x in (magnitude(operands[0]), errors[0]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arithmetic of rounding errors, of which the records' bounds are made.
+"""The arithmetic of rounding errors; the bounds of the records use it.
 
 A bound gets a node, the operands of one computation, and by how much those of another differ from them at most: arrays
 like the operands, in float64, or ``NOTHING``.  It gives by how much the results can differ.
@@ -21,12 +21,12 @@ from .record import OPS, SMALLEST_NORMAL, Array, Operands
 UNIT = 2.0**-24  # the largest relative error of one float32 operation
 NOTHING = np.zeros((), np.float32)
 TINY = float(SMALLEST_NORMAL)  # what lies below is flushed to zero, here or there
-# Exponentials and their kin, of TensorFlow and of the C library, are off by so many units of 1 at most.
+# The largest error of exponentials and similar functions, in TensorFlow and in the C library, for results up to 1.
 FUNCTION = 16 * UNIT
 
 
 def gamma(products: int) -> float:
-    """The largest relative error of a float32 sum of so many products, of the sum of their magnitudes."""
+    """The largest error of a float32 sum of ``products`` terms, as a share of the sum of their magnitudes."""
     return products * UNIT / (1 - products * UNIT)
 
 
@@ -41,7 +41,7 @@ def rounded(error: Array, size: Array) -> Array:
 
 
 def spacing(x: Array) -> Array:
-    """For every row, the largest power of two of which all its numbers are multiples; infinity where all are zero."""
+    """Per row, the largest power of two that divides all its numbers; infinity where all are zero."""
     fraction, exponent = np.frexp(magnitude(x).reshape(len(x), -1))
     whole = (fraction * 2.0**24).astype(np.int64)
     lowest = np.where(whole > 0, np.ldexp((whole & -whole).astype(np.float64), exponent - 24), np.inf)
