@@ -135,7 +135,7 @@ def _bars(figure: Any, result: Result) -> None:
         len(groups), 1, left=_LEFT, right=0.93, top=0.80, bottom=0.45, hspace=0.6, height_ratios=heights
     )
     _heading(figure, 0.655, _HEADS, "Keras and bnn")
-    note = f"Log scales but for accuracy. Keras: every core; bnn: one thread, {result.kernels}."
+    note = f"Log scales, except for accuracy. Keras: every core; bnn: one thread, {result.kernels}."
     figure.text(0.655, 0.415, note, fontsize=8.5, color=_SOFT)
     for i, (title, bars, unit) in enumerate(groups):
         axes = figure.add_subplot(grid[i])
