@@ -7,8 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from ._types import Array
 from .emit.nir.write import NirSummary, digest, emit
 from .errors import CompileError, InputError
 from .file.read import decode
@@ -18,8 +17,6 @@ from .ir.ops import OPS
 from .passes import lower
 from .runtime import Model
 from .runtime.handles import NO_LIMIT
-
-Array = np.ndarray[Any, Any]
 
 
 def compile(

@@ -9,18 +9,16 @@ import secrets
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir import interpret, ops
 from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
 from sanitized import EAGER, SANITIZE, Build, sanitizing_flags
-
-Array = np.ndarray[Any, Any]
 
 # Before any test imports TensorFlow: Keras 2, which Larq needs, and without oneDNN, whose sums round otherwise.  One
 # process imports TensorFlow once, so what one folder needs holds for all.

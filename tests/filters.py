@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from bnn._types import Array
 
 
 def hostile_filters(rng: np.random.Generator, shape: tuple[int, ...], wild: float) -> Array:

@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from bnn._types import Array
 from bnn.ir import interpret
 from bnn.ir.graph import Graph, Node
 from bnn.ir.ops import INF, ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
-
-Array = np.ndarray[Any, Any]
 
 BATCH = 2
 _EXACT = 2.0**23  # steps a float32 counts exactly, with a bit to spare

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from bnn._types import Array
 from bnn.ir import ops
 from bnn.ir.graph import Graph, Node
 
-Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
 QUANTIZERS = ("heaviside", "tern", "dorefa1", "dorefa2", "dorefa3", "dorefa4", "five")

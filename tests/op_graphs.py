@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Halo, Node, Storage
@@ -37,7 +37,6 @@ from bnn.passes.choose_layout import choose_layout
 from bnn.passes.plan_arena import plan_arena
 from bnn.passes.schedule import schedule
 
-Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bnn._native import ffi, lib
+from bnn._types import Array
 from file.reader import documented_ops, documented_slots
 
-Array = np.ndarray[Any, Any]
 F32, B1, I32, U8, I8 = range(5)
 INPUT, OUTPUT, ARENA, CONSTANT = range(4)
 OPS = {name: (code, attributes) for code, (name, attributes) in documented_ops().items()}

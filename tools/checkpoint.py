@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from bnn._types import Array
+
 FILE_NAME = "checkpoint.npz"
 _VERSION = 1
 _GROUPS = ("weights", "optimizer", "best")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
+from .._types import Array
 from ..runtime import MOST_THREADS, Model, load
 from ..runtime.progress import live, progress
 from ..runtime.report import quantity, table
@@ -84,7 +85,7 @@ def bench(
         print(f"\nLayers, {quantity(profile.images, 'image')}\n\n{profile}")
 
 
-def _measure(model: Model, x: list[np.ndarray[Any, Any]], threads: int, repeats: int) -> dict[str, Any]:
+def _measure(model: Model, x: list[Array], threads: int, repeats: int) -> dict[str, Any]:
     batch = len(x[0])
     out = [np.empty((batch, *shape), np.float32) for shape in model.output_shapes]
     begin = time.perf_counter()

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 import numpy as np
 
+from .._types import Array
 from ..errors import InputError
 from ..events import FIRING_ORDERS, ORDERS, EventEngine
 from ..events import recordings as event_sources
@@ -151,7 +150,7 @@ def _check_options(mode: str, rule: str, random: bool) -> None:
             raise click.UsageError("--seed is for --order random and --firing random, found neither; leave it out")
 
 
-def _recording(files: tuple[str, ...], kind: str | None) -> np.ndarray[Any, Any]:
+def _recording(files: tuple[str, ...], kind: str | None) -> Array:
     if len(files) > 1:
         raise InputError(f"found {len(files)} recordings, expected one at a time")
     recording = event_sources.read(files[0], kind)

@@ -14,6 +14,7 @@ import click
 import numpy as np
 
 from .._distribution import install
+from .._types import Array
 from ..errors import BnnError, InputError, InputTypeError, ModelFileError
 from ..runtime import Model
 from ..runtime.arrays import Inputs, Shape, batched
@@ -25,7 +26,6 @@ from ..runtime.report import quantity
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-Array = np.ndarray[Any, Any]
 
 # How many channels a model reads, and the Pillow mode that has them.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}

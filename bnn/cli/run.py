@@ -12,8 +12,8 @@ from typing import Any
 import click
 import numpy as np
 
+from .._types import Floats
 from ..runtime import Model, load
-from ..runtime.arrays import Floats
 from ..runtime.handles import replacing
 from ..runtime.progress import live, note
 from ..runtime.report import quantity, table

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array, Floats
 from ..errors import InputError, InputTypeError, UnsupportedOpError
 from ..runtime import Model
-from ..runtime.arrays import Floats, Shape, check_count, check_inputs
+from ..runtime.arrays import Shape, check_count, check_inputs
 from ..runtime.progress import progress as progress_bar
 from .handle import Engine
 from .report import Energy, LayerCounts, Report
@@ -100,7 +101,7 @@ class EventEngine:
         """Until no spike is under way."""
         self._engine.run()
 
-    def time_frames(self, frames: Floats) -> np.ndarray[Any, Any]:
+    def time_frames(self, frames: Floats) -> Array:
         """Nanoseconds of :meth:`run` after each frame (N, *shape) of a network with one input, measured in C."""
         return self._engine.time_frames(self._floats(frames))
 
@@ -169,8 +170,8 @@ class EventEngine:
         return ImageRun(image, index, order, outputs, label, self.report(), self.blank, spikes)
 
     def _arrive(
-        self, image: Floats, index: np.ndarray[Any, Any], room: int, advance: Callable[[int], None]
-    ) -> tuple[Floats, np.ndarray[Any, Any] | None, int]:
+        self, image: Floats, index: Array, room: int, advance: Callable[[int], None]
+    ) -> tuple[Floats, Array | None, int]:
         """(outputs over time, the spikes for which there was room, how many there were)"""
         engine = self._engine
         self.reset()

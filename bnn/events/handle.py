@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array, Floats
 from ..errors import BnnError, InputError, UnsupportedOpError
-from ..runtime.arrays import Floats
 from ..runtime.context import Pulse
 from ..runtime.handles import FLOATS, Memory, Opened, check
 from ..runtime.native import ffi, lib
@@ -27,8 +27,6 @@ SPIKE = np.dtype([("time", "u8"), ("tensor", "u4"), ("neuron", "u4"), ("sign", "
 # What an engine may need by default: as bnn_limits in bnn.h.
 _BYTES, _FILE_TIMES, _FLOAT_TIMES = (64 + 256) * 2**20, 64, 256
 _NEVER = 2 ** (8 * ffi.sizeof("size_t")) - 1
-
-Array = np.ndarray[Any, Any]
 
 
 class Engine:

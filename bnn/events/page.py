@@ -8,18 +8,17 @@ import json
 import math
 from collections.abc import Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._types import Array
 from ..errors import InputError
 from .report import LayerCounts
 from .runs import ImageRun
 
 if TYPE_CHECKING:
     from .engine import EventEngine
-
-Array = np.ndarray[Any, Any]
 
 
 def image_page(engine: EventEngine, run: ImageRun, class_names: Sequence[str] | None = None) -> str:

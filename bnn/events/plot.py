@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from .._distribution import install
+from .._types import Array
 from ..errors import InputError, SetupError
 from ..runtime.handles import replacing
 from .report import LayerCounts, Report
 from .runs import ImageRun, RecordingRun, StreamRun, class_name
 
-Array = np.ndarray[Any, Any]
 Run = ImageRun | StreamRun | RecordingRun
 
 _UP, _DOWN = "#1f6f8b", "#d1495b"  # a spike, and one taken back

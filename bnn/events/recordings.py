@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 
 from .._distribution import install
+from .._types import Array
 from ..errors import BnnError, InputError, InputTypeError, ModelNotFoundError, SetupError
 from ..runtime.numpy_files import load
-
-Array = np.ndarray[Any, Any]
 
 #: Fields of a recording: pixel column and row, polarity (1: brighter, 0: darker), time in microseconds.
 EVENT = np.dtype([("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("t", "<i8")])

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array, Floats
 from ..errors import InputError, InputTypeError
-from ..runtime.arrays import Floats, check_count
+from ..runtime.arrays import check_count
 from ..runtime.report import quantity
 from .recordings import FIELDS, whole_columns
 
-Array = np.ndarray[Any, Any]
 #: Each rule, and what it takes besides ``step``, with the values where nothing is given.
 PARAMETERS: dict[str, dict[str, float]] = {
     "window": {"window": 10_000, "count": 1},

@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from ..runtime.arrays import Floats
+from .._types import Array, Floats
 from .report import Report
 from .rules import Rule
-
-Array = np.ndarray[Any, Any]
 
 
 class Answering:

@@ -8,11 +8,10 @@ dot(a, w) = K - 2 popcount(a ^ w).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from .._types import Array
+
 WORD = 32
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import enum
 import struct
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from .._types import Array
 
 CODES = 15  # exponents that a nibble can name beside 0
 LARGEST_BASE = 255 - CODES

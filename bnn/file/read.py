@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from .._types import Array
 from ..errors import CompileError, ModelFormatError
 from ..ir.graph import Attrs, DType, Graph, Halo, Node, Placement, Storage, Value
 from ..ir.ops import OPS, SLOTS, ConstantAttrs, InputAttrs, Op, make
@@ -144,7 +145,7 @@ class _Reader:
         shape = tuple(dims[4 - rank :])
         return _Tensor(number, kind, place, encoding, shape, placement, self._text(*row[15:17]), self._text(*row[17:]))
 
-    def _constant(self, tensor: _Tensor) -> np.ndarray[Any, Any]:
+    def _constant(self, tensor: _Tensor) -> Array:
         shape = tensor.shape
         pixel = words(shape[-1]) if tensor.dtype is DType.b1 else shape[-1]
         count = pixel

@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
+from .._types import Array
 from ..ir.graph import Graph
-
-Array = np.ndarray[Any, Any]
 
 
 class SourceModel(Protocol):

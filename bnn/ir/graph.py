@@ -11,10 +11,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..errors import CompileError
 
 
@@ -68,7 +68,7 @@ class Attrs:
 class Value:
     """A constant's array, read-only, hashed by content so that attributes stay comparable."""
 
-    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+    def __init__(self, array: Array) -> None:
         self.array = np.array(array, order="C")
         self.array.setflags(write=False)
         self._key = (self.array.shape, self.array.dtype.str, self.array.tobytes())
@@ -107,7 +107,7 @@ class Node:
     note: str = ""  # why a layer was not made binary; for people
 
     @property
-    def value(self) -> np.ndarray[Any, Any]:
+    def value(self) -> Array:
         """The array of a constant."""
         if self.op != "constant":
             raise CompileError(f"'{self.op}' of layer '{self.name}' is not a constant")

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..errors import InputError
 from .graph import Graph, Node
 from .ops import OPS
-
-Array = np.ndarray[Any, Any]
 
 
 def evaluate(node: Node, operands: Sequence[Array]) -> Array:

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from .counting import composed, counted
 from .graph import DType, Graph, Node
 from .interpret import evaluate
 from .ops import OPS, ConvAttrs, ReshapeAttrs, constant, make
 from .ops.conv import epilogue
 from .rewrite import with_inputs
-
-Array = np.ndarray[Any, Any]
 
 # What may stand between a sum and its bit, besides elementwise ops: each gives an element from one element.  A list,
 # and no trait: the walk below knows what each of them does with channels.

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..file.bits import WORD
 from ..ir.counting import concatenated, cut
 from ..ir.graph import DType, Graph, Node
@@ -20,7 +20,6 @@ from .levels import MOST_STEPS, Levels, joined, levels, scaled_by_batch
 from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import MOST_SIGNS, no_signs, sign_planes
 
-Array = np.ndarray[Any, Any]
 _MOST_GROUPS = 32  # convolutions that a grouped one is cut into
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..ir.graph import DType, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import MOST_PLANES, SMALLEST_NORMAL, DequantizeAttrs, constant, make
 from ..ir.rewrite import remade
 from .steps import function, regions, staircase
 
-Array = np.ndarray[Any, Any]
 JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # denormals count as zero
 MOST_STEPS = 2**MOST_PLANES - 1  # of a quantizer that is kept as bits
 _MOST_COUNTED = 7  # steps coded as counted planes

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import MOST_BYTE_PRODUCTS, OPS, ConvAttrs, PadAttrs, ReshapeAttrs, constant, make
@@ -16,7 +16,6 @@ from ..ir.rewrite import Match, Pattern, Rule, any_, const, is_elementwise, rema
 from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import sign_planes
 
-Array = np.ndarray[Any, Any]
 _BYTES = np.arange(256)
 _MIDDLE = 128  # no byte is further from it than from another
 # What stands for zero: at most this far from 0, and a multiple of one over that.

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .._types import Array
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import OPS, ConvAttrs, PadAttrs
 from ..ir.rewrite import with_inputs
 from .levels import MOST_STEPS, Levels, codes, quantized
-from .steps import Array, function, regions, rising, staircase
+from .steps import function, regions, rising, staircase
 
 Users = Mapping[Node, list[Node]]
 

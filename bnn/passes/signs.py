@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from .._types import Array
+
 MOST_SIGNS = 7  # of one weight: eight values, those of three bits
 _EVEN = 1e-6  # of the largest weight: what float32 makes of thirds and sevenths
 

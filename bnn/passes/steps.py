@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..ir.graph import Node, topological
 from ..ir.interpret import evaluate
 from ..ir.ops import OPS
 
-Array = np.ndarray[Any, Any]
 LARGEST = np.finfo(np.float32).max
 _DEEPEST = 24  # nodes of a quantizer
 

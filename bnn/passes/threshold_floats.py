@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import constant, make
 from ..ir.rewrite import Match, Pattern, Rule, remade, rewrite
 from .one_pixel import wasted_words
 from .sink_sign import is_channel_operation
-from .steps import LARGEST, Array, floats, order
+from .steps import LARGEST, floats, order
 
 
 def threshold_floats(graph: Graph) -> Graph:

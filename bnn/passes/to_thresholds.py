@@ -5,17 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.ops import CONVOLUTIONS, ConvAttrs, constant, make
 from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue
 from ..ir.rewrite import Match, Pattern, Rule, rewrite
 
-Array = np.ndarray[Any, Any]
 _CHUNK = 64  # channels evaluated at once, to bound the memory
 _MOST_EVALUATED = 2**15  # the largest accumulator of which all below are evaluated
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array, Floats
 from ..errors import InputError, InputTypeError
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
-Inputs = np.ndarray[Any, Any]  # of the dtype of the model's input
+Inputs = Array  # of the dtype of the model's input
 Shape = tuple[int, ...]
 
 FLOAT32 = np.dtype(np.float32)

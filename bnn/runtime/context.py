@@ -8,10 +8,9 @@ import threading
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
+from .._types import Array, Floats
 from ..errors import InputError
-from .arrays import Floats, Inputs
+from .arrays import Inputs
 from .handles import BYTES, FLOATS, Memory, Opened, check
 from .native import ffi, lib
 
@@ -107,7 +106,7 @@ class Context:
         pulse.reraise()
         check(status, what)
 
-    def run_profiled(self, inputs: list[Inputs], outputs: list[Floats], ticks: np.ndarray[Any, Any]) -> None:
+    def run_profiled(self, inputs: list[Inputs], outputs: list[Floats], ticks: Array) -> None:
         """The whole batch, adding to ``ticks`` (uint64, one per op) the nanoseconds each op took."""
         clock, record = ffi.addressof(lib, "bnn_clock_ns"), ffi.addressof(lib, "bnn_record_ticks")
         lib.bnn_context_set_profile(self.pointer, clock, record, ffi.from_buffer(ticks))

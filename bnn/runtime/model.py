@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._types import Floats
 from ..errors import ClosedModelError, EnvironmentVariableError, InputError, InputTypeError, ModelFormatError
-from .arrays import Floats, Inputs, Shape, batched, check_count, check_inputs, check_outputs
+from .arrays import Inputs, Shape, batched, check_count, check_inputs, check_outputs
 from .context import Context
 from .handles import (
     NO_LIMIT,

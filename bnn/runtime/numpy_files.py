@@ -17,9 +17,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from .._types import Array
 from ..errors import BnnError, InputError
-
-Array = np.ndarray[Any, Any]
 
 _FORMAT: Any = np.lib.format
 MOST_TIMES = 100

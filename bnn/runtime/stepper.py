@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from .._types import Array, Floats
 from ..errors import InputError, InputTypeError
-from .arrays import FLOAT32, INPUT_DTYPES, Floats, Inputs, batched, check_count
+from .arrays import FLOAT32, INPUT_DTYPES, Inputs, batched, check_count
 from .context import Context
 from .handles import FLOATS, Opened, OpInfo, TensorInfo, check
 from .native import ffi, lib
-
-Array = np.ndarray[Any, Any]
 
 
 class Stepper:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..errors import InputError
 from ..file.read import decode
 from ..importers import SourceModel, open_source
@@ -39,7 +40,6 @@ from .source import accumulators, by_functions, exact_layers, likely_cause, pre_
 
 __all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "Report", "verify", "without_onednn"]
 
-Array = np.ndarray[Any, Any]
 _UNEVEN = 1e-6  # as passes/levels.py and passes/signs.py allow it
 _SLOTS_OF_STEPS = {"mul": 2, "add": 4}  # the bits of pre_mul and pre_add
 _ZEROS = 1  # the bit of what belongs to the accumulator

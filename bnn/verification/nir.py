@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .._distribution import install
+from .._types import Array
 from ..emit.nir.changes import other_numbers, other_structure
 from ..emit.nir.layers import Layer, LayeredNetwork
 from ..emit.nir.proof import expected_sums, pack_spikes, readout_sums, unpack_field
@@ -32,8 +33,6 @@ from ..runtime import Model
 from .simulators import IMPORTERS, Importer
 
 __all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "verify_nir"]
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass

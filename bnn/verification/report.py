@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._types import Array
 from ..ir.ops.rounding import TINY
 from ..runtime.report import quantity, table
-
-Array = np.ndarray[Any, Any]
 
 # A pre-activation this close to its threshold, in standard deviations of the layer's values, is within float32 rounding
 # of a sum of a few thousand terms.

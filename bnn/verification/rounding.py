@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..ir.graph import DType, Node
 from ..ir.ops import OPS, ConvAttrs
 from ..ir.ops.bits import plane_channels
 from ..ir.ops.rounding import NOTHING, TINY
-
-Array = np.ndarray[Any, Any]
 
 
 def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Array], own: float = 0.0) -> Array:

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..emit.nir.write import TIME_STEP
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

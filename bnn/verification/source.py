@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import OPS
@@ -18,7 +18,6 @@ from ..ir.rewrite import sources
 from ..passes import lower
 from ..passes.levels import levels
 
-Array = np.ndarray[Any, Any]
 _MOST_NAMES = 3
 
 

@@ -17,12 +17,12 @@ from PIL import Image
 
 import bnn
 from bnn import errors
+from bnn._types import Array
 from bnn.cli import apart, bench, child, common, inputs, run
 from bnn.cli.apart import Limits
 from bnn.cli.inputs import Reading
 from bnn.cli.outputs import check_outputs, check_suffix
 
-Array = np.ndarray[Any, Any]
 PLAIN = Reading(None, 0.0, False)
 F32 = np.dtype(np.float32)
 

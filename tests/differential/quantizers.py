@@ -11,7 +11,8 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-Array = np.ndarray[Any, Any]
+from bnn._types import Array
+
 Rng = np.random.Generator
 
 

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from bnn._types import Array
 from bnn.ir import ops
 from bnn.ir.graph import DType, Node
 
-Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 MOST = 4096  # elements that a chain may grow to
 

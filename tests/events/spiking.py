@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bnn import Model
+from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph, Node
@@ -15,7 +16,6 @@ from bnn.passes import PIPELINE, lower
 
 from .moves import chain
 
-Array = np.ndarray[Any, Any]
 CHANNELS = (1, 3, 8, 31, 32, 33, 64, 70)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn._types import Array
 from bnn.events import EventEngine, handle
 from bnn.events import engine as events
 from bnn.events.recordings import from_fields
@@ -31,8 +32,6 @@ from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType
 from op_graphs import plan, signs
-
-Array = np.ndarray[Any, Any]
 
 
 @pytest.fixture(scope="module")

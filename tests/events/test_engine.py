@@ -18,7 +18,6 @@ from bnn.ir.graph import DType, Graph
 from bnn.passes import PIPELINE, lower
 from events.spiking import Network, mismatches, planned, random_images, random_model
 
-Array = np.ndarray[Any, Any]
 GRAPHS = 20
 
 

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 import bnn
 import op_graphs
 from bnn._native import lib
+from bnn._types import Array
 from bnn.events import EventEngine
 from bnn.file.write import encode
 from bnn.ir import ops
@@ -18,8 +17,6 @@ from bnn.ir.graph import DType, Graph
 
 from . import handmade
 from .test_moves import FIRING
-
-Array = np.ndarray[Any, Any]
 
 
 def images(rng: np.random.Generator, graph: Graph, count: int) -> list[list[Array]]:

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import bnn
+from bnn._types import Array
 from bnn.events import ORDERS, EventEngine, pixel_order
 from events.spiking import mismatches
-
-Array = np.ndarray[Any, Any]
 
 
 @pytest.fixture(scope="module")

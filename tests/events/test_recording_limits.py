@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn._types import Array
 from bnn.events import recordings
 from bnn.events.recordings import decode_aedat3, decode_nmnist, encode_nmnist, from_fields
-
-Array = np.ndarray[Any, Any]
 
 
 def one(**changed: Any) -> Array:

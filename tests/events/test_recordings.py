@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn._types import Array
 from bnn.events import EventEngine, recordings
 from bnn.events.rules import Rule, frames, place
 from events.spiking import mismatches, random_model
-
-Array = np.ndarray[Any, Any]
 
 
 def recording(rng: np.random.Generator, count: int = 200, size: int = 8, until: int = 50_000) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn._types import Array
 from bnn.events import EventEngine, recordings
 from bnn.events.report import ACCUMULATE, MULTIPLY_ACCUMULATE
 from bnn.file.write import encode
@@ -18,8 +19,6 @@ from bnn.ir import ops
 from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
 from events.spiking import Network, random_images
-
-Array = np.ndarray[Any, Any]
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from bnn._types import Array
+
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "model-format.md"
 STEP = -(2.0**-126)
 F32, B1, I32 = 0, 1, 2

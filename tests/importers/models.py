@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bnn._types import Array
 from bnn.importers.tensorflow.frozen import Frozen
 from bnn.importers.tensorflow.inline import from_graph
 from bnn.importers.tensorflow.load import _frozen, freeze, import_model
@@ -18,7 +19,6 @@ from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
 
-Array = np.ndarray[Any, Any]
 BATCH = 4
 SEED = 20
 

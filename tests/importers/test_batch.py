@@ -14,11 +14,11 @@ import tensorflow as tf
 
 import bnn
 from bnn._native import ffi, lib
+from bnn._types import Array
 from bnn.errors import CompileError, UnsupportedOpError
 from bnn.importers.tensorflow.load import import_model
 from bnn.passes import lower
 
-Array = np.ndarray[Any, Any]
 keras = tf.keras
 layers = tf.keras.layers
 TERNARY = lq.quantizers.SteTern(ternary_weight_networks=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bnn._types import Array
 from bnn.errors import CompileError, UnsupportedOpError
 from bnn.importers.tensorflow import counts
 from bnn.importers.tensorflow.batch import Shared, without_ones
@@ -22,7 +23,6 @@ from bnn.ir import interpret, ops
 
 from .models import frozen
 
-Array = np.ndarray[Any, Any]
 NAN = np.nan
 
 

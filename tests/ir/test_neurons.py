@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import levels
+from bnn._types import Array
 from bnn.ir import interpret, ops
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.neurons import neuron_form
 from bnn.passes import lower
 
-Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
@@ -24,7 +25,6 @@ from bnn.runtime import Model, available_kernels
 SEED = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(32))
 CASES = 60
 
-Array = np.ndarray[Any, Any]
 Random = np.random.Generator
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bnn._types import Array
 from bnn.file.bits import pack, unpack, words
 from bnn.ir.graph import DType
 from bnn.ir.interpret import evaluate
@@ -30,7 +31,6 @@ from bnn.ir.ops import (
 )
 from bnn.ir.ops.bits import binarize, binarize_levels, dequantize
 
-Array = np.ndarray[Any, Any]
 SPECIAL = np.array([-np.inf, -1.5, -1.0, -1e-40, -0.0, 0.0, 1e-40, 1.0, np.inf, np.nan], np.float32)
 
 

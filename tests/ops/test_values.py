@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Node
@@ -30,7 +31,6 @@ from bnn.ir.ops import (
 from bnn.runtime import Model, available_kernels
 from op_graphs import plan
 
-Array = np.ndarray[Any, Any]
 NORMAL = np.finfo(np.float32).tiny
 LINE = np.float32([
     -np.inf, -(2.0**23) - 1, -(2.0**23) + 0.5, -2.5, -1, -0.5, -NORMAL, -NORMAL / 2, -0.0, 0, NORMAL / 2, NORMAL, 0.5,

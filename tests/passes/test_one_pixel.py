@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
+from bnn._types import Array
 from bnn.emit.nir.proof import prove
 from bnn.emit.nir.write import arrange
 from bnn.events import EventEngine
@@ -20,8 +19,6 @@ from bnn.passes import lower
 from bnn.runtime import Model, available_kernels
 
 from .build import conv, dense, graph, quantizer
-
-Array = np.ndarray[Any, Any]
 
 
 def behind_bits(shape: tuple[int, ...]) -> Node:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bnn._types import Array
 from bnn.errors import VerifierError
 from bnn.file.write import encode
 from bnn.ir import interpret, spec
@@ -30,7 +31,6 @@ from bnn.runtime import Model, available_kernels
 
 from .build import bn, conv, dense, graph, quantizer
 
-Array = np.ndarray[Any, Any]
 BYTES = np.arange(256)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from bnn import errors
 from bnn._native import ffi, lib
+from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Node
@@ -19,8 +20,6 @@ from bnn.ir.ops import ConvAttrs, PoolAttrs, constant, input_node, make
 from bnn.runtime import Model, available_kernels
 from bnn.runtime.context import Context
 from op_graphs import plan, signs
-
-Array = np.ndarray[Any, Any]
 
 
 def agree(inputs: list[Node], output: Node, *arrays: Array) -> None:

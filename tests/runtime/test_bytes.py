@@ -11,6 +11,7 @@ import pytest
 import bnn
 import op_graphs
 from bnn import events
+from bnn._types import Array
 from bnn.emit.nir import proof as nir_proof
 from bnn.emit.nir import write as nir
 from bnn.file.read import decode
@@ -19,8 +20,6 @@ from bnn.ir import interpret, ops
 from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
 from bnn.runtime import Model
-
-Array = np.ndarray[Any, Any]
 
 
 def graph(builder: Any, dtype: DType) -> Graph:

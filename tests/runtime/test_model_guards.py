@@ -28,8 +28,6 @@ from bnn.runtime.context import Context, Pulse
 from op_cases import CASES
 from op_graphs import plan
 
-Array = np.ndarray[Any, Any]
-
 
 def model_of(x: Node, *outputs: Node) -> Model:
     return Model.from_bytes(encode(plan([x], list(outputs))))

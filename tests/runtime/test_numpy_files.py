@@ -20,10 +20,9 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn._types import Array
 from bnn.events import recordings
 from bnn.runtime import numpy_files
-
-Array = np.ndarray[Any, Any]
 
 
 def everything(names: list[str]) -> list[str]:

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from bnn._native import ffi, lib
+from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir.ops import ClampAttrs, ConvAttrs, SliceAttrs, constant, input_node, make
 from bnn.runtime import Model
 from bnn.runtime.context import Context
 from op_graphs import plan, signs
-
-Array = np.ndarray[Any, Any]
 
 
 def clamps(channels: int, ops: int = 1) -> Model:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from bnn.verification.report import ROUNDING
 from bnn.verification.rounding import bound
 from bounds import U, binary, dense, g, limit, of_dense, pair, rounded, unary, vector
 
-Array = np.ndarray[Any, Any]
 F = 16 * U
 T = 2.0**-126
 INF = math.inf

@@ -11,6 +11,7 @@ import pytest
 
 import bnn
 import op_graphs
+from bnn._types import Array
 from bnn.file.read import decode
 from bnn.file.write import encode
 from bnn.ir import ops
@@ -20,7 +21,6 @@ from bnn.verification import layers
 from bnn.verification.layers import _Run, _Verifier
 from bnn.verification.report import Comparison, EndToEnd, LayerCheck
 
-Array = np.ndarray[Any, Any]
 Verifier: Any = _Verifier  # its methods, of something that has what they read
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn._types import Array
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.load import TensorFlowModel
 from bnn.ir import ops
@@ -18,7 +19,6 @@ from bnn.verification import layers
 from bnn.verification.layers import _Verifier
 from bnn.verification.report import EndToEnd
 
-Array = np.ndarray[Any, Any]
 Verifier: Any = _Verifier  # its methods, of something that has what they read
 F32 = np.dtype(np.float32)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn._types import Array
 from bnn.file.read import decode
 from bnn.ir.ops.rounding import NOTHING
 from bnn.verification.report import ROUNDING, compare_bits, compare_floats, distances
@@ -19,7 +20,6 @@ lq = pytest.importorskip("larq")
 
 from bnn.verification.layers import Report, verify  # noqa: E402
 
-Array = np.ndarray[Any, Any]
 QUANTIZED = {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip", "use_bias": False}
 
 

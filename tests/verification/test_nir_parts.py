@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn._types import Array
 from bnn.verification import nir
 from bnn.verification.nir import ImporterReport, LayerReport, NirReport
 from bnn.verification.simulators import IMPORTERS
-
-Array = np.ndarray[Any, Any]
-
 
 # -- the verdict ------------------------------------------------------------------------------------------------------
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bnn._types import Array
 from bnn.ir import interpret, ops
 from bnn.ir.graph import DType, Node
 from bnn.ir.ops.rounding import NOTHING, TINY, gamma, spacing
 from bnn.verification.rounding import bound
 
-Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 COUNT = 3
 SHAPE = (5, 4, 6)

@@ -16,17 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from .moves import as_convolutions
 from .network import SpikeNetwork, SpikeOp, Term
 from .views import spatial
 
-Array = np.ndarray[Any, Any]
 Shape = tuple[int, int, int]
 
 EXACT = 2**24  # whole numbers below it, and sums of them, are exact in float32

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import UnsupportedOpError
 from .network import SpikeOp, Term
 from .views import spatial
-
-Array = np.ndarray[Any, Any]
 
 
 def as_convolutions(op: SpikeOp) -> SpikeOp:

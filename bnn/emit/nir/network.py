@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.interpret import evaluate
@@ -29,7 +29,6 @@ from ...ir.ops.conv import epilogue
 from .sums import dilate, fits_channels, steps, ungroup, why_real
 from .views import Views, spatial
 
-Array = np.ndarray[Any, Any]
 Pads = tuple[int, int, int, int]
 
 

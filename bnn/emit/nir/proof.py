@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import InputError, VerifierError
 from ...ir import interpret
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import SLOTS
 from ...ir.ops.conv import conv_accumulate
 from .layers import Field, Layer, LayeredNetwork
-
-Array = np.ndarray[Any, Any]
 
 PROOF_IMAGES = 4
 

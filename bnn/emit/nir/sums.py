@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...ir.graph import Node
 from ...ir.interpret import evaluate
 from ...ir.ops.bits import binarize
 from ...ir.ops.conv import epilogue
 from ...ir.rewrite import is_elementwise
 
-Array = np.ndarray[Any, Any]
 _SHORTCUT = "a real-valued shortcut is added to scaled sums"
 
 

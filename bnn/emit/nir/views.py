@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from ..._types import Array
 from ...ir.graph import Node
 from ...ir.ops import OPS, SliceAttrs
 
-Array = np.ndarray[Any, Any]
 Found = TypeVar("Found")
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..._distribution import install
+from ..._types import Array
 from ...errors import CompileError, ModelFileError, SetupError
 from ...ir.graph import Graph, Node
 from ...ir.ops import ConvAttrs
@@ -27,8 +28,6 @@ from .layers import Field, Layer, LayeredNetwork, layered
 from .network import spike_network
 from .proof import proof_inputs as images_for_proof
 from .proof import prove
-
-Array = np.ndarray[Any, Any]
 
 PROFILES = ("if", "lif", "flat", "cuba")
 FLAT = ("flat", "cuba")

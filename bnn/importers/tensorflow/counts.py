@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import CompileError
-from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
+from .frozen import ALIASES, SHAPE_OPS, Frozen, Tensor, TfNode
 
 Shapes = Mapping[Tensor, tuple[int, ...]]
 Slopes = dict[Tensor, Array]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import CompileError
 
-Array = np.ndarray[Any, Any]
 Tensor = tuple[str, int]  # op name, output number
 
 ALIASES = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"})

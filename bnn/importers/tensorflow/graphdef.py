@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import constant, input_node, make
 from . import functions, logic, reduce, resize, transposed  # noqa: F401  they register their readers
 from .batch import Shared, batch_size, noted, over_batch, reduction, without_ones
 from .counts import Slopes, keeps_its_place, multiple, slopes
-from .frozen import ALIASES, SHAPE_OPS, Array, Frozen, Tensor, TfNode
+from .frozen import ALIASES, SHAPE_OPS, Frozen, Tensor, TfNode
 from .layer_norm import NORMS, layer_norm
 from .limits import MOST_BYTES, MOST_CONSTANTS
 from .moves import (

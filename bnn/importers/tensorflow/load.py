@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from ..._distribution import install
+from ..._types import Array
 from ...errors import CompileError, SetupError, UnsupportedOpError
 from ...ir.graph import Graph
-from .frozen import Array, Frozen, Tensor, TfNode
+from .frozen import Frozen, Tensor, TfNode
 from .graphdef import InputDType, read
 from .inline import from_graph
 from .keras_files import check_trusted, read_config

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import CompileError
 from ...ir.graph import DType, Node
 from ...ir.ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant
-from .frozen import Array, Frozen
+from .frozen import Frozen
 from .source import Source
 
 MOVES = frozenset(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import (
@@ -22,7 +23,6 @@ from ...ir.ops import (
     SliceAttrs,
     constant,
 )
-from .frozen import Array
 from .source import Source
 
 Reader = Callable[["Source"], "Node | tuple[Node, ...]"]

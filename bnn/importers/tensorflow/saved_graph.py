@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import CompileError
-from .frozen import Array, Tensor, TfNode, behind
+from .frozen import Tensor, TfNode, behind
 from .inline import attribute, from_function
 from .limits import check_bytes
 

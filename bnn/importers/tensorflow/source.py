@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import ReshapeAttrs, make
 from .counts import Slopes
-from .frozen import Array, Frozen, Tensor, TfNode
+from .frozen import Frozen, Tensor, TfNode
 
 PROBE_BATCH = 3  # images with which shapes are found
 _MOST_PARTS = 32  # of one concatenation

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..._types import Array
 from ...ir.graph import DType, Node
 from ...ir.ops import ConvAttrs, constant
-from .frozen import Array
 from .ops import reader, same_pads
 from .source import Source
 

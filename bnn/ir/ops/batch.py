@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
 from .moves import ReshapeAttrs
-from .record import Array, NoAttrs, Op, Operands, Rng, Types, make, plain, stored, want
+from .record import NoAttrs, Op, Operands, Rng, Types, make, plain, stored, want
 from .rounding import gamma, magnitude, no_difference, spacing
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
 from .draw import integers, plain_maker
-from .record import SMALLEST_NORMAL, Array, Infer, Level, NoAttrs, Op, Operands, Rng, Types, make, plain, stored, want
+from .record import SMALLEST_NORMAL, Infer, Level, NoAttrs, Op, Operands, Rng, Types, make, plain, stored, want
 from .rounding import moved, no_difference, passed_on
 from .sources import constant
 

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..._types import Array
 from ..graph import DType, Node
-from .record import Array, Maker, Rng, make
+from .record import Maker, Rng, make
 from .sources import constant
 
 

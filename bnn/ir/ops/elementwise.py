@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import CompileError
 from ..graph import Attrs, DType, Node, TensorType
 from .draw import integers, per_channel, plain_maker
 from .record import (
     INF,
     SMALLEST_NORMAL,
-    Array,
     Bound,
     Least,
     Level,

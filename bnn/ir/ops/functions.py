@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..._types import Array
 from ..graph import Attrs, Node
 from .draw import plain_maker
 from .elementwise import ClampAttrs, same_type
 from .record import (
     OPS,
     SMALLEST_NORMAL,
-    Array,
     Bound,
     Least,
     Maker,

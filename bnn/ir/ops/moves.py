@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
 from .draw import plain_maker
-from .record import Array, Level, NoAttrs, Op, Rng, Types, least_of_data, make, plain, stored, want
+from .record import Level, NoAttrs, Op, Rng, Types, least_of_data, make, plain, stored, want
 from .rounding import moved
 from .sources import constant
 

@@ -9,24 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
 from .conv import conv_output
 from .draw import signs
 from .moves import pad_spatial
-from .record import (
-    OPS,
-    Array,
-    Maker,
-    Op,
-    Operands,
-    Rng,
-    Types,
-    least_of_data,
-    make,
-    not_negative_of_such,
-    stored,
-    want,
-)
+from .record import OPS, Maker, Op, Operands, Rng, Types, least_of_data, make, not_negative_of_such, stored, want
 from .rounding import NOTHING, UNIT, gamma, magnitude
 
 LOWEST = np.finfo(np.float32).min

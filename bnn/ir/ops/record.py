@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import CompileError
 from ..graph import Attrs, DType, Node, TensorType
 
-Array = np.ndarray[Any, Any]
 Types = tuple[TensorType, ...]
 Infer = Callable[[Types, Any], TensorType]
 Reference = Callable[..., Any]

@@ -15,8 +15,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..._types import Array
 from ..graph import Node
-from .record import OPS, SMALLEST_NORMAL, Array, Operands
+from .record import OPS, SMALLEST_NORMAL, Operands
 
 UNIT = 2.0**-24  # the largest relative error of one float32 operation
 NOTHING = np.zeros((), np.float32)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import graphs
+from bnn._types import Array
 from bnn.emit.nir.layers import LayeredNetwork
 from bnn.emit.nir.network import spike_network
 from bnn.emit.nir.proof import pack_spikes, prove, simulate
@@ -25,7 +26,6 @@ from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs,
 from bnn.passes import lower
 from events import moves
 
-Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
 

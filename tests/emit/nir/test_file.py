@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bnn._distribution import install
+from bnn._types import Array
 from bnn.emit.nir.layers import Layer, LayeredNetwork
 from bnn.emit.nir.write import PROFILES, NirSummary, arrange, emit, synapses
 from bnn.errors import InputError, ModelFileError
@@ -20,8 +21,6 @@ from bnn.ir.interpret import run
 from bnn.passes import lower
 
 pytest.importorskip("nir", reason=f"the package nir is not installed: {install('nir')}")
-
-Array = np.ndarray[Any, Any]
 
 
 def emitted(small: Any, folder: Path, profile: str = "if", **options: Any) -> NirSummary:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bnn._distribution import install
+from bnn._types import Array
 
 pytest.importorskip("tensorflow", reason=f"TensorFlow is not installed: {install('tensorflow')}")
 import larq as lq
@@ -25,7 +26,6 @@ from bnn.ir.graph import DType
 from bnn.verification.nir import IMPORTERS, verify_nir
 
 layers = tf.keras.layers
-Array = np.ndarray[Any, Any]
 
 SIGNS = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign"}
 GEOMETRIES: dict[str, dict[str, Any]] = {

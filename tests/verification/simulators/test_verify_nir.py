@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from bnn import Model, emit_nir
+from bnn._types import Array
 from bnn.emit.nir.write import PROFILES
 from bnn.errors import InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
 from bnn.verification.nir import IMPORTERS, verify_nir
-
-Array = np.ndarray[Any, Any]
 
 
 def needs(importer: str, profile: str) -> None:

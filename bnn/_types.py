@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The types of arrays in annotations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]  # of any shape and dtype
+Floats = np.ndarray[Any, np.dtype[np.float32]]
