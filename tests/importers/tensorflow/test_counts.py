@@ -18,7 +18,7 @@ from bnn.importers.tensorflow.batch import Shared, without_ones
 from bnn.importers.tensorflow.counts import keeps_its_place, multiple
 from bnn.importers.tensorflow.frozen import TfNode
 from bnn.importers.tensorflow.load import import_model
-from bnn.importers.tensorflow.moves import Layout, Moved, arrange, in_order, start
+from bnn.importers.tensorflow.moves import MOVES, Layout, Moved, arrange, in_order, start
 from bnn.ir import interpret, ops
 
 from .models import frozen
@@ -39,67 +39,41 @@ def test_multiples_of_the_images(value: float, slope: Any, images: int, expected
     ([0, 1], {"BroadcastTo", "Reshape"}), ([[1, 0]], {"BroadcastTo", "Reshape"}), (1, {"BroadcastTo", "Reshape"}),
 ])  # fmt: skip
 def test_numbers_that_say_where(slope: Any, places: set[str] | None) -> None:
-    found = {op for op in counts._MOVES if keeps_its_place(op, np.asarray(slope, np.float64))}
+    found = {op for op in MOVES if keeps_its_place(op, np.asarray(slope, np.float64))}
     assert found == ({"BroadcastTo", "Reshape", "Slice", "StridedSlice"} if places is None else places)
 
 
-# values, by how much they grow; the attributes; whether the result grows by a known number
-V, G, ZERO = np.array([2.0, -3.0, 4.0]), np.array([1.0, 0.0, 2.0]), np.zeros(3)
-ARITHMETIC: list[tuple[str, list[tuple[Array, Array]], dict[str, Any], Callable[..., Any]]] = [
-    *((op, [(V, G), (V[::-1], G)], {}, np.add) for op in ("Add", "AddV2")), ("Sub", [(V, G), (V[::-1], 3 * G)], {},
-    np.subtract),
-    ("Mul", [(V, G), (V[::-1], ZERO)], {}, np.multiply), ("Mul", [(V, ZERO), (V[::-1], G)], {}, np.multiply),
-    ("RealDiv", [(V, G), (V[::-1], ZERO)], {}, np.divide), ("Neg", [(V, G)], {}, np.negative),
-    *(("Cast", [(V, G)], {"DstT": kind}, np.asarray) for kind in ("float32", "float64", "int32", "int64")),
-    ("Prod", [(V, np.array([0.0, 1.0, 0.0])), (np.array([0]), ZERO[:1])], {}, lambda v, _: np.prod(v)),
-    ("Prod", [(V, ZERO), (np.array(-1), ZERO[0])], {}, lambda v, _: np.prod(v)),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("case", range(len(ARITHMETIC)))
-def test_arithmetic(case: int) -> None:
-    op, operands, attributes, function = ARITHMETIC[case]
-    values, grown = [v for v, _ in operands], [g for _, g in operands]
-    slope = counts._ARITHMETIC[op](TfNode(op, "a", (), attributes), values, grown)
-    for more in (-2, 1, 8):
-        then = function(*(v + more * g for v, g in operands))
-        np.testing.assert_allclose(function(*values) + more * np.asarray(slope), then)
-
-
-@pytest.mark.parametrize(("op", "operands", "attributes", "expected"), [
-    ("Mul", [(V, G), (V, G)], {}, [NAN, 0, NAN]), ("RealDiv", [(V, ZERO), (V, -G)], {}, [NAN, 0, NAN]),
-    ("Cast", [(V + 0.5, G)], {"DstT": "int32"}, None), ("Cast", [(V, G / 2)], {"DstT": "float32"}, None),
-    ("Cast", [(V, G)], {"DstT": "uint8"}, None), ("Cast", [(V, G)], {"DstT": "bfloat16"}, None),
-    ("Prod", [(V, G), (np.array([0]), ZERO)], {}, NAN), ("Prod", [(V, G), (np.array([1]), ZERO)], {}, None),
-    ("Prod", [(V, G), (np.array([0, -1]), ZERO)], {}, None), ("Prod", [(V[None], G[None]), (np.array([0]), ZERO)], {},
-    None),
-    ("Prod", [(V, G), (np.array([0]), ZERO)], {"keep_dims": True}, None),
+@pytest.mark.parametrize(("now", "value", "more", "slope", "expected"), [
+    ([1, 4], [3, 4], -2, None, [1, 0]), ([-1, 4], [3, 4], -2, None, [2, 0]), ([2.5], [3.5], -2, None, [0.5]),
+    ([3, 4], [3, 4], 7, None, [0, 0]), ([3, 5], [3, 4], 7, None, [0, NAN]), ([3, 11], [3, 4], 7, [0, 1], [0, 1]),
+    ([3, 12], [3, 4], 7, [0, 1], [0, NAN]), ([3, 9], [3, 4], 7, [0, NAN], [0, NAN]),
+    (None, [3, 4], 7, [0, 1], [NAN, NAN]),
+    ([False], [True], -2, None, [NAN]), ([True], [True], 7, None, [0]), ([1], [1, 1, 1], -2, None, [0, 0, 0]),
+    ([1, 1, 1], [1, 1], 7, None, [0, 0]), ([1, 1, 2], [1, 1], 7, None, [NAN, NAN]),
+    ([1, 1, 1], [1, 2], 7, None, [NAN, NAN]), ([1, 1, 1], [1, 1], 7, [0, 0], [NAN, NAN]),
+    ([[1], [1]], [[1, 1]], 7, None, [[NAN, NAN]]), ([1], [], 7, None, []),
 ])  # fmt: skip
-def test_arithmetic_that_is_not_of_that_form(op: str, operands: Any, attributes: Any, expected: Any) -> None:
-    slope = counts._ARITHMETIC[op](TfNode(op, "a", (), attributes), [v for v, _ in operands], [g for _, g in operands])
-    assert slope is None if expected is None else np.array_equal(slope, expected, equal_nan=True)
-
-
-@pytest.mark.parametrize(("now", "value", "slope", "expected"), [
-    ([3, 4], [3, 4], None, True), ([3, 5], [3, 4], None, False), ([3, 5], [3, 4], [0, 1], True), ([3, 6], [3, 4], [0,
-    1], False),
-    ([3, 9], [3, 4], [0, NAN], True), ([True], [True], [1], True), ([True], [False], [1], False),
-    ([1, 1, 1], [1, 1], None, True), ([1, 1, 2], [1, 1], None, False), ([1, 1, 1], [1, 2], None, False),
-    ([1, 1, 1], [1, 1], [0, 0], False), ([[1], [1]], [[1, 1]], None, False), ([1], [], None, False),
-])  # fmt: skip
-def test_what_slopes_say(now: Any, value: Any, slope: Any, expected: bool) -> None:
+def test_slopes(now: Any, value: Any, more: int, slope: Any, expected: Any) -> None:
     known = None if slope is None else np.asarray(slope, np.float64)
-    assert counts._as_said(np.asarray(now), np.asarray(value), known, 1) == expected
+    found = counts._slope(np.asarray(value), None if now is None else np.asarray(now), more, known)
+    assert np.array_equal(found, np.asarray(expected, np.float64), equal_nan=True)
 
 
-def test_products_of_shapes() -> None:
-    for values, grown, expected in (
-        ([3.0, 4, 5], [1.0, 0, 0], 20), ([3.0, 4, 5], [0.0, 2, 0], 30), ([3.0, 4], [0.0, 0], 0), ([3.0, 4], [1.0, 1],
-        NAN),
-        ([3.0, 4], [NAN, 0], NAN), ([3.0], [1.0], 1),
-    ):  # fmt: skip
-        found = counts._of_product(np.array(values), np.array(grown))
-        assert np.array_equal(found, np.float64(expected), equal_nan=True)
+def test_a_line_is_as_exact_as_its_type() -> None:
+    """Numbers of images times elements that float32 rounds."""
+    value, now = np.float32(3 * 100_001), np.float32(1012 * 100_001)
+    slope = counts._slope(value, np.float32(100_001), -2, None)
+    assert counts._slope(value, now, 1009, slope) == 100_001
+    assert np.isnan(counts._slope(value, np.nextafter(now, np.float32(0)), 1009, slope))
+
+
+@pytest.mark.parametrize(("op", "expected"), [
+    ("Shape", [10, 2]), ("ShapeN", [10, 2]), ("Size", 20), ("Rank", 2), ("OnesLike", np.ones((10, 2))),
+    ("ZerosLike", np.zeros((10, 2))),
+])  # fmt: skip
+def test_ops_of_shapes(op: str, expected: Any) -> None:
+    (found,) = counts._of_shapes(TfNode(op, "a", (), {}), [np.array([10, 2])], np.dtype("int64"))
+    assert found.dtype == np.int64 and np.array_equal(found, expected)
 
 
 def test_shapes_without_ones() -> None:

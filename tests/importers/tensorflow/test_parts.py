@@ -26,9 +26,6 @@ from bnn.importers.tensorflow import (
     batch as tf_batch,
 )
 from bnn.importers.tensorflow import (
-    counts as tf_counts,
-)
-from bnn.importers.tensorflow import (
     inline as tf_inline,
 )
 from bnn.importers.tensorflow import (
@@ -78,9 +75,6 @@ LISTS: dict[str, tuple[Collection[str], int, str]] = {
     "PRODUCTS": (tf_moves.PRODUCTS, 3, "b1ee98b4"),
     "NORMS": (tf_layer_norm.NORMS, 3, "f6b6ec55"),
     "REDUCTIONS": (tf_batch.REDUCTIONS, 2, "aa0d6ee7"),
-    "COUNTED_MOVES": ([f"{op} {where}" for op, where in tf_counts._MOVES.items()], 15, "1a867781"),
-    "SPREADS": (tf_counts._SPREADS, 4, "13853421"),
-    "ELEMENTWISE": (tf_counts._ELEMENTWISE, 24, "c48ab0e1"),
 }
 
 
