@@ -17,6 +17,7 @@ from .._types import Array
 from .counting import composed, counted
 from .graph import DType, Graph, Node
 from .interpret import evaluate
+from .monotone import integer_thresholds
 from .ops import OPS, ConvAttrs, ReshapeAttrs, constant, make
 from .ops.conv import epilogue
 from .rewrite import with_inputs
@@ -24,7 +25,6 @@ from .rewrite import with_inputs
 # What may stand between a sum and its bit, besides elementwise ops: each gives an element from one element.  A list,
 # and no trait: the walk below knows what each of them does with channels.
 _BETWEEN = ("reshape", "unpack", "dequantize", "binarize", "concat")
-_CHUNK = 64  # channels evaluated at once, to bound the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,35 +131,26 @@ def _step(bit: Node) -> _Step | None:
         return None
     conv, pool, between = region
     channels = conv.type.shape[-1]
-    reach = int(np.prod(conv.inputs[1].type.shape[1:]))
-    threshold, falling, every = np.empty(channels, np.int32), np.zeros(channels, bool), np.zeros(channels, bool)
-    for start in range(0, channels, _CHUNK):
-        part = slice(start, min(start + _CHUNK, channels))
-        table = _table(bit, conv, pool, between, reach, part)
-        if table is None:
+    every = np.zeros(channels, bool)
+
+    def bits(sums: Array, part: slice) -> Array | None:
+        known = _values(conv, pool, between, sums, part)
+        if known is None or known[bit].shape != sums.shape:
             return None
-        bits, pooled = table
-        changes = np.diff(bits.astype(np.int8), axis=0)
-        if (np.abs(changes).sum(axis=0) > 1).any():
-            return None
-        falls, ones = (changes < 0).any(axis=0), bits.sum(axis=0)
-        # rising: set from reach + 1 - ones on; falling: up to ones - 1 - reach, and the negated sum from the same on
-        threshold[part] = reach + 1 - ones
-        falling[part] = falls
-        if pooled is not None:
-            order = np.argsort(pooled, axis=0, kind="stable")
-            ordered = np.take_along_axis(bits, order, 0)
+        found = known[bit] > 0
+        if pool is not None:
+            order = np.argsort(known[pool], axis=0, kind="stable")
+            ordered, pooled = (np.take_along_axis(values, order, 0) for values in (found, known[pool]))
             change = np.diff(ordered.astype(np.int8), axis=0)
-            down = (change < 0).any(axis=0)
-            if (down & (change > 0).any(axis=0)).any() or _split(ordered, np.take_along_axis(pooled, order, 0)):
+            every[part] = (change < 0).any(axis=0)
+            # equal values have equal bits, unless a bit is no function of the value
+            split = (change != 0) & (pooled[1:] == pooled[:-1])
+            if (every[part] & (change > 0).any(axis=0)).any() or split.any():
                 return None
-            every[part] = down
-    return _Step(bit, conv, pool, threshold, falling, every)
+        return found
 
-
-def _split(bits: Array, values: Array) -> bool:
-    """Whether equal values have different bits (they cannot, unless a bit is no function of the value)."""
-    return bool(((values[1:] == values[:-1]) & (bits[1:] != bits[:-1])).any())
+    found = integer_thresholds(bits, channels, int(np.prod(conv.inputs[1].type.shape[1:])), monotone=False)
+    return None if found is None else _Step(bit, conv, pool, *found, every)
 
 
 def _region(bit: Node) -> tuple[Node, Node | None, list[Node]] | None:
@@ -209,16 +200,12 @@ def _readers(source: Node, order: Sequence[Node]) -> set[Node]:
     return found
 
 
-def _table(
-    bit: Node, conv: Node, pool: Node | None, between: Sequence[Node], reach: int, part: slice
-) -> tuple[Array, Array | None] | None:
-    """For every sum from -reach to reach and the channels ``part``: whether the bit is set, and what is pooled."""
+def _values(
+    conv: Node, pool: Node | None, between: Sequence[Node], sums: Array, part: slice
+) -> dict[Node, Array] | None:
+    """What each node makes of sums (n, channels of the part); None where one reads more than them, or is not finite."""
     channels, width = conv.type.shape[-1], part.stop - part.start
-    sums = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
-    a = conv.attrs
-    assert isinstance(a, ConvAttrs)
-    operands = tuple(i.value[part] for i in conv.inputs[2:])
-    known = {conv: epilogue(np.repeat(sums, width, axis=1), a, operands)}
+    known = {conv: epilogue(sums, conv.attrs, tuple(i.value[part] for i in conv.inputs[2:]))}
     for node in between:
         if pool is not None and pool not in known and pool.inputs[0] in known:
             known[pool] = known[pool.inputs[0]]
@@ -234,10 +221,7 @@ def _table(
         if node.op != "concat" and values[0].shape[-1] not in (1, planes * width):
             return None  # channels side by side that are no levels
         known[node] = values[0] if node.op == "reshape" else evaluate(node, values)
-    found = known[bit]
-    if found.shape != (len(sums), width):
-        return None
-    return found > 0, None if pool is None else known[pool]
+    return known
 
 
 def _constant(node: Node, channels: int, part: slice, user: Node) -> Array | None:

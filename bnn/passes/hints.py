@@ -10,13 +10,13 @@ import numpy as np
 
 from .._types import Array
 from ..ir.graph import DType, Graph, Node, rebuild
+from ..ir.monotone import LARGEST
 from ..ir.ops import CONVOLUTIONS, OPS, SMALLEST_NORMAL, ClampAttrs, ConvAttrs
 from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue
 from ..ir.rewrite import with_inputs
 from .levels import levels, scaled_by_batch
 from .signs import sign_planes
-from .steps import LARGEST
 from .to_thresholds import reach
 
 _MOST_LEVELS = 256  # of weights that somebody may have quantized

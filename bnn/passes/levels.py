@@ -11,9 +11,9 @@ import numpy as np
 from .._types import Array
 from ..ir.graph import DType, Node
 from ..ir.interpret import evaluate
+from ..ir.monotone import function, regions, staircase
 from ..ir.ops import MOST_PLANES, SMALLEST_NORMAL, DequantizeAttrs, constant, make
 from ..ir.rewrite import remade
-from .steps import function, regions, staircase
 
 JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # denormals count as zero
 MOST_STEPS = 2**MOST_PLANES - 1  # of a quantizer that is kept as bits

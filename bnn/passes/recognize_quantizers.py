@@ -11,10 +11,10 @@ import numpy as np
 from .._types import Array
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
+from ..ir.monotone import function, regions, rising, staircase
 from ..ir.ops import OPS, ConvAttrs, PadAttrs
 from ..ir.rewrite import with_inputs
 from .levels import MOST_STEPS, Levels, codes, quantized
-from .steps import function, regions, rising, staircase
 
 Users = Mapping[Node, list[Node]]
 

@@ -35,12 +35,17 @@ def is_channel_operation(node: Node) -> bool:
     return channels and bool(np.all(np.isfinite(node.inputs[1].value)))
 
 
-def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    chain: list[Node] = []
-    x = node.inputs[0]
+def channel_operations(x: Node, uses: Mapping[Node, int]) -> tuple[list[Node], Node]:
+    """(The per-channel operations with one user that make x, the last first; what they are applied to.)"""
+    chain = []
     while is_channel_operation(x) and uses.get(x, 1) == 1:
         chain.append(x)
         x = x.inputs[0]
+    return chain, x
+
+
+def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    chain, x = channel_operations(node.inputs[0], uses)
     if x.op != "max_pool" or uses.get(x, 1) != 1 or not from_convolution(x.inputs[0], uses):
         return None
     decreasing = np.zeros(node.type.shape[-1], bool)

@@ -9,12 +9,11 @@ import numpy as np
 
 from .._types import Array
 from ..ir.graph import DType, Graph, Node
-from ..ir.interpret import evaluate
+from ..ir.monotone import LARGEST, first_change, floats, function, order
 from ..ir.ops import constant, make
 from ..ir.rewrite import Match, Pattern, Rule, remade, rewrite
 from .one_pixel import wasted_words
-from .sink_sign import is_channel_operation
-from .steps import LARGEST, floats, order
+from .sink_sign import channel_operations
 
 
 def threshold_floats(graph: Graph) -> Graph:
@@ -31,14 +30,8 @@ def threshold_floats(graph: Graph) -> Graph:
 
 
 def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    chain: list[Node] = [node]
-    x = node.inputs[0]
-    while is_channel_operation(x) and uses.get(x, 1) == 1:
-        chain.append(x)
-        x = x.inputs[0]
-    if len(chain) == 1:
-        return None
-    result = float_thresholds(chain, node.type.shape[-1])
+    chain, x = channel_operations(node.inputs[0], uses)
+    result = float_thresholds(node, x) if chain else None
     if result is None:
         return None
     threshold, flip = result
@@ -53,50 +46,29 @@ def _binarize_one_pixel(node: Node, found: Match, uses: Mapping[Node, int]) -> N
     return remade(node, "binarize", make("reshape", bits.inputs[0], attrs=node.attrs, name=node.name))
 
 
-def float_thresholds(chain: list[Node], channels: int) -> tuple[Array, Array] | None:
-    """For a binarize and what stands before it (last operation first): per channel the smallest float at which the bit
-    has its final value, and whether that value is -1.  None where a finite input gives not-a-number.
+def float_thresholds(quantizer: Node, x: Node) -> tuple[Array, Array] | None:
+    """For a binarize of a function of x: per channel the smallest float at which the bit has its final value, and
+    whether that value is -1.  None where a finite input gives not-a-number.
 
     Where gamma is 0 the bit is the same for every finite input, and infinite ones give not-a-number: such a channel has
     no threshold but not-a-number, of which the runtime knows this, and the bit itself as its flip.
     """
-    ends = [_value(chain, np.full(channels, end, np.float32)) for end in (-np.inf, np.inf)]
-    low = np.full(channels, order(-LARGEST))
-    high = np.full(channels, order(LARGEST))
-    first, last = _bits(chain, floats(low)), _bits(chain, floats(high))
-    if first is None or last is None:
+    channels = quantizer.type.shape[-1]
+    before, after = function(quantizer.inputs[0], x), function(quantizer, x)
+
+    def bits(numbers: Array) -> Array | None:
+        of = floats(numbers)
+        return None if np.isnan(before(of)).any() else after(of) > 0
+
+    ends = np.full((2, channels), [[-np.inf], [np.inf]], np.float32)
+    infinite, other = np.isnan(before(ends))
+    low, high = (np.full((1, channels), order(np.float32(end))) for end in (-LARGEST, LARGEST))
+    found = first_change(bits, low, high)
+    if found is None or (infinite != other).any():
         return None
-    infinite = np.isnan(ends[0])
-    if (infinite != np.isnan(ends[1])).any():
-        return None
-    while True:  # the bit is `first` at low and `last` at high
-        middle = (low + high) // 2
-        if np.array_equal(middle, low):
-            break
-        bits = _bits(chain, floats(middle))
-        assert bits is not None  # what overflows does so at an end first
-        at_end = bits == last
-        high = np.where(at_end, middle, high)
-        low = np.where(at_end, low, middle)
-    threshold = np.where(first == last, np.float32(-np.inf), floats(high))
-    threshold = np.where(infinite, np.float32(np.nan), threshold)
+    first, last, at = (part[0] for part in found)
+    threshold = np.where(infinite, np.nan, np.where(first == last, -np.inf, floats(at)))
     return threshold.astype(np.float32), np.where(infinite, last, ~last)
-
-
-def _value(chain: list[Node], x: Array) -> Array:
-    """What is binarized, for a value of each channel."""
-    value = x[None]
-    for node in reversed(chain[1:]):
-        value = evaluate(node, [value, *(i.value for i in node.inputs[1:])])
-    return np.asarray(value[0])
-
-
-def _bits(chain: list[Node], x: Array) -> Array | None:
-    value = _value(chain, x)
-    if np.isnan(value).any():
-        return None
-    binarize = chain[0]
-    return np.asarray(evaluate(binarize, [value[None], *(i.value for i in binarize.inputs[1:])])[0] > 0)
 
 
 RULES = (

@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from .._types import Array
 from ..ir.graph import DType, Graph, Node
+from ..ir.monotone import integer_thresholds
 from ..ir.ops import CONVOLUTIONS, ConvAttrs, constant, make
 from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue
 from ..ir.rewrite import Match, Pattern, Rule, rewrite
-
-_CHUNK = 64  # channels evaluated at once, to bound the memory
-_MOST_EVALUATED = 2**15  # the largest accumulator of which all below are evaluated
 
 
 def to_thresholds(graph: Graph) -> Graph:
@@ -79,63 +77,20 @@ def reach(conv: Node) -> int | None:
 
 
 def thresholds(conv: Node, quantizer: Node) -> tuple[Array, Array] | None:
-    """Per filter: the threshold (int32), and whether the bit falls with the accumulator, the threshold then being
-    that of the negated filter.  None where some filter's bit changes more than once."""
-    attrs = conv.attrs
-    assert isinstance(attrs, ConvAttrs)
-    filters, most = conv.inputs[1].type.shape[0], reach(conv)
+    """(The threshold, whether the bit falls with the accumulator), per filter; where it falls, the threshold is that of
+    the negated filter.  None where some filter's bit changes more than once.
+
+    Every slot rounds a monotone function, so between the ends a bit changes once at most.
+    """
+    attrs, most = conv.attrs, reach(conv)
     if most is None:
         return None
     operands = [i.value for i in conv.inputs[2:]]
-    limit = np.empty(filters, np.int32)
-    falling = np.zeros(filters, bool)
-    for start in range(0, filters, _CHUNK):
-        part = slice(start, min(start + _CHUNK, filters))
 
-        def bits(acc: Array, part: slice = part) -> Array | None:
-            """Of accumulators (n, filters of the part)."""
-            value = epilogue(acc, attrs, tuple(o[part] for o in operands))
-            if np.isnan(value).any():
-                return None
-            return binarize(value, *(i.value[part] for i in quantizer.inputs[1:])) > 0
-
-        find = _evaluate if most <= _MOST_EVALUATED else _bisect
-        found = find(bits, most, part.stop - start)
-        if found is None:
+    def bits(sums: Array, part: slice) -> Array | None:
+        value = epilogue(sums, attrs, tuple(o[part] for o in operands))
+        if np.isnan(value).any():
             return None
-        limit[part], falling[part] = found
-    return limit, falling
+        return binarize(value, *(i.value[part] for i in quantizer.inputs[1:])) > 0
 
-
-Bits = Callable[[Array], "Array | None"]
-
-
-def _evaluate(bits_of: Bits, reach: int, filters: int) -> tuple[Array, Array] | None:
-    acc = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
-    bits = bits_of(np.broadcast_to(acc, (len(acc), filters)))
-    if bits is None:
-        return None
-    changes = np.diff(bits.astype(np.int8), axis=0)
-    if (np.abs(changes).sum(axis=0) > 1).any():
-        return None
-    down = (changes == -1).any(axis=0)
-    # rising: bits from the first +1 on; falling: up to the last +1, acc <= t, that is -acc >= -t
-    ones = bits.sum(axis=0)
-    return np.where(down, -(ones - 1 - reach), reach + 1 - ones), down
-
-
-def _bisect(bits_of: Bits, reach: int, filters: int) -> tuple[Array, Array] | None:
-    """The same where there are too many accumulators to look at them all: every slot rounds a monotone function, so
-    the bit changes once at most, and only what overflows is no number, first at an end."""
-    low, high = np.full(filters, -reach), np.full(filters, reach)
-    ends = bits_of(np.stack([low, high]).astype(np.float32))
-    if ends is None:
-        return None
-    first, last = ends
-    while (high - low > 1).any():  # the bit is `first` at low, and `last` at high
-        middle = (low + high) // 2
-        bits = bits_of(middle[None].astype(np.float32))
-        assert bits is not None
-        high, low = np.where(bits[0] == last, middle, high), np.where(bits[0] == last, low, middle)
-    changing = np.where(first, 1 - high, high)  # falling: acc < high, that is -acc >= 1 - high
-    return np.where(first != last, changing, np.where(last, -reach, reach + 1)), first & ~last
+    return integer_thresholds(bits, conv.type.shape[-1], most, monotone=True)

@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bnn.ir import interpret
+from bnn.ir import interpret, monotone
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, constant, input_node, make
 from bnn.ir.ops.conv import epilogue
@@ -58,7 +58,7 @@ def check_thresholds(y: Node) -> None:
 @pytest.mark.parametrize("evaluated", [2**15, 0], ids=["evaluated", "bisected"])
 def test_thresholds_equal_brute_force(evaluated: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every small mean, gamma (negative and zero too) and beta, ties included; more than one chunk of filters."""
-    monkeypatch.setattr(MODULE, "_MOST_EVALUATED", evaluated)
+    monkeypatch.setattr(monotone, "_MOST_EVALUATED", evaluated)
     means = (-4.0, -1.5, -0.0, 0.0, 0.1, 3.0, 100.0)
     gammas = (-2.0, -0.3, -0.0, 0.0, 1e-30, 0.7, 1.0)
     betas = (-1.0, -0.0, 0.0, 0.1, 2.0)

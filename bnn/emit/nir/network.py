@@ -216,7 +216,6 @@ class _Finder:
     def _joined(self, node: Node) -> SpikeOp:
         """Bits of a sum that passes through real-looking arithmetic: exact where the sum is of whole numbers (raw
         accumulators and bits added), or one layer's own, and what follows changes sign once."""
-        chain: list[Node] = []
         x = node
         while (terms := self._whole_numbers(x)) is None:
             inputs = [i for i in x.inputs if not i.is_constant]
@@ -224,11 +223,10 @@ class _Finder:
             per_channel = OPS[x.op].elementwise and OPS[x.op].scales
             if not quantizer and not (per_channel and len(inputs) == 1 and fits_channels(x)):
                 raise self._refusal(node, x)
-            chain.insert(0, x)
             x = inputs[0]
         shape = spatial(node.type.shape)
         reach = SpikeOp(node, tuple(terms), None, shape).reach
-        found = steps(x, chain, reach)
+        found = steps(x, node, reach)
         if found is None:
             raise UnsupportedOpError(
                 f"layer '{node.tap or node.name}': its bits change more than once as its sums grow, so no threshold "

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..._types import Array
 from ...ir.graph import Node
-from ...ir.interpret import evaluate
+from ...ir.monotone import function, integer_thresholds
 from ...ir.ops.bits import binarize
 from ...ir.ops.conv import epilogue
 from ...ir.rewrite import is_elementwise
@@ -42,20 +42,20 @@ def fits_channels(node: Node) -> bool:
     return all(i.value.size in (1, node.type.shape[-1]) for i in node.inputs if i.is_constant)
 
 
-def steps(start: Node, chain: Sequence[Node], reach: Array) -> tuple[Array, Array] | None:
+def steps(start: Node, end: Node, reach: Array) -> tuple[Array, Array] | None:
     """Per channel (threshold, whether the bit falls as the sum grows; the threshold is then that of the negated sum) of
-    the bits that ``start``'s own epilogue and ``chain`` make of an integer sum; None where a bit changes twice."""
-    most = int(reach.max())
-    value = np.repeat(np.arange(-most, most + 1, dtype=np.float32)[:, None], len(reach), axis=1)
-    if start.op == "bconv2d" and "residual" not in start.attrs.slots:  # type: ignore[attr-defined]
-        value = epilogue(value, start.attrs, tuple(i.value for i in start.inputs[2:]))
-    for step in chain:
-        value = evaluate(step, [i.value.reshape(-1) if i.is_constant else value for i in step.inputs])
-    bits = (binarize(value) if value.dtype == np.float32 else value) > 0
-    if (np.abs(np.diff(bits.astype(np.int8), axis=0)).sum(axis=0) > 1).any():
-        return None
-    # rising: the last ``ones`` sums, from most + 1 - ones on; falling: the first, whose negatives are the same numbers
-    return most + 1 - bits.sum(axis=0), bits[0] & ~bits[-1]
+    the bits that ``start``'s own epilogue and what follows up to ``end`` make of an integer sum; None where a bit
+    changes twice."""
+    follow = function(end, start)
+    own = start.op == "bconv2d" and "residual" not in start.attrs.slots  # type: ignore[attr-defined]
+
+    def bits(sums: Array, part: slice) -> Array:
+        if own:
+            sums = epilogue(sums, start.attrs, tuple(i.value[part] for i in start.inputs[2:]))
+        value = follow(sums, part)
+        return (binarize(value) if value.dtype == np.float32 else value) > 0
+
+    return integer_thresholds(bits, len(reach), int(reach.max()), monotone=False)
 
 
 def why_real(x: Node) -> str:

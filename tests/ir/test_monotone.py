@@ -10,8 +10,8 @@ import pytest
 
 from bnn._types import Array
 from bnn.ir.graph import Node
+from bnn.ir.monotone import floats, order, regions, rising, staircase
 from bnn.ir.ops import constant, input_node, make
-from bnn.passes.steps import floats, order, regions, rising, staircase
 
 LINE = np.float32([-np.inf, -3.4028235e38, -1, -1e-45, -0.0, 0.0, 1e-45, 1.1754944e-38, 1, 3.4028235e38, np.inf])
 

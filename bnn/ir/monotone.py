@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Monotone functions of one number: found in a graph by structure, and where they change by evaluation.
+
+The number is a float, of the ordered line of all of them, or a whole number that a sum can reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._types import Array
+from .graph import Node, topological
+from .interpret import evaluate
+from .ops import OPS
+
+LARGEST = np.finfo(np.float32).max
+_DEEPEST = 24  # nodes of a quantizer
+_CHUNK = 64  # channels evaluated at once, to bound the memory
+_MOST_EVALUATED = 2**15  # the largest sum up to which all are evaluated
+# Bits (n, channels of a part) of numbers (n, channels of the part), or None where they are not known.
+PartOfBits = Callable[[Array, slice], "Array | None"]
+
+
+# -- floats -----------------------------------------------------------------------------------------------------------
+
+
+def order(value: ArrayLike) -> Array:
+    """Floats as integers in the same order; -0 stands just below 0."""
+    bits = np.asarray(value, np.float32).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF) - 1, bits)
+
+
+def floats(ordered: ArrayLike) -> Array:
+    """The inverse of :func:`order`."""
+    ordered = np.asarray(ordered, np.int64)
+    bits = np.where(ordered < 0, (-ordered - 1) | 0x80000000, ordered)
+    return bits.astype(np.uint32).view(np.float32)
+
+
+def rising(node: Node) -> bool:
+    """Whether the op is monotone and never falls in its operands, its constants being scalars."""
+    rises = OPS[node.op].rises
+    if rises is None or any(i.is_constant and i.value.size != 1 for i in node.inputs):
+        return False
+    return rises([float(i.value.reshape(-1)[0]) if i.is_constant else None for i in node.inputs])
+
+
+def regions(root: Node) -> Iterator[Node]:
+    """Nodes x, nearest first, such that ``root`` is a function of x alone through rising ops: sums and compositions of
+    functions that never fall, which never falls itself."""
+    depth = {n: i for i, n in enumerate(topological([root]))}
+    frontier = {root}
+    for _ in range(_DEEPEST):
+        node = max(frontier, key=lambda n: depth[n])
+        if not rising(node):
+            return
+        frontier.remove(node)
+        frontier |= {i for i in node.inputs if not i.is_constant}
+        if len(frontier) == 1:
+            yield next(iter(frontier))
+
+
+def function(root: Node, x: Node) -> Callable[..., Array]:
+    """``root`` as a function of the values of x, an array (n) or (n, channels); with a slice, of those channels alone.
+
+    Between the two stand ops whose other operands are constants: one number, or one per channel.
+    """
+    inside, body = {x}, []
+    for node in topological([root]):
+        if node is not x and any(i in inside for i in node.inputs):
+            inside.add(node)
+            body.append(node)
+
+    def constant(node: Node, part: slice) -> Array:
+        value = node.value.reshape(-1)
+        return value[part] if value.size > 1 else value
+
+    def run(values: Array, part: slice = slice(None)) -> Array:
+        known = {x: values}
+        for node in body:
+            known[node] = evaluate(node, [known[i] if i in known else constant(i, part) for i in node.inputs])
+        return known[root]
+
+    return run
+
+
+def staircase(f: Callable[[Array], Array], most: int) -> tuple[Array, Array] | None:
+    """The steps of a function that never falls: (values (m + 1), thresholds (m)), f(x) = values[number of thresholds
+    that are <= x], for every float but not-a-number.  None where there are more than ``most`` steps, or none.
+
+    Found by bisection of the floats in their order, infinities included, in all pieces that hold a step at once.
+    """
+    ends = np.array([-np.inf, np.inf], np.float32)
+    low, high = (int(v) for v in order(ends))
+    values = f(ends)
+    if np.isnan(values).any() or values[0] == values[1]:
+        return None
+    a, b, at_a, at_b = np.array([low]), np.array([high]), values[:1], values[1:]
+    while (b - a > 1).any():  # every piece holds at least one step
+        middle = (a + b) // 2
+        value = f(floats(middle))
+        if np.isnan(value).any():
+            return None
+        left, right = (value != at_a) & (b - a > 1), (value != at_b) | (b - a == 1)
+        a, b, at_a, at_b = (
+            np.concatenate([x[left], y[right]]) for x, y in ((a, middle), (middle, b), (at_a, value), (value, at_b))
+        )
+        if len(a) > most:
+            return None
+    thresholds = floats(np.sort(b))
+    return np.concatenate([values[:1], f(thresholds)]).astype(np.float32), thresholds
+
+
+# -- one change per channel -------------------------------------------------------------------------------------------
+
+
+def first_change(
+    bits_of: Callable[[Array], Array | None], low: Array, high: Array
+) -> tuple[Array, Array, Array] | None:
+    """By bisection, of bits (1, channels) that change once at most: (the bits at ``low``, those at ``high``, the first
+    numbers that have the latter).  Where a bit does not change the number is ``low``.
+
+    None where the bits at an end are not known: what overflows does so there first.
+    """
+    first, last = bits_of(low), bits_of(high)
+    if first is None or last is None:
+        return None
+    low, high = low, np.where(first == last, low, high)
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        bits = bits_of(middle)
+        assert bits is not None
+        low, high = np.where(bits == last, low, middle), np.where(bits == last, middle, high)
+    return first, last, high
+
+
+def integer_thresholds(bits_of: PartOfBits, channels: int, reach: int, monotone: bool) -> tuple[Array, Array] | None:
+    """Where the bits of whole numbers from -reach to reach change: (threshold, whether the bit falls), each (channels).
+
+    A bit that rises is number >= threshold; one that falls is -number >= threshold; a constant one counts as rising,
+    with a threshold of -reach or reach + 1.  None where a bit changes more than once, or ``bits_of`` gives None.
+
+    All numbers are evaluated, up to a reach of 2^15.  From there on, bits of functions known to be ``monotone`` are
+    found by bisection.
+    """
+    threshold, falling = np.empty(channels, np.int64), np.zeros(channels, bool)
+    numbers = np.arange(-reach, reach + 1)[:, None]
+    for start in range(0, channels, _CHUNK):
+        part = slice(start, min(start + _CHUNK, channels))
+
+        def bits(numbers: Array, part: slice = part) -> Array | None:
+            return bits_of(np.broadcast_to(numbers, (len(numbers), part.stop - part.start)).astype(np.float32), part)
+
+        if monotone and reach > _MOST_EVALUATED:
+            found = first_change(bits, numbers[:1], numbers[-1:])
+            if found is None:
+                return None
+            first, last, at = found
+            falls = first & ~last
+            at = np.where(first == last, np.where(last, -reach, reach + 1), np.where(falls, 1 - at, at))
+        else:
+            every = bits(numbers)
+            if every is None or (np.count_nonzero(np.diff(every, axis=0), axis=0) > 1).any():
+                return None
+            # rising: from the first set bit on; falling: up to the last, whose negative is the same number
+            at, falls = reach + 1 - every.sum(axis=0), every[0] & ~every[-1]
+        threshold[part], falling[part] = at, falls
+    return threshold, falling
