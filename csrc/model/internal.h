@@ -89,7 +89,9 @@ struct bnn_op_row {
     /* Convolutions: how many parts the output channels can be run in. */
     size_t (*blocks)(const struct bnn_op *op);
     bnn_status (*prepare)(struct bnn_prepare *p, struct bnn_op *op); /* validates types, shapes and attributes */
+    /* One of the two: computes all that a run asks for, halo included; or a row of an image. */
     void (*run)(const struct bnn_run *r);
+    void (*row)(const struct bnn_run *r, size_t image, size_t y);
 };
 
 struct bnn_model {
@@ -147,7 +149,7 @@ uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op);
  * Rows row_begin to row_end only, with the rows above the first and below the last where the range touches them. */
 void bnn_zero_halo(const struct bnn_view *view, size_t images, size_t row_begin, size_t row_end);
 
-/* The rows, one a file: ops/<name>.c, or ops/conv/<name>.c */
+/* The rows of all ops: each stands in the file of its family below ops/. */
 #define BNN_DECLARE_ROW(opcode, name, attrs, words) extern const struct bnn_op_row bnn_op_row_##name;
 BNN_OP_LIST(BNN_DECLARE_ROW)
 #undef BNN_DECLARE_ROW

@@ -1,74 +1,115 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* affine: min(max((x - sub[c]) * mul[c] + add[c], lo), hi), each step one operation; what is not a number stays. */
+/* Scales and limits: clamp, affine and prelu.  What is not a number stays. */
 #include "run/blocks.h"
 #include "ops/check.h"
 #include "run/view.h"
 
 #include <math.h>
+#include <string.h>
 
-static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+/* clamp: min(max(x, lo), hi). */
+static bnn_status prepare_clamp(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_clamp_attrs *a = op->attrs;
-    bnn_status status = bnn_check_inputs(p, op, 4, 4, 1);
-    if (status != BNN_OK) {
-        return status;
-    }
-    if (!(a->lo <= a->hi)) { /* true for what is not a number */
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "limits in order (1: yes)", 0, 1);
-    }
-    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
-    status = bnn_check_dtype(p, op, in, BNN_F32, "dtype of the input");
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
-    }
-    for (uint32_t i = 1; i < op->input_count && status == BNN_OK; i++) {
-        status = bnn_check_operand(p, op, bnn_op_input(p->model, op, i), BNN_F32, in->c, "channels of an operand");
-    }
-    return status != BNN_OK ? status : bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
+    BNN_CHECK(a->lo == a->lo && a->hi == a->hi, "limits that are not numbers", 1, 0);
+    return bnn_check_unary(p, op, BNN_F32, BNN_F32);
 }
 
-struct operands {
-    const float *sub, *mul, *add;
-    float lo, hi;
-    int clamped;
-};
-
-static void pixel(float *restrict out, const float *restrict in, const struct operands *o, size_t c)
+static inline float clamped(float v, float lo, float hi)
 {
-    const float *restrict sub = o->sub, *restrict mul = o->mul, *restrict add = o->add;
-    float lo = o->lo, hi = o->hi;
-    if (!o->clamped) {
-        BNN_FOR_BLOCKS(k, c, out[k] = (in[k] - sub[k]) * mul[k] + add[k];);
-        return;
-    }
-    BNN_FOR_BLOCKS(k, c, {
-        float v = (in[k] - sub[k]) * mul[k] + add[k];
-        v = v < lo ? lo : v;
-        out[k] = v > hi ? hi : v;
-    });
+    v = v < lo ? lo : v;
+    return v > hi ? hi : v;
 }
 
-static void run(const struct bnn_run *r)
+static void clamp_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_clamp_attrs *a = r->op->attrs;
-    const struct bnn_tensor *t = r->output.tensor;
-    struct operands o = {
-        r->inputs[1].data, r->inputs[2].data, r->inputs[3].data, a->lo, a->hi, a->lo > -INFINITY || a->hi < INFINITY};
-    for (size_t i = 0; i < r->images; i++) {
-        for (size_t y = r->row_begin; y < r->row_end; y++) {
-            const float *in = bnn_row_floats(&r->inputs[0], i, y);
-            float *out = bnn_row_floats(&r->output, i, y);
-            for (size_t x = 0; x < t->w; x++, in += t->c, out += t->c) {
-                pixel(out, in, &o, t->c);
-            }
-        }
+    size_t n = (size_t)r->output.tensor->w * r->output.tensor->c;
+    float lo = a->lo, hi = a->hi;
+    const float *restrict in = bnn_row_floats(&r->inputs[0], image, y);
+    float *restrict out = bnn_row_floats(&r->output, image, y);
+    BNN_FOR_BLOCKS(k, n, out[k] = clamped(in[k], lo, hi););
+}
+
+const struct bnn_op_row bnn_op_row_clamp = {
+    BNN_ROW_clamp,
+    .prepare = prepare_clamp,
+    .row = clamp_row,
+};
+
+/* affine: min(max((x - sub[c]) * mul[c] + add[c], lo), hi), each step one operation. */
+static bnn_status prepare_affine(struct bnn_prepare *p, struct bnn_op *op)
+{
+    const struct bnn_clamp_attrs *a = op->attrs;
+    BNN_TRY(bnn_check_types(p, op, 4, BNN_F32, BNN_F32));
+    BNN_CHECK(a->lo <= a->hi, "limits in order (1: yes)", 0, 1); /* false for what is not a number */
+    uint32_t channels = bnn_op_input(p->model, op, 0)->c;
+    for (uint32_t i = 1; i < op->input_count; i++)
+        BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, i), BNN_F32, channels, "channels of an operand"));
+    return bnn_check_same_shape(p, op);
+}
+
+static void affine_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_clamp_attrs *a = r->op->attrs;
+    const float *restrict sub = r->inputs[1].data, *restrict mul = r->inputs[2].data, *restrict add = r->inputs[3].data;
+    const float *restrict in = bnn_row_floats(&r->inputs[0], image, y);
+    float *restrict out = bnn_row_floats(&r->output, image, y);
+    float lo = a->lo, hi = a->hi;
+    int unlimited = lo == -INFINITY && hi == INFINITY;
+    size_t c = r->output.tensor->c;
+    for (size_t x = 0; x < r->output.tensor->w; x++, in += c, out += c) {
+        if (unlimited)
+            BNN_FOR_BLOCKS(k, c, out[k] = (in[k] - sub[k]) * mul[k] + add[k];);
+        else
+            BNN_FOR_BLOCKS(k, c, out[k] = clamped((in[k] - sub[k]) * mul[k] + add[k], lo, hi););
     }
-    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
 }
 
 const struct bnn_op_row bnn_op_row_affine = {
     BNN_ROW_affine,
     .cost = 3,
-    .prepare = prepare,
-    .run = run,
+    .prepare = prepare_affine,
+    .row = affine_row,
+};
+
+/* prelu: x where x >= 0, else x * slope[c]; -0 is scaled, which changes no value but perhaps its sign. */
+static bnn_status prepare_prelu(struct bnn_prepare *p, struct bnn_op *op)
+{
+    BNN_TRY(bnn_check_types(p, op, 2, BNN_F32, BNN_F32));
+    uint32_t channels = bnn_op_input(p->model, op, 0)->c;
+    BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_F32, channels, "number of slopes"));
+    return bnn_check_same_shape(p, op);
+}
+
+#define ONE 0x3f800000u /* 1.0f */
+
+/* By integers, which compilers turn into vector operations without branches. */
+static inline float scaled_below_zero(float v, float slope)
+{
+    uint32_t bits, scale;
+    memcpy(&bits, &v, sizeof bits);
+    memcpy(&scale, &slope, sizeof scale);
+    uint32_t negative = 0u - (bits >> 31);
+    scale = (scale & negative) | (ONE & ~negative);
+    float factor;
+    memcpy(&factor, &scale, sizeof factor);
+    return v * factor;
+}
+
+static void prelu_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const float *restrict slope = r->inputs[1].data;
+    const float *restrict in = bnn_row_floats(&r->inputs[0], image, y);
+    float *restrict out = bnn_row_floats(&r->output, image, y);
+    size_t c = r->output.tensor->c;
+    for (size_t x = 0; x < r->output.tensor->w; x++, in += c, out += c)
+        BNN_FOR_BLOCKS(k, c, out[k] = scaled_below_zero(in[k], slope[k]););
+}
+
+const struct bnn_op_row bnn_op_row_prelu = {
+    BNN_ROW_prelu,
+    .cost = 2,
+    .prepare = prepare_prelu,
+    .row = prelu_row,
 };

@@ -9,25 +9,13 @@
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
-    if (op->input_count == 1) {
+    if (op->input_count == 1)
         return bnn_check_unary(p, op, BNN_F32, BNN_B1);
-    }
-    bnn_status status = bnn_check_inputs(p, op, 3, 3, 1);
-    if (status != BNN_OK) {
-        return status;
-    }
-    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
-    status = bnn_check_dtype(p, op, in, BNN_F32, "dtype of the input");
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_B1, "dtype of the output");
-    }
-    if (status == BNN_OK) {
-        status = bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_F32, in->c, "number of thresholds");
-    }
-    if (status == BNN_OK) {
-        status = bnn_check_operand(p, op, bnn_op_input(p->model, op, 2), BNN_B1, in->c, "number of flips");
-    }
-    return status != BNN_OK ? status : bnn_check_output(p, op, in->rank, in->h, in->w, in->c);
+    BNN_TRY(bnn_check_types(p, op, 3, BNN_F32, BNN_B1));
+    uint32_t channels = bnn_op_input(p->model, op, 0)->c;
+    BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_F32, channels, "number of thresholds"));
+    BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 2), BNN_B1, channels, "number of flips"));
+    return bnn_check_same_shape(p, op);
 }
 
 /* Whether a channel without a threshold has an infinite number in a row. */

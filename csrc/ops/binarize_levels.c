@@ -19,25 +19,14 @@ struct levels {
     const uint32_t *flips; /* few: none */
 };
 
-static uint32_t bit_length(uint32_t n)
-{
-    uint32_t bits = 0;
-    for (; n > 0; n >>= 1)
-        bits++;
-    return bits;
-}
-
 static bnn_status check_thresholds(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t)
 {
-    bnn_status status = bnn_check_operand(p, op, t, BNN_F32, t->c, ""); /* of any count */
-    if (status != BNN_OK)
-        return status;
-    if (t->c < 2 || t->c >= 1u << BNN_MOST_PLANES)
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "thresholds, 2 to 255", t->c, 2);
+    BNN_TRY(bnn_check_operand(p, op, t, BNN_F32, t->c, "")); /* of any count */
+    BNN_CHECK(t->c >= 2 && t->c < 1u << BNN_MOST_PLANES, "thresholds, 2 to 255", t->c, 2);
     const float *value = t->data;
     for (uint32_t i = 0; i < t->c; i++)
-        if (!(value[i] >= value[i > 0 ? i - 1 : 0]))
-            return bnn_fail(p, op, BNN_ERROR_FORMAT, "threshold that is below the one before it, or no number", i, 0);
+        BNN_CHECK(value[i] >= value[i > 0 ? i - 1 : 0], "threshold that is below the one before it, or no number", i,
+                  0);
     return BNN_OK;
 }
 
@@ -63,22 +52,12 @@ static void lay_thresholds(struct bnn_prepare *p, struct levels *l, const float 
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
-    bnn_status status = bnn_check_inputs(p, op, 2, 2, 1);
-    if (status != BNN_OK)
-        return status;
+    BNN_TRY(bnn_check_types(p, op, 2, BNN_F32, BNN_B1));
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *thresholds = bnn_op_input(p->model, op, 1);
-    status = bnn_check_dtype(p, op, in, BNN_F32, "dtype of the input");
-    if (status == BNN_OK)
-        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_B1, "dtype of the output");
-    if (status == BNN_OK)
-        status = check_thresholds(p, op, thresholds);
-    if (status != BNN_OK)
-        return status;
+    BNN_TRY(check_thresholds(p, op, thresholds));
     size_t words = (in->c + 31u) / 32;
-    struct levels l = {.steps = thresholds->c, .planes = bit_length(thresholds->c)};
-    status = bnn_check_output(p, op, in->rank, in->h, in->w, (uint64_t)l.planes * words * 32);
-    if (status != BNN_OK)
-        return status;
+    struct levels l = {.steps = thresholds->c, .planes = bnn_bit_length(thresholds->c)};
+    BNN_TRY(bnn_check_output(p, op, in->rank, in->h, in->w, (uint64_t)l.planes * words * 32));
     struct levels *kept = bnn_reserve(p, 1, sizeof *kept);
     lay_thresholds(p, &l, thresholds->data, in->c);
     op->scratch = in->w * words * sizeof(uint32_t); /* a row of one comparison's bits, no larger than the output's */
@@ -134,34 +113,29 @@ static int search(const struct levels *l, uint32_t *out, const float *in, size_t
 
 static uint64_t work(const struct bnn_model *m, const struct bnn_op *op)
 {
-    uint32_t steps = bnn_op_input(m, op, 1)->c, planes = bit_length(steps);
+    uint32_t steps = bnn_op_input(m, op, 1)->c, planes = bnn_bit_length(steps);
     return bnn_times(bnn_elements(bnn_op_input(m, op, 0)), planes <= FEW_PLANES ? steps : planes * 8);
 }
 
-static void run(const struct bnn_run *r)
+static void row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct levels *l = r->op->prepared;
     const struct bnn_tensor *from = r->inputs[0].tensor, *to = r->output.tensor;
-    for (size_t i = 0; i < r->images; i++) {
-        int nan = 0;
-        for (size_t y = r->row_begin; y < r->row_end; y++) {
-            const float *in = bnn_row_floats(&r->inputs[0], i, y);
-            uint32_t *out = bnn_row_words(&r->output, i, y);
-            if (l->planes <= FEW_PLANES)
-                nan |= compare(r, l, out, in);
-            else
-                for (size_t x = 0; x < from->w; x++)
-                    nan |= search(l, out + x * to->words, in + x * from->words, from->c);
-        }
-        if (nan != 0)
-            r->nan[i] = 1;
-    }
-    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+    const float *in = bnn_row_floats(&r->inputs[0], image, y);
+    uint32_t *out = bnn_row_words(&r->output, image, y);
+    int nan = 0;
+    if (l->planes <= FEW_PLANES)
+        nan = compare(r, l, out, in);
+    else
+        for (size_t x = 0; x < from->w; x++)
+            nan |= search(l, out + x * to->words, in + x * from->words, from->c);
+    if (nan != 0)
+        r->nan[image] = 1;
 }
 
 const struct bnn_op_row bnn_op_row_binarize_levels = {
     BNN_ROW_binarize_levels,
     .work = work,
     .prepare = prepare,
-    .run = run,
+    .row = row,
 };

@@ -5,6 +5,21 @@
 
 #include "model/internal.h"
 
+/* Return what a check returns, unless that is BNN_OK. */
+#define BNN_TRY(check)                \
+    do {                              \
+        bnn_status status_ = (check); \
+        if (status_ != BNN_OK)        \
+            return status_;           \
+    } while (0)
+
+/* In a function of p and op: fail, unless the condition holds. */
+#define BNN_CHECK(condition, what, found, expected)                                                \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            return bnn_fail(p, op, BNN_ERROR_FORMAT, what, (int64_t)(found), (int64_t)(expected)); \
+    } while (0)
+
 static inline const struct bnn_tensor *bnn_op_output(const struct bnn_model *m, const struct bnn_op *op)
 {
     return &m->tensors[op->output];
@@ -15,15 +30,18 @@ bnn_status bnn_check_inputs(struct bnn_prepare *p, const struct bnn_op *op, uint
                             uint32_t activations);
 bnn_status bnn_check_dtype(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t, bnn_dtype dtype,
                            const char *what);
+/* `count` inputs, of which the first is an activation; its type, and the output's. */
+bnn_status bnn_check_types(struct bnn_prepare *p, const struct bnn_op *op, uint32_t count, bnn_dtype from,
+                           bnn_dtype to);
 /* A constant of one dimension, of so many numbers; `what` names their count. */
 bnn_status bnn_check_operand(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t,
                              bnn_dtype dtype, uint32_t count, const char *what);
 /* The output's rank and dimensions. */
 bnn_status bnn_check_output(struct bnn_prepare *p, const struct bnn_op *op, uint32_t rank, uint64_t h, uint64_t w,
                             uint64_t c);
-/* One activation in, one tensor out, of these types. */
-bnn_status bnn_check_types(struct bnn_prepare *p, const struct bnn_op *op, bnn_dtype from, bnn_dtype to);
-/* The same, and of the same shape. */
+/* They are the first input's. */
+bnn_status bnn_check_same_shape(struct bnn_prepare *p, const struct bnn_op *op);
+/* One activation in, one tensor of the same shape out, of these types. */
 bnn_status bnn_check_unary(struct bnn_prepare *p, const struct bnn_op *op, bnn_dtype from, bnn_dtype to);
 
 #endif

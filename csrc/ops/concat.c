@@ -8,27 +8,15 @@
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
-    bnn_status status = bnn_check_inputs(p, op, 1, BNN_MAX_INPUTS, BNN_MAX_INPUTS);
-    if (status != BNN_OK) {
-        return status;
-    }
+    BNN_TRY(bnn_check_inputs(p, op, 1, BNN_MAX_INPUTS, BNN_MAX_INPUTS));
     const struct bnn_tensor *out = bnn_op_output(p->model, op), *first = bnn_op_input(p->model, op, 0);
     uint64_t channels = 0;
     for (uint32_t i = 0; i < op->input_count; i++) {
         const struct bnn_tensor *t = bnn_op_input(p->model, op, i);
-        status = bnn_check_dtype(p, op, t, out->dtype, "dtype of an input");
-        if (status != BNN_OK) {
-            return status;
-        }
-        if (t->rank != first->rank) {
-            return bnn_fail(p, op, BNN_ERROR_FORMAT, "rank of an input", t->rank, first->rank);
-        }
-        if (t->h != first->h) {
-            return bnn_fail(p, op, BNN_ERROR_FORMAT, "height of an input", t->h, first->h);
-        }
-        if (t->w != first->w) {
-            return bnn_fail(p, op, BNN_ERROR_FORMAT, "width of an input", t->w, first->w);
-        }
+        BNN_TRY(bnn_check_dtype(p, op, t, out->dtype, "dtype of an input"));
+        BNN_CHECK(t->rank == first->rank, "rank of an input", t->rank, first->rank);
+        BNN_CHECK(t->h == first->h, "height of an input", t->h, first->h);
+        BNN_CHECK(t->w == first->w, "width of an input", t->w, first->w);
         channels += t->c;
     }
     return bnn_check_output(p, op, first->rank, first->h, first->w, channels);
@@ -47,28 +35,22 @@ static void place(const struct bnn_tensor *to, uint32_t *out, const struct bnn_t
     }
 }
 
-static void run(const struct bnn_run *r)
+static void row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_tensor *t = r->output.tensor;
-    for (size_t i = 0; i < r->images; i++) {
-        for (size_t y = r->row_begin; y < r->row_end; y++) {
-            uint32_t *out = bnn_row_words(&r->output, i, y);
-            if (t->dtype == BNN_B1) {
-                memset(out, 0, (size_t)t->w * t->words * sizeof *out);
-            }
-            size_t at = 0;
-            for (uint32_t k = 0; k < r->op->input_count; k++) {
-                const struct bnn_tensor *from = r->inputs[k].tensor;
-                place(t, out, from, bnn_row_words(&r->inputs[k], i, y), at);
-                at += from->c;
-            }
-        }
+    uint32_t *out = bnn_row_words(&r->output, image, y);
+    if (t->dtype == BNN_B1)
+        memset(out, 0, (size_t)t->w * t->words * sizeof *out);
+    size_t at = 0;
+    for (uint32_t k = 0; k < r->op->input_count; k++) {
+        const struct bnn_tensor *from = r->inputs[k].tensor;
+        place(t, out, from, bnn_row_words(&r->inputs[k], image, y), at);
+        at += from->c;
     }
-    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
 }
 
 const struct bnn_op_row bnn_op_row_concat = {
     BNN_ROW_concat,
     .prepare = prepare,
-    .run = run,
+    .row = row,
 };

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ops/elementwise.h"
+/* add, sub, mul, div, maximum and minimum: two float operands, of which at most one is constant; each dimension is 1 or
+ * the output's, as in NumPy. */
+#include "run/blocks.h"
+#include "ops/check.h"
+#include "run/view.h"
 
 /* NumPy's rule for one dimension; 0 where it does not broadcast. */
 static uint32_t broadcast(uint32_t a, uint32_t b)
@@ -7,38 +11,77 @@ static uint32_t broadcast(uint32_t a, uint32_t b)
     return a == b || b == 1 ? a : a == 1 ? b : 0;
 }
 
-bnn_status bnn_prepare_elementwise(struct bnn_prepare *p, struct bnn_op *op)
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
-    bnn_status status = bnn_check_inputs(p, op, 2, 2, 0);
-    if (status != BNN_OK) {
-        return status;
-    }
+    BNN_TRY(bnn_check_inputs(p, op, 2, 2, 0));
     const struct bnn_tensor *a = bnn_op_input(p->model, op, 0), *b = bnn_op_input(p->model, op, 1);
-    status = bnn_check_dtype(p, op, a, BNN_F32, "dtype of the first operand");
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, b, BNN_F32, "dtype of the second operand");
-    }
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output");
-    }
-    if (status != BNN_OK) {
-        return status;
-    }
-    if (a->storage == BNN_CONSTANT && b->storage == BNN_CONSTANT) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "constant operands (at most)", 2, 1);
-    }
-    if (a->o != 1 || b->o != 1) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "first of a constant's four dimensions", a->o != 1 ? a->o : b->o, 1);
-    }
+    BNN_TRY(bnn_check_dtype(p, op, a, BNN_F32, "dtype of the first operand"));
+    BNN_TRY(bnn_check_dtype(p, op, b, BNN_F32, "dtype of the second operand"));
+    BNN_TRY(bnn_check_dtype(p, op, bnn_op_output(p->model, op), BNN_F32, "dtype of the output"));
+    BNN_CHECK(a->storage != BNN_CONSTANT || b->storage != BNN_CONSTANT, "constant operands (at most)", 2, 1);
+    BNN_CHECK(a->o == 1, "first of a constant's four dimensions", a->o, 1);
+    BNN_CHECK(b->o == 1, "first of a constant's four dimensions", b->o, 1);
     uint32_t h = broadcast(a->h, b->h), w = broadcast(a->w, b->w), c = broadcast(a->c, b->c);
-    if (h == 0) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "height of the second operand", b->h, a->h);
-    }
-    if (w == 0) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "width of the second operand", b->w, a->w);
-    }
-    if (c == 0) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "channels of the second operand", b->c, a->c);
-    }
+    BNN_CHECK(h != 0, "height of the second operand", b->h, a->h);
+    BNN_CHECK(w != 0, "width of the second operand", b->w, a->w);
+    BNN_CHECK(c != 0, "channels of the second operand", b->c, a->c);
     return bnn_check_output(p, op, a->rank > b->rank ? a->rank : b->rank, h, w, c);
 }
+
+/* n elements; an operand either advances with them or stays. */
+typedef void elements(float *restrict out, const float *a, int a_stays, const float *b, int b_stays, size_t n);
+
+static void compute_row(const struct bnn_run *r, size_t image, size_t y, elements *compute)
+{
+    const struct bnn_view *a = &r->inputs[0], *b = &r->inputs[1];
+    const struct bnn_tensor *ta = a->tensor, *tb = b->tensor, *t = r->output.tensor;
+    int a_stays = ta->c == 1, b_stays = tb->c == 1;
+    size_t a_step = ta->w == 1 ? 0 : ta->words, b_step = tb->w == 1 ? 0 : tb->words;
+    /* A row at once, where each operand is one run of numbers, or one number. */
+    int a_whole = (ta->w == t->w && ta->c == t->c) || (ta->w == 1 && ta->c == 1);
+    int b_whole = (tb->w == t->w && tb->c == t->c) || (tb->w == 1 && tb->c == 1);
+    size_t pixels = t->w, run = t->c;
+    if (a_whole && b_whole) {
+        run *= pixels;
+        pixels = 1;
+        a_stays = ta->w == 1 && ta->c == 1;
+        b_stays = tb->w == 1 && tb->c == 1;
+    }
+    const float *a0 = bnn_row_floats(a, image, ta->h == 1 ? 0 : y), *b0 = bnn_row_floats(b, image, tb->h == 1 ? 0 : y);
+    float *out = bnn_row_floats(&r->output, image, y);
+    for (size_t x = 0; x < pixels; x++, a0 += a_step, b0 += b_step, out += run)
+        compute(out, a0, a_stays, b0, b_stays, run);
+}
+
+/* The row of an op NAME, whose value of the floats x and y is VALUE. */
+#define ELEMENTWISE(NAME, VALUE)                                                                               \
+    static void NAME##_elements(float *restrict out, const float *a, int a_stays, const float *b, int b_stays, \
+                                size_t n)                                                                      \
+    {                                                                                                          \
+        float x = *a, y = *b;                                                                                  \
+        if (a_stays && b_stays)                                                                                \
+            BNN_FOR_BLOCKS(i, n, out[i] = VALUE;);                                                             \
+        else if (a_stays)                                                                                      \
+            BNN_FOR_BLOCKS(i, n, y = b[i]; out[i] = VALUE;);                                                   \
+        else if (b_stays)                                                                                      \
+            BNN_FOR_BLOCKS(i, n, x = a[i]; out[i] = VALUE;);                                                   \
+        else                                                                                                   \
+            BNN_FOR_BLOCKS(i, n, x = a[i]; y = b[i]; out[i] = VALUE;);                                         \
+    }                                                                                                          \
+    static void NAME##_row(const struct bnn_run *r, size_t image, size_t y)                                    \
+    {                                                                                                          \
+        compute_row(r, image, y, NAME##_elements);                                                             \
+    }                                                                                                          \
+    const struct bnn_op_row bnn_op_row_##NAME = {                                                              \
+        BNN_ROW_##NAME,                                                                                        \
+        .prepare = prepare,                                                                                    \
+        .row = NAME##_row,                                                                                     \
+    }
+
+ELEMENTWISE(add, x + y);
+ELEMENTWISE(sub, x - y);
+ELEMENTWISE(mul, (x * y));
+ELEMENTWISE(div, x / y); /* IEEE 754: a number by zero is an infinity, zero by zero is not a number */
+/* If either is not a number, neither is the result. */
+ELEMENTWISE(maximum, x >= y || x != x ? x : y);
+ELEMENTWISE(minimum, x <= y || x != x ? x : y);

@@ -6,68 +6,45 @@
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
-    bnn_status status = bnn_check_inputs(p, op, 2, 2, 1);
-    if (status != BNN_OK) {
-        return status;
-    }
+    BNN_TRY(bnn_check_inputs(p, op, 2, 2, 1));
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *index = bnn_op_input(p->model, op, 1);
-    status = bnn_check_dtype(p, op, bnn_op_output(p->model, op), in->dtype, "dtype of the output");
-    if (status == BNN_OK) {
-        status = bnn_check_dtype(p, op, index, BNN_I32, "dtype of the indices");
-    }
-    if (status == BNN_OK && index->o != 1) {
-        status = bnn_fail(p, op, BNN_ERROR_FORMAT, "first dimension of the indices", index->o, 1);
-    }
-    if (status == BNN_OK) {
-        status = bnn_check_output(p, op, index->rank, index->h, index->w, index->c);
-    }
-    if (status != BNN_OK) {
-        return status;
-    }
+    BNN_TRY(bnn_check_dtype(p, op, bnn_op_output(p->model, op), in->dtype, "dtype of the output"));
+    BNN_TRY(bnn_check_dtype(p, op, index, BNN_I32, "dtype of the indices"));
+    BNN_CHECK(index->o == 1, "first dimension of the indices", index->o, 1);
+    BNN_TRY(bnn_check_output(p, op, index->rank, index->h, index->w, index->c));
     uint64_t elements = (uint64_t)in->h * in->w * in->c, count = (uint64_t)index->h * index->w * index->c;
     const int32_t *from = index->data;
-    for (uint64_t i = 0; i < count; i++) {
-        if (from[i] < 0 || (uint64_t)from[i] >= elements) {
-            return bnn_fail(p, op, BNN_ERROR_FORMAT, "index (from 0, and below)", from[i], (int64_t)elements);
-        }
-    }
+    for (uint64_t i = 0; i < count; i++)
+        BNN_CHECK(from[i] >= 0 && (uint64_t)from[i] < elements, "index (from 0, and below)", from[i], elements);
     return BNN_OK;
 }
 
-static void run(const struct bnn_run *r)
+static void row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
-    const int32_t *index = r->inputs[1].data;
     size_t width = (size_t)in->w * in->c, count = (size_t)t->w * t->c;
-    for (size_t i = 0; i < r->images; i++) {
-        for (size_t y = r->row_begin; y < r->row_end; y++) {
-            const int32_t *from = index + y * count;
-            if (t->dtype != BNN_B1) {
-                float *out = bnn_row_floats(&r->output, i, y);
-                for (size_t k = 0; k < count; k++) {
-                    out[k] = bnn_row_floats(&r->inputs[0], i, (size_t)from[k] / width)[(size_t)from[k] % width];
-                }
-                continue;
-            }
-            uint32_t *out = bnn_row_words(&r->output, i, y);
-            for (size_t x = 0; x < t->w; x++, from += t->c, out += t->words) {
-                for (size_t word = 0; word < t->words; word++) {
-                    out[word] = 0;
-                }
-                for (size_t k = 0; k < t->c; k++) {
-                    size_t at = (size_t)from[k] % width, bit = at % in->c;
-                    const uint32_t *row = bnn_row_words(&r->inputs[0], i, (size_t)from[k] / width);
-                    out[k / 32] |= (row[at / in->c * in->words + bit / 32] >> bit % 32 & 1) << k % 32;
-                }
-            }
+    const int32_t *from = (const int32_t *)r->inputs[1].data + y * count;
+    if (t->dtype != BNN_B1) {
+        float *out = bnn_row_floats(&r->output, image, y);
+        for (size_t k = 0; k < count; k++)
+            out[k] = bnn_row_floats(&r->inputs[0], image, (size_t)from[k] / width)[(size_t)from[k] % width];
+        return;
+    }
+    uint32_t *out = bnn_row_words(&r->output, image, y);
+    for (size_t x = 0; x < t->w; x++, from += t->c, out += t->words) {
+        for (size_t word = 0; word < t->words; word++)
+            out[word] = 0;
+        for (size_t k = 0; k < t->c; k++) {
+            size_t at = (size_t)from[k] % width, bit = at % in->c;
+            const uint32_t *source = bnn_row_words(&r->inputs[0], image, (size_t)from[k] / width);
+            out[k / 32] |= (source[at / in->c * in->words + bit / 32] >> bit % 32 & 1) << k % 32;
         }
     }
-    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
 }
 
 const struct bnn_op_row bnn_op_row_gather = {
     BNN_ROW_gather,
     .cost = 32,
     .prepare = prepare,
-    .run = run,
+    .row = row,
 };

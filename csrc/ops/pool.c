@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ops/pool.h"
-
+/* Pools over the taps of a window that lie inside the image: avg_pool, sum_pool and max_pool. */
 #include "run/blocks.h"
+#include "ops/check.h"
+#include "run/view.h"
+#include "run/window.h"
+
+#include <float.h>
+#include <string.h>
 
 /* The output's length along an axis, or 0 where the window is larger than the padded image. */
 static uint64_t output_size(uint32_t size, int32_t kernel, int32_t stride, int32_t before, int32_t after)
@@ -13,48 +18,35 @@ static uint64_t output_size(uint32_t size, int32_t kernel, int32_t stride, int32
 static bnn_status check_axis(struct bnn_prepare *p, const struct bnn_op *op, int32_t kernel, int32_t stride,
                              int32_t before, int32_t after)
 {
-    if (kernel < 1) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "window (at least)", kernel, 1);
-    }
-    if (stride < 1) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "stride (at least)", stride, 1);
-    }
-    if (before < 0 || after < 0) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "padding (at least)", before < 0 ? before : after, 0);
-    }
+    BNN_CHECK(kernel >= 1, "window (at least)", kernel, 1);
+    BNN_CHECK(stride >= 1, "stride (at least)", stride, 1);
+    BNN_CHECK(before >= 0 && after >= 0, "padding (at least)", before < 0 ? before : after, 0);
     /* Then every window has a tap inside the image. */
-    if (before >= kernel || after >= kernel) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "padding (less than the window)", before > after ? before : after,
-                        kernel);
-    }
+    BNN_CHECK(before < kernel && after<kernel, "padding (less than the window)", before> after ? before : after,
+              kernel);
     return BNN_OK;
 }
 
-bnn_status bnn_prepare_pool(struct bnn_prepare *p, const struct bnn_op *op)
+/* Attributes and shapes; the dtypes are the op's to check. */
+static bnn_status check_windows(struct bnn_prepare *p, const struct bnn_op *op)
 {
     const struct bnn_pool_attrs *a = op->attrs;
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
-    if (in->rank != 3) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "rank of the input", in->rank, 3);
-    }
-    bnn_status status = check_axis(p, op, a->kernel_h, a->stride_h, a->pad_top, a->pad_bottom);
-    if (status == BNN_OK) {
-        status = check_axis(p, op, a->kernel_w, a->stride_w, a->pad_left, a->pad_right);
-    }
-    if (status != BNN_OK) {
-        return status;
-    }
+    BNN_CHECK(in->rank == 3, "rank of the input", in->rank, 3);
+    BNN_TRY(check_axis(p, op, a->kernel_h, a->stride_h, a->pad_top, a->pad_bottom));
+    BNN_TRY(check_axis(p, op, a->kernel_w, a->stride_w, a->pad_left, a->pad_right));
     return bnn_check_output(p, op, 3, output_size(in->h, a->kernel_h, a->stride_h, a->pad_top, a->pad_bottom),
                             output_size(in->w, a->kernel_w, a->stride_w, a->pad_left, a->pad_right), in->c);
 }
 
-bnn_status bnn_prepare_sums(struct bnn_prepare *p, struct bnn_op *op)
+/* sum_pool, and avg_pool, which divides the sum by the number of taps. */
+static bnn_status prepare_sums(struct bnn_prepare *p, struct bnn_op *op)
 {
-    bnn_status status = bnn_check_types(p, op, BNN_F32, BNN_F32);
-    return status != BNN_OK ? status : bnn_prepare_pool(p, op);
+    BNN_TRY(bnn_check_types(p, op, 1, BNN_F32, BNN_F32));
+    return check_windows(p, op);
 }
 
-uint64_t bnn_pool_work(const struct bnn_model *m, const struct bnn_op *op)
+static uint64_t sums_work(const struct bnn_model *m, const struct bnn_op *op)
 {
     const struct bnn_tensor *t = bnn_op_output(m, op);
     uint64_t taps = bnn_pool_window(op->attrs, bnn_op_input(m, op, 0));
@@ -67,29 +59,177 @@ static void sum(float *restrict out, const struct bnn_view *in, size_t image, st
     BNN_FOR_BLOCKS(k, c, out[k] = 0.0f;);
     for (size_t y = ys.begin; y < ys.end; y++) {
         const float *restrict tap = bnn_row_floats(in, image, y) + xs.begin * c;
-        for (size_t x = xs.begin; x < xs.end; x++, tap += c) {
+        for (size_t x = xs.begin; x < xs.end; x++, tap += c)
             BNN_FOR_BLOCKS(k, c, out[k] += tap[k];);
+    }
+}
+
+static void sums_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
+    int divides = r->op->row->opcode == BNN_OP_AVG_POOL;
+    struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
+    float *out = bnn_row_floats(&r->output, image, y);
+    for (size_t x = 0; x < t->w; x++, out += t->c) {
+        struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
+        sum(out, &r->inputs[0], image, ys, xs);
+        if (divides) {
+            float count = (float)((ys.end - ys.begin) * (xs.end - xs.begin));
+            BNN_FOR_BLOCKS(k, t->c, out[k] /= count;);
         }
     }
 }
 
-void bnn_run_sums(const struct bnn_run *r, int divides)
+const struct bnn_op_row bnn_op_row_avg_pool = {
+    BNN_ROW_avg_pool,
+    .work = sums_work,
+    .prepare = prepare_sums,
+    .row = sums_row,
+};
+
+const struct bnn_op_row bnn_op_row_sum_pool = {
+    BNN_ROW_sum_pool,
+    .work = sums_work,
+    .prepare = prepare_sums,
+    .row = sums_row,
+};
+
+/* max_pool: the maximum.
+ *
+ * Of floats, first down the columns (whole rows at a time, which is where the work is), into a row of scratch memory,
+ * then along it.
+ *
+ * Of bits it is their OR.  With a mask, channels whose mask bit is set take the AND instead (they carry the
+ * complement of a decreasing threshold): AND is OR of complements, complemented, so out = OR(tap ^ mask) ^ mask
+ * does both at once. */
+static bnn_status prepare_max(struct bnn_prepare *p, struct bnn_op *op)
+{
+    BNN_TRY(bnn_check_inputs(p, op, 1, 2, 1));
+    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
+    BNN_TRY(bnn_check_dtype(p, op, bnn_op_output(p->model, op), in->dtype, "dtype of the output"));
+    if (op->input_count == 2) {
+        BNN_TRY(bnn_check_dtype(p, op, in, BNN_B1, "dtype of the input with a mask"));
+        BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_B1, in->c, "channels of the mask"));
+    }
+    if (in->dtype == BNN_F32)
+        op->scratch = (size_t)in->w * in->c * sizeof(float); /* part of an image, whose size was checked */
+    return check_windows(p, op);
+}
+
+/* As TensorFlow's: from the lowest finite float upwards; what is not a number is skipped. */
+static void lowest(float *out, size_t count)
+{
+    BNN_FOR_BLOCKS(k, count, out[k] = -FLT_MAX;);
+}
+
+/* Output columns [begin, end) whose windows lie inside the image: with stride 1 all of them at once. */
+static void inner_columns(const struct bnn_run *r, float *out, const float *columns, size_t begin, size_t end)
 {
     const struct bnn_pool_attrs *a = r->op->attrs;
-    const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
-    for (size_t i = 0; i < r->images; i++) {
-        for (size_t y = r->row_begin; y < r->row_end; y++) {
-            struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
-            float *out = bnn_row_floats(&r->output, i, y);
-            for (size_t x = 0; x < t->w; x++, out += t->c) {
-                struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
-                sum(out, &r->inputs[0], i, ys, xs);
-                if (divides) {
-                    float count = (float)((ys.end - ys.begin) * (xs.end - xs.begin));
-                    BNN_FOR_BLOCKS(k, t->c, out[k] /= count;);
-                }
+    void (*max_row)(float *, const float *, size_t) = r->model->kernels->max_row;
+    size_t c = r->output.tensor->c, kernel = (size_t)a->kernel_w, stride = (size_t)a->stride_w;
+    size_t run = stride == 1 && end > begin ? end - begin : 1;
+    out += begin * c;
+    for (size_t x = begin; x < end; x += run, out += run * c) {
+        const float *tap = columns + (x * stride - (size_t)a->pad_left) * c;
+        memcpy(out, tap, run * c * sizeof *out); /* not a not-a-number: the columns' maxima skipped those */
+        for (size_t k = 1; k < kernel; k++) {
+            max_row(out, tap + k * c, run * c);
+        }
+    }
+}
+
+static void border_column(const struct bnn_run *r, float *out, const float *columns, size_t x)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *in = r->inputs[0].tensor;
+    size_t c = in->c;
+    struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
+    lowest(out + x * c, c);
+    for (size_t k = xs.begin; k < xs.end; k++) {
+        r->model->kernels->max_row(out + x * c, columns + k * c, c);
+    }
+}
+
+static void highest_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *in = r->inputs[0].tensor, *t = r->output.tensor;
+    struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
+    float *columns = r->scratch, *out = bnn_row_floats(&r->output, image, y);
+    size_t width = (size_t)in->w * in->c;
+    lowest(columns, width);
+    for (size_t k = ys.begin; k < ys.end; k++) {
+        r->model->kernels->max_row(columns, bnn_row_floats(&r->inputs[0], image, k), width);
+    }
+    /* Columns left and right of those whose windows lie inside the image. */
+    size_t stride = (size_t)a->stride_w, left = (size_t)a->pad_left, kernel = (size_t)a->kernel_w;
+    size_t begin = (left + stride - 1) / stride,
+           end = in->w + left >= kernel ? (in->w + left - kernel) / stride + 1 : 0;
+    begin = begin < t->w ? begin : t->w;
+    end = end < begin ? begin : end < t->w ? end : t->w;
+    for (size_t x = 0; x < begin; x++) {
+        border_column(r, out, columns, x);
+    }
+    inner_columns(r, out, columns, begin, end);
+    for (size_t x = end; x < t->w; x++) {
+        border_column(r, out, columns, x);
+    }
+}
+
+static void any(uint32_t *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys, struct bnn_taps xs,
+                const uint32_t *restrict mask)
+{
+    size_t words = in->tensor->words;
+    memset(out, 0, words * sizeof *out);
+    for (size_t y = ys.begin; y < ys.end; y++) {
+        const uint32_t *restrict tap = bnn_row_words(in, image, y) + xs.begin * words;
+        for (size_t x = xs.begin; x < xs.end; x++, tap += words) {
+            for (size_t k = 0; k < words; k++) {
+                out[k] |= mask == NULL ? tap[k] : tap[k] ^ mask[k];
             }
         }
     }
-    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+    for (size_t k = 0; mask != NULL && k < words; k++) {
+        out[k] ^= mask[k];
+    }
 }
+
+static void any_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
+    const uint32_t *mask = r->op->input_count == 2 ? r->inputs[1].data : NULL;
+    struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
+    uint32_t *out = bnn_row_words(&r->output, image, y);
+    for (size_t x = 0; x < t->w; x++, out += t->words) {
+        struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
+        any(out, &r->inputs[0], image, ys, xs, mask);
+    }
+}
+
+/* Of floats, down the columns and then along the row; of bits, words. */
+static uint64_t max_work(const struct bnn_model *m, const struct bnn_op *op)
+{
+    const struct bnn_pool_attrs *a = op->attrs;
+    const struct bnn_tensor *in = bnn_op_input(m, op, 0), *t = bnn_op_output(m, op);
+    if (t->dtype == BNN_B1) {
+        return bnn_times((uint64_t)t->h * t->w, bnn_times(bnn_pool_window(a, in), (uint64_t)t->words + 4));
+    }
+    uint64_t columns = bnn_times((uint64_t)bnn_pool_reach(a->kernel_h, in->h) * in->w, in->c);
+    uint64_t row = bnn_times((uint64_t)bnn_pool_reach(a->kernel_w, in->w) * t->w, t->c);
+    return bnn_times(t->h, bnn_plus(columns, row));
+}
+
+static void max_pool_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    (r->output.tensor->dtype == BNN_B1 ? any_row : highest_row)(r, image, y);
+}
+
+const struct bnn_op_row bnn_op_row_max_pool = {
+    BNN_ROW_max_pool,
+    .work = max_work,
+    .prepare = prepare_max,
+    .row = max_pool_row,
+};

@@ -1,24 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* reshape: the same elements in row-major order, in another shape.  Rows stand apart in memory where there is a
- * halo, and the bits of a pixel fill whole words: so even equal orders are not always equal bytes. */
+/* Ops that keep the order of elements: copy and reshape. */
 #include "ops/check.h"
 #include "run/view.h"
 
 #include <string.h>
 
-static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+/* copy: the same value in another place, with another halo. */
+static bnn_status prepare_copy(struct bnn_prepare *p, struct bnn_op *op)
 {
-    bnn_status status = bnn_check_inputs(p, op, 1, 1, 1);
-    if (status != BNN_OK) {
-        return status;
-    }
+    return bnn_check_unary(p, op, bnn_op_output(p->model, op)->dtype, bnn_op_output(p->model, op)->dtype);
+}
+
+static void copy_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_tensor *t = r->output.tensor;
+    memcpy(bnn_row_bytes(&r->output, image, y), bnn_row_bytes(&r->inputs[0], image, y),
+           (size_t)t->w * t->words * t->element);
+}
+
+const struct bnn_op_row bnn_op_row_copy = {
+    BNN_ROW_copy,
+    .prepare = prepare_copy,
+    .row = copy_row,
+};
+
+/* reshape: the same elements in row-major order, in another shape.  Rows stand apart in memory where there is a
+ * halo, and the bits of a pixel fill whole words: so even equal orders are not always equal bytes. */
+static bnn_status prepare_reshape(struct bnn_prepare *p, struct bnn_op *op)
+{
+    BNN_TRY(bnn_check_inputs(p, op, 1, 1, 1));
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *out = bnn_op_output(p->model, op);
-    status = bnn_check_dtype(p, op, in, out->dtype, "dtype of the input");
+    BNN_TRY(bnn_check_dtype(p, op, in, out->dtype, "dtype of the input"));
     uint64_t from = (uint64_t)in->h * in->w * in->c, to = (uint64_t)out->h * out->w * out->c;
-    if (status == BNN_OK && from != to) {
-        status = bnn_fail(p, op, BNN_ERROR_FORMAT, "elements of the output", (int64_t)to, (int64_t)from);
-    }
-    return status;
+    BNN_CHECK(to == from, "elements of the output", to, from);
+    return BNN_OK;
 }
 
 /* No bits move inside words: floats, bytes, equal pixels, or pixels that fill their words. */
@@ -74,35 +89,28 @@ static void move_bits(uint32_t *out, size_t count, size_t first, const struct bn
     }
 }
 
-static uint64_t work(const struct bnn_model *m, const struct bnn_op *op)
+static uint64_t reshape_work(const struct bnn_model *m, const struct bnn_op *op)
 {
     const struct bnn_tensor *t = bnn_op_output(m, op);
     return bnn_times(bnn_elements(t), is_whole(t, bnn_op_input(m, op, 0)) ? 1 : 8);
 }
 
-static void run(const struct bnn_run *r)
+static void reshape_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
-    int whole = is_whole(t, in);
     size_t width = (size_t)t->w * t->words;
-    for (size_t i = 0; i < r->images; i++) {
-        for (size_t y = r->row_begin; y < r->row_end; y++) {
-            if (whole) {
-                move_elements(bnn_row_bytes(&r->output, i, y), width, y * width, &r->inputs[0], i);
-                continue;
-            }
-            uint32_t *out = bnn_row_words(&r->output, i, y);
-            for (size_t x = 0; x < t->w; x++) {
-                move_bits(out + x * t->words, t->c, (y * t->w + x) * t->c, &r->inputs[0], i);
-            }
-        }
+    if (is_whole(t, in)) {
+        move_elements(bnn_row_bytes(&r->output, image, y), width, y * width, &r->inputs[0], image);
+        return;
     }
-    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+    uint32_t *out = bnn_row_words(&r->output, image, y);
+    for (size_t x = 0; x < t->w; x++)
+        move_bits(out + x * t->words, t->c, (y * t->w + x) * t->c, &r->inputs[0], image);
 }
 
 const struct bnn_op_row bnn_op_row_reshape = {
     BNN_ROW_reshape,
-    .work = work,
-    .prepare = prepare,
-    .run = run,
+    .work = reshape_work,
+    .prepare = prepare_reshape,
+    .row = reshape_row,
 };

@@ -9,21 +9,13 @@
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_resize_attrs *a = op->attrs;
-    bnn_status status = bnn_check_types(p, op, BNN_F32, BNN_F32);
-    if (status != BNN_OK) {
-        return status;
-    }
+    BNN_TRY(bnn_check_types(p, op, 1, BNN_F32, BNN_F32));
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
-    if (in->rank != 3) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "rank of the input", in->rank, 3);
-    }
-    if (a->size_h < 1 || a->size_w < 1) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "size (at least)", a->size_h < 1 ? a->size_h : a->size_w, 1);
-    }
-    if ((a->align_corners | 1) != 1 || (a->half_pixels | 1) != 1) {
-        return bnn_fail(p, op, BNN_ERROR_FORMAT, "flag (0 or 1)",
-                        (a->align_corners | 1) != 1 ? a->align_corners : a->half_pixels, 1);
-    }
+    BNN_CHECK(in->rank == 3, "rank of the input", in->rank, 3);
+    BNN_CHECK(a->size_h >= 1, "size (at least)", a->size_h, 1);
+    BNN_CHECK(a->size_w >= 1, "size (at least)", a->size_w, 1);
+    BNN_CHECK((a->align_corners | 1) == 1, "flag (0 or 1)", a->align_corners, 1);
+    BNN_CHECK((a->half_pixels | 1) == 1, "flag (0 or 1)", a->half_pixels, 1);
     return bnn_check_output(p, op, 3, (uint64_t)a->size_h, (uint64_t)a->size_w, in->c);
 }
 
@@ -45,33 +37,28 @@ static struct place place_of(size_t i, size_t size, size_t out, const struct bnn
     return place;
 }
 
-static void run(const struct bnn_run *r)
+static void row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_resize_attrs *a = r->op->attrs;
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
     size_t c = t->c;
-    for (size_t i = 0; i < r->images; i++) {
-        for (size_t y = r->row_begin; y < r->row_end; y++) {
-            struct place down = place_of(y, in->h, t->h, a);
-            const float *top = bnn_row_floats(&r->inputs[0], i, down.low);
-            const float *bottom = bnn_row_floats(&r->inputs[0], i, down.high);
-            float *restrict out = bnn_row_floats(&r->output, i, y);
-            for (size_t x = 0; x < t->w; x++, out += c) {
-                struct place along = place_of(x, in->w, t->w, a);
-                const float *tl = top + along.low * c, *tr = top + along.high * c;
-                const float *bl = bottom + along.low * c, *br = bottom + along.high * c;
-                BNN_FOR_BLOCKS(k, c, float above = tl[k] + (tr[k] - tl[k]) * along.distance;
-                               float below = bl[k] + (br[k] - bl[k]) * along.distance;
-                               out[k] = above + (below - above) * down.distance;);
-            }
-        }
+    struct place down = place_of(y, in->h, t->h, a);
+    const float *top = bnn_row_floats(&r->inputs[0], image, down.low);
+    const float *bottom = bnn_row_floats(&r->inputs[0], image, down.high);
+    float *restrict out = bnn_row_floats(&r->output, image, y);
+    for (size_t x = 0; x < t->w; x++, out += c) {
+        struct place along = place_of(x, in->w, t->w, a);
+        const float *tl = top + along.low * c, *tr = top + along.high * c;
+        const float *bl = bottom + along.low * c, *br = bottom + along.high * c;
+        BNN_FOR_BLOCKS(k, c, float above = tl[k] + (tr[k] - tl[k]) * along.distance;
+                       float below = bl[k] + (br[k] - bl[k]) * along.distance;
+                       out[k] = above + (below - above) * down.distance;);
     }
-    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
 }
 
 const struct bnn_op_row bnn_op_row_resize_bilinear = {
     BNN_ROW_resize_bilinear,
     .cost = 8,
     .prepare = prepare,
-    .run = run,
+    .row = row,
 };

@@ -25,24 +25,18 @@ static void softmax(float *restrict out, const float *restrict in, size_t c)
     BNN_FOR_BLOCKS(k, c, out[k] /= sum;);
 }
 
-static void run(const struct bnn_run *r)
+static void row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_tensor *t = r->output.tensor;
-    for (size_t i = 0; i < r->images; i++) {
-        for (size_t y = r->row_begin; y < r->row_end; y++) {
-            const float *in = bnn_row_floats(&r->inputs[0], i, y);
-            float *out = bnn_row_floats(&r->output, i, y);
-            for (size_t x = 0; x < t->w; x++, in += t->c, out += t->c) {
-                softmax(out, in, t->c);
-            }
-        }
-    }
-    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+    const float *in = bnn_row_floats(&r->inputs[0], image, y);
+    float *out = bnn_row_floats(&r->output, image, y);
+    for (size_t x = 0; x < t->w; x++, in += t->c, out += t->c)
+        softmax(out, in, t->c);
 }
 
 const struct bnn_op_row bnn_op_row_softmax = {
     BNN_ROW_softmax,
     .cost = 40,
     .prepare = prepare,
-    .run = run,
+    .row = row,
 };

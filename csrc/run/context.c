@@ -157,45 +157,55 @@ static struct bnn_view view_from(struct bnn_view v, size_t image)
     return v;
 }
 
+void bnn_run_op(const struct bnn_run *r)
+{
+    const struct bnn_op_row *row = r->op->row;
+    if (row->run != NULL) {
+        row->run(r);
+        return;
+    }
+    for (size_t i = 0; i < r->images; i++)
+        for (size_t y = r->row_begin; y < r->row_end; y++)
+            row->row(r, i, y);
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
 void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t images, size_t slot, size_t worker,
                         const struct bnn_buffers *buffers, const struct bnn_part *part, float *raw)
 {
     const struct bnn_op *op = &c->model->ops[number];
-    struct bnn_view inputs[BNN_MAX_INPUTS];
-    struct bnn_tensor dense;
-    struct bnn_run r;
+    struct bnn_view inputs[BNN_MAX_INPUTS], output = bnn_context_view(c, op->output, slot, buffers);
     size_t first = part->begin[BNN_IMAGES];
-    for (uint32_t i = 0; i < op->input_count; i++) {
+    for (uint32_t i = 0; i < op->input_count; i++)
         inputs[i] = view_from(bnn_context_view(c, op->inputs[i], slot, buffers), first);
-    }
-    r.model = c->model;
-    r.op = op;
-    r.inputs = inputs;
-    r.output = bnn_context_view(c, op->output, slot, buffers);
-    r.images = part->end[BNN_IMAGES] - first;
-    r.first = first;
-    r.batch = images;
-    r.row_begin = part->begin[BNN_ROWS];
-    r.row_end = part->end[BNN_ROWS];
-    r.column_begin = part->begin[BNN_COLUMNS];
-    r.column_end = part->end[BNN_COLUMNS];
-    r.block_begin = part->begin[BNN_BLOCKS];
-    r.block_end = part->end[BNN_BLOCKS];
-    r.nan = c->nan + worker * c->nan_stride + first;
-    r.scratch = c->scratch + worker * c->scratch_stride;
-    r.raw = raw != NULL;
+    struct bnn_tensor dense;
     if (raw != NULL) {
-        dense = *r.output.tensor;
+        dense = *output.tensor;
         dense.dtype = BNN_F32;
         dense.top = dense.left = dense.bottom = dense.right = 0;
         dense.words = dense.c;
         dense.row = (size_t)dense.w * dense.c;
         dense.image = dense.h * dense.row;
         dense.interior = 0;
-        r.output.tensor = &dense;
-        r.output.data = raw;
-        r.output.image = dense.image;
+        output = (struct bnn_view){&dense, raw, dense.image};
     }
-    r.output = view_from(r.output, first);
-    op->row->run(&r);
+    struct bnn_run r = {
+        .model = c->model,
+        .op = op,
+        .inputs = inputs,
+        .output = view_from(output, first),
+        .images = part->end[BNN_IMAGES] - first,
+        .first = first,
+        .batch = images,
+        .row_begin = part->begin[BNN_ROWS],
+        .row_end = part->end[BNN_ROWS],
+        .column_begin = part->begin[BNN_COLUMNS],
+        .column_end = part->end[BNN_COLUMNS],
+        .block_begin = part->begin[BNN_BLOCKS],
+        .block_end = part->end[BNN_BLOCKS],
+        .nan = c->nan + worker * c->nan_stride + first,
+        .scratch = c->scratch + worker * c->scratch_stride,
+        .raw = raw != NULL,
+    };
+    bnn_run_op(&r);
 }

@@ -56,6 +56,9 @@ struct bnn_cut bnn_cut_op(const struct bnn_model *m, uint32_t op, size_t images,
 /* Gives one part after another, in order; 0 after the last. */
 int bnn_next_part(struct bnn_cut *cut, struct bnn_part *part);
 
+/* Run an op on views of its inputs and its output. */
+void bnn_run_op(const struct bnn_run *r);
+
 /* Run a part of an op on a batch of `images` images in the slot's arena, with a worker's scratch and flags.
  * raw: NULL, or where the accumulators go (see struct bnn_run). */
 void bnn_context_run_op(const struct bnn_context *c, uint32_t op, size_t images, size_t slot, size_t worker,

@@ -28,6 +28,15 @@ static inline int bnn_same_shape(const struct bnn_tensor *a, const struct bnn_te
     return a->h == b->h && a->w == b->w && a->c == b->c;
 }
 
+/* Bits that a number takes: 0 of 0, 3 of 4 to 7. */
+static inline uint32_t bnn_bit_length(uint32_t n)
+{
+    uint32_t bits = 0;
+    for (; n > 0; n >>= 1)
+        bits++;
+    return bits;
+}
+
 /* Values of bytes, signed or not. */
 static inline int bnn_are_bytes(const struct bnn_tensor *t)
 {

@@ -13,7 +13,7 @@ struct bnn_taps {
 static inline struct bnn_taps bnn_pool_taps(size_t position, int32_t stride, int32_t kernel, int32_t pad, size_t size)
 {
     size_t start = position * (size_t)stride, before = (size_t)pad;
-    size_t end = start + (size_t)kernel - before; /* bnn_prepare_pool: a pad is smaller than the kernel */
+    size_t end = start + (size_t)kernel - before; /* pool.c: a pad is smaller than the kernel */
     struct bnn_taps taps = {start > before ? start - before : 0, end < size ? end : size};
     return taps;
 }

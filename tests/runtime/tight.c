@@ -39,7 +39,7 @@ static void run_op(const struct bnn_model *m, uint32_t number)
                         .block_end = all.end[BNN_BLOCKS],
                         .nan = nan,
                         .scratch = scratch};
-    op->row->run(&r);
+    bnn_run_op(&r);
     for (uint32_t i = 0; i <= op->input_count; i++) {
         free(memory[i]);
     }
