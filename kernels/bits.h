@@ -14,6 +14,19 @@ static inline uint32_t bnn_popcount(uint32_t x)
     return (x * 0x01010101u) >> 24;
 }
 
+/* Its number; the word is not 0. */
+static inline uint32_t bnn_lowest_bit(uint64_t word)
+{
+#ifdef __GNUC__
+    return (uint32_t)__builtin_ctzll(word);
+#else
+    uint32_t n = 0;
+    while (!(word >> n & 1))
+        n++;
+    return n;
+#endif
+}
+
 /* Defines a function that packs src [channels][count] into dst [block][count][lane], missing lanes zero; for words and
  * for floats. */
 #define BNN_PACK(function, type)                                                                  \

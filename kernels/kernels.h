@@ -95,6 +95,17 @@ struct bnn_byte_filters {
     size_t channels, segments, pixels, bytes, planes;
 };
 
+/* Rows summed in eight bits before they are added to membranes: at most 127 of them. */
+#define BNN_BATCH 126u
+/* Kernels of membranes may read and write (unchanged) this many bytes past the end of rows and membranes. */
+#define BNN_SLACK 512u
+
+/* Rows of weights of the event engine: some to be added to membranes, some to be subtracted; BNN_BATCH of them at most. */
+struct bnn_rows {
+    size_t plus, minus;
+    const int8_t *added[BNN_BATCH], *taken[BNN_BATCH];
+};
+
 struct bnn_kernels {
     const char *name;
     uint32_t features;                  /* bits that the processor must have: BNN_FEATURE_* */
@@ -129,6 +140,15 @@ struct bnn_kernels {
      * weights[s * length + c] over the segments; length is a multiple of float_lanes, and so are the operands' lengths.
      * Returns as float_values does. */
     int (*depthwise)(const struct bnn_float_tile *tile);
+    /* The event engine's membranes.  m[i] += sum of added[k][offset + i] - sum of taken[k][offset + i] */
+    void (*add_rows)(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count);
+    /* a[i] += delta * row[i] */
+    void (*add_floats)(float *a, const float *row, float delta, size_t count);
+    /* changed[k] = bits[k] ^ what 32 membranes from m + 32 k on say (m >= 0), of at most 64 words; which of them differ,
+     * a bit each.  Neurons that do not exist may seem to. */
+    uint64_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
+    /* m[i] = floor((accumulators[i] * signs[i] - thresholds[i]) / 2); may write 15 more */
+    void (*halve)(int16_t *m, const float *accumulators, const float *signs, const int32_t *thresholds, size_t count);
 };
 
 #define BNN_FEATURE_AVX2 1u      /* AVX2, FMA, BMI, POPCNT */

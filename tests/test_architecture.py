@@ -44,6 +44,19 @@ def test_kernels_know_nothing_of_models() -> None:
             assert inside or path.name == "dispatch.c", f"{path.relative_to(ROOT)} includes {name}"
 
 
+def test_vectors_and_instruction_sets_stay_in_their_families() -> None:
+    """csrc/ and kernels/scalar/ are plain C11; a thread that waits awake says so to the processor, if it can."""
+    extension = re.compile(r"__attribute__|__asm__|__builtin_|_Pragma|#\s*pragma|immintrin|arm_neon|__GNUC__")
+    found = [
+        f"{path}: {line.strip()}"
+        for path in [*sources(), *headers()]
+        if path.startswith(("csrc/", "kernels/scalar/")) and path != "csrc/host/pool.c"
+        for line in (ROOT / path).read_text(encoding="utf-8").splitlines()
+        if extension.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
 def c_includes(path: str) -> list[str]:
     """What a file of csrc/ includes of the project's own, from the root of the repository.
 

@@ -113,7 +113,7 @@ static void add_pool(struct bnn_layer *l, struct bnn_arrival arrival)
 }
 
 /* Rows of one input pixel and group to all targets; there are none afterwards. */
-static void add_rows(const struct bnn_scatter *scatter, struct bnn_layer *l, uint32_t pixel, size_t group,
+static void add_rows(const bnn_kernels *kernels, struct bnn_layer *l, uint32_t pixel, size_t group,
                      struct bnn_rows *rows)
 {
     size_t count = rows->plus + rows->minus;
@@ -124,7 +124,7 @@ static void add_rows(const struct bnn_scatter *scatter, struct bnn_layer *l, uin
         if (l->wide)
             add_wide((int32_t *)l->membranes + at, rows, s.offset, length);
         else
-            scatter->add_rows((int16_t *)l->membranes + at, rows, s.offset, length);
+            kernels->add_rows((int16_t *)l->membranes + at, rows, s.offset, length);
         touch(l, s.target, s.pixels);
         l->count.synops += count * length;
     }
@@ -144,7 +144,7 @@ void bnn_events_add(struct bnn_events *e, struct bnn_layer *l, struct bnn_arriva
     uint32_t pixel = arrival.neuron / l->in_c, channel = arrival.neuron % l->in_c;
     rows.plus = arrival.sign > 0, rows.minus = arrival.sign < 0;
     rows.added[0] = rows.taken[0] = (const int8_t *)l->rows + channel * l->row_length;
-    add_rows(bnn_events_scatter(e->model->kernels), l, pixel, channel / l->group_in, &rows);
+    add_rows(e->model->kernels, l, pixel, channel / l->group_in, &rows);
 }
 
 /* The bits begin to end - 1 of a pixel, of word k. */
@@ -173,14 +173,14 @@ static void collect(struct bnn_rows *rows, const int8_t *base, size_t row_length
 static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p,
                       const uint32_t *queue, size_t count)
 {
-    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    const bnn_kernels *kernels = e->model->kernels;
     uint32_t pixel = queue[0] / p->words, first = pixel * p->words, group = 0;
     struct bnn_rows rows;
     rows.plus = rows.minus = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t word = queue[i], changed = p->bits[word] ^ p->seen[word];
         if (word - first >= p->words) { /* unsigned: before it, too */
-            add_rows(scatter, l, pixel, group, &rows);
+            add_rows(kernels, l, pixel, group, &rows);
             pixel = word / p->words;
             first = pixel * p->words;
         }
@@ -190,13 +190,13 @@ static void add_words(const struct bnn_events *e, struct bnn_layer *l, const str
         for (uint32_t g = l->groups == 1 ? 0 : 32 * k / l->group_in; changed != 0; g++) {
             uint32_t mine = l->groups == 1 ? changed : changed & part(k, g * l->group_in, (g + 1) * l->group_in);
             if (g != group || rows.plus + rows.minus + 32 > BNN_BATCH)
-                add_rows(scatter, l, pixel, group, &rows);
+                add_rows(kernels, l, pixel, group, &rows);
             group = g;
             collect(&rows, base, l->row_length, mine, p->bits[word]);
             changed &= ~mine;
         }
     }
-    add_rows(scatter, l, pixel, group, &rows);
+    add_rows(kernels, l, pixel, group, &rows);
 }
 
 /* Pooling neurons whose window has a spike are to look again. */
@@ -232,13 +232,13 @@ void bnn_events_add_waiting(struct bnn_events *e, struct bnn_layer *l, const str
 
 void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *l, size_t index, float delta)
 {
-    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    const bnn_kernels *kernels = e->model->kernels;
     uint32_t channel = (uint32_t)(index % l->in_c);
     const float *row = (const float *)l->rows + channel * l->row_length;
     size_t group = channel / l->group_in;
     for (struct spans s = begin(l, (uint32_t)(index / l->in_c)); next(&s);) {
         size_t at = s.target * l->out_c + group * l->group_out, length = s.pixels * l->group_out;
-        scatter->add_floats((float *)l->membranes + at, row + s.offset, delta, length);
+        kernels->add_floats((float *)l->membranes + at, row + s.offset, delta, length);
         touch(l, s.target, s.pixels);
         l->count.synops += length;
     }

@@ -23,10 +23,6 @@
 #include "run/context.h"
 
 #define BNN_NONE UINT32_MAX
-/* Rows summed in eight bits before they are added to membranes: at most 127 of them. */
-#define BNN_BATCH 126u
-/* Vectors may read and write (unchanged) this many bytes past the end of rows and membranes. */
-#define BNN_SLACK 512u
 
 struct bnn_population {
     uint32_t tensor, h, w, c, words;
@@ -126,12 +122,6 @@ struct bnn_arrival {
     int32_t sign;
 };
 
-/* Rows of weights of one input pixel and group: some to be added, some to be subtracted. */
-struct bnn_rows {
-    size_t plus, minus;
-    const int8_t *added[BNN_BATCH], *taken[BNN_BATCH];
-};
-
 /* Counts work that was done, and asks the poll where it has become enough.  Nonzero: the call is to end, with
  * BNN_ERROR_STOPPED. */
 static inline int bnn_events_pause(struct bnn_events *e, uint64_t work)
@@ -186,21 +176,6 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
 void bnn_events_make_pool(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op,
                           struct bnn_layer *layer);
 void bnn_events_make_wires(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
-
-/* scatter.c: m[i] += sum of added[k][offset + i] - sum of taken[k][offset + i]; BNN_BATCH of them at most. */
-struct bnn_scatter {
-    void (*add_rows)(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count);
-    /* changed[k] = bits[k] ^ what 32 membranes from m + 32 k on say (m >= 0), of at most 64 words; which of them differ,
-     * a bit each.  Neurons that do not exist may seem to. */
-    uint64_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
-    /* m[i] = floor((accumulators[i] * signs[i] - thresholds[i]) / 2); may write 15 more */
-    void (*halve)(int16_t *m, const float *accumulators, const float *signs, const int32_t *thresholds, size_t count);
-    /* bit i: sums[i] >= cuts[i], of 32 */
-    uint32_t (*at_least)(const float *sums, const float *cuts);
-    /* a[i] += delta * row[i] */
-    void (*add_floats)(float *a, const float *row, float delta, size_t count);
-};
-const struct bnn_scatter *bnn_events_scatter(const bnn_kernels *kernels);
 
 /* deliver.c */
 /* Adds one spike to the membranes. */
@@ -257,18 +232,6 @@ void bnn_events_all_seen(struct bnn_events *e);
 void bnn_events_encode_whole(struct bnn_events *e);
 /* Sums of encoders that ran so are made those of the inputs as they are. */
 void bnn_events_refresh_encoders(struct bnn_events *e);
-
-static inline uint32_t bnn_lowest_bit(uint64_t word)
-{
-#ifdef __GNUC__
-    return (uint32_t)__builtin_ctzll(word);
-#else
-    uint32_t n = 0;
-    while (!(word >> n & 1))
-        n++;
-    return n;
-#endif
-}
 
 static inline int bnn_events_bit(const struct bnn_population *p, uint32_t neuron)
 {

@@ -92,14 +92,6 @@ int bnn_events_decide(const struct bnn_layer *l, float v, size_t channel)
     return (v >= l->limits[channel]) != (int)(l->flips[channel / 32] >> channel % 32 & 1);
 }
 
-/* What 32 neurons of an encoder's pixel should fire; it has cuts. */
-static uint32_t decide_real(const struct bnn_layer *l, const struct bnn_scatter *scatter, size_t pixel, uint32_t word)
-{
-    size_t first = 32 * (size_t)word;
-    const float *sums = (const float *)l->membranes + pixel * l->out_c + first;
-    return scatter->at_least(sums, l->cuts + first) ^ l->turned[word];
-}
-
 /* What neurons of a pixel should fire: `count` of them, at most 32. */
 static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel, uint32_t count)
 {
@@ -143,8 +135,7 @@ static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t p
 
 enum { WORDS = 64 }; /* looked at together */
 
-static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const struct bnn_scatter *scatter,
-                         size_t pixel)
+static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const bnn_kernels *kernels, size_t pixel)
 {
     struct bnn_population *out = &e->populations[l->out];
     uint32_t changed[WORDS], last = l->out_c % 32 == 0 ? UINT32_MAX : (UINT32_C(1) << l->out_c % 32) - 1;
@@ -158,10 +149,13 @@ static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const 
             for (uint32_t k = 0; k < words; k++)
                 changed[k] ^= bits[k];
         } else if (l->fires && !l->wide) {
-            differ = scatter->crossed((const int16_t *)l->membranes + neuron, bits, changed, words);
-        } else if (l->kind == BNN_LAYER_ENCODER) {
+            differ = kernels->crossed((const int16_t *)l->membranes + neuron, bits, changed, words);
+        } else if (l->kind == BNN_LAYER_ENCODER) { /* it has cuts */
+            size_t channel = 32 * (size_t)first, left = l->out_c - channel;
+            kernels->binarize_at(changed, (const float *)l->membranes + neuron, l->cuts + channel, l->turned + first,
+                                 left < 32 * WORDS ? left : 32 * WORDS, 1);
             for (uint32_t k = 0; k < words; k++)
-                changed[k] = decide_real(l, scatter, pixel, first + k) ^ bits[k];
+                changed[k] ^= bits[k];
         } else {
             for (uint32_t k = 0; k < words; k++) {
                 uint32_t left = l->out_c - 32 * (first + k);
@@ -187,10 +181,10 @@ void bnn_events_forget(struct bnn_layer *l)
 
 void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
 {
-    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    const bnn_kernels *kernels = e->model->kernels;
     for (size_t i = 0; i < l->list_count && !e->stopped; i++) {
         l->touched[l->list[i]] = 0;
-        settle_pixel(e, l, scatter, l->list[i]);
+        settle_pixel(e, l, kernels, l->list[i]);
     }
     if (!e->stopped)
         l->list_count = 0;
@@ -198,8 +192,8 @@ void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
 
 void bnn_events_settle_all(struct bnn_events *e, struct bnn_layer *l)
 {
-    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    const bnn_kernels *kernels = e->model->kernels;
     bnn_events_forget(l);
     for (size_t i = 0; l->kind != BNN_LAYER_READOUT && i < bnn_events_pixels(l) && !e->stopped; i++)
-        settle_pixel(e, l, scatter, i);
+        settle_pixel(e, l, kernels, i);
 }

@@ -47,14 +47,14 @@ int bnn_events_step(struct bnn_events *e, uint32_t op, float *values)
 /* Membranes from the accumulators of the layer's synchronous run on these bits. */
 static void take_sums(struct bnn_events *e, struct bnn_layer *l, const uint32_t *bits)
 {
-    const struct bnn_scatter *scatter = bnn_events_scatter(e->model->kernels);
+    const bnn_kernels *kernels = e->model->kernels;
     size_t at = 0;
     bnn_events_poke_bits(e, &e->populations[l->in], bits);
     if (bnn_events_step(e, l->op, e->accumulators))
         return;
     for (size_t i = 0; i < bnn_events_pixels(l); i++, at += l->out_c) {
         if (!l->wide) { /* what is written past this pixel is overwritten by the next */
-            scatter->halve((int16_t *)l->membranes + at, e->accumulators + at, l->signs, l->thresholds, l->out_c);
+            kernels->halve((int16_t *)l->membranes + at, e->accumulators + at, l->signs, l->thresholds, l->out_c);
             continue;
         }
         for (uint32_t o = 0; o < l->out_c; o++) {

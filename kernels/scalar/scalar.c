@@ -206,6 +206,49 @@ static int binarize(uint32_t *dst, const float *src, size_t count)
     return nan;
 }
 
+/* Blocks of LANES targets: the last reads past the end, into the slack. */
+static void add_rows(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count)
+{
+    for (size_t first = 0; first < count; first += LANES) {
+        int16_t sum[LANES] = {0};
+        for (size_t k = 0; k < rows->plus; k++)
+            for (size_t lane = 0; lane < LANES; lane++)
+                sum[lane] = (int16_t)(sum[lane] + rows->added[k][offset + first + lane]);
+        for (size_t k = 0; k < rows->minus; k++)
+            for (size_t lane = 0; lane < LANES; lane++)
+                sum[lane] = (int16_t)(sum[lane] - rows->taken[k][offset + first + lane]);
+        for (size_t lane = 0; lane < LANES && first + lane < count; lane++)
+            m[first + lane] = (int16_t)(m[first + lane] + sum[lane]);
+    }
+}
+
+static void add_floats(float *a, const float *row, float delta, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        a[i] += row[i] * delta;
+}
+
+static uint64_t crossed(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words)
+{
+    uint64_t differ = 0;
+    for (size_t k = 0; k < words; k++) {
+        uint32_t word = 0;
+        for (size_t i = 0; i < 32; i++)
+            word |= (uint32_t)(m[32 * k + i] >= 0) << i;
+        changed[k] = word ^ bits[k];
+        differ |= (uint64_t)(changed[k] != 0) << k;
+    }
+    return differ;
+}
+
+static void halve(int16_t *m, const float *accumulators, const float *signs, const int32_t *thresholds, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        int32_t twice = (int32_t)(accumulators[i] * signs[i]) - thresholds[i];
+        m[i] = (int16_t)((twice - (twice & 1)) / 2);
+    }
+}
+
 const struct bnn_kernels bnn_kernels_scalar = {
     .name = "scalar",
     .features = 0,
@@ -226,4 +269,8 @@ const struct bnn_kernels bnn_kernels_scalar = {
     .binarize_at = binarize_at,
     .max_row = max_row,
     .depthwise = depthwise,
+    .add_rows = add_rows,
+    .add_floats = add_floats,
+    .crossed = crossed,
+    .halve = halve,
 };

@@ -33,7 +33,7 @@
 #define MASK_NAN(v) signs((v) != (v))
 #define MAX(x, y) select_floats((x) > (y), x, y)
 #define MIN(x, y) select_floats((x) < (y), x, y)
-#define LOAD_SOME(p, n) load_some(p, n)
+#define LOAD_SOME(p, n) ((n) >= VL ? load_floats(p) : load_some(p, n))
 #define STORE_SOME(p, v, n) store_some(p, v, n)
 #define SPLAT(x) ((float_vector){x, x, x, x})
 

@@ -340,6 +340,7 @@ int main(int argc, char **argv)
         test_float(1);
         test_bytes();
         test_rows();
+        test_membranes();
         guard_free_all();
     }
     printf("%s: %lu cases, seed %s: equal\n", kernels->name, cases, argv[2]);

@@ -39,6 +39,8 @@ void check_values(const struct shape *s, const float *sums, int nan, const char 
 void test_bytes(void);
 /* The kernels of rows: binarize, binarize_at, max_row. */
 void test_rows(void);
+/* The event engine's: add_rows, add_floats, crossed, halve. */
+void test_membranes(void);
 
 static inline void *guarded(size_t count, size_t size)
 {
