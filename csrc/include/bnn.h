@@ -4,7 +4,7 @@
  * Life of a model:
  *
  *     size_t bytes;
- *     bnn_problem problem;  // what is wrong with the file, where a status is not BNN_OK; NULL where that is not wanted
+ *     bnn_problem problem;  // details of an error in the file; pass NULL if you do not need them
  *     const bnn_kernels *kernels = bnn_kernels_select(NULL);
  *     bnn_model_size(file, size, kernels, &bytes, &problem);  // how much memory the opened model needs
  *     bnn_model *model;                                       // opening validates every field and the checksum
@@ -14,11 +14,11 @@
  *     bnn_context_create(model, images, workers, context_memory, bytes, &context);
  *     bnn_run(context, inputs, outputs, batch);
  *
- * The core allocates nothing, does no input or output, and has no writable globals.  All memory is the caller's, must
- * be aligned to BNN_ALIGNMENT and outlive what is built in it.  The file is read in place: it must be aligned too, and
- * must stay as it was.
- * After bnn_model_open says BNN_OK, running cannot read or write out of bounds.  A model is read-only and may be shared
- * by threads; a context belongs to one thread at a time.
+ * The core allocates nothing, does no I/O, and has no writable globals.  The caller provides all memory; it must be
+ * aligned to BNN_ALIGNMENT and outlive the objects built in it.  The file is read in place: it must be aligned too, and
+ * must not change.
+ * Once bnn_model_open has returned BNN_OK, running cannot read or write out of bounds.  A model is read-only and may be
+ * shared by threads; a context belongs to one thread at a time.
  */
 #ifndef BNN_H
 #define BNN_H
@@ -42,7 +42,7 @@ extern "C" {
     X(BNN_ERROR_CHECKSUM, 5, "the checksum does not match: the file is damaged")                                      \
     X(BNN_ERROR_FORMAT, 6, "a field of the file is out of range or contradicts another")                              \
     X(BNN_ERROR_OPCODE, 7, "the file uses an operation this runtime does not have")                                   \
-    X(BNN_ERROR_LIMIT, 8, "a size overflows or passes a limit of this runtime")                                       \
+    X(BNN_ERROR_LIMIT, 8, "a size overflows or exceeds a limit of this runtime")                                      \
     X(BNN_ERROR_MEMORY, 9, "the memory given is smaller than the size asked for, or not aligned")                     \
     X(BNN_ERROR_KERNELS, 10, "no such kernels, or this processor cannot run them")                                    \
     X(BNN_ERROR_IO, 11, "a file could not be opened or mapped")                                                       \
@@ -63,16 +63,16 @@ typedef struct bnn_model bnn_model;
 typedef struct bnn_context bnn_context;
 typedef struct bnn_kernels bnn_kernels; /* a family of kernels for one instruction set */
 
-/* The fastest kernels this processor can run (name == NULL), or those of that name: "scalar", and on x86-64 "sse2",
- * "avx2" and "avx512", on AArch64 "neon".  NULL where there are none of that name or the processor lacks what they
- * need. */
+/* The fastest kernels that this processor can run (name == NULL), or the family of that name: "scalar", on x86-64 also
+ * "sse2", "avx2" and "avx512", on AArch64 also "neon".  NULL if there is no such family or the processor cannot run
+ * it. */
 const bnn_kernels *bnn_kernels_select(const char *name);
 const char *bnn_kernels_name(const bnn_kernels *kernels);
-/* Names of all families compiled in, by index; NULL past the last. */
+/* Names of all families compiled in, by index; NULL after the last. */
 const char *bnn_kernels_list(size_t index);
 
 typedef enum bnn_dtype { BNN_F32 = 0, BNN_B1 = 1, BNN_I32 = 2, BNN_U8 = 3, BNN_I8 = 4 } bnn_dtype;
-/* Of a constant.  Tables: of 2, 4, 16 or 256 values. */
+/* How a constant is stored.  Tables have 2, 4, 16 or 256 values. */
 typedef enum bnn_encoding {
     BNN_PLAIN = 0,
     BNN_ONE_ROW = 1,
@@ -84,22 +84,22 @@ typedef enum bnn_encoding {
 } bnn_encoding;
 typedef enum bnn_storage { BNN_INPUT = 0, BNN_OUTPUT = 1, BNN_ARENA = 2, BNN_CONSTANT = 3 } bnn_storage;
 
-/* What is wrong with a file, beside the status: filled by bnn_model_open and bnn_model_size when not NULL.
- * what names the field ("op 3 (quant_conv2d_1): filter channels"); found and expected are numbers. */
+/* Details of an error in a file, in addition to the status; bnn_model_open and bnn_model_size fill it if it is not
+ * NULL. what names the field ("op 3 (quant_conv2d_1): filter channels"); found and expected are numbers. */
 typedef struct bnn_problem {
     char what[96];
     int64_t found, expected;
 } bnn_problem;
 
-/* What a file may ask for.  A file is small beside what it describes: without limits a few kilobytes, made for that,
- * ask for any memory and for hours of work.  BNN_ERROR_LIMIT names the op at which a limit was passed.
+/* Limits on the memory and work of a model.  Without them, a malicious file of a few kilobytes could request any amount
+ * of memory and hours of work.  With BNN_ERROR_LIMIT, the problem names the op that exceeds a limit.
  *
- * max_bytes: of the opened model and of a context of one image and one worker, together.  0, the default: of the
- *     opened model 64 MiB and 64 times the file; of such a context 256 MiB and 256 times what one image's inputs and
- *     outputs take as floats.  Networks need far less; more images and workers are for who creates a context to decide.
- *     Opening reads, too, no more bytes of constants than the opened model may have: decoded, and counted once for
- *     every op that reads them.  So the time of opening is bounded as its memory is.
- * max_work: of one image, see bnn_model_work.  0, the default: any. */
+ * max_bytes: for the opened model plus a context of one image and one worker.  0, the default: 64 MiB plus 64 times the
+ *     file size for the opened model; 256 MiB plus 256 times the size of one image's inputs and outputs as floats for
+ *     such a context.  Networks need far less; whoever creates a context decides on more images and workers.
+ *     Opening also reads at most as many bytes of constants as the opened model may have (decoded, and counted once for
+ *     every op that reads them), which bounds the time of opening.
+ * max_work: for one image, see bnn_model_work.  0, the default: unlimited. */
 typedef struct bnn_limits {
     uint64_t max_bytes, max_work;
 } bnn_limits;
@@ -108,44 +108,44 @@ bnn_status bnn_model_size(const void *file, size_t size, const bnn_kernels *kern
                           bnn_problem *problem);
 bnn_status bnn_model_open(const void *file, size_t size, const bnn_kernels *kernels, void *memory, size_t memory_size,
                           bnn_model **model, bnn_problem *problem);
-/* The same with limits other than the defaults; NULL: the defaults. */
+/* The same with other limits; NULL: the defaults. */
 bnn_status bnn_model_size_within(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
                                  size_t *bytes, bnn_problem *problem);
 bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
                                  void *memory, size_t memory_size, bnn_model **model, bnn_problem *problem);
 
-/* Logical description of a tensor.  rank counts the dimensions without the batch; dims, from dims[0] on, are the last
- * rank of h, w, c (activations), or all four of o, h, w, c (constants). */
+/* Logical description of a tensor.  rank counts the dimensions without the batch; dims[0] to dims[rank - 1] are the
+ * last rank of h, w, c (activations); constants have all four of o, h, w, c. */
 typedef struct bnn_tensor_info {
     bnn_dtype dtype;
     bnn_storage storage;
-    bnn_encoding encoding; /* constants: what stands at the offset; docs/model-format.md */
+    bnn_encoding encoding; /* constants: how they are stored; see docs/model-format.md */
     uint32_t rank;
     uint32_t dims[4];
     uint32_t halo[4]; /* top, left, bottom, right */
     size_t offset;    /* in the arena of one image, or in the file, or the input's or output's index */
-    size_t bytes;     /* of one image; of a constant in the file */
-    const char *name; /* the source layer (not terminated by zero: name_length) */
+    size_t bytes;     /* of one image; for a constant, in the file */
+    const char *name; /* the source layer (name_length bytes, not zero-terminated) */
     size_t name_length;
-    const char *origin; /* the tensor of the source graph that has this value; length 0: none */
+    const char *origin; /* the tensor of the source graph with this value; length 0: none */
     size_t origin_length;
 } bnn_tensor_info;
 
 typedef struct bnn_op_info {
-    const char *op;    /* name of the operation, terminated by zero */
+    const char *op;    /* name of the operation, zero-terminated */
     const char *layer; /* source layer (layer_length bytes) */
     size_t layer_length;
-    const char *note; /* why it is not binary (note_length bytes) */
+    const char *note; /* why the layer is not binary (note_length bytes) */
     size_t note_length;
     uint32_t input_count;
     const uint32_t *inputs; /* tensor numbers */
     uint32_t output;        /* tensor number */
-    uint32_t slots;         /* convolutions: fused slots, and those of the layer itself */
-    uint32_t layer_slots;
-    uint32_t planes; /* bits of the numbers that a binary convolution multiplies; their products count each */
-    uint64_t binary_macs, byte_macs, float_macs; /* of one image; byte: bytes by signs */
-    uint64_t weight_bytes;                       /* its constants, each element as it is computed with */
-    uint64_t work;                               /* of one image; see bnn_model_work */
+    uint32_t slots;         /* convolutions: all fused slots */
+    uint32_t layer_slots;   /* those that belong to the layer itself */
+    uint32_t planes; /* bits of the numbers that a binary convolution multiplies; the products of each bit count */
+    uint64_t binary_macs, byte_macs, float_macs; /* for one image; byte: bytes by signs */
+    uint64_t weight_bytes;                       /* of its constants, in the type of the computation */
+    uint64_t work;                               /* for one image; see bnn_model_work */
 } bnn_op_info;
 
 uint32_t bnn_input_count(const bnn_model *model);
@@ -156,58 +156,58 @@ uint32_t bnn_input_tensor(const bnn_model *model, uint32_t input);   /* tensor n
 uint32_t bnn_output_tensor(const bnn_model *model, uint32_t output); /* tensor number */
 bnn_status bnn_get_tensor(const bnn_model *model, uint32_t tensor, bnn_tensor_info *info);
 bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info);
-size_t bnn_arena_bytes(const bnn_model *model); /* of one image */
-/* What running one image costs, all ops together.  A unit is about what an addition of two floats costs, many at a
- * time: an element that an op writes, 8 products of floats, 16 of bytes by signs, 128 of bits; a call of the C library
- * is 32.  On a fast core a unit takes a quarter to half of a nanosecond; without vector instructions one of a
- * convolution takes 5 to 30.  UINT64_MAX where it overflows. */
+size_t bnn_arena_bytes(const bnn_model *model); /* for one image */
+/* The cost of running one image through all ops.  A unit is about the cost of adding two floats, many at a
+ * time: an element that an op writes, 8 products of floats, 16 of bytes by signs, 128 of bits; a C library call
+ * is 32.  On a fast core a unit takes a quarter to half of a nanosecond; without vector instructions a unit of a
+ * convolution takes 5 to 30 ns.  UINT64_MAX if it overflows. */
 uint64_t bnn_model_work(const bnn_model *model);
-/* 1: an image's result depends on the others of its batch (a quantizer that scales by a mean over it): bnn_run takes no
- * more images at once than its context has.  0: it depends on nothing but the image. */
+/* 1: an image's result depends on the other images of its batch (a quantizer scales by a mean over the batch), and
+ * bnn_run takes no more images at once than its context has.  0: it depends only on the image. */
 int bnn_whole_batch(const bnn_model *model);
 
 /* Runs task(argument, index, worker) for every index below count, in any order, on at most the context's workers;
- * returns when all are done.  worker is below the context's workers and no two running tasks share one. */
+ * returns when all are done.  worker is below the context's number of workers; no two running tasks have the same. */
 typedef void bnn_task(void *argument, size_t index, size_t worker);
 typedef void bnn_parallel_for(void *pool, bnn_task *task, void *argument, size_t count);
 
-/* images: how many are run together (a micro-batch: weights are read once for all of them); workers: threads. */
+/* images: the number that run together (a micro-batch: weights are read once for all of them); workers: threads. */
 bnn_status bnn_context_size(const bnn_model *model, size_t images, size_t workers, size_t *bytes);
 bnn_status bnn_context_create(const bnn_model *model, size_t images, size_t workers, void *memory, size_t memory_size,
                               bnn_context **context);
 /* Without this call everything runs on the calling thread. */
 void bnn_context_set_threads(bnn_context *context, bnn_parallel_for *parallel_for, void *pool);
 
-/* Called after every op of every micro-batch with the ticks it took; NULL stops it.  While it is set, micro-batches run
- * one after another, so it is called by the thread that called bnn_run only. */
+/* profile is called after every op of every micro-batch with the ticks that the op took; NULL turns it off.  While it
+ * is set, micro-batches run one after another, so only the thread that called bnn_run calls it. */
 typedef uint64_t bnn_clock(void);
 typedef void bnn_profile(void *argument, uint32_t op, uint64_t ticks);
 void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument);
 
-/* Called now and then by the thread that called bnn_run, bnn_step or bnn_step_raw, with the argument: nonzero stops the
- * run.  It then returns BNN_ERROR_STOPPED; what the outputs hold is undefined, and the context can be used again.  What
- * to do in it: look for Ctrl-C, feed a watchdog, look at a clock.  It must not use the context.
+/* The thread that called bnn_run, bnn_step or bnn_step_raw calls poll(argument) now and then.  Nonzero stops the run,
+ * which returns BNN_ERROR_STOPPED; the outputs are then undefined, and the context can be used again.  A poll can check
+ * for Ctrl-C, feed a watchdog, or read a clock.  It must not use the context.
  *
- * Between two calls no worker does more than about twice BNN_POLL_WORK, unless a row of one image is more than that:
- * rows of convolutions are cut, others are not.  Opening refuses files with one of more than BNN_MAX_PIECE, which
- * networks stay far below.  The first takes 20 to 130 ms of a core without vector instructions, and one or two of a
- * fast one; the second less than a second of either.  NULL, as in a new context: nobody is asked, nothing is cut,
- * and nothing is slower. */
+ * Between two polls no worker does more work than about twice BNN_POLL_WORK, unless a row of one image is more than
+ * that: rows of convolutions are cut, others are not.  Opening refuses files with a row of more than BNN_MAX_PIECE;
+ * networks stay far below.  BNN_POLL_WORK takes 20 to 130 ms on a core without vector instructions and one or two on a
+ * fast one; BNN_MAX_PIECE less than a second on either.  With NULL, as in a new context, there is no poll, nothing is
+ * cut, and nothing is slower. */
 typedef int bnn_poll(void *argument);
 #define BNN_POLL_WORK 4194304
 #define BNN_MAX_PIECE 1073741824
 void bnn_context_set_poll(bnn_context *context, bnn_poll *poll, void *argument);
 
 /* Runs batch images; batch 0 is allowed and does nothing.  inputs[i] and outputs[i] are dense arrays of
- * (batch, h, w, c), not overlapping; outputs are float32, inputs of their tensor's type, float32, uint8_t or int8_t.
- * An image in which a float that is binarized is not a number has NaN in every element of its outputs, as the source
- * framework propagates it.  BNN_ERROR_BATCH: see bnn_whole_batch.  BNN_ERROR_STOPPED: see bnn_context_set_poll. */
+ * (batch, h, w, c) that do not overlap; outputs are float32, inputs have their tensor's type, float32, uint8_t or
+ * int8_t.  An image in which NaN reaches a quantizer has NaN in every element of its outputs.
+ * BNN_ERROR_BATCH: see bnn_whole_batch.  BNN_ERROR_STOPPED: see bnn_context_set_poll. */
 bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const *outputs, size_t batch);
 
-/* One layer at a time, for verification: images (at most the context's) dense float32 arrays in and out; bits are
- * +1 and -1, bytes whole numbers of their type (bnn_poke refuses others).  bnn_step runs one op on what its inputs
- * hold; bnn_step_raw runs a convolution without the slots that are not its layer's own and gives its accumulators
- * (images, h, w, c).  The arena's other values may be overwritten. */
+/* One layer at a time, for verification.  Arrays are dense float32, for at most the context's number of images; bits
+ * are +1 and -1, bytes are whole numbers of their type (bnn_poke refuses others).  bnn_step runs one op on its current
+ * inputs; bnn_step_raw runs a convolution with only its own layer's slots and returns its accumulators (images, h, w,
+ * c).  The arena's other values may be overwritten. */
 bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, size_t images);
 bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t images);
 bnn_status bnn_step(bnn_context *context, uint32_t op, size_t images);
