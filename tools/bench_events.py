@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 import bnn
-import datasets
 from bnn._types import Array
 from bnn.events import ORDERS, EventEngine
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
+from training import datasets
 
 WIDTH = 1024
 EVENTS = (1, 8, 32, 128, 256)

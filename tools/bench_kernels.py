@@ -24,9 +24,9 @@ from pathlib import Path
 
 import click
 
-import bench_docs
-from bench_results import KernelRow as Row
-from bench_roofline import draw
+from bench import document
+from bench.results import KernelRow as Row
+from bench.roofline import draw
 from bnn._distribution import install
 from bnn.runtime import build as extension
 
@@ -38,7 +38,7 @@ FLAGS = (*extension.FLAGS, *extension.HARDENING, *extension.INCLUDE_FLAGS)  # th
 def build(folder: Path, compiler: str) -> Path:
     """Compile the benchmark; raises :class:`click.ClickException` with the compiler's words."""
     program = folder / "bench_kernels"
-    own = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tools/bench_*.c"))
+    own = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tools/bench/*.c"))
     sources = [*own, *extension.sources("core", "kernels")]
     command = [*shlex.split(compiler), *FLAGS, *sources, "-lm", "-o", str(program)]
     try:
@@ -120,8 +120,8 @@ def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, doc
             raise click.ClickException(f"--plot: {error}; {install('tools')}") from None
     if docs is not None:
         found = {"rates": "```text\n" + table([row for row in rows if row.kind == "rate"]) + "\n```"}
-        found |= {"kernels": bench_docs.kernels(rows, HEADLINE), "others": bench_docs.other_layers(rows, HEADLINE)}
-        bench_docs.update(docs, found)
+        found |= {"kernels": document.kernels(rows, HEADLINE), "others": document.other_layers(rows, HEADLINE)}
+        document.update(docs, found)
     if as_json:
         report = {"machine": platform.machine(), "compiler": cc, "rounds": rounds, "rows": [asdict(r) for r in rows]}
         print(json.dumps(report))

@@ -34,15 +34,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-import bench_docs
-import bench_limits
-import bench_networks
-import bench_peers
-import bench_small
 import bnn
-from bench_networks import MissingError
-from bench_results import OpTime, Result, Row
-from bench_timing import CLOCKS, Contestant, Timing, cold, measure
+from bench import document, limits, networks, peers, small
+from bench.networks import MissingError
+from bench.results import OpTime, Result, Row
+from bench.timing import CLOCKS, Contestant, Timing, cold, measure
 from bnn.runtime import Model, available_kernels
 
 _DEFAULT = ("digits", "fashion", "QuickNet", "BiRealNet")
@@ -61,20 +57,20 @@ class Settings:
     profile: bool
 
 
-def bench(name: str, peaks: Sequence[bench_limits.Peak], settings: Settings, advance: Callable[[int], None]) -> Result:
+def bench(name: str, peaks: Sequence[limits.Peak], settings: Settings, advance: Callable[[int], None]) -> Result:
     """Everything about one network, in one measurement."""
-    keras_model = bench_networks.build(name, settings.seed)
+    keras_model = networks.build(name, settings.seed)
     model = bnn.compile(keras_model)
     macs = [sum(getattr(op, kind) for op in model.ops) for kind in ("binary_macs", "float_macs")]
     result = Result(name, macs[0], macs[1], model.nbytes, model.arena_bytes, len(model.ops))
     x = np.random.default_rng(settings.seed).normal(size=(_BATCH, *model.input_shapes[0])).astype(np.float32)
-    contestants = [bench_peers.compiled(model, x[:1], 1)]
+    contestants = [peers.compiled(model, x[:1], 1)]
     if "avx2" in available_kernels() and model.kernels != "avx2":
         other = Model.from_bytes(model.to_bytes(), kernels="avx2")
-        contestants.append(bench_peers.compiled(other, x[:1], 1, "bnn, AVX2"))
+        contestants.append(peers.compiled(other, x[:1], 1, "bnn, AVX2"))
     if settings.scaling:
-        contestants += [bench_peers.compiled(model, images, n) for images, n in ((x[:1], 2), (x, 1), (x, 2))]
-    found, result.missing = bench_peers.gather(keras_model, x[:1], settings.peers)
+        contestants += [peers.compiled(model, images, n) for images, n in ((x[:1], 2), (x, 1), (x, 2))]
+    found, result.missing = peers.gather(keras_model, x[:1], settings.peers)
     contestants += found
     runs = [c.run for c in contestants] + [_peak_run(peak) for peak in peaks]
     timings = measure(runs, settings.rounds, settings.slice_ms, settings.clock, advance)
@@ -94,7 +90,7 @@ def _cold(ours: Contestant, settings: Settings) -> Row:
     return Row("bnn, cold caches", ours.setting, 1, 1, first, first.median / second.median)
 
 
-def _peak_run(peak: bench_limits.Peak) -> Callable[[], object]:
+def _peak_run(peak: limits.Peak) -> Callable[[], object]:
     return lambda: peak.run(_PEAK_ROUNDS)
 
 
@@ -108,7 +104,7 @@ def _rows(contestants: Sequence[Contestant], timings: Sequence[Timing]) -> list[
     ]
 
 
-def _register_loop(macs: Sequence[int], peaks: Sequence[bench_limits.Peak], timings: Sequence[Timing]) -> float:
+def _register_loop(macs: Sequence[int], peaks: Sequence[limits.Peak], timings: Sequence[Timing]) -> float:
     """Microseconds of the multiply-accumulates at the fastest rate of their kind."""
     total = 0.0
     for binary, count in zip((True, False), macs, strict=True):
@@ -134,20 +130,20 @@ def _profile(model: Model, x: Any, rounds: int) -> list[OpTime]:
 
 
 def small_things(rounds: int, slice_ms: float, seed: int) -> dict[str, float]:
-    """What users feel: see bench_small."""
-    digits = bnn.compile(bench_networks.build("digits", seed))
-    called, direct = bench_small.call_us(digits, rounds, slice_ms)
+    """What users feel: see bench/small.py."""
+    digits = bnn.compile(networks.build("digits", seed))
+    called, direct = small.call_us(digits, rounds, slice_ms)
     found = {
-        "import_ms": bench_small.import_ms(rounds),
+        "import_ms": small.import_ms(rounds),
         "digits_call_us": called,
         "digits_c_us": direct,
         "digits_added_us": called - direct,
     }
     try:
-        large = bnn.compile(bench_networks.build("QuickNet", seed))
+        large = bnn.compile(networks.build("QuickNet", seed))
     except MissingError:
         return found
-    return {**found, "open_bytes": large.nbytes, "open_ms": bench_small.open_ms(large, rounds)}
+    return {**found, "open_bytes": large.nbytes, "open_ms": small.open_ms(large, rounds)}
 
 
 def processor() -> str:
@@ -188,21 +184,21 @@ def blocks(
     """The document's blocks for which something was measured; ``without``: the peers that ran no network, and why."""
     made = f"{processor()}, kernels and compiler as built; {settings.clock} clock; medians of {settings.rounds} turns."
     found = {"machine": made}
-    layers = [r for r in results if r.network in bench_networks.LAYERS]
+    layers = [r for r in results if r.network in networks.LAYERS]
     if layers:
-        found["layers"] = bench_docs.models(layers)
-    if any(r.network == bench_networks.FLOAT for r in results):
-        found["instead"] = bench_docs.instead([r for r in results if r.network in (bench_networks.FLOAT, "QuickNet")])
-    results = [r for r in results if r.network in bench_networks.NETWORKS]
+        found["layers"] = document.models(layers)
+    if any(r.network == networks.FLOAT for r in results):
+        found["instead"] = document.instead([r for r in results if r.network in (networks.FLOAT, "QuickNet")])
+    results = [r for r in results if r.network in networks.NETWORKS]
     if not results:
         return found
-    found |= {"models": bench_docs.models(results), "missing": bench_docs.missing(results, without)}
+    found |= {"models": document.models(results), "missing": document.missing(results, without)}
     if settings.profile:
-        found["profile"] = bench_docs.profiles(results)
+        found["profile"] = document.profiles(results)
     if settings.scaling:
-        found["scaling"] = bench_docs.scaling(results)
+        found["scaling"] = document.scaling(results)
     if felt:
-        found["small"] = bench_docs.small(felt)
+        found["small"] = document.small(felt)
     return found
 
 
@@ -213,15 +209,15 @@ def blocks(
     multiple=True,
     default=_DEFAULT,
     show_default=True,
-    type=click.Choice([*bench_networks.NAMES, "all", "layers"]),
+    type=click.Choice([*networks.NAMES, "all", "layers"]),
     help="Repeat it for several; all: every network; layers: every chain of layers.",
 )
 @click.option(
     "--peer",
-    "peers",
+    "peer_names",
     multiple=True,
-    type=click.Choice(list(bench_peers.PEERS)),
-    default=tuple(bench_peers.PEERS),
+    type=click.Choice(list(peers.PEERS)),
+    default=tuple(peers.PEERS),
     show_default=True,
     help="Repeat it for several.",
 )
@@ -256,7 +252,7 @@ def blocks(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def main(
     names: tuple[str, ...],
-    peers: tuple[str, ...],
+    peer_names: tuple[str, ...],
     no_peers: bool,
     scaling: bool,
     profile: bool,
@@ -275,26 +271,26 @@ def main(
     if scaling and (os.cpu_count() or 1) < 2:
         raise click.UsageError("--scaling needs two processor cores")
     by_name = click.get_current_context().get_parameter_source
-    peers = () if no_peers else peers
-    absent = bench_peers.absent(peers)
-    if absent and by_name("peers") is ParameterSource.COMMANDLINE:
+    peer_names = () if no_peers else peer_names
+    absent = peers.absent(peer_names)
+    if absent and by_name("peer_names") is ParameterSource.COMMANDLINE:
         raise click.ClickException("; ".join(f"{name}: {why}" for name, why in absent.items()))
-    peers = tuple(name for name in peers if name not in absent)
-    settings = Settings(rounds, slice_ms, clock, seed, peers, scaling, profile or plot is not None)
-    bench_peers.one_thread()
+    peer_names = tuple(name for name in peer_names if name not in absent)
+    settings = Settings(rounds, slice_ms, clock, seed, peer_names, scaling, profile or plot is not None)
+    peers.one_thread()
     live = sys.stdout.isatty()
     console = Console(file=sys.stderr if as_json else sys.stdout, width=None if live else 120)
-    groups = {"all": bench_networks.NETWORKS, "layers": bench_networks.LAYERS}
-    networks = list(dict.fromkeys(member for name in names for member in groups.get(name, (name,))))
+    groups = {"all": networks.NETWORKS, "layers": networks.LAYERS}
+    members = list(dict.fromkeys(member for name in names for member in groups.get(name, (name,))))
     results: list[Result] = []
     without = dict(absent)
     left_out: list[str] = []
     with tempfile.TemporaryDirectory() as folder, _progress() as bar:
         try:
-            peaks = bench_limits.load(Path(folder), cc)
+            peaks = limits.load(Path(folder), cc)
         except MissingError as error:
             peaks, without["register-loop rate"] = [], str(error)
-        for name in networks:
+        for name in members:
             task = bar.add_task(name, total=rounds)
             try:
                 results.append(bench(name, peaks, settings, lambda n, task=task: bar.advance(task, n)))  # type: ignore[misc]
@@ -306,13 +302,13 @@ def main(
                 show(console, results[-1])
     felt = small_things(rounds, slice_ms, seed) if small else {}
     if plot is not None and results:
-        import bench_plot
+        from bench import plots
 
         plot.mkdir(parents=True, exist_ok=True)
-        bench_plot.times(results, plot / "performance-models.png")
-        bench_plot.profiles(results, plot / "performance-profile.png")
+        plots.times(results, plot / "performance-models.png")
+        plots.profiles(results, plot / "performance-profile.png")
     if docs is not None and results:
-        bench_docs.update(docs, blocks(results, felt, settings, absent))
+        document.update(docs, blocks(results, felt, settings, absent))
     if as_json:
         print(json.dumps({
             "processor": processor(), "clock": clock, "rounds": rounds, "slice_ms": slice_ms, "seed": seed,
@@ -324,9 +320,9 @@ def main(
         console.print(f"{processor()}; {clock} clock; medians of {rounds} turns, +- half the quartiles' distance")
     for name, why in without.items():
         click.echo(f"without {name}: {why}", err=True)
-    asked = {parameter for parameter in ("names", "peers") if by_name(parameter) is ParameterSource.COMMANDLINE}
-    idle = any(all(peer in result.missing for result in results) for peer in peers)
-    if not results or ("names" in asked and left_out) or ("peers" in asked and idle):
+    asked = {parameter for parameter in ("names", "peer_names") if by_name(parameter) is ParameterSource.COMMANDLINE}
+    idle = any(all(peer in result.missing for result in results) for peer in peer_names)
+    if not results or ("names" in asked and left_out) or ("peer_names" in asked and idle):
         sys.exit(1)
 
 

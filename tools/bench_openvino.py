@@ -20,10 +20,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-import bench_docs
-from bench_peers import Floats, compiled
-from bench_results import LayerRow as Row
-from bench_timing import CLOCKS, measure
+from bench import document
+from bench.peers import Floats, compiled
+from bench.results import LayerRow as Row
+from bench.timing import CLOCKS, measure
 from bnn.file.write import encode
 from bnn.ir.graph import Graph
 from bnn.ir.ops import ConvAttrs, PadAttrs, constant, input_node, make
@@ -93,9 +93,9 @@ def main(rounds: int, slice_ms: float, clock: str, docs: Path | None, as_json: b
         rows = [bench(side, channels, rounds, slice_ms, clock) for side, channels in SHAPES]
     except ImportError as error:
         raise click.ClickException(f"{error}; run: pip install openvino") from None
-    text = bench_docs.openvino(rows)
+    text = document.openvino(rows)
     if docs is not None:
-        bench_docs.update(docs, {"openvino": text})
+        document.update(docs, {"openvino": text})
     print(json.dumps({"clock": clock, "rounds": rounds, "rows": [asdict(row) for row in rows]}) if as_json else text)
 
 

@@ -25,16 +25,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import bnn
-import datasets
-import demo_picture
-import demo_steps
-import training
+from demonstration import picture, steps
 from train import USER_ERRORS
+from training import datasets, fit
 
 _LINES = 6  # of progress, where it cannot be a bar
 
 
-class TrainingProgress(training.Progress):
+class TrainingProgress(fit.Progress):
     """A bar on a terminal; elsewhere a line now and then."""
 
     def __init__(self, console: Console) -> None:
@@ -50,7 +48,7 @@ class TrainingProgress(training.Progress):
             disable=not console.is_terminal,
         )
 
-    def started(self, settings: training.Settings, model: Any, history: Sequence[training.Epoch]) -> None:
+    def started(self, settings: fit.Settings, model: Any, history: Sequence[fit.Epoch]) -> None:
         self._epochs = settings.epochs
         self._task = self._bar.add_task("", total=settings.epochs, epoch=1, figures="")
         self._bar.start()
@@ -59,7 +57,7 @@ class TrainingProgress(training.Progress):
         figures = f"{accuracy:.1%} right"
         self._bar.update(self._task, completed=epoch - 1 + done / batches, epoch=epoch, figures=figures)
 
-    def epoch(self, epoch: training.Epoch, best_epoch: int) -> None:
+    def epoch(self, epoch: fit.Epoch, best_epoch: int) -> None:
         if epoch.epoch % math.ceil(self._epochs / _LINES) == 0 or epoch.epoch == self._epochs:
             width = len(str(self._epochs))
             self._console.print(
@@ -74,7 +72,7 @@ class TrainingProgress(training.Progress):
 
 def run(
     dataset: str, folder: Path | None, epochs: int | None, trained: Path | None, out: Path, console: Console
-) -> demo_steps.Result:
+) -> steps.Result:
     """All steps, each announced on the console; writes model.bnn and training/ to ``out``.
 
     ``trained``: a model to take instead of training one.
@@ -83,20 +81,20 @@ def run(
     def say(step: int, text: str) -> None:
         console.print(f"[{step}/5] {text}", markup=False)
 
-    plan = demo_steps.settings(dataset, folder, epochs, out / "training")
+    plan = steps.settings(dataset, folder, epochs, out / "training")
     plan.check()
     data = datasets.load(dataset, folder)
     if trained is None:
         say(1, f"train network '{plan.network}' on {len(data.train):,} images of {dataset}, {plan.epochs} epochs")
         progress = TrainingProgress(console)
         try:
-            training.train(plan, progress, overwrite=True)
+            fit.train(plan, progress, overwrite=True)
         finally:
             progress.close()
     else:
         say(1, f"take the network in {trained}")
     keras_file, bnn_file = trained or plan.out / "model.keras", out / "model.bnn"
-    network = demo_steps.load(keras_file, data)
+    network = steps.load(keras_file, data)
 
     say(2, f"compile {keras_file}")
     out.mkdir(parents=True, exist_ok=True)
@@ -105,21 +103,21 @@ def run(
     console.print(f"      {bnn_file}: {len(model.ops)} ops, {model.nbytes:,} bytes", markup=False)
 
     say(3, f"run in C ({model.kernels} kernels) and compare with Keras on {len(data.test):,} test images")
-    check = demo_steps.check(model, keras_file, bnn_file, data, folder)
+    check = steps.check(model, keras_file, bnn_file, data, folder)
 
     say(4, "measure the time of Keras and of the runtime")
-    x = demo_steps.test_input(data)
-    result = demo_steps.Result(
+    x = steps.test_input(data)
+    result = steps.Result(
         data=data,
         check=check,
-        sizes=demo_steps.sizes(network, keras_file, bnn_file),
-        latencies=demo_steps.latencies(network, model, x),
-        times=demo_steps.layer_times(model, x),
+        sizes=steps.sizes(network, keras_file, bnn_file),
+        latencies=steps.latencies(network, model, x),
+        times=steps.layer_times(model, x),
         kernels=model.kernels,
     )
 
     say(5, f"draw {out / 'demo.png'}")
-    demo_picture.draw(result, out / "demo.png")
+    picture.draw(result, out / "demo.png")
     return result
 
 
@@ -153,7 +151,7 @@ def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[
     console.print()
 
 
-def show(result: demo_steps.Result, console: Console) -> None:
+def show(result: steps.Result, console: Console) -> None:
     """The two tables."""
     check, sizes = result.check, result.sizes
     images = len(result.data.test)
@@ -191,7 +189,7 @@ def show(result: demo_steps.Result, console: Console) -> None:
     )
 
 
-def verdict(result: demo_steps.Result, out: Path, seconds: float) -> str:
+def verdict(result: steps.Result, out: Path, seconds: float) -> str:
     check = result.check
     if check.ok:
         first = (
@@ -212,14 +210,14 @@ def verdict(result: demo_steps.Result, out: Path, seconds: float) -> str:
 
 @click.command(help=(__doc__ or "").split("\n", 1)[0])
 @click.option(
-    "--dataset", type=click.Choice(list(demo_steps.PLANS)), default="digits", show_default=True, help="What to learn."
+    "--dataset", type=click.Choice(list(steps.PLANS)), default="digits", show_default=True, help="What to learn."
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with the data set's files, if unusual.")
 @click.option(
     "--epochs",
     type=int,
     help="How long to train; default: "
-    + ", ".join(f"{plan.epochs} for {name}" for name, plan in demo_steps.PLANS.items())
+    + ", ".join(f"{plan.epochs} for {name}" for name, plan in steps.PLANS.items())
     + ".",
 )
 @click.option(
@@ -241,8 +239,8 @@ def _command(
     if trained is not None and epochs is not None:
         raise click.UsageError("--model takes a trained network; it excludes --epochs.")
     folder = out or Path("runs") / f"demo-{dataset}"
-    steps = Console(stderr=True, highlight=False, soft_wrap=True)
-    result = run(dataset, data, epochs, trained, folder, steps)
+    progress = Console(stderr=True, highlight=False, soft_wrap=True)
+    result = run(dataset, data, epochs, trained, folder, progress)
     figures = json.dumps(result.to_json())
     (folder / "demo.json").write_text(figures + "\n")
     text = verdict(result, folder, time.perf_counter() - begin)

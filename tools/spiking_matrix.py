@@ -23,10 +23,10 @@ from typing import Any
 import click
 import numpy as np
 
-import datasets
 from bnn import BnnError, Model, emit_nir
 from bnn.emit.nir.write import PROFILES
 from bnn.verification.nir import IMPORTERS, ImporterReport, verify_nir
+from training import datasets
 
 MARKERS = ("<!-- generated: matrix -->", "<!-- end -->")
 SIDE_BY_SIDE = 50

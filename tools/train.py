@@ -23,18 +23,14 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-import _tf
-import checkpoint
-import datasets
-import networks
-import training
-from training import Settings, TrainResult, train
+from training import _tf, checkpoint, datasets, fit, networks
+from training.fit import Settings, TrainResult, train
 
 __all__ = ["ConsoleProgress", "Settings", "TrainResult", "main", "train"]
 
 # What the user can put right, each with a message that says how.
 USER_ERRORS = (
-    training.TrainingError,
+    fit.TrainingError,
     checkpoint.CheckpointError,
     datasets.DatasetError,
     networks.NetworkError,
@@ -47,7 +43,7 @@ def _minutes(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02d}"
 
 
-class ConsoleProgress(training.Progress):
+class ConsoleProgress(fit.Progress):
     """Shows training on a terminal as a bar with figures, elsewhere as one line per epoch."""
 
     def __init__(self, console: Console) -> None:
@@ -57,7 +53,7 @@ class ConsoleProgress(training.Progress):
         self._epochs = 0
         self._validation = "-"
 
-    def started(self, settings: Settings, model: Any, history: Sequence[training.Epoch]) -> None:
+    def started(self, settings: Settings, model: Any, history: Sequence[fit.Epoch]) -> None:
         self._epochs = settings.epochs
         where = f"from epoch {len(history) + 1}" if history else "from the beginning"
         self._line(
@@ -96,7 +92,7 @@ class ConsoleProgress(training.Progress):
                 validation=self._validation,
             )
 
-    def epoch(self, epoch: training.Epoch, best_epoch: int) -> None:
+    def epoch(self, epoch: fit.Epoch, best_epoch: int) -> None:
         self._validation = f"{epoch.validation_accuracy:.2%}"
         best = "best so far" if best_epoch == epoch.epoch else f"best: epoch {best_epoch}"
         left = (self._epochs - epoch.epoch) * epoch.seconds
@@ -167,7 +163,7 @@ def _how_to_go_on(out: Path) -> str:
 )
 @click.option(
     "--schedule",
-    type=click.Choice(training.SCHEDULES),
+    type=click.Choice(fit.SCHEDULES),
     default=Settings.schedule,
     show_default=True,
     help="How the learning rate falls.",
@@ -220,7 +216,7 @@ def _command(context: click.Context, /, resume: bool, overwrite: bool, as_json: 
         f"test accuracy {result.test_accuracy:.2%} with the weights of epoch {result.best_epoch} "
         f"(validation {result.validation_accuracy:.2%}){why}\n"
         f"training took {_minutes(result.seconds)} min, this call {_minutes(seconds)} min; "
-        f"written to {result.out}: {', '.join(training.FILES)}"
+        f"written to {result.out}: {', '.join(fit.FILES)}"
     )
 
 

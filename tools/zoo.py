@@ -30,15 +30,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-import _tf
-import bench_peers
 import bnn
-import zoo_networks
-from bench_networks import ZOO, MissingError
-from bench_timing import measure
+from bench import peers, zoo_networks
+from bench.networks import ZOO, MissingError
+from bench.timing import measure
 from bnn.compiler import compile_bytes
 from bnn.importers.tensorflow.load import freeze
 from bnn.verification.layers import verify
+from training import _tf
 
 BEGIN, END = "<!-- generated: zoo -->", "<!-- end -->"
 
@@ -78,7 +77,7 @@ class Result:
     not_compared: dict[str, str] = field(default_factory=dict)
 
 
-def run(name: str, count: int, rounds: int, peers: Sequence[str], seed: int) -> Result:
+def run(name: str, count: int, rounds: int, peer_names: Sequence[str], seed: int) -> Result:
     """Compile one network, compare it, time it (``rounds`` 0: do not)."""
     keras_model = zoo_networks.build(name, seed)
     frozen = freeze(keras_model)
@@ -116,8 +115,8 @@ def run(name: str, count: int, rounds: int, peers: Sequence[str], seed: int) -> 
         ok=report.ok,
     )
     if rounds:
-        contestants, result.not_compared = bench_peers.gather(keras_model, x[:1], tuple(peers))
-        contestants = [bench_peers.compiled(model, x[:1], 1), *(c for c in contestants if c.setting != "default")]
+        contestants, result.not_compared = peers.gather(keras_model, x[:1], tuple(peer_names))
+        contestants = [peers.compiled(model, x[:1], 1), *(c for c in contestants if c.setting != "default")]
         times = measure([c.run for c in contestants], rounds, 20.0, "wall")
         names = {"tf.function": "TensorFlow graph", "Keras eager": "TensorFlow eager"}
         labels = [names.get(c.setting, c.engine) for c in contestants]
@@ -198,23 +197,29 @@ def write(path: Path, text: str) -> None:
 @click.option("--network", "names", multiple=True, type=click.Choice(list(ZOO)), help="Only these; all by default.")
 @click.option("--images", "count", default=4, show_default=True, help="Images to compare on.")
 @click.option("--rounds", default=7, show_default=True, help="Turns of each contestant; 0: no times.")
-@click.option("--peer", "peers", multiple=True, default=("tensorflow", "lce"), type=click.Choice([*bench_peers.PEERS]))
+@click.option("--peer", "peer_names", multiple=True, default=("tensorflow", "lce"), type=click.Choice([*peers.PEERS]))
 @click.option("--seed", default=0, show_default=True, help="Of the weights and the images.")
 @click.option("--write", "path", type=click.Path(path_type=Path, exists=True), help="Write the table into this file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def main(
-    names: tuple[str, ...], count: int, rounds: int, peers: tuple[str, ...], seed: int, path: Path | None, as_json: bool
+    names: tuple[str, ...],
+    count: int,
+    rounds: int,
+    peer_names: tuple[str, ...],
+    seed: int,
+    path: Path | None,
+    as_json: bool,
 ) -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     console = Console(stderr=True)
     results = []
     try:
-        bench_peers.one_thread()
+        peers.one_thread()
         with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
             task = bar.add_task("larq_zoo", total=len(names or ZOO))
             for name in names or ZOO:
                 bar.update(task, description=name)
-                results.append(run(name, count, rounds, peers, seed))
+                results.append(run(name, count, rounds, peer_names, seed))
                 bar.advance(task)
     except (MissingError, bnn.BnnError) as error:
         console.print(f"zoo: {error}", style="red", markup=False)

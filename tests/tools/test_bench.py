@@ -19,8 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools"
 sys.path.insert(0, str(TOOLS))
 
-import bench_docs  # noqa: E402
-import bench_timing  # noqa: E402
+from bench import document, timing  # noqa: E402
 from bnn.runtime import available_kernels  # noqa: E402
 
 needs_larq = pytest.mark.skipif(not importlib.util.find_spec("larq"), reason="the networks need TensorFlow and Larq")
@@ -54,16 +53,16 @@ def run_without(packages: str, tool: str, *arguments: str) -> subprocess.Complet
 
 def test_turns_are_interleaved_and_the_order_rotates() -> None:
     calls: list[int] = []
-    timings = bench_timing.measure([lambda i=i: calls.append(i) for i in range(3)], 4, 1e-6, "cpu")  # type: ignore[misc]
+    timings = timing.measure([lambda i=i: calls.append(i) for i in range(3)], 4, 1e-6, "cpu")  # type: ignore[misc]
     assert len(timings) == 3
     assert calls[-12:] == [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]
 
 
 def test_cold_calls_come_after_other_memory_and_warm_ones_after_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(bench_timing, "_MORE_THAN_CACHES", 16)
-    monkeypatch.setitem(bench_timing.CLOCKS, "calls", lambda: 1000 * len(calls))
-    first, later = bench_timing.cold(lambda: calls.append(0), 3, "calls")
+    monkeypatch.setattr(timing, "_MORE_THAN_CACHES", 16)
+    monkeypatch.setitem(timing.CLOCKS, "calls", lambda: 1000 * len(calls))
+    first, later = timing.cold(lambda: calls.append(0), 3, "calls")
     assert len(calls) == 1 + 3 * 3 and first.median == later.median == 1.0
 
 
@@ -71,7 +70,7 @@ def test_a_contestant_twice_as_slow_is_found_so() -> None:
     def work(n: int) -> Any:
         return lambda: sum(range(n))
 
-    fast, slow = bench_timing.measure([work(20_000), work(40_000)], 15, 1.0, "cpu")
+    fast, slow = timing.measure([work(20_000), work(40_000)], 15, 1.0, "cpu")
     assert 1.5 < slow.median / fast.median < 2.7
     assert fast.best <= fast.first_quartile <= fast.median <= fast.third_quartile
 
@@ -79,16 +78,16 @@ def test_a_contestant_twice_as_slow_is_found_so() -> None:
 def test_blocks_of_a_document_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "d.md"
     path.write_text("a\n<!-- bench: one -->\n<!-- end -->\nb\n<!-- bench: two -->\nkept\n<!-- end -->\n")
-    bench_docs.update(path, {"one": "new", "three": "nowhere"})
+    document.update(path, {"one": "new", "three": "nowhere"})
     assert path.read_text() == (
         "a\n<!-- bench: one -->\nnew\n<!-- end -->\nb\n<!-- bench: two -->\nkept\n<!-- end -->\n"
     )
 
 
 def test_timing_of_samples() -> None:
-    timing = bench_timing.Timing.of([5.0, 1.0, 3.0, 2.0, 4.0])
-    assert (timing.best, timing.first_quartile, timing.median, timing.third_quartile) == (1.0, 2.0, 3.0, 4.0)
-    assert timing.spread == pytest.approx(1 / 3)
+    found = timing.Timing.of([5.0, 1.0, 3.0, 2.0, 4.0])
+    assert (found.best, found.first_quartile, found.median, found.third_quartile) == (1.0, 2.0, 3.0, 4.0)
+    assert found.spread == pytest.approx(1 / 3)
 
 
 @needs_larq
@@ -228,7 +227,7 @@ def test_kernels_as_json(tmp_path: Path) -> None:
 def test_the_onnx_network_has_the_shape_of_its_source() -> None:
     import onnxruntime
 
-    import bench_onnx
+    from bench import onnx_network
     from bnn.ir.graph import Graph
     from bnn.ir.ops import ClampAttrs, ConvAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
 
@@ -240,6 +239,6 @@ def test_the_onnx_network_has_the_shape_of_its_source() -> None:
     y = make("max_pool", y, attrs=PoolAttrs((2, 2), (2, 2)))
     y = make("reshape", y, attrs=ReshapeAttrs((72,)))
     graph = Graph((x,), (make("softmax", y),))
-    session = onnxruntime.InferenceSession(bench_onnx.export(graph).SerializeToString())
+    session = onnxruntime.InferenceSession(onnx_network.export(graph).SerializeToString())
     (out,) = session.run(None, {"input": rng.normal(size=(1, 3, 6, 6)).astype(np.float32)})
     assert out.shape == (1, 72) and out.sum() == pytest.approx(1, rel=1e-5)

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-import checkpoint
+from training import checkpoint
 
 
 def test_state_comes_back_as_it_was(tmp_path: Path) -> None:

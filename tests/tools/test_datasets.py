@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-import datasets
+from training import datasets
 
 Array = NDArray[np.uint8]
 

@@ -21,11 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools"
 sys.path.insert(0, str(TOOLS))
 
-import datasets  # noqa: E402
 import demo  # noqa: E402
-import demo_picture  # noqa: E402
-import demo_steps  # noqa: E402
-import networks  # noqa: E402
+from demonstration import picture, steps  # noqa: E402
+from training import datasets, networks  # noqa: E402
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -92,20 +90,20 @@ def test_readme_example(tmp_path: Path) -> None:
     assert "bconv2d" in run.stdout
 
 
-def made_up(different: int) -> demo_steps.Result:
+def made_up(different: int) -> steps.Result:
     """A result without training: random probabilities."""
     data = datasets.load("digits")
     rng = np.random.default_rng(7)
     keras = rng.dirichlet(np.ones(10), len(data.test)).astype(np.float32)
     compiled = keras.copy()
     compiled[:different] = np.roll(compiled[:different], 1, axis=1)
-    layers = (demo_steps.LayerBits("conv2", 1000, different, 500, 0),)
-    return demo_steps.Result(
+    layers = (steps.LayerBits("conv2", 1000, different, 500, 0),)
+    return steps.Result(
         data=data,
-        check=demo_steps.Check(keras, compiled, layers, ok=not different),
-        sizes=demo_steps.Sizes(float32=400_000, keras_file=500_000, bnn_file=20_000),
-        latencies=(demo_steps.Latency(1, 0.01, 0.001, 1e-5), demo_steps.Latency(256, 0.2, 0.1, 0.002)),
-        times=(demo_steps.LayerTime("conv1", 0.0, 1e-6), demo_steps.LayerTime("conv2", 2e-6, 1e-7)),
+        check=steps.Check(keras, compiled, layers, ok=not different),
+        sizes=steps.Sizes(float32=400_000, keras_file=500_000, bnn_file=20_000),
+        latencies=(steps.Latency(1, 0.01, 0.001, 1e-5), steps.Latency(256, 0.2, 0.1, 0.002)),
+        times=(steps.LayerTime("conv1", 0.0, 1e-6), steps.LayerTime("conv2", 2e-6, 1e-7)),
         kernels="scalar",
     )
 
@@ -132,7 +130,7 @@ def test_picture(case: str, tmp_path: Path) -> None:
         right = np.eye(10, dtype=np.float32)[result.data.test.labels]
         check = dataclasses.replace(result.check, keras=right, compiled=right, ok=True)
         result = dataclasses.replace(result, check=check)
-    demo_picture.draw(result, tmp_path / "demo.png")
+    picture.draw(result, tmp_path / "demo.png")
     assert_drawn(tmp_path / "demo.png")
     assert [p.name for p in tmp_path.iterdir()] == ["demo.png"]
 

@@ -21,20 +21,16 @@ if not importlib.util.find_spec("larq"):
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path.insert(0, str(TOOLS))
 
-import _tf  # noqa: E402
-import checkpoint  # noqa: E402
-import datasets  # noqa: E402
-import networks  # noqa: E402
 import train as cli  # noqa: E402
-import training  # noqa: E402
-from training import Epoch, Settings, train  # noqa: E402
+from training import _tf, checkpoint, datasets, fit, networks  # noqa: E402
+from training.fit import Epoch, Settings, train  # noqa: E402
 
 
 def settings(out: Path, **changes: Any) -> Settings:
     return Settings(**{"dataset": "digits", "network": "digits", "out": out, "epochs": 4, **changes})
 
 
-class BreakOff(training.Progress):
+class BreakOff(fit.Progress):
     """Presses Ctrl-C in the middle of an epoch."""
 
     def __init__(self, epoch: int) -> None:
@@ -45,7 +41,7 @@ class BreakOff(training.Progress):
             raise KeyboardInterrupt
 
 
-class Recorder(training.Progress):
+class Recorder(fit.Progress):
     def __init__(self) -> None:
         self.before: list[int] = []
         self.epochs: list[int] = []
@@ -58,7 +54,7 @@ class Recorder(training.Progress):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> training.TrainResult:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> fit.TrainResult:
     """Four uninterrupted epochs on the digits."""
     return train(settings(tmp_path_factory.mktemp("whole")))
 
@@ -92,7 +88,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 # What a run leaves behind
 
 
-def test_learns_the_digits(whole: training.TrainResult) -> None:
+def test_learns_the_digits(whole: fit.TrainResult) -> None:
     assert [epoch.epoch for epoch in whole.history] == [1, 2, 3, 4]
     assert whole.test_accuracy > 0.9
     assert whole.history[-1].loss < whole.history[0].loss
@@ -100,14 +96,14 @@ def test_learns_the_digits(whole: training.TrainResult) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])
-def test_exports_are_the_tested_model(whole: training.TrainResult, name: str) -> None:
+def test_exports_are_the_tested_model(whole: fit.TrainResult, name: str) -> None:
     data = datasets.load("digits")
     model = load_model(whole.out / name)
     assert accuracy(model, data.test) == pytest.approx(whole.test_accuracy, abs=1e-9)
     assert accuracy(model, data.validation) == pytest.approx(whole.validation_accuracy, abs=1e-9)
 
 
-def test_history_file_tells_all(whole: training.TrainResult) -> None:
+def test_history_file_tells_all(whole: fit.TrainResult) -> None:
     written = json.loads((whole.out / "history.json").read_text())
     assert written["test_accuracy"] == whole.test_accuracy
     assert written["settings"]["epochs"] == 4
@@ -122,7 +118,7 @@ def test_history_file_tells_all(whole: training.TrainResult) -> None:
     assert not list(whole.out.glob("unfinished*"))
 
 
-def test_curve_is_an_image(whole: training.TrainResult) -> None:
+def test_curve_is_an_image(whole: fit.TrainResult) -> None:
     from matplotlib.image import imread
 
     image = imread(whole.out / "curve.png")
@@ -166,7 +162,7 @@ def test_images_too_small_for_a_network() -> None:
 # Going on
 
 
-def test_resumed_run_equals_the_uninterrupted(whole: training.TrainResult, tmp_path: Path) -> None:
+def test_resumed_run_equals_the_uninterrupted(whole: fit.TrainResult, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(settings(tmp_path), BreakOff(epoch=3))
     assert len(checkpoint.load(tmp_path).history) == 2
@@ -289,13 +285,13 @@ def history(*accuracies: float) -> list[Epoch]:
     ],
 )
 def test_patience(accuracies: tuple[float, ...], patience: int, stops: bool) -> None:
-    assert training.should_stop(history(*accuracies), patience) is stops
+    assert fit.should_stop(history(*accuracies), patience) is stops
 
 
 def test_equal_accuracies_are_told_apart_by_loss() -> None:
     epochs = history(0.5, 0.7, 0.7)
     epochs[2] = dataclasses.replace(epochs[2], validation_loss=0.9)
-    assert training.best_epoch(epochs) == 3
+    assert fit.best_epoch(epochs) == 3
 
 
 def test_early_stop_exports_the_best_weights(tmp_path: Path) -> None:
@@ -313,15 +309,15 @@ def test_early_stop_exports_the_best_weights(tmp_path: Path) -> None:
 
 def test_cosine_falls_from_the_full_rate_to_zero(tmp_path: Path) -> None:
     plan = settings(tmp_path, epochs=4, learning_rate=0.02)
-    assert training.learning_rate(plan, [], 0.0) == 0.02
-    assert training.learning_rate(plan, history(0.1, 0.2), 0.0) == pytest.approx(0.01)
-    assert training.learning_rate(plan, history(0.1, 0.2, 0.3), 1.0) == pytest.approx(0.0)
+    assert fit.learning_rate(plan, [], 0.0) == 0.02
+    assert fit.learning_rate(plan, history(0.1, 0.2), 0.0) == pytest.approx(0.01)
+    assert fit.learning_rate(plan, history(0.1, 0.2, 0.3), 1.0) == pytest.approx(0.0)
 
 
 def test_plateau_lowers_the_rate_after_three_epochs_without_gain(tmp_path: Path) -> None:
     plan = settings(tmp_path, schedule="plateau", learning_rate=1.0)
     flat = history(*[0.5] * 7)  # equal losses: the first is the best
-    rates = [training.learning_rate(plan, flat[:n], 0.5) for n in range(8)]
+    rates = [fit.learning_rate(plan, flat[:n], 0.5) for n in range(8)]
     assert rates == pytest.approx([1.0] * 4 + [0.3] * 3 + [0.09])
 
 
@@ -357,7 +353,7 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_is_not_overwritten_or_mixed(capsys: pytest.CaptureFixture[str], whole: training.TrainResult) -> None:
+def test_a_run_is_not_overwritten_or_mixed(capsys: pytest.CaptureFixture[str], whole: fit.TrainResult) -> None:
     before = (whole.out / checkpoint.FILE_NAME).read_bytes()
     same = ("--dataset", "digits", "--network", "digits", "--out", str(whole.out))
     assert "--resume" in error_of(capsys, *same)
@@ -370,7 +366,7 @@ def test_tensorflow_imported_with_keras_3_is_explained() -> None:
     tf, _, _ = _tf.load()
     if tuple(int(part) for part in tf.__version__.split(".")[:2]) < (2, 16):
         pytest.skip("this TensorFlow carries Keras 2")
-    program = "import tensorflow, _tf; _tf.load()"
+    program = "import tensorflow; from training import _tf; _tf.load()"
     environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
     run = subprocess.run(
         [sys.executable, "-c", program],

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
-import _tf
 import bnn
+from training import _tf
 
 
 def main(model_path: str, expected_path: str) -> None:

@@ -12,7 +12,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 pytest.importorskip("larq_zoo", reason="larq-zoo is not installed")
 
 import zoo  # noqa: E402
-from bench_networks import ZOO  # noqa: E402
+from bench.networks import ZOO  # noqa: E402
 
 # In MB: what Larq Compute Engine 0.16 makes of them, which is the most that their files may have.  It makes 170 MB of
 # XNORNet, which is no measure, and cannot convert DoReFaNet.
@@ -31,7 +31,7 @@ def test_sizes_are_known() -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ZOO)
 def test_network(name: str) -> None:
-    found = zoo.run(name, count=2, rounds=0, peers=(), seed=int(os.environ.get("BNN_TEST_SEED", "0")))
+    found = zoo.run(name, count=2, rounds=0, peer_names=(), seed=int(os.environ.get("BNN_TEST_SEED", "0")))
     print(found)
     assert not found.missing, f"not as bits: {found.missing}"
     assert found.classes_different == 0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_results import KernelRow as Row
+from bench.results import KernelRow as Row
 
 _INK, _SOFT = "#1d2733", "#6b7785"
 _COLOURS = ("#1f6feb", "#e39a2d", "#1a7f37", "#8250df", "#57606a")

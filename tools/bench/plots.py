@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_docs import number
-from bench_results import Result
+from bench.document import number
+from bench.results import Result
 
 _INK, _SOFT, _RULE = "#1d2733", "#6b7785", "#dfe4ea"
 _COLOURS = {

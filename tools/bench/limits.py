@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This machine's register-loop rates: binary or float products a second that never leave registers (bench_peak.c)."""
+"""This machine's register-loop rates: binary or float products a second that never leave registers (peak.c)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench_networks import MissingError
+from bench.networks import MissingError
 
-_SOURCE = Path(__file__).with_name("bench_peak.c")
+_SOURCE = Path(__file__).with_name("peak.c")
 _FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 _RUN = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_size_t)
 
 
 class _Rate(ctypes.Structure):
-    """struct bench_rate of bench_peak.h"""
+    """struct bench_rate of peak.h"""
 
     _fields_ = [("name", ctypes.c_char_p), ("binary", ctypes.c_int), ("run", _RUN)]
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import _tf
+from training import _tf
 
 Shape = tuple[int, int, int]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demo_steps import Result
+from demonstration.steps import Result
 
 Unit = Callable[[float], str]
 

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import _tf
-from bench_networks import MissingError
-from bench_onnx import export
-from bench_timing import Contestant
+from bench.networks import MissingError
+from bench.onnx_network import export
+from bench.timing import Contestant
 from bnn.importers.tensorflow.load import freeze, import_model
 from bnn.passes import lower
+from training import _tf
 
 Floats = NDArray[np.float32]
 _CALIBRATION = 4  # images

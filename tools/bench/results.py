@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bench_timing import Timing
+from bench.timing import Timing
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the AVX2 family is measured against: the same tile with the classic popcount, a shuffle for each half of a byte.
  * It lost, and is no row of kernels.inc; here it stays comparable. */
-#include "../kernels/kernels.h"
-#include "bench_peak.h"
+#include "kernels.h"
+#include "peak.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
 
-#include "../kernels/x86/avx2.inc"
+#include "x86/avx2.inc"
 
 #define FAMILY classic
 #define LANES 32
@@ -28,7 +28,7 @@ TARGET static inline __attribute__((always_inline)) words_8 count_bytes(words_8 
     return (words_8)_mm256_add_epi8(low, high);
 }
 
-#include "../kernels/tile.inc"
+#include "tile.inc"
 
 const struct bnn_kernels *bench_classic(void)
 {

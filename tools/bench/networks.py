@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-import _tf
-import bench_layers
-import networks
+from bench import layers
+from training import _tf, networks
 
 ZOO: dict[str, str] = {
     "QuickNetSmall": "sota",
@@ -31,7 +30,7 @@ ZOO: dict[str, str] = {
 DEMO: dict[str, tuple[int, int, int]] = {"digits": (8, 8, 1), "fashion": (28, 28, 1)}
 NETWORKS = (*DEMO, *ZOO)
 FLOAT = "MobileNetV3Small"  # no binary layer: what one would use instead
-LAYERS = tuple(bench_layers.BUILDERS)
+LAYERS = tuple(layers.BUILDERS)
 NAMES = (*NETWORKS, FLOAT, *LAYERS)
 _INSTALL_ZOO = "pip install tensorflow-datasets && pip install --no-deps larq-zoo zookeeper"
 
@@ -55,7 +54,7 @@ def build(name: str, seed: int) -> Any:
             input_shape=(224, 224, 3), weights=None, include_preprocessing=False
         )
     elif name in LAYERS:
-        model = bench_layers.BUILDERS[name](keras, larq)
+        model = layers.BUILDERS[name](keras, larq)
     else:
         try:
             module = importlib.import_module(f"larq_zoo.{ZOO[name]}")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import _tf
-from bench_networks import ZOO, MissingError
+from bench.networks import ZOO, MissingError
+from training import _tf
 
 Floats = NDArray[np.float32]
 SHAPE = (224, 224, 3)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a binarized network: the engine behind train.py, free of any command line.
 
-    result = training.train(Settings(dataset="digits", network="digits", out=Path("runs/digits")))
+    result = fit.train(Settings(dataset="digits", network="digits", out=Path("runs/digits")))
 
 Epochs count from 1. Order and augmentation of an epoch are drawn from (seed, epoch), learning rate
 and early stopping follow from the history, so a resumed run does what an uninterrupted one does.
@@ -24,11 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import _tf
-import checkpoint
-import curve
-import datasets
-import networks
+from training import _tf, checkpoint, curve, datasets, networks
 
 SCHEDULES = ("cosine", "plateau", "constant")
 # Plateau: after this many epochs without a better validation loss, the rate is multiplied so.

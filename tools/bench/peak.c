@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "bench_peak.h"
+#include "peak.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>

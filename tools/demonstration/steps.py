@@ -17,12 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import _tf
 import bnn
-import datasets
-import training
 from bnn.importers.tensorflow.load import load_keras
 from bnn.verification.layers import Report, verify
+from training import _tf, datasets, fit
 
 Floats = NDArray[np.float32]
 
@@ -150,10 +148,10 @@ class Result:
         }
 
 
-def settings(dataset: str, data: Path | None, epochs: int | None, out: Path) -> training.Settings:
+def settings(dataset: str, data: Path | None, epochs: int | None, out: Path) -> fit.Settings:
     """How the demo trains."""
     plan = PLANS[dataset]
-    return training.Settings(
+    return fit.Settings(
         dataset=dataset,
         network=plan.network,
         out=out,
@@ -174,7 +172,7 @@ def load(path: Path, data: datasets.Dataset) -> Any:
     expected = (data.input_shape, (len(data.class_names),))
     if shapes != expected:
         found, wanted = (f"{x} -> {y}" for x, y in (shapes, expected))
-        raise training.TrainingError(f"{path}: a network {found}, but {data.name} needs {wanted}")
+        raise fit.TrainingError(f"{path}: a network {found}, but {data.name} needs {wanted}")
     return network
 
 

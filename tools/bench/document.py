@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench_results import KernelRow, LayerRow, Result, Row
+from bench.results import KernelRow, LayerRow, Result, Row
 
 _PEERS = (
     ("cold caches", "bnn, cold caches", ""),

@@ -6,7 +6,7 @@
  * write, nanoseconds of one image: the median, and half the distance of the quartiles.  The measurements take turns, ROUNDS times, so that a machine that slows down slows all of them. */
 #define _DEFAULT_SOURCE
 #include "ops/conv/conv.h"
-#include "bench_peak.h"
+#include "peak.h"
 
 #include <stdio.h>
 #include <stdlib.h>

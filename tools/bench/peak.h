@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The machine's register-loop rates: what every share in bench_kernels is a share of. */
+/* The machine's register-loop rates: what every share of bench_kernels is a share of. */
 #ifndef BENCH_PEAK_H
 #define BENCH_PEAK_H
 
@@ -18,7 +18,7 @@ extern const struct bench_rate bench_rates[];
 extern const size_t bench_rate_count;
 
 struct bnn_kernels;
-/* The family that lost against AVX2's (bench_classic.c); NULL where the processor cannot run it. */
+/* The family that lost against AVX2's (classic.c); NULL where the processor cannot run it. */
 const struct bnn_kernels *bench_classic(void);
 
 #endif

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench_networks import MissingError
+from bench.networks import MissingError
 from bnn.ir.graph import Graph, Node
 
 _OPSET = 17

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import bnn
-from bench_timing import measure
+from bench.timing import measure
 from bnn._native import lib
 from bnn.runtime import Model
 from bnn.runtime.context import Context

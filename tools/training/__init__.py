@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets, networks, and how they are trained; knows nothing of the other tools."""
