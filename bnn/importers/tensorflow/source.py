@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,12 +11,12 @@ import numpy as np
 from ..._types import Array
 from ...errors import UnsupportedOpError
 from ...ir.graph import Node
-from ...ir.ops import ReshapeAttrs, make
+from ...ir.ops import make
+from ..common.layer import Layer
 from .counts import Slopes
 from .frozen import Frozen, Tensor, TfNode
 
 PROBE_BATCH = 3  # images with which shapes are found
-_MOST_PARTS = 32  # of one concatenation
 
 
 class Reading(Protocol):
@@ -35,7 +34,7 @@ class Reading(Protocol):
     def node(self, tensor: Tensor) -> Node: ...
 
 
-class Source:
+class Source(Layer):
     """One TensorFlow node as its reader sees it; ``bases``: values that stand for some of its operands."""
 
     def __init__(self, reader: Reading, node: TfNode, bases: Sequence[Node | None] = ()) -> None:
@@ -133,26 +132,6 @@ class Source:
         if final and self.tf.name not in self._reader.foreign:
             tap = f"{self.layer}/{'input' if self.tf.op == 'Sign' else self.tf.name.rsplit('/', 1)[-1]}"
         return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
-
-    def result(self, x: Node) -> Node:
-        """A node that was made as none of the op's results, as the one that it has."""
-        return self.make(x.op, *x.inputs, attrs=x.attrs)
-
-    def flat(self, x: Node) -> Node:
-        """All elements of a value in one dimension."""
-        shape = (int(np.prod(x.type.shape)),)
-        return x if x.type.shape == shape else self.make("reshape", x, attrs=ReshapeAttrs(shape), final=False)
-
-    def concat(self, parts: Sequence[Node], final: bool) -> Node:
-        """Over the channels; many parts a few at a time."""
-        while len(parts) > _MOST_PARTS:
-            chunks = [parts[i : i + _MOST_PARTS] for i in range(0, len(parts), _MOST_PARTS)]
-            parts = [self.make("concat", *chunk, final=False) for chunk in chunks]
-        return self.make("concat", *parts, final=final)
-
-    def inner(self, x: Node) -> Node:
-        """A node made for this layer that is none of its results."""
-        return replace(x, origin="", tap="") if x.name == self.layer else x
 
     def unsupported(self, why: str) -> UnsupportedOpError:
         return UnsupportedOpError(f"layer '{self.layer}': {self.tf.op} ('{self.tf.name}'): {why}")

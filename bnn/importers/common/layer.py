@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One op of a source model: nodes are made in its name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...errors import UnsupportedOpError
+from ...ir.graph import Node
+from ...ir.ops import ReshapeAttrs
+
+_MOST_PARTS = 32  # of one concatenation
+
+
+class Layer(ABC):
+    """One op of a source model, of the source's ``layer``."""
+
+    layer: str
+
+    @abstractmethod
+    def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
+        """A node of this layer; ``final``: its value is the source op's result of that number."""
+
+    @abstractmethod
+    def unsupported(self, why: str) -> UnsupportedOpError:
+        """The error that says why this op cannot be compiled."""
+
+    def result(self, x: Node) -> Node:
+        """A node that was made as none of the op's results, as the one that it has."""
+        return self.make(x.op, *x.inputs, attrs=x.attrs)
+
+    def flat(self, x: Node) -> Node:
+        """All elements of a value in one dimension."""
+        shape = (int(np.prod(x.type.shape)),)
+        return x if x.type.shape == shape else self.make("reshape", x, attrs=ReshapeAttrs(shape), final=False)
+
+    def concat(self, parts: Sequence[Node], final: bool) -> Node:
+        """Over the channels; many parts a few at a time."""
+        while len(parts) > _MOST_PARTS:
+            chunks = [parts[i : i + _MOST_PARTS] for i in range(0, len(parts), _MOST_PARTS)]
+            parts = [self.make("concat", *chunk, final=False) for chunk in chunks]
+        return self.make("concat", *parts, final=final)
+
+    def inner(self, x: Node) -> Node:
+        """A node made for this layer that is none of its results."""
+        return replace(x, origin="", tap="") if x.name == self.layer else x
