@@ -18,6 +18,26 @@ Tensor = tuple[str, int]  # op name, output number
 ALIASES = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"})
 # What depends on the shape of the data alone.
 SHAPE_OPS = frozenset({"OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"})
+# What only puts elements elsewhere.
+MOVES = frozenset(
+    {
+        "BroadcastTo", "ConcatV2", "DepthToSpace", "ExpandDims", "GatherV2", "MirrorPad", "Pack", "Reshape",
+        "ResizeNearestNeighbor", "ReverseV2", "Roll", "Slice", "SpaceToDepth", "Split", "SplitV", "Squeeze",
+        "StridedSlice", "Tile", "Transpose", "Unpack",
+    }
+)  # fmt: skip
+PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
+SPARSE_PRODUCT = "SparseTensorDenseMatMul"
+# Every element, or every vector of channels, by itself: the same whatever stands before the channels.
+POINTWISE = frozenset(
+    {
+        "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Cast", "Ceil", "ClipByValue", "Div", "Elu", "Equal", "Erf", "Erfc",
+        "Exp", "Floor", "FloorDiv", "Greater", "GreaterEqual", "LeakyRelu", "Less", "LessEqual", "Log1p", "LogicalAnd",
+        "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "Neg", "NotEqual", "Pow", "RealDiv", "Relu", "Relu6",
+        "Round", "Rsqrt", "Select", "SelectV2", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt",
+        "Square", "SquaredDifference", "Sub", "Tanh",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,27 +15,22 @@ from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import constant, input_node, make
-from . import functions, logic, reduce, resize, transposed  # noqa: F401  they register their readers
-from .batch import Shared, batch_size, noted, over_batch, reduction, without_ones
+from ..common.batch import Shared, batch_size, noted, without_ones
+from ..common.moves import OF_THE_NUMBER, Moved, arrange, in_order, move, start
 from .counts import Slopes, keeps_its_place, multiple, slopes
-from .frozen import ALIASES, SHAPE_OPS, Frozen, Tensor, TfNode
-from .layer_norm import NORMS, layer_norm
+from .frozen import ALIASES, MOVES, POINTWISE, PRODUCTS, SHAPE_OPS, SPARSE_PRODUCT, Frozen, Tensor, TfNode
 from .limits import MOST_BYTES, MOST_CONSTANTS
-from .moves import (
-    MOVES,
-    OF_THE_NUMBER,
-    POINTWISE,
-    PRODUCTS,
-    SPARSE_PRODUCT,
-    Moved,
-    arrange,
-    in_order,
-    move,
+from .ops import (
+    NORMS,
+    READERS,
+    batch_reduction,
+    channels_first,
+    layer_norm,
+    over_batch,
     product,
     sparse_product,
-    start,
+    unsupported_alone,
 )
-from .ops import READERS, channels_first, unsupported_alone
 from .source import PROBE_BATCH, Source
 
 # Images in the larger batch in which moves are followed, many where all that moves has few elements.
@@ -224,7 +220,7 @@ class GraphReader:
         if any(operands):
             return (self._with_batch(node, operands),)
         if over_batch(source):
-            return (reduction(source),)
+            return (batch_reduction(source),)
         loose = any(self.frozen.resolve(t) in self.moved for t in node.inputs)
         shape = self.shapes[node.name, 0]
         results: tuple[Node | Moved, ...]
@@ -234,7 +230,7 @@ class GraphReader:
             operand = self._operand(node.inputs[0])
             if not isinstance(operand, Moved):
                 raise unsupported_alone(source)
-            return (product(source, operand, source.constant(1)),)
+            return (product(source, operand),)
         if loose and node.op in NORMS and node.attrs.get("is_training"):
             operand = self._operand(node.inputs[0])
             assert isinstance(operand, Moved)
@@ -354,7 +350,11 @@ class GraphReader:
                 raise source.unsupported(OF_THE_NUMBER)
         pairs = zip(operands, tensors, strict=True)
         given = [o if isinstance(o, Moved) else self._constants(t) for o, t in pairs]
-        for i, moved in enumerate(move(source, self.frozen, given)):
+        if source.tf.op in ("ConcatV2", "Pack") and any(
+            not isinstance(o, Moved) for o in operands[: len(operands) - 1]
+        ):
+            raise source.unsupported("it joins the data with a constant")
+        for i, moved in enumerate(move(source, given, partial(self.frozen.run_op, source.tf))):
             elements = moved.per_image()
             if elements is None:
                 results.append(moved)

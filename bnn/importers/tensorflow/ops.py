@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,31 @@ from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import (
     INF,
+    OPS,
     ClampAttrs,
     ConvAttrs,
+    NoAttrs,
     PadAttrs,
     PadChannelsAttrs,
     PoolAttrs,
+    PowAttrs,
     ReshapeAttrs,
+    ResizeAttrs,
     RoundAttrs,
     SliceAttrs,
     constant,
 )
+from ..common import batch, elementwise, moves, reduce
+from ..common.batch import Shared
+from ..common.moves import Moved, in_order, numbers, start
+from ..common.transposed import transposed
 from .source import Source
 
 Reader = Callable[["Source"], "Node | tuple[Node, ...]"]
 READERS: dict[str, Reader] = {}
+REDUCTIONS = frozenset({"Mean", "Sum"})  # those that may be over the batch
+NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
+_MOST_WEIGHTS = 2**26
 
 
 def reader(*ops: str) -> Callable[[Reader], Reader]:
@@ -40,7 +52,7 @@ def reader(*ops: str) -> Callable[[Reader], Reader]:
     return register
 
 
-def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
+def _same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
     """TensorFlow's SAME: ceil(size / stride) outputs; an odd pixel of padding goes after."""
     out = -(-size // stride)
     total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
@@ -60,8 +72,8 @@ def _spatial(s: Source, kernel: tuple[int, int]) -> dict[str, Any]:
     _, h, w, _ = s.shape(0)
     padding = s.attr("padding")
     if padding == "SAME":
-        top, bottom = same_pads(h, kernel[0], strides[1], dilations[1])
-        left, right = same_pads(w, kernel[1], strides[2], dilations[2])
+        top, bottom = _same_pads(h, kernel[0], strides[1], dilations[1])
+        left, right = _same_pads(w, kernel[1], strides[2], dilations[2])
     elif padding == "EXPLICIT":
         explicit = s.attr("explicit_paddings")
         top, bottom, left, right = explicit[2:6]
@@ -112,7 +124,7 @@ def _matmul(s: Source) -> Node:
     return s.make("conv2d", s.value(0), constant(w[:, None, None, :], name=s.layer), attrs=ConvAttrs())
 
 
-@reader("FusedBatchNormV3", "FusedBatchNormV2", "FusedBatchNorm")
+@reader(*NORMS)
 def _batch_norm(s: Source) -> Node:
     """(x - mean) * (rsqrt(variance + epsilon) * gamma) + beta, in TensorFlow's order of operations."""
     if s.attr("is_training"):
@@ -223,6 +235,63 @@ def _cast(s: Source) -> Node:
 def _round(s: Source) -> Node:
     direction = {"Round": 0, "Floor": -1, "Ceil": 1}[s.tf.op]
     return s.make("round", s.value(0), attrs=RoundAttrs(direction))
+
+
+def _of_one(function: Callable[[Source, Node], Node]) -> Reader:
+    return lambda s: function(s, s.value(0))
+
+
+READERS["Abs"] = _of_one(elementwise.absolute)
+READERS["LogicalNot"] = _of_one(elementwise.opposite)
+READERS["Selu"] = _of_one(elementwise.selu)
+READERS["Softplus"] = _of_one(elementwise.softplus)
+READERS["Softsign"] = _of_one(elementwise.softsign)
+
+
+def _function_of_one(op: str) -> Reader:
+    return lambda s: s.make(op, s.value(0))
+
+
+# TensorFlow calls them as we do, capitalized; powers and softmax have readers of their own.
+READERS.update(
+    (op.name.capitalize(), _function_of_one(op.name))
+    for op in OPS.values()
+    if op.library and op.elementwise and op.attrs is NoAttrs
+)
+
+
+@reader("Pow")
+def _pow(s: Source) -> Node:
+    if not s.is_constant(1) or np.size(s.constant(1)) != 1:
+        raise s.unsupported("an exponent that is not one constant number")
+    return s.make("pow", s.value(0), attrs=PowAttrs(float(np.reshape(s.constant(1), ()))))
+
+
+def _comparison(relation: str) -> Reader:
+    def read(s: Source) -> Node:
+        rank = max(len(s.shape(0)), len(s.shape(1)))
+        return elementwise.compare(s, relation, operand(s, 0, rank), operand(s, 1, rank))
+
+    return read
+
+
+for _tf_op, _relation in {
+    "Equal": "==",
+    "Greater": ">",
+    "GreaterEqual": ">=",
+    "Less": "<",
+    "LessEqual": "<=",
+    "NotEqual": "!=",
+}.items():
+    READERS[_tf_op] = _comparison(_relation)
+
+
+@reader("Select", "SelectV2")
+def _select(s: Source) -> Node:
+    rank = max(len(s.shape(i)) for i in range(3))
+    if s.is_constant(0):
+        raise s.unsupported("a condition that does not depend on the data")
+    return elementwise.select(s, s.value(0), operand(s, 1, rank), operand(s, 2, rank))
 
 
 @reader("Sign")
@@ -344,3 +413,91 @@ def _batch_to_space(s: Source) -> Node:
     attrs = ConvAttrs(dilation=(dilation_h, dilation_w), pads=(top, left, bottom, right), groups=groups)
     result = s.make("conv2d", x, constant(w, name=s.layer), attrs=attrs, final=not flat)
     return s.make("reshape", result, attrs=ReshapeAttrs(s.output_shape)) if flat else result
+
+
+@reader("Conv2DBackpropInput")
+def _transposed(s: Source) -> Node:
+    if any(d != 1 for d in s.attr("dilations")):
+        raise s.unsupported("a dilation")
+    w = s.constant(1).transpose(2, 0, 1, 3)  # (kh, kw, O, I) to OHWI
+    h, width, _ = s.output_shape
+    row, column = s.attr("strides")[1:3]
+    before = (0, 0)
+    if s.attr("padding") == "EXPLICIT":
+        before = tuple(s.attr("explicit_paddings")[2:6:2])
+    elif s.attr("padding") == "SAME":  # that of the convolution that this one transposes
+        before = (_same_pads(h, w.shape[1], row)[0], _same_pads(width, w.shape[2], column)[0])
+    return transposed(s, s.value(2), w, (h, width), (row, column), before)
+
+
+@reader("ResizeBilinear")
+def _resize(s: Source) -> Node:
+    height, width = (int(n) for n in np.reshape(s.constant(1), -1))
+    attrs = ResizeAttrs((height, width), int(s.attr("align_corners")), int(s.attr("half_pixel_centers")))
+    return s.make("resize_bilinear", s.value(0), attrs=attrs)
+
+
+def _axes(s: Source) -> list[int]:
+    return sorted(int(a) % len(s.shape(0)) for a in np.reshape(s.constant(1), -1))
+
+
+def over_batch(s: Source) -> bool:
+    """Whether a reduction is one over the batch."""
+    return s.tf.op in REDUCTIONS and s.is_constant(1) and 0 in _axes(s)
+
+
+def batch_reduction(s: Source) -> Shared:
+    return batch.reduction(s, s.value(0), _axes(s), s.result_shape, mean=s.tf.op == "Mean")
+
+
+def _reduction(op: str, negated: bool = False) -> Reader:
+    return lambda s: reduce.reduction(s, op, s.value(0), _axes(s), s.output_shape, negated)
+
+
+READERS["Sum"] = _reduction("sum_pool")
+READERS["Mean"] = _reduction("avg_pool")
+READERS["Max"] = _reduction("max_pool")
+READERS["Min"] = _reduction("max_pool", negated=True)
+
+
+def layer_norm(s: Source, x: Moved) -> Moved:
+    """Layer normalization as Keras 2 writes it: batch norm in training mode of one image (1, images * vectors, size, 1)
+    whose channels are all vectors, in their order.
+
+    The scale and the offset are ones and zeros there; the layer's own follow it.
+    """
+    shape = x.index.shape
+    scale, offset = (s.constant_of_batch(i) for i in (1, 2))
+    plain = (scale == 1).all() and not offset.any() and s.attr("data_format") == "NCHW"
+    rows = in_order(s, x.mapped(lambda a: a.index[..., 0])) if shape[0] == shape[3] == 1 else None
+    if not plain or rows is None:
+        raise s.unsupported(f"batch norm in training mode of data {shape}; supported: what LayerNormalization makes")
+    result = reduce.layer_norm(s, rows.base, float(s.attr("epsilon")))
+    return replace(rows, base=result).mapped(lambda a: a.index[..., None])
+
+
+def product(s: Source, moved: Moved) -> Moved:
+    """A matrix product over positions by one matrix, or by one per position."""
+    weights = s.constant(1)
+    own = s.tf.op == "BatchMatMulV2"
+    if own and (s.attr("adj_x") or s.attr("adj_y")) or s.attr("transpose_a") or weights.ndim != (3 if own else 2):
+        raise s.unsupported("a product of these matrices")
+    return moves.product(s, moved, weights.T if s.attr("transpose_b") else weights)
+
+
+def sparse_product(s: Source) -> Moved:
+    """A sparse matrix by the flat images as columns, which gives columns, too: a dense layer whose other weights are 0
+    (a locally connected one of Keras' implementation 3)."""
+    if not s.attr("adjoint_b"):
+        raise s.unsupported("a product other than that of a locally connected layer")
+    index, values, shape = (s.constant(i) for i in range(3))
+    if np.prod(shape.astype(np.float64)) > _MOST_WEIGHTS:
+        size = f"{shape[0]:,} x {shape[1]:,}"
+        raise s.unsupported(f"as a dense layer it has {size} weights; build the layer with implementation=1")
+    weights = np.zeros(shape, np.float32)
+    np.add.at(weights, tuple(index.T), values)
+    if s.attr("adjoint_a"):
+        weights = weights.T
+    filters = constant(weights[:, None, None, :], name=s.layer)
+    base = s.make("conv2d", s.value(3), filters, attrs=ConvAttrs(), final=False)
+    return start(base, s.batches).mapped(lambda a: numbers(a.images, len(weights)).T)

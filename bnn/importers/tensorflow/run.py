@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import CompileError, UnsupportedOpError
-from .frozen import ALIASES, SHAPE_OPS, TfNode
+from .frozen import ALIASES, POINTWISE, SHAPE_OPS, TfNode
 from .limits import MOST_BYTES
-from .moves import POINTWISE
 from .pure import PURE
 from .reason import reason
 

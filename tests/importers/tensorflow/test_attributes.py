@@ -15,9 +15,9 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import UnsupportedOpError
-from bnn.importers.tensorflow import moves
+from bnn.importers.tensorflow import ops
 from bnn.importers.tensorflow.load import import_model
-from bnn.importers.tensorflow.ops import READERS, _spatial, same_pads
+from bnn.importers.tensorflow.ops import READERS, _same_pads, _spatial
 from bnn.ir import interpret
 
 from .models import Array, close, compare_values, frozen, images
@@ -361,12 +361,12 @@ def test_steps_over_the_batch_or_the_channels(attribute: str, axis: int) -> None
      (1, 5, 4, 1, (2, 2)), (8, 3, 3, 2, (1, 2))],
 )  # fmt: skip
 def test_same(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]) -> None:
-    assert same_pads(size, kernel, stride, dilation) == pads
+    assert _same_pads(size, kernel, stride, dilation) == pads
 
 
 def test_largest_sparse_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moves, "_MOST_WEIGHTS", 20)
+    monkeypatch.setattr(ops, "_MOST_WEIGHTS", 20)
     import_model(frozen(lambda x: tf.transpose(sparse(x, (5, 4))), (4,)))
-    monkeypatch.setattr(moves, "_MOST_WEIGHTS", 19)
+    monkeypatch.setattr(ops, "_MOST_WEIGHTS", 19)
     with pytest.raises(UnsupportedOpError, match="as a dense layer it has 5 x 4 weights"):
         import_model(frozen(lambda x: tf.transpose(sparse(x, (5, 4))), (4,)))

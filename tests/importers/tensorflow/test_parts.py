@@ -23,16 +23,10 @@ from bnn.importers.tensorflow import (
     saved_models,
 )
 from bnn.importers.tensorflow import (
-    batch as tf_batch,
-)
-from bnn.importers.tensorflow import (
     inline as tf_inline,
 )
 from bnn.importers.tensorflow import (
-    layer_norm as tf_layer_norm,
-)
-from bnn.importers.tensorflow import (
-    moves as tf_moves,
+    ops as tf_ops,
 )
 from bnn.importers.tensorflow import (
     pure as tf_pure,
@@ -70,11 +64,11 @@ LISTS: dict[str, tuple[Collection[str], int, str]] = {
     "PARENTS": (saved_models._PARENTS, 2, "7cf0cfc5"),
     "READ": (saved_models._READ, 4, "e4c9f256"),
     "NO_LARGER": (tf_run._NO_LARGER, 30, "98587520"),
-    "MOVES": (tf_moves.MOVES, 20, "d256270a"),
-    "POINTWISE": (tf_moves.POINTWISE, 49, "8baca5c8"),
-    "PRODUCTS": (tf_moves.PRODUCTS, 3, "b1ee98b4"),
-    "NORMS": (tf_layer_norm.NORMS, 3, "f6b6ec55"),
-    "REDUCTIONS": (tf_batch.REDUCTIONS, 2, "aa0d6ee7"),
+    "MOVES": (frozen.MOVES, 20, "d256270a"),
+    "POINTWISE": (frozen.POINTWISE, 49, "8baca5c8"),
+    "PRODUCTS": (frozen.PRODUCTS, 3, "b1ee98b4"),
+    "NORMS": (tf_ops.NORMS, 3, "f6b6ec55"),
+    "REDUCTIONS": (tf_ops.REDUCTIONS, 2, "aa0d6ee7"),
 }
 
 
@@ -101,7 +95,7 @@ def test_limits() -> None:
         2**32,
         2**20,
     )
-    assert (archives._MOST_TEXT, tf_run._MOST_SHAPE, tf_run._WIDEST, tf_moves._MOST_WEIGHTS) == (2**26, 1024, 16, 2**26)
+    assert (archives._MOST_TEXT, tf_run._MOST_SHAPE, tf_run._WIDEST, tf_ops._MOST_WEIGHTS) == (2**26, 1024, 16, 2**26)
     limits.check_bytes("here", "all", 2**30)
     with pytest.raises(
         CompileError, match=r"^here: all is 1,073,741,825 bytes; at most 1,073,741,824 are read; .*unsafe"

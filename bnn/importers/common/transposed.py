@@ -8,26 +8,21 @@ import numpy as np
 from ..._types import Array
 from ...ir.graph import DType, Node
 from ...ir.ops import ConvAttrs, constant
-from .ops import reader, same_pads
-from .source import Source
+from .layer import Layer
 
 
-@reader("Conv2DBackpropInput")
-def _transposed(s: Source) -> Node:
-    """Output row y gets x[i] w[k] for every stride * i + k - pad = y.
+def transposed(
+    s: Layer, x: Node, w: Array, size: tuple[int, int], strides: tuple[int, int], before: tuple[int, int]
+) -> Node:
+    """Output row y gets x[i] w[k] for every stride * i + k - before = y, in an image of some size; filters OHWI.
 
     Rows of the same remainder by the stride use the same taps k, every stride-th one, and consecutive i: an ordinary
     convolution by those taps in reverse.  So there are stride_h * stride_w convolutions (one where the stride is 1),
     whose pixels are then put in their places: nothing is multiplied by inserted zeros, and bits stay bits.
     """
-    if any(d != 1 for d in s.attr("dilations")):
-        raise s.unsupported("a dilation")
-    w = s.constant(1).transpose(2, 0, 1, 3)  # (kh, kw, O, I) to OHWI
-    x = s.value(2)
-    h, width, filters = s.output_shape
-    strides = s.attr("strides")[1:3]
-    rows = _Axis(h, x.type.shape[0], w.shape[1], strides[0], _before(s, 0, h, w.shape[1], strides[0]))
-    columns = _Axis(width, x.type.shape[1], w.shape[2], strides[1], _before(s, 1, width, w.shape[2], strides[1]))
+    h, width, filters = *size, w.shape[0]
+    rows = _Axis(h, x.type.shape[0], w.shape[1], strides[0], before[0])
+    columns = _Axis(width, x.type.shape[1], w.shape[2], strides[1], before[1])
     parts = []
     single = rows.stride == columns.stride == 1
     for i in range(rows.stride):
@@ -46,14 +41,6 @@ def _transposed(s: Source) -> Node:
     pixel = at_h[:, None] * columns.count + at_w
     index = ((pixel * len(parts) + phase) * filters)[..., None] + np.arange(filters)
     return s.make("gather", joined, constant(index, DType.i32, s.layer))
-
-
-def _before(s: Source, axis: int, size: int, kernel: int, stride: int) -> int:
-    """Padding before the image of the convolution that this one transposes."""
-    padding = s.attr("padding")
-    if padding == "EXPLICIT":
-        return int(s.attr("explicit_paddings")[2 + 2 * axis])
-    return same_pads(size, kernel, stride)[0] if padding == "SAME" else 0
 
 
 class _Axis:

@@ -7,27 +7,27 @@ then Keras scales by, or compares with, a mean over all images of the batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...ir.graph import Node
 from ...ir.ops import BatchSizeAttrs, ReshapeAttrs
-from .source import Source
+from .layer import Layer
 
-REDUCTIONS = frozenset({"Mean", "Sum"})
 NOTE = "an image's result depends on the other images of its batch, as in Keras"
 
 
 @dataclass(frozen=True)
 class Shared:
-    """A tensor without the batch, of TensorFlow's ``shape``; every image has the same in ``node``."""
+    """A tensor without the batch, of the source's ``shape``; every image has the same in ``node``."""
 
     node: Node
     shape: tuple[int, ...]
 
-    def of_rank(self, s: Source, rank: int) -> Node:
-        """It as a value of so many dimensions, which broadcasts as TensorFlow's does."""
+    def of_rank(self, s: Layer, rank: int) -> Node:
+        """It as a value of so many dimensions, which broadcasts as the source's does."""
         over = len(self.shape) - rank
         if set(self.shape[: max(over, 0)]) - {1}:
             raise s.unsupported(f"a value {self.shape} of the whole batch, and one of an image with {rank} dimensions")
@@ -42,35 +42,26 @@ def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[next((i for i, d in enumerate(shape) if d != 1), len(shape)) :]
 
 
-def over_batch(s: Source) -> bool:
-    """Whether a reduction is one over the batch."""
-    return s.tf.op in REDUCTIONS and s.is_constant(1) and 0 in _axes(s)
-
-
-def _axes(s: Source) -> list[int]:
-    return sorted(int(a) % len(s.shape(0)) for a in np.reshape(s.constant(1), -1))
-
-
-def reduction(s: Source) -> Shared:
-    """A sum or mean over the batch and the dimensions that follow it: the sum, divided by the number of elements."""
-    axes, dims = _axes(s), s.shape(0)[1:]
+def reduction(s: Layer, x: Node, axes: Sequence[int], shape: tuple[int, ...], mean: bool) -> Shared:
+    """A sum or mean over the batch (axis 0) and the dimensions that follow it: the sum, divided by the number of
+    elements.  ``axes``: rising; ``shape``: the result's in the source."""
+    axes, dims = list(axes), x.type.shape
     if axes != list(range(len(axes))):
         raise s.unsupported(f"reduction over the batch and axes {axes[1:]}; supported: those that follow the batch")
     inside, rest = int(np.prod(dims[: len(axes) - 1])), int(np.prod(dims[len(axes) - 1 :]))
-    x = s.value(0)
     if x.type.shape[-1] != rest:
         x = s.make("reshape", x, attrs=ReshapeAttrs((inside, rest)), final=False)
     total = noted(s.make("batch_sum", x, final=False))
-    if s.tf.op == "Mean":
+    if mean:
         total = s.make("div", total, batch_size(s, total, inside), final=False)
-    return Shared(total, s.result_shape)
+    return Shared(total, shape)
 
 
 def noted(x: Node) -> Node:
     return replace(x, note=NOTE)
 
 
-def batch_size(s: Source, x: Node, per_image: int) -> Node:
+def batch_size(s: Layer, x: Node, per_image: int) -> Node:
     """The number of images times ``per_image``; ``x``: any value of theirs."""
     count = s.make("batch_size", x, attrs=BatchSizeAttrs(per_image), final=False)
     one = ReshapeAttrs((1,) * len(x.type.shape))

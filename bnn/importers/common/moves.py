@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ops that only move elements: their tensors are followed by moving the elements' numbers through TensorFlow itself.
+"""Ops that only move elements: their tensors are followed by moving the elements' numbers through the source itself.
 
 So any chain of them is read, whatever its tensors look like in between: a value may lose its batch dimension (a dense
 layer over positions, a locally connected one) as long as it gets it back.
@@ -17,30 +17,9 @@ from ..._types import Array
 from ...errors import CompileError
 from ...ir.graph import DType, Node
 from ...ir.ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant
-from .frozen import Frozen
-from .source import Source
+from .layer import Layer
 
-MOVES = frozenset(
-    {
-        "BroadcastTo", "ConcatV2", "DepthToSpace", "ExpandDims", "GatherV2", "MirrorPad", "Pack", "Reshape",
-        "ResizeNearestNeighbor", "ReverseV2", "Roll", "Slice", "SpaceToDepth", "Split", "SplitV", "Squeeze",
-        "StridedSlice", "Tile", "Transpose", "Unpack",
-    }
-)  # fmt: skip
 OF_THE_NUMBER = "where its elements go depends on the number of images in the batch"
-PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
-_MOST_WEIGHTS = 2**26
-SPARSE_PRODUCT = "SparseTensorDenseMatMul"
-# Every element, or every vector of channels, by itself: the same whatever stands before the channels.
-POINTWISE = frozenset(
-    {
-        "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Cast", "Ceil", "ClipByValue", "Div", "Elu", "Equal", "Erf", "Erfc",
-        "Exp", "Floor", "FloorDiv", "Greater", "GreaterEqual", "LeakyRelu", "Less", "LessEqual", "Log1p", "LogicalAnd",
-        "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "Neg", "NotEqual", "Pow", "RealDiv", "Relu", "Relu6",
-        "Round", "Rsqrt", "Select", "SelectV2", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt",
-        "Square", "SquaredDifference", "Sub", "Tanh",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,17 +78,20 @@ class Moved:
         )
 
 
-def _numbers(*shape: int) -> Array:
+def numbers(*shape: int) -> Array:
+    """0, 1, ... in an array of a shape."""
     return np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
 
 
 def start(base: Node, batches: Sequence[int]) -> Moved:
     """A value that keeps the batch first."""
-    return Moved(base, tuple(Layout(_numbers(n, *base.type.shape), n) for n in batches))
+    return Moved(base, tuple(Layout(numbers(n, *base.type.shape), n) for n in batches))
 
 
-def move(s: Source, frozen: Frozen, operands: list[Moved | tuple[Array, ...]]) -> list[Moved]:
-    """The results of a moving op; constants are given for every batch."""
+def move(
+    s: Layer, operands: Sequence[Moved | tuple[Array, ...]], run: Callable[[list[Array]], Sequence[Any]]
+) -> list[Moved]:
+    """The results of a moving op, which ``run`` executes; constants are given for every batch."""
     data = [o for o in operands if isinstance(o, Moved)]
     bases = list(dict.fromkeys(o.base for o in data))
     if len(bases) > 1:
@@ -120,11 +102,9 @@ def move(s: Source, frozen: Frozen, operands: list[Moved | tuple[Array, ...]]) -
         total = sum(sizes)
     else:
         joined, starts, total = bases[0], {bases[0]: 0}, data[0].size
-    if s.tf.op in ("ConcatV2", "Pack") and any(not isinstance(o, Moved) for o in operands[: len(operands) - 1]):
-        raise s.unsupported("it joins the data with a constant")
     results: list[list[Layout]] = []
     for k in range(min(len(o.layouts) if isinstance(o, Moved) else len(o) for o in operands)):
-        values: list[Any] = []
+        values: list[Array] = []
         for operand in operands:
             if isinstance(operand, Moved):
                 image, element = np.divmod(operand.layouts[k].index, operand.size)
@@ -132,7 +112,7 @@ def move(s: Source, frozen: Frozen, operands: list[Moved | tuple[Array, ...]]) -
             else:
                 values.append(operand[k])
         try:
-            moved = frozen.run_op(s.tf, values)
+            moved = run(values)
         except CompileError:
             if k == 0:
                 raise
@@ -141,7 +121,7 @@ def move(s: Source, frozen: Frozen, operands: list[Moved | tuple[Array, ...]]) -
     return [Moved(joined, layouts) for layouts in zip(*results, strict=True)]
 
 
-def in_order(s: Source, x: Moved) -> Moved | None:
+def in_order(s: Layer, x: Moved) -> Moved | None:
     """The same tensor as one of rows (positions, channels) an image, in their order; None where rows mix images."""
     width = x.index.shape[-1]
     if any(a.index.size % a.images or a.index.shape[-1] != width for a in x.layouts):
@@ -150,10 +130,10 @@ def in_order(s: Source, x: Moved) -> Moved | None:
     if rows is None or rows.size % width:
         return None
     base = s.inner(arrange(s, x.base, rows.reshape(-1, width)))
-    return replace(x, base=base).mapped(lambda a: _numbers(*a.index.shape))
+    return replace(x, base=base).mapped(lambda a: numbers(*a.index.shape))
 
 
-def arrange(s: Source, base: Node, elements: Array, output: int = 0) -> Node:
+def arrange(s: Layer, base: Node, elements: Array, output: int = 0) -> Node:
     """The node with these elements of a value (the batch left out), the result of that number."""
     shape = elements.shape
     if np.array_equal(elements.reshape(-1), np.arange(np.prod(base.type.shape))):
@@ -170,14 +150,10 @@ def _channels(x: Node, begin: int, end: int) -> Array:
     return np.arange(np.prod(x.type.shape)).reshape(x.type.shape)[..., begin:end]
 
 
-def product(s: Source, moved: Moved, weights: Array) -> Moved:
-    """A matrix product over positions: rows (images * positions, channels) by one matrix, or batches (positions,
-    images, channels) by one matrix a position."""
-    own = s.tf.op == "BatchMatMulV2"
-    if own and (s.attr("adj_x") or s.attr("adj_y")) or s.attr("transpose_a") or weights.ndim != (3 if own else 2):
-        raise s.unsupported("a product of these matrices")
-    if s.attr("transpose_b"):
-        weights = weights.T
+def product(s: Layer, moved: Moved, weights: Array) -> Moved:
+    """A matrix product over positions: rows (images * positions, channels) by one matrix, or, where there are three
+    dimensions of weights, batches (positions, images, channels) by one matrix per position."""
+    own = weights.ndim == 3
 
     def by_image(a: Layout) -> Array:
         return np.ascontiguousarray(a.index.swapaxes(0, 1) if own else a.index.reshape(a.images, -1, a.index.shape[-1]))
@@ -197,25 +173,7 @@ def product(s: Source, moved: Moved, weights: Array) -> Moved:
     count = weights.shape[-1]
 
     def result(a: Layout) -> Array:
-        numbers = _numbers(a.images, positions, count)
-        return numbers.swapaxes(0, 1) if own else numbers.reshape(-1, count)
+        index = numbers(a.images, positions, count)
+        return index.swapaxes(0, 1) if own else index.reshape(-1, count)
 
     return replace(moved, base=base).mapped(result)
-
-
-def sparse_product(s: Source) -> Moved:
-    """A sparse matrix by the flat images as columns, which gives columns, too: a dense layer whose other weights are 0
-    (a locally connected one of Keras' implementation 3)."""
-    if not s.attr("adjoint_b"):
-        raise s.unsupported("a product other than that of a locally connected layer")
-    index, values, shape = (s.constant(i) for i in range(3))
-    if np.prod(shape.astype(np.float64)) > _MOST_WEIGHTS:
-        size = f"{shape[0]:,} x {shape[1]:,}"
-        raise s.unsupported(f"as a dense layer it has {size} weights; build the layer with implementation=1")
-    weights = np.zeros(shape, np.float32)
-    np.add.at(weights, tuple(index.T), values)
-    if s.attr("adjoint_a"):
-        weights = weights.T
-    filters = constant(weights[:, None, None, :], name=s.layer)
-    base = s.make("conv2d", s.value(3), filters, attrs=ConvAttrs(), final=False)
-    return start(base, s.batches).mapped(lambda a: _numbers(a.images, len(weights)).T)

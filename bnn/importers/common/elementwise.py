@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions, comparisons and choices of elements, of the IR's elementwise ops.
+
+Truth is 1, its opposite 0, and what is computed of truths never leaves the two.
+"""
+
+from __future__ import annotations
+
+from ...ir.graph import Node
+from ...ir.ops import INF, ClampAttrs, constant
+from .layer import Layer
+
+
+def absolute(s: Layer, x: Node, final: bool = True) -> Node:
+    return s.make("maximum", x, s.make("mul", x, constant([-1.0]), final=False), final=final)
+
+
+def _above(s: Layer, x: Node) -> Node:
+    return s.make("clamp", x, attrs=ClampAttrs(0.0, INF), final=False)
+
+
+def selu(s: Layer, x: Node) -> Node:
+    """scale * x where x >= 0, else scale * alpha * (exp(x) - 1)."""
+    alpha, scale = 1.6732632423543772, 1.0507009873554805
+    below = s.make("elu", s.make("clamp", x, attrs=ClampAttrs(-INF, 0.0), final=False), final=False)
+    parts = [
+        s.make("mul", part, constant([factor]), final=False)
+        for part, factor in ((_above(s, x), scale), (below, scale * alpha))
+    ]
+    return s.make("add", *parts)
+
+
+def softsign(s: Layer, x: Node) -> Node:
+    """x / (|x| + 1)"""
+    return s.make("div", x, s.make("add", absolute(s, x, final=False), constant([1.0]), final=False))
+
+
+def softplus(s: Layer, x: Node) -> Node:
+    """log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
+    falling = s.make("mul", absolute(s, x, final=False), constant([-1.0]), final=False)
+    rest = s.make("log1p", s.make("exp", falling, final=False), final=False)
+    return s.make("add", _above(s, x), rest)
+
+
+def compare(s: Layer, relation: str, a: Node, b: Node) -> Node:
+    """``a relation b``, which is one of >=, >, <=, <, == and !=.
+
+    sign(sign(a - b) + 0.5) is +1 or -1, equal floats included: as Larq writes its own sign, and recognized so.
+    """
+    three = s.make("sign", s.make("sub", a, b, final=False), final=False)
+    if relation in ("==", "!="):
+        different = s.make("mul", three, three, final=relation == "!=")
+        return different if relation == "!=" else opposite(s, different)
+    nudge = constant([0.5 if relation in (">=", "<") else -0.5])
+    two = s.make("sign", s.make("add", three, nudge, final=False), final=False)
+    half = s.make("mul", two, constant([0.5 if relation in (">=", ">") else -0.5]), final=False)
+    return s.make("add", half, constant([0.5]))
+
+
+def opposite(s: Layer, truth: Node, final: bool = True) -> Node:
+    return s.make("add", s.make("mul", truth, constant([-1.0]), final=False), constant([1.0]), final=final)
+
+
+def select(s: Layer, condition: Node, a: Node, b: Node) -> Node:
+    """condition * a + (1 - condition) * b: of finite values exactly the chosen one."""
+    otherwise = opposite(s, condition, final=False)
+    chosen = s.make("mul", condition, a, final=False)
+    return s.make("add", chosen, s.make("mul", otherwise, b, final=False))

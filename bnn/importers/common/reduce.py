@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums, means and extremes over some dimensions of an image: pools whose window has their size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...ir.graph import Node
+from ...ir.ops import PoolAttrs, ReshapeAttrs, constant
+from .layer import Layer
+
+
+def reduction(s: Layer, op: str, x: Node, axes: Sequence[int], shape: tuple[int, ...], negated: bool = False) -> Node:
+    """A pool over ``axes``, which rise and count the batch as axis 0; ``shape``: the result's, without the batch.
+
+    ``negated``: of the negated values, and the result negated, too: the minimum is such a maximum.
+    """
+    axes, dims = list(axes), x.type.shape
+    if 0 in axes:
+        raise s.unsupported("it reduces over the batch; of such reductions a sum and a mean are supported")
+    if not axes or axes != list(range(axes[0], axes[-1] + 1)) or not shape:
+        raise s.unsupported(
+            f"reduction over axes {axes} of {len(dims) + 1}; supported: axes that follow each other, of which one "
+            "is left (keepdims=True leaves all)"
+        )
+    image, window = _window(dims, axes)
+    if negated:
+        x = s.make("mul", x, constant([-1.0]), final=False)
+    if x.type.shape != image:
+        x = s.make("reshape", x, attrs=ReshapeAttrs(image), final=False)
+    pooled = s.make(op, x, attrs=PoolAttrs(kernel=window), final=False)
+    if pooled.type.shape != shape:
+        pooled = s.make("reshape", pooled, attrs=ReshapeAttrs(shape), final=False)
+    return s.make("mul", pooled, constant([-1.0])) if negated else s.result(pooled)
+
+
+def _window(dims: tuple[int, ...], axes: list[int]) -> tuple[tuple[int, ...], tuple[int, int]]:
+    """The image in which a window covers these axes, and the window; rows and columns stay where they are both left."""
+    if axes == list(range(1, len(dims))) and len(dims) in (2, 3):
+        h, w, c = (1, *dims)[-3:]
+        return (h, w, c), (h, w)
+    sizes = (dims[: axes[0] - 1], dims[axes[0] - 1 : axes[-1]], dims[axes[-1] :])
+    before, inside, after = (int(np.prod(part)) for part in sizes)
+    return (before, inside, after), (1, inside)
+
+
+def layer_norm(s: Layer, x: Node, epsilon: float) -> Node:
+    """(x - mean) * rsqrt(variance + epsilon) of every row of (vectors, size); the result is (vectors, size, 1)."""
+    data = s.make("reshape", x, attrs=ReshapeAttrs((*x.type.shape, 1)), final=False)
+    mean = PoolAttrs(kernel=(1, x.type.shape[-1]))
+    centred = s.make("sub", data, s.make("avg_pool", data, attrs=mean, final=False), final=False)
+    squares = s.make("mul", centred, centred, final=False)
+    variance = s.make("avg_pool", squares, attrs=mean, final=False)
+    safe = s.make("add", variance, constant([epsilon]), final=False)
+    return s.make("mul", centred, s.make("rsqrt", safe, final=False), final=False)
