@@ -9,8 +9,9 @@ from ..file.read import decode
 from ..file.write import encode
 from ..ir import spec
 from ..ir.graph import DType, Graph, Node
-from ..ir.neurons import neuron_form, of_the_batch
-from ..ir.ops import OPS, ConvAttrs, Level, PoolAttrs
+from ..ir.neurons import neuron_form
+from ..ir.no_spike import of_the_batch, refusal, to_blame
+from ..ir.ops import ConvAttrs, Level, PoolAttrs
 from ..passes.choose_layout import choose_layout
 from ..passes.plan_arena import plan_arena
 from ..passes.schedule import schedule
@@ -67,24 +68,12 @@ def why_refused(model: Model) -> str | None:
             if any(i in made_by_spikes or i.type.dtype is DType.b1 for i in operands):
                 made_by_spikes.add(node)
         elif "residual" in getattr(node.attrs, "slots", ()):
-            return _sentence(node, node, *_SHORTCUT)
+            return refusal(node, node)
         elif any(i in made_by_spikes for i in real):
-            for x in _between(node, made_by_spikes):
-                reason = _reason(x)
-                if reason is not None:
-                    return _sentence(node, x, *reason)
+            blamed = next(filter(to_blame, _between(node, made_by_spikes)), None)
+            if blamed is not None:
+                return refusal(node, blamed)
     return None
-
-
-_SHORTCUT = ("a shortcut of real numbers is added", "quantize both sides and concatenate them, or leave it out")
-
-
-def _sentence(node: Node, x: Node, why: str, instead: str) -> str:
-    where = f" (layer '{x.name}')" if x.name != node.name else ""
-    return (
-        f"layer '{node.name}': its spikes would depend on real numbers, not on spikes alone: {why}{where}; {instead}, "
-        "or run the network with model(x)"
-    )
 
 
 def _between(node: Node, made_by_spikes: set[Node]) -> list[Node]:
@@ -97,24 +86,3 @@ def _between(node: Node, made_by_spikes: set[Node]) -> list[Node]:
                 found[i] = None
                 waiting.append(i)
     return list(found)
-
-
-def _reason(x: Node) -> tuple[str, str] | None:
-    """Why a value is no threshold on spikes, and what may stand there; None: it is not to blame."""
-    operands = [i for i in x.inputs if not i.is_constant]
-    joins = OPS[x.op].elementwise and len(operands) > 1
-    if x.op == "prelu" or joins and all(i.name == x.name for i in operands):
-        return "an activation of two slopes (PReLU)", "use a quantizer of bits right after batch norm"
-    if x.op in ("mul", "div") and joins:
-        return "two real numbers are multiplied (a gate)", "leave the gate out"
-    if joins or "residual" in getattr(x.attrs, "slots", ()):
-        return _SHORTCUT
-    if x.op == "avg_pool":
-        return "average pooling", "use max-pooling"
-    if x.op == "conv2d":
-        return f"a layer of floats{f', because {x.note}' if x.note else ''}", "give it an input and a kernel quantizer"
-    if x.op in ("dequantize", "binarize_levels"):
-        return "numbers of several bits are computed with", "use activations of bits"
-    if OPS[x.op].library:
-        return f"'{x.op}', which is not rounded alike everywhere", "use a quantizer of bits right after batch norm"
-    return None

@@ -46,8 +46,7 @@ def counted(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
             new[node] = _one_sum(with_inputs(node, operands), shared)
     if all(old is made for old, made in new.items()):
         return graph, new
-    ends = tuple(new[n] for n in graph.inputs), tuple(new[n] for n in graph.outputs)
-    return replace(graph, inputs=ends[0], outputs=ends[1], schedule=(), placements={}, arena_bytes=0), new
+    return graph.mapped(new), new
 
 
 def _planes(node: Node, x: Node, shared: Shared) -> Node:

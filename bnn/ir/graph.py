@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -194,6 +194,11 @@ class Graph:
             counts[node] += 1
         return counts
 
+    def mapped(self, new: Mapping[Node, Node]) -> Graph:
+        """The graph of what its nodes became, without a schedule and a memory plan."""
+        ends = tuple(new[n] for n in self.inputs), tuple(new[n] for n in self.outputs)
+        return Graph(*ends, self.output_names)
+
     def __str__(self) -> str:
         return print_graph(self)
 
@@ -228,7 +233,7 @@ def rebuild(graph: Graph, function: Callable[[Node, tuple[Node, ...]], Node]) ->
         new[node] = function(node, tuple(new[i] for i in node.inputs))
     if all(old is made for old, made in new.items()):
         return graph
-    return replace(graph, inputs=tuple(new[n] for n in graph.inputs), outputs=tuple(new[n] for n in graph.outputs))
+    return graph.mapped(new)
 
 
 def print_graph(graph: Graph) -> str:

@@ -9,7 +9,7 @@ activation and max-pool.  Here every such bit becomes a neuron of its own, with 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -42,17 +42,6 @@ class NeuronForm:
         return self.graph is not self.original
 
 
-def of_the_batch(graph: Graph) -> str | None:
-    """Why a network whose images depend on each other has no spikes, or None; names the layer, and what to do."""
-    for node in graph.nodes():
-        if OPS[node.op].whole_batch:
-            return (
-                f"layer '{node.name}': it computes with all images of a batch, and spikes are of one image: use a "
-                "quantizer that treats every image alone (ste_sign, ste_tern), or run the network with model(x)"
-            )
-    return None
-
-
 def neuron_form(graph: Graph) -> NeuronForm:
     """A BINARY or RUNTIME graph with every bit that is a step of one binary layer's sum made by a threshold on it.
 
@@ -77,8 +66,7 @@ def neuron_form(graph: Graph) -> NeuronForm:
             new[node] = _neurons(node, steps, new, copies)
     if not copies and bits is graph:
         return NeuronForm(graph, graph, {n: n for n in new}, {})
-    inputs, outputs = tuple(new[n] for n in bits.inputs), tuple(new[n] for n in bits.outputs)
-    form = replace(graph, inputs=inputs, outputs=outputs, schedule=(), placements={}, arena_bytes=0)
+    form = bits.mapped(new)
     alive = set(form.nodes())
     same = {made: old for old, made in composed(moved, new).items() if made in alive and _alike(old, made)}
     return NeuronForm(graph, form, same, {n: c for n, c in copies.items() if n in alive})

@@ -13,10 +13,10 @@ from .binarize import binarize
 from .canonicalize import canonicalize
 from .choose_layout import choose_layout
 from .cse import cse
+from .explain import explain
 from .fold_constants import fold_constants
 from .fuse_affine import fuse_affine
 from .fuse_epilogue import fuse_epilogue
-from .hints import hints
 from .plan_arena import plan_arena
 from .read_bytes import read_bytes
 from .recognize_quantizers import recognize_quantizers
@@ -41,7 +41,6 @@ PIPELINE: tuple[tuple[Pass, Level], ...] = (
     (to_thresholds, Level.BINARY),
     (threshold_floats, Level.BINARY),
     (fuse_affine, Level.BINARY),
-    (hints, Level.BINARY),
     # BINARY: what spikes are emitted from
     (choose_layout, Level.RUNTIME),
     (schedule, Level.RUNTIME),
@@ -55,11 +54,11 @@ NAMES = tuple(function.__name__ for function, _ in PIPELINE)
 def lower(
     graph: Graph, dump_after: str | None = None, dump: Callable[[str], object] = print, until: str | None = None
 ) -> Graph:
-    """Run the pipeline on a SOURCE graph; gives the RUNTIME graph.
+    """Run the pipeline on a SOURCE graph; gives the RUNTIME graph, its layers explained.
 
-    ``dump_after``: the name of a pass ("all" for each), after which ``dump`` gets the graph's text.  ``until``: stop
-    after that pass.  Raises :class:`CompileError` for a name that is no pass, :class:`VerifierError` if a pass breaks
-    the IR.
+    ``dump_after``: the name of a pass ("all" for each), after which ``dump`` gets the graph's text.  ``until``: give
+    the graph after that pass.  Raises :class:`CompileError` for a name that is no pass, :class:`VerifierError` if a
+    pass breaks the IR.
     """
     for name in (dump_after, until):
         if name not in (None, "all", "import", *NAMES):
@@ -74,5 +73,5 @@ def lower(
         if dump_after in (name, "all"):
             dump(f"; after {name}\n{graph}\n")
         if name == until:
-            break
-    return graph
+            return graph
+    return explain(graph)

@@ -16,7 +16,7 @@ from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import CONVOLUTIONS, INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
 from ..ir.rewrite import Match, Pattern, Rule, any_, const, remade, rewrite, sources
-from .levels import MOST_STEPS, Levels, joined, levels, scaled_by_batch
+from .levels import Levels, joined, levels
 from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import MOST_SIGNS, no_signs, sign_planes
 
@@ -26,7 +26,7 @@ _MOST_GROUPS = 32  # convolutions that a grouped one is cut into
 def binarize(graph: Graph) -> Graph:
     """Precondition: quantizers are unpack(binarize(x)) or dequantize(planes of bits).  Postcondition: every convolution
     of such data by weights of two values +-alpha a filter, or three with zero, is a bconv2d and an affine operation on
-    its accumulators; layers that stay float carry the reason in their note; bits move through pools, reshapes,
+    its accumulators; bits move through pools, reshapes,
     concatenations and padding as bits, and are not quantized again; a dense layer over an image of few channels reads
     it as one pixel.
 
@@ -64,33 +64,33 @@ def _read_as_one_pixel(node: Node, found: Match, uses: Mapping[Node, int]) -> No
 
 def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     x = levels(found["x"])
-    if x is None:
+    if x is None or why_not_bits(node, x):
         return None
-    w, attrs = found["w"].value, node.attrs
+    split, attrs = sign_planes(found["w"].value, MOST_SIGNS), node.attrs
+    assert split is not None and isinstance(attrs, ConvAttrs)
+    bits, (alpha, planes) = x.bits, split
+    if any(attrs.pads):
+        assert x.zero is not None
+        attrs = replace(attrs, pad_value=x.zero)
+    elif isinstance(bits.attrs, PadAttrs):
+        attrs = replace(attrs, pads=bits.attrs.pads, pad_value=int(bits.attrs.value))
+        bits = bits.inputs[0]
+    accumulate = _numbers if x.channels else _counted
+    return _affine(node, accumulate(node, bits, planes, attrs, x.planes), alpha, planes, x)
+
+
+def why_not_bits(conv: Node, x: Levels) -> str:
+    """Why a convolution of levels is not binary, or ""."""
+    w, attrs = conv.inputs[1].value, conv.attrs
     assert isinstance(attrs, ConvAttrs)
     split = sign_planes(w, MOST_SIGNS)
     if split is None:
-        return _annotate(node, no_signs(w))
+        return no_signs(w)
     if not x.even:
-        return _annotate(node, f"the levels of its input, {x}, are not evenly spaced")
-    bits = x.bits
-    if bits.op == "pad" and not any(attrs.pads):
-        pad = bits.attrs
-        assert isinstance(pad, PadAttrs)
-        attrs = replace(attrs, pads=pad.pads, pad_value=int(pad.value))
-        bits = bits.inputs[0]
-    elif any(attrs.pads):
-        value = x.zero
-        if value is None:
-            return _annotate(node, f"zero padding is none of its input's levels {x}")
-        attrs = replace(attrs, pad_value=value)
-    alpha, planes = split
-    reason = _why_not_grouped(attrs, w) or _why_not_exact(x, w, len(planes))
-    if reason:
-        return _annotate(node, reason)
-    node = replace(node, note="")
-    accumulate = _numbers if x.channels else _counted
-    return _affine(node, accumulate(node, bits, planes, attrs, x.planes), alpha, planes, x)
+        return f"the levels of its input, {x}, are not evenly spaced"
+    if any(attrs.pads) and x.zero is None:
+        return f"zero padding is none of its input's levels {x}"
+    return _why_not_grouped(attrs, w) or _why_not_exact(x, w, len(split[1]))
 
 
 def _why_not_grouped(attrs: ConvAttrs, w: Array) -> str:
@@ -169,7 +169,7 @@ def _affine(node: Node, acc: Node, alpha: Array, signs: list[Array], x: Levels) 
         return acc
     if value is not acc and acc.origin == node.origin:  # the accumulators are not yet the layer's value
         value = _replace_operand(value, acc, replace(acc, origin="", tap=""))
-    return replace(value, origin=node.origin, tap=node.tap, note=node.note)
+    return replace(value, origin=node.origin, tap=node.tap)
 
 
 def _replace_operand(node: Node, old: Node, new: Node) -> Node:
@@ -177,37 +177,6 @@ def _replace_operand(node: Node, old: Node, new: Node) -> Node:
         return new
     operands = (_replace_operand(node.inputs[0], old, new), *node.inputs[1:])
     return make(node.op, *operands, attrs=node.attrs, name=node.name)
-
-
-def _annotate(node: Node, reason: str) -> Node | None:
-    return None if node.note else replace(node, note=reason)
-
-
-def _float_input(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    x = node.inputs[0]
-    if x.op == "pad" and levels(x.inputs[0]) is not None:
-        return _annotate(node, f"its bits are padded with {x.attrs.value:g}")  # type: ignore[attr-defined]
-    if x.op == "concat" and all(levels(i) is not None for i in x.inputs):
-        return _annotate(node, "its input joins what different quantizers made")
-    binary = sign_planes(found["w"].value, MOST_SIGNS) is not None
-    too = "" if binary else ", its weights too"
-    if scaled_by_batch(x):
-        return _annotate(node, f"each channel of its bits is scaled by a mean over the batch{too}")
-    if _rounded(x):
-        return _annotate(node, f"its input takes more than {MOST_STEPS + 1} values{too}")
-    return _annotate(node, f"its input is float{too} (no input quantizer)")
-
-
-def _rounded(x: Node) -> bool:
-    """Whether quantizers made it, one of them of many levels: a rounding, scaled."""
-
-    def past(x: Node) -> bool:
-        # What quantizers are written with: a list, and no trait, since other functions that scale round nothing here.
-        scaled = x.op in ("mul", "div", "add", "sub", "clamp") and sum(not i.is_constant for i in x.inputs) == 1
-        return OPS[x.op].moves or scaled
-
-    found = sources(x, past)
-    return any(s.op == "round" for s in found) and all(s.op == "round" or levels(s) is not None for s in found)
 
 
 def _bits_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -329,5 +298,4 @@ RULES = (
     Rule(Pattern(("concat",)), _levels_side_by_side),
     Rule(Pattern(("gather",), (_PLANES, const("index"))), _planes_on),
     Rule(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _scalar_on),
-    Rule(Pattern(("conv2d",), (any_("x"), const("w"))), _float_input),
 )

@@ -38,7 +38,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     if fused is None:
         return None
     name, tap = below.name or node.name, node.tap or node.name
-    return make("affine", *fused.inputs, attrs=fused.attrs, name=name, origin=node.origin, tap=tap, note=node.note)
+    return make("affine", *fused.inputs, attrs=fused.attrs, name=name, origin=node.origin, tap=tap)
 
 
 def _appended(affine: Node | None, node: Node) -> Node | None:

@@ -77,5 +77,4 @@ def _into(conv: Node, node: Node, operands: tuple[Node, ...]) -> Node | None:
         name=conv.name,
         tap=node.tap or node.name,
         origin=node.origin,
-        note=conv.note,
     )

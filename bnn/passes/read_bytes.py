@@ -25,8 +25,7 @@ _FARTHEST, _FRACTION = 2**12, 2**8
 def read_bytes(graph: Graph) -> Graph:
     """Precondition: quantizers are recognized.  Postcondition: operations with scalars on an input of bytes are the
     table of its cast; a convolution of such values by weights of two values a filter, or three with zero, is an iconv2d
-    of the bytes, a multiplication and perhaps an addition, wherever its float32 sums are exact; others carry the reason
-    in their note.
+    of the bytes, a multiplication and perhaps an addition, wherever its float32 sums are exact.
 
     What the operations make of a byte is read off a table, of one column or one a channel: 256 evaluations in float32.
     If a column c is v + d (u - z_c) for every byte u, with one d (but for its sign) for all columns, and weights w are
@@ -205,40 +204,61 @@ def _rounds(alpha: Array, line: _Line, table: Array, products: int) -> bool:
     return bool((used * largest * products > 2.0**24 * _unit(used) * unit).any())
 
 
-def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    data, w, attrs = _read(node), found["w"], node.attrs
+@dataclass(frozen=True)
+class _Plan:
+    """How a convolution reads bytes: its weights are ``alpha`` times the mean of ``planes`` of signs."""
+
+    data: _Data
+    line: _Line
+    alpha: Array
+    planes: list[Array]
+
+
+def _planned(conv: Node) -> _Plan | str | None:
+    """How a convolution can read bytes, why it cannot, or None: its data do not come from bytes."""
+    data, w, attrs = _read(conv), conv.inputs[1].value, conv.attrs
     if data is None:
         return None
     assert isinstance(attrs, ConvAttrs)
-    split = sign_planes(w.value)
-    products = int(np.prod(w.type.shape[1:]))
+    split, products = sign_planes(w), int(np.prod(w.shape[1:]))
     if split is None:
-        return _annotate(node, f"its weights take {len(np.unique(w.value))} values, not two or three")
+        return f"its weights take {len(np.unique(w))} values, not two or three"
     if isinstance(data, str):
-        return _annotate(node, data)
+        return data
     if attrs.groups != 1:
-        return _annotate(node, "in groups")
+        return "in groups"
     if products > MOST_BYTE_PRODUCTS:
-        return _annotate(node, f"{products} products a sum are more than {MOST_BYTE_PRODUCTS}")
+        return f"{products} products a sum are more than {MOST_BYTE_PRODUCTS}"
     table = data.table()
     line = _line(table, data.outside)
     if isinstance(line, str):
-        return _annotate(node, line)
-    alpha, planes = split
-    if _rounds(alpha, line, table, products):
-        return _annotate(node, "float sums round at their scale (a power of two, 1/128 or 1/256, is best) and offset")
-    kind = "binary" if len(planes) == 1 else "ternary"
-    planes = [p * line.signs for p in planes]
-    attrs = replace(attrs, pads=data.pads, slots=("zeros",), layer_slots=("zeros",))
-    note = f"integer input, {kind} weights"
-    image = data.image
+        return line
+    if _rounds(split[0], line, table, products):
+        return "float sums round at their scale (a power of two, 1/128 or 1/256, is best) and offset"
+    return _Plan(data, line, *split)
+
+
+def why_not_bytes(conv: Node) -> str:
+    """Why a convolution of bytes is not one of integers; "" where it is one, or does not read bytes."""
+    found = _planned(conv)
+    return f"its input is bytes, but {found}" if isinstance(found, str) else ""
+
+
+def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+    plan, w, attrs = _planned(node), found["w"], node.attrs
+    if not isinstance(plan, _Plan):
+        return None
+    assert isinstance(attrs, ConvAttrs)
+    line, alpha, planes = plan.line, plan.alpha, [p * plan.line.signs for p in plan.planes]
+    attrs = replace(attrs, pads=plan.data.pads, slots=("zeros",), layer_slots=("zeros",))
+    image = plan.data.image
     zeros = np.broadcast_to(line.zeros, image.type.shape[-1:])
     h, width, c = w.type.shape[1:]
-    if not any(data.pads) and reads_all(node) and is_smaller((h, width, c * len(planes)), len(alpha), False):
+    if not any(attrs.pads) and reads_all(node) and is_smaller((h, width, c * len(planes)), len(alpha), False):
         zeros = np.broadcast_to(zeros, image.type.shape).reshape(-1)
         image, planes = one_pixel(image, node.name), [p.reshape(len(p), 1, 1, -1) for p in planes]
     signs = constant(np.concatenate(planes, axis=3), DType.b1, w.name)
-    value = make("iconv2d", image, signs, constant(zeros), attrs=attrs, name=node.name, note=note)
+    value = make("iconv2d", image, signs, constant(zeros), attrs=attrs, name=node.name)
     scale = alpha.astype(np.float64) * line.step
     rest = (w.value.astype(np.float64) * line.offset).sum(axis=(1, 2, 3))
     if (scale != 1).any():
@@ -246,10 +266,6 @@ def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | N
     if rest.any():
         value = make("add", value, constant(rest), name=node.name)
     return replace(value, origin=node.origin, tap=node.tap)
-
-
-def _annotate(node: Node, reason: str) -> Node | None:
-    return None if node.note else replace(node, note=f"its input is bytes, but {reason}")
 
 
 RULES = (

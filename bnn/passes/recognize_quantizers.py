@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,9 +40,7 @@ def recognize_quantizers(graph: Graph) -> Graph:
             new[node] = quantized(node, new[steps.x], steps.values, steps.thresholds, code)
         else:
             new[node] = with_inputs(node, tuple(new[i] for i in node.inputs))
-    if all(old is made for old, made in new.items()):
-        return graph
-    return replace(graph, inputs=tuple(new[n] for n in graph.inputs), outputs=tuple(new[n] for n in graph.outputs))
+    return graph if all(old is made for old, made in new.items()) else graph.mapped(new)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _sunk(node: Node) -> Node:
         tap = f"{value}/{number}"  # a part is not the layer's output
         parts.append(make(node.op, part, *operands, attrs=node.attrs, name=node.name, tap=tap))
         begin = end
-    return make("concat", *parts, name=x.name, tap=value, origin=node.origin, note=node.note)
+    return make("concat", *parts, name=x.name, tap=value, origin=node.origin)
 
 
 def _channels(operand: Node, begin: int, end: int, channels: int) -> Node:

@@ -39,7 +39,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
         return None
     attrs = conv.attrs
     assert isinstance(attrs, ConvAttrs)
-    names = {"name": conv.name, "tap": node.tap or node.name, "origin": node.origin, "note": conv.note}
+    names = {"name": conv.name, "tap": node.tap or node.name, "origin": node.origin}
     if conv.op != "conv2d" and "residual" not in attrs.slots:
         found_thresholds = thresholds(conv, node)
         if found_thresholds is not None:

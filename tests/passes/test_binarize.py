@@ -12,6 +12,7 @@ from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.ops import ConvAttrs, DequantizeAttrs, PadAttrs, PoolAttrs, constant, input_node, make
 from bnn.passes.binarize import binarize
+from bnn.passes.explain import explain
 from bnn.passes.levels import Levels
 
 from .build import graph
@@ -75,7 +76,7 @@ def test_groups(groups: int, width: int, reason: str) -> None:
     x = input_node("x", (1, 1, groups * width))
     w = constant(np.ones((groups, 1, 1, width)))
     layer = make("conv2d", make("unpack", make("binarize", x)), w, attrs=ConvAttrs(groups=groups), name="layer")
-    (result,) = binarize(graph(layer)).outputs
+    (result,) = explain(binarize(graph(layer))).outputs
     assert (result.op == "conv2d", result.note) == (bool(reason), reason)
 
 

@@ -26,6 +26,7 @@ from bnn.ir.ops import (
     make,
 )
 from bnn.passes import PIPELINE, lower
+from bnn.passes.explain import explain
 from bnn.passes.read_bytes import read_bytes
 from bnn.runtime import Model, available_kernels
 
@@ -92,7 +93,7 @@ def test_what_is_not_evenly_spaced(scale: float, offset: float) -> None:
     (result,) = read_bytes(graph(x)).outputs
     assert result.op == "cast" and result.origin == "scale:0"
     assert np.array_equal(result.inputs[1].value, BYTES.astype(np.float32) * np.float32(scale) + np.float32(offset))
-    (layer,) = read_bytes(graph(dense(x, 3))).outputs
+    (layer,) = explain(read_bytes(graph(dense(x, 3)))).outputs
     assert layer.op == "conv2d" and "not evenly spaced" in layer.note
 
 
@@ -218,7 +219,7 @@ def test_what_differs_by_channel_stays() -> None:
     ],
 )
 def test_what_is_not_exact_stays_float(make_layer: Any, reason: str) -> None:
-    (result,) = read_bytes(graph(make_layer(image(6, 5, 2)))).outputs
+    (result,) = explain(read_bytes(graph(make_layer(image(6, 5, 2))))).outputs
     assert result.op == "conv2d" and reason in result.note, result.note
 
 
@@ -286,7 +287,7 @@ def test_a_layer_is_integer_and_equal(weights: str, scale: float, offset: float,
             assert np.array_equal(interpret.outputs(result, [data])[0], expected), function.__name__
         assert "iconv2d" in ops(result) and "conv2d" not in ops(result)
         first = next(n for n in result.nodes() if n.op == "iconv2d")
-        assert first.note == f"integer input, {weights} weights"
+        assert next(n for n in explain(result).nodes() if n.op == "iconv2d").note == f"integer input, {weights} weights"
         assert ("threshold" in first.attrs.slots) == (end.type.shape == (3,))  # type: ignore[attr-defined]
         for family in available_kernels():
             assert np.array_equal(Model.from_bytes(encode(result), kernels=family)(data), expected), family

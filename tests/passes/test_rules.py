@@ -14,6 +14,7 @@ from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node, Placement, Storage, TensorType
 from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 from bnn.passes import PIPELINE, lower
+from bnn.passes.explain import explain
 from bnn.passes.plan_arena import physical_bytes, plan_arena
 
 from .build import bits, bn, channel, conv, dense, graph, pool, quantizer
@@ -128,7 +129,7 @@ def test_other_weights_stay_float_with_the_reason(values: list[float]) -> None:
 
 
 def binarized(*outputs: Node) -> Graph:
-    return BY_NAME["binarize"](graph(*outputs))
+    return explain(BY_NAME["binarize"](graph(*outputs)))
 
 
 def test_reasons() -> None:

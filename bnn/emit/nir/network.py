@@ -23,10 +23,11 @@ from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.interpret import evaluate
-from ...ir.neurons import NeuronForm, neuron_form, of_the_batch
+from ...ir.neurons import NeuronForm, neuron_form
+from ...ir.no_spike import fits_channels, of_the_batch, refusal
 from ...ir.ops import OPS, ConvAttrs, PadAttrs, PoolAttrs
 from ...ir.ops.conv import epilogue
-from .sums import dilate, fits_channels, steps, ungroup, why_real
+from .sums import dilate, steps, ungroup
 from .views import Views, spatial
 
 Pads = tuple[int, int, int, int]
@@ -222,7 +223,7 @@ class _Finder:
             quantizer = x is node and x.op == "binarize"
             per_channel = OPS[x.op].elementwise and OPS[x.op].scales
             if not quantizer and not (per_channel and len(inputs) == 1 and fits_channels(x)):
-                raise self._refusal(node, x)
+                raise UnsupportedOpError(refusal(node, x))
             x = inputs[0]
         shape = spatial(node.type.shape)
         reach = SpikeOp(node, tuple(terms), None, shape).reach
@@ -263,15 +264,6 @@ class _Finder:
         for other in rest:
             terms = None if terms is None or other is None else terms + other
         return terms
-
-    def _refusal(self, node: Node, x: Node) -> UnsupportedOpError:
-        reason = why_real(x)
-        where = f" (layer '{x.name}')" if x.name and x.name != node.name else ""
-        value = f" (value '{node.tap}')" if node.tap and node.tap != node.name else ""
-        return UnsupportedOpError(
-            f"layer '{node.name}'{value}: its bits are not a threshold on spikes: {reason}{where}. Spikes carry whole "
-            "numbers only; train the network without it, or run it with the C runtime, which is exact"
-        )
 
     # -- the end --------------------------------------------------------------------------------------------------
 

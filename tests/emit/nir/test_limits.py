@@ -301,7 +301,7 @@ def test_constants_of_neurons_are_by_channel(rng: Rng, shape: tuple[int, ...], f
     if fits:
         check(rng, dense(rng, flatten(y), 3))
     else:
-        with pytest.raises(UnsupportedOpError, match="its bits are not a threshold on spikes"):
+        with pytest.raises(UnsupportedOpError, match="its spikes would depend on real numbers"):
             check(rng, dense(rng, flatten(y), 3))
 
 

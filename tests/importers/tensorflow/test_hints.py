@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import bnn
-from bnn.passes.hints import HINTS
+from bnn.passes.explain import HINTS
 
 L = tf.keras.layers
 Q = lq.layers

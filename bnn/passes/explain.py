@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an author surely did not mean, one row a hint: text on a layer, which changes nothing that is computed."""
+"""What is said of layers: why one is float, and what its author surely did not mean, one row per hint.
+
+All of it is text beside a graph that is finished, and changes nothing that is computed.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .._types import Array
-from ..ir.graph import DType, Graph, Node, rebuild
+from ..ir.graph import DType, Graph, Node
 from ..ir.monotone import LARGEST
 from ..ir.ops import CONVOLUTIONS, OPS, SMALLEST_NORMAL, ClampAttrs, ConvAttrs
 from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue
-from ..ir.rewrite import with_inputs
-from .levels import levels, scaled_by_batch
-from .signs import sign_planes
+from ..ir.rewrite import sources, with_inputs
+from .binarize import why_not_bits
+from .levels import MOST_STEPS, levels, scaled_by_batch
+from .read_bytes import why_not_bytes
+from .signs import MOST_SIGNS, sign_planes
 from .to_thresholds import reach
 
 _MOST_LEVELS = 256  # of weights that somebody may have quantized
@@ -24,17 +29,72 @@ _BITS = ("binarize", *CONVOLUTIONS)
 _FEW_ZEROS = 0.05  # of ternary weights
 
 
-def hints(graph: Graph) -> Graph:
-    """Precondition: BINARY, all fused.  Postcondition: the same values; a node's note ends with the hints that fit."""
+def explain(graph: Graph) -> Graph:
+    """A lowered graph whose notes say why a layer is float, and what its author may want to change.
 
+    It computes the same: no pass looks at a note, and notes are written when all passes are done.
+    """
     planes = set(_planes(graph))
-
-    def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
-        node = with_inputs(old, inputs)
+    new: dict[Node, Node] = {}
+    for old in graph.nodes():
+        node = with_inputs(old, tuple(new[i] for i in old.inputs))
         found = [hint.text for hint in HINTS if node.op in hint.ops and old not in planes and hint.fits(node)]
-        return replace(node, note="; ".join([node.note, *found] if node.note else found)) if found else node
+        note = "; ".join(filter(None, [node.note, _kind(node), *found]))
+        new[old] = node if note == node.note else replace(node, note=note)
+    return replace(
+        graph.mapped(new),
+        schedule=tuple(new[n] for n in graph.schedule),
+        placements={new[n]: place for n, place in graph.placements.items()},
+        arena_bytes=graph.arena_bytes,
+    )
 
-    return rebuild(graph, visit)
+
+# -- why a layer is float ---------------------------------------------------------------------------------------------
+
+
+def _kind(node: Node) -> str:
+    """Why a layer is float, or that it is one of integers."""
+    if node.op == "iconv2d":
+        one = node.inputs[1].type.shape[3] == node.inputs[0].type.shape[-1]
+        return f"integer input, {'binary' if one else 'ternary'} weights"
+    return why_float(node) if node.op == "conv2d" else ""
+
+
+def why_float(conv: Node) -> str:
+    """Why a convolution of floats is neither binary nor one of integers."""
+    x = conv.inputs[0]
+    known = levels(x)
+    reason = why_not_bytes(conv) or (why_not_bits(conv, known) if known is not None else "")
+    if reason:
+        return reason
+    if x.op == "pad" and levels(x.inputs[0]) is not None:
+        return f"its bits are padded with {x.attrs.value:g}"  # type: ignore[attr-defined]
+    if x.op == "concat" and all(levels(i) is not None for i in x.inputs):
+        return "its input joins what different quantizers made"
+    binary = sign_planes(conv.inputs[1].value, MOST_SIGNS) is not None
+    too = "" if binary else ", its weights too"
+    if scaled_by_batch(x):
+        return f"each channel of its bits is scaled by a mean over the batch{too}"
+    if _rounded(x):
+        return f"its input takes more than {MOST_STEPS + 1} values{too}"
+    return f"its input is float{too} (no input quantizer)"
+
+
+def _rounded(x: Node) -> bool:
+    """Whether quantizers made it, one of them of many levels: a rounding, scaled."""
+
+    def past(x: Node) -> bool:
+        # What quantizers are written with: a list, and no trait, since other functions that scale round nothing here.
+        scaled = (
+            x.op in ("mul", "div", "add", "sub", "clamp", "affine") and sum(not i.is_constant for i in x.inputs) == 1
+        )
+        return OPS[x.op].moves or scaled
+
+    found = sources(x, past)
+    return any(s.op == "round" for s in found) and all(s.op == "round" or levels(s) is not None for s in found)
+
+
+# -- hints ------------------------------------------------------------------------------------------------------------
 
 
 def _planes(graph: Graph) -> Iterator[Node]:

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a network is no spiking one: the only place that says so, for files of spikes and for the event engine."""
+
+from __future__ import annotations
+
+from .graph import Graph, Node
+from .ops import OPS
+
+_SHORTCUT = ("a shortcut of real numbers is added", "quantize both sides and concatenate them, or leave it out")
+_QUANTIZER = "use a quantizer of bits right after batch norm"
+
+
+def of_the_batch(graph: Graph) -> str | None:
+    """Why a network whose images depend on each other has no spikes, or None; names the layer, and what to do."""
+    for node in graph.nodes():
+        if OPS[node.op].whole_batch:
+            return (
+                f"layer '{node.name}': it computes with all images of a batch, and spikes are of one image: use a "
+                "quantizer that treats every image alone (ste_sign, ste_tern), or run the network with model(x)"
+            )
+    return None
+
+
+def refusal(bits: Node, x: Node) -> str:
+    """Why bits that depend on the real value x are no spikes, and what to do."""
+    why, instead = _why_real(x) or (f"'{x.op}' gives real numbers", "leave it out")
+    value = f" (value '{bits.tap}')" if bits.tap and bits.tap != bits.name else ""
+    where = f" (layer '{x.name}')" if x.name and x.name != bits.name else ""
+    return (
+        f"layer '{bits.name}'{value}: its spikes would depend on real numbers, not on spikes alone: {why}{where}; "
+        f"{instead}, or run the network with model(x)"
+    )
+
+
+def to_blame(x: Node) -> bool:
+    """Whether a real value between spikes is known to be no threshold on them."""
+    return _why_real(x) is not None
+
+
+def fits_channels(node: Node) -> bool:
+    """Whether an elementwise op's constants are one number, or one per channel."""
+    return all(i.value.size in (1, node.type.shape[-1]) for i in node.inputs if i.is_constant)
+
+
+def _why_real(x: Node) -> tuple[str, str] | None:
+    """Why a value is no threshold on spikes, and what may stand there."""
+    if "residual" in getattr(x.attrs, "slots", ()):
+        return _SHORTCUT
+    if x.op == "conv2d":
+        because = f", because {x.note}" if x.note else ""
+        return f"a layer of floats{because}", "give it an input and a kernel quantizer"
+    if x.op == "avg_pool":
+        return "average pooling", "use max-pooling"
+    if x.op in ("dequantize", "binarize_levels"):
+        return "numbers of several bits are computed with", "use activations of bits"
+    if OPS[x.op].library:
+        return f"'{x.op}', which is not rounded alike everywhere", _QUANTIZER
+    if x.op == "concat":
+        return next((found for i in x.inputs if (found := _why_real(i)) is not None), None)
+    return _why_no_step(x) if OPS[x.op].elementwise else None
+
+
+def _why_no_step(x: Node) -> tuple[str, str] | None:
+    """Why an elementwise function is no step of one sum."""
+    body, ends = _operations(x)
+    if not all(fits_channels(node) for node in body):
+        return (
+            "an activation has a constant for every pixel, and neurons have one per channel",
+            "give it one per channel (PReLU: shared_axes=[1, 2])",
+        )
+    if len(ends) > 1:
+        return (
+            ("two real numbers are multiplied (a gate)", "leave the gate out") if x.op in ("mul", "div") else _SHORTCUT
+        )
+    what = "an activation of two slopes (PReLU)"
+    if x.op != "prelu":
+        if sum(not i.is_constant for i in x.inputs) == 1:
+            return None
+        what = "an activation falls as well as rises (as a PReLU does with slopes below 0)"
+    return _why_real(ends[0]) or (what, _QUANTIZER)
+
+
+def _operations(x: Node) -> tuple[list[Node], list[Node]]:
+    """(The operations on single elements that make a value, what they make it of.)"""
+    body: dict[Node, None] = {}
+    ends: dict[Node, None] = {}
+    stack = [x]
+    while stack:
+        node = stack.pop()
+        if not OPS[node.op].elementwise:
+            ends[node] = None
+        elif node not in body:
+            body[node] = None
+            stack += [i for i in node.inputs if not i.is_constant]
+    return list(body), list(ends)
