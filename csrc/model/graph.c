@@ -3,14 +3,6 @@
 #include "model/coding.h"
 #include "model/validate.h"
 
-static bnn_status tensor_error(const struct bnn_model *m, uint32_t number, bnn_problem *problem, bnn_status status,
-                               const char *what, uint64_t found, uint64_t expected)
-{
-    const struct bnn_tensor *t = &m->tensors[number];
-    return bnn_report(problem, status, "tensor", number, t->name, t->name_length, what, bnn_shown(found),
-                      bnn_shown(expected));
-}
-
 /* Inputs and outputs: each index exactly once. */
 static bnn_status number_interface(struct bnn_model *m, bnn_problem *problem)
 {
@@ -27,7 +19,7 @@ static bnn_status number_interface(struct bnn_model *m, bnn_problem *problem)
         }
         uint32_t *numbers = t->storage == BNN_INPUT ? m->input_tensors : m->output_tensors;
         if (numbers[t->offset] != BNN_NEVER) {
-            return tensor_error(m, i, problem, BNN_ERROR_FORMAT, "tensors with its index", 2, 1);
+            return bnn_tensor_error(problem, &m->tensors[i], i, BNN_ERROR_FORMAT, "tensors with its index", 2, 1);
         }
         numbers[t->offset] = i;
     }
@@ -71,11 +63,11 @@ static bnn_status check_constants(const struct bnn_model *m, uint64_t most, bnn_
         }
         total = bnn_plus(total, 4 * (uint64_t)t->o * t->image);
         if (total > most) {
-            return tensor_error(m, i, problem, BNN_ERROR_LIMIT, "bytes of all constants up to it (max_bytes)", total,
-                                most);
+            return bnn_tensor_error(problem, &m->tensors[i], i, BNN_ERROR_LIMIT,
+                                    "bytes of all constants up to it (max_bytes)", total, most);
         }
         if (!tail_is_zero(t)) {
-            return tensor_error(m, i, problem, BNN_ERROR_FORMAT, "bits past its channels", 1, 0);
+            return bnn_tensor_error(problem, &m->tensors[i], i, BNN_ERROR_FORMAT, "bits past its channels", 1, 0);
         }
         int64_t found, expected;
         const char *wrong = bnn_check_coded(t, &found, &expected);
@@ -93,15 +85,16 @@ static bnn_status check_texts(const struct bnn_model *m, bnn_problem *problem)
     for (uint32_t i = 0; i < m->tensor_count; i++) {
         total += (uint64_t)m->tensors[i].name_length + m->tensors[i].origin_length;
         if (total > most) {
-            return tensor_error(m, i, problem, BNN_ERROR_LIMIT, "bytes of names up to it (at most)", total, most);
+            return bnn_tensor_error(problem, &m->tensors[i], i, BNN_ERROR_LIMIT, "bytes of names up to it (at most)",
+                                    total, most);
         }
     }
     for (uint32_t k = 0; k < m->op_count; k++) {
         const struct bnn_op *op = &m->ops[k];
         total += (uint64_t)op->layer_length + op->note_length;
         if (total > most) {
-            return bnn_report(problem, BNN_ERROR_LIMIT, "op", k, op->layer, op->layer_length,
-                              "bytes of names and notes up to it (at most)", bnn_shown(total), bnn_shown(most));
+            return bnn_op_error(problem, op, k, BNN_ERROR_LIMIT, "bytes of names and notes up to it (at most)", total,
+                                most);
         }
     }
     return BNN_OK;
@@ -115,30 +108,27 @@ static bnn_status check_order(struct bnn_model *m, bnn_problem *problem)
         for (uint32_t i = 0; i < op->input_count; i++) {
             struct bnn_tensor *t = &m->tensors[op->inputs[i]];
             if (t->storage != BNN_INPUT && t->storage != BNN_CONSTANT && t->written == BNN_NEVER) {
-                return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,
-                                  "earlier ops that write what it reads", 0, 1);
+                return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "earlier ops that write what it reads", 0, 1);
             }
             if (t->dtype == BNN_U8 && !op->row->bytes) {
-                return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,
-                                  "dtype of an input (it reads no u8)", t->dtype, BNN_F32);
+                return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "dtype of an input (it reads no u8)", t->dtype,
+                                    BNN_F32);
             }
             t->last_read = k;
         }
         struct bnn_tensor *t = &m->tensors[op->output];
         if (t->storage == BNN_INPUT || t->storage == BNN_CONSTANT) {
-            return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length, "storage of its output",
-                              t->storage, BNN_ARENA);
+            return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "storage of its output", t->storage, BNN_ARENA);
         }
         if (t->written != BNN_NEVER) {
-            return bnn_report(problem, BNN_ERROR_FORMAT, "op", k, op->layer, op->layer_length,
-                              "ops that write its output", 2, 1);
+            return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "ops that write its output", 2, 1);
         }
         t->written = t->last_read = k;
     }
     for (uint32_t i = 0; i < m->tensor_count; i++) {
         const struct bnn_tensor *t = &m->tensors[i];
         if (t->storage != BNN_INPUT && t->storage != BNN_CONSTANT && t->written == BNN_NEVER) {
-            return tensor_error(m, i, problem, BNN_ERROR_FORMAT, "ops that write it", 0, 1);
+            return bnn_tensor_error(problem, &m->tensors[i], i, BNN_ERROR_FORMAT, "ops that write it", 0, 1);
         }
     }
     return BNN_OK;
@@ -179,16 +169,16 @@ static bnn_status check_overlap(const struct bnn_model *m, uint32_t *alive, bnn_
         const struct bnn_tensor *t = &m->tensors[op->output];
         if (t->storage == BNN_ARENA) {
             if (count == limit) {
-                return tensor_error(m, op->output, problem, BNN_ERROR_LIMIT, "tensors alive at once (at most)",
-                                    (uint64_t)count + 1, limit);
+                return bnn_tensor_error(problem, &m->tensors[op->output], op->output, BNN_ERROR_LIMIT,
+                                        "tensors alive at once (at most)", (uint64_t)count + 1, limit);
             }
             uint32_t at = position(m, alive, count, t->offset);
             for (uint32_t i = at > 0 ? at - 1 : 0; i < count && i <= at; i++) {
                 const struct bnn_tensor *other = &m->tensors[alive[i]];
                 if (t->offset < other->offset + other->bytes && other->offset < t->offset + t->bytes) {
-                    return tensor_error(m, op->output, problem, BNN_ERROR_FORMAT,
-                                        "offset in the memory of a tensor still needed", t->offset,
-                                        other->offset + other->bytes);
+                    return bnn_tensor_error(problem, &m->tensors[op->output], op->output, BNN_ERROR_FORMAT,
+                                            "offset in the memory of a tensor still needed", t->offset,
+                                            other->offset + other->bytes);
                 }
             }
             for (uint32_t i = count++; i > at; i--) {
@@ -211,18 +201,9 @@ static bnn_status check_overlap(const struct bnn_model *m, uint32_t *alive, bnn_
 
 bnn_status bnn_check_graph(struct bnn_model *m, const struct bnn_header *h, uint32_t *alive, bnn_problem *problem)
 {
-    bnn_status status = number_interface(m, problem);
-    if (status == BNN_OK) {
-        status = check_constants(m, h->most, problem);
-    }
-    if (status == BNN_OK) {
-        status = check_texts(m, problem);
-    }
-    if (status == BNN_OK) {
-        status = check_order(m, problem);
-    }
-    if (status == BNN_OK) {
-        status = check_overlap(m, alive, problem);
-    }
-    return status;
+    BNN_TRY(number_interface(m, problem));
+    BNN_TRY(check_constants(m, h->most, problem));
+    BNN_TRY(check_texts(m, problem));
+    BNN_TRY(check_order(m, problem));
+    return check_overlap(m, alive, problem);
 }

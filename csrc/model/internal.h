@@ -113,6 +113,14 @@ static inline const struct bnn_tensor *bnn_op_input(const struct bnn_model *m, c
     return &m->tensors[op->inputs[i]];
 }
 
+/* Return what a check returns, unless that is BNN_OK. */
+#define BNN_TRY(check)                \
+    do {                              \
+        bnn_status status_ = (check); \
+        if (status_ != BNN_OK)        \
+            return status_;           \
+    } while (0)
+
 /* Arithmetic for what a file may make huge: UINT64_MAX instead of an overflow. */
 static inline uint64_t bnn_times(uint64_t a, uint64_t b)
 {
@@ -122,6 +130,12 @@ static inline uint64_t bnn_times(uint64_t a, uint64_t b)
 static inline uint64_t bnn_plus(uint64_t a, uint64_t b)
 {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/* a / b, rounded up. */
+static inline uint64_t bnn_parts(uint64_t a, uint64_t b)
+{
+    return a / b + (a % b != 0);
 }
 
 /* Elements of one image of an activation, without its halo. */

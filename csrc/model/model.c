@@ -74,13 +74,6 @@ struct tally {
     uint64_t dearest_work;
 };
 
-static bnn_status limit_error(bnn_problem *problem, const struct bnn_op *op, uint32_t number, const char *what,
-                              uint64_t found, uint64_t most)
-{
-    return bnn_report(problem, BNN_ERROR_LIMIT, "op", number, op->layer, op->layer_length, what, bnn_shown(found),
-                      bnn_shown(most));
-}
-
 /* Before an op is prepared: what bounds the work of preparing it. */
 static bnn_status count_shapes(struct tally *t, const struct bnn_model *m, const struct bnn_header *h,
                                const struct bnn_op *op, uint32_t number, bnn_problem *problem)
@@ -88,15 +81,16 @@ static bnn_status count_shapes(struct tally *t, const struct bnn_model *m, const
     const struct bnn_tensor *out = &m->tensors[op->output];
     t->edges += (uint64_t)out->h + out->w;
     if (t->edges > BNN_MAX_EDGES) {
-        return limit_error(problem, op, number, "rows and columns of all outputs up to its own (at most)", t->edges,
-                           BNN_MAX_EDGES);
+        return bnn_op_error(problem, op, number, BNN_ERROR_LIMIT,
+                            "rows and columns of all outputs up to its own (at most)", t->edges, BNN_MAX_EDGES);
     }
     for (uint32_t i = 0; i < op->input_count; i++) {
         const struct bnn_tensor *in = bnn_op_input(m, op, i);
         t->read = bnn_plus(t->read, in->storage == BNN_CONSTANT ? 4 * (uint64_t)in->o * in->image : 0);
     }
     if (t->read > h->most) {
-        return limit_error(problem, op, number, "bytes of constants read up to it (max_bytes)", t->read, h->most);
+        return bnn_op_error(problem, op, number, BNN_ERROR_LIMIT, "bytes of constants read up to it (max_bytes)",
+                            t->read, h->most);
     }
     return BNN_OK;
 }
@@ -107,12 +101,12 @@ static bnn_status count_costs(struct tally *t, const struct bnn_prepare *p, cons
 {
     uint64_t piece = bnn_op_piece(p->model, op);
     if (p->used > h->most) {
-        return limit_error(p->problem, op, p->number, "bytes of the opened model up to it (max_bytes)", p->used,
-                           h->most);
+        return bnn_op_error(p->problem, op, p->number, BNN_ERROR_LIMIT,
+                            "bytes of the opened model up to it (max_bytes)", p->used, h->most);
     }
     if (piece > BNN_MAX_PIECE) {
-        return limit_error(p->problem, op, p->number, "work of a part that cannot be cut (at most)", piece,
-                           BNN_MAX_PIECE);
+        return bnn_op_error(p->problem, op, p->number, BNN_ERROR_LIMIT, "work of a part that cannot be cut (at most)",
+                            piece, BNN_MAX_PIECE);
     }
     op->work = bnn_op_work(p->model, op);
     t->work = bnn_plus(t->work, op->work);
@@ -135,7 +129,8 @@ static bnn_status check_work(const struct bnn_model *m, const struct bnn_header 
     for (uint32_t k = 0; k <= t->dearest; k++) {
         bnn_read_op(m->file, h, k, &offset, &op, NULL);
     }
-    return limit_error(problem, &op, t->dearest, "most of the work of all ops (max_work)", t->work, h->limits.max_work);
+    return bnn_op_error(problem, &op, t->dearest, BNN_ERROR_LIMIT, "most of the work of all ops (max_work)", t->work,
+                        h->limits.max_work);
 }
 
 /* Checks every op by itself and counts the bytes of the opened model. */
@@ -154,31 +149,27 @@ static bnn_status measure(const struct bnn_model *proto, const struct bnn_header
     model.ops = &op;
     reserve_tables(&p, h);
     for (uint32_t k = 0; k < h->op_count; k++) {
-        bnn_status status = bnn_read_op(model.file, h, k, &offset, &op, problem);
-        for (uint32_t i = 0; i < op.input_count && status == BNN_OK; i++) {
-            status = bnn_read_tensor(model.file, h, op.inputs[i], &tensors[i], problem);
+        BNN_TRY(bnn_read_op(model.file, h, k, &offset, &op, problem));
+        for (uint32_t i = 0; i < op.input_count; i++) {
+            BNN_TRY(bnn_read_tensor(model.file, h, op.inputs[i], &tensors[i], problem));
             numbers[i] = i;
         }
-        if (status == BNN_OK) {
-            status = bnn_read_tensor(model.file, h, op.output, &tensors[op.input_count], problem);
-        }
-        if (status == BNN_OK) {
-            op.inputs = numbers;
-            op.output = op.input_count;
-            status = count_shapes(&tally, &model, h, &op, k, problem);
-        }
-        if (status == BNN_OK) {
-            status = prepare(&p, &op, k);
-        }
-        if (status == BNN_OK) {
-            status = count_costs(&tally, &p, h, &op);
-        }
-        if (status != BNN_OK) {
-            return status;
-        }
+        BNN_TRY(bnn_read_tensor(model.file, h, op.output, &tensors[op.input_count], problem));
+        op.inputs = numbers;
+        op.output = op.input_count;
+        BNN_TRY(count_shapes(&tally, &model, h, &op, k, problem));
+        BNN_TRY(prepare(&p, &op, k));
+        BNN_TRY(count_costs(&tally, &p, h, &op));
     }
     *bytes = p.used;
     return check_work(proto, h, &tally, problem);
+}
+
+/* An argument of an entry point cannot be used. */
+static bnn_status argument_error(bnn_problem *problem, bnn_status status, const char *name, const char *what,
+                                 size_t found, size_t expected)
+{
+    return bnn_report(problem, status, name, BNN_NEVER, NULL, 0, what, (int64_t)found, (int64_t)expected);
 }
 
 /* What both entry points begin with: the arguments and the header. */
@@ -189,14 +180,14 @@ static bnn_status begin(const void *file, size_t size, const bnn_kernels *kernel
         memset(problem, 0, sizeof *problem);
     }
     if (file == NULL) {
-        return bnn_report(problem, BNN_ERROR_ARGUMENT, "file", BNN_NEVER, NULL, 0, "is null", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "file", "is null", 0, 1);
     }
     if (kernels == NULL) {
-        return bnn_report(problem, BNN_ERROR_KERNELS, "kernels", BNN_NEVER, NULL, 0, "none given", 0, 1);
+        return argument_error(problem, BNN_ERROR_KERNELS, "kernels", "none given", 0, 1);
     }
     if (!aligned(file)) {
-        return bnn_report(problem, BNN_ERROR_MEMORY, "file", BNN_NEVER, NULL, 0, "bytes past an aligned address",
-                          (int64_t)((uintptr_t)file % BNN_ALIGNMENT), 0);
+        return argument_error(problem, BNN_ERROR_MEMORY, "file", "bytes past an aligned address",
+                              (uintptr_t)file % BNN_ALIGNMENT, 0);
     }
     bnn_status status = bnn_read_header(file, size, h, problem);
     if (status != BNN_OK) {
@@ -236,7 +227,7 @@ bnn_status bnn_model_size_within(const void *file, size_t size, const bnn_kernel
     struct bnn_model proto;
     struct bnn_header h;
     if (bytes == NULL) {
-        return bnn_report(problem, BNN_ERROR_ARGUMENT, "bytes", BNN_NEVER, NULL, 0, "is null", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "bytes", "is null", 0, 1);
     }
     bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
     if (status == BNN_OK) {
@@ -288,32 +279,23 @@ static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h
     m->output_tensors = t.outputs;
     p.model = m;
 
-    bnn_status status = BNN_OK;
-    for (uint32_t i = 0; i < h->tensor_count && status == BNN_OK; i++) {
-        status = bnn_read_tensor(m->file, h, i, &m->tensors[i], problem);
-    }
+    for (uint32_t i = 0; i < h->tensor_count; i++)
+        BNN_TRY(bnn_read_tensor(m->file, h, i, &m->tensors[i], problem));
     size_t offset = h->ops;
-    for (uint32_t k = 0; k < h->op_count && status == BNN_OK; k++) {
-        status = bnn_read_op(m->file, h, k, &offset, &m->ops[k], problem);
-    }
-    if (status == BNN_OK) {
-        status = bnn_check_graph(m, h, t.alive, problem);
-    }
-    for (uint32_t k = 0; k < h->op_count && status == BNN_OK; k++) {
-        status = prepare(&p, &m->ops[k], k);
+    for (uint32_t k = 0; k < h->op_count; k++)
+        BNN_TRY(bnn_read_op(m->file, h, k, &offset, &m->ops[k], problem));
+    BNN_TRY(bnn_check_graph(m, h, t.alive, problem));
+    for (uint32_t k = 0; k < h->op_count; k++) {
+        BNN_TRY(prepare(&p, &m->ops[k], k));
         size_t scratch = m->ops[k].scratch;
         m->scratch = scratch > m->scratch ? scratch : m->scratch;
         m->whole_batch |= m->ops[k].row->whole_batch;
         m->ops[k].work = bnn_op_work(m, &m->ops[k]);
         m->work = bnn_plus(m->work, m->ops[k].work);
     }
-    if (status == BNN_OK) {
-        status = check_context(m, h, p.used, problem);
-    }
-    if (status == BNN_OK) {
-        *model = m;
-    }
-    return status;
+    BNN_TRY(check_context(m, h, p.used, problem));
+    *model = m;
+    return BNN_OK;
 }
 
 bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
@@ -322,7 +304,7 @@ bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernel
     struct bnn_model proto;
     struct bnn_header h;
     if (model == NULL) {
-        return bnn_report(problem, BNN_ERROR_ARGUMENT, "model", BNN_NEVER, NULL, 0, "is null", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "model", "is null", 0, 1);
     }
     *model = NULL;
     bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
@@ -338,15 +320,14 @@ bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernel
         return status;
     }
     if (memory == NULL) {
-        return bnn_report(problem, BNN_ERROR_ARGUMENT, "memory", BNN_NEVER, NULL, 0, "is null", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "memory", "is null", 0, 1);
     }
     if (!aligned(memory)) {
-        return bnn_report(problem, BNN_ERROR_MEMORY, "memory", BNN_NEVER, NULL, 0, "bytes past an aligned address",
-                          (int64_t)((uintptr_t)memory % BNN_ALIGNMENT), 0);
+        return argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes past an aligned address",
+                              (uintptr_t)memory % BNN_ALIGNMENT, 0);
     }
     if (memory_size < bytes) {
-        return bnn_report(problem, BNN_ERROR_MEMORY, "memory", BNN_NEVER, NULL, 0, "bytes", (int64_t)memory_size,
-                          (int64_t)bytes);
+        return argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes", memory_size, bytes);
     }
     return fill(&proto, &h, memory, model, problem);
 }

@@ -66,6 +66,20 @@ bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind,
     return status;
 }
 
+bnn_status bnn_tensor_error(bnn_problem *problem, const struct bnn_tensor *t, uint32_t number, bnn_status status,
+                            const char *what, uint64_t found, uint64_t expected)
+{
+    return bnn_report(problem, status, "tensor", number, t->name, t->name_length, what, bnn_shown(found),
+                      bnn_shown(expected));
+}
+
+bnn_status bnn_op_error(bnn_problem *problem, const struct bnn_op *op, uint32_t number, bnn_status status,
+                        const char *what, uint64_t found, uint64_t expected)
+{
+    return bnn_report(problem, status, "op", number, op->layer, op->layer_length, what, bnn_shown(found),
+                      bnn_shown(expected));
+}
+
 bnn_status bnn_fail(struct bnn_prepare *p, const struct bnn_op *op, bnn_status status, const char *what, int64_t found,
                     int64_t expected)
 {

@@ -80,5 +80,10 @@ static inline int64_t bnn_shown(uint64_t v)
  * Returns status. */
 bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind, uint32_t number, const char *name,
                       size_t name_length, const char *what, int64_t found, int64_t expected);
+/* The same of a tensor or an op. */
+bnn_status bnn_tensor_error(bnn_problem *problem, const struct bnn_tensor *t, uint32_t number, bnn_status status,
+                            const char *what, uint64_t found, uint64_t expected);
+bnn_status bnn_op_error(bnn_problem *problem, const struct bnn_op *op, uint32_t number, bnn_status status,
+                        const char *what, uint64_t found, uint64_t expected);
 
 #endif

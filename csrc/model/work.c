@@ -38,11 +38,6 @@ uint64_t bnn_op_work(const struct bnn_model *m, const struct bnn_op *op)
     return bnn_times(elements, op->row->cost != 0 ? op->row->cost : 1);
 }
 
-static uint64_t divide(uint64_t a, uint64_t b)
-{
-    return a / b + (a % b != 0);
-}
-
 uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op)
 {
     const struct bnn_tensor *t = &m->tensors[op->output];
@@ -54,5 +49,5 @@ uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op)
         pieces = bnn_times(pieces * t->w, depthwise ? 1 : groups > 1 ? groups : t->c);
     }
     /* Rows of the halo above and below come with the first and the last of the image's. */
-    return bnn_plus(divide(bnn_op_work(m, op), pieces), (uint64_t)(t->top + t->bottom) * t->row);
+    return bnn_plus(bnn_parts(bnn_op_work(m, op), pieces), (uint64_t)(t->top + t->bottom) * t->row);
 }

@@ -5,14 +5,6 @@
 
 #include "model/internal.h"
 
-/* Return what a check returns, unless that is BNN_OK. */
-#define BNN_TRY(check)                \
-    do {                              \
-        bnn_status status_ = (check); \
-        if (status_ != BNN_OK)        \
-            return status_;           \
-    } while (0)
-
 /* In a function of p and op: fail, unless the condition holds. */
 #define BNN_CHECK(condition, what, found, expected)                                                \
     do {                                                                                           \

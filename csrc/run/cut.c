@@ -14,24 +14,19 @@ struct bnn_part bnn_whole(const struct bnn_model *m, uint32_t number, size_t ima
     return whole;
 }
 
-static uint64_t divide(uint64_t a, uint64_t b)
-{
-    return a / b + (a % b != 0);
-}
-
 struct bnn_cut bnn_cut_op(const struct bnn_model *m, uint32_t op, size_t images, uint64_t most)
 {
     /* A dense layer's weights are read once for all images: those are parted late. */
     static const int order[BNN_AXES] = {BNN_ROWS, BNN_BLOCKS, BNN_IMAGES, BNN_COLUMNS};
     struct bnn_cut cut = {.whole = bnn_whole(m, op, images), .work = bnn_times(m->ops[op].work, images)};
-    uint64_t wanted = divide(cut.work, most);
+    uint64_t wanted = bnn_parts(cut.work, most);
     for (int i = 0; i < BNN_AXES; i++) {
         size_t size = cut.whole.end[order[i]], parts = wanted < size ? (size_t)wanted : size;
-        size_t step = parts > 1 ? size / parts + (size % parts != 0) : size;
-        uint64_t got = divide(size, step);
+        size_t step = parts > 1 ? (size_t)bnn_parts(size, parts) : size;
+        uint64_t got = bnn_parts(size, step);
         cut.step[order[i]] = step;
-        cut.work = divide(cut.work, got);
-        wanted = divide(wanted, got);
+        cut.work = bnn_parts(cut.work, got);
+        wanted = bnn_parts(wanted, got);
     }
     return cut;
 }
