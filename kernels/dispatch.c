@@ -54,6 +54,35 @@ const bnn_kernels *bnn_kernels_select(const char *name)
     return NULL;
 }
 
+void bnn_kernels_complete(const bnn_kernels *family, bnn_kernels *complete)
+{
+    uint32_t features = processor_features();
+    size_t next = 0;
+    while (next < bnn_kernel_family_count && bnn_kernel_families[next] != family)
+        next++;
+    next = next < bnn_kernel_family_count ? next + 1 : 0;
+    *complete = *family;
+    for (; next < bnn_kernel_family_count; next++) {
+        const bnn_kernels *k = bnn_kernel_families[next];
+        if (k->features & ~features)
+            continue;
+#define TAKE(member, function)      \
+    if (complete->function == NULL) \
+        complete->member = k->member;
+        TAKE(binary, binary.values)
+        TAKE(floats, floats.values)
+        TAKE(bytes, bytes.values)
+        TAKE(binarize, binarize)
+        TAKE(binarize_at, binarize_at)
+        TAKE(max_row, max_row)
+        TAKE(add_rows, add_rows)
+        TAKE(add_floats, add_floats)
+        TAKE(crossed, crossed)
+        TAKE(halve, halve)
+#undef TAKE
+    }
+}
+
 const char *bnn_kernels_name(const bnn_kernels *kernels)
 {
     return kernels->name;

@@ -106,28 +106,47 @@ struct bnn_rows {
     const int8_t *added[BNN_BATCH], *taken[BNN_BATCH];
 };
 
-struct bnn_kernels {
-    const char *name;
-    uint32_t features;                  /* bits that the processor must have: BNN_FEATURE_* */
-    uint32_t binary_pixels;             /* tile height */
-    uint32_t binary_lanes;              /* block width: 32 or 64 output channels */
-    uint32_t binary_expansion;          /* packed words for one of a filter */
-    uint32_t float_pixels, float_lanes; /* those of bytes, too */
-    uint32_t byte_taps;                 /* weights for bytes in a packed word: 1, 2 or 4 */
+/* Kernels that share a layout of packed weights are a group: a family has all of it or nothing.  A group's tiles are
+ * `pixels` high, and its blocks `lanes` wide: 32 or 64 output channels. */
+struct bnn_binary_kernels {
+    uint32_t pixels, lanes;
+    uint32_t expansion; /* packed words for one of a filter */
     /* src: [channels][words] (a filter's taps in order) -> dst: [block][words][lane], missing lanes zero.
-     * dst has ceil(channels / lanes) * lanes * words elements; for bits, times binary_expansion: what a family makes of a
-     * word's lanes is its own affair. */
-    void (*pack_binary)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words);
-    void (*pack_float)(float *dst, const float *src, size_t channels, size_t taps);
-    /* -> dst: [block][segment][word][lane], missing lanes and weights zero; a segment has pixels * bytes weights */
-    void (*pack_bytes)(uint32_t *dst, const struct bnn_byte_filters *filters);
+     * dst has ceil(channels / lanes) * lanes * words * expansion elements: what a family makes of a word's lanes is its
+     * own affair. */
+    void (*pack)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words);
     /* bits by limits (values NULL, epilogue ignored) */
-    void (*binary_bits)(const struct bnn_binary_tile *tile);
+    void (*bits)(const struct bnn_binary_tile *tile);
     /* floats through the epilogue: values, bits (v > BNN_BIT_ABOVE) or both; nonzero: a value that became a bit was not a
      * number */
-    int (*binary_values)(const struct bnn_binary_tile *tile);
-    int (*float_values)(const struct bnn_float_tile *tile);
-    int (*byte_values)(const struct bnn_byte_tile *tile);
+    int (*values)(const struct bnn_binary_tile *tile);
+};
+
+struct bnn_float_kernels {
+    uint32_t pixels, lanes;
+    /* As of bits, without an expansion. */
+    void (*pack)(float *dst, const float *src, size_t channels, size_t taps);
+    int (*values)(const struct bnn_float_tile *tile);
+    /* depthwise convolution of all channels (first is 0): the sum of channel c is that of a[at.a[i] + segment[s] + c] *
+     * weights[s * length + c] over the segments; length is a multiple of lanes, and so are the operands' lengths. */
+    int (*depthwise)(const struct bnn_float_tile *tile);
+};
+
+struct bnn_byte_kernels {
+    uint32_t pixels, lanes;
+    uint32_t taps; /* weights in a packed word: 1, 2 or 4 */
+    /* -> dst: [block][segment][word][lane], missing lanes and weights zero; a segment has pixels * bytes weights */
+    void (*pack)(uint32_t *dst, const struct bnn_byte_filters *filters);
+    int (*values)(const struct bnn_byte_tile *tile);
+};
+
+/* A family.  What it leaves NULL comes from the next one: see bnn_kernels_complete. */
+struct bnn_kernels {
+    const char *name;
+    uint32_t features; /* bits that the processor must have: BNN_FEATURE_* */
+    struct bnn_binary_kernels binary;
+    struct bnn_float_kernels floats;
+    struct bnn_byte_kernels bytes;
     /* bit i of dst = src[i] > BNN_BIT_ABOVE, tail bits zero; nonzero: something was not a number */
     int (*binarize)(uint32_t *dst, const float *src, size_t count);
     /* pixels of `channels` floats each: bit c of a pixel = (src[c] >= thresholds[c]) != bit c of flips; each pixel begins
@@ -136,10 +155,6 @@ struct bnn_kernels {
                        size_t pixels);
     /* dst[i] = src[i] > dst[i] ? src[i] : dst[i] */
     void (*max_row)(float *dst, const float *src, size_t count);
-    /* depthwise convolution of all channels (first is 0): the sum of channel c is that of a[at.a[i] + segment[s] + c] *
-     * weights[s * length + c] over the segments; length is a multiple of float_lanes, and so are the operands' lengths.
-     * Returns as float_values does. */
-    int (*depthwise)(const struct bnn_float_tile *tile);
     /* The event engine's membranes.  m[i] += sum of added[k][offset + i] - sum of taken[k][offset + i] */
     void (*add_rows)(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count);
     /* a[i] += delta * row[i] */
@@ -160,5 +175,9 @@ struct bnn_kernels {
 /* The families compiled in, fastest first, scalar last. */
 extern const struct bnn_kernels *const bnn_kernel_families[];
 extern const size_t bnn_kernel_family_count;
+
+/* A family with all functions and groups: those that it lacks are of the next family in line that has them and that this
+ * processor can run.  A family that is not in the table stands before all others. */
+void bnn_kernels_complete(const struct bnn_kernels *family, struct bnn_kernels *complete);
 
 #endif

@@ -144,7 +144,7 @@ void bnn_events_add(struct bnn_events *e, struct bnn_layer *l, struct bnn_arriva
     uint32_t pixel = arrival.neuron / l->in_c, channel = arrival.neuron % l->in_c;
     rows.plus = arrival.sign > 0, rows.minus = arrival.sign < 0;
     rows.added[0] = rows.taken[0] = (const int8_t *)l->rows + channel * l->row_length;
-    add_rows(e->model->kernels, l, pixel, channel / l->group_in, &rows);
+    add_rows(&e->model->kernels, l, pixel, channel / l->group_in, &rows);
 }
 
 /* The bits begin to end - 1 of a pixel, of word k. */
@@ -173,7 +173,7 @@ static void collect(struct bnn_rows *rows, const int8_t *base, size_t row_length
 static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p,
                       const uint32_t *queue, size_t count)
 {
-    const bnn_kernels *kernels = e->model->kernels;
+    const bnn_kernels *kernels = &e->model->kernels;
     uint32_t pixel = queue[0] / p->words, first = pixel * p->words, group = 0;
     struct bnn_rows rows;
     rows.plus = rows.minus = 0;
@@ -232,7 +232,7 @@ void bnn_events_add_waiting(struct bnn_events *e, struct bnn_layer *l, const str
 
 void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *l, size_t index, float delta)
 {
-    const bnn_kernels *kernels = e->model->kernels;
+    const bnn_kernels *kernels = &e->model->kernels;
     uint32_t channel = (uint32_t)(index % l->in_c);
     const float *row = (const float *)l->rows + channel * l->row_length;
     size_t group = channel / l->group_in;

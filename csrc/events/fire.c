@@ -181,7 +181,7 @@ void bnn_events_forget(struct bnn_layer *l)
 
 void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
 {
-    const bnn_kernels *kernels = e->model->kernels;
+    const bnn_kernels *kernels = &e->model->kernels;
     for (size_t i = 0; i < l->list_count && !e->stopped; i++) {
         l->touched[l->list[i]] = 0;
         settle_pixel(e, l, kernels, l->list[i]);
@@ -192,7 +192,7 @@ void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
 
 void bnn_events_settle_all(struct bnn_events *e, struct bnn_layer *l)
 {
-    const bnn_kernels *kernels = e->model->kernels;
+    const bnn_kernels *kernels = &e->model->kernels;
     bnn_events_forget(l);
     for (size_t i = 0; l->kind != BNN_LAYER_READOUT && i < bnn_events_pixels(l) && !e->stopped; i++)
         settle_pixel(e, l, kernels, i);

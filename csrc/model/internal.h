@@ -97,7 +97,7 @@ struct bnn_op_row {
 struct bnn_model {
     const unsigned char *file;
     size_t file_size;
-    const bnn_kernels *kernels;
+    struct bnn_kernels kernels; /* complete */
     uint32_t tensor_count, op_count, input_count, output_count;
     struct bnn_tensor *tensors;
     struct bnn_op *ops;

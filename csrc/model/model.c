@@ -201,7 +201,7 @@ static bnn_status begin(const void *file, size_t size, const bnn_kernels *kernel
     memset(proto, 0, sizeof *proto);
     proto->file = file;
     proto->file_size = size;
-    proto->kernels = kernels;
+    bnn_kernels_complete(kernels, &proto->kernels);
     proto->tensor_count = h->tensor_count;
     proto->op_count = h->op_count;
     proto->input_count = h->input_count;

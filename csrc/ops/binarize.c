@@ -46,7 +46,7 @@ static void run_thresholds(const struct bnn_run *r)
         for (size_t y = r->row_begin; y < r->row_end; y++) {
             const float *in = bnn_row_floats(&r->inputs[0], i, y);
             uint32_t *out = bnn_row_words(&r->output, i, y);
-            nan |= r->model->kernels->binarize_at(out, in, thresholds, flips, t->c, t->w);
+            nan |= r->model->kernels.binarize_at(out, in, thresholds, flips, t->c, t->w);
             nan |= zeros && infinite_times_zero(in, thresholds, t->c, t->w);
         }
         if (nan != 0) {
@@ -58,7 +58,7 @@ static void run_thresholds(const struct bnn_run *r)
 static void run_signs(const struct bnn_run *r)
 {
     const struct bnn_tensor *t = r->output.tensor;
-    int (*binarize)(uint32_t *, const float *, size_t) = r->model->kernels->binarize;
+    int (*binarize)(uint32_t *, const float *, size_t) = r->model->kernels.binarize;
     size_t pixels = t->w, c = t->c;
     if (c % 32 == 0) { /* no tail bits: a row at once */
         c *= pixels;

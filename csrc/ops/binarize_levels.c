@@ -78,7 +78,7 @@ static int compare(const struct bnn_run *r, const struct levels *l, uint32_t *ou
     memset(out, 0, from->w * words * l->planes * sizeof *out);
     for (uint32_t i = 1; i <= l->steps; i++) {
         const float *thresholds = l->thresholds + (i - 1) * (size_t)from->c;
-        nan |= r->model->kernels->binarize_at(bits, in, thresholds, l->flips, from->c, from->w);
+        nan |= r->model->kernels.binarize_at(bits, in, thresholds, l->flips, from->c, from->w);
         for (uint32_t plane = 0; plane < l->planes && i % (1u << plane) == 0; plane++)
             for (size_t x = 0; x < from->w; x++)
                 for (size_t k = 0; k < words; k++)

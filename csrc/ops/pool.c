@@ -127,7 +127,7 @@ static void lowest(float *out, size_t count)
 static void inner_columns(const struct bnn_run *r, float *out, const float *columns, size_t begin, size_t end)
 {
     const struct bnn_pool_attrs *a = r->op->attrs;
-    void (*max_row)(float *, const float *, size_t) = r->model->kernels->max_row;
+    void (*max_row)(float *, const float *, size_t) = r->model->kernels.max_row;
     size_t c = r->output.tensor->c, kernel = (size_t)a->kernel_w, stride = (size_t)a->stride_w;
     size_t run = stride == 1 && end > begin ? end - begin : 1;
     out += begin * c;
@@ -148,7 +148,7 @@ static void border_column(const struct bnn_run *r, float *out, const float *colu
     struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
     lowest(out + x * c, c);
     for (size_t k = xs.begin; k < xs.end; k++) {
-        r->model->kernels->max_row(out + x * c, columns + k * c, c);
+        r->model->kernels.max_row(out + x * c, columns + k * c, c);
     }
 }
 
@@ -161,7 +161,7 @@ static void highest_row(const struct bnn_run *r, size_t image, size_t y)
     size_t width = (size_t)in->w * in->c;
     lowest(columns, width);
     for (size_t k = ys.begin; k < ys.end; k++) {
-        r->model->kernels->max_row(columns, bnn_row_floats(&r->inputs[0], image, k), width);
+        r->model->kernels.max_row(columns, bnn_row_floats(&r->inputs[0], image, k), width);
     }
     /* Columns left and right of those whose windows lie inside the image. */
     size_t stride = (size_t)a->stride_w, left = (size_t)a->pad_left, kernel = (size_t)a->kernel_w;

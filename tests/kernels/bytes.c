@@ -28,12 +28,12 @@ static int weight(const struct bnn_byte_filters *f, size_t channel, size_t segme
 
 void test_bytes(void)
 {
-    struct shape s = random_shape(kernels->float_lanes, 0);
+    struct shape s = random_shape(kernels->bytes.lanes, 0);
     int greatest = one_in(4), slack = one_in(2);
     struct bnn_byte_filters f = random_filters(&s, greatest);
-    size_t block = s.segments * ((s.length + kernels->byte_taps - 1) / kernels->byte_taps) * s.lanes;
+    size_t block = s.segments * ((s.length + kernels->bytes.taps - 1) / kernels->bytes.taps) * s.lanes;
     uint32_t *packed = guarded(block * (s.padded / s.lanes), sizeof *packed);
-    kernels->pack_bytes(packed, &f);
+    kernels->bytes.pack(packed, &f);
     uint8_t *x = guarded(s.elements + (slack ? 3 : 0), 1);
     for (size_t i = 0; i < s.elements + (slack ? 3 : 0); i++)
         x[i] = greatest ? 255 : (uint8_t)random_bits();
@@ -74,7 +74,7 @@ void test_bytes(void)
                                      .residual = s.residual ? s.residual[0] : NULL,
                                      .epilogue = &s.epilogue,
                                      .at = s.at};
-        nan |= kernels->byte_values(&tile);
+        nan |= kernels->bytes.values(&tile);
     }
     check_values(&s, sums, nan, "byte_values");
 }

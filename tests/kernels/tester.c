@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Compares every kernel of one family with a naive computation, on random shapes in guarded memory.
+/* Compares every kernel of one family with a naive computation, on random shapes in guarded memory; in half of the cases the
+ * family has only some of its kernels, and the others are of the families in line.
  *
  * usage: tester FAMILY SEED CASES      exit status 0: equal; 1: a difference; 2: wrong use; 77: this processor lacks it
  * A row of kernels.inc is tested by being there: the families come from its table. */
@@ -176,16 +177,16 @@ static int32_t random_limit(size_t taps)
 
 static void test_binary(void)
 {
-    struct shape s = random_shape(kernels->binary_lanes, 0);
+    struct shape s = random_shape(kernels->binary.lanes, 0);
     uint32_t *x = guarded(s.elements, sizeof *x), *w = guarded(s.channels * s.taps, sizeof *w);
-    size_t expansion = kernels->binary_expansion;
+    size_t expansion = kernels->binary.expansion;
     uint32_t *packed = guarded(s.padded * s.taps * expansion, sizeof *packed);
     int all_differ = one_in(4); /* the greatest counts */
     for (size_t i = 0; i < s.elements; i++)
         x[i] = all_differ ? UINT32_MAX : one_in(8) ? 0 : (uint32_t)random_bits();
     for (size_t i = 0; i < s.channels * s.taps; i++)
         w[i] = all_differ || one_in(8) ? 0 : (uint32_t)random_bits();
-    kernels->pack_binary(packed, w, s.channels, s.taps);
+    kernels->binary.pack(packed, w, s.channels, s.taps);
     for (size_t c = 0; expansion == 1 && c < s.padded; c++)
         for (size_t k = 0; k < s.taps; k++) {
             uint32_t expected = c < s.channels ? w[c * s.taps + k] : 0;
@@ -240,9 +241,9 @@ static void test_binary(void)
                                        .epilogue = &s.epilogue,
                                        .at = s.at};
         if (limits)
-            kernels->binary_bits(&tile);
+            kernels->binary.bits(&tile);
         else
-            nan |= kernels->binary_values(&tile);
+            nan |= kernels->binary.values(&tile);
     }
     if (!limits) {
         check_values(&s, sums, nan, "binary_values");
@@ -259,7 +260,7 @@ static void test_binary(void)
 
 static void test_float(int depthwise)
 {
-    struct shape s = random_shape(kernels->float_lanes, depthwise);
+    struct shape s = random_shape(kernels->floats.lanes, depthwise);
     if (depthwise)
         s.length = s.padded;
     size_t special = one_in(3) ? 200 : 0, taps = depthwise ? s.segments : s.taps;
@@ -270,7 +271,7 @@ static void test_float(int depthwise)
     for (size_t i = 0; i < s.channels * taps; i++)
         w[i] = exact_float(special * 10);
     if (!depthwise)
-        kernels->pack_float(packed, w, s.channels, taps);
+        kernels->floats.pack(packed, w, s.channels, taps);
     for (size_t c = 0; c < s.padded; c++)
         for (size_t k = 0; k < taps; k++) {
             float expected = c < s.channels ? w[c * taps + k] : 0.0f;
@@ -313,9 +314,49 @@ static void test_float(int depthwise)
                                       .residual = s.residual ? s.residual[0] : NULL,
                                       .epilogue = &s.epilogue,
                                       .at = s.at};
-        nan |= depthwise ? kernels->depthwise(&tile) : kernels->float_values(&tile);
+        nan |= depthwise ? kernels->floats.depthwise(&tile) : kernels->floats.values(&tile);
     }
     check_values(&s, sums, nan, depthwise ? "depthwise" : "float_values");
+}
+
+/* The groups and functions of a family; of a group, one that is there if the group is. */
+#define KERNELS(X)              \
+    X(binary, binary.values)    \
+    X(floats, floats.values)    \
+    X(bytes, bytes.values)      \
+    X(binarize, binarize)       \
+    X(binarize_at, binarize_at) \
+    X(max_row, max_row)         \
+    X(add_rows, add_rows)       \
+    X(add_floats, add_floats)   \
+    X(crossed, crossed)         \
+    X(halve, halve)
+
+/* Leaves out most of a family. */
+static void leave_out(struct bnn_kernels *family)
+{
+#define LEAVE_OUT(member, function) \
+    if (!one_in(4))                 \
+        memset(&family->member, 0, sizeof family->member);
+    KERNELS(LEAVE_OUT)
+}
+
+/* Groups are whole, and each kernel of a complete family is its own, or else that of the next one in line. */
+static void test_complete(const struct bnn_kernels *family, const struct bnn_kernels *complete,
+                          const struct bnn_kernels *next)
+{
+    int has = family->binary.values != NULL;
+    if ((family->binary.pack != NULL) != has || (family->binary.bits != NULL) != has)
+        fail("a part of a group: bits", 0, 0, 0, 1);
+    has = family->floats.values != NULL;
+    if ((family->floats.pack != NULL) != has || (family->floats.depthwise != NULL) != has)
+        fail("a part of a group: floats", 0, 0, 0, 1);
+    if ((family->bytes.pack != NULL) != (family->bytes.values != NULL))
+        fail("a part of a group: bytes", 0, 0, 0, 1);
+#define TEST_MEMBER(member, function)                                                         \
+    if (complete->function != (family->function != NULL ? family->function : next->function)) \
+        fail("complete: " #function, 0, 0, 0, 1);
+    KERNELS(TEST_MEMBER)
 }
 
 int main(int argc, char **argv)
@@ -327,14 +368,22 @@ int main(int argc, char **argv)
         fprintf(stderr, "\n");
         return 2;
     }
-    kernels = bnn_kernels_select(argv[1]);
-    if (kernels == NULL) {
+    const struct bnn_kernels *family = bnn_kernels_select(argv[1]);
+    if (family == NULL) {
         printf("this processor cannot run the kernels '%s', or there are none of that name\n", argv[1]);
         return 77;
     }
     random_state = strtoull(argv[2], NULL, 10);
     unsigned long cases = strtoul(argv[3], NULL, 10);
+    struct bnn_kernels whole, fastest, part, mixed;
+    bnn_kernels_complete(family, &whole);
+    bnn_kernels_complete(bnn_kernels_select(NULL), &fastest);
     for (unsigned long i = 0; i < cases; i++) {
+        part = *family;
+        leave_out(&part);
+        bnn_kernels_complete(&part, &mixed); /* it is in no table: the fastest family is the next */
+        kernels = i % 2 ? &mixed : &whole;
+        test_complete(&part, &mixed, &fastest);
         test_binary();
         test_float(0);
         test_float(1);

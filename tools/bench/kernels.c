@@ -224,8 +224,8 @@ static void prepare(struct subject *s, const struct bnn_kernels *kernels, const 
         .planes = 1,
         .slots = (threshold ? (int32_t)BNN_SLOT_THRESHOLD : (int32_t)(BNN_SLOT_MUL | BNN_SLOT_ADD)) |
                  (shape->data == BYTES ? (int32_t)BNN_SLOT_ZEROS : 0)};
-    s->model =
-        (struct bnn_model){.kernels = kernels, .tensor_count = 6, .op_count = 1, .tensors = s->tensors, .ops = &s->op};
+    s->model = (struct bnn_model){.tensor_count = 6, .op_count = 1, .tensors = s->tensors, .ops = &s->op};
+    bnn_kernels_complete(kernels, &s->model.kernels);
     static const uint32_t inputs[2][5] = {{0, 1, 2, 3, 5}, {0, 1, 5, 2, 3}};
     uint32_t count = (threshold ? 3 : 4) + (shape->data == BYTES);
     for (uint32_t i = 0; i < count; i++) {
@@ -354,7 +354,7 @@ int main(int argc, char **argv)
                    : s->rate->binary       ? "bits"
                                            : "f32");
         else
-            printf("%s\t%s\t%s\t%s", s->op.row->name, s->model.kernels->name, s->shape->name, s->output);
+            printf("%s\t%s\t%s\t%s", s->op.row->name, s->model.kernels.name, s->shape->name, s->output);
         printf("\t%.0f\t%.0f\t%.3f\t%.3f\n", s->products, s->rate ? 0.0 : traffic(s->tensors), s->ns[rounds / 2],
                (s->ns[rounds * 3 / 4] - s->ns[rounds / 4]) / 2);
     }

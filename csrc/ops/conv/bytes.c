@@ -5,8 +5,8 @@
 void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const struct bnn_kernels *kernels = p->model->kernels;
-    size_t segments = s->w->h * conv->row_segments, taps = kernels->byte_taps;
+    const struct bnn_kernels *kernels = &p->model->kernels;
+    size_t segments = s->w->h * conv->row_segments, taps = kernels->bytes.taps;
     size_t segment_words = (conv->length + taps - 1) / taps * conv->lanes;
     conv->row_weights = conv->row_segments * segment_words;
     conv->block_weights = s->w->h * conv->row_weights;
@@ -20,7 +20,7 @@ void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
                                              .bytes = s->x->c,
                                              .planes = s->sign_planes};
     if (dst != NULL)
-        kernels->pack_bytes(dst, &filters);
+        kernels->bytes.pack(dst, &filters);
 }
 
 /* What a tap's weights take from the sum for what stands for zero: theirs times it. */

@@ -142,8 +142,7 @@ static void lay_places(struct bnn_prepare *p, const struct bnn_op *op, const str
 {
     const struct bnn_conv_shape *s = &conv->shape;
     const struct bnn_tensor *x = s->x, *y = s->y;
-    const struct bnn_kernels *kernels = p->model->kernels;
-    conv->chunk_rows = choose_rows(y->w, y->h, s->binary ? kernels->binary_pixels : kernels->float_pixels);
+    conv->chunk_rows = choose_rows(y->w, y->h, conv->pixels);
     conv->at.in = lay(p, conv, (size_t)s->attrs->stride_h * x->row, (size_t)s->attrs->stride_w * x->words);
     conv->at.out = lay(p, conv, y->row, y->words);
     if (conv->residual)

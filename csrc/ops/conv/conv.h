@@ -61,6 +61,7 @@ struct bnn_conv_places {
 
 struct bnn_conv {
     struct bnn_conv_shape shape;
+    size_t pixels;               /* height of the kernels' tiles */
     size_t lanes, padded;        /* block width; a group's outputs in whole blocks */
     size_t chunk_rows;           /* rows of an image handed to a kernel at once: what the places cover */
     struct bnn_conv_places at;   /* of their pixels, from where the first of these rows begins */

@@ -58,7 +58,7 @@ static const float *sum_planes(const struct bnn_kernels *kernels, const struct b
         t.epilogue = last ? &none : &doubled;
         t.residual = last ? NULL : own;
         t.at.residual = tile->at.table;
-        kernels->binary_values(&t);
+        kernels->binary.values(&t);
         t.corrections = t.values;
         t.at.table = b->at;
     }
@@ -111,9 +111,9 @@ int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *co
         t.corrections = sums;
         t.at.table = b->at;
         if (limits)
-            kernels->binary_bits(&t);
+            kernels->binary.bits(&t);
         else
-            nan |= kernels->binary_values(&t);
+            nan |= kernels->binary.values(&t);
     }
     return nan;
 }

@@ -114,7 +114,7 @@ static void pack_floats(const struct bnn_kernels *kernels, const struct bnn_conv
             size_t words = w->image - first < most ? w->image - first : most;
             for (size_t i = 0; i < filters; i++)
                 bnn_read_floats(w, (group * outputs + block + i) * w->image + first, words, chunk + i * words);
-            kernels->pack_float(dst, chunk, filters, words);
+            kernels->floats.pack(dst, chunk, filters, words);
             dst += words * conv->lanes;
         }
     }
@@ -123,10 +123,10 @@ static void pack_floats(const struct bnn_kernels *kernels, const struct bnn_conv
 static void pack_weights(struct bnn_prepare *p, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const struct bnn_kernels *kernels = p->model->kernels;
+    const struct bnn_kernels *kernels = &p->model->kernels;
     size_t taps = (size_t)s->w->h * s->w->w; /* below 2^24, as are taps * channels */
     size_t words = taps * s->w->words;
-    size_t expansion = s->binary ? kernels->binary_expansion : 1, packed = words * expansion;
+    size_t expansion = s->binary ? kernels->binary.expansion : 1, packed = words * expansion;
     size_t count = bnn_conv_product(p, conv->padded, s->depthwise ? taps : packed);
     conv->row_weights = s->depthwise ? s->w->w * conv->padded : s->w->w * s->w->words * expansion * conv->lanes;
     conv->block_weights = packed * conv->lanes;
@@ -137,7 +137,7 @@ static void pack_weights(struct bnn_prepare *p, struct bnn_conv *conv)
         const uint32_t *src = s->w->data;
         conv->weights.words = dst;
         for (size_t g = 0; dst != NULL && g < s->groups; g++)
-            kernels->pack_binary(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);
+            kernels->binary.pack(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);
         return;
     }
     float *dst = bnn_reserve(p, count, sizeof *dst);
@@ -182,10 +182,12 @@ bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, enum bnn_c
     bnn_status status = bnn_conv_check(p, op, kind, &conv.shape);
     if (status != BNN_OK)
         return status;
-    const struct bnn_kernels *kernels = p->model->kernels;
+    const struct bnn_kernels *kernels = &p->model->kernels;
     struct bnn_conv *kept = bnn_reserve(p, 1, sizeof *kept);
-    conv.lanes = conv.shape.binary ? kernels->binary_lanes : kernels->float_lanes;
-    conv.padded = (conv.shape.outputs + conv.lanes - 1) / conv.lanes * conv.lanes;
+    const struct bnn_conv_shape *s = &conv.shape;
+    conv.pixels = s->binary ? kernels->binary.pixels : s->bytes ? kernels->bytes.pixels : kernels->floats.pixels;
+    conv.lanes = s->binary ? kernels->binary.lanes : s->bytes ? kernels->bytes.lanes : kernels->floats.lanes;
+    conv.padded = (s->outputs + conv.lanes - 1) / conv.lanes * conv.lanes;
     bnn_conv_pack(p, op, &conv);
     bnn_conv_classes(p, op, &conv);
     op->scratch = bnn_conv_scratch(&conv);

@@ -151,8 +151,8 @@ static int call(const struct job *job, const struct call *c, const struct pixels
             return bnn_conv_planes(job->kernels, conv, &tile, job->threshold, job->planes);
         }
         if (!job->threshold)
-            return job->kernels->binary_values(&tile);
-        job->kernels->binary_bits(&tile);
+            return job->kernels->binary.values(&tile);
+        job->kernels->binary.bits(&tile);
         return 0;
     }
     if (s->bytes) {
@@ -173,7 +173,7 @@ static int call(const struct job *job, const struct call *c, const struct pixels
                                      .residual = residual,
                                      .epilogue = &c->epilogue,
                                      .at = at};
-        return job->kernels->byte_values(&tile);
+        return job->kernels->bytes.values(&tile);
     }
     struct bnn_float_tile tile = {.a = (const float *)job->x->data + in,
                                   .segment = segment,
@@ -188,7 +188,7 @@ static int call(const struct job *job, const struct call *c, const struct pixels
                                   .residual = residual,
                                   .epilogue = &c->epilogue,
                                   .at = at};
-    return s->depthwise ? job->kernels->depthwise(&tile) : job->kernels->float_values(&tile);
+    return s->depthwise ? job->kernels->floats.depthwise(&tile) : job->kernels->floats.values(&tile);
 }
 
 /* All pixels; where something was not a number, again one by one to learn the images. */
@@ -343,14 +343,13 @@ static void run_rows(struct job *job, size_t begin, size_t end, size_t limit)
 void bnn_conv_run(const struct bnn_run *r)
 {
     const struct bnn_conv *conv = r->op->prepared;
-    const struct bnn_conv_shape *s = &conv->shape;
-    const struct bnn_tensor *y = s->y;
+    const struct bnn_tensor *y = conv->shape.y;
     int residual = r->raw ? conv->raw_residual : conv->residual;
     int bits = y->dtype == BNN_B1 && !r->raw;
     struct job job = {
         .run = r,
         .conv = conv,
-        .kernels = r->model->kernels,
+        .kernels = &r->model->kernels,
         .chunk = r->scratch,
         .planes = (unsigned char *)r->scratch + chunk_bytes(conv),
         .bits = bits,
@@ -362,7 +361,6 @@ void bnn_conv_run(const struct bnn_run *r)
         .output_row = r->raw ? (size_t)y->w * y->c : y->row,
         .output_image = r->raw ? (size_t)y->h * y->w * y->c : r->output.image,
     };
-    size_t height = s->binary ? job.kernels->binary_pixels : job.kernels->float_pixels;
     for (size_t i = 0; job.staged && i < MAX_CHUNK; i++)
         job.chunk->staged_at[i] = (ptrdiff_t)(i * job.staged);
     for (size_t begin = r->row_begin; begin < r->row_end;) {
@@ -370,7 +368,7 @@ void bnn_conv_run(const struct bnn_run *r)
         while (end < r->row_end && conv->row_class[end] == class)
             end++;
         job.rows = conv->rows[class];
-        run_rows(&job, begin, end, MAX_CHUNK / height * height);
+        run_rows(&job, begin, end, MAX_CHUNK / conv->pixels * conv->pixels);
         begin = end;
     }
     if (!r->raw)
