@@ -67,7 +67,8 @@ static bnn_status check_constants(const struct bnn_model *m, uint64_t most, bnn_
                                     "bytes of all constants up to it (max_bytes)", total, most);
         }
         if (!tail_is_zero(t)) {
-            return bnn_tensor_error(problem, &m->tensors[i], i, BNN_ERROR_FORMAT, "bits past its channels", 1, 0);
+            return bnn_tensor_error(problem, &m->tensors[i], i, BNN_ERROR_FORMAT,
+                                    "bits past its channels are zero (1: yes)", 0, 1);
         }
         int64_t found, expected;
         const char *wrong = bnn_check_coded(t, &found, &expected);

@@ -62,7 +62,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, uint32_t num
     }
     bnn_status status = op->row->prepare(p, op);
     if (status == BNN_OK && p->failed) {
-        status = bnn_fail(p, op, BNN_ERROR_LIMIT, "the memory it needs overflows", 0, 0);
+        status = bnn_fail(p, op, BNN_ERROR_LIMIT, "bytes it needs in memory overflow (1: yes)", 1, 0);
     }
     return status;
 }
@@ -180,10 +180,10 @@ static bnn_status begin(const void *file, size_t size, const bnn_kernels *kernel
         memset(problem, 0, sizeof *problem);
     }
     if (file == NULL) {
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "file", "is null", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "file", "given (1: yes, 0: NULL)", 0, 1);
     }
     if (kernels == NULL) {
-        return argument_error(problem, BNN_ERROR_KERNELS, "kernels", "none given", 0, 1);
+        return argument_error(problem, BNN_ERROR_KERNELS, "kernels", "given (1: yes, 0: NULL)", 0, 1);
     }
     if (!aligned(file)) {
         return argument_error(problem, BNN_ERROR_MEMORY, "file", "bytes past an aligned address",
@@ -227,7 +227,7 @@ bnn_status bnn_model_size_within(const void *file, size_t size, const bnn_kernel
     struct bnn_model proto;
     struct bnn_header h;
     if (bytes == NULL) {
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "bytes", "is null", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "bytes", "given (1: yes, 0: NULL)", 0, 1);
     }
     bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
     if (status == BNN_OK) {
@@ -304,7 +304,7 @@ bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernel
     struct bnn_model proto;
     struct bnn_header h;
     if (model == NULL) {
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "model", "is null", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "model", "given (1: yes, 0: NULL)", 0, 1);
     }
     *model = NULL;
     bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
@@ -320,14 +320,14 @@ bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernel
         return status;
     }
     if (memory == NULL) {
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "memory", "is null", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "memory", "given (1: yes, 0: NULL)", 0, 1);
     }
     if (!aligned(memory)) {
         return argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes past an aligned address",
                               (uintptr_t)memory % BNN_ALIGNMENT, 0);
     }
     if (memory_size < bytes) {
-        return argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes", memory_size, bytes);
+        return argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes (at least)", memory_size, bytes);
     }
     return fill(&proto, &h, memory, model, problem);
 }

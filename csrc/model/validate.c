@@ -184,7 +184,7 @@ static bnn_status read_dims(const unsigned char *record, struct bnn_tensor *t, c
     uint32_t *const halo[4] = {&t->top, &t->left, &t->bottom, &t->right};
     for (uint32_t i = 0; i < 4; i++) {
         *dims[i] = bnn_load32(record + 4 + 4 * i);
-        WANT(*dims[i] != 0, BNN_ERROR_FORMAT, "a dimension is zero", 0, 1);
+        WANT(*dims[i] != 0, BNN_ERROR_FORMAT, "dimension (at least)", 0, 1);
         WANT(*dims[i] <= BNN_MAX_SIZE, BNN_ERROR_LIMIT, "dimension (at most)", *dims[i], BNN_MAX_SIZE);
         WANT(i >= 4 - t->rank || *dims[i] == 1, BNN_ERROR_FORMAT, "dimension before those of the rank", *dims[i], 1);
         *halo[i] = load16(record + 20 + 2 * i);
@@ -226,7 +226,7 @@ static bnn_status read_place(const unsigned char *file, const struct bnn_header 
                              struct bnn_tensor *t, const struct subject *s)
 {
     uint64_t offset = bnn_load64(record + 32), stated = bnn_load64(record + 40), bytes;
-    WANT(tensor_bytes(t, &bytes), BNN_ERROR_LIMIT, "its size overflows", stated, 0);
+    WANT(tensor_bytes(t, &bytes), BNN_ERROR_LIMIT, "bytes of an image overflow (1: yes)", 1, 0);
     if (t->storage == BNN_INPUT || t->storage == BNN_OUTPUT) {
         uint32_t count = t->storage == BNN_INPUT ? h->input_count : h->output_count;
         WANT(offset < count, BNN_ERROR_FORMAT, "index of an input or output (below)", offset, count);
@@ -244,7 +244,7 @@ static bnn_status read_place(const unsigned char *file, const struct bnn_header 
         t->data = t->encoding == BNN_PLAIN ? t->stored : NULL;
         bytes = whole_lines(bnn_coded_bytes(t->encoding, bytes / 4, t->image, t->stored, stated));
     }
-    WANT(stated == bytes, BNN_ERROR_FORMAT, "bytes", stated, bytes);
+    WANT(stated == bytes, BNN_ERROR_FORMAT, "bytes stated for its shape", stated, bytes);
     t->bytes = (size_t)bytes;
     t->offset = (size_t)offset;
     return BNN_OK;
@@ -276,6 +276,10 @@ BNN_OP_LIST(BNN_ATTRS_ASSERT)
         *words = (count);                      \
         return &bnn_op_row_##name;
 
+#define BNN_COUNT_OP(code, name, attrs, count) +1
+enum { OPCODES = 0 BNN_OP_LIST(BNN_COUNT_OP) };
+#undef BNN_COUNT_OP
+
 /* The row of an opcode and the words of its attributes; NULL for an unknown one. */
 static const struct bnn_op_row *find_row(uint32_t opcode, uint32_t *words)
 {
@@ -303,7 +307,7 @@ bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, ui
     BNN_TRY(read_string(file, h, record + 24, "end of the note", s, &op->note, &op->note_length));
     uint32_t opcode = bnn_load32(record), bytes = bnn_load32(record + 4), inputs = bnn_load32(record + 8), words = 0;
     op->row = find_row(opcode, &words);
-    WANT(op->row != NULL, BNN_ERROR_OPCODE, "opcode", opcode, 0);
+    WANT(op->row != NULL, BNN_ERROR_OPCODE, "opcode (1 to the last one known)", opcode, OPCODES);
     WANT(inputs >= 1, BNN_ERROR_FORMAT, "number of inputs", inputs, 1);
     WANT(inputs <= BNN_MAX_INPUTS, BNN_ERROR_LIMIT, "number of inputs (at most)", inputs, BNN_MAX_INPUTS);
     uint32_t wanted = (BNN_OP_BYTES + 4 * inputs + 4 * words + 7) / 8 * 8;

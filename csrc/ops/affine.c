@@ -11,7 +11,7 @@
 static bnn_status prepare_clamp(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_clamp_attrs *a = op->attrs;
-    BNN_CHECK(a->lo == a->lo && a->hi == a->hi, "limits that are not numbers", 1, 0);
+    BNN_CHECK(a->lo == a->lo && a->hi == a->hi, "limits are numbers (1: yes)", 0, 1);
     return bnn_check_unary(p, op, BNN_F32, BNN_F32);
 }
 

@@ -25,8 +25,8 @@ static bnn_status check_thresholds(struct bnn_prepare *p, const struct bnn_op *o
     BNN_CHECK(t->c >= 2 && t->c < 1u << BNN_MOST_PLANES, "thresholds, 2 to 255", t->c, 2);
     const float *value = t->data;
     for (uint32_t i = 0; i < t->c; i++)
-        BNN_CHECK(value[i] >= value[i > 0 ? i - 1 : 0], "threshold that is below the one before it, or no number", i,
-                  0);
+        BNN_CHECK(value[i] >= value[i > 0 ? i - 1 : 0], "thresholds that are numbers and rise, from the first on", i,
+                  t->c);
     return BNN_OK;
 }
 

@@ -22,8 +22,8 @@ static bnn_status prepare_pixels(struct bnn_prepare *p, struct bnn_op *op)
         BNN_CHECK(pads[i] >= 0, "padding (at least)", pads[i], 0);
     BNN_CHECK(in->rank == 3, "rank of the input", in->rank, 3);
     BNN_TRY(bnn_check_dtype(p, op, in, out->dtype, "dtype of the input"));
-    BNN_CHECK(in->dtype != BNN_B1 || a->value == 1.0f || a->value == -1.0f, "padding of bits that is neither +1 nor -1",
-              1, 0);
+    BNN_CHECK(in->dtype != BNN_B1 || a->value == 1.0f || a->value == -1.0f, "padding of bits is +1 or -1 (1: yes)", 0,
+              1);
     return bnn_check_output(p, op, 3, (uint64_t)in->h + (uint64_t)pads[0] + (uint64_t)pads[2],
                             (uint64_t)in->w + (uint64_t)pads[1] + (uint64_t)pads[3], in->c);
 }

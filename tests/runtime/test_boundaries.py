@@ -144,7 +144,7 @@ def test_thresholds_must_rise(values: tuple[float, ...]) -> None:
     data = encode(plan([x], [make("unpack", levels)]))
     rising, other = struct.pack("<3f", 0, 1, 2), struct.pack("<3f", *values)
     assert data.count(rising) == 1
-    with pytest.raises(errors.ModelFormatError, match="threshold that is below the one before it, or no number"):
+    with pytest.raises(errors.ModelFormatError, match="thresholds that are numbers and rise, from the first on"):
         Model.from_bytes(with_checksum(bytearray(data.replace(rising, other))))
     equal = struct.pack("<3f", 0, 1, 1)
     assert Model.from_bytes(with_checksum(bytearray(data.replace(rising, equal))))(np.ones((1, 4), np.float32)).size

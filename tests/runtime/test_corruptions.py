@@ -186,7 +186,7 @@ binary
     tensor [0|1|2|5].encoding = 1
         -> FORMAT tensor [0 (x)|1 (bits)|2 (filters)|5 (z)]: encoding of what is not a constant of floats; 1, 0
 
-    tensor 2.[o|h|w|c] = 0 -> FORMAT tensor 2 (filters): a dimension is zero; 0, 1
+    tensor 2.[o|h|w|c] = 0 -> FORMAT tensor 2 (filters): dimension (at least); 0, 1
     tensor 2.[o|h|w|c] = 2**31 -> LIMIT tensor 2 (filters): dimension (at most); 2**31, 2**31 - 1
     tensor 2.o = 2**31 - 1 -> LIMIT tensor 2 (filters): bytes of its elements (max_bytes); 16 * (2**31 - 1), OPENED
     tensor 2.[h|w] = 2**31 - 1
@@ -198,24 +198,25 @@ binary
     tensor [0|2|5].top = 1 -> FORMAT tensor [0 (x)|2 (filters)|5 (z)]: halo of a tensor outside the arena; 1, 0
     tensor 0.[top|left|bottom|right] = 65535 -> FORMAT tensor 0 (x): halo of a tensor outside the arena; 65535, 0
     tensor 1.zero = 1 -> FORMAT tensor 1 (bits): reserved bytes; 1, 0
-    tensor 1.top = 65534 -> FORMAT tensor 1 (bits): bytes; 64, 65536 * 4 * 4
+    tensor 1.top = 65534 -> FORMAT tensor 1 (bits): bytes stated for its shape; 64, 65536 * 4 * 4
     tensor 1.top = 65535 -> LIMIT tensor 1 (bits): height with its halo (at most); 65537, 65536
     tensor 1.bottom = 65534 -> LIMIT tensor 1 (bits): height with its halo (at most); 65537, 65536
-    tensor 1.left = 65533 -> FORMAT tensor 1 (bits): bytes; 64, 65536 * 3 * 4
+    tensor 1.left = 65533 -> FORMAT tensor 1 (bits): bytes stated for its shape; 64, 65536 * 3 * 4
     tensor 1.right = 65533 -> LIMIT tensor 1 (bits): width with its halo (at most); 65537, 65536
-    tensor 0.h = 65536 -> FORMAT tensor 0 (x): bytes; 120, 65536 * 60
+    tensor 0.h = 65536 -> FORMAT tensor 0 (x): bytes stated for its shape; 120, 65536 * 60
     tensor 0.h = 65537 -> LIMIT tensor 0 (x): height with its halo (at most); 65537, 65536
     tensor 5.w = 65537 -> LIMIT tensor 5 (z): width with its halo (at most); 65537, 65536
 
     tensor 2.o = 2**31 - 1 & tensor 2.h = 2**31 - 1 & tensor 2.w = 2**31 - 1
-        -> LIMIT tensor 2 (filters): its size overflows; 64, 0
+        -> LIMIT tensor 2 (filters): bytes of an image overflow (1: yes); 1, 0
     tensor 2.h = 2**31 - 1 & tensor 2.w = 2**31 - 1 & tensor 2.c = 2**31 - 1
-        -> LIMIT tensor 2 (filters): its size overflows; 64, 0
+        -> LIMIT tensor 2 (filters): bytes of an image overflow (1: yes); 1, 0
     tensor 2.o = 1 & tensor 2.h = 2**30 & tensor 2.w = 2**31 - 1
         -> LIMIT tensor 2 (filters): bytes of its elements (max_bytes); 2**63 - 2**32, OPENED
     tensor 2.o = 1 & tensor 2.h = 2**30 + 1 & tensor 2.w = 2**31 - 1
-        -> LIMIT tensor 2 (filters): its size overflows; 64, 0
-    tensor 0.h = 65536 & tensor 0.w = 65536 & tensor 0.c = 2**31 - 1 -> LIMIT tensor 0 (x): its size overflows; 120, 0
+        -> LIMIT tensor 2 (filters): bytes of an image overflow (1: yes); 1, 0
+    tensor 0.h = 65536 & tensor 0.w = 65536 & tensor 0.c = 2**31 - 1
+        -> LIMIT tensor 0 (x): bytes of an image overflow (1: yes); 1, 0
 
     tensor 0.offset = 1 -> FORMAT tensor 0 (x): index of an input or output (below); 1, 1
     tensor 5.offset = 2**64 - 1 -> FORMAT tensor 5 (z): index of an input or output (below); MOST, 1
@@ -223,19 +224,19 @@ binary
     tensor 3.offset = 65 -> FORMAT tensor 3 (thresholds): offset (a multiple of 64); 65, 64
     tensor 4.offset = ARENA -> FORMAT tensor 4 (sums): end in the arena (at most); ARENA + 64, ARENA
     tensor 4.bytes = ARENA + 64 -> FORMAT tensor 4 (sums): end in the arena (at most); ARENA + 128, ARENA
-    tensor 4.bytes = ARENA & tensor 4.offset = 0 -> FORMAT tensor 4 (sums): bytes; ARENA, 64
+    tensor 4.bytes = ARENA & tensor 4.offset = 0 -> FORMAT tensor 4 (sums): bytes stated for its shape; ARENA, 64
     tensor 4.offset = 2**64 - 64 & tensor 4.bytes = 128
         -> FORMAT tensor 4 (sums): end in the arena (at most); MOST, ARENA
     tensor 3.offset = DATA -> FORMAT tensor 3 (thresholds): end in the data section (at most); DATA + 64, DATA
     tensor 3.bytes = 2**64 - 1 -> FORMAT tensor 3 (thresholds): end in the data section (at most); MOST, DATA
-    tensor 0.bytes = [119|121|128] -> FORMAT tensor 0 (x): bytes; [119|121|128], 120
-    tensor 1.bytes = 48 -> FORMAT tensor 1 (bits): bytes; 48, 64
-    tensor 3.bytes = 16 -> FORMAT tensor 3 (thresholds): bytes; 16, 64
-    tensor 2.c = 33 -> FORMAT tensor 2 (filters): bytes; 64, 128
+    tensor 0.bytes = [119|121|128] -> FORMAT tensor 0 (x): bytes stated for its shape; [119|121|128], 120
+    tensor 1.bytes = 48 -> FORMAT tensor 1 (bits): bytes stated for its shape; 48, 64
+    tensor 3.bytes = 16 -> FORMAT tensor 3 (thresholds): bytes stated for its shape; 16, 64
+    tensor 2.c = 33 -> FORMAT tensor 2 (filters): bytes stated for its shape; 64, 128
 
-    op 0.opcode = 0 -> OPCODE op 0 (sign): opcode; 0, 0
-    op 1.opcode = 45 -> OPCODE op 1 (conv): opcode; 45, 0
-    op 2.opcode = 2**32 - 1 -> OPCODE op 2: opcode; 2**32 - 1, 0
+    op 0.opcode = 0 -> OPCODE op 0 (sign): opcode (1 to the last one known); 0, OPCODES
+    op 1.opcode = OPCODES + 1 -> OPCODE op 1 (conv): opcode (1 to the last one known); OPCODES + 1, OPCODES
+    op 2.opcode = 2**32 - 1 -> OPCODE op 2: opcode (1 to the last one known); 2**32 - 1, OPCODES
     op 0.inputs = 0 -> FORMAT op 0 (sign): number of inputs; 0, 1
     op 0.inputs = 32 -> FORMAT op 0 (sign): bytes of the record; 40, 32 + 4 * 32
     op 0.inputs = 33 -> LIMIT op 0 (sign): number of inputs (at most); 33, 32
@@ -250,9 +251,9 @@ binary
     op 2.output = 6 -> FORMAT op 2: tensor number of the output (below); 6, 6
 
     tensor 2.byte 0 = 0b11111 -> OK
-    tensor 2.byte 0 = 0b100000 -> FORMAT tensor 2 (filters): bits past its channels; 1, 0
-    tensor 2.byte 3 = 0x80 -> FORMAT tensor 2 (filters): bits past its channels; 1, 0
-    tensor 2.word 15 = 2**31 -> FORMAT tensor 2 (filters): bits past its channels; 1, 0
+    tensor 2.byte 0 = 0b100000 -> FORMAT tensor 2 (filters): bits past its channels are zero (1: yes); 0, 1
+    tensor 2.byte 3 = 0x80 -> FORMAT tensor 2 (filters): bits past its channels are zero (1: yes); 0, 1
+    tensor 2.word 15 = 2**31 -> FORMAT tensor 2 (filters): bits past its channels are zero (1: yes); 0, 1
 
 copies
     header.op_bytes = 4 * 40 + 1 -> FORMAT op 3: bytes of the op section after the last op; 1, 0
@@ -280,7 +281,7 @@ byte_input
 
 one_row
     tensor 2.encoding = 1 -> FORMAT op 0 (conv): encoding of an input that is not a conv2d's filters; 1, 0
-    tensor 1.encoding = 0 & tensor 1.o = 6 -> FORMAT tensor 1 (filters): bytes; 64, 128
+    tensor 1.encoding = 0 & tensor 1.o = 6 -> FORMAT tensor 1 (filters): bytes stated for its shape; 64, 128
     tensor 1.o = MANY // 4 & tensor 1.c = 1
         -> LIMIT op 0 (conv): bytes of constants read up to it (max_bytes); MANY + 12, MANY
     tensor 1.o = MANY // 4 - 3 & tensor 1.c = 1 -> FORMAT op 0 (conv): channels of the data; 3, 1
@@ -290,9 +291,9 @@ one_row
 compact
     tensor 1.word 0 = 241 -> FORMAT tensor 1 (filters): base of its exponents (at most); 241, 240
     tensor 1.word 1 = 3 -> FORMAT tensor 1 (filters): index of an exception (at least); 0, 8
-    tensor 1.word 1 = 4 -> FORMAT tensor 1 (filters): bytes; 64, 128
-    tensor 1.word 1 = 2**32 - 1 -> FORMAT tensor 1 (filters): bytes; 64, 8 * 2**32 + 64
-    tensor 1.bytes = 0 -> FORMAT tensor 1 (filters): bytes; 0, 64
+    tensor 1.word 1 = 4 -> FORMAT tensor 1 (filters): bytes stated for its shape; 64, 128
+    tensor 1.word 1 = 2**32 - 1 -> FORMAT tensor 1 (filters): bytes stated for its shape; 64, 8 * 2**32 + 64
+    tensor 1.bytes = 0 -> FORMAT tensor 1 (filters): bytes stated for its shape; 0, 64
     tensor 1.byte 55 = [0x1F|0xF0] -> FORMAT tensor 1 (filters): exponent past its elements; [1|15], 0
     tensor 1.word 2 = 6 -> OK
     tensor 1.word 2 = 7 -> FORMAT tensor 1 (filters): index of an exception (at least); 7, 8
@@ -306,10 +307,11 @@ table_of_two
 
 table_of_sixteen
     tensor 1.byte 68 = 0x1F -> FORMAT tensor 1 (filters): code past its elements; 1, 0
-    tensor 1.encoding = 6 -> FORMAT tensor 1 (filters): bytes; 128, 1088
+    tensor 1.encoding = 6 -> FORMAT tensor 1 (filters): bytes stated for its shape; 128, 1088
 """
 NUMBERS = {
     "B1": B1, "F32": F32, "I32": I32, "U8": U8, "I8": I8, "CONCAT": OPS["concat"][0],
+    "OPCODES": len(OPS),
     "MOST": 2**63 - 1,  # what larger numbers show as
     "SIZE": SIZE, "ARENA": B["header.arena"],
     "OPS_AT": B["header.op_section"], "OPS_SIZE": B["header.op_bytes"],

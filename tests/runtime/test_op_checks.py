@@ -23,8 +23,8 @@ unpack
     in 0.dtype = F32 -> FORMAT dtype of the input; F32, B1
     out.dtype = B1 -> FORMAT dtype of the output; B1, F32
 clamp
-    lo = NAN -> FORMAT limits that are not numbers; 1, 0
-    hi = NAN -> FORMAT limits that are not numbers; 1, 0
+    lo = NAN -> FORMAT limits are numbers (1: yes); 0, 1
+    hi = NAN -> FORMAT limits are numbers (1: yes); 0, 1
     lo = 2 -> OK
     in 0.dtype = B1 -> FORMAT dtype of the input; B1, F32
 round
@@ -100,8 +100,8 @@ pad
     pad_top = 2**31 - 1 & pad_bottom = 2**31 - 1 -> FORMAT height of the output; 3, 2**32
 pad of bits
     value = -1.0 -> OK
-    value = 0.5 -> FORMAT padding of bits that is neither +1 nor -1; 1, 0
-    value = NAN -> FORMAT padding of bits that is neither +1 nor -1; 1, 0
+    value = 0.5 -> FORMAT padding of bits is +1 or -1 (1: yes); 0, 1
+    value = NAN -> FORMAT padding of bits is +1 or -1 (1: yes); 0, 1
 slice
     inputs = 2 -> FORMAT number of inputs; 2, 1
     out.dtype = B1 -> FORMAT dtype of the output; B1, F32
@@ -202,10 +202,10 @@ binarize_levels
     in 1.shape = (255,) & in 1.value = 0 & out.shape = (2, 3, 256) -> OK
     in 1.shape = (2,) & in 1.value = (0, 1) -> OK
     in 1.shape = (4,) & in 1.value = (0, 1, 2, 3) -> FORMAT channels of the output; 64, 96
-    in 1.value = (0, 2, 1) -> FORMAT threshold that is below the one before it, or no number; 2, 0
-    in 1.value = (1, 0, 2) -> FORMAT threshold that is below the one before it, or no number; 1, 0
-    in 1.value = (NAN, 0, 1) -> FORMAT threshold that is below the one before it, or no number; 0, 0
-    in 1.value = (0, 1, NAN) -> FORMAT threshold that is below the one before it, or no number; 2, 0
+    in 1.value = (0, 2, 1) -> FORMAT thresholds that are numbers and rise, from the first on; 2, 3
+    in 1.value = (1, 0, 2) -> FORMAT thresholds that are numbers and rise, from the first on; 1, 3
+    in 1.value = (NAN, 0, 1) -> FORMAT thresholds that are numbers and rise, from the first on; 0, 3
+    in 1.value = (0, 1, NAN) -> FORMAT thresholds that are numbers and rise, from the first on; 2, 3
     in 1.value = (1, 1, 1) -> OK
 dequantize
     inputs = 1 -> FORMAT number of inputs; 1, 2
