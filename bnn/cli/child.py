@@ -150,9 +150,10 @@ def _network_and_data(net: str, files: list[str], reading: dict[str, Any], count
 
 
 def _verify(answers: Answers, model: str, data: dict[str, Any], **options: Any) -> tuple[dict[str, Any]]:
-    from ..verification.layers import verify, without_onednn
+    from ..importers import round_plainly
+    from ..verification.layers import verify
 
-    without_onednn()  # which is chosen when TensorFlow is imported
+    round_plainly()  # which is chosen when TensorFlow is imported
     _load_tensorflow()
     compiled, arrays = _network_and_data(**data)
     answers.send("working", len(arrays[0]))

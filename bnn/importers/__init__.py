@@ -16,8 +16,8 @@ from ..ir.graph import Graph
 class SourceModel(Protocol):
     """A trained model as the compiler and ``verify`` see it: a graph, and the values of its tensors by name.
 
-    ``framework`` is how messages call it.  ``outputs`` are the names of the tensors that are its outputs, in order.  A
-    node of the graph names in its ``origin`` the tensor that has its value.
+    ``framework`` is what messages call it, as "Keras".  ``outputs`` are the names of the tensors that are its outputs,
+    in order.  A node of the graph names in its ``origin`` the tensor that has its value.
     """
 
     framework: str
@@ -35,9 +35,21 @@ class SourceModel(Protocol):
         """
         ...
 
+    def rounding_hint(self) -> str:
+        """Why the framework may round otherwise than one operation at a time, and what to do about it; "" if it does
+        not."""
+        ...
+
 
 def open_source(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> SourceModel:
     """A model in memory or the path of one, by the importer that reads its kind; arguments as for ``bnn.compile``."""
     from .tensorflow.load import TensorFlowModel, freeze
 
     return TensorFlowModel(freeze(model, unsafe=unsafe, input_shape=input_shape))
+
+
+def round_plainly() -> None:
+    """Have every framework that is not imported yet round each operation by itself, which ``verify`` compares."""
+    from .tensorflow.load import without_onednn
+
+    without_onednn()

@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare a compiled model with the Keras model it came from, layer by layer.
+"""Compare a compiled model with the source model that it came from, layer by layer.
 
 Two questions, kept apart because float sums depend on their order:
 
-(a) *layers*: every layer is fed Keras' own input, so nothing that came before matters.  Accumulators and bits of binary
-    layers must be Keras' exactly; floats too, but for what the rounding of float sums explains.
+(a) *layers*: every layer is fed the source's own input, so nothing that came before matters.  Accumulators and bits of
+    binary layers must be the source's exactly; floats too, except for what the rounding of float sums explains.
 (b) *end to end*: the model runs alone.  A bit may differ where a float pre-activation lies within rounding of its
-    threshold; an image's first such bits are judged by that distance.  Until then floats must be Keras' but for
+    threshold; an image's first such bits are judged by that distance.  Until then floats must be the source's up to
     rounding, and so must the outputs of an image in which no bit differs.
 
-The reference is the Keras model's graph, executed eagerly op by op.  oneDNN changes the last bit of batch norms, so it
-is switched off where TensorFlow is not imported yet and TF_ENABLE_ONEDNN_OPTS is not set.
+The reference is the source model's graph, executed op by op as its framework itself would.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -26,7 +23,7 @@ import numpy as np
 from .._types import Array
 from ..errors import InputError
 from ..file.read import decode
-from ..importers import SourceModel, open_source
+from ..importers import SourceModel, open_source, round_plainly
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import ConvAttrs
@@ -38,18 +35,11 @@ from .report import ROUNDING, Comparison, EndToEnd, LayerCheck, Report, compare_
 from .rounding import bound, rounded_up
 from .source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
 
-__all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "Report", "verify", "without_onednn"]
+__all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "Report", "verify"]
 
 _UNEVEN = 1e-6  # as passes/levels.py and passes/signs.py allow it
 _SLOTS_OF_STEPS = {"mul": 2, "add": 4}  # the bits of pre_mul and pre_add
 _ZEROS = 1  # the bit of what belongs to the accumulator
-
-
-def without_onednn() -> None:
-    """Have TensorFlow, if it is not imported yet, use its plain kernels: they round every operation alone, where oneDNN
-    fuses and reorders."""
-    if "tensorflow" not in sys.modules:
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def verify(
@@ -62,15 +52,15 @@ def verify(
     input_shape: Sequence[int] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Report:
-    """Compare ``model`` with the Keras model (or its file) on ``data``, (N, ...) as the model's input; several inputs:
+    """Compare ``model`` with the source model (or its file) on ``data``, (N, ...) as the model's input; several inputs:
     a list, or a dict by their names.  Print the report, or see its :attr:`Report.ok`.
 
-    ``input_shape``: as ``compile`` was given it, for a Keras model that has no fixed one.  ``unsafe``: as for
+    ``input_shape``: as ``compile`` was given it, for a source model that has no fixed one.  ``unsafe``: as for
     ``compile``.  ``progress`` is called with the number of images done since its last call.  A file is loaded as by
     ``bnn.compile``: without limits on memory and time, which the command `bnn verify` has.  Raises :class:`InputError`
     where the data do not fit, or the two models do not belong together.
     """
-    without_onednn()
+    round_plainly()
     arrays = [np.asarray(a) for a in spread(data, model.input_names)]
     for array, shape, name in zip(arrays, model.input_shapes, model.input_names, strict=True):
         if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
@@ -89,7 +79,7 @@ def _as_input(array: Array, dtype: np.dtype[Any], name: str) -> Array:
 
 
 class _Run:
-    """The compiled network op by op; ``errors``: how far a tensor's values may be from Keras'."""
+    """The compiled network op by op; ``errors``: how far a tensor's values may be from the source's."""
 
     def __init__(self, model: Model, nodes: Sequence[Node], images: int, own: dict[int, float]) -> None:
         self.nodes, self.own = nodes, own
@@ -103,7 +93,7 @@ class _Run:
             self.stepper.poke(tensor.index, array)
 
     def step(self, op: OpInfo, count: int) -> tuple[Array, Array]:
-        """An op's result, and how far it may be from Keras'."""
+        """An op's result, and how far it may be from the source's."""
         node = self.nodes[op.index]
 
         def read() -> list[Array]:
@@ -124,7 +114,7 @@ class _Verifier:
         self.margins, self.exact_layers = pre_activations(recognized), exact_layers(recognized)
         self.sums = accumulators(lower(self.source, until="binarize"))
         self.nodes = decode(model.to_bytes()).schedule
-        own = self._rounding_of_keras()
+        own = self._own_rounding()
         self.fed, self.alone = (_Run(model, self.nodes, images, own) for _ in range(2))
         self.checks: dict[tuple[int, str], LayerCheck] = {}
         self.end = EndToEnd()
@@ -134,7 +124,7 @@ class _Verifier:
         self.wanted = self._wanted()
 
     def _source(self) -> Graph:
-        """The Keras model's graph, with inputs as the file has them; by their order, since names may be counted on."""
+        """The source model's graph, with inputs as the file has them; by their order, since names may be counted on."""
         names, dtypes = self.original.input_names, [d.name for d in self.model.input_dtypes]
         if len(names) != len(dtypes):
             kind = self.original.framework
@@ -143,13 +133,13 @@ class _Verifier:
         for node, shape, name in zip(source.inputs, self.model.input_shapes, names, strict=True):
             if node.type.shape != tuple(shape):
                 raise InputError(
-                    f"input '{name}': the Keras model takes images {node.type.shape}, the file {tuple(shape)}; give "
-                    "the input shape that the file was compiled with, or the model it came from"
+                    f"input '{name}': the {self.original.framework} model takes images {node.type.shape}, the file "
+                    f"{tuple(shape)}; give the input shape that the file was compiled with, or the model it came from"
                 )
         return source
 
-    def _rounding_of_keras(self) -> dict[int, float]:
-        """By op, how far Keras may be from what the compiled network has as integers, or as a table.
+    def _own_rounding(self) -> dict[int, float]:
+        """By op, how far the source may be from what the compiled network has as integers, or as a table.
 
         Sums of binary layers whose weights have a scale, in units of that scale: the magnitudes of K products of signs
         add up to K.  Those of levels n from 0 to top, computed from the signs 2 n - top, add up to 2 K top, and with
@@ -190,23 +180,23 @@ class _Verifier:
         batch = self.fed.stepper.images
         for begin in range(0, images, batch):
             chunk = [a[begin : begin + batch] for a in arrays]
-            keras = self._values(chunk)
-            numbers = self._numbers(chunk, keras)
+            values = self._values(chunk)
+            numbers = self._numbers(chunk, values)
             count, compared = len(numbers), int(np.count_nonzero(numbers))
             if 0 < compared < count:
                 chunk = [a[numbers] for a in chunk]
-                keras = self._values(chunk)
+                values = self._values(chunk)
             if compared:
-                self._chunk(chunk, keras)
+                self._chunk(chunk, values)
             with_nan += count - compared
             if progress is not None:
                 progress(count)
         if with_nan == images:
             raise InputError("in every image not-a-number reaches a quantizer, so nothing can be compared; give others")
         self.end.layers = list(self.end_checks.values())
-        report = Report(images, list(self.checks.values()), self.end, with_nan)
+        report = Report(images, list(self.checks.values()), self.end, with_nan, framework=self.original.framework)
         if not report.ok:
-            report.hint = likely_cause(self.source, self.nodes)
+            report.hint = likely_cause(self.original, self.source, self.nodes)
         return report
 
     def _values(self, chunk: list[Array]) -> dict[str, Array]:
@@ -219,16 +209,16 @@ class _Verifier:
                 "compile it again, or give the model it came from"
             ) from None
 
-    def _numbers(self, chunk: list[Array], keras: dict[str, Array]) -> Array:
+    def _numbers(self, chunk: list[Array], values: dict[str, Array]) -> Array:
         """In which images no quantizer meets what is not a number; in the others all outputs must be not-a-number.
 
-        Where all values of Keras are finite, such outputs would be a bug: those images are compared.
+        Where all values of the source are finite, such outputs would be a bug: those images are compared.
         """
         count = len(chunk[0])
         numbers = np.ones(count, bool)
-        for values in (*chunk, *keras.values()):
-            if values.shape[:1] == (count,):
-                numbers &= np.isfinite(values.reshape(count, -1)).all(axis=1)
+        for array in (*chunk, *values.values()):
+            if array.shape[:1] == (count,):
+                numbers &= np.isfinite(array.reshape(count, -1)).all(axis=1)
         odd = np.flatnonzero(~numbers)
         if odd.size and any(t.dtype == "b1" for t in self.model.tensors):
             if self.model.whole_batch:  # what one image has in it, all have
@@ -240,7 +230,7 @@ class _Verifier:
             numbers[:] = True
         return numbers
 
-    def _chunk(self, chunk: list[Array], keras: dict[str, Array]) -> None:
+    def _chunk(self, chunk: list[Array], values: dict[str, Array]) -> None:
         count = len(chunk[0])
         self.fed.begin(chunk)
         self.alone.begin(chunk)
@@ -248,23 +238,23 @@ class _Verifier:
         limits: dict[int, Array] = {}
         for op in self.model.ops:
             out = self.model.tensors[op.output]
-            self._sums(op, keras, count)
+            self._sums(op, values, count)
             ours, limit = self.fed.step(op, count)
             alone, limits[out.index] = self.alone.step(op, count)
-            theirs = self._theirs(out, keras, count)
+            theirs = self._theirs(out, values, count)
             if theirs is None:
                 continue
-            far = partial(self._distances, out, keras, ours.shape)
+            far = partial(self._distances, out, values, ours.shape)
             self._check(op, out).add(_compare(out, ours, theirs, limit, far))
             wide = limits[out.index]
             clean = self._alone(op, out, _compare(out, alone, theirs, wide, far), wide, clean)
             self.fed.stepper.poke(out.index, theirs)
             self.fed.errors[out.index] = NOTHING
         self.end.images_with_different_bits += int(np.count_nonzero(~clean))
-        self._final(keras, limits, clean)
+        self._final(values, limits, clean)
 
-    def _sums(self, op: OpInfo, keras: dict[str, Array], count: int) -> None:
-        """The accumulators of a binary or an integer layer against those of Keras' own convolution."""
+    def _sums(self, op: OpInfo, values: dict[str, Array], count: int) -> None:
+        """The accumulators of a binary or an integer layer against those of the source's own convolution."""
         origin = self.sums.origins.get(op.layer)
         if op.op not in ("bconv2d", "iconv2d") or origin is None:
             return
@@ -273,30 +263,30 @@ class _Verifier:
         done = bool(steps) and own == sum(_SLOTS_OF_STEPS[step.op] for step in steps)
         if not done and (own or not op.slots and op.op == "bconv2d"):
             return
-        theirs = keras[origin]
+        theirs = values[origin]
         ours = self.fed.stepper.step_raw(op.index, count)
         if theirs.size != ours.size:
             return
-        for step in steps if not done else ():  # exact, as Keras' sums are
+        for step in steps if not done else ():  # exact, as the source's sums are
             ours = evaluate(step, [ours, step.inputs[1].value])
         check = self.checks.setdefault((op.index, "sums"), LayerCheck(op.layer, op.op, "sums", True))
         found = compare_floats(ours, theirs.reshape(ours.shape), NOTHING)
         check.add(found._replace(beyond=found.different))
 
-    def _theirs(self, tensor: TensorInfo, keras: dict[str, Array], count: int) -> Array | None:
+    def _theirs(self, tensor: TensorInfo, values: dict[str, Array], count: int) -> Array | None:
         if not tensor.origin:
             return None
-        value = keras[tensor.origin]
+        value = values[tensor.origin]
         if value.size != count * int(np.prod(tensor.shape)):
             return None
         return np.ascontiguousarray(value.reshape((count, *tensor.shape)), dtype=np.float32)
 
-    def _distances(self, tensor: TensorInfo, keras: dict[str, Array], shape: tuple[int, ...]) -> Array:
+    def _distances(self, tensor: TensorInfo, values: dict[str, Array], shape: tuple[int, ...]) -> Array:
         """How far the pre-activations of bits are from their threshold; infinitely where they are not known."""
         x = self.margins.get(tensor.origin)
         if x is None or np.prod(x.x.type.shape) != np.prod(shape[1:]):
             return np.full(shape, np.inf)
-        return distances(x.margins(keras, shape))
+        return distances(x.margins(values, shape))
 
     def _check(self, op: OpInfo, out: TensorInfo) -> LayerCheck:
         kind = "bits" if out.dtype == "b1" else "floats"
@@ -325,16 +315,16 @@ class _Verifier:
             dirty = np.ones_like(dirty)
         return np.asarray(clean & ~dirty)
 
-    def _final(self, keras: dict[str, Array], limits: dict[int, Array], clean: Array) -> None:
+    def _final(self, values: dict[str, Array], limits: dict[int, Array], clean: Array) -> None:
         count = len(clean)
         beyond, other_class = np.zeros(count, bool), np.zeros(count, bool)
         for tensor, name in zip(_stored(self.model, "output"), self.original.outputs, strict=True):
             ours = self.alone.stepper.peek(tensor.index, count)
-            theirs = keras[name]
+            theirs = values[name]
             if theirs.shape[:1] != (count,) or theirs.size != ours.size:
                 raise InputError(
-                    f"output '{tensor.name}': the Keras model gives {theirs.shape} for {count} images, the file "
-                    f"{ours.shape}; is the batch its first dimension?"
+                    f"output '{tensor.name}': the {self.original.framework} model gives {theirs.shape} for {count} "
+                    f"images, the file {ours.shape}; is the batch its first dimension?"
                 )
             theirs = theirs.reshape(ours.shape)
             found = compare_floats(ours, theirs, limits[tensor.index])
@@ -360,10 +350,10 @@ def _compare(out: TensorInfo, ours: Array, theirs: Array, limit: Array, far: Cal
 
 
 def _binary_ops(model: Model) -> dict[int, bool]:
-    """Which ops compute on bits alone, counted from the last value that is set to Keras' own."""
+    """Which ops compute on bits alone, counted from the last value that is set to the source's own."""
     # What reads floats, or makes floats of bytes.  A list, and no trait: only this report asks.
     starts = ("cast", "conv2d", "binarize", "excess_128")
-    # whether values are Keras', or follow from them exactly
+    # whether values are the source's, or follow from them exactly
     exact = {t.index: t.dtype in ("b1", "u8", "i8") for t in model.tensors}
     binary = {}
     for op in model.ops:

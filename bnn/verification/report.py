@@ -77,8 +77,8 @@ class LayerCheck:
 
     ``compared`` and ``different`` count bits (kind "bits"), accumulators (kind "sums": exact integers) or floats
     (kind "floats": different means not bit-equal); ``beyond`` are those of ``different`` that rounding does not
-    explain.  ``exact`` is False where weights carry a scale: Keras' sums of scaled products round, so a bit may differ
-    within rounding of its threshold.
+    explain.  ``exact`` is False where weights carry a scale: the source's sums of scaled products round, so a bit may
+    differ within rounding of its threshold.
     """
 
     layer: str
@@ -128,7 +128,8 @@ class Report:
     """What ``verify`` found; ``ok`` is False if anything differs that rounding does not explain.
 
     ``images_with_nan``, of ``images``, were not compared: not-a-number reaches a quantizer in them, so all outputs of
-    the compiled network are not-a-number, and Keras' may not be.  ``hint``: what is likely behind a difference.
+    the compiled network are not-a-number, and the source's may not be.  ``hint``: what is likely behind a difference.
+    ``framework``: what the source model is called.
     """
 
     images: int
@@ -136,6 +137,7 @@ class Report:
     end_to_end: EndToEnd
     images_with_nan: int = 0
     hint: str = ""
+    framework: str = "the source model"
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Report:
@@ -153,12 +155,12 @@ class Report:
 
     @property
     def different_bits(self) -> int:
-        """Bits and accumulators that differ when fed Keras' own input, but should not."""
+        """Bits and accumulators that differ when fed the source's own input, but should not."""
         return sum(check.beyond for check in self.layers if check.kind != "floats")
 
     @property
     def different_floats(self) -> int:
-        """Floats that differ by more than rounding when fed Keras' own input."""
+        """Floats that differ by more than rounding when fed the source's own input."""
         return sum(check.beyond for check in self.layers if check.kind == "floats")
 
     def __str__(self) -> str:
@@ -183,9 +185,10 @@ def _table(checks: list[LayerCheck]) -> str:
 
 def _text(report: Report) -> str:
     end = report.end_to_end
+    own = f"{report.framework}' own" if report.framework.endswith("s") else f"{report.framework}'s own"
     first = f"{quantity(end.first_differences, 'bit')} differ where nothing differed before"
     lines = [
-        f"Each layer fed Keras' own input, {quantity(report.images - report.images_with_nan, 'image')}\n",
+        f"Each layer fed {own} input, {quantity(report.images - report.images_with_nan, 'image')}\n",
         _table(report.layers),
         "\nThe network alone: bits of all images, floats of those without a different bit\n",
         _table(end.layers),
@@ -209,7 +212,7 @@ def _text(report: Report) -> str:
     wrong = list(dict.fromkeys(check.layer for check in report.layers if check.failed))
     if wrong:
         more = f" and {quantity(len(wrong) - 1, 'layer')} after it" if len(wrong) > 1 else ""
-        lines.append(f"Fed Keras' own input, the first that differs is '{wrong[0]}'{more}.")
+        lines.append(f"Fed {own} input, the first that differs is '{wrong[0]}'{more}.")
     if report.hint:
         lines.append(report.hint)
     return "\n".join(lines)

@@ -65,7 +65,7 @@ def _may_turn(node: Node, operands: Sequence[Array], error: Array) -> Array:
     value = OPS[node.op].reference(*operands, a=replace(node.attrs, slots=slots, out=DType.f32)).astype(np.float64)
     if "threshold" not in node.attrs.slots:
         return np.asarray((error > 0) & (np.abs(value) <= 2 * error))
-    # Keras' own threshold lies between two integers; this is the larger one.
+    # The source's own threshold lies between two integers; this is the larger one.
     threshold = operands[node.attrs.operand("threshold")]
     return np.asarray((error > 0) & (np.abs(value - threshold + 0.5) <= 1.5 + 2 * error))
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``verify`` reads off the Keras model's graph: where its values are, and whose weights a file has."""
+"""What ``verify`` reads off the source model's graph: where its values are, and whose weights a file has."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .._types import Array
+from ..importers import SourceModel
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import OPS
@@ -22,7 +22,8 @@ _MOST_NAMES = 3
 
 
 class PreActivation:
-    """What a quantizer compares with its threshold: a tensor of Keras', or what is computed from some (``origins``)."""
+    """What a quantizer compares with its threshold: a tensor of the source's, or what is computed from some
+    (``origins``)."""
 
     def __init__(self, quantizer: Node) -> None:
         self.x, *given = quantizer.inputs  # a threshold and flips, or neither
@@ -30,14 +31,14 @@ class PreActivation:
         self.known = sources(self.x, lambda n: not n.origin and bool(n.inputs))
         self.origins = {n.origin for n in self.known}
 
-    def margins(self, keras: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
+    def margins(self, values: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
         """Its values less the threshold, as many as the bits, of shape (N, ...)."""
-        values = {n: keras[n.origin].reshape(shape[0], *n.type.shape).astype(np.float32) for n in self.known}
+        found = {n: values[n.origin].reshape(shape[0], *n.type.shape).astype(np.float32) for n in self.known}
 
         def value(node: Node) -> Array:
-            if node not in values:
-                values[node] = evaluate(node, [i.value if i.is_constant else value(i) for i in node.inputs])
-            return values[node]
+            if node not in found:
+                found[node] = evaluate(node, [i.value if i.is_constant else value(i) for i in node.inputs])
+            return found[node]
 
         return value(self.x).reshape(shape).astype(np.float64) - self.threshold
 
@@ -51,8 +52,8 @@ def pre_activations(graph: Graph) -> dict[str, PreActivation]:
 @dataclass
 class Accumulators:
     """Of a graph whose convolutions are binary: ``origins`` {layer: origin of its integer accumulators}, of layers that
-    stand for one convolution each; ``steps``, the multiplication and addition that make Keras' sums of those on bytes;
-    ``offset``, layers in which something is added to accumulators."""
+    stand for one convolution each; ``steps``, the multiplication and addition that make the source's sums of those on
+    bytes; ``offset``, layers in which something is added to accumulators."""
 
     origins: dict[str, str] = field(default_factory=dict)
     steps: dict[str, list[Node]] = field(default_factory=dict)
@@ -79,7 +80,7 @@ def accumulators(graph: Graph) -> Accumulators:
 
 def by_functions(graph: Graph) -> set[str]:
     """Origins of values that library functions make, and of what only elementwise operations and moves make of those:
-    what the compiler kept of them, in tables and thresholds, is its own rounding, and Keras' is another."""
+    what the compiler kept of them, in tables and thresholds, is its own rounding, and the source's is another."""
     found: set[Node] = set()
     for node in graph.nodes():
         op = OPS[node.op]
@@ -115,8 +116,8 @@ def _levels(x: Node) -> Array | None:
     return None if values is None else evaluate(x, [values, *(i.value.reshape(-1) for i in x.inputs[1:])])
 
 
-def likely_cause(source: Graph, file: Sequence[Node]) -> str:
-    """What is behind a difference, most likely: other weights, oneDNN, or a bug.
+def likely_cause(original: SourceModel, source: Graph, file: Sequence[Node]) -> str:
+    """What is behind a difference, most likely: other weights, the framework's rounding, or a bug.
 
     The model is compiled again, and the constants compared with those in the file.
     """
@@ -129,14 +130,9 @@ def likely_cause(source: Graph, file: Sequence[Node]) -> str:
             f"compiled now, this model has other weights or thresholds than the file in {names}{more}: was the file "
             "compiled from this model, with these weights? Compile it again, or give the model it came from"
         )
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
-        return (
-            "TensorFlow may run with oneDNN, which rounds otherwise; set TF_ENABLE_ONEDNN_OPTS=0 in the environment "
-            "before it is imported"
-        )
-    return (
-        "the file is what this model compiles to: unless TensorFlow computes on another device than the CPU, this is a "
-        "bug of bnn; please report it"
+    return original.rounding_hint() or (
+        f"the file is what this model compiles to: unless {original.framework} computes on another device than the "
+        "CPU, this is a bug of bnn; please report it"
     )
 
 

@@ -41,7 +41,7 @@ def test_an_op_may_be_off_by_what_keras_rounds() -> None:
 
 @pytest.mark.parametrize(("planes", "top"), [(1, 1), (2, 3), (3, 7)])
 @pytest.mark.parametrize("offset", [False, True])
-def test_rounding_of_keras_grows_with_the_levels(planes: int, top: int, offset: bool) -> None:
+def test_the_sources_rounding_grows_with_the_levels(planes: int, top: int, offset: bool) -> None:
     x = ops.input_node("x", (32 * planes,), bnn.ir.graph.DType.b1)
     conv = ops.make(
         "bconv2d", x, ops.constant(np.ones((2, 1, 1, 32)), bnn.ir.graph.DType.b1), attrs=ops.ConvAttrs(planes=planes)
@@ -56,9 +56,9 @@ def test_rounding_of_keras_grows_with_the_levels(planes: int, top: int, offset: 
     )  # fmt: skip
     g = 32 * 2.0**-24 / (1 - 32 * 2.0**-24)
     expected = (2 * g + 4e-6) * 32 * top * (4 if planes > 1 or offset else 1)
-    assert Verifier._rounding_of_keras(known) == pytest.approx({5: expected}, rel=1e-12)
+    assert Verifier._own_rounding(known) == pytest.approx({5: expected}, rel=1e-12)
     known.sums.origins = {"layer": "y:0"}
-    assert Verifier._rounding_of_keras(known) == {}
+    assert Verifier._own_rounding(known) == {}
 
 
 def op(index: int, name: str, inputs: list[int], output: int, layer: str = "layer", **more: Any) -> Any:
@@ -264,7 +264,7 @@ def final(outputs: list[Array], theirs: dict[str, Array], limit: float, clean: A
     known = SimpleNamespace(
         end=end, model=SimpleNamespace(tensors=tensors[::-1]),
         alone=SimpleNamespace(stepper=SimpleNamespace(peek=lambda index, count: outputs[index - 7])),
-        original=SimpleNamespace(outputs=list(theirs)),
+        original=SimpleNamespace(framework="Keras", outputs=list(theirs)),
     )  # fmt: skip
     Verifier._final(known, theirs, {7 + i: np.full(y.shape, limit) for i, y in enumerate(outputs)}, clean)
     return end

@@ -11,6 +11,8 @@ import pytest
 
 import bnn
 from bnn._types import Array
+from bnn.importers import round_plainly
+from bnn.importers.tensorflow import load
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.load import TensorFlowModel
 from bnn.ir import ops
@@ -90,9 +92,9 @@ def test_a_tensor_that_the_source_has_not(missing: str) -> None:
 @pytest.mark.parametrize("given", [None, "1"])
 def test_onednn_is_off_where_nothing_is_said(imported: bool, given: str | None, monkeypatch: Any) -> None:
     environ = {"TF_ENABLE_ONEDNN_OPTS": given} if given else {}
-    monkeypatch.setattr(layers, "sys", SimpleNamespace(modules={"tensorflow": None} if imported else {}))
-    monkeypatch.setattr(layers, "os", SimpleNamespace(environ=environ))
-    layers.without_onednn()
+    monkeypatch.setattr(load, "sys", SimpleNamespace(modules={"tensorflow": None} if imported else {}))
+    monkeypatch.setattr(load, "os", SimpleNamespace(environ=environ))
+    round_plainly()
     assert environ.get("TF_ENABLE_ONEDNN_OPTS") == (given or (None if imported else "0"))
 
 
@@ -157,6 +159,7 @@ def test_only_numbers_are_compared(numbers: list[list[bool]], compared: list[lis
     seen, left, done = [], [np.array(n) for n in numbers], list[int]()
     known = SimpleNamespace(
         checks={}, end_checks={}, end=EndToEnd(), source=None, nodes=[],
+        original=SimpleNamespace(framework="Keras", rounding_hint=lambda: ""),
         fed=SimpleNamespace(stepper=SimpleNamespace(images=4)), _values=lambda chunk: chunk[0][:, 0].tolist(),
         _numbers=lambda chunk, keras: left.pop(0),
         _chunk=lambda chunk, keras: seen.append((chunk[0][:, 0].tolist(), keras)),

@@ -11,11 +11,15 @@ import pytest
 
 import bnn
 from bnn import compiler
+from bnn.importers.tensorflow.frozen import Frozen
+from bnn.importers.tensorflow.load import TensorFlowModel
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph, Node
 from bnn.passes import lower
 from bnn.verification import source
 from bnn.verification.source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
+
+KERAS = TensorFlowModel(Frozen([], [], [], [], [], lambda *_: [], lambda *_: np.zeros(0)))
 
 
 def graph(*outputs: Node) -> Graph:
@@ -141,7 +145,7 @@ def test_other_weights_are_the_likeliest_cause(count: int, monkeypatch: pytest.M
             data = ops.make("concat", data, data)
         return graph(data)
 
-    cause = likely_cause(network(0), lower(network(count)).schedule)
+    cause = likely_cause(KERAS, network(0), lower(network(count)).schedule)
     names = [f"'layer {i}'" for i in range(5) if f"'layer {i}'" in cause]
     assert len(names) == min(count, 3) and ("and 1 more layers" in cause) == ("more layers" in cause) == (count == 4)
     assert ("other weights" in cause) == (count > 0) and ("a bug of bnn" in cause) == (count == 0)
@@ -153,7 +157,7 @@ def test_onednn_is_the_next_likely_cause(value: str | None, onednn: bool, monkey
     if value is not None:
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", value)
     model = graph(conv(x(1, 1, 2), [1.0, 2.0]))
-    cause = likely_cause(model, lower(model).schedule)
+    cause = likely_cause(KERAS, model, lower(model).schedule)
     assert ("may run with oneDNN" in cause) == onednn and ("a bug of bnn" in cause) != onednn
 
 

@@ -30,7 +30,7 @@ def g(n: int) -> float:
     return n * U / (1 - n * U)
 
 
-def test_rounding_of_keras_in_binary_layers(small: Any) -> None:
+def test_own_rounding_in_binary_layers(small: Any) -> None:
     model = bnn.Model.from_bytes(small.data)
     known = SimpleNamespace(
         source=small.graph, model=model, nodes=decode(small.data).schedule, exact_layers=set(),
@@ -43,17 +43,17 @@ def test_rounding_of_keras_in_binary_layers(small: Any) -> None:
         for k in [int(np.prod(node.inputs[1].type.shape[1:]))]
     }
     assert len(expected) == 2
-    assert _Verifier._rounding_of_keras(known) == pytest.approx(expected, rel=1e-12)  # type: ignore[arg-type]
+    assert _Verifier._own_rounding(known) == pytest.approx(expected, rel=1e-12)  # type: ignore[arg-type]
     known.sums.offset = {op.layer for op in model.ops}
     four = {i: 4 * e for i, e in expected.items()}
-    assert _Verifier._rounding_of_keras(known) == pytest.approx(four, rel=1e-12)  # type: ignore[arg-type]
+    assert _Verifier._own_rounding(known) == pytest.approx(four, rel=1e-12)  # type: ignore[arg-type]
     known.exact_layers = {op.layer for op in model.ops}
-    assert _Verifier._rounding_of_keras(known) == {}  # type: ignore[arg-type]
+    assert _Verifier._own_rounding(known) == {}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("table", "largest"), [([0.25, -0.5], 1.0), ([0.25, -3.0], 3.0)])
 @pytest.mark.parametrize(("op", "expected"), [("cast", FUNCTION), ("dequantize", FUNCTION), ("add", 0.0)])
-def test_rounding_of_keras_in_tables(table: list[float], largest: float, op: str, expected: float) -> None:
+def test_own_rounding_in_tables(table: list[float], largest: float, op: str, expected: float) -> None:
     """Of a library function whose values the compiled network has looked up before."""
     x = ops.input_node("x", (2,))
     curve = ops.make("exp", x, origin="exp:0")
@@ -64,10 +64,10 @@ def test_rounding_of_keras_in_tables(table: list[float], largest: float, op: str
             tensors=[SimpleNamespace(origin="exp:0", dtype="f32")],
         ),
     )  # fmt: skip
-    found = _Verifier._rounding_of_keras(known)  # type: ignore[arg-type]
+    found = _Verifier._own_rounding(known)  # type: ignore[arg-type]
     assert found == ({3: 16 * U * largest} if expected else {})
     known.model.tensors[0].dtype = "b1"
-    assert _Verifier._rounding_of_keras(known) == {3: math.inf}  # type: ignore[arg-type]
+    assert _Verifier._own_rounding(known) == {3: math.inf}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("first", "exact"), [(2.0**24 - 2, True), (2.0**24 - 1, False), (2.0**24, False)])
@@ -159,16 +159,17 @@ def test_inputs_of_as_many_images_and_of_the_right_shape() -> None:
 
 @pytest.mark.parametrize("where", ["layers", "alone", "outputs", "nothing"])
 def test_the_report_has_all_that_was_found(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "likely_cause", lambda source, nodes: "a hint")
+    monkeypatch.setattr(layers, "likely_cause", lambda original, source, nodes: "a hint")
     bad = LayerCheck("layer", "op", "floats", False, different=1, beyond=1)
     known = SimpleNamespace(
         checks={0: bad} if where == "layers" else {}, end_checks={0: bad} if where == "alone" else {},
         end=EndToEnd(outputs_beyond_rounding=int(where == "outputs")), source=None, nodes=[],
+        original=SimpleNamespace(framework="Keras"),
         fed=SimpleNamespace(stepper=SimpleNamespace(images=4)), _values=lambda chunk: {},
         _numbers=lambda chunk, keras: np.ones(len(chunk[0]), bool), _chunk=lambda chunk, keras: None,
     )  # fmt: skip
     done: list[int] = []
     report = _Verifier.run(known, [np.zeros((6, 2), np.float32)], done.append)  # type: ignore[arg-type]
-    assert done == [4, 2] and report.images == 6
+    assert done == [4, 2] and report.images == 6 and report.framework == "Keras"
     assert report.ok == (where == "nothing") and report.hint == ("" if report.ok else "a hint")
     assert (report.layers == [bad], report.end_to_end.layers == [bad]) == (where == "layers", where == "alone")

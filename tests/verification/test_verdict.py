@@ -118,7 +118,7 @@ def test_the_words() -> None:
         LayerCheck(name, "op", "bits", name == "b", True, 1234, 20, beyond, 0.5)
         for name, beyond in (("a", 0), ("b", 3), ("c", 4), ("a", 5))
     ]
-    text = str(Report(30, layers, end, 1, "a hint"))
+    text = str(Report(30, layers, end, 1, "a hint", "Keras"))
     for line in (
         "Each layer fed Keras' own input, 29 images", "images with a different bit: 11",
         "12 bits differ where nothing differed before; 13 of them not within rounding of the threshold"
@@ -136,7 +136,7 @@ def test_the_words() -> None:
     assert rows[:2] == [["a", "float", *counts, "0", "0.5"], ["b", "binary", *counts, "3", "0.5"]]
     assert "that differs is 'b' and 1 layer after it." in str(Report(1, layers[:3], EndToEnd()))
     one = str(Report(1, layers[1:2], EndToEnd()))
-    assert "Fed Keras' own input, the first that differs is 'b'." in one and "not-a-number" not in one
+    assert "Fed the source model's own input, the first that differs is 'b'." in one and "not-a-number" not in one
     assert "the first that differs" not in str(report()) and LayerCheck("a", "op", "sums", True).exact
 
 

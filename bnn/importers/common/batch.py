@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values that a whole batch shares: sums and means over its images, and what is computed of them.
 
-Larq's magnitude_aware_sign and ste_tern with ternary_weight_networks are made of these where they quantize activations:
-then Keras scales by, or compares with, a mean over all images of the batch.
+Quantizers of activations are made of these where they scale by, or compare with, a mean over all images of the batch.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import numpy as np
 from ...ir.graph import Node
 from ...ir.ops import BatchSizeAttrs, ReshapeAttrs
 from .layer import Layer
-
-NOTE = "an image's result depends on the other images of its batch, as in Keras"
 
 
 @dataclass(frozen=True)
@@ -51,14 +48,14 @@ def reduction(s: Layer, x: Node, axes: Sequence[int], shape: tuple[int, ...], me
     inside, rest = int(np.prod(dims[: len(axes) - 1])), int(np.prod(dims[len(axes) - 1 :]))
     if x.type.shape[-1] != rest:
         x = s.make("reshape", x, attrs=ReshapeAttrs((inside, rest)), final=False)
-    total = noted(s.make("batch_sum", x, final=False))
+    total = noted(s, s.make("batch_sum", x, final=False))
     if mean:
         total = s.make("div", total, batch_size(s, total, inside), final=False)
     return Shared(total, shape)
 
 
-def noted(x: Node) -> Node:
-    return replace(x, note=NOTE)
+def noted(s: Layer, x: Node) -> Node:
+    return replace(x, note=f"an image's result depends on the other images of its batch, as in {s.framework}")
 
 
 def batch_size(s: Layer, x: Node, per_image: int) -> Node:

@@ -45,7 +45,7 @@ def softplus(s: Layer, x: Node) -> Node:
 def compare(s: Layer, relation: str, a: Node, b: Node) -> Node:
     """``a relation b``, which is one of >=, >, <=, <, == and !=.
 
-    sign(sign(a - b) + 0.5) is +1 or -1, equal floats included: as Larq writes its own sign, and recognized so.
+    sign(sign(a - b) + 0.5) is +1 or -1, equal floats included: a form that is recognized as a quantizer.
     """
     three = s.make("sign", s.make("sub", a, b, final=False), final=False)
     if relation in ("==", "!="):

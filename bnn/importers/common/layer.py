@@ -21,6 +21,7 @@ class Layer(ABC):
     """One op of a source model, of the source's ``layer``."""
 
     layer: str
+    framework: str  # as messages call it
 
     @abstractmethod
     def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:

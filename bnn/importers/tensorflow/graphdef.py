@@ -291,7 +291,7 @@ class GraphReader:
         for i, o in enumerate(operands):
             if isinstance(o, int) and o:
                 count = batch_size(source, anything, o)
-                bases[i] = count if any(isinstance(other, Shared) for other in operands) else noted(count)
+                bases[i] = count if any(isinstance(other, Shared) for other in operands) else noted(source, count)
         result = READERS[node.op](Source(self, node, bases))
         assert isinstance(result, Node)
         shape, own = self.shapes[node.name, 0], result.type.shape

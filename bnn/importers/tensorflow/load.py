@@ -30,6 +30,7 @@ from .reason import reason
 from .run import Runner, check_pure
 from .saved_graph import read_signature
 from .saved_models import check_files, check_saved_model, read_saved_model
+from .source import FRAMEWORK
 
 
 def tensorflow() -> Any:
@@ -50,6 +51,13 @@ def tensorflow() -> Any:
     return tf
 
 
+def without_onednn() -> None:
+    """Have TensorFlow, if it is not imported yet, use its plain kernels: they round every operation alone, where oneDNN
+    fuses and reorders, which changes the last bit of batch norms."""
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
 def import_model(
     model: Any,
     *,
@@ -68,7 +76,7 @@ def import_model(
 class TensorFlowModel:
     """A frozen graph as a :class:`bnn.importers.SourceModel`; a tensor is called "op:0"."""
 
-    framework = "Keras"
+    framework = FRAMEWORK
 
     def __init__(self, frozen: Frozen) -> None:
         self._frozen = frozen
@@ -85,6 +93,14 @@ class TensorFlowModel:
         if missing := sorted({*wanted} - {*found}):
             raise KeyError(missing[0])
         return found
+
+    def rounding_hint(self) -> str:
+        if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
+            return ""
+        return (
+            "TensorFlow may run with oneDNN, which rounds otherwise; set TF_ENABLE_ONEDNN_OPTS=0 in the environment "
+            "before it is imported"
+        )
 
 
 def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> Frozen:

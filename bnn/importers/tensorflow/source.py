@@ -16,6 +16,7 @@ from ..common.layer import Layer
 from .counts import Slopes
 from .frozen import Frozen, Tensor, TfNode
 
+FRAMEWORK = "Keras"
 PROBE_BATCH = 3  # images with which shapes are found
 
 
@@ -36,6 +37,8 @@ class Reading(Protocol):
 
 class Source(Layer):
     """One TensorFlow node as its reader sees it; ``bases``: values that stand for some of its operands."""
+
+    framework = FRAMEWORK
 
     def __init__(self, reader: Reading, node: TfNode, bases: Sequence[Node | None] = ()) -> None:
         self._reader = reader
