@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `bnn`.
 
-Exit status: 0; 1 where a comparison found a difference; 2 for wrong use or bad input, with a message on stderr; 130
-after Ctrl-C.
+Exit status: 0 for success; 1 if a comparison found a difference; 2 for wrong usage or bad input, with a message on
+stderr; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..runtime.progress import note
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with ``arguments`` (default: the process's) and return its exit status."""
+    """Run the command with ``arguments`` (default: those of the process) and return its exit status."""
     try:
         import click
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         note("bnn: interrupted")
         return 130
-    except BrokenPipeError:  # `bnn inspect net.bnn | head`: nobody reads any more
+    except BrokenPipeError:  # `bnn inspect net.bnn | head`: the reader is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (BnnError, OSError) as error:
@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _text(error: BnnError | OSError) -> str:
-    """An error as people read it: the file first, and no number."""
-    if isinstance(error, OSError) and error.strerror:  # which errors of this package have not
-        what = os.fsdecode(error.filename) if error.filename else "what is printed cannot be written"
+    """The message of an error: the file first, without the error number."""
+    if isinstance(error, OSError) and error.strerror:  # this package's own errors have none
+        what = os.fsdecode(error.filename) if error.filename else "the output cannot be written"
         return f"{what}: {error.strerror}"
     return str(error)

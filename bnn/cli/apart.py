@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the part of a command that loads a model file in a process of its own, ``child.py``.
+"""Run the part of a command that loads a model file in a separate process, ``child.py``.
 
-TensorFlow can always be made to swell or to hang by the file that it loads, and libhdf5 to crash.  Apart, they are
-ended where they take more memory or time than they may, and take nothing else with them.
+A file can always make TensorFlow use too much memory or hang, and libhdf5 crash.  A separate process can be ended when
+it exceeds its memory or time, without affecting anything else.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from .. import errors
 from ..errors import BnnError, CompileError, InputError
 from .child import FRAME
 
-# Paths first: what lies in the current folder may be the model's author's.  sys is built in.
+# Set the path first: files in the current folder may come from the model's author.  sys is built in.
 _START = "import sys; sys.path[:] = sys.argv[2:]; from bnn.cli.child import main; main(sys.argv[1])"
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-# Twice what the largest network of larq_zoo needs (62 million parameters).
+# Twice the need of the largest network of larq_zoo (62 million parameters).
 _MOST_MEMORY = 16 * 2**30
 _MOST_SECONDS = 600
 _FOREVER = 10**8  # seconds, which every timer takes
@@ -40,7 +40,7 @@ Handlers = Mapping[str, Callable[[Any], object]]
 
 @dataclass(frozen=True)
 class Limits:
-    """Of the process: bytes of memory, and seconds until it says something; 0: none."""
+    """Limits of the process: bytes of memory, and seconds between its answers; 0: no limit."""
 
     memory: int
     seconds: int
@@ -54,11 +54,11 @@ class _Remote(Exception):
 
 
 class _Unforeseen(Exception):
-    """An error that no command foresees, which was met in the other process."""
+    """An unexpected error in the other process."""
 
 
 def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options --max-memory and --timeout, handed on as one argument ``limits``."""
+    """The options --max-memory and --timeout, passed on as one argument ``limits``."""
 
     @functools.wraps(command)
     def gathered(*args: Any, max_memory: int | None, timeout: int, **options: Any) -> Any:
@@ -68,10 +68,10 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, limits=Limits(memory, min(timeout, _FOREVER)), **options)
 
     memory = click.option("--max-memory", metavar="SIZE", callback=_parse_size,
-                          help="Stop where loading MODEL needs more memory than this (Linux alone): 512M, 8G; 0: no "
-                               "limit.  Default: 16G, or what the machine has if that is less.")  # fmt: skip
+                          help="Stop if loading MODEL needs more memory than this (Linux only): 512M, 8G; 0: no "
+                               "limit.  Default: 16G, or the machine's memory if that is less.")  # fmt: skip
     seconds = click.option("--timeout", metavar="SECONDS", type=click.IntRange(0), default=_MOST_SECONDS,
-                           help=f"Stop where that gets no further for so long; 0: no limit.  Default: {_MOST_SECONDS}."
+                           help=f"Stop after so long without progress; 0: no limit.  Default: {_MOST_SECONDS}."
                            )  # fmt: skip
     return memory(seconds(gathered))
 
@@ -83,7 +83,7 @@ def _default_memory() -> int:
 
 
 def _parse_size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
-    """Bytes, or so many K, M, G or T of them."""
+    """A size in bytes, with an optional unit K, M, G or T."""
     if text is None:
         return None
     found = re.fullmatch(r"([0-9]{1,18})([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
@@ -93,16 +93,17 @@ def _parse_size(_: click.Context, __: click.Parameter, text: str | None) -> int 
 
 
 def size_text(size: int) -> str:
-    """As --max-memory takes it."""
+    """A size as --max-memory accepts it."""
     return next((f"{size // n}{unit}" for unit, n in reversed(_UNITS.items()) if size and size % n == 0), str(size))
 
 
 def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **arguments: Any) -> tuple[Any, bytes]:
-    """Run one of the tasks of ``child.py`` on a model file and give its result, a value and bytes.
+    """Run one of the tasks of ``child.py`` on a model file and return its result, a value and bytes.
 
-    ``handlers`` get the values of the other kinds of answers.  The task's errors are raised here, as what they are.
+    ``handlers`` receive the values of the other kinds of answers.  The task's errors are raised here with their own
+    class.
 
-    Raises CompileError where the process reaches a limit, crashes or is killed.
+    Raises CompileError if the process reaches a limit, crashes or is killed.
     """
     with tempfile.TemporaryDirectory(prefix="bnn-", ignore_cleanup_errors=True) as folder:
         process, answers = _started(name, {"model": model, **arguments}, limits, folder)
@@ -111,7 +112,7 @@ def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **argum
                 while (answer := _read(answers)) is not None:
                     kind, value, data = answer
                     if kind == "result":
-                        return value, data  # its process need not tidy up
+                        return value, data  # the process need not clean up
                     if kind == "error":
                         raise _error(model, limits, value)
                     handlers[kind](value)
@@ -122,16 +123,16 @@ def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **argum
 
 
 def _started(name: str, arguments: Mapping[str, Any], limits: Limits, folder: str) -> tuple[Any, BinaryIO]:
-    """The process, and what it answers.  Its temporary files lie in ``folder``."""
+    """The process, and the pipe of its answers.  Its temporary files are in ``folder``."""
     receive, low = os.pipe()
-    send = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)  # no standard stream, of which one may be closed
+    send = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)  # not a standard stream's number, which is free if one is closed
     os.close(low)
     task = {
         "name": name, "arguments": arguments, "pipe": send, "parent": os.getpid(), "max_memory": limits.memory,
         "timeout": limits.seconds,
     }  # fmt: skip
     command = [sys.executable, *_interpreter_flags(), "-c", _START, json.dumps(task), *map(str, sys.path)]
-    # Ctrl-C reaches both processes.  This one ends the other, which inherits that the signal is blocked.
+    # Ctrl-C reaches both processes.  This one ends the other, which inherits the blocked signal.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = subprocess.Popen(
@@ -148,12 +149,12 @@ def _started(name: str, arguments: Mapping[str, Any], limits: Limits, folder: st
 
 
 def _stream(ours: object) -> int | None:
-    """The same stream; where it is closed, a file that is opened must not take its number."""
+    """Inherit the stream; if it is closed, no newly opened file may take its number."""
     return None if ours is not None else subprocess.DEVNULL
 
 
 def _interpreter_flags() -> list[str]:
-    """What this interpreter was started with and that changes what another imports, or warns of."""
+    """This interpreter's flags that change imports or warnings."""
     flags = [f"-W{option}" for option in sys.warnoptions]
     flags += ["-I"] if sys.flags.isolated else []
     flags += ["-E"] if sys.flags.ignore_environment and not sys.flags.isolated else []
@@ -162,7 +163,7 @@ def _interpreter_flags() -> list[str]:
 
 
 def _read(answers: BinaryIO) -> tuple[str, Any, bytes] | None:
-    """The next answer; None where the process has ended."""
+    """The next answer; None if the process has ended."""
     head = answers.read(FRAME.size)
     if len(head) < FRAME.size:
         return None
@@ -175,7 +176,7 @@ def _read(answers: BinaryIO) -> tuple[str, Any, bytes] | None:
 
 
 def _error(model: str, limits: Limits, found: Mapping[str, Any]) -> Exception:
-    """An error of the other process, as it was raised there."""
+    """An error of the other process, with the class that it had there."""
     error: Exception
     if found["memory"]:
         error = CompileError(f"{model}: {_memory(limits)}")
@@ -193,29 +194,29 @@ def _error(model: str, limits: Limits, found: Mapping[str, Any]) -> Exception:
 
 def _memory(limits: Limits) -> str:
     if not limits.memory or sys.platform != "linux":
-        return "loading it needs more memory than there is"
+        return "loading it needs more memory than is available"
     return (
-        f"loading it needs more than the {size_text(limits.memory)} of memory that it may take; a file that needs so "
-        "much may be made to do harm: if you trust it, allow more by --max-memory"
+        f"loading it needs more than the allowed {size_text(limits.memory)} of memory; such a file may be malicious: "
+        "if you trust it, allow more with --max-memory"
     )
 
 
 def _ended(model: str, limits: Limits, status: int) -> BnnError:
-    """What to say of a process that ended without a result."""
+    """The error for a process that ended without a result."""
     if status == -signal.SIGALRM:
         return CompileError(
-            f"{model}: loading it got no further for {limits.seconds} seconds and was stopped; a file that takes so "
-            "long may be made to do harm: if you trust it, allow more by --timeout"
+            f"{model}: loading it made no progress for {limits.seconds} seconds and was stopped; such a file may be "
+            "malicious: if you trust it, allow more with --timeout"
         )
     if status >= 0:
         return CompileError(f"{model}: the process that loads it ended (status {status}) without a result")
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-    cause = "the file may be damaged, or made to do harm"
+    cause = "the file may be damaged or malicious"
     if status == -signal.SIGKILL:
-        cause = "the machine may have run out of memory: close other programs, or lower --max-memory to see"
+        cause = "the machine may have run out of memory: close other programs, or lower --max-memory to find out"
     elif limits.memory and sys.platform == "linux":
         cause += (
-            f"; or loading it needed more than the {size_text(limits.memory)} of memory that it may take: if you trust "
-            "the file, allow more by --max-memory"
+            f"; or loading it needed more than the allowed {size_text(limits.memory)} of memory: if you trust the "
+            "file, allow more with --max-memory"
         )
     return CompileError(f"{model}: the process that loads it was ended by {name}; {cause}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line's parts, put together.  A new command is a file beside this one and a line here."""
+"""The `bnn` command with its subcommands.  A new subcommand is a file in this folder and a line here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .verify import verify
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, package_name=DISTRIBUTION, message="%(package)s %(version)s")
 def application(debug: bool) -> None:
-    """Compile binarized neural networks, and run them.
+    """Compile and run binarized neural networks.
 
     \b
     bnn compile model.keras -o net.bnn      compile a Keras or Larq model
@@ -28,7 +28,7 @@ def application(debug: bool) -> None:
     bnn run net.bnn image.png --scale 255   classify
 
     \b
-    Exit status: 0; 1: a comparison found a difference; 2: wrong use or bad input; 130: interrupted by Ctrl-C.
+    Exit status: 0: success; 1: a comparison found a difference; 2: wrong usage or bad input; 130: Ctrl-C.
     """
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn bench: how fast a .bnn file runs here."""
+"""bnn bench: time a .bnn file on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..runtime.progress import live, progress
 from ..runtime.report import quantity, table
 from .common import json_option, net_argument, print_json
 
-_SECONDS = 2.0  # of one measurement, after which fewer repeats must do
+_SECONDS = 2.0  # of one measurement, after which it stops before all repeats
 
 
 def _counts(most: int) -> Any:
@@ -33,7 +33,7 @@ def _counts(most: int) -> Any:
 @net_argument
 @click.option("--batch", "batches", default="1,32", show_default=True, callback=_counts(2**20), help="Batch sizes.")
 @click.option("--threads", default="1", show_default=True, callback=_counts(MOST_THREADS), help="Numbers of threads.")
-@click.option("--repeats", type=click.IntRange(3), default=100, show_default=True, help="Most runs of each.")
+@click.option("--repeats", type=click.IntRange(3), default=100, show_default=True, help="Maximum runs of each.")
 @click.option("--kernels", metavar="NAME", help="Kernel family.  Default: BNN_KERNELS, or the fastest.")
 @click.option("--layers/--no-layers", default=True, show_default=True, help="Time every layer, too.")
 @json_option
@@ -46,9 +46,9 @@ def bench(
     layers: bool,
     as_json: bool,
 ) -> None:
-    """Time NET.bnn on random images: the median of many runs, with the quartiles beside it.
+    """Time NET.bnn on random images: the median and quartiles of many runs.
 
-    Other work on the machine shows as a third quartile far above the median.
+    If the third quartile is far above the median, the machine was doing other work.
     """
     model = load(net, kernels=kernels)
     rng = np.random.default_rng(0)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process in which `bnn compile` and `bnn verify` load a file of a stranger, with limits on its memory and time.
+"""The process in which `bnn compile` and `bnn verify` load an untrusted file, with limits on its memory and time.
 
-``apart.py`` starts it, with a task as JSON, and reads what it answers: frames of a kind, a value as JSON and bytes, of
-which the last is "result" or "error".  Nothing is unpickled: whoever reads the answers need not trust them.
+``apart.py`` starts it with a task as JSON and reads its answers: frames of a kind, a value as JSON, and bytes.  The
+last frame is "result" or "error".  Nothing is unpickled, so the reader need not trust the answers.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Answers:
-    """The pipe to the process that started this one, whose patience each answer renews.
+    """The pipe to the parent process; each answer restarts the timeout.
 
-    The kernel ends this process when that runs out, whatever holds Python up.
+    When it expires, the kernel ends this process, even if Python is blocked.
     """
 
     def __init__(self, pipe: int, timeout: int) -> None:
@@ -37,7 +37,7 @@ class Answers:
         signal.setitimer(signal.ITIMER_REAL, timeout)
 
     def send(self, kind: str, value: Any = None, data: bytes = b"") -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # whoever reads may take all the time: a pager, for example
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the reader, such as a pager, may take any time
         text = json.dumps([kind, value]).encode()
         self._pipe.write(FRAME.pack(len(text), len(data)) + text)
         self._pipe.write(data)
@@ -46,7 +46,7 @@ class Answers:
 
 
 def main(task: str) -> None:
-    """Do what a task says, answer, and end the process without waiting for TensorFlow to tidy up."""
+    """Run a task, answer, and end the process without waiting for TensorFlow to clean up."""
     todo = json.loads(task)
     _end_with(todo["parent"])
     _limit_memory(todo["max_memory"])
@@ -58,25 +58,24 @@ def main(task: str) -> None:
     except BaseException as error:
         answer = ("error", _described(error))
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # closed, or nobody reads
+        with suppress(Exception):  # closed, or without a reader
             stream.flush()
     answers.send(*answer)
     os._exit(0)
 
 
 def _end_with(parent: int) -> None:
-    """End where the process that waits for an answer is gone; elsewhere than on Linux the time limit does."""
+    """End this process when its parent ends; on other systems than Linux the time limit does that."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was gone before
+        if os.getppid() != parent:  # it has already ended
             os._exit(1)
 
 
 def _limit_memory(size: int) -> None:
-    """Refuse memory beyond ``size`` bytes; 0: none is refused.
+    """Limit memory to ``size`` bytes; 0: no limit.
 
-    What is counted is what the process may write to (RLIMIT_DATA): TensorFlow's libraries take gigabytes of addresses
-    that cost no memory.
+    Only writable memory counts (RLIMIT_DATA): TensorFlow's libraries take gigabytes of addresses that cost no memory.
     """
     if sys.platform != "linux" or not size:
         return
@@ -84,12 +83,12 @@ def _limit_memory(size: int) -> None:
 
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (size if most == resource.RLIM_INFINITY else min(size, most), most))
-    # Where memory is refused, native code aborts: that is an answer, and needs no file of all that was in memory.
+    # Native code aborts when memory is refused: that is an expected answer and needs no core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _described(error: BaseException) -> dict[str, Any]:
-    """An error as JSON: its class is the first of this package's among its own, or "" for the others."""
+    """An error as JSON: "class" is its first base class from this package, or "" if there is none."""
     known = next((c.__name__ for c in type(error).__mro__ if c.__module__ == errors.__name__), "")
     found: dict[str, Any] = {
         "class": known, "text": str(error), "memory": _is_of_memory(error), "traceback": traceback.format_exc(),
@@ -101,7 +100,7 @@ def _described(error: BaseException) -> dict[str, Any]:
 
 
 def _is_of_memory(error: BaseException | None) -> bool:
-    """Whether memory ran out, or an error because of that became this one."""
+    """Whether memory ran out, in this error or in one that caused it."""
     while error is not None:
         if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
             return True
@@ -111,7 +110,7 @@ def _is_of_memory(error: BaseException | None) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the notes that TensorFlow's native code prints on stderr whatever it is told."""
+    """Suppress the notes that TensorFlow's native code always prints on stderr."""
     if sys.stderr is None:
         yield
         return
@@ -130,7 +129,7 @@ def _load_tensorflow() -> None:
     from ..importers.tensorflow.load import tensorflow
 
     with _quiet():
-        tensorflow().config.list_physical_devices()  # where there is none, it says so once, here
+        tensorflow().config.list_physical_devices()  # if there is no GPU, TensorFlow says so once, here
 
 
 def _compile(answers: Answers, model: str, **options: Any) -> tuple[None, bytes]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands share: options, messages, JSON."""
+"""Parts shared by the commands: options, messages, JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ unsafe_option = click.option(
 
 
 def parse_shape(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | None:
-    """H,W,C as an option's value."""
+    """Parse H,W,C, the value of an option."""
     if text is None:
         return None
     parts = text.replace("x", ",").split(",")
@@ -34,12 +34,12 @@ def parse_shape(_: click.Context, __: click.Parameter, text: str | None) -> tupl
 
 
 def was_given(name: str) -> bool:
-    """Whether the user gave an option of the command that runs, its default's value or another."""
+    """Whether the user gave this option of the current command, even with its default value."""
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on stdout; what JSON cannot say (not a number, infinity) is null."""
+    """Print one JSON object on stdout; NaN and infinity, which JSON lacks, become null."""
     print(json.dumps(_finite(value), indent=2))
 
 
@@ -72,7 +72,7 @@ def layer_record(model: Model, op: OpInfo) -> dict[str, Any]:
 
 
 def model_record(model: Model) -> dict[str, Any]:
-    """What is known of a model as a whole, for JSON."""
+    """A model as a whole, for JSON."""
     return {
         "bytes": model.nbytes,
         "arena_bytes": model.arena_bytes,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn compile: a Keras model to a .bnn file."""
+"""bnn compile: compile a Keras model to a .bnn file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .outputs import check_outputs
 @click.command("compile", short_help="Compile a Keras or Larq model to a .bnn file.")
 @keras_argument
 @click.option("-o", "--output", metavar="NET.bnn", type=click.Path(dir_okay=False, path_type=str),
-              help="Where to write.  Default: the model's name with .bnn, in the current folder.")  # fmt: skip
+              help="Output file.  Default: the model's name with .bnn, in the current folder.")  # fmt: skip
 @click.option("--require-binary", is_flag=True, help="Fail if a convolution or dense layer stays float; name each.")
 @click.option("--dump-after", metavar="PASS", help="Print the graph after this pass (also: import, all).")
-@click.option("--input-shape", metavar="H,W,C", callback=parse_shape, help="For a model that has no fixed input shape.")
+@click.option("--input-shape", metavar="H,W,C", callback=parse_shape, help="For a model without a fixed input shape.")
 @click.option("--input-dtype", type=click.Choice(["uint8", "int8", "float32"]),
-              help="What the network takes.  Default: as the model; uint8: bytes, as images are read.")  # fmt: skip
+              help="Input type of the network.  Default: the model's; uint8: bytes as in image files.")  # fmt: skip
 @limit_options
 @unsafe_option
 @json_option
@@ -38,21 +38,21 @@ def compile_command(
     unsafe: bool,
     as_json: bool,
 ) -> None:
-    """Compile MODEL, a .keras or .h5 file or a SavedModel folder, and say what became of each layer.
+    """Compile MODEL, a .keras or .h5 file or a SavedModel folder, and report how each layer was compiled.
 
     Layers that are not binary are listed with the reason.
 
-    MODEL is loaded and compiled in a process of its own, since a file can be made to have TensorFlow take all memory,
-    or never end: --max-memory and --timeout limit it.
+    MODEL is loaded and compiled in a separate process, limited by --max-memory and --timeout, since a malicious file
+    can make TensorFlow use all memory or never end.
     """
     if keras.endswith(".bnn") and Path(keras).is_file():
-        raise InputError(f"{keras}: is named as a compiled network; give the Keras model (.keras, .h5, SavedModel)")
+        raise InputError(f"{keras}: has the name of a compiled network; give the Keras model (.keras, .h5, SavedModel)")
     target = output or Path(keras).stem + ".bnn"
     check_outputs({"-o": target}, [keras])
     with waiting("loading TensorFlow") as say:
         handlers = {
             "working": lambda _: say(f"compiling {keras}"),
-            "dump": note if as_json else print,  # the JSON object stays alone on stdout
+            "dump": note if as_json else print,  # keep only the JSON object on stdout
         }
         _, data = run_apart(
             "compile",

@@ -25,24 +25,24 @@ from .outputs import check_outputs, check_suffix
 @click.option("--profile", type=click.Choice(PROFILES), default="if", show_default=True,
               help="Neurons: integrate-and-fire (if), leaky (lif), the same on vectors (flat, cuba).")  # fmt: skip
 @click.option("--proof", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
-              help="Inputs whose spikes the proof holds: .npy, .npz or image files.  Default: random.")  # fmt: skip
+              help="Inputs for the proof: .npy, .npz or image files.  Default: random.")  # fmt: skip
 @reading_options
 @json_option
 def emit_nir_command(
     net: str, output: str | None, profile: str, files: tuple[str, ...], reading: Reading, as_json: bool
 ) -> None:
-    """Write NET.bnn as a spiking network in NIR, and the proof that it is equal beside it (.proof.npz, .proof.json).
+    """Write NET.bnn as a spiking network in NIR, with a proof that they are equal (.proof.npz, .proof.json).
 
-    The file begins where the network's values are bits; layers before that are the encoder, which is named.  What
-    cannot be equal as spikes, a real-valued shortcut for example, is an error that names the layer; nothing is written
-    then.  Check the file in a simulator by `bnn verify --nir OUT.nir NET.bnn`.
+    The file begins where the network's values are bits; the command names the layers before that, the encoder.  If the
+    network has no equal as spikes, for example because of a real-valued shortcut, an error names the layer and nothing
+    is written.  Check the file in a simulator with `bnn verify --nir OUT.nir NET.bnn`.
     """
     target = output or f"{Path(net).stem}.nir"
     proof = f"{os.path.splitext(target)[0]}.proof"
     check_outputs({"OUT.nir": target, "the proof": f"{proof}.npz", "the proof's text": f"{proof}.json"}, [net, *files])
     check_suffix("OUT.nir", target, (".nir", ".h5", ".hdf5"))
     if os.path.exists(target) and not os.path.isfile(target):
-        raise InputError(f"{target}: is there and not a regular file; a NIR file is written to one")
+        raise InputError(f"{target}: exists and is not a regular file; give the name of a file")
     model = load(net)
     proof_inputs = read_arrays(model, files, reading) if files else None
     with waiting(f"writing {target}"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn events: a .bnn file event by event."""
+"""bnn events: run a .bnn file event by event."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .inputs import Reading, read_arrays, read_labels, reading_options
 from .outputs import check_outputs, check_suffix
 
 _RULE_OPTIONS = ("step", "window", "count", "tau", "level")
-# Options that not every mode has; the others are for all.
+# Options that only some modes have; all others are for every mode.
 _MODES = {
     **dict.fromkeys(("order", "which", "html"), ("image",)),
     **dict.fromkeys(("scale", "offset", "resize"), ("image", "stream")),
@@ -29,35 +29,36 @@ _MODES = {
 }
 
 
-@click.command(short_help="Run a .bnn file event by event, as the spiking network it equals.")
+@click.command(short_help="Run a .bnn file event by event, as the equivalent spiking network.")
 @net_argument
 @click.argument("files", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=str))
 @click.option("--mode", type=click.Choice(("image", "stream", "recording")), default="image", show_default=True,
-              help="INPUT is an image whose pixels arrive in turn; frames of a video; a camera's events.")  # fmt: skip
-@click.option("--order", type=click.Choice(ORDERS), default="raster", show_default=True, help="Of an image's pixels.")
+              help="INPUT: an image whose pixels arrive in turn; frames of a video; a camera's events.")  # fmt: skip
+@click.option("--order", type=click.Choice(ORDERS), default="raster", show_default=True,
+              help="In which an image's pixels arrive.")  # fmt: skip
 @click.option("--image", "which", metavar="N", type=click.IntRange(0), default=0, help="Which image.  Default: 0.")
 @click.option("--label", metavar="CLASS", type=click.IntRange(0), help="The right class, for 'first right'.")
-@click.option("--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one a line.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of --order random and --firing random.")
+@click.option("--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one per line.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="For --order random and --firing random.")
 @click.option("--firing", type=click.Choice(FIRING_ORDERS), default="layers", show_default=True,
-              help="Which spike under way travels next.  The result does not depend on it.")  # fmt: skip
+              help="Which pending spike is delivered next.  The result does not depend on it.")  # fmt: skip
 @click.option("--switch", type=click.Choice(("never", "auto")), default="never", show_default=True,
-              help="auto: layers at which too much arrives at once run synchronously.")  # fmt: skip
+              help="auto: layers that receive too many events at once run synchronously.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(event_sources.FORMATS),
-              help="Of a recording.  Default: told by its name and first bytes.")  # fmt: skip
-@click.option("--rule", type=click.Choice(RULES), default="window", show_default=True, help="From events to bits.")
-@click.option("--step", metavar="US", type=click.IntRange(1), help="Look at the recording every so many microseconds.")
+              help="Format of a recording.  Default: found from its name and first bytes.")  # fmt: skip
+@click.option("--rule", type=click.Choice(RULES), default="window", show_default=True, help="How events become bits.")
+@click.option("--step", metavar="US", type=click.IntRange(1), help="Interval in microseconds at which bits are read.")
 @click.option("--window", metavar="US", type=click.IntRange(1),
               help="Rule window: how long an event counts.  Default: 10000, or a longer step.")  # fmt: skip
 @click.option("--count", metavar="N", type=click.IntRange(1), help="Rule window: events that set a bit.")
 @click.option("--tau", metavar="US", type=click.FloatRange(0, min_open=True), help="Rule decay: decay time.")
 @click.option("--level", metavar="X", type=click.FloatRange(0, min_open=True), help="Rule decay: least trace of a bit.")
 @click.option("--origin", metavar="Y X", type=int, nargs=2, default=(0, 0), help="Camera pixel of the input's corner.")
-@click.option("--shrink", metavar="N", type=click.IntRange(1), default=1, help="Camera pixels an input pixel.")
+@click.option("--shrink", metavar="N", type=click.IntRange(1), default=1, help="Camera pixels per input pixel.")
 @click.option("--plot", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
               help="Picture of the run over time (.png, .svg, .pdf).")  # fmt: skip
 @click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
-              help="Page, in one file, of an image being recognized event by event.")  # fmt: skip
+              help="One-file page that shows an image being recognized event by event.")  # fmt: skip
 @reading_options
 @json_option
 def events(
@@ -81,15 +82,15 @@ def events(
     as_json: bool,
     **options: int | float | None,
 ) -> None:
-    """Run NET.bnn event by event on INPUT, and report spikes, operations and energy.
+    """Run NET.bnn event by event on INPUT and report spikes, operations and energy.
 
     \b
     bnn events net.bnn digits.npy --order brightest --plot run.png --html run.html
     bnn events net.bnn video.npy --mode stream
     bnn events net.bnn 00002.bin --mode recording --rule window --window 20000
 
-    Images and frames are given as to `bnn run`; recordings are .npy or .npz with x, y, p, t, N-MNIST's .bin, AEDAT 3.1,
-    or Prophesee's .dat and .raw.
+    Images and frames are given as for `bnn run`; recordings are .npy or .npz with x, y, p, t, N-MNIST's .bin, AEDAT
+    3.1, or Prophesee's .dat and .raw.
     """
     _check_options(mode, rule, "random" in (order, firing))
     check_outputs({"--plot": plot, "--html": html}, [net, *files, labels])
@@ -135,7 +136,7 @@ def events(
 
 
 def _check_options(mode: str, rule: str, random: bool) -> None:
-    """Refuse what was given and would not be used."""
+    """Refuse options that would have no effect."""
     for option in click.get_current_context().command.params:
         name = option.name or ""
         if not was_given(name):
@@ -155,7 +156,7 @@ def _recording(files: tuple[str, ...], kind: str | None) -> Array:
         raise InputError(f"found {len(files)} recordings, expected one at a time")
     recording = event_sources.read(files[0], kind)
     if not len(recording):
-        raise InputError(f"{files[0]}: holds no events")
+        raise InputError(f"{files[0]}: contains no events")
     return recording
 
 
@@ -163,5 +164,5 @@ def _image(model: Model, files: tuple[str, ...], reading: Reading, which: int) -
     (images,) = read_arrays(model, files, reading)
     if which >= len(images):
         numbers = f", 0 to {len(images) - 1}" if len(images) else ""
-        raise InputError(f"--image {which}: there are {len(images)} images{numbers}")
+        raise InputError(f"--image {which}: the input has {len(images)} images{numbers}")
     return np.asarray(images[which])

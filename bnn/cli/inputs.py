@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 
-# How many channels a model reads, and the Pillow mode that has them.
+# The number of channels that a model reads, and the Pillow mode with that number.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-# Modes with 8 bits a channel; others (16 bits, float) would lose some in silence.
+# Modes with 8 bits per channel; others (16 bits, float) would silently lose some.
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
-# Others are run by programs of their own (PostScript), or are no pictures.
+# Other formats are programs (PostScript) or not pictures.
 _FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
 _EXPECTED = "an array (.npy, .npz) or an image file"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What is done to what was read: value / scale + offset; images are resized first if asked."""
+    """How values are transformed: value / scale + offset; images are resized first if requested."""
 
     scale: float | None
     offset: float
@@ -46,11 +46,11 @@ class Reading:
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options --scale, --offset and --resize, handed on as one argument ``reading``."""
+    """The options --scale, --offset and --resize, passed on as one argument ``reading``."""
 
     @functools.wraps(command)
     def checked(*args: Any, scale: float | None, offset: float, resize: bool, **options: Any) -> Any:
-        # As they are computed with: a number that is no 0 may be one in float32.
+        # In the type of the computation: a nonzero number may be 0 in float32.
         with np.errstate(all="ignore"):
             divisor, added = np.float32(1 if scale is None else scale), np.float32(offset)
         if not np.isfinite(divisor) or divisor == 0:
@@ -62,28 +62,28 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     resized = click.option("--resize", is_flag=True, help="Resize images.  Default: they must have the model's size.")
     added = click.option("--offset", metavar="X", type=float, default=0.0, help="Add this after dividing.  Default: 0.")
     divided = click.option("--scale", metavar="DIVISOR", type=float,
-                           help="Divide all inputs by this, float arrays too, as in training.")  # fmt: skip
+                           help="Divide all inputs by this, including float arrays, as in training.")  # fmt: skip
     return divided(added(resized(checked)))
 
 
 def read_labels(path: str, classes: Collection[int]) -> list[str]:
-    """Names of classes, one a line, as many as an output of the model has (``classes``: which numbers there are)."""
+    """Read class names, one per line; their number must be one of ``classes``."""
     try:
         names = Path(path).read_text(encoding="utf-8").rstrip().splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a UTF-8 text file: {error}") from None
     except OSError as error:
-        raise _unreadable(path, error, "a text file of class names, one a line") from None
+        raise _unreadable(path, error, "a text file of class names, one per line") from None
     if len(names) not in classes:
         expected = f"{' or '.join(map(str, sorted(classes)))} classes" if classes else "no class output"
-        raise InputError(f"{path}: found {quantity(len(names), 'label')}, the model has {expected}; one a line")
+        raise InputError(f"{path}: found {quantity(len(names), 'label')}, the model has {expected}; one per line")
     return names
 
 
 def read_arrays(model: Model, files: Sequence[str], reading: Reading) -> list[Inputs]:
-    """One array (N, *shape) per input of the model; the files' images follow each other.
+    """One array (N, *shape) per input of the model, with the images of all files in order.
 
-    Raises InputError naming the file, what was found in it, what was expected, and the option that would help.
+    Raises InputError with the file, what was found in it, what was expected, and the option that would help.
     """
     losses: dict[str, list[str]] = {}
     parts = [_read(model, file, reading, losses) for file in files]
@@ -94,7 +94,7 @@ def read_arrays(model: Model, files: Sequence[str], reading: Reading) -> list[In
 
 
 def random_arrays(model: Model, count: int, seed: int) -> list[Inputs]:
-    """So many random inputs: multiples of 1/256 from 0 to 1, or bytes."""
+    """``count`` random inputs: multiples of 1/256 from 0 to 1, or bytes."""
     rng = np.random.default_rng(seed)
     shapes = [(count, *shape) for shape in model.input_shapes]
     return [
@@ -109,7 +109,7 @@ def _unreadable(path: str | Path, error: OSError, expected: str) -> ModelFileErr
 
 
 def _read(model: Model, file: str, reading: Reading, losses: dict[str, list[str]]) -> list[Inputs]:
-    """``losses``: what converting images lost, and of which; added to."""
+    """One file's arrays.  Adds to ``losses``: what converting images lost, with the files."""
     path = Path(file)
     names, shapes = model.input_names, model.input_shapes
     if path.suffix == ".npz":
@@ -136,7 +136,7 @@ def _load(path: Path, choose: Callable[[list[str]], Sequence[str]]) -> Array | d
 def _npy(path: Path) -> Array:
     array = _load(path, lambda names: [])
     if isinstance(array, dict):
-        raise InputError(f"{path}: an archive of arrays, not one array; name it .npz")
+        raise InputError(f"{path}: an archive of arrays, not one array; rename it to .npz")
     return array
 
 
@@ -147,17 +147,17 @@ def _npz(path: Path, names: Sequence[str]) -> list[Array]:
             wanted = found if len(found) == 1 else ["x"]
         if any(name not in found for name in wanted):
             listed, expected = ", ".join(found) or "none", ", ".join(names)
-            raise InputError(f"{path}: found arrays {listed}; expected them named as the inputs: {expected}")
+            raise InputError(f"{path}: found arrays {listed}; expected the names of the inputs: {expected}")
         return wanted
 
     archive = _load(path, choose)
     if isinstance(archive, np.ndarray):
-        raise InputError(f"{path}: one array, not an archive of arrays; name it .npy")
+        raise InputError(f"{path}: one array, not an archive of arrays; rename it to .npy")
     return list(archive.values())
 
 
 def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: Reading) -> Inputs:
-    """(N, *shape): float32 and scaled, or bytes; one image without a batch dimension is taken as a batch of one."""
+    """(N, *shape): float32 and scaled, or bytes; an image without a batch dimension becomes a batch of one."""
     if array.dtype.kind in "iuf":
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.shape == shape:
@@ -168,19 +168,19 @@ def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: R
         raise InputTypeError(f"{file}: found dtype {array.dtype}, expected numbers")
     if dtype != np.float32:
         if array.dtype != dtype:
-            hint = ", as images hold it"
+            hint = ", the type of image files"
             if dtype == np.int8:
-                hint = "; convert it as the training data were, and give a .npy file of int8 (often the bytes less 128)"
-            raise InputTypeError(f"{file}: holds {array.dtype} and the model reads {dtype}{hint}")
+                hint = "; convert it like the training data, and give a .npy file of int8 (often the bytes minus 128)"
+            raise InputTypeError(f"{file}: contains {array.dtype} but the model reads {dtype}{hint}")
         if reading.scale is not None or reading.offset:
-            raise InputTypeError(f"{file}: the model scales the bytes itself; leave --scale and --offset out")
+            raise InputTypeError(f"{file}: the model scales the bytes itself; leave out --scale and --offset")
         return np.ascontiguousarray(array)
     if reading.scale is None and array.dtype != np.float32:
         raise InputTypeError(
-            f"{file}: holds {array.dtype} and a model reads float32; give --scale DIVISOR, by which the values were "
-            "divided in training (often 255), or --scale 1"
+            f"{file}: contains {array.dtype} but the model reads float32; give --scale DIVISOR, the number by which "
+            "the values were divided in training (often 255), or --scale 1"
         )
-    with np.errstate(all="ignore"):  # what overflows is told below
+    with np.errstate(all="ignore"):  # overflow is an error below
         result = array.astype(np.float32, copy=False)
         if reading.scale is not None:
             result = result / np.float32(reading.scale)
@@ -188,8 +188,8 @@ def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: R
             result = result + np.float32(reading.offset)
     if result is not array and np.any(np.isfinite(array) & ~np.isfinite(result)):
         raise InputError(
-            f"{file}: found values that divided by {reading.scale or 1:g} are too large for float32; expected --scale "
-            "DIVISOR and --offset X as in training"
+            f"{file}: found values that are too large for float32 when divided by {reading.scale or 1:g}; expected "
+            "--scale DIVISOR and --offset X as in training"
         )
     return np.ascontiguousarray(result)
 
@@ -204,11 +204,11 @@ def _image(path: Path, shape: Shape, reading: Reading, losses: dict[str, list[st
     height, width, channels = shape
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # here the limit is another
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # this module has its own limit
             with Image.open(path) as opened:
                 _check_picture(path, opened, shape, reading)
                 if opened.mode not in _EIGHT_BITS:
-                    raise InputError(f"{path}: pixels of mode {opened.mode}; convert them to 8 bits, or to a .npy file")
+                    raise InputError(f"{path}: has mode {opened.mode}; convert it to 8 bits or to a .npy file")
                 upright = ImageOps.exif_transpose(opened)
                 for loss in _losses(upright, channels, getattr(opened, "n_frames", 1)):
                     losses.setdefault(loss, []).append(str(path))
@@ -220,22 +220,22 @@ def _image(path: Path, shape: Shape, reading: Reading, losses: dict[str, list[st
     except BnnError:
         raise
     except MemoryError:
-        raise InputError(f"{path}: its pixels need more memory than there is; give a smaller image") from None
-    except Exception as error:  # Pillow raises whatever it met; the reader wants one kind
-        if isinstance(error, OSError) and error.errno:  # not the image, the file
+        raise InputError(f"{path}: its pixels need more memory than is available; give a smaller image") from None
+    except Exception as error:  # Pillow may raise anything; the caller wants one kind
+        if isinstance(error, OSError) and error.errno:  # the file, not the image
             raise _unreadable(path, error, _EXPECTED) from None
         raise InputError(f"{path}: damaged image: {str(error) or type(error).__name__}") from None
     if image.size != (width, height):
-        if not reading.resize:  # it was turned upright
+        if not reading.resize:  # it was rotated upright
             raise _other_size(path, image.size, shape)
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(shape)
 
 
 def _check_picture(path: Path, opened: Picture, shape: Shape, reading: Reading) -> None:
-    """Look at what an image's header says before its pixels are decoded."""
+    """Check an image's header before its pixels are decoded."""
     if opened.format not in _FORMATS:
-        raise InputError(f"{path}: is of format {opened.format}, expected one of {', '.join(_FORMATS)}")
+        raise InputError(f"{path}: has format {opened.format}, expected one of {', '.join(_FORMATS)}")
     if not reading.resize and sorted(opened.size) != sorted(shape[:2]):
         raise _other_size(path, opened.size, shape)
     size, unpacked = path.stat().st_size, opened.size[0] * opened.size[1] * len(opened.getbands())
@@ -252,14 +252,14 @@ def _other_size(path: Path, found: tuple[int, int], shape: Shape) -> InputError:
 
 
 def _losses(image: Picture, channels: int, frames: int) -> list[str]:
-    """What is in an image and is not read: other frames; in as many channels transparency, unless all is opaque, and
-    colours, unless all is grey."""
-    losses = ["of several pictures in the file only the first is read"] if frames > 1 else []
+    """What of an image is not read: other frames; transparency, unless all pixels are opaque; colours, unless all are
+    grey."""
+    losses = ["only the first of several pictures in the file is read"] if frames > 1 else []
     transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     if channels < 4 and transparent and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-        losses.append(f"transparency is dropped, the model reads {quantity(channels, 'channel')}")
+        losses.append(f"transparency is dropped because the model reads {quantity(channels, 'channel')}")
     if channels == 1 and image.mode not in ("1", "L", "LA"):
         red, green, blue = (channel.tobytes() for channel in image.convert("RGB").split())
         if not red == green == blue:
-            losses.append("colours become grey, the model reads 1 channel")
+            losses.append("colours become grey because the model reads 1 channel")
     return losses

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn inspect: what is in a .bnn file."""
+"""bnn inspect: show the contents of a .bnn file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .common import json_option, model_record, net_argument, print_json
 @net_argument
 @json_option
 def inspect(net: str, as_json: bool) -> None:
-    """Show the graph of NET.bnn, a table of its layers (with why one is float), and its memory plan."""
+    """Show the graph of NET.bnn, a table of its layers (with the reason why one is float), and its memory plan."""
     model = load(net)
     if as_json:
         print_json({"file": net, **model_record(model), "graph": _graph(model), "memory": _memory(model)})
@@ -53,7 +53,7 @@ def _graph(model: Model) -> list[dict[str, Any]]:
 
 
 def _memory(model: Model) -> list[dict[str, Any]]:
-    """Where every activation lies in the arena, and between which ops it is needed."""
+    """The place of every activation in the arena, and the ops between which it is alive."""
     plan = []
     for tensor in model.tensors:
         if tensor.storage != "arena":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a command writes: looked at before its work begins, so that no work is in vain and no input is lost."""
+"""Check output files before a command begins, so that no work is wasted and no input is lost."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..runtime.handles import file_error
 
 
 def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None]) -> None:
-    """Refuse files to write that are the command's own input, lie inside one that is a folder (a SavedModel), or are
-    each other, or whose folder is missing.
+    """Refuse an output that is an input, lies inside an input folder (a SavedModel), equals another output, or has no
+    folder.
 
-    ``outputs`` has the paths by the option they were given with; None is what was not given.
+    ``outputs``: paths by their options; None for an option that was not given.
     """
     taken: dict[str, str] = {}
     for option, path in outputs.items():
@@ -31,12 +31,12 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None
             if _inside(target, given):
                 raise InputError(f"{option} {path}: lies inside the input {given}; give a path outside it")
         if target in taken:
-            raise InputError(f"{option} {path}: is written by {taken[target]} too; give another path")
+            raise InputError(f"{option} {path}: is also written by {taken[target]}; give another path")
         taken[target] = option
 
 
 def check_suffix(option: str, path: str | None, kinds: Sequence[str], *, devices: bool = True) -> None:
-    """Refuse a name that would say something else than the file is; ``devices``: but for pipes and devices."""
+    """Refuse a name whose ending does not match the file's kind; ``devices``: allow any name for pipes and devices."""
     if path is None or os.path.splitext(path)[1] in kinds:
         return
     if not devices or os.path.isfile(path) or not os.path.exists(path):
@@ -44,7 +44,7 @@ def check_suffix(option: str, path: str | None, kinds: Sequence[str], *, devices
 
 
 def _same(path: str, given: str) -> bool:
-    """Whether both are one file, by whatever names; pipes and devices are not overwritten."""
+    """Whether both names refer to one file; pipes and devices are not overwritten."""
     return os.path.isfile(path) and os.path.exists(given) and os.path.samefile(path, given)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn run: a .bnn file on arrays and images."""
+"""bnn run: run a .bnn file on arrays and images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .outputs import check_outputs, check_suffix
 @net_argument
 @click.argument("files", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=str))
 @reading_options
-@click.option("--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one a line.")
+@click.option("--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one per line.")
 @click.option("--top", metavar="K", type=click.IntRange(1), default=3, show_default=True, help="Classes to show.")
 @click.option("--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
               help="Write the results to this .npy file (.npz for several outputs).")  # fmt: skip
@@ -44,8 +44,8 @@ def run(
 ) -> None:
     """Run NET.bnn on INPUTs: .npy files (N, H, W, C) or one image, .npz files, and image files.
 
-    Image files are converted to the model's channels, and a note says what that loses; give --scale as they were
-    scaled in training.
+    Image files are converted to the model's channels, and a note says what this loses; give the --scale used in
+    training.
     """
     check_outputs({"--output": output}, [net, *files, labels])
     model = load(net)
@@ -55,15 +55,15 @@ def run(
     inputs = read_arrays(model, files, reading)
     if model.whole_batch and len(inputs[0]) > 1:
         note(
-            f"bnn: note: {net}: these {len(inputs[0])} images are one batch, in which the result of one depends on the "
-            "others, as in Keras"
+            f"bnn: note: {net}: these {len(inputs[0])} images are one batch, and each result depends on all of them, "
+            "as in Keras"
         )
     result = model.predict(inputs, threads=threads, progress=live() and len(inputs[0]) > 100)
     results: list[Floats] = result if isinstance(result, list) else [result]
     numbers = np.all([np.isfinite(r).all(axis=tuple(range(1, r.ndim))) for r in results], axis=0)
     if not numbers.all():
         found = f"{quantity(int(np.count_nonzero(~numbers)), 'image')} (first {int(np.argmin(numbers))})"
-        note(f"bnn: note: {found}: outputs that are no finite numbers; look at the inputs")
+        note(f"bnn: note: {found}: outputs that are not finite numbers; check the inputs")
     if output is not None:
         _write(output, results, model.output_names)
     if as_json:
@@ -80,7 +80,7 @@ def _write(path: str, results: Sequence[Floats], names: Sequence[str]) -> None:
         if Path(path).suffix == ".npy":
             np.save(file, results[0])
             return
-        # What np.savez writes, which takes the names as keyword arguments beside its own.
+        # Like np.savez, whose own keyword arguments would clash with the names.
         with zipfile.ZipFile(file, "w") as archive:
             for key, array in zip(_unique(names), results, strict=True):
                 with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
@@ -88,10 +88,10 @@ def _write(path: str, results: Sequence[Floats], names: Sequence[str]) -> None:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """The outputs' names as keys of an archive: name, name_1, ... where several outputs have one name."""
+    """The outputs' names as keys of an archive: name, name_1, ... if several outputs have the same name."""
     keys: list[str] = []
     for name in names:
-        # What a reader of archives would cut off.
+        # Readers of archives would cut this off.
         plain = name.partition("\0")[0].removesuffix(".npy") or "output"
         choices = (plain if i == 0 else f"{plain}_{i}" for i in itertools.count())
         keys.append(next(key for key in choices if key not in keys))
@@ -99,7 +99,7 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _best(scores: Floats, labels: list[str] | None, top: int) -> list[dict[str, Any]]:
-    """The highest first; a score that is not a number comes last."""
+    """The highest first; NaN comes last."""
     order = np.argsort(-scores, kind="stable")[:top]  # NumPy sorts NaN to the end
     named = labels if labels is not None and len(labels) == len(scores) else None
     return [{"index": int(i), "label": named[i] if named else None, "score": float(scores[i])} for i in order]
@@ -119,7 +119,7 @@ def _records(model: Model, results: list[Floats], labels: list[str] | None, top:
 def _text(name: str, array: Floats, labels: list[str] | None, top: int, several: bool) -> str:
     title = f"output '{name}', " if several else ""
     if array.ndim != 2:
-        return f"{title}float32 {array.shape}: give --output to keep it"
+        return f"{title}float32 {array.shape}: give --output to save it"
     rows = []
     for i, row in enumerate(array):
         classes = [f"{best['label'] or best['index']} {best['score']:.4g}" for best in _best(row, labels, top)]

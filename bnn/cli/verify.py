@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn verify: a Keras model against its .bnn file."""
+"""bnn verify: compare a Keras model with its .bnn file."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from .verify_nir import NirOptions, check_kinds, nir_options, print_nir_report
 @click.option("--data", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
               help="Inputs to compare on: .npy, .npz or image files; may be repeated.")  # fmt: skip
 @click.option("--random", "count", metavar="N", type=click.IntRange(1), default=256, show_default=True,
-              help="Without --data: so many random images, multiples of 1/256 from 0 to 1, or bytes.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random images.")
+              help="Without --data: number of random images, multiples of 1/256 from 0 to 1, or bytes.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For the random images.")
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=64, show_default=True, help="Images at a time.")
 @click.option("--input-shape", metavar="H,W,C", callback=parse_shape,
-              help="As the model was compiled with, where it has no fixed input shape.")  # fmt: skip
+              help="The shape used in compiling, if the model has no fixed input shape.")  # fmt: skip
 @reading_options
 @nir_options
 @limit_options
@@ -53,20 +53,20 @@ def verify(
 ) -> None:
     """Compare MODEL (.keras, .h5 or SavedModel) with NET.bnn, layer by layer.  Exit status 1: they differ.
 
-    First every layer is fed Keras' own input: bits and accumulators of binary layers must be Keras', and floats too, up
-    to the rounding of their sums.  Then the network runs alone, where a bit may differ because a float sum lies within
-    rounding of its threshold; where none does, the outputs must be Keras' up to rounding.
+    First every layer is fed Keras' own input: bits and accumulators of binary layers must equal Keras', and so must
+    floats, up to the rounding of their sums.  Then the network runs alone.  A bit may differ if a float sum is within
+    rounding of its threshold; if no bit differs, the outputs must equal Keras' up to rounding.
 
-    As by `bnn compile`, MODEL is loaded in a process of its own; --timeout is about each batch.
+    As in `bnn compile`, MODEL is loaded in a separate process; --timeout applies to each batch.
 
-    With --nir, MODEL is a NIR file made by `bnn emit nir`, which is run in SpikingJelly, Norse, snnTorch or
-    Rockpool, in such a process too: every spike and every sum must be the runtime's, and every tap 0 or 1.
+    With --nir, MODEL is a NIR file from `bnn emit nir`.  It runs in SpikingJelly, Norse, snnTorch or Rockpool, also in
+    a separate process: every spike and every sum must equal the runtime's, and every tap must be 0 or 1.
     """
     check_kinds(keras, net, nir)
     for name in ("count", "seed"):
         if files and was_given(name):
             option = "--random" if name == "count" else "--seed"
-            raise click.UsageError(f"{option} is about random images; leave it out, or --data")
+            raise click.UsageError(f"{option} is for random images; leave out either it or --data")
     data = {"net": net, "files": files, "reading": asdict(reading), "count": count, "seed": seed}
     if nir is not None:
         options = {"importer": nir.importer, "stream": nir.stream, "batch_size": batch_size}
@@ -84,7 +84,7 @@ def verify(
 
 
 def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any) -> dict[str, Any]:
-    """The report of a task of ``child.py`` that goes so often through the images, whose progress is shown."""
+    """The report of a task of ``child.py`` that goes through the images ``runs`` times; shows its progress."""
     with ExitStack() as shown:
         shown.enter_context(waiting("loading TensorFlow" if task == "verify" else "loading the simulators"))
         advance: list[Callable[[int], None]] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn verify --nir: a NIR file in the simulators that import it, against the C runtime."""
+"""bnn verify --nir: compare a NIR file, run in the simulators that import it, with the C runtime."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ class NirOptions:
 
 
 def nir_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options --nir, --importer and --stream, handed on as one argument ``nir``: None without --nir."""
+    """The options --nir, --importer and --stream, passed on as one argument ``nir``: None without --nir."""
 
     @functools.wraps(command)
     def gathered(*args: Any, nir: bool, importer: str, stream: bool, **options: Any) -> Any:
         if not nir:
             given = [name for name in ("importer", "stream") if was_given(name)]
             if given:
-                raise click.UsageError(f"--{given[0]} is about NIR files; add --nir, or leave it out")
+                raise click.UsageError(f"--{given[0]} is for NIR files; add --nir, or leave it out")
         return command(*args, nir=NirOptions(importer, stream) if nir else None, **options)
 
-    stream = click.option("--stream", is_flag=True, help="With --nir: do not reset the neurons from batch to batch.")
+    stream = click.option("--stream", is_flag=True, help="With --nir: do not reset the neurons between batches.")
     importer = click.option("--importer", type=click.Choice([*IMPORTERS, "all"]), default="all", show_default=True,
                             help="With --nir: the simulator to run the file in.")  # fmt: skip
-    nir = click.option("--nir", is_flag=True, help="MODEL is a NIR file: run it in an importer, compare every spike.")
+    nir = click.option("--nir", is_flag=True, help="MODEL is a NIR file: run it in importers, compare every spike.")
     return nir(importer(stream(gathered)))
 
 
 def check_kinds(model: str, net: str, nir: NirOptions | None) -> None:
-    """What is asked for, against the files' names."""
+    """Check that the files' names match the options."""
     if nir is None and model.endswith(".nir"):
         raise InputError(f"{model}: to run a NIR file, add --nir")
     if net.endswith(".nir"):
@@ -50,7 +50,7 @@ def check_kinds(model: str, net: str, nir: NirOptions | None) -> None:
 
 
 def print_nir_report(report: NirReport, as_json: bool) -> int:
-    """Print the report.  Returns the exit status: 0 where it is ok, else 1."""
+    """Print the report.  Returns the exit status: 0 if it is ok, else 1."""
     if as_json:
         print_json(_record(report))
     else:

@@ -4,7 +4,7 @@
     events = bnn.events.recordings.read("00002.bin")
     run = bnn.events.EventEngine(model).run_events(events, "window", window=20000)
 
-NumPy alone reads arrays (.npy, .npz), N-MNIST's .bin and AEDAT 3.1; Prophesee's .dat and .raw (EVT 2 and 3) need the
+Arrays (.npy, .npz), N-MNIST's .bin and AEDAT 3.1 need only NumPy; Prophesee's .dat and .raw (EVT 2 and 3) need the
 package expelliarmus (GPLv2): pip install 'bnn-compiler[prophesee]'.
 """
 
@@ -69,7 +69,9 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
     try:
         events = _read(name, format or _guess(name))
     except MemoryError:
-        raise InputError(f"{name}: its events need more memory than there is; expected a shorter recording") from None
+        raise InputError(
+            f"{name}: its events need more memory than is available; expected a shorter recording"
+        ) from None
     except OSError as error:
         if isinstance(error, BnnError):
             raise

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read .npy and .npz files of strangers.
+"""Read untrusted .npy and .npz files.
 
-NumPy allocates what a header claims before it reads.  Here a claim is compared with the file first: an array takes no
-more memory than its file has bytes, and one in an archive no more than :func:`most_unpacked` says.
+NumPy allocates what a header claims before it reads.  Here a claim is first compared with the file: an array takes no
+more memory than its file has bytes, and an array in an archive no more than :func:`most_unpacked` says.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _told(what: str) -> Iterator[None]:
     except BnnError:
         raise
     except MemoryError:
-        raise InputError(f"{what}: its arrays need more memory than there is") from None
+        raise InputError(f"{what}: its arrays need more memory than is available") from None
     except Exception as error:
         said = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{what}: {said or type(error).__name__}") from None

@@ -69,18 +69,18 @@ class TestLimits:
         when_loading(code)
         done = call("compile", model, "-o", out, "--timeout", 1)
         assert done.status == 2 and done.out == "" and not out.exists()
-        assert done.err.startswith(f"bnn: error: {model}: loading it got no further for 1 seconds and was stopped")
+        assert done.err.startswith(f"bnn: error: {model}: loading it made no progress for 1 seconds and was stopped")
         assert "--timeout" in done.err and gone(str(model))
 
     def test_verify_too(self, call: Any, model: Path, net: Path, when_loading: Any) -> None:
         when_loading("import time; time.sleep(600)")
         done = call("verify", model, net, "--timeout", 1)
-        assert done.status == 2 and "got no further for 1 seconds" in done.err
+        assert done.status == 2 and "made no progress for 1 seconds" in done.err
 
     @pytest.mark.parametrize(("code", "options", "words"), [
-        ("import time; time.sleep(600)", ["--timeout", 1], "got no further for 1 seconds"),
+        ("import time; time.sleep(600)", ["--timeout", 1], "made no progress for 1 seconds"),
         ("import os; os.abort()", [], "was ended by SIGABRT; the file may be damaged"),
-        ("bytearray(2**31)", ["--max-memory", "1G"], "needs more than the 1G of memory"),
+        ("bytearray(2**31)", ["--max-memory", "1G"], "needs more than the allowed 1G of memory"),
     ])  # fmt: skip
     def test_nir_files_too(
         self, call: Any, model: Path, net: Path, when_loading: Any, code: str, options: list[Any], words: str
@@ -100,7 +100,7 @@ class TestLimits:
         when_loading(code)
         done = call("compile", model, "-o", out, "--max-memory", "512M")
         assert done.status == 2 and done.out == "" and not out.exists()
-        assert done.err.startswith(f"bnn: error: {model}: loading it needs more than the 512M of memory")
+        assert done.err.startswith(f"bnn: error: {model}: loading it needs more than the allowed 512M of memory")
         assert "--max-memory" in done.err
 
     @linux
@@ -149,7 +149,7 @@ class TestLimits:
     @pytest.mark.parametrize("command", ["compile", "verify"])
     def test_help_states_them(self, call: Any, command: str) -> None:
         words = " ".join(call(command, "--help").out.split())
-        assert "Default: 16G, or what the machine has if that is less" in words and "Default: 600." in words
+        assert "Default: 16G, or the machine's memory if that is less" in words and "Default: 600." in words
 
     def test_where_memory_cannot_be_limited(self, call: Any, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(apart.sys, "platform", "darwin")

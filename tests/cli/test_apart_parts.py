@@ -152,12 +152,13 @@ def test_a_process_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.Mo
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-MORE, CRASH = "than the 1K of memory", "the file may be damaged, or made to do harm"
+MORE, CRASH = "than the allowed 1K of memory", "the file may be damaged or malicious"
 
 
 @pytest.mark.parametrize(("status", "memory", "platform", "words", "others"), [
-    (-signal.SIGALRM, 0, "linux", ["got no further for 9 seconds", "--timeout"], ["--max-memory"]),
-    (0, 0, "linux", ["ended (status 0) without"], ["harm"]), (3, 0, "linux", ["ended (status 3) without"], ["harm"]),
+    (-signal.SIGALRM, 0, "linux", ["made no progress for 9 seconds", "--timeout"], ["--max-memory"]),
+    (0, 0, "linux", ["ended (status 0) without"], ["malicious"]),
+    (3, 0, "linux", ["ended (status 3) without"], ["malicious"]),
     (signal.SIGALRM, 0, "linux", ["ended (status 14) without"], ["--timeout"]),
     (-signal.SIGKILL, 1024, "linux", ["ended by SIGKILL; the machine may have run out of memory"], [MORE]),
     (-signal.SIGSEGV, 0, "linux", [f"ended by SIGSEGV; {CRASH}"], ["--max-memory"]),
@@ -182,7 +183,7 @@ def test_memory_that_is_refused(memory: int, platform: str, known: bool, monkeyp
     sent = {"memory": True, "class": "", "text": "", "traceback": "", "errno": 1}
     error = apart._error("net.h5", Limits(memory, 9), sent)
     assert type(error) is bnn.CompileError and str(error).startswith("net.h5: loading it needs more ")
-    assert (MORE in str(error)) == known and ("there is" in str(error)) != known
+    assert (MORE in str(error)) == known and ("is available" in str(error)) != known
 
 
 def test_errors_of_files() -> None:
@@ -384,7 +385,7 @@ def test_compile_refuses_before_it_starts(
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "other.bnn").mkdir()
     for arguments, words in (
-        (["net.bnn"], "net.bnn: is named as a compiled network"), (["net.h5", "-o", "net.h5"],
+        (["net.bnn"], "net.bnn: has the name of a compiled network"), (["net.h5", "-o", "net.h5"],
         "would overwrite the input"),
         (["net.h5", "-o", "no/net.bnn"], "there is no folder"), (["net.h5", "--input-dtype", "int16"], "int16"),
         (["net.h5", "--input-shape", "8,0,3"], "expected something like 32,32,3"), (["absent.h5"], "absent.h5"),

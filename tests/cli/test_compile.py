@@ -97,8 +97,8 @@ class TestCompile:
         assert call("run", net, tmp_path / "x.npy", "--output", tmp_path / "y.npy").status == 0
         np.testing.assert_allclose(np.load(tmp_path / "y.npy"), network(x.astype(np.float32)), atol=1e-6)
         done = call("run", net, tmp_path / "floats.npy")
-        assert done.status == 2 and "holds float32 and the model reads uint8" in done.err
-        assert "leave --scale" in call("run", net, tmp_path / "x.npy", "--scale", 256).err
+        assert done.status == 2 and "contains float32 but the model reads uint8" in done.err
+        assert "leave out --scale" in call("run", net, tmp_path / "x.npy", "--scale", 256).err
         assert "uint8 (N, 8, 8, 2)" in call("inspect", net).out
         for command in (("verify", saved, net, "--random", 9), ("verify", saved, net, "--data", tmp_path / "x.npy")):
             done = call(*command)

@@ -139,13 +139,13 @@ def test_keys_of_archives() -> None:
         (np.float32([[np.inf, 2]]), F32, Reading(2.0, 0.0, False), [[np.inf, 1]]),
         (np.int8([1, -2]), np.dtype(np.int8), PLAIN, [[1, -2]]),
         (np.zeros((1, 3), np.float32), F32, PLAIN, "found shape (1, 3), expected (N, 2) or one image (2,)"),
-        (np.zeros((1, 2)), F32, PLAIN, "holds float64 and a model reads float32; give --scale"),
-        (np.array([[True, False]]), F32, PLAIN, "holds bool and a model reads float32; give --scale"),
-        (np.zeros((1, 2), np.uint8), np.dtype(np.int8), PLAIN, "convert it as the training data were"),
-        (np.zeros((1, 2), np.int8), np.dtype(np.uint8), PLAIN, "as images hold it"),
-        (np.int8([[1, 2]]), np.dtype(np.int8), Reading(1.0, 0.0, False), "leave --scale and --offset out"),
-        (np.int8([[1, 2]]), np.dtype(np.int8), Reading(None, 1.0, False), "leave --scale and --offset out"),
-        (np.float32([[3e38, 2]]), F32, Reading(0.5, 0.0, False), "divided by 0.5 are too large for float32"),
+        (np.zeros((1, 2)), F32, PLAIN, "contains float64 but the model reads float32; give --scale"),
+        (np.array([[True, False]]), F32, PLAIN, "contains bool but the model reads float32; give --scale"),
+        (np.zeros((1, 2), np.uint8), np.dtype(np.int8), PLAIN, "convert it like the training data"),
+        (np.zeros((1, 2), np.int8), np.dtype(np.uint8), PLAIN, "the type of image files"),
+        (np.int8([[1, 2]]), np.dtype(np.int8), Reading(1.0, 0.0, False), "leave out --scale and --offset"),
+        (np.int8([[1, 2]]), np.dtype(np.int8), Reading(None, 1.0, False), "leave out --scale and --offset"),
+        (np.float32([[3e38, 2]]), F32, Reading(0.5, 0.0, False), "too large for float32 when divided by 0.5"),
     ],
 )  # fmt: skip
 def test_arrays_that_fit(array: Array, dtype: np.dtype[Any], reading: Reading, found: Any) -> None:
@@ -215,7 +215,7 @@ def test_images_are_turned_upright(picture: Any) -> None:
 
 
 def test_pixels_of_more_bits(picture: Any) -> None:
-    with pytest.raises(bnn.InputError, match="pixels of mode I;16; convert them to 8 bits"):
+    with pytest.raises(bnn.InputError, match="has mode I;16; convert it to 8 bits"):
         picture(Image.fromarray(np.zeros((3, 2), np.uint16)))
 
 
@@ -247,7 +247,7 @@ def test_how_far_an_image_may_unpack(picture: Any, mode: str, bands: int, monkey
     ("error", "words"),
     [
         (OSError("cut"), "damaged image: cut"), (OSError(5, "Input/output error"), "cannot be opened: Input/"),
-        (MemoryError(), "need more memory than there is"), (ValueError(), "damaged image: ValueError"),
+        (MemoryError(), "need more memory than is available"), (ValueError(), "damaged image: ValueError"),
         (bnn.InputError("as it was"), "^as it was$"),
     ],
 )  # fmt: skip
@@ -294,7 +294,7 @@ def test_outputs_beside_inputs(tmp_path: Path) -> None:
         with pytest.raises(bnn.InputError, match=words):
             check_outputs({"-a": str(tmp_path / path)}, given)
     for other in ("x", "./x", "model/../x"):
-        with pytest.raises(bnn.InputError, match="-b .*: is written by -a too"):
+        with pytest.raises(bnn.InputError, match="-b .*: is also written by -a"):
             check_outputs({"-a": str(tmp_path / "x"), "-b": f"{tmp_path}/{other}"}, [])
     with pytest.raises(errors.ModelNotFoundError, match="there is no folder"):
         check_outputs({"-a": str(tmp_path / "none" / "x")}, [])
@@ -307,9 +307,9 @@ def test_outputs_beside_inputs(tmp_path: Path) -> None:
     ("status", "memory", "words"),
     [
         (0, 5, "ended .status 0. without a result"), (1, 5, "ended .status 1. without a result"),
-        (-signal.SIGALRM, 5, "got no further for 7 seconds.*--timeout"), (-signal.SIGKILL, 5, "SIGKILL; the machine"),
-        (-signal.SIGTERM, 2**30, "SIGTERM; the file may be damaged.*more than the 1G of memory.*--max-memory"),
-        (-signal.SIGSEGV, 0, "SIGSEGV; the file may be damaged, or made to do harm$"), (-99, 0, "ended by signal 99;"),
+        (-signal.SIGALRM, 5, "made no progress for 7 seconds.*--timeout"), (-signal.SIGKILL, 5, "SIGKILL; the machine"),
+        (-signal.SIGTERM, 2**30, "SIGTERM; the file may be damaged.*more than the allowed 1G of memory.*--max-memory"),
+        (-signal.SIGSEGV, 0, "SIGSEGV; the file may be damaged or malicious$"), (-99, 0, "ended by signal 99;"),
     ],
 )  # fmt: skip
 def test_how_it_ended(status: int, memory: int, words: str) -> None:
@@ -320,10 +320,10 @@ def test_how_it_ended(status: int, memory: int, words: str) -> None:
 
 
 def test_memory_that_it_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "more than the 1G of memory that it may take" in apart._memory(Limits(2**30, 0))
-    assert "more memory than there is" in apart._memory(Limits(0, 0))
+    assert "more than the allowed 1G of memory" in apart._memory(Limits(2**30, 0))
+    assert "more memory than is available" in apart._memory(Limits(0, 0))
     monkeypatch.setattr(apart.sys, "platform", "darwin")
-    assert "more memory than there is" in apart._memory(Limits(2**30, 0))
+    assert "more memory than is available" in apart._memory(Limits(2**30, 0))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class TestMissing:
         for path, reason in ((tmp_path / "absent.txt", "No such file"), (tmp_path, "Is a directory")):
             done = call(command, net, x, "--labels", path)
             assert done.status == 2 and "[Errno" not in done.err
-            assert f"{path}: cannot be opened: {reason}" in done.err and "class names, one a line" in done.err
+            assert f"{path}: cannot be opened: {reason}" in done.err and "class names, one per line" in done.err
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
     def test_forbidden(self, call: Any, net: Path, x: Path) -> None:
@@ -89,7 +89,7 @@ class TestScale:
         np.save(tmp_path / "large.npy", np.load(x) * 255)
         scaled = call("run", net, tmp_path / "large.npy", "--scale", 255, "--json").json
         assert scaled == call("run", net, x, "--json").json
-        assert "Divide all inputs by this, float arrays too" in " ".join(call("run", "--help").out.split())
+        assert "Divide all inputs by this, including float arrays" in " ".join(call("run", "--help").out.split())
 
 
 class TestBytes:
@@ -99,7 +99,7 @@ class TestBytes:
         data = np.zeros((2, 3), np.uint8)
         assert inputs._fit(data, (3,), data.dtype, "f", Reading(None, 0.0, False)) is data
         for reading in (Reading(255.0, 0.0, False), Reading(None, 0.5, False)):
-            with pytest.raises(InputTypeError, match="scales the bytes itself; leave --scale and --offset out"):
+            with pytest.raises(InputTypeError, match="scales the bytes itself; leave out --scale and --offset"):
                 inputs._fit(data, (3,), data.dtype, "f", reading)
 
     @pytest.mark.parametrize("dtype", [np.complex64, "U3", "M8[s]"])
@@ -120,7 +120,7 @@ class TestWhatImagesLose:
         pixels[0, 0] = 1, 2, 3
         Image.fromarray(pixels).save(tmp_path / "colour.png")
         assert self.note(call, net, tmp_path / "colour.png") == (
-            f"bnn: note: {tmp_path / 'colour.png'}: colours become grey, the model reads 1 channel\n"
+            f"bnn: note: {tmp_path / 'colour.png'}: colours become grey because the model reads 1 channel\n"
         )
         pixels[...] = 7
         pixels[5, 5, 2] = 8  # blue alone

@@ -106,7 +106,7 @@ class TestInputsAreKept:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "n.bnn").write_bytes(b"a model under an odd name")
         err = self.refused(call, tmp_path / "n.bnn", "compile", "n.bnn")  # which is the default output, too
-        assert "n.bnn: is named as a compiled network; give the Keras model" in err
+        assert "n.bnn: has the name of a compiled network; give the Keras model" in err
 
     def test_run(self, call: Any, net: Path, x: Path, tmp_path: Path) -> None:
         for output in (x, net):
@@ -137,7 +137,7 @@ class TestInputsAreKept:
                 assert f"{option} {output}: would overwrite the input" in err
         both = tmp_path / "run.html"
         done = call("events", net, x, "--plot", both, "--html", f"{tmp_path}/./run.html")
-        assert done.status == 2 and "is written by --plot too" in done.err and not both.exists()
+        assert done.status == 2 and "is also written by --plot" in done.err and not both.exists()
         assert call("events", net, x, "--html", both).status == 0
         both.chmod(0o600)
         assert call("events", net, x, "--html", both).status == 0

@@ -71,7 +71,7 @@ class TestArrays:
         np.save(tmp_path / "bytes.npy", (x * 256).astype(np.uint8))
         np.save(tmp_path / "x.npy", x)
         done = call("run", net, tmp_path / "bytes.npy")
-        assert done.status == 2 and "holds uint8" in done.err and "--scale" in done.err
+        assert done.status == 2 and "contains uint8" in done.err and "--scale" in done.err
         scaled = call("run", net, tmp_path / "bytes.npy", "--scale", 256, "--json")
         assert scaled.json == call("run", net, tmp_path / "x.npy", "--json").json
         np.save(tmp_path / "moved.npy", x - 1)
@@ -165,7 +165,7 @@ class TestImages:
         pictures = [Image.fromarray(np.full((8, 8), grey, np.uint8)) for grey in (10, 200)]
         pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:])
         result = call("run", net, tmp_path / "a.gif", "--scale", "255", "--resize")
-        assert result.status == 0 and "of several pictures in the file only the first is read" in result.err
+        assert result.status == 0 and "only the first of several pictures in the file is read" in result.err
 
 
 def test_what_is_no_number_is_noted(call: Any, net: Path, x: Any, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_what_is_no_number_is_noted(call: Any, net: Path, x: Any, tmp_path: Path
     images[1] = np.nan
     np.save(tmp_path / "x.npy", images)
     result = call("run", net, tmp_path / "x.npy")
-    assert result.status == 0 and "note: 1 image (first 1): outputs that are no finite numbers" in result.err
+    assert result.status == 0 and "note: 1 image (first 1): outputs that are not finite numbers" in result.err
 
 
 @pytest.mark.parametrize("head", [b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"])

@@ -84,7 +84,9 @@ def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_help_names_every_exit_status(call: Any) -> None:
     words = " ".join(call("--help").out.split())
-    assert "Exit status: 0; 1: a comparison found a difference; 2: wrong use or bad input; 130: interrupted" in words
+    assert (
+        "Exit status: 0: success; 1: a comparison found a difference; 2: wrong usage or bad input; 130: Ctrl-C" in words
+    )
 
 
 def test_an_interrupt_is_status_130(

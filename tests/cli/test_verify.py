@@ -117,10 +117,10 @@ def test_onednn_is_off_unless_asked_for(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--importer", "norse"], "--importer is about NIR files"),
-        (["--stream"], "--stream is about NIR files"),
-        (["--data", "x.npy", "--seed", "0"], "--seed is about random images"),
-        (["--data", "x.npy", "--random", "256"], "--random is about random images"),
+        (["--importer", "norse"], "--importer is for NIR files"),
+        (["--stream"], "--stream is for NIR files"),
+        (["--data", "x.npy", "--seed", "0"], "--seed is for random images"),
+        (["--data", "x.npy", "--random", "256"], "--random is for random images"),
     ],
 )
 def test_options_that_would_be_ignored(call: Any, net: Path, options: list[str], words: str) -> None:

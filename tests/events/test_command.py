@@ -90,7 +90,7 @@ def test_a_picture_over_time(capfd: pytest.CaptureFixture[str], images: str, tmp
     ("arguments", "message"),
     [
         (["nothing.npy"], "nothing.npy"),
-        (["X", "--image", 9], "--image 9: there are 4 images"),
+        (["X", "--image", 9], "--image 9: the input has 4 images"),
         (["X", "--label", 10], "--label 10: the model has 10 classes"),
         (["X", "--mode", "stream", "--html", "a.html"], "--html is for --mode image, found --mode stream"),
         (["X", "--tau", 5], "--tau is for --mode recording"),

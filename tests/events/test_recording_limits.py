@@ -230,7 +230,7 @@ def test_files_are_known_by_their_endings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (MemoryError(), bnn.InputError, "need more memory than there is"),
+        (MemoryError(), bnn.InputError, "need more memory than is available"),
         (PermissionError(13, "Permission denied"), bnn.InputError, "cannot be read: Permission denied"),
         (OSError("odd"), bnn.InputError, "cannot be read: odd; expected a recording"),
         (bnn.errors.ModelFileError("as it was"), bnn.errors.ModelFileError, "^as it was$"),

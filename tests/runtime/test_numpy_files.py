@@ -216,7 +216,8 @@ def test_what_is_chosen_counts_together(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (MemoryError(), "damaged: its arrays need more memory than there is"), (ValueError(), "damaged: ValueError"),
+        (MemoryError(), "damaged: its arrays need more memory than is available"),
+        (ValueError(), "damaged: ValueError"),
         (ValueError("odd"), "damaged: odd"), (OSError(5, "Input/output error"), "damaged: Input/output error"),
         (bnn.InputError("as it was"), "as it was"),
     ],
@@ -316,8 +317,8 @@ print(status, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read(
         ("e.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 12 12\n%%EndComments\n", [], "format EPS, expected"),
         ("a.npy", claiming((2**40, 12, 12, 1)), [], "bytes are claimed"),
         ("b.npz", HOSTILE["bomb"][0], [], "that unpack to"),
-        ("c.npy", WHOLE, [], "an archive of arrays, not one array; name it .npz"),
-        ("d.npz", claiming((4,)), [], "one array, not an archive of arrays; name it .npy"),
+        ("c.npy", WHOLE, [], "an archive of arrays, not one array; rename it to .npz"),
+        ("d.npz", claiming((4,)), [], "one array, not an archive of arrays; rename it to .npy"),
         ("e.npy", npy(np.array(3.0)), [], r"found shape \(\)"),
     ],
     ids=lambda value: value if isinstance(value, str) and value[1:2] == "." else "",

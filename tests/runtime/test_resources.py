@@ -214,7 +214,7 @@ def test_opening_small_files_takes_little_memory_and_time(hostile: dict[str, Pat
         assert seconds < 200 * loop_seconds(), (name, seconds)  # a tenth of it or less
         if name not in opened:
             other = {"shared names": "bytes of names", "tall images": "rows and columns of all outputs"}.get(name)
-            assert "passes a limit of this runtime" in text and (other or "(max_bytes): found ") in text, (name, text)
+            assert "exceeds a limit of this runtime" in text and (other or "(max_bytes): found ") in text, (name, text)
             assert other or "larger max_bytes=" in text
 
 
