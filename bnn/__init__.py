@@ -7,7 +7,7 @@
     model = bnn.load("net.bnn")
     y = model(x)                          # x: float32 (N, H, W, C), or bytes
 
-Running needs NumPy and cffi alone; TensorFlow is imported when a model is compiled, not before.
+Running needs only NumPy and cffi; TensorFlow is imported only when a model is compiled.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bnn` is the command `bnn`."""
+"""`python -m bnn` runs the command `bnn`."""
 
 import sys
 

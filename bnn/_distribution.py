@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this package is installed as: the distribution's name, how to install more of it, and signs of another `bnn`.
+"""The distribution's name, how to install its extras, and signs of another `bnn`.
 
-The package index's `bnn` is another project.  It installs a folder `bnn` too, so pip mixes the files of the two.
+The `bnn` on PyPI is another project.  It also installs a folder `bnn`, so pip mixes the files of the two.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The types of arrays in annotations."""
+"""Array types for annotations."""
 
 from __future__ import annotations
 

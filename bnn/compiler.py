@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A source model to a compiled one, and on to what is emitted: where importers, passes, file and emitters meet."""
+"""From a source model to a compiled or emitted one: combines importers, passes, file and emitters."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error of the package: one base, each also the builtin that a caller would expect to catch."""
+"""All errors of the package.  They share one base, and each is also the builtin that a caller would expect."""
 
 from __future__ import annotations
 

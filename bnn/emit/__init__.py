@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writers of what the compiler produces."""
+"""Writers of other forms of a compiled network."""

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a compiled network event by event: a network of binary activations as the spiking network that it equals.
+"""Run a compiled network event by event: a network of binary activations as the equivalent spiking network.
 
     engine = bnn.events.EventEngine(bnn.load("net.bnn"))
     run = engine.run_image(x, order="brightest", label=3)   # pixels arrive one by one
     print(run)                                              # when the answer was first right, and when final
     print(run.report)                                       # spikes and SynOps per layer, energy
 
-Whenever no spike is under way, every layer equals what ``model(x)`` computes, bit for bit; rules: docs/events.md."""
+Whenever no spike is pending, every layer equals what ``model(x)`` computes, bit for bit; see docs/events.md.
+"""
 
 from .engine import (
     FIRING_ORDERS,

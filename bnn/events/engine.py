@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The event engine as Python sees it: frames, streams and recordings in, spikes and reports out."""
+"""The event engine in Python: frames, streams and recordings in, spikes and reports out."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network that the event engine runs in place of one whose bits stand behind real numbers; or why there is none."""
+"""The network that the event engine runs instead of one with real numbers before its bits; or why there is none."""
 
 from __future__ import annotations
 

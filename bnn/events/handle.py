@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn_events.h as Python owns it: the engine in memory of its own, and its errors."""
+"""Python objects for bnn_events.h: the engine, its memory, and its errors."""
 
 from __future__ import annotations
 

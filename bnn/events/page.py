@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One self-contained page: an image being recognized, event by event."""
+"""A self-contained page that shows an image being recognized, event by event."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of event-driven runs, by matplotlib."""
+"""Pictures of event-driven runs, drawn with matplotlib."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the event engine counted: spikes and synaptic operations per layer, and energy by stated constants."""
+"""The counts of the event engine: spikes and synaptic operations per layer, and energy from stated constants."""
 
 from __future__ import annotations
 

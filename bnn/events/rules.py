@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How inputs arrive: an image's elements in an order, a camera's events by a stated rule of accumulation; in NumPy.
+"""How inputs arrive: an image's elements in an order, a camera's events accumulated by a rule; in NumPy.
 
-A recording is a structured array with fields x, y, p (or polarity), t in microseconds, as `tonic` has it.  Every rule
-gives one bit per pixel and channel at any time; a network with one input channel sees both polarities in it, one with
-two sees falling edges (p = 0) in channel 0 and rising ones (p = 1) in channel 1.
+A recording is a structured array with fields x, y, p (or polarity), t in microseconds, as in `tonic`.  Every rule
+gives one bit per pixel and channel at any time.  A network with one input channel sees both polarities in it; a network
+with two sees falling edges (p = 0) in channel 0 and rising edges (p = 1) in channel 1.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What came of a run of the event engine: outputs over time, and when the answer was right and final."""
+"""Results of the event engine: outputs over time, and when the answer was right and final."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The .bnn file: how bits and floats lie in it, how a RUNTIME graph is written and read.  Knows the IR."""
+"""The .bnn file: how bits and floats are stored, how a RUNTIME graph is written and read.  Uses the IR."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one statement of the bit convention.
+"""The only definition of the bit convention.
 
 A set bit is +1, and a spike; a clear bit is -1.  Channels are packed little-endian into 32-bit words: channel c is bit
 c % 32 of word c // 32.  Tail bits are zero in both operands of a product, so XOR ignores them:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How float filters lie in a file: shorter than four bytes a number where that is possible, and never another number.
+"""How float filters are stored in a file: losslessly, and in fewer than four bytes per number where possible.
 
-The one statement of it for who writes files and who reads them; docs/model-format.md is the specification.
+Writers and readers of files both use this module; docs/model-format.md is the specification.
 """
 
 from __future__ import annotations

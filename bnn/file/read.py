@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read a .bnn file back into a RUNTIME graph: docs/model-format.md is the specification.
 
-The runtime runs files without this; it is for whatever derives something else from a compiled network.
+The runtime does not use this module; it is for code that derives something else from a compiled network.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of trained models: each opens what it is given as a :class:`SourceModel`.  Knows the IR, and no pass.
+"""Readers of trained models: each opens its input as a :class:`SourceModel`.  Uses the IR, but no pass.
 
-A new importer is a folder here with such a class, and its place in :func:`open_source`.
+A new importer is a folder here with such a class, and a line in :func:`open_source`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers in binary as counted bits: a plane for each threshold, and weights that are all the same.
+"""Binary numbers as counted bits: a plane per threshold, all with equal weights.
 
-A neuron says whether a sum is at least its threshold; bit p of a number is no such thing.  So an activation that the
-compiled network holds as a number n in binary, which its convolutions weigh by 2^p, is counted here instead: n bits are
-set, of as many as the largest number says.  The sum of 2^p s_p is the sum of t_i, for their signs s and t.
+A neuron tells whether a sum reaches its threshold, but bit p of a number is not such a comparison.  The compiled
+network holds an activation as a binary number n, whose bits its convolutions weight by 2^p.  Here the number is counted
+instead: n bits are set, of as many as the largest number needs.  The sum of 2^p s_p is the sum of t_i, for their signs
+s and t.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The intermediate representation: typed, immutable, one node per value.
 
-Every op has exactly one output, so a :class:`Node` *is* the value it computes.  Shapes are logical and leave the
-batch dimension out: an activation of type ``f32[28, 28, 32]`` is an array (N, 28, 28, 32) when it runs, a constant
-of that type is an array (28, 28, 32).  Packing, halos and addresses are physical and live in :class:`Placement`.
+Every op has exactly one output, so a :class:`Node` *is* the value it computes.  Shapes are logical and omit the
+batch dimension: an activation of type ``f32[28, 28, 32]`` is an array (N, 28, 28, 32) at run time; a constant
+of that type is an array (28, 28, 32).  Packing, halos and addresses are physical and are stored in :class:`Placement`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The oracle: runs any graph, at any level, in NumPy from the op table's reference functions."""
+"""The oracle: runs any graph, at any level, in NumPy with the reference functions of the op table."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One neuron a threshold: a graph whose bits are all thresholds on whole numbers, where that is exact.
+"""One neuron per threshold: a graph whose bits are all thresholds on integers, where that is exact.
 
-An activation of L levels is L - 1 thresholds on one sum, and reads as L - 1 bits whose weights are equal: so it is
-L - 1 neurons.  The compiled network has their bits, but computes them from real numbers: from sums through batch norm,
-activation and max-pool.  Here every such bit becomes a neuron of its own, with an integer threshold.
+An activation of L levels is L - 1 thresholds on one sum, read as L - 1 bits with equal weights: so it is L - 1 neurons.
+The compiled network has these bits, but computes them from real numbers: from sums through batch norm, activation and
+max-pool.  Here every such bit becomes a neuron with an integer threshold.
 """
 
 from __future__ import annotations

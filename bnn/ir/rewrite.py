@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Patterns and the rewriter: a rule is a pattern and a function; it is applied until nothing changes."""
+"""Patterns and the rewriter: a rule is a pattern and a function, and is applied until nothing changes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline: one line a pass, read top to bottom.  The verifier runs after each."""
+"""The pipeline: one line per pass, read top to bottom.  The verifier runs after each."""
 
 from __future__ import annotations
 

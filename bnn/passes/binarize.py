@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions and dense layers of bits by weights of few values become binary ones."""
+"""Make convolutions and dense layers of bits by weights of few values binary."""
 
 from __future__ import annotations
 

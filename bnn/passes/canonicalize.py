@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One form for what can be written in several."""
+"""One form for equivalent ones."""
 
 from __future__ import annotations
 

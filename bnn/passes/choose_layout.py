@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Physical layout: who needs a halo, and where a copy must stand."""
+"""Physical layout: which values need a halo, and where a copy is needed."""
 
 from __future__ import annotations
 

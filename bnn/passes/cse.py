@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Common subexpressions."""
+"""Common subexpression elimination."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constants of constants."""
+"""Compute ops whose operands are all constants."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batch norm that stands alone, with the activation after it, becomes one op: one pass over memory instead of four."""
+"""Turn standalone batch norm and the activation after it into one op: one pass over memory instead of four."""
 
 from __future__ import annotations
 

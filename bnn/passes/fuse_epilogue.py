@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bias, batch norm, weight scale, activation and residual become part of the convolution before them."""
+"""Move bias, batch norm, weight scale, activation and residual into the convolution before them."""
 
 from __future__ import annotations
 

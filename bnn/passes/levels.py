@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data of a few levels as planes of bits: how they are coded, and what that means for sums and padding."""
+"""Data of a few levels as bit planes: how they are coded, and the effect on sums and padding."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """Images whose pixels do not fill words, as one pixel of all their channels.
 
 Every pixel begins with a new word, in activations and in filters: a dense layer over 28 x 28 x 1 bits, as a convolution
-of the image's size, has 32 times the weights that it needs.
+of the image's size, stores 32 times the weights that it needs.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses: values that are not alive together share memory."""
+"""Addresses: values that are not alive at the same time share memory."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs of bytes are read as bytes, where the sums over them are exact."""
+"""Read byte inputs as bytes where the sums over them are exact."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pool bits instead of floats: the quantizer moves before the max-pool."""
+"""Pool bits instead of floats: move the quantizer before the max-pool."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batch norm before a quantizer of floats becomes one comparison a channel."""
+"""Turn batch norm before a quantizer of floats into one comparison per channel."""
 
 from __future__ import annotations
 

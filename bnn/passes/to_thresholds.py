@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantizers join the convolution before them: as exact integer thresholds where it is binary."""
+"""Move quantizers into the convolution before them, as exact integer thresholds if it is binary."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the arrays that go into and come out of a model.  Nothing is converted in silence."""
+"""Check the arrays that go into and come out of a model.  Nothing is converted silently."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Describe the extension `bnn._native` to cffi: its sources, and its declarations read from the C headers themselves.
+"""Describe the extension `bnn._native` to cffi: its sources, and its declarations read from the C headers.
 
-The list of the C sources stands here alone: `sources` and `headers` give it to whoever compiles or reads them, and
+The only list of the C sources is here; other code uses `sources` and `headers`, and
 
     python bnn/runtime/build.py [core] [host] [kernels]
     python bnn/runtime/build.py headers
 
 print it, one path per line.
 
-`declarations` is a small preprocessor.  It knows what those headers use: comments, include and C++ guards, integer
-constants and X-macro lists.  So the C API is written down once, in C.
+`declarations` is a small preprocessor.  It supports what those headers use: comments, include and C++ guards, integer
+constants and X-macro lists.  So the C API is written only once, in C.
 """
 
 from __future__ import annotations

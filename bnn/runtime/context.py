@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A context of the C API as Python owns it, and how Ctrl-C reaches what runs in it."""
+"""A context of the C API as a Python object, and how Ctrl-C reaches what runs in it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C API's objects as Python owns them: an opened model, a context, and what bnn.h says about tensors and ops.
+"""The C API's objects as Python objects: an opened model, a context, and what bnn.h says about tensors and ops.
 
-And files: one mapped into memory to be read, one replaced as a whole to be written.
+Also files: one mapped into memory for reading, one replaced atomically by writing.
 """
 
 from __future__ import annotations

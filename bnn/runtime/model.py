@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run compiled models: arrays in, arrays out.  Knows bytes and bnn.h, nothing of the compiler."""
+"""Run compiled models: arrays in, arrays out.  Uses bytes and bnn.h; nothing from the compiler."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C extension; whoever needs it takes it from here, where it is said what to do if it cannot be used."""
+"""The C extension.  Other modules import it from here, so that a useful error appears if it cannot be used."""
 
 from __future__ import annotations
 

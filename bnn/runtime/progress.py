@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is told on stderr beside the work: progress bars and spinners, by rich where it is installed, and notes.
+"""Progress on stderr: progress bars and spinners, by rich if it is installed, and notes.
 
-Work never fails for it: where stderr is closed, full or not there, nothing is seen and the work goes on.
+It never makes work fail: if stderr is closed, full or missing, nothing is shown and the work goes on.
 """
 
 from __future__ import annotations

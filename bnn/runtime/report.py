@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text about a model for people: the summary's and the profile's tables."""
+"""Readable text about a model: the tables of the summary and the profile."""
 
 from __future__ import annotations
 

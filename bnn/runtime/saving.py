@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replace a file as a whole, or not at all.
 
-What is written lies in a temporary file beside it, which its writer keeps locked.  A writer that is killed leaves that
-file behind, unlocked: whoever saves to the same name next removes it.
+The writer writes to a temporary file in the same folder and keeps it locked.  A killed writer leaves that file
+unlocked; the next save to the same name removes it.
 """
 
 from __future__ import annotations

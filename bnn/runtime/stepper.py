@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a model one op at a time: what verification and layer-by-layer comparison are made of."""
+"""Run a model one op at a time, for verification and layer-by-layer comparison."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a compiled model equals its source: layer by layer, and spike for spike in other people's simulators.
+"""Check that a compiled model equals its source: layer by layer, and spike for spike in other people's simulators.
 
-The function is ``bnn.verify``; a room of that name would take its place once a part of it is imported.
+The function is ``bnn.verify``; a package of that name would replace it once one of its modules is imported.
 """

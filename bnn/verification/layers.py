@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare a compiled model with the source model that it came from, layer by layer.
 
-Two questions, kept apart because float sums depend on their order:
+There are two comparisons, separate because float sums depend on their order:
 
-(a) *layers*: every layer is fed the source's own input, so nothing that came before matters.  Accumulators and bits of
-    binary layers must be the source's exactly; floats too, except for what the rounding of float sums explains.
-(b) *end to end*: the model runs alone.  A bit may differ where a float pre-activation lies within rounding of its
-    threshold; an image's first such bits are judged by that distance.  Until then floats must be the source's up to
-    rounding, and so must the outputs of an image in which no bit differs.
+(a) *layers*: every layer is fed the source's own input, so nothing before it matters.  Accumulators and bits of binary
+    layers must equal the source's exactly; floats too, except for the rounding of float sums.
+(b) *end to end*: the model runs alone.  A bit may differ if a float pre-activation lies within rounding of its
+    threshold; the first such bits of an image are judged by that distance.  Up to them, floats must equal the source's
+    except for rounding, and so must the outputs of an image in which no bit differs.
 
 The reference is the source model's graph, executed op by op as its framework itself would.
 """

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A NIR file in the simulators that people use, against the compiled network that it came from.
+"""Compare a NIR file, run in common simulators, with the compiled network that it came from.
 
     bnn.emit_nir("net.bnn", "net.nir", profile="lif")
     report = bnn.verify_nir("net.nir", "net.bnn", images, importer="all")
 
-``verify_nir`` runs the file in an installed importer and compares every spike of every layer, the integer sums at the
-end and the class with what the C runtime computes.  torch, nir and the importers are imported when they are needed.
+``verify_nir`` runs the file in an installed importer and compares every spike of every layer, the final integer sums
+and the class with the results of the C runtime.  torch, nir and the importers are imported when needed.
 """
 
 from __future__ import annotations

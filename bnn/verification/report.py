@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``verify`` finds: counts per layer and for the network alone, and the verdict."""
+"""The results of ``verify``: counts per layer and for the network alone, and the verdict."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far apart two float32 computations of one op can be: what ``verify`` allows, and no more.
+"""How far apart two float32 computations of one op can be: exactly what ``verify`` allows.
 
 Only two kinds of ops may round in more than one way: sums of floats, whose order is free, and the library's functions.
-All others are one float32 operation an element (or several in a fixed order): of equal operands they give equal
-results, and the bound is zero.  Where operands differ already, a bound says how much of that difference an op passes
+All others are one float32 operation per element (or several in a fixed order): equal operands give equal
+results, and the bound is zero.  If the operands already differ, a bound says how much of that difference an op passes
 on, and what its own rounding adds on both sides.  The bounds are in the ops' records.
 """
 

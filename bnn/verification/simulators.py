@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The importers of NIR files, each behind the same face: load a graph, run spikes through it, tap every layer."""
+"""The importers of NIR files behind a common interface: load a graph, run spikes through it, tap every layer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``verify`` reads off the source model's graph: where its values are, and whose weights a file has."""
+"""What ``verify`` reads from the source model's graph: where its values are, and whether the file has other weights."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The spiking network that equals a compiled one, as a NIR file with its proof.  Knows the IR."""
+"""The spiking network that equals a compiled one, as a NIR file with its proof.  Uses the IR."""

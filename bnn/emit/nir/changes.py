@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a NIR file, as nir reads it, is not what was emitted."""
+"""Differences between a NIR file, as nir reads it, and the emitted network."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From integer sums to layers of neurons: one convolution (or matrix) and one kind of neuron after the other.
+"""From integer sums to layers of neurons: a chain of one convolution (or matrix) and one kind of neuron each.
 
-The layers form a chain: what a later layer needs from an earlier one is relayed, spike by spike, through those
-between, and a clock channel of ones goes along, from which every constant comes.  With data x = 2s - 1 inside the
-image, v outside, and the clock c = 1 inside, 0 outside (zero padding), a tap with weights w adds
+If a later layer needs something from an earlier one, the layers between relay it spike by spike.  A clock channel of
+ones goes through all layers and provides every constant.  With data x = 2s - 1 inside the image, v outside, and the
+clock c = 1 inside, 0 outside (zero padding), a tap with weights w adds
 
     w.x  =  2 w.s - (1 + v) sum(w) c + v sum(w),
 
-so sums over padded borders are exact with ordinary zero padding.  A neuron gets u = sum - threshold + 1/2, an odd
+so sums over padded borders are exact with ordinary zero padding.  A neuron receives u = sum - threshold + 1/2, an odd
 multiple of 1/2, as v = (u + T) / T with T a power of two above |u|: v > 1 is a spike, by > and by >= alike, v < 2 fires
-once, v > 0 meets no floor, and every number is exact in float32 (checked: partial sums stay below 2^24 units).
+once, v > 0 reaches no floor, and every number is exact in float32 (checked: partial sums stay below 2^24 units).
 """
 
 from __future__ import annotations

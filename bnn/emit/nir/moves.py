@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers that move bits, as convolutions where they are some."""
+"""Layers that move bits, as convolutions where possible."""
 
 from __future__ import annotations
 

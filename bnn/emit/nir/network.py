@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The spiking network inside a binary graph: which values are spikes, and the integer sum that decides each.
 
-A bit x = +1 or -1 is a spike s = 1 or 0: x = 2s - 1.  Every op that gives bits from bits is one comparison,
+A bit x = +1 or -1 is a spike s = 1 or 0: x = 2s - 1.  Every op from bits to bits is one comparison,
 
     spike[o]  <=>  sum over its terms of (x conv w)[o]  >=  threshold[o],
 
-with integer weights: a binary convolution is one term; so is max-pooling (OR: of k taps at least one is +1, so the sum
-is at least 2 - k; AND: all, so it is k) and padding (the value itself against 0).  What only moves bits (concatenation,
-flattening, slices, gathers) says where a term finds its channels; where it moves them from pixel to pixel it is a layer
-of its own, a neuron for each of its bits.  What stands before the first bits is the encoder, what stands after the last
-the decoder; a real number between two bits cannot be a spike, unless it is a sum of integers.
+with integer weights.  A binary convolution is one term.  So is max-pooling: OR means that at least one of k taps is +1,
+so the sum is at least 2 - k; AND means that all are, so it is k.  Padding compares the value itself with 0.  Ops that
+only move bits (concatenation, flattening, slices, gathers) say where a term finds its channels; if they move bits from
+pixel to pixel, they are a layer with a neuron per bit.  Everything before the first bits is the encoder, everything
+after the last bits the decoder.  A real number between two bits cannot be a spike, unless it is a sum of integers.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The emitted layers as NumPy: what they must give (by the oracle), and what they do give."""
+"""The emitted layers in NumPy: their expected results (from the oracle) and their actual results."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where bits come from that are only moved: joined, cut, flattened, permuted, cropped, repeated."""
+"""The source of bits that are only moved: joined, cut, flattened, permuted, cropped, repeated."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the spike-equivalent network as NIR, the format that neuromorphic simulators and chips import.
+"""Write the equivalent spiking network as NIR, the format that neuromorphic simulators and chips import.
 
-Only Input, Conv2d (or Affine), IF (or LIF, CubaLIF) and Output are used, in a chain: other nodes are silently the
-identity in some importer or other.  Beside the file stands its proof: the spikes it must give for some inputs.
+It is a chain of Input, Conv2d (or Affine), IF (or LIF, CubaLIF) and Output only: some importers silently treat other
+nodes as the identity.  A proof is written next to the file: the spikes that the network must give for some inputs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that a whole batch shares: sums and means over its images, and what is computed of them.
+"""Values that a whole batch shares: sums and means over its images, and values computed from them.
 
-Quantizers of activations are made of these where they scale by, or compare with, a mean over all images of the batch.
+Quantizers of activations need them when they scale by, or compare with, a mean over all images of the batch.
 """
 
 from __future__ import annotations

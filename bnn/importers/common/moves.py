@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ops that only move elements: their tensors are followed by moving the elements' numbers through the source itself.
+"""Ops that only move elements: their tensors are traced by moving the elements' indices through the source itself.
 
-So any chain of them is read, whatever its tensors look like in between: a value may lose its batch dimension (a dense
-layer over positions, a locally connected one) as long as it gets it back.
+So any chain of them can be read, whatever the tensors look like in between.  A value may lose its batch dimension (a
+dense layer over positions, a locally connected one) as long as it regains it.
 """
 
 from __future__ import annotations

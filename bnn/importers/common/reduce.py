@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums, means and extremes over some dimensions of an image: pools whose window has their size."""
+"""Sums, means and extremes over some dimensions of an image: pools with a window of their size."""
 
 from __future__ import annotations
 

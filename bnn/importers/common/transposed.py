@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transposed convolutions, as ordinary ones."""
+"""Transposed convolutions as ordinary ones."""
 
 from __future__ import annotations
 

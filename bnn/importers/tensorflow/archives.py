@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in the containers of Keras' files, zip and HDF5, before Keras opens them.
+"""Check the contents of the containers of Keras files, zip and HDF5, before Keras opens them.
 
-Both formats can name other files, which would be read into the network, and can be far larger unpacked than they are.
+Both formats can refer to other files, which would be read into the network, and can unpack to far more than their size.
 Keras writes nothing of that kind.
 """
 

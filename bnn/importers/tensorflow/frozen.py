@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frozen TensorFlow graph as plain data: what the reader needs, without TensorFlow."""
+"""A frozen TensorFlow graph as plain data that the reader can use without TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TensorFlow's protocol buffers of graphs and functions as plain nodes, calls replaced by what they call."""
+"""Graphs and functions from TensorFlow's protocol buffers as plain nodes, with every call expanded."""
 
 from __future__ import annotations
 

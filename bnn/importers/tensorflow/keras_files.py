@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in a Keras model file: the model's configuration, and whether loading it would run code of the file.
+"""Read the configuration of a Keras model file, and check whether loading the file would run its code.
 
-Keras' own safe mode is no such test.  Keras 2 ignores it for .h5 files and unmarshals their Lambda layers, and in files
-of every kind calls any function of TensorFlow (``TFOpLambda``), one that writes files too; older versions of Keras 3
-import any module that a file names and call any function of it.  So a file is read here first, and what could do more
-than build Keras' layers needs the user's permission.
+Keras' own safe mode is not such a check.  Keras 2 ignores it for .h5 files and unmarshals their Lambda layers, and in
+files of every kind calls any TensorFlow function (``TFOpLambda``), even one that writes files; older versions of Keras
+3 import any module that a file names and call any function in it.  So a file is first read here, and anything that
+could do more than build Keras' layers needs the user's permission.
 """
 
 from __future__ import annotations

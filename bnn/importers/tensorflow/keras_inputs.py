@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Keras model is called with, in the structure that its ``call`` expects."""
+"""The inputs for calling a Keras model, in the structure that its ``call`` expects."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much a model file may make of itself before anything is loaded."""
+"""Limits on the sizes that a model file may declare, checked before anything is loaded."""
 
 from __future__ import annotations
 

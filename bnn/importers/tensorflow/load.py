@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load and freeze Keras models.  The only file that imports TensorFlow, and only when it is called."""
+"""Load and freeze Keras models.  The only file that imports TensorFlow, and only when called."""
 
 from __future__ import annotations
 

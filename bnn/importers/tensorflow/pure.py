@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which ops of TensorFlow may be executed while a model is read, and which may stand in a SavedModel at all.
+"""Which TensorFlow ops may be executed while a model is read, and which may appear in a SavedModel at all.
 
-A list of what is allowed: TensorFlow has 1,500 ops, of which some hundreds write files, read them, wait for others or
-call functions, and new ones come with every version.  TensorFlow itself says little about that: ``DebugIdentity``,
-which writes files, counts as an op without a state.
+This is an allow list.  Hundreds of TensorFlow's 1,500 ops write files, read them, wait for others or call functions,
+and every version adds new ones.  TensorFlow itself says little about that: ``DebugIdentity``, which writes files,
+counts as stateless.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the errors of TensorFlow and Keras say, in one line."""
+"""Messages of TensorFlow and Keras errors, in one line."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Execute single nodes of a TensorFlow graph: only those that compute, and only what does not become too large."""
+"""Execute single nodes of a TensorFlow graph: only ops that compute, and only results that stay within a size limit."""
 
 from __future__ import annotations
 

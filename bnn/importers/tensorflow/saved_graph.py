@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The graph of a SavedModel's signature, read as data: TensorFlow neither builds it nor runs any of it.
+"""Read the graph of a SavedModel's signature as data: TensorFlow neither builds nor runs any of it.
 
-While it builds a graph, TensorFlow executes what it takes for constants, to know shapes: a file of a few bytes could
-fill the memory before anybody knows.
+To find shapes, TensorFlow executes what it takes for constants even while it builds a graph, so a file of a few bytes
+could fill the memory unnoticed.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in a SavedModel, and whether it could do more than compute.
+"""Check whether loading a SavedModel could do more than compute.
 
-``tf.saved_model.load`` runs the functions that fill tables and restore what is no variable, and those that are called
-as its own methods; to know shapes, it executes ops that seem to have no state even while it builds the graph, and some
-of those write files.  So it is called with the user's permission alone; else the graph is read as data
-(``saved_graph``), of a file in which every op of every function, called or not, is one of those that are allowed.
-``keras.models.load_model`` on the same folder could rebuild its Lambda layers and run them, and is not used.
+``tf.saved_model.load`` runs the functions that fill tables, restore objects other than variables, or are called as its
+own methods.  To find shapes, it executes ops that seem stateless even while it builds the graph, and some of these
+write files.  So it is called only with the user's permission.  Otherwise the graph is read as data (``saved_graph``),
+and every op of every function, called or not, must be on the allow list.  ``keras.models.load_model`` on the same
+folder could rebuild its Lambda layers and run them, so it is not used.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One TensorFlow node as the readers of ops see it: its operands, and nodes made in its name."""
+"""One TensorFlow node as the op readers see it: its operands, and the nodes made for it."""
 
 from __future__ import annotations
 

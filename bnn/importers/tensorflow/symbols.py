@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The functions of TensorFlow that a Keras file may call by name.
+"""The TensorFlow functions that a Keras file may call by name.
 
-Keras 2 writes ``tf.nn.relu(x)`` in a functional model as a layer with the function's name, and calls whatever a file
-names: here are the names of those that only compute.  All others, those that read and write files, build graphs, keep a
-state, draw random numbers or switch TensorFlow to another mode among them, need the user's permission.
+Keras 2 stores ``tf.nn.relu(x)`` in a functional model as a layer with the function's name, and calls any function that
+a file names.  This is the list of those that only compute.  All others need the user's permission: functions that read
+or write files, build graphs, keep state, draw random numbers, or switch TensorFlow to another mode.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""THE op table: one record per op, in the module of its family.
+"""The op table: one record per op, in its family's module.
 
 The verifier, the oracle, the file's writer and reader, the C headers and the format's documentation derive from it.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What depends on all images of a batch."""
+"""Ops that depend on all images of a batch."""
 
 from __future__ import annotations
 

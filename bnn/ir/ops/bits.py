@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bits and bytes: made of floats, and what they stand for."""
+"""Ops that make bits and bytes from floats, and floats from them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arithmetic that treats every element alone."""
+"""Elementwise arithmetic."""
 
 from __future__ import annotations
 

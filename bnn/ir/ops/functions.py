@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions that the C library computes, in whole or in part."""
+"""Functions that use the C library."""
 
 from __future__ import annotations
 

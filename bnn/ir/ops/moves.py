@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ops that put their operands' values elsewhere, and pad."""
+"""Ops that move their operands' values, and padding."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a record of an op is; the table of all of them; and nodes, made by them."""
+"""The record of an op, the table of all records, and the making of nodes from them."""
 
 from __future__ import annotations
 

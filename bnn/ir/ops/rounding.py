@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arithmetic of rounding errors; the bounds of the records use it.
+"""The arithmetic of rounding errors, for the bounds of the records.
 
-A bound gets a node, the operands of one computation, and by how much those of another differ from them at most: arrays
-like the operands, in float64, or ``NOTHING``.  It gives by how much the results can differ.
+A bound gets a node, the operands of one computation, and the largest differences from the operands of another: arrays
+like the operands, in float64, or ``NOTHING``.  It returns how far the results can differ.
 
 A sum of K products has a relative error of at most gamma(K) = K u / (1 - K u) of the sum of their magnitudes, in any
-order, with fused multiply-adds or without; u = 2^-24.  Where all products are multiples of one power of two that is
-not smaller than 2^-24 of that sum, every partial sum is a float, and the error is zero.
+order, with or without fused multiply-adds; u = 2^-24.  If all products are multiples of one power of two that is at
+least 2^-24 of that sum, every partial sum is a float, and the error is zero.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What no op computes: inputs and constants."""
+"""Values that no op computes: inputs and constants."""
 
 from __future__ import annotations
 
