@@ -33,58 +33,26 @@ struct bnn_places {
 };
 
 /* One call computes `pixels` output pixels (any number; the family's tile height divides it best) of one block of output
- * channels.  Pixel i reads, for every segment s, `length` contiguous words at a + at.a[i] + segment[s]; the block's
- * weights follow each other as [segment][word][lane].
+ * channels.  Pixel i reads, for every segment s, `length` contiguous elements at a + at.a[i] + segment[s]; the block's
+ * weights follow each other as [segment][element][lane].
  *
  * The arrays of a pixel begin with the layer's first channel, so that one list of places serves every block: a block
  * begins at table + at.table[i] + first, and so on (bits: + first / 32), and at element `first` of the epilogue's
  * operands.  Table and operands may be read up to the block's full width; the others are touched only where channels
  * exist.  Arrays that are NULL need no places. */
-struct bnn_binary_tile {
-    const uint32_t *a;        /* the first word of a pixel's window */
-    const ptrdiff_t *segment; /* segments: offsets in words */
+struct bnn_tile {
+    const void *a;            /* the first element of a pixel's window: words of bits, bytes or floats */
+    const ptrdiff_t *segment; /* segments: offsets in elements */
     size_t segments, length, pixels;
-    const uint32_t *weights;
-    const int32_t *limits;    /* binary_bits' table: the bit is (differing bits < limit), limits as low as -2^30 */
-    const float *corrections; /* binary_values' table: the accumulator is correction - 2 * differing bits, below 2^24 */
+    int slack; /* bytes: three more may be read after a segment of less than four */
+    const void *weights;
+    const int32_t *limits; /* the table of binary.bits: the bit is (differing bits < limit), limits as low as -2^30 */
+    const float *corrections; /* the table of other bits and of bytes: see their kernels; all sums are below 2^24 */
     size_t first, channels;   /* the block's first channel, and how many exist: 1 to the block's width */
     uint32_t *bits;           /* output words; bits of the last word past the channels become zero */
     float *values;            /* output values; either may be NULL */
     const float *residual;    /* or NULL */
     const struct bnn_epilogue *epilogue; /* floats only */
-    struct bnn_places at;
-};
-
-/* The same for float data.  values: writes v; bits: writes v's; at least one of the two. */
-struct bnn_float_tile {
-    const float *a;
-    const ptrdiff_t *segment;
-    size_t segments, length, pixels;
-    const float *weights;
-    size_t first, channels;
-    uint32_t *bits;
-    float *values;
-    const float *residual;
-    const struct bnn_epilogue *epilogue;
-    struct bnn_places at;
-};
-
-/* The same for bytes by weights of -1, 0 and +1: the sum of products plus a correction, all of them integers below 2^24.
- * Segments and length count bytes; weights follow each other as [segment][word][lane], `byte_taps` weights of a lane in a
- * word.  Nothing past a segment's length is read, but up to three bytes after a segment of less than four, where slack says
- * that they are there to be read. */
-struct bnn_byte_tile {
-    const uint8_t *a;
-    const ptrdiff_t *segment;
-    size_t segments, length, pixels;
-    int slack;
-    const uint32_t *weights;
-    const float *corrections; /* the table; with a threshold and bits alone it holds that, too */
-    size_t first, channels;
-    uint32_t *bits;
-    float *values;
-    const float *residual;
-    const struct bnn_epilogue *epilogue;
     struct bnn_places at;
 };
 
@@ -106,6 +74,10 @@ struct bnn_rows {
     const int8_t *added[BNN_BATCH], *taken[BNN_BATCH];
 };
 
+/* Floats through the epilogue: values, bits (v > BNN_BIT_ABOVE) or both.  Nonzero: a value that became a bit was not a
+ * number. */
+typedef int bnn_tile_kernel(const struct bnn_tile *tile);
+
 /* Kernels that share a layout of packed weights are a group: a family has all of it or nothing.  A group's tiles are
  * `pixels` high, and its blocks `lanes` wide: 32 or 64 output channels. */
 struct bnn_binary_kernels {
@@ -116,20 +88,19 @@ struct bnn_binary_kernels {
      * own affair. */
     void (*pack)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words);
     /* bits by limits (values NULL, epilogue ignored) */
-    void (*bits)(const struct bnn_binary_tile *tile);
-    /* floats through the epilogue: values, bits (v > BNN_BIT_ABOVE) or both; nonzero: a value that became a bit was not a
-     * number */
-    int (*values)(const struct bnn_binary_tile *tile);
+    bnn_tile_kernel *bits;
+    /* correction - 2 * differing bits */
+    bnn_tile_kernel *values;
 };
 
 struct bnn_float_kernels {
     uint32_t pixels, lanes;
     /* As of bits, without an expansion. */
     void (*pack)(float *dst, const float *src, size_t channels, size_t taps);
-    int (*values)(const struct bnn_float_tile *tile);
+    bnn_tile_kernel *values;
     /* depthwise convolution of all channels (first is 0): the sum of channel c is that of a[at.a[i] + segment[s] + c] *
      * weights[s * length + c] over the segments; length is a multiple of lanes, and so are the operands' lengths. */
-    int (*depthwise)(const struct bnn_float_tile *tile);
+    bnn_tile_kernel *depthwise;
 };
 
 struct bnn_byte_kernels {
@@ -137,7 +108,8 @@ struct bnn_byte_kernels {
     uint32_t taps; /* weights in a packed word: 1, 2 or 4 */
     /* -> dst: [block][segment][word][lane], missing lanes and weights zero; a segment has pixels * bytes weights */
     void (*pack)(uint32_t *dst, const struct bnn_byte_filters *filters);
-    int (*values)(const struct bnn_byte_tile *tile);
+    /* correction + the sum of products with weights of -1, 0 and +1.  Nothing past a segment's length is read but slack. */
+    bnn_tile_kernel *values;
 };
 
 /* A family.  What it leaves NULL comes from the next one: see bnn_kernels_complete. */

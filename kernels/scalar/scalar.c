@@ -18,13 +18,13 @@ static void pack_float(float *dst, const float *src, size_t channels, size_t tap
     pack_values(dst, src, channels, taps, LANES);
 }
 
-static void count_differing(uint32_t count[LANES], const struct bnn_binary_tile *t, size_t pixel)
+static void count_differing(uint32_t count[LANES], const struct bnn_tile *t, size_t pixel)
 {
     const uint32_t *weights = t->weights;
     for (size_t lane = 0; lane < LANES; lane++)
         count[lane] = 0;
     for (size_t s = 0; s < t->segments; s++) {
-        const uint32_t *a = t->a + t->at.a[pixel] + t->segment[s];
+        const uint32_t *a = (const uint32_t *)t->a + t->at.a[pixel] + t->segment[s];
         for (size_t k = 0; k < t->length; k++, weights += LANES) {
             uint32_t word = a[k];
             for (size_t lane = 0; lane < LANES; lane++)
@@ -33,7 +33,7 @@ static void count_differing(uint32_t count[LANES], const struct bnn_binary_tile 
     }
 }
 
-static void binary_bits(const struct bnn_binary_tile *t)
+static int binary_bits(const struct bnn_tile *t)
 {
     for (size_t i = 0; i < t->pixels; i++) {
         uint32_t count[LANES], word = 0;
@@ -43,6 +43,7 @@ static void binary_bits(const struct bnn_binary_tile *t)
             word |= (uint32_t)((int32_t)count[lane] < limit[lane]) << lane;
         t->bits[t->at.bits[i] + (ptrdiff_t)(t->first / 32)] = word;
     }
+    return 0;
 }
 
 static float clamp(float v, float lo, float hi)
@@ -91,7 +92,7 @@ static int store(const float *sum, const struct bnn_epilogue *e, size_t first, s
 /* Pixel i of an array of tile t that may be missing. */
 #define PLACE(array) (t->array ? t->array + t->at.array[i] : NULL)
 
-static int binary_values(const struct bnn_binary_tile *t)
+static int binary_values(const struct bnn_tile *t)
 {
     int nan = 0;
     for (size_t i = 0; i < t->pixels; i++) {
@@ -106,14 +107,14 @@ static int binary_values(const struct bnn_binary_tile *t)
     return nan;
 }
 
-static int float_values(const struct bnn_float_tile *t)
+static int float_values(const struct bnn_tile *t)
 {
     int nan = 0;
     for (size_t i = 0; i < t->pixels; i++) {
         float sum[LANES] = {0};
         const float *weights = t->weights;
         for (size_t s = 0; s < t->segments; s++) {
-            const float *a = t->a + t->at.a[i] + t->segment[s];
+            const float *a = (const float *)t->a + t->at.a[i] + t->segment[s];
             for (size_t k = 0; k < t->length; k++, weights += LANES)
                 for (size_t lane = 0; lane < LANES; lane++)
                     sum[lane] += a[k] * weights[lane];
@@ -128,7 +129,7 @@ static void pack_bytes(uint32_t *dst, const struct bnn_byte_filters *filters)
     bnn_pack_bytes(dst, filters, LANES, 1);
 }
 
-static int byte_values(const struct bnn_byte_tile *t)
+static int byte_values(const struct bnn_tile *t)
 {
     int nan = 0;
     for (size_t i = 0; i < t->pixels; i++) {
@@ -137,7 +138,7 @@ static int byte_values(const struct bnn_byte_tile *t)
         const float *correction = t->corrections + t->at.table[i] + t->first;
         const uint32_t *weights = t->weights;
         for (size_t s = 0; s < t->segments; s++) {
-            const uint8_t *a = t->a + t->at.a[i] + t->segment[s];
+            const uint8_t *a = (const uint8_t *)t->a + t->at.a[i] + t->segment[s];
             for (size_t k = 0; k < t->length; k++, weights += LANES)
                 for (size_t lane = 0; lane < LANES; lane++)
                     count[lane] += a[k] * (int32_t)weights[lane];
@@ -149,7 +150,7 @@ static int byte_values(const struct bnn_byte_tile *t)
     return nan;
 }
 
-static int depthwise(const struct bnn_float_tile *t)
+static int depthwise(const struct bnn_tile *t)
 {
     int nan = 0;
     for (size_t i = 0; i < t->pixels; i++)
@@ -157,7 +158,8 @@ static int depthwise(const struct bnn_float_tile *t)
             size_t channels = t->channels - first < LANES ? t->channels - first : LANES;
             float sum[LANES] = {0};
             for (size_t s = 0; s < t->segments; s++) {
-                const float *a = t->a + t->at.a[i] + t->segment[s] + first, *w = t->weights + s * t->length + first;
+                const float *a = (const float *)t->a + t->at.a[i] + t->segment[s] + first;
+                const float *w = (const float *)t->weights + s * t->length + first;
                 for (size_t lane = 0; lane < channels; lane++)
                     sum[lane] += a[lane] * w[lane];
             }

@@ -59,21 +59,21 @@ void test_bytes(void)
     s.at.a = a;
     s.at.table = places((void *const *)correction, s.pixels);
     for (size_t first = 0; first < s.channels; first += s.lanes) {
-        struct bnn_byte_tile tile = {.a = x,
-                                     .segment = s.segment,
-                                     .segments = s.segments,
-                                     .length = s.length,
-                                     .pixels = s.pixels,
-                                     .slack = slack,
-                                     .weights = packed + first / s.lanes * block,
-                                     .corrections = correction[0],
-                                     .first = first,
-                                     .channels = s.channels - first < s.lanes ? s.channels - first : s.lanes,
-                                     .bits = s.want_bits ? s.bits[0] : NULL,
-                                     .values = s.want_values ? s.values[0] : NULL,
-                                     .residual = s.residual ? s.residual[0] : NULL,
-                                     .epilogue = &s.epilogue,
-                                     .at = s.at};
+        struct bnn_tile tile = {.a = x,
+                                .segment = s.segment,
+                                .segments = s.segments,
+                                .length = s.length,
+                                .pixels = s.pixels,
+                                .slack = slack,
+                                .weights = packed + first / s.lanes * block,
+                                .corrections = correction[0],
+                                .first = first,
+                                .channels = s.channels - first < s.lanes ? s.channels - first : s.lanes,
+                                .bits = s.want_bits ? s.bits[0] : NULL,
+                                .values = s.want_values ? s.values[0] : NULL,
+                                .residual = s.residual ? s.residual[0] : NULL,
+                                .epilogue = &s.epilogue,
+                                .at = s.at};
         nan |= kernels->bytes.values(&tile);
     }
     check_values(&s, sums, nan, "byte_values");

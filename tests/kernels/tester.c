@@ -225,25 +225,22 @@ static void test_binary(void)
     s.at.table = limits ? places((void *const *)limit, s.pixels) : places((void *const *)correction, s.pixels);
     for (size_t first = 0; first < s.channels; first += s.lanes) {
         size_t channels = s.channels - first < s.lanes ? s.channels - first : s.lanes;
-        struct bnn_binary_tile tile = {.a = x,
-                                       .segment = s.segment,
-                                       .segments = s.segments,
-                                       .length = s.length,
-                                       .pixels = s.pixels,
-                                       .weights = packed + first * s.taps * expansion,
-                                       .limits = limit[0],
-                                       .corrections = correction[0],
-                                       .first = first,
-                                       .channels = channels,
-                                       .bits = limits || s.want_bits ? s.bits[0] : NULL,
-                                       .values = !limits && s.want_values ? s.values[0] : NULL,
-                                       .residual = s.residual ? s.residual[0] : NULL,
-                                       .epilogue = &s.epilogue,
-                                       .at = s.at};
-        if (limits)
-            kernels->binary.bits(&tile);
-        else
-            nan |= kernels->binary.values(&tile);
+        struct bnn_tile tile = {.a = x,
+                                .segment = s.segment,
+                                .segments = s.segments,
+                                .length = s.length,
+                                .pixels = s.pixels,
+                                .weights = packed + first * s.taps * expansion,
+                                .limits = limit[0],
+                                .corrections = correction[0],
+                                .first = first,
+                                .channels = channels,
+                                .bits = limits || s.want_bits ? s.bits[0] : NULL,
+                                .values = !limits && s.want_values ? s.values[0] : NULL,
+                                .residual = s.residual ? s.residual[0] : NULL,
+                                .epilogue = &s.epilogue,
+                                .at = s.at};
+        nan |= limits ? kernels->binary.bits(&tile) : kernels->binary.values(&tile);
     }
     if (!limits) {
         check_values(&s, sums, nan, "binary_values");
@@ -301,19 +298,19 @@ static void test_float(int depthwise)
     size_t step = depthwise ? s.channels : s.lanes;
     for (size_t first = 0; first < s.channels; first += step) {
         size_t channels = s.channels - first < step ? s.channels - first : step;
-        struct bnn_float_tile tile = {.a = x,
-                                      .segment = s.segment,
-                                      .segments = s.segments,
-                                      .length = s.length,
-                                      .pixels = s.pixels,
-                                      .weights = packed + first * taps,
-                                      .first = first,
-                                      .channels = channels,
-                                      .bits = s.want_bits ? s.bits[0] : NULL,
-                                      .values = s.want_values ? s.values[0] : NULL,
-                                      .residual = s.residual ? s.residual[0] : NULL,
-                                      .epilogue = &s.epilogue,
-                                      .at = s.at};
+        struct bnn_tile tile = {.a = x,
+                                .segment = s.segment,
+                                .segments = s.segments,
+                                .length = s.length,
+                                .pixels = s.pixels,
+                                .weights = packed + first * taps,
+                                .first = first,
+                                .channels = channels,
+                                .bits = s.want_bits ? s.bits[0] : NULL,
+                                .values = s.want_values ? s.values[0] : NULL,
+                                .residual = s.residual ? s.residual[0] : NULL,
+                                .epilogue = &s.epilogue,
+                                .at = s.at};
         nan |= depthwise ? kernels->floats.depthwise(&tile) : kernels->floats.values(&tile);
     }
     check_values(&s, sums, nan, depthwise ? "depthwise" : "float_values");

@@ -109,7 +109,7 @@ size_t bnn_conv_scratch(const struct bnn_conv *conv);
 
 /* A convolution of several planes: one call's tile, but for a, table, corrections and limits, which are those of plane 0
  * as if there were no others.  `limits`: whether the output is bits by limits.  Returns as the kernels do. */
-int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv, const struct bnn_binary_tile *tile,
+int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv, const struct bnn_tile *tile,
                     int limits, void *scratch);
 size_t bnn_conv_planes_scratch(const struct bnn_conv *conv);
 

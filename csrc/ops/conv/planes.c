@@ -20,9 +20,9 @@ size_t bnn_conv_planes_scratch(const struct bnn_conv *conv)
 }
 
 /* The part of a tile from a pixel on. */
-static struct bnn_binary_tile part(const struct bnn_binary_tile *tile, size_t pixel)
+static struct bnn_tile part(const struct bnn_tile *tile, size_t pixel)
 {
-    struct bnn_binary_tile t = *tile;
+    struct bnn_tile t = *tile;
     size_t left = tile->pixels - pixel;
     t.pixels = left < PIXELS ? left : PIXELS;
     t.at.a += pixel;
@@ -39,21 +39,21 @@ static struct bnn_binary_tile part(const struct bnn_binary_tile *tile, size_t pi
 /* Runs all planes but the last; all sums are below 2^24.  Gives what they are for the last: its corrections, 2 T + its
  * own, which are a residual to a value that is doubled; or, for limits, T. */
 static const float *sum_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv,
-                               const struct bnn_binary_tile *tile, int limits, struct between *b)
+                               const struct bnn_tile *tile, int limits, struct between *b)
 {
     const struct bnn_epilogue none = {.pre_mul = NULL}, doubled = {.pre_mul = b->twos};
     const float *own = tile->corrections + tile->first;
-    struct bnn_binary_tile t = {.segment = tile->segment,
-                                .segments = tile->segments,
-                                .length = tile->length,
-                                .pixels = tile->pixels,
-                                .weights = tile->weights,
-                                .corrections = own,
-                                .channels = tile->channels,
-                                .at = {.a = tile->at.a, .table = tile->at.table, .values = b->at}};
+    struct bnn_tile t = {.segment = tile->segment,
+                         .segments = tile->segments,
+                         .length = tile->length,
+                         .pixels = tile->pixels,
+                         .weights = tile->weights,
+                         .corrections = own,
+                         .channels = tile->channels,
+                         .at = {.a = tile->at.a, .table = tile->at.table, .values = b->at}};
     for (size_t plane = conv->shape.planes - 1; plane > 0; plane--) {
         int last = limits && plane == 1;
-        t.a = tile->a + plane * conv->shape.plane_words;
+        t.a = (const uint32_t *)tile->a + plane * conv->shape.plane_words;
         t.values = b->sums[plane % 2];
         t.epilogue = last ? &none : &doubled;
         t.residual = last ? NULL : own;
@@ -65,7 +65,7 @@ static const float *sum_planes(const struct bnn_kernels *kernels, const struct b
     return t.values;
 }
 
-static void add_limits(const struct bnn_binary_tile *tile, const float *sums, int32_t *limits)
+static void add_limits(const struct bnn_tile *tile, const float *sums, int32_t *limits)
 {
     for (size_t i = 0; i < tile->pixels; i++, sums += LANES, limits += LANES) {
         const int32_t *own = tile->limits + tile->first + tile->at.table[i];
@@ -75,7 +75,7 @@ static void add_limits(const struct bnn_binary_tile *tile, const float *sums, in
 }
 
 /* The same tile with its arrays beginning at its first channel: the table of what lies between has no others. */
-static void begin_at_first(struct bnn_binary_tile *t, struct bnn_epilogue *e)
+static void begin_at_first(struct bnn_tile *t, struct bnn_epilogue *e)
 {
     const float **operands[] = {&e->pre_mul, &e->pre_add, &e->sub, &e->mul, &e->add};
     for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
@@ -91,7 +91,7 @@ static void begin_at_first(struct bnn_binary_tile *t, struct bnn_epilogue *e)
     t->first = 0;
 }
 
-int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv, const struct bnn_binary_tile *tile,
+int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv, const struct bnn_tile *tile,
                     int limits, void *scratch)
 {
     struct between *b = scratch;
@@ -101,7 +101,7 @@ int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *co
     for (size_t i = 0; i < LANES; i++)
         b->twos[i] = 2.0f;
     for (size_t pixel = 0; pixel < tile->pixels; pixel += PIXELS) {
-        struct bnn_binary_tile t = part(tile, pixel);
+        struct bnn_tile t = part(tile, pixel);
         struct bnn_epilogue epilogue = *tile->epilogue;
         const float *sums = sum_planes(kernels, conv, &t, limits, b);
         if (limits)
@@ -110,10 +110,7 @@ int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *co
         t.limits = b->limits;
         t.corrections = sums;
         t.at.table = b->at;
-        if (limits)
-            kernels->binary.bits(&t);
-        else
-            nan |= kernels->binary.values(&t);
+        nan |= limits ? kernels->binary.bits(&t) : kernels->binary.values(&t);
     }
     return nan;
 }

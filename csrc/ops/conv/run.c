@@ -30,6 +30,7 @@ struct job {
     const struct bnn_run *run;
     const struct bnn_conv *conv;
     const struct bnn_kernels *kernels;
+    bnn_tile_kernel *kernel; /* where there is one plane */
     struct chunk *chunk;
     void *planes;        /* scratch of bnn_conv_planes */
     int bits, threshold; /* the output is bits; by limits */
@@ -96,99 +97,56 @@ static int has_slack(const struct bnn_tensor *t)
     return ((size_t)t->top + t->h + t->bottom) * t->row + 3 <= t->bytes;
 }
 
+static bnn_tile_kernel *choose_kernel(const struct bnn_kernels *k, const struct bnn_conv_shape *s, int threshold)
+{
+    if (s->binary)
+        return threshold ? k->binary.bits : k->binary.values;
+    return s->bytes ? k->bytes.values : s->depthwise ? k->floats.depthwise : k->floats.values;
+}
+
 /* `count` pixels from number `pixel` on. */
 static int call(const struct job *job, const struct call *c, const struct pixels *p, size_t pixel, size_t count)
 {
     const struct bnn_conv *conv = job->conv;
     const struct bnn_conv_shape *s = &conv->shape;
-    const ptrdiff_t *segment = conv->segments + job->rows.begin * conv->row_segments;
-    size_t segments = (job->rows.end - job->rows.begin) * conv->row_segments;
-    size_t channels = s->outputs - c->first, before = c->group * s->outputs;
+    size_t left = s->outputs - c->first, before = c->group * s->outputs;
     ptrdiff_t in = p->from.in + (ptrdiff_t)(c->group * s->group_words);
-    struct bnn_places at = {.a = p->at.in + pixel};
-    uint32_t *bits = NULL;
-    float *values = NULL;
-    const float *residual = NULL;
+    struct bnn_tile tile = {.a = (const unsigned char *)job->x->data + in * (ptrdiff_t)s->x->element,
+                            .segment = conv->segments + job->rows.begin * conv->row_segments,
+                            .segments = (job->rows.end - job->rows.begin) * conv->row_segments,
+                            .length = conv->length,
+                            .pixels = count,
+                            .slack = s->bytes && has_slack(s->x),
+                            .weights = c->weights,
+                            .first = c->first,
+                            .channels = left > conv->lanes && !s->depthwise ? conv->lanes : left,
+                            .epilogue = &c->epilogue,
+                            .at = {.a = p->at.in + pixel}};
 
-    if (channels > conv->lanes && !s->depthwise)
-        channels = conv->lanes;
     if (job->staged) {
-        bits = job->chunk->staged;
-        at.bits = job->chunk->staged_at + pixel;
+        tile.bits = job->chunk->staged;
+        tile.at.bits = job->chunk->staged_at + pixel;
     } else if (job->bits) {
-        bits = (uint32_t *)job->run->output.data + p->from.out + before / 32;
-        at.bits = p->at.out + pixel;
+        tile.bits = (uint32_t *)job->run->output.data + p->from.out + before / 32;
+        tile.at.bits = p->at.out + pixel;
     } else {
-        values = (float *)job->run->output.data + p->from.out + before;
-        at.values = p->at.out + pixel;
+        tile.values = (float *)job->run->output.data + p->from.out + before;
+        tile.at.values = p->at.out + pixel;
     }
     if (job->residual != NULL) {
-        residual = (const float *)job->residual->data + p->from.residual + before;
-        at.residual = p->at.residual + pixel;
+        tile.residual = (const float *)job->residual->data + p->from.residual + before;
+        tile.at.residual = p->at.residual + pixel;
     }
-    if (s->binary) {
+    if (conv->corrections != NULL) {
         ptrdiff_t table = p->from.table + (ptrdiff_t)(c->group * conv->padded);
-        at.table = p->at.table + pixel;
-        struct bnn_binary_tile tile = {.a = (const uint32_t *)job->x->data + in,
-                                       .segment = segment,
-                                       .segments = segments,
-                                       .length = conv->length,
-                                       .pixels = count,
-                                       .weights = c->weights,
-                                       .first = c->first,
-                                       .channels = channels,
-                                       .bits = bits,
-                                       .values = values,
-                                       .residual = residual,
-                                       .epilogue = &c->epilogue,
-                                       .at = at};
-        if (job->threshold)
+        tile.at.table = p->at.table + pixel;
+        tile.corrections = (s->bytes && job->threshold ? conv->margins : conv->corrections) + table;
+        if (s->binary && job->threshold)
             tile.limits = conv->limits + table;
-        else
-            tile.corrections = conv->corrections + table;
-        if (s->planes > 1) {
-            tile.corrections = conv->corrections + table;
-            return bnn_conv_planes(job->kernels, conv, &tile, job->threshold, job->planes);
-        }
-        if (!job->threshold)
-            return job->kernels->binary.values(&tile);
-        job->kernels->binary.bits(&tile);
-        return 0;
     }
-    if (s->bytes) {
-        at.table = p->at.table + pixel;
-        struct bnn_byte_tile tile = {.a = (const uint8_t *)job->x->data + in,
-                                     .segment = segment,
-                                     .segments = segments,
-                                     .length = conv->length,
-                                     .pixels = count,
-                                     .slack = has_slack(s->x),
-                                     .weights = c->weights,
-                                     .corrections =
-                                         (job->threshold ? conv->margins : conv->corrections) + p->from.table,
-                                     .first = c->first,
-                                     .channels = channels,
-                                     .bits = bits,
-                                     .values = values,
-                                     .residual = residual,
-                                     .epilogue = &c->epilogue,
-                                     .at = at};
-        return job->kernels->bytes.values(&tile);
-    }
-    struct bnn_float_tile tile = {.a = (const float *)job->x->data + in,
-                                  .segment = segment,
-                                  .segments = segments,
-                                  .length = conv->length,
-                                  .pixels = count,
-                                  .weights = c->weights,
-                                  .first = c->first,
-                                  .channels = channels,
-                                  .bits = bits,
-                                  .values = values,
-                                  .residual = residual,
-                                  .epilogue = &c->epilogue,
-                                  .at = at};
-    return s->depthwise ? job->kernels->floats.depthwise(&tile) : job->kernels->floats.values(&tile);
+    if (s->planes > 1)
+        return bnn_conv_planes(job->kernels, conv, &tile, job->threshold, job->planes);
+    return job->kernel(&tile);
 }
 
 /* All pixels; where something was not a number, again one by one to learn the images. */
@@ -361,6 +319,7 @@ void bnn_conv_run(const struct bnn_run *r)
         .output_row = r->raw ? (size_t)y->w * y->c : y->row,
         .output_image = r->raw ? (size_t)y->h * y->w * y->c : r->output.image,
     };
+    job.kernel = choose_kernel(job.kernels, &conv->shape, job.threshold);
     for (size_t i = 0; job.staged && i < MAX_CHUNK; i++)
         job.chunk->staged_at[i] = (ptrdiff_t)(i * job.staged);
     for (size_t begin = r->row_begin; begin < r->row_end;) {
