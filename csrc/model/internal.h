@@ -37,7 +37,9 @@ struct bnn_op {
     uint32_t layer_length, note_length;
     void *prepared; /* whatever the op's prepare made, in the model's memory */
     size_t scratch; /* bytes each worker needs while it runs, set by prepare */
-    uint64_t work;  /* of one image; see bnn.h */
+    /* Parts that its output can be cut into, beside rows; only the prepare of convolutions sets more than 1. */
+    size_t columns, blocks;
+    uint64_t work; /* of one image; see bnn.h */
 };
 
 /* Handed to prepare, which runs twice: once to measure (memory == NULL: count only) and once to do it. */
@@ -71,7 +73,7 @@ struct bnn_run {
     size_t images;
     size_t first, batch;       /* of ops that look at the whole batch: these images' first, and how many it has */
     size_t row_begin, row_end; /* rows of the output to compute */
-    /* Convolutions: columns of the output, and blocks of its channels as `blocks` of the row counts them. */
+    /* Convolutions: columns of the output, and blocks of its channels as `blocks` of the op counts them. */
     size_t column_begin, column_end, block_begin, block_end;
     unsigned char *nan; /* per image: set to 1 where a float that is binarized is not a number */
     void *scratch;      /* op->scratch bytes of this worker, aligned */
@@ -86,9 +88,7 @@ struct bnn_op_row {
     int whole_batch; /* an image's result depends on the other images: run is given them from the first on */
     uint32_t cost;   /* work of an element of its output; 0: 1 */
     uint64_t (*work)(const struct bnn_model *m, const struct bnn_op *op); /* of one image, where cost does not tell */
-    /* Convolutions: how many parts the output channels can be run in. */
-    size_t (*blocks)(const struct bnn_op *op);
-    bnn_status (*prepare)(struct bnn_prepare *p, struct bnn_op *op); /* validates types, shapes and attributes */
+    bnn_status (*prepare)(struct bnn_prepare *p, struct bnn_op *op);      /* validates types, shapes and attributes */
     /* One of the two: computes all that a run asks for, halo included; or a row of an image. */
     void (*run)(const struct bnn_run *r);
     void (*row)(const struct bnn_run *r, size_t image, size_t y);

@@ -60,6 +60,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, uint32_t num
                             BNN_PLAIN);
         }
     }
+    op->columns = op->blocks = 1;
     bnn_status status = op->row->prepare(p, op);
     if (status == BNN_OK && p->failed) {
         status = bnn_fail(p, op, BNN_ERROR_LIMIT, "bytes it needs in memory overflow (1: yes)", 1, 0);

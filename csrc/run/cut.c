@@ -5,13 +5,10 @@
 struct bnn_part bnn_whole(const struct bnn_model *m, uint32_t number, size_t images)
 {
     const struct bnn_op *op = &m->ops[number];
-    const struct bnn_tensor *t = &m->tensors[op->output];
-    struct bnn_part whole = {.end = {[BNN_BLOCKS] = 1, [BNN_COLUMNS] = 1, [BNN_ROWS] = t->h, [BNN_IMAGES] = images}};
-    if (bnn_is_conv(op)) {
-        whole.end[BNN_BLOCKS] = op->row->blocks(op);
-        whole.end[BNN_COLUMNS] = t->w;
-    }
-    return whole;
+    return (struct bnn_part){.end = {[BNN_BLOCKS] = op->blocks,
+                                     [BNN_COLUMNS] = op->columns,
+                                     [BNN_ROWS] = m->tensors[op->output].h,
+                                     [BNN_IMAGES] = images}};
 }
 
 struct bnn_cut bnn_cut_op(const struct bnn_model *m, uint32_t op, size_t images, uint64_t most)

@@ -259,7 +259,7 @@ static void prepare(struct subject *s, const struct bnn_kernels *kernels, const 
                               .images = 1,
                               .row_end = oh,
                               .column_end = ow,
-                              .block_end = bnn_conv_blocks(&s->op),
+                              .block_end = s->op.blocks,
                               .nan = allocate(1),
                               .scratch = allocate(s->op.scratch)};
 }

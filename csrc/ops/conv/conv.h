@@ -102,7 +102,7 @@ void bnn_conv_margins(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
 
 /* How many parts a convolution's output channels can be run in, in their order: blocks of the kernels' lanes, or, where
  * the bits of groups share words, groups. */
-size_t bnn_conv_blocks(const struct bnn_op *op);
+size_t bnn_conv_blocks(const struct bnn_conv *conv);
 
 /* Bytes a worker needs while a convolution runs. */
 size_t bnn_conv_scratch(const struct bnn_conv *conv);

@@ -9,7 +9,6 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 
 const struct bnn_op_row bnn_op_row_conv2d = {
     BNN_ROW_conv2d,
-    .blocks = bnn_conv_blocks,
     .prepare = prepare,
     .run = bnn_conv_run,
 };

@@ -191,6 +191,8 @@ bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, enum bnn_c
     bnn_conv_pack(p, op, &conv);
     bnn_conv_classes(p, op, &conv);
     op->scratch = bnn_conv_scratch(&conv);
+    op->columns = s->y->w;
+    op->blocks = bnn_conv_blocks(&conv);
     if (kept != NULL) {
         *kept = conv;
         op->prepared = kept;

@@ -66,9 +66,8 @@ static size_t group_blocks(const struct bnn_conv *conv)
     return conv->shape.depthwise || groups_split_words(conv) ? 1 : conv->padded / conv->lanes;
 }
 
-size_t bnn_conv_blocks(const struct bnn_op *op)
+size_t bnn_conv_blocks(const struct bnn_conv *conv)
 {
-    const struct bnn_conv *conv = op->prepared;
     return conv->shape.groups * group_blocks(conv);
 }
 
