@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a microcontroller would run: the runtime without threads and mapped files.
+ *
+ * usage: small FILE PIXELS CLASSES      images from standard input, of so many floats each; to standard output the
+ * answers for each, as floats: of bnn_run, then of the event engine */
+#include "bnn.h"
+#include "bnn_events.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MOST = 1 << 20 };
+
+static unsigned char arena[1 << 24];
+static size_t used;
+
+static void *allocate(size_t size)
+{
+    size_t first = ((size_t)arena + used + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT - (size_t)arena;
+    used = first + size;
+    if (used > sizeof arena)
+        exit(3);
+    return arena + first;
+}
+
+static void want(bnn_status status)
+{
+    if (status != BNN_OK) {
+        fprintf(stderr, "%s\n", bnn_status_text(status));
+        exit(1);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static float image[MOST], answer[MOST];
+    FILE *stream = argc == 4 ? fopen(argv[1], "rb") : NULL;
+    if (stream == NULL)
+        return 2;
+    void *file = allocate(MOST);
+    size_t size = fread(file, 1, MOST, stream), pixels = (size_t)atoi(argv[2]), classes = (size_t)atoi(argv[3]), bytes;
+    fclose(stream);
+
+    bnn_model *model;
+    bnn_context *context;
+    bnn_events *engine;
+    const bnn_kernels *kernels = bnn_kernels_select(NULL);
+    want(bnn_model_size(file, size, kernels, &bytes, NULL));
+    want(bnn_model_open(file, size, kernels, allocate(bytes), bytes, &model, NULL));
+    want(bnn_context_size(model, 1, 1, &bytes));
+    want(bnn_context_create(model, 1, 1, allocate(bytes), bytes, &context));
+    want(bnn_events_size(model, &bytes, NULL));
+    want(bnn_events_create(model, allocate(bytes), bytes, &engine, NULL));
+    while (fread(image, sizeof *image, pixels, stdin) == pixels) {
+        const void *inputs[] = {image};
+        const float *frame[] = {image};
+        float *outputs[] = {answer};
+        want(bnn_run(context, inputs, outputs, 1));
+        fwrite(answer, sizeof *answer, classes, stdout);
+        want(bnn_events_frame(engine, frame));
+        want(bnn_events_run(engine));
+        want(bnn_events_output(engine, 0, answer));
+        fwrite(answer, sizeof *answer, classes, stdout);
+    }
+    return 0;
+}
