@@ -134,8 +134,8 @@ struct bnn_kernels {
     /* changed[k] = bits[k] ^ what 32 membranes from m + 32 k on say (m >= 0), of at most 64 words; which of them differ,
      * a bit each.  Neurons that do not exist may seem to. */
     uint64_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
-    /* m[i] = floor((accumulators[i] * signs[i] - thresholds[i]) / 2); may write 15 more */
-    void (*halve)(int16_t *m, const float *accumulators, const float *signs, const int32_t *thresholds, size_t count);
+    /* m[i] = floor((accumulators[i] - thresholds[i]) / 2); may write 15 more */
+    void (*halve)(int16_t *m, const float *accumulators, const int32_t *thresholds, size_t count);
 };
 
 #define BNN_FEATURE_AVX2 1u      /* AVX2, FMA, BMI, POPCNT */

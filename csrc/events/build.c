@@ -44,13 +44,14 @@ static uint32_t sums_of(const struct bnn_model *m, uint32_t number)
     return m->ops[x->written].row->opcode == BNN_OP_CONV2D ? x->written : BNN_NONE;
 }
 
-static void describe_pool(struct bnn_layer *l, const struct bnn_pool_attrs *a, const struct bnn_tensor *x)
+static void describe_pool(const struct bnn_model *m, struct bnn_layer *l)
 {
+    const struct bnn_op *op = &m->ops[l->op];
+    const struct bnn_pool_attrs *a = op->attrs;
     l->kernel_h = (uint32_t)a->kernel_h, l->kernel_w = (uint32_t)a->kernel_w;
     l->stride_h = a->stride_h, l->stride_w = a->stride_w;
     l->pad_top = a->pad_top, l->pad_left = a->pad_left;
-    l->fires = 1;
-    l->wide = bnn_pool_window(a, x) > INT16_MAX;
+    l->mask = op->input_count == 2 ? bnn_op_input(m, op, 1)->data : NULL;
     l->count.dense = (uint64_t)l->count.neurons * l->kernel_h * l->kernel_w;
 }
 
@@ -105,7 +106,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     l.count.neurons = (size_t)y->h * y->w * y->c;
     l.count.limit = SIZE_MAX;
     if (l.kind == BNN_LAYER_POOL)
-        describe_pool(&l, op->attrs, x);
+        describe_pool(m, &l);
     else if (l.sums != BNN_NONE)
         describe_conv(m, &l);
     else if (l.kind == BNN_LAYER_ENCODER)
@@ -137,9 +138,7 @@ static void reserve_layer(struct bnn_prepare *p, struct bnn_events *e, struct bn
     }
     l->touched = bnn_reserve(p, pixels, 1);
     l->list = bnn_reserve(p, pixels, sizeof *l->list);
-    if (l->kind == BNN_LAYER_POOL)
-        bnn_events_make_pool(p, e, &p->model->ops[l->op], l);
-    else if (l->sums != BNN_NONE)
+    if (l->sums != BNN_NONE)
         bnn_events_make_conv(p, e, &p->model->ops[l->sums], l);
     if (l->kind == BNN_LAYER_ENCODER && l->residual != BNN_NONE)
         l->input = BNN_NONE; /* more than its input decides */
@@ -156,6 +155,7 @@ static struct bnn_population reserve_population(struct bnn_prepare *p, uint32_t 
     s.first = first;
     s.bits = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.bits);
     s.seen = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.seen);
+    s.told = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.told);
     s.pending = bnn_reserve(p, s.neurons, sizeof *s.pending);
     return s;
 }
@@ -258,6 +258,7 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
     if (p->memory != NULL) {
         (void)bnn_context_create(m, 1, 1, memory, context_bytes, &e.context);
         bnn_context_set_poll(e.context, poll, argument);
+        e.context->bare = 1;
     }
     e.model = m;
     struct bnn_events *home = bnn_reserve(p, 1, sizeof *home);

@@ -94,24 +94,6 @@ static void windows(uint32_t at, int32_t pad, uint32_t kernel, int32_t stride, u
     *end = last / step + 1 < outputs ? last / step + 1 : outputs;
 }
 
-/* A spike to the pooling neurons of the same channel. */
-static void add_pool(struct bnn_layer *l, struct bnn_arrival arrival)
-{
-    uint32_t pixel = arrival.neuron / l->in_c, y, y_end, x_first, x_end;
-    windows(pixel / l->in_w, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
-    windows(pixel % l->in_w, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
-    for (; y < y_end; y++)
-        for (uint32_t x = x_first; x < x_end; x++) {
-            size_t target = (size_t)y * l->out_w + x, at = target * l->out_c + arrival.neuron % l->in_c;
-            if (l->wide)
-                ((int32_t *)l->membranes)[at] += arrival.sign;
-            else
-                ((int16_t *)l->membranes)[at] = (int16_t)(((int16_t *)l->membranes)[at] + arrival.sign);
-            touch(l, target, 1);
-            l->count.synops++;
-        }
-}
-
 /* Rows of one input pixel and group to all targets; there are none afterwards. */
 static void add_rows(const bnn_kernels *kernels, struct bnn_layer *l, uint32_t pixel, size_t group,
                      struct bnn_rows *rows)
@@ -130,21 +112,6 @@ static void add_rows(const bnn_kernels *kernels, struct bnn_layer *l, uint32_t p
     }
     l->count.events += count;
     rows->plus = rows->minus = 0;
-}
-
-void bnn_events_add(struct bnn_events *e, struct bnn_layer *l, struct bnn_arrival arrival)
-{
-    (void)bnn_events_pause(e, l->spike_work);
-    if (l->kind == BNN_LAYER_POOL) {
-        l->count.events++;
-        add_pool(l, arrival);
-        return;
-    }
-    struct bnn_rows rows;
-    uint32_t pixel = arrival.neuron / l->in_c, channel = arrival.neuron % l->in_c;
-    rows.plus = arrival.sign > 0, rows.minus = arrival.sign < 0;
-    rows.added[0] = rows.taken[0] = (const int8_t *)l->rows + channel * l->row_length;
-    add_rows(&e->model->kernels, l, pixel, channel / l->group_in, &rows);
 }
 
 /* The bits begin to end - 1 of a pixel, of word k. */
@@ -170,15 +137,15 @@ static void collect(struct bnn_rows *rows, const int8_t *base, size_t row_length
 }
 
 /* Words of one pixel often follow each other: their rows are added together. */
-static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p,
-                      const uint32_t *queue, size_t count)
+static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *d)
 {
     const bnn_kernels *kernels = &e->model->kernels;
-    uint32_t pixel = queue[0] / p->words, first = pixel * p->words, group = 0;
+    const struct bnn_population *p = d->from;
+    uint32_t pixel = d->words[0] / p->words, first = pixel * p->words, group = 0;
     struct bnn_rows rows;
     rows.plus = rows.minus = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t word = queue[i], changed = p->bits[word] ^ p->seen[word];
+    for (size_t i = 0; i < d->count; i++) {
+        uint32_t word = d->words[i], changed = d->before[word] ^ d->after[word];
         if (word - first >= p->words) { /* unsigned: before it, too */
             add_rows(kernels, l, pixel, group, &rows);
             pixel = word / p->words;
@@ -192,7 +159,7 @@ static void add_words(const struct bnn_events *e, struct bnn_layer *l, const str
             if (g != group || rows.plus + rows.minus + 32 > BNN_BATCH)
                 add_rows(kernels, l, pixel, group, &rows);
             group = g;
-            collect(&rows, base, l->row_length, mine, p->bits[word]);
+            collect(&rows, base, l->row_length, mine, d->after[word]);
             changed &= ~mine;
         }
     }
@@ -200,12 +167,12 @@ static void add_words(const struct bnn_events *e, struct bnn_layer *l, const str
 }
 
 /* Pooling neurons whose window has a spike are to look again. */
-static void touch_pools(struct bnn_layer *l, const struct bnn_population *p, const uint32_t *queue, size_t count)
+static void touch_pools(struct bnn_layer *l, const struct bnn_delivery *d)
 {
-    for (size_t i = 0; i < count;) {
-        uint32_t pixel = queue[i] / p->words, spikes = 0, y, y_end, x_first, x_end;
-        for (; i < count && queue[i] - pixel * p->words < p->words; i++)
-            spikes += bnn_popcount(p->bits[queue[i]] ^ p->seen[queue[i]]);
+    for (size_t i = 0; i < d->count;) {
+        uint32_t words = d->from->words, pixel = d->words[i] / words, spikes = 0, y, y_end, x_first, x_end;
+        for (; i < d->count && d->words[i] - pixel * words < words; i++)
+            spikes += bnn_popcount(d->before[d->words[i]] ^ d->after[d->words[i]]);
         l->count.events += spikes;
         windows(pixel / l->in_w, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
         windows(pixel % l->in_w, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
@@ -216,16 +183,16 @@ static void touch_pools(struct bnn_layer *l, const struct bnn_population *p, con
     }
 }
 
-void bnn_events_add_waiting(struct bnn_events *e, struct bnn_layer *l, const struct bnn_population *p)
+void bnn_events_add(struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *spikes)
 {
-    for (size_t begin = 0, count; begin < p->waiting; begin += count) {
-        const uint32_t *queue = e->queue + p->first + begin;
-        count = p->waiting - begin < l->slice ? p->waiting - begin : l->slice;
+    struct bnn_delivery slice = *spikes;
+    for (size_t left = spikes->count; left > 0; left -= slice.count, slice.words += slice.count) {
+        slice.count = left < l->slice ? left : l->slice;
         if (l->kind == BNN_LAYER_POOL)
-            touch_pools(l, p, queue, count);
+            touch_pools(l, &slice);
         else
-            add_words(e, l, p, queue, count);
-        if (bnn_events_pause(e, count * 32 * l->spike_work))
+            add_words(e, l, &slice);
+        if (bnn_events_pause(e, slice.count * 32 * l->spike_work))
             return;
     }
 }

@@ -4,15 +4,15 @@
  * State.  A population is the bits of one tensor: what its neurons fire now.  Spikes under way are, in order LAYERS, the
  * difference between `bits` and what its targets have `seen`, word by word; a spike and the one
  * that takes it back cancel if they meet under way.  In the other orders they are counted by neuron in `pending`; since
- * signs alternate, what its targets have seen of it is fired ^ (pending & 1), and no queue needs more room than one entry
- * a neuron.
+ * signs alternate, no queue needs more room than one entry per neuron.  While a spike is delivered `told` has it already,
+ * and `seen` not yet.
  *
  * Membranes.  Targets start from all inputs silent (-1).  An input that turns +1 adds 2 w to an accumulator; membranes
  * count in twos, m = floor((accumulator - threshold) / 2), so that a spike adds w in {+1, -1}, and a neuron fires while
  * m >= 0: its bit is its membrane's sign bit, inverted.  A threshold out of reach is moved to the edge of what K
  * products can reach, so that m stays within -K - 1 and K.  Where real values are wanted there is no threshold:
- * accumulator = 2 m + parity, parity by output pixel.  A pooling neuron counts: m = taps set - 1, or for AND taps set -
- * taps; in order LAYERS it looks at the bits of its window instead, and set_order makes the membranes right again.
+ * accumulator = 2 m + parity, parity by output pixel.  A pooling neuron has no membrane: it looks at the bits of its
+ * window.
  *
  * Other neuron models (leak, reset, several time steps) would differ in `settle` and keep the rest. */
 #ifndef BNN_EVENTS_INTERNAL_H
@@ -28,6 +28,7 @@ struct bnn_population {
     uint32_t tensor, h, w, c, words;
     size_t neurons, first; /* number of its first neuron in the engine's own numbering */
     uint32_t *bits, *seen; /* packed as in bnn.h, without halo */
+    uint32_t *told;        /* likewise, in the other orders than LAYERS */
     uint32_t *pending;     /* by neuron; order LAYERS: by word, whether it is in the queue */
     size_t waiting;        /* order LAYERS: words of bits in queue[first ...] */
     uint32_t *consumers;   /* layers */
@@ -52,14 +53,13 @@ struct bnn_layer {
     uint32_t in_h, in_w, in_c, out_h, out_w, out_c;
     uint32_t kernel_h, kernel_w, groups, group_in, group_out;
     int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
-    int wide;                  /* membranes are int32_t */
-    int fires;                 /* bits by m >= 0; else by the epilogue */
-    void *membranes, *initial; /* [pixel][out_c]: int16_t, int32_t; encoders: float */
+    int wide;          /* membranes are int32_t */
+    int fires;         /* bits by m >= 0; else by the epilogue */
+    void *membranes;   /* [pixel][out_c]: int16_t, int32_t; encoders: float */
     const void *rows;  /* [group][in channel][tap row][tap column from the last][out channel]: int8_t or float */
     size_t row_length; /* taps * group_out */
     const int32_t *thresholds; /* per channel, within reach; zeros where there are none */
-    const float *signs;        /* per channel: -1 where the compiler negated a filter and bnn_step_raw takes it back */
-    const uint8_t *parity;     /* per output pixel */
+    uint8_t *parity;           /* per output pixel */
     struct bnn_finish finish;
     const float *limits; /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0 */
     const uint32_t *flips;
@@ -116,10 +116,11 @@ struct bnn_events {
     size_t trace_capacity, traced;
 };
 
-/* One spike as it is delivered. */
-struct bnn_arrival {
-    uint32_t neuron;
-    int32_t sign;
+/* Spikes as they are delivered: words of a population, whose bits were `before` and are `after`. */
+struct bnn_delivery {
+    const struct bnn_population *from;
+    const uint32_t *before, *after, *words;
+    size_t count;
 };
 
 /* Counts work that was done, and asks the poll where it has become enough.  Nonzero: the call is to end, with
@@ -140,6 +141,12 @@ static inline bnn_status bnn_events_status(const struct bnn_events *e)
 static inline size_t bnn_events_pixels(const struct bnn_layer *layer)
 {
     return (size_t)layer->out_h * layer->out_w;
+}
+
+/* Whether a layer sums spikes in membranes. */
+static inline int bnn_events_sums_spikes(const struct bnn_layer *layer)
+{
+    return layer->kind == BNN_LAYER_SYNAPSES || layer->kind == BNN_LAYER_READOUT;
 }
 
 /* How many operands of an op, from the first on, are bits that it passes on or computes with. */
@@ -170,19 +177,15 @@ bnn_status bnn_events_check_ops(struct bnn_prepare *p);
 /* What each tensor is; refuses what the engine cannot run. */
 bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e);
 
-/* tables.c: weights, initial membranes, wires. */
+/* tables.c: weights, wires. */
 void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op,
-                          struct bnn_layer *layer);
-void bnn_events_make_pool(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op,
                           struct bnn_layer *layer);
 void bnn_events_make_wires(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
 
 /* deliver.c */
-/* Adds one spike to the membranes. */
-void bnn_events_add(struct bnn_events *e, struct bnn_layer *layer, struct bnn_arrival arrival);
-/* Adds all spikes under way in a population to the membranes, slice by slice; order LAYERS. */
-void bnn_events_add_waiting(struct bnn_events *e, struct bnn_layer *layer, const struct bnn_population *p);
-/* The same for an input pixel of an encoder, whose value changed by delta. */
+/* Adds spikes to the membranes, slice by slice; of a pool, marks whose window has any. */
+void bnn_events_add(struct bnn_events *e, struct bnn_layer *layer, const struct bnn_delivery *spikes);
+/* Adds to the sums of an encoder: for an input pixel whose value changed by delta. */
 void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
 /* A wire passes a spike on. */
 void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t from, uint32_t neuron);
@@ -192,7 +195,6 @@ void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t fr
 void bnn_events_forget(struct bnn_layer *layer);
 /* Fires whatever neurons crossed their thresholds among the pixels touched. */
 void bnn_events_settle(struct bnn_events *e, struct bnn_layer *layer);
-void bnn_events_settle_all(struct bnn_events *e, struct bnn_layer *layer);
 /* The bit of a neuron changes, or those of one word of a pixel: count, trace, send. */
 void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron);
 void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t pixel, uint32_t word,
@@ -214,17 +216,16 @@ void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *layer, float m
 void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits);
 /* Emits whatever differs between a population and its tensor in the context's memory. */
 void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p);
+/* What a layer that reads spikes makes of the bits of its inputs. */
 void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *layer);
-/* One op by its synchronous kernel; values: NULL, or where a convolution's accumulators go.  Nonzero: stopped. */
+/* One op by its synchronous kernel; values: NULL, or where a convolution's bare accumulators go.  Nonzero: stopped. */
 int bnn_events_step(struct bnn_events *e, uint32_t op, float *values);
 /* Membranes of a layer that ran so, from what they have seen of its inputs. */
 void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *layer);
-int bnn_events_switchable(const struct bnn_events *e, const struct bnn_layer *layer);
+int bnn_events_switchable(const struct bnn_layer *layer);
 
 /* run.c */
-/* Membranes and bits of a layer from what its inputs fire: spike after spike, or by the synchronous kernel. */
-void bnn_events_rebuild(struct bnn_events *e, struct bnn_layer *layer);
-/* Nothing is under way; order LAYERS. */
+/* Nothing is under way. */
 void bnn_events_all_seen(struct bnn_events *e);
 
 /* input.c */

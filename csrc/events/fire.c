@@ -115,6 +115,7 @@ static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t p
                  uint32_t *fire)
 {
     const struct bnn_population *in = &e->populations[l->in];
+    const uint32_t *bits = e->order == BNN_ORDER_LAYERS ? in->bits : in->told;
     int64_t top = (int64_t)(pixel / l->out_w) * l->stride_h - l->pad_top;
     int64_t left = (int64_t)(pixel % l->out_w) * l->stride_w - l->pad_left;
     int64_t y0 = top < 0 ? 0 : top, y1 = top + l->kernel_h, x0 = left < 0 ? 0 : left, x1 = left + l->kernel_w;
@@ -123,7 +124,7 @@ static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t p
     for (uint32_t k = 0; k < words; k++) {
         uint32_t any = 0, all = UINT32_MAX, mask = l->mask != NULL ? l->mask[first + k] : 0;
         for (int64_t y = y0; y < y1; y++) {
-            const uint32_t *word = in->bits + (size_t)(y * in->w + x0) * in->words + first + k;
+            const uint32_t *word = bits + (size_t)(y * in->w + x0) * in->words + first + k;
             for (int64_t x = x0; x < x1; x++, word += in->words) {
                 any |= *word;
                 all &= *word;
@@ -144,7 +145,7 @@ static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const 
         const uint32_t *bits = out->bits + pixel * out->words + first;
         size_t neuron = pixel * l->out_c + 32 * first;
         uint64_t differ = UINT64_MAX >> (WORDS - words);
-        if (l->kind == BNN_LAYER_POOL && e->order == BNN_ORDER_LAYERS) {
+        if (l->kind == BNN_LAYER_POOL) {
             look(e, l, pixel, first, words, changed);
             for (uint32_t k = 0; k < words; k++)
                 changed[k] ^= bits[k];
@@ -188,12 +189,4 @@ void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
     }
     if (!e->stopped)
         l->list_count = 0;
-}
-
-void bnn_events_settle_all(struct bnn_events *e, struct bnn_layer *l)
-{
-    const bnn_kernels *kernels = &e->model->kernels;
-    bnn_events_forget(l);
-    for (size_t i = 0; l->kind != BNN_LAYER_READOUT && i < bnn_events_pixels(l) && !e->stopped; i++)
-        settle_pixel(e, l, kernels, i);
 }

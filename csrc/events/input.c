@@ -72,8 +72,11 @@ bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
     encode(e);
     for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++)
         if (e->layers[k].kind != BNN_LAYER_ENCODER)
-            bnn_events_rebuild(e, &e->layers[k]);
+            bnn_events_synchronous(e, &e->layers[k]);
     bnn_events_all_seen(e);
+    for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++)
+        if (e->layers[k].kind != BNN_LAYER_ENCODER)
+            bnn_events_refresh(e, &e->layers[k]);
     e->silent = 0;
     bnn_events_clear_counts(e);
     return bnn_events_status(e);

@@ -131,7 +131,7 @@ size_t bnn_events_traced(const bnn_events *e)
 
 bnn_status bnn_events_set_limit(bnn_events *e, uint32_t layer, size_t limit)
 {
-    if (e == NULL || layer >= e->layer_count || (limit != SIZE_MAX && !bnn_events_switchable(e, &e->layers[layer])))
+    if (e == NULL || layer >= e->layer_count || (limit != SIZE_MAX && !bnn_events_switchable(&e->layers[layer])))
         return BNN_ERROR_ARGUMENT;
     if (e->stopped)
         return BNN_ERROR_STOPPED;
@@ -154,7 +154,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 /* Nanoseconds for spikes of `pixels` input pixels in the bits of `mask` of every word: there and back, so often. */
 static uint64_t time_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_clock *clock, uint32_t pixels, uint32_t mask)
 {
-    struct bnn_population *p = &e->populations[l->in], back;
+    struct bnn_population *p = &e->populations[l->in];
     uint32_t all = p->h * p->w;
     for (uint32_t i = 0; i < pixels; i++) {
         uint32_t pixel = (uint32_t)((uint64_t)i * all / pixels);
@@ -164,12 +164,12 @@ static uint64_t time_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_clock
             p->seen[word] ^= mask & last;
         }
     }
-    back = *p;
-    back.bits = p->seen, back.seen = p->bits;
+    struct bnn_delivery there = {p, p->seen, p->bits, e->queue + p->first, p->waiting}, back = there;
+    back.before = p->bits, back.after = p->seen;
     uint64_t start = clock();
     for (uint32_t i = 0; i < repeats && !e->stopped; i++) {
-        bnn_events_add_waiting(e, l, p);
-        bnn_events_add_waiting(e, l, &back);
+        bnn_events_add(e, l, &there);
+        bnn_events_add(e, l, &back);
         if (l->kind != BNN_LAYER_READOUT)
             bnn_events_settle(e, l); /* nothing changed: only the time it takes to see that */
     }
@@ -240,7 +240,7 @@ bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
     for (uint32_t k = 0; k < e->layer_count; k++) {
         struct bnn_layer *l = &e->layers[k];
         bnn_events_layer count = l->count;
-        if (!bnn_events_switchable(e, l) || (l->kind == BNN_LAYER_ENCODER && !e->simple))
+        if (!bnn_events_switchable(l) || (l->kind == BNN_LAYER_ENCODER && !e->simple))
             continue;
         if (l->kind == BNN_LAYER_ENCODER)
             calibrate_encoder(e, l, clock);

@@ -29,12 +29,9 @@ void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p)
     }
 }
 
-int bnn_events_switchable(const struct bnn_events *e, const struct bnn_layer *l)
+int bnn_events_switchable(const struct bnn_layer *l)
 {
-    if (l->kind == BNN_LAYER_ENCODER ? l->rows == NULL : l->kind != BNN_LAYER_SYNAPSES && l->kind != BNN_LAYER_READOUT)
-        return 0;
-    /* bnn_step_raw adds a layer's own bias; then its result is not the accumulator. */
-    return ((const struct bnn_conv_attrs *)e->model->ops[l->sums].attrs)->layer_slots == 0;
+    return l->kind == BNN_LAYER_ENCODER ? l->rows != NULL : bnn_events_sums_spikes(l);
 }
 
 int bnn_events_step(struct bnn_events *e, uint32_t op, float *values)
@@ -53,12 +50,14 @@ static void take_sums(struct bnn_events *e, struct bnn_layer *l, const uint32_t 
     if (bnn_events_step(e, l->op, e->accumulators))
         return;
     for (size_t i = 0; i < bnn_events_pixels(l); i++, at += l->out_c) {
+        if (l->parity != NULL)
+            l->parity[i] = (uint8_t)((int32_t)e->accumulators[at] & 1); /* the same for all channels */
         if (!l->wide) { /* what is written past this pixel is overwritten by the next */
-            kernels->halve((int16_t *)l->membranes + at, e->accumulators + at, l->signs, l->thresholds, l->out_c);
+            kernels->halve((int16_t *)l->membranes + at, e->accumulators + at, l->thresholds, l->out_c);
             continue;
         }
         for (uint32_t o = 0; o < l->out_c; o++) {
-            int32_t twice = (int32_t)(e->accumulators[at + o] * l->signs[o]) - l->thresholds[o];
+            int32_t twice = (int32_t)e->accumulators[at + o] - l->thresholds[o];
             ((int32_t *)l->membranes)[at + o] = (twice - (twice & 1)) / 2;
         }
     }
@@ -67,15 +66,18 @@ static void take_sums(struct bnn_events *e, struct bnn_layer *l, const uint32_t 
 
 void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
 {
-    const struct bnn_population *in = &e->populations[l->in];
+    const struct bnn_op *op = &e->model->ops[l->op];
     if (l->kind == BNN_LAYER_READOUT) {
-        take_sums(e, l, in->bits);
+        take_sums(e, l, e->populations[l->in].bits);
     } else {
-        bnn_events_poke_bits(e, in, in->bits);
+        for (uint32_t i = 0; i < bnn_events_operands(op); i++) {
+            const struct bnn_population *in = &e->populations[e->population_of[op->inputs[i]]];
+            bnn_events_poke_bits(e, in, in->bits);
+        }
         if (bnn_events_step(e, l->op, NULL))
             return;
         bnn_events_take_bits(e, &e->populations[l->out]);
-        l->stale = 1;
+        l->stale = l->kind == BNN_LAYER_SYNAPSES;
     }
     l->count.synchronous++;
     l->count.synops += l->count.dense;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weights as rows of targets, and the membranes that layers start with. */
+/* Weights as rows of targets, and wires. */
 #include "model/coding.h"
 #include "events/events.h"
 
@@ -82,20 +82,6 @@ static void fill_float_rows(struct bnn_events *e, struct bnn_layer *l, const str
     l->row_step = power_of_two(step == 1 << 10 ? 0 : step);
 }
 
-/* Adds `value` to every output whose tap (ky, kx) lies inside the image, `outside` to the others. */
-static void accumulate(const struct bnn_layer *l, int32_t *sums, uint32_t ky, uint32_t kx, int32_t value,
-                       int32_t outside)
-{
-    for (uint32_t y = 0; y < l->out_h; y++) {
-        int64_t at_y = (int64_t)y * l->stride_h + (int64_t)ky * l->dilation_h - l->pad_top;
-        for (uint32_t x = 0; x < l->out_w; x++) {
-            int64_t at_x = (int64_t)x * l->stride_w + (int64_t)kx * l->dilation_w - l->pad_left;
-            int inside = at_y >= 0 && at_y < l->in_h && at_x >= 0 && at_x < l->in_w;
-            *sums++ += inside ? value : outside;
-        }
-    }
-}
-
 /* A threshold moved to where it still says the same of what the layer's products can reach. */
 static int32_t within_reach(const struct bnn_layer *l, int32_t threshold)
 {
@@ -105,40 +91,7 @@ static int32_t within_reach(const struct bnn_layer *l, int32_t threshold)
     return threshold > reach ? reach + 1 : threshold;
 }
 
-static void set_membrane(const struct bnn_layer *l, size_t index, int32_t value)
-{
-    if (l->wide)
-        ((int32_t *)l->initial)[index] = value;
-    else
-        ((int16_t *)l->initial)[index] = (int16_t)value;
-}
-
-/* The membranes of one output channel while all inputs are silent; sums: room for every output pixel. */
-static void start_channel(struct bnn_events *e, const struct bnn_layer *l, const struct bnn_op *op,
-                          const struct bnn_tensor *w, uint32_t o, int32_t *sums, uint8_t *parity)
-{
-    const struct bnn_conv_attrs *a = op->attrs;
-    const uint32_t *words = (const uint32_t *)w->data + (size_t)o * w->h * w->w * w->words;
-    size_t pixels = bnn_events_pixels(l);
-    memset(sums, 0, pixels * sizeof *sums);
-    for (uint32_t ky = 0; ky < w->h; ky++)
-        for (uint32_t kx = 0; kx < w->w && !bnn_events_pause(e, pixels + w->c); kx++, words += w->words) {
-            int32_t set = 0, sum;
-            for (uint32_t c = 0; c < w->c; c++)
-                set += bit_of(words, c);
-            sum = 2 * set - (int32_t)w->c;
-            accumulate(l, sums, ky, kx, -sum, a->pad_value * sum);
-        }
-    for (size_t i = 0; i < pixels; i++) {
-        int32_t twice = sums[i] - l->thresholds[o];
-        set_membrane(l, i * l->out_c + o, (twice - (twice & 1)) / 2);
-        if (parity != NULL)
-            parity[i] = (uint8_t)(sums[i] & 1); /* the same for all channels */
-    }
-}
-
-/* negated: the bits of the filters that the compiler negated; stays as it is where none are marked. */
-static void find_slots(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l, const uint32_t **negated)
+static void find_slots(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l)
 {
     const struct bnn_conv_attrs *a = op->attrs;
     const float **operands[BNN_SLOT_COUNT] = {NULL,           &l->finish.pre_mul, &l->finish.pre_add, NULL,
@@ -150,8 +103,6 @@ static void find_slots(struct bnn_prepare *p, const struct bnn_op *op, struct bn
             continue;
         if (slot == BNN_SLOT_RESIDUAL)
             l->residual = op->inputs[input];
-        else if (slot == BNN_SLOT_NEGATED)
-            *negated = bnn_op_input(p->model, op, input)->data;
         else if (operands[bit] != NULL)
             *operands[bit] = bnn_op_input(p->model, op, input)->data;
         input++;
@@ -173,8 +124,7 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
     const struct bnn_tensor *w = bnn_op_input(p->model, op, 1);
     size_t pixels = bnn_events_pixels(l), outputs = pixels * l->out_c;
     size_t weights = (size_t)w->o * w->h * w->w * w->c;
-    const uint32_t *negated = NULL;
-    find_slots(p, op, l, &negated);
+    find_slots(p, op, l);
     if (l->kind == BNN_LAYER_ENCODER) {
         if (l->input == BNN_NONE || l->residual != BNN_NONE)
             return; /* runs synchronously only */
@@ -187,57 +137,18 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
             fill_float_rows(e, l, w, rows);
         return;
     }
-    size_t size = l->wide ? sizeof(int32_t) : sizeof(int16_t);
     int8_t *rows = reserve_slack(p, weights, sizeof *rows);
     int32_t *thresholds = reserve_slack(p, w->o, sizeof *thresholds);
-    float *signs = reserve_slack(p, w->o, sizeof *signs);
-    uint8_t *parity = l->fires ? NULL : bnn_reserve(p, pixels, 1);
-    int32_t *sums = bnn_reserve(p, pixels, sizeof *sums);
-    l->membranes = reserve_slack(p, outputs, size);
-    l->initial = bnn_reserve(p, outputs, size);
+    l->parity = l->fires ? NULL : bnn_reserve(p, pixels, 1);
+    l->membranes = reserve_slack(p, outputs, l->wide ? sizeof(int32_t) : sizeof(int16_t));
     l->rows = rows;
     l->thresholds = thresholds;
-    l->signs = signs;
-    l->parity = parity;
-    if (l->initial == NULL) /* the last: else all are there */
+    if (l->membranes == NULL) /* the last: else all are there */
         return;
     fill_rows(e, l, w, rows);
     const int32_t *threshold = l->fires ? bnn_op_input(p->model, op, 2)->data : NULL;
-    for (uint32_t o = 0; o < w->o && !e->stopped; o++) {
-        signs[o] = negated != NULL && bit_of(negated, o) ? -1.0f : 1.0f;
+    for (uint32_t o = 0; o < w->o; o++)
         thresholds[o] = threshold != NULL ? within_reach(l, threshold[o]) : 0;
-        start_channel(e, l, op, w, o, sums, parity);
-    }
-}
-
-/* Counts of taps are int32_t: opening refuses a row of more work than BNN_MAX_PIECE, and every tap is work. */
-_Static_assert(BNN_MAX_PIECE <= INT32_MAX, "taps of a window");
-
-/* Positions of a pool's window that lie inside the image, on one axis. */
-static int64_t inside(uint32_t output, int32_t stride, int32_t pad, uint32_t kernel, uint32_t size)
-{
-    int64_t begin = (int64_t)output * stride - pad, end = begin + kernel;
-    return (end < size ? end : size) - (begin > 0 ? begin : 0);
-}
-
-void bnn_events_make_pool(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op, struct bnn_layer *l)
-{
-    size_t outputs = bnn_events_pixels(l) * l->out_c, size = l->wide ? sizeof(int32_t) : sizeof(int16_t);
-    l->membranes = reserve_slack(p, outputs, size);
-    l->initial = bnn_reserve(p, outputs, size);
-    if (l->initial == NULL)
-        return;
-    const uint32_t *mask = op->input_count == 2 ? bnn_op_input(p->model, op, 1)->data : NULL;
-    l->mask = mask;
-    size_t at = 0;
-    for (uint32_t y = 0; y < l->out_h && !bnn_events_pause(e, (uint64_t)l->out_w * l->out_c); y++) {
-        int64_t rows = inside(y, l->stride_h, l->pad_top, l->kernel_h, l->in_h);
-        for (uint32_t x = 0; x < l->out_w; x++) {
-            int32_t taps = (int32_t)(rows * inside(x, l->stride_w, l->pad_left, l->kernel_w, l->in_w));
-            for (uint32_t c = 0; c < l->out_c; c++)
-                set_membrane(l, at++, mask != NULL && bit_of(mask, c) ? -taps : -1);
-        }
-    }
 }
 
 /* From the source of every output to the outputs of every source: counted, then filled from the last on. */

@@ -78,6 +78,7 @@ struct bnn_run {
     unsigned char *nan; /* per image: set to 1 where a float that is binarized is not a number */
     void *scratch;      /* op->scratch bytes of this worker, aligned */
     int raw;            /* bnn_step_raw: only the layer's own slots; the output is a dense f32 view */
+    int bare;           /* raw: not even these */
 };
 
 /* What runs an op.  The first four are the op table's: BNN_ROW_<name> of ops.gen.h sets them. */

@@ -206,6 +206,7 @@ void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t ima
         .nan = c->nan + worker * c->nan_stride + first,
         .scratch = c->scratch + worker * c->scratch_stride,
         .raw = raw != NULL,
+        .bare = raw != NULL && c->bare,
     };
     bnn_run_op(&r);
 }

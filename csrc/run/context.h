@@ -16,6 +16,7 @@ struct bnn_context {
     bnn_poll *poll;
     void *poll_argument;
     uint64_t unasked; /* work since poll was called */
+    int bare;         /* raw sums: without the layer's own slots, too */
     /* One of each for every worker, this many bytes apart. */
     unsigned char *arena, *scratch, *nan;
     size_t arena_stride, scratch_stride, nan_stride;
@@ -60,7 +61,7 @@ int bnn_next_part(struct bnn_cut *cut, struct bnn_part *part);
 void bnn_run_op(const struct bnn_run *r);
 
 /* Run a part of an op on a batch of `images` images in the slot's arena, with a worker's scratch and flags.
- * raw: NULL, or where the accumulators go (see struct bnn_run). */
+ * raw: NULL, or where the sums go (see struct bnn_run). */
 void bnn_context_run_op(const struct bnn_context *c, uint32_t op, size_t images, size_t slot, size_t worker,
                         const struct bnn_buffers *buffers, const struct bnn_part *part, float *raw);
 

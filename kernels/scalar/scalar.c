@@ -243,10 +243,10 @@ static uint64_t crossed(const int16_t *m, const uint32_t *bits, uint32_t *change
     return differ;
 }
 
-static void halve(int16_t *m, const float *accumulators, const float *signs, const int32_t *thresholds, size_t count)
+static void halve(int16_t *m, const float *accumulators, const int32_t *thresholds, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        int32_t twice = (int32_t)(accumulators[i] * signs[i]) - thresholds[i];
+        int32_t twice = (int32_t)accumulators[i] - thresholds[i];
         m[i] = (int16_t)((twice - (twice & 1)) / 2);
     }
 }

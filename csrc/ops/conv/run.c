@@ -206,7 +206,9 @@ static void run_group(const struct job *job, struct call *c, const struct pixels
 static void run_pixels(const struct job *job, const struct pixels *p)
 {
     const struct bnn_conv *conv = job->conv;
-    struct call c = {.epilogue = job->run->raw ? conv->raw_epilogue : conv->epilogue};
+    struct call c = {.first = 0};
+    if (!job->run->bare)
+        c.epilogue = job->run->raw ? conv->raw_epilogue : conv->epilogue;
     const float **operands[] = {&c.epilogue.pre_mul, &c.epilogue.pre_add, &c.epilogue.sub, &c.epilogue.mul,
                                 &c.epilogue.add};
     size_t blocks = group_blocks(conv), begin = job->run->block_begin / blocks;
@@ -301,7 +303,7 @@ void bnn_conv_run(const struct bnn_run *r)
 {
     const struct bnn_conv *conv = r->op->prepared;
     const struct bnn_tensor *y = conv->shape.y;
-    int residual = r->raw ? conv->raw_residual : conv->residual;
+    int residual = r->bare ? 0 : r->raw ? conv->raw_residual : conv->residual;
     int bits = y->dtype == BNN_B1 && !r->raw;
     struct job job = {
         .run = r,
