@@ -132,8 +132,7 @@ static void reserve_layer(struct bnn_prepare *p, struct bnn_events *e, struct bn
     size_t pixels = bnn_events_pixels(l);
     p->number = l->op;
     if (l->kind == BNN_LAYER_RELAY) {
-        if (p->model->ops[l->op].row->opcode == BNN_OP_GATHER)
-            bnn_events_make_wires(p, &p->model->ops[l->op], l);
+        bnn_events_reserve_wires(p, l);
         return;
     }
     l->touched = bnn_reserve(p, pixels, 1);
@@ -153,6 +152,7 @@ static struct bnn_population reserve_population(struct bnn_prepare *p, uint32_t 
     s.h = t->h, s.w = t->w, s.c = t->c, s.words = t->words;
     s.neurons = (size_t)t->h * t->w * t->c; /* below BNN_NONE: bnn_events_check_ops */
     s.first = first;
+    s.consumers = BNN_NONE;
     s.bits = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.bits);
     s.seen = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.seen);
     s.told = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.told);
@@ -160,37 +160,26 @@ static struct bnn_population reserve_population(struct bnn_prepare *p, uint32_t 
     return s;
 }
 
-/* Who reads which population: a list for each, one after another in `room`. */
-static void connect(struct bnn_events *e, uint32_t *room)
+/* Who reads which population: lists in the order of layers. */
+static void connect(struct bnn_events *e)
 {
-    const struct bnn_model *m = e->model;
-    for (int fill = 0; fill < 2; fill++) {
-        for (uint32_t k = 0; k < e->layer_count; k++) {
-            struct bnn_layer *l = &e->layers[k];
-            const struct bnn_op *op = &m->ops[l->op];
-            for (uint32_t i = 0; i < bnn_events_operands(op); i++) {
-                uint32_t in = e->population_of[op->inputs[i]];
-                if (in == BNN_NONE) /* an encoder's */
-                    continue;
-                struct bnn_population *s = &e->populations[in];
-                int repeated = 0; /* a concat of a tensor with itself is one consumer */
-                for (uint32_t j = 0; j < i; j++)
-                    repeated |= op->inputs[j] == op->inputs[i];
-                if (repeated)
-                    continue;
-                l->in = i == 0 ? in : l->in;
-                if (fill)
-                    s->consumers[s->consumer_count] = k;
-                s->consumer_count++;
+    uint32_t count = 0;
+    for (uint32_t k = e->layer_count; k-- > 0;) {
+        struct bnn_layer *l = &e->layers[k];
+        const struct bnn_op *op = &e->model->ops[l->op];
+        uint32_t first = 0;
+        l->in = e->population_of[op->inputs[0]];
+        l->out = e->population_of[op->output];
+        if (l->out != BNN_NONE)
+            e->populations[l->out].producer = k;
+        for (uint32_t i = 0; l->in != BNN_NONE && i < bnn_events_operands(op); i++) { /* not an encoder's */
+            struct bnn_population *s = &e->populations[e->population_of[op->inputs[i]]];
+            if (s->consumers == BNN_NONE || e->links[s->consumers].layer != k) { /* a concat may read it again */
+                e->links[count] = (struct bnn_link){k, s->consumers, 0};
+                s->consumers = count++;
             }
-            l->out = e->population_of[op->output];
-            if (l->out != BNN_NONE)
-                e->populations[l->out].producer = k;
-        }
-        for (uint32_t i = 0; !fill && i < e->population_count; i++) {
-            e->populations[i].consumers = room;
-            room += e->populations[i].consumer_count;
-            e->populations[i].consumer_count = 0;
+            e->links[s->consumers].first = first;
+            first += (uint32_t)s->neurons;
         }
     }
 }
@@ -269,7 +258,7 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
     e.populations = bnn_reserve(p, populations, sizeof *e.populations);
     e.layers = bnn_reserve(p, layers, sizeof *e.layers);
     e.inputs = bnn_reserve(p, m->input_count, sizeof *e.inputs);
-    uint32_t *room = bnn_reserve(p, operands, sizeof *room);
+    e.links = bnn_reserve(p, operands, sizeof *e.links);
     for (uint32_t i = 0; i < m->tensor_count && p->memory != NULL; i++) {
         e.population_of[i] = BNN_NONE;
         e.values[i] = NULL;
@@ -291,8 +280,13 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
         return BNN_OK;
     if (e.stopped)
         return BNN_ERROR_STOPPED;
-    connect(&e, room);
+    connect(&e);
     bnn_status status = bnn_events_classify(p, &e);
+    for (uint32_t k = 0; k < e.layer_count && status == BNN_OK; k++) {
+        if (e.layers[k].kind == BNN_LAYER_RELAY)
+            bnn_events_find_wires(&e, &e.layers[k]);
+        status = bnn_events_status(&e);
+    }
     if (status == BNN_OK) {
         *home = e;
         *engine = home;

@@ -24,6 +24,12 @@
 
 #define BNN_NONE UINT32_MAX
 
+/* One of the layers that read a population. */
+struct bnn_link {
+    uint32_t layer, next; /* the next link, or BNN_NONE */
+    uint32_t first;       /* of a relay: the number of the population's first neuron among its inputs */
+};
+
 struct bnn_population {
     uint32_t tensor, h, w, c, words;
     size_t neurons, first; /* number of its first neuron in the engine's own numbering */
@@ -31,9 +37,8 @@ struct bnn_population {
     uint32_t *told;        /* likewise, in the other orders than LAYERS */
     uint32_t *pending;     /* by neuron; order LAYERS: by word, whether it is in the queue */
     size_t waiting;        /* order LAYERS: words of bits in queue[first ...] */
-    uint32_t *consumers;   /* layers */
-    uint32_t consumer_count;
-    uint32_t producer; /* layer */
+    uint32_t consumers;    /* the first of them in `links`, or BNN_NONE */
+    uint32_t producer;     /* layer */
 };
 
 /* Slots of an epilogue, per output channel; see kernels.h. */
@@ -63,14 +68,14 @@ struct bnn_layer {
     struct bnn_finish finish;
     const float *limits; /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0 */
     const uint32_t *flips;
-    const uint32_t *mask;               /* pool: the channels that are ANDed, or NULL */
-    const uint32_t *first_wire, *wires; /* gather: input neuron i is output neurons wires[first_wire[i]] up to those of
-                                         * i + 1; any number of them, none too */
-    uint64_t spike_work;                /* of delivering one spike, at most; units as in bnn_model_work */
-    uint64_t word_work;                 /* of deciding on one word of neurons */
-    size_t slice;                       /* words of input that are delivered without a pause */
-    uint32_t residual;                  /* tensor, or BNN_NONE */
-    float *cuts;                        /* encoder, per channel: bit = (sum >= cut) != turned, for sums as promised */
+    const uint32_t *mask;         /* pool: the channels that are ANDed, or NULL */
+    uint32_t *first_wire, *wires; /* relay: input neuron i is output neurons wires[first_wire[i]] up to those of i + 1;
+                                   * any number of them, none too */
+    uint64_t spike_work;          /* of delivering one spike, at most; units as in bnn_model_work */
+    uint64_t word_work;           /* of deciding on one word of neurons */
+    size_t slice;                 /* words of input that are delivered without a pause */
+    uint32_t residual;            /* tensor, or BNN_NONE */
+    float *cuts;                  /* encoder, per channel: bit = (sum >= cut) != turned, for sums as promised */
     uint32_t *turned;
     float row_step, row_sum; /* encoder: all weights are multiples of row_step; the greatest sum of magnitudes */
     uint8_t *touched;        /* per output pixel */
@@ -96,6 +101,7 @@ struct bnn_events {
     uint32_t population_count;
     struct bnn_layer *layers;
     uint32_t layer_count;
+    struct bnn_link *links;
     uint8_t *classes;        /* by tensor */
     uint32_t *population_of; /* by tensor, or BNN_NONE */
     uint32_t *layer_of;      /* by op, or BNN_NONE */
@@ -177,18 +183,22 @@ bnn_status bnn_events_check_ops(struct bnn_prepare *p);
 /* What each tensor is; refuses what the engine cannot run. */
 bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e);
 
-/* tables.c: weights, wires. */
+/* tables.c: weights. */
 void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op,
                           struct bnn_layer *layer);
-void bnn_events_make_wires(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
+
+/* wires.c */
+void bnn_events_reserve_wires(struct bnn_prepare *p, struct bnn_layer *layer);
+/* Where each bit that an op moves goes: no wire leads past its output, whatever the op does. */
+void bnn_events_find_wires(struct bnn_events *e, struct bnn_layer *layer);
+/* Passes spikes on; first: the number of their population's first neuron among the inputs. */
+void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t first, const struct bnn_delivery *spikes);
 
 /* deliver.c */
 /* Adds spikes to the membranes, slice by slice; of a pool, marks whose window has any. */
 void bnn_events_add(struct bnn_events *e, struct bnn_layer *layer, const struct bnn_delivery *spikes);
 /* Adds to the sums of an encoder: for an input pixel whose value changed by delta. */
 void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
-/* A wire passes a spike on. */
-void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t from, uint32_t neuron);
 
 /* fire.c */
 /* No pixel was touched. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Firing: from membranes to spikes. */
 #include "events/events.h"
+#include "run/window.h"
 
 static void record(struct bnn_events *e, const struct bnn_population *p, uint32_t neuron, int up)
 {
@@ -116,16 +117,13 @@ static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t p
 {
     const struct bnn_population *in = &e->populations[l->in];
     const uint32_t *bits = e->order == BNN_ORDER_LAYERS ? in->bits : in->told;
-    int64_t top = (int64_t)(pixel / l->out_w) * l->stride_h - l->pad_top;
-    int64_t left = (int64_t)(pixel % l->out_w) * l->stride_w - l->pad_left;
-    int64_t y0 = top < 0 ? 0 : top, y1 = top + l->kernel_h, x0 = left < 0 ? 0 : left, x1 = left + l->kernel_w;
-    y1 = y1 < l->in_h ? y1 : l->in_h;
-    x1 = x1 < l->in_w ? x1 : l->in_w;
+    struct bnn_taps ys = bnn_pool_taps(pixel / l->out_w, l->stride_h, (int32_t)l->kernel_h, l->pad_top, l->in_h);
+    struct bnn_taps xs = bnn_pool_taps(pixel % l->out_w, l->stride_w, (int32_t)l->kernel_w, l->pad_left, l->in_w);
     for (uint32_t k = 0; k < words; k++) {
         uint32_t any = 0, all = UINT32_MAX, mask = l->mask != NULL ? l->mask[first + k] : 0;
-        for (int64_t y = y0; y < y1; y++) {
-            const uint32_t *word = bits + (size_t)(y * in->w + x0) * in->words + first + k;
-            for (int64_t x = x0; x < x1; x++, word += in->words) {
+        for (size_t y = ys.begin; y < ys.end; y++) {
+            const uint32_t *word = bits + (y * in->w + xs.begin) * in->words + first + k;
+            for (size_t x = xs.begin; x < xs.end; x++, word += in->words) {
                 any |= *word;
                 all &= *word;
             }

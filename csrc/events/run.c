@@ -4,17 +4,6 @@
 
 #include <string.h>
 
-/* Spikes as a wire passes them on. */
-static void relay(struct bnn_events *e, const struct bnn_delivery *d, struct bnn_layer *l)
-{
-    const struct bnn_population *p = d->from;
-    for (size_t i = 0; i < d->count; i++) {
-        uint32_t word = d->words[i], first = word / p->words * p->c + word % p->words * 32;
-        for (uint32_t c = d->before[word] ^ d->after[word]; c != 0 && !e->stopped; c &= c - 1)
-            bnn_events_relay(e, l, (uint32_t)(p - e->populations), first + bnn_lowest_bit(c));
-    }
-}
-
 /* Whether delivering spikes costs more than the synchronous kernel. */
 static int too_many(const struct bnn_events *e, const struct bnn_delivery *d, const struct bnn_layer *l)
 {
@@ -32,10 +21,11 @@ static int too_many(const struct bnn_events *e, const struct bnn_delivery *d, co
     return cost > (double)l->count.limit * (l->stale ? 0.5 : 1.0); /* back again costs a run, too */
 }
 
-static void deliver_to(struct bnn_events *e, const struct bnn_delivery *d, struct bnn_layer *l)
+static void deliver_to(struct bnn_events *e, const struct bnn_delivery *d, const struct bnn_link *link)
 {
+    struct bnn_layer *l = &e->layers[link->layer];
     if (l->kind == BNN_LAYER_RELAY) {
-        relay(e, d, l);
+        bnn_events_relay(e, l, link->first, d);
         return;
     }
     if (too_many(e, d, l)) {
@@ -52,8 +42,8 @@ static void deliver_to(struct bnn_events *e, const struct bnn_delivery *d, struc
 /* To every layer that reads the population. */
 static void deliver(struct bnn_events *e, const struct bnn_delivery *d)
 {
-    for (uint32_t k = 0; k < d->from->consumer_count && !e->stopped; k++)
-        deliver_to(e, d, &e->layers[d->from->consumers[k]]);
+    for (uint32_t k = d->from->consumers; k != BNN_NONE && !e->stopped; k = e->links[k].next)
+        deliver_to(e, d, &e->links[k]);
 }
 
 /* All spikes under way in a population. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weights as rows of targets, and wires. */
+/* Weights as rows of targets. */
 #include "model/coding.h"
 #include "events/events.h"
 
@@ -149,23 +149,4 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
     const int32_t *threshold = l->fires ? bnn_op_input(p->model, op, 2)->data : NULL;
     for (uint32_t o = 0; o < w->o; o++)
         thresholds[o] = threshold != NULL ? within_reach(l, threshold[o]) : 0;
-}
-
-/* From the source of every output to the outputs of every source: counted, then filled from the last on. */
-void bnn_events_make_wires(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l)
-{
-    const int32_t *source = bnn_op_input(p->model, op, 1)->data; /* below `from`, as bnn_model_open checked */
-    size_t from = (size_t)l->in_h * l->in_w * l->in_c, to = l->count.neurons;
-    uint32_t *first = bnn_reserve(p, from + 1, sizeof *first), *wires = bnn_reserve(p, to, sizeof *wires), end = 0;
-    l->first_wire = first;
-    l->wires = wires;
-    if (wires == NULL) /* the last */
-        return;
-    memset(first, 0, (from + 1) * sizeof *first);
-    for (size_t i = 0; i < to; i++)
-        first[source[i]]++;
-    for (size_t i = 0; i <= from; i++)
-        first[i] = end += first[i];
-    for (size_t i = to; i-- > 0;)
-        wires[--first[source[i]]] = (uint32_t)i;
 }

@@ -109,9 +109,17 @@ def weights_of_floats() -> Graph:
     return op_graphs.plan([x], [handmade.conv(np.random.default_rng(1), bits, 1)])
 
 
-def test_stopped_wherever_it_asks() -> None:
+def wires() -> Graph:
+    """Two megabits, padded."""
+    x, bits = handmade.bits((32, 64, 1024))
+    pad = ops.make("pad", bits, attrs=PadAttrs((0, 1, 1, 0), 1.0))
+    return op_graphs.plan([x], [handmade.conv(np.random.default_rng(0), pad, 1)])
+
+
+@pytest.mark.parametrize("graph", [weights_of_floats(), wires()], ids=["floats", "wires"])
+def test_stopped_wherever_it_asks(graph: Graph) -> None:
     """There is no engine then; and the tables ask, too, beside what clears the memory."""
-    opened = bnn.Model.from_bytes(encode(weights_of_floats()))._open()
+    opened = bnn.Model.from_bytes(encode(graph))._open()
     size, engine, left, asked = ffi.new("size_t *"), ffi.new("bnn_events **"), [0], 0
     assert lib.bnn_events_size(opened.pointer, size, ffi.NULL) == lib.BNN_OK
     memory = Memory(size[0])
