@@ -69,6 +69,9 @@ static void describe_conv(const struct bnn_model *m, struct bnn_layer *l)
     l->pad_top = a->pad_top, l->pad_left = a->pad_left;
     l->fires = ((uint32_t)a->slots & BNN_SLOT_THRESHOLD) != 0;
     l->wide = (uint64_t)l->kernel_h * l->kernel_w * l->group_in > INT16_MAX;
+    l->finish = bnn_op_epilogue(m, op);
+    if (bnn_slot_input(op, BNN_SLOT_RESIDUAL) != 0)
+        l->residual = op->inputs[bnn_slot_input(op, BNN_SLOT_RESIDUAL)];
     bnn_get_op(m, l->sums, &info);
     l->count.dense = info.binary_macs + info.float_macs;
 }
@@ -118,7 +121,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     }
     l.row_length = (size_t)l.kernel_h * l.kernel_w * l.group_out;
     describe_work(&l, l.kind == BNN_LAYER_POOL ? bnn_pool_window(op->attrs, x) : 1);
-    if (l.kind == BNN_LAYER_ENCODER)
+    if (l.kind == BNN_LAYER_ENCODER && l.residual == BNN_NONE) /* else more than its input decides */
         l.input = same_as_input(m, source->inputs[0]);
     if (op->row->opcode == BNN_OP_BINARIZE && op->input_count == 3) {
         l.limits = bnn_op_input(m, op, 1)->data;
@@ -139,8 +142,6 @@ static void reserve_layer(struct bnn_prepare *p, struct bnn_events *e, struct bn
     l->list = bnn_reserve(p, pixels, sizeof *l->list);
     if (l->sums != BNN_NONE)
         bnn_events_make_conv(p, e, &p->model->ops[l->sums], l);
-    if (l->kind == BNN_LAYER_ENCODER && l->residual != BNN_NONE)
-        l->input = BNN_NONE; /* more than its input decides */
 }
 
 static struct bnn_population reserve_population(struct bnn_prepare *p, uint32_t tensor, size_t first)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Epilogues of whatever sums a layer may see: whether they give numbers, and where their bit changes. */
+#include "epilogue.h"
 #include "events/events.h"
 
 #include <string.h>
@@ -30,18 +31,18 @@ static int finite(const float *values, size_t count)
 
 static int encoder_bit(const struct bnn_layer *l, float sum, size_t c)
 {
-    return bnn_events_decide(l, bnn_events_finish(&l->finish, sum, c, NULL), c);
+    return bnn_events_decide(l, bnn_finish(sum, &l->finish, c, NULL), c);
 }
 
 /* Each operation of an epilogue rounds a monotone function: so all between is finite where every operand is, and what
  * comes out at both ends. */
 int bnn_events_gives_numbers(const struct bnn_layer *l, float most)
 {
-    const struct bnn_finish *f = &l->finish;
+    const struct bnn_epilogue *f = &l->finish;
     int found = finite(f->pre_mul, l->out_c) && finite(f->pre_add, l->out_c) && finite(f->sub, l->out_c) &&
                 finite(f->mul, l->out_c) && finite(f->add, l->out_c);
     for (uint32_t c = 0; c < l->out_c && found; c++) {
-        float ends[2] = {bnn_events_finish(f, -most, c, NULL), bnn_events_finish(f, most, c, NULL)};
+        float ends[2] = {bnn_finish(-most, f, c, NULL), bnn_finish(most, f, c, NULL)};
         found = finite(ends, 2);
     }
     return found;

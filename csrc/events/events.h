@@ -41,13 +41,6 @@ struct bnn_population {
     uint32_t producer;     /* layer */
 };
 
-/* Slots of an epilogue, per output channel; see kernels.h. */
-struct bnn_finish {
-    const float *pre_mul, *pre_add, *sub, *mul, *add;
-    float lo0, hi0, lo1, hi1;
-    int clamp0, clamp1;
-};
-
 struct bnn_layer {
     bnn_layer_kind kind;
     uint32_t op;
@@ -65,7 +58,7 @@ struct bnn_layer {
     size_t row_length; /* taps * group_out */
     const int32_t *thresholds; /* per channel, within reach; zeros where there are none */
     uint8_t *parity;           /* per output pixel */
-    struct bnn_finish finish;
+    struct bnn_epilogue finish;
     const float *limits; /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0 */
     const uint32_t *flips;
     const uint32_t *mask;         /* pool: the channels that are ANDed, or NULL */
@@ -211,8 +204,6 @@ void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t
                           uint32_t changed);
 /* The bit of a real value. */
 int bnn_events_decide(const struct bnn_layer *layer, float v, size_t channel);
-/* A real value from an accumulator, through the epilogue; residual: NULL or what is added. */
-float bnn_events_finish(const struct bnn_finish *f, float v, size_t channel, const float *residual);
 int32_t bnn_events_accumulator(const struct bnn_layer *layer, size_t pixel, size_t channel);
 
 /* cuts.c */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Firing: from membranes to spikes. */
+#include "epilogue.h"
 #include "events/events.h"
 #include "run/window.h"
 
@@ -61,31 +62,6 @@ int32_t bnn_events_accumulator(const struct bnn_layer *l, size_t pixel, size_t c
     return 2 * m + l->parity[pixel];
 }
 
-static float clamp(float v, float lo, float hi)
-{
-    v = v < lo ? lo : v; /* not-a-number stays */
-    return v > hi ? hi : v;
-}
-
-float bnn_events_finish(const struct bnn_finish *f, float v, size_t channel, const float *residual)
-{
-    if (f->pre_mul != NULL)
-        v = v * f->pre_mul[channel];
-    if (f->pre_add != NULL)
-        v = v + f->pre_add[channel];
-    if (f->clamp0)
-        v = clamp(v, f->lo0, f->hi0);
-    if (f->sub != NULL)
-        v = v - f->sub[channel];
-    if (f->mul != NULL)
-        v = v * f->mul[channel];
-    if (f->add != NULL)
-        v = v + f->add[channel];
-    if (residual != NULL)
-        v = v + *residual;
-    return f->clamp1 ? clamp(v, f->lo1, f->hi1) : v;
-}
-
 int bnn_events_decide(const struct bnn_layer *l, float v, size_t channel)
 {
     if (l->limits == NULL)
@@ -104,7 +80,7 @@ static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel
             fires = ((const int32_t *)l->membranes)[at + i] >= 0;
         } else {
             float v = (float)bnn_events_accumulator(l, pixel, channel + i);
-            fires = bnn_events_decide(l, bnn_events_finish(&l->finish, v, channel + i, NULL), channel + i);
+            fires = bnn_events_decide(l, bnn_finish(v, &l->finish, channel + i, NULL), channel + i);
         }
         word |= (uint32_t)fires << i;
     }

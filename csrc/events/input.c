@@ -193,19 +193,10 @@ static int mark_whole(struct bnn_events *e, const float *const *inputs)
     return any;
 }
 
-/* The inputs, and what stands between them and the encoders.  Nonzero: stopped. */
-static int poke_inputs(struct bnn_events *e)
+/* What an encoder reads alone, in the context's memory; between it and the model's input nothing computes. */
+static void poke_input(struct bnn_events *e, const struct bnn_layer *l)
 {
-    const struct bnn_model *m = e->model;
-    for (uint32_t i = 0; i < m->input_count; i++)
-        bnn_poke(e->context, m->input_tensors[i], e->inputs[i].values, 1);
-    for (uint32_t k = 0; k < m->op_count; k++) {
-        uint32_t opcode = m->ops[k].row->opcode;
-        if (e->classes[m->ops[k].output] == BNN_ANALOG && (opcode == BNN_OP_COPY || opcode == BNN_OP_RESHAPE) &&
-            bnn_events_step(e, k, NULL))
-            break;
-    }
-    return e->stopped;
+    bnn_poke(e->context, e->model->ops[l->sums].inputs[0], e->inputs[l->input].values, 1);
 }
 
 void bnn_events_encode_whole(struct bnn_events *e)
@@ -216,7 +207,8 @@ void bnn_events_encode_whole(struct bnn_events *e)
         if (!l->whole)
             continue;
         if (l->sums != computed || l->sums == l->op) {
-            if (poke_inputs(e) || (l->sums != l->op && bnn_events_step(e, l->sums, NULL)))
+            poke_input(e, l);
+            if (l->sums != l->op && bnn_events_step(e, l->sums, NULL))
                 return;
         }
         computed = l->sums;
@@ -236,7 +228,8 @@ void bnn_events_refresh_encoders(struct bnn_events *e)
         struct bnn_layer *l = &e->layers[k];
         if (l->kind != BNN_LAYER_ENCODER || !l->stale || l->whole)
             continue;
-        if (poke_inputs(e) || bnn_events_step(e, l->sums, l->membranes)) /* a step may overwrite what others left */
+        poke_input(e, l); /* a step may overwrite what others left */
+        if (bnn_events_step(e, l->sums, l->membranes))
             return;
         l->stale = 0;
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What comes out: readouts and what follows them, on demand; states, counts, the break-even. */
+#include "epilogue.h"
 #include "events/events.h"
 #include "run/view.h"
 
@@ -17,10 +18,10 @@ static void read_out(struct bnn_events *e, const struct bnn_layer *l)
                    : t->storage == BNN_INPUT  ? e->inputs[t->offset].values
                                               : e->values[l->residual];
     }
-    for (size_t i = 0; i < bnn_events_pixels(l) && !bnn_events_pause(e, UINT64_C(8) * l->out_c); i++)
-        for (uint32_t o = 0; o < l->out_c; o++, at++)
-            out[at] = bnn_events_finish(&l->finish, (float)bnn_events_accumulator(l, i, o), o,
-                                        residual != NULL ? residual + at : NULL);
+    for (size_t i = 0; i < bnn_events_pixels(l) && !bnn_events_pause(e, UINT64_C(8) * l->out_c); i++, at += l->out_c)
+        for (uint32_t o = 0; o < l->out_c; o++)
+            out[at + o] = bnn_finish((float)bnn_events_accumulator(l, i, o), &l->finish, o,
+                                     residual != NULL ? residual + at : NULL);
 }
 
 /* An op on real values, by the synchronous code. */

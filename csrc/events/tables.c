@@ -91,28 +91,6 @@ static int32_t within_reach(const struct bnn_layer *l, int32_t threshold)
     return threshold > reach ? reach + 1 : threshold;
 }
 
-static void find_slots(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l)
-{
-    const struct bnn_conv_attrs *a = op->attrs;
-    const float **operands[BNN_SLOT_COUNT] = {NULL,           &l->finish.pre_mul, &l->finish.pre_add, NULL,
-                                              &l->finish.sub, &l->finish.mul,     &l->finish.add};
-    uint32_t slots = (uint32_t)a->slots, input = 2;
-    for (uint32_t bit = 0; bit < BNN_SLOT_COUNT; bit++) {
-        uint32_t slot = 1u << bit;
-        if (!(slots & slot & BNN_SLOTS_WITH_OPERAND))
-            continue;
-        if (slot == BNN_SLOT_RESIDUAL)
-            l->residual = op->inputs[input];
-        else if (operands[bit] != NULL)
-            *operands[bit] = bnn_op_input(p->model, op, input)->data;
-        input++;
-    }
-    l->finish.clamp0 = (slots & BNN_SLOT_CLAMP0) != 0;
-    l->finish.clamp1 = (slots & BNN_SLOT_CLAMP1) != 0;
-    l->finish.lo0 = a->clamp0_lo, l->finish.hi0 = a->clamp0_hi;
-    l->finish.lo1 = a->clamp1_lo, l->finish.hi1 = a->clamp1_hi;
-}
-
 /* count elements and room for vectors that look past them. */
 static void *reserve_slack(struct bnn_prepare *p, size_t count, size_t size)
 {
@@ -124,9 +102,8 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
     const struct bnn_tensor *w = bnn_op_input(p->model, op, 1);
     size_t pixels = bnn_events_pixels(l), outputs = pixels * l->out_c;
     size_t weights = (size_t)w->o * w->h * w->w * w->c;
-    find_slots(p, op, l);
     if (l->kind == BNN_LAYER_ENCODER) {
-        if (l->input == BNN_NONE || l->residual != BNN_NONE)
+        if (l->input == BNN_NONE)
             return; /* runs synchronously only */
         float *rows = reserve_slack(p, weights, sizeof *rows);
         l->membranes = reserve_slack(p, outputs, sizeof(float));

@@ -151,6 +151,11 @@ static inline int bnn_is_conv(const struct bnn_op *op)
     return opcode == BNN_OP_CONV2D || opcode == BNN_OP_BCONV2D || opcode == BNN_OP_ICONV2D;
 }
 
+/* slots.c: the number of the input that a slot of a convolution has, or 0; and the slots as kernels have them, with the
+ * file's operands. */
+uint32_t bnn_slot_input(const struct bnn_op *op, uint32_t slot);
+struct bnn_epilogue bnn_op_epilogue(const struct bnn_model *m, const struct bnn_op *op);
+
 /* Products of one image of a convolution, by what is multiplied: one is not 0.  All 0 for other ops. */
 struct bnn_products {
     uint64_t binary, byte, floating;

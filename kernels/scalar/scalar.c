@@ -2,6 +2,7 @@
 /* The portable family: plain C11, the meaning of the interface, and what every other family is compared with. */
 #include "../bits.h"
 #include "../bytes.h"
+#include "../epilogue.h"
 
 enum { LANES = 32 };
 
@@ -46,31 +47,6 @@ static int binary_bits(const struct bnn_tile *t)
     return 0;
 }
 
-static float clamp(float v, float lo, float hi)
-{
-    v = v < lo ? lo : v;
-    return v > hi ? hi : v;
-}
-
-static float finish(float v, const struct bnn_epilogue *e, size_t channel, const float *residual)
-{
-    if (e->pre_mul)
-        v = v * e->pre_mul[channel];
-    if (e->pre_add)
-        v = v + e->pre_add[channel];
-    if (e->clamp0)
-        v = clamp(v, e->lo0, e->hi0);
-    if (e->sub)
-        v = v - e->sub[channel];
-    if (e->mul)
-        v = v * e->mul[channel];
-    if (e->add)
-        v = v + e->add[channel];
-    if (residual)
-        v = v + residual[channel];
-    return e->clamp1 ? clamp(v, e->lo1, e->hi1) : v;
-}
-
 /* Channels first to first + channels (first a multiple of 32, channels at most 32) of one pixel, from their sums. */
 static int store(const float *sum, const struct bnn_epilogue *e, size_t first, size_t channels, uint32_t *bits,
                  float *values, const float *residual)
@@ -78,7 +54,7 @@ static int store(const float *sum, const struct bnn_epilogue *e, size_t first, s
     uint32_t word = 0;
     int nan = 0;
     for (size_t lane = 0; lane < channels; lane++) {
-        float v = finish(sum[lane], e, first + lane, residual);
+        float v = bnn_finish(sum[lane], e, first + lane, residual);
         word |= (uint32_t)(v > BNN_BIT_ABOVE) << lane;
         nan |= v != v;
         if (values)

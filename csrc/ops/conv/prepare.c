@@ -8,16 +8,16 @@
 enum { CHUNK = 1024 }; /* floats on the stack */
 
 /* Per-channel operands: the file's own where every group fills its blocks, else a padded copy. */
-static const float *pad_operand(struct bnn_prepare *p, const struct bnn_conv *conv, const struct bnn_tensor *t)
+static const float *pad_operand(struct bnn_prepare *p, const struct bnn_conv *conv, const float *operand)
 {
     const struct bnn_conv_shape *s = &conv->shape;
     if (conv->padded == s->outputs)
-        return t->data;
+        return operand;
     float *copy = bnn_reserve(p, bnn_conv_product(p, s->groups, conv->padded), sizeof *copy);
     if (copy != NULL)
         for (size_t g = 0; g < s->groups; g++)
             for (size_t c = 0; c < conv->padded; c++)
-                copy[g * conv->padded + c] = c < s->outputs ? ((const float *)t->data)[g * s->outputs + c] : 0.0f;
+                copy[g * conv->padded + c] = c < s->outputs ? operand[g * s->outputs + c] : 0.0f;
     return copy;
 }
 
@@ -57,33 +57,17 @@ static const float *negated_signs(struct bnn_prepare *p, const struct bnn_conv *
 
 static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
 {
-    const struct bnn_conv_attrs *a = conv->shape.attrs;
     struct bnn_epilogue *e = &conv->epilogue;
-    const float **const operands[BNN_SLOT_COUNT] = {NULL, &e->pre_mul, &e->pre_add, NULL, &e->sub, &e->mul, &e->add};
-    uint32_t slots = (uint32_t)a->slots, own = (uint32_t)a->layer_slots;
-    const float *signs = NULL;
-    int input = 2;
-    for (uint32_t bit = 0; bit < BNN_SLOT_COUNT; bit++) {
-        uint32_t slot = 1u << bit;
-        if (!(slots & slot & BNN_SLOTS_WITH_OPERAND))
-            continue;
-        if (slot == BNN_SLOT_RESIDUAL)
-            conv->residual = input;
-        else if (slot == BNN_SLOT_NEGATED)
-            signs = negated_signs(p, conv, bnn_op_input(p->model, op, (uint32_t)input));
-        else if (slot != BNN_SLOT_THRESHOLD && slot != BNN_SLOT_ZEROS)
-            *operands[bit] = pad_operand(p, conv, bnn_op_input(p->model, op, (uint32_t)input));
-        input++;
-    }
-    e->lo0 = a->clamp0_lo;
-    e->hi0 = a->clamp0_hi;
-    e->lo1 = a->clamp1_lo;
-    e->hi1 = a->clamp1_hi;
-    e->clamp0 = (slots & BNN_SLOT_CLAMP0) != 0;
-    e->clamp1 = (slots & BNN_SLOT_CLAMP1) != 0;
+    const float **operands[] = {&e->pre_mul, &e->pre_add, &e->sub, &e->mul, &e->add};
+    uint32_t negated = bnn_slot_input(op, BNN_SLOT_NEGATED), own = (uint32_t)conv->shape.attrs->layer_slots;
+    *e = bnn_op_epilogue(p->model, op);
+    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
+        if (*operands[i] != NULL)
+            *operands[i] = pad_operand(p, conv, *operands[i]);
+    conv->residual = (int)bnn_slot_input(op, BNN_SLOT_RESIDUAL);
     conv->raw_epilogue = keep_slots(e, own);
-    if (signs != NULL)
-        conv->raw_epilogue.pre_mul = signs;
+    if (negated != 0)
+        conv->raw_epilogue.pre_mul = negated_signs(p, conv, bnn_op_input(p->model, op, negated));
     conv->raw_residual = own & BNN_SLOT_RESIDUAL ? conv->residual : 0;
 }
 

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a convolution does with its sums, as the file says it; opening checked it. */
+#include "bits.h"
+#include "model/internal.h"
+
+uint32_t bnn_slot_input(const struct bnn_op *op, uint32_t slot)
+{
+    uint32_t slots = (uint32_t)((const struct bnn_conv_attrs *)op->attrs)->slots;
+    return slots & slot ? 2 + bnn_popcount(slots & BNN_SLOTS_WITH_OPERAND & (slot - 1)) : 0;
+}
+
+static const float *operand(const struct bnn_model *m, const struct bnn_op *op, uint32_t slot)
+{
+    uint32_t input = bnn_slot_input(op, slot);
+    return input != 0 ? bnn_op_input(m, op, input)->data : NULL;
+}
+
+struct bnn_epilogue bnn_op_epilogue(const struct bnn_model *m, const struct bnn_op *op)
+{
+    const struct bnn_conv_attrs *a = op->attrs;
+    return (struct bnn_epilogue){
+        .pre_mul = operand(m, op, BNN_SLOT_PRE_MUL),
+        .pre_add = operand(m, op, BNN_SLOT_PRE_ADD),
+        .sub = operand(m, op, BNN_SLOT_SUB),
+        .mul = operand(m, op, BNN_SLOT_MUL),
+        .add = operand(m, op, BNN_SLOT_ADD),
+        .lo0 = a->clamp0_lo,
+        .hi0 = a->clamp0_hi,
+        .lo1 = a->clamp1_lo,
+        .hi1 = a->clamp1_hi,
+        .clamp0 = ((uint32_t)a->slots & BNN_SLOT_CLAMP0) != 0,
+        .clamp1 = ((uint32_t)a->slots & BNN_SLOT_CLAMP1) != 0,
+    };
+}

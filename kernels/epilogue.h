@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An epilogue, one value at a time; the vectors of the other families do the same. */
+#ifndef BNN_KERNELS_EPILOGUE_H
+#define BNN_KERNELS_EPILOGUE_H
+
+#include "kernels.h"
+
+static inline float bnn_clamp(float v, float lo, float hi)
+{
+    v = v < lo ? lo : v; /* not-a-number stays */
+    return v > hi ? hi : v;
+}
+
+/* residual: of the pixel's channels, or NULL */
+static inline float bnn_finish(float v, const struct bnn_epilogue *e, size_t channel, const float *residual)
+{
+    if (e->pre_mul)
+        v = v * e->pre_mul[channel];
+    if (e->pre_add)
+        v = v + e->pre_add[channel];
+    if (e->clamp0)
+        v = bnn_clamp(v, e->lo0, e->hi0);
+    if (e->sub)
+        v = v - e->sub[channel];
+    if (e->mul)
+        v = v * e->mul[channel];
+    if (e->add)
+        v = v + e->add[channel];
+    if (residual)
+        v = v + residual[channel];
+    return e->clamp1 ? bnn_clamp(v, e->lo1, e->hi1) : v;
+}
+
+#endif
