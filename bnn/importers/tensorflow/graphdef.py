@@ -25,6 +25,7 @@ from .ops import (
     READERS,
     batch_reduction,
     channels_first,
+    concat,
     layer_norm,
     over_batch,
     product,
@@ -214,7 +215,6 @@ class GraphReader:
         return Graph(tuple(inputs), outputs, tuple(frozen.output_names))
 
     def _read(self, node: TfNode) -> tuple[Node | Moved | Shared, ...]:
-        layer = self.frozen.layer(node.name)
         source = Source(self, node)
         operands = [self._of_batch(node, t) for t in node.inputs]
         if any(operands):
@@ -222,40 +222,37 @@ class GraphReader:
         if over_batch(source):
             return (batch_reduction(source),)
         loose = any(self.frozen.resolve(t) in self.moved for t in node.inputs)
-        shape = self.shapes[node.name, 0]
-        results: tuple[Node | Moved, ...]
-        if node.op == SPARSE_PRODUCT:
-            return (sparse_product(source),)
-        if loose and node.op in PRODUCTS:
-            operand = self._operand(node.inputs[0])
-            if not isinstance(operand, Moved):
-                raise unsupported_alone(source)
-            return (product(source, operand),)
-        if loose and node.op in NORMS and node.attrs.get("is_training"):
-            operand = self._operand(node.inputs[0])
-            assert isinstance(operand, Moved)
-            return (layer_norm(source, operand),)
-        if loose and node.op in POINTWISE:
-            return (self._pointwise(node),)
-        if node.op not in MOVES or node.op in READERS and not loose and shape[:1] == (PROBE_BATCH,):
-            try:
-                if node.op not in READERS:
-                    raise unsupported_alone(source)
-                read = READERS[node.op](source) if not loose else ()
-                results = read if isinstance(read, tuple) else (read,)
-            except UnsupportedOpError:
-                if node.op not in MOVES:
-                    raise
-                results = self._move(source)
-            if loose or shape[:1] != (PROBE_BATCH,):
-                raise self._loose(node)
+        if node.op in MOVES:
+            joined = concat(source) if node.op == "ConcatV2" and not loose else None
+            results = self._move(source) if joined is None else (joined,)
+        elif node.op == SPARSE_PRODUCT:
+            results = (sparse_product(source),)
+        elif loose:
+            results = (self._read_loose(source),)
+        elif node.op not in READERS:
+            raise unsupported_alone(source)
         else:
-            results = self._move(source)
+            results = (READERS[node.op](source),)
+            if self.shapes[node.name, 0][:1] != (PROBE_BATCH,):
+                raise self._loose(node)
         for i, result in enumerate(results):
             shape = self.shapes[node.name, i]
             if isinstance(result, Node) and result.type.shape != shape[1:]:
-                raise CompileError(f"layer '{layer}': {node.op} gives {shape[1:]}, read as {result.type}")
+                raise CompileError(f"layer '{source.layer}': {node.op} gives {shape[1:]}, read as {result.type}")
         return results
+
+    def _read_loose(self, source: Source) -> Moved:
+        """An op of values that do not keep the batch first."""
+        node = source.tf
+        if node.op in POINTWISE:
+            return self._pointwise(node)
+        norm = node.op in NORMS and node.attrs.get("is_training")
+        if not norm and node.op not in PRODUCTS:
+            raise self._loose(node) if node.op in READERS else unsupported_alone(source)
+        operand = self._operand(node.inputs[0])
+        if not isinstance(operand, Moved):
+            raise unsupported_alone(source)
+        return layer_norm(source, operand) if norm else product(source, operand)
 
     def _loose(self, node: TfNode, output: int = 0) -> UnsupportedOpError:
         known = (self.moved.get(t) for t in ((node.name, output), *map(self.frozen.resolve, node.inputs)))
@@ -293,7 +290,6 @@ class GraphReader:
                 count = batch_size(source, anything, o)
                 bases[i] = count if any(isinstance(other, Shared) for other in operands) else noted(source, count)
         result = READERS[node.op](Source(self, node, bases))
-        assert isinstance(result, Node)
         shape, own = self.shapes[node.name, 0], result.type.shape
         if images and shape != (PROBE_BATCH, *own) or not images and without_ones(shape) != without_ones(own):
             raise self._loose(node)
@@ -317,7 +313,6 @@ class GraphReader:
             raise self._loose(node)
         bases = [o.base if isinstance(o, Moved) else None for o in operands]
         result = READERS[node.op](Source(self, node, bases))
-        assert isinstance(result, Node)
         return replace(moved[0], base=result)
 
     def _operand(self, tensor: Tensor) -> Moved | Array:

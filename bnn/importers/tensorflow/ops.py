@@ -25,7 +25,6 @@ from ...ir.ops import (
     ReshapeAttrs,
     ResizeAttrs,
     RoundAttrs,
-    SliceAttrs,
     constant,
 )
 from ..common import batch, elementwise, moves, reduce
@@ -34,7 +33,7 @@ from ..common.moves import Moved, in_order, numbers, start
 from ..common.transposed import transposed
 from .source import Source
 
-Reader = Callable[["Source"], "Node | tuple[Node, ...]"]
+Reader = Callable[["Source"], Node]
 READERS: dict[str, Reader] = {}
 REDUCTIONS = frozenset({"Mean", "Sum"})  # those that may be over the batch
 NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
@@ -343,33 +342,13 @@ def _pad(s: Source) -> Node:
     return s.make("pad_channels", x, attrs=channels) if before or after else x
 
 
-@reader("ConcatV2")
-def _concat(s: Source) -> Node:
+def concat(s: Source) -> Node | None:
+    """A concatenation of channels; None: another, which is a move like others."""
     rank = len(s.shape(0))
-    axis = int(s.constant(s.count - 1)) % rank
-    if any(s.is_constant(i) for i in range(s.count - 1)):
-        raise s.unsupported("concatenation with a constant")
-    if axis != rank - 1:
-        raise s.unsupported("concatenation over another axis than the channels")  # it is a move like others
+    over_channels = rank > 1 and int(s.constant(s.count - 1)) % rank == rank - 1
+    if not over_channels or any(s.is_constant(i) for i in range(s.count - 1)):
+        return None
     return s.concat([s.value(i) for i in range(s.count - 1)], final=True)
-
-
-@reader("Split", "SplitV")
-def _split(s: Source) -> tuple[Node, ...]:
-    value, axis = (1, 0) if s.tf.op == "Split" else (0, 2)
-    rank = len(s.shape(value))
-    where = int(np.reshape(s.constant(axis), ())) % rank
-    if where != rank - 1:
-        raise s.unsupported(f"a split over axis {where}; only the channels (the last axis) can be split")
-    sizes = [s.output_shape_of(i)[-1] for i in range(s.outputs)]
-    if 0 in sizes:
-        raise s.unsupported("a part without channels")  # it is a move like others
-    x = s.value(value)
-    ends = np.cumsum(sizes).tolist()
-    return tuple(
-        s.make("slice", x, attrs=SliceAttrs(begin, end), output=i)
-        for i, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True))
-    )
 
 
 def _dilated_transposed(s: Source, conv: Source, space: Source, pads: Array, crops: Array) -> Node:
