@@ -30,7 +30,7 @@ from ..ir.ops import ConvAttrs
 from ..ir.ops.rounding import FUNCTION, NOTHING, TINY, gamma
 from ..passes import lower
 from ..runtime import Model, OpInfo, TensorInfo
-from ..runtime.arrays import spread
+from .inputs import checked
 from .report import ROUNDING, Comparison, EndToEnd, LayerCheck, Report, compare_bits, compare_floats, distances
 from .rounding import bound, rounded_up
 from .source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
@@ -61,21 +61,9 @@ def verify(
     where the data do not fit, or the two models do not belong together.
     """
     round_plainly()
-    arrays = [np.asarray(a) for a in spread(data, model.input_names)]
-    for array, shape, name in zip(arrays, model.input_shapes, model.input_names, strict=True):
-        if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
-            dims = ", ".join(map(str, shape))
-            raise InputError(f"input '{name}': found {array.shape}, expected (N, {dims}) with N > 0")
-    arrays = [_as_input(a, d, n) for a, d, n in zip(arrays, model.input_dtypes, model.input_names, strict=True)]
+    arrays = checked(model, data)
     original = open_source(source, unsafe=unsafe, input_shape=input_shape)
     return _Verifier(original, model, batch_size).run(arrays, progress)
-
-
-def _as_input(array: Array, dtype: np.dtype[Any], name: str) -> Array:
-    """Data as an input's; bytes are not made of other numbers."""
-    if dtype != np.float32 and array.dtype != dtype:
-        raise InputError(f"input '{name}': found {array.dtype}, expected {dtype}, which the compiled network reads")
-    return np.ascontiguousarray(array, dtype=dtype)
 
 
 class _Run:

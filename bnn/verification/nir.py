@@ -30,6 +30,7 @@ from ..ir.graph import DType, Node
 from ..ir.interpret import evaluate
 from ..ir.neurons import NeuronForm
 from ..runtime import Model
+from .inputs import checked
 from .simulators import IMPORTERS, Importer
 
 __all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "verify_nir"]
@@ -157,8 +158,8 @@ def verify_nir(
         raise InputError(f"importer: found {importer!r}, expected 'all' or one of {', '.join(IMPORTERS)}")
     if not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size: found {batch_size!r}, expected a whole number of at least 1")
-    opened = _opened(model)
-    arrays = _arrays(opened, x)
+    opened = model if isinstance(model, Model) else Model.from_file(model)
+    arrays = checked(opened, x)
     nir_graph, profile = _read(os.fspath(nir_path), opened)
     chain = _arranged(os.fspath(nir_path), opened, profile)
     chosen = list(IMPORTERS.values()) if importer == "all" else [IMPORTERS[importer]]
@@ -309,24 +310,6 @@ class _RuntimeBits:
             elif node.type.dtype is DType.b1 and not node.is_constant:
                 values[node] = evaluate(node, [i.value if i.is_constant else values[i] for i in node.inputs])
         return {n: v for n, v in values.items() if n.type.dtype is DType.b1}, [outputs[i] for i in sorted(outputs)]
-
-
-def _opened(model: Model | str | os.PathLike[str]) -> Model:
-    return model if isinstance(model, Model) else Model.from_file(model)
-
-
-def _arrays(model: Model, x: Array | Sequence[Array]) -> list[Array]:
-    arrays = [x] if isinstance(x, np.ndarray) else list(x)
-    if len(arrays) != len(model.input_shapes):
-        raise InputError(f"found {len(arrays)} input arrays, expected {len(model.input_shapes)}")
-    dtypes = model.input_dtypes
-    for array, shape, name, dtype in zip(arrays, model.input_shapes, model.input_names, dtypes, strict=True):
-        if dtype != np.float32 and array.dtype != dtype:
-            raise InputError(f"input '{name}': found {array.dtype}, expected {dtype}")
-        if array.shape[1:] != tuple(shape) or len(array) != len(arrays[0]) or not len(array):
-            expected = f"(N, {', '.join(map(str, shape))}) with N > 0"
-            raise InputError(f"input '{name}': found {array.shape}, expected {expected}")
-    return [np.ascontiguousarray(a, dtype) for a, dtype in zip(arrays, dtypes, strict=True)]
 
 
 def _read(path: str, model: Model) -> tuple[Any, str]:

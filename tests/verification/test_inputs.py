@@ -17,7 +17,7 @@ from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.load import TensorFlowModel
 from bnn.ir import ops
 from bnn.ir.graph import Graph
-from bnn.verification import layers
+from bnn.verification.inputs import checked
 from bnn.verification.layers import _Verifier
 from bnn.verification.report import EndToEnd
 
@@ -31,11 +31,13 @@ F32 = np.dtype(np.float32)
 @pytest.mark.parametrize("dtype", [np.dtype(np.uint8), np.dtype(np.int8)])
 def test_bytes_are_not_made_of_other_numbers(dtype: np.dtype[Any]) -> None:
     x = np.zeros((2, 3), dtype)
-    assert layers._as_input(x, dtype, "x").dtype == dtype
-    with pytest.raises(bnn.InputError, match=f"input 'x': found float32, expected {dtype}, which"):
-        layers._as_input(x.astype(F32), dtype, "x")
-    for other in (x, x.astype(np.float64).T):
-        found = layers._as_input(other, F32, "x")
+    model: Any = SimpleNamespace(input_names=["x"], input_shapes=[(3,)], input_dtypes=[dtype])
+    assert checked(model, x)[0].dtype == dtype
+    with pytest.raises(bnn.InputError, match=f"input 'x': found dtype float32, expected {dtype}; "):
+        checked(model, x.astype(F32))
+    floats: Any = SimpleNamespace(input_names=["x"], input_shapes=[(3,)], input_dtypes=[F32])
+    for other in (x, np.zeros((3, 2)).T):
+        (found,) = checked(floats, other)
         assert found.dtype == F32 and found.flags.c_contiguous
 
 
