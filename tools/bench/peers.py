@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bench.networks import MissingError
 from bench.onnx_network import export
 from bench.timing import Contestant
-from bnn.importers.tensorflow.load import freeze, import_model
+from bnn.importers import open_source
 from bnn.passes import lower
 from training import _tf
 
@@ -98,7 +98,7 @@ def _channels_first(x: Floats) -> Floats:
 @contextlib.contextmanager
 def _exported(keras_model: Any, shape: tuple[int, ...]) -> Iterator[tuple[Path, Path]]:
     """ONNX files of the float and the int8 network of a Keras model's shape."""
-    graph = lower(import_model(freeze(keras_model)), until="fold_constants")
+    graph = lower(open_source(keras_model).graph(), until="fold_constants")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "float.onnx"
         path.write_bytes(export(graph).SerializeToString())

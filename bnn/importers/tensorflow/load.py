@@ -28,8 +28,7 @@ from .limits import check_bytes
 from .pure import CONTROL, LOWERED
 from .reason import reason
 from .run import Runner, check_pure
-from .saved_graph import read_signature
-from .saved_models import check_files, check_saved_model, read_saved_model
+from .saved_models import check_files, check_saved_model, read_saved_model, read_signature
 from .source import FRAMEWORK
 
 
@@ -56,21 +55,6 @@ def without_onednn() -> None:
     fuses and reorders, which changes the last bit of batch norms."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-
-
-def import_model(
-    model: Any,
-    *,
-    unsafe: bool = False,
-    input_shape: Sequence[int] | None = None,
-    input_dtype: InputDType = None,
-) -> Graph:
-    """A SOURCE graph from a Keras model, a path (.keras, .h5, SavedModel folder), or what ``freeze`` gave.
-
-    ``input_shape``: without the batch; needed only for a model that has no fixed one.  ``unsafe``: see ``load_keras``,
-    and execute ops that may do more than compute.  ``input_dtype``: see ``graphdef.read``.
-    """
-    return read(freeze(model, unsafe=unsafe, input_shape=input_shape), input_dtype)
 
 
 class TensorFlowModel:

@@ -13,7 +13,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework import op_def_registry
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow.load import import_model
+
+from .models import import_model
 
 raw = tf.raw_ops
 Case = Callable[[str, str], Any]  # of a file that must not be written, and of one that must not be read

@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 
 from bnn._types import Array
+from bnn.importers import open_source
 from bnn.importers.tensorflow.frozen import Frozen
 from bnn.importers.tensorflow.inline import from_graph
-from bnn.importers.tensorflow.load import _frozen, freeze, import_model
+from bnn.importers.tensorflow.load import _frozen, freeze
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
@@ -43,6 +44,11 @@ def scramble(model: Any) -> Any:
         values.append(value.astype(np.float32))
     model.set_weights(values)
     return model
+
+
+def import_model(model: Any, *, input_dtype: Any = None, **options: Any) -> Graph:
+    """The SOURCE graph of a model, of a path, or of what ``freeze`` gave."""
+    return open_source(model, **options).graph(input_dtype)
 
 
 def frozen(function: Callable[[Any], Any], shape: tuple[int, ...]) -> Frozen:

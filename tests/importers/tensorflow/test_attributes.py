@@ -16,11 +16,10 @@ import tensorflow as tf
 
 from bnn.errors import UnsupportedOpError
 from bnn.importers.tensorflow import ops
-from bnn.importers.tensorflow.load import import_model
 from bnn.importers.tensorflow.ops import READERS, _same_pads, _spatial
 from bnn.ir import interpret
 
-from .models import Array, close, compare_values, frozen, images
+from .models import Array, close, compare_values, frozen, images, import_model
 
 raw, nn = tf.raw_ops, tf.nn
 Function = Callable[[Any], Any]

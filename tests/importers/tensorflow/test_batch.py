@@ -16,8 +16,9 @@ import bnn
 from bnn._native import ffi, lib
 from bnn._types import Array
 from bnn.errors import CompileError, UnsupportedOpError
-from bnn.importers.tensorflow.load import import_model
 from bnn.passes import lower
+
+from .models import import_model
 
 keras = tf.keras
 layers = tf.keras.layers

@@ -18,10 +18,9 @@ from bnn.importers.common.moves import Layout, Moved, arrange, in_order, start
 from bnn.importers.tensorflow import counts
 from bnn.importers.tensorflow.counts import keeps_its_place, multiple
 from bnn.importers.tensorflow.frozen import MOVES, TfNode
-from bnn.importers.tensorflow.load import import_model
 from bnn.ir import interpret, ops
 
-from .models import frozen
+from .models import frozen, import_model
 
 NAN = np.nan
 

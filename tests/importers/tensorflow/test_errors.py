@@ -15,9 +15,10 @@ import tensorflow as tf
 
 from bnn.errors import CompileError, UnsupportedOpError
 from bnn.importers.tensorflow.graphdef import SUPPORTED
-from bnn.importers.tensorflow.load import import_model
 from bnn.ir.graph import DType
 from bnn.passes import lower
+
+from .models import import_model
 
 keras = tf.keras
 layers = tf.keras.layers

@@ -14,10 +14,9 @@ import tensorflow as tf
 import bnn
 from bnn.errors import CompileError
 from bnn.file.write import encode
-from bnn.importers.tensorflow.load import import_model
 from bnn.passes import lower
 
-from .models import check, needs_keras3, ops, scramble
+from .models import check, import_model, needs_keras3, ops, scramble
 
 keras = tf.keras
 layers = tf.keras.layers

@@ -16,12 +16,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn.importers.tensorflow import archives, limits
-from bnn.importers.tensorflow.load import import_model
+from bnn.importers.tensorflow import keras_files, limits
 from pace import loop_seconds
 
 from .hostile import refused
-from .models import needs_keras3
+from .models import import_model, needs_keras3
 
 keras = tf.keras
 pytestmark = pytest.mark.timeout(method="thread")
@@ -175,9 +174,9 @@ def sizes_unpacked(path: Path) -> dict[str, int]:
 def test_texts_as_large_as_may_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "net.keras"
     size = sizes_unpacked(path)["config.json"]
-    monkeypatch.setattr(archives, "_MOST_TEXT", size)
+    monkeypatch.setattr(keras_files, "_MOST_TEXT", size)
     import_model(path)
-    monkeypatch.setattr(archives, "_MOST_TEXT", size - 1)
+    monkeypatch.setattr(keras_files, "_MOST_TEXT", size - 1)
     refused(path, f"'config.json' is {size:,} bytes; at most {size - 1:,} are read")
 
 

@@ -14,10 +14,10 @@ from tensorflow.python.framework import op_def_registry
 from bnn.importers.tensorflow import pure
 from bnn.importers.tensorflow.frozen import ALIASES, SHAPE_OPS
 from bnn.importers.tensorflow.graphdef import SUPPORTED
-from bnn.importers.tensorflow.load import import_model
 from bnn.importers.tensorflow.symbols import FUNCTIONS
 
 from .hostile import Case, edit, function_of, inject, product, raw, refused, save_plain, writing
+from .models import import_model
 
 pytestmark = pytest.mark.timeout(method="thread")  # what hangs, hangs in C++
 ONE = tf.TensorSpec([], tf.float32)

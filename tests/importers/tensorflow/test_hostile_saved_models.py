@@ -16,9 +16,9 @@ import tensorflow as tf
 
 from bnn.errors import CompileError
 from bnn.importers.tensorflow import graphdef, inline, limits, run, saved_models
-from bnn.importers.tensorflow.load import import_model
 
 from .hostile import edit, product, refused
+from .models import import_model
 
 keras = tf.keras
 pytestmark = pytest.mark.timeout(method="thread")

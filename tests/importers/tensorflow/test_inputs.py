@@ -15,12 +15,11 @@ import tensorflow as tf
 
 from bnn.errors import CompileError
 from bnn.importers.tensorflow.keras_inputs import _names, _specs, checked_shape, fitted, model_inputs
-from bnn.importers.tensorflow.load import import_model
 from bnn.ir import interpret
 from bnn.ir.graph import Graph
 from bnn.passes import lower
 
-from .models import Array, check, needs_keras3, scramble
+from .models import Array, check, import_model, needs_keras3, scramble
 
 KERAS = {"keras 2": tf.keras, "keras 3": keras3}
 

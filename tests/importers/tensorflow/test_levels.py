@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 
 import bnn
-from bnn.importers.tensorflow.load import import_model
 from bnn.ir.graph import Graph
 from bnn.passes import lower
+
+from .models import import_model
 
 L = tf.keras.layers
 CHANNELS = 40

@@ -12,12 +12,11 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow.load import import_model
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
 
-from .models import check, ops, scramble
+from .models import check, import_model, ops, scramble
 
 keras = tf.keras
 L = keras.layers

@@ -16,7 +16,6 @@ from tensorflow.python.framework import op_def_registry
 
 from bnn.errors import CompileError, UnsupportedOpError
 from bnn.importers.tensorflow import (
-    archives,
     frozen,
     keras_files,
     limits,
@@ -58,7 +57,7 @@ LISTS: dict[str, tuple[Collection[str], int, str]] = {
     "BUILDERS": (keras_files._BUILDERS, 3, "953ee428"),
     "KERAS_FUNCTIONS": (keras_files._FUNCTIONS, 6, "667139de"),
     "BASES": (sorted(map(".".join, keras_files._BASES)), 7, "523ac16d"),
-    "MEMBERS": (archives._CONFIG | archives._WEIGHTS, 4, "0922a715"),
+    "MEMBERS": (keras_files._CONFIG | keras_files._WEIGHTS, 4, "0922a715"),
     "OWN_FUNCTIONS": (saved_models._OWN_FUNCTIONS, 4, "4e187313"),
     "KINDS": (saved_models._KINDS, 6, "d5c1a240"),
     "PARENTS": (saved_models._PARENTS, 2, "7cf0cfc5"),
@@ -95,7 +94,12 @@ def test_limits() -> None:
         2**32,
         2**20,
     )
-    assert (archives._MOST_TEXT, tf_run._MOST_SHAPE, tf_run._WIDEST, tf_ops._MOST_WEIGHTS) == (2**26, 1024, 16, 2**26)
+    assert (keras_files._MOST_TEXT, tf_run._MOST_SHAPE, tf_run._WIDEST, tf_ops._MOST_WEIGHTS) == (
+        2**26,
+        1024,
+        16,
+        2**26,
+    )
     limits.check_bytes("here", "all", 2**30)
     with pytest.raises(
         CompileError, match=r"^here: all is 1,073,741,825 bytes; at most 1,073,741,824 are read; .*unsafe"

@@ -20,14 +20,15 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow import limits, saved_graph, saved_models
-from bnn.importers.tensorflow.archives import check_hdf5
+from bnn.importers.tensorflow import limits, saved_models
 from bnn.importers.tensorflow.frozen import TfNode
-from bnn.importers.tensorflow.load import _sizes, import_model
+from bnn.importers.tensorflow.keras_files import check_hdf5
+from bnn.importers.tensorflow.load import _sizes
 from bnn.importers.tensorflow.saved_models import check_files, check_saved_model
 from bnn.ir import interpret
 
 from .hostile import Plain, edit, product, refused, save_plain
+from .models import import_model
 
 HERE = Path("net")
 HOOKS = ["_restore", "restore"]
@@ -238,10 +239,10 @@ def objects(*signatures: str) -> Any:
 
 
 def test_which_signature_is_served() -> None:
-    assert saved_graph._served(objects("one", "serving_default")) == ("serving_default", "f_serving_default")
-    assert saved_graph._served(objects("one", "two")) == ("one", "f_one")
+    assert saved_models._served(objects("one", "serving_default")) == ("serving_default", "f_serving_default")
+    assert saved_models._served(objects("one", "two")) == ("one", "f_one")
     with pytest.raises(CompileError, match="has no signature"):
-        saved_graph._served(objects())
+        saved_models._served(objects())
 
 
 def test_variables_are_constants() -> None:
@@ -254,15 +255,15 @@ def test_variables_are_constants() -> None:
         made("ResourceGather", "g", "v", "x", batch_dims=1),
         made("Relu", "y", "x"),
     ]
-    found = {n.name: n for n in saved_graph._without_handles([*handles, *reads], {"v"})}
+    found = {n.name: n for n in saved_models._without_handles([*handles, *reads], {"v"})}
     assert found["r"] == made("Identity", "r", "w") and found["y"] == reads[2]
     assert found["g"] == made("GatherV2", "g", "v", "x", "g/axis", batch_dims=1)
     assert found["g/axis"].op == "Const" and found["g/axis"].attrs == {"value": 1}
-    found = {n.name: n for n in saved_graph._without_handles([*handles, made("ResourceGather", "g", "v", "x")], {"v"})}
+    found = {n.name: n for n in saved_models._without_handles([*handles, made("ResourceGather", "g", "v", "x")], {"v"})}
     assert found["g"].attrs == {"batch_dims": 0} and found["g/axis"].attrs == {"value": 0}
     for op in ("AssignAddVariableOp", "Relu", "VariableShape", "IdentityX"):
         with pytest.raises(CompileError, match=f"op {op} .* needs a variable, not its value"):
-            saved_graph._without_handles([*handles, made(op, "a", "x", "w")], {"v"})
+            saved_models._without_handles([*handles, made(op, "a", "x", "w")], {"v"})
 
 
 def bound(change: Callable[[Any], object]) -> Callable[[Any], None]:

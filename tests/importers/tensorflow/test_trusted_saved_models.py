@@ -10,10 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from bnn.importers.tensorflow.load import import_model
-
 from .hostile import Plain, refused
-from .models import check
+from .models import check, import_model
 
 
 class Writes(tf.saved_model.experimental.TrackableResource):  # type: ignore[misc]
