@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import UnsupportedOpError
 from .graph import DType, Graph, Node
-from .ops import ConvAttrs, DequantizeAttrs, SliceAttrs, constant, make
+from .ops import ConvAttrs, DequantizeAttrs, SliceAttrs, constant, conv_attrs, make
 from .rewrite import remade, with_inputs
 
 MOST_NEURONS = 15  # for one activation: four bits
@@ -97,8 +97,7 @@ def cut(x: Node, parts: int, name: str) -> list[Node]:
 
 
 def _convolution(node: Node, operands: Sequence[Node], shared: Shared) -> Node:
-    a = node.attrs
-    assert isinstance(a, ConvAttrs)
+    a = conv_attrs(node)
     planes = 2**a.planes - 1
     x = operands[0]
     if a.groups > 1:
@@ -140,8 +139,7 @@ def _one_sum(node: Node, shared: Shared) -> Node:
         return node
     # Either may be several convolutions already, of the other's bits as many times.
     few, many = sorted((first, second), key=lambda conv: conv.inputs[1].type.shape[3])
-    attrs = first.attrs
-    assert isinstance(attrs, ConvAttrs)
+    attrs = conv_attrs(first)
     x, groups = few.inputs[0], attrs.groups
     times, left = divmod(many.inputs[1].type.shape[3], few.inputs[1].type.shape[3])
     if left or many.inputs[0] is not (x if times == 1 else _repeated(x, times, groups, node.name, shared)):
@@ -160,8 +158,7 @@ def _sums(node: Node, slots: tuple[str, ...]) -> bool:
 
 def _window(node: Node) -> tuple[object, ...]:
     """What a filter sees of the image."""
-    a = node.attrs
-    assert isinstance(a, ConvAttrs)
+    a = conv_attrs(node)
     return a.stride, a.dilation, a.pads, a.pad_value, a.groups, node.inputs[1].type.shape[:3]
 
 

@@ -63,16 +63,21 @@ def regions(root: Node) -> Iterator[Node]:
             yield next(iter(frontier))
 
 
+def between(root: Node, x: Node) -> list[Node]:
+    """The nodes that make ``root`` of x, operands first."""
+    found = {x: None}
+    for node in topological([root]):
+        if any(i in found for i in node.inputs):
+            found[node] = None
+    return list(found)[1:]
+
+
 def function(root: Node, x: Node) -> Callable[..., Array]:
     """``root`` as a function of the values of x, an array (n) or (n, channels); with a slice, of those channels alone.
 
     Between the two stand ops whose other operands are constants: one number, or one per channel.
     """
-    inside, body = {x}, []
-    for node in topological([root]):
-        if node is not x and any(i in inside for i in node.inputs):
-            inside.add(node)
-            body.append(node)
+    body = between(root, x)
 
     def constant(node: Node, part: slice) -> Array:
         value = node.value.reshape(-1)

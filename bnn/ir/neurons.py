@@ -17,10 +17,10 @@ from .._types import Array
 from .counting import composed, counted
 from .graph import DType, Graph, Node
 from .interpret import evaluate
-from .monotone import integer_thresholds
-from .ops import OPS, ConvAttrs, ReshapeAttrs, constant, make
+from .monotone import between, integer_thresholds
+from .ops import OPS, ConvAttrs, ReshapeAttrs, constant, conv_attrs, make
 from .ops.conv import epilogue
-from .rewrite import with_inputs
+from .rewrite import sources, with_inputs
 
 # What may stand between a sum and its bit, besides elementwise ops: each gives an element from one element.  A list,
 # and no trait: the walk below knows what each of them does with channels.
@@ -110,19 +110,19 @@ def _steps(node: Node, known: dict[Node, _Step | None]) -> list[_Step] | None:
     first = steps[0]
     together = all(s.conv is first.conv and s.pool is first.pool and not s.flattened for s in steps)
     distinct = len(set(node.inputs)) == len(node.inputs)
-    return steps if together and distinct and first.conv.attrs.groups == 1 else None  # type: ignore[attr-defined]
+    return steps if together and distinct and conv_attrs(first.conv).groups == 1 else None
 
 
 def _step(bit: Node) -> _Step | None:
     region = _region(bit)
     if region is None:
         return None
-    conv, pool, between = region
+    conv, pool = region
     channels = conv.type.shape[-1]
     every = np.zeros(channels, bool)
 
     def bits(sums: Array, part: slice) -> Array | None:
-        known = _values(conv, pool, between, sums, part)
+        known = _values(bit, conv, pool, sums, part)
         if known is None or known[bit].shape != sums.shape:
             return None
         found = known[bit] > 0
@@ -141,62 +141,31 @@ def _step(bit: Node) -> _Step | None:
     return None if found is None else _Step(bit, conv, pool, *found, every)
 
 
-def _region(bit: Node) -> tuple[Node, Node | None, list[Node]] | None:
-    """(the binary layer whose sum alone decides a bit, the one max-pool between, the other nodes between, operands
-    first); None where there is no such layer."""
-    conv, pool = None, None
-    between: dict[Node, None] = {}
-    above: set[Node] = set()  # nodes between that the pool's values reach
-    stack = [(bit, False)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            between[node] = None
-            continue
-        if node in between or node.is_constant:
-            continue
-        if node.op == "bconv2d" and node.type.dtype is DType.f32:
-            if conv not in (None, node) or "residual" in node.attrs.slots:  # type: ignore[attr-defined]
-                return None
-            conv = node
-        elif node.op == "max_pool" and node.type.dtype is DType.f32:
-            if pool not in (None, node):
-                return None
-            pool = node
-            stack.append((node.inputs[0], False))
-        elif node is bit or node.op in _BETWEEN or OPS[node.op].elementwise and not OPS[node.op].library:
-            stack.append((node, True))
-            stack += [(i, False) for i in node.inputs]
-        else:
-            return None
-    if conv is None:
+def _region(bit: Node) -> tuple[Node, Node | None] | None:
+    """(The binary layer whose sum alone decides a bit, the one max-pool between); None where there is no such layer."""
+    ends, pool = sources(bit, _by_element), None
+    if [(n.op, n.type.dtype) for n in ends] == [("max_pool", DType.f32)]:
+        (pool,) = ends
+        ends = sources(pool.inputs[0], _by_element)
+    if [(n.op, n.type.dtype) for n in ends] != [("bconv2d", DType.f32)]:
         return None
-    order = [n for n in between if n is not bit] + [bit]
-    if pool is not None:
-        above = _readers(pool, order)
-        below = [n for n in order if n not in above]
-        if any(i is conv or i in below for n in above for i in n.inputs) or pool.inputs[0] not in (conv, *below):
-            return None  # a way round the pool
-    return conv, pool, order
+    (conv,) = ends
+    return None if "residual" in conv_attrs(conv).slots else (conv, pool)
 
 
-def _readers(source: Node, order: Sequence[Node]) -> set[Node]:
-    found: set[Node] = set()
-    for node in order:
-        if any(i is source or i in found for i in node.inputs):
-            found.add(node)
-    return found
+def _by_element(node: Node) -> bool:
+    return node.op in _BETWEEN or OPS[node.op].elementwise and not OPS[node.op].library
 
 
-def _values(
-    conv: Node, pool: Node | None, between: Sequence[Node], sums: Array, part: slice
-) -> dict[Node, Array] | None:
+def _values(bit: Node, conv: Node, pool: Node | None, sums: Array, part: slice) -> dict[Node, Array] | None:
     """What each node makes of sums (n, channels of the part); None where one reads more than them, or is not finite."""
     channels, width = conv.type.shape[-1], part.stop - part.start
     known = {conv: epilogue(sums, conv.attrs, tuple(i.value[part] for i in conv.inputs[2:]))}
-    for node in between:
-        if pool is not None and pool not in known and pool.inputs[0] in known:
-            known[pool] = known[pool.inputs[0]]
+    below = [] if pool is None else [*between(pool.inputs[0], conv), pool]
+    for node in [*below, *between(bit, pool or conv)]:
+        if node is pool:
+            known[node] = known[node.inputs[0]]
+            continue
         values = []
         for i in node.inputs:
             value = _constant(i, channels, part, node) if i.is_constant else known.get(i)
@@ -238,8 +207,7 @@ def _neurons(node: Node, steps: Sequence[_Step], new: Mapping[Node, Node], copie
         weight = np.where(falling[:, None, None, None], -weight, weight)
         operands.append(constant(np.where(falling, 1, -1), DType.b1))
         slots += ("negated",)
-    a = conv.attrs
-    assert isinstance(a, ConvAttrs)
+    a = conv_attrs(conv)
     attrs = ConvAttrs(a.stride, a.dilation, a.pads, a.pad_value, a.groups, slots, out=DType.b1)
     names = {"tap": node.tap or node.name, "origin": node.origin}
     filters = constant(weight, DType.b1)

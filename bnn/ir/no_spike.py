@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from .graph import Graph, Node
+from .monotone import between
 from .ops import OPS
+from .rewrite import is_elementwise, sources
 
 _SHORTCUT = ("a shortcut of real numbers is added", "quantize both sides and concatenate them, or leave it out")
+_GATE = ("two real numbers are multiplied (a gate)", "leave the gate out")
 _QUANTIZER = "use a quantizer of bits right after batch norm"
 
 
@@ -57,39 +60,22 @@ def _why_real(x: Node) -> tuple[str, str] | None:
         return f"'{x.op}', which is not rounded alike everywhere", _QUANTIZER
     if x.op == "concat":
         return next((found for i in x.inputs if (found := _why_real(i)) is not None), None)
-    return _why_no_step(x) if OPS[x.op].elementwise else None
+    return _why_no_step(x) if is_elementwise(x) else None
 
 
 def _why_no_step(x: Node) -> tuple[str, str] | None:
     """Why an elementwise function is no step of one sum."""
-    body, ends = _operations(x)
-    if not all(fits_channels(node) for node in body):
+    ends, data = sources(x, is_elementwise), [i for i in x.inputs if not i.is_constant]
+    joins = len(data) > 1
+    if len(ends) > 1 or joins and any(i.name not in ("", x.name) for i in data):  # not one layer's own activation
+        return _GATE if x.op in ("mul", "div") else _SHORTCUT
+    (end,) = ends
+    if not all(fits_channels(node) for node in between(x, end)):
         return (
             "an activation has a constant for every pixel, and neurons have one per channel",
             "give it one per channel (PReLU: shared_axes=[1, 2])",
         )
-    if len(ends) > 1:
-        return (
-            ("two real numbers are multiplied (a gate)", "leave the gate out") if x.op in ("mul", "div") else _SHORTCUT
-        )
-    what = "an activation of two slopes (PReLU)"
-    if x.op != "prelu":
-        if sum(not i.is_constant for i in x.inputs) == 1:
-            return None
-        what = "an activation falls as well as rises (as a PReLU does with slopes below 0)"
-    return _why_real(ends[0]) or (what, _QUANTIZER)
-
-
-def _operations(x: Node) -> tuple[list[Node], list[Node]]:
-    """(The operations on single elements that make a value, what they make it of.)"""
-    body: dict[Node, None] = {}
-    ends: dict[Node, None] = {}
-    stack = [x]
-    while stack:
-        node = stack.pop()
-        if not OPS[node.op].elementwise:
-            ends[node] = None
-        elif node not in body:
-            body[node] = None
-            stack += [i for i in node.inputs if not i.is_constant]
-    return list(body), list(ends)
+    if x.op != "prelu" and not joins:
+        return None
+    falls = "an activation falls as well as rises (as a PReLU does with slopes below 0)"
+    return _why_real(end) or ("an activation of two slopes (PReLU)" if x.op == "prelu" else falls, _QUANTIZER)

@@ -55,9 +55,6 @@ class Pattern:
         return None
 
 
-ANY = Pattern()
-
-
 def const(capture: str) -> Pattern:
     """A constant."""
     return Pattern(("constant",), capture=capture)

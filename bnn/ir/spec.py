@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..errors import CompileError, VerifierError
 from .graph import DType, Graph, Halo, Node, Storage
-from .ops import CONVOLUTIONS, OPS, SLOTS, Level
+from .ops import CONVOLUTIONS, OPS, Level, conv_attrs
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ RULES = (
 
 
 def _operands_constant(node: Node) -> bool:
-    takers = [s for s in node.attrs.slots if SLOTS[s]]  # type: ignore[attr-defined]
-    operands = zip(takers, node.inputs[2:], strict=True)
+    operands = zip(conv_attrs(node).operands, node.inputs[2:], strict=True)
     return node.inputs[1].is_constant and all(i.is_constant for slot, i in operands if slot != "residual")
 
 
@@ -143,7 +142,7 @@ def _verify_plan(graph: Graph, after: str) -> None:
             raise VerifierError(f"after {after}: {node.op} of layer '{node.name}' has no place in memory")
         if node.op in CONVOLUTIONS:
             halo = graph.placements[node.inputs[0]].halo
-            if halo | Halo(*node.attrs.pads) != halo:  # type: ignore[attr-defined]
+            if halo | Halo(*conv_attrs(node).pads) != halo:
                 raise VerifierError(f"after {after}: layer '{node.name}' pads more than its input's halo {halo}")
         if place.storage is Storage.ARENA:
             live.append((place.offset, place.offset + place.bytes, position[node], last[node], node))

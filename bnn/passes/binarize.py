@@ -14,7 +14,18 @@ from ..file.bits import WORD
 from ..ir.counting import concatenated, cut
 from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
-from ..ir.ops import CONVOLUTIONS, INF, OPS, ConvAttrs, DequantizeAttrs, PadAttrs, SliceAttrs, constant, make
+from ..ir.ops import (
+    CONVOLUTIONS,
+    INF,
+    OPS,
+    ConvAttrs,
+    DequantizeAttrs,
+    PadAttrs,
+    SliceAttrs,
+    constant,
+    conv_attrs,
+    make,
+)
 from ..ir.rewrite import Match, Pattern, Rule, any_, const, remade, rewrite, sources
 from .levels import Levels, joined, levels
 from .one_pixel import is_smaller, one_pixel, reads_all
@@ -66,8 +77,8 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
     x = levels(found["x"])
     if x is None or why_not_bits(node, x):
         return None
-    split, attrs = sign_planes(found["w"].value, MOST_SIGNS), node.attrs
-    assert split is not None and isinstance(attrs, ConvAttrs)
+    split, attrs = sign_planes(found["w"].value, MOST_SIGNS), conv_attrs(node)
+    assert split is not None
     bits, (alpha, planes) = x.bits, split
     if any(attrs.pads):
         assert x.zero is not None
@@ -81,8 +92,7 @@ def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
 
 def why_not_bits(conv: Node, x: Levels) -> str:
     """Why a convolution of levels is not binary, or ""."""
-    w, attrs = conv.inputs[1].value, conv.attrs
-    assert isinstance(attrs, ConvAttrs)
+    w, attrs = conv.inputs[1].value, conv_attrs(conv)
     split = sign_planes(w, MOST_SIGNS)
     if split is None:
         return no_signs(w)
@@ -133,10 +143,7 @@ def _counted(node: Node, bits: Node, sides: list[Array], attrs: ConvAttrs, plane
     one_word = width % WORD == 0 and planes * repeats == 1
     if attrs.groups == 1 or one_word:
         data = concatenated([bits] * repeats, node.name)
-        origin = node.origin if planes * repeats == 1 else ""
-        return make(
-            "bconv2d", data, constant(signs, DType.b1), attrs=attrs, name=node.name, origin=origin, tap=node.tap
-        )
+        return make("bconv2d", data, constant(signs, DType.b1), attrs=attrs, name=node.name)
     channels, filters = bits.type.shape[-1] // planes, signs.shape[0] // attrs.groups
     parts = []
     for g in range(attrs.groups):
@@ -165,23 +172,12 @@ def _affine(node: Node, acc: Node, alpha: Array, signs: list[Array], x: Levels) 
         value = make("mul", value, constant(scale), name=node.name)
     if not x.centred and first != 0:
         value = make("add", value, constant((alpha * first * total / repeats).astype(np.float32)), name=node.name)
-    if value is acc and acc.origin == node.origin:
-        return acc
-    if value is not acc and acc.origin == node.origin:  # the accumulators are not yet the layer's value
-        value = _replace_operand(value, acc, replace(acc, origin="", tap=""))
     return replace(value, origin=node.origin, tap=node.tap)
-
-
-def _replace_operand(node: Node, old: Node, new: Node) -> Node:
-    if node is old:
-        return new
-    operands = (_replace_operand(node.inputs[0], old, new), *node.inputs[1:])
-    return make(node.op, *operands, attrs=node.attrs, name=node.name)
 
 
 def _bits_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     """op(unpack(b)) -> unpack(op(b)) for ops that move values and do not change them."""
-    if node.op == "pad" and node.attrs.value not in (-1.0, 1.0):  # type: ignore[attr-defined]
+    if isinstance(node.attrs, PadAttrs) and node.attrs.value not in (-1.0, 1.0):
         return None
     data = node.inputs[:1] if node.op == "gather" else node.inputs
     if not all(i.op == "unpack" for i in data):

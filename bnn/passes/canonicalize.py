@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir.graph import Graph, Node
-from ..ir.ops import INF, OPS, ClampAttrs, ConvAttrs, PadAttrs, ReshapeAttrs, constant
+from ..ir.ops import INF, OPS, ClampAttrs, ConvAttrs, PadAttrs, ReshapeAttrs, constant, conv_attrs
 from ..ir.rewrite import Match, Pattern, Rule, any_, const, remade, rewrite
 
 
@@ -74,8 +74,7 @@ def _before_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node 
 
 def flatten_to_conv(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     """dense(flatten(x: h, w, c)) -> flatten(convolution of x by h x w filters)."""
-    x, w, attrs = found["x"], found["w"].value, node.attrs
-    assert isinstance(attrs, ConvAttrs)
+    x, w, attrs = found["x"], found["w"].value, conv_attrs(node)
     if len(node.type.shape) != 1 or len(x.type.shape) != 3 or attrs.groups != 1:
         return None
     h, width, c = x.type.shape

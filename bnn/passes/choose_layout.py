@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..errors import CompileError, UnsupportedOpError
 from ..ir.graph import DType, Graph, Halo, Node, Placement, Storage, rebuild
-from ..ir.ops import CONVOLUTIONS, make
+from ..ir.ops import CONVOLUTIONS, conv_attrs, make
 from ..ir.rewrite import with_inputs
 
 
@@ -56,7 +56,7 @@ def _halos(graph: Graph) -> dict[Node, Halo]:
     for node in graph.nodes():
         if node.op in CONVOLUTIONS:
             x = node.inputs[0]
-            halos[x] = halos.get(x, Halo()) | Halo(*node.attrs.pads)  # type: ignore[attr-defined]
+            halos[x] = halos.get(x, Halo()) | Halo(*conv_attrs(node).pads)
     return halos
 
 

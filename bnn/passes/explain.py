@@ -14,7 +14,7 @@ import numpy as np
 from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.monotone import LARGEST
-from ..ir.ops import CONVOLUTIONS, OPS, SMALLEST_NORMAL, ClampAttrs, ConvAttrs
+from ..ir.ops import CONVOLUTIONS, OPS, SMALLEST_NORMAL, ClampAttrs, ConvAttrs, PadAttrs, conv_attrs
 from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue
 from ..ir.rewrite import sources, with_inputs
@@ -67,8 +67,8 @@ def why_float(conv: Node) -> str:
     reason = why_not_bytes(conv) or (why_not_bits(conv, known) if known is not None else "")
     if reason:
         return reason
-    if x.op == "pad" and levels(x.inputs[0]) is not None:
-        return f"its bits are padded with {x.attrs.value:g}"  # type: ignore[attr-defined]
+    if isinstance(x.attrs, PadAttrs) and levels(x.inputs[0]) is not None:
+        return f"its bits are padded with {x.attrs.value:g}"
     if x.op == "concat" and all(levels(i) is not None for i in x.inputs):
         return "its input joins what different quantizers made"
     binary = sign_planes(conv.inputs[1].value, MOST_SIGNS) is not None
@@ -122,7 +122,7 @@ def _float_weights(node: Node) -> bool:
 def _float_input(node: Node) -> bool:
     """Quantized weights times floats that are not the network's input, and that nobody quantized."""
     x = node.inputs[0]
-    grouped = node.attrs.groups != 1  # type: ignore[attr-defined]
+    grouped = conv_attrs(node).groups != 1
     if levels(x) is not None or sign_planes(node.inputs[1].value) is None or grouped or _first_half(node) is not None:
         return False
     todo, seen = [(x, True)], set()

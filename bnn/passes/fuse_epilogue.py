@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir.graph import DType, Graph, Node
-from ..ir.ops import CONVOLUTIONS, OPS, SLOTS, ClampAttrs, ConvAttrs, constant, make
+from ..ir.ops import CONVOLUTIONS, OPS, SLOTS, ClampAttrs, constant, conv_attrs, make
 from ..ir.rewrite import Match, Pattern, Rule, rewrite
 from .sink_sign import is_channel_operation
 
@@ -45,8 +45,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
 
 
 def _into(conv: Node, node: Node, operands: tuple[Node, ...]) -> Node | None:
-    attrs = conv.attrs
-    assert isinstance(attrs, ConvAttrs)
+    attrs = conv_attrs(conv)
     last = max((_ORDER.index(s) for s in attrs.slots), default=-1)
     if is_channel_operation(node):
         candidates = _CANDIDATES[node.op]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..file.bits import words
 from ..ir.graph import Node
-from ..ir.ops import ConvAttrs, ReshapeAttrs, make
+from ..ir.ops import ReshapeAttrs, conv_attrs, make
 
 _OP_WORDS = 64  # of a reshape in the file: its record, its tensor's, its name
 _MOVE = 48  # words of filters that are read in the time in which one pixel's bits are moved (AVX-512)
@@ -25,8 +25,7 @@ def wasted_words(shape: Sequence[int]) -> int:
 
 def reads_all(conv: Node) -> bool:
     """Whether a convolution without padding or groups sees its whole image at once: a dense layer over it."""
-    (x, w), attrs = conv.inputs[:2], conv.attrs
-    assert isinstance(attrs, ConvAttrs)
+    (x, w), attrs = conv.inputs[:2], conv_attrs(conv)
     return len(x.type.shape) == 3 and w.type.shape[1:] == x.type.shape and not any(attrs.pads)
 
 

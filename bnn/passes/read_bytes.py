@@ -11,7 +11,7 @@ import numpy as np
 from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
-from ..ir.ops import MOST_BYTE_PRODUCTS, OPS, ConvAttrs, PadAttrs, ReshapeAttrs, constant, make
+from ..ir.ops import MOST_BYTE_PRODUCTS, OPS, PadAttrs, ReshapeAttrs, constant, conv_attrs, make
 from ..ir.rewrite import Match, Pattern, Rule, any_, const, is_elementwise, remade, rewrite, sources
 from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import sign_planes
@@ -126,8 +126,7 @@ def _reshape_first(node: Node, found: Match, uses: Mapping[Node, int]) -> Node |
 
 def _read(conv: Node) -> _Data | str | None:
     """A convolution's data as a function of bytes; why they are none, or None where they do not come from bytes."""
-    x, attrs = conv.inputs[0], conv.attrs
-    assert isinstance(attrs, ConvAttrs)
+    x, attrs = conv.inputs[0], conv_attrs(conv)
     pads, outside = attrs.pads, 0.0 if any(attrs.pads) else None
     around = x.attrs
     if isinstance(around, PadAttrs) and outside is None:
@@ -216,16 +215,15 @@ class _Plan:
 
 def _planned(conv: Node) -> _Plan | str | None:
     """How a convolution can read bytes, why it cannot, or None: its data do not come from bytes."""
-    data, w, attrs = _read(conv), conv.inputs[1].value, conv.attrs
+    data, w = _read(conv), conv.inputs[1].value
     if data is None:
         return None
-    assert isinstance(attrs, ConvAttrs)
     split, products = sign_planes(w), int(np.prod(w.shape[1:]))
     if split is None:
         return f"its weights take {len(np.unique(w))} values, not two or three"
     if isinstance(data, str):
         return data
-    if attrs.groups != 1:
+    if conv_attrs(conv).groups != 1:
         return "in groups"
     if products > MOST_BYTE_PRODUCTS:
         return f"{products} products a sum are more than {MOST_BYTE_PRODUCTS}"
@@ -245,10 +243,9 @@ def why_not_bytes(conv: Node) -> str:
 
 
 def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    plan, w, attrs = _planned(node), found["w"], node.attrs
+    plan, w, attrs = _planned(node), found["w"], conv_attrs(node)
     if not isinstance(plan, _Plan):
         return None
-    assert isinstance(attrs, ConvAttrs)
     line, alpha, planes = plan.line, plan.alpha, [p * plan.line.signs for p in plan.planes]
     attrs = replace(attrs, pads=plan.data.pads, slots=("zeros",), layer_slots=("zeros",))
     image = plan.data.image

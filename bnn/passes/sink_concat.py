@@ -30,11 +30,7 @@ def sink_concat(graph: Graph) -> Graph:
 
 
 def _sweep(graph: Graph) -> Graph:
-    uses = graph.use_counts()
-    users: dict[Node, list[Node]] = {node: [] for node in uses}
-    for node in uses:
-        for operand in node.inputs:
-            users[operand].append(node)
+    uses, users = graph.use_counts(), graph.users()
     for node in graph.outputs:
         users[node].append(node)  # an output is no op that could move
     # Concatenations that may sink, and ops that became one: by their old nodes.

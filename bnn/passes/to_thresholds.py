@@ -11,7 +11,7 @@ import numpy as np
 from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.monotone import integer_thresholds
-from ..ir.ops import CONVOLUTIONS, ConvAttrs, constant, make
+from ..ir.ops import CONVOLUTIONS, ConvAttrs, constant, conv_attrs, make
 from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue
 from ..ir.rewrite import Match, Pattern, Rule, rewrite
@@ -37,8 +37,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     conv = node.inputs[0]
     if conv.op not in CONVOLUTIONS or uses.get(conv, 1) != 1:
         return None
-    attrs = conv.attrs
-    assert isinstance(attrs, ConvAttrs)
+    attrs = conv_attrs(conv)
     names = {"name": conv.name, "tap": node.tap or node.name, "origin": node.origin}
     if conv.op != "conv2d" and "residual" not in attrs.slots:
         found_thresholds = thresholds(conv, node)
@@ -65,8 +64,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
 
 def reach(conv: Node) -> int | None:
     """The largest magnitude of an accumulator; None where it is not always a whole number."""
-    attrs = conv.attrs
-    assert isinstance(attrs, ConvAttrs)
+    attrs = conv_attrs(conv)
     _, height, width, channels = conv.inputs[1].type.shape
     if conv.op != "iconv2d":
         return height * width * channels * ((1 << attrs.planes) - 1)

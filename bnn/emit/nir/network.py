@@ -21,11 +21,11 @@ import numpy as np
 
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
-from ...ir.graph import DType, Graph, Node
+from ...ir.graph import DType, Graph, Node, topological
 from ...ir.interpret import evaluate
 from ...ir.neurons import NeuronForm, neuron_form
 from ...ir.no_spike import fits_channels, of_the_batch, refusal
-from ...ir.ops import OPS, ConvAttrs, PadAttrs, PoolAttrs
+from ...ir.ops import OPS, ConvAttrs, PadAttrs, PoolAttrs, conv_attrs
 from ...ir.ops.conv import epilogue
 from .sums import dilate, steps, ungroup
 from .views import Views, spatial
@@ -89,7 +89,7 @@ class SpikeNetwork:
 
     def encoder(self) -> list[str]:
         """Names of the layers that stay outside, before the spikes."""
-        found = {n.name: None for s in self.sources for n in _ancestors(s) if n.op not in ("constant", "copy", "input")}
+        found = {n.name: None for n in topological(self.sources) if n.op not in ("constant", "copy", "input")}
         return [name for name in found if name]
 
     def decode(self, sums: Mapping[Node, Array], bits: Mapping[Node, Array]) -> list[Array]:
@@ -100,7 +100,6 @@ class SpikeNetwork:
             if node.is_constant:
                 values[node] = node.value
             elif node in sums:
-                assert isinstance(node.attrs, ConvAttrs)
                 acc = sums[node].reshape(-1, *node.type.shape)
                 values[node] = epilogue(acc, node.attrs, tuple(values[i] for i in node.inputs[2:]))
             elif node in values or not node.inputs or _computes_bits(node):
@@ -176,8 +175,7 @@ class _Finder:
         return self._joined(node)
 
     def _conv_terms(self, node: Node) -> tuple[Term, ...]:
-        a = node.attrs
-        assert isinstance(a, ConvAttrs)
+        a = conv_attrs(node)
         weight = dilate(ungroup(node.inputs[1].value, a.groups), a.dilation)
         outside = np.full(len(weight), a.pad_value)
         terms = []
@@ -239,7 +237,7 @@ class _Finder:
         return SpikeOp(node, turned, threshold, shape)
 
     def _whole_numbers(self, x: Node) -> list[Term] | None:
-        if x.op == "bconv2d" and "residual" not in x.attrs.slots:  # type: ignore[attr-defined]
+        if x.op == "bconv2d" and "residual" not in conv_attrs(x).slots:
             return list(self._conv_terms(x))
         return self._integer_sum(x)
 
@@ -248,7 +246,7 @@ class _Finder:
         if x.op == "unpack":
             c = spatial(x.type.shape)[2]
             return list(self._channelwise(x.inputs[0], np.ones((1, 1), np.int64), (1, 1), (0,) * 4, np.full(c, -1)))
-        if x.op == "bconv2d" and set(x.attrs.slots) <= {"residual"}:  # type: ignore[attr-defined]
+        if x.op == "bconv2d" and set(conv_attrs(x).slots) <= {"residual"}:
             terms: list[Term] | None = list(self._conv_terms(x))
             rest = [self._integer_sum(i) for i in x.inputs[2:]]
         elif x.op in ("add", "sub") and not any(i.is_constant for i in x.inputs):
@@ -311,14 +309,3 @@ def _is_bits(node: Node) -> bool:
 
 def _computes_bits(node: Node) -> bool:
     return _is_bits(node) and not OPS[node.op].rearranges
-
-
-def _ancestors(node: Node) -> list[Node]:
-    seen: dict[Node, None] = {}
-    stack = [node]
-    while stack:
-        x = stack.pop()
-        if x not in seen:
-            seen[x] = None
-            stack += x.inputs
-    return list(seen)[::-1]

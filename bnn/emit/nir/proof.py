@@ -12,7 +12,7 @@ from ..._types import Array
 from ...errors import InputError, VerifierError
 from ...ir import interpret
 from ...ir.graph import DType, Graph, Node
-from ...ir.ops import SLOTS
+from ...ir.ops import conv_attrs
 from ...ir.ops.conv import conv_accumulate
 from .layers import Field, Layer, LayeredNetwork
 
@@ -124,8 +124,7 @@ def prove(chain: LayeredNetwork, inputs: list[Array]) -> dict[str, Array]:
             wrong = np.count_nonzero(x != expected)
             raise VerifierError(f"layer '{layer.name}': {wrong} emitted values are not the oracle's")
     for op in chain.network.readouts:
-        takers = [slot for slot in op.node.attrs.slots if SLOTS[slot]]  # type: ignore[attr-defined]
-        for slot, operand in zip(takers, op.node.inputs[2:], strict=True):
+        for slot, operand in zip(conv_attrs(op.node).operands, op.node.inputs[2:], strict=True):
             if operand.is_constant:
                 proof[f"decoder/{op.name}/{slot}"] = operand.value
     outputs = chain.network.decode(*readout_sums(chain, x))

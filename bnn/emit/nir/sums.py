@@ -9,7 +9,7 @@ from ..._types import Array
 from ...ir.graph import Node
 from ...ir.monotone import function, integer_thresholds
 from ...ir.ops.bits import binarize
-from ...ir.ops.conv import epilogue
+from ...ir.ops.conv import conv_attrs, epilogue
 
 
 def ungroup(weight: Array, groups: int) -> Array:
@@ -37,7 +37,7 @@ def steps(start: Node, end: Node, reach: Array) -> tuple[Array, Array] | None:
     the bits that ``start``'s own epilogue and what follows up to ``end`` make of an integer sum; None where a bit
     changes twice."""
     follow = function(end, start)
-    own = start.op == "bconv2d" and "residual" not in start.attrs.slots  # type: ignore[attr-defined]
+    own = start.op == "bconv2d" and "residual" not in conv_attrs(start).slots
 
     def bits(sums: Array, part: slice) -> Array:
         if own:

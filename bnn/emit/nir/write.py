@@ -22,8 +22,8 @@ import numpy as np
 from ..._distribution import install
 from ..._types import Array
 from ...errors import CompileError, ModelFileError, SetupError
-from ...ir.graph import Graph, Node
-from ...ir.ops import ConvAttrs
+from ...ir.graph import DType, Graph, Node
+from ...ir.ops import conv_attrs
 from .layers import Field, Layer, LayeredNetwork, layered
 from .network import spike_network
 from .proof import proof_inputs as images_for_proof
@@ -282,24 +282,12 @@ def synapses(layer: Layer, before: tuple[int, ...]) -> int:
 
 def _after(graph: Graph, ends: set[Node]) -> list[Node]:
     """Float ops that follow the last sums, and readouts that scale theirs."""
-    return [
-        n
-        for n in graph.nodes()
-        if not n.is_constant
-        and (n in ends and bool(getattr(n.attrs, "slots", ())) or n not in ends and any(i in ends for i in _reach(n)))
-        and n.type.dtype.name == "f32"
-    ]
-
-
-def _reach(node: Node) -> set[Node]:
-    seen: set[Node] = set()
-    stack = list(node.inputs)
-    while stack:
-        x = stack.pop()
-        if x not in seen:
-            seen.add(x)
-            stack += x.inputs
-    return seen
+    after = set(ends)
+    for node in graph.nodes():
+        if any(i in after for i in node.inputs):
+            after.add(node)
+    scaled = [n for n in ends if getattr(n.attrs, "slots", ())]
+    return [n for n in graph.nodes() if n.type.dtype is DType.f32 and n in after and (n not in ends or n in scaled)]
 
 
 def _description(chain: LayeredNetwork, summary: NirSummary) -> dict[str, Any]:
@@ -333,8 +321,7 @@ def _description(chain: LayeredNetwork, summary: NirSummary) -> dict[str, Any]:
 
 def _slots(node: Node) -> dict[str, Any]:
     """What the decoder does first with a readout's sums; operands are in the proof's arrays decoder/<layer>/<slot>."""
-    a = node.attrs
-    assert isinstance(a, ConvAttrs)
+    a = conv_attrs(node)
     return {slot: list(getattr(a, slot)) if slot in ("clamp0", "clamp1") else "operand" for slot in a.slots}
 
 

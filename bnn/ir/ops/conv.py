@@ -57,9 +57,20 @@ class ConvAttrs(Attrs):
     out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's
     planes: int = stored(1, "planes")  # of the data's bits: accumulators are sums of 2**p times those of plane p
 
+    @property
+    def operands(self) -> list[str]:
+        """The slots that take an operand, in the order of the inputs from the third on."""
+        return [s for s in self.slots if SLOTS[s]]
+
     def operand(self, slot: str) -> int:
         """The number of the input that is the operand of one of ``slots``."""
-        return 2 + sum(SLOTS[s] for s in self.slots[: self.slots.index(slot)])
+        return 2 + self.operands.index(slot)
+
+
+def conv_attrs(node: Node) -> ConvAttrs:
+    """A convolution's attributes."""
+    assert isinstance(node.attrs, ConvAttrs)
+    return node.attrs
 
 
 def conv_output(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
@@ -121,9 +132,8 @@ def _planes(x: TensorType, in_g: int, taps: int, a: ConvAttrs, binary: bool) -> 
 
 def _slots(types: Types, a: ConvAttrs, channels: tuple[int, ...], shape: tuple[int, ...], exact: bool) -> None:
     want(list(a.slots) == [s for s in SLOTS if s in a.slots], f"slots out of order: {a.slots}")
-    takers = [s for s in a.slots if SLOTS[s]]
-    want(len(takers) == len(types), f"slots {a.slots} take {len(takers)} operands, found {len(types)}")
-    for slot, t in zip(takers, types, strict=True):
+    want(len(a.operands) == len(types), f"slots {a.slots} take {len(a.operands)} operands, found {len(types)}")
+    for slot, t in zip(a.operands, types, strict=True):
         dtype = {"threshold": DType.i32, "negated": DType.b1}.get(slot, DType.f32)
         expected = TensorType({"zeros": channels, "residual": shape}.get(slot, shape[-1:]), dtype)
         want(t == expected, f"slot {slot} expects {expected}, found {t}")
@@ -205,8 +215,7 @@ def _conv_reference(x: Any, w: Any, *operands: Any, a: Any) -> Any:
 
 def _convolution_bound(node: Node, operands: Operands, errors: Operands, own: float = 0.0) -> Array:
     """``own``: by how much the other computation rounds where this one does not."""
-    attrs = node.attrs
-    assert isinstance(attrs, ConvAttrs)
+    attrs = conv_attrs(node)
     x, w = operands[0], np.abs(operands[1])
     # The magnitudes' own sums are float32 sums too.
     products, plain = int(np.prod(w.shape[1:])), replace(attrs, pad_value=0)
