@@ -13,7 +13,9 @@ from .errors import CompileError, InputError
 from .file.read import decode
 from .file.write import encode
 from .importers import open_source
+from .ir.graph import Node
 from .ir.ops import OPS
+from .ir.rewrite import sources
 from .passes import lower
 from .runtime import Model
 from .runtime.handles import NO_LIMIT
@@ -61,20 +63,15 @@ def compile(
     return Model.from_bytes(data, max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
 
 
-def _reads_input(node: Any) -> bool:
+def _reads_input(node: Node) -> bool:
     """Whether all of a layer's data come from graph inputs, through moves and scales, but no weights; a separable
     layer's first half is no layer of its own."""
-    todo, seen = [node.inputs[0]], set()
-    while todo:
-        x = todo.pop()
-        if x.op in ("input", "constant") or x in seen:
-            continue
+
+    def past(x: Node) -> bool:
         first_half = x.op == "conv2d" and x.name == node.name and x.inputs[1].type.shape[3] == 1
-        if not (OPS[x.op].moves or OPS[x.op].scales or first_half):
-            return False
-        seen.add(x)
-        todo += x.inputs
-    return True
+        return OPS[x.op].moves or OPS[x.op].scales or first_half
+
+    return all(x.op == "input" for x in sources(node.inputs[0], past))
 
 
 def compile_bytes(

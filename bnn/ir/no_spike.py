@@ -26,7 +26,7 @@ def of_the_batch(graph: Graph) -> str | None:
 
 def refusal(bits: Node, x: Node) -> str:
     """Why bits that depend on the real value x are no spikes, and what to do."""
-    why, instead = _why_real(x) or (f"'{x.op}' gives real numbers", "leave it out")
+    why, instead = _why_real(x) or (f"'{x.op}' gives real numbers", "quantize before it, or leave it out")
     value = f" (value '{bits.tap}')" if bits.tap and bits.tap != bits.name else ""
     where = f" (layer '{x.name}')" if x.name and x.name != bits.name else ""
     return (

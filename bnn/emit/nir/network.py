@@ -21,14 +21,14 @@ import numpy as np
 
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
-from ...ir.graph import DType, Graph, Node, topological
+from ...ir.graph import Graph, Node, topological
 from ...ir.interpret import evaluate
 from ...ir.neurons import NeuronForm, neuron_form
 from ...ir.no_spike import fits_channels, of_the_batch, refusal
 from ...ir.ops import OPS, ConvAttrs, PadAttrs, PoolAttrs, conv_attrs
 from ...ir.ops.conv import epilogue
 from .sums import dilate, steps, ungroup
-from .views import Views, spatial
+from .views import Views, is_bits, spatial
 
 Pads = tuple[int, int, int, int]
 
@@ -126,16 +126,13 @@ class _Finder:
         self.form = form
         self.graph = form.graph
         self.order = form.graph.nodes()
-        self.after_bits: set[Node] = set()
-        self.views = Views(self.after_bits)
-        for node in self.order:
-            if _is_bits(node) or any(i in self.after_bits for i in node.inputs):
-                self.after_bits.add(node)
+        self.views = Views(self.order)
+        self.after_bits = self.views.after_bits
 
     def network(self) -> SpikeNetwork:
         sources, ops = [], []
         for node in self.order:
-            if not _is_bits(node):
+            if not is_bits(node):
                 continue
             if not any(i in self.after_bits for i in node.inputs):
                 sources.append(node)
@@ -280,7 +277,7 @@ class _Finder:
                     f"layer '{x.name}': the output also depends on real numbers that pass by all spikes; such a "
                     "network cannot be emitted"
                 )
-            if _is_bits(x):
+            if is_bits(x):
                 spikes[x] = None
             elif x.op == "bconv2d":
                 readouts[x] = None
@@ -303,9 +300,5 @@ def _placed(t: Term, begin: int, channels: int) -> Term:
     return Term(t.source, weight, t.stride, t.pads, outside)
 
 
-def _is_bits(node: Node) -> bool:
-    return node.type.dtype is DType.b1 and not node.is_constant
-
-
 def _computes_bits(node: Node) -> bool:
-    return _is_bits(node) and not OPS[node.op].rearranges
+    return is_bits(node) and not OPS[node.op].rearranges

@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from ..._types import Array
-from ...ir.graph import Node
+from ...ir.graph import DType, Node
 from ...ir.ops import OPS, SliceAttrs
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +31,9 @@ class Piece:
 
     def of_source(self, weight: Array) -> Array:
         """Weights (..., channels of the view) as those of the source, (..., width)."""
-        mine = weight[..., self.at]
         part = np.zeros((*weight.shape[:-1], self.width), weight.dtype)
-        part[..., self.take] = mine
-        if len(np.unique(self.take)) < len(self.take):  # a channel is several of the view: its weights add up
-            part[:] = 0
-            for k, take in enumerate(self.take):
-                part[..., take] += mine[..., k]
+        for at, take in zip(self.at, self.take, strict=True):  # a channel may be several of the view
+            part[..., take] += weight[..., at]
         return part
 
 
@@ -63,32 +56,47 @@ def spatial(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 class Views:
-    """The views of a graph; ``after_bits``: the values that bits, or what they were computed from, have reached."""
+    """The views of a graph, whose nodes come operands first; ``after_bits``: the values that bits, or what they were
+    computed from, have reached."""
 
-    def __init__(self, after_bits: set[Node]) -> None:
-        self.after_bits = after_bits
-        self.known_places: dict[Node, Places] = {}
-        self.known_pieces: dict[Node, list[Piece]] = {}
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.after_bits: set[Node] = set()
+        self._places: dict[Node, Places] = {}
+        self._pieces: dict[Node, list[Piece]] = {}
+        for node in nodes:
+            view = self.is_view(node)
+            if is_bits(node) or any(i in self.after_bits for i in node.inputs):
+                self.after_bits.add(node)
+            if view:
+                self._places[node] = self._place(node)
+                self._pieces[node] = self._by_pixels(node)
 
     def pieces(self, x: Node, one_pixel: bool = False) -> list[Piece]:
         """Where the channels of a tensor of bits come from; of a layer's own bits, and of bits that a view moves from
         pixel to pixel, from itself.  ``one_pixel``: the reader takes any elements, where ``x`` is one pixel."""
-        if one_pixel and self.is_view(x) and spatial(x.type.shape)[:2] == (1, 1):
-            return _by_elements(self.places(x))
-        return self._of_all(x, self.known_pieces, self._by_pixels)
+        if one_pixel and x in self._places and spatial(x.type.shape)[:2] == (1, 1):
+            return _by_elements(self._places[x])
+        return self._pieces.get(x) or _own(x)
+
+    def is_view(self, x: Node) -> bool:
+        """Whether a tensor is others after bits, moved."""
+        return OPS[x.op].rearranges and any(i in self.after_bits for i in x.inputs)
+
+    def places(self, x: Node) -> Places:
+        """Where every element of a tensor of bits comes from, through all views."""
+        if x in self._places:
+            return self._places[x]
+        shape = spatial(x.type.shape)
+        return Places((x,), np.zeros(shape, np.int16), np.arange(np.prod(shape)).reshape(shape))
 
     def _by_pixels(self, x: Node) -> list[Piece]:
-        every = np.arange(spatial(x.type.shape)[2])
-        own = [Piece(x, every, every)]
-        if not self.is_view(x):
-            return own
         if x.op not in ("reshape", "gather"):
             return self._beside(x)
         pieces = _by_channels(self.places(x))
         channels = _channels_of(x) if x.op == "gather" and pieces is None else None
         if channels is not None:
             pieces = _selected(self.pieces(x.inputs[0]), channels)
-        return own if pieces is None else pieces
+        return _own(x) if pieces is None else pieces
 
     def _beside(self, x: Node) -> list[Piece]:
         """The pieces of a copy, a slice or a concatenation: no pixel moves."""
@@ -100,42 +108,26 @@ class Views:
             first += spatial(i.type.shape)[2]
         return pieces
 
-    def is_view(self, x: Node) -> bool:
-        return OPS[x.op].rearranges and any(i in self.after_bits for i in x.inputs)
-
-    def places(self, x: Node) -> Places:
-        """Where every element of a tensor of bits comes from, through all views."""
-        return self._of_all(x, self.known_places, self._place)
-
-    def _of_all(self, x: Node, known: dict[Node, Found], find: Callable[[Node], Found]) -> Found:
-        """What is found of ``x``, after that of the views that it looks through: chains of them may be long."""
-        stack = [x]
-        while stack:
-            node = stack.pop()
-            before = [i for i in node.inputs if self.is_view(node) and i not in known and not i.is_constant]
-            if before:
-                stack += [node, *before]
-            elif node not in known:
-                known[node] = find(node)
-        return known[x]
-
     def _place(self, x: Node) -> Places:
-        shape = spatial(x.type.shape)
-        if not self.is_view(x):
-            found = Places((x,), np.zeros(shape, np.int16), np.arange(np.prod(shape)).reshape(shape))
-        elif x.op == "concat":
-            found = _side_by_side([self.places(i) for i in x.inputs])
-        else:
-            found = self.places(x.inputs[0])
-            if isinstance(x.attrs, SliceAttrs):
-                begin, end = x.attrs.begin, x.attrs.end
-                found = found.mapped(lambda places: places[..., begin:end])
-            elif x.op == "gather":
-                index = x.inputs[1].value.reshape(shape)
-                found = found.mapped(lambda places: places.reshape(-1)[index])
-            else:
-                found = found.mapped(lambda places: places.reshape(shape))
-        return _without_dead(found)
+        if x.op == "concat":
+            return _without_dead(_side_by_side([self.places(i) for i in x.inputs]))
+        found, shape = self.places(x.inputs[0]), spatial(x.type.shape)
+        if isinstance(x.attrs, SliceAttrs):
+            begin, end = x.attrs.begin, x.attrs.end
+            return _without_dead(found.mapped(lambda places: places[..., begin:end]))
+        if x.op == "gather":
+            index = x.inputs[1].value.reshape(shape)
+            return _without_dead(found.mapped(lambda places: places.reshape(-1)[index]))
+        return found.mapped(lambda places: places.reshape(shape))
+
+
+def is_bits(node: Node) -> bool:
+    return node.type.dtype is DType.b1 and not node.is_constant
+
+
+def _own(x: Node) -> list[Piece]:
+    every = np.arange(spatial(x.type.shape)[2])
+    return [Piece(x, every, every)]
 
 
 def _side_by_side(parts: Sequence[Places]) -> Places:

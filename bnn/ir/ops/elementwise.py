@@ -81,11 +81,6 @@ def affine_type(types: Types, _: Any) -> TensorType:
     return x
 
 
-def _div(x: Any, y: Any) -> Any:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return x / y
-
-
 def clamp(x: Array, lo: float, hi: float) -> Array:
     """min(max(x, lo), hi) in float32; not-a-number stays."""
     return np.minimum(np.maximum(x, np.float32(lo)), np.float32(hi))
@@ -217,7 +212,7 @@ RECORDS = (
     _pair("add", 7, np.add, _sum_bound, _always, lambda a, of: sum(of), commutative=True),
     _pair("sub", 8, np.subtract, _sum_bound, _minuend_rises),
     _pair("mul", 9, np.multiply, _mul_bound, _with_a_positive_constant, not_negative_of_such, commutative=True),
-    _pair("div", 10, _div, _div_bound, _dividend_rises),
+    _pair("div", 10, np.divide, _div_bound, _dividend_rises),
     _pair("maximum", 11, np.maximum, _either_bound, _always, lambda a, of: max(of), commutative=True),
     _pair("minimum", 12, np.minimum, _either_bound, _always, lambda a, of: min(of), commutative=True),
     Op(

@@ -137,8 +137,13 @@ def make(
 
 
 def plain(function: Callable[..., Any]) -> Reference:
-    """The reference that needs no attributes."""
-    return lambda *operands, a: function(*operands)
+    """The reference that needs no attributes; what is no number, or infinite, is a result like others."""
+
+    def reference(*operands: Any, a: Attrs) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*operands)
+
+    return reference
 
 
 def want(condition: bool, message: str) -> None:
