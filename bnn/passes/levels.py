@@ -125,8 +125,9 @@ def coded(x: Node, values: Array, thresholds: Array, code: int, name: str) -> Le
     return Levels(planes[0] if steps == 1 else make("concat", *planes, name=name), values)
 
 
-def quantized(node: Node, x: Node, values: Array, thresholds: Array, code: int) -> Node:
-    """Instead of a node, the bits of x that say which of the values it has, and those values."""
+def quantized(node: Node, stair: Staircase, code: int) -> Node:
+    """Instead of a node, the bits of a float that say which of the values it has, and those values."""
+    x, values, thresholds = stair.x, stair.values, stair.thresholds
     if values.tolist() == [-1.0, 1.0] and thresholds[0] == JUST_BELOW_ZERO:
         return remade(node, "unpack", remade(node, "binarize", x))
     found = coded(x, values, thresholds, code, node.name)  # an odd step: some other threshold, or other values
@@ -150,28 +151,30 @@ def thresholds_of(bits: Node) -> tuple[Node, Array] | None:
 
 
 @dataclass(frozen=True)
-class _Staircase:
-    """Values of a float x: the first below all thresholds, and one more from each on."""
+class Staircase:
+    """Values of a float x: the first below all thresholds, and one more from each on; the ``unreached`` lowest never
+    occur."""
 
     x: Node
-    thresholds: Array
     values: Array
+    thresholds: Array
+    unreached: int = 0
 
     def at(self, x: Array) -> Array:
         return np.asarray(self.values[np.searchsorted(self.thresholds, x, side="right")])
 
 
-def _staircase(known: Levels | None) -> _Staircase | None:
+def _staircase(known: Levels | None) -> Staircase | None:
     """Levels as a function of the farthest float of which they are one."""
     steps = thresholds_of(known.bits) if known is not None else None
     if known is None or steps is None:
         return None
-    own = _Staircase(*steps, known.values)
+    own = Staircase(steps[0], known.values, steps[1])
     below = _staircase(levels(own.x))  # its operand is levels, too
-    return own if below is None else _Staircase(below.x, below.thresholds, own.at(below.values))
+    return own if below is None else Staircase(below.x, own.at(below.values), below.thresholds)
 
 
-def _pulled(stair: _Staircase, y: Node) -> _Staircase | None:
+def _pulled(stair: Staircase, y: Node) -> Staircase | None:
     """As one of y, of which its float is a function that never falls (through a ReLU, say)."""
     if stair.x is y:
         return stair
@@ -185,12 +188,12 @@ def _pulled(stair: _Staircase, y: Node) -> _Staircase | None:
 
     first, last = number(np.array([-np.inf, np.inf], np.float32))
     if first == last:
-        return _Staircase(y, stair.thresholds[:0], stair.values[int(first)].reshape(1))
+        return Staircase(y, stair.values[int(first)].reshape(1), stair.thresholds[:0])
     found = staircase(number, MOST_STEPS)
-    return None if found is None else _Staircase(y, found[1], stair.values[found[0].astype(int)])
+    return None if found is None else Staircase(y, stair.values[found[0].astype(int)], found[1])
 
 
-def _of_one(stairs: list[_Staircase]) -> list[_Staircase]:
+def _of_one(stairs: list[Staircase]) -> list[Staircase]:
     """All as staircases of one float; none where there is no such."""
     xs = dict.fromkeys(s.x for s in stairs)
     for y in (*xs, *(regions(stairs[0].x) if len(xs) > 1 else ())):
@@ -220,4 +223,4 @@ def joined(node: Node, found: list[Levels]) -> Node | None:
     values, every = np.concatenate([values[:1], values[1:][rises]]), every[rises]
     if not 0 < len(every) <= MOST_STEPS:
         return None
-    return quantized(node, x, values, every, next(codes(values, x.type.shape[-1])))
+    return quantized(node, Staircase(x, values, every), next(codes(values, x.type.shape[-1])))

@@ -12,6 +12,7 @@ from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import MOST_BYTE_PRODUCTS, OPS, PadAttrs, ReshapeAttrs, constant, conv_attrs, make
+from ..ir.ops.rounding import spacing
 from ..ir.rewrite import Match, Pattern, Rule, any_, const, is_elementwise, remade, rewrite, sources
 from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import sign_planes
@@ -180,27 +181,19 @@ def _line(table: Array, outside: float | None) -> _Line | str:
     return _Line(zeros, float(abs(steps[0])), np.sign(steps), offset)
 
 
-def _unit(values: Array) -> Array:
-    """The largest power of two that a number is a multiple of; infinity for 0."""
-    fraction, exponent = np.frexp(np.abs(values))
-    digits = (fraction * 2.0**53).astype(np.int64)
-    lowest = np.ldexp((digits & -digits).astype(np.float64), exponent - 53)
-    return np.where(digits == 0, np.inf, lowest)
-
-
 def _rounds(alpha: Array, line: _Line, table: Array, products: int) -> bool:
     """Whether some float32 sum over the table's values by +-alpha may round, or TensorFlow flushes some number to zero
     as a denormal one, or one overflows."""
     values = np.concatenate([table.astype(np.float64).reshape(-1), line.offset])
-    unit = float(_unit(values).min())
+    unit = float(spacing(values[None])[0])
     used = alpha[alpha > 0].astype(np.float64)
     largest = max(np.abs(values).max(), line.step * line.farthest)
-    if products * (255 + np.abs(line.zeros).max()) >= 2.0**24 * min(1.0, float(_unit(line.zeros).min())):
+    if products * (255 + np.abs(line.zeros).max()) >= 2.0**24 * min(1.0, float(spacing(line.zeros[None])[0])):
         return True
     tiny, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
     if unit < tiny or (used < tiny).any() or (used * unit < tiny).any() or (used * largest * products > most).any():
         return True
-    return bool((used * largest * products > 2.0**24 * _unit(used) * unit).any())
+    return bool((used * largest * products > 2.0**24 * spacing(used[:, None]) * unit).any())
 
 
 @dataclass(frozen=True)

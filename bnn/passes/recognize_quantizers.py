@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from .._types import Array
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.monotone import function, regions, rising, staircase
 from ..ir.ops import OPS, ConvAttrs, PadAttrs
 from ..ir.rewrite import with_inputs
-from .levels import MOST_STEPS, Levels, codes, quantized
+from .levels import MOST_STEPS, Levels, Staircase, codes, quantized
 
 Users = Mapping[Node, list[Node]]
 
@@ -37,20 +36,10 @@ def recognize_quantizers(graph: Graph) -> Graph:
         found = list(_recognize(node)) if _may_end(node) else []
         if found and not _stays(node, found, users):  # what lay between has no user left, unless it has others
             steps, code = _best(node, found, users)
-            new[node] = quantized(node, new[steps.x], steps.values, steps.thresholds, code)
+            new[node] = quantized(node, replace(steps, x=new[steps.x]), code)
         else:
             new[node] = with_inputs(node, tuple(new[i] for i in node.inputs))
     return graph if all(old is made for old, made in new.items()) else graph.mapped(new)
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """A staircase of x; of its values the ``unreached`` lowest never occur."""
-
-    x: Node
-    values: Array
-    thresholds: Array
-    unreached: int = 0
 
 
 def _may_end(node: Node) -> bool:
@@ -62,7 +51,7 @@ def _may_end(node: Node) -> bool:
     return node.op in ("sign", "round")
 
 
-def _recognize(node: Node) -> Iterator[_Steps]:
+def _recognize(node: Node) -> Iterator[Staircase]:
     """The nodes of which this one is a staircase, the nearest first."""
     found = False
     for x in regions(node):
@@ -71,12 +60,12 @@ def _recognize(node: Node) -> Iterator[_Steps]:
         steps = staircase(function(node, x), MOST_STEPS)
         if steps is not None:
             found = True
-            yield _Steps(x, *steps)
+            yield Staircase(x, *steps)
         elif found:  # further up it is none any more
             return
 
 
-def _stays(node: Node, found: list[_Steps], users: Users) -> bool:
+def _stays(node: Node, found: list[Staircase], users: Users) -> bool:
     """Whether it is a sign, and nothing else, of which only floats are made: as planes it would be put together again
     at once (ste_tern with a threshold that depends on the data adds two)."""
     if node.op != "sign" or found[-1].x is not node.inputs[0]:
@@ -85,7 +74,7 @@ def _stays(node: Node, found: list[_Steps], users: Users) -> bool:
     return bool(others) and all(OPS[u.op].elementwise and o for u, o in zip(users[node], others, strict=True))
 
 
-def _best(node: Node, found: list[_Steps], users: Users) -> tuple[_Steps, int]:
+def _best(node: Node, found: list[Staircase], users: Users) -> tuple[Staircase, int]:
     """The staircase of the farthest node and how to code its levels; or, where a layer cannot read them (levels that
     never occur, behind a ReLU or another quantizer, left some that are not evenly spaced or not evenly around zero),
     the first that it can."""
@@ -94,14 +83,14 @@ def _best(node: Node, found: list[_Steps], users: Users) -> tuple[_Steps, int]:
     unreached = len(whole) - len(last.values)
     if unreached and np.array_equal(whole[unreached:], last.values):
         always = np.full(unreached, -np.inf, np.float32)
-        choices.append(_Steps(last.x, whole, np.concatenate([always, last.thresholds]), unreached))
+        choices.append(Staircase(last.x, whole, np.concatenate([always, last.thresholds]), unreached))
     elif unreached:
         choices += [steps for steps in reversed(found) if len(steps.values) == len(whole)][:1]
     tries = [(steps, code) for steps in choices for code in codes(steps.values, node.type.shape[-1])]
     return next((t for t in tries if _suits(node, *t, users)), tries[0])
 
 
-def _suits(node: Node, steps: _Steps, code: int, users: Users) -> bool:
+def _suits(node: Node, steps: Staircase, code: int, users: Users) -> bool:
     """Whether layers can read levels coded so as bits: evenly spaced, and padded with what they pad with."""
     todo, seen = [(node, steps.values)], {node}
     while todo:
