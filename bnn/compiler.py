@@ -18,6 +18,7 @@ from .ir.ops import OPS
 from .ir.rewrite import sources
 from .passes import lower
 from .runtime import Model
+from .runtime.files import replace_all
 from .runtime.handles import NO_LIMIT
 
 
@@ -113,8 +114,11 @@ def emit_nir(
         UnsupportedOpError: something in the network cannot be equal as spikes (a real-valued shortcut, say); names the
             layer and the reason; nothing has been written.
         CompileError, InputError, SetupError, ModelFormatError: a wrong profile, wrong inputs, no nir package, no model.
+        ModelFileError: a file cannot be written; none of the three has been then.
     """
     if isinstance(model, (str, os.PathLike)) and os.path.isfile(out) and os.path.samefile(model, out):
         raise InputError(f"{os.fspath(out)}: would overwrite the model; give another path")
     data = (model if isinstance(model, Model) else Model.from_file(model)).to_bytes()
-    return emit(decode(data), out, profile, proof_inputs, digest(data))
+    summary, files = emit(decode(data), out, profile, proof_inputs, digest(data))
+    replace_all(files)
+    return summary

@@ -14,7 +14,7 @@ from ..events.rules import PARAMETERS, RULES, Rule
 from ..events.runs import ImageRun, RecordingRun, StreamRun
 from ..runtime import Model, load
 from ..runtime.arrays import Inputs
-from ..runtime.handles import replacing
+from ..runtime.files import replacing
 from ..runtime.progress import live
 from .common import json_option, net_argument, print_json, was_given
 from .inputs import Reading, read_arrays, read_labels, reading_options

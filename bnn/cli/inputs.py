@@ -18,7 +18,7 @@ from .._types import Array
 from ..errors import BnnError, InputError, InputTypeError, ModelFileError
 from ..runtime import Model
 from ..runtime.arrays import Inputs, Shape, batched
-from ..runtime.handles import file_error
+from ..runtime.files import file_error
 from ..runtime.numpy_files import load, most_unpacked
 from ..runtime.progress import note
 from ..runtime.report import quantity

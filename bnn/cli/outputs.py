@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ..errors import InputError
-from ..runtime.handles import file_error
+from ..runtime.files import file_error
 
 
 def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .._types import Floats
 from ..runtime import Model, load
-from ..runtime.handles import replacing
+from ..runtime.files import replacing
 from ..runtime.progress import live, note
 from ..runtime.report import quantity, table
 from .common import json_option, net_argument, print_json, threads_option

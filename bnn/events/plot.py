@@ -13,7 +13,7 @@ import numpy as np
 from .._distribution import install
 from .._types import Array
 from ..errors import InputError, SetupError
-from ..runtime.handles import replacing
+from ..runtime.files import replacing
 from .report import LayerCounts, Report
 from .runs import ImageRun, RecordingRun, StreamRun, class_name
 

@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C API's objects as Python objects: an opened model, a context, and what bnn.h says about tensors and ops.
-
-Also files: one mapped into memory for reading, one replaced atomically by writing.
-"""
+"""The C API's objects as Python objects: a mapped file, an opened model, a context, and its tensors and ops."""
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +16,10 @@ from ..errors import (
     EnvironmentVariableError,
     InputError,
     InputTypeError,
-    ModelFileError,
     ModelFormatError,
-    ModelNotFoundError,
 )
 from .arrays import INPUT_DTYPES, Shape
+from .files import file_error, special
 from .native import ffi, lib
 
 FLOATS = ffi.typeof("float[]")
@@ -159,19 +153,6 @@ def select_kernels(name: str | None) -> Any:
     return kernels
 
 
-def path_text(path: Any) -> str:
-    """A path as text; raises InputTypeError for what is no path, ModelNotFoundError for what no file can be called."""
-    try:
-        name = os.fsdecode(path)
-        if b"\0" in os.fsencode(name):
-            raise ValueError("a path cannot hold a null character")
-    except TypeError:
-        raise InputTypeError(f"path: found {type(path).__name__}, expected a string or an os.PathLike") from None
-    except ValueError as error:
-        raise ModelNotFoundError(f"{path!r}: {error}") from None
-    return name
-
-
 def map_file(path: str) -> tuple[Any, Any, int]:
     """(owner, data, size) of a file mapped read-only; the mapping lives as long as the owner."""
     mapping = ffi.gc(ffi.new("bnn_mapping *"), lib.bnn_file_unmap)
@@ -180,60 +161,11 @@ def map_file(path: str) -> tuple[Any, Any, int]:
             errno.ENOENT: "give the path of a .bnn file, made by bnn.compile(model).save(path)",
             errno.EISDIR: "give the .bnn file itself",
         }.get(mapping.error, "")
-        special = _special(path)
-        if special:  # of which errno says "no such device"
+        reason = special(path)
+        if reason:  # of which errno says "no such device"
             hint = "a model is mapped into memory: write it to a file first"
-        raise file_error(path, mapping.error, "opened", special, hint)
+        raise file_error(path, mapping.error, "opened", reason, hint)
     return mapping, mapping.data, mapping.size
-
-
-@contextmanager
-def replacing(path: str) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of what is at ``path`` once it is whole; until then that stays.
-
-    Behind a link the target is replaced, and a file that was there hands on its owner and permissions.  A pipe or a
-    character device (/dev/stdout, /dev/null) gets the bytes as they come: renaming would put a file in its place.  What
-    a writer that was killed left behind is removed.
-
-    Raises ModelFileError (an OSError) where it cannot be written, whatever the reason.
-    """
-    from .saving import replaced  # which those who only run networks do not wait for
-
-    try:
-        try:
-            there = os.stat(path)
-        except FileNotFoundError:
-            there = None
-        if there is None or stat.S_ISREG(there.st_mode):
-            with replaced(path, there) as file:
-                yield file
-        elif stat.S_ISCHR(there.st_mode) or stat.S_ISFIFO(there.st_mode):
-            with open(path, "wb") as file:
-                yield file
-        else:
-            raise file_error(path, errno.EISDIR if stat.S_ISDIR(there.st_mode) else 0, "written", _special(path))
-    except ModelFileError:
-        raise
-    except OSError as error:
-        raise file_error(path, error.errno or 0, "written", error.strerror or str(error)) from None
-
-
-def _special(path: str) -> str:
-    """What a path is that is there and neither a file nor a folder; else ""."""
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
-    try:
-        kind = kinds.get(stat.S_IFMT(os.stat(path).st_mode))
-    except OSError:
-        return ""
-    return f"not a regular file but {kind}" if kind else ""
-
-
-def file_error(path: str, number: int, done: str, reason: str = "", hint: str = "") -> ModelFileError:
-    """The exception for a file that could not be ``done`` (opened, written) because of this errno, or for a reason."""
-    kind = ModelNotFoundError if number == errno.ENOENT else ModelFileError
-    error = kind(f"{path}: cannot be {done}: {reason or os.strerror(number)}{f'; {hint}' if hint else ''}")
-    error.errno = number
-    return error
 
 
 class Opened:

@@ -14,6 +14,7 @@ from .._types import Floats
 from ..errors import ClosedModelError, EnvironmentVariableError, InputError, InputTypeError, ModelFormatError
 from .arrays import Inputs, Shape, batched, check_count, check_inputs, check_outputs
 from .context import Context
+from .files import path_text, replacing
 from .handles import (
     NO_LIMIT,
     Macs,
@@ -23,8 +24,6 @@ from .handles import (
     TensorInfo,
     available_kernels,
     map_file,
-    path_text,
-    replacing,
     select_kernels,
 )
 from .progress import progress as progress_bar

@@ -181,10 +181,10 @@ static bnn_status begin(const void *file, size_t size, const bnn_kernels *kernel
         memset(problem, 0, sizeof *problem);
     }
     if (file == NULL) {
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "file", "given (1: yes, 0: NULL)", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "file", "given (1: yes)", 0, 1);
     }
     if (kernels == NULL) {
-        return argument_error(problem, BNN_ERROR_KERNELS, "kernels", "given (1: yes, 0: NULL)", 0, 1);
+        return argument_error(problem, BNN_ERROR_KERNELS, "kernels", "given (1: yes)", 0, 1);
     }
     if (!aligned(file)) {
         return argument_error(problem, BNN_ERROR_MEMORY, "file", "bytes past an aligned address",
@@ -228,7 +228,7 @@ bnn_status bnn_model_size_within(const void *file, size_t size, const bnn_kernel
     struct bnn_model proto;
     struct bnn_header h;
     if (bytes == NULL) {
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "bytes", "given (1: yes, 0: NULL)", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "bytes", "given (1: yes)", 0, 1);
     }
     bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
     if (status == BNN_OK) {
@@ -305,7 +305,7 @@ bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernel
     struct bnn_model proto;
     struct bnn_header h;
     if (model == NULL) {
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "model", "given (1: yes, 0: NULL)", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "model", "given (1: yes)", 0, 1);
     }
     *model = NULL;
     bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
@@ -321,7 +321,7 @@ bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernel
         return status;
     }
     if (memory == NULL) {
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "memory", "given (1: yes, 0: NULL)", 0, 1);
+        return argument_error(problem, BNN_ERROR_ARGUMENT, "memory", "given (1: yes)", 0, 1);
     }
     if (!aligned(memory)) {
         return argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes past an aligned address",

@@ -61,13 +61,13 @@ class TestModels:
 
     def test_null(self, opened: Opened) -> None:
         file, length = opened.file, len(opened.data)
-        assert self.answer_of_size(file, size=NULL, length=length) == Answer("ARGUMENT", "bytes: given (1: yes, 0: NULL)", 0, 1)
-        assert self.answer_of_size(NULL, length=length) == Answer("ARGUMENT", "file: given (1: yes, 0: NULL)", 0, 1)
-        assert self.answer_of_size(file, NULL, length=length) == Answer("KERNELS", "kernels: given (1: yes, 0: NULL)", 0, 1)
-        assert self.answer_of_open(opened, model=NULL) == Answer("ARGUMENT", "model: given (1: yes, 0: NULL)", 0, 1)
-        assert self.answer_of_open(opened, file=NULL) == Answer("ARGUMENT", "file: given (1: yes, 0: NULL)", 0, 1)
-        assert self.answer_of_open(opened, kernels=NULL) == Answer("KERNELS", "kernels: given (1: yes, 0: NULL)", 0, 1)
-        assert self.answer_of_open(opened, memory=NULL) == Answer("ARGUMENT", "memory: given (1: yes, 0: NULL)", 0, 1)
+        assert self.answer_of_size(file, size=NULL, length=length) == Answer("ARGUMENT", "bytes: given (1: yes)", 0, 1)
+        assert self.answer_of_size(NULL, length=length) == Answer("ARGUMENT", "file: given (1: yes)", 0, 1)
+        assert self.answer_of_size(file, NULL, length=length) == Answer("KERNELS", "kernels: given (1: yes)", 0, 1)
+        assert self.answer_of_open(opened, model=NULL) == Answer("ARGUMENT", "model: given (1: yes)", 0, 1)
+        assert self.answer_of_open(opened, file=NULL) == Answer("ARGUMENT", "file: given (1: yes)", 0, 1)
+        assert self.answer_of_open(opened, kernels=NULL) == Answer("KERNELS", "kernels: given (1: yes)", 0, 1)
+        assert self.answer_of_open(opened, memory=NULL) == Answer("ARGUMENT", "memory: given (1: yes)", 0, 1)
 
     def test_what_is_not_aligned(self, opened: Opened) -> None:
         for shift in range(1, 64):
@@ -82,7 +82,9 @@ class TestModels:
 
     def test_every_size_of_memory(self, opened: Opened) -> None:
         for size in range(0, opened.size, 7):
-            assert self.answer_of_open(opened, size=size) == Answer("MEMORY", "memory: bytes (at least)", size, opened.size)
+            assert self.answer_of_open(opened, size=size) == Answer(
+                "MEMORY", "memory: bytes (at least)", size, opened.size
+            )
         less = opened.size - 1
         assert self.answer_of_open(opened, size=less) == Answer("MEMORY", "memory: bytes (at least)", less, opened.size)
         assert self.answer_of_open(opened).status == "OK"

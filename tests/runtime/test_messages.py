@@ -13,7 +13,7 @@ from bnn.runtime.build import sources
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = [Path(__file__).with_name(f"test_{name}.py") for name in ("corruptions", "limits", "op_checks", "arguments")]
 SOURCES = [path for path in sources("core") if not path.startswith("csrc/events/")]
-CALLS = r"(?:WANT|CHECK|bnn_fail|bnn_report|argument_error|tensor_error|op_error|read_string|bnn_check_dtype|bnn_check_operand)\("
+CALLS = r"(?:WANT|CHECK|bnn_fail|bnn_report|\w+_error|read_string|bnn_check_dtype|bnn_check_operand)\("
 # What a text begins with, before the name and the number.
 KINDS = {"header", "tensor", "op", "input", "output", "file", "kernels", "memory", "model", "bytes"}
 # What cannot happen where size_t has 64 bits.

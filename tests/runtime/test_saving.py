@@ -15,7 +15,7 @@ import pytest
 import bnn
 from bnn import errors
 from bnn.runtime import Model
-from bnn.runtime.handles import replacing
+from bnn.runtime.files import replace_all, replacing
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_all_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatc
     def fsync(number: int) -> None:
         synced.append((os.fstat(number).st_size, path.exists()))
 
-    monkeypatch.setattr("bnn.runtime.saving.os.fsync", fsync)
+    monkeypatch.setattr("bnn.runtime.files.os.fsync", fsync)
     with replacing(str(path)) as file:
         file.write(b"new")
     assert synced == [(3, False)] and path.read_bytes() == b"new"
@@ -110,7 +110,7 @@ def test_all_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatc
 
 def test_a_name_that_is_taken_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a link that somebody has laid, say."""
-    monkeypatch.setattr("bnn.runtime.saving.secrets.token_hex", lambda count: "0" * 2 * count)
+    monkeypatch.setattr("secrets.token_hex", lambda count: "0" * 2 * count)
     path, other = tmp_path / "net.bnn", tmp_path / "other"
     other.write_bytes(b"other")
     with replacing(str(path)):
@@ -200,3 +200,18 @@ def test_pipes_are_no_models(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(errors.ModelFileError, match="not a regular file but a pipe; .*to a file"):
         bnn.load(tmp_path / "pipe")
+
+
+def test_files_that_belong_together(tmp_path: Path) -> None:
+    """All are written, or nothing is left of any: what was there stays."""
+    first, second, third = (str(tmp_path / name) for name in ("a", "b", "c"))
+    Path(first).write_bytes(b"old")
+    with pytest.raises(TypeError):
+        replace_all({first: b"new", second: "no bytes", third: b"new"})  # type: ignore[dict-item]
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"old")]
+    Path(second).mkdir()
+    with pytest.raises(errors.ModelFileError, match="b: cannot be written: Is a directory"):
+        replace_all({first: b"new", second: b"new"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"] and Path(first).read_bytes() == b"old"
+    replace_all({first: b"new", third: b"new"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "c"] and Path(first).read_bytes() == b"new"

@@ -22,14 +22,14 @@ import pytest
 
 import bnn
 from bnn import errors
-from bnn.runtime import saving
-from bnn.runtime.handles import replacing
+from bnn.runtime import files
+from bnn.runtime.files import replacing
 
 SIZE = 3_000_000
 # Saves one letter after the other, each in many small writes, and says when it has begun.
 SAVER = """
 import sys
-from bnn.runtime.handles import replacing
+from bnn.runtime.files import replacing
 print("begun", flush=True)
 while True:
     for letter in b"ABC":
@@ -159,11 +159,11 @@ def test_taken_for_abandoned_before_it_is_locked(tmp_path: Path, monkeypatch: py
         if not times:
             times.append(number)
             (mine,) = tmp_path.iterdir()
-            saving._remove_unlocked(str(mine))
+            files._remove_unlocked(str(mine))
             assert not mine.exists()
         real(number, how)
 
-    monkeypatch.setattr(saving.fcntl, "flock", late)
+    monkeypatch.setattr(files.fcntl, "flock", late)
     save(path)
     assert path.read_bytes() == b"new" and names(tmp_path) == ["net.bnn"]
 
@@ -176,7 +176,7 @@ def test_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         def refuse(number: int, how: int) -> None:
             raise OSError(errno.ENOLCK, "No locks available")
 
-        monkeypatch.setattr(saving.fcntl, "flock", refuse)
+        monkeypatch.setattr(files.fcntl, "flock", refuse)
         save(path, b"other")
     assert path.read_bytes() == b"new" and names(tmp_path) == ["net.bnn"]
 

@@ -7,12 +7,12 @@ nodes as the identity.  A proof is written next to the file: the spikes that the
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import io
 import json
 import os
-import secrets
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 
 from ..._distribution import install
 from ..._types import Array
-from ...errors import CompileError, ModelFileError, SetupError
+from ...errors import CompileError, SetupError
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import conv_attrs
 from .layers import Field, Layer, LayeredNetwork, layered
@@ -96,12 +96,12 @@ def emit(
     profile: str = "if",
     proof_inputs: Array | Sequence[Array] | None = None,
     sha256: str = "",
-) -> NirSummary:
-    """Write a BINARY or RUNTIME graph as a NIR file, and its proof beside it.
+) -> tuple[NirSummary, dict[str, bytes]]:
+    """A BINARY or RUNTIME graph as a NIR file, and its proof: a summary, and the bytes of three files by their paths.
 
     Args:
         graph: the compiled network.
-        path: the file to write, usually .nir.  The proof has the same name with .proof.npz and .proof.json.
+        path: the file's, usually .nir.  The proof has the same name with .proof.npz and .proof.json.
         profile: "if" (integrate-and-fire, r = 1), "lif" (leaky, stateless: frames stream without a reset), "flat"
             (vectors and matrices instead of images, IF) or "cuba" (vectors, CubaLIF).
         proof_inputs: float32 (N, ...), one array a graph input, whose spikes the proof holds; default: four random
@@ -109,13 +109,12 @@ def emit(
         sha256: of the .bnn file, for the metadata.
 
     Raises:
-        UnsupportedOpError: something in the network cannot be equal as spikes; names the layer and the reason.  Nothing
-            has been written then.
+        UnsupportedOpError: something in the network cannot be equal as spikes; names the layer and the reason.
         CompileError: no such profile.  InputError: the proof's inputs do not fit.  SetupError: nir is not installed.
     """
     chain = arrange(graph, profile)
     try:
-        import h5py
+        import h5py  # noqa: F401  (of _nir_file)
         import nir
     except ImportError as error:
         raise SetupError(f"writing NIR needs the packages nir and h5py ({error}): {install('nir')}") from None
@@ -124,47 +123,32 @@ def emit(
     summary = _summary(chain, os.fspath(path), profile, sha256, len(inputs[0]))
     nodes, edges = nir_nodes(chain, profile)
     nir_graph = nir.NIRGraph(nodes=nodes, edges=edges, metadata=_metadata(summary))
-    target, proof_path = Path(path), f"{summary.proof}.npz"
-    if not target.absolute().parent.is_dir():
-        raise ModelFileError(f"{target}: cannot be written: there is no folder {target.absolute().parent}")
+    return summary, {
+        summary.path: _nir_file(nir_graph),
+        f"{summary.proof}.npz": _proof_file(proof),
+        f"{summary.proof}.json": (json.dumps(_description(chain, summary), indent=1) + "\n").encode(),
+    }
 
-    def write_nir(path: str) -> None:
-        nir.write(path, nir_graph)
+
+def _nir_file(graph: object) -> bytes:
+    import h5py
+    import nir
+
+    with tempfile.TemporaryDirectory(prefix="bnn-") as folder:
+        path = Path(folder, "net.nir")
+        nir.write(path, graph)
         with h5py.File(path, "r+") as file:
             # Readers before nir 1.0.5 stop at a reset potential; it is 0 where there is none.
             for node in file["node/nodes"].values():
                 if "v_reset" in node:
                     del node["v_reset"]
-
-    def write_arrays(path: str) -> None:
-        with open(path, "wb") as file:
-            np.savez_compressed(file, **proof)
-
-    def write_text(path: str) -> None:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(_description(chain, summary), file, indent=1)
-            file.write("\n")
-
-    _write_all({proof_path: write_arrays, f"{summary.proof}.json": write_text, str(target): write_nir})
-    return summary
+        return path.read_bytes()
 
 
-def _write_all(files: Mapping[str, Callable[[str], None]]) -> None:
-    """Write files that belong together: all under other names first, so that none is left where one cannot be."""
-    temporary = {path: f"{path}.{secrets.token_hex(4)}.tmp" for path in files}
-    path = ""
-    try:
-        for path, write in files.items():
-            if os.path.isdir(path):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            write(temporary[path])
-        for path in files:
-            os.replace(temporary[path], path)
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        for name in temporary.values():
-            Path(name).unlink(missing_ok=True)
+def _proof_file(arrays: Mapping[str, Array]) -> bytes:
+    memory = io.BytesIO()
+    np.savez_compressed(memory, **arrays)
+    return memory.getvalue()
 
 
 def arrange(graph: Graph, profile: str) -> LayeredNetwork:

@@ -19,12 +19,15 @@ from bnn.errors import InputError, ModelFileError
 from bnn.ir.graph import DType
 from bnn.ir.interpret import run
 from bnn.passes import lower
+from bnn.runtime.files import replace_all
 
 pytest.importorskip("nir", reason=f"the package nir is not installed: {install('nir')}")
 
 
 def emitted(small: Any, folder: Path, profile: str = "if", **options: Any) -> NirSummary:
-    return emit(lower(small.graph), folder / "net.nir", profile, sha256="0" * 64, **options)
+    summary, files = emit(lower(small.graph), folder / "net.nir", profile, sha256="0" * 64, **options)
+    replace_all(files)
+    return summary
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from bnn.emit.nir import layers as nir_layers
 from bnn.emit.nir.moves import as_convolutions
 from bnn.emit.nir.network import SpikeOp, Term
 from bnn.emit.nir.proof import proof_inputs, prove
-from bnn.emit.nir.write import LARGEST_LEAKY_T, STEPS_PER_TAU, _write_all, arrange, synapses
-from bnn.errors import CompileError, InputError, ModelFileError, UnsupportedOpError
+from bnn.emit.nir.write import LARGEST_LEAKY_T, STEPS_PER_TAU, arrange, synapses
+from bnn.errors import CompileError, InputError, UnsupportedOpError
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 
@@ -303,30 +302,3 @@ def test_constants_of_neurons_are_by_channel(rng: Rng, shape: tuple[int, ...], f
     else:
         with pytest.raises(UnsupportedOpError, match="its spikes would depend on real numbers"):
             check(rng, dense(rng, flatten(y), 3))
-
-
-@pytest.mark.parametrize(
-    ("error", "raised"), [(OSError(28, "No space left"), ModelFileError), (KeyboardInterrupt(), KeyboardInterrupt)]
-)
-def test_files_that_belong_together(error: BaseException, raised: type[BaseException], tmp_path: Path) -> None:
-    """All are written, or nothing is left of any: what was there stays."""
-    first, second, third = (str(tmp_path / name) for name in ("a", "b", "c"))
-
-    def write(path: str) -> None:
-        Path(path).write_text("new", encoding="utf-8")
-
-    def fail(path: str) -> None:
-        write(path)
-        raise error
-
-    Path(first).write_text("old", encoding="utf-8")
-    with pytest.raises(raised):
-        _write_all({first: write, second: fail, third: write})
-    assert [(p.name, p.read_text(encoding="utf-8")) for p in tmp_path.iterdir()] == [("a", "old")]
-    Path(second).mkdir()
-    with pytest.raises(ModelFileError, match="b: cannot be written: Is a directory"):
-        _write_all({first: write, second: write})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"] and Path(first).read_text(encoding="utf-8") == "old"
-    _write_all({first: write, third: write})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "c"]
-    assert Path(first).read_text(encoding="utf-8") == "new"

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files: paths as text, errors that say what to do, and the one writer.
+
+A file is replaced atomically.  The writer writes to a temporary file in the same folder and keeps it locked.  A killed
+writer leaves that file unlocked; the next save to the same name removes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import BinaryIO
+
+from ..errors import InputTypeError, ModelFileError, ModelNotFoundError
+
+
+def path_text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+    """A path as text; raises InputTypeError for what is no path, ModelNotFoundError for what no file can be called."""
+    try:
+        name = os.fsdecode(path)
+        if b"\0" in os.fsencode(name):
+            raise ValueError("a path cannot hold a null character")
+    except TypeError:
+        raise InputTypeError(f"path: found {type(path).__name__}, expected a string or an os.PathLike") from None
+    except ValueError as error:
+        raise ModelNotFoundError(f"{path!r}: {error}") from None
+    return name
+
+
+def file_error(path: str, number: int, done: str, reason: str = "", hint: str = "") -> ModelFileError:
+    """The exception for a file that could not be ``done`` (opened, written) because of this errno, or for a reason."""
+    kind = ModelNotFoundError if number == errno.ENOENT else ModelFileError
+    error = kind(f"{path}: cannot be {done}: {reason or os.strerror(number)}{f'; {hint}' if hint else ''}")
+    error.errno = number
+    return error
+
+
+def special(path: str) -> str:
+    """What a path is that is there and neither a file nor a folder; else ""."""
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    try:
+        kind = kinds.get(stat.S_IFMT(os.stat(path).st_mode))
+    except OSError:
+        return ""
+    return f"not a regular file but {kind}" if kind else ""
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of what is at ``path`` once it is whole; until then that stays.
+
+    Behind a link the target is replaced, and a file that was there hands on its owner and permissions.  A pipe or a
+    character device (/dev/stdout, /dev/null) gets the bytes as they come: renaming would put a file in its place.
+
+    Raises ModelFileError (an OSError) where it cannot be written, whatever the reason.
+    """
+    try:
+        try:
+            there = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            there = None
+            folder = os.path.dirname(os.path.realpath(path))
+            if not os.path.isdir(folder):
+                raise file_error(path, errno.ENOENT, "written", f"there is no folder {folder}") from None
+        if there is None or stat.S_ISREG(there.st_mode):
+            with _replaced(path, there) as file:
+                yield file
+        elif stat.S_ISCHR(there.st_mode) or stat.S_ISFIFO(there.st_mode):
+            with open(path, "wb") as file:
+                yield file
+        else:
+            raise file_error(path, errno.EISDIR if stat.S_ISDIR(there.st_mode) else 0, "written", special(path))
+    except ModelFileError:
+        raise
+    except OSError as error:
+        raise file_error(path, error.errno or 0, "written", error.strerror or str(error)) from None
+
+
+def replace_all(contents: Mapping[str, bytes]) -> None:
+    """Write files that belong together, by their paths; where one cannot be written, none is.  The first is the last to
+    be put in its place.  Raises as :func:`replacing`.
+    """
+    with ExitStack() as files:
+        for path, data in contents.items():
+            file = files.enter_context(replacing(path))
+            file.write(data)
+            file.flush()  # what fails does so before any is put in its place
+
+
+@contextmanager
+def _replaced(path: str, there: os.stat_result | None) -> Iterator[BinaryIO]:
+    """A temporary file that replaces ``path``, where ``there`` is now; raises OSError."""
+    import hashlib  # which those who only run networks do not wait for
+
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    if not os.path.basename(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))  # "folder/", of which there is none
+    prefix = f".bnn-{hashlib.blake2s(os.fsencode(name), digest_size=6).hexdigest()}-"
+    # Closed to others until it has the old permissions.
+    temporary, number = _created(os.path.join(folder, prefix), 0o666 if there is None else 0o600)
+    try:
+        with open(number, "wb") as file:
+            _remove_abandoned(folder, prefix)
+            yield file
+            file.flush()
+            if there is not None:
+                with suppress(OSError):  # only root gives files away
+                    os.fchown(number, there.st_uid, there.st_gid)
+                os.fchmod(number, stat.S_IMODE(there.st_mode) & 0o777)
+            os.fsync(number)
+            os.replace(temporary, target)  # while it is locked
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _created(prefix: str, mode: int) -> tuple[str, int]:
+    """A new file, locked, in the folder of what it will replace, so that renaming cannot fail half-way."""
+    import secrets
+
+    while True:
+        path = f"{prefix}{secrets.token_hex(8)}.tmp"
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with suppress(OSError):  # where there are no locks, nobody removes the file either
+            fcntl.flock(number, fcntl.LOCK_EX)
+        if _is_at(path, number):
+            return path, number
+        os.close(number)  # it was taken for abandoned before it was locked
+
+
+def _remove_abandoned(folder: str, prefix: str) -> None:
+    with suppress(OSError), os.scandir(folder or ".") as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.name.endswith(".tmp"):
+                _remove_unlocked(entry.path)
+
+
+def _remove_unlocked(path: str) -> None:
+    with suppress(OSError):
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where its writer is at work
+            os.unlink(path)  # which is not there any more where it has been renamed
+        finally:
+            os.close(number)
+
+
+def _is_at(path: str, number: int) -> bool:
+    """Whether an open file is what lies at a path."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(number))
+    except FileNotFoundError:
+        return False
