@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bnn: run a compiled binarized neural network.  The only public header of the C runtime.
+/* bnn: run a compiled binarized neural network.  bnn_events.h, which includes this header, runs it event by event.
  *
  * Life of a model:
  *
