@@ -32,7 +32,7 @@ class Layer(ABC):
         """The error that says why this op cannot be compiled."""
 
     def result(self, x: Node) -> Node:
-        """A node that was made as none of the op's results, as the one that it has."""
+        """Turn a node that was not made as a result into the op's only result."""
         return self.make(x.op, *x.inputs, attrs=x.attrs)
 
     def flat(self, x: Node) -> Node:
@@ -41,12 +41,12 @@ class Layer(ABC):
         return x if x.type.shape == shape else self.make("reshape", x, attrs=ReshapeAttrs(shape), final=False)
 
     def concat(self, parts: Sequence[Node], final: bool) -> Node:
-        """Over the channels; many parts a few at a time."""
+        """Concatenate over the channels; many parts a few at a time."""
         while len(parts) > _MOST_PARTS:
             chunks = [parts[i : i + _MOST_PARTS] for i in range(0, len(parts), _MOST_PARTS)]
             parts = [self.make("concat", *chunk, final=False) for chunk in chunks]
         return self.make("concat", *parts, final=final)
 
     def inner(self, x: Node) -> Node:
-        """A node made for this layer that is none of its results."""
+        """A node made for this layer that is not one of its results."""
         return replace(x, origin="", tap="") if x.name == self.layer else x

@@ -19,11 +19,11 @@ def reduction(s: Layer, op: str, x: Node, axes: Sequence[int], shape: tuple[int,
     """
     axes, dims = list(axes), x.type.shape
     if 0 in axes:
-        raise s.unsupported("it reduces over the batch; of such reductions a sum and a mean are supported")
+        raise s.unsupported("it reduces over the batch; only sums and means over the batch are supported")
     if not axes or axes != list(range(axes[0], axes[-1] + 1)) or not shape:
         raise s.unsupported(
-            f"reduction over axes {axes} of {len(dims) + 1}; supported: axes that follow each other, of which one "
-            "is left (keepdims=True leaves all)"
+            f"reduction over axes {axes} of {len(dims) + 1}; supported: consecutive axes, if the result keeps a "
+            "dimension besides the batch (keepdims=True keeps all)"
         )
     image, window = _window(dims, axes)
     if negated:

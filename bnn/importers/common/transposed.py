@@ -16,9 +16,9 @@ def transposed(
 ) -> Node:
     """Output row y gets x[i] w[k] for every stride * i + k - before = y, in an image of some size; filters OHWI.
 
-    Rows of the same remainder by the stride use the same taps k, every stride-th one, and consecutive i: an ordinary
-    convolution by those taps in reverse.  So there are stride_h * stride_w convolutions (one where the stride is 1),
-    whose pixels are then put in their places: nothing is multiplied by inserted zeros, and bits stay bits.
+    Rows with the same remainder by the stride use the same taps k, every stride-th one, and consecutive i: an ordinary
+    convolution with those taps in reverse.  So there are stride_h * stride_w convolutions (one if the stride is 1),
+    whose pixels are then interleaved: nothing is multiplied by inserted zeros, and bits stay bits.
     """
     h, width, filters = *size, w.shape[0]
     rows = _Axis(h, x.type.shape[0], w.shape[1], strides[0], before[0])
@@ -44,7 +44,7 @@ def transposed(
 
 
 class _Axis:
-    """One spatial axis: ``count`` outputs of every phase, of which some are not used."""
+    """One spatial axis: ``count`` outputs of every phase; some are unused."""
 
     def __init__(self, size: int, given: int, kernel: int, stride: int, before: int) -> None:
         self.size, self.given, self.kernel, self.stride, self.before = size, given, kernel, stride, before

@@ -16,7 +16,7 @@ from ...errors import CompileError
 Tensor = tuple[str, int]  # op name, output number
 
 ALIASES = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"})
-# What depends on the shape of the data alone.
+# Ops that depend only on the shape of the data.
 SHAPE_OPS = frozenset({"OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"})
 # What only puts elements elsewhere.
 MOVES = frozenset(
@@ -133,15 +133,15 @@ class Frozen:
 
 
 def behind(nodes: Mapping[str, TfNode], ops: Collection[str], resolved: dict[Tensor, Tensor], tensor: Tensor) -> Tensor:
-    """The tensor behind nodes that hand on their operands; ``resolved``: what was found before, else every call would
-    follow the same long row of them.
+    """The tensor behind nodes that pass on their operands; ``resolved`` keeps earlier results, so that no call follows
+    the same long chain again.
 
-    Raises :class:`CompileError` where they hand on their own results.
+    Raises :class:`CompileError` if a node passes on its own result.
     """
     passed: dict[Tensor, None] = {}
     while tensor not in resolved and nodes[tensor[0]].op in ops:
         if tensor in passed:
-            raise CompileError(f"the node '{tensor[0]}' hands on its own result")
+            raise CompileError(f"the node '{tensor[0]}' passes on its own result")
         passed[tensor] = None
         tensor = nodes[tensor[0]].inputs[tensor[1]]
     found = resolved.get(tensor, tensor)
@@ -150,8 +150,8 @@ def behind(nodes: Mapping[str, TfNode], ops: Collection[str], resolved: dict[Ten
 
 
 def _scopes(layers: frozenset[str], found: set[str], twice: bool) -> dict[str, str]:
-    """{name scope: layer}.  Where scopes are opened ``twice``, TensorFlow numbers the second: layer_1, or layer_2 if
-    another layer is called layer_1.  Then all of them are numbered, so some scope is called as no layer is."""
+    """{name scope: layer}.  If scopes are opened ``twice``, TensorFlow numbers the second: layer_1, or layer_2 if
+    another layer is called layer_1.  Then all of them are numbered, so some scope has a name that no layer has."""
     plain = {layer: layer for layer in layers}
     numbers = [(f"{layer}_{i}", layer) for i in (1, 2) for layer in sorted(layers) if f"{layer}_{i}" in found]
     if not twice or all(scope in layers for scope, _ in numbers):

@@ -74,7 +74,7 @@ def _input_dtypes(frozen: Frozen, wanted: InputDType) -> list[DType]:
     for name, dtype in zip(labels, own, strict=True):
         if chosen[name] not in ("float32", dtype) and dtype != "float32":
             raise CompileError(
-                f"input '{name}' is {dtype} in the model, which {chosen[name]} does not hold; leave its input_dtype out"
+                f"input '{name}' is {dtype} in the model, which {chosen[name]} cannot hold; leave out its input_dtype"
             )
     return [INPUT_DTYPES[dtype] for dtype in chosen.values()]
 
@@ -119,7 +119,7 @@ class GraphReader:
                 layer = self.frozen.layer(node.name)
                 raise UnsupportedOpError(
                     f"layer '{layer}' uses the TensorFlow op {node.op} ('{node.name}'), which is not supported; "
-                    "replace the layer, or cut the model before it; docs/semantics.md lists the ops that are"
+                    "replace the layer, or cut the model before it; docs/semantics.md lists the supported ops"
                 )
 
             training = node.attrs.get("is_training")
@@ -147,15 +147,15 @@ class GraphReader:
             shape = node.attrs.get("shape") or []
             if len(shape) < 2 or any(d < 1 for d in shape[1:]):
                 raise CompileError(
-                    f"input '{name}' has shape {shape}; only the batch may be open: save the model with a fixed size, "
-                    "or pass input_shape=(height, width, channels) (--input-shape) where it has one input"
+                    f"input '{name}' has shape {shape}; only the batch size may be unknown: save the model with a "
+                    "fixed size, or, if it has one input, pass input_shape=(height, width, channels) (--input-shape)"
                 )
             dtype = str(node.attrs.get("dtype"))
             users = {n.op for n in frozen.nodes if any(frozen.resolve(t) == (name, 0) for t in n.inputs)} - ALIASES
             if dtype != "float32" and not (dtype in _PIXELS and users <= {"Cast"}):
                 raise UnsupportedOpError(
-                    f"input '{name}' is {dtype}; only float32 inputs are supported, and those of "
-                    f"{', '.join(sorted(_PIXELS))} that are cast to float32 (a Rescaling layer) before anything else"
+                    f"input '{name}' is {dtype}; supported: float32, and {', '.join(sorted(_PIXELS))} if the model "
+                    "first casts it to float32 (for example in a Rescaling layer)"
                 )
             size = math.prod(shape[1:]) * PROBE_BATCH * np.dtype(dtype).itemsize
             if size > MOST_BYTES:
@@ -260,8 +260,8 @@ class GraphReader:
             return Source(self, node).unsupported(OF_THE_NUMBER)
         return UnsupportedOpError(
             f"layer '{self.frozen.layer(node.name)}' ({node.op} '{node.name}') does not keep the batch as its first "
-            f"dimension: {self.shapes[node.name, output]} for a batch of {PROBE_BATCH}; on such values only moves, "
-            "dense layers and elementwise operations are supported: keep the batch first, or cut the model before it"
+            f"dimension: {self.shapes[node.name, output]} for a batch of {PROBE_BATCH}; such values support "
+            "only moves, dense layers and elementwise operations: keep the batch first, or cut the model before it"
         )
 
     def _of_batch(self, node: TfNode, tensor: Tensor) -> Shared | int:
@@ -279,7 +279,7 @@ class GraphReader:
         if any(t in self.moved for t in tensors):
             raise self._loose(node)
         if node.op not in POINTWISE:
-            raise source.unsupported("a value of the whole batch; with such only elementwise operations are supported")
+            raise source.unsupported("a value of the whole batch; for which only elementwise operations are supported")
         rank = max([1] + [len(x.type.shape) for x in images])
         if not images:  # as few dimensions as there can be, since an image has no more than three
             rank = max([1] + [len(without_ones(self.shapes[t])) for t in tensors])

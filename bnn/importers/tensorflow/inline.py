@@ -27,7 +27,7 @@ def from_graph(tf: Any, graph_def: Any) -> list[TfNode]:
 def from_function(
     tf: Any, function: Any, functions: Functions, arguments: Sequence[Tensor] | None = None, prefix: str = ""
 ) -> tuple[list[TfNode], tuple[Tensor, ...]]:
-    """(all nodes of a FunctionDef, its results); ``arguments``: None where nodes of their names are made elsewhere."""
+    """(all nodes of a FunctionDef, its results); ``arguments``: None if nodes with their names are made elsewhere."""
     given = function.signature.input_arg
     nodes = [
         TfNode("Identity", f"{prefix}{argument.name}", (tensor,), {})
@@ -46,7 +46,7 @@ def from_function(
 
 
 def _results(node: Any, name: str) -> dict[str, Tensor]:
-    """What functions call a node's results, "node:argument:number": there an argument can be a list."""
+    """A node's results by their names in functions, "node:argument:number", where an argument can be a list."""
     found: dict[str, Tensor] = {}
     for argument, count in result_counts(node, name):
         for i in range(count):
@@ -55,7 +55,7 @@ def _results(node: Any, name: str) -> dict[str, Tensor]:
 
 
 def result_counts(node: Any, name: str) -> list[tuple[str, int]]:
-    """The results of a node of a function: their names as arguments, and how many each has."""
+    """The results of a node in a function: the name of each result argument and its number of tensors."""
     from tensorflow.python.framework import op_def_registry
 
     definition = op_def_registry.get(node.op)
@@ -83,7 +83,7 @@ def _expanded(tf: Any, node: Any, name: str, inputs: tuple[Tensor, ...], functio
 
 
 def _attributes(tf: Any, node: Any) -> dict[str, Any]:
-    """By their names; what a file leaves out is as the op declares it."""
+    """A node's attributes by name; those that a file omits have the op's defaults."""
     from tensorflow.python.framework import op_def_registry
 
     definition = op_def_registry.get(node.op)

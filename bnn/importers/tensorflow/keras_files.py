@@ -30,12 +30,12 @@ from .limits import PERMISSION, check_bytes
 from .reason import reason
 from .symbols import FUNCTIONS
 
-# What Keras writes; model.weights.h5 was called variables.h5 once.
+# The members that Keras writes; model.weights.h5 was once called variables.h5.
 _CONFIG = frozenset({"config.json", "metadata.json"})
 _WEIGHTS = frozenset({"model.weights.h5", "variables.h5"})
 _AGAIN = f"save the model again with model.save(...), or, {PERMISSION}"
 _MOST_TEXT = 2**26
-# Layers and operations that unpickle, load other files (those of feature columns: texts and checkpoints), run any op or
+# Layers and operations that unpickle, load other files (for feature columns: texts and checkpoints), run any op or
 # call any method or function.
 _UNTAMED = frozenset({
     "AssociativeScan", "ClassMethod", "Cond", "DenseFeatures", "FlaxLayer", "ForiLoop", "InstanceMethod",
@@ -56,8 +56,8 @@ _BUILDERS = frozenset({"deserialize", "get", "serialize"})  # they stand beside 
 
 
 def read_config(path: Path, *, unsafe: bool = False) -> tuple[str, Any]:
-    """(the version of Keras that wrote a file, the model's configuration); unless ``unsafe``, of a file with nothing
-    else in its container than Keras writes"""
+    """(the version of Keras that wrote a file, the model's configuration); unless ``unsafe``, the file's container may
+    hold only what Keras writes"""
     try:
         return _config(path, unsafe)
     except (AttributeError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
@@ -71,7 +71,7 @@ def _config(path: Path, unsafe: bool) -> tuple[str, Any]:
 
     hdf5 = h5py.is_hdf5(path)
     if zipfile.is_zipfile(path):
-        if hdf5:  # Keras would choose by the name, and could load what was not looked at here
+        if hdf5:  # Keras would choose by the name, and could load what was not checked here
             raise CompileError(f"{path}: both a zip and an HDF5 file; save the model again with model.save(...)")
         with zipfile.ZipFile(path) as archive:
             if "metadata.json" not in archive.namelist():
@@ -93,7 +93,7 @@ def _config(path: Path, unsafe: bool) -> tuple[str, Any]:
             check_hdf5(path, file)
         version, text = file.attrs.get("keras_version", "2"), file.attrs.get("model_config")
     if text is None:
-        raise CompileError(f"{path}: holds weights only, without the model; save it with model.save(...)")
+        raise CompileError(f"{path}: contains only weights, without the model; save it with model.save(...)")
     return _text(version), json.loads(_text(text))
 
 
@@ -102,20 +102,20 @@ def _text(value: Any) -> str:
 
 
 def check_zip(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse a .keras file with other members than Keras' own, or with those of ``check_hdf5``."""
+    """Refuse a .keras file with members that Keras does not write, or that ``check_hdf5`` refuses."""
     seen = set()
     total = 0
     for member in archive.infolist():
         name = member.filename
         if name not in _CONFIG | _WEIGHTS:
-            raise CompileError(f"{path}: contains a file '{name}', which no network of numbers needs; {_AGAIN}")
+            raise CompileError(f"{path}: contains a file '{name}', which no network needs; {_AGAIN}")
         if name in seen:
             raise CompileError(f"{path}: contains '{name}' twice; {_AGAIN}")
         seen.add(name)
         total += member.file_size
         if name in _CONFIG and member.file_size > _MOST_TEXT:
             raise CompileError(f"{path}: '{name}' is {member.file_size:,} bytes; at most {_MOST_TEXT:,} are read")
-    check_bytes(path, "what is packed in it", total)
+    check_bytes(path, "its unpacked content", total)
     import h5py
 
     for name in sorted(seen & _WEIGHTS):
@@ -124,8 +124,8 @@ def check_zip(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def check_hdf5(where: str | Path, file: Any) -> None:
-    """Refuse links to other files and within the file, values that stand in other files, and those that are larger than
-    what is stored of them; ``file``: an open h5py.File."""
+    """Refuse all links, values stored in other files, and values that are larger than their stored data; ``file``: an
+    open h5py.File."""
     import h5py
 
     total = 0
@@ -147,14 +147,14 @@ def check_hdf5(where: str | Path, file: Any) -> None:
                     kind = {h5py.ExternalLink: "a link to another file", h5py.SoftLink: "a symbolic link"}
                     target = f"{getattr(link, 'filename', '')}:{getattr(link, 'path', '')}".lstrip(":")
                     raise CompileError(
-                        f"{where}: '{child}' is {kind.get(type(link), 'a link of its own kind')} ('{target}'); {_AGAIN}"
+                        f"{where}: '{child}' is {kind.get(type(link), 'an unknown link')} ('{target}'); {_AGAIN}"
                     )
                 waiting.append((child, found[name]))
     check_bytes(where, "what its datasets declare", total)
 
 
 def _named_again(group: Any) -> int:
-    """Bytes that Keras would read of the datasets that a list of weights names more than once; each it keeps."""
+    """Bytes that Keras would read again, and keep, for datasets that a list of weights names more than once."""
     import h5py
 
     names = [name for key in group.attrs if key.startswith("weight_names") for name in np.ravel(group.attrs[key])]
@@ -169,28 +169,28 @@ def _named_again(group: Any) -> int:
 
 
 def _checked_dataset(where: str, dataset: Any) -> int:
-    """Its size in bytes."""
+    """Check a dataset and return its size in bytes."""
     import h5py
 
     plist = dataset.id.get_create_plist()
     if dataset.external:
         names = ", ".join(f"'{name}'" for name, _, _ in dataset.external)
-        raise CompileError(f"{where} stands in other files ({names}); {_AGAIN}")
+        raise CompileError(f"{where} is stored in other files ({names}); {_AGAIN}")
     if plist.get_layout() == h5py.h5d.VIRTUAL:
-        raise CompileError(f"{where} is a virtual dataset, made of other files; {_AGAIN}")
+        raise CompileError(f"{where} is a virtual dataset, which reads other files; {_AGAIN}")
     if plist.get_nfilters():
         name = plist.get_filter(0)[3].decode(errors="replace") or plist.get_filter(0)[0]
-        raise CompileError(f"{where} is packed (filter '{name}'), which Keras does not do; {_AGAIN}")
+        raise CompileError(f"{where} is encoded (filter '{name}'), which Keras does not do; {_AGAIN}")
     if dataset.dtype.hasobject:  # each could be the same long one, of which the file has one
-        raise CompileError(f"{where} holds texts or other elements of any length, not numbers; {_AGAIN}")
+        raise CompileError(f"{where} contains strings or other elements of variable length, not numbers; {_AGAIN}")
     declared, stored = (dataset.size or 0) * dataset.dtype.itemsize, dataset.id.get_storage_size()
     if stored < declared:
-        raise CompileError(f"{where} declares {declared:,} bytes and stores {stored:,} of them; {_AGAIN}")
+        raise CompileError(f"{where} declares {declared:,} bytes but stores {stored:,}; {_AGAIN}")
     return int(declared)
 
 
 def check_trusted(path: Path, config: Any, keras: Any) -> None:
-    """Refuse a configuration with code in it, or with classes to import; ``keras``: the one that is to load it."""
+    """Refuse a configuration with code in it, or with classes to import; ``keras``: the Keras that will load it."""
     for entry in _entries(config):
         code = _code(entry, keras)
         if code is not None:
@@ -217,7 +217,7 @@ def _entries(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def _code(entry: dict[str, Any], keras: Any) -> str | None:
-    """What an entry would run while it is loaded."""
+    """The code that an entry would run while it is loaded."""
     inner = entry.get("config")
     options = inner if isinstance(inner, dict) else {}
     classes = _classes(entry)
@@ -235,12 +235,12 @@ def _code(entry: dict[str, Any], keras: Any) -> str | None:
         if symbol not in FUNCTIONS:
             return f"a call of the TensorFlow function {symbol}, which would run while loading"
         if "inbound_nodes" in entry and not all(map(_takes_tensor, _list(entry["inbound_nodes"]))):
-            return f"a call of the TensorFlow function {symbol} on numbers alone, which would run while loading"
+            return f"a call of the TensorFlow function {symbol} on constants only, which would run while loading"
     if _is_function(entry, classes) and not _known_function(entry, keras):
         named = inner if isinstance(inner, str) else entry["class_name"]
         return f"the function {named} of module {entry['module']}, which would run while loading"
     if not _is_part(entry, keras):
-        return f"an object {entry['class_name']} of module {entry['module']}, which is no part of a network"
+        return f"an object {entry['class_name']} of module {entry['module']}, which is not part of a network"
     return None
 
 
@@ -249,7 +249,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _takes_tensor(call: Any) -> bool:
-    """Whether an argument is a layer's result, [layer, call, number] or [layer, call, number, options], and so not
+    """Whether an argument is a layer's result, [layer, call, number] or [layer, call, number, options], which is not
     known before the network runs."""
     waiting = [call]
     while waiting:
@@ -263,7 +263,7 @@ def _takes_tensor(call: Any) -> bool:
 
 
 def _is_part(entry: dict[str, Any], keras: Any) -> bool:
-    """Whether a class is one that networks are made of; also where it is not known."""
+    """Whether a class is a part of networks, or unknown."""
     name, module = entry.get("class_name"), entry.get("module")
     if not isinstance(name, str) or not isinstance(module, str) or name == "function":
         return True
@@ -291,7 +291,7 @@ def _classes(entry: dict[str, Any]) -> set[str]:
 
 
 def _calls_by_name(options: dict[str, Any]) -> bool:
-    """Whether a Lambda layer holds the name of a function and no code; what it names is looked at where it stands."""
+    """Whether a Lambda layer holds the name of a function and no code; the named function is checked separately."""
     function = options.get("function")
     if "function_type" in options:  # Keras 2
         return bool(options["function_type"] == "function")
@@ -299,13 +299,13 @@ def _calls_by_name(options: dict[str, Any]) -> bool:
 
 
 def _is_function(entry: dict[str, Any], names: set[str]) -> bool:
-    """A function of a module, also where it is called a class: then its name does not begin with a capital."""
+    """Whether an entry is a function of a module, even one declared as a class: its name then begins in lower case."""
     lower = any(not name.lstrip("_")[:1].isupper() for name in names)
     return isinstance(entry.get("class_name"), str) and isinstance(entry.get("module"), str) and lower
 
 
 def _known_function(entry: dict[str, Any], keras: Any) -> bool:
-    """An activation and the like of Keras, or what the program has registered."""
+    """Whether an entry is an activation or similar function of Keras, or one that the program has registered."""
     if entry["class_name"] != "function":
         return _registered(_sought(entry), keras)
     name = entry.get("config")
@@ -330,7 +330,7 @@ def _unknown_class(entry: dict[str, Any], keras: Any) -> str | None:
 
 
 def _sought(entry: dict[str, Any]) -> Any:
-    """The name by which Keras looks for a registered class; where it finds none (null, too), it imports the module."""
+    """The name by which Keras looks for a registered class; if there is none (or null), Keras imports the module."""
     return entry.get("registered_name", entry.get("class_name"))
 
 

@@ -13,9 +13,9 @@ from ...errors import CompileError
 
 @dataclass(frozen=True)
 class Inputs:
-    """A call's arguments; in the place of every tensor stands its TensorSpec.
+    """A call's arguments, with a TensorSpec in place of every tensor.
 
-    ``names``: one a tensor, in the order in which TensorFlow flattens the arguments (a dict by its keys); None where
+    ``names``: one per tensor, in the order in which TensorFlow flattens the arguments (a dict by its keys); None if
     the model has none.
     """
 
@@ -25,7 +25,7 @@ class Inputs:
 
 
 def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...] | None:
-    """Sizes of one image that a user gave."""
+    """The user's sizes of one image, checked."""
     if input_shape is None:
         return None
     try:
@@ -41,7 +41,7 @@ def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def model_inputs(tf: Any, model: Any, input_shape: tuple[int, ...] | None) -> Inputs:
-    """The inputs of a model in memory, with all sizes known but the batch's."""
+    """The inputs of a model in memory, with all sizes known except the batch's."""
     args, kwargs = _arguments(tf, model)
     tensors = tf.nest.flatten((args, kwargs))
     if not tensors and input_shape is not None:
@@ -54,8 +54,8 @@ def model_inputs(tf: Any, model: Any, input_shape: tuple[int, ...] | None) -> In
         )
     if any(not hasattr(tensor, "shape") for tensor in tensors):
         raise CompileError(
-            f"model '{label}' was called with positional arguments that are no tensors; call it once, as it was built, "
-            "with a tensor, a list or a dict of tensors, and everything else by its name"
+            f"model '{label}' was called with positional arguments that are not tensors; call it once, as it was "
+            "built, with a tensor, a list or a dict of tensors, and everything else by its name"
         )
     check_single(input_shape, len(tensors))
     names = _names(tf, model, args, kwargs, tensors)
@@ -70,39 +70,39 @@ def model_inputs(tf: Any, model: Any, input_shape: tuple[int, ...] | None) -> In
 
 
 def check_single(input_shape: tuple[int, ...] | None, count: int) -> None:
-    """An ``input_shape`` is that of a model's only input."""
+    """Refuse an ``input_shape`` for a model with several inputs."""
     if input_shape is not None and count != 1:
         raise CompileError(
             f"input_shape: found {input_shape}, but the model has {count} inputs; build it with fixed sizes, or call "
-            "it once on data of them, and leave input_shape out"
+            "it once on data of those sizes, and leave out input_shape"
         )
 
 
 def fitted(name: str, own: Sequence[int | None] | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The sizes of an input without the batch: the model's own, and the user's where those are open (all: None)."""
+    """The sizes of an input without the batch: the model's own, and the user's where those are unknown (all: None)."""
     if wanted is not None:
         takes = own is None or [w if o is None else o for o, w in zip(own, wanted, strict=False)] == list(wanted)
         if not takes or own is not None and len(own) != len(wanted):
             raise CompileError(
                 f"input_shape: found {wanted}, but the model's input '{name}' is {_text(own)}; give sizes that it "
-                "takes, or leave input_shape out"
+                "accepts, or leave out input_shape"
             )
         return wanted
     sizes = tuple(size for size in own or () if size is not None)
     if own is None or len(sizes) != len(own):
         raise CompileError(
-            f"input '{name}' has shape {_text(own)}; only the batch may be open: build the model with a fixed size, or "
-            "pass input_shape=(height, width, channels) (--input-shape) where it has one input"
+            f"input '{name}' has shape {_text(own)}; only the batch size may be unknown: build the model with a "
+            "fixed size, or, if it has one input, pass input_shape=(height, width, channels) (--input-shape)"
         )
     return sizes
 
 
 def _text(sizes: Sequence[int | None] | None) -> str:
-    return "open" if sizes is None else f"({', '.join('open' if s is None else str(s) for s in sizes)})"
+    return "unknown" if sizes is None else f"({', '.join('unknown' if s is None else str(s) for s in sizes)})"
 
 
 def _arguments(tf: Any, model: Any) -> tuple[list[Any], dict[str, Any]]:
-    """What a model is called with, as tensors or specs of them; nothing where nobody knows."""
+    """The arguments of a model's call, as tensors or specs; empty if unknown."""
     inputs = getattr(model, "inputs", None)
     if inputs:
         try:
@@ -127,7 +127,7 @@ def _specs(tf: Any, shapes: Any) -> Any:
 
 
 def _names(tf: Any, model: Any, args: list[Any], kwargs: dict[str, Any], tensors: Sequence[Any]) -> list[str] | None:
-    """A dict's keys, by which the model is called too; else the names that Keras gave."""
+    """The keys if the model is called with a dict, otherwise Keras' names."""
     named = args[0] if len(args) == 1 and not kwargs else kwargs
     if isinstance(named, Mapping) and len(named) == len(tensors) and not any(map(tf.nest.is_nested, named.values())):
         return [str(name) for name in sorted(named)]

@@ -12,13 +12,13 @@ MOST_BYTES = 2**30
 MOST_CALLS = 100
 """Functions that call one another, in a row."""
 MOST_CONSTANTS = 2**32
-"""Bytes of all values together that a model computes without its data: weights, and what is made of them."""
+"""Total bytes of the values that a model computes without its data: weights, and values derived from them."""
 MOST_NODES = 2**20
 """TensorFlow nodes of a model, those of called functions counted once a call."""
 PERMISSION = "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
 
 
 def check_bytes(where: str | Path, what: str, count: int) -> None:
-    """Refuse what is declared to be larger than anything that is compiled."""
+    """Refuse a declared size that is larger than anything that is compiled."""
     if count > MOST_BYTES:
         raise CompileError(f"{where}: {what} is {count:,} bytes; at most {MOST_BYTES:,} are read; {PERMISSION}")

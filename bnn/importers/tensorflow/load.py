@@ -38,7 +38,7 @@ def tensorflow() -> Any:
     Raises :class:`SetupError` if TensorFlow is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Without that package TensorFlow 2.15 carries Keras 2 as it is, and does not survive being asked for it.
+    # TensorFlow 2.15 without that package has Keras 2 itself, and fails if this is set.
     if "tensorflow" not in sys.modules and importlib.util.find_spec("tf_keras"):
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     try:
@@ -120,7 +120,7 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
     except ValueError as error:
         raise CompileError(
             f"TensorFlow cannot freeze the model ({reason(error)}); does a layer change its variables when it is "
-            "called, a batch norm with training=True perhaps?"
+            "called, for example batch norm with training=True?"
         ) from error
     inputs = [t.op.name for t in frozen.inputs]
     outputs = [(t.op.name, t.value_index) for t in frozen.outputs]
@@ -131,7 +131,7 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
 
 
 def _frozen_signature(tf: Any, folder: Path, shape: tuple[int, ...] | None) -> Frozen:
-    """The graph of a SavedModel that nobody vouches for."""
+    """The graph of an untrusted SavedModel."""
     if not (folder / "saved_model.pb").exists():
         raise CompileError(f"{folder}: a folder without saved_model.pb is not a SavedModel")
     check_files(folder)
@@ -142,7 +142,7 @@ def _frozen_signature(tf: Any, folder: Path, shape: tuple[int, ...] | None) -> F
         found = read_signature(tf, folder, saved, sizes)
     except CompileError as error:
         raise type(error)(f"{folder}: {error}") from error
-    except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
+    except Exception as error:  # TensorFlow may raise anything; the caller wants one kind
         raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
     labels = _output_names(None, found.results, len(found.outputs))
     return _frozen(tf, found.nodes, found.inputs, found.outputs, labels, False, shape)
@@ -174,8 +174,8 @@ def _frozen(
 def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     """Load a model file with the Keras that wrote it.
 
-    Unless ``unsafe``, the whole file is looked at first, and whatever could do more than compute (run code, read or
-    write files, wait, call out) or become far larger than it is raises :class:`CompileError`.
+    Unless ``unsafe``, the whole file is checked first.  Anything that could do more than compute (run code, read or
+    write files, wait, call out) or could grow far beyond the file's size raises :class:`CompileError`.
     """
     where = Path(path)
     if not where.exists():
@@ -196,15 +196,15 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
             model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
     except CompileError:
         raise
-    except Exception as error:  # Keras raises whatever it met; the reader wants one kind
+    except Exception as error:  # Keras may raise anything; the caller wants one kind
         raise CompileError(
             f"{where}: written by Keras {version}; Keras {getattr(keras, '__version__', '2')} here cannot load it: "
             f"{reason(error)}; if a class or function of your own is missing, register it with "
             "@keras.saving.register_keras_serializable() and import its module first (or compile the model from "
             "memory), or export the model as a SavedModel: model.export(folder)"
         ) from error
-    if not callable(model):  # Keras gives back what it has no class for
-        raise CompileError(f"{where}: holds no Keras model; save it with model.save(...)")
+    if not callable(model):  # Keras returns entries unchanged if it has no class for them
+        raise CompileError(f"{where}: contains no Keras model; save it with model.save(...)")
     return model
 
 
@@ -213,12 +213,12 @@ def _load_saved_model(folder: Path) -> Any:
         raise CompileError(f"{folder}: a folder without saved_model.pb is not a SavedModel")
     try:
         return tensorflow().saved_model.load(str(folder))
-    except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
+    except Exception as error:  # TensorFlow may raise anything; the caller wants one kind
         raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
 
 
 def _sizes(tf: Any) -> dict[int, int]:
-    """Bytes of an element by the number of its type; of texts and handles 0."""
+    """Bytes per element by the number of its type; 0 for texts and handles."""
     found = {}
     for name in dir(tf.dtypes):
         dtype = getattr(tf.dtypes, name)
@@ -230,7 +230,7 @@ def _sizes(tf: Any) -> dict[int, int]:
 
 @contextlib.contextmanager
 def _limited_variables(tf: Any, path: Path) -> Iterator[None]:
-    """A configuration of few bytes can ask for any number of weights: they are counted before they are made."""
+    """Count weights before they are made: a configuration of a few bytes can request any number of them."""
     total = 0
     refused: list[CompileError] = []
 
@@ -300,17 +300,17 @@ def _traced(tf: Any, model: Any, inputs: Inputs) -> Any:
 
     try:
         return tf.function(call).get_concrete_function(*specs)
-    except Exception as error:  # Keras, or the model's own code, raises whatever it met; the reader wants one kind
+    except Exception as error:  # Keras or the model's code may raise anything; the caller wants one kind
         shapes = " and ".join(str(tuple(spec.shape)).replace("None", "N") for spec in specs)
         raise CompileError(
             f"model '{getattr(model, 'name', type(model).__name__)}' cannot be called with {shapes}: {reason(error)}; "
-            "what can be compiled is called with one tensor, a list or a dict of tensors: call it so once, or pass an "
-            "input_shape that its layers take"
+            "the compiler calls a model with one tensor, a list or a dict of tensors: call it that way once, or "
+            "pass an input_shape that its layers accept"
         ) from error
 
 
 def _with_shape(nodes: Sequence[TfNode], inputs: Sequence[str], shape: tuple[int, ...]) -> list[TfNode]:
-    """A SavedModel's nodes with the sizes that its signature leaves open: it cannot be called with others."""
+    """A SavedModel's nodes with the sizes that its signature leaves open; it accepts no others."""
     check_single(shape, len(inputs))
     found = next(node for node in nodes if node.name == inputs[0])
     dims = found.attrs.get("shape") or None  # of unknown rank: none
@@ -320,8 +320,8 @@ def _with_shape(nodes: Sequence[TfNode], inputs: Sequence[str], shape: tuple[int
 
 
 def _output_names(model: Any, structured: Any, count: int) -> list[str]:
-    """One an output, each another: as Keras 2 does it, a name that was there already becomes name_1.  Empty ones where
-    the model has none, so that outputs are called as their layers are."""
+    """A unique name per output: as in Keras 2, a name that is taken becomes name_1.  Empty names if the model has none,
+    so that outputs get the names of their layers."""
     if isinstance(structured, dict):
         names = [str(name) for name in sorted(structured)]  # the order in which TensorFlow flattens it
     else:
@@ -356,13 +356,13 @@ def _needed(nodes: Sequence[TfNode], roots: Sequence[str], unsafe: bool) -> list
 
 def _loop(node: TfNode) -> UnsupportedOpError:
     return UnsupportedOpError(
-        f"op {node.op} ('{node.name}') is part of a loop or a choice; write the repetition out (unroll=True in a "
+        f"op {node.op} ('{node.name}') is part of a loop or a branch; unroll it (unroll=True in a "
         "recurrent layer), or cut the model before it"
     )
 
 
 def _sorted(nodes: Mapping[str, TfNode], roots: Sequence[str]) -> list[TfNode]:
-    """What the roots need, operands first: a GraphDef promises no order."""
+    """The nodes that the roots need, operands first: a GraphDef promises no order."""
     order: dict[str, TfNode] = {}
     opened: set[str] = set()
     stack = list(reversed(roots))

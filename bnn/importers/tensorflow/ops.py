@@ -106,7 +106,7 @@ def unsupported_alone(s: Source) -> UnsupportedOpError:
     if s.tf.op == "SpaceToBatchND":
         return s.unsupported("it does not belong to a dilated convolution")
     if s.is_constant(0) or s.is_constant(1):
-        return s.unsupported("a product of such matrices; supported: data by constant weights, as in a Dense layer")
+        return s.unsupported("a product of these matrices; supported: data by constant weights, as in a Dense layer")
     return s.unsupported(
         "a product of two values that both depend on the data (Dot, attention) is not supported, only of data and "
         "constant weights; cut the model before it"
@@ -226,7 +226,9 @@ def _square(s: Source) -> Node:
 def _cast(s: Source) -> Node:
     """Floats stay as they are, truth already is 1 or 0, and integer inputs are held as floats."""
     if s.attr("DstT") != "float32":
-        raise s.unsupported(f"a conversion from {s.attr('SrcT')} to {s.attr('DstT')}; only float32 is computed with")
+        raise s.unsupported(
+            f"a conversion from {s.attr('SrcT')} to {s.attr('DstT')}; only float32 arithmetic is supported"
+        )
     return s.value(0)
 
 

@@ -8,7 +8,7 @@ counts as stateless.
 
 from __future__ import annotations
 
-# What only computes its results from its operands and its attributes.
+# Ops that only compute results from operands and attributes.
 _PURE = """
     Abs AccumulateNV2 Acos Acosh Add AddN AddV2 AdjustContrastv2 AdjustHue AdjustSaturation All Angle Any
     ApproximateEqual ArgMax ArgMin Asin Asinh Atan Atan2 Atanh AvgPool AvgPool3D AvgPool3DGrad AvgPoolGrad
@@ -54,7 +54,8 @@ _PURE = """
     UnsortedSegmentProd UnsortedSegmentSum UpperBound Where Xdivy Xlog1py Xlogy ZerosLike Zeta
 """
 _COMPUTING = frozenset(_PURE.split())
-# Only training needs gradients, and their kernels trust their operands: they may stand in a file, never executed.
+# Only training needs gradients, and their kernels trust their operands: they may appear in a file but are never
+# executed.
 _NO_GRADIENTS = frozenset({
     "Conv2DBackpropInput", "Conv2DBackpropInputV2", "Conv3DBackpropInput", "Conv3DBackpropInputV2", "PreventGradient",
     "StopGradient",
@@ -64,12 +65,12 @@ PURE = _COMPUTING - _GRADIENTS
 
 # Calls that are replaced by the nodes of the function that they call.
 CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-# Ops with functions that TensorFlow replaces by those functions' nodes while it freezes: none of them is executed.
+# Ops that TensorFlow replaces by their functions' nodes while freezing: none of them is executed.
 CONTROL = frozenset({"Case", "If", "StatelessCase", "StatelessIf", "StatelessWhile", "While"})
 # What such ops become.
 LOWERED = frozenset({"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"})
 
-# What Keras' training steps, dropout and recurrent layers put into a SavedModel; a state, and never executed.
+# Ops that Keras' training steps, dropout and recurrent layers leave in a SavedModel; stateful, and never executed.
 _KEPT = """
     Assert AssignAddVariableOp AssignSubVariableOp AssignVariableOp CudnnRNN CudnnRNNBackprop CudnnRNNBackpropV2
     CudnnRNNBackpropV3 CudnnRNNV2 CudnnRNNV3 DisableCopyOnRead EmptyTensorList ImageProjectiveTransformV2
@@ -88,7 +89,7 @@ _KEPT = """
 """
 KEPT = frozenset(_KEPT.split()) | _GRADIENTS
 
-# What saves and restores a SavedModel's variables.  TensorFlow 2 reads them without: these are never executed.
+# Ops that save and restore a SavedModel's variables.  TensorFlow 2 does not need them; they are never executed.
 _SAVER = """
     MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch StringJoin
 """

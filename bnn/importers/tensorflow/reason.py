@@ -6,16 +6,16 @@ from __future__ import annotations
 import re
 
 _STYLE = re.compile(r"\x1b\[\d*m")
-# Where it was met, not what it is: "Exception encountered when calling layer 'dense' (type Dense)."
+# Where the error occurred, not what it is: "Exception encountered when calling layer 'dense' (type Dense)."
 _PLACE = re.compile(r"Exception encountered when calling|in user code:|Traceback|File \"")
 _ERROR = re.compile(r"(?:\w+(?:Error|Exception)|Exception encountered): *(.*)")
-# What stands beside it: a configuration, a node's whole text.
+# Additions: a configuration, a node's whole text.
 _REST = re.compile(r" *(?:Full object config|config=).*|\{\{function_node [^}]*\}\} *| for '\{\{node .*| \[Op:\w+\].*")
 _MOST = 300
 
 
 def reason(error: Exception) -> str:
-    """The line that says what is wrong, without the place, the stack and the configuration that are in some texts."""
+    """The line with the problem, without the place, stack and configuration that some messages include."""
     lines = [line for text in _STYLE.sub("", str(error)).splitlines() if (line := text.strip())]
     starts = [i for i, line in enumerate(lines) if _ERROR.match(line)]
     if starts:  # a stack, or another error's text, stands before the error itself

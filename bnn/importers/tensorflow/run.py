@@ -17,7 +17,7 @@ from .limits import MOST_BYTES
 from .pure import PURE
 from .reason import reason
 
-_MOST_SHAPE = 1024  # elements of a tensor that says a shape
+_MOST_SHAPE = 1024  # elements of a tensor that specifies a shape
 # Their results have no more elements than the operands.
 _NO_LARGER = ALIASES | SHAPE_OPS | {
     "All", "Any", "ArgMax", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "Max", "Mean", "Min", "Prod",
@@ -36,9 +36,9 @@ def check_pure(node: TfNode) -> None:
 
 
 class Runner:
-    """Runs single nodes eagerly through tf.raw_ops: all that is ever executed of a model is executed here.
+    """Runs single nodes eagerly through tf.raw_ops.  No other code executes any part of a model.
 
-    ``unsafe``: ops that may do more than compute, too.
+    ``unsafe``: also run ops that may do more than compute.
     """
 
     def __init__(self, tf: Any, unsafe: bool) -> None:
@@ -64,7 +64,7 @@ class Runner:
             self._check_size(node, operands)
         try:
             result = function(**self._arguments(node, function, operands))
-        except Exception as error:  # TensorFlow raises whatever it met; the reader wants one kind
+        except Exception as error:  # TensorFlow may raise anything; the caller wants one kind
             raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {reason(error)}") from error
         return list(result) if isinstance(result, (list, tuple)) else [result]
 
@@ -94,21 +94,21 @@ class Runner:
                 arguments[name], rest = rest[:count], rest[count:]
             else:
                 arguments[name] = rest.pop(0)
-        # types are not said, nor the lengths of lists
+        # types and the lengths of lists are implicit
         unsaid = (a.name for a in definition.attr if a.name not in known and a.type not in ("type", "list(type)"))
         for attribute, parameter in zip(unsaid, renamed, strict=False):
             arguments[parameter] = node.attrs[attribute]
         return arguments
 
     def _check_numbers(self, node: TfNode) -> None:
-        """Refuse numbers beyond 32 bits: TensorFlow ends the whole process where an attribute has such."""
+        """Refuse numbers beyond 32 bits: in an attribute they make TensorFlow end the whole process."""
         for name, value in node.attrs.items():
             numbers = value if isinstance(value, list) else [value]
             if any(isinstance(number, int) and not -(2**31) <= number < 2**31 for number in numbers):
                 raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {name}: found {value}")
 
     def _check_size(self, node: TfNode, operands: Sequence[Any]) -> None:
-        """Refuse a result that is too large before it is made: a few numbers can ask for any size."""
+        """Refuse a result that is too large before it is made: a few numbers can request any size."""
         shapes = tuple(_known(operand) for operand in operands)
         key = (node.name, shapes)
         if key not in self.sizes:
@@ -120,7 +120,7 @@ class Runner:
             )
 
     def _size(self, node: TfNode, operands: Sequence[Any], shapes: Sequence[Any]) -> int:
-        """Bytes of all results, as far as they are known beforehand."""
+        """Bytes of all results, as far as they are known in advance."""
         tf = self.tf
         if node.op in _NO_LARGER:
             return 0
@@ -136,7 +136,7 @@ class Runner:
                     for operand, known in zip(map(np.asarray, operands), shapes, strict=True)
                 ]
                 result = function(**self._arguments(node, function, said))
-        except Exception as error:  # with such shapes some kernels end the whole process: they are not executed
+        except Exception as error:  # some kernels end the whole process on such shapes, so they are not executed
             raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {reason(error)}") from error
         results = result if isinstance(result, (list, tuple)) else [result]
         known = [r for r in results if r.shape.is_fully_defined()]
@@ -144,7 +144,7 @@ class Runner:
 
 
 def _known(operand: Any) -> tuple[Any, ...]:
-    """(type, shape) of an operand, and its value where that may say a shape."""
+    """(type, shape) of an operand, and its value if that may specify a shape."""
     array = np.asarray(operand)
     if array.dtype.kind in "iu" and array.size <= _MOST_SHAPE or array.size == 1:
         return array.dtype.name, array.shape, array.tobytes()

@@ -3,8 +3,8 @@
 
 ``tf.saved_model.load`` runs the functions that fill tables, restore objects other than variables, or are called as its
 own methods.  To find shapes, it executes ops that seem stateless even while it builds the graph, and some of these
-write files.  So it is called only with the user's permission.  Otherwise the graph is read as data (``read_signature``),
-and every op of every function, called or not, must be on the allow list.  ``keras.models.load_model`` on the same
+write files.  So it is called only with the user's permission.  Otherwise the graph is read as data
+(``read_signature``), and every op of every function, called or not, must be on the allow list.  ``keras.models.load_model`` on the same
 folder could rebuild its Lambda layers and run them, so it is not used.
 """
 
@@ -25,16 +25,16 @@ from .limits import MOST_CALLS, MOST_NODES, PERMISSION, check_bytes
 from .pure import CALLS, CONTROL, KEPT, PURE, SAVER
 from .reason import reason
 
-# What functions are called in the SavedModels that Keras writes, with an underscore.
+# Names of functions, with an underscore, in the SavedModels that Keras writes.
 _OWN_FUNCTIONS = frozenset({"__call__", "_default_save_signature", "_jit_compiled_convolution_op", "_update_step_xla"})
 _KINDS = frozenset({"bare_concrete_function", "captured_tensor", "constant", "function", "user_object", "variable"})
 _PARENTS = frozenset({"function", "user_object"})
 _READ = ("saved_model.pb", "fingerprint.pb", "variables", "debug")  # by TensorFlow
-_TEXT_BYTES = 32  # of one empty text in memory
+_TEXT_BYTES = 32  # of an empty text in memory
 
 
 def read_saved_model(folder: Path) -> Any:
-    """The protocol buffer."""
+    """Read the protocol buffer."""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -47,12 +47,14 @@ def read_saved_model(folder: Path) -> Any:
 
 
 def check_files(folder: Path) -> None:
-    """Refuse what leads out of the folder, and what is no file."""
+    """Refuse links out of the folder, and anything that is not a file."""
     inside = folder.resolve()
     for top in _READ:
         for path in (folder / top, *(folder / top).rglob("*")):
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                raise CompileError(f"{folder}: '{path.relative_to(folder)}' leads out of the folder; copy the file")
+                raise CompileError(
+                    f"{folder}: '{path.relative_to(folder)}' links out of the folder; copy the file into it"
+                )
             if path.exists() and not path.is_dir():
                 if not path.is_file():
                     raise CompileError(f"{folder}: '{path.relative_to(folder)}' is not a regular file")
@@ -62,8 +64,8 @@ def check_files(folder: Path) -> None:
 def check_saved_model(path: Path, saved: Any, hooks: Collection[str], sizes: Mapping[int, int]) -> None:
     """Refuse a SavedModel (its protocol buffer) that could do more than compute.
 
-    ``hooks``: the methods by which TensorFlow restores an object, which a file could name its functions like.
-    ``sizes``: bytes of an element by the number of its type; of texts, 0.
+    ``hooks``: the methods by which TensorFlow restores an object; a file could give its functions these names.
+    ``sizes``: bytes per element by the number of its type; 0 for texts.
     """
     if len(saved.meta_graphs) != 1 or not saved.meta_graphs[0].HasField("object_graph_def"):
         raise CompileError(
@@ -96,11 +98,11 @@ def _check_objects(path: Path, nodes: Any, hooks: Collection[str]) -> None:
 
 
 def _check_ops(path: Path, graph: Any, functions: Mapping[str, Any]) -> None:
-    """Every op of the graph and its functions is one of those that are allowed."""
+    """Check that every op of the graph and its functions is on the allow list."""
     own = _reached(functions, graph.object_graph_def.concrete_functions)
     bodies = [("", graph.graph_def.node), *((name, f.node_def) for name, f in functions.items())]
     for name, nodes in bodies:
-        # What no object has as a function is called by nobody: the functions that save and restore the variables.
+        # Functions that belong to no object are never called: those that save and restore the variables.
         allowed = PURE | KEPT if name in own else PURE | KEPT | SAVER
         for node in nodes:
             known = node.op in CALLS | CONTROL or node.op in allowed and not _called(node)
@@ -121,7 +123,7 @@ def _called(node: Any) -> list[str]:
 
 
 def _reached(functions: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
-    """The functions that are called from some others, and those themselves."""
+    """The given functions and all that they call, directly or not."""
     waiting, found = list(roots), set()
     while waiting:
         name = waiting.pop()
@@ -132,9 +134,9 @@ def _reached(functions: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
 
 
 def _check_calls(path: Path, functions: Mapping[str, Any]) -> list[str]:
-    """No function calls itself, and with all calls replaced by what they call, none is too large.
+    """Check that no function calls itself, and that none is too large with every call expanded.
 
-    Returns their names, each behind those that it calls.
+    Returns their names, each after the functions that it calls.
     """
     calls = {name: [c for node in f.node_def for c in _called(node)] for name, f in functions.items()}
     sizes: dict[str, int] = {}
@@ -149,7 +151,7 @@ def _check_calls(path: Path, functions: Mapping[str, Any]) -> list[str]:
                 open_calls.discard(waiting.pop())
                 continue
             if len(open_calls) + 2 > MOST_CALLS:  # with this one, and one that it calls
-                raise CompileError(f"{path}: more than {MOST_CALLS} functions call one another in a row; {PERMISSION}")
+                raise CompileError(f"{path}: more than {MOST_CALLS} functions call each other in a chain; {PERMISSION}")
             if name in open_calls:
                 raise CompileError(f"{path}: the function '{name}' calls itself; {PERMISSION}")
             open_calls.add(name)
@@ -164,16 +166,16 @@ def _check_calls(path: Path, functions: Mapping[str, Any]) -> list[str]:
 
 
 def _entries(node: Any) -> int:
-    """What a node takes in a graph: itself, and each result beyond the first."""
+    """The entries of a node in a graph: itself, and each result beyond the first."""
     try:
         return max(sum(count for _, count in result_counts(node, node.name)), 1)
     except UnsupportedOpError:
-        return 1  # what is wrong is said where it is read
+        return 1  # the reader reports what is wrong
 
 
 def _check_sizes(path: Path, graph: Any, sizes: Mapping[int, int], order: Sequence[str]) -> None:
-    """Few bytes can declare a large constant or variable: one element stands for all.  A constant of a function counts
-    once a call; ``order``: the functions' names, each behind those that it calls."""
+    """Limit constants and variables: a few bytes can declare a large one, whose elements are all equal.  A constant of
+    a function counts once per call; ``order``: the functions' names, each after those that it calls."""
     variables = [n.variable for n in graph.object_graph_def.nodes if n.WhichOneof("kind") == "variable"]
     declared = sum(_elements(v.shape) * _bytes(v.dtype, sizes) for v in variables)
     check_bytes(path, "what its variables declare", declared)
@@ -209,7 +211,7 @@ def _bytes(dtype: int, sizes: Mapping[int, int]) -> int:
 
 
 class Signature(NamedTuple):
-    """A signature's graph, its variables constants; not sorted."""
+    """A signature's graph with its variables as constants; not sorted."""
 
     nodes: list[TfNode]
     inputs: list[str]
@@ -271,7 +273,7 @@ def _served(nodes: Any) -> tuple[str, str]:
 
 
 class _Values:
-    """What functions capture, by the numbers of the objects: (the value, whether it is a variable's)."""
+    """The values that functions capture, by object number: (the value, whether it belongs to a variable)."""
 
     def __init__(self, tf: Any, folder: Path, graph: Any, sizes: Mapping[int, int]) -> None:
         self.tf = tf
@@ -281,7 +283,7 @@ class _Values:
         self.keys: dict[int, str] = {}
         prefix = folder / "variables" / "variables"
         if prefix.with_suffix(".index").exists():
-            # tf.train.load_checkpoint would look into a folder of that name, and read what its list names, anywhere.
+            # tf.train.load_checkpoint would open a folder of that name, and read any files that its list names.
             self.reader = tf.compat.v1.train.NewCheckpointReader(str(prefix))
             types = self.reader.get_variable_to_dtype_map()
             declared = 0
@@ -291,7 +293,7 @@ class _Values:
             self.keys = self._keys()
 
     def _keys(self) -> dict[int, str]:
-        """What variables are called in the checkpoint, which has the objects' names in a graph of its own."""
+        """The variables' names in the checkpoint, which stores the objects' names in its own graph."""
         from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
         stored = TrackableObjectGraph()
@@ -330,7 +332,7 @@ class _Values:
 
 
 def _without_handles(nodes: list[TfNode], variables: set[str]) -> list[TfNode]:
-    """Variables are constants, and are not read: what reads one is an identity."""
+    """Variables are constants here, so an op that reads one becomes an identity."""
     by_name = {node.name: node for node in nodes}
     resolved: dict[Tensor, Tensor] = {}
 
@@ -348,7 +350,7 @@ def _without_handles(nodes: list[TfNode], variables: set[str]) -> list[TfNode]:
         elif node.op not in ("Identity", "IdentityN") and any(variable(tensor) for tensor in node.inputs):
             raise CompileError(
                 f"op {node.op} ('{node.name}') needs a variable, not its value; does a layer change its "
-                "variables when it is called, a batch norm with training=True perhaps?"
+                "variables when it is called, for example batch norm with training=True?"
             )
         else:
             found.append(node)

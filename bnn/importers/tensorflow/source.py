@@ -21,7 +21,7 @@ PROBE_BATCH = 3  # images with which shapes are found
 
 
 class Reading(Protocol):
-    """What is known of a graph while it is read; ``graphdef.GraphReader`` says what each of these is."""
+    """What is known about a graph while it is read; ``graphdef.GraphReader`` documents each member."""
 
     frozen: Frozen
     dependent: set[str]
@@ -49,7 +49,7 @@ class Source(Layer):
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """Of how many images the batches are in which moves are followed."""
+        """Sizes of the batches in which moves are traced."""
         return self._reader.batches
 
     @property
@@ -69,12 +69,12 @@ class Source(Layer):
         return self._reader.constants[tensor]
 
     def constant_of_batch(self, i: int) -> Array:
-        """A constant operand of which there may be more in a larger batch, as it is for ``PROBE_BATCH`` images."""
+        """A constant operand that may grow with the batch, as it is for ``PROBE_BATCH`` images."""
         tensor = self._tensor(i)
         return self._reader.constants[tensor] if tensor in self._reader.growing else self.constant(i)
 
     def same_for_all(self, i: int) -> Array:
-        """A constant operand with a batch dimension, as that of one image: (1, ...)."""
+        """A constant operand with a batch dimension, for one image: (1, ...)."""
         tensor = self._tensor(i)
         grows = tensor in self._reader.growing and tensor not in self._reader.slopes
         value = self._reader.constants[tensor] if grows else self.constant(i)
@@ -125,11 +125,11 @@ class Source(Layer):
         return self.result_shape[1:]
 
     def attr(self, name: str) -> Any:
-        """As the file has it, or as TensorFlow declares it; None where the op has no such attribute."""
+        """The attribute from the file, or TensorFlow's default; None if the op has no such attribute."""
         return self.tf.attrs.get(name)
 
     def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
-        """A node of this layer; ``final``: its value is the TensorFlow tensor's of that output number."""
+        """A node of this layer; ``final``: its value is that of the op's TensorFlow tensor with that output number."""
         origin = f"{self.tf.name}:{output}" if final else ""
         tap = ""
         if final and self.tf.name not in self._reader.foreign:

@@ -91,7 +91,7 @@ def test_allowed(name: str) -> None:
 
 
 CODE, LAYER = "a Python function, which would run", "a Lambda layer, whose Python code would run"
-PART = "which is no part of a network"
+PART = "which is not part of a network"
 CALL, ALONE = "a call of the TensorFlow function", "on numbers alone"
 REFUSED: dict[str, tuple[Any, str]] = {
     "a function of Python": ({"class_name": "__lambda__"}, CODE),

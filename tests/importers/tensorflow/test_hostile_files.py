@@ -77,13 +77,13 @@ def unstored_chunks(file: h5py.File, name: str, secret: Path) -> None:
 
 
 HDF5 = {
-    "stands in other files": external,
+    "is stored in other files": external,
     "is a link to another file": link,
     "is a symbolic link": soft,
-    "is a virtual dataset, made of other files": virtual,
-    "is packed (filter 'deflate')": packed,
-    "declares 4,294,967,296 bytes and stores 0 of them": unstored,
-    "declares 4,398,046,511,104 bytes and stores 0 of them": unstored_chunks,
+    "is a virtual dataset, which reads other files": virtual,
+    "is encoded (filter 'deflate')": packed,
+    "declares 4,294,967,296 bytes but stores 0": unstored,
+    "declares 4,398,046,511,104 bytes but stores 0": unstored_chunks,
 }
 
 
@@ -187,7 +187,7 @@ def test_members_as_large_as_may_be(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(limits, "MOST_BYTES", size)
     import_model(path)
     monkeypatch.setattr(limits, "MOST_BYTES", size - 1)
-    refused(path, f"what is packed in it is {size:,} bytes; at most {size - 1:,} are read", "unsafe=True")
+    refused(path, f"its unpacked content is {size:,} bytes; at most {size - 1:,} are read", "unsafe=True")
 
 
 def layers_of(config: Any) -> Any:
@@ -227,7 +227,7 @@ def test_elements_of_any_length(folder: Path) -> None:
     """One that stands once in the file can be all of them."""
     with h5py.File(folder / "net.h5", "a") as file:
         file["model_weights"].create_dataset("a", (3,), h5py.vlen_dtype(np.float64))
-    refused(folder / "net.h5", "elements of any length", "unsafe=True")
+    refused(folder / "net.h5", "elements of variable length", "unsafe=True")
 
 
 def test_weights_that_are_named_again(folder: Path) -> None:

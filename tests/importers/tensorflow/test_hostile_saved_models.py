@@ -74,7 +74,7 @@ def test_as_many_calls_in_a_row_as_may_be(folder: Path) -> None:
     edit(folder / "net", partial(calls_in_a_row, count=limits.MOST_CALLS))
     import_model(folder / "net")
     edit(folder / "net", partial(calls_in_a_row, first=limits.MOST_CALLS, count=1))
-    refused(folder / "net", "more than 100 functions call one another in a row", "unsafe=True")
+    refused(folder / "net", "more than 100 functions call each other in a chain", "unsafe=True")
 
 
 def results(saved: Any) -> None:
@@ -139,7 +139,7 @@ SAVED: dict[str, tuple[Callable[[Any], None], str]] = {
     "a variable": (variable, "what its variables declare is 8,589,934,592"),
     "recursion": (call_itself, "calls itself"),
     "calls of calls": (many_calls, "'level_0' has 2,199,023,255,550 nodes"),
-    "calls in a row": (calls_in_a_row, "more than 100 functions call one another in a row"),
+    "calls in a row": (calls_in_a_row, "more than 100 functions call each other in a chain"),
     "results": (results, "has 2,147,483,648 results; at most 1,048,576 are read"),
     "many results": (many_results, "nodes and further results"),
     "a constant of calls": (constant_of_calls, "what its constants declare is 21,474,836,480"),
@@ -164,7 +164,7 @@ def test_links_out_of_a_saved_model(name: str, folder: Path) -> None:
     path = folder / "net" / name
     path.rename(folder / "elsewhere")
     path.symlink_to(folder / "elsewhere")
-    refused(folder / "net", f"'{name}' leads out of the folder")
+    refused(folder / "net", f"'{name}' links out of the folder")
 
 
 def test_links_within_a_saved_model(folder: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_node_of_itself(folder: Path) -> None:
         next(n for n in product(saved).node_def if n.op == "Mul").input[1] = "a:output:0"
 
     edit(folder / "net", change)
-    refused(folder / "net", "hands on its own result")
+    refused(folder / "net", "passes on its own result")
 
 
 @pytest.mark.parametrize("shape", [(2,), (3, 4)])

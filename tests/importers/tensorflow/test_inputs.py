@@ -67,21 +67,23 @@ def test_open_sizes(exported: bool, keras: Any, tmp_path: Path) -> None:
     if exported:
         model.export(tmp_path)
         what = str(tmp_path)
-    with pytest.raises(CompileError, match=r"only the batch may be open.*pass input_shape="):
+    with pytest.raises(CompileError, match=r"only the batch size may be unknown.*pass input_shape="):
         import_model(what)
-    with pytest.raises(CompileError, match=r"input_shape: found \(5, 6, 4\).*\(open, open, 3\)"):
+    with pytest.raises(CompileError, match=r"input_shape: found \(5, 6, 4\).*\(unknown, unknown, 3\)"):
         import_model(what, input_shape=(5, 6, 4))
     check(what, call=model, input_shape=(5, 6, 3))
 
 
 def test_a_size_of_nothing(keras: Any) -> None:
     model = keras.Sequential([keras.layers.Input((0, 4)), keras.layers.ReLU()])
-    with pytest.raises(CompileError, match=r"has shape \[.*, 0, 4\]; only the batch may be open"):
+    with pytest.raises(CompileError, match=r"has shape \[.*, 0, 4\]; only the batch size may be unknown"):
         import_model(model)
 
 
 def test_a_shape_that_layers_do_not_take(keras: Any) -> None:
-    with pytest.raises(CompileError, match=r"cannot be called with \(N, 2, 2, 3\): .*input_shape that its layers take"):
+    with pytest.raises(
+        CompileError, match=r"cannot be called with \(N, 2, 2, 3\): .*input_shape that its layers accept"
+    ):
         import_model(network(keras, None, None, 3), input_shape=(2, 2, 3))
 
 
@@ -182,7 +184,7 @@ def test_two_arguments() -> None:
 def test_arguments_that_are_no_tensors() -> None:
     model = Arguments()
     model(small_number(3, 4), small_number(3, 4), True)
-    with pytest.raises(CompileError, match=r"positional arguments that are no tensors; call it once"):
+    with pytest.raises(CompileError, match=r"positional arguments that are not tensors; call it once"):
         import_model(model)
 
 
@@ -206,10 +208,10 @@ def test_sizes_that_fit_what_is_open() -> None:
     assert fitted("x", (None, None, 3), (4, 5, 3)) == (4, 5, 3) == fitted("x", None, (4, 5, 3))
     assert fitted("x", (4, 5, 3), None) == (4, 5, 3)
     for wanted in ((4, 5), (4, 5, 3, 1), (4, 5, 4), (3,)):
-        with pytest.raises(CompileError, match=r"the model's input 'x' is \(open, open, 3\); give sizes that it takes"):
+        with pytest.raises(CompileError, match=r"the model's input 'x' is \(unknown, unknown, 3\); give sizes that it accepts"):
             fitted("x", (None, None, 3), wanted)
     for own in (None, (None, 5, 3)):
-        with pytest.raises(CompileError, match="only the batch may be open"):
+        with pytest.raises(CompileError, match="only the batch size may be unknown"):
             fitted("x", own, None)
 
 
@@ -251,7 +253,7 @@ def test_what_a_model_is_called_with() -> None:
         with pytest.raises(CompileError, match="has never been called"):
             shapes(**options)
     spec = tf.TensorSpec([2, 5])
-    with pytest.raises(CompileError, match="positional arguments that are no tensors"):
+    with pytest.raises(CompileError, match="positional arguments that are not tensors"):
         shapes(save_spec=lambda: ([spec, True], {}))
     with pytest.raises(CompileError, match="the model has 2 inputs"):
         shapes((5,), save_spec=lambda: ([spec, spec], {}))
@@ -265,5 +267,5 @@ def test_sizes_that_a_user_gives() -> None:
             checked_shape(wrong)  # type: ignore[arg-type]
     assert fitted("x", (0, None), (0, 3)) == (0, 3)
     for own, wanted in (((0,), (3,)), ((None, 3), (3,)), ((3,), (3, 4)), ((3, 4), (4, 3))):
-        with pytest.raises(CompileError, match="give sizes that it takes"):
+        with pytest.raises(CompileError, match="give sizes that it accepts"):
             fitted("x", own, wanted)

@@ -150,7 +150,7 @@ def test_what_stands_behind() -> None:
     assert frozen.behind(nodes, ("IdentityN",), known, ("w", 0)) == ("w", 0)
     assert frozen.behind(nodes, ("IdentityN",), {("y", 0): ("known", 7)}, ("y", 0)) == ("known", 7)
     nodes["x"] = node("x", ("z", 0), ("y", 1))
-    with pytest.raises(CompileError, match="hands on its own result"):
+    with pytest.raises(CompileError, match="passes on its own result"):
         frozen.behind(nodes, ("IdentityN",), {}, ("z", 0))
 
 

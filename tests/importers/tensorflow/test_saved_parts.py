@@ -218,7 +218,7 @@ def test_files_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         path.unlink()
         for target in (outside / "file", outside, tmp_path / "absent"):
             path.symlink_to(target)
-            with pytest.raises(CompileError, match=f"'{name}' leads out of the folder"):
+            with pytest.raises(CompileError, match=f"'{name}' links out of the folder"):
                 check_files(inside)
             path.unlink()
         os.mkfifo(path)
@@ -359,9 +359,10 @@ def test_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("kind", "message"), [
-    ("one file", "stands in other files"), ("two files", "stands in other files"), ("filter", "is packed"),
-    ("half", "declares 128 bytes and stores 64 of them"), ("texts", "holds texts or other elements of any length"),
-    ("texts within", "holds texts or other elements of any length"), ("soft", "is a symbolic link"),
+    ("one file", "is stored in other files"), ("two files", "is stored in other files"), ("filter", "is encoded"),
+    ("half", "declares 128 bytes but stores 64"),
+    ("texts", "contains strings or other elements of variable length"),
+    ("texts within", "contains strings or other elements of variable length"), ("soft", "is a symbolic link"),
     ("external", "is a link to another file"), ("virtual", "is a virtual dataset"), ("dangling", "is a symbolic link"),
 ])  # fmt: skip
 def test_datasets(kind: str, message: str, tmp_path: Path) -> None:

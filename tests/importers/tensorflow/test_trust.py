@@ -193,10 +193,10 @@ def test_functions_of_numbers_alone() -> None:
     check_trusted(Path("net.keras"), config, keras)
     for size in ([2**16, 2**16], 2**16):
         entry["inbound_nodes"] = [["_CONSTANT_VALUE", -1, size, {"value": 1.0}]]
-        with pytest.raises(CompileError, match=r"function fill on numbers alone.*unsafe=True"):
+        with pytest.raises(CompileError, match=r"function fill on constants only.*unsafe=True"):
             check_trusted(Path("net.keras"), config, keras)
     entry["inbound_nodes"].append(["input", 0, 0, {"value": 1.0}])  # a layer that is called twice
-    with pytest.raises(CompileError, match=r"function fill on numbers alone.*unsafe=True"):
+    with pytest.raises(CompileError, match=r"function fill on constants only.*unsafe=True"):
         check_trusted(Path("net.keras"), config, keras)
 
 
@@ -247,7 +247,7 @@ def test_classes_that_are_no_part_of_a_network(name: str, tmp_path: Path) -> Non
         becomes(class_name)(config)
         target(config)["module"] = module
 
-    refused(save(tmp_path, ".keras", edit), class_name, module, "no part of a network", "unsafe=True")
+    refused(save(tmp_path, ".keras", edit), class_name, module, "not part of a network", "unsafe=True")
 
 
 @pytest.mark.parametrize("layer", ["StringLookup", "IntegerLookup", "TextVectorization"])
