@@ -4,8 +4,8 @@
 ``tf.saved_model.load`` runs the functions that fill tables, restore objects other than variables, or are called as its
 own methods.  To find shapes, it executes ops that seem stateless even while it builds the graph, and some of these
 write files.  So it is called only with the user's permission.  Otherwise the graph is read as data
-(``read_signature``), and every op of every function, called or not, must be on the allow list.  ``keras.models.load_model`` on the same
-folder could rebuild its Lambda layers and run them, so it is not used.
+(``read_signature``), and every op of every function, called or not, must be on the allow list.
+``keras.models.load_model`` on the same folder could rebuild its Lambda layers and run them, so it is not used.
 """
 
 from __future__ import annotations

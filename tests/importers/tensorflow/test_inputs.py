@@ -208,7 +208,9 @@ def test_sizes_that_fit_what_is_open() -> None:
     assert fitted("x", (None, None, 3), (4, 5, 3)) == (4, 5, 3) == fitted("x", None, (4, 5, 3))
     assert fitted("x", (4, 5, 3), None) == (4, 5, 3)
     for wanted in ((4, 5), (4, 5, 3, 1), (4, 5, 4), (3,)):
-        with pytest.raises(CompileError, match=r"the model's input 'x' is \(unknown, unknown, 3\); give sizes that it accepts"):
+        with pytest.raises(
+            CompileError, match=r"the model's input 'x' is \(unknown, unknown, 3\); give sizes that it accepts"
+        ):
             fitted("x", (None, None, 3), wanted)
     for own in (None, (None, 5, 3)):
         with pytest.raises(CompileError, match="only the batch size may be unknown"):
