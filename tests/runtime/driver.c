@@ -221,6 +221,22 @@ static void check_run(const char *folder, const bnn_model *model, const struct p
     free(memory);
 }
 
+static void check_family(const char *folder, const unsigned char *file, size_t size, const bnn_kernels *kernels,
+                         const struct ports *in, const struct ports *expected, float tolerance)
+{
+    struct opened o = open_model(file, size, kernels);
+    CHECK(bnn_input_count(o.model) == in->count && bnn_output_count(o.model) == expected->count, "%s: ports", folder);
+    struct ports first = {.count = expected->count};
+    for (size_t workers = 1; workers <= 3; workers++) {
+        check_run(folder, o.model, in, expected, &first, 1, workers, tolerance);
+        check_run(folder, o.model, in, expected, &first, 3, workers, tolerance);
+        check_run(folder, o.model, in, expected, &first, 8, workers, tolerance);
+    }
+    check_run(folder, o.model, in, expected, &first, 3, 8, tolerance); /* fewer images than workers: rows */
+    free_ports(&first);
+    free(o.memory);
+}
+
 static void check_case(const char *folder, float tolerance)
 {
     char path[4096];
@@ -232,21 +248,13 @@ static void check_case(const char *folder, float tolerance)
     const char *name;
     for (size_t k = 0; (name = bnn_kernels_list(k)) != NULL; k++) {
         const bnn_kernels *kernels = bnn_kernels_select(name);
-        if (kernels == NULL) {
-            continue;
+        if (kernels != NULL) {
+            check_family(folder, file, size, kernels, &in, &expected, tolerance);
         }
-        struct opened o = open_model(file, size, kernels);
-        CHECK(bnn_input_count(o.model) == in.count && bnn_output_count(o.model) == expected.count, "%s: ports", folder);
-        struct ports first = {.count = expected.count};
-        for (size_t workers = 1; workers <= 3; workers++) {
-            check_run(folder, o.model, &in, &expected, &first, 1, workers, tolerance);
-            check_run(folder, o.model, &in, &expected, &first, 3, workers, tolerance);
-            check_run(folder, o.model, &in, &expected, &first, 8, workers, tolerance);
-        }
-        check_run(folder, o.model, &in, &expected, &first, 3, 8, tolerance); /* fewer images than workers: rows */
-        free_ports(&first);
-        free(o.memory);
     }
+    /* Floats in blocks of another width than the fastest family's bits. */
+    const bnn_kernels partial = {.name = "partial", .floats = bnn_kernels_select("scalar")->floats};
+    check_family(folder, file, size, &partial, &in, &expected, tolerance);
     free_ports(&in);
     free_ports(&expected);
     free(file);
