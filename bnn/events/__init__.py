@@ -9,20 +9,10 @@
 Whenever no spike is pending, every layer equals what ``model(x)`` computes, bit for bit; see docs/events.md.
 """
 
-from .engine import (
-    FIRING_ORDERS,
-    ORDERS,
-    RULES,
-    Energy,
-    EventEngine,
-    ImageRun,
-    LayerCounts,
-    RecordingRun,
-    Report,
-    Rule,
-    StreamRun,
-    pixel_order,
-)
+from .engine import FIRING_ORDERS, EventEngine
+from .report import Energy, LayerCounts, Report
+from .rules import ORDERS, RULES, Rule, pixel_order
+from .runs import ImageRun, RecordingRun, StreamRun
 
 __all__ = [
     "FIRING_ORDERS", "ORDERS", "RULES", "Energy", "EventEngine", "ImageRun", "LayerCounts", "RecordingRun", "Report",

@@ -14,17 +14,12 @@ from ..errors import InputError, InputTypeError, UnsupportedOpError
 from ..runtime import Model
 from ..runtime.arrays import Shape, check_count, check_inputs
 from ..runtime.progress import progress as progress_bar
-from .handle import Engine
-from .report import Energy, LayerCounts, Report
-from .rules import ORDERS, RULES, Rule, bit_values, check_finite, exact_step, frames, pixel_order, place, step_count
+from .handle import FIRING, Engine
+from .report import LayerCounts, Report
+from .rules import Rule, bit_values, check_finite, exact_step, frames, pixel_order, place, step_count
 from .runs import ImageRun, RecordingRun, StreamRun
 
-__all__ = [
-    "ORDERS", "RULES", "Energy", "EventEngine", "ImageRun", "LayerCounts", "RecordingRun", "Report", "Rule",
-    "StreamRun", "pixel_order",
-]  # fmt: skip
-
-FIRING_ORDERS = ("layers", "fifo", "random")
+FIRING_ORDERS = tuple(FIRING)
 _NEURONS = "activations of several levels run as several neurons, one a threshold"
 #: Spikes that a trace may keep, 24 bytes each.
 MOST_SPIKES = 40_000_000

@@ -24,17 +24,8 @@ _FIRST, _FINAL, _DENSE = "#2e8b57", "#444444", "#b8c4cc"
 _MOST_DOTS = 40_000
 # Classes in colours of their own; the others are grey.
 _COLOURS = (
-    "#1f77b4",
-    "#ff7f0e",
-    "#2ca02c",
-    "#d62728",
-    "#9467bd",
-    "#8c564b",
-    "#e377c2",
-    "#bcbd22",
-    "#17becf",
-    "#000000",
-)
+    "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#000000",
+)  # fmt: skip
 _SPIKING = ("encoder", "synapses", "pool")
 
 

@@ -154,9 +154,10 @@ static struct bnn_population reserve_population(struct bnn_prepare *p, uint32_t 
     s.neurons = (size_t)t->h * t->w * t->c; /* below BNN_NONE: bnn_events_check_ops */
     s.first = first;
     s.consumers = BNN_NONE;
-    s.bits = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.bits);
-    s.seen = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.seen);
-    s.told = bnn_reserve(p, (size_t)t->h * t->w * t->words, sizeof *s.told);
+    size_t words = (size_t)t->h * t->w * t->words;
+    s.bits = bnn_reserve(p, words, sizeof *s.bits);
+    s.seen = bnn_reserve(p, words, sizeof *s.seen);
+    s.told = bnn_reserve(p, words, sizeof *s.told);
     s.pending = bnn_reserve(p, s.neurons, sizeof *s.pending);
     return s;
 }

@@ -215,8 +215,8 @@ void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *layer, float m
 /* synchronous.c */
 /* Bits of a population's shape in the context's memory, as the input of an op. */
 void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits);
-/* Emits whatever differs between a population and its tensor in the context's memory. */
-void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p);
+/* A layer's bits by its synchronous kernel, from what is in the context's memory: emits those that differ. */
+void bnn_events_step_bits(struct bnn_events *e, struct bnn_layer *layer);
 /* What a layer that reads spikes makes of the bits of its inputs. */
 void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *layer);
 /* One op by its synchronous kernel; values: NULL, or where a convolution's bare accumulators go.  Nonzero: stopped. */

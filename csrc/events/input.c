@@ -17,15 +17,10 @@ static void encode(struct bnn_events *e)
         int encoder = e->layer_of[k] != BNN_NONE && e->layers[e->layer_of[k]].kind == BNN_LAYER_ENCODER;
         if (e->classes[op->output] != BNN_ANALOG && !encoder)
             continue;
-        if (bnn_events_step(e, k, NULL))
-            return;
         if (encoder) {
-            struct bnn_layer *l = &e->layers[e->layer_of[k]];
-            bnn_events_take_bits(e, &e->populations[l->out]);
-            if (!e->silent) {
-                l->count.synchronous++;
-                l->count.synops += l->count.dense;
-            }
+            bnn_events_step_bits(e, &e->layers[e->layer_of[k]]);
+        } else if (bnn_events_step(e, k, NULL)) {
+            return;
         } else if (!e->simple) {
             bnn_peek(e->context, op->output, e->values[op->output], 1);
         }
@@ -202,7 +197,7 @@ static void poke_input(struct bnn_events *e, const struct bnn_layer *l)
 void bnn_events_encode_whole(struct bnn_events *e)
 {
     uint32_t computed = BNN_NONE; /* sums that are still in the context's memory: several thresholds may read them */
-    for (uint32_t k = 0; k < e->layer_count; k++) {
+    for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++) {
         struct bnn_layer *l = &e->layers[k];
         if (!l->whole)
             continue;
@@ -212,11 +207,7 @@ void bnn_events_encode_whole(struct bnn_events *e)
                 return;
         }
         computed = l->sums;
-        if (bnn_events_step(e, l->op, NULL))
-            return;
-        bnn_events_take_bits(e, &e->populations[l->out]);
-        l->count.synchronous++;
-        l->count.synops += l->count.dense;
+        bnn_events_step_bits(e, l);
         l->whole = 0;
         l->stale = 1;
     }

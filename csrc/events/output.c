@@ -55,17 +55,12 @@ static void compute_values(struct bnn_events *e)
     }
 }
 
-static size_t elements(const struct bnn_tensor *t)
-{
-    return (size_t)t->h * t->w * t->c;
-}
-
 bnn_status bnn_events_output(bnn_events *e, uint32_t output, float *values)
 {
     if (e == NULL || output >= e->model->output_count || values == NULL)
         return BNN_ERROR_ARGUMENT;
     bnn_status status = bnn_events_state(e, e->model->output_tensors[output], values);
-    for (size_t i = 0; e->invalid && i < elements(&e->model->tensors[e->model->output_tensors[output]]); i++)
+    for (size_t i = 0; e->invalid && i < bnn_elements(&e->model->tensors[e->model->output_tensors[output]]); i++)
         values[i] = NAN;
     return status;
 }
@@ -84,14 +79,14 @@ bnn_status bnn_events_state(bnn_events *e, uint32_t tensor, float *values)
         return BNN_OK;
     }
     if (t->storage == BNN_INPUT) {
-        memcpy(values, e->inputs[t->offset].values, elements(t) * sizeof *values);
+        memcpy(values, e->inputs[t->offset].values, (size_t)bnn_elements(t) * sizeof *values);
         return BNN_OK;
     }
     if (e->values[tensor] == NULL || (e->classes[tensor] == BNN_ANALOG && e->simple))
         return BNN_ERROR_ARGUMENT; /* a constant, or a value of the encoder that is not kept */
     if (e->classes[tensor] == BNN_REAL)
         compute_values(e);
-    memcpy(values, e->values[tensor], elements(t) * sizeof *values);
+    memcpy(values, e->values[tensor], (size_t)bnn_elements(t) * sizeof *values);
     return bnn_events_status(e);
 }
 

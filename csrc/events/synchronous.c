@@ -15,7 +15,8 @@ void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_populatio
     bnn_zero_halo(&v, 1, 0, p->h);
 }
 
-void bnn_events_take_bits(struct bnn_events *e, struct bnn_population *p)
+/* Emits whatever differs between a population and its tensor in the context's memory. */
+static void take_bits(struct bnn_events *e, struct bnn_population *p)
 {
     static const struct bnn_buffers own = {NULL, NULL, 0};
     struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
@@ -64,23 +65,34 @@ static void take_sums(struct bnn_events *e, struct bnn_layer *l, const uint32_t 
     (void)bnn_events_pause(e, l->count.neurons);
 }
 
+static void count_run(struct bnn_layer *l)
+{
+    l->count.synchronous++;
+    l->count.synops += l->count.dense;
+}
+
+void bnn_events_step_bits(struct bnn_events *e, struct bnn_layer *l)
+{
+    if (bnn_events_step(e, l->op, NULL))
+        return;
+    take_bits(e, &e->populations[l->out]);
+    count_run(l);
+}
+
 void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
 {
     const struct bnn_op *op = &e->model->ops[l->op];
     if (l->kind == BNN_LAYER_READOUT) {
         take_sums(e, l, e->populations[l->in].bits);
-    } else {
-        for (uint32_t i = 0; i < bnn_events_operands(op); i++) {
-            const struct bnn_population *in = &e->populations[e->population_of[op->inputs[i]]];
-            bnn_events_poke_bits(e, in, in->bits);
-        }
-        if (bnn_events_step(e, l->op, NULL))
-            return;
-        bnn_events_take_bits(e, &e->populations[l->out]);
-        l->stale = l->kind == BNN_LAYER_SYNAPSES;
+        count_run(l);
+        return;
     }
-    l->count.synchronous++;
-    l->count.synops += l->count.dense;
+    for (uint32_t i = 0; i < bnn_events_operands(op); i++) {
+        const struct bnn_population *in = &e->populations[e->population_of[op->inputs[i]]];
+        bnn_events_poke_bits(e, in, in->bits);
+    }
+    bnn_events_step_bits(e, l);
+    l->stale = l->kind == BNN_LAYER_SYNAPSES;
 }
 
 void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *l)
