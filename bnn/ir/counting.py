@@ -9,7 +9,7 @@ s and t.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -160,11 +160,6 @@ def _window(node: Node) -> tuple[object, ...]:
     """What a filter sees of the image."""
     a = conv_attrs(node)
     return a.stride, a.dilation, a.pads, a.pad_value, a.groups, node.inputs[1].type.shape[:3]
-
-
-def composed(first: Mapping[Node, Node], second: Mapping[Node, Node]) -> dict[Node, Node]:
-    """Where each node came to by two rewrites."""
-    return {old: second[made] for old, made in first.items() if made in second}
 
 
 def concatenated(parts: Sequence[Node], name: str) -> Node:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 
 import numpy as np
 
@@ -128,15 +128,10 @@ class Halo:
     right: int = 0
 
     def __or__(self, other: Halo) -> Halo:
-        return Halo(
-            max(self.top, other.top),
-            max(self.left, other.left),
-            max(self.bottom, other.bottom),
-            max(self.right, other.right),
-        )
+        return Halo(*map(max, astuple(self), astuple(other)))
 
     def __bool__(self) -> bool:
-        return any((self.top, self.left, self.bottom, self.right))
+        return any(astuple(self))
 
 
 class Storage(enum.Enum):

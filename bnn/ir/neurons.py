@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._types import Array
-from .counting import composed, counted
+from .counting import counted
 from .graph import DType, Graph, Node
 from .interpret import evaluate
 from .monotone import between, integer_thresholds
-from .ops import OPS, ConvAttrs, ReshapeAttrs, constant, conv_attrs, make
-from .ops.conv import epilogue
+from .ops import OPS, ReshapeAttrs, constant, conv_attrs, make
+from .ops.conv import epilogue, with_threshold
 from .rewrite import sources, with_inputs
 
 # What may stand between a sum and its bit, besides elementwise ops: each gives an element from one element.  A list,
@@ -68,13 +68,11 @@ def neuron_form(graph: Graph) -> NeuronForm:
         return NeuronForm(graph, graph, {n: n for n in new}, {})
     form = bits.mapped(new)
     alive = set(form.nodes())
-    same = {made: old for old, made in composed(moved, new).items() if made in alive and _alike(old, made)}
+    same = {}  # another code of the same numbers is another value
+    for old, made in moved.items():
+        if new.get(made) in alive and old.type == new[made].type and old.op != "binarize_levels":
+            same[new[made]] = old
     return NeuronForm(graph, form, same, {n: c for n, c in copies.items() if n in alive})
-
-
-def _alike(old: Node, made: Node) -> bool:
-    """Whether the values are the same, and not another code of the same numbers."""
-    return old.type == made.type and old.op != "binarize_levels"
 
 
 # -- what a bit is a step of ------------------------------------------------------------------------------------------
@@ -199,21 +197,11 @@ def _constant(node: Node, channels: int, part: slice, user: Node) -> Array | Non
 def _neurons(node: Node, steps: Sequence[_Step], new: Mapping[Node, Node], copies: dict[Node, int]) -> Node:
     """One layer whose filters are those of all steps, one after another, and the pool of its bits."""
     conv, pool = steps[0].conv, steps[0].pool
-    falling = np.concatenate([s.falling for s in steps])
-    weight = np.concatenate([conv.inputs[1].value] * len(steps))
-    operands = [constant(np.concatenate([s.threshold for s in steps]), DType.i32)]
-    slots: tuple[str, ...] = ("threshold",)
-    if falling.any():
-        weight = np.where(falling[:, None, None, None], -weight, weight)
-        operands.append(constant(np.where(falling, 1, -1), DType.b1))
-        slots += ("negated",)
-    a = conv_attrs(conv)
-    attrs = ConvAttrs(a.stride, a.dilation, a.pads, a.pad_value, a.groups, slots, out=DType.b1)
+    limits, falling = np.concatenate([s.threshold for s in steps]), np.concatenate([s.falling for s in steps])
     names = {"tap": node.tap or node.name, "origin": node.origin}
-    filters = constant(weight, DType.b1)
-    bits = make(
-        "bconv2d", new[conv.inputs[0]], filters, *operands, attrs=attrs, name=conv.name, **({} if pool else names)
-    )
+    filters = np.concatenate([conv.inputs[1].value] * len(steps))
+    own = {} if pool else names
+    bits = with_threshold(conv, new[conv.inputs[0]], filters, limits, falling, name=conv.name, **own)
     copies[bits] = len(steps)
     if pool is not None:
         every = np.concatenate([s.every for s in steps])

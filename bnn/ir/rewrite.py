@@ -18,21 +18,18 @@ class Pattern:
     """What a rule looks for.
 
     ``ops``: the names it accepts (empty: any).  ``inputs``: patterns of the operands (None: whatever they are;
-    commutative ops are tried both ways).  ``capture``: the name under which the rule gets the node.  ``once``: the
-    node must have this one user, so that fusing it duplicates nothing.  ``where``: a further condition.
+    commutative ops are tried both ways).  ``capture``: the name under which the rule gets the node.  ``where``: a
+    further condition.
     """
 
     ops: tuple[str, ...] = ()
     inputs: tuple[Pattern, ...] | None = None
     capture: str = ""
-    once: bool = False
     where: Callable[[Node], bool] | None = None
 
-    def match(self, node: Node, uses: Mapping[Node, int], found: Match) -> Match | None:
+    def match(self, node: Node, found: Match) -> Match | None:
         """The captures, or None."""
         if self.ops and node.op not in self.ops:
-            return None
-        if self.once and uses.get(node, 1) != 1:
             return None
         if self.where is not None and not self.where(node):
             return None
@@ -40,16 +37,13 @@ class Pattern:
             found = {**found, self.capture: node}
         if self.inputs is None:
             return found
-        orders: list[Sequence[Node]] = [node.inputs]
-        if OPS[node.op].commutative:
-            orders.append(node.inputs[::-1])
-        for order in orders:
-            if len(order) != len(self.inputs):
-                continue
+        if len(node.inputs) != len(self.inputs):
+            return None
+        for order in (node.inputs, node.inputs[::-1]) if OPS[node.op].commutative else (node.inputs,):
             result: Match | None = found
             for pattern, operand in zip(self.inputs, order, strict=True):
                 if result is not None:
-                    result = pattern.match(operand, uses, result)
+                    result = pattern.match(operand, result)
             if result is not None:
                 return result
         return None
@@ -109,7 +103,7 @@ def _sweep(graph: Graph, rules: Sequence[Rule]) -> Graph:
     def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
         node = with_inputs(old, inputs)
         for rule in rules:
-            found = rule.pattern.match(node, uses, {})
+            found = rule.pattern.match(node, {})
             if found is not None:
                 new = rule.action(node, found, uses)
                 if new is not None and new is not node:

@@ -17,35 +17,18 @@ def cse(graph: Graph) -> Graph:
     Inputs stay apart.  Of two equal nodes the first is kept, with the other's origin where it has none.
     """
     seen: dict[Key, Node] = {}
+    origins: dict[Node, str] = {}
 
-    def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
+    def merged(old: Node, inputs: tuple[Node, ...]) -> Node:
         node = with_inputs(old, inputs)
         if node.op == "input":
             return node
-        key = (node.op, node.attrs, tuple(id(i) for i in node.inputs))
-        kept = seen.get(key)
-        if kept is None:
-            seen[key] = node
-            return node
+        kept = seen.setdefault((node.op, node.attrs, tuple(id(i) for i in node.inputs)), node)
+        origins[kept] = origins.get(kept) or node.origin
         return kept
 
-    return rebuild(_with_origins(graph), visit)
+    def named(old: Node, inputs: tuple[Node, ...]) -> Node:
+        node, origin = with_inputs(old, inputs), origins.get(old)
+        return replace(node, origin=origin) if origin and not node.origin and not node.is_constant else node
 
-
-def _with_origins(graph: Graph) -> Graph:
-    """Give the first of several equal nodes an origin that any of them has."""
-    number: dict[Key, int] = {}
-    ids: dict[Node, int] = {}
-    origins: dict[int, str] = {}
-    for node in graph.nodes():
-        operands = (id(node),) if node.op == "input" else tuple(ids[i] for i in node.inputs)
-        ids[node] = number.setdefault((node.op, node.attrs, operands), len(number))
-        origins[ids[node]] = origins.get(ids[node]) or node.origin
-
-    def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
-        node = with_inputs(old, inputs)
-        if old.op != "constant" and not node.origin and origins[ids[old]]:
-            return replace(node, origin=origins[ids[old]])
-        return node
-
-    return rebuild(graph, visit)
+    return rebuild(rebuild(graph, merged), named)

@@ -11,9 +11,9 @@ import numpy as np
 from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.monotone import integer_thresholds
-from ..ir.ops import CONVOLUTIONS, ConvAttrs, constant, conv_attrs, make
+from ..ir.ops import CONVOLUTIONS, conv_attrs, make
 from ..ir.ops.bits import binarize
-from ..ir.ops.conv import epilogue
+from ..ir.ops.conv import epilogue, with_threshold
 from ..ir.rewrite import Match, Pattern, Rule, rewrite
 
 
@@ -38,28 +38,15 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     if conv.op not in CONVOLUTIONS or uses.get(conv, 1) != 1:
         return None
     attrs = conv_attrs(conv)
-    names = {"name": conv.name, "tap": node.tap or node.name, "origin": node.origin}
+    tap = node.tap or node.name
     if conv.op != "conv2d" and "residual" not in attrs.slots:
-        found_thresholds = thresholds(conv, node)
-        if found_thresholds is not None:
-            limit, falling = found_thresholds
-            w = conv.inputs[1]
-            zeros = int("zeros" in attrs.slots)
-            slots: tuple[str, ...] = (*attrs.slots[:zeros], "threshold")
-            operands = [*conv.inputs[2 : 2 + zeros], constant(limit, DType.i32)]
-            if falling.any():
-                slots += ("negated",)
-                operands.append(constant(np.where(falling, 1, -1), DType.b1))
-                signs = np.where(falling[:, None, None, None], -w.value, w.value)
-                w = constant(signs, DType.b1, w.name)
-            new = replace(
-                attrs, slots=slots, layer_slots=slots[:zeros], clamp0=ConvAttrs.clamp0, clamp1=ConvAttrs.clamp1
-            )
-            new = replace(new, out=DType.b1)
-            return make(conv.op, conv.inputs[0], w, *operands, attrs=new, **names)
+        step = thresholds(conv, node)
+        if step is not None:
+            x, filters = conv.inputs[:2]
+            return with_threshold(conv, x, filters.value, *step, name=conv.name, tap=tap, origin=node.origin)
     if len(node.inputs) > 1:  # a threshold of its own on floats stays where it is
         return None
-    return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), **names)
+    return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), name=conv.name, tap=tap, origin=node.origin)
 
 
 def reach(conv: Node) -> int | None:

@@ -37,8 +37,7 @@ def batch_sum(x: Array) -> Array:
 
     Summed in float64, image by image and row by row, and rounded once.
     """
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = np.cumsum(x.reshape(-1, x.shape[-1]), axis=0, dtype=np.float64)[-1].astype(np.float32)
+    total = np.cumsum(x.reshape(-1, x.shape[-1]), axis=0, dtype=np.float64)[-1].astype(np.float32)
     return np.repeat(total[None], len(x), axis=0)
 
 

@@ -72,12 +72,6 @@ def cast_type(types: Types, _: Any) -> TensorType:
     return TensorType(x.shape, DType.f32)
 
 
-def excess_128_type(types: Types, _: Any) -> TensorType:
-    x = types[0]
-    want(x.dtype is DType.i8, f"expected i8, found {x}")
-    return TensorType(x.shape, DType.u8)
-
-
 def binarize(x: Array, threshold: Array | None = None, flip: Array | None = None) -> Array:
     """The step: +1 where x >= 0 (so sign(0) = sign(-0) = +1), else -1; negative denormals count as zero.
 
@@ -167,8 +161,8 @@ RECORDS = (
         takes=(DType.u8,),
     ),
     Op(
-        "excess_128", 33, NoAttrs, excess_128_type, plain(excess_128), bound=no_difference, gives_bytes=True,
-        maker=plain_maker("excess_128"), takes=(DType.i8,),
+        "excess_128", 33, NoAttrs, to_type(DType.u8, DType.i8), plain(excess_128), bound=no_difference,
+        gives_bytes=True, maker=plain_maker("excess_128"), takes=(DType.i8,),
     ),
     Op(
         "dequantize", 25, DequantizeAttrs, dequantize_type, lambda x, t, a: dequantize(x, t, a.channels),

@@ -73,6 +73,25 @@ def conv_attrs(node: Node) -> ConvAttrs:
     return node.attrs
 
 
+def with_threshold(
+    conv: Node, x: Node, filters: Array, threshold: Array, falling: Array, *, name: str, tap: str = "", origin: str = ""
+) -> Node:
+    """The convolution of x whose bits are accumulator >= threshold (O), without what followed the accumulator.
+
+    The ``filters`` (O, kh, kw, I) of bits that are ``falling`` (O) are negated: acc <= t is -acc >= -t.
+    """
+    a = conv_attrs(conv)
+    before = a.slots[:1] if "zeros" in a.slots else ()
+    slots, operands = (*before, "threshold"), [*conv.inputs[2 : 2 + len(before)], constant(threshold, DType.i32)]
+    if falling.any():
+        slots += ("negated",)
+        operands.append(constant(np.where(falling, 1, -1), DType.b1))
+        filters = np.where(falling[:, None, None, None], -filters, filters)
+    attrs = ConvAttrs(a.stride, a.dilation, a.pads, a.pad_value, a.groups, slots, before, out=DType.b1, planes=a.planes)
+    w = constant(filters, DType.b1, conv.inputs[1].name)
+    return make(conv.op, x, w, *operands, attrs=attrs, name=name, tap=tap, origin=origin)
+
+
 def conv_output(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
     """Output length of one spatial axis."""
     return (size + before + after - (kernel - 1) * dilation - 1) // stride + 1

@@ -17,6 +17,7 @@ from .record import (
     INF,
     SMALLEST_NORMAL,
     Bound,
+    Infer,
     Least,
     Level,
     Maker,
@@ -66,19 +67,16 @@ def round_type(types: Types, a: RoundAttrs) -> TensorType:
     return same_type(types, a)
 
 
-def prelu_type(types: Types, _: Any) -> TensorType:
-    x, slope = types
-    want(x.dtype is DType.f32, f"expected f32, found {x}")
-    want(slope == TensorType(x.shape[-1:], DType.f32), f"expected one slope per channel of {x}, found {slope}")
-    return x
+def per_channel_type(count: int, what: str) -> Infer:
+    """For data and as many operands of one number per channel."""
 
+    def infer(types: Types, _: Any) -> TensorType:
+        x, *operands = types
+        wanted = [TensorType(x.shape[-1:], DType.f32)] * count
+        want(operands == wanted, f"expected {what} per channel of {x}, found {', '.join(map(str, operands))}")
+        return same_type(types, _)
 
-def affine_type(types: Types, _: Any) -> TensorType:
-    x = types[0]
-    want(x.dtype is DType.f32, f"expected f32, found {x}")
-    operand = TensorType(x.shape[-1:], DType.f32)
-    want(types[1:] == (operand,) * 3, f"expected three operands {operand}, found {types[1:]}")
-    return x
+    return infer
 
 
 def clamp(x: Array, lo: float, hi: float) -> Array:
@@ -200,19 +198,11 @@ def _pair(
     )  # fmt: skip
 
 
-def _minuend_rises(operands: Sequence[float | None]) -> bool:
-    return operands[0] is None and operands[1] is not None
-
-
-def _dividend_rises(operands: Sequence[float | None]) -> bool:
-    return operands[0] is None and operands[1] is not None and operands[1] > 0
-
-
 RECORDS = (
     _pair("add", 7, np.add, _sum_bound, _always, lambda a, of: sum(of), commutative=True),
-    _pair("sub", 8, np.subtract, _sum_bound, _minuend_rises),
+    _pair("sub", 8, np.subtract, _sum_bound, lambda of: of[0] is None and of[1] is not None),
     _pair("mul", 9, np.multiply, _mul_bound, _with_a_positive_constant, not_negative_of_such, commutative=True),
-    _pair("div", 10, np.divide, _div_bound, _dividend_rises),
+    _pair("div", 10, np.divide, _div_bound, lambda of: of[0] is None and (of[1] or 0) > 0),
     _pair("maximum", 11, np.maximum, _either_bound, _always, lambda a, of: max(of), commutative=True),
     _pair("minimum", 12, np.minimum, _either_bound, _always, lambda a, of: min(of), commutative=True),
     Op(
@@ -224,15 +214,15 @@ RECORDS = (
         maker=plain_maker("sign"),
     ),
     Op(
-        "prelu", 21, NoAttrs, prelu_type, plain(prelu), elementwise=True, bound=_prelu_bound, scales=True,
-        maker=_make_prelu,
+        "prelu", 21, NoAttrs, per_channel_type(1, "one slope"), plain(prelu), elementwise=True, bound=_prelu_bound,
+        scales=True, maker=_make_prelu,
     ),
     Op(
         "round", 23, RoundAttrs, round_type, lambda x, a: round(x, a.direction), elementwise=True, bound=_jump(1),
         rises=_always, maker=_make_round,
     ),
     Op(
-        "affine", 27, ClampAttrs, affine_type, lambda *x, a: clamp(affine(*x), a.lo, a.hi),
+        "affine", 27, ClampAttrs, per_channel_type(3, "three numbers"), lambda *x, a: clamp(affine(*x), a.lo, a.hi),
         Level.BINARY | Level.RUNTIME, elementwise=True, bound=_affine_bound, scales=True, least=lambda a, of: a.lo,
         maker=_make_affine,
     ),

@@ -61,10 +61,6 @@ def reshape_type(types: Types, a: ReshapeAttrs) -> TensorType:
     return TensorType(a.shape, x.dtype)
 
 
-def copy_type(types: Types, _: Any) -> TensorType:
-    return types[0]
-
-
 def slice_type(types: Types, a: SliceAttrs) -> TensorType:
     x = types[0]
     want(0 <= a.begin < a.end <= x.shape[-1], f"channels {a.begin} to {a.end} of {x}")
@@ -157,8 +153,9 @@ RECORDS = (
         takes=(DType.f32, DType.b1, DType.u8),
     ),
     Op(
-        "copy", 19, NoAttrs, copy_type, lambda x, a: x, Level.RUNTIME, moves=True, bound=moved, rearranges=True,
-        gives_bytes=True, least=least_of_data, maker=plain_maker("copy"), takes=(DType.f32, DType.b1, DType.u8),
+        "copy", 19, NoAttrs, lambda types, _: types[0], lambda x, a: x, Level.RUNTIME, moves=True, bound=moved,
+        rearranges=True, gives_bytes=True, least=least_of_data, maker=plain_maker("copy"),
+        takes=(DType.f32, DType.b1, DType.u8),
     ),
     Op(
         "slice", 20, SliceAttrs, slice_type, lambda x, a: x[..., a.begin : a.end], moves=True, bound=moved,

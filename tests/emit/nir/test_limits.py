@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bnn.emit.nir import layers as nir_layers
-from bnn.emit.nir.moves import as_convolutions
+from bnn.emit.nir.layers import as_convolutions
 from bnn.emit.nir.network import SpikeOp, Term
 from bnn.emit.nir.proof import proof_inputs, prove
 from bnn.emit.nir.write import LARGEST_LEAKY_T, STEPS_PER_TAU, arrange, synapses
