@@ -118,7 +118,9 @@ def emit_nir(
     """
     if isinstance(model, (str, os.PathLike)) and os.path.isfile(out) and os.path.samefile(model, out):
         raise InputError(f"{os.fspath(out)}: would overwrite the model; give another path")
-    data = (model if isinstance(model, Model) else Model.from_file(model)).to_bytes()
-    summary, files = emit(decode(data), out, profile, proof_inputs, digest(data))
+    opened = model if isinstance(model, Model) else Model.from_file(model)
+    inputs = None if proof_inputs is None else opened.check_inputs(proof_inputs, least=1, convert=True)
+    data = opened.to_bytes()
+    summary, files = emit(decode(data), out, profile, inputs, digest(data))
     replace_all(files)
     return summary

@@ -12,7 +12,7 @@ import numpy as np
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError, UnsupportedOpError
 from ..runtime import Model
-from ..runtime.arrays import Shape, check_count, check_inputs
+from ..runtime.arrays import Shape, check_count
 from ..runtime.progress import progress as progress_bar
 from .handle import FIRING, Engine
 from .report import LayerCounts, Report
@@ -366,9 +366,7 @@ class EventEngine:
 
     def _floats(self, x: Any) -> list[Floats]:
         """Checked; bytes become floats."""
-        model = self.model
-        arrays = check_inputs(x, model.input_names, model.input_shapes, model.input_dtypes)
-        return [a.astype(np.float32, copy=False) for a in arrays]
+        return [a.astype(np.float32, copy=False) for a in self.model.check_inputs(x)]
 
     def _inputs(self, x: Any) -> list[Floats]:
         if x is None:

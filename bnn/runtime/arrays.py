@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,30 +30,42 @@ def batched(shape: Shape) -> str:
     return "(" + ", ".join(["N", *map(str, shape)]) + ")"
 
 
-def check_inputs(
-    x: Any, names: Sequence[str], shapes: Sequence[Shape], dtypes: Sequence[np.dtype[Any]]
-) -> list[Inputs]:
-    """One C-contiguous array (N, *shape) of its dtype per input, all of one N.
+class Takes(NamedTuple):
+    """What a network takes: per input its name, the shape of an image, and its dtype."""
+
+    names: Sequence[str]
+    shapes: Sequence[Shape]
+    dtypes: Sequence[np.dtype[Any]]
+
+
+def check_inputs(x: object, takes: Takes, least: int = 0, convert: bool = False) -> list[Inputs]:
+    """One C-contiguous array (N, *shape) of its dtype per input, all of one N, ``least`` or more.
 
     ``x`` is an array (one input), a list or tuple in the inputs' order, or a dict by input name.  Contiguous arrays
-    are used as they are, others are copied.
+    are used as they are, others are copied.  ``convert``: an input of floats takes other numbers too.
 
     Raises:
         InputTypeError: an array's dtype is not the input's, or something is no array.
         InputError: an array's shape, or the number or names of the inputs are not the model's.
     """
-    arrays = spread(x, names)
-    checked = [_check_input(*a) for a in zip(arrays, names, shapes, dtypes, strict=True)]
+    names = takes.names
+    arrays = _by_input(x, names)
+    checked = [
+        check_array(a, f"input '{name}'", shape, dtype, convert)
+        for a, name, shape, dtype in zip(arrays, names, takes.shapes, takes.dtypes, strict=True)
+    ]
     for array, name in zip(checked, names, strict=True):
         if len(array) != len(checked[0]):
             raise InputError(
                 f"input '{name}' has {len(array)} images but '{names[0]}' has {len(checked[0])}; "
                 "all inputs of a call need the same batch size"
             )
+    if len(checked[0]) < least:
+        raise InputError(f"input '{names[0]}': found an empty batch, expected at least one image")
     return checked
 
 
-def spread(x: Any, names: Sequence[str]) -> list[Any]:
+def _by_input(x: object, names: Sequence[str]) -> list[object]:
     """One array per input, of one array, a list or tuple in the inputs' order, or a dict by their names."""
     if isinstance(x, Mapping):
         missing = [name for name in names if name not in x]
@@ -65,10 +77,11 @@ def spread(x: Any, names: Sequence[str]) -> list[Any]:
                             (("missing", missing), ("unknown", unknown)) if which)
             )  # fmt: skip
         return [x[name] for name in names]
-    several = isinstance(x, (list, tuple)) and (len(names) > 1 or (len(x) == 1 and hasattr(x[0], "dtype")))
-    arrays = list(x) if several else [x]
+    arrays: list[object] = [x]
+    if isinstance(x, (list, tuple)) and (len(names) > 1 or (len(x) == 1 and hasattr(x[0], "dtype"))):
+        arrays = list(x)
     if len(arrays) != len(names):
-        found = f"{len(arrays)} arrays" if several else f"one {type(x).__name__}"
+        found = f"{len(arrays)} arrays" if isinstance(x, (list, tuple)) else f"one {type(x).__name__}"
         raise InputError(
             f"the model has {len(names)} inputs ({_listed(names)}), found {found}; "
             "pass a list in this order, or a dict by name"
@@ -76,27 +89,32 @@ def spread(x: Any, names: Sequence[str]) -> list[Any]:
     return arrays
 
 
-def _check_input(x: Any, name: str, shape: Shape, dtype: np.dtype[Any]) -> Inputs:
+def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], convert: bool = False) -> Inputs:
+    """The same of one array, which errors call ``what``; of any N."""
     try:
         array = np.asarray(x)
     except ValueError as error:
-        raise InputTypeError(f"input '{name}': {type(x).__name__} is not an array: {error}") from None
+        raise InputTypeError(f"{what}: {type(x).__name__} is not an array: {error}") from None
+    if convert and dtype == FLOAT32 and array.dtype.kind in "biuf":
+        array = array.astype(FLOAT32, copy=False)
     if array.dtype != dtype:
-        raise InputTypeError(f"input '{name}': found dtype {array.dtype}, expected {dtype}; {_HINTS[dtype]}")
+        raise InputTypeError(f"{what}: found dtype {array.dtype}, expected {dtype}; {_HINTS[dtype]}")
     if array.shape[1:] != shape:
         hint = "; for one image without a batch dimension pass x[None]" if array.shape == shape else ""
-        raise InputError(f"input '{name}': found shape {array.shape}, expected {batched(shape)}{hint}")
+        raise InputError(f"{what}: found shape {array.shape}, expected {batched(shape)}{hint}")
     return np.require(array, requirements=("C", "A"))
 
 
-def check_outputs(out: Any, inputs: Sequence[Inputs], names: Sequence[str], shapes: Sequence[Shape]) -> list[Floats]:
+def check_outputs(
+    out: Floats | Sequence[Floats], inputs: Sequence[Inputs], names: Sequence[str], shapes: Sequence[Shape]
+) -> list[Floats]:
     """The caller's output arrays: one float32, C-contiguous, writable (N, *shape) per output, sharing no memory.
 
     Raises:
         InputTypeError: something is not a NumPy array of float32.
         InputError: anything else about an array is not as above.
     """
-    arrays = list(out) if isinstance(out, (list, tuple)) else [out]
+    arrays: list[Any] = list(out) if isinstance(out, (list, tuple)) else [out]
     if len(arrays) != len(names):
         raise InputError(f"out: the model has {len(names)} outputs ({_listed(names)}), found {len(arrays)} arrays")
     taken: list[tuple[str, Inputs]] = [("an input", x) for x in inputs]
@@ -120,7 +138,7 @@ def check_outputs(out: Any, inputs: Sequence[Inputs], names: Sequence[str], shap
     return arrays
 
 
-def check_count(value: Any, what: str, most: int = 2**31 - 1, least: int = 1) -> int:
+def check_count(value: object, what: str, most: int = 2**31 - 1, least: int = 1) -> int:
     """A whole number from ``least`` to ``most``; raises InputTypeError or InputError naming ``what``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise InputTypeError(f"{what}: found {value!r}, expected a whole number")

@@ -18,7 +18,7 @@ from ..errors import (
     InputTypeError,
     ModelFormatError,
 )
-from .arrays import INPUT_DTYPES, Shape
+from .arrays import INPUT_DTYPES, Shape, Takes
 from .files import file_error, special
 from .native import ffi, lib
 
@@ -205,7 +205,9 @@ class Opened:
         outputs = [lib.bnn_output_tensor(self.pointer, i) for i in range(lib.bnn_output_count(self.pointer))]
         self.inputs = tuple(self.tensors[i] for i in inputs)
         self.outputs = tuple(self.tensors[i] for i in outputs)
-        self.input_dtypes = [INPUT_DTYPES[t.dtype] for t in self.inputs]
+        self.takes = Takes(
+            [t.name for t in self.inputs], [t.shape for t in self.inputs], [INPUT_DTYPES[t.dtype] for t in self.inputs]
+        )
 
     @staticmethod
     def _check(status: int, problem: Any, source: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._types import Floats
-from ..errors import ClosedModelError, EnvironmentVariableError, InputError, InputTypeError, ModelFormatError
+from ..errors import ClosedModelError, EnvironmentVariableError, InputTypeError, ModelFormatError
 from .arrays import Inputs, Shape, batched, check_count, check_inputs, check_outputs
 from .context import Context
 from .files import path_text, replacing
@@ -31,6 +32,8 @@ from .progress import progress as progress_bar
 if TYPE_CHECKING:  # what few programs call is imported by those who call it
     from .report import Profile
     from .stepper import Stepper
+
+Outputs = Floats | Sequence[Floats]
 
 __all__ = ["Macs", "Model", "OpInfo", "TensorInfo", "available_kernels", "load"]
 
@@ -60,9 +63,6 @@ class Model:
         self._threads = _default_threads()
         # Contexts nobody is using, by (images, workers).  list.append and list.pop are atomic: no lock.
         self._idle: dict[tuple[int, int], list[Context]] = {}
-        self._input_names = [t.name for t in opened.inputs]
-        self._input_shapes = [t.shape for t in opened.inputs]
-        self._input_dtypes = opened.input_dtypes
         self._micro_batch = _micro_batch(opened)
         self._images_per_call = max(_WORK_PER_CALL // max(opened.work, 2**13), 1)
 
@@ -123,7 +123,7 @@ class Model:
         memory.write(view)
         return cls(Opened(memory.pointer, len(view), memory, family, "model in memory", *limits))
 
-    def __call__(self, x: Any, *, out: Any = None) -> Any:
+    def __call__(self, x: object, *, out: Outputs | None = None) -> Any:
         """Run a batch.
 
         Args:
@@ -143,12 +143,12 @@ class Model:
 
     def predict(
         self,
-        x: Any,
+        x: object,
         *,
         threads: int | None = None,
         batch_size: int | None = None,
         progress: bool = False,
-        out: Any = None,
+        out: Outputs | None = None,
     ) -> Any:
         """As ``model(x)``, for large batches.
 
@@ -163,9 +163,9 @@ class Model:
         images = None if batch_size is None else check_count(batch_size, "batch_size")
         return self._run(x, out, workers, images, progress)
 
-    def _run(self, x: Any, out: Any, workers: int, images_per_call: int | None, show: bool) -> Any:
+    def _run(self, x: object, out: Outputs | None, workers: int, images_per_call: int | None, show: bool) -> Any:
         opened = self._open()
-        inputs = self._check_inputs(x)
+        inputs = check_inputs(x, opened.takes)
         batch = len(inputs[0])
         if out is None:
             outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
@@ -186,8 +186,16 @@ class Model:
         """A context's images, for batches of so many."""
         return batch if opened.whole_batch else 1 if batch == 1 else self._micro_batch
 
-    def _check_inputs(self, x: Any) -> list[Inputs]:
-        return check_inputs(x, self._input_names, self._input_shapes, self._input_dtypes)
+    def check_inputs(self, x: object, *, least: int = 0, convert: bool = False) -> list[Inputs]:
+        """The arrays that a call with ``x`` runs on, one per input: C-contiguous (N, *shape) of the input's dtype.
+
+        Args:
+            least: 1 refuses an empty batch.
+            convert: an input of floats takes other numbers too.
+
+        Raises as ``model(x)``.
+        """
+        return check_inputs(x, self._open().takes, least, convert)
 
     def _context(self, opened: Opened, images: int, workers: int) -> tuple[Context, list[Context]]:
         """An idle context, or a new one, and the list to put it back on."""
@@ -202,7 +210,7 @@ class Model:
             if context.usable():
                 return context, idle
 
-    def activations(self, x: Any) -> dict[str, Floats]:
+    def activations(self, x: object) -> dict[str, Floats]:
         """Every layer's output, for comparison with the source model layer by layer.
 
         Returns:
@@ -214,7 +222,7 @@ class Model:
         from .stepper import activations
 
         opened = self._open()
-        inputs = self._check_inputs(x)
+        inputs = check_inputs(x, opened.takes)
         return activations(opened, inputs, max(len(inputs[0]), 1) if opened.whole_batch else MICRO_BATCH)
 
     def stepper(self, images: int) -> Stepper:
@@ -223,7 +231,7 @@ class Model:
 
         return Stepper(self._open(), check_count(images, "images"))
 
-    def profile(self, x: Any, *, repeats: int = 20) -> Profile:
+    def profile(self, x: object, *, repeats: int = 20) -> Profile:
         """Time every op on one thread.
 
         Args:
@@ -235,10 +243,8 @@ class Model:
         from .report import profile
 
         opened = self._open()
-        inputs = self._check_inputs(x)
+        inputs = check_inputs(x, opened.takes, least=1)
         batch = len(inputs[0])
-        if batch == 0:
-            raise InputError("profile: found an empty batch, expected at least one image")
         check_count(repeats, "repeats")
         outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
         context = Context(opened, self._images_together(opened, batch), 1)
@@ -283,12 +289,12 @@ class Model:
     @property
     def input_shapes(self) -> list[Shape]:
         """Per input, the shape of one image: an array is (N, *shape)."""
-        return [t.shape for t in self._open().inputs]
+        return list(self._open().takes.shapes)
 
     @property
     def input_dtypes(self) -> list[np.dtype[Any]]:
         """Per input, the dtype its arrays must have: float32, uint8 or int8."""
-        return list(self._open().input_dtypes)
+        return list(self._open().takes.dtypes)
 
     @property
     def output_shapes(self) -> list[Shape]:
@@ -297,7 +303,7 @@ class Model:
 
     @property
     def input_names(self) -> list[str]:
-        return [t.name for t in self._open().inputs]
+        return list(self._open().takes.names)
 
     @property
     def output_names(self) -> list[str]:
@@ -358,7 +364,7 @@ class Model:
         signature = " -> ".join(", ".join(map(batched, s)) for s in (self.input_shapes, self.output_shapes))
         return f"<bnn.Model{name}: {signature}, {len(self.ops)} ops, {self.nbytes:,} bytes, {self.kernels} kernels>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickling and copying go by the file's bytes."""
         return _reopened, (self.to_bytes(), *self._open().limits)
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from .._types import Array, Floats
-from ..errors import InputError, InputTypeError
-from .arrays import FLOAT32, INPUT_DTYPES, Inputs, batched, check_count
+from ..errors import InputError
+from .arrays import FLOAT32, INPUT_DTYPES, Inputs, check_array, check_count
 from .context import Context
 from .handles import FLOATS, Opened, OpInfo, TensorInfo, check
 from .native import ffi, lib
@@ -31,15 +31,9 @@ class Stepper:
 
         An input of bytes takes its own type too."""
         info = self._tensor(tensor)
-        if info.dtype in ("u8", "i8") and getattr(values, "dtype", None) == INPUT_DTYPES[info.dtype]:
-            values = values.astype(np.float32)
-        if not isinstance(values, np.ndarray) or values.dtype != FLOAT32:
-            found = getattr(values, "dtype", type(values).__name__)
-            raise InputTypeError(f"tensor '{info.name}': found {found}, expected a NumPy array of float32")
-        if values.shape[1:] != info.shape or not 1 <= len(values) <= self.images:
-            expected = f"{batched(info.shape)} with N up to {self.images}"
-            raise InputError(f"tensor '{info.name}': found shape {values.shape}, expected {expected}")
-        dense = np.require(values, requirements=("C", "A"))
+        own = info.dtype in ("u8", "i8") and getattr(values, "dtype", None) == INPUT_DTYPES[info.dtype]
+        dense = check_array(values, f"tensor '{info.name}'", info.shape, FLOAT32, convert=own)
+        check_count(len(dense), f"tensor '{info.name}': images", self.images)
         if lib.bnn_poke(self._context.pointer, info.index, ffi.from_buffer(FLOATS, dense), len(dense)) != lib.BNN_OK:
             bounds = "-128 to 127" if info.dtype == "i8" else "0 to 255"
             raise InputError(f"tensor '{info.name}': found other values than whole numbers from {bounds}")

@@ -30,7 +30,6 @@ from ..ir.ops import ConvAttrs
 from ..ir.ops.rounding import FUNCTION, NOTHING, TINY, gamma
 from ..passes import lower
 from ..runtime import Model, OpInfo, TensorInfo
-from .inputs import checked
 from .report import ROUNDING, Comparison, EndToEnd, LayerCheck, Report, compare_bits, compare_floats, distances
 from .rounding import bound, rounded_up
 from .source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
@@ -61,7 +60,7 @@ def verify(
     where the data do not fit, or the two models do not belong together.
     """
     round_plainly()
-    arrays = checked(model, data)
+    arrays = model.check_inputs(data, least=1, convert=True)
     original = open_source(source, unsafe=unsafe, input_shape=input_shape)
     return _Verifier(original, model, batch_size).run(arrays, progress)
 

@@ -30,7 +30,7 @@ from ..ir.graph import DType, Node
 from ..ir.interpret import evaluate
 from ..ir.neurons import NeuronForm
 from ..runtime import Model
-from .inputs import checked
+from ..runtime.arrays import check_count
 from .simulators import IMPORTERS, Importer
 
 __all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "verify_nir"]
@@ -156,10 +156,9 @@ def verify_nir(
     """
     if importer != "all" and importer not in IMPORTERS:
         raise InputError(f"importer: found {importer!r}, expected 'all' or one of {', '.join(IMPORTERS)}")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"batch_size: found {batch_size!r}, expected a whole number of at least 1")
+    check_count(batch_size, "batch_size")
     opened = model if isinstance(model, Model) else Model.from_file(model)
-    arrays = checked(opened, x)
+    arrays = opened.check_inputs(x, least=1, convert=True)
     nir_graph, profile = _read(os.fspath(nir_path), opened)
     chain = _arranged(os.fspath(nir_path), opened, profile)
     chosen = list(IMPORTERS.values()) if importer == "all" else [IMPORTERS[importer]]

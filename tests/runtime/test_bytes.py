@@ -136,10 +136,10 @@ def test_as_spikes(source: Graph) -> None:
     """Bytes and their layer stay outside, as floats do: the first bits are the spikes' input."""
     lowered = lower(source)
     chain = nir.arrange(lowered, "if")
-    inputs = nir_proof.proof_inputs(lowered, None)
+    inputs = nir_proof.random_inputs(lowered)
     dtype = source.inputs[0].type.dtype.numpy
     assert inputs[0].dtype == dtype
     proof = nir_proof.prove(chain, inputs)
     assert proof["input/image"].dtype == dtype and "spikes/input" in proof
-    with pytest.raises(bnn.InputError, match=f"found float32, expected {np.dtype(dtype)}"):
-        nir_proof.proof_inputs(lowered, np.zeros((1, 6, 7, 3), np.float32))
+    with pytest.raises(bnn.InputError, match=f"found dtype float32, expected {np.dtype(dtype)}"):
+        bnn.emit_nir(Model.from_bytes(encode(lowered)), "net.nir", proof_inputs=np.zeros((1, 6, 7, 3), np.float32))

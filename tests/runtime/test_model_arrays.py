@@ -11,7 +11,7 @@ import pytest
 
 from bnn import errors
 from bnn.runtime import Model
-from bnn.runtime.arrays import check_count, check_inputs
+from bnn.runtime.arrays import check_count
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ class TestInputs:
         odd = unaligned(*x.shape)
         odd[:] = x
         np.testing.assert_array_equal(model(odd), model(x))
-        (kept,) = check_inputs(odd, model.input_names, model.input_shapes, model.input_dtypes)
+        (kept,) = model.check_inputs(odd)
         assert kept.flags.aligned and not odd.flags.aligned
 
     def test_counts(self) -> None:

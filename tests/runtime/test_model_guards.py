@@ -355,9 +355,9 @@ def test_bytes_are_poked_as_bytes_or_floats(dtype: DType, least: int, most: int)
         with pytest.raises(errors.InputError, match=f"found other values than whole numbers from {least} to {most}"):
             stepper.poke(0, np.float32([[0, value]]))
     for other in (np.int16, np.float64, np.int8 if dtype is DType.u8 else np.uint8):
-        with pytest.raises(errors.InputTypeError, match=f"found {np.dtype(other)}, expected a NumPy array of float32"):
+        with pytest.raises(errors.InputTypeError, match=f"found dtype {np.dtype(other)}, expected float32"):
             stepper.poke(0, np.zeros((1, 2), other))
-    with pytest.raises(errors.InputTypeError, match="found list, expected"):
+    with pytest.raises(errors.InputTypeError, match="found dtype int64, expected float32"):
         stepper.poke(0, [[0, 0]])  # type: ignore[arg-type]
 
 
@@ -376,7 +376,7 @@ def test_numbers_past_the_last(small: Any) -> None:
     for images in (1, 2):
         stepper.poke(0, np.ones((images, *shape), np.float32))
     for images in (0, 3):
-        with pytest.raises(errors.InputError, match="expected .N, 12, 12, 1. with N up to 2"):
+        with pytest.raises(errors.InputError, match="images: found .*, expected 1 to 2"):
             stepper.poke(0, np.ones((images, *shape), np.float32))
     odd = np.frombuffer(bytearray(4 * 288 + 1), np.float32, offset=1).reshape(2, *shape)
     for values in (odd, np.asfortranarray(np.ones((2, *shape), np.float32))):

@@ -17,7 +17,7 @@ from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.load import TensorFlowModel
 from bnn.ir import ops
 from bnn.ir.graph import Graph
-from bnn.verification.inputs import checked
+from bnn.runtime.arrays import check_array
 from bnn.verification.layers import _Verifier
 from bnn.verification.report import EndToEnd
 
@@ -31,14 +31,14 @@ F32 = np.dtype(np.float32)
 @pytest.mark.parametrize("dtype", [np.dtype(np.uint8), np.dtype(np.int8)])
 def test_bytes_are_not_made_of_other_numbers(dtype: np.dtype[Any]) -> None:
     x = np.zeros((2, 3), dtype)
-    model: Any = SimpleNamespace(input_names=["x"], input_shapes=[(3,)], input_dtypes=[dtype])
-    assert checked(model, x)[0].dtype == dtype
-    with pytest.raises(bnn.InputError, match=f"input 'x': found dtype float32, expected {dtype}; "):
-        checked(model, x.astype(F32))
-    floats: Any = SimpleNamespace(input_names=["x"], input_shapes=[(3,)], input_dtypes=[F32])
-    for other in (x, np.zeros((3, 2)).T):
-        (found,) = checked(floats, other)
+    assert check_array(x, "x", (3,), dtype, convert=True).dtype == dtype
+    with pytest.raises(bnn.InputError, match=f"x: found dtype float32, expected {dtype}; pass"):
+        check_array(x.astype(F32), "x", (3,), dtype, convert=True)
+    for other in (x, x.T.astype(np.float64).T):
+        found = check_array(other, "x", (3,), F32, convert=True)
         assert found.dtype == F32 and found.flags.c_contiguous
+    with pytest.raises(bnn.InputTypeError, match="found dtype complex64"):
+        check_array(x.astype(np.complex64), "x", (3,), F32, convert=True)
 
 
 def test_inputs_must_be_the_files() -> None:

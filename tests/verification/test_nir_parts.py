@@ -14,7 +14,6 @@ import pytest
 import bnn
 from bnn._types import Array
 from bnn.verification import nir
-from bnn.verification.inputs import checked
 from bnn.verification.nir import ImporterReport, LayerReport, NirReport
 from bnn.verification.simulators import IMPORTERS
 
@@ -174,26 +173,22 @@ def test_outputs_are_in_their_order() -> None:
 def test_arrays(two_by_two: Any) -> None:
     model = bnn.Model.from_bytes(two_by_two.data)
     left, right = two_by_two.inputs(2)
-    found = checked(model, [left.astype(np.float64), right])
+    found = model.check_inputs([left.astype(np.float64), right], least=1, convert=True)
     assert [a.dtype for a in found] == [np.float32] * 2 and found[0].flags.c_contiguous
     for given, words in (
-        ([left], "has 2 inputs .*, found 1 arrays"), ([left, right, right], "has 2 inputs .*, found 3 arrays"),
+        ([left], "the model has 2 inputs .*, found 1 arrays"), ([left, right, right], "found 3 arrays"),
         ([left, right[:1]], "input 'right' has 1 images but 'left' has 2"),
-        ([left[:0], right[:0]], "found no images to compare"),
+        ([left[:0], right[:0]], "input 'left': found an empty batch"),
         ([right, left], "input 'left': found"),
     ):  # fmt: skip
         with pytest.raises(bnn.InputError, match=words):
-            checked(model, given)
-    known: Any = SimpleNamespace(input_shapes=[(2,)], input_names=["x"], input_dtypes=[np.dtype(np.uint8)])
-    assert checked(known, np.zeros((1, 2), np.uint8))[0].dtype == np.uint8
-    with pytest.raises(bnn.InputError, match="input 'x': found dtype int64, expected uint8"):
-        checked(known, np.zeros((1, 2), np.int64))
+            bnn.verify_nir("absent.nir", model, given, "all")
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, "2", None])
 def test_batches_are_of_one_image_at_least(small: Any, size: Any) -> None:
     model = bnn.Model.from_bytes(small.data)
-    with pytest.raises(bnn.InputError, match="batch_size: found .*, expected a whole number of at least 1"):
+    with pytest.raises(bnn.InputError, match="batch_size: found .*, expected"):
         bnn.verify_nir("absent.nir", model, small.inputs(1), "all", batch_size=size)
     with pytest.raises(bnn.ModelNotFoundError, match="absent.nir: there is no such file"):
         bnn.verify_nir("absent.nir", model, small.inputs(1), "all", batch_size=1)

@@ -153,8 +153,7 @@ def test_inputs_of_as_many_images_and_of_the_right_shape() -> None:
     x, y = (ops.input_node(name, (3,)) for name in "xy")
     model = bnn.Model.from_bytes(encode(op_graphs.plan([x, y], [ops.make("add", x, y)])))
     for first, second in (((2, 3), (1, 3)), ((1, 3), (2, 3)), ((2, 3), (2, 4)), ((0, 3), (0, 3))):
-        words = r"input 'y': found shape \(2, 4\), expected \(N, 3\)|'y' has \d images but 'x' has|found no images"
-        with pytest.raises(bnn.InputError, match=words):
+        with pytest.raises(bnn.InputError, match=r"input '[xy]'(: found (shape|an empty batch)| has [12] images but)"):
             layers.verify(None, model, [np.zeros(first, np.float32), np.zeros(second, np.float32)])
 
 

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from ..._types import Array
-from ...errors import InputError, VerifierError
+from ...errors import VerifierError
 from ...ir import interpret
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import conv_attrs
@@ -74,26 +73,14 @@ def readout_sums(chain: LayeredNetwork, output: Array) -> tuple[dict[Node, Array
     return sums, bits
 
 
-def proof_inputs(graph: Graph, given: Array | Sequence[Array] | None) -> list[Array]:
-    if given is None:
-        rng = np.random.default_rng(0)
-        numbers = [rng.integers(0, 256, (PROOF_IMAGES, *n.type.shape)) for n in graph.inputs]
-        return [
-            (x / 256).astype(np.float32) if n.type.dtype is DType.f32 else x.astype(n.type.dtype.numpy)
-            for n, x in zip(graph.inputs, numbers, strict=True)
-        ]
-    arrays = [given] if isinstance(given, np.ndarray) else [np.asarray(a) for a in given]
-    if len(arrays) != len(graph.inputs):
-        raise InputError(f"proof inputs: found {len(arrays)} arrays, expected {len(graph.inputs)}")
-    for array, node in zip(arrays, graph.inputs, strict=True):
-        where = f"proof inputs: input '{node.name}'"
-        dtype: np.dtype[Any] = np.dtype(node.type.dtype.numpy)
-        if dtype != np.float32 and array.dtype != dtype:
-            raise InputError(f"{where}: found {array.dtype}, expected {dtype}")
-        if array.shape[1:] != node.type.shape or not len(array) or len(array) != len(arrays[0]):
-            expected = f"(N, {', '.join(map(str, node.type.shape))})"
-            raise InputError(f"{where}: found {array.shape}, expected {expected}, N of at least 1 and the same for all")
-    return [np.asarray(a, n.type.dtype.numpy) for a, n in zip(arrays, graph.inputs, strict=True)]
+def random_inputs(graph: Graph) -> list[Array]:
+    """Images for a proof: multiples of 1/256 from 0 to 255/256, or bytes."""
+    rng = np.random.default_rng(0)
+    numbers = [rng.integers(0, 256, (PROOF_IMAGES, *n.type.shape)) for n in graph.inputs]
+    return [
+        (x / 256).astype(np.float32) if n.type.dtype is DType.f32 else x.astype(n.type.dtype.numpy)
+        for n, x in zip(graph.inputs, numbers, strict=True)
+    ]
 
 
 def prove(chain: LayeredNetwork, inputs: list[Array]) -> dict[str, Array]:

@@ -26,8 +26,7 @@ from ...ir.graph import DType, Graph, Node
 from ...ir.ops import conv_attrs
 from .layers import Field, Layer, LayeredNetwork, layered
 from .network import spike_network
-from .proof import proof_inputs as images_for_proof
-from .proof import prove
+from .proof import prove, random_inputs
 
 PROFILES = ("if", "lif", "flat", "cuba")
 FLAT = ("flat", "cuba")
@@ -94,7 +93,7 @@ def emit(
     graph: Graph,
     path: str | os.PathLike[str],
     profile: str = "if",
-    proof_inputs: Array | Sequence[Array] | None = None,
+    inputs: list[Array] | None = None,
     sha256: str = "",
 ) -> tuple[NirSummary, dict[str, bytes]]:
     """A BINARY or RUNTIME graph as a NIR file, and its proof: a summary, and the bytes of three files by their paths.
@@ -104,13 +103,13 @@ def emit(
         path: the file's, usually .nir.  The proof has the same name with .proof.npz and .proof.json.
         profile: "if" (integrate-and-fire, r = 1), "lif" (leaky, stateless: frames stream without a reset), "flat"
             (vectors and matrices instead of images, IF) or "cuba" (vectors, CubaLIF).
-        proof_inputs: float32 (N, ...), one array a graph input, whose spikes the proof holds; default: four random
-            images.
+        inputs: (N, ...) of the dtype of each graph input, N of at least 1, whose spikes the proof holds; default: four
+            random images.
         sha256: of the .bnn file, for the metadata.
 
     Raises:
         UnsupportedOpError: something in the network cannot be equal as spikes; names the layer and the reason.
-        CompileError: no such profile.  InputError: the proof's inputs do not fit.  SetupError: nir is not installed.
+        CompileError: no such profile.  SetupError: nir is not installed.
     """
     chain = arrange(graph, profile)
     try:
@@ -118,7 +117,7 @@ def emit(
         import nir
     except ImportError as error:
         raise SetupError(f"writing NIR needs the packages nir and h5py ({error}): {install('nir')}") from None
-    inputs = images_for_proof(graph, proof_inputs)
+    inputs = inputs or random_inputs(graph)
     proof = prove(chain, inputs)
     summary = _summary(chain, os.fspath(path), profile, sha256, len(inputs[0]))
     nodes, edges = nir_nodes(chain, profile)
