@@ -20,20 +20,17 @@ static bnn_status failed(bnn_mapping *mapping, int error)
 
 bnn_status bnn_file_map(const char *path, bnn_mapping *mapping)
 {
-    if (mapping == NULL) {
+    if (mapping == NULL)
         return BNN_ERROR_ARGUMENT;
-    }
     mapping->data = NULL;
     mapping->size = 0;
     mapping->error = 0;
-    if (path == NULL) {
+    if (path == NULL)
         return BNN_ERROR_ARGUMENT;
-    }
     /* O_NONBLOCK: opening a pipe must not wait for its writer. */
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file < 0) {
+    if (file < 0)
         return failed(mapping, errno);
-    }
     struct stat status;
     if (fstat(file, &status) != 0) {
         int error = errno;
@@ -66,12 +63,10 @@ bnn_status bnn_file_map(const char *path, bnn_mapping *mapping)
 
 void bnn_file_unmap(bnn_mapping *mapping)
 {
-    if (mapping == NULL) {
+    if (mapping == NULL)
         return;
-    }
-    if (mapping->data != NULL && mapping->size != 0) {
+    if (mapping->data != NULL && mapping->size != 0)
         munmap((void *)(uintptr_t)mapping->data, mapping->size);
-    }
     mapping->data = NULL;
     mapping->size = 0;
 }

@@ -43,9 +43,8 @@ static void work_on(bnn_pool *pool, bnn_task *task, void *argument, size_t worke
     for (size_t k = 0; k < pool->threads; k++) {
         struct worker *w = &pool->workers[(worker + k) % pool->threads];
         size_t index;
-        while ((index = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed)) < w->end) {
+        while ((index = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed)) < w->end)
             task(argument, index, worker);
-        }
     }
 }
 
@@ -62,9 +61,8 @@ static void pause_shortly(void)
 static int job_turned_up(bnn_pool *pool, uint_fast64_t seen)
 {
     for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&pool->job, memory_order_relaxed) != seen) {
+        if (atomic_load_explicit(&pool->job, memory_order_relaxed) != seen)
             return 1;
-        }
         pause_shortly();
     }
     return 0;
@@ -74,9 +72,8 @@ static int job_turned_up(bnn_pool *pool, uint_fast64_t seen)
 static void lock(bnn_pool *pool)
 {
     for (int i = 0; i < SPINS; i++) {
-        if (pthread_mutex_trylock(&pool->mutex) == 0) {
+        if (pthread_mutex_trylock(&pool->mutex) == 0)
             return;
-        }
         pause_shortly();
     }
     pthread_mutex_lock(&pool->mutex);
@@ -109,9 +106,8 @@ static void *thread_main(void *argument)
         work_on(pool, task, task_argument, w->number);
         lock(pool);
         awake = 1;
-        if (--pool->joined == 0) {
+        if (--pool->joined == 0)
             pthread_cond_signal(&pool->done);
-        }
     }
     pthread_mutex_unlock(&pool->mutex);
     return NULL;
@@ -119,17 +115,14 @@ static void *thread_main(void *argument)
 
 bnn_status bnn_pool_create(size_t threads, bnn_pool **pool)
 {
-    if (pool == NULL) {
+    if (pool == NULL)
         return BNN_ERROR_ARGUMENT;
-    }
     *pool = NULL;
-    if (threads == 0 || threads > 65536) {
+    if (threads == 0 || threads > 65536)
         return BNN_ERROR_ARGUMENT;
-    }
     bnn_pool *p = calloc(1, sizeof *p + threads * sizeof *p->workers);
-    if (p == NULL) {
+    if (p == NULL)
         return BNN_ERROR_THREAD;
-    }
     atomic_flag_clear(&p->busy);
     atomic_init(&p->job, 0);
     atomic_init(&p->joined, 0);
@@ -163,16 +156,14 @@ bnn_status bnn_pool_create(size_t threads, bnn_pool **pool)
 
 void bnn_pool_destroy(bnn_pool *pool)
 {
-    if (pool == NULL) {
+    if (pool == NULL)
         return;
-    }
     pthread_mutex_lock(&pool->mutex);
     pool->stop = 1;
     pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->mutex);
-    for (size_t i = 1; i < pool->threads; i++) {
+    for (size_t i = 1; i < pool->threads; i++)
         pthread_join(pool->workers[i].thread, NULL);
-    }
     pthread_cond_destroy(&pool->done);
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
@@ -194,9 +185,8 @@ void bnn_pool_run(void *pool, bnn_task *task, void *argument, size_t count)
 {
     bnn_pool *p = pool;
     if (count <= 1 || p->threads == 1 || atomic_flag_test_and_set(&p->busy)) {
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < count; i++)
             task(argument, i, 0);
-        }
         return;
     }
     lock(p);
@@ -208,13 +198,11 @@ void bnn_pool_run(void *pool, bnn_task *task, void *argument, size_t count)
         p->workers[i].end = share_begin(count, i + 1, p->threads);
     }
     p->job++;
-    if (count >= p->threads) {
+    if (count >= p->threads)
         pthread_cond_broadcast(&p->work);
-    } else {
-        for (size_t i = 1; i < count; i++) {
+    else
+        for (size_t i = 1; i < count; i++)
             pthread_cond_signal(&p->work);
-        }
-    }
     pthread_mutex_unlock(&p->mutex);
 
     work_on(p, task, argument, 0);
@@ -223,14 +211,12 @@ void bnn_pool_run(void *pool, bnn_task *task, void *argument, size_t count)
     p->task = NULL; /* every index is claimed: who wakes only now finds nothing */
     if (p->joined != 0) {
         pthread_mutex_unlock(&p->mutex);
-        for (int i = 0; i < SPINS && atomic_load_explicit(&p->joined, memory_order_relaxed) != 0; i++) {
+        for (int i = 0; i < SPINS && atomic_load_explicit(&p->joined, memory_order_relaxed) != 0; i++)
             pause_shortly();
-        }
         lock(p);
     }
-    while (p->joined != 0) {
+    while (p->joined != 0)
         pthread_cond_wait(&p->done, &p->mutex);
-    }
     pthread_mutex_unlock(&p->mutex);
     atomic_flag_clear(&p->busy);
 }

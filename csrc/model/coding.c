@@ -53,12 +53,10 @@ static struct compact parts(const struct bnn_tensor *t)
 uint64_t bnn_coded_bytes(bnn_encoding encoding, uint64_t elements, uint64_t row, const unsigned char *data,
                          uint64_t stored)
 {
-    if (encoding >= BNN_TABLE_1) {
+    if (encoding >= BNN_TABLE_1)
         return table_bytes(encoding) + (elements * code_bits(encoding) + 7) / 8;
-    }
-    if (encoding != BNN_COMPACT) {
+    if (encoding != BNN_COMPACT)
         return 4 * (encoding == BNN_ONE_ROW ? row : elements);
-    }
     uint64_t exceptions = stored >= HEAD ? bnn_load32(data + 4) : 0;
     return HEAD + exceptions * EXCEPTION + 3 * elements + elements / 2 + elements % 2;
 }
@@ -75,12 +73,10 @@ static const char *check_table(const struct bnn_tensor *t, int64_t *found, int64
 
 const char *bnn_check_coded(const struct bnn_tensor *t, int64_t *found, int64_t *expected)
 {
-    if (t->encoding >= BNN_TABLE_1) {
+    if (t->encoding >= BNN_TABLE_1)
         return check_table(t, found, expected);
-    }
-    if (t->encoding != BNN_COMPACT) {
+    if (t->encoding != BNN_COMPACT)
         return NULL;
-    }
     const struct compact c = parts(t);
     size_t elements = elements_of(t);
     if (c.base > LARGEST_BASE) {
@@ -124,9 +120,8 @@ static void read_run(const uint16_t *low, const unsigned char *high, const unsig
                      uint32_t base, float *values)
 {
     uint32_t bits[RUN];
-    for (size_t i = 0; i < RUN; i++) {
+    for (size_t i = 0; i < RUN; i++)
         bits[i] = assemble(low[i], high[i], (uint32_t)codes[i] >> shift & 15u, base);
-    }
     memcpy(values, bits, sizeof bits);
 }
 
@@ -136,11 +131,10 @@ static size_t find_exception(const struct compact *c, size_t first)
     size_t low = 0, high = c->exceptions;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (c->exception[2 * middle] < first) {
+        if (c->exception[2 * middle] < first)
             low = middle + 1;
-        } else {
+        else
             high = middle;
-        }
     }
     return low;
 }
@@ -161,9 +155,8 @@ static void read_compact(const struct bnn_tensor *t, size_t first, size_t count,
             i++;
         }
     }
-    for (size_t k = find_exception(&c, first); k < c.exceptions && c.exception[2 * k] < end; k++) {
+    for (size_t k = find_exception(&c, first); k < c.exceptions && c.exception[2 * k] < end; k++)
         memcpy(values + (c.exception[2 * k] - first), &c.exception[2 * k + 1], sizeof *values);
-    }
 }
 
 static void read_table(const struct bnn_tensor *t, size_t first, size_t count, float *values)
@@ -171,9 +164,8 @@ static void read_table(const struct bnn_tensor *t, size_t first, size_t count, f
     const float *table = (const float *)(const void *)t->stored;
     const unsigned char *codes = t->stored + table_bytes(t->encoding);
     size_t bits = code_bits(t->encoding), mask = ((size_t)1 << bits) - 1;
-    for (size_t i = 0, at = first * bits; i < count; i++, at += bits) {
+    for (size_t i = 0, at = first * bits; i < count; i++, at += bits)
         memcpy(values + i, table + (codes[at / 8] >> at % 8 & mask), sizeof *values);
-    }
 }
 
 void bnn_read_floats(const struct bnn_tensor *t, size_t first, size_t count, float *values)

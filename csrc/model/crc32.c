@@ -73,11 +73,9 @@ uint32_t bnn_crc32(uint32_t crc, const void *data, size_t size)
         }
         crc = skip_stream(skip_stream(first) ^ second) ^ third;
     }
-    for (; size >= 8; size -= 8, p += 8) {
+    for (; size >= 8; size -= 8, p += 8)
         crc = step(crc, p);
-    }
-    for (; size > 0; size--) {
+    for (; size > 0; size--)
         crc = slices[0][(crc ^ *p++) & 255] ^ crc >> 8;
-    }
     return ~crc;
 }

@@ -6,48 +6,38 @@
 /* Inputs and outputs: each index exactly once. */
 static bnn_status number_interface(struct bnn_model *m, bnn_problem *problem)
 {
-    for (uint32_t i = 0; i < m->input_count; i++) {
+    for (uint32_t i = 0; i < m->input_count; i++)
         m->input_tensors[i] = BNN_NEVER;
-    }
-    for (uint32_t i = 0; i < m->output_count; i++) {
+    for (uint32_t i = 0; i < m->output_count; i++)
         m->output_tensors[i] = BNN_NEVER;
-    }
     for (uint32_t i = 0; i < m->tensor_count; i++) {
         const struct bnn_tensor *t = &m->tensors[i];
-        if (t->storage != BNN_INPUT && t->storage != BNN_OUTPUT) {
+        if (t->storage != BNN_INPUT && t->storage != BNN_OUTPUT)
             continue;
-        }
         uint32_t *numbers = t->storage == BNN_INPUT ? m->input_tensors : m->output_tensors;
-        if (numbers[t->offset] != BNN_NEVER) {
+        if (numbers[t->offset] != BNN_NEVER)
             return bnn_tensor_error(problem, &m->tensors[i], i, BNN_ERROR_FORMAT, "tensors with its index", 2, 1);
-        }
         numbers[t->offset] = i;
     }
-    for (uint32_t i = 0; i < m->input_count; i++) {
-        if (m->input_tensors[i] == BNN_NEVER) {
+    for (uint32_t i = 0; i < m->input_count; i++)
+        if (m->input_tensors[i] == BNN_NEVER)
             return bnn_report(problem, BNN_ERROR_FORMAT, "input", i, NULL, 0, "tensors with this index", 0, 1);
-        }
-    }
-    for (uint32_t i = 0; i < m->output_count; i++) {
-        if (m->output_tensors[i] == BNN_NEVER) {
+    for (uint32_t i = 0; i < m->output_count; i++)
+        if (m->output_tensors[i] == BNN_NEVER)
             return bnn_report(problem, BNN_ERROR_FORMAT, "output", i, NULL, 0, "tensors with this index", 0, 1);
-        }
-    }
     return BNN_OK;
 }
 
 /* Bits past c of every pixel of a constant must be zero, or XOR would count them. */
 static int tail_is_zero(const struct bnn_tensor *t)
 {
-    if (t->dtype != BNN_B1 || t->c % 32 == 0) {
+    if (t->dtype != BNN_B1 || t->c % 32 == 0)
         return 1;
-    }
     const uint32_t *last = (const uint32_t *)t->data + t->words - 1;
     size_t pixels = (size_t)t->o * t->h * t->w;
     uint32_t tail = 0;
-    for (size_t i = 0; i < pixels; i++) {
+    for (size_t i = 0; i < pixels; i++)
         tail |= last[i * t->words];
-    }
     return (tail >> t->c % 32) == 0;
 }
 
@@ -58,9 +48,8 @@ static bnn_status check_constants(const struct bnn_model *m, uint64_t most, bnn_
     uint64_t total = 0;
     for (uint32_t i = 0; i < m->tensor_count; i++) {
         const struct bnn_tensor *t = &m->tensors[i];
-        if (t->storage != BNN_CONSTANT) {
+        if (t->storage != BNN_CONSTANT)
             continue;
-        }
         total = bnn_plus(total, 4 * (uint64_t)t->o * t->image);
         if (total > most) {
             return bnn_tensor_error(problem, &m->tensors[i], i, BNN_ERROR_LIMIT,
@@ -72,9 +61,8 @@ static bnn_status check_constants(const struct bnn_model *m, uint64_t most, bnn_
         }
         int64_t found, expected;
         const char *wrong = bnn_check_coded(t, &found, &expected);
-        if (wrong != NULL) {
+        if (wrong != NULL)
             return bnn_report(problem, BNN_ERROR_FORMAT, "tensor", i, t->name, t->name_length, wrong, found, expected);
-        }
     }
     return BNN_OK;
 }
@@ -108,9 +96,8 @@ static bnn_status check_order(struct bnn_model *m, bnn_problem *problem)
         const struct bnn_op *op = &m->ops[k];
         for (uint32_t i = 0; i < op->input_count; i++) {
             struct bnn_tensor *t = &m->tensors[op->inputs[i]];
-            if (t->storage != BNN_INPUT && t->storage != BNN_CONSTANT && t->written == BNN_NEVER) {
+            if (t->storage != BNN_INPUT && t->storage != BNN_CONSTANT && t->written == BNN_NEVER)
                 return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "earlier ops that write what it reads", 0, 1);
-            }
             if (t->dtype == BNN_U8 && !op->row->bytes) {
                 return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "dtype of an input (it reads no u8)", t->dtype,
                                     BNN_F32);
@@ -118,19 +105,16 @@ static bnn_status check_order(struct bnn_model *m, bnn_problem *problem)
             t->last_read = k;
         }
         struct bnn_tensor *t = &m->tensors[op->output];
-        if (t->storage == BNN_INPUT || t->storage == BNN_CONSTANT) {
+        if (t->storage == BNN_INPUT || t->storage == BNN_CONSTANT)
             return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "storage of its output", t->storage, BNN_ARENA);
-        }
-        if (t->written != BNN_NEVER) {
+        if (t->written != BNN_NEVER)
             return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "ops that write its output", 2, 1);
-        }
         t->written = t->last_read = k;
     }
     for (uint32_t i = 0; i < m->tensor_count; i++) {
         const struct bnn_tensor *t = &m->tensors[i];
-        if (t->storage != BNN_INPUT && t->storage != BNN_CONSTANT && t->written == BNN_NEVER) {
+        if (t->storage != BNN_INPUT && t->storage != BNN_CONSTANT && t->written == BNN_NEVER)
             return bnn_tensor_error(problem, &m->tensors[i], i, BNN_ERROR_FORMAT, "ops that write it", 0, 1);
-        }
     }
     return BNN_OK;
 }
@@ -141,11 +125,10 @@ static uint32_t position(const struct bnn_model *m, const uint32_t *alive, uint3
     uint32_t low = 0;
     while (low < count) {
         uint32_t middle = low + (count - low) / 2;
-        if (m->tensors[alive[middle]].offset < offset) {
+        if (m->tensors[alive[middle]].offset < offset)
             low = middle + 1;
-        } else {
+        else
             count = middle;
-        }
     }
     return low;
 }
@@ -155,9 +138,8 @@ static void forget(const struct bnn_model *m, uint32_t *alive, uint32_t *count, 
     uint32_t at = position(m, alive, *count, m->tensors[tensor].offset);
     if (at < *count && alive[at] == tensor) { /* not, when an op reads it twice and it is gone already */
         (*count)--;
-        for (; at < *count; at++) {
+        for (; at < *count; at++)
             alive[at] = alive[at + 1];
-        }
     }
 }
 
@@ -182,20 +164,17 @@ static bnn_status check_overlap(const struct bnn_model *m, uint32_t *alive, bnn_
                                             other->offset + other->bytes);
                 }
             }
-            for (uint32_t i = count++; i > at; i--) {
+            for (uint32_t i = count++; i > at; i--)
                 alive[i] = alive[i - 1];
-            }
             alive[at] = op->output;
         }
         for (uint32_t i = 0; i < op->input_count; i++) {
             const struct bnn_tensor *read = &m->tensors[op->inputs[i]];
-            if (read->storage == BNN_ARENA && read->last_read == k) {
+            if (read->storage == BNN_ARENA && read->last_read == k)
                 forget(m, alive, &count, op->inputs[i]);
-            }
         }
-        if (t->storage == BNN_ARENA && t->last_read == k) {
+        if (t->storage == BNN_ARENA && t->last_read == k)
             forget(m, alive, &count, op->output);
-        }
     }
     return BNN_OK;
 }

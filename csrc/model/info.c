@@ -49,9 +49,8 @@ int bnn_whole_batch(const bnn_model *model)
 
 bnn_status bnn_get_tensor(const bnn_model *model, uint32_t tensor, bnn_tensor_info *info)
 {
-    if (model == NULL || tensor >= model->tensor_count || info == NULL) {
+    if (model == NULL || tensor >= model->tensor_count || info == NULL)
         return BNN_ERROR_ARGUMENT;
-    }
     const struct bnn_tensor *t = &model->tensors[tensor];
     const uint32_t all[4] = {t->o, t->h, t->w, t->c};
     *info = (bnn_tensor_info){
@@ -69,17 +68,15 @@ bnn_status bnn_get_tensor(const bnn_model *model, uint32_t tensor, bnn_tensor_in
     };
     /* Constants: all four.  Activations: the last rank of h, w, c, from dims[0] on. */
     uint32_t skip = t->storage == BNN_CONSTANT ? 0 : 4 - t->rank;
-    for (uint32_t i = 0; i + skip < 4; i++) {
+    for (uint32_t i = 0; i + skip < 4; i++)
         info->dims[i] = all[i + skip];
-    }
     return BNN_OK;
 }
 
 bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info)
 {
-    if (model == NULL || op >= model->op_count || info == NULL) {
+    if (model == NULL || op >= model->op_count || info == NULL)
         return BNN_ERROR_ARGUMENT;
-    }
     const struct bnn_op *o = &model->ops[op];
     *info = (bnn_op_info){
         .op = o->row->name,
@@ -94,9 +91,8 @@ bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info)
     };
     for (uint32_t i = 0; i < o->input_count; i++) {
         const struct bnn_tensor *t = bnn_op_input(model, o, i);
-        if (t->storage == BNN_CONSTANT) {
+        if (t->storage == BNN_CONSTANT)
             info->weight_bytes += (uint64_t)t->o * t->image * 4;
-        }
     }
     struct bnn_products products = bnn_op_products(model, o);
     info->binary_macs = products.binary;

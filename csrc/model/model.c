@@ -12,12 +12,10 @@
 void *bnn_reserve(struct bnn_prepare *p, size_t count, size_t size)
 {
     const size_t limit = SIZE_MAX / 4; /* of both terms, so that their sum does not overflow */
-    if (p->used > limit || (size != 0 && count > limit / size)) {
+    if (p->used > limit || (size != 0 && count > limit / size))
         p->failed = 1;
-    }
-    if (p->failed) {
+    if (p->failed)
         return NULL;
-    }
     void *memory = p->memory == NULL ? NULL : p->memory + p->used;
     p->used += (count * size + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
     return memory;
@@ -62,9 +60,8 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, uint32_t num
     }
     op->columns = op->blocks = 1;
     bnn_status status = op->row->prepare(p, op);
-    if (status == BNN_OK && p->failed) {
+    if (status == BNN_OK && p->failed)
         status = bnn_fail(p, op, BNN_ERROR_LIMIT, "bytes it needs in memory overflow (1: yes)", 1, 0);
-    }
     return status;
 }
 
@@ -124,12 +121,10 @@ static bnn_status check_work(const struct bnn_model *m, const struct bnn_header 
 {
     struct bnn_op op;
     size_t offset = h->ops;
-    if (h->limits.max_work == 0 || t->work <= h->limits.max_work) {
+    if (h->limits.max_work == 0 || t->work <= h->limits.max_work)
         return BNN_OK;
-    }
-    for (uint32_t k = 0; k <= t->dearest; k++) {
+    for (uint32_t k = 0; k <= t->dearest; k++)
         bnn_read_op(m->file, h, k, &offset, &op, NULL);
-    }
     return bnn_op_error(problem, &op, t->dearest, BNN_ERROR_LIMIT, "most of the work of all ops (max_work)", t->work,
                         h->limits.max_work);
 }
@@ -177,28 +172,23 @@ static bnn_status argument_error(bnn_problem *problem, bnn_status status, const 
 static bnn_status begin(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
                         struct bnn_model *proto, struct bnn_header *h, bnn_problem *problem)
 {
-    if (problem != NULL) {
+    if (problem != NULL)
         memset(problem, 0, sizeof *problem);
-    }
-    if (file == NULL) {
+    if (file == NULL)
         return argument_error(problem, BNN_ERROR_ARGUMENT, "file", "given (1: yes)", 0, 1);
-    }
-    if (kernels == NULL) {
+    if (kernels == NULL)
         return argument_error(problem, BNN_ERROR_KERNELS, "kernels", "given (1: yes)", 0, 1);
-    }
     if (!aligned(file)) {
         return argument_error(problem, BNN_ERROR_MEMORY, "file", "bytes past an aligned address",
                               (uintptr_t)file % BNN_ALIGNMENT, 0);
     }
     bnn_status status = bnn_read_header(file, size, h, problem);
-    if (status != BNN_OK) {
+    if (status != BNN_OK)
         return status;
-    }
     h->limits = limits != NULL ? *limits : (bnn_limits){0, 0};
     h->most = h->limits.max_bytes;
-    if (h->most == 0) {
+    if (h->most == 0)
         h->most = bnn_plus(BNN_OPENED_BYTES, bnn_times(BNN_OPENED_TIMES, size));
-    }
     memset(proto, 0, sizeof *proto);
     proto->file = file;
     proto->file_size = size;
@@ -227,13 +217,11 @@ bnn_status bnn_model_size_within(const void *file, size_t size, const bnn_kernel
 {
     struct bnn_model proto;
     struct bnn_header h;
-    if (bytes == NULL) {
+    if (bytes == NULL)
         return argument_error(problem, BNN_ERROR_ARGUMENT, "bytes", "given (1: yes)", 0, 1);
-    }
     bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
-    if (status == BNN_OK) {
+    if (status == BNN_OK)
         status = measure(&proto, &h, bytes, problem);
-    }
     return blame(file, size, status, problem);
 }
 
@@ -251,13 +239,11 @@ static bnn_status check_context(const struct bnn_model *m, const struct bnn_head
     size_t bytes;
     for (uint32_t i = 0; i < m->tensor_count; i++) {
         const struct bnn_tensor *t = &m->tensors[i];
-        if (t->storage == BNN_INPUT || t->storage == BNN_OUTPUT) {
+        if (t->storage == BNN_INPUT || t->storage == BNN_OUTPUT)
             floats = bnn_plus(floats, bnn_elements(t));
-        }
     }
-    if (h->limits.max_bytes == 0) {
+    if (h->limits.max_bytes == 0)
         most = bnn_plus(BNN_CONTEXT_BYTES, bnn_times(floats, sizeof(float) * BNN_CONTEXT_TIMES));
-    }
     bnn_status status = bnn_context_size(m, 1, 1, &bytes);
     if (status != BNN_OK || bytes > most) {
         return bnn_report(problem, BNN_ERROR_LIMIT, "header", BNN_NEVER, NULL, 0, "bytes to run one image (max_bytes)",
@@ -304,32 +290,26 @@ bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernel
 {
     struct bnn_model proto;
     struct bnn_header h;
-    if (model == NULL) {
+    if (model == NULL)
         return argument_error(problem, BNN_ERROR_ARGUMENT, "model", "given (1: yes)", 0, 1);
-    }
     *model = NULL;
     bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
-    if (status != BNN_OK) {
+    if (status != BNN_OK)
         return blame(file, size, status, problem);
-    }
-    if (!bnn_checksum_matches(file, size, problem)) {
+    if (!bnn_checksum_matches(file, size, problem))
         return BNN_ERROR_CHECKSUM;
-    }
     size_t bytes;
     status = measure(&proto, &h, &bytes, problem);
-    if (status != BNN_OK) {
+    if (status != BNN_OK)
         return status;
-    }
-    if (memory == NULL) {
+    if (memory == NULL)
         return argument_error(problem, BNN_ERROR_ARGUMENT, "memory", "given (1: yes)", 0, 1);
-    }
     if (!aligned(memory)) {
         return argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes past an aligned address",
                               (uintptr_t)memory % BNN_ALIGNMENT, 0);
     }
-    if (memory_size < bytes) {
+    if (memory_size < bytes)
         return argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes (at least)", memory_size, bytes);
-    }
     return fill(&proto, &h, memory, model, problem);
 }
 

@@ -17,9 +17,8 @@ static void put(struct text *t, const char *s, size_t length)
 static size_t length_of(const char *s)
 {
     size_t n = 0;
-    while (s[n] != 0) {
+    while (s[n] != 0)
         n++;
-    }
     return n;
 }
 
@@ -37,9 +36,8 @@ static void put_number(struct text *t, uint32_t number)
 bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind, uint32_t number, const char *name,
                       size_t name_length, const char *what, int64_t found, int64_t expected)
 {
-    if (problem == NULL) {
+    if (problem == NULL)
         return status;
-    }
     struct text t = {problem->what, problem->what + sizeof problem->what - 1};
     put(&t, kind, length_of(kind));
     if (number != BNN_NEVER) {
@@ -51,9 +49,8 @@ bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind,
         size_t used = (size_t)(t.at - problem->what) + length_of(" (): ") + length_of(what);
         size_t room = used < sizeof problem->what - 1 ? sizeof problem->what - 1 - used : 0;
         size_t shown = name_length < room ? name_length : room;
-        while (shown < name_length && shown > 0 && ((unsigned char)name[shown] & 0xC0) == 0x80) {
+        while (shown < name_length && shown > 0 && ((unsigned char)name[shown] & 0xC0) == 0x80)
             shown--; /* not in the middle of a UTF-8 sequence */
-        }
         put(&t, " (", 2);
         put(&t, name, shown);
         put(&t, ")", 1);

@@ -27,9 +27,8 @@ struct bnn_products bnn_op_products(const struct bnn_model *m, const struct bnn_
 
 uint64_t bnn_op_work(const struct bnn_model *m, const struct bnn_op *op)
 {
-    if (op->row->work != NULL) {
+    if (op->row->work != NULL)
         return op->row->work(m, op);
-    }
     uint64_t elements = bnn_elements(&m->tensors[op->output]);
     if (bnn_is_conv(op)) {
         struct bnn_products products = bnn_op_products(m, op);

@@ -23,11 +23,9 @@ static int infinite_times_zero(const float *restrict in, const float *restrict t
                                size_t pixels)
 {
     int found = 0;
-    for (size_t x = 0; x < pixels; x++, in += channels) {
-        for (size_t k = 0; k < channels; k++) {
+    for (size_t x = 0; x < pixels; x++, in += channels)
+        for (size_t k = 0; k < channels; k++)
             found |= isnan(thresholds[k]) && isinf(in[k]);
-        }
-    }
     return found;
 }
 
@@ -38,9 +36,8 @@ static void run_thresholds(const struct bnn_run *r)
     const float *thresholds = r->inputs[1].data;
     const uint32_t *flips = r->inputs[2].data;
     int zeros = 0;
-    for (size_t k = 0; k < t->c; k++) {
+    for (size_t k = 0; k < t->c; k++)
         zeros |= isnan(thresholds[k]);
-    }
     for (size_t i = 0; i < r->images; i++) {
         int nan = 0;
         for (size_t y = r->row_begin; y < r->row_end; y++) {
@@ -49,9 +46,8 @@ static void run_thresholds(const struct bnn_run *r)
             nan |= r->model->kernels.binarize_at(out, in, thresholds, flips, t->c, t->w);
             nan |= zeros && infinite_times_zero(in, thresholds, t->c, t->w);
         }
-        if (nan != 0) {
+        if (nan != 0)
             r->nan[i] = 1;
-        }
     }
 }
 
@@ -69,23 +65,20 @@ static void run_signs(const struct bnn_run *r)
         for (size_t y = r->row_begin; y < r->row_end; y++) {
             const float *in = bnn_row_floats(&r->inputs[0], i, y);
             uint32_t *out = bnn_row_words(&r->output, i, y);
-            for (size_t x = 0; x < pixels; x++, in += c, out += t->words) {
+            for (size_t x = 0; x < pixels; x++, in += c, out += t->words)
                 nan |= binarize(out, in, c);
-            }
         }
-        if (nan != 0) {
+        if (nan != 0)
             r->nan[i] = 1;
-        }
     }
 }
 
 static void run(const struct bnn_run *r)
 {
-    if (r->op->input_count == 1) {
+    if (r->op->input_count == 1)
         run_signs(r);
-    } else {
+    else
         run_thresholds(r);
-    }
     bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
 }
 

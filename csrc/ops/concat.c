@@ -26,13 +26,11 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 static void place(const struct bnn_tensor *to, uint32_t *out, const struct bnn_tensor *from, const uint32_t *in,
                   size_t at)
 {
-    for (size_t x = 0; x < to->w; x++, out += to->words, in += from->words) {
-        if (to->dtype != BNN_B1) {
+    for (size_t x = 0; x < to->w; x++, out += to->words, in += from->words)
+        if (to->dtype != BNN_B1)
             memcpy(out + at, in, from->words * sizeof *in);
-        } else {
+        else
             bnn_or_bits(out, at, in, 0, from->c);
-        }
-    }
 }
 
 static void row(const struct bnn_run *r, size_t image, size_t y)

@@ -134,9 +134,8 @@ static void inner_columns(const struct bnn_run *r, float *out, const float *colu
     for (size_t x = begin; x < end; x += run, out += run * c) {
         const float *tap = columns + (x * stride - (size_t)a->pad_left) * c;
         memcpy(out, tap, run * c * sizeof *out); /* not a not-a-number: the columns' maxima skipped those */
-        for (size_t k = 1; k < kernel; k++) {
+        for (size_t k = 1; k < kernel; k++)
             max_row(out, tap + k * c, run * c);
-        }
     }
 }
 
@@ -147,9 +146,8 @@ static void border_column(const struct bnn_run *r, float *out, const float *colu
     size_t c = in->c;
     struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
     lowest(out + x * c, c);
-    for (size_t k = xs.begin; k < xs.end; k++) {
+    for (size_t k = xs.begin; k < xs.end; k++)
         r->model->kernels.max_row(out + x * c, columns + k * c, c);
-    }
 }
 
 static void highest_row(const struct bnn_run *r, size_t image, size_t y)
@@ -160,22 +158,19 @@ static void highest_row(const struct bnn_run *r, size_t image, size_t y)
     float *columns = r->scratch, *out = bnn_row_floats(&r->output, image, y);
     size_t width = (size_t)in->w * in->c;
     lowest(columns, width);
-    for (size_t k = ys.begin; k < ys.end; k++) {
+    for (size_t k = ys.begin; k < ys.end; k++)
         r->model->kernels.max_row(columns, bnn_row_floats(&r->inputs[0], image, k), width);
-    }
     /* Columns left and right of those whose windows lie inside the image. */
     size_t stride = (size_t)a->stride_w, left = (size_t)a->pad_left, kernel = (size_t)a->kernel_w;
     size_t begin = (left + stride - 1) / stride,
            end = in->w + left >= kernel ? (in->w + left - kernel) / stride + 1 : 0;
     begin = begin < t->w ? begin : t->w;
     end = end < begin ? begin : end < t->w ? end : t->w;
-    for (size_t x = 0; x < begin; x++) {
+    for (size_t x = 0; x < begin; x++)
         border_column(r, out, columns, x);
-    }
     inner_columns(r, out, columns, begin, end);
-    for (size_t x = end; x < t->w; x++) {
+    for (size_t x = end; x < t->w; x++)
         border_column(r, out, columns, x);
-    }
 }
 
 static void any(uint32_t *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys, struct bnn_taps xs,
@@ -185,15 +180,12 @@ static void any(uint32_t *restrict out, const struct bnn_view *in, size_t image,
     memset(out, 0, words * sizeof *out);
     for (size_t y = ys.begin; y < ys.end; y++) {
         const uint32_t *restrict tap = bnn_row_words(in, image, y) + xs.begin * words;
-        for (size_t x = xs.begin; x < xs.end; x++, tap += words) {
-            for (size_t k = 0; k < words; k++) {
+        for (size_t x = xs.begin; x < xs.end; x++, tap += words)
+            for (size_t k = 0; k < words; k++)
                 out[k] |= mask == NULL ? tap[k] : tap[k] ^ mask[k];
-            }
-        }
     }
-    for (size_t k = 0; mask != NULL && k < words; k++) {
+    for (size_t k = 0; mask != NULL && k < words; k++)
         out[k] ^= mask[k];
-    }
 }
 
 static void any_row(const struct bnn_run *r, size_t image, size_t y)
@@ -214,9 +206,8 @@ static uint64_t max_work(const struct bnn_model *m, const struct bnn_op *op)
 {
     const struct bnn_pool_attrs *a = op->attrs;
     const struct bnn_tensor *in = bnn_op_input(m, op, 0), *t = bnn_op_output(m, op);
-    if (t->dtype == BNN_B1) {
+    if (t->dtype == BNN_B1)
         return bnn_times((uint64_t)t->h * t->w, bnn_times(bnn_pool_window(a, in), (uint64_t)t->words + 4));
-    }
     uint64_t columns = bnn_times((uint64_t)bnn_pool_reach(a->kernel_h, in->h) * in->w, in->c);
     uint64_t row = bnn_times((uint64_t)bnn_pool_reach(a->kernel_w, in->w) * t->w, t->c);
     return bnn_times(t->h, bnn_plus(columns, row));

@@ -84,9 +84,8 @@ static void move_bits(uint32_t *out, size_t count, size_t first, const struct bn
             }
         }
     }
-    if (filled > 0) {
+    if (filled > 0)
         *out = (uint32_t)held;
-    }
 }
 
 static uint64_t reshape_work(const struct bnn_model *m, const struct bnn_op *op)

@@ -15,9 +15,8 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 static void softmax(float *restrict out, const float *restrict in, size_t c)
 {
     float most = in[0], sum = 0.0f;
-    for (size_t k = 1; k < c; k++) {
+    for (size_t k = 1; k < c; k++)
         most = in[k] > most ? in[k] : most;
-    }
     for (size_t k = 0; k < c; k++) {
         out[k] = expf(in[k] - most);
         sum += out[k];

@@ -14,9 +14,8 @@ static size_t round_up(size_t n)
 static int add(size_t *total, size_t count, size_t size)
 {
     const size_t limit = SIZE_MAX / 4; /* of both terms, so that their sum does not overflow */
-    if (*total > limit || (size != 0 && count > limit / size)) {
+    if (*total > limit || (size != 0 && count > limit / size))
         return 0;
-    }
     *total += round_up(count * size);
     return 1;
 }
@@ -27,27 +26,22 @@ static int lay_out(const struct bnn_model *m, size_t images, size_t workers, uns
 {
     /* Scratch is a few rows of a tensor, whose size was checked: no overflow. */
     size_t arena = 0, scratch = round_up(m->scratch), nan = 0, total = round_up(sizeof *c), at[4];
-    if (!add(&arena, images, m->arena) || !add(&nan, images, 1)) {
+    if (!add(&arena, images, m->arena) || !add(&nan, images, 1))
         return 0;
-    }
     at[0] = total;
-    if (!add(&total, m->whole_batch ? 1 : workers, arena)) { /* a whole batch is never spread over arenas */
+    if (!add(&total, m->whole_batch ? 1 : workers, arena)) /* a whole batch is never spread over arenas */
         return 0;
-    }
     at[1] = total;
-    if (!add(&total, workers, scratch)) {
+    if (!add(&total, workers, scratch))
         return 0;
-    }
     at[2] = total;
-    if (!add(&total, workers, nan)) {
+    if (!add(&total, workers, nan))
         return 0;
-    }
     at[3] = total;
     for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
         uint32_t n = i < m->input_count ? m->input_tensors[i] : m->output_tensors[i - m->input_count];
-        if (!add(&total, images, m->tensors[n].bytes)) {
+        if (!add(&total, images, m->tensors[n].bytes))
             return 0;
-        }
     }
     *bytes = total;
     if (memory != NULL) {
@@ -65,9 +59,8 @@ static int lay_out(const struct bnn_model *m, size_t images, size_t workers, uns
 bnn_status bnn_context_size(const bnn_model *model, size_t images, size_t workers, size_t *bytes)
 {
     struct bnn_context unused;
-    if (model == NULL || images == 0 || workers == 0 || bytes == NULL) {
+    if (model == NULL || images == 0 || workers == 0 || bytes == NULL)
         return BNN_ERROR_ARGUMENT;
-    }
     return lay_out(model, images, workers, NULL, &unused, bytes) ? BNN_OK : BNN_ERROR_LIMIT;
 }
 
@@ -75,17 +68,14 @@ bnn_status bnn_context_create(const bnn_model *model, size_t images, size_t work
                               bnn_context **context)
 {
     size_t bytes;
-    if (context == NULL) {
+    if (context == NULL)
         return BNN_ERROR_ARGUMENT;
-    }
     *context = NULL;
     bnn_status status = bnn_context_size(model, images, workers, &bytes);
-    if (status != BNN_OK) {
+    if (status != BNN_OK)
         return status;
-    }
-    if (memory == NULL || memory_size < bytes || (uintptr_t)memory % BNN_ALIGNMENT != 0) {
+    if (memory == NULL || memory_size < bytes || (uintptr_t)memory % BNN_ALIGNMENT != 0)
         return BNN_ERROR_MEMORY;
-    }
     struct bnn_context *c = memory;
     memset(c, 0, sizeof *c);
     c->model = model;
@@ -151,9 +141,8 @@ struct bnn_view bnn_context_view(const struct bnn_context *c, uint32_t tensor, s
 /* A view of images from one on; a constant is the same for all. */
 static struct bnn_view view_from(struct bnn_view v, size_t image)
 {
-    if (v.image != 0) { /* the data of coded constants are NULL, to which not even 0 may be added */
+    if (v.image != 0) /* the data of coded constants are NULL, to which not even 0 may be added */
         v.data = (unsigned char *)v.data + image * v.image * v.tensor->element;
-    }
     return v;
 }
 

@@ -38,9 +38,8 @@ int bnn_next_part(struct bnn_cut *cut, struct bnn_part *part)
     }
     while (axis < BNN_AXES && part->end[axis] == cut->whole.end[axis]) {
         axis++;
-        if (axis == BNN_AXES) {
+        if (axis == BNN_AXES)
             return 0;
-        }
     }
     for (int i = 0; i <= axis && i < BNN_AXES; i++) {
         part->begin[i] = i == axis ? part->end[i] : 0;

@@ -15,31 +15,26 @@ static int usable(const bnn_context *c, uint32_t tensor, const void *values, siz
 
 bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, size_t images)
 {
-    if (!usable(context, tensor, values, images)) {
+    if (!usable(context, tensor, values, images))
         return BNN_ERROR_ARGUMENT;
-    }
     struct bnn_view v = bnn_context_view(context, tensor, 0, &own);
     const struct bnn_tensor *t = v.tensor;
-    if (!bnn_hold(t, values, images * t->h * t->w * t->c)) {
+    if (!bnn_hold(t, values, images * t->h * t->w * t->c))
         return BNN_ERROR_ARGUMENT;
-    }
     for (size_t i = 0; i < images; i++) {
         for (size_t y = 0; y < t->h; y++) {
             if (bnn_are_bytes(t)) {
                 unsigned char *row = bnn_row_bytes(&v, i, y);
-                for (size_t k = 0; k < (size_t)t->w * t->c; k++) {
+                for (size_t k = 0; k < (size_t)t->w * t->c; k++)
                     row[k] = (unsigned char)(int)*values++;
-                }
                 continue;
             }
             uint32_t *pixel = bnn_row_words(&v, i, y);
-            for (size_t x = 0; x < t->w; x++, pixel += t->words, values += t->c) {
-                if (t->dtype == BNN_B1) {
+            for (size_t x = 0; x < t->w; x++, pixel += t->words, values += t->c)
+                if (t->dtype == BNN_B1)
                     bnn_pack_pixel(pixel, values, t->c);
-                } else {
+                else
                     memcpy(pixel, values, t->c * sizeof *values);
-                }
-            }
         }
     }
     bnn_zero_halo(&v, images, 0, t->h);
@@ -48,28 +43,24 @@ bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, 
 
 bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t images)
 {
-    if (!usable(context, tensor, values, images)) {
+    if (!usable(context, tensor, values, images))
         return BNN_ERROR_ARGUMENT;
-    }
     struct bnn_view v = bnn_context_view(context, tensor, 0, &own);
     const struct bnn_tensor *t = v.tensor;
     for (size_t i = 0; i < images; i++) {
         for (size_t y = 0; y < t->h; y++) {
             if (bnn_are_bytes(t)) {
                 const unsigned char *row = bnn_row_bytes(&v, i, y);
-                for (size_t k = 0; k < (size_t)t->w * t->c; k++) {
+                for (size_t k = 0; k < (size_t)t->w * t->c; k++)
                     *values++ = t->dtype == BNN_I8 ? (float)(int8_t)row[k] : row[k];
-                }
                 continue;
             }
             const uint32_t *pixel = bnn_row_words(&v, i, y);
-            for (size_t x = 0; x < t->w; x++, pixel += t->words, values += t->c) {
-                if (t->dtype == BNN_B1) {
+            for (size_t x = 0; x < t->w; x++, pixel += t->words, values += t->c)
+                if (t->dtype == BNN_B1)
                     bnn_unpack_pixel(values, pixel, t->c);
-                } else {
+                else
                     memcpy(values, pixel, t->c * sizeof *values);
-                }
-            }
         }
     }
     return BNN_OK;
@@ -77,19 +68,16 @@ bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t
 
 bnn_status bnn_step(bnn_context *context, uint32_t op, size_t images)
 {
-    if (context == NULL || op >= context->model->op_count || images > context->images) {
+    if (context == NULL || op >= context->model->op_count || images > context->images)
         return BNN_ERROR_ARGUMENT;
-    }
     return images == 0 ? BNN_OK : bnn_context_step(context, op, images, &own, NULL);
 }
 
 bnn_status bnn_step_raw(bnn_context *context, uint32_t op, float *values, size_t images)
 {
-    if (context == NULL || op >= context->model->op_count || values == NULL || images > context->images) {
+    if (context == NULL || op >= context->model->op_count || values == NULL || images > context->images)
         return BNN_ERROR_ARGUMENT;
-    }
-    if (!bnn_is_conv(&context->model->ops[op])) {
+    if (!bnn_is_conv(&context->model->ops[op]))
         return BNN_ERROR_ARGUMENT;
-    }
     return images == 0 ? BNN_OK : bnn_context_step(context, op, images, &own, values);
 }
