@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "compile": ("compiler", "compile"),
     "emit_nir": ("compiler", "emit_nir"),
-    "event_sources": ("events.recordings", ""),  # as it was called
+    "event_sources": ("events.recordings", ""),  # its former name
     "events": ("events", ""),
     "verify": ("verification.layers", "verify"),
     "verify_nir": ("verification.nir", "verify_nir"),

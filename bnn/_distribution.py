@@ -12,7 +12,7 @@ from types import ModuleType
 DISTRIBUTION = "bnn-compiler"
 _REPAIR = f"pip uninstall bnn; pip install --force-reinstall --no-deps {DISTRIBUTION}"
 
-# What an extra installs under a licence that binds those who pass it on.
+# Packages with a copyleft licence, by the extra that installs them.
 COPYLEFT = {
     "prophesee": {"expelliarmus": "GPLv2"},
     "spiking": {"norse": "LGPLv3", "rockpool": "AGPLv3+"},
@@ -26,9 +26,9 @@ def install(extra: str) -> str:
 
 
 def foreign_package(package: ModuleType) -> str:
-    """What is wrong where these modules lie below another distribution's ``bnn/__init__.py``, or below none; or "".
+    """The problem if these modules lie below another distribution's ``bnn/__init__.py``, or below none; otherwise "".
 
-    This one's begins by importing the function below.
+    This package's own begins by importing the function below.
     """
     if getattr(package, "foreign_distribution", None) is foreign_distribution:
         return ""
@@ -37,9 +37,9 @@ def foreign_package(package: ModuleType) -> str:
 
 
 def foreign_distribution() -> str:
-    """What is wrong where another distribution has installed its ``bnn`` beside this one; or "".
+    """The problem if another distribution has installed its ``bnn`` in the same folder; otherwise "".
 
-    Reads names alone: importlib.metadata would take longer than all else that importing bnn does.
+    Reads only names: importlib.metadata would take longer than the rest of importing bnn.
     """
     folder = os.path.dirname(os.path.dirname(__file__))
     try:
@@ -56,7 +56,7 @@ def foreign_distribution() -> str:
 
 
 def broken_extension(reason: object) -> str:
-    """What to do where the C extension cannot be used."""
+    """The error for a C extension that cannot be used, with the remedy."""
     return (
         f"bnn's C extension cannot be used: {reason}; "
         + (foreign_distribution() or f"run: pip install --force-reinstall --no-deps {DISTRIBUTION}")

@@ -7,5 +7,5 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]  # of any shape and dtype
+Array = np.ndarray[Any, Any]  # any shape and dtype
 Floats = np.ndarray[Any, np.dtype[np.float32]]

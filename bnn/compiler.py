@@ -34,39 +34,39 @@ def compile(
 ) -> Model:
     """Compile a Keras model, or the file or folder it was saved to.
 
-    A file is loaded in this process, where what it may hold is checked but no limit is set on the memory and time that
-    TensorFlow takes for it: compile files of strangers by the command `bnn compile`, which loads them in a process of
-    its own, with limits on both.
+    A file is loaded in this process.  Its contents are checked, but the memory and time that TensorFlow needs for it
+    are not limited: use the command `bnn compile` for untrusted files.  It loads them in a separate process with limits
+    on both.
 
     Args:
         model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras or
             .h5 file or a SavedModel folder.
         input_shape: (H, W, C) without the batch, for a subclassed model that was never called.
         input_dtype: "uint8" or "int8": the network takes bytes, and computes what the Keras model does with
-            ``images.astype(np.float32)``; "float32".  Default: as the model's own inputs are.  Several inputs: one for
-            all, or a dict by their names.
-        require_binary: raise where a convolution or dense layer stays float, naming each with the reason; one that
-            reads the network's own input may, moved, scaled or normalized or not.
-        unsafe: load a file as Keras and TensorFlow do, whatever it does then: run its Python code (Lambda layers) and
-            any op, read and write files, call out, take any memory. Without, such a file is an error that names
-            what was found. A model in memory is called as it is, and only its ops that do more than compute need it.
-        dump_after: the name of a pass ("import" or "all" too), after which ``dump`` gets the graph's text.
+            ``images.astype(np.float32)``; "float32".  Default: the types of the model's own inputs.  Several inputs:
+            one type for all, or a dict by their names.
+        require_binary: raise if a convolution or dense layer stays float, naming each with the reason.  Layers that
+            read the network's own input, directly or moved, scaled or normalized, may stay float.
+        unsafe: load a file like Keras and TensorFlow, whatever it does: it may run its Python code (Lambda layers) and
+            any op, read and write files, call out, and use any memory.  Otherwise such a file is an error that names
+            what was found.  A model in memory is called in any case; only its ops that do more than compute need this.
+        dump_after: the name of a pass (or "import" or "all"), after which ``dump`` gets the graph's text.
 
     Returns:
-        A model that runs at once; ``save`` writes it to a .bnn file.
+        A model that is ready to run; ``save`` writes it to a .bnn file.
 
     Raises:
-        UnsupportedOpError: an operation cannot be translated; the message names the op, the layer and what to do.
+        UnsupportedOpError: an operation cannot be translated; the message names the op, the layer and the remedy.
         CompileError: the model or file cannot be read, or ``require_binary`` is not met.
-        SetupError: TensorFlow, or the Keras that the file needs, is not there.
+        SetupError: TensorFlow, or the Keras version that the file needs, is not installed.
     """
     data = compile_bytes(model, input_shape, require_binary, unsafe, dump_after, dump, input_dtype)
     return Model.from_bytes(data, max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
 
 
 def _reads_input(node: Node) -> bool:
-    """Whether all of a layer's data come from graph inputs, through moves and scales, but no weights; a separable
-    layer's first half is no layer of its own."""
+    """Whether all of a layer's data come from graph inputs through moves and scales, without weights; a separable
+    layer's first half does not count as a layer."""
 
     def past(x: Node) -> bool:
         first_half = x.op == "conv2d" and x.name == node.name and x.inputs[1].type.shape[3] == 1
@@ -84,7 +84,7 @@ def compile_bytes(
     dump: Callable[[str], object] = print,
     input_dtype: str | Mapping[str, str] | None = None,
 ) -> bytes:
-    """What ``compile`` does, up to the bytes of the .bnn file."""
+    """Like ``compile``, but return the bytes of the .bnn file."""
     source = open_source(model, unsafe=unsafe, input_shape=input_shape).graph(input_dtype)
     graph = lower(source, dump_after, dump)
     stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
@@ -102,17 +102,17 @@ def emit_nir(
     profile: str = "if",
     proof_inputs: Array | Sequence[Array] | None = None,
 ) -> NirSummary:
-    """Write a compiled network as a spike-equivalent NIR file, with its proof beside it.
+    """Write a compiled network as a spike-equivalent NIR file, with its proof in files next to it.
 
     Args:
         model: a compiled model, or the path of a .bnn file.
         out: the file to write; the proof is out's name with .proof.npz and .proof.json.
-        profile: "if", "lif", "flat" or "cuba": which kind of neuron, and images or vectors; see docs/spiking.md.
-        proof_inputs: (N, ...) as the model's input, whose spikes the proof holds; default: four random images.
+        profile: "if", "lif", "flat" or "cuba": the kind of neuron, and images or vectors; see docs/spiking.md.
+        proof_inputs: (N, ...) like the model's input: the images of the proof.  Default: four random images.
 
     Raises:
-        UnsupportedOpError: something in the network cannot be equal as spikes (a real-valued shortcut, say); names the
-            layer and the reason; nothing has been written.
+        UnsupportedOpError: the network has no equal as spikes (because of a real-valued shortcut, for example); names
+            the layer and the reason; nothing has been written.
         CompileError, InputError, SetupError, ModelFormatError: a wrong profile, wrong inputs, no nir package, no model.
         ModelFileError: a file cannot be written; none of the three has been then.
     """

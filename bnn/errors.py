@@ -13,19 +13,19 @@ class BnnError(Exception):
 
 
 class CompileError(BnnError, ValueError):
-    """A model cannot be compiled; the message names the layer and what to do."""
+    """A model cannot be compiled; the message names the layer and the remedy."""
 
 
 class UnsupportedOpError(CompileError, NotImplementedError):
-    """The model uses an operation (or a form of it) that the compiler does not know."""
+    """The model uses an operation, or a form of it, that the compiler does not support."""
 
 
 class VerifierError(BnnError, AssertionError):
-    """A pass broke a rule of the IR: a bug of the compiler, never of the user."""
+    """A pass broke a rule of the IR: a bug in the compiler, never the user's mistake."""
 
 
 class ModelFormatError(BnnError, ValueError):
-    """A .bnn file is damaged, truncated, of another version or contradicts itself."""
+    """A .bnn file is damaged, truncated, contradictory or of another version."""
 
 
 class ModelFileError(ModelFormatError, OSError):
@@ -37,11 +37,11 @@ class ModelNotFoundError(ModelFileError, FileNotFoundError):
 
 
 class InputError(BnnError, ValueError):
-    """An array handed to a model has the wrong shape, type or layout."""
+    """An array or argument is wrong: shape, type, layout or value."""
 
 
 class InputTypeError(InputError, TypeError):
-    """The same for a wrong type."""
+    """An array or argument has the wrong type."""
 
 
 class ClosedModelError(BnnError, ValueError):
@@ -49,13 +49,13 @@ class ClosedModelError(BnnError, ValueError):
 
 
 class EnvironmentVariableError(BnnError, ValueError):
-    """An environment variable of this package (BNN_KERNELS, BNN_THREADS) has a value that cannot be used."""
+    """An environment variable of this package (BNN_KERNELS, BNN_THREADS) has an invalid value."""
 
 
 class SetupError(BnnError, RuntimeError):
-    """Something that must be installed or set before is not (TensorFlow, tf-keras, the C extension)."""
+    """A requirement is not installed or not set up (TensorFlow, tf-keras, the C extension)."""
 
 
-# Every module of the package needs this one: so none of them works below a package that is not theirs.
+# Every module of the package imports this one, so none of them works inside a foreign package.
 if _problem := foreign_package(sys.modules["bnn"]):
     raise SetupError(_problem)

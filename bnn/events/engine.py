@@ -56,7 +56,9 @@ class EventEngine:
             if found not in choices:
                 raise InputError(f"{what}: found {found!r}, expected one of {', '.join(choices)}")
         if switch == "auto" and firing != "layers":
-            raise InputError(f"switch: found 'auto' with firing {firing!r}, expected 'layers': else no layer switches")
+            raise InputError(
+                f"switch: found 'auto' with firing {firing!r}, expected 'layers': with other orders no layer switches"
+            )
         if not isinstance(model, Model):
             raise InputTypeError(f"model: found {type(model).__name__}, expected a compiled model (bnn.load(path))")
         self.model = model
@@ -266,7 +268,7 @@ class EventEngine:
             progress: show a bar on stderr while it takes a while.
         """
         if isinstance(rule, Rule) and options:
-            raise InputError(f"options: found {', '.join(options)} beside a Rule, which has its own; give them to it")
+            raise InputError(f"options: found {', '.join(options)} together with a Rule; set them in the Rule")
         if not {*options} <= {"step", "window", "count", "tau", "level"}:
             raise InputError(f"options: found {', '.join(options)}, expected step, window, count, tau, level")
         how = rule if isinstance(rule, Rule) else Rule(rule, **options)

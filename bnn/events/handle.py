@@ -58,7 +58,7 @@ class Engine:
         if status == lib.BNN_ERROR_OPCODE:
             raise UnsupportedOpError(
                 f"{_what(problem)}: the event engine runs bits, and real values only before the first bits and after "
-                "the last; a shortcut of real values between binary layers is no spike, nor are numbers of several "
+                "the last; a shortcut of real values between binary layers is not a spike, nor are numbers of several "
                 "bits: leave them out, or use model(x)"
             )
         self._check(status, "events")
@@ -76,7 +76,7 @@ class Engine:
 
     def _accept(self, status: int) -> None:
         if status == lib.BNN_ERROR_ARGUMENT:
-            raise InputError("an input of bytes takes whole numbers of its type, 0 to 255 or -128 to 127, found others")
+            raise InputError("a byte input takes whole numbers of its type, 0 to 255 or -128 to 127; found others")
         self._check(status, "frame")
 
     def _check(self, status: int, what: str) -> None:
@@ -205,7 +205,7 @@ def _check_bytes(needed: int, opened: Opened) -> None:
     if needed > most:
         raise InputError(
             f"the event engine of this network needs {needed} bytes, expected at most {most}; if you trust the file, "
-            "open it with a larger max_bytes=; else use model(x), or compile a smaller model"
+            "open it with a larger max_bytes=; otherwise use model(x), or compile a smaller model"
         )
 
 

@@ -144,7 +144,7 @@ def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
     t += np.cumsum(overflow) * _NMNIST_OVERFLOW
     falls = int(np.count_nonzero(np.diff(t) < 0))
     if falls > 0.01 * len(t) + 1:
-        raise InputError(f"{source}: time falls {falls} times in {len(t)} events: damaged, or not of N-MNIST")
+        raise InputError(f"{source}: time decreases {falls} times in {len(t)} events: damaged, or not N-MNIST")
     keep = ~overflow
     return from_fields(raw[keep, 0], raw[keep, 1], raw[keep, 2] >> 7, t[keep], source=source)
 
@@ -153,7 +153,7 @@ def encode_nmnist(events: Array) -> bytes:
     """The inverse of :func:`decode_nmnist`, for times below 2**23 us."""
     x, y, p, t = (events[name].astype(np.int64) for name in ("x", "y", "p", "t"))
     if len(t) and (t.min() < 0 or t.max() >= 2**23 or x.min() < 0 or x.max() > 255 or y.min() < 0 or y.max() >= 240):
-        raise InputError("N-MNIST's format holds x below 256, y below 240 and times below 2**23 us")
+        raise InputError("N-MNIST's format stores x below 256, y below 240 and times below 2**23 us")
     columns = (x, y, p << 7 | t >> 16, t >> 8 & 0xFF, t & 0xFF)
     return bytes(np.stack(columns, axis=1).astype(np.uint8).tobytes())
 
@@ -203,12 +203,12 @@ def _guess(path: Path) -> str:
     if head.startswith(b"#!AER-DAT"):
         version = head[9:12].decode("ascii", "replace")
         raise InputError(
-            f"{path}: AEDAT {version.strip()}, expected 3.1; convert it (dv-processing, jAER) or hand a structured "
+            f"{path}: AEDAT {version.strip()}, expected 3.1; convert it (dv-processing, jAER) or pass a structured "
             "array x, y, p, t to run_events"
         )
     raise InputError(
-        f"{path}: cannot tell what it is; expected .npy, .npz, .bin (N-MNIST), .dat or .raw (Prophesee), .aedat (3.1), "
-        f"or name its format: {', '.join(FORMATS)}"
+        f"{path}: unknown format; expected .npy, .npz, .bin (N-MNIST), .dat or .raw (Prophesee), .aedat (3.1), "
+        f"or give its format: {', '.join(FORMATS)}"
     )
 
 
@@ -227,14 +227,14 @@ def _prophesee(path: Path, suffix: str, head: bytes) -> str:
                     other = version[:3].decode("ascii", "replace")
                     raise InputError(f"{path}: EVT {other}, expected EVT 2.0 or 3.0; convert it")
                 return f"evt{version[:1].decode()}"
-    raise InputError(f"{path}: its header names no encoding (% evt 2.0 or % evt 3.0)")
+    raise InputError(f"{path}: its header states no encoding (% evt 2.0 or % evt 3.0)")
 
 
 def _read_numpy(path: Path) -> Array:
     def choose(names: list[str]) -> list[str]:
         fields = _fields(names)
         if fields is None and len(names) != 1:
-            raise InputError(f"{path}: holds {', '.join(names)}, expected x, y, p, t or one structured array")
+            raise InputError(f"{path}: contains {', '.join(names)}, expected x, y, p, t or one structured array")
         return fields or names
 
     loaded = load(path, choose)
@@ -244,7 +244,7 @@ def _read_numpy(path: Path) -> Array:
         (loaded,) = loaded.values()
     fields = _fields(loaded.dtype.names or ())
     if fields is None:
-        raise InputTypeError(f"{path}: holds {loaded.dtype}, expected a structured array with fields x, y, p, t")
+        raise InputTypeError(f"{path}: contains {loaded.dtype}, expected a structured array with fields x, y, p, t")
     return from_fields(*(loaded[n] for n in fields), source=str(path))
 
 
@@ -269,7 +269,7 @@ def _read_prophesee(path: Path, encoding: str) -> Array:
     except Exception as error:  # it raises whatever it met; the reader wants one kind
         raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: {error}") from None
     if events is None:
-        raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: damaged, or of another encoding")
+        raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: damaged, or another encoding")
     return from_fields(*(events[n] for n in "xypt"), source=str(path))
 
 

@@ -176,14 +176,14 @@ def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: 
     x, y, p, t = whole_columns(*fields)
     if len(t) and np.any(np.diff(t) < 0):
         where = int(np.flatnonzero(np.diff(t) < 0)[0]) + 1
-        raise InputError(f"events: time falls at event {where} ({t[where - 1]} to {t[where]}); sort them by t")
+        raise InputError(f"events: time decreases at event {where} ({t[where - 1]} to {t[where]}); sort them by t")
     height, width, channels = shape
     row, column = (y - origin[0]) // shrink, (x - origin[1]) // shrink
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     if len(t) and not inside.any():
         raise InputError(
             f"none of the {len(t):,} events lies on the network's {height} x {width} pixels: x is {x.min()} to "
-            f"{x.max()}, y {y.min()} to {y.max()}; move them there by origin and shrink"
+            f"{x.max()}, y {y.min()} to {y.max()}; move them there with origin and shrink"
         )
     pixel = (row * width + column)[inside]
     rising = (p > 0)[inside]

@@ -150,7 +150,7 @@ def _tensor(graph: Graph, node: Node, name: str, strings: _Strings, data: _Data,
     shape = node.type.shape or (1,)
     halo = (place.halo.top, place.halo.left, place.halo.bottom, place.halo.right)
     if max(halo) > LARGEST_HALO:
-        raise CompileError(f"layer '{node.name}': padding by {max(halo)} pixels; at most {LARGEST_HALO} can be written")
+        raise CompileError(f"layer '{node.name}': padding by {max(halo)} pixels; at most {LARGEST_HALO} is supported")
     offset, size, encoding, origin = place.offset, place.bytes, Encoding.PLAIN, node.origin
     if place.storage is Storage.CONSTANT:
         encoding, raw = shortest(node) if coded else (Encoding.PLAIN, constant_bytes(node))

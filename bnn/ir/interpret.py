@@ -26,7 +26,7 @@ def run(graph: Graph, inputs: Sequence[Array]) -> dict[Node, Array]:
     ``inputs``: one array (N, ...) a graph input, of its type.  Raises :class:`InputError` on a wrong shape.
     """
     if len(inputs) != len(graph.inputs):
-        raise InputError(f"the graph has {len(graph.inputs)} inputs, {len(inputs)} arrays were given")
+        raise InputError(f"the graph has {len(graph.inputs)} inputs, found {len(inputs)} arrays")
     values: dict[Node, Array] = {}
     for node, array in zip(graph.inputs, inputs, strict=True):
         array = np.asarray(array, dtype=node.type.dtype.numpy)

@@ -93,7 +93,7 @@ def rewrite(graph: Graph, rules: Sequence[Rule], limit: int = 1000) -> Graph:
         if changed is graph:
             return graph
         graph = changed
-    raise VerifierError(f"rewriting did not come to an end within {limit} sweeps")
+    raise VerifierError(f"rewriting did not end within {limit} sweeps")
 
 
 def _sweep(graph: Graph, rules: Sequence[Rule]) -> Graph:

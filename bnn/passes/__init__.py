@@ -62,7 +62,7 @@ def lower(
     """
     for name in (dump_after, until):
         if name not in (None, "all", "import", *NAMES):
-            raise CompileError(f"no pass is called '{name}'; there are: import, {', '.join(NAMES)}, all")
+            raise CompileError(f"no pass is called '{name}'; expected one of import, {', '.join(NAMES)}, all")
     spec.verify(graph, Level.SOURCE, "import")
     if dump_after in ("import", "all"):
         dump(f"; after import\n{graph}\n")

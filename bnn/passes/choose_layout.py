@@ -42,8 +42,8 @@ def _check_supported(graph: Graph) -> None:
     for node in graph.nodes():
         if not node.is_constant and not 1 <= len(node.type.shape) <= 3:
             raise UnsupportedOpError(
-                f"layer '{node.name}' ({node.op}) gives {node.type}: the runtime has one to three dimensions besides "
-                "the batch, (C), (W, C) or (H, W, C); reshape it, or cut the model before it"
+                f"layer '{node.name}' ({node.op}) gives {node.type}: the runtime supports one to three dimensions "
+                "besides the batch, (C), (W, C) or (H, W, C); reshape it, or cut the model before it"
             )
     names = graph.output_names or ("",) * len(graph.outputs)
     for name, node in zip(names, graph.outputs, strict=True):

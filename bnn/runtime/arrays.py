@@ -127,13 +127,13 @@ def check_outputs(
             raise InputError(f"out '{name}': found shape {array.shape}, expected {expected}")
         if not (array.flags.c_contiguous and array.flags.aligned):
             raise InputError(
-                f"out '{name}': the array is not C-contiguous and aligned; make it by np.empty({expected}, np.float32)"
+                f"out '{name}': the array is not C-contiguous and aligned; use np.empty({expected}, np.float32)"
             )
         if not array.flags.writeable:
-            raise InputError(f"out '{name}': the array is read-only; pass one that can be written")
+            raise InputError(f"out '{name}': the array is read-only; pass a writable array")
         for what, other in taken:
             if np.may_share_memory(array, other):
-                raise InputError(f"out '{name}': the array overlaps {what}; pass memory of its own")
+                raise InputError(f"out '{name}': the array overlaps {what}; pass separate memory")
         taken.append((f"out '{name}'", array))
     return arrays
 

@@ -109,7 +109,7 @@ def sources(*parts: str) -> list[str]:
     """
     unknown = set(parts) - set(PARTS)
     if unknown:
-        raise ValueError(f"no part of the runtime is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        raise ValueError(f"no part of the runtime is called {', '.join(sorted(unknown))}; expected {', '.join(PARTS)}")
     return [path for path in _files("*.c") if _part(path) in (parts or PARTS)]
 
 

@@ -23,7 +23,7 @@ def path_text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     try:
         name = os.fsdecode(path)
         if b"\0" in os.fsencode(name):
-            raise ValueError("a path cannot hold a null character")
+            raise ValueError("a path cannot contain a null character")
     except TypeError:
         raise InputTypeError(f"path: found {type(path).__name__}, expected a string or an os.PathLike") from None
     except ValueError as error:

@@ -32,7 +32,7 @@ _KERAS_FILES = (b"PK\x03\x04", b"\x89HDF")  # how zip and HDF5 files begin
 
 # What to do about a file that does not open.
 _ADVICE = {
-    lib.BNN_ERROR_MAGIC: "make one by bnn compile MODEL, or bnn.compile(model).save(path)",
+    lib.BNN_ERROR_MAGIC: "make one with bnn compile MODEL, or bnn.compile(model).save(path)",
     lib.BNN_ERROR_VERSION: "compile the model again, or install the version of bnn that wrote it",
     lib.BNN_ERROR_TRUNCATED: "copy the file again, or compile the model again",
     lib.BNN_ERROR_CHECKSUM: "copy the file again, or compile the model again",
@@ -149,7 +149,7 @@ def select_kernels(name: str | None) -> Any:
         blame: Callable[[str], BnnError] = InputError if name is not None else EnvironmentVariableError
         what = "kernels" if name is not None else "environment variable BNN_KERNELS"
         usable = ", ".join(available_kernels())
-        raise blame(f"{what}: found '{forced}', expected one that this processor runs: {usable}")
+        raise blame(f"{what}: found '{forced}', expected a family that this processor runs: {usable}")
     return kernels
 
 
@@ -183,7 +183,7 @@ class Opened:
         self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
         if bytes(ffi.buffer(data, min(size, 4))) in _KERAS_FILES:
             raise ModelFormatError(
-                f"{source}: is a zip or HDF5 file, as Keras writes its models, and not a .bnn file; compile it first: "
+                f"{source}: is a zip or HDF5 file, probably a Keras model, and not a .bnn file; compile it first: "
                 f"bnn compile {source} -o net.bnn, or bnn.compile({source!r})"
             )
         problem = ffi.new("bnn_problem *")
@@ -219,7 +219,7 @@ class Opened:
             parts.append(f"{what}: found {problem.found}, expected {problem.expected}")
         argument = next((name for name in ("max_bytes", "max_work") if what.endswith(f"({name})")), None)
         if argument is not None:
-            parts.append(f"if you trust the file, open it with a larger {argument}=; else compile a smaller model")
+            parts.append(f"if you trust the file, open it with a larger {argument}=; otherwise compile a smaller model")
         elif status in _ADVICE:
             parts.append(_ADVICE[status])
         raise ModelFormatError("; ".join(parts))

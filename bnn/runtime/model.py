@@ -98,7 +98,7 @@ class Model:
         limits = _limits(max_bytes, max_work)
         owner, data, size = map_file(name)
         if size == 0:
-            raise ModelFormatError(f"{name}: the file is empty; make one by bnn.compile(model).save(path)")
+            raise ModelFormatError(f"{name}: the file is empty; write one with bnn.compile(model).save(path)")
         return cls(Opened(data, size, owner, family, name, *limits), name)
 
     @classmethod

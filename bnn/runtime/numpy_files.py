@@ -65,7 +65,7 @@ def _archive(path: Path, size: int, choose: Callable[[list[str]], Sequence[str]]
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> Array:
     if member.compress_type not in _METHODS:
-        raise InputError(f"{source}: packed by method {member.compress_type}, expected what numpy.savez writes")
+        raise InputError(f"{source}: compressed by method {member.compress_type}, expected one that numpy.savez writes")
     return _array(lambda: archive.open(member), member.file_size, source)
 
 
@@ -87,11 +87,11 @@ def _check_header(file: IO[bytes], size: int, source: str) -> None:
     shape, _, dtype = read(file)
     held, claimed = size - file.tell(), math.prod(shape) * dtype.itemsize
     if dtype.hasobject:
-        raise InputError(f"{source}: holds Python objects ({dtype}), expected numbers; nothing is unpickled")
+        raise InputError(f"{source}: contains Python objects ({dtype}), expected numbers; nothing is unpickled")
     if any(n < 0 for n in shape) or not dtype.itemsize:
-        raise InputError(f"{source}: found shape {shape} of {dtype}, which no array has")
+        raise InputError(f"{source}: found shape {shape} of {dtype}, which no array can have")
     if claimed > held:
-        raise InputError(f"{source}: {claimed:,} bytes are claimed by shape {shape} of {dtype}, {held:,} are there")
+        raise InputError(f"{source}: {claimed:,} bytes are claimed by shape {shape} of {dtype}, found {held:,}")
 
 
 @contextmanager

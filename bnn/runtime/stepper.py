@@ -36,7 +36,7 @@ class Stepper:
         check_count(len(dense), f"tensor '{info.name}': images", self.images)
         if lib.bnn_poke(self._context.pointer, info.index, ffi.from_buffer(FLOATS, dense), len(dense)) != lib.BNN_OK:
             bounds = "-128 to 127" if info.dtype == "i8" else "0 to 255"
-            raise InputError(f"tensor '{info.name}': found other values than whole numbers from {bounds}")
+            raise InputError(f"tensor '{info.name}': expected only whole numbers from {bounds}")
 
     def peek(self, tensor: int, images: int) -> Floats:
         """The values of the first ``images`` images, float32 (images, *shape); bits are +1 and -1."""
@@ -67,7 +67,7 @@ class Stepper:
         tensors = self._opened.tensors
         info = tensors[check_count(number, "tensor number", len(tensors) - 1, 0)]
         if info.storage == "constant":
-            raise InputError(f"tensor {number} is a constant, which lies in the file; give an activation's number")
+            raise InputError(f"tensor {number} is a constant; give the number of an activation")
         return info
 
     def _op(self, number: int) -> OpInfo:

@@ -115,7 +115,7 @@ class _Verifier:
         names, dtypes = self.original.input_names, [d.name for d in self.model.input_dtypes]
         if len(names) != len(dtypes):
             kind = self.original.framework
-            raise InputError(f"found a {kind} model of {len(names)} inputs, expected {len(dtypes)} as the file has")
+            raise InputError(f"found a {kind} model with {len(names)} inputs, expected {len(dtypes)} like the file")
         source = self.original.graph(dict(zip(names, dtypes, strict=True)))
         for node, shape, name in zip(source.inputs, self.model.input_shapes, names, strict=True):
             if node.type.shape != tuple(shape):
@@ -179,7 +179,7 @@ class _Verifier:
             if progress is not None:
                 progress(count)
         if with_nan == images:
-            raise InputError("in every image not-a-number reaches a quantizer, so nothing can be compared; give others")
+            raise InputError("in every image NaN reaches a quantizer, so nothing can be compared; give other images")
         self.end.layers = list(self.end_checks.values())
         report = Report(images, list(self.checks.values()), self.end, with_nan, framework=self.original.framework)
         if not report.ok:

@@ -191,8 +191,7 @@ def _arranged(path: str, model: Model, profile: str) -> LayeredNetwork:
         return arrange(decode(model.to_bytes()), profile)
     except CompileError as error:
         raise ModelFormatError(
-            f"{path}: its metadata name the profile '{profile}', in which this model is not written ({error}); emit it "
-            "again"
+            f"{path}: its metadata name the profile '{profile}', but this model cannot have it ({error}); emit it again"
         ) from None
 
 
@@ -316,7 +315,7 @@ def _read(path: str, model: Model) -> tuple[Any, str]:
     if not os.path.exists(path):
         raise ModelNotFoundError(f"{path}: there is no such file")
     if os.path.isdir(path):
-        raise ModelFileError(f"{path}: is a folder; expected a NIR file that bnn emit nir wrote")
+        raise ModelFileError(f"{path}: is a folder; expected a NIR file from bnn emit nir")
     try:
         import nir
     except ImportError as error:
@@ -329,7 +328,7 @@ def _read(path: str, model: Model) -> tuple[Any, str]:
     except Exception as error:  # h5py and nir raise many kinds
         raise ModelFormatError(f"{path}: nir cannot read it ({type(error).__name__}: {error}); emit it again") from None
     if metadata.get("producer") != "bnn":
-        raise ModelFormatError(f"{path}: its metadata name no .bnn file; only files of bnn.emit_nir can be verified")
+        raise ModelFormatError(f"{path}: its metadata name no .bnn file; only files from bnn.emit_nir can be verified")
     found, expected = metadata.get("bnn_sha256"), digest(model.to_bytes())
     if found != expected:
         raise ModelFormatError(

@@ -72,7 +72,7 @@ def test_times_may_fall_once_and_in_one_event_of_a_hundred(count: int, falls: in
         times[2 * i + 1] = 0
     assert len(decode_nmnist(nmnist(times))) == count
     times[2 * falls + 1] = 0
-    with pytest.raises(bnn.InputError, match=f"time falls {falls + 1} times in {count} events"):
+    with pytest.raises(bnn.InputError, match=f"time decreases {falls + 1} times in {count} events"):
         decode_nmnist(nmnist(times))
 
 
@@ -176,7 +176,7 @@ def test_where_events_begin(encoding: str, data: bytes, expected: int | str) -> 
     [
         (b"% evt 2.0", "evt2"), (b"% evt 3.0", "evt3"), (b"% EVT 3.1", "evt3"), (b"% format EVT2;x", "evt2"),
         (b"% format EVT3", "evt3"), (b"% evt 2.1", "EVT 2.1, expected"), (b"% evt 1.0", "EVT 1.0"),
-        (b"% evt 4.0", "EVT 4.0"), (b"% evt x", "names no encoding"), (b"evt 2.0", "has no header"),
+        (b"% evt 4.0", "EVT 4.0"), (b"% evt x", "states no encoding"), (b"evt 2.0", "has no header"),
     ],
 )  # fmt: skip
 def test_which_encoding_a_header_names(line: bytes, found: str) -> None:
@@ -190,7 +190,7 @@ def test_which_encoding_a_header_names(line: bytes, found: str) -> None:
 
 @pytest.mark.parametrize(
     ("read", "message"),
-    [(lambda path: None, "damaged, or of another encoding"), (lambda path: 1 / 0, "as evt2: division by zero")],
+    [(lambda path: None, "damaged, or another encoding"), (lambda path: 1 / 0, "as evt2: division by zero")],
 )
 def test_a_reader_that_fails(tmp_path: Path, read: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.raw"
@@ -221,7 +221,7 @@ def test_files_are_known_by_their_endings(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         assert recordings.read(path).tolist() == events.tolist(), path
     np.savez(tmp_path / "two.npz", a=events, b=events)
-    with pytest.raises(bnn.InputError, match="holds a, b, expected x, y, p, t or one structured array"):
+    with pytest.raises(bnn.InputError, match="contains a, b, expected x, y, p, t or one structured array"):
         recordings.read(tmp_path / "two.npz")
     with pytest.raises(bnn.ModelNotFoundError, match="there is no such recording"):
         recordings.read(tmp_path)

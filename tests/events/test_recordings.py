@@ -206,7 +206,7 @@ def test_unknown_files(tmp_path: Path) -> None:
     with pytest.raises(bnn.InputError, match=r"AEDAT 4\.0, expected 3\.1"):
         recordings.read(path)
     path.write_bytes(b"hello")
-    with pytest.raises(bnn.InputError, match="cannot tell what it is"):
+    with pytest.raises(bnn.InputError, match="unknown format"):
         recordings.read(path)
     with pytest.raises(bnn.InputError, match="format: found 'avi'"):
         recordings.read(path, "avi")
@@ -221,8 +221,8 @@ def test_unknown_files(tmp_path: Path) -> None:
         ("x.raw", bytes(range(1, 200)), "has no header"),
         ("x.raw", b"% evt 2.1\n% geometry 640x480\n", r"EVT 2\.1, expected EVT 2\.0 or 3\.0"),
         ("x.raw", b"% format EVT4;height=720\n", "EVT 4"),
-        ("x.raw", b"% date 2020-01-01\n", "names no encoding"),
-        ("x.bin", bytes(i * 37 % 239 for i in range(1000)), r"time falls \d+ times in 200 events"),
+        ("x.raw", b"% date 2020-01-01\n", "states no encoding"),
+        ("x.bin", bytes(i * 37 % 239 for i in range(1000)), r"time decreases \d+ times in 200 events"),
     ],
 )
 def test_files_of_another_kind(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -367,7 +367,7 @@ def test_place() -> None:
             "window: found 20000, but rule decay takes step, tau, level; leave it out",
         ),
         ({"rule": "surface", "count": 2}, "count: found 2, but rule surface takes step; leave it out"),
-        ({"rule": Rule("decay"), "step": 3, "tau": 7}, "options: found step, tau beside a Rule"),
+        ({"rule": Rule("decay"), "step": 3, "tau": 7}, "options: found step, tau together with a Rule"),
         ({"on": float("nan")}, "on: found nan, expected a finite"),
         ({"off": "low"}, "off: found 'low', expected a number"),
         ({"on": 1.0, "off": 1.0}, "on, off: found 1.0 and 1.0"),
@@ -384,7 +384,7 @@ def test_bad_rules(rng: np.random.Generator, change: dict[str, Any], message: st
 def test_bad_recordings(rng: np.random.Generator) -> None:
     events = recording(rng)
     shape = (8, 8, 1)
-    with pytest.raises(bnn.InputError, match="time falls at event"):
+    with pytest.raises(bnn.InputError, match="time decreases at event"):
         place(events[::-1], shape, (0, 0), 1)
     with pytest.raises(TypeError, match="expected a structured array"):
         place(np.zeros((4, 4)), shape, (0, 0), 1)

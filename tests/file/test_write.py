@@ -102,7 +102,7 @@ def test_the_widest_rim() -> None:
         if width < 2**16:
             assert File(encode(graph)).tensors[-2].halo == (0, width, 0, 0)
         else:
-            with pytest.raises(CompileError, match="padding by 65536 pixels; at most 65535 can be written"):
+            with pytest.raises(CompileError, match="padding by 65536 pixels; at most 65535 is supported"):
                 encode(graph)
 
 

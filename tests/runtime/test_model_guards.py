@@ -101,16 +101,16 @@ def with_field(kind: str, at: int, value: int) -> Any:
 @pytest.mark.parametrize(
     ("change", "limits", "advice"),
     [
-        (lambda data: b"x" * 200, {}, "make one by bnn compile MODEL"),
-        (lambda data: b"PK\x03\x04" + bytes(200), {}, "is a zip or HDF5 file, as Keras writes its models"),
-        (lambda data: b"\x89HDF" + bytes(200), {}, "is a zip or HDF5 file, as Keras writes its models"),
-        (lambda data: b"\x89HDG" + bytes(200), {}, "make one by bnn compile MODEL"),
+        (lambda data: b"x" * 200, {}, "make one with bnn compile MODEL"),
+        (lambda data: b"PK\x03\x04" + bytes(200), {}, "is a zip or HDF5 file, probably a Keras model"),
+        (lambda data: b"\x89HDF" + bytes(200), {}, "is a zip or HDF5 file, probably a Keras model"),
+        (lambda data: b"\x89HDG" + bytes(200), {}, "make one with bnn compile MODEL"),
         (with_field("<I", 8, 99), {}, "or install the version of bnn that wrote it"),
         (lambda data: data[:-1], {}, "copy the file again, or compile the model again"),
         (with_field("<I", 12, 1), {}, "copy the file again, or compile the model again"),
         (with_field("<I", 28, 2**31), {}, "; compile a smaller model"),
-        (lambda data: data, {"max_bytes": 1}, "open it with a larger max_bytes=; else compile a smaller"),
-        (lambda data: data, {"max_work": 1}, "open it with a larger max_work=; else compile a smaller"),
+        (lambda data: data, {"max_bytes": 1}, "open it with a larger max_bytes=; otherwise compile a smaller"),
+        (lambda data: data, {"max_work": 1}, "open it with a larger max_work=; otherwise compile a smaller"),
         (lambda data: b"", {}, "no bytes: expected the contents of a .bnn file"),
     ],
 )
@@ -352,7 +352,7 @@ def test_bytes_are_poked_as_bytes_or_floats(dtype: DType, least: int, most: int)
         stepper.poke(0, ends.astype(kind))
         assert stepper.peek(0, 1).tolist() == [[least, most]]
     for value in (least - 1, most + 1, 0.5):
-        with pytest.raises(errors.InputError, match=f"found other values than whole numbers from {least} to {most}"):
+        with pytest.raises(errors.InputError, match=f"expected only whole numbers from {least} to {most}"):
             stepper.poke(0, np.float32([[0, value]]))
     for other in (np.int16, np.float64, np.int8 if dtype is DType.u8 else np.uint8):
         with pytest.raises(errors.InputTypeError, match=f"found dtype {np.dtype(other)}, expected float32"):

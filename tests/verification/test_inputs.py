@@ -168,7 +168,7 @@ def test_only_numbers_are_compared(numbers: list[list[bool]], compared: list[lis
     )  # fmt: skip
     x = np.arange(6, dtype=np.float32)[:, None]
     if compared is None:
-        with pytest.raises(bnn.InputError, match="in every image not-a-number reaches a quantizer"):
+        with pytest.raises(bnn.InputError, match="in every image NaN reaches a quantizer"):
             Verifier.run(known, [x], None)
         return
     report = Verifier.run(known, [x], done.append)

@@ -230,8 +230,8 @@ def test_a_model_is_not_overwritten(small: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metadata", "kind", "words"),
     [
-        ({"producer": "other"}, bnn.ModelFormatError, "only files of bnn.emit_nir can be verified"),
-        ({"producer": None}, bnn.ModelFormatError, "only files of bnn.emit_nir can be verified"),
+        ({"producer": "other"}, bnn.ModelFormatError, "only files from bnn.emit_nir can be verified"),
+        ({"producer": None}, bnn.ModelFormatError, "only files from bnn.emit_nir can be verified"),
         ({"bnn_sha256": "0" * 64}, bnn.ModelFormatError, "was emitted from another .bnn file"),
         ({"profile": "spikes"}, bnn.ModelFormatError, "name the profile 'spikes', expected one of"),
         (PermissionError(13, "Permission denied"), bnn.errors.ModelFileError, "net.nir: Permission denied$"),

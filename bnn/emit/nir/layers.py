@@ -198,7 +198,7 @@ def _scaled(op: SpikeOp, kind: str) -> _Scaled:
     units = 2 * (4 * reach + np.abs(offset).astype(np.int64) + 1)
     if units.max() >= EXACT:
         raise UnsupportedOpError(
-            f"layer '{op.name}': its sums reach {int(reach.max()):,}, which float32 membranes do not hold to the half; "
+            f"layer '{op.name}': its sums reach {int(reach.max()):,}, which float32 membranes cannot hold exactly; "
             "make the layer smaller"
         )
     return _Scaled(op, kind, offset, T)
@@ -251,7 +251,7 @@ def _convolution(level: _Level, before: Sequence[Field], name: str, readout: boo
 
 def _sizes(name: str, size: tuple[int, ...], other: str, other_size: tuple[int, ...]) -> UnsupportedOpError:
     return UnsupportedOpError(
-        f"layer '{name}': its image of {size[0]}x{size[1]} would have to pass beside '{other}', which is "
+        f"layer '{name}': its image of {size[0]}x{size[1]} would have to pass through beside '{other}', which is "
         f"{other_size[0]}x{other_size[1]}; a chain of convolutions cannot carry both: use the profile 'flat'"
     )
 
@@ -285,7 +285,7 @@ def _axis(terms: Sequence[Term], axis: int, size: int, out: int, name: str) -> d
     strides = sorted({t.stride[axis] for t in terms}) if out > 1 else [1]
     if len(strides) > 1:
         raise UnsupportedOpError(
-            f"layer '{name}': strides {strides} side by side; a chain of convolutions cannot do both: use the profile "
+            f"layer '{name}': strides {strides} in parallel; a chain of convolutions cannot do both: use the profile "
             "'flat'"
         )
     befores = [(t.pads[axis], t.weight.shape[1 + axis]) for t in terms]
@@ -309,7 +309,7 @@ def _square(axes: Sequence[dict[int, tuple[int, int]]], name: str) -> tuple[int,
     sizes = sorted(set(axes[0]) & set(axes[1]))
     if not sizes:
         raise UnsupportedOpError(
-            f"layer '{name}': no square kernel with symmetric padding does the same, and nir's type check allows no "
+            f"layer '{name}': no square kernel with symmetric padding is equal, and nir's type check allows no "
             "others; use the profile 'flat'"
         )
     (sy, py), (sx, px) = (axis[sizes[0]] for axis in axes)

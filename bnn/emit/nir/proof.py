@@ -94,7 +94,7 @@ def prove(chain: LayeredNetwork, inputs: list[Array]) -> dict[str, Array]:
     compiled = interpret.run(form.original, inputs) if form.changed else values
     for made, old in form.same.items():
         if not np.array_equal(values[made], compiled[old], equal_nan=True):
-            raise VerifierError(f"layer '{made.name}': its neurons' bits are not those of the compiled network")
+            raise VerifierError(f"layer '{made.name}': its neurons' bits differ from the compiled network's")
     count = len(inputs[0])
     x = pack_spikes(chain.inputs, values, count, chain.flat)
     proof = {f"input/{n.name}": a for n, a in zip(chain.network.graph.inputs, inputs, strict=True)}
@@ -109,7 +109,7 @@ def prove(chain: LayeredNetwork, inputs: list[Array]) -> dict[str, Array]:
             proof["sums"] = expected.astype(np.float32)
         if not np.array_equal(x, expected):
             wrong = np.count_nonzero(x != expected)
-            raise VerifierError(f"layer '{layer.name}': {wrong} emitted values are not the oracle's")
+            raise VerifierError(f"layer '{layer.name}': {wrong} emitted values differ from the oracle's")
     for op in chain.network.readouts:
         for slot, operand in zip(conv_attrs(op.node).operands, op.node.inputs[2:], strict=True):
             if operand.is_constant:
@@ -117,7 +117,7 @@ def prove(chain: LayeredNetwork, inputs: list[Array]) -> dict[str, Array]:
     outputs = chain.network.decode(*readout_sums(chain, x))
     for name, ours, node in zip(_output_names(chain), outputs, form.original.outputs, strict=True):
         if not np.array_equal(ours, compiled[node], equal_nan=True):
-            raise VerifierError(f"output '{name}': decoded from sums it is not the oracle's")
+            raise VerifierError(f"output '{name}': decoded from sums it differs from the oracle's")
         proof[f"output/{name}"] = ours
     return proof
 

@@ -82,7 +82,7 @@ class TensorFlowModel:
         if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
             return ""
         return (
-            "TensorFlow may run with oneDNN, which rounds otherwise; set TF_ENABLE_ONEDNN_OPTS=0 in the environment "
+            "TensorFlow may run with oneDNN, which rounds differently; set TF_ENABLE_ONEDNN_OPTS=0 in the environment "
             "before it is imported"
         )
 

@@ -106,7 +106,7 @@ def test_two_strides_side_by_side(rng: Rng) -> None:
     x = bits((6, 6, 2))
     both = make("concat", conv(rng, x, 3, (2, 2), "two", stride=(2, 2)), conv(rng, x, 3, (4, 4), "one"))
     joined = dense(rng, flatten(conv(rng, both, 3, (2, 2), "joined")), 2)
-    with pytest.raises(UnsupportedOpError, match=r"strides \[1, 2\] side by side.*use the profile 'flat'"):
+    with pytest.raises(UnsupportedOpError, match=r"strides \[1, 2\] in parallel.*use the profile 'flat'"):
         check(rng, joined, profile="if")
     check(rng, joined, profile="flat")
 

@@ -223,7 +223,7 @@ def test_a_foreign_file_is_refused(model: Model, tmp_path: Path) -> None:
     ends = nir.Input({"input": np.array([3])}), nir.Output({"output": np.array([2])})
     graph = nir.NIRGraph.from_list(ends[0], nir.Linear(weight), ends[1])
     nir.write(tmp_path / "foreign.nir", graph)
-    with pytest.raises(ModelFormatError, match="only files of bnn.emit_nir can be verified"):
+    with pytest.raises(ModelFormatError, match="only files from bnn.emit_nir can be verified"):
         verify_nir(tmp_path / "foreign.nir", model, images(model, 1), first_installed())
 
 
@@ -267,7 +267,7 @@ def test_a_file_that_lies_about_its_profile(model: Model, tmp_path: Path, monkey
     report = verify_nir(profile_of(path, "if", tmp_path / "if.nir"), model, x, name)
     assert not report.ok and "node 'conv_b_spikes' is LIF, expected IF" in report.changes
     monkeypatch.setattr("bnn.emit.nir.layers.LARGEST_MATRIX", 10)
-    with pytest.raises(ModelFormatError, match=r"flat.nir: .* profile 'flat', in which this model is not written"):
+    with pytest.raises(ModelFormatError, match=r"flat.nir: .* profile 'flat', but this model cannot have it"):
         verify_nir(profile_of(path, "flat", tmp_path / "flat.nir"), model, x, name)
 
 
