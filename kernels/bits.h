@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the families share: small portable pieces. */
+/* Small portable pieces that the families share. */
 #ifndef BNN_KERNELS_BITS_H
 #define BNN_KERNELS_BITS_H
 
@@ -27,8 +27,8 @@ static inline uint32_t bnn_lowest_bit(uint64_t word)
 #endif
 }
 
-/* Defines a function that packs src [channels][count] into dst [block][count][lane], missing lanes zero; for words and
- * for floats. */
+/* Defines a function that packs src [channels][count] into dst [block][count][lane], with missing lanes zero; for words
+ * and floats. */
 #define BNN_PACK(function, type)                                                                  \
     static void function(type *dst, const type *src, size_t channels, size_t count, size_t lanes) \
     {                                                                                             \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Filters of bytes as the families pack them. */
+/* How the families pack byte filters. */
 #ifndef BNN_KERNELS_BYTES_H
 #define BNN_KERNELS_BYTES_H
 
@@ -14,8 +14,8 @@ static inline int32_t bnn_byte_weight(const struct bnn_byte_filters *f, const ui
     return sum / (int32_t)f->planes;
 }
 
-/* dst: [block][segment][word][lane], `taps` weights in a word, the first lowest.  The last word of a segment holds its last
- * `taps` weights, where there are so many, with zeros for those that the word before it has. */
+/* dst: [block][segment][word][lane], `taps` weights per word, the first lowest.  The last word of a segment holds its
+ * last `taps` weights, if it has that many, with zeros for those that the previous word has. */
 static inline void bnn_pack_bytes(uint32_t *dst, const struct bnn_byte_filters *f, size_t lanes, size_t taps)
 {
     size_t length = f->pixels * f->bytes, words = (f->bytes * f->planes + 31) / 32;

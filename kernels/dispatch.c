@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which families there are, and which of them this processor can run. */
+/* The list of families, and which of them this processor can run. */
 #include "../csrc/include/bnn.h"
 #include "kernels.h"
 
@@ -15,7 +15,7 @@ const struct bnn_kernels *const bnn_kernel_families[] = {
 
 const size_t bnn_kernel_family_count = sizeof bnn_kernel_families / sizeof bnn_kernel_families[0];
 
-/* The compiler's own tests ask cpuid, and the operating system (xgetbv) whether it saves the wide registers. */
+/* The compiler's own tests use cpuid, and check (xgetbv) that the operating system saves the wide registers. */
 static uint32_t processor_features(void)
 {
     uint32_t features = 0;

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const uint64_t nothing[BNN_ALIGNMENT / 8]; /* what an empty file maps to: mmap refuses a length of 0 */
+static const uint64_t nothing[BNN_ALIGNMENT / 8]; /* an empty file maps to this: mmap refuses a length of 0 */
 
 static bnn_status failed(bnn_mapping *mapping, int error)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A pool of threads that sleep until there is work.
  *
- * Waking a sleeping thread takes longer than most layers of a network.  So a thread that has just worked looks out for
- * the next job for some tens of microseconds before it sleeps, and so does the caller for the last thread to finish.
- * Each worker begins with a share of the indices of its own, always the same part, so that it finds in its caches what
- * it wrote in the job before; then it helps the others. */
+ * Waking a sleeping thread takes longer than most layers of a network.  So a thread that has just worked polls for the
+ * next job for some tens of microseconds before it sleeps, and the caller polls for the last thread to finish.  Each
+ * worker begins with its own share of the indices, always the same part, so that its caches hold what it wrote in the
+ * previous job; then it helps the others. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "host/host.h"
@@ -19,21 +19,21 @@ struct worker {
     struct bnn_pool *pool;
     size_t number;
     pthread_t thread;
-    atomic_size_t next; /* the first index of its share that nobody has claimed */
-    size_t end;         /* of its share; written with the pool's mutex while nobody is inside a job */
-    char apart[64];     /* on cache lines of their own, because everybody counts up everybody's */
+    atomic_size_t next; /* the first unclaimed index of its share */
+    size_t end;         /* of its share; written with the pool's mutex held, while no thread is in a job */
+    char apart[64];     /* on separate cache lines, because every thread increments every counter */
 };
 
 struct bnn_pool {
     size_t threads;
-    atomic_flag busy;      /* a call of bnn_pool_run is going on */
-    pthread_mutex_t mutex; /* of what follows; the atomics may be read without it */
+    atomic_flag busy;      /* a call of bnn_pool_run is running */
+    pthread_mutex_t mutex; /* protects what follows; the atomics may be read without it */
     pthread_cond_t work, done;
     int stop;
-    atomic_uint_fast64_t job; /* counts them, so that a thread joins each at most once */
+    atomic_uint_fast64_t job; /* counts jobs, so that a thread joins each at most once */
     bnn_task *task;           /* NULL: between jobs, or the job can no longer be joined */
     void *argument;
-    atomic_size_t joined;    /* threads inside the job, without the caller */
+    atomic_size_t joined;    /* threads in the job, without the caller */
     struct worker workers[]; /* threads; the first is the caller's */
 };
 
@@ -57,7 +57,7 @@ static void pause_shortly(void)
 #endif
 }
 
-/* Whether another job than `seen` turned up while it was worth waiting awake. */
+/* Whether a job other than `seen` appeared while it was worth waiting awake. */
 static int job_turned_up(bnn_pool *pool, uint_fast64_t seen)
 {
     for (int i = 0; i < SPINS; i++) {
@@ -68,7 +68,7 @@ static int job_turned_up(bnn_pool *pool, uint_fast64_t seen)
     return 0;
 }
 
-/* The mutex is held for nanoseconds: sleeping for it would cost a thousand times that. */
+/* The mutex is held for nanoseconds: sleeping on it would cost a thousand times as much. */
 static void lock(bnn_pool *pool)
 {
     for (int i = 0; i < SPINS; i++) {
@@ -84,11 +84,11 @@ static void *thread_main(void *argument)
     struct worker *w = argument;
     bnn_pool *pool = w->pool;
     uint_fast64_t seen = 0;
-    int awake = 0; /* it has worked a moment ago */
+    int awake = 0; /* it has just worked */
     lock(pool);
     while (!pool->stop) {
         if (pool->job == seen || pool->task == NULL) {
-            seen = pool->job; /* nothing of it is left to join */
+            seen = pool->job; /* the job can no longer be joined */
             if (awake) {
                 pthread_mutex_unlock(&pool->mutex);
                 awake = job_turned_up(pool, seen);
@@ -146,7 +146,7 @@ bnn_status bnn_pool_create(size_t threads, bnn_pool **pool)
         w->pool = p;
         w->number = p->threads;
         if (pthread_create(&w->thread, NULL, thread_main, w) != 0) {
-            bnn_pool_destroy(p); /* those that were started */
+            bnn_pool_destroy(p); /* the threads that were started */
             return BNN_ERROR_THREAD;
         }
     }
@@ -208,7 +208,7 @@ void bnn_pool_run(void *pool, bnn_task *task, void *argument, size_t count)
     work_on(p, task, argument, 0);
 
     lock(p);
-    p->task = NULL; /* every index is claimed: who wakes only now finds nothing */
+    p->task = NULL; /* every index is claimed: a thread that wakes only now finds nothing */
     if (p->joined != 0) {
         pthread_mutex_unlock(&p->mutex);
         for (int i = 0; i < SPINS && atomic_load_explicit(&p->joined, memory_order_relaxed) != 0; i++)

@@ -5,10 +5,10 @@
 #include <string.h>
 
 enum {
-    HEAD = 8,      /* bytes of compact floats before the exceptions: the base and their number */
-    EXCEPTION = 8, /* an index and the float that stands there */
+    HEAD = 8,      /* bytes of compact floats before the exceptions: the base and the number of exceptions */
+    EXCEPTION = 8, /* an index and the float at that index */
     LARGEST_BASE = 255 - 15,
-    RUN = 16 /* floats decoded together, in loops that the compiler makes vectors of */
+    RUN = 16 /* floats decoded together, in loops that the compiler vectorizes */
 };
 
 /* The parts of compact floats. */
@@ -18,10 +18,10 @@ struct compact {
     const uint16_t *low;       /* the lower 16 bits of the floats */
     const unsigned char *high; /* sign and the upper 7 bits of the mantissa */
     size_t half;
-    const unsigned char *codes; /* of exponents: those of the first half of the floats are the lower nibbles */
+    const unsigned char *codes; /* codes of exponents; the first half of the floats has the lower nibbles */
 };
 
-/* Bits of an element's code, of tables. */
+/* Bits of an element's code in tables. */
 static unsigned code_bits(bnn_encoding encoding)
 {
     return 1u << (encoding - BNN_TABLE_1);
@@ -89,7 +89,7 @@ const char *bnn_check_coded(const struct bnn_tensor *t, int64_t *found, int64_t 
         *expected = 0;
         return "exponent past its elements";
     }
-    uint64_t next = 0; /* the least index that the next exception may have */
+    uint64_t next = 0; /* the smallest index that the next exception may have */
     for (size_t i = 0; i < c.exceptions; i++) {
         uint32_t index = c.exception[2 * i];
         if (index < next || index >= elements) {
@@ -115,7 +115,7 @@ static void read_one(const struct compact *c, size_t i, float *value)
     memcpy(value, &bits, sizeof bits);
 }
 
-/* RUN floats of one half, whose codes are this far up in their bytes. */
+/* RUN floats of one half, whose codes are shifted this far in their bytes. */
 static void read_run(const uint16_t *low, const unsigned char *high, const unsigned char *codes, int shift,
                      uint32_t base, float *values)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CRC-32 (IEEE 802.3, reflected), eight bytes at a step of each of three streams. */
+/* CRC-32 (IEEE 802.3, reflected), eight bytes per step in each of three streams. */
 #include "model/validate.h"
 
 #include <string.h>
 
-/* Entry n of slice k is the CRC of byte n followed by k zero bytes.  A CRC is linear over XOR, so each slice
- * follows from its eight one-bit entries, which are all that is written down here; the compiler makes the table. */
+/* Entry n of slice k is the CRC of byte n followed by k zero bytes.  A CRC is linear over XOR, so each slice follows
+ * from its eight one-bit entries.  Only these are written here; the compiler makes the table. */
 #define ENTRY(n, a, b, c, d, e, f, g, h)                                                                            \
     (((n) & 1 ? (a) : 0) ^ ((n) & 2 ? (b) : 0) ^ ((n) & 4 ? (c) : 0) ^ ((n) & 8 ? (d) : 0) ^ ((n) & 16 ? (e) : 0) ^ \
      ((n) & 32 ? (f) : 0) ^ ((n) & 64 ? (g) : 0) ^ ((n) & 128 ? (h) : 0))
@@ -37,7 +37,7 @@ static inline uint32_t step(uint32_t crc, const unsigned char *p)
     uint32_t low, high;
     memcpy(&low, p, 4);
     memcpy(&high, p + 4, 4);
-    /* The half that does not wait for the last step's result comes first. */
+    /* The half that does not depend on the last step's result comes first. */
     uint32_t later =
         slices[3][high & 255] ^ slices[2][high >> 8 & 255] ^ slices[1][high >> 16 & 255] ^ slices[0][high >> 24];
     low ^= crc;
@@ -63,7 +63,7 @@ uint32_t bnn_crc32(uint32_t crc, const void *data, size_t size)
 {
     const unsigned char *p = data;
     crc = ~crc;
-    /* A step waits for the one before it, and that wait is all the time there is: three streams wait together. */
+    /* Each step waits for the previous one, and nothing else takes time: three streams wait at the same time. */
     for (; size >= 3 * STREAM; size -= 3 * STREAM, p += 3 * STREAM) {
         uint32_t first = crc, second = 0, third = 0;
         for (size_t i = 0; i < STREAM; i += 8) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The checks of a model that look at more than one record: who writes and reads what, and who shares memory. */
+/* The checks of a model that need more than one record: which ops write and read a tensor, and which tensors share
+ * memory. */
 #include "model/coding.h"
 #include "model/validate.h"
 
@@ -41,8 +42,8 @@ static int tail_is_zero(const struct bnn_tensor *t)
     return (tail >> t->c % 32) == 0;
 }
 
-/* Equal constants may share their data, and one row may stand for many; a file in which that is more than a few is made
- * to keep us busy.  most: bytes of all of them. */
+/* Equal constants may share their data, and one row may stand for many.  A file that does this excessively is
+ * malicious.  most: bytes of all of them. */
 static bnn_status check_constants(const struct bnn_model *m, uint64_t most, bnn_problem *problem)
 {
     uint64_t total = 0;
@@ -67,7 +68,7 @@ static bnn_status check_constants(const struct bnn_model *m, uint64_t most, bnn_
     return BNN_OK;
 }
 
-/* Hosts copy names and notes; those that share their bytes are more than the file. */
+/* Hosts copy names and notes; if these share bytes, the copies can be larger than the file. */
 static bnn_status check_texts(const struct bnn_model *m, bnn_problem *problem)
 {
     uint64_t total = 0, most = m->file_size + BNN_MAX_TEXT;
@@ -89,7 +90,7 @@ static bnn_status check_texts(const struct bnn_model *m, bnn_problem *problem)
     return BNN_OK;
 }
 
-/* Reads come after writes; everything but inputs and constants is written exactly once. */
+/* Reads come after writes; everything except inputs and constants is written exactly once. */
 static bnn_status check_order(struct bnn_model *m, bnn_problem *problem)
 {
     for (uint32_t k = 0; k < m->op_count; k++) {
@@ -136,7 +137,7 @@ static uint32_t position(const struct bnn_model *m, const uint32_t *alive, uint3
 static void forget(const struct bnn_model *m, uint32_t *alive, uint32_t *count, uint32_t tensor)
 {
     uint32_t at = position(m, alive, *count, m->tensors[tensor].offset);
-    if (at < *count && alive[at] == tensor) { /* not, when an op reads it twice and it is gone already */
+    if (at < *count && alive[at] == tensor) { /* not if an op reads it twice and it was already removed */
         (*count)--;
         for (; at < *count; at++)
             alive[at] = alive[at + 1];

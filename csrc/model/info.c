@@ -66,7 +66,7 @@ bnn_status bnn_get_tensor(const bnn_model *model, uint32_t tensor, bnn_tensor_in
         .origin = t->origin,
         .origin_length = t->origin_length,
     };
-    /* Constants: all four.  Activations: the last rank of h, w, c, from dims[0] on. */
+    /* Constants: all four.  Activations: the last rank of h, w, c, starting at dims[0]. */
     uint32_t skip = t->storage == BNN_CONSTANT ? 0 : 4 - t->rank;
     for (uint32_t i = 0; i + skip < 4; i++)
         info->dims[i] = all[i + skip];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the runtime's files share: decoded tensors and ops, and the row that every op fills. */
+/* Shared by the runtime's files: decoded tensors and ops, and the row that every op fills. */
 #ifndef BNN_INTERNAL_H
 #define BNN_INTERNAL_H
 
@@ -7,7 +7,8 @@
 #include "model/ops.gen.h"
 #include "kernels.h"
 
-/* A decoded tensor.  Elements are four bytes wide (f32, i32, or a word of 32 bits), or one (u8, i8); strides count them. */
+/* A decoded tensor.  Elements are four bytes wide (f32, i32, or a word of 32 bits), or one (u8, i8); strides count
+ * them. */
 struct bnn_tensor {
     bnn_dtype dtype;
     bnn_storage storage;
@@ -21,9 +22,9 @@ struct bnn_tensor {
     size_t interior;             /* from the start of an image to its first pixel inside the halo */
     size_t offset;               /* as in the file */
     size_t bytes;                /* of one image, as in the file */
-    const unsigned char *stored; /* constants: as they lie in the file */
-    const void *data;            /* constants that are not coded: the same, elements to be read in place */
-    uint32_t written, last_read; /* numbers of ops: the tensor is alive from one to the other */
+    const unsigned char *stored; /* constants: their bytes in the file */
+    const void *data;            /* plain constants: the same, as elements to read in place */
+    uint32_t written, last_read; /* op numbers between which the tensor is alive */
     const char *name, *origin, *note;
     uint32_t name_length, origin_length, note_length;
 };
@@ -35,14 +36,14 @@ struct bnn_op {
     const void *attrs;      /* the struct bnn_*_attrs, in the file (4-byte aligned) */
     const char *layer, *note;
     uint32_t layer_length, note_length;
-    void *prepared; /* whatever the op's prepare made, in the model's memory */
-    size_t scratch; /* bytes each worker needs while it runs, set by prepare */
+    void *prepared; /* made by the op's prepare, in the model's memory */
+    size_t scratch; /* bytes that each worker needs while it runs, set by prepare */
     /* Parts that its output can be cut into, beside rows; only the prepare of convolutions sets more than 1. */
     size_t columns, blocks;
     uint64_t work; /* of one image; see bnn.h */
 };
 
-/* Handed to prepare, which runs twice: once to measure (memory == NULL: count only) and once to do it. */
+/* The argument of prepare, which runs twice: first to measure (memory == NULL: only count), then to prepare. */
 struct bnn_prepare {
     const struct bnn_model *model;
     unsigned char *memory;
@@ -54,7 +55,7 @@ struct bnn_prepare {
 
 /* Reserve count * size bytes, aligned; NULL while measuring or after an overflow. */
 void *bnn_reserve(struct bnn_prepare *p, size_t count, size_t size);
-/* Say what is wrong: returns status. `what` is a short text; the op's number and layer are put before it. */
+/* Report a problem and return status.  `what` is a short text; the op's number and layer come before it. */
 bnn_status bnn_fail(struct bnn_prepare *p, const struct bnn_op *op, bnn_status status, const char *what, int64_t found,
                     int64_t expected);
 
@@ -71,17 +72,17 @@ struct bnn_run {
     const struct bnn_view *inputs; /* op->input_count, constants included (image 0) */
     struct bnn_view output;
     size_t images;
-    size_t first, batch;       /* of ops that look at the whole batch: these images' first, and how many it has */
+    size_t first, batch;       /* for ops that use the whole batch: the first of these images, and the batch size */
     size_t row_begin, row_end; /* rows of the output to compute */
     /* Convolutions: columns of the output, and blocks of its channels as `blocks` of the op counts them. */
     size_t column_begin, column_end, block_begin, block_end;
-    unsigned char *nan; /* per image: set to 1 where a float that is binarized is not a number */
+    unsigned char *nan; /* per image: set to 1 if a float to be binarized is NaN */
     void *scratch;      /* op->scratch bytes of this worker, aligned */
     int raw;            /* bnn_step_raw: only the layer's own slots; the output is a dense f32 view */
     int bare;           /* raw: not even these */
 };
 
-/* What runs an op.  The first four are the op table's: BNN_ROW_<name> of ops.gen.h sets them. */
+/* What runs an op.  The first four come from the op table: BNN_ROW_<name> in ops.gen.h sets them. */
 struct bnn_op_row {
     uint32_t opcode;
     const char *name;
@@ -122,7 +123,7 @@ static inline const struct bnn_tensor *bnn_op_input(const struct bnn_model *m, c
             return status_;           \
     } while (0)
 
-/* Arithmetic for what a file may make huge: UINT64_MAX instead of an overflow. */
+/* Arithmetic on sizes from a file, which may be huge: UINT64_MAX instead of an overflow. */
 static inline uint64_t bnn_times(uint64_t a, uint64_t b)
 {
     return b != 0 && a > UINT64_MAX / b ? UINT64_MAX : a * b;
@@ -156,17 +157,18 @@ static inline int bnn_is_conv(const struct bnn_op *op)
 uint32_t bnn_slot_input(const struct bnn_op *op, uint32_t slot);
 struct bnn_epilogue bnn_op_epilogue(const struct bnn_model *m, const struct bnn_op *op);
 
-/* Products of one image of a convolution, by what is multiplied: one is not 0.  All 0 for other ops. */
+/* Products of one image of a convolution, by type: exactly one is not 0.  All 0 for other ops. */
 struct bnn_products {
     uint64_t binary, byte, floating;
 };
 struct bnn_products bnn_op_products(const struct bnn_model *m, const struct bnn_op *op);
 uint64_t bnn_op_work(const struct bnn_model *m, const struct bnn_op *op);
-/* Work of the largest piece that is not cut any further: a row of one image, and of convolutions a pixel's group. */
+/* Work of the largest piece that cannot be cut: a row of one image; for convolutions, a channel or group of a pixel. */
 uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op);
 
-/* Zero the halo of `images` images of a view (the producer of a tensor does this each time: arena memory is shared).
- * Rows row_begin to row_end only, with the rows above the first and below the last where the range touches them. */
+/* Zero the halo of `images` images of a view (the producer of a tensor does this each time, because arena memory is
+ * shared).  Only rows row_begin to row_end, with the rows above the first and below the last if the range includes
+ * these. */
 void bnn_zero_halo(const struct bnn_view *view, size_t images, size_t row_begin, size_t row_end);
 
 /* The rows of all ops: each stands in the file of its family below ops/. */

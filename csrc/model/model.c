@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening a model: validate the file, then lay its tables and whatever the ops prepare out in the caller's memory.
+/* Opening a model: validate the file, then place its tables and the data that ops prepare in the caller's memory.
  *
- * How much memory that takes is measured by the very code that uses it (struct bnn_prepare counts before it gives), so
- * the two cannot disagree.  To measure there is no memory yet for tables: each op is shown to its prepare as a model of
- * one op whose tensors are the op's own.  And before there is any memory, measuring ends where a limit is passed: what
- * prepare does then is no more work than the sizes that the limits bound. */
+ * The same code measures the memory and uses it (struct bnn_prepare first only counts), so the two cannot disagree.
+ * While measuring there is no memory for tables yet: prepare sees each op as a model of one op with only the op's own
+ * tensors.  Measuring stops when a limit is exceeded, so the limits also bound the work of prepare. */
 #include "model/validate.h"
 
 #include <string.h>
 
 void *bnn_reserve(struct bnn_prepare *p, size_t count, size_t size)
 {
-    const size_t limit = SIZE_MAX / 4; /* of both terms, so that their sum does not overflow */
+    const size_t limit = SIZE_MAX / 4; /* limits each of the two terms, so that their sum does not overflow */
     if (p->used > limit || (size != 0 && count > limit / size))
         p->failed = 1;
     if (p->failed)
@@ -47,7 +46,7 @@ static struct tables reserve_tables(struct bnn_prepare *p, const struct bnn_head
     return t;
 }
 
-/* Runs an op's prepare; p->number is set here. */
+/* Runs an op's prepare; sets p->number. */
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, uint32_t number)
 {
     p->number = number;
@@ -65,14 +64,14 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, uint32_t num
     return status;
 }
 
-/* What the ops so far take. */
+/* The needs of the ops so far. */
 struct tally {
     uint64_t edges, read, work; /* heights and widths; bytes of constants; of one image */
     uint32_t dearest;           /* the op with the most work */
     uint64_t dearest_work;
 };
 
-/* Before an op is prepared: what bounds the work of preparing it. */
+/* Before an op is prepared: check the sizes that bound the work of preparing it. */
 static bnn_status count_shapes(struct tally *t, const struct bnn_model *m, const struct bnn_header *h,
                                const struct bnn_op *op, uint32_t number, bnn_problem *problem)
 {
@@ -93,7 +92,7 @@ static bnn_status count_shapes(struct tally *t, const struct bnn_model *m, const
     return BNN_OK;
 }
 
-/* After it: the memory that all of them need, and what running it costs. */
+/* After it: add the memory that it needs and the cost of running it. */
 static bnn_status count_costs(struct tally *t, const struct bnn_prepare *p, const struct bnn_header *h,
                               struct bnn_op *op)
 {
@@ -115,7 +114,7 @@ static bnn_status count_costs(struct tally *t, const struct bnn_prepare *p, cons
     return BNN_OK;
 }
 
-/* Names the op that is most of what is too much. */
+/* Names the op with the largest share of the excess. */
 static bnn_status check_work(const struct bnn_model *m, const struct bnn_header *h, const struct tally *t,
                              bnn_problem *problem)
 {
@@ -129,7 +128,7 @@ static bnn_status check_work(const struct bnn_model *m, const struct bnn_header 
                         h->limits.max_work);
 }
 
-/* Checks every op by itself and counts the bytes of the opened model. */
+/* Checks every op separately and counts the bytes of the opened model. */
 static bnn_status measure(const struct bnn_model *proto, const struct bnn_header *h, size_t *bytes,
                           bnn_problem *problem)
 {
@@ -168,7 +167,7 @@ static bnn_status argument_error(bnn_problem *problem, bnn_status status, const 
     return bnn_report(problem, status, name, BNN_NEVER, NULL, 0, what, (int64_t)found, (int64_t)expected);
 }
 
-/* What both entry points begin with: the arguments and the header. */
+/* The start of both entry points: check the arguments and the header. */
 static bnn_status begin(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
                         struct bnn_model *proto, struct bnn_header *h, bnn_problem *problem)
 {
@@ -201,8 +200,8 @@ static bnn_status begin(const void *file, size_t size, const bnn_kernels *kernel
     return BNN_OK;
 }
 
-/* A file that contradicts itself is most often a damaged one: then say so.  Only what can be told from the first bytes
- * comes before the checksum: the signature, the version and the length. */
+/* A contradictory file is usually damaged: if so, report the checksum instead.  Errors of the signature, the version
+ * and the length remain, because the first bytes alone show them. */
 static bnn_status blame(const unsigned char *file, size_t size, bnn_status status, bnn_problem *problem)
 {
     if ((status == BNN_ERROR_FORMAT || status == BNN_ERROR_LIMIT || status == BNN_ERROR_OPCODE) &&
@@ -231,7 +230,7 @@ bnn_status bnn_model_size(const void *file, size_t size, const bnn_kernels *kern
     return bnn_model_size_within(file, size, kernels, NULL, bytes, problem);
 }
 
-/* The memory of a context for one image and one worker, beside the `opened` bytes of the model. */
+/* The memory of a context for one image and one worker, in addition to the `opened` bytes of the model. */
 static bnn_status check_context(const struct bnn_model *m, const struct bnn_header *h, size_t opened,
                                 bnn_problem *problem)
 {

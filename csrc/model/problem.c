@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is wrong with a file, in words. */
+/* The text of a problem with a file. */
 #include "model/validate.h"
 
 struct text {
@@ -10,7 +10,8 @@ static void put(struct text *t, const char *s, size_t length)
 {
     for (; length > 0 && t->at < t->end; length--) {
         char c = *s++;
-        *t->at++ = (unsigned char)c < 32 || c == 127 ? '?' : c; /* a damaged file's names must not upset a terminal */
+        *t->at++ =
+            (unsigned char)c < 32 || c == 127 ? '?' : c; /* names in a damaged file must not disturb a terminal */
     }
 }
 
@@ -45,7 +46,7 @@ bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind,
         put_number(&t, number);
     }
     if (name_length != 0) {
-        /* The name gives way to the text: keep the room for "): " and what. */
+        /* Shorten the name, not the text: keep room for "): " and what. */
         size_t used = (size_t)(t.at - problem->what) + length_of(" (): ") + length_of(what);
         size_t room = used < sizeof problem->what - 1 ? sizeof problem->what - 1 - used : 0;
         size_t shown = name_length < room ? name_length : room;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading the header, a tensor or an op of a .bnn file.  Nothing that is read is believed: every number is checked
- * before it is used, sizes with overflow checks, so that after bnn_model_open all later code can do plain
- * arithmetic. */
+/* Reading the header, a tensor or an op of a .bnn file.  Nothing in the file is trusted: every number is checked before
+ * use, and sizes are checked for overflow, so that all code after bnn_model_open can do plain arithmetic. */
 #include "model/coding.h"
 #include "model/validate.h"
 
@@ -202,7 +201,7 @@ static bnn_status read_dims(const unsigned char *record, struct bnn_tensor *t, c
     return BNN_OK;
 }
 
-/* The bytes of one image (a constant: of all its elements), unless they overflow. */
+/* The bytes of one image (for a constant, of all its elements), unless they overflow. */
 static int tensor_bytes(struct bnn_tensor *t, uint64_t *bytes)
 {
     uint64_t height = (uint64_t)t->top + t->h + t->bottom, width = (uint64_t)t->left + t->w + t->right;

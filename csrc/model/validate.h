@@ -12,7 +12,7 @@
 #define BNN_TENSOR_BYTES 64u
 #define BNN_OP_BYTES 32u /* before the inputs */
 
-/* Limits that keep the work on a hostile file bounded; networks stay far below them. */
+/* Limits that bound the work on a hostile file; networks stay far below them. */
 #define BNN_MAX_TENSORS 65536u
 #define BNN_MAX_OPS 16384u
 #define BNN_MAX_INPUTS 32u                 /* inputs of one op */
@@ -20,7 +20,7 @@
 #define BNN_MAX_PIXELS 65536u              /* height or width of an activation with its halo */
 #define BNN_MAX_EDGES ((uint64_t)1 << 24)  /* heights and widths of all ops' outputs together */
 #define BNN_MAX_SIZE ((uint32_t)INT32_MAX) /* any other dimension */
-#define BNN_MAX_TEXT ((uint64_t)1 << 24)   /* bytes of names and notes, beyond the file's: they may share */
+#define BNN_MAX_TEXT ((uint64_t)1 << 24)   /* bytes of names and notes, beyond the file's size: they may share bytes */
 /* The defaults of bnn_limits. */
 #define BNN_OPENED_BYTES ((uint64_t)64 << 20)
 #define BNN_OPENED_TIMES 64u
@@ -34,14 +34,14 @@ struct bnn_header {
     uint32_t tensor_count, op_count, input_count, output_count;
     size_t tensors, ops, ops_size, strings, strings_size, data, data_size;
     size_t arena;
-    uint64_t most;     /* bytes of the opened model, and of constants that are read for it */
+    uint64_t most;     /* limit on the bytes of the opened model, and of the constants read for it */
     bnn_limits limits; /* as given, or zeros */
 };
 
-/* crc: 0, or the result for the bytes before. */
+/* crc: 0, or the result for the preceding bytes. */
 uint32_t bnn_crc32(uint32_t crc, const void *data, size_t size);
 
-/* Numbers of a file, which need not be aligned. */
+/* Numbers in a file, which need not be aligned. */
 static inline uint32_t bnn_load32(const unsigned char *p)
 {
     uint32_t v;
@@ -62,22 +62,22 @@ int bnn_checksum_matches(const unsigned char *file, size_t size, bnn_problem *pr
 bnn_status bnn_read_header(const unsigned char *file, size_t size, struct bnn_header *h, bnn_problem *problem);
 bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h, uint32_t number, struct bnn_tensor *t,
                            bnn_problem *problem);
-/* *offset: of the record in the file; moves to the next one.  Leaves the op's prepared and scratch zero. */
+/* *offset: the record's place in the file; advances to the next record.  Leaves the op's prepared and scratch zero. */
 bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, uint32_t number, size_t *offset,
                        struct bnn_op *op, bnn_problem *problem);
 
-/* The checks that look at more than one record: needs all tensors and ops, fills the input and output tensors and every
+/* The checks that need more than one record: takes all tensors and ops, fills the input and output tensors and every
  * tensor's written and last_read.  alive: room for min(tensor_count, BNN_MAX_ALIVE) numbers. */
 bnn_status bnn_check_graph(struct bnn_model *m, const struct bnn_header *h, uint32_t *alive, bnn_problem *problem);
 
-/* For bnn_problem: numbers above INT64_MAX show as it. */
+/* For bnn_problem: larger numbers are shown as INT64_MAX. */
 static inline int64_t bnn_shown(uint64_t v)
 {
     return v > INT64_MAX ? INT64_MAX : (int64_t)v;
 }
 
-/* Write a problem down (when not NULL): "<kind> <number> (<name>): <what>"; kind alone where number is BNN_NEVER.
- * Returns status. */
+/* Fill a problem (if not NULL): "<kind> <number> (<name>): <what>"; only kind if number is BNN_NEVER.  Returns status.
+ */
 bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind, uint32_t number, const char *name,
                       size_t name_length, const char *what, int64_t found, int64_t expected);
 /* The same of a tensor or an op. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What ops cost, in the units of bnn.h: for threads, for limits, and for those who wait. */
+/* The cost of ops in the units of bnn.h, for threads, limits and polls. */
 #include "model/internal.h"
 
 enum {
@@ -44,9 +44,9 @@ uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op)
     if (bnn_is_conv(op)) {
         uint64_t groups = (uint64_t)((const struct bnn_conv_attrs *)op->attrs)->groups;
         int depthwise = groups > 1 && bnn_op_input(m, op, 1)->c == 1;
-        /* A block of channels at a pixel is far below any limit: 64 sums, each of less than 2^24 products. */
+        /* A block of channels of a pixel is far below any limit: 64 sums, each of fewer than 2^24 products. */
         pieces = bnn_times(pieces * t->w, depthwise ? 1 : groups > 1 ? groups : t->c);
     }
-    /* Rows of the halo above and below come with the first and the last of the image's. */
+    /* The halo rows above and below belong to the first and the last row of the image. */
     return bnn_plus(bnn_parts(bnn_op_work(m, op), pieces), (uint64_t)(t->top + t->bottom) * t->row);
 }

@@ -73,7 +73,7 @@ const struct bnn_op_row bnn_op_row_affine = {
     .row = affine_row,
 };
 
-/* prelu: x where x >= 0, else x * slope[c]; -0 is scaled, which changes no value but perhaps its sign. */
+/* prelu: x where x >= 0, else x * slope[c]; -0 is scaled, which can only change its sign. */
 static bnn_status prepare_prelu(struct bnn_prepare *p, struct bnn_op *op)
 {
     BNN_TRY(bnn_check_types(p, op, 2, BNN_F32, BNN_F32));

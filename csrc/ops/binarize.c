@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* binarize: the bit x >= 0, so that zeros of either sign give +1; or, with a threshold and a flip a channel, the bit
- * (x >= threshold) != flip.  What is not a number is reported for its image; so are infinite numbers in channels whose
- * threshold is none: before it stood a multiplication by zero. */
+/* binarize: the bit x >= 0, so that zeros of either sign give +1; or, with a threshold and a flip per channel, the bit
+ * (x >= threshold) != flip.  NaN is reported for its image; so is infinity in channels whose threshold is NaN, which
+ * had a multiplication by zero. */
 #include "ops/check.h"
 #include "run/view.h"
 
@@ -18,7 +18,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return bnn_check_same_shape(p, op);
 }
 
-/* Whether a channel without a threshold has an infinite number in a row. */
+/* Whether a channel with a NaN threshold has an infinite number in a row. */
 static int infinite_times_zero(const float *restrict in, const float *restrict thresholds, size_t channels,
                                size_t pixels)
 {
@@ -29,7 +29,7 @@ static int infinite_times_zero(const float *restrict in, const float *restrict t
     return found;
 }
 
-/* With a threshold and a flip a channel. */
+/* With a threshold and a flip per channel. */
 static void run_thresholds(const struct bnn_run *r)
 {
     const struct bnn_tensor *t = r->output.tensor;
@@ -56,7 +56,7 @@ static void run_signs(const struct bnn_run *r)
     const struct bnn_tensor *t = r->output.tensor;
     int (*binarize)(uint32_t *, const float *, size_t) = r->model->kernels.binarize;
     size_t pixels = t->w, c = t->c;
-    if (c % 32 == 0) { /* no tail bits: a row at once */
+    if (c % 32 == 0) { /* no tail bits: the whole row at once */
         c *= pixels;
         pixels = 1;
     }

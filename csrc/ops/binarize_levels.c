@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* binarize_levels: the number of thresholds that are <= x, in binary, bit p of it in plane p; planes begin on words.  What is
- * not a number is reported for its image.
+/* binarize_levels: the number of thresholds that are <= x, in binary, bit p of it in plane p; planes begin on words.
+ * NaN is reported for its image.
  *
- * Bit p of a number n is the parity of the multiples of 2^p up to n: the exclusive or of the comparisons with every 2^p-th
- * threshold.  So a few thresholds are compared with by the kernels, a row at a time; many are searched. */
+ * Bit p of a number n is the parity of the multiples of 2^p up to n: the exclusive or of the comparisons with every
+ * 2^p-th threshold.  With few thresholds, kernels compare a row at a time; with many, each pixel is searched. */
 #include "ops/check.h"
 #include "run/view.h"
 
@@ -14,9 +14,8 @@ enum { FEW_PLANES = 4 };
 
 struct levels {
     uint32_t steps, planes;
-    const float
-        *thresholds;       /* few: [steps][channels]; else [2^planes - 1], not-a-number past the last: never reached */
-    const uint32_t *flips; /* few: none */
+    const float *thresholds; /* few: [steps][channels]; otherwise [2^planes - 1], NaN (never reached) after the last */
+    const uint32_t *flips;   /* few: none */
 };
 
 static bnn_status check_thresholds(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t)
@@ -68,7 +67,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return BNN_OK;
 }
 
-/* A row by comparing it with every threshold. */
+/* Compares a row with every threshold. */
 static int compare(const struct bnn_run *r, const struct levels *l, uint32_t *out, const float *in)
 {
     const struct bnn_tensor *from = r->inputs[0].tensor;
@@ -87,7 +86,7 @@ static int compare(const struct bnn_run *r, const struct levels *l, uint32_t *ou
     return nan;
 }
 
-/* A pixel by search: from the highest bit of the number to the lowest. */
+/* Searches the number of a pixel, from its highest bit to its lowest. */
 static int search(const struct levels *l, uint32_t *out, const float *in, size_t channels)
 {
     size_t words = (channels + 31) / 32;

@@ -34,7 +34,7 @@ const struct bnn_op_row bnn_op_row_cast = {
     .row = cast_row,
 };
 
-/* excess_128: signed bytes as unsigned ones, each 128 greater. */
+/* excess_128: signed bytes as unsigned ones, each plus 128. */
 static bnn_status prepare_excess(struct bnn_prepare *p, struct bnn_op *op)
 {
     return bnn_check_unary(p, op, BNN_I8, BNN_U8);

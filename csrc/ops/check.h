@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the prepare functions of most ops check.  Each helper fails with what it found and expected. */
+/* Checks for the prepare functions of most ops.  Each helper fails with the found and the expected value. */
 #ifndef BNN_CHECK_H
 #define BNN_CHECK_H
 
@@ -17,7 +17,7 @@ static inline const struct bnn_tensor *bnn_op_output(const struct bnn_model *m, 
     return &m->tensors[op->output];
 }
 
-/* `least` to `most` inputs; those below `activations` are not constants. */
+/* `least` to `most` inputs; the first `activations` of them are not constants. */
 bnn_status bnn_check_inputs(struct bnn_prepare *p, const struct bnn_op *op, uint32_t least, uint32_t most,
                             uint32_t activations);
 bnn_status bnn_check_dtype(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t, bnn_dtype dtype,
@@ -25,7 +25,7 @@ bnn_status bnn_check_dtype(struct bnn_prepare *p, const struct bnn_op *op, const
 /* `count` inputs, of which the first is an activation; its type, and the output's. */
 bnn_status bnn_check_types(struct bnn_prepare *p, const struct bnn_op *op, uint32_t count, bnn_dtype from,
                            bnn_dtype to);
-/* A constant of one dimension, of so many numbers; `what` names their count. */
+/* A constant with one dimension of the given size; `what` names the size. */
 bnn_status bnn_check_operand(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t,
                              bnn_dtype dtype, uint32_t count, const char *what);
 /* The output's rank and dimensions. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* concat: the channels of all inputs, one after another.  Bits are shifted to where they belong. */
+/* concat: the channels of all inputs, one after another.  Bits are shifted to their places. */
 #include "ops/check.h"
 #include "model/validate.h"
 #include "run/view.h"

@@ -5,7 +5,7 @@
 #include "ops/check.h"
 #include "run/view.h"
 
-/* NumPy's rule for one dimension; 0 where it does not broadcast. */
+/* NumPy's broadcasting rule for one dimension; 0 if it does not broadcast. */
 static uint32_t broadcast(uint32_t a, uint32_t b)
 {
     return a == b || b == 1 ? a : a == 1 ? b : 0;

@@ -54,7 +54,7 @@ FUNCTION(sigmoid, LIBRARY, prepare, 1.0f / (1.0f + expf(-x)));
 FUNCTION(sqrt, LIBRARY, prepare, sqrtf(flushed(x)));
 FUNCTION(tanh, LIBRARY, prepare, tanhf(x));
 
-/* -1, 0 or +1 (0 for zeros of either sign, and for denormals); what is not a number stays. */
+/* -1, 0 or +1 (0 for zeros of either sign, and for denormals); NaN stays. */
 FUNCTION(sign, 2, prepare, x != x ? x : (float)(x >= FLT_MIN) - (float)(x <= -FLT_MIN));
 
 static bnn_status prepare_round(struct bnn_prepare *p, struct bnn_op *op)

@@ -8,7 +8,7 @@
 #include <float.h>
 #include <string.h>
 
-/* The output's length along an axis, or 0 where the window is larger than the padded image. */
+/* The output's length along an axis, or 0 if the window is larger than the padded image. */
 static uint64_t output_size(uint32_t size, int32_t kernel, int32_t stride, int32_t before, int32_t after)
 {
     int64_t room = (int64_t)size + before + after - kernel;
@@ -27,7 +27,7 @@ static bnn_status check_axis(struct bnn_prepare *p, const struct bnn_op *op, int
     return BNN_OK;
 }
 
-/* Attributes and shapes; the dtypes are the op's to check. */
+/* Checks attributes and shapes; the op checks the dtypes. */
 static bnn_status check_windows(struct bnn_prepare *p, const struct bnn_op *op)
 {
     const struct bnn_pool_attrs *a = op->attrs;
@@ -50,7 +50,7 @@ static uint64_t sums_work(const struct bnn_model *m, const struct bnn_op *op)
 {
     const struct bnn_tensor *t = bnn_op_output(m, op);
     uint64_t taps = bnn_pool_window(op->attrs, bnn_op_input(m, op, 0));
-    return bnn_times((uint64_t)t->h * t->w, bnn_times(taps, (uint64_t)t->c + 4)); /* a tap costs something itself */
+    return bnn_times((uint64_t)t->h * t->w, bnn_times(taps, (uint64_t)t->c + 4)); /* each tap has a cost of its own */
 }
 
 static void sum(float *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys, struct bnn_taps xs)
@@ -97,12 +97,11 @@ const struct bnn_op_row bnn_op_row_sum_pool = {
 
 /* max_pool: the maximum.
  *
- * Of floats, first down the columns (whole rows at a time, which is where the work is), into a row of scratch memory,
- * then along it.
+ * Floats: first down the columns (most of the work, on whole rows at a time), into a row of scratch memory, then along
+ * that row.
  *
- * Of bits it is their OR.  With a mask, channels whose mask bit is set take the AND instead (they carry the
- * complement of a decreasing threshold): AND is OR of complements, complemented, so out = OR(tap ^ mask) ^ mask
- * does both at once. */
+ * Bits: OR.  With a mask, channels whose mask bit is set take AND instead (they hold the complement of a decreasing
+ * threshold): AND is the complement of the OR of complements, so out = OR(tap ^ mask) ^ mask does both at once. */
 static bnn_status prepare_max(struct bnn_prepare *p, struct bnn_op *op)
 {
     BNN_TRY(bnn_check_inputs(p, op, 1, 2, 1));
@@ -117,13 +116,13 @@ static bnn_status prepare_max(struct bnn_prepare *p, struct bnn_op *op)
     return check_windows(p, op);
 }
 
-/* As TensorFlow's: from the lowest finite float upwards; what is not a number is skipped. */
+/* Like TensorFlow's: starts at the lowest finite float; NaN is skipped. */
 static void lowest(float *out, size_t count)
 {
     BNN_FOR_BLOCKS(k, count, out[k] = -FLT_MAX;);
 }
 
-/* Output columns [begin, end) whose windows lie inside the image: with stride 1 all of them at once. */
+/* Output columns [begin, end) whose windows lie inside the image: with stride 1, all at once. */
 static void inner_columns(const struct bnn_run *r, float *out, const float *columns, size_t begin, size_t end)
 {
     const struct bnn_pool_attrs *a = r->op->attrs;
@@ -133,7 +132,7 @@ static void inner_columns(const struct bnn_run *r, float *out, const float *colu
     out += begin * c;
     for (size_t x = begin; x < end; x += run, out += run * c) {
         const float *tap = columns + (x * stride - (size_t)a->pad_left) * c;
-        memcpy(out, tap, run * c * sizeof *out); /* not a not-a-number: the columns' maxima skipped those */
+        memcpy(out, tap, run * c * sizeof *out); /* not NaN: the columns' maxima skipped NaN */
         for (size_t k = 1; k < kernel; k++)
             max_row(out, tap + k * c, run * c);
     }
@@ -160,7 +159,7 @@ static void highest_row(const struct bnn_run *r, size_t image, size_t y)
     lowest(columns, width);
     for (size_t k = ys.begin; k < ys.end; k++)
         r->model->kernels.max_row(columns, bnn_row_floats(&r->inputs[0], image, k), width);
-    /* Columns left and right of those whose windows lie inside the image. */
+    /* Columns whose windows do not lie inside the image, left and right. */
     size_t stride = (size_t)a->stride_w, left = (size_t)a->pad_left, kernel = (size_t)a->kernel_w;
     size_t begin = (left + stride - 1) / stride,
            end = in->w + left >= kernel ? (in->w + left - kernel) / stride + 1 : 0;
@@ -201,7 +200,7 @@ static void any_row(const struct bnn_run *r, size_t image, size_t y)
     }
 }
 
-/* Of floats, down the columns and then along the row; of bits, words. */
+/* Floats: down the columns and then along the row; bits: words. */
 static uint64_t max_work(const struct bnn_model *m, const struct bnn_op *op)
 {
     const struct bnn_pool_attrs *a = op->attrs;

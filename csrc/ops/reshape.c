@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* copy: the same value in another place, with another halo. */
+/* copy: the same value in another place and with another halo. */
 static bnn_status prepare_copy(struct bnn_prepare *p, struct bnn_op *op)
 {
     return bnn_check_unary(p, op, bnn_op_output(p->model, op)->dtype, bnn_op_output(p->model, op)->dtype);
@@ -24,8 +24,8 @@ const struct bnn_op_row bnn_op_row_copy = {
     .row = copy_row,
 };
 
-/* reshape: the same elements in row-major order, in another shape.  Rows stand apart in memory where there is a
- * halo, and the bits of a pixel fill whole words: so even equal orders are not always equal bytes. */
+/* reshape: the same elements in row-major order, in another shape.  A halo separates rows in memory, and the bits of a
+ * pixel fill whole words, so even the same order can have different bytes. */
 static bnn_status prepare_reshape(struct bnn_prepare *p, struct bnn_op *op)
 {
     BNN_TRY(bnn_check_inputs(p, op, 1, 1, 1));
@@ -36,13 +36,13 @@ static bnn_status prepare_reshape(struct bnn_prepare *p, struct bnn_op *op)
     return BNN_OK;
 }
 
-/* No bits move inside words: floats, bytes, equal pixels, or pixels that fill their words. */
+/* No bits move within words: floats, bytes, equal pixels, or pixels that fill their words. */
 static int is_whole(const struct bnn_tensor *out, const struct bnn_tensor *in)
 {
     return out->dtype != BNN_B1 || out->c == in->c || (out->c % 32 == 0 && in->c % 32 == 0);
 }
 
-/* Where the elements of a row of the output come from: `run` of them at a time stand together in the input. */
+/* The source of an output row's elements: `run` of them at a time are adjacent in the input. */
 static void move_elements(unsigned char *out, size_t count, size_t first, const struct bnn_view *v, size_t image)
 {
     size_t run = (size_t)v->tensor->w * v->tensor->words, size = v->tensor->element;
@@ -55,7 +55,7 @@ static void move_elements(unsigned char *out, size_t count, size_t first, const 
     }
 }
 
-/* The bits of one output pixel, which begin at element `first` of the input: words are filled in a register, since an
+/* The bits of one output pixel, starting at element `first` of the input.  Words are filled in a register, since an
  * input pixel may have few bits. */
 static void move_bits(uint32_t *out, size_t count, size_t first, const struct bnn_view *v, size_t image)
 {

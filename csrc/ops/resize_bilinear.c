@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* resize_bilinear: between the four nearest pixels, along the rows and then between them, in TensorFlow's order. */
+/* resize_bilinear: interpolates the four nearest pixels, along the rows and then between them, in TensorFlow's order.
+ */
 #include "run/blocks.h"
 #include "ops/check.h"
 #include "run/view.h"
@@ -19,7 +20,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return bnn_check_output(p, op, 3, (uint64_t)a->size_h, (uint64_t)a->size_w, in->c);
 }
 
-/* The pixels before and after a position along an axis, and how far it is from the first. */
+/* The pixels before and after a position along an axis, and its distance from the first. */
 struct place {
     size_t low, high;
     float distance;

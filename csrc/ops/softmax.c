@@ -11,7 +11,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return bnn_check_unary(p, op, BNN_F32, BNN_F32);
 }
 
-/* A channel that is not a number makes all of them so: by the sum, whatever the maximum came out as. */
+/* NaN in one channel makes all channels NaN through the sum, whatever the maximum is. */
 static void softmax(float *restrict out, const float *restrict in, size_t c)
 {
     float most = in[0], sum = 0.0f;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loops over channels that compilers vectorise at -O2: gcc does so only where the number of steps is a constant. */
+/* Loops over channels that compilers vectorize at -O2: gcc does so only if the number of steps is a constant. */
 #ifndef BNN_BLOCKS_H
 #define BNN_BLOCKS_H
 
-/* for (size_t i = 0; i < n; i++) { ... }, in blocks of 16 first.  What is written must be restrict. */
+/* for (size_t i = 0; i < n; i++) { ... }, in blocks of 16 first.  Pointers that are written must be restrict. */
 #define BNN_FOR_BLOCKS(i, n, ...)                         \
     do {                                                  \
         size_t block_ = 0;                                \

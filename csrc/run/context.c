@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A context's memory: how it is laid out, where tensors lie in it, and one op at work in it. */
+/* A context's memory: its layout, the places of tensors in it, and running one op in it. */
 #include "run/context.h"
 #include "model/validate.h"
 
@@ -13,14 +13,14 @@ static size_t round_up(size_t n)
 /* Adds count * size, rounded up, to *total; 0 on overflow. */
 static int add(size_t *total, size_t count, size_t size)
 {
-    const size_t limit = SIZE_MAX / 4; /* of both terms, so that their sum does not overflow */
+    const size_t limit = SIZE_MAX / 4; /* limits each of the two terms, so that their sum does not overflow */
     if (*total > limit || (size != 0 && count > limit / size))
         return 0;
     *total += round_up(count * size);
     return 1;
 }
 
-/* Lays the context out; memory NULL: only measures.  0 on overflow. */
+/* Lays out the context; memory NULL: only measures.  0 on overflow. */
 static int lay_out(const struct bnn_model *m, size_t images, size_t workers, unsigned char *memory,
                    struct bnn_context *c, size_t *bytes)
 {
@@ -138,7 +138,7 @@ struct bnn_view bnn_context_view(const struct bnn_context *c, uint32_t tensor, s
     return v;
 }
 
-/* A view of images from one on; a constant is the same for all. */
+/* A view of the images from one on; a constant is the same for all images. */
 static struct bnn_view view_from(struct bnn_view v, size_t image)
 {
     if (v.image != 0) /* the data of coded constants are NULL, to which not even 0 may be added */

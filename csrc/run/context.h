@@ -20,11 +20,11 @@ struct bnn_context {
     /* One of each for every worker, this many bytes apart. */
     unsigned char *arena, *scratch, *nan;
     size_t arena_stride, scratch_stride, nan_stride;
-    unsigned char *home; /* of inputs and outputs while the model is stepped through */
+    unsigned char *home; /* the inputs and outputs while the model is stepped through */
 };
 
-/* Where a run finds the graph's inputs and outputs: the caller's arrays from image `first` on, or, where inputs is
- * NULL, the context's own. */
+/* The graph's inputs and outputs in a run: the caller's arrays from image `first` on, or, if inputs is NULL, the
+ * context's own. */
 struct bnn_buffers {
     const void *const *inputs;
     float *const *outputs;
@@ -34,7 +34,7 @@ struct bnn_buffers {
 struct bnn_view bnn_context_view(const struct bnn_context *c, uint32_t tensor, size_t slot,
                                  const struct bnn_buffers *buffers);
 
-/* A part of what an op computes: from begin to end along each of these.  Only convolutions are divided by blocks of
+/* A part of an op's output: from begin to end along each of these axes.  Only convolutions are divided by blocks of
  * channels and by columns. */
 enum { BNN_BLOCKS, BNN_COLUMNS, BNN_ROWS, BNN_IMAGES, BNN_AXES };
 
@@ -42,19 +42,19 @@ struct bnn_part {
     size_t begin[BNN_AXES], end[BNN_AXES];
 };
 
-/* All of it. */
+/* The whole output. */
 struct bnn_part bnn_whole(const struct bnn_model *m, uint32_t op, size_t images);
 
-/* An op cut into parts of at most `most` work, as far as it can be cut: by rows, then blocks, images and columns. */
+/* An op cut into parts with at most `most` work, as far as possible: by rows, then blocks, images and columns. */
 struct bnn_cut {
     struct bnn_part whole;
     size_t step[BNN_AXES];
-    uint64_t work; /* of a part, about */
+    uint64_t work; /* of a part, approximately */
     int begun;
 };
 
 struct bnn_cut bnn_cut_op(const struct bnn_model *m, uint32_t op, size_t images, uint64_t most);
-/* Gives one part after another, in order; 0 after the last. */
+/* Returns one part after another, in order; 0 after the last. */
 int bnn_next_part(struct bnn_cut *cut, struct bnn_part *part);
 
 /* Run an op on views of its inputs and its output. */
@@ -65,11 +65,10 @@ void bnn_run_op(const struct bnn_run *r);
 void bnn_context_run_op(const struct bnn_context *c, uint32_t op, size_t images, size_t slot, size_t worker,
                         const struct bnn_buffers *buffers, const struct bnn_part *part, float *raw);
 
-/* Counts work that is done, of each worker; asks where it has become enough.  Nonzero: stop. */
+/* Counts the work done by each worker, and polls when there is enough.  Nonzero: stop. */
 int bnn_context_stopped_after(struct bnn_context *c, uint64_t work);
 
-/* All of an op in the first arena, by all workers (raw: the calling thread alone); asks whether to go on, where there is
- * a poll. */
+/* Runs a whole op in the first arena with all workers (raw: only the calling thread); polls, if there is a poll. */
 bnn_status bnn_context_step(struct bnn_context *c, uint32_t op, size_t images, const struct bnn_buffers *buffers,
                             float *raw);
 

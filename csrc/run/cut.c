@@ -13,7 +13,7 @@ struct bnn_part bnn_whole(const struct bnn_model *m, uint32_t number, size_t ima
 
 struct bnn_cut bnn_cut_op(const struct bnn_model *m, uint32_t op, size_t images, uint64_t most)
 {
-    /* A dense layer's weights are read once for all images: those are parted late. */
+    /* A dense layer's weights are read once for all images, so images are divided late. */
     static const int order[BNN_AXES] = {BNN_ROWS, BNN_BLOCKS, BNN_IMAGES, BNN_COLUMNS};
     struct bnn_cut cut = {.whole = bnn_whole(m, op, images), .work = bnn_times(m->ops[op].work, images)};
     uint64_t wanted = bnn_parts(cut.work, most);
@@ -30,7 +30,7 @@ struct bnn_cut bnn_cut_op(const struct bnn_model *m, uint32_t op, size_t images,
 
 int bnn_next_part(struct bnn_cut *cut, struct bnn_part *part)
 {
-    int axis = 0; /* the first along which it goes on; along those before it, from the beginning again */
+    int axis = 0; /* the first axis that advances; the axes before it start again */
     if (!cut->begun) {
         cut->begun = 1;
         *part = cut->whole;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running a model: micro-batches, how they are spread over threads, and how they are cut for who wants to be asked.
+/* Running a model: micro-batches, how they are spread over threads, and how they are cut for polls.
  *
- * Batches are spread before layers are: with at least as many images as workers, each worker runs whole
- * micro-batches in an arena of its own.  With fewer, the workers share one arena and the rows of each op's output.
- * Neither changes any result: an image's value depends on nothing but the image.  Where it depends on the others
- * (bnn_whole_batch), the batch is one micro-batch, of which the workers share the rows.
+ * Batches are spread before layers are: with at least as many images as workers, each worker runs whole micro-batches
+ * in its own arena.  With fewer, the workers share one arena and the rows of each op's output.  Neither changes any
+ * result: an image's value depends only on the image.  If it depends on the others (bnn_whole_batch), the batch is one
+ * micro-batch, whose rows the workers share.
  *
- * With a poll, work is handed out in pieces, and between two of them the calling thread asks.  All workers are done
- * with a piece before the next begins: for each of them some micro-batches, or of one some small ops or a part of a
- * large one. */
+ * With a poll, work is divided into pieces, and the calling thread polls between two of them.  All workers finish a
+ * piece before the next begins.  A piece is some micro-batches per worker, or some small ops or a part of a large op of
+ * one micro-batch. */
 #include "run/context.h"
 
 #include <math.h>
@@ -24,7 +24,7 @@
 #define BNN_PIECE BNN_POLL_WORK
 #endif
 
-/* Ranges of rows for each worker: more than one, so that a worker that is late holds up the others less. */
+/* Ranges of rows per worker: more than one, so that a late worker delays the others less. */
 enum { RANGES = 2 };
 
 int bnn_context_stopped_after(struct bnn_context *c, uint64_t work)
@@ -75,7 +75,7 @@ static void spread_rows(const struct bnn_context *c, uint32_t number, size_t ima
     }
 }
 
-/* Parts of a piece's work for each of the workers who share it, who are as many as it has rows. */
+/* Parts of a piece's work for each worker that shares it; there are at most as many workers as rows. */
 static struct bnn_cut cut_for(const struct bnn_model *m, uint32_t op, size_t images, size_t *sharing)
 {
     for (;;) {
@@ -123,7 +123,7 @@ static int flagged(const struct bnn_context *c, size_t image, size_t images, siz
     return found;
 }
 
-/* The outputs of flagged images are not numbers; those of all images, where each goes into all. */
+/* Set the outputs of flagged images to NaN; of all images, if each image affects all. */
 static void poison(const struct bnn_context *c, size_t images, size_t first_worker, size_t workers,
                    const struct bnn_buffers *buffers)
 {
@@ -146,7 +146,7 @@ struct batch {
     const void *const *inputs;
     float *const *outputs;
     size_t count, chunk;
-    /* The job at hand: chunks from `first` on; of each, ops; and of an op that is alone, a part. */
+    /* The current job: chunks from `first` on, and in each some ops, or a part of a single op. */
     size_t first;
     uint32_t op_begin, op_end;
     struct bnn_part part;
@@ -173,7 +173,7 @@ static void run_chunk(void *argument, size_t index, size_t worker)
     poison(c, images, worker, 1, &buffers);
 }
 
-/* The chunk's arena, scratch and flags are those of its index, whoever works on it now. */
+/* The chunk's index determines its arena, scratch and flags, whichever worker runs it. */
 static void run_piece(void *argument, size_t index, size_t worker)
 {
     const struct batch *b = argument;
@@ -183,14 +183,14 @@ static void run_piece(void *argument, size_t index, size_t worker)
     (void)worker;
     for (uint32_t k = b->op_begin; k < b->op_end; k++) {
         struct bnn_part part = b->op_end - b->op_begin == 1 ? b->part : bnn_whole(c->model, k, images);
-        part.end[BNN_IMAGES] = part.end[BNN_IMAGES] < images ? part.end[BNN_IMAGES] : images; /* the last chunk's */
+        part.end[BNN_IMAGES] = part.end[BNN_IMAGES] < images ? part.end[BNN_IMAGES] : images; /* of the last chunk */
         if (part.begin[BNN_IMAGES] < part.end[BNN_IMAGES]) {
             bnn_context_run_op(c, k, images, index, index, &buffers, &part, NULL);
         }
     }
 }
 
-/* Takes as many ops, from op_begin on, as make a piece: at least one.  Returns their work on a chunk. */
+/* Takes ops from op_begin on until they make a piece: at least one.  Returns their work on a chunk. */
 static uint64_t take_ops(struct batch *b)
 {
     const struct bnn_model *m = b->context->model;
@@ -204,7 +204,7 @@ static uint64_t take_ops(struct batch *b)
     return work;
 }
 
-/* One chunk for each of `slots` workers. */
+/* One chunk per worker, for `slots` workers. */
 static bnn_status run_round(struct batch *b, size_t slots)
 {
     struct bnn_context *c = b->context;
@@ -231,7 +231,7 @@ static bnn_status run_round(struct batch *b, size_t slots)
     return BNN_OK;
 }
 
-/* Every worker runs chunks of its own. */
+/* Every worker runs its own chunks. */
 static bnn_status run_apart(struct batch *b)
 {
     struct bnn_context *c = b->context;
@@ -315,8 +315,8 @@ bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const
     if (workers == 1 || batch < workers || context->profile != NULL || m->whole_batch) {
         return run_together(&b);
     }
-    /* As few rounds as the micro-batch allows, and chunks of the same size in all of them. */
-    size_t round = workers * context->images; /* context_create found no overflow in more than this */
+    /* As few rounds as the micro-batch allows, with chunks of the same size. */
+    size_t round = workers * context->images; /* bnn_context_create checked a larger size for overflow */
     size_t rounds = batch / round + (batch % round != 0);
     size_t chunks = rounds * workers;
     b.chunk = batch / chunks + (batch % chunks != 0);

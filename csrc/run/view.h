@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pixels, rows and bits of tensors in memory: what ops share. */
+/* Pixels, rows and bits of tensors in memory, for all ops. */
 #ifndef BNN_VIEW_H
 #define BNN_VIEW_H
 
@@ -16,7 +16,7 @@ static inline float *bnn_row_floats(const struct bnn_view *v, size_t i, size_t y
     return (float *)v->data + i * v->image + y * v->tensor->row;
 }
 
-/* The same of any type. */
+/* The same for any type. */
 static inline unsigned char *bnn_row_bytes(const struct bnn_view *v, size_t i, size_t y)
 {
     return (unsigned char *)v->data + (i * v->image + y * v->tensor->row) * v->tensor->element;
@@ -37,7 +37,7 @@ static inline uint32_t bnn_bit_length(uint32_t n)
     return bits;
 }
 
-/* Values of bytes, signed or not. */
+/* Bytes, signed or not. */
 static inline int bnn_are_bytes(const struct bnn_tensor *t)
 {
     return t->dtype == BNN_U8 || t->dtype == BNN_I8;
@@ -47,10 +47,10 @@ static inline int bnn_are_bytes(const struct bnn_tensor *t)
 void bnn_pack_pixel(uint32_t *bits, const float *values, size_t c);
 void bnn_unpack_pixel(float *values, const uint32_t *bits, size_t c);
 
-/* Whether a tensor can hold the values: one of bytes takes whole numbers from 0 to 255, or -128 to 127. */
+/* Whether a tensor can hold the values: bytes are whole numbers from 0 to 255, or -128 to 127. */
 int bnn_hold(const struct bnn_tensor *t, const float *values, size_t count);
 
-/* OR `count` bits of src, from bit `from` on, into dst, from bit `to` on.  Where dst was zero this copies. */
+/* OR `count` bits of src, starting at bit `from`, into dst, starting at bit `to`.  If dst is zero, this copies. */
 void bnn_or_bits(uint32_t *dst, size_t to, const uint32_t *src, size_t from, size_t count);
 
 #endif

@@ -18,7 +18,7 @@ static inline struct bnn_taps bnn_pool_taps(size_t position, int32_t stride, int
     return taps;
 }
 
-/* Taps of a window along an axis, and of all of it, as far as the image goes. */
+/* The largest number of taps of a window inside the image, along one axis and in total. */
 static inline uint32_t bnn_pool_reach(int32_t kernel, uint32_t size)
 {
     return (uint32_t)kernel < size ? (uint32_t)kernel : size;

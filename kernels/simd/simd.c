@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The vectors that every processor of an instruction set has: SSE2 of x86-64, NEON of ARM64; 4 channels a vector.  All of
- * it is the compiler's vector extensions, but what NEON does better. */
+/* The vectors of every x86-64 (SSE2) or ARM64 (NEON) processor; 4 channels per vector.  It uses the compiler's vector
+ * extensions, except where NEON intrinsics are better. */
 #include "../kernels.h"
 
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AVX2: 8 channels a vector; differing bits are looked up. */
+/* AVX2: 8 channels per vector; differing bits are looked up. */
 #include "../kernels.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -22,8 +22,8 @@
 #define WIDEN_BYTES(s) _mm256_madd_epi16((__m256i)(s), _mm256_set1_epi16(1))
 #define WIDE_LT(count, limit) compare_wide(count, limit)
 
-/* Bit l: count l < limit l, for 64 lanes.  Differences keep their sign while they are narrowed to bytes; that narrowing
- * goes by 128-bit halves, so parts come out as rows of four and are transposed. */
+/* Bit l: count l < limit l, for 64 lanes.  Differences keep their sign when narrowed to bytes; narrowing works on
+ * 128-bit halves, so parts come out as rows of four and are transposed. */
 TARGET static inline __attribute__((always_inline)) uint64_t compare_wide(const void *counts, const void *limits)
 {
     const __m256i *count = counts;

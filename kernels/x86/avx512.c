@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AVX-512 with VPOPCNTDQ and VNNI (no processor has the one without the other): 16 channels a vector; a tile of 7 pixels by 64 channels fills 28 of the 32 registers. */
+/* AVX-512 with VPOPCNTDQ and VNNI (no processor has only one of them): 16 channels per vector; a tile of 7 pixels by 64
+ * channels fills 28 of the 32 registers. */
 #include "../kernels.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -34,9 +35,9 @@
 
 typedef __mmask16 mask;
 
-/* Bit l: count l < limit l, for 64 lanes.  Comparing four times into mask registers and joining those is slower: their
- * operations share one port.  Differences keep their sign while they are narrowed to bytes; that narrowing goes by
- * 128-bit parts, so parts come out as rows of four and are transposed. */
+/* Bit l: count l < limit l, for 64 lanes.  Four comparisons into mask registers and joining these is slower: mask
+ * operations share one port.  Differences keep their sign when narrowed to bytes; narrowing works on 128-bit parts, so
+ * parts come out as rows of four and are transposed. */
 TARGET static inline __attribute__((always_inline)) unsigned long long compare_wide(__m512i c0, __m512i c1, __m512i c2,
                                                                                     __m512i c3, const void *limits)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a convolution of bytes needs of its own; see conv.h. */
+/* The special needs of byte convolutions; see conv.h. */
 #include "ops/conv/conv.h"
 
 void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
@@ -23,17 +23,17 @@ void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
         kernels->bytes.pack(dst, &filters);
 }
 
-/* What a tap's weights take from the sum for what stands for zero: theirs times it. */
+/* A tap's contribution to the correction: its weights times the channels' zeros. */
 static double zeros_of_tap(const struct bnn_conv_shape *s, const float *zeros, const uint32_t *signs)
 {
-    double sum = 0.0; /* of two planes twice what the tap takes, which a float may not hold */
+    double sum = 0.0; /* for two planes, twice the tap's contribution, which a float may not hold */
     for (uint32_t i = 0; i < s->w->c; i++)
         sum += signs[i / 32] >> i % 32 & 1 ? zeros[i % s->x->c] : -zeros[i % s->x->c];
     return sum / s->sign_planes;
 }
 
-/* Of a filter, summed from the first tap: sums[y * (kernel width + 1) + x] over rows < y and columns < x.  They are exact,
- * as the sums of products are. */
+/* The contributions of a filter's taps, summed from the first: sums[y * (kernel width + 1) + x] over rows < y and
+ * columns < x.  They are exact, like the sums of products. */
 static void sum_zeros(const struct bnn_conv_shape *s, const float *zeros, uint32_t filter, double *sums)
 {
     const struct bnn_tensor *w = s->w;
@@ -69,14 +69,14 @@ void bnn_conv_correct_bytes(const struct bnn_conv *conv, const float *zeros, con
     }
 }
 
-/* A number that no sum reaches; 2^24 where they are not whole numbers below it. */
+/* A number that no sum reaches; 2^24 if the sums are not whole numbers below it. */
 static int32_t out_of_reach(const struct bnn_conv_shape *s, const float *zeros)
 {
     double sum = 0.0;
     for (uint32_t c = 0; c < s->x->c; c++)
         sum += zeros[c] > 127.5f ? zeros[c] : 255.0f - zeros[c];
     sum = sum * s->w->h * s->w->w + 1.0;
-    return sum < (1 << 24) ? (int32_t)sum : 1 << 24; /* also where a zero is no number */
+    return sum < (1 << 24) ? (int32_t)sum : 1 << 24; /* also if a zero is NaN */
 }
 
 void bnn_conv_margins(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv, size_t count)

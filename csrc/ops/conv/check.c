@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a convolution in a file must fulfil; the same rules as `_conv` and `_slots` of bnn/ir/ops. */
+/* The rules for convolutions in a file: the same as `_conv` and `_slots` in bnn/ir/ops. */
 #include "ops/conv/conv.h"
 
 #define CHECK(condition, what, found, expected)                                                    \
@@ -11,7 +11,7 @@
 static const int64_t MAX_PRODUCTS = (1 << 24) - 1;                    /* sums up to here are exact in float32 */
 static const int64_t MAX_BYTE_PRODUCTS = ((1 << 24) - 1) / (2 * 255); /* of bytes, with their corrections */
 
-/* Length of one spatial axis of the output; 0 or less where the kernel does not fit. */
+/* Length of one spatial axis of the output; 0 or less if the kernel does not fit. */
 static int64_t output_size(uint32_t size, uint32_t kernel, int32_t stride, int32_t dilation, int32_t before,
                            int32_t after)
 {
@@ -40,7 +40,7 @@ static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, co
     CHECK(a->slots >= 0 && a->slots < 1 << BNN_SLOT_COUNT, "slots", a->slots, (1 << BNN_SLOT_COUNT) - 1);
     CHECK(a->layer_slots >= 0 && a->layer_slots < 1 << BNN_SLOT_COUNT, "slots of the layer", a->layer_slots,
           (1 << BNN_SLOT_COUNT) - 1);
-    int ordered = a->clamp0_lo <= a->clamp0_hi && a->clamp1_lo <= a->clamp1_hi; /* false for not-a-number too */
+    int ordered = a->clamp0_lo <= a->clamp0_hi && a->clamp1_lo <= a->clamp1_hi; /* false for NaN, too */
     CHECK(ordered, "bounds of a clamp in order (1: yes)", 0, 1);
     return BNN_OK;
 }
@@ -107,10 +107,10 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, enum b
         wanted = planes * ((wanted + 31) / 32 * 32);
     CHECK(wanted == x->c, "channels of the data", x->c, wanted);
     CHECK(w->o % groups == 0, "filters left over when divided into groups", w->o % groups, 0);
-    uint64_t taps = (uint64_t)w->h * w->w, products = taps * channels; /* the file holds a filter: no overflow */
+    uint64_t taps = (uint64_t)w->h * w->w, products = taps * channels; /* the file holds a filter, so no overflow */
     uint64_t most = (uint64_t)(bytes ? MAX_BYTE_PRODUCTS : MAX_PRODUCTS);
     CHECK(products <= most, "products in a sum", products, most);
-    /* Several planes: what borders add, less than the sums themselves, must be exact too. */
+    /* Several planes: the additions of borders, smaller than the sums themselves, must be exact, too. */
     CHECK(planes == 1 || products * 2 * ((1u << planes) - 1) <= (uint64_t)MAX_PRODUCTS,
           "products in a sum of several planes", products, MAX_PRODUCTS / (2 * ((INT64_C(1) << planes) - 1)));
     CHECK(!binary || groups == 1 || w->c % 32 == 0, "channels of a group past a multiple of 32", w->c % 32, 0);

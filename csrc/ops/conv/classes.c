@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Border classes: output rows and columns that have the same taps inside the image; and where pixels lie. */
+/* Border classes (output rows and columns with the same taps inside the image), and the places of pixels. */
 #include "bits.h"
 #include "ops/conv/conv.h"
 
-/* Taps k of an axis with 0 <= position * stride + k * dilation - before < size: always a range; [0, 0) when empty. */
+/* Taps k of an axis with 0 <= position * stride + k * dilation - before < size: always a range; [0, 0) if empty. */
 static struct bnn_conv_range inside(uint32_t position, uint32_t size, uint32_t kernel, int32_t stride, int32_t dilation,
                                     int32_t before)
 {
@@ -21,8 +21,8 @@ struct axis {
     int32_t stride, dilation, before;
 };
 
-/* The distinct ranges of an axis (equal ones are neighbours: both ends only fall).  Writes the class of every
- * output position and the range of every class, where there is memory.  Returns the number of classes. */
+/* The distinct ranges of an axis (equal ones are neighbours: both ends only fall).  Writes the class of every output
+ * position and the range of every class, if memory is given.  Returns the number of classes. */
 static size_t classify(const struct axis *axis, uint32_t *class_of, struct bnn_conv_range *ranges)
 {
     struct bnn_conv_range last = {0, 0};
@@ -41,7 +41,8 @@ static size_t classify(const struct axis *axis, uint32_t *class_of, struct bnn_c
     return classes;
 }
 
-/* Set bits of a filter's taps, summed from the first: sums[y * (kernel width + 1) + x] over rows < y and columns < x. */
+/* Set bits of a filter's taps, summed from the first: sums[y * (kernel width + 1) + x] over rows < y and columns < x.
+ */
 static void sum_taps(const struct bnn_tensor *w, uint32_t filter, int32_t *sums)
 {
     size_t width = (size_t)w->w + 1;
@@ -91,7 +92,8 @@ static void correct_bits(const struct bnn_conv *conv, const struct bnn_conv_rang
     }
 }
 
-/* The least p with correction - 2 p < threshold, by floor division; 0: even no differing bits are too many. */
+/* The smallest p with correction - 2 p < threshold, by floor division; 0: even with no differing bits the sum is too
+ * low. */
 static int64_t limit(int32_t correction, int32_t threshold)
 {
     int64_t twice = (int64_t)correction - threshold;
@@ -102,8 +104,8 @@ static void fill_limits(const struct bnn_conv *conv, const int32_t *thresholds, 
 {
     const struct bnn_conv_shape *s = &conv->shape;
     const float *correction = conv->corrections;
-    /* Limits are below 2^30 + 2^23, as corrections are below 2^24.  Of several planes, the sum of those above the last is
-     * added when running: it is below 2^24, and a limit below 0 may become one above. */
+    /* Limits are below 2^30 + 2^23, as corrections are below 2^24.  With several planes, the sum of the planes above
+     * the last is added at run time: it is below 2^24, and may raise a limit from below 0 to above 0. */
     const int64_t least = s->planes > 1 ? INT32_MIN : 0;
     for (size_t class = 0; class < classes; class ++)
         for (size_t g = 0; g < s->groups; g++)
@@ -113,7 +115,7 @@ static void fill_limits(const struct bnn_conv *conv, const int32_t *thresholds, 
             }
 }
 
-/* Rows to hand to a kernel at once: together at most MAX_PIXELS pixels, in as few tiles as can be.  Where a row does not
+/* Rows to pass to a kernel at once: together at most MAX_PIXELS pixels, in as few tiles as possible.  If a row does not
  * fill its tiles, the rest takes about two smaller ones. */
 static size_t choose_rows(size_t width, size_t height, size_t tile)
 {
