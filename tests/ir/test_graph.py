@@ -341,7 +341,7 @@ def test_interpreter_checks_inputs() -> None:
     for wrong in ((0, 4, 5, 1), (4, 5, 3), (1, 1, 4, 5, 3), ()):
         with pytest.raises(InputError, match="input 'x' expects"):
             interpret.outputs(graph, [np.zeros(wrong)])
-    with pytest.raises(InputError, match="has 1 inputs, 0 arrays"):
+    with pytest.raises(InputError, match="has 1 inputs, found 0 arrays"):
         interpret.outputs(graph, [])
     assert interpret.outputs(graph, [np.zeros((0, 4, 5, 3))])[0].shape == (0, 4, 5, 3)
 
