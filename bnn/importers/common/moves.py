@@ -41,8 +41,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class Moved:
-    """A tensor whose elements are those of another value, in batches of two sizes (or one, where the other is not
-    known): what looks as if every image were treated alike may only do so because images are as many as channels."""
+    """A tensor whose elements are those of another value, in batches of two sizes: what looks as if every image were
+    treated alike may only do so because images are as many as channels."""
 
     base: Node
     layouts: tuple[Layout, ...]
@@ -74,7 +74,7 @@ class Moved:
             and a.index.shape[-1:] == shape[-1:]
             and np.array_equal(a.index.reshape(-1), np.arange(a.images * self.size))
             and np.array_equal(a.index, b.index)
-            for a, b in zip(self.layouts, other.layouts, strict=False)
+            for a, b in zip(self.layouts, other.layouts, strict=True)
         )
 
 
@@ -103,7 +103,7 @@ def move(
     else:
         joined, starts, total = bases[0], {bases[0]: 0}, data[0].size
     results: list[list[Layout]] = []
-    for k in range(min(len(o.layouts) if isinstance(o, Moved) else len(o) for o in operands)):
+    for k in range(len(data[0].layouts)):
         values: list[Array] = []
         for operand in operands:
             if isinstance(operand, Moved):

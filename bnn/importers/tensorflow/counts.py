@@ -34,7 +34,7 @@ def slopes(frozen: Frozen, values: Mapping[Tensor, Array], shapes: Shapes, fewer
     """
     found: Slopes = {}
     for more in (_FEWER, _MORE, _MANY):
-        for tensor, now in _computed(frozen, values, shapes, fewer, more).items():
+        for tensor, now in computed(frozen, values, shapes, fewer, more).items():
             if now is None and more == _MANY:
                 continue
             slope = _slope(values[tensor], now, more, found.get(tensor))
@@ -60,7 +60,7 @@ def _slope(value: Array, now: Array | None, more: int, slope: Array | None) -> A
     return np.where(now == line, slope, np.nan)
 
 
-def _computed(
+def computed(
     frozen: Frozen, values: Mapping[Tensor, Array], shapes: Shapes, fewer: Shapes, more: int
 ) -> dict[Tensor, Array | None]:
     """The tensors that depend on the shape of the data alone, for so many more images; None: cannot be computed."""

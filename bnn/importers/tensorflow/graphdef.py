@@ -17,7 +17,7 @@ from ...ir.graph import DType, Graph, Node
 from ...ir.ops import constant, input_node, make
 from ..common.batch import Shared, batch_size, noted, without_ones
 from ..common.moves import OF_THE_NUMBER, Moved, arrange, in_order, move, start
-from .counts import Slopes, keeps_its_place, multiple, slopes
+from .counts import Slopes, computed, keeps_its_place, multiple, slopes
 from .frozen import ALIASES, MOVES, POINTWISE, PRODUCTS, SHAPE_OPS, SPARSE_PRODUCT, Frozen, Tensor, TfNode
 from .limits import MOST_BYTES, MOST_CONSTANTS
 from .ops import (
@@ -110,6 +110,8 @@ class GraphReader:
         moving = (self.shapes[frozen.resolve(t)] for n in frozen.nodes if n.op in MOVES for t in n.inputs[:1])
         more = _MANY if max(map(np.prod, moving), default=0) < PROBE_BATCH * _SMALL else _MORE
         self.batches: tuple[int, ...] = (PROBE_BATCH, more)
+        # Constants that depend on the number of images, in the larger batch.
+        self.later = computed(frozen, self.constants, self.shapes, self.fewer, more - PROBE_BATCH)
 
     def _check_supported(self) -> None:
         for node in self.frozen.nodes:
@@ -325,36 +327,24 @@ class GraphReader:
             return start(self.values[tensor], self.batches)
         return self.constants[tensor]
 
-    def _constants(self, tensor: Tensor) -> tuple[Array, ...]:
-        """A constant as it is in every batch, as far as that is known."""
-        value, slope = self.constants[tensor], self.slopes.get(tensor)
-        if tensor in self.growing:
-            return (value,)
-        if slope is None:
-            return (value,) * len(self.batches)
-        grown = ((count - PROBE_BATCH) * np.nan_to_num(slope) for count in self.batches)
-        return tuple(np.asarray(value + more, value.dtype) for more in grown)
-
     def _move(self, source: Source) -> tuple[Node | Moved, ...]:
-        results: list[Node | Moved] = []
-        tensors = [self.frozen.resolve(t) for t in source.tf.inputs]
-        operands = [self._operand(t) for t in tensors]
-        for tensor in tensors:
+        op, given, results = source.tf.op, list[Moved | tuple[Array, ...]](), list[Node | Moved]()
+        for tensor in map(self.frozen.resolve, source.tf.inputs):
+            operand = self._operand(tensor)
+            if isinstance(operand, Moved):
+                given.append(operand)
+                continue
+            later = self.later.get(tensor, operand)
             slope = None if tensor in self.growing else self.slopes.get(tensor)
-            if slope is not None and not keeps_its_place(source.tf.op, slope):
+            if later is None or slope is not None and not keeps_its_place(op, slope):
                 raise source.unsupported(OF_THE_NUMBER)
-        pairs = zip(operands, tensors, strict=True)
-        given = [o if isinstance(o, Moved) else self._constants(t) for o, t in pairs]
-        if source.tf.op in ("ConcatV2", "Pack") and any(
-            not isinstance(o, Moved) for o in operands[: len(operands) - 1]
-        ):
+            given.append((operand, later))
+        if op in ("ConcatV2", "Pack") and not all(isinstance(o, Moved) for o in given[: None if op == "Pack" else -1]):
             raise source.unsupported("it joins the data with a constant")
         for i, moved in enumerate(move(source, given, partial(self.frozen.run_op, source.tf))):
             elements = moved.per_image()
             if elements is None:
                 results.append(moved)
-            elif self.fewer and self.fewer[source.tf.name, i] != (PROBE_BATCH - 1, *elements.shape):
-                raise source.unsupported("its shape depends on the number of images in the batch")
             else:
                 self.arranged[source.tf.name, i] = moved
                 results.append(arrange(source, moved.base, elements, i))

@@ -106,15 +106,6 @@ class Source(Layer):
         return Source(self._reader, node) if node.inputs else None
 
     @property
-    def outputs(self) -> int:
-        """Number of results."""
-        return sum(name == self.tf.name for name, _ in self._reader.shapes)
-
-    def output_shape_of(self, i: int) -> tuple[int, ...]:
-        """Shape of result i without the batch."""
-        return self._reader.shapes[self.tf.name, i][1:]
-
-    @property
     def result_shape(self) -> tuple[int, ...]:
         """Shape of the result, batch included."""
         return self._reader.shapes[self.tf.name, 0]
