@@ -158,7 +158,7 @@ def _by_element(node: Node) -> bool:
 def _values(bit: Node, conv: Node, pool: Node | None, sums: Array, part: slice) -> dict[Node, Array] | None:
     """What each node makes of sums (n, channels of the part); None where one reads more than them, or is not finite."""
     channels, width = conv.type.shape[-1], part.stop - part.start
-    known = {conv: epilogue(sums, conv.attrs, tuple(i.value[part] for i in conv.inputs[2:]))}
+    known = {conv: epilogue(sums, conv_attrs(conv), tuple(i.value[part] for i in conv.inputs[2:]))}
     below = [] if pool is None else [*between(pool.inputs[0], conv), pool]
     for node in [*below, *between(bit, pool or conv)]:
         if node is pool:

@@ -183,7 +183,7 @@ def _same_at_ends(conv: Node) -> int:
     operands = tuple(i.value for i in conv.inputs[2:])
     ends = np.array([[-LARGEST], [LARGEST]], np.float32)
     with np.errstate(all="ignore"):
-        values = epilogue(np.broadcast_to(ends, (2, conv.type.shape[-1])), conv.attrs, operands)
+        values = epilogue(np.broadcast_to(ends, (2, conv.type.shape[-1])), conv_attrs(conv), operands)
     return 0 if np.isnan(values).any() else _same(binarize(values))
 
 

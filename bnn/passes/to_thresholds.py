@@ -67,7 +67,7 @@ def thresholds(conv: Node, quantizer: Node) -> tuple[Array, Array] | None:
 
     Every slot rounds a monotone function, so between the ends a bit changes once at most.
     """
-    attrs, most = conv.attrs, reach(conv)
+    attrs, most = conv_attrs(conv), reach(conv)
     if most is None:
         return None
     operands = [i.value for i in conv.inputs[2:]]

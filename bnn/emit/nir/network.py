@@ -102,7 +102,7 @@ class SpikeNetwork:
                 values[node] = node.value
             elif node in sums:
                 acc = sums[node].reshape(-1, *node.type.shape)
-                values[node] = epilogue(acc, node.attrs, tuple(values[i] for i in node.inputs[2:]))
+                values[node] = epilogue(acc, conv_attrs(node), tuple(values[i] for i in node.inputs[2:]))
             elif node in values or not node.inputs or _computes_bits(node):
                 continue
             elif all(i in values for i in node.inputs):
@@ -334,7 +334,7 @@ def steps(start: Node, end: Node, reach: Array) -> tuple[Array, Array] | None:
 
     def bits(sums: Array, part: slice) -> Array:
         if own:
-            sums = epilogue(sums, start.attrs, tuple(i.value[part] for i in start.inputs[2:]))
+            sums = epilogue(sums, conv_attrs(start), tuple(i.value[part] for i in start.inputs[2:]))
         value = follow(sums, part)
         return (binarize(value) if value.dtype == np.float32 else value) > 0
 

@@ -143,7 +143,7 @@ def expected_sums(chain: LayeredNetwork, layer: Layer, values: Mapping[Node, Arr
         h, w, c = f.shape
         if f.node in ops:
             x = f.node.inputs[0]
-            accumulators = conv_accumulate(bits_of(x, values), f.node.inputs[1].value, f.node.attrs)
+            accumulators = conv_accumulate(bits_of(x, values), f.node.inputs[1].value, conv_attrs(f.node))
             part = accumulators.reshape(count, h, w, c)
         else:
             part = values[f.node].reshape(count, h, w, c).astype(np.float32)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ class BatchSizeAttrs(Attrs):
     per_image: int = stored(1, "per_image")
 
 
-def batch_sum_type(types: Types, _: Any) -> TensorType:
+def batch_sum_type(types: Types, _: Attrs) -> TensorType:
     x = types[0]
     want(x.dtype is DType.f32, f"expected f32, found {x}")
     return TensorType(x.shape[-1:], DType.f32)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ class DequantizeAttrs(Attrs):
     channels: int = stored(0, "channels")  # 0: values are counts of set planes; else: of numbers in binary
 
 
-def binarize_type(types: Types, _: Any) -> TensorType:
+def binarize_type(types: Types, _: Attrs) -> TensorType:
     x = types[0]
     want(x.dtype is DType.f32, f"expected f32, found {x}")
     if len(types) != 1:
@@ -33,7 +32,7 @@ def binarize_type(types: Types, _: Any) -> TensorType:
     return TensorType(x.shape, DType.b1)
 
 
-def binarize_levels_type(types: Types, _: Any) -> TensorType:
+def binarize_levels_type(types: Types, _: Attrs) -> TensorType:
     x, thresholds = types
     want(x.dtype is DType.f32 and thresholds.dtype is DType.f32, f"expected two f32 operands, found {x}, {thresholds}")
     steps = thresholds.shape[0] if len(thresholds.shape) == 1 else 0
@@ -58,14 +57,14 @@ def dequantize_type(types: Types, a: DequantizeAttrs) -> TensorType:
 
 
 def to_type(dtype: DType, source: DType) -> Infer:
-    def infer(types: Types, _: Any) -> TensorType:
+    def infer(types: Types, _: Attrs) -> TensorType:
         want(types[0].dtype is source, f"expected {source.name}, found {types[0]}")
         return TensorType(types[0].shape, dtype)
 
     return infer
 
 
-def cast_type(types: Types, _: Any) -> TensorType:
+def cast_type(types: Types, _: Attrs) -> TensorType:
     x = types[0]
     want(x.dtype is DType.u8, f"expected u8, found {x}")
     want(types[1:] in ((), (TensorType((256,), DType.f32),)), f"expected a table of 256 f32, found {types[1:]}")

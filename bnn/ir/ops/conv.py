@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -162,7 +161,7 @@ def _slots(types: Types, a: ConvAttrs, channels: tuple[int, ...], shape: tuple[i
     want(a.out is not DType.i32, "a convolution gives f32 or b1")
 
 
-def conv_accumulate(x: Array, w: Array, a: Any) -> Array:
+def conv_accumulate(x: Array, w: Array, a: ConvAttrs) -> Array:
     """Convolution (cross-correlation) of (N, H, W, C) or (N, C) by OHWI filters, float32 sums.
 
     The order of the float sums is not part of the meaning; integer-valued sums are exact in any order.
@@ -194,7 +193,7 @@ def conv_accumulate(x: Array, w: Array, a: Any) -> Array:
     return y[:, 0, 0, :] if flat else y
 
 
-def byte_accumulate(x: Array, w: Array, zeros: Array, a: Any) -> Array:
+def byte_accumulate(x: Array, w: Array, zeros: Array, a: ConvAttrs) -> Array:
     """The same for uint8 x: of x - zeros (C), which is zero outside the image.
 
     The filters (O, kh, kw, n C) are n planes of signs; a weight is the mean of its planes.
@@ -203,7 +202,7 @@ def byte_accumulate(x: Array, w: Array, zeros: Array, a: Any) -> Array:
     return conv_accumulate(x.astype(np.float32) - zeros, weights, a)
 
 
-def epilogue(acc: Array, a: Any, operands: tuple[Array, ...]) -> Array:
+def epilogue(acc: Array, a: ConvAttrs, operands: tuple[Array, ...]) -> Array:
     """Apply a convolution's fused slots in their fixed order, each one float32 operation (no fused multiply-add)."""
     v = acc.astype(np.float32)
     rest = list(operands)
@@ -226,7 +225,7 @@ def epilogue(acc: Array, a: Any, operands: tuple[Array, ...]) -> Array:
     return v
 
 
-def _conv_reference(x: Any, w: Any, *operands: Any, a: Any) -> Any:
+def _conv_reference(x: Array, w: Array, *operands: Array, a: ConvAttrs) -> Array:
     acc = byte_accumulate(x, w, operands[0], a) if x.dtype == np.uint8 else conv_accumulate(x, w, a)
     v = epilogue(acc, a, operands)
     return binarize(v) if a.out is DType.b1 and v.dtype == np.float32 else v

@@ -48,12 +48,12 @@ class RoundAttrs(Attrs):
     direction: int = stored(0, "direction")  # 0: to the nearest whole number, of two the even one; -1: down; 1: up
 
 
-def same_type(types: Types, _: Any) -> TensorType:
+def same_type(types: Types, _: Attrs) -> TensorType:
     want(types[0].dtype is DType.f32, f"expected f32, found {types[0]}")
     return types[0]
 
 
-def broadcast_type(types: Types, _: Any) -> TensorType:
+def broadcast_type(types: Types, _: Attrs) -> TensorType:
     a, b = types
     want(a.dtype is DType.f32 and b.dtype is DType.f32, f"expected two f32 operands, found {a} and {b}")
     try:
@@ -70,7 +70,7 @@ def round_type(types: Types, a: RoundAttrs) -> TensorType:
 def per_channel_type(count: int, what: str) -> Infer:
     """For data and as many operands of one number per channel."""
 
-    def infer(types: Types, _: Any) -> TensorType:
+    def infer(types: Types, _: Attrs) -> TensorType:
         x, *operands = types
         wanted = [TensorType(x.shape[-1:], DType.f32)] * count
         want(operands == wanted, f"expected {what} per channel of {x}, found {', '.join(map(str, operands))}")

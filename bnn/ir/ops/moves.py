@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,7 @@ class PadChannelsAttrs(Attrs):
     value: float = stored(0.0, "value")
 
 
-def concat_type(types: Types, _: Any) -> TensorType:
+def concat_type(types: Types, _: Attrs) -> TensorType:
     first = types[0]
     for t in types:
         want(t.shape[:-1] == first.shape[:-1] and t.dtype is first.dtype, f"cannot concatenate {first} and {t}")
@@ -67,7 +66,7 @@ def slice_type(types: Types, a: SliceAttrs) -> TensorType:
     return TensorType(x.shape[:-1] + (a.end - a.begin,), x.dtype)
 
 
-def gather_type(types: Types, _: Any) -> TensorType:
+def gather_type(types: Types, _: Attrs) -> TensorType:
     x, index = types
     want(x.dtype is not DType.i32, f"expected f32 or b1, found {x}")
     want(index.dtype is DType.i32 and 1 <= len(index.shape) <= 3, f"expected indices of an output, found {index}")
@@ -92,16 +91,16 @@ def gather(x: Array, index: Array) -> Array:
     return np.asarray(x.reshape(len(x), -1)[:, index])
 
 
-def pad_channels(x: Array, a: Any) -> Array:
+def pad_channels(x: Array, a: PadChannelsAttrs) -> Array:
     """Add channels of one value before and after those of (N, ..., C)."""
     return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(a.before, a.after)], constant_values=a.value)
 
 
-def concat(*operands: Any, a: Any) -> Any:
+def concat(*operands: Array, a: Attrs) -> Array:
     return np.concatenate(operands, axis=-1)
 
 
-def pad(x: Any, a: Any) -> Any:
+def pad(x: Array, a: PadAttrs) -> Array:
     return pad_spatial(x, a.pads, a.value).astype(x.dtype)
 
 

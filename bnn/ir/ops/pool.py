@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -60,14 +59,14 @@ def resize_bilinear_type(types: Types, a: ResizeAttrs) -> TensorType:
     return TensorType((*a.size, x.shape[2]), DType.f32)
 
 
-def windows(x: Array, a: Any, fill: float) -> Array:
+def windows(x: Array, a: PoolAttrs, fill: float) -> Array:
     """All pooling windows of (N, H, W, C) as (N, OH, OW, C, kh, kw), padding filled with ``fill``."""
     x = pad_spatial(x, a.pads, fill)
     view = sliding_window_view(x, a.kernel, axis=(1, 2))  # type: ignore[call-overload]
     return np.asarray(view[:, :: a.stride[0], :: a.stride[1]])
 
 
-def max_pool(x: Array, a: Any, mask: Array | None = None) -> Array:
+def max_pool(x: Array, a: PoolAttrs, mask: Array | None = None) -> Array:
     """Maximum over the taps inside the image; as TensorFlow's, it starts from the lowest finite float and skips
     not-a-number.
 
@@ -82,17 +81,17 @@ def max_pool(x: Array, a: Any, mask: Array | None = None) -> Array:
     return np.where(mask > 0, windows(x, a, 1).min(axis=(4, 5)), high)
 
 
-def sum_pool(x: Array, a: Any) -> Array:
+def sum_pool(x: Array, a: PoolAttrs) -> Array:
     """Sum of the taps inside the image."""
     return np.asarray(windows(x, a, 0.0).sum(axis=(4, 5), dtype=np.float32))
 
 
-def avg_pool(x: Array, a: Any) -> Array:
+def avg_pool(x: Array, a: PoolAttrs) -> Array:
     """Mean over the taps inside the image (TensorFlow's SAME does not count padding)."""
     return np.asarray(sum_pool(x, a) / sum_pool(np.ones_like(x[:1, :, :, :1]), a))
 
 
-def _places(size: int, out: int, a: Any) -> tuple[Array, Array, Array]:
+def _places(size: int, out: int, a: ResizeAttrs) -> tuple[Array, Array, Array]:
     """For every position along an axis of a resized image: the pixel before it, the one after it, how far it is."""
     aligned = a.align_corners and out > 1
     scale = np.float32(size - 1) / np.float32(out - 1) if aligned else np.float32(size) / np.float32(out)
@@ -102,7 +101,7 @@ def _places(size: int, out: int, a: Any) -> tuple[Array, Array, Array]:
     return np.maximum(low, 0).astype(int), np.minimum(np.ceil(place), size - 1).astype(int), place - low
 
 
-def resize_bilinear(x: Array, a: Any) -> Array:
+def resize_bilinear(x: Array, a: ResizeAttrs) -> Array:
     """Between the four nearest pixels of (N, H, W, C): along the rows, then between rows; each step one float32
     operation, as in TensorFlow's ResizeBilinear."""
     top, bottom, down = _places(x.shape[1], a.size[0], a)
@@ -112,6 +111,7 @@ def resize_bilinear(x: Array, a: Any) -> Array:
 
 
 def _max_pool_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    assert isinstance(node.attrs, PoolAttrs)
     return np.asarray(windows(errors[0], node.attrs, 0.0).max(axis=(4, 5)))
 
 
@@ -127,6 +127,7 @@ def _pooled_bound(node: Node, operands: Operands, errors: Operands) -> Array:
 
 def _resize_bound(node: Node, operands: Operands, errors: Operands) -> Array:
     """Four pixels, with weights from 0 to 1 whose sum is 1; three steps, two roundings each."""
+    assert isinstance(node.attrs, ResizeAttrs)
     if not errors[0].any():
         return NOTHING
     size, passed = (resize_bilinear(x, node.attrs) for x in (magnitude(operands[0]), errors[0]))
