@@ -152,14 +152,6 @@ def _pointwise(node: Node) -> bool:
     return sign_planes(node.inputs[1].value) is not None and _first_half(node) is not None
 
 
-def _ones(node: Node) -> bool:
-    return _constant(node) == 1
-
-
-def _minus_ones(node: Node) -> bool:
-    return _constant(node) == -1
-
-
 def _constant(node: Node) -> int:
     """The value of all of a node's bits, or 0 where an image can change one."""
     if node.type.dtype is not DType.b1:
@@ -251,9 +243,9 @@ HINTS = (
     Hint(
         "all its bits are +1, whatever the image; is there a ReLU before the quantizer?",
         _BITS,
-        _ones,
+        lambda node: _constant(node) == 1,
     ),
-    Hint("all its bits are -1, whatever the image", _BITS, _minus_ones),
+    Hint("all its bits are -1, whatever the image", _BITS, lambda node: _constant(node) == -1),
     Hint(
         "every threshold of its bits is 0, as without a batch norm or with an untrained one; sums of 0 then give +1",
         ("bconv2d", "iconv2d"),

@@ -227,8 +227,6 @@ def _convolution(level: _Level, before: Sequence[Field], name: str, readout: boo
     axes = [_axis(terms, axis, grid[axis], out[axis], name) for axis in (0, 1)]
     size, stride, padding = _square(axes, name)
     fields = _fields([(m.kind, m.op.node, m.op.name) for m in members], False, [m.T for m in members])
-    if readout:
-        fields = tuple(f for f in fields if f.kind != "clock")
     shape = _shape(fields, False)
     weight = np.zeros((shape[0], _shape(before, False)[0], size, size))
     constants = [_constant_taps(grid[i], out[i], stride[i], padding[i], size) for i in (0, 1)]
@@ -359,8 +357,6 @@ def _matrix(level: _Level, before: Sequence[Field], name: str, readout: bool) ->
     members = _members(level)
     at = {f.node: f for f in before}
     fields = _fields([(m.kind, m.op.node, m.op.name) for m in members], True, [m.T for m in members])
-    if readout:
-        fields = tuple(f for f in fields if f.kind != "clock")
     rows, columns = _shape(fields, True)[0], _shape(before, True)[0]
     if rows * columns > LARGEST_MATRIX:
         raise UnsupportedOpError(
