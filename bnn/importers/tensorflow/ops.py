@@ -135,8 +135,14 @@ def _batch_norm(s: Source) -> Node:
     return s.make("add", x, constant(beta))
 
 
-def operand(s: Source, i: int, rank: int) -> Node:
-    """An elementwise operand; a constant loses its batch dimension and leading ones."""
+def _operands(s: Source) -> list[Node]:
+    """Those of an elementwise op."""
+    rank = max(len(s.shape(i)) for i in range(s.count))
+    return [_operand(s, i, rank) for i in range(s.count)]
+
+
+def _operand(s: Source, i: int, rank: int) -> Node:
+    """A constant loses its batch dimension and leading ones."""
     if not s.is_constant(i):
         return s.value(i)
     value = s.same_for_all(i) if s.shape(i)[:1] != (1,) and len(s.shape(i)) == rank else s.constant(i)
@@ -149,8 +155,7 @@ def operand(s: Source, i: int, rank: int) -> Node:
 
 def _elementwise(op: str) -> Callable[..., Node]:
     def read(s: Source, final: bool = True) -> Node:
-        rank = max(len(s.shape(0)), len(s.shape(1)))
-        a, b = operand(s, 0, rank), operand(s, 1, rank)
+        a, b = _operands(s)
         if not a.is_constant and not b.is_constant and len(a.type.shape) != len(b.type.shape):
             raise s.unsupported(f"operands of different rank, {a.type} and {b.type}")
         return s.make(op, a, b, final=final)
@@ -181,21 +186,30 @@ def _floor_div(s: Source) -> Node:
 
 @reader("AddN")
 def _add_n(s: Source) -> Node:
-    rank = max(len(s.shape(i)) for i in range(s.count))
-    total, *others = (operand(s, i, rank) for i in range(s.count))
+    total, *others = _operands(s)
     for i, other in enumerate(others, 1):
         total = s.make("add", total, other, final=i == len(others))
     return total
 
 
-@reader("Relu")
-def _relu(s: Source) -> Node:
-    return s.make("clamp", s.value(0), attrs=ClampAttrs(0.0, INF))
+def _plain(op: str, attrs: Any = None) -> Reader:
+    """An op that the IR has, too."""
+    return lambda s: s.make(op, s.value(0), attrs=attrs)
 
 
-@reader("Relu6")
-def _relu6(s: Source) -> Node:
-    return s.make("clamp", s.value(0), attrs=ClampAttrs(0.0, 6.0))
+READERS["Ceil"] = _plain("round", RoundAttrs(1))
+READERS["Floor"] = _plain("round", RoundAttrs(-1))
+READERS["Relu"] = _plain("clamp", ClampAttrs(0.0, INF))
+READERS["Relu6"] = _plain("clamp", ClampAttrs(0.0, 6.0))
+READERS["Round"] = _plain("round", RoundAttrs(0))
+READERS["Sign"] = _plain("sign")
+READERS["Softmax"] = _plain("softmax")
+# TensorFlow calls functions as we do, capitalized; powers have a reader of their own.
+READERS.update(
+    (op.name.capitalize(), _plain(op.name))
+    for op in OPS.values()
+    if op.library and op.elementwise and op.attrs is NoAttrs
+)
 
 
 @reader("LeakyRelu")
@@ -232,12 +246,6 @@ def _cast(s: Source) -> Node:
     return s.value(0)
 
 
-@reader("Round", "Floor", "Ceil")
-def _round(s: Source) -> Node:
-    direction = {"Round": 0, "Floor": -1, "Ceil": 1}[s.tf.op]
-    return s.make("round", s.value(0), attrs=RoundAttrs(direction))
-
-
 def _of_one(function: Callable[[Source, Node], Node]) -> Reader:
     return lambda s: function(s, s.value(0))
 
@@ -249,18 +257,6 @@ READERS["Softplus"] = _of_one(elementwise.softplus)
 READERS["Softsign"] = _of_one(elementwise.softsign)
 
 
-def _function_of_one(op: str) -> Reader:
-    return lambda s: s.make(op, s.value(0))
-
-
-# TensorFlow calls them as we do, capitalized; powers and softmax have readers of their own.
-READERS.update(
-    (op.name.capitalize(), _function_of_one(op.name))
-    for op in OPS.values()
-    if op.library and op.elementwise and op.attrs is NoAttrs
-)
-
-
 @reader("Pow")
 def _pow(s: Source) -> Node:
     if not s.is_constant(1) or np.size(s.constant(1)) != 1:
@@ -270,8 +266,7 @@ def _pow(s: Source) -> Node:
 
 def _comparison(relation: str) -> Reader:
     def read(s: Source) -> Node:
-        rank = max(len(s.shape(0)), len(s.shape(1)))
-        return elementwise.compare(s, relation, operand(s, 0, rank), operand(s, 1, rank))
+        return elementwise.compare(s, relation, *_operands(s))
 
     return read
 
@@ -289,20 +284,9 @@ for _tf_op, _relation in {
 
 @reader("Select", "SelectV2")
 def _select(s: Source) -> Node:
-    rank = max(len(s.shape(i)) for i in range(3))
     if s.is_constant(0):
         raise s.unsupported("a condition that does not depend on the data")
-    return elementwise.select(s, s.value(0), operand(s, 1, rank), operand(s, 2, rank))
-
-
-@reader("Sign")
-def _sign(s: Source) -> Node:
-    return s.make("sign", s.value(0))
-
-
-@reader("Softmax")
-def _softmax(s: Source) -> Node:
-    return s.make("softmax", s.value(0))
+    return elementwise.select(s, *_operands(s))
 
 
 def _pool(op: str) -> Reader:

@@ -319,7 +319,7 @@ REFUSED: dict[str, tuple[Shape, Function, str]] = {
         "SpaceToBatchND.*does not belong to a dilated convolution",
     ),
     "products": ((3, 3), lambda x: x @ x, "a product of two values that both depend on the data"),
-    "a product with other weights for each image": ((3, 4), lambda x: x @ numbers(3, 4, 5), "such matrices"),
+    "a product with other weights for each image": ((3, 4), lambda x: x @ numbers(3, 4, 5), "these matrices"),
     "a condition of weights": ((3,), lambda x: raw.Select(condition=[[True] * 3] * 3, x=x, y=-x), "a condition that"),
     "constants of images": ((3,), lambda x: x + numbers(3, 3), r"constant of shape \(3, 3\) that differs over the"),
     "nothing": ((3, 4), lambda x: tf.split(x, [0, 4], 2)[0], "does not keep the batch as its first"),
