@@ -10,7 +10,7 @@ import pytest
 
 from bnn._types import Array
 from bnn.ir.graph import Node
-from bnn.ir.monotone import floats, order, regions, rising, staircase
+from bnn.ir.monotone import floats, integer_thresholds, order, regions, rising, staircase
 from bnn.ir.ops import constant, input_node, make
 
 LINE = np.float32([-np.inf, -3.4028235e38, -1, -1e-45, -0.0, 0.0, 1e-45, 1.1754944e-38, 1, 3.4028235e38, np.inf])
@@ -82,3 +82,23 @@ def test_how_far_up_a_quantizer_is_looked_for() -> None:
     for _ in range(30):
         y = make("add", y, constant(1.0))
     assert len(list(regions(y))) == 24
+
+
+@pytest.mark.parametrize("reach", [3, 2**15 + 1], ids=["evaluated", "bisected"])
+def test_thresholds_of_whole_numbers(reach: int) -> None:
+    """Of more channels than are evaluated at once: rising, falling, always and never."""
+    at = np.resize([1 - reach, -1, 0, 2, reach, -reach, reach + 1, 1], 150)
+    falls = (np.arange(150) % 3 == 0) & (np.abs(at) < reach)
+
+    def bits(numbers: Array, part: slice) -> Array:
+        return np.where(falls[part], -numbers, numbers) >= at[part]
+
+    found = integer_thresholds(bits, 150, reach, monotone=True)
+    assert found is not None
+    assert np.array_equal(found[0], at) and np.array_equal(found[1], falls)
+
+
+def test_bits_that_change_twice_or_are_not_known_have_no_threshold() -> None:
+    assert integer_thresholds(lambda numbers, part: np.abs(numbers) > 1, 2, 5, monotone=True) is None
+    for reach in (5, 2**15 + 1):
+        assert integer_thresholds(lambda numbers, part: None, 2, reach, monotone=True) is None
