@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from ._types import Array
 from .emit.nir.write import NirSummary, digest, emit
@@ -23,7 +22,7 @@ from .runtime.handles import NO_LIMIT
 
 
 def compile(
-    model: Any,
+    model: object,
     *,
     input_shape: Sequence[int] | None = None,
     input_dtype: str | Mapping[str, str] | None = None,
@@ -76,7 +75,7 @@ def _reads_input(node: Node) -> bool:
 
 
 def compile_bytes(
-    model: Any,
+    model: object,
     input_shape: Sequence[int] | None = None,
     require_binary: bool = False,
     unsafe: bool = False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, fields
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -21,13 +21,9 @@ from ..ir.ops.record import stored_words
 from .bits import unpack, words
 from .coding import Encoding
 from .coding import decode as decode_filters
+from .layout import HEADER, OP, SIGNATURE, TENSOR, VERSION, aligned
 
-SIGNATURE = b"\x89BNN\r\n\x1a\n"
-VERSION = 2
 MOST_SHARED = 2**30  # bytes of coded filters, decoded, beyond the file's
-_HEADER = struct.Struct("<8sIIQIIIIQQQQQQQQ24x")
-_TENSOR = struct.Struct("<4B4I4HIQQ4I")
-_OP = struct.Struct("<IIII4I")
 _BY_CODE = {op.opcode: op for op in OPS.values() if op.opcode is not None}
 
 
@@ -63,9 +59,9 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = bytes(data)
         size = len(self.data)
-        if size < _HEADER.size:
-            raise ModelFormatError(f"found {size} bytes, expected a .bnn file's header of {_HEADER.size}")
-        head = _HEADER.unpack_from(self.data)
+        if size < HEADER.size:
+            raise ModelFormatError(f"found {size} bytes, expected a .bnn file's header of {HEADER.size}")
+        head = HEADER.unpack_from(self.data)
         if head[0] != SIGNATURE:
             raise ModelFormatError(f"signature: found {head[0]!r}, expected {SIGNATURE!r}: this is not a .bnn file")
         if head[1] != VERSION:
@@ -95,8 +91,8 @@ class _Reader:
             _bad(f"string at {offset}: not UTF-8")
 
     def graph(self) -> Graph:
-        table = self._slice(self.tensor_table, self.tensor_count * _TENSOR.size, "tensor table")
-        tensors = [self._tensor(i, row) for i, row in enumerate(_TENSOR.iter_unpack(table))]
+        table = self._slice(self.tensor_table, self.tensor_count * TENSOR.size, "tensor table")
+        tensors = [self._tensor(i, row) for i, row in enumerate(TENSOR.iter_unpack(table))]
         nodes: dict[int, Node] = {}
         placements: dict[Node, Placement] = {}
         for tensor in tensors:
@@ -130,7 +126,7 @@ class _Reader:
             _bad(f"{storage.name.lower()}s: found indices {sorted(found)}, expected 0 to {count - 1}, all written")
         return tuple(nodes[found[i]] for i in range(count))
 
-    def _tensor(self, number: int, row: tuple[Any, ...]) -> _Tensor:
+    def _tensor(self, number: int, row: tuple[int, ...]) -> _Tensor:
         dtype, storage, rank, coding = row[:4]
         dims, halo = row[4:8], row[8:12]
         try:
@@ -139,8 +135,9 @@ class _Reader:
             _bad(f"tensor {number}: found dtype {dtype}, storage {storage} and encoding {coding}, which do not exist")
         if encoding and (kind is not DType.f32 or place is not Storage.CONSTANT):
             _bad(f"tensor {number}: found encoding {coding}, which is for constants of floats")
-        if not 1 <= rank <= (4 if place is Storage.CONSTANT else 3) or any(d < 1 for d in dims):
-            _bad(f"tensor {number}: found {rank} dimensions {dims}")
+        most = 4 if place is Storage.CONSTANT else 3
+        if not 1 <= rank <= most or any(d < 1 for d in dims):
+            _bad(f"tensor {number}: found {rank} dimensions {dims}, expected 1 to {most}, each at least 1")
         placement = Placement(place, Halo(*halo), *row[13:15])
         shape = tuple(dims[4 - rank :])
         return _Tensor(number, kind, place, encoding, shape, placement, self._text(*row[15:17]), self._text(*row[17:]))
@@ -171,18 +168,18 @@ class _Reader:
         self, section: bytes, at: int, number: int, tensors: list[_Tensor], nodes: dict[int, Node]
     ) -> tuple[Node, int, int]:
         """(the node, the tensor it writes, where the next record starts)"""
-        if at + _OP.size > len(section):
+        if at + OP.size > len(section):
             _bad(f"op {number}: its record starts at {at}, past the op section's {len(section)} bytes")
-        code, size, operand_count, output, *texts = _OP.unpack_from(section, at)
+        code, size, operand_count, output, *texts = OP.unpack_from(section, at)
         record = _BY_CODE.get(code)
         if record is None:
             raise ModelFormatError(f"op {number}: found opcode {code}; install the version of bnn that wrote the file")
         layer, note = self._text(*texts[:2]), self._text(*texts[2:])
         where = f"op {number} ({record.name}, layer '{layer}')"
-        width = 4 * operand_count + 4 * _word_count(record.attrs)
-        if size != -(-(_OP.size + width) // 8) * 8 or at + size > len(section):
-            _bad(f"{where}: found a record of {size} bytes, expected {-(-(_OP.size + width) // 8) * 8}")
-        operands = struct.unpack_from(f"<{operand_count}I", section, at + _OP.size)
+        wanted = aligned(OP.size + 4 * operand_count + 4 * sum(len(stored_words(f)) for f in fields(record.attrs)), 8)
+        if size != wanted or at + size > len(section):
+            _bad(f"{where}: found a record of {size} bytes, expected {wanted} inside its section of {len(section)}")
+        operands = struct.unpack_from(f"<{operand_count}I", section, at + OP.size)
         for i in (*operands, output):
             if i >= len(tensors):
                 _bad(f"{where}: found tensor {i}, expected one of {len(tensors)}")
@@ -190,7 +187,7 @@ class _Reader:
         target = tensors[output]
         if missing or output in nodes:
             _bad(f"{where}: reads tensors {missing} before they are written, or writes tensor {output} twice")
-        attrs = _attributes(record, section[at + _OP.size + 4 * operand_count : at + size], target, where)
+        attrs = _attributes(record, section[at + OP.size + 4 * operand_count : at + size], target, where)
         tap = target.name if target.name != layer else ""
         names = {"name": layer, "origin": target.origin, "tap": tap, "note": note}
         try:
@@ -202,13 +199,9 @@ class _Reader:
         return node, output, at + size
 
 
-def _word_count(attrs: type[Attrs]) -> int:
-    return sum(len(stored_words(f)) for f in fields(attrs))
-
-
 def _attributes(record: Op, raw: bytes, target: _Tensor, where: str) -> Attrs:
     """The op's attributes from its words; those that are not in the file follow from the output's type."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     at = 0
     for f in fields(record.attrs):
         kinds = stored_words(f)

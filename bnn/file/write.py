@@ -16,13 +16,9 @@ from ..ir.ops import OPS, SLOTS
 from ..ir.ops.record import stored_words
 from .bits import pack
 from .coding import Encoding, encodings
+from .layout import HEADER, OP, SIGNATURE, TENSOR, VERSION, aligned
 
-SIGNATURE = b"\x89BNN\r\n\x1a\n"
-VERSION = 2
-HEADER_BYTES = 128
-TENSOR_BYTES = 64
 LARGEST_HALO = 2**16 - 1
-ALIGNMENT = 64
 
 
 def encode(graph: Graph) -> bytes:
@@ -43,40 +39,20 @@ def encode(graph: Graph) -> bytes:
     )
     ops = b"".join(_op(node, number, strings) for node in graph.schedule)
     sections = [table, ops, bytes(strings.bytes), bytes(data.bytes)]
-    offsets, cursor = [], HEADER_BYTES
+    offsets, cursor = [], HEADER.size
     for section in sections:
         offsets.append(cursor)
-        cursor = _align(cursor + len(section))
+        cursor = aligned(cursor + len(section))
     size = offsets[3] + len(sections[3])
-    head = struct.pack(
-        "<8sIIQIIIIQQQQQQQQ24x",
-        SIGNATURE,
-        VERSION,
-        0,
-        size,
-        len(tensors),
-        len(graph.schedule),
-        len(graph.inputs),
-        len(graph.outputs),
-        offsets[0],
-        offsets[1],
-        len(ops),
-        offsets[2],
-        len(sections[2]),
-        offsets[3],
-        len(sections[3]),
-        graph.arena_bytes,
-    )
+    counts = (len(tensors), len(graph.schedule), len(graph.inputs), len(graph.outputs))
+    places = (offsets[0], offsets[1], len(ops), offsets[2], len(sections[2]), offsets[3], len(sections[3]))
+    head = HEADER.pack(SIGNATURE, VERSION, 0, size, *counts, *places, graph.arena_bytes)
     out = bytearray(size)
     for offset, section in zip([0, *offsets], [head, *sections], strict=True):
         out[offset : offset + len(section)] = section
     checksum = zlib.crc32(out[16:], zlib.crc32(out[:12]))
     struct.pack_into("<I", out, 12, checksum)
     return bytes(out)
-
-
-def _align(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 class _Strings:
@@ -105,8 +81,8 @@ class _Data:
         """(offset, bytes)"""
         if raw not in self._known:
             self._known[raw] = len(self.bytes)
-            self.bytes += raw.ljust(_align(len(raw)), b"\0")
-        return self._known[raw], _align(len(raw))
+            self.bytes += raw.ljust(aligned(len(raw)), b"\0")
+        return self._known[raw], aligned(len(raw))
 
 
 def _constants(graph: Graph) -> list[Node]:
@@ -122,7 +98,7 @@ def _filters(graph: Graph) -> set[Node]:
 def shortest(node: Node) -> tuple[Encoding, bytes]:
     """Filters as they take the fewest cache lines in the file; of equals, as the first."""
     found = encodings(node.value)
-    best = min(found, key=lambda encoding: (_align(len(found[encoding])), encoding))
+    best = min(found, key=lambda encoding: (aligned(len(found[encoding])), encoding))
     return best, found[best]
 
 
@@ -156,8 +132,7 @@ def _tensor(graph: Graph, node: Node, name: str, strings: _Strings, data: _Data,
         encoding, raw = shortest(node) if coded else (Encoding.PLAIN, constant_bytes(node))
         offset, size = data.add(raw)
         origin = ""
-    return struct.pack(
-        "<4B4I4HIQQ4I",
+    return TENSOR.pack(
         node.type.dtype.value,
         place.storage.value,
         len(shape),
@@ -176,18 +151,10 @@ def _tensor(graph: Graph, node: Node, name: str, strings: _Strings, data: _Data,
 def _op(node: Node, number: dict[Node, int], strings: _Strings) -> bytes:
     words = b"".join(attribute_words(node.attrs))
     inputs = struct.pack(f"<{len(node.inputs)}I", *(number[i] for i in node.inputs))
-    size = 32 + len(inputs) + len(words)
-    total = -(-size // 8) * 8
-    head = struct.pack(
-        "<IIII4I",
-        OPS[node.op].opcode,
-        total,
-        len(node.inputs),
-        number[node],
-        *strings.add(node.name),
-        *strings.add(node.note),
-    )
-    return (head + inputs + words).ljust(total, b"\0")
+    size = aligned(OP.size + len(inputs) + len(words), 8)
+    texts = (*strings.add(node.name), *strings.add(node.note))
+    head = OP.pack(OPS[node.op].opcode, size, len(node.inputs), number[node], *texts)
+    return (head + inputs + words).ljust(size, b"\0")
 
 
 def attribute_words(attrs: Attrs) -> list[bytes]:

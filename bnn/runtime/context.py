@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
 from .._types import Array, Floats
 from ..errors import InputError
 from .arrays import Inputs
 from .handles import BYTES, FLOATS, Memory, Opened, check
-from .native import ffi, lib
+from .native import CData, ffi, lib
 
 
 class Pulse:
@@ -42,7 +42,7 @@ def _keep(kind: type[BaseException], error: BaseException, trace: TracebackType)
 
 
 @ffi.def_extern(name="bnn_ask_python", error=1, onerror=_keep)  # type: ignore[untyped-decorator]
-def _ask(handle: Any) -> int:
+def _ask(handle: CData) -> int:
     return 0  # a pending signal's handler has run, before this or any other statement
 
 
@@ -89,7 +89,7 @@ class Context:
         else:
             self.call(images * self.opened.work, "run", lib.bnn_run, self.inputs, self.outputs, images)
 
-    def call(self, work: int, what: str, function: Any, *arguments: Any) -> None:
+    def call(self, work: int, what: str, function: Callable[..., int], *arguments: object) -> None:
         """Call a function of the C API on the context, which does so much work: long work can be interrupted.
 
         Raises what a signal's handler raises meanwhile, KeyboardInterrupt or another; the context can be used again.

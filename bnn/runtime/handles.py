@@ -7,7 +7,6 @@ import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from ..errors import (
 )
 from .arrays import INPUT_DTYPES, Shape, Takes
 from .files import file_error, special
-from .native import ffi, lib
+from .native import CData, ffi, lib
 
 FLOATS = ffi.typeof("float[]")
 BYTES = ffi.typeof("char[]")
@@ -134,7 +133,7 @@ def available_kernels() -> list[str]:
     return [name for name in names if lib.bnn_kernels_select(name.encode()) != ffi.NULL]
 
 
-def select_kernels(name: str | None) -> Any:
+def select_kernels(name: str | None) -> CData:
     """The family called ``name``, else the one BNN_KERNELS names, else the fastest.
 
     Raises InputError, or EnvironmentVariableError where the variable is to blame.
@@ -153,7 +152,7 @@ def select_kernels(name: str | None) -> Any:
     return kernels
 
 
-def map_file(path: str) -> tuple[Any, Any, int]:
+def map_file(path: str) -> tuple[CData, CData, int]:
     """(owner, data, size) of a file mapped read-only; the mapping lives as long as the owner."""
     mapping = ffi.gc(ffi.new("bnn_mapping *"), lib.bnn_file_unmap)
     if lib.bnn_file_map(os.fsencode(path), mapping) != lib.BNN_OK:
@@ -175,7 +174,7 @@ class Opened:
     """
 
     def __init__(
-        self, data: Any, size: int, owner: Any, kernels: Any, source: str, max_bytes: int = 0, max_work: int = 0
+        self, data: CData, size: int, owner: CData, kernels: CData, source: str, max_bytes: int = 0, max_work: int = 0
     ) -> None:
         self._owner = owner
         self.limits = (max_bytes, max_work)
@@ -210,7 +209,7 @@ class Opened:
         )
 
     @staticmethod
-    def _check(status: int, problem: Any, source: str) -> None:
+    def _check(status: int, problem: CData, source: str) -> None:
         if status == lib.BNN_OK:
             return
         parts = [f"{source}: {ffi.string(lib.bnn_status_text(status)).decode()}"]
@@ -224,7 +223,7 @@ class Opened:
             parts.append(_ADVICE[status])
         raise ModelFormatError("; ".join(parts))
 
-    def buffer(self) -> Any:
+    def buffer(self) -> CData:
         """The file's bytes, in place."""
         return ffi.buffer(self.data, self.size)
 
@@ -267,5 +266,5 @@ class Opened:
         )
 
 
-def _text(start: Any, length: int) -> str:
+def _text(start: CData, length: int) -> str:
     return bytes(ffi.buffer(start, length)).decode(errors="replace") if length else ""

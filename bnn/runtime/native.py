@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .._distribution import broken_extension
 from .._version import __version__
 from ..errors import SetupError
@@ -15,4 +17,6 @@ _built = ffi.string(getattr(lib, "BNN_PACKAGE_VERSION", ffi.new("char[]", b"unkn
 if _built != __version__:
     raise SetupError(broken_extension(f"it is of version {_built}, the package {__version__}"))
 
-__all__ = ["ffi", "lib"]
+CData = Any  # what cffi gives, which has no type of its own
+
+__all__ = ["CData", "ffi", "lib"]

@@ -9,19 +9,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any
+from typing import TypeVar
 
-Tell = Callable[[Any], None]
-_SILENT: AbstractContextManager[Tell] = nullcontext(lambda value: None)
+T = TypeVar("T")
+Steps = Callable[[int], None]
+Texts = Callable[[str], None]
+_SILENT: AbstractContextManager[Steps] = nullcontext(lambda steps: None)
 
 
-def progress(label: str, total: int, enabled: bool = True) -> AbstractContextManager[Tell]:
+def progress(label: str, total: int, enabled: bool = True) -> AbstractContextManager[Steps]:
     """A bar, or one line that counts; gives a function to call with the number of steps just done."""
     return _unfailing(lambda: _bar(label, total), True) if enabled else _SILENT  # each call of a model asks for one
 
 
 @contextmanager
-def waiting(text: str) -> Iterator[Tell]:
+def waiting(text: str) -> Iterator[Texts]:
     """A spinner while something takes a while; gives a function that changes its text."""
     with _unfailing(lambda: _spinner(text), live()) as update:
         yield update
@@ -43,16 +45,18 @@ def live() -> bool:
 
 
 @contextmanager
-def _unfailing(show: Callable[[], AbstractContextManager[Tell]], enabled: bool) -> Iterator[Tell]:
+def _unfailing(
+    show: Callable[[], AbstractContextManager[Callable[[T], None]]], enabled: bool
+) -> Iterator[Callable[[T], None]]:
     """What is shown, and what it is told; neither raises."""
-    shown: AbstractContextManager[Tell] | None = None
-    inner: Tell | None = None
+    shown: AbstractContextManager[Callable[[T], None]] | None = None
+    inner: Callable[[T], None] | None = None
     if enabled and sys.stderr is not None:
         with suppress(Exception):
             shown = show()
             inner = shown.__enter__()
 
-    def tell(value: Any) -> None:
+    def tell(value: T) -> None:
         if inner is not None:
             with suppress(Exception):
                 inner(value)
@@ -66,7 +70,7 @@ def _unfailing(show: Callable[[], AbstractContextManager[Tell]], enabled: bool) 
 
 
 @contextmanager
-def _bar(label: str, total: int) -> Iterator[Tell]:
+def _bar(label: str, total: int) -> Iterator[Steps]:
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -79,7 +83,7 @@ def _bar(label: str, total: int) -> Iterator[Tell]:
         yield lambda steps: bar.advance(task, steps)
 
 
-def _counted(label: str, total: int) -> Iterator[Tell]:
+def _counted(label: str, total: int) -> Iterator[Steps]:
     done = 0
 
     def advance(steps: int) -> None:
@@ -93,7 +97,7 @@ def _counted(label: str, total: int) -> Iterator[Tell]:
 
 
 @contextmanager
-def _spinner(text: str) -> Iterator[Tell]:
+def _spinner(text: str) -> Iterator[Texts]:
     from rich.console import Console
 
     with Console(stderr=True).status(text) as status:
