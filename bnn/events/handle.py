@@ -10,7 +10,7 @@ import numpy as np
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, UnsupportedOpError
 from ..runtime.context import Pulse
-from ..runtime.handles import FLOATS, Memory, Opened, check
+from ..runtime.handles import FLOATS, Memory, Opened, check, problem_text
 from ..runtime.native import ffi, lib
 from .report import LayerCounts
 
@@ -42,10 +42,7 @@ class Engine:
         needed, problem = ffi.new("size_t *"), ffi.new("bnn_problem *")
         status = lib.bnn_events_size(opened.pointer, needed, problem)
         if status == lib.BNN_ERROR_LIMIT:
-            raise InputError(
-                f"the network is too large for the event engine: {_what(problem)}: found {problem.found}, "
-                f"expected {problem.expected}; use model(x)"
-            )
+            raise InputError(f"the network is too large for the event engine: {problem_text(problem)}; use model(x)")
         engine = ffi.new("bnn_events **")
         if status == lib.BNN_OK:
             self.bytes: int = needed[0]

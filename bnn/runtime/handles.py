@@ -26,6 +26,8 @@ BYTES = ffi.typeof("char[]")
 DTYPES = {lib.BNN_F32: "f32", lib.BNN_B1: "b1", lib.BNN_I32: "i32", lib.BNN_U8: "u8", lib.BNN_I8: "i8"}
 _KINDS = {"b1": "binary", "u8": "integer", "i8": "integer"}  # of an op, by its data
 STORAGES = {lib.BNN_INPUT: "input", lib.BNN_OUTPUT: "output", lib.BNN_ARENA: "arena", lib.BNN_CONSTANT: "constant"}
+# Fields of a file whose numbers have names, by what their texts begin with.
+_NAMED = {"dtype": DTYPES, "element type": DTYPES, "storage": STORAGES}
 
 _KERAS_FILES = (b"PK\x03\x04", b"\x89HDF")  # how zip and HDF5 files begin
 
@@ -125,6 +127,15 @@ def check(status: int, what: str) -> None:
         raise BnnError(f"{what}: {ffi.string(lib.bnn_status_text(status)).decode()}")
 
 
+def problem_text(problem: CData) -> str:
+    """A bnn_problem in words: the field, what was found and what was expected; dtypes and storages by their names."""
+    what = ffi.string(problem.what).decode(errors="replace")
+    field = what.rpartition(": ")[2]
+    names = next((names for word, names in _NAMED.items() if field.startswith(word)), {})
+    found, expected = (names.get(number, number) for number in (problem.found, problem.expected))
+    return f"{what}: found {found}, expected {expected}"
+
+
 def available_kernels() -> list[str]:
     """Names of the kernel families that this processor can run, fastest first."""
     names: list[str] = []
@@ -215,7 +226,7 @@ class Opened:
         parts = [f"{source}: {ffi.string(lib.bnn_status_text(status)).decode()}"]
         what = ffi.string(problem.what).decode(errors="replace")
         if what:
-            parts.append(f"{what}: found {problem.found}, expected {problem.expected}")
+            parts.append(problem_text(problem))
         argument = next((name for name in ("max_bytes", "max_work") if what.endswith(f"({name})")), None)
         if argument is not None:
             parts.append(f"if you trust the file, open it with a larger {argument}=; otherwise compile a smaller model")

@@ -27,6 +27,7 @@ from bnn.runtime import model as runtime
 from bnn.runtime.context import Context, Pulse
 from op_cases import CASES
 from op_graphs import plan
+from raw_model import I32, OUTPUT, changed
 
 
 def model_of(x: Node, *outputs: Node) -> Model:
@@ -393,3 +394,20 @@ def test_steps_are_as_long_as_their_images(name: str, monkeypatch: pytest.Monkey
     stepper.step_raw(number, 2)
     work = model.ops[number].work
     assert works == [("step", 3 * work), ("step_raw", 2 * work)] and work > 0
+
+
+@pytest.mark.parametrize(
+    ("field", "number", "said"),
+    [
+        ("tensor 1.dtype", I32, "storage of an i32: found arena, expected constant;"),
+        ("tensor 1.storage", OUTPUT, "dtype of an input or output: found b1, expected f32;"),
+        ("tensor 1.dtype", 77, "dtype (at most): found 77, expected i8;"),
+        ("op 0.opcode", 77, "opcode (1 to the last one known): found 77, expected"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_by_names(field: str, number: int, said: str) -> None:
+    x = input_node("x", (2, 3, 4))
+    data = encode(plan([x], [make("unpack", make("binarize", x))]))
+    with pytest.raises(errors.ModelFormatError) as caught:
+        Model.from_bytes(changed(data, {field: number}))
+    assert said in str(caught.value)
