@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An epilogue, one value at a time; the vectors of the other families do the same. */
+/* An epilogue for one value at a time; other families do the same with vectors. */
 #ifndef BNN_KERNELS_EPILOGUE_H
 #define BNN_KERNELS_EPILOGUE_H
 
@@ -7,7 +7,7 @@
 
 static inline float bnn_clamp(float v, float lo, float hi)
 {
-    v = v < lo ? lo : v; /* not-a-number stays */
+    v = v < lo ? lo : v; /* NaN stays */
     return v > hi ? hi : v;
 }
 

@@ -3,7 +3,7 @@
  *
  * Kernels know words, strides and counts; never tensors, models or ops.  A family is one const struct of functions for
  * one instruction set: a row of kernels.inc.  Compiling a file needs no special flags: functions carry their own target
- * attributes.  Every family gives bit for bit the same results, floats included where sums are exact.
+ * attributes.  All families give the same results bit for bit, including floats if the sums are exact.
  */
 #ifndef BNN_KERNELS_H
 #define BNN_KERNELS_H
@@ -11,35 +11,35 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A float above this is +1 as a bit: zeros of either sign, and negative denormals, which TensorFlow's comparisons take
- * for zero.  The negative normal number next to zero. */
+/* A float above this is the bit +1: also zeros of either sign, and negative denormals, which TensorFlow's comparisons
+ * treat as zero.  It is the negative normal number closest to zero. */
 #define BNN_BIT_ABOVE (-1.17549435e-38f)
 
-/* What happens to a convolution's value after its accumulator.  Operands are per channel and may be read up to the full
- * width of the last block (the driver pads them); NULL: leave out.  Each step is one float32 operation; nothing may be
- * contracted into a fused multiply-add:
+/* The steps from a convolution's accumulator to its value.  Operands are per channel and may be read up to the full
+ * width of the last block (the driver pads them); NULL: no such step.  Each step is one float32 operation; nothing may
+ * be contracted into a fused multiply-add:
  *   v = acc * pre_mul; v = v + pre_add; v = min(max(v, lo0), hi0); v = v - sub; v = v * mul; v = v + add;
- *   v = v + residual[pixel]; v = min(max(v, lo1), hi1)                              not-a-number passes through a clamp. */
+ *   v = v + residual[pixel]; v = min(max(v, lo1), hi1)                              NaN passes through a clamp. */
 struct bnn_epilogue {
     const float *pre_mul, *pre_add, *sub, *mul, *add;
-    float lo0, hi0, lo1, hi1; /* -inf and +inf where there is no clamp */
-    int clamp0, clamp1;       /* whether there is one */
+    float lo0, hi0, lo1, hi1; /* -inf and +inf if there is no clamp */
+    int clamp0, clamp1;       /* whether there is a clamp */
 };
 
-/* Where the pixels of a call lie: for each array an offset, in elements, of every pixel.  Lists are made once for a layer
- * and serve all its rows, whose first elements differ. */
+/* The places of a call's pixels: an offset per array and pixel, in elements.  Lists are made once for a layer and serve
+ * all its rows, which differ only in their first elements. */
 struct bnn_places {
     const ptrdiff_t *a, *table, *bits, *values, *residual;
 };
 
-/* One call computes `pixels` output pixels (any number; the family's tile height divides it best) of one block of output
- * channels.  Pixel i reads, for every segment s, `length` contiguous elements at a + at.a[i] + segment[s]; the block's
- * weights follow each other as [segment][element][lane].
+/* One call computes `pixels` output pixels (any number; the family's tile height divides it best) of one block of
+ * output channels.  Pixel i reads, for every segment s, `length` contiguous elements at a + at.a[i] + segment[s]; the
+ * block's weights follow each other as [segment][element][lane].
  *
- * The arrays of a pixel begin with the layer's first channel, so that one list of places serves every block: a block
- * begins at table + at.table[i] + first, and so on (bits: + first / 32), and at element `first` of the epilogue's
- * operands.  Table and operands may be read up to the block's full width; the others are touched only where channels
- * exist.  Arrays that are NULL need no places. */
+ * The arrays of a pixel begin with the layer's first channel, so one list of places serves every block: a block begins
+ * at table + at.table[i] + first, and so on (bits: + first / 32), and at element `first` of the epilogue's operands.
+ * Table and operands may be read up to the block's full width; the others are touched only where channels exist.
+ * Arrays that are NULL need no places. */
 struct bnn_tile {
     const void *a;            /* the first element of a pixel's window: words of bits, bytes or floats */
     const ptrdiff_t *segment; /* segments: offsets in elements */
@@ -48,16 +48,16 @@ struct bnn_tile {
     const void *weights;
     const int32_t *limits; /* the table of binary.bits: the bit is (differing bits < limit), limits as low as -2^30 */
     const float *corrections; /* the table of other bits and of bytes: see their kernels; all sums are below 2^24 */
-    size_t first, channels;   /* the block's first channel, and how many exist: 1 to the block's width */
-    uint32_t *bits;           /* output words; bits of the last word past the channels become zero */
+    size_t first, channels;   /* the block's first channel, and the number of channels: 1 to the block's width */
+    uint32_t *bits;           /* output words; bits of the last word beyond the channels become zero */
     float *values;            /* output values; either may be NULL */
     const float *residual;    /* or NULL */
     const struct bnn_epilogue *epilogue; /* floats only */
     struct bnn_places at;
 };
 
-/* Filters of bytes: signs [channels][segments][pixels] of `planes` times `bytes` bits, each in words of its own; a weight
- * is the mean of its planes' signs. */
+/* Byte filters: signs [channels][segments][pixels] of `planes` times `bytes` bits, each in separate words; a weight is
+ * the mean of its planes' signs. */
 struct bnn_byte_filters {
     const uint32_t *signs;
     size_t channels, segments, pixels, bytes, planes;
@@ -65,27 +65,26 @@ struct bnn_byte_filters {
 
 /* Rows summed in eight bits before they are added to membranes: at most 127 of them. */
 #define BNN_BATCH 126u
-/* Kernels of membranes may read and write (unchanged) this many bytes past the end of rows and membranes. */
+/* Membrane kernels may read and write (unchanged) this many bytes beyond the end of rows and membranes. */
 #define BNN_SLACK 512u
 
-/* Rows of weights of the event engine: some to be added to membranes, some to be subtracted; BNN_BATCH of them at most. */
+/* Weight rows of the event engine, to be added to or subtracted from membranes; at most BNN_BATCH in total. */
 struct bnn_rows {
     size_t plus, minus;
     const int8_t *added[BNN_BATCH], *taken[BNN_BATCH];
 };
 
-/* Floats through the epilogue: values, bits (v > BNN_BIT_ABOVE) or both.  Nonzero: a value that became a bit was not a
- * number. */
+/* Floats through the epilogue: values, bits (v > BNN_BIT_ABOVE) or both.  Nonzero: a bit's value was NaN. */
 typedef int bnn_tile_kernel(const struct bnn_tile *tile);
 
-/* Kernels that share a layout of packed weights are a group: a family has all of it or nothing.  A group's tiles are
+/* Kernels that share a layout of packed weights form a group: a family has all of a group or none.  A group's tiles are
  * `pixels` high, and its blocks `lanes` wide: 32 or 64 output channels. */
 struct bnn_binary_kernels {
     uint32_t pixels, lanes;
     uint32_t expansion; /* packed words for one of a filter */
-    /* src: [channels][words] (a filter's taps in order) -> dst: [block][words][lane], missing lanes zero.
-     * dst has ceil(channels / lanes) * lanes * words * expansion elements: what a family makes of a word's lanes is its
-     * own affair. */
+    /* src: [channels][words] (a filter's taps in order) -> dst: [block][words][lane], missing lanes zero.  dst has
+     * ceil(channels / lanes) * lanes * words * expansion elements; each family chooses its own layout of a word's
+     * lanes. */
     void (*pack)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words);
     /* bits by limits (values NULL, epilogue ignored) */
     bnn_tile_kernel *bits;
@@ -95,7 +94,7 @@ struct bnn_binary_kernels {
 
 struct bnn_float_kernels {
     uint32_t pixels, lanes;
-    /* As of bits, without an expansion. */
+    /* As for bits, without an expansion. */
     void (*pack)(float *dst, const float *src, size_t channels, size_t taps);
     bnn_tile_kernel *values;
     /* depthwise convolution of all channels (first is 0): the sum of channel c is that of a[at.a[i] + segment[s] + c] *
@@ -108,21 +107,22 @@ struct bnn_byte_kernels {
     uint32_t taps; /* weights in a packed word: 1, 2 or 4 */
     /* -> dst: [block][segment][word][lane], missing lanes and weights zero; a segment has pixels * bytes weights */
     void (*pack)(uint32_t *dst, const struct bnn_byte_filters *filters);
-    /* correction + the sum of products with weights of -1, 0 and +1.  Nothing past a segment's length is read but slack. */
+    /* correction + the sum of products with weights of -1, 0 and +1.  Nothing beyond a segment's length is read except
+     * slack. */
     bnn_tile_kernel *values;
 };
 
-/* A family.  What it leaves NULL comes from the next one: see bnn_kernels_complete. */
+/* A family.  Members that are NULL come from the next family: see bnn_kernels_complete. */
 struct bnn_kernels {
     const char *name;
     uint32_t features; /* bits that the processor must have: BNN_FEATURE_* */
     struct bnn_binary_kernels binary;
     struct bnn_float_kernels floats;
     struct bnn_byte_kernels bytes;
-    /* bit i of dst = src[i] > BNN_BIT_ABOVE, tail bits zero; nonzero: something was not a number */
+    /* bit i of dst = src[i] > BNN_BIT_ABOVE, tail bits zero; nonzero: there was a NaN */
     int (*binarize)(uint32_t *dst, const float *src, size_t count);
-    /* pixels of `channels` floats each: bit c of a pixel = (src[c] >= thresholds[c]) != bit c of flips; each pixel begins
-     * a word, tail bits zero; nonzero: something was not a number */
+    /* pixels of `channels` floats each: bit c of a pixel = (src[c] >= thresholds[c]) != bit c of flips; each pixel
+     * begins a word, tail bits zero; nonzero: there was a NaN */
     int (*binarize_at)(uint32_t *dst, const float *src, const float *thresholds, const uint32_t *flips, size_t channels,
                        size_t pixels);
     /* dst[i] = src[i] > dst[i] ? src[i] : dst[i] */
@@ -131,8 +131,8 @@ struct bnn_kernels {
     void (*add_rows)(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count);
     /* a[i] += delta * row[i] */
     void (*add_floats)(float *a, const float *row, float delta, size_t count);
-    /* changed[k] = bits[k] ^ what 32 membranes from m + 32 k on say (m >= 0), of at most 64 words; which of them differ,
-     * a bit each.  Neurons that do not exist may seem to. */
+    /* changed[k] = bits[k] ^ the bits (m >= 0) of 32 membranes from m + 32 k on, for at most 64 words; returns a bit
+     * for each word that differs.  Neurons that do not exist may appear changed. */
     uint64_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
     /* m[i] = floor((accumulators[i] - thresholds[i]) / 2); may write 15 more */
     void (*halve)(int16_t *m, const float *accumulators, const int32_t *thresholds, size_t count);
@@ -148,8 +148,8 @@ struct bnn_kernels {
 extern const struct bnn_kernels *const bnn_kernel_families[];
 extern const size_t bnn_kernel_family_count;
 
-/* A family with all functions and groups: those that it lacks are of the next family in line that has them and that this
- * processor can run.  A family that is not in the table stands before all others. */
+/* A family with all functions and groups: missing ones come from the next family that has them and that this processor
+ * can run.  A family that is not in the table comes before all others. */
 void bnn_kernels_complete(const struct bnn_kernels *family, struct bnn_kernels *complete);
 
 #endif

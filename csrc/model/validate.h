@@ -76,8 +76,8 @@ static inline int64_t bnn_shown(uint64_t v)
     return v > INT64_MAX ? INT64_MAX : (int64_t)v;
 }
 
-/* Fill a problem (if not NULL): "<kind> <number> (<name>): <what>"; only kind if number is BNN_NEVER.  Returns status.
- */
+/* Fill a problem (if not NULL): "<kind> <number> (<name>): <what>"; just kind if number is BNN_NEVER.  Returns
+ * status. */
 bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind, uint32_t number, const char *name,
                       size_t name_length, const char *what, int64_t found, int64_t expected);
 /* The same of a tensor or an op. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scales and limits: clamp, affine and prelu.  What is not a number stays. */
+/* Scales and limits: clamp, affine and prelu.  NaN stays. */
 #include "run/blocks.h"
 #include "ops/check.h"
 #include "run/view.h"
@@ -42,7 +42,7 @@ static bnn_status prepare_affine(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_clamp_attrs *a = op->attrs;
     BNN_TRY(bnn_check_types(p, op, 4, BNN_F32, BNN_F32));
-    BNN_CHECK(a->lo <= a->hi, "limits in order (1: yes)", 0, 1); /* false for what is not a number */
+    BNN_CHECK(a->lo <= a->hi, "limits in order (1: yes)", 0, 1); /* false for NaN */
     uint32_t channels = bnn_op_input(p->model, op, 0)->c;
     for (uint32_t i = 1; i < op->input_count; i++)
         BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, i), BNN_F32, channels, "channels of an operand"));
@@ -84,7 +84,7 @@ static bnn_status prepare_prelu(struct bnn_prepare *p, struct bnn_op *op)
 
 #define ONE 0x3f800000u /* 1.0f */
 
-/* By integers, which compilers turn into vector operations without branches. */
+/* With integers, which compilers turn into vector operations without branches. */
 static inline float scaled_below_zero(float v, float slope)
 {
     uint32_t bits, scale;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ops that look at the whole batch and give every image the same: batch_size and batch_sum. */
+/* Ops that use the whole batch and give every image the same result: batch_size and batch_sum. */
 #include "ops/check.h"
 #include "run/view.h"
 
@@ -24,8 +24,8 @@ const struct bnn_op_row bnn_op_row_batch_size = {
     .row = write_size,
 };
 
-/* batch_sum: the sum over all images and their pixels; in double, rounded once.  The images may come in several runs, in
- * their order: the last of them has the sum and writes it for all. */
+/* batch_sum: the sum over all images and their pixels; in double, rounded once.  The images may come in several runs,
+ * in order: the last run has the sum and writes it for all. */
 static bnn_status prepare_sum(struct bnn_prepare *p, struct bnn_op *op)
 {
     BNN_TRY(bnn_check_types(p, op, 1, BNN_F32, BNN_F32));

@@ -5,7 +5,7 @@
 
 #include "model/internal.h"
 
-/* In a function of p and op: fail, unless the condition holds. */
+/* In a function with p and op: fail unless the condition holds. */
 #define BNN_CHECK(condition, what, found, expected)                                                \
     do {                                                                                           \
         if (!(condition))                                                                          \
@@ -22,7 +22,7 @@ bnn_status bnn_check_inputs(struct bnn_prepare *p, const struct bnn_op *op, uint
                             uint32_t activations);
 bnn_status bnn_check_dtype(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t, bnn_dtype dtype,
                            const char *what);
-/* `count` inputs, of which the first is an activation; its type, and the output's. */
+/* `count` inputs, the first an activation; its type, and the output's. */
 bnn_status bnn_check_types(struct bnn_prepare *p, const struct bnn_op *op, uint32_t count, bnn_dtype from,
                            bnn_dtype to);
 /* A constant with one dimension of the given size; `what` names the size. */
@@ -31,7 +31,7 @@ bnn_status bnn_check_operand(struct bnn_prepare *p, const struct bnn_op *op, con
 /* The output's rank and dimensions. */
 bnn_status bnn_check_output(struct bnn_prepare *p, const struct bnn_op *op, uint32_t rank, uint64_t h, uint64_t w,
                             uint64_t c);
-/* They are the first input's. */
+/* They equal the first input's. */
 bnn_status bnn_check_same_shape(struct bnn_prepare *p, const struct bnn_op *op);
 /* One activation in, one tensor of the same shape out, of these types. */
 bnn_status bnn_check_unary(struct bnn_prepare *p, const struct bnn_op *op, bnn_dtype from, bnn_dtype to);

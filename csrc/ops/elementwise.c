@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* add, sub, mul, div, maximum and minimum: two float operands, of which at most one is constant; each dimension is 1 or
- * the output's, as in NumPy. */
+/* add, sub, mul, div, maximum and minimum: two float operands, at most one of them constant; each dimension is 1 or the
+ * output's, as in NumPy. */
 #include "run/blocks.h"
 #include "ops/check.h"
 #include "run/view.h"
@@ -37,7 +37,7 @@ static void compute_row(const struct bnn_run *r, size_t image, size_t y, element
     const struct bnn_tensor *ta = a->tensor, *tb = b->tensor, *t = r->output.tensor;
     int a_stays = ta->c == 1, b_stays = tb->c == 1;
     size_t a_step = ta->w == 1 ? 0 : ta->words, b_step = tb->w == 1 ? 0 : tb->words;
-    /* A row at once, where each operand is one run of numbers, or one number. */
+    /* A row at once, if each operand is one run of numbers, or one number. */
     int a_whole = (ta->w == t->w && ta->c == t->c) || (ta->w == 1 && ta->c == 1);
     int b_whole = (tb->w == t->w && tb->c == t->c) || (tb->w == 1 && tb->c == 1);
     size_t pixels = t->w, run = t->c;
@@ -53,7 +53,7 @@ static void compute_row(const struct bnn_run *r, size_t image, size_t y, element
         compute(out, a0, a_stays, b0, b_stays, run);
 }
 
-/* The row of an op NAME, whose value of the floats x and y is VALUE. */
+/* The row of the op NAME, which computes VALUE from the floats x and y. */
 #define ELEMENTWISE(NAME, VALUE)                                                                               \
     static void NAME##_elements(float *restrict out, const float *a, int a_stays, const float *b, int b_stays, \
                                 size_t n)                                                                      \
@@ -81,7 +81,7 @@ static void compute_row(const struct bnn_run *r, size_t image, size_t y, element
 ELEMENTWISE(add, x + y);
 ELEMENTWISE(sub, x - y);
 ELEMENTWISE(mul, (x * y));
-ELEMENTWISE(div, x / y); /* IEEE 754: a number by zero is an infinity, zero by zero is not a number */
-/* If either is not a number, neither is the result. */
+ELEMENTWISE(div, x / y); /* IEEE 754: a number by zero is infinity, zero by zero is NaN */
+/* If either is NaN, so is the result. */
 ELEMENTWISE(maximum, x >= y || x != x ? x : y);
 ELEMENTWISE(minimum, x <= y || x != x ? x : y);

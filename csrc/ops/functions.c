@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ops that are one function of every float: elu, erf, erfc, exp, log1p, pow, round, rsqrt, sigmoid, sign, sqrt, tanh. */
+/* One function of every float: elu, erf, erfc, exp, log1p, pow, round, rsqrt, sigmoid, sign, sqrt, tanh. */
 #include "ops/check.h"
 #include "run/view.h"
 
 #include <float.h>
 #include <math.h>
 
-enum { LIBRARY = 32 }; /* work of a call of the C library for a float */
+enum { LIBRARY = 32 }; /* work of a C library call for one float */
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     return bnn_check_unary(p, op, BNN_F32, BNN_F32);
 }
 
-/* The row of an op NAME: its value of the float x, in a function of r, and what computing that costs. */
+/* The row of the op NAME: its value for the float x, in a function of r, and the cost of computing it. */
 #define FUNCTION(NAME, COST, PREPARE, VALUE)                                \
     static void NAME##_row(const struct bnn_run *r, size_t image, size_t y) \
     {                                                                       \

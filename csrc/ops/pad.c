@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ops that put one value around what is there: pad and pad_channels. */
+/* Ops that put one value around the data: pad and pad_channels. */
 #include "run/blocks.h"
 #include "ops/check.h"
 #include "run/view.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* resize_bilinear: interpolates the four nearest pixels, along the rows and then between them, in TensorFlow's order.
- */
+/* resize_bilinear: interpolates four pixels, along the rows and then between them, in TensorFlow's order. */
 #include "run/blocks.h"
 #include "ops/check.h"
 #include "run/view.h"

@@ -24,8 +24,8 @@ const struct bnn_op_row bnn_op_row_unpack = {
     .row = unpack_row,
 };
 
-/* dequantize: table[number of set bits] over the planes of every channel; plane p holds channels p * c to
- * (p + 1) * c - 1.  With a number of channels, table[number whose bit p is plane p's]; planes then begin on words. */
+/* dequantize: table[number of set bits] over the planes of every channel; plane p holds channels p * c to (p + 1) * c -
+ * 1.  With a number of channels, table[n], where bit p of n comes from plane p; planes then begin on words. */
 static uint32_t padded(uint32_t channels)
 {
     return (channels + 31) / 32 * 32;

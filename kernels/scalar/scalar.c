@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The portable family: plain C11, the meaning of the interface, and what every other family is compared with. */
+/* The portable family: plain C11.  It defines the interface; every other family is compared with it. */
 #include "../bits.h"
 #include "../bytes.h"
 #include "../epilogue.h"
@@ -184,7 +184,7 @@ static int binarize(uint32_t *dst, const float *src, size_t count)
     return nan;
 }
 
-/* Blocks of LANES targets: the last reads past the end, into the slack. */
+/* Blocks of LANES targets: the last reads beyond the end, into the slack. */
 static void add_rows(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count)
 {
     for (size_t first = 0; first < count; first += LANES) {

@@ -53,7 +53,8 @@ def test_inputs_must_be_the_files() -> None:
 
     assert source(["x"], (4, 5)) is graph
     for names, shapes in ((["x"], [(4, 5)] * 2), (["x", "y"], [(4, 5)])):
-        with pytest.raises(bnn.InputError, match=f"found a Keras model with {len(names)} inputs, expected {len(shapes)}"):
+        said = f"found a Keras model with {len(names)} inputs, expected {len(shapes)}"
+        with pytest.raises(bnn.InputError, match=said):
             source(names, *shapes)
     for shape in ((5, 4), (4,), (4, 6)):
         with pytest.raises(bnn.InputError, match=r"input 'x': the Keras model takes images \(4, 5\), the file"):

@@ -41,8 +41,7 @@ static size_t classify(const struct axis *axis, uint32_t *class_of, struct bnn_c
     return classes;
 }
 
-/* Set bits of a filter's taps, summed from the first: sums[y * (kernel width + 1) + x] over rows < y and columns < x.
- */
+/* Set bits of a filter's taps, summed from the first: sums[y * (kernel width + 1) + x] over rows < y, columns < x. */
 static void sum_taps(const struct bnn_tensor *w, uint32_t filter, int32_t *sums)
 {
     size_t width = (size_t)w->w + 1;

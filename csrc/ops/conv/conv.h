@@ -10,40 +10,41 @@
  *     accumulator = correction - 2 p,
  *     correction  = C |I| + 2 sum over R without I of |w| + pad_value * sum outside I of (2 |w| - C)
  *
- * The correction depends on o and on which taps are inside, so only on a row class and a column class of the pixel:
- * that is all there is to padding, whatever its value.  A threshold t becomes a limit on p:
+ * The correction depends on o and on which taps are inside, so only on a row class and a column class of the pixel.
+ * Padding of any value needs nothing else.  A threshold t becomes a limit on p:
  *
  *     accumulator >= t  <=>  p < floor((correction - t) / 2) + 1.
  *
- * Bytes.  Weights are signs, or the means of two (-1, 0, +1).  Padding is z, what stands for zero in a channel, and halos
- * are zero bytes: with the sum s of byte times weight over the taps that are read,
+ * Bytes.  Weights are signs, or the means of two (-1, 0, +1).  Padding is z, the zero of a channel, and halos are zero
+ * bytes.  With the sum s of byte times weight over the taps that are read,
  *
  *     accumulator = s + correction,   correction = -sum of z times weights over I,
  *
- * and with a threshold t the bit is s + (correction - t) >= 0.  All of these are exact as floats: integers below 2^24, or
- * with z between integers multiples of a fraction below 2^24 of them.
+ * and with a threshold t the bit is s + (correction - t) >= 0.  All of these are exact as floats: integers below 2^24,
+ * or, if z is not an integer, multiples of a fraction, below 2^24 times the fraction.
  *
- * Several planes.  Where the data are numbers in binary, the accumulator is the sum of 2^i times that of plane i.  A
- * kernel runs once for every plane, from the highest to the lowest, over the same weights: with T the sum of the planes
- * above, in multiples of the present plane's weight / 2, it is given the correction 2 T + correction instead.  The last
- * plane's run has the epilogue, or the limits T + floor((correction - t) / 2) + 1.
+ * Several planes.  If the data are binary numbers, the accumulator is the sum over planes i of 2^i times the
+ * accumulator of plane i.  A kernel runs once per plane, from the highest to the lowest, over the same weights.  With T
+ * the sum of the planes above, in multiples of half the current plane's weight, it gets the correction 2 T + correction
+ * instead.  The last plane's run has the epilogue, or the limits T + floor((correction - t) / 2) + 1.
  *
  * Memory.  The taps of a kernel row are contiguous (one segment) unless it is dilated or there are groups or planes;
- * then every tap is one.  Channels of a group are padded to whole blocks of the kernels' lanes in weights, tables and operands. */
+ * then every tap is a segment.  Channels of a group are padded to whole blocks of the kernels' lanes in weights, tables
+ * and operands. */
 #ifndef BNN_CONV_H
 #define BNN_CONV_H
 
 #include "model/internal.h"
 
-/* By their data; the value is the data's dtype. */
+/* The kinds of convolution; the value is the data's dtype. */
 enum bnn_conv_kind { BNN_CONV_FLOATS = BNN_F32, BNN_CONV_BITS = BNN_B1, BNN_CONV_BYTES = BNN_U8 };
 
-/* What a file says, checked. */
+/* The shape from the file, checked. */
 struct bnn_conv_shape {
     const struct bnn_tensor *x, *w, *y;
     const struct bnn_conv_attrs *attrs;
     int binary, bytes, depthwise;
-    uint32_t sign_planes;       /* of signs in the filters of bytes, 1 or 2 */
+    uint32_t sign_planes;       /* planes of signs in byte filters, 1 or 2 */
     size_t groups;              /* 1 for depthwise: its channels are lanes */
     size_t outputs;             /* channels of a group */
     size_t group_words;         /* elements of a group's channels in an input pixel */
@@ -62,9 +63,9 @@ struct bnn_conv_places {
 struct bnn_conv {
     struct bnn_conv_shape shape;
     size_t pixels;               /* height of the kernels' tiles */
-    size_t lanes, padded;        /* block width; a group's outputs in whole blocks */
-    size_t chunk_rows;           /* rows of an image handed to a kernel at once: what the places cover */
-    struct bnn_conv_places at;   /* of their pixels, from where the first of these rows begins */
+    size_t lanes, padded;        /* block width; a group's outputs, rounded up to whole blocks */
+    size_t chunk_rows;           /* rows of an image passed to a kernel at once; the places cover them */
+    struct bnn_conv_places at;   /* of their pixels, relative to the first of these rows */
     size_t row_segments, length; /* segments of a kernel row, words of a segment */
     const ptrdiff_t *segments;   /* of all kernel rows */
     union {
@@ -77,8 +78,8 @@ struct bnn_conv {
     const uint32_t *row_class;         /* by output row */
     const struct bnn_conv_range *rows; /* kernel rows inside the image, by row class */
     const float *corrections;          /* [row class][column class][group][padded] */
-    const int32_t *limits;             /* the same, where there is a threshold */
-    const float *margins;              /* likewise, of bytes: corrections less thresholds */
+    const int32_t *limits;             /* the same, if there is a threshold */
+    const float *margins;              /* likewise, for bytes: corrections minus thresholds */
     struct bnn_epilogue epilogue, raw_epilogue;
     int residual, raw_residual; /* input number, or 0 */
 };
@@ -86,29 +87,29 @@ struct bnn_conv {
 /* Validates types, shapes, attributes and operands; fills the shape. */
 bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, enum bnn_conv_kind kind,
                           struct bnn_conv_shape *shape);
-/* Packed weights and operands, epilogues: whatever does not depend on borders.  Needs shape, lanes, padded. */
+/* Packs weights and operands, makes epilogues: all that does not depend on borders.  Needs shape, lanes, padded. */
 void bnn_conv_pack(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
 /* Border classes and, for bits, their corrections and limits; places.  Needs what bnn_conv_pack sets. */
 void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
 
 /* Weights of bytes, packed.  Needs segments, lanes, padded. */
 void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv);
-/* What `zeros`, one a channel of the data, take from the sums at each border class.  sums: memory for (kernel height + 1) *
- * (kernel width + 1). */
+/* The corrections for `zeros`, one per channel of the data, at each border class.  sums: memory for (kernel height + 1)
+ * * (kernel width + 1). */
 void bnn_conv_correct_bytes(const struct bnn_conv *conv, const float *zeros, const struct bnn_conv_range *columns,
                             float *corrections, double *sums);
-/* Margins, where there is a threshold.  Needs classes and their corrections, `count` of them. */
+/* Margins, if there is a threshold.  Needs classes and their corrections, `count` of them. */
 void bnn_conv_margins(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv, size_t count);
 
-/* How many parts a convolution's output channels can be run in, in their order: blocks of the kernels' lanes, or, where
- * the bits of groups share words, groups. */
+/* The number of parts into which the output channels can be divided, in order: blocks of the kernels' lanes, or groups
+ * if the bits of groups share words. */
 size_t bnn_conv_blocks(const struct bnn_conv *conv);
 
-/* Bytes a worker needs while a convolution runs. */
+/* Bytes that a worker needs while a convolution runs. */
 size_t bnn_conv_scratch(const struct bnn_conv *conv);
 
-/* A convolution of several planes: one call's tile, but for a, table, corrections and limits, which are those of plane 0
- * as if there were no others.  `limits`: whether the output is bits by limits.  Returns as the kernels do. */
+/* A convolution of several planes: one call's tile, whose a, table, corrections and limits are those of plane 0, as if
+ * there were no others.  `limits`: whether the output is bits by limits.  Returns like the kernels. */
 int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv, const struct bnn_tile *tile,
                     int limits, void *scratch);
 size_t bnn_conv_planes_scratch(const struct bnn_conv *conv);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolutions of numbers in binary: a kernel's run for every plane of bits.  See conv.h. */
+/* Convolutions of binary numbers: one kernel run per plane of bits.  See conv.h. */
 #include "ops/conv/conv.h"
 
 enum {
-    PIXELS = 32, /* at once: what lies between two runs stays in the nearest cache */
+    PIXELS = 32, /* at once: the data between two runs stay in the nearest cache */
     LANES = 64   /* the widest block of any family */
 };
 
 struct between {
     ptrdiff_t at[PIXELS];
     float twos[LANES];
-    float sums[2][PIXELS * LANES]; /* written and read by turns */
+    float sums[2][PIXELS * LANES]; /* written and read alternately */
     int32_t limits[PIXELS * LANES];
 };
 
@@ -36,8 +36,8 @@ static struct bnn_tile part(const struct bnn_tile *tile, size_t pixel)
     return t;
 }
 
-/* Runs all planes but the last; all sums are below 2^24.  Gives what they are for the last: its corrections, 2 T + its
- * own, which are a residual to a value that is doubled; or, for limits, T. */
+/* Runs all planes except the last; all sums are below 2^24.  The result is for the last plane: its corrections, 2 T +
+ * its own, which are a residual to a doubled value; or, for limits, T. */
 static const float *sum_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv,
                                const struct bnn_tile *tile, int limits, struct between *b)
 {
@@ -74,7 +74,7 @@ static void add_limits(const struct bnn_tile *tile, const float *sums, int32_t *
     }
 }
 
-/* The same tile with its arrays beginning at its first channel: the table of what lies between has no others. */
+/* The same tile with arrays that begin at its first channel, because the intermediate table has no other channels. */
 static void begin_at_first(struct bnn_tile *t, struct bnn_epilogue *e)
 {
     const float **operands[] = {&e->pre_mul, &e->pre_add, &e->sub, &e->mul, &e->add};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a convolution needs beside the file: packed weights, padded operands, segments. */
+/* Preparation of a convolution: packed weights, padded operands, segments. */
 #include "model/coding.h"
 #include "ops/conv/conv.h"
 
@@ -7,7 +7,7 @@
 
 enum { CHUNK = 1024 }; /* floats on the stack */
 
-/* Per-channel operands: the file's own where every group fills its blocks, else a padded copy. */
+/* Per-channel operands: the file's own if every group fills its blocks, otherwise a padded copy. */
 static const float *pad_operand(struct bnn_prepare *p, const struct bnn_conv *conv, const float *operand)
 {
     const struct bnn_conv_shape *s = &conv->shape;
@@ -39,7 +39,7 @@ static struct bnn_epilogue keep_slots(const struct bnn_epilogue *e, uint32_t kee
     };
 }
 
-/* -1 for the filters that the compiler negated, so that raw sums are those of the source model; else 1. */
+/* -1 for the filters that the compiler negated, so that raw sums equal the source model's; otherwise 1. */
 static const float *negated_signs(struct bnn_prepare *p, const struct bnn_conv *conv, const struct bnn_tensor *t)
 {
     const struct bnn_conv_shape *s = &conv->shape;
@@ -86,7 +86,7 @@ static void pack_depthwise(const struct bnn_conv *conv, float *dst)
         }
 }
 
-/* A block of filters at a time, and of them so many words as the stack has room for: they may have to be decoded. */
+/* A block of filters at a time, and as many words of them as fit on the stack: they may have to be decoded. */
 static void pack_floats(const struct bnn_kernels *kernels, const struct bnn_conv *conv, size_t group, float *dst)
 {
     const struct bnn_tensor *w = conv->shape.w;

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running a convolution: picks rows of one border class and hands their pixels to a kernel.
+/* Running a convolution: takes rows of one border class and passes their pixels to a kernel.
  *
- * A kernel takes a list of places, which was made once for the layer: whole rows need only to be told where they begin.
- * Where an image has few pixels and there are several images, a chunk is gathered across rows and images instead: small
- * images fill tiles, and a dense layer treats the images of a micro-batch as pixels and reads its weights once for all of
- * them. */
+ * A kernel takes a list of places, made once for the layer; for whole rows only their start changes.  If images have
+ * few pixels and there are several, a chunk is gathered across rows and images instead: small images fill tiles, and a
+ * dense layer treats the images of a micro-batch as pixels and reads its weights once for all of them. */
 #include "ops/conv/conv.h"
 
 enum {
     MAX_CHUNK = 64,
-    FEW_PIXELS = 32 /* fewer rows of an image are gathered with those of other images */
+    FEW_PIXELS = 32 /* row ranges with fewer pixels are gathered with those of other images */
 };
 
 /* In a worker's scratch memory: the places of a gathered chunk, from the first pixels of the tensors. */
@@ -20,9 +19,9 @@ struct chunk {
     uint32_t staged[]; /* [MAX_CHUNK][words of a group]: bits of groups that do not begin on a word */
 };
 
-/* Where a row begins, in all the arrays it takes part in. */
+/* The start of a row in each array. */
 struct origin {
-    ptrdiff_t in; /* from the input's first pixel to the first window: it may lie in the halo */
+    ptrdiff_t in; /* from the input's first pixel to the first window, which may lie in the halo */
     ptrdiff_t table, out, residual;
 };
 
@@ -90,7 +89,7 @@ struct call {
     struct bnn_epilogue epilogue; /* from the group's first channel on */
 };
 
-/* Whether an image of bytes is followed by three more, which belong to it as well: it fills whole lines of memory. */
+/* Whether three more bytes of the same image follow its last pixel: an image of bytes fills whole lines of memory. */
 static int has_slack(const struct bnn_tensor *t)
 {
     return ((size_t)t->top + t->h + t->bottom) * t->row + 3 <= t->bytes;
@@ -148,7 +147,7 @@ static int call(const struct job *job, const struct call *c, const struct pixels
     return job->kernel(&tile);
 }
 
-/* All pixels; where something was not a number, again one by one to learn the images. */
+/* All pixels; if there was a NaN, again one by one to find the images. */
 static void call_block(const struct job *job, const struct call *c, const struct pixels *p)
 {
     if (!call(job, c, p, 0, p->count))
@@ -175,7 +174,7 @@ static void call_group(const struct job *job, struct call *c, const struct pixel
     }
 }
 
-/* Moves staged bits of a group to their place, which begins in the middle of a word. */
+/* Moves the staged bits of a group to their place, which begins in the middle of a word. */
 static void merge_staged(const struct job *job, size_t group, const struct pixels *p)
 {
     size_t outputs = job->conv->shape.outputs, first = group * outputs, shift = first % 32;
@@ -191,7 +190,7 @@ static void merge_staged(const struct job *job, size_t group, const struct pixel
     }
 }
 
-/* Those of the run's blocks that are in this group. */
+/* The run's blocks that are in this group. */
 static void run_group(const struct job *job, struct call *c, const struct pixels *p)
 {
     const struct bnn_run *r = job->run;
@@ -282,10 +281,10 @@ static void run_rows(struct job *job, size_t begin, size_t end, size_t limit)
 {
     const struct bnn_conv *conv = job->conv;
     size_t first = job->run->column_begin, width = job->run->column_end - first;
-    size_t step = width == conv->shape.y->w ? conv->chunk_rows : 1; /* a part of a row is one */
+    size_t step = width == conv->shape.y->w ? conv->chunk_rows : 1; /* part of a row counts as one */
     const struct bnn_conv_places at = places_from(&conv->at, first);
     int few = job->run->images > 1 && (end - begin) * width < FEW_PIXELS;
-    int gather = few || job->run->raw || job->staged; /* a raw output lies elsewhere; few bits can be staged */
+    int gather = few || job->run->raw || job->staged; /* a raw output is in another place; few bits can be staged */
     for (size_t image = 0; image < job->run->images; image++)
         for (size_t y = begin; y < end; y += step) {
             size_t rows = end - y < step ? end - y : step;
