@@ -2,13 +2,13 @@
 /* What the event engine's files share.
  *
  * State.  A population is the bits of one tensor: what its neurons fire now.  Spikes under way are, in order LAYERS, the
- * difference between `bits` and what its targets have `seen`, word by word; a spike and the one
- * that takes it back cancel if they meet under way.  In the other orders they are counted by neuron in `pending`; since
+ * difference between `bits` and what its targets have `seen`, word by word; a spike and the one that takes it back cancel
+ * if they meet under way.  In the other orders they are counted by neuron in `pending`; since
  * signs alternate, no queue needs more room than one entry per neuron.  While a spike is delivered `told` has it already,
  * and `seen` not yet.
  *
- * Membranes.  Targets start from all inputs silent (-1).  An input that turns +1 adds 2 w to an accumulator; membranes
- * count in twos, m = floor((accumulator - threshold) / 2), so that a spike adds w in {+1, -1}, and a neuron fires while
+ * Membranes.  They start from what the synchronous kernels sum.  An input that turns +1 adds 2 w to an accumulator;
+ * membranes count in twos, m = floor((accumulator - threshold) / 2), so that a spike adds w in {+1, -1}, and a neuron fires while
  * m >= 0: its bit is its membrane's sign bit, inverted.  A threshold out of reach is moved to the edge of what K
  * products can reach, so that m stays within -K - 1 and K.  Where real values are wanted there is no threshold:
  * accumulator = 2 m + parity, parity by output pixel.  A pooling neuron has no membrane: it looks at the bits of its

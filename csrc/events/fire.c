@@ -110,33 +110,41 @@ static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t p
 
 enum { WORDS = 64 }; /* looked at together */
 
-static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, const bnn_kernels *kernels, size_t pixel)
+/* changed[k]: the neurons of word first + k of a pixel that fire now and should not, or should and do not; gives a bit for
+ * each word that has any.  Neurons that do not exist may seem to. */
+static uint64_t find_changes(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, uint32_t first,
+                             uint32_t words, uint32_t *changed)
+{
+    const bnn_kernels *kernels = &e->model->kernels;
+    const struct bnn_population *out = &e->populations[l->out];
+    const uint32_t *bits = out->bits + pixel * out->words + first;
+    uint32_t channel = 32 * first, left = l->out_c - channel;
+    size_t neuron = pixel * l->out_c + channel;
+    uint64_t differ = 0;
+    if (l->fires && !l->wide)
+        return kernels->crossed((const int16_t *)l->membranes + neuron, bits, changed, words);
+    if (l->kind == BNN_LAYER_POOL)
+        look(e, l, pixel, first, words, changed);
+    else if (l->kind == BNN_LAYER_ENCODER) /* it has cuts */
+        kernels->binarize_at(changed, (const float *)l->membranes + neuron, l->cuts + channel, l->turned + first,
+                             left < 32 * WORDS ? left : 32 * WORDS, 1);
+    else
+        for (uint32_t k = 0; k < words; k++)
+            changed[k] = decide(l, pixel, channel + 32 * k, left - 32 * k < 32 ? left - 32 * k : 32);
+    for (uint32_t k = 0; k < words; k++) {
+        changed[k] ^= bits[k];
+        differ |= (uint64_t)(changed[k] != 0) << k;
+    }
+    return differ;
+}
+
+static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, size_t pixel)
 {
     struct bnn_population *out = &e->populations[l->out];
     uint32_t changed[WORDS], last = l->out_c % 32 == 0 ? UINT32_MAX : (UINT32_C(1) << l->out_c % 32) - 1;
     for (uint32_t first = 0; first < out->words && !e->stopped; first += WORDS) {
         uint32_t words = out->words - first < WORDS ? out->words - first : WORDS;
-        const uint32_t *bits = out->bits + pixel * out->words + first;
-        size_t neuron = pixel * l->out_c + 32 * first;
-        uint64_t differ = UINT64_MAX >> (WORDS - words);
-        if (l->kind == BNN_LAYER_POOL) {
-            look(e, l, pixel, first, words, changed);
-            for (uint32_t k = 0; k < words; k++)
-                changed[k] ^= bits[k];
-        } else if (l->fires && !l->wide) {
-            differ = kernels->crossed((const int16_t *)l->membranes + neuron, bits, changed, words);
-        } else if (l->kind == BNN_LAYER_ENCODER) { /* it has cuts */
-            size_t channel = 32 * (size_t)first, left = l->out_c - channel;
-            kernels->binarize_at(changed, (const float *)l->membranes + neuron, l->cuts + channel, l->turned + first,
-                                 left < 32 * WORDS ? left : 32 * WORDS, 1);
-            for (uint32_t k = 0; k < words; k++)
-                changed[k] ^= bits[k];
-        } else {
-            for (uint32_t k = 0; k < words; k++) {
-                uint32_t left = l->out_c - 32 * (first + k);
-                changed[k] = decide(l, pixel, 32 * (first + k), left < 32 ? left : 32) ^ bits[k];
-            }
-        }
+        uint64_t differ = find_changes(e, l, pixel, first, words, changed);
         if (first + words == out->words)
             changed[words - 1] &= last;
         for (; differ != 0; differ &= differ - 1) { /* no branch for every word: each would be a guess */
@@ -156,10 +164,9 @@ void bnn_events_forget(struct bnn_layer *l)
 
 void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
 {
-    const bnn_kernels *kernels = &e->model->kernels;
     for (size_t i = 0; i < l->list_count && !e->stopped; i++) {
         l->touched[l->list[i]] = 0;
-        settle_pixel(e, l, kernels, l->list[i]);
+        settle_pixel(e, l, l->list[i]);
     }
     if (!e->stopped)
         l->list_count = 0;

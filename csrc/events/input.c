@@ -66,11 +66,11 @@ bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
     e->silent = 1;
     encode(e);
     for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++)
-        if (e->layers[k].kind != BNN_LAYER_ENCODER)
+        if (e->layers[k].kind != BNN_LAYER_ENCODER && e->layers[k].kind != BNN_LAYER_READOUT)
             bnn_events_synchronous(e, &e->layers[k]);
     bnn_events_all_seen(e);
     for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++)
-        if (e->layers[k].kind != BNN_LAYER_ENCODER)
+        if (bnn_events_sums_spikes(&e->layers[k]))
             bnn_events_refresh(e, &e->layers[k]);
     e->silent = 0;
     bnn_events_clear_counts(e);

@@ -5,11 +5,11 @@
 #include <string.h>
 
 /* Whether delivering spikes costs more than the synchronous kernel. */
-static int too_many(const struct bnn_events *e, const struct bnn_delivery *d, const struct bnn_layer *l)
+static int too_many(const struct bnn_delivery *d, const struct bnn_layer *l)
 {
     size_t spikes = 0, pixels = 0;
     uint32_t last = BNN_NONE;
-    if (l->count.limit == SIZE_MAX || e->order != BNN_ORDER_LAYERS)
+    if (l->count.limit == SIZE_MAX)
         return 0;
     for (size_t i = 0; i < d->count; i++) {
         uint32_t word = d->words[i];
@@ -28,11 +28,12 @@ static void deliver_to(struct bnn_events *e, const struct bnn_delivery *d, const
         bnn_events_relay(e, l, link->first, d);
         return;
     }
-    if (too_many(e, d, l)) {
+    if (e->order == BNN_ORDER_LAYERS && too_many(d, l)) {
         bnn_events_synchronous(e, l);
         return;
     }
-    bnn_events_refresh(e, l);
+    if (l->stale)
+        bnn_events_refresh(e, l);
     if (e->stopped)
         return;
     bnn_events_add(e, l, d);

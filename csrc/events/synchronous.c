@@ -97,7 +97,6 @@ void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
 
 void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *l)
 {
-    if (l->stale)
-        take_sums(e, l, e->populations[l->in].seen);
+    take_sums(e, l, e->populations[l->in].seen);
     l->stale = 0;
 }

@@ -101,7 +101,7 @@ bnn_status bnn_events_state(bnn_events *engine, uint32_t tensor, float *values);
 typedef enum bnn_layer_kind {
     BNN_LAYER_ENCODER = 0,  /* real values to bits */
     BNN_LAYER_SYNAPSES = 1, /* bconv2d to bits */
-    BNN_LAYER_POOL = 2,     /* max_pool of bits: a neuron counts the spikes in its window */
+    BNN_LAYER_POOL = 2,     /* max_pool of bits: a neuron looks at the bits of its window */
     BNN_LAYER_RELAY = 3,    /* concat, slice, reshape, pad, copy, gather: wires */
     BNN_LAYER_READOUT = 4   /* bconv2d to real values */
 } bnn_layer_kind;
