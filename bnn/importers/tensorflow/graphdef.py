@@ -100,10 +100,8 @@ class GraphReader:
         self.slopes: Slopes = {}  # of constants that are none: numbers that grow with the batch
         self.fewer: dict[Tensor, tuple[int, ...]] = {}  # shapes for one image less, where anything depends on them
         self.growing: set[Tensor] = set()  # constants of which there are more in a larger batch
-        self.values: dict[Tensor, Node] = {}
-        self.moved: dict[Tensor, Moved] = {}  # what does not keep the batch first
-        self.arranged: dict[Tensor, Moved] = {}  # what has been moved, and does
-        self.shared: dict[Tensor, Shared] = {}  # what has no batch, all its images being in it
+        self.results: dict[Tensor, Node | Moved | Shared] = {}  # of what depends on the data
+        self.arranged: dict[Tensor, Moved] = {}  # what has been moved, and keeps the batch first
         self.foreign: set[str] = self._read_by_others()
         self.inside = self._dilated()
         self._probe()
@@ -200,19 +198,13 @@ class GraphReader:
         inputs = []
         for name, label, dtype in zip(frozen.inputs, frozen.input_names, dtypes, strict=True):
             inputs.append(input_node(label, self.shapes[name, 0][1:], dtype))
-            self.values[name, 0] = _as_floats(inputs[-1])
+            self.results[name, 0] = _as_floats(inputs[-1])
         for node in frozen.nodes:
             if node.name not in self.dependent or node.name in frozen.inputs:
                 continue
             if node.op in ALIASES or node.name in self.inside:
                 continue
-            for i, value in enumerate(self._read(node)):
-                if isinstance(value, Moved):
-                    self.moved[node.name, i] = value
-                elif isinstance(value, Shared):
-                    self.shared[node.name, i] = value
-                else:
-                    self.values[node.name, i] = value
+            self.results.update(((node.name, i), result) for i, result in enumerate(self._read(node)))
         outputs = tuple(self.node(t) for t in frozen.outputs)
         return Graph(tuple(inputs), outputs, tuple(frozen.output_names))
 
@@ -223,7 +215,7 @@ class GraphReader:
             return (self._with_batch(node, operands),)
         if over_batch(source):
             return (batch_reduction(source),)
-        loose = any(self.frozen.resolve(t) in self.moved for t in node.inputs)
+        loose = any(isinstance(self._result(t), Moved) for t in node.inputs)
         if node.op in MOVES:
             joined = concat(source) if node.op == "ConcatV2" and not loose else None
             results = self._move(source) if joined is None else (joined,)
@@ -257,8 +249,8 @@ class GraphReader:
         return layer_norm(source, operand) if norm else product(source, operand)
 
     def _loose(self, node: TfNode, output: int = 0) -> UnsupportedOpError:
-        known = (self.moved.get(t) for t in ((node.name, output), *map(self.frozen.resolve, node.inputs)))
-        if any(m is not None and m.layouts[0].per_image(m.size) is not None for m in known):
+        known = map(self._result, ((node.name, output), *node.inputs))
+        if any(isinstance(m, Moved) and m.layouts[0].per_image(m.size) is not None for m in known):
             return Source(self, node).unsupported(OF_THE_NUMBER)
         return UnsupportedOpError(
             f"layer '{self.frozen.layer(node.name)}' ({node.op} '{node.name}') does not keep the batch as its first "
@@ -268,23 +260,25 @@ class GraphReader:
 
     def _of_batch(self, node: TfNode, tensor: Tensor) -> Shared | int:
         """What an operand is to the whole batch: a value of it; a number for every image; 0: neither."""
-        tensor = self.frozen.resolve(tensor)
-        if tensor in self.shared or node.op not in POINTWISE or tensor not in self.slopes:
-            return self.shared.get(tensor, 0)
+        tensor, result = self.frozen.resolve(tensor), self._result(tensor)
+        if isinstance(result, Shared):
+            return result
+        if node.op not in POINTWISE or tensor not in self.slopes:
+            return 0
         return multiple(self.constants[tensor], self.slopes[tensor], PROBE_BATCH)
 
     def _with_batch(self, node: TfNode, operands: Sequence[Shared | int]) -> Node | Shared:
         """An elementwise op of values of the whole batch, and perhaps of an image."""
         source = Source(self, node)
-        tensors = [self.frozen.resolve(t) for t in node.inputs]
-        images = [self.values[t] for t in tensors if t in self.values]
-        if any(t in self.moved for t in tensors):
+        known = [self._result(t) for t in node.inputs]
+        images = [x for x in known if isinstance(x, Node)]
+        if any(isinstance(x, Moved) for x in known):
             raise self._loose(node)
         if node.op not in POINTWISE:
             raise source.unsupported("a value of the whole batch; for which only elementwise operations are supported")
         rank = max([1] + [len(x.type.shape) for x in images])
         if not images:  # as few dimensions as there can be, since an image has no more than three
-            rank = max([1] + [len(without_ones(self.shapes[t])) for t in tensors])
+            rank = max([1] + [len(without_ones(self.shapes[t])) for t in node.inputs])
         bases = [o.of_rank(source, rank) if isinstance(o, Shared) else None for o in operands]
         anything = next(iter([*images, *filter(None, bases)]))
         for i, o in enumerate(operands):
@@ -317,15 +311,15 @@ class GraphReader:
         result = READERS[node.op](Source(self, node, bases))
         return replace(moved[0], base=result)
 
+    def _result(self, tensor: Tensor) -> Node | Moved | Shared | None:
+        """What a tensor was read as; None: it does not depend on the data, or has not been read."""
+        return self.results.get(self.frozen.resolve(tensor))
+
     def _operand(self, tensor: Tensor) -> Moved | Array:
-        tensor = self.frozen.resolve(tensor)
-        if tensor in self.moved:
-            return self.moved[tensor]
-        if tensor in self.arranged:
-            return self.arranged[tensor]
-        if tensor in self.values:
-            return start(self.values[tensor], self.batches)
-        return self.constants[tensor]
+        tensor, result = self.frozen.resolve(tensor), self._result(tensor)
+        if isinstance(result, Node):
+            return self.arranged.get(tensor) or start(result, self.batches)
+        return result if isinstance(result, Moved) else self.constants[tensor]
 
     def _move(self, source: Source) -> tuple[Node | Moved, ...]:
         op, given, results = source.tf.op, list[Moved | tuple[Array, ...]](), list[Node | Moved]()
@@ -364,12 +358,12 @@ class GraphReader:
         return inside
 
     def node(self, tensor: Tensor) -> Node:
-        tensor = self.frozen.resolve(tensor)
-        if tensor in self.values:
-            return self.values[tensor]
-        if tensor in self.moved:
+        tensor, result = self.frozen.resolve(tensor), self._result(tensor)
+        if isinstance(result, Node):
+            return result
+        if isinstance(result, Moved):
             raise self._loose(self.frozen.by_name[tensor[0]], tensor[1])
-        if tensor in self.shared:
+        if isinstance(result, Shared):
             layer = self.frozen.layer(tensor[0])
             raise UnsupportedOpError(f"layer '{layer}' ('{tensor[0]}') gives a value of the whole batch as an output")
         if tensor in self.constants:
