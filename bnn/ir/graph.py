@@ -117,6 +117,11 @@ class Node:
     def is_constant(self) -> bool:
         return self.op == "constant"
 
+    @property
+    def data(self) -> tuple[Node, ...]:
+        """Its operands, constants apart."""
+        return tuple(i for i in self.inputs if not i.is_constant)
+
 
 @dataclass(frozen=True)
 class Halo:

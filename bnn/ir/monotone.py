@@ -58,7 +58,7 @@ def regions(root: Node) -> Iterator[Node]:
         if not rising(node):
             return
         frontier.remove(node)
-        frontier |= {i for i in node.inputs if not i.is_constant}
+        frontier |= set(node.data)
         if len(frontier) == 1:
             yield next(iter(frontier))
 
@@ -75,7 +75,8 @@ def between(root: Node, x: Node) -> list[Node]:
 def function(root: Node, x: Node) -> Callable[..., Array]:
     """``root`` as a function of the values of x, an array (n) or (n, channels); with a slice, of those channels alone.
 
-    Between the two stand ops whose other operands are constants: one number, or one per channel.
+    Between the two stand ops whose other operands are constants, one number or one per channel, and reshapes that keep
+    the channels.
     """
     body = between(root, x)
 
@@ -86,7 +87,8 @@ def function(root: Node, x: Node) -> Callable[..., Array]:
     def run(values: Array, part: slice = slice(None)) -> Array:
         known = {x: values}
         for node in body:
-            known[node] = evaluate(node, [known[i] if i in known else constant(i, part) for i in node.inputs])
+            operands = [known[i] if i in known else constant(i, part) for i in node.inputs]
+            known[node] = operands[0] if node.op == "reshape" else evaluate(node, operands)
         return known[root]
 
     return run

@@ -65,9 +65,8 @@ def _why_real(x: Node) -> tuple[str, str] | None:
 
 def _why_no_step(x: Node) -> tuple[str, str] | None:
     """Why an elementwise function is no step of one sum."""
-    ends, data = sources(x, is_elementwise), [i for i in x.inputs if not i.is_constant]
-    joins = len(data) > 1
-    if len(ends) > 1 or joins and any(i.name not in ("", x.name) for i in data):  # not one layer's own activation
+    ends, joins = sources(x, is_elementwise), len(x.data) > 1
+    if len(ends) > 1 or joins and any(i.name not in ("", x.name) for i in x.data):  # not one layer's own activation
         return _GATE if x.op in ("mul", "div") else _SHORTCUT
     (end,) = ends
     if not all(fits_channels(node) for node in between(x, end)):

@@ -122,6 +122,11 @@ def is_elementwise(node: Node) -> bool:
     return OPS[node.op].elementwise
 
 
+def by_scalars(node: Node) -> bool:
+    """Whether the op's constant operands are single numbers."""
+    return all(i.value.size == 1 for i in node.inputs if i.is_constant)
+
+
 def sources(x: Node, past: Callable[[Node], bool]) -> set[Node]:
     """What data come from, constants apart: the nodes at which a walk up their operands ends, going on at those that
     ``past`` lets it."""
@@ -129,7 +134,7 @@ def sources(x: Node, past: Callable[[Node], bool]) -> set[Node]:
     while todo:
         node = todo.pop()
         if past(node):
-            new = {i for i in node.inputs if not i.is_constant} - seen
+            new = set(node.data) - seen
             seen |= new
             todo += new
     return {node for node in seen if not past(node)}

@@ -26,7 +26,7 @@ from ..ir.ops import (
     conv_attrs,
     make,
 )
-from ..ir.rewrite import Match, Pattern, Rule, any_, const, remade, rewrite, sources
+from ..ir.rewrite import Match, Pattern, Rule, any_, by_scalars, const, remade, rewrite, sources
 from .levels import Levels, joined, levels
 from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import MOST_SIGNS, no_signs, sign_planes
@@ -261,12 +261,10 @@ def _before_numbers(node: Node, x: Node, table: Array) -> Node | None:
 def _scalar_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     """An operation on levels and scalars is one on their table; on two values of the same bits too (a choice), and of
     the same float (two comparisons)."""
-    data = [x for i in node.inputs if not i.is_constant and (x := levels(i)) is not None]
-    if not data or len(data) + sum(i.is_constant for i in node.inputs) < len(node.inputs):
+    data = [x for i in node.data if (x := levels(i)) is not None]
+    if not data or len(data) < len(node.data) or not by_scalars(node):
         return None
     x = data[0]
-    if any(i.value.size != 1 for i in node.inputs if i.is_constant):
-        return None
     if any(other.bits is not x.bits for other in data):
         return joined(node, data)
     table = evaluate(node, [_table(i) for i in node.inputs])

@@ -50,7 +50,7 @@ def _drop_idle(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
 def _before_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     """op(reshape(x), reshape(y), c) -> reshape(op(x, y, c)), x and y of one shape; c a scalar, or one value a channel
     and channels stay."""
-    moved = [i for i in node.inputs if not i.is_constant]
+    moved = node.data
     if not moved or any(i.op != "reshape" or i.type != moved[0].type for i in moved):
         return None
     x = moved[0].inputs[0]

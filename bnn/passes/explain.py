@@ -85,9 +85,7 @@ def _rounded(x: Node) -> bool:
 
     def past(x: Node) -> bool:
         # What quantizers are written with: a list, and no trait, since other functions that scale round nothing here.
-        scaled = (
-            x.op in ("mul", "div", "add", "sub", "clamp", "affine") and sum(not i.is_constant for i in x.inputs) == 1
-        )
+        scaled = x.op in ("mul", "div", "add", "sub", "clamp", "affine") and len(x.data) == 1
         return OPS[x.op].moves or scaled
 
     found = sources(x, past)

@@ -11,9 +11,10 @@ import numpy as np
 from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
+from ..ir.monotone import function
 from ..ir.ops import MOST_BYTE_PRODUCTS, OPS, PadAttrs, ReshapeAttrs, constant, conv_attrs, make
 from ..ir.ops.rounding import spacing
-from ..ir.rewrite import Match, Pattern, Rule, any_, const, is_elementwise, remade, rewrite, sources
+from ..ir.rewrite import Match, Pattern, Rule, any_, by_scalars, const, is_elementwise, remade, rewrite, sources
 from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import sign_planes
 
@@ -46,28 +47,24 @@ def read_bytes(graph: Graph) -> Graph:
 
 @dataclass(frozen=True)
 class _Data:
-    """What a convolution reads: a function of bytes in another ``shape`` perhaps, but with the same channels, by
-    elementwise ops (first to last) that treat all elements of a channel alike; ``outside``: the value around the image,
-    if any is read."""
+    """What a convolution reads: ``top``, which elementwise ops that treat all elements of a channel alike make of a
+    cast, in another shape perhaps, but with the same channels; ``outside``: the value around the image, if any is
+    read."""
 
     cast: Node
-    shape: tuple[int, ...]
-    chain: list[Node]
+    top: Node
     pads: tuple[int, int, int, int]
     outside: float | None
 
     @property
     def image(self) -> Node:
         """The bytes."""
-        image = self.cast.inputs[0]
-        return image if image.type.shape == self.shape else make("reshape", image, attrs=ReshapeAttrs(self.shape))
+        image, shape = self.cast.inputs[0], self.top.type.shape
+        return image if image.type.shape == shape else make("reshape", image, attrs=ReshapeAttrs(shape))
 
     def table(self) -> Array:
         """The values (256, 1 or channels)."""
-        table = _table(self.cast)[:, None]
-        for node in self.chain:
-            table = evaluate(node, [i.value.reshape(-1) if i.is_constant else table for i in node.inputs])
-        return table
+        return function(self.top, self.cast)(_table(self.cast)[:, None])
 
 
 @dataclass(frozen=True)
@@ -91,12 +88,10 @@ def _table(cast: Node) -> Array:
 
 def _into_table(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     """f(cast(u)) -> cast(u) by another table."""
-    if not is_elementwise(node):
+    data = node.data
+    if not is_elementwise(node) or not data or not by_scalars(node):
         return None
-    data = [i for i in node.inputs if not i.is_constant]
-    if not data or any(i.op != "cast" or i.inputs[0] is not data[0].inputs[0] or i.type != node.type for i in data):
-        return None
-    if any(i.value.size != 1 for i in node.inputs if i.is_constant):
+    if any(i.op != "cast" or i.inputs[0] is not data[0].inputs[0] or i.type != node.type for i in data):
         return None
     operands = [i.value.reshape(-1) if i.is_constant else _table(i) for i in node.inputs]
     return remade(node, "cast", data[0].inputs[0], constant(evaluate(node, operands)))
@@ -104,16 +99,14 @@ def _into_table(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | No
 
 def _pad_last(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     """f(pad(cast(u))) -> pad(f(cast(u))) for f of scalars: the padding becomes f's value of it."""
-    data = [i for i in node.inputs if not i.is_constant]
-    if not is_elementwise(node) or len(data) != 1 or any(i.value.size != 1 for i in node.inputs if i.is_constant):
+    if not is_elementwise(node) or len(node.data) != 1 or not by_scalars(node):
         return None
-    pad, attrs = data[0], data[0].attrs
+    (pad,) = node.data
+    attrs = pad.attrs
     if not isinstance(attrs, PadAttrs) or pad.inputs[0].op != "cast":
         return None
-    scalars = {i: i.value.reshape(-1) for i in node.inputs if i.is_constant}
-    value = np.full(1, attrs.value, np.float32)
-    around = evaluate(node, [scalars.get(i, value) for i in node.inputs])
-    operands = (i if i in scalars else pad.inputs[0] for i in node.inputs)
+    around = function(node, pad)(np.full(1, attrs.value, np.float32))
+    operands = (pad.inputs[0] if i is pad else i for i in node.inputs)
     inside = make(node.op, *operands, attrs=node.attrs, name=node.name)
     return remade(node, "pad", inside, attrs=replace(attrs, value=float(around[0])))
 
@@ -132,22 +125,18 @@ def _read(conv: Node) -> _Data | str | None:
     around = x.attrs
     if isinstance(around, PadAttrs) and outside is None:
         x, pads, outside = x.inputs[0], around.pads, around.value
-    chain: list[Node] = []
-    shape = x.type.shape
+    top = x
     while x.op != "cast":
-        if x.op == "reshape" and x.inputs[0].type.shape[-1] == shape[-1]:
-            x = x.inputs[0]
-            continue
-        if x.op == "round" or not _by_channel(x):
+        keeps = x.op == "reshape" and x.inputs[0].type.shape[-1] == top.type.shape[-1]
+        if not keeps and (x.op == "round" or not _by_channel(x)):
             return f"the {x.op} before it works on floats" if _from_bytes(x) else None
-        chain.insert(0, x)
-        x = next(i for i in x.inputs if not i.is_constant)
-    return _Data(x, shape, chain, pads, outside)
+        (x,) = x.data
+    return _Data(x, top, pads, outside)
 
 
 def _by_channel(x: Node) -> bool:
     """Whether the op makes of each element of its one operand something that only the channel changes."""
-    data = [i for i in x.inputs if not i.is_constant]
+    data = x.data
     alike = all(i.value.size == 1 or i.type.shape[-1] == i.value.size for i in x.inputs if i.is_constant)
     return is_elementwise(x) and len(data) == 1 and data[0].type == x.type and alike
 

@@ -70,7 +70,7 @@ def _stays(node: Node, found: list[Staircase], users: Users) -> bool:
     at once (ste_tern with a threshold that depends on the data adds two)."""
     if node.op != "sign" or found[-1].x is not node.inputs[0]:
         return False
-    others = [[i for i in user.inputs if i is not node and not i.is_constant] for user in users[node]]
+    others = [set(user.data) - {node} for user in users[node]]
     return bool(others) and all(OPS[u.op].elementwise and o for u, o in zip(users[node], others, strict=True))
 
 

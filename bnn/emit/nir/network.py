@@ -215,12 +215,11 @@ class _Finder:
         accumulators and bits added), or one layer's own, and what follows changes sign once."""
         x = node
         while (terms := self._whole_numbers(x)) is None:
-            inputs = [i for i in x.inputs if not i.is_constant]
             quantizer = x is node and x.op == "binarize"
             per_channel = OPS[x.op].elementwise and OPS[x.op].scales
-            if not quantizer and not (per_channel and len(inputs) == 1 and fits_channels(x)):
+            if not quantizer and not (per_channel and len(x.data) == 1 and fits_channels(x)):
                 raise UnsupportedOpError(refusal(node, x))
-            x = inputs[0]
+            x = x.data[0]
         shape = spatial(node.type.shape)
         reach = SpikeOp(node, tuple(terms), None, shape).reach
         found = steps(x, node, reach)
