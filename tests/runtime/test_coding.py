@@ -109,14 +109,17 @@ def code_an_operand(data: bytearray) -> None:
 COUNT = 45 * 9 * 3  # odd
 DAMAGE = {
     "another encoding": (put("B", lambda r, d: r + 3, 7), "encoding.*found 7, expected 6"),
-    "one row, but bytes of compact floats": (put("B", lambda r, d: r + 3, 1), "bytes: found"),
-    "a table, but bytes of compact floats": (put("B", lambda r, d: r + 3, 6), "bytes: found"),
-    "plain, but bytes of compact floats": (put("B", lambda r, d: r + 3, 0), "bytes: found"),
-    "a line less": (put("Q", lambda r, d: r + 40, 8 + 16 + COUNT * 7 // 2 + 1 - 64 & ~63), "bytes: found"),
-    "no bytes": (put("Q", lambda r, d: r + 40, 0), "bytes: found 0"),
+    "one row, but bytes of compact floats": (put("B", lambda r, d: r + 3, 1), "bytes stated for its shape: found"),
+    "a table, but bytes of compact floats": (put("B", lambda r, d: r + 3, 6), "bytes stated for its shape: found"),
+    "plain, but bytes of compact floats": (put("B", lambda r, d: r + 3, 0), "bytes stated for its shape: found"),
+    "a line less": (
+        put("Q", lambda r, d: r + 40, 8 + 16 + COUNT * 7 // 2 + 1 - 64 & ~63),
+        "bytes stated for its shape: found",
+    ),
+    "no bytes": (put("Q", lambda r, d: r + 40, 0), "bytes stated for its shape: found 0"),
     "bytes past the end": (put("Q", lambda r, d: r + 40, 2**63), "end in the data section"),
     "exponents past 255": (put("I", lambda r, d: d, 241), "base of its exponents.*found 241, expected 240"),
-    "too many exceptions": (put("I", lambda r, d: d + 4, 2**32 - 1), "bytes: found"),
+    "too many exceptions": (put("I", lambda r, d: d + 4, 2**32 - 1), "bytes stated for its shape: found"),
     "an exception past the end": (put("I", lambda r, d: d + 16, COUNT), f"index.*found {COUNT}, expected {COUNT - 1}"),
     "exceptions out of order": (put("I", lambda r, d: d + 8, COUNT - 1), "index of an exception.*at least"),
     "an exception twice": (put("I", lambda r, d: d + 16, 7), "index of an exception.*found 7, expected 8"),
