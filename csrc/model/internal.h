@@ -25,8 +25,8 @@ struct bnn_tensor {
     const unsigned char *stored; /* constants: their bytes in the file */
     const void *data;            /* plain constants: the same, as elements to read in place */
     uint32_t written, last_read; /* op numbers between which the tensor is alive */
-    const char *name, *origin, *note;
-    uint32_t name_length, origin_length, note_length;
+    const char *name, *origin;
+    uint32_t name_length, origin_length;
 };
 
 struct bnn_op {
@@ -132,6 +132,12 @@ static inline uint64_t bnn_times(uint64_t a, uint64_t b)
 static inline uint64_t bnn_plus(uint64_t a, uint64_t b)
 {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/* Bytes of whole cache lines, as everything in the caller's memory has them. */
+static inline uint64_t bnn_lines(uint64_t bytes)
+{
+    return bnn_plus(bytes, BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
 }
 
 /* a / b, rounded up. */

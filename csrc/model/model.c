@@ -16,7 +16,7 @@ void *bnn_reserve(struct bnn_prepare *p, size_t count, size_t size)
     if (p->failed)
         return NULL;
     void *memory = p->memory == NULL ? NULL : p->memory + p->used;
-    p->used += (count * size + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
+    p->used += (size_t)bnn_lines(count * size);
     return memory;
 }
 

@@ -17,11 +17,6 @@ static uint32_t load16(const unsigned char *p)
     return (uint32_t)p[0] | (uint32_t)p[1] << 8;
 }
 
-static uint64_t whole_lines(uint64_t bytes)
-{
-    return (bytes + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
-}
-
 /* Whom an error is about: the header, or a tensor or op by its number and, once they are read, its name. */
 struct subject {
     const char *kind;
@@ -114,7 +109,7 @@ static bnn_status read_sections(const unsigned char *file, size_t size, struct b
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
         uint64_t offset = sections[i].offset, bytes = sections[i].size;
         WANT(offset % BNN_ALIGNMENT == 0 && offset >= end && offset <= size, BNN_ERROR_FORMAT, sections[i].offset_name,
-             offset, whole_lines(end));
+             offset, bnn_lines(end));
         WANT(bytes <= size - offset, BNN_ERROR_FORMAT, sections[i].size_name, bytes, size - offset);
         *sections[i].offset_to = (size_t)offset;
         *sections[i].size_to = (size_t)bytes;
@@ -214,7 +209,7 @@ static int tensor_bytes(struct bnn_tensor *t, uint64_t *bytes)
     t->image = (size_t)image;
     t->interior = (size_t)(t->top * row) + (size_t)t->left * t->words;
     if (t->storage == BNN_ARENA) {
-        *bytes = whole_lines(*bytes);
+        *bytes = bnn_lines(*bytes);
         t->image = (size_t)*bytes / t->element;
     }
     return 1;
@@ -241,7 +236,7 @@ static bnn_status read_place(const unsigned char *file, const struct bnn_header 
         WANT(bytes <= h->most, BNN_ERROR_LIMIT, "bytes of its elements (max_bytes)", bytes, h->most);
         t->stored = file + h->data + offset;
         t->data = t->encoding == BNN_PLAIN ? t->stored : NULL;
-        bytes = whole_lines(bnn_coded_bytes(t->encoding, bytes / 4, t->image, t->stored, stated));
+        bytes = bnn_lines(bnn_coded_bytes(t->encoding, bytes / 4, t->image, t->stored, stated));
     }
     WANT(stated == bytes, BNN_ERROR_FORMAT, "bytes stated for its shape", stated, bytes);
     t->bytes = (size_t)bytes;

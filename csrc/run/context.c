@@ -5,53 +5,40 @@
 
 #include <string.h>
 
-static size_t round_up(size_t n)
+/* The tensor of the i-th input, or of an output, which follow. */
+static const struct bnn_tensor *end_of(const struct bnn_model *m, size_t i)
 {
-    return (n + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
+    return &m->tensors[i < m->input_count ? m->input_tensors[i] : m->output_tensors[i - m->input_count]];
 }
 
-/* Adds count * size, rounded up, to *total; 0 on overflow. */
-static int add(size_t *total, size_t count, size_t size)
+/* Bytes of a context's own copy of an input or output. */
+static uint64_t home_bytes(const struct bnn_model *m, size_t i, size_t images)
 {
-    const size_t limit = SIZE_MAX / 4; /* limits each of the two terms, so that their sum does not overflow */
-    if (*total > limit || (size != 0 && count > limit / size))
-        return 0;
-    *total += round_up(count * size);
-    return 1;
+    return bnn_lines(bnn_times(end_of(m, i)->bytes, images));
 }
 
 /* Lays out the context; memory NULL: only measures.  0 on overflow. */
 static int lay_out(const struct bnn_model *m, size_t images, size_t workers, unsigned char *memory,
                    struct bnn_context *c, size_t *bytes)
 {
-    /* Scratch is a few rows of a tensor, whose size was checked: no overflow. */
-    size_t arena = 0, scratch = round_up(m->scratch), nan = 0, total = round_up(sizeof *c), at[4];
-    if (!add(&arena, images, m->arena) || !add(&nan, images, 1))
+    uint64_t arena = bnn_times(images, m->arena), scratch = bnn_lines(m->scratch), nan = bnn_lines(images);
+    size_t arenas = m->whole_batch ? 1 : workers; /* a whole batch is never spread over arenas */
+    uint64_t at_scratch = bnn_plus(bnn_lines(sizeof *c), bnn_times(arenas, arena));
+    uint64_t at_nan = bnn_plus(at_scratch, bnn_times(workers, scratch));
+    uint64_t at_home = bnn_plus(at_nan, bnn_times(workers, nan)), total = at_home;
+    for (size_t i = 0; i < m->input_count + m->output_count; i++)
+        total = bnn_plus(total, home_bytes(m, i, images));
+    if (total > SIZE_MAX / 2)
         return 0;
-    at[0] = total;
-    if (!add(&total, m->whole_batch ? 1 : workers, arena)) /* a whole batch is never spread over arenas */
-        return 0;
-    at[1] = total;
-    if (!add(&total, workers, scratch))
-        return 0;
-    at[2] = total;
-    if (!add(&total, workers, nan))
-        return 0;
-    at[3] = total;
-    for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
-        uint32_t n = i < m->input_count ? m->input_tensors[i] : m->output_tensors[i - m->input_count];
-        if (!add(&total, images, m->tensors[n].bytes))
-            return 0;
-    }
-    *bytes = total;
+    *bytes = (size_t)total;
     if (memory != NULL) {
-        c->arena = memory + at[0];
-        c->scratch = memory + at[1];
-        c->nan = memory + at[2];
-        c->home = memory + at[3];
-        c->arena_stride = arena;
-        c->scratch_stride = scratch;
-        c->nan_stride = nan;
+        c->arena = memory + bnn_lines(sizeof *c);
+        c->scratch = memory + at_scratch;
+        c->nan = memory + at_nan;
+        c->home = memory + at_home;
+        c->arena_stride = (size_t)arena;
+        c->scratch_stride = (size_t)scratch;
+        c->nan_stride = (size_t)nan;
     }
     return 1;
 }
@@ -108,13 +95,10 @@ void bnn_context_set_poll(bnn_context *context, bnn_poll *poll, void *argument)
 /* The context's own copy of an input or output. */
 static unsigned char *home_of(const struct bnn_context *c, const struct bnn_tensor *t)
 {
-    const struct bnn_model *m = c->model;
-    size_t before = t->storage == BNN_INPUT ? t->offset : m->input_count + t->offset;
+    size_t before = t->storage == BNN_INPUT ? t->offset : c->model->input_count + t->offset;
     unsigned char *home = c->home;
-    for (size_t i = 0; i < before; i++) {
-        uint32_t n = i < m->input_count ? m->input_tensors[i] : m->output_tensors[i - m->input_count];
-        home += round_up(m->tensors[n].bytes * c->images);
-    }
+    for (size_t i = 0; i < before; i++)
+        home += home_bytes(c->model, i, c->images);
     return home;
 }
 
