@@ -12,7 +12,7 @@ import click
 
 from ..runtime.progress import live, progress, waiting
 from ..verification.nir import IMPORTERS, NirReport
-from ..verification.report import Report
+from ..verification.report import VerifyReport
 from .apart import Limits, limit_options, run_apart
 from .common import json_option, keras_argument, net_argument, parse_shape, print_json, unsafe_option, was_given
 from .inputs import Reading, reading_options
@@ -74,7 +74,7 @@ def verify(
         found = NirReport.from_record(_verified("verify_nir", keras, limits, runs, data=data, **options))
         context.exit(print_nir_report(found, as_json))
     options = {"batch_size": batch_size, "unsafe": unsafe, "input_shape": input_shape}
-    report = Report.from_record(_verified("verify", keras, limits, 1, data=data, **options))
+    report = VerifyReport.from_record(_verified("verify", keras, limits, 1, data=data, **options))
     if as_json:
         sums = {"different_bits": report.different_bits, "different_floats": report.different_floats}
         print_json({"ok": report.ok, **sums, **asdict(report)})

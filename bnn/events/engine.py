@@ -32,17 +32,18 @@ class EventEngine:
 
     Args:
         model: a compiled model. Several engines may share it.
-        firing: which of the spikes under way travels next: "layers" (all of a layer, then the next: fastest), "fifo",
-            or "random" by ``seed``. At rest the result is the same.
-        switch: "never": events only. "auto": a layer at which more spikes arrive at once than its measured
-            break-even runs its synchronous kernel instead; the report says how often.
-        encoder: how real inputs become the first bits. "incremental": only what a changed pixel touches, refused
-            where sums are not exact; "synchronous": the whole encoder each time; "auto": the first where it is exact.
+        firing: which pending spike is delivered next: "layers" (all of a layer, then the next layer: fastest), "fifo",
+        or "random" by ``seed``.  The final result is the same.
+        switch: "never": events only.  "auto": a layer that receives more spikes at once than its measured break-even
+        runs its synchronous kernel instead; the report says how often.
+        encoder: how real inputs become the first bits.  "incremental": only what a changed pixel affects, refused if
+        sums are not exact; "synchronous": the whole encoder each time; "auto": incremental if it is exact.
 
     Raises:
         UnsupportedOpError: names the layer that cannot run event by event, and why.
-        InputError: an argument that is none of these; more memory than ``max_bytes`` of :func:`bnn.load` allows.
-        BnnError: after a call was interrupted (Ctrl-C), by all but :meth:`reset` and what starts with it (``run_...``).
+        InputError: an invalid argument; more memory than ``max_bytes`` of :func:`bnn.load` allows.
+        BnnError: after an interrupted call (Ctrl-C), from all methods except :meth:`reset` and those that start with it
+        (``run_...``).
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class EventEngine:
         self._updates = 0  # inputs since the last reset
         ops = [self._opened.ops[layer.op] for layer in self.layers]
         binarized = any(op.op == "binarize" and len(op.inputs) == 1 for op in ops)
-        #: What an input is before anything arrived: 0, or -1 where it is binarized at once (the sign of 0 is +1).
+        #: The value of an input before anything arrives: 0, or -1 if it is binarized immediately (the sign of 0 is +1).
         self.blank = -1.0 if binarized and self._opened.inputs[0].dtype == "f32" else 0.0
 
     # -- one step at a time ---------------------------------------------------------------------------------------
@@ -112,11 +113,11 @@ class EventEngine:
         return self._mode
 
     def output(self, index: int = 0) -> Floats:
-        """An output as it is now, float32, without the batch."""
+        """An output's current value, float32, without the batch."""
         return self._engine.output(check_count(index, "output", len(self._opened.outputs) - 1, 0))
 
     def state(self, tensor: int) -> Floats:
-        """A tensor as it is now (numbers as in ``network.tensors``): bits are +1 and -1."""
+        """A tensor's current value (numbers as in ``network.tensors``): bits are +1 and -1."""
         return self._engine.state(check_count(tensor, "tensor", len(self._opened.tensors) - 1, 0))
 
     @property
@@ -125,7 +126,7 @@ class EventEngine:
         return self._engine.layer_counts(self._dense)
 
     def report(self, inferences: int = 1) -> Report:
-        """The counts since the last reset, against a synchronous engine's for so many inputs."""
+        """The counts since the last reset, compared with a synchronous engine's for ``inferences`` inputs."""
         layers = self.layers
         encoder, notes = self._mode, [_NEURONS] if self._several else []
         times = max((layer.synchronous for layer in layers if layer.kind == "encoder"), default=0)
@@ -145,10 +146,10 @@ class EventEngine:
         """Let an image arrive pixel by pixel, from blank, and watch the output.
 
         Args:
-            x: (H, W, C) or (1, H, W, C), as the model's input; finite.
+            x: (H, W, C) or (1, H, W, C), like the model's input; finite.
             order: "raster", "random" (by ``seed``) or "brightest"; see :func:`pixel_order`.
             label: the right class, for "first correct".
-            trace: keep every spike (24 bytes each; InputError where there are more than MOST_SPIKES).
+            trace: keep every spike (24 bytes each; InputError if there are more than MOST_SPIKES).
             progress: show a bar on stderr while it takes a while.
         """
         image = self._image(x)
@@ -258,12 +259,12 @@ class EventEngine:
         """An event camera's recording, accumulated into the network's input by a stated rule.
 
         Args:
-            events: structured array with fields x, y, p, t (microseconds, not falling), as ``tonic`` and
-                :func:`bnn.events.recordings.read` give it.
+            events: structured array with fields x, y, p, t (microseconds, never decreasing), as from ``tonic`` and
+            :func:`bnn.events.recordings.read`.
             rule: a :class:`Rule`, or its name with its parameters as ``options`` (step, window, count, tau, level).
             origin, shrink: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network; events outside
                 are dropped and counted.
-            on, off: the input's value where a bit is set, and where it is not (default: blank).
+            on, off: the input's values for set and clear bits (default: blank).
             label: the right class, for "first correct".
             progress: show a bar on stderr while it takes a while.
         """
@@ -306,7 +307,7 @@ class EventEngine:
         try:
             return Engine(self.model._open())
         except UnsupportedOpError as error:
-            from .form import network_of_neurons, why_refused  # the compiler's part: only where it is needed
+            from .form import network_of_neurons, why_refused  # the compiler's part: imported only if needed
 
             form = network_of_neurons(self.model)
             if form is not None:

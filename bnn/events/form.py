@@ -19,8 +19,8 @@ from ..runtime import Model
 
 
 def network_of_neurons(model: Model) -> tuple[Model, dict[int, int], bool] | None:
-    """(the same network with a neuron for each threshold of its activations; by op: what of it a synchronous run of
-    ``model`` computes; whether an activation is several neurons).  None where it has no such activations."""
+    """(the same network with a neuron for each threshold of its activations; per op, the part that a synchronous run of
+    ``model`` computes; whether an activation is several neurons).  None if it has no such activations."""
     before = decode(model.to_bytes())
     form = neuron_form(before)
     if not form.changed:
@@ -32,7 +32,7 @@ def network_of_neurons(model: Model) -> tuple[Model, dict[int, int], bool] | Non
     own, wanted = _operations(graph), _operations(before)
     totals = {key: sum(n for k, n in own.values() if k == key) for key, _ in own.values()}
     targets = {key: sum(n for k, n in wanted.values() if k == key) for key, _ in wanted.values()}
-    # What makes a layer larger is the same for all ops that it became.
+    # The factor by which a layer grows is the same for all ops that it became.
     dense, done = dict[int, int](), dict.fromkeys(totals, 0)
     for i, (key, n) in own.items():  # rounded so that a layer's parts add up to what it takes
         whole = targets.get(key, totals[key])

@@ -22,18 +22,18 @@ KINDS = {
     lib.BNN_LAYER_RELAY: "relay",
     lib.BNN_LAYER_READOUT: "readout",
 }
-# As bnn_spike lies in memory.
+# The memory layout of bnn_spike.
 SPIKE = np.dtype([("time", "u8"), ("tensor", "u4"), ("neuron", "u4"), ("sign", "i4"), ("_", "u4")])
-# What an engine may need by default: as bnn_limits in bnn.h.
+# The default limit of an engine's memory: as for bnn_limits in bnn.h.
 _BYTES, _FILE_TIMES, _FLOAT_TIMES = (64 + 256) * 2**20, 64, 256
 _NEVER = 2 ** (8 * ffi.sizeof("size_t")) - 1
 
 
 class Engine:
-    """One bnn_events; arrays handed to it have been checked.
+    """One bnn_events; arrays passed to it have been checked.
 
-    Ctrl-C and other signals reach every call that takes long: what their handlers raise comes out of it.  What the
-    engine holds is undefined then: other calls raise BnnError until :meth:`reset`.
+    Ctrl-C and other signals interrupt every long call: exceptions from their handlers propagate out of it.  The
+    engine's state is then undefined: other calls raise BnnError until :meth:`reset`.
     """
 
     def __init__(self, opened: Opened) -> None:
@@ -96,7 +96,7 @@ class Engine:
         return ""
 
     def pixel(self, index: int, value: float) -> None:
-        if status := lib.bnn_events_pixel(self.pointer, 0, index, value):  # for who counts microseconds
+        if status := lib.bnn_events_pixel(self.pointer, 0, index, value):  # to save microseconds
             self._check(status, "pixel")
 
     def run(self) -> None:
@@ -138,7 +138,7 @@ class Engine:
         return infos
 
     def layer_counts(self, dense: dict[int, int]) -> tuple[LayerCounts, ...]:
-        """The same with names; ``dense`` by op: where it is another than that of the network that runs."""
+        """The same with names; ``dense`` by op, if it differs from that of the running network."""
         rows = []
         for info in self.layers():
             op = self.opened.ops[info.op]
@@ -193,7 +193,7 @@ class Engine:
 
 
 def _check_bytes(needed: int, opened: Opened) -> None:
-    """A file is small beside what it describes, and each bit of its weights is a byte here.
+    """Check an engine's memory: a small file can describe a large network, and each bit of its weights is a byte here.
 
     The limit is the model's ``max_bytes``; by default what bnn.h allows an opened model and its context together.
     """

@@ -30,11 +30,12 @@ _SPIKING = ("encoder", "synapses", "pool")
 
 
 def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> None:
-    """Draw a run over time: what each layer fired, the class scores with the first right and the final moment, and
-    operations against the dense count.  An image that kept its spikes (``trace=True``) shows each of them; a stream
-    or a recording how many there were.
+    """Draw a run over time: each layer's spikes, the class scores with the first right and the final moment, and
+    operations against the dense count.  An image that kept its spikes (``trace=True``) shows each of them; a stream or
+    a recording shows their number.
 
-    Raises InputError where the run has no spikes or the file's ending is no picture's; SetupError without matplotlib.
+    Raises InputError if the run has no spikes or the file's ending is not that of a picture; SetupError without
+    matplotlib.
     """
     if isinstance(run, ImageRun) and run.spikes is None:
         raise InputError("plot: the run has no spikes; use run_image(..., trace=True)")
@@ -133,7 +134,7 @@ def _arrivals(axes: Any, run: StreamRun | RecordingRun) -> None:
 
 
 def _steps(axes: Any, run: Run, values: Array, colour: str) -> None:
-    """What happened at each moment but the first, as an area."""
+    """Counts at each moment except the first, as an area."""
     times, _ = _times(run)
     width = times[1] - times[0] if len(times) > 1 else 1
     axes.stairs(values, np.append(times[1:], times[-1] + width) - width / 2, fill=True, color=colour, linewidth=0)

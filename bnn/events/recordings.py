@@ -27,11 +27,11 @@ from ..runtime.numpy_files import load
 
 #: Fields of a recording: pixel column and row, polarity (1: brighter, 0: darker), time in microseconds.
 EVENT = np.dtype([("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("t", "<i8")])
-#: What the fields may be called.
+#: Accepted names of the fields.
 FIELDS = (("x",), ("y",), ("p", "polarity"), ("t", "timestamp", "ts"))
 FORMATS = ("nmnist", "numpy", "aedat3", "dat", "evt2", "evt3")
 
-# What a field may hold: EVENT's x and y are 16 bits, and the difference of two times must fit into 64.
+# The range of a field: EVENT's x and y have 16 bits, and the difference of two times must fit into 64.
 _RANGES = {"x": (0, 2**15 - 1), "y": (0, 2**15 - 1), "p": (-1, 1), "t": (-(2**62), 2**62)}
 _MEANINGS = {"p": "0 or 1 (or -1 and 1)", "t": "whole microseconds; if they are seconds, multiply by 1e6 and round"}
 
@@ -53,11 +53,11 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
 
     Args:
         path: the file.
-        format: one of nmnist, numpy, aedat3, dat, evt2, evt3; None: told by the file's name and first bytes.
+        format: one of nmnist, numpy, aedat3, dat, evt2, evt3; None: determined by the file's name and first bytes.
 
     Raises:
         ModelNotFoundError (a FileNotFoundError): there is no such file.
-        InputError: the file is not of that format, is damaged, or claims more than it holds; says where.  A .npz
+        InputError: the file does not have that format, is damaged, or claims more than it contains; says where.  A .npz
             file may unpack to 100 times its size, or 256 MiB.
         SetupError: the package that reads it is not installed.
     """
@@ -132,9 +132,9 @@ def _whole(what: str, name: str, values: Array) -> Array:
 
 
 def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
-    """N-MNIST's .bin: five bytes an event, most significant bit first: x (8 bits), y (8), polarity (1), time (23).
+    """N-MNIST's .bin: five bytes per event, most significant bit first: x (8 bits), y (8), polarity (1), time (23).
 
-    y = 240 is no event: the time of all that follow is 2**13 us later.
+    y = 240 is not an event: all later times are 2**13 us later.
     """
     if len(data) % _NMNIST_BYTES:
         raise InputError(f"{source}: {len(data)} bytes, expected a multiple of {_NMNIST_BYTES}: truncated?")
@@ -249,7 +249,7 @@ def _read_numpy(path: Path) -> Array:
 
 
 def _fields(names: Sequence[str]) -> list[str] | None:
-    """What x, y, p and t are called there; None where one is missing."""
+    """The names of x, y, p and t in the file; None if one is missing."""
     found = [next((c for c in choices if c in names), None) for choices in FIELDS]
     return None if None in found else [name for name in found if name is not None]
 
@@ -266,7 +266,7 @@ def _read_prophesee(path: Path, encoding: str) -> Array:
             events = _read_copy(wizard, data[:at] + _NO_TIME[encoding] + data[at:], path.suffix)
         else:
             events = wizard.read(path)
-    except Exception as error:  # it raises whatever it met; the reader wants one kind
+    except Exception as error:  # it may raise anything; the caller wants one kind
         raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: {error}") from None
     if events is None:
         raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: damaged, or another encoding")

@@ -48,8 +48,8 @@ class LayerCounts:
 
 @dataclass(frozen=True)
 class Energy:
-    """An estimate: so many operations times so many joules each (a range where sources differ).  The encoder's, which
-    are of another kind, are apart; where it runs on no such chip they are none."""
+    """An estimate: a number of operations times the joules of each (a range if sources differ).  The encoder's
+    operations are of another kind and counted separately; there are none if such a chip does not run it."""
 
     what: str
     operations: int
@@ -112,7 +112,7 @@ class Report:
 
     @property
     def dense(self) -> int:
-        """What the synchronous engine does for as many inferences."""
+        """The operations of the synchronous engine for the same number of inferences."""
         return self.inferences * sum(layer.dense for layer in self.layers)
 
     @property

@@ -70,7 +70,7 @@ def check_number(value: Any, what: str) -> float:
 
 
 def bit_values(off: Any, on: Any) -> Floats:
-    """The input's values where a bit is clear, and where it is set."""
+    """The input's values for clear and for set bits."""
     values = np.array([check_number(off, "off"), check_number(on, "on")], np.float32)
     if values[0] == values[1]:
         raise InputError(f"on, off: found {on} and {off}, expected two different numbers")
@@ -78,7 +78,7 @@ def bit_values(off: Any, on: Any) -> Floats:
 
 
 def exact_step(x: Floats) -> float | None:
-    """The greatest power of two, 1 at most, of which all elements are multiples; None: there is none worth it."""
+    """The largest power of two, at most 1, that divides all elements; None if there is no useful one."""
     for exponent in range(_FINEST + 1):
         scaled = x * np.float32(2.0**exponent)
         if np.array_equal(scaled, np.rint(scaled)):
@@ -88,16 +88,16 @@ def exact_step(x: Floats) -> float | None:
 
 @dataclass(frozen=True)
 class Rule:
-    """How events become bits, looked at every ``step`` microseconds.
+    """How events become bits, which are read every ``step`` microseconds.
 
-    window: a bit is set while at least ``count`` events (1) of its pixel lie in the last ``window`` microseconds
-    (10,000, or a step where that is longer).
-    decay: every event adds 1 to a trace that falls by exp(-t / ``tau``) (10,000); a bit is set while the trace is >=
+    window: a bit is set while at least ``count`` events (1) of its pixel are in the last ``window`` microseconds
+    (10,000, or a step if that is longer).
+    decay: every event adds 1 to a trace that decays by exp(-t / ``tau``) (10,000); a bit is set while the trace is >=
     ``level`` (0.5).
     surface: the last event of the pixel decides.  One channel: set after a rising edge (p = 1), clear after a falling
     one.  Two channels: set in the channel of the last event's polarity.
 
-    Raises InputError where a value is none of these, or belongs to another rule.
+    Raises InputError if a value is invalid, or belongs to another rule.
     """
 
     name: str = "window"

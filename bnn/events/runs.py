@@ -118,7 +118,7 @@ class ImageRun(Answering):
 
     @property
     def unit(self) -> str:
-        """What arrives: a pixel of one channel, or a number of what is no grey image."""
+        """The unit that arrives: a pixel, or, if the input is not a grey image, an input value."""
         return "pixel" if self.image.ndim == 3 and self.image.shape[2] == 1 else "input value"
 
     def when(self, moment: int) -> str:
@@ -209,11 +209,11 @@ class StreamRun(Answering):
 class RecordingRun(Answering):
     """An event camera's recording; a moment is a step of the rule, and 0 before anything arrived.
 
-    ``outputs`` (steps + 1, classes).  The other arrays have an entry a step: ``times`` in microseconds; ``seen``:
+    ``outputs`` (steps + 1, classes).  The other arrays have an entry per step: ``times`` in microseconds; ``seen``:
     camera events until then; ``changed``: input bits that changed; ``up`` and ``down`` (steps, layers): spikes that
-    left each layer.  ``start`` is the first event's time; ``events`` were used, ``dropped`` lay outside.
+    left each layer.  ``start`` is the first event's time; ``events`` were used, ``dropped`` were outside.
 
-    The answer is that of the step that saw the last event: what a window does when it empties is no answer.
+    The answer is that of the step that saw the last event: the emptying of a window is not an answer.
     """
 
     rule: Rule

@@ -16,7 +16,7 @@ WORD = 32
 
 
 def words(channels: int) -> int:
-    """Words that hold so many channels."""
+    """The number of words for ``channels`` channels."""
     return -(-channels // WORD)
 
 

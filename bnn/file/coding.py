@@ -13,16 +13,16 @@ import numpy as np
 
 from .._types import Array
 
-CODES = 15  # exponents that a nibble can name beside 0
+CODES = 15  # exponents that a nibble can encode besides 0
 LARGEST_BASE = 255 - CODES
 _SAMPLE = 4096  # elements whose values are counted before those of all
 
 
 class Encoding(enum.IntEnum):
-    """What a constant's bytes are, by their number in the file."""
+    """How a constant is stored, by its number in the file."""
 
     PLAIN = 0  # its elements, row-major
-    ONE_ROW = 1  # one filter that stands for all, which are equal
+    ONE_ROW = 1  # one filter for all, which are equal
     COMPACT = 2  # sign and mantissa in three bytes, the exponent in half a byte
     TABLE_1 = 3  # a table of two values, and for each element a bit that says which
     TABLE_2 = 4  # of four values

@@ -90,8 +90,8 @@ def _constants(graph: Graph) -> list[Node]:
 
 
 def _filters(graph: Graph) -> set[Node]:
-    """Filters of float convolutions; no other op takes floats of four dimensions.  They alone are coded: the runtime
-    lays them out anew when it opens the file, and reads all other constants where they are."""
+    """Filters of float convolutions; no other op takes floats of four dimensions.  Only they are coded: the runtime
+    repacks them when it opens the file, and reads all other constants in place."""
     return {node.inputs[1] for node in graph.schedule if node.op == "conv2d"}
 
 
@@ -103,7 +103,7 @@ def shortest(node: Node) -> tuple[Encoding, bytes]:
 
 
 def constant_bytes(node: Node) -> bytes:
-    """A constant as it lies in the file, where it is not coded."""
+    """A constant's plain form in the file."""
     value = node.value
     if node.type.dtype is DType.b1:
         return pack(value).astype("<u4").tobytes()
@@ -111,7 +111,7 @@ def constant_bytes(node: Node) -> bytes:
 
 
 def _names(graph: Graph) -> dict[Node, str]:
-    """What the outputs are called: as the source model has it, else as their layers are; each another name."""
+    """The names of the outputs: from the source model, otherwise from their layers; all different."""
     names: dict[Node, str] = {}
     given = graph.output_names or ("",) * len(graph.outputs)
     for node, name in zip(graph.outputs, given, strict=True):

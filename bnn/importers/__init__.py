@@ -49,7 +49,7 @@ def open_source(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] 
 
 
 def round_plainly() -> None:
-    """Have every framework that is not imported yet round each operation by itself, which ``verify`` compares."""
+    """Make every framework that is not imported yet round each operation separately, as ``verify`` expects."""
     from .tensorflow.load import without_onednn
 
     without_onednn()

@@ -22,35 +22,35 @@ from .rewrite import remade, with_inputs
 MOST_NEURONS = 15  # for one activation: four bits
 _MOST_INPUTS = 32  # of one concatenation
 Limits = tuple[float, ...]
-Shared = dict[tuple[Node, object], Node]  # what was made of a node, for all its users
+Memo = dict[tuple[Node, object], Node]  # what was made of a node, for all its users
 
 
 def counted(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
-    """(the graph with every number in binary counted, each old node's new one).  The graph itself where it has none.
+    """(the graph with every binary number counted, each old node's new one).  The graph itself if it has none.
 
-    Raises :class:`UnsupportedOpError` where an activation would be more than fifteen neurons; names the layer.
+    Raises :class:`UnsupportedOpError` if an activation would be more than fifteen neurons; names the layer.
     """
     new: dict[Node, Node] = {}
-    shared: Shared = {}
+    memo: Memo = {}
     for node in graph.nodes():
         operands = tuple(new[i] for i in node.inputs)
         if node.op == "binarize_levels":
-            new[node] = _planes(node, operands[0], shared)
+            new[node] = _planes(node, operands[0], memo)
         elif isinstance(node.attrs, ConvAttrs) and node.attrs.planes > 1:
-            new[node] = _convolution(node, operands, shared)
+            new[node] = _convolution(node, operands, memo)
         elif isinstance(node.attrs, DequantizeAttrs) and node.attrs.channels:
             table = node.inputs[1].value
             missing = 2 ** (len(table) - 1).bit_length() - len(table)
             table = np.concatenate([table, np.repeat(table[-1:], missing)])
             new[node] = remade(node, "dequantize", operands[0], constant(table), attrs=DequantizeAttrs())
         else:
-            new[node] = _one_sum(with_inputs(node, operands), shared)
+            new[node] = _one_sum(with_inputs(node, operands), memo)
     if all(old is made for old, made in new.items()):
         return graph, new
     return graph.mapped(new), new
 
 
-def _planes(node: Node, x: Node, shared: Shared) -> Node:
+def _planes(node: Node, x: Node, memo: Memo) -> Node:
     """A bit for each threshold, and bits never set up to a whole number of binary digits."""
     thresholds = node.inputs[1].value
     count = 2 ** len(thresholds).bit_length() - 1
@@ -61,34 +61,34 @@ def _planes(node: Node, x: Node, shared: Shared) -> Node:
         )
     limits = (*thresholds.tolist(), *[np.inf] * (count - len(thresholds)))
     if x.op not in ("concat", "slice"):
-        return _side_by_side(x, limits, node.name, shared)
-    return concatenated(_by_threshold(x, limits, node.name, shared), node.name)
+        return _side_by_side(x, limits, node.name, memo)
+    return concatenated(_by_threshold(x, limits, node.name, memo), node.name)
 
 
-def _by_threshold(x: Node, limits: Limits, name: str, shared: Shared) -> list[Node]:
-    """A tensor of bits for each threshold.  Convolutions side by side, or cut into groups, are each asked by itself, so
-    that each becomes one layer of neurons."""
+def _by_threshold(x: Node, limits: Limits, name: str, memo: Memo) -> list[Node]:
+    """A tensor of bits for each threshold.  Convolutions that are concatenated, or split into groups, are handled
+    separately, so that each becomes one layer of neurons."""
     if x.op == "concat":
-        parts = [_by_threshold(i, limits, name, shared) for i in x.inputs]
+        parts = [_by_threshold(i, limits, name, memo) for i in x.inputs]
         return [concatenated(bits, name) for bits in zip(*parts, strict=True)]
     if isinstance(x.attrs, SliceAttrs):
-        whole = _by_threshold(x.inputs[0], limits, name, shared)
+        whole = _by_threshold(x.inputs[0], limits, name, memo)
         return [make("slice", bits, attrs=x.attrs, name=name) for bits in whole]
-    return cut(_side_by_side(x, limits, name, shared), len(limits), name)
+    return cut(_side_by_side(x, limits, name, memo), len(limits), name)
 
 
-def _side_by_side(x: Node, limits: Limits, name: str, shared: Shared) -> Node:
-    """All thresholds' bits in one tensor, a plane a threshold; groups that read the same numbers share it."""
-    if (x, limits) not in shared:
+def _side_by_side(x: Node, limits: Limits, name: str, memo: Memo) -> Node:
+    """The bits of all thresholds in one tensor, a plane per threshold; groups that read the same numbers share it."""
+    if (x, limits) not in memo:
         channels = x.type.shape[-1]
         never = constant(np.full(channels, -1), DType.b1)
         bits = [make("binarize", x, constant(np.full(channels, t, np.float32)), never, name=name) for t in limits]
-        shared[x, limits] = concatenated(bits, name)
-    return shared[x, limits]
+        memo[x, limits] = concatenated(bits, name)
+    return memo[x, limits]
 
 
 def cut(x: Node, parts: int, name: str) -> list[Node]:
-    """As many slices of the same width; x itself where it is one."""
+    """Slices of equal width; x itself if there is only one."""
     if parts == 1:
         return [x]
     width = x.type.shape[-1] // parts
@@ -96,36 +96,36 @@ def cut(x: Node, parts: int, name: str) -> list[Node]:
     return [make("slice", x, attrs=attrs, name=name) for attrs in ends]
 
 
-def _convolution(node: Node, operands: Sequence[Node], shared: Shared) -> Node:
+def _convolution(node: Node, operands: Sequence[Node], memo: Memo) -> Node:
     a = conv_attrs(node)
     planes = 2**a.planes - 1
     x = operands[0]
     if a.groups > 1:
-        x = _by_group(x, a.groups, planes, node.name, shared)
+        x = _by_group(x, a.groups, planes, node.name, memo)
     weight = constant(np.concatenate([node.inputs[1].value] * planes, axis=3), DType.b1)
-    return _one_sum(remade(node, node.op, x, weight, *operands[2:], attrs=replace(a, planes=1)), shared)
+    return _one_sum(remade(node, node.op, x, weight, *operands[2:], attrs=replace(a, planes=1)), memo)
 
 
-def _by_group(x: Node, groups: int, planes: int, name: str, shared: Shared) -> Node:
-    """The channels that a group reads, of every plane, come to stand together."""
+def _by_group(x: Node, groups: int, planes: int, name: str, memo: Memo) -> Node:
+    """Bring the channels that a group reads, from every plane, together."""
     key = x, ("by group", groups)
-    if key not in shared:
+    if key not in memo:
         cuts = [cut(plane, groups, name) for plane in cut(x, planes, name)]
-        shared[key] = concatenated([concatenated(group, name) for group in zip(*cuts, strict=True)], name)
-    return shared[key]
+        memo[key] = concatenated([concatenated(group, name) for group in zip(*cuts, strict=True)], name)
+    return memo[key]
 
 
-def _repeated(x: Node, times: int, groups: int, name: str, shared: Shared) -> Node:
-    """The channels that a group reads, so many times."""
+def _repeated(x: Node, times: int, groups: int, name: str, memo: Memo) -> Node:
+    """Repeat the channels that a group reads."""
     key = x, ("repeated", times, groups)
-    if key not in shared:
-        shared[key] = concatenated([bits for group in cut(x, groups, name) for bits in [group] * times], name)
-    return shared[key]
+    if key not in memo:
+        memo[key] = concatenated([bits for group in cut(x, groups, name) for bits in [group] * times], name)
+    return memo[key]
 
 
-def _one_sum(node: Node, shared: Shared) -> Node:
-    """Convolutions of the same bits, added (weights of three values or more), are one convolution of the bits so many
-    times."""
+def _one_sum(node: Node, memo: Memo) -> Node:
+    """Sums of convolutions of the same bits (weights of three or more values) become one convolution of the repeated
+    bits."""
     a, parts = node.attrs, node.inputs
     slots: tuple[str, ...] = ()
     rest: tuple[Node, ...] = ()
@@ -142,10 +142,10 @@ def _one_sum(node: Node, shared: Shared) -> Node:
     attrs = conv_attrs(first)
     x, groups = few.inputs[0], attrs.groups
     times, left = divmod(many.inputs[1].type.shape[3], few.inputs[1].type.shape[3])
-    if left or many.inputs[0] is not (x if times == 1 else _repeated(x, times, groups, node.name, shared)):
+    if left or many.inputs[0] is not (x if times == 1 else _repeated(x, times, groups, node.name, memo)):
         return node
     weight = np.concatenate([many.inputs[1].value, few.inputs[1].value], axis=3)
-    x = _repeated(x, times + 1, groups, node.name, shared)
+    x = _repeated(x, times + 1, groups, node.name, memo)
     new = replace(attrs, slots=slots, layer_slots=())
     return remade(node, "bconv2d", x, constant(weight, DType.b1), *rest, attrs=new)
 
@@ -157,7 +157,7 @@ def _sums(node: Node, slots: tuple[str, ...]) -> bool:
 
 
 def _window(node: Node) -> tuple[object, ...]:
-    """What a filter sees of the image."""
+    """The part of the image that a filter sees."""
     a = conv_attrs(node)
     return a.stride, a.dilation, a.pads, a.pad_value, a.groups, node.inputs[1].type.shape[:3]
 

@@ -91,10 +91,10 @@ class Value:
 class Node:
     """One value.
 
-    ``name`` is the source layer that does the work, for messages.  ``tap`` is the name of the value, where it is not
-    the layer's own output (a convolution fused with what follows it).  ``origin`` is the tensor of the source graph
-    that has this very value, up to a reshape, or "" where there is none (a moved computation); verification compares
-    the two.
+    ``name`` is the source layer that does the work, for messages.  ``tap`` is the name of the value if it is not the
+    layer's own output (for example a convolution fused with later ops).  ``origin`` is the tensor of the source graph
+    with exactly this value, up to a reshape, or "" if there is none (a moved computation); verification compares the
+    two.
     """
 
     op: str

@@ -28,7 +28,7 @@ PartOfBits = Callable[[Array, slice], "Array | None"]
 
 
 def order(value: ArrayLike) -> Array:
-    """Floats as integers in the same order; -0 stands just below 0."""
+    """Floats as integers in the same order; -0 is just below 0."""
     bits = np.asarray(value, np.float32).view(np.int32).astype(np.int64)
     return np.where(bits < 0, -(bits & 0x7FFFFFFF) - 1, bits)
 
@@ -49,8 +49,8 @@ def rising(node: Node) -> bool:
 
 
 def regions(root: Node) -> Iterator[Node]:
-    """Nodes x, nearest first, such that ``root`` is a function of x alone through rising ops: sums and compositions of
-    functions that never fall, which never falls itself."""
+    """Nodes x, nearest first, such that ``root`` depends only on x through rising ops: sums and compositions of
+    functions that never decrease, which never decrease themselves."""
     depth = {n: i for i, n in enumerate(topological([root]))}
     frontier = {root}
     for _ in range(_DEEPEST):
@@ -73,7 +73,7 @@ def between(root: Node, x: Node) -> list[Node]:
 
 
 def function(root: Node, x: Node) -> Callable[..., Array]:
-    """``root`` as a function of the values of x, an array (n) or (n, channels); with a slice, of those channels alone.
+    """``root`` as a function of the values of x, an array (n) or (n, channels); with a slice, only for those channels.
 
     Between the two stand ops whose other operands are constants, one number or one per channel, and reshapes that keep
     the channels.
@@ -95,10 +95,10 @@ def function(root: Node, x: Node) -> Callable[..., Array]:
 
 
 def staircase(f: Callable[[Array], Array], most: int) -> tuple[Array, Array] | None:
-    """The steps of a function that never falls: (values (m + 1), thresholds (m)), f(x) = values[number of thresholds
-    that are <= x], for every float but not-a-number.  None where there are more than ``most`` steps, or none.
+    """The steps of a function that never decreases: (values (m + 1), thresholds (m)), f(x) = values[number of
+    thresholds that are <= x], for every float except NaN.  None if there are more than ``most`` steps, or none.
 
-    Found by bisection of the floats in their order, infinities included, in all pieces that hold a step at once.
+    Found by bisection over the ordered floats, infinities included, in all intervals with a step at the same time.
     """
     ends = np.array([-np.inf, np.inf], np.float32)
     low, high = (int(v) for v in order(ends))
@@ -145,13 +145,13 @@ def first_change(
 
 
 def integer_thresholds(bits_of: PartOfBits, channels: int, reach: int, monotone: bool) -> tuple[Array, Array] | None:
-    """Where the bits of whole numbers from -reach to reach change: (threshold, whether the bit falls), each (channels).
+    """Where the bits of integers from -reach to reach change: (threshold, whether the bit falls), each (channels).
 
-    A bit that rises is number >= threshold; one that falls is -number >= threshold; a constant one counts as rising,
-    with a threshold of -reach or reach + 1.  None where a bit changes more than once, or ``bits_of`` gives None.
+    A rising bit is number >= threshold; a falling one is -number >= threshold; a constant bit counts as rising, with a
+    threshold of -reach or reach + 1.  None if a bit changes more than once, or ``bits_of`` returns None.
 
-    All numbers are evaluated, up to a reach of 2^15.  From there on, bits of functions known to be ``monotone`` are
-    found by bisection.
+    Up to a reach of 2^15, all numbers are evaluated.  Beyond, bits of functions known to be ``monotone`` are found by
+    bisection.
     """
     threshold, falling = np.empty(channels, np.int64), np.zeros(channels, bool)
     numbers = np.arange(-reach, reach + 1)[:, None]

@@ -22,15 +22,15 @@ from .ops import OPS, ReshapeAttrs, constant, conv_attrs, make
 from .ops.conv import epilogue, with_threshold
 from .rewrite import sources, with_inputs
 
-# What may stand between a sum and its bit, besides elementwise ops: each gives an element from one element.  A list,
+# Ops allowed between a sum and its bit, besides elementwise ops: each makes an element from one element.  A list,
 # and no trait: the walk below knows what each of them does with channels.
 _BETWEEN = ("reshape", "unpack", "dequantize", "binarize", "concat")
 
 
 @dataclass(frozen=True, eq=False)
 class NeuronForm:
-    """``original``, and ``graph``, the same network of neurons.  ``same``: nodes of ``graph`` with the value of one in
-    ``original``.  ``copies``: how many neurons stand for one accumulator there (or one element pooled)."""
+    """``original``, and ``graph``, the same network as neurons.  ``same``: nodes of ``graph`` with the value of a node
+    in ``original``.  ``copies``: the number of neurons for one accumulator there (or one pooled element)."""
 
     original: Graph
     graph: Graph
@@ -43,12 +43,13 @@ class NeuronForm:
 
 
 def neuron_form(graph: Graph) -> NeuronForm:
-    """A BINARY or RUNTIME graph with every bit that is a step of one binary layer's sum made by a threshold on it.
+    """A BINARY or RUNTIME graph in which every bit that is a step of one binary layer's sum comes from a threshold on
+    the sum.
 
-    binarize(f(g(sum))) becomes bconv2d with a threshold, binarize(f(max_pool(g(sum)))) a max_pool of such bits, and
-    several of them side by side one layer of as many filters.  The thresholds are found by evaluating f and g,
-    operation by operation, at every sum within reach.  Bits for which that is not exact stay as they are: where f or g
-    reads more than the one sum, where a bit changes twice, where a number is not finite.
+    binarize(f(g(sum))) becomes bconv2d with a threshold, binarize(f(max_pool(g(sum)))) a max_pool of such bits, and a
+    concatenation of several becomes one layer with all their filters.  The thresholds are found by evaluating f and g,
+    operation by operation, at every reachable sum.  Bits for which this is not exact stay unchanged: f or g reads more
+    than the one sum, a bit changes twice, or a number is not finite.
 
     The result is at level BINARY: it has no schedule and no memory plan.
 
@@ -80,8 +81,8 @@ def neuron_form(graph: Graph) -> NeuronForm:
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """A bit per element: ``conv``'s sum >= ``threshold`` (of the negated filter where ``falling``), then, where there
-    is a ``pool``, any of its window (or all, where ``every``); ``shape`` of the bits."""
+    """A bit per element: ``conv``'s sum >= ``threshold`` (of the negated filter if ``falling``), then, if there is a
+    ``pool``, any bit of its window (or all, if ``every``); ``shape`` of the bits."""
 
     bit: Node
     conv: Node
@@ -129,7 +130,7 @@ def _step(bit: Node) -> _Step | None:
             ordered, pooled = (np.take_along_axis(values, order, 0) for values in (found, known[pool]))
             change = np.diff(ordered.astype(np.int8), axis=0)
             every[part] = (change < 0).any(axis=0)
-            # equal values have equal bits, unless a bit is no function of the value
+            # equal values have equal bits, unless a bit is not a function of the value
             split = (change != 0) & (pooled[1:] == pooled[:-1])
             if (every[part] & (change > 0).any(axis=0)).any() or split.any():
                 return None
@@ -140,7 +141,8 @@ def _step(bit: Node) -> _Step | None:
 
 
 def _region(bit: Node) -> tuple[Node, Node | None] | None:
-    """(The binary layer whose sum alone decides a bit, the one max-pool between); None where there is no such layer."""
+    """(The binary layer whose sum alone determines a bit, the max-pool between, if any); None if there is no such
+    layer."""
     ends, pool = sources(bit, _by_element), None
     if [(n.op, n.type.dtype) for n in ends] == [("max_pool", DType.f32)]:
         (pool,) = ends
@@ -156,7 +158,7 @@ def _by_element(node: Node) -> bool:
 
 
 def _values(bit: Node, conv: Node, pool: Node | None, sums: Array, part: slice) -> dict[Node, Array] | None:
-    """What each node makes of sums (n, channels of the part); None where one reads more than them, or is not finite."""
+    """Each node's values for the sums (n, channels of the part); None if one reads other data, or is not finite."""
     channels, width = conv.type.shape[-1], part.stop - part.start
     known = {conv: epilogue(sums, conv_attrs(conv), tuple(i.value[part] for i in conv.inputs[2:]))}
     below = [] if pool is None else [*between(pool.inputs[0], conv), pool]
@@ -174,20 +176,20 @@ def _values(bit: Node, conv: Node, pool: Node | None, sums: Array, part: slice) 
             return None
         planes = values[1].size - 1 if node.op == "dequantize" else 1
         if node.op != "concat" and values[0].shape[-1] not in (1, planes * width):
-            return None  # channels side by side that are no levels
+            return None  # concatenated channels that are not levels
         known[node] = values[0] if node.op == "reshape" else evaluate(node, values)
     return known
 
 
 def _constant(node: Node, channels: int, part: slice, user: Node) -> Array | None:
-    """A constant operand's values for the channels ``part``: one number, or one a channel wherever it stands."""
+    """A constant operand's values for the channels ``part``: one number, or one per channel."""
     value = node.value.reshape(-1)
     if user.op == "dequantize" or value.size == 1:
         return value
     if value.size % channels:
         return None
     rows = value.reshape(-1, channels)
-    alike = np.array_equal(rows, np.broadcast_to(rows[0], rows.shape), equal_nan=True)  # a threshold may be none
+    alike = np.array_equal(rows, np.broadcast_to(rows[0], rows.shape), equal_nan=True)  # a threshold may be NaN
     return rows[0, part] if alike else None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a network is no spiking one: the only place that says so, for files of spikes and for the event engine."""
+"""Why a network is not a spiking one: the only place that says so, for NIR files and for the event engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def of_the_batch(graph: Graph) -> str | None:
 
 
 def refusal(bits: Node, x: Node) -> str:
-    """Why bits that depend on the real value x are no spikes, and what to do."""
+    """Why bits that depend on the real value x are not spikes, and the remedy."""
     why, instead = _why_real(x) or (f"'{x.op}' gives real numbers", "quantize before it, or leave it out")
     value = f" (value '{bits.tap}')" if bits.tap and bits.tap != bits.name else ""
     where = f" (layer '{x.name}')" if x.name and x.name != bits.name else ""
@@ -46,7 +46,7 @@ def fits_channels(node: Node) -> bool:
 
 
 def _why_real(x: Node) -> tuple[str, str] | None:
-    """Why a value is no threshold on spikes, and what may stand there."""
+    """Why a value is not a threshold on spikes, and what is allowed instead."""
     if "residual" in getattr(x.attrs, "slots", ()):
         return _SHORTCUT
     if x.op == "conv2d":
@@ -64,7 +64,7 @@ def _why_real(x: Node) -> tuple[str, str] | None:
 
 
 def _why_no_step(x: Node) -> tuple[str, str] | None:
-    """Why an elementwise function is no step of one sum."""
+    """Why an elementwise function is not a step of one sum."""
     ends, joins = sources(x, is_elementwise), len(x.data) > 1
     if len(ends) > 1 or joins and any(i.name not in ("", x.name) for i in x.data):  # not one layer's own activation
         return _GATE if x.op in ("mul", "div") else _SHORTCUT

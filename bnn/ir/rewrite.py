@@ -15,11 +15,10 @@ Match = dict[str, Node]
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a rule looks for.
+    """What a rewrite rule matches.
 
-    ``ops``: the names it accepts (empty: any).  ``inputs``: patterns of the operands (None: whatever they are;
-    commutative ops are tried both ways).  ``capture``: the name under which the rule gets the node.  ``where``: a
-    further condition.
+    ``ops``: the accepted names (empty: any).  ``inputs``: patterns of the operands (None: any operands; commutative ops
+    are tried both ways).  ``capture``: the name under which the rule gets the node.  ``where``: a further condition.
     """
 
     ops: tuple[str, ...] = ()
@@ -63,7 +62,7 @@ Action = Callable[[Node, Match, Mapping[Node, int]], Node | None]
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rewrite:
     """``action`` gets the matched node, the captures and the use counts; it returns the new node, or None."""
 
     pattern: Pattern
@@ -82,7 +81,7 @@ def remade(node: Node, op: str, *inputs: Node, attrs: Attrs | None = None) -> No
     return make(op, *inputs, attrs=attrs, name=node.name, origin=node.origin, tap=node.tap, note=node.note)
 
 
-def rewrite(graph: Graph, rules: Sequence[Rule], limit: int = 1000) -> Graph:
+def rewrite(graph: Graph, rules: Sequence[Rewrite], limit: int = 1000) -> Graph:
     """Apply the rules, operands before users, until none applies.
 
     Raises:
@@ -96,7 +95,7 @@ def rewrite(graph: Graph, rules: Sequence[Rule], limit: int = 1000) -> Graph:
     raise VerifierError(f"rewriting did not end within {limit} sweeps")
 
 
-def _sweep(graph: Graph, rules: Sequence[Rule]) -> Graph:
+def _sweep(graph: Graph, rules: Sequence[Rewrite]) -> Graph:
     old_uses = graph.use_counts()
     uses: dict[Node, int] = {}
 
@@ -118,7 +117,7 @@ def _sweep(graph: Graph, rules: Sequence[Rule]) -> Graph:
 
 
 def is_elementwise(node: Node) -> bool:
-    """Whether the op treats every element alone."""
+    """Whether the op treats every element separately."""
     return OPS[node.op].elementwise
 
 
@@ -128,8 +127,8 @@ def by_scalars(node: Node) -> bool:
 
 
 def sources(x: Node, past: Callable[[Node], bool]) -> set[Node]:
-    """What data come from, constants apart: the nodes at which a walk up their operands ends, going on at those that
-    ``past`` lets it."""
+    """The non-constant origins of data: the nodes where a walk up the operands ends; it continues past those that
+    ``past`` accepts."""
     todo, seen = [x], {x}
     while todo:
         node = todo.pop()

@@ -13,8 +13,8 @@ from .ops import CONVOLUTIONS, OPS, Level, conv_attrs
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A rule of the IR: ``broken`` says whether a node violates it at the levels it applies to."""
+class Requirement:
+    """A requirement on nodes: ``broken`` says whether a node violates it, at the levels where it applies."""
 
     text: str
     levels: Level
@@ -23,13 +23,13 @@ class Rule:
 
 _SOURCE_TYPES = (("constant", DType.i32), ("input", DType.u8), ("input", DType.i8), ("excess_128", DType.u8))
 
-RULES = (
-    Rule(
+REQUIREMENTS = (
+    Requirement(
         "source graphs hold float32 only, and indices, and inputs of bytes",
         Level.SOURCE,
         lambda n: n.type.dtype is not DType.f32 and (n.op, n.type.dtype) not in _SOURCE_TYPES,
     ),
-    Rule(
+    Requirement(
         "bytes are inputs, or copies of them, perhaps in another shape; they are read as bytes, or converted",
         Level.ALL,
         lambda n: (
@@ -39,7 +39,7 @@ RULES = (
             and any(i.type.dtype is DType.u8 for i in n.inputs)
         ),
     ),
-    Rule(
+    Requirement(
         "signed bytes are inputs, and read by excess_128 alone",
         Level.ALL,
         lambda n: (
@@ -49,33 +49,35 @@ RULES = (
             and any(i.type.dtype is DType.i8 for i in n.inputs)
         ),
     ),
-    Rule("32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant),
-    Rule(
+    Requirement(
+        "32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant
+    ),
+    Requirement(
         "filters and epilogue operands are constants (but for the residual)",
         Level.BINARY | Level.RUNTIME,
         lambda n: n.op in CONVOLUTIONS and not _operands_constant(n),
     ),
-    Rule(
+    Requirement(
         "the data of an elementwise operation have as many dimensions as its result (the batch stands before them)",
         Level.ALL,
         lambda n: OPS[n.op].elementwise and not _ranks_agree(n),
     ),
-    Rule(
+    Requirement(
         "activations have one to three dimensions",
         Level.RUNTIME,
         lambda n: not n.is_constant and not 1 <= len(n.type.shape) <= 3,
     ),
-    Rule(
+    Requirement(
         "indices are constants that count elements of the data",
         Level.ALL,
         lambda n: n.op == "gather" and not _indices_inside(n),
     ),
-    Rule(
+    Requirement(
         "inputs are float32 or bytes",
         Level.RUNTIME,
         lambda n: n.op == "input" and n.type.dtype not in (DType.f32, DType.u8, DType.i8),
     ),
-    Rule(
+    Requirement(
         "an operation has at least one operand that is not constant",
         Level.RUNTIME,
         lambda n: n.op not in ("input", "constant") and all(i.is_constant for i in n.inputs),
@@ -101,7 +103,7 @@ def verify(graph: Graph, level: Level, after: str = "") -> None:
     """Check every node against the op table and the rules of the level.
 
     Raises:
-        VerifierError: names the pass, the node, its source layer and the rule it breaks.
+        VerifierError: names the pass, the node, its source layer and the requirement it breaks.
     """
     for node in graph.nodes():
         where = f"after {after}: {node.op} of layer '{node.name}' : {node.type}"
@@ -116,9 +118,9 @@ def verify(graph: Graph, level: Level, after: str = "") -> None:
             raise VerifierError(f"{where}: {error}") from None
         if inferred != node.type:
             raise VerifierError(f"{where}: its type should be {inferred}")
-        for rule in RULES:
-            if rule.levels & level and rule.broken(node):
-                raise VerifierError(f"{where}: {rule.text}")
+        for requirement in REQUIREMENTS:
+            if requirement.levels & level and requirement.broken(node):
+                raise VerifierError(f"{where}: {requirement.text}")
         if node.op == "input" and node not in graph.inputs:
             raise VerifierError(f"{where}: it is not among the graph's inputs")
     if level is Level.RUNTIME and graph.placements:

@@ -54,11 +54,11 @@ NAMES = tuple(function.__name__ for function, _ in PIPELINE)
 def lower(
     graph: Graph, dump_after: str | None = None, dump: Callable[[str], object] = print, until: str | None = None
 ) -> Graph:
-    """Run the pipeline on a SOURCE graph; gives the RUNTIME graph, its layers explained.
+    """Run the pipeline on a SOURCE graph; returns the RUNTIME graph with its layers explained.
 
-    ``dump_after``: the name of a pass ("all" for each), after which ``dump`` gets the graph's text.  ``until``: give
-    the graph after that pass.  Raises :class:`CompileError` for a name that is no pass, :class:`VerifierError` if a
-    pass breaks the IR.
+    ``dump_after``: the name of a pass ("all" for each), after which ``dump`` gets the graph's text.  ``until``: return
+    the graph after that pass.  Raises :class:`CompileError` if a name is not a pass, :class:`VerifierError` if a pass
+    breaks the IR.
     """
     for name in (dump_after, until):
         if name not in (None, "all", "import", *NAMES):

@@ -26,7 +26,7 @@ from ..ir.ops import (
     conv_attrs,
     make,
 )
-from ..ir.rewrite import Match, Pattern, Rule, any_, by_scalars, const, remade, rewrite, sources
+from ..ir.rewrite import Match, Pattern, Rewrite, any_, by_scalars, const, remade, rewrite, sources
 from .levels import Levels, joined, levels
 from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import MOST_SIGNS, no_signs, sign_planes
@@ -36,23 +36,23 @@ _MOST_GROUPS = 32  # convolutions that a grouped one is cut into
 
 def binarize(graph: Graph) -> Graph:
     """Precondition: quantizers are unpack(binarize(x)) or dequantize(planes of bits).  Postcondition: every convolution
-    of such data by weights of two values +-alpha a filter, or three with zero, is a bconv2d and an affine operation on
-    its accumulators; bits move through pools, reshapes,
-    concatenations and padding as bits, and are not quantized again; a dense layer over an image of few channels reads
-    it as one pixel.
+    of such data by weights of two values +-alpha per filter, or three with zero, is a bconv2d and an affine operation
+    on its accumulators; bits pass through pools, reshapes, concatenations and padding as bits, and are not quantized
+    again; a dense layer over an image with few channels reads it as one pixel.
 
-    Weights are read as numbers: whatever quantizer made them, freezing left a constant.
+    Weights are read as numbers: freezing leaves a constant, whatever the quantizer.
 
-    Data of evenly spaced levels, x = v0 + d (m + S) / 2 with S the sum of bits s = +-1, each times its plane's weight,
-    of which m is the largest (counted planes: 1 each; numbers in binary: 2^p), and weights
-    w = alpha (t_1 + ... + t_r) / r with signs t (r = 1: two values; r = 2: three, zero being +1 and -1; more: as many
-    and one, evenly spaced), give
+    Take data of evenly spaced levels, x = v0 + d (m + S) / 2, where S is the sum of bits s = +-1, each times its
+    plane's weight (counted planes: 1; binary numbers: 2^p), and m is the largest S.  Take weights w = alpha (t_1 + ...
+    + t_r) / r with signs t (r = 1: two values; r = 2: three values, where zero is +1 and -1; more: r + 1 evenly spaced
+    values).  Then
 
         sum(x w) = alpha (v0 T + d (m T + A / r) / 2),   T = sum(w / alpha),  A = sum over signs of S t,
 
-    so one bconv2d: over all counted planes' channels, or of so many planes; with more values over each plane r times,
-    or (numbers in binary) the sum of r.  Equal to the float sums wherever those are exact.  Zero padding is a clear
-    bit in every plane where v0 = 0, and the third value of a padded tap where the levels lie evenly around zero.
+    so one bconv2d suffices: over the channels of all counted planes, or with several binary planes; with more weight
+    values, over each plane r times, or (binary numbers) the sum of r.  It equals the float sums wherever these are
+    exact.  Zero padding is a clear bit in every plane if v0 = 0, and the third value of a padded tap if the levels are
+    symmetric around zero.
     """
     return rewrite(graph, RULES)
 
@@ -213,14 +213,15 @@ def _planes_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
 
 
 def _plane_by_plane(node: Node, data: Sequence[Node]) -> Node:
-    """The op of every counted plane: they lie one after the other."""
+    """The op on every counted plane; the planes come one after another."""
     planes = data[0].inputs[0].type.shape[-1] // data[0].type.shape[-1]
     cuts = zip(*(cut(x.inputs[0], planes, node.name) for x in data), strict=True)
     return concatenated([make(node.op, *own, attrs=node.attrs, name=node.name) for own in cuts], node.name)
 
 
 def _levels_side_by_side(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    """concat(dequantize(p, v), dequantize(q, v)) -> dequantize(.., v): planes side by side, or what is quantized."""
+    """concat(dequantize(p, v), dequantize(q, v)) -> dequantize(.., v): concatenates the planes, or the values before
+    quantizing."""
     data, first = node.inputs, levels(node.inputs[0])
     if first is None or not all(_same_levels(first, levels(x)) for x in data) or data[0].op != "dequantize":
         return None
@@ -243,7 +244,7 @@ def _same_levels(a: Levels, b: Levels | None) -> bool:
 
 def _before_numbers(node: Node, x: Node, table: Array) -> Node | None:
     """op(dequantize(binarize_levels(y), v)) -> dequantize(binarize_levels(op(y)), v): moves come before the quantizer,
-    and so does the maximum, since levels rise; padding with a level is padding with a float that it stands for."""
+    and so does the maximum, since levels rise; padding with a level becomes padding with a float of that level."""
     bits, attrs = x.inputs[0], node.attrs
     thresholds = bits.inputs[1].value
     if bits.op != "binarize_levels" or node.op == "max_pool" and (np.diff(table) < 0).any():
@@ -284,12 +285,12 @@ _BITS = Pattern(("unpack",), (any_("bits"),))
 _PLANES = Pattern(("dequantize",), (any_("bits"), const("table")))
 
 RULES = (
-    Rule(Pattern(("conv2d",), (Pattern(("unpack", "dequantize"), capture="x"), const("w"))), _read_as_one_pixel),
-    Rule(Pattern(("conv2d",), (Pattern(("unpack", "dequantize"), capture="x"), const("w"))), _binarize),
-    Rule(Pattern(("binarize",), (_BITS,)), _already_bits),
-    Rule(Pattern(("max_pool", "pad", "reshape", "concat", "slice", "gather")), _bits_on),
-    Rule(Pattern(("max_pool", "pad", "reshape", "slice"), (_PLANES,)), _planes_on),
-    Rule(Pattern(("concat",)), _levels_side_by_side),
-    Rule(Pattern(("gather",), (_PLANES, const("index"))), _planes_on),
-    Rule(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _scalar_on),
+    Rewrite(Pattern(("conv2d",), (Pattern(("unpack", "dequantize"), capture="x"), const("w"))), _read_as_one_pixel),
+    Rewrite(Pattern(("conv2d",), (Pattern(("unpack", "dequantize"), capture="x"), const("w"))), _binarize),
+    Rewrite(Pattern(("binarize",), (_BITS,)), _already_bits),
+    Rewrite(Pattern(("max_pool", "pad", "reshape", "concat", "slice", "gather")), _bits_on),
+    Rewrite(Pattern(("max_pool", "pad", "reshape", "slice"), (_PLANES,)), _planes_on),
+    Rewrite(Pattern(("concat",)), _levels_side_by_side),
+    Rewrite(Pattern(("gather",), (_PLANES, const("index"))), _planes_on),
+    Rewrite(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _scalar_on),
 )

@@ -10,14 +10,14 @@ import numpy as np
 
 from ..ir.graph import Graph, Node
 from ..ir.ops import INF, OPS, ClampAttrs, ConvAttrs, PadAttrs, ReshapeAttrs, constant, conv_attrs
-from ..ir.rewrite import Match, Pattern, Rule, any_, const, remade, rewrite
+from ..ir.rewrite import Match, Pattern, Rewrite, any_, const, remade, rewrite
 
 
 def canonicalize(graph: Graph) -> Graph:
-    """Precondition: SOURCE.  Postcondition: SOURCE, and constants of commutative ops stand second; zero padding is part
-    of the convolution after it; no reshape, pad or slice changes nothing, no reshape follows another; elementwise ops
-    stand before reshapes that keep their channels; a dense layer over a flattened image is a convolution as large as
-    the image (so it reads packed pixels where they lie).
+    """Precondition: SOURCE.  Postcondition: SOURCE, and constants of commutative ops come second; zero padding is part
+    of the convolution after it; every reshape, pad and slice changes something, and no reshape follows another;
+    elementwise ops come before reshapes that keep their channels; a dense layer over a flattened image is a convolution
+    of the image's size (so it reads packed pixels in place).
     """
     return rewrite(graph, RULES)
 
@@ -48,8 +48,8 @@ def _drop_idle(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
 
 
 def _before_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    """op(reshape(x), reshape(y), c) -> reshape(op(x, y, c)), x and y of one shape; c a scalar, or one value a channel
-    and channels stay."""
+    """op(reshape(x), reshape(y), c) -> reshape(op(x, y, c)), x and y of one shape; c is a scalar, or one value per
+    channel if the reshape keeps the channels."""
     moved = node.data
     if not moved or any(i.op != "reshape" or i.type != moved[0].type for i in moved):
         return None
@@ -105,11 +105,11 @@ _KERAS_PRELU = Pattern(
 )
 
 RULES = (
-    Rule(_KERAS_PRELU, _prelu),
-    Rule(Pattern(tuple(op.name for op in OPS.values() if op.commutative)), _constant_second),
-    Rule(Pattern(("conv2d",), (Pattern(("pad",), (any_("x"),), capture="pad"), const("w"))), _fold_pad),
-    Rule(Pattern(("reshape",), (Pattern(("reshape",), (any_("x"),)),)), _merge_reshape),
-    Rule(Pattern(("reshape", "pad", "pad_channels", "slice"), (any_("x"),)), _drop_idle),
-    Rule(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _before_reshape),
-    Rule(Pattern(("conv2d",), (Pattern(("reshape",), (any_("x"),)), const("w"))), flatten_to_conv),
+    Rewrite(_KERAS_PRELU, _prelu),
+    Rewrite(Pattern(tuple(op.name for op in OPS.values() if op.commutative)), _constant_second),
+    Rewrite(Pattern(("conv2d",), (Pattern(("pad",), (any_("x"),), capture="pad"), const("w"))), _fold_pad),
+    Rewrite(Pattern(("reshape",), (Pattern(("reshape",), (any_("x"),)),)), _merge_reshape),
+    Rewrite(Pattern(("reshape", "pad", "pad_channels", "slice"), (any_("x"),)), _drop_idle),
+    Rewrite(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _before_reshape),
+    Rewrite(Pattern(("conv2d",), (Pattern(("reshape",), (any_("x"),)), const("w"))), flatten_to_conv),
 )

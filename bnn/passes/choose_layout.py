@@ -15,10 +15,10 @@ def choose_layout(graph: Graph) -> Graph:
     """Precondition: BINARY.  Postcondition: RUNTIME ops; every value has a :class:`Placement` with its halo: the
     largest padding among the convolutions that read it; graph inputs and outputs are dense, without a halo.
 
-    Raises :class:`CompileError` for what the runtime cannot hold, naming the layer.
+    Raises :class:`CompileError` for values that the runtime cannot hold, naming the layer.
 
-    A halo lets a convolution read past the image's edge without a case for it.  Graph inputs and outputs lie in the
-    caller's memory, so a copy stands between them and what needs a halo; outputs that are bits are unpacked.
+    A halo lets a convolution read beyond the image's edge without a special case.  Graph inputs and outputs are in the
+    caller's memory, so a copy separates them from values that need a halo; outputs that are bits are unpacked.
     """
     _check_supported(graph)
     graph = _separate_outputs(graph)

@@ -14,7 +14,7 @@ Key = tuple[str, Attrs, tuple[int, ...]]
 def cse(graph: Graph) -> Graph:
     """Precondition: any.  Postcondition: no two nodes have the same op, attributes and operands.
 
-    Inputs stay apart.  Of two equal nodes the first is kept, with the other's origin where it has none.
+    Inputs stay separate.  Of two equal nodes the first is kept, with the other's origin if it has none.
     """
     seen: dict[Key, Node] = {}
     origins: dict[Node, str] = {}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of layers: why one is float, and what its author surely did not mean, one row per hint.
+"""Notes on layers: why one is float, and what its author probably did not mean, one row per hint.
 
-All of it is text beside a graph that is finished, and changes nothing that is computed.
+They are texts on a finished graph and change no result.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _rounded(x: Node) -> bool:
     """Whether quantizers made it, one of them of many levels: a rounding, scaled."""
 
     def past(x: Node) -> bool:
-        # What quantizers are written with: a list, and no trait, since other functions that scale round nothing here.
+        # Ops that quantizers consist of: a list, not a trait, since other functions that scale do not round here.
         scaled = x.op in ("mul", "div", "add", "sub", "clamp", "affine") and len(x.data) == 1
         return OPS[x.op].moves or scaled
 
@@ -96,7 +96,7 @@ def _rounded(x: Node) -> bool:
 
 
 def _planes(graph: Graph) -> Iterator[Node]:
-    """Bits that are planes of one quantizer, a threshold each: an author asked for all of them together."""
+    """Bits that are planes of one quantizer, one threshold each: the author meant them as a whole."""
     for node in graph.nodes():
         data = [i.inputs[: 2 if i.op in CONVOLUTIONS else 1] for i in node.inputs if i.op in _BITS]
         if node.op == "concat" and len(data) == len(node.inputs) > len(set(data)):
@@ -113,12 +113,12 @@ class Hint:
 
 
 def _float_weights(node: Node) -> bool:
-    """Bits times weights that nobody quantized."""
+    """Bits times weights that are not quantized."""
     return levels(node.inputs[0]) is not None and len(np.unique(node.inputs[1].value)) > _MOST_LEVELS
 
 
 def _float_input(node: Node) -> bool:
-    """Quantized weights times floats that are not the network's input, and that nobody quantized."""
+    """Quantized weights times floats that are neither the network's input nor quantized."""
     x = node.inputs[0]
     grouped = conv_attrs(node).groups != 1
     if levels(x) is not None or sign_planes(node.inputs[1].value) is None or grouped or _first_half(node) is not None:
@@ -146,7 +146,7 @@ def _first_half(node: Node) -> Node | None:
 
 
 def _pointwise(node: Node) -> bool:
-    """Quantized weights behind sums that a separable layer cannot quantize."""
+    """Quantized weights after sums that a separable layer cannot quantize."""
     return sign_planes(node.inputs[1].value) is not None and _first_half(node) is not None
 
 
@@ -163,13 +163,13 @@ def _constant(node: Node) -> int:
     if len(node.inputs) == 1:
         return 1 if least(node.inputs[0]) >= 0 else 0
     threshold, flip = (i.value for i in node.inputs[1:])
-    every = np.isneginf(threshold) | np.isnan(threshold)  # of every float, whatever was before it
+    every = np.isneginf(threshold) | np.isnan(threshold)  # for every float, whatever came before it
     always = binarize(np.broadcast_to(np.float32(LARGEST), threshold.shape), threshold, flip)
     return _same(always) if every.all() or (least(node.inputs[0]) >= threshold).all() else 0
 
 
 def _same_at_ends(conv: Node) -> int:
-    """The bit of a convolution's values at the lowest and the highest sum, between which all others lie."""
+    """The bit of a convolution's values at the lowest and the highest sum."""
     operands = tuple(i.value for i in conv.inputs[2:])
     ends = np.array([[-LARGEST], [LARGEST]], np.float32)
     with np.errstate(all="ignore"):
@@ -182,7 +182,7 @@ def _same(bits: Array) -> int:
 
 
 def least(node: Node) -> float:
-    """A bound that no value of a float node lies below."""
+    """A lower bound of the values of a float node."""
     if node.is_constant:
         return float(node.value.min())
     known = None if isinstance(node.attrs, ClampAttrs) else levels(node)
@@ -197,7 +197,7 @@ def least(node: Node) -> float:
 
 
 def _no_batch_norm(node: Node) -> bool:
-    """Bits by the sign of sums alone."""
+    """Bits that are just the signs of sums."""
     attrs = node.attrs
     if not isinstance(attrs, ConvAttrs) or "threshold" not in attrs.slots:
         return False
@@ -206,7 +206,7 @@ def _no_batch_norm(node: Node) -> bool:
 
 
 def _bare_sign(node: Node) -> bool:
-    """Counted planes of -1, 0 and 1, where 0 stands for nothing but zero (repeated for weights of several planes)."""
+    """Counted planes of -1, 0 and 1, where 0 represents only zero (repeated for weights of several planes)."""
     x = node.inputs[0]
     if x.op == "concat" and len(set(x.inputs)) == 1:
         x = x.inputs[0]

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..ir.graph import Graph, Node
 from ..ir.ops import INF, ClampAttrs, constant, make
-from ..ir.rewrite import Match, Pattern, Rule, rewrite
+from ..ir.rewrite import Match, Pattern, Rewrite, rewrite
 from .sink_sign import is_channel_operation
 
-# What leaves every float as it is, zeros of either sign included: x - 0, x * 1, x + -0.
+# Operations that change no float, including zeros of either sign: x - 0, x * 1, x + -0.
 _NEUTRAL = {"sub": np.float32(0), "mul": np.float32(1), "add": np.float32(-0.0)}
 _UNCLAMPED = ClampAttrs(-INF, INF)
 # The slots an operation can take; those of "-" take its negated operand (x + c = x - (-c) exactly).
@@ -20,12 +20,12 @@ _CANDIDATES = {"add": ("-sub", "add"), "sub": ("sub", "-add"), "mul": ("mul",)}
 
 
 def fuse_affine(graph: Graph) -> Graph:
-    """Precondition: all that could join a convolution or a threshold has done so.  Postcondition: of the chains of
-    per-channel operations with one user each, no two that fit (x - sub) * mul + add, clamped, are apart.
+    """Precondition: every operation that could join a convolution or a threshold has done so.  Postcondition: in chains
+    of per-channel operations with one user each, those that fit (x - sub) * mul + add, clamped, are one op.
 
     The same float32 operations in the same order: no result changes by a bit.
     """
-    return rewrite(graph, [Rule(Pattern(("add", "sub", "mul", "clamp")), _fuse)])
+    return rewrite(graph, [Rewrite(Pattern(("add", "sub", "mul", "clamp")), _fuse)])
 
 
 def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -42,7 +42,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
 
 
 def _appended(affine: Node | None, node: Node) -> Node | None:
-    """The affine op (None: one that leaves its data as they are), then the node; None where it does not fit."""
+    """The affine op (None: one that changes nothing), then the node; None if it does not fit."""
     channels = node.type.shape[-1]
     if affine is None:
         neutral = [constant(np.full(channels, value)) for value in _NEUTRAL.values()]

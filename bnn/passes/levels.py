@@ -22,10 +22,10 @@ _MOST_COUNTED = 7  # steps coded as counted planes
 
 @dataclass(frozen=True)
 class Levels:
-    """Data as bits, and the values they stand for.
+    """Data as bits, and the values that they represent.
 
     Counted planes (``channels`` 0): bit i says whether the value is at least threshold i; m + 1 values take m planes.
-    In binary: plane p is bit p of the level's number, which takes log2(m + 1) planes.
+    In binary: plane p is bit p of the level's number; m + 1 values take log2(m + 1) planes.
     """
 
     bits: Node
@@ -33,7 +33,7 @@ class Levels:
     channels: int = 0  # of numbers in binary
 
     def __str__(self) -> str:
-        """The values, or where there are many the first and the last."""
+        """The values, or, if there are many, the first and the last."""
         values = self.values.tolist()
         return str(values) if len(values) <= 8 else f"{values[0]} to {values[-1]} ({len(values)} of them)"
 
@@ -62,7 +62,7 @@ class Levels:
 
     @property
     def centred(self) -> bool:
-        """Whether a weighted sum of signs is the value, but for a factor."""
+        """Whether a weighted sum of signs is the value, up to a factor."""
         return bool(self.values[0] == -self.values[-1]) and self.top == self.steps
 
     def pads(self, value: float, least: int) -> bool:
@@ -72,14 +72,14 @@ class Levels:
 
     @property
     def zero(self) -> int | None:
-        """What to pad every plane with where the data are padded with zero; None where no plane can be."""
+        """The padding of every plane if the data are padded with zero; None if there is none."""
         if self.centred:
             return 0
         return -1 if self.values[0] == 0 else 1 if self.values[-1] == 0 and self.top == self.steps else None
 
 
 def levels(x: Node) -> Levels | None:
-    """The bits behind a value, where there are any."""
+    """The bits behind a value, if there are any."""
     if x.op == "unpack":
         return Levels(x.inputs[0], np.array([-1, 1], np.float32))
     if isinstance(x.attrs, DequantizeAttrs):
@@ -100,10 +100,10 @@ def scaled_by_batch(x: Node) -> bool:
 
 
 def codes(values: Array, channels: int) -> Iterator[int]:
-    """How data of these values may be coded (0: counted planes; channels: in binary), the best first.
+    """How data of these values can be coded (0: counted planes; channels: in binary), the best first.
 
-    In binary, but where counting takes no more planes (two or three levels), and where zero is the level in the middle
-    of a few: padding with it is exact in counted planes, as many of which are then set as clear, and no binary number.
+    In binary, except if counting takes no more planes (two or three levels), or if zero is the middle one of a few
+    levels: padding with it is exact in counted planes, half of which are then set, but not in binary numbers.
     """
     steps = len(values) - 1
     middle = steps % 2 == 0 and bool(values[0] == -values[-1])
@@ -137,7 +137,7 @@ def quantized(node: Node, stair: Staircase, code: int) -> Node:
 
 
 def thresholds_of(bits: Node) -> tuple[Node, Array] | None:
-    """The inverse of :func:`coded`: the float of which bits are steps, and where, the same in all channels."""
+    """The inverse of :func:`coded`: the float whose steps the bits are, and the thresholds, equal in all channels."""
     if bits.op == "binarize_levels":
         return bits.inputs[0], bits.inputs[1].value
     planes = bits.inputs if bits.op == "concat" else (bits,)
@@ -165,7 +165,7 @@ class Staircase:
 
 
 def _staircase(known: Levels | None) -> Staircase | None:
-    """Levels as a function of the farthest float of which they are one."""
+    """Levels as a function of the farthest possible float."""
     steps = thresholds_of(known.bits) if known is not None else None
     if known is None or steps is None:
         return None
@@ -175,7 +175,8 @@ def _staircase(known: Levels | None) -> Staircase | None:
 
 
 def _pulled(stair: Staircase, y: Node) -> Staircase | None:
-    """As one of y, of which its float is a function that never falls (through a ReLU, say)."""
+    """The staircase as a function of y, if its float is a function of y that never decreases (through a ReLU, for
+    example)."""
     if stair.x is y:
         return stair
     if y.type != stair.x.type or all(r is not y for r in regions(stair.x)):
@@ -194,7 +195,7 @@ def _pulled(stair: Staircase, y: Node) -> Staircase | None:
 
 
 def _of_one(stairs: list[Staircase]) -> list[Staircase]:
-    """All as staircases of one float; none where there is no such."""
+    """All as staircases of one float; empty if there is no such float."""
     xs = dict.fromkeys(s.x for s in stairs)
     for y in (*xs, *(regions(stairs[0].x) if len(xs) > 1 else ())):
         pulled = [p for s in stairs if (p := _pulled(s, y)) is not None]

@@ -31,7 +31,7 @@ def reads_all(conv: Node) -> bool:
 
 def is_smaller(shape: Sequence[int], filters: int, moves_bits: bool) -> bool:
     """Whether the file becomes smaller if ``filters`` filters read an image (h, w, c) as one pixel; and, if that
-    ``moves_bits`` inside words, whether the network is no slower."""
+    ``moves_bits`` within words, whether the network does not become slower."""
     saved = wasted_words(shape) * filters
     return saved > _OP_WORDS and (not moves_bits or saved >= _MOVE * shape[0] * shape[1])
 

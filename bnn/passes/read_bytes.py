@@ -14,33 +14,33 @@ from ..ir.interpret import evaluate
 from ..ir.monotone import function
 from ..ir.ops import MOST_BYTE_PRODUCTS, OPS, PadAttrs, ReshapeAttrs, constant, conv_attrs, make
 from ..ir.ops.rounding import spacing
-from ..ir.rewrite import Match, Pattern, Rule, any_, by_scalars, const, is_elementwise, remade, rewrite, sources
+from ..ir.rewrite import Match, Pattern, Rewrite, any_, by_scalars, const, is_elementwise, remade, rewrite, sources
 from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import sign_planes
 
 _BYTES = np.arange(256)
 _MIDDLE = 128  # no byte is further from it than from another
-# What stands for zero: at most this far from 0, and a multiple of one over that.
+# The zero of a channel is at most _FARTHEST from 0, and a multiple of 1 / _FRACTION.
 _FARTHEST, _FRACTION = 2**12, 2**8
 
 
 def read_bytes(graph: Graph) -> Graph:
-    """Precondition: quantizers are recognized.  Postcondition: operations with scalars on an input of bytes are the
-    table of its cast; a convolution of such values by weights of two values a filter, or three with zero, is an iconv2d
-    of the bytes, a multiplication and perhaps an addition, wherever its float32 sums are exact.
+    """Precondition: quantizers are recognized.  Postcondition: scalar operations on a byte input are the table of its
+    cast; a convolution of such values by weights of two values per filter, or three with zero, is an iconv2d of the
+    bytes, a multiplication and perhaps an addition, if its float32 sums are exact.
 
-    What the operations make of a byte is read off a table, of one column or one a channel: 256 evaluations in float32.
-    If a column c is v + d (u - z_c) for every byte u, with one d (but for its sign) for all columns, and weights w are
-    alpha times signs, then
+    The operations on a byte become a table with one column, or one per channel: 256 evaluations in float32.  If a
+    column c is v + d (u - z_c) for every byte u, with one d (up to its sign) for all columns, and weights w are alpha
+    times signs, then
 
         sum(w x)  =  alpha d A + v sum(w),   A = the sum over signs of (u - z_c), which iconv2d gives.
 
-    With v what stands outside the image, (u - z_c) is zero there, and the equation holds for padded images too.
-    Without padding there is none: then z is the byte of value 0 in each channel; where some channel has none, one in
-    the middle for all, and v its value, one a channel.
+    If v is the value outside the image, (u - z_c) is zero there, and the equation holds for padded images, too.
+    Without padding, z is the byte of value 0 in each channel; if some channel has none, z is the middle byte in all,
+    and v its value in each channel.
 
-    All float32 sums of K products are multiples of 2^e, of which all w x are, and exact in every order if K times the
-    largest product is at most 2^24 of them; alpha d A must be, too, and A.
+    Let 2^e be the largest power of two that divides all w x.  All float32 sums of K products are exact in every order
+    if K times the largest product is at most 2^24 times 2^e; alpha d A must be exact, too, and A.
     """
     return rewrite(graph, RULES)
 
@@ -69,7 +69,7 @@ class _Data:
 
 @dataclass(frozen=True)
 class _Line:
-    """Every column of a table: offset + step * (u - zero), exactly; the steps are equal but for their signs."""
+    """Every column of a table: offset + step * (u - zero), exactly; the steps are equal except for their signs."""
 
     zeros: Array
     step: float
@@ -119,7 +119,8 @@ def _reshape_first(node: Node, found: Match, uses: Mapping[Node, int]) -> Node |
 
 
 def _read(conv: Node) -> _Data | str | None:
-    """A convolution's data as a function of bytes; why they are none, or None where they do not come from bytes."""
+    """A convolution's data as a function of bytes; the reason if they are not, or None if they do not come from
+    bytes."""
     x, attrs = conv.inputs[0], conv_attrs(conv)
     pads, outside = attrs.pads, 0.0 if any(attrs.pads) else None
     around = x.attrs
@@ -142,7 +143,7 @@ def _by_channel(x: Node) -> bool:
 
 
 def _from_bytes(x: Node) -> bool:
-    """Whether data are made of bytes alone, moved and computed on; rounded, they are some quantizer's."""
+    """Whether data are computed only from bytes; if they are rounded, a quantizer made them."""
 
     def past(x: Node) -> bool:
         return OPS[x.op].moves or x.op in ("avg_pool", "sum_pool") or x.op != "round" and is_elementwise(x)
@@ -151,7 +152,7 @@ def _from_bytes(x: Node) -> bool:
 
 
 def _line(table: Array, outside: float | None) -> _Line | str:
-    """A table as a line through what may stand outside the image; or why there is none."""
+    """A table as a line through the value outside the image; or why there is none."""
     table = table.astype(np.float64)
     steps = table[1] - table[0]
     if not np.isfinite(table).all() or not steps.all() or (_BYTES[:, None] * steps + table[0] != table).any():
@@ -219,7 +220,7 @@ def _planned(conv: Node) -> _Plan | str | None:
 
 
 def why_not_bytes(conv: Node) -> str:
-    """Why a convolution of bytes is not one of integers; "" where it is one, or does not read bytes."""
+    """Why a convolution of bytes does not sum integers; "" if it does, or if it does not read bytes."""
     found = _planned(conv)
     return f"its input is bytes, but {found}" if isinstance(found, str) else ""
 
@@ -248,8 +249,8 @@ def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | N
 
 
 RULES = (
-    Rule(Pattern(("conv2d",), (any_("x"), const("w"))), _convolution),
-    Rule(Pattern(("reshape",), (Pattern(("cast",)),)), _reshape_first),
-    Rule(Pattern(), _into_table),
-    Rule(Pattern(), _pad_last),
+    Rewrite(Pattern(("conv2d",), (any_("x"), const("w"))), _convolution),
+    Rewrite(Pattern(("reshape",), (Pattern(("cast",)),)), _reshape_first),
+    Rewrite(Pattern(), _into_table),
+    Rewrite(Pattern(), _pad_last),
 )

@@ -24,11 +24,10 @@ def recognize_quantizers(graph: Graph) -> Graph:
     Precondition: SOURCE.  Postcondition: the step (+1 where x >= 0, else -1) is unpack(binarize(x)); a staircase of m
     steps, up to 255, is dequantize(bits, values) of planes of bits (see levels.py); the graph computes the same.
 
-    A candidate is made of elementwise ops that never fall, with scalar constants, and ends in a sign, a rounding, or a
-    clip after one: Larq's sign is sign(sign(x) + 0.1), its ternary quantizer a sign of a sum of two signs, DoReFa's
-    rounds a clip.
-    Such a composition never falls either, so bisection over the floats in their order finds every step of it, and
-    nothing can hide between two of them.  What only looks like a sign does not pass: a bare sign is 0 at 0.
+    A candidate consists of elementwise ops that never decrease, with scalar constants, and ends in a sign, a rounding,
+    or a clip after one: Larq's sign is sign(sign(x) + 0.1), its ternary quantizer a sign of a sum of two signs,
+    DoReFa's rounds a clip. Such a composition never decreases either, so bisection over the ordered floats finds all
+    its steps.  A function that only resembles a sign is not one: a bare sign is 0 at 0.
     """
     new: dict[Node, Node] = {}
     users = graph.users()
@@ -52,7 +51,7 @@ def _may_end(node: Node) -> bool:
 
 
 def _recognize(node: Node) -> Iterator[Staircase]:
-    """The nodes of which this one is a staircase, the nearest first."""
+    """The nodes x such that this node is a staircase of x, nearest first."""
     found = False
     for x in regions(node):
         if x.is_constant or x.type != node.type:
@@ -61,13 +60,13 @@ def _recognize(node: Node) -> Iterator[Staircase]:
         if steps is not None:
             found = True
             yield Staircase(x, *steps)
-        elif found:  # further up it is none any more
+        elif found:  # further up it is not a staircase any more
             return
 
 
 def _stays(node: Node, found: list[Staircase], users: Users) -> bool:
-    """Whether it is a sign, and nothing else, of which only floats are made: as planes it would be put together again
-    at once (ste_tern with a threshold that depends on the data adds two)."""
+    """Whether it is just a sign, used only as a float: planes would be recombined at once (ste_tern with a threshold
+    that depends on the data adds two)."""
     if node.op != "sign" or found[-1].x is not node.inputs[0]:
         return False
     others = [set(user.data) - {node} for user in users[node]]
@@ -75,9 +74,9 @@ def _stays(node: Node, found: list[Staircase], users: Users) -> bool:
 
 
 def _best(node: Node, found: list[Staircase], users: Users) -> tuple[Staircase, int]:
-    """The staircase of the farthest node and how to code its levels; or, where a layer cannot read them (levels that
-    never occur, behind a ReLU or another quantizer, left some that are not evenly spaced or not evenly around zero),
-    the first that it can."""
+    """The staircase of the farthest node and how to code its levels; or, if a layer cannot read them, the first that it
+    can.  (Without the levels that never occur, after a ReLU or another quantizer, the rest may not be evenly spaced or
+    symmetric around zero.)"""
     whole, last = found[0].values, found[-1]
     choices = [last]
     unreached = len(whole) - len(last.values)

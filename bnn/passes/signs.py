@@ -34,7 +34,7 @@ def sign_planes(w: Array, most: int = 2) -> tuple[Array, list[Array]] | None:
 
 
 def no_signs(w: Array) -> str:
-    """Why weights are no signs."""
+    """Why weights are not signs."""
     values = np.unique(w)
     if len(values) > MOST_SIGNS + 1:
         return f"its weights take {len(values):,} values"

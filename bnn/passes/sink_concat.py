@@ -16,13 +16,12 @@ Users = Mapping[Node, list[Node]]
 def sink_concat(graph: Graph) -> Graph:
     """op(concat(a, b), c) -> concat(op(a, c's channels of a), op(b, c's channels of b)).
 
-    Precondition: quantizers are recognized, and stand before max-pools where they can.  Postcondition: between a
-    convolution and a concatenation stands what stood after it, as far as it treats every channel alone and the
-    concatenation has no other user; so it can join the convolution, and bits are concatenated.  A slice of one part
-    reads that part.
+    Precondition: quantizers are recognized, and come before max-pools where possible.  Postcondition: the ops after a
+    concatenation of convolutions have moved before it, if they treat every channel separately and the concatenation has
+    no other user; so they can join the convolution, and bits are concatenated.  A slice of one part reads that part.
 
     A convolution in groups that are not whole words is such a concatenation, and so are the branches of an Inception
-    block.  Every element is computed by the same operations as before.
+    block.  The same operations as before compute every element.
     """
     while (moved := _sweep(graph)) is not graph:  # concatenations of concatenations
         graph = moved
@@ -32,7 +31,7 @@ def sink_concat(graph: Graph) -> Graph:
 def _sweep(graph: Graph) -> Graph:
     uses, users = graph.use_counts(), graph.users()
     for node in graph.outputs:
-        users[node].append(node)  # an output is no op that could move
+        users[node].append(node)  # an output is not an op that could move
     # Concatenations that may sink, and ops that became one: by their old nodes.
     sinking = {n for n in uses if n.op == "concat" and any(from_convolution(i, uses) for i in n.inputs)}
 
@@ -52,12 +51,14 @@ def _sweep(graph: Graph) -> Graph:
 
 
 def _alone(x: Node, users: Users) -> bool:
-    """Whether a concatenation is not needed as it is once its user has moved: several quantizers all move."""
+    """Whether a concatenation becomes unnecessary once its user has moved: if there are several quantizers, all
+    move."""
     return len(users[x]) == 1 or all(user.op == "binarize" for user in users[x])
 
 
 def _channelwise(node: Node) -> bool:
-    """Whether the op's first operand is its only data, and each of its channels by itself gives one of the result."""
+    """Whether the op's first operand is its only data, and each of its channels alone gives one channel of the
+    result."""
     x, *rest = node.inputs
     alone = node.op in ("max_pool", "binarize") or is_elementwise(node) and node.type == x.type
     if x.type.dtype is not DType.f32 or not alone:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ir.graph import DType, Graph, Node
 from ..ir.ops import CONVOLUTIONS, constant, make
-from ..ir.rewrite import Match, Pattern, Rule, is_elementwise, rewrite
+from ..ir.rewrite import Match, Pattern, Rewrite, is_elementwise, rewrite
 
 
 def sink_sign(graph: Graph) -> Graph:
@@ -22,11 +22,11 @@ def sink_sign(graph: Graph) -> Graph:
     f(max x) = max f(x) and the bits are ORed; where it decreases (a negative gamma), f(max x) = min f(x) and they are
     ANDed.  Both hold exactly, rounding included.
     """
-    return rewrite(graph, [Rule(Pattern(("binarize",)), _sink)])
+    return rewrite(graph, [Rewrite(Pattern(("binarize",)), _sink)])
 
 
 def is_channel_operation(node: Node) -> bool:
-    """Whether the op is affine or a clamp, with one finite constant a channel."""
+    """Whether the op is affine or a clamp, with one finite constant per channel."""
     if node.op == "clamp":
         return True
     if node.op not in ("add", "sub", "mul") or not node.inputs[1].is_constant:
@@ -64,7 +64,7 @@ def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
 
 
 def from_convolution(x: Node, uses: Mapping[Node, int]) -> bool:
-    """Whether what follows can join a convolution: one of its own, or one of those side by side in a concatenation."""
+    """Whether what follows can join a convolution: a single one, or those of a concatenation."""
     stack = [x]
     while stack:
         x = stack.pop()

@@ -11,7 +11,7 @@ from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.monotone import LARGEST, first_change, floats, function, order
 from ..ir.ops import constant, make
-from ..ir.rewrite import Match, Pattern, Rule, remade, rewrite
+from ..ir.rewrite import Match, Pattern, Rewrite, remade, rewrite
 from .one_pixel import wasted_words
 from .sink_sign import channel_operations
 
@@ -48,10 +48,10 @@ def _binarize_one_pixel(node: Node, found: Match, uses: Mapping[Node, int]) -> N
 
 def float_thresholds(quantizer: Node, x: Node) -> tuple[Array, Array] | None:
     """For a binarize of a function of x: per channel the smallest float at which the bit has its final value, and
-    whether that value is -1.  None where a finite input gives not-a-number.
+    whether that value is -1.  None if a finite input gives NaN.
 
-    Where gamma is 0 the bit is the same for every finite input, and infinite ones give not-a-number: such a channel has
-    no threshold but not-a-number, of which the runtime knows this, and the bit itself as its flip.
+    If gamma is 0, the bit is the same for every finite input, and infinite inputs give NaN: such a channel has a NaN
+    threshold, which tells the runtime so, and the bit itself as its flip.
     """
     channels = quantizer.type.shape[-1]
     before, after = function(quantizer.inputs[0], x), function(quantizer, x)
@@ -72,6 +72,6 @@ def float_thresholds(quantizer: Node, x: Node) -> tuple[Array, Array] | None:
 
 
 RULES = (
-    Rule(Pattern(("binarize",)), _fuse),
-    Rule(Pattern(("reshape",), (Pattern(("binarize",), capture="bits"),)), _binarize_one_pixel),
+    Rewrite(Pattern(("binarize",)), _fuse),
+    Rewrite(Pattern(("reshape",), (Pattern(("binarize",), capture="bits"),)), _binarize_one_pixel),
 )

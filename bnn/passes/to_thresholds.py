@@ -14,7 +14,7 @@ from ..ir.monotone import integer_thresholds
 from ..ir.ops import CONVOLUTIONS, conv_attrs, make
 from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue, with_threshold
-from ..ir.rewrite import Match, Pattern, Rule, rewrite
+from ..ir.rewrite import Match, Pattern, Rewrite, rewrite
 
 
 def to_thresholds(graph: Graph) -> Graph:
@@ -23,14 +23,14 @@ def to_thresholds(graph: Graph) -> Graph:
 
     Precondition: epilogues are fused.  Postcondition: no binarize follows a convolution that has no other user.
 
-    The threshold of a filter is found by evaluating its epilogue, float32 operation by operation, at every integer an
-    accumulator can reach (-K to K; of bytes 255 times as far), and is right only if the bit changes once: that is
-    checked, not assumed (but for K > 2^15, where it is found by bisection).  Where it falls (a negative gamma) the
-    filter's weights are negated, so that the accumulator changes sign and the comparison is the same everywhere:
-    acc <= t is -acc >= -t; the slot "negated" remembers which.  A filter whose bit never changes (gamma 0) gets a
-    threshold out of reach.
+    The threshold of a filter is found by evaluating its epilogue, float32 operation by operation, at every integer that
+    an accumulator can reach (-K to K; for bytes 255 times as far).  It is right only if the bit changes once; this is
+    checked, not assumed (except for K > 2^15, where it is found by bisection).  If the bit falls (a negative gamma),
+    the filter's weights are negated, so that the accumulator changes sign and every comparison has the same direction:
+    acc <= t is -acc >= -t; the slot "negated" records which.  A filter whose bit never changes (gamma 0) gets an
+    unreachable threshold.
     """
-    return rewrite(graph, [Rule(Pattern(("binarize",)), _fuse)])
+    return rewrite(graph, [Rewrite(Pattern(("binarize",)), _fuse)])
 
 
 def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
@@ -44,13 +44,13 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
         if step is not None:
             x, filters = conv.inputs[:2]
             return with_threshold(conv, x, filters.value, *step, name=conv.name, tap=tap, origin=node.origin)
-    if len(node.inputs) > 1:  # a threshold of its own on floats stays where it is
+    if len(node.inputs) > 1:  # a separate threshold on floats stays in place
         return None
     return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), name=conv.name, tap=tap, origin=node.origin)
 
 
 def reach(conv: Node) -> int | None:
-    """The largest magnitude of an accumulator; None where it is not always a whole number."""
+    """The largest magnitude of an accumulator; None if it is not always an integer."""
     attrs = conv_attrs(conv)
     _, height, width, channels = conv.inputs[1].type.shape
     if conv.op != "iconv2d":
@@ -62,10 +62,10 @@ def reach(conv: Node) -> int | None:
 
 
 def thresholds(conv: Node, quantizer: Node) -> tuple[Array, Array] | None:
-    """(The threshold, whether the bit falls with the accumulator), per filter; where it falls, the threshold is that of
-    the negated filter.  None where some filter's bit changes more than once.
+    """(The threshold, whether the bit falls with the accumulator), per filter; if it falls, the threshold is that of
+    the negated filter.  None if some filter's bit changes more than once.
 
-    Every slot rounds a monotone function, so between the ends a bit changes once at most.
+    Every slot rounds a monotone function, so between the ends a bit changes at most once.
     """
     attrs, most = conv_attrs(conv), reach(conv)
     if most is None:

@@ -31,7 +31,7 @@ def batched(shape: Shape) -> str:
 
 
 class Takes(NamedTuple):
-    """What a network takes: per input its name, the shape of an image, and its dtype."""
+    """The inputs of a network: per input its name, the shape of an image, and its dtype."""
 
     names: Sequence[str]
     shapes: Sequence[Shape]
@@ -39,13 +39,13 @@ class Takes(NamedTuple):
 
 
 def check_inputs(x: object, takes: Takes, least: int = 0, convert: bool = False) -> list[Inputs]:
-    """One C-contiguous array (N, *shape) of its dtype per input, all of one N, ``least`` or more.
+    """One C-contiguous array (N, *shape) of the right dtype per input, all with the same N of at least ``least``.
 
-    ``x`` is an array (one input), a list or tuple in the inputs' order, or a dict by input name.  Contiguous arrays
-    are used as they are, others are copied.  ``convert``: an input of floats takes other numbers too.
+    ``x`` is an array (one input), a list or tuple in the inputs' order, or a dict by input name.  Contiguous arrays are
+    used directly, others are copied.  ``convert``: a float input takes other numbers too.
 
     Raises:
-        InputTypeError: an array's dtype is not the input's, or something is no array.
+        InputTypeError: an array's dtype is not the input's, or an argument is not an array.
         InputError: an array's shape, or the number or names of the inputs are not the model's.
     """
     names = takes.names

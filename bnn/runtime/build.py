@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Where a file of csrc/ finds what it includes: public headers by their names, the runtime's own by their paths below
 # csrc/, those of kernels by their paths below kernels/.
 INCLUDE = ("csrc/include", "csrc", "kernels")
-INCLUDE_FLAGS = [f"-I{folder}" for folder in INCLUDE]  # for those who call a compiler in the root of the repository
+INCLUDE_FLAGS = [f"-I{folder}" for folder in INCLUDE]  # for calling a compiler in the root of the repository
 HEADERS = ("include/bnn.h", "include/bnn_events.h", "host/host.h")  # what Python calls, below csrc/
 PARTS = ("core", "host", "kernels")
 # Contraction into fused multiply-adds would change float results.
@@ -114,7 +114,7 @@ def sources(*parts: str) -> list[str]:
 
 
 def headers() -> list[str]:
-    """What those files include of their own, from the root of the repository."""
+    """The project's own files that those files include, from the root of the repository."""
     return [*_files("*.h"), *_files("*.inc")]
 
 
@@ -128,7 +128,8 @@ def _part(path: str) -> str:
 
 
 def declarations(header: str) -> str:
-    """What cffi's parser needs of a C header: its declarations with macros expanded, its integer constants."""
+    """The parts of a C header that cffi's parser needs: its declarations with macros expanded, its integer
+    constants."""
     text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", header.replace("\\\n", " "), flags=re.S)
     text = re.sub(r'extern\s*"C"\s*{', "", re.sub(r'"(?:\\.|[^"\\])*"', '"C"', text))
     macros: dict[str, tuple[list[str], str]] = {}
@@ -172,7 +173,7 @@ def version() -> str:
 
 
 def make() -> FFI:
-    from cffi import FFI  # which whoever asks for the list of sources need not have
+    from cffi import FFI  # not needed for the list of sources
 
     ffi = FFI()
     for header in HEADERS:

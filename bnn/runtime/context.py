@@ -16,10 +16,10 @@ from .native import CData, ffi, lib
 
 
 class Pulse:
-    """A poll of bnn.h: every 50 ms Python runs for a moment, and with it the handlers of signals.
+    """A poll of bnn.h: every 50 ms it lets Python run for a moment, and with it signal handlers.
 
-    They run in the main thread alone, so a call from another needs none.  Hand :attr:`poll` and :attr:`argument` to C,
-    and after a call that was stopped :meth:`reraise` raises what stopped it; then it can be used again.
+    These run only in the main thread, so calls from other threads need no poll.  Pass :attr:`poll` and :attr:`argument`
+    to C; after a stopped call, :meth:`reraise` raises the exception that stopped it, and the poll can be used again.
     """
 
     poll = ffi.addressof(lib, "bnn_poll_python")
@@ -84,13 +84,13 @@ class Context:
                 held.append(buffer)
                 slots[i] = buffer
         images = end - begin
-        if images <= self._short:  # what call does, for those who count microseconds
+        if images <= self._short:  # like call, but inlined to save microseconds
             check(lib.bnn_run(self.pointer, self.inputs, self.outputs, images), "run")
         else:
             self.call(images * self.opened.work, "run", lib.bnn_run, self.inputs, self.outputs, images)
 
     def call(self, work: int, what: str, function: Callable[..., int], *arguments: object) -> None:
-        """Call a function of the C API on the context, which does so much work: long work can be interrupted.
+        """Call a function of the C API on the context, which does ``work``: long work can be interrupted.
 
         Raises what a signal's handler raises meanwhile, KeyboardInterrupt or another; the context can be used again.
         """

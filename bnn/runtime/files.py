@@ -19,7 +19,7 @@ from ..errors import InputTypeError, ModelFileError, ModelNotFoundError
 
 
 def path_text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
-    """A path as text; raises InputTypeError for what is no path, ModelNotFoundError for what no file can be called."""
+    """A path as text; raises InputTypeError if it is not a path, ModelNotFoundError if no file can have that name."""
     try:
         name = os.fsdecode(path)
         if b"\0" in os.fsencode(name):
@@ -40,7 +40,7 @@ def file_error(path: str, number: int, done: str, reason: str = "", hint: str = 
 
 
 def special(path: str) -> str:
-    """What a path is that is there and neither a file nor a folder; else ""."""
+    """The kind of an existing path that is neither a file nor a folder; otherwise ""."""
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
     try:
         kind = kinds.get(stat.S_IFMT(os.stat(path).st_mode))
@@ -51,12 +51,12 @@ def special(path: str) -> str:
 
 @contextmanager
 def replacing(path: str) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of what is at ``path`` once it is whole; until then that stays.
+    """A file to write to.  It replaces the file at ``path`` once it is complete; until then the old file stays.
 
-    Behind a link the target is replaced, and a file that was there hands on its owner and permissions.  A pipe or a
-    character device (/dev/stdout, /dev/null) gets the bytes as they come: renaming would put a file in its place.
+    For a link, the target is replaced.  The new file keeps the old one's owner and permissions.  A pipe or a character
+    device (/dev/stdout, /dev/null) gets the bytes directly: renaming would replace it with a file.
 
-    Raises ModelFileError (an OSError) where it cannot be written, whatever the reason.
+    Raises ModelFileError (an OSError) if it cannot be written, whatever the reason.
     """
     try:
         try:
@@ -94,12 +94,12 @@ def replace_all(contents: Mapping[str, bytes]) -> None:
 @contextmanager
 def _replaced(path: str, there: os.stat_result | None) -> Iterator[BinaryIO]:
     """A temporary file that replaces ``path``, where ``there`` is now; raises OSError."""
-    import hashlib  # which those who only run networks do not wait for
+    import hashlib  # not imported when only running networks
 
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
     if not os.path.basename(path):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))  # "folder/", of which there is none
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))  # "folder/", which does not exist
     prefix = f".bnn-{hashlib.blake2s(os.fsencode(name), digest_size=6).hexdigest()}-"
     # Closed to others until it has the old permissions.
     temporary, number = _created(os.path.join(folder, prefix), 0o666 if there is None else 0o600)
@@ -127,7 +127,7 @@ def _created(prefix: str, mode: int) -> tuple[str, int]:
     while True:
         path = f"{prefix}{secrets.token_hex(8)}.tmp"
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with suppress(OSError):  # where there are no locks, nobody removes the file either
+        with suppress(OSError):  # without locks, no other process removes the file either
             fcntl.flock(number, fcntl.LOCK_EX)
         if _is_at(path, number):
             return path, number
@@ -146,13 +146,13 @@ def _remove_unlocked(path: str) -> None:
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where its writer is at work
-            os.unlink(path)  # which is not there any more where it has been renamed
+            os.unlink(path)  # it no longer exists if it was renamed
         finally:
             os.close(number)
 
 
 def _is_at(path: str, number: int) -> bool:
-    """Whether an open file is what lies at a path."""
+    """Whether an open file is the one at a path."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(number))
     except FileNotFoundError:

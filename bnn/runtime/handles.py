@@ -31,7 +31,7 @@ _NAMED = {"dtype": DTYPES, "element type": DTYPES, "storage": STORAGES}
 
 _KERAS_FILES = (b"PK\x03\x04", b"\x89HDF")  # how zip and HDF5 files begin
 
-# What to do about a file that does not open.
+# The remedy for a file that does not open.
 _ADVICE = {
     lib.BNN_ERROR_MAGIC: "make one with bnn compile MODEL, or bnn.compile(model).save(path)",
     lib.BNN_ERROR_VERSION: "compile the model again, or install the version of bnn that wrote it",
@@ -93,7 +93,7 @@ class OpInfo:
 
 @dataclass(frozen=True)
 class Macs:
-    """Multiply-accumulates by what is multiplied: bits, bytes by signs, or floats."""
+    """Multiply-accumulates by type: bits, bytes by signs, or floats."""
 
     binary: int
     byte: int
@@ -152,7 +152,7 @@ def select_kernels(name: str | None) -> CData:
     if name is not None and not isinstance(name, str):
         raise InputTypeError(f"kernels: found {name!r}, expected a name: {', '.join(available_kernels())}")
     forced = name if name is not None else os.environ.get("BNN_KERNELS") or None
-    # C would stop at a null character, and take what stands before it for the name.
+    # C would stop at a null character and use only the part before it.
     encoded = ffi.NULL if forced is None else forced.encode(errors="replace").replace(b"\0", b"?")
     kernels = lib.bnn_kernels_select(encoded)
     if kernels == ffi.NULL:
@@ -172,7 +172,7 @@ def map_file(path: str) -> tuple[CData, CData, int]:
             errno.EISDIR: "give the .bnn file itself",
         }.get(mapping.error, "")
         reason = special(path)
-        if reason:  # of which errno says "no such device"
+        if reason:  # for which errno says "no such device"
             hint = "a model is mapped into memory: write it to a file first"
         raise file_error(path, mapping.error, "opened", reason, hint)
     return mapping, mapping.data, mapping.size
@@ -185,7 +185,7 @@ class Opened:
     """
 
     def __init__(
-        self, data: CData, size: int, owner: CData, kernels: CData, source: str, max_bytes: int = 0, max_work: int = 0
+        self, data: CData, size: int, owner: CData, kernels: CData, label: str, max_bytes: int = 0, max_work: int = 0
     ) -> None:
         self._owner = owner
         self.limits = (max_bytes, max_work)
@@ -193,18 +193,18 @@ class Opened:
         self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
         if bytes(ffi.buffer(data, min(size, 4))) in _KERAS_FILES:
             raise ModelFormatError(
-                f"{source}: is a zip or HDF5 file, probably a Keras model, and not a .bnn file; compile it first: "
-                f"bnn compile {source} -o net.bnn, or bnn.compile({source!r})"
+                f"{label}: is a zip or HDF5 file, probably a Keras model, and not a .bnn file; compile it first: "
+                f"bnn compile {label} -o net.bnn, or bnn.compile({label!r})"
             )
         problem = ffi.new("bnn_problem *")
         needed = ffi.new("size_t *")
         limits = ffi.new("bnn_limits *", self.limits)
-        self._check(lib.bnn_model_size_within(data, size, kernels, limits, needed, problem), problem, source)
+        self._check(lib.bnn_model_size_within(data, size, kernels, limits, needed, problem), problem, label)
         self._memory = Memory(needed[0])
         model = ffi.new("bnn_model **")
         memory = self._memory
         status = lib.bnn_model_open_within(data, size, kernels, limits, memory.pointer, memory.size, model, problem)
-        self._check(status, problem, source)
+        self._check(status, problem, label)
         self.pointer = model[0]
         self.arena_bytes: int = lib.bnn_arena_bytes(self.pointer)
         self.work: int = lib.bnn_model_work(self.pointer)
@@ -220,10 +220,10 @@ class Opened:
         )
 
     @staticmethod
-    def _check(status: int, problem: CData, source: str) -> None:
+    def _check(status: int, problem: CData, label: str) -> None:
         if status == lib.BNN_OK:
             return
-        parts = [f"{source}: {ffi.string(lib.bnn_status_text(status)).decode()}"]
+        parts = [f"{label}: {ffi.string(lib.bnn_status_text(status)).decode()}"]
         what = ffi.string(problem.what).decode(errors="replace")
         if what:
             parts.append(problem_text(problem))

@@ -29,7 +29,7 @@ from .handles import (
 )
 from .progress import progress as progress_bar
 
-if TYPE_CHECKING:  # what few programs call is imported by those who call it
+if TYPE_CHECKING:  # rarely needed modules are imported when used
     from .report import Profile
     from .stepper import Stepper
 
@@ -48,12 +48,12 @@ _WORK_PER_CALL = 2**27
 class Model:
     """A compiled network, ready to run.
 
-    ``model(x)`` and :meth:`predict` take arrays whose first dimension is the batch, float32 or, where the network was
-    compiled so, uint8 or int8; they give float32 arrays.  Python threads
-    may share a model; the interpreter lock is released while C runs.
+    ``model(x)`` and :meth:`predict` take arrays whose first dimension is the batch, float32 or, if the network was
+    compiled for them, uint8 or int8; they return float32 arrays.  Python threads may share a model; the interpreter
+    lock is released while C runs.
 
-    Environment, read when a model is loaded: BNN_THREADS (threads a call uses by default; 1 where it is not set) and
-    BNN_KERNELS (the kernel family; see :func:`available_kernels`).
+    Environment variables, read when a model is loaded: BNN_THREADS (default number of threads per call; 1 if not set)
+    and BNN_KERNELS (the kernel family; see :func:`available_kernels`).
     """
 
     def __init__(self, opened: Opened, path: str | None = None) -> None:
@@ -61,7 +61,7 @@ class Model:
         self._opened: Opened | None = opened
         self._path = path
         self._threads = _default_threads()
-        # Contexts nobody is using, by (images, workers).  list.append and list.pop are atomic: no lock.
+        # Unused contexts, by (images, workers).  list.append and list.pop are atomic, so no lock is needed.
         self._idle: dict[tuple[int, int], list[Context]] = {}
         self._micro_batch = _micro_batch(opened)
         self._images_per_call = max(_WORK_PER_CALL // max(opened.work, 2**13), 1)
@@ -81,17 +81,17 @@ class Model:
 
         Args:
             kernels: the kernel family; default: BNN_KERNELS, or the fastest.
-            max_bytes: memory that the opened model and one image's activations may take together.  Default: the model
-                64 MiB and 64 times the file; the activations 256 MiB and 256 times one image's inputs and outputs as
-                float32.  Networks need far less.
-            max_work: what one image may cost, in the units of :attr:`work`; default: any.
+            max_bytes: memory that the opened model and one image's activations may take together.  Default: 64 MiB plus
+            64 times the file size for the model; 256 MiB plus 256 times the size of one image's inputs and outputs as
+            float32 for the activations.  Networks need far less.
+            max_work: the allowed cost of one image, in the units of :attr:`work`; default: unlimited.
 
         Raises:
             ModelNotFoundError, ModelFileError: it cannot be opened (both are OSError and ModelFormatError).
-            ModelFormatError: it is empty, truncated, damaged, of another version, contradicts itself, or passes a
-                limit; names the op.
-            InputError, EnvironmentVariableError: ``kernels`` or BNN_KERNELS names no family this processor runs.
-            InputTypeError: ``path`` is no path, ``kernels`` no name, or a limit no whole number.
+            ModelFormatError: it is empty, truncated, damaged, contradictory, of another version, or exceeds a limit;
+            names the op. InputError, EnvironmentVariableError: ``kernels`` or BNN_KERNELS names no family this
+            processor runs.
+            InputTypeError: ``path`` is not a path, ``kernels`` not a name, or a limit not a whole number.
         """
         name = path_text(path)
         family = select_kernels(kernels)
@@ -183,7 +183,7 @@ class Model:
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _images_together(self, opened: Opened, batch: int) -> int:
-        """A context's images, for batches of so many."""
+        """The number of images of a context, for batches of this size."""
         return batch if opened.whole_batch else 1 if batch == 1 else self._micro_batch
 
     def check_inputs(self, x: object, *, least: int = 0, convert: bool = False) -> list[Inputs]:
@@ -214,10 +214,10 @@ class Model:
         """Every layer's output, for comparison with the source model layer by layer.
 
         Returns:
-            {source layer: float32 (N, *shape)}; bits are +1 and -1.  Where layers were fused into one op, the key of
-            the last of them holds the op's output, and a convolution's own layer its accumulators (with its bias).
-            A dense layer over an image runs as a convolution of the image's size: what Keras has as (N, units) may
-            come as (N, 1, 1, units); the values and their order are the same.
+            {source layer: float32 (N, *shape)}; bits are +1 and -1.  If layers were fused into one op, the key of the
+            last of them has the op's output, and a convolution's own layer its accumulators (with its bias).  A dense
+            layer over an image runs as a convolution of the image's size, so (N, units) in Keras may be (N, 1, 1,
+            units) here; the values and their order are the same.
         """
         from .stepper import activations
 
@@ -226,7 +226,7 @@ class Model:
         return activations(opened, inputs, max(len(inputs[0]), 1) if opened.whole_batch else MICRO_BATCH)
 
     def stepper(self, images: int) -> Stepper:
-        """Run the model op by op on up to so many images; see :class:`Stepper`."""
+        """Run the model op by op on up to ``images`` images; see :class:`Stepper`."""
         from .stepper import Stepper
 
         return Stepper(self._open(), check_count(images, "images"))
@@ -236,7 +236,7 @@ class Model:
 
         Args:
             x: as for ``model(x)``, at least one image.
-            repeats: runs of which the median is taken, after one that does not count.
+            repeats: number of runs, whose median is taken, after one warm-up run.
 
         Returns a list of :class:`LayerTime` in the order of execution; printing it gives a table.
         """
@@ -262,12 +262,12 @@ class Model:
         return summary(self._open())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the .bnn file: all of it or nothing, and safely over a file that is in use.
+        """Write the .bnn file, completely or not at all; a file that is in use can be replaced safely.
 
-        Behind a link the target is replaced; a file that was there hands on its permissions.  Pipes and devices like
+        For a link, the target is replaced; the new file keeps the old one's permissions.  Pipes and devices such as
         /dev/stdout are written to.
 
-        Raises ModelFileError (an OSError) where it cannot be written, InputTypeError where ``path`` is no path.
+        Raises ModelFileError (an OSError) if it cannot be written, InputTypeError if ``path`` is not a path.
         """
         opened = self._open()
         with replacing(path_text(path)) as file:
@@ -311,7 +311,7 @@ class Model:
 
     @property
     def ops(self) -> tuple[OpInfo, ...]:
-        """What is executed, in order."""
+        """The ops, in the order of execution."""
         return self._open().ops
 
     @property
@@ -337,8 +337,8 @@ class Model:
 
     @property
     def work(self) -> int:
-        """What one image costs, all ops counted.  A unit is about one addition of floats, many at a time; or 8 products
-        of floats, 16 of bytes, 128 of bits; exp is 32.  A fast core does billions in a second."""
+        """The cost of one image through all ops.  A unit is about one addition of floats, many at a time, or 8 products
+        of floats, 16 of bytes, 128 of bits; exp is 32.  A fast core does billions of units per second."""
         return self._open().work
 
     @property

@@ -23,7 +23,7 @@ from ..errors import BnnError, InputError
 _FORMAT: Any = np.lib.format
 MOST_TIMES = 100
 ALWAYS_ALLOWED = 2**28
-# What NumPy writes.  What others unpack to cannot be bounded while they are read.
+# The methods that NumPy writes.  For others the unpacked size cannot be bounded while reading.
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
@@ -33,13 +33,13 @@ def most_unpacked(size: int) -> int:
 
 
 def load(path: Path, choose: Callable[[list[str]], Sequence[str]]) -> Array | dict[str, Array]:
-    """The array of a .npy file, or arrays of a .npz file by their names; nothing is unpickled.
+    """The array of a .npy file, or the arrays of a .npz file by name; nothing is unpickled.
 
-    ``choose`` gets the names of an archive's arrays and gives those to read.
+    ``choose`` gets the names of an archive's arrays and returns those to read.
 
     Raises:
-        InputError: it is neither, is damaged, claims more than it holds, or what is chosen unpacks to more than 100
-            times the file's size and more than 256 MiB.
+        InputError: it is neither, is damaged, claims more than it contains, or the chosen arrays unpack to more than
+        100 times the file's size and more than 256 MiB.
         OSError: it cannot be opened.
     """
     with path.open("rb") as file:
@@ -63,40 +63,41 @@ def _archive(path: Path, size: int, choose: Callable[[list[str]], Sequence[str]]
         return {name: _member(archive, member, f"{path}: array '{name}'") for name, member in chosen.items()}
 
 
-def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> Array:
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, label: str) -> Array:
     if member.compress_type not in _METHODS:
-        raise InputError(f"{source}: compressed by method {member.compress_type}, expected one that numpy.savez writes")
-    return _array(lambda: archive.open(member), member.file_size, source)
+        raise InputError(f"{label}: compressed by method {member.compress_type}, expected one that numpy.savez writes")
+    return _array(lambda: archive.open(member), member.file_size, label)
 
 
-def _array(opened: Callable[[], IO[bytes]], size: int, source: str) -> Array:
-    """The array that a file of so many bytes holds.  It is opened twice: who seeks in an archive loses its checksum."""
-    with _told(f"{source}: not a NumPy file"), opened() as file:
-        _check_header(file, size, source)
-    with _told(f"{source}: damaged"), opened() as file:
+def _array(opened: Callable[[], IO[bytes]], size: int, label: str) -> Array:
+    """The array in a file of ``size`` bytes.  It is opened twice, because seeking in an archive disables its
+    checksum."""
+    with _told(f"{label}: not a NumPy file"), opened() as file:
+        _check_header(file, size, label)
+    with _told(f"{label}: damaged"), opened() as file:
         array = np.asarray(_FORMAT.read_array(file, allow_pickle=False))
         while file.read(2**20):  # up to the checksum
             pass
         return array
 
 
-def _check_header(file: IO[bytes], size: int, source: str) -> None:
+def _check_header(file: IO[bytes], size: int, label: str) -> None:
     version = _FORMAT.read_magic(file)
     # Version 3 is version 2 with other letters in the fields' names, which change no size.
     read = _FORMAT.read_array_header_1_0 if version == (1, 0) else _FORMAT.read_array_header_2_0
     shape, _, dtype = read(file)
     held, claimed = size - file.tell(), math.prod(shape) * dtype.itemsize
     if dtype.hasobject:
-        raise InputError(f"{source}: contains Python objects ({dtype}), expected numbers; nothing is unpickled")
+        raise InputError(f"{label}: contains Python objects ({dtype}), expected numbers; nothing is unpickled")
     if any(n < 0 for n in shape) or not dtype.itemsize:
-        raise InputError(f"{source}: found shape {shape} of {dtype}, which no array can have")
+        raise InputError(f"{label}: found shape {shape} of {dtype}, which no array can have")
     if claimed > held:
-        raise InputError(f"{source}: {claimed:,} bytes are claimed by shape {shape} of {dtype}, found {held:,}")
+        raise InputError(f"{label}: {claimed:,} bytes are claimed by shape {shape} of {dtype}, found {held:,}")
 
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """NumPy and zipfile raise whatever they met; the reader wants one kind."""
+    """NumPy and zipfile may raise anything; the caller wants one kind."""
     try:
         yield
     except BnnError:

@@ -40,7 +40,7 @@ def live() -> bool:
     """Whether bars and spinners make sense."""
     try:
         return sys.stderr.isatty()
-    except (AttributeError, ValueError):  # there is none, or it is closed
+    except (AttributeError, ValueError):  # missing or closed
         return False
 
 
@@ -48,7 +48,7 @@ def live() -> bool:
 def _unfailing(
     show: Callable[[], AbstractContextManager[Callable[[T], None]]], enabled: bool
 ) -> Iterator[Callable[[T], None]]:
-    """What is shown, and what it is told; neither raises."""
+    """The display and its updates; neither raises."""
     shown: AbstractContextManager[Callable[[T], None]] | None = None
     inner: Callable[[T], None] | None = None
     if enabled and sys.stderr is not None:

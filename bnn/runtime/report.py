@@ -29,7 +29,7 @@ def describe(tensor: TensorInfo) -> str:
 
 
 def summary(opened: Opened) -> str:
-    """One line per op, totals, and the memory a context needs.  Sums of bytes have a column where there are any."""
+    """One line per op, totals, and the memory of a context.  Byte sums have a column if there are any."""
     columns = ["weight_bytes", "binary_macs", "byte_macs", "float_macs"]
     if not any(op.byte_macs for op in opened.ops):
         columns.remove("byte_macs")
@@ -103,7 +103,7 @@ class Profile(list[LayerTime]):
 
 
 def profile(opened: Opened, nanoseconds: Sequence[int], images: int, repeats: int) -> Profile:
-    """Put measured times beside what is known of each op."""
+    """Add measured times to the information about each op."""
     total = max(sum(nanoseconds), 1)
     records = [
         LayerTime(op.layer, op.op, op.kind, ns, ns / total, op.binary_macs, op.byte_macs, op.float_macs)

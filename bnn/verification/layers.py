@@ -30,11 +30,11 @@ from ..ir.ops import ConvAttrs
 from ..ir.ops.rounding import FUNCTION, NOTHING, TINY, gamma
 from ..passes import lower
 from ..runtime import Model, OpInfo, TensorInfo
-from .report import ROUNDING, Comparison, EndToEnd, LayerCheck, Report, compare_bits, compare_floats, distances
+from .report import ROUNDING, Comparison, EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
 from .rounding import bound, rounded_up
 from .source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
 
-__all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "Report", "verify"]
+__all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "VerifyReport", "verify"]
 
 _UNEVEN = 1e-6  # as passes/levels.py and passes/signs.py allow it
 _SLOTS_OF_STEPS = {"mul": 2, "add": 4}  # the bits of pre_mul and pre_add
@@ -50,9 +50,9 @@ def verify(
     unsafe: bool = False,
     input_shape: Sequence[int] | None = None,
     progress: Callable[[int], object] | None = None,
-) -> Report:
+) -> VerifyReport:
     """Compare ``model`` with the source model (or its file) on ``data``, (N, ...) as the model's input; several inputs:
-    a list, or a dict by their names.  Print the report, or see its :attr:`Report.ok`.
+    a list, or a dict by their names.  Print the report, or see its :attr:`VerifyReport.ok`.
 
     ``input_shape``: as ``compile`` was given it, for a source model that has no fixed one.  ``unsafe``: as for
     ``compile``.  ``progress`` is called with the number of images done since its last call.  A file is loaded as by
@@ -162,7 +162,7 @@ class _Verifier:
             names |= self.margins[tensor.origin].origins if tensor.origin in self.margins else set()
         return sorted(names | {*self.original.outputs})
 
-    def run(self, arrays: list[Array], progress: Callable[[int], object] | None) -> Report:
+    def run(self, arrays: list[Array], progress: Callable[[int], object] | None) -> VerifyReport:
         images, with_nan = len(arrays[0]), 0
         batch = self.fed.stepper.images
         for begin in range(0, images, batch):
@@ -181,7 +181,7 @@ class _Verifier:
         if with_nan == images:
             raise InputError("in every image NaN reaches a quantizer, so nothing can be compared; give other images")
         self.end.layers = list(self.end_checks.values())
-        report = Report(images, list(self.checks.values()), self.end, with_nan, framework=self.original.framework)
+        report = VerifyReport(images, list(self.checks.values()), self.end, with_nan, framework=self.original.framework)
         if not report.ok:
             report.hint = likely_cause(self.original, self.source, self.nodes)
         return report
@@ -197,9 +197,9 @@ class _Verifier:
             ) from None
 
     def _numbers(self, chunk: list[Array], values: dict[str, Array]) -> Array:
-        """In which images no quantizer meets what is not a number; in the others all outputs must be not-a-number.
+        """The images in which no quantizer meets NaN; in the others all outputs must be NaN.
 
-        Where all values of the source are finite, such outputs would be a bug: those images are compared.
+        If all values of the source are finite, NaN outputs would be a bug: those images are compared.
         """
         count = len(chunk[0])
         numbers = np.ones(count, bool)
@@ -287,7 +287,7 @@ class _Verifier:
         check = self.end_checks.setdefault(op.index, check)
         if kind == "floats":
             check.add(found.of(clean))
-            # What comes after is judged by what its input differs here, but for what rounding does not explain.
+            # Later ops are judged by the difference of their input here, except for what rounding does not explain.
             allowed = rounded_up(np.minimum(found.amount, limit + TINY))
             self.alone.errors[out.index] = allowed if found.different.any() else NOTHING
             return clean
@@ -337,8 +337,8 @@ def _compare(out: TensorInfo, ours: Array, theirs: Array, limit: Array, far: Cal
 
 
 def _binary_ops(model: Model) -> dict[int, bool]:
-    """Which ops compute on bits alone, counted from the last value that is set to the source's own."""
-    # What reads floats, or makes floats of bytes.  A list, and no trait: only this report asks.
+    """The ops that compute only on bits, counted from the last value that is set to the source's own."""
+    # Ops that read floats, or make floats from bytes.  A list, not a trait: only this report uses it.
     starts = ("cast", "conv2d", "binarize", "excess_128")
     # whether values are the source's, or follow from them exactly
     exact = {t.index: t.dtype in ("b1", "u8", "i8") for t in model.tensors}

@@ -23,7 +23,7 @@ from .._types import Array
 from ..emit.nir.changes import other_numbers, other_structure
 from ..emit.nir.layers import Layer, LayeredNetwork
 from ..emit.nir.proof import expected_sums, pack_spikes, readout_sums, unpack_field
-from ..emit.nir.write import PROFILES, arrange, digest, nir_nodes
+from ..emit.nir.write import PROFILES, digest, layers_for, nir_nodes
 from ..errors import CompileError, InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
 from ..file.read import decode
 from ..ir.graph import DType, Node
@@ -38,8 +38,8 @@ __all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "verify_ni
 
 @dataclass
 class LayerReport:
-    """One layer in one importer: ``compared`` spikes (or sums), how many were different, and how many were neither 0
-    nor 1 (what a node that the importer took for the identity gives).  ``first``: where it first went wrong."""
+    """One layer in one importer: the number of ``compared`` spikes (or sums), of different ones, and of values other
+    than 0 and 1 (from a node that the importer took for the identity).  ``first``: the first wrong value."""
 
     layer: str
     kind: str  # "spikes" or "sums"
@@ -105,8 +105,8 @@ class ImporterReport:
 
 @dataclass
 class NirReport:
-    """What ``verify_nir`` found.  ``changes``: where the file is not what ``emit_nir`` writes for the model.  ``ok``:
-    no such place, and every importer that ran gave every spike, and at least one ran."""
+    """The result of ``verify_nir``.  ``changes``: where the file differs from what ``emit_nir`` writes for the model.
+    ``ok``: no such place, at least one importer ran, and every importer that ran gave every spike."""
 
     runs: list[ImporterReport]
     changes: list[str] = field(default_factory=list)
@@ -141,16 +141,16 @@ def verify_nir(
     Args:
         nir_path: a file that ``emit_nir`` wrote.
         model: the compiled model it came from, or the path of its .bnn file.
-        x: float32 (N, ...) as the model's input (a list of arrays where it has several).
-        importer: "spikingjelly", "norse", "snntorch", "rockpool", or "all": those that are installed and can run the
-            profile.
-        batch_size: images that run side by side.
+        x: float32 (N, ...) like the model's input (a list of arrays if it has several).
+        importer: "spikingjelly", "norse", "snntorch", "rockpool", or "all": every installed one that can run the
+        profile.
+        batch_size: images that run in parallel.
         stream: do not reset the neurons between batches, as if image i + batch_size were the frame after image i.  Only
-            the profile "lif" can do that: other neurons keep what is left of a frame.
+        the profile "lif" can do this: other neurons keep the rest of a frame.
         progress: called with the number of images done since its last call, for each importer.
 
     Raises:
-        SetupError: the importer, or nir, is not installed, or ("all") none that is runs the file's profile.
+        SetupError: the importer, or nir, is not installed, or ("all") no installed one runs the file's profile.
         ModelFormatError: the file cannot be read, or is not one that ``emit_nir`` wrote for this model.
         InputError: there is no such importer, or the data do not fit the model.
     """
@@ -186,9 +186,9 @@ def verify_nir(
 
 
 def _arranged(path: str, model: Model, profile: str) -> LayeredNetwork:
-    """What was emitted: the model's layers in the file's profile, in which it could not have been written otherwise."""
+    """The emitted network: the model's layers in the file's profile."""
     try:
-        return arrange(decode(model.to_bytes()), profile)
+        return layers_for(decode(model.to_bytes()), profile)
     except CompileError as error:
         raise ModelFormatError(
             f"{path}: its metadata name the profile '{profile}', but this model cannot have it ({error}); emit it again"
@@ -238,7 +238,7 @@ def _run(
             run.images += count
             if progress is not None:
                 progress(count)
-    except Exception as error:  # whatever an importer raises, it has not run the file
+    except Exception as error:  # on any exception, the importer has not run the file
         text = str(error).splitlines() or [""]
         run.error = f"{type(error).__name__}: {text[0][:300]}"
         if run.profile not in importer.profiles:
@@ -256,7 +256,7 @@ def _compare(
         expected = expected_sums(chain, layer, bits, count)
     if found.shape != expected.shape:
         raise ValueError(f"layer '{report.layer}' gave an array of {found.shape}, expected {expected.shape}")
-    wrong = found != expected  # not-a-number is wrong too
+    wrong = found != expected  # NaN is wrong, too
     report.compared += wrong.size
     report.mismatched += int(np.count_nonzero(wrong))
     if layer.neurons:
@@ -280,8 +280,8 @@ def _classes(chain: LayeredNetwork, last: Array, outputs: list[Array]) -> int:
 
 
 class _RuntimeBits:
-    """What the C runtime computes: every tensor of bits, and the outputs.  Bits that it has only as numbers (of what is
-    pooled before it is quantized) follow from its bits by the oracle: whole sums against whole thresholds."""
+    """The C runtime's results: every tensor of bits, and the outputs.  Bits that it has only as numbers (of values
+    pooled before they are quantized) follow from its bits by the oracle: integer sums against integer thresholds."""
 
     def __init__(self, model: Model, form: NeuronForm, images: int) -> None:
         self.model, self.form = model, form

@@ -40,7 +40,7 @@ def compare_floats(ours: Array, theirs: Array, limit: Array) -> Comparison:
 
 
 def compare_bits(ours: Array, theirs: Array, limit: Array, distances: Callable[[], Array]) -> Comparison:
-    """``limit``: 0 where rounding can turn no bit; where it can, the distance from the threshold decides."""
+    """``limit``: 0 if rounding cannot change a bit; if it can, the distance from the threshold decides."""
     different = ours != theirs
     if not different.any():
         return Comparison(different, different, np.zeros(different.shape))
@@ -49,10 +49,10 @@ def compare_bits(ours: Array, theirs: Array, limit: Array, distances: Callable[[
 
 
 def distances(values: Array) -> Array:
-    """How far pre-activations (images first) are from zero, in standard deviations; not-a-number: infinitely far.
+    """How far pre-activations (images first) are from zero, in standard deviations; NaN is infinitely far.
 
-    The deviation is that of the image or of all, whichever is larger, so that neither an image of larger values than
-    the others' nor one that is nearly blank is measured by what is not its own rounding.
+    The deviation is that of the image or of all images, whichever is larger, so that an image with larger values than
+    the others, or one that is nearly blank, is measured by its own rounding.
     """
     rows = values.reshape(len(values), -1).astype(np.float64)
     common = _deviation(rows)
@@ -106,9 +106,9 @@ class LayerCheck:
 
 @dataclass
 class EndToEnd:
-    """The model alone: bits and floats per layer, and what they did to the outputs.
+    """The model alone: bits and floats per layer, and their effect on the outputs.
 
-    All images' bits are compared, of which an image's first different ones are judged; floats only up to them.
+    The bits of all images are compared, and an image's first different ones are judged; floats only up to them.
     """
 
     layers: list[LayerCheck] = field(default_factory=list)
@@ -124,12 +124,12 @@ class EndToEnd:
 
 
 @dataclass
-class Report:
-    """What ``verify`` found; ``ok`` is False if anything differs that rounding does not explain.
+class VerifyReport:
+    """The result of ``verify``; ``ok`` is False if anything differs that rounding does not explain.
 
-    ``images_with_nan``, of ``images``, were not compared: not-a-number reaches a quantizer in them, so all outputs of
-    the compiled network are not-a-number, and the source's may not be.  ``hint``: what is likely behind a difference.
-    ``framework``: what the source model is called.
+    ``images_with_nan``, of ``images``, were not compared: NaN reaches a quantizer in them, so all outputs of the
+    compiled network are NaN, and the source's may not be.  ``hint``: the likely cause of a difference.  ``framework``:
+    the name of the source model's framework.
     """
 
     images: int
@@ -140,7 +140,7 @@ class Report:
     framework: str = "the source model"
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Report:
+    def from_record(cls, record: Mapping[str, Any]) -> VerifyReport:
         """The inverse of ``dataclasses.asdict``."""
         layers = [LayerCheck(**check) for check in record["layers"]]
         end = record["end_to_end"]
@@ -183,7 +183,7 @@ def _table(checks: list[LayerCheck]) -> str:
     return table(header, rows, header[:3])
 
 
-def _text(report: Report) -> str:
+def _text(report: VerifyReport) -> str:
     end = report.end_to_end
     own = f"{report.framework}' own" if report.framework.endswith("s") else f"{report.framework}'s own"
     first = f"{quantity(end.first_differences, 'bit')} differ where nothing differed before"

@@ -24,9 +24,9 @@ from ..ir.ops.rounding import NOTHING, TINY
 def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Array], own: float = 0.0) -> Array:
     """The largest difference that rounding explains between two results of an op, an array (N, *shape) or ``NOTHING``.
 
-    ``read`` gives the operands of one computation, from which those of the other lie at most ``errors`` away.  ``own``:
-    by how much the other rounds where this one does not: in a binary layer's accumulators, in a table's values.  The
-    bound of a bit is 2 where it may turn, else 0.
+    ``read`` returns the operands of one computation; those of the other differ by at most ``errors``.  ``own``: the
+    rounding of the other where this one does not round: in a binary layer's accumulators, in a table's values.  The
+    bound of a bit is 2 if it may change, otherwise 0.
     """
     record = OPS[node.op]
     assert record.bound is not None, node.op
@@ -42,7 +42,7 @@ def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Arra
         if node.type.dtype is DType.b1 and (result > 0).any():
             result = np.where(_may_turn(node, operands, result), np.float32(2), np.float32(0))
     images = next(len(a) for a, i in zip(operands, node.inputs, strict=True) if not i.is_constant)
-    # Infinity times zero gives not-a-number: of values that both computations have, or of an infinite difference.
+    # Infinity times zero gives NaN: from values that both computations have, or from an infinite difference.
     nan = np.inf if any(np.isinf(e).any() for e in errors) else 0.0
     return np.broadcast_to(np.nan_to_num(result, nan=nan, posinf=np.inf), (images, *node.type.shape))
 
@@ -65,7 +65,7 @@ def _may_turn(node: Node, operands: Sequence[Array], error: Array) -> Array:
     value = OPS[node.op].reference(*operands, a=replace(node.attrs, slots=slots, out=DType.f32)).astype(np.float64)
     if "threshold" not in node.attrs.slots:
         return np.asarray((error > 0) & (np.abs(value) <= 2 * error))
-    # The source's own threshold lies between two integers; this is the larger one.
+    # The source's own threshold is between two integers; this is the larger one.
     threshold = operands[node.attrs.operand("threshold")]
     return np.asarray((error > 0) & (np.abs(value - threshold + 0.5) <= 1.5 + 2 * error))
 

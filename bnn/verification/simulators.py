@@ -34,7 +34,7 @@ class Importer:
     time_axis: bool = False
 
     def version(self) -> str | None:
-        """Of the installed package; None where it is not."""
+        """The version of the installed package; None if it is not installed."""
         try:
             return importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
@@ -98,7 +98,7 @@ def _tap(taps: dict[str, Array], name: str, time_axis: bool) -> Callable[[Any, A
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """Importers print, log and warn about what is as it should be."""
+    """Suppress what importers print, log and warn about correct files."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

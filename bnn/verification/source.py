@@ -22,7 +22,7 @@ _MOST_NAMES = 3
 
 
 class PreActivation:
-    """What a quantizer compares with its threshold: a tensor of the source's, or what is computed from some
+    """The value that a quantizer compares with its threshold: a tensor of the source, or a value computed from some
     (``origins``)."""
 
     def __init__(self, quantizer: Node) -> None:
@@ -51,9 +51,9 @@ def pre_activations(graph: Graph) -> dict[str, PreActivation]:
 
 @dataclass
 class Accumulators:
-    """Of a graph whose convolutions are binary: ``origins`` {layer: origin of its integer accumulators}, of layers that
-    stand for one convolution each; ``steps``, the multiplication and addition that make the source's sums of those on
-    bytes; ``offset``, layers in which something is added to accumulators."""
+    """For a graph with binary convolutions: ``origins`` {layer: origin of its integer accumulators}, for layers with
+    one convolution each; ``steps``, the multiplication and addition that turn accumulators over bytes into the source's
+    sums; ``offset``, layers in which something is added to accumulators."""
 
     origins: dict[str, str] = field(default_factory=dict)
     steps: dict[str, list[Node]] = field(default_factory=dict)
@@ -79,8 +79,8 @@ def accumulators(graph: Graph) -> Accumulators:
 
 
 def by_functions(graph: Graph) -> set[str]:
-    """Origins of values that library functions make, and of what only elementwise operations and moves make of those:
-    what the compiler kept of them, in tables and thresholds, is its own rounding, and the source's is another."""
+    """Origins of values from library functions, and of values that elementwise operations and moves derive from them:
+    the compiler's tables and thresholds contain its own rounding of them, which differs from the source's."""
     found: set[Node] = set()
     for node in graph.nodes():
         op = OPS[node.op]
@@ -117,7 +117,7 @@ def _levels(x: Node) -> Array | None:
 
 
 def likely_cause(original: SourceModel, source: Graph, file: Sequence[Node]) -> str:
-    """What is behind a difference, most likely: other weights, the framework's rounding, or a bug.
+    """The most likely cause of a difference: other weights, the framework's rounding, or a bug.
 
     The model is compiled again, and the constants compared with those in the file.
     """

@@ -9,7 +9,7 @@ import numpy as np
 
 import bnn
 from bnn.emit.nir.proof import prove
-from bnn.emit.nir.write import arrange
+from bnn.emit.nir.write import layers_for
 from bnn.events import FIRING_ORDERS, EventEngine
 from bnn.file.read import decode
 from events.spiking import mismatches
@@ -40,7 +40,7 @@ def check_neurons(compiled: bnn.Model, inputs: list[Array], exact: list[bool], p
     is refused."""
     with mock.patch("bnn.emit.nir.layers.LARGEST_MATRIX", SMALL):
         try:
-            chain = arrange(decode(compiled.to_bytes()), profile)
+            chain = layers_for(decode(compiled.to_bytes()), profile)
         except bnn.CompileError as error:
             return _refused(error)
     emitted = [value for key, value in prove(chain, inputs).items() if key.startswith("output/")]

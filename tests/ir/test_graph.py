@@ -25,7 +25,7 @@ from bnn.ir.ops import (
     input_node,
     make,
 )
-from bnn.ir.rewrite import Match, Pattern, Rule, any_, const, rewrite
+from bnn.ir.rewrite import Match, Pattern, Rewrite, any_, const, rewrite
 
 X = input_node("x", (4, 5, 3))
 B = input_node("b", (4, 5, 3), DType.b1)
@@ -164,7 +164,7 @@ def test_rewriting() -> None:
     def drop(node: Node, found: Match, uses: object) -> Node | None:
         return found["x"] if not found["c"].value.any() else None
 
-    rule = Rule(Pattern(("add",), (any_("x"), const("c"))), drop)
+    rule = Rewrite(Pattern(("add",), (any_("x"), const("c"))), drop)
     inner = make("sign", X)
     graph = Graph((X,), (make("add", constant([0.0]), make("add", inner, constant([0.0]))),))
     assert rewrite(graph, [rule]).outputs == (inner,)
@@ -173,18 +173,18 @@ def test_rewriting() -> None:
 
 
 def test_rewriting_guards() -> None:
-    grow = Rule(Pattern(("sign",)), lambda node, found, uses: make("sign", node))
+    grow = Rewrite(Pattern(("sign",)), lambda node, found, uses: make("sign", node))
     with pytest.raises(VerifierError, match="did not end within 5 sweeps"):
         rewrite(Graph((X,), (make("sign", X),)), [grow], limit=5)
 
     def longer(node: Node, found: Match, uses: object) -> Node | None:
         return replace(node, name=node.name + "+") if len(node.name) < 4 else None
 
-    source, four = Graph((X,), (make("sign", X),)), Rule(Pattern(("sign",)), longer)
+    source, four = Graph((X,), (make("sign", X),)), Rewrite(Pattern(("sign",)), longer)
     assert rewrite(source, [four], limit=5).outputs[0].name == "++++"  # the last sweep sees that it is the end
     with pytest.raises(VerifierError, match="did not end within 4 sweeps"):
         rewrite(source, [four], limit=4)
-    retype = Rule(Pattern(("sign",)), lambda node, found, uses: make("binarize", node.inputs[0]))
+    retype = Rewrite(Pattern(("sign",)), lambda node, found, uses: make("binarize", node.inputs[0]))
     with pytest.raises(VerifierError, match=r"a rule changed sign of 'layer' from f32\[4, 5, 3\] to b1"):
         rewrite(Graph((X,), (make("sign", X, name="layer"),)), [retype])
 
@@ -205,9 +205,9 @@ def test_patterns_name_what_they_find() -> None:
 
 def test_users_of_what_became_one_are_counted_together() -> None:
     """In the sweep that makes it so."""
-    drop = Rule(Pattern(("add",), (any_("x"), const("c"))), lambda node, found, uses: found["x"])
+    drop = Rewrite(Pattern(("add",), (any_("x"), const("c"))), lambda node, found, uses: found["x"])
     alone = Pattern(("tanh",), (Pattern(("sign",), capture="sign"),))
-    seen = Rule(alone, lambda node, found, uses: make("sqrt", node.inputs[0]) if uses[found["sign"]] == 1 else None)
+    seen = Rewrite(alone, lambda node, found, uses: make("sqrt", node.inputs[0]) if uses[found["sign"]] == 1 else None)
     s = make("sign", X)
     both = Graph((X,), (make("tanh", make("add", s, constant([0.0]))), make("exp", s)))
     assert [n.op for n in rewrite(both, [drop, seen]).outputs] == ["tanh", "exp"]

@@ -8,7 +8,7 @@ import pytest
 
 from bnn._types import Array
 from bnn.emit.nir.proof import prove
-from bnn.emit.nir.write import arrange
+from bnn.emit.nir.write import layers_for
 from bnn.events import EventEngine
 from bnn.file.read import decode
 from bnn.file.write import encode
@@ -121,6 +121,6 @@ def test_as_events_and_as_spikes(start: str, shape: tuple[int, ...], rng: np.ran
     for k, image in enumerate(data):
         assert np.array_equal(engine.step(image[None]), expected[k])
     for profile in ("lif", "flat"):
-        proof = prove(arrange(decode(model.to_bytes()), profile), [data])
+        proof = prove(layers_for(decode(model.to_bytes()), profile), [data])
         (outputs,) = (value for key, value in proof.items() if key.startswith("output/"))
         assert np.array_equal(outputs, expected), profile

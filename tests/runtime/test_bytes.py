@@ -135,7 +135,7 @@ def test_the_report_says_what_the_first_layer_is(model: Model) -> None:
 def test_as_spikes(source: Graph) -> None:
     """Bytes and their layer stay outside, as floats do: the first bits are the spikes' input."""
     lowered = lower(source)
-    chain = nir.arrange(lowered, "if")
+    chain = nir.layers_for(lowered, "if")
     inputs = nir_proof.random_inputs(lowered)
     dtype = source.inputs[0].type.dtype.numpy
     assert inputs[0].dtype == dtype

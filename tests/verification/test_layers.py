@@ -18,7 +18,7 @@ from bnn.verification.rounding import bound
 tf = pytest.importorskip("tensorflow")
 lq = pytest.importorskip("larq")
 
-from bnn.verification.layers import Report, verify  # noqa: E402
+from bnn.verification.layers import VerifyReport, verify  # noqa: E402
 
 QUANTIZED = {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip", "use_bias": False}
 
@@ -82,7 +82,7 @@ def whole_images(count: int, *shape: int) -> Array:
     return np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(np.float32)
 
 
-def found(report: Report, layer: str, kind: str = "floats") -> Any:
+def found(report: VerifyReport, layer: str, kind: str = "floats") -> Any:
     return next(c for c in report.layers if c.layer == layer and c.kind == kind)
 
 

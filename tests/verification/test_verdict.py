@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn.verification.report import EndToEnd, LayerCheck, Report, compare_bits, compare_floats, distances
+from bnn.verification.report import EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
 
 
 def test_floats_differ_beyond_their_limit() -> None:
@@ -71,13 +71,13 @@ def check(kind: str, **counts: int) -> LayerCheck:
 FINE = [check(kind, different=3) for kind in ("bits", "sums", "floats")]
 
 
-def report(layers: list[LayerCheck] = FINE, alone: list[LayerCheck] = FINE, **end: int) -> Report:
+def report(layers: list[LayerCheck] = FINE, alone: list[LayerCheck] = FINE, **end: int) -> VerifyReport:
     """Nothing that rounding does not explain, but for what is given."""
     found = EndToEnd(alone, images_judged=5, classes_different=2, first_differences=3, **end)
-    return Report(9, layers, found, images_with_nan=1)
+    return VerifyReport(9, layers, found, images_with_nan=1)
 
 
-FAILURES: dict[str, Report] = {
+FAILURES: dict[str, VerifyReport] = {
     **{f"layer's {kind}": report([*FINE, check(kind, beyond=1)]) for kind in ("bits", "sums", "floats")},
     **{f"{kind} end to end": report(alone=[*FINE, check(kind, beyond=1)]) for kind in ("bits", "floats")},
     "outputs": report(outputs_beyond_rounding=1),
@@ -99,7 +99,7 @@ def test_one_failure_is_the_verdict(
 
     failing = FAILURES[name]
     assert not failing.ok and "DIFFERENT" in str(failing) and not str(failing).endswith("OK")
-    again = Report.from_record(json.loads(json.dumps(asdict(failing))))
+    again = VerifyReport.from_record(json.loads(json.dumps(asdict(failing))))
     assert again == failing and not again.ok
     monkeypatch.setattr("bnn.cli.verify.run_apart", lambda *args, **options: (asdict(failing), b""))
     (tmp_path / "model.keras").touch()
@@ -118,7 +118,7 @@ def test_the_words() -> None:
         LayerCheck(name, "op", "bits", name == "b", True, 1234, 20, beyond, 0.5)
         for name, beyond in (("a", 0), ("b", 3), ("c", 4), ("a", 5))
     ]
-    text = str(Report(30, layers, end, 1, "a hint", "Keras"))
+    text = str(VerifyReport(30, layers, end, 1, "a hint", "Keras"))
     for line in (
         "Each layer fed Keras' own input, 29 images", "images with a different bit: 11",
         "12 bits differ where nothing differed before; 13 of them not within rounding of the threshold"
@@ -134,8 +134,8 @@ def test_the_words() -> None:
     rows = [row.split() for row in text.splitlines() if " bits " in row and row[:1] in ("a", "b", "c")]
     counts = ["bits", "1,234", "20"]
     assert rows[:2] == [["a", "float", *counts, "0", "0.5"], ["b", "binary", *counts, "3", "0.5"]]
-    assert "that differs is 'b' and 1 layer after it." in str(Report(1, layers[:3], EndToEnd()))
-    one = str(Report(1, layers[1:2], EndToEnd()))
+    assert "that differs is 'b' and 1 layer after it." in str(VerifyReport(1, layers[:3], EndToEnd()))
+    one = str(VerifyReport(1, layers[1:2], EndToEnd()))
     assert "Fed the source model's own input, the first that differs is 'b'." in one and "not-a-number" not in one
     assert "the first that differs" not in str(report()) and LayerCheck("a", "op", "sums", True).exact
 

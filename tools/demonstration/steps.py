@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import bnn
 from bnn.importers.tensorflow.load import load_keras
-from bnn.verification.layers import Report, verify
+from bnn.verification.layers import VerifyReport, verify
 from training import _tf, datasets, fit
 
 Floats = NDArray[np.float32]
@@ -192,7 +192,7 @@ def check(model: bnn.Model, keras_file: Path, bnn_file: Path, data: datasets.Dat
     return Check(keras, compiled, layers, report.ok and same_classes and not different)
 
 
-def _ask_keras(keras_file: Path, bnn_file: Path, dataset: str, folder: Path | None) -> tuple[Floats, Report]:
+def _ask_keras(keras_file: Path, bnn_file: Path, dataset: str, folder: Path | None) -> tuple[Floats, VerifyReport]:
     """Keras' probabilities, and what ``bnn.verify`` finds; runs in a fresh process."""
     # oneDNN trains faster, but its batch norm orders the operations differently (half of all values differ in the last
     # bit from what the formula in float32 gives), and what it does depends on the processor.  Without it, Keras gives
@@ -206,7 +206,7 @@ def _ask_keras(keras_file: Path, bnn_file: Path, dataset: str, folder: Path | No
         return np.concatenate(parts), verify(network, model, x)
 
 
-def layer_bits(report: Report) -> tuple[LayerBits, ...]:
+def layer_bits(report: VerifyReport) -> tuple[LayerBits, ...]:
     """One record per binary layer: its input bits end to end, its sums when fed Keras' bits."""
     bits = {c.layer.removesuffix("/input"): c for c in report.end_to_end.layers if c.kind == "bits"}
     # A convolution whose sums nothing was fused with gives them as they are: floats that are whole numbers.

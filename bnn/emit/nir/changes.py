@@ -28,7 +28,7 @@ def _shown(name: str | tuple[str, str]) -> str:
 
 
 def other_numbers(graph: Any, nodes: Mapping[str, Any]) -> list[str]:
-    """Where the numbers in nodes of the right types are not those that are emitted: found whatever the data are."""
+    """Where numbers in nodes of the right types differ from the emitted ones, whatever the data."""
     found = []
     for name, expected in nodes.items():
         theirs, ours = graph.nodes[name].to_dict(), expected.to_dict()

@@ -81,10 +81,10 @@ class LayeredNetwork:
 
 
 def layered(network: SpikeNetwork, flat: bool) -> LayeredNetwork:
-    """Arrange a network as a chain; ``flat``: as matrices, for importers that know vectors only.
+    """Arrange a network as a chain; ``flat``: as matrices, for importers that support only vectors.
 
-    Raises :class:`UnsupportedOpError` where it cannot be: images of different sizes side by side (not ``flat``), sums
-    that float32 does not hold exactly, matrices too large; names the layer and what to do.
+    Raises :class:`UnsupportedOpError` if that is impossible: images of different sizes in parallel (not ``flat``), sums
+    that float32 cannot hold exactly, matrices too large; names the layer and the remedy.
     """
     levels = _levels(network)
     inputs = _fields([("layer", s, s.name) for s in levels[0].alive], flat)
@@ -262,8 +262,8 @@ def _add_constant(taps: Array, value: Array, rows: Sequence[int], columns: Seque
 
 
 def _constant_taps(size: int, out: int, stride: int, padding: int, kernel: int) -> list[int] | None:
-    """Kernel offsets of which, for every output, exactly one lies inside the image: one where one always does, else
-    one every ``size``; None where the kernel has no such offsets."""
+    """Kernel offsets such that for every output exactly one lies inside the image: a single offset if one always does,
+    otherwise one every ``size``; None if the kernel has no such offsets."""
     if padding < kernel and (out - 1) * stride < size:
         return [padding]
     for first in range(min(size, kernel)):
@@ -275,10 +275,10 @@ def _constant_taps(size: int, out: int, stride: int, padding: int, kernel: int) 
 
 
 def _axis(terms: Sequence[Term], axis: int, size: int, out: int, name: str) -> dict[int, tuple[int, int]]:
-    """One axis of a layer's geometry: for each kernel size of which every term's kernel is a part, (stride, padding).
+    """One axis of a layer's geometry: (stride, padding) for each kernel size that contains every term's kernel.
 
-    A term that pads ``before`` starts at offset padding - before of the kernel.  Where the output is one pixel, the
-    stride is free, and 2 allows kernels of the other parity.
+    A term that pads ``before`` starts at offset padding - before of the kernel.  If the output is one pixel, the stride
+    is free, and 2 allows kernels of the other parity.
     """
     strides = sorted({t.stride[axis] for t in terms}) if out > 1 else [1]
     if len(strides) > 1:
@@ -321,8 +321,8 @@ def as_convolutions(op: SpikeOp) -> SpikeOp:
 
 
 def _as_convolution(t: Term, index: Array, name: str) -> Term:
-    """A move that takes every pixel of a channel from the same place beside its own: a crop, every second pixel, pixels
-    as channels, elements as one pixel."""
+    """A move that takes every pixel of a channel from the same relative place: a crop, every second pixel, pixels as
+    channels, elements as one pixel."""
     height, width, channels = spatial(t.source.type.shape)
     h, w, c = index.shape
     mine = np.flatnonzero(index[0, 0] >= 0)

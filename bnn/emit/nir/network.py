@@ -188,7 +188,7 @@ class _Finder:
     def _channelwise(
         self, x: Node, kernel: Array, stride: tuple[int, int], pads: Pads, outside: Array
     ) -> tuple[Term, ...]:
-        """Each channel by itself, through the same (kh, kw) kernel."""
+        """Each channel separately, through the same (kh, kw) kernel."""
         terms = []
         for p in self.views.pieces(x):
             weight = np.zeros((len(outside), *kernel.shape, p.width), np.int64)
@@ -292,7 +292,7 @@ class _Finder:
 
 
 def _placed(t: Term, begin: int, channels: int) -> Term:
-    """The same sums, from a channel of a concatenation on."""
+    """The same sums, starting at a channel of a concatenation."""
     weight = np.zeros((channels, *t.weight.shape[1:]), np.int64)
     outside = np.full(channels, -1)
     part = slice(begin, begin + len(t.weight))

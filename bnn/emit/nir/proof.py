@@ -128,14 +128,14 @@ def _output_names(chain: LayeredNetwork) -> list[str]:
 
 
 def bits_of(x: Node, values: Mapping[Node, Array]) -> Array:
-    """A node's bits, also where it only views those of others."""
+    """A node's bits, even if it only views those of others."""
     if x in values:
         return values[x]
     return interpret.evaluate(x, [bits_of(i, values) for i in x.inputs])
 
 
 def expected_sums(chain: LayeredNetwork, layer: Layer, values: Mapping[Node, Array], count: int) -> Array:
-    """What a readout layer must give, from the bits of its sources (+1 and -1)."""
+    """The expected output of a readout layer, from the bits of its sources (+1 and -1)."""
     ops = {op.node: op for op in chain.network.readouts}
     parts = []
     for f in layer.fields:

@@ -15,8 +15,8 @@ from ...ir.ops import OPS, SliceAttrs
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The channels ``at`` of a view are the channels ``take`` of a source, pixel by pixel; where it is ``flat`` (the
-    view is one pixel), elements of the source."""
+    """The channels ``at`` of a view are the channels ``take`` of a source, pixel by pixel; if it is ``flat`` (the view
+    is one pixel), elements of the source."""
 
     source: Node
     take: Array
@@ -32,7 +32,7 @@ class Piece:
     def of_source(self, weight: Array) -> Array:
         """Weights (..., channels of the view) as those of the source, (..., width)."""
         part = np.zeros((*weight.shape[:-1], self.width), weight.dtype)
-        for at, take in zip(self.at, self.take, strict=True):  # a channel may be several of the view
+        for at, take in zip(self.at, self.take, strict=True):  # a channel may appear several times in the view
             part[..., take] += weight[..., at]
         return part
 
@@ -146,7 +146,7 @@ def _without_dead(places: Places) -> Places:
 
 
 def _channels_of(x: Node) -> Array | None:
-    """The channels of its input that a gather takes at every pixel; None where it moves pixels."""
+    """The channels of its input that a gather takes at every pixel; None if it moves pixels."""
     (h, w, c), shape = spatial(x.inputs[0].type.shape), spatial(x.type.shape)
     index = x.inputs[1].value.reshape(shape)
     channels = index[0, 0]
@@ -155,7 +155,7 @@ def _channels_of(x: Node) -> Array | None:
 
 
 def _by_channels(places: Places) -> list[Piece] | None:
-    """The pieces of a view that leaves every pixel where it is, or None."""
+    """The pieces of a view that leaves every pixel in place, or None."""
     h, w, _ = places.which.shape
     pixels = np.arange(h * w).reshape(h, w, 1)
     if not (places.which == places.which[0, 0]).all():

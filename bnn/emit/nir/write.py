@@ -59,8 +59,8 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class NirSummary:
-    """What was written.  ``encoder``: the layers before the first spikes, which stay outside the file; its ``inputs``
-    are their bits.  ``decoder``: the layers after the last sums."""
+    """A summary of the written network.  ``encoder``: the layers before the first spikes, which stay outside the file;
+    its ``inputs`` are their bits.  ``decoder``: the layers after the last sums."""
 
     path: str
     proof: str
@@ -111,7 +111,7 @@ def emit(
         UnsupportedOpError: something in the network cannot be equal as spikes; names the layer and the reason.
         CompileError: no such profile.  SetupError: nir is not installed.
     """
-    chain = arrange(graph, profile)
+    chain = layers_for(graph, profile)
     try:
         import h5py  # noqa: F401  (of _nir_file)
         import nir
@@ -137,7 +137,7 @@ def _nir_file(graph: object) -> bytes:
         path = Path(folder, "net.nir")
         nir.write(path, graph)
         with h5py.File(path, "r+") as file:
-            # Readers before nir 1.0.5 stop at a reset potential; it is 0 where there is none.
+            # Readers before nir 1.0.5 stop at a reset potential; it is 0 if there is none.
             for node in file["node/nodes"].values():
                 if "v_reset" in node:
                     del node["v_reset"]
@@ -150,7 +150,7 @@ def _proof_file(arrays: Mapping[str, Array]) -> bytes:
     return memory.getvalue()
 
 
-def arrange(graph: Graph, profile: str) -> LayeredNetwork:
+def layers_for(graph: Graph, profile: str) -> LayeredNetwork:
     """The chain of layers that ``emit`` writes.  Raises as :func:`emit`."""
     if profile not in PROFILES:
         raise CompileError(f"profile: found {profile!r}, expected one of {', '.join(PROFILES)}")
@@ -303,11 +303,11 @@ def _description(chain: LayeredNetwork, summary: NirSummary) -> dict[str, Any]:
 
 
 def _slots(node: Node) -> dict[str, Any]:
-    """What the decoder does first with a readout's sums; operands are in the proof's arrays decoder/<layer>/<slot>."""
+    """The decoder's first operations on a readout's sums; operands are in the proof's arrays decoder/<layer>/<slot>."""
     a = conv_attrs(node)
     return {slot: list(getattr(a, slot)) if slot in ("clamp0", "clamp1") else "operand" for slot in a.slots}
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 of a .bnn file, as it stands in the metadata."""
+    """SHA-256 of a .bnn file, as in the metadata."""
     return hashlib.sha256(data).hexdigest()

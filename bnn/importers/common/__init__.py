@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What importers share: how compositions that many sources have are written in the IR.  Knows the IR alone.
+"""Shared by importers: how common compositions are written in the IR.  Uses only the IR.
 
-An importer reads its source's op, gives its operands as nodes, and makes nodes through a :class:`layer.Layer`.
+An importer reads an op of its source, passes the operands as nodes, and makes nodes through a :class:`layer.Layer`.
 """

@@ -24,7 +24,7 @@ class Shared:
     shape: tuple[int, ...]
 
     def of_rank(self, s: Layer, rank: int) -> Node:
-        """It as a value of so many dimensions, which broadcasts as the source's does."""
+        """The value with ``rank`` dimensions, which broadcasts like the source's."""
         over = len(self.shape) - rank
         if set(self.shape[: max(over, 0)]) - {1}:
             raise s.unsupported(f"a value {self.shape} of the whole batch, and one of an image with {rank} dimensions")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions, comparisons and choices of elements, of the IR's elementwise ops.
+"""Functions, comparisons and choices of elements, made from the IR's elementwise ops.
 
-Truth is 1, its opposite 0, and what is computed of truths never leaves the two.
+True is 1 and false is 0; logic operations give only these two.
 """
 
 from __future__ import annotations

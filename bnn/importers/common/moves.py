@@ -24,13 +24,14 @@ OF_THE_NUMBER = "where its elements go depends on the number of images in the ba
 
 @dataclass(frozen=True)
 class Layout:
-    """A tensor of a batch of so many images, ``index`` holding image * size + element of another value."""
+    """A tensor of a batch of ``images`` images; ``index`` holds image * size + element of another value."""
 
     index: Array
     images: int
 
     def per_image(self, size: int) -> Array | None:
-        """What every image does alike: the elements (without the batch), or None where the batch is not first."""
+        """The elements of one image (without the batch), if all images are treated equally; None if the batch is not
+        first."""
         if self.index.ndim < 2:
             return None
         own = self.index[:1]
@@ -41,8 +42,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class Moved:
-    """A tensor whose elements are those of another value, in batches of two sizes: what looks as if every image were
-    treated alike may only do so because images are as many as channels."""
+    """A tensor whose elements are those of another value, in batches of two sizes: with one size, images may only
+    appear to be treated equally because there are as many images as channels."""
 
     base: Node
     layouts: tuple[Layout, ...]
@@ -56,7 +57,7 @@ class Moved:
         return int(np.prod(self.base.type.shape))
 
     def per_image(self) -> Array | None:
-        """What every image does alike in every batch, or None."""
+        """The elements of one image, if all images are treated equally in every batch; otherwise None."""
         first, *others = (layout.per_image(self.size) for layout in self.layouts)
         alike = first is not None and all(o is not None and np.array_equal(o, first) for o in others)
         return first if alike else None
@@ -151,8 +152,8 @@ def _channels(x: Node, begin: int, end: int) -> Array:
 
 
 def product(s: Layer, moved: Moved, weights: Array) -> Moved:
-    """A matrix product over positions: rows (images * positions, channels) by one matrix, or, where there are three
-    dimensions of weights, batches (positions, images, channels) by one matrix per position."""
+    """A matrix product over positions: rows (images * positions, channels) by one matrix, or, with three dimensions of
+    weights, batches (positions, images, channels) by one matrix per position."""
     own = weights.ndim == 3
 
     def by_image(a: Layout) -> Array:

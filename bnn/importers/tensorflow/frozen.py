@@ -18,7 +18,7 @@ Tensor = tuple[str, int]  # op name, output number
 ALIASES = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"})
 # Ops that depend only on the shape of the data.
 SHAPE_OPS = frozenset({"OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"})
-# What only puts elements elsewhere.
+# Ops that only move elements.
 MOVES = frozenset(
     {
         "BroadcastTo", "ConcatV2", "DepthToSpace", "ExpandDims", "GatherV2", "MirrorPad", "Pack", "Reshape",
@@ -28,7 +28,7 @@ MOVES = frozenset(
 )  # fmt: skip
 PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
 SPARSE_PRODUCT = "SparseTensorDenseMatMul"
-# Every element, or every vector of channels, by itself: the same whatever stands before the channels.
+# Ops on every element, or every vector of channels, separately: independent of the dimensions before the channels.
 POINTWISE = frozenset(
     {
         "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Cast", "Ceil", "ClipByValue", "Div", "Elu", "Equal", "Erf", "Erfc",

@@ -37,7 +37,7 @@ from .source import PROBE_BATCH, Source
 # Images in the larger batch in which moves are followed, many where all that moves has few elements.
 _MORE, _MANY, _SMALL = 7, 67, 2**14
 _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
-# What a compiled network's inputs can be.
+# The types of a compiled network's inputs.
 INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
 InputDType = str | Mapping[str, str] | None
 SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND", SPARSE_PRODUCT}
@@ -46,20 +46,20 @@ SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND", SPARSE_PRODUC
 def read(frozen: Frozen, input_dtype: InputDType = None) -> Graph:
     """The SOURCE graph.
 
-    ``input_dtype``: "float32", "uint8" or "int8" for all inputs, or for some by their names; others are bytes where the
-    model's own are, else float32.  A network reads bytes as the source model reads ``images.astype(float32)``.
+    ``input_dtype``: "float32", "uint8" or "int8" for all inputs, or for some by name; the others are bytes if the
+    model's own are, otherwise float32.  A network reads bytes as the source model reads ``images.astype(float32)``.
 
-    The graph is executed on zeros, so every shape is known and whatever does not depend on the data (weights and
-    their quantizers, shape arithmetic) is a constant that TensorFlow itself has computed.
+    The graph is executed on zeros, so every shape is known, and everything that does not depend on the data (weights
+    and their quantizers, shape arithmetic) is a constant that TensorFlow itself has computed.
 
     Raises:
-        UnsupportedOpError: an op that depends on the data and has no reader; names the op, the layer, what to do.
+        UnsupportedOpError: an op that depends on the data and has no reader; names the op, the layer and the remedy.
     """
     return GraphReader(frozen).graph(_input_dtypes(frozen, input_dtype))
 
 
 def _input_dtypes(frozen: Frozen, wanted: InputDType) -> list[DType]:
-    """One an input; raises where the names or the types are none."""
+    """One per input; raises if a name or a type is invalid."""
     labels = frozen.input_names
     own = [str(frozen.by_name[name].attrs.get("dtype")) for name in frozen.inputs]
     chosen = {n: dtype if dtype in INPUT_DTYPES else "float32" for n, dtype in zip(labels, own, strict=True)}
@@ -97,9 +97,9 @@ class GraphReader:
         self._check_supported()
         self.shapes: dict[Tensor, tuple[int, ...]] = {}
         self.constants: dict[Tensor, Array] = {}
-        self.slopes: Slopes = {}  # of constants that are none: numbers that grow with the batch
+        self.slopes: Slopes = {}  # numbers that grow with the batch, so they are not constants
         self.fewer: dict[Tensor, tuple[int, ...]] = {}  # shapes for one image less, where anything depends on them
-        self.growing: set[Tensor] = set()  # constants of which there are more in a larger batch
+        self.growing: set[Tensor] = set()  # constants that have more elements in a larger batch
         self.results: dict[Tensor, Node | Moved | Shared] = {}  # of what depends on the data
         self.arranged: dict[Tensor, Moved] = {}  # what has been moved, and keeps the batch first
         self.foreign: set[str] = self._read_by_others()
@@ -259,7 +259,7 @@ class GraphReader:
         )
 
     def _of_batch(self, node: TfNode, tensor: Tensor) -> Shared | int:
-        """What an operand is to the whole batch: a value of it; a number for every image; 0: neither."""
+        """How an operand depends on the whole batch: a value of it; a number per image; 0: not at all."""
         tensor, result = self.frozen.resolve(tensor), self._result(tensor)
         if isinstance(result, Shared):
             return result

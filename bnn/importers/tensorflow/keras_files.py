@@ -52,7 +52,7 @@ _BASES = (
     ("metrics", "Metric"), ("optimizers", "Optimizer"), ("regularizers", "Regularizer"),
 )  # fmt: skip
 _FUNCTIONS = ("activations", "constraints", "initializers", "losses", "metrics", "regularizers")
-_BUILDERS = frozenset({"deserialize", "get", "serialize"})  # they stand beside those, and build what they are given
+_BUILDERS = frozenset({"deserialize", "get", "serialize"})  # they are next to those, and build their arguments
 
 
 def read_config(path: Path, *, unsafe: bool = False) -> tuple[str, Any]:
@@ -181,7 +181,7 @@ def _checked_dataset(where: str, dataset: Any) -> int:
     if plist.get_nfilters():
         name = plist.get_filter(0)[3].decode(errors="replace") or plist.get_filter(0)[0]
         raise CompileError(f"{where} is encoded (filter '{name}'), which Keras does not do; {_AGAIN}")
-    if dataset.dtype.hasobject:  # each could be the same long one, of which the file has one
+    if dataset.dtype.hasobject:  # each could be the same long text, stored once
         raise CompileError(f"{where} contains strings or other elements of variable length, not numbers; {_AGAIN}")
     declared, stored = (dataset.size or 0) * dataset.dtype.itemsize, dataset.id.get_storage_size()
     if stored < declared:

@@ -51,8 +51,8 @@ def tensorflow() -> Any:
 
 
 def without_onednn() -> None:
-    """Have TensorFlow, if it is not imported yet, use its plain kernels: they round every operation alone, where oneDNN
-    fuses and reorders, which changes the last bit of batch norms."""
+    """Make TensorFlow, if it is not imported yet, use its plain kernels: they round every operation separately, while
+    oneDNN fuses and reorders, which changes the last bit of batch norms."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 

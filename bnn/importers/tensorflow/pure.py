@@ -67,7 +67,7 @@ PURE = _COMPUTING - _GRADIENTS
 CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 # Ops that TensorFlow replaces by their functions' nodes while freezing: none of them is executed.
 CONTROL = frozenset({"Case", "If", "StatelessCase", "StatelessIf", "StatelessWhile", "While"})
-# What such ops become.
+# The replacements of such ops.
 LOWERED = frozenset({"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"})
 
 # Ops that Keras' training steps, dropout and recurrent layers leave in a SavedModel; stateful, and never executed.

@@ -18,7 +18,7 @@ def reason(error: Exception) -> str:
     """The line with the problem, without the place, stack and configuration that some messages include."""
     lines = [line for text in _STYLE.sub("", str(error)).splitlines() if (line := text.strip())]
     starts = [i for i, line in enumerate(lines) if _ERROR.match(line)]
-    if starts:  # a stack, or another error's text, stands before the error itself
+    if starts:  # a stack, or another error's text, comes before the error itself
         start = starts[-1]
         lines = [_ERROR.sub(r"\1", lines[start]), *lines[start + 1 :]]
     said = [line for text in lines if not _PLACE.match(text) and (line := _REST.sub("", text))]

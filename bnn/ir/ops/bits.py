@@ -72,10 +72,10 @@ def cast_type(types: Types, _: Attrs) -> TensorType:
 
 
 def binarize(x: Array, threshold: Array | None = None, flip: Array | None = None) -> Array:
-    """The step: +1 where x >= 0 (so sign(0) = sign(-0) = +1), else -1; negative denormals count as zero.
+    """The step: +1 if x >= 0 (so sign(0) = sign(-0) = +1), otherwise -1; negative denormals count as zero.
 
-    With a threshold and a flip per channel: +1 where x >= threshold[c], the other way round where flip[c] is +1.
-    Not a number is reported by the runtime.
+    With a threshold and a flip per channel: +1 if x >= threshold[c], inverted if flip[c] is +1.  The runtime reports
+    NaN.
     """
     if threshold is None or flip is None:
         return np.where(x > -SMALLEST_NORMAL, np.int8(1), np.int8(-1))
@@ -89,7 +89,7 @@ def plane_channels(channels: int) -> int:
 
 def binarize_levels(x: Array, thresholds: Array) -> Array:
     """The number of thresholds that are <= x, in binary: plane p, which begins at channel p * plane_channels(C), holds
-    bit p of every channel's number; what is left of a plane is -1.  Thresholds rise; one for all channels each."""
+    bit p of every channel's number; the rest of a plane is -1.  Thresholds rise, and are the same for all channels."""
     level = (x[..., None] >= thresholds).sum(axis=-1)
     planes = [np.where(level >> p & 1, np.int8(1), np.int8(-1)) for p in range(len(thresholds).bit_length())]
     fill = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % 32)]

@@ -20,13 +20,13 @@ from .sources import constant
 
 CONVOLUTIONS = ("conv2d", "bconv2d", "iconv2d")
 
-# Of a sum of bytes: it, and what is subtracted for the byte that stands for zero, are exact in float32 together.
+# For a sum of bytes: the sum and the correction for the zero byte are together exact in float32.
 MOST_BYTE_PRODUCTS = (2**24 - 1) // (2 * 255)
 
 # A convolution's fused work around its accumulator, in this fixed order; each slot is one float32 operation, and those
 # that name an operand take one more input, in this order.  The bit of a slot in the file is its position here.
 SLOTS: dict[str, bool] = {
-    "zeros": True,  # before it, of bytes (iconv2d, always): operand[channel of the data] stands for zero
+    "zeros": True,  # before it, for bytes (always in iconv2d): operand[channel of the data] is the channel's zero
     "pre_mul": True,  # v * operand[c]      weight scale
     "pre_add": True,  # v + operand[c]      bias
     "clamp0": False,  # min(max(v, lo), hi) activation before batch norm
@@ -35,8 +35,8 @@ SLOTS: dict[str, bool] = {
     "add": True,  # v + operand[c]
     "residual": True,  # v + operand[h, w, c]
     "clamp1": False,  # activation after it
-    "threshold": True,  # bit = accumulator >= operand[c]; alone, or not at all
-    "negated": True,  # beside a threshold: the filters (+1) whose weights the compiler negated; only for reports
+    "threshold": True,  # bit = accumulator >= operand[c]; excludes the other slots
+    "negated": True,  # with a threshold: the filters (+1) whose weights the compiler negated; only for reports
 }
 
 

@@ -18,7 +18,7 @@ from .sources import constant
 
 
 def plain_maker(op: str) -> Maker:
-    """The op of the data alone, with the attributes' defaults."""
+    """The op with the data as its only operand and default attributes."""
     return lambda rng, x: make(op, x)
 
 

@@ -80,7 +80,7 @@ def per_channel_type(count: int, what: str) -> Infer:
 
 
 def clamp(x: Array, lo: float, hi: float) -> Array:
-    """min(max(x, lo), hi) in float32; not-a-number stays."""
+    """min(max(x, lo), hi) in float32; NaN stays."""
     return np.minimum(np.maximum(x, np.float32(lo)), np.float32(hi))
 
 

@@ -67,11 +67,10 @@ def windows(x: Array, a: PoolAttrs, fill: float) -> Array:
 
 
 def max_pool(x: Array, a: PoolAttrs, mask: Array | None = None) -> Array:
-    """Maximum over the taps inside the image; as TensorFlow's, it starts from the lowest finite float and skips
-    not-a-number.
+    """Maximum over the taps inside the image; like TensorFlow's, it starts at the lowest finite float and skips NaN.
 
-    Bits: +1 if any tap is +1 (OR); channels whose mask is +1 take the minimum instead (AND): they carry the
-    complement of a decreasing threshold.
+    Bits: +1 if any tap is +1 (OR); channels whose mask is +1 take the minimum instead (AND): they hold the complement
+    of a decreasing threshold.
     """
     if x.dtype == np.float32:
         return np.asarray(np.fmax.reduce(windows(x, a, float(LOWEST)), axis=(4, 5), initial=LOWEST))

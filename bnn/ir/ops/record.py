@@ -23,18 +23,18 @@ Rng = np.random.Generator
 Maker = Callable[[Rng, Node], Node]  # see draw.py
 # Whether a function of its data never falls in any of them, from the operands: a constant's number, or None for data.
 Rises = Callable[[Sequence["float | None"]], bool]
-# A number that no result lies below, from the attributes and such numbers of the operands.
+# A lower bound of all results, from the attributes and the lower bounds of the operands.
 Least = Callable[[Any, Iterator[float]], float]
 
 INF = float("inf")
-# TensorFlow runs with denormals flushed to zero, so to its comparisons a negative denormal is zero: the step lies just
+# TensorFlow runs with denormals flushed to zero, so its comparisons treat a negative denormal as zero: the step is just
 # above the negative normal float that is nearest to zero.
 SMALLEST_NORMAL = np.finfo(np.float32).tiny
 
 
 def stored(default: Any, *words: str) -> Any:
-    """An attribute that stands in the file: a 32-bit word per name, of float32 where the default is one, else of
-    integers.  An attribute that is not declared so is not written."""
+    """An attribute stored in the file: a 32-bit word per name, float32 if the default is a float, otherwise an integer.
+    Attributes without this declaration are not written."""
     first = default[0] if isinstance(default, tuple) and default else default
     kind = "float" if isinstance(first, float) else "int32_t"
     return field(default=default, metadata={"words": tuple((kind, word) for word in words)})
@@ -77,7 +77,7 @@ class Op:
     infer: Infer
     reference: Reference
     levels: Level = Level.ALL  # where it is legal
-    elementwise: bool = False  # treats every float alone, its operands broadcast
+    elementwise: bool = False  # treats every float separately; its operands broadcast
     library: bool = False  # the C library computes it, or a part: no standard fixes its last bits
     moves: bool = False  # gives its operands' values in other places, and padding
     rearranges: bool = False  # moves, and neither pads nor chooses
@@ -86,7 +86,7 @@ class Op:
     whole_batch: bool = False  # an image's result depends on the other images
     commutative: bool = False  # its two operands may change places
     gives_bytes: bool = False  # its result may be u8
-    rises: Rises | None = None  # where it is monotone; None: not known to be
+    rises: Rises | None = None  # where it is monotone; None: unknown
     least: Least | None = None  # a bound of its values; None: none is known
     bound: Bound | None = None  # by how much rounding lets two results differ
     maker: Maker | None = None  # draws random instances for the tests
@@ -137,7 +137,7 @@ def make(
 
 
 def plain(function: Callable[..., Any]) -> Reference:
-    """The reference that needs no attributes; what is no number, or infinite, is a result like others."""
+    """A reference without attributes; NaN and infinity are ordinary results."""
 
     def reference(*operands: Any, a: Attrs) -> Any:
         with np.errstate(all="ignore"):

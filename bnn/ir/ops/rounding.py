@@ -21,7 +21,7 @@ from .record import OPS, SMALLEST_NORMAL, Operands
 
 UNIT = 2.0**-24  # the largest relative error of one float32 operation
 NOTHING = np.zeros((), np.float32)
-TINY = float(SMALLEST_NORMAL)  # what lies below is flushed to zero, here or there
+TINY = float(SMALLEST_NORMAL)  # smaller values are flushed to zero in one of the computations
 # The largest error of exponentials and similar functions, in TensorFlow and in the C library, for results up to 1.
 FUNCTION = 16 * UNIT
 
@@ -32,7 +32,7 @@ def gamma(products: int) -> float:
 
 
 def magnitude(x: Array) -> Array:
-    """Magnitudes; infinity and not-a-number must be the same in both computations, and nothing is allowed for them."""
+    """Magnitudes; infinity and NaN must be equal in both computations, and no difference is allowed for them."""
     return np.where(np.isfinite(x), np.abs(x), 0).astype(np.float64)
 
 

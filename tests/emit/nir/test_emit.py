@@ -18,7 +18,7 @@ from bnn._types import Array
 from bnn.emit.nir.layers import LayeredNetwork
 from bnn.emit.nir.network import spike_network
 from bnn.emit.nir.proof import pack_spikes, prove, simulate
-from bnn.emit.nir.write import PROFILES, arrange, emit
+from bnn.emit.nir.write import PROFILES, emit, layers_for
 from bnn.errors import CompileError, UnsupportedOpError
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.interpret import run
@@ -63,7 +63,7 @@ def images(rng: Rng, graph: Graph, count: int = 3) -> list[Array]:
 def check(rng: Rng, output: Node, *inputs: Node, profile: str = "if") -> LayeredNetwork:
     """The layers of a graph give the oracle's spikes, sums and outputs."""
     graph = Graph(inputs or tuple(n for n in Graph((), (output,)).nodes() if n.op == "input"), (output,))
-    chain = arrange(graph, profile)
+    chain = layers_for(graph, profile)
     prove(chain, images(rng, graph))
     return chain
 
@@ -76,7 +76,7 @@ def test_random_graphs(profile: str, level: str | None) -> None:
     for seed in graphs.seeds(60):
         sample = graphs.random_graph(seed)
         try:
-            chain = arrange(lower(sample.graph, until=level), profile)
+            chain = layers_for(lower(sample.graph, until=level), profile)
         except CompileError as error:
             assert "layer" in str(error), seed
             continue
@@ -176,7 +176,7 @@ def test_moved_bits(rng: Rng, move: str) -> None:
         a = conv(rng, moved(padded), 8, (1, 1), "a")
         outputs = (dense(rng, flatten(moved(a)), 3), make("unpack", moved(a), name="spikes"))
         graph = Graph((x.inputs[0],), outputs)
-        prove(arrange(graph, "flat"), images(rng, graph))
+        prove(layers_for(graph, "flat"), images(rng, graph))
 
 
 @pytest.mark.parametrize("profile", ["if", "flat"])
@@ -286,14 +286,14 @@ def test_several_inputs_and_outputs(rng: Rng) -> None:
     inputs = (left.inputs[0], right.inputs[0])
     for graph in (Graph(inputs, outputs), Graph(inputs, outputs[:1])):
         for profile in ("if", "flat"):
-            prove(arrange(graph, profile), images(rng, graph))
+            prove(layers_for(graph, profile), images(rng, graph))
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_membranes_keep_their_margin(small: Any, profile: str) -> None:
     """0 < v < 2, never within the margin of the threshold, and float32 gives v exactly in any order of summation."""
     graph = lower(small.graph)
-    chain = arrange(graph, profile)
+    chain = layers_for(graph, profile)
     inputs = small.inputs(4)
     x = pack_spikes(chain.inputs, run(graph, inputs), 4, chain.flat)
     for layer in chain.layers:
@@ -375,10 +375,10 @@ def test_a_step_up_and_down_is_refused(rng: Rng) -> None:
 
 def test_other_refusals(rng: Rng, small: Any) -> None:
     with pytest.raises(CompileError, match=r"profile: found 'spike', expected one of if, lif, flat, cuba"):
-        arrange(lower(small.graph), "spike")
+        layers_for(lower(small.graph), "spike")
     x = input_node("image", (4, 4, 3))
     with pytest.raises(CompileError, match="nothing to emit"):
-        arrange(Graph((x,), (make("unpack", make("binarize", x)),)), "if")
+        layers_for(Graph((x,), (make("unpack", make("binarize", x)),)), "if")
     large = make("max_pool", bits((64, 64, 32)), attrs=PoolAttrs((2, 2), (2, 2)), name="pool")
     with pytest.raises(UnsupportedOpError, match="layer 'pool': as a matrix .* profile 'if' or 'lif'"):
         check(rng, dense(rng, flatten(large), 2), profile="flat")

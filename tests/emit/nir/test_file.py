@@ -15,7 +15,7 @@ import bnn
 from bnn._distribution import install
 from bnn._types import Array
 from bnn.emit.nir.layers import Layer, LayeredNetwork
-from bnn.emit.nir.write import PROFILES, NirSummary, arrange, emit, synapses
+from bnn.emit.nir.write import PROFILES, NirSummary, emit, layers_for, synapses
 from bnn.errors import InputError, ModelFileError
 from bnn.ir.graph import DType
 from bnn.ir.interpret import run
@@ -122,7 +122,7 @@ def test_synapses_are_connections(small: Any, tmp_path: Path) -> None:
     """Of every element, as many as the matrices of the profile 'flat' have, but for the clock, which is an image."""
     found = []
     for profile in ("if", "flat"):
-        chain = arrange(lower(small.graph), profile)
+        chain = layers_for(lower(small.graph), profile)
         clockless = [replace(x, weight=without_clock(x, chain, i)) for i, x in enumerate(chain.layers)]
         shapes = [chain.input_shape, *(layer.shape for layer in chain.layers)]
         found.append([synapses(layer, before) for layer, before in zip(clockless, shapes, strict=False)])

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import bnn
 from bnn.emit.nir.proof import prove
-from bnn.emit.nir.write import arrange
+from bnn.emit.nir.write import layers_for
 from bnn.events import EventEngine
 from bnn.file.read import decode
 from bnn.ir.graph import DType
@@ -96,7 +96,7 @@ def test_keras_models_become_spikes(rng: np.random.Generator, geometry: str, bet
             assert node.op != "concat" or node.type.dtype is DType.b1
             assert node.op != "bconv2d" or node.name == "dense" or node.type.dtype is DType.b1, node.name
     for profile in ("lif", "flat") if "words" not in geometry else ("lif",):
-        prove(arrange(graph, profile), [x])
+        prove(layers_for(graph, profile), [x])
     engine = EventEngine(model)
     for image, expected in zip(x, model(x), strict=True):
         assert np.array_equal(engine.step(image[None]), expected)

@@ -11,7 +11,7 @@ import pytest
 
 import levels
 from bnn.emit.nir.proof import prove
-from bnn.emit.nir.write import PROFILES, arrange, emit
+from bnn.emit.nir.write import PROFILES, emit, layers_for
 from bnn.errors import UnsupportedOpError
 from bnn.ir.graph import Graph
 from bnn.ir.interpret import run
@@ -27,7 +27,7 @@ Rng = np.random.Generator
 def test_activations_of_several_levels(rng: Rng, quantizer: str, kernel: str, profile: str) -> None:
     """As several neurons, one a threshold: the oracle's spikes, and the outputs of the network as it was compiled."""
     graph = lower(levels.network(rng, quantizer, kernel))
-    chain = arrange(graph, profile)
+    chain = layers_for(graph, profile)
     proof = prove(chain, levels.images(rng, graph, 3))
     neurons: Counter[str] = Counter()
     for f in (f for layer in chain.layers if layer.neurons for f in layer.fields if f.kind == "layer"):
@@ -40,7 +40,7 @@ def test_activations_of_several_levels(rng: Rng, quantizer: str, kernel: str, pr
 def test_too_many_levels_are_refused(rng: Rng) -> None:
     graph = lower(levels.network(rng, "dorefa5", "signs"))
     with pytest.raises(UnsupportedOpError, match="layer 'quantizer_.*32 levels would be 31 neurons each, at most 15"):
-        arrange(graph, "if")
+        layers_for(graph, "if")
 
 
 def test_levels_added_as_numbers_are_refused_before_anything_is_written(rng: Rng, tmp_path: Path) -> None:

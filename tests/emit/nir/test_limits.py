@@ -13,7 +13,7 @@ from bnn.emit.nir import layers as nir_layers
 from bnn.emit.nir.layers import as_convolutions
 from bnn.emit.nir.network import SpikeOp, Term
 from bnn.emit.nir.proof import prove, random_inputs
-from bnn.emit.nir.write import LARGEST_LEAKY_T, STEPS_PER_TAU, arrange, synapses
+from bnn.emit.nir.write import LARGEST_LEAKY_T, STEPS_PER_TAU, layers_for, synapses
 from bnn.errors import CompileError, UnsupportedOpError
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
@@ -35,7 +35,7 @@ def test_thresholds_at_the_ends(profile: str) -> None:
     graph = Graph((spikes.inputs[0].inputs[0],), (make("unpack", spikes),))
     images = np.ones((3, 3, 3, 3), np.float32) * np.float32([1, -1, 1]).reshape(3, 1, 1, 1)
     images[2, 0, 0, 0] = -1
-    prove(arrange(graph, profile), [images])
+    prove(layers_for(graph, profile), [images])
 
 
 @pytest.mark.parametrize(("products", "limit", "fits"), [
@@ -56,19 +56,19 @@ def test_the_largest_sums(products: int, limit: int, fits: bool) -> None:
 @pytest.mark.parametrize(("products", "fits"), [(2**17 - 1, True), (2**17, False)])
 def test_the_smallest_margin_of_leaky_neurons(products: int, fits: bool) -> None:
     graph = Graph((), (make("unpack", of_ones(bits((products,)), [0])),))
-    arrange(graph, "flat")
+    layers_for(graph, "flat")
     if fits:
-        arrange(graph, "cuba")
+        layers_for(graph, "cuba")
     else:
         with pytest.raises(CompileError, match="layer 'ones': its margin 1/524288 is too small.*use profile 'flat'"):
-            arrange(graph, "cuba")
+            layers_for(graph, "cuba")
 
 
 def test_the_largest_matrix() -> None:
     """8192 x 8192, and a clock."""
     graph = Graph((), (make("unpack", of_ones(bits((64, 64, 2)), [0, 0])),))
     with pytest.raises(UnsupportedOpError, match="layer 'ones': as a matrix it has 8,193 x 8,193 weights"):
-        arrange(graph, "flat")
+        layers_for(graph, "flat")
 
 
 def test_one_tap_of_the_clock_lies_inside() -> None:
@@ -205,7 +205,7 @@ def test_real_numbers_that_pass_by_all_spikes(rng: Rng) -> None:
     x = input_node("image", (4,))
     sums = dense(rng, make("binarize", x, name="sign"), 4)
     with pytest.raises(UnsupportedOpError, match="real numbers that pass by all spikes"):
-        arrange(Graph((x,), (make("add", sums, x, name="shortcut"),)), "if")
+        layers_for(Graph((x,), (make("add", sums, x, name="shortcut"),)), "if")
 
 
 def test_what_a_proof_is_given(small: Any) -> None:

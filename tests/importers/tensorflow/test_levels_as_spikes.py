@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from bnn import Model
 from bnn.emit.nir.proof import prove
-from bnn.emit.nir.write import arrange
+from bnn.emit.nir.write import layers_for
 from bnn.events import EventEngine
 from bnn.file.write import encode
 
@@ -43,7 +43,7 @@ def test_a_network_of_several_levels(rng: np.random.Generator, quantizer: object
     ]
     graph = check(scramble(tf.keras.Sequential(stack)))
     x = (rng.integers(-16, 17, (4, 8, 8, 2)) / 16).astype(np.float32)
-    prove(arrange(graph, "if"), [x])
+    prove(layers_for(graph, "if"), [x])
     model = Model.from_bytes(encode(graph))
     engine = EventEngine(model)
     for image, expected in zip(x, model(x), strict=True):
