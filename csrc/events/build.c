@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Building an event engine: which op becomes what, and the memory of it all.
+/* Building an event engine: what each op becomes, and the engine's memory.
  *
- * As when a model is opened, the code that measures is the code that fills: bnn_reserve counts first, and gives then.
- * What needs memory therefore follows from an op and its tensors alone; what does not (whether the engine can run the
- * model at all) is decided when there is memory. */
+ * As when a model is opened, the same code measures and fills: bnn_reserve first only counts.  So the memory depends
+ * only on an op and its tensors; everything else (whether the engine can run the model at all) is decided when there is
+ * memory. */
 #include "events/events.h"
 #include "model/validate.h"
 #include "run/window.h"
 
 #include <string.h>
 
-/* Additions that the spikes of a slice cause, about: a millisecond; tests set it to few. */
+/* Approximate additions from the spikes of a slice: a millisecond; tests set it to few. */
 #ifndef BNN_EVENTS_SLICE
 #define BNN_EVENTS_SLICE (UINT64_C(1) << 24)
 #endif
 
-/* The model's input that a tensor is, element for element, or BNN_NONE. */
+/* The model's input that equals a tensor, element by element, or BNN_NONE. */
 static uint32_t same_as_input(const struct bnn_model *m, uint32_t tensor)
 {
     while (m->tensors[tensor].storage != BNN_INPUT) {
@@ -31,7 +31,7 @@ static uint32_t same_as_input(const struct bnn_model *m, uint32_t tensor)
     return (uint32_t)m->tensors[tensor].offset;
 }
 
-/* The op whose sums a layer's neurons go by: its own, or, where a binarize stands right behind a convolution, that. */
+/* The op whose sums decide a layer's neurons: its own, or the convolution directly before a binarize. */
 static uint32_t sums_of(const struct bnn_model *m, uint32_t number)
 {
     const struct bnn_op *op = &m->ops[number];
@@ -40,7 +40,7 @@ static uint32_t sums_of(const struct bnn_model *m, uint32_t number)
     const struct bnn_tensor *x = bnn_op_input(m, op, 0);
     if (op->row->opcode != BNN_OP_BINARIZE || x->storage == BNN_INPUT)
         return BNN_NONE;
-    /* An op wrote it: a binarize reads no constant, as bnn_model_open checked. */
+    /* An op wrote it: bnn_model_open checked that a binarize reads no constant. */
     return m->ops[x->written].row->opcode == BNN_OP_CONV2D ? x->written : BNN_NONE;
 }
 
@@ -76,7 +76,7 @@ static void describe_conv(const struct bnn_model *m, struct bnn_layer *l)
     l->count.dense = info.binary_macs + info.float_macs;
 }
 
-/* What delivering and firing cost, at most; taps: of a pool's window, inside the image. */
+/* The largest cost of delivering and firing; taps: those of a pool's window inside the image. */
 static void describe_work(struct bnn_layer *l, uint64_t taps)
 {
     enum { NEURON = 8, TAP = 16 }; /* an epilogue; finding the targets of a tap, in additions */
@@ -86,13 +86,13 @@ static void describe_work(struct bnn_layer *l, uint64_t taps)
     l->slice = 1 + (size_t)(BNN_EVENTS_SLICE / (32 * additions));
 }
 
-/* Everything of a layer that its op tells: no memory is needed. */
+/* The members of a layer that follow from its op and need no memory. */
 static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
 {
     const struct bnn_op *op = &m->ops[number];
     struct bnn_layer l;
     memset(&l, 0, sizeof l);
-    (void)bnn_events_find_kind(m, op, &l.kind); /* there is one: bnn_events_check_ops */
+    (void)bnn_events_find_kind(m, op, &l.kind); /* it exists: bnn_events_check_ops */
     l.op = number;
     l.sums = sums_of(m, number);
     l.in = l.out = l.input = l.residual = BNN_NONE;
@@ -121,7 +121,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     }
     l.row_length = (size_t)l.kernel_h * l.kernel_w * l.group_out;
     describe_work(&l, l.kind == BNN_LAYER_POOL ? bnn_pool_window(op->attrs, x) : 1);
-    if (l.kind == BNN_LAYER_ENCODER && l.residual == BNN_NONE) /* else more than its input decides */
+    if (l.kind == BNN_LAYER_ENCODER && l.residual == BNN_NONE) /* otherwise more than its input decides */
         l.input = same_as_input(m, source->inputs[0]);
     if (op->row->opcode == BNN_OP_BINARIZE && op->input_count == 3) {
         l.limits = bnn_op_input(m, op, 1)->data;
@@ -162,7 +162,7 @@ static struct bnn_population reserve_population(struct bnn_prepare *p, uint32_t 
     return s;
 }
 
-/* Who reads which population: lists in the order of layers. */
+/* The readers of each population: lists in the order of layers. */
 static void connect(struct bnn_events *e)
 {
     uint32_t count = 0;
@@ -244,7 +244,7 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
     struct bnn_events e;
     size_t populations, operands, layers = count_layers(m, &populations, &operands), context_bytes;
     memset(&e, 0, sizeof e);
-    (void)bnn_context_size(m, 1, 1, &context_bytes); /* BNN_OK: opening asked, too */
+    (void)bnn_context_size(m, 1, 1, &context_bytes); /* BNN_OK: checked at opening, too */
     void *memory = bnn_reserve(p, context_bytes, 1);
     if (p->memory != NULL) {
         (void)bnn_context_create(m, 1, 1, memory, context_bytes, &e.context);
@@ -310,7 +310,7 @@ bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *p
     return status;
 }
 
-/* Zeros, unless the poll stops it: memory that nobody used before takes long. */
+/* Zeros, unless the poll stops it: writing fresh memory takes long. */
 static int clear(unsigned char *memory, size_t bytes, bnn_poll *poll, void *argument)
 {
     for (size_t at = 0; at < bytes; at += 4 * BNN_POLL_WORK) {

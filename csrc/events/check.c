@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What an event engine can run: decided when it is made, so that whatever is looked up later exists. */
+/* What an event engine can run: decided at creation, so that everything that is looked up later exists. */
 #include "events/events.h"
 #include "model/validate.h"
 
@@ -30,7 +30,7 @@ int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn
     }
 }
 
-/* Refuses a layer that reads constant bits: nobody sends spikes of those. */
+/* Refuses a layer that reads constant bits, because nothing sends spikes for them. */
 static bnn_status check_layer(struct bnn_prepare *p, const struct bnn_op *op, bnn_layer_kind kind)
 {
     if (kind == BNN_LAYER_ENCODER)
@@ -65,7 +65,7 @@ bnn_status bnn_events_check_ops(struct bnn_prepare *p)
     return BNN_OK;
 }
 
-/* Whether a layer's bits, which go by its epilogue, may be those of what is no number: bnn_run reports that. */
+/* Whether a layer's bits, decided by its epilogue, may come from NaN, which bnn_run reports. */
 static int may_be_no_number(const struct bnn_layer *l)
 {
     return l->kind == BNN_LAYER_SYNAPSES && !l->fires &&

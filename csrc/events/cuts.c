@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Epilogues of whatever sums a layer may see: whether they give numbers, and where their bit changes. */
+/* Epilogues over all sums that a layer may see: whether the results are numbers, and where the bit changes. */
 #include "epilogue.h"
 #include "events/events.h"
 
 #include <string.h>
 
-/* Floats as whole numbers in the same order, and back. */
+/* Floats as integers in the same order, and back. */
 static int64_t ordered(float v)
 {
     int32_t bits;
@@ -34,8 +34,8 @@ static int encoder_bit(const struct bnn_layer *l, float sum, size_t c)
     return bnn_events_decide(l, bnn_finish(sum, &l->finish, c, NULL), c);
 }
 
-/* Each operation of an epilogue rounds a monotone function: so all between is finite where every operand is, and what
- * comes out at both ends. */
+/* Each operation of an epilogue rounds a monotone function: so all values between are finite if every operand is, and
+ * the results at both ends are. */
 int bnn_events_gives_numbers(const struct bnn_layer *l, float most)
 {
     const struct bnn_epilogue *f = &l->finish;
@@ -48,7 +48,7 @@ int bnn_events_gives_numbers(const struct bnn_layer *l, float most)
     return found;
 }
 
-/* One comparison instead of an epilogue, for sums from -most to most: the bit changes once at most, at a float that
+/* One comparison instead of an epilogue, for sums from -most to most: the bit changes at most once, at a float that
  * bisection finds. */
 void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *l, float most)
 {

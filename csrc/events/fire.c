@@ -69,7 +69,7 @@ int bnn_events_decide(const struct bnn_layer *l, float v, size_t channel)
     return (v >= l->limits[channel]) != (int)(l->flips[channel / 32] >> channel % 32 & 1);
 }
 
-/* What neurons of a pixel should fire: `count` of them, at most 32. */
+/* The bits that neurons of a pixel should have: `count` of them, at most 32. */
 static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel, uint32_t count)
 {
     size_t at = pixel * l->out_c + channel;
@@ -87,7 +87,7 @@ static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel
     return word;
 }
 
-/* What pooling neurons of a pixel should fire, by the bits of their window. */
+/* The bits that pooling neurons of a pixel should have, from the bits of their window. */
 static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, uint32_t first, uint32_t words,
                  uint32_t *fire)
 {
@@ -108,7 +108,7 @@ static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t p
     }
 }
 
-enum { WORDS = 64 }; /* looked at together */
+enum { WORDS = 64 }; /* checked together */
 
 /* changed[k]: the neurons of word first + k of a pixel that fire now and should not, or should and do not; gives a bit for
  * each word that has any.  Neurons that do not exist may seem to. */
@@ -147,7 +147,7 @@ static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, size_t
         uint64_t differ = find_changes(e, l, pixel, first, words, changed);
         if (first + words == out->words)
             changed[words - 1] &= last;
-        for (; differ != 0; differ &= differ - 1) { /* no branch for every word: each would be a guess */
+        for (; differ != 0; differ &= differ - 1) { /* no branch per word: each would be unpredictable */
             uint32_t k = bnn_lowest_bit(differ);
             bnn_events_emit_word(e, out, pixel, first + k, changed[k]);
         }

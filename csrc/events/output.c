@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What comes out: readouts and what follows them, on demand; states, counts, the break-even. */
+/* Results: readouts and the ops after them, on demand; states, counts, the break-even. */
 #include "epilogue.h"
 #include "events/events.h"
 #include "run/view.h"
@@ -24,7 +24,7 @@ static void read_out(struct bnn_events *e, const struct bnn_layer *l)
                                      residual != NULL ? residual + at : NULL);
 }
 
-/* An op on real values, by the synchronous code. */
+/* An op on real values, with the synchronous code. */
 static void step(struct bnn_events *e, uint32_t number)
 {
     const struct bnn_op *op = &e->model->ops[number];
@@ -138,7 +138,7 @@ bnn_status bnn_events_set_limit(bnn_events *e, uint32_t layer, size_t limit)
     return BNN_OK;
 }
 
-/* Measuring both ways: spikes of up to so many input pixels, there and back. */
+/* Timing both ways: spikes of at most this number of input pixels, there and back. */
 static const uint32_t probes = 32, repeats = 8;
 static const size_t rounds = 5;
 
@@ -147,7 +147,8 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* Nanoseconds for spikes of `pixels` input pixels in the bits of `mask` of every word: there and back, so often. */
+/* Nanoseconds for spikes of `pixels` input pixels in the bits of `mask` of every word: there and back, several
+ * times. */
 static uint64_t time_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_clock *clock, uint32_t pixels, uint32_t mask)
 {
     struct bnn_population *p = &e->populations[l->in];
@@ -167,7 +168,7 @@ static uint64_t time_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_clock
         bnn_events_add(e, l, &there);
         bnn_events_add(e, l, &back);
         if (l->kind != BNN_LAYER_READOUT)
-            bnn_events_settle(e, l); /* nothing changed: only the time it takes to see that */
+            bnn_events_settle(e, l); /* nothing changed: only the time to find that out */
     }
     uint64_t took = clock() - start;
     for (; p->waiting > 0; p->waiting--) {
@@ -194,7 +195,7 @@ static void calibrate_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_cloc
     /* a pixel and its spikes: few = pixel + words * spike, many = pixel + all channels * spike */
     double passes = 2.0 * repeats * pixels, more = (double)(p->c - p->words), each = (double)few / passes;
     double spike = more > 0 && many > few ? (double)(many - few) / passes / more : each / p->words;
-    spike = spike > 0.01 ? spike : 0.01; /* a clock of too few steps */
+    spike = spike > 0.01 ? spike : 0.01; /* a clock that is too coarse */
     l->pixel_cost = each > spike * p->words ? each / spike - p->words : 0;
     l->count.limit = (size_t)((double)whole / spike);
     l->stale = stale;
@@ -206,7 +207,7 @@ static void calibrate_encoder(struct bnn_events *e, struct bnn_layer *l, bnn_clo
     uint64_t few = UINT64_MAX, whole = UINT64_MAX;
     int stale = l->stale;
     if (e->step == 0.0f)
-        bnn_events_find_cuts(e, l, 1e6f); /* as there will be some */
+        bnn_events_find_cuts(e, l, 1e6f); /* as after a promise */
     size_t count = e->inputs[l->input].count, pixels = count < 4 * probes ? count : 4 * probes,
            first = (count - pixels) / 2;
     for (size_t round = 0; round < rounds && !e->stopped; round++) {
@@ -250,8 +251,8 @@ bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
         l->count = count;
         if (l->out == BNN_NONE)
             continue;
-        /* What was timed may have left other bits, which the next layer must not see: membranes of an encoder that was
-         * promised nothing mean nothing. */
+        /* The timed runs may have left other bits, which the next layer must not see: membranes of an encoder without a
+         * promise are meaningless. */
         struct bnn_population *p = &e->populations[l->out];
         memcpy(p->bits, p->seen, (size_t)p->h * p->w * p->words * sizeof *p->bits);
     }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* Position of a tap in a row: columns run backwards, so that with stride 1 neighbouring taps of an input pixel hit
+/* Position of a tap in a row: columns run backwards, so that with stride 1 neighbouring taps of an input pixel reach
  * neighbouring outputs, and a whole row of the kernel is one addition. */
 static size_t tap_offset(const struct bnn_layer *l, uint32_t ky, uint32_t kx)
 {
@@ -29,7 +29,8 @@ static void fill_rows(struct bnn_events *e, const struct bnn_layer *l, const str
     }
 }
 
-/* The exponent of the last bit of a float: it is an odd multiple of 2^exponent; 0 has none (greater than any). */
+/* The exponent of the last bit of a float: it is an odd multiple of 2^exponent; 0 has none (a value greater than
+ * any). */
 static int last_bit(float v)
 {
     uint32_t bits;
@@ -55,7 +56,7 @@ static float power_of_two(int exponent)
     return v;
 }
 
-/* Float rows; finds the step of all weights and the greatest sum of magnitudes. */
+/* Float rows; finds the step of all weights and the largest sum of magnitudes. */
 static void fill_float_rows(struct bnn_events *e, struct bnn_layer *l, const struct bnn_tensor *w, float *rows)
 {
     enum { CHUNK = 64 };
@@ -77,12 +78,12 @@ static void fill_float_rows(struct bnn_events *e, struct bnn_layer *l, const str
                     step = bit < step ? bit : step;
                     sum += weight < 0.0f ? -weight : weight;
                 }
-        l->row_sum = !(sum <= l->row_sum) ? sum : l->row_sum; /* not-a-number too */
+        l->row_sum = !(sum <= l->row_sum) ? sum : l->row_sum; /* also for NaN */
     }
     l->row_step = power_of_two(step == 1 << 10 ? 0 : step);
 }
 
-/* A threshold moved to where it still says the same of what the layer's products can reach. */
+/* A threshold limited to the reach of the layer's products, where it gives the same bits. */
 static int32_t within_reach(const struct bnn_layer *l, int32_t threshold)
 {
     int32_t reach = (int32_t)(l->kernel_h * l->kernel_w * l->group_in); /* below 2**24, as bnn_model_open checked */
@@ -91,7 +92,7 @@ static int32_t within_reach(const struct bnn_layer *l, int32_t threshold)
     return threshold > reach ? reach + 1 : threshold;
 }
 
-/* count elements and room for vectors that look past them. */
+/* count elements, with room for vectors that extend beyond them. */
 static void *reserve_slack(struct bnn_prepare *p, size_t count, size_t size)
 {
     return bnn_reserve(p, count + BNN_SLACK / size, size);

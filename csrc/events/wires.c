@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Wires: what an op that moves bits does to a spike.  Each op is asked when the engine is made, whatever it is. */
+/* Wires: what an op that moves bits does to a spike.  Each op is run on numbered bits when the engine is created,
+ * whatever the op is. */
 #include "events/events.h"
 
 #include <string.h>
@@ -7,15 +8,15 @@
 void bnn_events_reserve_wires(struct bnn_prepare *p, struct bnn_layer *l)
 {
     const struct bnn_op *op = &p->model->ops[l->op];
-    size_t inputs = 0; /* of a concat as many as outputs */
+    size_t inputs = 0; /* for a concat, as many as outputs */
     for (uint32_t i = 0; i < bnn_events_operands(op); i++)
         inputs += (size_t)bnn_elements(bnn_op_input(p->model, op, i));
     l->first_wire = bnn_reserve(p, inputs + 1, sizeof *l->first_wire);
     l->wires = bnn_reserve(p, l->count.neurons, sizeof *l->wires);
 }
 
-/* Runs the op on bit b of the numbers of its input neurons, from 1 on, and adds what comes out to those of its outputs;
- * gives how many inputs there are. */
+/* Runs the op on bit b of the numbers of its input neurons, counted from 1, and adds the result to the numbers of its
+ * outputs; returns the number of inputs. */
 static uint32_t send_bit(struct bnn_events *e, const struct bnn_layer *l, uint32_t b, uint32_t *numbers)
 {
     const struct bnn_op *op = &e->model->ops[l->op];
@@ -42,12 +43,12 @@ void bnn_events_find_wires(struct bnn_events *e, struct bnn_layer *l)
     uint32_t *first = l->first_wire, b = 0, end = 0;
     uint64_t inputs;
     memset(numbers, 0, l->count.neurons * sizeof *numbers);
-    do /* so many bits that an output that is always set has a number greater than any */
+    do /* enough bits that an always set output has a number greater than any input's */
         inputs = send_bit(e, l, b, numbers);
     while ((inputs + 1) >> ++b != 0 && !e->stopped);
     memset(first, 0, (size_t)(inputs + 1) * sizeof *first);
     for (size_t i = 0; i < l->count.neurons; i++)
-        if (numbers[i] - 1 < inputs) /* unsigned: one that is never set, too, comes from no input */
+        if (numbers[i] - 1 < inputs) /* unsigned: an output that is never set comes from no input either */
             first[numbers[i] - 1]++;
     for (size_t i = 0; i <= inputs; i++)
         first[i] = end += first[i];
