@@ -209,7 +209,7 @@ def _attributes(record: Op, raw: bytes, target: _Tensor, where: str) -> Attrs:
         at += 4 * len(kinds)
         if f.name in ("slots", "layer_slots"):
             if found[0] >> len(SLOTS):
-                _bad(f"{where}: found {f.name} {found[0]:#x}, of which some do not exist")
+                _bad(f"{where}: found {f.name} {found[0]:#x} with unknown slots")
             values[f.name] = tuple(slot for bit, slot in enumerate(SLOTS) if found[0] >> bit & 1)
         elif kinds:
             values[f.name] = found if isinstance(f.default, tuple) else found[0]

@@ -25,7 +25,7 @@ _SOURCE_TYPES = (("constant", DType.i32), ("input", DType.u8), ("input", DType.i
 
 REQUIREMENTS = (
     Requirement(
-        "source graphs hold float32 only, and indices, and inputs of bytes",
+        "source graphs hold only float32, indices, and byte inputs",
         Level.SOURCE,
         lambda n: n.type.dtype is not DType.f32 and (n.op, n.type.dtype) not in _SOURCE_TYPES,
     ),
@@ -40,7 +40,7 @@ REQUIREMENTS = (
         ),
     ),
     Requirement(
-        "signed bytes are inputs, and read by excess_128 alone",
+        "signed bytes are inputs, and only excess_128 reads them",
         Level.ALL,
         lambda n: (
             n.type.dtype is DType.i8
@@ -53,12 +53,12 @@ REQUIREMENTS = (
         "32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant
     ),
     Requirement(
-        "filters and epilogue operands are constants (but for the residual)",
+        "filters and epilogue operands are constants (except for the residual)",
         Level.BINARY | Level.RUNTIME,
         lambda n: n.op in CONVOLUTIONS and not _operands_constant(n),
     ),
     Requirement(
-        "the data of an elementwise operation have as many dimensions as its result (the batch stands before them)",
+        "the data of an elementwise operation have as many dimensions as its result (the batch comes before them)",
         Level.ALL,
         lambda n: OPS[n.op].elementwise and not _ranks_agree(n),
     ),

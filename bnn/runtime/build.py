@@ -85,7 +85,7 @@ static void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds)
     ((uint64_t *)ticks)[op] += nanoseconds;
 }
 
-/* Of networks with one input, of so many elements. */
+/* For networks with one input of `size` elements. */
 static bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size_t size, uint64_t *nanoseconds,
                                    size_t runs)
 {

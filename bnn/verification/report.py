@@ -190,7 +190,7 @@ def _text(report: VerifyReport) -> str:
     lines = [
         f"Each layer fed {own} input, {quantity(report.images - report.images_with_nan, 'image')}\n",
         _table(report.layers),
-        "\nThe network alone: bits of all images, floats of those without a different bit\n",
+        "\nThe network alone: bits of all images, floats of images without a different bit\n",
         _table(end.layers),
         "",
         f"images with a different bit: {end.images_with_different_bits:,}",
@@ -203,7 +203,7 @@ def _text(report: VerifyReport) -> str:
         f"largest difference of an output: {end.largest_output_difference:.3g}",
     ]
     if report.images_with_nan:
-        lines.append(f"images in which not-a-number reaches a quantizer, not compared: {report.images_with_nan:,}")
+        lines.append(f"images in which NaN reaches a quantizer, not compared: {report.images_with_nan:,}")
     lines += [
         "",
         f"float layers: {quantity(report.different_floats, 'value')} differ by more than rounding",
@@ -212,7 +212,7 @@ def _text(report: VerifyReport) -> str:
     wrong = list(dict.fromkeys(check.layer for check in report.layers if check.failed))
     if wrong:
         more = f" and {quantity(len(wrong) - 1, 'layer')} after it" if len(wrong) > 1 else ""
-        lines.append(f"Fed {own} input, the first that differs is '{wrong[0]}'{more}.")
+        lines.append(f"With {own} input, the first layer that differs is '{wrong[0]}'{more}.")
     if report.hint:
         lines.append(report.hint)
     return "\n".join(lines)

@@ -80,7 +80,7 @@ def test_not_a_number(call: Any, pair: tuple[Path, Path], tmp_path: Path) -> Non
     np.save(tmp_path / "x.npy", x)
     done = call("verify", *pair, "--data", tmp_path / "x.npy")
     assert done.status == 0 and "5 images" in done.out
-    assert "images in which not-a-number reaches a quantizer, not compared: 1" in done.out
+    assert "images in which NaN reaches a quantizer, not compared: 1" in done.out
     assert call("verify", *pair, "--data", tmp_path / "x.npy", "--json").json["images_with_nan"] == 1
 
 

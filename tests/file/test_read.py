@@ -176,7 +176,7 @@ DAMAGE: dict[str, tuple[int, str, int | None, int, str]] = {
     "tensor that is written": (op(0, 12), "I", 3, 6, "found tensor 6, expected one of 6"),
     "tensor that is written twice": (op(2, 12), "I", 5, 3, "or writes tensor 3 twice"),
     "input that is written": (op(0, 12), "I", 3, 0, "or writes tensor 0 twice"),
-    "slot": (SLOT_WORD, "I", None, 1 << len(SLOTS), r"found slots 0x\w+, of which some do not exist"),
+    "slot": (SLOT_WORD, "I", None, 1 << len(SLOTS), r"found slots 0x\w+ with unknown slots"),
     "shape of a result": (tensor(3, 8), "I", 2, 3, r"gives b1\[2, 3, 5\], but its tensor is b1\[3, 3, 5\]"),
     "type of a result": (tensor(3, 0), "B", 1, 0, r"gives b1\[2, 3, 5\], but its tensor is f32\[2, 3, 5\]"),
 }  # fmt: skip

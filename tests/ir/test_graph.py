@@ -233,7 +233,7 @@ def graph_of(node: Node) -> Graph:
 def test_verifier_names_pass_node_layer_and_rule() -> None:
     bits = make("binarize", X, name="layer")
     where = "binarize of layer 'layer' : b1[4, 5, 3]"
-    refused(graph_of(bits), Level.SOURCE, where, "source graphs hold float32 only")
+    refused(graph_of(bits), Level.SOURCE, where, "source graphs hold only float32")
     refused(graph_of(make("copy", X, name="layer")), Level.BINARY, "copy of layer 'layer'", "not legal at level BINARY")
     refused(graph_of(replace(bits, type=TensorType((1,), DType.b1))), Level.BINARY, "its type should be b1[4, 5, 3]")
     refused(graph_of(replace(bits, type=TensorType((4, 5, 3), DType.f32))), Level.BINARY, "should be b1[4, 5, 3]")
@@ -264,7 +264,7 @@ def test_operands_of_layers_are_constants_but_the_residual() -> None:
     added = make("conv2d", X, W, shortcut, attrs=ConvAttrs(slots=("residual",)))
     spec.verify(graph_of(added), Level.BINARY)
     shifted = make("conv2d", X, W, make("sign", other), attrs=ConvAttrs(slots=("add",)), name="c")
-    refused(graph_of(shifted), Level.BINARY, "conv2d of layer 'c'", "are constants (but for the residual)")
+    refused(graph_of(shifted), Level.BINARY, "conv2d of layer 'c'", "are constants (except for the residual)")
 
 
 def test_bytes_are_copied_and_read_and_no_more() -> None:
@@ -278,7 +278,7 @@ def test_bytes_are_copied_and_read_and_no_more() -> None:
     ):  # fmt: skip
         refused(graph_of(node), Level.RUNTIME, "bytes are inputs, or copies of them")
     for node in (make("copy", signed), make("concat", signed, signed)):
-        refused(graph_of(node), Level.RUNTIME, "signed bytes are inputs, and read by excess_128 alone")
+        refused(graph_of(node), Level.RUNTIME, "signed bytes are inputs, and only excess_128 reads them")
 
 
 def test_indices_count_elements_of_the_data() -> None:
@@ -325,7 +325,7 @@ def test_a_pass_that_breaks_the_graph_is_named(monkeypatch: pytest.MonkeyPatch) 
         return replace(graph, outputs=(make("binarize", graph.outputs[0], name="layer"),))
 
     monkeypatch.setattr(passes, "PIPELINE", ((broken, Level.SOURCE),))
-    with pytest.raises(VerifierError, match=r"after broken: binarize of layer 'layer' : b1\[.*float32 only"):
+    with pytest.raises(VerifierError, match=r"after broken: binarize of layer 'layer' : b1\[.*only float32"):
         passes.lower(graph_of(make("sign", X)))
 
 

@@ -313,6 +313,6 @@ def test_the_report_in_words(rng: np.random.Generator) -> None:
     report = bnn.verify(keras, model, {model.input_names[0]: images})
     assert report.ok and "OK" in str(report) and "conv" in str(report)
     report = bnn.verify(scrambled(keras, 1), model, images)
-    assert not report.ok and "Fed Keras' own input, the first that differs is '" in str(report)
+    assert not report.ok and "With Keras' own input, the first layer that differs is '" in str(report)
     with pytest.raises(bnn.InputError, match="missing.*unknown: 'other'"):
         bnn.verify(keras, model, {"other": images})

@@ -126,9 +126,9 @@ def test_the_words() -> None:
         "images without a different bit: 15; in 16 of them outputs differ by more than rounding",
         "images whose class differs: 17; 18 of them without a different bit and by more than rounding",
         "largest difference of an output: 0.19",
-        "images in which not-a-number reaches a quantizer, not compared: 1",
+        "images in which NaN reaches a quantizer, not compared: 1",
         "float layers: 0 values differ by more than rounding", "binary layers: 12 bits differ.  DIFFERENT",
-        "Fed Keras' own input, the first that differs is 'b' and 2 layers after it.", "a hint",
+        "With Keras' own input, the first layer that differs is 'b' and 2 layers after it.", "a hint",
     ):  # fmt: skip
         assert line in text.splitlines()
     rows = [row.split() for row in text.splitlines() if " bits " in row and row[:1] in ("a", "b", "c")]
@@ -136,7 +136,7 @@ def test_the_words() -> None:
     assert rows[:2] == [["a", "float", *counts, "0", "0.5"], ["b", "binary", *counts, "3", "0.5"]]
     assert "that differs is 'b' and 1 layer after it." in str(VerifyReport(1, layers[:3], EndToEnd()))
     one = str(VerifyReport(1, layers[1:2], EndToEnd()))
-    assert "Fed the source model's own input, the first that differs is 'b'." in one and "not-a-number" not in one
+    assert "With the source model's own input, the first layer that differs is 'b'." in one and "NaN" not in one
     assert "the first that differs" not in str(report()) and LayerCheck("a", "op", "sums", True).exact
 
 

@@ -72,8 +72,8 @@ class Views:
                 self._pieces[node] = self._by_pixels(node)
 
     def pieces(self, x: Node, one_pixel: bool = False) -> list[Piece]:
-        """Where the channels of a tensor of bits come from; of a layer's own bits, and of bits that a view moves from
-        pixel to pixel, from itself.  ``one_pixel``: the reader takes any elements, where ``x`` is one pixel."""
+        """The origins of a bit tensor's channels; a layer's own bits, and bits that a view moves from pixel to pixel,
+        are their own origin.  ``one_pixel``: the reader takes any elements if ``x`` is one pixel."""
         if one_pixel and x in self._places and spatial(x.type.shape)[:2] == (1, 1):
             return _by_elements(self._places[x])
         return self._pieces.get(x) or _own(x)

@@ -29,7 +29,8 @@ _FEW = 64
 
 def slopes(frozen: Frozen, values: Mapping[Tensor, Array], shapes: Shapes, fewer: Shapes) -> Slopes:
     """By how much each number of a tensor grows with every image of a batch: float64 of the tensor's shape, nan where
-    it is unknown.  Of ``values``, tensors that do not depend on the data; those of which no number grows are left out.
+    it is unknown.  For ``values``, tensors that do not depend on the data; tensors in which no number grows are left
+    out.
     ``shapes``: of all tensors then, ``fewer``: for a batch of one image less.
     """
     found: Slopes = {}
@@ -63,7 +64,7 @@ def _slope(value: Array, now: Array | None, more: int, slope: Array | None) -> A
 def computed(
     frozen: Frozen, values: Mapping[Tensor, Array], shapes: Shapes, fewer: Shapes, more: int
 ) -> dict[Tensor, Array | None]:
-    """The tensors that depend on the shape of the data alone, for so many more images; None: cannot be computed."""
+    """The tensors that depend only on the shape of the data, for a batch of another size; None: cannot be computed."""
     found: dict[Tensor, Array | None] = {}
     for node in frozen.nodes:
         inputs = [frozen.resolve(t) for t in node.inputs]
