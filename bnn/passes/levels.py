@@ -143,10 +143,10 @@ def thresholds_of(bits: Node) -> tuple[Node, Array] | None:
     planes = bits.inputs if bits.op == "concat" else (bits,)
     if any(p.op != "binarize" or p.inputs[0] is not planes[0].inputs[0] for p in planes):
         return None
-    steps = [np.unique(p.inputs[1].value) if p.inputs[1:] else np.array([JUST_BELOW_ZERO]) for p in planes]
-    if any(len(t) != 1 for t in steps) or any((p.inputs[2].value > 0).any() for p in planes if p.inputs[2:]):
+    values = [np.unique(p.inputs[1].value) if p.inputs[1:] else np.array([JUST_BELOW_ZERO]) for p in planes]
+    if any(len(v) != 1 for v in values) or any((p.inputs[2].value > 0).any() for p in planes if p.inputs[2:]):
         return None
-    thresholds = np.concatenate(steps)
+    thresholds = np.concatenate(values)
     return (planes[0].inputs[0], thresholds) if (thresholds[1:] >= thresholds[:-1]).all() else None
 
 
@@ -166,10 +166,10 @@ class Staircase:
 
 def _staircase(known: Levels | None) -> Staircase | None:
     """Levels as a function of the farthest possible float."""
-    steps = thresholds_of(known.bits) if known is not None else None
-    if known is None or steps is None:
+    found = thresholds_of(known.bits) if known is not None else None
+    if known is None or found is None:
         return None
-    own = Staircase(steps[0], known.values, steps[1])
+    own = Staircase(found[0], known.values, found[1])
     below = _staircase(levels(own.x))  # its operand is levels, too
     return own if below is None else Staircase(below.x, own.at(below.values), below.thresholds)
 

@@ -26,7 +26,7 @@ def recognize_quantizers(graph: Graph) -> Graph:
 
     A candidate consists of elementwise ops that never decrease, with scalar constants, and ends in a sign, a rounding,
     or a clip after one: Larq's sign is sign(sign(x) + 0.1), its ternary quantizer a sign of a sum of two signs,
-    DoReFa's rounds a clip. Such a composition never decreases either, so bisection over the ordered floats finds all
+    DoReFa's rounds a clip.  Such a composition never decreases either, so bisection over the ordered floats finds all
     its steps.  A function that only resembles a sign is not one: a bare sign is 0 at 0.
     """
     new: dict[Node, Node] = {}
@@ -34,8 +34,8 @@ def recognize_quantizers(graph: Graph) -> Graph:
     for node in graph.nodes():
         found = list(_recognize(node)) if _may_end(node) else []
         if found and not _stays(node, found, users):  # what lay between has no user left, unless it has others
-            steps, code = _best(node, found, users)
-            new[node] = quantized(node, replace(steps, x=new[steps.x]), code)
+            stair, code = _best(node, found, users)
+            new[node] = quantized(node, replace(stair, x=new[stair.x]), code)
         else:
             new[node] = with_inputs(node, tuple(new[i] for i in node.inputs))
     return graph if all(old is made for old, made in new.items()) else graph.mapped(new)
@@ -56,10 +56,10 @@ def _recognize(node: Node) -> Iterator[Staircase]:
     for x in regions(node):
         if x.is_constant or x.type != node.type:
             continue
-        steps = staircase(function(node, x), MOST_STEPS)
-        if steps is not None:
+        stair = staircase(function(node, x), MOST_STEPS)
+        if stair is not None:
             found = True
-            yield Staircase(x, *steps)
+            yield Staircase(x, *stair)
         elif found:  # further up it is not a staircase any more
             return
 
@@ -84,20 +84,20 @@ def _best(node: Node, found: list[Staircase], users: Users) -> tuple[Staircase, 
         always = np.full(unreached, -np.inf, np.float32)
         choices.append(Staircase(last.x, whole, np.concatenate([always, last.thresholds]), unreached))
     elif unreached:
-        choices += [steps for steps in reversed(found) if len(steps.values) == len(whole)][:1]
-    tries = [(steps, code) for steps in choices for code in codes(steps.values, node.type.shape[-1])]
+        choices += [stair for stair in reversed(found) if len(stair.values) == len(whole)][:1]
+    tries = [(stair, code) for stair in choices for code in codes(stair.values, node.type.shape[-1])]
     return next((t for t in tries if _suits(node, *t, users)), tries[0])
 
 
-def _suits(node: Node, steps: Staircase, code: int, users: Users) -> bool:
-    """Whether layers can read levels coded so as bits: evenly spaced, and padded with what they pad with."""
-    todo, seen = [(node, steps.values)], {node}
+def _suits(node: Node, stair: Staircase, code: int, users: Users) -> bool:
+    """Whether layers can read levels in this code as bits: evenly spaced, and padded with a value that they allow."""
+    todo, seen = [(node, stair.values)], {node}
     while todo:
         x, values = todo.pop()
         level = Levels(x, values, code)
         for user in users[x]:
             attrs = user.attrs
-            if isinstance(attrs, PadAttrs) and not level.pads(attrs.value, steps.unreached):
+            if isinstance(attrs, PadAttrs) and not level.pads(attrs.value, stair.unreached):
                 return False
             if isinstance(attrs, ConvAttrs) and (not level.even or any(attrs.pads) and level.zero is None):
                 return False
