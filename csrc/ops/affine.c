@@ -21,14 +21,16 @@ static inline float clamped(float v, float lo, float hi)
     return v > hi ? hi : v;
 }
 
+static void clamp(float *restrict out, const float *restrict in, size_t n, float lo, float hi)
+{
+    BNN_FOR_BLOCKS(k, n, out[k] = clamped(in[k], lo, hi););
+}
+
 static void clamp_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_clamp_attrs *a = r->op->attrs;
     size_t n = (size_t)r->output.tensor->w * r->output.tensor->c;
-    float lo = a->lo, hi = a->hi;
-    const float *restrict in = bnn_row_floats(&r->inputs[0], image, y);
-    float *restrict out = bnn_row_floats(&r->output, image, y);
-    BNN_FOR_BLOCKS(k, n, out[k] = clamped(in[k], lo, hi););
+    clamp(bnn_row_floats(&r->output, image, y), bnn_row_floats(&r->inputs[0], image, y), n, a->lo, a->hi);
 }
 
 const struct bnn_op_row bnn_op_row_clamp = {
@@ -49,21 +51,30 @@ static bnn_status prepare_affine(struct bnn_prepare *p, struct bnn_op *op)
     return bnn_check_same_shape(p, op);
 }
 
+struct operands {
+    const float *sub, *mul, *add;
+    float lo, hi;
+};
+
+static void affine(float *restrict out, const float *restrict in, const struct operands *o, size_t c)
+{
+    const float *restrict sub = o->sub, *restrict mul = o->mul, *restrict add = o->add;
+    float lo = o->lo, hi = o->hi;
+    if (lo == -INFINITY && hi == INFINITY)
+        BNN_FOR_BLOCKS(k, c, out[k] = (in[k] - sub[k]) * mul[k] + add[k];);
+    else
+        BNN_FOR_BLOCKS(k, c, out[k] = clamped((in[k] - sub[k]) * mul[k] + add[k], lo, hi););
+}
+
 static void affine_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_clamp_attrs *a = r->op->attrs;
-    const float *restrict sub = r->inputs[1].data, *restrict mul = r->inputs[2].data, *restrict add = r->inputs[3].data;
-    const float *restrict in = bnn_row_floats(&r->inputs[0], image, y);
-    float *restrict out = bnn_row_floats(&r->output, image, y);
-    float lo = a->lo, hi = a->hi;
-    int unlimited = lo == -INFINITY && hi == INFINITY;
+    const struct operands o = {r->inputs[1].data, r->inputs[2].data, r->inputs[3].data, a->lo, a->hi};
+    const float *in = bnn_row_floats(&r->inputs[0], image, y);
+    float *out = bnn_row_floats(&r->output, image, y);
     size_t c = r->output.tensor->c;
-    for (size_t x = 0; x < r->output.tensor->w; x++, in += c, out += c) {
-        if (unlimited)
-            BNN_FOR_BLOCKS(k, c, out[k] = (in[k] - sub[k]) * mul[k] + add[k];);
-        else
-            BNN_FOR_BLOCKS(k, c, out[k] = clamped((in[k] - sub[k]) * mul[k] + add[k], lo, hi););
-    }
+    for (size_t x = 0; x < r->output.tensor->w; x++, in += c, out += c)
+        affine(out, in, &o, c);
 }
 
 const struct bnn_op_row bnn_op_row_affine = {
@@ -97,14 +108,18 @@ static inline float scaled_below_zero(float v, float slope)
     return v * factor;
 }
 
+static void prelu(float *restrict out, const float *restrict in, const float *restrict slope, size_t c)
+{
+    BNN_FOR_BLOCKS(k, c, out[k] = scaled_below_zero(in[k], slope[k]););
+}
+
 static void prelu_row(const struct bnn_run *r, size_t image, size_t y)
 {
-    const float *restrict slope = r->inputs[1].data;
-    const float *restrict in = bnn_row_floats(&r->inputs[0], image, y);
-    float *restrict out = bnn_row_floats(&r->output, image, y);
+    const float *in = bnn_row_floats(&r->inputs[0], image, y);
+    float *out = bnn_row_floats(&r->output, image, y);
     size_t c = r->output.tensor->c;
     for (size_t x = 0; x < r->output.tensor->w; x++, in += c, out += c)
-        BNN_FOR_BLOCKS(k, c, out[k] = scaled_below_zero(in[k], slope[k]););
+        prelu(out, in, r->inputs[1].data, c);
 }
 
 const struct bnn_op_row bnn_op_row_prelu = {

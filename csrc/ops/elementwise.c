@@ -31,7 +31,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 /* n elements; an operand either advances with them or stays. */
 typedef void elements(float *restrict out, const float *a, int a_stays, const float *b, int b_stays, size_t n);
 
-static void compute_row(const struct bnn_run *r, size_t image, size_t y, elements *compute)
+static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, elements *compute)
 {
     const struct bnn_view *a = &r->inputs[0], *b = &r->inputs[1];
     const struct bnn_tensor *ta = a->tensor, *tb = b->tensor, *t = r->output.tensor;

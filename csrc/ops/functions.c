@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One function of every float: elu, erf, erfc, exp, log1p, pow, round, rsqrt, sigmoid, sign, sqrt, tanh. */
+#include "run/blocks.h"
 #include "ops/check.h"
 #include "run/view.h"
 
@@ -13,23 +14,30 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return bnn_check_unary(p, op, BNN_F32, BNN_F32);
 }
 
-/* The row of the op NAME: its value for the float x, in a function of r, and the cost of computing it. */
-#define FUNCTION(NAME, COST, PREPARE, VALUE)                                \
-    static void NAME##_row(const struct bnn_run *r, size_t image, size_t y) \
-    {                                                                       \
-        size_t n = (size_t)r->output.tensor->w * r->output.tensor->c;       \
-        const float *restrict in = bnn_row_floats(&r->inputs[0], image, y); \
-        float *restrict out = bnn_row_floats(&r->output, image, y);         \
-        for (size_t k = 0; k < n; k++) {                                    \
-            float x = in[k];                                                \
-            out[k] = VALUE;                                                 \
-        }                                                                   \
-    }                                                                       \
-    const struct bnn_op_row bnn_op_row_##NAME = {                           \
-        BNN_ROW_##NAME,                                                     \
-        .cost = COST,                                                       \
-        .prepare = PREPARE,                                                 \
-        .row = NAME##_row,                                                  \
+typedef void values(float *restrict out, const float *restrict in, size_t n, const void *attrs);
+
+static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, values *compute)
+{
+    size_t n = (size_t)r->output.tensor->w * r->output.tensor->c;
+    compute(bnn_row_floats(&r->output, image, y), bnn_row_floats(&r->inputs[0], image, y), n, r->op->attrs);
+}
+
+/* The row of the op NAME: its value for the float x and the attributes, and the cost of computing it. */
+#define FUNCTION(NAME, COST, PREPARE, VALUE)                                                              \
+    static void NAME##_values(float *restrict out, const float *restrict in, size_t n, const void *attrs) \
+    {                                                                                                     \
+        (void)attrs;                                                                                      \
+        BNN_FOR_BLOCKS(k, n, float x = in[k]; out[k] = VALUE;);                                           \
+    }                                                                                                     \
+    static void NAME##_row(const struct bnn_run *r, size_t image, size_t y)                               \
+    {                                                                                                     \
+        compute_row(r, image, y, NAME##_values);                                                          \
+    }                                                                                                     \
+    const struct bnn_op_row bnn_op_row_##NAME = {                                                         \
+        BNN_ROW_##NAME,                                                                                   \
+        .cost = COST,                                                                                     \
+        .prepare = PREPARE,                                                                               \
+        .row = NAME##_row,                                                                                \
     }
 
 /* Denormals as zeros of their sign. */
@@ -38,17 +46,12 @@ static inline float flushed(float x)
     return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x;
 }
 
-static inline float power_of(const struct bnn_run *r)
-{
-    return ((const struct bnn_pow_attrs *)r->op->attrs)->exponent;
-}
-
 FUNCTION(elu, LIBRARY, prepare, x < 0.0f ? expf(x) - 1.0f : x); /* as TensorFlow computes it: 0 just below 0 */
 FUNCTION(erf, LIBRARY, prepare, erff(x));
 FUNCTION(erfc, LIBRARY, prepare, erfcf(x));
 FUNCTION(exp, LIBRARY, prepare, expf(x));
 FUNCTION(log1p, LIBRARY, prepare, log1pf(x));
-FUNCTION(pow, LIBRARY, prepare, powf(flushed(x), power_of(r)));
+FUNCTION(pow, LIBRARY, prepare, powf(flushed(x), ((const struct bnn_pow_attrs *)attrs)->exponent));
 FUNCTION(rsqrt, LIBRARY, prepare, 1.0f / sqrtf(flushed(x)));
 FUNCTION(sigmoid, LIBRARY, prepare, 1.0f / (1.0f + expf(-x)));
 FUNCTION(sqrt, LIBRARY, prepare, sqrtf(flushed(x)));
@@ -87,4 +90,4 @@ static float rounded(float v, int32_t direction)
     return copysignf(whole, v);
 }
 
-FUNCTION(round, 4, prepare_round, rounded(x, ((const struct bnn_round_attrs *)r->op->attrs)->direction));
+FUNCTION(round, 4, prepare_round, rounded(x, ((const struct bnn_round_attrs *)attrs)->direction));

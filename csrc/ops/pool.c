@@ -214,7 +214,10 @@ static uint64_t max_work(const struct bnn_model *m, const struct bnn_op *op)
 
 static void max_pool_row(const struct bnn_run *r, size_t image, size_t y)
 {
-    (r->output.tensor->dtype == BNN_B1 ? any_row : highest_row)(r, image, y);
+    if (r->output.tensor->dtype == BNN_B1)
+        any_row(r, image, y);
+    else
+        highest_row(r, image, y);
 }
 
 const struct bnn_op_row bnn_op_row_max_pool = {

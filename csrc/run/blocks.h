@@ -3,7 +3,8 @@
 #ifndef BNN_BLOCKS_H
 #define BNN_BLOCKS_H
 
-/* for (size_t i = 0; i < n; i++) { ... }, in blocks of 16 first.  Pointers that are written must be restrict. */
+/* for (size_t i = 0; i < n; i++) { ... }, in blocks of 16 first.  The pointer that is written must be a restrict
+ * parameter of the function: gcc ignores restrict on local variables here. */
 #define BNN_FOR_BLOCKS(i, n, ...)                         \
     do {                                                  \
         size_t block_ = 0;                                \
