@@ -33,17 +33,17 @@ class EventEngine:
     Args:
         model: a compiled model. Several engines may share it.
         firing: which pending spike is delivered next: "layers" (all of a layer, then the next layer: fastest), "fifo",
-        or "random" by ``seed``.  The final result is the same.
+            or "random" by ``seed``.  The final result is the same.
         switch: "never": events only.  "auto": a layer that receives more spikes at once than its measured break-even
-        runs its synchronous kernel instead; the report says how often.
+            runs its synchronous kernel instead; the report says how often.
         encoder: how real inputs become the first bits.  "incremental": only what a changed pixel affects, refused if
-        sums are not exact; "synchronous": the whole encoder each time; "auto": incremental if it is exact.
+            sums are not exact; "synchronous": the whole encoder each time; "auto": incremental if it is exact.
 
     Raises:
         UnsupportedOpError: names the layer that cannot run event by event, and why.
         InputError: an invalid argument; more memory than ``max_bytes`` of :func:`bnn.load` allows.
         BnnError: after an interrupted call (Ctrl-C), from all methods except :meth:`reset` and those that start with it
-        (``run_...``).
+            (``run_...``).
     """
 
     def __init__(
@@ -260,7 +260,7 @@ class EventEngine:
 
         Args:
             events: structured array with fields x, y, p, t (microseconds, never decreasing), as from ``tonic`` and
-            :func:`bnn.events.recordings.read`.
+                :func:`bnn.events.recordings.read`.
             rule: a :class:`Rule`, or its name with its parameters as ``options`` (step, window, count, tau, level).
             origin, shrink: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network; events outside
                 are dropped and counted.

@@ -82,15 +82,15 @@ class Model:
         Args:
             kernels: the kernel family; default: BNN_KERNELS, or the fastest.
             max_bytes: memory that the opened model and one image's activations may take together.  Default: 64 MiB plus
-            64 times the file size for the model; 256 MiB plus 256 times the size of one image's inputs and outputs as
-            float32 for the activations.  Networks need far less.
+                64 times the file size for the model; 256 MiB plus 256 times the size of one image's inputs and outputs
+                as float32 for the activations.  Networks need far less.
             max_work: the allowed cost of one image, in the units of :attr:`work`; default: unlimited.
 
         Raises:
             ModelNotFoundError, ModelFileError: it cannot be opened (both are OSError and ModelFormatError).
             ModelFormatError: it is empty, truncated, damaged, contradictory, of another version, or exceeds a limit;
-            names the op. InputError, EnvironmentVariableError: ``kernels`` or BNN_KERNELS names no family this
-            processor runs.
+                names the op.
+            InputError, EnvironmentVariableError: ``kernels`` or BNN_KERNELS names no family this processor runs.
             InputTypeError: ``path`` is not a path, ``kernels`` not a name, or a limit not a whole number.
         """
         name = path_text(path)

@@ -39,7 +39,7 @@ def load(path: Path, choose: Callable[[list[str]], Sequence[str]]) -> Array | di
 
     Raises:
         InputError: it is neither, is damaged, claims more than it contains, or the chosen arrays unpack to more than
-        100 times the file's size and more than 256 MiB.
+            100 times the file's size and more than 256 MiB.
         OSError: it cannot be opened.
     """
     with path.open("rb") as file:

@@ -143,10 +143,10 @@ def verify_nir(
         model: the compiled model it came from, or the path of its .bnn file.
         x: float32 (N, ...) like the model's input (a list of arrays if it has several).
         importer: "spikingjelly", "norse", "snntorch", "rockpool", or "all": every installed one that can run the
-        profile.
+            profile.
         batch_size: images that run in parallel.
         stream: do not reset the neurons between batches, as if image i + batch_size were the frame after image i.  Only
-        the profile "lif" can do this: other neurons keep the rest of a frame.
+            the profile "lif" can do this: other neurons keep the rest of a frame.
         progress: called with the number of images done since its last call, for each importer.
 
     Raises:
