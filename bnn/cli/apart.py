@@ -71,7 +71,7 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
                           help="Stop if loading MODEL needs more memory than this (Linux only): 512M, 8G; 0: no "
                                "limit.  Default: 16G, or the machine's memory if that is less.")  # fmt: skip
     seconds = click.option("--timeout", metavar="SECONDS", type=click.IntRange(0), default=_MOST_SECONDS,
-                           help=f"Stop after so long without progress; 0: no limit.  Default: {_MOST_SECONDS}."
+                           help=f"Stop after this time without progress; 0: no limit.  Default: {_MOST_SECONDS}."
                            )  # fmt: skip
     return memory(seconds(gathered))
 

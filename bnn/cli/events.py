@@ -35,9 +35,13 @@ _MODES = {
 @click.option("--mode", type=click.Choice(("image", "stream", "recording")), default="image", show_default=True,
               help="INPUT: an image whose pixels arrive in turn; frames of a video; a camera's events.")  # fmt: skip
 @click.option("--order", type=click.Choice(ORDERS), default="raster", show_default=True,
-              help="In which an image's pixels arrive.")  # fmt: skip
-@click.option("--image", "which", metavar="N", type=click.IntRange(0), default=0, help="Which image.  Default: 0.")
-@click.option("--label", metavar="CLASS", type=click.IntRange(0), help="The right class, for 'first right'.")
+              help="Order in which an image's pixels arrive.")  # fmt: skip
+@click.option(
+    "--image", "which", metavar="N", type=click.IntRange(0), default=0, help="Number of the image.  Default: 0."
+)
+@click.option(
+    "--label", metavar="CLASS", type=click.IntRange(0), help="The right class, to report when it is first right."
+)
 @click.option("--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one per line.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="For --order random and --firing random.")
 @click.option("--firing", type=click.Choice(FIRING_ORDERS), default="layers", show_default=True,

@@ -27,7 +27,9 @@ from .outputs import check_outputs, check_suffix
 @click.argument("files", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=str))
 @reading_options
 @click.option("--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one per line.")
-@click.option("--top", metavar="K", type=click.IntRange(1), default=3, show_default=True, help="Classes to show.")
+@click.option(
+    "--top", metavar="K", type=click.IntRange(1), default=3, show_default=True, help="Number of classes to show."
+)
 @click.option("--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
               help="Write the results to this .npy file (.npz for several outputs).")  # fmt: skip
 @threads_option
