@@ -2,8 +2,8 @@
 /* Delivery: what a spike does to the membranes of its targets. */
 #include "events/events.h"
 
-/* Walks over the outputs that an input pixel reaches: runs of `pixels` neighbouring output pixels whose weights stand
- * together at `offset` of a row. */
+/* Walks over the outputs that an input pixel reaches: runs of `pixels` neighbouring output pixels whose weights are
+ * adjacent at `offset` of a row. */
 struct spans {
     const struct bnn_layer *layer;
     int32_t y, x; /* the input pixel */
@@ -85,7 +85,7 @@ static void add_wide(int32_t *m, const struct bnn_rows *rows, size_t offset, siz
             m[i] -= rows->taken[k][offset + i];
 }
 
-/* The outputs first to end - 1 whose window of a pool has an input position, on one axis. */
+/* The outputs first to end - 1 whose pool window contains an input position, on one axis. */
 static void windows(uint32_t at, int32_t pad, uint32_t kernel, int32_t stride, uint32_t outputs, uint32_t *first,
                     uint32_t *end)
 {
@@ -94,7 +94,7 @@ static void windows(uint32_t at, int32_t pad, uint32_t kernel, int32_t stride, u
     *end = last / step + 1 < outputs ? last / step + 1 : outputs;
 }
 
-/* Rows of one input pixel and group to all targets; there are none afterwards. */
+/* Adds rows of one input pixel and group to all targets; none are left afterwards. */
 static void add_rows(const bnn_kernels *kernels, struct bnn_layer *l, uint32_t pixel, size_t group,
                      struct bnn_rows *rows)
 {
@@ -121,8 +121,8 @@ static uint32_t part(uint32_t k, uint32_t begin, uint32_t end)
     return UINT32_MAX << low & (high < 32 ? (UINT32_C(1) << high) - 1 : UINT32_MAX);
 }
 
-/* Rows for the spikes `changed` of a word of a population; there is room for 32.  One loop without a branch for their
- * sign, which is as good as random: a wrong guess takes as long as adding a row. */
+/* Rows for the spikes `changed` of a word of a population; there is room for 32.  One loop without a branch on their
+ * sign, which is practically random: a misprediction takes as long as adding a row. */
 static void collect(struct bnn_rows *rows, const int8_t *base, size_t row_length, uint32_t changed, uint32_t fired)
 {
     size_t plus = rows->plus, minus = rows->minus;
@@ -136,7 +136,7 @@ static void collect(struct bnn_rows *rows, const int8_t *base, size_t row_length
     rows->minus = minus;
 }
 
-/* One spike, in the orders that deliver no more at once; what add_words would do, sooner. */
+/* One spike, in the orders that deliver one at a time; like add_words, but faster. */
 static void add_one(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *d)
 {
     uint32_t word = d->words[0], pixel = word / d->from->words, bit = bnn_lowest_bit(d->before[word] ^ d->after[word]);
@@ -178,7 +178,7 @@ static void add_words(const struct bnn_events *e, struct bnn_layer *l, const str
     add_rows(kernels, l, pixel, group, &rows);
 }
 
-/* Pooling neurons whose window has a spike are to look again. */
+/* Pooling neurons whose window has a spike must check again. */
 static void touch_pools(struct bnn_layer *l, const struct bnn_delivery *d)
 {
     for (size_t i = 0; i < d->count;) {

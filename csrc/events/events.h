@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the event engine's files share.
+/* Shared by the event engine's files.
  *
- * State.  A population is the bits of one tensor: what its neurons fire now.  Spikes under way are, in order LAYERS, the
- * difference between `bits` and what its targets have `seen`, word by word; a spike and the one that takes it back cancel
- * if they meet under way.  In the other orders they are counted by neuron in `pending`; since
- * signs alternate, no queue needs more room than one entry per neuron.  While a spike is delivered `told` has it already,
- * and `seen` not yet.
+ * State.  A population is the bits of one tensor: the current output of its neurons.  Pending spikes are, in order
+ * LAYERS, the difference between `bits` and what its targets have `seen`, word by word; a spike and its retraction
+ * cancel if both are pending.  In the other orders they are counted by neuron in `pending`; since signs alternate, a
+ * queue needs at most one entry per neuron.  While a spike is delivered, `told` has it already, and `seen` not yet.
  *
- * Membranes.  They start from what the synchronous kernels sum.  An input that turns +1 adds 2 w to an accumulator;
- * membranes count in twos, m = floor((accumulator - threshold) / 2), so that a spike adds w in {+1, -1}, and a neuron fires while
- * m >= 0: its bit is its membrane's sign bit, inverted.  A threshold out of reach is moved to the edge of what K
- * products can reach, so that m stays within -K - 1 and K.  Where real values are wanted there is no threshold:
- * accumulator = 2 m + parity, parity by output pixel.  A pooling neuron has no membrane: it looks at the bits of its
- * window.
+ * Membranes.  They start from the sums of the synchronous kernels.  An input that turns +1 adds 2 w to an accumulator;
+ * membranes count in twos, m = floor((accumulator - threshold) / 2), so that a spike adds w in {+1, -1}, and a neuron
+ * fires while m >= 0: its bit is its membrane's sign bit, inverted.  An unreachable threshold is moved to the edge of
+ * the reach of K products, so that m stays within -K - 1 and K.  For real outputs there is no threshold: accumulator =
+ * 2 m + parity, with a parity per output pixel.  A pooling neuron has no membrane: it reads the bits of its window.
  *
  * Other neuron models (leak, reset, several time steps) would differ in `settle` and keep the rest. */
 #ifndef BNN_EVENTS_INTERNAL_H
@@ -27,15 +25,15 @@
 /* One of the layers that read a population. */
 struct bnn_link {
     uint32_t layer, next; /* the next link, or BNN_NONE */
-    uint32_t first;       /* of a relay: the number of the population's first neuron among its inputs */
+    uint32_t first;       /* relay: the number of the population's first neuron among its inputs */
 };
 
 struct bnn_population {
     uint32_t tensor, h, w, c, words;
     size_t neurons, first; /* number of its first neuron in the engine's own numbering */
     uint32_t *bits, *seen; /* packed as in bnn.h, without halo */
-    uint32_t *told;        /* likewise, in the other orders than LAYERS */
-    uint32_t *pending;     /* by neuron; order LAYERS: by word, whether it is in the queue */
+    uint32_t *told;        /* likewise, in orders other than LAYERS */
+    uint32_t *pending;     /* per neuron; order LAYERS: per word, whether it is in the queue */
     size_t waiting;        /* order LAYERS: words of bits in queue[first ...] */
     uint32_t consumers;    /* the first of them in `links`, or BNN_NONE */
     uint32_t producer;     /* layer */
@@ -46,37 +44,37 @@ struct bnn_layer {
     uint32_t op;
     uint32_t sums;    /* op whose accumulators the membranes are (a binarize's: the convolution before), or BNN_NONE */
     uint32_t in, out; /* populations, or BNN_NONE; a concat's `in` is its first */
-    uint32_t input;   /* encoder: which of the model's inputs it reads alone, or BNN_NONE */
+    uint32_t input;   /* encoder: the only model input that it reads, or BNN_NONE */
     /* geometry of taps: output * stride + tap * dilation - pad = input */
     uint32_t in_h, in_w, in_c, out_h, out_w, out_c;
     uint32_t kernel_h, kernel_w, groups, group_in, group_out;
     int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     int wide;          /* membranes are int32_t */
-    int fires;         /* bits by m >= 0; else by the epilogue */
+    int fires;         /* bits by m >= 0; otherwise by the epilogue */
     void *membranes;   /* [pixel][out_c]: int16_t, int32_t; encoders: float */
     const void *rows;  /* [group][in channel][tap row][tap column from the last][out channel]: int8_t or float */
     size_t row_length; /* taps * group_out */
-    const int32_t *thresholds; /* per channel, within reach; zeros where there are none */
+    const int32_t *thresholds; /* per channel, within reach; zeros if there are none */
     uint8_t *parity;           /* per output pixel */
     struct bnn_epilogue finish;
     const float *limits; /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0 */
     const uint32_t *flips;
-    const uint32_t *mask;         /* pool: the channels that are ANDed, or NULL */
-    uint32_t *first_wire, *wires; /* relay: input neuron i is output neurons wires[first_wire[i]] up to those of i + 1;
-                                   * any number of them, none too */
-    uint64_t spike_work;          /* of delivering one spike, at most; units as in bnn_model_work */
-    uint64_t word_work;           /* of deciding on one word of neurons */
-    size_t slice;                 /* words of input that are delivered without a pause */
-    uint32_t residual;            /* tensor, or BNN_NONE */
-    float *cuts;                  /* encoder, per channel: bit = (sum >= cut) != turned, for sums as promised */
+    const uint32_t *mask; /* pool: the channels that are ANDed, or NULL */
+    uint32_t *first_wire,
+        *wires;          /* relay: input i leads to outputs wires[first_wire[i]] .. wires[first_wire[i + 1] - 1] */
+    uint64_t spike_work; /* of delivering one spike, at most; units as in bnn_model_work */
+    uint64_t word_work;  /* of deciding one word of neurons */
+    size_t slice;        /* words of input that are delivered without a pause */
+    uint32_t residual;   /* tensor, or BNN_NONE */
+    float *cuts;         /* encoder, per channel: bit = (sum >= cut) != turned, for the promised sums */
     uint32_t *turned;
-    float row_step, row_sum; /* encoder: all weights are multiples of row_step; the greatest sum of magnitudes */
+    float row_step, row_sum; /* encoder: all weights are multiples of row_step; the largest sum of magnitudes */
     uint8_t *touched;        /* per output pixel */
-    uint32_t *list;          /* those that were touched since the last settle */
+    uint32_t *list;          /* those touched since the last settle */
     size_t list_count;
-    int whole;         /* encoder: this frame, it runs synchronously instead of pixel by pixel */
-    int stale;         /* it ran synchronously: its bits are right, its membranes those of some time before */
-    double pixel_cost; /* what a pixel costs beside its spikes, in spikes; see limit in bnn_events.h */
+    int whole;         /* encoder: this frame runs synchronously instead of pixel by pixel */
+    int stale;         /* it ran synchronously: its bits are right, its membranes are old */
+    double pixel_cost; /* the cost of a pixel besides its spikes, in spikes; see limit in bnn_events.h */
     bnn_events_layer count;
 };
 
@@ -101,29 +99,28 @@ struct bnn_events {
     float **values;          /* by tensor: real values kept, or NULL */
     struct bnn_pixels *inputs;
     float *accumulators; /* of one synchronous layer */
-    uint32_t *queue;     /* order LAYERS: a list for each population; else a ring of the engine's neurons */
+    uint32_t *queue;     /* order LAYERS: a list per population; otherwise a ring of the engine's neurons */
     size_t neurons, head, queued;
     bnn_order order;
     uint64_t random;
     int simple;        /* pixels can be updated one by one */
-    float step, bound; /* promised of pixels; step 0: nothing was */
-    int invalid;       /* the encoder met something that is not a number */
+    float step, bound; /* the promise for pixels; step 0: none */
+    int invalid;       /* the encoder met NaN */
     int silent;        /* nothing is counted, traced or sent */
-    int stopped;       /* by the poll, which is the context's: what the engine holds is undefined until a reset */
+    int stopped;       /* by the poll, which belongs to the context: the engine's state is undefined until a reset */
     uint64_t now;
     bnn_spike *trace;
     size_t trace_capacity, traced;
 };
 
-/* Spikes as they are delivered: words of a population, whose bits were `before` and are `after`. */
+/* Spikes being delivered: words of a population, whose bits were `before` and are `after`. */
 struct bnn_delivery {
     const struct bnn_population *from;
     const uint32_t *before, *after, *words;
     size_t count;
 };
 
-/* Counts work that was done, and asks the poll where it has become enough.  Nonzero: the call is to end, with
- * BNN_ERROR_STOPPED. */
+/* Counts the work done, and polls when there is enough.  Nonzero: the call must end with BNN_ERROR_STOPPED. */
 static inline int bnn_events_pause(struct bnn_events *e, uint64_t work)
 {
     if (e->context->poll != NULL && !e->stopped)
@@ -148,7 +145,7 @@ static inline int bnn_events_sums_spikes(const struct bnn_layer *layer)
     return layer->kind == BNN_LAYER_SYNAPSES || layer->kind == BNN_LAYER_READOUT;
 }
 
-/* How many operands of an op, from the first on, are bits that it passes on or computes with. */
+/* The number of an op's first operands that are bits that it passes on or computes with. */
 static inline uint32_t bnn_events_operands(const struct bnn_op *op)
 {
     return op->row->opcode == BNN_OP_CONCAT ? op->input_count : 1;
@@ -159,21 +156,21 @@ static inline int bnn_events_is_bits(const struct bnn_tensor *t)
     return t->dtype == BNN_B1;
 }
 
-/* Whatever gives bits, and what reads them into sums. */
+/* Layers that give bits, and layers that read them into sums. */
 static inline int bnn_events_is_layer(const struct bnn_model *m, const struct bnn_op *op)
 {
     return bnn_events_is_bits(&m->tensors[op->output]) || op->row->opcode == BNN_OP_BCONV2D;
 }
 
 /* check.c */
-/* The kind of a layer; 0 for an op that is none of them. */
+/* The kind of a layer; 0 if the op is not a layer. */
 int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn_layer_kind *kind);
-/* What no engine can run.  Afterwards every layer is of a kind that these files know, and all that it reads spikes from
- * is a population: bits that are no constant are written by an op before it, as bnn_model_open checked, and whatever
- * writes bits is a layer.  Planes of numbers are no spikes: their bits do not count alike.  And all neurons together are
- * fewer than BNN_NONE, so that each has a number. */
+/* Refuses what no engine can run.  Afterwards every layer is of a known kind and reads spikes only from populations: an
+ * earlier op writes all bits that are not constant, as bnn_model_open checked, and every op that writes bits is a
+ * layer.  Planes of numbers are not spikes, since their bits have different weights.  All neurons together are fewer
+ * than BNN_NONE, so that each has a number. */
 bnn_status bnn_events_check_ops(struct bnn_prepare *p);
-/* What each tensor is; refuses what the engine cannot run. */
+/* The role of each tensor; refuses what the engine cannot run. */
 bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e);
 
 /* tables.c: weights. */
@@ -182,21 +179,21 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
 
 /* wires.c */
 void bnn_events_reserve_wires(struct bnn_prepare *p, struct bnn_layer *layer);
-/* Where each bit that an op moves goes: no wire leads past its output, whatever the op does. */
+/* The target of each bit that an op moves: no wire leads beyond its output, whatever the op does. */
 void bnn_events_find_wires(struct bnn_events *e, struct bnn_layer *layer);
 /* Passes spikes on; first: the number of their population's first neuron among the inputs. */
 void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t first, const struct bnn_delivery *spikes);
 
 /* deliver.c */
-/* Adds spikes to the membranes, slice by slice; of a pool, marks whose window has any. */
+/* Adds spikes to the membranes, slice by slice; for a pool, marks the neurons whose window has any. */
 void bnn_events_add(struct bnn_events *e, struct bnn_layer *layer, const struct bnn_delivery *spikes);
-/* Adds to the sums of an encoder: for an input pixel whose value changed by delta. */
+/* Adds to the sums of an encoder for an input pixel whose value changed by delta. */
 void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
 
 /* fire.c */
 /* No pixel was touched. */
 void bnn_events_forget(struct bnn_layer *layer);
-/* Fires whatever neurons crossed their thresholds among the pixels touched. */
+/* Fires the neurons of the touched pixels that crossed their thresholds. */
 void bnn_events_settle(struct bnn_events *e, struct bnn_layer *layer);
 /* The bit of a neuron changes, or those of one word of a pixel: count, trace, send. */
 void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron);
@@ -207,9 +204,9 @@ int bnn_events_decide(const struct bnn_layer *layer, float v, size_t channel);
 int32_t bnn_events_accumulator(const struct bnn_layer *layer, size_t pixel, size_t channel);
 
 /* cuts.c */
-/* Whether an epilogue gives numbers for all sums from -most to most. */
+/* Whether an epilogue is never NaN for sums from -most to most. */
 int bnn_events_gives_numbers(const struct bnn_layer *layer, float most);
-/* Cuts of an encoder for sums from -most to most, which give numbers. */
+/* Cuts of an encoder for sums from -most to most, which never give NaN. */
 void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *layer, float most);
 
 /* synchronous.c */
@@ -217,22 +214,23 @@ void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *layer, float m
 void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits);
 /* A layer's bits by its synchronous kernel, from what is in the context's memory: emits those that differ. */
 void bnn_events_step_bits(struct bnn_events *e, struct bnn_layer *layer);
-/* What a layer that reads spikes makes of the bits of its inputs. */
+/* The result of a layer that reads spikes, from the bits of its inputs. */
 void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *layer);
-/* One op by its synchronous kernel; values: NULL, or where a convolution's bare accumulators go.  Nonzero: stopped. */
+/* One op by its synchronous kernel; values: NULL, or the place for a convolution's bare accumulators.  Nonzero:
+ * stopped. */
 int bnn_events_step(struct bnn_events *e, uint32_t op, float *values);
-/* Membranes of a layer that ran so, from what they have seen of its inputs. */
+/* Membranes of a layer that ran synchronously, from the input bits that they have seen. */
 void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *layer);
 int bnn_events_switchable(const struct bnn_layer *layer);
 
 /* run.c */
-/* Nothing is under way. */
+/* No spike is pending. */
 void bnn_events_all_seen(struct bnn_events *e);
 
 /* input.c */
 /* The bits of the encoders that are marked `whole`, by their synchronous kernels. */
 void bnn_events_encode_whole(struct bnn_events *e);
-/* Sums of encoders that ran so are made those of the inputs as they are. */
+/* Sets the sums of encoders that ran synchronously to those of the current inputs. */
 void bnn_events_refresh_encoders(struct bnn_events *e);
 
 static inline int bnn_events_bit(const struct bnn_population *p, uint32_t neuron)

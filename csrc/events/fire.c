@@ -110,8 +110,8 @@ static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t p
 
 enum { WORDS = 64 }; /* checked together */
 
-/* changed[k]: the neurons of word first + k of a pixel that fire now and should not, or should and do not; gives a bit for
- * each word that has any.  Neurons that do not exist may seem to. */
+/* changed[k]: the neurons of word first + k of a pixel that fire but should not, or should but do not; returns a bit
+ * for each word that has any.  Neurons that do not exist may seem to. */
 static uint64_t find_changes(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, uint32_t first,
                              uint32_t words, uint32_t *changed)
 {

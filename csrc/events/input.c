@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The encoder: what turns the model's inputs into the first spikes. */
+/* The encoder, which turns the model's inputs into the first spikes. */
 #include "events/events.h"
 #include "run/view.h"
 
 #include <string.h>
 
-/* Runs what precedes the first bits on e->inputs. */
+/* Runs the ops before the first bits on e->inputs. */
 static void encode(struct bnn_events *e)
 {
     const struct bnn_model *m = e->model;
@@ -29,7 +29,7 @@ static void encode(struct bnn_events *e)
     e->invalid = e->context->nan[0] != 0;
 }
 
-/* Whether every input is there, and holds what its tensor can. */
+/* Whether every input is given, with values that its tensor can hold. */
 static int all_there(const struct bnn_events *e, const float *const *inputs)
 {
     const struct bnn_model *m = e->model;
@@ -94,7 +94,7 @@ static int power_of_two(float v)
     return v > 0.0f && (bits & 0x7fffffu) == 0 && bits >> 23 != 0 && bits >> 23 != 0xffu;
 }
 
-/* Twice the greatest sum: more than any on the way from one to another. */
+/* Twice the largest sum: more than any sum on the way from one to another. */
 static float reach(const struct bnn_layer *l, float bound)
 {
     return 2.0f * bound * l->row_sum;
@@ -121,7 +121,7 @@ bnn_status bnn_events_expect(bnn_events *e, float step, float bound)
         const struct bnn_layer *l = &e->layers[k];
         if (l->rows != NULL && l->kind == BNN_LAYER_ENCODER &&
             !(exact(l, step, bound) && bnn_events_gives_numbers(l, reach(l, bound))))
-            return BNN_ERROR_LIMIT; /* what is no number is the synchronous encoder's to report */
+            return BNN_ERROR_LIMIT; /* the synchronous encoder reports NaN */
     }
     for (uint32_t i = 0; i < e->model->input_count; i++)
         for (size_t j = 0; j < e->inputs[i].count; j++)
@@ -170,7 +170,7 @@ static void change(struct bnn_events *e, uint32_t input, size_t index, float val
     }
 }
 
-/* Marks the encoders for which too many pixels change. */
+/* Marks the encoders with too many changed pixels. */
 static int mark_whole(struct bnn_events *e, const float *const *inputs)
 {
     int any = 0;
@@ -182,13 +182,13 @@ static int mark_whole(struct bnn_events *e, const float *const *inputs)
         size_t changed = 0;
         for (size_t j = 0; j < in->count; j++)
             changed += inputs[l->input][j] != in->values[j];
-        l->whole = changed > (l->stale ? l->count.limit / 2 : l->count.limit); /* back again costs a run, too */
+        l->whole = changed > (l->stale ? l->count.limit / 2 : l->count.limit); /* switching back costs a run, too */
         any |= l->whole;
     }
     return any;
 }
 
-/* What an encoder reads alone, in the context's memory; between it and the model's input nothing computes. */
+/* The only input of an encoder, in the context's memory; no computing op lies between it and the model's input. */
 static void poke_input(struct bnn_events *e, const struct bnn_layer *l)
 {
     bnn_poke(e->context, e->model->ops[l->sums].inputs[0], e->inputs[l->input].values, 1);
@@ -219,7 +219,7 @@ void bnn_events_refresh_encoders(struct bnn_events *e)
         struct bnn_layer *l = &e->layers[k];
         if (l->kind != BNN_LAYER_ENCODER || !l->stale || l->whole)
             continue;
-        poke_input(e, l); /* a step may overwrite what others left */
+        poke_input(e, l); /* a step may overwrite the results of others */
         if (bnn_events_step(e, l->sums, l->membranes))
             return;
         l->stale = 0;

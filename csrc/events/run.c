@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running: which spike travels next. */
+/* Running: which spike is delivered next. */
 #include "events/events.h"
 
 #include <string.h>
@@ -18,7 +18,7 @@ static int too_many(const struct bnn_delivery *d, const struct bnn_layer *l)
         last = word / d->from->words;
     }
     double cost = (double)spikes + l->pixel_cost * (double)pixels;
-    return cost > (double)l->count.limit * (l->stale ? 0.5 : 1.0); /* back again costs a run, too */
+    return cost > (double)l->count.limit * (l->stale ? 0.5 : 1.0); /* switching back costs a run, too */
 }
 
 static void deliver_to(struct bnn_events *e, const struct bnn_delivery *d, const struct bnn_link *link)
@@ -47,7 +47,7 @@ static void deliver(struct bnn_events *e, const struct bnn_delivery *d)
         deliver_to(e, d, &e->links[k]);
 }
 
-/* All spikes under way in a population. */
+/* All pending spikes of a population. */
 static void deliver_waiting(struct bnn_events *e, struct bnn_population *p)
 {
     struct bnn_delivery d = {p, p->seen, p->bits, e->queue + p->first, p->waiting};
@@ -83,12 +83,12 @@ static size_t draw(struct bnn_events *e, size_t below)
     return (size_t)((e->random >> 11) % below);
 }
 
-enum { ALONE = 256 }; /* work of finding a spike and its targets far from where the last one was */
+enum { ALONE = 256 }; /* work of finding a spike and its targets far from those of the last one */
 
 /* One spike to all of its targets. */
 static void deliver_one(struct bnn_events *e)
 {
-    if (e->order == BNN_ORDER_RANDOM) { /* the queue begins at 0 and its order means nothing */
+    if (e->order == BNN_ORDER_RANDOM) { /* the queue begins at 0 and its order does not matter */
         size_t i = draw(e, e->queued), last = e->queued - 1;
         uint32_t number = e->queue[i];
         e->queue[i] = e->queue[last];
@@ -138,7 +138,7 @@ bnn_status bnn_events_set_order(bnn_events *e, bnn_order order, uint64_t seed)
         return BNN_ERROR_ARGUMENT;
     bnn_events_all_seen(e);
     e->order = order;
-    e->random = seed * 2862933555777941757u + 3037000493u; /* so that near seeds give far numbers */
+    e->random = seed * 2862933555777941757u + 3037000493u; /* so that similar seeds give different numbers */
     e->random += e->random == 0;
     return BNN_OK;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Layers by their synchronous kernels, in the context's memory: bits go there and come back. */
+/* Layers by their synchronous kernels, in the context's memory: bits are copied there and back. */
 #include "events/events.h"
 #include "run/view.h"
 
@@ -15,7 +15,7 @@ void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_populatio
     bnn_zero_halo(&v, 1, 0, p->h);
 }
 
-/* Emits whatever differs between a population and its tensor in the context's memory. */
+/* Emits the differences between a population and its tensor in the context's memory. */
 static void take_bits(struct bnn_events *e, struct bnn_population *p)
 {
     static const struct bnn_buffers own = {NULL, NULL, 0};
@@ -53,7 +53,7 @@ static void take_sums(struct bnn_events *e, struct bnn_layer *l, const uint32_t 
     for (size_t i = 0; i < bnn_events_pixels(l); i++, at += l->out_c) {
         if (l->parity != NULL)
             l->parity[i] = (uint8_t)((int32_t)e->accumulators[at] & 1); /* the same for all channels */
-        if (!l->wide) { /* what is written past this pixel is overwritten by the next */
+        if (!l->wide) { /* the next pixel overwrites what is written beyond this one */
             kernels->halve((int16_t *)l->membranes + at, e->accumulators + at, l->thresholds, l->out_c);
             continue;
         }
