@@ -17,13 +17,12 @@ static void encode(struct bnn_events *e)
         int encoder = e->layer_of[k] != BNN_NONE && e->layers[e->layer_of[k]].kind == BNN_LAYER_ENCODER;
         if (e->classes[op->output] != BNN_ANALOG && !encoder)
             continue;
-        if (encoder) {
+        if (encoder)
             bnn_events_step_bits(e, &e->layers[e->layer_of[k]]);
-        } else if (bnn_events_step(e, k, NULL)) {
+        else if (bnn_events_step(e, k, NULL))
             return;
-        } else if (!e->simple) {
+        else if (!e->simple)
             bnn_peek(e->context, op->output, e->values[op->output], 1);
-        }
         (void)bnn_events_pause(e, bnn_elements(&m->tensors[op->output]));
     }
     e->invalid = e->context->nan[0] != 0;
@@ -33,10 +32,9 @@ static void encode(struct bnn_events *e)
 static int all_there(const struct bnn_events *e, const float *const *inputs)
 {
     const struct bnn_model *m = e->model;
-    for (uint32_t i = 0; i < m->input_count; i++) {
+    for (uint32_t i = 0; i < m->input_count; i++)
         if (inputs[i] == NULL || !bnn_hold(&m->tensors[m->input_tensors[i]], inputs[i], e->inputs[i].count))
             return 0;
-    }
     return 1;
 }
 

@@ -30,9 +30,8 @@ enum { RANGES = 2 };
 int bnn_context_stopped_after(struct bnn_context *c, uint64_t work)
 {
     c->unasked = bnn_plus(c->unasked, work);
-    if (c->poll == NULL || c->unasked < (uint64_t)BNN_PIECE) {
+    if (c->poll == NULL || c->unasked < (uint64_t)BNN_PIECE)
         return 0;
-    }
     c->unasked = 0;
     return c->poll(c->poll_argument) != 0;
 }
@@ -80,9 +79,8 @@ static struct bnn_cut cut_for(const struct bnn_model *m, uint32_t op, size_t ima
 {
     for (;;) {
         struct bnn_cut cut = bnn_cut_op(m, op, images, bnn_times(BNN_PIECE, *sharing));
-        if (cut.step[BNN_ROWS] >= *sharing) {
+        if (cut.step[BNN_ROWS] >= *sharing)
             return cut;
-        }
         *sharing = cut.step[BNN_ROWS];
     }
 }
@@ -99,14 +97,12 @@ bnn_status bnn_context_step(struct bnn_context *c, uint32_t op, size_t images, c
         bnn_next_part(&cut, &part);
     }
     do {
-        if (raw != NULL) {
+        if (raw != NULL)
             bnn_context_run_op(c, op, images, 0, 0, buffers, &part, raw);
-        } else {
+        else
             spread_rows(c, op, images, buffers, &part);
-        }
-        if (bnn_context_stopped_after(c, cut.work / sharing)) {
+        if (bnn_context_stopped_after(c, cut.work / sharing))
             return BNN_ERROR_STOPPED;
-        }
     } while (cut.begun && bnn_next_part(&cut, &part));
     return BNN_OK;
 }
@@ -115,11 +111,9 @@ bnn_status bnn_context_step(struct bnn_context *c, uint32_t op, size_t images, c
 static int flagged(const struct bnn_context *c, size_t image, size_t images, size_t first_worker, size_t workers)
 {
     int found = 0;
-    for (size_t w = first_worker; w < first_worker + workers; w++) {
-        for (size_t i = image; i < image + images; i++) {
+    for (size_t w = first_worker; w < first_worker + workers; w++)
+        for (size_t i = image; i < image + images; i++)
             found |= c->nan[w * c->nan_stride + i];
-        }
-    }
     return found;
 }
 
@@ -133,9 +127,8 @@ static void poison(const struct bnn_context *c, size_t images, size_t first_work
         for (uint32_t k = 0; found && k < c->model->output_count; k++) {
             struct bnn_view v = bnn_context_view(c, c->model->output_tensors[k], 0, buffers);
             float *out = (float *)v.data + i * v.image;
-            for (size_t e = 0; e < v.image; e++) {
+            for (size_t e = 0; e < v.image; e++)
                 out[e] = NAN;
-            }
         }
     }
 }
@@ -184,9 +177,8 @@ static void run_piece(void *argument, size_t index, size_t worker)
     for (uint32_t k = b->op_begin; k < b->op_end; k++) {
         struct bnn_part part = b->op_end - b->op_begin == 1 ? b->part : bnn_whole(c->model, k, images);
         part.end[BNN_IMAGES] = part.end[BNN_IMAGES] < images ? part.end[BNN_IMAGES] : images; /* of the last chunk */
-        if (part.begin[BNN_IMAGES] < part.end[BNN_IMAGES]) {
+        if (part.begin[BNN_IMAGES] < part.end[BNN_IMAGES])
             bnn_context_run_op(c, k, images, index, index, &buffers, &part, NULL);
-        }
     }
 }
 
@@ -215,12 +207,10 @@ static bnn_status run_round(struct batch *b, size_t slots)
         int alone = b->op_end - b->op_begin == 1;
         while (bnn_next_part(&cut, &b->part)) {
             c->parallel_for(c->pool, run_piece, b, slots);
-            if (bnn_context_stopped_after(c, alone ? cut.work : work)) {
+            if (bnn_context_stopped_after(c, alone ? cut.work : work))
                 return BNN_ERROR_STOPPED;
-            }
-            if (!alone) {
+            if (!alone)
                 break;
-            }
         }
     }
     for (size_t slot = 0; slot < slots; slot++) {
@@ -238,16 +228,14 @@ static bnn_status run_apart(struct batch *b)
     size_t chunks = b->count / b->chunk + (b->count % b->chunk != 0), together = chunks;
     uint64_t work = bnn_times(c->model->work, b->chunk), each = (uint64_t)BNN_PIECE / work; /* every op has some */
     uint64_t most = bnn_times(each != 0 ? each : 1, c->workers);
-    if (c->poll != NULL && most < chunks) {
+    if (c->poll != NULL && most < chunks)
         together = (size_t)most;
-    }
     for (; b->first < chunks; b->first += together) {
         size_t count = chunks - b->first < together ? chunks - b->first : together;
         if (c->poll == NULL || each != 0) {
             c->parallel_for(c->pool, run_chunk, b, count);
-            if (bnn_context_stopped_after(c, bnn_times(work, (count + c->workers - 1) / c->workers))) {
+            if (bnn_context_stopped_after(c, bnn_times(work, (count + c->workers - 1) / c->workers)))
                 return BNN_ERROR_STOPPED;
-            }
         } else if (run_round(b, count) != BNN_OK) {
             return BNN_ERROR_STOPPED;
         }
@@ -262,17 +250,14 @@ static bnn_status run_together(const struct batch *b)
     for (size_t first = 0; first < b->count; first += b->chunk) {
         struct bnn_buffers buffers = {b->inputs, b->outputs, first};
         size_t left = b->count - first, images = left < b->chunk ? left : b->chunk;
-        for (size_t w = 0; w < c->workers; w++) {
+        for (size_t w = 0; w < c->workers; w++)
             memset(c->nan + w * c->nan_stride, 0, images);
-        }
         for (uint32_t k = 0; k < c->model->op_count; k++) {
             uint64_t before = c->profile != NULL ? c->clock() : 0;
-            if (bnn_context_step(c, k, images, &buffers, NULL) != BNN_OK) {
+            if (bnn_context_step(c, k, images, &buffers, NULL) != BNN_OK)
                 return BNN_ERROR_STOPPED;
-            }
-            if (c->profile != NULL) {
+            if (c->profile != NULL)
                 c->profile(c->profile_argument, k, c->clock() - before);
-            }
         }
         poison(c, images, 0, c->workers, &buffers);
     }
@@ -281,40 +266,33 @@ static bnn_status run_together(const struct batch *b)
 
 bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const *outputs, size_t batch)
 {
-    if (context == NULL) {
+    if (context == NULL)
         return BNN_ERROR_ARGUMENT;
-    }
-    if (batch == 0) {
+    if (batch == 0)
         return BNN_OK;
-    }
     const struct bnn_model *m = context->model;
-    if (inputs == NULL || outputs == NULL) {
+    if (inputs == NULL || outputs == NULL)
         return BNN_ERROR_ARGUMENT;
-    }
     for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
         int in = i < m->input_count;
         const void *data = in ? inputs[i] : outputs[i - m->input_count];
         const struct bnn_tensor *t = &m->tensors[in ? m->input_tensors[i] : m->output_tensors[i - m->input_count]];
-        if (data == NULL || (uintptr_t)data % t->element != 0) {
+        if (data == NULL || (uintptr_t)data % t->element != 0)
             return BNN_ERROR_ARGUMENT;
-        }
-        if (batch > SIZE_MAX / 2 / t->bytes) {
+        if (batch > SIZE_MAX / 2 / t->bytes)
             return BNN_ERROR_LIMIT;
-        }
     }
 
-    if (m->whole_batch && batch > context->images) {
+    if (m->whole_batch && batch > context->images)
         return BNN_ERROR_BATCH;
-    }
     size_t workers = hands(context);
     struct batch b = {.context = context,
                       .inputs = inputs,
                       .outputs = outputs,
                       .count = batch,
                       .chunk = batch < context->images ? batch : context->images};
-    if (workers == 1 || batch < workers || context->profile != NULL || m->whole_batch) {
+    if (workers == 1 || batch < workers || context->profile != NULL || m->whole_batch)
         return run_together(&b);
-    }
     /* As few rounds as the micro-batch allows, with chunks of the same size. */
     size_t round = workers * context->images; /* bnn_context_create checked a larger size for overflow */
     size_t rounds = batch / round + (batch % round != 0);

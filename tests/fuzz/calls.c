@@ -80,9 +80,8 @@ static void open_wrongly(const struct session *x)
     EXPECT(bnn_model_size(x->file, x->file_size, x->kernels, &bytes, NULL), BNN_OK);
     unsigned char *memory = fuzz_block(bytes + BNN_ALIGNMENT);
     unsigned char *shifted = fuzz_block(x->file_size + shift);
-    if (memory == NULL || shifted == NULL) {
+    if (memory == NULL || shifted == NULL)
         return;
-    }
     memcpy(shifted + shift, x->file, x->file_size);
     const void *const file = x->file;
     const size_t size = x->file_size;
@@ -120,9 +119,8 @@ static void create_context(struct session *x)
     }
     EXPECT(bnn_context_size(x->model, images, workers, &bytes), BNN_OK);
     unsigned char *memory = fuzz_block(bytes + BNN_ALIGNMENT);
-    if (memory == NULL) {
+    if (memory == NULL)
         return;
-    }
     EXPECT(bnn_context_create(x->model, images, workers, memory + 1 + draw(x, 63), bytes, &context), BNN_ERROR_MEMORY);
     EXPECT(bnn_context_create(x->model, images, workers, memory, draw(x, bytes), &context), BNN_ERROR_MEMORY);
     context = fuzz_context(x->model, images, workers);
@@ -191,9 +189,8 @@ static void step(struct session *x)
         EXPECT(bnn_peek(x->context, tensor, x->values, images), constant);
         break;
     default:
-        if (constant == BNN_OK) {
+        if (constant == BNN_OK)
             fuzz_floats(x->script, x->values, images * fuzz_elements(x->model, tensor));
-        }
         bnn_status status = bnn_poke(x->context, tensor, x->values, images);
         int bytes = info.dtype == BNN_U8 || info.dtype == BNN_I8;
         CHECK(status == constant || (bytes && status == BNN_ERROR_ARGUMENT), "%s", bnn_status_text(status));
@@ -210,9 +207,8 @@ static void create_engine(struct session *x)
     EXPECT(bnn_events_size(x->model, NULL, NULL), BNN_ERROR_ARGUMENT);
     bnn_status status = bnn_events_size(x->model, &bytes, &problem);
     unsigned char *memory = status == BNN_OK ? fuzz_block(bytes) : NULL;
-    if (memory == NULL) {
+    if (memory == NULL)
         return;
-    }
     EXPECT(bnn_events_create(x->model, memory, bytes, NULL, NULL), BNN_ERROR_ARGUMENT);
     EXPECT(bnn_events_create(x->model, memory, draw(x, bytes), &engine, NULL), BNN_ERROR_MEMORY);
     EXPECT(bnn_events_create(x->model, memory + 1 + draw(x, 62), bytes, &engine, NULL), BNN_ERROR_MEMORY);
@@ -295,13 +291,11 @@ static int prepare(struct session *x)
         size_t count = info.storage == BNN_CONSTANT ? 0 : fuzz_elements(x->model, i);
         largest = count > largest ? count : largest;
     }
-    if (!fuzz_ports(x->model, x->script, 1 + draw(x, 5), &x->ports)) {
+    if (!fuzz_ports(x->model, x->script, 1 + draw(x, 5), &x->ports))
         return 0;
-    }
     x->values = fuzz_block(x->ports.batch * largest * sizeof(float));
-    if (x->values == NULL) {
+    if (x->values == NULL)
         return 0;
-    }
     memset(x->values, 0, x->ports.batch * largest * sizeof(float));
     x->images = x->workers = 1;
     x->context = fuzz_context(x->model, 1, 1);
@@ -335,11 +329,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 step(&x);
                 break;
             default:
-                if (x.engine != NULL) {
+                if (x.engine != NULL)
                     use_engine(&x);
-                } else {
+                else
                     step(&x);
-                }
             }
         }
     }

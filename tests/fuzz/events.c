@@ -42,25 +42,21 @@ static void draw_frame(struct exercise *x)
     for (uint32_t i = 0; i < x->ports.inputs; i++) {
         size_t count = input_size(x, i), few = draw(x, 4);
         memcpy(x->frame[i], x->ports.floats[i], count * sizeof(float));
-        for (size_t k = 0; k < few; k++) {
+        for (size_t k = 0; k < few; k++)
             x->frame[i][draw(x, count)] = (float)draw(x, 4) * 0.25f;
-        }
-        if (few == 0) {
+        if (few == 0)
             fuzz_values(x->model, x->script, i, x->frame[i], count);
-        }
     }
 }
 
 /* What the engine's inputs are, now that it took the frame; without one they are zeros. */
 static void took(struct exercise *x, int frame)
 {
-    for (uint32_t i = 0; i < x->ports.inputs; i++) {
-        if (frame) {
+    for (uint32_t i = 0; i < x->ports.inputs; i++)
+        if (frame)
             memcpy(x->ports.floats[i], x->frame[i], input_size(x, i) * sizeof(float));
-        } else {
+        else
             memset(x->ports.floats[i], 0, input_size(x, i) * sizeof(float));
-        }
-    }
 }
 
 static void reset(struct exercise *x)
@@ -69,9 +65,8 @@ static void reset(struct exercise *x)
     draw_frame(x);
     bnn_status status = bnn_events_reset(x->engine, frame ? (const float *const *)x->frame : NULL);
     check(status, 1u << BNN_ERROR_ARGUMENT, "reset");
-    if (status == BNN_OK) {
+    if (status == BNN_OK)
         took(x, frame);
-    }
 }
 
 static void frame(struct exercise *x)
@@ -79,9 +74,8 @@ static void frame(struct exercise *x)
     draw_frame(x);
     bnn_status status = bnn_events_frame(x->engine, (const float *const *)x->frame);
     check(status, 1u << BNN_ERROR_ARGUMENT | 1u << BNN_ERROR_LIMIT, "frame");
-    if (status == BNN_OK) {
+    if (status == BNN_OK)
         took(x, 1);
-    }
 }
 
 static void pixel(struct exercise *x)
@@ -92,9 +86,8 @@ static void pixel(struct exercise *x)
     bnn_status status = bnn_events_pixel(x->engine, input, index, value);
     check(status, 1u << BNN_ERROR_ARGUMENT | 1u << BNN_ERROR_LIMIT, "pixel");
     CHECK(status == BNN_ERROR_ARGUMENT || (input < x->ports.inputs && index < count), "a pixel that there is not");
-    if (status == BNN_OK) {
+    if (status == BNN_OK)
         x->ports.floats[input][index] = value;
-    }
 }
 
 static void one_call(struct exercise *x)
@@ -156,9 +149,8 @@ static void compare(struct exercise *x)
         CHECK(fuzz_same(x->found, x->ports.out[i], count), "output %u is not bnn_run's", i);
     }
     CHECK(bnn_events_output(x->engine, (uint32_t)x->ports.outputs, x->found) == BNN_ERROR_ARGUMENT, "no such output");
-    for (uint32_t i = 0; i < x->ports.inputs; i++) {
+    for (uint32_t i = 0; i < x->ports.inputs; i++)
         CHECK(bnn_poke(x->context, bnn_input_tensor(x->model, i), x->ports.floats[i], 1) == BNN_OK, "poke");
-    }
     for (uint32_t op = 0, layer = 0; op < bnn_op_count(x->model); op++) {
         bnn_events_layer info;
         CHECK(bnn_step(x->context, op, 1) == BNN_OK, "step");
@@ -184,12 +176,10 @@ static int build(struct exercise *x, const bnn_model *model, struct script *scri
     check(status, 1u << BNN_ERROR_OPCODE | 1u << BNN_ERROR_LIMIT, "size");
     void *memory = status == BNN_OK ? fuzz_block(bytes) : NULL;
     x->context = memory == NULL ? NULL : fuzz_context(model, 1, 1);
-    if (x->context == NULL || !fuzz_ports(model, script, 1, &x->ports)) {
+    if (x->context == NULL || !fuzz_ports(model, script, 1, &x->ports))
         return 0;
-    }
-    for (uint32_t i = 0; i < x->ports.inputs; i++) {
+    for (uint32_t i = 0; i < x->ports.inputs; i++)
         x->frame[i] = fuzz_block(input_size(x, i) * sizeof(float));
-    }
     for (uint32_t i = 0; i < bnn_op_count(model); i++) {
         bnn_op_info op;
         CHECK(bnn_get_op(model, i, &op) == BNN_OK, "op %u", i);
@@ -199,9 +189,8 @@ static int build(struct exercise *x, const bnn_model *model, struct script *scri
     x->found = fuzz_block(largest * sizeof(float));
     x->expected = fuzz_block(largest * sizeof(float));
     x->spikes = fuzz_block(SPIKES * sizeof *x->spikes);
-    if (x->found == NULL || x->expected == NULL || x->spikes == NULL || x->frame[x->ports.inputs - 1] == NULL) {
+    if (x->found == NULL || x->expected == NULL || x->spikes == NULL || x->frame[x->ports.inputs - 1] == NULL)
         return 0;
-    }
     CHECK(bnn_events_create(model, memory, bytes - 1, &x->engine, &problem) == BNN_ERROR_MEMORY, "one byte less");
     status = bnn_events_create(model, memory, bytes, &x->engine, &problem);
     check(status, 1u << BNN_ERROR_OPCODE, "create");
@@ -220,9 +209,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (model != NULL && build(&x, model, &script)) {
         size_t calls = draw(&x, MOST_CALLS);
         compare(&x);
-        for (size_t i = 0; i < calls; i++) {
+        for (size_t i = 0; i < calls; i++)
             one_call(&x);
-        }
         compare(&x);
     }
     fuzz_release();

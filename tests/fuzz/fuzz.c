@@ -20,9 +20,8 @@ void *fuzz_block(size_t size)
         used = GAP;
         prepared = 1;
     }
-    if (size > FUZZ_MOST_BYTES || used + size + GAP > ROOM) {
+    if (size > FUZZ_MOST_BYTES || used + size + GAP > ROOM)
         return NULL;
-    }
     unsigned char *block = room + used;
     ASAN_UNPOISON_MEMORY_REGION(block, size);
     memset(block, 0xA5, size);
@@ -106,9 +105,8 @@ const bnn_kernels *fuzz_kernels(struct script *s)
 static unsigned read_text(const char *text, size_t length)
 {
     unsigned sum = 0;
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = 0; i < length; i++)
         sum += (unsigned char)text[i];
-    }
     return sum;
 }
 
@@ -153,17 +151,15 @@ bnn_model *fuzz_open(const unsigned char *file, size_t size, const bnn_kernels *
     }
     CHECK(bytes <= FUZZ_MOST_BYTES, "%zu bytes, past max_bytes", bytes);
     void *memory = fuzz_block(bytes);
-    if (memory == NULL) {
+    if (memory == NULL)
         return NULL;
-    }
     status = bnn_model_open_within(file, size, kernels, &limits, memory, bytes - 1, &model, &problem);
     CHECK((status == BNN_ERROR_MEMORY || status == BNN_ERROR_CHECKSUM) && model == NULL, "one byte less: %s",
           bnn_status_text(status));
     status = bnn_model_open_within(file, size, kernels, &limits, memory, bytes, &model, &problem);
     check_problem(status, &problem);
-    if (status != BNN_OK) {
+    if (status != BNN_OK)
         return NULL;
-    }
     CHECK(bnn_model_work(model) <= FUZZ_MOST_WORK, "work past max_work");
     look_at(model);
     return model;
@@ -176,9 +172,8 @@ bnn_context *fuzz_context(const bnn_model *model, size_t images, size_t workers)
     bnn_status status = bnn_context_size(model, images, workers, &bytes);
     CHECK(status == BNN_OK || status == BNN_ERROR_LIMIT, "context size: %s", bnn_status_text(status));
     void *memory = status == BNN_OK ? fuzz_block(bytes) : NULL;
-    if (memory == NULL) {
+    if (memory == NULL)
         return NULL;
-    }
     CHECK(bnn_context_create(model, images, workers, memory, bytes - 1, &context) == BNN_ERROR_MEMORY, "a byte less");
     CHECK(bnn_context_create(model, images, workers, memory, bytes, &context) == BNN_OK, "the context");
     return context;
@@ -189,22 +184,18 @@ size_t fuzz_elements(const bnn_model *model, uint32_t tensor)
     bnn_tensor_info t;
     size_t n = 1;
     CHECK(bnn_get_tensor(model, tensor, &t) == BNN_OK, "tensor %u", tensor);
-    for (uint32_t i = 0; i < (t.storage == BNN_CONSTANT ? 4 : t.rank); i++) {
+    for (uint32_t i = 0; i < (t.storage == BNN_CONSTANT ? 4 : t.rank); i++)
         n *= t.dims[i];
-    }
     return n;
 }
 
 int fuzz_same(const float *a, const float *b, size_t count)
 {
-    if (memcmp(a, b, count * sizeof *a) == 0) {
+    if (memcmp(a, b, count * sizeof *a) == 0)
         return 1;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (memcmp(a + i, b + i, sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i]))) {
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(a + i, b + i, sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i])))
             return 0;
-        }
-    }
     return 1;
 }
 
@@ -231,9 +222,8 @@ void fuzz_retype(const bnn_model *model, struct ports *p)
         bnn_dtype dtype = input_dtype(model, i);
         size_t count = p->batch * fuzz_elements(model, bnn_input_tensor(model, i));
         unsigned char *bytes = (unsigned char *)(uintptr_t)p->typed[i];
-        for (size_t k = 0; dtype != BNN_F32 && k < count; k++) {
+        for (size_t k = 0; dtype != BNN_F32 && k < count; k++)
             bytes[k] = (unsigned char)(int)p->floats[i][k];
-        }
     }
 }
 
@@ -242,23 +232,20 @@ int fuzz_ports(const bnn_model *model, struct script *s, size_t batch, struct po
     p->inputs = bnn_input_count(model);
     p->outputs = bnn_output_count(model);
     p->batch = batch;
-    if (p->inputs > FUZZ_MOST_PORTS || p->outputs > FUZZ_MOST_PORTS) {
+    if (p->inputs > FUZZ_MOST_PORTS || p->outputs > FUZZ_MOST_PORTS)
         return 0;
-    }
     for (uint32_t i = 0; i < p->inputs; i++) {
         size_t count = batch * fuzz_elements(model, bnn_input_tensor(model, i));
         p->floats[i] = fuzz_block(count * sizeof(float));
         p->typed[i] = input_dtype(model, i) == BNN_F32 ? p->floats[i] : fuzz_block(count);
-        if (p->floats[i] == NULL || p->typed[i] == NULL) {
+        if (p->floats[i] == NULL || p->typed[i] == NULL)
             return 0;
-        }
         fuzz_values(model, s, i, p->floats[i], count);
     }
     for (uint32_t i = 0; i < p->outputs; i++) {
         p->out[i] = fuzz_block(batch * fuzz_elements(model, bnn_output_tensor(model, i)) * sizeof(float));
-        if (p->out[i] == NULL) {
+        if (p->out[i] == NULL)
             return 0;
-        }
     }
     fuzz_retype(model, p);
     return 1;

@@ -10,9 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned char *file = fuzz_block(size);
     if (file != NULL && size > 0) {
         memcpy(file, data, size);
-        if (script.state % 64 != 0) { /* now and then the checksum stays wrong */
+        if (script.state % 64 != 0) /* now and then the checksum stays wrong */
             fuzz_repair_checksum(file, size);
-        }
         const bnn_kernels *kernels = fuzz_kernels(&script);
         size_t bytes = 0; /* by default: what bnn.h states */
         CHECK(bnn_model_size(file, size, kernels, &bytes, NULL) != BNN_OK || bytes <= ((size_t)64 << 20) + 64 * size,

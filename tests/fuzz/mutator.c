@@ -74,11 +74,9 @@ static void edit_size(struct sketch *s)
     const struct tensor *t = &s->tensors[draw(s->tensor_count)];
     size_t axis = draw(4);
     uint32_t old = t->dims[axis], new = small_number(old);
-    for (uint32_t i = 0, alone = draw(3) == 0; i < s->tensor_count; i++) {
-        if (&s->tensors[i] == t || (!alone && s->tensors[i].dims[axis] == old && s->tensors[i].rank >= 4 - axis)) {
+    for (uint32_t i = 0, alone = draw(3) == 0; i < s->tensor_count; i++)
+        if (&s->tensors[i] == t || (!alone && s->tensors[i].dims[axis] == old && s->tensors[i].rank >= 4 - axis))
             s->tensors[i].dims[axis] = new;
-        }
-    }
 }
 
 static void edit_kind(struct sketch *s)
@@ -120,9 +118,8 @@ static void edit_operands(struct sketch *s)
     uint32_t at = draw(op->input_count), other = draw(s->tensor_count);
     switch (draw(5)) {
     case 0:
-        if (op->input_count < BNN_MAX_INPUTS) {
+        if (op->input_count < BNN_MAX_INPUTS)
             op->inputs[op->input_count++] = other;
-        }
         break;
     case 1:
         op->input_count -= op->input_count > 1;
@@ -139,9 +136,8 @@ static void edit_operands(struct sketch *s)
 static void edit_data(struct sketch *s)
 {
     struct tensor *t = &s->tensors[draw(s->tensor_count)];
-    for (uint32_t i = 0; i < s->tensor_count && t->size < 4; i++) {
+    for (uint32_t i = 0; i < s->tensor_count && t->size < 4; i++)
         t = &s->tensors[i];
-    }
     for (uint32_t i = 1 + draw(4); i > 0 && t->size >= 4; i--) {
         unsigned char *at = t->data + draw(t->size / 4) * 4;
         uint32_t word = other_number(bnn_load32(at));
@@ -152,22 +148,18 @@ static void edit_data(struct sketch *s)
 /* The op that writes a tensor, or -1. */
 static int writer_of(const struct sketch *s, uint32_t tensor)
 {
-    for (uint32_t i = 0; i < s->op_count; i++) {
-        if (s->ops[i].output == tensor) {
+    for (uint32_t i = 0; i < s->op_count; i++)
+        if (s->ops[i].output == tensor)
             return (int)i;
-        }
-    }
     return -1;
 }
 
 static int is_read(const struct sketch *s, uint32_t tensor)
 {
     for (uint32_t i = 0; i < s->op_count; i++) {
-        for (uint32_t k = 0; k < s->ops[i].input_count; k++) {
-            if (s->ops[i].inputs[k] == tensor) {
+        for (uint32_t k = 0; k < s->ops[i].input_count; k++)
+            if (s->ops[i].inputs[k] == tensor)
                 return 1;
-            }
-        }
     }
     return 0;
 }
@@ -176,9 +168,8 @@ static int is_read(const struct sketch *s, uint32_t tensor)
 static void insert_op(struct sketch *s)
 {
     uint32_t from = draw(s->tensor_count), to = s->tensor_count;
-    if (s->tensor_count == MOST_TENSORS || s->op_count == MOST_OPS || s->tensors[from].storage == BNN_CONSTANT) {
+    if (s->tensor_count == MOST_TENSORS || s->op_count == MOST_OPS || s->tensors[from].storage == BNN_CONSTANT)
         return;
-    }
     const struct op like = *some_op(s);
     struct op new = {.opcode = some_opcode(), .output = to, .input_count = 1, .inputs = {from}};
     struct tensor *t = &s->tensors[s->tensor_count++];
@@ -191,19 +182,16 @@ static void insert_op(struct sketch *s)
     }
     t->storage = BNN_ARENA;
     t->dtype = new.opcode == BNN_OP_BINARIZE ? BNN_B1 : new.opcode == BNN_OP_UNPACK ? BNN_F32 : t->dtype;
-    for (uint32_t i = 0; i < attribute_words(new.opcode) && new.opcode != like.opcode; i++) {
+    for (uint32_t i = 0; i < attribute_words(new.opcode) && new.opcode != like.opcode; i++)
         new.attrs[i] = draw(3);
-    }
     uint32_t at = (uint32_t)(writer_of(s, from) + 1);
     memmove(&s->ops[at + 1], &s->ops[at], (s->op_count - at) * sizeof *s->ops);
     s->ops[at] = new;
     s->op_count++;
     for (uint32_t i = at + 1; i < s->op_count; i++) {
-        for (uint32_t k = 0; k < s->ops[i].input_count; k++) {
-            if (s->ops[i].inputs[k] == from && draw(3) != 0) {
+        for (uint32_t k = 0; k < s->ops[i].input_count; k++)
+            if (s->ops[i].inputs[k] == from && draw(3) != 0)
                 s->ops[i].inputs[k] = to;
-            }
-        }
     }
 }
 
@@ -226,17 +214,14 @@ static void remove_op(struct sketch *s)
 {
     uint32_t at = draw(s->op_count);
     const struct op op = s->ops[at];
-    if (s->op_count == 1 || op.inputs[0] == op.output || s->tensors[op.output].storage != BNN_ARENA) {
+    if (s->op_count == 1 || op.inputs[0] == op.output || s->tensors[op.output].storage != BNN_ARENA)
         return;
-    }
     s->op_count--;
     memmove(&s->ops[at], &s->ops[at + 1], (s->op_count - at) * sizeof *s->ops);
     remove_tensor(s, op.output, op.inputs[0]);
-    for (uint32_t i = s->tensor_count; i-- > 0;) {
-        if (s->tensors[i].storage == BNN_CONSTANT && !is_read(s, i)) {
+    for (uint32_t i = s->tensor_count; i-- > 0;)
+        if (s->tensors[i].storage == BNN_CONSTANT && !is_read(s, i))
             remove_tensor(s, i, 0);
-        }
-    }
 }
 
 static void edit(struct sketch *s)
@@ -295,28 +280,23 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     static unsigned char copy[MOST_INPUT];
     size_t file_size = 0;
     state = seed * UINT64_C(2862933555777941757) + 1;
-    if (size > sizeof copy || draw(12) == 0) {
+    if (size > sizeof copy || draw(12) == 0)
         return LLVMFuzzerMutate(data, size, max_size);
-    }
     memcpy(copy, data, size);
-    if (!take_apart(&s, copy, size)) {
+    if (!take_apart(&s, copy, size))
         return LLVMFuzzerMutate(data, size, max_size);
-    }
     int script = draw(4) == 0;
-    for (uint32_t i = script && draw(2) ? 0 : 1 + draw(3); i > 0; i--) {
+    for (uint32_t i = script && draw(2) ? 0 : 1 + draw(3); i > 0; i--)
         edit(&s);
-    }
     size_t made = put_together(&s, draw(8) != 0, data, max_size, &file_size);
     if (made == 0) {
         memcpy(data, copy, size);
         return LLVMFuzzerMutate(data, size, max_size);
     }
-    if (script && max_size > file_size) {
+    if (script && max_size > file_size)
         made = file_size + LLVMFuzzerMutate(data + file_size, made - file_size, max_size - file_size);
-    }
-    if (draw(5) == 0) {
+    if (draw(5) == 0)
         damage(data, file_size);
-    }
     return made;
 }
 
@@ -324,10 +304,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 static int append(struct sketch *a, const struct sketch *b)
 {
     uint32_t tensors = a->tensor_count, ops = a->op_count, names = a->names_size;
-    if (tensors + b->tensor_count > MOST_TENSORS || ops + b->op_count > MOST_OPS ||
-        names + b->names_size > MOST_NAMES) {
+    if (tensors + b->tensor_count > MOST_TENSORS || ops + b->op_count > MOST_OPS || names + b->names_size > MOST_NAMES)
         return 0;
-    }
     memcpy(a->tensors + tensors, b->tensors, b->tensor_count * sizeof *b->tensors);
     memcpy(a->ops + ops, b->ops, b->op_count * sizeof *b->ops);
     memcpy(a->names + names, b->names, b->names_size);
@@ -343,9 +321,8 @@ static int append(struct sketch *a, const struct sketch *b)
         op->strings[0] += names;
         op->strings[2] += names;
         op->output += tensors;
-        for (uint32_t k = 0; k < op->input_count; k++) {
+        for (uint32_t k = 0; k < op->input_count; k++)
             op->inputs[k] += tensors;
-        }
     }
     for (uint32_t i = a->tensor_count; i-- > tensors;) {
         struct tensor *in = &a->tensors[i];
@@ -367,13 +344,11 @@ size_t LLVMFuzzerCustomCrossOver(const uint8_t *data1, size_t size1, const uint8
     static unsigned char copies[2][MOST_INPUT];
     size_t file_size;
     state = seed * UINT64_C(2862933555777941757) + 1;
-    if (size1 > MOST_INPUT || size2 > MOST_INPUT) {
+    if (size1 > MOST_INPUT || size2 > MOST_INPUT)
         return 0;
-    }
     memcpy(copies[0], data1, size1);
     memcpy(copies[1], data2, size2);
-    if (!take_apart(&a, copies[0], size1) || !take_apart(&b, copies[1], size2) || !append(&a, &b)) {
+    if (!take_apart(&a, copies[0], size1) || !take_apart(&b, copies[1], size2) || !append(&a, &b))
         return 0;
-    }
     return put_together(&a, 1, out, max_size < MOST_JOINED ? max_size : MOST_JOINED, &file_size);
 }

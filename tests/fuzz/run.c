@@ -5,9 +5,8 @@
 static void compare_one_by_one(const bnn_model *model, const struct ports *p)
 {
     bnn_context *single = fuzz_context(model, 1, 1);
-    if (single == NULL) {
+    if (single == NULL)
         return;
-    }
     for (size_t image = 0; image < p->batch; image++) {
         const void *in[FUZZ_MOST_PORTS];
         float *out[FUZZ_MOST_PORTS];
@@ -18,9 +17,8 @@ static void compare_one_by_one(const bnn_model *model, const struct ports *p)
         }
         for (uint32_t i = 0; i < p->outputs; i++) {
             out[i] = fuzz_block(fuzz_elements(model, bnn_output_tensor(model, i)) * sizeof(float));
-            if (out[i] == NULL) {
+            if (out[i] == NULL)
                 return;
-            }
         }
         CHECK(bnn_run(single, in, out, 1) == BNN_OK, "one image");
         for (uint32_t i = 0; i < p->outputs; i++) {
@@ -36,9 +34,8 @@ static void step_through(const bnn_model *model, bnn_context *context, size_t im
         bnn_op_info op;
         CHECK(bnn_get_op(model, k, &op) == BNN_OK, "op %u", k);
         float *values = fuzz_block(images * fuzz_elements(model, op.output) * sizeof(float));
-        if (values == NULL) {
+        if (values == NULL)
             return;
-        }
         CHECK(bnn_step(context, k, images) == BNN_OK, "step");
         CHECK(bnn_peek(context, op.output, values, images) == BNN_OK, "peek");
         CHECK(bnn_poke(context, op.output, values, images) == BNN_OK, "poke");
@@ -58,14 +55,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ports ports;
     if (context != NULL && fuzz_ports(model, &script, batch, &ports)) {
         struct shuffled pool = {&script, workers};
-        if (fuzz_draw(&script, 4) != 0) {
+        if (fuzz_draw(&script, 4) != 0)
             bnn_context_set_threads(context, fuzz_parallel_for, &pool);
-        }
         int refused = bnn_whole_batch(model) && batch > images;
         CHECK(bnn_run(context, ports.typed, ports.out, batch) == (refused ? BNN_ERROR_BATCH : BNN_OK), "run");
-        if (!bnn_whole_batch(model)) {
+        if (!bnn_whole_batch(model))
             compare_one_by_one(model, &ports);
-        }
         step_through(model, context, images);
     }
     fuzz_release();

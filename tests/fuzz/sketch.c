@@ -32,9 +32,8 @@ static int read_tensors(struct sketch *s, unsigned char *file, size_t size, uint
         memcpy(t->strings, record + 48, sizeof t->strings);
         t->offset = bnn_load64(record + 32);
         if (t->storage == BNN_CONSTANT) {
-            if (t->offset > size - data || bytes > size - data - t->offset) {
+            if (t->offset > size - data || bytes > size - data - t->offset)
                 return 0;
-            }
             t->data = file + data + t->offset;
             t->size = (size_t)bytes;
         }
@@ -46,9 +45,8 @@ static int read_ops(struct sketch *s, const unsigned char *file, uint64_t at, ui
 {
     for (uint32_t i = 0; i < s->op_count; i++) {
         struct op *op = &s->ops[i];
-        if (at + BNN_OP_BYTES > end) {
+        if (at + BNN_OP_BYTES > end)
             return 0;
-        }
         const unsigned char *record = file + at;
         uint32_t bytes = bnn_load32(record + 4);
         op->opcode = bnn_load32(record);
@@ -63,11 +61,9 @@ static int read_ops(struct sketch *s, const unsigned char *file, uint64_t at, ui
         memcpy(op->inputs, record + BNN_OP_BYTES, op->input_count * sizeof *op->inputs);
         memset(op->attrs, 0, sizeof op->attrs);
         memcpy(op->attrs, record + BNN_OP_BYTES + 4 * op->input_count, words * sizeof *op->attrs);
-        for (uint32_t k = 0; k < op->input_count; k++) {
-            if (op->inputs[k] >= s->tensor_count) {
+        for (uint32_t k = 0; k < op->input_count; k++)
+            if (op->inputs[k] >= s->tensor_count)
                 return 0;
-            }
-        }
         at += bytes;
     }
     return 1;
@@ -75,9 +71,8 @@ static int read_ops(struct sketch *s, const unsigned char *file, uint64_t at, ui
 
 int take_apart(struct sketch *s, unsigned char *file, size_t all)
 {
-    if (all < BNN_HEADER_BYTES) {
+    if (all < BNN_HEADER_BYTES)
         return 0;
-    }
     uint64_t stated = bnn_load64(file + 16);
     size_t size = stated >= BNN_HEADER_BYTES && stated <= all ? (size_t)stated : all;
     uint64_t table = bnn_load64(file + 40), ops = bnn_load64(file + 48), ops_size = bnn_load64(file + 56);
@@ -107,14 +102,12 @@ struct writer {
 static void put(struct writer *w, const void *from, size_t size)
 {
     w->full |= size > w->most - w->size;
-    if (w->full || size == 0) {
+    if (w->full || size == 0)
         return;
-    }
-    if (from != NULL) {
+    if (from != NULL)
         memcpy(w->out + w->size, from, size);
-    } else {
+    else
         memset(w->out + w->size, 0, size);
-    }
     w->size += size;
 }
 
@@ -125,9 +118,8 @@ static void align(struct writer *w)
 
 static void store(struct writer *w, size_t at, uint64_t value, size_t bytes)
 {
-    if (!w->full) {
+    if (!w->full)
         memcpy(w->out + at, &value, bytes);
-    }
 }
 
 /* Of one image, a constant of everything; some number where it overflows, for such a file does not open anyway. */
@@ -164,9 +156,8 @@ static uint64_t put_constant(struct writer *w, const struct tensor *t)
     }
     put(w, t->data, stored);
     put(w, NULL, (size_t)bytes - stored);
-    if (!w->full && t->dtype == BNN_B1) {
+    if (!w->full && t->dtype == BNN_B1)
         clear_tails(w->out + at, bytes, t->dims[3]);
-    }
     return bytes;
 }
 
@@ -188,9 +179,8 @@ static void put_ops(struct writer *w, const struct sketch *s)
 static void put_record(struct writer *w, size_t at, const struct tensor *t, uint64_t offset, uint64_t bytes)
 {
     const unsigned char kinds[4] = {t->dtype, t->storage, t->rank, t->encoding};
-    if (w->full) {
+    if (w->full)
         return;
-    }
     memcpy(w->out + at, kinds, sizeof kinds);
     memcpy(w->out + at + 4, t->dims, sizeof t->dims);
     memcpy(w->out + at + 20, t->halo, sizeof t->halo);
@@ -228,9 +218,8 @@ size_t put_together(const struct sketch *s, int place, unsigned char *out, size_
         }
         put_record(&w, BNN_HEADER_BYTES + (size_t)i * BNN_TENSOR_BYTES, t, offset, bytes);
     }
-    if (w.full) {
+    if (w.full)
         return 0;
-    }
     memcpy(out, signature, sizeof signature);
     const uint32_t counts[4] = {s->tensor_count, s->op_count, (uint32_t)ports[0], (uint32_t)ports[1]};
     const uint64_t sections[8] = {BNN_HEADER_BYTES, ops,  ops_size,      names,

@@ -57,11 +57,10 @@ static void tensor_holds(const unsigned char *file, const struct bnn_header *h, 
     assert(t->element == 1 || t->element == 4);
     assert(t->words == (t->dtype == BNN_B1 ? (t->c - 1) / 32 + 1 : t->c));
     assert(t->bytes <= SIZE_MAX / 2);
-    if (t->storage == BNN_ARENA) {
+    if (t->storage == BNN_ARENA)
         assert(t->offset % BNN_ALIGNMENT == 0 && t->bytes <= h->arena && t->offset <= h->arena - t->bytes);
-    } else {
+    else
         assert(t->top == 0 && t->left == 0 && t->bottom == 0 && t->right == 0);
-    }
     if (t->storage == BNN_INPUT || t->storage == BNN_OUTPUT) {
         assert(t->offset < (t->storage == BNN_INPUT ? h->input_count : h->output_count));
         assert(t->dtype == BNN_F32 || (t->storage == BNN_INPUT && (t->dtype == BNN_U8 || t->dtype == BNN_I8)));
@@ -122,25 +121,22 @@ int main(void)
     struct bnn_header h;
     struct bnn_tensor t;
     struct bnn_op op;
-    if (file == NULL || bnn_read_header(file, size, &h, NULL) != BNN_OK) {
+    if (file == NULL || bnn_read_header(file, size, &h, NULL) != BNN_OK)
         return 0;
-    }
     header_holds(&h, size);
 #if PROVE_TENSORS
     uint32_t number = nondet_number(); /* any of them */
     __CPROVER_assume(number < h.tensor_count);
-    if (bnn_read_tensor(file, &h, number, &t, NULL) == BNN_OK) {
+    if (bnn_read_tensor(file, &h, number, &t, NULL) == BNN_OK)
         tensor_holds(file, &h, &t);
-    }
 #endif
 #if PROVE_OPS
     /* Any place where a record may begin: the first one's, and, by what is proven here, that after any other. */
     size_t begin = nondet_size(), offset = begin;
     uint32_t number = nondet_number();
     __CPROVER_assume(begin >= h.ops && begin <= h.ops + h.ops_size && begin % 8 == 0 && number < h.op_count);
-    if (bnn_read_op(file, &h, number, &offset, &op, NULL) == BNN_OK) {
+    if (bnn_read_op(file, &h, number, &offset, &op, NULL) == BNN_OK)
         op_holds(file, &h, &op, begin, offset, number);
-    }
 #endif
     return 0;
 }

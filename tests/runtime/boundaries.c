@@ -79,26 +79,21 @@ static void try_field(struct boundaries *b, size_t at, size_t bytes)
 static void try_header(struct boundaries *b)
 {
     static const size_t words[] = {8, 24, 28, 32, 36};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         try_field(b, words[i], 4);
-    }
     try_field(b, 16, 8);
-    for (size_t at = 40; at < BNN_HEADER_BYTES; at += 8) {
+    for (size_t at = 40; at < BNN_HEADER_BYTES; at += 8)
         try_field(b, at, 8);
-    }
 }
 
 static void try_tensor(struct boundaries *b, size_t record)
 {
-    for (size_t at = 0; at < 4; at++) {
+    for (size_t at = 0; at < 4; at++)
         try_field(b, record + at, 1);
-    }
-    for (size_t at = 20; at < 28; at += 2) {
+    for (size_t at = 20; at < 28; at += 2)
         try_field(b, record + at, 2);
-    }
-    for (size_t at = 4; at < BNN_TENSOR_BYTES; at += at == 16 ? 12 : at == 28 ? 20 : 4) {
+    for (size_t at = 4; at < BNN_TENSOR_BYTES; at += at == 16 ? 12 : at == 28 ? 20 : 4)
         try_field(b, record + at, 4); /* 4 to 16, 28, 48 to 60 */
-    }
     try_field(b, record + 32, 8);
     try_field(b, record + 40, 8);
 }
@@ -113,14 +108,12 @@ int boundaries(const char *path, uint64_t seed)
     CHECK(try_model(file, b.size, 1, &b.state) == BNN_OK, "%s itself does not open", path);
     try_header(&b);
     uint32_t tensors = bnn_load32(file + 24), ops = bnn_load32(file + 28);
-    for (uint32_t i = 0; i < tensors; i++) {
+    for (uint32_t i = 0; i < tensors; i++)
         try_tensor(&b, (size_t)bnn_load64(file + 40) + i * (size_t)BNN_TENSOR_BYTES);
-    }
     for (size_t k = 0, record = (size_t)bnn_load64(file + 48); k < ops; k++) {
         size_t bytes = bnn_load32(file + record + 4);
-        for (size_t at = 0; at < bytes; at += 4) {
+        for (size_t at = 0; at < bytes; at += 4)
             try_field(&b, record + at, 4);
-        }
         record += bytes;
     }
     printf("%zu changed fields, %zu models among them\n", b.tried, b.opened);

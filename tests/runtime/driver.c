@@ -66,9 +66,8 @@ void *block(size_t size)
 unsigned char *read_file(const char *path, size_t *size)
 {
     bnn_mapping mapping;
-    if (bnn_file_map(path, &mapping) != BNN_OK) {
+    if (bnn_file_map(path, &mapping) != BNN_OK)
         return NULL;
-    }
     unsigned char *data = block(mapping.size);
     memcpy(data, mapping.data, mapping.size);
     *size = mapping.size;
@@ -78,9 +77,8 @@ unsigned char *read_file(const char *path, size_t *size)
 
 void free_ports(struct ports *p)
 {
-    for (size_t i = 0; i < p->count; i++) {
+    for (size_t i = 0; i < p->count; i++)
         free(p->data[i]);
-    }
 }
 
 struct opened open_model(const unsigned char *file, size_t size, const bnn_kernels *kernels)
@@ -102,9 +100,8 @@ size_t image_floats(const bnn_model *model, uint32_t tensor)
     bnn_tensor_info info;
     CHECK(bnn_get_tensor(model, tensor, &info) == BNN_OK, "no tensor %u", tensor);
     size_t n = 1;
-    for (uint32_t i = 0; i < info.rank; i++) {
+    for (uint32_t i = 0; i < info.rank; i++)
         n *= info.dims[i];
-    }
     return n;
 }
 
@@ -118,11 +115,10 @@ struct ports typed_inputs(const bnn_model *model, const struct ports *floats)
         typed.data[i] = block(count * (info.dtype == BNN_F32 ? sizeof(float) : 1));
         for (size_t k = 0; k < count; k++) {
             float v = floats->data[i][k];
-            if (info.dtype == BNN_F32) {
+            if (info.dtype == BNN_F32)
                 typed.data[i][k] = v;
-            } else {
+            else
                 ((unsigned char *)typed.data[i])[k] = (unsigned char)(v >= -128 && v <= 255 ? (int)v : (int)(k * 37));
-            }
         }
     }
     return typed;
@@ -136,9 +132,8 @@ static struct ports read_ports(const char *folder, const char *kind)
         size_t size;
         snprintf(path, sizeof path, "%s/%s%zu.f32", folder, kind, p.count);
         p.data[p.count] = (float *)(void *)read_file(path, &size);
-        if (p.data[p.count] == NULL) {
+        if (p.data[p.count] == NULL)
             break;
-        }
         p.floats[p.count] = size / sizeof(float);
     }
     return p;
@@ -146,9 +141,8 @@ static struct ports read_ports(const char *folder, const char *kind)
 
 static int equal(float found, float expected, float tolerance)
 {
-    if (expected != expected || found != found) {
+    if (expected != expected || found != found)
         return found != found && expected != expected;
-    }
     return found == expected || fabsf(found - expected) <= tolerance * (1.0f + fabsf(expected));
 }
 
@@ -187,9 +181,8 @@ static void check_run(const char *folder, const bnn_model *model, const struct p
     bnn_pool *pool;
     CHECK(bnn_context_create(model, images, workers, memory, bytes, &context) == BNN_OK, "%s: context", folder);
     CHECK(bnn_pool_create(workers, &pool) == BNN_OK, "%s: pool", folder);
-    if (workers > 1) {
+    if (workers > 1)
         bnn_context_set_threads(context, bnn_pool_run, pool);
-    }
     struct ports out = {.count = expected->count};
     for (size_t i = 0; i < out.count; i++) {
         out.floats[i] = batch * image_floats(model, bnn_output_tensor(model, (uint32_t)i));
@@ -248,9 +241,8 @@ static void check_case(const char *folder, float tolerance)
     const char *name;
     for (size_t k = 0; (name = bnn_kernels_list(k)) != NULL; k++) {
         const bnn_kernels *kernels = bnn_kernels_select(name);
-        if (kernels != NULL) {
+        if (kernels != NULL)
             check_family(folder, file, size, kernels, &in, &expected, tolerance);
-        }
     }
     /* Floats in blocks of another width than the fastest family's bits. */
     const bnn_kernels partial = {.name = "partial", .floats = bnn_kernels_select("scalar")->floats};
@@ -292,36 +284,28 @@ static int count_allocations(const char *path)
 int main(int argc, char **argv)
 {
     if (argc >= 4 && strcmp(argv[1], "check") == 0) {
-        for (int i = 3; i < argc; i++) {
+        for (int i = 3; i < argc; i++)
             check_case(argv[i], (float)atof(argv[2]));
-        }
         printf("%zu stopped\n", stops);
         return 0;
     }
-    if (argc == 5 && strcmp(argv[1], "fuzz") == 0) {
+    if (argc == 5 && strcmp(argv[1], "fuzz") == 0)
         return fuzz(argv[2], strtoull(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
-    }
-    if (argc == 3 && strcmp(argv[1], "damage") == 0) {
+    if (argc == 3 && strcmp(argv[1], "damage") == 0)
         return damage(argv[2]);
-    }
-    if (argc == 4 && strcmp(argv[1], "boundaries") == 0) {
+    if (argc == 4 && strcmp(argv[1], "boundaries") == 0)
         return boundaries(argv[2], strtoull(argv[3], NULL, 10));
-    }
-    if (argc == 3 && strcmp(argv[1], "faults") == 0) {
+    if (argc == 3 && strcmp(argv[1], "faults") == 0)
         return faults(argv[2]);
-    }
     if (argc >= 3 && strcmp(argv[1], "tight") == 0) {
-        for (int i = 2; i < argc; i++) {
+        for (int i = 2; i < argc; i++)
             tight(argv[i]);
-        }
         return 0;
     }
-    if (argc == 4 && strcmp(argv[1], "threads") == 0) {
+    if (argc == 4 && strcmp(argv[1], "threads") == 0)
         return threads(argv[2], strtoul(argv[3], NULL, 10));
-    }
-    if (argc == 3 && strcmp(argv[1], "allocations") == 0) {
+    if (argc == 3 && strcmp(argv[1], "allocations") == 0)
         return count_allocations(argv[2]);
-    }
     fprintf(stderr,
             "usage: driver check TOLERANCE CASE... | fuzz MODEL SEED COUNT | damage MODEL | boundaries MODEL SEED | "
             "faults MODEL | threads MODEL CALLERS | tight MODEL... | allocations MODEL\n");

@@ -98,9 +98,8 @@ static struct arrays lay(const bnn_model *model, size_t shift)
         a.bytes[i] = BATCH * info.bytes;
         a.block[i] = block(a.bytes[i] + here);
         a.at[i] = a.block[i] + here;
-        for (size_t k = 0; i < a.inputs && k < a.bytes[i]; k++) {
+        for (size_t k = 0; i < a.inputs && k < a.bytes[i]; k++)
             ((unsigned char *)a.at[i])[k] = (unsigned char)(info.dtype == BNN_F32 && k % 4 == 3 ? 0x3F : k * 37);
-        }
     }
     return a;
 }
@@ -109,21 +108,18 @@ static bnn_status run_arrays(bnn_context *context, const struct arrays *a)
 {
     const void *inputs[MAX_PORTS];
     float *outputs[MAX_PORTS];
-    for (size_t i = 0; i < a->count; i++) {
-        if (i < a->inputs) {
+    for (size_t i = 0; i < a->count; i++)
+        if (i < a->inputs)
             inputs[i] = a->at[i];
-        } else {
+        else
             outputs[i - a->inputs] = a->at[i];
-        }
-    }
     return bnn_run(context, inputs, outputs, BATCH);
 }
 
 static void free_arrays(struct arrays *a)
 {
-    for (size_t i = 0; i < a->count; i++) {
+    for (size_t i = 0; i < a->count; i++)
         free(a->block[i]);
-    }
 }
 
 /* Inputs and outputs wherever their elements' alignment allows: the same results; elsewhere: refused. */
@@ -139,9 +135,8 @@ static void try_arrays(const bnn_model *model)
     for (size_t shift = 1; shift < BNN_ALIGNMENT; shift++) {
         struct arrays a = lay(model, shift);
         CHECK(run_arrays(context, &a) == BNN_OK, "arrays %zu bytes past a line", shift);
-        for (size_t i = a.inputs; i < a.count; i++) {
+        for (size_t i = a.inputs; i < a.count; i++)
             CHECK(memcmp(a.at[i], first.at[i], a.bytes[i]) == 0, "another result %zu bytes past a line", shift);
-        }
         for (size_t i = 0; i < a.count && shift % 4 != 0; i++) {
             void *kept = a.at[i];
             a.at[i] = a.block[i] + shift;

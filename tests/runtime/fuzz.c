@@ -32,22 +32,18 @@ static unsigned look_at(const bnn_model *model)
     for (uint32_t i = 0; i < bnn_tensor_count(model); i++) {
         bnn_tensor_info info;
         CHECK(bnn_get_tensor(model, i, &info) == BNN_OK, "tensor %u", i);
-        for (size_t k = 0; k < info.name_length; k++) {
+        for (size_t k = 0; k < info.name_length; k++)
             sum += (unsigned char)info.name[k];
-        }
-        for (size_t k = 0; k < info.origin_length; k++) {
+        for (size_t k = 0; k < info.origin_length; k++)
             sum += (unsigned char)info.origin[k];
-        }
     }
     for (uint32_t i = 0; i < bnn_op_count(model); i++) {
         bnn_op_info info;
         CHECK(bnn_get_op(model, i, &info) == BNN_OK, "op %u", i);
-        for (size_t k = 0; k < info.layer_length; k++) {
+        for (size_t k = 0; k < info.layer_length; k++)
             sum += (unsigned char)info.layer[k];
-        }
-        for (size_t k = 0; k < info.note_length; k++) {
+        for (size_t k = 0; k < info.note_length; k++)
             sum += (unsigned char)info.note[k];
-        }
         CHECK(info.work >= info.binary_macs / 128, "op %u: work", i);
         work = info.work > UINT64_MAX - work ? UINT64_MAX : work + info.work;
     }
@@ -110,9 +106,8 @@ static const bnn_kernels *next_kernels(void)
     for (;;) {
         const char *name = bnn_kernels_list(turn++);
         const bnn_kernels *kernels = name == NULL ? NULL : bnn_kernels_select(name);
-        if (kernels != NULL) {
+        if (kernels != NULL)
             return kernels;
-        }
         turn = name == NULL ? 0 : turn;
     }
 }
@@ -131,9 +126,8 @@ bnn_status try_model(const unsigned char *file, size_t size, int run, uint64_t *
             CHECK(less == BNN_ERROR_MEMORY || less == BNN_ERROR_CHECKSUM, "one byte less: %s", bnn_status_text(less));
         }
         status = bnn_model_open(file, size, kernels, memory, bytes, &model, &problem);
-        if (status == BNN_OK && run) {
+        if (status == BNN_OK && run)
             run_model(model, state);
-        }
         free(memory);
     } else if (status != BNN_OK) {
         char none[BNN_ALIGNMENT];
@@ -199,9 +193,8 @@ static size_t some_field(const unsigned char *file, uint64_t *state)
     int coded = random_next(state) % 4 == 0;
     for (size_t i = 0; coded && i < tensors; i++) {
         const unsigned char *record = file + bnn_load64(file + 40) + (first + i) % tensors * BNN_TENSOR_BYTES;
-        if (record[3] != BNN_PLAIN) {
+        if (record[3] != BNN_PLAIN)
             return (size_t)(bnn_load64(file + 80) + bnn_load64(record + 32)) + random_next(state) % 8 * 4;
-        }
     }
     return 24 + random_next(state) % ((end - 24) / 4) * 4;
 }
@@ -289,9 +282,8 @@ int fuzz(const char *path, uint64_t seed, size_t count)
     fuzz_lengths(file, size, &state);
     fuzz_bits(file, size, &state);
     fuzz_fields(file, size, &state, count);
-    for (int i = 0; i < 13; i++) {
+    for (int i = 0; i < 13; i++)
         printf("%s: %zu\n", bnn_status_text((bnn_status)i), tally[i]);
-    }
     free(file);
     return 0;
 }

@@ -41,9 +41,8 @@ static int held[KINDS];
 /* Whether this call fails. */
 static int fails(void)
 {
-    if (!watching) {
+    if (!watching)
         return 0;
-    }
     if (calls++ == failing) {
         failed = 1;
         return 1;
@@ -93,25 +92,22 @@ int __wrap_munmap(void *address, size_t size);
 void *__wrap_calloc(size_t count, size_t size)
 {
     void *block = fails() ? NULL : __real_calloc(count, size);
-    if (block != NULL) {
+    if (block != NULL)
         take(BLOCKS);
-    }
     return block;
 }
 
 void __wrap_free(void *block)
 {
-    if (block != NULL) {
+    if (block != NULL)
         give(BLOCKS);
-    }
     __real_free(block);
 }
 
 int __wrap_pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes)
 {
-    if (fails()) {
+    if (fails())
         return EAGAIN;
-    }
     take(MUTEXES);
     return __real_pthread_mutex_init(mutex, attributes);
 }
@@ -124,9 +120,8 @@ int __wrap_pthread_mutex_destroy(pthread_mutex_t *mutex)
 
 int __wrap_pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes)
 {
-    if (fails()) {
+    if (fails())
         return EAGAIN;
-    }
     take(CONDITIONS);
     return __real_pthread_cond_init(condition, attributes);
 }
@@ -139,9 +134,8 @@ int __wrap_pthread_cond_destroy(pthread_cond_t *condition)
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
 {
-    if (fails()) {
+    if (fails())
         return EAGAIN;
-    }
     take(THREADS);
     return __real_pthread_create(thread, attributes, run, argument);
 }
@@ -159,9 +153,8 @@ int __wrap_open(const char *path, int flags, ...)
         return -1;
     }
     int file = __real_open(path, flags);
-    if (file >= 0) {
+    if (file >= 0)
         take(FILES);
-    }
     return file;
 }
 
@@ -242,9 +235,8 @@ static int use_file(const char *path)
 
 static void check_nothing_held(const char *what)
 {
-    for (int kind = 0; kind < KINDS; kind++) {
+    for (int kind = 0; kind < KINDS; kind++)
         CHECK(held[kind] == 0, "%s, call %d failed: %d %s are left", what, failing, held[kind], names[kind]);
-    }
 }
 
 /* How many calls failed in turn, before one more than there are did not. */
@@ -257,9 +249,8 @@ static int fail_each(const char *what, int (*use)(const char *), const char *pat
         watching = 0;
         check_nothing_held(what);
         CHECK(done == !failed, "%s, call %d: %s", what, failing, done ? "a failure was overlooked" : "failed alone");
-        if (!failed) {
+        if (!failed)
             return failing;
-        }
     }
 }
 

@@ -30,12 +30,10 @@ static void run_jobs(bnn_pool *pool, size_t jobs)
     m->threads = bnn_pool_threads(pool);
     for (size_t job = 0; job < jobs; job++) {
         size_t count = job * 7 % MAX_TASKS;
-        for (size_t i = 0; i < MAX_TASKS; i++) {
+        for (size_t i = 0; i < MAX_TASKS; i++)
             atomic_init(&m->times[i], 0);
-        }
-        for (size_t i = 0; i < 8; i++) {
+        for (size_t i = 0; i < 8; i++)
             atomic_init(&m->inside[i], 0);
-        }
         bnn_pool_run(pool, mark, m, count);
         for (size_t i = 0; i < MAX_TASKS; i++) {
             CHECK(atomic_load(&m->times[i]) == (i < count), "job %zu of %zu tasks: index %zu ran %d times", job, count,
@@ -67,9 +65,8 @@ static void *call_model(void *argument)
     void *memory = block(bytes);
     float *in = block(in_floats * sizeof *in), *out = block(out_floats * sizeof *out);
     float *first = block(out_floats * sizeof *first);
-    for (size_t i = 0; i < in_floats; i++) {
+    for (size_t i = 0; i < in_floats; i++)
         in[i] = (float)(i * 37 % 23) - 11.0f;
-    }
     bnn_context *context;
     CHECK(bnn_context_create(s->model, 2, bnn_pool_threads(s->pool), memory, bytes, &context) == BNN_OK, "context");
     bnn_context_set_threads(context, bnn_pool_run, s->pool);
@@ -87,12 +84,10 @@ static void *call_model(void *argument)
 static void call_together(size_t callers, void *(*function)(void *), void *argument)
 {
     pthread_t threads[MAX_CALLERS];
-    for (size_t i = 0; i < callers; i++) {
+    for (size_t i = 0; i < callers; i++)
         CHECK(pthread_create(&threads[i], NULL, function, argument) == 0, "thread");
-    }
-    for (size_t i = 0; i < callers; i++) {
+    for (size_t i = 0; i < callers; i++)
         pthread_join(threads[i], NULL);
-    }
 }
 
 int threads(const char *path, size_t callers)

@@ -23,9 +23,8 @@ static void run_op(const struct bnn_model *m, uint32_t number)
     struct bnn_view inputs[BNN_MAX_INPUTS];
     void *memory[BNN_MAX_INPUTS + 1];
     struct bnn_part all = bnn_whole(m, number, 1);
-    for (uint32_t i = 0; i < op->input_count; i++) {
+    for (uint32_t i = 0; i < op->input_count; i++)
         inputs[i] = view_of(bnn_op_input(m, op, i), &memory[i]);
-    }
     unsigned char *nan = block(1);
     void *scratch = block(op->scratch == 0 ? 1 : op->scratch);
     struct bnn_run r = {.model = m,
@@ -40,9 +39,8 @@ static void run_op(const struct bnn_model *m, uint32_t number)
                         .nan = nan,
                         .scratch = scratch};
     bnn_run_op(&r);
-    for (uint32_t i = 0; i <= op->input_count; i++) {
+    for (uint32_t i = 0; i <= op->input_count; i++)
         free(memory[i]);
-    }
     free(scratch);
     free(nan);
 }
@@ -55,13 +53,11 @@ void tight(const char *path)
     const char *name;
     for (size_t k = 0; (name = bnn_kernels_list(k)) != NULL; k++) {
         const bnn_kernels *kernels = bnn_kernels_select(name);
-        if (kernels == NULL) {
+        if (kernels == NULL)
             continue;
-        }
         struct opened o = open_model(file, size, kernels);
-        for (uint32_t i = 0; i < o.model->op_count; i++) {
+        for (uint32_t i = 0; i < o.model->op_count; i++)
             run_op(o.model, i);
-        }
         free(o.memory);
     }
     free(file);
