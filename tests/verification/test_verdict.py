@@ -137,7 +137,7 @@ def test_the_words() -> None:
     assert "that differs is 'b' and 1 layer after it." in str(VerifyReport(1, layers[:3], EndToEnd()))
     one = str(VerifyReport(1, layers[1:2], EndToEnd()))
     assert "With the source model's own input, the first layer that differs is 'b'." in one and "NaN" not in one
-    assert "the first that differs" not in str(report()) and LayerCheck("a", "op", "sums", True).exact
+    assert "the first layer that differs" not in str(report()) and LayerCheck("a", "op", "sums", True).exact
 
 
 def test_sums_of_what_differs() -> None:

@@ -92,7 +92,7 @@ def test_allowed(name: str) -> None:
 
 CODE, LAYER = "a Python function, which would run", "a Lambda layer, whose Python code would run"
 PART = "which is not part of a network"
-CALL, ALONE = "a call of the TensorFlow function", "on numbers alone"
+CALL, ALONE = "a call of the TensorFlow function", "on constants only"
 REFUSED: dict[str, tuple[Any, str]] = {
     "a function of Python": ({"class_name": "__lambda__"}, CODE),
     "a function of Python by another name": (layer("Dense", registered_name="a>__lambda__"), CODE),

@@ -101,7 +101,7 @@ def refused(path: Path, *words: str) -> None:
 def test_missing_and_foreign_files(folder: Path, tmp_path: Path) -> None:
     refused(tmp_path / "nothing.keras", "no such file", "SavedModel folder")
     refused(tmp_path, "without saved_model.pb")
-    refused(folder / "weights.h5", "weights only", "model.save")
+    refused(folder / "weights.h5", "contains only weights", "model.save")
     text = tmp_path / "text.keras"
     text.write_text("hello")
     refused(text, "neither a .keras (zip) nor an .h5 (HDF5) file")

@@ -236,7 +236,7 @@ def test_metadata_that_are_no_texts_are_refused(model: Model, tmp_path: Path) ->
         with h5py.File(path, "r+") as file:
             del file[f"node/metadata/{name}"]
             file[f"node/metadata/{name}"] = np.zeros((2, 3))
-        with pytest.raises(ModelFormatError, match=r"(?s)net.nir: .*emit it again|only files of bnn.emit_nir"):
+        with pytest.raises(ModelFormatError, match=r"(?s)net.nir: .*emit it again|only files from bnn.emit_nir"):
             verify_nir(path, model, images(model, 1), first_installed())
 
 
