@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,14 +56,9 @@ def sigmoid(x: Array) -> Array:
     return np.asarray(np.float32(1) / (np.float32(1) + np.exp(-x)))
 
 
-def erf(x: Array) -> Array:
-    """The error function."""
-    return np.asarray(np.vectorize(math.erf, otypes=[x.dtype])(x))
-
-
-def erfc(x: Array) -> Array:
-    """1 - erf(x), the complementary error function."""
-    return np.asarray(np.vectorize(math.erfc, otypes=[x.dtype])(x))
+def _elementwise(function: Callable[[float], float]) -> Reference:
+    """The reference of a function of one Python float."""
+    return plain(lambda x: np.vectorize(function, otypes=[x.dtype])(x))
 
 
 def _flushed(x: Array) -> Array:
@@ -162,8 +158,8 @@ RECORDS = (
     _function(
         "log1p", 39, plain(np.log1p), bound=_curve(1.0), least=not_negative_of_such, maker=_make_positive("log1p", 0.0),
     ),
-    _function("erfc", 40, plain(erfc), bound=_curve(1.0), least=not_negative),
-    _function("erf", 44, plain(erf), bound=_curve(0.0)),
+    _function("erfc", 40, _elementwise(math.erfc), bound=_curve(1.0), least=not_negative),
+    _function("erf", 44, _elementwise(math.erf), bound=_curve(0.0)),
     _function("sqrt", 41, plain(sqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("sqrt", 0.0)),
     _function("rsqrt", 42, plain(rsqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("rsqrt", 0.25)),
     _function("pow", 43, lambda x, a: pow(x, a.exponent), PowAttrs, bound=_curve(0.0), maker=_make_pow),
