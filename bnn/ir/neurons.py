@@ -201,7 +201,7 @@ def _neurons(node: Node, steps: Sequence[_Step], new: Mapping[Node, Node], copie
     conv, pool = steps[0].conv, steps[0].pool
     limits, falling = np.concatenate([s.threshold for s in steps]), np.concatenate([s.falling for s in steps])
     names = {"tap": node.tap or node.name, "origin": node.origin}
-    filters = np.concatenate([conv.inputs[1].value] * len(steps))
+    filters = constant(np.concatenate([conv.inputs[1].value] * len(steps)), DType.b1)
     own = {} if pool else names
     bits = with_threshold(conv, new[conv.inputs[0]], filters, limits, falling, name=conv.name, **own)
     copies[bits] = len(steps)

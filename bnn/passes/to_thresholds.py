@@ -43,7 +43,7 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
         step = thresholds(conv, node)
         if step is not None:
             x, filters = conv.inputs[:2]
-            return with_threshold(conv, x, filters.value, *step, name=conv.name, tap=tap, origin=node.origin)
+            return with_threshold(conv, x, filters, *step, name=conv.name, tap=tap, origin=node.origin)
     if len(node.inputs) > 1:  # a separate threshold on floats stays in place
         return None
     return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), name=conv.name, tap=tap, origin=node.origin)

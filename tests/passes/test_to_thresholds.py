@@ -150,3 +150,13 @@ def test_falling_thresholds_negate_filters_and_padding() -> None:
         assert [n.attrs.slots for n in result.schedule if isinstance(n.attrs, ConvAttrs)] == [("threshold", "negated")]
         array = np.random.default_rng(5).normal(size=(16, 4, 4, 2)).astype(np.float32)
         assert np.array_equal(interpret.outputs(source, [array])[0], interpret.outputs(result, [array])[0])
+
+
+def test_layers_that_share_filters_still_do() -> None:
+    """Of the same sums, two quantizers behind different norms."""
+    acc = binary(3, 7)
+    twin = make("bconv2d", *acc.inputs, name="twin")
+    layers = [make("binarize", bn(y, [m] * 3, [1] * 3, [0] * 3)) for y, m in ((acc, 0.0), (twin, 2.0))]
+    first, second = BY_NAME["to_thresholds"](BY_NAME["fuse_epilogue"](graph(*layers))).outputs
+    assert first.attrs.slots == ("threshold",)  # type: ignore[attr-defined]
+    assert first.inputs[1] is second.inputs[1]

@@ -73,11 +73,12 @@ def conv_attrs(node: Node) -> ConvAttrs:
 
 
 def with_threshold(
-    conv: Node, x: Node, filters: Array, threshold: Array, falling: Array, *, name: str, tap: str = "", origin: str = ""
+    conv: Node, x: Node, filters: Node, threshold: Array, falling: Array, *, name: str, tap: str = "", origin: str = ""
 ) -> Node:
     """The convolution of x whose bits are accumulator >= threshold (O), without what followed the accumulator.
 
-    The ``filters`` (O, kh, kw, I) of bits that are ``falling`` (O) are negated: acc <= t is -acc >= -t.
+    The ``filters`` (O, kh, kw, I) of bits that are ``falling`` (O) are negated: acc <= t is -acc >= -t.  Where none is,
+    the node itself is kept: layers that share filters share them in the file.
     """
     a = conv_attrs(conv)
     before = a.slots[:1] if "zeros" in a.slots else ()
@@ -85,10 +86,10 @@ def with_threshold(
     if falling.any():
         slots += ("negated",)
         operands.append(constant(np.where(falling, 1, -1), DType.b1))
-        filters = np.where(falling[:, None, None, None], -filters, filters)
+        signs = np.where(falling[:, None, None, None], -filters.value, filters.value)
+        filters = constant(signs, DType.b1, filters.name)
     attrs = ConvAttrs(a.stride, a.dilation, a.pads, a.pad_value, a.groups, slots, before, out=DType.b1, planes=a.planes)
-    w = constant(filters, DType.b1, conv.inputs[1].name)
-    return make(conv.op, x, w, *operands, attrs=attrs, name=name, tap=tap, origin=origin)
+    return make(conv.op, x, filters, *operands, attrs=attrs, name=name, tap=tap, origin=origin)
 
 
 def conv_output(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
