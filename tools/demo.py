@@ -16,58 +16,30 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import bnn
 from demonstration import picture, steps
-from train import USER_ERRORS
-from training import datasets, fit
+from training import console, datasets, fit
+from training.console import ConsoleProgress
 
 _LINES = 6  # of progress, where it cannot be a bar
 
 
-class TrainingProgress(fit.Progress):
-    """A bar on a terminal; elsewhere a line now and then."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._epochs = 0
-        self._bar = Progress(
-            TextColumn("      epoch {task.fields[epoch]}"),
-            BarColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-
-    def started(self, settings: fit.Settings, model: Any, history: Sequence[fit.Epoch]) -> None:
-        self._epochs = settings.epochs
-        self._task = self._bar.add_task("", total=settings.epochs, epoch=1, figures="")
-        self._bar.start()
-
-    def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None:
-        figures = f"{accuracy:.1%} right"
-        self._bar.update(self._task, completed=epoch - 1 + done / batches, epoch=epoch, figures=figures)
+class TrainingProgress(ConsoleProgress):
+    """A line now and then."""
 
     def epoch(self, epoch: fit.Epoch, best_epoch: int) -> None:
-        if epoch.epoch % math.ceil(self._epochs / _LINES) == 0 or epoch.epoch == self._epochs:
-            width = len(str(self._epochs))
-            self._console.print(
-                f"      epoch {epoch.epoch:{width}}/{self._epochs}: {epoch.accuracy:.2%} right in training, "
+        if epoch.epoch % math.ceil(self.epochs / _LINES) == 0 or epoch.epoch == self.epochs:
+            width = len(str(self.epochs))
+            self.say(
+                f"      epoch {epoch.epoch:{width}}/{self.epochs}: {epoch.accuracy:.2%} right in training, "
                 f"{epoch.validation_accuracy:.2%} in validation"
             )
-
-    def close(self) -> None:
-        """Take the bar off the terminal."""
-        self._bar.stop()
 
 
 def run(
@@ -86,11 +58,8 @@ def run(
     data = datasets.load(dataset, folder)
     if trained is None:
         say(1, f"train network '{plan.network}' on {len(data.train):,} images of {dataset}, {plan.epochs} epochs")
-        progress = TrainingProgress(console)
-        try:
+        with TrainingProgress(console) as progress:
             fit.train(plan, progress, overwrite=True)
-        finally:
-            progress.close()
     else:
         say(1, f"take the network in {trained}")
     keras_file, bnn_file = trained or plan.out / "model.keras", out / "model.bnn"
@@ -121,20 +90,6 @@ def run(
     return result
 
 
-def duration(seconds: float) -> str:
-    """Three digits in the unit that fits."""
-    unit, scale = next(((u, s) for u, s in (("us", 1e6), ("ms", 1e3)) if seconds * s < 999.5), ("s", 1.0))
-    value = seconds * scale
-    digits = 2 - math.floor(math.log10(max(value, 1.0)))
-    return f"{value:.{max(digits, 0)}f} {unit}"
-
-
-def ratio(value: float) -> str:
-    """Two digits: 1.3, 74, 1,100."""
-    rounded = float(f"{value:.1e}")
-    return f"{rounded:.1f}" if rounded < 10 else f"{rounded:,.0f}"
-
-
 def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """On a terminal with rules; elsewhere as plain text (which is Markdown)."""
     table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN)
@@ -163,20 +118,20 @@ def show(result: steps.Result, console: Console) -> None:
             "weights (float32) and .bnn file, bytes",
             f"{sizes.float32:,}",
             f"{sizes.bnn_file:,}",
-            f"{ratio(sizes.float32 / sizes.bnn_file)} x smaller",
+            f"{steps.ratio(sizes.float32 / sizes.bnn_file)} x smaller",
         ],
         [
             ".keras file and .bnn file, bytes",
             f"{sizes.keras_file:,}",
             f"{sizes.bnn_file:,}",
-            f"{ratio(sizes.keras_file / sizes.bnn_file)} x smaller",
+            f"{steps.ratio(sizes.keras_file / sizes.bnn_file)} x smaller",
         ],
     ]
     for latency in result.latencies:
         what = "1 image" if latency.images == 1 else f"{latency.images} images"
         for how, seconds in (("eager", latency.eager), ("tf.function", latency.function)):
-            faster = f"{ratio(seconds / latency.runtime)} x faster"
-            rows.append([f"{what}, Keras {how}", duration(seconds), duration(latency.runtime), faster])
+            faster = f"{steps.ratio(seconds / latency.runtime)} x faster"
+            rows.append([f"{what}, Keras {how}", steps.duration(seconds), steps.duration(latency.runtime), faster])
     _table(console, f"{result.data.name}: Keras and the compiled network", ["", "Keras", "bnn", ""], rows)
     _table(
         console,
@@ -255,24 +210,9 @@ def _command(
     sys.exit(0 if result.check.ok else 1)
 
 
-def _fail(message: str) -> NoReturn:
-    print("demo: error: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    try:
-        _command.main(arguments, prog_name="demo", standalone_mode=False)
-    except click.ClickException as error:
-        _fail(error.format_message())
-    except (click.Abort, KeyboardInterrupt):
-        print("\ndemo: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except (*USER_ERRORS, bnn.BnnError) as error:
-        _fail(str(error))
-    except OSError as error:  # a full disk, for one
-        _fail(f"{error.filename or 'writing failed'}: {error.strerror or error}")
+    console.run(_command, "demo", arguments)
 
 
 if __name__ == "__main__":

@@ -225,35 +225,3 @@ def test_unknown_names_are_answered_with_the_known() -> None:
 def test_digits_take_no_folder(tmp_path: Path) -> None:
     with pytest.raises(datasets.DatasetError, match="no data folder"):
         datasets.load("digits", tmp_path)
-
-
-def test_augmented_images_are_shifted_or_mirrored_originals() -> None:
-    """Every result is one of the 2 x 3 x 3 images that a definition by loops gives."""
-    generator = np.random.default_rng(5)
-    images = generator.integers(1, 255, (200, 6, 4, 2), dtype=np.uint8)
-    results = datasets.augment(images, 1, True, np.random.default_rng(1))
-    again = datasets.augment(images, 1, True, np.random.default_rng(1))
-    np.testing.assert_array_equal(results, again)
-    seen = set()
-    for image, result in zip(images, results, strict=True):
-        matches = []
-        for flip in (False, True):
-            for dy in (-1, 0, 1):
-                for dx in (-1, 0, 1):
-                    moved = np.zeros_like(image)
-                    for y in range(6):
-                        for x in range(4):
-                            if 0 <= y + dy < 6 and 0 <= x + dx < 4:
-                                moved[y, x] = image[y + dy, x + dx]
-                    if flip:
-                        moved = moved[:, ::-1]
-                    if np.array_equal(moved, result):
-                        matches.append((flip, dy, dx))
-        assert len(matches) == 1
-        seen.update(matches)
-    assert len(seen) == 18
-
-
-def test_no_augmentation_is_the_identity() -> None:
-    images = np.zeros((2, 8, 8, 1), dtype=np.uint8)
-    assert datasets.augment(images, 0, False, np.random.default_rng(0)) is images

@@ -140,12 +140,12 @@ def test_picture(case: str, tmp_path: Path) -> None:
     [(9.57e-6, "9.57 us"), (5.26e-4, "526 us"), (9.996e-4, "1.00 ms"), (0.2174, "217 ms"), (2, "2.00 s")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert demo.duration(seconds) == text
+    assert steps.duration(seconds) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(1.26, "1.3"), (9.96, "10"), (74.4, "74"), (1096, "1,100")])
 def test_ratios(value: float, text: str) -> None:
-    assert demo.ratio(value) == text
+    assert steps.ratio(value) == text
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demonstration.steps import Result
+from demonstration.steps import Result, duration, ratio
+from training.drawing import INK, RULE, SOFT, figure
 
 Unit = Callable[[float], str]
 
-_INK, _SOFT, _RULE = "#1d2733", "#6b7785", "#dfe4ea"
 _KERAS, _BNN, _FLOAT = "#b9c0c9", "#1f6feb", "#e39a2d"
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 _NAMES = {"digits": "Handwritten digits", "fashion-mnist": "Fashion-MNIST"}
@@ -26,22 +25,17 @@ _ROWS = 4  # of test images; one more for mistakes
 
 
 def draw(result: Result, path: Path) -> None:
-    """Write the PNG. It appears whole: it is drawn to a temporary name, then renamed."""
-    # The object interface with the Agg canvas: works without a screen, and changes no global state.
+    """Write the PNG, which appears whole."""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    with rc_context({"text.color": _INK, "axes.edgecolor": _RULE, "font.size": 10}):
-        figure = Figure(figsize=(15.0, 7.9), dpi=100, facecolor="white")
-        FigureCanvasAgg(figure)
-        _title(figure, result)
-        _gallery(figure, result)
-        _bars(figure, result)
-        _layers(figure, result)
-        temporary = path.with_name(f"{path.name}.tmp")
-        figure.savefig(temporary, format="png")
-    os.replace(temporary, path)
+    with (
+        rc_context({"text.color": INK, "axes.edgecolor": RULE, "font.size": 10}),
+        figure(path, figsize=(15.0, 7.9), dpi=100, facecolor="white") as made,
+    ):
+        _title(made, result)
+        _gallery(made, result)
+        _bars(made, result)
+        _layers(made, result)
 
 
 def _title(figure: Any, result: Result) -> None:
@@ -129,19 +123,19 @@ def _bars(figure: Any, result: Result) -> None:
     ]
     for t in result.latencies:
         bars = [("Keras eager", t.eager), ("Keras tf.function", t.function), ("bnn", t.runtime)]
-        groups.append(("1 image" if t.images == 1 else f"{t.images} images", bars, _time))
+        groups.append(("1 image" if t.images == 1 else f"{t.images} images", bars, duration))
     heights = [len(bars) for _, bars, _ in groups]
     grid = figure.add_gridspec(
         len(groups), 1, left=_LEFT, right=0.93, top=0.80, bottom=0.45, hspace=0.6, height_ratios=heights
     )
     _heading(figure, 0.655, _HEADS, "Keras and bnn")
     note = f"Log scales, except for accuracy. Keras: every core; bnn: one thread, {result.kernels}."
-    figure.text(0.655, 0.415, note, fontsize=8.5, color=_SOFT)
+    figure.text(0.655, 0.415, note, fontsize=8.5, color=SOFT)
     for i, (title, bars, unit) in enumerate(groups):
         axes = figure.add_subplot(grid[i])
         _horizontal(axes, bars, [_BNN if name.startswith("bnn") else _KERAS for name, _ in bars], unit)
         values = [value for _, value in bars]
-        gains = [_gain(value / values[-1]) for value in reversed(values[:-1])]
+        gains = [ratio(value / values[-1]) for value in reversed(values[:-1])]
         if unit is _percent:
             axes.set_xlim(0, 1)
         else:
@@ -154,24 +148,18 @@ def _bars(figure: Any, result: Result) -> None:
         axes.set_title(title, loc="left", fontsize=10, weight="bold", pad=3)
 
 
-def _gain(ratio: float) -> str:
-    """Two digits."""
-    rounded = float(f"{ratio:.1e}")
-    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.1f}"
-
-
 def _layers(figure: Any, result: Result) -> None:
     """Time per layer, in the order of execution."""
     axes = figure.add_axes((_LEFT, 0.03, 0.93 - _LEFT, 0.3))
     total = sum(layer.seconds for layer in result.times)
-    _heading(figure, 0.655, 0.375, f"Time per layer: {_time(total)} in C for 1 image")
+    _heading(figure, 0.655, 0.375, f"Time per layer: {duration(total)} in C for 1 image")
     rows = [(layer.layer, layer.seconds) for layer in result.times]
-    _horizontal(axes, rows, [_FLOAT] * len(rows), _time, fontsize=8.5)
+    _horizontal(axes, rows, [_FLOAT] * len(rows), duration, fontsize=8.5)
     axes.barh(range(len(rows)), [layer.bits for layer in result.times], color=_BNN, height=_HEIGHT)
     axes.set_xlim(0, max(seconds for _, seconds in rows))
     for x, color, text in ((_LEFT, _BNN, "computing on bits"), (_LEFT + 0.1, _FLOAT, "on floats")):
         figure.text(x, 0.345, "\u25a0", color=color, fontsize=11)
-        figure.text(x + 0.011, 0.346, text, color=_SOFT, fontsize=9)
+        figure.text(x + 0.011, 0.346, text, color=SOFT, fontsize=9)
 
 
 def _horizontal(axes: Any, bars: list[tuple[str, float]], colors: list[str], unit: Unit, fontsize: float = 9.5) -> None:
@@ -196,9 +184,3 @@ def _percent(value: float) -> str:
 
 def _kilobytes(value: float) -> str:
     return f"{value / 1000:,.1f} kB" if value < 1e6 else f"{value / 1e6:,.2f} MB"
-
-
-def _time(value: float) -> str:
-    if value < 1e-3:
-        return f"{value * 1e6:.2g} \u00b5s" if value < 1e-5 else f"{value * 1e6:.0f} \u00b5s"
-    return f"{value * 1e3:.3g} ms"

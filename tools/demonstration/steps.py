@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -267,3 +268,17 @@ def layer_times(model: bnn.Model, x: Floats) -> tuple[LayerTime, ...]:
         layer = sums.setdefault(record.layer, {"binary": 0.0, "float": 0.0})
         layer[record.kind] += record.nanoseconds / 1e9
     return tuple(LayerTime(name, layer["binary"], layer["float"]) for name, layer in sums.items())
+
+
+def duration(seconds: float) -> str:
+    """Three digits in the unit that fits."""
+    unit, scale = next(((u, s) for u, s in (("us", 1e6), ("ms", 1e3)) if seconds * s < 999.5), ("s", 1.0))
+    value = seconds * scale
+    digits = 2 - math.floor(math.log10(max(value, 1.0)))
+    return f"{value:.{max(digits, 0)}f} {unit}"
+
+
+def ratio(value: float) -> str:
+    """Two digits: 1.3, 74, 1,100."""
+    rounded = float(f"{value:.1e}")
+    return f"{rounded:.1f}" if rounded < 10 else f"{rounded:,.0f}"

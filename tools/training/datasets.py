@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training import UserError
+
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int32]
 
@@ -44,7 +46,7 @@ _FASHION_MNIST_CLASSES = (
 _IDX_UBYTE = 0x08
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A data set is unknown, missing, truncated or not what it should be."""
 
 
@@ -80,22 +82,6 @@ class Dataset:
 def to_input(images: Images, scale: int) -> NDArray[np.float32]:
     """The model's input: images / scale as float32, exact because scale is a power of two."""
     return images.astype(np.float32) * np.float32(1.0 / scale)
-
-
-def augment(images: Images, shift: int, flip: bool, generator: np.random.Generator) -> Images:
-    """Images (N, H, W, C), each moved by up to `shift` pixels (zeros come in), half mirrored."""
-    if not shift and not flip:
-        return images
-    count, height, width, _ = images.shape
-    padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
-    top, left = generator.integers(0, 2 * shift + 1, (2, count, 1))
-    rows = top + np.arange(height)
-    columns = left + np.arange(width)
-    if flip:
-        mirrored = generator.random(count) < 0.5
-        columns[mirrored] = columns[mirrored, ::-1]
-    result: Images = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return result
 
 
 def load(name: str, folder: str | Path | None = None) -> Dataset:

@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a binarized network: the engine behind train.py, free of any command line.
+"""Train a binarized network by Keras' own ``fit``: the engine behind train.py, free of any command line.
 
     result = fit.train(Settings(dataset="digits", network="digits", out=Path("runs/digits")))
 
-Epochs count from 1. Order and augmentation of an epoch are drawn from (seed, epoch), learning rate
-and early stopping follow from the history, so a resumed run does what an uninterrupted one does.
+Epochs count from 1.  A run that ended at whatever moment, killed or by Ctrl-C, can be resumed after its last finished
+epoch: BackupAndRestore has kept the weights and the optimizer, ModelCheckpoint the best weights, CSVLogger the figures.
+Order and augmentation of an epoch are drawn from (seed, epoch), and the cosine's learning rate follows from the number
+of the step.  So a resumed run computes what an uninterrupted one does, up to the order in which TensorFlow's threads
+add.  Two counts begin anew, because Keras does not keep them: the epochs without gain of ``patience``, and those of the
+schedule "plateau" (whose present rate is kept).
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
 import os
 import platform
+import shutil
 import time
 import warnings
 from collections.abc import Sequence
@@ -24,17 +30,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training import _tf, checkpoint, curve, datasets, networks
+from bnn.runtime.files import replacing
+from training import UserError, _tf, curve, datasets, networks
 
 SCHEDULES = ("cosine", "plateau", "constant")
 # Plateau: after this many epochs without a better validation loss, the rate is multiplied so.
 PLATEAU_EPOCHS = 3
 PLATEAU_FACTOR = 0.3
+FILES = ("model.keras", "model.h5", "history.json", "history.csv", "curve.png")
 _EVALUATION_BATCH = 500
+# Less than one image of a validation set times any loss that is still worth comparing.
+_TIE = 1e-5
 
 
-class TrainingError(ValueError):
-    """The settings are wrong, contradict the run that is resumed, or training diverged."""
+class TrainingError(UserError):
+    """The settings are wrong, contradict the run that is resumed, its checkpoint is damaged, or training diverged."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +62,9 @@ class Settings:
     """Adam's at the start. Latent weights live in [-1, 1], so it is larger than for float nets."""
     schedule: str = "cosine"
     patience: int = 0
-    """Stop after so many epochs without a better validation accuracy; 0 never stops early."""
+    """Stop after this many epochs without a better validation accuracy; 0 never stops early."""
     shift: int = 0
-    """Augmentation: move every image by up to so many pixels both ways, filling with zeros."""
+    """Augmentation: move every image by up to this many pixels both ways, filling with zeros."""
     flip: bool = False
     """Augmentation: mirror every other image, left to right."""
     seed: int = 1
@@ -90,7 +100,8 @@ CHANGEABLE = ("out", "data", "epochs", "patience")
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the history. Losses are mean cross-entropies, accuracies lie in 0..1."""
+    """One line of the history. Losses are mean cross-entropies, accuracies lie in 0..1; the learning rate is that of
+    the last step."""
 
     epoch: int
     loss: float
@@ -99,6 +110,11 @@ class Epoch:
     validation_accuracy: float
     learning_rate: float
     seconds: float
+
+    @property
+    def score(self) -> float:
+        """The validation accuracy; of equals, the lower validation loss scores higher."""
+        return self.validation_accuracy - _TIE * self.validation_loss
 
 
 @dataclass(frozen=True)
@@ -119,7 +135,7 @@ class TrainResult:
     out: Path
 
     def to_json(self) -> dict[str, Any]:
-        """The content of history.json but for the versions."""
+        """The content of history.json without the versions."""
         skipped = ("settings", "history", "model", "out")
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {
@@ -130,239 +146,278 @@ class TrainResult:
         }
 
 
-FILES = ("model.keras", "model.h5", "history.json", "curve.png")
-
-
 class Progress:
     """What train() tells as it goes; this one ignores it all. Override what is of interest."""
 
-    def started(self, settings: Settings, model: Any, history: Sequence[Epoch]) -> None:
-        """Before the first batch; `history` is not empty when a run is resumed."""
+    def started(self, settings: Settings, parameters: int, done: int) -> None:
+        """Before the first batch; `done` epochs of a run that is resumed are finished."""
 
-    def batch(self, epoch: int, done: int, batches: int, loss: float, accuracy: float) -> None:
-        """After each batch: `done` of `batches`; means of the epoch so far."""
+    def batch(self, epoch: int, share: float, loss: float, accuracy: float) -> None:
+        """After each batch: which share of the epoch is done, and its means so far."""
 
     def epoch(self, epoch: Epoch, best_epoch: int) -> None:
         """After each epoch, when its checkpoint is on disk."""
 
 
 def train(
-    settings: Settings,
-    progress: Progress | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
+    settings: Settings, progress: Progress | None = None, resume: bool = False, overwrite: bool = False
 ) -> TrainResult:
     """Train, evaluate the best weights on the test set once, write FILES to settings.out.
 
-    With `resume`, goes on from the checkpoint in settings.out. Sets the global seeds of Python,
-    NumPy, TensorFlow and Keras. Raises TrainingError, DatasetError, NetworkError, CheckpointError or
-    TensorFlowSetupError for what the user can put right.
+    With `resume`, goes on from the checkpoint in settings.out. Sets the global seeds of Python, NumPy, TensorFlow and
+    Keras. Raises UserError for what the user can put right, and SetupError without TensorFlow, Keras 2 or Larq.
     """
     settings.check()
-    state = _open(settings, resume, overwrite)
-    tf, keras, _ = _tf.load()
+    _check_out(settings, resume, overwrite)
     data = datasets.load(settings.dataset, settings.data)
+    tf, keras, _ = _tf.load()
     # Also the generator that Keras keeps for initializers once anything in the process has seeded it.
     keras.utils.set_random_seed(settings.seed)
     model = networks.build(settings.network, data.input_shape, len(data.class_names))
-    run = _Run(settings, data, model, tf, keras)
-    if state is not None:
-        run.restore(state)
-    run.save()
+    _write_settings(settings, resume)
+    steps = max(1, round(len(data.train) / settings.batch_size))
+    rate: Any = settings.learning_rate
+    if settings.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, settings.epochs * steps)
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+    backup = keras.callbacks.BackupAndRestore(str(_checkpoint(settings.out)), delete_checkpoint=False)
+    history = _restored(settings, model, backup, steps)
     progress = progress or Progress()
-    progress.started(settings, model, run.history)
-    while len(run.history) < settings.epochs and not should_stop(run.history, settings.patience):
-        run.train_epoch(progress)
-        run.save()
-        progress.epoch(run.history[-1], best_epoch(run.history))
-    return run.finish()
+    progress.started(settings, model.count_params(), len(history))
+    if len(history) < settings.epochs:
+        model.fit(
+            _batches(settings, data, tf, len(history), steps),
+            initial_epoch=len(history),
+            epochs=settings.epochs,
+            steps_per_epoch=steps,
+            validation_data=_whole(data, data.validation),
+            validation_batch_size=_EVALUATION_BATCH,
+            callbacks=_callbacks(settings, keras, model, history, steps, backup, progress),
+            verbose=0,
+        )
+    return _finished(settings, data, model)
 
 
-def _open(settings: Settings, resume: bool, overwrite: bool) -> checkpoint.Checkpoint | None:
-    """The checkpoint to go on from, None to begin; makes sure that settings.out is ready."""
+def _checkpoint(out: Path) -> Path:
+    return out / "checkpoint"
+
+
+def _best_weights(out: Path, epoch: int | str) -> Path:
+    return _checkpoint(out) / f"best-{epoch}.h5"
+
+
+def can_resume(out: Path) -> bool:
+    """Whether the folder holds a run."""
+    return (_checkpoint(out) / "settings.json").is_file()
+
+
+def stored_settings(out: Path) -> Settings:
+    """Those of the run in a folder; raises TrainingError where there is none."""
+    path = _checkpoint(out) / "settings.json"
+    try:
+        return Settings.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise TrainingError(f"nothing to resume: {path} does not exist") from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(what: Path, why: object) -> TrainingError:
+    return TrainingError(f"{what} is damaged ({why}); start again with --overwrite")
+
+
+def read_history(out: Path) -> list[Epoch]:
+    """What CSVLogger has written of the run in a folder."""
+    path = out / "history.csv"
+    if not path.is_file():
+        return []
+    named = [(field.name, field.name.replace("validation", "val")) for field in dataclasses.fields(Epoch)[1:]]
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return [
+                Epoch(int(row["epoch"]) + 1, **{name: float(row[column]) for name, column in named})
+                for row in csv.DictReader(file)
+            ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _check_out(settings: Settings, resume: bool, overwrite: bool) -> None:
+    """Raise TrainingError where this run must not go to settings.out."""
     if resume:
-        state = checkpoint.load(settings.out)
-        for name, before in state.settings.items():
-            now = settings.to_json().get(name)
-            if name not in CHANGEABLE and now != before:
+        now = settings.to_json()
+        for name, before in stored_settings(settings.out).to_json().items():
+            if name not in CHANGEABLE and now[name] != before:
                 raise TrainingError(
                     f"cannot resume {settings.out}: it was started with {name} {before!r}, "
-                    f"not {now!r}; --overwrite starts again"
+                    f"not {now[name]!r}; --overwrite starts again"
                 )
-        return state
-    if checkpoint.exists(settings.out) and not overwrite:
+    elif can_resume(settings.out) and not overwrite:
         raise TrainingError(f"{settings.out} holds a run already; go on with --resume, or --overwrite it")
+
+
+def _write_settings(settings: Settings, resume: bool) -> None:
+    """So that the run can be resumed; what another run left is removed first."""
+    folder = _checkpoint(settings.out)
     try:
-        settings.out.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            (settings.out / name).unlink(missing_ok=True)
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            for name in FILES:
+                (settings.out / name).unlink(missing_ok=True)
+        _write(folder / "settings.json", json.dumps(settings.to_json()))
     except OSError as error:
-        raise TrainingError(f"cannot write to {settings.out}: {error.strerror}") from None
-    return None
+        raise TrainingError(f"cannot write to {settings.out}: {error.strerror or error}") from None
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(str(path)) as file:
+        file.write(text.encode())
+
+
+def _restored(settings: Settings, model: Any, backup: Any, steps: int) -> list[Epoch]:
+    """Give a compiled model the weights and optimizer of its checkpoint, if there is one; its epochs."""
+    folder = _checkpoint(settings.out)
+    backup.set_model(model)
+    try:
+        backup.on_train_begin()
+    except Exception as error:  # TensorFlow raises whatever it met: half a file, other shapes of another network
+        raise _damaged(folder, str(error).split("\n")[0]) from error
+    done = int(model.optimizer.iterations) // steps
+    history = read_history(settings.out)
+    if len(history) not in (done, done + 1):
+        raise _damaged(folder, f"{done} epochs, but {len(history)} in {settings.out / 'history.csv'}")
+    if len(history) > done:  # it ended before the checkpoint was written
+        path = settings.out / "history.csv"
+        _write(path, "".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[: done + 1]))
+    return history[:done]
+
+
+def _whole(data: datasets.Dataset, split: datasets.Split) -> tuple[NDArray[np.float32], datasets.Labels]:
+    return datasets.to_input(split.images, data.scale), split.labels
+
+
+def _batches(settings: Settings, data: datasets.Dataset, tf: Any, done: int, steps: int) -> Any:
+    """The batches of all epochs to come, one epoch after the other."""
+    images, labels, count = tf.constant(data.train.images), tf.constant(data.train.labels), len(data.train)
+
+    def draw(epoch: Any) -> Any:
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), (settings.seed, epoch))
+
+        def batch(step: Any) -> tuple[Any, Any]:
+            # Of nearly equal size, so that none is too small for batch norm.
+            chosen = order[step * count // steps : (step + 1) * count // steps]
+            seed = (settings.seed, epoch * steps + step)
+            found = augment(tf, tf.gather(images, chosen), settings.shift, settings.flip, seed)
+            # As datasets.to_input: 1 / scale is a power of two, so this is exact.
+            return tf.cast(found, tf.float32) * (1.0 / data.scale), tf.gather(labels, chosen)
+
+        return tf.data.Dataset.range(steps).map(batch)
+
+    return tf.data.Dataset.range(done + 1, settings.epochs + 1).flat_map(draw).prefetch(2)
+
+
+def augment(tf: Any, images: Any, shift: int, flip: bool, seed: Any) -> Any:
+    """Images (N, H, W, C), each moved by up to `shift` pixels (zeros come in), half mirrored; `seed`: two numbers."""
+    if not shift and not flip:
+        return images
+    drawn = tf.random.stateless_uniform((tf.shape(images)[0], 3, 1), seed)
+    moved = tf.cast(drawn * (2 * shift + 1), tf.int32)
+    rows, columns = (moved[:, i] + tf.range(images.shape[1 + i]) for i in (0, 1))
+    if flip:
+        columns = tf.where(drawn[:, 2] < 0.5, columns[:, ::-1], columns)
+    padded = tf.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
+    return tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+
+
+def _callbacks(
+    settings: Settings, keras: Any, model: Any, history: list[Epoch], steps: int, backup: Any, progress: Progress
+) -> list[Any]:
+    """Keras' own, and what they and the user are told; an epoch is finished when the backup is on disk."""
+    out = settings.out
+    best = max((epoch.score for epoch in history), default=None)
+    begun = 0.0
+
+    def begin(*_: Any) -> None:
+        nonlocal begun
+        begun = time.perf_counter()
+
+    def measure(_: int, logs: dict[str, float]) -> None:
+        logs["seconds"] = time.perf_counter() - begun
+        logs["learning_rate"] = float(model.optimizer.learning_rate)
+        logs["score"] = logs["val_accuracy"] - _TIE * logs["val_loss"]
+
+    def batch(number: int, logs: dict[str, float]) -> None:
+        epoch = len(history) + 1
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"the loss is no longer finite in epoch {epoch}; lower the learning rate ({settings.learning_rate:g})"
+            )
+        progress.batch(epoch, (number + 1) / steps, logs["loss"], logs["accuracy"])
+
+    def tell(*_: Any) -> None:
+        history[:] = read_history(out)
+        progress.epoch(history[-1], best_epoch(history))
+
+    made = keras.callbacks
+    monitor: dict[str, Any] = {"monitor": "score", "mode": "max"}
+    found = [
+        made.LambdaCallback(on_epoch_begin=begin, on_batch_end=batch, on_epoch_end=measure),
+        made.ModelCheckpoint(
+            str(_best_weights(out, "{epoch}")), save_best_only=True, save_weights_only=True,
+            initial_value_threshold=best, **monitor,
+        ),
+        made.CSVLogger(str(out / "history.csv"), append=True),
+        backup,
+        made.LambdaCallback(on_epoch_end=tell),
+    ]  # fmt: skip
+    if settings.schedule == "plateau":
+        found.insert(1, made.ReduceLROnPlateau("val_loss", PLATEAU_FACTOR, PLATEAU_EPOCHS, min_delta=0))
+    if settings.patience:
+        found.append(made.EarlyStopping(patience=settings.patience, baseline=best, **monitor))
+    return found
 
 
 def best_epoch(history: Sequence[Epoch]) -> int:
     """The epoch of highest validation accuracy; of equals, of the lowest validation loss."""
-    best = max(history, key=lambda e: (e.validation_accuracy, -e.validation_loss))
-    return best.epoch
+    return max(history, key=lambda epoch: epoch.score).epoch
 
 
-def should_stop(history: Sequence[Epoch], patience: int) -> bool:
-    """Whether the last `patience` epochs brought nothing better; never if patience is 0."""
-    return bool(patience and history and len(history) - best_epoch(history) >= patience)
+def _finished(settings: Settings, data: datasets.Dataset, model: Any) -> TrainResult:
+    """Put the best weights into the model, test it, write the files."""
+    out, history = settings.out, read_history(settings.out)
+    best = best_epoch(history)
+    weights = _best_weights(out, best)
+    try:
+        model.load_weights(str(weights))
+    except (OSError, ValueError) as error:
+        raise _damaged(weights, error) from error
+    test_loss, test_accuracy = model.evaluate(*_whole(data, data.test), batch_size=_EVALUATION_BATCH, verbose=0)
+    # One without an optimizer is exported.
+    exported = networks.build(settings.network, data.input_shape, len(data.class_names))
+    exported.set_weights(model.get_weights())
+    result = TrainResult(
+        settings=settings,
+        history=tuple(history),
+        best_epoch=best,
+        validation_accuracy=history[best - 1].validation_accuracy,
+        test_loss=test_loss,
+        test_accuracy=test_accuracy,
+        stopped_early=len(history) < settings.epochs,
+        parameters=int(exported.count_params()),
+        seconds=sum(epoch.seconds for epoch in history),
+        model=exported,
+        out=out,
+    )
+    _write_files(result)
+    for path in _checkpoint(out).glob(_best_weights(out, "*").name):
+        if path != weights:
+            path.unlink()
+    return result
 
 
-def learning_rate(settings: Settings, history: Sequence[Epoch], progress: float) -> float:
-    """The rate for the epoch after `history`, `progress` (0..1) through that epoch."""
-    if settings.schedule == "cosine":
-        fraction = min(1.0, (len(history) + progress) / settings.epochs)
-        return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * fraction))
-    rate = settings.learning_rate
-    if settings.schedule == "plateau":
-        lowest, waited = math.inf, 0
-        for epoch in history:
-            waited = 0 if epoch.validation_loss < lowest else waited + 1
-            lowest = min(lowest, epoch.validation_loss)
-            if waited == PLATEAU_EPOCHS:
-                rate, waited = rate * PLATEAU_FACTOR, 0
-    return rate
-
-
-class _Run:
-    """A model in training, with its optimizer, best weights and history."""
-
-    def __init__(self, settings: Settings, data: datasets.Dataset, model: Any, tf: Any, keras: Any) -> None:
-        self.settings, self.data, self.model = settings, data, model
-        self.history: list[Epoch] = []
-        self.best: list[NDArray[Any]] = model.get_weights()
-        self.optimizer = keras.optimizers.Adam(settings.learning_rate)
-        self.optimizer.build(model.trainable_variables)
-        self._compile_steps(tf, keras)
-
-    def _compile_steps(self, tf: Any, keras: Any) -> None:
-        model, optimizer, scale = self.model, self.optimizer, self.data.scale
-        cross_entropy = keras.losses.SparseCategoricalCrossentropy()
-        batch = (
-            tf.TensorSpec((None, *self.data.input_shape), tf.uint8),
-            tf.TensorSpec((None,), tf.int32),
-        )
-
-        def score(images: Any, labels: Any, training: bool) -> tuple[Any, Any]:
-            # As datasets.to_input: 1 / scale is a power of two, so this is exact.
-            predicted = model(tf.cast(images, tf.float32) * (1.0 / scale), training=training)
-            right = tf.argmax(predicted, axis=1, output_type=tf.int32) == labels
-            return cross_entropy(labels, predicted), tf.reduce_sum(tf.cast(right, tf.int32))
-
-        def train_step(images: Any, labels: Any, rate: Any) -> tuple[Any, Any]:
-            optimizer.learning_rate.assign(rate)
-            with tf.GradientTape() as tape:
-                loss, right = score(images, labels, True)
-            gradients = tape.gradient(loss, model.trainable_variables)
-            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-            return loss, right
-
-        self._train_step = tf.function(train_step, input_signature=(*batch, tf.TensorSpec((), tf.float32)))
-        self._test_step = tf.function(lambda x, y: score(x, y, False), input_signature=batch)
-
-    def restore(self, state: checkpoint.Checkpoint) -> None:
-        """Set weights, optimizer and history; raises CheckpointError if the shapes differ."""
-        variables = self.optimizer.variables
-        pairs = ((state.weights, self.best), (state.best, self.best), (state.optimizer, variables))
-        for stored, expected in pairs:
-            if [a.shape for a in stored] != [tuple(v.shape) for v in expected]:
-                raise checkpoint.CheckpointError(
-                    f"the checkpoint in {self.settings.out} was made by another version of network "
-                    f"{self.settings.network!r}; start again with --overwrite"
-                )
-        self.model.set_weights(state.weights)
-        for variable, value in zip(variables, state.optimizer, strict=True):
-            variable.assign(value)
-        self.best = list(state.best)
-        self.history = [Epoch(**epoch) for epoch in state.history]
-
-    def save(self) -> None:
-        checkpoint.save(
-            self.settings.out,
-            checkpoint.Checkpoint(
-                settings=self.settings.to_json(),
-                history=[dataclasses.asdict(epoch) for epoch in self.history],
-                weights=self.model.get_weights(),
-                optimizer=[variable.numpy() for variable in self.optimizer.variables],
-                best=self.best,
-            ),
-        )
-
-    def train_epoch(self, progress: Progress) -> None:
-        """Train on every training image once, then validate and append to the history."""
-        started = time.perf_counter()
-        settings, split, number = self.settings, self.data.train, len(self.history) + 1
-        generator = np.random.default_rng([settings.seed, number])
-        images = datasets.augment(split.images, settings.shift, settings.flip, generator)
-        # Batches of nearly equal size, so that none is too small for batch norm.
-        batches = np.array_split(generator.permutation(len(split)), max(1, round(len(split) / settings.batch_size)))
-        first_rate = learning_rate(settings, self.history, 0.0)
-        loss_sum, right_sum, seen = 0.0, 0, 0
-        for index, batch in enumerate(batches):
-            rate = learning_rate(settings, self.history, index / len(batches))
-            loss, right = self._train_step(images[batch], split.labels[batch], np.float32(rate))
-            seen += len(batch)
-            loss_sum += float(loss) * len(batch)
-            right_sum += int(right)
-            if not math.isfinite(loss_sum):
-                raise TrainingError(
-                    f"the loss is no longer finite in epoch {number}; "
-                    f"lower the learning rate ({settings.learning_rate:g})"
-                )
-            progress.batch(number, index + 1, len(batches), loss_sum / seen, right_sum / seen)
-        validation_loss, validation_accuracy = self.evaluate(self.data.validation)
-        self.history.append(
-            Epoch(
-                epoch=number,
-                loss=loss_sum / seen,
-                accuracy=right_sum / seen,
-                validation_loss=validation_loss,
-                validation_accuracy=validation_accuracy,
-                learning_rate=first_rate,
-                seconds=time.perf_counter() - started,
-            )
-        )
-        if best_epoch(self.history) == number:
-            self.best = self.model.get_weights()
-
-    def evaluate(self, split: datasets.Split) -> tuple[float, float]:
-        """(mean loss, accuracy) of the present weights."""
-        loss_sum, right_sum = 0.0, 0
-        for start in range(0, len(split), _EVALUATION_BATCH):
-            part = slice(start, start + _EVALUATION_BATCH)
-            loss, right = self._test_step(split.images[part], split.labels[part])
-            loss_sum += float(loss) * len(split.labels[part])
-            right_sum += int(right)
-        return loss_sum / len(split), right_sum / len(split)
-
-    def finish(self) -> TrainResult:
-        """Put the best weights into the model, test it, write the files."""
-        out, best = self.settings.out, best_epoch(self.history)
-        self.model.set_weights(self.best)
-        test_loss, test_accuracy = self.evaluate(self.data.test)
-        result = TrainResult(
-            settings=self.settings,
-            history=tuple(self.history),
-            best_epoch=best,
-            validation_accuracy=self.history[best - 1].validation_accuracy,
-            test_loss=test_loss,
-            test_accuracy=test_accuracy,
-            stopped_early=len(self.history) < self.settings.epochs,
-            parameters=int(self.model.count_params()),
-            seconds=sum(epoch.seconds for epoch in self.history),
-            model=self.model,
-            out=out,
-        )
-        _write(result)
-        return result
-
-
-def _write(result: TrainResult) -> None:
-    """Write FILES, each to a temporary name first, history.json last."""
+def _write_files(result: TrainResult) -> None:
+    """Write FILES, each of which appears whole, history.json last."""
     out = result.out
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras warns that .h5 is a legacy format
@@ -378,6 +433,4 @@ def _write(result: TrainResult) -> None:
         "tensorflow": tf.__version__,
         "larq": getattr(larq, "__version__", "unknown"),
     }
-    temporary = out / "history.json.tmp"
-    temporary.write_text(json.dumps({**result.to_json(), "versions": versions}, indent=2) + "\n")
-    os.replace(temporary, out / "history.json")
+    _write(out / "history.json", json.dumps({**result.to_json(), "versions": versions}, indent=2) + "\n")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from training import _tf
+from training import UserError, _tf
 
 Shape = tuple[int, int, int]
 
@@ -30,7 +30,7 @@ _BINARY_WEIGHTS: dict[str, Any] = {
 _BINARY: dict[str, Any] = {"input_quantizer": "ste_sign", **_BINARY_WEIGHTS}
 
 
-class NetworkError(ValueError):
+class NetworkError(UserError):
     """A network is unknown or does not fit the data."""
 
 
