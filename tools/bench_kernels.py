@@ -14,9 +14,7 @@ the distance of the quartiles.
 from __future__ import annotations
 
 import json
-import os
 import platform
-import shlex
 import subprocess
 import tempfile
 from dataclasses import asdict, replace
@@ -24,29 +22,22 @@ from pathlib import Path
 
 import click
 
-from bench import document
+from bench import document, options
+from bench.limits import ROOT, compile_c
+from bench.plots import rooflines
 from bench.results import KernelRow as Row
-from bench.roofline import draw
 from bnn._distribution import install
 from bnn.runtime import build as extension
 
-ROOT = Path(__file__).resolve().parents[1]
 HEADLINE = ("56x56x64 3x3", "28x28x128 3x3", "14x14x256 3x3", "7x7x512 3x3")
 FLAGS = (*extension.FLAGS, *extension.HARDENING, *extension.INCLUDE_FLAGS)  # the extension's own
 
 
 def build(folder: Path, compiler: str) -> Path:
-    """Compile the benchmark; raises :class:`click.ClickException` with the compiler's words."""
+    """Compile the benchmark; raises :class:`MissingError` with the compiler's words."""
     program = folder / "bench_kernels"
     own = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tools/bench/*.c"))
-    sources = [*own, *extension.sources("core", "kernels")]
-    command = [*shlex.split(compiler), *FLAGS, *sources, "-lm", "-o", str(program)]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise click.ClickException(f"no C compiler is called '{compiler}'; name one with --cc") from None
-    if done.returncode != 0:
-        raise click.ClickException(f"{compiler} failed:\n{done.stderr}")
+    compile_c(compiler, [*FLAGS, *own, *extension.sources("core", "kernels"), "-lm", "-o", str(program)])
     return program
 
 
@@ -98,15 +89,11 @@ def table(rows: list[Row]) -> str:
 
 @click.command(help=__doc__)
 @click.option("--family", "families", multiple=True, help="Only these kernels (repeat it); default: all that can run.")
-@click.option("--rounds", type=click.IntRange(1, 1000), default=31, show_default=True, help="Turns of each.")
-@click.option("--cc", default=lambda: os.environ.get("CC", "cc"), help="The C compiler; default: CC, or cc.")
+@options.rounds(31)
+@options.compiler
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rooflines as a PNG here.")
-@click.option(
-    "--docs",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A document whose blocks are replaced by what was measured.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+@options.docs
+@options.json
 def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, docs: Path | None, as_json: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = with_shares(measure(build(Path(folder), cc), rounds, families))
@@ -115,7 +102,7 @@ def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, doc
         raise click.ClickException(f"no such kernels, or this processor cannot run them: {', '.join(missing)}")
     if plot is not None:
         try:
-            draw(rows, rates_of(rows), plot)
+            rooflines(rows, rates_of(rows), plot)
         except ImportError as error:
             raise click.ClickException(f"--plot: {error}; {install('tools')}") from None
     if docs is not None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import collections
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -35,10 +34,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 import bnn
-from bench import document, limits, networks, peers, small
-from bench.networks import MissingError
+from bench import MissingError, document, limits, networks, options, peers, small
+from bench.document import processor
 from bench.results import OpTime, Result, Row
-from bench.timing import CLOCKS, Contestant, Timing, cold, measure
+from bench.timing import Contestant, Timing, cold, measure
 from bnn.runtime import Model, available_kernels
 
 _DEFAULT = ("digits", "fashion", "QuickNet", "BiRealNet")
@@ -146,17 +145,6 @@ def small_things(rounds: int, slice_ms: float, seed: int) -> dict[str, float]:
     return {**found, "open_bytes": large.nbytes, "open_ms": small.open_ms(large, rounds)}
 
 
-def processor() -> str:
-    """The processor's own name, where the system tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def show(console: Console, result: Result) -> None:
     macs = f"{result.binary_macs / 1e6:,.1f} M binary and {result.float_macs / 1e6:,.1f} M float MACs"
     table = Table(title=f"{result.network}: {macs}", title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
@@ -225,31 +213,14 @@ def blocks(
 @click.option("--scaling", is_flag=True, help=f"Time two threads and batches of {_BATCH}, too.")
 @click.option("--profile", is_flag=True, help="Say where the time goes, by type of op.")
 @click.option("--small", is_flag=True, help="Time importing, opening and calling, too.")
-@click.option("--rounds", type=click.IntRange(1, 1000), default=15, show_default=True, help="Turns of each.")
-@click.option(
-    "--slice",
-    "slice_ms",
-    type=click.FloatRange(0.01, 10_000),
-    default=30.0,
-    show_default=True,
-    help="Milliseconds of a turn, at least.",
-)
-@click.option(
-    "--clock",
-    type=click.Choice(list(CLOCKS)),
-    default="wall",
-    show_default=True,
-    help="cpu: processor time of all threads, for a machine that does other work.",
-)
+@options.rounds(15)
+@options.slice_ms
+@options.clock
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the networks' weights and images.")
-@click.option("--cc", default=lambda: os.environ.get("CC", "cc"), help="The C compiler; default: CC, or cc.")
+@options.compiler
 @click.option("--plot", type=click.Path(file_okay=False, path_type=Path), help="Folder for performance-*.png.")
-@click.option(
-    "--docs",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A document whose blocks are replaced by what was measured.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@options.docs
+@options.json
 def main(
     names: tuple[str, ...],
     peer_names: tuple[str, ...],

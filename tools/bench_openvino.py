@@ -20,10 +20,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from bench import document
+from bench import document, options
 from bench.peers import Floats, compiled
 from bench.results import LayerRow as Row
-from bench.timing import CLOCKS, measure
+from bench.timing import measure
 from bnn.file.write import encode
 from bnn.ir.graph import Graph
 from bnn.ir.ops import ConvAttrs, PadAttrs, constant, input_node, make
@@ -74,20 +74,11 @@ def bench(side: int, channels: int, rounds: int, slice_ms: float, clock: str) ->
 
 
 @click.command(help=__doc__)
-@click.option("--rounds", type=click.IntRange(1, 1000), default=15, show_default=True, help="Turns of each.")
-@click.option(
-    "--slice",
-    "slice_ms",
-    type=click.FloatRange(0.01, 10_000),
-    default=30.0,
-    show_default=True,
-    help="Milliseconds of a turn, at least.",
-)
-@click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True)
-@click.option(
-    "--docs", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A document whose block is replaced."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@options.rounds(15)
+@options.slice_ms
+@options.clock
+@options.docs
+@options.json
 def main(rounds: int, slice_ms: float, clock: str, docs: Path | None, as_json: bool) -> None:
     try:
         rows = [bench(side, channels, rounds, slice_ms, clock) for side, channels in SHAPES]

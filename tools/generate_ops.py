@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.document import filled  # noqa: E402
 from bnn.ir.graph import DType  # noqa: E402
 from bnn.ir.ops import MOST_PLANES, OPS, SLOTS  # noqa: E402
 from bnn.ir.ops.record import stored_words  # noqa: E402
@@ -98,17 +99,10 @@ def slot_table() -> str:
     return "\n".join(lines)
 
 
-def documentation(text: str) -> str:
-    for mark, table in (("ops", op_table()), ("slots", slot_table())):
-        begin = f"<!-- generated: {mark} -->\n"
-        before, _, rest = text.partition(begin)
-        text = before + begin + table + "\n" + rest[rest.index("<!-- end -->") :]
-    return text
-
-
 def main() -> int:
     doc = ROOT / "docs" / "model-format.md"
-    wanted = {ROOT / "csrc" / "model" / "ops.gen.h": c_header(), doc: documentation(doc.read_text())}
+    tables = {"ops": op_table(), "slots": slot_table()}
+    wanted = {ROOT / "csrc/model/ops.gen.h": c_header(), doc: filled(doc.read_text(), tables, "generated")}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         if "--check" in sys.argv:

@@ -11,7 +11,6 @@ that the C runtime does not, or could not be run.
 from __future__ import annotations
 
 import json
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,12 +22,12 @@ from typing import Any
 import click
 import numpy as np
 
+from bench import document
 from bnn import BnnError, Model, emit_nir
 from bnn.emit.nir.write import PROFILES
 from bnn.verification.nir import IMPORTERS, ImporterReport, verify_nir
 from training import datasets
 
-MARKERS = ("<!-- generated: matrix -->", "<!-- end -->")
 SIDE_BY_SIDE = 50
 
 
@@ -113,15 +112,6 @@ def cell(run: ImporterReport) -> str:
     return f"{run.mismatched:,} of {run.compared:,}{classes}"
 
 
-def write(path: Path, text: str) -> None:
-    """Replace what stands between the markers."""
-    old = path.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(MARKERS[0])}.*?{re.escape(MARKERS[1])}", re.S)
-    if not pattern.search(old):
-        raise click.ClickException(f"{path} has no lines {MARKERS[0]} and {MARKERS[1]}")
-    path.write_text(pattern.sub(lambda _: f"{MARKERS[0]}\n{text}\n{MARKERS[1]}", old), encoding="utf-8")
-
-
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--net", "nets", nargs=2, multiple=True, required=True, metavar="NET.bnn DATASET",
               help="A compiled network and the data set it reads; may be repeated.")  # fmt: skip
@@ -138,7 +128,7 @@ def main(nets: list[tuple[str, str]], folder: str | None, images: int, target: P
     text = table(rows)
     print(json.dumps([{**asdict(row), "ok": row.ok} for row in rows], indent=1) if as_json else text)
     if target is not None:
-        write(target, text)
+        document.update(target, {"matrix": text}, "generated")
     sys.exit(0 if all(row.ok for row in rows) else 1)
 
 

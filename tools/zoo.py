@@ -31,15 +31,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 import bnn
-from bench import peers, zoo_networks
-from bench.networks import ZOO, MissingError
+from bench import MissingError, document, peers, zoo_networks
+from bench.networks import ZOO
 from bench.timing import measure
 from bnn.compiler import compile_bytes
 from bnn.importers.tensorflow.load import freeze
 from bnn.verification.layers import verify
 from training import _tf
-
-BEGIN, END = "<!-- generated: zoo -->", "<!-- end -->"
 
 
 @dataclass
@@ -173,24 +171,7 @@ def markdown(results: Sequence[Result]) -> str:
         lines += ["", "Not compared: " + "; ".join(missing) + "."]
     tf, _, larq = _tf.load()
     versions = f"TensorFlow {tf.__version__}, Larq {larq.__version__}, Python {platform.python_version()}"
-    return "\n".join([*lines, "", f"{processor()}; {versions}."])
-
-
-def processor() -> str:
-    """The processor's name, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def write(path: Path, text: str) -> None:
-    """Put the text between the marks of a file."""
-    whole = path.read_text(encoding="utf-8")
-    if BEGIN not in whole or END not in whole:
-        raise click.UsageError(f"{path} has no lines '{BEGIN}' and '{END}' to write between")
-    head, tail = whole.split(BEGIN, 1)
-    path.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail.split(END, 1)[1]}", encoding="utf-8")
+    return "\n".join([*lines, "", f"{document.processor()}; {versions}."])
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else "")
@@ -225,9 +206,9 @@ def main(
         console.print(f"zoo: {error}", style="red", markup=False)
         sys.exit(2)
     if path is not None:
-        write(path, markdown(results))
+        document.update(path, {"zoo": markdown(results)}, "generated")
     if as_json:
-        print(json.dumps({"processor": processor(), "networks": [asdict(r) for r in results]}, indent=1))
+        print(json.dumps({"processor": document.processor(), "networks": [asdict(r) for r in results]}, indent=1))
     else:
         header, body = rows(results)
         table = Table(*header)

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write what the benchmarks measured into a document: the blocks between <!-- bench: NAME --> and <!-- end -->."""
+"""Write what the benchmarks measured into the blocks of a document."""
 
 from __future__ import annotations
 
+import contextlib
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import click
 
 from bench.results import KernelRow, LayerRow, Result, Row
 
@@ -146,12 +150,28 @@ def openvino(rows: Sequence[LayerRow]) -> str:
     return _table(["3x3 layer", "bnn, us", "OpenVINO, us", "times bnn's"], lines)
 
 
-def update(path: Path, blocks: dict[str, str]) -> None:
-    """Replace the blocks that the document has; those not given stay as they are."""
+def filled(text: str, blocks: Mapping[str, str], kind: str = "bench") -> str:
+    """A document with its blocks between <!-- KIND: NAME --> and <!-- end --> replaced; those not given stay."""
 
     def replaced(match: re.Match[str]) -> str:
-        text = blocks.get(match[1])
-        return match[0] if text is None else f"<!-- bench: {match[1]} -->\n{text}\n<!-- end -->"
+        block = blocks.get(match[1])
+        return match[0] if block is None else f"<!-- {kind}: {match[1]} -->\n{block}\n<!-- end -->"
 
+    return re.sub(rf"<!-- {kind}: (\w+) -->.*?<!-- end -->", replaced, text, flags=re.S)
+
+
+def update(path: Path, blocks: Mapping[str, str], kind: str = "bench") -> None:
+    """The same for a file; raises ClickException where it has none of the blocks."""
     old = path.read_text(encoding="utf-8")
-    path.write_text(re.sub(r"<!-- bench: (\w+) -->.*?<!-- end -->", replaced, old, flags=re.S), encoding="utf-8")
+    if not any(f"<!-- {kind}: {name} -->" in old for name in blocks):
+        raise click.ClickException(f"{path} has no line like '<!-- {kind}: {next(iter(blocks))} -->' to write below")
+    path.write_text(filled(old, blocks, kind), encoding="utf-8")
+
+
+def processor() -> str:
+    """The processor's own name, where the system tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

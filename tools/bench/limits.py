@@ -6,12 +6,13 @@ from __future__ import annotations
 import ctypes
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.networks import MissingError
+from bench import MissingError
 
+ROOT = Path(__file__).resolve().parents[2]
 _SOURCE = Path(__file__).with_name("peak.c")
 _FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 _RUN = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_size_t)
@@ -32,19 +33,24 @@ class Peak:
     run: Callable[[int], float]
 
 
+def compile_c(compiler: str, arguments: Sequence[str]) -> None:
+    """Call a C compiler in the root of the repository; raises MissingError where there is none, or it fails."""
+    try:
+        command = [*shlex.split(compiler), *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise MissingError(f"no C compiler is called '{compiler}'; name one with --cc") from None
+    if done.returncode != 0:
+        raise MissingError(f"{compiler} failed:\n{done.stderr}")
+
+
 def load(folder: Path, compiler: str) -> list[Peak]:
     """Compile the loops into a library in ``folder`` and give those that this processor runs.
 
     Raises :class:`MissingError` where there is no compiler, or it fails.
     """
     library = folder / "bench_peak.so"
-    command = [*shlex.split(compiler), *_FLAGS, str(_SOURCE), "-o", str(library)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise MissingError(f"no C compiler is called '{compiler}'; name one with --cc") from None
-    if done.returncode != 0:
-        raise MissingError(f"{compiler} failed: {done.stderr.strip().splitlines()[-1]}")
+    compile_c(compiler, [*_FLAGS, str(_SOURCE), "-o", str(library)])
     loaded = ctypes.CDLL(str(library))
     count = ctypes.c_size_t.in_dll(loaded, "bench_rate_count").value
     table = (_Rate * count).in_dll(loaded, "bench_rates")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import layers
+from bench import MissingError, layers
 from training import _tf, networks
 
 ZOO: dict[str, str] = {
@@ -30,13 +30,19 @@ ZOO: dict[str, str] = {
 DEMO: dict[str, tuple[int, int, int]] = {"digits": (8, 8, 1), "fashion": (28, 28, 1)}
 NETWORKS = (*DEMO, *ZOO)
 FLOAT = "MobileNetV3Small"  # no binary layer: what one would use instead
+SHAPE = (224, 224, 3)  # of the images of all but the demo's
 LAYERS = tuple(layers.BUILDERS)
 NAMES = (*NETWORKS, FLOAT, *LAYERS)
 _INSTALL_ZOO = "pip install tensorflow-datasets && pip install --no-deps larq-zoo zookeeper"
 
 
-class MissingError(Exception):
-    """Something that is not installed or does not work here; the message says what."""
+def zoo_network(name: str) -> Any:
+    """One of larq_zoo's, its weights drawn at random."""
+    try:
+        module = importlib.import_module(f"larq_zoo.{ZOO[name]}")
+    except ImportError as error:
+        raise MissingError(f"larq_zoo cannot be imported ({error}); run: {_INSTALL_ZOO}") from None
+    return getattr(module, name)(weights=None, input_shape=SHAPE)
 
 
 def build(name: str, seed: int) -> Any:
@@ -50,17 +56,11 @@ def build(name: str, seed: int) -> Any:
     if name in DEMO:
         model = networks.build(name, DEMO[name], 10)
     elif name == FLOAT:
-        model = keras.applications.MobileNetV3Small(
-            input_shape=(224, 224, 3), weights=None, include_preprocessing=False
-        )
+        model = keras.applications.MobileNetV3Small(input_shape=SHAPE, weights=None, include_preprocessing=False)
     elif name in LAYERS:
         model = layers.BUILDERS[name](keras, larq)
     else:
-        try:
-            module = importlib.import_module(f"larq_zoo.{ZOO[name]}")
-        except ImportError as error:
-            raise MissingError(f"larq_zoo cannot be imported ({error}); run: {_INSTALL_ZOO}") from None
-        model = getattr(module, name)(weights=None, input_shape=(224, 224, 3))
+        model = zoo_network(name)
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.networks import MissingError
+from bench import MissingError
 from bnn.ir.graph import Graph, Node
 
 _OPSET = 17

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.networks import MissingError
+from bench import MissingError
 from bench.onnx_network import export
 from bench.timing import Contestant
 from bnn.importers import open_source

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.networks import ZOO, MissingError
+from bench.networks import SHAPE, zoo_network
 from training import _tf
 
 Floats = NDArray[np.float32]
-SHAPE = (224, 224, 3)
 _CALIBRATION = 8  # images
 
 
@@ -37,11 +35,7 @@ def build(name: str, seed: int = 0) -> Any:
     tf, keras, _ = _tf.load()
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    try:
-        module = importlib.import_module(f"larq_zoo.{ZOO[name]}")
-    except ImportError as error:
-        raise MissingError(f"larq_zoo cannot be imported ({error})") from None
-    model = getattr(module, name)(weights=None, input_shape=SHAPE)
+    model = zoo_network(name)
     rng = np.random.default_rng(seed)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for variable in model.trainable_variables:
