@@ -173,6 +173,7 @@ class Layer:
 
     def __init__(self, op: str, *inputs: Any, name: str = "layer", channels: int = 1) -> None:
         self.op, self.inputs, self.name = op, inputs, name
+        self.data = tuple(i for i in inputs if i.op != "constant")
         self.type = type("", (), {"shape": (3, 1, 1, channels)})
 
 
