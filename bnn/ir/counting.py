@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Binary numbers as counted bits: a plane per threshold, all with equal weights.
 
-A neuron tells whether a sum reaches its threshold, but bit p of a number is not such a comparison.  The compiled
-network holds an activation as a binary number n, whose bits its convolutions weight by 2^p.  Here the number is counted
-instead: n bits are set, of as many as the largest number needs.  The sum of 2^p s_p is the sum of t_i, for their signs
-s and t.
+A neuron compares a sum with a threshold, but bit p of a number is not such a comparison.  The compiled network holds an
+activation as a binary number n, and its convolutions weight bit p by 2^p.  Here n is counted instead: of 2^P - 1 bits,
+for P binary digits, n are set.  With s and t for the signs (+-1) of digits and counted bits, the sum of 2^p s_p is the
+sum of t_i.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .rewrite import remade, with_inputs
 MOST_NEURONS = 15  # for one activation: four bits
 _MOST_INPUTS = 32  # of one concatenation
 Limits = tuple[float, ...]
-Memo = dict[tuple[Node, object], Node]  # what was made of a node, for all its users
+Memo = dict[tuple[Node, object], Node]  # nodes already made, shared by all users
 
 
 def counted(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
-    """(the graph with every binary number counted, each old node's new one).  The graph itself if it has none.
+    """(the graph with every binary number counted, the new node for each old one); the graph itself if it has none.
 
     Raises :class:`UnsupportedOpError` if an activation would be more than fifteen neurons; names the layer.
     """
@@ -51,7 +51,7 @@ def counted(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
 
 
 def _planes(node: Node, x: Node, memo: Memo) -> Node:
-    """A bit for each threshold, and bits never set up to a whole number of binary digits."""
+    """A bit per threshold, then bits that are never set, until there are 2^P - 1 for some P."""
     thresholds = node.inputs[1].value
     count = 2 ** len(thresholds).bit_length() - 1
     if count > MOST_NEURONS:
@@ -66,7 +66,7 @@ def _planes(node: Node, x: Node, memo: Memo) -> Node:
 
 
 def _by_threshold(x: Node, limits: Limits, name: str, memo: Memo) -> list[Node]:
-    """A tensor of bits for each threshold.  Convolutions that are concatenated, or split into groups, are handled
+    """A tensor of bits per threshold.  Convolutions that are concatenated, or split into groups, are handled
     separately, so that each becomes one layer of neurons."""
     if x.op == "concat":
         parts = [_by_threshold(i, limits, name, memo) for i in x.inputs]
@@ -107,7 +107,7 @@ def _convolution(node: Node, operands: Sequence[Node], memo: Memo) -> Node:
 
 
 def _by_group(x: Node, groups: int, planes: int, name: str, memo: Memo) -> Node:
-    """Bring the channels that a group reads, from every plane, together."""
+    """Bring together the channels that a group reads from every plane."""
     key = x, ("by group", groups)
     if key not in memo:
         cuts = [cut(plane, groups, name) for plane in cut(x, planes, name)]
@@ -137,7 +137,7 @@ def _one_sum(node: Node, memo: Memo) -> Node:
         return node
     if not _sums(second, ()) or _window(first) != _window(second):
         return node
-    # Either may be several convolutions already, of the other's bits as many times.
+    # Either may be several joined convolutions already; it then reads the other's bits, repeated.
     few, many = sorted((first, second), key=lambda conv: conv.inputs[1].type.shape[3])
     attrs = conv_attrs(first)
     x, groups = few.inputs[0], attrs.groups
@@ -151,7 +151,7 @@ def _one_sum(node: Node, memo: Memo) -> Node:
 
 
 def _sums(node: Node, slots: tuple[str, ...]) -> bool:
-    """Whether it is a convolution of bits whose sums these slots, and no others, make its value."""
+    """Whether it is a convolution of bits to floats with exactly these slots."""
     a = node.attrs
     return isinstance(a, ConvAttrs) and node.op == "bconv2d" and node.type.dtype is DType.f32 and a.slots == slots
 
@@ -163,7 +163,7 @@ def _window(node: Node) -> tuple[object, ...]:
 
 
 def concatenated(parts: Sequence[Node], name: str) -> Node:
-    """Channels side by side: the one part itself; concatenations of concatenations where one has no room for all."""
+    """Channels side by side: a single part itself; nested concatenations if one cannot hold all parts."""
     while len(parts) > 1:
         chunks = [parts[i : i + _MOST_INPUTS] for i in range(0, len(parts), _MOST_INPUTS)]
         parts = [chunk[0] if len(chunk) == 1 else make("concat", *chunk, name=name) for chunk in chunks]

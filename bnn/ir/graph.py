@@ -36,7 +36,7 @@ class DType(enum.Enum):
 
     @property
     def element(self) -> int:
-        """Bytes of an element in memory; those of bits are words of 32."""
+        """Bytes of an element in memory; an element of packed bits is a 32-bit word."""
         return 1 if self in (DType.u8, DType.i8) else 4
 
 
@@ -119,7 +119,7 @@ class Node:
 
     @property
     def data(self) -> tuple[Node, ...]:
-        """Its operands, constants apart."""
+        """Its operands except constants."""
         return tuple(i for i in self.inputs if not i.is_constant)
 
 
@@ -195,7 +195,7 @@ class Graph:
         return counts
 
     def mapped(self, new: Mapping[Node, Node]) -> Graph:
-        """The graph of what its nodes became, without a schedule and a memory plan."""
+        """The graph with its nodes replaced, without a schedule or a memory plan."""
         ends = tuple(new[n] for n in self.inputs), tuple(new[n] for n in self.outputs)
         return Graph(*ends, self.output_names)
 
@@ -226,7 +226,7 @@ def topological(roots: Iterable[Node]) -> list[Node]:
 def rebuild(graph: Graph, function: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
     """Map every node, operands first; ``function`` gets a node and its new operands.
 
-    A graph none of whose nodes changed is returned as the same object.
+    If no node changed, returns ``graph`` itself.
     """
     new: dict[Node, Node] = {}
     for node in graph.nodes():

@@ -23,7 +23,7 @@ def evaluate(node: Node, operands: Sequence[Array]) -> Array:
 def run(graph: Graph, inputs: Sequence[Array]) -> dict[Node, Array]:
     """Every node's value.
 
-    ``inputs``: one array (N, ...) a graph input, of its type.  Raises :class:`InputError` on a wrong shape.
+    ``inputs``: one array (N, ...) per graph input, of its type.  Raises :class:`InputError` on a wrong shape.
     """
     if len(inputs) != len(graph.inputs):
         raise InputError(f"the graph has {len(graph.inputs)} inputs, found {len(inputs)} arrays")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Monotone functions of one number: found in a graph by structure, and where they change by evaluation.
+"""Monotone functions of one number: structure finds them in a graph, evaluation finds where they change.
 
-The number is a float, of the ordered line of all of them, or a whole number that a sum can reach.
+The number is any float, in the order of all floats, or a whole number that a sum can reach.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .ops import OPS
 LARGEST = np.finfo(np.float32).max
 _DEEPEST = 24  # nodes of a quantizer
 _CHUNK = 64  # channels evaluated at once, to bound the memory
-_MOST_EVALUATED = 2**15  # the largest sum up to which all are evaluated
+_MOST_EVALUATED = 2**15  # up to this reach all sums are evaluated
 # Bits (n, channels of a part) of numbers (n, channels of the part), or None where they are not known.
 PartOfBits = Callable[[Array, slice], "Array | None"]
 
@@ -41,7 +41,7 @@ def floats(ordered: ArrayLike) -> Array:
 
 
 def rising(node: Node) -> bool:
-    """Whether the op is monotone and never falls in its operands, its constants being scalars."""
+    """Whether the op never falls in any operand that is data; its constants must be scalars."""
     rises = OPS[node.op].rises
     if rises is None or any(i.is_constant and i.value.size != 1 for i in node.inputs):
         return False
@@ -49,8 +49,8 @@ def rising(node: Node) -> bool:
 
 
 def regions(root: Node) -> Iterator[Node]:
-    """Nodes x, nearest first, such that ``root`` depends only on x through rising ops: sums and compositions of
-    functions that never decrease, which never decrease themselves."""
+    """Nodes x, nearest first, such that ``root`` depends on x only, through rising ops: sums and compositions of
+    functions that never decrease never decrease either."""
     depth = {n: i for i, n in enumerate(topological([root]))}
     frontier = {root}
     for _ in range(_DEEPEST):
@@ -64,7 +64,7 @@ def regions(root: Node) -> Iterator[Node]:
 
 
 def between(root: Node, x: Node) -> list[Node]:
-    """The nodes that make ``root`` of x, operands first."""
+    """The nodes that compute ``root`` from x, operands first."""
     found = {x: None}
     for node in topological([root]):
         if any(i in found for i in node.inputs):
@@ -75,8 +75,8 @@ def between(root: Node, x: Node) -> list[Node]:
 def function(root: Node, x: Node) -> Callable[..., Array]:
     """``root`` as a function of the values of x, an array (n) or (n, channels); with a slice, only for those channels.
 
-    Between the two stand ops whose other operands are constants, one number or one per channel, and reshapes that keep
-    the channels.
+    Between the two are only reshapes that keep the channels, and ops whose other operands are constants: one number, or
+    one per channel.
     """
     body = between(root, x)
 
@@ -95,7 +95,7 @@ def function(root: Node, x: Node) -> Callable[..., Array]:
 
 
 def staircase(f: Callable[[Array], Array], most: int) -> tuple[Array, Array] | None:
-    """The steps of a function that never decreases: (values (m + 1), thresholds (m)), f(x) = values[number of
+    """The steps of a function that never decreases: (values (m + 1), thresholds (m)): f(x) = values[number of
     thresholds that are <= x], for every float except NaN.  None if there are more than ``most`` steps, or none.
 
     Found by bisection over the ordered floats, infinities included, in all intervals with a step at the same time.
@@ -127,10 +127,10 @@ def staircase(f: Callable[[Array], Array], most: int) -> tuple[Array, Array] | N
 def first_change(
     bits_of: Callable[[Array], Array | None], low: Array, high: Array
 ) -> tuple[Array, Array, Array] | None:
-    """By bisection, of bits (1, channels) that change once at most: (the bits at ``low``, those at ``high``, the first
-    numbers that have the latter).  Where a bit does not change the number is ``low``.
+    """Bisect bits (1, channels) that change at most once: (the bits at ``low``, the bits at ``high``, the first numbers
+    with the bits of ``high``).  Where a bit does not change, the number is ``low``.
 
-    None where the bits at an end are not known: what overflows does so there first.
+    None if the bits at an end are not known: a function that overflows does so there first.
     """
     first, last = bits_of(low), bits_of(high)
     if first is None or last is None:
@@ -150,7 +150,7 @@ def integer_thresholds(bits_of: PartOfBits, channels: int, reach: int, monotone:
     A rising bit is number >= threshold; a falling one is -number >= threshold; a constant bit counts as rising, with a
     threshold of -reach or reach + 1.  None if a bit changes more than once, or ``bits_of`` returns None.
 
-    Up to a reach of 2^15, all numbers are evaluated.  Beyond, bits of functions known to be ``monotone`` are found by
+    Up to a reach of 2^15, all numbers are evaluated.  Above it, bits of functions known to be ``monotone`` are found by
     bisection.
     """
     threshold, falling = np.empty(channels, np.int64), np.zeros(channels, bool)
@@ -172,7 +172,7 @@ def integer_thresholds(bits_of: PartOfBits, channels: int, reach: int, monotone:
             every = bits(numbers)
             if every is None or (np.count_nonzero(np.diff(every, axis=0), axis=0) > 1).any():
                 return None
-            # rising: from the first set bit on; falling: up to the last, whose negative is the same number
+            # rising: the first number with a set bit; falling: the last, negated; both are the same formula
             at, falls = reach + 1 - every.sum(axis=0), every[0] & ~every[-1]
         threshold[part], falling[part] = at, falls
     return threshold, falling

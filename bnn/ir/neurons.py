@@ -2,7 +2,7 @@
 """One neuron per threshold: a graph whose bits are all thresholds on integers, where that is exact.
 
 An activation of L levels is L - 1 thresholds on one sum, read as L - 1 bits with equal weights: so it is L - 1 neurons.
-The compiled network has these bits, but computes them from real numbers: from sums through batch norm, activation and
+The compiled network has these bits, but computes them from real numbers: sums after batch norm, activation and
 max-pool.  Here every such bit becomes a neuron with an integer threshold.
 """
 
@@ -23,13 +23,13 @@ from .ops.conv import epilogue, with_threshold
 from .rewrite import sources, with_inputs
 
 # Ops allowed between a sum and its bit, besides elementwise ops: each makes an element from one element.  A list,
-# and no trait: the walk below knows what each of them does with channels.
+# not a trait: the walk below knows how each of them treats channels.
 _BETWEEN = ("reshape", "unpack", "dequantize", "binarize", "concat")
 
 
 @dataclass(frozen=True, eq=False)
 class NeuronForm:
-    """``original``, and ``graph``, the same network as neurons.  ``same``: nodes of ``graph`` with the value of a node
+    """``graph``: the network ``original`` as neurons.  ``same``: nodes of ``graph`` with the value of a node
     in ``original``.  ``copies``: the number of neurons for one accumulator there (or one pooled element)."""
 
     original: Graph
@@ -76,7 +76,7 @@ def neuron_form(graph: Graph) -> NeuronForm:
     return NeuronForm(graph, form, same, {n: c for n, c in copies.items() if n in alive})
 
 
-# -- what a bit is a step of ------------------------------------------------------------------------------------------
+# -- the sum behind a bit ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ class _Step:
 
 
 def _steps(node: Node, known: dict[Node, _Step | None]) -> list[_Step] | None:
-    """Of a binarize, or of several side by side that are steps of one layer's sums."""
+    """The steps of a binarize, or of several side by side, all of one layer's sums."""
     if node.op == "binarize":
         known[node] = step = _step(node)
         return None if step is None else [step]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a network is not a spiking one: the only place that says so, for NIR files and for the event engine."""
+"""Why a network cannot run with spikes: the only place that says so, for NIR files and for the event engine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refusal(bits: Node, x: Node) -> str:
 
 
 def to_blame(x: Node) -> bool:
-    """Whether a real value between spikes is known to be no threshold on them."""
+    """Whether a real value between spikes is known not to be a threshold on them."""
     return _why_real(x) is not None
 
 

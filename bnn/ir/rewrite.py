@@ -54,7 +54,7 @@ def const(capture: str) -> Pattern:
 
 
 def any_(capture: str) -> Pattern:
-    """Whatever is there."""
+    """Any node."""
     return Pattern(capture=capture)
 
 
@@ -70,7 +70,7 @@ class Rewrite:
 
 
 def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
-    """The same node over other operands; the same object where they are the same."""
+    """The node with these operands; the same object if they are its own."""
     if all(a is b for a, b in zip(node.inputs, inputs, strict=True)):
         return node
     return remade(node, node.op, *inputs, attrs=node.attrs)
@@ -85,7 +85,7 @@ def rewrite(graph: Graph, rules: Sequence[Rewrite], limit: int = 1000) -> Graph:
     """Apply the rules, operands before users, until none applies.
 
     Raises:
-        VerifierError: the rules do not come to an end within ``limit`` sweeps.
+        VerifierError: some rule still applies after ``limit`` sweeps.
     """
     for _ in range(limit):
         changed = _sweep(graph, rules)

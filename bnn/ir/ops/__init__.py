@@ -25,6 +25,6 @@ __all__ = [
 ]  # fmt: skip
 
 _FAMILIES = (sources, conv, pool, batch, bits, elementwise, functions, moves)
-# In the order of their numbers in the file, in which the generated tables have them too.
+# In the order of their numbers in the file, like the generated tables.
 _RECORDS = sorted((op for family in _FAMILIES for op in family.RECORDS), key=lambda op: op.opcode or 0)
 OPS.update((op.name, op) for op in _RECORDS)

@@ -32,7 +32,7 @@ def batch_size_type(types: Types, a: BatchSizeAttrs) -> TensorType:
 
 
 def batch_sum(x: Array) -> Array:
-    """The sum of (N, ..., C) over all but the channels, the batch included, for every image: (N, C).
+    """The sum of (N, ..., C) over all axes except the channels, the batch included, for every image: (N, C).
 
     Summed in float64, image by image and row by row, and rounded once.
     """
@@ -54,7 +54,7 @@ def _batch_sum_bound(node: Node, operands: Operands, errors: Operands) -> Array:
 
 
 def _make_of_batch(rng: Rng, x: Node) -> Node:
-    """The data less their mean over the batch."""
+    """The data minus their mean over the batch."""
     h, w, c = x.type.shape
     total = make("batch_sum", x)
     mean = make("div", total, make("batch_size", total, attrs=BatchSizeAttrs(h * w)))

@@ -14,12 +14,12 @@ from .record import SMALLEST_NORMAL, Infer, Level, NoAttrs, Op, Operands, Rng, T
 from .rounding import moved, no_difference, passed_on
 from .sources import constant
 
-MOST_PLANES = 8  # of bits that are one number
+MOST_PLANES = 8  # bits of one number
 
 
 @dataclass(frozen=True)
 class DequantizeAttrs(Attrs):
-    channels: int = stored(0, "channels")  # 0: values are counts of set planes; else: of numbers in binary
+    channels: int = stored(0, "channels")  # 0: values are counts of set planes; else channels of binary numbers
 
 
 def binarize_type(types: Types, _: Attrs) -> TensorType:
@@ -105,7 +105,7 @@ def level_sums(bits: Array, planes: int, channels: int) -> Array:
 def dequantize(bits: Array, table: Array, channels: int = 0) -> Array:
     """table[number of set bits] over the planes of every channel: plane p holds channels p * C to (p + 1) * C - 1.
 
-    With ``channels``: table[number in binary], as :func:`binarize_levels` gives it; past the table its last value.
+    With ``channels``: table[number in binary], as :func:`binarize_levels` gives it; its last value past the table.
     """
     if channels:
         planes = (len(table) - 1).bit_length()
@@ -127,18 +127,18 @@ def excess_128(x: Array) -> Array:
 
 
 def _dequantize_bound(node: Node, operands: Operands, errors: Operands) -> Array:
-    # Bits that turn may make any level of another.
+    # Flipped bits can turn any level into any other.
     return np.asarray(np.ptp(operands[1].astype(np.float64)) if errors[0].any() else 0)
 
 
 def make_levels(rng: Rng, x: Node) -> Node:
-    """Of 2 to 255 thresholds, rising, some of them equal."""
+    """With 2 to 255 rising thresholds, some of them equal."""
     steps = int(rng.integers(2, 16) if rng.random() < 0.7 else rng.integers(16, 256))
     return make("binarize_levels", x, constant(np.sort(rng.integers(-40, 41, steps) / 4)))
 
 
 def _make_dequantize(rng: Rng, x: Node) -> Node:
-    """Of numbers in binary."""
+    """From numbers in binary."""
     levels = make_levels(rng, x)
     table = constant(integers(rng, [levels.inputs[1].type.shape[0] + 1]))
     return make("dequantize", levels, table, attrs=DequantizeAttrs(x.type.shape[-1]))

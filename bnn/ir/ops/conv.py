@@ -50,7 +50,7 @@ class ConvAttrs(Attrs):
     pad_value: int = stored(0, "pad_value")  # of bits
     groups: int = stored(1, "groups")
     slots: tuple[str, ...] = stored((), "slots")
-    layer_slots: tuple[str, ...] = stored((), "layer_slots")  # those that belong to the source layer itself (its bias)
+    layer_slots: tuple[str, ...] = stored((), "layer_slots")  # slots of the source layer itself (its bias)
     clamp0: tuple[float, float] = stored((-INF, INF), "clamp0_lo", "clamp0_hi")
     clamp1: tuple[float, float] = stored((-INF, INF), "clamp1_lo", "clamp1_hi")
     out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's
@@ -98,7 +98,7 @@ def conv_output(size: int, kernel: int, stride: int, dilation: int, before: int,
 
 
 def conv_type(data: DType) -> Infer:
-    """For data of f32, b1 or u8; the filters of the latter two are b1."""
+    """For data of f32, b1 or u8; filters are f32 for f32, otherwise b1."""
     binary, integers = data is DType.b1, data is DType.u8
 
     def infer(types: Types, a: ConvAttrs) -> TensorType:
@@ -135,8 +135,8 @@ def conv_type(data: DType) -> Infer:
 
 
 def _planes(x: TensorType, in_g: int, taps: int, a: ConvAttrs, binary: bool) -> None:
-    """The data's channels, and that every sum is exact in float32; what borders add to sums of several planes as well,
-    which is less than the sums themselves."""
+    """Check the data's channels, and that every sum is exact in float32; so is what borders add to sums of several
+    planes, which is less than the sums themselves."""
     channels = in_g * a.groups
     want(1 <= a.planes <= (MOST_PLANES if binary else 1), f"cannot read {a.planes} planes")
     wanted, whose = channels, f"{in_g} x {a.groups} channels of filters of {taps} taps"
@@ -195,7 +195,7 @@ def conv_accumulate(x: Array, w: Array, a: ConvAttrs) -> Array:
 
 
 def byte_accumulate(x: Array, w: Array, zeros: Array, a: ConvAttrs) -> Array:
-    """The same for uint8 x: of x - zeros (C), which is zero outside the image.
+    """The same for x - zeros (C) of uint8 x; the difference is zero outside the image.
 
     The filters (O, kh, kw, n C) are n planes of signs; a weight is the mean of its planes.
     """
@@ -209,7 +209,7 @@ def epilogue(acc: Array, a: ConvAttrs, operands: tuple[Array, ...]) -> Array:
     rest = list(operands)
     with np.errstate(invalid="ignore", over="ignore"):
         for slot in a.slots:
-            if slot == "zeros":  # the accumulator's
+            if slot == "zeros":  # already in the accumulator
                 rest.pop(0)
             elif slot == "clamp0":
                 v = clamp(v, *a.clamp0)
@@ -233,7 +233,7 @@ def _conv_reference(x: Array, w: Array, *operands: Array, a: ConvAttrs) -> Array
 
 
 def _convolution_bound(node: Node, operands: Operands, errors: Operands, own: float = 0.0) -> Array:
-    """``own``: by how much the other computation rounds where this one does not."""
+    """``own``: how far the other computation rounds where this one does not."""
     attrs = conv_attrs(node)
     x, w = operands[0], np.abs(operands[1])
     # The magnitudes' own sums are float32 sums too.
@@ -288,7 +288,7 @@ def _make_conv2d(rng: Rng, x: Node) -> Node:
 
 
 def _make_bconv2d(rng: Rng, x: Node) -> Node:
-    """Of bits, to sums or bits; of floats, made numbers of several planes, to sums."""
+    """Bits to sums or bits; or floats to sums, through numbers of several planes."""
     kernel, outputs, channels = _random_kernel(rng), int(rng.integers(1, 70)), x.type.shape[2]
     attrs = random_attrs(rng, x.type.shape, kernel, [-1, 0, 1])
     filters = signs(rng, (outputs, *kernel, channels))
@@ -303,7 +303,7 @@ def _make_bconv2d(rng: Rng, x: Node) -> Node:
 
 
 def _make_iconv2d(rng: Rng, x: Node) -> Node:
-    """Of one or two planes of weights; to sums, thresholds' bits, or scaled sums or their bits."""
+    """With one or two planes of weights; gives sums, bits of thresholds, scaled sums, or bits of scaled sums."""
     kernel = _random_kernel(rng)
     attrs = random_attrs(rng, x.type.shape, kernel, [0])
     outputs, planes, channels = int(rng.integers(1, 150)), int(rng.integers(1, 3)), x.type.shape[2]

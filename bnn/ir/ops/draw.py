@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Helpers of the makers of random instances.
 
-A maker gets a generator and data, (H, W, C) of a type that its record takes, and returns a node that ends in the op or
-in a reader of the op.  The constants are small integers: sums and products of them are exact in any order.
+A maker gets a generator and data (H, W, C) of a type that its record takes, and returns a node that is the op, or reads
+it.  The constants are small integers: sums and products of them are exact in any order.
 """
 
 from __future__ import annotations

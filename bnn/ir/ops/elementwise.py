@@ -45,7 +45,7 @@ class ClampAttrs(Attrs):
 
 @dataclass(frozen=True)
 class RoundAttrs(Attrs):
-    direction: int = stored(0, "direction")  # 0: to the nearest whole number, of two the even one; -1: down; 1: up
+    direction: int = stored(0, "direction")  # 0: to the nearest whole number, halves to even; -1: down; 1: up
 
 
 def same_type(types: Types, _: Attrs) -> TensorType:
@@ -68,7 +68,7 @@ def round_type(types: Types, a: RoundAttrs) -> TensorType:
 
 
 def per_channel_type(count: int, what: str) -> Infer:
-    """For data and as many operands of one number per channel."""
+    """For data and ``count`` operands of one number per channel."""
 
     def infer(types: Types, _: Attrs) -> TensorType:
         x, *operands = types
@@ -90,7 +90,7 @@ def sign(x: Array) -> Array:
 
 
 def round(x: Array, direction: int) -> Array:
-    """To the nearest whole number, halves to the even one (0); down (-1); up (1).  Denormals count as zero."""
+    """To the nearest whole number, halves to even (0); down (-1); up (1).  Denormals count as zero."""
     x = np.where(np.abs(x) < SMALLEST_NORMAL, np.copysign(np.float32(0), x), x)
     return np.asarray(np.rint(x) if direction == 0 else np.floor(x) if direction < 0 else np.ceil(x))
 
@@ -118,7 +118,7 @@ def _mul_bound(node: Node, operands: Operands, errors: Operands) -> Array:
 def _div_bound(node: Node, operands: Operands, errors: Operands) -> Array:
     a, b = (magnitude(x) for x in operands)
     passed = a * errors[1] + b * errors[0]
-    smallest = np.maximum(b - errors[1], 0)  # of the other computation's divisors; by zero: anything
+    smallest = np.maximum(b - errors[1], 0)  # divisor of the other computation; anything may result from 0
     return np.where(passed > 0, rounded(passed / (b * smallest), a / b), 0)
 
 
@@ -149,7 +149,7 @@ def _jump(height: float) -> Bound:
 
 
 def _make_pair(op: str) -> Maker:
-    """With other data, or with a constant, of fewer dimensions or broadcast, on either side."""
+    """With other data, or with a constant (fewer dimensions, or broadcast), on either side."""
 
     def maker(rng: Rng, x: Node) -> Node:
         if rng.random() < 0.3:
@@ -170,7 +170,7 @@ def _make_prelu(rng: Rng, x: Node) -> Node:
 
 
 def _make_round(rng: Rng, x: Node) -> Node:
-    """Of numbers half-way between integers."""
+    """Rounds integers and numbers halfway between them."""
     return make("round", make("mul", x, constant([0.5])), attrs=RoundAttrs(int(rng.integers(-1, 2))))
 
 
@@ -191,7 +191,7 @@ def _pair(
     name: str, opcode: int, function: Callable[..., Any], bound: Bound, rises: Rises, least: Least | None = None,
     commutative: bool = False,
 ) -> Op:  # fmt: skip
-    """The row of arithmetic with two operands."""
+    """The record of an op of arithmetic on two operands."""
     return Op(
         name, opcode, NoAttrs, broadcast_type, plain(function), elementwise=True, scales=True, commutative=commutative,
         rises=rises, least=least, bound=bound, maker=_make_pair(name),

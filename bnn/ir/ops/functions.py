@@ -67,7 +67,7 @@ def _flushed(x: Array) -> Array:
 
 
 def sqrt(x: Array) -> Array:
-    """The square root; denormals count as zero, here and in the powers below, which take them far from it."""
+    """The square root; denormals count as zero, here and in the powers below, which would map them far from it."""
     return np.asarray(np.sqrt(_flushed(x)))
 
 
@@ -93,7 +93,7 @@ def _softmax_bound(node: Node, operands: Operands, errors: Operands) -> Array:
 
 
 def _gentle(slope: float) -> Bound:
-    """A library function that nowhere rises faster."""
+    """A library function that nowhere rises faster than ``slope``."""
     return lambda node, operands, errors: slope * errors[0] + FUNCTION
 
 
@@ -105,7 +105,7 @@ def _curve(size: float) -> Bound:
         x, e = operands[0].astype(np.float64), errors[0]
         here, *ends = (OPS[node.op].reference(v, a=node.attrs) for v in (x, x - e, x + e))
         pole = (np.abs(x) <= e) & (getattr(node.attrs, "exponent", 1) < 0)
-        apart = [np.where(np.isnan(end) | pole, np.inf, np.abs(end - here)) for end in ends]  # no number: past its end
+        apart = [np.where(np.isnan(end) | pole, np.inf, np.abs(end - here)) for end in ends]  # NaN: outside the domain
         passed = np.where((e > 0) & ~np.isnan(here), np.fmax(*apart), 0)
         return np.asarray(passed + FUNCTION * np.maximum(magnitude(here) + passed, size) + TINY)
 
@@ -126,7 +126,7 @@ def _function(
     maker: Maker | None = None,
     least: Least | None = None,
 ) -> Op:
-    """The row of a function of one float that the C library computes."""
+    """The record of a function of one float that the C library computes."""
     return Op(
         name, opcode, attrs, same_type, reference, elementwise=True, library=True, bound=bound,
         maker=maker or plain_maker(name), least=least,
@@ -138,7 +138,7 @@ def _positive(least: float, x: Node) -> Node:
 
 
 def _make_positive(op: str, least: float) -> Maker:
-    """Of numbers not below ``least``, where the op has values."""
+    """On numbers from ``least`` up, where the op has values."""
     return lambda rng, x: make(op, _positive(least, x))
 
 

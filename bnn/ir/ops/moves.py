@@ -105,7 +105,7 @@ def pad(x: Array, a: PadAttrs) -> Array:
 
 
 def _make_concat(rng: Rng, x: Node) -> Node:
-    """Of two parts, or of three with a concatenation among them."""
+    """Two parts, or three, one of them a concatenation."""
     mirror = make("maximum", x, constant([0.0])) if x.type.dtype is DType.f32 else x
     wider = make("concat", x, mirror)
     return make("concat", x, wider, x) if rng.random() < 0.5 else wider

@@ -30,7 +30,7 @@ class PoolAttrs(Attrs):
 class ResizeAttrs(Attrs):
     size: tuple[int, int] = stored((1, 1), "size_h", "size_w")
     align_corners: int = stored(0, "align_corners")  # 1: the corners' pixels keep their values
-    half_pixels: int = stored(0, "half_pixels")  # 1: a pixel's place is its middle
+    half_pixels: int = stored(0, "half_pixels")  # 1: a pixel's position is its centre
 
 
 def pool_type(types: Types, a: PoolAttrs) -> TensorType:
@@ -134,7 +134,7 @@ def _resize_bound(node: Node, operands: Operands, errors: Operands) -> Array:
 
 
 def _random_attrs(rng: Rng, x: Node) -> PoolAttrs:
-    """Windows that fit, no padding as large as they are."""
+    """Windows that fit; padding is smaller than the window."""
     kh, kw = (int(rng.integers(1, min(4, size) + 1)) for size in x.type.shape[:2])
     top, left, bottom, right = (int(rng.integers(0, size)) for size in (kh, kw, kh, kw))
     sh, sw = rng.integers(1, 4, 2).tolist()

@@ -21,7 +21,7 @@ Operands = Sequence[Array]
 Bound = Callable[..., Array]  # (node, operands, their errors); see rounding.py
 Rng = np.random.Generator
 Maker = Callable[[Rng, Node], Node]  # see draw.py
-# Whether a function of its data never falls in any of them, from the operands: a constant's number, or None for data.
+# Whether the op never falls in any of its data, from its operands: a constant's number, or None for data.
 Rises = Callable[[Sequence["float | None"]], bool]
 # A lower bound of all results, from the attributes and the lower bounds of the operands.
 Least = Callable[[Any, Iterator[float]], float]
@@ -62,7 +62,7 @@ class NoAttrs(Attrs):
 
 @dataclass(frozen=True)
 class Op:
-    """All that Python knows of an op.
+    """Everything that Python knows about an op.
 
     ``infer`` gives the result's type from the operands' types and the attributes, and raises :class:`CompileError` on a
     contradiction.  ``reference`` gives the result from the operands' arrays and the attributes (``a``).
@@ -78,7 +78,7 @@ class Op:
     reference: Reference
     levels: Level = Level.ALL  # where it is legal
     elementwise: bool = False  # treats every float separately; its operands broadcast
-    library: bool = False  # the C library computes it, or a part: no standard fixes its last bits
+    library: bool = False  # the C library computes all or part of it: no standard fixes its last bits
     moves: bool = False  # gives its operands' values in other places, and padding
     rearranges: bool = False  # moves, and neither pads nor chooses
     scales: bool = False  # scales, shifts, clamps or averages its data
@@ -88,7 +88,7 @@ class Op:
     gives_bytes: bool = False  # its result may be u8
     rises: Rises | None = None  # where it is monotone; None: unknown
     least: Least | None = None  # a bound of its values; None: none is known
-    bound: Bound | None = None  # by how much rounding lets two results differ
+    bound: Bound | None = None  # how far rounding lets two results differ
     maker: Maker | None = None  # draws random instances for the tests
     takes: tuple[DType, ...] = (DType.f32,)  # the types of data that the maker draws from; no other op reads u8
 
@@ -147,13 +147,13 @@ def plain(function: Callable[..., Any]) -> Reference:
 
 
 def want(condition: bool, message: str) -> None:
-    """Refuse what contradicts itself."""
+    """Raise :class:`CompileError` unless the condition holds."""
     if not condition:
         raise CompileError(message)
 
 
 def least_of_data(attrs: Any, operands: Iterator[float]) -> float:
-    """No value is below the data's."""
+    """No result is below the least value of the data."""
     return next(operands)
 
 
@@ -162,5 +162,5 @@ def not_negative(attrs: Any, operands: Iterator[float]) -> float:
 
 
 def not_negative_of_such(attrs: Any, operands: Iterator[float]) -> float:
-    """Numbers that are not negative give no negative one."""
+    """If no operand is negative, no result is."""
     return 0.0 if all(least >= 0 for least in operands) else -INF

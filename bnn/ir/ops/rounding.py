@@ -37,7 +37,7 @@ def magnitude(x: Array) -> Array:
 
 
 def rounded(error: Array, size: Array) -> Array:
-    """A difference after one more operation on both sides, with results of that size; equal results stay equal."""
+    """A difference after one more operation on both sides, with results of this size; equal results stay equal."""
     return np.where(error == 0, 0, error + 2 * UNIT * (size + error))
 
 
@@ -61,7 +61,7 @@ def clamped(size: Array, error: Array, limits: tuple[float, float]) -> tuple[Arr
 
 
 def moved(node: Node, operands: Operands, errors: Operands) -> Array:
-    """Ops that move values and change none: their differences move with them; what they pad with is the same."""
+    """Ops that move values unchanged: differences move with the values; padding is equal in both computations."""
     attrs = replace(node.attrs, value=0.0) if hasattr(node.attrs, "value") else node.attrs  # type: ignore[call-arg]
     pairs = zip(operands, errors, node.inputs, strict=True)
     moved = [x if i.is_constant else np.broadcast_to(e, x.shape) for x, e, i in pairs]
@@ -69,10 +69,10 @@ def moved(node: Node, operands: Operands, errors: Operands) -> Array:
 
 
 def passed_on(node: Node, operands: Operands, errors: Operands) -> Array:
-    """Bits, whose turning the verifier judges by what they compare."""
+    """Bits: the verifier judges a flip by the values that the bit compares."""
     return errors[0]
 
 
 def no_difference(node: Node, operands: Operands, errors: Operands) -> Array:
-    """Whole numbers that are the source's own."""
+    """Whole numbers, exactly those of the source."""
     return NOTHING
