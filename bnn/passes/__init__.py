@@ -34,7 +34,7 @@ PIPELINE: tuple[tuple[Pass, Level], ...] = (
     (recognize_quantizers, Level.BINARY),
     (read_bytes, Level.BINARY),
     (binarize, Level.BINARY),
-    (cse, Level.BINARY),  # before what joins only values of one user
+    (cse, Level.BINARY),  # before passes that join only values with one user
     (sink_sign, Level.BINARY),
     (sink_concat, Level.BINARY),
     (fuse_epilogue, Level.BINARY),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make convolutions and dense layers of bits by weights of few values binary."""
+"""Make convolutions and dense layers binary if they multiply bits by weights of few values."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _read_as_one_pixel(node: Node, found: Match, uses: Mapping[Node, int]) -> No
         return None
     if sign_planes(w.value, MOST_SIGNS) is None:
         return None
-    # Floats are reshaped instead, where they are quantized by an op of its own: before numbers, and of the image.
+    # Where a separate op quantizes (to binary numbers, or the image), its floats are reshaped instead of bits.
     moves_bits = not x.channels and bool(sources(x.bits, lambda y: y.op not in CONVOLUTIONS))
     pixel = (*x.bits.type.shape[:2], x.channels or x.bits.type.shape[2])
     if not is_smaller(pixel, len(w.value), moves_bits):
@@ -121,7 +121,7 @@ def _why_not_exact(x: Levels, w: Array, repeats: int) -> str:
 
 
 def _numbers(node: Node, bits: Node, signs: list[Array], attrs: ConvAttrs, planes: int) -> Node:
-    """The accumulators A of numbers in binary: a convolution for each plane of signs; odd groups apart."""
+    """The accumulators A of binary numbers: a convolution per plane of signs; separate ones for odd groups."""
     width, attrs = signs[0].shape[3], replace(attrs, planes=planes)
     if attrs.groups == 1 or width % WORD == 0:
         parts = [make("bconv2d", bits, constant(s, DType.b1), attrs=attrs, name=node.name) for s in signs]
@@ -137,7 +137,7 @@ def _numbers(node: Node, bits: Node, signs: list[Array], attrs: ConvAttrs, plane
 
 
 def _counted(node: Node, bits: Node, sides: list[Array], attrs: ConvAttrs, planes: int) -> Node:
-    """The accumulators A of counted planes: the bits repeated for every plane of signs; odd groups apart."""
+    """The accumulators A of counted planes: the bits repeated for every plane of signs; odd groups separately."""
     repeats, width = len(sides), sides[0].shape[3]
     signs = np.concatenate([side for side in sides for _ in range(planes)], axis=3)
     one_word = width % WORD == 0 and planes * repeats == 1
@@ -158,7 +158,7 @@ def _counted(node: Node, bits: Node, sides: list[Array], attrs: ConvAttrs, plane
 
 
 def _affine(node: Node, acc: Node, alpha: Array, signs: list[Array], x: Levels) -> Node:
-    """alpha (v0 T + d (m T + A / r) / 2) with r planes of signs, whose sum is r T; by the operations that are exact
+    """alpha (v0 T + d (m T + A / r) / 2) with r planes of signs, whose sum is r T; with operations that are exact
     wherever the sums are."""
     repeats = len(signs)
     first, last = np.float64(x.values[0]), np.float64(x.values[-1])
@@ -260,8 +260,8 @@ def _before_numbers(node: Node, x: Node, table: Array) -> Node | None:
 
 
 def _scalar_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    """An operation on levels and scalars is one on their table; on two values of the same bits too (a choice), and of
-    the same float (two comparisons)."""
+    """An operation on levels and scalars becomes one on their table; likewise on two values of the same bits (a choice)
+    or of the same float (two comparisons)."""
     data = [x for i in node.data if (x := levels(i)) is not None]
     if not data or len(data) < len(node.data) or not by_scalars(node):
         return None

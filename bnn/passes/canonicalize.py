@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One form for equivalent ones."""
+"""One form for equivalent graphs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _drop_idle(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | Non
 
 
 def _before_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    """op(reshape(x), reshape(y), c) -> reshape(op(x, y, c)), x and y of one shape; c is a scalar, or one value per
+    """op(reshape(x), reshape(y), c) -> reshape(op(x, y, c)), x and y of the same shape; c is a scalar, or one value per
     channel if the reshape keeps the channels."""
     moved = node.data
     if not moved or any(i.op != "reshape" or i.type != moved[0].type for i in moved):
@@ -64,7 +64,7 @@ def _before_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node 
         elif per_channel:
             operands.append(operand)
         elif operand.value.size == 1:
-            # It may carry dimensions of its own that would broadcast against the batch; a slope is each channel's own.
+            # The scalar's own dimensions could broadcast against the batch; a slope is one number per channel.
             shape = x.type.shape[-1:] if node.op == "prelu" else (1,)
             operands.append(constant(np.broadcast_to(operand.value.reshape(1), shape)))
         else:

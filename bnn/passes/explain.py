@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notes on layers: why one is float, and what its author probably did not mean, one row per hint.
+"""Notes on layers: why a layer is float, and hints at what its author probably did not mean, one row per hint.
 
 They are texts on a finished graph and change no result.
 """
@@ -26,7 +26,7 @@ from .to_thresholds import reach
 
 _MOST_LEVELS = 256  # of weights that somebody may have quantized
 _BITS = ("binarize", *CONVOLUTIONS)
-_FEW_ZEROS = 0.05  # of ternary weights
+_FEW_ZEROS = 0.05  # share of ternary weights
 
 
 def explain(graph: Graph) -> Graph:
@@ -53,7 +53,7 @@ def explain(graph: Graph) -> Graph:
 
 
 def _kind(node: Node) -> str:
-    """Why a layer is float, or that it is one of integers."""
+    """Why a layer is float, or that it sums integers."""
     if node.op == "iconv2d":
         one = node.inputs[1].type.shape[3] == node.inputs[0].type.shape[-1]
         return f"integer input, {'binary' if one else 'ternary'} weights"
@@ -61,7 +61,7 @@ def _kind(node: Node) -> str:
 
 
 def why_float(conv: Node) -> str:
-    """Why a convolution of floats is neither binary nor one of integers."""
+    """Why a convolution of floats is neither binary nor integer."""
     x = conv.inputs[0]
     known = levels(x)
     reason = why_not_bytes(conv) or (why_not_bits(conv, known) if known is not None else "")
@@ -81,7 +81,7 @@ def why_float(conv: Node) -> str:
 
 
 def _rounded(x: Node) -> bool:
-    """Whether quantizers made it, one of them of many levels: a rounding, scaled."""
+    """Whether quantizers made it, one of them with many levels (a scaled rounding)."""
 
     def past(x: Node) -> bool:
         # Ops that quantizers consist of: a list, not a trait, since other functions that scale do not round here.
@@ -125,7 +125,7 @@ def _float_input(node: Node) -> bool:
         return False
     todo, seen = [(x, True)], set()
     while todo:
-        x, moved = todo.pop()  # moved: with nothing else done to them since
+        x, moved = todo.pop()  # moved: between x and the layer, values are only moved
         quantized = x.op in ("input", "cast", "round") or scaled_by_batch(x) or moved and levels(x) is not None
         if (x, moved) in seen or x.is_constant or quantized:
             continue
@@ -137,7 +137,7 @@ def _float_input(node: Node) -> bool:
 
 
 def _first_half(node: Node) -> Node | None:
-    """The depthwise half of a separable layer, of its pointwise half."""
+    """The depthwise half of the separable layer whose pointwise half this node is."""
     x, w = node.inputs[:2]
     while OPS[x.op].moves:
         x = x.inputs[0]
@@ -163,7 +163,7 @@ def _constant(node: Node) -> int:
     if len(node.inputs) == 1:
         return 1 if least(node.inputs[0]) >= 0 else 0
     threshold, flip = (i.value for i in node.inputs[1:])
-    every = np.isneginf(threshold) | np.isnan(threshold)  # for every float, whatever came before it
+    every = np.isneginf(threshold) | np.isnan(threshold)  # the bit is the same for every float
     always = binarize(np.broadcast_to(np.float32(LARGEST), threshold.shape), threshold, flip)
     return _same(always) if every.all() or (least(node.inputs[0]) >= threshold).all() else 0
 
@@ -215,14 +215,14 @@ def _bare_sign(node: Node) -> bool:
     if x.inputs[0].inputs[0] is not x.inputs[1].inputs[0]:  # bits side by side
         return False
     summed = x.inputs[0].inputs[0].inputs
-    if any(i.op == "sign" or levels(i) is not None for i in summed):  # of a sum of signs: ste_tern
+    if any(i.op == "sign" or levels(i) is not None for i in summed):  # a sum of signs: ste_tern
         return False
     low, high = (i.inputs[1].value for i in x.inputs)
     return bool((low < high).all() and max(np.abs(low).max(), np.abs(high).max()) <= SMALLEST_NORMAL)
 
 
 def _few_zeros(node: Node) -> bool:
-    """Ternary weights, that is two planes of signs over the same bits, which hardly ever differ."""
+    """Ternary weights (two planes of signs over the same bits) with few zeros, where the planes differ."""
     x, w = node.inputs[0], node.inputs[1].value
     if x.op != "concat" or len(x.inputs) != 2 or x.inputs[0] is not x.inputs[1]:
         return False

@@ -10,13 +10,13 @@ from ..ir.rewrite import with_inputs
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """Precondition: any level.  Postcondition: no op has constant operands only; values are the oracle's own."""
+    """Precondition: any level.  Postcondition: no op has only constant operands; the oracle computes the values."""
 
     def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
         node = with_inputs(old, inputs)
         if not inputs or OPS[node.op].whole_batch or not all(i.is_constant for i in inputs):
             return node
-        alike = OPS[node.op].elementwise or node.op == "concat"  # all operands are data, as they are without a batch
+        alike = OPS[node.op].elementwise or node.op == "concat"  # all operands are data, and need no batch
         if alike:
             value = evaluate(node, [i.value for i in inputs])
         else:

@@ -16,7 +16,7 @@ from ..ir.ops import MOST_PLANES, SMALLEST_NORMAL, DequantizeAttrs, constant, ma
 from ..ir.rewrite import remade
 
 JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # denormals count as zero
-MOST_STEPS = 2**MOST_PLANES - 1  # of a quantizer that is kept as bits
+MOST_STEPS = 2**MOST_PLANES - 1  # steps of a quantizer that is kept as bits
 _MOST_COUNTED = 7  # steps coded as counted planes
 
 
@@ -52,7 +52,7 @@ class Levels:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the values."""
+        """The shape of the values."""
         return (*self.bits.type.shape[:-1], self.channels or self.bits.type.shape[-1] // self.planes)
 
     @property
@@ -102,8 +102,8 @@ def scaled_by_batch(x: Node) -> bool:
 def codes(values: Array, channels: int) -> Iterator[int]:
     """How data of these values can be coded (0: counted planes; channels: in binary), the best first.
 
-    In binary, except if counting takes no more planes (two or three levels), or if zero is the middle one of a few
-    levels: padding with it is exact in counted planes, half of which are then set, but not in binary numbers.
+    In binary, unless counting takes no more planes (two or three levels), or zero is in the middle of a few levels:
+    padding with it is exact in counted planes, half of which are then set, but not in binary numbers.
     """
     steps = len(values) - 1
     middle = steps % 2 == 0 and bool(values[0] == -values[-1])
@@ -114,7 +114,7 @@ def codes(values: Array, channels: int) -> Iterator[int]:
 
 
 def coded(x: Node, values: Array, thresholds: Array, code: int, name: str) -> Levels:
-    """The bits of a quantizer of x with these values and thresholds, coded so."""
+    """The bits of a quantizer of x with these values and thresholds, in this code."""
     steps = len(thresholds)
     if code:
         bits = make("binarize_levels", x, constant(thresholds), name=name)
@@ -126,11 +126,11 @@ def coded(x: Node, values: Array, thresholds: Array, code: int, name: str) -> Le
 
 
 def quantized(node: Node, stair: Staircase, code: int) -> Node:
-    """Instead of a node, the bits of a float that say which of the values it has, and those values."""
+    """What replaces a node: bits of a float that say which value the node has, and a table of the values."""
     x, values, thresholds = stair.x, stair.values, stair.thresholds
     if values.tolist() == [-1.0, 1.0] and thresholds[0] == JUST_BELOW_ZERO:
         return remade(node, "unpack", remade(node, "binarize", x))
-    found = coded(x, values, thresholds, code, node.name)  # an odd step: some other threshold, or other values
+    found = coded(x, values, thresholds, code, node.name)  # other thresholds or values than sign's
     if values.tolist() == [-1.0, 1.0]:
         return remade(node, "unpack", remade(node, "binarize", *found.bits.inputs))
     return remade(node, "dequantize", found.bits, constant(values), attrs=DequantizeAttrs(found.channels))
@@ -152,8 +152,8 @@ def thresholds_of(bits: Node) -> tuple[Node, Array] | None:
 
 @dataclass(frozen=True)
 class Staircase:
-    """Values of a float x: the first below all thresholds, and one more from each on; the ``unreached`` lowest never
-    occur."""
+    """A step function of a float x: the first value below all thresholds, the next value from each threshold on; the
+    ``unreached`` lowest values never occur."""
 
     x: Node
     values: Array
@@ -165,7 +165,7 @@ class Staircase:
 
 
 def _staircase(known: Levels | None) -> Staircase | None:
-    """Levels as a function of the farthest possible float."""
+    """Levels as a function of the first float in their chain of quantizers."""
     found = thresholds_of(known.bits) if known is not None else None
     if known is None or found is None:
         return None
@@ -205,7 +205,7 @@ def _of_one(stairs: list[Staircase]) -> list[Staircase]:
 
 
 def joined(node: Node, found: list[Levels]) -> Node | None:
-    """An elementwise op on several staircases of one float, which is one too, of all their steps."""
+    """An elementwise op on several staircases of one float: one staircase with all their steps."""
     stairs = [s for known in found if (s := _staircase(known)) is not None]
     stairs = _of_one(stairs) if len(stairs) == len(found) else []
     if not stairs:

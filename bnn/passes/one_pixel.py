@@ -13,8 +13,8 @@ from ..file.bits import words
 from ..ir.graph import Node
 from ..ir.ops import ReshapeAttrs, conv_attrs, make
 
-_OP_WORDS = 64  # of a reshape in the file: its record, its tensor's, its name
-_MOVE = 48  # words of filters that are read in the time in which one pixel's bits are moved (AVX-512)
+_OP_WORDS = 64  # words of a reshape in the file: its record, its tensor's record, its name
+_MOVE = 48  # words of filters read in the time that moving one pixel's bits takes (AVX-512)
 
 
 def wasted_words(shape: Sequence[int]) -> int:
@@ -31,7 +31,7 @@ def reads_all(conv: Node) -> bool:
 
 def is_smaller(shape: Sequence[int], filters: int, moves_bits: bool) -> bool:
     """Whether the file becomes smaller if ``filters`` filters read an image (h, w, c) as one pixel; and, if that
-    ``moves_bits`` within words, whether the network does not become slower."""
+    ``moves_bits`` within words, whether the network becomes no slower."""
     saved = wasted_words(shape) * filters
     return saved > _OP_WORDS and (not moves_bits or saved >= _MOVE * shape[0] * shape[1])
 

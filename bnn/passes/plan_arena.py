@@ -16,7 +16,7 @@ ALIGNMENT = 64
 
 def plan_arena(graph: Graph) -> Graph:
     """Precondition: scheduled.  Postcondition: every arena value has an offset, those alive together do not overlap,
-    ``arena_bytes`` is what they need.
+    and ``arena_bytes`` is the space they need.
 
     Greedy by size, largest first, each at the lowest address that is free for its whole life (the rule of TensorFlow
     Lite's planner): within a few percent of the best on networks of this kind.
@@ -49,7 +49,7 @@ def plan_arena(graph: Graph) -> Graph:
 
 
 def physical_bytes(node: Node, place: Placement) -> int:
-    """Bytes of one image of a value in memory; those of arena values and constants are whole cache lines."""
+    """Bytes of one image of a value in memory; arena values and constants take whole cache lines."""
     shape = node.type.shape
     channels = shape[-1] if shape else 1
     pixel = words(channels) if node.type.dtype is DType.b1 else channels

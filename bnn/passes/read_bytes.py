@@ -19,13 +19,13 @@ from .one_pixel import is_smaller, one_pixel, reads_all
 from .signs import sign_planes
 
 _BYTES = np.arange(256)
-_MIDDLE = 128  # no byte is further from it than from another
+_MIDDLE = 128  # the middle byte: at most 128 from any other
 # The zero of a channel is at most _FARTHEST from 0, and a multiple of 1 / _FRACTION.
 _FARTHEST, _FRACTION = 2**12, 2**8
 
 
 def read_bytes(graph: Graph) -> Graph:
-    """Precondition: quantizers are recognized.  Postcondition: scalar operations on a byte input are the table of its
+    """Precondition: quantizers are recognized.  Postcondition: scalar operations on a byte input form the table of its
     cast; a convolution of such values by weights of two values per filter, or three with zero, is an iconv2d of the
     bytes, a multiplication and perhaps an addition, if its float32 sums are exact.
 
@@ -40,15 +40,15 @@ def read_bytes(graph: Graph) -> Graph:
     and v its value in each channel.
 
     Let 2^e be the largest power of two that divides all w x.  All float32 sums of K products are exact in every order
-    if K times the largest product is at most 2^24 times 2^e; alpha d A must be exact, too, and A.
+    if K times the largest product is at most 2^24 times 2^e; A and alpha d A must be exact, too.
     """
     return rewrite(graph, RULES)
 
 
 @dataclass(frozen=True)
 class _Data:
-    """What a convolution reads: ``top``, which elementwise ops that treat all elements of a channel alike make of a
-    cast, in another shape perhaps, but with the same channels; ``outside``: the value around the image, if any is
+    """A convolution's data: ``top``, computed from a cast by elementwise ops that treat all elements of a channel
+    alike, perhaps in another shape but with the same channels; ``outside``: the value around the image, if it is
     read."""
 
     cast: Node
@@ -98,7 +98,7 @@ def _into_table(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | No
 
 
 def _pad_last(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    """f(pad(cast(u))) -> pad(f(cast(u))) for f of scalars: the padding becomes f's value of it."""
+    """f(pad(cast(u))) -> pad(f(cast(u))) for f of scalars: the padding value v becomes f(v)."""
     if not is_elementwise(node) or len(node.data) != 1 or not by_scalars(node):
         return None
     (pad,) = node.data
@@ -119,7 +119,7 @@ def _reshape_first(node: Node, found: Match, uses: Mapping[Node, int]) -> Node |
 
 
 def _read(conv: Node) -> _Data | str | None:
-    """A convolution's data as a function of bytes; the reason if they are not, or None if they do not come from
+    """A convolution's data as a function of bytes; why they are not such a function; or None if they do not come from
     bytes."""
     x, attrs = conv.inputs[0], conv_attrs(conv)
     pads, outside = attrs.pads, 0.0 if any(attrs.pads) else None
@@ -136,7 +136,7 @@ def _read(conv: Node) -> _Data | str | None:
 
 
 def _by_channel(x: Node) -> bool:
-    """Whether the op makes of each element of its one operand something that only the channel changes."""
+    """Whether the op maps every element of its one operand alike, except for constants per channel."""
     data = x.data
     alike = all(i.value.size == 1 or i.type.shape[-1] == i.value.size for i in x.inputs if i.is_constant)
     return is_elementwise(x) and len(data) == 1 and data[0].type == x.type and alike
@@ -161,7 +161,7 @@ def _line(table: Array, outside: float | None) -> _Line | str:
         return "scaled differently in its channels"
     if outside is None:
         zeros, offset = np.full(len(steps), float(_MIDDLE)), table[_MIDDLE]
-        if (table == 0).any(axis=0).all():  # then nothing is to be added
+        if (table == 0).any(axis=0).all():  # then there is nothing to add
             zeros, offset = (table == 0).argmax(axis=0).astype(np.float64), np.zeros(len(steps))
     else:
         zeros, offset = (outside - table[0]) / steps, np.full(len(steps), outside)
@@ -172,8 +172,8 @@ def _line(table: Array, outside: float | None) -> _Line | str:
 
 
 def _rounds(alpha: Array, line: _Line, table: Array, products: int) -> bool:
-    """Whether some float32 sum over the table's values by +-alpha may round, or TensorFlow flushes some number to zero
-    as a denormal one, or one overflows."""
+    """Whether some float32 sum of the table's values times +-alpha may round or overflow, or TensorFlow may flush a
+    denormal to zero."""
     values = np.concatenate([table.astype(np.float64).reshape(-1), line.offset])
     unit = float(spacing(values[None])[0])
     used = alpha[alpha > 0].astype(np.float64)
@@ -197,7 +197,7 @@ class _Plan:
 
 
 def _planned(conv: Node) -> _Plan | str | None:
-    """How a convolution can read bytes, why it cannot, or None: its data do not come from bytes."""
+    """How a convolution can read bytes, or why it cannot; None if its data do not come from bytes."""
     data, w = _read(conv), conv.inputs[1].value
     if data is None:
         return None

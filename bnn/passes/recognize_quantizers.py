@@ -33,7 +33,7 @@ def recognize_quantizers(graph: Graph) -> Graph:
     users = graph.users()
     for node in graph.nodes():
         found = list(_recognize(node)) if _may_end(node) else []
-        if found and not _stays(node, found, users):  # what lay between has no user left, unless it has others
+        if found and not _stays(node, found, users):  # nodes between disappear unless others use them
             stair, code = _best(node, found, users)
             new[node] = quantized(node, replace(stair, x=new[stair.x]), code)
         else:
@@ -60,7 +60,7 @@ def _recognize(node: Node) -> Iterator[Staircase]:
         if stair is not None:
             found = True
             yield Staircase(x, *stair)
-        elif found:  # further up it is not a staircase any more
+        elif found:  # it is not a staircase of anything further up
             return
 
 

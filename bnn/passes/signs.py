@@ -7,15 +7,15 @@ import numpy as np
 
 from .._types import Array
 
-MOST_SIGNS = 7  # of one weight: eight values, those of three bits
-_EVEN = 1e-6  # of the largest weight: what float32 makes of thirds and sevenths
+MOST_SIGNS = 7  # planes of one weight: eight values, or three bits
+_EVEN = 1e-6  # share of the largest weight: the rounding of thirds and sevenths in float32
 
 
 def sign_planes(w: Array, most: int = 2) -> tuple[Array, list[Array]] | None:
     """(alpha per filter, planes of +-1) of OHWI weights, which are alpha times the mean of the planes.
 
-    Weights +-alpha take one plane, with zero two.  n evenly spaced values from -alpha to alpha, the same in all
-    filters, take n - 1, where ``most`` allows it.  None where weights are anything else.
+    Weights +-alpha take one plane; with zero, two planes.  n evenly spaced values from -alpha to alpha, the same in all
+    filters, take n - 1, if ``most`` allows it.  None for any other weights.
     """
     magnitude = np.abs(w.reshape(w.shape[0], -1))
     alpha = magnitude.max(axis=1)

@@ -57,7 +57,7 @@ def _alone(x: Node, users: Users) -> bool:
 
 
 def _channelwise(node: Node) -> bool:
-    """Whether the op's first operand is its only data, and each of its channels alone gives one channel of the
+    """Whether the op's first operand is its only data, and each of its channels gives one channel of the
     result."""
     x, *rest = node.inputs
     alone = node.op in ("max_pool", "binarize") or is_elementwise(node) and node.type == x.type

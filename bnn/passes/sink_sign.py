@@ -16,7 +16,7 @@ def sink_sign(graph: Graph) -> Graph:
     """binarize(f(max_pool(x))) -> max_pool(binarize(f(x))), the decreasing channels of f marked in the pool's mask.
 
     Precondition: f is a chain of per-channel affine operations and clamps, and x comes from a convolution, or from a
-    concatenation of some, through such operations, each with one user.  Postcondition: the pool works on bits.
+    concatenation of convolutions, through such operations, each with one user.  Postcondition: the pool works on bits.
 
     Each operation of f rounds a monotone function, so f is monotone in every channel: where it increases,
     f(max x) = max f(x) and the bits are ORed; where it decreases (a negative gamma), f(max x) = min f(x) and they are
@@ -54,7 +54,7 @@ def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
         if step.op == "mul":
             decreasing ^= np.broadcast_to(step.inputs[1].value < 0, decreasing.shape)
         value = make(step.op, value, *step.inputs[1:], attrs=step.attrs, name=step.name)
-    if len(node.inputs) > 1:  # a quantizer that is turned round
+    if len(node.inputs) > 1:  # a flip reverses the direction
         decreasing ^= node.inputs[2].value > 0
     bits = make("binarize", value, *node.inputs[1:], name=node.name)
     operands: tuple[Node, ...] = (bits,)

@@ -20,7 +20,7 @@ def threshold_floats(graph: Graph) -> Graph:
     """binarize(f(x)) -> binarize(x, threshold, flip), f a chain of per-channel affine operations and clamps.
 
     Precondition: what could join a convolution has done so.  Postcondition: such chains with one user are gone, and x
-    is read once instead of once an operation; floats are reshaped before they become bits, where bits would move inside
+    is read once, not once per operation; floats are reshaped before they become bits, where bits would move inside
     words.
 
     Each operation of f rounds a monotone function, so f is monotone in every channel and its bit changes at most once:

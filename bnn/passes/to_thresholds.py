@@ -18,8 +18,8 @@ from ..ir.rewrite import Match, Pattern, Rewrite, rewrite
 
 
 def to_thresholds(graph: Graph) -> Graph:
-    """binarize(bconv2d(...)) -> bconv2d whose bits are accumulator >= threshold[o], and so iconv2d; other convolutions
-    give v >= 0.
+    """binarize(bconv2d(...)) -> bconv2d whose bits are accumulator >= threshold[o], likewise iconv2d; other
+    convolutions give v >= 0.
 
     Precondition: epilogues are fused.  Postcondition: no binarize follows a convolution that has no other user.
 
