@@ -10,7 +10,7 @@ import numpy as np
 
 
 def other_structure(graph: Any, nodes: Mapping[str, Any], edges: Sequence[tuple[str, str]]) -> list[str]:
-    """Where a file's nodes, their types and the edges are not those that are emitted."""
+    """Where a file's nodes, their types and its edges differ from the emitted ones."""
     found = []
     theirs, ours = dict.fromkeys(graph.nodes), dict.fromkeys(nodes)
     for what, a, b in (("node", theirs, ours), ("edge", dict.fromkeys(graph.edges), dict.fromkeys(edges))):

@@ -8,7 +8,7 @@ clock c = 1 inside, 0 outside (zero padding), a tap with weights w adds
     w.x  =  2 w.s - (1 + v) sum(w) c + v sum(w),
 
 so sums over padded borders are exact with ordinary zero padding.  A neuron receives u = sum - threshold + 1/2, an odd
-multiple of 1/2, as v = (u + T) / T with T a power of two above |u|: v > 1 is a spike, by > and by >= alike, v < 2 fires
+multiple of 1/2, as v = (u + T) / T with T a power of two above |u|: v > 1 is a spike (with > as with >=), v < 2 fires
 once, v > 0 reaches no floor, and every number is exact in float32 (checked: partial sums stay below 2^24 units).
 """
 
@@ -34,19 +34,19 @@ CLOCK = 1.5  # the membrane of the neuron that always fires
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """Channels of a layer's output: ``kind`` is "layer", "relay", "readout" or "clock".  ``shape`` (h, w, c);
-    ``start`` the first channel, or in a flat layer the first element, whose order is channel, row, column."""
+    """Channels of a layer's output: ``kind`` is "layer", "relay", "readout" or "clock".  ``shape`` is (h, w, c);
+    ``start`` is the first channel, or in a flat layer the first element (order: channel, row, column)."""
 
     kind: str
     node: Node | None
     name: str
     start: int
     shape: Shape
-    T: tuple[int, ...] = ()  # the power of two of each channel, of neurons
+    T: tuple[int, ...] = ()  # neurons: the power of two of each channel
 
     @property
     def margin(self) -> float:
-        """How far the membrane stays from the threshold, at least."""
+        """The least distance of the membrane from the threshold."""
         return 0.5 / max(self.T) if self.T else 0.0
 
 
@@ -191,7 +191,7 @@ def _scaled(op: SpikeOp, kind: str) -> _Scaled:
         T = np.ones_like(reach)
         offset = taps.astype(np.float64)
     else:
-        limit = np.clip(op.threshold, -reach, reach + 1)  # further out changes nothing: always or never
+        limit = np.clip(op.threshold, -reach, reach + 1)  # beyond these the neuron fires always or never
         largest = np.maximum(np.abs(reach - limit + 0.5), np.abs(-reach - limit + 0.5))
         T = 2 ** (np.floor(np.log2(largest)).astype(np.int64) + 1)
         offset = taps - limit + 0.5 + T
@@ -262,14 +262,14 @@ def _add_constant(taps: Array, value: Array, rows: Sequence[int], columns: Seque
 
 
 def _constant_taps(size: int, out: int, stride: int, padding: int, kernel: int) -> list[int] | None:
-    """Kernel offsets such that for every output exactly one lies inside the image: a single offset if one always does,
+    """Kernel offsets, exactly one of which lies inside the image at every output: a single offset if one always does,
     otherwise one every ``size``; None if the kernel has no such offsets."""
     if padding < kernel and (out - 1) * stride < size:
         return [padding]
     for first in range(min(size, kernel)):
         taps = range(first, kernel, size)
         inside = [[k for k in taps if 0 <= o * stride - padding + k < size] for o in range(out)]
-        if all(inside):  # of taps that are the image's size apart no two are inside
+        if all(inside):  # taps that are the image's size apart are never both inside
             return sorted({found[0] for found in inside})
     return None
 
@@ -277,7 +277,7 @@ def _constant_taps(size: int, out: int, stride: int, padding: int, kernel: int) 
 def _axis(terms: Sequence[Term], axis: int, size: int, out: int, name: str) -> dict[int, tuple[int, int]]:
     """One axis of a layer's geometry: (stride, padding) for each kernel size that contains every term's kernel.
 
-    A term that pads ``before`` starts at offset padding - before of the kernel.  If the output is one pixel, the stride
+    A term that pads ``before`` starts at the kernel's offset padding - before.  If the output is one pixel, the stride
     is free, and 2 allows kernels of the other parity.
     """
     strides = sorted({t.stride[axis] for t in terms}) if out > 1 else [1]
@@ -303,7 +303,7 @@ def _axis(terms: Sequence[Term], axis: int, size: int, out: int, name: str) -> d
 
 def _square(axes: Sequence[dict[int, tuple[int, int]]], name: str) -> tuple[int, tuple[int, int], tuple[int, int]]:
     """(kernel size, stride, padding).  nir's type inference takes a kernel's height for its width too, so kernels are
-    square, with zero taps where need be."""
+    square, with zero taps where necessary."""
     sizes = sorted(set(axes[0]) & set(axes[1]))
     if not sizes:
         raise UnsupportedOpError(
@@ -315,7 +315,7 @@ def _square(axes: Sequence[dict[int, tuple[int, int]]], name: str) -> tuple[int,
 
 
 def as_convolutions(op: SpikeOp) -> SpikeOp:
-    """The same layer, what it moves as convolutions."""
+    """The same layer, with its moves as convolutions."""
     terms = tuple(t if t.index is None else _as_convolution(t, t.index, op.name) for t in op.terms)
     return replace(op, terms=terms)
 
@@ -380,7 +380,7 @@ def _matrix(level: _Level, before: Sequence[Field], name: str, readout: bool) ->
 
 
 def _unroll(t: Term, out: tuple[int, int, int], source: Shape, block: Array) -> Array:
-    """Add twice the term's weights to a matrix block (out, in); gives what the clock must subtract, (c, h, w)."""
+    """Add twice the term's weights to a matrix block (out, in); returns (c, h, w), which the clock must subtract."""
     c, h, w = out
     height, width, inner = source
     if t.index is not None:

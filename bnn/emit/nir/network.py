@@ -41,8 +41,8 @@ class Term:
     ``weight``: integers (O, kh, kw, I), dilation 1.  ``pads``: top, left, bottom, right; below 0 where the image is
     cropped.  ``outside``: what a tap outside the image counts as, -1, 0 or +1 per filter.
 
-    Of a layer that moves bits, ``index`` (h, w, O) is the element of the source that each of its own is, and -1 where
-    it is another source's.  The convolution is then not said: ``weight`` is 1 and ``outside`` 0.
+    If the layer moves bits, ``index`` (h, w, O) gives the source element for each of its elements, and -1 where that is
+    another source's.  It then describes no convolution: ``weight`` is 1 and ``outside`` 0.
     """
 
     source: Node
@@ -55,8 +55,8 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class SpikeOp:
-    """A layer: one neuron per element of ``shape`` (h, w, c); ``threshold`` int64 (c), or None: the sums themselves,
-    what a readout gives."""
+    """A layer: one neuron per element of ``shape`` (h, w, c); ``threshold`` int64 (c), or None: a readout, which
+    gives the sums themselves."""
 
     node: Node
     terms: tuple[Term, ...]
@@ -75,7 +75,7 @@ class SpikeOp:
 
 @dataclass(frozen=True, eq=False)
 class SpikeNetwork:
-    """``form``: the graph, every bit a neuron.  ``sources``: the encoder's bits.  ``ops``: operands first.
+    """``form``: the graph with a neuron for every bit.  ``sources``: the encoder's bits.  ``ops``: operands first.
     ``readouts``: sums that the decoder reads.  ``spikes_out``: spikes that the decoder reads."""
 
     form: NeuronForm
@@ -94,8 +94,8 @@ class SpikeNetwork:
         return [name for name in found if name]
 
     def decode(self, sums: Mapping[Node, Array], bits: Mapping[Node, Array]) -> list[Array]:
-        """The graph's outputs, float32 (N, ...), from the readouts' sums (N, *shape) and the spikes out as +1 and -1
-        of their nodes' own shape."""
+        """The graph's outputs, float32 (N, ...), from the readouts' sums (N, *shape) and the output spikes as +1 and
+        -1, in the shapes of their nodes."""
         values: dict[Node, Array] = dict(bits)
         for node in self.graph.nodes():
             if node.is_constant:
@@ -211,8 +211,8 @@ class _Finder:
     # -- bits from sums of integers -------------------------------------------------------------------------------
 
     def _joined(self, node: Node) -> SpikeOp:
-        """Bits of a sum that passes through real-looking arithmetic: exact where the sum is of whole numbers (raw
-        accumulators and bits added), or one layer's own, and what follows changes sign once."""
+        """Bits of a sum that passes through arithmetic on floats: exact where the sum adds whole numbers (raw
+        accumulators and bits), or is one layer's own, and where the result changes sign once."""
         x = node
         while (terms := self._whole_numbers(x)) is None:
             quantizer = x is node and x.op == "binarize"
@@ -325,9 +325,9 @@ def dilate(weight: Array, dilation: tuple[int, int]) -> Array:
 
 
 def steps(start: Node, end: Node, reach: Array) -> tuple[Array, Array] | None:
-    """Per channel (threshold, whether the bit falls as the sum grows; the threshold is then that of the negated sum) of
-    the bits that ``start``'s own epilogue and what follows up to ``end`` make of an integer sum; None where a bit
-    changes twice."""
+    """(The threshold, whether the bit falls as the sum grows; the threshold is then that of the negated sum), per
+    channel, of the bits that ``start``'s own epilogue and the ops from there to ``end`` make of an integer sum; None if
+    a bit changes twice."""
     follow = function(end, start)
     own = start.op == "bconv2d" and "residual" not in conv_attrs(start).slots
 

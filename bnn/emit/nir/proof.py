@@ -84,10 +84,10 @@ def random_inputs(graph: Graph) -> list[Array]:
 
 
 def prove(chain: LayeredNetwork, inputs: list[Array]) -> dict[str, Array]:
-    """The oracle's spikes of every layer for the inputs; the layers themselves must give the same, here and now, and
-    the outputs of the network as it was compiled.
+    """The oracle's spikes of every layer for the inputs, after a check that the layers themselves give the same spikes,
+    and the outputs of the compiled network.
 
-    Raises :class:`VerifierError` where they do not: a bug, found before anything is written.
+    Raises :class:`VerifierError` if they do not: a bug, found before anything is written.
     """
     form = chain.network.form
     values = interpret.run(form.graph, inputs)
@@ -128,7 +128,7 @@ def _output_names(chain: LayeredNetwork) -> list[str]:
 
 
 def bits_of(x: Node, values: Mapping[Node, Array]) -> Array:
-    """A node's bits, even if it only views those of others."""
+    """A node's bits, even if it only views the bits of other nodes."""
     if x in values:
         return values[x]
     return interpret.evaluate(x, [bits_of(i, values) for i in x.inputs])

@@ -15,8 +15,8 @@ from ...ir.ops import OPS, SliceAttrs
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The channels ``at`` of a view are the channels ``take`` of a source, pixel by pixel; if it is ``flat`` (the view
-    is one pixel), elements of the source."""
+    """The channels ``at`` of a view are the channels ``take`` of a source, pixel by pixel; if ``flat`` (the view is
+    one pixel), the elements ``take``."""
 
     source: Node
     take: Array
@@ -30,7 +30,7 @@ class Piece:
         return h * w * c if self.flat else c
 
     def of_source(self, weight: Array) -> Array:
-        """Weights (..., channels of the view) as those of the source, (..., width)."""
+        """Weights (..., channels of the view) as weights of the source, (..., width)."""
         part = np.zeros((*weight.shape[:-1], self.width), weight.dtype)
         for at, take in zip(self.at, self.take, strict=True):  # a channel may appear several times in the view
             part[..., take] += weight[..., at]
@@ -56,8 +56,8 @@ def spatial(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 class Views:
-    """The views of a graph, whose nodes come operands first; ``after_bits``: the values that bits, or what they were
-    computed from, have reached."""
+    """The views of a graph, whose nodes come operands first; ``after_bits``: bits, and all values computed from
+    them."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.after_bits: set[Node] = set()
@@ -79,7 +79,7 @@ class Views:
         return self._pieces.get(x) or _own(x)
 
     def is_view(self, x: Node) -> bool:
-        """Whether a tensor is others after bits, moved."""
+        """Whether a tensor only moves elements, some of them after bits."""
         return OPS[x.op].rearranges and any(i in self.after_bits for i in x.inputs)
 
     def places(self, x: Node) -> Places:
@@ -138,7 +138,7 @@ def _side_by_side(parts: Sequence[Places]) -> Places:
 
 
 def _without_dead(places: Places) -> Places:
-    """Without the sources that nothing is left of."""
+    """Without the sources that give no element any more."""
     alive = np.unique(places.which)
     number = np.zeros(len(places.sources), np.int16)
     number[alive] = np.arange(len(alive))

@@ -31,10 +31,10 @@ from .proof import prove, random_inputs
 PROFILES = ("if", "lif", "flat", "cuba")
 FLAT = ("flat", "cuba")
 
-# Leaky neurons take steps of 1e-4 s, on which importers agree.  LIF: a time constant of as much, so that nothing of a
-# frame is left in the next; a little more, because some importers refuse one step: what is left is below 2^-20.
-# CubaLIF: so long that nothing leaks within a step, because Rockpool takes exp(-dt / tau) of the input.  Both are far
-# less than the margin 1 / (2 T) of the largest T that is allowed.
+# Leaky neurons take steps of 1e-4 s, on which importers agree.  LIF: a time constant of one step, so that nothing of a
+# frame is left in the next, plus a little, because some importers refuse exactly one: less than 2^-20 is left.
+# CubaLIF: so long that nothing leaks within a step, because Rockpool takes exp(-dt / tau) of the input.  Both errors
+# are far less than the margin 1 / (2 T) of the largest T that is allowed.
 TIME_STEP = 1e-4
 STEPS_PER_TAU = {"lif": 1 + 2.0**-20, "cuba": 2.0**22}
 LARGEST_LEAKY_T = 2**17
@@ -43,8 +43,8 @@ LARGEST_LEAKY_T = 2**17
 @dataclass(frozen=True)
 class LayerSummary:
     """One layer of the file: ``shape`` of its output (clock included), ``neurons`` (0: a readout of integer sums),
-    ``synapses`` (connections from one element to another) and the ``weights`` other than zero that they share, the
-    largest T, and the margin: how far membranes stay from the threshold 1, at least."""
+    ``synapses`` (connections from one element to another) and the nonzero ``weights`` that they share, the largest T,
+    and the margin: the least distance of membranes from the threshold 1."""
 
     name: str
     ops: tuple[str, ...]
@@ -100,11 +100,11 @@ def emit(
 
     Args:
         graph: the compiled network.
-        path: the file's, usually .nir.  The proof has the same name with .proof.npz and .proof.json.
+        path: of the file, usually .nir.  The proof has the same name with .proof.npz and .proof.json.
         profile: "if" (integrate-and-fire, r = 1), "lif" (leaky, stateless: frames stream without a reset), "flat"
             (vectors and matrices instead of images, IF) or "cuba" (vectors, CubaLIF).
-        inputs: (N, ...) of the dtype of each graph input, N of at least 1, whose spikes the proof holds; default: four
-            random images.
+        inputs: one (N, ...) per graph input, in its dtype, with N at least 1; the proof holds their spikes.  Default:
+            four random images.
         sha256: of the .bnn file, for the metadata.
 
     Raises:
@@ -151,7 +151,7 @@ def _proof_file(arrays: Mapping[str, Array]) -> bytes:
 
 
 def layers_for(graph: Graph, profile: str) -> LayeredNetwork:
-    """The chain of layers that ``emit`` writes.  Raises as :func:`emit`."""
+    """The chain of layers that ``emit`` writes.  Raises like :func:`emit`."""
     if profile not in PROFILES:
         raise CompileError(f"profile: found {profile!r}, expected one of {', '.join(PROFILES)}")
     chain = layered(spike_network(graph), profile in FLAT)
@@ -245,12 +245,12 @@ def _summary(chain: LayeredNetwork, path: str, profile: str, sha256: str, images
 
 
 def _names(layer: Layer, *kinds: str) -> tuple[str, ...]:
-    """Of the fields of these kinds, each once: the groups of a layer have one name."""
+    """The names of the fields of these kinds, each once: the groups of a layer have the same name."""
     return tuple(dict.fromkeys(f.name for f in layer.fields if f.kind in kinds))
 
 
 def synapses(layer: Layer, before: tuple[int, ...]) -> int:
-    """Connections of elements: a kernel's weight has one at each position where its tap is inside the image."""
+    """Connections between elements: a kernel's weight makes one wherever its tap is inside the image."""
     if layer.flat:
         return int(np.count_nonzero(layer.weight))
     inside = []
@@ -274,7 +274,7 @@ def _after(graph: Graph, ends: set[Node]) -> list[Node]:
 
 
 def _description(chain: LayeredNetwork, summary: NirSummary) -> dict[str, Any]:
-    """The proof's text: what each field of each layer is, and by how much it is right."""
+    """The proof's text: the content and the margin of each field of each layer."""
 
     def fields(items: Sequence[Field]) -> list[dict[str, Any]]:
         return [
