@@ -23,8 +23,8 @@ FIRING_ORDERS = tuple(FIRING)
 _NEURONS = "activations of several levels run as several neurons, one a threshold"
 #: Spikes that a trace may keep, 24 bytes each.
 MOST_SPIKES = 40_000_000
-_ROOM = 4_000_000  # what it has room for at first
-_LONG = 200  # inputs from which on a progress bar is shown
+_ROOM = 4_000_000  # the spikes that it has room for at first
+_LONG = 200  # inputs; a progress bar is shown for this many or more
 
 
 class EventEngine:
@@ -41,9 +41,9 @@ class EventEngine:
 
     Raises:
         UnsupportedOpError: names the layer that cannot run event by event, and why.
-        InputError: an invalid argument; more memory than ``max_bytes`` of :func:`bnn.load` allows.
-        BnnError: after an interrupted call (Ctrl-C), from all methods except :meth:`reset` and those that start with it
-            (``run_...``).
+        InputError: an argument is invalid, or the engine needs more memory than ``max_bytes`` of :func:`bnn.load`.
+        BnnError: after an interrupted call (Ctrl-C), from all methods except :meth:`reset` and those that begin with a
+            reset (``run_...``).
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class EventEngine:
         if not isinstance(model, Model):
             raise InputTypeError(f"model: found {type(model).__name__}, expected a compiled model (bnn.load(path))")
         self.model = model
-        #: The model that runs: ``model`` itself, or, where activations of several levels are made neurons of their own
-        #: (one a threshold), that network.  Numbers of ops and tensors are this one's.
+        #: The model that runs: ``model`` itself, or, if it has activations of several levels, the network with one
+        #: neuron per threshold.  Numbers of ops and tensors refer to this model.
         self.network = model
         self._dense, self._several = dict[int, int](), False
         self._engine = self._made()
@@ -82,21 +82,21 @@ class EventEngine:
     # -- one step at a time ---------------------------------------------------------------------------------------
 
     def reset(self, x: Any = None) -> None:
-        """At rest on the inputs ``x`` (as for ``model(x)``, a batch of one; None: blank), counts at zero."""
+        """Start at rest on the inputs ``x`` (as for ``model(x)``, a batch of one; None: blank), with counts at zero."""
         self._reset(self._inputs(x))
 
     def step(self, x: Any) -> Floats:
-        """New inputs (a batch of one): propagate what changed; gives the first output (one image's, no batch)."""
+        """Take new inputs (a batch of one), propagate the changes, return the first output (without the batch)."""
         self.push(x)
         self.run()
         return self.output()
 
     def push(self, x: Any) -> None:
-        """New inputs (a batch of one); the bits that changed are spikes under way until :meth:`run`."""
+        """Take new inputs (a batch of one); the bits that changed are pending spikes until :meth:`run`."""
         self._frame(self._inputs(x))
 
     def run(self) -> None:
-        """Until no spike is under way."""
+        """Run until no spike is pending."""
         self._engine.run()
 
     def time_frames(self, frames: Floats) -> Array:
@@ -105,9 +105,9 @@ class EventEngine:
 
     def prepare(self, data: Floats) -> str:
         """Promise that until the next reset all inputs are values like those of ``data`` (multiples of the same power
-        of two, not larger): then only what a changed element touches is computed, where that is exact.
+        of two, not larger): then only the effects of changed elements are computed, if that is exact.
 
-        Returns "incremental" or "synchronous"; raises InputError where the engine must be incremental and cannot.
+        Returns "incremental" or "synchronous"; raises InputError if the engine must be incremental and cannot be.
         """
         self._prepare(data)
         return self._mode
@@ -164,13 +164,13 @@ class EventEngine:
             if count > MOST_SPIKES:
                 most = f"{MOST_SPIKES:,} ({MOST_SPIKES * 24 / 1e9:.0f} GB); run without, or a smaller image or network"
                 raise InputError(f"trace: found {count:,} spikes, expected at most {most}")
-            room = count + count // 8  # once more; spikes in random order may be a few more then
+            room = count + count // 8  # run again; in random order a few more spikes may come
         return ImageRun(image, index, order, outputs, label, self.report(), self.blank, spikes)
 
     def _arrive(
         self, image: Floats, index: Array, room: int, advance: Callable[[int], None]
     ) -> tuple[Floats, Array | None, int]:
-        """(outputs over time, the spikes for which there was room, how many there were)"""
+        """(outputs over time, the spikes that had room, the number of all spikes)"""
         engine = self._engine
         self.reset()
         self._prepare(image[None])
@@ -204,7 +204,7 @@ class EventEngine:
             stream: (T, H, W, C), as the model's input; finite.  The engine is at rest on the first frame; the others
                 are counted and timed.
             label: the right class, for "first correct".
-            compare: run ``model`` on every frame too: times it, and counts outputs that differ (there must be none).
+            compare: also run and time ``model`` on every frame, and count outputs that differ (there must be none).
             progress: show a bar on stderr while it takes a while.
         """
         (video,) = self._floats(stream)
@@ -320,7 +320,7 @@ class EventEngine:
 
     def _reset(self, inputs: list[Floats]) -> None:
         self._updates = 0
-        self._mode, self._why = "synchronous", ""  # what was promised, was until now
+        self._mode, self._why = "synchronous", ""  # promises end here
         self._engine.reset(inputs)
 
     def _frame(self, inputs: list[Floats]) -> None:
@@ -350,7 +350,7 @@ class EventEngine:
             self._why = why
 
     def _scores(self) -> Floats:
-        """The first output; of an image, its first pixel."""
+        """The first output; if it is an image, its first pixel."""
         return np.asarray(self._engine.output().reshape(-1, self._opened.outputs[0].shape[-1])[0])
 
     def _single_shape(self) -> Shape:
@@ -368,7 +368,7 @@ class EventEngine:
         return np.asarray(image[0])
 
     def _floats(self, x: Any) -> list[Floats]:
-        """Checked; bytes become floats."""
+        """The values, checked; bytes become floats."""
         return [a.astype(np.float32, copy=False) for a in self.model.check_inputs(x)]
 
     def _inputs(self, x: Any) -> list[Floats]:

@@ -32,9 +32,9 @@ def network_of_neurons(model: Model) -> tuple[Model, dict[int, int], bool] | Non
     own, wanted = _operations(graph), _operations(before)
     totals = {key: sum(n for k, n in own.values() if k == key) for key, _ in own.values()}
     targets = {key: sum(n for k, n in wanted.values() if k == key) for key, _ in wanted.values()}
-    # The factor by which a layer grows is the same for all ops that it became.
+    # A layer grows by the same factor in all ops that it became.
     dense, done = dict[int, int](), dict.fromkeys(totals, 0)
-    for i, (key, n) in own.items():  # rounded so that a layer's parts add up to what it takes
+    for i, (key, n) in own.items():  # rounded so that a layer's parts add up to its total
         whole = targets.get(key, totals[key])
         start, done[key] = done[key], done[key] + n
         dense[i] = done[key] * whole // totals[key] - start * whole // totals[key]
@@ -42,7 +42,7 @@ def network_of_neurons(model: Model) -> tuple[Model, dict[int, int], bool] | Non
 
 
 def _operations(graph: Graph) -> dict[int, tuple[tuple[str, str], int]]:
-    """By op of bits: the op and layer that it is of, and its products or taps."""
+    """Per op on bits: (op name, layer), and the number of its products or taps."""
     found = {}
     for i, node in enumerate(graph.schedule):
         a, size = node.attrs, int(np.prod(node.type.shape))
@@ -54,8 +54,8 @@ def _operations(graph: Graph) -> dict[int, tuple[tuple[str, str], int]]:
 
 
 def why_refused(model: Model) -> str | None:
-    """The first layer whose bits real numbers decide that spikes made, or other images; why, and what to do.  None: no
-    layer."""
+    """The first layer whose bits depend on real numbers computed from spikes, or on other images; why, and what to do.
+    None: no layer."""
     made_by_spikes: set[Node] = set()
     graph = decode(model.to_bytes())
     shared = of_the_batch(graph)
@@ -77,7 +77,7 @@ def why_refused(model: Model) -> str | None:
 
 
 def _between(node: Node, made_by_spikes: set[Node]) -> list[Node]:
-    """The real values between spikes and the bits ``node``, the nearest to it first."""
+    """The real values between spikes and the bits ``node``, nearest to ``node`` first."""
     found: dict[Node, None] = {}
     waiting = [node]
     while waiting:

@@ -77,14 +77,14 @@ class Engine:
         self._check(status, "frame")
 
     def _check(self, status: int, what: str) -> None:
-        """Raise what stopped the call, or for a status that it must not have."""
+        """Raise the exception that stopped the call, or an error for an unexpected status."""
         if status == lib.BNN_ERROR_STOPPED:
             self._pulse.reraise()
             raise BnnError(f"{what}: the event engine was interrupted and its state is undefined; call reset() first")
         check(status, what)
 
     def expect(self, step: float, bound: float) -> str:
-        """Why pixels cannot be updated one by one; "" where they can."""
+        """Why pixels cannot be updated one by one; "" if they can."""
         status = lib.bnn_events_expect(self.pointer, step, bound)
         if status == lib.BNN_ERROR_OPCODE:
             if any(t.dtype != "f32" for t in self.opened.inputs):
@@ -96,7 +96,7 @@ class Engine:
         return ""
 
     def pixel(self, index: int, value: float) -> None:
-        if status := lib.bnn_events_pixel(self.pointer, 0, index, value):  # to save microseconds
+        if status := lib.bnn_events_pixel(self.pointer, 0, index, value):  # inlined to save microseconds
             self._check(status, "pixel")
 
     def run(self) -> None:
@@ -131,7 +131,7 @@ class Engine:
         lib.bnn_events_set_time(self.pointer, now)
 
     def layers(self) -> list[Any]:
-        """A bnn_events_layer each."""
+        """One bnn_events_layer per layer."""
         infos = [ffi.new("bnn_events_layer *") for _ in range(lib.bnn_events_layer_count(self.pointer))]
         for i, info in enumerate(infos):
             check(lib.bnn_events_get_layer(self.pointer, i, info), "layer")
@@ -179,7 +179,7 @@ class Engine:
         lib.bnn_events_set_trace(self.pointer, self._held, capacity)
 
     def stop_trace(self) -> tuple[Array, int]:
-        """(the spikes written, how many there were)"""
+        """(the spikes written, the number of all spikes)"""
         spikes, count = self._spikes, int(lib.bnn_events_traced(self.pointer))
         lib.bnn_events_set_trace(self.pointer, ffi.NULL, 0)
         self._spikes = self._held = None
@@ -195,7 +195,7 @@ class Engine:
 def _check_bytes(needed: int, opened: Opened) -> None:
     """Check an engine's memory: a small file can describe a large network, and each bit of its weights is a byte here.
 
-    The limit is the model's ``max_bytes``; by default what bnn.h allows an opened model and its context together.
+    The limit is the model's ``max_bytes``; by default, the memory that bnn.h allows a model and its context together.
     """
     floats = sum(int(np.prod(t.shape)) for t in (*opened.inputs, *opened.outputs))
     most = opened.limits[0] or _BYTES + _FILE_TIMES * opened.size + _FLOAT_TIMES * 4 * floats

@@ -25,7 +25,7 @@ def image_page(engine: EventEngine, run: ImageRun, class_names: Sequence[str] | 
     """The page's text, for a run of this engine that kept its spikes (``trace=True``).  Resets the engine.
 
     It needs no network: data, drawing and style are in the one file.  ``page.html#event=12`` opens it at an event.
-    Raises InputError where the run has no spikes.
+    Raises InputError if the run has no spikes.
     """
     if run.spikes is None:
         raise InputError("html: the run has no spikes; use run_image(..., trace=True)")
@@ -69,7 +69,7 @@ def _layer(engine: EventEngine, run: ImageRun, layer: LayerCounts) -> dict[str, 
     assert run.spikes is not None
     state = engine.state(layer.tensor)
     height, width = state.shape[:2] if state.ndim == 3 else (1, 1)
-    if height * width == 1:  # a vector: as a picture of about a square
+    if height * width == 1:  # draw a vector as a picture that is nearly square
         width = math.ceil(math.sqrt(state.size))
         while state.size % width:
             width += 1

@@ -19,10 +19,10 @@ from .runs import ImageRun, RecordingRun, StreamRun, class_name
 
 Run = ImageRun | StreamRun | RecordingRun
 
-_UP, _DOWN = "#1f6f8b", "#d1495b"  # a spike, and one taken back
+_UP, _DOWN = "#1f6f8b", "#d1495b"  # a spike, and a spike taken back
 _FIRST, _FINAL, _DENSE = "#2e8b57", "#444444", "#b8c4cc"
 _MOST_DOTS = 40_000
-# Classes in colours of their own; the others are grey.
+# Some classes have their own colours; the others are grey.
 _COLOURS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#000000",
 )  # fmt: skip
@@ -30,11 +30,11 @@ _SPIKING = ("encoder", "synapses", "pool")
 
 
 def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> None:
-    """Draw a run over time: each layer's spikes, the class scores with the first right and the final moment, and
+    """Draw a run over time: each layer's spikes, the class scores with the first right moment and the final one, and
     operations against the dense count.  An image that kept its spikes (``trace=True``) shows each of them; a stream or
     a recording shows their number.
 
-    Raises InputError if the run has no spikes or the file's ending is not that of a picture; SetupError without
+    Raises InputError if the run has no spikes or the file name has no ending of a picture; SetupError without
     matplotlib.
     """
     if isinstance(run, ImageRun) and run.spikes is None:
@@ -45,7 +45,7 @@ def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] 
     except ImportError as error:
         raise SetupError(f"pictures need matplotlib ({error}): {install('events')}") from None
     layers = [(k, layer) for k, layer in enumerate(run.report.layers) if layer.kind in _SPIKING]
-    above = 0 if isinstance(run, ImageRun) else 1  # a row for what arrives
+    above = 0 if isinstance(run, ImageRun) else 1  # a row for the input
     rows = above + len(layers)
     figure: Any = Figure(figsize=(12, 2.8 + 1.2 * rows + 2.8), layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -93,7 +93,7 @@ def _title(run: Run, names: Sequence[str] | None) -> str:
 
 
 def _times(run: Run) -> tuple[Array, str]:
-    """When the moments were, the first and the last included, and what the axis says."""
+    """The times of all moments, the first and the last included, and the axis label."""
     moments = np.arange(len(run.outputs))
     if isinstance(run, ImageRun):
         return moments, f"events ({run.unit}s that have arrived)"
@@ -171,7 +171,7 @@ def _scores(axes: Any, run: Run, names: Sequence[str] | None) -> None:
 
 
 def _shown(run: Run) -> list[int]:
-    """The answer, the right one, and what was answered longest, as many as there are colours; sorted."""
+    """The answer, the right one, and the most frequent answers, as many as there are colours; sorted."""
     answered = np.bincount(run.answers, minlength=run.scores.shape[1])
     wanted = [run.answer, *([] if run.label is None else [run.label])]
     wanted += [int(k) for k in np.argsort(-answered, kind="stable") if answered[k]]
@@ -219,7 +219,7 @@ def _legend(axes: Any, raster: bool) -> None:
     )  # fmt: skip
 
 
-# -- beside it --------------------------------------------------------------------------------------------------------
+# -- beside the time axis ---------------------------------------------------------------------------------------------
 
 
 def _image(axes: Any, run: ImageRun) -> None:

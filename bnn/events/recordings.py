@@ -40,10 +40,10 @@ _NMNIST_OVERFLOW_ROW = 240
 _NMNIST_OVERFLOW = 2**13
 _AEDAT3_HEADER = struct.Struct("<hhiiiiii")  # type, source, size, timestamp offset, overflow, capacity, number, valid
 _AEDAT3_POLARITY = 1
-# Bytes that a Prophesee file's body must be a multiple of.
+# The size of a Prophesee file's body is a multiple of these bytes.
 _PROPHESEE_WORDS = {"dat": 8, "evt2": 4, "evt3": 2}
-# How a line of its header begins.  expelliarmus looks at the first byte alone, which is a row's or a time's in one file
-# of 256: such a body is given to it behind a time of 0, which the first one of its own replaces.
+# How a line of its header begins.  expelliarmus looks only at the first byte, which one body in 256 also begins with:
+# such a body is passed on after an added time of 0, which the body's first time replaces.
 _COMMENT = b"% "
 _NO_TIME = {"evt2": bytes.fromhex("00000080"), "evt3": bytes.fromhex("0080")}
 
@@ -91,7 +91,7 @@ def _read(path: Path, kind: str) -> Array:
 
 
 def from_fields(x: Any, y: Any, p: Any, t: Any, *, source: str = "events") -> Array:
-    """A recording from four arrays of one length; ``source`` is what errors call it.  See :func:`whole_columns`."""
+    """A recording from four arrays of the same length; ``source`` is its name in errors.  See :func:`whole_columns`."""
     x, y, p, t = whole_columns(x, y, p, t, source)
     events = np.empty(len(t), EVENT)
     events["x"], events["y"], events["p"], events["t"] = x, y, p > 0, t
@@ -99,7 +99,7 @@ def from_fields(x: Any, y: Any, p: Any, t: Any, *, source: str = "events") -> Ar
 
 
 def whole_columns(x: Any, y: Any, p: Any, t: Any, source: str = "events") -> list[Array]:
-    """x, y, p and t as whole numbers of 64 bits.
+    """x, y, p and t as 64-bit integers.
 
     Raises:
         InputTypeError: a column holds no numbers.
@@ -123,7 +123,7 @@ def _whole(what: str, name: str, values: Array) -> Array:
         wrong = np.flatnonzero(~np.isfinite(values) | (values != np.rint(values)))
         if len(wrong):
             raise InputError(f"{what}: found {values[wrong[0]]!s} at event {wrong[0]}, expected {expected}")
-    # As Python's integers: NumPy compares unsigned 64 bits with signed ones as floats.
+    # As Python integers: NumPy compares unsigned with signed 64-bit integers as floats.
     for at in (int(np.argmin(values)), int(np.argmax(values))):
         if not low <= int(values[at]) <= high:
             beyond = "; it is out of range" if name == "t" else ""
@@ -266,7 +266,7 @@ def _read_prophesee(path: Path, encoding: str) -> Array:
             events = _read_copy(wizard, data[:at] + _NO_TIME[encoding] + data[at:], path.suffix)
         else:
             events = wizard.read(path)
-    except Exception as error:  # it may raise anything; the caller wants one kind
+    except Exception as error:  # expelliarmus may raise anything; the caller wants one kind
         raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: {error}") from None
     if events is None:
         raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: damaged, or another encoding")
@@ -294,7 +294,7 @@ def _body(path: Path, data: bytes, encoding: str) -> int:
         if len(data) < at + 2:
             raise InputError(f"{path}: ends after its header: truncated")
         kind, size, at = data[at], data[at + 1], at + 2
-        if kind == _COMMENT[0]:  # which expelliarmus would take for a header without an end
+        if kind == _COMMENT[0]:  # expelliarmus would take it for an endless header
             raise InputError(f"{path}: events of type {kind:#x}, expected one of Prophesee's: damaged")
         if size != _PROPHESEE_WORDS["dat"]:
             raise InputError(f"{path}: events of {size} bytes, expected {_PROPHESEE_WORDS['dat']}: damaged")

@@ -21,10 +21,10 @@ class LayerCounts:
     """One layer since the last reset.
 
     ``kind``: encoder (real values to bits), synapses (bconv2d), pool, relay (wires) or readout (bconv2d to real
-    values).  ``spikes_up`` and ``spikes_down`` left it, ``events`` arrived, ``synops`` additions followed;
-    ``dense`` operations a synchronous run takes, and it ran ``synchronous`` times that way; it does so when more than
-    ``limit`` events arrive at once (None: never).  ``multiplies``: its operations are multiply-accumulates of real
-    numbers, as those of an encoder that is a convolution of floats; else they are additions.
+    values).  ``spikes_up`` and ``spikes_down`` left it, ``events`` arrived, ``synops`` additions followed.  A
+    synchronous run takes ``dense`` operations; the layer ran that way ``synchronous`` times: whenever more than
+    ``limit`` events arrived at once (None: never).  ``multiplies``: its operations are multiply-accumulates of real
+    numbers (an encoder that is a convolution of floats); otherwise they are additions.
     """
 
     name: str
@@ -49,7 +49,7 @@ class LayerCounts:
 @dataclass(frozen=True)
 class Energy:
     """An estimate: a number of operations times the joules of each (a range if sources differ).  The encoder's
-    operations are of another kind and counted separately; there are none if such a chip does not run it."""
+    operations are of another kind and counted separately; there are none if the chip does not run the encoder."""
 
     what: str
     operations: int
@@ -92,8 +92,8 @@ class Energy:
 class Report:
     """Counts of all layers for ``inferences`` inputs; printing it gives a table, then energy with its constants.
 
-    ``encoder`` says how real inputs became bits: "incremental" (for the pixels that changed), "synchronous", or the
-    first with how often it was the second.  ``notes``: what a reader must know of how it ran.
+    ``encoder`` says how real inputs became bits: "incremental" (for the pixels that changed), "synchronous", or
+    incremental with the number of synchronous times.  ``notes``: what a reader must know about the run.
     """
 
     layers: tuple[LayerCounts, ...]
@@ -107,7 +107,7 @@ class Report:
 
     @property
     def synops(self) -> int:
-        """Operations, those of the encoder and of synchronous runs included."""
+        """Operations, including those of the encoder and of synchronous runs."""
         return sum(layer.synops for layer in self.layers)
 
     @property
@@ -134,7 +134,7 @@ class Report:
         return _share(self.synops - self.encoder_synops, self.dense - self.encoder_dense)
 
     def energy(self) -> list[Energy]:
-        """Estimates, by the constants of this module.  They count arithmetic on a chip, not memory or leakage."""
+        """Estimates from the constants of this module.  They count arithmetic on a chip, not memory or leakage."""
         add = (ACCUMULATE, ACCUMULATE)
         events, dense = self.synops - self.encoder_synops, self.dense - self.encoder_dense
         encoder = [layer for layer in self.layers if layer.kind == "encoder"]
@@ -203,7 +203,7 @@ def _share(part: int, whole: int) -> float:
 
 
 def _encoder(operations: Iterable[tuple[bool, int]]) -> tuple[tuple[int, float], ...]:
-    """(operations, joules each), of pairs (whether they multiply, how many)."""
+    """(operations, joules each), from pairs (whether they multiply, how many)."""
     counts = {MULTIPLY_ACCUMULATE: 0, ACCUMULATE: 0}
     for multiplies, count in operations:
         counts[MULTIPLY_ACCUMULATE if multiplies else ACCUMULATE] += count

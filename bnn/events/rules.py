@@ -20,26 +20,26 @@ from ..runtime.arrays import check_count
 from ..runtime.report import quantity
 from .recordings import FIELDS, whole_columns
 
-#: Each rule, and what it takes besides ``step``, with the values where nothing is given.
+#: Each rule's parameters besides ``step``, with their defaults.
 PARAMETERS: dict[str, dict[str, float]] = {
     "window": {"window": 10_000, "count": 1},
     "decay": {"tau": 10_000.0, "level": 0.5},
     "surface": {},
 }
 RULES = tuple(PARAMETERS)
-#: A recording is looked at so often at most: one wrong time must not make a run endless.
+#: The most steps in which a recording is read: one wrong time must not make a run endless.
 MOST_STEPS = 1_000_000
 _LONGEST = 2**40  # microseconds: twelve days
 
 ORDERS = ("raster", "random", "brightest")
-_FINEST = 24  # steps down to 2**-24 are looked for
+_FINEST = 24  # the smallest step tried is 2**-24
 
 
 def pixel_order(x: Floats, order: str, seed: int = 0, blank: float = 0.0) -> Array:
     """Indices (row-major) of the elements of ``x`` that differ from ``blank``, in the order in which they arrive.
 
-    raster: row by row.  random: any, by ``seed``.  brightest: by falling value (latency coding: the stronger a pixel,
-    the earlier its spike), equal ones in raster order.
+    raster: row by row.  random: shuffled by ``seed``.  brightest: by falling value (latency coding: the stronger a
+    pixel, the earlier its spike), equal values in raster order.
     """
     flat = x.reshape(-1)
     index = np.flatnonzero(flat != np.float32(blank))
@@ -53,7 +53,7 @@ def pixel_order(x: Floats, order: str, seed: int = 0, blank: float = 0.0) -> Arr
 
 
 def check_finite(values: Floats) -> None:
-    """Raise InputError where one is not: it would come neither early nor late, and be no colour."""
+    """Raise InputError if a value is not finite: it would have neither a place in the order nor a colour."""
     wrong = np.argwhere(~np.isfinite(values))
     if len(wrong):
         at = tuple(wrong[0].tolist())
@@ -117,7 +117,7 @@ class Rule:
             raise InputError(f"window: found {self.window} us, expected at least one step of {self.step} us")
 
     def _settle(self, what: str, value: Any) -> None:
-        """Check a parameter, or give it the rule's own value."""
+        """Check a parameter, or set it to the rule's default."""
         default = PARAMETERS[self.name].get(what)
         if value is None:
             if what == "window" and default is not None:
@@ -141,7 +141,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recording:
-    """Events on the network's own pixel grid, in order of time; ``dropped`` lay outside of it."""
+    """Events on the network's own pixel grid, in order of time; ``dropped`` events lay outside it."""
 
     pixel: Array
     polarity: Array
@@ -153,8 +153,8 @@ def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: 
     """Check a structured array and move it onto a network's (H, W, C): ((y, x) - origin) // shrink.
 
     Raises:
-        InputTypeError: no structured array with x, y, p (or polarity) and t (or timestamp).
-        InputError: the network has not one or two input channels; a number is not whole or out of range; times fall;
+        InputTypeError: not a structured array with x, y, p (or polarity) and t (or timestamp).
+        InputError: there are neither one nor two input channels; a number is not whole or out of range; times fall;
             ``origin`` or ``shrink`` is not whole; no event is inside.
     """
     if len(shape) != 3 or shape[2] not in (1, 2):
@@ -191,7 +191,7 @@ def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: 
 
 
 def step_count(recording: Recording, rule: Rule) -> int:
-    """How often a recording is looked at, until its last event has had its say; raises InputError where too often."""
+    """The number of steps until a recording's last event has had its effect; raises InputError if too many."""
     t = recording.t
     if not len(t):
         return 0
@@ -219,7 +219,7 @@ def frames(recording: Recording, shape: tuple[int, ...], rule: Rule) -> Iterator
     target = recording.pixel * channels + (recording.polarity if channels == 2 else 0)
     start = int(t[0])
     steps = step_count(recording, rule)
-    count, level = rule.count or 1, rule.level or 0.0  # each its rule's
+    count, level = rule.count or 1, rule.level or 0.0  # each is used only by its own rule
     trace = np.zeros(size, np.float64)
     surface = np.zeros((pixels, channels), bool)
     done = 0
@@ -236,7 +236,7 @@ def frames(recording: Recording, shape: tuple[int, ...], rule: Rule) -> Iterator
             bits = trace >= level
         else:
             polarity = recording.polarity[fresh][:, None]
-            # Of a pixel's several events the last stays: so assignment by an index array is defined.
+            # The last of a pixel's events stays: assignment by an index array is defined that way.
             surface[recording.pixel[fresh]] = polarity > 0 if channels == 1 else np.arange(2) == polarity
             bits = surface
         done = end

@@ -36,7 +36,7 @@ class Answering:
 
     @property
     def answer(self) -> int:
-        """When all has arrived."""
+        """The answer when everything has arrived."""
         return int(self.answers[self.moments])
 
     @property
@@ -49,16 +49,16 @@ class Answering:
 
     @property
     def final(self) -> int:
-        """The moment from which the answer did not change any more, until all had arrived."""
+        """The moment from which the answer stayed the same until everything had arrived."""
         different = np.flatnonzero(self.answers[: self.moments] != self.answer)
         return int(different[-1]) + 1 if len(different) else 0
 
     def share(self, moment: int | None) -> float | None:
-        """Of all moments."""
+        """The moment as a share of all moments."""
         return None if moment is None else moment / max(self.moments, 1)
 
     def when(self, moment: int) -> str:
-        """In words."""
+        """The moment in words."""
         raise NotImplementedError
 
     def answered(self, names: Sequence[str] | None = None) -> str:
@@ -99,8 +99,8 @@ class ImageRun(Answering):
     """An image that arrived pixel by pixel; a moment is an event.
 
     ``index`` (row-major) says which element came with each event; ``outputs`` (events + 1, classes) are the outputs
-    before the first and after every event; ``spikes`` the trace (time: the number of the event), if one was asked for,
-    all of it; ``blank``: what the input was before anything arrived.
+    before the first and after every event; ``spikes``: the whole trace (time: the number of the event), if one was
+    asked for; ``blank``: the input's value before anything arrived.
     """
 
     image: Floats
@@ -143,7 +143,7 @@ class ImageRun(Answering):
 class StreamRun(Answering):
     """A stream of frames; a moment is a frame, and 0 the first.
 
-    ``outputs`` (frames, ...).  The other arrays have an entry for each frame but the first, on which the engine was at
+    ``outputs`` (frames, ...).  The other arrays have an entry per frame except the first, on which the engine was at
     rest: ``changed`` input elements, ``synops``, ``up`` and ``down`` (frames - 1, layers), spikes that left each layer,
     ``events`` delivered, nanoseconds of the event engine and of the synchronous one (each as called from Python);
     ``wrong``: frames whose output differs from the synchronous one's (if ``compared``).
@@ -238,7 +238,7 @@ class RecordingRun(Answering):
         return None if moment is None else moment * self.rule.step
 
     def events_share(self, moment: int | None) -> float | None:
-        """Of the camera's events, those seen until then."""
+        """The share of the camera's events seen until then."""
         return None if moment is None else (int(self.seen[moment - 1]) if moment else 0) / max(self.events, 1)
 
     def when(self, moment: int) -> str:
