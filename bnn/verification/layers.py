@@ -36,9 +36,9 @@ from .source import accumulators, by_functions, exact_layers, likely_cause, pre_
 
 __all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "VerifyReport", "verify"]
 
-_UNEVEN = 1e-6  # as passes/levels.py and passes/signs.py allow it
+_UNEVEN = 1e-6  # what passes/levels.py and passes/signs.py allow
 _SLOTS_OF_STEPS = {"mul": 2, "add": 4}  # the bits of pre_mul and pre_add
-_ZEROS = 1  # the bit of what belongs to the accumulator
+_ZEROS = 1  # the bit of "zeros", which is part of the accumulator
 
 
 def verify(
@@ -54,10 +54,10 @@ def verify(
     """Compare ``model`` with the source model (or its file) on ``data``, (N, ...) as the model's input; several inputs:
     a list, or a dict by their names.  Print the report, or see its :attr:`VerifyReport.ok`.
 
-    ``input_shape``: as ``compile`` was given it, for a source model that has no fixed one.  ``unsafe``: as for
+    ``input_shape``: the one given to ``compile``, for a source model without a fixed one.  ``unsafe``: as for
     ``compile``.  ``progress`` is called with the number of images done since its last call.  A file is loaded as by
-    ``bnn.compile``: without limits on memory and time, which the command `bnn verify` has.  Raises :class:`InputError`
-    where the data do not fit, or the two models do not belong together.
+    ``bnn.compile``, without limits on memory and time; the command `bnn verify` has them.  Raises :class:`InputError`
+    if the data do not fit, or the two models do not belong together.
     """
     round_plainly()
     arrays = model.check_inputs(data, least=1, convert=True)
@@ -111,7 +111,7 @@ class _Verifier:
         self.wanted = self._wanted()
 
     def _source(self) -> Graph:
-        """The source model's graph, with inputs as the file has them; by their order, since names may be counted on."""
+        """The source model's graph, with inputs as in the file, matched by order, since numbers in names may differ."""
         names, dtypes = self.original.input_names, [d.name for d in self.model.input_dtypes]
         if len(names) != len(dtypes):
             kind = self.original.framework
@@ -126,18 +126,18 @@ class _Verifier:
         return source
 
     def _own_rounding(self) -> dict[int, float]:
-        """By op, how far the source may be from what the compiled network has as integers, or as a table.
+        """Per op, how far the source may be from the integers, or the table, of the compiled network.
 
         Sums of binary layers whose weights have a scale, in units of that scale: the magnitudes of K products of signs
-        add up to K.  Those of levels n from 0 to top, computed from the signs 2 n - top, add up to 2 K top, and with
-        the first level not at zero, but within their range of it, to twice that.  Levels and weights that count as
+        add up to K.  For levels n from 0 to top, computed from the signs 2 n - top, they add up to 2 K top; to twice
+        that if the first level is not zero, but within the levels' range of it.  Levels and weights that count as
         evenly spaced are so up to 1e-6 of their range.
         """
         own = {}
         curved = by_functions(self.source)
         for op, node in zip(self.model.ops, self.nodes, strict=True):
             out = self.model.tensors[op.output]
-            if out.origin in curved and out.dtype == "b1":  # how far from their threshold depends on the function
+            if out.origin in curved and out.dtype == "b1":  # how far from the threshold depends on the function
                 own[op.index] = np.inf
             elif op.op == "bconv2d" and op.layer not in self.sums.origins and op.layer not in self.exact_layers:
                 assert isinstance(node.attrs, ConvAttrs)
@@ -149,7 +149,7 @@ class _Verifier:
         return own
 
     def _exact_ops(self) -> dict[int, bool]:
-        """Which ops follow from exact sums: those of binary layers without a scale, and what only reads them."""
+        """Which ops follow from exact sums: sums of binary layers without a scale, and ops that read only these."""
         exact = {t.index: True for t in self.model.tensors}
         for op in self.model.ops:
             own = op.op != "bconv2d" or op.layer in self.sums.origins
@@ -187,7 +187,7 @@ class _Verifier:
         return report
 
     def _values(self, chunk: list[Array]) -> dict[str, Array]:
-        """The source model's own, by the names of its tensors."""
+        """The source model's values, by the names of its tensors."""
         try:
             return self.original.evaluate(chunk, self.wanted)
         except KeyError as error:
@@ -208,7 +208,7 @@ class _Verifier:
                 numbers &= np.isfinite(array.reshape(count, -1)).all(axis=1)
         odd = np.flatnonzero(~numbers)
         if odd.size and any(t.dtype == "b1" for t in self.model.tensors):
-            if self.model.whole_batch:  # what one image has in it, all have
+            if self.model.whole_batch:  # NaN in one image reaches all
                 odd = np.arange(count)
             found = self.model([a[odd] for a in chunk] if len(chunk) > 1 else chunk[0][odd])
             outputs = found if isinstance(found, list) else [found]
@@ -241,7 +241,7 @@ class _Verifier:
         self._final(values, limits, clean)
 
     def _sums(self, op: OpInfo, values: dict[str, Array], count: int) -> None:
-        """The accumulators of a binary or an integer layer against those of the source's own convolution."""
+        """Compare the accumulators of a binary or an integer layer with those of the source's own convolution."""
         origin = self.sums.origins.get(op.layer)
         if op.op not in ("bconv2d", "iconv2d") or origin is None:
             return
@@ -254,7 +254,7 @@ class _Verifier:
         ours = self.fed.stepper.step_raw(op.index, count)
         if theirs.size != ours.size:
             return
-        for step in steps if not done else ():  # exact, as the source's sums are
+        for step in steps if not done else ():  # exact, like the source's sums
             ours = evaluate(step, [ours, step.inputs[1].value])
         check = self.checks.setdefault((op.index, "sums"), LayerCheck(op.layer, op.op, "sums", True))
         found = compare_floats(ours, theirs.reshape(ours.shape), NOTHING)
@@ -269,7 +269,7 @@ class _Verifier:
         return np.ascontiguousarray(value.reshape((count, *tensor.shape)), dtype=np.float32)
 
     def _distances(self, tensor: TensorInfo, values: dict[str, Array], shape: tuple[int, ...]) -> Array:
-        """How far the pre-activations of bits are from their threshold; infinitely where they are not known."""
+        """The distance of bits' pre-activations from their threshold; infinite where it is not known."""
         x = self.margins.get(tensor.origin)
         if x is None or np.prod(x.x.type.shape) != np.prod(shape[1:]):
             return np.full(shape, np.inf)
@@ -281,13 +281,13 @@ class _Verifier:
         return self.checks.setdefault((op.index, kind), check)
 
     def _alone(self, op: OpInfo, out: TensorInfo, found: Comparison, limit: Array, clean: Array) -> Array:
-        """Count what differs end to end; gives the images that are still without a different bit."""
+        """Count what differs end to end; returns which images still have no different bit."""
         kind = "bits" if out.dtype == "b1" else "floats"
         check = LayerCheck(out.name or op.layer, op.op, kind, self.binary[op.index])
         check = self.end_checks.setdefault(op.index, check)
         if kind == "floats":
             check.add(found.of(clean))
-            # Later ops are judged by the difference of their input here, except for what rounding does not explain.
+            # Later ops are allowed their input's difference here, as far as rounding explains it.
             allowed = rounded_up(np.minimum(found.amount, limit + TINY))
             self.alone.errors[out.index] = allowed if found.different.any() else NOTHING
             return clean
@@ -298,7 +298,7 @@ class _Verifier:
         self.end.first_differences += int(np.count_nonzero(first.different))
         self.end.beyond_rounding += int(np.count_nonzero(first.beyond))
         self.end.largest_distance = max(self.end.largest_distance, float(first.amount.max(initial=0)))
-        if self.model.whole_batch and dirty.any():  # what differs in one image goes on to all
+        if self.model.whole_batch and dirty.any():  # a difference in one image reaches all
             dirty = np.ones_like(dirty)
         return np.asarray(clean & ~dirty)
 
@@ -340,7 +340,7 @@ def _binary_ops(model: Model) -> dict[int, bool]:
     """The ops that compute only on bits, counted from the last value that is set to the source's own."""
     # Ops that read floats, or make floats from bytes.  A list, not a trait: only this report uses it.
     starts = ("cast", "conv2d", "binarize", "excess_128")
-    # whether values are the source's, or follow from them exactly
+    # whether values are the source's own, or follow exactly from its values
     exact = {t.index: t.dtype in ("b1", "u8", "i8") for t in model.tensors}
     binary = {}
     for op in model.ops:

@@ -38,7 +38,7 @@ __all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "verify_ni
 
 @dataclass
 class LayerReport:
-    """One layer in one importer: the number of ``compared`` spikes (or sums), of different ones, and of values other
+    """One layer in one importer: the numbers of ``compared`` spikes (or sums), of different ones, and of values other
     than 0 and 1 (from a node that the importer took for the identity).  ``first``: the first wrong value."""
 
     layer: str
@@ -163,7 +163,7 @@ def verify_nir(
     chain = _arranged(os.fspath(nir_path), opened, profile)
     chosen = list(IMPORTERS.values()) if importer == "all" else [IMPORTERS[importer]]
     nodes, edges = nir_nodes(chain, profile)
-    # Importers follow the edges, some of them for ever where they are not a chain.
+    # Importers follow the edges; if these are not a chain, some importers never stop.
     other_network = other_structure(nir_graph, nodes, edges)
     report = NirReport([], other_network or other_numbers(nir_graph, nodes))
     if not report.changes:
@@ -196,7 +196,7 @@ def _arranged(path: str, model: Model, profile: str) -> LayeredNetwork:
 
 
 def _check_installed(chosen: Sequence[Importer], profile: str, any_of_them: bool) -> None:
-    """Raise where nothing could be compared."""
+    """Raise if nothing could be compared."""
     installed = [i for i in chosen if i.version() is not None]
     if not installed:
         names = " and ".join(i.name for i in chosen)
@@ -271,7 +271,7 @@ def _compare(
 
 
 def _classes(chain: LayeredNetwork, last: Array, outputs: list[Array]) -> int:
-    """Images whose largest output is another one than the C runtime's, over all outputs."""
+    """The number of images whose largest output is not the C runtime's, over all outputs."""
     ours = chain.network.decode(*readout_sums(chain, last))
     different = np.zeros(len(last), bool)
     for a, b in zip(ours, outputs, strict=True):
@@ -280,7 +280,7 @@ def _classes(chain: LayeredNetwork, last: Array, outputs: list[Array]) -> int:
 
 
 class _RuntimeBits:
-    """The C runtime's results: every tensor of bits, and the outputs.  Bits that it has only as numbers (of values
+    """The C runtime's results: every tensor of bits, and the outputs.  Bits that it has only as numbers (for values
     pooled before they are quantized) follow from its bits by the oracle: integer sums against integer thresholds."""
 
     def __init__(self, model: Model, form: NeuronForm, images: int) -> None:

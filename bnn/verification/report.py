@@ -19,8 +19,8 @@ ROUNDING = 1e-5
 
 
 class Comparison(NamedTuple):
-    """Which values differ, which of them by more than rounding explains, and how much (bits: their distance from the
-    threshold)."""
+    """Which values differ, which of them by more than rounding explains, and by how much (bits: their distance from
+    the threshold)."""
 
     different: Array
     beyond: Array
@@ -35,7 +35,7 @@ def compare_floats(ours: Array, theirs: Array, limit: Array) -> Comparison:
     with np.errstate(invalid="ignore"):
         amount = np.abs(ours.astype(np.float64) - theirs)
     amount[(ours == theirs) | np.isnan(ours) & np.isnan(theirs)] = 0
-    amount[np.isnan(amount)] = np.inf  # only one of them is a number
+    amount[np.isnan(amount)] = np.inf  # only one of the two is NaN
     return Comparison(amount > 0, amount > limit + TINY, amount)
 
 
@@ -62,12 +62,12 @@ def distances(values: Array) -> Array:
 
 
 def _deviation(values: Array) -> float:
-    """The standard deviation as the median deviation gives it: a few huge values or infinities do not move it."""
+    """The standard deviation, estimated from the median deviation: a few huge or infinite values do not move it."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0
     apart = np.abs(finite - np.median(finite))
-    apart = apart[apart > 0]  # more than half may be equal: of channels that are switched off, of blank images
+    apart = apart[apart > 0]  # more than half may be equal, in blank images or with channels that are off
     return 1.4826 * float(np.median(apart)) if apart.size else 0.0
 
 
@@ -76,7 +76,7 @@ class LayerCheck:
     """One layer's comparison, summed over the images.
 
     ``compared`` and ``different`` count bits (kind "bits"), accumulators (kind "sums": exact integers) or floats
-    (kind "floats": different means not bit-equal); ``beyond`` are those of ``different`` that rounding does not
+    (kind "floats": different means not bit-equal); ``beyond`` counts the different ones that rounding does not
     explain.  ``exact`` is False where weights carry a scale: the source's sums of scaled products round, so a bit may
     differ within rounding of its threshold.
     """
@@ -108,16 +108,16 @@ class LayerCheck:
 class EndToEnd:
     """The model alone: bits and floats per layer, and their effect on the outputs.
 
-    The bits of all images are compared, and an image's first different ones are judged; floats only up to them.
+    The bits of all images are compared, and an image's first different bits are judged; floats only up to these.
     """
 
     layers: list[LayerCheck] = field(default_factory=list)
     images_with_different_bits: int = 0
     first_differences: int = 0
-    beyond_rounding: int = 0  # of these, how many are not within rounding of their threshold
+    beyond_rounding: int = 0  # the ones not within rounding of their threshold
     largest_distance: float = 0.0
-    images_judged: int = 0  # by their outputs: those without a different bit
-    outputs_beyond_rounding: int = 0  # of these, how many have an output that differs by more than rounding
+    images_judged: int = 0  # by their outputs: images without a different bit
+    outputs_beyond_rounding: int = 0  # the judged ones with an output that differs by more than rounding
     classes_different: int = 0  # of all images
     classes_beyond_rounding: int = 0  # of the judged ones whose outputs differ by more than rounding
     largest_output_difference: float = 0.0
@@ -155,7 +155,7 @@ class VerifyReport:
 
     @property
     def different_bits(self) -> int:
-        """Bits and accumulators that differ when fed the source's own input, but should not."""
+        """Bits and accumulators that should not differ when fed the source's own input, but do."""
         return sum(check.beyond for check in self.layers if check.kind != "floats")
 
     @property
@@ -164,7 +164,7 @@ class VerifyReport:
         return sum(check.beyond for check in self.layers if check.kind == "floats")
 
     def __str__(self) -> str:
-        """The tables of layers, what became of the outputs, and the verdict, as `bnn verify` prints it."""
+        """The tables of layers, the comparison of outputs, and the verdict, as `bnn verify` prints them."""
         return _text(self)
 
 

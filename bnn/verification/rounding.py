@@ -24,9 +24,9 @@ from ..ir.ops.rounding import NOTHING, TINY
 def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Array], own: float = 0.0) -> Array:
     """The largest difference that rounding explains between two results of an op, an array (N, *shape) or ``NOTHING``.
 
-    ``read`` returns the operands of one computation; those of the other differ by at most ``errors``.  ``own``: the
-    rounding of the other where this one does not round: in a binary layer's accumulators, in a table's values.  The
-    bound of a bit is 2 if it may change, otherwise 0.
+    ``read`` returns the operands of one computation; the operands of the other differ by at most ``errors``.  ``own``:
+    how far the other rounds where this one does not: in a binary layer's accumulators, in a table's values.  The bound
+    of a bit is 2 if it may change, otherwise 0.
     """
     record = OPS[node.op]
     assert record.bound is not None, node.op
@@ -42,13 +42,13 @@ def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Arra
         if node.type.dtype is DType.b1 and (result > 0).any():
             result = np.where(_may_turn(node, operands, result), np.float32(2), np.float32(0))
     images = next(len(a) for a, i in zip(operands, node.inputs, strict=True) if not i.is_constant)
-    # Infinity times zero gives NaN: from values that both computations have, or from an infinite difference.
+    # Infinity times zero gives NaN: the infinity is a value in both computations, or a difference.
     nan = np.inf if any(np.isinf(e).any() for e in errors) else 0.0
     return np.broadcast_to(np.nan_to_num(result, nan=nan, posinf=np.inf), (images, *node.type.shape))
 
 
 def _may_turn(node: Node, operands: Sequence[Array], error: Array) -> Array:
-    """Which bits turn where what they compare is another by no more than an error: those near their threshold."""
+    """Which bits may flip if the value that they compare changes by up to an error: those near their threshold."""
     x = operands[0]
     if node.op == "binarize":
         threshold = operands[1] if operands[1:] else np.zeros(1)
@@ -71,6 +71,6 @@ def _may_turn(node: Node, operands: Sequence[Array], error: Array) -> Array:
 
 
 def rounded_up(x: Array) -> Array:
-    """As float32, not less."""
+    """The values as float32, never rounded down."""
     nearest = x.astype(np.float32)
     return np.where(nearest < x, np.nextafter(nearest, np.float32(np.inf)), nearest)

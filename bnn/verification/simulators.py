@@ -21,7 +21,7 @@ from ..emit.nir.write import TIME_STEP
 
 @dataclass(frozen=True)
 class Importer:
-    """``profiles``: those it runs (measured: tools/spiking_matrix.py); ``why_not``: what stops the others.
+    """``profiles``: those that it runs (measured: tools/spiking_matrix.py); ``why_not``: why it cannot run the others.
 
     ``time_axis``: its modules work on (N, time, n).
     """
@@ -47,7 +47,7 @@ class Importer:
 
 
 class Network:
-    """An imported network.  ``stream``: its state goes on from one call to the next."""
+    """An imported network.  ``stream``: it keeps its state from one call to the next."""
 
     def __init__(self, module: Any, stream: bool, time_axis: bool) -> None:
         self.pristine = module.eval()
@@ -58,15 +58,15 @@ class Network:
         self.size = 0
 
     def run(self, x: Array, names: Sequence[str]) -> dict[str, Array]:
-        """Present spikes (N, ...) for one time step; the outputs of the named nodes.
+        """Present spikes (N, ...) for one time step; returns the outputs of the named nodes.
 
-        The step is the first from the initial state, or in a stream the next of N that run side by side (the first
-        again, where N is another than before).
+        The step starts from the initial state; in a stream, it is the next step of N parallel images (the first again
+        if N changes).
         """
         import torch
 
         if not self.stream or self.module is None or len(x) != self.size:
-            # neurons may keep their state in themselves
+            # neurons may hold their own state
             self.module, self.state, self.size = copy.deepcopy(self.pristine), None, len(x)
         taps: dict[str, Array] = {}
         modules = dict(self.module.named_modules())
@@ -112,7 +112,7 @@ def _quiet() -> Any:
 def _spikingjelly(graph: Any, profile: str) -> Any:
     from spikingjelly.activation_based import nir_exchange
 
-    # An IF neuron's r must be 1 / dt there.
+    # Its IF neurons need r = 1 / dt.
     return nir_exchange.import_from_nir(graph, dt=1.0 if profile in ("if", "flat") else TIME_STEP)
 
 

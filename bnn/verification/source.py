@@ -22,7 +22,7 @@ _MOST_NAMES = 3
 
 
 class PreActivation:
-    """The value that a quantizer compares with its threshold: a tensor of the source, or a value computed from some
+    """The value that a quantizer compares with its threshold: a tensor of the source, or a value computed from tensors
     (``origins``)."""
 
     def __init__(self, quantizer: Node) -> None:
@@ -32,7 +32,7 @@ class PreActivation:
         self.origins = {n.origin for n in self.known}
 
     def margins(self, values: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
-        """Its values less the threshold, as many as the bits, of shape (N, ...)."""
+        """Its values minus the threshold, in the bits' ``shape`` (N, ...)."""
         found = {n: values[n.origin].reshape(shape[0], *n.type.shape).astype(np.float32) for n in self.known}
 
         def value(node: Node) -> Array:
@@ -44,7 +44,7 @@ class PreActivation:
 
 
 def pre_activations(graph: Graph) -> dict[str, PreActivation]:
-    """{origin of a quantizer's output: its input}, of a graph whose quantizers are recognized."""
+    """{origin of a quantizer's output: its input}, in a graph whose quantizers are recognized."""
     found = {n.origin: PreActivation(n) for n in graph.nodes() if n.op == "binarize" and n.origin}
     return {origin: x for origin, x in found.items() if "" not in x.origins}
 
@@ -91,7 +91,7 @@ def by_functions(graph: Graph) -> set[str]:
 
 def exact_layers(graph: Graph) -> set[str]:
     """Layers whose sums of levels by weights are exact in float32 in any order, of a graph whose quantizers are
-    recognized: multiples of one power of two, less than 2^24 of it."""
+    recognized: multiples of one power of two, less than 2^24 times it."""
     found: dict[str, bool] = {}
     for node in graph.nodes():
         if node.op != "conv2d":
@@ -106,7 +106,7 @@ def exact_layers(graph: Graph) -> set[str]:
 
 
 def _levels(x: Node) -> Array | None:
-    """All that data can be, which are levels, moved, padded with zeros, or computed with scalars; None: anything."""
+    """All values of data that are levels, perhaps moved, zero-padded or computed with scalars; None: any values."""
     known, data = levels(x), [i for i in x.inputs if not i.is_constant]
     if known is not None or len(data) != 1:
         return None if known is None else known.values
