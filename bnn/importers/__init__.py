@@ -16,8 +16,8 @@ from ..ir.graph import Graph
 class SourceModel(Protocol):
     """A trained model as the compiler and ``verify`` see it: a graph, and the values of its tensors by name.
 
-    ``framework`` is what messages call it, as "Keras".  ``outputs`` are the names of the tensors that are its outputs,
-    in order.  A node of the graph names in its ``origin`` the tensor that has its value.
+    ``framework`` is its name in messages, such as "Keras".  ``outputs`` are the names of its output tensors, in order.
+    The ``origin`` of a graph's node is the name of the tensor with the same value.
     """
 
     framework: str
@@ -29,20 +29,20 @@ class SourceModel(Protocol):
         ...
 
     def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
-        """Run the model on arrays (N, *shape), op by op as the framework itself would; the wanted tensors by name.
+        """Run the model on arrays (N, *shape), op by op as the framework would; returns the wanted tensors by name.
 
-        Raises KeyError with the name of a tensor that it does not have.
+        Raises KeyError with the name of a tensor that the model does not have.
         """
         ...
 
     def rounding_hint(self) -> str:
-        """Why the framework may round otherwise than one operation at a time, and what to do about it; "" if it does
-        not."""
+        """Why the framework may not round after every operation, and what to do about it; "" if it rounds after
+        every one."""
         ...
 
 
 def open_source(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> SourceModel:
-    """A model in memory or the path of one, by the importer that reads its kind; arguments as for ``bnn.compile``."""
+    """Open a model in memory, or its path, with the importer for its kind; arguments as for ``bnn.compile``."""
     from .tensorflow.load import TensorFlowModel, freeze
 
     return TensorFlowModel(freeze(model, unsafe=unsafe, input_shape=input_shape))

@@ -18,13 +18,13 @@ from .layer import Layer
 
 @dataclass(frozen=True)
 class Shared:
-    """A tensor without the batch, of the source's ``shape``; every image has the same in ``node``."""
+    """A tensor without the batch, of ``shape`` in the source; ``node`` holds the same value for every image."""
 
     node: Node
     shape: tuple[int, ...]
 
     def of_rank(self, s: Layer, rank: int) -> Node:
-        """The value with ``rank`` dimensions, which broadcasts like the source's."""
+        """The value with ``rank`` dimensions; it broadcasts like the source's."""
         over = len(self.shape) - rank
         if set(self.shape[: max(over, 0)]) - {1}:
             raise s.unsupported(f"a value {self.shape} of the whole batch, and one of an image with {rank} dimensions")
@@ -35,13 +35,13 @@ class Shared:
 
 
 def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without the dimensions of 1 that it begins with."""
+    """A shape without its leading dimensions of 1."""
     return shape[next((i for i, d in enumerate(shape) if d != 1), len(shape)) :]
 
 
 def reduction(s: Layer, x: Node, axes: Sequence[int], shape: tuple[int, ...], mean: bool) -> Shared:
-    """A sum or mean over the batch (axis 0) and the dimensions that follow it: the sum, divided by the number of
-    elements.  ``axes``: rising; ``shape``: the result's in the source."""
+    """A sum or mean over the batch (axis 0) and the dimensions that follow it; a mean is the sum, divided by the number
+    of elements.  ``axes``: rising; ``shape``: of the result in the source."""
     axes, dims = list(axes), x.type.shape
     if axes != list(range(len(axes))):
         raise s.unsupported(f"reduction over the batch and axes {axes[1:]}; supported: those that follow the batch")
@@ -59,7 +59,7 @@ def noted(s: Layer, x: Node) -> Node:
 
 
 def batch_size(s: Layer, x: Node, per_image: int) -> Node:
-    """The number of images times ``per_image``; ``x``: any value of theirs."""
+    """The number of images times ``per_image``; ``x``: any value of the batch."""
     count = s.make("batch_size", x, attrs=BatchSizeAttrs(per_image), final=False)
     one = ReshapeAttrs((1,) * len(x.type.shape))
     return count if count.type.shape == one.shape else s.make("reshape", count, attrs=one, final=False)

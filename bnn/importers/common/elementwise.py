@@ -62,7 +62,7 @@ def opposite(s: Layer, truth: Node, final: bool = True) -> Node:
 
 
 def select(s: Layer, condition: Node, a: Node, b: Node) -> Node:
-    """condition * a + (1 - condition) * b: of finite values exactly the chosen one."""
+    """condition * a + (1 - condition) * b: for finite values, exactly the chosen one."""
     otherwise = opposite(s, condition, final=False)
     chosen = s.make("mul", condition, a, final=False)
     return s.make("add", chosen, s.make("mul", otherwise, b, final=False))

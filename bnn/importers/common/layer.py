@@ -14,18 +14,18 @@ from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import ReshapeAttrs
 
-_MOST_PARTS = 32  # of one concatenation
+_MOST_PARTS = 32  # parts of one concatenation
 
 
 class Layer(ABC):
-    """One op of a source model, of the source's ``layer``."""
+    """One op of a source model; ``layer``: the source's layer that it belongs to."""
 
     layer: str
-    framework: str  # as messages call it
+    framework: str  # its name in messages
 
     @abstractmethod
     def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
-        """A node of this layer; ``final``: its value is the source op's result of that number."""
+        """A node of this layer; ``final``: its value is result number ``output`` of the source op."""
 
     @abstractmethod
     def unsupported(self, why: str) -> UnsupportedOpError:
@@ -41,7 +41,7 @@ class Layer(ABC):
         return x if x.type.shape == shape else self.make("reshape", x, attrs=ReshapeAttrs(shape), final=False)
 
     def concat(self, parts: Sequence[Node], final: bool) -> Node:
-        """Concatenate over the channels; many parts a few at a time."""
+        """Concatenate over the channels; many parts are joined a few at a time."""
         while len(parts) > _MOST_PARTS:
             chunks = [parts[i : i + _MOST_PARTS] for i in range(0, len(parts), _MOST_PARTS)]
             parts = [self.make("concat", *chunk, final=False) for chunk in chunks]

@@ -24,7 +24,7 @@ OF_THE_NUMBER = "where its elements go depends on the number of images in the ba
 
 @dataclass(frozen=True)
 class Layout:
-    """A tensor of a batch of ``images`` images; ``index`` holds image * size + element of another value."""
+    """A tensor for ``images`` images; ``index`` says where its elements are in a value: image * size + element."""
 
     index: Array
     images: int
@@ -42,8 +42,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class Moved:
-    """A tensor whose elements are those of another value, in batches of two sizes: with one size, images may only
-    appear to be treated equally because there are as many images as channels."""
+    """A tensor with the elements of another value, in batches of two sizes: in one size alone, images could seem to be
+    treated equally only because there are as many images as channels."""
 
     base: Node
     layouts: tuple[Layout, ...]
@@ -63,12 +63,12 @@ class Moved:
         return first if alike else None
 
     def mapped(self, function: Callable[[Layout], Array]) -> Moved:
-        """The elements elsewhere: ``function`` gives the index of a layout."""
+        """The elements rearranged: ``function`` returns the new index of a layout."""
         return replace(self, layouts=tuple(replace(layout, index=function(layout)) for layout in self.layouts))
 
     def like(self, other: Moved) -> bool:
-        """Whether both are all elements of values of one shape, in their order, and the channels are the last dimension
-        still: (images * positions, channels) of (images, positions, channels)."""
+        """Whether both hold all elements of values of the same shape, in their order, and the channels are still the
+        last dimension: (images * positions, channels) from (images, positions, channels)."""
         shape = self.base.type.shape
         return shape == other.base.type.shape and all(
             a.index.shape == b.index.shape
@@ -80,7 +80,7 @@ class Moved:
 
 
 def numbers(*shape: int) -> Array:
-    """0, 1, ... in an array of a shape."""
+    """0, 1, ... in an array of this shape."""
     return np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
 
 
@@ -123,7 +123,7 @@ def move(
 
 
 def in_order(s: Layer, x: Moved) -> Moved | None:
-    """The same tensor as one of rows (positions, channels) an image, in their order; None where rows mix images."""
+    """The same tensor, moved from rows (positions, channels) per image, in order; None where rows mix images."""
     width = x.index.shape[-1]
     if any(a.index.size % a.images or a.index.shape[-1] != width for a in x.layouts):
         return None
@@ -135,7 +135,7 @@ def in_order(s: Layer, x: Moved) -> Moved | None:
 
 
 def arrange(s: Layer, base: Node, elements: Array, output: int = 0) -> Node:
-    """The node with these elements of a value (the batch left out), the result of that number."""
+    """A node with these elements of a value (without the batch), as result number ``output``."""
     shape = elements.shape
     if np.array_equal(elements.reshape(-1), np.arange(np.prod(base.type.shape))):
         return s.make("reshape", base, attrs=ReshapeAttrs(shape), output=output)

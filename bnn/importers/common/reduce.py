@@ -13,9 +13,9 @@ from .layer import Layer
 
 
 def reduction(s: Layer, op: str, x: Node, axes: Sequence[int], shape: tuple[int, ...], negated: bool = False) -> Node:
-    """A pool over ``axes``, which rise and count the batch as axis 0; ``shape``: the result's, without the batch.
+    """A pool over ``axes``, which rise and count the batch as axis 0; ``shape``: of the result, without the batch.
 
-    ``negated``: of the negated values, and the result negated, too: the minimum is such a maximum.
+    ``negated``: negate the values, and then the result: a minimum is a negated maximum.
     """
     axes, dims = list(axes), x.type.shape
     if 0 in axes:
@@ -37,7 +37,7 @@ def reduction(s: Layer, op: str, x: Node, axes: Sequence[int], shape: tuple[int,
 
 
 def _window(dims: tuple[int, ...], axes: list[int]) -> tuple[tuple[int, ...], tuple[int, int]]:
-    """The image in which a window covers these axes, and the window; rows and columns stay where they are both left."""
+    """The image in which a window covers these axes, and the window; rows and columns stay if both are reduced."""
     if axes == list(range(1, len(dims))) and len(dims) in (2, 3):
         h, w, c = (1, *dims)[-3:]
         return (h, w, c), (h, w)

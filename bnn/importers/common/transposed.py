@@ -16,8 +16,8 @@ def transposed(
 ) -> Node:
     """Output row y gets x[i] w[k] for every stride * i + k - before = y, in an image of some size; filters OHWI.
 
-    Rows with the same remainder by the stride use the same taps k, every stride-th one, and consecutive i: an ordinary
-    convolution with those taps in reverse.  So there are stride_h * stride_w convolutions (one if the stride is 1),
+    Rows with the same remainder by the stride use the same taps k, every stride-th one, and consecutive i: they are an
+    ordinary convolution, taps in reverse.  So there are stride_h * stride_w convolutions (one if the stride is 1),
     whose pixels are then interleaved: nothing is multiplied by inserted zeros, and bits stay bits.
     """
     h, width, filters = *size, w.shape[0]
@@ -57,7 +57,7 @@ class _Axis:
     def _phase(self, phase: int) -> tuple[int, int, int]:
         """(padding before, taps, outputs before the first used one)"""
         offset, first_tap = divmod(phase + self.before, self.stride)
-        taps = max(-(-(self.kernel - first_tap) // self.stride), 1)  # none: one of zeros
+        taps = max(-(-(self.kernel - first_tap) // self.stride), 1)  # at least one, of zeros
         pad = taps - 1 - offset
         return max(pad, 0), taps, max(-pad, 0)
 
@@ -72,7 +72,7 @@ class _Axis:
         return pad, self.count + taps - 1 - self.given - pad
 
     def place(self) -> tuple[Array, Array]:
-        """For each output: its phase, and its place among that phase's outputs."""
+        """For each output: its phase, and its position among the outputs of the phase."""
         phase = np.arange(self.size) % self.stride
         skipped = np.array([self._phase(p)[2] for p in range(self.stride)])
         return phase, np.arange(self.size) // self.stride + skipped[phase]

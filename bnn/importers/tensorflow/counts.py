@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers that depend on how many images a batch has: what is known of them for every batch.
+"""Numbers that depend on the number of images in a batch: what is known about them for every batch.
 
-A graph is read by executing it on a few images, so what TensorFlow computes from the data's shape has one value then
-and others for other batches.  So everything that does not depend on the data itself is computed again for batches of
-other sizes.  A number that lies on one line in all of them, slope * images + offset, is known by its slope.  Any other
-is unknown, and nothing may be made of it.
+A graph is read by executing it on a few images, but values that TensorFlow computes from the data's shape differ for
+other batches.  So everything that does not depend on the data itself is computed again for batches of other sizes.  A
+number that lies on one line in all of them, slope * images + offset, is known by its slope.  Any other is unknown and
+must not be used.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from .frozen import ALIASES, SHAPE_OPS, Frozen, Tensor, TfNode
 
 Shapes = Mapping[Tensor, tuple[int, ...]]
 Slopes = dict[Tensor, Array]
-# Images more than those that a graph is executed on: odd and even batches, so that rounding to whole pairs shows, and
-# one so large that an upper limit in the graph shows.  Of that one, only tensors of few elements are computed.
+# Images added to the batch that a graph is executed on: odd and even batches, so that rounding to whole pairs shows,
+# and one so large that an upper limit in the graph shows.  For that one, only tensors of few elements are computed.
 _FEWER, _MORE, _MANY = -2, 7, 1009
 _FEW = 64
 
 
 def slopes(frozen: Frozen, values: Mapping[Tensor, Array], shapes: Shapes, fewer: Shapes) -> Slopes:
-    """By how much each number of a tensor grows with every image of a batch: float64 of the tensor's shape, nan where
-    it is unknown.  For ``values``, tensors that do not depend on the data; tensors in which no number grows are left
-    out.
-    ``shapes``: of all tensors then, ``fewer``: for a batch of one image less.
+    """How much each number of a tensor grows with every image of a batch: float64 of the tensor's shape, NaN where
+    unknown.  Tensors in which no number grows are left out.
+
+    ``values``: tensors that do not depend on the data.  ``shapes``: of all tensors; ``fewer``: for one image less.
     """
     found: Slopes = {}
     for more in (_FEWER, _MORE, _MANY):
@@ -45,11 +45,11 @@ def slopes(frozen: Frozen, values: Mapping[Tensor, Array], shapes: Shapes, fewer
 
 
 def _slope(value: Array, now: Array | None, more: int, slope: Array | None) -> Array:
-    """A tensor's slope, known so far or not yet, after one more batch in which the tensor is ``now``."""
+    """A tensor's slope, from the one known so far (or None), after one more batch, in which the tensor is ``now``."""
     unknown = np.full(value.shape, np.nan)
     if now is None:
         return unknown
-    if now.shape != value.shape:  # where there is more of it, more of the same
+    if now.shape != value.shape:  # another size is known only if all elements are equal
         alike = now.shape[1:] == value.shape[1:] and len(value) > 0
         same = slope is None and alike and bool((now == value[:1]).all() and (value == value[:1]).all())
         return np.zeros(value.shape) if same else unknown
@@ -92,7 +92,7 @@ def computed(
 
 
 def _of_shapes(node: TfNode, shapes: Sequence[Array], dtype: np.dtype[Any]) -> list[Array]:
-    """What an op of shapes gives."""
+    """The results of an op on shapes."""
     if node.op in ("Shape", "ShapeN"):
         return [shape.astype(dtype) for shape in shapes]
     if node.op in ("Size", "Rank"):
@@ -101,14 +101,14 @@ def _of_shapes(node: TfNode, shapes: Sequence[Array], dtype: np.dtype[Any]) -> l
 
 
 def multiple(value: Array, slope: Array, images: int) -> int:
-    """n of a number that is n times the images, whatever their number; else 0."""
+    """n if the number is n times the number of images in every batch; otherwise 0."""
     if slope.ndim or not float(slope).is_integer():
         return 0
     return max(int(slope), 0) if float(value) == float(slope) * images else 0
 
 
 def keeps_its_place(op: str, slope: Array) -> bool:
-    """Whether a moving op may take such numbers as where to: those of the batch itself, which all images have alike."""
+    """Whether a moving op may take numbers with this slope as positions or sizes: those of the batch dimension."""
     if op in ("BroadcastTo", "Reshape"):
         return not np.isnan(slope).any()
     return op in ("Slice", "StridedSlice") and slope.ndim == 1 and not np.isnan(slope).any() and not slope[1:].any()

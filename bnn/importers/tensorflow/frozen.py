@@ -54,10 +54,10 @@ class TfNode:
 class Frozen:
     """The graph, frozen to constants.
 
-    ``run_op(node, operands)`` executes one node eagerly, as Keras called eagerly would, and gives all its outputs.
+    ``run_op(node, operands)`` executes one node eagerly, like a Keras model in eager mode, and returns all its outputs.
     ``multiplier(variance, epsilon, gamma)``: batch norm's rsqrt(variance + epsilon) * gamma in TensorFlow's arithmetic.
-    ``layers``: names of the model's layers, where known; ``scopes_twice``: the name scope of each is opened to build it
-    and again to call it, as Keras 3 does.
+    ``layers``: names of the model's layers, where known; ``scopes_twice``: each layer's name scope is opened once to
+    build the layer and again to call it, as in Keras 3.
     """
 
     nodes: list[TfNode]
@@ -85,7 +85,7 @@ class Frozen:
         return behind(self.by_name, ALIASES, self.resolved, tensor)
 
     def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
-        """Run the whole graph, op by op; gives the arrays of the wanted tensors ("op:0") and frees the rest."""
+        """Run the whole graph, op by op; returns the arrays of the wanted tensors ("op:0") and frees the rest."""
         keep = set(wanted)
         result: dict[str, Array] = {}
 
@@ -126,15 +126,15 @@ class Frozen:
     def layer(self, op_name: str) -> str:
         """The source layer of an op: the deepest part of its path that names a layer of the model."""
         parts = [p for p in op_name.split("/") if not re.fullmatch(r"(Stateful)?PartitionedCall(_\d+)?", p)]
-        for part in (*reversed(parts[:-1]), *parts[-1:]):  # an op may be called as another layer is
+        for part in (*reversed(parts[:-1]), *parts[-1:]):  # an op may have another layer's name
             if part in self.scopes:
                 return self.scopes[part]
         return parts[1] if len(parts) > 2 else parts[0] if parts else op_name
 
 
 def behind(nodes: Mapping[str, TfNode], ops: Collection[str], resolved: dict[Tensor, Tensor], tensor: Tensor) -> Tensor:
-    """The tensor behind nodes that pass on their operands; ``resolved`` keeps earlier results, so that no call follows
-    the same long chain again.
+    """The tensor behind nodes that pass on their operands; ``resolved`` keeps earlier results, so that no long chain is
+    followed twice.
 
     Raises :class:`CompileError` if a node passes on its own result.
     """

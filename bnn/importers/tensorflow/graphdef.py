@@ -34,7 +34,7 @@ from .ops import (
 )
 from .source import PROBE_BATCH, Source
 
-# Images in the larger batch in which moves are followed, many where all that moves has few elements.
+# Images in the larger batch in which moves are followed; many if all tensors that move have few elements.
 _MORE, _MANY, _SMALL = 7, 67, 2**14
 _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
 # The types of a compiled network's inputs.
@@ -46,8 +46,8 @@ SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND", SPARSE_PRODUC
 def read(frozen: Frozen, input_dtype: InputDType = None) -> Graph:
     """The SOURCE graph.
 
-    ``input_dtype``: "float32", "uint8" or "int8" for all inputs, or for some by name; the others are bytes if the
-    model's own are, otherwise float32.  A network reads bytes as the source model reads ``images.astype(float32)``.
+    ``input_dtype``: "float32", "uint8" or "int8" for all inputs, or for some by name; any other input is bytes if it is
+    so in the model, otherwise float32.  A network reads bytes as the source model reads ``images.astype(float32)``.
 
     The graph is executed on zeros, so every shape is known, and everything that does not depend on the data (weights
     and their quantizers, shape arithmetic) is a constant that TensorFlow itself has computed.
@@ -59,7 +59,7 @@ def read(frozen: Frozen, input_dtype: InputDType = None) -> Graph:
 
 
 def _input_dtypes(frozen: Frozen, wanted: InputDType) -> list[DType]:
-    """One per input; raises if a name or a type is invalid."""
+    """One type per input; raises if a name or a type is invalid."""
     labels = frozen.input_names
     own = [str(frozen.by_name[name].attrs.get("dtype")) for name in frozen.inputs]
     chosen = {n: dtype if dtype in INPUT_DTYPES else "float32" for n, dtype in zip(labels, own, strict=True)}
@@ -100,8 +100,8 @@ class GraphReader:
         self.slopes: Slopes = {}  # numbers that grow with the batch, so they are not constants
         self.fewer: dict[Tensor, tuple[int, ...]] = {}  # shapes for one image less, where anything depends on them
         self.growing: set[Tensor] = set()  # constants that have more elements in a larger batch
-        self.results: dict[Tensor, Node | Moved | Shared] = {}  # of what depends on the data
-        self.arranged: dict[Tensor, Moved] = {}  # what has been moved, and keeps the batch first
+        self.results: dict[Tensor, Node | Moved | Shared] = {}  # for tensors that depend on the data
+        self.arranged: dict[Tensor, Moved] = {}  # moved tensors that keep the batch first
         self.foreign: set[str] = self._read_by_others()
         self.inside = self._dilated()
         self._probe()
@@ -123,7 +123,7 @@ class GraphReader:
                 )
 
             training = node.attrs.get("is_training")
-            # Some TensorFlows cannot even execute convolutions of such data.
+            # Some versions of TensorFlow cannot even execute convolutions of such data.
             if node.attrs.get("data_format") in ("NCHW", "NCDHW") and not training:
                 raise channels_first(Source(self, node))
 
@@ -236,7 +236,7 @@ class GraphReader:
         return results
 
     def _read_loose(self, source: Source) -> Moved:
-        """An op of values that do not keep the batch first."""
+        """An op on values that do not keep the batch first."""
         node = source.tf
         if node.op in POINTWISE:
             return self._pointwise(node)
@@ -259,7 +259,7 @@ class GraphReader:
         )
 
     def _of_batch(self, node: TfNode, tensor: Tensor) -> Shared | int:
-        """How an operand depends on the whole batch: a value of it; a number per image; 0: not at all."""
+        """How an operand depends on the whole batch: a value of the batch; a number per image; or 0: not at all."""
         tensor, result = self.frozen.resolve(tensor), self._result(tensor)
         if isinstance(result, Shared):
             return result
@@ -268,7 +268,7 @@ class GraphReader:
         return multiple(self.constants[tensor], self.slopes[tensor], PROBE_BATCH)
 
     def _with_batch(self, node: TfNode, operands: Sequence[Shared | int]) -> Node | Shared:
-        """An elementwise op of values of the whole batch, and perhaps of an image."""
+        """An elementwise op on values of the whole batch, and perhaps on values of an image."""
         source = Source(self, node)
         known = [self._result(t) for t in node.inputs]
         images = [x for x in known if isinstance(x, Node)]
@@ -277,7 +277,7 @@ class GraphReader:
         if node.op not in POINTWISE:
             raise source.unsupported("a value of the whole batch; for which only elementwise operations are supported")
         rank = max([1] + [len(x.type.shape) for x in images])
-        if not images:  # as few dimensions as there can be, since an image has no more than three
+        if not images:  # as few dimensions as possible, since an image has at most three
             rank = max([1] + [len(without_ones(self.shapes[t])) for t in node.inputs])
         bases = [o.of_rank(source, rank) if isinstance(o, Shared) else None for o in operands]
         anything = next(iter([*images, *filter(None, bases)]))
@@ -345,7 +345,7 @@ class GraphReader:
         return tuple(results)
 
     def _dilated(self) -> set[str]:
-        """Ops inside dilated convolutions, which are read where those end."""
+        """Ops inside dilated convolutions; each convolution is read at its last op."""
         inside = set()
         for node in self.frozen.nodes:
             if node.op == "BatchToSpaceND":

@@ -27,7 +27,7 @@ def from_graph(tf: Any, graph_def: Any) -> list[TfNode]:
 def from_function(
     tf: Any, function: Any, functions: Functions, arguments: Sequence[Tensor] | None = None, prefix: str = ""
 ) -> tuple[list[TfNode], tuple[Tensor, ...]]:
-    """(all nodes of a FunctionDef, its results); ``arguments``: None if nodes with their names are made elsewhere."""
+    """(all nodes of a FunctionDef, its results); ``arguments``: None if the nodes for them are made elsewhere."""
     given = function.signature.input_arg
     nodes = [
         TfNode("Identity", f"{prefix}{argument.name}", (tensor,), {})
@@ -46,7 +46,7 @@ def from_function(
 
 
 def _results(node: Any, name: str) -> dict[str, Tensor]:
-    """A node's results by their names in functions, "node:argument:number", where an argument can be a list."""
+    """A node's results by their names in functions, "node:argument:number", since an argument can be a list."""
     found: dict[str, Tensor] = {}
     for argument, count in result_counts(node, name):
         for i in range(count):

@@ -6,8 +6,8 @@ files of every kind calls any TensorFlow function (``TFOpLambda``), even one tha
 3 import any module that a file names and call any function in it.  So a file is first read here, and anything that
 could do more than build Keras' layers needs the user's permission.
 
-The containers, zip and HDF5, can refer to other files, which would be read into the network, and can unpack to far more
-than their size.  Keras writes nothing of that kind.
+The containers, zip and HDF5, can refer to other files, which would be read into the network, and can unpack to much
+more than their size.  Keras writes nothing of that kind.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _BASES = (
     ("metrics", "Metric"), ("optimizers", "Optimizer"), ("regularizers", "Regularizer"),
 )  # fmt: skip
 _FUNCTIONS = ("activations", "constraints", "initializers", "losses", "metrics", "regularizers")
-_BUILDERS = frozenset({"deserialize", "get", "serialize"})  # they are next to those, and build their arguments
+_BUILDERS = frozenset({"deserialize", "get", "serialize"})  # in the same modules; they build their arguments
 
 
 def read_config(path: Path, *, unsafe: bool = False) -> tuple[str, Any]:
@@ -71,7 +71,7 @@ def _config(path: Path, unsafe: bool) -> tuple[str, Any]:
 
     hdf5 = h5py.is_hdf5(path)
     if zipfile.is_zipfile(path):
-        if hdf5:  # Keras would choose by the name, and could load what was not checked here
+        if hdf5:  # Keras would choose by the name, and could load the part that is not checked
             raise CompileError(f"{path}: both a zip and an HDF5 file; save the model again with model.save(...)")
         with zipfile.ZipFile(path) as archive:
             if "metadata.json" not in archive.namelist():
@@ -81,7 +81,7 @@ def _config(path: Path, unsafe: bool) -> tuple[str, Any]:
             version = json.loads(archive.read("metadata.json")).get("keras_version", "2")
             config = json.loads(archive.read("config.json"))
         if isinstance(config, dict):
-            config.pop("compile_config", None)  # losses and the like: a model is loaded without
+            config.pop("compile_config", None)  # losses and the like, which are not loaded
         return str(version), config
     if not hdf5:
         with path.open("rb") as opened:
@@ -154,7 +154,7 @@ def check_hdf5(where: str | Path, file: Any) -> None:
 
 
 def _named_again(group: Any) -> int:
-    """Bytes that Keras would read again, and keep, for datasets that a list of weights names more than once."""
+    """Bytes that Keras would read again, and keep, for datasets that lists of weights name more than once."""
     import h5py
 
     names = [name for key in group.attrs if key.startswith("weight_names") for name in np.ravel(group.attrs[key])]
@@ -181,7 +181,7 @@ def _checked_dataset(where: str, dataset: Any) -> int:
     if plist.get_nfilters():
         name = plist.get_filter(0)[3].decode(errors="replace") or plist.get_filter(0)[0]
         raise CompileError(f"{where} is encoded (filter '{name}'), which Keras does not do; {_AGAIN}")
-    if dataset.dtype.hasobject:  # each could be the same long text, stored once
+    if dataset.dtype.hasobject:  # every element could be the same long text, stored once
         raise CompileError(f"{where} contains strings or other elements of variable length, not numbers; {_AGAIN}")
     declared, stored = (dataset.size or 0) * dataset.dtype.itemsize, dataset.id.get_storage_size()
     if stored < declared:
@@ -263,7 +263,7 @@ def _takes_tensor(call: Any) -> bool:
 
 
 def _is_part(entry: dict[str, Any], keras: Any) -> bool:
-    """Whether a class is a part of networks, or unknown."""
+    """Whether a class is part of networks, or unknown."""
     name, module = entry.get("class_name"), entry.get("module")
     if not isinstance(name, str) or not isinstance(module, str) or name == "function":
         return True
@@ -311,7 +311,7 @@ def _known_function(entry: dict[str, Any], keras: Any) -> bool:
     name = entry.get("config")
     if not isinstance(name, str) or name in _BUILDERS:
         return False
-    if entry["module"] == "builtins":  # what Keras writes for its own and for registered ones; it looks there last
+    if entry["module"] == "builtins":  # Keras writes it for its own and registered functions, and looks there last
         known = not hasattr(builtins, name.split(".")[0])
     else:
         own = entry["module"].split(".")[0] in ("keras", "tf_keras")

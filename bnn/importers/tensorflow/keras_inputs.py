@@ -41,7 +41,7 @@ def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def model_inputs(tf: Any, model: Any, input_shape: tuple[int, ...] | None) -> Inputs:
-    """The inputs of a model in memory, with all sizes known except the batch's."""
+    """The inputs of a model in memory; all sizes are known except that of the batch."""
     args, kwargs = _arguments(tf, model)
     tensors = tf.nest.flatten((args, kwargs))
     if not tensors and input_shape is not None:
@@ -79,7 +79,7 @@ def check_single(input_shape: tuple[int, ...] | None, count: int) -> None:
 
 
 def fitted(name: str, own: Sequence[int | None] | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The sizes of an input without the batch: the model's own, and the user's where those are unknown (all: None)."""
+    """The sizes of an input without the batch: the model's, or where unknown (None: all) the user's."""
     if wanted is not None:
         takes = own is None or [w if o is None else o for o, w in zip(own, wanted, strict=False)] == list(wanted)
         if not takes or own is not None and len(own) != len(wanted):
@@ -106,13 +106,13 @@ def _arguments(tf: Any, model: Any) -> tuple[list[Any], dict[str, Any]]:
     inputs = getattr(model, "inputs", None)
     if inputs:
         try:
-            return [model.input], {}  # functional: as it was built, a list or a dict perhaps
+            return [model.input], {}  # functional: as it was built, perhaps a list or a dict
         except (AttributeError, ValueError):  # sequential, in some versions of Keras
             return [inputs[0] if len(inputs) == 1 else inputs], {}
     if hasattr(model, "save_spec"):  # subclassed, Keras 2: what it was called with
         specs = model.save_spec()
         return (list(specs[0]), dict(specs[1])) if specs else ([], {})
-    shapes = getattr(model, "_build_shapes_dict", None) or {}  # Keras 3: by build's names, "x_shape"
+    shapes = getattr(model, "_build_shapes_dict", None) or {}  # Keras 3: by the names of build's arguments, "x_shape"
     specs = {name.removesuffix("_shape"): _specs(tf, shape) for name, shape in shapes.items() if shape}
     return (list(specs.values()), {}) if len(specs) == 1 else ([], specs)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from ...errors import CompileError
 
 MOST_BYTES = 2**30
-"""What a file may declare: its unpacked parts, its weights, the constants of its graph, one value while it is read."""
+"""Bytes that a file may declare: unpacked parts, weights, constants of the graph, one value while it is read."""
 MOST_CALLS = 100
-"""Functions that call one another, in a row."""
+"""Depth of calls of functions in functions."""
 MOST_CONSTANTS = 2**32
 """Total bytes of the values that a model computes without its data: weights, and values derived from them."""
 MOST_NODES = 2**20
-"""TensorFlow nodes of a model, those of called functions counted once a call."""
+"""TensorFlow nodes of a model; those of called functions count once per call."""
 PERMISSION = "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
 
 

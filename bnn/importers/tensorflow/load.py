@@ -38,7 +38,7 @@ def tensorflow() -> Any:
     Raises :class:`SetupError` if TensorFlow is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # TensorFlow 2.15 without that package has Keras 2 itself, and fails if this is set.
+    # TensorFlow 2.15 without tf_keras has Keras 2 itself, and fails if the variable is set.
     if "tensorflow" not in sys.modules and importlib.util.find_spec("tf_keras"):
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     try:
@@ -313,7 +313,7 @@ def _with_shape(nodes: Sequence[TfNode], inputs: Sequence[str], shape: tuple[int
     """A SavedModel's nodes with the sizes that its signature leaves open; it accepts no others."""
     check_single(shape, len(inputs))
     found = next(node for node in nodes if node.name == inputs[0])
-    dims = found.attrs.get("shape") or None  # of unknown rank: none
+    dims = found.attrs.get("shape") or None  # unknown rank: None
     own = None if dims is None else [None if d < 0 else d for d in dims[1:]]
     fixed = replace(found, attrs={**found.attrs, "shape": [-1, *fitted(found.name, own, shape)]})
     return [fixed if node is found else node for node in nodes]
@@ -349,7 +349,7 @@ def _needed(nodes: Sequence[TfNode], roots: Sequence[str], unsafe: bool) -> list
         if node.op in CONTROL:
             raise _loop(node)
     for node in needed:
-        if not unsafe and node.op not in LOWERED and node.op != "Placeholder":  # which are never executed
+        if not unsafe and node.op not in LOWERED and node.op != "Placeholder":  # these are never executed
             check_pure(node)
     return needed
 

@@ -35,7 +35,7 @@ from .source import Source
 
 Reader = Callable[["Source"], Node]
 READERS: dict[str, Reader] = {}
-REDUCTIONS = frozenset({"Mean", "Sum"})  # those that may be over the batch
+REDUCTIONS = frozenset({"Mean", "Sum"})  # reductions that may be over the batch
 NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
 _MOST_WEIGHTS = 2**26
 
@@ -102,7 +102,7 @@ def _filters(s: Source) -> tuple[Array, int]:
 
 
 def unsupported_alone(s: Source) -> UnsupportedOpError:
-    """Of an op that is read only together with others."""
+    """The error for an op that is read only together with others."""
     if s.tf.op == "SpaceToBatchND":
         return s.unsupported("it does not belong to a dilated convolution")
     if s.is_constant(0) or s.is_constant(1):
@@ -136,13 +136,13 @@ def _batch_norm(s: Source) -> Node:
 
 
 def _operands(s: Source) -> list[Node]:
-    """Those of an elementwise op."""
+    """The operands of an elementwise op."""
     rank = max(len(s.shape(i)) for i in range(s.count))
     return [_operand(s, i, rank) for i in range(s.count)]
 
 
 def _operand(s: Source, i: int, rank: int) -> Node:
-    """A constant loses its batch dimension and leading ones."""
+    """Operand i; a constant without its batch dimension and leading ones."""
     if not s.is_constant(i):
         return s.value(i)
     value = s.same_for_all(i) if s.shape(i)[:1] != (1,) and len(s.shape(i)) == rank else s.constant(i)
@@ -172,7 +172,7 @@ for _tf_op, _op in {
     "RealDiv": "div",
     "Div": "div",
     "Maximum": "maximum",
-    "LogicalOr": "maximum",  # truth is 1 or 0
+    "LogicalOr": "maximum",  # true is 1, false is 0
     "Minimum": "minimum",
     "LogicalAnd": "minimum",
 }.items():
@@ -193,7 +193,7 @@ def _add_n(s: Source) -> Node:
 
 
 def _plain(op: str, attrs: Any = None) -> Reader:
-    """An op that the IR has, too."""
+    """An op that the IR also has."""
     return lambda s: s.make(op, s.value(0), attrs=attrs)
 
 
@@ -204,7 +204,7 @@ READERS["Relu6"] = _plain("clamp", ClampAttrs(0.0, 6.0))
 READERS["Round"] = _plain("round", RoundAttrs(0))
 READERS["Sign"] = _plain("sign")
 READERS["Softmax"] = _plain("softmax")
-# TensorFlow calls functions as we do, capitalized; powers have a reader of their own.
+# TensorFlow's names are the IR's, capitalized; powers have their own reader.
 READERS.update(
     (op.name.capitalize(), _plain(op.name))
     for op in OPS.values()
@@ -238,7 +238,7 @@ def _square(s: Source) -> Node:
 
 @reader("Cast")
 def _cast(s: Source) -> Node:
-    """Floats stay as they are, truth already is 1 or 0, and integer inputs are held as floats."""
+    """Floats stay as they are, booleans already are 1 or 0, and integer inputs are held as floats."""
     if s.attr("DstT") != "float32":
         raise s.unsupported(
             f"a conversion from {s.attr('SrcT')} to {s.attr('DstT')}; only float32 arithmetic is supported"
@@ -329,7 +329,7 @@ def _pad(s: Source) -> Node:
 
 
 def concat(s: Source) -> Node | None:
-    """A concatenation of channels; None: another, which is a move like others."""
+    """A concatenation of channels; None for any other concatenation, which is read as a move."""
     rank = len(s.shape(0))
     over_channels = rank > 1 and int(s.constant(s.count - 1)) % rank == rank - 1
     if not over_channels or any(s.is_constant(i) for i in range(s.count - 1)):
@@ -390,7 +390,7 @@ def _transposed(s: Source) -> Node:
     before = (0, 0)
     if s.attr("padding") == "EXPLICIT":
         before = tuple(s.attr("explicit_paddings")[2:6:2])
-    elif s.attr("padding") == "SAME":  # that of the convolution that this one transposes
+    elif s.attr("padding") == "SAME":  # the padding of the convolution that this op transposes
         before = (_same_pads(h, w.shape[1], row)[0], _same_pads(width, w.shape[2], column)[0])
     return transposed(s, s.value(2), w, (h, width), (row, column), before)
 
@@ -407,7 +407,7 @@ def _axes(s: Source) -> list[int]:
 
 
 def over_batch(s: Source) -> bool:
-    """Whether a reduction is one over the batch."""
+    """Whether it is a reduction over the batch."""
     return s.tf.op in REDUCTIONS and s.is_constant(1) and 0 in _axes(s)
 
 
@@ -426,10 +426,10 @@ READERS["Min"] = _reduction("max_pool", negated=True)
 
 
 def layer_norm(s: Source, x: Moved) -> Moved:
-    """Layer normalization as Keras 2 writes it: batch norm in training mode of one image (1, images * vectors, size, 1)
+    """Layer normalization as Keras 2 writes it: batch norm in training mode on one image (1, images * vectors, size, 1)
     whose channels are all vectors, in their order.
 
-    The scale and the offset are ones and zeros there; the layer's own follow it.
+    Its scale and offset are ones and zeros; the layer's own scale and offset follow as separate ops.
     """
     shape = x.index.shape
     scale, offset = (s.constant_of_batch(i) for i in (1, 2))
@@ -451,8 +451,8 @@ def product(s: Source, moved: Moved) -> Moved:
 
 
 def sparse_product(s: Source) -> Moved:
-    """A sparse matrix by the flat images as columns, which gives columns, too: a dense layer whose other weights are 0
-    (a locally connected one of Keras' implementation 3)."""
+    """A sparse matrix times the flat images as columns, which gives columns, too: a dense layer with many zero weights
+    (a locally connected layer with Keras' implementation 3)."""
     if not s.attr("adjoint_b"):
         raise s.unsupported("a product other than that of a locally connected layer")
     index, values, shape = (s.constant(i) for i in range(3))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which TensorFlow ops may be executed while a model is read, and which may appear in a SavedModel at all.
 
-This is an allow list.  Hundreds of TensorFlow's 1,500 ops write files, read them, wait for others or call functions,
-and every version adds new ones.  TensorFlow itself says little about that: ``DebugIdentity``, which writes files,
+This is an allow list.  Hundreds of TensorFlow's 1,500 ops write or read files, wait for other ops or call functions,
+and every version adds new ones.  TensorFlow itself says little about this: ``DebugIdentity``, which writes files,
 counts as stateless.
 """
 
@@ -63,7 +63,7 @@ _NO_GRADIENTS = frozenset({
 _GRADIENTS = {op for op in _COMPUTING - _NO_GRADIENTS if "Backprop" in op or "Grad" in op}
 PURE = _COMPUTING - _GRADIENTS
 
-# Calls that are replaced by the nodes of the function that they call.
+# Calls; each is replaced by the nodes of the called function.
 CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 # Ops that TensorFlow replaces by their functions' nodes while freezing: none of them is executed.
 CONTROL = frozenset({"Case", "If", "StatelessCase", "StatelessIf", "StatelessWhile", "While"})

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 _STYLE = re.compile(r"\x1b\[\d*m")
-# Where the error occurred, not what it is: "Exception encountered when calling layer 'dense' (type Dense)."
+# The place of the error, not the error: "Exception encountered when calling layer 'dense' (type Dense)."
 _PLACE = re.compile(r"Exception encountered when calling|in user code:|Traceback|File \"")
 _ERROR = re.compile(r"(?:\w+(?:Error|Exception)|Exception encountered): *(.*)")
 # Additions: a configuration, a node's whole text.

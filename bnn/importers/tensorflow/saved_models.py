@@ -30,7 +30,7 @@ _OWN_FUNCTIONS = frozenset({"__call__", "_default_save_signature", "_jit_compile
 _KINDS = frozenset({"bare_concrete_function", "captured_tensor", "constant", "function", "user_object", "variable"})
 _PARENTS = frozenset({"function", "user_object"})
 _READ = ("saved_model.pb", "fingerprint.pb", "variables", "debug")  # by TensorFlow
-_TEXT_BYTES = 32  # of an empty text in memory
+_TEXT_BYTES = 32  # size of an empty text in memory
 
 
 def read_saved_model(folder: Path) -> Any:
@@ -150,7 +150,7 @@ def _check_calls(path: Path, functions: Mapping[str, Any]) -> list[str]:
                 sizes[name] = sum(map(_entries, functions[name].node_def)) + sum(known)
                 open_calls.discard(waiting.pop())
                 continue
-            if len(open_calls) + 2 > MOST_CALLS:  # with this one, and one that it calls
+            if len(open_calls) + 2 > MOST_CALLS:  # plus this function and one that it calls
                 raise CompileError(f"{path}: more than {MOST_CALLS} functions call each other in a chain; {PERMISSION}")
             if name in open_calls:
                 raise CompileError(f"{path}: the function '{name}' calls itself; {PERMISSION}")
@@ -222,15 +222,15 @@ class Signature(NamedTuple):
 def read_signature(tf: Any, folder: Path, saved: Any, sizes: Mapping[int, int]) -> Signature:
     """The signature that TensorFlow serves, or the first; ``sizes``: bytes of an element by the number of its type.
 
-    TensorFlow neither builds the graph nor runs any of it: to know shapes, it would execute what it takes for
-    constants, and a file of a few bytes could fill the memory before anybody knows.
+    TensorFlow neither builds nor runs the graph: to find shapes, it would execute ops that it takes for constants, and
+    a file of a few bytes could fill the memory before any check.
     """
     (graph,) = saved.meta_graphs
     objects = graph.object_graph_def
     name, function_name = _served(objects.nodes)
     functions = {f.signature.name: f for f in graph.graph_def.library.function}
     try:
-        if function_name not in objects.concrete_functions:  # which makes one when it is asked
+        if function_name not in objects.concrete_functions:  # subscripting would create it
             raise KeyError(function_name)
         function, bound = functions[function_name], objects.concrete_functions[function_name].bound_inputs
         own = len(function.signature.input_arg) - len(bound)
@@ -257,7 +257,7 @@ def read_signature(tf: Any, folder: Path, saved: Any, sizes: Mapping[int, int]) 
 
 
 def _served(nodes: Any) -> tuple[str, str]:
-    """(the signature's name, its function's)"""
+    """(the signature's name, the name of its function)"""
     found = {}
     for child in nodes[0].children:
         if child.local_name == "signatures":
@@ -283,7 +283,7 @@ class _Values:
         self.keys: dict[int, str] = {}
         prefix = folder / "variables" / "variables"
         if prefix.with_suffix(".index").exists():
-            # tf.train.load_checkpoint would open a folder of that name, and read any files that its list names.
+            # tf.train.load_checkpoint would open a folder with this name, and read any files that it lists.
             self.reader = tf.compat.v1.train.NewCheckpointReader(str(prefix))
             types = self.reader.get_variable_to_dtype_map()
             declared = 0

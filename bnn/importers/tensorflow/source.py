@@ -17,7 +17,7 @@ from .counts import Slopes
 from .frozen import Frozen, Tensor, TfNode
 
 FRAMEWORK = "Keras"
-PROBE_BATCH = 3  # images with which shapes are found
+PROBE_BATCH = 3  # images in the batch that finds shapes
 
 
 class Reading(Protocol):

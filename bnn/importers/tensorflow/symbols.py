@@ -77,7 +77,7 @@ _BY_MODULE = {
         dct fft fft2d fft3d frame idct ifft ifft2d ifft3d irfft irfft2d irfft3d overlap_and_add rfft rfft2d rfft3d
     """,
 }  # fmt: skip
-# Functions that only TensorFlow 1 has.
+# Functions that exist only in TensorFlow 1.
 _OLD = """
     batch_to_space_nd ceil check_numerics count_nonzero cross depth_to_space diag diag_part div div_no_nan erf erfc
     expm1 extract_image_patches floor_div floordiv floormod is_finite is_inf is_nan lgamma lin_space log log1p
