@@ -15,7 +15,7 @@ Inputs = Array  # of the dtype of the model's input
 Shape = tuple[int, ...]
 
 FLOAT32 = np.dtype(np.float32)
-# How a tensor's type prints, and what an input of it is.
+# How a tensor's type prints, and the dtype of an input of that type.
 INPUT_DTYPES: dict[str, np.dtype[Any]] = {"f32": FLOAT32, "u8": np.dtype(np.uint8), "i8": np.dtype(np.int8)}
 
 _HINTS = {
@@ -39,14 +39,14 @@ class Takes(NamedTuple):
 
 
 def check_inputs(x: object, takes: Takes, least: int = 0, convert: bool = False) -> list[Inputs]:
-    """One C-contiguous array (N, *shape) of the right dtype per input, all with the same N of at least ``least``.
+    """One C-contiguous array (N, *shape) of the right dtype per input, all with the same N, at least ``least``.
 
     ``x`` is an array (one input), a list or tuple in the inputs' order, or a dict by input name.  Contiguous arrays are
-    used directly, others are copied.  ``convert``: a float input takes other numbers too.
+    used directly, others are copied.  ``convert``: a float input also takes other numbers.
 
     Raises:
         InputTypeError: an array's dtype is not the input's, or an argument is not an array.
-        InputError: an array's shape, or the number or names of the inputs are not the model's.
+        InputError: an array's shape, or the number or names of the inputs, are not the model's.
     """
     names = takes.names
     arrays = _by_input(x, names)
@@ -66,7 +66,7 @@ def check_inputs(x: object, takes: Takes, least: int = 0, convert: bool = False)
 
 
 def _by_input(x: object, names: Sequence[str]) -> list[object]:
-    """One array per input, of one array, a list or tuple in the inputs' order, or a dict by their names."""
+    """One array per input, from one array, a list or tuple in the inputs' order, or a dict by their names."""
     if isinstance(x, Mapping):
         missing = [name for name in names if name not in x]
         unknown = [str(name) for name in x if name not in names]
@@ -90,7 +90,7 @@ def _by_input(x: object, names: Sequence[str]) -> list[object]:
 
 
 def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], convert: bool = False) -> Inputs:
-    """The same of one array, which errors call ``what``; of any N."""
+    """The same for one array with any N; ``what`` is its name in errors."""
     try:
         array = np.asarray(x)
     except ValueError as error:
@@ -112,7 +112,7 @@ def check_outputs(
 
     Raises:
         InputTypeError: something is not a NumPy array of float32.
-        InputError: anything else about an array is not as above.
+        InputError: an array is wrong in any other way.
     """
     arrays: list[Any] = list(out) if isinstance(out, (list, tuple)) else [out]
     if len(arrays) != len(names):

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from cffi import FFI
 
 ROOT = Path(__file__).resolve().parents[2]
-# Where a file of csrc/ finds what it includes: public headers by their names, the runtime's own by their paths below
-# csrc/, those of kernels by their paths below kernels/.
+# The include paths of csrc/: public headers go by their names, the runtime's own by their paths below csrc/, and those
+# of kernels by their paths below kernels/.
 INCLUDE = ("csrc/include", "csrc", "kernels")
 INCLUDE_FLAGS = [f"-I{folder}" for folder in INCLUDE]  # for calling a compiler in the root of the repository
-HEADERS = ("include/bnn.h", "include/bnn_events.h", "host/host.h")  # what Python calls, below csrc/
+HEADERS = ("include/bnn.h", "include/bnn_events.h", "host/host.h")  # declare what Python calls; below csrc/
 PARTS = ("core", "host", "kernels")
 # Contraction into fused multiply-adds would change float results.
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
-# Against what a bug in C could be used for.  gcc and clang know these; some distributions define the macro already.
+# Make bugs in C harder to exploit.  gcc and clang know these; some distributions define the macro already.
 HARDENING = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
-# The linker's part: addresses of functions are found at once and read-only from then on, and no stack is code.
+# The linker's part: addresses of functions are resolved at once and then read-only, and stacks are not executable.
 LINK_HARDENING = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"] if sys.platform == "linux" else []
 
 # Clocks and their sinks, in C so that timing does not wait for Python.
@@ -42,8 +42,8 @@ uint64_t bnn_clock_ns(void);
 void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds);
 bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size_t size, uint64_t *nanoseconds, size_t runs);
 """
-# A poll of bnn.h that asks Python, so that the handlers of signals run: not at every call, which would take longer than
-# what is asked about.
+# A poll of bnn.h that calls Python, so that signal handlers run; not at every call, which would take longer than the
+# work between two calls.
 POLL_DECLARATIONS = """
 typedef struct bnn_pulse { uint64_t next; void *handle; } bnn_pulse;
 int bnn_poll_python(void *pulse);
@@ -103,7 +103,7 @@ static bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size
 
 
 def sources(*parts: str) -> list[str]:
-    """The C files of these parts of the runtime, by default of all, from the root of the repository.
+    """The C files of these parts of the runtime (default: all), relative to the root of the repository.
 
     ``core`` needs no operating system, ``host`` does, ``kernels`` are the inner loops.
     """
@@ -114,7 +114,7 @@ def sources(*parts: str) -> list[str]:
 
 
 def headers() -> list[str]:
-    """The project's own files that those files include, from the root of the repository."""
+    """The project's own files that the C files include, relative to the root of the repository."""
     return [*_files("*.h"), *_files("*.inc")]
 
 
@@ -166,7 +166,7 @@ def _expand(text: str, macros: dict[str, tuple[list[str], str]]) -> str:
 
 
 def version() -> str:
-    """The package's, which cannot be imported yet."""
+    """The version of the package, which cannot be imported yet."""
     found = re.search(r'^__version__ = "(.+)"$', (ROOT / "bnn/_version.py").read_text(encoding="utf-8"), flags=re.M)
     assert found, "bnn/_version.py states no version"
     return found[1]
@@ -179,7 +179,7 @@ def make() -> FFI:
     for header in HEADERS:
         ffi.cdef(declarations((ROOT / "csrc" / header).read_text(encoding="utf-8")))
     ffi.cdef(PROFILE_DECLARATIONS + POLL_DECLARATIONS)
-    ffi.cdef("static const char *const BNN_PACKAGE_VERSION;")  # the package checks that it is its own
+    ffi.cdef("static const char *const BNN_PACKAGE_VERSION;")  # the package compares it with its own version
     ffi.set_source(
         "bnn._native",
         "".join(f'#include "{header}"\n' for header in HEADERS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A context of the C API as a Python object, and how Ctrl-C reaches what runs in it."""
+"""A context of the C API as a Python object, and how Ctrl-C interrupts its work."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .native import CData, ffi, lib
 
 
 class Pulse:
-    """A poll of bnn.h: every 50 ms it lets Python run for a moment, and with it signal handlers.
+    """A poll of bnn.h: every 50 ms it lets Python run for a moment, so that signal handlers run.
 
-    These run only in the main thread, so calls from other threads need no poll.  Pass :attr:`poll` and :attr:`argument`
+    They run only in the main thread, so calls from other threads need no poll.  Pass :attr:`poll` and :attr:`argument`
     to C; after a stopped call, :meth:`reraise` raises the exception that stopped it, and the poll can be used again.
     """
 
@@ -30,20 +30,20 @@ class Pulse:
         self.argument = ffi.new("bnn_pulse *", {"handle": self._handle})
 
     def reraise(self) -> None:
-        """Raise the exception that a handler raised meanwhile, if one did."""
+        """Raise the exception of a signal handler, if one raised any."""
         error, self.error = self.error, None
         if error is not None:
             raise error
 
 
 def _keep(kind: type[BaseException], error: BaseException, trace: TracebackType) -> None:
-    """An exception cannot pass through C: keep it for the call's end."""
+    """Keep an exception until the call ends: it cannot pass through C."""
     ffi.from_handle(trace.tb_frame.f_locals["handle"]).error = error
 
 
 @ffi.def_extern(name="bnn_ask_python", error=1, onerror=_keep)  # type: ignore[untyped-decorator]
 def _ask(handle: CData) -> int:
-    return 0  # a pending signal's handler has run, before this or any other statement
+    return 0  # Python has run pending signal handlers before this statement
 
 
 class Context:
@@ -75,8 +75,8 @@ class Context:
             lib.bnn_context_set_threads(self.pointer, ffi.addressof(lib, "bnn_pool_run"), self._pool)
 
     def run(self, inputs: list[Inputs], outputs: list[Floats], begin: int, end: int) -> None:
-        """Images begin to end of dense arrays that have been checked."""
-        # The buffers must outlive the call, or a caller's resize could free the memory meanwhile.
+        """Run images ``begin`` to ``end`` of dense arrays that have been checked."""
+        # The buffers must outlive the call, or a caller could resize an array and free its memory during it.
         held = []
         for slots, kind, arrays in ((self.inputs, BYTES, inputs), (self.outputs, FLOATS, outputs)):
             for i, array in enumerate(arrays):
@@ -92,7 +92,7 @@ class Context:
     def call(self, work: int, what: str, function: Callable[..., int], *arguments: object) -> None:
         """Call a function of the C API on the context, which does ``work``: long work can be interrupted.
 
-        Raises what a signal's handler raises meanwhile, KeyboardInterrupt or another; the context can be used again.
+        Raises any exception of a signal handler, such as KeyboardInterrupt; the context can then be used again.
         """
         if work < lib.BNN_POLL_WORK or threading.get_ident() != threading.main_thread().ident:
             check(function(self.pointer, *arguments), what)
@@ -107,7 +107,7 @@ class Context:
         check(status, what)
 
     def run_profiled(self, inputs: list[Inputs], outputs: list[Floats], ticks: Array) -> None:
-        """The whole batch, adding to ``ticks`` (uint64, one per op) the nanoseconds each op took."""
+        """Run the whole batch; add the nanoseconds that each op took to ``ticks`` (uint64, one per op)."""
         clock, record = ffi.addressof(lib, "bnn_clock_ns"), ffi.addressof(lib, "bnn_record_ticks")
         lib.bnn_context_set_profile(self.pointer, clock, record, ffi.from_buffer(ticks))
         try:
@@ -116,7 +116,7 @@ class Context:
             lib.bnn_context_set_profile(self.pointer, ffi.NULL, ffi.NULL, ffi.NULL)
 
     def usable(self) -> bool:
-        """False in a forked child, which has none of the pool's threads."""
+        """Whether its threads exist: a forked child does not have the pool's threads."""
         return self.workers == 1 or self.pid == os.getpid()
 
     def __del__(self) -> None:

@@ -81,19 +81,19 @@ def replacing(path: str) -> Iterator[BinaryIO]:
 
 
 def replace_all(contents: Mapping[str, bytes]) -> None:
-    """Write files that belong together, by their paths; where one cannot be written, none is.  The first is the last to
-    be put in its place.  Raises as :func:`replacing`.
+    """Write files that belong together, by their paths; if one cannot be written, none is.  The first is put in its
+    place last.  Raises like :func:`replacing`.
     """
     with ExitStack() as files:
         for path, data in contents.items():
             file = files.enter_context(replacing(path))
             file.write(data)
-            file.flush()  # what fails does so before any is put in its place
+            file.flush()  # fail before any file is put in its place
 
 
 @contextmanager
 def _replaced(path: str, there: os.stat_result | None) -> Iterator[BinaryIO]:
-    """A temporary file that replaces ``path``, where ``there`` is now; raises OSError."""
+    """A temporary file that replaces ``path``; ``there`` describes the file that exists now; raises OSError."""
     import hashlib  # not imported when only running networks
 
     target = os.path.realpath(path)
@@ -101,7 +101,7 @@ def _replaced(path: str, there: os.stat_result | None) -> Iterator[BinaryIO]:
     if not os.path.basename(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))  # "folder/", which does not exist
     prefix = f".bnn-{hashlib.blake2s(os.fsencode(name), digest_size=6).hexdigest()}-"
-    # Closed to others until it has the old permissions.
+    # Not accessible to others until it has the old permissions.
     temporary, number = _created(os.path.join(folder, prefix), 0o666 if there is None else 0o600)
     try:
         with open(number, "wb") as file:
@@ -109,7 +109,7 @@ def _replaced(path: str, there: os.stat_result | None) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             if there is not None:
-                with suppress(OSError):  # only root gives files away
+                with suppress(OSError):  # only root can give files away
                     os.fchown(number, there.st_uid, there.st_gid)
                 os.fchmod(number, stat.S_IMODE(there.st_mode) & 0o777)
             os.fsync(number)
@@ -121,7 +121,7 @@ def _replaced(path: str, there: os.stat_result | None) -> Iterator[BinaryIO]:
 
 
 def _created(prefix: str, mode: int) -> tuple[str, int]:
-    """A new file, locked, in the folder of what it will replace, so that renaming cannot fail half-way."""
+    """A new locked file, in the folder of the file that it will replace, so that renaming cannot fail halfway."""
     import secrets
 
     while True:
@@ -131,7 +131,7 @@ def _created(prefix: str, mode: int) -> tuple[str, int]:
             fcntl.flock(number, fcntl.LOCK_EX)
         if _is_at(path, number):
             return path, number
-        os.close(number)  # it was taken for abandoned before it was locked
+        os.close(number)  # another writer removed it as abandoned before it was locked
 
 
 def _remove_abandoned(folder: str, prefix: str) -> None:
@@ -145,7 +145,7 @@ def _remove_unlocked(path: str) -> None:
     with suppress(OSError):
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where its writer is at work
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its writer is at work
             os.unlink(path)  # it no longer exists if it was renamed
         finally:
             os.close(number)

@@ -24,9 +24,9 @@ from .native import CData, ffi, lib
 FLOATS = ffi.typeof("float[]")
 BYTES = ffi.typeof("char[]")
 DTYPES = {lib.BNN_F32: "f32", lib.BNN_B1: "b1", lib.BNN_I32: "i32", lib.BNN_U8: "u8", lib.BNN_I8: "i8"}
-_KINDS = {"b1": "binary", "u8": "integer", "i8": "integer"}  # of an op, by its data
+_KINDS = {"b1": "binary", "u8": "integer", "i8": "integer"}  # an op's kind by the dtype of its data
 STORAGES = {lib.BNN_INPUT: "input", lib.BNN_OUTPUT: "output", lib.BNN_ARENA: "arena", lib.BNN_CONSTANT: "constant"}
-# Fields of a file whose numbers have names, by what their texts begin with.
+# Fields of a file whose numbers have names, by the beginnings of their texts.
 _NAMED = {"dtype": DTYPES, "element type": DTYPES, "storage": STORAGES}
 
 _KERAS_FILES = (b"PK\x03\x04", b"\x89HDF")  # how zip and HDF5 files begin
@@ -49,7 +49,7 @@ class TensorInfo:
     """One tensor: shape without the batch, ``bytes`` of one image with its halo (top, left, bottom, right).
 
     ``dtype`` is f32, b1, i32, u8 or i8; ``storage`` is input, output, arena or constant; ``offset`` is in the arena of
-    one image, in the file (constants; ``bytes`` are then those there), or the input's or output's index.  ``origin``
+    one image, in the file (constants; ``bytes`` is then the size there), or the input's or output's index.  ``origin``
     is the tensor of the source graph with the same value, or "".
     """
 
@@ -68,11 +68,11 @@ class TensorInfo:
 class OpInfo:
     """One op in the order of execution; ``inputs`` and ``output`` are tensor numbers, MACs are those of one image.
 
-    ``kind`` is binary where the data it reads are bits, multi-bit where they are numbers of several bits (each product
-    counts once a bit), integer where they are bytes, else float; ``note`` says why the layer is not binary.
+    ``kind`` is binary if the data it reads are bits, multi-bit if they are numbers of several bits (each product counts
+    once per bit), integer if they are bytes, else float; ``note`` says why the layer is not binary.
     ``slots`` and ``layer_slots`` are bit masks of a convolution's fused work and of the part that is the layer's own.
-    ``weight_bytes`` counts its constants' elements as they are computed with; in the file they may be fewer.
-    ``work`` is what one image costs, in the units of :attr:`Model.work`.
+    ``weight_bytes`` counts its constants in the type of the computation; in the file they may take fewer bytes.
+    ``work`` is the cost of one image, in the units of :attr:`Model.work`.
     """
 
     index: int
@@ -105,7 +105,7 @@ class Macs:
 
 
 class Memory:
-    """``size`` bytes aligned as the C API wants them."""
+    """``size`` bytes with the alignment that the C API needs."""
 
     def __init__(self, size: int) -> None:
         try:
@@ -117,12 +117,12 @@ class Memory:
         self.size = size
 
     def write(self, data: memoryview) -> None:
-        """Fill it from the start."""
+        """Write the data at its start."""
         ffi.memmove(self.pointer, data, len(data))
 
 
 def check(status: int, what: str) -> None:
-    """Raise for a status that cannot be the caller's fault: it would be a bug."""
+    """Raise for any error status; it would be a bug, not the caller's fault."""
     if status != lib.BNN_OK:
         raise BnnError(f"{what}: {ffi.string(lib.bnn_status_text(status)).decode()}")
 
@@ -145,9 +145,9 @@ def available_kernels() -> list[str]:
 
 
 def select_kernels(name: str | None) -> CData:
-    """The family called ``name``, else the one BNN_KERNELS names, else the fastest.
+    """The family called ``name``, else the one that BNN_KERNELS names, else the fastest.
 
-    Raises InputError, or EnvironmentVariableError where the variable is to blame.
+    Raises InputError, or EnvironmentVariableError if the variable is wrong.
     """
     if name is not None and not isinstance(name, str):
         raise InputTypeError(f"kernels: found {name!r}, expected a name: {', '.join(available_kernels())}")
@@ -172,16 +172,16 @@ def map_file(path: str) -> tuple[CData, CData, int]:
             errno.EISDIR: "give the .bnn file itself",
         }.get(mapping.error, "")
         reason = special(path)
-        if reason:  # for which errno says "no such device"
+        if reason:  # errno would say "no such device"
             hint = "a model is mapped into memory: write it to a file first"
         raise file_error(path, mapping.error, "opened", reason, hint)
     return mapping, mapping.data, mapping.size
 
 
 class Opened:
-    """A validated model in memory of its own, with everything that bnn.h tells about it.
+    """A validated model in its own memory, with everything that bnn.h tells about it.
 
-    ``max_bytes`` and ``max_work`` are those of bnn.h; 0: the defaults.
+    ``max_bytes`` and ``max_work`` are the limits of bnn.h; 0: the defaults.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Opened:
         self.pointer = model[0]
         self.arena_bytes: int = lib.bnn_arena_bytes(self.pointer)
         self.work: int = lib.bnn_model_work(self.pointer)
-        self.whole_batch = bool(lib.bnn_whole_batch(self.pointer))  # an image's result depends on the others
+        self.whole_batch = bool(lib.bnn_whole_batch(self.pointer))  # an image's result depends on the other images
         self.tensors = tuple(self._tensor(i) for i in range(lib.bnn_tensor_count(self.pointer)))
         self.ops = tuple(self._op(i) for i in range(lib.bnn_op_count(self.pointer)))
         inputs = [lib.bnn_input_tensor(self.pointer, i) for i in range(lib.bnn_input_count(self.pointer))]

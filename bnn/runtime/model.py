@@ -38,18 +38,18 @@ Outputs = Floats | Sequence[Floats]
 __all__ = ["Macs", "Model", "OpInfo", "TensorInfo", "available_kernels", "load"]
 
 MOST_THREADS = 256
-# Images run together by one worker: enough to read a dense layer's weights once for many.
+# Images run together by one worker: enough that a dense layer's weights are read once for many images.
 MICRO_BATCH = 8
 _CACHED = 2**21  # bytes of a micro-batch's activations that a core's caches can be expected to hold
-# One call into C does about so much work, a tenth of a second or two: progress waits no longer.
+# One call into C does about this much work, a tenth of a second or two, so that progress never waits longer.
 _WORK_PER_CALL = 2**27
 
 
 class Model:
     """A compiled network, ready to run.
 
-    ``model(x)`` and :meth:`predict` take arrays whose first dimension is the batch, float32 or, if the network was
-    compiled for them, uint8 or int8; they return float32 arrays.  Python threads may share a model; the interpreter
+    ``model(x)`` and :meth:`predict` take arrays whose first dimension is the batch: float32, or uint8 or int8 if the
+    network was compiled for these.  They return float32 arrays.  Python threads may share a model; the interpreter
     lock is released while C runs.
 
     Environment variables, read when a model is loaded: BNN_THREADS (default number of threads per call; 1 if not set)
@@ -110,7 +110,7 @@ class Model:
         max_bytes: int | None = None,
         max_work: int | None = None,
     ) -> Model:
-        """The same from a .bnn file's bytes, which are copied.  Raises as :meth:`from_file`."""
+        """The same from a .bnn file's bytes, which are copied.  Raises like :meth:`from_file`."""
         family = select_kernels(kernels)
         limits = _limits(max_bytes, max_work)
         try:
@@ -132,7 +132,7 @@ class Model:
             out: where to put the result instead of new arrays: float32, C-contiguous, (N, *output shape).
 
         Returns:
-            A float32 array (N, *output shape), or a list of them where the model has several outputs.
+            A float32 array (N, *output shape), or a list of arrays if the model has several outputs.
 
         Raises:
             InputTypeError: the dtype is not the input's.
@@ -150,13 +150,13 @@ class Model:
         progress: bool = False,
         out: Outputs | None = None,
     ) -> Any:
-        """As ``model(x)``, for large batches.
+        """Like ``model(x)``, for large batches.
 
         Args:
-            threads: how many run at once (1 to 256); default BNN_THREADS, or 1.
-            batch_size: images handed to C at a time, between which the progress bar acts; default: by the network's
-                size.  The result does not depend on it, unless :attr:`whole_batch`: then it is the size of
-                the batches, as in Keras, and by default all images are one.
+            threads: the number of threads (1 to 256); default: BNN_THREADS, or 1.
+            batch_size: images passed to C at a time; the progress bar advances after each call; default: by the
+                network's size.  The result does not depend on it, unless :attr:`whole_batch` is set: then it is the
+                size of the batches, as in Keras, and by default all images are one batch.
             progress: show a bar on stderr.
         """
         workers = self._threads if threads is None else check_count(threads, "threads", MOST_THREADS)
@@ -191,16 +191,16 @@ class Model:
 
         Args:
             least: 1 refuses an empty batch.
-            convert: an input of floats takes other numbers too.
+            convert: an input of floats also takes other numbers.
 
-        Raises as ``model(x)``.
+        Raises like ``model(x)``.
         """
         return check_inputs(x, self._open().takes, least, convert)
 
     def _context(self, opened: Opened, images: int, workers: int) -> tuple[Context, list[Context]]:
         """An idle context, or a new one, and the list to put it back on."""
         if opened.whole_batch and (images, workers) not in self._idle:
-            self._idle = {}  # those for batches of other sizes, which may be large
+            self._idle = {}  # drop the ones for other batch sizes, which may be large
         idle = self._idle.setdefault((images, workers), [])
         while True:
             try:
@@ -214,10 +214,10 @@ class Model:
         """Every layer's output, for comparison with the source model layer by layer.
 
         Returns:
-            {source layer: float32 (N, *shape)}; bits are +1 and -1.  If layers were fused into one op, the key of the
-            last of them has the op's output, and a convolution's own layer its accumulators (with its bias).  A dense
-            layer over an image runs as a convolution of the image's size, so (N, units) in Keras may be (N, 1, 1,
-            units) here; the values and their order are the same.
+            {source layer: float32 (N, *shape)}; bits are +1 and -1.  If layers were fused into one op, the last layer
+            has the op's output, and the convolution's own layer its accumulators (with its bias).  A dense layer over
+            an image runs as a convolution of the image's size, so (N, units) in Keras may be (N, 1, 1, units) here; the
+            values and their order are the same.
         """
         from .stepper import activations
 
@@ -236,7 +236,7 @@ class Model:
 
         Args:
             x: as for ``model(x)``, at least one image.
-            repeats: number of runs, whose median is taken, after one warm-up run.
+            repeats: number of runs after one warm-up run; the median is taken.
 
         Returns a list of :class:`LayerTime` in the order of execution; printing it gives a table.
         """
@@ -255,8 +255,8 @@ class Model:
         return profile(opened, np.median(ticks, axis=0).astype(int).tolist(), batch, repeats)
 
     def summary(self) -> str:
-        """A table with one line per op: layer, kind (binary, multi-bit, integer or float), output, weights, MACs, note:
-        why the layer is not binary, or a hint at what its author surely did not mean."""
+        """A table with one line per op: layer, kind (binary, multi-bit, integer or float), output, weights, MACs, and a
+        note: why the layer is not binary, or a hint at what its author surely did not mean."""
         from .report import summary
 
         return summary(self._open())
@@ -265,7 +265,7 @@ class Model:
         """Write the .bnn file, completely or not at all; a file that is in use can be replaced safely.
 
         For a link, the target is replaced; the new file keeps the old one's permissions.  Pipes and devices such as
-        /dev/stdout are written to.
+        /dev/stdout are written directly.
 
         Raises ModelFileError (an OSError) if it cannot be written, InputTypeError if ``path`` is not a path.
         """
@@ -365,7 +365,7 @@ class Model:
         return f"<bnn.Model{name}: {signature}, {len(self.ops)} ops, {self.nbytes:,} bytes, {self.kernels} kernels>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickling and copying go by the file's bytes."""
+        """Pickling and copying use the file's bytes."""
         return _reopened, (self.to_bytes(), *self._open().limits)
 
     def __enter__(self) -> Model:
@@ -390,7 +390,7 @@ def load(
 
 
 def _limits(max_bytes: int | None, max_work: int | None) -> tuple[int, int]:
-    """As bnn.h has them: 0 where none is given."""
+    """The limits for bnn.h: 0 if none is given."""
     named = {"max_bytes": max_bytes, "max_work": max_work}
     most, work = (0 if value is None else check_count(value, name, NO_LIMIT) for name, value in named.items())
     return most, work
@@ -401,8 +401,8 @@ def _reopened(data: bytes, max_bytes: int, max_work: int) -> Model:
 
 
 def _micro_batch(opened: Opened) -> int:
-    """Images to run together: many where that saves more reading of dense layers' weights than it costs to keep the
-    activations of all of them, which then fall out of the caches."""
+    """The number of images to run together: many if this saves more reads of dense layers' weights than it costs that
+    all the activations no longer fit the caches."""
     pixels = {t.index: math.prod(t.shape[:-1]) for t in opened.tensors}
     dense = sum(op.weight_bytes for op in opened.ops if pixels[op.output] == 1)
     return MICRO_BATCH if MICRO_BATCH * opened.arena_bytes <= _CACHED or dense > opened.arena_bytes else 1

@@ -17,6 +17,6 @@ _built = ffi.string(getattr(lib, "BNN_PACKAGE_VERSION", ffi.new("char[]", b"unkn
 if _built != __version__:
     raise SetupError(broken_extension(f"it is of version {_built}, the package {__version__}"))
 
-CData = Any  # what cffi gives, which has no type of its own
+CData = Any  # cffi's objects, which have no public type
 
 __all__ = ["CData", "ffi", "lib"]

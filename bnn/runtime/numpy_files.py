@@ -2,7 +2,7 @@
 """Read untrusted .npy and .npz files.
 
 NumPy allocates what a header claims before it reads.  Here a claim is first compared with the file: an array takes no
-more memory than its file has bytes, and an array in an archive no more than :func:`most_unpacked` says.
+more memory than its file has bytes, and an array in an archive no more than :func:`most_unpacked`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 def most_unpacked(size: int) -> int:
-    """To how many bytes a compressed file of ``size`` may unpack: 100 times as many, but always 256 MiB."""
+    """The bytes to which a compressed file of ``size`` bytes may unpack: 100 times the size, or 256 MiB if more."""
     return max(MOST_TIMES * size, ALWAYS_ALLOWED)
 
 
@@ -76,14 +76,14 @@ def _array(opened: Callable[[], IO[bytes]], size: int, label: str) -> Array:
         _check_header(file, size, label)
     with _told(f"{label}: damaged"), opened() as file:
         array = np.asarray(_FORMAT.read_array(file, allow_pickle=False))
-        while file.read(2**20):  # up to the checksum
+        while file.read(2**20):  # read on, so that the checksum is checked
             pass
         return array
 
 
 def _check_header(file: IO[bytes], size: int, label: str) -> None:
     version = _FORMAT.read_magic(file)
-    # Version 3 is version 2 with other letters in the fields' names, which change no size.
+    # Version 3 is version 2 with more characters allowed in fields' names, which changes no size.
     read = _FORMAT.read_array_header_1_0 if version == (1, 0) else _FORMAT.read_array_header_2_0
     shape, _, dtype = read(file)
     held, claimed = size - file.tell(), math.prod(shape) * dtype.itemsize

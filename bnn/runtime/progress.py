@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress on stderr: progress bars and spinners, by rich if it is installed, and notes.
+"""Progress on stderr: progress bars and spinners (drawn by rich if it is installed), and notes.
 
 It never makes work fail: if stderr is closed, full or missing, nothing is shown and the work goes on.
 """
@@ -18,19 +18,19 @@ _SILENT: AbstractContextManager[Steps] = nullcontext(lambda steps: None)
 
 
 def progress(label: str, total: int, enabled: bool = True) -> AbstractContextManager[Steps]:
-    """A bar, or one line that counts; gives a function to call with the number of steps just done."""
-    return _unfailing(lambda: _bar(label, total), True) if enabled else _SILENT  # each call of a model asks for one
+    """A bar, or one line that counts; yields a function to call with the number of steps just done."""
+    return _unfailing(lambda: _bar(label, total), True) if enabled else _SILENT  # every call of a model comes here
 
 
 @contextmanager
 def waiting(text: str) -> Iterator[Texts]:
-    """A spinner while something takes a while; gives a function that changes its text."""
+    """A spinner for a long wait; yields a function that changes its text."""
     with _unfailing(lambda: _spinner(text), live()) as update:
         yield update
 
 
 def note(text: str) -> None:
-    """A line."""
+    """Print a line."""
     with suppress(Exception):
         if sys.stderr is not None:
             print(text, file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from .handles import Opened, TensorInfo
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]) -> str:
-    """Aligned columns; those named in ``left`` start at the left, others end at the right."""
+    """Aligned columns: left-aligned if named in ``left``, otherwise right-aligned."""
     widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
     lines = [
         "  ".join(

@@ -16,7 +16,7 @@ from .native import ffi, lib
 class Stepper:
     """A context whose values can be set and read, and whose ops are run one by one.
 
-    Made by :meth:`bnn.Model.stepper`.  Tensors and ops go by their numbers (:attr:`Model.tensors`,
+    Made by :meth:`bnn.Model.stepper`.  Tensors and ops are named by their numbers (:attr:`Model.tensors`,
     :attr:`Model.ops`).  Activations live in one arena, so a value lasts only until another op's output takes its
     place: poke an op's inputs, step, and peek its output before going on.
     """
@@ -29,7 +29,7 @@ class Stepper:
     def poke(self, tensor: int, values: Array) -> None:
         """Set an input or an activation: float32 (n, *shape), n up to :attr:`images`; a bit is values >= 0.
 
-        An input of bytes takes its own type too."""
+        An input of bytes also takes its own type."""
         info = self._tensor(tensor)
         own = info.dtype in ("u8", "i8") and getattr(values, "dtype", None) == INPUT_DTYPES[info.dtype]
         dense = check_array(values, f"tensor '{info.name}'", info.shape, FLOAT32, convert=own)
@@ -46,7 +46,7 @@ class Stepper:
         return values
 
     def step(self, op: int, images: int) -> Floats:
-        """Run an op on what its inputs hold; gives its output as :meth:`peek` does."""
+        """Run an op on its inputs' current values; returns its output as :meth:`peek` does."""
         info = self._op(op)
         values = self._array(self._tensor(info.output), images)
         self._context.call(images * info.work, "step", lib.bnn_step, info.index, images)
@@ -84,7 +84,7 @@ def activations(opened: Opened, inputs: list[Inputs], micro_batch: int) -> dict[
     taps: dict[str, Floats] = {}
     plan = [(op, *_keys(opened, op)) for op in opened.ops]
     for op, hidden, key in plan:
-        # Where several ops have a layer's name, the last one's output is the layer's.
+        # If several ops have the same layer's name, the last one's output is the layer's.
         for name in filter(None, (hidden, key)):
             taps[name] = np.empty((batch, *opened.tensors[op.output].shape), np.float32)
     last = {name: op for op, hidden, key in plan for name in (hidden, key)}
@@ -104,9 +104,9 @@ def activations(opened: Opened, inputs: list[Inputs], micro_batch: int) -> dict[
 
 
 def _keys(opened: Opened, op: OpInfo) -> tuple[str, str]:
-    """(the layer whose accumulators an op's fused work hides, or ""; the layer whose value its output is)"""
+    """(the layer whose accumulators an op's fused work hides, or ""; the layer that the op's output belongs to)"""
     tensor, fused = opened.tensors[op.output], op.slots & ~op.layer_slots
-    # An output is called as the model calls it, which need not be its layer's name.
+    # An output tensor has the model's name for it, which need not be its layer's.
     named = "" if tensor.storage == "output" and not fused and op.layer else tensor.name
     key = named or op.layer or f"{op.op}_{op.index}"
     return (op.layer if fused and op.layer != key else ""), key
