@@ -19,7 +19,7 @@ from ..runtime.progress import note
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with ``arguments`` (default: those of the process) and return its exit status."""
+    """Run the command with ``arguments`` (default: the process's) and return its exit status."""
     try:
         import click
 

@@ -30,10 +30,10 @@ from .child import FRAME
 # Set the path first: files in the current folder may come from the model's author.  sys is built in.
 _START = "import sys; sys.path[:] = sys.argv[2:]; from bnn.cli.child import main; main(sys.argv[1])"
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-# Twice the need of the largest network of larq_zoo (62 million parameters).
+# Twice what the largest network of larq_zoo needs (62 million parameters).
 _MOST_MEMORY = 16 * 2**30
 _MOST_SECONDS = 600
-_FOREVER = 10**8  # seconds, which every timer takes
+_FOREVER = 10**8  # seconds; every timer accepts this number
 
 Handlers = Mapping[str, Callable[[Any], object]]
 
@@ -100,7 +100,7 @@ def size_text(size: int) -> str:
 def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **arguments: Any) -> tuple[Any, bytes]:
     """Run one of the tasks of ``child.py`` on a model file and return its result, a value and bytes.
 
-    ``handlers`` receive the values of the other kinds of answers.  The task's errors are raised here with their own
+    ``handlers`` receive the values of the other kinds of answers.  The task's errors are raised here with the same
     class.
 
     Raises CompileError if the process reaches a limit, crashes or is killed.
@@ -125,7 +125,7 @@ def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **argum
 def _started(name: str, arguments: Mapping[str, Any], limits: Limits, folder: str) -> tuple[Any, BinaryIO]:
     """The process, and the pipe of its answers.  Its temporary files are in ``folder``."""
     receive, low = os.pipe()
-    send = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)  # not a standard stream's number, which is free if one is closed
+    send = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)  # not 0 to 2, which may be free if a standard stream is closed
     os.close(low)
     task = {
         "name": name, "arguments": arguments, "pipe": send, "parent": os.getpid(), "max_memory": limits.memory,
@@ -176,7 +176,7 @@ def _read(answers: BinaryIO) -> tuple[str, Any, bytes] | None:
 
 
 def _error(model: str, limits: Limits, found: Mapping[str, Any]) -> Exception:
-    """An error of the other process, with the class that it had there."""
+    """An error from the other process, with the same class as there."""
     error: Exception
     if found["memory"]:
         error = CompileError(f"{model}: {_memory(limits)}")

@@ -16,7 +16,7 @@ from ..runtime.progress import live, progress
 from ..runtime.report import quantity, table
 from .common import json_option, net_argument, print_json
 
-_SECONDS = 2.0  # of one measurement, after which it stops before all repeats
+_SECONDS = 2.0  # a measurement that takes longer stops before all repeats
 
 
 def _counts(most: int) -> Any:

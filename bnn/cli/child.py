@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process in which `bnn compile` and `bnn verify` load an untrusted file, with limits on its memory and time.
 
-``apart.py`` starts it with a task as JSON and reads its answers: frames of a kind, a value as JSON, and bytes.  The
+``apart.py`` starts it with a task as JSON and reads its answers: frames with a kind, a value as JSON, and bytes.  The
 last frame is "result" or "error".  Nothing is unpickled, so the reader need not trust the answers.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 from .. import errors
 
-FRAME = struct.Struct("<IQ")  # bytes of JSON, and of what follows it
+FRAME = struct.Struct("<IQ")  # the size of the JSON, and of the bytes after it
 _PR_SET_PDEATHSIG = 1
 
 
@@ -58,14 +58,14 @@ def main(task: str) -> None:
     except BaseException as error:
         answer = ("error", _described(error))
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # closed, or without a reader
+        with suppress(Exception):  # the pipe is closed or has no reader
             stream.flush()
     answers.send(*answer)
     os._exit(0)
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent ends; on other systems than Linux the time limit does that."""
+    """End this process when its parent ends; on systems other than Linux, the time limit does."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it has already ended
@@ -83,7 +83,7 @@ def _limit_memory(size: int) -> None:
 
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (size if most == resource.RLIM_INFINITY else min(size, most), most))
-    # Native code aborts when memory is refused: that is an expected answer and needs no core file.
+    # Native code aborts when memory is refused; this is expected and needs no core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
@@ -129,7 +129,7 @@ def _load_tensorflow() -> None:
     from ..importers.tensorflow.load import tensorflow
 
     with _quiet():
-        tensorflow().config.list_physical_devices()  # if there is no GPU, TensorFlow says so once, here
+        tensorflow().config.list_physical_devices()  # without a GPU, TensorFlow prints a note once: here
 
 
 def _compile(answers: Answers, model: str, **options: Any) -> tuple[None, bytes]:
@@ -152,7 +152,7 @@ def _verify(answers: Answers, model: str, data: dict[str, Any], **options: Any) 
     from ..importers import round_plainly
     from ..verification.layers import verify
 
-    round_plainly()  # which is chosen when TensorFlow is imported
+    round_plainly()  # before TensorFlow is imported, which makes the choice
     _load_tensorflow()
     compiled, arrays = _network_and_data(**data)
     answers.send("working", len(arrays[0]))

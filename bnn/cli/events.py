@@ -21,7 +21,7 @@ from .inputs import Reading, read_arrays, read_labels, reading_options
 from .outputs import check_outputs, check_suffix
 
 _RULE_OPTIONS = ("step", "window", "count", "tau", "level")
-# Options that only some modes have; all others are for every mode.
+# Options of only some modes; all other options are for every mode.
 _MODES = {
     **dict.fromkeys(("order", "which", "html"), ("image",)),
     **dict.fromkeys(("scale", "offset", "resize"), ("image", "stream")),

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 
-# The number of channels that a model reads, and the Pillow mode with that number.
+# The number of channels that a model reads, and the Pillow mode with the same number.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-# Modes with 8 bits per channel; others (16 bits, float) would silently lose some.
+# Modes with 8 bits per channel; others (16 bits, float) would silently lose bits.
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
 # Other formats are programs (PostScript) or not pictures.
 _FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
@@ -109,7 +109,7 @@ def _unreadable(path: str | Path, error: OSError, expected: str) -> ModelFileErr
 
 
 def _read(model: Model, file: str, reading: Reading, losses: dict[str, list[str]]) -> list[Inputs]:
-    """One file's arrays.  Adds to ``losses``: what converting images lost, with the files."""
+    """One file's arrays.  Adds what the conversion of images lost to ``losses``, with the files."""
     path = Path(file)
     names, shapes = model.input_names, model.input_shapes
     if path.suffix == ".npz":
@@ -143,7 +143,7 @@ def _npy(path: Path) -> Array:
 def _npz(path: Path, names: Sequence[str]) -> list[Array]:
     def choose(found: list[str]) -> list[str]:
         wanted = list(names)
-        if len(names) == 1 and names[0] not in found:  # then the only array, or the one called x
+        if len(names) == 1 and names[0] not in found:  # read the only array, or the one called x
             wanted = found if len(found) == 1 else ["x"]
         if any(name not in found for name in wanted):
             listed, expected = ", ".join(found) or "none", ", ".join(names)
@@ -222,7 +222,7 @@ def _image(path: Path, shape: Shape, reading: Reading, losses: dict[str, list[st
     except MemoryError:
         raise InputError(f"{path}: its pixels need more memory than is available; give a smaller image") from None
     except Exception as error:  # Pillow may raise anything; the caller wants one kind
-        if isinstance(error, OSError) and error.errno:  # the file, not the image
+        if isinstance(error, OSError) and error.errno:  # the file is wrong, not the image
             raise _unreadable(path, error, _EXPECTED) from None
         raise InputError(f"{path}: damaged image: {str(error) or type(error).__name__}") from None
     if image.size != (width, height):
@@ -252,8 +252,8 @@ def _other_size(path: Path, found: tuple[int, int], shape: Shape) -> InputError:
 
 
 def _losses(image: Picture, channels: int, frames: int) -> list[str]:
-    """What of an image is not read: other frames; transparency, unless all pixels are opaque; colours, unless all are
-    grey."""
+    """The parts of an image that are not read: other frames; transparency, unless all pixels are opaque; colours,
+    unless all are grey."""
     losses = ["only the first of several pictures in the file is read"] if frames > 1 else []
     transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     if channels < 4 and transparent and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):

@@ -93,7 +93,7 @@ def _unique(names: Sequence[str]) -> list[str]:
     """The outputs' names as keys of an archive: name, name_1, ... if several outputs have the same name."""
     keys: list[str] = []
     for name in names:
-        # Readers of archives would cut this off.
+        # Readers of archives would cut off this part.
         plain = name.partition("\0")[0].removesuffix(".npy") or "output"
         choices = (plain if i == 0 else f"{plain}_{i}" for i in itertools.count())
         keys.append(next(key for key in choices if key not in keys))
@@ -101,7 +101,7 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _best(scores: Floats, labels: list[str] | None, top: int) -> list[dict[str, Any]]:
-    """The highest first; NaN comes last."""
+    """The best classes, highest score first; NaN comes last."""
     order = np.argsort(-scores, kind="stable")[:top]  # NumPy sorts NaN to the end
     named = labels if labels is not None and len(labels) == len(scores) else None
     return [{"index": int(i), "label": named[i] if named else None, "score": float(scores[i])} for i in order]

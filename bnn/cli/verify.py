@@ -84,7 +84,7 @@ def verify(
 
 
 def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any) -> dict[str, Any]:
-    """The report of a task of ``child.py`` that goes through the images ``runs`` times; shows its progress."""
+    """The report of a task of ``child.py`` that goes through the images ``runs`` times; shows progress."""
     with ExitStack() as shown:
         shown.enter_context(waiting("loading TensorFlow" if task == "verify" else "loading the simulators"))
         advance: list[Callable[[int], None]] = []
