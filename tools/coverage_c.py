@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("bnn", "csrc", "docs", "kernels", "tests", "tools", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 INSTRUMENT = "-fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc"
-# Whoever starts a compiler measures nothing: those tests run what they built themselves.
+# Tests that start a compiler are left out: they run their own builds, which are not measured.
 TESTS = (
     "tests/runtime",
     "tests/events",
@@ -51,7 +51,7 @@ CHECKED = (
 
 
 class Share(NamedTuple):
-    """How many of how many."""
+    """A number covered, and the total."""
 
     covered: int
     total: int
@@ -62,14 +62,14 @@ class Share(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """What was reached of one file."""
+    """The coverage of one file."""
 
     lines: Share
     branches: Share
     mcdc: Share
 
 
-# What is left over by right: (file, kind) -> how many, and why.
+# Code that tests cannot reach: (file, kind) -> how many, and why.
 EXCUSED = {
     ("model/validate.c", "lines"): (1, "before the first case of a switch that a macro writes"),
     ("model/problem.c", "branches"): (2, "no text is as long as its array: the bound is there for one that is"),
@@ -82,7 +82,7 @@ FLOORS = {"lines": 100.0, "branches": 100.0, "mcdc": 95.0}
 
 
 def tool(name: str) -> str:
-    """A program of LLVM, by its plain name or that of a Debian package; exits where there is none."""
+    """A program of LLVM, under its plain name or Debian's; exits if there is none."""
     for candidate in (f"{name}-19", name):
         if shutil.which(candidate):
             return candidate
@@ -90,7 +90,7 @@ def tool(name: str) -> str:
 
 
 def copy_tree(target: Path) -> None:
-    """A fresh copy of the sources; objects of the last build stay where their sources are older."""
+    """Make a fresh copy of the sources; objects of the last build stay if they are newer than their sources."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -120,7 +120,7 @@ def run_tests(tree: Path, profiles: Path, arguments: Sequence[str]) -> None:
 
 
 def export(tree: Path, profiles: Path) -> dict[str, Any]:
-    """What llvm-cov has to say, as its JSON."""
+    """The report of llvm-cov, from its JSON."""
     found = sorted(str(path) for path in profiles.glob("*.profraw"))
     if not found:
         raise SystemExit(f"coverage: no profile in {profiles}: the tests did not load the instrumented extension")
@@ -134,7 +134,7 @@ def export(tree: Path, profiles: Path) -> dict[str, Any]:
 
 
 def by_file(exported: dict[str, Any], tree: Path) -> dict[str, Reached]:
-    """The path of every file below csrc/, but csrc/host, -> what was reached of it."""
+    """{path: coverage} for every file below csrc/, except csrc/host."""
     found = {}
     for file in exported["files"]:
         path = Path(file["filename"])
@@ -146,7 +146,7 @@ def by_file(exported: dict[str, Any], tree: Path) -> dict[str, Reached]:
 
 
 def missing(tree: Path, profiles: Path, name: str) -> Iterator[str]:
-    """What llvm-cov shows of a file where a line was not run, a branch went one way, or a condition decided nothing."""
+    """Lines of llvm-cov for a file where a line did not run, a branch went one way, or a condition decided nothing."""
     (extension,) = (tree / "bnn").glob("_native*.so")
     command = [tool("llvm-cov"), "show", f"-instr-profile={profiles / 'all.profdata'}", str(extension)]
     command += [f"csrc/{name}", "--show-branches=count", "--show-mcdc", "--show-expansions"]
@@ -160,7 +160,7 @@ def missing(tree: Path, profiles: Path, name: str) -> Iterator[str]:
 
 
 def report(found: dict[str, Reached]) -> int:
-    """Prints the table; the number of floors that were missed."""
+    """Print the table; returns the number of files and kinds below their floors."""
     print(f"{'file':<24}{'lines':>16}{'branches':>16}{'MC/DC':>16}")
     missed = 0
     for name in sorted(found, key=lambda n: (n not in CHECKED, n)):

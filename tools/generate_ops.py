@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write what derives from the op table: csrc/model/ops.gen.h and the tables of docs/model-format.md.
+"""Write the files that derive from the op table: csrc/model/ops.gen.h and the tables of docs/model-format.md.
 
 python tools/generate_ops.py          writes
-python tools/generate_ops.py --check  exit status 1 where a file is stale
+python tools/generate_ops.py --check  exit status 1 if a file is stale
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ SIDE_BY_SIDE = 50
 
 @dataclass
 class Row:
-    """One network in one profile: per importer its run, and for "lif" the run without a reset too.  ``refused``:
+    """One network in one profile: the run of each importer, and for "lif" also the run without a reset.  ``refused``:
     why it could not be emitted."""
 
     network: str
@@ -44,7 +44,7 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether everything that should run did, without a wrong spike."""
+        """Whether every run that should succeed did, without a wrong spike."""
         good = [run.ok for run in self.runs if run.profile in IMPORTERS[run.importer].profiles]
         return bool(self.refused) or all([*good, *(run.ok for run in self.streams)])
 
@@ -77,7 +77,7 @@ def measure(net: Path, dataset: str, folder: str | None, images: int) -> list[Ro
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown: mismatched values of all that were compared."""
+    """A Markdown table: mismatched values out of all that were compared."""
     names = [f"{i.name} {i.version()}" for i in IMPORTERS.values()]
     lines = [
         f"nir {metadata.version('nir')}, torch {metadata.version('torch')}, "

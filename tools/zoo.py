@@ -7,8 +7,8 @@
 
 Weights are random, batch norms as after training.  Agreement: every layer of bits is fed Keras' own input and must give
 Keras' output exactly; end to end a bit may differ only where a float pre-activation lies within rounding of its
-threshold.  Times are medians of one image on one thread, the contestants taking turns.  Needs larq-zoo; Larq Compute
-Engine is compared where it is installed.
+threshold.  Times are medians of one image on one thread, with the contestants in turn.  Needs larq-zoo; Larq Compute
+Engine is compared if it is installed.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from training import _tf
 class Result:
     """One network.
 
-    ``ops``: how many of each kind the file holds.  ``binary_layers``: those that run as bits, of the
-    ``larq_binary_layers`` that Larq's own summary counts as 1-bit; ``missing``: the others.  ``seconds``: of compiling,
-    tracing apart.  ``values_checked``: bits, accumulators and floats of layers whose Keras sums are exact, fed Keras'
-    own input; ``scaled_layers``: those with a weight scale that give floats, whose sums Keras rounds, and
-    ``scaled_difference`` their largest difference.  ``milliseconds``: medians of one image, by engine.
+    ``ops``: the number of ops of each kind.  ``binary_layers``: how many run as bits among the ``larq_binary_layers``
+    that Larq's own summary counts as 1-bit; ``missing``: the others.  ``seconds``: to compile, without tracing.
+    ``values_checked``: bits, accumulators and floats of layers whose Keras sums are exact, fed Keras' own input;
+    ``scaled_layers``: layers with a weight scale that give floats, whose sums Keras rounds, and ``scaled_difference``,
+    their largest difference.  ``milliseconds``: medians of one image, by engine.
     """
 
     network: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write what the benchmarks measured into the blocks of a document."""
+"""Write the benchmarks' measurements into the blocks of a document."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PEERS = (
     ("OpenVINO bf16", "OpenVINO", "bfloat16"),
     ("OpenVINO int8", "OpenVINO", "int8"),
 )
-_SMALL_OP = 0.03  # of a network's time; what is less is summed up
+_SMALL_OP = 0.03  # share of a network's time; smaller shares are summed up
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -40,7 +40,7 @@ def number(us: float) -> str:
 
 
 def _one(result: Result, engine: str, setting: str) -> Row | None:
-    """One image on one thread."""
+    """The row for one image on one thread."""
     for row in result.rows:
         named = row.engine == engine and (row.setting == setting or engine.startswith("bnn"))
         if named and row.images == row.threads == 1:
@@ -53,7 +53,7 @@ def _multiple(times: float) -> str:
 
 
 def models(results: Sequence[Result]) -> str:
-    """Times, the share of the register-loop rate, and others as multiples of bnn's; columns that have a time."""
+    """bnn's times, their share of the register-loop rate, and other engines' times as multiples of bnn's."""
     peers = [p for p in _PEERS if any(_one(result, *p[1:]) for result in results)]
     rated = any(result.register_loop_us for result in results)
     rows = []
@@ -69,7 +69,7 @@ def models(results: Sequence[Result]) -> str:
 
 
 def instead(results: Sequence[Result]) -> str:
-    """A network that one would use instead, in every engine: microseconds."""
+    """Networks that one would use instead, in every engine: microseconds."""
     keys = dict.fromkeys((row.engine, row.setting) for r in results for row in r.rows if row.images == row.threads == 1)
     lines = []
     for engine, setting in keys:
@@ -98,7 +98,7 @@ def profiles(results: Sequence[Result]) -> str:
 
 
 def scaling(results: Sequence[Result]) -> str:
-    """How much faster two threads are."""
+    """The speedup by two threads."""
     rows = []
     for result in results:
         times = {(r.images, r.threads): r.us.median for r in result.rows if r.engine == "bnn"}
@@ -121,7 +121,7 @@ def small(found: dict[str, float]) -> str:
 
 
 def kernels(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
-    """A family's times and shares on the ``headline`` shapes, one line a family and output."""
+    """Times and shares on the ``headline`` shapes, one line per family and output."""
     found = {(row.family, row.output, row.shape): row for row in rows if row.kind != "rate"}
     lines = []
     for family, output in dict.fromkeys((family, output) for family, output, _ in found):
@@ -132,7 +132,7 @@ def kernels(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
 
 
 def other_layers(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
-    """Everything but the ``headline`` shapes, by the fastest family."""
+    """All shapes except the ``headline`` ones, by the fastest family."""
     measured = [row for row in rows if row.kind != "rate"]
     lines = [
         [row.shape, row.output, number(row.ns / 1000), number(row.rate), f"{row.share:.0%}" if row.share else ""]
@@ -161,7 +161,7 @@ def filled(text: str, blocks: Mapping[str, str], kind: str = "bench") -> str:
 
 
 def update(path: Path, blocks: Mapping[str, str], kind: str = "bench") -> None:
-    """The same for a file; raises ClickException where it has none of the blocks."""
+    """The same for a file; raises ClickException if it has none of the blocks."""
     old = path.read_text(encoding="utf-8")
     if not any(f"<!-- {kind}: {name} -->" in old for name in blocks):
         raise click.ClickException(f"{path} has no line like '<!-- {kind}: {next(iter(blocks))} -->' to write below")
@@ -169,7 +169,7 @@ def update(path: Path, blocks: Mapping[str, str], kind: str = "bench") -> None:
 
 
 def processor() -> str:
-    """The processor's own name, where the system tells it."""
+    """The processor's own name, if the system tells it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chains of equal layers: what one layer costs in a network, in every engine alike.
+"""Chains of equal layers: the cost of one layer in a network, measured the same way in every engine.
 
-One layer alone would be timed with an engine's cost of a call, and with an input that no network gives it.
+The time of a single layer would include an engine's cost of a call, and its input would be unlike any network's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 _LAYERS = 8
 _STEM = 32
-Size = tuple[int, int]  # pixels of a side, channels
+Size = tuple[int, int]  # pixels per side, channels
 _SIZES: tuple[Size, ...] = ((56, 64), (28, 128), (14, 256), (7, 512))
 
 
@@ -60,7 +60,7 @@ def _builders() -> dict[str, Callable[[Any, Any], Any]]:
 
 
 BUILDERS = dict(sorted(_builders().items()))
-"""Name -> what makes the Keras model, given the modules keras and larq.
+"""Name -> a function of the modules keras and larq that makes the Keras model.
 
 ``bits-...``: eight 3x3 binary convolutions with batch norm, bits from one to the next.  ``residual-...``: the same with
 a shortcut, so that floats are read and written.  ``float-1x1-...``: eight float 1x1 convolutions with batch norm and

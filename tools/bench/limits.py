@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This machine's register-loop rates: binary or float products a second that never leave registers (peak.c)."""
+"""This machine's register-loop rates: binary or float products per second that never leave registers (peak.c)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Peak:
 
 
 def compile_c(compiler: str, arguments: Sequence[str]) -> None:
-    """Call a C compiler in the root of the repository; raises MissingError where there is none, or it fails."""
+    """Call a C compiler in the root of the repository; raises MissingError if there is none, or it fails."""
     try:
         command = [*shlex.split(compiler), *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -45,9 +45,9 @@ def compile_c(compiler: str, arguments: Sequence[str]) -> None:
 
 
 def load(folder: Path, compiler: str) -> list[Peak]:
-    """Compile the loops into a library in ``folder`` and give those that this processor runs.
+    """Compile the loops into a library in ``folder`` and return those that this processor can run.
 
-    Raises :class:`MissingError` where there is no compiler, or it fails.
+    Raises :class:`MissingError` if there is no compiler, or it fails.
     """
     library = folder / "bench_peak.so"
     compile_c(compiler, [*_FLAGS, str(_SOURCE), "-o", str(library)])

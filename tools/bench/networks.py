@@ -30,14 +30,14 @@ ZOO: dict[str, str] = {
 DEMO: dict[str, tuple[int, int, int]] = {"digits": (8, 8, 1), "fashion": (28, 28, 1)}
 NETWORKS = (*DEMO, *ZOO)
 FLOAT = "MobileNetV3Small"  # no binary layer: what one would use instead
-SHAPE = (224, 224, 3)  # of the images of all but the demo's
+SHAPE = (224, 224, 3)  # of the images of all networks except the demo's
 LAYERS = tuple(layers.BUILDERS)
 NAMES = (*NETWORKS, FLOAT, *LAYERS)
 _INSTALL_ZOO = "pip install tensorflow-datasets && pip install --no-deps larq-zoo zookeeper"
 
 
 def zoo_network(name: str) -> Any:
-    """One of larq_zoo's, its weights drawn at random."""
+    """One of larq_zoo's networks, with weights drawn at random."""
     try:
         module = importlib.import_module(f"larq_zoo.{ZOO[name]}")
     except ImportError as error:
@@ -46,7 +46,7 @@ def zoo_network(name: str) -> Any:
 
 
 def build(name: str, seed: int) -> Any:
-    """A Keras model with random weights: time depends on shapes alone.
+    """A Keras model with random weights: time depends only on shapes.
 
     Batch norms get statistics and factors as after training, some factors negative, so that no step can be left out.
     """

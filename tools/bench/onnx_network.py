@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The float network of the same shape as an imported one, as an ONNX graph: what ONNX Runtime is timed with.
+"""The float network of the same shape as an imported one, as an ONNX graph with which ONNX Runtime is timed.
 
-Layers keep their kernels, strides and channels; the signs between them are left out, and so are quantizers of weights:
-this is the network that one would use if it were not binarized, in the form that suits ONNX Runtime best (channels
-first, batch norm as multiplication and addition, which it fuses).  Only its time means anything: weights are rescaled
-so that values stay in the range of float32 and of calibration without the signs.
+Layers keep their kernels, strides and channels; the signs between them and the quantizers of weights are left out.
+This is the network without binarization, in the form that suits ONNX Runtime best (channels first, batch norm as
+multiplication and addition, which it fuses).  Only its time means anything: weights are rescaled so that values stay in
+the range of float32 and of calibration without the signs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Writer:
         return name
 
     def name(self, node: Node) -> str:
-        """Of an activation, or of a constant operand laid out for broadcasting."""
+        """The name of an activation, or of a constant operand laid out for broadcasting."""
         if node in self._names:
             return self._names[node]
         array = np.asarray(node.value, np.float32)
@@ -99,7 +99,7 @@ def _arithmetic(w: _Writer, node: Node) -> str:
 
 
 def _hard(w: _Writer, node: Node) -> str | None:
-    """hard_sigmoid(x) = clip(x + 3, 0, 6) / 6 and x * hard_sigmoid(x) as the one op that runtimes have for each."""
+    """hard_sigmoid(x) = clip(x + 3, 0, 6) / 6 and x * hard_sigmoid(x), each as the single op that runtimes have."""
     x = _hard_sigmoid_of(node)
     if x is not None:
         return w.emit("HardSigmoid", [w.name(x)], alpha=1 / 6, beta=0.5)

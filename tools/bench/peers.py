@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What bnn is compared with, where it is installed: each gives contestants on one thread, or says what is missing."""
+"""The engines that bnn is compared with: each yields contestants on one thread, or says what is not installed."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _CHILD_SECONDS = 120
 
 
 def one_thread() -> None:
-    """Before TensorFlow does anything: it fixes its threads then."""
+    """Must run before TensorFlow does anything, since it then fixes its threads."""
     tf, _, _ = _tf.load()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def compiled(model: Any, x: Floats, threads: int, engine: str = "bnn") -> Contestant:
-    """bnn, writing to an array made once."""
+    """bnn, which writes to an array made once."""
     images = len(x)
     out = np.empty((images, *model.output_shapes[0]), np.float32)
     run = partial(model.predict, x, threads=threads, out=out)
@@ -55,7 +55,7 @@ def tensorflow(keras_model: Any, x: Floats) -> Iterator[Contestant]:
 
 
 def larq_compute_engine(keras_model: Any, x: Floats) -> Iterator[Contestant]:
-    """Its best setting on x86, and the default.  It has assembly for 64-bit ARM alone: here it runs portable C++."""
+    """Its best setting on x86, and the default.  It has assembly only for 64-bit ARM: on x86 it runs portable C++."""
     import larq_compute_engine
     from larq_compute_engine.tflite.python.interpreter import Interpreter
 
@@ -114,11 +114,11 @@ def _session(onnxruntime: Any, path: Path, setting: str, image: Floats) -> Conte
 
 
 def _quantize(path: Path, shape: tuple[int, ...]) -> Path:
-    """Static quantization, weights by channel, calibrated on random images.
+    """Static quantization, weights per channel, calibrated on random images.
 
-    Of the forms that ONNX Runtime offers the fastest on x86: activations as unsigned bytes, which the processor's dot
-    product takes, and QDQ nodes.  QInt8 takes 1.7 times as long in QuickNet; the QOperator form is no faster (or, with
-    QInt8, ten times slower), and does not load for every network; weights by tensor are no faster.
+    This is ONNX Runtime's fastest form on x86: activations as unsigned bytes, which the processor's dot product takes,
+    and QDQ nodes.  QInt8 takes 1.7 times as long in QuickNet; the QOperator form is no faster (or, with QInt8, ten
+    times slower), and does not load for every network; weights per tensor are no faster.
     """
     from onnxruntime import quantization
 
@@ -140,9 +140,9 @@ def _quantize(path: Path, shape: tuple[int, ...]) -> Path:
 
 
 def _in_child(work: Callable[[], bytes]) -> bytes:
-    """What ``work`` returns, computed in a forked process: converters crash on some networks.
+    """The result of ``work``, computed in a forked process, since converters crash on some networks.
 
-    Raises :class:`MissingError` where it crashes, fails, or takes longer than two minutes.
+    Raises :class:`MissingError` if it crashes, fails, or takes longer than two minutes.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result"
@@ -168,7 +168,7 @@ def _in_child(work: Callable[[], bytes]) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Converters print; only what they raise matters here."""
+    """Suppress what converters print; only their exceptions matter here."""
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -179,8 +179,8 @@ def _quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Peer:
-    """``gather`` gives its contestants on a Keras model and an image; it needs the ``packages`` that ``install``
-    installs."""
+    """``gather`` yields its contestants for a Keras model and an image; it needs the ``packages`` that the command
+    ``install`` installs."""
 
     gather: Callable[[Any, Floats], Iterator[Contestant]]
     packages: tuple[str, ...] = ()
@@ -188,7 +188,7 @@ class Peer:
 
     @property
     def missing(self) -> str:
-        """Which of its packages are not installed, and how they are; or ""."""
+        """Which of its packages are not installed, and how to install them; otherwise ""."""
         absent = [name for name in self.packages if importlib.util.find_spec(name) is None]
         return f"not installed: {', '.join(absent)}; run: {self.install}" if absent else ""
 
@@ -202,7 +202,7 @@ PEERS: dict[str, Peer] = {
 
 
 def absent(wanted: Iterable[str]) -> dict[str, str]:
-    """The peers that are not installed, and how they are."""
+    """The peers that are not installed, and how to install them."""
     return {name: PEERS[name].missing for name in wanted if PEERS[name].missing}
 
 

@@ -33,7 +33,7 @@ _OP_COLOURS = (
 
 @contextmanager
 def _chart(path: Path, height: float, title: str) -> Iterator[Any]:
-    """The axes of a chart of bars, which is written at the end of the block."""
+    """The axes of a bar chart, which is written at the end of the block."""
     with figure(path, figsize=(11.0, height), dpi=100, facecolor="white", layout="constrained") as made:
         axes = made.add_subplot()
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -61,7 +61,7 @@ def _bars(result: Result) -> list[tuple[str, str, float, float]]:
 
 
 def times(results: Sequence[Result], path: Path) -> None:
-    """A logarithmic bar per contestant, the multiple of bnn's time beside it."""
+    """A logarithmic bar per contestant, labelled with the multiple of bnn's time."""
     count = sum(len(_bars(result)) + 1.5 for result in results)
     with _chart(path, 0.28 * count + 0.9, "Whole networks, medians; the multiple of bnn's time") as axes:
         y, ticks, labels = 0.0, [], []
@@ -84,7 +84,7 @@ def times(results: Sequence[Result], path: Path) -> None:
 
 
 def profiles(results: Sequence[Result], path: Path) -> None:
-    """A bar of 100% per network, cut by type of op."""
+    """A bar of 100% per network, divided by type of op."""
     shown = [result for result in results if result.profile]
     with _chart(path, 0.42 * len(shown) + 1.6, "Where the time goes, by type of op") as axes:
         left = [0.0] * len(shown)
@@ -107,8 +107,8 @@ def profiles(results: Sequence[Result], path: Path) -> None:
 
 
 def rooflines(rows: Sequence[KernelRow], rates: Mapping[str, float], path: Path) -> None:
-    """Write a PNG: products a second over products a byte, on logarithmic axes, below the ``rates``
-    ("bits", "f32": 10^9 products a second; "bytes": GB/s of memory)."""
+    """Write a PNG: products per second over products per byte, on logarithmic axes, below the ``rates``
+    ("bits", "f32": 10^9 products per second; "bytes": GB/s of memory)."""
     with figure(path, figsize=(11.0, 6.5), dpi=100, facecolor="white", layout="constrained") as made:
         axes = made.add_subplot()
         layers = [row for row in rows if row.kind != "rate"]

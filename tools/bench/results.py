@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks measure, as they hand it to those who print, draw and document it."""
+"""The benchmarks' measurements, in the form that the printing, drawing and documenting code takes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bench.timing import Timing
 class KernelRow:
     """One measurement.
 
-    ``products``: multiply-accumulates of one image, those with padding counted (of memory: bytes).  ``bytes``: what one
-    image makes the layer read and write at least.  ``ns``: median nanoseconds of processor time for one image;
-    ``spread``: half the distance of its quartiles.  ``share``: of the highest register-loop rate for such products.
+    ``products``: multiply-accumulates of one image, including those with padding (for memory: bytes).  ``bytes``: the
+    least that the layer reads and writes per image.  ``ns``: median nanoseconds of processor time for one image;
+    ``spread``: half the distance of its quartiles.  ``share``: of the highest register-loop rate for these products.
     """
 
     kind: str
@@ -35,7 +35,7 @@ class KernelRow:
 
 @dataclass(frozen=True)
 class Row:
-    """One contestant on one network.  ``times_bnn``: its median over that of bnn's one thread on as many images."""
+    """One contestant on one network.  ``times_bnn``: its median over bnn's on one thread for as many images."""
 
     engine: str
     setting: str
@@ -58,8 +58,8 @@ class OpTime:
 
 @dataclass
 class Result:
-    """What was found on one network; ``register_loop_us``: of the multiply-accumulates at the
-    register-loop rate, 0 where it could not be measured; ``share``: of it in bnn's time."""
+    """The results for one network; ``register_loop_us``: the time of its multiply-accumulates at the register-loop
+    rate, 0 if that could not be measured; ``share``: the share of this time in bnn's time."""
 
     network: str
     binary_macs: int
@@ -76,7 +76,7 @@ class Result:
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer: bnn's time, OpenVINO's, and how many times bnn's that is."""
+    """One layer: bnn's time, OpenVINO's time, and the second as a multiple of the first."""
 
     shape: str
     us: Timing

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The small times users feel: importing the package, opening a file, what a call adds to the C code's time."""
+"""The small times that users feel: to import the package, to open a file, and a call's overhead over the C code."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _IMPORT = "import time; t = time.perf_counter(); import bnn; print(time.perf_cou
 
 
 def import_ms(repeats: int) -> float:
-    """Median of fresh interpreters, NumPy and cffi included."""
+    """The median over fresh interpreters, including NumPy and cffi."""
     run = [sys.executable, "-c", _IMPORT]
     times = [float(subprocess.run(run, capture_output=True, text=True, check=True).stdout) for _ in range(repeats)]
     return statistics.median(times) * 1e3
 
 
 def open_ms(model: Model, repeats: int) -> float:
-    """Median of mapping, checking and preparing a file that is in the page cache."""
+    """The median time to map, check and prepare a file that is in the page cache."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.bnn"
         model.save(path)
@@ -42,7 +42,7 @@ def open_ms(model: Model, repeats: int) -> float:
 
 
 def call_us(model: Model, rounds: int, slice_ms: float) -> tuple[float, float]:
-    """(a call from Python, the same work called in C): medians for one image, taking turns."""
+    """(a call of the model, its C code only): medians for one image, measured in turns."""
     x = np.random.default_rng(0).random((1, *model.input_shapes[0]), np.float32)
     out = np.empty((1, *model.output_shapes[0]), np.float32)
     context = Context(model._open(), 1, 1)

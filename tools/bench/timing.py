@@ -18,7 +18,7 @@ _MORE_THAN_CACHES = 2**28  # bytes
 
 @dataclass(frozen=True)
 class Contestant:
-    """``run`` does the work once, for ``images`` images; ``engine`` and ``setting`` say who and how."""
+    """``run`` does the work once, for ``images`` images; ``engine`` and ``setting`` name the contestant."""
 
     engine: str
     setting: str
@@ -73,8 +73,8 @@ def measure(
 ) -> list[Timing]:
     """One :class:`Timing` per contestant.
 
-    In every round each runs for at least ``slice_ms`` on end, so that it has the caches to itself but for its first
-    call; the order is turned round by one each time.  A machine that slows down slows all of them.
+    In every round each contestant runs for at least ``slice_ms`` without a pause, so that after its first call it has
+    the caches to itself; the order rotates by one each round.  A machine that slows down slows all of them.
     """
     now = CLOCKS[clock]
 

@@ -26,11 +26,11 @@ def images(count: int, seed: int) -> Floats:
 
 
 def build(name: str, seed: int = 0) -> Any:
-    """The network with the initializers' weights and biases, gammas and betas drawn at random, a quarter of the gammas
+    """The network with the initializers' weights, and random biases, gammas and betas, a quarter of the gammas
     negative.
 
-    Batch norms get the statistics of random images on their way through, then moved a little: so activations are
-    neither constant nor centred, as after training.  Logits are scaled down until no probability is near 1.
+    Batch norms get the statistics of random images at their inputs, changed a little, so that activations are neither
+    constant nor centred, as after training.  Logits are scaled down until no probability is near 1.
     """
     tf, keras, _ = _tf.load()
     keras.backend.clear_session()
@@ -62,7 +62,7 @@ def build(name: str, seed: int = 0) -> Any:
 
 
 def halve(layer: Any) -> None:
-    """Halve what a dense layer or a batch norm gives."""
+    """Halve the results of a dense layer or a batch norm."""
     for variable in layer.weights:
         name = variable.name.rsplit("/", 1)[-1]
         if "moving_variance" in name:
