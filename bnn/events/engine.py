@@ -36,7 +36,7 @@ class EventEngine:
             or "random" by ``seed``.  The final result is the same.
         switch: "never": events only.  "auto": a layer that receives more spikes at once than its measured break-even
             runs its synchronous kernel instead; the report says how often.
-        encoder: how real inputs become the first bits.  "incremental": only what a changed pixel affects, refused if
+        encoder: how real inputs become the first bits.  "incremental": only the effects of changed pixels, refused if
             sums are not exact; "synchronous": the whole encoder each time; "auto": incremental if it is exact.
 
     Raises:

@@ -281,7 +281,7 @@ def _read_copy(wizard: Any, data: bytes, suffix: str) -> Any:
 
 
 def _body(path: Path, data: bytes, encoding: str) -> int:
-    """Where a file's events begin.  expelliarmus drops what follows the last whole event; that is refused here."""
+    """Where a file's events begin.  expelliarmus drops bytes after the last whole event; that is refused here."""
     at = 0
     while data[at : at + 2] == _COMMENT:
         end = data.find(b"\n", at)

@@ -20,7 +20,7 @@ from .ops import ConvAttrs, DequantizeAttrs, SliceAttrs, constant, conv_attrs, m
 from .rewrite import remade, with_inputs
 
 MOST_NEURONS = 15  # for one activation: four bits
-_MOST_INPUTS = 32  # of one concatenation
+_MOST_INPUTS = 32  # inputs of one concatenation
 Limits = tuple[float, ...]
 Memo = dict[tuple[Node, object], Node]  # nodes already made, shared by all users
 

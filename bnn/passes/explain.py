@@ -24,7 +24,7 @@ from .read_bytes import why_not_bytes
 from .signs import MOST_SIGNS, sign_planes
 from .to_thresholds import reach
 
-_MOST_LEVELS = 256  # of weights that somebody may have quantized
+_MOST_LEVELS = 256  # levels of weights that somebody may have quantized
 _BITS = ("binarize", *CONVOLUTIONS)
 _FEW_ZEROS = 0.05  # share of ternary weights
 
@@ -130,7 +130,7 @@ def _float_input(node: Node) -> bool:
         if (x, moved) in seen or x.is_constant or quantized:
             continue
         seen.add((x, moved))
-        if not OPS[x.op].moves and (not OPS[x.op].scales or x.op == "prelu"):  # which is an activation
+        if not OPS[x.op].moves and (not OPS[x.op].scales or x.op == "prelu"):  # an activation
             return True
         todo += [(i, moved and OPS[x.op].moves) for i in x.inputs]
     return False

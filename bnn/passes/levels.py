@@ -30,7 +30,7 @@ class Levels:
 
     bits: Node
     values: Array
-    channels: int = 0  # of numbers in binary
+    channels: int = 0  # channels of binary numbers
 
     def __str__(self) -> str:
         """The values, or, if there are many, the first and the last."""
@@ -88,7 +88,7 @@ def levels(x: Node) -> Levels | None:
 
 
 def scaled_by_batch(x: Node) -> bool:
-    """Whether they are levels times a mean over the batch, as magnitude_aware_sign gives them."""
+    """Whether x is levels times a mean over the batch, as from magnitude_aware_sign."""
     while x.op in ("reshape", "pad"):
         x = x.inputs[0]
     if x.op != "mul" or all(levels(i) is None for i in x.inputs):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Concatenate bits instead of floats: move what follows a concatenation of convolutions into its parts."""
+"""Concatenate bits instead of floats: move the ops after a concatenation of convolutions into its parts."""
 
 from __future__ import annotations
 

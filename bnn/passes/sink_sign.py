@@ -36,7 +36,7 @@ def is_channel_operation(node: Node) -> bool:
 
 
 def channel_operations(x: Node, uses: Mapping[Node, int]) -> tuple[list[Node], Node]:
-    """(The per-channel operations with one user that make x, the last first; what they are applied to.)"""
+    """(The per-channel operations with one user that make x, the last first; the value that they start from.)"""
     chain = []
     while is_channel_operation(x) and uses.get(x, 1) == 1:
         chain.append(x)
@@ -64,7 +64,7 @@ def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
 
 
 def from_convolution(x: Node, uses: Mapping[Node, int]) -> bool:
-    """Whether what follows can join a convolution: a single one, or those of a concatenation."""
+    """Whether the ops after x can join a convolution: a single one, or the parts of a concatenation."""
     stack = [x]
     while stack:
         x = stack.pop()

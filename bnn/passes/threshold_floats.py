@@ -19,7 +19,7 @@ from .sink_sign import channel_operations
 def threshold_floats(graph: Graph) -> Graph:
     """binarize(f(x)) -> binarize(x, threshold, flip), f a chain of per-channel affine operations and clamps.
 
-    Precondition: what could join a convolution has done so.  Postcondition: such chains with one user are gone, and x
+    Precondition: ops that could join a convolution did.  Postcondition: such chains with one user are gone, and x
     is read once, not once per operation; floats are reshaped before they become bits, where bits would move inside
     words.
 

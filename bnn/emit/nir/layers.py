@@ -109,7 +109,7 @@ class _Level:
 
 
 def _levels(network: SpikeNetwork) -> list[_Level]:
-    """As soon as possible; a value is alive until its last reader."""
+    """Every op comes as early as possible; a value is alive until its last reader."""
     depth: dict[Node, int] = dict.fromkeys(network.sources, 0)
     for op in network.ops:
         depth[op.node] = 1 + max(depth[t.source] for t in op.terms)

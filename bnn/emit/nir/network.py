@@ -39,7 +39,7 @@ class Term:
     """A convolution of a source's bits, part of an op's integer sum.
 
     ``weight``: integers (O, kh, kw, I), dilation 1.  ``pads``: top, left, bottom, right; below 0 where the image is
-    cropped.  ``outside``: what a tap outside the image counts as, -1, 0 or +1 per filter.
+    cropped.  ``outside``: the value of a tap outside the image, -1, 0 or +1 per filter.
 
     If the layer moves bits, ``index`` (h, w, O) gives the source element for each of its elements, and -1 where that is
     another source's.  It then describes no convolution: ``weight`` is 1 and ``outside`` 0.

@@ -42,7 +42,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Moved:
-    """A tensor with the elements of another value, in batches of two sizes: in one size alone, images could seem to be
+    """A tensor with the elements of another value, in batches of two sizes: with a single size, images could seem to be
     treated equally only because there are as many images as channels."""
 
     base: Node

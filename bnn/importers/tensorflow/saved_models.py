@@ -29,7 +29,7 @@ from .reason import reason
 _OWN_FUNCTIONS = frozenset({"__call__", "_default_save_signature", "_jit_compiled_convolution_op", "_update_step_xla"})
 _KINDS = frozenset({"bare_concrete_function", "captured_tensor", "constant", "function", "user_object", "variable"})
 _PARENTS = frozenset({"function", "user_object"})
-_READ = ("saved_model.pb", "fingerprint.pb", "variables", "debug")  # by TensorFlow
+_READ = ("saved_model.pb", "fingerprint.pb", "variables", "debug")  # TensorFlow reads these
 _TEXT_BYTES = 32  # size of an empty text in memory
 
 

@@ -54,7 +54,7 @@ class ConvAttrs(Attrs):
     clamp0: tuple[float, float] = stored((-INF, INF), "clamp0_lo", "clamp0_hi")
     clamp1: tuple[float, float] = stored((-INF, INF), "clamp1_lo", "clamp1_hi")
     out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's
-    planes: int = stored(1, "planes")  # of the data's bits: accumulators are sums of 2**p times those of plane p
+    planes: int = stored(1, "planes")  # planes of the data's bits: accumulators add 2**p times the sums of plane p
 
     @property
     def operands(self) -> list[str]:

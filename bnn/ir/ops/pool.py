@@ -91,7 +91,7 @@ def avg_pool(x: Array, a: PoolAttrs) -> Array:
 
 
 def _places(size: int, out: int, a: ResizeAttrs) -> tuple[Array, Array, Array]:
-    """For every position along an axis of a resized image: the pixel before it, the one after it, how far it is."""
+    """For every position along an axis of a resized image: the pixels before and after it, and its place between."""
     aligned = a.align_corners and out > 1
     scale = np.float32(size - 1) / np.float32(out - 1) if aligned else np.float32(size) / np.float32(out)
     half = np.float32(0.5 * a.half_pixels)
