@@ -242,7 +242,12 @@ def test_other_checkpoints(name: str, folder: Path, monkeypatch: pytest.MonkeyPa
     refused(folder / "net", message)
     monkeypatch.setattr(limits, "MOST_BYTES", 2**18)
     refused(folder / "net", "variables.data-00000-of-00001' is 524,", "at most 262,144")
-    monkeypatch.setattr(saved_models, "check_bytes", lambda *anything: None)
+
+    def check_declared(where: str | Path, what: str, count: int) -> None:
+        if where == "its checkpoint":
+            limits.check_bytes(where, what, count)
+
+    monkeypatch.setattr(saved_models, "check_bytes", check_declared)
     refused(folder / "net", "its checkpoint: what it declares is 524,", "at most 262,144")
 
 
