@@ -59,7 +59,7 @@ def bench_dense(rng: np.random.Generator, rounds: int) -> dict[str, Any]:
     xnor: list[int] = []
 
     def time_events(e: EventEngine, n: int) -> list[float]:
-        """Of frames each of which differs from the one before in ``n`` random bits."""
+        """For frames that each differ from the one before in ``n`` random bits."""
         flips = np.ones((FRAMES, WIDTH), np.float32)
         for row in flips:
             row[rng.choice(WIDTH, n, replace=False)] = -1

@@ -5,8 +5,8 @@ They are measured in the same run, by loops that never leave the registers: xor 
 FMA for float ones; and so is the rate at which memory is read.  The convolutions go through the runtime's driver (SAME,
 one image, one thread): ResNet's 3x3 layers, with packed bits (thresholds) and with float32 (batch norm) as output; the
 same with strides, dilation, groups, channels that fill no block and other kernel sizes; float layers; first layers of
-images, of floats and of bytes.  `classic` is no family of the runtime: AVX2 with a shuffle as popcount, which lost to
-the lookup.
+images, of floats and of bytes.  `classic` is not a family of the runtime: it is AVX2 with a shuffle as popcount, which
+lost to the lookup.
 Shares are of nominal products, with those of the padding.  All measurements take turns; medians are shown, with half
 the distance of the quartiles.
 """

@@ -20,7 +20,7 @@ from .rules import Rule, bit_values, check_finite, exact_step, frames, pixel_ord
 from .runs import ImageRun, RecordingRun, StreamRun
 
 FIRING_ORDERS = tuple(FIRING)
-_NEURONS = "activations of several levels run as several neurons, one a threshold"
+_NEURONS = "activations of several levels run as several neurons, one per threshold"
 #: Spikes that a trace may keep, 24 bytes each.
 MOST_SPIKES = 40_000_000
 _ROOM = 4_000_000  # the spikes that it has room for at first

@@ -36,7 +36,7 @@ class Encoding(enum.IntEnum):
 
 
 def encodings(value: Array) -> dict[Encoding, bytes]:
-    """All that can hold float32 filters (O, ...), and the bytes of each."""
+    """The encodings that can hold float32 filters (O, ...), with the bytes of each."""
     value = np.ascontiguousarray(value, "<f4")
     bits = value.view("<u4").reshape(len(value), -1)
     found = {Encoding.PLAIN: value.tobytes(), Encoding.COMPACT: _compact(bits.reshape(-1))}

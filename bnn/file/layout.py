@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fixed parts of a .bnn file, for who writes and who reads them; docs/model-format.md is the specification."""
+"""The fixed parts of a .bnn file, for its writer and its reader; docs/model-format.md is the specification."""
 
 from __future__ import annotations
 

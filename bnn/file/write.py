@@ -96,7 +96,7 @@ def _filters(graph: Graph) -> set[Node]:
 
 
 def shortest(node: Node) -> tuple[Encoding, bytes]:
-    """Filters as they take the fewest cache lines in the file; of equals, as the first."""
+    """Filters in the encoding that takes the fewest cache lines in the file; on ties, in the first."""
     found = encodings(node.value)
     best = min(found, key=lambda encoding: (aligned(len(found[encoding])), encoding))
     return best, found[best]

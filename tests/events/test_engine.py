@@ -93,7 +93,7 @@ def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str,
         assert np.array_equal(run.outputs[-1], model(frames[2:])[0])
         assert mismatches(engine, frames[2]) == {}
         assert engine.network is not model
-        several = "activations of several levels run as several neurons, one a threshold" in run.report.notes
+        several = "activations of several levels run as several neurons, one per threshold" in run.report.notes
         assert several == (quantizer not in ("heaviside", "dorefa1"))
         # what a synchronous run takes is the compiled network's, not the larger one's
         plain = sum(op.binary_macs for op in model.ops)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the AVX2 family is measured against: the same tile with the classic popcount, a shuffle for each half of a byte.
- * It lost, and is no row of kernels.inc; here it stays comparable. */
+ * It lost, so it is not in kernels.inc; here it stays comparable. */
 #include "kernels.h"
 #include "peak.h"
 

@@ -3,7 +3,7 @@
 
     result = fit.train(Settings(dataset="digits", network="digits", out=Path("runs/digits")))
 
-Epochs count from 1.  A run that ended at whatever moment, killed or by Ctrl-C, can be resumed after its last finished
+Epochs count from 1.  A run that was killed or stopped by Ctrl-C at any moment can be resumed after its last finished
 epoch: BackupAndRestore has kept the weights and the optimizer, ModelCheckpoint the best weights, CSVLogger the figures.
 Order and augmentation of an epoch are drawn from (seed, epoch), and the cosine's learning rate follows from the number
 of the step.  So a resumed run computes what an uninterrupted one does, up to the order in which TensorFlow's threads
@@ -281,7 +281,7 @@ def _restored(settings: Settings, model: Any, backup: Any, steps: int) -> list[E
     backup.set_model(model)
     try:
         backup.on_train_begin()
-    except Exception as error:  # TensorFlow raises whatever it met: half a file, other shapes of another network
+    except Exception as error:  # TensorFlow raises anything: for half a file, or for another network's shapes
         raise _damaged(folder, str(error).split("\n")[0]) from error
     done = int(model.optimizer.iterations) // steps
     history = read_history(settings.out)
@@ -417,7 +417,7 @@ def _finished(settings: Settings, data: datasets.Dataset, model: Any) -> TrainRe
 
 
 def _write_files(result: TrainResult) -> None:
-    """Write FILES, each of which appears whole, history.json last."""
+    """Write FILES, each atomically, history.json last."""
     out = result.out
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras warns that .h5 is a legacy format

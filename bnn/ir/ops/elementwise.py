@@ -28,7 +28,7 @@ from .record import (
     Rng,
     Types,
     make,
-    not_negative_of_such,
+    not_negative_like_it,
     plain,
     stored,
     want,
@@ -201,7 +201,7 @@ def _pair(
 RECORDS = (
     _pair("add", 7, np.add, _sum_bound, _always, lambda a, of: sum(of), commutative=True),
     _pair("sub", 8, np.subtract, _sum_bound, lambda of: of[0] is None and of[1] is not None),
-    _pair("mul", 9, np.multiply, _mul_bound, _with_a_positive_constant, not_negative_of_such, commutative=True),
+    _pair("mul", 9, np.multiply, _mul_bound, _with_a_positive_constant, not_negative_like_it, commutative=True),
     _pair("div", 10, np.divide, _div_bound, lambda of: of[0] is None and (of[1] or 0) > 0),
     _pair("maximum", 11, np.maximum, _either_bound, _always, lambda a, of: max(of), commutative=True),
     _pair("minimum", 12, np.minimum, _either_bound, _always, lambda a, of: min(of), commutative=True),

@@ -26,7 +26,7 @@ from .record import (
     Rng,
     make,
     not_negative,
-    not_negative_of_such,
+    not_negative_like_it,
     plain,
     stored,
 )
@@ -156,7 +156,7 @@ RECORDS = (
     _function("elu", 32, plain(elu), bound=_elu_bound),
     _function("exp", 38, plain(np.exp), bound=_curve(0.0), least=not_negative),
     _function(
-        "log1p", 39, plain(np.log1p), bound=_curve(1.0), least=not_negative_of_such, maker=_make_positive("log1p", 0.0),
+        "log1p", 39, plain(np.log1p), bound=_curve(1.0), least=not_negative_like_it, maker=_make_positive("log1p", 0.0),
     ),
     _function("erfc", 40, _elementwise(math.erfc), bound=_curve(1.0), least=not_negative),
     _function("erf", 44, _elementwise(math.erf), bound=_curve(0.0)),

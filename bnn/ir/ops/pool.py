@@ -13,7 +13,7 @@ from ..graph import Attrs, DType, Node, TensorType
 from .conv import conv_output
 from .draw import signs
 from .moves import pad_spatial
-from .record import OPS, Maker, Op, Operands, Rng, Types, least_of_data, make, not_negative_of_such, stored, want
+from .record import OPS, Maker, Op, Operands, Rng, Types, least_of_data, make, not_negative_like_it, stored, want
 from .rounding import NOTHING, UNIT, gamma, magnitude
 
 LOWEST = np.finfo(np.float32).min
@@ -172,6 +172,6 @@ RECORDS = (
     ),
     Op(
         "sum_pool", 37, PoolAttrs, avg_pool_type, lambda x, a: sum_pool(x, a), bound=_pooled_bound, scales=True,
-        least=not_negative_of_such, maker=_make_pool("sum_pool"), sums=True,
+        least=not_negative_like_it, maker=_make_pool("sum_pool"), sums=True,
     ),
 )  # fmt: skip

@@ -161,6 +161,6 @@ def not_negative(attrs: Any, operands: Iterator[float]) -> float:
     return 0.0
 
 
-def not_negative_of_such(attrs: Any, operands: Iterator[float]) -> float:
+def not_negative_like_it(attrs: Any, operands: Iterator[float]) -> float:
     """If no operand is negative, no result is."""
     return 0.0 if all(least >= 0 for least in operands) else -INF

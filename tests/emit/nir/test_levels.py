@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Activations of several levels as spikes: several neurons, one a threshold."""
+"""Activations of several levels as spikes: several neurons, one per threshold."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Rng = np.random.Generator
 @pytest.mark.parametrize("kernel", levels.KERNELS)
 @pytest.mark.parametrize("quantizer", levels.QUANTIZERS)
 def test_activations_of_several_levels(rng: Rng, quantizer: str, kernel: str, profile: str) -> None:
-    """As several neurons, one a threshold: the oracle's spikes, and the outputs of the network as it was compiled."""
+    """As several neurons, one per threshold: the oracle's spikes, and the outputs of the network as it was compiled."""
     graph = lower(levels.network(rng, quantizer, kernel))
     chain = layers_for(graph, profile)
     proof = prove(chain, levels.images(rng, graph, 3))
