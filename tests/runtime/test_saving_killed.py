@@ -87,7 +87,8 @@ def test_killed_in_the_middle(tmp_path: Path, rng: np.random.Generator) -> None:
         if rng.random() < 0.3:  # else the next saver removes it
             save(path, b"old")
             assert names(tmp_path) == ["net.bnn"]
-    assert left == 1, "no saver was killed in the middle, or what one left was not removed by the next"
+    # A saver makes its own file before it removes an abandoned one: killed between the two, it leaves both.
+    assert 1 <= left <= 3, "no saver was killed in the middle, or what one left was not removed by the next"
     save(path)
     assert path.read_bytes() == b"new" and names(tmp_path) == ["net.bnn"]
 
