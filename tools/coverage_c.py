@@ -74,9 +74,8 @@ EXCUSED = {
     ("model/validate.c", "lines"): (1, "before the first case of a switch that a macro writes"),
     ("model/problem.c", "branches"): (2, "no text is as long as its array: the bound is there for one that is"),
     ("model/problem.c", "mcdc"): (1, "the same"),
-    ("model/model.c", "lines"): (6, "the memory of an op overflows only where size_t has 32 bits"),
-    ("model/model.c", "branches"): (5, "the same"),
-    ("model/model.c", "mcdc"): (5, "the same"),
+    ("model/model.c", "branches"): (4, "only where size_t has 32 bits, or where measuring has already failed"),
+    ("model/model.c", "mcdc"): (2, "the same"),
 }
 FLOORS = {"lines": 100.0, "branches": 100.0, "mcdc": 95.0}
 
