@@ -150,6 +150,8 @@ def _region(bit: Node) -> tuple[Node, Node | None] | None:
     if [(n.op, n.type.dtype) for n in ends] != [("bconv2d", DType.f32)]:
         return None
     (conv,) = ends
+    if pool is not None and pool.inputs[0].type.shape[-1] != conv.type.shape[-1]:
+        return None  # a reshape between them mixes channels
     return None if "residual" in conv_attrs(conv).slots else (conv, pool)
 
 
@@ -206,6 +208,9 @@ def _neurons(node: Node, steps: Sequence[_Step], new: Mapping[Node, Node], copie
     bits = with_threshold(conv, new[conv.inputs[0]], filters, limits, falling, name=conv.name, **own)
     copies[bits] = len(steps)
     if pool is not None:
+        shape = (*pool.inputs[0].type.shape[:-1], bits.type.shape[-1])
+        if bits.type.shape != shape:
+            bits = make("reshape", bits, attrs=ReshapeAttrs(shape), name=conv.name)
         every = np.concatenate([s.every for s in steps])
         mask = (constant(np.where(every, 1, -1), DType.b1),) if every.any() else ()
         bits = make("max_pool", bits, *mask, attrs=pool.attrs, name=pool.name, **names)

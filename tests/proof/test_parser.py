@@ -57,7 +57,7 @@ def test_no_file_leads_the_parser_astray(name: str, tmp_path: Path) -> None:
 def test_a_parser_with_a_mistake_is_found_out(tmp_path: Path) -> None:
     """The same harness on a parser that lets a name end one byte past the strings."""
     right = (ROOT / PARSER).read_text(encoding="utf-8")
-    wrong = right.replace("offset > h->strings_size - n", "offset > h->strings_size - n + 1")
+    wrong = right.replace("end <= h->strings_size,", "end <= h->strings_size + 1,")
     assert wrong != right
     (tmp_path / "validate.c").write_text(wrong, encoding="utf-8")
     flags = ("-DPROVE_OPS=1", "-DFILE_BYTES=448", *INCLUDE_FLAGS)
