@@ -208,3 +208,22 @@ def test_constants_after_flattening_are_read_by_channel(rng: Rng) -> None:
         graph = Graph((image,), (ops.make("unpack", bits),))
         check(graph, [rng.normal(size=(3, 2, 3, 5)).astype(np.float32)])
         assert neuron_form(graph).changed == (spoil == 0)
+
+
+@pytest.mark.parametrize("kind", ["tern", "dorefa2"])
+def test_a_pool_behind_a_reshape_pools_what_was_reshaped(rng: Rng, kind: str) -> None:
+    """As Conv1D and MaxPooling1D give it: the window lies along the other axis."""
+
+    def weights(*shape: int) -> Node:
+        return ops.constant(rng.choice([-1.0, 1.0], shape))
+
+    image = ops.input_node("image", (1, 6, 3))
+    x = ops.make("conv2d", image, weights(4, 1, 1, 3), name="first")
+    x = ops.make("conv2d", levels.quantizer(x, kind, "a"), weights(5, 1, 1, 4), name="second")
+    x = ops.make("reshape", x, attrs=ops.ReshapeAttrs((6, 1, 5)), name="second")
+    x = ops.make("max_pool", x, attrs=ops.PoolAttrs((3, 1), (1, 1), (0, 0, 0, 0)), name="pool")
+    x = ops.make("mul", x, ops.constant(rng.choice([-0.5, 0.5], 5)), name="norm")
+    x = ops.make("conv2d", levels.quantizer(x, kind, "b"), weights(2, 4, 1, 5), name="last")
+    graph = Graph((image,), (x,), ("scores",))
+    form = check(lower(graph), levels.images(rng, graph, 4))
+    assert not real_bits(form)
