@@ -103,7 +103,7 @@ def codes(values: Array, channels: int) -> Iterator[int]:
     """How data of these values can be coded (0: counted planes; channels: in binary), the best first.
 
     In binary, unless counting takes no more planes (two or three levels), or zero is in the middle of a few levels:
-    padding with it is exact in counted planes, half of which are then set, but not in binary numbers.
+    counted planes can pad with it exactly (half of the planes are set), binary numbers cannot.
     """
     steps = len(values) - 1
     middle = steps % 2 == 0 and bool(values[0] == -values[-1])

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a microcontroller would run: the runtime without threads and mapped files.
  *
- * usage: small FILE PIXELS CLASSES      images from standard input, of so many floats each; to standard output the
- * answers for each, as floats: of bnn_run, then of the event engine */
+ * usage: small FILE PIXELS CLASSES
+ *
+ * Reads images of PIXELS floats from standard input.  Writes CLASSES floats per image to standard output: the answer of
+ * bnn_run, then that of the event engine. */
 #include "bnn.h"
 #include "bnn_events.h"
 

@@ -262,8 +262,8 @@ def _add_constant(taps: Array, value: Array, rows: Sequence[int], columns: Seque
 
 
 def _constant_taps(size: int, out: int, stride: int, padding: int, kernel: int) -> list[int] | None:
-    """Kernel offsets, exactly one of which lies inside the image at every output: a single offset if one always does,
-    otherwise one every ``size``; None if the kernel has no such offsets."""
+    """Kernel offsets such that exactly one lies inside the image at every output: one offset that always does,
+    otherwise offsets ``size`` apart; None if the kernel has no such offsets."""
     if padding < kernel and (out - 1) * stride < size:
         return [padding]
     for first in range(min(size, kernel)):

@@ -108,8 +108,8 @@ size_t bnn_conv_blocks(const struct bnn_conv *conv);
 /* Bytes that a worker needs while a convolution runs. */
 size_t bnn_conv_scratch(const struct bnn_conv *conv);
 
-/* A convolution of several planes: one call's tile, whose a, table, corrections and limits are those of plane 0, as if
- * there were no others.  `limits`: whether the output is bits by limits.  Returns like the kernels. */
+/* A convolution of several planes: one call's tile, with the a, table, corrections and limits of plane 0 alone.
+ * `limits`: whether the output is bits by limits.  Returns like the kernels. */
 int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv, const struct bnn_tile *tile,
                     int limits, void *scratch);
 size_t bnn_conv_planes_scratch(const struct bnn_conv *conv);
