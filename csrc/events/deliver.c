@@ -137,9 +137,9 @@ static void collect(struct bnn_rows *rows, const int8_t *base, size_t row_length
 }
 
 /* One spike, in the orders that deliver one at a time; like add_words, but faster. */
-static void add_one(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *d)
+static void add_one(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *d, uint32_t word)
 {
-    uint32_t word = d->words[0], pixel = word / d->from->words, bit = bnn_lowest_bit(d->before[word] ^ d->after[word]);
+    uint32_t pixel = word / d->from->words, bit = bnn_lowest_bit(d->before[word] ^ d->after[word]);
     uint32_t channel = 32 * (word - pixel * d->from->words) + bit;
     struct bnn_rows rows;
     rows.plus = d->after[word] >> bit & 1;
@@ -148,16 +148,17 @@ static void add_one(const struct bnn_events *e, struct bnn_layer *l, const struc
     add_rows(&e->model->kernels, l, pixel, l->groups == 1 ? 0 : channel / l->group_in, &rows);
 }
 
-/* Words of one pixel often follow each other: their rows are added together. */
-static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *d)
+/* The spikes of `count` words.  Words of one pixel often follow each other: their rows are added together. */
+static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *d,
+                      const uint32_t *words, size_t count)
 {
     const bnn_kernels *kernels = &e->model->kernels;
     const struct bnn_population *p = d->from;
-    uint32_t pixel = d->words[0] / p->words, first = pixel * p->words, group = 0;
+    uint32_t pixel = words[0] / p->words, first = pixel * p->words, group = 0;
     struct bnn_rows rows;
     rows.plus = rows.minus = 0;
-    for (size_t i = 0; i < d->count; i++) {
-        uint32_t word = d->words[i], changed = d->before[word] ^ d->after[word];
+    for (size_t i = 0; i < count; i++) {
+        uint32_t word = words[i], changed = d->before[word] ^ d->after[word];
         if (word - first >= p->words) { /* unsigned: before it, too */
             add_rows(kernels, l, pixel, group, &rows);
             pixel = word / p->words;
@@ -179,12 +180,12 @@ static void add_words(const struct bnn_events *e, struct bnn_layer *l, const str
 }
 
 /* Pooling neurons whose window has a spike must check again. */
-static void touch_pools(struct bnn_layer *l, const struct bnn_delivery *d)
+static void touch_pools(struct bnn_layer *l, const struct bnn_delivery *d, const uint32_t *queue, size_t count)
 {
-    for (size_t i = 0; i < d->count;) {
-        uint32_t words = d->from->words, pixel = d->words[i] / words, spikes = 0, y, y_end, x_first, x_end;
-        for (; i < d->count && d->words[i] - pixel * words < words; i++)
-            spikes += bnn_popcount(d->before[d->words[i]] ^ d->after[d->words[i]]);
+    for (size_t i = 0; i < count;) {
+        uint32_t words = d->from->words, pixel = queue[i] / words, spikes = 0, y, y_end, x_first, x_end;
+        for (; i < count && queue[i] - pixel * words < words; i++)
+            spikes += bnn_popcount(d->before[queue[i]] ^ d->after[queue[i]]);
         l->count.events += spikes;
         windows(pixel / l->in_w, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
         windows(pixel % l->in_w, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
@@ -197,16 +198,16 @@ static void touch_pools(struct bnn_layer *l, const struct bnn_delivery *d)
 
 void bnn_events_add(struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *spikes)
 {
-    struct bnn_delivery slice = *spikes;
-    for (size_t left = spikes->count; left > 0; left -= slice.count, slice.words += slice.count) {
-        slice.count = left < l->slice ? left : l->slice;
+    const uint32_t *words = spikes->words;
+    for (size_t left = spikes->count, count; left > 0; left -= count, words += count) {
+        count = left < l->slice ? left : l->slice;
         if (l->kind == BNN_LAYER_POOL)
-            touch_pools(l, &slice);
+            touch_pools(l, spikes, words, count);
         else if (e->order != BNN_ORDER_LAYERS)
-            add_one(e, l, &slice);
+            add_one(e, l, spikes, *words);
         else
-            add_words(e, l, &slice);
-        if (bnn_events_pause(e, slice.count * 32 * l->spike_work))
+            add_words(e, l, spikes, words, count);
+        if (bnn_events_pause(e, count * 32 * l->spike_work))
             return;
     }
 }
