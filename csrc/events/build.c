@@ -67,6 +67,7 @@ static void describe_conv(const struct bnn_model *m, struct bnn_layer *l)
     l->stride_h = a->stride_h, l->stride_w = a->stride_w;
     l->dilation_h = a->dilation_h, l->dilation_w = a->dilation_w;
     l->pad_top = a->pad_top, l->pad_left = a->pad_left;
+    l->whole_rows = l->stride_w == 1 && l->dilation_w == 1 && l->groups == 1;
     l->fires = ((uint32_t)a->slots & BNN_SLOT_THRESHOLD) != 0;
     l->wide = (uint64_t)l->kernel_h * l->kernel_w * l->group_in > INT16_MAX;
     l->finish = bnn_op_epilogue(m, op);

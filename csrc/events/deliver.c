@@ -8,6 +8,7 @@ struct spans {
     const struct bnn_layer *layer;
     int32_t y, x; /* the input pixel */
     uint32_t ky, kx;
+    size_t column;                 /* of whole rows: where each begins in the output; its taps begin at kx */
     size_t target, offset, pixels; /* the current run: its first output pixel */
 };
 
@@ -25,29 +26,32 @@ static int32_t reached(int32_t at, uint32_t tap, int32_t stride, int32_t dilatio
     return t < outputs ? (int32_t)t : -1;
 }
 
-static struct spans begin(const struct bnn_layer *l, uint32_t pixel)
+static inline struct spans begin(const struct bnn_layer *l, uint32_t pixel)
 {
-    return (struct spans){.layer = l, .y = (int32_t)(pixel / l->in_w), .x = (int32_t)(pixel % l->in_w)};
+    struct spans s = {.layer = l, .y = (int32_t)(pixel / l->in_w), .x = (int32_t)(pixel % l->in_w), .pixels = 1};
+    if (l->whole_rows) {
+        int64_t first = (int64_t)s.x + l->pad_left - (int64_t)(l->kernel_w - 1); /* output of the last tap */
+        int64_t skip = first < 0 ? -first : 0, end = (int64_t)l->out_w - first;
+        end = end < l->kernel_w ? end : l->kernel_w;
+        s.kx = (uint32_t)skip;
+        s.column = (size_t)(first + skip);
+        s.pixels = (size_t)(end - skip);
+        if (skip >= end)
+            s.ky = l->kernel_h; /* no row reaches an output */
+    }
+    return s;
 }
 
 static int next(struct spans *s)
 {
     const struct bnn_layer *l = s->layer;
-    int whole_rows = l->stride_w == 1 && l->dilation_w == 1 && l->groups == 1;
-    for (; s->ky < l->kernel_h; s->ky++, s->kx = 0) {
+    for (; s->ky < l->kernel_h; s->ky++) {
         int32_t y = reached(s->y, s->ky, l->stride_h, l->dilation_h, l->pad_top, l->out_h);
         if (y < 0)
             continue;
-        if (whole_rows) {
-            int64_t first = (int64_t)s->x + l->pad_left - (int64_t)(l->kernel_w - 1); /* output of the last tap */
-            int64_t skip = first < 0 ? -first : 0, end = (int64_t)l->out_w - first;
-            end = end < l->kernel_w ? end : l->kernel_w;
-            if (skip >= end)
-                return 0; /* so it is in every row */
-            s->target = (size_t)y * l->out_w + (size_t)(first + skip);
-            s->offset = ((size_t)s->ky * l->kernel_w + (size_t)skip) * l->group_out;
-            s->pixels = (size_t)(end - skip);
-            s->ky++;
+        if (l->whole_rows) {
+            s->target = (size_t)y * l->out_w + s->column;
+            s->offset = ((size_t)s->ky++ * l->kernel_w + s->kx) * l->group_out;
             return 1;
         }
         while (s->kx < l->kernel_w) {
@@ -56,10 +60,10 @@ static int next(struct spans *s)
             if (x >= 0) {
                 s->target = (size_t)y * l->out_w + (size_t)x;
                 s->offset = ((size_t)s->ky * l->kernel_w + (l->kernel_w - 1 - kx)) * l->group_out;
-                s->pixels = 1;
                 return 1;
             }
         }
+        s->kx = 0;
     }
     return 0;
 }

@@ -49,6 +49,7 @@ struct bnn_layer {
     uint32_t in_h, in_w, in_c, out_h, out_w, out_c;
     uint32_t kernel_h, kernel_w, groups, group_in, group_out;
     int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int whole_rows;    /* the outputs that an input pixel reaches in a row are adjacent, and so are their weights */
     int wide;          /* membranes are int32_t */
     int fires;         /* bits by m >= 0; otherwise by the epilogue */
     void *membranes;   /* [pixel][out_c]: int16_t, int32_t; encoders: float */
