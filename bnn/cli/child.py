@@ -148,7 +148,7 @@ def _network_and_data(net: str, files: list[str], reading: dict[str, Any], count
     return compiled, read_arrays(compiled, files, Reading(**reading)) if files else random_arrays(compiled, count, seed)
 
 
-def _verify(answers: Answers, model: str, data: dict[str, Any], **options: Any) -> tuple[dict[str, Any]]:
+def _verify(answers: Answers, model: str, data: dict[str, Any], **options: Any) -> tuple[Any]:
     from ..importers import round_plainly
     from ..verification.layers import verify
 
@@ -157,16 +157,19 @@ def _verify(answers: Answers, model: str, data: dict[str, Any], **options: Any) 
     compiled, arrays = _network_and_data(**data)
     answers.send("working", len(arrays[0]))
     report = verify(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
-    return (asdict(report),)
+    sums = {"different_bits": report.different_bits, "different_floats": report.different_floats}
+    return (({"ok": report.ok, **sums, **asdict(report)}, str(report)),)
 
 
-def _verify_nir(answers: Answers, model: str, data: dict[str, Any], **options: Any) -> tuple[dict[str, Any]]:
+def _verify_nir(answers: Answers, model: str, data: dict[str, Any], **options: Any) -> tuple[Any]:
     from ..verification.nir import verify_nir
 
     compiled, arrays = _network_and_data(**data)
     answers.send("working", len(arrays[0]))
     report = verify_nir(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
-    return (asdict(report),)
+    runs = [{"ok": run.ok, "mismatched": run.mismatched, "outside": run.outside, **asdict(run)} for run in report.runs]
+    record = {"ok": report.ok, "changes": report.changes, "runs": runs}
+    return ((record, f"{report}\n{'OK' if report.ok else 'DIFFERENT'}"),)
 
 
 _TASKS: dict[str, Callable[..., tuple[Any, ...]]] = {"compile": _compile, "verify": _verify, "verify_nir": _verify_nir}

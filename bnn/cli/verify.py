@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn verify: compare a Keras model with its .bnn file."""
+"""bnn verify: compare a Keras model, or a NIR file run in the simulators that import it, with a .bnn file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 
 import click
 
+from ..errors import InputError
 from ..runtime.progress import live, progress, waiting
-from ..verification.nir import IMPORTERS, NirReport
-from ..verification.report import VerifyReport
+from ..verification.simulators import IMPORTERS
 from .apart import Limits, limit_options, run_apart
 from .common import json_option, keras_argument, net_argument, parse_shape, print_json, unsafe_option, was_given
 from .inputs import Reading, reading_options
-from .verify_nir import NirOptions, check_kinds, nir_options, print_nir_report
 
 
 @click.command(short_help="Compare a .bnn file with the Keras model it came from.")
@@ -31,7 +30,10 @@ from .verify_nir import NirOptions, check_kinds, nir_options, print_nir_report
 @click.option("--input-shape", metavar="H,W,C", callback=parse_shape,
               help="The shape used in compiling, if the model has no fixed input shape.")  # fmt: skip
 @reading_options
-@nir_options
+@click.option("--nir", is_flag=True, help="MODEL is a NIR file: run it in importers, compare every spike.")
+@click.option("--importer", type=click.Choice([*IMPORTERS, "all"]), default="all", show_default=True,
+              help="With --nir: the simulator to run the file in.")  # fmt: skip
+@click.option("--stream", is_flag=True, help="With --nir: do not reset the neurons between batches.")
 @limit_options
 @unsafe_option
 @json_option
@@ -46,7 +48,9 @@ def verify(
     batch_size: int,
     input_shape: tuple[int, ...] | None,
     reading: Reading,
-    nir: NirOptions | None,
+    nir: bool,
+    importer: str,
+    stream: bool,
     limits: Limits,
     unsafe: bool,
     as_json: bool,
@@ -63,28 +67,44 @@ def verify(
     a separate process: every spike and every sum must equal the runtime's, and every tap must be 0 or 1.
     """
     check_kinds(keras, net, nir)
-    for name in ("count", "seed"):
-        if files and was_given(name):
-            option = "--random" if name == "count" else "--seed"
-            raise click.UsageError(f"{option} is for random images; leave out either it or --data")
+    _check_options(bool(files), nir)
     data = {"net": net, "files": files, "reading": asdict(reading), "count": count, "seed": seed}
-    if nir is not None:
-        options = {"importer": nir.importer, "stream": nir.stream, "batch_size": batch_size}
-        runs = len(IMPORTERS) if nir.importer == "all" else 1
-        found = NirReport.from_record(_verified("verify_nir", keras, limits, runs, data=data, **options))
-        context.exit(print_nir_report(found, as_json))
-    options = {"batch_size": batch_size, "unsafe": unsafe, "input_shape": input_shape}
-    report = VerifyReport.from_record(_verified("verify", keras, limits, 1, data=data, **options))
-    if as_json:
-        sums = {"different_bits": report.different_bits, "different_floats": report.different_floats}
-        print_json({"ok": report.ok, **sums, **asdict(report)})
+    options: dict[str, Any] = {"data": data, "batch_size": batch_size}
+    if nir:
+        runs = len(IMPORTERS) if importer == "all" else 1
+        record, text = _verified("verify_nir", keras, limits, runs, importer=importer, stream=stream, **options)
     else:
-        print(report)
-    context.exit(0 if report.ok else 1)
+        record, text = _verified("verify", keras, limits, 1, unsafe=unsafe, input_shape=input_shape, **options)
+    if as_json:
+        print_json(record)
+    else:
+        print(text)
+    context.exit(0 if record["ok"] else 1)
 
 
-def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any) -> dict[str, Any]:
-    """The report of a task of ``child.py`` that goes through the images ``runs`` times; shows progress."""
+def check_kinds(model: str, net: str, nir: bool) -> None:
+    """Check that the files' names match the options."""
+    if not nir and model.endswith(".nir"):
+        raise InputError(f"{model}: to run a NIR file, add --nir")
+    if net.endswith(".nir"):
+        raise InputError(f"{net}: is a NIR file; expected: bnn verify --nir MODEL.nir NET.bnn")
+
+
+def _check_options(data: bool, nir: bool) -> None:
+    """Refuse options that would have no effect."""
+    for option, name, unused, remedy in (
+        ("--random", "count", data, "is for random images; leave out either it or --data"),
+        ("--seed", "seed", data, "is for random images; leave out either it or --data"),
+        ("--importer", "importer", not nir, "is for NIR files; add --nir, or leave it out"),
+        ("--stream", "stream", not nir, "is for NIR files; add --nir, or leave it out"),
+    ):
+        if unused and was_given(name):
+            raise click.UsageError(f"{option} {remedy}")
+
+
+def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any) -> tuple[dict[str, Any], str]:
+    """The report of a task of ``child.py`` that goes through the images ``runs`` times, as JSON and as text; shows
+    progress."""
     with ExitStack() as shown:
         shown.enter_context(waiting("loading TensorFlow" if task == "verify" else "loading the simulators"))
         advance: list[Callable[[int], None]] = []
@@ -93,7 +113,7 @@ def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any
             shown.close()
             advance.append(shown.enter_context(progress("verify", images * runs, live())))
 
-        record, _ = run_apart(
+        (record, text), _ = run_apart(
             task, model, limits, {"working": working, "done": lambda images: advance[0](images)}, **arguments
         )
-    return dict(record)
+    return record, text

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,12 +110,6 @@ class NirReport:
 
     runs: list[ImporterReport]
     changes: list[str] = field(default_factory=list)
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> NirReport:
-        """The inverse of ``dataclasses.asdict``."""
-        runs = [{**run, "layers": [LayerReport(**layer) for layer in run["layers"]]} for run in record["runs"]]
-        return cls([ImporterReport(**run) for run in runs], record["changes"])
 
     @property
     def ok(self) -> bool:

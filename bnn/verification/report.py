@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -138,14 +138,6 @@ class VerifyReport:
     images_with_nan: int = 0
     hint: str = ""
     framework: str = "the source model"
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> VerifyReport:
-        """The inverse of ``dataclasses.asdict``."""
-        layers = [LayerCheck(**check) for check in record["layers"]]
-        end = record["end_to_end"]
-        alone = EndToEnd(**{**end, "layers": [LayerCheck(**check) for check in end["layers"]]})
-        return cls(**{**record, "layers": layers, "end_to_end": alone})
 
     @property
     def ok(self) -> bool:
