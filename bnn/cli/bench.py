@@ -15,6 +15,7 @@ from ..runtime import MOST_THREADS, Model, load
 from ..runtime.progress import live, progress
 from ..runtime.report import quantity, table
 from .common import json_option, net_argument, print_json
+from .inputs import random_arrays
 
 _SECONDS = 2.0  # a measurement that takes longer stops before all repeats
 
@@ -51,15 +52,11 @@ def bench(
     If the third quartile is far above the median, the machine was doing other work.
     """
     model = load(net, kernels=kernels)
-    rng = np.random.default_rng(0)
     results = []
     profiles = []
     with progress("bench", len(batches) * (len(threads) + layers), live()) as advance:
         for batch in batches:
-            x = [
-                (rng.random((batch, *shape), np.float32) * (1 if dtype == np.float32 else 127)).astype(dtype)
-                for shape, dtype in zip(model.input_shapes, model.input_dtypes, strict=True)
-            ]
+            x = random_arrays(model, batch, seed=0)
             for count in threads:
                 results.append(_measure(model, x, count, repeats))
                 advance(1)

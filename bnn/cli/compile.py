@@ -11,8 +11,7 @@ from ..errors import InputError
 from ..runtime import Model
 from ..runtime.progress import note, waiting
 from .apart import Limits, limit_options, run_apart
-from .common import json_option, keras_argument, model_record, parse_shape, print_json, unsafe_option
-from .outputs import check_outputs
+from .common import check_outputs, json_option, keras_argument, model_record, parse_shape, print_json, unsafe_option
 
 
 @click.command("compile", short_help="Compile a Keras or Larq model to a .bnn file.")

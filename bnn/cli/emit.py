@@ -1,11 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn emit: other forms of a compiled network."""
+"""bnn emit: other forms of a compiled network; nir: as spikes, for neuromorphic simulators and chips."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
+from pathlib import Path
+
 import click
 
-from .emit_nir import emit_nir_command
+from ..compiler import emit_nir
+from ..emit.nir.write import PROFILES
+from ..errors import InputError
+from ..runtime import load
+from ..runtime.progress import waiting
+from .common import check_outputs, check_suffix, json_option, net_argument, print_json
+from .inputs import Reading, read_arrays, reading_options
 
 
 @click.group(short_help="Write other forms of a .bnn file.")
@@ -13,4 +23,35 @@ def emit() -> None:
     """Write a compiled network in another form."""
 
 
-emit.add_command(emit_nir_command)
+@emit.command("nir", short_help="Write a spiking network that equals a .bnn file.")
+@net_argument
+@click.argument("output", metavar="[OUT.nir]", required=False, type=click.Path(dir_okay=False, path_type=str))
+@click.option("--profile", type=click.Choice(PROFILES), default="if", show_default=True,
+              help="Neurons: integrate-and-fire (if), leaky (lif), the same on vectors (flat, cuba).")  # fmt: skip
+@click.option("--proof", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
+              help="Inputs for the proof: .npy, .npz or image files.  Default: random.")  # fmt: skip
+@reading_options
+@json_option
+def emit_nir_command(
+    net: str, output: str | None, profile: str, files: tuple[str, ...], reading: Reading, as_json: bool
+) -> None:
+    """Write NET.bnn as a spiking network in NIR, with a proof that they are equal (.proof.npz, .proof.json).
+
+    The file begins where the network's values are bits; the command names the layers before that, the encoder.  If the
+    network has no equal as spikes, for example because of a real-valued shortcut, an error names the layer and nothing
+    is written.  Check the file in a simulator with `bnn verify --nir OUT.nir NET.bnn`.
+    """
+    target = output or f"{Path(net).stem}.nir"
+    proof = f"{os.path.splitext(target)[0]}.proof"
+    check_outputs({"OUT.nir": target, "the proof": f"{proof}.npz", "the proof's text": f"{proof}.json"}, [net, *files])
+    check_suffix("OUT.nir", target, (".nir", ".h5", ".hdf5"))
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise InputError(f"{target}: exists and is not a regular file; give the name of a file")
+    model = load(net)
+    proof_inputs = read_arrays(model, files, reading) if files else None
+    with waiting(f"writing {target}"):
+        summary = emit_nir(model, target, profile=profile, proof_inputs=proof_inputs)
+    if as_json:
+        print_json(asdict(summary))
+    else:
+        print(summary)

@@ -16,9 +16,8 @@ from ..runtime import Model, load
 from ..runtime.arrays import Inputs
 from ..runtime.files import replacing
 from ..runtime.progress import live
-from .common import json_option, net_argument, print_json, was_given
+from .common import check_outputs, check_suffix, json_option, net_argument, print_json, was_given
 from .inputs import Reading, read_arrays, read_labels, reading_options
-from .outputs import check_outputs, check_suffix
 
 _RULE_OPTIONS = ("step", "window", "count", "tau", "level")
 # Options of only some modes; all other options are for every mode.

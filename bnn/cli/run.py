@@ -17,9 +17,8 @@ from ..runtime import Model, load
 from ..runtime.files import replacing
 from ..runtime.progress import live, note
 from ..runtime.report import quantity, table
-from .common import json_option, net_argument, print_json, threads_option
+from .common import check_outputs, check_suffix, json_option, net_argument, print_json, threads_option
 from .inputs import Reading, read_arrays, read_labels, reading_options
-from .outputs import check_outputs, check_suffix
 
 
 @click.command(short_help="Run a .bnn file on arrays or images.")

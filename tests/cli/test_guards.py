@@ -20,8 +20,8 @@ from bnn import errors
 from bnn._types import Array
 from bnn.cli import apart, bench, child, common, inputs, run
 from bnn.cli.apart import Limits
+from bnn.cli.common import check_outputs, check_suffix
 from bnn.cli.inputs import Reading
-from bnn.cli.outputs import check_outputs, check_suffix
 
 PLAIN = Reading(None, 0.0, False)
 F32 = np.dtype(np.float32)

@@ -14,7 +14,7 @@ import pytest
 
 import bnn
 from bnn.cli import run as run_module
-from bnn.cli.outputs import check_outputs
+from bnn.cli.common import check_outputs
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import Graph
