@@ -59,8 +59,14 @@ def compile(
         CompileError: the model or file cannot be read, or ``require_binary`` is not met.
         SetupError: TensorFlow, or the Keras version that the file needs, is not installed.
     """
-    data = compile_bytes(model, input_shape, require_binary, unsafe, dump_after, dump, input_dtype)
-    return Model.from_bytes(data, max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
+    source = open_source(model, unsafe=unsafe, input_shape=input_shape).graph(input_dtype)
+    graph = lower(source, dump_after, dump)
+    stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
+    if require_binary and stay_float:
+        reasons = "; ".join(f"'{n.name}': {n.note or 'float'}" for n in stay_float)
+        count = "1 layer is" if len(stay_float) == 1 else f"{len(stay_float)} layers are"
+        raise CompileError(f"{count} not binary: {reasons}")
+    return Model.from_bytes(encode(graph), max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
 
 
 def _reads_input(node: Node) -> bool:
@@ -72,26 +78,6 @@ def _reads_input(node: Node) -> bool:
         return OPS[x.op].moves or OPS[x.op].scales or first_half
 
     return all(x.op == "input" for x in sources(node.inputs[0], past))
-
-
-def compile_bytes(
-    model: object,
-    input_shape: Sequence[int] | None = None,
-    require_binary: bool = False,
-    unsafe: bool = False,
-    dump_after: str | None = None,
-    dump: Callable[[str], object] = print,
-    input_dtype: str | Mapping[str, str] | None = None,
-) -> bytes:
-    """Like ``compile``, but return the bytes of the .bnn file."""
-    source = open_source(model, unsafe=unsafe, input_shape=input_shape).graph(input_dtype)
-    graph = lower(source, dump_after, dump)
-    stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
-    if require_binary and stay_float:
-        reasons = "; ".join(f"'{n.name}': {n.note or 'float'}" for n in stay_float)
-        count = "1 layer is" if len(stay_float) == 1 else f"{len(stay_float)} layers are"
-        raise CompileError(f"{count} not binary: {reasons}")
-    return encode(graph)
 
 
 def emit_nir(

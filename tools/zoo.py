@@ -34,7 +34,6 @@ import bnn
 from bench import MissingError, document, peers, zoo_networks
 from bench.networks import ZOO
 from bench.timing import measure
-from bnn.compiler import compile_bytes
 from bnn.importers.tensorflow.load import freeze
 from bnn.verification.layers import verify
 from training import _tf
@@ -80,7 +79,7 @@ def run(name: str, count: int, rounds: int, peer_names: Sequence[str], seed: int
     keras_model = zoo_networks.build(name, seed)
     frozen = freeze(keras_model)
     begin = time.perf_counter()
-    model = bnn.Model.from_bytes(data := compile_bytes(frozen))
+    model = bnn.Model.from_bytes(bnn.compile(frozen).to_bytes())  # within the default limits
     seconds = time.perf_counter() - begin
     x = zoo_networks.images(count, seed + 2)
     report = verify(frozen, model, x, batch_size=min(count, 4))
@@ -96,7 +95,7 @@ def run(name: str, count: int, rounds: int, peer_names: Sequence[str], seed: int
         binary_layers=len(bits),
         larq_binary_layers=len(wanted),
         missing=sorted(wanted - bits),
-        bytes=len(data),
+        bytes=model.nbytes,
         seconds=seconds,
         images=count,
         classes_different=int(np.count_nonzero(expected.argmax(axis=1) != model(x).argmax(axis=1))),

@@ -133,11 +133,11 @@ def _load_tensorflow() -> None:
 
 
 def _compile(answers: Answers, model: str, **options: Any) -> tuple[None, bytes]:
-    from ..compiler import compile_bytes
+    from ..compiler import compile
 
     _load_tensorflow()
     answers.send("working")
-    return None, compile_bytes(model, dump=lambda text: answers.send("dump", text), **options)
+    return None, compile(model, dump=lambda text: answers.send("dump", text), **options).to_bytes()
 
 
 def _network_and_data(net: str, files: list[str], reading: dict[str, Any], count: int, seed: int) -> tuple[Any, Any]:

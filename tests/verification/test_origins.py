@@ -220,13 +220,17 @@ def test_what_prepares_has_no_weights() -> None:
 def test_how_a_compiled_model_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its size; and what was asked for is handed on."""
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(compiler, "compile_bytes", lambda *arguments: seen.setdefault("asked", arguments))
-    monkeypatch.setattr(bnn.Model, "from_bytes", lambda data, **options: seen.setdefault("options", options))
+    opened = SimpleNamespace(graph=lambda input_dtype: seen.update(input_dtype=input_dtype) or x(1, 1, 2))
+    monkeypatch.setattr(compiler, "open_source", lambda model, **options: seen.update(options) or opened)
+    monkeypatch.setattr(compiler, "lower", lambda *arguments: seen.update(lowered=arguments[1:]) or graph(x(1, 1, 2)))
+    monkeypatch.setattr(compiler, "encode", lambda graph: b"")
+    monkeypatch.setattr(bnn.Model, "from_bytes", lambda data, **options: seen.update(options))
     bnn.compile(1, input_shape=(2,), input_dtype="int8", require_binary=True, unsafe=True, dump_after="all", dump=len)
-    assert seen == {"asked": (1, (2,), True, True, "all", len, "int8"), "options": {"max_bytes": compiler.NO_LIMIT}}
-    seen.clear()
+    source = {"unsafe": True, "input_shape": (2,), "input_dtype": "int8"}
+    assert seen == {**source, "lowered": ("all", len), "max_bytes": compiler.NO_LIMIT}
     bnn.compile(1)
-    assert seen["asked"] == (1, None, False, False, None, print, None)
+    source = {"unsafe": False, "input_shape": None, "input_dtype": None}
+    assert seen == {**source, "lowered": (None, print), "max_bytes": compiler.NO_LIMIT}
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -239,11 +243,11 @@ def test_binary_layers_are_required(count: int, monkeypatch: pytest.MonkeyPatch)
     opened = SimpleNamespace(graph=lambda input_dtype: seen.update(input_dtype=input_dtype) or graph(data))
     monkeypatch.setattr(compiler, "open_source", lambda model, **options: seen.update(options) or opened)
     options = {"unsafe": True, "input_shape": (1, 1, 2), "input_dtype": "int8"}
-    compiler.compile_bytes(None, **options)
+    bnn.compile(None, **options)
     assert seen == options
     if not count:
-        compiler.compile_bytes(None, require_binary=True)
+        bnn.compile(None, require_binary=True)
         return
     with pytest.raises(bnn.CompileError, match=f"^{count} layers? (is|are) not binary: 'float 0': ") as error:
-        compiler.compile_bytes(None, require_binary=True)
+        bnn.compile(None, require_binary=True)
     assert all(f"'float {i}': " in str(error.value) for i in range(count)) and "'first'" not in str(error.value)
