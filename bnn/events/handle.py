@@ -9,8 +9,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, UnsupportedOpError
-from ..runtime.context import Pulse
-from ..runtime.handles import FLOATS, Memory, Opened, check, problem_text
+from ..runtime.handles import FLOATS, Memory, Opened, Pulse, check, problem_text
 from ..runtime.native import ffi, lib
 from .report import LayerCounts
 

@@ -6,6 +6,7 @@ The runtime does not use this module; it is for code that derives something else
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass, fields
@@ -145,9 +146,7 @@ class _Reader:
     def _constant(self, tensor: _Tensor) -> Array:
         shape = tensor.shape
         pixel = words(shape[-1]) if tensor.dtype is DType.b1 else shape[-1]
-        count = pixel
-        for d in shape[:-1]:
-            count *= d
+        count = math.prod(shape[:-1]) * pixel
         at = tensor.placement.offset
         if tensor.encoding:
             if 4 * count > len(self.data) + MOST_SHARED:

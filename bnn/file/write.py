@@ -16,7 +16,7 @@ from ..ir.ops import OPS, SLOTS
 from ..ir.ops.record import stored_words
 from .bits import pack
 from .coding import Encoding, encodings
-from .layout import HEADER, OP, SIGNATURE, TENSOR, VERSION, aligned
+from .layout import ALIGNMENT, HEADER, OP, SIGNATURE, TENSOR, VERSION, aligned
 
 LARGEST_HALO = 2**16 - 1
 
@@ -28,8 +28,7 @@ def encode(graph: Graph) -> bytes:
     """
     if not graph.placements or not graph.schedule:
         raise CompileError("the graph has no memory plan: run the passes up to plan_arena first")
-    strings = _Strings()
-    data = _Data()
+    strings, data = _Section(), _Section(ALIGNMENT)  # constants have cache lines of their own
     tensors = [*graph.inputs, *_constants(graph), *graph.schedule]
     number = {node: i for i, node in enumerate(tensors)}
     filters = _filters(graph)
@@ -55,34 +54,21 @@ def encode(graph: Graph) -> bytes:
     return bytes(out)
 
 
-class _Strings:
-    """The string section: each text once."""
+class _Section:
+    """A section of the file that holds each text or constant once, at multiples of ``alignment`` bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, alignment: int = 1) -> None:
         self.bytes = bytearray()
-        self._known: dict[str, tuple[int, int]] = {"": (0, 0)}
-
-    def add(self, text: str) -> tuple[int, int]:
-        if text not in self._known:
-            raw = text.encode()
-            self._known[text] = (len(self.bytes), len(raw))
-            self.bytes += raw
-        return self._known[text]
-
-
-class _Data:
-    """The data section: each constant once, on its own cache lines."""
-
-    def __init__(self) -> None:
-        self.bytes = bytearray()
-        self._known: dict[bytes, int] = {}
+        self._alignment = alignment
+        self._known = {b"": 0}
 
     def add(self, raw: bytes) -> tuple[int, int]:
         """(offset, bytes)"""
+        size = aligned(len(raw), self._alignment)
         if raw not in self._known:
             self._known[raw] = len(self.bytes)
-            self.bytes += raw.ljust(aligned(len(raw)), b"\0")
-        return self._known[raw], aligned(len(raw))
+            self.bytes += raw.ljust(size, b"\0")
+        return self._known[raw], size
 
 
 def _constants(graph: Graph) -> list[Node]:
@@ -121,7 +107,7 @@ def _names(graph: Graph) -> dict[Node, str]:
     return names
 
 
-def _tensor(graph: Graph, node: Node, name: str, strings: _Strings, data: _Data, coded: bool) -> bytes:
+def _tensor(graph: Graph, node: Node, name: str, strings: _Section, data: _Section, coded: bool) -> bytes:
     place = graph.placements[node]
     shape = node.type.shape or (1,)
     halo = (place.halo.top, place.halo.left, place.halo.bottom, place.halo.right)
@@ -143,16 +129,16 @@ def _tensor(graph: Graph, node: Node, name: str, strings: _Strings, data: _Data,
         0,
         offset,
         size,
-        *strings.add(name),
-        *strings.add(origin),
+        *strings.add(name.encode()),
+        *strings.add(origin.encode()),
     )
 
 
-def _op(node: Node, number: dict[Node, int], strings: _Strings) -> bytes:
+def _op(node: Node, number: dict[Node, int], strings: _Section) -> bytes:
     words = b"".join(attribute_words(node.attrs))
     inputs = struct.pack(f"<{len(node.inputs)}I", *(number[i] for i in node.inputs))
     size = aligned(OP.size + len(inputs) + len(words), 8)
-    texts = (*strings.add(node.name), *strings.add(node.note))
+    texts = (*strings.add(node.name.encode()), *strings.add(node.note.encode()))
     head = OP.pack(OPS[node.op].opcode, size, len(node.inputs), number[node], *texts)
     return (head + inputs + words).ljust(size, b"\0")
 

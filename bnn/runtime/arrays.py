@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,16 +31,29 @@ def batched(shape: Shape) -> str:
     return "(" + ", ".join(["N", *map(str, shape)]) + ")"
 
 
-class Takes(NamedTuple):
-    """The inputs of a network: per input its name, the shape of an image, and its dtype."""
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor: shape without the batch, ``bytes`` of one image with its halo (top, left, bottom, right).
 
-    names: Sequence[str]
-    shapes: Sequence[Shape]
-    dtypes: Sequence[np.dtype[Any]]
+    ``dtype`` is f32, b1, i32, u8 or i8; ``storage`` is input, output, arena or constant; ``offset`` is in the arena of
+    one image, in the file (constants; ``bytes`` is then the size there), or the input's or output's index.  ``origin``
+    is the tensor of the source graph with the same value, or "".
+    """
+
+    index: int
+    name: str
+    origin: str
+    dtype: str
+    storage: str
+    shape: Shape
+    halo: tuple[int, int, int, int]
+    offset: int
+    bytes: int
 
 
-def check_inputs(x: object, takes: Takes, least: int = 0, convert: bool = False) -> list[Inputs]:
-    """One C-contiguous array (N, *shape) of the right dtype per input, all with the same N, at least ``least``.
+def check_inputs(x: object, inputs: Sequence[TensorInfo], least: int = 0, convert: bool = False) -> list[Inputs]:
+    """One C-contiguous array (N, *shape) of the right dtype per input of a network, all with the same N, at least
+    ``least``.
 
     ``x`` is an array (one input), a list or tuple in the inputs' order, or a dict by input name.  Contiguous arrays are
     used directly, others are copied.  ``convert``: a float input also takes other numbers.
@@ -48,11 +62,10 @@ def check_inputs(x: object, takes: Takes, least: int = 0, convert: bool = False)
         InputTypeError: an array's dtype is not the input's, or an argument is not an array.
         InputError: an array's shape, or the number or names of the inputs, are not the model's.
     """
-    names = takes.names
-    arrays = _by_input(x, names)
+    names = [t.name for t in inputs]
     checked = [
-        check_array(a, f"input '{name}'", shape, dtype, convert)
-        for a, name, shape, dtype in zip(arrays, names, takes.shapes, takes.dtypes, strict=True)
+        check_array(array, f"input '{t.name}'", t.shape, INPUT_DTYPES[t.dtype], convert)
+        for array, t in zip(_by_input(x, names), inputs, strict=True)
     ]
     for array, name in zip(checked, names, strict=True):
         if len(array) != len(checked[0]):
@@ -106,23 +119,26 @@ def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], conver
 
 
 def check_outputs(
-    out: Floats | Sequence[Floats], inputs: Sequence[Inputs], names: Sequence[str], shapes: Sequence[Shape]
+    out: Floats | Sequence[Floats], inputs: Sequence[Inputs], outputs: Sequence[TensorInfo]
 ) -> list[Floats]:
-    """The caller's output arrays: one float32, C-contiguous, writable (N, *shape) per output, sharing no memory.
+    """The caller's output arrays: one float32, C-contiguous, writable (N, *shape) per output of a network, sharing no
+    memory.
 
     Raises:
         InputTypeError: something is not a NumPy array of float32.
         InputError: an array is wrong in any other way.
     """
     arrays: list[Any] = list(out) if isinstance(out, (list, tuple)) else [out]
-    if len(arrays) != len(names):
-        raise InputError(f"out: the model has {len(names)} outputs ({_listed(names)}), found {len(arrays)} arrays")
+    if len(arrays) != len(outputs):
+        names = _listed([t.name for t in outputs])
+        raise InputError(f"out: the model has {len(outputs)} outputs ({names}), found {len(arrays)} arrays")
     taken: list[tuple[str, Inputs]] = [("an input", x) for x in inputs]
-    for array, name, shape in zip(arrays, names, shapes, strict=True):
+    for array, tensor in zip(arrays, outputs, strict=True):
+        name = tensor.name
         if not isinstance(array, np.ndarray) or array.dtype != FLOAT32:
             found = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
             raise InputTypeError(f"out '{name}': found {found}, expected a NumPy array of float32")
-        expected = (len(inputs[0]), *shape)
+        expected = (len(inputs[0]), *tensor.shape)
         if array.shape != expected:
             raise InputError(f"out '{name}': found shape {array.shape}, expected {expected}")
         if not (array.flags.c_contiguous and array.flags.aligned):

@@ -13,20 +13,9 @@ import numpy as np
 
 from .._types import Floats
 from ..errors import ClosedModelError, EnvironmentVariableError, InputTypeError, ModelFormatError
-from .arrays import Inputs, Shape, batched, check_count, check_inputs, check_outputs
-from .context import Context
+from .arrays import INPUT_DTYPES, Inputs, Shape, TensorInfo, batched, check_count, check_inputs, check_outputs
 from .files import path_text, replacing
-from .handles import (
-    NO_LIMIT,
-    Macs,
-    Memory,
-    Opened,
-    OpInfo,
-    TensorInfo,
-    available_kernels,
-    map_file,
-    select_kernels,
-)
+from .handles import NO_LIMIT, Context, Macs, Memory, Opened, OpInfo, map_file, select_kernels
 from .progress import progress as progress_bar
 
 if TYPE_CHECKING:  # rarely needed modules are imported when used
@@ -34,8 +23,6 @@ if TYPE_CHECKING:  # rarely needed modules are imported when used
     from .stepper import Stepper
 
 Outputs = Floats | Sequence[Floats]
-
-__all__ = ["Macs", "Model", "OpInfo", "TensorInfo", "available_kernels", "load"]
 
 MOST_THREADS = 256
 # Images run together by one worker: enough that a dense layer's weights are read once for many images.
@@ -165,12 +152,12 @@ class Model:
 
     def _run(self, x: object, out: Outputs | None, workers: int, images_per_call: int | None, show: bool) -> Any:
         opened = self._open()
-        inputs = check_inputs(x, opened.takes)
+        inputs = check_inputs(x, opened.inputs)
         batch = len(inputs[0])
         if out is None:
             outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
         else:
-            outputs = check_outputs(out, inputs, self.output_names, self.output_shapes)
+            outputs = check_outputs(out, inputs, opened.outputs)
         step = images_per_call or (batch if opened.whole_batch else self._images_per_call * workers)
         if batch:
             context, idle = self._context(opened, self._images_together(opened, min(step, batch)), workers)
@@ -195,7 +182,7 @@ class Model:
 
         Raises like ``model(x)``.
         """
-        return check_inputs(x, self._open().takes, least, convert)
+        return check_inputs(x, self._open().inputs, least, convert)
 
     def _context(self, opened: Opened, images: int, workers: int) -> tuple[Context, list[Context]]:
         """An idle context, or a new one, and the list to put it back on."""
@@ -222,7 +209,7 @@ class Model:
         from .stepper import activations
 
         opened = self._open()
-        inputs = check_inputs(x, opened.takes)
+        inputs = check_inputs(x, opened.inputs)
         return activations(opened, inputs, max(len(inputs[0]), 1) if opened.whole_batch else MICRO_BATCH)
 
     def stepper(self, images: int) -> Stepper:
@@ -243,7 +230,7 @@ class Model:
         from .report import profile
 
         opened = self._open()
-        inputs = check_inputs(x, opened.takes, least=1)
+        inputs = check_inputs(x, opened.inputs, least=1)
         batch = len(inputs[0])
         check_count(repeats, "repeats")
         outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
@@ -289,12 +276,12 @@ class Model:
     @property
     def input_shapes(self) -> list[Shape]:
         """Per input, the shape of one image: an array is (N, *shape)."""
-        return list(self._open().takes.shapes)
+        return [t.shape for t in self._open().inputs]
 
     @property
     def input_dtypes(self) -> list[np.dtype[Any]]:
         """Per input, the dtype its arrays must have: float32, uint8 or int8."""
-        return list(self._open().takes.dtypes)
+        return [INPUT_DTYPES[t.dtype] for t in self._open().inputs]
 
     @property
     def output_shapes(self) -> list[Shape]:
@@ -303,7 +290,7 @@ class Model:
 
     @property
     def input_names(self) -> list[str]:
-        return list(self._open().takes.names)
+        return [t.name for t in self._open().inputs]
 
     @property
     def output_names(self) -> list[str]:
@@ -378,15 +365,7 @@ class Model:
         self.close()
 
 
-def load(
-    path: str | os.PathLike[str],
-    *,
-    kernels: str | None = None,
-    max_bytes: int | None = None,
-    max_work: int | None = None,
-) -> Model:
-    """Open a .bnn file; see :meth:`Model.from_file`."""
-    return Model.from_file(path, kernels=kernels, max_bytes=max_bytes, max_work=max_work)
+load = Model.from_file
 
 
 def _limits(max_bytes: int | None, max_work: int | None) -> tuple[int, int]:

@@ -22,11 +22,9 @@ def progress(label: str, total: int, enabled: bool = True) -> AbstractContextMan
     return _unfailing(lambda: _bar(label, total), True) if enabled else _SILENT  # every call of a model comes here
 
 
-@contextmanager
-def waiting(text: str) -> Iterator[Texts]:
+def waiting(text: str) -> AbstractContextManager[Texts]:
     """A spinner for a long wait; yields a function that changes its text."""
-    with _unfailing(lambda: _spinner(text), live()) as update:
-        yield update
+    return _unfailing(lambda: _spinner(text), live())
 
 
 def note(text: str) -> None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .handles import Opened, TensorInfo
+from .arrays import TensorInfo
+from .handles import Opened
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]) -> str:

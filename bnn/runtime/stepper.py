@@ -7,9 +7,8 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import InputError
-from .arrays import FLOAT32, INPUT_DTYPES, Inputs, check_array, check_count
-from .context import Context
-from .handles import FLOATS, Opened, OpInfo, TensorInfo, check
+from .arrays import FLOAT32, INPUT_DTYPES, Inputs, TensorInfo, check_array, check_count
+from .handles import FLOATS, Context, Opened, OpInfo, check
 from .native import ffi, lib
 
 

@@ -18,7 +18,7 @@ from bnn.ir import interpret
 from bnn.ir.graph import DType, Node
 from bnn.ir.ops import ConvAttrs, PoolAttrs, constant, input_node, make
 from bnn.runtime import Model, available_kernels
-from bnn.runtime.context import Context
+from bnn.runtime.handles import Context
 from op_graphs import plan, signs
 
 

@@ -18,7 +18,7 @@ import pytest
 import bnn
 from bnn import errors
 from bnn.events import EventEngine
-from bnn.runtime import Model, build, context, handles
+from bnn.runtime import Model, build, handles
 
 ROOT = Path(__file__).resolve().parents[2]
 WRAPPED = (
@@ -170,7 +170,7 @@ def test_threads_that_do_not_start(small: Any, monkeypatch: pytest.MonkeyPatch, 
     create.at = 0
     before = threading.active_count(), alive(held)
     with monkeypatch.context() as refused:
-        refused.setattr(context, "lib", Library(lib, "bnn_pool_create", create))
+        refused.setattr(handles, "lib", Library(lib, "bnn_pool_create", create))
         with pytest.raises(errors.InputError, match=f"cannot start {count - 1} threads; use fewer"):
             model.predict(x, threads=count)
     assert (threading.active_count(), alive(held)) == before

@@ -49,8 +49,8 @@ def test_alone_it_says_nothing(site: Path) -> None:
 def test_over_the_other_it_warns_and_works(site: Path, record: str) -> None:
     """This one was installed last: its files are there, until the other one is removed."""
     foreign(site, record)
-    out, err = python(site, "import bnn; print(bnn.load.__name__)")
-    assert out == "load\n" and "RuntimeWarning: another package called 'bnn'" in err
+    out, err = python(site, "import bnn; print(bnn.Model.__name__)")
+    assert out == "Model\n" and "RuntimeWarning: another package called 'bnn'" in err
     assert record in err and str(site) in err and REPAIR in err
 
 

@@ -22,9 +22,8 @@ from bnn.file.write import encode
 from bnn.ir.graph import DType, Node
 from bnn.ir.ops import ClampAttrs, ConvAttrs, constant, input_node, make
 from bnn.runtime import Model, handles
-from bnn.runtime import context as _context
 from bnn.runtime import model as runtime
-from bnn.runtime.context import Context, Pulse
+from bnn.runtime.handles import Context, Pulse
 from op_cases import CASES
 from op_graphs import plan
 from raw_model import I32, OUTPUT, changed
@@ -77,8 +76,8 @@ class Addresses:
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     """As contexts see it."""
     found = Library("bnn_context_set_poll", "bnn_context_set_profile", "bnn_pool_destroy")
-    monkeypatch.setattr(_context, "lib", found)
-    monkeypatch.setattr(_context, "ffi", Addresses())
+    monkeypatch.setattr(handles, "lib", found)
+    monkeypatch.setattr(handles, "ffi", Addresses())
     return found
 
 
@@ -261,7 +260,7 @@ def test_micro_batches(kilobytes: int, pixels: int, together: int) -> None:
 
 def test_long_work_is_polled_in_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(_context, "Pulse", lambda: made.append(1) or Pulse())
+    monkeypatch.setattr(handles, "Pulse", lambda: made.append(1) or Pulse())
     context = Context(clamp(4)._open(), 1, 1)
     function = lambda pointer: lib.BNN_OK  # noqa: E731
     for work, polled in ((lib.BNN_POLL_WORK - 1, 0), (lib.BNN_POLL_WORK, 1)):

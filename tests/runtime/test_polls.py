@@ -13,7 +13,7 @@ from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir.ops import ClampAttrs, ConvAttrs, SliceAttrs, constant, input_node, make
 from bnn.runtime import Model
-from bnn.runtime.context import Context
+from bnn.runtime.handles import Context
 from op_graphs import plan, signs
 
 

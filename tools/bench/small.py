@@ -16,7 +16,7 @@ import bnn
 from bench.timing import measure
 from bnn._native import lib
 from bnn.runtime import Model
-from bnn.runtime.context import Context
+from bnn.runtime.handles import Context
 
 _IMPORT = "import time; t = time.perf_counter(); import bnn; print(time.perf_counter() - t)"
 

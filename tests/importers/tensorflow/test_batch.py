@@ -225,7 +225,7 @@ def test_memory(rng: np.random.Generator) -> None:
     shape, layer = LAYERS["conv"]
     compiled = bnn.compile(two(shape, layer("magnitude_aware_sign")))
     opened = compiled._open()
-    sizes = [bnn.runtime.context.Context(opened, 64, workers)._memory.size for workers in (1, 8)]
+    sizes = [bnn.runtime.handles.Context(opened, 64, workers)._memory.size for workers in (1, 8)]
     assert sizes[1] < 1.5 * sizes[0]
     for count in (3, 5, 9):
         compiled(eighths(rng, count, shape))
@@ -241,7 +241,7 @@ def test_a_context_that_is_too_small(rng: np.random.Generator) -> None:
     inputs = ffi.new("const void *[]", [ffi.from_buffer(x)])
     outputs = ffi.new("float *[]", [ffi.from_buffer("float[]", y)])
     for images, status in ((2, lib.BNN_ERROR_BATCH), (3, lib.BNN_OK), (4, lib.BNN_OK)):
-        context = bnn.runtime.context.Context(opened, images, 1)
+        context = bnn.runtime.handles.Context(opened, images, 1)
         assert lib.bnn_run(context.pointer, inputs, outputs, 3) == status
         assert (status == lib.BNN_OK) == np.array_equal(y, compiled(x))
         y[:] = 0
