@@ -53,10 +53,6 @@ class _Remote(Exception):
         return f"\n{self.args[0]}"
 
 
-class _Unforeseen(Exception):
-    """An unexpected error in the other process."""
-
-
 def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options --max-memory and --timeout, passed on as one argument ``limits``."""
 
@@ -187,7 +183,7 @@ def _error(model: str, limits: Limits, found: Mapping[str, Any]) -> Exception:
     elif "errno" in found:
         error = OSError(found["errno"], found["strerror"], found["filename"])
     else:
-        error = _Unforeseen(found["text"])
+        error = RuntimeError(found["text"])  # unforeseen: a bug
     error.__cause__ = _Remote(found["traceback"])
     return error
 

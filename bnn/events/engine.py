@@ -109,7 +109,20 @@ class EventEngine:
 
         Returns "incremental" or "synchronous"; raises InputError if the engine must be incremental and cannot be.
         """
-        self._prepare(data)
+        self._mode, self._why = "synchronous", ""
+        if self._encoder == "synchronous":
+            return self._mode
+        values = np.append(data.reshape(-1), np.float32(self.blank))  # those of the state included
+        step = exact_step(values) if np.isfinite(values).all() else None
+        why = "inputs are not multiples of a power of two" if step is None else ""
+        if step is not None:
+            why = self._engine.expect(step, float(np.abs(values).max()))
+        if not why:
+            self._mode = "incremental"
+        elif self._encoder == "incremental":
+            raise InputError(f"incremental encoder: {why}; use encoder='synchronous'")
+        else:
+            self._why = why
         return self._mode
 
     def output(self, index: int = 0) -> Floats:
@@ -165,7 +178,7 @@ class EventEngine:
                 most = f"{MOST_SPIKES:,} ({MOST_SPIKES * 24 / 1e9:.0f} GB); run without, or a smaller image or network"
                 raise InputError(f"trace: found {count:,} spikes, expected at most {most}")
             room = count + count // 8  # run again; in random order a few more spikes may come
-        return ImageRun(image, index, order, outputs, label, self.report(), self.blank, spikes)
+        return ImageRun(outputs, label, self.report(), image, index, order, self.blank, spikes)
 
     def _arrive(
         self, image: Floats, index: Array, room: int, advance: Callable[[int], None]
@@ -173,7 +186,7 @@ class EventEngine:
         """(outputs over time, the spikes that had room, the number of all spikes)"""
         engine = self._engine
         self.reset()
-        self._prepare(image[None])
+        self.prepare(image[None])
         outputs = np.empty((len(index) + 1, self._opened.outputs[0].shape[-1]), np.float32)
         outputs[0] = self._scores()
         now = np.full(image.shape, self.blank, np.float32)
@@ -212,7 +225,7 @@ class EventEngine:
             raise InputError(f"stream: found {len(video)} frames, expected at least two")
         self._check(video, label)
         self._reset([video[0]])
-        self._prepare(video)
+        self.prepare(video)
         count = len(video) - 1
         own, other = np.zeros(count, np.int64), np.zeros(count, np.int64)
         outputs = np.empty((len(video), *self._opened.outputs[0].shape), np.float32)
@@ -237,8 +250,8 @@ class EventEngine:
         up, down, synops, events = np.moveaxis(np.diff(counts, axis=0), 1, 0)
         changed = np.count_nonzero(video[1:] != video[:-1], axis=tuple(range(1, video.ndim)))
         return StreamRun(
-            changed, synops.sum(axis=1), up, down, events.sum(axis=1), own, other, outputs, label, wrong, compare,
-            self.report(count),
+            outputs, label, self.report(count), changed, synops.sum(axis=1), up, down, events.sum(axis=1), own, other,
+            wrong, compare,
         )  # fmt: skip
 
     # -- a camera's events ----------------------------------------------------------------------------------------
@@ -279,7 +292,7 @@ class EventEngine:
         levels = bit_values(self.blank if off is None else off, on)
         self._check(levels, label)
         self._reset([np.full(shape, levels[0], np.float32)])
-        self._prepare(levels)
+        self.prepare(levels)
         times, seen, changed = (np.zeros(steps, np.int64) for _ in range(3))
         outputs, counts = [self._scores()], [self._engine.counts()]
         last = np.zeros(shape, bool)
@@ -297,8 +310,8 @@ class EventEngine:
                 advance(1)
         up, down = np.moveaxis(np.diff(counts, axis=0)[:, :2], 1, 0)
         return RecordingRun(
-            how, start, times, seen, changed, up, down, np.array(outputs), label, len(recording.t), recording.dropped,
-            self.report(max(steps, 1)),
+            np.array(outputs), label, self.report(max(steps, 1)), how, start, times, seen, changed, up, down,
+            len(recording.t), recording.dropped,
         )  # fmt: skip
 
     # -- inside ---------------------------------------------------------------------------------------------------
@@ -332,23 +345,6 @@ class EventEngine:
             check_count(label, "label", self._opened.outputs[0].shape[-1] - 1, 0)
         check_finite(values)
 
-    def _prepare(self, data: Floats) -> None:
-        """Choose the encoder for inputs with the values of ``data`` (those of the state included)."""
-        self._mode, self._why = "synchronous", ""
-        if self._encoder == "synchronous":
-            return
-        values = np.append(data.reshape(-1), np.float32(self.blank))
-        step = exact_step(values) if np.isfinite(values).all() else None
-        why = "inputs are not multiples of a power of two" if step is None else ""
-        if step is not None:
-            why = self._engine.expect(step, float(np.abs(values).max()))
-        if not why:
-            self._mode = "incremental"
-        elif self._encoder == "incremental":
-            raise InputError(f"incremental encoder: {why}; use encoder='synchronous'")
-        else:
-            self._why = why
-
     def _scores(self) -> Floats:
         """The first output; if it is an image, its first pixel."""
         return np.asarray(self._engine.output().reshape(-1, self._opened.outputs[0].shape[-1])[0])
@@ -362,10 +358,8 @@ class EventEngine:
     def _image(self, x: Any) -> Floats:
         shape = self._single_shape()
         array = np.asarray(x)
-        (image,) = self._floats(array[None] if array.shape == shape else array)
-        if len(image) != 1:
-            raise InputError(f"x: found {len(image)} images, expected one")
-        return np.asarray(image[0])
+        (image,) = self._inputs(array[None] if array.shape == shape else array)
+        return image
 
     def _floats(self, x: Any) -> list[Floats]:
         """The values, checked; bytes become floats."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, UnsupportedOpError
-from ..runtime.handles import FLOATS, Memory, Opened, Pulse, check, problem_text
+from ..runtime.handles import FLOATS, Memory, Opened, Pulse, check, problem_field, problem_text
 from ..runtime.native import ffi, lib
 from .report import LayerCounts
 
@@ -53,9 +53,9 @@ class Engine:
             )
         if status == lib.BNN_ERROR_OPCODE:
             raise UnsupportedOpError(
-                f"{_what(problem)}: the event engine runs bits, and real values only before the first bits and after "
-                "the last; a shortcut of real values between binary layers is not a spike, nor are numbers of several "
-                "bits: leave them out, or use model(x)"
+                f"{problem_field(problem)}: the event engine runs bits, and real values only before the first bits and "
+                "after the last; a shortcut of real values between binary layers is not a spike, nor are numbers of "
+                "several bits: leave them out, or use model(x)"
             )
         self._check(status, "events")
         self.pointer = engine[0]
@@ -203,7 +203,3 @@ def _check_bytes(needed: int, opened: Opened) -> None:
             f"the event engine of this network needs {needed} bytes, expected at most {most}; if you trust the file, "
             "open it with a larger max_bytes=; otherwise use model(x), or compile a smaller model"
         )
-
-
-def _what(problem: Any) -> str:
-    return str(ffi.string(problem.what).decode(errors="replace"))

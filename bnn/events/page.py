@@ -53,7 +53,7 @@ def image_page(engine: EventEngine, run: ImageRun, class_names: Sequence[str] | 
         "classes": names,
         "outputs": _text(run.outputs.astype("<f4")),
         "layers": [_layer(engine, run, x) for x in run.report.layers if x.kind in ("encoder", "synapses", "pool")],
-        "table": _table(run),
+        "table": run.report.rows(),
     }
     # "</" would end the script.
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
@@ -83,18 +83,3 @@ def _layer(engine: EventEngine, run: ImageRun, layer: LayerCounts) -> dict[str, 
         "times": _text(spikes["time"].astype("<u4")),
         "neurons": _text((spikes["neuron"].astype("<u4") << 1 | (spikes["sign"] > 0)).astype("<u4")),
     }
-
-
-def _table(run: ImageRun) -> list[list[str]]:
-    rows = [["layer", "neurons", "spikes", "operations by events", "dense operations", "share"]]
-    for layer in run.report.layers:
-        share = f"{layer.synops / layer.dense:.0%}" if layer.dense else ""
-        numbers = (layer.neurons, layer.spikes, layer.synops, layer.dense)
-        rows.append([layer.name, *(f"{n:,}" for n in numbers), share])
-    total = run.report
-    if total.encoder_dense:
-        events, dense = total.synops - total.encoder_synops, total.dense - total.encoder_dense
-        share = f"{total.share_without_encoder:.0%}" if dense else ""
-        rows.append(["without the encoder", "", "", f"{events:,}", f"{dense:,}", share])
-    rows.append(["total", "", f"{total.spikes:,}", f"{total.synops:,}", f"{total.dense:,}", f"{total.share:.0%}"])
-    return rows

@@ -233,25 +233,32 @@ def _prophesee(path: Path, suffix: str, head: bytes) -> str:
 def _read_numpy(path: Path) -> Array:
     def choose(names: list[str]) -> list[str]:
         fields = _fields(names)
-        if fields is None and len(names) != 1:
+        if "" in fields and len(names) != 1:
             raise InputError(f"{path}: contains {', '.join(names)}, expected x, y, p, t or one structured array")
-        return fields or names
+        return names if "" in fields else fields
 
     loaded = load(path, choose)
     if isinstance(loaded, dict):
         if len(loaded) > 1:
             return from_fields(*loaded.values(), source=str(path))
         (loaded,) = loaded.values()
-    fields = _fields(loaded.dtype.names or ())
-    if fields is None:
-        raise InputTypeError(f"{path}: contains {loaded.dtype}, expected a structured array with fields x, y, p, t")
-    return from_fields(*(loaded[n] for n in fields), source=str(path))
+    return from_fields(*structured_columns(loaded, str(path)), source=str(path))
 
 
-def _fields(names: Sequence[str]) -> list[str] | None:
-    """The names of x, y, p and t in the file; None if one is missing."""
-    found = [next((c for c in choices if c in names), None) for choices in FIELDS]
-    return None if None in found else [name for name in found if name is not None]
+def structured_columns(events: Any, source: str) -> list[Any]:
+    """x, y, p and t of a structured array; raises InputTypeError if it is none, or has no such fields."""
+    dtype = getattr(events, "dtype", type(events).__name__)
+    fields = _fields(getattr(dtype, "names", None) or ())
+    if "" in fields:
+        missing = FIELDS[fields.index("")][0]
+        expected = f"a structured array with fields x, y, p, t; '{missing}' is missing"
+        raise InputTypeError(f"{source}: found {dtype}, expected {expected}")
+    return [events[name] for name in fields]
+
+
+def _fields(names: Sequence[str]) -> list[str]:
+    """The names of x, y, p and t among these; "" for one that is missing."""
+    return [next((c for c in choices if c in names), "") for choices in FIELDS]
 
 
 def _read_prophesee(path: Path, encoding: str) -> Array:

@@ -165,9 +165,10 @@ class Report:
             "energy": [e.as_dict() for e in self.energy()],
         }
 
-    def __str__(self) -> str:
+    def rows(self) -> list[tuple[str, ...]]:
+        """A table: its header, a row per layer, and the totals, with and without the encoder."""
         head = ("layer", "kind", "neurons", "spikes +", "spikes -", "events in", "SynOps", "dense", "share", "switched")
-        rows = [self._row(layer) for layer in self.layers]
+        rows = [head, *map(self._row, self.layers)]
         up, down = (sum(getattr(x, k) for x in self.layers) for k in ("spikes_up", "spikes_down"))
         sums = (f"{self.synops:,}", f"{self.dense:,}", f"{self.share:.1%}")
         rows.append(("total", "", "", f"{up:,}", f"{down:,}", "", *sums, ""))
@@ -175,6 +176,10 @@ class Report:
             events, dense = self.synops - self.encoder_synops, self.dense - self.encoder_dense
             share = f"{self.share_without_encoder:.1%}" if dense else ""
             rows.append(("without encoder", "", "", "", "", "", f"{events:,}", f"{dense:,}", share, ""))
+        return rows
+
+    def __str__(self) -> str:
+        head, *rows = self.rows()
         lines = [table(head, rows, ("layer", "kind"))]
         lines.append(f"{self.inferences} input{'s' if self.inferences != 1 else ''}; encoder: {self.encoder}")
         lines += list(self.notes)

@@ -18,7 +18,7 @@ from .._types import Array, Floats
 from ..errors import InputError, InputTypeError
 from ..runtime.arrays import check_count
 from ..runtime.report import quantity
-from .recordings import FIELDS, whole_columns
+from .recordings import structured_columns, whole_columns
 
 #: Each rule's parameters besides ``step``, with their defaults.
 PARAMETERS: dict[str, dict[str, float]] = {
@@ -162,18 +162,7 @@ def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: 
     check_count(shrink, "shrink")
     if np.shape(origin) != (2,) or not all(isinstance(v, (int, np.integer)) for v in origin):
         raise InputError(f"origin: found {origin!r}, expected (y, x), two whole numbers")
-    names = getattr(getattr(events, "dtype", None), "names", None)
-    if names is None:
-        found = getattr(events, "dtype", type(events).__name__)
-        raise InputTypeError(f"events: found {found}, expected a structured array with fields x, y, p, t")
-    fields = []
-    for choices in FIELDS:
-        name = next((c for c in choices if c in names), None)
-        if name is None:
-            found = ", ".join(names)
-            raise InputTypeError(f"events: found fields {found}, expected x, y, p, t; '{choices[0]}' is missing")
-        fields.append(events[name])
-    x, y, p, t = whole_columns(*fields)
+    x, y, p, t = whole_columns(*structured_columns(events, "events"))
     if len(t) and np.any(np.diff(t) < 0):
         where = int(np.flatnonzero(np.diff(t) < 0)[0]) + 1
         raise InputError(f"events: time decreases at event {where} ({t[where - 1]} to {t[where]}); sort them by t")

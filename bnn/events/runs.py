@@ -13,11 +13,13 @@ from .report import Report
 from .rules import Rule
 
 
+@dataclass(frozen=True)
 class Answering:
     """The answers of a run, at its moments: 0 is before anything arrived (a stream's first frame)."""
 
     outputs: Floats
     label: int | None
+    report: Report
 
     @property
     def moments(self) -> int:
@@ -60,6 +62,13 @@ class Answering:
     def when(self, moment: int) -> str:
         """The moment in words."""
         raise NotImplementedError
+
+    def describe(self, names: Sequence[str] | None = None) -> str:
+        """The run in words; ``names``: of the classes."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.describe()
 
     def answered(self, names: Sequence[str] | None = None) -> str:
         """answer 3 (wrong: 5)"""
@@ -106,9 +115,6 @@ class ImageRun(Answering):
     image: Floats
     index: Array
     order: str
-    outputs: Floats
-    label: int | None
-    report: Report
     blank: float = 0.0
     spikes: Array | None = field(default=None, repr=False)
 
@@ -136,8 +142,6 @@ class ImageRun(Answering):
     def describe(self, names: Sequence[str] | None = None) -> str:
         return f"{self.events} events ({self.order}): {self.verdict(names)}"
 
-    __str__ = describe
-
 
 @dataclass(frozen=True)
 class StreamRun(Answering):
@@ -156,11 +160,8 @@ class StreamRun(Answering):
     events: Array
     nanoseconds: Array
     synchronous_nanoseconds: Array
-    outputs: Floats
-    label: int | None
     wrong: int
     compared: bool
-    report: Report
 
     @property
     def spikes(self) -> Array:
@@ -202,8 +203,6 @@ class StreamRun(Answering):
             f"{self.wrong} frames differ"
         )
 
-    __str__ = describe
-
 
 @dataclass(frozen=True)
 class RecordingRun(Answering):
@@ -223,11 +222,8 @@ class RecordingRun(Answering):
     changed: Array
     up: Array
     down: Array
-    outputs: Floats
-    label: int | None
     events: int
     dropped: int
-    report: Report
 
     @property
     def moments(self) -> int:
@@ -278,5 +274,3 @@ class RecordingRun(Answering):
             f"{self.verdict(names)}; most frequent answer {class_name(most, names)} "
             f"({count / max(steps, 1):.0%} of the steps)"
         )
-
-    __str__ = describe

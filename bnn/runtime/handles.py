@@ -105,9 +105,14 @@ def check(status: int, what: str) -> None:
         raise BnnError(f"{what}: {ffi.string(lib.bnn_status_text(status)).decode()}")
 
 
+def problem_field(problem: CData) -> str:
+    """The field or layer that a bnn_problem is about, or "" for none."""
+    return str(ffi.string(problem.what).decode(errors="replace"))
+
+
 def problem_text(problem: CData) -> str:
     """A bnn_problem in words: the field, what was found and what was expected; dtypes and storages by their names."""
-    what = ffi.string(problem.what).decode(errors="replace")
+    what = problem_field(problem)
     field = what.rpartition(": ")[2]
     names = next((names for word, names in _NAMED.items() if field.startswith(word)), {})
     found, expected = (names.get(number, number) for number in (problem.found, problem.expected))
@@ -199,7 +204,7 @@ class Opened:
         if status == lib.BNN_OK:
             return
         parts = [f"{label}: {ffi.string(lib.bnn_status_text(status)).decode()}"]
-        what = ffi.string(problem.what).decode(errors="replace")
+        what = problem_field(problem)
         if what:
             parts.append(problem_text(problem))
         argument = next((name for name in ("max_bytes", "max_work") if what.endswith(f"({name})")), None)

@@ -62,7 +62,7 @@ def test_one_image_at_a_time(model: bnn.Model, image: Array) -> None:
     engine, two = EventEngine(model), np.concatenate([image, image])
     for call, words in (
         (engine.step, "found a batch of 2, expected one image"), (engine.push, "found a batch of 2"),
-        (engine.reset, "found a batch of 2"), (engine.run_image, "found 2 images, expected one"),
+        (engine.reset, "found a batch of 2"), (engine.run_image, "found a batch of 2, expected one image"),
     ):  # fmt: skip
         call(image)
         with pytest.raises(bnn.InputError, match=words):

@@ -342,7 +342,7 @@ def test_bad_arguments(small: Any) -> None:
         EventEngine("net.bnn")  # type: ignore[arg-type]
     with pytest.raises(bnn.InputError, match="batch of 2"):
         engine.step(x)
-    with pytest.raises(bnn.InputError, match="found 2 images"):
+    with pytest.raises(bnn.InputError, match="found a batch of 2"):
         engine.run_image(x)
     with pytest.raises(bnn.InputError, match="order: found 'spiral'"):
         engine.run_image(x[0], order="spiral")

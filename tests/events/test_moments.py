@@ -60,7 +60,7 @@ def test_units_of_energy(joules: float, text: str) -> None:
 def image_run(answers: list[int], label: int | None, **more: Any) -> ImageRun:
     outputs = np.eye(4, dtype=np.float32)[answers]
     shape = more.pop("image", np.zeros((1, len(answers) - 1, 1), np.float32))
-    return ImageRun(shape, np.arange(len(answers) - 1), "raster", outputs, label, Report((), 1, "none"), **more)
+    return ImageRun(outputs, label, Report((), 1, "none"), shape, np.arange(len(answers) - 1), "raster", **more)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_units() -> None:
 
 def recording_run(seen: list[int], answers: list[int], count: int) -> RecordingRun:
     outputs, steps = np.eye(4, dtype=np.float32)[answers], np.zeros(len(seen), np.int64)
-    return RecordingRun(Rule(step=10), 0, steps, np.array(seen, np.int64), steps, steps, steps, outputs, None, count, 0,
-                        Report((), 1, "none"))  # fmt: skip
+    return RecordingRun(outputs, None, Report((), 1, "none"), Rule(step=10), 0, steps, np.array(seen, np.int64), steps,
+                        steps, steps, count, 0)  # fmt: skip
 
 
 def test_moments_of_recordings() -> None:
@@ -99,5 +99,5 @@ def test_moments_of_recordings() -> None:
     assert recording_run([4, 4], [0, 1, 1], 4).moments == 1
     empty = recording_run([], [3], 0)
     assert (empty.moments, empty.answer, empty.events_share(0), empty.most_frequent) == (0, 3, 0, (0, 0))
-    stream = StreamRun(*[np.zeros(1)] * 7, np.zeros((2, 1), np.float32), None, 0, True, Report((), 1, "none"))  # type: ignore[arg-type]
+    stream = StreamRun(np.zeros((2, 1), np.float32), None, Report((), 1, "none"), *[np.zeros(1)] * 7, 0, True)  # type: ignore[arg-type]
     assert stream.moments == 1
