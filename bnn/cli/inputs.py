@@ -112,36 +112,21 @@ def _read(model: Model, file: str, reading: Reading, losses: dict[str, list[str]
     """One file's arrays.  Adds what the conversion of images lost to ``losses``, with the files."""
     path = Path(file)
     names, shapes = model.input_names, model.input_shapes
-    if path.suffix == ".npz":
-        arrays = _npz(path, names)
-    elif len(names) > 1:
+    if len(names) > 1 and path.suffix != ".npz":
         raise InputError(f"{file}: the model has {len(names)} inputs; give an .npz file with arrays {', '.join(names)}")
-    elif path.suffix == ".npy":
-        arrays = [_npy(path)]
-    else:
-        arrays = [_image(path, shapes[0], reading, losses)]
+    arrays = _numpy(path, names) if path.suffix in (".npy", ".npz") else [_image(path, shapes[0], reading, losses)]
     return [
         _fit(array, shape, dtype, file, reading)
         for array, shape, dtype in zip(arrays, shapes, model.input_dtypes, strict=True)
     ]
 
 
-def _load(path: Path, choose: Callable[[list[str]], Sequence[str]]) -> Array | dict[str, Array]:
-    try:
-        return load(path, choose)
-    except OSError as error:
-        raise _unreadable(path, error, _EXPECTED) from None
+def _numpy(path: Path, names: Sequence[str]) -> list[Array]:
+    """The array of a .npy file, or those of a .npz file for the inputs with these names."""
 
-
-def _npy(path: Path) -> Array:
-    array = _load(path, lambda names: [])
-    if isinstance(array, dict):
-        raise InputError(f"{path}: an archive of arrays, not one array; rename it to .npz")
-    return array
-
-
-def _npz(path: Path, names: Sequence[str]) -> list[Array]:
     def choose(found: list[str]) -> list[str]:
+        if path.suffix == ".npy":
+            raise InputError(f"{path}: an archive of arrays, not one array; rename it to .npz")
         wanted = list(names)
         if len(names) == 1 and names[0] not in found:  # read the only array, or the one called x
             wanted = found if len(found) == 1 else ["x"]
@@ -150,10 +135,15 @@ def _npz(path: Path, names: Sequence[str]) -> list[Array]:
             raise InputError(f"{path}: found arrays {listed}; expected the names of the inputs: {expected}")
         return wanted
 
-    archive = _load(path, choose)
-    if isinstance(archive, np.ndarray):
+    try:
+        loaded = load(path, choose)
+    except OSError as error:
+        raise _unreadable(path, error, _EXPECTED) from None
+    if isinstance(loaded, dict):
+        return list(loaded.values())
+    if path.suffix == ".npz":
         raise InputError(f"{path}: one array, not an archive of arrays; rename it to .npy")
-    return list(archive.values())
+    return [loaded]
 
 
 def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: Reading) -> Inputs:
@@ -164,7 +154,7 @@ def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: R
         array = array[None]
     if array.shape[1:] != shape:
         raise InputError(f"{file}: found shape {array.shape}, expected {batched(shape)} or one image {shape}")
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
+    if array.dtype.kind not in "biuf":
         raise InputTypeError(f"{file}: found dtype {array.dtype}, expected numbers")
     if dtype != np.float32:
         if array.dtype != dtype:

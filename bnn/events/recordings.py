@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import struct
 import tempfile
 from collections.abc import Sequence
@@ -160,14 +161,7 @@ def encode_nmnist(events: Array) -> bytes:
 
 def decode_aedat3(data: bytes, source: str = "AEDAT data") -> Array:
     """AEDAT 3.1: text lines beginning with #, then packets; those of polarity events are read, others skipped."""
-    at = 0
-    while data[at : at + 1] == b"#":
-        end = data.find(b"\n", at)
-        if end < 0:
-            raise InputError(f"{source}: the header does not end: truncated")
-        at = end + 1
-        if data[at - 12 : at].endswith((b"!END-HEADER\n", b"END-HEADER\r\n")):
-            break
+    at = _after_header(data, b"#", b"#!end-header", source)
     parts = []
     while at < len(data):
         if at + _AEDAT3_HEADER.size > len(data):
@@ -188,6 +182,19 @@ def decode_aedat3(data: bytes, source: str = "AEDAT data") -> Array:
     return np.concatenate(parts) if parts else np.empty(0, EVENT)
 
 
+def _after_header(data: bytes, mark: bytes, last: bytes, source: str) -> int:
+    """Where a header of lines that begin with ``mark`` ends: after the line ``last`` (in lower case), if it has one."""
+    at = 0
+    while data[at : at + len(mark)] == mark:
+        end = data.find(b"\n", at)
+        if end < 0:
+            raise InputError(f"{source}: the header does not end: truncated")
+        line, at = data[at:end].strip().lower(), end + 1
+        if line == last:
+            break
+    return at
+
+
 def _guess(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in (".npy", ".npz"):
@@ -198,14 +205,14 @@ def _guess(path: Path) -> str:
         head = file.read(4096)
     if head.startswith(b"#!AER-DAT3"):
         return "aedat3"
-    if suffix in (".dat", ".raw") and not head.startswith(b"#!AER-DAT"):
-        return _prophesee(path, suffix, head)
     if head.startswith(b"#!AER-DAT"):
         version = head[9:12].decode("ascii", "replace")
         raise InputError(
             f"{path}: AEDAT {version.strip()}, expected 3.1; convert it (dv-processing, jAER) or pass a structured "
             "array x, y, p, t to run_events"
         )
+    if suffix in (".dat", ".raw"):
+        return _prophesee(path, suffix, head)
     raise InputError(
         f"{path}: unknown format; expected .npy, .npz, .bin (N-MNIST), .dat or .raw (Prophesee), .aedat (3.1), "
         f"or give its format: {', '.join(FORMATS)}"
@@ -214,20 +221,17 @@ def _guess(path: Path) -> str:
 
 def _prophesee(path: Path, suffix: str, head: bytes) -> str:
     """The encoding of a Prophesee file by its header, lines that begin with %."""
-    lines = [line.lower() for line in head.split(b"\n") if line.startswith(b"%")]
-    if not lines:
+    if re.search(rb"^%", head, re.MULTILINE) is None:
         raise InputError(f"{path}: has no header (lines that begin with %), as Prophesee's {suffix} files have")
     if suffix == ".dat":
         return "dat"
-    for line in lines:
-        for mark in (b"evt ", b"format evt"):
-            _, found, version = line.partition(mark)
-            if found and version[:1].isdigit():
-                if version[:3] == b"2.1" or version[:1] not in (b"2", b"3"):
-                    other = version[:3].decode("ascii", "replace")
-                    raise InputError(f"{path}: EVT {other}, expected EVT 2.0 or 3.0; convert it")
-                return f"evt{version[:1].decode()}"
-    raise InputError(f"{path}: its header states no encoding (% evt 2.0 or % evt 3.0)")
+    stated = re.search(rb"^%.*?(?:evt |format evt)(\d.{0,2})", head.lower(), re.MULTILINE)
+    if stated is None:
+        raise InputError(f"{path}: its header states no encoding (% evt 2.0 or % evt 3.0)")
+    version = stated[1].decode("ascii", "replace")
+    if version == "2.1" or version[0] not in "23":
+        raise InputError(f"{path}: EVT {version}, expected EVT 2.0 or 3.0; convert it")
+    return f"evt{version[0]}"
 
 
 def _read_numpy(path: Path) -> Array:
@@ -289,14 +293,7 @@ def _read_copy(wizard: Any, data: bytes, suffix: str) -> Any:
 
 def _body(path: Path, data: bytes, encoding: str) -> int:
     """Where a file's events begin.  expelliarmus drops bytes after the last whole event; that is refused here."""
-    at = 0
-    while data[at : at + 2] == _COMMENT:
-        end = data.find(b"\n", at)
-        if end < 0:
-            raise InputError(f"{path}: the header does not end: truncated")
-        line, at = data[at:end].strip().lower(), end + 1
-        if line == b"% end":
-            break
+    at = _after_header(data, _COMMENT, b"% end", str(path))
     if encoding == "dat":
         if len(data) < at + 2:
             raise InputError(f"{path}: ends after its header: truncated")
