@@ -25,7 +25,6 @@ import click
 
 from .. import errors
 from ..errors import BnnError, CompileError, InputError
-from .child import FRAME
 
 # Set the path first: files in the current folder may come from the model's author.  sys is built in.
 _START = "import sys; sys.path[:] = sys.argv[2:]; from bnn.cli.child import main; main(sys.argv[1])"
@@ -93,8 +92,8 @@ def size_text(size: int) -> str:
     return next((f"{size // n}{unit}" for unit, n in reversed(_UNITS.items()) if size and size % n == 0), str(size))
 
 
-def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **arguments: Any) -> tuple[Any, bytes]:
-    """Run one of the tasks of ``child.py`` on a model file and return its result, a value and bytes.
+def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **arguments: Any) -> Any:
+    """Run one of the tasks of ``child.py`` on a model file and return its result.
 
     ``handlers`` receive the values of the other kinds of answers.  The task's errors are raised here with the same
     class.
@@ -105,10 +104,12 @@ def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **argum
         process, answers = _started(name, {"model": model, **arguments}, limits, folder)
         try:
             with answers:
-                while (answer := _read(answers)) is not None:
-                    kind, value, data = answer
+                for line in answers:
+                    if not line.endswith(b"\n"):  # the process ended while it was writing
+                        break
+                    kind, value = json.loads(line)
                     if kind == "result":
-                        return value, data  # the process need not clean up
+                        return value  # the process need not clean up
                     if kind == "error":
                         raise _error(model, limits, value)
                     handlers[kind](value)
@@ -156,19 +157,6 @@ def _interpreter_flags() -> list[str]:
     flags += ["-E"] if sys.flags.ignore_environment and not sys.flags.isolated else []
     flags += ["-s"] if sys.flags.no_user_site and not sys.flags.isolated else []
     return flags + (["-S"] if sys.flags.no_site else [])
-
-
-def _read(answers: BinaryIO) -> tuple[str, Any, bytes] | None:
-    """The next answer; None if the process has ended."""
-    head = answers.read(FRAME.size)
-    if len(head) < FRAME.size:
-        return None
-    text_size, data_size = FRAME.unpack(head)
-    text, data = answers.read(text_size), answers.read(data_size)
-    if len(text) + len(data) < text_size + data_size:
-        return None
-    kind, value = json.loads(text)
-    return kind, value, data
 
 
 def _error(model: str, limits: Limits, found: Mapping[str, Any]) -> Exception:

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process in which `bnn compile` and `bnn verify` load an untrusted file, with limits on its memory and time.
 
-``apart.py`` starts it with a task as JSON and reads its answers: frames with a kind, a value as JSON, and bytes.  The
-last frame is "result" or "error".  Nothing is unpickled, so the reader need not trust the answers.
+``apart.py`` starts it with a task as JSON and reads its answers: each is a line of JSON, a kind and a value.  The last
+is "result" or "error".  Nothing is unpickled, so the reader need not trust the answers.
 """
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import json
 import os
 import signal
-import struct
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,7 +21,6 @@ from typing import Any
 
 from .. import errors
 
-FRAME = struct.Struct("<IQ")  # the size of the JSON, and of the bytes after it
 _PR_SET_PDEATHSIG = 1
 
 
@@ -36,11 +35,9 @@ class Answers:
         self._pipe, self._timeout = os.fdopen(pipe, "wb"), timeout
         signal.setitimer(signal.ITIMER_REAL, timeout)
 
-    def send(self, kind: str, value: Any = None, data: bytes = b"") -> None:
+    def send(self, kind: str, value: Any = None) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)  # the reader, such as a pager, may take any time
-        text = json.dumps([kind, value]).encode()
-        self._pipe.write(FRAME.pack(len(text), len(data)) + text)
-        self._pipe.write(data)
+        self._pipe.write(json.dumps([kind, value]).encode() + b"\n")
         self._pipe.flush()
         signal.setitimer(signal.ITIMER_REAL, self._timeout)
 
@@ -52,9 +49,9 @@ def main(task: str) -> None:
     _limit_memory(todo["max_memory"])
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     answers = Answers(todo["pipe"], todo["timeout"])
-    answer: tuple[Any, ...]
+    answer: tuple[str, Any]
     try:
-        answer = ("result", *_TASKS[todo["name"]](answers, **todo["arguments"]))
+        answer = ("result", _TASKS[todo["name"]](answers, **todo["arguments"]))
     except BaseException as error:
         answer = ("error", _described(error))
     for stream in (sys.stdout, sys.stderr):
@@ -132,44 +129,50 @@ def _load_tensorflow() -> None:
         tensorflow().config.list_physical_devices()  # without a GPU, TensorFlow prints a note once: here
 
 
-def _compile(answers: Answers, model: str, **options: Any) -> tuple[None, bytes]:
+def _compile(answers: Answers, model: str, **options: Any) -> str:
+    """The compiled network's bytes, in base 64."""
     from ..compiler import compile
 
     _load_tensorflow()
     answers.send("working")
-    return None, compile(model, dump=lambda text: answers.send("dump", text), **options).to_bytes()
+    compiled = compile(model, dump=lambda text: answers.send("dump", text), **options)
+    return base64.b64encode(compiled.to_bytes()).decode()
 
 
-def _network_and_data(net: str, files: list[str], reading: dict[str, Any], count: int, seed: int) -> tuple[Any, Any]:
-    from ..runtime import load
-    from .inputs import Reading, random_arrays, read_arrays
-
-    compiled = load(net)
-    return compiled, read_arrays(compiled, files, Reading(**reading)) if files else random_arrays(compiled, count, seed)
-
-
-def _verify(answers: Answers, model: str, data: dict[str, Any], **options: Any) -> tuple[Any]:
+def _verify(answers: Answers, model: str, **arguments: Any) -> tuple[dict[str, Any], str]:
+    """The report, as JSON and as text."""
     from ..importers import round_plainly
     from ..verification.layers import verify
 
     round_plainly()  # before TensorFlow is imported, which makes the choice
     _load_tensorflow()
-    compiled, arrays = _network_and_data(**data)
-    answers.send("working", len(arrays[0]))
-    report = verify(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
+    report = _compared(answers, verify, model, **arguments)
     sums = {"different_bits": report.different_bits, "different_floats": report.different_floats}
-    return (({"ok": report.ok, **sums, **asdict(report)}, str(report)),)
+    return {"ok": report.ok, **sums, **asdict(report)}, str(report)
 
 
-def _verify_nir(answers: Answers, model: str, data: dict[str, Any], **options: Any) -> tuple[Any]:
+def _verify_nir(answers: Answers, model: str, **arguments: Any) -> tuple[dict[str, Any], str]:
+    """The report, as JSON and as text."""
     from ..verification.nir import verify_nir
 
-    compiled, arrays = _network_and_data(**data)
-    answers.send("working", len(arrays[0]))
-    report = verify_nir(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
+    report = _compared(answers, verify_nir, model, **arguments)
     runs = [{"ok": run.ok, "mismatched": run.mismatched, "outside": run.outside, **asdict(run)} for run in report.runs]
     record = {"ok": report.ok, "changes": report.changes, "runs": runs}
-    return ((record, f"{report}\n{'OK' if report.ok else 'DIFFERENT'}"),)
+    return record, f"{report}\n{'OK' if report.ok else 'DIFFERENT'}"
 
 
-_TASKS: dict[str, Callable[..., tuple[Any, ...]]] = {"compile": _compile, "verify": _verify, "verify_nir": _verify_nir}
+def _compared(
+    answers: Answers, compare: Callable[..., Any], model: str, net: str, files: list[str], reading: dict[str, Any],
+    count: int, seed: int, **options: Any,
+) -> Any:  # fmt: skip
+    """The report of ``compare`` on the images of ``files``, or on ``count`` random ones; tells the progress."""
+    from ..runtime import load
+    from .inputs import Reading, random_arrays, read_arrays
+
+    compiled = load(net)
+    arrays = read_arrays(compiled, files, Reading(**reading)) if files else random_arrays(compiled, count, seed)
+    answers.send("working", len(arrays[0]))
+    return compare(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
+
+
+_TASKS: dict[str, Callable[..., Any]] = {"compile": _compile, "verify": _verify, "verify_nir": _verify_nir}

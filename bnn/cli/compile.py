@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import click
@@ -53,7 +54,7 @@ def compile_command(
             "working": lambda _: say(f"compiling {keras}"),
             "dump": note if as_json else print,  # keep only the JSON object on stdout
         }
-        _, data = run_apart(
+        data = run_apart(
             "compile",
             keras,
             limits,
@@ -64,15 +65,15 @@ def compile_command(
             unsafe=unsafe,
             dump_after=dump_after,
         )
-    compiled = Model.from_bytes(data)
+    compiled = Model.from_bytes(base64.b64decode(data))
     compiled.save(target)
     if as_json:
         print_json({"model": keras, "output": target, **model_record(compiled)})
         return
     print(compiled.summary())
-    stay_float = [op for op in compiled.ops if op.float_macs]
-    for op in stay_float:
-        print(f"float: '{op.layer}': {op.note or 'no reason recorded'}")
+    for op in compiled.ops:
+        if op.float_macs:
+            print(f"float: '{op.layer}': {op.note or 'no reason recorded'}")
     for op in compiled.ops:
         if op.note and not op.float_macs:
             print(f"{'integer' if op.byte_macs else 'hint'}: '{op.layer}': {op.note}")

@@ -69,12 +69,13 @@ def verify(
     check_kinds(keras, net, nir)
     _check_options(bool(files), nir)
     data = {"net": net, "files": files, "reading": asdict(reading), "count": count, "seed": seed}
-    options: dict[str, Any] = {"data": data, "batch_size": batch_size}
     if nir:
-        runs = len(IMPORTERS) if importer == "all" else 1
-        record, text = _verified("verify_nir", keras, limits, runs, importer=importer, stream=stream, **options)
+        task, runs = "verify_nir", len(IMPORTERS) if importer == "all" else 1
+        options: dict[str, Any] = {"importer": importer, "stream": stream}
     else:
-        record, text = _verified("verify", keras, limits, 1, unsafe=unsafe, input_shape=input_shape, **options)
+        task, runs = "verify", 1
+        options = {"unsafe": unsafe, "input_shape": input_shape}
+    record, text = _verified(task, keras, limits, runs, batch_size=batch_size, **data, **options)
     if as_json:
         print_json(record)
     else:
@@ -102,9 +103,8 @@ def _check_options(data: bool, nir: bool) -> None:
             raise click.UsageError(f"{option} {remedy}")
 
 
-def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any) -> tuple[dict[str, Any], str]:
-    """The report of a task of ``child.py`` that goes through the images ``runs`` times, as JSON and as text; shows
-    progress."""
+def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any) -> Any:
+    """The result of a task of ``child.py`` that goes through the images ``runs`` times; shows progress."""
     with ExitStack() as shown:
         shown.enter_context(waiting("loading TensorFlow" if task == "verify" else "loading the simulators"))
         advance: list[Callable[[int], None]] = []
@@ -113,7 +113,5 @@ def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any
             shown.close()
             advance.append(shown.enter_context(progress("verify", images * runs, live())))
 
-        (record, text), _ = run_apart(
-            task, model, limits, {"working": working, "done": lambda images: advance[0](images)}, **arguments
-        )
-    return record, text
+        handlers = {"working": working, "done": lambda images: advance[0](images)}
+        return run_apart(task, model, limits, handlers, **arguments)

@@ -103,10 +103,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         def send(self, kind: str, value: Any = None) -> None:
             self.handlers[kind](json.loads(json.dumps(value)))
 
-    def run(name: str, model: str, limits: Any, handlers: Any, **arguments: Any) -> tuple[Any, bytes]:
+    def run(name: str, model: str, limits: Any, handlers: Any, **arguments: Any) -> Any:
         given = json.loads(json.dumps(arguments))
-        value, *data = child._TASKS[name](Answers(handlers), model, **given)
-        return json.loads(json.dumps(value)), b"".join(data)
+        return json.loads(json.dumps(child._TASKS[name](Answers(handlers), model, **given)))
 
     for command in ("compile", "verify"):
         monkeypatch.setattr(f"bnn.cli.{command}.run_apart", run)

@@ -310,14 +310,6 @@ def test_the_parent_imports_no_tensorflow(model: Path, tmp_path: Path) -> None:
     assert done.stdout == "[]\n", done
 
 
-def test_an_answer_that_is_cut_off(tmp_path: Path) -> None:
-    whole = child.FRAME.pack(4, 3) + b"[1,2" + b"abc"
-    for size in range(len(whole)):
-        (tmp_path / "answers").write_bytes(whole[:size])
-        with open(tmp_path / "answers", "rb") as file:
-            assert apart._read(file) is None
-
-
 def test_a_reader_that_goes_away_ends_the_child(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone_away(_: Any) -> None:
         raise BrokenPipeError

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of the process that loads a model file, each alone: limits, frames, flags, and what is said of its end."""
+"""The parts of the process that loads a model file, each alone: limits, answers, flags, and what is said of its end."""
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import errno
 import importlib
@@ -12,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -220,7 +222,7 @@ def test_described() -> None:
 
 
 def test_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frames, and a timer that does not run while they are sent."""
+    """Lines, and a timer that does not run while they are sent."""
     receive, send = os.pipe()
     os.set_inheritable(send, True)
     seen: list[tuple[int, float]] = []
@@ -228,17 +230,25 @@ def test_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = child.Answers(send, 7)
     assert seen == [(signal.ITIMER_REAL, 7)] and not os.get_inheritable(send)
     answers.send("dump", "\u00e9")
-    answers.send("result", None, b"abc")
+    answers.send("result", ["two\nlines"])
     assert seen[1:] == [(signal.ITIMER_REAL, 0), (signal.ITIMER_REAL, 7)] * 2
     answers._pipe.close()
     with open(receive, "rb") as pipe:
-        assert [apart._read(pipe) for _ in range(3)] == [("dump", "\u00e9", b""), ("result", None, b"abc"), None]
+        assert [json.loads(line) for line in pipe] == [["dump", "\u00e9"], ["result", ["two\nlines"]]]
 
 
-@pytest.mark.parametrize("cut", range(child.FRAME.size + 7))
-def test_answers_that_are_cut_off(cut: int) -> None:
-    whole = child.FRAME.pack(4, 3) + b"[1,2" + b"abc"
-    assert apart._read(io.BytesIO(whole[:cut])) is None
+WHOLE = b'["dump", 1]\n["result", 2]\n'
+
+
+@pytest.mark.parametrize("size", range(len(WHOLE) + 1))
+def test_answers_that_are_cut_off(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process that ends while it writes: no part of an answer is read as one."""
+    process = SimpleNamespace(wait=lambda: -9, kill=lambda: None)
+    monkeypatch.setattr(apart, "_started", lambda *arguments: (process, io.BytesIO(WHOLE[:size])))
+    seen: list[int] = []
+    with nullcontext() if size == len(WHOLE) else pytest.raises(bnn.CompileError, match="ended by SIGKILL"):
+        assert apart.run_apart("compile", "net.h5", Limits(0, 0), {"dump": seen.append}) == 2
+    assert seen == [1] * (size >= WHOLE.index(b"\n") + 1)
 
 
 @pytest.mark.parametrize(("size", "hard", "platform", "expected"), [
@@ -286,10 +296,10 @@ def test_a_task(error: BaseException | None, monkeypatch: pytest.MonkeyPatch) ->
             seen.append("flushed")
             raise BrokenPipeError
 
-    def task(answers: Any, **arguments: Any) -> tuple[Any, bytes]:
+    def task(answers: Any, **arguments: Any) -> Any:
         if error is not None:
             raise error
-        return arguments, b"data"
+        return arguments
 
     def end(status: int) -> None:
         seen.append(status)
@@ -312,7 +322,7 @@ def test_a_task(error: BaseException | None, monkeypatch: pytest.MonkeyPatch) ->
         "flushed"
     ] * 2 + [0]
     if error is None:
-        assert answer == ("result", {"a": 1}, b"data")
+        assert answer == ("result", {"a": 1})
     else:
         assert (
             answer[0] == "error" and answer[1]["text"] == str(error) and type(error).__name__ in answer[1]["traceback"]
@@ -343,11 +353,11 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         summary=lambda: "summary", save=lambda path: seen.update(saved=path),
     )  # fmt: skip
 
-    def run(name: str, model: str, limits: Limits, handlers: Any, **options: Any) -> tuple[None, bytes]:
+    def run(name: str, model: str, limits: Limits, handlers: Any, **options: Any) -> str:
         seen.update(name=name, model=model, limits=limits, options=options)
         handlers["working"](None)
         handlers["dump"]("a graph")
-        return None, b"data"
+        return base64.b64encode(b"data").decode()
 
     monkeypatch.setattr(compile_module, "run_apart", run)
     monkeypatch.setattr(compile_module.Model, "from_bytes", lambda data: made if data == b"data" else None)

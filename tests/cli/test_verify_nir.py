@@ -60,11 +60,11 @@ def test_reports(
     report = NirReport(RUNS[:1] if not ok else [ImporterReport("norse", "1.0", "if", 7, RUNS[0].layers[:1])])
     totals: list[int] = []
 
-    def apart(task: str, model: str, limits: Any, handlers: Any, **arguments: Any) -> tuple[Any, bytes]:
-        assert (task, model) == ("verify_nir", "x.nir") and arguments["data"]["net"] == str(net)
+    def apart(task: str, model: str, limits: Any, handlers: Any, **arguments: Any) -> Any:
+        assert (task, model) == ("verify_nir", "x.nir") and arguments["net"] == str(net)
         assert (arguments["importer"], arguments["batch_size"], arguments["stream"]) == (importer, 4, True)
         answers = SimpleNamespace(send=lambda kind, value: handlers[kind](value))
-        return json.loads(json.dumps(child._TASKS[task](answers, model, **arguments)[0])), b""
+        return json.loads(json.dumps(child._TASKS[task](answers, model, **arguments)))
 
     def compared(*_: Any, progress: Any, **options: Any) -> NirReport:
         progress(7)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -102,15 +101,13 @@ def test_one_failure_is_the_verdict(
 
     def apart(task: str, model: str, limits: Any, handlers: Any, **arguments: Any) -> Any:
         """The task in this process, whose comparison gives ``result``."""
-        answers = SimpleNamespace(send=lambda kind, value=None: handlers[kind](value))
-        return json.loads(json.dumps(child._TASKS[task](answers, model, **arguments)[0])), b""
+        return json.loads(json.dumps(child._TASKS[task](None, model, **arguments)))
 
     result = failing
     monkeypatch.setattr("bnn.cli.verify.run_apart", apart)
     monkeypatch.setattr(child, "_load_tensorflow", lambda: None)
-    monkeypatch.setattr(child, "_network_and_data", lambda **data: (None, [[]]))
+    monkeypatch.setattr(child, "_compared", lambda *arguments, **options: result)
     monkeypatch.setattr("bnn.importers.round_plainly", lambda: None)
-    monkeypatch.setattr("bnn.verification.layers.verify", lambda *arguments, **options: result)
     (tmp_path / "model.keras").touch()
     command = ["verify", str(tmp_path / "model.keras"), "net.bnn"]
     assert main(command) == 1 and "DIFFERENT" in capsys.readouterr().out
