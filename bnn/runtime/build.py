@@ -8,13 +8,13 @@ The only list of the C sources is here; other code uses `sources` and `headers`,
 
 print it, one path per line.
 
-`declarations` is a small preprocessor.  It supports what those headers use: comments, include and C++ guards, integer
-constants and X-macro lists.  So the C API is written only once, in C.
+`declarations` takes what it needs from those headers, so the C API is written only once, in C.
 """
 
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,26 +36,28 @@ HARDENING = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE
 # The linker's part: addresses of functions are resolved at once and then read-only, and stacks are not executable.
 LINK_HARDENING = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"] if sys.platform == "linux" else []
 
-# Clocks and their sinks, in C so that timing does not wait for Python.
-PROFILE_DECLARATIONS = """
+# A poll of bnn.h that calls Python, so that signal handlers run; not at every call, which would take longer than the
+# work between two calls.  ``next``: when to ask, by bnn_clock_ns; 0: not begun.
+_PULSE = "typedef struct bnn_pulse { uint64_t next; void *handle; } bnn_pulse;"
+# The other functions are clocks and their sinks, in C so that timing does not wait for Python.
+_DECLARATIONS = """
+int bnn_poll_python(void *pulse);
+extern "Python" int bnn_ask_python(void *handle);
 uint64_t bnn_clock_ns(void);
 void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds);
 bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size_t size, uint64_t *nanoseconds, size_t runs);
 """
-# A poll of bnn.h that calls Python, so that signal handlers run; not at every call, which would take longer than the
-# work between two calls.
-POLL_DECLARATIONS = """
-typedef struct bnn_pulse { uint64_t next; void *handle; } bnn_pulse;
-int bnn_poll_python(void *pulse);
-extern "Python" int bnn_ask_python(void *handle);
-"""
-POLL_SOURCE = """
+_SOURCE = """
+#include <time.h>
+
 #define BNN_PULSE_NS 50000000u
 
-typedef struct bnn_pulse {
-    uint64_t next; /* when to ask, by bnn_clock_ns; 0: not begun */
-    void *handle;
-} bnn_pulse;
+static uint64_t bnn_clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
 
 static int bnn_ask_python(void *handle);
 
@@ -68,16 +70,6 @@ static int bnn_poll_python(void *pulse)
     int stop = p->next != 0 && bnn_ask_python(p->handle);
     p->next = now + BNN_PULSE_NS;
     return stop;
-}
-"""
-PROFILE_SOURCE = """
-#include <time.h>
-
-static uint64_t bnn_clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds)
@@ -128,48 +120,17 @@ def _part(path: str) -> str:
 
 
 def declarations(header: str) -> str:
-    """The parts of a C header that cffi's parser needs: its declarations with macros expanded, its integer
-    constants."""
-    text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", header.replace("\\\n", " "), flags=re.S)
-    text = re.sub(r'extern\s*"C"\s*{', "", re.sub(r'"(?:\\.|[^"\\])*"', '"C"', text))
-    macros: dict[str, tuple[list[str], str]] = {}
-    out = []
-    skipping = False  # inside #ifdef __cplusplus
-    for line in text.splitlines():
-        directive = re.match(r"\s*#\s*(\w+)\s*(\w*)(\([^)]*\))?\s*(.*)", line)
-        if directive is None:
-            if not skipping:
-                out.append(_expand(line, macros))
-            continue
-        kind, name, parameters, body = directive.groups()
-        if kind == "ifdef":
-            skipping = name == "__cplusplus"
-        elif kind == "endif":
-            skipping = False
-        elif kind == "define" and parameters:
-            macros[name] = ([p.strip() for p in parameters[1:-1].split(",")], body)
-        elif kind == "define" and re.fullmatch(r"\d+[uU]?", body):
-            out.append(f"#define {name} {body}")
-    return "\n".join(out)
-
-
-def _expand(text: str, macros: dict[str, tuple[list[str], str]]) -> str:
-    """Replace calls of function-like macros, whose arguments hold no parentheses, until none is left."""
-    while True:
-        call = next(filter(None, (re.search(rf"\b({name})\s*\(([^()]*)\)", text) for name in macros)), None)
-        if call is None:
-            return text
-        parameters, body = macros[call[1]]
-        values = dict(zip(parameters, (a.strip() for a in call[2].split(",")), strict=True))
-        words = (values.get(word, word) for word in re.split(r"\b", body))
-        text = text[: call.start()] + "".join(words) + text[call.end() :]
+    """The parts of a C header that cffi's parser needs: its declarations and integer constants.  Its only macro is the
+    list of statuses, which becomes the enumeration's."""
+    text = re.sub(r"/\*.*?\*/|#ifdef __cplusplus.*?#endif", " ", header, flags=re.S).replace("\\\n", " ")
+    statuses = " ".join(f"{name} = {value}," for name, value in re.findall(r"\bX\((\w+), (\d+),", text))
+    lines = text.replace("    BNN_STATUS_LIST(BNN_STATUS_ENUM)", statuses).splitlines()
+    return "\n".join(line for line in lines if not line.startswith("#") or re.fullmatch(r"#define \w+ \d+", line))
 
 
 def version() -> str:
     """The version of the package, which cannot be imported yet."""
-    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "bnn/_version.py").read_text(encoding="utf-8"), flags=re.M)
-    assert found, "bnn/_version.py states no version"
-    return found[1]
+    return str(runpy.run_path(str(ROOT / "bnn/_version.py"))["__version__"])
 
 
 def make() -> FFI:
@@ -178,13 +139,13 @@ def make() -> FFI:
     ffi = FFI()
     for header in HEADERS:
         ffi.cdef(declarations((ROOT / "csrc" / header).read_text(encoding="utf-8")))
-    ffi.cdef(PROFILE_DECLARATIONS + POLL_DECLARATIONS)
+    ffi.cdef(_PULSE + _DECLARATIONS)
     ffi.cdef("static const char *const BNN_PACKAGE_VERSION;")  # the package compares it with its own version
     ffi.set_source(
         "bnn._native",
         "".join(f'#include "{header}"\n' for header in HEADERS)
-        + PROFILE_SOURCE
-        + POLL_SOURCE
+        + _PULSE
+        + _SOURCE
         + f'#define BNN_PACKAGE_VERSION "{version()}"\n',
         sources=sources(),
         depends=[*headers(), "bnn/runtime/build.py"],
