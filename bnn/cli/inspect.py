@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import click
-import numpy as np
 
 from ..runtime import Model, TensorInfo, load
+from ..runtime.arrays import batched
 from ..runtime.report import describe, table
 from .common import json_option, model_record, net_argument, print_json
 
@@ -23,13 +23,10 @@ def inspect(net: str, as_json: bool) -> None:
         print_json({"file": net, **model_record(model), "graph": _graph(model), "memory": _memory(model)})
         return
     print(f"{net}\n")
-    floats = [np.dtype(np.float32)] * len(model.output_names)
-    for what, names, shapes, dtypes in (
-        ("input", model.input_names, model.input_shapes, model.input_dtypes),
-        ("output", model.output_names, model.output_shapes, floats),
-    ):
-        for name, shape, dtype in zip(names, shapes, dtypes, strict=True):
-            print(f"{what} '{name}': {dtype} (N, {', '.join(map(str, shape))})")
+    for name, shape, dtype in zip(model.input_names, model.input_shapes, model.input_dtypes, strict=True):
+        print(f"input '{name}': {dtype} {batched(shape)}")
+    for name, shape in zip(model.output_names, model.output_shapes, strict=True):
+        print(f"output '{name}': float32 {batched(shape)}")
     print("\nGraph\n")
     for op in model.ops:
         operands = ", ".join(_operand(model.tensors[i]) for i in op.inputs)

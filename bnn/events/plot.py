@@ -53,7 +53,8 @@ def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] 
     panels = [figure.add_subplot(grid[0, 1])]
     panels += [figure.add_subplot(grid[row, 1], sharex=panels[0]) for row in range(1, rows + 1)]
     if not isinstance(run, ImageRun):
-        _arrivals(panels[0], run)
+        _steps(panels[0], run, run.changed, "#8a7f6a")
+        _label(panels[0], "input\nchanges")
     for axes, (k, layer) in zip(panels[above:-1], layers, strict=True):
         if isinstance(run, ImageRun):
             _raster(axes, run, layer)
@@ -61,7 +62,7 @@ def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] 
             _counts(axes, run, k, layer)
     _scores(panels[-1], run, class_names)
     for axes in panels:
-        _bare(axes)
+        axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8, labelbottom=axes is panels[-1])
         if isinstance(run, StreamRun):
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -126,11 +127,6 @@ def _counts(axes: Any, run: StreamRun | RecordingRun, k: int, layer: LayerCounts
     axes.axhline(0, color=_FINAL, lw=0.5)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     _label(axes, f"{layer.name}\nspikes")
-
-
-def _arrivals(axes: Any, run: StreamRun | RecordingRun) -> None:
-    _steps(axes, run, run.changed, "#8a7f6a")
-    _label(axes, "input\nchanges")
 
 
 def _steps(axes: Any, run: Run, values: Array, colour: str) -> None:
@@ -204,11 +200,6 @@ def _label(axes: Any, text: str) -> None:
     axes.yaxis.set_label_coords(-0.07, 0.5)
 
 
-def _bare(axes: Any) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
 def _legend(axes: Any, raster: bool) -> None:
     for colour, text in ((_UP, "fires"), (_DOWN, "takes its spike back")):
         axes.scatter([], [], s=25, c=colour, label=text)
@@ -233,8 +224,7 @@ def _image(axes: Any, run: ImageRun) -> None:
         axes.imshow(image.mean(axis=2), cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
         mean = f"mean of {image.shape[2]} channels, " if image.shape[2] > 1 else ""
         axes.set_title(f"the image, {mean}{span}:\nthe darker, the more", fontsize=9)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
 
 
 def _operations(axes: Any, report: Report) -> None:
@@ -260,7 +250,7 @@ def _operations(axes: Any, report: Report) -> None:
     axes.set_title(title, fontsize=9)
     axes.tick_params(axis="x", labelsize=7)
     axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
-    _bare(axes)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _short(count: int) -> str:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How float filters are stored in a file: losslessly, and in fewer than four bytes per number where possible.
+"""How a .bnn file is stored: its fixed parts, and float filters, losslessly and in fewer than four bytes per number
+where possible.
 
 Writers and readers of files both use this module; docs/model-format.md is the specification.
 """
@@ -13,9 +14,21 @@ import numpy as np
 
 from .._types import Array
 
+SIGNATURE = b"\x89BNN\r\n\x1a\n"
+VERSION = 2
+ALIGNMENT = 64
+HEADER = struct.Struct("<8sIIQIIIIQQQQQQQQ24x")
+TENSOR = struct.Struct("<4B4I4HIQQ4I")
+OP = struct.Struct("<IIII4I")  # before the operands' numbers and the attributes
+
 CODES = 15  # exponents that a nibble can encode besides 0
 LARGEST_BASE = 255 - CODES
 _SAMPLE = 4096  # elements whose values are counted before those of all
+
+
+def aligned(size: int, alignment: int = ALIGNMENT) -> int:
+    """``size`` rounded up."""
+    return -(-size // alignment) * alignment
 
 
 class Encoding(enum.IntEnum):

@@ -20,9 +20,8 @@ from ..ir.graph import Attrs, DType, Graph, Halo, Node, Placement, Storage, Valu
 from ..ir.ops import OPS, SLOTS, ConstantAttrs, InputAttrs, Op, make
 from ..ir.ops.record import stored_words
 from .bits import unpack, words
-from .coding import Encoding
+from .coding import HEADER, OP, SIGNATURE, TENSOR, VERSION, Encoding, aligned
 from .coding import decode as decode_filters
-from .layout import HEADER, OP, SIGNATURE, TENSOR, VERSION, aligned
 
 MOST_SHARED = 2**30  # bytes of coded filters, decoded, beyond the file's
 _BY_CODE = {op.opcode: op for op in OPS.values() if op.opcode is not None}

@@ -15,8 +15,7 @@ from ..ir.graph import Attrs, DType, Graph, Node, Storage
 from ..ir.ops import OPS, SLOTS
 from ..ir.ops.record import stored_words
 from .bits import pack
-from .coding import Encoding, encodings
-from .layout import ALIGNMENT, HEADER, OP, SIGNATURE, TENSOR, VERSION, aligned
+from .coding import ALIGNMENT, HEADER, OP, SIGNATURE, TENSOR, VERSION, Encoding, aligned, encodings
 
 LARGEST_HALO = 2**16 - 1
 

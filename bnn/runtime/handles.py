@@ -94,10 +94,6 @@ class Memory:
         self.pointer = ffi.cast("unsigned char *", self._owner) + -address % lib.BNN_ALIGNMENT
         self.size = size
 
-    def write(self, data: memoryview) -> None:
-        """Write the data at its start."""
-        ffi.memmove(self.pointer, data, len(data))
-
 
 def check(status: int, what: str) -> None:
     """Raise for any error status; it would be a bug, not the caller's fault."""

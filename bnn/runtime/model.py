@@ -16,6 +16,7 @@ from ..errors import ClosedModelError, EnvironmentVariableError, InputTypeError,
 from .arrays import INPUT_DTYPES, Inputs, Shape, TensorInfo, batched, check_count, check_inputs, check_outputs
 from .files import path_text, replacing
 from .handles import NO_LIMIT, Context, Macs, Memory, Opened, OpInfo, map_file, select_kernels
+from .native import ffi
 from .progress import progress as progress_bar
 
 if TYPE_CHECKING:  # rarely needed modules are imported when used
@@ -107,7 +108,7 @@ class Model:
         if not len(view):
             raise ModelFormatError("no bytes: expected the contents of a .bnn file")
         memory = Memory(len(view))
-        memory.write(view)
+        ffi.memmove(memory.pointer, view, len(view))
         return cls(Opened(memory.pointer, len(view), memory, family, "model in memory", *limits))
 
     def __call__(self, x: object, *, out: Outputs | None = None) -> Any:
