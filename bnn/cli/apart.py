@@ -56,11 +56,8 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options --max-memory and --timeout, passed on as one argument ``limits``."""
 
     @functools.wraps(command)
-    def gathered(*args: Any, max_memory: int | None, timeout: int, **options: Any) -> Any:
-        if max_memory and sys.platform != "linux":
-            raise InputError("--max-memory: only Linux can limit a process's memory; leave it out")
-        memory = _default_memory() if max_memory is None else max_memory
-        return command(*args, limits=Limits(memory, min(timeout, _FOREVER)), **options)
+    def gathered(*args: Any, max_memory: int, timeout: int, **options: Any) -> Any:
+        return command(*args, limits=Limits(max_memory, min(timeout, _FOREVER)), **options)
 
     memory = click.option("--max-memory", metavar="SIZE", callback=_parse_size,
                           help="Stop if loading MODEL needs more memory than this (Linux only): 512M, 8G; 0: no "
@@ -77,14 +74,17 @@ def _default_memory() -> int:
     return _MOST_MEMORY
 
 
-def _parse_size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
-    """A size in bytes, with an optional unit K, M, G or T."""
+def _parse_size(_: click.Context, __: click.Parameter, text: str | None) -> int:
+    """A size in bytes, with an optional unit K, M, G or T; None: the default."""
     if text is None:
-        return None
+        return _default_memory()
     found = re.fullmatch(r"([0-9]{1,18})([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
     if found is None:
         raise click.BadParameter(f"found '{text}', expected something like 512M or 8G; 0: no limit")
-    return min(int(found[1]) * _UNITS.get(found[2].upper(), 1), 2**62)
+    size = min(int(found[1]) * _UNITS.get(found[2].upper(), 1), 2**62)
+    if size and sys.platform != "linux":
+        raise InputError("--max-memory: only Linux can limit a process's memory; leave it out")
+    return size
 
 
 def size_text(size: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,17 +28,7 @@ from .common import check_outputs, json_option, keras_argument, model_record, pa
 @limit_options
 @unsafe_option
 @json_option
-def compile_command(
-    keras: str,
-    output: str | None,
-    require_binary: bool,
-    dump_after: str | None,
-    input_shape: tuple[int, ...] | None,
-    input_dtype: str | None,
-    limits: Limits,
-    unsafe: bool,
-    as_json: bool,
-) -> None:
+def compile_command(keras: str, output: str | None, limits: Limits, as_json: bool, **options: Any) -> None:
     """Compile MODEL, a .keras or .h5 file or a SavedModel folder, and report how each layer was compiled.
 
     Layers that are not binary are listed with the reason.
@@ -54,17 +45,7 @@ def compile_command(
             "working": lambda _: say(f"compiling {keras}"),
             "dump": note if as_json else print,  # keep only the JSON object on stdout
         }
-        data = run_apart(
-            "compile",
-            keras,
-            limits,
-            handlers,
-            input_shape=input_shape,
-            input_dtype=input_dtype,
-            require_binary=require_binary,
-            unsafe=unsafe,
-            dump_after=dump_after,
-        )
+        data = run_apart("compile", keras, limits, handlers, **options)  # as bnn.compile calls them
     compiled = Model.from_bytes(base64.b64decode(data))
     compiled.save(target)
     if as_json:

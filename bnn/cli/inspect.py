@@ -20,7 +20,8 @@ def inspect(net: str, as_json: bool) -> None:
     """Show the graph of NET.bnn, a table of its layers (with the reason why one is float), and its memory plan."""
     model = load(net)
     if as_json:
-        print_json({"file": net, **model_record(model), "graph": _graph(model), "memory": _memory(model)})
+        graph = [{"op": op.op, "layer": op.layer, "inputs": list(op.inputs), "output": op.output} for op in model.ops]
+        print_json({"file": net, **model_record(model), "graph": graph, "memory": _memory(model)})
         return
     print(f"{net}\n")
     for name, shape, dtype in zip(model.input_names, model.input_shapes, model.input_dtypes, strict=True):
@@ -43,10 +44,6 @@ def inspect(net: str, as_json: bool) -> None:
 
 def _operand(tensor: TensorInfo) -> str:
     return describe(tensor) if tensor.storage == "constant" else f"%{tensor.index}"
-
-
-def _graph(model: Model) -> list[dict[str, Any]]:
-    return [{"op": op.op, "layer": op.layer, "inputs": list(op.inputs), "output": op.output} for op in model.ops]
 
 
 def _memory(model: Model) -> list[dict[str, Any]]:

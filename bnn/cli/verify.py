@@ -37,15 +37,10 @@ from .inputs import Reading, reading_options
 @limit_options
 @unsafe_option
 @json_option
-@click.pass_context
 def verify(
-    context: click.Context,
     keras: str,
     net: str,
     files: tuple[str, ...],
-    count: int,
-    seed: int,
-    batch_size: int,
     input_shape: tuple[int, ...] | None,
     reading: Reading,
     nir: bool,
@@ -54,6 +49,7 @@ def verify(
     limits: Limits,
     unsafe: bool,
     as_json: bool,
+    **data: int,  # count, seed and batch_size
 ) -> None:
     """Compare MODEL (.keras, .h5 or SavedModel) with NET.bnn, layer by layer.  Exit status 1: they differ.
 
@@ -68,19 +64,19 @@ def verify(
     """
     check_kinds(keras, net, nir)
     _check_options(bool(files), nir)
-    data = {"net": net, "files": files, "reading": asdict(reading), "count": count, "seed": seed}
     if nir:
         task, runs = "verify_nir", len(IMPORTERS) if importer == "all" else 1
         options: dict[str, Any] = {"importer": importer, "stream": stream}
     else:
         task, runs = "verify", 1
         options = {"unsafe": unsafe, "input_shape": input_shape}
-    record, text = _verified(task, keras, limits, runs, batch_size=batch_size, **data, **options)
+    options |= {"net": net, "files": files, "reading": asdict(reading), **data}
+    record, text = _verified(task, keras, limits, runs, **options)
     if as_json:
         print_json(record)
     else:
         print(text)
-    context.exit(0 if record["ok"] else 1)
+    click.get_current_context().exit(0 if record["ok"] else 1)
 
 
 def check_kinds(model: str, net: str, nir: bool) -> None:

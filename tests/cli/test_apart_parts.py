@@ -39,7 +39,7 @@ def test_sizes(text: str, size: int | None) -> None:
             apart._parse_size(None, None, text)  # type: ignore[arg-type]
     else:
         assert apart._parse_size(None, None, text) == size  # type: ignore[arg-type]
-    assert apart._parse_size(None, None, None) is None  # type: ignore[arg-type]
+    assert apart._parse_size(None, None, None) == apart._default_memory()  # type: ignore[arg-type]
 
 
 def test_sizes_as_texts() -> None:
