@@ -129,8 +129,9 @@ def _created(prefix: str, mode: int) -> tuple[str, int]:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with suppress(OSError):  # without locks, no other process removes the file either
             fcntl.flock(number, fcntl.LOCK_EX)
-        if _is_at(path, number):
-            return path, number
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.lstat(path), os.fstat(number)):
+                return path, number
         os.close(number)  # another writer removed it as abandoned before it was locked
 
 
@@ -149,11 +150,3 @@ def _remove_unlocked(path: str) -> None:
             os.unlink(path)  # it no longer exists if it was renamed
         finally:
             os.close(number)
-
-
-def _is_at(path: str, number: int) -> bool:
-    """Whether an open file is the one at a path."""
-    try:
-        return os.path.samestat(os.lstat(path), os.fstat(number))
-    except FileNotFoundError:
-        return False
