@@ -98,7 +98,7 @@ def random_arrays(model: Model, count: int, seed: int) -> list[Inputs]:
     rng = np.random.default_rng(seed)
     shapes = [(count, *shape) for shape in model.input_shapes]
     return [
-        (rng.integers(0, 257, shape) / 256).astype(np.float32) if dtype == np.float32
+        rng.integers(0, 257, shape).astype(np.float32) / 256 if dtype == np.float32
         else rng.integers(0, 256, shape, np.uint8).view(dtype)
         for shape, dtype in zip(shapes, model.input_dtypes, strict=True)
     ]  # fmt: skip

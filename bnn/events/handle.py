@@ -62,10 +62,10 @@ class Engine:
         self._spikes: Array | None = None
         self._held: Any = None
 
-    def reset(self, inputs: list[Floats] | None) -> None:
+    def reset(self, inputs: list[Floats]) -> None:
         if self._spikes is not None:  # an interrupted run's
             self.stop_trace()
-        self._accept(lib.bnn_events_reset(self.pointer, ffi.NULL if inputs is None else self._pointers(inputs)))
+        self._accept(lib.bnn_events_reset(self.pointer, self._pointers(inputs)))
 
     def frame(self, inputs: list[Floats]) -> None:
         self._accept(lib.bnn_events_frame(self.pointer, self._pointers(inputs)))
