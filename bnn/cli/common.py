@@ -20,9 +20,6 @@ from ..runtime.files import file_error
 net_argument = click.argument("net", metavar="NET.bnn", type=click.Path(path_type=str))
 keras_argument = click.argument("keras", metavar="MODEL", type=click.Path(exists=True, path_type=str))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-threads_option = click.option(
-    "--threads", type=click.IntRange(1, 256), help="Threads to use.  Default: BNN_THREADS, or 1."
-)
 unsafe_option = click.option(
     "--unsafe", is_flag=True, help="Load model files that carry Python code (Lambda layers).  Only for files you trust."
 )

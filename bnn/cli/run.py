@@ -13,11 +13,11 @@ import click
 import numpy as np
 
 from .._types import Floats
-from ..runtime import Model, load
+from ..runtime import MOST_THREADS, Model, load
 from ..runtime.files import replacing
 from ..runtime.progress import live, note
 from ..runtime.report import quantity, table
-from .common import check_outputs, check_suffix, json_option, net_argument, print_json, threads_option
+from .common import check_outputs, check_suffix, json_option, net_argument, print_json
 from .inputs import Reading, read_arrays, read_labels, reading_options
 
 
@@ -31,7 +31,7 @@ from .inputs import Reading, read_arrays, read_labels, reading_options
 )
 @click.option("--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
               help="Write the results to this .npy file (.npz for several outputs).")  # fmt: skip
-@threads_option
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Threads to use.  Default: BNN_THREADS, or 1.")
 @json_option
 def run(
     net: str,
