@@ -122,7 +122,8 @@ def _quiet() -> Iterator[None]:
         os.close(saved)
 
 
-def _load_tensorflow() -> None:
+def load_tensorflow() -> None:
+    """Import TensorFlow without the notes that it prints then."""
     from ..importers.tensorflow.load import tensorflow
 
     with _quiet():
@@ -133,7 +134,7 @@ def _compile(answers: Answers, model: str, **options: Any) -> str:
     """The compiled network's bytes, in base 64."""
     from ..compiler import compile
 
-    _load_tensorflow()
+    load_tensorflow()
     answers.send("working")
     compiled = compile(model, dump=lambda text: answers.send("dump", text), **options)
     return base64.b64encode(compiled.to_bytes()).decode()
@@ -145,7 +146,7 @@ def _verify(answers: Answers, model: str, **arguments: Any) -> tuple[dict[str, A
     from ..verification.layers import verify
 
     round_plainly()  # before TensorFlow is imported, which makes the choice
-    _load_tensorflow()
+    load_tensorflow()
     report = _compared(answers, verify, model, **arguments)
     sums = {"different_bits": report.different_bits, "different_floats": report.different_floats}
     return {"ok": report.ok, **sums, **asdict(report)}, str(report)

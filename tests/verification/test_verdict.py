@@ -105,7 +105,7 @@ def test_one_failure_is_the_verdict(
 
     result = failing
     monkeypatch.setattr("bnn.cli.verify.run_apart", apart)
-    monkeypatch.setattr(child, "_load_tensorflow", lambda: None)
+    monkeypatch.setattr(child, "load_tensorflow", lambda: None)
     monkeypatch.setattr(child, "_compared", lambda *arguments, **options: result)
     monkeypatch.setattr("bnn.importers.round_plainly", lambda: None)
     (tmp_path / "model.keras").touch()
