@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import bnn
+from bench.layers import sign
 from bnn._types import Array
 from bnn.events import ORDERS, EventEngine
 from bnn.file.write import encode
@@ -34,9 +35,6 @@ SPREAD = 300.0
 
 def dense_network(rng: np.random.Generator, width: int = WIDTH) -> bnn.Model:
     """Bits -> ``width`` neurons with thresholds -> 10 sums, random weights."""
-
-    def sign(x: Node) -> Node:
-        return ops.make("sign", ops.make("add", ops.make("sign", x), ops.constant(0.1)))
 
     def dense(x: Node, units: int) -> Node:
         weights = rng.choice([-1.0, 1.0], (units, 1, 1, x.type.shape[0]))

@@ -106,11 +106,11 @@ def _rows(contestants: Sequence[Contestant], timings: Sequence[Timing]) -> list[
 def _register_loop(macs: Sequence[int], peaks: Sequence[limits.Peak], timings: Sequence[Timing]) -> float:
     """Microseconds of the multiply-accumulates at the fastest rate of their kind."""
     total = 0.0
-    for binary, count in zip((True, False), macs, strict=True):
+    for kind, count in zip(("bits", "f32"), macs, strict=True):
         rates = [
             peak.run(_PEAK_ROUNDS) / timing.median
             for peak, timing in zip(peaks, timings, strict=True)
-            if peak.binary == binary
+            if peak.kind == kind
         ]
         total += count / max(rates)
     return total
@@ -258,7 +258,7 @@ def main(
     left_out: list[str] = []
     with tempfile.TemporaryDirectory() as folder, _progress() as bar:
         try:
-            peaks = limits.load(Path(folder), cc)
+            peaks = [peak for peak in limits.load(Path(folder), cc) if peak.kind != "bytes"]
         except MissingError as error:
             peaks, without["register-loop rate"] = [], str(error)
         for name in members:

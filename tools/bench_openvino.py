@@ -21,6 +21,7 @@ import click
 import numpy as np
 
 from bench import document, options
+from bench.layers import sign
 from bench.peers import Floats, compiled
 from bench.results import LayerRow as Row
 from bench.timing import measure
@@ -36,8 +37,7 @@ SHAPES = ((56, 64), (28, 128), (14, 256), (7, 512))  # pixels of a side, channel
 def layer(side: int, signs: Floats) -> Model:
     """The layer of OHWI weights, compiled."""
     x = input_node("x", (side, side, signs.shape[3]))
-    bits = make("sign", make("add", make("sign", x), constant(0.1)))
-    padded = make("pad", bits, attrs=PadAttrs((1, 1, 1, 1), -1.0))
+    padded = make("pad", sign(x), attrs=PadAttrs((1, 1, 1, 1), -1.0))
     y = make("conv2d", padded, constant(signs), attrs=ConvAttrs())
     return Model.from_bytes(encode(lower(Graph((x,), (y,), ("sums",)))))
 

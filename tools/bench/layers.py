@@ -9,10 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bnn.ir.graph import Node
+from bnn.ir.ops import constant, make
+
 _LAYERS = 8
 _STEM = 32
 Size = tuple[int, int]  # pixels per side, channels
 _SIZES: tuple[Size, ...] = ((56, 64), (28, 128), (14, 256), (7, 512))
+
+
+def sign(x: Node) -> Node:
+    """Larq's sign of a SOURCE graph's value: +1 for zero."""
+    return make("sign", make("add", make("sign", x), constant(0.1)))
 
 
 def _binary(keras: Any, larq: Any, x: Any, residual: bool) -> Any:

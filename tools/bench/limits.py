@@ -1,47 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This machine's register-loop rates: binary or float products per second that never leave registers (peak.c)."""
+"""This machine's rates (peak.c): binary or float products per second that never leave registers, bytes from memory."""
 
 from __future__ import annotations
 
 import ctypes
 import shlex
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import MissingError
 
-ROOT = Path(__file__).resolve().parents[2]
 _SOURCE = Path(__file__).with_name("peak.c")
 _FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 _RUN = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_size_t)
 
 
 class _Rate(ctypes.Structure):
-    """struct bench_rate of peak.h"""
+    """struct bench_rate of peak.c"""
 
-    _fields_ = [("name", ctypes.c_char_p), ("binary", ctypes.c_int), ("run", _RUN)]
+    _fields_ = [("name", ctypes.c_char_p), ("kind", ctypes.c_char_p), ("run", _RUN)]
 
 
 @dataclass(frozen=True)
 class Peak:
-    """One loop: ``run(rounds)`` does the work and returns its multiply-accumulates."""
+    """One loop: ``run(rounds)`` does the work and returns its multiply-accumulates, or the bytes that it read.
+
+    ``kind``: "bits", "f32" or "bytes"."""
 
     name: str
-    binary: bool
+    kind: str
     run: Callable[[int], float]
-
-
-def compile_c(compiler: str, arguments: Sequence[str]) -> None:
-    """Call a C compiler in the root of the repository; raises MissingError if there is none, or it fails."""
-    try:
-        command = [*shlex.split(compiler), *arguments]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise MissingError(f"no C compiler is called '{compiler}'; name one with --cc") from None
-    if done.returncode != 0:
-        raise MissingError(f"{compiler} failed:\n{done.stderr}")
 
 
 def load(folder: Path, compiler: str) -> list[Peak]:
@@ -50,9 +40,15 @@ def load(folder: Path, compiler: str) -> list[Peak]:
     Raises :class:`MissingError` if there is no compiler, or it fails.
     """
     library = folder / "bench_peak.so"
-    compile_c(compiler, [*_FLAGS, str(_SOURCE), "-o", str(library)])
+    try:
+        command = [*shlex.split(compiler), *_FLAGS, str(_SOURCE), "-o", str(library)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise MissingError(f"no C compiler is called '{compiler}'; name one with --cc") from None
+    if done.returncode != 0:
+        raise MissingError(f"{compiler} failed:\n{done.stderr}")
     loaded = ctypes.CDLL(str(library))
     count = ctypes.c_size_t.in_dll(loaded, "bench_rate_count").value
     table = (_Rate * count).in_dll(loaded, "bench_rates")
-    peaks = [Peak(rate.name.decode(), bool(rate.binary), rate.run) for rate in table]
+    peaks = [Peak(rate.name.decode(), rate.kind.decode(), rate.run) for rate in table]
     return [peak for peak in peaks if peak.run(1) > 0]

@@ -1,9 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "peak.h"
+/* The machine's register-loop rates, which the shares of the benchmarks refer to, and the rate of reading memory. */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* `run` repeats a loop `rounds` times and returns how many products of the kind it did, "bits" or "f32", or how many
+ * "bytes" it read; 0 where the processor cannot run it. */
+struct bench_rate {
+    const char *name, *kind;
+    double (*run)(size_t rounds);
+};
+
+/* Far more bytes than caches hold. */
+static double read_memory(size_t rounds)
+{
+    enum { BYTES = 1 << 27, LINE = 64, CHAINS = 8 };
+    static unsigned char *memory;
+    uint64_t sums[CHAINS] = {0};
+    if (memory == NULL) {
+        memory = malloc(BYTES);
+        if (memory == NULL)
+            return 0;
+        memset(memory, 1, BYTES);
+    }
+    for (size_t r = 0; r < rounds; r++)
+        for (size_t at = 0; at < BYTES; at += LINE * CHAINS)
+            for (size_t i = 0; i < CHAINS; i++) {
+                uint64_t word;
+                memcpy(&word, memory + at + i * LINE, sizeof word);
+                sums[i] += word;
+            }
+    for (size_t i = 1; i < CHAINS; i++)
+        sums[0] += sums[i];
+    memory[0] = (unsigned char)sums[0]; /* so that it is not for nothing */
+    return (double)BYTES * (double)rounds;
+}
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>
-#include <stdint.h>
 
 /* An operand the compiler knows nothing about: it cannot move work on it out of the loop. */
 #define OPAQUE(v) __asm__ volatile("" : "+v"(v))
@@ -89,17 +124,15 @@ TARGET_AVX2 static double fma_ymm(size_t rounds)
     return 8.0 * 10 * (double)rounds;
 }
 
+#endif
+
 const struct bench_rate bench_rates[] = {
-    {"zmm xor + vpopcntd + vpaddd", 1, vpopcntd},
-    {"ymm xor + pshufb popcount", 1, pshufb},
-    {"zmm FMA", 0, fma_zmm},
-    {"ymm FMA", 0, fma_ymm},
+#if defined(__GNUC__) && defined(__x86_64__)
+    {"zmm xor + vpopcntd + vpaddd", "bits", vpopcntd},
+    {"ymm xor + pshufb popcount", "bits", pshufb},
+    {"zmm FMA", "f32", fma_zmm},
+    {"ymm FMA", "f32", fma_ymm},
+#endif
+    {"memory, read", "bytes", read_memory},
 };
 const size_t bench_rate_count = sizeof bench_rates / sizeof bench_rates[0];
-
-#else
-
-const struct bench_rate bench_rates[] = {{"none", 0, NULL}};
-const size_t bench_rate_count = 0;
-
-#endif

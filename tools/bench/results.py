@@ -23,8 +23,8 @@ class KernelRow:
     output: str
     products: float
     bytes: float
-    ns: float
-    spread: float
+    ns: float = 0.0
+    spread: float = 0.0
     share: float = 0.0
 
     @property
