@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The binarized networks that the tools train, one function per network.
+"""The binarized networks that the tools train.
 
 Every network keeps to the same rules, so that all of it but the last softmax can be compiled to
 integer arithmetic on bits:
@@ -13,7 +13,7 @@ integer arithmetic on bits:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from training import UserError, _tf
@@ -22,16 +22,56 @@ Shape = tuple[int, int, int]
 
 # A short memory: binary weights flip all through training, and old statistics mislead.
 _BATCH_NORM_MOMENTUM = 0.9
-_BINARY_WEIGHTS: dict[str, Any] = {
-    "kernel_quantizer": "ste_sign",
-    "kernel_constraint": "weight_clip",
-    "use_bias": False,
-}
-_BINARY: dict[str, Any] = {"input_quantizer": "ste_sign", **_BINARY_WEIGHTS}
+# The first layer with weights takes its inputs as they are; all others binarize them.
+_FIRST: dict[str, Any] = {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip", "use_bias": False}
+_LATER: dict[str, Any] = {"input_quantizer": "ste_sign", **_FIRST}
 
 
 class NetworkError(UserError):
     """A network is unknown or does not fit the data."""
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A binary 3 x 3 convolution, max pooling by two if asked for, batch norm.
+
+    With ``shortcut`` the block's real-valued input is added to its output, so that not all of it is lost in the signs;
+    needs as many channels as come in, and no pooling.  Padding is "same", with ``pad_values``.
+    """
+
+    channels: int
+    pool: bool = False
+    shortcut: bool = False
+    pad_values: float = 0.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """Convolutions, hidden dense layers with these units, and a dense layer for the classes."""
+
+    convolutions: tuple[Conv, ...] = ()
+    dense: tuple[int, ...] = ()
+
+
+NETWORKS = {
+    # For 8 x 8 images: trains in seconds.
+    "digits": Network((Conv(32), Conv(64, pool=True, pad_values=1.0), Conv(64, pool=True))),
+    # For 28 x 28 images.  The shortcuts are worth their additions: in short trials, plain networks of like size were
+    # about a point less accurate on the validation images.
+    "fashion": Network(
+        (
+            Conv(64, pool=True),
+            Conv(64, shortcut=True, pad_values=1.0),
+            Conv(128, pool=True),
+            Conv(128, shortcut=True, pad_values=1.0),
+            Conv(128, pool=True),
+        )
+    ),
+    # For images of any size.
+    "mlp": Network(dense=(256, 256)),
+    # For 28 x 28 images, without shortcuts: its hidden values are bits, so it has a spiking twin.
+    "plain": Network((Conv(64, pool=True), Conv(64, pool=True), Conv(128, pad_values=1.0), Conv(128, pool=True))),
+}
 
 
 def build(name: str, input_shape: Shape, classes: int) -> Any:
@@ -40,124 +80,36 @@ def build(name: str, input_shape: Shape, classes: int) -> Any:
 
     Raises NetworkError for an unknown name or images too small for the network's pooling.
     """
+    if name not in NETWORKS:
+        raise NetworkError(f"no network named {name!r}; choose from: {', '.join(NETWORKS)}")
     try:
-        make = NETWORKS[name]
-    except KeyError:
-        names = ", ".join(NETWORKS)
-        raise NetworkError(f"no network named {name!r}; choose from: {names}") from None
-    try:
-        return make(input_shape, classes)
+        return _build(name, input_shape, classes)
     except ValueError as error:
         raise NetworkError(f"network {name!r} does not fit images of shape {input_shape}: {error}") from error
 
 
-class _Stack:
-    """A network under construction, layer upon layer; one method per kind of block."""
+def _build(name: str, input_shape: Shape, classes: int) -> Any:
+    _, keras, larq = _tf.load()
+    x = image = keras.Input(shape=input_shape, name="image")
+    options = _FIRST
 
-    def __init__(self, name: str, input_shape: Shape) -> None:
-        _, self._keras, self._larq = _tf.load()
-        self._name = name
-        self._image = self._keras.Input(shape=input_shape, name="image")
-        self._top = self._image
-        self._weighted = False
+    def normalized(x: Any, layer: str) -> Any:
+        return keras.layers.BatchNormalization(momentum=_BATCH_NORM_MOMENTUM, name=f"{layer}_norm")(x)
 
-    def _add(self, layer: Any) -> None:
-        self._top = layer(self._top)
-
-    def _options(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The first layer with weights takes its inputs as they are; all others binarize them."""
-        kind = _BINARY if self._weighted else _BINARY_WEIGHTS
-        self._weighted = True
-        return {**kind, **options}
-
-    def _batch_norm(self, name: str) -> None:
-        layers = self._keras.layers
-        self._add(layers.BatchNormalization(momentum=_BATCH_NORM_MOMENTUM, name=f"{name}_norm"))
-
-    def conv(self, name: str, channels: int, pool: bool = False, shortcut: bool = False, **options: Any) -> None:
-        """A binary 3 x 3 convolution, max pooling by two if asked for, batch norm.
-
-        With `shortcut` the block's real-valued input is added to its output, so that not all of it
-        is lost in the signs; needs as many channels as come in, and no pooling. Options go to
-        QuantConv2D; padding is "same", with zeros unless pad_values says otherwise.
-        """
-        below = self._top
-        options = {"kernel_size": 3, "padding": "same", **self._options(options)}
-        self._add(self._larq.layers.QuantConv2D(channels, name=name, **options))
-        if pool:
-            self._add(self._keras.layers.MaxPooling2D(2, name=f"{name}_pool"))
-        self._batch_norm(name)
-        if shortcut:
-            self._top = self._keras.layers.Add(name=f"{name}_add")([below, self._top])
-
-    def flatten(self) -> None:
-        """From images to vectors, in the order row, column, channel."""
-        self._add(self._keras.layers.Flatten(name="flatten"))
-
-    def dense(self, name: str, units: int) -> None:
-        """A binary dense layer and its batch norm."""
-        self._add(self._larq.layers.QuantDense(units, name=name, **self._options({})))
-        self._batch_norm(name)
-
-    def softmax(self) -> Any:
-        """The finished model, its outputs made probabilities."""
-        self._add(self._keras.layers.Activation("softmax", name="probabilities"))
-        return self._keras.Model(self._image, self._top, name=self._name)
-
-
-def digits(input_shape: Shape, classes: int) -> Any:
-    """Three convolutions for 8 x 8 images: trains in seconds."""
-    net = _Stack("digits", input_shape)
-    net.conv("conv1", 32)
-    net.conv("conv2", 64, pool=True, pad_values=1.0)
-    net.conv("conv3", 64, pool=True)
-    net.flatten()
-    net.dense("logits", classes)
-    return net.softmax()
-
-
-def fashion(input_shape: Shape, classes: int) -> Any:
-    """Five convolutions for 28 x 28 images, two of them with a shortcut.
-
-    The shortcuts are worth their additions: in short trials, plain networks of like size were about
-    a point less accurate on the validation images.
-    """
-    net = _Stack("fashion", input_shape)
-    net.conv("conv1", 64, pool=True)
-    net.conv("conv2", 64, shortcut=True, pad_values=1.0)
-    net.conv("conv3", 128, pool=True)
-    net.conv("conv4", 128, shortcut=True, pad_values=1.0)
-    net.conv("conv5", 128, pool=True)
-    net.flatten()
-    net.dense("logits", classes)
-    return net.softmax()
-
-
-def plain(input_shape: Shape, classes: int) -> Any:
-    """Four convolutions for 28 x 28 images, no shortcuts: its hidden values are bits, so it has a spiking twin."""
-    net = _Stack("plain", input_shape)
-    net.conv("conv1", 64, pool=True)
-    net.conv("conv2", 64, pool=True)
-    net.conv("conv3", 128, pad_values=1.0)
-    net.conv("conv4", 128, pool=True)
-    net.flatten()
-    net.dense("logits", classes)
-    return net.softmax()
-
-
-def mlp(input_shape: Shape, classes: int) -> Any:
-    """Two hidden dense layers, for images of any size."""
-    net = _Stack("mlp", input_shape)
-    net.flatten()
-    net.dense("dense1", 256)
-    net.dense("dense2", 256)
-    net.dense("logits", classes)
-    return net.softmax()
-
-
-NETWORKS: dict[str, Callable[[Shape, int], Any]] = {
-    "digits": digits,
-    "fashion": fashion,
-    "mlp": mlp,
-    "plain": plain,
-}
+    for i, conv in enumerate(NETWORKS[name].convolutions, 1):
+        below, layer = x, f"conv{i}"
+        conv2d = larq.layers.QuantConv2D
+        x = conv2d(conv.channels, 3, padding="same", pad_values=conv.pad_values, name=layer, **options)(x)
+        if conv.pool:
+            x = keras.layers.MaxPooling2D(2, name=f"{layer}_pool")(x)
+        x = normalized(x, layer)
+        if conv.shortcut:
+            x = keras.layers.Add(name=f"{layer}_add")([below, x])
+        options = _LATER
+    x = keras.layers.Flatten(name="flatten")(x)  # in the order row, column, channel
+    hidden = {f"dense{i}": units for i, units in enumerate(NETWORKS[name].dense, 1)}
+    for layer, units in {**hidden, "logits": classes}.items():
+        x = normalized(larq.layers.QuantDense(units, name=layer, **options)(x), layer)
+        options = _LATER
+    probabilities = keras.layers.Activation("softmax", name="probabilities")(x)
+    return keras.Model(image, probabilities, name=name)
