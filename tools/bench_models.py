@@ -28,10 +28,6 @@ from typing import Any
 import click
 import numpy as np
 from click.core import ParameterSource
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
 import bnn
 from bench import MissingError, document, limits, networks, options, peers, small
@@ -39,6 +35,7 @@ from bench.document import processor
 from bench.results import OpTime, Result, Row
 from bench.timing import Contestant, Timing, cold, measure
 from bnn.runtime import Model, available_kernels
+from training.console import progress, table
 
 _DEFAULT = ("digits", "fashion", "QuickNet", "BiRealNet")
 _BATCH = 16
@@ -145,25 +142,20 @@ def small_things(rounds: int, slice_ms: float, seed: int) -> dict[str, float]:
     return {**found, "open_bytes": large.nbytes, "open_ms": small.open_ms(large, rounds)}
 
 
-def show(console: Console, result: Result) -> None:
+def show(result: Result) -> None:
     macs = f"{result.binary_macs / 1e6:,.1f} M binary and {result.float_macs / 1e6:,.1f} M float MACs"
-    table = Table(title=f"{result.network}: {macs}", title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
-    for column in ("engine", "setting"):
-        table.add_column(column, overflow="fold")
-    for column in ("images", "threads", "us", "+-", "x bnn"):
-        table.add_column(column, justify="right")
+    rows = []
     for row in result.rows:
         cells = (f"{row.images}", f"{row.threads}", f"{row.us.median:,.1f}", f"{row.us.spread:.1%}")
-        table.add_row(row.engine, row.setting, *cells, f"{row.times_bnn:.2f}")
-    console.print(table)
+        rows.append([row.engine, row.setting, *cells, f"{row.times_bnn:.2f}"])
+    header = ["engine", "setting", "images", "threads", "us", "+-", "x bnn"]
+    table(f"{result.network}: {macs}", header, rows, texts=2)
     if result.register_loop_us:
-        rate = f"  at the register-loop rate {result.register_loop_us:,.1f} us, {result.share:.1%} of bnn's time"
-        console.print(rate, highlight=False)
+        print(f"  at the register-loop rate {result.register_loop_us:,.1f} us, {result.share:.1%} of bnn's time")
     for name, why in result.missing.items():
-        console.print(f"  without {name}: {why}", highlight=False, markup=False)
+        print(f"  without {name}: {why}")
     for op in result.profile:
-        line = f"  {op.op:<12} {op.kind:<6} {op.count:>4} ops {op.us:>9.1f} us {op.share:>6.1%}"
-        console.print(line, highlight=False)
+        print(f"  {op.op:<12} {op.kind:<6} {op.count:>4} ops {op.us:>9.1f} us {op.share:>6.1%}")
 
 
 def blocks(
@@ -249,14 +241,12 @@ def main(
     peer_names = tuple(name for name in peer_names if name not in absent)
     settings = Settings(rounds, slice_ms, clock, seed, peer_names, scaling, profile or plot is not None)
     peers.one_thread()
-    live = sys.stdout.isatty()
-    console = Console(file=sys.stderr if as_json else sys.stdout, width=None if live else 120)
     groups = {"all": networks.NETWORKS, "layers": networks.LAYERS}
     members = list(dict.fromkeys(member for name in names for member in groups.get(name, (name,))))
     results: list[Result] = []
     without = dict(absent)
     left_out: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, _progress() as bar:
+    with tempfile.TemporaryDirectory() as folder, progress() as bar:
         try:
             peaks = [peak for peak in limits.load(Path(folder), cc) if peak.kind != "bytes"]
         except MissingError as error:
@@ -270,7 +260,7 @@ def main(
                 left_out.append(name)
             bar.remove_task(task)
             if not as_json and results and results[-1].network == name:
-                show(console, results[-1])
+                show(results[-1])
     felt = small_things(rounds, slice_ms, seed) if small else {}
     if plot is not None and results:
         from bench import plots
@@ -287,19 +277,14 @@ def main(
         }))  # fmt: skip
     else:
         for name, value in felt.items():
-            console.print(f"  {name:<18} {value:>12,.2f}", highlight=False)
-        console.print(f"{processor()}; {clock} clock; medians of {rounds} turns, +- half the quartiles' distance")
+            print(f"  {name:<18} {value:>12,.2f}")
+        print(f"{processor()}; {clock} clock; medians of {rounds} turns, +- half the quartiles' distance")
     for name, why in without.items():
         click.echo(f"without {name}: {why}", err=True)
     asked = {parameter for parameter in ("names", "peer_names") if by_name(parameter) is ParameterSource.COMMANDLINE}
     idle = any(all(peer in result.missing for result in results) for peer in peer_names)
     if not results or ("names" in asked and left_out) or ("peer_names" in asked and idle):
         sys.exit(1)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 
 from bench import document, options
+from bench.document import multiple, number
 from bench.layers import sign
 from bench.peers import Floats, compiled
-from bench.results import LayerRow as Row
-from bench.timing import measure
+from bench.timing import Timing, measure
 from bnn.file.write import encode
 from bnn.ir.graph import Graph
 from bnn.ir.ops import ConvAttrs, PadAttrs, constant, input_node, make
@@ -32,6 +32,16 @@ from bnn.passes import lower
 from bnn.runtime import Model
 
 SHAPES = ((56, 64), (28, 128), (14, 256), (7, 512))  # pixels of a side, channels
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer: bnn's time, OpenVINO's time, and the second as a multiple of the first."""
+
+    shape: str
+    us: Timing
+    openvino_us: Timing
+    times_bnn: float
 
 
 def layer(side: int, signs: Floats) -> Model:
@@ -84,7 +94,10 @@ def main(rounds: int, slice_ms: float, clock: str, docs: Path | None, as_json: b
         rows = [bench(side, channels, rounds, slice_ms, clock) for side, channels in SHAPES]
     except ImportError as error:
         raise click.ClickException(f"{error}; run: pip install openvino") from None
-    text = document.openvino(rows)
+    text = document.table(
+        ["3x3 layer", "bnn, us", "OpenVINO, us", "times bnn's"],
+        [[r.shape, number(r.us.median), number(r.openvino_us.median), multiple(r.times_bnn)] for r in rows],
+    )
     if docs is not None:
         document.update(docs, {"openvino": text})
     print(json.dumps({"clock": clock, "rounds": rounds, "rows": [asdict(row) for row in rows]}) if as_json else text)

@@ -11,35 +11,20 @@ Exit status: 0 if the compiled network equals Keras, 1 if anything differs, 2 fo
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 import bnn
 from demonstration import picture, steps
 from training import console, datasets, fit
-from training.console import ConsoleProgress
+from training.console import ConsoleProgress, table
 
-_LINES = 6  # of progress, where it cannot be a bar
-
-
-class TrainingProgress(ConsoleProgress):
-    """A line now and then."""
-
-    def epoch(self, epoch: fit.Epoch, best_epoch: int) -> None:
-        if epoch.epoch % math.ceil(self.epochs / _LINES) == 0 or epoch.epoch == self.epochs:
-            width = len(str(self.epochs))
-            self.say(
-                f"      epoch {epoch.epoch:{width}}/{self.epochs}: {epoch.accuracy:.2%} right in training, "
-                f"{epoch.validation_accuracy:.2%} in validation"
-            )
+_LINES = 6  # of progress
 
 
 def run(
@@ -53,12 +38,13 @@ def run(
     def say(step: int, text: str) -> None:
         console.print(f"[{step}/5] {text}", markup=False)
 
-    plan = steps.settings(dataset, folder, epochs, out / "training")
+    name, planned = steps.PLANS[dataset]
+    plan = fit.Settings(dataset, name, out / "training", folder, planned if epochs is None else epochs)
     plan.check()
     data = datasets.load(dataset, folder)
     if trained is None:
-        say(1, f"train network '{plan.network}' on {len(data.train):,} images of {dataset}, {plan.epochs} epochs")
-        with TrainingProgress(console) as progress:
+        say(1, f"train a network on {len(data.train):,} images")
+        with ConsoleProgress(console, _LINES) as progress:
             fit.train(plan, progress, overwrite=True)
     else:
         say(1, f"take the network in {trained}")
@@ -90,23 +76,7 @@ def run(
     return result
 
 
-def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """On a terminal with rules; elsewhere as plain text (which is Markdown)."""
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN)
-    table.add_column(columns[0])
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    with console.capture() as capture:
-        console.print(table)
-    lines = [line.rstrip() for line in capture.get().splitlines()]
-    console.print(f"[bold]{title}[/bold]\n")
-    console.out("\n".join(line for line in lines if line), highlight=False)
-    console.print()
-
-
-def show(result: steps.Result, console: Console) -> None:
+def show(result: steps.Result) -> None:
     """The two tables."""
     check, sizes = result.check, result.sizes
     images = len(result.data.test)
@@ -132,9 +102,8 @@ def show(result: steps.Result, console: Console) -> None:
         for how, seconds in (("eager", latency.eager), ("tf.function", latency.function)):
             faster = f"{steps.ratio(seconds / latency.runtime)} x faster"
             rows.append([f"{what}, Keras {how}", steps.duration(seconds), steps.duration(latency.runtime), faster])
-    _table(console, f"{result.data.name}: Keras and the compiled network", ["", "Keras", "bnn", ""], rows)
-    _table(
-        console,
+    table(f"{result.data.name}: Keras and the compiled network", ["", "Keras", "bnn", ""], rows)
+    table(
         f"Binary layers, bit by bit, over {images:,} test images",
         ["layer", "input bits", "differ", "sums", "differ"],
         [
@@ -172,7 +141,7 @@ def verdict(result: steps.Result, out: Path, seconds: float) -> str:
     "--epochs",
     type=int,
     help="How long to train; default: "
-    + ", ".join(f"{plan.epochs} for {name}" for name, plan in steps.PLANS.items())
+    + ", ".join(f"{planned} for {name}" for name, (_, planned) in steps.PLANS.items())
     + ".",
 )
 @click.option(
@@ -202,10 +171,7 @@ def _command(
     if as_json:
         print(figures)
     else:
-        tables = Console(highlight=False)
-        if not tables.is_terminal:
-            tables.width = 100  # where there is no window to fit
-        show(result, tables)
+        show(result)
         print(text)
     sys.exit(0 if result.check.ok else 1)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.document import filled  # noqa: E402
+from bench.document import filled, table  # noqa: E402
 from bnn.ir.graph import DType  # noqa: E402
 from bnn.ir.ops import MOST_PLANES, OPS, SLOTS  # noqa: E402
 from bnn.ir.ops.record import stored_words  # noqa: E402
@@ -70,12 +70,12 @@ def struct_name(attrs: type) -> str:
 
 
 def op_table() -> str:
-    lines = ["| opcode | op | attributes |", "|---|---|---|"]
+    rows = []
     for op in OPS.values():
         if op.opcode is not None:
             names = ", ".join(f"{name} ({kind[0]}32)" for kind, name in attribute_fields(op.attrs)) or "none"
-            lines.append(f"| {op.opcode} | `{op.name}` | {names} |")
-    return "\n".join(lines)
+            rows.append([str(op.opcode), f"`{op.name}`", names])
+    return table(["opcode", "op", "attributes"], rows, numbers=False)
 
 
 SLOT_TEXT = {
@@ -94,9 +94,8 @@ SLOT_TEXT = {
 
 
 def slot_table() -> str:
-    lines = ["| bit | slot | v becomes |", "|---|---|---|"]
-    lines += [f"| {i} | {slot} | {SLOT_TEXT[slot]} |" for i, slot in enumerate(SLOTS)]
-    return "\n".join(lines)
+    rows = [[str(i), slot, SLOT_TEXT[slot]] for i, slot in enumerate(SLOTS)]
+    return table(["bit", "slot", "v becomes"], rows, numbers=False)
 
 
 def main() -> int:

@@ -78,30 +78,26 @@ def measure(net: Path, dataset: str, folder: str | None, images: int) -> list[Ro
 
 def table(rows: Sequence[Row]) -> str:
     """A Markdown table: mismatched values out of all that were compared."""
-    names = [f"{i.name} {i.version()}" for i in IMPORTERS.values()]
-    lines = [
+    made = (
         f"nir {metadata.version('nir')}, torch {metadata.version('torch')}, "
-        f"Python {sys.version_info.major}.{sys.version_info.minor}; wrong values of all compared:",
-        "",
-        "| network | profile | " + " | ".join(names) + " | frames without a reset |",
-        "|---" * (len(names) + 3) + "|",
-    ]
-    notes = []
+        f"Python {sys.version_info.major}.{sys.version_info.minor}; wrong values of all compared:"
+    )
+    header = ["network", "profile", *(f"{i.name} {i.version()}" for i in IMPORTERS.values()), "frames without a reset"]
+    lines, notes = [], []
     for row in rows:
-        start = f"| {row.network} | `{row.profile}` | "
+        found = [cell(run) for run in row.runs]
         if row.refused:
             notes.append(f"`{row.profile}` of {row.network} is refused: {row.refused}.")
-            lines.append(start + " | ".join("-" for _ in names) + " | - |")
-            continue
+            found = ["-"] * len(IMPORTERS)
         stream = "-"
         if row.streams:
             stream = f"{sum(r.mismatched for r in row.streams):,} of {sum(r.compared for r in row.streams):,}"
-        lines.append(start + " | ".join(map(cell, row.runs)) + f" | {stream} |")
+        lines.append([row.network, f"`{row.profile}`", *found, stream])
     for importer in IMPORTERS.values():
         if importer.why_not:
             others = ", ".join(f"`{p}`" for p in PROFILES if p not in importer.profiles)
             notes.append(f"{importer.name} cannot run {others}: {importer.why_not}.")
-    return "\n".join([*lines, "", *notes])
+    return "\n".join([made, "", document.table(header, lines, numbers=False), "", *notes])
 
 
 def cell(run: ImporterReport) -> str:

@@ -11,44 +11,21 @@ history.csv, curve.png, and the folder checkpoint, from which --resume goes on a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from training import datasets, fit, networks
-from training.console import ConsoleProgress, run
+from training import fit
+from training.console import ConsoleProgress, minutes, run
 from training.fit import Settings
-
-
-def _minutes(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 60}:{whole % 60:02d}"
-
-
-class TrainingProgress(ConsoleProgress):
-    """One line per epoch."""
-
-    def started(self, settings: Settings, parameters: int, done: int) -> None:
-        where = f"from epoch {done + 1}" if done else "from the beginning"
-        self.say(
-            f"{settings.network} on {settings.dataset}: {parameters:,} parameters, {settings.epochs} epochs, {where}"
-        )
-        super().started(settings, parameters, done)
-
-    def epoch(self, epoch: fit.Epoch, best_epoch: int) -> None:
-        best = "best so far" if best_epoch == epoch.epoch else f"best: epoch {best_epoch}"
-        self.say(
-            f"epoch {epoch.epoch}/{self.epochs}  loss {epoch.loss:.4f}  "
-            f"acc {epoch.accuracy:.2%}  val acc {epoch.validation_accuracy:.2%} ({best})  "
-            f"{epoch.seconds:.1f} s  ETA {_minutes((self.epochs - epoch.epoch) * epoch.seconds)}"
-        )
 
 
 def _settings(context: click.Context, options: dict[str, Any]) -> Settings:
@@ -58,7 +35,7 @@ def _settings(context: click.Context, options: dict[str, Any]) -> Settings:
             if options[name] is None:
                 raise click.UsageError(f"Missing option '--{name}'.")
         return Settings(**options)
-    stored = fit.stored_settings(options["out"]).to_json()
+    stored = dataclasses.asdict(fit.stored_settings(options["out"]))
     source = click.core.ParameterSource
     given = {
         name: value
@@ -75,53 +52,27 @@ def _how_to_go_on(out: Path) -> str:
     return f"; finished epochs are saved, go on with: {command}"
 
 
+def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for every setting."""
+    folder = click.Path(file_okay=False, path_type=Path)
+    for field in reversed(dataclasses.fields(Settings)):
+        choices = field.metadata.get("choices")
+        default = None if field.default is dataclasses.MISSING else field.default
+        command = click.option(
+            "--" + field.name.replace("_", "-"),
+            type=click.Choice(choices) if choices else folder if "Path" in str(field.type) else None,
+            default=default,
+            show_default=not isinstance(default, bool | None),
+            is_flag=isinstance(default, bool),
+            required=field.name == "out",
+            help=field.metadata.get("help"),
+        )(command)
+    return command
+
+
 @click.command(help="Train a binarized network and export it for the compiler.")
-@click.option("--dataset", type=click.Choice(list(datasets.DATASETS)), help="What to learn.")
-@click.option("--network", type=click.Choice(list(networks.NETWORKS)), help="What is to learn it.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder for the model, the history and the checkpoint.",
-)
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with the data set's files, if unusual.")
-@click.option("--epochs", type=int, default=Settings.epochs, show_default=True)
-@click.option("--batch-size", type=int, default=Settings.batch_size, show_default=True)
-@click.option(
-    "--learning-rate",
-    type=float,
-    default=Settings.learning_rate,
-    show_default=True,
-    help="Adam's, at the start.",
-)
-@click.option(
-    "--schedule",
-    type=click.Choice(fit.SCHEDULES),
-    default=Settings.schedule,
-    show_default=True,
-    help="How the learning rate falls.",
-)
-@click.option(
-    "--patience",
-    type=int,
-    default=Settings.patience,
-    show_default=True,
-    help="Stop after this many epochs without a better validation accuracy; 0: never.",
-)
-@click.option(
-    "--shift",
-    type=int,
-    default=Settings.shift,
-    show_default=True,
-    help="Augment: move images by up to this many pixels.",
-)
-@click.option("--flip", is_flag=True, help="Augment: mirror half of the images, left to right.")
-@click.option("--seed", type=int, default=Settings.seed, show_default=True)
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on from the checkpoint in --out, with its settings.",
-)
+@_setting_options
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, with its settings.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
 @click.pass_context
@@ -130,7 +81,7 @@ def _command(context: click.Context, /, resume: bool, overwrite: bool, as_json: 
         raise click.UsageError("--resume and --overwrite exclude each other.")
     started = time.perf_counter()
     try:
-        with TrainingProgress(Console(stderr=True)) as progress:
+        with ConsoleProgress(Console(stderr=True)) as progress:
             result = fit.train(_settings(context, options), progress, resume=resume, overwrite=overwrite)
     except KeyboardInterrupt:
         print(f"\ntrain: interrupted{_how_to_go_on(options['out'])}", file=sys.stderr)
@@ -138,14 +89,14 @@ def _command(context: click.Context, /, resume: bool, overwrite: bool, as_json: 
     seconds = time.perf_counter() - started
     if as_json:
         summary = {k: v for k, v in result.to_json().items() if k != "history"}
-        print(json.dumps({**summary, "epochs": len(result.history), "wall_seconds": seconds}))
+        print(json.dumps({**summary, "epochs": len(result.history), "wall_seconds": seconds}, default=str))
         return
     why = f", stopped early after epoch {len(result.history)}" if result.stopped_early else ""
     print(
         f"test accuracy {result.test_accuracy:.2%} with the weights of epoch {result.best_epoch} "
         f"(validation {result.validation_accuracy:.2%}){why}\n"
-        f"training took {_minutes(result.seconds)} min, this call {_minutes(seconds)} min; "
-        f"written to {result.out}: {', '.join(fit.FILES)}"
+        f"training took {minutes(result.seconds)} min, this call {minutes(seconds)} min; "
+        f"written to {result.settings.out}: {', '.join(fit.FILES)}"
     )
 
 

@@ -26,9 +26,6 @@ from typing import Any
 
 import click
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
 import bnn
 from bench import MissingError, document, peers, zoo_networks
@@ -37,6 +34,7 @@ from bench.timing import measure
 from bnn.importers.tensorflow.load import freeze
 from bnn.verification.layers import verify
 from training import _tf
+from training.console import progress, table
 
 
 @dataclass
@@ -137,7 +135,7 @@ _COLUMNS = (
 
 def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     engines = list(dict.fromkeys(e for r in results for e in r.milliseconds))
-    table = []
+    lines = []
     for r in results:
         own = [
             r.network,
@@ -155,16 +153,15 @@ def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
             ms = r.milliseconds.get(engine)
             times = f" ({ms / r.milliseconds['bnn']:.1f}x)" if ms and engine != "bnn" else ""
             own.append(f"{ms:.1f}{times}" if ms else "-")
-        table.append(own)
-    return [*_COLUMNS, *(f"{e}, ms" for e in engines)], table
+        lines.append(own)
+    return [*_COLUMNS, *(f"{e}, ms" for e in engines)], lines
 
 
 def markdown(results: Sequence[Result]) -> str:
     """The table, the ops of each network, and where it was made."""
     header, body = rows(results)
-    lines = ["| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *body]]
-    lines += ["", "| network | ops in the file |", "| --- | --- |"]
-    lines += [f"| {r.network} | {', '.join(f'{n} {op}' for op, n in r.ops.items())} |" for r in results]
+    ops = [[r.network, ", ".join(f"{n} {op}" for op, n in r.ops.items())] for r in results]
+    lines = [document.table(header, body), "", document.table(["network", "ops in the file"], ops, numbers=False)]
     missing = [f"{r.network} with {name}: {why}" for r in results for name, why in r.not_compared.items()]
     if missing:
         lines += ["", "Not compared: " + "; ".join(missing) + "."]
@@ -191,29 +188,24 @@ def main(
     as_json: bool,
 ) -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    console = Console(stderr=True)
     results = []
     try:
         peers.one_thread()
-        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
+        with progress() as bar:
             task = bar.add_task("larq_zoo", total=len(names or ZOO))
             for name in names or ZOO:
                 bar.update(task, description=name)
                 results.append(run(name, count, rounds, peer_names, seed))
                 bar.advance(task)
     except (MissingError, bnn.BnnError) as error:
-        console.print(f"zoo: {error}", style="red", markup=False)
+        print(f"zoo: {error}", file=sys.stderr)
         sys.exit(2)
     if path is not None:
         document.update(path, {"zoo": markdown(results)}, "generated")
     if as_json:
         print(json.dumps({"processor": document.processor(), "networks": [asdict(r) for r in results]}, indent=1))
     else:
-        header, body = rows(results)
-        table = Table(*header)
-        for line in body:
-            table.add_row(*line)
-        Console().print(table)
+        table("larq_zoo", *rows(results))
     sys.exit(0 if all(r.ok and not r.missing for r in results) else 1)
 
 

@@ -100,13 +100,13 @@ def test_learns_the_digits(whole: fit.TrainResult) -> None:
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])
 def test_exports_are_the_tested_model(whole: fit.TrainResult, name: str) -> None:
     data = datasets.load("digits")
-    model = load_model(whole.out / name)
+    model = load_model(whole.settings.out / name)
     assert accuracy(model, data.test) == pytest.approx(whole.test_accuracy, abs=FLOAT32)
     assert accuracy(model, data.validation) == pytest.approx(whole.validation_accuracy, abs=FLOAT32)
 
 
 def test_history_file_tells_all(whole: fit.TrainResult) -> None:
-    written = json.loads((whole.out / "history.json").read_text())
+    written = json.loads((whole.settings.out / "history.json").read_text())
     assert written["test_accuracy"] == whole.test_accuracy
     assert written["settings"]["epochs"] == 4
     assert written["settings"]["seed"] == whole.settings.seed
@@ -115,15 +115,15 @@ def test_history_file_tells_all(whole: fit.TrainResult) -> None:
     best = written["history"][written["best_epoch"] - 1]
     accuracies = [epoch["validation_accuracy"] for epoch in written["history"]]
     assert best["validation_accuracy"] == written["validation_accuracy"] == max(accuracies)
-    assert all((whole.out / name).is_file() for name in written["files"])
-    assert not [path.name for path in whole.out.iterdir() if "tmp" in path.name]
-    assert not list(whole.out.glob("unfinished*"))
+    assert all((whole.settings.out / name).is_file() for name in written["files"])
+    assert not [path.name for path in whole.settings.out.iterdir() if "tmp" in path.name]
+    assert not list(whole.settings.out.glob("unfinished*"))
 
 
 def test_curve_is_an_image(whole: fit.TrainResult) -> None:
     from matplotlib.image import imread
 
-    image = imread(whole.out / "curve.png")
+    image = imread(whole.settings.out / "curve.png")
     assert image.shape[0] > 400
     assert image.shape[1] > 800
     assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20  # not a blank sheet
@@ -429,12 +429,12 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments
 
 
 def test_a_run_is_not_overwritten_or_mixed(capsys: pytest.CaptureFixture[str], whole: fit.TrainResult) -> None:
-    before = (whole.out / "history.csv").read_bytes()
-    same = ("--dataset", "digits", "--network", "digits", "--out", str(whole.out))
+    before = (whole.settings.out / "history.csv").read_bytes()
+    same = ("--dataset", "digits", "--network", "digits", "--out", str(whole.settings.out))
     assert "--resume" in error_of(capsys, *same)
-    line = error_of(capsys, "--out", str(whole.out), "--resume", "--batch-size", "64")
+    line = error_of(capsys, "--out", str(whole.settings.out), "--resume", "--batch-size", "64")
     assert "batch_size 128, not 64" in line
-    assert (whole.out / "history.csv").read_bytes() == before
+    assert (whole.settings.out / "history.csv").read_bytes() == before
 
 
 def test_tensorflow_imported_with_keras_3_is_explained() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from bench.results import KernelRow, LayerRow, Result, Row
+from bench.results import KernelRow, Result, Row
 
 _PEERS = (
     ("cold caches", "bnn, cold caches", ""),
@@ -29,9 +29,10 @@ _PEERS = (
 _SMALL_OP = 0.03  # share of a network's time; smaller shares are summed up
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> str:
+    """Markdown; ``numbers``: in all columns except the first, to the right."""
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, *rows)]
-    lines.insert(1, "|---" + "|---:" * (len(header) - 1) + "|")
+    lines.insert(1, "|---" + ("|---:" if numbers else "|---") * (len(header) - 1) + "|")
     return "\n".join(lines)
 
 
@@ -48,7 +49,7 @@ def _one(result: Result, engine: str, setting: str) -> Row | None:
     return None
 
 
-def _multiple(times: float) -> str:
+def multiple(times: float) -> str:
     return f"{times:.2f}" if times < 2 else f"{times:.1f}"
 
 
@@ -62,10 +63,10 @@ def models(results: Sequence[Result]) -> str:
         assert ours is not None
         rate = (number(result.register_loop_us), f"{result.share:.0%}") if rated else ()
         found = [_one(result, engine, setting) for _, engine, setting in peers]
-        times = [_multiple(row.times_bnn) if row else "-" for row in found]
+        times = [multiple(row.times_bnn) if row else "-" for row in found]
         rows.append([result.network, f"{number(ours.us.median)} +- {ours.us.spread:.1%}", *rate, *times])
     rates = ("register loop, us", "share") if rated else ()
-    return _table(["network", "bnn, us", *rates, *(name for name, _, _ in peers)], rows)
+    return table(["network", "bnn, us", *rates, *(name for name, _, _ in peers)], rows)
 
 
 def instead(results: Sequence[Result]) -> str:
@@ -75,7 +76,7 @@ def instead(results: Sequence[Result]) -> str:
     for engine, setting in keys:
         found = [next((row for row in r.rows if (row.engine, row.setting) == (engine, setting)), None) for r in results]
         lines.append([f"{engine}, {setting}", *(number(row.us.median) if row else "-" for row in found)])
-    return _table(["us", *(r.network for r in results)], lines)
+    return table(["us", *(r.network for r in results)], lines)
 
 
 def missing(results: Sequence[Result], without: Mapping[str, str]) -> str:
@@ -94,7 +95,7 @@ def profiles(results: Sequence[Result]) -> str:
         text = ", ".join(parts) + (f", others {rest:.0%}" if rest >= 0.005 else "")
         total = number(sum(op.us for op in result.profile))
         rows.append([result.network, total, f"{result.ops}", f"{result.arena_bytes / 1e6:.2f}", text])
-    return _table(["network", "us", "ops", "activations, MB", "share of the time (number of ops)"], rows)
+    return table(["network", "us", "ops", "activations, MB", "share of the time (number of ops)"], rows)
 
 
 def scaling(results: Sequence[Result]) -> str:
@@ -105,7 +106,7 @@ def scaling(results: Sequence[Result]) -> str:
         batch = max(images for images, _ in times)
         one, many = times[1, 1] / times[1, 2], times[batch, 1] / times[batch, 2]
         rows.append([result.network, number(times[1, 2]), f"{one:.2f}", number(times[batch, 2] / batch), f"{many:.2f}"])
-    return _table(["network", "one image, us", "times faster", "an image of 16, us", "times faster"], rows)
+    return table(["network", "one image, us", "times faster", "an image of 16, us", "times faster"], rows)
 
 
 def small(found: dict[str, float]) -> str:
@@ -117,7 +118,7 @@ def small(found: dict[str, float]) -> str:
     ]
     if "open_ms" in found:
         rows.append([f"opening a file of {found['open_bytes'] / 1e6:.1f} MB", f"{found['open_ms']:.1f} ms"])
-    return _table(["what", "time"], rows)
+    return table(["what", "time"], rows)
 
 
 def kernels(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
@@ -128,7 +129,7 @@ def kernels(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
         cells = [found.get((family, output, shape)) for shape in headline]
         if all(cells):
             lines.append([family, output, *(f"{row.ns / 1000:,.1f} ({row.share:.0%})" for row in cells if row)])
-    return _table(["kernels", "output", *headline], lines)
+    return table(["kernels", "output", *headline], lines)
 
 
 def other_layers(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
@@ -139,15 +140,7 @@ def other_layers(rows: Sequence[KernelRow], headline: Sequence[str]) -> str:
         for row in measured
         if row.family == measured[0].family and row.shape not in headline
     ]
-    return _table(["layer", "output", "us", "GMAC/s", "share"], lines)
-
-
-def openvino(rows: Sequence[LayerRow]) -> str:
-    """Binary layers, and OpenVINO's BinaryConvolution as multiples of bnn's times."""
-    lines = [
-        [row.shape, number(row.us.median), number(row.openvino_us.median), _multiple(row.times_bnn)] for row in rows
-    ]
-    return _table(["3x3 layer", "bnn, us", "OpenVINO, us", "times bnn's"], lines)
+    return table(["layer", "output", "us", "GMAC/s", "share"], lines)
 
 
 def filled(text: str, blocks: Mapping[str, str], kind: str = "bench") -> str:

@@ -72,13 +72,3 @@ class Result:
     rows: list[Row] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     profile: list[OpTime] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class LayerRow:
-    """One layer: bnn's time, OpenVINO's time, and the second as a multiple of the first."""
-
-    shape: str
-    us: Timing
-    openvino_us: Timing
-    times_bnn: float

@@ -5,12 +5,8 @@ from __future__ import annotations
 
 import math
 import os
-import statistics
-import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bnn
+from bench import peers
+from bench.timing import measure
 from bnn.importers.tensorflow.load import load_keras
 from bnn.verification.layers import VerifyReport, verify
 from training import _tf, datasets, fit
@@ -28,20 +26,10 @@ Floats = NDArray[np.float32]
 BATCH = 256
 """Images of the batch that is timed."""
 _KERAS_BATCH = 500
-_SECONDS_PER_TIMING = 2.0
-_CALLS = 5  # in a row, so that each contender is timed with its own data in the caches
+_TURNS, _SLICE_MS = 50, 1.0  # of each contestant; short, so that few are interrupted
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What to train on a data set: few enough epochs that the whole demo takes less than three minutes on two cores."""
-
-    network: str
-    epochs: int
-    learning_rate: float = 0.01
-
-
-PLANS = {"digits": Plan("digits", epochs=30), "fashion-mnist": Plan("fashion", epochs=3)}
+PLANS = {"digits": ("digits", 30), "fashion-mnist": ("fashion", 3)}
+"""The network for a data set and its epochs: so few that the whole demo takes less than three minutes on two cores."""
 
 
 @dataclass(frozen=True)
@@ -149,19 +137,6 @@ class Result:
         }
 
 
-def settings(dataset: str, data: Path | None, epochs: int | None, out: Path) -> fit.Settings:
-    """How the demo trains."""
-    plan = PLANS[dataset]
-    return fit.Settings(
-        dataset=dataset,
-        network=plan.network,
-        out=out,
-        data=data,
-        epochs=plan.epochs if epochs is None else epochs,
-        learning_rate=plan.learning_rate,
-    )
-
-
 def load(path: Path, data: datasets.Dataset) -> Any:
     """The Keras model in a file.
 
@@ -226,39 +201,14 @@ def sizes(network: Any, keras_file: Path, bnn_file: Path) -> Sizes:
 
 def latencies(network: Any, model: bnn.Model, x: Floats) -> tuple[Latency, ...]:
     """Time one image and a batch: Keras called eagerly, as a tf.function, and the runtime."""
-    tf, _, _ = _tf.load()
-    function = tf.function(lambda images: network(images, training=False))
     result = []
     for images in (1, min(BATCH, len(x))):
-        arrays = np.ascontiguousarray(x[:images])
-        tensor = tf.constant(arrays)
-        calls = (partial(_eager, network, tensor), partial(_graph, function, tensor), partial(model, arrays))
-        result.append(Latency(images, *_medians(calls)))
+        part = np.ascontiguousarray(x[:images])
+        contestants = [*peers.tensorflow(network, part), peers.compiled(model, part, 1)]
+        timings = measure([contestant.run for contestant in contestants], _TURNS, _SLICE_MS, "wall")
+        function, eager, runtime = (timing.median / 1e6 for timing in timings)
+        result.append(Latency(images, eager, function, runtime))
     return tuple(result)
-
-
-def _eager(network: Any, tensor: Any) -> Any:
-    return network(tensor, training=False).numpy()
-
-
-def _graph(function: Any, tensor: Any) -> Any:
-    return function(tensor).numpy()
-
-
-def _medians(contenders: Sequence[Callable[[], object]]) -> list[float]:
-    """Median seconds of each; they take turns, so that whatever else the machine does hits all of them."""
-    for call in contenders:  # traces the tf.function, makes the runtime's context
-        call()
-    samples: list[list[float]] = [[] for _ in contenders]
-    end = time.perf_counter() + _SECONDS_PER_TIMING
-    while len(samples[0]) < 3 * _CALLS or time.perf_counter() < end:
-        for call, mine in zip(contenders, samples, strict=True):
-            call()
-            for _ in range(_CALLS):
-                begin = time.perf_counter()
-                call()
-                mine.append(time.perf_counter() - begin)
-    return [statistics.median(mine) for mine in samples]
 
 
 def layer_times(model: bnn.Model, x: Floats) -> tuple[LayerTime, ...]:

@@ -1,28 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands that train show, and how they end."""
+"""What the commands show, and how those that train end."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from bnn.errors import BnnError
 from training import UserError, fit
 
 
-class ConsoleProgress(fit.Progress):
-    """On a terminal a bar with figures, which goes when the block ends; elsewhere ``line`` says what was found."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> None:
+    """Print a table, on a terminal with rules, elsewhere as Markdown; ``texts``: columns that are not numbers."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 1000  # there is no window to fit
+    made = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN)
+    for i, column in enumerate(columns):
+        made.add_column(column, justify="left" if i < texts else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    with console.capture() as capture:
+        console.print(made)
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    console.print(f"[bold]{title}[/bold]\n")
+    console.out("\n".join(line for line in lines if line), highlight=False)
+    console.print()
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.epochs = 0
-        self._bar = Bar(
+
+def progress() -> Progress:
+    """A bar on stderr for work of many parts, which goes when the block ends; stdout is left alone."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+
+
+def minutes(seconds: float) -> str:
+    """Minutes and seconds: 1:05."""
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+class ConsoleProgress(fit.Progress):
+    """About ``lines`` lines on the epochs, by default one on each; on a terminal a bar, too, which goes when the block
+    ends."""
+
+    def __init__(self, console: Console, lines: int | None = None) -> None:
+        self.console, self._lines = console, lines
+        self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[figures]}"),
@@ -39,15 +71,30 @@ class ConsoleProgress(fit.Progress):
         self._bar.stop()
 
     def started(self, settings: fit.Settings, parameters: int, done: int) -> None:
+        where = f"from epoch {done + 1}" if done else "from the beginning"
+        self._say(
+            f"{settings.network} on {settings.dataset}: {parameters:,} parameters, {settings.epochs} epochs, {where}"
+        )
         self.epochs = settings.epochs
+        self._every = math.ceil(self.epochs / (self._lines or self.epochs))
         self._task = self._bar.add_task("", total=settings.epochs, completed=done, epoch=done + 1, figures="")
         self._bar.start()
+
+    def epoch(self, epoch: fit.Epoch, best_epoch: int) -> None:
+        if epoch.epoch % self._every and epoch.epoch != self.epochs:
+            return
+        best = "best so far" if best_epoch == epoch.epoch else f"best: epoch {best_epoch}"
+        self._say(
+            f"epoch {epoch.epoch}/{self.epochs}  loss {epoch.loss:.4f}  "
+            f"acc {epoch.accuracy:.2%}  val acc {epoch.validation_accuracy:.2%} ({best})  "
+            f"{epoch.seconds:.1f} s  ETA {minutes((self.epochs - epoch.epoch) * epoch.seconds)}"
+        )
 
     def batch(self, epoch: int, share: float, loss: float, accuracy: float) -> None:
         figures = f"loss {loss:.4f}, {accuracy:.2%} right"
         self._bar.update(self._task, completed=epoch - 1 + share, epoch=f"{epoch}/{self.epochs}", figures=figures)
 
-    def say(self, text: str) -> None:
+    def _say(self, text: str) -> None:
         """Print a line, above the bar where there is one."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 

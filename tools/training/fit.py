@@ -22,7 +22,7 @@ import platform
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,26 +47,27 @@ class TrainingError(UserError):
     """The settings are wrong, contradict the run that is resumed, its checkpoint is damaged, or training diverged."""
 
 
+def _setting(help: str, default: Any = dataclasses.MISSING, choices: Iterable[str] = ()) -> Any:
+    """A field of Settings; ``help`` and ``choices`` are for a command line, too."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": tuple(choices)})
+
+
 @dataclass(frozen=True)
 class Settings:
     """All that a run depends on besides the code; written into the checkpoint and history.json."""
 
-    dataset: str
-    network: str
-    out: Path
-    data: Path | None = None
-    """Folder of the data set's files; None searches the usual places."""
+    dataset: str = _setting("What to learn.", choices=datasets.DATASETS)
+    network: str = _setting("What is to learn it.", choices=networks.NETWORKS)
+    out: Path = _setting("Folder for the model, the history and the checkpoint.")
+    data: Path | None = _setting("Folder with the data set's files, if unusual.", None)
     epochs: int = 20
     batch_size: int = 128
-    learning_rate: float = 0.01
-    """Adam's at the start. Latent weights live in [-1, 1], so it is larger than for float nets."""
-    schedule: str = "cosine"
-    patience: int = 0
-    """Stop after this many epochs without a better validation accuracy; 0 never stops early."""
-    shift: int = 0
-    """Augmentation: move every image by up to this many pixels both ways, filling with zeros."""
-    flip: bool = False
-    """Augmentation: mirror every other image, left to right."""
+    # Latent weights live in [-1, 1], so it is larger than for float nets.
+    learning_rate: float = _setting("Adam's, at the start.", 0.01)
+    schedule: str = _setting("How the learning rate falls.", "cosine", SCHEDULES)
+    patience: int = _setting("Stop after this many epochs without a better validation accuracy; 0: never.", 0)
+    shift: int = _setting("Augment: move images by up to this many pixels both ways, filling with zeros.", 0)
+    flip: bool = _setting("Augment: mirror half of the images, left to right.", False)
     seed: int = 1
 
     def check(self) -> None:
@@ -83,10 +84,6 @@ class Settings:
         for name, good, expected in rules:
             if not good:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}, expected {expected}")
-
-    def to_json(self) -> dict[str, Any]:
-        values = dataclasses.asdict(self)
-        return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Settings:
@@ -119,7 +116,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run is; the files are in `out`, `model` carries the best weights."""
+    """What a finished run is; the files are in `settings.out`, `model` carries the best weights."""
 
     settings: Settings
     history: tuple[Epoch, ...]
@@ -132,18 +129,12 @@ class TrainResult:
     seconds: float
     """Training and validation time of all epochs, interrupted epochs not counted."""
     model: Any
-    out: Path
 
     def to_json(self) -> dict[str, Any]:
-        """The content of history.json without the versions."""
-        skipped = ("settings", "history", "model", "out")
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {
-            **{k: v for k, v in values.items() if k not in skipped},
-            "settings": self.settings.to_json(),
-            "history": [dataclasses.asdict(epoch) for epoch in self.history],
-            "files": {name: str(self.out / name) for name in FILES},
-        }
+        """The content of history.json without the versions; paths are written by ``default=str``."""
+        values = dataclasses.asdict(dataclasses.replace(self, model=None))
+        del values["model"]
+        return {**values, "files": {name: self.settings.out / name for name in FILES}}
 
 
 class Progress:
@@ -245,8 +236,8 @@ def read_history(out: Path) -> list[Epoch]:
 def _check_out(settings: Settings, resume: bool, overwrite: bool) -> None:
     """Raise TrainingError where this run must not go to settings.out."""
     if resume:
-        now = settings.to_json()
-        for name, before in stored_settings(settings.out).to_json().items():
+        now = dataclasses.asdict(settings)
+        for name, before in dataclasses.asdict(stored_settings(settings.out)).items():
             if name not in CHANGEABLE and now[name] != before:
                 raise TrainingError(
                     f"cannot resume {settings.out}: it was started with {name} {before!r}, "
@@ -265,7 +256,7 @@ def _write_settings(settings: Settings, resume: bool) -> None:
             folder.mkdir(parents=True)
             for name in FILES:
                 (settings.out / name).unlink(missing_ok=True)
-        _write(folder / "settings.json", json.dumps(settings.to_json()))
+        _write(folder / "settings.json", json.dumps(dataclasses.asdict(settings), default=str))
     except OSError as error:
         raise TrainingError(f"cannot write to {settings.out}: {error.strerror or error}") from None
 
@@ -407,7 +398,6 @@ def _finished(settings: Settings, data: datasets.Dataset, model: Any) -> TrainRe
         parameters=int(exported.count_params()),
         seconds=sum(epoch.seconds for epoch in history),
         model=exported,
-        out=out,
     )
     _write_files(result)
     for path in _checkpoint(out).glob(_best_weights(out, "*").name):
@@ -418,7 +408,7 @@ def _finished(settings: Settings, data: datasets.Dataset, model: Any) -> TrainRe
 
 def _write_files(result: TrainResult) -> None:
     """Write FILES, each atomically, history.json last."""
-    out = result.out
+    out = result.settings.out
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras warns that .h5 is a legacy format
         for suffix in ("keras", "h5"):
@@ -433,4 +423,4 @@ def _write_files(result: TrainResult) -> None:
         "tensorflow": tf.__version__,
         "larq": getattr(larq, "__version__", "unknown"),
     }
-    _write(out / "history.json", json.dumps({**result.to_json(), "versions": versions}, indent=2) + "\n")
+    _write(out / "history.json", json.dumps({**result.to_json(), "versions": versions}, indent=2, default=str) + "\n")
