@@ -27,9 +27,9 @@ import click
 import numpy as np
 
 from bench import document, limits, options
+from bench.document import KernelRow as Row
 from bench.layers import sign
 from bench.plots import rooflines
-from bench.results import KernelRow as Row
 from bench.timing import measure
 from bnn._distribution import install
 from bnn._native import lib

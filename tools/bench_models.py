@@ -31,8 +31,7 @@ from click.core import ParameterSource
 
 import bnn
 from bench import MissingError, document, limits, networks, options, peers, small
-from bench.document import processor
-from bench.results import OpTime, Result, Row
+from bench.document import OpTime, Result, Row, processor
 from bench.timing import Contestant, Timing, cold, measure
 from bnn.runtime import Model, available_kernels
 from training.console import progress, table

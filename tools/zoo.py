@@ -28,7 +28,7 @@ import click
 import numpy as np
 
 import bnn
-from bench import MissingError, document, peers, zoo_networks
+from bench import MissingError, document, networks, peers
 from bench.networks import ZOO
 from bench.timing import measure
 from bnn.importers.tensorflow.load import freeze
@@ -74,12 +74,12 @@ class Result:
 
 def run(name: str, count: int, rounds: int, peer_names: Sequence[str], seed: int) -> Result:
     """Compile one network, compare it, time it (``rounds`` 0: do not)."""
-    keras_model = zoo_networks.build(name, seed)
+    keras_model = networks.like_trained(name, seed)
     frozen = freeze(keras_model)
     begin = time.perf_counter()
     model = bnn.Model.from_bytes(bnn.compile(frozen).to_bytes())  # within the default limits
     seconds = time.perf_counter() - begin
-    x = zoo_networks.images(count, seed + 2)
+    x = networks.images(count, seed + 2)
     report = verify(frozen, model, x, batch_size=min(count, 4))
     expected = np.asarray(keras_model(x, training=False))
     bits = {op.layer for op in model.ops if op.op == "bconv2d"}

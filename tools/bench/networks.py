@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks that bench_models.py times: larq_zoo's, the demo's, a mobile one, and chains of equal layers."""
+"""The networks of the benchmarks: larq_zoo's, the demo's, a mobile one, and chains of equal layers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import MissingError, layers
 from training import _tf, networks
@@ -33,6 +34,8 @@ FLOAT = "MobileNetV3Small"  # no binary layer: what one would use instead
 SHAPE = (224, 224, 3)  # of the images of all networks except the demo's
 LAYERS = tuple(layers.BUILDERS)
 NAMES = (*NETWORKS, FLOAT, *LAYERS)
+Floats = NDArray[np.float32]
+_CALIBRATION = 8  # images
 _INSTALL_ZOO = "pip install tensorflow-datasets && pip install --no-deps larq-zoo zookeeper"
 
 
@@ -74,3 +77,59 @@ def _statistics(name: str, shape: Any, rng: np.random.Generator) -> Any:
     if "variance" in name:
         return rng.uniform(0.5, 2, shape)
     return rng.normal(0, 0.5, shape)
+
+
+def images(count: int, seed: int) -> Floats:
+    """Pictures with structure at every scale: sums of noise from coarse to fine, about -2 to 2."""
+    rng = np.random.default_rng(seed)
+    x = np.zeros((count, *SHAPE), np.float32)
+    for size in (4, 14, 56, 224):
+        cells = rng.normal(0, 0.5, (count, size, size, 3))
+        x += np.repeat(np.repeat(cells, 224 // size, axis=1), 224 // size, axis=2).astype(np.float32)
+    return x
+
+
+def like_trained(name: str, seed: int = 0) -> Any:
+    """The network with the initializers' weights, and random biases, gammas and betas, a quarter of the gammas
+    negative.
+
+    Batch norms get the statistics of random images at their inputs, changed a little, so that activations are neither
+    constant nor centred, as after training.  Logits are scaled down until no probability is near 1.
+    """
+    tf, keras, _ = _tf.load()
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    model = zoo_network(name)
+    rng = np.random.default_rng(seed)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for variable in model.trainable_variables:
+        kind = variable.name.rsplit("/", 1)[-1].split(":")[0]
+        if kind == "gamma":
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape) * rng.choice([-1, 1, 1, 1], variable.shape))
+        elif kind in ("beta", "bias"):
+            variable.assign(rng.normal(0, 0.2, variable.shape))
+        elif kind == "alpha":
+            variable.assign(rng.uniform(0, 0.5, variable.shape))
+    for norm in norms:
+        norm.momentum = 0.0
+    model(images(_CALIBRATION, seed + 1), training=True)
+    for norm in norms:
+        spread = np.sqrt(norm.moving_variance.numpy())
+        norm.moving_mean.assign_add(rng.normal(0, 0.2, spread.shape) * spread)
+        norm.moving_variance.assign(norm.moving_variance * rng.uniform(0.7, 1.4, spread.shape))
+    last = [layer for layer in model.layers if layer.weights][-1]
+    for _ in range(20):
+        if model(images(_CALIBRATION, seed + 1), training=False).numpy().max() < 0.5:
+            break
+        halve(last)
+    return model
+
+
+def halve(layer: Any) -> None:
+    """Halve the results of a dense layer or a batch norm."""
+    for variable in layer.weights:
+        name = variable.name.rsplit("/", 1)[-1]
+        if "moving_variance" in name:
+            variable.assign(variable * 4.0)
+        elif "moving_mean" not in name and "gamma" not in name:  # kernel, bias, beta
+            variable.assign(variable * 0.5)

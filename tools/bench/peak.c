@@ -48,51 +48,37 @@ static double read_memory(size_t rounds)
 #define UNROLL _Pragma("GCC unroll 32")
 #define EACH(n) UNROLL for (int i = 0; i < (n); i++)
 
-/* Sums in registers, `count` independent chains; unrolled so that the loop itself costs nothing.
- * `step(sum, x, w)` must not be the same for two chains, so w is opaque anew for every four. */
-#define CHAINS(vector, count, zero, step)       \
-    vector sum[count], x[4], w = zero;          \
-    OPAQUE(w);                                  \
-    EACH(4)                                     \
-    {                                           \
-        x[i] = zero;                            \
-        OPAQUE(x[i]);                           \
-    }                                           \
-    EACH(count)                                 \
-    {                                           \
-        sum[i] = zero;                          \
-        OPAQUE(sum[i]);                         \
-    }                                           \
-    for (size_t r = 0; r < rounds; r++) {       \
-        EACH(count)                             \
-        {                                       \
-            if (i % 4 == 0)                     \
-                OPAQUE(w);                      \
-            sum[i] = step(sum[i], x[i % 4], w); \
-        }                                       \
-    }                                           \
-    EACH(count) OPAQUE(sum[i]);
-
-/* Three operations for 512 products. */
-TARGET_AVX512 static double vpopcntd(size_t rounds)
-{
-    if (!__builtin_cpu_supports("avx512vpopcntdq"))
-        return 0;
-#define STEP(sum, x, w) _mm512_add_epi32(sum, _mm512_popcnt_epi32(_mm512_xor_si512(x, w)))
-    CHAINS(__m512i, 24, _mm512_setzero_si512(), STEP)
-#undef STEP
-    return 512.0 * 24 * (double)rounds;
-}
-
-TARGET_AVX512 static double fma_zmm(size_t rounds)
-{
-    if (!__builtin_cpu_supports("avx512f"))
-        return 0;
-#define STEP(sum, x, w) _mm512_fmadd_ps(x, w, sum)
-    CHAINS(__m512, 24, _mm512_setzero_ps(), STEP)
-#undef STEP
-    return 16.0 * 24 * (double)rounds;
-}
+/* A loop of sums in registers, `count` independent chains; unrolled so that the loop itself costs nothing.
+ * `step(sum, x, w)` does `products` of them; it must not be the same for two chains, so w is opaque anew for every
+ * four. */
+#define LOOP(name, target, feature, vector, count, zero, step, products) \
+    target static double name(size_t rounds)                             \
+    {                                                                    \
+        if (!__builtin_cpu_supports(feature))                            \
+            return 0;                                                    \
+        vector sum[count], x[4], w = zero;                               \
+        OPAQUE(w);                                                       \
+        EACH(4)                                                          \
+        {                                                                \
+            x[i] = zero;                                                 \
+            OPAQUE(x[i]);                                                \
+        }                                                                \
+        EACH(count)                                                      \
+        {                                                                \
+            sum[i] = zero;                                               \
+            OPAQUE(sum[i]);                                              \
+        }                                                                \
+        for (size_t r = 0; r < rounds; r++) {                            \
+            EACH(count)                                                  \
+            {                                                            \
+                if (i % 4 == 0)                                          \
+                    OPAQUE(w);                                           \
+                sum[i] = step(sum[i], x[i % 4], w);                      \
+            }                                                            \
+        }                                                                \
+        EACH(count) OPAQUE(sum[i]);                                      \
+        return (double)(products) * (count) * (double)rounds;            \
+    }
 
 /* The classic shuffle: eight operations for 256 products. */
 TARGET_AVX2 static inline __m256i count_bytes(__m256i v)
@@ -104,25 +90,16 @@ TARGET_AVX2 static inline __m256i count_bytes(__m256i v)
     return _mm256_add_epi8(low, _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi32(v, 4), nibble)));
 }
 
-TARGET_AVX2 static double pshufb(size_t rounds)
-{
-    if (!__builtin_cpu_supports("avx2"))
-        return 0;
-#define STEP(sum, x, w) _mm256_add_epi8(sum, count_bytes(_mm256_xor_si256(x, w)))
-    CHAINS(__m256i, 4, _mm256_setzero_si256(), STEP)
-#undef STEP
-    return 256.0 * 4 * (double)rounds;
-}
+/* The first has three operations for 512 products. */
+#define COUNT_ZMM(sum, x, w) _mm512_add_epi32(sum, _mm512_popcnt_epi32(_mm512_xor_si512(x, w)))
+#define COUNT_YMM(sum, x, w) _mm256_add_epi8(sum, count_bytes(_mm256_xor_si256(x, w)))
+#define FMA_ZMM(sum, x, w) _mm512_fmadd_ps(x, w, sum)
+#define FMA_YMM(sum, x, w) _mm256_fmadd_ps(x, w, sum)
 
-TARGET_AVX2 static double fma_ymm(size_t rounds)
-{
-    if (!__builtin_cpu_supports("fma"))
-        return 0;
-#define STEP(sum, x, w) _mm256_fmadd_ps(x, w, sum)
-    CHAINS(__m256, 10, _mm256_setzero_ps(), STEP)
-#undef STEP
-    return 8.0 * 10 * (double)rounds;
-}
+LOOP(vpopcntd, TARGET_AVX512, "avx512vpopcntdq", __m512i, 24, _mm512_setzero_si512(), COUNT_ZMM, 512)
+LOOP(pshufb, TARGET_AVX2, "avx2", __m256i, 4, _mm256_setzero_si256(), COUNT_YMM, 256)
+LOOP(fma_zmm, TARGET_AVX512, "avx512f", __m512, 24, _mm512_setzero_ps(), FMA_ZMM, 16)
+LOOP(fma_ymm, TARGET_AVX2, "fma", __m256, 10, _mm256_setzero_ps(), FMA_YMM, 8)
 
 #endif
 

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.document import number
-from bench.results import KernelRow, Result
+from bench.document import KernelRow, Result, number
 from training.drawing import INK, RULE, SOFT, figure
 
 _COLOURS = {

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnn.runtime.files import replacing
-from training import UserError, _tf, curve, datasets, networks
+from training import UserError, _tf, datasets, drawing, networks
 
 SCHEDULES = ("cosine", "plateau", "constant")
 # Plateau: after this many epochs without a better validation loss, the rate is multiplied so.
@@ -415,7 +415,7 @@ def _write_files(result: TrainResult) -> None:
             temporary = out / f"unfinished.{suffix}"
             result.model.save(temporary)
             os.replace(temporary, out / f"model.{suffix}")
-    curve.draw(result.to_json(), out / "curve.png")
+    drawing.curve(result.to_json(), out / "curve.png")
     tf, _, larq = _tf.load()
     versions = {
         "python": platform.python_version(),
