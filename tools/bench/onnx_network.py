@@ -16,6 +16,7 @@ import numpy as np
 
 from bench import MissingError
 from bnn.ir.graph import Graph, Node
+from bnn.ir.ops import constant
 
 _OPSET = 17
 _BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "maximum": "Max", "minimum": "Min"}
@@ -31,10 +32,7 @@ class _Writer:
         self._helper, self._numpy = helper, numpy_helper
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
-        self._names: dict[Node, str] = {}
-
-    def fresh(self) -> str:
-        return f"v{len(self.nodes)}"
+        self.names: dict[Node, str] = {}  # of activations
 
     def constant(self, array: Any) -> str:
         name = f"c{len(self.constants)}"
@@ -42,21 +40,19 @@ class _Writer:
         return name
 
     def emit(self, op: str, inputs: Iterable[str], **attributes: Any) -> str:
-        name = self.fresh()
+        name = f"v{len(self.nodes)}"
         self.nodes.append(self._helper.make_node(op, list(inputs), [name], **attributes))
         return name
 
-    def name(self, node: Node) -> str:
-        """The name of an activation, or of a constant operand laid out for broadcasting."""
-        if node in self._names:
-            return self._names[node]
+    def name(self, node: Node, vector: bool = False) -> str:
+        """The name of an activation, or of a constant operand laid out for broadcasting; ``vector``: with vectors."""
+        if node in self.names:
+            return self.names[node]
         array = np.asarray(node.value, np.float32)
-        while array.ndim < 3:
-            array = array[None]
+        if vector:
+            return self.constant(array.reshape(-1))
+        array = array.reshape((1,) * (3 - array.ndim) + array.shape)
         return self.constant(np.moveaxis(array, -1, 0)[None])
-
-    def define(self, node: Node, name: str) -> None:
-        self._names[node] = name
 
 
 def _is_vector(node: Node) -> bool:
@@ -91,11 +87,10 @@ def _pool(w: _Writer, node: Node) -> str:
 
 
 def _arithmetic(w: _Writer, node: Node) -> str:
-    a, b = node.inputs
-    if node.op == "sub" and b.is_constant:  # fused into the convolution, unlike a subtraction
-        return w.emit("Add", [w.name(a), _vector_constant(w, -b.value, node)])
-    names = [_vector_constant(w, i.value, node) if i.is_constant else w.name(i) for i in (a, b)]
-    return w.emit(_BINARY[node.op], names)
+    op, (a, b) = node.op, node.inputs
+    if op == "sub" and b.is_constant:  # an addition is fused into the convolution, unlike a subtraction
+        op, b = "add", constant(-b.value)
+    return w.emit(_BINARY[op], [w.name(operand, _is_vector(node)) for operand in (a, b)])
 
 
 def _hard(w: _Writer, node: Node) -> str | None:
@@ -118,19 +113,6 @@ def _hard_sigmoid_of(node: Node) -> Node | None:
         return None
     x, three = clamp.inputs[0].inputs
     return x if three.is_constant and np.all(three.value == 3) else None
-
-
-def _product(w: _Writer, node: Node) -> str:
-    return _hard(w, node) or _arithmetic(w, node)
-
-
-def _vector_constant(w: _Writer, value: Any, node: Node) -> str:
-    array = np.asarray(value, np.float32)
-    if _is_vector(node):
-        return w.constant(array.reshape(-1))
-    while array.ndim < 3:
-        array = array[None]
-    return w.constant(np.moveaxis(array, -1, 0)[None])
 
 
 def _clamp(w: _Writer, node: Node) -> str:
@@ -177,7 +159,7 @@ _EMIT: dict[str, Callable[[_Writer, Node], str]] = {
     "max_pool": _pool,
     "avg_pool": _pool,
     **dict.fromkeys(_BINARY, _arithmetic),
-    "mul": _product,
+    "mul": lambda w, node: _hard(w, node) or _arithmetic(w, node),
     "clamp": _clamp,
     "softmax": lambda w, node: w.emit("Softmax", [w.name(node.inputs[0])], axis=1),
     "concat": lambda w, node: w.emit("Concat", [w.name(i) for i in node.inputs], axis=1),
@@ -198,14 +180,14 @@ def export(graph: Graph) -> Any:
     from onnx import TensorProto, helper
 
     w = _Writer()
-    w.define(graph.inputs[0], "input")
+    w.names[graph.inputs[0]] = "input"
     for node in graph.nodes():
         if node.is_constant or node.op == "input":
             continue
         if node.op in _SKIPPED:
-            w.define(node, w.name(node.inputs[0]))
+            w.names[node] = w.name(node.inputs[0])
         elif node.op in _EMIT:
-            w.define(node, _EMIT[node.op](w, node))
+            w.names[node] = _EMIT[node.op](w, node)
         else:
             raise MissingError(f"the exporter has no '{node.op}'")
     h, width, c = graph.inputs[0].type.shape
