@@ -7,38 +7,12 @@ and TF_USE_LEGACY_KERAS=1 is in the environment *before* TensorFlow is first imp
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-import tempfile
-from collections.abc import Iterator
 from typing import Any
 
+from bnn.cli.child import load_tensorflow
 from bnn.errors import SetupError
 from bnn.importers.tensorflow.load import tensorflow
-
-
-@contextlib.contextmanager
-def _notes_withheld() -> Iterator[None]:
-    """Keep what native code writes on stderr to itself, unless the block raises.
-
-    TensorFlow's libraries report missing GPUs and the like before any log level is heeded; only the file descriptor
-    stops them.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        stderr = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(stderr, 2)
-            held.seek(0)
-            sys.stderr.write(held.read().decode(errors="replace"))
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def load() -> tuple[Any, Any, Any]:
@@ -48,8 +22,7 @@ def load() -> tuple[Any, Any, Any]:
     (which cannot be undone).
     """
     if "tensorflow" not in sys.modules:
-        with _notes_withheld():
-            tensorflow().config.list_physical_devices()  # looks for GPUs, and talks about it
+        load_tensorflow()
     tf = tensorflow()
     # tf-keras gives the API module no version; Keras 3 and the Keras 2 inside TensorFlow have one.
     found = str(getattr(tf.keras, "__version__", "2"))
