@@ -4,7 +4,24 @@
 
 #if defined(__GNUC__) && defined(__x86_64__)
 
-#include "avx2.inc"
+#include <immintrin.h>
+
+#define FEATURES BNN_FEATURE_AVX2
+#define TARGET __attribute__((target("avx2,fma,bmi,popcnt")))
+#define VL 8
+#define MASK_LT(x, y) ((unsigned)_mm256_movemask_ps((__m256)_mm256_cmpgt_epi32((__m256i)(y), (__m256i)(x))))
+#define MASK_GT(x, y) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(x), (__m256)(y), _CMP_GT_OQ)))
+#define MASK_NAN(v) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(v), (__m256)(v), _CMP_UNORD_Q)))
+#define MAX(x, y) ((float_vector)_mm256_max_ps((__m256)(x), (__m256)(y)))
+#define MIN(x, y) ((float_vector)_mm256_min_ps((__m256)(x), (__m256)(y)))
+#define SOME(n) \
+    _mm256_cmpgt_epi32(_mm256_set1_epi32((int)((n) < VL ? (n) : VL)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+#define LOAD_SOME(p, n) ((float_vector)_mm256_maskload_ps(p, SOME(n)))
+#define STORE_SOME(p, v, n) _mm256_maskstore_ps(p, SOME(n), (__m256)(v))
+#define SPLAT(x) ((float_vector)_mm256_set1_ps(x))
+#define FMA(x, y, z) ((float_vector)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(z)))
+#define NEGATIVE(m) negative(m)
+#define SIGN_EXTEND(v) ((short_vector)_mm256_cvtepi8_epi16((__m128i)(v)))
 
 #define FAMILY avx2
 #define LANES 64
@@ -21,6 +38,15 @@
     ((word_vector)_mm256_add_epi16((__m256i)(s), _mm256_maddubs_epi16((__m256i)(x), (__m256i)(w))))
 #define WIDEN_BYTES(s) _mm256_madd_epi16((__m256i)(s), _mm256_set1_epi16(1))
 #define WIDE_LT(count, limit) compare_wide(count, limit)
+
+typedef unsigned mask;
+
+TARGET static inline uint32_t negative(const int16_t *m)
+{
+    __m256i low = _mm256_loadu_si256((const __m256i_u *)(const void *)m);
+    __m256i high = _mm256_loadu_si256((const __m256i_u *)(const void *)(m + 16));
+    return (uint32_t)_mm256_movemask_epi8(_mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8));
+}
 
 /* Bit l: count l < limit l, for 64 lanes.  Differences keep their sign when narrowed to bytes; narrowing works on
  * 128-bit halves, so parts come out as rows of four and are transposed. */
