@@ -22,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def bench(name: str, peaks: Sequence[limits.Peak], settings: Settings, advance: 
         contestants += [peers.compiled(model, images, n) for images, n in ((x[:1], 2), (x, 1), (x, 2))]
     found, result.missing = peers.gather(keras_model, x[:1], settings.peers)
     contestants += found
-    runs = [c.run for c in contestants] + [_peak_run(peak) for peak in peaks]
+    runs = [c.run for c in contestants] + [partial(peak.run, _PEAK_ROUNDS) for peak in peaks]
     timings = measure(runs, settings.rounds, settings.slice_ms, settings.clock, advance)
     result.rows = _rows(contestants, timings)
     result.rows.append(_cold(contestants[0], settings))
@@ -83,10 +84,6 @@ def _cold(ours: Contestant, settings: Settings) -> Row:
     """``times_bnn``: of a later call, whose caches are warm."""
     first, second = cold(ours.run, max(settings.rounds, 3), settings.clock)
     return Row("bnn, cold caches", ours.setting, 1, 1, first, first.median / second.median)
-
-
-def _peak_run(peak: limits.Peak) -> Callable[[], object]:
-    return lambda: peak.run(_PEAK_ROUNDS)
 
 
 def _rows(contestants: Sequence[Contestant], timings: Sequence[Timing]) -> list[Row]:

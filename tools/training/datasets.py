@@ -89,12 +89,9 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
 
     Raises DatasetError for an unknown name and for missing, damaged or contradictory files.
     """
-    try:
-        loader = DATASETS[name]
-    except KeyError:
-        names = ", ".join(DATASETS)
-        raise DatasetError(f"no data set named {name!r}; choose from: {names}") from None
-    return loader(None if folder is None else Path(folder))
+    if name not in DATASETS:
+        raise DatasetError(f"no data set named {name!r}; choose from: {', '.join(DATASETS)}")
+    return DATASETS[name](None if folder is None else Path(folder))
 
 
 def _every_nth(labels: Labels, n: int) -> NDArray[np.bool_]:
