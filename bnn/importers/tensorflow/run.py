@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import math
 from collections.abc import Sequence
@@ -47,7 +48,6 @@ class Runner:
         self.tf = tf
         self.unsafe = unsafe
         self.definition = op_def_registry.get
-        self.parameters: dict[str, tuple[str, ...]] = {}
         self.sizes: dict[tuple[Any, ...], int] = {}
 
     def __call__(self, node: TfNode, operands: Sequence[Any]) -> list[Any]:
@@ -75,30 +75,24 @@ class Runner:
         return function
 
     def _arguments(self, node: TfNode, function: Any, operands: Sequence[Any]) -> dict[str, Any]:
+        """By the function's parameters: first the operands, in their order, then the attributes, those with a default
+        last.  (Python renames some: Mean's reduction_indices and Squeeze's squeeze_dims are axis.)"""
         definition = self.definition(node.op)
-        if node.op not in self.parameters:
-            self.parameters[node.op] = tuple(inspect.signature(function).parameters)
-        known = self.parameters[node.op]
-        attributes = {a.name for a in definition.attr}
-        arguments = {name: node.attrs[name] for name in known if name in attributes and name in node.attrs}
-        # Python renames some operands (Mean's reduction_indices is axis) and attributes (Squeeze's squeeze_dims is axis
-        # too); the order stays
-        operand_names = {a.name for a in definition.input_arg}
-        renamed = iter([p for p in known if p != "name" and p not in attributes and p not in operand_names])
-        rest = list(operands)
-        for argument in definition.input_arg:
-            name = argument.name if argument.name in known else next(renamed)
+        parameters = iter(_parameters(function))
+        arguments, rest = {}, list(operands)
+        implicit = set()  # types and the lengths of lists
+        for argument, name in zip(definition.input_arg, parameters, strict=False):
+            implicit |= {argument.type_attr, argument.number_attr, argument.type_list_attr}
             if argument.number_attr or argument.type_list_attr:
                 length = node.attrs[argument.number_attr or argument.type_list_attr]
                 count = length if isinstance(length, int) else len(length)
                 arguments[name], rest = rest[:count], rest[count:]
             else:
                 arguments[name] = rest.pop(0)
-        # types and the lengths of lists are implicit
-        unsaid = (a.name for a in definition.attr if a.name not in known and a.type not in ("type", "list(type)"))
-        for attribute, parameter in zip(unsaid, renamed, strict=False):
-            arguments[parameter] = node.attrs[attribute]
-        return arguments
+        attributes = [a for a in definition.attr if a.name not in implicit]
+        attributes.sort(key=lambda a: bool(a.HasField("default_value")))
+        named = zip(attributes, parameters, strict=True)
+        return arguments | {name: node.attrs[a.name] for a, name in named if a.name in node.attrs}
 
     def _check_numbers(self, node: TfNode) -> None:
         """Refuse numbers beyond 32 bits: in an attribute they make TensorFlow end the whole process."""
@@ -141,6 +135,11 @@ class Runner:
         results = result if isinstance(result, (list, tuple)) else [result]
         known = [r for r in results if r.shape.is_fully_defined()]
         return sum(math.prod(r.shape.as_list()) * int(r.dtype.size) for r in known)
+
+
+@functools.cache
+def _parameters(function: Any) -> tuple[str, ...]:
+    return tuple(name for name in inspect.signature(function).parameters if name != "name")
 
 
 def _known(operand: Any) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ _KINDS = frozenset({"bare_concrete_function", "captured_tensor", "constant", "fu
 _PARENTS = frozenset({"function", "user_object"})
 _READ = ("saved_model.pb", "fingerprint.pb", "variables", "debug")  # TensorFlow reads these
 _TEXT_BYTES = 32  # size of an empty text in memory
+_Calls = Mapping[str, Sequence[str]]  # the functions that each function calls
 
 
 def read_saved_model(folder: Path) -> Any:
@@ -75,9 +77,9 @@ def check_saved_model(path: Path, saved: Any, hooks: Collection[str], sizes: Map
     (graph,) = saved.meta_graphs
     _check_objects(path, graph.object_graph_def.nodes, hooks)
     functions = {f.signature.name: f for f in graph.graph_def.library.function}
-    _check_ops(path, graph, functions)
-    order = _check_calls(path, functions)
-    _check_sizes(path, graph, sizes, order)
+    calls = {name: [c for node in f.node_def for c in _called(node) if c in functions] for name, f in functions.items()}
+    _check_ops(path, graph, functions, calls)
+    _check_sizes(path, graph, functions, calls, sizes)
 
 
 def _check_objects(path: Path, nodes: Any, hooks: Collection[str]) -> None:
@@ -97,9 +99,9 @@ def _check_objects(path: Path, nodes: Any, hooks: Collection[str]) -> None:
                 raise CompileError(f"{path}: {called}; {PERMISSION}")
 
 
-def _check_ops(path: Path, graph: Any, functions: Mapping[str, Any]) -> None:
+def _check_ops(path: Path, graph: Any, functions: Mapping[str, Any], calls: _Calls) -> None:
     """Check that every op of the graph and its functions is on the allow list."""
-    own = _reached(functions, graph.object_graph_def.concrete_functions)
+    own = _reached(calls, graph.object_graph_def.concrete_functions)
     bodies = [("", graph.graph_def.node), *((name, f.node_def) for name, f in functions.items())]
     for name, nodes in bodies:
         # Functions that belong to no object are never called: those that save and restore the variables.
@@ -122,47 +124,55 @@ def _called(node: Any) -> list[str]:
     return names
 
 
-def _reached(functions: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
+def _reached(calls: _Calls, roots: Iterable[str]) -> set[str]:
     """The given functions and all that they call, directly or not."""
     waiting, found = list(roots), set()
     while waiting:
         name = waiting.pop()
-        if name not in found and name in functions:
+        if name not in found and name in calls:
             found.add(name)
-            waiting += [called for node in functions[name].node_def for called in _called(node)]
+            waiting += calls[name]
     return found
 
 
-def _check_calls(path: Path, functions: Mapping[str, Any]) -> list[str]:
-    """Check that no function calls itself, and that none is too large with every call expanded.
-
-    Returns their names, each after the functions that it calls.
-    """
-    calls = {name: [c for node in f.node_def for c in _called(node)] for name, f in functions.items()}
-    sizes: dict[str, int] = {}
-    for root in functions:
-        waiting, open_calls = [root], set()
-        while waiting:
-            name = waiting[-1]
-            missing = [c for c in dict.fromkeys(calls[name]) if c not in sizes and c in calls]
-            if name in sizes or not missing:
-                known = (sizes.get(c, 0) for c in calls[name])
-                sizes[name] = sum(map(_entries, functions[name].node_def)) + sum(known)
-                open_calls.discard(waiting.pop())
-                continue
-            if len(open_calls) + 2 > MOST_CALLS:  # plus this function and one that it calls
-                raise CompileError(f"{path}: more than {MOST_CALLS} functions call each other in a chain; {PERMISSION}")
-            if name in open_calls:
-                raise CompileError(f"{path}: the function '{name}' calls itself; {PERMISSION}")
-            open_calls.add(name)
-            waiting += missing
-    largest = max(sizes, key=sizes.__getitem__, default="")
-    if largest and sizes[largest] > MOST_NODES:
+def _check_sizes(path: Path, graph: Any, functions: Mapping[str, Any], calls: _Calls, sizes: Mapping[int, int]) -> None:
+    """Limit the nodes of functions with every call expanded, and the bytes of constants and variables: a few bytes can
+    declare a large one, whose elements are all equal.  A constant of a function counts once per call."""
+    order = _order(path, calls)
+    entries = _with_calls({name: sum(map(_entries, f.node_def)) for name, f in functions.items()}, calls, order)
+    largest = max(entries, key=entries.__getitem__, default="")
+    if largest and entries[largest] > MOST_NODES:
         raise CompileError(
-            f"{path}: the function '{largest}' has {sizes[largest]:,} nodes and further results, with those of the "
+            f"{path}: the function '{largest}' has {entries[largest]:,} nodes and further results, with those of the "
             f"functions that it calls; at most {MOST_NODES:,} are read; {PERMISSION}"
         )
-    return list(sizes)
+    variables = [n.variable for n in graph.object_graph_def.nodes if n.WhichOneof("kind") == "variable"]
+    check_bytes(path, "what its variables declare", sum(_elements(v.shape) * _bytes(v.dtype, sizes) for v in variables))
+    declared = {name: _declared(f.node_def, sizes) for name, f in functions.items()}
+    once = _declared(graph.graph_def.node, sizes) + sum(declared.values())
+    check_bytes(path, "what its constants declare", max([once, *_with_calls(declared, calls, order).values()]))
+
+
+def _order(path: Path, calls: _Calls) -> list[str]:
+    """The functions, each after those that it calls; no function may call itself, and no chain of calls be too long."""
+    try:
+        order = list(TopologicalSorter(calls).static_order())
+    except CycleError as error:
+        raise CompileError(f"{path}: the function '{error.args[1][0]}' calls itself; {PERMISSION}") from None
+    depth: dict[str, int] = {}
+    for name in order:
+        depth[name] = 1 + max((depth[c] for c in calls[name]), default=0)
+        if depth[name] > MOST_CALLS:
+            raise CompileError(f"{path}: more than {MOST_CALLS} functions call each other in a chain; {PERMISSION}")
+    return order
+
+
+def _with_calls(own: Mapping[str, int], calls: _Calls, order: Sequence[str]) -> dict[str, int]:
+    """Each function's own number, plus those of the functions that it calls, once per call."""
+    totals: dict[str, int] = {}
+    for name in order:
+        totals[name] = own[name] + sum(totals[c] for c in calls[name])
+    return totals
 
 
 def _entries(node: Any) -> int:
@@ -171,22 +181,6 @@ def _entries(node: Any) -> int:
         return max(sum(count for _, count in result_counts(node, node.name)), 1)
     except UnsupportedOpError:
         return 1  # the reader reports what is wrong
-
-
-def _check_sizes(path: Path, graph: Any, sizes: Mapping[int, int], order: Sequence[str]) -> None:
-    """Limit constants and variables: a few bytes can declare a large one, whose elements are all equal.  A constant of
-    a function counts once per call; ``order``: the functions' names, each after those that it calls."""
-    variables = [n.variable for n in graph.object_graph_def.nodes if n.WhichOneof("kind") == "variable"]
-    declared = sum(_elements(v.shape) * _bytes(v.dtype, sizes) for v in variables)
-    check_bytes(path, "what its variables declare", declared)
-    functions = {f.signature.name: f for f in graph.graph_def.library.function}
-    totals: dict[str, int] = {}
-    for name in order:
-        nodes = functions[name].node_def
-        totals[name] = _declared(nodes, sizes) + sum(totals.get(c, 0) for node in nodes for c in _called(node))
-    bodies = [graph.graph_def.node, *(f.node_def for f in functions.values())]
-    once = sum(_declared(nodes, sizes) for nodes in bodies)
-    check_bytes(path, "what its constants declare", max([once, *totals.values()]))
 
 
 def _declared(nodes: Any, sizes: Mapping[int, int]) -> int:
