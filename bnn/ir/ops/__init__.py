@@ -6,12 +6,11 @@ The verifier, the oracle, the file's writer and reader, the C headers and the fo
 
 from __future__ import annotations
 
-from . import batch, bits, conv, elementwise, functions, moves, pool, sources
+from . import batch, bits, conv, elementwise, moves, pool, sources
 from .batch import BatchSizeAttrs
 from .bits import MOST_PLANES, DequantizeAttrs
 from .conv import CONVOLUTIONS, MOST_BYTE_PRODUCTS, SLOTS, ConvAttrs, conv_attrs, conv_output
-from .elementwise import ClampAttrs, RoundAttrs
-from .functions import PowAttrs
+from .elementwise import ClampAttrs, PowAttrs, RoundAttrs
 from .moves import PadAttrs, PadChannelsAttrs, ReshapeAttrs, SliceAttrs
 from .pool import PoolAttrs, ResizeAttrs
 from .record import INF, OPS, SMALLEST_NORMAL, Level, NoAttrs, Op, make
@@ -24,7 +23,7 @@ __all__ = [
     "conv_attrs", "conv_output", "input_node", "make",
 ]  # fmt: skip
 
-_FAMILIES = (sources, conv, pool, batch, bits, elementwise, functions, moves)
+_FAMILIES = (sources, conv, pool, batch, bits, elementwise, moves)
 # In the order of their numbers in the file, like the generated tables.
 _RECORDS = sorted((op for family in _FAMILIES for op in family.RECORDS), key=lambda op: op.opcode or 0)
 OPS.update((op.name, op) for op in _RECORDS)
