@@ -31,8 +31,8 @@ from bnn.ir.ops import (
     make,
 )
 from bnn.ir.ops.conv import random_attrs
-from bnn.ir.ops.draw import integers, signs
 from bnn.ir.ops.record import Maker
+from bnn.ir.ops.sources import integers, signs
 from bnn.passes.choose_layout import choose_layout
 from bnn.passes.plan_arena import plan_arena
 from bnn.passes.schedule import schedule

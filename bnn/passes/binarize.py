@@ -27,9 +27,8 @@ from ..ir.ops import (
     make,
 )
 from ..ir.rewrite import Match, Pattern, Rewrite, any_, by_scalars, const, remade, rewrite, sources
-from .levels import Levels, joined, levels
+from .levels import MOST_SIGNS, Levels, joined, levels, no_signs, sign_planes
 from .one_pixel import is_smaller, one_pixel, reads_all
-from .signs import MOST_SIGNS, no_signs, sign_planes
 
 _MOST_GROUPS = 32  # convolutions that a grouped one is cut into
 

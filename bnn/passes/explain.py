@@ -19,9 +19,8 @@ from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue
 from ..ir.rewrite import sources, with_inputs
 from .binarize import why_not_bits
-from .levels import MOST_STEPS, levels, scaled_by_batch
+from .levels import MOST_SIGNS, MOST_STEPS, levels, scaled_by_batch, sign_planes
 from .read_bytes import why_not_bytes
-from .signs import MOST_SIGNS, sign_planes
 from .to_thresholds import reach
 
 _MOST_LEVELS = 256  # levels of weights that somebody may have quantized

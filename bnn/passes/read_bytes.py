@@ -15,8 +15,8 @@ from ..ir.monotone import function
 from ..ir.ops import MOST_BYTE_PRODUCTS, OPS, PadAttrs, ReshapeAttrs, constant, conv_attrs, make
 from ..ir.ops.rounding import spacing
 from ..ir.rewrite import Match, Pattern, Rewrite, any_, by_scalars, const, is_elementwise, remade, rewrite, sources
+from .levels import sign_planes
 from .one_pixel import is_smaller, one_pixel, reads_all
-from .signs import sign_planes
 
 _BYTES = np.arange(256)
 _MIDDLE = 128  # the middle byte: at most 128 from any other

@@ -36,7 +36,7 @@ from .source import accumulators, by_functions, exact_layers, likely_cause, pre_
 
 __all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "VerifyReport", "verify"]
 
-_UNEVEN = 1e-6  # what passes/levels.py and passes/signs.py allow
+_UNEVEN = 1e-6  # what passes/levels.py allows
 _SLOTS_OF_STEPS = {"mul": 2, "add": 4}  # the bits of pre_mul and pre_add
 _ZEROS = 1  # the bit of "zeros", which is part of the accumulator
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnn.passes.signs import MOST_SIGNS, sign_planes
+from bnn.passes.levels import MOST_SIGNS, sign_planes
 
 
 @pytest.mark.parametrize("values", range(2, 10))

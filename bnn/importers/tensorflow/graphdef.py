@@ -15,11 +15,11 @@ from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import constant, input_node, make
-from ..common.batch import Shared, batch_size, noted, without_ones
 from ..common.moves import OF_THE_NUMBER, Moved, arrange, in_order, move, start
+from ..common.reduce import Shared, batch_size, noted, without_ones
+from .allowed import MOST_BYTES, MOST_CONSTANTS
 from .counts import Slopes, computed, keeps_its_place, multiple, slopes
 from .frozen import ALIASES, MOVES, POINTWISE, PRODUCTS, SHAPE_OPS, SPARSE_PRODUCT, Frozen, Tensor, TfNode
-from .limits import MOST_BYTES, MOST_CONSTANTS
 from .ops import (
     NORMS,
     READERS,

@@ -26,9 +26,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import CompileError
-from .limits import PERMISSION, check_bytes
+from .allowed import FUNCTIONS, PERMISSION, check_bytes
 from .reason import reason
-from .symbols import FUNCTIONS
 
 # The members that Keras writes; model.weights.h5 was once called variables.h5.
 _CONFIG = frozenset({"config.json", "metadata.json"})

@@ -19,13 +19,11 @@ from ..._distribution import install
 from ..._types import Array
 from ...errors import CompileError, SetupError, UnsupportedOpError
 from ...ir.graph import Graph
-from .frozen import Frozen, Tensor, TfNode
+from .allowed import CONTROL, LOWERED, check_bytes
+from .frozen import Frozen, Tensor, TfNode, from_graph
 from .graphdef import InputDType, read
-from .inline import from_graph
 from .keras_files import check_trusted, read_config
 from .keras_inputs import Inputs, check_single, checked_shape, fitted, model_inputs
-from .limits import check_bytes
-from .pure import CONTROL, LOWERED
 from .reason import reason
 from .run import Runner, check_pure
 from .saved_models import check_files, check_saved_model, read_saved_model, read_signature

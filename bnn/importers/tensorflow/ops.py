@@ -27,9 +27,9 @@ from ...ir.ops import (
     RoundAttrs,
     constant,
 )
-from ..common import batch, elementwise, moves, reduce
-from ..common.batch import Shared
+from ..common import elementwise, moves, reduce
 from ..common.moves import Moved, in_order, numbers, start
+from ..common.reduce import Shared
 from ..common.transposed import transposed
 from .source import Source
 
@@ -412,7 +412,7 @@ def over_batch(s: Source) -> bool:
 
 
 def batch_reduction(s: Source) -> Shared:
-    return batch.reduction(s, s.value(0), _axes(s), s.result_shape, mean=s.tf.op == "Mean")
+    return reduce.over_batch(s, s.value(0), _axes(s), s.result_shape, mean=s.tf.op == "Mean")
 
 
 def _reduction(op: str, negated: bool = False) -> Reader:

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import CompileError, UnsupportedOpError
+from .allowed import MOST_BYTES, PURE
 from .frozen import ALIASES, POINTWISE, SHAPE_OPS, TfNode
-from .limits import MOST_BYTES
-from .pure import PURE
 from .reason import reason
 
 _MOST_SHAPE = 1024  # elements of a tensor that specifies a shape

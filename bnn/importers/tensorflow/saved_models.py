@@ -20,10 +20,8 @@ import numpy as np
 
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
-from .frozen import Tensor, TfNode, behind
-from .inline import attribute, from_function, result_counts
-from .limits import MOST_CALLS, MOST_NODES, PERMISSION, check_bytes
-from .pure import CALLS, CONTROL, KEPT, PURE, SAVER
+from .allowed import CALLS, CONTROL, KEPT, MOST_CALLS, MOST_NODES, PERMISSION, PURE, SAVER, check_bytes
+from .frozen import Tensor, TfNode, attribute, behind, from_function, result_counts
 from .reason import reason
 
 # Names of functions, with an underscore, in the SavedModels that Keras writes.

@@ -9,10 +9,9 @@ import numpy as np
 
 from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
-from .draw import integers, plain_maker
 from .record import SMALLEST_NORMAL, Infer, Level, NoAttrs, Op, Operands, Rng, Types, make, plain, stored, want
 from .rounding import moved, no_difference, passed_on
-from .sources import constant
+from .sources import constant, integers, plain_maker
 
 MOST_PLANES = 8  # bits of one number
 

@@ -11,12 +11,11 @@ import numpy as np
 from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
 from .bits import MOST_PLANES, binarize, level_sums, make_levels, plane_channels
-from .draw import integers, signs
 from .elementwise import clamp
 from .moves import pad_spatial
 from .record import INF, Infer, Level, Op, Operands, Rng, Types, make, stored, want
 from .rounding import TINY, clamped, gamma, magnitude, spacing, step
-from .sources import constant
+from .sources import constant, integers, signs
 
 CONVOLUTIONS = ("conv2d", "bconv2d", "iconv2d")
 

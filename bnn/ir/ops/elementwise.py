@@ -13,7 +13,6 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError
 from ..graph import Attrs, DType, Node, TensorType
-from .draw import integers, per_channel, plain_maker
 from .record import (
     INF,
     OPS,
@@ -38,7 +37,7 @@ from .record import (
     want,
 )
 from .rounding import FUNCTION, NOTHING, TINY, UNIT, clamped, gamma, magnitude, rounded, step
-from .sources import constant
+from .sources import constant, integers, per_channel, plain_maker
 
 _LARGEST_EXPONENT = 104.0  # exp(-104) is zero
 

@@ -9,10 +9,9 @@ import numpy as np
 
 from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
-from .draw import plain_maker
 from .record import Level, NoAttrs, Op, Rng, Types, least_of_data, make, plain, stored, want
 from .rounding import moved
-from .sources import constant
+from .sources import constant, plain_maker
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
 from .conv import conv_output
-from .draw import signs
 from .moves import pad_spatial
 from .record import OPS, Maker, Op, Operands, Rng, Types, least_of_data, make, not_negative_like_it, stored, want
 from .rounding import NOTHING, UNIT, gamma, magnitude
+from .sources import signs
 
 LOWEST = np.finfo(np.float32).min
 

@@ -20,7 +20,7 @@ Reference = Callable[..., Any]
 Operands = Sequence[Array]
 Bound = Callable[..., Array]  # (node, operands, their errors); see rounding.py
 Rng = np.random.Generator
-Maker = Callable[[Rng, Node], Node]  # see draw.py
+Maker = Callable[[Rng, Node], Node]  # see sources.py
 # Whether the op never falls in any of its data, from its operands: a constant's number, or None for data.
 Rises = Callable[[Sequence["float | None"]], bool]
 # A lower bound of all results, from the attributes and the lower bounds of the operands.

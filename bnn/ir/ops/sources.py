@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that no op computes: inputs and constants."""
+"""Values that no op computes, inputs and constants; and helpers of the makers of random instances.
+
+A maker gets a generator and data (H, W, C) of a type that its record takes, and returns a node that is the op, or reads
+it.  The constants are small integers: sums and products of them are exact in any order.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType, Value
-from .record import Op, Types, make, want
+from .record import Maker, Op, Rng, Types, make, want
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,26 @@ def constant(array: Any, dtype: DType = DType.f32, name: str = "") -> Node:
 def input_node(label: str, shape: tuple[int, ...], dtype: DType = DType.f32) -> Node:
     """A graph input (shape without the batch)."""
     return make("input", attrs=InputAttrs(label, shape, dtype), name=label)
+
+
+def plain_maker(op: str) -> Maker:
+    """The op with the data as its only operand and default attributes."""
+    return lambda rng, x: make(op, x)
+
+
+def integers(rng: Rng, shape: Sequence[int]) -> Array:
+    """Small whole numbers as float32."""
+    return rng.integers(-4, 5, tuple(shape)).astype(np.float32)
+
+
+def signs(rng: Rng, shape: Sequence[int]) -> Node:
+    """A constant of random bits."""
+    return constant(rng.choice([-1, 1], tuple(shape)), DType.b1)
+
+
+def per_channel(rng: Rng, x: Node) -> Node:
+    """A constant number per channel of the data."""
+    return constant(integers(rng, x.type.shape[-1:]))
 
 
 RECORDS = (

@@ -13,8 +13,7 @@ import tensorflow as tf
 
 from bnn._types import Array
 from bnn.importers import open_source
-from bnn.importers.tensorflow.frozen import Frozen
-from bnn.importers.tensorflow.inline import from_graph
+from bnn.importers.tensorflow.frozen import Frozen, from_graph
 from bnn.importers.tensorflow.load import _frozen, freeze
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph

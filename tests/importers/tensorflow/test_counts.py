@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from bnn._types import Array
 from bnn.errors import CompileError, UnsupportedOpError
-from bnn.importers.common.batch import Shared, without_ones
 from bnn.importers.common.moves import Layout, Moved, arrange, in_order, start
+from bnn.importers.common.reduce import Shared, without_ones
 from bnn.importers.tensorflow import counts
 from bnn.importers.tensorflow.counts import keeps_its_place, multiple
 from bnn.importers.tensorflow.frozen import MOVES, TfNode

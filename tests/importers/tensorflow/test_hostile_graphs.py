@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
-from bnn.importers.tensorflow import pure
+from bnn.importers.tensorflow import allowed
+from bnn.importers.tensorflow.allowed import FUNCTIONS
 from bnn.importers.tensorflow.frozen import ALIASES, SHAPE_OPS
 from bnn.importers.tensorflow.graphdef import SUPPORTED
-from bnn.importers.tensorflow.symbols import FUNCTIONS
 
 from .hostile import Case, edit, function_of, inject, product, raw, refused, save_plain, writing
 from .models import import_model
@@ -238,7 +238,7 @@ def test_ops_wherever_they_stand(op: str, where: str, folder: Path) -> None:
     refused(folder, f"the TensorFlow op {op} ('a'", "unsafe=True")
 
 
-@pytest.mark.parametrize("op", sorted(pure.SAVER))
+@pytest.mark.parametrize("op", sorted(allowed.SAVER))
 def test_saving_is_no_part_of_a_model(op: str, folder: Path) -> None:
     """The functions that save the variables are those that nobody calls."""
     import_model(folder)
@@ -257,15 +257,15 @@ def test_an_op_with_a_function(folder: Path) -> None:
 
 
 def test_what_is_allowed_is_known() -> None:
-    for names in (pure.PURE, pure.KEPT, pure.SAVER, pure.CALLS, pure.CONTROL, pure.LOWERED):
+    for names in (allowed.PURE, allowed.KEPT, allowed.SAVER, allowed.CALLS, allowed.CONTROL, allowed.LOWERED):
         assert all(name in CASES or op_def_registry.get(name) is not None for name in names)
-    assert pure.PURE >= SUPPORTED | ALIASES | SHAPE_OPS
-    assert not pure.PURE & (pure.KEPT | pure.SAVER | pure.CALLS | pure.CONTROL | pure.LOWERED)
+    assert allowed.PURE >= SUPPORTED | ALIASES | SHAPE_OPS
+    assert not allowed.PURE & (allowed.KEPT | allowed.SAVER | allowed.CALLS | allowed.CONTROL | allowed.LOWERED)
 
 
 def test_ops_that_compute_have_neither_state_nor_functions() -> None:
     """As TensorFlow declares them; CheckNumerics has a state so that it is not left out."""
-    for name in sorted(pure.PURE - {"CheckNumerics"}):
+    for name in sorted(allowed.PURE - {"CheckNumerics"}):
         definition = op_def_registry.get(name)
         assert not definition.is_stateful, name
         assert not any(a.type in ("func", "list(func)", "resource") for a in definition.attr), name

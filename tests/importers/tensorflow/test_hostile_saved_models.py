@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow import graphdef, inline, limits, run, saved_models
+from bnn.importers.tensorflow import allowed, frozen, graphdef, run, saved_models
 
 from .hostile import edit, product, refused
 from .models import import_model
@@ -71,9 +71,9 @@ def calls_in_a_row(saved: Any, first: int = 0, count: int = 1000) -> None:
 
 
 def test_as_many_calls_in_a_row_as_may_be(folder: Path) -> None:
-    edit(folder / "net", partial(calls_in_a_row, count=limits.MOST_CALLS))
+    edit(folder / "net", partial(calls_in_a_row, count=allowed.MOST_CALLS))
     import_model(folder / "net")
-    edit(folder / "net", partial(calls_in_a_row, first=limits.MOST_CALLS, count=1))
+    edit(folder / "net", partial(calls_in_a_row, first=allowed.MOST_CALLS, count=1))
     refused(folder / "net", "more than 100 functions call each other in a chain", "unsafe=True")
 
 
@@ -240,12 +240,12 @@ def test_other_checkpoints(name: str, folder: Path, monkeypatch: pytest.MonkeyPa
         "'Variable' is float32 (131072,) in the checkpoint, and float32 (3,)" if name == "weight" else "is damaged"
     )
     refused(folder / "net", message)
-    monkeypatch.setattr(limits, "MOST_BYTES", 2**18)
+    monkeypatch.setattr(allowed, "MOST_BYTES", 2**18)
     refused(folder / "net", "variables.data-00000-of-00001' is 524,", "at most 262,144")
 
     def check_declared(where: str | Path, what: str, count: int) -> None:
         if where == "its checkpoint":
-            limits.check_bytes(where, what, count)
+            allowed.check_bytes(where, what, count)
 
     monkeypatch.setattr(saved_models, "check_bytes", check_declared)
     refused(folder / "net", "its checkpoint: what it declares is 524,", "at most 262,144")
@@ -254,7 +254,7 @@ def test_other_checkpoints(name: str, folder: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (limits, "MOST_BYTES"), (saved_models, "MOST_NODES"), (inline, "MOST_NODES"), (run, "MOST_BYTES"),
+        (allowed, "MOST_BYTES"), (saved_models, "MOST_NODES"), (frozen, "MOST_NODES"), (run, "MOST_BYTES"),
         (graphdef, "MOST_BYTES"), (graphdef, "MOST_CONSTANTS"),
     ],
 )  # fmt: skip

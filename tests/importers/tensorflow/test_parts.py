@@ -16,25 +16,16 @@ from tensorflow.python.framework import op_def_registry
 
 from bnn.errors import CompileError, UnsupportedOpError
 from bnn.importers.tensorflow import (
+    allowed,
     frozen,
     keras_files,
-    limits,
     saved_models,
-)
-from bnn.importers.tensorflow import (
-    inline as tf_inline,
 )
 from bnn.importers.tensorflow import (
     ops as tf_ops,
 )
 from bnn.importers.tensorflow import (
-    pure as tf_pure,
-)
-from bnn.importers.tensorflow import (
     run as tf_run,
-)
-from bnn.importers.tensorflow import (
-    symbols as tf_symbols,
 )
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.reason import reason
@@ -43,15 +34,15 @@ from bnn.importers.tensorflow.run import Runner
 # {what is allowed: (how many, the first digits of its digest)}: each name was looked at by itself, and whoever changes
 # a list says so here, too.
 LISTS: dict[str, tuple[Collection[str], int, str]] = {
-    "PURE": (tf_pure.PURE, 312, "11bab10c"),
-    "KEPT": (tf_pure.KEPT, 127, "471dbcc6"),
-    "SAVER": (tf_pure.SAVER, 6, "ece314fa"),
-    "LOWERED": (tf_pure.LOWERED, 6, "433bbfe4"),
-    "CALLS": (tf_pure.CALLS, 2, "1a5b0ef4"),
-    "CONTROL": (tf_pure.CONTROL, 6, "8de78c47"),
+    "PURE": (allowed.PURE, 312, "11bab10c"),
+    "KEPT": (allowed.KEPT, 127, "471dbcc6"),
+    "SAVER": (allowed.SAVER, 6, "ece314fa"),
+    "LOWERED": (allowed.LOWERED, 6, "433bbfe4"),
+    "CALLS": (allowed.CALLS, 2, "1a5b0ef4"),
+    "CONTROL": (allowed.CONTROL, 6, "8de78c47"),
     "ALIASES": (frozen.ALIASES, 6, "4b8232a9"),
     "SHAPE_OPS": (frozen.SHAPE_OPS, 6, "b2193f8c"),
-    "FUNCTIONS": (tf_symbols.FUNCTIONS, 829, "374b52aa"),
+    "FUNCTIONS": (allowed.FUNCTIONS, 829, "374b52aa"),
     "UNTAMED": (keras_files._UNTAMED, 19, "7478c88a"),
     "PARTS": (keras_files._PARTS, 15, "b4217cf6"),
     "BUILDERS": (keras_files._BUILDERS, 3, "953ee428"),
@@ -80,7 +71,7 @@ def test_lists_change_on_purpose(name: str) -> None:
 
 def test_what_is_pure_takes_numbers_alone() -> None:
     """An op that takes or gives texts reads, writes, parses or unpacks."""
-    for name in tf_pure.PURE:
+    for name in allowed.PURE:
         definition = op_def_registry.get(name)
         arguments = [*definition.input_arg, *definition.output_arg]
         assert not any(a.type == tf.string.as_datatype_enum for a in arguments), name
@@ -88,7 +79,7 @@ def test_what_is_pure_takes_numbers_alone() -> None:
 
 
 def test_limits() -> None:
-    assert (limits.MOST_BYTES, limits.MOST_CALLS, limits.MOST_CONSTANTS, limits.MOST_NODES) == (
+    assert (allowed.MOST_BYTES, allowed.MOST_CALLS, allowed.MOST_CONSTANTS, allowed.MOST_NODES) == (
         2**30,
         100,
         2**32,
@@ -100,11 +91,11 @@ def test_limits() -> None:
         16,
         2**26,
     )
-    limits.check_bytes("here", "all", 2**30)
+    allowed.check_bytes("here", "all", 2**30)
     with pytest.raises(
         CompileError, match=r"^here: all is 1,073,741,825 bytes; at most 1,073,741,824 are read; .*unsafe"
     ):
-        limits.check_bytes("here", "all", 2**30 + 1)
+        allowed.check_bytes("here", "all", 2**30 + 1)
 
 
 def test_layers_behind_scopes() -> None:
@@ -179,14 +170,14 @@ def attr(**value: Any) -> Any:
     ({"list": {"type": [1, 3]}}, ["float32", "int32"]), ({"list": {}}, []), ({"s": b"\xff"}, "\ufffd"),
 ])  # fmt: skip
 def test_attributes_as_plain_values(value: dict[str, Any], expected: Any) -> None:
-    assert tf_inline.attribute(tf, attr(**value)) == expected
+    assert frozen.attribute(tf, attr(**value)) == expected
 
 
 def test_attributes_that_a_file_leaves_out() -> None:
     """They are as the op declares them: an older TensorFlow had fewer."""
-    found = tf_inline._attributes(tf, NodeDef(op="ResizeBilinear", attr={"align_corners": {"b": True}}))
+    found = frozen._attributes(tf, NodeDef(op="ResizeBilinear", attr={"align_corners": {"b": True}}))
     assert found == {"align_corners": True, "half_pixel_centers": False}
-    assert tf_inline._attributes(tf, NodeDef(op="MyOwnOp", attr={"a": {"i": 1}})) == {"a": 1}
+    assert frozen._attributes(tf, NodeDef(op="MyOwnOp", attr={"a": {"i": 1}})) == {"a": 1}
 
 
 @pytest.mark.parametrize(("op", "attributes", "expected"), [
@@ -200,9 +191,9 @@ def test_results_of_nodes(op: str, attributes: Any, expected: Any) -> None:
     node = NodeDef(op=op, attr=attributes)
     if isinstance(expected, str):
         with pytest.raises(UnsupportedOpError, match=expected):
-            tf_inline.result_counts(node, "a")
+            frozen.result_counts(node, "a")
     else:
-        assert tf_inline.result_counts(node, "a") == expected
+        assert frozen.result_counts(node, "a") == expected
 
 
 def function(name: str, nodes: list[dict[str, Any]], inputs: list[str], results: dict[str, str]) -> Any:
@@ -222,7 +213,7 @@ def test_calls_are_replaced_by_what_they_call() -> None:
     call["attr"] = {"f": {"func": {"name": "inner"}}, "Tout": {"list": {"type": [1, 1]}}}
     last = {"name": "r", "op": "Relu", "input": ["c:output:1"]}
     outer = function("outer", [last, call], ["one", "data"], {"y": "r:activations:0"})
-    nodes, results = tf_inline.from_function(tf, outer, {"inner": inner})
+    nodes, results = frozen.from_function(tf, outer, {"inner": inner})
     assert {n.name: (n.op, n.inputs) for n in nodes} == {
         "r": ("Relu", (("c", 1),)), "c/axis": ("Identity", (("one", 0),)), "c/x": ("Identity", (("data", 0),)),
         "c/s": ("Split", (("c/axis", 0), ("c/x", 0))), "c": ("IdentityN", (("c/s", 1), ("c/s", 0))),
@@ -230,10 +221,10 @@ def test_calls_are_replaced_by_what_they_call() -> None:
     assert results == (("r", 0),)
     call["input"] = ["one"]
     with pytest.raises(ValueError, match="shorter|zip"):
-        tf_inline.from_function(tf, function("f", [call], ["one"], {}), {"inner": inner})
+        frozen.from_function(tf, function("f", [call], ["one"], {}), {"inner": inner})
     for broken in ({**last, "input": ["nobody"]}, {**call, "attr": {"f": {"func": {"name": "none"}}}}):
         with pytest.raises(CompileError, match=r"the function 'f' names '(nobody|none)', which it does not have"):
-            tf_inline.from_function(tf, function("f", [broken], ["one"], {}), {"inner": inner})
+            frozen.from_function(tf, function("f", [broken], ["one"], {}), {"inner": inner})
 
 
 RUN: dict[str, tuple[dict[str, Any], list[Any], Any]] = {
@@ -279,10 +270,10 @@ def test_what_is_executed(name: str) -> None:
 
 def test_no_other_op_is_executed() -> None:
     known = {op for op in dir(tf.raw_ops) if not op.startswith("__")}
-    for op in (known | tf_pure.KEPT | tf_pure.SAVER | tf_pure.CALLS | tf_pure.CONTROL) - tf_pure.PURE:
+    for op in (known | allowed.KEPT | allowed.SAVER | allowed.CALLS | allowed.CONTROL) - allowed.PURE:
         with pytest.raises(UnsupportedOpError, match=rf"^op {op} \('a'\) may do more than compute .*unsafe=True"):
             tf_run.check_pure(TfNode(op, "a", (), {}))
-    for op in tf_pure.PURE:
+    for op in allowed.PURE:
         tf_run.check_pure(TfNode(op, "a", (), {}))
 
 
