@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from .allowed import CALLS, MOST_NODES
@@ -21,25 +19,21 @@ ALIASES = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient",
 # Ops that depend only on the shape of the data.
 SHAPE_OPS = frozenset({"OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"})
 # Ops that only move elements.
-MOVES = frozenset(
-    {
-        "BroadcastTo", "ConcatV2", "DepthToSpace", "ExpandDims", "GatherV2", "MirrorPad", "Pack", "Reshape",
-        "ResizeNearestNeighbor", "ReverseV2", "Roll", "Slice", "SpaceToDepth", "Split", "SplitV", "Squeeze",
-        "StridedSlice", "Tile", "Transpose", "Unpack",
-    }
-)  # fmt: skip
+MOVES = frozenset({
+    "BroadcastTo", "ConcatV2", "DepthToSpace", "ExpandDims", "GatherV2", "MirrorPad", "Pack", "Reshape",
+    "ResizeNearestNeighbor", "ReverseV2", "Roll", "Slice", "SpaceToDepth", "Split", "SplitV", "Squeeze", "StridedSlice",
+    "Tile", "Transpose", "Unpack",
+})  # fmt: skip
 PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
 SPARSE_PRODUCT = "SparseTensorDenseMatMul"
 # Ops on every element, or every vector of channels, separately: independent of the dimensions before the channels.
-POINTWISE = frozenset(
-    {
-        "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Cast", "Ceil", "ClipByValue", "Div", "Elu", "Equal", "Erf", "Erfc",
-        "Exp", "Floor", "FloorDiv", "Greater", "GreaterEqual", "LeakyRelu", "Less", "LessEqual", "Log1p", "LogicalAnd",
-        "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "Neg", "NotEqual", "Pow", "RealDiv", "Relu", "Relu6",
-        "Round", "Rsqrt", "Select", "SelectV2", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt",
-        "Square", "SquaredDifference", "Sub", "Tanh",
-    }
-)  # fmt: skip
+POINTWISE = frozenset({
+    "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Cast", "Ceil", "ClipByValue", "Div", "Elu", "Equal", "Erf", "Erfc",
+    "Exp", "Floor", "FloorDiv", "Greater", "GreaterEqual", "LeakyRelu", "Less", "LessEqual", "Log1p", "LogicalAnd",
+    "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "Neg", "NotEqual", "Pow", "RealDiv", "Relu", "Relu6",
+    "Round", "Rsqrt", "Select", "SelectV2", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt",
+    "Square", "SquaredDifference", "Sub", "Tanh",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,22 +80,8 @@ class Frozen:
         """The tensor behind identities."""
         return behind(self.by_name, ALIASES, self.resolved, tensor)
 
-    def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
-        """Run the whole graph, op by op; returns the arrays of the wanted tensors ("op:0") and frees the rest."""
-        keep = set(wanted)
-        result: dict[str, Array] = {}
-
-        def keep_wanted(node: TfNode, values: list[Any]) -> None:
-            for i, value in enumerate(values):
-                name = f"{node.name}:{i}"
-                if name in keep:
-                    result[name] = np.asarray(value)
-
-        self.execute(inputs, keep_wanted)
-        return result
-
     def execute(self, inputs: Sequence[Array], visit: Callable[[TfNode, list[Any]], object]) -> None:
-        """Run every node in order; ``visit`` sees each node with its outputs."""
+        """Run every node in order; ``visit`` sees each node with its outputs, which are freed after their last use."""
         remaining: dict[str, int] = {}
         for node in self.nodes:
             for operand, _ in node.inputs:

@@ -59,9 +59,9 @@ def read_config(path: Path, *, unsafe: bool = False) -> tuple[str, Any]:
     hold only what Keras writes"""
     try:
         return _config(path, unsafe)
+    except CompileError:
+        raise
     except (AttributeError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, CompileError):
-            raise
         raise CompileError(f"{path}: cannot be read ({reason(error)}); is it complete?") from error
 
 
@@ -194,13 +194,7 @@ def check_trusted(path: Path, config: Any, keras: Any) -> None:
         code = _code(entry, keras)
         if code is not None:
             raise CompileError(f"{path}: contains {code}; {PERMISSION}")
-        unknown = _unknown_class(entry, keras)
-        if unknown is not None:
-            raise CompileError(
-                f"{path}: contains an object of the class {unknown}, which is not imported here; import that module "
-                "and load the file again (or compile the model from memory), or export the model as a SavedModel: "
-                "model.export(folder)"
-            )
+        _check_class(path, entry, keras)
 
 
 def _entries(config: Any) -> Iterator[dict[str, Any]]:
@@ -238,8 +232,6 @@ def _code(entry: dict[str, Any], keras: Any) -> str | None:
     if _is_function(entry, classes) and not _known_function(entry, keras):
         named = inner if isinstance(inner, str) else entry["class_name"]
         return f"the function {named} of module {entry['module']}, which would run while loading"
-    if not _is_part(entry, keras):
-        return f"an object {entry['class_name']} of module {entry['module']}, which is not part of a network"
     return None
 
 
@@ -261,20 +253,30 @@ def _takes_tensor(call: Any) -> bool:
     return False
 
 
-def _is_part(entry: dict[str, Any], keras: Any) -> bool:
-    """Whether a class is part of networks, or unknown."""
+def _check_class(path: Path, entry: dict[str, Any], keras: Any) -> None:
+    """Refuse a class that Keras would import a module for, or that is not part of networks."""
     name, module = entry.get("class_name"), entry.get("module")
-    if not isinstance(name, str) or not isinstance(module, str) or name == "function":
-        return True
-    other = entry.get("registered_name")
-    if _registered(_sought(entry), keras):
-        return True
+    named = isinstance(name, str) and isinstance(module, str) and name != "function"
+    if not named or _registered(_sought(entry), keras):
+        return
     package, *parts = f"{module}.{name}".split(".")[:-1]
     if package in ("keras", "tf_keras"):
-        return not parts or bool(_PARTS.intersection(parts[:2]))
-    bases = tuple(getattr(getattr(keras, group), base) for group, base in _BASES)
-    found = [_attribute(sys.modules.get(module), n) for n in (name, other) if isinstance(n, str)]
-    return all(f is None or isinstance(f, type) and issubclass(f, bases) for f in found)
+        part = not parts or bool(_PARTS.intersection(parts[:2]))
+    elif module not in sys.modules:
+        raise CompileError(
+            f"{path}: contains an object of the class '{name}' of module '{module}', which is not imported here; "
+            "import that module and load the file again (or compile the model from memory), or export the model as a "
+            "SavedModel: model.export(folder)"
+        )
+    else:
+        bases = tuple(getattr(getattr(keras, group), base) for group, base in _BASES)
+        names = [n for n in (name, entry.get("registered_name")) if isinstance(n, str)]
+        found = [_attribute(sys.modules[module], n) for n in names]
+        part = all(f is None or isinstance(f, type) and issubclass(f, bases) for f in found)
+    if not part:
+        raise CompileError(
+            f"{path}: contains an object {name} of module {module}, which is not part of a network; {PERMISSION}"
+        )
 
 
 def _attribute(of: Any, name: str) -> Any:
@@ -316,16 +318,6 @@ def _known_function(entry: dict[str, Any], keras: Any) -> bool:
         own = entry["module"].split(".")[0] in ("keras", "tf_keras")
         known = own and any(hasattr(getattr(keras, group, None), name) for group in _FUNCTIONS)
     return known or _registered(name, keras)
-
-
-def _unknown_class(entry: dict[str, Any], keras: Any) -> str | None:
-    """A class that Keras would import a module for."""
-    name, module = entry.get("class_name"), entry.get("module")
-    if not isinstance(name, str) or not isinstance(module, str) or name == "function":
-        return None
-    if module.split(".")[0] in ("keras", "tf_keras") or _registered(_sought(entry), keras):
-        return None
-    return None if module in sys.modules else f"'{name}' of module '{module}'"
 
 
 def _sought(entry: dict[str, Any]) -> Any:

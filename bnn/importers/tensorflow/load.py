@@ -71,8 +71,15 @@ class TensorFlowModel:
     def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
         dtypes = (self._frozen.by_name[name].attrs["dtype"] for name in self._frozen.inputs)
         fed = [array.astype(dtype) for array, dtype in zip(inputs, dtypes, strict=True)]
-        found = self._frozen.evaluate(fed, wanted)
-        if missing := sorted({*wanted} - {*found}):
+        keep, found = {*wanted}, dict[str, Array]()
+
+        def visit(node: TfNode, values: list[Any]) -> None:
+            for i, value in enumerate(values):
+                if (name := f"{node.name}:{i}") in keep:
+                    found[name] = np.asarray(value)
+
+        self._frozen.execute(fed, visit)
+        if missing := sorted(keep - {*found}):
             raise KeyError(missing[0])
         return found
 
@@ -130,18 +137,13 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
 
 def _frozen_signature(tf: Any, folder: Path, shape: tuple[int, ...] | None) -> Frozen:
     """The graph of an untrusted SavedModel."""
-    if not (folder / "saved_model.pb").exists():
-        raise CompileError(f"{folder}: a folder without saved_model.pb is not a SavedModel")
     check_files(folder)
     sizes = _sizes(tf)
-    saved = read_saved_model(folder)
+    with _saved_model(folder):
+        saved = read_saved_model(folder)
     check_saved_model(folder, saved, dir(tf.__internal__.tracking.AutoTrackable), sizes)
-    try:
+    with _saved_model(folder):
         found = read_signature(tf, folder, saved, sizes)
-    except CompileError as error:
-        raise type(error)(f"{folder}: {error}") from error
-    except Exception as error:  # TensorFlow may raise anything; the caller wants one kind
-        raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
     labels = _output_names(None, found.results, len(found.outputs))
     return _frozen(tf, found.nodes, found.inputs, found.outputs, labels, False, shape)
 
@@ -181,7 +183,8 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     if where.is_dir() and not unsafe:
         raise CompileError(f"{where}: a folder is read as a graph, and loaded as a model only with unsafe=True")
     if where.is_dir():
-        return _load_saved_model(where)
+        with _saved_model(where):
+            return tensorflow().saved_model.load(str(where))
     if not where.is_file():
         raise CompileError(f"{where}: not a regular file; expected a .keras or .h5 file or a SavedModel folder")
     tf = tensorflow()
@@ -206,11 +209,15 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     return model
 
 
-def _load_saved_model(folder: Path) -> Any:
+@contextlib.contextmanager
+def _saved_model(folder: Path) -> Iterator[None]:
+    """What goes wrong while a SavedModel is read, as one kind of error that names the folder."""
     if not (folder / "saved_model.pb").exists():
         raise CompileError(f"{folder}: a folder without saved_model.pb is not a SavedModel")
     try:
-        return tensorflow().saved_model.load(str(folder))
+        yield
+    except CompileError as error:
+        raise type(error)(f"{folder}: {error}") from error
     except Exception as error:  # TensorFlow may raise anything; the caller wants one kind
         raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
 

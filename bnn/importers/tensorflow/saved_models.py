@@ -22,7 +22,6 @@ from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from .allowed import CALLS, CONTROL, KEPT, MOST_CALLS, MOST_NODES, PERMISSION, PURE, SAVER, check_bytes
 from .frozen import Tensor, TfNode, attribute, behind, from_function, result_counts
-from .reason import reason
 
 # Names of functions, with an underscore, in the SavedModels that Keras writes.
 _OWN_FUNCTIONS = frozenset({"__call__", "_default_save_signature", "_jit_compiled_convolution_op", "_update_step_xla"})
@@ -35,14 +34,10 @@ _Calls = Mapping[str, Sequence[str]]  # the functions that each function calls
 
 def read_saved_model(folder: Path) -> Any:
     """Read the protocol buffer."""
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     saved = SavedModel()
-    try:
-        saved.ParseFromString((folder / "saved_model.pb").read_bytes())
-    except (DecodeError, OSError) as error:
-        raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
+    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
     return saved
 
 

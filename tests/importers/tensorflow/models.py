@@ -14,7 +14,7 @@ import tensorflow as tf
 from bnn._types import Array
 from bnn.importers import open_source
 from bnn.importers.tensorflow.frozen import Frozen, from_graph
-from bnn.importers.tensorflow.load import _frozen, freeze
+from bnn.importers.tensorflow.load import TensorFlowModel, _frozen, freeze
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
@@ -96,7 +96,7 @@ def compare_values(graph: Graph, frozen: Frozen, inputs: list[Array]) -> None:
     """Every value that names a TensorFlow tensor is that tensor: bits exactly, floats closely."""
     values = interpret.run(graph, inputs)
     named = {n: v for n, v in values.items() if n.origin and not n.is_constant}
-    expected = frozen.evaluate(inputs, [n.origin for n in named])
+    expected = TensorFlowModel(frozen).evaluate(inputs, [n.origin for n in named])
     for node, value in named.items():
         theirs = expected[node.origin].reshape(len(value), -1)
         ours = value.reshape(len(value), -1)
