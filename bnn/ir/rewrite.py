@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Patterns and the rewriter: a rule is a pattern and a function, and is applied until nothing changes."""
+"""The rewriter: a rule says which nodes it is for and what becomes of them, and is applied until nothing changes."""
 
 from __future__ import annotations
 
@@ -10,63 +10,22 @@ from ..errors import VerifierError
 from .graph import Attrs, Graph, Node, rebuild
 from .ops import OPS, make
 
-Match = dict[str, Node]
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """What a rewrite rule matches.
-
-    ``ops``: the accepted names (empty: any).  ``inputs``: patterns of the operands (None: any operands; commutative ops
-    are tried both ways).  ``capture``: the name under which the rule gets the node.  ``where``: a further condition.
-    """
-
-    ops: tuple[str, ...] = ()
-    inputs: tuple[Pattern, ...] | None = None
-    capture: str = ""
-    where: Callable[[Node], bool] | None = None
-
-    def match(self, node: Node, found: Match) -> Match | None:
-        """The captures, or None."""
-        if self.ops and node.op not in self.ops:
-            return None
-        if self.where is not None and not self.where(node):
-            return None
-        if self.capture:
-            found = {**found, self.capture: node}
-        if self.inputs is None:
-            return found
-        if len(node.inputs) != len(self.inputs):
-            return None
-        for order in (node.inputs, node.inputs[::-1]) if OPS[node.op].commutative else (node.inputs,):
-            result: Match | None = found
-            for pattern, operand in zip(self.inputs, order, strict=True):
-                if result is not None:
-                    result = pattern.match(operand, result)
-            if result is not None:
-                return result
-        return None
-
-
-def const(capture: str) -> Pattern:
-    """A constant."""
-    return Pattern(("constant",), capture=capture)
-
-
-def any_(capture: str) -> Pattern:
-    """Any node."""
-    return Pattern(capture=capture)
-
-
-Action = Callable[[Node, Match, Mapping[Node, int]], Node | None]
+Action = Callable[[Node, Mapping[Node, int]], Node | None]
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """``action`` gets the matched node, the captures and the use counts; it returns the new node, or None."""
+    """A rule for nodes of ``ops`` whose first operand is one of the ops ``of``; empty: any.
 
-    pattern: Pattern
+    ``action`` gets such a node and the use counts; it returns the new node, or None.
+    """
+
     action: Action
+    ops: tuple[str, ...] = ()
+    of: tuple[str, ...] = ()
+
+    def fits(self, node: Node) -> bool:
+        return (not self.ops or node.op in self.ops) and (not self.of or node.inputs[0].op in self.of)
 
 
 def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
@@ -102,14 +61,12 @@ def _sweep(graph: Graph, rules: Sequence[Rewrite]) -> Graph:
     def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
         node = with_inputs(old, inputs)
         for rule in rules:
-            found = rule.pattern.match(node, {})
-            if found is not None:
-                new = rule.action(node, found, uses)
-                if new is not None and new is not node:
-                    if new.type != node.type:
-                        raise VerifierError(f"a rule changed {node.op} of '{node.name}' from {node.type} to {new.type}")
-                    node = new
-                    break
+            new = rule.action(node, uses) if rule.fits(node) else None
+            if new is not None and new is not node:
+                if new.type != node.type:
+                    raise VerifierError(f"a rule changed {node.op} of '{node.name}' from {node.type} to {new.type}")
+                node = new
+                break
         uses[node] = uses.get(node, 0) + old_uses[old]
         return node
 

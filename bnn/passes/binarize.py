@@ -26,7 +26,7 @@ from ..ir.ops import (
     conv_attrs,
     make,
 )
-from ..ir.rewrite import Match, Pattern, Rewrite, any_, by_scalars, const, remade, rewrite, sources
+from ..ir.rewrite import Rewrite, by_scalars, remade, rewrite, sources
 from .levels import MOST_SIGNS, Levels, joined, levels, no_signs, sign_planes
 from .one_pixel import is_smaller, one_pixel, reads_all
 
@@ -56,9 +56,9 @@ def binarize(graph: Graph) -> Graph:
     return rewrite(graph, RULES)
 
 
-def _read_as_one_pixel(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _read_as_one_pixel(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """A dense layer over an image whose pixels' bits do not fill words."""
-    x, w = levels(found["x"]), found["w"]
+    x, w = levels(node.inputs[0]), node.inputs[1]
     if x is None or not x.even or x.bits.op == "pad" or not reads_all(node):
         return None
     if sign_planes(w.value, MOST_SIGNS) is None:
@@ -69,14 +69,14 @@ def _read_as_one_pixel(node: Node, found: Match, uses: Mapping[Node, int]) -> No
     if not is_smaller(pixel, len(w.value), moves_bits):
         return None
     filters = constant(w.value.reshape(len(w.value), 1, 1, -1), w.type.dtype, w.name)
-    return remade(node, "conv2d", one_pixel(found["x"], node.name), filters, attrs=node.attrs)
+    return remade(node, "conv2d", one_pixel(node.inputs[0], node.name), filters, attrs=node.attrs)
 
 
-def _binarize(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    x = levels(found["x"])
+def _binarize(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    x = levels(node.inputs[0])
     if x is None or why_not_bits(node, x):
         return None
-    split, attrs = sign_planes(found["w"].value, MOST_SIGNS), conv_attrs(node)
+    split, attrs = sign_planes(node.inputs[1].value, MOST_SIGNS), conv_attrs(node)
     assert split is not None
     bits, (alpha, planes) = x.bits, split
     if any(attrs.pads):
@@ -174,7 +174,7 @@ def _affine(node: Node, acc: Node, alpha: Array, signs: list[Array], x: Levels) 
     return replace(value, origin=node.origin, tap=node.tap)
 
 
-def _bits_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _bits_on(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """op(unpack(b)) -> unpack(op(b)) for ops that move values and do not change them."""
     if isinstance(node.attrs, PadAttrs) and node.attrs.value not in (-1.0, 1.0):
         return None
@@ -185,7 +185,7 @@ def _bits_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     return remade(node, "unpack", remade(node, node.op, *operands, attrs=node.attrs))
 
 
-def _planes_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _planes_on(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """op(dequantize(p, v)) -> dequantize(op(p), v) for counted planes: the maximum of rising levels is the OR of every
     plane; padding with the lowest or the highest level is a clear or a set bit."""
     x = node.inputs[0]
@@ -218,7 +218,7 @@ def _plane_by_plane(node: Node, data: Sequence[Node]) -> Node:
     return concatenated([make(node.op, *own, attrs=node.attrs, name=node.name) for own in cuts], node.name)
 
 
-def _levels_side_by_side(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _levels_side_by_side(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """concat(dequantize(p, v), dequantize(q, v)) -> dequantize(.., v): concatenates the planes, or the values before
     quantizing."""
     data, first = node.inputs, levels(node.inputs[0])
@@ -258,7 +258,7 @@ def _before_numbers(node: Node, x: Node, table: Array) -> Node | None:
     return remade(node, "dequantize", moved, x.inputs[1], attrs=DequantizeAttrs(y.type.shape[-1]))
 
 
-def _scalar_on(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _scalar_on(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """An operation on levels and scalars becomes one on their table; likewise on two values of the same bits (a choice)
     or of the same float (two comparisons)."""
     data = [x for i in node.data if (x := levels(i)) is not None]
@@ -276,20 +276,16 @@ def _table(x: Node) -> Array:
     return known.values if known else x.value.reshape(-1)
 
 
-def _already_bits(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    return found["bits"] if len(node.inputs) == 1 else None
+def _already_bits(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    return node.inputs[0].inputs[0] if len(node.inputs) == 1 else None
 
-
-_BITS = Pattern(("unpack",), (any_("bits"),))
-_PLANES = Pattern(("dequantize",), (any_("bits"), const("table")))
 
 RULES = (
-    Rewrite(Pattern(("conv2d",), (Pattern(("unpack", "dequantize"), capture="x"), const("w"))), _read_as_one_pixel),
-    Rewrite(Pattern(("conv2d",), (Pattern(("unpack", "dequantize"), capture="x"), const("w"))), _binarize),
-    Rewrite(Pattern(("binarize",), (_BITS,)), _already_bits),
-    Rewrite(Pattern(("max_pool", "pad", "reshape", "concat", "slice", "gather")), _bits_on),
-    Rewrite(Pattern(("max_pool", "pad", "reshape", "slice"), (_PLANES,)), _planes_on),
-    Rewrite(Pattern(("concat",)), _levels_side_by_side),
-    Rewrite(Pattern(("gather",), (_PLANES, const("index"))), _planes_on),
-    Rewrite(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _scalar_on),
+    Rewrite(_read_as_one_pixel, ("conv2d",), of=("unpack", "dequantize")),
+    Rewrite(_binarize, ("conv2d",), of=("unpack", "dequantize")),
+    Rewrite(_already_bits, ("binarize",), of=("unpack",)),
+    Rewrite(_bits_on, ("max_pool", "pad", "reshape", "concat", "slice", "gather")),
+    Rewrite(_planes_on, ("max_pool", "pad", "reshape", "slice", "gather"), of=("dequantize",)),
+    Rewrite(_levels_side_by_side, ("concat",)),
+    Rewrite(_scalar_on, tuple(op.name for op in OPS.values() if op.elementwise)),
 )

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir.graph import Graph, Node
-from ..ir.ops import INF, OPS, ClampAttrs, ConvAttrs, PadAttrs, ReshapeAttrs, constant, conv_attrs
-from ..ir.rewrite import Match, Pattern, Rewrite, any_, const, remade, rewrite
+from ..ir.ops import INF, OPS, ClampAttrs, PadAttrs, ReshapeAttrs, constant, conv_attrs
+from ..ir.rewrite import Rewrite, remade, rewrite
 
 
 def canonicalize(graph: Graph) -> Graph:
@@ -22,32 +22,32 @@ def canonicalize(graph: Graph) -> Graph:
     return rewrite(graph, RULES)
 
 
-def _constant_second(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _constant_second(node: Node, uses: Mapping[Node, int]) -> Node | None:
     a, b = node.inputs
     if not a.is_constant or b.is_constant:
         return None
     return remade(node, node.op, b, a)
 
 
-def _fold_pad(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    pad, attrs = found["pad"].attrs, node.attrs
-    assert isinstance(pad, PadAttrs) and isinstance(attrs, ConvAttrs)
-    if pad.value != 0:
+def _fold_pad(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    x, attrs = node.inputs[0], conv_attrs(node)
+    assert isinstance(x.attrs, PadAttrs)
+    if x.attrs.value != 0:
         return None
-    top, left, bottom, right = (a + b for a, b in zip(pad.pads, attrs.pads, strict=True))
+    top, left, bottom, right = (a + b for a, b in zip(x.attrs.pads, attrs.pads, strict=True))
     attrs = replace(attrs, pads=(top, left, bottom, right))
-    return remade(node, node.op, found["x"], *node.inputs[1:], attrs=attrs)
+    return remade(node, node.op, x.inputs[0], *node.inputs[1:], attrs=attrs)
 
 
-def _merge_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    return remade(node, "reshape", found["x"], attrs=node.attrs)
+def _merge_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    return remade(node, "reshape", node.inputs[0].inputs[0], attrs=node.attrs)
 
 
-def _drop_idle(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    return found["x"] if found["x"].type == node.type else None
+def _drop_idle(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    return node.inputs[0] if node.inputs[0].type == node.type else None
 
 
-def _before_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _before_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """op(reshape(x), reshape(y), c) -> reshape(op(x, y, c)), x and y of the same shape; c is a scalar, or one value per
     channel if the reshape keeps the channels."""
     moved = node.data
@@ -72,44 +72,44 @@ def _before_reshape(node: Node, found: Match, uses: Mapping[Node, int]) -> Node 
     return remade(node, "reshape", remade(node, node.op, *operands, attrs=node.attrs), attrs=moved[0].attrs)
 
 
-def flatten_to_conv(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def flatten_to_conv(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """dense(flatten(x: h, w, c)) -> flatten(convolution of x by h x w filters)."""
-    x, w, attrs = found["x"], found["w"].value, conv_attrs(node)
-    if len(node.type.shape) != 1 or len(x.type.shape) != 3 or attrs.groups != 1:
+    (flat, w), attrs = node.inputs, conv_attrs(node)
+    (x,) = flat.inputs
+    if len(node.type.shape) != 1 or len(x.type.shape) != 3 or attrs.groups != 1 or not w.is_constant:
         return None
-    h, width, c = x.type.shape
-    filters = constant(np.reshape(w, (w.shape[0], h, width, c)), found["w"].type.dtype, found["w"].name)
+    filters = constant(w.value.reshape(-1, *x.type.shape), w.type.dtype, w.name)
     wide = remade(node, node.op, x, filters, attrs=attrs)
     return remade(node, "reshape", wide, attrs=ReshapeAttrs(node.type.shape))
 
 
-def _prelu(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _prelu(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """relu(x) + c * relu(x * -1) -> prelu(x, -c): how Keras writes it; the same products, and sums with zero."""
-    slope = found["c"].value
-    if found["minus"].value.tolist() != [-1.0] or found["x"] is not found["same"]:
-        return None
-    channels = node.type.shape[-1:]
-    if slope.shape not in ((1,), channels):
-        return None
-    return remade(node, "prelu", found["x"], constant(np.broadcast_to(-slope, channels)))
+    for above, scaled in (node.inputs, node.inputs[::-1]):
+        if not _is_relu(above) or not _by_constant(scaled) or not _is_relu(scaled.inputs[0]):
+            continue
+        (x,), (negated,), slope = above.inputs, scaled.inputs[0].inputs, scaled.inputs[1].value
+        minus = _by_constant(negated) and negated.inputs[0] is x and negated.inputs[1].value.tolist() == [-1.0]
+        channels = node.type.shape[-1:]
+        if minus and slope.shape in ((1,), channels):
+            return remade(node, "prelu", x, constant(np.broadcast_to(-slope, channels)))
+    return None
 
 
-def _relu(x: Pattern) -> Pattern:
-    return Pattern(("clamp",), (x,), where=lambda n: n.attrs == ClampAttrs(0.0, INF))
+def _is_relu(node: Node) -> bool:
+    return node.attrs == ClampAttrs(0.0, INF) and node.op == "clamp"
 
 
-_NEGATED = Pattern(("mul",), (any_("same"), const("minus")))
-_KERAS_PRELU = Pattern(
-    ("add",),
-    (_relu(any_("x")), Pattern(("mul",), (_relu(_NEGATED), const("c")))),
-)
+def _by_constant(node: Node) -> bool:
+    return node.op == "mul" and node.inputs[1].is_constant
+
 
 RULES = (
-    Rewrite(_KERAS_PRELU, _prelu),
-    Rewrite(Pattern(tuple(op.name for op in OPS.values() if op.commutative)), _constant_second),
-    Rewrite(Pattern(("conv2d",), (Pattern(("pad",), (any_("x"),), capture="pad"), const("w"))), _fold_pad),
-    Rewrite(Pattern(("reshape",), (Pattern(("reshape",), (any_("x"),)),)), _merge_reshape),
-    Rewrite(Pattern(("reshape", "pad", "pad_channels", "slice"), (any_("x"),)), _drop_idle),
-    Rewrite(Pattern(tuple(op.name for op in OPS.values() if op.elementwise)), _before_reshape),
-    Rewrite(Pattern(("conv2d",), (Pattern(("reshape",), (any_("x"),)), const("w"))), flatten_to_conv),
+    Rewrite(_prelu, ("add",)),
+    Rewrite(_constant_second, tuple(op.name for op in OPS.values() if op.commutative)),
+    Rewrite(_fold_pad, ("conv2d",), of=("pad",)),
+    Rewrite(_merge_reshape, ("reshape",), of=("reshape",)),
+    Rewrite(_drop_idle, ("reshape", "pad", "pad_channels", "slice")),
+    Rewrite(_before_reshape, tuple(op.name for op in OPS.values() if op.elementwise)),
+    Rewrite(flatten_to_conv, ("conv2d",), of=("reshape",)),
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ir.graph import Graph, Node
 from ..ir.ops import INF, ClampAttrs, constant, make
-from ..ir.rewrite import Match, Pattern, Rewrite, rewrite
+from ..ir.rewrite import Rewrite, rewrite
 from .sink_sign import is_channel_operation
 
 # Operations that change no float, including zeros of either sign: x - 0, x * 1, x + -0.
@@ -25,10 +25,10 @@ def fuse_affine(graph: Graph) -> Graph:
 
     The same float32 operations in the same order: no result changes by a bit.
     """
-    return rewrite(graph, [Rewrite(Pattern(("add", "sub", "mul", "clamp")), _fuse)])
+    return rewrite(graph, [Rewrite(_fuse, ("add", "sub", "mul", "clamp"))])
 
 
-def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _fuse(node: Node, uses: Mapping[Node, int]) -> Node | None:
     below = node.inputs[0]
     if not is_channel_operation(node) or uses.get(below, 1) != 1:
         return None

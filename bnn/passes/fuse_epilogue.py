@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ir.graph import DType, Graph, Node
 from ..ir.ops import CONVOLUTIONS, OPS, SLOTS, ClampAttrs, constant, conv_attrs, make
-from ..ir.rewrite import Match, Pattern, Rewrite, rewrite
+from ..ir.rewrite import Rewrite, rewrite
 from .sink_sign import is_channel_operation
 
 _ORDER = list(SLOTS)
@@ -30,10 +30,10 @@ def fuse_epilogue(graph: Graph) -> Graph:
     The slots compute the same float32 operations in the same order as the nodes did: nothing is folded or reordered,
     so results do not change by a bit.
     """
-    return rewrite(graph, [Rewrite(Pattern(("add", "sub", "mul", "clamp")), _fuse)])
+    return rewrite(graph, [Rewrite(_fuse, ("add", "sub", "mul", "clamp"))])
 
 
-def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _fuse(node: Node, uses: Mapping[Node, int]) -> Node | None:
     orders = [node.inputs, node.inputs[::-1]] if OPS[node.op].commutative else [node.inputs]
     for inputs in orders:
         conv = inputs[0]

@@ -14,7 +14,7 @@ from ..ir.interpret import evaluate
 from ..ir.monotone import function
 from ..ir.ops import MOST_BYTE_PRODUCTS, OPS, PadAttrs, ReshapeAttrs, constant, conv_attrs, make
 from ..ir.ops.rounding import spacing
-from ..ir.rewrite import Match, Pattern, Rewrite, any_, by_scalars, const, is_elementwise, remade, rewrite, sources
+from ..ir.rewrite import Rewrite, by_scalars, is_elementwise, remade, rewrite, sources
 from .levels import sign_planes
 from .one_pixel import is_smaller, one_pixel, reads_all
 
@@ -86,7 +86,7 @@ def _table(cast: Node) -> Array:
     return cast.inputs[1].value if len(cast.inputs) > 1 else _BYTES.astype(np.float32)
 
 
-def _into_table(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _into_table(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """f(cast(u)) -> cast(u) by another table."""
     data = node.data
     if not is_elementwise(node) or not data or not by_scalars(node):
@@ -97,7 +97,7 @@ def _into_table(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | No
     return remade(node, "cast", data[0].inputs[0], constant(evaluate(node, operands)))
 
 
-def _pad_last(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _pad_last(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """f(pad(cast(u))) -> pad(f(cast(u))) for f of scalars: the padding value v becomes f(v)."""
     if not is_elementwise(node) or len(node.data) != 1 or not by_scalars(node):
         return None
@@ -111,7 +111,7 @@ def _pad_last(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None
     return remade(node, "pad", inside, attrs=replace(attrs, value=float(around[0])))
 
 
-def _reshape_first(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _reshape_first(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """reshape(cast(u)) -> cast(reshape(u)): a convolution then reads the bytes."""
     (cast,) = node.inputs
     moved = make("reshape", cast.inputs[0], attrs=node.attrs, name=node.name)
@@ -225,8 +225,8 @@ def why_not_bytes(conv: Node) -> str:
     return f"its input is bytes, but {found}" if isinstance(found, str) else ""
 
 
-def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
-    plan, w, attrs = _planned(node), found["w"], conv_attrs(node)
+def _convolution(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    plan, w, attrs = _planned(node), node.inputs[1], conv_attrs(node)
     if not isinstance(plan, _Plan):
         return None
     line, alpha, planes = plan.line, plan.alpha, [p * plan.line.signs for p in plan.planes]
@@ -249,8 +249,8 @@ def _convolution(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | N
 
 
 RULES = (
-    Rewrite(Pattern(("conv2d",), (any_("x"), const("w"))), _convolution),
-    Rewrite(Pattern(("reshape",), (Pattern(("cast",)),)), _reshape_first),
-    Rewrite(Pattern(), _into_table),
-    Rewrite(Pattern(), _pad_last),
+    Rewrite(_convolution, ("conv2d",)),
+    Rewrite(_reshape_first, ("reshape",), of=("cast",)),
+    Rewrite(_into_table),
+    Rewrite(_pad_last),
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ir.graph import DType, Graph, Node
 from ..ir.ops import CONVOLUTIONS, constant, make
-from ..ir.rewrite import Match, Pattern, Rewrite, is_elementwise, rewrite
+from ..ir.rewrite import Rewrite, is_elementwise, rewrite
 
 
 def sink_sign(graph: Graph) -> Graph:
@@ -22,7 +22,7 @@ def sink_sign(graph: Graph) -> Graph:
     f(max x) = max f(x) and the bits are ORed; where it decreases (a negative gamma), f(max x) = min f(x) and they are
     ANDed.  Both hold exactly, rounding included.
     """
-    return rewrite(graph, [Rewrite(Pattern(("binarize",)), _sink)])
+    return rewrite(graph, [Rewrite(_sink, ("binarize",))])
 
 
 def is_channel_operation(node: Node) -> bool:
@@ -44,7 +44,7 @@ def channel_operations(x: Node, uses: Mapping[Node, int]) -> tuple[list[Node], N
     return chain, x
 
 
-def _sink(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _sink(node: Node, uses: Mapping[Node, int]) -> Node | None:
     chain, x = channel_operations(node.inputs[0], uses)
     if x.op != "max_pool" or uses.get(x, 1) != 1 or not from_convolution(x.inputs[0], uses):
         return None

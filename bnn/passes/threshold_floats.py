@@ -11,7 +11,7 @@ from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.monotone import LARGEST, first_change, floats, function, order
 from ..ir.ops import constant, make
-from ..ir.rewrite import Match, Pattern, Rewrite, remade, rewrite
+from ..ir.rewrite import Rewrite, remade, rewrite
 from .one_pixel import wasted_words
 from .sink_sign import channel_operations
 
@@ -29,7 +29,7 @@ def threshold_floats(graph: Graph) -> Graph:
     return rewrite(graph, RULES)
 
 
-def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _fuse(node: Node, uses: Mapping[Node, int]) -> Node | None:
     chain, x = channel_operations(node.inputs[0], uses)
     result = float_thresholds(node, x) if chain else None
     if result is None:
@@ -38,9 +38,9 @@ def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
     return remade(node, "binarize", x, constant(threshold), constant(np.where(flip, 1, -1), DType.b1))
 
 
-def _binarize_one_pixel(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _binarize_one_pixel(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """reshape(binarize(x)) -> binarize(reshape(x)) where bits would move inside words, which floats never do."""
-    bits = found["bits"]
+    bits = node.inputs[0]
     if len(bits.inputs) > 1 or uses.get(bits, 1) > 1 or not wasted_words(bits.type.shape):
         return None
     return remade(node, "binarize", make("reshape", bits.inputs[0], attrs=node.attrs, name=node.name))
@@ -72,6 +72,6 @@ def float_thresholds(quantizer: Node, x: Node) -> tuple[Array, Array] | None:
 
 
 RULES = (
-    Rewrite(Pattern(("binarize",)), _fuse),
-    Rewrite(Pattern(("reshape",), (Pattern(("binarize",), capture="bits"),)), _binarize_one_pixel),
+    Rewrite(_fuse, ("binarize",)),
+    Rewrite(_binarize_one_pixel, ("reshape",), of=("binarize",)),
 )

@@ -14,7 +14,7 @@ from ..ir.monotone import integer_thresholds
 from ..ir.ops import CONVOLUTIONS, conv_attrs, make
 from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue, with_threshold
-from ..ir.rewrite import Match, Pattern, Rewrite, rewrite
+from ..ir.rewrite import Rewrite, rewrite
 
 
 def to_thresholds(graph: Graph) -> Graph:
@@ -30,10 +30,10 @@ def to_thresholds(graph: Graph) -> Graph:
     acc <= t is -acc >= -t; the slot "negated" records which.  A filter whose bit never changes (gamma 0) gets an
     unreachable threshold.
     """
-    return rewrite(graph, [Rewrite(Pattern(("binarize",)), _fuse)])
+    return rewrite(graph, [Rewrite(_fuse, ("binarize",))])
 
 
-def _fuse(node: Node, found: Match, uses: Mapping[Node, int]) -> Node | None:
+def _fuse(node: Node, uses: Mapping[Node, int]) -> Node | None:
     conv = node.inputs[0]
     if conv.op not in CONVOLUTIONS or uses.get(conv, 1) != 1:
         return None
