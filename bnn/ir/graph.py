@@ -9,7 +9,7 @@ of that type is an array (28, 28, 32).  Packing, halos and addresses are physica
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field, fields
 
 import numpy as np
@@ -200,7 +200,28 @@ class Graph:
         return Graph(*ends, self.output_names)
 
     def __str__(self) -> str:
-        return print_graph(self)
+        """Stable text, one node per line; constants print inside their users."""
+        names: dict[Node, str] = {}
+        lines = []
+        order = self.schedule or tuple(self.nodes())
+        inputs = tuple(n for n in self.inputs if n not in order)
+        for node in inputs + order:
+            if node.is_constant:
+                continue
+            names[node] = f"%{len(names)}"
+            operands = [_operand(i, names) for i in node.inputs]
+            text = ", ".join(filter(None, [", ".join(operands), str(node.attrs)]))
+            line = f"{names[node]} = {node.op}({text}) : {node.type}"
+            place = self.placements.get(node)
+            if place is not None:
+                line += f" @{place.storage.name.lower()}+{place.offset}"
+                if place.halo:
+                    line += f" halo {place.halo.top},{place.halo.left},{place.halo.bottom},{place.halo.right}"
+            if node.name:
+                line += f'  "{node.name}"'
+            lines.append(line)
+        lines.append("return " + ", ".join(_operand(n, names) for n in self.outputs))
+        return "\n".join(lines)
 
 
 def topological(roots: Iterable[Node]) -> list[Node]:
@@ -221,44 +242,6 @@ def topological(roots: Iterable[Node]) -> list[Node]:
                 done.add(node)
                 order.append(node)
     return order
-
-
-def rebuild(graph: Graph, function: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
-    """Map every node, operands first; ``function`` gets a node and its new operands.
-
-    If no node changed, returns ``graph`` itself.
-    """
-    new: dict[Node, Node] = {}
-    for node in graph.nodes():
-        new[node] = function(node, tuple(new[i] for i in node.inputs))
-    if all(old is made for old, made in new.items()):
-        return graph
-    return graph.mapped(new)
-
-
-def print_graph(graph: Graph) -> str:
-    """Stable text, one node per line; constants print inside their users."""
-    names: dict[Node, str] = {}
-    lines = []
-    order = graph.schedule or tuple(graph.nodes())
-    inputs = tuple(n for n in graph.inputs if n not in order)
-    for node in inputs + tuple(order):
-        if node.is_constant:
-            continue
-        names[node] = f"%{len(names)}"
-        operands = [_operand(i, names) for i in node.inputs]
-        text = ", ".join(filter(None, [", ".join(operands), str(node.attrs)]))
-        line = f"{names[node]} = {node.op}({text}) : {node.type}"
-        place = graph.placements.get(node)
-        if place is not None:
-            line += f" @{place.storage.name.lower()}+{place.offset}"
-            if place.halo:
-                line += f" halo {place.halo.top},{place.halo.left},{place.halo.bottom},{place.halo.right}"
-        if node.name:
-            line += f'  "{node.name}"'
-        lines.append(line)
-    lines.append("return " + ", ".join(_operand(n, names) for n in graph.outputs))
-    return "\n".join(lines)
 
 
 def _operand(node: Node, names: dict[Node, str]) -> str:

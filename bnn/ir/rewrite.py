@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import VerifierError
-from .graph import Attrs, Graph, Node, rebuild
+from .graph import Attrs, Graph, Node
 from .ops import OPS, make
 
 Action = Callable[[Node, Mapping[Node, int]], Node | None]
@@ -40,6 +40,17 @@ def remade(node: Node, op: str, *inputs: Node, attrs: Attrs | None = None) -> No
     return make(op, *inputs, attrs=attrs, name=node.name, origin=node.origin, tap=node.tap, note=node.note)
 
 
+def rebuild(graph: Graph, function: Callable[[Node, Node], Node]) -> Graph:
+    """Map every node, operands first; ``function`` gets a node, and the same node with its new operands.
+
+    If no node changed, returns ``graph`` itself.
+    """
+    new: dict[Node, Node] = {}
+    for old in graph.nodes():
+        new[old] = function(old, with_inputs(old, tuple(new[i] for i in old.inputs)))
+    return graph if all(old is made for old, made in new.items()) else graph.mapped(new)
+
+
 def rewrite(graph: Graph, rules: Sequence[Rewrite], limit: int = 1000) -> Graph:
     """Apply the rules, operands before users, until none applies.
 
@@ -58,8 +69,7 @@ def _sweep(graph: Graph, rules: Sequence[Rewrite]) -> Graph:
     old_uses = graph.use_counts()
     uses: dict[Node, int] = {}
 
-    def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
-        node = with_inputs(old, inputs)
+    def visit(old: Node, node: Node) -> Node:
         for rule in rules:
             new = rule.action(node, uses) if rule.fits(node) else None
             if new is not None and new is not node:

@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import CompileError, UnsupportedOpError
-from ..ir.graph import DType, Graph, Halo, Node, Placement, Storage, rebuild
+from ..ir.graph import DType, Graph, Halo, Node, Placement, Storage
 from ..ir.ops import CONVOLUTIONS, conv_attrs, make
-from ..ir.rewrite import with_inputs
+from ..ir.rewrite import rebuild, with_inputs
 
 
 def choose_layout(graph: Graph) -> Graph:
@@ -77,9 +77,9 @@ def _copy_inputs(graph: Graph) -> Graph:
     halos = _halos(graph)
     copies = {n: make("copy", n, name=n.name) for n in graph.inputs if halos.get(n)}
 
-    def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
-        if old.op in CONVOLUTIONS and inputs[0] in copies:
-            inputs = (copies[inputs[0]], *inputs[1:])
-        return with_inputs(old, inputs)
+    def visit(old: Node, node: Node) -> Node:
+        if node.op not in CONVOLUTIONS or node.inputs[0] not in copies:
+            return node
+        return with_inputs(node, (copies[node.inputs[0]], *node.inputs[1:]))
 
     return rebuild(graph, visit) if copies else graph

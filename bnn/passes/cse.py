@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ir.graph import Attrs, Graph, Node, rebuild
-from ..ir.rewrite import with_inputs
+from ..ir.graph import Attrs, Graph, Node
+from ..ir.rewrite import rebuild
 
 Key = tuple[str, Attrs, tuple[int, ...]]
 
@@ -19,16 +19,15 @@ def cse(graph: Graph) -> Graph:
     seen: dict[Key, Node] = {}
     origins: dict[Node, str] = {}
 
-    def merged(old: Node, inputs: tuple[Node, ...]) -> Node:
-        node = with_inputs(old, inputs)
+    def merged(old: Node, node: Node) -> Node:
         if node.op == "input":
             return node
         kept = seen.setdefault((node.op, node.attrs, tuple(id(i) for i in node.inputs)), node)
         origins[kept] = origins.get(kept) or node.origin
         return kept
 
-    def named(old: Node, inputs: tuple[Node, ...]) -> Node:
-        node, origin = with_inputs(old, inputs), origins.get(old)
+    def named(old: Node, node: Node) -> Node:
+        origin = origins.get(old)
         return replace(node, origin=origin) if origin and not node.origin and not node.is_constant else node
 
     return rebuild(rebuild(graph, merged), named)

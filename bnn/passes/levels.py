@@ -53,11 +53,6 @@ class Levels:
         return 2**self.planes - 1 if self.channels else self.steps
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the values."""
-        return (*self.bits.type.shape[:-1], self.channels or self.bits.type.shape[-1] // self.planes)
-
-    @property
     def even(self) -> bool:
         ideal = np.linspace(float(self.values[0]), float(self.values[-1]), len(self.values))
         return bool(np.allclose(self.values, ideal, rtol=0, atol=1e-6 * float(np.ptp(self.values))))

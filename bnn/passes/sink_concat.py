@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..ir.graph import DType, Graph, Node, rebuild
+from ..ir.graph import DType, Graph, Node
 from ..ir.ops import SliceAttrs, constant, make
-from ..ir.rewrite import is_elementwise, with_inputs
+from ..ir.rewrite import is_elementwise, rebuild
 from .sink_sign import from_convolution
 
 Users = Mapping[Node, list[Node]]
@@ -35,9 +35,8 @@ def _sweep(graph: Graph) -> Graph:
     # Concatenations that may sink, and ops that became one: by their old nodes.
     sinking = {n for n in uses if n.op == "concat" and any(from_convolution(i, uses) for i in n.inputs)}
 
-    def visit(old: Node, inputs: tuple[Node, ...]) -> Node:
-        node = with_inputs(old, inputs)
-        if not inputs or inputs[0].op != "concat":
+    def visit(old: Node, node: Node) -> Node:
+        if not node.inputs or node.inputs[0].op != "concat":
             return node
         x = old.inputs[0]
         if node.op == "slice" and all(user.op == "slice" for user in users[x]):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn.ir.graph import DType, Graph, Node, rebuild
+from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.ops import (
     INF,
     ClampAttrs,
@@ -23,7 +23,7 @@ from bnn.ir.ops import (
     input_node,
     make,
 )
-from bnn.ir.rewrite import with_inputs
+from bnn.ir.rewrite import rebuild
 from bnn.passes import PIPELINE, lower
 from bnn.passes.explain import explain, least
 from graphs import random_graph
@@ -266,7 +266,7 @@ def test_passes_neither_write_nor_read_notes(first: int) -> None:
     """So what notes say cannot change what is computed."""
     for seed in range(first, first + 10):
         source = random_graph(seed).graph
-        noted = rebuild(source, lambda old, inputs: replace(with_inputs(old, inputs), note="said"))
+        noted = rebuild(source, lambda old, node: replace(node, note="said"))
         plain = lowered(source)
         assert not any(n.note for n in plain.nodes())
         assert str(lowered(noted)) == str(plain) == str(lower(source))

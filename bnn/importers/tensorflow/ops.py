@@ -163,20 +163,12 @@ def _elementwise(op: str) -> Callable[..., Node]:
     return read
 
 
-for _tf_op, _op in {
-    "Add": "add",
-    "AddV2": "add",
-    "BiasAdd": "add",
-    "Sub": "sub",
-    "Mul": "mul",
-    "RealDiv": "div",
-    "Div": "div",
-    "Maximum": "maximum",
-    "LogicalOr": "maximum",  # true is 1, false is 0
-    "Minimum": "minimum",
-    "LogicalAnd": "minimum",
-}.items():
-    READERS[_tf_op] = _elementwise(_op)
+# Of truth values, true is 1, false is 0.
+_PAIRS = {
+    "Add": "add", "AddV2": "add", "BiasAdd": "add", "Div": "div", "LogicalAnd": "minimum", "LogicalOr": "maximum",
+    "Maximum": "maximum", "Minimum": "minimum", "Mul": "mul", "RealDiv": "div", "Sub": "sub",
+}  # fmt: skip
+READERS.update((tf_op, _elementwise(op)) for tf_op, op in _PAIRS.items())
 
 
 @reader("FloorDiv")
@@ -271,15 +263,8 @@ def _comparison(relation: str) -> Reader:
     return read
 
 
-for _tf_op, _relation in {
-    "Equal": "==",
-    "Greater": ">",
-    "GreaterEqual": ">=",
-    "Less": "<",
-    "LessEqual": "<=",
-    "NotEqual": "!=",
-}.items():
-    READERS[_tf_op] = _comparison(_relation)
+_RELATIONS = {"Equal": "==", "Greater": ">", "GreaterEqual": ">=", "Less": "<", "LessEqual": "<=", "NotEqual": "!="}
+READERS.update((tf_op, _comparison(relation)) for tf_op, relation in _RELATIONS.items())
 
 
 @reader("Select", "SelectV2")
@@ -318,14 +303,17 @@ def _pad(s: Source) -> Node:
     x = s.value(0)
     if not (top or bottom or left or right):
         return s.make("pad_channels", x, attrs=channels)
-    h, w, c = (1, *x.type.shape)[-3:]
-    if rank == 3:  # (W, C): as an image of one row
-        x = s.make("reshape", x, attrs=ReshapeAttrs((h, w, c)), final=False)
     final = rank == 4 and not (before or after)
-    x = s.make("pad", x, attrs=PadAttrs((top, left, bottom, right), value), final=final)
+    x = s.make("pad", _image(s, x), attrs=PadAttrs((top, left, bottom, right), value), final=final)
     if rank == 3:
         x = s.make("reshape", x, attrs=ReshapeAttrs(x.type.shape[1:]), final=not (before or after))
     return s.make("pad_channels", x, attrs=channels) if before or after else x
+
+
+def _image(s: Source, x: Node) -> Node:
+    """(W, C) as an image of one row."""
+    one_row = ReshapeAttrs((1, *x.type.shape))
+    return s.make("reshape", x, attrs=one_row, final=False) if len(x.type.shape) == 2 else x
 
 
 def concat(s: Source) -> Node | None:
@@ -371,12 +359,9 @@ def _batch_to_space(s: Source) -> Node:
     dilation_h, dilation_w = [1, *space.constant(1).tolist()][-2:]
     (top, bottom), (left, right) = [[0, 0], *(pads - crops).tolist()][-2:]
     x = space.value(0)
-    h, width, c = (1, *x.type.shape)[-3:]
-    flat = len(pads) == 1 and len(x.type.shape) == 2  # (W, C): as an image of one row
-    if flat:
-        x = s.make("reshape", x, attrs=ReshapeAttrs((h, width, c)), final=False)
+    flat = len(x.type.shape) == 2
     attrs = ConvAttrs(dilation=(dilation_h, dilation_w), pads=(top, left, bottom, right), groups=groups)
-    result = s.make("conv2d", x, constant(w, name=s.layer), attrs=attrs, final=not flat)
+    result = s.make("conv2d", _image(s, x), constant(w, name=s.layer), attrs=attrs, final=not flat)
     return s.make("reshape", result, attrs=ReshapeAttrs(s.output_shape)) if flat else result
 
 
