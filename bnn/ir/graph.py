@@ -9,13 +9,16 @@ of that type is an array (28, 28, 32).  Packing, halos and addresses are physica
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, field, fields
+from typing import TypeVar
 
 import numpy as np
 
 from .._types import Array
 from ..errors import CompileError
+
+Item = TypeVar("Item")
 
 
 class DType(enum.Enum):
@@ -222,6 +225,17 @@ class Graph:
             lines.append(line)
         lines.append("return " + ", ".join(_operand(n, names) for n in self.outputs))
         return "\n".join(lines)
+
+
+def reached(roots: Iterable[Item], following: Callable[[Item], Iterable[Item]]) -> set[Item]:
+    """The roots, what follows them, what follows that, and so on."""
+    found = set(roots)
+    waiting = list(found)
+    while waiting:
+        new = set(following(waiting.pop())) - found
+        found |= new
+        waiting += new
+    return found
 
 
 def topological(roots: Iterable[Node]) -> list[Node]:

@@ -163,8 +163,7 @@ def _values(bit: Node, conv: Node, pool: Node | None, sums: Array, part: slice) 
     """Each node's values for the sums (n, channels of the part); None if one reads other data, or is not finite."""
     channels, width = conv.type.shape[-1], part.stop - part.start
     known = {conv: epilogue(sums, conv_attrs(conv), tuple(i.value[part] for i in conv.inputs[2:]))}
-    below = [] if pool is None else [*between(pool.inputs[0], conv), pool]
-    for node in [*below, *between(bit, pool or conv)]:
+    for node in between(bit, conv):
         if node is pool:
             known[node] = known[node.inputs[0]]
             continue

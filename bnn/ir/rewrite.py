@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import VerifierError
-from .graph import Attrs, Graph, Node
+from .graph import Attrs, Graph, Node, reached
 from .ops import OPS, make
 
 Action = Callable[[Node, Mapping[Node, int]], Node | None]
@@ -96,11 +96,4 @@ def by_scalars(node: Node) -> bool:
 def sources(x: Node, past: Callable[[Node], bool]) -> set[Node]:
     """The non-constant origins of data: the nodes where a walk up the operands ends; it continues past those that
     ``past`` accepts."""
-    todo, seen = [x], {x}
-    while todo:
-        node = todo.pop()
-        if past(node):
-            new = set(node.data) - seen
-            seen |= new
-            todo += new
-    return {node for node in seen if not past(node)}
+    return {node for node in reached([x], lambda node: node.data if past(node) else ()) if not past(node)}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..ir.graph import DType, Graph, Node
+from ..ir.graph import DType, Graph, Node, reached
 from ..ir.ops import CONVOLUTIONS, constant, make
 from ..ir.rewrite import Rewrite, is_elementwise, rewrite
 
@@ -65,15 +65,10 @@ def _sink(node: Node, uses: Mapping[Node, int]) -> Node | None:
 
 def from_convolution(x: Node, uses: Mapping[Node, int]) -> bool:
     """Whether the ops after x can join a convolution: a single one, or the parts of a concatenation."""
-    stack = [x]
-    while stack:
-        x = stack.pop()
-        while is_elementwise(x) and uses.get(x, 1) == 1:
-            x = x.inputs[0]
-        if uses.get(x, 1) != 1:
-            continue
-        if x.op in CONVOLUTIONS:
-            return True
-        if x.op == "concat":
-            stack += x.inputs
-    return False
+
+    def before(node: Node) -> tuple[Node, ...]:
+        if uses.get(node, 1) != 1:
+            return ()
+        return node.inputs[:1] if is_elementwise(node) else node.inputs if node.op == "concat" else ()
+
+    return any(node.op in CONVOLUTIONS and uses.get(node, 1) == 1 for node in reached([x], before))

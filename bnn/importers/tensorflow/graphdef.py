@@ -18,7 +18,7 @@ from ...ir.ops import constant, input_node, make
 from ..common.moves import OF_THE_NUMBER, Moved, arrange, in_order, move, start
 from ..common.reduce import Shared, batch_size, noted, without_ones
 from .allowed import MOST_BYTES, MOST_CONSTANTS
-from .counts import Slopes, computed, keeps_its_place, multiple, slopes
+from .counts import computed, keeps_its_place, multiple, slopes
 from .frozen import ALIASES, MOVES, POINTWISE, PRODUCTS, SHAPE_OPS, SPARSE_PRODUCT, Frozen, Tensor, TfNode
 from .ops import (
     NORMS,
@@ -32,7 +32,7 @@ from .ops import (
     sparse_product,
     unsupported_alone,
 )
-from .source import PROBE_BATCH, Source
+from .source import PROBE_BATCH, Reading, Source
 
 # Images in the larger batch in which moves are followed; many if all tensors that move have few elements.
 _MORE, _MANY, _SMALL = 7, 67, 2**14
@@ -87,27 +87,22 @@ def _as_floats(x: Node) -> Node:
     return x
 
 
-class GraphReader:
+class GraphReader(Reading):
     def __init__(self, frozen: Frozen) -> None:
-        self.frozen = frozen
-        self.dependent: set[str] = set(frozen.inputs)  # ops whose values depend on the data
+        super().__init__(frozen)
         for node in frozen.nodes:
             if node.op not in SHAPE_OPS and any(name in self.dependent for name, _ in node.inputs):
                 self.dependent.add(node.name)
         self._check_supported()
-        self.shapes: dict[Tensor, tuple[int, ...]] = {}
-        self.constants: dict[Tensor, Array] = {}
-        self.slopes: Slopes = {}  # numbers that grow with the batch, so they are not constants
         self.fewer: dict[Tensor, tuple[int, ...]] = {}  # shapes for one image less, where anything depends on them
-        self.growing: set[Tensor] = set()  # constants that have more elements in a larger batch
         self.results: dict[Tensor, Node | Moved | Shared] = {}  # for tensors that depend on the data
         self.arranged: dict[Tensor, Moved] = {}  # moved tensors that keep the batch first
-        self.foreign: set[str] = self._read_by_others()
+        self.foreign = self._read_by_others()
         self.inside = self._dilated()
         self._probe()
         moving = (self.shapes[frozen.resolve(t)] for n in frozen.nodes if n.op in MOVES for t in n.inputs[:1])
         more = _MANY if max(map(np.prod, moving), default=0) < PROBE_BATCH * _SMALL else _MORE
-        self.batches: tuple[int, ...] = (PROBE_BATCH, more)
+        self.batches = (PROBE_BATCH, more)
         # Constants that depend on the number of images, in the larger batch.
         self.later = computed(frozen, self.constants, self.shapes, self.fewer, more - PROBE_BATCH)
 

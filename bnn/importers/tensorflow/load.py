@@ -143,9 +143,8 @@ def _frozen_signature(tf: Any, folder: Path, shape: tuple[int, ...] | None) -> F
         saved = read_saved_model(folder)
     check_saved_model(folder, saved, dir(tf.__internal__.tracking.AutoTrackable), sizes)
     with _saved_model(folder):
-        found = read_signature(tf, folder, saved, sizes)
-    labels = _output_names(None, found.results, len(found.outputs))
-    return _frozen(tf, found.nodes, found.inputs, found.outputs, labels, False, shape)
+        nodes, inputs, outputs, results = read_signature(tf, folder, saved, sizes)
+    return _frozen(tf, nodes, inputs, outputs, _output_names(None, results, len(outputs)), False, shape)
 
 
 def _frozen(

@@ -450,4 +450,4 @@ def sparse_product(s: Source) -> Moved:
         weights = weights.T
     filters = constant(weights[:, None, None, :], name=s.layer)
     base = s.make("conv2d", s.value(3), filters, attrs=ConvAttrs(), final=False)
-    return start(base, s.batches).mapped(lambda a: numbers(a.images, len(weights)).T)
+    return start(base, s.reading.batches).mapped(lambda a: numbers(a.images, len(weights)).T)

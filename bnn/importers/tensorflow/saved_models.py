@@ -11,15 +11,16 @@ write files.  So it is called only with the user's permission.  Otherwise the gr
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
+from ...ir.graph import reached
 from .allowed import CALLS, CONTROL, KEPT, MOST_CALLS, MOST_NODES, PERMISSION, PURE, SAVER, check_bytes
 from .frozen import Tensor, TfNode, attribute, behind, from_function, result_counts
 
@@ -94,7 +95,7 @@ def _check_objects(path: Path, nodes: Any, hooks: Collection[str]) -> None:
 
 def _check_ops(path: Path, graph: Any, functions: Mapping[str, Any], calls: _Calls) -> None:
     """Check that every op of the graph and its functions is on the allow list."""
-    own = _reached(calls, graph.object_graph_def.concrete_functions)
+    own = reached(graph.object_graph_def.concrete_functions, lambda name: calls.get(name, ()))
     bodies = [("", graph.graph_def.node), *((name, f.node_def) for name, f in functions.items())]
     for name, nodes in bodies:
         # Functions that belong to no object are never called: those that save and restore the variables.
@@ -115,17 +116,6 @@ def _called(node: Any) -> list[str]:
     for value in node.attr.values():
         names += [value.func.name] if value.WhichOneof("value") == "func" else [f.name for f in value.list.func]
     return names
-
-
-def _reached(calls: _Calls, roots: Iterable[str]) -> set[str]:
-    """The given functions and all that they call, directly or not."""
-    waiting, found = list(roots), set()
-    while waiting:
-        name = waiting.pop()
-        if name not in found and name in calls:
-            found.add(name)
-            waiting += calls[name]
-    return found
 
 
 def _check_sizes(path: Path, graph: Any, functions: Mapping[str, Any], calls: _Calls, sizes: Mapping[int, int]) -> None:
@@ -197,20 +187,13 @@ def _bytes(dtype: int, sizes: Mapping[int, int]) -> int:
     return sizes.get(dtype, 0) or _TEXT_BYTES
 
 
-class Signature(NamedTuple):
-    """A signature's graph with its variables as constants; not sorted."""
+def read_signature(
+    tf: Any, folder: Path, saved: Any, sizes: Mapping[int, int]
+) -> tuple[list[TfNode], list[str], tuple[Tensor, ...], dict[str, Any]]:
+    """The signature that TensorFlow serves, or the first: (the nodes, not sorted, with variables as constants; the
+    inputs; the outputs; a dict by the outputs' names).  ``sizes``: bytes of an element by the number of its type.
 
-    nodes: list[TfNode]
-    inputs: list[str]
-    outputs: tuple[Tensor, ...]
-    results: dict[str, Tensor]  # by their names
-
-
-def read_signature(tf: Any, folder: Path, saved: Any, sizes: Mapping[int, int]) -> Signature:
-    """The signature that TensorFlow serves, or the first; ``sizes``: bytes of an element by the number of its type.
-
-    TensorFlow neither builds nor runs the graph: to find shapes, it would execute ops that it takes for constants, and
-    a file of a few bytes could fill the memory before any check.
+    TensorFlow neither builds nor runs the graph: a file of a few bytes could fill the memory before any check.
     """
     (graph,) = saved.meta_graphs
     objects = graph.object_graph_def
@@ -238,9 +221,7 @@ def read_signature(tf: Any, folder: Path, saved: Any, sizes: Mapping[int, int]) 
         inputs.append(argument.name)
     nodes += [TfNode("Const", n, (), {"value": value}) for n, (value, _) in captured.items()]
     variables = {n for n, (_, variable) in captured.items() if variable}
-    keys = sorted(graph.signature_def[name].outputs)
-    results = dict(zip(keys, outputs, strict=True)) if len(keys) == len(outputs) else {}
-    return Signature(_without_handles(nodes, variables), inputs, outputs, results)
+    return _without_handles(nodes, variables), inputs, outputs, dict(graph.signature_def[name].outputs)
 
 
 def _served(nodes: Any) -> tuple[str, str]:

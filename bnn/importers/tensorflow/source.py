@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,19 +21,23 @@ FRAMEWORK = "Keras"
 PROBE_BATCH = 3  # images in the batch that finds shapes
 
 
-class Reading(Protocol):
-    """What is known about a graph while it is read; ``graphdef.GraphReader`` documents each member."""
+class Reading(ABC):
+    """What is known about a graph while it is read."""
 
-    frozen: Frozen
-    dependent: set[str]
-    shapes: dict[Tensor, tuple[int, ...]]
-    constants: dict[Tensor, Array]
-    slopes: Slopes
-    growing: set[Tensor]
-    foreign: set[str]
-    batches: tuple[int, ...]
+    foreign: set[str]  # ops whose value leaves their layer
+    batches: tuple[int, ...]  # sizes of the batches in which moves are traced
 
-    def node(self, tensor: Tensor) -> Node: ...
+    def __init__(self, frozen: Frozen) -> None:
+        self.frozen = frozen
+        self.dependent: set[str] = set(frozen.inputs)  # ops whose values depend on the data
+        self.shapes: dict[Tensor, tuple[int, ...]] = {}
+        self.constants: dict[Tensor, Array] = {}
+        self.slopes: Slopes = {}  # numbers that grow with the batch, so they are not constants
+        self.growing: set[Tensor] = set()  # constants that have more elements in a larger batch
+
+    @abstractmethod
+    def node(self, tensor: Tensor) -> Node:
+        """What a tensor that depends on the data was read as."""
 
 
 class Source(Layer):
@@ -40,44 +45,39 @@ class Source(Layer):
 
     framework = FRAMEWORK
 
-    def __init__(self, reader: Reading, node: TfNode, bases: Sequence[Node | None] = ()) -> None:
-        self._reader = reader
+    def __init__(self, reading: Reading, node: TfNode, bases: Sequence[Node | None] = ()) -> None:
+        self.reading = reading
         self.tf = node
         self._bases = dict(enumerate(bases))
-        self.layer = reader.frozen.layer(node.name)
-        self.multiplier = reader.frozen.multiplier
-
-    @property
-    def batches(self) -> tuple[int, ...]:
-        """Sizes of the batches in which moves are traced."""
-        return self._reader.batches
+        self.layer = reading.frozen.layer(node.name)
+        self.multiplier = reading.frozen.multiplier
 
     @property
     def count(self) -> int:
         return len(self.tf.inputs)
 
     def is_constant(self, i: int) -> bool:
-        return self._bases.get(i) is None and self.tf.inputs[i][0] not in self._reader.dependent
+        return self._bases.get(i) is None and self.tf.inputs[i][0] not in self.reading.dependent
 
     def constant(self, i: int) -> Array:
         """The array of a constant operand."""
         if not self.is_constant(i):
             raise self.unsupported(f"operand {i} depends on the data; it must be a constant")
         tensor = self._tensor(i)
-        if tensor in self._reader.slopes or tensor in self._reader.growing:
+        if tensor in self.reading.slopes or tensor in self.reading.growing:
             raise self.unsupported(f"operand {i} depends on the number of images in the batch; it must be a constant")
-        return self._reader.constants[tensor]
+        return self.reading.constants[tensor]
 
     def constant_of_batch(self, i: int) -> Array:
         """A constant operand that may grow with the batch, as it is for ``PROBE_BATCH`` images."""
         tensor = self._tensor(i)
-        return self._reader.constants[tensor] if tensor in self._reader.growing else self.constant(i)
+        return self.reading.constants[tensor] if tensor in self.reading.growing else self.constant(i)
 
     def same_for_all(self, i: int) -> Array:
         """A constant operand with a batch dimension, for one image: (1, ...)."""
         tensor = self._tensor(i)
-        grows = tensor in self._reader.growing and tensor not in self._reader.slopes
-        value = self._reader.constants[tensor] if grows else self.constant(i)
+        grows = tensor in self.reading.growing and tensor not in self.reading.slopes
+        value = self.reading.constants[tensor] if grows else self.constant(i)
         per_image = len(value) == 1 or grows and len(value) == PROBE_BATCH
         if not per_image or not np.array_equal(value, np.broadcast_to(value[:1], value.shape)):
             raise self.unsupported(f"a constant of shape {value.shape} that differs over the batch")
@@ -85,30 +85,30 @@ class Source(Layer):
         return one if np.ptp(one) else one.reshape(-1)[:1].reshape([1] * one.ndim)
 
     def _tensor(self, i: int) -> Tensor:
-        return self._reader.frozen.resolve(self.tf.inputs[i])
+        return self.reading.frozen.resolve(self.tf.inputs[i])
 
     def value(self, i: int) -> Node:
         """An operand that depends on the data."""
         base = self._bases.get(i)
-        return self._reader.node(self.tf.inputs[i]) if base is None else base
+        return self.reading.node(self.tf.inputs[i]) if base is None else base
 
     def shape(self, i: int) -> tuple[int, ...]:
         """Shape of operand i, batch included."""
         base = self._bases.get(i)
-        return self._reader.shapes[self.tf.inputs[i]] if base is None else (PROBE_BATCH, *base.type.shape)
+        return self.reading.shapes[self.tf.inputs[i]] if base is None else (PROBE_BATCH, *base.type.shape)
 
     def producer(self, i: int, through: tuple[str, ...] = ()) -> Source | None:
         """The TensorFlow node that makes operand i, seen through ops of some types."""
-        frozen = self._reader.frozen
+        frozen = self.reading.frozen
         node = frozen.by_name[frozen.resolve(self.tf.inputs[i])[0]]
         while node.op in through:
             node = frozen.by_name[frozen.resolve(node.inputs[0])[0]]
-        return Source(self._reader, node) if node.inputs else None
+        return Source(self.reading, node) if node.inputs else None
 
     @property
     def result_shape(self) -> tuple[int, ...]:
         """Shape of the result, batch included."""
-        return self._reader.shapes[self.tf.name, 0]
+        return self.reading.shapes[self.tf.name, 0]
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -123,7 +123,7 @@ class Source(Layer):
         """A node of this layer; ``final``: its value is that of the op's TensorFlow tensor with that output number."""
         origin = f"{self.tf.name}:{output}" if final else ""
         tap = ""
-        if final and self.tf.name not in self._reader.foreign:
+        if final and self.tf.name not in self.reading.foreign:
             tap = f"{self.layer}/{'input' if self.tf.op == 'Sign' else self.tf.name.rsplit('/', 1)[-1]}"
         return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
 

@@ -210,10 +210,8 @@ def epilogue(acc: Array, a: ConvAttrs, operands: tuple[Array, ...]) -> Array:
         for slot in a.slots:
             if slot == "zeros":  # already in the accumulator
                 rest.pop(0)
-            elif slot == "clamp0":
-                v = clamp(v, *a.clamp0)
-            elif slot == "clamp1":
-                v = clamp(v, *a.clamp1)
+            elif slot in ("clamp0", "clamp1"):
+                v = clamp(v, *getattr(a, slot))
             elif slot == "threshold":
                 return np.where(v >= rest.pop(0), np.int8(1), np.int8(-1))
             elif slot in ("pre_mul", "mul"):

@@ -203,7 +203,7 @@ def test_what_makes_an_operand() -> None:
 
 def test_constants_that_differ_over_the_batch() -> None:
     one = source(node("Add", "a", "c"), [node("Const", "c")])
-    reader: Any = one._reader
+    reader: Any = one.reading
 
     def same(value: Any, growing: bool = False, slopes: bool = False) -> Any:
         reader.constants = {("c", 0): np.asarray(value, np.float32)}
