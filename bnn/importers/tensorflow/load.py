@@ -138,12 +138,11 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
 def _frozen_signature(tf: Any, folder: Path, shape: tuple[int, ...] | None) -> Frozen:
     """The graph of an untrusted SavedModel."""
     check_files(folder)
-    sizes = _sizes(tf)
     with _saved_model(folder):
         saved = read_saved_model(folder)
-    check_saved_model(folder, saved, dir(tf.__internal__.tracking.AutoTrackable), sizes)
+    check_saved_model(folder, saved, dir(tf.__internal__.tracking.AutoTrackable))
     with _saved_model(folder):
-        nodes, inputs, outputs, results = read_signature(tf, folder, saved, sizes)
+        nodes, inputs, outputs, results = read_signature(tf, folder, saved)
     return _frozen(tf, nodes, inputs, outputs, _output_names(None, results, len(outputs)), False, shape)
 
 
@@ -219,17 +218,6 @@ def _saved_model(folder: Path) -> Iterator[None]:
         raise type(error)(f"{folder}: {error}") from error
     except Exception as error:  # TensorFlow may raise anything; the caller wants one kind
         raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
-
-
-def _sizes(tf: Any) -> dict[int, int]:
-    """Bytes per element by the number of its type; 0 for texts and handles."""
-    found = {}
-    for name in dir(tf.dtypes):
-        dtype = getattr(tf.dtypes, name)
-        if isinstance(dtype, tf.dtypes.DType):
-            plain = dtype not in (tf.string, tf.resource, tf.variant)
-            found[dtype.as_datatype_enum] = dtype.size if plain else 0
-    return found
 
 
 @contextlib.contextmanager

@@ -57,11 +57,10 @@ def check_files(folder: Path) -> None:
                 check_bytes(folder, f"'{path.relative_to(folder)}'", path.stat().st_size)
 
 
-def check_saved_model(path: Path, saved: Any, hooks: Collection[str], sizes: Mapping[int, int]) -> None:
+def check_saved_model(path: Path, saved: Any, hooks: Collection[str]) -> None:
     """Refuse a SavedModel (its protocol buffer) that could do more than compute.
 
     ``hooks``: the methods by which TensorFlow restores an object; a file could give its functions these names.
-    ``sizes``: bytes per element by the number of its type; 0 for texts.
     """
     if len(saved.meta_graphs) != 1 or not saved.meta_graphs[0].HasField("object_graph_def"):
         raise CompileError(
@@ -73,7 +72,7 @@ def check_saved_model(path: Path, saved: Any, hooks: Collection[str], sizes: Map
     functions = {f.signature.name: f for f in graph.graph_def.library.function}
     calls = {name: [c for node in f.node_def for c in _called(node) if c in functions] for name, f in functions.items()}
     _check_ops(path, graph, functions, calls)
-    _check_sizes(path, graph, functions, calls, sizes)
+    _check_sizes(path, graph, functions, calls)
 
 
 def _check_objects(path: Path, nodes: Any, hooks: Collection[str]) -> None:
@@ -118,7 +117,7 @@ def _called(node: Any) -> list[str]:
     return names
 
 
-def _check_sizes(path: Path, graph: Any, functions: Mapping[str, Any], calls: _Calls, sizes: Mapping[int, int]) -> None:
+def _check_sizes(path: Path, graph: Any, functions: Mapping[str, Any], calls: _Calls) -> None:
     """Limit the nodes of functions with every call expanded, and the bytes of constants and variables: a few bytes can
     declare a large one, whose elements are all equal.  A constant of a function counts once per call."""
     order = _order(path, calls)
@@ -130,9 +129,9 @@ def _check_sizes(path: Path, graph: Any, functions: Mapping[str, Any], calls: _C
             f"functions that it calls; at most {MOST_NODES:,} are read; {PERMISSION}"
         )
     variables = [n.variable for n in graph.object_graph_def.nodes if n.WhichOneof("kind") == "variable"]
-    check_bytes(path, "what its variables declare", sum(_elements(v.shape) * _bytes(v.dtype, sizes) for v in variables))
-    declared = {name: _declared(f.node_def, sizes) for name, f in functions.items()}
-    once = _declared(graph.graph_def.node, sizes) + sum(declared.values())
+    check_bytes(path, "what its variables declare", sum(_elements(v.shape) * _bytes(v.dtype) for v in variables))
+    declared = {name: _declared(f.node_def) for name, f in functions.items()}
+    once = _declared(graph.graph_def.node) + sum(declared.values())
     check_bytes(path, "what its constants declare", max([once, *_with_calls(declared, calls, order).values()]))
 
 
@@ -166,8 +165,8 @@ def _entries(node: Any) -> int:
         return 1  # the reader reports what is wrong
 
 
-def _declared(nodes: Any, sizes: Mapping[int, int]) -> int:
-    return sum(_elements(t.tensor_shape) * _bytes(t.dtype, sizes) for t in _tensors(nodes))
+def _declared(nodes: Any) -> int:
+    return sum(_elements(t.tensor_shape) * _bytes(t.dtype) for t in _tensors(nodes))
 
 
 def _tensors(nodes: Any) -> Iterator[Any]:
@@ -183,15 +182,22 @@ def _elements(shape: Any) -> int:
     return math.prod(max(dim.size, 0) for dim in shape.dim)
 
 
-def _bytes(dtype: int, sizes: Mapping[int, int]) -> int:
-    return sizes.get(dtype, 0) or _TEXT_BYTES
+def _bytes(number: int) -> int:
+    """Bytes per element of the type with this number; of texts, handles and types that are not known, at least."""
+    from tensorflow.python.framework import dtypes
+
+    try:
+        dtype = dtypes.as_dtype(number)
+    except TypeError:
+        return _TEXT_BYTES
+    return _TEXT_BYTES if dtype.base_dtype in (dtypes.string, dtypes.resource, dtypes.variant) else int(dtype.size)
 
 
 def read_signature(
-    tf: Any, folder: Path, saved: Any, sizes: Mapping[int, int]
+    tf: Any, folder: Path, saved: Any
 ) -> tuple[list[TfNode], list[str], tuple[Tensor, ...], dict[str, Any]]:
     """The signature that TensorFlow serves, or the first: (the nodes, not sorted, with variables as constants; the
-    inputs; the outputs; a dict by the outputs' names).  ``sizes``: bytes of an element by the number of its type.
+    inputs; the outputs; a dict by the outputs' names).
 
     TensorFlow neither builds nor runs the graph: a file of a few bytes could fill the memory before any check.
     """
@@ -205,7 +211,7 @@ def read_signature(
         function, bound = functions[function_name], objects.concrete_functions[function_name].bound_inputs
         own = len(function.signature.input_arg) - len(bound)
         nodes, outputs = from_function(tf, function, functions)
-        values = _Values(tf, folder, graph, sizes)
+        values = _Values(tf, folder, graph)
         once = {i: values[i] for i in set(bound)}
         captured = {a.name: once[i] for a, i in zip(function.signature.input_arg[own:], bound, strict=True)}
     except (IndexError, KeyError, ValueError) as error:
@@ -243,7 +249,7 @@ def _served(nodes: Any) -> tuple[str, str]:
 class _Values:
     """The values that functions capture, by object number: (the value, whether it belongs to a variable)."""
 
-    def __init__(self, tf: Any, folder: Path, graph: Any, sizes: Mapping[int, int]) -> None:
+    def __init__(self, tf: Any, folder: Path, graph: Any) -> None:
         self.tf = tf
         self.nodes = graph.object_graph_def.nodes
         self.constants = {n.name: n for n in graph.graph_def.node if n.op == "Const"}
@@ -256,7 +262,7 @@ class _Values:
             types = self.reader.get_variable_to_dtype_map()
             declared = 0
             for name, shape in self.reader.get_variable_to_shape_map().items():
-                declared += int(np.prod(shape, dtype=object)) * sizes[types[name].as_datatype_enum]
+                declared += int(np.prod(shape, dtype=object)) * _bytes(types[name].as_datatype_enum)
             check_bytes("its checkpoint", "what it declares", declared)
             self.keys = self._keys()
 

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError, SetupError, UnsupportedOpError
-from bnn.importers.tensorflow import allowed, graphdef
+from bnn.importers.tensorflow import allowed, graphdef, saved_models
 from bnn.importers.tensorflow import load as tensorflow
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.graphdef import read
@@ -87,9 +87,10 @@ def test_shapes_of_saved_models(own: Any, shape: tuple[int, ...], expected: Any)
 
 
 def test_sizes_of_types() -> None:
-    found = tensorflow._sizes(tf)
-    expected = {"float32": 4, "bool": 1, "complex128": 16, "int8": 1, "string": 0, "resource": 0, "variant": 0}
-    assert {name: found[getattr(tf.dtypes, name).as_datatype_enum] for name in expected} == expected
+    """Of texts, handles and unknown types, those of an empty text."""
+    expected = {"float32": 4, "bool": 1, "complex128": 16, "int8": 1, "string": 32, "resource": 32, "variant": 32}
+    found = {name: saved_models._bytes(getattr(tf.dtypes, name).as_datatype_enum) for name in expected}
+    assert found == expected and saved_models._bytes(0) == saved_models._bytes(999) == 32
 
 
 @pytest.mark.parametrize(("options", "size"), [

@@ -23,7 +23,6 @@ from bnn.errors import CompileError
 from bnn.importers.tensorflow import allowed, saved_models
 from bnn.importers.tensorflow.frozen import TfNode
 from bnn.importers.tensorflow.keras_files import check_hdf5
-from bnn.importers.tensorflow.load import _sizes
 from bnn.importers.tensorflow.saved_models import check_files, check_saved_model
 from bnn.ir import interpret
 
@@ -32,7 +31,6 @@ from .models import import_model
 
 HERE = Path("net")
 HOOKS = ["_restore", "restore"]
-SIZES = _sizes(tf)
 
 
 def saved(nodes: str = "", functions: str = "", graph: str = "", more: str = "") -> Any:
@@ -41,7 +39,7 @@ def saved(nodes: str = "", functions: str = "", graph: str = "", more: str = "")
 
 
 def check(model: Any) -> None:
-    check_saved_model(HERE, model, HOOKS, SIZES)
+    check_saved_model(HERE, model, HOOKS)
 
 
 def child(name: str) -> str:
@@ -169,7 +167,7 @@ def constant(dtype: int, *dims: int, key: str = "value", text: str = "tensor") -
 ])  # fmt: skip
 def test_what_constants_declare(nodes: list[str], size: int) -> None:
     made = Parse(" ".join(nodes), FunctionDef()).node_def
-    assert saved_models._declared(made, SIZES) == size
+    assert saved_models._declared(made) == size
 
 
 def test_all_constants_together(monkeypatch: pytest.MonkeyPatch) -> None:
