@@ -186,18 +186,9 @@ def _rounds(alpha: Array, line: _Line, table: Array, products: int) -> bool:
     return bool((used * largest * products > 2.0**24 * spacing(used[:, None]) * unit).any())
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """How a convolution reads bytes: its weights are ``alpha`` times the mean of ``planes`` of signs."""
-
-    data: _Data
-    line: _Line
-    alpha: Array
-    planes: list[Array]
-
-
-def _planned(conv: Node) -> _Plan | str | None:
-    """How a convolution can read bytes, or why it cannot; None if its data do not come from bytes."""
+def _planned(conv: Node) -> tuple[_Data, _Line, Array, list[Array]] | str | None:
+    """How a convolution can read bytes: its weights are an alpha per filter times the mean of planes of signs; or why
+    it cannot; None if its data do not come from bytes."""
     data, w = _read(conv), conv.inputs[1].value
     if data is None:
         return None
@@ -216,7 +207,7 @@ def _planned(conv: Node) -> _Plan | str | None:
         return line
     if _rounds(split[0], line, table, products):
         return "float sums round at their scale (a power of two, 1/128 or 1/256, is best) and offset"
-    return _Plan(data, line, *split)
+    return data, line, *split
 
 
 def why_not_bytes(conv: Node) -> str:
@@ -227,11 +218,11 @@ def why_not_bytes(conv: Node) -> str:
 
 def _convolution(node: Node, uses: Mapping[Node, int]) -> Node | None:
     plan, w, attrs = _planned(node), node.inputs[1], conv_attrs(node)
-    if not isinstance(plan, _Plan):
+    if not isinstance(plan, tuple):
         return None
-    line, alpha, planes = plan.line, plan.alpha, [p * plan.line.signs for p in plan.planes]
-    attrs = replace(attrs, pads=plan.data.pads, slots=("zeros",), layer_slots=("zeros",))
-    image = plan.data.image
+    data, line, alpha, planes = plan
+    planes, image = [p * line.signs for p in planes], data.image
+    attrs = replace(attrs, pads=data.pads, slots=("zeros",), layer_slots=("zeros",))
     zeros = np.broadcast_to(line.zeros, image.type.shape[-1:])
     h, width, c = w.type.shape[1:]
     if not any(attrs.pads) and reads_all(node) and is_smaller((h, width, c * len(planes)), len(alpha), False):

@@ -136,19 +136,15 @@ def in_order(s: Layer, x: Moved) -> Moved | None:
 
 def arrange(s: Layer, base: Node, elements: Array, output: int = 0) -> Node:
     """A node with these elements of a value (without the batch), as result number ``output``."""
-    shape = elements.shape
-    if np.array_equal(elements.reshape(-1), np.arange(np.prod(base.type.shape))):
+    shape, every = elements.shape, numbers(*base.type.shape)
+    if np.array_equal(elements.reshape(-1), every.reshape(-1)):
         return s.make("reshape", base, attrs=ReshapeAttrs(shape), output=output)
     begin = int(elements.reshape(-1)[0])
-    if np.array_equal(elements, _channels(base, begin, begin + elements.shape[-1])):
-        return s.make("slice", base, attrs=SliceAttrs(begin, begin + elements.shape[-1]), output=output)
+    if np.array_equal(elements, every[..., begin : begin + shape[-1]]):
+        return s.make("slice", base, attrs=SliceAttrs(begin, begin + shape[-1]), output=output)
     flat = elements.reshape(-1) if elements.ndim > 3 else elements
     gathered = s.make("gather", base, constant(flat, DType.i32, s.layer), final=flat is elements, output=output)
     return gathered if flat is elements else s.make("reshape", gathered, attrs=ReshapeAttrs(shape), output=output)
-
-
-def _channels(x: Node, begin: int, end: int) -> Array:
-    return np.arange(np.prod(x.type.shape)).reshape(x.type.shape)[..., begin:end]
 
 
 def product(s: Layer, moved: Moved, weights: Array) -> Moved:

@@ -5,23 +5,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ...errors import CompileError
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """A call's arguments, with a TensorSpec in place of every tensor.
-
-    ``names``: one per tensor, in the order in which TensorFlow flattens the arguments (a dict by its keys); None if
-    the model has none.
-    """
-
-    args: list[Any]
-    kwargs: dict[str, Any]
-    names: list[str] | None
 
 
 def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -40,8 +26,10 @@ def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...] | None:
     return sizes
 
 
-def model_inputs(tf: Any, model: Any, input_shape: tuple[int, ...] | None) -> Inputs:
-    """The inputs of a model in memory; all sizes are known except that of the batch."""
+def model_inputs(tf: Any, model: Any, input_shape: tuple[int, ...] | None) -> tuple[Any, list[str] | None]:
+    """(The arguments and keyword arguments of a model in memory, with a TensorSpec in place of every tensor: all sizes
+    are known except that of the batch; a name per tensor, in the order in which TensorFlow flattens the arguments, a
+    dict by its keys, or None if the model has no names.)"""
     args, kwargs = _arguments(tf, model)
     tensors = tf.nest.flatten((args, kwargs))
     if not tensors and input_shape is not None:
@@ -65,8 +53,7 @@ def model_inputs(tf: Any, model: Any, input_shape: tuple[int, ...] | None) -> In
         name = names[i] if names else f"input {i}"
         sizes = fitted(name, None if shape.rank is None else shape.as_list()[1:], input_shape)
         specs.append(tf.TensorSpec([None, *sizes], tensor.dtype))
-    args, kwargs = tf.nest.pack_sequence_as((args, kwargs), specs)
-    return Inputs(list(args), dict(kwargs), names)
+    return tf.nest.pack_sequence_as((args, kwargs), specs), names
 
 
 def check_single(input_shape: tuple[int, ...] | None, count: int) -> None:

@@ -23,7 +23,7 @@ from .allowed import CONTROL, LOWERED, check_bytes
 from .frozen import Frozen, Tensor, TfNode, from_graph
 from .graphdef import InputDType, read
 from .keras_files import check_trusted, read_config
-from .keras_inputs import Inputs, check_single, checked_shape, fitted, model_inputs
+from .keras_inputs import check_single, checked_shape, fitted, model_inputs
 from .reason import reason
 from .run import Runner, check_pure
 from .saved_models import check_files, check_saved_model, read_saved_model, read_signature
@@ -114,9 +114,8 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
             )
         concrete = model.signatures.get("serving_default") or next(iter(model.signatures.values()))
     elif callable(model):
-        called_with = model_inputs(tf, model, shape)
-        concrete = _traced(tf, model, called_with)
-        names = called_with.names
+        arguments, names = model_inputs(tf, model, shape)
+        concrete = _traced(tf, model, arguments)
         layers = frozenset(_layer_names(model))
     else:
         raise CompileError(f"expected a Keras model or a path, found {type(model).__name__}")
@@ -281,13 +280,12 @@ def _keras(tf: Any, version: str) -> Any:
     return keras
 
 
-def _traced(tf: Any, model: Any, inputs: Inputs) -> Any:
+def _traced(tf: Any, model: Any, arguments: Any) -> Any:
     """The model as a concrete function of its inputs, one tensor after the other."""
-    structure = (inputs.args, inputs.kwargs)
-    specs = tf.nest.flatten(structure)
+    specs = tf.nest.flatten(arguments)
 
     def call(*xs: Any) -> Any:
-        args, kwargs = tf.nest.pack_sequence_as(structure, xs)
+        args, kwargs = tf.nest.pack_sequence_as(arguments, xs)
         return model(*args, training=False, **kwargs)
 
     try:

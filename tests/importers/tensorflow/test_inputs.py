@@ -241,8 +241,8 @@ def test_specs_of_shapes() -> None:
 
 def test_what_a_model_is_called_with() -> None:
     def shapes(shape: Any = None, **model: Any) -> Any:
-        made = model_inputs(tf, SimpleNamespace(**model), shape)
-        return [s.shape.as_list() for s in tf.nest.flatten((made.args, made.kwargs))], made.names, list(made.kwargs)
+        (args, kwargs), names = model_inputs(tf, SimpleNamespace(**model), shape)
+        return [s.shape.as_list() for s in tf.nest.flatten((args, kwargs))], names, list(kwargs)
 
     assert shapes((3, 4)) == ([[None, 3, 4]], None, [])
     assert shapes(_build_shapes_dict={"x_shape": (2, 3)}) == ([[None, 3]], None, [])
