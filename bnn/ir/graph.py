@@ -240,22 +240,16 @@ def reached(roots: Iterable[Item], following: Callable[[Item], Iterable[Item]]) 
 
 def topological(roots: Iterable[Node]) -> list[Node]:
     """Operands before users, in a stable order, without recursion (graphs are deep)."""
-    order: list[Node] = []
-    done: set[Node] = set()
+    order: dict[Node, None] = {}
     for root in roots:
-        stack: list[tuple[Node, int]] = [(root, 0)]
+        stack = [root]
         while stack:
-            node, i = stack.pop()
-            if node in done:
-                continue
-            if i < len(node.inputs):
-                stack.append((node, i + 1))
-                if node.inputs[i] not in done:
-                    stack.append((node.inputs[i], 0))
+            waiting = [i for i in reversed(stack[-1].inputs) if i not in order]
+            if waiting:
+                stack += waiting
             else:
-                done.add(node)
-                order.append(node)
-    return order
+                order[stack.pop()] = None  # a node that is waited for twice keeps its first place
+    return list(order)
 
 
 def _operand(node: Node, names: dict[Node, str]) -> str:

@@ -31,10 +31,6 @@ class Layer(ABC):
     def unsupported(self, why: str) -> UnsupportedOpError:
         """The error that says why this op cannot be compiled."""
 
-    def result(self, x: Node) -> Node:
-        """Turn a node that was not made as a result into the op's only result."""
-        return self.make(x.op, *x.inputs, attrs=x.attrs)
-
     def flat(self, x: Node) -> Node:
         """All elements of a value in one dimension."""
         shape = (int(np.prod(x.type.shape)),)

@@ -38,7 +38,7 @@ def reduction(s: Layer, op: str, x: Node, axes: Sequence[int], shape: tuple[int,
     pooled = s.make(op, x, attrs=PoolAttrs(kernel=window), final=False)
     if pooled.type.shape != shape:
         pooled = s.make("reshape", pooled, attrs=ReshapeAttrs(shape), final=False)
-    return s.make("mul", pooled, constant([-1.0])) if negated else s.result(pooled)
+    return s.make("mul", pooled, constant([-1.0])) if negated else s.make(pooled.op, *pooled.inputs, attrs=pooled.attrs)
 
 
 def _window(dims: tuple[int, ...], axes: list[int]) -> tuple[tuple[int, ...], tuple[int, int]]:

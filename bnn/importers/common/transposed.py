@@ -24,15 +24,14 @@ def transposed(
     rows = _Axis(h, x.type.shape[0], w.shape[1], strides[0], before[0])
     columns = _Axis(width, x.type.shape[1], w.shape[2], strides[1], before[1])
     parts = []
-    single = rows.stride == columns.stride == 1
+    exact = rows.stride == columns.stride == 1 and (rows.count, columns.count) == (h, width)
     for i in range(rows.stride):
         for j in range(columns.stride):
             own = columns.taps(rows.taps(w, 1, i), 2, j)
             (top, bottom), (left, right) = rows.pads(i), columns.pads(j)
             attrs = ConvAttrs(pads=(top, left, bottom, right))
-            exact = single and (rows.count, columns.count) == (h, width)
             parts.append(s.make("conv2d", x, constant(own, name=s.layer), attrs=attrs, final=exact))
-    if single and (rows.count, columns.count) == (h, width):
+    if exact:
         return parts[0]
     joined = parts[0] if len(parts) == 1 else s.concat(parts, final=False)
     phase_h, at_h = rows.place()

@@ -65,11 +65,9 @@ class Frozen:
     multiplier: Callable[[Array, float, Array], Array]
     layers: frozenset[str] = frozenset()
     scopes_twice: bool = False
-    by_name: dict[str, TfNode] = field(default_factory=dict)
-    resolved: dict[Tensor, Tensor] = field(default_factory=dict)
-    """What ``resolve`` has found."""
-    scopes: dict[str, str] = field(default_factory=dict)
-    """The layer behind a name scope."""
+    by_name: dict[str, TfNode] = field(init=False)
+    resolved: dict[Tensor, Tensor] = field(init=False, default_factory=dict)  # what ``resolve`` has found
+    scopes: dict[str, str] = field(init=False)  # the layer behind a name scope
 
     def __post_init__(self) -> None:
         self.by_name = {n.name: n for n in self.nodes}

@@ -24,7 +24,6 @@ from .ops import (
     NORMS,
     READERS,
     batch_reduction,
-    channels_first,
     concat,
     layer_norm,
     over_batch,
@@ -116,11 +115,10 @@ class GraphReader(Reading):
                     f"layer '{layer}' uses the TensorFlow op {node.op} ('{node.name}'), which is not supported; "
                     "replace the layer, or cut the model before it; docs/semantics.md lists the supported ops"
                 )
-
-            training = node.attrs.get("is_training")
+            order, training = node.attrs.get("data_format"), node.attrs.get("is_training")
             # Some versions of TensorFlow cannot even execute convolutions of such data.
-            if node.attrs.get("data_format") in ("NCHW", "NCDHW") and not training:
-                raise channels_first(Source(self, node))
+            if order in ("NCHW", "NCDHW") and not training:
+                raise Source(self, node).unsupported(f"data format {order}; build the model with channels last (NHWC)")
 
     def _read_by_others(self) -> set[str]:
         """Ops whose value leaves their layer."""

@@ -227,16 +227,13 @@ def _code(entry: dict[str, Any], keras: Any) -> str | None:
         symbol = str(options.get("function"))
         if symbol not in FUNCTIONS:
             return f"a call of the TensorFlow function {symbol}, which would run while loading"
-        if "inbound_nodes" in entry and not all(map(_takes_tensor, _list(entry["inbound_nodes"]))):
+        calls = entry.get("inbound_nodes", [])
+        if not all(map(_takes_tensor, calls if isinstance(calls, list) else [calls])):
             return f"a call of the TensorFlow function {symbol} on constants only, which would run while loading"
     if _is_function(entry, classes) and not _known_function(entry, keras):
         named = inner if isinstance(inner, str) else entry["class_name"]
         return f"the function {named} of module {entry['module']}, which would run while loading"
     return None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _takes_tensor(call: Any) -> bool:

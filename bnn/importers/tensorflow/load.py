@@ -26,7 +26,7 @@ from .keras_files import check_trusted, read_config
 from .keras_inputs import check_single, checked_shape, fitted, model_inputs
 from .reason import reason
 from .run import Runner, check_pure
-from .saved_models import check_files, check_saved_model, read_saved_model, read_signature
+from .saved_models import check_files, check_saved_model, read_signature
 from .source import FRAMEWORK
 
 
@@ -136,9 +136,11 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
 
 def _frozen_signature(tf: Any, folder: Path, shape: tuple[int, ...] | None) -> Frozen:
     """The graph of an untrusted SavedModel."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
     check_files(folder)
     with _saved_model(folder):
-        saved = read_saved_model(folder)
+        saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     check_saved_model(folder, saved, dir(tf.__internal__.tracking.AutoTrackable))
     with _saved_model(folder):
         nodes, inputs, outputs, results = read_signature(tf, folder, saved)

@@ -58,10 +58,6 @@ def _same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[
     return total // 2, total - total // 2
 
 
-def channels_first(s: Source) -> UnsupportedOpError:
-    return s.unsupported(f"data format {s.attr('data_format')}; build the model with channels last (NHWC)")
-
-
 def _spatial(s: Source, kernel: tuple[int, int]) -> dict[str, Any]:
     """Stride, dilation and padding of a convolution or a pool."""
     strides = tuple(s.attr("strides"))
@@ -137,8 +133,8 @@ def _batch_norm(s: Source) -> Node:
 
 def _operands(s: Source) -> list[Node]:
     """The operands of an elementwise op."""
-    rank = max(len(s.shape(i)) for i in range(s.count))
-    return [_operand(s, i, rank) for i in range(s.count)]
+    rank = max(len(s.shape(i)) for i in range(len(s.tf.inputs)))
+    return [_operand(s, i, rank) for i in range(len(s.tf.inputs))]
 
 
 def _operand(s: Source, i: int, rank: int) -> Node:
@@ -292,7 +288,7 @@ READERS["AvgPool"] = _pool("avg_pool")
 
 @reader("Pad", "PadV2")
 def _pad(s: Source) -> Node:
-    value = float(np.reshape(s.constant(2), ())) if s.count > 2 else 0.0
+    value = float(np.reshape(s.constant(2), ())) if len(s.tf.inputs) > 2 else 0.0
     pads: Array = s.constant(1)
     rank = len(pads)
     if pads[0].any() or rank not in (2, 3, 4):
@@ -319,10 +315,11 @@ def _image(s: Source, x: Node) -> Node:
 def concat(s: Source) -> Node | None:
     """A concatenation of channels; None for any other concatenation, which is read as a move."""
     rank = len(s.shape(0))
-    over_channels = rank > 1 and int(s.constant(s.count - 1)) % rank == rank - 1
-    if not over_channels or any(s.is_constant(i) for i in range(s.count - 1)):
+    parts = range(len(s.tf.inputs) - 1)
+    over_channels = rank > 1 and int(s.constant(len(parts))) % rank == rank - 1
+    if not over_channels or any(s.is_constant(i) for i in parts):
         return None
-    return s.concat([s.value(i) for i in range(s.count - 1)], final=True)
+    return s.concat([s.value(i) for i in parts], final=True)
 
 
 def _dilated_transposed(s: Source, conv: Source, space: Source, pads: Array, crops: Array) -> Node:
@@ -397,7 +394,7 @@ def over_batch(s: Source) -> bool:
 
 
 def batch_reduction(s: Source) -> Shared:
-    return reduce.over_batch(s, s.value(0), _axes(s), s.result_shape, mean=s.tf.op == "Mean")
+    return reduce.over_batch(s, s.value(0), _axes(s), s.reading.shapes[s.tf.name, 0], mean=s.tf.op == "Mean")
 
 
 def _reduction(op: str, negated: bool = False) -> Reader:

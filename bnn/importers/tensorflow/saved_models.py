@@ -33,15 +33,6 @@ _TEXT_BYTES = 32  # size of an empty text in memory
 _Calls = Mapping[str, Sequence[str]]  # the functions that each function calls
 
 
-def read_saved_model(folder: Path) -> Any:
-    """Read the protocol buffer."""
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
-    saved = SavedModel()
-    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
-    return saved
-
-
 def check_files(folder: Path) -> None:
     """Refuse links out of the folder, and anything that is not a file."""
     inside = folder.resolve()

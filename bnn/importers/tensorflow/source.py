@@ -52,10 +52,6 @@ class Source(Layer):
         self.layer = reading.frozen.layer(node.name)
         self.multiplier = reading.frozen.multiplier
 
-    @property
-    def count(self) -> int:
-        return len(self.tf.inputs)
-
     def is_constant(self, i: int) -> bool:
         return self._bases.get(i) is None and self.tf.inputs[i][0] not in self.reading.dependent
 
@@ -106,14 +102,9 @@ class Source(Layer):
         return Source(self.reading, node) if node.inputs else None
 
     @property
-    def result_shape(self) -> tuple[int, ...]:
-        """Shape of the result, batch included."""
-        return self.reading.shapes[self.tf.name, 0]
-
-    @property
     def output_shape(self) -> tuple[int, ...]:
         """Shape of the result without the batch."""
-        return self.result_shape[1:]
+        return self.reading.shapes[self.tf.name, 0][1:]
 
     def attr(self, name: str) -> Any:
         """The attribute from the file, or TensorFlow's default; None if the op has no such attribute."""
