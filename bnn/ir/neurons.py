@@ -204,7 +204,7 @@ def _neurons(node: Node, steps: Sequence[_Step], new: Mapping[Node, Node], copie
     names = {"tap": node.tap or node.name, "origin": node.origin}
     filters = constant(np.concatenate([conv.inputs[1].value] * len(steps)), DType.b1)
     own = {} if pool else names
-    bits = with_threshold(conv, new[conv.inputs[0]], filters, limits, falling, name=conv.name, **own)
+    bits = with_threshold(conv, new[conv.inputs[0]], filters, limits, falling, **own)
     copies[bits] = len(steps)
     if pool is not None:
         shape = (*pool.inputs[0].type.shape[:-1], bits.type.shape[-1])

@@ -40,6 +40,11 @@ def remade(node: Node, op: str, *inputs: Node, attrs: Attrs | None = None) -> No
     return make(op, *inputs, attrs=attrs, name=node.name, origin=node.origin, tap=node.tap, note=node.note)
 
 
+def fused(first: Node, node: Node, op: str, *inputs: Node, attrs: Attrs | None = None) -> Node:
+    """The value of a node, computed by the layer of the ``first`` of several nodes that become one."""
+    return make(op, *inputs, attrs=attrs, name=first.name, tap=node.tap or node.name, origin=node.origin)
+
+
 def rebuild(graph: Graph, function: Callable[[Node, Node], Node]) -> Graph:
     """Map every node, operands first; ``function`` gets a node, and the same node with its new operands.
 

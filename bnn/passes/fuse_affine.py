@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ir.graph import Graph, Node
 from ..ir.ops import INF, ClampAttrs, constant, make
-from ..ir.rewrite import Rewrite, rewrite
+from ..ir.rewrite import Rewrite, fused, rewrite
 from .sink_sign import is_channel_operation
 
 # Operations that change no float, including zeros of either sign: x - 0, x * 1, x + -0.
@@ -34,11 +34,8 @@ def _fuse(node: Node, uses: Mapping[Node, int]) -> Node | None:
         return None
     if below.op != "affine" and not is_channel_operation(below):
         return None
-    fused = _appended(_appended(None, below), node) if below.op != "affine" else _appended(below, node)
-    if fused is None:
-        return None
-    name, tap = below.name or node.name, node.tap or node.name
-    return make("affine", *fused.inputs, attrs=fused.attrs, name=name, origin=node.origin, tap=tap)
+    affine = _appended(_appended(None, below), node) if below.op != "affine" else _appended(below, node)
+    return None if affine is None else fused(below, node, "affine", *affine.inputs, attrs=affine.attrs)
 
 
 def _appended(affine: Node | None, node: Node) -> Node | None:

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir.graph import DType, Graph, Node
-from ..ir.ops import CONVOLUTIONS, OPS, SLOTS, ClampAttrs, constant, conv_attrs, make
-from ..ir.rewrite import Rewrite, rewrite
+from ..ir.ops import CONVOLUTIONS, OPS, SLOTS, ClampAttrs, constant, conv_attrs
+from ..ir.rewrite import Rewrite, fused, rewrite
 from .sink_sign import is_channel_operation
 
 _ORDER = list(SLOTS)
@@ -38,9 +38,9 @@ def _fuse(node: Node, uses: Mapping[Node, int]) -> Node | None:
     for inputs in orders:
         conv = inputs[0]
         if conv.op in CONVOLUTIONS and uses.get(conv, 1) == 1:
-            fused = _into(conv, node, inputs[1:])
-            if fused is not None:
-                return fused
+            new = _into(conv, node, inputs[1:])
+            if new is not None:
+                return new
     return None
 
 
@@ -68,12 +68,4 @@ def _into(conv: Node, node: Node, operands: tuple[Node, ...]) -> Node | None:
         operands = (constant(np.broadcast_to(value, conv.type.shape[-1:]), DType.f32, node.name),)
     if node.name == conv.name and attrs.layer_slots == attrs.slots:
         new = replace(new, layer_slots=new.slots)
-    return make(
-        conv.op,
-        *conv.inputs,
-        *operands,
-        attrs=new,
-        name=conv.name,
-        tap=node.tap or node.name,
-        origin=node.origin,
-    )
+    return fused(conv, node, conv.op, *conv.inputs, *operands, attrs=new)

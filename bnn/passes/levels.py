@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._types import Array
+from ..ir.counting import concatenated
 from ..ir.graph import DType, Node
 from ..ir.interpret import evaluate
 from ..ir.monotone import function, regions, staircase
@@ -110,31 +111,26 @@ def codes(values: Array, channels: int) -> Iterator[int]:
         yield 0
 
 
-def coded(x: Node, values: Array, thresholds: Array, code: int, name: str) -> Levels:
-    """The bits of a quantizer of x with these values and thresholds, in this code."""
-    steps = len(thresholds)
-    if code:
-        bits = make("binarize_levels", x, constant(thresholds), name=name)
-        return Levels(bits, values, code)
-    channels = x.type.shape[-1]
-    never = constant(np.full(channels, -1), DType.b1)
-    planes = [make("binarize", x, constant(np.full(channels, t, np.float32)), never, name=name) for t in thresholds]
-    return Levels(planes[0] if steps == 1 else make("concat", *planes, name=name), values)
-
-
 def quantized(node: Node, stair: Staircase, code: int) -> Node:
     """What replaces a node: bits of a float that say which value the node has, and a table of the values."""
-    x, values, thresholds = stair.x, stair.values, stair.thresholds
-    if values.tolist() == [-1.0, 1.0] and thresholds[0] == JUST_BELOW_ZERO:
+    x, values, name = stair.x, stair.values, node.name
+    signs = values.tolist() == [-1.0, 1.0]
+    if signs and stair.thresholds[0] == JUST_BELOW_ZERO:
         return remade(node, "unpack", remade(node, "binarize", x))
-    found = coded(x, values, thresholds, code, node.name)  # other thresholds or values than sign's
-    if values.tolist() == [-1.0, 1.0]:
-        return remade(node, "unpack", remade(node, "binarize", *found.bits.inputs))
-    return remade(node, "dequantize", found.bits, constant(values), attrs=DequantizeAttrs(found.channels))
+    if code:
+        bits = make("binarize_levels", x, constant(stair.thresholds), name=name)
+    else:
+        channels = x.type.shape[-1]
+        never = constant(np.full(channels, -1), DType.b1)
+        limits = [constant(np.full(channels, t, np.float32)) for t in stair.thresholds]
+        if signs:
+            return remade(node, "unpack", remade(node, "binarize", x, *limits, never))
+        bits = concatenated([make("binarize", x, limit, never, name=name) for limit in limits], name)
+    return remade(node, "dequantize", bits, constant(values), attrs=DequantizeAttrs(code))
 
 
 def thresholds_of(bits: Node) -> tuple[Node, Array] | None:
-    """The inverse of :func:`coded`: the float whose steps the bits are, and the thresholds, equal in all channels."""
+    """The inverse of :func:`quantized`: the float whose steps bits are, and the thresholds, equal in all channels."""
     if bits.op == "binarize_levels":
         return bits.inputs[0], bits.inputs[1].value
     planes = bits.inputs if bits.op == "concat" else (bits,)

@@ -11,10 +11,10 @@ import numpy as np
 from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.monotone import integer_thresholds
-from ..ir.ops import CONVOLUTIONS, conv_attrs, make
+from ..ir.ops import CONVOLUTIONS, conv_attrs
 from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue, with_threshold
-from ..ir.rewrite import Rewrite, rewrite
+from ..ir.rewrite import Rewrite, fused, rewrite
 
 
 def to_thresholds(graph: Graph) -> Graph:
@@ -38,15 +38,14 @@ def _fuse(node: Node, uses: Mapping[Node, int]) -> Node | None:
     if conv.op not in CONVOLUTIONS or uses.get(conv, 1) != 1:
         return None
     attrs = conv_attrs(conv)
-    tap = node.tap or node.name
     if conv.op != "conv2d" and "residual" not in attrs.slots:
         step = thresholds(conv, node)
         if step is not None:
             x, filters = conv.inputs[:2]
-            return with_threshold(conv, x, filters, *step, name=conv.name, tap=tap, origin=node.origin)
+            return with_threshold(conv, x, filters, *step, tap=node.tap or node.name, origin=node.origin)
     if len(node.inputs) > 1:  # a separate threshold on floats stays in place
         return None
-    return make(conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1), name=conv.name, tap=tap, origin=node.origin)
+    return fused(conv, node, conv.op, *conv.inputs, attrs=replace(attrs, out=DType.b1))
 
 
 def reach(conv: Node) -> int | None:

@@ -10,7 +10,7 @@ from bnn.ir import interpret
 from bnn.ir.graph import DType, Node
 from bnn.ir.ops import ClampAttrs, PadAttrs, RoundAttrs, constant, input_node, make
 from bnn.passes import lower
-from bnn.passes.levels import MOST_STEPS, Levels, coded, thresholds_of
+from bnn.passes.levels import MOST_STEPS, Levels, Staircase, quantized, thresholds_of
 from bnn.passes.recognize_quantizers import recognize_quantizers
 
 from .build import channel, conv, graph
@@ -71,7 +71,8 @@ def test_thresholds_come_back(thresholds: list[float], code: int) -> None:
     if code and len(thresholds) == 1:
         return
     limits = np.array(thresholds, np.float32)
-    found = thresholds_of(coded(X, np.arange(len(limits) + 1.0), limits, code, "x").bits)
+    stair = Staircase(X, np.arange(len(limits) + 1.0), limits)
+    found = thresholds_of(quantized(make("sign", X), stair, code).inputs[0])
     assert found is not None and found[0] is X and found[1].tolist() == thresholds
 
 

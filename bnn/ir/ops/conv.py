@@ -72,7 +72,7 @@ def conv_attrs(node: Node) -> ConvAttrs:
 
 
 def with_threshold(
-    conv: Node, x: Node, filters: Node, threshold: Array, falling: Array, *, name: str, tap: str = "", origin: str = ""
+    conv: Node, x: Node, filters: Node, threshold: Array, falling: Array, *, tap: str = "", origin: str = ""
 ) -> Node:
     """The convolution of x whose bits are accumulator >= threshold (O), without what followed the accumulator.
 
@@ -88,7 +88,7 @@ def with_threshold(
         signs = np.where(falling[:, None, None, None], -filters.value, filters.value)
         filters = constant(signs, DType.b1, filters.name)
     attrs = ConvAttrs(a.stride, a.dilation, a.pads, a.pad_value, a.groups, slots, before, out=DType.b1, planes=a.planes)
-    return make(conv.op, x, filters, *operands, attrs=attrs, name=name, tap=tap, origin=origin)
+    return make(conv.op, x, filters, *operands, attrs=attrs, name=conv.name, tap=tap, origin=origin)
 
 
 def conv_output(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
