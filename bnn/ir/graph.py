@@ -9,6 +9,7 @@ of that type is an array (28, 28, 32).  Packing, halos and addresses are physica
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, field, fields
 from typing import TypeVar
@@ -187,14 +188,11 @@ class Graph:
                 users[operand].append(node)
         return users
 
-    def use_counts(self) -> dict[Node, int]:
+    def use_counts(self) -> Counter[Node]:
         """Number of uses, graph outputs included."""
-        counts = dict.fromkeys(self.nodes(), 0)
-        for node in counts:
-            for operand in node.inputs:
-                counts[operand] += 1
-        for node in self.outputs:
-            counts[node] += 1
+        counts = Counter(self.outputs)
+        for node in self.nodes():
+            counts.update(node.inputs)
         return counts
 
     def mapped(self, new: Mapping[Node, Node]) -> Graph:
