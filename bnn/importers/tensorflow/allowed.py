@@ -134,18 +134,10 @@ _BY_MODULE = {
         tensor_scatter_nd_update tensordot tile transpose truediv truncatediv truncatemod unravel_index unstack
         where zeros zeros_like
     """,
-    "__operators__": """
-        add eq getitem ne
-    """,
-    "bitwise": """
-        bitwise_and bitwise_or bitwise_xor invert left_shift right_shift
-    """,
-    "debugging": """
-        check_numerics
-    """,
-    "dtypes": """
-        cast saturate_cast
-    """,
+    "__operators__": "add eq getitem ne",
+    "bitwise": "bitwise_and bitwise_or bitwise_xor invert left_shift right_shift",
+    "debugging": "check_numerics",
+    "dtypes": "cast saturate_cast",
     "image": """
         adjust_brightness adjust_contrast adjust_gamma adjust_hue adjust_saturation central_crop convert_image_dtype
         crop_and_resize crop_to_bounding_box extract_patches flip_left_right flip_up_down grayscale_to_rgb
