@@ -99,17 +99,11 @@ def why_not_bits(conv: Node, x: Levels) -> str:
         return f"the levels of its input, {x}, are not evenly spaced"
     if any(attrs.pads) and x.zero is None:
         return f"zero padding is none of its input's levels {x}"
-    return _why_not_grouped(attrs, w) or _why_not_exact(x, w, len(split[1]))
-
-
-def _why_not_grouped(attrs: ConvAttrs, w: Array) -> str:
-    if attrs.groups == 1:
-        return ""
-    if w.shape[3] == 1:
+    if attrs.groups > 1 and w.shape[3] == 1:
         return "it is depthwise: one product a tap"
-    if w.shape[3] % WORD and attrs.groups > _MOST_GROUPS:
+    if attrs.groups > _MOST_GROUPS and w.shape[3] % WORD:
         return f"{attrs.groups} groups of {w.shape[3]} channels, which are not whole {WORD}-bit words"
-    return ""
+    return _why_not_exact(x, w, len(split[1]))
 
 
 def _why_not_exact(x: Levels, w: Array, repeats: int) -> str:

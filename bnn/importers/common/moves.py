@@ -95,21 +95,16 @@ def move(
     """The results of a moving op, which ``run`` executes; constants are given for every batch."""
     data = [o for o in operands if isinstance(o, Moved)]
     bases = list(dict.fromkeys(o.base for o in data))
-    if len(bases) > 1:
-        flat = [s.flat(b) for b in bases]
-        joined = s.concat(flat, final=False)
-        sizes = [int(np.prod(b.type.shape)) for b in bases]
-        starts = dict(zip(bases, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
-        total = sum(sizes)
-    else:
-        joined, starts, total = bases[0], {bases[0]: 0}, data[0].size
+    joined = bases[0] if len(bases) == 1 else s.concat([s.flat(b) for b in bases], final=False)
+    sizes = [int(np.prod(b.type.shape)) for b in bases]
+    starts = dict(zip(bases, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
     results: list[list[Layout]] = []
     for k in range(len(data[0].layouts)):
         values: list[Array] = []
         for operand in operands:
             if isinstance(operand, Moved):
                 image, element = np.divmod(operand.layouts[k].index, operand.size)
-                values.append((image * total + starts[operand.base] + element).astype(np.int32))
+                values.append((image * sum(sizes) + starts[operand.base] + element).astype(np.int32))
             else:
                 values.append(operand[k])
         try:
