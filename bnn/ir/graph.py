@@ -190,10 +190,7 @@ class Graph:
 
     def use_counts(self) -> Counter[Node]:
         """Number of uses, graph outputs included."""
-        counts = Counter(self.outputs)
-        for node in self.nodes():
-            counts.update(node.inputs)
-        return counts
+        return Counter([*self.outputs, *(i for node in self.nodes() for i in node.inputs)])
 
     def mapped(self, new: Mapping[Node, Node]) -> Graph:
         """The graph with its nodes replaced, without a schedule or a memory plan."""
@@ -240,13 +237,16 @@ def topological(roots: Iterable[Node]) -> list[Node]:
     """Operands before users, in a stable order, without recursion (graphs are deep)."""
     order: dict[Node, None] = {}
     for root in roots:
-        stack = [root]
+        stack = [(root, iter(root.inputs))]
         while stack:
-            waiting = [i for i in reversed(stack[-1].inputs) if i not in order]
-            if waiting:
-                stack += waiting
+            node, operands = stack[-1]
+            for operand in operands:
+                if operand not in order:
+                    stack.append((operand, iter(operand.inputs)))
+                    break
             else:
-                order[stack.pop()] = None  # a node that is waited for twice keeps its first place
+                order[node] = None
+                stack.pop()
     return list(order)
 
 
