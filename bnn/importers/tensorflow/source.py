@@ -37,7 +37,7 @@ class Reading(ABC):
 
     @abstractmethod
     def node(self, tensor: Tensor) -> Node:
-        """What a tensor that depends on the data was read as."""
+        """What a tensor was read as; a constant if it does not depend on the data."""
 
 
 class Source(Layer):
