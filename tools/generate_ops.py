@@ -38,33 +38,29 @@ def attribute_fields(attrs: type) -> list[tuple[str, str]]:
 def c_header() -> str:
     written = [op for op in OPS.values() if op.opcode is not None]
     out = [HEADER]
-    out.append("/* X(opcode, name, attribute struct, words of attributes in the file) */\n#define BNN_OP_LIST(X) \\\n")
-    rows = [(op.opcode, op.name, struct_name(op.attrs), len(attribute_fields(op.attrs))) for op in written]
-    out.append(" \\\n".join(f"    X({', '.join(map(str, row))})" for row in rows))
-    out.append("\n\n")
+    out.append("/* X(opcode, name, attribute struct, words of attributes in the file, reads bytes, whole batch) */\n")
+    out.append("#define BNN_OP_LIST(X) \\\n")
+    rows = []
     for op in written:
-        out.append(f"#define BNN_OP_{op.name.upper()} {op.opcode}u\n")
-    out.append("\n/* What the table says of an op's row. */\n")
-    for op in written:
-        traits = {"bytes": DType.u8 in op.takes, "whole_batch": op.whole_batch}
-        marks = "".join(f", .{trait} = 1" for trait, has in traits.items() if has)
-        out.append(f'#define BNN_ROW_{op.name} .opcode = {op.opcode}u, .name = "{op.name}"{marks}\n')
-    out.append("\n")
+        words, traits = len(attribute_fields(op.attrs)), (DType.u8 in op.takes, op.whole_batch)
+        rows.append(f"    X({op.opcode}, {op.name}, {struct_name(op.attrs)}, {words}, {traits[0]:d}, {traits[1]:d})")
+    out.append(" \\\n".join(rows) + "\n\n")
     for i, slot in enumerate(SLOTS):
         out.append(f"#define BNN_SLOT_{slot.upper()} {1 << i}u\n")
     operands = sum(1 << i for i, taker in enumerate(SLOTS.values()) if taker)
     out.append(f"#define BNN_SLOT_COUNT {len(SLOTS)}\n#define BNN_SLOTS_WITH_OPERAND {operands}u\n")
     out.append(f"#define BNN_MOST_PLANES {MOST_PLANES}\n")
-    for attrs in dict.fromkeys(op.attrs for op in written):
-        found = attribute_fields(attrs)
-        body = "".join(f"    {kind} {name};\n" for kind, name in found) or "    int32_t unused;\n"
-        out.append(f"\n#define {struct_name(attrs).upper()}_WORDS {len(found)}\n")
-        out.append(f"struct {struct_name(attrs)} {{\n{body}}};\n")
+    attributes = {struct_name(op.attrs): attribute_fields(op.attrs) for op in written}
+    for name, found in attributes.items():
+        body = "".join(f"    {kind} {field};\n" for kind, field in found) or "    int32_t unused;\n"
+        out.append(f"\nstruct {name} {{\n{body}}};\n")
     out.append("\n#endif\n")
     return "".join(out)
 
 
 def struct_name(attrs: type) -> str:
+    if not attribute_fields(attrs):
+        return "bnn_no_attrs"
     parts = re.findall(r"[A-Z][a-z]*", attrs.__name__.removesuffix("Attrs"))
     return "bnn_" + "_".join(part.lower() for part in parts) + "_attrs"
 

@@ -22,7 +22,7 @@ static uint32_t same_as_input(const struct bnn_model *m, uint32_t tensor)
         if (m->tensors[tensor].storage == BNN_CONSTANT)
             return BNN_NONE;
         const struct bnn_op *op = &m->ops[m->tensors[tensor].written];
-        if (op->row->opcode != BNN_OP_COPY && op->row->opcode != BNN_OP_RESHAPE)
+        if (op->row->opcode != BNN_OP_copy && op->row->opcode != BNN_OP_reshape)
             return BNN_NONE;
         tensor = op->inputs[0];
     }
@@ -35,13 +35,13 @@ static uint32_t same_as_input(const struct bnn_model *m, uint32_t tensor)
 static uint32_t sums_of(const struct bnn_model *m, uint32_t number)
 {
     const struct bnn_op *op = &m->ops[number];
-    if (op->row->opcode == BNN_OP_BCONV2D || op->row->opcode == BNN_OP_CONV2D)
+    if (op->row->opcode == BNN_OP_bconv2d || op->row->opcode == BNN_OP_conv2d)
         return number;
     const struct bnn_tensor *x = bnn_op_input(m, op, 0);
-    if (op->row->opcode != BNN_OP_BINARIZE || x->storage == BNN_INPUT)
+    if (op->row->opcode != BNN_OP_binarize || x->storage == BNN_INPUT)
         return BNN_NONE;
     /* An op wrote it: bnn_model_open checked that a binarize reads no constant. */
-    return m->ops[x->written].row->opcode == BNN_OP_CONV2D ? x->written : BNN_NONE;
+    return m->ops[x->written].row->opcode == BNN_OP_conv2d ? x->written : BNN_NONE;
 }
 
 static void describe_pool(const struct bnn_model *m, struct bnn_layer *l)
@@ -115,7 +115,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
         describe_conv(m, &l);
     else if (l.kind == BNN_LAYER_ENCODER)
         l.count.dense = l.count.neurons;
-    if (op->row->opcode == BNN_OP_ICONV2D) {
+    if (op->row->opcode == BNN_OP_iconv2d) {
         bnn_op_info info;
         bnn_get_op(m, number, &info);
         l.count.dense = info.byte_macs;
@@ -124,7 +124,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     describe_work(&l, l.kind == BNN_LAYER_POOL ? bnn_pool_window(op->attrs, x) : 1);
     if (l.kind == BNN_LAYER_ENCODER && l.residual == BNN_NONE) /* otherwise more than its input decides */
         l.input = same_as_input(m, source->inputs[0]);
-    if (op->row->opcode == BNN_OP_BINARIZE && op->input_count == 3) {
+    if (op->row->opcode == BNN_OP_binarize && op->input_count == 3) {
         l.limits = bnn_op_input(m, op, 1)->data;
         l.flips = bnn_op_input(m, op, 2)->data;
     }

@@ -6,23 +6,23 @@
 int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn_layer_kind *kind)
 {
     switch (op->row->opcode) {
-    case BNN_OP_BCONV2D:
+    case BNN_OP_bconv2d:
         *kind = bnn_events_is_bits(&m->tensors[op->output]) ? BNN_LAYER_SYNAPSES : BNN_LAYER_READOUT;
         return 1;
-    case BNN_OP_MAX_POOL:
+    case BNN_OP_max_pool:
         *kind = BNN_LAYER_POOL;
         return 1;
-    case BNN_OP_CONV2D:
-    case BNN_OP_ICONV2D:
-    case BNN_OP_BINARIZE:
+    case BNN_OP_conv2d:
+    case BNN_OP_iconv2d:
+    case BNN_OP_binarize:
         *kind = BNN_LAYER_ENCODER;
         return 1;
-    case BNN_OP_CONCAT:
-    case BNN_OP_COPY:
-    case BNN_OP_GATHER:
-    case BNN_OP_PAD:
-    case BNN_OP_RESHAPE:
-    case BNN_OP_SLICE:
+    case BNN_OP_concat:
+    case BNN_OP_copy:
+    case BNN_OP_gather:
+    case BNN_OP_pad:
+    case BNN_OP_reshape:
+    case BNN_OP_slice:
         *kind = BNN_LAYER_RELAY;
         return 1;
     default:
@@ -55,7 +55,7 @@ bnn_status bnn_events_check_ops(struct bnn_prepare *p)
             return bnn_fail(p, op, BNN_ERROR_LIMIT, "neurons up to it (below)", bnn_shown(neurons), BNN_NONE);
         if (!bnn_events_is_layer(m, op))
             continue;
-        int planes = op->row->opcode == BNN_OP_BCONV2D ? ((const struct bnn_conv_attrs *)op->attrs)->planes : 1;
+        int planes = op->row->opcode == BNN_OP_bconv2d ? ((const struct bnn_conv_attrs *)op->attrs)->planes : 1;
         if (planes > 1 || !bnn_events_find_kind(m, op, &kind))
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "numbers of several bits between spiking layers", 1, 0);
         bnn_status status = check_layer(p, op, kind);
@@ -98,7 +98,7 @@ bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e)
         e->classes[op->output] = BNN_SPIKES;
         if (real)
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "real values between spiking layers", 1, 0);
-        if (op->row->opcode == BNN_OP_BCONV2D && e->layers[e->layer_of[k]].residual != BNN_NONE)
+        if (op->row->opcode == BNN_OP_bconv2d && e->layers[e->layer_of[k]].residual != BNN_NONE)
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "real values between spiking layers", 1, 0);
         if (may_be_no_number(&e->layers[e->layer_of[k]]))
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "operands that make of spikes what is no number", 1, 0);

@@ -149,7 +149,7 @@ static inline int bnn_events_sums_spikes(const struct bnn_layer *layer)
 /* The number of an op's first operands that are bits that it passes on or computes with. */
 static inline uint32_t bnn_events_operands(const struct bnn_op *op)
 {
-    return op->row->opcode == BNN_OP_CONCAT ? op->input_count : 1;
+    return op->row->opcode == BNN_OP_concat ? op->input_count : 1;
 }
 
 static inline int bnn_events_is_bits(const struct bnn_tensor *t)
@@ -160,7 +160,7 @@ static inline int bnn_events_is_bits(const struct bnn_tensor *t)
 /* Layers that give bits, and layers that read them into sums. */
 static inline int bnn_events_is_layer(const struct bnn_model *m, const struct bnn_op *op)
 {
-    return bnn_events_is_bits(&m->tensors[op->output]) || op->row->opcode == BNN_OP_BCONV2D;
+    return bnn_events_is_bits(&m->tensors[op->output]) || op->row->opcode == BNN_OP_bconv2d;
 }
 
 /* check.c */

@@ -82,10 +82,17 @@ struct bnn_run {
     int bare;           /* raw: not even these */
 };
 
-/* What runs an op.  The first four come from the op table: BNN_ROW_<name> in ops.gen.h sets them. */
+/* What the op table says: BNN_OP_<name> is an opcode. */
+#define BNN_OP_FACTS(opcode, name, attrs, words, bytes, whole_batch) \
+    BNN_OP_##name = opcode, BNN_WORDS_##name = words, BNN_BYTES_##name = bytes, BNN_WHOLE_BATCH_##name = whole_batch,
+enum { BNN_OP_LIST(BNN_OP_FACTS) };
+#undef BNN_OP_FACTS
+
+/* What runs an op.  The first five come from the op table: BNN_ROW sets them. */
 struct bnn_op_row {
     uint32_t opcode;
     const char *name;
+    uint32_t words;  /* of attributes in the file */
     int bytes;       /* reads u8; the others must not be given any */
     int whole_batch; /* an image's result depends on the other images: run is given them from the first on */
     uint32_t cost;   /* work of an element of its output; 0: 1 */
@@ -95,6 +102,10 @@ struct bnn_op_row {
     void (*run)(const struct bnn_run *r);
     void (*row)(const struct bnn_run *r, size_t image, size_t y);
 };
+
+#define BNN_ROW(op)                                                                       \
+    .opcode = BNN_OP_##op, .name = #op, .words = BNN_WORDS_##op, .bytes = BNN_BYTES_##op, \
+    .whole_batch = BNN_WHOLE_BATCH_##op
 
 struct bnn_model {
     const unsigned char *file;
@@ -155,7 +166,7 @@ static inline uint64_t bnn_elements(const struct bnn_tensor *t)
 static inline int bnn_is_conv(const struct bnn_op *op)
 {
     uint32_t opcode = op->row->opcode;
-    return opcode == BNN_OP_CONV2D || opcode == BNN_OP_BCONV2D || opcode == BNN_OP_ICONV2D;
+    return opcode == BNN_OP_conv2d || opcode == BNN_OP_bconv2d || opcode == BNN_OP_iconv2d;
 }
 
 /* slots.c: the number of the input that a slot of a convolution has, or 0; and the slots as kernels have them, with the
@@ -178,7 +189,7 @@ uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op);
 void bnn_zero_halo(const struct bnn_view *view, size_t images, size_t row_begin, size_t row_end);
 
 /* The rows of all ops: each stands in the file of its family below ops/. */
-#define BNN_DECLARE_ROW(opcode, name, attrs, words) extern const struct bnn_op_row bnn_op_row_##name;
+#define BNN_DECLARE_ROW(opcode, name, ...) extern const struct bnn_op_row bnn_op_row_##name;
 BNN_OP_LIST(BNN_DECLARE_ROW)
 #undef BNN_DECLARE_ROW
 

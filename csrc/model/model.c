@@ -52,7 +52,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, uint32_t num
     p->number = number;
     for (uint32_t i = 0; i < op->input_count; i++) {
         uint32_t encoding = bnn_op_input(p->model, op, i)->encoding;
-        if (encoding != BNN_PLAIN && (op->row->opcode != BNN_OP_CONV2D || i != 1)) {
+        if (encoding != BNN_PLAIN && (op->row->opcode != BNN_OP_conv2d || i != 1)) {
             return bnn_fail(p, op, BNN_ERROR_FORMAT, "encoding of an input that is not a conv2d's filters", encoding,
                             BNN_PLAIN);
         }

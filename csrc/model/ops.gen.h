@@ -5,143 +5,52 @@
 
 #include <stdint.h>
 
-/* X(opcode, name, attribute struct, words of attributes in the file) */
+/* X(opcode, name, attribute struct, words of attributes in the file, reads bytes, whole batch) */
 #define BNN_OP_LIST(X) \
-    X(1, conv2d, bnn_conv_attrs, 17) \
-    X(2, bconv2d, bnn_conv_attrs, 17) \
-    X(3, max_pool, bnn_pool_attrs, 8) \
-    X(4, avg_pool, bnn_pool_attrs, 8) \
-    X(5, binarize, bnn_no_attrs, 0) \
-    X(6, unpack, bnn_no_attrs, 0) \
-    X(7, add, bnn_no_attrs, 0) \
-    X(8, sub, bnn_no_attrs, 0) \
-    X(9, mul, bnn_no_attrs, 0) \
-    X(10, div, bnn_no_attrs, 0) \
-    X(11, maximum, bnn_no_attrs, 0) \
-    X(12, minimum, bnn_no_attrs, 0) \
-    X(13, clamp, bnn_clamp_attrs, 2) \
-    X(14, sign, bnn_no_attrs, 0) \
-    X(15, softmax, bnn_no_attrs, 0) \
-    X(16, concat, bnn_no_attrs, 0) \
-    X(17, pad, bnn_pad_attrs, 5) \
-    X(18, reshape, bnn_reshape_attrs, 0) \
-    X(19, copy, bnn_no_attrs, 0) \
-    X(20, slice, bnn_slice_attrs, 2) \
-    X(21, prelu, bnn_no_attrs, 0) \
-    X(22, sigmoid, bnn_no_attrs, 0) \
-    X(23, round, bnn_round_attrs, 1) \
-    X(24, pad_channels, bnn_pad_channels_attrs, 3) \
-    X(25, dequantize, bnn_dequantize_attrs, 1) \
-    X(26, gather, bnn_no_attrs, 0) \
-    X(27, affine, bnn_clamp_attrs, 2) \
-    X(28, binarize_levels, bnn_no_attrs, 0) \
-    X(29, cast, bnn_no_attrs, 0) \
-    X(30, iconv2d, bnn_conv_attrs, 17) \
-    X(31, tanh, bnn_no_attrs, 0) \
-    X(32, elu, bnn_no_attrs, 0) \
-    X(33, excess_128, bnn_no_attrs, 0) \
-    X(34, batch_sum, bnn_no_attrs, 0) \
-    X(35, batch_size, bnn_batch_size_attrs, 1) \
-    X(36, resize_bilinear, bnn_resize_attrs, 4) \
-    X(37, sum_pool, bnn_pool_attrs, 8) \
-    X(38, exp, bnn_no_attrs, 0) \
-    X(39, log1p, bnn_no_attrs, 0) \
-    X(40, erfc, bnn_no_attrs, 0) \
-    X(41, sqrt, bnn_no_attrs, 0) \
-    X(42, rsqrt, bnn_no_attrs, 0) \
-    X(43, pow, bnn_pow_attrs, 1) \
-    X(44, erf, bnn_no_attrs, 0)
-
-#define BNN_OP_CONV2D 1u
-#define BNN_OP_BCONV2D 2u
-#define BNN_OP_MAX_POOL 3u
-#define BNN_OP_AVG_POOL 4u
-#define BNN_OP_BINARIZE 5u
-#define BNN_OP_UNPACK 6u
-#define BNN_OP_ADD 7u
-#define BNN_OP_SUB 8u
-#define BNN_OP_MUL 9u
-#define BNN_OP_DIV 10u
-#define BNN_OP_MAXIMUM 11u
-#define BNN_OP_MINIMUM 12u
-#define BNN_OP_CLAMP 13u
-#define BNN_OP_SIGN 14u
-#define BNN_OP_SOFTMAX 15u
-#define BNN_OP_CONCAT 16u
-#define BNN_OP_PAD 17u
-#define BNN_OP_RESHAPE 18u
-#define BNN_OP_COPY 19u
-#define BNN_OP_SLICE 20u
-#define BNN_OP_PRELU 21u
-#define BNN_OP_SIGMOID 22u
-#define BNN_OP_ROUND 23u
-#define BNN_OP_PAD_CHANNELS 24u
-#define BNN_OP_DEQUANTIZE 25u
-#define BNN_OP_GATHER 26u
-#define BNN_OP_AFFINE 27u
-#define BNN_OP_BINARIZE_LEVELS 28u
-#define BNN_OP_CAST 29u
-#define BNN_OP_ICONV2D 30u
-#define BNN_OP_TANH 31u
-#define BNN_OP_ELU 32u
-#define BNN_OP_EXCESS_128 33u
-#define BNN_OP_BATCH_SUM 34u
-#define BNN_OP_BATCH_SIZE 35u
-#define BNN_OP_RESIZE_BILINEAR 36u
-#define BNN_OP_SUM_POOL 37u
-#define BNN_OP_EXP 38u
-#define BNN_OP_LOG1P 39u
-#define BNN_OP_ERFC 40u
-#define BNN_OP_SQRT 41u
-#define BNN_OP_RSQRT 42u
-#define BNN_OP_POW 43u
-#define BNN_OP_ERF 44u
-
-/* What the table says of an op's row. */
-#define BNN_ROW_conv2d .opcode = 1u, .name = "conv2d"
-#define BNN_ROW_bconv2d .opcode = 2u, .name = "bconv2d"
-#define BNN_ROW_max_pool .opcode = 3u, .name = "max_pool"
-#define BNN_ROW_avg_pool .opcode = 4u, .name = "avg_pool"
-#define BNN_ROW_binarize .opcode = 5u, .name = "binarize"
-#define BNN_ROW_unpack .opcode = 6u, .name = "unpack"
-#define BNN_ROW_add .opcode = 7u, .name = "add"
-#define BNN_ROW_sub .opcode = 8u, .name = "sub"
-#define BNN_ROW_mul .opcode = 9u, .name = "mul"
-#define BNN_ROW_div .opcode = 10u, .name = "div"
-#define BNN_ROW_maximum .opcode = 11u, .name = "maximum"
-#define BNN_ROW_minimum .opcode = 12u, .name = "minimum"
-#define BNN_ROW_clamp .opcode = 13u, .name = "clamp"
-#define BNN_ROW_sign .opcode = 14u, .name = "sign"
-#define BNN_ROW_softmax .opcode = 15u, .name = "softmax"
-#define BNN_ROW_concat .opcode = 16u, .name = "concat"
-#define BNN_ROW_pad .opcode = 17u, .name = "pad"
-#define BNN_ROW_reshape .opcode = 18u, .name = "reshape", .bytes = 1
-#define BNN_ROW_copy .opcode = 19u, .name = "copy", .bytes = 1
-#define BNN_ROW_slice .opcode = 20u, .name = "slice"
-#define BNN_ROW_prelu .opcode = 21u, .name = "prelu"
-#define BNN_ROW_sigmoid .opcode = 22u, .name = "sigmoid"
-#define BNN_ROW_round .opcode = 23u, .name = "round"
-#define BNN_ROW_pad_channels .opcode = 24u, .name = "pad_channels"
-#define BNN_ROW_dequantize .opcode = 25u, .name = "dequantize"
-#define BNN_ROW_gather .opcode = 26u, .name = "gather"
-#define BNN_ROW_affine .opcode = 27u, .name = "affine"
-#define BNN_ROW_binarize_levels .opcode = 28u, .name = "binarize_levels"
-#define BNN_ROW_cast .opcode = 29u, .name = "cast", .bytes = 1
-#define BNN_ROW_iconv2d .opcode = 30u, .name = "iconv2d", .bytes = 1
-#define BNN_ROW_tanh .opcode = 31u, .name = "tanh"
-#define BNN_ROW_elu .opcode = 32u, .name = "elu"
-#define BNN_ROW_excess_128 .opcode = 33u, .name = "excess_128"
-#define BNN_ROW_batch_sum .opcode = 34u, .name = "batch_sum", .whole_batch = 1
-#define BNN_ROW_batch_size .opcode = 35u, .name = "batch_size", .whole_batch = 1
-#define BNN_ROW_resize_bilinear .opcode = 36u, .name = "resize_bilinear"
-#define BNN_ROW_sum_pool .opcode = 37u, .name = "sum_pool"
-#define BNN_ROW_exp .opcode = 38u, .name = "exp"
-#define BNN_ROW_log1p .opcode = 39u, .name = "log1p"
-#define BNN_ROW_erfc .opcode = 40u, .name = "erfc"
-#define BNN_ROW_sqrt .opcode = 41u, .name = "sqrt"
-#define BNN_ROW_rsqrt .opcode = 42u, .name = "rsqrt"
-#define BNN_ROW_pow .opcode = 43u, .name = "pow"
-#define BNN_ROW_erf .opcode = 44u, .name = "erf"
+    X(1, conv2d, bnn_conv_attrs, 17, 0, 0) \
+    X(2, bconv2d, bnn_conv_attrs, 17, 0, 0) \
+    X(3, max_pool, bnn_pool_attrs, 8, 0, 0) \
+    X(4, avg_pool, bnn_pool_attrs, 8, 0, 0) \
+    X(5, binarize, bnn_no_attrs, 0, 0, 0) \
+    X(6, unpack, bnn_no_attrs, 0, 0, 0) \
+    X(7, add, bnn_no_attrs, 0, 0, 0) \
+    X(8, sub, bnn_no_attrs, 0, 0, 0) \
+    X(9, mul, bnn_no_attrs, 0, 0, 0) \
+    X(10, div, bnn_no_attrs, 0, 0, 0) \
+    X(11, maximum, bnn_no_attrs, 0, 0, 0) \
+    X(12, minimum, bnn_no_attrs, 0, 0, 0) \
+    X(13, clamp, bnn_clamp_attrs, 2, 0, 0) \
+    X(14, sign, bnn_no_attrs, 0, 0, 0) \
+    X(15, softmax, bnn_no_attrs, 0, 0, 0) \
+    X(16, concat, bnn_no_attrs, 0, 0, 0) \
+    X(17, pad, bnn_pad_attrs, 5, 0, 0) \
+    X(18, reshape, bnn_no_attrs, 0, 1, 0) \
+    X(19, copy, bnn_no_attrs, 0, 1, 0) \
+    X(20, slice, bnn_slice_attrs, 2, 0, 0) \
+    X(21, prelu, bnn_no_attrs, 0, 0, 0) \
+    X(22, sigmoid, bnn_no_attrs, 0, 0, 0) \
+    X(23, round, bnn_round_attrs, 1, 0, 0) \
+    X(24, pad_channels, bnn_pad_channels_attrs, 3, 0, 0) \
+    X(25, dequantize, bnn_dequantize_attrs, 1, 0, 0) \
+    X(26, gather, bnn_no_attrs, 0, 0, 0) \
+    X(27, affine, bnn_clamp_attrs, 2, 0, 0) \
+    X(28, binarize_levels, bnn_no_attrs, 0, 0, 0) \
+    X(29, cast, bnn_no_attrs, 0, 1, 0) \
+    X(30, iconv2d, bnn_conv_attrs, 17, 1, 0) \
+    X(31, tanh, bnn_no_attrs, 0, 0, 0) \
+    X(32, elu, bnn_no_attrs, 0, 0, 0) \
+    X(33, excess_128, bnn_no_attrs, 0, 0, 0) \
+    X(34, batch_sum, bnn_no_attrs, 0, 0, 1) \
+    X(35, batch_size, bnn_batch_size_attrs, 1, 0, 1) \
+    X(36, resize_bilinear, bnn_resize_attrs, 4, 0, 0) \
+    X(37, sum_pool, bnn_pool_attrs, 8, 0, 0) \
+    X(38, exp, bnn_no_attrs, 0, 0, 0) \
+    X(39, log1p, bnn_no_attrs, 0, 0, 0) \
+    X(40, erfc, bnn_no_attrs, 0, 0, 0) \
+    X(41, sqrt, bnn_no_attrs, 0, 0, 0) \
+    X(42, rsqrt, bnn_no_attrs, 0, 0, 0) \
+    X(43, pow, bnn_pow_attrs, 1, 0, 0) \
+    X(44, erf, bnn_no_attrs, 0, 0, 0)
 
 #define BNN_SLOT_ZEROS 1u
 #define BNN_SLOT_PRE_MUL 2u
@@ -158,7 +67,6 @@
 #define BNN_SLOTS_WITH_OPERAND 1783u
 #define BNN_MOST_PLANES 8
 
-#define BNN_CONV_ATTRS_WORDS 17
 struct bnn_conv_attrs {
     int32_t stride_h;
     int32_t stride_w;
@@ -179,7 +87,6 @@ struct bnn_conv_attrs {
     int32_t planes;
 };
 
-#define BNN_POOL_ATTRS_WORDS 8
 struct bnn_pool_attrs {
     int32_t kernel_h;
     int32_t kernel_w;
@@ -191,18 +98,15 @@ struct bnn_pool_attrs {
     int32_t pad_right;
 };
 
-#define BNN_NO_ATTRS_WORDS 0
 struct bnn_no_attrs {
     int32_t unused;
 };
 
-#define BNN_CLAMP_ATTRS_WORDS 2
 struct bnn_clamp_attrs {
     float lo;
     float hi;
 };
 
-#define BNN_PAD_ATTRS_WORDS 5
 struct bnn_pad_attrs {
     int32_t pad_top;
     int32_t pad_left;
@@ -211,40 +115,29 @@ struct bnn_pad_attrs {
     float value;
 };
 
-#define BNN_RESHAPE_ATTRS_WORDS 0
-struct bnn_reshape_attrs {
-    int32_t unused;
-};
-
-#define BNN_SLICE_ATTRS_WORDS 2
 struct bnn_slice_attrs {
     int32_t begin;
     int32_t end;
 };
 
-#define BNN_ROUND_ATTRS_WORDS 1
 struct bnn_round_attrs {
     int32_t direction;
 };
 
-#define BNN_PAD_CHANNELS_ATTRS_WORDS 3
 struct bnn_pad_channels_attrs {
     int32_t before;
     int32_t after;
     float value;
 };
 
-#define BNN_DEQUANTIZE_ATTRS_WORDS 1
 struct bnn_dequantize_attrs {
     int32_t channels;
 };
 
-#define BNN_BATCH_SIZE_ATTRS_WORDS 1
 struct bnn_batch_size_attrs {
     int32_t per_image;
 };
 
-#define BNN_RESIZE_ATTRS_WORDS 4
 struct bnn_resize_attrs {
     int32_t size_h;
     int32_t size_w;
@@ -252,7 +145,6 @@ struct bnn_resize_attrs {
     int32_t half_pixels;
 };
 
-#define BNN_POW_ATTRS_WORDS 1
 struct bnn_pow_attrs {
     float exponent;
 };

@@ -260,32 +260,17 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
     return read_place(file, h, record, t, &s);
 }
 
-#define BNN_ATTRS_ASSERT(code, name, attrs, count) \
-    _Static_assert((count) == 0 || sizeof(struct attrs) == 4 * (count), "attributes of " #name " are 32-bit words");
+#define BNN_ATTRS_ASSERT(opcode, name, attrs, words, ...) \
+    _Static_assert((words) == 0 || sizeof(struct attrs) == 4 * (words), "attributes of " #name " are 32-bit words");
 BNN_OP_LIST(BNN_ATTRS_ASSERT)
 #undef BNN_ATTRS_ASSERT
 
-#define BNN_ROW_CASE(code, name, attrs, count) \
-    case code:                                 \
-        *words = (count);                      \
-        return &bnn_op_row_##name;
+/* By opcode; 0 is none. */
+#define BNN_ROW_OF(opcode, name, ...) [opcode] = &bnn_op_row_##name,
+static const struct bnn_op_row *const rows[] = {BNN_OP_LIST(BNN_ROW_OF)};
+#undef BNN_ROW_OF
 
-#define BNN_COUNT_OP(code, name, attrs, count) +1
-enum { OPCODES = 0 BNN_OP_LIST(BNN_COUNT_OP) };
-#undef BNN_COUNT_OP
-
-/* The row of an opcode and the words of its attributes; NULL for an unknown one. */
-static const struct bnn_op_row *find_row(uint32_t opcode, uint32_t *words)
-{
-    switch (opcode) {
-        BNN_OP_LIST(BNN_ROW_CASE)
-    default:
-        break;
-    }
-    return NULL;
-}
-
-#undef BNN_ROW_CASE
+enum { LAST_OPCODE = sizeof rows / sizeof *rows - 1 };
 
 bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, uint32_t number, size_t *offset,
                        struct bnn_op *op, bnn_problem *problem)
@@ -299,12 +284,12 @@ bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, ui
     s->name = op->layer;
     s->name_length = op->layer_length;
     BNN_TRY(read_string(file, h, record + 24, "end of the note", s, &op->note, &op->note_length));
-    uint32_t opcode = bnn_load32(record), bytes = bnn_load32(record + 4), inputs = bnn_load32(record + 8), words = 0;
-    op->row = find_row(opcode, &words);
-    WANT(op->row != NULL, BNN_ERROR_OPCODE, "opcode (1 to the last one known)", opcode, OPCODES);
+    uint32_t opcode = bnn_load32(record), bytes = bnn_load32(record + 4), inputs = bnn_load32(record + 8);
+    op->row = opcode <= LAST_OPCODE ? rows[opcode] : NULL;
+    WANT(op->row != NULL, BNN_ERROR_OPCODE, "opcode (1 to the last one known)", opcode, LAST_OPCODE);
     WANT(inputs >= 1, BNN_ERROR_FORMAT, "number of inputs", inputs, 1);
     WANT(inputs <= BNN_MAX_INPUTS, BNN_ERROR_LIMIT, "number of inputs (at most)", inputs, BNN_MAX_INPUTS);
-    uint32_t wanted = (BNN_OP_BYTES + 4 * inputs + 4 * words + 7) / 8 * 8;
+    uint32_t wanted = (BNN_OP_BYTES + 4 * inputs + 4 * op->row->words + 7) / 8 * 8;
     WANT(bytes == wanted, BNN_ERROR_FORMAT, "bytes of the record", bytes, wanted);
     WANT(bytes <= room, BNN_ERROR_FORMAT, "bytes left in the op section", room, bytes);
     op->input_count = inputs;

@@ -12,13 +12,13 @@ struct bnn_products bnn_op_products(const struct bnn_model *m, const struct bnn_
 {
     struct bnn_products products = {0, 0, 0};
     if (bnn_is_conv(op)) {
-        int bytes = op->row->opcode == BNN_OP_ICONV2D;
+        int bytes = op->row->opcode == BNN_OP_iconv2d;
         const struct bnn_conv_attrs *a = op->attrs;
         const struct bnn_tensor *filters = bnn_op_input(m, op, 1);
         uint64_t channels = bytes ? bnn_op_input(m, op, 0)->c : filters->c;
         uint64_t products_of_one = (uint64_t)filters->h * filters->w * channels * (uint64_t)a->planes; /* below 2^24 */
         *(bytes                               ? &products.byte
-          : op->row->opcode == BNN_OP_BCONV2D ? &products.binary
+          : op->row->opcode == BNN_OP_bconv2d ? &products.binary
                                               : &products.floating) =
             bnn_times(products_of_one, bnn_elements(&m->tensors[op->output]));
     }

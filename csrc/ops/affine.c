@@ -34,7 +34,7 @@ static void clamp_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_clamp = {
-    BNN_ROW_clamp,
+    BNN_ROW(clamp),
     .prepare = prepare_clamp,
     .row = clamp_row,
 };
@@ -78,7 +78,7 @@ static void affine_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_affine = {
-    BNN_ROW_affine,
+    BNN_ROW(affine),
     .cost = 3,
     .prepare = prepare_affine,
     .row = affine_row,
@@ -123,7 +123,7 @@ static void prelu_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_prelu = {
-    BNN_ROW_prelu,
+    BNN_ROW(prelu),
     .cost = 2,
     .prepare = prepare_prelu,
     .row = prelu_row,

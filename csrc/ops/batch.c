@@ -19,7 +19,7 @@ static void write_size(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_batch_size = {
-    BNN_ROW_batch_size,
+    BNN_ROW(batch_size),
     .prepare = prepare_size,
     .row = write_size,
 };
@@ -69,7 +69,7 @@ static void run_sum(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_batch_sum = {
-    BNN_ROW_batch_sum,
+    BNN_ROW(batch_sum),
     .work = sum_work,
     .prepare = prepare_sum,
     .run = run_sum,

@@ -83,7 +83,7 @@ static void run(const struct bnn_run *r)
 }
 
 const struct bnn_op_row bnn_op_row_binarize = {
-    BNN_ROW_binarize,
+    BNN_ROW(binarize),
     .prepare = prepare,
     .run = run,
 };

@@ -133,7 +133,7 @@ static void row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_binarize_levels = {
-    BNN_ROW_binarize_levels,
+    BNN_ROW(binarize_levels),
     .work = work,
     .prepare = prepare,
     .row = row,

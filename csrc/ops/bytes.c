@@ -29,7 +29,7 @@ static void cast_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_cast = {
-    BNN_ROW_cast,
+    BNN_ROW(cast),
     .prepare = prepare_cast,
     .row = cast_row,
 };
@@ -55,7 +55,7 @@ static void excess_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_excess_128 = {
-    BNN_ROW_excess_128,
+    BNN_ROW(excess_128),
     .prepare = prepare_excess,
     .row = excess_row,
 };

@@ -48,7 +48,7 @@ static void row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_concat = {
-    BNN_ROW_concat,
+    BNN_ROW(concat),
     .prepare = prepare,
     .row = row,
 };

@@ -73,7 +73,7 @@ static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, 
         compute_row(r, image, y, NAME##_elements);                                                             \
     }                                                                                                          \
     const struct bnn_op_row bnn_op_row_##NAME = {                                                              \
-        BNN_ROW_##NAME,                                                                                        \
+        BNN_ROW(NAME),                                                                                         \
         .prepare = prepare,                                                                                    \
         .row = NAME##_row,                                                                                     \
     }

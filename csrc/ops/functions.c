@@ -34,7 +34,7 @@ static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, 
         compute_row(r, image, y, NAME##_values);                                                          \
     }                                                                                                     \
     const struct bnn_op_row bnn_op_row_##NAME = {                                                         \
-        BNN_ROW_##NAME,                                                                                   \
+        BNN_ROW(NAME),                                                                                    \
         .cost = COST,                                                                                     \
         .prepare = PREPARE,                                                                               \
         .row = NAME##_row,                                                                                \

@@ -43,7 +43,7 @@ static void row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_gather = {
-    BNN_ROW_gather,
+    BNN_ROW(gather),
     .cost = 32,
     .prepare = prepare,
     .row = row,

@@ -60,7 +60,7 @@ static void pad_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_pad = {
-    BNN_ROW_pad,
+    BNN_ROW(pad),
     .prepare = prepare_pixels,
     .row = pad_row,
 };
@@ -91,7 +91,7 @@ static void pad_channels_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_pad_channels = {
-    BNN_ROW_pad_channels,
+    BNN_ROW(pad_channels),
     .prepare = prepare_channels,
     .row = pad_channels_row,
 };

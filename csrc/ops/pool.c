@@ -68,7 +68,7 @@ static void sums_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_pool_attrs *a = r->op->attrs;
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
-    int divides = r->op->row->opcode == BNN_OP_AVG_POOL;
+    int divides = r->op->row->opcode == BNN_OP_avg_pool;
     struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
     float *out = bnn_row_floats(&r->output, image, y);
     for (size_t x = 0; x < t->w; x++, out += t->c) {
@@ -82,14 +82,14 @@ static void sums_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_avg_pool = {
-    BNN_ROW_avg_pool,
+    BNN_ROW(avg_pool),
     .work = sums_work,
     .prepare = prepare_sums,
     .row = sums_row,
 };
 
 const struct bnn_op_row bnn_op_row_sum_pool = {
-    BNN_ROW_sum_pool,
+    BNN_ROW(sum_pool),
     .work = sums_work,
     .prepare = prepare_sums,
     .row = sums_row,
@@ -221,7 +221,7 @@ static void max_pool_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_max_pool = {
-    BNN_ROW_max_pool,
+    BNN_ROW(max_pool),
     .work = max_work,
     .prepare = prepare_max,
     .row = max_pool_row,

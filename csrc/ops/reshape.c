@@ -19,7 +19,7 @@ static void copy_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_copy = {
-    BNN_ROW_copy,
+    BNN_ROW(copy),
     .prepare = prepare_copy,
     .row = copy_row,
 };
@@ -108,7 +108,7 @@ static void reshape_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_reshape = {
-    BNN_ROW_reshape,
+    BNN_ROW(reshape),
     .work = reshape_work,
     .prepare = prepare_reshape,
     .row = reshape_row,

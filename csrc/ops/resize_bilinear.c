@@ -57,7 +57,7 @@ static void row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_resize_bilinear = {
-    BNN_ROW_resize_bilinear,
+    BNN_ROW(resize_bilinear),
     .cost = 8,
     .prepare = prepare,
     .row = row,

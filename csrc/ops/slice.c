@@ -34,7 +34,7 @@ static void row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_slice = {
-    BNN_ROW_slice,
+    BNN_ROW(slice),
     .prepare = prepare,
     .row = row,
 };

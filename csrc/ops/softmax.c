@@ -34,7 +34,7 @@ static void row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_softmax = {
-    BNN_ROW_softmax,
+    BNN_ROW(softmax),
     .cost = 40,
     .prepare = prepare,
     .row = row,

@@ -19,7 +19,7 @@ static void unpack_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_unpack = {
-    BNN_ROW_unpack,
+    BNN_ROW(unpack),
     .prepare = prepare_unpack,
     .row = unpack_row,
 };
@@ -76,7 +76,7 @@ static void dequantize_row(const struct bnn_run *r, size_t image, size_t y)
 }
 
 const struct bnn_op_row bnn_op_row_dequantize = {
-    BNN_ROW_dequantize,
+    BNN_ROW(dequantize),
     .work = dequantize_work,
     .prepare = prepare_dequantize,
     .row = dequantize_row,

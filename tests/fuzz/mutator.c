@@ -56,7 +56,7 @@ static uint32_t small_number(uint32_t value)
 static uint32_t some_opcode(void)
 {
     static const uint32_t opcodes[] = {
-#define BNN_CODE(code, name, attrs, count) code,
+#define BNN_CODE(opcode, ...) opcode,
         BNN_OP_LIST(BNN_CODE)
 #undef BNN_CODE
     };
@@ -181,7 +181,7 @@ static void insert_op(struct sketch *s)
         *t = s->tensors[like.output];
     }
     t->storage = BNN_ARENA;
-    t->dtype = new.opcode == BNN_OP_BINARIZE ? BNN_B1 : new.opcode == BNN_OP_UNPACK ? BNN_F32 : t->dtype;
+    t->dtype = new.opcode == BNN_OP_binarize ? BNN_B1 : new.opcode == BNN_OP_unpack ? BNN_F32 : t->dtype;
     for (uint32_t i = 0; i < attribute_words(new.opcode) && new.opcode != like.opcode; i++)
         new.attrs[i] = draw(3);
     uint32_t at = (uint32_t)(writer_of(s, from) + 1);

@@ -6,9 +6,9 @@
 uint32_t attribute_words(uint32_t opcode)
 {
     switch (opcode) {
-#define BNN_WORDS(code, name, attrs, count) \
-    case code:                              \
-        return count;
+#define BNN_WORDS(opcode, name, attrs, words, ...) \
+    case opcode:                                   \
+        return words;
         BNN_OP_LIST(BNN_WORDS)
 #undef BNN_WORDS
     default:

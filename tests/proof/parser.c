@@ -17,8 +17,8 @@
 size_t nondet_size(void);
 uint32_t nondet_number(void);
 
-/* What prepare functions do is not part of it: an op's row is looked at for its address alone. */
-#define BNN_STUB_ROW(opcode, name, attrs, words) const struct bnn_op_row bnn_op_row_##name;
+/* What prepare functions do is not part of it: an op's row says only how many words of attributes it has. */
+#define BNN_STUB_ROW(opcode, name, attrs, number, ...) const struct bnn_op_row bnn_op_row_##name = {.words = (number)};
 BNN_OP_LIST(BNN_STUB_ROW)
 #undef BNN_STUB_ROW
 

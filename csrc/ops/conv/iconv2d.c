@@ -8,7 +8,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 }
 
 const struct bnn_op_row bnn_op_row_iconv2d = {
-    BNN_ROW_iconv2d,
+    BNN_ROW(iconv2d),
     .prepare = prepare,
     .run = bnn_conv_run,
 };
