@@ -8,13 +8,6 @@
 #include <float.h>
 #include <string.h>
 
-/* The output's length along an axis, or 0 if the window is larger than the padded image. */
-static uint64_t output_size(uint32_t size, int32_t kernel, int32_t stride, int32_t before, int32_t after)
-{
-    int64_t room = (int64_t)size + before + after - kernel;
-    return room < 0 ? 0 : (uint64_t)(room / stride + 1);
-}
-
 static bnn_status check_axis(struct bnn_prepare *p, const struct bnn_op *op, int32_t kernel, int32_t stride,
                              int32_t before, int32_t after)
 {
@@ -35,8 +28,9 @@ static bnn_status check_windows(struct bnn_prepare *p, const struct bnn_op *op)
     BNN_CHECK(in->rank == 3, "rank of the input", in->rank, 3);
     BNN_TRY(check_axis(p, op, a->kernel_h, a->stride_h, a->pad_top, a->pad_bottom));
     BNN_TRY(check_axis(p, op, a->kernel_w, a->stride_w, a->pad_left, a->pad_right));
-    return bnn_check_output(p, op, 3, output_size(in->h, a->kernel_h, a->stride_h, a->pad_top, a->pad_bottom),
-                            output_size(in->w, a->kernel_w, a->stride_w, a->pad_left, a->pad_right), in->c);
+    uint64_t h = bnn_window_count(in->h, (uint32_t)a->kernel_h, a->stride_h, 1, a->pad_top, a->pad_bottom);
+    uint64_t w = bnn_window_count(in->w, (uint32_t)a->kernel_w, a->stride_w, 1, a->pad_left, a->pad_right);
+    return bnn_check_output(p, op, 3, h, w, in->c);
 }
 
 /* sum_pool, and avg_pool, which divides the sum by the number of taps. */

@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pooling windows: how far they reach into an image. */
+/* Windows of convolutions and pools: how many there are, and how far they reach into an image. */
 #ifndef BNN_WINDOW_H
 #define BNN_WINDOW_H
 
 #include "model/internal.h"
+
+/* The output's length along an axis, or 0 if the window is larger than the padded image. */
+static inline uint64_t bnn_window_count(uint32_t size, uint32_t kernel, int32_t stride, int32_t dilation,
+                                        int32_t before, int32_t after)
+{
+    int64_t room = (int64_t)size + before + after - ((int64_t)kernel - 1) * dilation - 1;
+    return room < 0 ? 0 : (uint64_t)(room / stride + 1);
+}
 
 /* The taps of a window along one axis that lie inside the image: [begin, end), at least one. */
 struct bnn_taps {

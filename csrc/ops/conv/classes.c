@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Border classes (output rows and columns with the same taps inside the image), and the places of pixels. */
-#include "bits.h"
 #include "ops/conv/conv.h"
 
 /* Taps k of an axis with 0 <= position * stride + k * dilation - before < size: always a range; [0, 0) if empty. */
@@ -39,79 +38,6 @@ static size_t classify(const struct axis *axis, uint32_t *class_of, struct bnn_c
             class_of[i] = (uint32_t)classes - 1;
     }
     return classes;
-}
-
-/* Set bits of a filter's taps, summed from the first: sums[y * (kernel width + 1) + x] over rows < y, columns < x. */
-static void sum_taps(const struct bnn_tensor *w, uint32_t filter, int32_t *sums)
-{
-    size_t width = (size_t)w->w + 1;
-    const uint32_t *word = (const uint32_t *)w->data + (size_t)filter * w->h * w->w * w->words;
-    for (size_t x = 0; x < width; x++)
-        sums[x] = 0;
-    for (size_t y = 1; y <= w->h; y++) {
-        int32_t row = 0;
-        sums[y * width] = 0;
-        for (size_t x = 1; x < width; x++) {
-            for (uint32_t i = 0; i < w->words; i++)
-                row += (int32_t)bnn_popcount(*word++);
-            sums[y * width + x] = sums[(y - 1) * width + x] + row;
-        }
-    }
-}
-
-static int32_t set_bits(const int32_t *sums, size_t width, struct bnn_conv_range rows, struct bnn_conv_range columns)
-{
-    return sums[rows.end * width + columns.end] - sums[rows.begin * width + columns.end] -
-           sums[rows.end * width + columns.begin] + sums[rows.begin * width + columns.begin];
-}
-
-/* See conv.h.  sums: memory for (kernel height + 1) * (kernel width + 1). */
-static void correct_bits(const struct bnn_conv *conv, const struct bnn_conv_range *columns, float *corrections,
-                         int32_t *sums)
-{
-    const struct bnn_conv_shape *s = &conv->shape;
-    const struct bnn_conv_range all_rows = {0, s->w->h}, all_columns = {0, s->w->w};
-    int32_t channels = (int32_t)s->w->c, products = (int32_t)(s->w->h * s->w->w) * channels;
-    size_t width = (size_t)s->w->w + 1;
-    for (uint32_t o = 0; o < s->w->o; o++) {
-        float *correction = corrections + o / s->outputs * conv->padded + o % s->outputs;
-        sum_taps(s->w, o, sums);
-        int32_t all = set_bits(sums, width, all_rows, all_columns);
-        for (size_t rc = 0; rc < conv->row_classes; rc++) {
-            struct bnn_conv_range rows = conv->rows[rc];
-            int32_t read = set_bits(sums, width, rows, all_columns);
-            for (size_t cc = 0; cc < conv->column_classes; cc++, correction += s->groups * conv->padded) {
-                int32_t inside = set_bits(sums, width, rows, columns[cc]);
-                int32_t inside_products =
-                    (int32_t)((rows.end - rows.begin) * (columns[cc].end - columns[cc].begin)) * channels;
-                int32_t outside = 2 * (all - inside) - (products - inside_products);
-                *correction = (float)(inside_products + 2 * (read - inside) + s->attrs->pad_value * outside);
-            }
-        }
-    }
-}
-
-/* The smallest p with correction - 2 p < threshold, by floor division; 0: even with no differing bits the sum is too
- * low. */
-static int64_t limit(int32_t correction, int32_t threshold)
-{
-    int64_t twice = (int64_t)correction - threshold;
-    return (twice < 0 ? -((1 - twice) / 2) : twice / 2) + 1;
-}
-
-static void fill_limits(const struct bnn_conv *conv, const int32_t *thresholds, int32_t *limits, size_t classes)
-{
-    const struct bnn_conv_shape *s = &conv->shape;
-    const float *correction = conv->corrections;
-    /* Limits are below 2^30 + 2^23, as corrections are below 2^24.  With several planes, the sum of the planes above
-     * the last is added at run time: it is below 2^24, and may raise a limit from below 0 to above 0. */
-    const int64_t least = s->planes > 1 ? INT32_MIN : 0;
-    for (size_t class = 0; class < classes; class ++)
-        for (size_t g = 0; g < s->groups; g++)
-            for (size_t c = 0; c < conv->padded; c++, correction++) {
-                int64_t value = c < s->outputs ? limit((int32_t)*correction, thresholds[g * s->outputs + c]) : 0;
-                *limits++ = (int32_t)(value < least ? least : value);
-            }
 }
 
 /* Rows to pass to a kernel at once: together at most MAX_PIXELS pixels, in as few tiles as possible.  If a row does not
@@ -179,27 +105,7 @@ void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
 
     conv->column_classes = classify(&horizontal, NULL, NULL);
     struct bnn_conv_range *columns = bnn_reserve(p, conv->column_classes, sizeof *columns);
-    void *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1),
-                             s->bytes ? sizeof(double) : sizeof(int32_t)); /* of a filter's taps */
-    size_t classes = bnn_conv_product(p, conv->row_classes, conv->column_classes);
-    size_t count = bnn_conv_product(p, classes, bnn_conv_product(p, s->groups, conv->padded));
-    float *corrections = bnn_reserve(p, count, sizeof *corrections);
-    conv->corrections = corrections;
-    if (columns != NULL && sums != NULL && corrections != NULL) {
+    if (columns != NULL)
         classify(&horizontal, NULL, columns);
-        for (size_t i = 0; i < count; i++)
-            corrections[i] = 0.0f;
-        if (s->bytes)
-            bnn_conv_correct_bytes(conv, bnn_op_input(p->model, op, 2)->data, columns, corrections, sums);
-        else
-            correct_bits(conv, columns, corrections, sums);
-    }
-    if (s->bytes) {
-        bnn_conv_margins(p, op, conv, count);
-    } else if ((uint32_t)a->slots & BNN_SLOT_THRESHOLD) {
-        int32_t *limits = bnn_reserve(p, count, sizeof *limits);
-        conv->limits = limits;
-        if (limits != NULL)
-            fill_limits(conv, bnn_op_input(p->model, op, 2)->data, limits, classes);
-    }
+    bnn_conv_correct(p, op, conv, columns);
 }

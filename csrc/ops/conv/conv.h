@@ -34,10 +34,7 @@
 #ifndef BNN_CONV_H
 #define BNN_CONV_H
 
-#include "model/internal.h"
-
-/* The kinds of convolution; the value is the data's dtype. */
-enum bnn_conv_kind { BNN_CONV_FLOATS = BNN_F32, BNN_CONV_BITS = BNN_B1, BNN_CONV_BYTES = BNN_U8 };
+#include "ops/check.h"
 
 /* The shape from the file, checked. */
 struct bnn_conv_shape {
@@ -68,11 +65,8 @@ struct bnn_conv {
     struct bnn_conv_places at;   /* of their pixels, relative to the first of these rows */
     size_t row_segments, length; /* segments of a kernel row, words of a segment */
     const ptrdiff_t *segments;   /* of all kernel rows */
-    union {
-        const uint32_t *words;
-        const float *values;
-    } weights;          /* [group][block][tap word][lane]; depthwise: [tap][channel] */
-    size_t row_weights; /* elements of a kernel row in a block */
+    const uint32_t *weights;     /* words, or floats: [group][block][tap word][lane]; depthwise: [tap][channel] */
+    size_t row_weights;          /* elements of a kernel row in a block */
     size_t block_weights, group_weights;
     size_t row_classes, column_classes;
     const uint32_t *row_class;         /* by output row */
@@ -84,22 +78,29 @@ struct bnn_conv {
     int residual, raw_residual; /* input number, or 0 */
 };
 
-/* Validates types, shapes, attributes and operands; fills the shape. */
-bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, enum bnn_conv_kind kind,
-                          struct bnn_conv_shape *shape);
-/* Packs weights and operands, makes epilogues: all that does not depend on borders.  Needs shape, lanes, padded. */
-void bnn_conv_pack(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
-/* Border classes and, for bits, their corrections and limits; places.  Needs what bnn_conv_pack sets. */
-void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
+/* The operands of an epilogue, to treat them all alike. */
+#define BNN_CONV_OPERANDS(epilogue) \
+    {&(epilogue)->pre_mul, &(epilogue)->pre_add, &(epilogue)->sub, &(epilogue)->mul, &(epilogue)->add}
 
-/* Weights of bytes, packed.  Needs segments, lanes, padded. */
-void bnn_conv_pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv);
-/* The corrections for `zeros`, one per channel of the data, at each border class.  sums: memory for (kernel height + 1)
- * * (kernel width + 1). */
-void bnn_conv_correct_bytes(const struct bnn_conv *conv, const float *zeros, const struct bnn_conv_range *columns,
-                            float *corrections, double *sums);
-/* Margins, if there is a threshold.  Needs classes and their corrections, `count` of them. */
-void bnn_conv_margins(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv, size_t count);
+/* An epilogue whose operands begin at a later channel. */
+static inline struct bnn_epilogue bnn_conv_epilogue_from(const struct bnn_epilogue *epilogue, size_t channel)
+{
+    struct bnn_epilogue e = *epilogue;
+    const float **operands[] = BNN_CONV_OPERANDS(&e);
+    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
+        if (*operands[i] != NULL)
+            *operands[i] += channel;
+    return e;
+}
+
+/* Validates types, shapes, attributes and operands; fills the shape. */
+bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv_shape *shape);
+/* Border classes, places, corrections.  Needs all the rest. */
+void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
+/* For bits and bytes: the corrections at each border class, and with a threshold the limits or margins.  `columns`: the
+ * taps inside the image by column class. */
+void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv,
+                      const struct bnn_conv_range *columns);
 
 /* The number of parts into which the output channels can be divided, in order: blocks of the kernels' lanes, or groups
  * if the bits of groups share words. */
@@ -114,7 +115,6 @@ int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *co
                     int limits, void *scratch);
 size_t bnn_conv_planes_scratch(const struct bnn_conv *conv);
 
-bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, enum bnn_conv_kind kind);
 void bnn_conv_run(const struct bnn_run *r);
 
 /* a * b; an overflow marks the preparation as failed and gives 0. */

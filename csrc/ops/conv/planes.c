@@ -74,26 +74,22 @@ static void add_limits(const struct bnn_tile *tile, const float *sums, int32_t *
     }
 }
 
-/* The same tile with arrays that begin at its first channel, because the intermediate table has no other channels. */
-static void begin_at_first(struct bnn_tile *t, struct bnn_epilogue *e)
+/* Arrays begin at the tile's first channel, because the intermediate table has no other channels. */
+static void begin_at_first(struct bnn_tile *t)
 {
-    const float **operands[] = {&e->pre_mul, &e->pre_add, &e->sub, &e->mul, &e->add};
-    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
-        if (*operands[i] != NULL)
-            *operands[i] += t->first;
     if (t->bits != NULL)
         t->bits += t->first / 32;
     if (t->values != NULL)
         t->values += t->first;
     if (t->residual != NULL)
         t->residual += t->first;
-    t->epilogue = e;
     t->first = 0;
 }
 
 int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv, const struct bnn_tile *tile,
                     int limits, void *scratch)
 {
+    const struct bnn_epilogue epilogue = bnn_conv_epilogue_from(tile->epilogue, tile->first);
     struct between *b = scratch;
     int nan = 0;
     for (size_t i = 0; i < PIXELS; i++)
@@ -102,11 +98,11 @@ int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *co
         b->twos[i] = 2.0f;
     for (size_t pixel = 0; pixel < tile->pixels; pixel += PIXELS) {
         struct bnn_tile t = part(tile, pixel);
-        struct bnn_epilogue epilogue = *tile->epilogue;
         const float *sums = sum_planes(kernels, conv, &t, limits, b);
         if (limits)
             add_limits(&t, sums, b->limits);
-        begin_at_first(&t, &epilogue);
+        begin_at_first(&t);
+        t.epilogue = &epilogue;
         t.limits = b->limits;
         t.corrections = sums;
         t.at.table = b->at;

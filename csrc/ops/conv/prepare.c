@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Preparation of a convolution: packed weights, padded operands, segments. */
+/* The three convolutions, and how they are prepared: packed weights, padded operands, segments. */
 #include "model/coding.h"
 #include "ops/conv/conv.h"
 
@@ -22,21 +22,16 @@ static const float *pad_operand(struct bnn_prepare *p, const struct bnn_conv *co
 }
 
 /* The slots without those that are not in `keep`. */
-static struct bnn_epilogue keep_slots(const struct bnn_epilogue *e, uint32_t keep)
+static struct bnn_epilogue keep_slots(struct bnn_epilogue e, uint32_t keep)
 {
-    return (struct bnn_epilogue){
-        .pre_mul = keep & BNN_SLOT_PRE_MUL ? e->pre_mul : NULL,
-        .pre_add = keep & BNN_SLOT_PRE_ADD ? e->pre_add : NULL,
-        .sub = keep & BNN_SLOT_SUB ? e->sub : NULL,
-        .mul = keep & BNN_SLOT_MUL ? e->mul : NULL,
-        .add = keep & BNN_SLOT_ADD ? e->add : NULL,
-        .lo0 = e->lo0,
-        .hi0 = e->hi0,
-        .lo1 = e->lo1,
-        .hi1 = e->hi1,
-        .clamp0 = e->clamp0 && (keep & BNN_SLOT_CLAMP0),
-        .clamp1 = e->clamp1 && (keep & BNN_SLOT_CLAMP1),
-    };
+    static const uint32_t slots[] = {BNN_SLOT_PRE_MUL, BNN_SLOT_PRE_ADD, BNN_SLOT_SUB, BNN_SLOT_MUL, BNN_SLOT_ADD};
+    const float **operands[] = BNN_CONV_OPERANDS(&e);
+    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
+        if (!(keep & slots[i]))
+            *operands[i] = NULL;
+    e.clamp0 = e.clamp0 && (keep & BNN_SLOT_CLAMP0);
+    e.clamp1 = e.clamp1 && (keep & BNN_SLOT_CLAMP1);
+    return e;
 }
 
 /* -1 for the filters that the compiler negated, so that raw sums equal the source model's; otherwise 1. */
@@ -58,14 +53,14 @@ static const float *negated_signs(struct bnn_prepare *p, const struct bnn_conv *
 static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
 {
     struct bnn_epilogue *e = &conv->epilogue;
-    const float **operands[] = {&e->pre_mul, &e->pre_add, &e->sub, &e->mul, &e->add};
+    const float **operands[] = BNN_CONV_OPERANDS(e);
     uint32_t negated = bnn_slot_input(op, BNN_SLOT_NEGATED), own = (uint32_t)conv->shape.attrs->layer_slots;
     *e = bnn_op_epilogue(p->model, op);
     for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
         if (*operands[i] != NULL)
             *operands[i] = pad_operand(p, conv, *operands[i]);
     conv->residual = (int)bnn_slot_input(op, BNN_SLOT_RESIDUAL);
-    conv->raw_epilogue = keep_slots(e, own);
+    conv->raw_epilogue = keep_slots(*e, own);
     if (negated != 0)
         conv->raw_epilogue.pre_mul = negated_signs(p, conv, bnn_op_input(p->model, op, negated));
     conv->raw_residual = own & BNN_SLOT_RESIDUAL ? conv->residual : 0;
@@ -119,13 +114,13 @@ static void pack_weights(struct bnn_prepare *p, struct bnn_conv *conv)
     if (s->binary) {
         uint32_t *dst = bnn_reserve(p, count, sizeof *dst);
         const uint32_t *src = s->w->data;
-        conv->weights.words = dst;
+        conv->weights = dst;
         for (size_t g = 0; dst != NULL && g < s->groups; g++)
             kernels->binary.pack(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);
         return;
     }
     float *dst = bnn_reserve(p, count, sizeof *dst);
-    conv->weights.values = dst;
+    conv->weights = (const uint32_t *)(const void *)dst;
     if (dst != NULL && s->depthwise)
         pack_depthwise(conv, dst);
     for (size_t g = 0; dst != NULL && !s->depthwise && g < s->groups; g++)
@@ -150,29 +145,43 @@ static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)
                 (ptrdiff_t)(ky * (size_t)a->dilation_h * s->x->row + kx * (size_t)a->dilation_w * s->x->words);
 }
 
-void bnn_conv_pack(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
+static void pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
 {
-    if (!conv->shape.bytes)
-        pack_weights(p, conv);
-    pack_epilogue(p, op, conv);
-    lay_segments(p, conv);
-    if (conv->shape.bytes)
-        bnn_conv_pack_bytes(p, conv);
+    const struct bnn_conv_shape *s = &conv->shape;
+    const struct bnn_kernels *kernels = &p->model->kernels;
+    size_t segments = s->w->h * conv->row_segments, taps = kernels->bytes.taps;
+    size_t segment_words = (conv->length + taps - 1) / taps * conv->lanes;
+    conv->row_weights = conv->row_segments * segment_words;
+    conv->block_weights = s->w->h * conv->row_weights;
+    conv->group_weights = bnn_conv_product(p, conv->block_weights, conv->padded / conv->lanes);
+    uint32_t *dst = bnn_reserve(p, conv->group_weights, sizeof *dst);
+    conv->weights = dst;
+    const struct bnn_byte_filters filters = {.signs = s->w->data,
+                                             .channels = s->outputs,
+                                             .segments = segments,
+                                             .pixels = conv->length / s->x->c,
+                                             .bytes = s->x->c,
+                                             .planes = s->sign_planes};
+    if (dst != NULL)
+        kernels->bytes.pack(dst, &filters);
 }
 
-bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, enum bnn_conv_kind kind)
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     struct bnn_conv conv = {.length = 0};
-    bnn_status status = bnn_conv_check(p, op, kind, &conv.shape);
-    if (status != BNN_OK)
-        return status;
+    BNN_TRY(bnn_conv_check(p, op, &conv.shape));
     const struct bnn_kernels *kernels = &p->model->kernels;
     struct bnn_conv *kept = bnn_reserve(p, 1, sizeof *kept);
     const struct bnn_conv_shape *s = &conv.shape;
     conv.pixels = s->binary ? kernels->binary.pixels : s->bytes ? kernels->bytes.pixels : kernels->floats.pixels;
     conv.lanes = s->binary ? kernels->binary.lanes : s->bytes ? kernels->bytes.lanes : kernels->floats.lanes;
     conv.padded = (s->outputs + conv.lanes - 1) / conv.lanes * conv.lanes;
-    bnn_conv_pack(p, op, &conv);
+    lay_segments(p, &conv);
+    if (s->bytes)
+        pack_bytes(p, &conv);
+    else
+        pack_weights(p, &conv);
+    pack_epilogue(p, op, &conv);
     bnn_conv_classes(p, op, &conv);
     op->scratch = bnn_conv_scratch(&conv);
     op->columns = s->y->w;
@@ -183,3 +192,24 @@ bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, enum bnn_c
     }
     return BNN_OK;
 }
+
+/* Dense layers are 1x1 images.  Of floats by float filters, any groups. */
+const struct bnn_op_row bnn_op_row_conv2d = {
+    BNN_ROW(conv2d),
+    .prepare = prepare,
+    .run = bnn_conv_run,
+};
+
+/* Of bits by binary filters. */
+const struct bnn_op_row bnn_op_row_bconv2d = {
+    BNN_ROW(bconv2d),
+    .prepare = prepare,
+    .run = bnn_conv_run,
+};
+
+/* Of bytes by signs, or by -1, 0 and +1, in integers. */
+const struct bnn_op_row bnn_op_row_iconv2d = {
+    BNN_ROW(iconv2d),
+    .prepare = prepare,
+    .run = bnn_conv_run,
+};

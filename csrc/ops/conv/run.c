@@ -73,8 +73,7 @@ size_t bnn_conv_blocks(const struct bnn_conv *conv)
 static size_t chunk_bytes(const struct bnn_conv *conv)
 {
     size_t staged = groups_split_words(conv) ? MAX_CHUNK * group_output_words(conv) : 0;
-    size_t bytes = sizeof(struct chunk) + staged * sizeof(uint32_t);
-    return (bytes + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
+    return (size_t)bnn_lines(sizeof(struct chunk) + staged * sizeof(uint32_t));
 }
 
 size_t bnn_conv_scratch(const struct bnn_conv *conv)
@@ -165,10 +164,7 @@ static void call_group(const struct job *job, struct call *c, const struct pixel
     size_t lanes = conv->shape.depthwise ? conv->shape.outputs : conv->lanes;
     skipped += c->first / lanes * conv->block_weights;
     for (; c->first < end; c->first += lanes) {
-        if (conv->shape.binary || conv->shape.bytes)
-            c->weights = conv->weights.words + skipped;
-        else
-            c->weights = conv->weights.values + skipped;
+        c->weights = conv->weights + skipped;
         call_block(job, c, p);
         skipped += conv->block_weights;
     }
@@ -190,35 +186,21 @@ static void merge_staged(const struct job *job, size_t group, const struct pixel
     }
 }
 
-/* The run's blocks that are in this group. */
-static void run_group(const struct job *job, struct call *c, const struct pixels *p)
+static void run_pixels(const struct job *job, const struct pixels *p)
 {
     const struct bnn_run *r = job->run;
     const struct bnn_conv *conv = job->conv;
-    size_t blocks = group_blocks(conv), before = c->group * blocks, end = r->block_end - before;
-    c->first = r->block_begin > before ? (r->block_begin - before) * conv->lanes : 0;
-    call_group(job, c, p, end < blocks ? end * conv->lanes : conv->shape.outputs);
-    if (job->staged)
-        merge_staged(job, c->group, p);
-}
-
-static void run_pixels(const struct job *job, const struct pixels *p)
-{
-    const struct bnn_conv *conv = job->conv;
-    struct call c = {.first = 0};
-    if (!job->run->bare)
-        c.epilogue = job->run->raw ? conv->raw_epilogue : conv->epilogue;
-    const float **operands[] = {&c.epilogue.pre_mul, &c.epilogue.pre_add, &c.epilogue.sub, &c.epilogue.mul,
-                                &c.epilogue.add};
-    size_t blocks = group_blocks(conv), begin = job->run->block_begin / blocks;
-    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
-        if (*operands[i] != NULL)
-            *operands[i] += begin * conv->padded;
-    for (c.group = begin; c.group * blocks < job->run->block_end; c.group++) {
-        run_group(job, &c, p);
-        for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
-            if (*operands[i] != NULL)
-                *operands[i] += conv->padded;
+    struct bnn_epilogue epilogue = {.pre_mul = NULL};
+    if (!r->bare)
+        epilogue = r->raw ? conv->raw_epilogue : conv->epilogue;
+    size_t blocks = group_blocks(conv);
+    for (size_t group = r->block_begin / blocks; group * blocks < r->block_end; group++) {
+        size_t before = group * blocks, end = r->block_end - before; /* the run's blocks that are in this group */
+        struct call c = {.group = group, .epilogue = bnn_conv_epilogue_from(&epilogue, group * conv->padded)};
+        c.first = r->block_begin > before ? (r->block_begin - before) * conv->lanes : 0;
+        call_group(job, &c, p, end < blocks ? end * conv->lanes : conv->shape.outputs);
+        if (job->staged)
+            merge_staged(job, group, p);
     }
 }
 

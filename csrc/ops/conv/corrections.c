@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What borders and padding add to sums of bits and bytes, by border class and filter; and thresholds with it.  See
+ * conv.h. */
+#include "bits.h"
+#include "ops/conv/conv.h"
+
+/* What a tap adds to a correction.  Bits: its set bits.  Bytes: its weights times the channels' zeros. */
+static double sum_tap(const struct bnn_conv_shape *s, const float *zeros, const uint32_t *words)
+{
+    if (!s->bytes) {
+        uint32_t set = 0;
+        for (uint32_t i = 0; i < s->w->words; i++)
+            set += bnn_popcount(words[i]);
+        return set;
+    }
+    double sum = 0.0; /* for two planes, twice the tap's contribution, which a float may not hold */
+    for (uint32_t i = 0; i < s->w->c; i++)
+        sum += words[i / 32] >> i % 32 & 1 ? zeros[i % s->x->c] : -zeros[i % s->x->c];
+    return sum / s->sign_planes;
+}
+
+/* A filter's taps, summed from the first: sums[y * (kernel width + 1) + x] over rows < y and columns < x.  They are
+ * exact, like the sums of products. */
+static void sum_taps(const struct bnn_conv_shape *s, const float *zeros, uint32_t filter, double *sums)
+{
+    const struct bnn_tensor *w = s->w;
+    const uint32_t *words = (const uint32_t *)w->data + (size_t)filter * w->image;
+    size_t width = (size_t)w->w + 1;
+    for (size_t x = 0; x < width; x++)
+        sums[x] = 0.0;
+    for (size_t y = 1; y <= w->h; y++) {
+        double row = 0.0;
+        sums[y * width] = 0.0;
+        for (size_t x = 1; x < width; x++, words += w->words) {
+            row += sum_tap(s, zeros, words);
+            sums[y * width + x] = sums[(y - 1) * width + x] + row;
+        }
+    }
+}
+
+/* The sum of some rows and columns of taps. */
+static double part(const struct bnn_conv_shape *s, const double *sums, struct bnn_conv_range rows,
+                   struct bnn_conv_range columns)
+{
+    size_t width = (size_t)s->w->w + 1;
+    const double *above = sums + rows.begin * width, *below = sums + rows.end * width;
+    return below[columns.end] - below[columns.begin] - (above[columns.end] - above[columns.begin]);
+}
+
+/* Of a filter where these taps are inside the image. */
+static float correction(const struct bnn_conv_shape *s, const double *sums, struct bnn_conv_range rows,
+                        struct bnn_conv_range columns)
+{
+    const struct bnn_conv_range all_rows = {0, s->w->h}, all_columns = {0, s->w->w};
+    double inside = part(s, sums, rows, columns);
+    if (s->bytes)
+        return (float)(0.0 - inside);
+    double all = part(s, sums, all_rows, all_columns), read = part(s, sums, rows, all_columns);
+    double products = (double)(s->w->h * s->w->w * s->w->c);
+    double inside_products = (double)((rows.end - rows.begin) * (columns.end - columns.begin) * s->w->c);
+    double outside = 2 * (all - inside) - (products - inside_products);
+    return (float)(inside_products + 2 * (read - inside) + s->attrs->pad_value * outside);
+}
+
+/* sums: memory for (kernel height + 1) * (kernel width + 1). */
+static void fill_corrections(const struct bnn_conv *conv, const float *zeros, const struct bnn_conv_range *columns,
+                             float *corrections, double *sums)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    for (uint32_t o = 0; o < s->w->o; o++) {
+        float *to = corrections + o / s->outputs * conv->padded + o % s->outputs;
+        sum_taps(s, zeros, o, sums);
+        for (size_t rc = 0; rc < conv->row_classes; rc++)
+            for (size_t cc = 0; cc < conv->column_classes; cc++, to += s->groups * conv->padded)
+                *to = correction(s, sums, conv->rows[rc], columns[cc]);
+    }
+}
+
+/* The smallest p with correction - 2 p < threshold, by floor division; 0: even with no differing bits the sum is too
+ * low. */
+static int64_t limit(int32_t correction, int32_t threshold)
+{
+    int64_t twice = (int64_t)correction - threshold;
+    return (twice < 0 ? -((1 - twice) / 2) : twice / 2) + 1;
+}
+
+static void fill_limits(const struct bnn_conv *conv, const int32_t *thresholds, int32_t *limits, size_t classes)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    const float *correction = conv->corrections;
+    /* Limits are below 2^30 + 2^23, as corrections are below 2^24.  With several planes, the sum of the planes above
+     * the last is added at run time: it is below 2^24, and may raise a limit from below 0 to above 0. */
+    const int64_t least = s->planes > 1 ? INT32_MIN : 0;
+    for (size_t class = 0; class < classes; class ++)
+        for (size_t g = 0; g < s->groups; g++)
+            for (size_t c = 0; c < conv->padded; c++, correction++) {
+                int64_t value = c < s->outputs ? limit((int32_t)*correction, thresholds[g * s->outputs + c]) : 0;
+                *limits++ = (int32_t)(value < least ? least : value);
+            }
+}
+
+/* A number that no sum of bytes reaches; 2^24 if the sums are not whole numbers below it. */
+static int32_t out_of_reach(const struct bnn_conv_shape *s, const float *zeros)
+{
+    double sum = 0.0;
+    for (uint32_t c = 0; c < s->x->c; c++)
+        sum += zeros[c] > 127.5f ? zeros[c] : 255.0f - zeros[c];
+    sum = sum * s->w->h * s->w->w + 1.0;
+    return sum < (1 << 24) ? (int32_t)sum : 1 << 24; /* also if a zero is NaN */
+}
+
+static void fill_margins(const struct bnn_conv *conv, const int32_t *thresholds, const float *zeros, float *margins,
+                         size_t count)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    int32_t farthest = out_of_reach(s, zeros);
+    for (size_t i = 0; i < count; i++) {
+        size_t c = i % conv->padded;
+        int32_t t = c < s->outputs ? thresholds[c] : farthest;
+        t = t > farthest ? farthest : t < -farthest ? -farthest : t;
+        margins[i] = conv->corrections[i] - (float)t;
+    }
+}
+
+void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv,
+                      const struct bnn_conv_range *columns)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    const float *zeros = s->bytes ? bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data : NULL;
+    uint32_t threshold = bnn_slot_input(op, BNN_SLOT_THRESHOLD);                                /* the input */
+    double *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums); /* of a filter's taps */
+    size_t classes = bnn_conv_product(p, conv->row_classes, conv->column_classes);
+    size_t count = bnn_conv_product(p, classes, bnn_conv_product(p, s->groups, conv->padded));
+    float *corrections = bnn_reserve(p, count, sizeof *corrections);
+    conv->corrections = corrections;
+    for (size_t i = 0; corrections != NULL && i < count; i++)
+        corrections[i] = 0.0f;
+    if (columns != NULL && sums != NULL && corrections != NULL)
+        fill_corrections(conv, zeros, columns, corrections, sums);
+    if (threshold == 0)
+        return;
+    int32_t *limits = s->binary ? bnn_reserve(p, count, sizeof *limits) : NULL;
+    float *margins = s->bytes ? bnn_reserve(p, count, sizeof *margins) : NULL;
+    conv->limits = limits;
+    conv->margins = margins;
+    if (limits != NULL)
+        fill_limits(conv, bnn_op_input(p->model, op, threshold)->data, limits, classes);
+    if (margins != NULL)
+        fill_margins(conv, bnn_op_input(p->model, op, threshold)->data, zeros, margins, count);
+}
