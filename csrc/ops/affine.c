@@ -1,43 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scales and limits: clamp, affine and prelu.  NaN stays. */
-#include "run/blocks.h"
+/* Numbers per channel: affine and prelu.  NaN stays. */
+#include "epilogue.h"
 #include "ops/check.h"
-#include "run/view.h"
 
 #include <math.h>
 #include <string.h>
-
-/* clamp: min(max(x, lo), hi). */
-static bnn_status prepare_clamp(struct bnn_prepare *p, struct bnn_op *op)
-{
-    const struct bnn_clamp_attrs *a = op->attrs;
-    BNN_CHECK(a->lo == a->lo && a->hi == a->hi, "limits are numbers (1: yes)", 0, 1);
-    return bnn_check_unary(p, op, BNN_F32, BNN_F32);
-}
-
-static inline float clamped(float v, float lo, float hi)
-{
-    v = v < lo ? lo : v;
-    return v > hi ? hi : v;
-}
-
-static void clamp(float *restrict out, const float *restrict in, size_t n, float lo, float hi)
-{
-    BNN_FOR_BLOCKS(k, n, out[k] = clamped(in[k], lo, hi););
-}
-
-static void clamp_row(const struct bnn_run *r, size_t image, size_t y)
-{
-    const struct bnn_clamp_attrs *a = r->op->attrs;
-    size_t n = (size_t)r->output.tensor->w * r->output.tensor->c;
-    clamp(bnn_row_floats(&r->output, image, y), bnn_row_floats(&r->inputs[0], image, y), n, a->lo, a->hi);
-}
-
-const struct bnn_op_row bnn_op_row_clamp = {
-    BNN_ROW(clamp),
-    .prepare = prepare_clamp,
-    .row = clamp_row,
-};
 
 /* affine: min(max((x - sub[c]) * mul[c] + add[c], lo), hi), each step one operation. */
 static bnn_status prepare_affine(struct bnn_prepare *p, struct bnn_op *op)
@@ -63,7 +30,7 @@ static void affine(float *restrict out, const float *restrict in, const struct o
     if (lo == -INFINITY && hi == INFINITY)
         BNN_FOR_BLOCKS(k, c, out[k] = (in[k] - sub[k]) * mul[k] + add[k];);
     else
-        BNN_FOR_BLOCKS(k, c, out[k] = clamped((in[k] - sub[k]) * mul[k] + add[k], lo, hi););
+        BNN_FOR_BLOCKS(k, c, out[k] = bnn_clamp((in[k] - sub[k]) * mul[k] + add[k], lo, hi););
 }
 
 static void affine_row(const struct bnn_run *r, size_t image, size_t y)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ops that use the whole batch and give every image the same result: batch_size and batch_sum. */
 #include "ops/check.h"
-#include "run/view.h"
 
 /* batch_size: the number of images times a factor. */
 static bnn_status prepare_size(struct bnn_prepare *p, struct bnn_op *op)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checks for the prepare functions of most ops.  Each helper fails with the found and the expected value. */
+/* What the files of ops share: the views and loops of run/view.h, and checks for prepare functions.  Each check fails with
+ * the found and the expected value. */
 #ifndef BNN_CHECK_H
 #define BNN_CHECK_H
 
-#include "model/internal.h"
+#include "run/view.h"
 
 /* In a function with p and op: fail unless the condition holds. */
 #define BNN_CHECK(condition, what, found, expected)                                                \

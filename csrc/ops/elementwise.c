@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* add, sub, mul, div, maximum and minimum: two float operands, at most one of them constant; each dimension is 1 or the
  * output's, as in NumPy. */
-#include "run/blocks.h"
 #include "ops/check.h"
-#include "run/view.h"
 
 /* NumPy's broadcasting rule for one dimension; 0 if it does not broadcast. */
 static uint32_t broadcast(uint32_t a, uint32_t b)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One function of every float: elu, erf, erfc, exp, log1p, pow, round, rsqrt, sigmoid, sign, sqrt, tanh. */
-#include "run/blocks.h"
+/* Functions of one float: clamp, elu, erf, erfc, exp, log1p, pow, round, rsqrt, sigmoid, sign, sqrt, tanh; and softmax. */
+#include "epilogue.h"
 #include "ops/check.h"
-#include "run/view.h"
 
 #include <float.h>
 #include <math.h>
@@ -91,3 +90,44 @@ static float rounded(float v, int32_t direction)
 }
 
 FUNCTION(round, 4, prepare_round, rounded(x, ((const struct bnn_round_attrs *)attrs)->direction));
+
+static bnn_status prepare_clamp(struct bnn_prepare *p, struct bnn_op *op)
+{
+    const struct bnn_clamp_attrs *a = op->attrs;
+    BNN_CHECK(a->lo == a->lo && a->hi == a->hi, "limits are numbers (1: yes)", 0, 1);
+    return prepare(p, op);
+}
+
+/* NaN stays. */
+FUNCTION(clamp, 1, prepare_clamp,
+         bnn_clamp(x, ((const struct bnn_clamp_attrs *)attrs)->lo, ((const struct bnn_clamp_attrs *)attrs)->hi));
+
+/* softmax over the channels of each pixel, shifted by their maximum so that no exponential overflows. */
+/* NaN in one channel makes all channels NaN through the sum, whatever the maximum is. */
+static void softmax(float *restrict out, const float *restrict in, size_t c)
+{
+    float most = in[0], sum = 0.0f;
+    for (size_t k = 1; k < c; k++)
+        most = in[k] > most ? in[k] : most;
+    for (size_t k = 0; k < c; k++) {
+        out[k] = expf(in[k] - most);
+        sum += out[k];
+    }
+    BNN_FOR_BLOCKS(k, c, out[k] /= sum;);
+}
+
+static void softmax_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_tensor *t = r->output.tensor;
+    const float *in = bnn_row_floats(&r->inputs[0], image, y);
+    float *out = bnn_row_floats(&r->output, image, y);
+    for (size_t x = 0; x < t->w; x++, in += t->c, out += t->c)
+        softmax(out, in, t->c);
+}
+
+const struct bnn_op_row bnn_op_row_softmax = {
+    BNN_ROW(softmax),
+    .cost = 40,
+    .prepare = prepare,
+    .row = softmax_row,
+};

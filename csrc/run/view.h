@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pixels, rows and bits of tensors in memory, for all ops. */
+/* Pixels, rows and bits of tensors in memory, and loops over them, for all ops. */
 #ifndef BNN_VIEW_H
 #define BNN_VIEW_H
 
@@ -52,5 +52,23 @@ int bnn_hold(const struct bnn_tensor *t, const float *values, size_t count);
 
 /* OR `count` bits of src, starting at bit `from`, into dst, starting at bit `to`.  If dst is zero, this copies. */
 void bnn_or_bits(uint32_t *dst, size_t to, const uint32_t *src, size_t from, size_t count);
+
+/* for (size_t i = 0; i < n; i++) { ... }, in blocks of 16 first: gcc vectorizes loops at -O2 only if the number of steps
+ * is a constant.  The pointer that is written must be a restrict parameter of the function: gcc ignores restrict on local
+ * variables here. */
+#define BNN_FOR_BLOCKS(i, n, ...)                         \
+    do {                                                  \
+        size_t block_ = 0;                                \
+        for (; (n) - block_ >= 16; block_ += 16) {        \
+            for (size_t lane_ = 0; lane_ < 16; lane_++) { \
+                size_t i = block_ + lane_;                \
+                __VA_ARGS__                               \
+            }                                             \
+        }                                                 \
+        for (; block_ < (n); block_++) {                  \
+            size_t i = block_;                            \
+            __VA_ARGS__                                   \
+        }                                                 \
+    } while (0)
 
 #endif
