@@ -3,6 +3,8 @@
 #include "../csrc/include/bnn.h"
 #include "kernels.h"
 
+#include <string.h>
+
 #define BNN_KERNEL(name) extern const struct bnn_kernels bnn_kernels_##name;
 #include "kernels.inc"
 #undef BNN_KERNEL
@@ -36,19 +38,12 @@ static uint32_t processor_features(void)
     return features;
 }
 
-static int same(const char *a, const char *b)
-{
-    while (*a != '\0' && *a == *b)
-        a++, b++;
-    return *a == *b;
-}
-
 const bnn_kernels *bnn_kernels_select(const char *name)
 {
     uint32_t features = processor_features();
     for (size_t i = 0; i < bnn_kernel_family_count; i++) {
         const bnn_kernels *k = bnn_kernel_families[i];
-        if ((name == NULL || same(name, k->name)) && (k->features & ~features) == 0)
+        if ((name == NULL || strcmp(name, k->name) == 0) && (k->features & ~features) == 0)
             return k;
     }
     return NULL;

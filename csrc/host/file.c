@@ -12,53 +12,40 @@
 
 static const uint64_t nothing[BNN_ALIGNMENT / 8]; /* an empty file maps to this: mmap refuses a length of 0 */
 
-static bnn_status failed(bnn_mapping *mapping, int error)
+/* Maps an open file.  Returns 0, or an errno. */
+static int map(int file, bnn_mapping *mapping)
 {
-    mapping->error = error;
-    return BNN_ERROR_IO;
+    struct stat status;
+    if (fstat(file, &status) != 0)
+        return errno;
+    if (!S_ISREG(status.st_mode))
+        return S_ISDIR(status.st_mode) ? EISDIR : ENODEV;
+    if ((uintmax_t)status.st_size > SIZE_MAX)
+        return EFBIG;
+    size_t size = (size_t)status.st_size;
+    void *data = (void *)(uintptr_t)nothing;
+    if (size != 0)
+        data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
+    if (data == MAP_FAILED)
+        return errno;
+    mapping->data = data;
+    mapping->size = size;
+    return 0;
 }
 
 bnn_status bnn_file_map(const char *path, bnn_mapping *mapping)
 {
     if (mapping == NULL)
         return BNN_ERROR_ARGUMENT;
-    mapping->data = NULL;
-    mapping->size = 0;
-    mapping->error = 0;
+    *mapping = (bnn_mapping){.data = NULL};
     if (path == NULL)
         return BNN_ERROR_ARGUMENT;
     /* O_NONBLOCK: opening a pipe must not wait for its writer. */
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file < 0)
-        return failed(mapping, errno);
-    struct stat status;
-    if (fstat(file, &status) != 0) {
-        int error = errno;
+    mapping->error = file < 0 ? errno : map(file, mapping);
+    if (file >= 0)
         close(file);
-        return failed(mapping, error);
-    }
-    if (!S_ISREG(status.st_mode)) {
-        close(file);
-        return failed(mapping, S_ISDIR(status.st_mode) ? EISDIR : ENODEV);
-    }
-    if ((uintmax_t)status.st_size > SIZE_MAX) {
-        close(file);
-        return failed(mapping, EFBIG);
-    }
-    size_t size = (size_t)status.st_size;
-    void *data = (void *)(uintptr_t)nothing;
-    if (size != 0) {
-        data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
-        if (data == MAP_FAILED) {
-            int error = errno;
-            close(file);
-            return failed(mapping, error);
-        }
-    }
-    close(file);
-    mapping->data = data;
-    mapping->size = size;
-    return BNN_OK;
+    return mapping->error == 0 ? BNN_OK : BNN_ERROR_IO;
 }
 
 void bnn_file_unmap(bnn_mapping *mapping)

@@ -22,12 +22,6 @@ static inline unsigned char *bnn_row_bytes(const struct bnn_view *v, size_t i, s
     return (unsigned char *)v->data + (i * v->image + y * v->tensor->row) * v->tensor->element;
 }
 
-/* Whether two tensors have the same dimensions. */
-static inline int bnn_same_shape(const struct bnn_tensor *a, const struct bnn_tensor *b)
-{
-    return a->h == b->h && a->w == b->w && a->c == b->c;
-}
-
 /* Bits that a number takes: 0 of 0, 3 of 4 to 7. */
 static inline uint32_t bnn_bit_length(uint32_t n)
 {
