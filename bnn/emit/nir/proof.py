@@ -21,15 +21,13 @@ PROOF_IMAGES = 4
 def pack_spikes(fields: Sequence[Field], bits: Mapping[Node, Array], count: int, flat: bool) -> Array:
     """A layer's output (or the input) as the file has it, from its nodes' bits (+1 and -1): float32 (N, C, H, W) or
     (N, n) of 0 and 1, the clock included."""
-    parts = []
-    for f in fields:
-        h, w, c = f.shape
-        if f.node is None:
-            part = np.ones((count, c, h, w), np.float32)
-        else:
-            part = (bits[f.node].reshape(count, h, w, c).transpose(0, 3, 1, 2) > 0).astype(np.float32)
-        parts.append(part.reshape(count, -1) if flat else part)
-    return np.concatenate(parts, axis=1)
+    return _beside([np.ones((count, *f.shape)) if f.node is None else bits[f.node] > 0 for f in fields], fields, flat)
+
+
+def _beside(values: Sequence[Array], fields: Sequence[Field], flat: bool) -> Array:
+    """One array per field, (N, h, w, c) in any shape, as a layer's output."""
+    parts = [v.reshape(-1, *f.shape).transpose(0, 3, 1, 2) for v, f in zip(values, fields, strict=True)]
+    return np.concatenate([p.reshape(len(p), -1) if flat else p for p in parts], axis=1, dtype=np.float32)
 
 
 def unpack_field(f: Field, values: Array, flat: bool) -> Array:
@@ -105,7 +103,7 @@ def prove(chain: LayeredNetwork, inputs: list[Array]) -> dict[str, Array]:
             expected = pack_spikes(layer.fields, values, count, chain.flat)
             proof[f"spikes/{layer.neuron_name}"] = expected.astype(np.uint8)
         else:
-            expected = expected_sums(chain, layer, values, count)
+            expected = expected_sums(chain, layer, values)
             proof["sums"] = expected.astype(np.float32)
         if not np.array_equal(x, expected):
             wrong = np.count_nonzero(x != expected)
@@ -134,19 +132,15 @@ def bits_of(x: Node, values: Mapping[Node, Array]) -> Array:
     return interpret.evaluate(x, [bits_of(i, values) for i in x.inputs])
 
 
-def expected_sums(chain: LayeredNetwork, layer: Layer, values: Mapping[Node, Array], count: int) -> Array:
+def expected_sums(chain: LayeredNetwork, layer: Layer, values: Mapping[Node, Array]) -> Array:
     """The expected output of a readout layer, from the bits of its sources (+1 and -1)."""
     ops = {op.node: op for op in chain.network.readouts}
-    parts = []
+    sums = []
     for f in layer.fields:
         assert f.node is not None
-        h, w, c = f.shape
         if f.node in ops:
-            x = f.node.inputs[0]
-            accumulators = conv_accumulate(bits_of(x, values), f.node.inputs[1].value, conv_attrs(f.node))
-            part = accumulators.reshape(count, h, w, c)
+            x = bits_of(f.node.inputs[0], values)
+            sums.append(conv_accumulate(x, f.node.inputs[1].value, conv_attrs(f.node)))
         else:
-            part = values[f.node].reshape(count, h, w, c).astype(np.float32)
-        part = part.transpose(0, 3, 1, 2)
-        parts.append(part.reshape(count, -1) if chain.flat else part)
-    return np.concatenate(parts, axis=1)
+            sums.append(values[f.node])
+    return _beside(sums, layer.fields, chain.flat)

@@ -62,14 +62,25 @@ class Views:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.after_bits: set[Node] = set()
         self._places: dict[Node, Places] = {}
+        self._near: dict[Node, Places] = {}  # where views that move bits from pixel to pixel count as sources
         self._pieces: dict[Node, list[Piece]] = {}
         for node in nodes:
             view = self.is_view(node)
             if is_bits(node) or any(i in self.after_bits for i in node.inputs):
                 self.after_bits.add(node)
             if view:
-                self._places[node] = self._place(node)
-                self._pieces[node] = self._by_pixels(node)
+                self._places[node] = _each_once(_place(node, self.places))
+                self._split(node)
+
+    def _split(self, x: Node) -> None:
+        """Find the pieces of a view that leaves pixels in place."""
+        near = _place(x, lambda i: self._near.get(i) or _alone(i))
+        choices = {"reshape": [self._places[x]], "gather": [self._places[x], near]}.get(x.op, [near])
+        for places in choices:
+            pieces = _by_channels(places)
+            if pieces is not None:
+                self._pieces[x], self._near[x] = pieces, places
+                return
 
     def pieces(self, x: Node, one_pixel: bool = False) -> list[Piece]:
         """The origins of a bit tensor's channels; a layer's own bits, and bits that a view moves from pixel to pixel,
@@ -84,41 +95,7 @@ class Views:
 
     def places(self, x: Node) -> Places:
         """Where every element of a tensor of bits comes from, through all views."""
-        if x in self._places:
-            return self._places[x]
-        shape = spatial(x.type.shape)
-        return Places((x,), np.zeros(shape, np.int16), np.arange(np.prod(shape)).reshape(shape))
-
-    def _by_pixels(self, x: Node) -> list[Piece]:
-        if x.op not in ("reshape", "gather"):
-            return self._beside(x)
-        pieces = _by_channels(self.places(x))
-        channels = _channels_of(x) if x.op == "gather" and pieces is None else None
-        if channels is not None:
-            pieces = _selected(self.pieces(x.inputs[0]), channels)
-        return _own(x) if pieces is None else pieces
-
-    def _beside(self, x: Node) -> list[Piece]:
-        """The pieces of a copy, a slice or a concatenation: no pixel moves."""
-        if isinstance(x.attrs, SliceAttrs):
-            return _selected(self.pieces(x.inputs[0]), np.arange(x.attrs.begin, x.attrs.end))
-        pieces, first = [], 0
-        for i in x.inputs:
-            pieces += [Piece(p.source, p.take, p.at + first) for p in self.pieces(i)]
-            first += spatial(i.type.shape)[2]
-        return pieces
-
-    def _place(self, x: Node) -> Places:
-        if x.op == "concat":
-            return _without_dead(_side_by_side([self.places(i) for i in x.inputs]))
-        found, shape = self.places(x.inputs[0]), spatial(x.type.shape)
-        if isinstance(x.attrs, SliceAttrs):
-            begin, end = x.attrs.begin, x.attrs.end
-            return _without_dead(found.mapped(lambda places: places[..., begin:end]))
-        if x.op == "gather":
-            index = x.inputs[1].value.reshape(shape)
-            return _without_dead(found.mapped(lambda places: places.reshape(-1)[index]))
-        return found.mapped(lambda places: places.reshape(shape))
+        return self._places.get(x) or _alone(x)
 
 
 def is_bits(node: Node) -> bool:
@@ -130,11 +107,37 @@ def _own(x: Node) -> list[Piece]:
     return [Piece(x, every, every)]
 
 
+def _alone(x: Node) -> Places:
+    shape = spatial(x.type.shape)
+    return Places((x,), np.zeros(shape, np.int16), np.arange(np.prod(shape)).reshape(shape))
+
+
+def _place(x: Node, of: Callable[[Node], Places]) -> Places:
+    """Where the elements of a view come from, given where those ``of`` its operands come from."""
+    if x.op == "concat":
+        return _without_dead(_side_by_side([of(i) for i in x.inputs]))
+    found, shape = of(x.inputs[0]), spatial(x.type.shape)
+    if isinstance(x.attrs, SliceAttrs):
+        begin, end = x.attrs.begin, x.attrs.end
+        return _without_dead(found.mapped(lambda places: places[..., begin:end]))
+    if x.op == "gather":
+        index = x.inputs[1].value.reshape(shape)
+        return _without_dead(found.mapped(lambda places: places.reshape(-1)[index]))
+    return found.mapped(lambda places: places.reshape(shape))
+
+
 def _side_by_side(parts: Sequence[Places]) -> Places:
-    sources = tuple(dict.fromkeys(source for part in parts for source in part.sources))
-    numbers = [np.array([sources.index(source) for source in part.sources], np.int16) for part in parts]
-    which = [number[part.which] for number, part in zip(numbers, parts, strict=True)]
+    firsts = np.cumsum([0] + [len(p.sources) for p in parts], dtype=np.int16)
+    which = [p.which + first for p, first in zip(parts, firsts, strict=False)]
+    sources = tuple(source for p in parts for source in p.sources)
     return Places(sources, np.concatenate(which, axis=-1), np.concatenate([p.element for p in parts], axis=-1))
+
+
+def _each_once(places: Places) -> Places:
+    """The same with every source once."""
+    sources = tuple(dict.fromkeys(places.sources))
+    number = np.array([sources.index(source) for source in places.sources], np.int16)
+    return Places(sources, number[places.which], places.element)
 
 
 def _without_dead(places: Places) -> Places:
@@ -143,15 +146,6 @@ def _without_dead(places: Places) -> Places:
     number = np.zeros(len(places.sources), np.int16)
     number[alive] = np.arange(len(alive))
     return Places(tuple(places.sources[k] for k in alive), number[places.which], places.element)
-
-
-def _channels_of(x: Node) -> Array | None:
-    """The channels of its input that a gather takes at every pixel; None if it moves pixels."""
-    (h, w, c), shape = spatial(x.inputs[0].type.shape), spatial(x.type.shape)
-    index = x.inputs[1].value.reshape(shape)
-    channels = index[0, 0]
-    same = (h, w) == shape[:2] and (index == np.arange(h * w).reshape(h, w, 1) * c + channels).all()
-    return np.asarray(channels) if same else None
 
 
 def _by_channels(places: Places) -> list[Piece] | None:
@@ -176,15 +170,3 @@ def _by_elements(places: Places) -> list[Piece]:
     which, element = places.which[0, 0], places.element[0, 0]
     found = [(source, np.flatnonzero(which == k)) for k, source in enumerate(places.sources)]
     return [Piece(source, element[at], at, True) for source, at in found]
-
-
-def _selected(pieces: Sequence[Piece], channels: Array) -> list[Piece]:
-    """The pieces of some channels of a view, in this order."""
-    found = []
-    for p in pieces:
-        where = np.full(max(int(p.at.max()), int(channels.max())) + 1, -1)
-        where[p.at] = np.arange(len(p.at))
-        of = where[channels]
-        if (of >= 0).any():
-            found.append(Piece(p.source, p.take[of[of >= 0]], np.flatnonzero(of >= 0)))
-    return found
