@@ -3,8 +3,7 @@
 #ifndef BNN_KERNELS_BITS_H
 #define BNN_KERNELS_BITS_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels.h"
 
 static inline uint32_t bnn_popcount(uint32_t x)
 {
@@ -39,5 +38,34 @@ static inline uint32_t bnn_lowest_bit(uint64_t word)
                     *dst++ = channel < channels ? src[channel * count + k] : 0;                   \
                 }                                                                                 \
     }
+
+/* Weight i of a pixel: -1, 0 or +1. */
+static inline int32_t bnn_byte_weight(const struct bnn_byte_filters *f, const uint32_t *pixel, size_t i)
+{
+    int32_t sum = 0;
+    for (size_t plane = 0; plane < f->planes; plane++, i += f->bytes)
+        sum += (pixel[i / 32] >> i % 32 & 1) != 0 ? 1 : -1;
+    return sum / (int32_t)f->planes;
+}
+
+/* dst: [block][segment][word][lane], `taps` weights per word, the first lowest.  The last word of a segment holds its
+ * last `taps` weights, if it has that many, with zeros for those that the previous word has. */
+static inline void bnn_pack_bytes(uint32_t *dst, const struct bnn_byte_filters *f, size_t lanes, size_t taps)
+{
+    size_t length = f->pixels * f->bytes, words = (f->bytes * f->planes + 31) / 32;
+    for (size_t first = 0; first < f->channels; first += lanes)
+        for (size_t s = 0; s < f->segments; s++)
+            for (size_t k = 0; k < length; k += taps)
+                for (size_t channel = first; channel < first + lanes; channel++) {
+                    const uint32_t *segment = f->signs + (channel * f->segments + s) * f->pixels * words;
+                    size_t start = length < taps || k + taps <= length ? k : length - taps;
+                    uint32_t word = 0;
+                    for (size_t i = k; channel < f->channels && i < start + taps && i < length; i++) {
+                        int32_t weight = bnn_byte_weight(f, segment + i / f->bytes * words, i % f->bytes);
+                        word |= (uint32_t)weight << (32 - 32 / taps) >> (taps - 1 - (i - start)) * (32 / taps);
+                    }
+                    *dst++ = word;
+                }
+}
 
 #endif

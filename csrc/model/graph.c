@@ -4,28 +4,24 @@
 #include "model/coding.h"
 #include "model/validate.h"
 
-/* Inputs and outputs: each index exactly once. */
-static bnn_status number_interface(struct bnn_model *m, bnn_problem *problem)
+/* Inputs, or outputs: each index exactly once. */
+static bnn_status number_interface(struct bnn_model *m, bnn_storage storage, uint32_t *numbers, uint32_t count,
+                                   bnn_problem *problem)
 {
-    for (uint32_t i = 0; i < m->input_count; i++)
-        m->input_tensors[i] = BNN_NEVER;
-    for (uint32_t i = 0; i < m->output_count; i++)
-        m->output_tensors[i] = BNN_NEVER;
+    const char *kind = storage == BNN_INPUT ? "input" : "output";
+    for (uint32_t i = 0; i < count; i++)
+        numbers[i] = BNN_NEVER;
     for (uint32_t i = 0; i < m->tensor_count; i++) {
         const struct bnn_tensor *t = &m->tensors[i];
-        if (t->storage != BNN_INPUT && t->storage != BNN_OUTPUT)
+        if (t->storage != storage)
             continue;
-        uint32_t *numbers = t->storage == BNN_INPUT ? m->input_tensors : m->output_tensors;
         if (numbers[t->offset] != BNN_NEVER)
-            return bnn_tensor_error(problem, &m->tensors[i], i, BNN_ERROR_FORMAT, "tensors with its index", 2, 1);
+            return bnn_tensor_error(problem, t, i, BNN_ERROR_FORMAT, "tensors with its index", 2, 1);
         numbers[t->offset] = i;
     }
-    for (uint32_t i = 0; i < m->input_count; i++)
-        if (m->input_tensors[i] == BNN_NEVER)
-            return bnn_report(problem, BNN_ERROR_FORMAT, "input", i, NULL, 0, "tensors with this index", 0, 1);
-    for (uint32_t i = 0; i < m->output_count; i++)
-        if (m->output_tensors[i] == BNN_NEVER)
-            return bnn_report(problem, BNN_ERROR_FORMAT, "output", i, NULL, 0, "tensors with this index", 0, 1);
+    for (uint32_t i = 0; i < count; i++)
+        if (numbers[i] == BNN_NEVER)
+            return bnn_report(problem, BNN_ERROR_FORMAT, kind, i, NULL, 0, "tensors with this index", 0, 1);
     return BNN_OK;
 }
 
@@ -182,7 +178,8 @@ static bnn_status check_overlap(const struct bnn_model *m, uint32_t *alive, bnn_
 
 bnn_status bnn_check_graph(struct bnn_model *m, const struct bnn_header *h, uint32_t *alive, bnn_problem *problem)
 {
-    BNN_TRY(number_interface(m, problem));
+    BNN_TRY(number_interface(m, BNN_INPUT, m->input_tensors, m->input_count, problem));
+    BNN_TRY(number_interface(m, BNN_OUTPUT, m->output_tensors, m->output_count, problem));
     BNN_TRY(check_constants(m, h->most, problem));
     BNN_TRY(check_texts(m, problem));
     BNN_TRY(check_order(m, problem));

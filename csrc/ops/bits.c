@@ -16,6 +16,14 @@ static bnn_status prepare_binarize(struct bnn_prepare *p, struct bnn_op *op)
     uint32_t channels = bnn_op_input(p->model, op, 0)->c;
     BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_F32, channels, "number of thresholds"));
     BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 2), BNN_B1, channels, "number of flips"));
+    const float *thresholds = bnn_op_input(p->model, op, 1)->data;
+    int *zeros = bnn_reserve(p, 1, sizeof *zeros); /* whether a threshold is NaN */
+    op->prepared = zeros;
+    if (zeros != NULL) {
+        *zeros = 0;
+        for (uint32_t k = 0; k < channels; k++)
+            *zeros |= isnan(thresholds[k]) != 0;
+    }
     return bnn_check_same_shape(p, op);
 }
 
@@ -30,63 +38,32 @@ static int infinite_times_zero(const float *restrict in, const float *restrict t
     return found;
 }
 
-/* With a threshold and a flip per channel. */
-static void run_thresholds(const struct bnn_run *r)
+static void binarize_row(const struct bnn_run *r, size_t image, size_t y)
 {
+    const struct bnn_kernels *kernels = &r->model->kernels;
     const struct bnn_tensor *t = r->output.tensor;
-    const float *thresholds = r->inputs[1].data;
-    const uint32_t *flips = r->inputs[2].data;
-    int zeros = 0;
-    for (size_t k = 0; k < t->c; k++)
-        zeros |= isnan(thresholds[k]);
-    for (size_t i = 0; i < r->images; i++) {
-        int nan = 0;
-        for (size_t y = r->row_begin; y < r->row_end; y++) {
-            const float *in = bnn_row_floats(&r->inputs[0], i, y);
-            uint32_t *out = bnn_row_words(&r->output, i, y);
-            nan |= r->model->kernels.binarize_at(out, in, thresholds, flips, t->c, t->w);
-            nan |= zeros && infinite_times_zero(in, thresholds, t->c, t->w);
-        }
-        if (nan != 0)
-            r->nan[i] = 1;
+    const float *in = bnn_row_floats(&r->inputs[0], image, y);
+    uint32_t *out = bnn_row_words(&r->output, image, y);
+    size_t c = t->c;
+    int nan = 0;
+    if (r->op->input_count == 3) {
+        const float *thresholds = r->inputs[1].data;
+        nan = kernels->binarize_at(out, in, thresholds, r->inputs[2].data, c, t->w);
+        nan |= *(const int *)r->op->prepared && infinite_times_zero(in, thresholds, c, t->w);
+    } else if (c % 32 == 0) { /* no tail bits: the whole row at once */
+        nan = kernels->binarize(out, in, c * t->w);
+    } else {
+        for (const float *end = in + c * t->w; in < end; in += c, out += t->words)
+            nan |= kernels->binarize(out, in, c);
     }
-}
-
-static void run_signs(const struct bnn_run *r)
-{
-    const struct bnn_tensor *t = r->output.tensor;
-    int (*binarize)(uint32_t *, const float *, size_t) = r->model->kernels.binarize;
-    size_t pixels = t->w, c = t->c;
-    if (c % 32 == 0) { /* no tail bits: the whole row at once */
-        c *= pixels;
-        pixels = 1;
-    }
-    for (size_t i = 0; i < r->images; i++) {
-        int nan = 0;
-        for (size_t y = r->row_begin; y < r->row_end; y++) {
-            const float *in = bnn_row_floats(&r->inputs[0], i, y);
-            uint32_t *out = bnn_row_words(&r->output, i, y);
-            for (size_t x = 0; x < pixels; x++, in += c, out += t->words)
-                nan |= binarize(out, in, c);
-        }
-        if (nan != 0)
-            r->nan[i] = 1;
-    }
-}
-
-static void run_binarize(const struct bnn_run *r)
-{
-    if (r->op->input_count == 1)
-        run_signs(r);
-    else
-        run_thresholds(r);
-    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+    if (nan != 0)
+        r->nan[image] = 1;
 }
 
 const struct bnn_op_row bnn_op_row_binarize = {
     BNN_ROW(binarize),
     .prepare = prepare_binarize,
-    .run = run_binarize,
+    .row = binarize_row,
 };
 
 /* binarize_levels: the number of thresholds that are <= x, in binary, bit p of it in plane p; planes begin on words.

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The portable family: plain C11.  It defines the interface; every other family is compared with it. */
 #include "../bits.h"
-#include "../bytes.h"
 #include "../epilogue.h"
 
 enum { LANES = 32 };

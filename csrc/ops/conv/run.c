@@ -40,11 +40,11 @@ struct job {
     size_t gathered;                               /* pixels in the chunk */
 };
 
-/* Pixels for a kernel: `count` places from an origin. */
+/* Pixels for a kernel: `count` places, the `first` and those after it, from an origin. */
 struct pixels {
     struct origin from;
     struct bnn_conv_places at;
-    size_t count;
+    size_t first, count;
     const size_t *image; /* of each; NULL: all of them one_image */
     size_t one_image;
 };
@@ -104,6 +104,7 @@ static bnn_tile_kernel *choose_kernel(const struct bnn_kernels *k, const struct 
 /* `count` pixels from number `pixel` on. */
 static int call(const struct job *job, const struct call *c, const struct pixels *p, size_t pixel, size_t count)
 {
+    size_t place = p->first + pixel;
     const struct bnn_conv *conv = job->conv;
     const struct bnn_conv_shape *s = &conv->shape;
     size_t left = s->outputs - c->first, before = c->group * s->outputs;
@@ -118,25 +119,25 @@ static int call(const struct job *job, const struct call *c, const struct pixels
                             .first = c->first,
                             .channels = left > conv->lanes && !s->depthwise ? conv->lanes : left,
                             .epilogue = &c->epilogue,
-                            .at = {.a = p->at.in + pixel}};
+                            .at = {.a = p->at.in + place}};
 
     if (job->staged) {
         tile.bits = job->chunk->staged;
         tile.at.bits = job->chunk->staged_at + pixel;
     } else if (job->bits) {
         tile.bits = (uint32_t *)job->run->output.data + p->from.out + before / 32;
-        tile.at.bits = p->at.out + pixel;
+        tile.at.bits = p->at.out + place;
     } else {
         tile.values = (float *)job->run->output.data + p->from.out + before;
-        tile.at.values = p->at.out + pixel;
+        tile.at.values = p->at.out + place;
     }
     if (job->residual != NULL) {
         tile.residual = (const float *)job->residual->data + p->from.residual + before;
-        tile.at.residual = p->at.residual + pixel;
+        tile.at.residual = p->at.residual + place;
     }
     if (conv->corrections != NULL) {
         ptrdiff_t table = p->from.table + (ptrdiff_t)(c->group * conv->padded);
-        tile.at.table = p->at.table + pixel;
+        tile.at.table = p->at.table + place;
         tile.corrections = (s->bytes && job->threshold ? conv->margins : conv->corrections) + table;
         if (s->binary && job->threshold)
             tile.limits = conv->limits + table;
@@ -249,22 +250,12 @@ static void gather_row(struct job *job, size_t image, size_t y, size_t limit)
     }
 }
 
-/* The places of a row from a column on. */
-static struct bnn_conv_places places_from(const struct bnn_conv_places *at, size_t column)
-{
-    return (struct bnn_conv_places){.in = at->in + column,
-                                    .table = at->table != NULL ? at->table + column : NULL,
-                                    .out = at->out + column,
-                                    .residual = at->residual != NULL ? at->residual + column : NULL};
-}
-
 /* Rows of one class, of all images. */
 static void run_rows(struct job *job, size_t begin, size_t end, size_t limit)
 {
     const struct bnn_conv *conv = job->conv;
     size_t first = job->run->column_begin, width = job->run->column_end - first;
     size_t step = width == conv->shape.y->w ? conv->chunk_rows : 1; /* part of a row counts as one */
-    const struct bnn_conv_places at = places_from(&conv->at, first);
     int few = job->run->images > 1 && (end - begin) * width < FEW_PIXELS;
     int gather = few || job->run->raw || job->staged; /* a raw output is in another place; few bits can be staged */
     for (size_t image = 0; image < job->run->images; image++)
@@ -274,7 +265,11 @@ static void run_rows(struct job *job, size_t begin, size_t end, size_t limit)
                 gather_row(job, image, y + i, limit);
             if (gather)
                 continue;
-            struct pixels p = {.from = find_row(job, image, y), .at = at, .count = rows * width, .one_image = image};
+            struct pixels p = {.from = find_row(job, image, y),
+                               .at = conv->at,
+                               .first = first,
+                               .count = rows * width,
+                               .one_image = image};
             run_pixels(job, &p);
         }
     flush(job);
