@@ -82,15 +82,13 @@ struct bnn_conv {
 #define BNN_CONV_OPERANDS(epilogue) \
     {&(epilogue)->pre_mul, &(epilogue)->pre_add, &(epilogue)->sub, &(epilogue)->mul, &(epilogue)->add}
 
-/* An epilogue whose operands begin at a later channel. */
-static inline struct bnn_epilogue bnn_conv_epilogue_from(const struct bnn_epilogue *epilogue, size_t channel)
+/* Its operands begin at a later channel. */
+static inline void bnn_conv_move_epilogue(struct bnn_epilogue *epilogue, size_t channel)
 {
-    struct bnn_epilogue e = *epilogue;
-    const float **operands[] = BNN_CONV_OPERANDS(&e);
+    const float **operands[] = BNN_CONV_OPERANDS(epilogue);
     for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
         if (*operands[i] != NULL)
             *operands[i] += channel;
-    return e;
 }
 
 /* Validates types, shapes, attributes and operands; fills the shape. */

@@ -89,7 +89,8 @@ static void begin_at_first(struct bnn_tile *t)
 int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *conv, const struct bnn_tile *tile,
                     int limits, void *scratch)
 {
-    const struct bnn_epilogue epilogue = bnn_conv_epilogue_from(tile->epilogue, tile->first);
+    struct bnn_epilogue epilogue = *tile->epilogue;
+    bnn_conv_move_epilogue(&epilogue, tile->first);
     struct between *b = scratch;
     int nan = 0;
     for (size_t i = 0; i < PIXELS; i++)

@@ -197,7 +197,8 @@ static void run_pixels(const struct job *job, const struct pixels *p)
     size_t blocks = group_blocks(conv);
     for (size_t group = r->block_begin / blocks; group * blocks < r->block_end; group++) {
         size_t before = group * blocks, end = r->block_end - before; /* the run's blocks that are in this group */
-        struct call c = {.group = group, .epilogue = bnn_conv_epilogue_from(&epilogue, group * conv->padded)};
+        struct call c = {.group = group, .epilogue = epilogue};
+        bnn_conv_move_epilogue(&c.epilogue, group * conv->padded);
         c.first = r->block_begin > before ? (r->block_begin - before) * conv->lanes : 0;
         call_group(job, &c, p, end < blocks ? end * conv->lanes : conv->shape.outputs);
         if (job->staged)
