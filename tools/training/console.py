@@ -72,9 +72,8 @@ class ConsoleProgress(fit.Progress):
 
     def started(self, settings: fit.Settings, parameters: int, done: int) -> None:
         where = f"from epoch {done + 1}" if done else "from the beginning"
-        self._say(
-            f"{settings.network} on {settings.dataset}: {parameters:,} parameters, {settings.epochs} epochs, {where}"
-        )
+        network = f"network '{settings.network}' of {parameters:,} parameters"
+        self._say(f"{network}, data set '{settings.dataset}', {settings.epochs} epochs, {where}")
         self.epochs = settings.epochs
         self._every = math.ceil(self.epochs / (self._lines or self.epochs))
         self._task = self._bar.add_task("", total=settings.epochs, completed=done, epoch=done + 1, figures="")
