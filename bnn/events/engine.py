@@ -220,6 +220,7 @@ class EventEngine:
             compare: also run and time ``model`` on every frame, and count outputs that differ (there must be none).
             progress: show a bar on stderr while it takes a while.
         """
+        self._single_shape()
         (video,) = self._floats(stream)
         if len(video) < 2:
             raise InputError(f"stream: found {len(video)} frames, expected at least two")
@@ -353,7 +354,9 @@ class EventEngine:
         shapes = self.model.input_shapes
         if len(shapes) == 1:
             return shapes[0]
-        raise InputError(f"the model has {len(shapes)} inputs; this needs one")
+        raise InputError(
+            f"the network has {len(shapes)} inputs, expected one; give them to step(inputs), frame by frame"
+        )
 
     def _image(self, x: Any) -> Floats:
         shape = self._single_shape()

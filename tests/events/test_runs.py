@@ -216,3 +216,21 @@ def test_bad_seeds(rng: np.random.Generator, model: bnn.Model, seed: Any) -> Non
         EventEngine(model, seed=seed)
     with pytest.raises(bnn.InputError, match="seed: found"):
         EventEngine(model).run_image(positive(rng, model, 1)[0], order="random", seed=seed)
+
+
+def test_networks_of_two_inputs_run_frame_by_frame(rng: np.random.Generator) -> None:
+    x, y = ops.input_node("image", (3, 3, 4)), ops.input_node("other", (3, 3, 4))
+    pair = ops.make("concat", ops.make("sign", x), ops.make("sign", y))
+    weights = ops.constant(rng.choice([-1.0, 1.0], (5, 3, 3, 8)))
+    sums = ops.make("conv2d", pair, weights, attrs=ops.ConvAttrs(), name="sums")
+    model = bnn.Model.from_bytes(encode(lower(Graph((x, y), (sums,)))))
+    engine = EventEngine(model)
+    pictures = [rng.normal(size=(2, 3, 3, 4)).astype(np.float32) for _ in range(2)]
+    message = r"the network has 2 inputs, expected one; give them to step\(inputs\)"
+    for run in (engine.run_image, engine.run_stream):
+        with pytest.raises(bnn.InputError, match=message):
+            run(pictures)
+    engine.reset()
+    for k in range(2):
+        frame = [p[k : k + 1] for p in pictures]
+        assert np.array_equal(engine.step(frame), model(frame)[0])
