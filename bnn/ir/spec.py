@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..errors import CompileError, VerifierError
 from .graph import DType, Graph, Halo, Node, Storage
-from .ops import CONVOLUTIONS, OPS, Level, conv_attrs
+from .ops import CONVOLUTIONS, OPS, Level, conv_attrs, replaced
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def verify(graph: Graph, level: Level, after: str = "") -> None:
 
 def _verify_plan(graph: Graph, after: str) -> None:
     """The plan: operands come before users, every value is placed, halos cover the padding, and values alive together
-    do not overlap."""
+    do not overlap, except a sum and the residual that it replaces."""
     position = {node: i for i, node in enumerate(graph.schedule)}
     last = dict(position)
     for node in graph.schedule:
@@ -149,8 +149,10 @@ def _verify_plan(graph: Graph, after: str) -> None:
         if place.storage is Storage.ARENA:
             live.append((place.offset, place.offset + place.bytes, position[node], last[node], node))
     for i, (start, end, _, until, node) in enumerate(live):
+        place = graph.placements[node]
         if end > graph.arena_bytes:
             raise VerifierError(f"after {after}: '{node.name}' ends past the arena's {graph.arena_bytes} bytes")
         for other_start, other_end, made, _, other in live[i + 1 :]:  # all made later
-            if start < other_end and other_start < end and made <= until:
+            over = made == until and replaced(other) is node and graph.placements[other] == place
+            if start < other_end and other_start < end and made <= until and not over:
                 raise VerifierError(f"after {after}: '{node.name}' and '{other.name}' overlap in the arena")

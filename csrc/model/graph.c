@@ -140,6 +140,22 @@ static void forget(const struct bnn_model *m, uint32_t *alive, uint32_t *count, 
     }
 }
 
+/* Whether op k may write its output over a tensor: a convolution over its residual, in the same layout, if nothing else
+ * reads it and nothing reads it again.  Both have the same shape, as the op's prepare has checked while measuring.
+ * Kernels read each number of a residual before they write the sum in its place. */
+static int may_replace(const struct bnn_model *m, uint32_t k, uint32_t tensor)
+{
+    const struct bnn_op *op = &m->ops[k];
+    const struct bnn_tensor *t = &m->tensors[tensor], *y = &m->tensors[op->output];
+    uint32_t residual = bnn_is_conv(op) ? bnn_slot_input(op, BNN_SLOT_RESIDUAL) : 0, readings = 0;
+    for (uint32_t i = 0; i < op->input_count; i++)
+        readings += op->inputs[i] == tensor;
+    uint32_t differs = (t->dtype ^ y->dtype) | (t->top ^ y->top) | (t->left ^ y->left) | (t->bottom ^ y->bottom) |
+                       (t->right ^ y->right);
+    return residual != 0 && op->inputs[residual] == tensor && readings == 1 && t->last_read == k &&
+           t->offset == y->offset && differs == 0;
+}
+
 /* Arena tensors that are alive at the same time do not overlap: `alive` holds them in order of offset. */
 static bnn_status check_overlap(const struct bnn_model *m, uint32_t *alive, bnn_problem *problem)
 {
@@ -153,7 +169,8 @@ static bnn_status check_overlap(const struct bnn_model *m, uint32_t *alive, bnn_
                                         "tensors alive at once (at most)", (uint64_t)count + 1, limit);
             }
             uint32_t at = position(m, alive, count, t->offset);
-            for (uint32_t i = at > 0 ? at - 1 : 0; i < count && i <= at; i++) {
+            int replaces = at < count && may_replace(m, k, alive[at]);
+            for (uint32_t i = at > 0 ? at - 1 : 0; i < count && i <= at && !(replaces && i == at); i++) {
                 const struct bnn_tensor *other = &m->tensors[alive[i]];
                 if (t->offset < other->offset + other->bytes && other->offset < t->offset + t->bytes) {
                     return bnn_tensor_error(problem, &m->tensors[op->output], op->output, BNN_ERROR_FORMAT,
@@ -161,7 +178,7 @@ static bnn_status check_overlap(const struct bnn_model *m, uint32_t *alive, bnn_
                                             other->offset + other->bytes);
                 }
             }
-            for (uint32_t i = count++; i > at; i--)
+            for (uint32_t i = replaces ? at : count++; i > at; i--)
                 alive[i] = alive[i - 1];
             alive[at] = op->output;
         }

@@ -15,7 +15,7 @@ from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
-from bnn.ir.ops import MOST_PLANES, SLOTS, ConvAttrs, constant, input_node, make
+from bnn.ir.ops import MOST_PLANES, SLOTS, ClampAttrs, ConvAttrs, constant, input_node, make, replaced
 from bnn.ir.ops.conv import conv_accumulate, epilogue
 from bnn.passes.choose_layout import choose_layout
 from bnn.passes.plan_arena import plan_arena
@@ -107,7 +107,9 @@ def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int,
     for slot in slots:
         if slot == "residual":
             inputs.append(input_node("residual", bare.type.shape))
-            operands.append(inputs[-1])
+            # Half of them in the arena, where the sum replaces them.
+            clamped = make("clamp", inputs[-1], attrs=ClampAttrs(-7.0, 7.0))
+            operands.append(clamped if rng.random() < 0.5 else inputs[-1])
         elif slot == "threshold":
             products = in_group * kernel[0] * kernel[1] * (2**planes - 1)
             thresholds = rng.integers(-products // 3 - 2, products // 3 + 3, filters)
@@ -119,7 +121,8 @@ def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int,
         elif SLOTS[slot]:
             operands.append(constant(rng.normal(0, 3, filters).astype(np.float32)))
     conv = make(bare.op, data, weights, *operands, attrs=attrs, name="conv")
-    graph = plan(Graph(tuple(inputs), (conv,), ("y",)))
+    result = make("clamp", conv) if out is DType.f32 and rng.random() < 0.5 else conv
+    graph = plan(Graph(tuple(inputs), (result,), ("y",)))
     return graph, conv, [n.type.shape for n in inputs]
 
 
@@ -141,6 +144,7 @@ def raw_accumulators(values: dict[Node, Array], conv: Node) -> Array:
 @pytest.mark.parametrize("binary", [True, False], ids=["bconv2d", "conv2d"])
 def test_random_graphs(family: str, binary: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BNN_KERNELS", family)
+    in_place = 0
     for case in range(CASES):
         rng = np.random.default_rng([SEED, case, binary])
         graph, conv, shapes = random_conv(rng, binary)
@@ -153,6 +157,10 @@ def test_random_graphs(family: str, binary: bool, monkeypatch: pytest.MonkeyPatc
         np.testing.assert_array_equal(model(arrays), values[graph.outputs[0]].astype(np.float32))
         np.testing.assert_array_equal(model.predict(arrays, threads=3), values[graph.outputs[0]].astype(np.float32))
         check_raw(model, graph, conv, arrays, values)
+        scheduled = next(n for n in graph.schedule if n.op == conv.op)
+        residual = replaced(scheduled)
+        in_place += residual is not None and graph.placements[residual] == graph.placements[scheduled]
+    assert in_place > 0
 
 
 def check_raw(model: Model, graph: Graph, conv: Node, arrays: list[Array], values: dict[Node, Array]) -> None:

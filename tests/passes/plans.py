@@ -18,7 +18,9 @@ def needed(node: Node, graph: Graph) -> int:
 
 
 def check_plan(graph: Graph) -> None:
-    """Every operand is still whole in the arena when it is read; sizes, alignment and the total are right."""
+    """Every operand is still whole in the arena when it is read; sizes, alignment and the total are right.
+
+    (A sum over its residual passes: an op reads before it writes here.)"""
     owner = np.full(graph.arena_bytes, -1, np.int64)
     number = {node: i for i, node in enumerate(graph.schedule)}
     total = 0

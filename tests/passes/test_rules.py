@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from bnn.errors import CompileError
+from bnn.errors import CompileError, VerifierError
 from bnn.ir import interpret
-from bnn.ir.graph import DType, Graph, Node, Placement, Storage, TensorType
+from bnn.ir.graph import DType, Graph, Halo, Node, Placement, Storage, TensorType
 from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
+from bnn.ir.ops.record import Level
+from bnn.ir.spec import verify
 from bnn.passes import PIPELINE, lower
 from bnn.passes.explain import explain
 from bnn.passes.plan_arena import physical_bytes, plan_arena
@@ -363,3 +366,54 @@ def test_a_gap_of_just_the_size_is_filled() -> None:
     placements = {n: Placement(Storage.OUTPUT if n in outputs else Storage.ARENA) for n in order}
     placed = plan_arena(Graph((x,), outputs, schedule=order, placements={x: Placement(Storage.INPUT), **placements}))
     assert [placed.placements[n].offset for n in (p, q, r, s)] == [0, 256, 0, 192] and placed.arena_bytes == 448
+
+
+def residual_plan(*, later: bool = False, twice: bool = False, halo: bool = False) -> tuple[Graph, Node, Node]:
+    """A planned graph in which a convolution adds a residual to its sums, and the two.  later: something reads the
+    residual after it; twice: it is the convolution's data, too; halo: a convolution with padding reads the sum."""
+    x = input_node("x", (4, 4, 3))
+    residual, weights = make("tanh", x), constant(np.ones((3, 1, 1, 3), np.float32))
+    data = residual if twice else x
+    y = make("conv2d", data, weights, residual, attrs=ConvAttrs(slots=("residual",)))
+    wide = ConvAttrs(pads=(1, 1, 1, 1) if halo else (0, 0, 0, 0))
+    outputs = [make("conv2d", y, weights, attrs=wide), *([make("exp", residual)] if later else [])]
+    order = [residual, y, *outputs]
+    storages = {x: Storage.INPUT, weights: Storage.CONSTANT, **dict.fromkeys(order, Storage.ARENA)}
+    storages |= dict.fromkeys(outputs, Storage.OUTPUT)
+    places = {n: Placement(s, Halo(1, 1, 1, 1) if halo and n is y else Halo()) for n, s in storages.items()}
+    return plan_arena(Graph((x,), tuple(outputs), schedule=tuple(order), placements=places)), residual, y
+
+
+def test_a_sum_replaces_its_residual() -> None:
+    planned, residual, y = residual_plan()
+    assert planned.placements[residual] == planned.placements[y]
+    assert planned.arena_bytes == planned.placements[y].bytes
+    check_plan(planned)
+    verify(planned, Level.RUNTIME)
+
+
+@pytest.mark.parametrize("case", ["later", "twice", "halo"])
+def test_a_residual_that_stays(case: str) -> None:
+    """Something reads it later, the convolution reads it elsewhere, too, or the two differ in their layout."""
+    planned, residual, y = residual_plan(**{case: True})
+    first, second = planned.placements[residual], planned.placements[y]
+    assert planned.arena_bytes == first.bytes + second.bytes
+    check_plan(planned)
+    verify(planned, Level.RUNTIME)
+    over = {**planned.placements, y: replace(second, offset=first.offset)}
+    with pytest.raises(VerifierError, match="overlap in the arena"):
+        verify(replace(planned, placements=over), Level.RUNTIME)
+
+
+def test_sums_in_a_row_share_one_place() -> None:
+    """As in a residual network: each sum is the residual of the next."""
+    x = input_node("x", (4, 4, 3))
+    weights = constant(np.ones((3, 1, 1, 3), np.float32))
+    order = [make("tanh", x)]
+    for _ in range(3):
+        order.append(make("conv2d", x, weights, order[-1], attrs=ConvAttrs(slots=("residual",))))
+    out = make("exp", order[-1])
+    places = {n: Placement(Storage.ARENA) for n in order} | {out: Placement(Storage.OUTPUT)}
+    places |= {x: Placement(Storage.INPUT), weights: Placement(Storage.CONSTANT)}
+    planned = plan_arena(Graph((x,), (out,), schedule=(*order, out), placements=places))
+    assert {planned.placements[n].offset for n in order} == {0} and planned.arena_bytes == 192

@@ -145,6 +145,58 @@ def test_a_tensor_that_no_op_reads() -> None:
     assert opened(changed(data, {"tensor 2.offset": 0})) == error
 
 
+class TestSumsOverResiduals:
+    """0 x -> 1 res (copy), 2 other (copy); conv2d(x) + res -> 4 sum -> copy -> 5 out."""
+
+    @staticmethod
+    def of(offset: int, *, late: bool = False, twice: bool = False, slots: int = 1 << 7, halo: int = 0) -> Answer:
+        """The answer to a file whose sum is at an offset; res is at 128, other at 256, and each has 128 bytes.
+
+        late: an op reads res after the convolution; twice: it is the convolution's data, too; halo: rows above the sum.
+        """
+        x = Tensor(F32, (2, 4, 4), INPUT)
+        res, other = (Tensor(F32, (2, 4, 4), name=name) for name in ("res", "other"))
+        filters, total = Tensor(F32, (4, 1, 1, 4), CONSTANT), Tensor(F32, (2, 4, 4), name="sum", halo=(halo, 0, 0, 0))
+        operands = [res] if slots else []
+        ops = [Op("copy", [x], res), Op("copy", [x], other)]
+        ops.append(Op("conv2d", [res if twice else x, filters, *operands], total, {**CONV, "slots": slots}))
+        reads = [total, other, *([] if slots and not late else [res])]
+        ops += [Op("copy", [read], Tensor(F32, (2, 4, 4), OUTPUT)) for read in reads]
+        places = {"tensor 1.offset": 128, "tensor 2.offset": 256, "header.arena": 640}
+        return opened(changed(Net(ops).bytes(), {**places, "tensor 4.offset": offset}))
+
+    @staticmethod
+    def error(offset: int, end: int = 256) -> Answer:
+        return refused("tensor 4 (sum): offset in the memory of a tensor still needed", offset, end)
+
+    @pytest.mark.parametrize("offset", [0, 128, 384])
+    def test_free_or_just_over_it(self, offset: int) -> None:
+        assert self.of(offset) == OK
+
+    def test_not_just_over_it(self) -> None:
+        assert self.of(64) == self.error(64)
+        assert self.of(192) == self.error(192)
+
+    def test_over_another(self) -> None:
+        assert self.of(256) == self.error(256, 384)
+
+    def test_what_something_still_reads(self) -> None:
+        assert self.of(128, late=True) == self.error(128)
+        assert self.of(0, late=True) == OK
+
+    def test_what_the_convolution_reads_elsewhere_too(self) -> None:
+        assert self.of(128, twice=True) == self.error(128)
+        assert self.of(0, twice=True) == OK
+
+    def test_a_halo(self) -> None:
+        """It would reach into the next tensor."""
+        assert self.of(128, halo=1) == self.error(128)
+
+    def test_without_a_residual(self) -> None:
+        assert self.of(128, slots=0) == self.error(128)
+        assert self.of(0, slots=0) == OK
+
+
 class TestTexts:
     """Of problems: 95 bytes, of which a name takes what the rest leaves."""
 

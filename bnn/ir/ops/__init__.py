@@ -9,7 +9,7 @@ from __future__ import annotations
 from . import batch, bits, conv, elementwise, moves, pool, sources
 from .batch import BatchSizeAttrs
 from .bits import MOST_PLANES, DequantizeAttrs
-from .conv import CONVOLUTIONS, MOST_BYTE_PRODUCTS, SLOTS, ConvAttrs, conv_attrs, conv_output
+from .conv import CONVOLUTIONS, MOST_BYTE_PRODUCTS, SLOTS, ConvAttrs, conv_attrs, conv_output, replaced
 from .elementwise import ClampAttrs, PowAttrs, RoundAttrs
 from .moves import PadAttrs, PadChannelsAttrs, ReshapeAttrs, SliceAttrs
 from .pool import PoolAttrs, ResizeAttrs
@@ -20,7 +20,7 @@ __all__ = [
     "CONVOLUTIONS", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "SMALLEST_NORMAL", "BatchSizeAttrs",
     "ClampAttrs", "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs", "Op", "PadAttrs",
     "PadChannelsAttrs", "PoolAttrs", "PowAttrs", "ReshapeAttrs", "ResizeAttrs", "RoundAttrs", "SliceAttrs", "constant",
-    "conv_attrs", "conv_output", "input_node", "make",
+    "conv_attrs", "conv_output", "input_node", "make", "replaced",
 ]  # fmt: skip
 
 _FAMILIES = (sources, conv, pool, batch, bits, elementwise, moves)

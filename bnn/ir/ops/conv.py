@@ -71,6 +71,15 @@ def conv_attrs(node: Node) -> ConvAttrs:
     return node.attrs
 
 
+def replaced(node: Node) -> Node | None:
+    """The residual of a convolution, if its sum has the residual's type and may be written over it: each number is read
+    before the sum of the same place is written.  None for other ops, and for a residual that the op reads twice."""
+    if node.op not in CONVOLUTIONS or "residual" not in conv_attrs(node).slots:
+        return None
+    residual = node.inputs[conv_attrs(node).operand("residual")]
+    return residual if node.type == residual.type and node.inputs.count(residual) == 1 else None
+
+
 def with_threshold(
     conv: Node, x: Node, filters: Node, threshold: Array, falling: Array, *, tap: str = "", origin: str = ""
 ) -> Node:
