@@ -207,7 +207,7 @@ bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const
 /* One layer at a time, for verification.  Arrays are dense float32, for at most the context's number of images; bits
  * are +1 and -1, bytes are whole numbers of their type (bnn_poke refuses others).  bnn_step runs one op on its current
  * inputs; bnn_step_raw runs a convolution with only its own layer's slots and returns its accumulators (images, h, w,
- * c).  The arena's other values may be overwritten. */
+ * c).  The arena's other values may be overwritten, and so may a convolution's residual, by its output. */
 bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, size_t images);
 bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t images);
 bnn_status bnn_step(bnn_context *context, uint32_t op, size_t images);
