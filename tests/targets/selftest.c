@@ -21,8 +21,11 @@ static void loop(void *argument)
 #endif
 }
 
-/* Writes so many bytes of its stack. */
-enum { WRITTEN = 800 };
+/* The bytes that are written of the stack. */
+#ifndef WRITTEN
+#define WRITTEN 800
+#endif
+
 static void deep(void *argument)
 {
     volatile unsigned char array[WRITTEN];

@@ -14,10 +14,10 @@ void target_number(const char *name, uint64_t value);
 /* "name 00ff7f\n": the bytes in the order of their addresses */
 void target_bytes(const char *name, const void *bytes, size_t size);
 
-/* instructions: that function(argument) executes, from its first to its return, exactly; not cycles.
- * stack: bytes from the lowest one that it writes up to the stack pointer at its call. Those that it leaves as they
- * were, at the lower end of an array for example, do not count, nor do those below 16 KB.
- * Both are 0 where the target cannot tell: see Target.counts. */
+/* instructions: those of function(argument), from its first to its return, exactly. They are not cycles.
+ * stack: bytes from the lowest one that function(argument) changes up to the stack pointer at its call; an array's lower
+ * end that it never writes does not count. Using up all of the stack, or 64 KB, ends the program.
+ * Each is 0 where it is not measured: see Target.counts and Target.bare. */
 struct target_cost {
     uint64_t instructions;
     size_t stack;

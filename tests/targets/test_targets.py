@@ -10,17 +10,7 @@ import pytest
 
 from targets import HERE, ROOT, TARGETS, Failed, Target, build, execute, missing, run
 
-STRICT = (
-    "-std=c11",
-    "-O2",
-    "-Wall",
-    "-Wextra",
-    "-Wpedantic",
-    "-Wconversion",
-    "-Wshadow",
-    "-Wstrict-prototypes",
-    "-Werror",
-)
+STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
 SELFTEST = [HERE / "selftest.c"]
 
 
@@ -53,6 +43,12 @@ def test_an_exit_status_is_a_failure(target: Target, tmp_path: Path) -> None:
 def test_a_fault_ends_a_program(name: str, tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"exit status 125\n(.*\n)*fault [1-9]"):
         run(TARGETS[name], SELFTEST, ["-DCRASH"], folder=tmp_path, timeout=20)
+
+
+@pytest.mark.parametrize("name", ["cortex-m4", "riscv32-bare"])
+def test_too_much_stack_ends_a_program(name: str, tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r"exit status 125\n(.*\n)*stack overflow"):
+        run(TARGETS[name], SELFTEST, ["-DWRITTEN=66000"], folder=tmp_path)
 
 
 def test_a_program_that_hangs_is_stopped(tmp_path: Path) -> None:
