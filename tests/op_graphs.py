@@ -31,7 +31,7 @@ from bnn.ir.ops import (
     make,
 )
 from bnn.ir.ops.conv import random_attrs
-from bnn.ir.ops.record import Maker
+from bnn.ir.ops.record import Maker, Op
 from bnn.ir.ops.sources import integers, signs
 from bnn.passes.choose_layout import choose_layout
 from bnn.passes.plan_arena import plan_arena
@@ -93,18 +93,21 @@ def coded_filters(rng: Rng) -> Graph:
     return plan([x], [make("conv2d", x, constant(w), attrs=attrs) for w in (filters, equal, few)])
 
 
-def _makers(dtype: DType, rounded: bool = False) -> dict[str, Maker]:
-    """The makers of the ops that take such data; ``rounded``: of those that are compared within rounding."""
+def _makers(dtype: DType, kind: str = "whole") -> dict[str, Maker]:
+    """The makers of the ops that take such data, by what they make of whole numbers."""
+
+    def kind_of(op: Op) -> str:
+        return "function" if op.library else "mean" if op.attrs is PoolAttrs and op.sums else "whole"
+
     return {
-        op.name: op.maker
-        for op in OPS.values()
-        if op.maker is not None and dtype in op.takes and rounded == (op.library or op.attrs is PoolAttrs and op.sums)
+        op.name: op.maker for op in OPS.values() if op.maker is not None and dtype in op.takes and kind == kind_of(op)
     }
 
 
-# Small whole numbers give exact results, except for the means and exponentials of ROUNDED_OPS.
+# Small whole numbers give exact results, except for the means of ROUNDED_OPS.  Those of FUNCTION_OPS are not whole: a
+# sum of them depends on the order.
 FLOAT_OPS, BIT_OPS, BYTE_OPS = (_makers(dtype) for dtype in (DType.f32, DType.b1, DType.u8))
-ROUNDED_OPS = _makers(DType.f32, rounded=True)
+FUNCTION_OPS, ROUNDED_OPS = (_makers(DType.f32, kind) for kind in ("function", "mean"))
 
 
 def one_op(rng: Rng, name: str, table: dict[str, Maker]) -> Graph:

@@ -23,8 +23,9 @@ C_ROOMS: dict[str, set[str]] = {
     "include": set(),
     "model": {"include", "kernels"},
     "run": {"include", "model", "kernels"},
-    "ops": {"include", "model", "run", "kernels"},
+    "ops": {"include", "model", "run", "mcu", "kernels"},
     "events": {"include", "model", "run", "kernels"},
+    "mcu": set(),
     "host": {"include"},
 }
 
@@ -45,8 +46,13 @@ def test_kernels_know_nothing_of_models() -> None:
 
 
 def test_vectors_and_instruction_sets_stay_in_their_families() -> None:
-    """csrc/ and kernels/scalar/ are plain C11; a thread that waits awake says so to the processor, if it can."""
-    extension = re.compile(r"__attribute__|__asm__|__builtin_|_Pragma|#\s*pragma|immintrin|arm_neon|__GNUC__")
+    """csrc/ and kernels/scalar/ are plain C11; a thread that waits awake says so to the processor, if it can.
+
+    The standard's own pragma stays out of the sight of gcc, which warns of it.
+    """
+    extension = re.compile(
+        r"__attribute__|__asm__|__builtin_|_Pragma|#\s*pragma (?!STDC )|immintrin|arm_neon|(?<!!defined )__GNUC__"
+    )
     found = [
         f"{path}: {line.strip()}"
         for path in [*sources(), *headers()]

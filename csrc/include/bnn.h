@@ -158,7 +158,7 @@ bnn_status bnn_get_tensor(const bnn_model *model, uint32_t tensor, bnn_tensor_in
 bnn_status bnn_get_op(const bnn_model *model, uint32_t op, bnn_op_info *info);
 size_t bnn_arena_bytes(const bnn_model *model); /* for one image */
 /* The cost of running one image through all ops.  A unit is about the cost of adding two floats, many at a
- * time: an element that an op writes, 8 products of floats, 16 of bytes by signs, 128 of bits; a C library call
+ * time: an element that an op writes, 8 products of floats, 16 of bytes by signs, 128 of bits; an exponential
  * is 32.  On a fast core a unit takes a quarter to half of a nanosecond; without vector instructions a unit of a
  * convolution takes 5 to 30 ns.  UINT64_MAX if it overflows. */
 uint64_t bnn_model_work(const bnn_model *model);

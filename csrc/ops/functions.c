@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Functions of one float: clamp, elu, erf, erfc, exp, log1p, pow, round, rsqrt, sigmoid, sign, sqrt, tanh; and softmax. */
 #include "epilogue.h"
+#include "mcu/functions.h"
 #include "ops/check.h"
 
 #include <float.h>
 #include <math.h>
 
-enum { LIBRARY = 32 }; /* work of a C library call for one float */
+enum { CURVE = 32 }; /* work of an exponential, or of what is as long, for one float */
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
@@ -21,12 +22,12 @@ static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, 
     compute(bnn_row_floats(&r->output, image, y), bnn_row_floats(&r->inputs[0], image, y), n, r->op->attrs);
 }
 
-/* The row of the op NAME: its value for the float x and the attributes, and the cost of computing it. */
-#define FUNCTION(NAME, COST, PREPARE, VALUE)                                                              \
+/* The row of the op NAME: what fills `out` from `in` and the attributes, and its cost for one float. */
+#define ROW(NAME, COST, PREPARE, ...)                                                                     \
     static void NAME##_values(float *restrict out, const float *restrict in, size_t n, const void *attrs) \
     {                                                                                                     \
         (void)attrs;                                                                                      \
-        BNN_FOR_BLOCKS(k, n, float x = in[k]; out[k] = VALUE;);                                           \
+        __VA_ARGS__;                                                                                      \
     }                                                                                                     \
     static void NAME##_row(const struct bnn_run *r, size_t image, size_t y)                               \
     {                                                                                                     \
@@ -39,22 +40,27 @@ static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, 
         .row = NAME##_row,                                                                                \
     }
 
+/* The value for the float x and the attributes. */
+#define FUNCTION(NAME, COST, PREPARE, VALUE) \
+    ROW(NAME, COST, PREPARE, BNN_FOR_BLOCKS(k, n, float x = in[k]; out[k] = VALUE;))
+
 /* Denormals as zeros of their sign. */
 static inline float flushed(float x)
 {
     return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x;
 }
 
-FUNCTION(elu, LIBRARY, prepare, x < 0.0f ? expf(x) - 1.0f : x); /* as TensorFlow computes it: 0 just below 0 */
-FUNCTION(erf, LIBRARY, prepare, erff(x));
-FUNCTION(erfc, LIBRARY, prepare, erfcf(x));
-FUNCTION(exp, LIBRARY, prepare, expf(x));
-FUNCTION(log1p, LIBRARY, prepare, log1pf(x));
-FUNCTION(pow, LIBRARY, prepare, powf(flushed(x), ((const struct bnn_pow_attrs *)attrs)->exponent));
-FUNCTION(rsqrt, LIBRARY, prepare, 1.0f / sqrtf(flushed(x)));
-FUNCTION(sigmoid, LIBRARY, prepare, 1.0f / (1.0f + expf(-x)));
-FUNCTION(sqrt, LIBRARY, prepare, sqrtf(flushed(x)));
-FUNCTION(tanh, LIBRARY, prepare, tanhf(x));
+FUNCTION(rsqrt, CURVE, prepare, 1.0f / sqrtf(flushed(x)));
+FUNCTION(sqrt, CURVE, prepare, sqrtf(flushed(x)));
+
+ROW(elu, CURVE, prepare, bnn_elu(out, in, n));
+ROW(erf, CURVE, prepare, bnn_erf(out, in, n));
+ROW(erfc, CURVE, prepare, bnn_erfc(out, in, n));
+ROW(exp, CURVE, prepare, bnn_exp(out, in, n));
+ROW(log1p, CURVE, prepare, bnn_log1p(out, in, n));
+ROW(pow, CURVE, prepare, bnn_pow(out, in, n, ((const struct bnn_pow_attrs *)attrs)->exponent));
+ROW(sigmoid, CURVE, prepare, bnn_sigmoid(out, in, n));
+ROW(tanh, CURVE, prepare, bnn_tanh(out, in, n));
 
 /* -1, 0 or +1 (0 for zeros of either sign, and for denormals); NaN stays. */
 FUNCTION(sign, 2, prepare, x != x ? x : (float)(x >= FLT_MIN) - (float)(x <= -FLT_MIN));
@@ -102,27 +108,14 @@ static bnn_status prepare_clamp(struct bnn_prepare *p, struct bnn_op *op)
 FUNCTION(clamp, 1, prepare_clamp,
          bnn_clamp(x, ((const struct bnn_clamp_attrs *)attrs)->lo, ((const struct bnn_clamp_attrs *)attrs)->hi));
 
-/* softmax over the channels of each pixel, shifted by their maximum so that no exponential overflows. */
-/* NaN in one channel makes all channels NaN through the sum, whatever the maximum is. */
-static void softmax(float *restrict out, const float *restrict in, size_t c)
-{
-    float most = in[0], sum = 0.0f;
-    for (size_t k = 1; k < c; k++)
-        most = in[k] > most ? in[k] : most;
-    for (size_t k = 0; k < c; k++) {
-        out[k] = expf(in[k] - most);
-        sum += out[k];
-    }
-    BNN_FOR_BLOCKS(k, c, out[k] /= sum;);
-}
-
+/* Over the channels of each pixel. */
 static void softmax_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_tensor *t = r->output.tensor;
     const float *in = bnn_row_floats(&r->inputs[0], image, y);
     float *out = bnn_row_floats(&r->output, image, y);
     for (size_t x = 0; x < t->w; x++, in += t->c, out += t->c)
-        softmax(out, in, t->c);
+        bnn_softmax(out, in, t->c);
 }
 
 const struct bnn_op_row bnn_op_row_softmax = {

@@ -22,7 +22,9 @@ from conftest import small_graph, two_by_two_graph
 from events.spiking import Network
 
 TRIES = 12  # random shapes, of which the smallest files are taken
-TABLES = (op_graphs.FLOAT_OPS, op_graphs.BIT_OPS, op_graphs.BYTE_OPS, op_graphs.ROUNDED_OPS)
+TABLES = (
+    op_graphs.FLOAT_OPS, op_graphs.BIT_OPS, op_graphs.BYTE_OPS, op_graphs.FUNCTION_OPS, op_graphs.ROUNDED_OPS,
+)  # fmt: skip
 
 
 def models() -> Iterator[tuple[str, bytes]]:

@@ -102,9 +102,7 @@ class TestInspection:
             assert value.dtype == np.float32
             wanted = expected[name]
             value = value.reshape(wanted.shape)
-            np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)
-            if name in ("sign_b", "conv_b", "sign_c", "dense"):
-                np.testing.assert_array_equal(value, wanted)
+            np.testing.assert_array_equal(value, wanted)
 
     def test_tensors_and_ops(self, model: Model) -> None:
         assert [t.index for t in model.tensors] == list(range(len(model.tensors)))

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Elementwise arithmetic, and functions that use the C library."""
+"""Elementwise arithmetic, and functions of one float."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,8 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError
 from ..graph import Attrs, DType, Node, TensorType
+from . import functions
+from .functions import flushed
 from .record import (
     INF,
     OPS,
@@ -203,7 +204,7 @@ def _pair(
     )  # fmt: skip
 
 
-# -- functions that use the C library ---------------------------------------------------------------------------------
+# -- functions that libraries round as they like ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -212,45 +213,29 @@ class PowAttrs(Attrs):
 
 
 def softmax(x: Array) -> Array:
-    """Over the last axis, shifted by the maximum."""
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+    """Over the last axis, shifted by the maximum; the sum is from the first to the last."""
+    e = functions.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(e / np.cumsum(e, axis=-1)[..., -1:])
 
 
 def elu(x: Array) -> Array:
     """exp(x) - 1 where x < 0, else x."""
-    return np.asarray(np.where(x < 0, np.exp(np.minimum(x, np.float32(0))) - np.float32(1), x))
+    return np.asarray(np.where(x < 0, functions.exp(x) - np.float32(1), x))
 
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x))."""
-    return np.asarray(np.float32(1) / (np.float32(1) + np.exp(-x)))
-
-
-def _elementwise(function: Callable[[float], float]) -> Reference:
-    """The reference of a function of one Python float."""
-    return plain(lambda x: np.vectorize(function, otypes=[x.dtype])(x))
-
-
-def _flushed(x: Array) -> Array:
-    """Denormals as zeros, as TensorFlow takes them."""
-    return np.where(np.abs(x) < SMALLEST_NORMAL, x * 0, x)
+    return np.asarray(np.float32(1) / (np.float32(1) + functions.exp(-x)))
 
 
 def sqrt(x: Array) -> Array:
     """The square root; denormals count as zero, here and in the powers below, which would map them far from it."""
-    return np.asarray(np.sqrt(_flushed(x)))
+    return np.asarray(np.sqrt(flushed(x)))
 
 
 def rsqrt(x: Array) -> Array:
     """1 / sqrt(x)."""
     return np.asarray(np.float32(1) / sqrt(x))
-
-
-def pow(x: Array, exponent: float) -> Array:
-    """x ** exponent."""
-    with np.errstate(all="ignore"):
-        return np.asarray(_flushed(x) ** np.float32(exponent))
 
 
 def _softmax_bound(node: Node, operands: Operands, errors: Operands) -> Array:
@@ -264,12 +249,12 @@ def _softmax_bound(node: Node, operands: Operands, errors: Operands) -> Array:
 
 
 def _gentle(slope: float) -> Bound:
-    """A library function that nowhere rises faster than ``slope``."""
+    """A function that nowhere rises faster than ``slope``."""
     return lambda node, operands, errors: slope * errors[0] + FUNCTION
 
 
 def _curve(size: float) -> Bound:
-    """A library function that rises or falls all the way on either side of zero; its own errors are FUNCTION times its
+    """A function that rises or falls all the way on either side of zero; its own errors are FUNCTION times its
     value, or times ``size`` where that is smaller."""
 
     def rule(node: Node, operands: Operands, errors: Operands) -> Array:
@@ -297,7 +282,7 @@ def _function(
     maker: Maker | None = None,
     least: Least | None = None,
 ) -> Op:
-    """The record of a function of one float that the C library computes."""
+    """The record of a function of one float whose last bits no standard fixes."""
     return Op(
         name, opcode, attrs, same_type, reference, elementwise=True, library=True, bound=bound,
         maker=maker or plain_maker(name), least=least,
@@ -350,15 +335,16 @@ RECORDS = (
         maker=plain_maker("softmax"), library=True,
     ),
     _function("sigmoid", 22, plain(sigmoid), bound=_gentle(0.25), least=not_negative),
-    _function("tanh", 31, plain(np.tanh), bound=_gentle(1.0)),
+    _function("tanh", 31, plain(functions.tanh), bound=_gentle(1.0)),
     _function("elu", 32, plain(elu), bound=_elu_bound),
-    _function("exp", 38, plain(np.exp), bound=_curve(0.0), least=not_negative),
+    _function("exp", 38, plain(functions.exp), bound=_curve(0.0), least=not_negative),
     _function(
-        "log1p", 39, plain(np.log1p), bound=_curve(1.0), least=not_negative_like_it, maker=_make_positive("log1p", 0.0),
+        "log1p", 39, plain(functions.log1p), bound=_curve(1.0), least=not_negative_like_it,
+        maker=_make_positive("log1p", 0.0),
     ),
-    _function("erfc", 40, _elementwise(math.erfc), bound=_curve(1.0), least=not_negative),
-    _function("erf", 44, _elementwise(math.erf), bound=_curve(0.0)),
+    _function("erfc", 40, plain(functions.erfc), bound=_curve(1.0), least=not_negative),
+    _function("erf", 44, plain(functions.erf), bound=_curve(0.0)),
     _function("sqrt", 41, plain(sqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("sqrt", 0.0)),
     _function("rsqrt", 42, plain(rsqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("rsqrt", 0.25)),
-    _function("pow", 43, lambda x, a: pow(x, a.exponent), PowAttrs, bound=_curve(0.0), maker=_make_pow),
+    _function("pow", 43, lambda x, a: functions.pow(x, a.exponent), PowAttrs, bound=_curve(0.0), maker=_make_pow),
 )  # fmt: skip

@@ -78,7 +78,7 @@ class Op:
     reference: Reference
     levels: Level = Level.ALL  # where it is legal
     elementwise: bool = False  # treats every float separately; its operands broadcast
-    library: bool = False  # the C library computes all or part of it: no standard fixes its last bits
+    library: bool = False  # no standard fixes its last bits: the source's library has its own
     moves: bool = False  # gives its operands' values in other places, and padding
     rearranges: bool = False  # moves, and neither pads nor chooses
     scales: bool = False  # scales, shifts, clamps or averages its data
