@@ -38,7 +38,7 @@ void bnn_pow(float *out, const float *in, size_t n, float exponent);
 /* Several operations of which each rounds once, as TensorFlow has them: */
 /* 1 / (1 + exp(-x)) */
 void bnn_sigmoid(float *out, const float *in, size_t n);
-/* exp(x) - 1 where x < 0 (0 just below it), else x; a NaN stays as it is. */
+/* exp(x) - 1 where x < 0 (0 just below it), else x. */
 void bnn_elu(float *out, const float *in, size_t n);
 /* exp(x - m) / sum of exp(x - m), m the largest of the n >= 1 values, so that no exponential overflows; the sum is from
  * the first to the last.  NaN in one value, or infinities as the largest, make all NaN. */

@@ -220,7 +220,7 @@ def softmax(x: Array) -> Array:
 
 def elu(x: Array) -> Array:
     """exp(x) - 1 where x < 0, else x."""
-    return np.asarray(np.where(x < 0, functions.exp(x) - np.float32(1), x))
+    return np.asarray(np.where(x >= 0, x, functions.exp(x) - np.float32(1)))
 
 
 def sigmoid(x: Array) -> Array:

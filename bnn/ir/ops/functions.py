@@ -76,17 +76,13 @@ def _sum(a: Any, b: Array) -> Two:
     return hi, b - (hi - a)
 
 
-def _product(a: Array, b: Array) -> Two:
-    ah, bh = _top(a), _top(b)
-    al, bl, hi = a - ah, b - bh, a * b
-    return hi, (((ah * bh - hi) + ah * bl) + al * bh) + al * bl
-
-
 def _quotient(a: Two, b: Two) -> Two:
+    """The first has 12 bits."""
     inverse = np.float32(1) / b[0]
-    hi = a[0] * inverse
-    back = _product(hi, b[0])
-    return hi, ((((a[0] - back[0]) - back[1]) + a[1]) - hi * b[1]) * inverse
+    q = a[0] * inverse
+    hi, head = _top(q), _top(b[0])
+    tail = (b[0] - head) + b[1]
+    return hi, (((a[0] - hi * head) - hi * tail) + a[1]) * inverse
 
 
 def _scale(v: Array, n: Array) -> Array:
@@ -142,21 +138,25 @@ def _erfc_scaled(x: Array) -> tuple[Array, Array, Array]:
     under, ul = _sum(1.0, x)
     ul = np.where(x > 1.0, 1.0 - (under - x), ul)
     w, wl = _quotient((np.ones_like(x), np.zeros_like(x)), (under, ul))
-    q = w - 0.38671875
+    from_ = w - 0.38671875
+    q = from_ + wl
     qh = _top(q)
     p = 0.9892627 + q * (-0.169408098 + q * (-1.57317162 + q * 1.86862016))
     p = 0.533277631 + q * (-0.0757333264 + q * (-0.67299819 + q * p))
     p = -0.309099972 + q * (-0.328942686 + q * p)
-    slope = 0.555175781
-    g, gl = _sum(np.float32(0.796646655), qh * slope)
-    gl = gl + (((q - qh) * slope + (2.4400844e-08 - q * 9.70328765e-05)) + (wl * slope + q * q * p))
-    square, sl = _product(x, x)
+    first, slope = np.float32(0.796646655), np.float32(0.555175781)
+    rest = ((from_ - qh) + wl) * slope + (2.4400844e-08 - q * 9.70328765e-05) + q * q * p
+    gh = _top(first + qh * slope + rest)
+    gl = rest - ((gh - first) - qh * slope)
+    product, more = w * gh, wl * gh + (w + wl) * gl
+    ph = _top(product + more)
+    pl = more - (ph - product)
+    xh = _top(x)
+    square, sl = _sum(xh * xh, (x - xh) * (x + xh))
     hi, lo, n = _exp_scaled(-square, -sl)
-    wg, wgl = _product(w, g)
-    wgl = wgl + (w * gl + wl * g)
-    power, pl = _sum(hi, lo)
-    all_, al = _product(wg, power)
-    return all_, al + (wg * pl + wgl * power), n
+    eh = _top(hi + lo)
+    el = lo - (eh - hi)
+    return ph * eh, pl * eh + (ph + pl) * el, n
 
 
 @_of_float32(np.vectorize(math.erf, otypes=[np.float64]))
@@ -169,11 +169,10 @@ def erf(x: Array) -> Array:
     near = x + x * (0.128379166 + z * p)
     q = 0.00352950068 + size * (-0.000294632657 + size * 8.38057349e-06)
     q = 0.635310948 + size * (0.105968162 + size * (-0.0235267542 + size * q))
-    part, pl = _product(size, q)
-    sloped, sl = _sum(np.float32(1.1286099), part)
-    y, yl = _product(size, sloped)
-    yl = yl + size * (sl + pl)
-    hi, lo, n = _exp_scaled(-y, -yl)
+    first, sh, part = np.float32(1.1286099), _top(size), size * q
+    gh = _top(first + part)
+    gl = part - (gh - first)
+    hi, lo, n = _exp_scaled(-(sh * gh), -((size - sh) * gh + size * gl))
     far = 1.0 - (hi + lo) * _float((n + np.uint32(127)) << 23)
     return _unless_nan(x, np.where(size < 0.84375, near, _with_sign_of(far, x)))
 
@@ -228,13 +227,12 @@ def log1p(x: Array) -> Array:
 def _log2(x: Array) -> Two:
     """Of positive normal numbers; the first has 12 bits."""
     biased, m = _exponent_of(x)
-    k, under = _unbiased(biased), m + 1.0
+    above, under, k = m - 1.0, m + 1.0, _unbiased(biased)
     inverse = 1.0 / under
-    s = (m - 1.0) * inverse
-    sh, uh = _top(s), _top(under)
-    ul = m - (uh - 1.0)
-    sl = inverse * (((m - 1.0) - sh * uh) - sh * ul)
-    z, zh = s * s, sh * sh
+    sh, head = _top(above * inverse), _top(under)
+    sl = inverse * ((above - sh * head) - sh * (m - (head - 1.0)))
+    s, zh = sh + sl, sh * sh
+    z = s * s
     rest = z * z * (0.600002289 + z * (0.428205669 + z * 0.351323247)) + sl * (sh + s)
     ph = _top(3.0 + zh + rest)
     pl = rest - ((ph - 3.0) - zh)
@@ -251,8 +249,7 @@ def _exp2(x: Array, xl: Array) -> Array:
     f = x - count
     fh = _top(f + xl)
     fl = xl - (fh - f)
-    r, rl = _sum(fh * 0.693115234, fl * 0.693147182 + fh * 3.19461833e-05)
-    hi, lo = _exp_reduced(r, rl)
+    hi, lo = _exp_reduced(*_sum(fh * 0.693115234, fl * 0.693147182 + fh * 3.19461833e-05))
     return _scale(hi + lo, n)
 
 
@@ -270,8 +267,11 @@ def pow(x: Array, exponent: float) -> Array:
     value = _clamp(np.array([y]), -(2.0**32), 2.0**32)
     head = _top(value)
     hi, lo = _log2(np.abs(x))
-    lo = _clamp((value - head) * hi + value * lo, -1.0, 1.0)
-    power = _exp2(_clamp(head * hi, -160.0, 140.0), lo)
+    product, more = head * hi, (value - head) * hi + value * lo
+    finite = np.abs(product) < 160
+    power = _exp2(
+        np.where(finite, product, np.copysign(np.float32(160), product)), np.where(finite, more, np.float32(0))
+    )
     size = np.abs(x)
     zero = size < SMALLEST_NORMAL
     power = np.where(zero, np.float32(0) if y > 0 else _INFINITY, power)
