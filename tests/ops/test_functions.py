@@ -93,9 +93,10 @@ def test_accurate(optimized: Path, name: str, exponent: float, rng: np.random.Ge
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "exponent"), CASES[: len(CURVES) + 2])
-def test_accurate_everywhere(optimized: Path, name: str, exponent: float) -> None:
-    """Of all floats, with nothing left out."""
-    assert largest_error(optimized, name, exponent, 0, 1) < 1
+def test_accurate_everywhere(optimized: Path, name: str, exponent: float, rng: np.random.Generator) -> None:
+    """Every sixteenth float; BNN_TEST_STEP=1 leaves out none, which takes some minutes for each function."""
+    step = int(os.environ.get("BNN_TEST_STEP", "16"))
+    assert largest_error(optimized, name, exponent, int(rng.integers(step)), step) < 1
 
 
 def test_the_true_value_is_told_from_its_neighbours(tmp_path: Path) -> None:
