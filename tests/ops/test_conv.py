@@ -107,9 +107,9 @@ def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int,
     for slot in slots:
         if slot == "residual":
             inputs.append(input_node("residual", bare.type.shape))
-            # Half of them in the arena, where the sum replaces them.
+            # Most of them in the arena, where the sum replaces them.
             clamped = make("clamp", inputs[-1], attrs=ClampAttrs(-7.0, 7.0))
-            operands.append(clamped if rng.random() < 0.5 else inputs[-1])
+            operands.append(clamped if rng.random() < 0.9 else inputs[-1])
         elif slot == "threshold":
             products = in_group * kernel[0] * kernel[1] * (2**planes - 1)
             thresholds = rng.integers(-products // 3 - 2, products // 3 + 3, filters)
@@ -121,7 +121,8 @@ def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int,
         elif SLOTS[slot]:
             operands.append(constant(rng.normal(0, 3, filters).astype(np.float32)))
     conv = make(bare.op, data, weights, *operands, attrs=attrs, name="conv")
-    result = make("clamp", conv) if out is DType.f32 and rng.random() < 0.5 else conv
+    clamps = any(node.op == "clamp" for node in operands)
+    result = make("clamp", conv) if out is DType.f32 and clamps else conv
     graph = plan(Graph(tuple(inputs), (result,), ("y",)))
     return graph, conv, [n.type.shape for n in inputs]
 
