@@ -258,7 +258,7 @@ static inline float log1p_value(float x)
     return unless_nan(x, choose(negative(x) & ~less(size, ONE), outside, value));
 }
 
-/* The stages of pow.  Each is a loop of its own: in a chain of so many operations, a processor would wait for results. */
+/* The stages of pow.  Each is a loop of its own: in one long chain of operations, a processor waits for every result. */
 
 /* s = (m - 1) / (m + 1), of a positive normal number x = m * 2^k; hi has 12 bits. */
 static inline struct two log_ratio(float x)
@@ -328,7 +328,7 @@ static struct exponent describe(float y)
     return e;
 }
 
-/* The exponent times a logarithm; 160 of its sign where it is more, of which the power is 0 or infinity. */
+/* The exponent times a logarithm, limited to a magnitude of 160: beyond it the power is 0 or infinity. */
 static inline struct two times(const struct exponent *y, struct two log2)
 {
     float hi = y->head * log2.hi, size = limited(hi, 160.0f);

@@ -6,10 +6,10 @@
  * state is kept: threads may call these at once.
  *
  * Errors, in units in the last place of the result (the distance of floats around the true value; 2^-149 among
- * denormals), over all 2^32 floats: 1 at most, of pow too, whatever its operands are; tests/ops/test_functions.py has the
- * figures.  A value that is a float is found exactly by pow.  Denormals are operands and results like others, except for
- * pow's operand.  What overflows is infinity.  Where there is no value, or none to begin with (NaN), the result is the
- * one NaN 0x7fc00000.
+ * denormals): below 1 for every float; pow: for every float and the exponents that tests/ops/test_functions.py tries,
+ * which measures all of this.  A power that is a float is exact.  Denormals are operands and results like others, except
+ * for pow's operand.  What overflows is infinity.  The result for NaN, and outside a function's domain, is the NaN
+ * 0x7fc00000.
  *
  * This needs the arithmetic of IEEE 754, rounding to nearest, denormals kept: a processor that flushes them (the vector
  * units of Armv7) differs where an operand or result is one.  The compiler must not contract a * b + c to a fused
@@ -35,7 +35,7 @@ void bnn_log1p(float *out, const float *in, size_t n);
  * count as zeros of their sign: their powers are far from those of zero, and TensorFlow takes them so. */
 void bnn_pow(float *out, const float *in, size_t n, float exponent);
 
-/* Several operations of which each rounds once, as TensorFlow has them: */
+/* Made of several operations, each rounded once, as in TensorFlow: */
 /* 1 / (1 + exp(-x)) */
 void bnn_sigmoid(float *out, const float *in, size_t n);
 /* exp(x) - 1 where x < 0 (0 just below it), else x. */

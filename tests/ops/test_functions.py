@@ -31,7 +31,7 @@ EXPONENTS = [
 ]  # fmt: skip
 SPECIAL = [0.0, -0.0, 1e-45, np.inf, -np.inf, np.nan]
 CASES = [*((name, 1.0) for name in CURVES), *(("pow", exponent) for exponent in EXPONENTS)]
-STEP = 2**15  # between the floats of which all bytes are compared
+STEP = 2**15  # every such float is compared byte by byte
 EDGES = np.float32([
     0, 2.0**-149, 2.0**-126, 2.0**-25, 0.46875, 0.5, 0.84375, 1, 2, 3, 3.9, 4, 9, 10, 10.06, 10.125, 87.3, 88.72, 89,
     103.9, 104, 2.0**24, 2.0**127, 3.4028235e38, np.inf, np.nan,

@@ -23,7 +23,7 @@ UNIT = 2.0**-24  # the largest relative error of one float32 operation
 NOTHING = np.zeros((), np.float32)
 TINY = float(SMALLEST_NORMAL)  # smaller values are flushed to zero in one of the computations
 # The largest error of exponentials and similar functions, for results up to 1: ours is at most one unit in the last
-# place, which tests/ops/test_functions.py proves over all floats; TensorFlow's is what is left.
+# place, as tests/ops/test_functions.py measures; TensorFlow's is what is left.
 FUNCTION = 2 * UNIT + 14 * UNIT
 
 
