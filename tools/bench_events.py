@@ -57,8 +57,8 @@ def bench_dense(rng: np.random.Generator, rounds: int) -> dict[str, Any]:
     xnor: list[int] = []
 
     def time_events(e: EventEngine, n: int) -> list[float]:
-        """For frames that each differ from the one before in ``n`` random bits.  They run there and back, and only the
-        way back is timed: a reset leaves the weights in no cache, which is its cost and not that of an event."""
+        """For frames that each differ from the one before in ``n`` random bits.  They run forth and back, and only the
+        way back is timed, so that no event waits for weights that are not in the cache yet."""
         flips = np.ones((FRAMES, WIDTH), np.float32)
         for row in flips:
             row[rng.choice(WIDTH, n, replace=False)] = -1

@@ -9,10 +9,9 @@ import numpy as np
 
 from ..errors import CompileError
 from ..file.bits import words
+from ..file.coding import aligned
 from ..ir.graph import DType, Graph, Node, Placement, Storage
 from ..ir.ops import replaced
-
-ALIGNMENT = 64
 
 
 def plan_arena(graph: Graph) -> Graph:
@@ -76,4 +75,4 @@ def physical_bytes(node: Node, place: Placement) -> int:
     if size >= 2**31:
         raise CompileError(f"layer '{node.name}' needs {size} bytes for one image; at most 2 GiB are supported")
     dense = place.storage in (Storage.INPUT, Storage.OUTPUT)
-    return size if dense else -(-size // ALIGNMENT) * ALIGNMENT
+    return size if dense else aligned(size)

@@ -33,7 +33,7 @@ static double read_memory(size_t rounds)
             }
     for (size_t i = 1; i < CHAINS; i++)
         sums[0] += sums[i];
-    memory[0] = (unsigned char)sums[0]; /* so that it is not for nothing */
+    memory[0] = (unsigned char)sums[0]; /* so that no compiler leaves the reads out */
     return (double)BYTES * (double)rounds;
 }
 

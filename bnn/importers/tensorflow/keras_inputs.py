@@ -27,9 +27,12 @@ def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def model_inputs(tf: Any, model: Any, input_shape: tuple[int, ...] | None) -> tuple[Any, list[str] | None]:
-    """(The arguments and keyword arguments of a model in memory, with a TensorSpec in place of every tensor: all sizes
-    are known except that of the batch; a name per tensor, in the order in which TensorFlow flattens the arguments, a
-    dict by its keys, or None if the model has no names.)"""
+    """(the arguments and keyword arguments of a model in memory, with a TensorSpec in place of every tensor; the names
+    of the tensors, or None if the model has none)
+
+    Only the batch has an unknown size.  Names are in the order in which TensorFlow flattens the arguments: dicts by
+    their keys.
+    """
     args, kwargs = _arguments(tf, model)
     tensors = tf.nest.flatten((args, kwargs))
     if not tensors and input_shape is not None:

@@ -127,8 +127,8 @@ void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
 {
     const struct bnn_conv_shape *s = &conv->shape;
     const float *zeros = s->bytes ? bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data : NULL;
-    uint32_t threshold = bnn_slot_input(op, BNN_SLOT_THRESHOLD);                                /* the input */
-    double *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums); /* of a filter's taps */
+    uint32_t threshold = bnn_slot_input(op, BNN_SLOT_THRESHOLD); /* the number of its input */
+    double *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums);
     size_t classes = bnn_conv_product(p, conv->row_classes, conv->column_classes);
     size_t count = bnn_conv_product(p, classes, bnn_conv_product(p, s->groups, conv->padded));
     float *corrections = bnn_reserve(p, count, sizeof *corrections);
