@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo        train a small binary network, compile it, run it in C, compare it with Keras
-# make test        the test suite (about ten minutes on two cores)
+# make test        the test suite (ten to fifteen minutes on two cores)
 # make test-slow   the tests that take longer
 # make test-kernels   what runs in C, once more with each kernel family but the fastest
 # make fuzz        fuzz what reads strangers' bytes: a minute for each target, or FUZZ_SECONDS, or FUZZ_RUNS in total
