@@ -49,21 +49,18 @@ const bnn_kernels *bnn_kernels_select(const char *name)
     return NULL;
 }
 
-void bnn_kernels_complete(const bnn_kernels *family, bnn_kernels *complete)
+/* Takes what is missing from the first of the families that has it and that this processor can run. */
+static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *complete)
 {
     uint32_t features = processor_features();
-    size_t next = 0;
-    while (next < bnn_kernel_family_count && bnn_kernel_families[next] != family)
-        next++;
-    next = next < bnn_kernel_family_count ? next + 1 : 0;
-    *complete = *family;
-    for (; next < bnn_kernel_family_count; next++) {
-        const bnn_kernels *k = bnn_kernel_families[next];
+    for (size_t i = 0; i < count; i++) {
+        const bnn_kernels *k = families[i];
         if (k->features & ~features)
             continue;
 #define TAKE(member, function)      \
     if (complete->function == NULL) \
         complete->member = k->member;
+        TAKE(name, name)
         TAKE(binary, binary.values)
         TAKE(floats, floats.values)
         TAKE(bytes, bytes.values)
@@ -76,6 +73,22 @@ void bnn_kernels_complete(const bnn_kernels *family, bnn_kernels *complete)
         TAKE(halve, halve)
 #undef TAKE
     }
+}
+
+void bnn_kernels_complete(const bnn_kernels *family, bnn_kernels *complete)
+{
+    size_t next = 0;
+    while (next < bnn_kernel_family_count && bnn_kernel_families[next] != family)
+        next++;
+    next = next < bnn_kernel_family_count ? next + 1 : 0;
+    *complete = *family;
+    take(bnn_kernel_families + next, bnn_kernel_family_count - next, complete);
+}
+
+void bnn_kernels_join(const bnn_kernels *const *families, size_t count, bnn_kernels *joined)
+{
+    *joined = (bnn_kernels){.name = NULL};
+    take(families, count, joined);
 }
 
 const char *bnn_kernels_name(const bnn_kernels *kernels)

@@ -151,5 +151,7 @@ extern const size_t bnn_kernel_family_count;
 /* A family with all functions and groups: missing ones come from the next family that has them and that this processor
  * can run.  A family that is not in the table comes before all others. */
 void bnn_kernels_complete(const struct bnn_kernels *family, struct bnn_kernels *complete);
+/* The same from these families alone: what none of them has is NULL. */
+void bnn_kernels_join(const struct bnn_kernels *const *families, size_t count, struct bnn_kernels *joined);
 
 #endif

@@ -42,7 +42,7 @@ TESTS = (
 )
 
 # Files are named by their paths below csrc/.
-MODEL = ("model", "validate", "graph", "coding", "crc32", "problem", "info", "work")
+MODEL = ("model", "every", "selected", "validate", "graph", "coding", "crc32", "problem", "info", "work")
 RUN = ("context", "exec", "cut", "step", "view")
 EVENTS = ("build", "check", "tables")
 CHECKED = (

@@ -297,6 +297,13 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
     return status;
 }
 
+/* The family may have been joined from parts without them. */
+static int has_kernels(const bnn_kernels *k)
+{
+    return (k->add_rows != NULL) & (k->add_floats != NULL) & (k->crossed != NULL) & (k->halve != NULL) &
+           (k->binarize_at != NULL);
+}
+
 bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *problem)
 {
     struct bnn_prepare p = {model, NULL, 0, 0, 0, problem};
@@ -304,6 +311,9 @@ bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *p
         memset(problem, 0, sizeof *problem);
     if (model == NULL || bytes == NULL)
         return BNN_ERROR_ARGUMENT;
+    if (!has_kernels(&model->kernels))
+        return bnn_report(problem, BNN_ERROR_KERNELS, "engine", BNN_NEVER, NULL, 0,
+                          "kernels for it in the families given (1: yes)", 0, 1);
     bnn_status status = bnn_events_check_ops(&p);
     if (status == BNN_OK)
         status = lay_out(&p, NULL, NULL, NULL);

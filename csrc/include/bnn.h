@@ -62,6 +62,7 @@ const char *bnn_status_text(bnn_status status);
 typedef struct bnn_model bnn_model;
 typedef struct bnn_context bnn_context;
 typedef struct bnn_kernels bnn_kernels; /* a family of kernels for one instruction set */
+typedef struct bnn_op_row bnn_op_row;   /* what runs one operation */
 
 /* The fastest kernels that this processor can run (name == NULL), or the family of that name: "scalar", on x86-64 also
  * "sse2", "avx2" and "avx512", on AArch64 also "neon".  NULL if there is no such family or the processor cannot run
@@ -113,6 +114,35 @@ bnn_status bnn_model_size_within(const void *file, size_t size, const bnn_kernel
                                  size_t *bytes, bnn_problem *problem);
 bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
                                  void *memory, size_t memory_size, bnn_model **model, bnn_problem *problem);
+
+/* The same for programs that must be small: with these ops and kernels alone.
+ *
+ * bnn_model_open and bnn_model_size name every op and every family, so a program that calls them contains all of them.
+ * A program that calls these functions instead contains what its selection names: compile with -ffunction-sections
+ * -fdata-sections and link with --gc-sections, and the linker drops the rest.  bnn_ops.h declares the ops and the parts
+ * of the portable family.  `bnn inspect` prints the ops of a file.
+ *
+ * ops: any order, each once.  A file that needs another one is refused: BNN_ERROR_OPCODE, and the problem names it
+ *     ("op 9 (probabilities): table of ops without softmax"); found is 0, expected the op's number in the file format.
+ * kernels: families, the best first.  What a family lacks comes from the next one that has it; families that this
+ *     processor cannot run are passed over.  BNN_ERROR_KERNELS: an op needs kernels that no family has; the problem
+ *     names the layer.
+ * The lists are read only during the call; results are those of any other selection.  limits: NULL for the defaults. */
+typedef struct bnn_selection {
+    const bnn_op_row *const *ops;
+    size_t op_count;
+    const bnn_kernels *const *kernels;
+    size_t kernel_count;
+} bnn_selection;
+
+bnn_status bnn_model_size_selected(const void *file, size_t size, const bnn_selection *selection,
+                                   const bnn_limits *limits, size_t *bytes, bnn_problem *problem);
+bnn_status bnn_model_open_selected(const void *file, size_t size, const bnn_selection *selection,
+                                   const bnn_limits *limits, void *memory, size_t memory_size, bnn_model **model,
+                                   bnn_problem *problem);
+/* All ops by index, in the order of their numbers in the file format; NULL after the last. */
+const bnn_op_row *bnn_op_list(size_t index);
+const char *bnn_op_name(const bnn_op_row *op);
 
 /* Logical description of a tensor.  rank counts the dimensions without the batch; dims[0] to dims[rank - 1] are the
  * last rank of h, w, c (activations); constants have all four of o, h, w, c. */

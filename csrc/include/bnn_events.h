@@ -35,7 +35,8 @@ extern "C" {
 
 typedef struct bnn_events bnn_events;
 
-/* BNN_ERROR_LIMIT: 2^32 - 1 neurons or more, or more bytes than a size_t can count. */
+/* BNN_ERROR_LIMIT: 2^32 - 1 neurons or more, or more bytes than a size_t can count.  BNN_ERROR_KERNELS: the model was
+ * opened with a bnn_selection whose families lack kernels of the engine. */
 bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *problem);
 /* The new engine is at rest on inputs of zeros.  BNN_ERROR_OPCODE: problem names a layer that cannot run. */
 bnn_status bnn_events_create(const bnn_model *model, void *memory, size_t memory_size, bnn_events **engine,

@@ -2,6 +2,11 @@
 /* What a model says about itself. */
 #include "model/internal.h"
 
+const char *bnn_op_name(const bnn_op_row *op)
+{
+    return op->name;
+}
+
 uint32_t bnn_input_count(const bnn_model *model)
 {
     return model->input_count;

@@ -4,6 +4,7 @@
 #define BNN_INTERNAL_H
 
 #include "bnn.h"
+#include "bnn_ops.h"
 #include "model/ops.gen.h"
 #include "kernels.h"
 
@@ -88,7 +89,8 @@ struct bnn_run {
 enum { BNN_OP_LIST(BNN_OP_FACTS) };
 #undef BNN_OP_FACTS
 
-/* What runs an op.  The first five come from the op table: BNN_ROW sets them. */
+/* What runs an op; each stands in the file of its family below ops/.  The first five come from the op table: BNN_ROW
+ * sets them. */
 struct bnn_op_row {
     uint32_t opcode;
     const char *name;
@@ -187,10 +189,5 @@ uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op);
  * shared).  Only rows row_begin to row_end, with the rows above the first and below the last if the range includes
  * these. */
 void bnn_zero_halo(const struct bnn_view *view, size_t images, size_t row_begin, size_t row_end);
-
-/* The rows of all ops: each stands in the file of its family below ops/. */
-#define BNN_DECLARE_ROW(opcode, name, ...) extern const struct bnn_op_row bnn_op_row_##name;
-BNN_OP_LIST(BNN_DECLARE_ROW)
-#undef BNN_DECLARE_ROW
 
 #endif

@@ -160,38 +160,38 @@ static bnn_status measure(const struct bnn_model *proto, const struct bnn_header
     return check_work(proto, h, &tally, problem);
 }
 
-/* An argument of an entry point cannot be used. */
-static bnn_status argument_error(bnn_problem *problem, bnn_status status, const char *name, const char *what,
-                                 size_t found, size_t expected)
+bnn_status bnn_argument_error(bnn_problem *problem, bnn_status status, const char *name, const char *what, size_t found,
+                              size_t expected)
 {
     return bnn_report(problem, status, name, BNN_NEVER, NULL, 0, what, (int64_t)found, (int64_t)expected);
 }
 
 /* The start of both entry points: check the arguments and the header. */
-static bnn_status begin(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
-                        struct bnn_model *proto, struct bnn_header *h, bnn_problem *problem)
+static bnn_status begin(const struct bnn_source *s, struct bnn_model *proto, struct bnn_header *h)
 {
-    if (problem != NULL)
-        memset(problem, 0, sizeof *problem);
-    if (file == NULL)
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "file", "given (1: yes)", 0, 1);
-    if (kernels == NULL)
-        return argument_error(problem, BNN_ERROR_KERNELS, "kernels", "given (1: yes)", 0, 1);
-    if (!aligned(file)) {
-        return argument_error(problem, BNN_ERROR_MEMORY, "file", "bytes past an aligned address",
-                              (uintptr_t)file % BNN_ALIGNMENT, 0);
+    if (s->problem != NULL)
+        memset(s->problem, 0, sizeof *s->problem);
+    if (s->file == NULL)
+        return bnn_argument_error(s->problem, BNN_ERROR_ARGUMENT, "file", "given (1: yes)", 0, 1);
+    if (s->kernels == NULL)
+        return bnn_argument_error(s->problem, BNN_ERROR_KERNELS, "kernels", "given (1: yes)", 0, 1);
+    if (!aligned(s->file)) {
+        return bnn_argument_error(s->problem, BNN_ERROR_MEMORY, "file", "bytes past an aligned address",
+                                  (uintptr_t)s->file % BNN_ALIGNMENT, 0);
     }
-    bnn_status status = bnn_read_header(file, size, h, problem);
+    bnn_status status = bnn_read_header(s->file, s->size, h, s->problem);
     if (status != BNN_OK)
         return status;
-    h->limits = limits != NULL ? *limits : (bnn_limits){0, 0};
+    h->rows = s->rows;
+    h->row_count = s->row_count;
+    h->limits = s->limits != NULL ? *s->limits : (bnn_limits){0, 0};
     h->most = h->limits.max_bytes;
     if (h->most == 0)
-        h->most = bnn_plus(BNN_OPENED_BYTES, bnn_times(BNN_OPENED_TIMES, size));
+        h->most = bnn_plus(BNN_OPENED_BYTES, bnn_times(BNN_OPENED_TIMES, s->size));
     memset(proto, 0, sizeof *proto);
-    proto->file = file;
-    proto->file_size = size;
-    bnn_kernels_complete(kernels, &proto->kernels);
+    proto->file = s->file;
+    proto->file_size = s->size;
+    proto->kernels = *s->kernels;
     proto->tensor_count = h->tensor_count;
     proto->op_count = h->op_count;
     proto->input_count = h->input_count;
@@ -202,32 +202,25 @@ static bnn_status begin(const void *file, size_t size, const bnn_kernels *kernel
 
 /* A contradictory file is usually damaged: if so, report the checksum instead.  Errors of the signature, the version
  * and the length remain, because the first bytes alone show them. */
-static bnn_status blame(const unsigned char *file, size_t size, bnn_status status, bnn_problem *problem)
+static bnn_status blame(const struct bnn_source *s, bnn_status status)
 {
     if ((status == BNN_ERROR_FORMAT || status == BNN_ERROR_LIMIT || status == BNN_ERROR_OPCODE) &&
-        !bnn_checksum_matches(file, size, problem)) {
+        !bnn_checksum_matches(s->file, s->size, s->problem)) {
         return BNN_ERROR_CHECKSUM;
     }
     return status;
 }
 
-bnn_status bnn_model_size_within(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
-                                 size_t *bytes, bnn_problem *problem)
+bnn_status bnn_measure_model(const struct bnn_source *source, size_t *bytes)
 {
     struct bnn_model proto;
     struct bnn_header h;
     if (bytes == NULL)
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "bytes", "given (1: yes)", 0, 1);
-    bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
+        return bnn_argument_error(source->problem, BNN_ERROR_ARGUMENT, "bytes", "given (1: yes)", 0, 1);
+    bnn_status status = begin(source, &proto, &h);
     if (status == BNN_OK)
-        status = measure(&proto, &h, bytes, problem);
-    return blame(file, size, status, problem);
-}
-
-bnn_status bnn_model_size(const void *file, size_t size, const bnn_kernels *kernels, size_t *bytes,
-                          bnn_problem *problem)
-{
-    return bnn_model_size_within(file, size, kernels, NULL, bytes, problem);
+        status = measure(&proto, &h, bytes, source->problem);
+    return blame(source, status);
 }
 
 /* The memory of a context for one image and one worker, in addition to the `opened` bytes of the model. */
@@ -284,36 +277,30 @@ static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h
     return BNN_OK;
 }
 
-bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
-                                 void *memory, size_t memory_size, bnn_model **model, bnn_problem *problem)
+bnn_status bnn_open_model(const struct bnn_source *source, void *memory, size_t memory_size, bnn_model **model)
 {
+    bnn_problem *problem = source->problem;
     struct bnn_model proto;
     struct bnn_header h;
     if (model == NULL)
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "model", "given (1: yes)", 0, 1);
+        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, "model", "given (1: yes)", 0, 1);
     *model = NULL;
-    bnn_status status = begin(file, size, kernels, limits, &proto, &h, problem);
+    bnn_status status = begin(source, &proto, &h);
     if (status != BNN_OK)
-        return blame(file, size, status, problem);
-    if (!bnn_checksum_matches(file, size, problem))
+        return blame(source, status);
+    if (!bnn_checksum_matches(source->file, source->size, problem))
         return BNN_ERROR_CHECKSUM;
     size_t bytes;
     status = measure(&proto, &h, &bytes, problem);
     if (status != BNN_OK)
         return status;
     if (memory == NULL)
-        return argument_error(problem, BNN_ERROR_ARGUMENT, "memory", "given (1: yes)", 0, 1);
+        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, "memory", "given (1: yes)", 0, 1);
     if (!aligned(memory)) {
-        return argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes past an aligned address",
-                              (uintptr_t)memory % BNN_ALIGNMENT, 0);
+        return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes past an aligned address",
+                                  (uintptr_t)memory % BNN_ALIGNMENT, 0);
     }
     if (memory_size < bytes)
-        return argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes (at least)", memory_size, bytes);
+        return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes (at least)", memory_size, bytes);
     return fill(&proto, &h, memory, model, problem);
-}
-
-bnn_status bnn_model_open(const void *file, size_t size, const bnn_kernels *kernels, void *memory, size_t memory_size,
-                          bnn_model **model, bnn_problem *problem)
-{
-    return bnn_model_open_within(file, size, kernels, NULL, memory, memory_size, model, problem);
 }

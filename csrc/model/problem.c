@@ -64,6 +64,24 @@ bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind,
     return status;
 }
 
+bnn_status bnn_lack_op(bnn_problem *problem, const struct bnn_op *op, uint32_t number, uint32_t opcode)
+{
+#define BNN_NAME(opcode, name, ...) #name "\0"
+    static const char names[] = BNN_OP_LIST(BNN_NAME); /* in the order of opcodes, which begin with 1 */
+#undef BNN_NAME
+    char what[64];
+    struct text t = {what, what + sizeof what - 1};
+    const char *name = names;
+    if (problem == NULL)
+        return BNN_ERROR_OPCODE;
+    for (uint32_t i = 1; i < opcode; i++)
+        name += length_of(name) + 1;
+    put(&t, "table of ops without ", length_of("table of ops without "));
+    put(&t, name, length_of(name));
+    *t.at = 0;
+    return bnn_op_error(problem, op, number, BNN_ERROR_OPCODE, what, 0, opcode);
+}
+
 bnn_status bnn_tensor_error(bnn_problem *problem, const struct bnn_tensor *t, uint32_t number, bnn_status status,
                             const char *what, uint64_t found, uint64_t expected)
 {

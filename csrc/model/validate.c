@@ -265,12 +265,23 @@ bnn_status bnn_read_tensor(const unsigned char *file, const struct bnn_header *h
 BNN_OP_LIST(BNN_ATTRS_ASSERT)
 #undef BNN_ATTRS_ASSERT
 
-/* By opcode; 0 is none. */
-#define BNN_ROW_OF(opcode, name, ...) [opcode] = &bnn_op_row_##name,
-static const struct bnn_op_row *const rows[] = {BNN_OP_LIST(BNN_ROW_OF)};
-#undef BNN_ROW_OF
+/* Opcodes are counted from 1 on. */
+#define BNN_PLACE(opcode, name, ...) PLACE_##name,
+enum { PLACE_NONE, BNN_OP_LIST(BNN_PLACE) PLACE_END };
+#undef BNN_PLACE
+#define BNN_PLACE_ASSERT(opcode, name, ...) _Static_assert(PLACE_##name == (opcode), "opcodes have no gaps");
+BNN_OP_LIST(BNN_PLACE_ASSERT)
+#undef BNN_PLACE_ASSERT
 
-enum { LAST_OPCODE = sizeof rows / sizeof *rows - 1 };
+enum { LAST_OPCODE = PLACE_END - 1 };
+
+static const struct bnn_op_row *find_row(const struct bnn_header *h, uint32_t opcode)
+{
+    for (size_t i = 0; i < h->row_count; i++)
+        if (h->rows[i]->opcode == opcode)
+            return h->rows[i];
+    return NULL;
+}
 
 bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, uint32_t number, size_t *offset,
                        struct bnn_op *op, bnn_problem *problem)
@@ -285,8 +296,10 @@ bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, ui
     s->name_length = op->layer_length;
     BNN_TRY(read_string(file, h, record + 24, "end of the note", s, &op->note, &op->note_length));
     uint32_t opcode = bnn_load32(record), bytes = bnn_load32(record + 4), inputs = bnn_load32(record + 8);
-    op->row = opcode <= LAST_OPCODE ? rows[opcode] : NULL;
-    WANT(op->row != NULL, BNN_ERROR_OPCODE, "opcode (1 to the last one known)", opcode, LAST_OPCODE);
+    WANT(opcode - 1 < LAST_OPCODE, BNN_ERROR_OPCODE, "opcode (1 to the last one known)", opcode, LAST_OPCODE);
+    op->row = find_row(h, opcode);
+    if (op->row == NULL)
+        return bnn_lack_op(problem, op, number, opcode);
     WANT(inputs >= 1, BNN_ERROR_FORMAT, "number of inputs", inputs, 1);
     WANT(inputs <= BNN_MAX_INPUTS, BNN_ERROR_LIMIT, "number of inputs (at most)", inputs, BNN_MAX_INPUTS);
     uint32_t wanted = (BNN_OP_BYTES + 4 * inputs + 4 * op->row->words + 7) / 8 * 8;

@@ -34,9 +34,30 @@ struct bnn_header {
     uint32_t tensor_count, op_count, input_count, output_count;
     size_t tensors, ops, ops_size, strings, strings_size, data, data_size;
     size_t arena;
-    uint64_t most;     /* limit on the bytes of the opened model, and of the constants read for it */
-    bnn_limits limits; /* as given, or zeros */
+    /* What is not in the file: */
+    uint64_t most;                        /* limit on the bytes of the opened model, and of the constants read for it */
+    bnn_limits limits;                    /* as given, or zeros */
+    const struct bnn_op_row *const *rows; /* the ops that there are */
+    size_t row_count;
 };
+
+/* What a model is opened from, and with. */
+struct bnn_source {
+    const void *file;
+    size_t size;
+    const struct bnn_op_row *const *rows;
+    size_t row_count;
+    const struct bnn_kernels *kernels; /* complete, as far as can be; NULL: none are given */
+    const bnn_limits *limits;          /* or NULL */
+    bnn_problem *problem;              /* or NULL */
+};
+
+/* What bnn_model_size and bnn_model_open promise, with these. */
+bnn_status bnn_measure_model(const struct bnn_source *source, size_t *bytes);
+bnn_status bnn_open_model(const struct bnn_source *source, void *memory, size_t memory_size, bnn_model **model);
+/* An argument of an entry point cannot be used. */
+bnn_status bnn_argument_error(bnn_problem *problem, bnn_status status, const char *name, const char *what, size_t found,
+                              size_t expected);
 
 /* crc: 0, or the result for the preceding bytes. */
 uint32_t bnn_crc32(uint32_t crc, const void *data, size_t size);
@@ -80,6 +101,8 @@ static inline int64_t bnn_shown(uint64_t v)
  * status. */
 bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind, uint32_t number, const char *name,
                       size_t name_length, const char *what, int64_t found, int64_t expected);
+/* The same of an op that the runtime has and the table of ops lacks. */
+bnn_status bnn_lack_op(bnn_problem *problem, const struct bnn_op *op, uint32_t number, uint32_t opcode);
 /* The same of a tensor or an op. */
 bnn_status bnn_tensor_error(bnn_problem *problem, const struct bnn_tensor *t, uint32_t number, bnn_status status,
                             const char *what, uint64_t found, uint64_t expected);

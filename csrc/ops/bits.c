@@ -10,8 +10,10 @@
  * had a multiplication by zero. */
 static bnn_status prepare_binarize(struct bnn_prepare *p, struct bnn_op *op)
 {
+    BNN_CHECK_KERNELS(p->model->kernels.binarize != NULL);
     if (op->input_count == 1)
         return bnn_check_unary(p, op, BNN_F32, BNN_B1);
+    BNN_CHECK_KERNELS(p->model->kernels.binarize_at != NULL);
     BNN_TRY(bnn_check_types(p, op, 3, BNN_F32, BNN_B1));
     uint32_t channels = bnn_op_input(p->model, op, 0)->c;
     BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_F32, channels, "number of thresholds"));
@@ -115,6 +117,7 @@ static bnn_status prepare_levels(struct bnn_prepare *p, struct bnn_op *op)
     BNN_TRY(bnn_check_types(p, op, 2, BNN_F32, BNN_B1));
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *thresholds = bnn_op_input(p->model, op, 1);
     BNN_TRY(check_thresholds(p, op, thresholds));
+    BNN_CHECK_KERNELS(p->model->kernels.binarize_at != NULL);
     size_t words = (in->c + 31u) / 32;
     struct levels l = {.steps = thresholds->c, .planes = bnn_bit_length(thresholds->c)};
     BNN_TRY(bnn_check_output(p, op, in->rank, in->h, in->w, (uint64_t)l.planes * words * 32));

@@ -13,6 +13,13 @@
             return bnn_fail(p, op, BNN_ERROR_FORMAT, what, (int64_t)(found), (int64_t)(expected)); \
     } while (0)
 
+/* The same unless the model has the kernels that the op needs. */
+#define BNN_CHECK_KERNELS(found)                                                                              \
+    do {                                                                                                      \
+        if (!(found))                                                                                         \
+            return bnn_fail(p, op, BNN_ERROR_KERNELS, "kernels for it in the families given (1: yes)", 0, 1); \
+    } while (0)
+
 static inline const struct bnn_tensor *bnn_op_output(const struct bnn_model *m, const struct bnn_op *op)
 {
     return &m->tensors[op->output];

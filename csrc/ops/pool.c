@@ -104,6 +104,7 @@ static bnn_status prepare_max(struct bnn_prepare *p, struct bnn_op *op)
         BNN_TRY(bnn_check_dtype(p, op, in, BNN_B1, "dtype of the input with a mask"));
         BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_B1, in->c, "channels of the mask"));
     }
+    BNN_CHECK_KERNELS(in->dtype != BNN_F32 || p->model->kernels.max_row != NULL);
     if (in->dtype == BNN_F32)
         op->scratch = (size_t)in->w * in->c * sizeof(float); /* part of an image, whose size was checked */
     return check_windows(p, op);

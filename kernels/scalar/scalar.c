@@ -226,22 +226,23 @@ static void halve(int16_t *m, const float *accumulators, const int32_t *threshol
     }
 }
 
-const struct bnn_kernels bnn_kernels_scalar = {
-    .name = "scalar",
-    .features = 0,
-    .binary = {.pixels = 1,
-               .lanes = LANES,
-               .expansion = 1,
-               .pack = pack_binary,
-               .bits = binary_bits,
-               .values = binary_values},
-    .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise},
-    .bytes = {.pixels = 1, .lanes = LANES, .taps = 1, .pack = pack_bytes, .values = byte_values},
-    .binarize = binarize,
-    .binarize_at = binarize_at,
-    .max_row = max_row,
-    .add_rows = add_rows,
-    .add_floats = add_floats,
-    .crossed = crossed,
-    .halve = halve,
-};
+/* The family, and parts of it: a linker keeps the functions of those that a program names. */
+#define BINARY                      \
+    .binary = {.pixels = 1,         \
+               .lanes = LANES,      \
+               .expansion = 1,      \
+               .pack = pack_binary, \
+               .bits = binary_bits, \
+               .values = binary_values}
+#define BYTES .bytes = {.pixels = 1, .lanes = LANES, .taps = 1, .pack = pack_bytes, .values = byte_values}
+#define FLOATS \
+    .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise}
+#define ROWS .binarize = binarize, .binarize_at = binarize_at, .max_row = max_row
+#define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
+
+const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, BYTES, FLOATS, ROWS, EVENTS};
+const struct bnn_kernels bnn_kernels_scalar_binary = {.name = "scalar", BINARY};
+const struct bnn_kernels bnn_kernels_scalar_bytes = {.name = "scalar", BYTES};
+const struct bnn_kernels bnn_kernels_scalar_floats = {.name = "scalar", FLOATS};
+const struct bnn_kernels bnn_kernels_scalar_rows = {.name = "scalar", ROWS};
+const struct bnn_kernels bnn_kernels_scalar_events = {.name = "scalar", EVENTS};

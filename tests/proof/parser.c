@@ -18,9 +18,14 @@ size_t nondet_size(void);
 uint32_t nondet_number(void);
 
 /* What prepare functions do is not part of it: an op's row says only how many words of attributes it has. */
-#define BNN_STUB_ROW(opcode, name, attrs, number, ...) const struct bnn_op_row bnn_op_row_##name = {.words = (number)};
+#define BNN_STUB_ROW(code, name, attrs, number, ...) \
+    const struct bnn_op_row bnn_op_row_##name = {.opcode = (code), .words = (number)};
 BNN_OP_LIST(BNN_STUB_ROW)
 #undef BNN_STUB_ROW
+
+#define BNN_STUB(code, name, ...) &bnn_op_row_##name,
+static const struct bnn_op_row *const rows[] = {BNN_OP_LIST(BNN_STUB)};
+#undef BNN_STUB
 
 static void header_holds(const struct bnn_header *h, size_t size)
 {
@@ -134,6 +139,9 @@ int main(void)
     /* Any place where a record may begin: the first one's, and, by what is proven here, that after any other. */
     size_t begin = nondet_size(), offset = begin;
     uint32_t number = nondet_number();
+    h.rows = rows;
+    h.row_count = nondet_size(); /* a program has some of them */
+    __CPROVER_assume(h.row_count <= sizeof rows / sizeof *rows);
     __CPROVER_assume(begin >= h.ops && begin <= h.ops + h.ops_size && begin % 8 == 0 && number < h.op_count);
     if (bnn_read_op(file, &h, number, &offset, &op, NULL) == BNN_OK)
         op_holds(file, &h, &op, begin, offset, number);

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ import op_graphs
 from bnn._native import ffi, lib
 from bnn.file.write import encode
 from bnn.ir.graph import DType
-from bnn.ir.ops import ConvAttrs, input_node, make
+from bnn.ir.ops import OPS, ConvAttrs, input_node, make
 from op_cases import CASES
 from opened import KERNELS, NULL, Opened, no_arena
-from raw_model import ARENA, B1, F32, I8, INPUT, OUTPUT, STATUSES, U8, Answer, Net, Op, Tensor, aligned, answer
+from raw_model import ARENA, B1, F32, I8, INPUT, OUTPUT, STATUSES, U8, Answer, Net, Op, Tensor, aligned, answer, buffer
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE_MAX = 2**64 - 1
@@ -101,6 +101,110 @@ class TestModels:
 
 
 STATUS = {name: value for value, name in STATUSES.items()}
+
+
+class Selected:
+    """A bnn_selection with what it points to."""
+
+    def __init__(self, ops: Sequence[Any], kernels: Sequence[Any] = (KERNELS,)) -> None:
+        self.ops = ffi.new("bnn_op_row *[]", list(ops))
+        self.kernels = ffi.new("bnn_kernels *[]", list(kernels))
+        fields = {"ops": self.ops, "op_count": len(ops), "kernels": self.kernels, "kernel_count": len(kernels)}
+        self.selection = ffi.new("bnn_selection *", fields)
+
+    def open(self, data: bytes) -> tuple[Answer, Any]:
+        """The answer of opening a file, and the memory with the model."""
+        file, size, model = buffer(data), ffi.new("size_t *"), ffi.new("bnn_model **")
+        problem = ffi.new("bnn_problem *")
+        arguments = (file, len(data), self.selection, NULL)
+        found = answer(lib.bnn_model_size_selected(*arguments, size, problem), problem)
+        memory = aligned(size[0]) if found.status == "OK" else NULL
+        same = answer(lib.bnn_model_open_selected(*arguments, memory, size[0], model, problem), problem)
+        assert same == found and (model[0] != NULL) == (found.status == "OK")
+        return found, (model[0], memory, file)
+
+
+def op_rows() -> dict[str, Any]:
+    rows: list[Any] = []
+    while (row := lib.bnn_op_list(len(rows))) != NULL:
+        rows.append(row)
+    return {ffi.string(lib.bnn_op_name(row)).decode(): row for row in rows}
+
+
+class TestSelections:
+    def test_the_list_has_every_op_in_the_order_of_their_numbers(self) -> None:
+        opcodes = {op.name: op.opcode for op in OPS.values() if op.opcode is not None}
+        assert list(op_rows()) == sorted(opcodes, key=lambda name: opcodes[name])
+        assert lib.bnn_op_list(SIZE_MAX) == NULL
+
+    def test_null(self, opened: Opened) -> None:
+        problem, size, model = ffi.new("bnn_problem *"), ffi.new("size_t *"), ffi.new("bnn_model **")
+        expected = Answer("ARGUMENT", "selection: given (1: yes)", 0, 1)
+        arguments = (opened.file, len(opened.data), NULL, NULL)
+        assert answer(lib.bnn_model_size_selected(*arguments, size, problem), problem) == expected
+        model[0] = opened.model
+        status = lib.bnn_model_open_selected(*arguments, opened.memory, opened.size, model, problem)
+        assert answer(status, problem) == expected and model[0] == NULL
+        status = lib.bnn_model_open_selected(*arguments, opened.memory, opened.size, NULL, problem)
+        assert answer(status, problem) == expected
+        selected = Selected(list(op_rows().values()))
+        status = lib.bnn_model_open_selected(
+            opened.file, len(opened.data), selected.selection, NULL, opened.memory, opened.size, NULL, problem
+        )
+        assert answer(status, problem) == Answer("ARGUMENT", "model: given (1: yes)", 0, 1)
+
+    @pytest.mark.parametrize("name", sorted(CASES.keys() - {"threshold on floats"}))  # which is no valid file
+    def test_an_op_that_is_not_selected_is_named(self, name: str) -> None:
+        """Every op in a file of its own: with the ops of the file it opens, whatever their order; without one, not."""
+        number, data = CASES[name]().file()
+        rows, model = op_rows(), Opened(data).model
+        info = ffi.new("bnn_op_info *")
+        used: list[str] = []
+        for i in range(lib.bnn_op_count(model)):
+            lib.bnn_get_op(model, i, info)
+            used.append(ffi.string(info.op).decode())
+        op = used[number]
+        needed = sorted(set(used), reverse=True)
+        assert Selected([rows[n] for n in needed]).open(data)[0].status == "OK"
+        found, _ = Selected([row for n, row in rows.items() if n != op]).open(data)
+        first = used.index(op)
+        layer = " (it)" if first == number else ""
+        opcode = OPS[op].opcode
+        assert found == Answer("OPCODE", f"op {first}{layer}: table of ops without {op}", 0, opcode)
+        none, size = Selected([]), ffi.new("size_t *")
+        assert none.open(data)[0].status == "OPCODE"
+        status = lib.bnn_model_size_selected(buffer(data), len(data), none.selection, NULL, size, NULL)
+        assert status == lib.BNN_ERROR_OPCODE
+
+    def test_a_damaged_file_is_called_damaged(self) -> None:
+        data = bytearray(network())
+        data[-1] ^= 1
+        assert Selected([]).open(bytes(data))[0].status == "CHECKSUM"
+
+    @pytest.mark.parametrize("name", ["conv2d", "bconv2d", "iconv2d", "binarize", "binarize_levels", "max_pool"])
+    def test_kernels_that_no_family_has(self, name: str) -> None:
+        _, data = CASES[name]().file()
+        rows = list(op_rows().values())
+        found, _ = Selected(rows, []).open(data)
+        kernels = "kernels for it in the families given (1: yes)"
+        assert found.status == "KERNELS" and found.what.endswith(f": {kernels}") and found.what.startswith("op ")
+        assert (found.found, found.expected) == (0, 1)
+        assert Selected(rows, [KERNELS, lib.bnn_kernels_select(b"scalar")]).open(data)[0].status == "OK"
+
+    def test_ops_without_kernels_run_and_the_event_engine_refuses(self) -> None:
+        found, (model, *_) = Selected([op_rows()["copy"]], []).open(no_arena())
+        assert found.status == "OK"
+        problem, size, context = ffi.new("bnn_problem *"), ffi.new("size_t *"), ffi.new("bnn_context **")
+        assert lib.bnn_context_size(model, 1, 1, size) == lib.BNN_OK
+        room = aligned(size[0])
+        assert lib.bnn_context_create(model, 1, 1, room, size[0], context) == lib.BNN_OK
+        value, result = ffi.new("float[]", [0.5]), ffi.new("float[1]")
+        assert lib.bnn_run(context[0], ffi.new("void *[]", [value]), ffi.new("float *[]", [result]), 1) == lib.BNN_OK
+        assert result[0] == 0.5
+        expected = Answer("KERNELS", "engine: kernels for it in the families given (1: yes)", 0, 1)
+        assert answer(lib.bnn_events_size(model, size, problem), problem) == expected
+        engine = ffi.new("bnn_events **")
+        assert lib.bnn_events_create(model, room, 64, engine, NULL) == lib.BNN_ERROR_KERNELS
 
 
 def test_every_status_has_a_text() -> None:

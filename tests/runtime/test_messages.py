@@ -15,7 +15,7 @@ TESTS = [Path(__file__).with_name(f"test_{name}.py") for name in ("corruptions",
 SOURCES = [path for path in sources("core") if not path.startswith("csrc/events/")]
 CALLS = r"(?:WANT|CHECK|bnn_fail|bnn_report|\w+_error|read_string|bnn_check_dtype|bnn_check_operand)\("
 # What a text begins with, before the name and the number.
-KINDS = {"header", "tensor", "op", "input", "output", "file", "kernels", "memory", "model", "bytes"}
+KINDS = {"header", "tensor", "op", "input", "output", "file", "kernels", "memory", "model", "bytes", "selection"}
 # What cannot happen where size_t has 64 bits.
 ELSEWHERE = {"csrc/ops/batch.c": {"channels"}, "csrc/model/model.c": {"bytes it needs in memory overflow (1: yes)"}}
 

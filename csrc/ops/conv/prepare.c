@@ -171,8 +171,12 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     struct bnn_conv conv = {.length = 0};
     BNN_TRY(bnn_conv_check(p, op, &conv.shape));
     const struct bnn_kernels *kernels = &p->model->kernels;
-    struct bnn_conv *kept = bnn_reserve(p, 1, sizeof *kept);
     const struct bnn_conv_shape *s = &conv.shape;
+    bnn_tile_kernel *needed = s->binary  ? kernels->binary.values
+                              : s->bytes ? kernels->bytes.values
+                                         : kernels->floats.values;
+    BNN_CHECK_KERNELS(needed != NULL);
+    struct bnn_conv *kept = bnn_reserve(p, 1, sizeof *kept);
     conv.pixels = s->binary ? kernels->binary.pixels : s->bytes ? kernels->bytes.pixels : kernels->floats.pixels;
     conv.lanes = s->binary ? kernels->binary.lanes : s->bytes ? kernels->bytes.lanes : kernels->floats.lanes;
     conv.padded = (s->outputs + conv.lanes - 1) / conv.lanes * conv.lanes;

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program that opens models with selected ops and kernels contains those and no others, and gets the same results."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnn.ir.ops import OPS
+from bnn.runtime import Model
+from bnn.runtime.build import INCLUDE_FLAGS, sources
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGITS = ROOT / "tests/events/digits.bnn"
+SOURCE = ROOT / "tests/runtime/selected.c"
+SELECTED = {"copy", "conv2d", "bconv2d", "max_pool", "reshape", "softmax"}
+PARTS = {"_binary", "_floats"}
+FLAGS = ("-std=c11", "-Os", "-ffp-contract=off", "-ffunction-sections", "-fdata-sections", *INCLUDE_FLAGS)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A compiler, its tools' prefix, and the flags of a program."""
+
+    compiler: str
+    tools: str = ""
+    flags: tuple[str, ...] = ()
+    link: tuple[str, ...] = ()
+
+
+HOST = Target("cc")
+CORTEX_M4 = Target(
+    "arm-none-eabi-gcc",
+    "arm-none-eabi-",
+    ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
+    ("--specs=nano.specs", "--specs=nosys.specs", "-Wl,--no-warnings"),
+)
+
+
+def call(*command: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)[:300]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def array(kind: str, name: str, values: Iterable[object]) -> str:
+    return f"const _Alignas(64) {kind} {name}[] = {{{', '.join(map(str, values))}}};\n"
+
+
+def embedded(image: np.ndarray, answer: np.ndarray) -> str:
+    """The model, an image and its answer as C."""
+    file = DIGITS.read_bytes()
+    numbers = {"image": image.ravel(), "answer": answer.ravel()}
+    return (
+        "#include <stddef.h>\n"
+        + array("unsigned char", "model_file", file)
+        + f"const size_t model_size = {len(file)};\n"
+        + "".join(array("float", name, (f"{float(v).hex()}f" for v in values)) for name, values in numbers.items())
+    )
+
+
+def programs(target: Target, folder: Path, image: np.ndarray, answer: np.ndarray) -> tuple[Path, Path]:
+    """(with the selection, with every op)"""
+    data = folder / "data.c"
+    data.write_text(embedded(image, answer))
+    flags = (*FLAGS, *target.flags)
+    objects = []
+    for source in [*sources("core", "kernels"), str(data)]:
+        objects.append(str(folder / (source.replace("/", "_") + ".o")))
+        call(target.compiler, *flags, "-c", source, "-o", objects[-1])
+    made = folder / "selected", folder / "every"
+    for program, define in zip(made, ((), ("-DEVERY_OP",)), strict=True):
+        link = ("-Wl,--gc-sections", *target.link, "-lm", "-o", str(program))
+        call(target.compiler, *flags, *define, str(SOURCE), *objects, *link)
+    return made
+
+
+def symbols(target: Target, program: Path) -> set[str]:
+    return {line.split()[-1] for line in call(f"{target.tools}nm", str(program)).splitlines()}
+
+
+def named(found: set[str], prefix: str) -> set[str]:
+    return {name.removeprefix(prefix) for name in found if name.startswith(prefix)}
+
+
+@pytest.mark.parametrize("target", [HOST, CORTEX_M4], ids=["host", "cortex-m4"])
+def test_a_program_has_what_it_selects(target: Target, tmp_path: Path) -> None:
+    if shutil.which(target.compiler) is None:
+        pytest.skip(f"{target.compiler} is not installed; on Debian: gcc-arm-none-eabi and libnewlib-arm-none-eabi")
+    image = np.random.default_rng(1).integers(0, 17, (1, 8, 8, 1)).astype(np.float32) / 16
+    answer = Model.from_bytes(DIGITS.read_bytes(), kernels="scalar")(image)
+    selected, every = programs(target, tmp_path, image, answer)
+
+    found, control = symbols(target, selected), symbols(target, every)
+    ops = {op.name for op in OPS.values() if op.opcode is not None}
+    assert named(found, "bnn_op_row_") == SELECTED and named(control, "bnn_op_row_") == ops
+    assert named(found, "bnn_kernels_scalar") == PARTS and "" in named(control, "bnn_kernels_scalar")
+    # Parts of other ops, of other kernels, and of the list of all families.
+    others = {"levels_row", "gather_row", "run_sum", "byte_values", "add_rows", "bnn_kernel_families"}
+    assert not found & others and control >= others
+    assert not named(found | control, "bnn_events_")
+    if target is HOST:
+        for program in (selected, every):
+            assert subprocess.run([program], timeout=60).returncode == 0
