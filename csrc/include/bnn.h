@@ -127,7 +127,9 @@ bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernel
  * kernels: families, the best first.  What a family lacks comes from the next one that has it; families that this
  *     processor cannot run are passed over.  BNN_ERROR_KERNELS: an op needs kernels that no family has; the problem
  *     names the layer.
- * The lists are read only during the call; results are those of any other selection.  limits: NULL for the defaults. */
+ * The lists are read only during the call; results are those of any other selection.  limits: NULL for the defaults.
+ *
+ * Define BNN_SMALL when compiling the runtime, and checksums take 64 bytes of tables instead of 8 KiB, and more time. */
 typedef struct bnn_selection {
     const bnn_op_row *const *ops;
     size_t op_count;

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +36,12 @@ class Target:
     link: tuple[str, ...] = ()
 
 
-HOST = Target("cc")
+SMALL = ("-DBNN_SMALL",)
+HOST = Target("cc", flags=SMALL)
 CORTEX_M4 = Target(
     "arm-none-eabi-gcc",
     "arm-none-eabi-",
-    ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
+    ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", *SMALL),
     ("--specs=nano.specs", "--specs=nosys.specs", "-Wl,--no-warnings"),
 )
 
@@ -108,3 +111,14 @@ def test_a_program_has_what_it_selects(target: Target, tmp_path: Path) -> None:
     if target is HOST:
         for program in (selected, every):
             assert subprocess.run([program], timeout=60).returncode == 0
+
+
+def test_the_small_checksum_is_the_same(tmp_path: Path, rng: np.random.Generator) -> None:
+    library = tmp_path / "crc.so"
+    call("cc", *FLAGS, *SMALL, "-fPIC", "-shared", "csrc/model/crc32.c", "-o", str(library))
+    crc = ctypes.CDLL(str(library)).bnn_crc32
+    crc.restype, crc.argtypes = ctypes.c_uint32, (ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t)
+    for size in [*range(20), *rng.integers(20, 5000, 50).tolist()]:
+        data = rng.bytes(size)
+        cut = int(rng.integers(size + 1))
+        assert crc(0, data, size) == crc(crc(0, data[:cut], cut), data[cut:], size - cut) == zlib.crc32(data)
