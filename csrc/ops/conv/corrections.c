@@ -4,33 +4,43 @@
 #include "bits.h"
 #include "ops/conv/conv.h"
 
+static int32_t sign(const uint32_t *words, size_t i)
+{
+    return (words[i / 32] >> i % 32 & 1) != 0 ? 1 : -1;
+}
+
 /* What a tap adds to a correction.  Bits: its set bits.  Bytes: its weights times the channels' zeros. */
-static double sum_tap(const struct bnn_conv_shape *s, const float *zeros, const uint32_t *words)
+static float sum_tap(const struct bnn_conv_shape *s, const float *zeros, const uint32_t *words)
 {
     if (!s->bytes) {
         uint32_t set = 0;
         for (uint32_t i = 0; i < s->w->words; i++)
             set += bnn_popcount(words[i]);
-        return set;
+        return (float)set;
     }
-    double sum = 0.0; /* for two planes, twice the tap's contribution, which a float may not hold */
-    for (uint32_t i = 0; i < s->w->c; i++)
-        sum += words[i / 32] >> i % 32 & 1 ? zeros[i % s->x->c] : -zeros[i % s->x->c];
-    return sum / s->sign_planes;
+    size_t channels = s->x->c;
+    float sum = 0.0f;
+    for (size_t i = 0; i < channels; i++) {
+        int32_t weight = sign(words, i);
+        if (s->sign_planes == 2)
+            weight = (weight + sign(words, i + channels)) / 2;
+        sum += (float)weight * zeros[i];
+    }
+    return sum;
 }
 
 /* A filter's taps, summed from the first: sums[y * (kernel width + 1) + x] over rows < y and columns < x.  They are
  * exact, like the sums of products. */
-static void sum_taps(const struct bnn_conv_shape *s, const float *zeros, uint32_t filter, double *sums)
+static void sum_taps(const struct bnn_conv_shape *s, const float *zeros, uint32_t filter, float *sums)
 {
     const struct bnn_tensor *w = s->w;
     const uint32_t *words = (const uint32_t *)w->data + (size_t)filter * w->image;
     size_t width = (size_t)w->w + 1;
     for (size_t x = 0; x < width; x++)
-        sums[x] = 0.0;
+        sums[x] = 0.0f;
     for (size_t y = 1; y <= w->h; y++) {
-        double row = 0.0;
-        sums[y * width] = 0.0;
+        float row = 0.0f;
+        sums[y * width] = 0.0f;
         for (size_t x = 1; x < width; x++, words += w->words) {
             row += sum_tap(s, zeros, words);
             sums[y * width + x] = sums[(y - 1) * width + x] + row;
@@ -39,32 +49,34 @@ static void sum_taps(const struct bnn_conv_shape *s, const float *zeros, uint32_
 }
 
 /* The sum of some rows and columns of taps. */
-static double part(const struct bnn_conv_shape *s, const double *sums, struct bnn_conv_range rows,
-                   struct bnn_conv_range columns)
+static float part(const struct bnn_conv_shape *s, const float *sums, struct bnn_conv_range rows,
+                  struct bnn_conv_range columns)
 {
     size_t width = (size_t)s->w->w + 1;
-    const double *above = sums + rows.begin * width, *below = sums + rows.end * width;
+    const float *above = sums + rows.begin * width, *below = sums + rows.end * width;
     return below[columns.end] - below[columns.begin] - (above[columns.end] - above[columns.begin]);
 }
 
 /* Of a filter where these taps are inside the image. */
-static float correction(const struct bnn_conv_shape *s, const double *sums, struct bnn_conv_range rows,
+static float correction(const struct bnn_conv_shape *s, const float *sums, struct bnn_conv_range rows,
                         struct bnn_conv_range columns)
 {
     const struct bnn_conv_range all_rows = {0, s->w->h}, all_columns = {0, s->w->w};
-    double inside = part(s, sums, rows, columns);
+    float inside_sum = part(s, sums, rows, columns);
     if (s->bytes)
-        return (float)(0.0 - inside);
-    double all = part(s, sums, all_rows, all_columns), read = part(s, sums, rows, all_columns);
-    double products = (double)(s->w->h * s->w->w * s->w->c);
-    double inside_products = (double)((rows.end - rows.begin) * (columns.end - columns.begin) * s->w->c);
-    double outside = 2 * (all - inside) - (products - inside_products);
+        return 0.0f - inside_sum;
+    /* Numbers of bits, below 2^24. */
+    int32_t inside = (int32_t)inside_sum, all = (int32_t)part(s, sums, all_rows, all_columns);
+    int32_t read = (int32_t)part(s, sums, rows, all_columns);
+    int32_t products = (int32_t)(s->w->h * s->w->w * s->w->c);
+    int32_t inside_products = (int32_t)((rows.end - rows.begin) * (columns.end - columns.begin) * s->w->c);
+    int32_t outside = 2 * (all - inside) - (products - inside_products);
     return (float)(inside_products + 2 * (read - inside) + s->attrs->pad_value * outside);
 }
 
 /* sums: memory for (kernel height + 1) * (kernel width + 1). */
 static void fill_corrections(const struct bnn_conv *conv, const float *zeros, const struct bnn_conv_range *columns,
-                             float *corrections, double *sums)
+                             float *corrections, float *sums)
 {
     const struct bnn_conv_shape *s = &conv->shape;
     for (uint32_t o = 0; o < s->w->o; o++) {
@@ -102,11 +114,12 @@ static void fill_limits(const struct bnn_conv *conv, const int32_t *thresholds, 
 /* A number that no sum of bytes reaches; 2^24 if the sums are not whole numbers below it. */
 static int32_t out_of_reach(const struct bnn_conv_shape *s, const float *zeros)
 {
-    double sum = 0.0;
+    const int32_t most = 1 << 24;
+    float sum = 0.0f;
     for (uint32_t c = 0; c < s->x->c; c++)
         sum += zeros[c] > 127.5f ? zeros[c] : 255.0f - zeros[c];
-    sum = sum * s->w->h * s->w->w + 1.0;
-    return sum < (1 << 24) ? (int32_t)sum : 1 << 24; /* also if a zero is NaN */
+    sum *= (float)(s->w->h * s->w->w);
+    return sum < (float)(most - 1) ? (int32_t)sum + 1 : most; /* also if a zero is NaN */
 }
 
 static void fill_margins(const struct bnn_conv *conv, const int32_t *thresholds, const float *zeros, float *margins,
@@ -128,7 +141,7 @@ void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
     const struct bnn_conv_shape *s = &conv->shape;
     const float *zeros = s->bytes ? bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data : NULL;
     uint32_t threshold = bnn_slot_input(op, BNN_SLOT_THRESHOLD); /* the number of its input */
-    double *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums);
+    float *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums); /* of a filter's taps */
     size_t classes = bnn_conv_product(p, conv->row_classes, conv->column_classes);
     size_t count = bnn_conv_product(p, classes, bnn_conv_product(p, s->groups, conv->padded));
     float *corrections = bnn_reserve(p, count, sizeof *corrections);
