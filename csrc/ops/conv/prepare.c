@@ -82,7 +82,7 @@ static void pack_depthwise(const struct bnn_conv *conv, float *dst)
 }
 
 /* A block of filters at a time, and as many words of them as fit on the stack: they may have to be decoded. */
-static void pack_floats(const struct bnn_kernels *kernels, const struct bnn_conv *conv, size_t group, float *dst)
+static void pack_group(const struct bnn_kernels *kernels, const struct bnn_conv *conv, size_t group, float *dst)
 {
     const struct bnn_tensor *w = conv->shape.w;
     size_t outputs = conv->shape.outputs, most = CHUNK / conv->lanes;
@@ -99,32 +99,43 @@ static void pack_floats(const struct bnn_kernels *kernels, const struct bnn_conv
     }
 }
 
-static void pack_weights(struct bnn_prepare *p, struct bnn_conv *conv)
+/* Room for filters of `words` packed elements: [group][block][words][lane]; for depthwise, [words][channel]. */
+static void *reserve_weights(struct bnn_prepare *p, struct bnn_conv *conv, size_t words)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const struct bnn_kernels *kernels = &p->model->kernels;
-    size_t taps = (size_t)s->w->h * s->w->w; /* below 2^24, as are taps * channels */
-    size_t words = taps * s->w->words;
-    size_t expansion = s->binary ? kernels->binary.expansion : 1, packed = words * expansion;
-    size_t count = bnn_conv_product(p, conv->padded, s->depthwise ? taps : packed);
-    conv->row_weights = s->depthwise ? s->w->w * conv->padded : s->w->w * s->w->words * expansion * conv->lanes;
-    conv->block_weights = packed * conv->lanes;
-    conv->group_weights = count;
-    count = bnn_conv_product(p, count, s->groups);
-    if (s->binary) {
-        uint32_t *dst = bnn_reserve(p, count, sizeof *dst);
-        const uint32_t *src = s->w->data;
-        conv->weights = dst;
-        for (size_t g = 0; dst != NULL && g < s->groups; g++)
-            kernels->binary.pack(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);
-        return;
-    }
-    float *dst = bnn_reserve(p, count, sizeof *dst);
-    conv->weights = (const uint32_t *)(const void *)dst;
+    conv->row_weights = words / s->w->h * (s->depthwise ? conv->padded : conv->lanes);
+    conv->block_weights = words * conv->lanes;
+    conv->group_weights = bnn_conv_product(p, conv->padded, words);
+    uint32_t *weights = bnn_reserve(p, bnn_conv_product(p, conv->group_weights, s->groups), sizeof *weights);
+    conv->weights = weights;
+    return weights;
+}
+
+/* The words of a filter: below 2^24. */
+static size_t filter_words(const struct bnn_conv_shape *s)
+{
+    return (size_t)s->w->h * s->w->w * (s->depthwise ? 1 : s->w->words);
+}
+
+static void pack_bits(struct bnn_prepare *p, struct bnn_conv *conv)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    const struct bnn_binary_kernels *kernels = &p->model->kernels.binary;
+    const uint32_t *src = s->w->data;
+    size_t words = filter_words(s);
+    uint32_t *dst = reserve_weights(p, conv, words * kernels->expansion);
+    for (size_t g = 0; dst != NULL && g < s->groups; g++)
+        kernels->pack(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);
+}
+
+static void pack_floats(struct bnn_prepare *p, struct bnn_conv *conv)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    float *dst = reserve_weights(p, conv, filter_words(s));
     if (dst != NULL && s->depthwise)
         pack_depthwise(conv, dst);
     for (size_t g = 0; dst != NULL && !s->depthwise && g < s->groups; g++)
-        pack_floats(kernels, conv, g, dst + g * conv->group_weights);
+        pack_group(&p->model->kernels, conv, g, dst + g * conv->group_weights);
 }
 
 static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)
@@ -148,14 +159,9 @@ static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)
 static void pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const struct bnn_kernels *kernels = &p->model->kernels;
-    size_t segments = s->w->h * conv->row_segments, taps = kernels->bytes.taps;
-    size_t segment_words = (conv->length + taps - 1) / taps * conv->lanes;
-    conv->row_weights = conv->row_segments * segment_words;
-    conv->block_weights = s->w->h * conv->row_weights;
-    conv->group_weights = bnn_conv_product(p, conv->block_weights, conv->padded / conv->lanes);
-    uint32_t *dst = bnn_reserve(p, conv->group_weights, sizeof *dst);
-    conv->weights = dst;
+    const struct bnn_byte_kernels *kernels = &p->model->kernels.bytes;
+    size_t segments = s->w->h * conv->row_segments;
+    uint32_t *dst = reserve_weights(p, conv, segments * ((conv->length + kernels->taps - 1) / kernels->taps));
     const struct bnn_byte_filters filters = {.signs = s->w->data,
                                              .channels = s->outputs,
                                              .segments = segments,
@@ -163,28 +169,28 @@ static void pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
                                              .bytes = s->x->c,
                                              .planes = s->sign_planes};
     if (dst != NULL)
-        kernels->bytes.pack(dst, &filters);
+        kernels->pack(dst, &filters);
 }
 
-static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
+/* What the kernels of a convolution need. */
+struct kernels {
+    bnn_tile_kernel *values; /* NULL: there are none */
+    size_t pixels, lanes;
+    void (*pack)(struct bnn_prepare *p, struct bnn_conv *conv);
+};
+
+static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, const struct kernels *kernels)
 {
     struct bnn_conv conv = {.length = 0};
     BNN_TRY(bnn_conv_check(p, op, &conv.shape));
-    const struct bnn_kernels *kernels = &p->model->kernels;
-    const struct bnn_conv_shape *s = &conv.shape;
-    bnn_tile_kernel *needed = s->binary  ? kernels->binary.values
-                              : s->bytes ? kernels->bytes.values
-                                         : kernels->floats.values;
-    BNN_CHECK_KERNELS(needed != NULL);
+    BNN_CHECK_KERNELS(kernels->values != NULL);
     struct bnn_conv *kept = bnn_reserve(p, 1, sizeof *kept);
-    conv.pixels = s->binary ? kernels->binary.pixels : s->bytes ? kernels->bytes.pixels : kernels->floats.pixels;
-    conv.lanes = s->binary ? kernels->binary.lanes : s->bytes ? kernels->bytes.lanes : kernels->floats.lanes;
+    const struct bnn_conv_shape *s = &conv.shape;
+    conv.pixels = kernels->pixels;
+    conv.lanes = kernels->lanes;
     conv.padded = (s->outputs + conv.lanes - 1) / conv.lanes * conv.lanes;
     lay_segments(p, &conv);
-    if (s->bytes)
-        pack_bytes(p, &conv);
-    else
-        pack_weights(p, &conv);
+    kernels->pack(p, &conv);
     pack_epilogue(p, op, &conv);
     bnn_conv_classes(p, op, &conv);
     op->scratch = bnn_conv_scratch(&conv);
@@ -197,23 +203,41 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return BNN_OK;
 }
 
+static bnn_status prepare_floats(struct bnn_prepare *p, struct bnn_op *op)
+{
+    const struct bnn_float_kernels *k = &p->model->kernels.floats;
+    return prepare(p, op, &(struct kernels){k->values, k->pixels, k->lanes, pack_floats});
+}
+
+static bnn_status prepare_bits(struct bnn_prepare *p, struct bnn_op *op)
+{
+    const struct bnn_binary_kernels *k = &p->model->kernels.binary;
+    return prepare(p, op, &(struct kernels){k->values, k->pixels, k->lanes, pack_bits});
+}
+
+static bnn_status prepare_bytes(struct bnn_prepare *p, struct bnn_op *op)
+{
+    const struct bnn_byte_kernels *k = &p->model->kernels.bytes;
+    return prepare(p, op, &(struct kernels){k->values, k->pixels, k->lanes, pack_bytes});
+}
+
 /* Dense layers are 1x1 images.  Of floats by float filters, any groups. */
 const struct bnn_op_row bnn_op_row_conv2d = {
     BNN_ROW(conv2d),
-    .prepare = prepare,
+    .prepare = prepare_floats,
     .run = bnn_conv_run,
 };
 
 /* Of bits by binary filters. */
 const struct bnn_op_row bnn_op_row_bconv2d = {
     BNN_ROW(bconv2d),
-    .prepare = prepare,
+    .prepare = prepare_bits,
     .run = bnn_conv_run,
 };
 
 /* Of bytes by signs, or by -1, 0 and +1, in integers. */
 const struct bnn_op_row bnn_op_row_iconv2d = {
     BNN_ROW(iconv2d),
-    .prepare = prepare,
+    .prepare = prepare_bytes,
     .run = bnn_conv_run,
 };
