@@ -68,7 +68,7 @@ static const char *check_table(const struct bnn_tensor *t, int64_t *found, int64
     unsigned last = t->stored[table_bytes(t->encoding) + bits / 8 - (bits % 8 == 0)];
     *found = bits % 8 == 0 ? 0 : last >> bits % 8;
     *expected = 0;
-    return *found == 0 ? NULL : "code past its elements";
+    return *found == 0 ? NULL : BNN_TEXT("code past its elements");
 }
 
 const char *bnn_check_coded(const struct bnn_tensor *t, int64_t *found, int64_t *expected)
@@ -82,12 +82,12 @@ const char *bnn_check_coded(const struct bnn_tensor *t, int64_t *found, int64_t 
     if (c.base > LARGEST_BASE) {
         *found = c.base;
         *expected = LARGEST_BASE;
-        return "base of its exponents (at most)";
+        return BNN_TEXT("base of its exponents (at most)");
     }
     if (elements % 2 != 0 && c.codes[c.half - 1] >> 4 != 0) {
         *found = c.codes[c.half - 1] >> 4;
         *expected = 0;
-        return "exponent past its elements";
+        return BNN_TEXT("exponent past its elements");
     }
     uint64_t next = 0; /* the smallest index that the next exception may have */
     for (size_t i = 0; i < c.exceptions; i++) {
@@ -95,7 +95,8 @@ const char *bnn_check_coded(const struct bnn_tensor *t, int64_t *found, int64_t 
         if (index < next || index >= elements) {
             *found = index;
             *expected = (int64_t)(index < next ? next : elements - 1);
-            return index < next ? "index of an exception (at least)" : "index of an exception (at most)";
+            return index < next ? BNN_TEXT("index of an exception (at least)")
+                                : BNN_TEXT("index of an exception (at most)");
         }
         next = (uint64_t)index + 1;
     }

@@ -56,9 +56,20 @@ struct bnn_prepare {
 
 /* Reserve count * size bytes, aligned; NULL while measuring or after an overflow. */
 void *bnn_reserve(struct bnn_prepare *p, size_t count, size_t size);
-/* Report a problem and return status.  `what` is a short text; the op's number and layer come before it. */
+
+/* Report a problem and return status.  `what` is a short text; the op's number and layer come before it.
+ *
+ * With BNN_NO_MESSAGES, this and the other functions that report only give the status: their arguments are compiled,
+ * but nothing is left of them.  BNN_TEXT: what then remains of other texts. */
+#ifdef BNN_NO_MESSAGES
+#define BNN_TEXT(text) ((void)(text), "")
+#define bnn_fail(p, op, status, what, found, expected) \
+    ((void)(p), (void)(op), (void)(what), (void)(found), (void)(expected), (status))
+#else
+#define BNN_TEXT(text) (text)
 bnn_status bnn_fail(struct bnn_prepare *p, const struct bnn_op *op, bnn_status status, const char *what, int64_t found,
                     int64_t expected);
+#endif
 
 /* One tensor as an op sees it while it runs: data is the first pixel inside the halo of the first image. */
 struct bnn_view {

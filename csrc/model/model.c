@@ -163,6 +163,8 @@ static bnn_status measure(const struct bnn_model *proto, const struct bnn_header
 bnn_status bnn_argument_error(bnn_problem *problem, bnn_status status, const char *name, const char *what, size_t found,
                               size_t expected)
 {
+    if (problem != NULL) /* with BNN_NO_MESSAGES, nothing else is written to it */
+        memset(problem, 0, sizeof *problem);
     return bnn_report(problem, status, name, BNN_NEVER, NULL, 0, what, (int64_t)found, (int64_t)expected);
 }
 

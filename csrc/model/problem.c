@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The text of a problem with a file. */
+/* The text of a problem with a file; nothing with BNN_NO_MESSAGES. */
 #include "model/validate.h"
+
+#ifndef BNN_NO_MESSAGES
 
 struct text {
     char *at, *end; /* end leaves room for the final zero */
@@ -101,3 +103,5 @@ bnn_status bnn_fail(struct bnn_prepare *p, const struct bnn_op *op, bnn_status s
 {
     return bnn_report(p->problem, status, "op", p->number, op->layer, op->layer_length, what, found, expected);
 }
+
+#endif

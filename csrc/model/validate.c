@@ -73,10 +73,10 @@ static bnn_status read_counts(const unsigned char *file, struct bnn_header *h, c
         const char *name;
         uint32_t *to, limit;
     } counts[] = {
-        {"number of tensors", &h->tensor_count, BNN_MAX_TENSORS},
-        {"number of ops", &h->op_count, BNN_MAX_OPS},
-        {"number of inputs", &h->input_count, BNN_MAX_TENSORS},
-        {"number of outputs", &h->output_count, BNN_MAX_TENSORS},
+        {BNN_TEXT("number of tensors"), &h->tensor_count, BNN_MAX_TENSORS},
+        {BNN_TEXT("number of ops"), &h->op_count, BNN_MAX_OPS},
+        {BNN_TEXT("number of inputs"), &h->input_count, BNN_MAX_TENSORS},
+        {BNN_TEXT("number of outputs"), &h->output_count, BNN_MAX_TENSORS},
     };
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         uint32_t n = bnn_load32(file + 24 + 4 * i);
@@ -96,14 +96,14 @@ static bnn_status read_sections(const unsigned char *file, size_t size, struct b
         uint64_t offset, size;
         size_t *offset_to, *size_to;
     } sections[] = {
-        {"offset of the tensor table", "size of the tensor table", bnn_load64(file + 40),
+        {BNN_TEXT("offset of the tensor table"), BNN_TEXT("size of the tensor table"), bnn_load64(file + 40),
          (uint64_t)h->tensor_count * BNN_TENSOR_BYTES, &h->tensors, &tensors_size},
-        {"offset of the op section", "size of the op section", bnn_load64(file + 48), bnn_load64(file + 56), &h->ops,
-         &h->ops_size},
-        {"offset of the string section", "size of the string section", bnn_load64(file + 64), bnn_load64(file + 72),
-         &h->strings, &h->strings_size},
-        {"offset of the data section", "size of the data section", bnn_load64(file + 80), bnn_load64(file + 88),
-         &h->data, &h->data_size},
+        {BNN_TEXT("offset of the op section"), BNN_TEXT("size of the op section"), bnn_load64(file + 48),
+         bnn_load64(file + 56), &h->ops, &h->ops_size},
+        {BNN_TEXT("offset of the string section"), BNN_TEXT("size of the string section"), bnn_load64(file + 64),
+         bnn_load64(file + 72), &h->strings, &h->strings_size},
+        {BNN_TEXT("offset of the data section"), BNN_TEXT("size of the data section"), bnn_load64(file + 80),
+         bnn_load64(file + 88), &h->data, &h->data_size},
     };
     uint64_t end = BNN_HEADER_BYTES; /* of the section before; never above size */
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {

@@ -55,9 +55,6 @@ struct bnn_source {
 /* What bnn_model_size and bnn_model_open promise, with these. */
 bnn_status bnn_measure_model(const struct bnn_source *source, size_t *bytes);
 bnn_status bnn_open_model(const struct bnn_source *source, void *memory, size_t memory_size, bnn_model **model);
-/* An argument of an entry point cannot be used. */
-bnn_status bnn_argument_error(bnn_problem *problem, bnn_status status, const char *name, const char *what, size_t found,
-                              size_t expected);
 
 /* crc: 0, or the result for the preceding bytes. */
 uint32_t bnn_crc32(uint32_t crc, const void *data, size_t size);
@@ -97,6 +94,15 @@ static inline int64_t bnn_shown(uint64_t v)
     return v > INT64_MAX ? INT64_MAX : (int64_t)v;
 }
 
+#ifdef BNN_NO_MESSAGES
+#define bnn_report(problem, status, kind, number, name, length, what, found, expected)                         \
+    ((void)(problem), (void)(kind), (void)(number), (void)(name), (void)(length), (void)(what), (void)(found), \
+     (void)(expected), (status))
+#define bnn_lack_op(problem, op, number, opcode) ((void)(problem), (void)(number), (void)(opcode), BNN_ERROR_OPCODE)
+#define bnn_tensor_error(problem, t, number, status, what, found, expected) \
+    ((void)(problem), (void)(t), (void)(number), (void)(what), (void)(found), (void)(expected), (status))
+#define bnn_op_error bnn_tensor_error
+#else
 /* Fill a problem (if not NULL): "<kind> <number> (<name>): <what>"; just kind if number is BNN_NEVER.  Returns
  * status. */
 bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind, uint32_t number, const char *name,
@@ -108,5 +114,9 @@ bnn_status bnn_tensor_error(bnn_problem *problem, const struct bnn_tensor *t, ui
                             const char *what, uint64_t found, uint64_t expected);
 bnn_status bnn_op_error(bnn_problem *problem, const struct bnn_op *op, uint32_t number, bnn_status status,
                         const char *what, uint64_t found, uint64_t expected);
+#endif
+/* An argument of an entry point cannot be used. */
+bnn_status bnn_argument_error(bnn_problem *problem, bnn_status status, const char *name, const char *what, size_t found,
+                              size_t expected);
 
 #endif

@@ -12,8 +12,8 @@ bnn_status bnn_check_inputs(struct bnn_prepare *p, const struct bnn_op *op, uint
     return BNN_OK;
 }
 
-bnn_status bnn_check_dtype(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t, bnn_dtype dtype,
-                           const char *what)
+bnn_status(bnn_check_dtype)(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t, bnn_dtype dtype,
+                            const char *what)
 {
     return t->dtype == dtype ? BNN_OK : bnn_fail(p, op, BNN_ERROR_FORMAT, what, t->dtype, dtype);
 }
@@ -25,8 +25,8 @@ bnn_status bnn_check_types(struct bnn_prepare *p, const struct bnn_op *op, uint3
     return bnn_check_dtype(p, op, bnn_op_output(p->model, op), to, "dtype of the output");
 }
 
-bnn_status bnn_check_operand(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t,
-                             bnn_dtype dtype, uint32_t count, const char *what)
+bnn_status(bnn_check_operand)(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_tensor *t,
+                              bnn_dtype dtype, uint32_t count, const char *what)
 {
     BNN_TRY(bnn_check_dtype(p, op, t, dtype, "dtype of an operand"));
     BNN_CHECK(t->storage == BNN_CONSTANT, "storage of an operand (3: constant)", t->storage, BNN_CONSTANT);

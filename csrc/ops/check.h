@@ -41,6 +41,10 @@ bnn_status bnn_check_output(struct bnn_prepare *p, const struct bnn_op *op, uint
                             uint64_t c);
 /* They equal the first input's. */
 bnn_status bnn_check_same_shape(struct bnn_prepare *p, const struct bnn_op *op);
+#ifdef BNN_NO_MESSAGES
+#define bnn_check_dtype(p, op, t, dtype, what) (bnn_check_dtype)(p, op, t, dtype, BNN_TEXT(what))
+#define bnn_check_operand(p, op, t, dtype, count, what) (bnn_check_operand)(p, op, t, dtype, count, BNN_TEXT(what))
+#endif
 /* One activation in, one tensor of the same shape out, of these types. */
 bnn_status bnn_check_unary(struct bnn_prepare *p, const struct bnn_op *op, bnn_dtype from, bnn_dtype to);
 

@@ -37,6 +37,19 @@ static bnn_status open(bnn_model **model)
     const bnn_kernels *all = bnn_kernels_select("scalar");
     return bnn_model_open(model_file, model_size, all, model_memory, sizeof model_memory, model, NULL);
 #else
+    bnn_selection less = selection;
+    bnn_problem problem = {"old", 1, 2};
+    less.op_count--; /* softmax */
+    bnn_status status = bnn_model_open_selected(model_file, model_size, &less, NULL, model_memory, sizeof model_memory,
+                                                model, &problem);
+#ifdef BNN_NO_MESSAGES
+    static const bnn_problem expected = {"", 0, 0};
+#else
+    static const bnn_problem expected = {"op 8 (probabilities): table of ops without softmax", 0, 15};
+#endif
+    if (status != BNN_ERROR_OPCODE || strcmp(problem.what, expected.what) != 0 || problem.found != expected.found ||
+        problem.expected != expected.expected)
+        return BNN_ERROR_ARGUMENT;
     return bnn_model_open_selected(model_file, model_size, &selection, NULL, model_memory, sizeof model_memory, model,
                                    NULL);
 #endif

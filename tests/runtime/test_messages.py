@@ -22,7 +22,9 @@ ELSEWHERE = {"csrc/ops/batch.c": {"channels"}, "csrc/model/model.c": {"bytes it 
 
 def messages(source: str) -> set[str]:
     """The texts of a C source file: those it hands to what reports, those of tables of them, and those it returns."""
-    found = set(re.findall(r'\{"([^"]+)"', source)) | set(re.findall(r', "((?:offset|size) of[^"]+)"', source))
+    found = set(re.findall(r'\{(?:BNN_TEXT\()?"([^"]+)"', source)) | set(
+        re.findall(r', BNN_TEXT\("((?:offset|size) of[^"]+)"', source)
+    )
     for line in re.findall(r"return ([^;]*);", source):
         found |= set(re.findall(r'"([^"]+)"', line))
     for call in re.finditer(CALLS, source):

@@ -24,6 +24,7 @@ DIGITS = ROOT / "tests/events/digits.bnn"
 SOURCE = ROOT / "tests/runtime/selected.c"
 SELECTED = {"copy", "conv2d", "bconv2d", "max_pool", "reshape", "softmax"}
 PARTS = {"_binary", "_floats"}
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Werror")
 FLAGS = ("-std=c11", "-Os", "-ffp-contract=off", "-ffunction-sections", "-fdata-sections", *INCLUDE_FLAGS)
 
 
@@ -37,8 +38,9 @@ class Target:
     link: tuple[str, ...] = ()
 
 
-SMALL = ("-DBNN_SMALL",)
-HOST = Target("cc", flags=SMALL)
+SMALL = ("-DBNN_SMALL", "-DBNN_NO_MESSAGES")
+HOST = Target("cc", flags=("-DBNN_SMALL",))
+SMALL_HOST = Target("cc", flags=SMALL)
 CORTEX_M4 = Target(
     "arm-none-eabi-gcc",
     "arm-none-eabi-",
@@ -77,7 +79,8 @@ def programs(target: Target, folder: Path, image: np.ndarray, answer: np.ndarray
     objects = []
     for source in [*sources("core", "kernels"), str(data)]:
         objects.append(str(folder / (source.replace("/", "_") + ".o")))
-        call(target.compiler, *flags, "-c", source, "-o", objects[-1])
+        warnings = WARNINGS if source.startswith("csrc/") else ()
+        call(target.compiler, *flags, *warnings, "-c", source, "-o", objects[-1])
     made = folder / "selected", folder / "every"
     for program, define in zip(made, ((), ("-DEVERY_OP",)), strict=True):
         link = ("-Wl,--gc-sections", *target.link, "-lm", "-o", str(program))
@@ -98,7 +101,7 @@ def doubles(found: set[str]) -> set[str]:
     return {name for name in found if re.match(r"__aeabi_(d|[a-z]+2d)|__\w+df\d", name)}
 
 
-@pytest.mark.parametrize("target", [HOST, CORTEX_M4], ids=["host", "cortex-m4"])
+@pytest.mark.parametrize("target", [HOST, SMALL_HOST, CORTEX_M4], ids=["host", "small host", "cortex-m4"])
 def test_a_program_has_what_it_selects(target: Target, tmp_path: Path) -> None:
     if shutil.which(target.compiler) is None:
         pytest.skip(f"{target.compiler} is not installed; on Debian: gcc-arm-none-eabi and libnewlib-arm-none-eabi")
@@ -114,6 +117,8 @@ def test_a_program_has_what_it_selects(target: Target, tmp_path: Path) -> None:
     others = {"levels_row", "gather_row", "run_sum", "byte_values", "add_rows", "bnn_kernel_families"}
     assert not found & others and control >= others
     assert not named(found | control, "bnn_events_")
+    texts = {line for line in selected.read_bytes().split(b"\0") if b"number of inputs" in line}
+    assert (not texts) == ("-DBNN_NO_MESSAGES" in target.flags)
     if target is CORTEX_M4:  # whose unit for floats has no doubles: none are emulated
         assert not doubles(found) and doubles(control)
     else:
