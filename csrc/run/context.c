@@ -73,23 +73,11 @@ bnn_status bnn_context_create(const bnn_model *model, size_t images, size_t work
     return BNN_OK;
 }
 
-void bnn_context_set_threads(bnn_context *context, bnn_parallel_for *parallel_for, void *pool)
-{
-    context->parallel_for = parallel_for;
-    context->pool = pool;
-}
-
 void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument)
 {
     context->clock = clock;
     context->profile = clock == NULL ? NULL : profile;
     context->profile_argument = argument;
-}
-
-void bnn_context_set_poll(bnn_context *context, bnn_poll *poll, void *argument)
-{
-    context->poll = poll;
-    context->poll_argument = argument;
 }
 
 /* The context's own copy of an input or output. */

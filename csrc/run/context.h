@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A context: the working memory of one run, laid out by context.c, used by exec.c and step.c. */
+/* A context: the working memory of one run, laid out by context.c, used by exec.c, spread.c, poll.c and step.c. */
 #ifndef BNN_CONTEXT_H
 #define BNN_CONTEXT_H
 
 #include "model/internal.h"
+
+/* Work of a piece between two polls; tests set it to less. */
+#ifndef BNN_PIECE
+#define BNN_PIECE BNN_POLL_WORK
+#endif
+
+struct bnn_buffers;
+struct bnn_part;
 
 struct bnn_context {
     const struct bnn_model *model;
@@ -16,7 +24,11 @@ struct bnn_context {
     bnn_poll *poll;
     void *poll_argument;
     uint64_t unasked; /* work since poll was called */
-    int bare;         /* raw sums: without the layer's own slots, too */
+    /* bnn_context_step with a poll; NULL without one. */
+    bnn_status (*polled_step)(struct bnn_context *c, uint32_t op, size_t images, const struct bnn_buffers *buffers,
+                              float *raw);
+    const struct bnn_spreading *spreading; /* NULL without threads */
+    int bare;                              /* raw sums: without the layer's own slots, too */
     /* One of each for every worker, this many bytes apart. */
     unsigned char *arena, *scratch, *nan;
     size_t arena_stride, scratch_stride, nan_stride;
@@ -57,6 +69,19 @@ struct bnn_cut bnn_cut_op(const struct bnn_model *m, uint32_t op, size_t images,
 /* Returns one part after another, in order; 0 after the last. */
 int bnn_next_part(struct bnn_cut *cut, struct bnn_part *part);
 
+/* What threads do: the rows of a part of an op, and a batch of at least as many images as workers. */
+struct bnn_spreading {
+    void (*rows)(const struct bnn_context *c, uint32_t op, size_t images, const struct bnn_buffers *buffers,
+                 const struct bnn_part *part);
+    bnn_status (*batch)(struct bnn_context *c, const void *const *inputs, float *const *outputs, size_t count);
+};
+
+/* Threads that work at the same time. */
+static inline size_t bnn_context_hands(const struct bnn_context *c)
+{
+    return c->parallel_for == NULL ? 1 : c->workers;
+}
+
 /* Run an op on views of its inputs and its output. */
 void bnn_run_op(const struct bnn_run *r);
 
@@ -64,6 +89,14 @@ void bnn_run_op(const struct bnn_run *r);
  * raw: NULL, or where the sums go (see struct bnn_run). */
 void bnn_context_run_op(const struct bnn_context *c, uint32_t op, size_t images, size_t slot, size_t worker,
                         const struct bnn_buffers *buffers, const struct bnn_part *part, float *raw);
+
+/* The same with all workers; in the first arena.  raw: only the calling thread. */
+void bnn_context_run_part(const struct bnn_context *c, uint32_t op, size_t images, const struct bnn_buffers *buffers,
+                          const struct bnn_part *part, float *raw);
+
+/* Sets the outputs of images that these workers flagged to NaN; of all images, if each image affects all. */
+void bnn_context_poison(const struct bnn_context *c, size_t images, size_t first_worker, size_t workers,
+                        const struct bnn_buffers *buffers);
 
 /* Counts the work done by each worker, and polls when there is enough.  Nonzero: stop. */
 int bnn_context_stopped_after(struct bnn_context *c, uint64_t work);
