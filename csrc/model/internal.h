@@ -59,12 +59,13 @@ void *bnn_reserve(struct bnn_prepare *p, size_t count, size_t size);
 
 /* Report a problem and return status.  `what` is a short text; the op's number and layer come before it.
  *
- * With BNN_NO_MESSAGES, this and the other functions that report only give the status: their arguments are compiled,
- * but nothing is left of them.  BNN_TEXT: what then remains of other texts. */
+ * With BNN_NO_MESSAGES, this and the other functions that report are the status alone: their arguments are not
+ * evaluated.  BNN_TEXT: what then remains of other texts. */
 #ifdef BNN_NO_MESSAGES
-#define BNN_TEXT(text) ((void)(text), "")
+#define BNN_UNUSED(argument) ((void)sizeof(argument))
+#define BNN_TEXT(text) (BNN_UNUSED(text), "")
 #define bnn_fail(p, op, status, what, found, expected) \
-    ((void)(p), (void)(op), (void)(what), (void)(found), (void)(expected), (status))
+    (BNN_UNUSED(p), BNN_UNUSED(op), BNN_UNUSED(what), BNN_UNUSED(found), BNN_UNUSED(expected), (status))
 #else
 #define BNN_TEXT(text) (text)
 bnn_status bnn_fail(struct bnn_prepare *p, const struct bnn_op *op, bnn_status status, const char *what, int64_t found,
@@ -195,6 +196,8 @@ struct bnn_products bnn_op_products(const struct bnn_model *m, const struct bnn_
 uint64_t bnn_op_work(const struct bnn_model *m, const struct bnn_op *op);
 /* Work of the largest piece that cannot be cut: a row of one image; for convolutions, a channel or group of a pixel. */
 uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op);
+/* Whether it is at most that, without a division. */
+int bnn_op_fits(const struct bnn_model *m, const struct bnn_op *op, uint64_t most);
 
 /* Zero the halo of `images` images of a view (the producer of a tensor does this each time, because arena memory is
  * shared).  Only rows row_begin to row_end, with the rows above the first and below the last if the range includes

@@ -96,14 +96,13 @@ static bnn_status count_shapes(struct tally *t, const struct bnn_model *m, const
 static bnn_status count_costs(struct tally *t, const struct bnn_prepare *p, const struct bnn_header *h,
                               struct bnn_op *op)
 {
-    uint64_t piece = bnn_op_piece(p->model, op);
     if (p->used > h->most) {
         return bnn_op_error(p->problem, op, p->number, BNN_ERROR_LIMIT,
                             "bytes of the opened model up to it (max_bytes)", p->used, h->most);
     }
-    if (piece > BNN_MAX_PIECE) {
+    if (!bnn_op_fits(p->model, op, BNN_MAX_PIECE)) {
         return bnn_op_error(p->problem, op, p->number, BNN_ERROR_LIMIT, "work of a part that cannot be cut (at most)",
-                            piece, BNN_MAX_PIECE);
+                            bnn_op_piece(p->model, op), BNN_MAX_PIECE);
     }
     op->work = bnn_op_work(p->model, op);
     t->work = bnn_plus(t->work, op->work);

@@ -95,12 +95,14 @@ static inline int64_t bnn_shown(uint64_t v)
 }
 
 #ifdef BNN_NO_MESSAGES
-#define bnn_report(problem, status, kind, number, name, length, what, found, expected)                         \
-    ((void)(problem), (void)(kind), (void)(number), (void)(name), (void)(length), (void)(what), (void)(found), \
-     (void)(expected), (status))
-#define bnn_lack_op(problem, op, number, opcode) ((void)(problem), (void)(number), (void)(opcode), BNN_ERROR_OPCODE)
-#define bnn_tensor_error(problem, t, number, status, what, found, expected) \
-    ((void)(problem), (void)(t), (void)(number), (void)(what), (void)(found), (void)(expected), (status))
+#define bnn_report(problem, status, kind, number, name, length, what, found, expected)                \
+    (BNN_UNUSED(problem), BNN_UNUSED(kind), BNN_UNUSED(number), BNN_UNUSED(name), BNN_UNUSED(length), \
+     BNN_UNUSED(what), BNN_UNUSED(found), BNN_UNUSED(expected), (status))
+#define bnn_lack_op(problem, op, number, opcode) \
+    (BNN_UNUSED(problem), BNN_UNUSED(op), BNN_UNUSED(number), BNN_UNUSED(opcode), BNN_ERROR_OPCODE)
+#define bnn_tensor_error(problem, t, number, status, what, found, expected)                       \
+    (BNN_UNUSED(problem), BNN_UNUSED(t), BNN_UNUSED(number), BNN_UNUSED(what), BNN_UNUSED(found), \
+     BNN_UNUSED(expected), (status))
 #define bnn_op_error bnn_tensor_error
 #else
 /* Fill a problem (if not NULL): "<kind> <number> (<name>): <what>"; just kind if number is BNN_NEVER.  Returns

@@ -37,16 +37,33 @@ uint64_t bnn_op_work(const struct bnn_model *m, const struct bnn_op *op)
     return bnn_times(elements, op->row->cost != 0 ? op->row->cost : 1);
 }
 
-uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op)
+/* Pieces that an op can be cut into, and the work that the largest has beside its share. */
+struct pieces {
+    uint64_t count, beside;
+};
+
+static struct pieces pieces_of(const struct bnn_model *m, const struct bnn_op *op)
 {
     const struct bnn_tensor *t = &m->tensors[op->output];
-    uint64_t pieces = t->h;
+    /* The halo rows above and below belong to the first and the last row of the image. */
+    struct pieces pieces = {.count = t->h, .beside = (uint64_t)(t->top + t->bottom) * t->row};
     if (bnn_is_conv(op)) {
         uint64_t groups = (uint64_t)((const struct bnn_conv_attrs *)op->attrs)->groups;
         int depthwise = groups > 1 && bnn_op_input(m, op, 1)->c == 1;
         /* A block of channels of a pixel is far below any limit: 64 sums, each of fewer than 2^24 products. */
-        pieces = bnn_times(pieces * t->w, depthwise ? 1 : groups > 1 ? groups : t->c);
+        pieces.count = bnn_times(pieces.count * t->w, depthwise ? 1 : groups > 1 ? groups : t->c);
     }
-    /* The halo rows above and below belong to the first and the last row of the image. */
-    return bnn_plus(bnn_parts(bnn_op_work(m, op), pieces), (uint64_t)(t->top + t->bottom) * t->row);
+    return pieces;
+}
+
+int bnn_op_fits(const struct bnn_model *m, const struct bnn_op *op, uint64_t most)
+{
+    struct pieces pieces = pieces_of(m, op);
+    return pieces.beside <= most && bnn_op_work(m, op) <= bnn_times(most - pieces.beside, pieces.count);
+}
+
+uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op)
+{
+    struct pieces pieces = pieces_of(m, op);
+    return bnn_plus(bnn_parts(bnn_op_work(m, op), pieces.count), pieces.beside);
 }

@@ -10,7 +10,12 @@ static inline uint64_t bnn_window_count(uint32_t size, uint32_t kernel, int32_t 
                                         int32_t before, int32_t after)
 {
     int64_t room = (int64_t)size + before + after - ((int64_t)kernel - 1) * dilation - 1;
-    return room < 0 ? 0 : (uint64_t)(room / stride + 1);
+    if (room < 0)
+        return 0;
+    /* room / stride, in halves of 32 bits: small processors have no larger division. */
+    uint32_t half = (uint32_t)(room / 2), step = (uint32_t)stride;
+    uint32_t rest = half % step * 2 + (uint32_t)(room % 2);
+    return (uint64_t)(half / step) * 2 + rest / step + 1;
 }
 
 /* The taps of a window along one axis that lie inside the image: [begin, end), at least one. */

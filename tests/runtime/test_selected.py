@@ -101,6 +101,12 @@ def doubles(found: set[str]) -> set[str]:
     return {name for name in found if re.match(r"__aeabi_(d|[a-z]+2d)|__\w+df\d", name)}
 
 
+def code_bytes(target: Target, program: Path) -> int:
+    """Flash without the model."""
+    text, data = call(f"{target.tools}size", str(program)).splitlines()[1].split()[:2]
+    return int(text) + int(data) - DIGITS.stat().st_size
+
+
 @pytest.mark.parametrize("target", [HOST, SMALL_HOST, CORTEX_M4], ids=["host", "small host", "cortex-m4"])
 def test_a_program_has_what_it_selects(target: Target, tmp_path: Path) -> None:
     if shutil.which(target.compiler) is None:
@@ -121,6 +127,8 @@ def test_a_program_has_what_it_selects(target: Target, tmp_path: Path) -> None:
     assert (not texts) == ("-DBNN_NO_MESSAGES" in target.flags)
     if target is CORTEX_M4:  # whose unit for floats has no doubles: none are emulated
         assert not doubles(found) and doubles(control)
+        assert not found & {"__udivmoddi4", "__aeabi_ldivmod", "__aeabi_uldivmod"}  # of 64 bits
+        assert code_bytes(target, selected) < 26 << 10 < code_bytes(target, every)
     else:
         for program in (selected, every):
             assert subprocess.run([program], timeout=60).returncode == 0

@@ -85,7 +85,8 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct
     BNN_CHECK(x->rank == 1 || x->rank == 3, "rank of the data", x->rank, 3);
 
     uint32_t groups = (uint32_t)a->groups;
-    uint64_t planes = (uint64_t)a->planes, signs = bytes && w->c == 2 * (uint64_t)x->c ? 2 : 1, channels = w->c / signs;
+    uint32_t signs = bytes && w->c == 2 * (uint64_t)x->c ? 2 : 1;
+    uint64_t planes = (uint64_t)a->planes, channels = w->c / signs;
     uint64_t wanted = channels * groups;
     if (planes > 1) /* each begins on a word */
         wanted = planes * ((wanted + 31) / 32 * 32);
@@ -122,7 +123,7 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct
         .attrs = a,
         .binary = binary,
         .bytes = bytes,
-        .sign_planes = (uint32_t)signs,
+        .sign_planes = signs,
         .depthwise = depthwise,
         .groups = depthwise ? 1 : groups,
         .outputs = depthwise ? w->o : w->o / groups,

@@ -6,13 +6,14 @@
 static struct bnn_conv_range inside(uint32_t position, uint32_t size, uint32_t kernel, int32_t stride, int32_t dilation,
                                     int32_t before)
 {
+    /* What is divided fits in 32 bits: halos and images are smaller than 2^17 together. */
     int64_t start = (int64_t)position * stride - before, room = (int64_t)size - start;
-    int64_t begin = start < 0 ? (-start + dilation - 1) / dilation : 0, end = kernel;
+    uint32_t step = (uint32_t)dilation, begin = start < 0 ? ((uint32_t)-start + step - 1) / step : 0, end = kernel;
     if (room <= ((int64_t)kernel - 1) * dilation) /* the last tap is outside */
-        end = room > 0 ? (room + dilation - 1) / dilation : 0;
+        end = room > 0 ? ((uint32_t)room + step - 1) / step : 0;
     if (begin >= end)
         return (struct bnn_conv_range){0, 0};
-    return (struct bnn_conv_range){(uint32_t)begin, (uint32_t)end};
+    return (struct bnn_conv_range){begin, end};
 }
 
 struct axis {
