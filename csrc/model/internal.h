@@ -129,10 +129,11 @@ struct bnn_model {
     struct bnn_tensor *tensors;
     struct bnn_op *ops;
     uint32_t *input_tensors, *output_tensors;
-    size_t arena;    /* bytes of one image */
-    size_t scratch;  /* bytes of one worker */
-    int whole_batch; /* of any op */
-    uint64_t work;   /* of one image, all ops */
+    size_t arena;         /* bytes of one image */
+    size_t scratch;       /* bytes of one worker */
+    int whole_batch;      /* of any op */
+    uint32_t most_inputs; /* of an op */
+    uint64_t work;        /* of one image, all ops */
 };
 
 static inline const struct bnn_tensor *bnn_op_input(const struct bnn_model *m, const struct bnn_op *op, uint32_t i)

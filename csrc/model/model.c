@@ -127,36 +127,40 @@ static bnn_status check_work(const struct bnn_model *m, const struct bnn_header 
                         h->limits.max_work);
 }
 
-/* Checks every op separately and counts the bytes of the opened model. */
-static bnn_status measure(const struct bnn_model *proto, const struct bnn_header *h, size_t *bytes,
-                          bnn_problem *problem)
-{
+/* One op while it is measured. */
+struct alone {
     struct bnn_tensor tensors[BNN_MAX_INPUTS + 1];
     uint32_t numbers[BNN_MAX_INPUTS];
+};
+
+/* Checks every op separately and counts the bytes of the opened model. */
+static bnn_status measure(struct bnn_model *model, const struct bnn_header *h, struct alone *alone, size_t *bytes,
+                          bnn_problem *problem)
+{
+    struct bnn_tensor *tensors = alone->tensors;
     struct bnn_op op;
-    struct bnn_model model = *proto;
-    struct bnn_prepare p = {&model, NULL, 0, 0, 0, problem};
+    struct bnn_prepare p = {model, NULL, 0, 0, 0, problem};
     struct tally tally = {.edges = 0};
     size_t offset = h->ops;
 
-    model.tensors = tensors;
-    model.ops = &op;
+    model->tensors = tensors;
+    model->ops = &op;
     reserve_tables(&p, h);
     for (uint32_t k = 0; k < h->op_count; k++) {
-        BNN_TRY(bnn_read_op(model.file, h, k, &offset, &op, problem));
+        BNN_TRY(bnn_read_op(model->file, h, k, &offset, &op, problem));
         for (uint32_t i = 0; i < op.input_count; i++) {
-            BNN_TRY(bnn_read_tensor(model.file, h, op.inputs[i], &tensors[i], problem));
-            numbers[i] = i;
+            BNN_TRY(bnn_read_tensor(model->file, h, op.inputs[i], &tensors[i], problem));
+            alone->numbers[i] = i;
         }
-        BNN_TRY(bnn_read_tensor(model.file, h, op.output, &tensors[op.input_count], problem));
-        op.inputs = numbers;
+        BNN_TRY(bnn_read_tensor(model->file, h, op.output, &tensors[op.input_count], problem));
+        op.inputs = alone->numbers;
         op.output = op.input_count;
-        BNN_TRY(count_shapes(&tally, &model, h, &op, k, problem));
+        BNN_TRY(count_shapes(&tally, model, h, &op, k, problem));
         BNN_TRY(prepare(&p, &op, k));
         BNN_TRY(count_costs(&tally, &p, h, &op));
     }
     *bytes = p.used;
-    return check_work(proto, h, &tally, problem);
+    return check_work(model, h, &tally, problem);
 }
 
 bnn_status bnn_argument_error(bnn_problem *problem, bnn_status status, const char *name, const char *what, size_t found,
@@ -216,11 +220,12 @@ bnn_status bnn_measure_model(const struct bnn_source *source, size_t *bytes)
 {
     struct bnn_model proto;
     struct bnn_header h;
+    struct alone alone;
     if (bytes == NULL)
         return bnn_argument_error(source->problem, BNN_ERROR_ARGUMENT, "bytes", "given (1: yes)", 0, 1);
     bnn_status status = begin(source, &proto, &h);
     if (status == BNN_OK)
-        status = measure(&proto, &h, bytes, source->problem);
+        status = measure(&proto, &h, &alone, bytes, source->problem);
     return blame(source, status);
 }
 
@@ -270,6 +275,8 @@ static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h
         size_t scratch = m->ops[k].scratch;
         m->scratch = scratch > m->scratch ? scratch : m->scratch;
         m->whole_batch |= m->ops[k].row->whole_batch;
+        if (m->ops[k].input_count > m->most_inputs)
+            m->most_inputs = m->ops[k].input_count;
         m->ops[k].work = bnn_op_work(m, &m->ops[k]);
         m->work = bnn_plus(m->work, m->ops[k].work);
     }
@@ -292,7 +299,12 @@ bnn_status bnn_open_model(const struct bnn_source *source, void *memory, size_t 
     if (!bnn_checksum_matches(source->file, source->size, problem))
         return BNN_ERROR_CHECKSUM;
     size_t bytes;
-    status = measure(&proto, &h, &bytes, problem);
+#ifdef BNN_SMALL /* rather there than on the stack */
+    int lent = memory != NULL && aligned(memory) && memory_size >= sizeof(struct alone);
+    status = lent ? measure(&proto, &h, memory, &bytes, problem) : bnn_measure_model(source, &bytes);
+#else /* memory that turns out too small stays as it was */
+    status = bnn_measure_model(source, &bytes);
+#endif
     if (status != BNN_OK)
         return status;
     if (memory == NULL)

@@ -25,7 +25,9 @@ static int lay_out(const struct bnn_model *m, size_t images, size_t workers, uns
     size_t arenas = m->whole_batch ? 1 : workers; /* a whole batch is never spread over arenas */
     uint64_t at_scratch = bnn_plus(bnn_lines(sizeof *c), bnn_times(arenas, arena));
     uint64_t at_nan = bnn_plus(at_scratch, bnn_times(workers, scratch));
-    uint64_t at_home = bnn_plus(at_nan, bnn_times(workers, nan)), total = at_home;
+    uint64_t views = bnn_lines(m->most_inputs * sizeof(struct bnn_view)); /* of an op's inputs */
+    uint64_t at_views = bnn_plus(at_nan, bnn_times(workers, nan));
+    uint64_t at_home = bnn_plus(at_views, bnn_times(workers, views)), total = at_home;
     for (size_t i = 0; i < m->input_count + m->output_count; i++)
         total = bnn_plus(total, home_bytes(m, i, images));
     if (total > SIZE_MAX / 2)
@@ -35,10 +37,12 @@ static int lay_out(const struct bnn_model *m, size_t images, size_t workers, uns
         c->arena = memory + bnn_lines(sizeof *c);
         c->scratch = memory + at_scratch;
         c->nan = memory + at_nan;
+        c->views = memory + at_views;
         c->home = memory + at_home;
         c->arena_stride = (size_t)arena;
         c->scratch_stride = (size_t)scratch;
         c->nan_stride = (size_t)nan;
+        c->views_stride = (size_t)views;
     }
     return 1;
 }
@@ -135,7 +139,8 @@ void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t ima
                         const struct bnn_buffers *buffers, const struct bnn_part *part, float *raw)
 {
     const struct bnn_op *op = &c->model->ops[number];
-    struct bnn_view inputs[BNN_MAX_INPUTS], output = bnn_context_view(c, op->output, slot, buffers);
+    struct bnn_view *inputs = (struct bnn_view *)(void *)(c->views + worker * c->views_stride);
+    struct bnn_view output = bnn_context_view(c, op->output, slot, buffers);
     size_t first = part->begin[BNN_IMAGES];
     for (uint32_t i = 0; i < op->input_count; i++)
         inputs[i] = view_from(bnn_context_view(c, op->inputs[i], slot, buffers), first);

@@ -30,8 +30,8 @@ struct bnn_context {
     const struct bnn_spreading *spreading; /* NULL without threads */
     int bare;                              /* raw sums: without the layer's own slots, too */
     /* One of each for every worker, this many bytes apart. */
-    unsigned char *arena, *scratch, *nan;
-    size_t arena_stride, scratch_stride, nan_stride;
+    unsigned char *arena, *scratch, *nan, *views;
+    size_t arena_stride, scratch_stride, nan_stride, views_stride;
     unsigned char *home; /* the inputs and outputs while the model is stepped through */
 };
 

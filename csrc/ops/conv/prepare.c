@@ -5,7 +5,12 @@
 
 #include <string.h>
 
-enum { CHUNK = 1024 }; /* floats on the stack */
+/* Floats on the stack. */
+#ifdef BNN_SMALL
+enum { CHUNK = 128 };
+#else
+enum { CHUNK = 1024 };
+#endif
 
 /* Per-channel operands: the file's own if every group fills its blocks, otherwise a padded copy. */
 static const float *pad_operand(struct bnn_prepare *p, const struct bnn_conv *conv, const float *operand)
