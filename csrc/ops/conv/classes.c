@@ -42,10 +42,13 @@ static size_t classify(const struct axis *axis, uint32_t *class_of, struct bnn_c
 }
 
 /* Rows to pass to a kernel at once: together at most MAX_PIXELS pixels, in as few tiles as possible.  If a row does not
- * fill its tiles, the rest takes about two smaller ones. */
+ * fill its tiles, the rest takes about two smaller ones.  Every row fills tiles of one pixel, and each row more takes
+ * memory for its places. */
 static size_t choose_rows(size_t width, size_t height, size_t tile)
 {
     enum { MAX_PIXELS = 256 };
+    if (tile == 1)
+        return 1;
     size_t best = 1, best_tiles = width / tile + (width % tile ? 2 : 0);
     for (size_t rows = 2; rows <= height && rows * width <= MAX_PIXELS; rows++) {
         size_t tiles = rows * width / tile + (rows * width % tile ? 2 : 0);
