@@ -417,6 +417,21 @@ class TestThreads:
         lib.bnn_context_set_threads(context, lib.bnn_pool_run, pool[0])
         assert found.run(context, 1) == lib.BNN_OK and found.results() == expected.results()
 
+    def test_accumulators(self, opened: Opened, pool: Any) -> None:
+        """A step that gives them has one worker; other steps have all."""
+        found = [np.zeros(1000, np.float32) for _ in range(2)]
+        for i, workers in enumerate((1, pool[1])):
+            context, info = opened.context(2, workers), ffi.new("bnn_op_info *")
+            lib.bnn_context_set_threads(context, lib.bnn_pool_run, pool[0])
+            for op in range(lib.bnn_op_count(opened.model)):
+                assert lib.bnn_step(context, op, 2) == lib.BNN_OK
+                assert lib.bnn_get_op(opened.model, op, info) == lib.BNN_OK
+                if ffi.string(info.op) == b"bconv2d":
+                    out = ffi.cast("float *", ffi.from_buffer(found[i], require_writable=True))
+                    assert lib.bnn_step_raw(context, op, out, 2) == lib.BNN_OK
+        assert found[0].any()
+        np.testing.assert_array_equal(found[0], found[1])
+
     def test_profiles_need_a_clock(self, opened: Opened, pool: Any) -> None:
         """With one, every op of every micro-batch; without, none."""
         ticks = ffi.new("uint64_t[]", lib.bnn_op_count(opened.model))

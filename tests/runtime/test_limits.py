@@ -48,6 +48,19 @@ def test_the_most_ops() -> None:
     assert of(16385) == too_much("header: number of ops", 16385, 16384)
 
 
+@pytest.mark.parametrize("right", [2**14 - 2, 2**14 - 1, 2**14])
+def test_the_largest_halo_above_and_below(right: int) -> None:
+    """It belongs to a row, which cannot be cut: with the row's own work less than, equal to and above the limit."""
+    x, bit = Tensor(F32, (1, 1, 1), INPUT), Tensor(B1, (1, 1, 1), halo=(2**14, 2**14, 2**14, right))
+    copied, y = Tensor(B1, (1, 1, 1)), Tensor(F32, (1, 1, 1), OUTPUT)
+    said = opened(
+        Net([Op("binarize", [x], bit), Op("copy", [bit], copied), Op("unpack", [copied], y)]).bytes(), max_bytes=2**40
+    )
+    piece = 2**15 * (2**14 + 1 + right) + 1
+    most = 2**30
+    assert said == (OK if piece <= most else too_much("op 0: work of a part that cannot be cut (at most)", piece, most))
+
+
 def test_the_most_tensors_alive() -> None:
     """So many copies of an input, and all of them read after the last."""
 
