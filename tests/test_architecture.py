@@ -126,15 +126,21 @@ def test_the_core_does_no_input_and_allocates_nothing() -> None:
         text = path.read_text(encoding="utf-8")
         extra = set(re.findall(r"#\s*include\s*<([^>]+)>", text)) - allowed
         assert not extra, f"{path.relative_to(ROOT)} includes {extra}: that belongs in csrc/host"
-        assert not re.search(r'#\s*include\s*"(.*/)?host(\.h|/)', text), f"{path.relative_to(ROOT)} includes csrc/host"
+        assert not re.search(r'#\s*include\s*"(.*/)?(bnn_)?host(\.h|/)', text), (
+            f"{path.relative_to(ROOT)} includes csrc/host"
+        )
 
 
 def source_files() -> list[Path]:
     """What people write."""
     suffixes = {".py", ".pyi", ".c", ".h", ".inc", ".md", ".toml", ".in"}
-    folders = [ROOT / name for name in ("bnn", "csrc", "kernels", "tests", "tools", "docs")]
+    folders = [ROOT / name for name in ("bnn", "csrc", "kernels", "tests", "tools", "docs", "examples")]
     paths = [path for folder in folders for path in folder.rglob("*") if path.suffix in suffixes]
-    paths += [path for path in ROOT.iterdir() if path.suffix in suffixes or path.name in ("Makefile", ".gitignore")]
+    paths += [
+        path
+        for path in ROOT.iterdir()
+        if path.suffix in suffixes or path.name in ("Makefile", "CMakeLists.txt", ".gitignore")
+    ]
     return sorted(path for path in [*paths, ROOT / ".ci/run"] if path.is_file())
 
 
@@ -184,7 +190,7 @@ def test_source_files_name_their_licence() -> None:
     """In their first line, or in the second of a program."""
     without = []
     for path in source_files():
-        if path.suffix in (".py", ".pyi", ".c", ".h", ".inc") or path.name in ("Makefile", "run"):
+        if path.suffix in (".py", ".pyi", ".c", ".h", ".inc") or path.name in ("Makefile", "CMakeLists.txt", "run"):
             lines = path.read_text(encoding="utf-8").splitlines()
             first = next((line for line in lines if not line.startswith("#!")), "")
             if first not in (f"# {LICENCE}", f"/* {LICENCE} */"):

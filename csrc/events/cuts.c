@@ -21,7 +21,7 @@ static float from_ordered(int64_t order)
     return v;
 }
 
-static int finite(const float *values, size_t count)
+static int all_finite(const float *values, size_t count)
 {
     for (size_t i = 0; values != NULL && i < count; i++)
         if (!(values[i] - values[i] == 0.0f))
@@ -39,11 +39,11 @@ static int encoder_bit(const struct bnn_layer *l, float sum, size_t c)
 int bnn_events_gives_numbers(const struct bnn_layer *l, float most)
 {
     const struct bnn_epilogue *f = &l->finish;
-    int found = finite(f->pre_mul, l->out_c) && finite(f->pre_add, l->out_c) && finite(f->sub, l->out_c) &&
-                finite(f->mul, l->out_c) && finite(f->add, l->out_c);
+    int found = all_finite(f->pre_mul, l->out_c) && all_finite(f->pre_add, l->out_c) && all_finite(f->sub, l->out_c) &&
+                all_finite(f->mul, l->out_c) && all_finite(f->add, l->out_c);
     for (uint32_t c = 0; c < l->out_c && found; c++) {
         float ends[2] = {bnn_finish(-most, f, c, NULL), bnn_finish(most, f, c, NULL)};
-        found = finite(ends, 2);
+        found = all_finite(ends, 2);
     }
     return found;
 }

@@ -2,7 +2,7 @@
 /* Files mapped into memory. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "host/host.h"
+#include "bnn_host.h"
 
 #include <errno.h>
 #include <fcntl.h>

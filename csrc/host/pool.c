@@ -7,7 +7,7 @@
  * previous job; then it helps the others. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "host/host.h"
+#include "bnn_host.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -4,7 +4,7 @@
 #define DRIVER_H
 
 #include "bnn.h"
-#include "host/host.h"
+#include "bnn_host.h"
 #include "model/validate.h"
 
 #include <stdio.h>

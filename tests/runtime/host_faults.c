@@ -7,7 +7,7 @@
  * was taken may be left, and nothing is given back twice. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "host/host.h"
+#include "bnn_host.h"
 
 #include <errno.h>
 #include <fcntl.h>

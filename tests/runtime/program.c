@@ -3,7 +3,7 @@
  * event by event, and prints both results. */
 #include "bnn.h"
 #include "bnn_events.h"
-#include "host/host.h"
+#include "bnn_host.h"
 
 #include <stdio.h>
 #include <stdlib.h>

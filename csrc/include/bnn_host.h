@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Additions to bnn.h for a host with files and threads.  Optional: microcontrollers leave out csrc/host. */
+/* Additions to bnn.h for a host with files and threads: POSIX and C11 atomics.  Optional: microcontrollers leave out
+ * csrc/host. */
 #ifndef BNN_HOST_H
 #define BNN_HOST_H
 
