@@ -23,7 +23,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("bnn", "csrc", "docs", "kernels", "tests", "tools", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+COPIED = (
+    "bnn",
+    "csrc",
+    "docs",
+    "examples",
+    "kernels",
+    "tests",
+    "tools",
+    "setup.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 INSTRUMENT = "-fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc"
 TABLE = (
     "-show-mcdc-summary",

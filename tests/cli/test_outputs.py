@@ -20,7 +20,7 @@ from bnn.ir import ops
 from bnn.ir.graph import Graph
 from bnn.passes import lower
 
-DIGITS = Path(__file__).parents[1] / "events" / "digits.bnn"
+DIGITS = Path(__file__).parents[2] / "examples/digits.bnn"
 
 
 def two_outputs(path: Path, names: Sequence[str]) -> Path:

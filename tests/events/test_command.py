@@ -14,7 +14,7 @@ import bnn
 from bnn.cli import main
 from bnn.events import recordings
 
-DIGITS = str(Path(__file__).with_name("digits.bnn"))
+DIGITS = str(Path(__file__).parents[2] / "examples/digits.bnn")
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from op_graphs import plan, signs
 
 @pytest.fixture(scope="module")
 def model() -> bnn.Model:
-    return bnn.load(Path(__file__).with_name("digits.bnn"))
+    return bnn.load(Path(__file__).parents[2] / "examples/digits.bnn")
 
 
 @pytest.fixture

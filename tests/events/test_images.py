@@ -20,7 +20,7 @@ def digits() -> tuple[bnn.Model, Array, Array]:
     datasets = pytest.importorskip("sklearn.datasets")
     bunch = datasets.load_digits()
     images = (bunch.images[..., None] / 16).astype(np.float32)
-    return bnn.load(Path(__file__).with_name("digits.bnn")), images, bunch.target
+    return bnn.load(Path(__file__).parents[2] / "examples/digits.bnn"), images, bunch.target
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -22,7 +22,7 @@ from bnn.events.plot import save_run
 from bnn.events.recordings import from_fields
 from events.spiking import random_images, random_model
 
-DIGITS = Path(__file__).with_name("digits.bnn")
+DIGITS = Path(__file__).parents[2] / "examples/digits.bnn"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",

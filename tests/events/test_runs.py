@@ -23,7 +23,7 @@ from events.spiking import Network, random_images
 
 @pytest.fixture
 def model() -> bnn.Model:
-    return bnn.load(Path(__file__).with_name("digits.bnn"))
+    return bnn.load(Path(__file__).parents[2] / "examples/digits.bnn")
 
 
 def positive(rng: np.random.Generator, model: bnn.Model, count: int) -> Array:

@@ -54,4 +54,4 @@ def test_random_files(rng: np.random.Generator, driver: Path, tmp_path: Path) ->
 
 
 def test_a_trained_network(driver: Path) -> None:
-    assert call(str(driver), "1", str(Path(__file__).with_name("digits.bnn"))) == "1 models, 0 refused\n"
+    assert call(str(driver), "1", str(Path(__file__).parents[2] / "examples/digits.bnn")) == "1 models, 0 refused\n"

@@ -258,7 +258,7 @@ class TestContexts:
 
 class TestEngines:
     def test_null_too_small_and_not_aligned(self) -> None:
-        opened = Opened((ROOT / "tests/events/digits.bnn").read_bytes())
+        opened = Opened((ROOT / "examples/digits.bnn").read_bytes())
         size, engine = ffi.new("size_t *"), ffi.new("bnn_events **")
         assert lib.bnn_events_size(NULL, size, NULL) == lib.BNN_ERROR_ARGUMENT
         assert lib.bnn_events_size(opened.model, NULL, NULL) == lib.BNN_ERROR_ARGUMENT
@@ -272,7 +272,7 @@ class TestEngines:
         assert lib.bnn_events_create(opened.model, memory, size[0], engine, NULL) == lib.BNN_OK
 
     def test_numbers_past_the_last(self) -> None:
-        opened = Opened((ROOT / "tests/events/digits.bnn").read_bytes())
+        opened = Opened((ROOT / "examples/digits.bnn").read_bytes())
         size, made = ffi.new("size_t *"), ffi.new("bnn_events **")
         assert lib.bnn_events_size(opened.model, size, NULL) == lib.BNN_OK
         memory = aligned(size[0])

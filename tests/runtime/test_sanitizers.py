@@ -21,7 +21,7 @@ from bnn.ir.graph import DType, Graph
 from bnn.ir.ops import OPS, ConvAttrs, constant, input_node, make
 from sanitized import EAGER, ROOT, Build, call, plain_flags, sanitizing_flags, sources
 
-DIGITS = ROOT / "tests" / "events" / "digits.bnn"
+DIGITS = ROOT / "examples/digits.bnn"
 SEED = int(os.environ.get("BNN_TEST_SEED", "0"))
 ALLOCATORS = ("malloc", "calloc", "realloc", "posix_memalign")
 DRIVER = [Path("tests/runtime", f"{name}.c") for name in ("driver", "fuzz", "boundaries", "faults", "threads", "tight")]

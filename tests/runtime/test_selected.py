@@ -20,7 +20,7 @@ from bnn.runtime import Model
 from bnn.runtime.build import INCLUDE_FLAGS, sources
 
 ROOT = Path(__file__).resolve().parents[2]
-DIGITS = ROOT / "tests/events/digits.bnn"
+DIGITS = ROOT / "examples/digits.bnn"
 SOURCE = ROOT / "tests/runtime/selected.c"
 SELECTED = {"copy", "conv2d", "bconv2d", "max_pool", "reshape", "softmax"}
 PARTS = {"_binary", "_floats"}

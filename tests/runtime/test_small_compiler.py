@@ -14,7 +14,7 @@ from bnn.events import EventEngine
 from bnn.runtime import Model, build
 
 ROOT = Path(__file__).resolve().parents[2]
-DIGITS = ROOT / "tests/events/digits.bnn"
+DIGITS = ROOT / "examples/digits.bnn"
 
 
 def test_tcc_builds_a_runtime_with_the_same_answers(tmp_path: Path) -> None:
