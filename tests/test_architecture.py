@@ -25,7 +25,7 @@ C_ROOMS: dict[str, set[str]] = {
     "run": {"include", "model", "kernels"},
     "ops": {"include", "model", "run", "mcu", "kernels"},
     "events": {"include", "model", "run", "kernels"},
-    "mcu": set(),
+    "mcu": {"kernels"},
     "host": {"include"},
 }
 

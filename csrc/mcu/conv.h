@@ -2,25 +2,26 @@
 /* Convolutions for firmware: plain functions over const descriptors, which, like weights and tables, may lie in flash
  * and are used in place.  A dense layer is a convolution with a window of one row and an image of one pixel.
  *
- * A call computes one output row of one image.  Nothing is allocated, no state is kept: threads may call these at once.
- * Arrays do not overlap, except as stated; words, sums and floats are aligned to 4 bytes.  The instructions that a call
- * takes depend on its descriptor alone, never on data, weights or tables (floats: where the processor has an FPU).
+ * A call computes one output row of one image.  Nothing is allocated, no state is kept: threads may call these at
+ * once. Arrays do not overlap, except as stated; words, sums and floats are aligned to 4 bytes.  The instructions that
+ * a call takes depend on its descriptor alone, never on data, weights or tables (floats: where the processor has an
+ * FPU).
  *
  * Images and padding.  An image has a rim of zeros wherever windows reach beyond it: every element of every window is
- * read.  So `x`, the first element of the window of output pixel (0, 0), may lie in the rim.  Padding of other values, and
- * what the zeros of the rim add, is in the tables, by border class.
+ * read.  So `x`, the first element of the window of output pixel (0, 0), may lie in the rim.  Padding of other values,
+ * and what the zeros of the rim add, is in the tables, by border class.
  *
- * Border classes.  Output pixels whose windows have the same taps inside the image form a class, with a row of the table.
- * classes[row] + classes[height + column] is the number of a pixel's class, for `height` output rows: the first `height`
- * numbers are multiples of the number of column classes.  `classes` is NULL if all classes agree; then the table has
- * one row.
+ * Border classes.  Output pixels whose windows have the same taps inside the image form a class, with a row of the
+ * table. classes[row] + classes[height + column] is the number of a pixel's class, for `height` output rows: the first
+ * `height` numbers are multiples of the number of column classes.  `classes` is NULL if all classes agree; then the
+ * table has one row.
  *
  * Groups are separate calls, with pointers to the first channels of each.  Those of bits need whole words: in groups
  * that begin within a word, take sums.
  *
- * Bits.  Channel c of a pixel is bit c % 32 of word c / 32; a set bit is +1, a clear one -1; bits beyond the channels are
- * zero in images and weights, and in what these functions write.  Of the taps of a window, `differing` have other bits than
- * the weights. */
+ * Bits.  Channel c of a pixel is bit c % 32 of word c / 32; a set bit is +1, a clear one -1; bits beyond the channels
+ * are zero in images and weights, and in what these functions write.  Of the taps of a window, `differing` have other
+ * bits than the weights. */
 #ifndef BNN_MCU_CONV_H
 #define BNN_MCU_CONV_H
 
@@ -31,8 +32,8 @@
 extern "C" {
 #endif
 
-/* The geometry of a layer.  Distances are in elements of the image: words, bytes or floats.  Every number is at least 1,
- * except distances that are not used. */
+/* The geometry of a layer.  Distances are in elements of the image: words, bytes or floats.  Every number is at least
+ * 1, except distances that are not used. */
 struct bnn_mcu_shape {
     uint16_t width;              /* pixels of an output row */
     uint16_t outputs;            /* channels of an output pixel, of one group */
@@ -56,14 +57,14 @@ struct bnn_mcu_conv {
     struct bnn_mcu_shape shape;
 };
 
-/* Bits: a channel's bit is (differing < limit); `out` is the first word of the output row, of which (outputs + 31) / 32
- * words of each pixel are written.  Sums: correction - 2 * differing, or -2 * differing if `table` is NULL; `out` is the
- * first sum of the output row.
+/* Bits: a channel's bit is (differing < limit); `out` is the first word of the output row, of which (outputs + 31) /
+ * 32 words of each pixel are written.  Sums: correction - 2 * differing; `out` is the first sum of the output row.
  *
  * `window`: memory for one window, rows * taps * length words; if rows and taps are 1, it is not used and may be NULL.
  * x, of type uint32_t, is as above, for row 0 whatever `row` is.
  *
- * The functions whose names end in a number are for windows of that many words, in all: they take fewer instructions. */
+ * The functions whose names end in a number are for windows of that many words, in all: they take fewer
+ * instructions. */
 void bnn_mcu_conv_bits(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                        uint32_t *window);
 void bnn_mcu_conv_bits_9(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
@@ -80,9 +81,10 @@ void bnn_mcu_conv_sums_18(const struct bnn_mcu_conv *layer, size_t row, const ui
 void bnn_mcu_conv_sums_36(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                           uint32_t *window);
 
-/* The same for taps whose `bits` channels do not fill their `length` = (bits + 31) / 32 words (each tap is a run): they
- * follow each other without gaps.  In the weights, bit i of tap t is bit (t * bits + i) % 32 of word (t * bits + i) / 32;
- * a filter has rows * taps * bits bits, rounded up to whole words, with zeros at the end.  `window` has as many words. */
+/* The same for taps whose `bits` channels do not fill their `length` = (bits + 31) / 32 words (each tap is a run):
+ * they follow each other without gaps.  In the weights, bit i of tap t is bit (t * bits + i) % 32 of word (t * bits +
+ * i) / 32; a filter has rows * taps * bits bits, rounded up to whole words, with zeros at the end.  `window` has as
+ * many words. */
 void bnn_mcu_conv_bits_shared(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                               uint32_t *window);
 void bnn_mcu_conv_sums_shared(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
@@ -120,8 +122,8 @@ void bnn_mcu_planes_sums(const struct bnn_mcu_planes *layer, size_t row, const u
 /* Bytes (0 to 255) by signs, or by means of two signs: -1, 0 and +1.  With the sum s of products, a bit is (s >= limit)
  * and a sum s + correction, or s if `table` is NULL; |s| is below 2^31 / planes. */
 struct bnn_mcu_bytes {
-    /* [word][output][plane], a word for every 32 bytes of a window: bit i of word k is the sign of byte 32 k + i, set for
-     * +1; zeros at the end */
+    /* [word][output][plane], a word for every 32 bytes of a window: bit i of word k is the sign of byte 32 k + i, set
+     * for +1; zeros at the end */
     const uint32_t *weights;
     const int32_t *table; /* [class][output] */
     const uint8_t *classes;
@@ -142,8 +144,8 @@ struct bnn_mcu_floats {
 };
 
 void bnn_mcu_conv_floats(const struct bnn_mcu_floats *layer, size_t row, const float *x, float *out);
-/* Every channel by itself: sum c is that of element c of the runs, whose length is `outputs` (`length` is ignored; every
- * tap is a run). */
+/* Every channel by itself: sum c is that of element c of the runs, whose length is `outputs` (`length` is ignored;
+ * every tap is a run). */
 void bnn_mcu_depthwise_floats(const struct bnn_mcu_floats *layer, size_t row, const float *x, float *out);
 
 #ifdef __cplusplus

@@ -359,7 +359,7 @@ static float special_power(float x, float power, const struct exponent *y)
 /* The next of n values, at most ROOM, to v; up to a multiple of BNN_LANES, others follow that nobody reads.  Their number. */
 static size_t load(float *v, const float *in, size_t n)
 {
-    size_t count = n < ROOM ? n : ROOM;
+    size_t count = n < ROOM ? n : (size_t)ROOM;
     memcpy(v, in, count * sizeof *v);
     for (size_t i = count; i % BNN_LANES != 0; i++)
         v[i] = 1.0f;

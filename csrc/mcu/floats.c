@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Convolutions of floats: see conv.h for the order of their sums. */
+#include "mcu/conv.h"
+
+/* No fused multiply-adds.  gcc warns that it does not know this pragma; it has -ffp-contract=off. */
+#if defined __clang__ || !defined __GNUC__
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+/* The window's products with one filter. */
+static float sum_window(const struct bnn_mcu_shape *shape, const float *x, const float *weights)
+{
+    float sum = 0.0f;
+    for (size_t row = 0; row < shape->rows; row++, x += shape->window_row) {
+        const float *run = x;
+        for (size_t tap = 0; tap < shape->taps; tap++, run += shape->tap)
+            for (size_t k = 0; k < shape->length; k++)
+                sum += run[k] * *weights++;
+    }
+    return sum;
+}
+
+void bnn_mcu_conv_floats(const struct bnn_mcu_floats *layer, size_t row, const float *x, float *out)
+{
+    const struct bnn_mcu_shape *shape = &layer->shape;
+    const size_t taps = (size_t)shape->rows * shape->taps * shape->length;
+    x += row * shape->row;
+    for (size_t column = 0; column < shape->width; column++, x += shape->pixel, out += shape->out_pixel) {
+        const float *weights = layer->weights;
+        for (size_t o = 0; o < shape->outputs; o++, weights += taps)
+            out[o] = sum_window(shape, x, weights);
+    }
+}
+
+void bnn_mcu_depthwise_floats(const struct bnn_mcu_floats *layer, size_t row, const float *x, float *out)
+{
+    const struct bnn_mcu_shape *shape = &layer->shape;
+    x += row * shape->row;
+    for (size_t column = 0; column < shape->width; column++, x += shape->pixel, out += shape->out_pixel)
+        for (size_t c = 0; c < shape->outputs; c++) {
+            const float *at = x + c, *weights = layer->weights + c;
+            float sum = 0.0f;
+            for (size_t r = 0; r < shape->rows; r++, at += shape->window_row) {
+                const float *run = at;
+                for (size_t tap = 0; tap < shape->taps; tap++, run += shape->tap, weights += shape->outputs)
+                    sum += *run * *weights;
+            }
+            out[c] = sum;
+        }
+}

@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Compares the functions of csrc/mcu/conv.h and pool.h with naive computations, on random layers in memory of exactly
+ * the size that they need.  SEED and CASES are macros; exit status 0: equal.  Prints a checksum of all that was
+ * written: it is the same everywhere: no expression draws two random numbers in an order that compilers choose. */
+#include "../kernels/random.h"
+#include "mcu/conv.h"
+#include "mcu/pool.h"
+#include "memory.h"
+#include "target.h"
+
+#include <math.h>
+#include <string.h>
+
+uint64_t random_state = SEED;
+static uint32_t checksum;
+
+static int fail(const char *what, size_t row, size_t column, size_t channel)
+{
+    target_print(what);
+    target_print(" differs\n");
+    target_number("row", row);
+    target_number("column", column);
+    target_number("channel", channel);
+    return 1;
+}
+
+static void note(uint32_t word)
+{
+    checksum = (checksum ^ word) * 16777619u;
+}
+
+static uint32_t *random_words(size_t count)
+{
+    uint32_t *words = memory_take(count * sizeof *words), all = one_in(4) ? UINT32_MAX : 0;
+    for (size_t i = 0; i < count; i++)
+        words[i] = (uint32_t)random_bits() | all; /* the greatest counts, too */
+    return words;
+}
+
+static size_t words_of(size_t bits)
+{
+    return (bits + 31) / 32;
+}
+
+static unsigned bit_of(const uint32_t *words, size_t i)
+{
+    return words[i / 32] >> i % 32 & 1u;
+}
+
+/* A random layer: what all kinds have in common. */
+struct layer {
+    struct bnn_mcu_shape shape;
+    size_t height, window, elements; /* output rows; elements of a window, and of the image */
+    uint8_t *classes;
+    size_t class_count;
+};
+
+/* The class of a pixel. */
+static size_t class_of(const struct layer *l, size_t row, size_t column)
+{
+    return l->classes == NULL ? 0 : (size_t)l->classes[row] + l->classes[l->height + column];
+}
+
+/* An element of a window in the image. */
+static size_t place(const struct layer *l, size_t row, size_t column, size_t i)
+{
+    const struct bnn_mcu_shape *s = &l->shape;
+    size_t k = i % s->length, tap = i / s->length % s->taps, r = i / s->length / s->taps;
+    return row * s->row + column * s->pixel + r * s->window_row + tap * s->tap + k;
+}
+
+/* Windows of rows x taps x length elements; distances at random, so that windows overlap or do not. */
+static struct layer random_layer(size_t rows, size_t taps, size_t length, size_t out_elements)
+{
+    struct layer l = {.height = between(1, 3), .window = rows * taps * length, .class_count = 1};
+    struct bnn_mcu_shape *s = &l.shape;
+    s->width = (uint16_t)between(1, 4);
+    s->rows = (uint16_t)rows;
+    s->taps = (uint16_t)taps;
+    s->length = (uint16_t)length;
+    s->out_pixel = (uint16_t)(out_elements + between(0, 2));
+    s->tap = (uint32_t)(length + between(0, 3));
+    s->window_row = (uint32_t)(taps * s->tap + between(0, 9));
+    s->pixel = (uint32_t)between(1, 2 * length);
+    s->row = (uint32_t)between(1, 2 * s->window_row);
+    l.elements = place(&l, l.height - 1, s->width - 1u, l.window - 1) + 1;
+    if (one_in(3))
+        return l;
+    size_t row_classes = between(1, 3), column_classes = between(1, 3);
+    l.classes = memory_take(l.height + s->width);
+    for (size_t i = 0; i < l.height; i++)
+        l.classes[i] = (uint8_t)(between(0, row_classes - 1) * column_classes);
+    for (size_t i = 0; i < s->width; i++)
+        l.classes[l.height + i] = (uint8_t)between(0, column_classes - 1);
+    l.class_count = row_classes * column_classes;
+    return l;
+}
+
+/* Elements of an output row. */
+static size_t out_size(const struct layer *l, size_t out_elements)
+{
+    return (l->shape.width - 1u) * l->shape.out_pixel + out_elements;
+}
+
+/* One row of outputs in memory of its own, filled with junk. */
+static uint32_t *junk(size_t count)
+{
+    uint32_t *out = memory_take(count * sizeof *out);
+    for (size_t i = 0; i < count; i++)
+        out[i] = 0xa5a5a5a5u;
+    return out;
+}
+
+/* Whether pixels' bits are expected[column][channel], the tail is zero, and what lies between pixels is untouched. */
+static int check_bits(const char *what, const struct layer *l, size_t row, const uint32_t *out, const uint8_t *expected)
+{
+    const struct bnn_mcu_shape *s = &l->shape;
+    size_t words = words_of(s->outputs);
+    for (size_t x = 0; x < s->width; x++) {
+        for (size_t c = 0; c < words * 32; c++)
+            if (bit_of(out + x * s->out_pixel, c) != (c < s->outputs && expected[x * s->outputs + c]))
+                return fail(what, row, x, c);
+        for (size_t k = 0; k < words; k++)
+            note(out[x * s->out_pixel + k]);
+        for (size_t k = words; k < s->out_pixel && x + 1 < s->width; k++)
+            if (out[x * s->out_pixel + k] != 0xa5a5a5a5u)
+                return fail("memory between pixels", row, x, k);
+    }
+    return 0;
+}
+
+static int check_words(const char *what, const struct layer *l, size_t row, const uint32_t *out,
+                       const uint32_t *expected)
+{
+    const struct bnn_mcu_shape *s = &l->shape;
+    for (size_t x = 0; x < s->width; x++) {
+        for (size_t c = 0; c < s->outputs; c++) {
+            note(out[x * s->out_pixel + c]);
+            if (out[x * s->out_pixel + c] != expected[x * s->outputs + c])
+                return fail(what, row, x, c);
+        }
+        for (size_t k = s->outputs; k < s->out_pixel && x + 1 < s->width; k++)
+            if (out[x * s->out_pixel + k] != 0xa5a5a5a5u)
+                return fail("memory between pixels", row, x, k);
+    }
+    return 0;
+}
+
+typedef void bits_function(const struct bnn_mcu_conv *, size_t, const uint32_t *, uint32_t *, uint32_t *);
+typedef void sums_function(const struct bnn_mcu_conv *, size_t, const uint32_t *, int32_t *, uint32_t *);
+
+/* The layer by two functions; expected: differing bits [row][column][output]; count: those of a window. */
+static int check_conv(const char *what, const struct layer *l, struct bnn_mcu_conv conv, const uint32_t *x,
+                      const uint32_t *differing, size_t count, size_t columns, bits_function *bits, sums_function *sums,
+                      uint32_t *window)
+{
+    const struct bnn_mcu_shape *s = &l->shape;
+    size_t pixels = s->width * (size_t)s->outputs, words = words_of(s->outputs);
+    int16_t *table = memory_take(l->class_count * columns * sizeof *table);
+    for (size_t i = 0; i < l->class_count * columns; i++)
+        table[i] = one_in(8) ? (int16_t)random_bits() : (int16_t)between(0, count + 1);
+    uint8_t *expected_bits = memory_take(pixels);
+    uint32_t *expected_sums = memory_take(pixels * sizeof *expected_sums);
+    conv.table = table;
+    conv.classes = l->classes;
+    conv.height = (uint16_t)l->height;
+    for (size_t row = 0; row < l->height; row++, differing += pixels) {
+        for (size_t i = 0; i < pixels; i++) {
+            int32_t value = table[class_of(l, row, i / s->outputs) * columns + i % s->outputs];
+            expected_bits[i] = (int32_t)differing[i] < value;
+            expected_sums[i] = (uint32_t)(value - 2 * (int32_t)differing[i]);
+        }
+        conv.shape.out_pixel = (uint16_t)(words + (s->out_pixel - s->outputs));
+        struct layer of_bits = *l;
+        of_bits.shape = conv.shape;
+        uint32_t *out = junk(out_size(&of_bits, words));
+        bits(&conv, row, x, out, window);
+        if (check_bits(what, &of_bits, row, out, expected_bits))
+            return 1;
+        conv.shape.out_pixel = s->out_pixel;
+        out = junk(out_size(l, s->outputs));
+        sums(&conv, row, x, (int32_t *)out, window);
+        if (check_words(what, l, row, out, expected_sums))
+            return 1;
+    }
+    return 0;
+}
+
+static size_t random_outputs(void)
+{
+    return one_in(4) ? between(1, 3) * 32 : between(1, 70);
+}
+
+/* Differing bits of each pixel and filter, whose weights have the window's words in order, `bits` of them per run. */
+static uint32_t *count_differing(const struct layer *l, const uint32_t *x, const uint32_t *weights, size_t filter_words,
+                                 size_t bits)
+{
+    const struct bnn_mcu_shape *s = &l->shape;
+    size_t pixels = l->height * s->width;
+    uint32_t *differing = memory_take(pixels * s->outputs * sizeof *differing);
+    for (size_t p = 0; p < pixels; p++)
+        for (size_t o = 0; o < s->outputs; o++) {
+            uint32_t count = 0;
+            for (size_t i = 0; i < (size_t)s->rows * s->taps * bits; i++) {
+                size_t element = i / bits * s->length + i % bits / 32;
+                uint32_t word = x[place(l, p / s->width, p % s->width, element)];
+                count += (word >> i % bits % 32 & 1) != bit_of(weights + o * filter_words, i);
+            }
+            differing[p * s->outputs + o] = count;
+        }
+    return differing;
+}
+
+static int test_bits(void)
+{
+    static const struct {
+        size_t words;
+        bits_function *bits;
+        sums_function *sums;
+    } functions[] = {{0, bnn_mcu_conv_bits, bnn_mcu_conv_sums},
+                     {9, bnn_mcu_conv_bits_9, bnn_mcu_conv_sums_9},
+                     {18, bnn_mcu_conv_bits_18, bnn_mcu_conv_sums_18},
+                     {36, bnn_mcu_conv_bits_36, bnn_mcu_conv_sums_36}};
+    size_t i = between(0, 3), rows = between(1, 3), taps = between(1, 3), length = between(1, 9);
+    if (i > 0) {
+        rows = 3;
+        taps = one_in(2) ? 1 : 3;
+        length = functions[i].words / rows / taps;
+    } else if (one_in(4)) { /* a dense layer */
+        rows = taps = 1;
+        length = between(1, 70);
+    }
+    size_t outputs = random_outputs();
+    struct layer l = random_layer(rows, taps, length, outputs);
+    l.shape.outputs = (uint16_t)outputs;
+    uint32_t *x = random_words(l.elements), *weights = random_words(outputs * l.window);
+    struct bnn_mcu_conv conv = {.weights = weights, .shape = l.shape};
+    const uint32_t *differing = count_differing(&l, x, weights, l.window, length * 32);
+    uint32_t *window = rows == 1 && taps == 1 ? NULL : memory_take(l.window * sizeof *window);
+    return check_conv("bits", &l, conv, x, differing, l.window * 32, outputs, functions[i].bits, functions[i].sums,
+                      window);
+}
+
+static int test_shared(void)
+{
+    size_t bits = one_in(3) ? between(1, 4) * 4 : between(1, 70), outputs = random_outputs();
+    size_t rows = between(1, 3), columns = between(1, 3);
+    struct layer l = random_layer(rows, columns, words_of(bits), outputs);
+    l.shape.outputs = (uint16_t)outputs;
+    size_t taps = rows * columns, words = words_of(taps * bits), tail = taps * bits % 32;
+    uint32_t *x = random_words(l.elements), *weights = random_words(outputs * words);
+    for (size_t o = 0; o < outputs && tail; o++)
+        weights[o * words + words - 1] &= (1u << tail) - 1;
+    /* Distances such that every run begins at a multiple of its length, and bits beyond `bits` can be cleared. */
+    l.shape.tap = l.shape.length;
+    l.shape.pixel = l.shape.length * (uint32_t)between(1, 2);
+    l.shape.window_row = l.shape.length * (uint32_t)between(1, 4);
+    l.shape.row = l.shape.length * (uint32_t)between(1, 4);
+    l.elements = place(&l, l.height - 1, l.shape.width - 1u, l.window - 1) + 1;
+    x = random_words(l.elements);
+    for (size_t i = 0; i < l.elements; i++)
+        if (i % l.shape.length + 1u == l.shape.length && bits % 32)
+            x[i] &= (1u << bits % 32) - 1;
+    struct bnn_mcu_conv conv = {.weights = weights, .bits = (uint16_t)bits, .shape = l.shape};
+    const uint32_t *differing = count_differing(&l, x, weights, words, bits);
+    return check_conv("shared", &l, conv, x, differing, taps * bits, outputs, bnn_mcu_conv_bits_shared,
+                      bnn_mcu_conv_sums_shared, memory_take(words * sizeof(uint32_t)));
+}
+
+static int test_planes(void)
+{
+    int dense = one_in(3);
+    size_t rows = dense ? 1 : between(1, 3), taps = dense ? 1 : between(1, 3), outputs = random_outputs();
+    size_t planes = between(1, 4), words = words_of(outputs);
+    struct layer l = random_layer(rows, taps, between(1, 9), outputs);
+    struct bnn_mcu_planes layer = {.planes = (uint16_t)planes, .plane = (uint32_t)between(1, 2 * l.elements)};
+    l.shape.outputs = (uint16_t)outputs;
+    uint32_t *x = random_words(l.elements + (planes - 1) * layer.plane), *weights = random_words(outputs * l.window);
+    size_t pixels = l.height * l.shape.width * outputs;
+    uint32_t *differing = memory_take(pixels * sizeof *differing);
+    memset(differing, 0, pixels * sizeof *differing);
+    for (size_t plane = 0; plane < planes; plane++) {
+        const uint32_t *of_plane =
+            count_differing(&l, x + plane * layer.plane, weights, l.window, (size_t)l.shape.length * 32);
+        for (size_t i = 0; i < pixels; i++)
+            differing[i] += of_plane[i] << plane;
+    }
+    int32_t *table = memory_take(l.class_count * outputs * sizeof *table);
+    for (size_t i = 0; i < l.class_count * outputs; i++)
+        table[i] =
+            one_in(8) ? (int32_t)(random_bits() >> 40) - (1 << 23) : (int32_t)between(0, l.window << (5 + planes));
+    layer.wide = table;
+    layer.conv.weights = weights;
+    layer.conv.classes = l.classes;
+    layer.conv.height = (uint16_t)l.height;
+    layer.conv.shape = l.shape;
+    uint32_t *window = rows == 1 && taps == 1 ? NULL : memory_take(planes * l.window * sizeof *window);
+    size_t row_size = l.shape.width * outputs;
+    uint8_t *expected_bits = memory_take(row_size);
+    uint32_t *expected_sums = memory_take(row_size * sizeof *expected_sums);
+    for (size_t row = 0; row < l.height; row++, differing += row_size) {
+        for (size_t i = 0; i < row_size; i++) {
+            int32_t value = table[class_of(&l, row, i / outputs) * outputs + i % outputs];
+            expected_bits[i] = (int32_t)differing[i] < value;
+            expected_sums[i] = (uint32_t)(value - 2 * (int32_t)differing[i]);
+        }
+        struct layer of_bits = l;
+        of_bits.shape.out_pixel = (uint16_t)(words + 1);
+        layer.conv.shape.out_pixel = of_bits.shape.out_pixel;
+        uint32_t *out = junk(out_size(&of_bits, words));
+        bnn_mcu_planes_bits(&layer, row, x, out, window);
+        if (check_bits("planes", &of_bits, row, out, expected_bits))
+            return 1;
+        layer.conv.shape.out_pixel = l.shape.out_pixel;
+        out = junk(out_size(&l, outputs));
+        bnn_mcu_planes_sums(&layer, row, x, (int32_t *)out, window);
+        if (check_words("planes", &l, row, out, expected_sums))
+            return 1;
+    }
+    return 0;
+}
+
+static int test_bytes(void)
+{
+    size_t outputs = random_outputs(), planes = between(1, 2), words = words_of(outputs);
+    int dense = one_in(4);
+    size_t rows = dense ? 1 : between(1, 3), taps = dense ? 1 : between(1, 3);
+    struct layer l = random_layer(rows, taps, between(1, dense ? 150 : 12), outputs);
+    l.shape.outputs = (uint16_t)outputs;
+    size_t chunks = words_of(l.window), row_size = l.shape.width * outputs;
+    uint32_t *weights = random_words(chunks * outputs * planes);
+    if (l.window % 32)
+        for (size_t i = (chunks - 1) * outputs * planes; i < chunks * outputs * planes; i++)
+            weights[i] &= (1u << l.window % 32) - 1;
+    uint8_t *x = memory_take(l.elements);
+    int greatest = one_in(4);
+    for (size_t i = 0; i < l.elements; i++)
+        x[i] = greatest ? 255 : (uint8_t)random_bits();
+    int32_t *table = memory_take(l.class_count * outputs * sizeof *table);
+    for (size_t i = 0; i < l.class_count * outputs; i++)
+        table[i] = (int32_t)between(0, 4000) - 2000;
+    struct bnn_mcu_bytes layer = {.weights = weights,
+                                  .table = table,
+                                  .classes = l.classes,
+                                  .height = (uint16_t)l.height,
+                                  .planes = (uint16_t)planes};
+    int bare = one_in(3); /* sums without corrections */
+    uint8_t *expected_bits = memory_take(row_size);
+    uint32_t *expected_sums = memory_take(row_size * sizeof *expected_sums);
+    for (size_t row = 0; row < l.height; row++) {
+        for (size_t i = 0; i < row_size; i++) {
+            size_t column = i / outputs, o = i % outputs;
+            int32_t twice = 0, value = table[class_of(&l, row, column) * outputs + o];
+            for (size_t k = 0; k < l.window * planes; k++) {
+                size_t element = k / planes;
+                int sign = bit_of(weights + (element / 32 * outputs + o) * planes + k % planes, element % 32) ? 1 : -1;
+                twice += sign * x[place(&l, row, column, element)];
+            }
+            int32_t sum = twice / (int32_t)planes;
+            expected_bits[i] = sum >= value;
+            expected_sums[i] = (uint32_t)(bare ? sum : sum + value);
+        }
+        struct layer of_bits = l;
+        of_bits.shape.out_pixel = (uint16_t)(words + 1);
+        layer.shape = of_bits.shape;
+        layer.table = table;
+        uint32_t *out = junk(out_size(&of_bits, words));
+        bnn_mcu_bytes_bits(&layer, row, x, out, memory_take(outputs * sizeof(int32_t)));
+        if (check_bits("bytes", &of_bits, row, out, expected_bits))
+            return 1;
+        layer.shape = l.shape;
+        layer.table = bare ? NULL : table;
+        out = junk(out_size(&l, outputs));
+        bnn_mcu_bytes_sums(&layer, row, x, (int32_t *)out);
+        if (check_words("bytes", &l, row, out, expected_sums))
+            return 1;
+    }
+    return 0;
+}
+
+static float *random_floats(size_t count)
+{
+    float *floats = memory_take(count * sizeof *floats);
+    for (size_t i = 0; i < count; i++)
+        floats[i] = one_in(20) ? -0.0f : (float)((int32_t)(random_bits() >> 40) - (1 << 23)) / 65536.0f;
+    return floats;
+}
+
+static int test_floats(void)
+{
+    int depthwise = one_in(2);
+    size_t outputs = between(1, 20), length = depthwise ? outputs : between(1, 9);
+    size_t rows = between(1, 3), taps = between(1, 3);
+    struct layer l = random_layer(rows, taps, length, outputs);
+    l.shape.outputs = (uint16_t)outputs;
+    float *x = random_floats(l.elements), *weights = random_floats(l.window * (depthwise ? 1 : outputs));
+    struct bnn_mcu_floats layer = {.weights = weights, .shape = l.shape};
+    uint32_t *expected = memory_take(l.shape.width * outputs * sizeof *expected);
+    for (size_t row = 0; row < l.height; row++) {
+        for (size_t i = 0; i < l.shape.width * outputs; i++) {
+            size_t column = i / outputs, o = i % outputs, step = depthwise ? outputs : 1;
+            volatile float sum = 0.0f;
+            for (size_t k = depthwise ? o : 0; k < l.window; k += step) {
+                volatile float product =
+                    x[place(&l, row, column, k)] * weights[depthwise ? k : o * l.window + k]; /* rounded by itself */
+                sum += product;
+            }
+            float value = sum;
+            memcpy(expected + i, &value, sizeof value);
+        }
+        uint32_t *out = junk(out_size(&l, outputs));
+        (depthwise ? bnn_mcu_depthwise_floats : bnn_mcu_conv_floats)(&layer, row, x, (float *)out);
+        if (check_words(depthwise ? "depthwise" : "floats", &l, row, out, expected))
+            return 1;
+    }
+    return 0;
+}
+
+static int test_pool(void)
+{
+    struct bnn_mcu_pool p;
+    p.height = (uint16_t)between(1, 6);
+    p.width = (uint16_t)between(1, 6);
+    p.words = (uint16_t)between(1, 3);
+    p.kernel_h = (uint16_t)between(1, 3);
+    p.kernel_w = (uint16_t)between(1, 3);
+    p.stride_h = (uint16_t)between(1, 3);
+    p.stride_w = (uint16_t)between(1, 3);
+    p.pad_top = (uint16_t)between(0, p.kernel_h - 1u);
+    p.pad_left = (uint16_t)between(0, p.kernel_w - 1u);
+    /* Windows as far as they have a tap inside. */
+    size_t height = between(1, (p.height + p.pad_top - 1u) / p.stride_h + 1);
+    p.out_width = (uint16_t)between(1, (p.width + p.pad_left - 1u) / p.stride_w + 1);
+    p.row = (uint32_t)(p.width * p.words + between(0, 3));
+    p.mask = one_in(2) ? random_words(p.words) : NULL;
+    uint32_t *x = random_words((p.height - 1u) * p.row + (size_t)p.width * p.words);
+    for (size_t row = 0; row < height; row++) {
+        uint32_t *out = junk((size_t)p.out_width * p.words);
+        bnn_mcu_max_pool_bits(&p, row, x, out);
+        for (size_t i = 0; i < (size_t)p.out_width * p.words; i++) {
+            size_t column = i / p.words;
+            uint32_t any = 0, all = UINT32_MAX, mask = p.mask ? p.mask[i % p.words] : 0;
+            for (size_t k = 0; k < (size_t)p.kernel_h * p.kernel_w; k++) {
+                ptrdiff_t y = (ptrdiff_t)(row * p.stride_h + k / p.kernel_w) - p.pad_top;
+                ptrdiff_t z = (ptrdiff_t)(column * p.stride_w + k % p.kernel_w) - p.pad_left;
+                if (y < 0 || z < 0 || y >= p.height || z >= p.width)
+                    continue;
+                uint32_t word = x[(size_t)y * p.row + (size_t)z * p.words + i % p.words];
+                any |= word;
+                all &= word;
+            }
+            note(out[i]);
+            if (out[i] != ((any & ~mask) | (all & mask)))
+                return fail("max-pool", row, column, i % p.words);
+        }
+    }
+    return 0;
+}
+
+static int test_argmax(void)
+{
+    size_t n = between(1, 12), best = 0, of_sums = 0;
+    float *values = memory_take(n * sizeof *values);
+    int32_t *sums = memory_take(n * sizeof *sums);
+    for (size_t i = 0; i < n; i++) {
+        values[i] = one_in(12) ? NAN : (float)between(0, 4) - 2.0f;
+        sums[i] = (int32_t)between(0, 4) - 2;
+        int nan = values[best] != values[best];
+        if (!nan && (values[i] != values[i] || values[i] > values[best]))
+            best = i;
+        if (sums[i] > sums[of_sums])
+            of_sums = i;
+    }
+    note((uint32_t)best);
+    if (bnn_mcu_argmax(values, n) != best)
+        return fail("argmax", 0, 0, best);
+    return bnn_mcu_argmax_sums(sums, n) != of_sums && fail("argmax of sums", 0, 0, of_sums);
+}
+
+int main(void)
+{
+    for (unsigned i = 0; i < CASES; i++)
+        if (test_bits() || test_shared() || test_planes() || test_bytes() || test_floats() || test_pool() ||
+            test_argmax() || !memory_give_back())
+            return 1;
+    target_number("checksum", checksum);
+    return 0;
+}
