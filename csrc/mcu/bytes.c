@@ -2,6 +2,7 @@
 /* Convolutions of bytes by signs.  Of every four bytes of a window, the sums under all sixteen patterns of signs are a
  * table, which all filters look up: a filter's word of 32 signs takes eight additions. */
 #include "mcu/conv.h"
+#include "mcu/gather.h"
 
 enum { CHUNK = 32, FOURS = CHUNK / 4, PATTERNS = 16 };
 
@@ -54,7 +55,7 @@ static void sum_pixel(const struct bnn_mcu_bytes *layer, const uint8_t *x, int32
     const struct bnn_mcu_shape *shape = &layer->shape;
     const uint32_t *signs = layer->weights;
     struct place at = {x, x, 0, 0};
-    size_t left = (size_t)shape->rows * shape->taps * shape->length;
+    size_t left = bnn_mcu_window(shape);
     for (size_t o = 0; o < shape->outputs; o++)
         sums[o] = 0;
     while (left > 0) {
@@ -78,9 +79,7 @@ static void sum_pixel(const struct bnn_mcu_bytes *layer, const uint8_t *x, int32
 /* A pixel's row of the table. */
 static const int32_t *table_of(const struct bnn_mcu_bytes *layer, size_t row, size_t column)
 {
-    if (layer->classes == NULL)
-        return layer->table;
-    return layer->table + (size_t)(layer->classes[row] + layer->classes[layer->height + column]) * layer->shape.outputs;
+    return layer->table + bnn_mcu_class(layer->classes, layer->height, row, column) * layer->shape.outputs;
 }
 
 void bnn_mcu_bytes_bits(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, uint32_t *out, int32_t *sums)

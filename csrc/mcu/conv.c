@@ -1,25 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolutions of bits: a window is gathered, and then compared with one filter after the other. */
 #include "mcu/conv.h"
+#include "mcu/gather.h"
 
 #include "flash/count.h"
 
-/* The window of an output pixel as one run of words. */
-static const uint32_t *gather(const struct bnn_mcu_shape *shape, const uint32_t *x, uint32_t *window)
-{
-    uint32_t *to = window;
-    if (shape->rows == 1 && shape->taps == 1)
-        return x;
-    for (size_t row = 0; row < shape->rows; row++, x += shape->window_row) {
-        const uint32_t *run = x;
-        for (size_t tap = 0; tap < shape->taps; tap++, run += shape->tap)
-            for (size_t k = 0; k < shape->length; k++)
-                *to++ = run[k];
-    }
-    return window;
-}
-
-/* The same without gaps between taps of `bits` bits. */
+/* The window of an output pixel without gaps between taps of `bits` bits. */
 static const uint32_t *gather_shared(const struct bnn_mcu_conv *layer, const uint32_t *x, uint32_t *window)
 {
     const struct bnn_mcu_shape *shape = &layer->shape;
@@ -43,22 +29,15 @@ static const uint32_t *gather_shared(const struct bnn_mcu_conv *layer, const uin
     return window;
 }
 
-static size_t window_words(const struct bnn_mcu_shape *shape)
-{
-    return (size_t)shape->rows * shape->taps * shape->length;
-}
-
 static size_t shared_words(const struct bnn_mcu_conv *layer)
 {
     return ((size_t)layer->shape.rows * layer->shape.taps * layer->bits + 31) / 32;
 }
 
 /* The first element of a pixel's row of the table. */
-static size_t class_of(const struct bnn_mcu_conv *layer, size_t row, size_t column)
+static size_t table_start(const struct bnn_mcu_conv *layer, size_t row, size_t column)
 {
-    if (layer->classes == NULL)
-        return 0;
-    return (size_t)(layer->classes[row] + layer->classes[layer->height + column]) * layer->shape.outputs;
+    return bnn_mcu_class(layer->classes, layer->height, row, column) * layer->shape.outputs;
 }
 
 /* Bits of one pixel, from its window of n words. */
@@ -91,8 +70,8 @@ BNN_INLINE void row_of_bits(const struct bnn_mcu_conv *layer, size_t row, const 
 {
     x += row * layer->shape.row;
     for (size_t column = 0; column < layer->shape.width; column++) {
-        const uint32_t *a = gather(&layer->shape, x, window);
-        pixel_bits(layer, a, layer->table + class_of(layer, row, column), out, n);
+        const uint32_t *a = bnn_mcu_gather(&layer->shape, x, window);
+        pixel_bits(layer, a, layer->table + table_start(layer, row, column), out, n);
         x += layer->shape.pixel;
         out += layer->shape.out_pixel;
     }
@@ -103,8 +82,8 @@ BNN_INLINE void row_of_sums(const struct bnn_mcu_conv *layer, size_t row, const 
 {
     x += row * layer->shape.row;
     for (size_t column = 0; column < layer->shape.width; column++) {
-        const uint32_t *a = gather(&layer->shape, x, window);
-        pixel_sums(layer, a, layer->table + class_of(layer, row, column), out, n);
+        const uint32_t *a = bnn_mcu_gather(&layer->shape, x, window);
+        pixel_sums(layer, a, layer->table + table_start(layer, row, column), out, n);
         x += layer->shape.pixel;
         out += layer->shape.out_pixel;
     }
@@ -112,7 +91,7 @@ BNN_INLINE void row_of_sums(const struct bnn_mcu_conv *layer, size_t row, const 
 
 void bnn_mcu_conv_bits(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out, uint32_t *window)
 {
-    row_of_bits(layer, row, x, out, window, window_words(&layer->shape));
+    row_of_bits(layer, row, x, out, window, bnn_mcu_window(&layer->shape));
 }
 
 void bnn_mcu_conv_bits_9(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
@@ -135,7 +114,7 @@ void bnn_mcu_conv_bits_36(const struct bnn_mcu_conv *layer, size_t row, const ui
 
 void bnn_mcu_conv_sums(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out, uint32_t *window)
 {
-    row_of_sums(layer, row, x, out, window, window_words(&layer->shape));
+    row_of_sums(layer, row, x, out, window, bnn_mcu_window(&layer->shape));
 }
 
 void bnn_mcu_conv_sums_9(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
@@ -163,7 +142,7 @@ void bnn_mcu_conv_bits_shared(const struct bnn_mcu_conv *layer, size_t row, cons
     x += row * layer->shape.row;
     for (size_t column = 0; column < layer->shape.width; column++) {
         const uint32_t *a = gather_shared(layer, x, window);
-        pixel_bits(layer, a, layer->table + class_of(layer, row, column), out, n);
+        pixel_bits(layer, a, layer->table + table_start(layer, row, column), out, n);
         x += layer->shape.pixel;
         out += layer->shape.out_pixel;
     }
@@ -176,7 +155,7 @@ void bnn_mcu_conv_sums_shared(const struct bnn_mcu_conv *layer, size_t row, cons
     x += row * layer->shape.row;
     for (size_t column = 0; column < layer->shape.width; column++) {
         const uint32_t *a = gather_shared(layer, x, window);
-        pixel_sums(layer, a, layer->table + class_of(layer, row, column), out, n);
+        pixel_sums(layer, a, layer->table + table_start(layer, row, column), out, n);
         x += layer->shape.pixel;
         out += layer->shape.out_pixel;
     }
@@ -189,7 +168,7 @@ static const uint32_t *gather_planes(const struct bnn_mcu_planes *layer, const u
     if (shape->rows == 1 && shape->taps == 1)
         return x;
     for (size_t plane = 0; plane < layer->planes; plane++)
-        gather(shape, x + plane * layer->plane, window + plane * n);
+        bnn_mcu_gather(shape, x + plane * layer->plane, window + plane * n);
     return window;
 }
 
@@ -209,11 +188,11 @@ void bnn_mcu_planes_bits(const struct bnn_mcu_planes *layer, size_t row, const u
                          uint32_t *window)
 {
     const struct bnn_mcu_shape *shape = &layer->conv.shape;
-    const size_t n = window_words(shape), distance = shape->rows == 1 && shape->taps == 1 ? layer->plane : n;
+    const size_t n = bnn_mcu_window(shape), distance = shape->rows == 1 && shape->taps == 1 ? layer->plane : n;
     x += row * shape->row;
     for (size_t column = 0; column < shape->width; column++, x += shape->pixel, out += shape->out_pixel) {
         const uint32_t *a = gather_planes(layer, x, window, n), *weights = layer->conv.weights;
-        const int32_t *limit = layer->wide + class_of(&layer->conv, row, column);
+        const int32_t *limit = layer->wide + table_start(&layer->conv, row, column);
         uint32_t word = 0;
         for (size_t o = 0; o < shape->outputs; o++, weights += n) {
             int32_t differing = (int32_t)differing_planes(a, layer->planes, distance, weights, n);
@@ -230,11 +209,11 @@ void bnn_mcu_planes_sums(const struct bnn_mcu_planes *layer, size_t row, const u
                          uint32_t *window)
 {
     const struct bnn_mcu_shape *shape = &layer->conv.shape;
-    const size_t n = window_words(shape), distance = shape->rows == 1 && shape->taps == 1 ? layer->plane : n;
+    const size_t n = bnn_mcu_window(shape), distance = shape->rows == 1 && shape->taps == 1 ? layer->plane : n;
     x += row * shape->row;
     for (size_t column = 0; column < shape->width; column++, x += shape->pixel, out += shape->out_pixel) {
         const uint32_t *a = gather_planes(layer, x, window, n), *weights = layer->conv.weights;
-        const int32_t *correction = layer->wide + class_of(&layer->conv, row, column);
+        const int32_t *correction = layer->wide + table_start(&layer->conv, row, column);
         for (size_t o = 0; o < shape->outputs; o++, weights += n)
             out[o] = correction[o] - 2 * (int32_t)differing_planes(a, layer->planes, distance, weights, n);
     }

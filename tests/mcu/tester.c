@@ -241,6 +241,37 @@ static int test_bits(void)
                       window);
 }
 
+/* Filters interleaved by fours, and as many columns in the table. */
+static int test_quads(void)
+{
+    static const struct {
+        size_t words;
+        bits_function *bits;
+    } functions[] = {{0, bnn_mcu_conv_bits_quads},
+                     {9, bnn_mcu_conv_bits_quads_9},
+                     {18, bnn_mcu_conv_bits_quads_18},
+                     {36, bnn_mcu_conv_bits_quads_36}};
+    size_t i = between(0, 3), rows = between(1, 3), taps = between(1, 3), length = between(1, 9);
+    if (i > 0) {
+        rows = 3;
+        taps = one_in(2) ? 1 : 3;
+        length = functions[i].words / rows / taps;
+    }
+    size_t outputs = random_outputs(), columns = (outputs + 3) / 4 * 4;
+    struct layer l = random_layer(rows, taps, length, outputs);
+    l.shape.outputs = (uint16_t)outputs;
+    uint32_t *x = random_words(l.elements), *weights = random_words(outputs * l.window);
+    uint32_t *quads = memory_take(columns * l.window * sizeof *quads);
+    memset(quads, 0, columns * l.window * sizeof *quads);
+    for (size_t o = 0; o < outputs; o++)
+        for (size_t k = 0; k < l.window; k++)
+            quads[(o / 4 * l.window + k) * 4 + o % 4] = weights[o * l.window + k];
+    struct bnn_mcu_conv conv = {.weights = quads, .shape = l.shape};
+    const uint32_t *differing = count_differing(&l, x, weights, l.window, length * 32);
+    return check_conv("quads", &l, conv, x, differing, l.window * 32, columns, functions[i].bits,
+                      bnn_mcu_conv_sums_quads, memory_take(l.window * sizeof(uint32_t)));
+}
+
 static int test_shared(void)
 {
     size_t bits = one_in(3) ? between(1, 4) * 4 : between(1, 70), outputs = random_outputs();
@@ -248,7 +279,7 @@ static int test_shared(void)
     struct layer l = random_layer(rows, columns, words_of(bits), outputs);
     l.shape.outputs = (uint16_t)outputs;
     size_t taps = rows * columns, words = words_of(taps * bits), tail = taps * bits % 32;
-    uint32_t *x = random_words(l.elements), *weights = random_words(outputs * words);
+    uint32_t *weights = random_words(outputs * words);
     for (size_t o = 0; o < outputs && tail; o++)
         weights[o * words + words - 1] &= (1u << tail) - 1;
     /* Distances such that every run begins at a multiple of its length, and bits beyond `bits` can be cleared. */
@@ -257,7 +288,7 @@ static int test_shared(void)
     l.shape.window_row = l.shape.length * (uint32_t)between(1, 4);
     l.shape.row = l.shape.length * (uint32_t)between(1, 4);
     l.elements = place(&l, l.height - 1, l.shape.width - 1u, l.window - 1) + 1;
-    x = random_words(l.elements);
+    uint32_t *x = random_words(l.elements);
     for (size_t i = 0; i < l.elements; i++)
         if (i % l.shape.length + 1u == l.shape.length && bits % 32)
             x[i] &= (1u << bits % 32) - 1;
@@ -480,8 +511,8 @@ static int test_argmax(void)
 int main(void)
 {
     for (unsigned i = 0; i < CASES; i++)
-        if (test_bits() || test_shared() || test_planes() || test_bytes() || test_floats() || test_pool() ||
-            test_argmax() || !memory_give_back())
+        if (test_bits() || test_quads() || test_shared() || test_planes() || test_bytes() || test_floats() ||
+            test_pool() || test_argmax() || !memory_give_back())
             return 1;
     target_number("checksum", checksum);
     return 0;
