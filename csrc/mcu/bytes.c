@@ -4,6 +4,8 @@
 #include "mcu/conv.h"
 #include "mcu/gather.h"
 
+#include "flash/count.h"
+
 enum { CHUNK = 32, FOURS = CHUNK / 4, PATTERNS = 16 };
 
 /* Where the next byte of a window is. */
@@ -29,51 +31,124 @@ static void take(const struct bnn_mcu_shape *shape, struct place *at, uint8_t *b
     }
 }
 
-/* tables[pattern of four signs, bit i set for +1] of each four bytes. */
-static void fill(int16_t *tables, const uint8_t *bytes, size_t fours)
+/* The whole window, of at most CHUNK bytes. */
+BNN_INLINE void take_all(const struct bnn_mcu_shape *shape, const uint8_t *x, uint8_t *bytes)
 {
-    for (; fours > 0; fours--, bytes += 4, tables += PATTERNS) {
-        tables[0] = (int16_t)(-bytes[0] - bytes[1] - bytes[2] - bytes[3]);
-        for (size_t i = 0; i < 4; i++)
-            for (size_t pattern = 0; pattern < (size_t)1 << i; pattern++)
-                tables[((size_t)1 << i) + pattern] = (int16_t)(tables[pattern] + 2 * bytes[i]);
+    for (size_t row = 0; row < shape->rows; row++, x += shape->window_row) {
+        const uint8_t *run = x;
+        for (size_t tap = 0; tap < shape->taps; tap++, run += shape->tap)
+            for (size_t k = 0; k < shape->length; k++)
+                *bytes++ = run[k];
     }
 }
 
-/* The sum of all bytes, with the signs of a word. */
-static int32_t look_up(const int16_t *table, size_t fours, uint32_t signs)
+/* tables[pattern of four signs, bit i set for +1] of each four bytes. */
+static void fill_tables(int16_t *tables, const uint8_t *bytes, size_t fours)
 {
-    int32_t sum = 0;
-    for (; fours > 0; fours--, table += PATTERNS, signs >>= 4)
-        sum += table[signs & 15];
-    return sum;
+    for (; fours > 0; fours--, bytes += 4) {
+        int32_t both = bytes[0] + bytes[1], first = bytes[0] - bytes[1];
+        int32_t last[4] = {-bytes[2] - bytes[3], bytes[2] - bytes[3], bytes[3] - bytes[2], bytes[2] + bytes[3]};
+        for (size_t i = 0; i < 4; i++, tables += 4) {
+            tables[0] = (int16_t)(last[i] - both);
+            tables[1] = (int16_t)(last[i] + first);
+            tables[2] = (int16_t)(last[i] - first);
+            tables[3] = (int16_t)(last[i] + both);
+        }
+    }
 }
 
-/* sums[output] of one pixel: products with the first signs, plus those with the second. */
-static void sum_pixel(const struct bnn_mcu_bytes *layer, const uint8_t *x, int32_t *sums)
+/* The sum of all bytes with the signs of a word; for a constant number of fours. */
+BNN_INLINE int32_t look_up(const int16_t *tables, uint32_t signs, size_t fours)
+{
+    int32_t total = tables[signs & 15];
+    if (fours > 1)
+        total += tables[PATTERNS + (signs >> 4 & 15)];
+    if (fours > 2)
+        total += tables[2 * PATTERNS + (signs >> 8 & 15)];
+    if (fours > 3)
+        total += tables[3 * PATTERNS + (signs >> 12 & 15)];
+    if (fours > 4)
+        total += tables[4 * PATTERNS + (signs >> 16 & 15)];
+    if (fours > 5)
+        total += tables[5 * PATTERNS + (signs >> 20 & 15)];
+    if (fours > 6)
+        total += tables[6 * PATTERNS + (signs >> 24 & 15)];
+    if (fours > 7)
+        total += tables[7 * PATTERNS + (signs >> 28)];
+    return total;
+}
+
+/* Any number. */
+static int32_t look_up_loop(const int16_t *tables, uint32_t signs, size_t fours)
+{
+    int32_t total = 0;
+    for (; fours > 0; fours--, tables += PATTERNS, signs >>= 4)
+        total += tables[signs & 15];
+    return total;
+}
+
+/* The products of a chunk, added to the sums. */
+BNN_INLINE void add_chunk(const struct bnn_mcu_bytes *layer, const int16_t *tables, const uint32_t *signs,
+                          int32_t *sums, size_t fours)
+{
+    const size_t outputs = layer->shape.outputs;
+    if (layer->planes == 1)
+        for (size_t o = 0; o < outputs; o++)
+            sums[o] += look_up(tables, signs[o], fours);
+    else
+        for (size_t o = 0; o < outputs; o++, signs += 2)
+            sums[o] += (look_up(tables, signs[0], fours) + look_up(tables, signs[1], fours)) / 2; /* even */
+}
+
+static void add_last_chunk(const struct bnn_mcu_bytes *layer, const int16_t *tables, const uint32_t *signs,
+                           int32_t *sums, size_t fours)
+{
+    for (size_t o = 0; o < layer->shape.outputs; o++, signs += layer->planes) {
+        int32_t total = look_up_loop(tables, signs[0], fours);
+        if (layer->planes == 2)
+            total = (total + look_up_loop(tables, signs[1], fours)) / 2;
+        sums[o] += total;
+    }
+}
+
+/* sums[output] of one pixel. */
+static void sum_bytes(const struct bnn_mcu_bytes *layer, const uint8_t *x, int32_t *sums)
 {
     const struct bnn_mcu_shape *shape = &layer->shape;
     const uint32_t *signs = layer->weights;
+    const size_t chunk_signs = (size_t)shape->outputs * layer->planes;
     struct place at = {x, x, 0, 0};
     size_t left = bnn_mcu_window(shape);
+    uint8_t bytes[CHUNK];
+    int16_t tables[FOURS * PATTERNS];
     for (size_t o = 0; o < shape->outputs; o++)
         sums[o] = 0;
-    while (left > 0) {
-        size_t count = left < CHUNK ? left : (size_t)CHUNK, fours = (count + 3) / 4;
-        uint8_t bytes[CHUNK];
-        int16_t tables[FOURS * PATTERNS];
-        for (size_t i = count; i % 4 != 0; i++)
-            bytes[i] = 0;
-        take(shape, &at, bytes, count);
-        fill(tables, bytes, fours);
-        if (layer->planes == 1)
-            for (size_t o = 0; o < shape->outputs; o++)
-                sums[o] += look_up(tables, fours, *signs++);
-        else
-            for (size_t o = 0; o < shape->outputs; o++, signs += 2)
-                sums[o] += (look_up(tables, fours, signs[0]) + look_up(tables, fours, signs[1])) / 2; /* even */
-        left -= count;
+    for (; left >= CHUNK; left -= CHUNK, signs += chunk_signs) {
+        take(shape, &at, bytes, CHUNK);
+        fill_tables(tables, bytes, FOURS);
+        add_chunk(layer, tables, signs, sums, FOURS);
     }
+    if (left == 0)
+        return;
+    for (size_t i = left; i % 4 != 0; i++)
+        bytes[i] = 0;
+    take(shape, &at, bytes, left);
+    fill_tables(tables, bytes, (left + 3) / 4);
+    add_last_chunk(layer, tables, signs, sums, (left + 3) / 4);
+}
+
+/* The same for a constant number of bytes, at most CHUNK. */
+BNN_INLINE void sum_few_bytes(const struct bnn_mcu_bytes *layer, const uint8_t *x, int32_t *sums, size_t n)
+{
+    uint8_t bytes[CHUNK];
+    int16_t tables[FOURS * PATTERNS];
+    for (size_t o = 0; o < layer->shape.outputs; o++)
+        sums[o] = 0;
+    for (size_t i = n; i % 4 != 0; i++)
+        bytes[i] = 0;
+    take_all(&layer->shape, x, bytes);
+    fill_tables(tables, bytes, (n + 3) / 4);
+    add_chunk(layer, tables, layer->weights, sums, (n + 3) / 4);
 }
 
 /* A pixel's row of the table. */
@@ -82,23 +157,46 @@ static const int32_t *table_of(const struct bnn_mcu_bytes *layer, size_t row, si
     return layer->table + bnn_mcu_class(layer->classes, layer->height, row, column) * layer->shape.outputs;
 }
 
-void bnn_mcu_bytes_bits(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, uint32_t *out, int32_t *sums)
+/* n: bytes of a window, or 0 for any number. */
+BNN_INLINE void row_of_bytes(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, uint32_t *out,
+                             int32_t *sums, size_t n)
 {
     const struct bnn_mcu_shape *shape = &layer->shape;
     x += row * shape->row;
     for (size_t column = 0; column < shape->width; column++, x += shape->pixel, out += shape->out_pixel) {
-        const int32_t *limit = table_of(layer, row, column), *sum = sums;
+        const int32_t *limit = table_of(layer, row, column), *next = sums;
         uint32_t *to = out;
-        sum_pixel(layer, x, sums);
+        if (n == 0)
+            sum_bytes(layer, x, sums);
+        else
+            sum_few_bytes(layer, x, sums, n);
         for (size_t left = shape->outputs; left > 0;) {
             size_t count = left < 32 ? left : 32;
             uint32_t word = 0;
-            for (size_t i = count; i > 0; i--)
-                word = word >> 1 | (uint32_t)(*sum++ >= *limit++) << 31;
+            for (size_t i = count; i > 0; i--) {
+                uint32_t below = (uint32_t)(*next++ - *limit++); /* its highest bit: it is negative */
+                word = word >> 1 | (~below & 0x80000000u);
+            }
             *to++ = word >> (32 - count);
             left -= count;
         }
     }
+}
+
+void bnn_mcu_bytes_bits(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, uint32_t *out, int32_t *sums)
+{
+    row_of_bytes(layer, row, x, out, sums, 0);
+}
+
+void bnn_mcu_bytes_bits_9(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, uint32_t *out, int32_t *sums)
+{
+    row_of_bytes(layer, row, x, out, sums, 9);
+}
+
+void bnn_mcu_bytes_bits_27(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, uint32_t *out,
+                           int32_t *sums)
+{
+    row_of_bytes(layer, row, x, out, sums, 27);
 }
 
 void bnn_mcu_bytes_sums(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, int32_t *out)
@@ -106,7 +204,7 @@ void bnn_mcu_bytes_sums(const struct bnn_mcu_bytes *layer, size_t row, const uin
     const struct bnn_mcu_shape *shape = &layer->shape;
     x += row * shape->row;
     for (size_t column = 0; column < shape->width; column++, x += shape->pixel, out += shape->out_pixel) {
-        sum_pixel(layer, x, out);
+        sum_bytes(layer, x, out);
         if (layer->table != NULL) {
             const int32_t *correction = table_of(layer, row, column);
             for (size_t o = 0; o < shape->outputs; o++)

@@ -193,14 +193,17 @@ void bnn_mcu_planes_bits(const struct bnn_mcu_planes *layer, size_t row, const u
     for (size_t column = 0; column < shape->width; column++, x += shape->pixel, out += shape->out_pixel) {
         const uint32_t *a = gather_planes(layer, x, window, n), *weights = layer->conv.weights;
         const int32_t *limit = layer->wide + table_start(&layer->conv, row, column);
-        uint32_t word = 0;
-        for (size_t o = 0; o < shape->outputs; o++, weights += n) {
-            int32_t differing = (int32_t)differing_planes(a, layer->planes, distance, weights, n);
-            word |= (uint32_t)(differing < *limit++) << o % 32;
-            if (o % 32 == 31 || o + 1 == shape->outputs) {
-                out[o / 32] = word;
-                word = 0;
+        uint32_t *to = out;
+        for (size_t left = shape->outputs; left > 0;) {
+            size_t count = left < 32 ? left : 32;
+            uint32_t word = 0;
+            for (size_t i = count; i > 0; i--, weights += n) {
+                uint32_t most = (uint32_t)*limit++;
+                uint32_t above = differing_planes(a, layer->planes, distance, weights, n) - most;
+                word = word >> 1 | (above & 0x80000000u);
             }
+            *to++ = word >> (32 - count);
+            left -= count;
         }
     }
 }

@@ -120,7 +120,7 @@ void bnn_mcu_planes_sums(const struct bnn_mcu_planes *layer, size_t row, const u
                          uint32_t *window);
 
 /* Bytes (0 to 255) by signs, or by means of two signs: -1, 0 and +1.  With the sum s of products, a bit is (s >= limit)
- * and a sum s + correction, or s if `table` is NULL; |s| is below 2^31 / planes. */
+ * and a sum s + correction, or s if `table` is NULL; |s| and limits are at most 2^30 / planes. */
 struct bnn_mcu_bytes {
     /* [word][output][plane], a word for every 32 bytes of a window: bit i of word k is the sign of byte 32 k + i, set
      * for +1; zeros at the end */
@@ -132,8 +132,13 @@ struct bnn_mcu_bytes {
     struct bnn_mcu_shape shape;
 };
 
-/* `sums`: memory for the sums of one pixel, `outputs` of them.  Both use 300 bytes of stack for tables. */
+/* `sums`: memory for the sums of one pixel, `outputs` of them.  On the stack are tables of 300 bytes.  The functions
+ * whose names end in a number are for windows of that many bytes: they take fewer instructions. */
 void bnn_mcu_bytes_bits(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, uint32_t *out, int32_t *sums);
+void bnn_mcu_bytes_bits_9(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, uint32_t *out,
+                          int32_t *sums);
+void bnn_mcu_bytes_bits_27(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, uint32_t *out,
+                           int32_t *sums);
 void bnn_mcu_bytes_sums(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, int32_t *out);
 
 /* Floats.  A sum begins with zero, and products are added in the window's order, each rounded once: the bytes of the

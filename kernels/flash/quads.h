@@ -161,7 +161,7 @@ BNN_INLINE uint32_t bnn_quad_bits(const uint32_t *a, const uint32_t *w, size_t n
     uint32_t bits = 0;
     bnn_quad_sums(a, w, n, zeros, sums);
     for (size_t i = 0; i < 4; i++)
-        bits |= (uint32_t)(sums[i] > -2 * limits[i]) << i;
+        bits |= (uint32_t)(-2 * limits[i] - sums[i]) >> 31 << i; /* the highest bit: it is negative */
     return bits;
 }
 #endif

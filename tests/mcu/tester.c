@@ -354,9 +354,19 @@ static int test_planes(void)
 static int test_bytes(void)
 {
     size_t outputs = random_outputs(), planes = between(1, 2), words = words_of(outputs);
+    static const struct {
+        size_t window;
+        void (*bits)(const struct bnn_mcu_bytes *, size_t, const uint8_t *, uint32_t *, int32_t *);
+    } functions[] = {{0, bnn_mcu_bytes_bits}, {9, bnn_mcu_bytes_bits_9}, {27, bnn_mcu_bytes_bits_27}};
+    size_t f = between(0, 2);
     int dense = one_in(4);
-    size_t rows = dense ? 1 : between(1, 3), taps = dense ? 1 : between(1, 3);
-    struct layer l = random_layer(rows, taps, between(1, dense ? 150 : 12), outputs);
+    size_t rows = dense ? 1 : between(1, 3), taps = dense ? 1 : between(1, 3), length = between(1, dense ? 150 : 12);
+    if (f > 0) {
+        rows = dense ? 1 : 3;
+        taps = dense || one_in(2) ? 1 : 3;
+        length = functions[f].window / rows / taps;
+    }
+    struct layer l = random_layer(rows, taps, length, outputs);
     l.shape.outputs = (uint16_t)outputs;
     size_t chunks = words_of(l.window), row_size = l.shape.width * outputs;
     uint32_t *weights = random_words(chunks * outputs * planes);
@@ -396,7 +406,7 @@ static int test_bytes(void)
         layer.shape = of_bits.shape;
         layer.table = table;
         uint32_t *out = junk(out_size(&of_bits, words));
-        bnn_mcu_bytes_bits(&layer, row, x, out, memory_take(outputs * sizeof(int32_t)));
+        functions[f].bits(&layer, row, x, out, memory_take(outputs * sizeof(int32_t)));
         if (check_bits("bytes", &of_bits, row, out, expected_bits))
             return 1;
         layer.shape = l.shape;

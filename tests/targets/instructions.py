@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions that kernels take on targets, counted exactly, beside those of instructions.json.
+
+    python tests/targets/instructions.py [--update] [TARGET ...]
+
+Counts are not cycles: what flash and caches cost is not in them.  They depend on the compiler, whose version the file
+names; with another one nothing is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TypedDict
+
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from bnn.runtime.build import INCLUDE_FLAGS  # noqa: E402
+from targets import TARGETS, missing, run  # noqa: E402
+
+BASELINE = Path(__file__).resolve().with_name("instructions.json")
+SOURCES = ["tests/targets/kernels.c", *(str(path) for path in sorted((ROOT / "csrc/mcu").glob("*.c")))]
+FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", *INCLUDE_FLAGS]
+MOST = 1.01  # times the baseline
+
+# A name: the target, and flags for another instruction set.
+PROCESSORS: dict[str, tuple[str, list[str]]] = {
+    **{name: (name, []) for name, target in TARGETS.items() if target.counts},
+    "riscv32-zbb": ("riscv32-bare", ["-march=rv32imc_zicsr_zbb"]),
+    "riscv64-zbb": ("riscv64-bare", ["-march=rv64gc_zbb"]),
+}
+
+
+class Counts(TypedDict):
+    """Of one processor: the compiler's first line of --version, and instructions by kernel and layer."""
+
+    compiler: str
+    instructions: dict[str, int]
+
+
+def count(processor: str) -> Counts:
+    """What the program kernels.c prints.  Raises targets.Missing and targets.Failed."""
+    name, flags = PROCESSORS[processor]
+    target = TARGETS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        output = run(target, SOURCES, [*flags, *FLAGS], folder=Path(folder))
+    version = subprocess.run([target.compiler[0], "--version"], capture_output=True, text=True, check=True).stdout
+    pairs = [line.rsplit(" ", 1) for line in output.splitlines()]
+    return {"compiler": version.splitlines()[0], "instructions": {key: int(value) for key, value in pairs}}
+
+
+def baseline() -> dict[str, Counts]:
+    """The committed counts, by processor."""
+    read: dict[str, Counts] = json.loads(BASELINE.read_text(encoding="utf-8")) if BASELINE.exists() else {}
+    return read
+
+
+def grown(now: dict[str, int], before: dict[str, int]) -> list[str]:
+    """A line for each count that is more than 1% above the baseline, and for each that only one of them has."""
+    lines = [f"{key}: in only one of them" for key in sorted(now.keys() ^ before.keys())]
+    both = sorted(now.keys() & before.keys())
+    return lines + [f"{key}: {before[key]} -> {now[key]}" for key in both if now[key] > MOST * before[key]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Count the instructions of kernels on targets.")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", choices=[[], *PROCESSORS], help="default: all")
+    parser.add_argument("--update", action="store_true", help="write the counts to instructions.json")
+    arguments = parser.parse_args()
+    known, failed = baseline(), False
+    for name in arguments.targets or PROCESSORS:
+        if text := missing(TARGETS[PROCESSORS[name][0]]):
+            print(text)
+            continue
+        found = count(name)
+        before = known.get(name, {"compiler": "", "instructions": {}})
+        same = before["compiler"] == found["compiler"]
+        print(
+            f"{name} ({found['compiler']}){'' if same else ': the baseline is of another compiler, or there is none'}"
+        )
+        for key, value in found["instructions"].items():
+            old = before["instructions"].get(key)
+            print(f"  {key:40} {value:10}" + (f" {value / old - 1:+8.2%}" if old and same else ""))
+        if arguments.update:
+            known[name] = found
+        elif same and (lines := grown(found["instructions"], before["instructions"])):
+            failed = True
+            print("\n".join(["more than in the baseline:", *lines]))
+    if arguments.update:
+        BASELINE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Instructions that csrc/mcu's functions take for typical layers: lines of a name and a count.  One row of each layer is
+ * also computed for 100 random images: if they do not all take the same number, the program fails. */
+#include "mcu/conv.h"
+#include "mcu/pool.h"
+#include "target.h"
+
+enum { ROWS = 16, COLUMNS = 16, OUTPUTS = 64, IMAGES = 100 };
+
+static uint32_t image[42 * 1024 / 4], weights[20 * 1024 / 4], out[ROWS * COLUMNS * OUTPUTS], scratch[128];
+static int16_t table[9 * OUTPUTS];
+static int32_t wide[9 * OUTPUTS];
+static uint8_t classes[ROWS + COLUMNS];
+
+/* A 3 x 3 window over an image with a rim, of pixels of `words` elements: width, outputs, rows, taps, length, out_pixel,
+ * row, pixel, window_row, tap. */
+#define WINDOW(outputs, words, out_pixel) \
+    {COLUMNS, outputs, 3, 1, 3 * (words), out_pixel, (COLUMNS + 2) * (words), words, (COLUMNS + 2) * (words), 0}
+/* The same, each tap a run. */
+#define TAPS(outputs, words, out_pixel) \
+    {COLUMNS, outputs, 3, 3, words, out_pixel, (COLUMNS + 2) * (words), words, (COLUMNS + 2) * (words), words}
+
+static const struct bnn_mcu_conv of_32 = {weights, table, classes, ROWS, 0, WINDOW(32, 1, 1)};
+static const struct bnn_mcu_conv of_64 = {weights, table, classes, ROWS, 0, WINDOW(64, 2, 2)};
+static const struct bnn_mcu_conv of_64_sums = {weights, table, classes, ROWS, 0, WINDOW(64, 2, 64)};
+static const struct bnn_mcu_conv of_128 = {weights, table, classes, ROWS, 0, WINDOW(64, 4, 2)};
+static const struct bnn_mcu_conv of_16 = {weights, table, classes, ROWS, 16, TAPS(16, 1, 1)};
+static const struct bnn_mcu_conv dense = {weights, table, NULL, 1, 0, {1, 64, 1, 1, 49, 2, 49, 49, 49, 0}};
+static const struct bnn_mcu_planes two_planes = {
+    {weights, NULL, classes, ROWS, 0, {COLUMNS, 32, 3, 3, 1, 1, (COLUMNS + 2) * 2, 2, (COLUMNS + 2) * 2, 2}},
+    wide,
+    1,
+    2};
+static const struct bnn_mcu_bytes grey = {weights, wide, NULL, ROWS, 1, WINDOW(16, 1, 1)};
+static const struct bnn_mcu_bytes colour = {weights, wide, NULL, ROWS, 1, WINDOW(32, 3, 1)};
+static const struct bnn_mcu_floats of_3 = {(const float *)weights, WINDOW(16, 3, 16)};
+static const struct bnn_mcu_floats by_channel = {(const float *)weights, TAPS(32, 32, 32)};
+static const struct bnn_mcu_pool pool = {NULL, ROWS, COLUMNS, COLUMNS / 2, 2, 2, 2, 2, 2, 0, 0, COLUMNS * 2};
+
+static void bits_9(size_t row)
+{
+    bnn_mcu_conv_bits_9(&of_32, row, image, out, scratch);
+}
+
+static void bits_18(size_t row)
+{
+    bnn_mcu_conv_bits_18(&of_64, row, image, out, scratch);
+}
+
+static void bits_18_any(size_t row)
+{
+    bnn_mcu_conv_bits(&of_64, row, image, out, scratch);
+}
+
+static void bits_36(size_t row)
+{
+    bnn_mcu_conv_bits_36(&of_128, row, image, out, scratch);
+}
+
+static void bits_dense(size_t row)
+{
+    bnn_mcu_conv_bits(&dense, row, image, out, scratch);
+}
+
+static void sums_18(size_t row)
+{
+    bnn_mcu_conv_sums_18(&of_64_sums, row, image, (int32_t *)out, scratch);
+}
+
+static void bits_shared(size_t row)
+{
+    bnn_mcu_conv_bits_shared(&of_16, row, image, out, scratch);
+}
+
+static void quads_18(size_t row)
+{
+    bnn_mcu_conv_bits_quads_18(&of_64, row, image, out, scratch);
+}
+
+static void planes_bits(size_t row)
+{
+    bnn_mcu_planes_bits(&two_planes, row, image, out, scratch);
+}
+
+static void bytes_grey(size_t row)
+{
+    bnn_mcu_bytes_bits_9(&grey, row, (const uint8_t *)image, out, (int32_t *)scratch);
+}
+
+static void bytes_colour(size_t row)
+{
+    bnn_mcu_bytes_bits_27(&colour, row, (const uint8_t *)image, out, (int32_t *)scratch);
+}
+
+static void floats(size_t row)
+{
+    bnn_mcu_conv_floats(&of_3, row, (const float *)image, (float *)out);
+}
+
+static void depthwise(size_t row)
+{
+    bnn_mcu_depthwise_floats(&by_channel, row, (const float *)image, (float *)out);
+}
+
+static void max_pool(size_t row)
+{
+    bnn_mcu_max_pool_bits(&pool, row, image, out);
+}
+
+static const struct kernel {
+    const char *name;
+    void (*row)(size_t row);
+    size_t rows;
+    int floats;
+} kernels[] = {{"conv_bits_9,3x3,16x16x32->32", bits_9, ROWS, 0},
+               {"conv_bits_18,3x3,16x16x64->64", bits_18, ROWS, 0},
+               {"conv_bits,3x3,16x16x64->64", bits_18_any, ROWS, 0},
+               {"conv_bits_36,3x3,16x16x128->64", bits_36, ROWS, 0},
+               {"conv_bits,1568->64", bits_dense, 1, 0},
+               {"conv_sums_18,3x3,16x16x64->64", sums_18, ROWS, 0},
+               {"conv_bits_shared,3x3,16x16x16->16", bits_shared, ROWS, 0},
+               {"conv_bits_quads_18,3x3,16x16x64->64", quads_18, ROWS, 0},
+               {"planes_bits,3x3,16x16x32x2->32", planes_bits, ROWS, 0},
+               {"bytes_bits_9,3x3,16x16x1->16", bytes_grey, ROWS, 0},
+               {"bytes_bits_27,3x3,16x16x3->32", bytes_colour, ROWS, 0},
+               {"conv_floats,3x3,16x16x3->16", floats, ROWS, 1},
+               {"depthwise_floats,3x3,16x16x32", depthwise, ROWS, 1},
+               {"max_pool_bits,2x2,16x16x64", max_pool, ROWS / 2, 0}};
+
+static void run_rows(void *argument)
+{
+    const struct kernel *kernel = argument;
+    for (size_t row = 0; row < kernel->rows; row++)
+        kernel->row(row);
+}
+
+static void run_row(void *argument)
+{
+    const struct kernel *kernel = argument;
+    kernel->row(0);
+}
+
+static uint32_t state = 1;
+
+/* Words that are also finite floats. */
+static void fill(uint32_t *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        words[i] = state & ~0x40000000u;
+    }
+}
+
+int main(void)
+{
+#if defined(__ARM_FP) || defined(__riscv_flen)
+    const int software = 0; /* whether floats are: its branches depend on data */
+#else
+    const int software = 1;
+#endif
+    fill(weights, sizeof weights / sizeof *weights);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        table[i] = 288;
+        wide[i] = 100;
+    }
+    for (size_t i = 0; i < ROWS; i++) {
+        size_t class = i == 0 ? 0 : i == ROWS - 1 ? 2 : 1;
+        classes[i] = (uint8_t)(3 * class);
+        classes[ROWS + i] = (uint8_t)class;
+    }
+    for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++) {
+        struct kernel kernel = kernels[k];
+        fill(image, sizeof image / sizeof *image);
+        target_number(kernel.name, target_measure(run_rows, &kernel).instructions);
+        uint64_t first = target_measure(run_row, &kernel).instructions;
+        for (size_t i = 0; i < IMAGES && !(kernel.floats && software); i++) {
+            fill(image, sizeof image / sizeof *image);
+            if (target_measure(run_row, &kernel).instructions != first) {
+                target_print("depends on data\n");
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
