@@ -436,6 +436,8 @@ static int test_floats(void)
     l.shape.outputs = (uint16_t)outputs;
     float *x = random_floats(l.elements), *weights = random_floats(l.window * (depthwise ? 1 : outputs));
     struct bnn_mcu_floats layer = {.weights = weights, .shape = l.shape};
+    if (depthwise)
+        layer.shape.length = 1; /* is ignored */
     uint32_t *expected = memory_take(l.shape.width * outputs * sizeof *expected);
     for (size_t row = 0; row < l.height; row++) {
         for (size_t i = 0; i < l.shape.width * outputs; i++) {
