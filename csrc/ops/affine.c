@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers per channel: affine and prelu.  NaN stays. */
 #include "epilogue.h"
+#include "mcu/elements.h"
 #include "ops/check.h"
-
-#include <math.h>
-#include <string.h>
 
 /* affine: min(max((x - sub[c]) * mul[c] + add[c], lo), hi), each step one operation. */
 static bnn_status prepare_affine(struct bnn_prepare *p, struct bnn_op *op)
@@ -51,7 +49,7 @@ const struct bnn_op_row bnn_op_row_affine = {
     .row = affine_row,
 };
 
-/* prelu: x where x >= 0, else x * slope[c]; -0 is scaled, which can only change its sign. */
+/* prelu: x where x >= 0, else x * slope[c]. */
 static bnn_status prepare_prelu(struct bnn_prepare *p, struct bnn_op *op)
 {
     BNN_TRY(bnn_check_types(p, op, 2, BNN_F32, BNN_F32));
@@ -60,24 +58,9 @@ static bnn_status prepare_prelu(struct bnn_prepare *p, struct bnn_op *op)
     return bnn_check_same_shape(p, op);
 }
 
-#define ONE 0x3f800000u /* 1.0f */
-
-/* With integers, which compilers turn into vector operations without branches. */
-static inline float scaled_below_zero(float v, float slope)
-{
-    uint32_t bits, scale;
-    memcpy(&bits, &v, sizeof bits);
-    memcpy(&scale, &slope, sizeof scale);
-    uint32_t negative = 0u - (bits >> 31);
-    scale = (scale & negative) | (ONE & ~negative);
-    float factor;
-    memcpy(&factor, &scale, sizeof factor);
-    return v * factor;
-}
-
 static void prelu(float *restrict out, const float *restrict in, const float *restrict slope, size_t c)
 {
-    BNN_FOR_BLOCKS(k, c, out[k] = scaled_below_zero(in[k], slope[k]););
+    BNN_FOR_BLOCKS(k, c, out[k] = bnn_prelu(in[k], slope[k]););
 }
 
 static void prelu_row(const struct bnn_run *r, size_t image, size_t y)

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Functions of one float: clamp, elu, erf, erfc, exp, log1p, pow, round, rsqrt, sigmoid, sign, sqrt, tanh; and softmax. */
 #include "epilogue.h"
+#include "mcu/elements.h"
 #include "mcu/functions.h"
 #include "ops/check.h"
-
-#include <float.h>
-#include <math.h>
 
 enum { CURVE = 32 }; /* work of an exponential, or of what is as long, for one float */
 
@@ -44,14 +42,8 @@ static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, 
 #define FUNCTION(NAME, COST, PREPARE, VALUE) \
     ROW(NAME, COST, PREPARE, BNN_FOR_BLOCKS(k, n, float x = in[k]; out[k] = VALUE;))
 
-/* Denormals as zeros of their sign. */
-static inline float flushed(float x)
-{
-    return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x;
-}
-
-FUNCTION(rsqrt, CURVE, prepare, 1.0f / sqrtf(flushed(x)));
-FUNCTION(sqrt, CURVE, prepare, sqrtf(flushed(x)));
+FUNCTION(rsqrt, CURVE, prepare, 1.0f / sqrtf(bnn_flushed(x)));
+FUNCTION(sqrt, CURVE, prepare, sqrtf(bnn_flushed(x)));
 
 ROW(elu, CURVE, prepare, bnn_elu(out, in, n));
 ROW(erf, CURVE, prepare, bnn_erf(out, in, n));
@@ -62,8 +54,7 @@ ROW(pow, CURVE, prepare, bnn_pow(out, in, n, ((const struct bnn_pow_attrs *)attr
 ROW(sigmoid, CURVE, prepare, bnn_sigmoid(out, in, n));
 ROW(tanh, CURVE, prepare, bnn_tanh(out, in, n));
 
-/* -1, 0 or +1 (0 for zeros of either sign, and for denormals); NaN stays. */
-FUNCTION(sign, 2, prepare, x != x ? x : (float)(x >= FLT_MIN) - (float)(x <= -FLT_MIN));
+FUNCTION(sign, 2, prepare, bnn_sign(x));
 
 static bnn_status prepare_round(struct bnn_prepare *p, struct bnn_op *op)
 {
@@ -72,30 +63,7 @@ static bnn_status prepare_round(struct bnn_prepare *p, struct bnn_op *op)
     return prepare(p, op);
 }
 
-/* To the nearest integer, halves to even.  Floats from 2^23 on are integers, and adding 2^23 to a smaller one leaves no
- * bits for a fraction: the addition rounds. */
-static float nearest(float v)
-{
-    const float integers = 8388608.0f;
-    float magnitude = fabsf(v);
-    if (!(magnitude < integers))
-        return v;
-    volatile float shifted = magnitude + integers;
-    return copysignf(shifted - integers, v);
-}
-
-/* To the nearest integer, or the next one in a direction: down (-1) or up (1); denormals count as zero. */
-static float rounded(float v, int32_t direction)
-{
-    float whole = nearest(v);
-    if (direction != 0 && fabsf(v) >= FLT_MIN) {
-        float past = direction < 0 ? whole - v : v - whole;
-        whole -= past > 0.0f ? (float)-direction : 0.0f;
-    }
-    return copysignf(whole, v);
-}
-
-FUNCTION(round, 4, prepare_round, rounded(x, ((const struct bnn_round_attrs *)attrs)->direction));
+FUNCTION(round, 4, prepare_round, bnn_rounded(x, ((const struct bnn_round_attrs *)attrs)->direction));
 
 static bnn_status prepare_clamp(struct bnn_prepare *p, struct bnn_op *op)
 {
