@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mcu/values.h"
+
+#include <float.h>
+#include <string.h>
+
+void bnn_mcu_finish(float *out, const float *in, const struct bnn_epilogue *epilogue, const float *residual,
+                    size_t pixels, size_t channels)
+{
+    for (size_t i = 0; i < pixels; i++, in += channels, out += channels) {
+        for (size_t c = 0; c < channels; c++)
+            out[c] = bnn_finish(in[c], epilogue, c, residual);
+        residual = residual == NULL ? NULL : residual + channels;
+    }
+}
+
+void bnn_mcu_finish_sums(float *out, const int32_t *in, const struct bnn_epilogue *epilogue, const float *residual,
+                         size_t pixels, size_t channels)
+{
+    const unsigned char *sums = (const unsigned char *)in; /* of any type: out may be the same memory */
+    for (size_t i = 0; i < pixels; i++, out += channels) {
+        for (size_t c = 0; c < channels; c++, sums += sizeof(int32_t)) {
+            int32_t sum;
+            memcpy(&sum, sums, sizeof sum);
+            out[c] = bnn_finish((float)sum, epilogue, c, residual);
+        }
+        residual = residual == NULL ? NULL : residual + channels;
+    }
+}
+
+void bnn_mcu_correct(float *values, const float *corrections, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        int32_t sum;
+        memcpy(&sum, values + i, sizeof sum);
+        values[i] = (float)sum + corrections[i]; /* exact */
+    }
+}
+
+int bnn_mcu_signs(uint32_t *out, const float *in, size_t pixels, size_t channels)
+{
+    int nan = 0;
+    for (size_t i = 0; i < pixels; i++, in += channels)
+        for (size_t first = 0; first < channels; first += 32) {
+            size_t left = channels - first < 32 ? channels - first : 32;
+            uint32_t word = 0;
+            for (size_t k = 0; k < left; k++) {
+                float v = in[first + k];
+                word |= (uint32_t)(v > BNN_BIT_ABOVE) << k;
+                nan |= v != v;
+            }
+            *out++ = word;
+        }
+    return nan;
+}
+
+int bnn_mcu_signs_at(uint32_t *out, const float *in, const float *thresholds, const uint32_t *flips, size_t pixels,
+                     size_t channels)
+{
+    int nan = 0;
+    for (size_t i = 0; i < pixels; i++, in += channels)
+        for (size_t first = 0; first < channels; first += 32) {
+            size_t left = channels - first < 32 ? channels - first : 32;
+            uint32_t word = 0, flip = flips[first / 32];
+            for (size_t k = 0; k < left; k++, flip >>= 1) {
+                float v = in[first + k], threshold = thresholds[first + k];
+                word |= ((uint32_t)(v >= threshold) ^ (flip & 1)) << k;
+                /* A threshold that is NaN stood behind a multiplication by zero, whose product with infinity is NaN. */
+                nan |= v != v || (threshold != threshold && (v > FLT_MAX || v < -FLT_MAX));
+            }
+            *out++ = word;
+        }
+    return nan;
+}
+
+int bnn_mcu_levels(uint32_t *out, const float *in, const float *thresholds, size_t planes, size_t pixels,
+                   size_t channels)
+{
+    size_t words = (channels + 31) / 32;
+    int nan = 0;
+    for (size_t i = 0; i < pixels; i++, in += channels, out += planes * words) {
+        memset(out, 0, planes * words * sizeof *out);
+        for (size_t c = 0; c < channels; c++) {
+            size_t number = 0;
+            nan |= in[c] != in[c];
+            for (size_t b = planes; b-- > 0;) {
+                uint32_t bit = in[c] >= thresholds[number + ((size_t)1 << b) - 1];
+                number |= (size_t)bit << b;
+                out[b * words + c / 32] |= bit << c % 32;
+            }
+        }
+    }
+    return nan;
+}
+
+void bnn_mcu_unpack(float *out, const uint32_t *in, size_t pixels, size_t channels)
+{
+    for (size_t i = 0; i < pixels; i++, in += (channels + 31) / 32)
+        for (size_t c = 0; c < channels; c++)
+            *out++ = (in[c / 32] >> c % 32 & 1) != 0 ? 1.0f : -1.0f;
+}
+
+void bnn_mcu_dequantize(float *out, const uint32_t *in, const struct bnn_mcu_numbers *numbers, size_t pixels,
+                        size_t channels)
+{
+    size_t apart = numbers->binary ? (channels + 31) / 32 * 32 : channels;
+    size_t words = (numbers->planes * apart + 31) / 32;
+    for (size_t i = 0; i < pixels; i++, in += words)
+        for (size_t c = 0; c < channels; c++) {
+            uint32_t number = 0;
+            for (size_t plane = 0, bit = c; plane < numbers->planes; plane++, bit += apart)
+                number += (in[bit / 32] >> bit % 32 & 1) << (numbers->binary ? plane : 0);
+            *out++ = numbers->table[number < numbers->last ? number : numbers->last];
+        }
+}
+
+/* The taps of a window along an axis that lie inside the image. */
+struct taps {
+    size_t begin, end;
+};
+
+static struct taps taps_of(size_t position, size_t stride, size_t kernel, size_t pad, size_t size)
+{
+    size_t start = position * stride, end = start + kernel - pad; /* a pad is smaller than the kernel */
+    struct taps taps = {start > pad ? start - pad : 0, end < size ? end : size};
+    return taps;
+}
+
+void bnn_mcu_max_floats(const struct bnn_mcu_windows *windows, size_t row, const float *x, float *out)
+{
+    struct taps ys = taps_of(row, windows->stride_h, windows->kernel_h, windows->pad_top, windows->height);
+    for (size_t column = 0; column < windows->out_width; column++, out += windows->channels) {
+        struct taps xs = taps_of(column, windows->stride_w, windows->kernel_w, windows->pad_left, windows->width);
+        for (size_t c = 0; c < windows->channels; c++) {
+            float most = -FLT_MAX;
+            for (size_t i = ys.begin; i < ys.end; i++)
+                for (size_t k = xs.begin; k < xs.end; k++) {
+                    float v = x[i * windows->row + k * windows->channels + c];
+                    most = v > most ? v : most;
+                }
+            out[c] = most;
+        }
+    }
+}
+
+static void sum_floats(const struct bnn_mcu_windows *windows, size_t row, const float *x, float *out, int divides)
+{
+    struct taps ys = taps_of(row, windows->stride_h, windows->kernel_h, windows->pad_top, windows->height);
+    for (size_t column = 0; column < windows->out_width; column++, out += windows->channels) {
+        struct taps xs = taps_of(column, windows->stride_w, windows->kernel_w, windows->pad_left, windows->width);
+        float count = (float)((ys.end - ys.begin) * (xs.end - xs.begin));
+        for (size_t c = 0; c < windows->channels; c++) {
+            float sum = 0.0f;
+            for (size_t i = ys.begin; i < ys.end; i++)
+                for (size_t k = xs.begin; k < xs.end; k++)
+                    sum += x[i * windows->row + k * windows->channels + c];
+            out[c] = divides ? sum / count : sum;
+        }
+    }
+}
+
+void bnn_mcu_sum_floats(const struct bnn_mcu_windows *windows, size_t row, const float *x, float *out)
+{
+    sum_floats(windows, row, x, out, 0);
+}
+
+void bnn_mcu_mean_floats(const struct bnn_mcu_windows *windows, size_t row, const float *x, float *out)
+{
+    sum_floats(windows, row, x, out, 1);
+}
+
+void bnn_mcu_resize(float *out, const float *in, size_t row, const struct bnn_mcu_place *down,
+                    const struct bnn_mcu_place *along, size_t pixels, size_t channels)
+{
+    const float *top = in + down->low * row, *bottom = in + down->high * row;
+    for (size_t i = 0; i < pixels; i++, along++)
+        for (size_t c = 0; c < channels; c++) {
+            size_t low = along->low * channels + c, high = along->high * channels + c;
+            float above = top[low] + (top[high] - top[low]) * along->distance;
+            float below = bottom[low] + (bottom[high] - bottom[low]) * along->distance;
+            *out++ = above + (below - above) * down->distance;
+        }
+}
