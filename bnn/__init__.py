@@ -53,6 +53,7 @@ __all__ = [
     "VerifierError",
     "__version__",
     "compile",
+    "emit_c",
     "emit_nir",
     "event_sources",
     "events",
@@ -64,7 +65,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import events
-    from .compiler import compile, emit_nir
+    from .compiler import compile, emit_c, emit_nir
     from .events import recordings as event_sources
     from .verification.layers import verify
     from .verification.nir import verify_nir
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 # Imported when first used, so that loading and running a model stays light.
 _LAZY = {
     "compile": ("compiler", "compile"),
+    "emit_c": ("compiler", "emit_c"),
     "emit_nir": ("compiler", "emit_nir"),
     "event_sources": ("events.recordings", ""),  # its former name
     "events": ("events", ""),

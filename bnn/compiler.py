@@ -6,14 +6,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from ._types import Array
+from .emit.c import write as c
+from .emit.c.program import identifier
+from .emit.nir.proof import random_inputs
 from .emit.nir.write import NirSummary, digest, emit
 from .errors import CompileError, InputError
 from .file.read import decode
 from .file.write import encode
 from .importers import open_source
-from .ir.graph import Node
+from .ir.graph import Graph, Node
 from .ir.ops import OPS
+from .ir.ops.elementwise import softmax
 from .ir.rewrite import sources
 from .passes import lower
 from .runtime import Model
@@ -78,6 +84,80 @@ def _reads_input(node: Node) -> bool:
         return OPS[x.op].moves or OPS[x.op].scales or first_half
 
     return all(x.op == "input" for x in sources(node.inputs[0], past))
+
+
+def emit_c(
+    model: Model | str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    target: str = "generic",
+    output: str = "values",
+    fast: bool = False,
+    single_file: bool = False,
+    trace: bool = False,
+    vectors: Array | Sequence[Array] | None = None,
+) -> c.CSummary:
+    """Write a compiled network as C99 for firmware: const tables and a list of calls, which need no file, no parser and
+    no memory of their own.  Its outputs have the bytes of the runtime's portable kernels (kernels="scalar").
+
+    Args:
+        model: a compiled model, or the path of a .bnn file.
+        folder: where to write NAME.h, NAME.c, NAME_kernels.h, NAME_kernels.c, main.c (which runs test vectors),
+            NAME_vectors.h and README.md; it is created if there is none.  Files of these names are replaced.
+        name: of the files and functions, a C identifier in lower case.  Default: the .bnn file's name, or "network".
+        target: "generic", or the processor ("cortex-m4"; all: ``bnn.emit.c.write.TARGETS``): layouts of weights and
+            the README's commands; every target computes the same.
+        output: "values": the network's outputs; "logits": before its last softmax; "probabilities": after a softmax;
+            "class": the index of the largest logit.
+        fast: functions of their own for windows of 9, 18 and 36 words: 15 to 30 % fewer instructions, more code.
+        single_file: all in NAME.h, whose code is compiled where NAME_IMPLEMENTATION is defined.
+        trace: main.c, compiled with NAME_HOOK, names the first layer that differs.
+        vectors: (N, ...) like the model's inputs, for main.c.  Default: four random images.
+
+    Raises:
+        CompileError: only the runtime can do what a layer does; names the layer and the reason.
+        InputError, ModelFormatError: a wrong name, target, output or vector; no model.
+        ModelFileError: a file cannot be written; none has been then.
+    """
+    opened = model if isinstance(model, Model) else Model.from_file(model)
+    default = "network" if isinstance(model, Model) else os.path.splitext(os.path.basename(os.fspath(model)))[0]
+    options = c.Options(
+        name=name if name is not None else identifier(default),
+        target=target, output=output, fast=fast, single_file=single_file, trace=trace,
+    )  # fmt: skip
+    c.check_options(options)
+    data = opened.to_bytes()
+    graph = c.last_values(decode(data), output)
+    images = random_inputs(graph) if vectors is None else opened.check_inputs(vectors, least=1, convert=True)
+    summary, files = c.emit(graph, options, digest(data), _test_vectors(data, graph, options, images))
+    os.makedirs(folder, exist_ok=True)
+    replace_all({os.path.join(folder, file): text.encode() for file, text in files.items()})
+    return summary
+
+
+def _test_vectors(data: bytes, graph: Graph, options: c.Options, images: Sequence[Array]) -> c.Vectors:
+    """The outputs of the portable kernels, one op at a time."""
+    scalar = Model.from_bytes(data, kernels="scalar", max_bytes=NO_LIMIT)
+    count = len(images[0])
+    stepper = scalar.stepper(count)
+    places = [tensor for tensor in scalar.tensors if tensor.storage == "input"]
+    for tensor, values in zip(places, images, strict=True):
+        stepper.poke(tensor.index, values)
+    values_of: dict[Node, Array] = {}
+    for number, node in enumerate(graph.schedule):
+        values_of[node] = stepper.step(number, count)
+    outputs = [values_of[node] for node in graph.outputs]
+    if options.output == "class":
+        outputs = [outputs[0].argmax(axis=-1).astype(np.uint16)]
+    elif options.output == "probabilities" and graph.outputs[0].op != "softmax":
+        outputs = [softmax(outputs[0])]
+    layers = []
+    if options.trace:
+        layers = [
+            [c.hash_of(c.memory_of(graph, node, values[i])) for node, values in values_of.items()] for i in range(count)
+        ]
+    return c.Vectors(images, outputs, layers)
 
 
 def emit_nir(

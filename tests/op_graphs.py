@@ -139,8 +139,10 @@ def network(rng: Rng, length: int) -> Graph:
     return plan([x], [value, make("unpack", bits)], rng)
 
 
-def every_op() -> Graph:
-    """A small graph with every op of the runtime and every encoding of filters in it: inputs of floats and of bytes."""
+def every_op(*, whole_batch: bool = True) -> Graph:
+    """A small graph with every op of the runtime and every encoding of filters in it: inputs of floats and of bytes.
+
+    Without ``whole_batch``, an image's outputs depend on that image alone."""
     rng = np.random.default_rng(3)
     x, y = input_node("x", (4, 5, 3)), input_node("y", (40,))
     blur = constant(np.tile(integers(rng, (1, 3, 3, 1)), (6, 1, 1, 1)))
@@ -187,5 +189,6 @@ def every_op() -> Graph:
     numbers = make("binarize_levels", y, constant(np.arange(-3.0, 4.0)))
     few = make("dequantize", numbers, constant(np.arange(8.0)), attrs=DequantizeAttrs(40))
     sums = make("bconv2d", numbers, signs(rng, (33, 1, 1, 40)), attrs=ConvAttrs(planes=3), name="numbers")
-    sums = make("add", sums, make("batch_size", make("batch_sum", a), attrs=BatchSizeAttrs(20)))
+    if whole_batch:
+        sums = make("add", sums, make("batch_size", make("batch_sum", a), attrs=BatchSizeAttrs(20)))
     return plan([x, y, z, signed], [make("softmax", logits), make("copy", flat), d, levels, scaled, few, sums])

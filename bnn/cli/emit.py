@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn emit: other forms of a compiled network; nir: as spikes, for neuromorphic simulators and chips."""
+"""bnn emit: other forms of a compiled network; c: for firmware; nir: as spikes, for simulators and chips."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 
 import click
 
-from ..compiler import emit_nir
+from ..compiler import emit_c, emit_nir
+from ..emit.c.program import identifier
+from ..emit.c.write import OUTPUTS, TARGETS
 from ..emit.nir.write import PROFILES
 from ..errors import InputError
 from ..runtime import load
-from ..runtime.progress import waiting
+from ..runtime.progress import note, waiting
 from .common import check_outputs, check_suffix, json_option, net_argument, print_json
 from .inputs import Reading, read_arrays, reading_options
 
@@ -55,3 +57,45 @@ def emit_nir_command(
         print_json(asdict(summary))
     else:
         print(summary)
+
+
+@emit.command("c", short_help="Write a .bnn file as C for firmware.")
+@net_argument
+@click.option("-o", "--output-folder", "folder", metavar="DIR", required=True, type=click.Path(path_type=str),
+              help="Where to write the files; it is created if there is none.")  # fmt: skip
+@click.option("--name", help="Of the files and functions, like 'digits'.  Default: the .bnn file's name.")
+@click.option("--target", type=click.Choice(tuple(TARGETS)), default="generic", show_default=True,
+              help="The processor; all compute the same.")  # fmt: skip
+@click.option("--output", type=click.Choice(OUTPUTS), default="values", show_default=True,
+              help="What it gives: the network's outputs; logits, before a softmax; probabilities, after one; or "
+                   "the index of the largest.")  # fmt: skip
+@click.option("--fast", is_flag=True, help="Fewer instructions, more code.")
+@click.option("--single-file", is_flag=True, help="All in one header.")
+@click.option("--trace", is_flag=True, help="main.c can name the first layer that differs.")
+@click.option("--vectors", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
+              help="Inputs that main.c tests: .npy, .npz or image files.  Default: random.")  # fmt: skip
+@reading_options
+@json_option
+def emit_c_command(
+    net: str, folder: str, name: str | None, target: str, output: str, fast: bool, single_file: bool, trace: bool,
+    files: tuple[str, ...], reading: Reading, as_json: bool,
+) -> None:  # fmt: skip
+    """Write NET.bnn as C99 for firmware: const tables and a list of calls, the functions that it calls and no others,
+    a program that tests it, and a README with what it costs.
+
+    The code needs no file system, allocates nothing, and reads its weights where they are, in flash.  Its outputs have
+    the same bytes on every processor.
+    """
+    check_outputs({}, [net, *files])
+    model = load(net)
+    vectors = read_arrays(model, files, reading) if files else None
+    summary = emit_c(
+        model, folder, name=name if name is not None else identifier(Path(net).stem), target=target, output=output,
+        fast=fast, single_file=single_file, trace=trace, vectors=vectors,
+    )  # fmt: skip
+    for remark in summary.remarks:
+        note(remark)
+    if as_json:
+        print_json(asdict(summary))
+    else:
+        print(f"{folder}: {summary}")

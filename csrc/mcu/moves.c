@@ -43,6 +43,12 @@ void bnn_mcu_gather_floats(float *out, const float *in, const uint32_t *from, si
         out[i] = in[from[i]];
 }
 
+void bnn_mcu_gather_bytes(uint8_t *out, const uint8_t *in, const uint32_t *from, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = in[from[i]];
+}
+
 void bnn_mcu_gather_bits(uint32_t *out, const uint32_t *in, const uint32_t *from, size_t pixels, size_t channels)
 {
     for (size_t i = 0; i < pixels; i++)

@@ -24,6 +24,7 @@ void bnn_mcu_copy_bits(uint32_t *out, size_t to, const uint32_t *in, size_t from
 
 /* out[i] = in[from[i]] */
 void bnn_mcu_gather_floats(float *out, const float *in, const uint32_t *from, size_t count);
+void bnn_mcu_gather_bytes(uint8_t *out, const uint8_t *in, const uint32_t *from, size_t count);
 /* Bits of pixels that begin on words; from: their bits in `in`. */
 void bnn_mcu_gather_bits(uint32_t *out, const uint32_t *in, const uint32_t *from, size_t pixels, size_t channels);
 

@@ -115,22 +115,22 @@ void bnn_mcu_dequantize(float *out, const uint32_t *in, const struct bnn_mcu_num
 }
 
 /* The taps of a window along an axis that lie inside the image. */
-struct taps {
+struct reach {
     size_t begin, end;
 };
 
-static struct taps taps_of(size_t position, size_t stride, size_t kernel, size_t pad, size_t size)
+static struct reach reach_of(size_t position, size_t stride, size_t kernel, size_t pad, size_t size)
 {
     size_t start = position * stride, end = start + kernel - pad; /* a pad is smaller than the kernel */
-    struct taps taps = {start > pad ? start - pad : 0, end < size ? end : size};
-    return taps;
+    struct reach reach = {start > pad ? start - pad : 0, end < size ? end : size};
+    return reach;
 }
 
 void bnn_mcu_max_floats(const struct bnn_mcu_windows *windows, size_t row, const float *x, float *out)
 {
-    struct taps ys = taps_of(row, windows->stride_h, windows->kernel_h, windows->pad_top, windows->height);
+    struct reach ys = reach_of(row, windows->stride_h, windows->kernel_h, windows->pad_top, windows->height);
     for (size_t column = 0; column < windows->out_width; column++, out += windows->channels) {
-        struct taps xs = taps_of(column, windows->stride_w, windows->kernel_w, windows->pad_left, windows->width);
+        struct reach xs = reach_of(column, windows->stride_w, windows->kernel_w, windows->pad_left, windows->width);
         for (size_t c = 0; c < windows->channels; c++) {
             float most = -FLT_MAX;
             for (size_t i = ys.begin; i < ys.end; i++)
@@ -145,9 +145,9 @@ void bnn_mcu_max_floats(const struct bnn_mcu_windows *windows, size_t row, const
 
 static void sum_floats(const struct bnn_mcu_windows *windows, size_t row, const float *x, float *out, int divides)
 {
-    struct taps ys = taps_of(row, windows->stride_h, windows->kernel_h, windows->pad_top, windows->height);
+    struct reach ys = reach_of(row, windows->stride_h, windows->kernel_h, windows->pad_top, windows->height);
     for (size_t column = 0; column < windows->out_width; column++, out += windows->channels) {
-        struct taps xs = taps_of(column, windows->stride_w, windows->kernel_w, windows->pad_left, windows->width);
+        struct reach xs = reach_of(column, windows->stride_w, windows->kernel_w, windows->pad_left, windows->width);
         float count = (float)((ys.end - ys.begin) * (xs.end - xs.begin));
         for (size_t c = 0; c < windows->channels; c++) {
             float sum = 0.0f;

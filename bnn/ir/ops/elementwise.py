@@ -194,13 +194,13 @@ def _with_a_positive_constant(operands: Sequence[float | None]) -> bool:
 
 
 def _pair(
-    name: str, opcode: int, function: Callable[..., Any], bound: Bound, rises: Rises, least: Least | None = None,
-    commutative: bool = False,
+    name: str, opcode: int, function: Callable[..., Any], c: str, bound: Bound, rises: Rises,
+    least: Least | None = None, commutative: bool = False,
 ) -> Op:  # fmt: skip
     """The record of an op of arithmetic on two operands."""
     return Op(
         name, opcode, NoAttrs, broadcast_type, plain(function), elementwise=True, scales=True, commutative=commutative,
-        rises=rises, least=least, bound=bound, maker=_make_pair(name),
+        rises=rises, least=least, bound=bound, maker=_make_pair(name), c=c,
     )  # fmt: skip
 
 
@@ -281,11 +281,12 @@ def _function(
     bound: Bound,
     maker: Maker | None = None,
     least: Least | None = None,
+    c: str = "",
 ) -> Op:
     """The record of a function of one float whose last bits no standard fixes."""
     return Op(
         name, opcode, attrs, same_type, reference, elementwise=True, library=True, bound=bound,
-        maker=maker or plain_maker(name), least=least,
+        maker=maker or plain_maker(name), least=least, c=c or f"bnn_{name}(out, in, n)",
     )  # fmt: skip
 
 
@@ -303,36 +304,44 @@ def _make_pow(rng: Rng, x: Node) -> Node:
 
 
 RECORDS = (
-    _pair("add", 7, np.add, _sum_bound, _always, lambda a, of: sum(of), commutative=True),
-    _pair("sub", 8, np.subtract, _sum_bound, lambda of: of[0] is None and of[1] is not None),
-    _pair("mul", 9, np.multiply, _mul_bound, _with_a_positive_constant, not_negative_like_it, commutative=True),
-    _pair("div", 10, np.divide, _div_bound, lambda of: of[0] is None and (of[1] or 0) > 0),
-    _pair("maximum", 11, np.maximum, _either_bound, _always, lambda a, of: max(of), commutative=True),
-    _pair("minimum", 12, np.minimum, _either_bound, _always, lambda a, of: min(of), commutative=True),
+    _pair("add", 7, np.add, "x + y", _sum_bound, _always, lambda a, of: sum(of), commutative=True),
+    _pair("sub", 8, np.subtract, "x - y", _sum_bound, lambda of: of[0] is None and of[1] is not None),
+    _pair(
+        "mul", 9, np.multiply, "x * y", _mul_bound, _with_a_positive_constant, not_negative_like_it, commutative=True,
+    ),
+    _pair("div", 10, np.divide, "x / y", _div_bound, lambda of: of[0] is None and (of[1] or 0) > 0),
+    _pair(
+        "maximum", 11, np.maximum, "x >= y || x != x ? x : y", _either_bound, _always, lambda a, of: max(of),
+        commutative=True,
+    ),
+    _pair(
+        "minimum", 12, np.minimum, "x <= y || x != x ? x : y", _either_bound, _always, lambda a, of: min(of),
+        commutative=True,
+    ),
     Op(
         "clamp", 13, ClampAttrs, same_type, lambda x, a: clamp(x, a.lo, a.hi), elementwise=True, bound=_clamp_bound,
-        scales=True, rises=_always, least=lambda a, of: a.lo, maker=_make_clamp,
+        scales=True, rises=_always, least=lambda a, of: a.lo, maker=_make_clamp, c="bnn_clamp(x, {lo}, {hi})",
     ),
     Op(
         "sign", 14, NoAttrs, same_type, plain(sign), elementwise=True, bound=_jump(2), rises=_always,
-        maker=plain_maker("sign"),
+        maker=plain_maker("sign"), c="bnn_sign(x)",
     ),
     Op(
         "prelu", 21, NoAttrs, per_channel_type(1, "one slope"), plain(prelu), elementwise=True, bound=_prelu_bound,
-        scales=True, maker=_make_prelu,
+        scales=True, maker=_make_prelu, c="bnn_prelu(x, y)",
     ),
     Op(
         "round", 23, RoundAttrs, round_type, lambda x, a: round(x, a.direction), elementwise=True, bound=_jump(1),
-        rises=_always, maker=_make_round,
+        rises=_always, maker=_make_round, c="bnn_rounded(x, {direction})",
     ),
     Op(
         "affine", 27, ClampAttrs, per_channel_type(3, "three numbers"), lambda *x, a: clamp(affine(*x), a.lo, a.hi),
         Level.BINARY | Level.RUNTIME, elementwise=True, bound=_affine_bound, scales=True, least=lambda a, of: a.lo,
-        maker=_make_affine,
+        maker=_make_affine, c="bnn_clamp((x - y) * z + w, {lo}, {hi})",
     ),
     Op(
         "softmax", 15, NoAttrs, same_type, plain(softmax), bound=_softmax_bound, least=not_negative,
-        maker=plain_maker("softmax"), library=True,
+        maker=plain_maker("softmax"), library=True, c="bnn_softmax(out, in, n)",
     ),
     _function("sigmoid", 22, plain(sigmoid), bound=_gentle(0.25), least=not_negative),
     _function("tanh", 31, plain(functions.tanh), bound=_gentle(1.0)),
@@ -344,7 +353,14 @@ RECORDS = (
     ),
     _function("erfc", 40, plain(functions.erfc), bound=_curve(1.0), least=not_negative),
     _function("erf", 44, plain(functions.erf), bound=_curve(0.0)),
-    _function("sqrt", 41, plain(sqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("sqrt", 0.0)),
-    _function("rsqrt", 42, plain(rsqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("rsqrt", 0.25)),
-    _function("pow", 43, lambda x, a: functions.pow(x, a.exponent), PowAttrs, bound=_curve(0.0), maker=_make_pow),
+    _function(
+        "sqrt", 41, plain(sqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("sqrt", 0.0),
+        c="sqrtf(bnn_flushed(x))",
+    ),
+    _function(
+        "rsqrt", 42, plain(rsqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("rsqrt", 0.25),
+        c="1.0f / sqrtf(bnn_flushed(x))",
+    ),
+    _function("pow", 43, lambda x, a: functions.pow(x, a.exponent), PowAttrs, bound=_curve(0.0), maker=_make_pow,
+        c="bnn_pow(out, in, n, {exponent})"),
 )  # fmt: skip

@@ -90,6 +90,9 @@ class Op:
     least: Least | None = None  # a bound of its values; None: none is known
     bound: Bound | None = None  # how far rounding lets two results differ
     maker: Maker | None = None  # draws random instances for the tests
+    # Elementwise ops and softmax as C, with their attributes in braces: an expression of the floats x, y, z and w, or
+    # the call of a function of csrc/mcu, whose first arguments are "out, in, n".
+    c: str = ""
     takes: tuple[DType, ...] = (DType.f32,)  # the types of data that the maker draws from; no other op reads u8
 
     def __post_init__(self) -> None:

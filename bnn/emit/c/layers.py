@@ -1,0 +1,782 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each op as C: its tables, and the statements that compute its output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ..._types import Array
+from ...file.bits import pack, words
+from ...ir.graph import DType, Node
+from ...ir.ops import OPS, PoolAttrs, conv_attrs
+from ...ir.ops.conv import replaced
+from .program import WORD, Program, View, number, refuse
+
+INT16 = 2**15 - 1
+BYTES_OF_A_WORD = 32  # of a window, one bit of weights for each
+
+
+def emit_node(program: Program, node: Node) -> None:
+    """Add a layer to the program.
+
+    Raises :class:`CompileError` for what only the interpreter can do; names the layer.
+    """
+    program.begin(node)
+    emitter = _EMITTERS.get(node.op)
+    if OPS[node.op].c:
+        _elementwise(program, node)
+    elif emitter:
+        emitter(program, node)
+    else:
+        raise refuse(node, "compute what depends on the other images of a batch")
+
+
+# -- halos -------------------------------------------------------------------------------------------------------------
+
+
+def _clear_halo(program: Program, node: Node) -> None:
+    """Zeros around the image; memory was others' before.  Nothing that the op reads is in its output's memory, except
+    the residual that a sum replaces, of the same type and halo."""
+    view = program.view(node)
+    if not view.halo:
+        return
+    element = view.dtype.element
+    if not _replaces(program, node):
+        program.line(f"memset({program.at(node)}, 0, {view.size});")
+        return
+    above, below = view.halo.top * view.row, view.halo.bottom * view.row
+    left, right = view.halo.left * view.words, view.halo.right * view.words
+    if above:
+        program.line(f"memset({program.at(node)}, 0, {above * element});")
+    if left or right:
+        edge = program.at(node, above)
+        program.line(f"for (size_t row = 0; row < {view.height}; row++) {{")
+        if left:
+            program.line(f"    memset({edge} + row * {view.row}, 0, {left * element});")
+        if right:
+            end = program.at(node, above + view.row - right)
+            program.line(f"    memset({end} + row * {view.row}, 0, {right * element});")
+        program.line("}")
+    if below:
+        program.line(f"memset({program.at(node, above + view.height * view.row)}, 0, {below * element});")
+
+
+def _replaces(program: Program, node: Node) -> bool:
+    """Whether its residual is in the memory of its output."""
+    residual = replaced(node)
+    places = program.graph.placements
+    return residual is not None and (places[residual].storage, places[residual].offset) == (
+        places[node].storage, places[node].offset,
+    )  # fmt: skip
+
+
+def _rows(program: Program, height: int, *lines: str) -> None:
+    """A loop over the rows of the output."""
+    program.line(f"for (size_t row = 0; row < {height}; row++) {{")
+    for line in lines:
+        program.line(f"    {line}")
+    program.line("}")
+
+
+def _row(pointer: str, step: int, first: int = 0) -> str:
+    """C: a row of a tensor."""
+    return f"{pointer} + row * {step}" + (f" + {first}" if first else "")
+
+
+# -- convolutions ------------------------------------------------------------------------------------------------------
+
+
+class _Window:
+    """Where a convolution's windows are: the fields of struct bnn_mcu_shape."""
+
+    def __init__(self, x: View, node: Node) -> None:
+        a, filters = conv_attrs(node), node.inputs[1].type.shape
+        outputs, self.kh, self.kw = filters[:3]
+        self.groups = a.groups
+        self.outputs = outputs // a.groups
+        self.channels = x.channels // a.groups if a.planes == 1 else filters[3]
+        bits = node.op == "bconv2d"
+        self.length = words(self.channels) if bits else self.channels  # elements of a tap
+        self.taps, self.rows = self.kw, self.kh
+        self.row, self.pixel = a.stride[0] * x.row, a.stride[1] * x.words
+        self.window_row, self.tap = a.dilation[0] * x.row, a.dilation[1] * x.words
+        self.first = (x.halo.top - a.pads[0]) * x.row + (x.halo.left - a.pads[1]) * x.words
+
+    @property
+    def elements(self) -> int:
+        return self.rows * self.taps * self.length
+
+    def joined(self) -> None:
+        """Make one run of adjacent ones."""
+        if self.taps > 1 and self.tap == self.length or self.taps == 1:
+            self.length *= self.taps
+            self.taps = 1
+        if self.taps == 1 and self.rows > 1 and self.window_row == self.length:
+            self.length *= self.rows
+            self.rows = 1
+
+    def text(self, width: int, out_pixel: int) -> str:
+        numbers = (
+            width, self.outputs, self.rows, self.taps, self.length, out_pixel, self.row, self.pixel, self.window_row,
+            self.tap,
+        )  # fmt: skip
+        return "{" + ", ".join(map(str, numbers)) + "}"
+
+
+SHAPE_BYTES = 28
+
+
+def _border_classes(x: View, node: Node, out: View) -> tuple[Array, Array, list[Array]]:
+    """The row class of each output row, the column class of each column, and for each class, in row-major order, the
+    taps (kh, kw) inside the image."""
+    a, (kh, kw) = conv_attrs(node), node.inputs[1].type.shape[1:3]
+
+    def axis(
+        count: int, size: int, kernel: int, stride: int, dilation: int, before: int
+    ) -> tuple[list[int], list[Array]]:
+        kinds: dict[bytes, int] = {}
+        inside: list[Array] = []
+        numbers = []
+        for position in range(count):
+            at = position * stride - before + np.arange(kernel) * dilation
+            taps = (at >= 0) & (at < size)
+            if taps.tobytes() not in kinds:
+                kinds[taps.tobytes()] = len(inside)
+                inside.append(taps)
+            numbers.append(kinds[taps.tobytes()])
+        return numbers, inside
+
+    rows, in_rows = axis(out.height, x.height, kh, a.stride[0], a.dilation[0], a.pads[0])
+    columns, in_columns = axis(out.width, x.width, kw, a.stride[1], a.dilation[1], a.pads[1])
+    classes = [np.outer(r, c) for r in in_rows for c in in_columns]
+    return np.array(rows) * len(in_columns), np.array(columns), classes
+
+
+def _corrections_of_bits(node: Node, classes: list[Array]) -> Array:
+    """(class, O): what is added to -2 * differing.  With |w| the set bits of a tap of a filter and C its channels, in
+    the taps inside the image C, and outside, where the image has zeros, 2 |w| + pad_value (2 |w| - C)."""
+    a, filters = conv_attrs(node), node.inputs[1].value
+    channels = filters.shape[3]
+    ones = (filters > 0).sum(axis=3, dtype=np.int64)  # (O, kh, kw)
+    scale = 2**a.planes - 1
+    tables = []
+    for inside in classes:
+        outside = 2 * ones + a.pad_value * (2 * ones - channels)
+        tables.append(scale * np.where(inside, channels, outside).sum(axis=(1, 2)))
+    return np.array(tables)
+
+
+def _tables_by_group(table: Array, groups: int) -> Array:
+    """(class, O) as (group, class, outputs)."""
+    return np.moveaxis(table.reshape(len(table), groups, -1), 1, 0)
+
+
+def _bconv2d(program: Program, node: Node) -> None:
+    a, x_node = conv_attrs(node), node.inputs[0]
+    x, out = program.view(x_node), program.view(node)
+    window = _Window(x, node)
+    if window.groups > 1 and window.channels % 32:
+        raise refuse(node, f"read groups of {window.channels} channels, which are not whole words")
+    rows, columns, classes = _border_classes(x, node, out)
+    table = _corrections_of_bits(node, classes)
+    filters = node.inputs[1].value
+    products = filters.shape[1] * filters.shape[2] * filters.shape[3]
+    limits = "threshold" in a.slots and (window.groups == 1 or window.outputs % 32 == 0)
+    if limits:
+        threshold = node.inputs[a.operand("threshold")].value.astype(np.int64)
+        table = np.clip((table - threshold) // 2 + 1, 0, 2**30)
+    most = products * (2**a.planes - 1)
+    if a.planes == 1:
+        if most >= INT16:
+            raise refuse(node, f"sum {products} products of bits (at most {INT16 - 1})")
+        table = np.clip(table, -INT16, INT16)
+    one = bool((table == table[0]).all())
+    if one:
+        table = table[:1]
+    table = _tables_by_group(table, window.groups)
+    weights = pack(filters).reshape(window.groups, window.outputs, -1)
+    kind = "planes" if a.planes > 1 else "conv"
+    suffix = ""
+    shared = window.channels < 32 and -(-products // 32) * 4 <= 3 * window.elements
+    if a.planes == 1 and shared and window.kh * window.kw > 1:
+        suffix, weights = "_shared", pack(filters.reshape(window.groups, window.outputs, products))
+    elif a.planes == 1:
+        window.joined()
+        count = window.elements
+        if program.quads:
+            suffix = "_quads"
+            weights, table = _in_quads(weights), _padded(table, 4)
+        if program.fast and count in (9, 18, 36) and (limits or not program.quads):
+            suffix += f"_{count}"
+    else:
+        kw, tap = window.taps, window.tap  # every tap of a plane is a run, unless planes are adjacent
+        window.taps, window.tap = kw, tap
+    program.layer.macs, program.layer.kind = products * a.planes * out.height * out.width * out.channels, "bits"
+    space = (
+        len(weights[0].reshape(window.outputs if not program.quads else -1, -1)[0])
+        if suffix == "_shared"
+        else (window.elements * (a.planes if a.planes > 1 else 1))
+    )
+    class_name = "NULL"
+    if not one:
+        class_name = program.table("uint8_t", "classes", np.concatenate([rows, columns]))
+    out_pixel = out.words if limits else out.channels
+    shape = window.text(out.width, out_pixel)
+    weights_name = program.table("uint32_t", "weights", weights)
+    if kind == "conv":
+        table_name = program.table("int16_t", "limits" if limits else "corrections", table)
+        text = f"{{{weights_name}, {table_name}, {class_name}, {out.height}, {window.channels}, {shape}}}"
+        descriptor = program.struct("bnn_mcu_conv", "", text, 3 * WORD + 4 + SHAPE_BYTES)
+    else:
+        table_name = program.table("int32_t", "limits" if limits else "corrections", table)
+        inner = f"{{{weights_name}, NULL, {class_name}, {out.height}, 0, {shape}}}"
+        plane = x.words // a.planes if x.words % a.planes == 0 else 0
+        text = f"{{{inner}, {table_name}, {plane}, {a.planes}}}"
+        descriptor = program.struct("bnn_mcu_planes", "", text, 6 * WORD + 4 + SHAPE_BYTES)
+    _clear_halo(program, node)
+
+    def run(group: int, pointer: str, scratch: int | None) -> str:
+        function = f"bnn_mcu_{kind}_{'bits' if limits else 'sums'}{suffix}"
+        source = program.at(
+            x_node, window.first + group * (window.length if window.taps > 1 else words(window.channels))
+        )
+        memory = f"(uint32_t *)(memory + {scratch})" if scratch is not None else "NULL"
+        return program.call(
+            function, _of_group(program, descriptor, group, kind, weights, table), "row", source, pointer, memory
+        )
+
+    gathers = window.rows > 1 or window.taps > 1 or suffix == "_shared" or a.planes > 1
+    _finish(program, node, window.groups, limits, run, space * WORD if gathers else 0, words(window.outputs))
+
+
+def _of_group(program: Program, descriptor: str, group: int, kind: str, weights: Array, table: Array) -> str:
+    """C: the address of the descriptor of a group, a copy with other pointers for all but the first."""
+    if group == 0:
+        return f"&{descriptor}"
+    copy = program.name(f"{descriptor}_group")
+    inner = f"{copy}.conv" if kind == "planes" else copy
+    struct = {"planes": "bnn_mcu_planes", "conv": "bnn_mcu_conv", "bytes": "bnn_mcu_bytes", "floats": "bnn_mcu_floats"}
+    program.line(f"struct {struct[kind]} {copy} = {descriptor};")
+    program.line(f"{inner}.weights += {group * weights[0].size};")
+    if table.size:
+        field = f"{copy}.wide" if kind == "planes" else f"{copy}.table"
+        program.line(f"{field} += {group * table[0].size};")
+    return f"&{copy}"
+
+
+def _in_quads(weights: Array) -> Array:
+    """(group, O, words) as (group, O / 4, words, 4), with zero filters at the end."""
+    padded = np.pad(weights, ((0, 0), (0, -weights.shape[1] % 4), (0, 0)))
+    return padded.reshape(len(weights), -1, 4, weights.shape[2]).swapaxes(2, 3)
+
+
+def _padded(table: Array, multiple: int) -> Array:
+    return np.pad(table, ((0, 0), (0, 0), (0, -table.shape[2] % multiple)))
+
+
+def _finish(
+    program: Program, node: Node, groups: int, limits: bool, run: Callable[[int, str, int | None], str], window: int,
+    group_words: int, corrections: tuple[str, str, int, int] | None = None,
+) -> None:  # fmt: skip
+    """The loop over rows: bits by limits, or sums and then the epilogue, and bits of these.
+
+    ``run``: C of one row's call, from the group, the output and the window's memory.  ``corrections``: (table, classes,
+    rows, columns) of floats, for sums of bytes with a fraction.
+    """
+    a, out = conv_attrs(node), program.view(node)
+    target = program.inside(node)
+    outputs = out.channels // groups
+    if limits:
+        (place,) = program.use_scratch(window) if window else [None]
+        calls = [run(g, _row(target, out.row, g * group_words), place) + ";" for g in range(groups)]
+        _rows(program, out.height, *calls)
+        return
+    pixels = out.width * out.channels
+    apart = out.dtype is DType.b1 or _replaces(program, node)
+    sizes = [window] * bool(window) + [pixels * WORD] * apart
+    places = program.use_scratch(*sizes)
+    place = places[0] if window else None
+    values = f"(float *)(memory + {places[-1]})" if apart else _row(target, out.row)
+    lines = []
+    floats = node.op == "conv2d"
+    sums = values if floats else f"(int32_t *)({values})" if not apart else f"(int32_t *)(memory + {places[-1]})"
+    for g in range(groups):
+        lines.append(run(g, f"{sums} + {g * outputs}" if g else sums, place) + ";")
+    if corrections:
+        table, classes, height, count = corrections
+        number_of = f"({classes}[row] + {classes}[{height} + column])" if classes else "0"
+        correct = program.call(
+            "bnn_mcu_correct", f"{values} + column * {count}", f"{table} + {number_of} * {count}", count
+        )
+        lines.append(f"for (size_t column = 0; column < {out.width}; column++)")
+        lines.append(f"    {correct};")
+    epilogue = _epilogue(program, node)
+    residual = "NULL"
+    if "residual" in a.slots:
+        other = node.inputs[a.operand("residual")]
+        residual = _row(program.inside(other), program.view(other).row)
+    finished = _row(target, out.row) if out.dtype is not DType.b1 else values
+    plain = epilogue is None and residual == "NULL"
+    if not plain or not (floats or corrections):
+        function = "bnn_mcu_finish" if floats or corrections else "bnn_mcu_finish_sums"
+        source = values if floats or corrections else sums
+        name = epilogue or program.struct("bnn_epilogue", "epilogue", _no_epilogue(), 44)
+        lines.append(program.call(function, finished, source, f"&{name}", residual, out.width, out.channels) + ";")
+    elif finished != values:
+        lines.append(f"memcpy({finished}, {values}, {pixels * WORD});")
+    if out.dtype is DType.b1:
+        signs = program.call("bnn_mcu_signs", _row(target, out.row), values, out.width, out.channels)
+        lines.append(f"nan |= {signs};")
+        program.nan = True
+    _rows(program, out.height, *lines)
+
+
+def _no_epilogue() -> str:
+    return "{NULL, NULL, NULL, NULL, NULL, 0.0f, 0.0f, 0.0f, 0.0f, 0, 0}"
+
+
+def _epilogue(program: Program, node: Node) -> str | None:
+    """The name of a struct bnn_epilogue with the slots, or None if there are none."""
+    a = conv_attrs(node)
+    operands = {"pre_mul": "NULL", "pre_add": "NULL", "sub": "NULL", "mul": "NULL", "add": "NULL"}
+    for slot in operands:
+        if slot in a.slots:
+            operands[slot] = program.table("float", slot, node.inputs[a.operand(slot)].value)
+    if "threshold" in a.slots:  # of groups whose bits share words: the bit is sum - threshold >= 0, exactly
+        operands["sub"] = program.table(
+            "float", "threshold", node.inputs[a.operand("threshold")].value.astype(np.float32)
+        )
+    clamps = [slot in a.slots for slot in ("clamp0", "clamp1")]
+    if set(operands.values()) == {"NULL"} and not any(clamps):
+        return None
+    pairs = (a.clamp0, a.clamp1)
+    numbers = [number(v) if clamp else "0.0f" for clamp, pair in zip(clamps, pairs, strict=True) for v in pair]
+    text = ", ".join([*operands.values(), *numbers, *(str(int(c)) for c in clamps)])
+    return program.struct("bnn_epilogue", "epilogue", f"{{{text}}}", 44)
+
+
+def _iconv2d(program: Program, node: Node) -> None:
+    """Weights are signs, or means of two; a byte counts from its channel's zero, which padding has."""
+    a, x_node = conv_attrs(node), node.inputs[0]
+    x, out = program.view(x_node), program.view(node)
+    if a.groups > 1:
+        raise refuse(node, "read groups of bytes")
+    window = _Window(x, node)
+    outputs, kh, kw, wide = node.inputs[1].type.shape
+    planes = wide // x.channels
+    signs = node.inputs[1].value.reshape(outputs, kh, kw, planes, x.channels)
+    weights = signs.mean(axis=3)  # (O, kh, kw, C)
+    zeros = node.inputs[a.operand("zeros")].value.astype(np.float64)
+    rows, columns, classes = _border_classes(x, node, out)
+    corrections = np.array([-(weights * zeros * inside[:, :, None]).sum(axis=(1, 2, 3)) for inside in classes])
+    limits = "threshold" in a.slots
+    fraction = False
+    if limits:
+        table = np.ceil(node.inputs[a.operand("threshold")].value - corrections)
+    else:
+        table = corrections
+        fraction = bool((table != np.round(table)).any())
+    one = bool((table == table[0]).all())
+    if one:
+        table = table[:1]
+    class_name = "NULL" if one else program.table("uint8_t", "classes", np.concatenate([rows, columns]))
+    program.layer.macs, program.layer.kind = kh * kw * x.channels * out.height * out.width * outputs, "bytes"
+    bytes_of_window = kh * kw * x.channels
+    padded = np.full((outputs, -(-bytes_of_window // BYTES_OF_A_WORD) * BYTES_OF_A_WORD, planes), -1)
+    padded[:, :bytes_of_window] = np.moveaxis(signs, 3, 4).reshape(outputs, bytes_of_window, planes)
+    packed = pack(padded.reshape(outputs, -1, BYTES_OF_A_WORD, planes).transpose(1, 0, 3, 2))
+    weights_name = program.table("uint32_t", "weights", packed)
+    integers = "NULL"
+    if limits or (not fraction and table.any()):
+        integers = program.table("int32_t", "limits" if limits else "corrections", table.astype(np.int32))
+    window.joined()
+    shape = window.text(out.width, out.words if limits else out.channels)
+    text = f"{{{weights_name}, {integers}, {class_name}, {out.height}, {planes}, {shape}}}"
+    descriptor = program.struct("bnn_mcu_bytes", "", text, 3 * WORD + 4 + SHAPE_BYTES)
+    fractions = None
+    if fraction:
+        name = program.table("float", "corrections", table.astype(np.float32))
+        fractions = (name, "" if one else class_name, out.height, outputs)
+    _clear_halo(program, node)
+    source = program.at(x_node, window.first)
+
+    def run(group: int, pointer: str, scratch: int | None) -> str:
+        if not limits:
+            return program.call("bnn_mcu_bytes_sums", f"&{descriptor}", "row", source, pointer)
+        memory = f"(int32_t *)(memory + {scratch})"
+        return program.call("bnn_mcu_bytes_bits", f"&{descriptor}", "row", source, pointer, memory)
+
+    _finish(program, node, 1, limits, run, outputs * WORD if limits else 0, out.words, fractions)
+
+
+def _conv2d(program: Program, node: Node) -> None:
+    a, x_node = conv_attrs(node), node.inputs[0]
+    x, out = program.view(x_node), program.view(node)
+    window = _Window(x, node)
+    filters = node.inputs[1].value.astype(np.float32)
+    depthwise = a.groups > 1 and filters.shape[3] == 1 and window.outputs == 1
+    groups = 1 if depthwise else a.groups
+    program.layer.macs = filters[0].size * out.height * out.width * out.channels
+    program.layer.kind = "floats"
+    if depthwise:
+        window.outputs = window.length = out.channels
+        weights = np.moveaxis(filters, 0, 2).reshape(1, -1)  # (kh, kw, O)
+    else:
+        weights = filters.reshape(groups, -1)
+        if groups == 1:
+            window.joined()
+    name = program.table("float", "weights", weights)
+    text = f"{{{name}, {window.text(out.width, out.channels)}}}"
+    descriptor = program.struct("bnn_mcu_floats", "", text, WORD + SHAPE_BYTES)
+    _clear_halo(program, node)
+    function = "bnn_mcu_depthwise_floats" if depthwise else "bnn_mcu_conv_floats"
+
+    def run(group: int, pointer: str, scratch: int | None) -> str:
+        source = program.at(x_node, window.first + group * window.channels)
+        return program.call(
+            function, _of_group(program, descriptor, group, "floats", weights, np.empty(0)), "row", source, pointer
+        )
+
+    _finish(program, node, groups, False, run, 0, 0)
+
+
+# -- pools -------------------------------------------------------------------------------------------------------------
+
+
+def _pool(program: Program, node: Node) -> None:
+    a = node.attrs
+    assert isinstance(a, PoolAttrs)
+    x, out = program.view(node.inputs[0]), program.view(node)
+    window = (*a.kernel, *a.stride, *a.pads[:2])
+    if out.dtype is DType.b1:
+        mask = "NULL"
+        if len(node.inputs) == 2:
+            mask = program.table("uint32_t", "mask", pack(node.inputs[1].value))
+        numbers = (x.height, x.width, out.width, x.words, *window, x.row)
+        kind, function = "bnn_mcu_pool", "bnn_mcu_max_pool_bits"
+        text = f"{{{mask}, {', '.join(map(str, numbers))}}}"
+    else:
+        numbers = (x.height, x.width, x.channels, out.width, *window, x.row)
+        kind = "bnn_mcu_windows"
+        function = {"max_pool": "bnn_mcu_max_floats", "avg_pool": "bnn_mcu_mean_floats"}.get(
+            node.op, "bnn_mcu_sum_floats"
+        )
+        text = f"{{{', '.join(map(str, numbers))}}}"
+    descriptor = program.struct(kind, "", text, 28)
+    _clear_halo(program, node)
+    call = program.call(
+        function, f"&{descriptor}", "row", program.inside(node.inputs[0]), _row(program.inside(node), out.row)
+    )
+    _rows(program, out.height, call + ";")
+
+
+def _resize(program: Program, node: Node) -> None:
+    a = node.attrs
+    x, out = program.view(node.inputs[0]), program.view(node)
+
+    def places(size: int, count: int) -> str:
+        aligned = a.align_corners and count > 1  # type: ignore[attr-defined]
+        one = np.float32
+        scale = one(size - 1) / one(count - 1) if aligned else one(size) / one(count)
+        half = one(0.5) * one(a.half_pixels)  # type: ignore[attr-defined]
+        texts = []
+        for i in range(count):
+            at = (one(i) + half) * scale - half
+            low, high = np.floor(at), np.ceil(at)
+            ends = (int(min(max(v, 0), size - 1)) for v in (low, high))
+            texts.append(f"{{{', '.join(map(str, ends))}, {number(at - low)}}}")
+        name = program.name(f"{program.layer.name}_places")
+        program.tables.append(f"static const struct bnn_mcu_place {name}[{count}] = {{{', '.join(texts)}}};\n")
+        program.layer.flash += 8 * count
+        return name
+
+    down, along = places(x.height, out.height), places(x.width, out.width)
+    _clear_halo(program, node)
+    target, source = _row(program.inside(node), out.row), program.inside(node.inputs[0])
+    call = program.call("bnn_mcu_resize", target, source, x.row, f"{down} + row", along, out.width, out.channels)
+    _rows(program, out.height, call + ";")
+
+
+# -- elementwise -------------------------------------------------------------------------------------------------------
+
+
+def _elementwise(program: Program, node: Node) -> None:
+    """The op's C expression of the floats x, y, z, w; or a function of a row."""
+    out = program.view(node)
+    fields = {name: getattr(node.attrs, name) for name in getattr(node.attrs, "__dataclass_fields__", {})}
+    texts = {name: number(v) if isinstance(v, float) else v for name, v in fields.items()}
+    text = OPS[node.op].c.format(**texts)
+    for function in _functions_in(text):
+        program.functions.add(function)
+    _clear_halo(program, node)
+    if "(out, in, n" in text:
+        x = program.view(node.inputs[0])
+        softmax = node.op == "softmax"
+        pixels, run = (out.width, out.channels) if softmax else (1, out.width * out.channels)
+        rows = out.height
+        if out.dense and x.dense:
+            rows, pixels, run = (1, out.height * out.width, run) if softmax else (1, 1, out.count)
+        target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+        if pixels > 1:
+            target, source = f"{target} + pixel * {run}", f"{source} + pixel * {run}"
+        call = text.replace("out, in, n", f"{target}, {source}, {run}") + ";"
+        if pixels > 1:
+            call = f"for (size_t pixel = 0; pixel < {pixels}; pixel++) {call}"
+        _rows(program, rows, call)
+        return
+    _loops(program, node, out, text)
+
+
+def _functions_in(text: str) -> list[str]:
+    import re
+
+    return re.findall(r"\b(bnn_\w+)\(", text)
+
+
+def _loops(program: Program, node: Node, out: View, text: str) -> None:
+    operands, sizes = [], []
+    for name, operand in zip("xyzw", node.inputs, strict=False):
+        if operand.is_constant:
+            value = operand.value.astype(np.float32)
+            size = (1,) * (3 - value.ndim) + value.shape
+            source = number(float(value.reshape(-1)[0])) if value.size == 1 else program.table("float", name, value)
+            operands.append((name, source, size, (size[1] * size[2], size[2]), value.size == 1))
+        else:
+            view = program.view(operand)
+            size = (view.height, view.width, view.channels)
+            operands.append((name, program.inside(operand), size, (view.row, view.words), False))
+        sizes.append(operands[-1][2])
+    full = (out.height, out.width, out.channels)
+    flat = out.dense and all(
+        literal or (size == full and step[0] == size[1] * size[2]) for _, _, size, step, literal in operands
+    )
+    lines: list[str] = []
+    if flat:
+        program.line(f"for (size_t i = 0; i < {out.count}; i++) {{")
+        where, target = {}, f"({program.inside(node)})[i]"
+        for name, source, _, _, literal in operands:
+            where[name] = source if literal else f"({source})[i]"
+    else:
+        program.line(f"for (size_t row = 0; row < {out.height}; row++)")
+        program.line(f"    for (size_t column = 0; column < {out.width}; column++)")
+        program.line(f"        for (size_t c = 0; c < {out.channels}; c++) {{")
+        where, target = {}, f"({program.inside(node)})[row * {out.row} + column * {out.words} + c]"
+        for name, source, size, step, literal in operands:
+            index = [
+                part
+                for part, of in ((f"row * {step[0]}", size[0]), (f"column * {step[1]}", size[1]), ("c", size[2]))
+                if of > 1
+            ]
+            where[name] = source if literal else f"({source})[{' + '.join(index) or '0'}]"
+    for name, place in where.items():
+        lines.append(f"    const float {name} = {place};")
+    lines += [f"    {target} = {text};", "}"]
+    for line in lines:
+        program.line(line if flat else f"        {line}")
+
+
+# -- bits and bytes ----------------------------------------------------------------------------------------------------
+
+
+def _binarize(program: Program, node: Node) -> None:
+    x, out = program.view(node.inputs[0]), program.view(node)
+    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    if node.op == "binarize_levels":
+        thresholds = node.inputs[1].value.astype(np.float32)
+        planes = len(thresholds).bit_length()
+        padded = np.full(2**planes - 1, np.nan, np.float32)
+        padded[: len(thresholds)] = thresholds
+        table = program.table("float", "thresholds", padded)
+        call = program.call("bnn_mcu_levels", target, source, table, planes, out.width, x.channels)
+    elif len(node.inputs) == 3:
+        thresholds_name = program.table("float", "thresholds", node.inputs[1].value.astype(np.float32))
+        flips = program.table("uint32_t", "flips", pack(node.inputs[2].value))
+        call = program.call("bnn_mcu_signs_at", target, source, thresholds_name, flips, out.width, out.channels)
+    else:
+        call = program.call("bnn_mcu_signs", target, source, out.width, out.channels)
+    program.nan = True
+    _clear_halo(program, node)
+    _rows(program, out.height, f"nan |= {call};")
+
+
+def _unpack(program: Program, node: Node) -> None:
+    x, out = program.view(node.inputs[0]), program.view(node)
+    _clear_halo(program, node)
+    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    _rows(program, out.height, program.call("bnn_mcu_unpack", target, source, out.width, out.channels) + ";")
+
+
+def _dequantize(program: Program, node: Node) -> None:
+    x, out = program.view(node.inputs[0]), program.view(node)
+    values = node.inputs[1].value.astype(np.float32)
+    binary = int(node.attrs.channels != 0)  # type: ignore[attr-defined]
+    planes = (len(values) - 1).bit_length() if binary else len(values) - 1
+    table = program.table("float", "table", values)
+    descriptor = program.struct("bnn_mcu_numbers", "", f"{{{table}, {len(values) - 1}, {planes}, {binary}}}", WORD + 6)
+    _clear_halo(program, node)
+    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    call = program.call("bnn_mcu_dequantize", target, source, f"&{descriptor}", out.width, out.channels)
+    _rows(program, out.height, call + ";")
+
+
+def _of_bytes(program: Program, node: Node) -> None:
+    """cast and excess_128."""
+    x, out = program.view(node.inputs[0]), program.view(node)
+    value = "({x})[i]"
+    if len(node.inputs) == 2:
+        value = program.table("float", "table", node.inputs[1].value.astype(np.float32)) + "[({x})[i]]"
+    elif node.op == "excess_128":
+        value = "(uint8_t)((uint8_t)({x})[i] ^ 0x80u)"
+    else:
+        value = "(float)" + value
+    _clear_halo(program, node)
+    source, target = program.inside(node.inputs[0]), program.inside(node)
+    program.line(f"for (size_t row = 0; row < {out.height}; row++)")
+    program.line(f"    for (size_t i = 0; i < {out.width * out.channels}; i++)")
+    text = value.format(x=_row(source, x.row))
+    program.line(f"        ({_row(target, out.row)})[i] = {text};")
+
+
+# -- moves -------------------------------------------------------------------------------------------------------------
+
+
+def _runs(program: Program, rows: int, pixels: int, count: int, steps: tuple[int, int, int, int]) -> str:
+    """The name of a struct bnn_mcu_runs; steps: in_row, in_pixel, out_row, out_pixel."""
+    text = f"{{{', '.join(map(str, (rows, pixels, count, *steps)))}}}"
+    return "&" + program.struct("bnn_mcu_runs", "runs", text, 24)
+
+
+def _channels(program: Program, node: Node, part: Node, begin: int, count: int, at: int) -> None:
+    """Channels of a part, from ``begin`` on, become those of the output from ``at`` on."""
+    x, out = program.view(part), program.view(node)
+    source, target = program.inside(part), program.inside(node)
+    if out.dtype is DType.b1 and (begin % 32 or at % 32 or (count % 32 and at + count < out.channels) or count % 32):
+        runs = _runs(program, out.height, out.width, count, (x.row * 32, x.words * 32, out.row * 32, out.words * 32))
+        program.line(program.call("bnn_mcu_copy_bits", target, at, source, begin, runs) + ";")
+        return
+    element = out.dtype.element
+    unit = 32 if out.dtype is DType.b1 else 1
+    begin, count, at = begin // unit, count // unit, at // unit
+    steps = tuple(n * element for n in (x.row, x.words, out.row, out.words))
+    runs = _runs(program, out.height, out.width, count * element, steps)  # type: ignore[arg-type]
+    source, target = (f"{p} + {n}" if n else p for p, n in ((source, begin), (target, at)))
+    program.line(program.call("bnn_mcu_copy", target, source, runs) + ";")
+
+
+def _cleared(program: Program, node: Node) -> None:
+    """Bits are added to zeros."""
+    view = program.view(node)
+    if view.dtype is DType.b1:
+        program.line(f"memset({program.at(node)}, 0, {view.size});")
+    else:
+        _clear_halo(program, node)
+
+
+def _concat(program: Program, node: Node) -> None:
+    _cleared(program, node)
+    at = 0
+    for part in node.inputs:
+        if part.is_constant:
+            raise refuse(node, "concatenate constants")
+        _channels(program, node, part, 0, part.type.shape[-1], at)
+        at += part.type.shape[-1]
+
+
+def _slice(program: Program, node: Node) -> None:
+    _cleared(program, node)
+    a = node.attrs
+    _channels(program, node, node.inputs[0], a.begin, a.end - a.begin, 0)  # type: ignore[attr-defined]
+
+
+def _pad(program: Program, node: Node) -> None:
+    a, x, out = node.attrs, program.view(node.inputs[0]), program.view(node)
+    value, pads = a.value, a.pads  # type: ignore[attr-defined]
+    if out.dtype is DType.b1:
+        pixel = pack(np.full(out.channels, value))
+    else:
+        pixel = np.full(out.channels, value, np.float32).view(np.uint32)
+    table = program.table("uint32_t", "pixel", pixel)
+    _clear_halo(program, node)
+    call = program.call("bnn_mcu_fill", _row(program.inside(node), out.row), table, out.words, out.width)
+    _rows(program, out.height, call + ";")
+    target = program.at(node, out.interior + pads[0] * out.row + pads[1] * out.words)
+    size = x.width * x.words * WORD
+    runs = _runs(program, x.height, 1, size, (x.row * WORD, 0, out.row * WORD, 0))
+    program.line(program.call("bnn_mcu_copy", target, program.inside(node.inputs[0]), runs) + ";")
+
+
+def _pad_channels(program: Program, node: Node) -> None:
+    a, out = node.attrs, program.view(node)
+    pixel = np.full(out.channels, a.value, np.float32).view(np.uint32)  # type: ignore[attr-defined]
+    table = program.table("uint32_t", "pixel", pixel)
+    _clear_halo(program, node)
+    call = program.call("bnn_mcu_fill", _row(program.inside(node), out.row), table, out.words, out.width)
+    _rows(program, out.height, call + ";")
+    part = node.inputs[0]
+    _channels(program, node, part, 0, part.type.shape[-1], a.before)  # type: ignore[attr-defined]
+
+
+def _copy(program: Program, node: Node) -> None:
+    x, out = program.view(node.inputs[0]), program.view(node)
+    element = out.dtype.element
+    target, source = program.inside(node), program.inside(node.inputs[0])
+    _clear_halo(program, node)
+    if x.dense and out.dense:
+        program.line(f"memcpy({target}, {source}, {out.count * element});")
+        return
+    runs = _runs(program, out.height, 1, out.width * out.words * element, (x.row * element, 0, out.row * element, 0))
+    program.line(program.call("bnn_mcu_copy", target, source, runs) + ";")
+
+
+def _reshape(program: Program, node: Node) -> None:
+    """The same elements in the same order: whole runs, or by a table where bits of a pixel go to several."""
+    x, out = program.view(node.inputs[0]), program.view(node)
+    target, source, element = program.inside(node), program.inside(node.inputs[0]), out.dtype.element
+    whole = out.dtype is not DType.b1 or x.channels == out.channels or (x.channels % 32 == 0 == out.channels % 32)
+    if whole and x.dense and out.dense:
+        program.line(f"memcpy({target}, {source}, {out.count * element});")
+        return
+    if whole and (x.dense or out.dense):
+        view = out if x.dense else x
+        size = view.width * view.words * element
+        steps = (size, 0, out.row * element, 0) if x.dense else (x.row * element, 0, size, 0)
+        _clear_halo(program, node)
+        program.line(program.call("bnn_mcu_copy", target, source, _runs(program, view.height, 1, size, steps)) + ";")
+        return
+    _by_table(program, node, np.arange(math.prod(node.type.shape)))
+
+
+def _gather(program: Program, node: Node) -> None:
+    _by_table(program, node, node.inputs[1].value.reshape(-1).astype(np.int64))
+
+
+def _by_table(program: Program, node: Node, elements: Array) -> None:
+    """elements: for each of the output's, the number of an input element in row-major order."""
+    x, out = program.view(node.inputs[0]), program.view(node)
+    pixels, channel = np.divmod(elements, x.channels)
+    rows, columns = np.divmod(pixels, x.width)
+    unit = 32 if x.dtype is DType.b1 else 1
+    from_ = (rows * x.row + columns * x.words) * unit + channel
+    table = program.table("uint32_t", "from", from_.astype(np.uint32))
+    _clear_halo(program, node)
+    target, source = _row(program.inside(node), out.row), program.inside(node.inputs[0])
+    step = out.width * out.channels
+    arguments = (target, source, _row(table, step))
+    if x.dtype is DType.b1:
+        call = program.call("bnn_mcu_gather_bits", *arguments, out.width, out.channels)
+    else:
+        kind = "floats" if x.dtype is DType.f32 else "bytes"
+        call = program.call(f"bnn_mcu_gather_{kind}", *arguments, step)
+    _rows(program, out.height, call + ";")
+
+
+_EMITTERS: dict[str, Callable[[Program, Node], None]] = {
+    "conv2d": _conv2d, "bconv2d": _bconv2d, "iconv2d": _iconv2d, "max_pool": _pool, "avg_pool": _pool,
+    "sum_pool": _pool, "resize_bilinear": _resize, "binarize": _binarize, "binarize_levels": _binarize,
+    "unpack": _unpack, "dequantize": _dequantize, "cast": _of_bytes, "excess_128": _of_bytes, "concat": _concat,
+    "slice": _slice, "pad": _pad, "pad_channels": _pad_channels, "copy": _copy, "reshape": _reshape,
+    "gather": _gather,
+}  # fmt: skip

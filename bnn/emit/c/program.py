@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What layers put together: const tables, statements, the functions they call, and memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..._types import Array
+from ...errors import CompileError
+from ...file.bits import words
+from ...ir.graph import DType, Graph, Halo, Node, Storage
+
+C_TYPES = {DType.f32: "float", DType.b1: "uint32_t", DType.i32: "int32_t", DType.u8: "uint8_t", DType.i8: "int8_t"}
+WORD = 4  # bytes
+ALIGNMENT = 8  # of the arena
+# Words of C and C++, and the names of the emitted code's own variables.
+_KEYWORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """alignas alignof and asm auto bool break case catch char class const continue default delete do double else
+        enum export extern false float for friend goto if inline int long mutable namespace new not operator or private
+        protected public register restrict return short signed sizeof static struct switch template this throw true try
+        typedef typename union unsigned using virtual void volatile while xor
+        arena size memory nan row column pixel i c x y z w label""",
+    )
+)
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor in memory; distances in elements: words of bits, floats, bytes."""
+
+    dtype: DType
+    height: int
+    width: int
+    channels: int
+    halo: Halo
+    words: int  # elements of a pixel
+    row: int  # elements from a row to the next
+
+    @property
+    def interior(self) -> int:
+        """From the first element to the first pixel inside the halo."""
+        return self.halo.top * self.row + self.halo.left * self.words
+
+    @property
+    def size(self) -> int:
+        """Bytes, halo included."""
+        return (self.halo.top + self.height + self.halo.bottom) * self.row * self.dtype.element
+
+    @property
+    def dense(self) -> bool:
+        return not self.halo
+
+    @property
+    def count(self) -> int:
+        """Elements of a dense tensor."""
+        return self.height * self.width * self.words
+
+
+@dataclass
+class Layer:
+    """``flash``: bytes of its tables.  ``macs``: products of one image."""
+
+    name: str
+    op: str
+    type: str
+    macs: int = 0
+    kind: str = ""  # of its products: bits, bytes or floats
+    flash: int = 0
+    ram: int = 0  # bytes of its output
+    lines: list[str] = field(default_factory=list)
+
+
+class Program:
+    """Fills as layers are emitted."""
+
+    def __init__(self, graph: Graph, *, fast: bool, quads: bool) -> None:
+        self.graph = graph
+        self.fast = fast  # functions for one window's size, where there are some
+        self.quads = quads  # weights of four filters interleaved
+        self.tables: list[str] = []
+        self.functions: set[str] = set()
+        self.scratch = 0  # bytes behind the arena
+        self.layers: list[Layer] = []
+        self.nan = False  # whether floats become bits
+        self._names: set[str] = set()
+        self._known: dict[tuple[str, bytes], str] = {}
+        self._parameters: dict[Node, str] = {}
+
+    # -- names ---------------------------------------------------------------------------------------------------------
+
+    def name(self, text: str) -> str:
+        """A C identifier like ``text`` that is not used yet."""
+        base = identifier(text)
+        name, number = base, 1
+        while name in self._names:
+            number += 1
+            name = f"{base}_{number}"
+        self._names.add(name)
+        return name
+
+    def parameter(self, node: Node, text: str) -> str:
+        self._parameters[node] = self.name(text)
+        return self._parameters[node]
+
+    # -- memory --------------------------------------------------------------------------------------------------------
+
+    def view(self, node: Node) -> View:
+        shape = (1,) * (3 - len(node.type.shape)) + node.type.shape
+        height, width, channels = shape
+        halo = self.graph.placements[node].halo
+        elements = words(channels) if node.type.dtype is DType.b1 else channels
+        row = (halo.left + width + halo.right) * elements
+        return View(node.type.dtype, height, width, channels, halo, elements, row)
+
+    def at(self, node: Node, offset: int = 0) -> str:
+        """C: the element ``offset`` after a tensor's first one, its halo's."""
+        place = self.graph.placements[node]
+        kind = C_TYPES[node.type.dtype]
+        if place.storage is not Storage.ARENA:
+            name = self._parameters[node]
+            return f"{name} + {offset}" if offset else name
+        at = place.offset + offset * node.type.dtype.element
+        constant = "" if self._is_written(node) else "const "
+        return f"({constant}{kind} *)(memory + {at})" if kind != "uint8_t" else f"memory + {at}"
+
+    def inside(self, node: Node) -> str:
+        """C: the first pixel inside the halo."""
+        return self.at(node, self.view(node).interior)
+
+    def _is_written(self, node: Node) -> bool:
+        return bool(self.layers) and node is self.current
+
+    def use_scratch(self, *sizes: int) -> list[int]:
+        """Offsets in the arena of parts of the scratch memory, in bytes."""
+        offsets = []
+        at = self.graph.arena_bytes
+        for size in sizes:
+            offsets.append(at)
+            at += -(-size // ALIGNMENT) * ALIGNMENT
+        self.scratch = max(self.scratch, at - self.graph.arena_bytes)
+        return offsets
+
+    # -- tables --------------------------------------------------------------------------------------------------------
+
+    def table(self, kind: str, name: str, values: Array) -> str:
+        """The name of a const array with these values; equal arrays are one."""
+        flat = np.ascontiguousarray(values).reshape(-1)
+        key = (kind, flat.dtype.str.encode() + flat.tobytes())
+        if key not in self._known:
+            self._known[key] = self.name(f"{self.layer.name}_{name}")
+            self.tables.append(array(kind, self._known[key], flat))
+            self.layer.flash += flat.size * {"float": 4, "uint32_t": 4, "int32_t": 4, "int16_t": 2, "uint8_t": 1}[kind]
+        return self._known[key]
+
+    def struct(self, kind: str, name: str, text: str, size: int) -> str:
+        """The name of a const struct; ``size``: its bytes."""
+        key = (kind, text.encode())
+        if key not in self._known:
+            self._known[key] = self.name(f"{self.layer.name}_{name}" if name else self.layer.name)
+            self.tables.append(f"static const struct {kind} {self._known[key]} = {text};\n")
+            self.layer.flash += size
+        return self._known[key]
+
+    # -- statements ----------------------------------------------------------------------------------------------------
+
+    @property
+    def layer(self) -> Layer:
+        return self.layers[-1]
+
+    def begin(self, node: Node) -> None:
+        self.current = node
+        self.layers.append(Layer(identifier(node.name.rsplit("/", 1)[-1] or node.op), node.op, str(node.type)))
+
+    def line(self, text: str) -> None:
+        self.layer.lines.append(text)
+
+    def call(self, function: str, *arguments: object) -> str:
+        """C: a call of a function of the runtime."""
+        self.functions.add(function)
+        return f"{function}({', '.join(map(str, arguments))})"
+
+
+def identifier(text: str) -> str:
+    """A C identifier like ``text``."""
+    base = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower() or "network"
+    return f"n_{base}" if base[0].isdigit() or base in _KEYWORDS else base
+
+
+def array(kind: str, name: str, values: Array) -> str:
+    """C: a const array."""
+    if kind == "float":
+        texts = [number(v) for v in values]
+    elif kind == "uint32_t":
+        texts = [f"0x{v:x}" if v > 9 else f"{v}" for v in values.tolist()]
+        texts = [text + "u" for text in texts]
+    else:
+        texts = [str(v) if v != -(2**31) else "(-2147483647 - 1)" for v in values.tolist()]
+    lines = list(_wrapped(texts))
+    return f"static const {kind} {name}[{len(texts)}] = {{\n" + "\n".join(lines) + "\n};\n"
+
+
+def _wrapped(texts: Iterable[str]) -> Iterable[str]:
+    line = "   "
+    for text in texts:
+        if len(line) + len(text) + 2 > 118:
+            yield line
+            line = "   "
+        line += f" {text},"
+    yield line
+
+
+def number(value: float) -> str:
+    """C: a float32, from whose text every compiler gets the same bits."""
+    value = float(np.float32(value))
+    if np.isnan(value):
+        return "NAN"
+    if np.isinf(value):
+        return "INFINITY" if value > 0 else "-INFINITY"
+    text = f"{value:.9g}"
+    return f"{text}f" if any(c in text for c in ".e") else f"{text}.0f"
+
+
+def refuse(node: Node, what: str) -> CompileError:
+    layer = f"layer '{node.name}' ({node.op})" if node.name else f"op '{node.op}'"
+    return CompileError(
+        f"{layer}: emitted C cannot {what}; run the file with the runtime instead (docs/architecture.md)"
+    )

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README of an emitted network."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .sources import Part
+from .texts import Interface
+
+if TYPE_CHECKING:
+    from .write import CSummary, Options
+
+_LIBRARY = ("memcpy", "memset", "sqrtf", "fabsf", "copysignf")
+
+_START = """\
+# {name}
+
+A binarized network as C99, which also compiles as C++. Written by bnn {version}.
+
+It needs {arena:,} bytes of RAM, which you give, and has {flash:,} bytes of const tables. It allocates
+nothing, keeps no state and calls no operating system. Of the C library it uses {library};
+compilers add helpers of their own, from libgcc for example.
+
+"""
+_SINGLE = """\
+All of it is in `{name}.h`. In one C or C++ file:
+
+    #define {prefix}_IMPLEMENTATION
+    #include "{name}.h"
+
+and in the others only the include.
+"""
+_FILES = """\
+Compile `{name}.c` and `{name}_kernels.c`, with any options:
+
+    {compiler} -c {name}.c {name}_kernels.c
+"""
+_RUN = """
+## Run
+
+{buffers}
+    int status = {name}_run({arguments});
+
+`{prefix}_OK` is 0. An arena that is too small or misaligned is refused with `{prefix}_ERROR_ARENA`.{nan}
+
+{inputs}
+
+## Layers
+
+| layer | op | output | products | tables, bytes | output, bytes |
+|---|---|---|---|---|---|
+{layers}
+| all | | | {macs:,} | {flash:,} | arena: {arena:,} |
+
+If `{prefix}_HOOK` is defined, the code calls `{name}_hook`, a function of yours, after every layer: read a timer
+there, or the layer's output. Otherwise these calls are not compiled.
+"""
+_NAN = """
+`{prefix}_ERROR_NAN` says that a float that becomes a bit was not a number."""
+_TEST = """
+## Test
+
+`main.c` runs test vectors, and exits with 0 if every output has the right bytes:
+
+    cc -O2 {files} -lm -o {name} && ./{name}
+"""
+_TRACE = """
+With `-D{prefix}_HOOK` it names the first layer that differs.
+"""
+
+
+def text(interface: Interface, summary: CSummary, compiler: str, options: Options, tested: bool, part: Part) -> str:
+    """The whole file."""
+    name, prefix, program = interface.name, interface.prefix, interface.program
+    code = [part.definitions, part.declarations, *program.tables, *(s for x in program.layers for s in x.lines)]
+    library = [f"`{f}`" for f in _LIBRARY if re.search(rf"\b{f}\(", "\n".join(code))]
+    label = interface.output == "class"
+    parameters = [p for _, p in (*interface.inputs, *interface.outputs)]
+    buffers = [f"    static _Alignas(8) unsigned char arena[{prefix}_ARENA_BYTES];"]
+    buffers += [f"    static float {p}[{prefix}_{p.upper()}_COUNT];" for _, p in interface.outputs]
+    buffers += ["    uint16_t label;"] * label
+    inputs = [f"`{p}` is {node.type}, from the first pixel to the last, channels last." for node, p in interface.inputs]
+    layers = []
+    for x in summary.layers:
+        macs = f"{x.macs:,} of {x.kind}" if x.macs else ""
+        layers.append(f"| {x.name} | {x.op} | {x.type} | {macs} | {x.flash:,} | {x.ram:,} |")
+    files = ["main.c"] if options.single_file else ["main.c", f"{name}.c", f"{name}_kernels.c"]
+    sections = [_START, _SINGLE if options.single_file else _FILES, _RUN]
+    sections += [_TEST] * tested + [_TRACE] * (tested and options.trace)
+    return "".join(sections).format(
+        name=name,
+        prefix=prefix,
+        version=interface.version,
+        arena=interface.arena,
+        flash=summary.flash,
+        library=", ".join(library) or "nothing",
+        compiler=compiler,
+        buffers="\n".join(buffers),
+        arguments=", ".join(["arena", "sizeof arena", *parameters, *["&label"] * label]),
+        nan=_NAN.format(prefix=prefix) if program.nan else "",
+        inputs="\n".join(inputs),
+        layers="\n".join(layers),
+        macs=sum(x.macs for x in summary.layers),
+        files=" ".join(files),
+    )

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The text of the emitted C files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..._types import Array
+from ...ir.graph import Node
+from .program import ALIGNMENT, C_TYPES, Program, array
+from .sources import Part
+
+if TYPE_CHECKING:
+    from .write import Vectors
+
+# Around what is exact in a file of the user's own.
+_SAVED = """\
+#if defined(__clang__)
+#pragma float_control(push)
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#endif
+"""
+_RESTORED = """\
+#if defined(__clang__)
+#pragma float_control(pop)
+#elif defined(__GNUC__)
+#pragma GCC pop_options
+#endif
+"""
+# Products and sums are rounded one by one.  gcc contracts them to fused multiply-adds in its gnu modes, and -Ofast
+# reorders sums.
+_EXACT = """\
+/* Every product and sum is rounded by itself: fused multiply-adds and -ffast-math would change the last bits. */
+#if defined(__clang__)
+#pragma float_control(precise, on)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off", "no-associative-math", "no-reciprocal-math", "no-finite-math-only", \\
+                     "signed-zeros", "trapping-math", "no-unsafe-math-optimizations")
+#endif
+"""
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What the files of one network share."""
+
+    name: str
+    output: str
+    inputs: Sequence[tuple[Node, str]]
+    outputs: Sequence[tuple[Node, str]]
+    offsets: Sequence[int]  # of inputs in the arena
+    arena: int
+    program: Program
+    ending: Sequence[str]
+    digest: str
+    version: str
+    lanes: int
+
+    @property
+    def prefix(self) -> str:
+        return self.name.upper()
+
+    @property
+    def parameters(self) -> str:
+        parts = ["void *arena", "size_t size"]
+        parts += [f"const {C_TYPES[node.type.dtype]} *{name}" for node, name in self.inputs]
+        parts += [f"float *{name}" for _, name in self.outputs]
+        parts += ["uint16_t *label"] * (self.output == "class")
+        return ", ".join(parts)
+
+
+def files(interface: Interface, part: Part, single: bool) -> dict[str, str]:
+    """The header and the code."""
+    name = interface.name
+    if not single:
+        return {
+            f"{name}.h": _header(interface, ""),
+            f"{name}.c": _code(interface, f'#include "{name}.h"\n#include "{name}_kernels.h"\n\n#include <string.h>\n'),
+            f"{name}_kernels.h": _kernel_header(interface, part),
+            f"{name}_kernels.c": _kernels(interface, part),
+        }
+    static = _static(part)
+    body = "\n".join(
+        [
+            f"#ifdef {interface.prefix}_IMPLEMENTATION",
+            *(f"#include <{header}>" for header in sorted({*part.headers, "math.h", "string.h"})),
+            "",
+            _SAVED,
+            _EXACT,
+            f"#ifndef BNN_LANES\n#define BNN_LANES {interface.lanes}\n#endif\n",
+            static,
+            _code(interface, ""),
+            _RESTORED,
+            f"#endif /* {interface.prefix}_IMPLEMENTATION */\n",
+        ]
+    )
+    return {f"{name}.h": _header(interface, body)}
+
+
+def _static(part: Part) -> str:
+    """Declarations and definitions for one file: functions that it alone sees."""
+    return f"{part.declarations}\n{part.definitions}"
+
+
+def _title(interface: Interface, what: str) -> str:
+    return (
+        "/* SPDX-License-Identifier: Apache-2.0 */\n"
+        f"/* {what}  Written by bnn {interface.version} from the network with SHA-256\n"
+        f" * {interface.digest}.  Do not edit. */\n"
+    )
+
+
+def _header(interface: Interface, body: str) -> str:
+    name, prefix = interface.name, interface.prefix
+    lines = [
+        _title(interface, f"The network {name}."),
+        f"#ifndef {prefix}_H\n#define {prefix}_H\n",
+        "#include <stddef.h>\n#include <stdint.h>\n",
+        '#ifdef __cplusplus\nextern "C" {\n#endif\n',
+        f"/* RAM that the caller gives, from a multiple of {ALIGNMENT} bytes on. */",
+        f"#define {prefix}_ARENA_BYTES {interface.arena}",
+        f"#define {prefix}_LAYERS {len(interface.program.layers)}\n",
+    ]
+    for node, parameter in interface.inputs:
+        shape = "".join(f"[{n}]" for n in node.type.shape)
+        lines.append(f"/* {parameter}: {C_TYPES[node.type.dtype]} {shape} */")
+        size = int(np.prod(node.type.shape)) * node.type.dtype.element
+        lines.append(f"#define {prefix}_{parameter.upper()}_BYTES {size}")
+    for node, parameter in interface.outputs:
+        shape = "".join(f"[{n}]" for n in node.type.shape)
+        lines.append(f"/* {parameter}: float {shape} */")
+        lines.append(f"#define {prefix}_{parameter.upper()}_COUNT {int(np.prod(node.type.shape))}")
+    lines += [
+        "",
+        "/* Status. */",
+        f"#define {prefix}_OK 0",
+        f"#define {prefix}_ERROR_ARENA 1 /* the arena is too small, or does not begin at a multiple of {ALIGNMENT} */",
+        f"#define {prefix}_ERROR_NAN 2 /* a float that becomes a bit was not a number: the outputs have no meaning */",
+        "",
+    ]
+    for (_, parameter), _ in zip(interface.inputs, interface.offsets, strict=True):
+        function = f"{name}_{parameter}" if len(interface.inputs) > 1 else f"{name}_input"
+        lines += [
+            f"/* Where in the arena {parameter} may be written in place, by a DMA for example: pass this address to",
+            " * the run, which overwrites it.  Inputs that lie elsewhere, in flash too, are only read. */",
+            f"void *{function}(void *arena);\n",
+        ]
+    what = {
+        "values": "the network's outputs",
+        "logits": "its outputs before the softmax",
+        "probabilities": "its outputs after a softmax",
+        "class": "label: the index of the largest output",
+    }[interface.output]
+    lines += [
+        f"/* Run the network on one image.  The result: {what}.",
+        " * size: bytes of the arena.  Outputs overlap neither the inputs nor the arena.  Nothing is kept between",
+        " * runs: threads that have an arena each may run at once. */",
+        f"int {name}_run({interface.parameters});\n",
+        f"/* If {prefix}_HOOK is defined when the code is compiled, it calls this function, which you write, after",
+        " * every layer.  output: `count` elements of `element` bytes, halo included. */",
+        f"#ifdef {prefix}_HOOK",
+        f"void {name}_hook(unsigned layer, const void *output, size_t count, size_t element);",
+        "#endif\n",
+        "#ifdef __cplusplus\n}\n#endif\n",
+        f"#endif /* {prefix}_H */" if not body else "",
+    ]
+    text = "\n".join(lines)
+    if body:
+        text = text.rstrip("\n") + f"\n\n#endif /* {prefix}_H */\n\n{body}"
+    return text.rstrip("\n") + "\n"
+
+
+def _code(interface: Interface, includes: str) -> str:
+    name, prefix, program = interface.name, interface.prefix, interface.program
+    statements = [line for layer in program.layers for line in layer.lines]
+    if includes and re.search(r"\b(INFINITY|NAN|sqrtf)\b", "\n".join([*program.tables, *statements])):
+        includes = includes.replace("#include <string.h>", "#include <math.h>\n#include <string.h>")
+    lines = [_title(interface, f"The network {name}."), includes] if includes else []
+    lines += [
+        *program.tables,
+        f"#ifdef {prefix}_HOOK",
+        "/* For C++, and where only this file is compiled with it. */",
+        *(["#ifdef __cplusplus", 'extern "C"', "#endif"]),
+        f"void {name}_hook(unsigned layer, const void *output, size_t count, size_t element);",
+        f"#define {prefix}_AFTER(layer, output, count, element) {name}_hook(layer, output, count, element)",
+        "#else",
+        f"#define {prefix}_AFTER(layer, output, count, element) ((void)0)",
+        "#endif\n",
+    ]
+    for (_, parameter), offset in zip(interface.inputs, interface.offsets, strict=True):
+        function = f"{name}_{parameter}" if len(interface.inputs) > 1 else f"{name}_input"
+        lines.append(f"void *{function}(void *arena)\n{{\n    return (unsigned char *)arena + {offset};\n}}\n")
+    lines += [
+        f"int {name}_run({interface.parameters})",
+        "{",
+        "    unsigned char *memory = (unsigned char *)arena;",
+        *(["    int nan = 0;"] * program.nan),
+        f"    if (arena == NULL || size < {prefix}_ARENA_BYTES || (uintptr_t)arena % {ALIGNMENT} != 0)",
+        f"        return {prefix}_ERROR_ARENA;",
+        *(["    (void)memory;"] if not any("memory" in line for line in statements) else []),
+    ]
+    for number, (layer, node) in enumerate(zip(program.layers, program.graph.schedule, strict=True)):
+        macs = f", {layer.macs:,} products of {layer.kind}" if layer.macs else ""
+        lines.append(f"    {{ /* {layer.name}: {layer.op}, {layer.type}{macs} */")
+        lines += [text for line in layer.lines for text in _broken(f"        {line}")]
+        program.current = node
+        view = program.view(node)
+        count = view.size // view.dtype.element
+        lines.append(f"        {prefix}_AFTER({number}, {program.at(node)}, {count}, {view.dtype.element});")
+        lines.append("    }")
+    lines += [f"    {line}" for line in interface.ending]
+    lines += [f"    return {f'nan ? {prefix}_ERROR_NAN : {prefix}_OK' if program.nan else f'{prefix}_OK'};", "}\n"]
+    return "\n".join(lines)
+
+
+def _broken(line: str) -> list[str]:
+    """A long line at its commas."""
+    lines = []
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    while len(line) > 118 and ", " in line[len(indent) : 118]:
+        at = line.rindex(", ", len(indent), 118)
+        lines.append(line[: at + 1])
+        line = indent + line[at + 2 :]
+    return [*lines, line]
+
+
+def _kernel_header(interface: Interface, part: Part) -> str:
+    guard = f"{interface.prefix}_KERNELS_H"
+    return "\n".join(
+        [
+            _title(interface, "The functions that the network calls."),
+            f"#ifndef {guard}\n#define {guard}\n",
+            *(f"#include <{header}>" for header in part.headers),
+            "",
+            _EXACT,
+            part.declarations,
+            f"#endif /* {guard} */\n",
+        ]
+    )
+
+
+def _kernels(interface: Interface, part: Part) -> str:
+    return "\n".join(
+        [
+            _title(interface, "The functions that the network calls."),
+            f'#include "{interface.name}_kernels.h"\n',
+            f"#ifndef BNN_LANES\n#define BNN_LANES {interface.lanes}\n#endif\n",
+            part.definitions,
+        ]
+    )
+
+
+# -- tests -------------------------------------------------------------------------------------------------------------
+
+
+def test_program(interface: Interface, vectors: Vectors, single: bool) -> dict[str, str]:
+    """main.c, which runs vectors, and the vectors."""
+    return {
+        "main.c": _main(interface, bool(vectors.layers), single),
+        f"{interface.name}_vectors.h": _vectors(interface, vectors),
+    }
+
+
+def _vectors(interface: Interface, vectors: Vectors) -> str:
+    count = len(vectors.inputs[0])
+    lines = [
+        _title(interface, "Inputs, and the outputs that they give, floats as their bits."),
+        f"enum {{ {interface.prefix}_VECTORS = {count} }};\n",
+    ]
+    for (node, name), values in zip(interface.inputs, vectors.inputs, strict=True):
+        lines.append(array(C_TYPES[node.type.dtype], f"vector_{name}", values.reshape(-1)))
+    if interface.output == "class":
+        lines.append(array("uint16_t", "vector_label", np.asarray(vectors.outputs[0]).reshape(-1)))
+    for (_, name), values in zip(interface.outputs, vectors.outputs if interface.outputs else (), strict=True):
+        bits: Array = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32)
+        lines.append(array("uint32_t", f"vector_{name}", bits))
+    if vectors.layers:
+        lines.append("/* [vector][layer]: FNV-1a of the layer's output, over its elements as unsigned numbers */")
+        lines.append(array("uint32_t", "vector_layers", np.array(vectors.layers, np.uint32).reshape(-1)))
+    return "\n".join(lines)
+
+
+def _main(interface: Interface, trace: bool, single: bool) -> str:
+    name, prefix = interface.name, interface.prefix
+    arguments = ["memory.bytes", "sizeof memory.bytes"]
+    for node, parameter in interface.inputs:
+        arguments.append(f"vector_{parameter} + i * {int(np.prod(node.type.shape))}")
+    buffers, checks = [], []
+    for node, parameter in interface.outputs:
+        n = int(np.prod(node.type.shape))
+        buffers.append(f"static float {parameter}[{n}];")
+        arguments.append(parameter)
+        checks.append(f"memcmp({parameter}, vector_{parameter} + i * {n}, sizeof {parameter}) != 0")
+    if interface.output == "class":
+        buffers.append("static uint16_t label;")
+        arguments.append("&label")
+        checks.append("label != vector_label[i]")
+    lines = [
+        _title(interface, f"Runs test vectors: exits with 0 if {name} gives the right outputs."),
+        *([f"#define {prefix}_IMPLEMENTATION"] * single),
+        f'#include "{name}.h"\n#include "{name}_vectors.h"\n',
+        "#include <stdio.h>\n#include <string.h>\n",
+        f"static union {{\n    unsigned char bytes[{prefix}_ARENA_BYTES];\n    uint64_t aligned;\n}} memory;",
+        *buffers,
+        "",
+    ]
+    if trace:
+        lines += [
+            f"#ifdef {prefix}_HOOK",
+            "static size_t vector;",
+            "static int named;\n",
+            f"void {name}_hook(unsigned layer, const void *output, size_t count, size_t element)",
+            "{",
+            "    uint32_t hash = 2166136261u;",
+            "    const unsigned char *at = (const unsigned char *)output;",
+            "    for (size_t i = 0; i < count; i++, at += element) {",
+            "        uint32_t word = *at;",
+            "        if (element == sizeof word)",
+            "            memcpy(&word, at, sizeof word);",
+            "        hash = (hash ^ word) * 16777619u;",
+            "    }",
+            f"    if (hash == vector_layers[vector * {prefix}_LAYERS + layer] || named)",
+            "        return;",
+            '    printf("vector %u: layer %u is the first that differs\\n", (unsigned)vector, layer);',
+            "    named = 1;",
+            "}",
+            "#endif\n",
+        ]
+    lines += [
+        "int main(void)",
+        "{",
+        "    unsigned wrong = 0;",
+        f"    for (size_t i = 0; i < {prefix}_VECTORS; i++) {{",
+    ]
+    if trace:
+        lines += [f"#ifdef {prefix}_HOOK", "        vector = i;", "        named = 0;", "#endif"]
+    call = f"{name}_run({', '.join(arguments)})"
+    lines += [
+        f"        int status = {call};",
+        f"        int differs = status != {prefix}_OK || {' || '.join(checks)};",
+        '        printf("vector %u: %s\\n", (unsigned)i, status ? "error" : differs ? "DIFFERENT" : "equal");',
+        "        wrong += (unsigned)differs;",
+        "    }",
+        f'    printf("%u of %u wrong\\n", wrong, (unsigned){prefix}_VECTORS);',
+        "    return wrong != 0;",
+        "}",
+    ]
+    return "\n".join(lines) + "\n"

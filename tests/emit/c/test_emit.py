@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Emitted C as its users meet it: compilers and their modes, memory, outputs, options, errors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+import op_graphs
+from bnn._types import Array
+from bnn.errors import CompileError, InputError
+from bnn.file.write import encode
+from bnn.ir import ops
+from bnn.ir.graph import DType, Graph
+from bnn.passes import lower
+from bnn.runtime import Model
+from sanitized import SANITIZE, call
+
+Rng = np.random.Generator
+HERE = Path(__file__).parent
+DIGITS = HERE.parents[1] / "events" / "digits.bnn"
+SOURCES = ("main.c", "net.c", "net_kernels.c")
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
+
+
+def paths(folder: Path, *names: str) -> list[str]:
+    return [str(folder / name) for name in names]
+
+
+def run_main(folder: Path, *command: str) -> str:
+    """Compile main.c with the network and run it; it exits with 0 if every output is right."""
+    program = str(folder / "net")
+    call(*command, *paths(folder, *SOURCES), "-lm", "-o", program)
+    return call(program)
+
+
+@pytest.fixture(scope="module")
+def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose epilogues, functions and float sums contraction or reordering would change."""
+    rng = np.random.default_rng(5)
+    x = ops.input_node("x", (6, 6, 8))
+    weights = ops.constant(rng.normal(size=(24, 3, 3, 8)))
+    numbers = [ops.constant(rng.normal(size=24)) for _ in range(3)]
+    attrs = ops.ConvAttrs(pads=(1, 1, 1, 1), slots=("sub", "mul", "add"))
+    y = ops.make("conv2d", x, weights, *numbers, attrs=attrs)
+    bits = ops.make("binarize", y)
+    z = ops.make("bconv2d", bits, op_graphs.signs(rng, (9, 3, 3, 24)), attrs=ops.ConvAttrs())
+    z = ops.make("affine", z, *(ops.constant(rng.normal(size=9)) for _ in range(3)))
+    z = ops.make("tanh", ops.make("sigmoid", ops.make("avg_pool", z, attrs=ops.PoolAttrs((4, 4), (1, 1)))))
+    z = ops.make("pow", ops.make("exp", z), attrs=ops.PowAttrs(0.3))
+    z = ops.make("softmax", ops.make("reshape", z, attrs=ops.ReshapeAttrs((9,))))
+    folder = tmp_path_factory.mktemp("floats")
+    model = Model.from_bytes(encode(op_graphs.plan([x], [z])))
+    bnn.emit_c(model, folder, name="net", vectors=rng.normal(size=(20, 6, 6, 8)).astype(np.float32))
+    return folder
+
+
+MODES = [
+    ("gcc", "-std=gnu11", "-O3", "-march=native"),
+    ("gcc", "-std=gnu11", "-Ofast", "-march=native"),
+    ("gcc", "-std=gnu11", "-Ofast", "-march=native", "-flto"),
+    ("gcc", "-std=c99", "-Os", *WARNINGS),
+    ("g++", "-x", "c++", "-std=c++11", "-O2", *WARNINGS),
+    ("g++", "-x", "c++", "-std=gnu++17", "-Ofast", "-march=native"),
+    ("clang-19", "-std=gnu11", "-Ofast", "-march=native", "-Wno-deprecated-ofast"),
+    ("clang-19", "-std=c99", "-O2", *WARNINGS),
+    ("tcc",),
+]
+
+
+@pytest.mark.parametrize("command", MODES, ids=" ".join)
+def test_the_same_bytes_in_every_mode(command: tuple[str, ...], floats: Path, tmp_path: Path) -> None:
+    import shutil
+
+    if not shutil.which(command[0]):
+        pytest.skip(f"{command[0]} is not installed; on Debian: apt-get install {command[0]}")
+    shutil.copytree(floats, tmp_path / "net_files")
+    assert "0 of 20 wrong" in run_main(tmp_path / "net_files", *command)
+
+
+def test_what_the_code_needs(floats: Path, tmp_path: Path) -> None:
+    """No function of the C library but those that the README lists; nothing that can be written."""
+    readme = (floats / "README.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"`(mem\w+|\w+f)`", readme))
+    objects = [str(tmp_path / f"{name}.o") for name in ("net", "net_kernels")]
+    for source, made in zip(paths(floats, "net.c", "net_kernels.c"), objects, strict=True):
+        call("gcc", "-std=c99", "-O2", "-fno-builtin", "-fno-pie", "-c", source, "-o", made)
+    symbols = [line.split()[-2:] for line in call("nm", *objects).splitlines() if len(line.split()) >= 2]
+    defined = {name for kind, name in symbols if kind != "U"}
+    needed = {name for kind, name in symbols if kind == "U"} - defined
+    assert needed <= listed and needed <= {"memcpy", "memset", "sqrtf", "fabsf", "copysignf"}
+    assert not [name for kind, name in symbols if kind in "dDbBC"]
+    outside = {name for kind, name in symbols if kind.isupper() and kind != "U"}
+    assert all(name.startswith(("net_", "bnn_")) for name in outside)
+
+
+def test_no_function_that_is_not_called(floats: Path, tmp_path: Path) -> None:
+    header = (floats / "net.h").read_text(encoding="utf-8")
+    assert "double" not in header
+    for name in ("net.c", "net_kernels.c"):
+        text = re.sub(r"/\*.*?\*/", "", (floats / name).read_text(encoding="utf-8"), flags=re.S)
+        assert not re.findall(r"\b(double|malloc|printf|alloca)\b", text)
+    # One file, whose functions are static: compilers name those that nothing calls.
+    bnn.emit_c(DIGITS, tmp_path, name="net", single_file=True)
+    call("gcc", "-std=c99", *WARNINGS, "-x", "c", "-DNET_IMPLEMENTATION", "-c", str(tmp_path / "net.h"), "-o",
+         str(tmp_path / "net.o"))  # fmt: skip
+    call("g++", "-std=c++11", *WARNINGS, "-x", "c++", "-DNET_IMPLEMENTATION", "-c", str(tmp_path / "net.h"), "-o",
+         str(tmp_path / "net.o"))  # fmt: skip
+
+
+def _with_arena(folder: Path, model: Model | Path, vectors: Array, *defines: str, **options: Any) -> list[str]:
+    """The command that builds arena.c for a network with one input and one output."""
+    bnn.emit_c(model, folder, name="net", vectors=vectors, **options)
+    tables = re.findall(r"^static const (\w+) (vector_\w+)\[", (folder / "net_vectors.h").read_text("utf-8"), re.M)
+    (kind, image), (_, expected) = tables
+    numbers = {
+        "INPUT": image, "INPUT_TYPE": f"const {kind}", "INPUT_BYTES": vectors[0].nbytes, "EXPECTED": expected,
+        "OUTPUT_TYPE": "uint16_t" if options.get("output") == "class" else "float",
+    }  # fmt: skip
+    return [
+        "gcc", "-std=c99", "-O1", *SANITIZE, *defines, *(f"-D{n}={v}" for n, v in numbers.items()), f"-I{folder}",
+        str(HERE / "arena.c"), *paths(folder, "net.c", "net_kernels.c"), "-lm", "-o", str(folder / "arena"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("output", ["values", "class"])
+def test_arenas(output: str, rng: Rng, tmp_path: Path) -> None:
+    """Of every size and misalignment; canaries stay; what was in the arena does not matter; inputs in place."""
+    model = bnn.load(DIGITS)
+    images = rng.integers(0, 17, (2, *model.input_shapes[0])).astype(model.input_dtypes[0])
+    call(*_with_arena(tmp_path, model, images, output=output))
+    call(str(tmp_path / "arena"))
+
+
+def test_arenas_of_random_ops(rng: Rng, tmp_path: Path) -> None:
+    for number in range(4):
+        graph = op_graphs.one_op(rng, "bconv2d", op_graphs.BIT_OPS)
+        inputs = [op_graphs.values_of(rng, 2, x) for x in graph.inputs]
+        folder = tmp_path / str(number)
+        size = bnn.emit_c(Model.from_bytes(encode(graph)), folder, name="net").arena
+        command = _with_arena(folder, Model.from_bytes(encode(graph)), inputs[0], f"-DFIRST={max(size - 500, 0)}u")
+        call(*command)
+        call(str(folder / "arena"))
+
+
+class TestOutputs:
+    def build(self, rng: Rng, *, softmax: bool) -> Model:
+        x = ops.input_node("x", (40,))
+        y = ops.make("bconv2d", ops.make("binarize", x), op_graphs.signs(rng, (7, 1, 1, 40)), attrs=ops.ConvAttrs())
+        y = ops.make("softmax", y) if softmax else y
+        return Model.from_bytes(encode(op_graphs.plan([x], [y])))
+
+    @pytest.mark.parametrize("softmax", [True, False])
+    @pytest.mark.parametrize("output", ["values", "logits", "probabilities", "class"])
+    def test_right(self, output: str, softmax: bool, rng: Rng, tmp_path: Path) -> None:
+        model = self.build(rng, softmax=softmax)
+        bnn.emit_c(model, tmp_path, name="net", output=output)
+        assert "0 of 4 wrong" in run_main(tmp_path, "gcc", "-std=c99")
+        calls = (tmp_path / "net.c").read_text(encoding="utf-8")
+        expected = output == "probabilities" or (output == "values" and softmax)
+        assert ("bnn_softmax(" in calls) == expected
+
+    def test_only_of_classes(self, rng: Rng, tmp_path: Path) -> None:
+        model = Model.from_bytes(encode(op_graphs.one_op(rng, "binarize", op_graphs.FLOAT_OPS)))
+        with pytest.raises(CompileError, match=r"output 'class' is for networks with one vector of classes; .* f32\["):
+            bnn.emit_c(model, tmp_path, name="net", output="class")
+
+
+def test_the_trace_names_the_layer(tmp_path: Path) -> None:
+    """A wrong weight in the file: the first layer that differs."""
+    bnn.emit_c(DIGITS, tmp_path, name="net", trace=True)
+    program = str(tmp_path / "net")
+    code = tmp_path / "net.c"
+    text = code.read_text(encoding="utf-8")
+    begin = re.search(r"static const uint32_t conv2_weights\[\d+\] = \{\n\s+0x(\w)", text)
+    assert begin
+    changed = f"{int(begin[1], 16) ^ 5:x}"
+    code.write_text(text[: begin.start(1)] + changed + text[begin.end(1) :], encoding="utf-8")
+    call("gcc", "-std=c99", "-DNET_HOOK", *paths(tmp_path, *SOURCES), "-lm", "-o", program)
+    layers = re.findall(r"^    \{ /\* (\w+): ", text, re.M)
+    with pytest.raises(AssertionError, match=rf"layer {layers.index('conv2')} is the first that differs"):
+        call(program)
+
+
+def test_a_nan_is_reported(tmp_path: Path) -> None:
+    x = ops.input_node("x", (5,))
+    model = Model.from_bytes(encode(op_graphs.plan([x], [ops.make("unpack", ops.make("binarize", x))])))
+    bnn.emit_c(model, tmp_path, name="net")
+    (tmp_path / "main.c").write_text(
+        '#include "net.h"\n#include <math.h>\nint main(void)\n{\n    static uint64_t arena[NET_ARENA_BYTES / 8 + 1];\n'
+        "    float x[5] = {0, 1, NAN, 2, 3}, y[5];\n"
+        "    return net_run(arena, sizeof arena, x, y) != NET_ERROR_NAN;\n}\n",
+        encoding="utf-8",
+    )
+    run_main(tmp_path, "gcc", "-std=c99")
+
+
+class TestRefused:
+    def test_what_depends_on_the_batch(self, tmp_path: Path) -> None:
+        x = ops.input_node("x", (4, 4, 3))
+        graph = op_graphs.plan([x], [ops.make("batch_sum", x)])
+        with pytest.raises(CompileError, match=r"op 'batch_sum': .* other images of a batch; run the file"):
+            bnn.emit_c(Model.from_bytes(encode(graph)), tmp_path / "out", name="net")
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        ("options", "text"),
+        [
+            ({"name": "Digits"}, "name: found 'Digits', expected a C identifier in lower case"),
+            ({"name": "9"}, "name: found '9'"),
+            ({"name": "int"}, "name: found 'int'"),
+            ({"target": "z80"}, "target: found 'z80', expected one of generic, cortex-m0"),
+            ({"output": "best"}, "output: found 'best', expected one of values, logits"),
+        ],
+    )
+    def test_options(self, options: dict[str, Any], text: str, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=re.escape(text)):
+            bnn.emit_c(DIGITS, tmp_path / "out", **options)
+        assert not (tmp_path / "out").exists()
+
+
+def test_names_of_files_and_layers(tmp_path: Path, builder: Any) -> None:
+    """Every name becomes an identifier that nothing else has."""
+    build = builder(3)
+    x = ops.input_node("int", (4, 4, 1))
+    h = build.norm(build.conv(x, 8, "a/b c"), "norm")
+    h = build.norm(build.dense(build.sign(h, "9 lives"), 10, "row"), "memory")
+    data = encode(lower(Graph((x,), (h,), ("a-b",))))
+    bnn.emit_c(Model.from_bytes(data), tmp_path, name="net")
+    assert "0 of 4 wrong" in run_main(tmp_path, "gcc", "-std=c99", *WARNINGS)
+
+
+def test_floats_are_remarked(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    x = ops.input_node("x", (6, 6, 3))
+    y = ops.make("conv2d", x, ops.constant(rng.normal(size=(8, 3, 3, 3))), attrs=ops.ConvAttrs(), name="stem")
+    summary = bnn.emit_c(Model.from_bytes(encode(op_graphs.plan([x], [y]))), tmp_path, name="net")
+    (remark,) = summary.remarks
+    assert re.search(r"layer 'stem' is float: 896 bytes of tables; .* compile with input_dtype='uint8'", remark)
+    assert DType.u8.value == 3
