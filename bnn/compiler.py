@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ._types import Array
 from .emit.c import write as c
+from .emit.c.interface import CSummary, Options, Vectors
 from .emit.c.program import identifier
 from .emit.nir.proof import random_inputs
 from .emit.nir.write import NirSummary, digest, emit
@@ -23,7 +25,7 @@ from .ir.ops.elementwise import softmax
 from .ir.rewrite import sources
 from .passes import lower
 from .runtime import Model
-from .runtime.files import replace_all
+from .runtime.files import file_error, replace_all
 from .runtime.handles import NO_LIMIT
 
 
@@ -97,16 +99,17 @@ def emit_c(
     single_file: bool = False,
     trace: bool = False,
     vectors: Array | Sequence[Array] | None = None,
-) -> c.CSummary:
+) -> CSummary:
     """Write a compiled network as C99 for firmware: const tables and a list of calls, which need no file, no parser and
     no memory of their own.  Its outputs have the bytes of the runtime's portable kernels (kernels="scalar").
 
     Args:
         model: a compiled model, or the path of a .bnn file.
         folder: where to write NAME.h, NAME.c, NAME_kernels.h, NAME_kernels.c, main.c (which runs test vectors),
-            NAME_vectors.h and README.md; it is created if there is none.  Files of these names are replaced.
+            NAME_vectors.h and README.md; it is created if there is none.  Files that were emitted before are replaced,
+            others are not.
         name: of the files and functions, a C identifier in lower case.  Default: the .bnn file's name, or "network".
-        target: "generic", or the processor ("cortex-m4"; all: ``bnn.emit.c.write.TARGETS``): layouts of weights and
+        target: "generic", or the processor ("cortex-m4"; all: ``bnn.emit.c.interface.TARGETS``): layouts of weights and
             the README's commands; every target computes the same.
         output: "values": the network's outputs; "logits": before its last softmax; "probabilities": after a softmax;
             "class": the index of the largest logit.
@@ -117,12 +120,12 @@ def emit_c(
 
     Raises:
         CompileError: only the runtime can do what a layer does; names the layer and the reason.
-        InputError, ModelFormatError: a wrong name, target, output or vector; no model.
+        InputError, ModelFormatError: a wrong name, target, output or vector; a file that was not emitted; no model.
         ModelFileError: a file cannot be written; none has been then.
     """
     opened = model if isinstance(model, Model) else Model.from_file(model)
     default = "network" if isinstance(model, Model) else os.path.splitext(os.path.basename(os.fspath(model)))[0]
-    options = c.Options(
+    options = Options(
         name=name if name is not None else identifier(default),
         target=target, output=output, fast=fast, single_file=single_file, trace=trace,
     )  # fmt: skip
@@ -131,12 +134,29 @@ def emit_c(
     graph = c.last_values(decode(data), output)
     images = random_inputs(graph) if vectors is None else opened.check_inputs(vectors, least=1, convert=True)
     summary, files = c.emit(graph, options, digest(data), _test_vectors(data, graph, options, images))
-    os.makedirs(folder, exist_ok=True)
-    replace_all({os.path.join(folder, file): text.encode() for file, text in files.items()})
+    contents = {os.path.join(folder, file): text.encode() for file, text in files.items()}
+    _check_own(contents)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise file_error(os.fspath(folder), error.errno or errno.EIO, "created as a folder") from None
+    replace_all(contents)
     return summary
 
 
-def _test_vectors(data: bytes, graph: Graph, options: c.Options, images: Sequence[Array]) -> c.Vectors:
+def _check_own(paths: Iterable[str]) -> None:
+    """Refuse to replace files that were not emitted: a main.c, for example."""
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                start = file.read(1000)
+        except OSError:
+            continue  # there is none, or writing says why not
+        if b"ritten by bnn " not in start:
+            raise InputError(f"{path}: exists and was not written by bnn; give another folder, or move the file")
+
+
+def _test_vectors(data: bytes, graph: Graph, options: Options, images: Sequence[Array]) -> Vectors:
     """The outputs of the portable kernels, one op at a time."""
     scalar = Model.from_bytes(data, kernels="scalar", max_bytes=NO_LIMIT)
     count = len(images[0])
@@ -157,7 +177,7 @@ def _test_vectors(data: bytes, graph: Graph, options: c.Options, images: Sequenc
         layers = [
             [c.hash_of(c.memory_of(graph, node, values[i])) for node, values in values_of.items()] for i in range(count)
         ]
-    return c.Vectors(images, outputs, layers)
+    return Vectors(images, outputs, layers)
 
 
 def emit_nir(

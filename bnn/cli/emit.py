@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from ..compiler import emit_c, emit_nir
+from ..emit.c.interface import OUTPUTS, TARGETS
 from ..emit.c.program import identifier
-from ..emit.c.write import OUTPUTS, TARGETS
 from ..emit.nir.write import PROFILES
 from ..errors import InputError
 from ..runtime import load
@@ -61,7 +61,7 @@ def emit_nir_command(
 
 @emit.command("c", short_help="Write a .bnn file as C for firmware.")
 @net_argument
-@click.option("-o", "--output-folder", "folder", metavar="DIR", required=True, type=click.Path(path_type=str),
+@click.option("-o", "--folder", metavar="DIR", required=True, type=click.Path(path_type=str),
               help="Where to write the files; it is created if there is none.")  # fmt: skip
 @click.option("--name", help="Of the files and functions, like 'digits'.  Default: the .bnn file's name.")
 @click.option("--target", type=click.Choice(tuple(TARGETS)), default="generic", show_default=True,

@@ -15,7 +15,7 @@ from ...ir.ops import OPS, PoolAttrs, conv_attrs
 from ...ir.ops.conv import replaced
 from .program import WORD, Program, View, number, refuse
 
-INT16 = 2**15 - 1
+INT16, UINT16 = 2**15 - 1, 2**16 - 1
 BYTES_OF_A_WORD = 32  # of a window, one bit of weights for each
 
 
@@ -118,15 +118,30 @@ class _Window:
             self.length *= self.rows
             self.rows = 1
 
-    def text(self, width: int, out_pixel: int) -> str:
-        numbers = (
-            width, self.outputs, self.rows, self.taps, self.length, out_pixel, self.row, self.pixel, self.window_row,
-            self.tap,
-        )  # fmt: skip
-        return "{" + ", ".join(map(str, numbers)) + "}"
+    def text(self, node: Node, width: int, out_pixel: int) -> str:
+        numbers = _short(node, width, self.outputs, self.rows, self.taps, self.length, out_pixel)
+        return f"{{{numbers}, {self.row}, {self.pixel}, {self.window_row}, {self.tap}}}"
 
 
 SHAPE_BYTES = 28
+
+
+def _short(node: Node, *numbers: int) -> str:
+    """C: the values of fields of 16 bits.
+
+    Raises :class:`CompileError` if one is larger.
+    """
+    if max(numbers) > UINT16:
+        raise refuse(node, f"have a dimension of {max(numbers)} (at most {UINT16})")
+    return ", ".join(map(str, numbers))
+
+
+def _classes(program: Program, node: Node, rows: Array, columns: Array) -> str:
+    """The table of border classes: of each row, multiplied, and of each column."""
+    count = int(rows.max() + columns.max()) + 1
+    if count > 256:
+        raise refuse(node, f"have {count} kinds of windows at the image's border (at most 256)")
+    return program.table("uint8_t", "classes", np.concatenate([rows, columns]))
 
 
 def _border_classes(x: View, node: Node, out: View) -> tuple[Array, Array, list[Array]]:
@@ -188,11 +203,11 @@ def _bconv2d(program: Program, node: Node) -> None:
     if limits:
         threshold = node.inputs[a.operand("threshold")].value.astype(np.int64)
         table = np.clip((table - threshold) // 2 + 1, 0, 2**30)
-    most = products * (2**a.planes - 1)
     if a.planes == 1:
-        if most >= INT16:
-            raise refuse(node, f"sum {products} products of bits (at most {INT16 - 1})")
-        table = np.clip(table, -INT16, INT16)
+        largest = max(products, 0 if limits else int(np.abs(table).max()))
+        if largest >= INT16:
+            raise refuse(node, f"sum {largest} products of bits, padding included (at most {INT16 - 1})")
+        table = np.minimum(table, INT16)
     one = bool((table == table[0]).all())
     if one:
         table = table[:1]
@@ -222,9 +237,9 @@ def _bconv2d(program: Program, node: Node) -> None:
     )
     class_name = "NULL"
     if not one:
-        class_name = program.table("uint8_t", "classes", np.concatenate([rows, columns]))
+        class_name = _classes(program, node, rows, columns)
     out_pixel = out.words if limits else out.channels
-    shape = window.text(out.width, out_pixel)
+    shape = window.text(node, out.width, out_pixel)
     weights_name = program.table("uint32_t", "weights", weights)
     if kind == "conv":
         table_name = program.table("int16_t", "limits" if limits else "corrections", table)
@@ -382,7 +397,7 @@ def _iconv2d(program: Program, node: Node) -> None:
     one = bool((table == table[0]).all())
     if one:
         table = table[:1]
-    class_name = "NULL" if one else program.table("uint8_t", "classes", np.concatenate([rows, columns]))
+    class_name = "NULL" if one else _classes(program, node, rows, columns)
     program.layer.macs, program.layer.kind = kh * kw * x.channels * out.height * out.width * outputs, "bytes"
     bytes_of_window = kh * kw * x.channels
     padded = np.full((outputs, -(-bytes_of_window // BYTES_OF_A_WORD) * BYTES_OF_A_WORD, planes), -1)
@@ -393,7 +408,7 @@ def _iconv2d(program: Program, node: Node) -> None:
     if limits or (not fraction and table.any()):
         integers = program.table("int32_t", "limits" if limits else "corrections", table.astype(np.int32))
     window.joined()
-    shape = window.text(out.width, out.words if limits else out.channels)
+    shape = window.text(node, out.width, out.words if limits else out.channels)
     text = f"{{{weights_name}, {integers}, {class_name}, {out.height}, {planes}, {shape}}}"
     descriptor = program.struct("bnn_mcu_bytes", "", text, 3 * WORD + 4 + SHAPE_BYTES)
     fractions = None
@@ -429,7 +444,7 @@ def _conv2d(program: Program, node: Node) -> None:
         if groups == 1:
             window.joined()
     name = program.table("float", "weights", weights)
-    text = f"{{{name}, {window.text(out.width, out.channels)}}}"
+    text = f"{{{name}, {window.text(node, out.width, out.channels)}}}"
     descriptor = program.struct("bnn_mcu_floats", "", text, WORD + SHAPE_BYTES)
     _clear_halo(program, node)
     function = "bnn_mcu_depthwise_floats" if depthwise else "bnn_mcu_conv_floats"
@@ -455,16 +470,16 @@ def _pool(program: Program, node: Node) -> None:
         mask = "NULL"
         if len(node.inputs) == 2:
             mask = program.table("uint32_t", "mask", pack(node.inputs[1].value))
-        numbers = (x.height, x.width, out.width, x.words, *window, x.row)
+        numbers = _short(node, x.height, x.width, out.width, x.words, *window)
         kind, function = "bnn_mcu_pool", "bnn_mcu_max_pool_bits"
-        text = f"{{{mask}, {', '.join(map(str, numbers))}}}"
+        text = f"{{{mask}, {numbers}, {x.row}}}"
     else:
-        numbers = (x.height, x.width, x.channels, out.width, *window, x.row)
+        numbers = _short(node, x.height, x.width, x.channels, out.width, *window)
         kind = "bnn_mcu_windows"
         function = {"max_pool": "bnn_mcu_max_floats", "avg_pool": "bnn_mcu_mean_floats"}.get(
             node.op, "bnn_mcu_sum_floats"
         )
-        text = f"{{{', '.join(map(str, numbers))}}}"
+        text = f"{{{numbers}, {x.row}}}"
     descriptor = program.struct(kind, "", text, 28)
     _clear_halo(program, node)
     call = program.call(
@@ -615,7 +630,9 @@ def _dequantize(program: Program, node: Node) -> None:
     binary = int(node.attrs.channels != 0)  # type: ignore[attr-defined]
     planes = (len(values) - 1).bit_length() if binary else len(values) - 1
     table = program.table("float", "table", values)
-    descriptor = program.struct("bnn_mcu_numbers", "", f"{{{table}, {len(values) - 1}, {planes}, {binary}}}", WORD + 6)
+    descriptor = program.struct(
+        "bnn_mcu_numbers", "", f"{{{table}, {_short(node, len(values) - 1)}, {planes}, {binary}}}", WORD + 6
+    )
     _clear_halo(program, node)
     target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
     call = program.call("bnn_mcu_dequantize", target, source, f"&{descriptor}", out.width, out.channels)
@@ -645,7 +662,7 @@ def _of_bytes(program: Program, node: Node) -> None:
 
 def _runs(program: Program, rows: int, pixels: int, count: int, steps: tuple[int, int, int, int]) -> str:
     """The name of a struct bnn_mcu_runs; steps: in_row, in_pixel, out_row, out_pixel."""
-    text = f"{{{', '.join(map(str, (rows, pixels, count, *steps)))}}}"
+    text = f"{{{_short(program.current, rows, pixels)}, {', '.join(map(str, (count, *steps)))}}}"
     return "&" + program.struct("bnn_mcu_runs", "runs", text, 24)
 
 

@@ -4,13 +4,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from .interface import CSummary, Interface, Options
 from .sources import Part
-from .texts import Interface
-
-if TYPE_CHECKING:
-    from .write import CSummary, Options
 
 _LIBRARY = ("memcpy", "memset", "sqrtf", "fabsf", "copysignf")
 

@@ -4,19 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..._types import Array
-from ...ir.graph import Node
-from .program import ALIGNMENT, C_TYPES, Program, array
+from .interface import Interface, Vectors
+from .program import ALIGNMENT, C_TYPES, array
 from .sources import Part
-
-if TYPE_CHECKING:
-    from .write import Vectors
 
 # Around what is exact in a file of the user's own.
 _SAVED = """\
@@ -45,35 +39,6 @@ _EXACT = """\
                      "signed-zeros", "trapping-math", "no-unsafe-math-optimizations")
 #endif
 """
-
-
-@dataclass(frozen=True)
-class Interface:
-    """What the files of one network share."""
-
-    name: str
-    output: str
-    inputs: Sequence[tuple[Node, str]]
-    outputs: Sequence[tuple[Node, str]]
-    offsets: Sequence[int]  # of inputs in the arena
-    arena: int
-    program: Program
-    ending: Sequence[str]
-    digest: str
-    version: str
-    lanes: int
-
-    @property
-    def prefix(self) -> str:
-        return self.name.upper()
-
-    @property
-    def parameters(self) -> str:
-        parts = ["void *arena", "size_t size"]
-        parts += [f"const {C_TYPES[node.type.dtype]} *{name}" for node, name in self.inputs]
-        parts += [f"float *{name}" for _, name in self.outputs]
-        parts += ["uint16_t *label"] * (self.output == "class")
-        return ", ".join(parts)
 
 
 def files(interface: Interface, part: Part, single: bool) -> dict[str, str]:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,90 +14,9 @@ from ...errors import InputError, UnsupportedOpError
 from ...file.bits import pack
 from ...ir.graph import DType, Graph, Node, Placement, Storage
 from . import readme, sources, texts
+from .interface import OUTPUTS, TARGETS, CSummary, Interface, LayerCost, Options, Vectors
 from .layers import emit_node
 from .program import ALIGNMENT, Program, identifier
-
-OUTPUTS = ("values", "logits", "probabilities", "class")
-
-
-@dataclass(frozen=True)
-class Target:
-    """``flags``: what its compiler should be told.  ``lanes``: floats that functions compute side by side.  ``quads``:
-    its vectors hold four filters."""
-
-    flags: str
-    lanes: int = 1
-    quads: bool = False
-
-
-TARGETS: Mapping[str, Target] = {
-    "generic": Target("cc -O2", lanes=8),
-    "cortex-m0": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m0 -Os"),
-    "cortex-m3": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m3 -Os"),
-    "cortex-m4": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard -Os"),
-    "cortex-m7": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m7 -mfpu=fpv5-sp-d16 -mfloat-abi=hard -Os"),
-    "cortex-m33": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m33 -mfloat-abi=hard -Os"),
-    "cortex-m55": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m55 -mfloat-abi=hard -O2", quads=True),
-    "riscv32": Target("riscv64-unknown-elf-gcc -march=rv32imc_zicsr -mabi=ilp32 -Os"),
-    "riscv64": Target("riscv64-unknown-elf-gcc -march=rv64gc -mabi=lp64d -Os", lanes=8),
-    "wasm32": Target("clang --target=wasm32-wasi -O2", lanes=8),
-}
-
-
-@dataclass(frozen=True)
-class Options:
-    """See :func:`bnn.emit_c`."""
-
-    name: str
-    target: str = "generic"
-    output: str = "values"
-    fast: bool = False
-    single_file: bool = False
-    trace: bool = False
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """``op``, ``type`` of its output, ``macs``: products of one image, of ``kind`` bits, bytes or floats; ``flash``:
-    bytes of its tables; ``ram``: bytes of its output."""
-
-    name: str
-    op: str
-    type: str
-    macs: int
-    kind: str
-    flash: int
-    ram: int
-
-
-@dataclass(frozen=True)
-class CSummary:
-    """``files``: their names; ``arena``: bytes of RAM that the caller gives; ``flash``: bytes of all tables;
-    ``functions``: those of the runtime that the network calls; ``remarks``: what costs more than it should, and why."""
-
-    files: tuple[str, ...]
-    arena: int
-    flash: int
-    layers: tuple[LayerCost, ...]
-    functions: tuple[str, ...]
-    remarks: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        macs = sum(layer.macs for layer in self.layers)
-        return (
-            f"{', '.join(self.files)}\n{len(self.layers)} layers, {macs:,} products, {self.flash:,} bytes of tables, "
-            f"{self.arena:,} bytes of RAM"
-        )
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """Inputs (each (N, ...) of its own type) and the outputs that they give (N, ...); ``layers``: for every image and
-    op, the hash of its output's memory."""
-
-    inputs: Sequence[Array]
-    outputs: Sequence[Array]
-    layers: Sequence[Sequence[int]] = ()
 
 
 def check_options(options: Options) -> None:
@@ -161,7 +80,7 @@ def emit(graph: Graph, options: Options, digest: str, vectors: Vectors | None) -
         program.layer.ram = program.view(node).size if graph.placements[node].storage is Storage.ARENA else 0
     ending = _ending(program, options.output, outputs)
     offsets, arena = _input_places(program)
-    interface = texts.Interface(
+    interface = Interface(
         options.name, options.output, inputs, outputs, offsets, arena, program, ending, digest, __version__,
         target.lanes,
     )  # fmt: skip

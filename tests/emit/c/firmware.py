@@ -12,7 +12,7 @@ from pathlib import Path
 
 import bnn
 from bnn._types import Array
-from bnn.emit.c.write import CSummary
+from bnn.emit.c.interface import CSummary
 from bnn.runtime import Model
 from targets import Target, run
 

@@ -243,3 +243,49 @@ def test_floats_are_remarked(tmp_path: Path) -> None:
     (remark,) = summary.remarks
     assert re.search(r"layer 'stem' is float: 896 bytes of tables; .* compile with input_dtype='uint8'", remark)
     assert DType.u8.value == 3
+
+
+class TestLimits:
+    """What does not fit in a descriptor is refused; what just fits is right."""
+
+    def model(self, node: Any, x: Any) -> Model:
+        return Model.from_bytes(encode(op_graphs.plan([x], [node])))
+
+    @pytest.mark.parametrize(("channels", "fits"), [(32766, True), (32767, False)])
+    def test_products(self, channels: int, fits: bool, rng: Rng, tmp_path: Path) -> None:
+        x = ops.input_node("x", (channels,))
+        attrs = ops.ConvAttrs(slots=("threshold",), out=DType.b1)
+        thresholds = ops.constant([-channels, channels, channels + 1, 0], DType.i32)
+        weights = op_graphs.signs(rng, (4, 1, 1, channels))
+        y = ops.make("bconv2d", ops.make("binarize", x), weights, thresholds, attrs=attrs)
+        model = self.model(ops.make("unpack", y), x)
+        if not fits:
+            with pytest.raises(CompileError, match=r"sum 32767 products of bits, padding included \(at most 32766\)"):
+                bnn.emit_c(model, tmp_path, name="net")
+            return
+        images = rng.choice([-1.0, 1.0], (4, channels)).astype(np.float32)
+        images[0], images[1] = weights.value[0, 0, 0], -weights.value[1, 0, 0]
+        bnn.emit_c(model, tmp_path, name="net", vectors=images)
+        assert "0 of 4 wrong" in run_main(tmp_path, "gcc", "-std=c99", "-O1")
+
+    def test_padding_counts(self, rng: Rng, tmp_path: Path) -> None:
+        """Padding with +1 beside weights of +1 adds three times the taps' channels."""
+        x = ops.input_node("x", (2, 2, 3200))
+        weights = ops.constant(np.ones((1, 3, 3, 3200)), DType.b1)
+        attrs = ops.ConvAttrs(pads=(1, 1, 1, 1), pad_value=1)
+        y = ops.make("bconv2d", ops.make("binarize", x), weights, attrs=attrs)
+        with pytest.raises(CompileError, match=r"sum \d{5} products of bits, padding included"):
+            bnn.emit_c(self.model(y, x), tmp_path, name="net")
+
+    def test_dimensions(self, rng: Rng, tmp_path: Path) -> None:
+        x = ops.input_node("x", (1, 1, 65536))
+        y = ops.make("avg_pool", x, attrs=ops.PoolAttrs((1, 1), (1, 1)))
+        with pytest.raises(CompileError, match=r"have a dimension of 65536 \(at most 65535\)"):
+            bnn.emit_c(self.model(y, x), tmp_path, name="net")
+
+    def test_border_classes(self, rng: Rng, tmp_path: Path) -> None:
+        x = ops.input_node("x", (20, 20, 32))
+        attrs = ops.ConvAttrs(pads=(16, 16, 16, 16))
+        y = ops.make("bconv2d", ops.make("binarize", x), op_graphs.signs(rng, (1, 17, 17, 32)), attrs=attrs)
+        with pytest.raises(CompileError, match=r"have \d+ kinds of windows at the image's border \(at most 256\)"):
+            bnn.emit_c(self.model(y, x), tmp_path, name="net")

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked for, what the files share, and what is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..._types import Array
+from ...ir.graph import Node
+from .program import C_TYPES, Program
+
+OUTPUTS = ("values", "logits", "probabilities", "class")
+
+
+@dataclass(frozen=True)
+class Target:
+    """``flags``: what its compiler should be told.  ``lanes``: floats that functions compute side by side.  ``quads``:
+    its vectors hold four filters."""
+
+    flags: str
+    lanes: int = 1
+    quads: bool = False
+
+
+TARGETS: Mapping[str, Target] = {
+    "generic": Target("cc -O2", lanes=8),
+    "cortex-m0": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m0 -Os"),
+    "cortex-m3": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m3 -Os"),
+    "cortex-m4": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard -Os"),
+    "cortex-m7": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m7 -mfpu=fpv5-sp-d16 -mfloat-abi=hard -Os"),
+    "cortex-m33": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m33 -mfloat-abi=hard -Os"),
+    "cortex-m55": Target("arm-none-eabi-gcc -mthumb -mcpu=cortex-m55 -mfloat-abi=hard -O2", quads=True),
+    "riscv32": Target("riscv64-unknown-elf-gcc -march=rv32imc_zicsr -mabi=ilp32 -Os"),
+    "riscv64": Target("riscv64-unknown-elf-gcc -march=rv64gc -mabi=lp64d -Os", lanes=8),
+    "wasm32": Target("clang --target=wasm32-wasi -O2", lanes=8),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """See :func:`bnn.emit_c`."""
+
+    name: str
+    target: str = "generic"
+    output: str = "values"
+    fast: bool = False
+    single_file: bool = False
+    trace: bool = False
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """``op``, ``type`` of its output, ``macs``: products of one image, of ``kind`` bits, bytes or floats; ``flash``:
+    bytes of its tables; ``ram``: bytes of its output."""
+
+    name: str
+    op: str
+    type: str
+    macs: int
+    kind: str
+    flash: int
+    ram: int
+
+
+@dataclass(frozen=True)
+class CSummary:
+    """``files``: their names; ``arena``: bytes of RAM that the caller gives; ``flash``: bytes of all tables;
+    ``functions``: those of the runtime that the network calls; ``remarks``: what costs more than it should, and why."""
+
+    files: tuple[str, ...]
+    arena: int
+    flash: int
+    layers: tuple[LayerCost, ...]
+    functions: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        macs = sum(layer.macs for layer in self.layers)
+        return (
+            f"{', '.join(self.files)}\n{len(self.layers)} layers, {macs:,} products, {self.flash:,} bytes of tables, "
+            f"{self.arena:,} bytes of RAM"
+        )
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Inputs (each (N, ...) of its own type) and the outputs that they give (N, ...); ``layers``: for every image and
+    op, the hash of its output's memory."""
+
+    inputs: Sequence[Array]
+    outputs: Sequence[Array]
+    layers: Sequence[Sequence[int]] = ()
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What the files of one network share."""
+
+    name: str
+    output: str
+    inputs: Sequence[tuple[Node, str]]
+    outputs: Sequence[tuple[Node, str]]
+    offsets: Sequence[int]  # of inputs in the arena
+    arena: int
+    program: Program
+    ending: Sequence[str]
+    digest: str
+    version: str
+    lanes: int
+
+    @property
+    def prefix(self) -> str:
+        return self.name.upper()
+
+    @property
+    def parameters(self) -> str:
+        parts = ["void *arena", "size_t size"]
+        parts += [f"const {C_TYPES[node.type.dtype]} *{name}" for node, name in self.inputs]
+        parts += [f"float *{name}" for _, name in self.outputs]
+        parts += ["uint16_t *label"] * (self.output == "class")
+        return ", ".join(parts)
