@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions that kernels take on targets, counted exactly, beside those of instructions.json.
+"""Instructions that kernels and emitted networks take on targets, counted exactly, beside those of instructions.json.
 
     python tests/targets/instructions.py [--update] [TARGET ...]
 
@@ -21,8 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import numpy as np  # noqa: E402
+
+from bnn.runtime import Model  # noqa: E402
 from bnn.runtime.build import INCLUDE_FLAGS  # noqa: E402
-from targets import TARGETS, missing, run  # noqa: E402
+from targets import TARGETS, emitted, missing, networks, run  # noqa: E402
 
 BASELINE = Path(__file__).resolve().with_name("instructions.json")
 SOURCES = ["tests/targets/kernels.c", *(str(path) for path in sorted((ROOT / "csrc/mcu").glob("*.c")))]
@@ -45,14 +48,25 @@ class Counts(TypedDict):
 
 
 def count(processor: str) -> Counts:
-    """What the program kernels.c prints.  Raises targets.Missing and targets.Failed."""
+    """What the program kernels.c prints, and emitted networks.  Raises targets.Missing and targets.Failed."""
     name, flags = PROCESSORS[processor]
     target = TARGETS[name]
     with tempfile.TemporaryDirectory() as folder:
         output = run(target, SOURCES, [*flags, *FLAGS], folder=Path(folder))
     version = subprocess.run([target.compiler[0], "--version"], capture_output=True, text=True, check=True).stdout
     pairs = [line.rsplit(" ", 1) for line in output.splitlines()]
-    return {"compiler": version.splitlines()[0], "instructions": {key: int(value) for key, value in pairs}}
+    instructions = {key: int(value) for key, value in pairs}
+    if not flags:
+        for network, model in (("digits", networks.digits()), ("plain", networks.plain())):
+            instructions[f"network {network}, emitted"] = _of_network(name, model)
+    return {"compiler": version.splitlines()[0], "instructions": instructions}
+
+
+def _of_network(name: str, model: Model) -> int:
+    images = emitted.random_images(model, 1, np.random.default_rng(0))
+    with tempfile.TemporaryDirectory() as folder:
+        emitted.emitted(model, Path(folder), images, target=emitted.own_name(name), fast=True)
+        return emitted.run_on(TARGETS[name], Path(folder), ["-std=c99", "-O2"]).instructions[0]
 
 
 def baseline() -> dict[str, Counts]:

@@ -390,7 +390,8 @@ def _iconv2d(program: Program, node: Node) -> None:
     limits = "threshold" in a.slots
     fraction = False
     if limits:
-        table = np.ceil(node.inputs[a.operand("threshold")].value - corrections)
+        # Sums are below 2^24 in magnitude: limits farther out mean always, or never.
+        table = np.clip(np.ceil(node.inputs[a.operand("threshold")].value - corrections), -(2**25), 2**25)
     else:
         table = corrections
         fraction = bool((table != np.round(table)).any())
@@ -422,7 +423,8 @@ def _iconv2d(program: Program, node: Node) -> None:
         if not limits:
             return program.call("bnn_mcu_bytes_sums", f"&{descriptor}", "row", source, pointer)
         memory = f"(int32_t *)(memory + {scratch})"
-        return program.call("bnn_mcu_bytes_bits", f"&{descriptor}", "row", source, pointer, memory)
+        number = f"_{bytes_of_window}" if program.fast and bytes_of_window in (9, 27) else ""
+        return program.call(f"bnn_mcu_bytes_bits{number}", f"&{descriptor}", "row", source, pointer, memory)
 
     _finish(program, node, 1, limits, run, outputs * WORD if limits else 0, out.words, fractions)
 
