@@ -3,9 +3,9 @@
 
     python tests/targets/emitted.py NET.bnn [TARGET ...]
 
-prints, with -Os and with -O2 --fast: bytes of code (with what the compiler adds from libgcc, without tables), of tables,
-of RAM and of stack, and the instructions of one image.  Instructions are not cycles: what flash and caches cost is not in
-them.
+prints, with -Os and with -O2 --fast: bytes of code (with what the compiler adds from libgcc, without tables), of
+tables, of RAM and of stack, and the instructions of one image.  Instructions are not cycles: what flash and caches cost
+is not in them.
 """
 
 from __future__ import annotations
