@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-DIGITS = Path(__file__).parents[1] / "events" / "digits.bnn"
+DIGITS = Path(__file__).parents[2] / "examples" / "digits.bnn"
 FILES = {"README.md", "digits.c", "digits.h", "digits_kernels.c", "digits_kernels.h", "digits_vectors.h", "main.c"}
 
 

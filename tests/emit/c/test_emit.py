@@ -23,7 +23,7 @@ from sanitized import SANITIZE, call
 
 Rng = np.random.Generator
 HERE = Path(__file__).parent
-DIGITS = HERE.parents[1] / "events" / "digits.bnn"
+DIGITS = HERE.parents[2] / "examples" / "digits.bnn"
 SOURCES = ("main.c", "net.c", "net_kernels.c")
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 
