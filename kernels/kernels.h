@@ -46,6 +46,8 @@ struct bnn_tile {
     size_t segments, length, pixels;
     int slack; /* bytes: three more may be read after a segment of less than four */
     const void *weights;
+    size_t filter; /* weights in place: elements from one channel's to the next's, which may be more than those of all
+                    * segments */
     const int32_t *limits; /* the table of binary.bits: the bit is (differing bits < limit), limits as low as -2^30 */
     const float *corrections; /* the table of other bits and of bytes: see their kernels; all sums are below 2^24 */
     size_t first, channels;   /* the block's first channel, and the number of channels: 1 to the block's width */
@@ -84,7 +86,7 @@ struct bnn_binary_kernels {
     uint32_t expansion; /* packed words for one of a filter */
     /* src: [channels][words] (a filter's taps in order) -> dst: [block][words][lane], missing lanes zero.  dst has
      * ceil(channels / lanes) * lanes * words * expansion elements; each family chooses its own layout of a word's
-     * lanes. */
+     * lanes.  NULL: the kernels read src in place, and a tile's weights are those of its first channel. */
     void (*pack)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words);
     /* bits by limits (values NULL, epilogue ignored) */
     bnn_tile_kernel *bits;

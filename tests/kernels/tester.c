@@ -180,14 +180,21 @@ static void test_binary(void)
     struct shape s = random_shape(kernels->binary.lanes, 0);
     uint32_t *x = guarded(s.elements, sizeof *x), *w = guarded(s.channels * s.taps, sizeof *w);
     size_t expansion = kernels->binary.expansion;
-    uint32_t *packed = guarded(s.padded * s.taps * expansion, sizeof *packed);
+    /* Packed, or in place: parts of longer filters, to the end of the last. */
+    int in_place = kernels->binary.pack == NULL;
+    size_t filter = s.taps + (in_place ? between(0, 20) : 0), block = in_place ? filter : s.taps * expansion;
+    size_t size = in_place ? (s.channels - 1) * filter + s.taps : s.padded * s.taps * expansion;
+    uint32_t *packed = guarded(size, sizeof *packed);
     int all_differ = one_in(4); /* the greatest counts */
     for (size_t i = 0; i < s.elements; i++)
         x[i] = all_differ ? UINT32_MAX : one_in(8) ? 0 : (uint32_t)random_bits();
     for (size_t i = 0; i < s.channels * s.taps; i++)
         w[i] = all_differ || one_in(8) ? 0 : (uint32_t)random_bits();
-    kernels->binary.pack(packed, w, s.channels, s.taps);
-    for (size_t c = 0; expansion == 1 && c < s.padded; c++)
+    for (size_t c = 0; in_place && c < s.channels; c++)
+        memcpy(packed + c * filter, w + c * s.taps, s.taps * sizeof *w);
+    if (!in_place)
+        kernels->binary.pack(packed, w, s.channels, s.taps);
+    for (size_t c = 0; expansion == 1 && !in_place && c < s.padded; c++)
         for (size_t k = 0; k < s.taps; k++) {
             uint32_t expected = c < s.channels ? w[c * s.taps + k] : 0;
             if (packed[packed_index(&s, c, k)] != expected)
@@ -230,7 +237,8 @@ static void test_binary(void)
                                 .segments = s.segments,
                                 .length = s.length,
                                 .pixels = s.pixels,
-                                .weights = packed + first * s.taps * expansion,
+                                .weights = packed + first * block,
+                                .filter = in_place ? filter : 0,
                                 .limits = limit[0],
                                 .corrections = correction[0],
                                 .first = first,
@@ -343,7 +351,7 @@ static void test_complete(const struct bnn_kernels *family, const struct bnn_ker
                           const struct bnn_kernels *next)
 {
     int has = family->binary.values != NULL;
-    if ((family->binary.pack != NULL) != has || (family->binary.bits != NULL) != has)
+    if ((family->binary.pack != NULL && !has) || (family->binary.bits != NULL) != has)
         fail("a part of a group: bits", 0, 0, 0, 1);
     has = family->floats.values != NULL;
     if ((family->floats.pack != NULL) != has || (family->floats.depthwise != NULL) != has)

@@ -66,6 +66,7 @@ struct bnn_conv {
     size_t row_segments, length; /* segments of a kernel row, words of a segment */
     const ptrdiff_t *segments;   /* of all kernel rows */
     const uint32_t *weights;     /* words, or floats: [group][block][tap word][lane]; depthwise: [tap][channel] */
+    size_t filter;               /* if they are the file's, in place: [group][output][word], the words of an output */
     size_t row_weights;          /* elements of a kernel row in a block */
     size_t block_weights, group_weights;
     size_t row_classes, column_classes;

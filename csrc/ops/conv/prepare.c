@@ -128,6 +128,14 @@ static void pack_bits(struct bnn_prepare *p, struct bnn_conv *conv)
     const struct bnn_binary_kernels *kernels = &p->model->kernels.binary;
     const uint32_t *src = s->w->data;
     size_t words = filter_words(s);
+    if (kernels->pack == NULL) {
+        conv->weights = src;
+        conv->filter = words;
+        conv->row_weights = words / s->w->h;
+        conv->block_weights = words * conv->lanes;
+        conv->group_weights = words * s->outputs;
+        return;
+    }
     uint32_t *dst = reserve_weights(p, conv, words * kernels->expansion);
     for (size_t g = 0; dst != NULL && g < s->groups; g++)
         kernels->pack(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);

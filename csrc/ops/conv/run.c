@@ -116,6 +116,7 @@ static int call(const struct job *job, const struct call *c, const struct pixels
                             .pixels = count,
                             .slack = s->bytes && has_slack(s->x),
                             .weights = c->weights,
+                            .filter = conv->filter,
                             .first = c->first,
                             .channels = left > conv->lanes && !s->depthwise ? conv->lanes : left,
                             .epilogue = &c->epilogue,
