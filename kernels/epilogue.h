@@ -31,4 +31,23 @@ static inline float bnn_finish(float v, const struct bnn_epilogue *e, size_t cha
     return e->clamp1 ? bnn_clamp(v, e->lo1, e->hi1) : v;
 }
 
+/* Channels first to first + channels (first a multiple of 32, channels at most 32) of one pixel, from their sums.
+ * bits, values, residual: of the pixel's channels, or NULL.  Nonzero: a bit's value was NaN. */
+static inline int bnn_store(const float *sum, const struct bnn_epilogue *e, size_t first, size_t channels,
+                            uint32_t *bits, float *values, const float *residual)
+{
+    uint32_t word = 0;
+    int nan = 0;
+    for (size_t lane = 0; lane < channels; lane++) {
+        float v = bnn_finish(sum[lane], e, first + lane, residual);
+        word |= (uint32_t)(v > BNN_BIT_ABOVE) << lane;
+        nan |= v != v;
+        if (values)
+            values[first + lane] = v;
+    }
+    if (bits)
+        bits[first / 32] = word;
+    return bits && nan;
+}
+
 #endif

@@ -73,6 +73,8 @@ extern "C" {
 """
 # Which ops need which: bnn_conv_check, and prepare functions of bits.c and pool.c.
 FAMILIES = """
+/* For bconv2d, with weights that stay in the file; counts by carry-save adders, for processors without vectors. */
+extern const bnn_kernels bnn_kernels_flash;
 /* The portable family, and its parts: for bconv2d; for iconv2d; for conv2d; for binarize, binarize_levels and max_pool
  * of floats; for the event engine of bnn_events.h, which also needs the part for binarize. */
 extern const bnn_kernels bnn_kernels_scalar;

@@ -46,24 +46,6 @@ static int binary_bits(const struct bnn_tile *t)
     return 0;
 }
 
-/* Channels first to first + channels (first a multiple of 32, channels at most 32) of one pixel, from their sums. */
-static int store(const float *sum, const struct bnn_epilogue *e, size_t first, size_t channels, uint32_t *bits,
-                 float *values, const float *residual)
-{
-    uint32_t word = 0;
-    int nan = 0;
-    for (size_t lane = 0; lane < channels; lane++) {
-        float v = bnn_finish(sum[lane], e, first + lane, residual);
-        word |= (uint32_t)(v > BNN_BIT_ABOVE) << lane;
-        nan |= v != v;
-        if (values)
-            values[first + lane] = v;
-    }
-    if (bits)
-        bits[first / 32] = word;
-    return bits && nan;
-}
-
 /* Pixel i of an array of tile t that may be missing. */
 #define PLACE(array) (t->array ? t->array + t->at.array[i] : NULL)
 
@@ -77,7 +59,7 @@ static int binary_values(const struct bnn_tile *t)
         count_differing(count, t, i);
         for (size_t lane = 0; lane < LANES; lane++)
             sum[lane] = correction[lane] - 2.0f * (float)count[lane]; /* exact */
-        nan |= store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
+        nan |= bnn_store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
     }
     return nan;
 }
@@ -94,7 +76,7 @@ static int float_values(const struct bnn_tile *t)
                 for (size_t lane = 0; lane < LANES; lane++)
                     sum[lane] += a[k] * weights[lane];
         }
-        nan |= store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
+        nan |= bnn_store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
     }
     return nan;
 }
@@ -120,7 +102,7 @@ static int byte_values(const struct bnn_tile *t)
         }
         for (size_t lane = 0; lane < LANES; lane++)
             sum[lane] = (float)count[lane] + correction[lane]; /* exact */
-        nan |= store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
+        nan |= bnn_store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
     }
     return nan;
 }
@@ -138,7 +120,7 @@ static int depthwise(const struct bnn_tile *t)
                 for (size_t lane = 0; lane < channels; lane++)
                     sum[lane] += a[lane] * w[lane];
             }
-            nan |= store(sum, t->epilogue, first, channels, PLACE(bits), PLACE(values), PLACE(residual));
+            nan |= bnn_store(sum, t->epilogue, first, channels, PLACE(bits), PLACE(values), PLACE(residual));
         }
     return nan;
 }

@@ -97,7 +97,7 @@ def fuzz_flags(source: Path) -> Sequence[str]:
     """Coverage guides by the runtime alone.  Comparisons are not traced: the sanitizers' own checks are most of them.
     Vector kernels, whose tiles take minutes with every check, have AddressSanitizer's."""
     coverage = ("-fsanitize-coverage=inline-8bit-counters,pc-table",)
-    if is_kernel(source) and source.parent.name not in ("kernels", "scalar"):
+    if is_kernel(source) and source.parent.name not in ("kernels", "scalar", "flash"):
         return ("-O1", "-g", "-fsanitize=address")
     return ("-O1", *SANITIZE, *(coverage if source.parts[0] != "tests" else ()))
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bnn._native import ffi, lib
 from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir import interpret
@@ -194,3 +195,23 @@ def test_not_a_number_marks_its_image_only(family: str, monkeypatch: pytest.Monk
     assert np.isnan(found[2]).all()
     others = [0, 1, 3, 4, 5]
     np.testing.assert_array_equal(found[others], expected[others])
+
+
+def test_weights_stay_in_the_file_where_a_family_can_read_them() -> None:
+    rng = np.random.default_rng(SEED)
+    x = input_node("x", (6, 6, 64))
+    bits = make("binarize", x, name="bits")
+    weights = constant(rng.choice([-1, 1], (32, 3, 3, 64)), DType.b1)
+    conv = make("bconv2d", bits, weights, attrs=ConvAttrs(pads=(1, 1, 1, 1)), name="conv")
+    data = encode(plan(Graph((x,), (conv,), ("y",))))
+    # `from_buffer` keeps the file's alignment only by luck.
+    file = ffi.new("char[]", len(data) + 64)
+    start = file + (-int(ffi.cast("uintptr_t", file))) % 64
+    ffi.memmove(start, data, len(data))
+    sizes = {}
+    for family in ("flash", "scalar"):
+        size = ffi.new("size_t *")
+        status = lib.bnn_model_size(start, len(data), lib.bnn_kernels_select(family.encode()), size, ffi.NULL)
+        assert status == lib.BNN_OK
+        sizes[family] = size[0]
+    assert sizes["scalar"] - sizes["flash"] == 32 * 3 * 3 * 2 * 4
