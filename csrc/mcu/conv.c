@@ -40,16 +40,22 @@ static size_t table_start(const struct bnn_mcu_conv *layer, size_t row, size_t c
     return bnn_mcu_class(layer->classes, layer->height, row, column) * layer->shape.outputs;
 }
 
+/* `any`: n is not constant. */
+BNN_INLINE uint32_t differing(const uint32_t *window, const uint32_t *weights, size_t n, int any)
+{
+    return any ? bnn_differing_any(window, weights, n) : bnn_differing(window, weights, n);
+}
+
 /* Bits of one pixel, from its window of n words. */
 BNN_INLINE void pixel_bits(const struct bnn_mcu_conv *layer, const uint32_t *window, const int16_t *limit,
-                           uint32_t *out, size_t n)
+                           uint32_t *out, size_t n, int any)
 {
     const uint32_t *weights = layer->weights;
     for (size_t left = layer->shape.outputs; left > 0;) {
         size_t count = left < 32 ? left : 32;
         uint32_t word = 0;
         for (size_t i = count; i > 0; i--, weights += n) {
-            uint32_t most = (uint32_t)*limit++, above = bnn_differing(window, weights, n) - most;
+            uint32_t most = (uint32_t)*limit++, above = differing(window, weights, n, any) - most;
             word = word >> 1 | (above & 0x80000000u); /* the highest bit: it is negative */
         }
         *out++ = word >> (32 - count);
@@ -58,32 +64,32 @@ BNN_INLINE void pixel_bits(const struct bnn_mcu_conv *layer, const uint32_t *win
 }
 
 BNN_INLINE void pixel_sums(const struct bnn_mcu_conv *layer, const uint32_t *window, const int16_t *correction,
-                           int32_t *out, size_t n)
+                           int32_t *out, size_t n, int any)
 {
     const uint32_t *weights = layer->weights;
     for (size_t left = layer->shape.outputs; left > 0; left--, weights += n)
-        *out++ = *correction++ - 2 * (int32_t)bnn_differing(window, weights, n);
+        *out++ = *correction++ - 2 * (int32_t)differing(window, weights, n, any);
 }
 
 BNN_INLINE void row_of_bits(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
-                            uint32_t *window, size_t n)
+                            uint32_t *window, size_t n, int any)
 {
     x += row * layer->shape.row;
     for (size_t column = 0; column < layer->shape.width; column++) {
         const uint32_t *a = bnn_mcu_gather(&layer->shape, x, window);
-        pixel_bits(layer, a, layer->table + table_start(layer, row, column), out, n);
+        pixel_bits(layer, a, layer->table + table_start(layer, row, column), out, n, any);
         x += layer->shape.pixel;
         out += layer->shape.out_pixel;
     }
 }
 
 BNN_INLINE void row_of_sums(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
-                            uint32_t *window, size_t n)
+                            uint32_t *window, size_t n, int any)
 {
     x += row * layer->shape.row;
     for (size_t column = 0; column < layer->shape.width; column++) {
         const uint32_t *a = bnn_mcu_gather(&layer->shape, x, window);
-        pixel_sums(layer, a, layer->table + table_start(layer, row, column), out, n);
+        pixel_sums(layer, a, layer->table + table_start(layer, row, column), out, n, any);
         x += layer->shape.pixel;
         out += layer->shape.out_pixel;
     }
@@ -91,74 +97,96 @@ BNN_INLINE void row_of_sums(const struct bnn_mcu_conv *layer, size_t row, const 
 
 void bnn_mcu_conv_bits(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out, uint32_t *window)
 {
-    row_of_bits(layer, row, x, out, window, bnn_mcu_window(&layer->shape));
+    row_of_bits(layer, row, x, out, window, bnn_mcu_window(&layer->shape), 1);
 }
 
 void bnn_mcu_conv_bits_9(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                          uint32_t *window)
 {
-    row_of_bits(layer, row, x, out, window, 9);
+    row_of_bits(layer, row, x, out, window, 9, 0);
 }
 
 void bnn_mcu_conv_bits_18(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                           uint32_t *window)
 {
-    row_of_bits(layer, row, x, out, window, 18);
+    row_of_bits(layer, row, x, out, window, 18, 0);
 }
 
 void bnn_mcu_conv_bits_36(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                           uint32_t *window)
 {
-    row_of_bits(layer, row, x, out, window, 36);
+    row_of_bits(layer, row, x, out, window, 36, 0);
 }
 
 void bnn_mcu_conv_sums(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out, uint32_t *window)
 {
-    row_of_sums(layer, row, x, out, window, bnn_mcu_window(&layer->shape));
+    row_of_sums(layer, row, x, out, window, bnn_mcu_window(&layer->shape), 1);
 }
 
 void bnn_mcu_conv_sums_9(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                          uint32_t *window)
 {
-    row_of_sums(layer, row, x, out, window, 9);
+    row_of_sums(layer, row, x, out, window, 9, 0);
 }
 
 void bnn_mcu_conv_sums_18(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                           uint32_t *window)
 {
-    row_of_sums(layer, row, x, out, window, 18);
+    row_of_sums(layer, row, x, out, window, 18, 0);
 }
 
 void bnn_mcu_conv_sums_36(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                           uint32_t *window)
 {
-    row_of_sums(layer, row, x, out, window, 36);
+    row_of_sums(layer, row, x, out, window, 36, 0);
+}
+
+BNN_INLINE void row_of_shared_bits(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
+                                   uint32_t *window, size_t n, int any)
+{
+    x += row * layer->shape.row;
+    for (size_t column = 0; column < layer->shape.width; column++) {
+        const uint32_t *a = gather_shared(layer, x, window);
+        pixel_bits(layer, a, layer->table + table_start(layer, row, column), out, n, any);
+        x += layer->shape.pixel;
+        out += layer->shape.out_pixel;
+    }
+}
+
+BNN_INLINE void row_of_shared_sums(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
+                                   uint32_t *window, size_t n, int any)
+{
+    x += row * layer->shape.row;
+    for (size_t column = 0; column < layer->shape.width; column++) {
+        const uint32_t *a = gather_shared(layer, x, window);
+        pixel_sums(layer, a, layer->table + table_start(layer, row, column), out, n, any);
+        x += layer->shape.pixel;
+        out += layer->shape.out_pixel;
+    }
 }
 
 void bnn_mcu_conv_bits_shared(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                               uint32_t *window)
 {
-    const size_t n = shared_words(layer);
-    x += row * layer->shape.row;
-    for (size_t column = 0; column < layer->shape.width; column++) {
-        const uint32_t *a = gather_shared(layer, x, window);
-        pixel_bits(layer, a, layer->table + table_start(layer, row, column), out, n);
-        x += layer->shape.pixel;
-        out += layer->shape.out_pixel;
-    }
+    row_of_shared_bits(layer, row, x, out, window, shared_words(layer), 1);
+}
+
+void bnn_mcu_conv_bits_shared_5(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
+                                uint32_t *window)
+{
+    row_of_shared_bits(layer, row, x, out, window, 5, 0);
 }
 
 void bnn_mcu_conv_sums_shared(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                               uint32_t *window)
 {
-    const size_t n = shared_words(layer);
-    x += row * layer->shape.row;
-    for (size_t column = 0; column < layer->shape.width; column++) {
-        const uint32_t *a = gather_shared(layer, x, window);
-        pixel_sums(layer, a, layer->table + table_start(layer, row, column), out, n);
-        x += layer->shape.pixel;
-        out += layer->shape.out_pixel;
-    }
+    row_of_shared_sums(layer, row, x, out, window, shared_words(layer), 1);
+}
+
+void bnn_mcu_conv_sums_shared_5(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
+                                uint32_t *window)
+{
+    row_of_shared_sums(layer, row, x, out, window, 5, 0);
 }
 
 /* All planes: `plane` words from the data of one to those of the next. */
@@ -176,12 +204,12 @@ static const uint32_t *gather_planes(const struct bnn_mcu_planes *layer, const u
 static uint32_t differing_planes(const uint32_t *window, size_t planes, size_t distance, const uint32_t *weights,
                                  size_t n)
 {
-    uint32_t differing = 0;
+    uint32_t sum = 0;
     while (planes > 0) {
         planes--;
-        differing = 2 * differing + bnn_differing(window + planes * distance, weights, n);
+        sum = 2 * sum + bnn_differing_any(window + planes * distance, weights, n);
     }
-    return differing;
+    return sum;
 }
 
 void bnn_mcu_planes_bits(const struct bnn_mcu_planes *layer, size_t row, const uint32_t *x, uint32_t *out,

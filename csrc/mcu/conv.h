@@ -84,11 +84,15 @@ void bnn_mcu_conv_sums_36(const struct bnn_mcu_conv *layer, size_t row, const ui
 /* The same for taps whose `bits` channels do not fill their `length` = (bits + 31) / 32 words (each tap is a run):
  * they follow each other without gaps.  In the weights, bit i of tap t is bit (t * bits + i) % 32 of word (t * bits +
  * i) / 32; a filter has rows * taps * bits bits, rounded up to whole words, with zeros at the end.  `window` has as
- * many words. */
+ * many words.  With 5 words: 3 x 3 taps of 16 channels. */
 void bnn_mcu_conv_bits_shared(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                               uint32_t *window);
+void bnn_mcu_conv_bits_shared_5(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
+                                uint32_t *window);
 void bnn_mcu_conv_sums_shared(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                               uint32_t *window);
+void bnn_mcu_conv_sums_shared_5(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
+                                uint32_t *window);
 
 /* The same with the weights of four filters interleaved, for processors whose vectors have four lanes (Armv8.1-M with
  * MVE; elsewhere these are slow): [output / 4][word of the window][4].  Weights and the table's rows are padded with

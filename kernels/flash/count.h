@@ -84,6 +84,18 @@ BNN_INLINE uint32_t bnn_differing_3(const uint32_t *a, const uint32_t *w)
     return bnn_bytes(bnn_nibbles(bnn_low(d[0], d[1], e))) + 2 * bnn_bytes(bnn_nibbles(bnn_high(d[0], d[1], e)));
 }
 
+/* Bytes of 5 words (at most 40). */
+BNN_INLINE uint32_t bnn_differing_5(const uint32_t *a, const uint32_t *w)
+{
+    uint32_t d[2], e[2], f = a[4] ^ w[4];
+    bnn_differ(a, w, 0, d);
+    bnn_differ(a, w, 2, e);
+    uint32_t one = bnn_low(d[0], d[1], e[0]), two0 = bnn_high(d[0], d[1], e[0]);
+    uint32_t two1 = bnn_high(one, e[1], f);
+    one = bnn_low(one, e[1], f);
+    return bnn_bytes(bnn_nibbles(one)) + 2 * bnn_bytes(bnn_nibbles(two0) + bnn_nibbles(two1));
+}
+
 /* Bytes of 9 words (at most 72). */
 BNN_INLINE uint32_t bnn_differing_9(const uint32_t *a, const uint32_t *w)
 {
@@ -161,13 +173,25 @@ BNN_INLINE uint32_t bnn_differing(const uint32_t *a, const uint32_t *w, size_t n
     }
     if (n == 0)
         return sum;
-    uint32_t bytes = 0; /* at most 2 * 24 + 2 * 8 */
-    for (; n >= 3; n -= 3, a += 3, w += 3)
+    uint32_t bytes = 0; /* at most 8 * 8 */
+    if (n >= 5) {
+        bytes = bnn_differing_5(a, w);
+        n -= 5, a += 5, w += 5;
+    }
+    if (n >= 3) {
         bytes += bnn_differing_3(a, w);
+        n -= 3, a += 3, w += 3;
+    }
     for (; n > 0; n--)
         bytes += bnn_bytes(bnn_nibbles(*a++ ^ *w++));
     return bnn_sum_bytes(bytes, sum);
 }
 #endif
+
+/* The same for a number that is not constant: a function of its own, as its call takes little beside its work. */
+static inline uint32_t bnn_differing_any(const uint32_t *a, const uint32_t *w, size_t n)
+{
+    return bnn_differing(a, w, n);
+}
 
 #endif

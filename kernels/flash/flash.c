@@ -7,12 +7,12 @@
 
 enum { LANES = 32, WINDOW = 36 /* words, of a window that is gathered on the stack */ };
 
-/* Differing bits of a run and as many filters as there are channels. */
-BNN_INLINE void count_run(uint32_t *count, const struct bnn_tile *t, const uint32_t *a, size_t n)
+/* Differing bits of a run and as many filters as there are channels.  `any`: n is not constant. */
+BNN_INLINE void count_run(uint32_t *count, const struct bnn_tile *t, const uint32_t *a, size_t n, int any)
 {
     const uint32_t *weights = t->weights;
     for (size_t lane = 0; lane < t->channels; lane++, weights += t->filter)
-        count[lane] = bnn_differing(a, weights, n);
+        count[lane] = any ? bnn_differing_any(a, weights, n) : bnn_differing(a, weights, n);
 }
 
 static void count_segments(uint32_t *count, const struct bnn_tile *t, const uint32_t *x)
@@ -21,7 +21,7 @@ static void count_segments(uint32_t *count, const struct bnn_tile *t, const uint
     for (size_t lane = 0; lane < t->channels; lane++, weights += t->filter) {
         count[lane] = 0;
         for (size_t s = 0; s < t->segments; s++)
-            count[lane] += bnn_differing(x + t->segment[s], weights + s * t->length, t->length);
+            count[lane] += bnn_differing_any(x + t->segment[s], weights + s * t->length, t->length);
     }
 }
 
@@ -39,11 +39,11 @@ static void count_differing(uint32_t *count, const struct bnn_tile *t, size_t pi
             window[s * t->length + k] = x[t->segment[s] + (ptrdiff_t)k];
     const uint32_t *a = t->segments == 1 ? x + t->segment[0] : window;
     if (n == 9)
-        count_run(count, t, a, 9);
+        count_run(count, t, a, 9, 0);
     else if (n == 18)
-        count_run(count, t, a, 18);
+        count_run(count, t, a, 18, 0);
     else
-        count_run(count, t, a, n);
+        count_run(count, t, a, n, 1);
 }
 
 static int bits(const struct bnn_tile *t)

@@ -274,8 +274,13 @@ static int test_quads(void)
 
 static int test_shared(void)
 {
+    int five = one_in(4); /* words of 3 x 3 taps of 15 to 17 bits */
     size_t bits = one_in(3) ? between(1, 4) * 4 : between(1, 70), outputs = random_outputs();
     size_t rows = between(1, 3), columns = between(1, 3);
+    if (five) {
+        rows = columns = 3;
+        bits = between(15, 17);
+    }
     struct layer l = random_layer(rows, columns, words_of(bits), outputs);
     l.shape.outputs = (uint16_t)outputs;
     size_t taps = rows * columns, words = words_of(taps * bits), tail = taps * bits % 32;
@@ -294,8 +299,10 @@ static int test_shared(void)
             x[i] &= (1u << bits % 32) - 1;
     struct bnn_mcu_conv conv = {.weights = weights, .bits = (uint16_t)bits, .shape = l.shape};
     const uint32_t *differing = count_differing(&l, x, weights, words, bits);
-    return check_conv("shared", &l, conv, x, differing, taps * bits, outputs, bnn_mcu_conv_bits_shared,
-                      bnn_mcu_conv_sums_shared, memory_take(words * sizeof(uint32_t)));
+    return check_conv("shared", &l, conv, x, differing, taps * bits, outputs,
+                      five ? bnn_mcu_conv_bits_shared_5 : bnn_mcu_conv_bits_shared,
+                      five ? bnn_mcu_conv_sums_shared_5 : bnn_mcu_conv_sums_shared,
+                      memory_take(words * sizeof(uint32_t)));
 }
 
 static int test_planes(void)

@@ -69,7 +69,7 @@ static void sums_18(size_t row)
 
 static void bits_shared(size_t row)
 {
-    bnn_mcu_conv_bits_shared(&of_16, row, image, out, scratch);
+    bnn_mcu_conv_bits_shared_5(&of_16, row, image, out, scratch);
 }
 
 static void quads_18(size_t row)
@@ -118,7 +118,7 @@ static const struct kernel {
                {"conv_bits_36,3x3,16x16x128->64", bits_36, ROWS, 0},
                {"conv_bits,1568->64", bits_dense, 1, 0},
                {"conv_sums_18,3x3,16x16x64->64", sums_18, ROWS, 0},
-               {"conv_bits_shared,3x3,16x16x16->16", bits_shared, ROWS, 0},
+               {"conv_bits_shared_5,3x3,16x16x16->16", bits_shared, ROWS, 0},
                {"conv_bits_quads_18,3x3,16x16x64->64", quads_18, ROWS, 0},
                {"planes_bits,3x3,16x16x32x2->32", planes_bits, ROWS, 0},
                {"bytes_bits_9,3x3,16x16x1->16", bytes_grey, ROWS, 0},
