@@ -184,22 +184,49 @@ def _corrections_of_bits(node: Node, classes: list[Array]) -> Array:
     return np.array(tables)
 
 
-def _tables_by_group(table: Array, groups: int) -> Array:
-    """(class, O) as (group, class, outputs)."""
-    return np.moveaxis(table.reshape(len(table), groups, -1), 1, 0)
-
-
 def _bconv2d(program: Program, node: Node) -> None:
     a, x_node = conv_attrs(node), node.inputs[0]
     x, out = program.view(x_node), program.view(node)
     window = _Window(x, node)
     if window.groups > 1 and window.channels % 32:
         raise refuse(node, f"read groups of {window.channels} channels, which are not whole words")
+    limits = "threshold" in a.slots and (window.groups == 1 or window.outputs % 32 == 0)
+    products = window.kh * window.kw * window.channels
+    program.layer.macs, program.layer.kind = products * a.planes * out.height * out.width * out.channels, "bits"
+    table, classes = _table_of_bits(program, node, x, out, limits, products)
+    table = np.moveaxis(table.reshape(len(table), window.groups, -1), 1, 0)  # (group, class, outputs)
+    layout, weights, table = _layout(program, node, window, limits, products, table)
+    gathered = weights.shape[2] if layout.startswith("_shared") else window.elements * a.planes
+    names = "limits" if limits else "corrections"
+    shape = window.text(node, out.width, out.words if limits else out.channels)
+    weights_name = program.table("uint32_t", "weights", weights)
+    if a.planes > 1:
+        kind = "planes"
+        inner = f"{{{weights_name}, NULL, {classes}, {out.height}, 0, {shape}}}"
+        text = f"{{{inner}, {program.table('int32_t', names, table)}, {x.words // a.planes}, {a.planes}}}"
+    else:
+        kind = "conv"
+        table_name = program.table("int16_t", names, table)
+        text = f"{{{weights_name}, {table_name}, {classes}, {out.height}, {window.channels}, {shape}}}"
+    descriptor = program.struct(f"bnn_mcu_{kind}", "", text, 3 * WORD + 4 + SHAPE_BYTES + 3 * WORD * (a.planes > 1))
+    _clear_halo(program, node)
+
+    def run(group: int, pointer: str, scratch: int | None) -> str:
+        function = f"bnn_mcu_{kind}_{'bits' if limits else 'sums'}{layout}"
+        source = program.at(x_node, window.first + group * words(window.channels))
+        memory = f"(uint32_t *)(memory + {scratch})" if scratch is not None else "NULL"
+        layer = _of_group(program, descriptor, group, kind, weights, table)
+        return program.call(function, layer, "row", source, pointer, memory)
+
+    gathers = window.rows > 1 or window.taps > 1 or layout.startswith("_shared") or a.planes > 1
+    _finish(program, node, window.groups, limits, run, gathered * WORD if gathers else 0, words(window.outputs))
+
+
+def _table_of_bits(program: Program, node: Node, x: View, out: View, limits: bool, products: int) -> tuple[Array, str]:
+    """Limits or corrections (class, O), and the name of the table of classes; if all agree, one row, and NULL."""
+    a = conv_attrs(node)
     rows, columns, classes = _border_classes(x, node, out)
     table = _corrections_of_bits(node, classes)
-    filters = node.inputs[1].value
-    products = filters.shape[1] * filters.shape[2] * filters.shape[3]
-    limits = "threshold" in a.slots and (window.groups == 1 or window.outputs % 32 == 0)
     if limits:
         threshold = node.inputs[a.operand("threshold")].value.astype(np.int64)
         table = np.clip((table - threshold) // 2 + 1, 0, 2**30)
@@ -208,63 +235,32 @@ def _bconv2d(program: Program, node: Node) -> None:
         if largest >= INT16:
             raise refuse(node, f"sum {largest} products of bits, padding included (at most {INT16 - 1})")
         table = np.minimum(table, INT16)
-    one = bool((table == table[0]).all())
-    if one:
-        table = table[:1]
-    table = _tables_by_group(table, window.groups)
+    if (table == table[0]).all():
+        return table[:1], "NULL"
+    return table, _classes(program, node, rows, columns)
+
+
+def _layout(
+    program: Program, node: Node, window: _Window, limits: bool, products: int, table: Array
+) -> tuple[str, Array, Array]:
+    """The end of the function's name, the weights (group, outputs, words of a window), and the table as it reads it.
+
+    Channels that fill at most three quarters of their words share words; a filter of 3 x 3 x 16 takes five."""
+    filters = node.inputs[1].value
     weights = pack(filters).reshape(window.groups, window.outputs, -1)
-    kind = "planes" if a.planes > 1 else "conv"
-    suffix = ""
-    shared = window.channels < 32 and -(-products // 32) * 4 <= 3 * window.elements
-    if a.planes == 1 and shared and window.kh * window.kw > 1:
-        suffix, weights = "_shared", pack(filters.reshape(window.groups, window.outputs, products))
-    elif a.planes == 1:
-        window.joined()
-        count = window.elements
-        if program.quads:
-            suffix = "_quads"
-            weights, table = _in_quads(weights), _padded(table, 4)
-        if program.fast and count in (9, 18, 36) and (limits or not program.quads):
-            suffix += f"_{count}"
-    else:
-        kw, tap = window.taps, window.tap  # every tap of a plane is a run, unless planes are adjacent
-        window.taps, window.tap = kw, tap
-    program.layer.macs, program.layer.kind = products * a.planes * out.height * out.width * out.channels, "bits"
-    space = (
-        len(weights[0].reshape(window.outputs if not program.quads else -1, -1)[0])
-        if suffix == "_shared"
-        else (window.elements * (a.planes if a.planes > 1 else 1))
-    )
-    class_name = "NULL"
-    if not one:
-        class_name = _classes(program, node, rows, columns)
-    out_pixel = out.words if limits else out.channels
-    shape = window.text(node, out.width, out_pixel)
-    weights_name = program.table("uint32_t", "weights", weights)
-    if kind == "conv":
-        table_name = program.table("int16_t", "limits" if limits else "corrections", table)
-        text = f"{{{weights_name}, {table_name}, {class_name}, {out.height}, {window.channels}, {shape}}}"
-        descriptor = program.struct("bnn_mcu_conv", "", text, 3 * WORD + 4 + SHAPE_BYTES)
-    else:
-        table_name = program.table("int32_t", "limits" if limits else "corrections", table)
-        inner = f"{{{weights_name}, NULL, {class_name}, {out.height}, 0, {shape}}}"
-        plane = x.words // a.planes if x.words % a.planes == 0 else 0
-        text = f"{{{inner}, {table_name}, {plane}, {a.planes}}}"
-        descriptor = program.struct("bnn_mcu_planes", "", text, 6 * WORD + 4 + SHAPE_BYTES)
-    _clear_halo(program, node)
-
-    def run(group: int, pointer: str, scratch: int | None) -> str:
-        function = f"bnn_mcu_{kind}_{'bits' if limits else 'sums'}{suffix}"
-        source = program.at(
-            x_node, window.first + group * (window.length if window.taps > 1 else words(window.channels))
-        )
-        memory = f"(uint32_t *)(memory + {scratch})" if scratch is not None else "NULL"
-        return program.call(
-            function, _of_group(program, descriptor, group, kind, weights, table), "row", source, pointer, memory
-        )
-
-    gathers = window.rows > 1 or window.taps > 1 or suffix == "_shared" or a.planes > 1
-    _finish(program, node, window.groups, limits, run, space * WORD if gathers else 0, words(window.outputs))
+    if conv_attrs(node).planes > 1:
+        return "", weights, table
+    if window.kh * window.kw > 1 and 4 * words(products) <= 3 * window.elements:
+        weights = pack(filters.reshape(window.groups, window.outputs, products))
+        return "_shared_5" if program.fast and weights.shape[2] == 5 else "_shared", weights, table
+    window.joined()
+    count = f"_{window.elements}" if program.fast and window.elements in (9, 18, 36) else ""
+    if not program.quads:
+        return count, weights, table
+    padded = np.pad(weights, ((0, 0), (0, -window.outputs % 4), (0, 0)))  # filters of zeros at the end
+    quads = padded.reshape(window.groups, -1, 4, weights.shape[2]).swapaxes(2, 3)
+    table = np.pad(table, ((0, 0), (0, 0), (0, -window.outputs % 4)))
+    return f"_quads{count if limits else ''}", quads, table
 
 
 def _of_group(program: Program, descriptor: str, group: int, kind: str, weights: Array, table: Array) -> str:
@@ -280,16 +276,6 @@ def _of_group(program: Program, descriptor: str, group: int, kind: str, weights:
         field = f"{copy}.wide" if kind == "planes" else f"{copy}.table"
         program.line(f"{field} += {group * table[0].size};")
     return f"&{copy}"
-
-
-def _in_quads(weights: Array) -> Array:
-    """(group, O, words) as (group, O / 4, words, 4), with zero filters at the end."""
-    padded = np.pad(weights, ((0, 0), (0, -weights.shape[1] % 4), (0, 0)))
-    return padded.reshape(len(weights), -1, 4, weights.shape[2]).swapaxes(2, 3)
-
-
-def _padded(table: Array, multiple: int) -> Array:
-    return np.pad(table, ((0, 0), (0, 0), (0, -table.shape[2] % multiple)))
 
 
 def _finish(
