@@ -23,6 +23,11 @@ if __name__ == "__main__":
 
 import numpy as np  # noqa: E402
 
+from bnn.emit.c.costs import COSTS, Costs  # noqa: E402
+from bnn.emit.c.interface import TARGETS as EMITTED  # noqa: E402
+from bnn.emit.c.layers import emit_node  # noqa: E402
+from bnn.emit.c.program import Program  # noqa: E402
+from bnn.ir.graph import Graph  # noqa: E402
 from bnn.runtime import Model  # noqa: E402
 from bnn.runtime.build import INCLUDE_FLAGS  # noqa: E402
 from targets import TARGETS, emitted, missing, networks, run  # noqa: E402
@@ -67,6 +72,35 @@ def _of_network(name: str, model: Model) -> int:
     with tempfile.TemporaryDirectory() as folder:
         emitted.emitted(model, Path(folder), images, target=emitted.own_name(name), fast=True)
         return emitted.run_on(TARGETS[name], Path(folder), ["-std=c99", "-O2"]).instructions[0]
+
+
+def fitted(counts: dict[str, int], quads: bool) -> Costs:
+    """What `bnn emit c` says of layers: straight lines through these counts, per pixel of 16x16."""
+
+    def of(kernel: str) -> float:
+        return counts[kernel] / 256
+
+    few, many = (of(f"conv_bits{'_quads' * quads}_{name}->64") / 64 for name in ("18,3x3,16x16x64", "36,3x3,16x16x128"))
+    word = (many - few) / 18
+    grey, wide = of("bytes_bits_9,3x3,16x16x1->16"), of("bytes_bits_9,3x3,16x16x1->64")
+    output_of_9 = (wide - grey) / 48
+    table = (grey - 16 * output_of_9) / 3
+    group = ((of("bytes_bits_27,3x3,16x16x3->32") - 7 * table) / 32 - output_of_9) / 4
+    numbers = (
+        few - 18 * word, word, table, output_of_9 - 3 * group, group, of("conv_floats,3x3,16x16x3->16") / (16 * 27),
+        of("max_pool_bits,2x2,16x16x64") / 2,
+    )  # fmt: skip
+    return Costs(*(round(number, 1) for number in numbers))
+
+
+def estimated(graph: Graph, target: str) -> float:
+    """Instructions of an emitted network, by COSTS."""
+    program = Program(graph, fast=True, quads=EMITTED[target].quads)
+    for node in (*graph.inputs, *graph.outputs):
+        program.parameter(node, "array")
+    for node in graph.schedule:
+        emit_node(program, node)
+    return sum(COSTS[target].layer(layer) for layer in program.layers)
 
 
 def baseline() -> dict[str, Counts]:

@@ -32,6 +32,7 @@ static const struct bnn_mcu_planes two_planes = {
     1,
     2};
 static const struct bnn_mcu_bytes grey = {weights, wide, NULL, ROWS, 1, WINDOW(16, 1, 1)};
+static const struct bnn_mcu_bytes grey_64 = {weights, wide, NULL, ROWS, 1, WINDOW(64, 1, 2)};
 static const struct bnn_mcu_bytes colour = {weights, wide, NULL, ROWS, 1, WINDOW(32, 3, 1)};
 static const struct bnn_mcu_floats of_3 = {(const float *)weights, WINDOW(16, 3, 16)};
 static const struct bnn_mcu_floats by_channel = {(const float *)weights, TAPS(32, 32, 32)};
@@ -72,6 +73,11 @@ static void bits_shared(size_t row)
     bnn_mcu_conv_bits_shared_5(&of_16, row, image, out, scratch);
 }
 
+static void quads_36(size_t row)
+{
+    bnn_mcu_conv_bits_quads_36(&of_128, row, image, out, scratch);
+}
+
 static void quads_18(size_t row)
 {
     bnn_mcu_conv_bits_quads_18(&of_64, row, image, out, scratch);
@@ -85,6 +91,11 @@ static void planes_bits(size_t row)
 static void bytes_grey(size_t row)
 {
     bnn_mcu_bytes_bits_9(&grey, row, (const uint8_t *)image, out, (int32_t *)scratch);
+}
+
+static void bytes_grey_64(size_t row)
+{
+    bnn_mcu_bytes_bits_9(&grey_64, row, (const uint8_t *)image, out, (int32_t *)scratch);
 }
 
 static void bytes_colour(size_t row)
@@ -120,8 +131,10 @@ static const struct kernel {
                {"conv_sums_18,3x3,16x16x64->64", sums_18, ROWS, 0},
                {"conv_bits_shared_5,3x3,16x16x16->16", bits_shared, ROWS, 0},
                {"conv_bits_quads_18,3x3,16x16x64->64", quads_18, ROWS, 0},
+               {"conv_bits_quads_36,3x3,16x16x128->64", quads_36, ROWS, 0},
                {"planes_bits,3x3,16x16x32x2->32", planes_bits, ROWS, 0},
                {"bytes_bits_9,3x3,16x16x1->16", bytes_grey, ROWS, 0},
+               {"bytes_bits_9,3x3,16x16x1->64", bytes_grey_64, ROWS, 0},
                {"bytes_bits_27,3x3,16x16x3->32", bytes_colour, ROWS, 0},
                {"conv_floats,3x3,16x16x3->16", floats, ROWS, 1},
                {"depthwise_floats,3x3,16x16x32", depthwise, ROWS, 1},

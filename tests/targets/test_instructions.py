@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from targets import instructions
+from bnn.emit.c.costs import COSTS
+from bnn.emit.c.interface import TARGETS as EMITTED
+from bnn.file.read import decode
+from targets import emitted, instructions, networks
 
 
 @pytest.mark.slow
@@ -29,3 +32,14 @@ def test_growth_is_found() -> None:
 
 def test_the_baseline_is_of_all_processors() -> None:
     assert instructions.baseline().keys() == instructions.PROCESSORS.keys()
+
+
+def test_what_emitted_readmes_say() -> None:
+    """Their numbers are those of the baseline, and close to it for whole networks."""
+    every = instructions.baseline()
+    counts = {emitted.own_name(name): every[name]["instructions"] for name in every if not name.endswith("zbb")}
+    assert {name: instructions.fitted(counts[name], EMITTED[name].quads) for name in COSTS} == COSTS
+    for name in COSTS:
+        for network, model in (("digits", networks.digits()), ("plain", networks.plain())):
+            estimate = instructions.estimated(decode(model.to_bytes()), name)
+            assert abs(estimate / counts[name][f"network {network}, emitted"] - 1) < 0.15

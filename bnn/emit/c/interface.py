@@ -61,6 +61,7 @@ class LayerCost:
     kind: str
     flash: int
     ram: int
+    instructions: int | None  # about, of gcc -O2; None: not counted on this target
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ def emit_node(program: Program, node: Node) -> None:
         emitter(program, node)
     else:
         raise refuse(node, "compute what depends on the other images of a batch")
+    if not program.layer.macs:
+        kernel = getattr(node.attrs, "kernel", (1, 1))
+        program.layer.pixels = program.view(node).count * kernel[0] * kernel[1]
 
 
 # -- halos -------------------------------------------------------------------------------------------------------------
@@ -126,6 +129,13 @@ class _Window:
 SHAPE_BYTES = 28
 
 
+def _count(program: Program, out: View, kind: str, products: int, window: int) -> None:
+    """What a convolution does: products and elements of a window for each of its outputs."""
+    layer = program.layer
+    layer.kind, layer.pixels, layer.outputs, layer.window = kind, out.height * out.width, out.channels, window
+    layer.macs = products * out.height * out.width * out.channels
+
+
 def _short(node: Node, *numbers: int) -> str:
     """C: the values of fields of 16 bits.
 
@@ -192,7 +202,7 @@ def _bconv2d(program: Program, node: Node) -> None:
         raise refuse(node, f"read groups of {window.channels} channels, which are not whole words")
     limits = "threshold" in a.slots and (window.groups == 1 or window.outputs % 32 == 0)
     products = window.kh * window.kw * window.channels
-    program.layer.macs, program.layer.kind = products * a.planes * out.height * out.width * out.channels, "bits"
+    _count(program, out, "bits", products * a.planes, -(-products // 32) * a.planes)
     table, classes = _table_of_bits(program, node, x, out, limits, products)
     table = np.moveaxis(table.reshape(len(table), window.groups, -1), 1, 0)  # (group, class, outputs)
     layout, weights, table = _layout(program, node, window, limits, products, table)
@@ -385,7 +395,7 @@ def _iconv2d(program: Program, node: Node) -> None:
     if one:
         table = table[:1]
     class_name = "NULL" if one else _classes(program, node, rows, columns)
-    program.layer.macs, program.layer.kind = kh * kw * x.channels * out.height * out.width * outputs, "bytes"
+    _count(program, out, "bytes", kh * kw * x.channels, kh * kw * x.channels)
     bytes_of_window = kh * kw * x.channels
     padded = np.full((outputs, -(-bytes_of_window // BYTES_OF_A_WORD) * BYTES_OF_A_WORD, planes), -1)
     padded[:, :bytes_of_window] = np.moveaxis(signs, 3, 4).reshape(outputs, bytes_of_window, planes)
@@ -422,8 +432,7 @@ def _conv2d(program: Program, node: Node) -> None:
     filters = node.inputs[1].value.astype(np.float32)
     depthwise = a.groups > 1 and filters.shape[3] == 1 and window.outputs == 1
     groups = 1 if depthwise else a.groups
-    program.layer.macs = filters[0].size * out.height * out.width * out.channels
-    program.layer.kind = "floats"
+    _count(program, out, "floats", filters[0].size, filters[0].size)
     if depthwise:
         window.outputs = window.length = out.channels
         weights = np.moveaxis(filters, 0, 2).reshape(1, -1)  # (kh, kw, O)

@@ -73,6 +73,9 @@ class Layer:
     kind: str = ""  # of its products: bits, bytes or floats
     flash: int = 0
     ram: int = 0  # bytes of its output
+    pixels: int = 0  # of a convolution's output; otherwise elements that are read
+    outputs: int = 1  # channels of a pixel
+    window: int = 0  # of an output: words, bytes or floats
     lines: list[str] = field(default_factory=list)
 
 

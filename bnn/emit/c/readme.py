@@ -45,14 +45,20 @@ _RUN = """
 
 ## Layers
 
-| layer | op | output | products | tables, bytes | output, bytes |
-|---|---|---|---|---|---|
+| layer | op | output | products | tables, bytes | output, bytes | instructions, about |
+|---|---|---|---|---|---|---|
 {layers}
-| all | | | {macs:,} | {flash:,} | arena: {arena:,} |
+| all | | | {macs:,} | {flash:,} | arena: {arena:,} | {instructions} |
+
+{counted} Stack: about half a kilobyte.
 
 If `{prefix}_HOOK` is defined, the code calls `{name}_hook`, a function of yours, after every layer: read a timer
 there, or the layer's output. Otherwise these calls are not compiled.
 """
+_COUNTED = """\
+Instructions are estimated from counts of gcc's code with `-O2` and `--fast`, and are not cycles: slow flash and
+caches come on top."""
+_NOT_COUNTED = "Instructions are estimated for some targets: see `--target`."
 _NAN = """
 `{prefix}_ERROR_NAN` says that a float that becomes a bit was not a number."""
 _TEST = """
@@ -65,6 +71,12 @@ _TEST = """
 _TRACE = """
 With `-D{prefix}_HOOK` it names the first layer that differs.
 """
+
+
+def _rounded(number: int) -> int:
+    """To two digits."""
+    unit = int(10 ** max(len(str(number)) - 2, 0))
+    return int(round(number / unit)) * unit
 
 
 def text(interface: Interface, summary: CSummary, compiler: str, options: Options, tested: bool, part: Part) -> str:
@@ -81,7 +93,9 @@ def text(interface: Interface, summary: CSummary, compiler: str, options: Option
     layers = []
     for x in summary.layers:
         macs = f"{x.macs:,} of {x.kind}" if x.macs else ""
-        layers.append(f"| {x.name} | {x.op} | {x.type} | {macs} | {x.flash:,} | {x.ram:,} |")
+        taken = "" if x.instructions is None else f"{_rounded(x.instructions):,}"
+        layers.append(f"| {x.name} | {x.op} | {x.type} | {macs} | {x.flash:,} | {x.ram:,} | {taken} |")
+    total = [x.instructions for x in summary.layers if x.instructions is not None]
     files = ["main.c"] if options.single_file else ["main.c", f"{name}.c", f"{name}_kernels.c"]
     sections = [_START, _SINGLE if options.single_file else _FILES, _RUN]
     sections += [_TEST] * tested + [_TRACE] * (tested and options.trace)
@@ -100,4 +114,6 @@ def text(interface: Interface, summary: CSummary, compiler: str, options: Option
         layers="\n".join(layers),
         macs=sum(x.macs for x in summary.layers),
         files=" ".join(files),
+        instructions=f"{_rounded(sum(total)):,}" if total else "",
+        counted=_COUNTED if total else _NOT_COUNTED,
     )

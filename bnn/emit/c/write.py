@@ -14,6 +14,7 @@ from ...errors import InputError, UnsupportedOpError
 from ...file.bits import pack
 from ...ir.graph import DType, Graph, Node, Placement, Storage
 from . import readme, sources, texts
+from .costs import COSTS
 from .interface import OUTPUTS, TARGETS, CSummary, Interface, LayerCost, Options, Vectors
 from .layers import emit_node
 from .program import ALIGNMENT, Program, identifier
@@ -86,7 +87,11 @@ def emit(graph: Graph, options: Options, digest: str, vectors: Vectors | None) -
     )  # fmt: skip
     part = sources.part(program.functions)
     files = texts.files(interface, part, options.single_file)
-    layers = tuple(LayerCost(x.name, x.op, x.type, x.macs, x.kind, x.flash, x.ram) for x in program.layers)
+    costs = COSTS.get(options.target)
+    layers = tuple(
+        LayerCost(x.name, x.op, x.type, x.macs, x.kind, x.flash, x.ram, round(costs.layer(x)) if costs else None)
+        for x in program.layers
+    )
     if vectors is not None:
         files |= texts.test_program(interface, vectors, options.single_file)
     summary = CSummary(
