@@ -51,7 +51,7 @@ def test_vectors_and_instruction_sets_stay_in_their_families() -> None:
     The standard's own pragma stays out of the sight of gcc, which warns of it.
     """
     extension = re.compile(
-        r"__attribute__|__asm__|__builtin_|_Pragma|#\s*pragma (?!STDC )|immintrin|arm_neon|(?<!!defined )__GNUC__"
+        r"__attribute__|__asm__|__builtin_|_Pragma|#\s*pragma (?!STDC )|immintrin|arm_neon|wasm_|(?<!!defined )__GNUC__"
     )
     found = [
         f"{path}: {line.strip()}"
@@ -121,7 +121,7 @@ def test_c_files_call_each_other_one_way(tmp_path: Path) -> None:
 
 def test_the_core_does_no_input_and_allocates_nothing() -> None:
     allowed = {"stddef.h", "stdint.h", "string.h", "math.h", "float.h", "limits.h"}
-    allowed |= {"immintrin.h", "arm_neon.h", "arm_mve.h"}
+    allowed |= {"immintrin.h", "arm_neon.h", "arm_mve.h", "wasm_simd128.h"}
     core = [*sources("core", "kernels"), *(path for path in headers() if not path.startswith("csrc/host/"))]
     for path in map(ROOT.joinpath, core):
         text = path.read_text(encoding="utf-8")

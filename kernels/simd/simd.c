@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The vectors of every x86-64 (SSE2) or ARM64 (NEON) processor; 4 channels per vector.  It uses the compiler's vector
- * extensions, except where NEON intrinsics are better. */
+/* The vectors of every x86-64 (SSE2) or ARM64 (NEON) processor, and of WebAssembly with -msimd128; 4 channels per
+ * vector.  It uses the compiler's vector extensions, except where intrinsics are better. */
 #include "../kernels.h"
 
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__) || defined(__wasm_simd128__))
 
 #ifdef __aarch64__
 #include <arm_neon.h>
@@ -11,6 +11,14 @@
 #define FEATURES BNN_FEATURE_NEON
 #define POPCOUNT(v) ((word_vector)vcntq_u8((uint8x16_t)(v)))
 #define FMA(x, y, z) ((float_vector)vfmaq_f32((float32x4_t)(z), (float32x4_t)(x), (float32x4_t)(y)))
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+#define FAMILY simd128
+#define FEATURES 0
+#define POPCOUNT(v) ((word_vector)wasm_i8x16_popcnt((v128_t)(v)))
+#define FMA(x, y, z) ((x) * (y) + (z))
+#define BYTE_TAPS 2
+#define BYTES_ADD(s, x, w) ((s) + (word_vector)wasm_i32x4_dot_i16x8((v128_t)(x), (v128_t)(w)))
 #else
 #include <immintrin.h>
 #define FAMILY sse2
@@ -42,7 +50,7 @@ typedef uint32_t words_4 __attribute__((vector_size(16)));
 typedef int32_t ints_4 __attribute__((vector_size(16)));
 typedef float floats_4 __attribute__((vector_size(16)));
 
-#ifndef __aarch64__
+#ifdef __x86_64__
 static inline words_4 count_bytes(words_4 v)
 {
     v -= (v >> 1) & 0x55555555u;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Buffers between pages that cannot be touched: reading or writing one element too far ends the program. */
+/* Buffers between pages that cannot be touched: reading or writing one element too far ends the program.  On WebAssembly,
+ * which has no such pages, writing does, when the buffers are freed. */
 #ifndef GUARD_H
 #define GUARD_H
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from bnn.runtime import build as extension
+from targets import TARGETS
+from targets import build as build_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [*sorted((ROOT / "tests/kernels").glob("*.c")), *(ROOT / path for path in extension.sources("kernels"))]
@@ -88,3 +90,13 @@ def test_family_has_no_undefined_behaviour(sanitized_tester: Path, family: str) 
 @pytest.mark.parametrize("family", ["neon", "scalar"])
 def test_family_on_arm(arm_tester: Path, family: str) -> None:
     run([EMULATOR, str(arm_tester)], family, 300)
+
+
+@pytest.fixture(scope="session")
+def wasm_tester(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_for(TARGETS["wasm32-simd"], SOURCES, FLAGS, folder=tmp_path_factory.mktemp("kernels_wasm"))
+
+
+@pytest.mark.parametrize("family", ["simd128", "scalar"])
+def test_family_in_webassembly(wasm_tester: Path, family: str) -> None:
+    run([*TARGETS["wasm32-simd"].emulator, str(wasm_tester)], family, 300)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a WebAssembly program in wasmtime: python wasm.py PROGRAM."""
+"""Run a WebAssembly program in wasmtime: python wasm.py PROGRAM [ARGUMENT ...]."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import sys
 import wasmtime
 
 
-def main(program: str) -> int:
+def main(program: str, *arguments: str) -> int:
     engine = wasmtime.Engine()
     store, linker = wasmtime.Store(engine), wasmtime.Linker(engine)
     system = wasmtime.WasiConfig()
     system.inherit_stdout()
+    system.argv = [program, *arguments]
     store.set_wasi(system)
     linker.define_wasi()
     instance = linker.instantiate(store, wasmtime.Module.from_file(engine, program))
@@ -23,4 +24,4 @@ def main(program: str) -> int:
     return 0
 
 
-sys.exit(main(sys.argv[1]))
+sys.exit(main(*sys.argv[1:]))
