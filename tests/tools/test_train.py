@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
@@ -379,6 +380,35 @@ def test_no_augmentation_is_the_identity() -> None:
     tf, _, _ = _tf.load()
     images = np.arange(2 * 64, dtype=np.uint8).reshape(2, 8, 8, 1)
     np.testing.assert_array_equal(fit.augment(tf, images, 0, False, (0, 0)), images)
+
+
+def test_warped_images_are_bent_by_about_so_many_pixels() -> None:
+    """Of an image whose values say where they are: rows in the first channel, columns in the second."""
+    tf, _, _ = _tf.load()
+    size, scale = 20, 12
+    rows, columns = np.meshgrid(*2 * [np.arange(1, size + 1)], indexing="ij")
+    image = np.stack([rows, columns], -1).astype(np.uint8) * scale
+    images = np.repeat(image[None], 300, 0)
+    for pixels in (0.5, 2.0):
+        results = fit.warp(tf, images, pixels, (1, 2)).numpy()
+        assert results.dtype == np.uint8
+        np.testing.assert_array_equal(results, fit.warp(tf, images, pixels, (1, 2)).numpy())
+        assert (results != fit.warp(tf, images, pixels, (1, 3)).numpy()).mean() > 0.5
+        # Where nothing comes in from outside, even by a move of 4 standard deviations of both grids.
+        far = math.ceil(4 * 2**0.5 * pixels)
+        inside = slice(far, size - far) if size > 2 * far else slice(size // 2 - 1, size // 2 + 1)
+        moves = (results[:, inside, inside].astype(float) - image[inside, inside]) / scale
+        # Between the points of the grids, moves are means of theirs, and smaller.
+        assert np.all(abs(moves.mean((0, 1, 2))) < 0.15 * pixels)
+        assert np.all((0.5 * pixels < moves.std((0, 1, 2))) & (moves.std((0, 1, 2)) < 1.5 * pixels))
+        assert abs(np.corrcoef(moves[..., 0].ravel(), moves[..., 1].ravel())[0, 1]) < 0.2
+    np.testing.assert_array_equal(fit.warp(tf, images, 0.0, (1, 2)), images)
+
+
+def test_where_a_warp_reads_outside_there_are_zeros() -> None:
+    tf, _, _ = _tf.load()
+    results = fit.warp(tf, np.full((100, 8, 8, 1), 200, np.uint8), 3.0, (3, 4)).numpy()
+    assert results.max() == 200 and np.mean(results == 0) > 0.05
 
 
 @pytest.mark.parametrize("epoch", [1, 2])

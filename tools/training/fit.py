@@ -68,6 +68,7 @@ class Settings:
     patience: int = _setting("Stop after this many epochs without a better validation accuracy; 0: never.", 0)
     shift: int = _setting("Augment: move images by up to this many pixels both ways, filling with zeros.", 0)
     flip: bool = _setting("Augment: mirror half of the images, left to right.", False)
+    warp: float = _setting("Augment: bend images; their parts move by about this many pixels.", 0.0)
     seed: int = 1
 
     def check(self) -> None:
@@ -79,6 +80,7 @@ class Settings:
             ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
             ("patience", self.patience >= 0, "0 (never stop early) or more"),
             ("shift", 0 <= self.shift <= 8, "0 to 8 pixels"),
+            ("warp", 0 <= self.warp <= 8, "0 to 8 pixels"),
             ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
         )
         for name, good, expected in rules:
@@ -300,6 +302,7 @@ def _batches(settings: Settings, data: datasets.Dataset, tf: Any, done: int, ste
             chosen = order[step * count // steps : (step + 1) * count // steps]
             seed = (settings.seed, epoch * steps + step)
             found = augment(tf, tf.gather(images, chosen), settings.shift, settings.flip, seed)
+            found = warp(tf, found, settings.warp, seed)
             # As datasets.to_input: 1 / scale is a power of two, so this is exact.
             return tf.cast(found, tf.float32) * (1.0 / data.scale), tf.gather(labels, chosen)
 
@@ -319,6 +322,30 @@ def augment(tf: Any, images: Any, shift: int, flip: bool, seed: Any) -> Any:
         columns = tf.where(drawn[:, 2] < 0.5, columns[:, ::-1], columns)
     padded = tf.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
     return tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+
+
+def warp(tf: Any, images: Any, pixels: float, seed: Any) -> Any:
+    """Images (N, H, W, C) of uint8, each bent by a smooth random field of moves and rounded; zeros come in.
+
+    A field is a coarse grid (slants, stretches) and a finer one (bends), in which each move is drawn with a standard
+    deviation of `pixels`; `seed`: two numbers.
+    """
+    if not pixels:
+        return images
+    n, (height, width) = tf.shape(images)[0], images.shape[1:3]
+    places = tf.stack(tf.meshgrid(tf.range(1.0, height + 1), tf.range(1.0, width + 1), indexing="ij"), -1)
+    for grid in (2, 4):
+        moves = tf.random.stateless_normal((n, grid, grid, 2), (seed[0], seed[1] + grid * 2**20), stddev=pixels)
+        places += tf.image.resize(moves, (height, width))
+    places = tf.clip_by_value(places, 0.0, [height + 0.999, width + 0.999])  # on the ring of zeros, at most
+    padded = tf.pad(tf.cast(images, tf.float32), ((0, 0), (1, 2), (1, 2), (0, 0)))
+    corner = tf.floor(places)
+    (y, x), (down, right) = (tf.unstack(part, axis=-1) for part in (tf.cast(corner, tf.int32), places - corner))
+    found = 0.0
+    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        share = (down if dy else 1 - down) * (right if dx else 1 - right)
+        found += share[..., tf.newaxis] * tf.gather_nd(padded, tf.stack([y + dy, x + dx], -1), batch_dims=1)
+    return tf.cast(tf.round(found), images.dtype)
 
 
 def _callbacks(
