@@ -134,7 +134,7 @@ def test_the_core_does_no_input_and_allocates_nothing() -> None:
 
 def source_files() -> list[Path]:
     """What people write."""
-    suffixes = {".py", ".pyi", ".c", ".h", ".inc", ".md", ".toml", ".in"}
+    suffixes = {".py", ".pyi", ".c", ".h", ".inc", ".js", ".md", ".toml", ".in"}
     folders = [ROOT / name for name in ("bnn", "csrc", "kernels", "tests", "tools", "docs", "examples")]
     paths = [path for folder in folders for path in folder.rglob("*") if path.suffix in suffixes]
     paths += [
@@ -191,9 +191,9 @@ def test_source_files_name_their_licence() -> None:
     """In their first line, or in the second of a program."""
     without = []
     for path in source_files():
-        if path.suffix in (".py", ".pyi", ".c", ".h", ".inc") or path.name in ("Makefile", "CMakeLists.txt", "run"):
+        if path.suffix in (".py", ".pyi", ".c", ".h", ".inc", ".js") or path.name in ("Makefile", "CMakeLists.txt", "run"):
             lines = path.read_text(encoding="utf-8").splitlines()
             first = next((line for line in lines if not line.startswith("#!")), "")
-            if first not in (f"# {LICENCE}", f"/* {LICENCE} */"):
+            if first not in (f"# {LICENCE}", f"/* {LICENCE} */", f"// {LICENCE}"):
                 without.append(str(path.relative_to(ROOT)))
-    assert not without, f"begin these with '# {LICENCE}', or '/* ... */' in C: {without}"
+    assert not without, f"begin these with '# {LICENCE}', or a comment of C or JavaScript: {without}"

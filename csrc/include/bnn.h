@@ -65,8 +65,8 @@ typedef struct bnn_kernels bnn_kernels; /* a family of kernels for one instructi
 typedef struct bnn_op_row bnn_op_row;   /* what runs one operation */
 
 /* The fastest kernels that this processor can run (name == NULL), or the family of that name: "scalar" and "flash", on
- * x86-64 also "sse2", "avx2" and "avx512", on AArch64 also "neon", on WebAssembly compiled with -msimd128 also "simd128".  NULL if
- * there is no such family or the processor cannot run it. */
+ * x86-64 also "sse2", "avx2" and "avx512", on AArch64 also "neon", on WebAssembly compiled with -msimd128 also
+ * "simd128".  NULL if there is no such family or the processor cannot run it. */
 const bnn_kernels *bnn_kernels_select(const char *name);
 const char *bnn_kernels_name(const bnn_kernels *kernels);
 /* Names of all families compiled in, by index; NULL after the last. */

@@ -6,7 +6,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 
 import bnn
+import chromium
 from bnn.events import EventEngine, ImageRun
 from bnn.events.page import image_page
 from bnn.events.plot import save_run
@@ -23,11 +23,6 @@ from bnn.events.recordings import from_fields
 from events.spiking import random_images, random_model
 
 DIGITS = Path(__file__).parents[2] / "examples/digits.bnn"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -102,11 +97,8 @@ def output(dom: str, name: str) -> str:
 
 def browse(page: Path, fragment: str = "") -> str:
     """The page's document after its scripts ran."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip("there is no chromium")
     profile = f"--user-data-dir={page.parent / 'profile'}"
-    command = [browser, *FLAGS, profile, "--dump-dom", f"{page.as_uri()}{fragment}"]
+    command = [chromium.executable(), *chromium.FLAGS, profile, "--dump-dom", f"{page.as_uri()}{fragment}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
