@@ -189,9 +189,9 @@ def test_the_headers_are_the_only_copy_of_the_api() -> None:
 
 def test_source_files_name_their_licence() -> None:
     """In their first line, or in the second of a program."""
-    without = []
+    without, named = [], ("Makefile", "CMakeLists.txt", "run")
     for path in source_files():
-        if path.suffix in (".py", ".pyi", ".c", ".h", ".inc", ".js") or path.name in ("Makefile", "CMakeLists.txt", "run"):
+        if path.suffix in (".py", ".pyi", ".c", ".h", ".inc", ".js") or path.name in named:
             lines = path.read_text(encoding="utf-8").splitlines()
             first = next((line for line in lines if not line.startswith("#!")), "")
             if first not in (f"# {LICENCE}", f"/* {LICENCE} */", f"// {LICENCE}"):

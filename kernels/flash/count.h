@@ -146,7 +146,7 @@ BNN_INLINE uint32_t bnn_differing_18(const uint32_t *a, const uint32_t *w)
 }
 
 /* Differing bits of n words. */
-#if defined(__riscv_zbb) && defined(__GNUC__)
+#if (defined(__riscv_zbb) || defined(__wasm__)) && defined(__GNUC__)
 BNN_INLINE uint32_t bnn_differing(const uint32_t *a, const uint32_t *w, size_t n)
 {
     uint32_t sum = 0;

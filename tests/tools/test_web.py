@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import web  # noqa: E402
 from training import datasets  # noqa: E402
 
-DIGITS = ROOT / "tests/events/digits.bnn"
+DIGITS = ROOT / "examples/digits.bnn"
 READY = "globalThis.bnn !== undefined"
 # Of the drawing area, x and y from 0 to 1; those that the network of digits.bnn knows best.
 BOW = [(0.5 + 0.17 * math.sin(t), 0.33 - 0.15 * math.cos(t)) for t in np.linspace(-0.6, 2.6, 12)]
@@ -95,7 +95,7 @@ def floats(answer: str) -> Array:
 BASE64 = "(array => btoa(String.fromCharCode(...new Uint8Array(array.buffer))))"
 
 
-@pytest.mark.parametrize(("simd", "kernels"), [(True, "simd128, with SIMD"), (False, "scalar, without SIMD")])
+@pytest.mark.parametrize(("simd", "kernels"), [(True, "simd128, with SIMD"), (False, "flash, without SIMD")])
 def test_scores_have_the_bytes_of_the_runtime(page: chromium.Page, simd: bool, kernels: str) -> None:
     if not simd:
         page.run("document.getElementById('simd').click()")
@@ -226,7 +226,7 @@ def test_layers_have_the_bytes_of_the_runtime(served: chromium.Page) -> None:
     stepper = model.stepper(1)
     stepper.poke(0, image)
     expected = [stepper.step(op.index, 1) for op in model.ops]
-    for modules, kernels in (("[parts.simd, parts.plain]", "simd128"), ("[parts.plain]", "scalar")):
+    for modules, kernels in (("[parts.simd, parts.plain]", "simd128"), ("[parts.plain]", "flash")):
         served.run(f"parts.Network.open({modules}, parts.file).then(network => {{ parts.network = network; }})")
         assert served.run("parts.network.kernels") == kernels
         shapes = served.run("[parts.network.inputs, parts.network.outputs].flat().map(x => [x.name, x.type, x.shape])")

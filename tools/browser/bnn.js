@@ -34,7 +34,7 @@ export class Network {
     new Uint8Array(wasm.memory.buffer, place, file.length).set(file);
     this.#check(wasm.web_open(place, file.length));
     const list = (count, make) => Array.from({ length: count }, (_, i) => make(i));
-    this.kernels = this.#text(wasm.web_kernels()); // "simd128" or "scalar"
+    this.kernels = this.#text(wasm.web_kernels()); // "simd128" or "flash"
     // Of an input or output its name, type ("f32", "b1", "u8", "i8") and shape; of an op its name, its source layer, and
     // the type and shape of its result.
     this.inputs = list(wasm.web_input_count(), i => this.#tensor(wasm.web_input_tensor(i)));

@@ -150,7 +150,7 @@ function drawTiles(canvas, { shape, values }, levels) {
 // Opens the network with SIMD or without it, and shows what it is made of.
 export async function use(simd) {
   network = await Network.open(simd ? [builds.simd, builds.plain] : [builds.plain], file);
-  $("kernels").textContent = network.kernels === "scalar" ? "scalar, without SIMD" : `${network.kernels}, with SIMD`;
+  $("kernels").textContent = `${network.kernels}, ${network.kernels === "simd128" ? "with" : "without"} SIMD`;
   $("layers").replaceChildren(...network.ops.filter(isShown).map(({ op, layer, shape }) => {
     const figure = document.createElement("figure"), caption = document.createElement("figcaption"), canvas = document.createElement("canvas");
     const name = document.createElement("b"), what = document.createElement("span");
