@@ -129,7 +129,7 @@ def verify(graph: Graph, level: Level, after: str = "") -> None:
 
 def _verify_plan(graph: Graph, after: str) -> None:
     """The plan: operands come before users, every value is placed, halos cover the padding, and values alive together
-    do not overlap, except a sum and the residual that it replaces."""
+    do not overlap, except a value and the operand that it replaces."""
     position = {node: i for i, node in enumerate(graph.schedule)}
     last = dict(position)
     for node in graph.schedule:
@@ -153,6 +153,6 @@ def _verify_plan(graph: Graph, after: str) -> None:
         if end > graph.arena_bytes:
             raise VerifierError(f"after {after}: '{node.name}' ends past the arena's {graph.arena_bytes} bytes")
         for other_start, other_end, made, _, other in live[i + 1 :]:  # all made later
-            over = made == until and replaced(other) is node and graph.placements[other] == place
+            over = made == until and node in replaced(other) and graph.placements[other] == place
             if start < other_end and other_start < end and made <= until and not over:
                 raise VerifierError(f"after {after}: '{node.name}' and '{other.name}' overlap in the arena")

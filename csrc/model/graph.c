@@ -140,20 +140,20 @@ static void forget(const struct bnn_model *m, uint32_t *alive, uint32_t *count, 
     }
 }
 
-/* Whether op k may write its output over a tensor: a convolution over its residual, in the same layout, if nothing else
- * reads it and nothing reads it again.  Both have the same shape, as the op's prepare has checked while measuring.
- * Kernels read each number of a residual before they write the sum in its place. */
+/* Whether op k may write its output over a tensor: an op that works in place over its data, and a convolution over its
+ * residual, of the same layout, if the op reads it once and nothing reads it again.  Kernels read each number of a
+ * residual before they write the sum in its place. */
 static int may_replace(const struct bnn_model *m, uint32_t k, uint32_t tensor)
 {
     const struct bnn_op *op = &m->ops[k];
     const struct bnn_tensor *t = &m->tensors[tensor], *y = &m->tensors[op->output];
     uint32_t residual = bnn_is_conv(op) ? bnn_slot_input(op, BNN_SLOT_RESIDUAL) : 0, readings = 0;
+    int allowed = op->row->in_place || (residual != 0 && op->inputs[residual] == tensor);
     for (uint32_t i = 0; i < op->input_count; i++)
         readings += op->inputs[i] == tensor;
-    uint32_t differs = (t->dtype ^ y->dtype) | (t->top ^ y->top) | (t->left ^ y->left) | (t->bottom ^ y->bottom) |
-                       (t->right ^ y->right);
-    return residual != 0 && op->inputs[residual] == tensor && readings == 1 && t->last_read == k &&
-           t->offset == y->offset && differs == 0;
+    uint32_t differs = (t->dtype ^ y->dtype) | (t->h ^ y->h) | (t->w ^ y->w) | (t->c ^ y->c) | (t->top ^ y->top) |
+                       (t->left ^ y->left) | (t->bottom ^ y->bottom) | (t->right ^ y->right);
+    return allowed && readings == 1 && t->last_read == k && t->offset == y->offset && differs == 0;
 }
 
 /* Arena tensors that are alive at the same time do not overlap: `alive` holds them in order of offset. */

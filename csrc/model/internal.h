@@ -109,6 +109,7 @@ struct bnn_op_row {
     uint32_t words;  /* of attributes in the file */
     int bytes;       /* reads u8; the others must not be given any */
     int whole_batch; /* an image's result depends on the other images: run is given them from the first on */
+    int in_place;    /* reads each number of data of its output's shape before it writes that place */
     uint32_t cost;   /* work of an element of its output; 0: 1 */
     uint64_t (*work)(const struct bnn_model *m, const struct bnn_op *op); /* of one image, where cost does not tell */
     bnn_status (*prepare)(struct bnn_prepare *p, struct bnn_op *op);      /* validates types, shapes and attributes */

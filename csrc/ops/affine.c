@@ -21,14 +21,20 @@ struct operands {
     float lo, hi;
 };
 
+/* c numbers; in NULL: in place, where a restrict pointer must be the only one. */
 static void affine(float *restrict out, const float *restrict in, const struct operands *o, size_t c)
 {
     const float *restrict sub = o->sub, *restrict mul = o->mul, *restrict add = o->add;
     float lo = o->lo, hi = o->hi;
-    if (lo == -INFINITY && hi == INFINITY)
-        BNN_FOR_BLOCKS(k, c, out[k] = (in[k] - sub[k]) * mul[k] + add[k];);
-    else
+    int clamps = lo != -INFINITY || hi != INFINITY;
+    if (in == NULL && clamps)
+        BNN_FOR_BLOCKS(k, c, out[k] = bnn_clamp((out[k] - sub[k]) * mul[k] + add[k], lo, hi););
+    else if (in == NULL)
+        BNN_FOR_BLOCKS(k, c, out[k] = (out[k] - sub[k]) * mul[k] + add[k];);
+    else if (clamps)
         BNN_FOR_BLOCKS(k, c, out[k] = bnn_clamp((in[k] - sub[k]) * mul[k] + add[k], lo, hi););
+    else
+        BNN_FOR_BLOCKS(k, c, out[k] = (in[k] - sub[k]) * mul[k] + add[k];);
 }
 
 static void affine_row(const struct bnn_run *r, size_t image, size_t y)
@@ -39,14 +45,11 @@ static void affine_row(const struct bnn_run *r, size_t image, size_t y)
     float *out = bnn_row_floats(&r->output, image, y);
     size_t c = r->output.tensor->c;
     for (size_t x = 0; x < r->output.tensor->w; x++, in += c, out += c)
-        affine(out, in, &o, c);
+        affine(out, in != out ? in : NULL, &o, c);
 }
 
 const struct bnn_op_row bnn_op_row_affine = {
-    BNN_ROW(affine),
-    .cost = 3,
-    .prepare = prepare_affine,
-    .row = affine_row,
+    BNN_ROW(affine), .in_place = 1, .cost = 3, .prepare = prepare_affine, .row = affine_row,
 };
 
 /* prelu: x where x >= 0, else x * slope[c]. */

@@ -12,7 +12,8 @@ import op_graphs
 from bnn.file.read import decode
 from bnn.file.write import encode
 from bnn.ir import interpret
-from bnn.ir.ops import OPS
+from bnn.ir.graph import Storage
+from bnn.ir.ops import CONVOLUTIONS, OPS, make, replaced
 from bnn.ir.ops.record import Maker
 from bnn.runtime import Model, available_kernels
 
@@ -42,6 +43,22 @@ def test_runtime_file_and_oracle_agree(data: str, name: str, rng: Rng) -> None:
         for family in available_kernels():
             result = Model.from_bytes(file, kernels=family)(*inputs)
             np.testing.assert_allclose(result, expected, rtol=rounding, atol=rounding, err_msg=family)
+
+
+@pytest.mark.parametrize("name", [op.name for op in OPS.values() if op.in_place and op.name not in CONVOLUTIONS])
+def test_in_place(name: str, rng: Rng) -> None:
+    """An op over its data, between two others, so that both are in the arena (for convolutions see test_conv.py)."""
+    table = next(table for table in TABLES.values() if name in table)
+    for _ in range(8):
+        x = op_graphs.one_op(rng, name, table).inputs[0]
+        node = table[name](rng, make("copy", x))
+        graph = op_graphs.plan([x], [make("copy", node)])
+        assert graph.placements[node].storage is Storage.ARENA
+        assert [graph.placements[o] for o in replaced(node)] == [graph.placements[node]]
+        values = op_graphs.values_of(rng, 3, x)
+        expected = interpret.outputs(graph, [values])[0]
+        for family in available_kernels():
+            np.testing.assert_array_equal(Model.from_bytes(encode(graph), kernels=family)(values), expected)
 
 
 def test_every_op_is_drawn() -> None:

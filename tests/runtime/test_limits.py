@@ -12,7 +12,22 @@ import numpy as np
 import pytest
 
 from op_cases import CONV
-from raw_model import B1, CONSTANT, F32, INPUT, OUTPUT, Answer, Net, Op, Tensor, changed, measured, memory_of, opened
+from raw_model import (
+    ARENA,
+    B1,
+    CONSTANT,
+    F32,
+    INPUT,
+    OUTPUT,
+    Answer,
+    Net,
+    Op,
+    Tensor,
+    changed,
+    measured,
+    memory_of,
+    opened,
+)
 
 OK = Answer("OK")
 
@@ -208,6 +223,42 @@ class TestSumsOverResiduals:
     def test_without_a_residual(self) -> None:
         assert self.of(128, slots=0) == self.error(128)
         assert self.of(0, slots=0) == OK
+
+
+class TestAffineInPlace:
+    """0 x -> copy -> 1 a -> affine -> 3 b -> copy -> 4 out; with `late`, copy reads a once more."""
+
+    @staticmethod
+    def of(offset: int, *, late: bool = False, op: str = "affine", halo: int = 0) -> Answer:
+        """The answer to a file whose b is at an offset; a is at 128 and has 128 bytes."""
+        x, a, b = (Tensor(F32, (2, 4, 4), storage, name="xab"[i]) for i, storage in enumerate((INPUT, ARENA, ARENA)))
+        b.halo = (0, halo, 0, 0)
+        operands = [Tensor(F32, (4,), CONSTANT)] * 3 if op == "affine" else []
+        ops = [Op("copy", [x], a), Op(op, [a, *operands], b, {"lo": -1.0, "hi": 1.0})]
+        ops += [Op("copy", [read], Tensor(F32, (2, 4, 4), OUTPUT)) for read in ([b, a] if late else [b])]
+        number = 3 if operands else 2
+        return opened(
+            changed(Net(ops).bytes(), {"tensor 1.offset": 128, "header.arena": 640, f"tensor {number}.offset": offset})
+        )
+
+    @staticmethod
+    def error(offset: int, number: int = 3) -> Answer:
+        return refused(f"tensor {number} (b): offset in the memory of a tensor still needed", offset, 256)
+
+    def test_over_its_data(self) -> None:
+        assert self.of(128) == OK
+        assert self.of(64) == self.error(64)
+        assert self.of(192) == self.error(192)
+
+    def test_what_something_still_reads(self) -> None:
+        assert self.of(128, late=True) == self.error(128)
+        assert self.of(256, late=True) == OK
+
+    def test_another_layout(self) -> None:
+        assert self.of(128, halo=1) == self.error(128)
+
+    def test_an_op_that_does_not_work_in_place(self) -> None:
+        assert self.of(128, op="softmax") == self.error(128, 2)
 
 
 class TestTexts:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from . import batch, bits, conv, elementwise, moves, pool, sources
 from .batch import BatchSizeAttrs
 from .bits import MOST_PLANES, DequantizeAttrs
-from .conv import CONVOLUTIONS, MOST_BYTE_PRODUCTS, SLOTS, ConvAttrs, conv_attrs, conv_output, replaced
+from .conv import CONVOLUTIONS, MOST_BYTE_PRODUCTS, SLOTS, ConvAttrs, conv_attrs, conv_output
 from .elementwise import ClampAttrs, PowAttrs, RoundAttrs
 from .moves import PadAttrs, PadChannelsAttrs, ReshapeAttrs, SliceAttrs
 from .pool import PoolAttrs, ResizeAttrs
-from .record import INF, OPS, SMALLEST_NORMAL, Level, NoAttrs, Op, make
+from .record import INF, OPS, SMALLEST_NORMAL, Level, NoAttrs, Op, make, replaced
 from .sources import ConstantAttrs, InputAttrs, constant, input_node
 
 __all__ = [

@@ -71,13 +71,10 @@ def conv_attrs(node: Node) -> ConvAttrs:
     return node.attrs
 
 
-def replaced(node: Node) -> Node | None:
-    """The residual of a convolution, if its sum has the residual's type and may be written over it: each number is read
-    before the sum of the same place is written.  None for other ops, and for a residual that the op reads twice."""
-    if node.op not in CONVOLUTIONS or "residual" not in conv_attrs(node).slots:
-        return None
-    residual = node.inputs[conv_attrs(node).operand("residual")]
-    return residual if node.type == residual.type and node.inputs.count(residual) == 1 else None
+def residual_of(node: Node) -> tuple[Node, ...]:
+    """The residual of a convolution, if it adds one."""
+    a = conv_attrs(node)
+    return (node.inputs[a.operand("residual")],) if "residual" in a.slots else ()
 
 
 def with_threshold(
@@ -332,14 +329,14 @@ def _make_iconv2d(rng: Rng, x: Node) -> Node:
 RECORDS = (
     Op(
         "conv2d", 1, ConvAttrs, conv_type(DType.f32), _conv_reference, bound=_convolution_bound, maker=_make_conv2d,
-        sums=True,
+        sums=True, in_place=residual_of,
     ),
     Op(
         "bconv2d", 2, ConvAttrs, conv_type(DType.b1), _conv_reference, Level.BINARY | Level.RUNTIME,
-        bound=_convolution_bound, maker=_make_bconv2d, takes=(DType.b1, DType.f32),
+        bound=_convolution_bound, maker=_make_bconv2d, takes=(DType.b1, DType.f32), in_place=residual_of,
     ),
     Op(
         "iconv2d", 30, ConvAttrs, conv_type(DType.u8), _conv_reference, Level.BINARY | Level.RUNTIME,
-        bound=_convolution_bound, maker=_make_iconv2d, takes=(DType.u8,),
+        bound=_convolution_bound, maker=_make_iconv2d, takes=(DType.u8,), in_place=residual_of,
     ),
 )  # fmt: skip

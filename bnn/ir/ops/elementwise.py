@@ -337,7 +337,7 @@ RECORDS = (
     Op(
         "affine", 27, ClampAttrs, per_channel_type(3, "three numbers"), lambda *x, a: clamp(affine(*x), a.lo, a.hi),
         Level.BINARY | Level.RUNTIME, elementwise=True, bound=_affine_bound, scales=True, least=lambda a, of: a.lo,
-        maker=_make_affine, c="bnn_clamp((x - y) * z + w, {lo}, {hi})",
+        maker=_make_affine, c="bnn_clamp((x - y) * z + w, {lo}, {hi})", in_place=lambda node: node.inputs[:1],
     ),
     Op(
         "softmax", 15, NoAttrs, same_type, plain(softmax), bound=_softmax_bound, least=not_negative,

@@ -23,6 +23,8 @@ Rng = np.random.Generator
 Maker = Callable[[Rng, Node], Node]  # see sources.py
 # Whether the op never falls in any of its data, from its operands: a constant's number, or None for data.
 Rises = Callable[[Sequence["float | None"]], bool]
+# The operands over which an op may write its result: it reads each number of theirs before it writes that place.
+InPlace = Callable[[Node], Sequence[Node]]
 # A lower bound of all results, from the attributes and the lower bounds of the operands.
 Least = Callable[[Any, Iterator[float]], float]
 
@@ -86,6 +88,7 @@ class Op:
     whole_batch: bool = False  # an image's result depends on the other images
     commutative: bool = False  # its two operands may change places
     gives_bytes: bool = False  # its result may be u8
+    in_place: InPlace | None = None  # the operands whose memory its result may take
     rises: Rises | None = None  # where it is monotone; None: unknown
     least: Least | None = None  # a bound of its values; None: none is known
     bound: Bound | None = None  # how far rounding lets two results differ
@@ -137,6 +140,13 @@ def make(
     except CompileError as error:
         raise CompileError(f"layer '{name}' ({op}): {error}") from None
     return Node(op, inputs, attrs, inferred, name, origin, tap, note)
+
+
+def replaced(node: Node) -> tuple[Node, ...]:
+    """The operands that the node's value may be written over, if nothing else needs them: of its type, read once."""
+    rule = OPS[node.op].in_place
+    operands = rule(node) if rule is not None else ()
+    return tuple(o for o in operands if not o.is_constant and o.type == node.type and node.inputs.count(o) == 1)
 
 
 def plain(function: Callable[..., Any]) -> Reference:
