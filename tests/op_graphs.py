@@ -14,6 +14,7 @@ from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Halo, Node, Storage
 from bnn.ir.ops import (
+    CONVOLUTIONS,
     OPS,
     BatchSizeAttrs,
     ClampAttrs,
@@ -34,14 +35,15 @@ from bnn.ir.ops.conv import random_attrs
 from bnn.ir.ops.record import Maker, Op
 from bnn.ir.ops.sources import integers, signs
 from bnn.passes.choose_layout import choose_layout
-from bnn.passes.plan_arena import plan_arena
+from bnn.passes.plan_arena import arrange, passable
 from bnn.passes.schedule import schedule
 
 Rng = np.random.Generator
 
 
 def plan(inputs: Sequence[Node], outputs: Sequence[Node], rng: Rng | None = None) -> Graph:
-    """The RUNTIME graph of these nodes; with ``rng``, arena tensors get halos larger than anything asks for."""
+    """The RUNTIME graph of these nodes.  Every value that can be passed to a pool is; with ``rng``, half of them are,
+    and arena tensors get halos larger than anything asks for."""
     graph = choose_layout(Graph(tuple(inputs), tuple(outputs)))
     if rng is not None:
         placements = dict(graph.placements)
@@ -50,7 +52,8 @@ def plan(inputs: Sequence[Node], outputs: Sequence[Node], rng: Rng | None = None
                 halo = place.halo | Halo(*(int(v) for v in rng.integers(0, 3, 4)))
                 placements[node] = replace(place, halo=halo)
         graph = replace(graph, placements=placements)
-    return plan_arena(schedule(graph))
+    graph = schedule(graph)
+    return arrange(graph, [n for n in passable(graph) if rng is None or rng.random() < 0.5])[0]
 
 
 def write_case(folder: Path, graph: Graph, inputs: Sequence[Array], expected: Sequence[Array] | None = None) -> None:
@@ -137,6 +140,29 @@ def network(rng: Rng, length: int) -> Graph:
         value = make("clamp", value, attrs=ClampAttrs(-100.0, 100.0))
     bits = value if value.type.dtype is DType.b1 else make("binarize", value)
     return plan([x], [value, make("unpack", bits)], rng)
+
+
+def passed(rng: Rng) -> Graph:
+    """A random convolution whose value is passed to a max-pool, with or without a mask."""
+    while True:
+        name = str(rng.choice(CONVOLUTIONS))
+        x = input_node("x", random_shape(rng), DType.u8 if name == "iconv2d" else DType.f32)
+        data = make("copy" if name != "bconv2d" or rng.random() < 0.3 else "binarize", x)
+        maker = OPS[name].maker
+        assert maker is not None
+        conv = maker(rng, data)
+        if len(conv.type.shape) != 3:
+            continue
+        kernel = (
+            int(rng.integers(1, min(3, conv.type.shape[0]) + 1)),
+            int(rng.integers(1, min(3, conv.type.shape[1]) + 1)),
+        )
+        top, left, bottom, right = (int(rng.integers(0, size)) for size in (*kernel, *kernel))
+        stride = (kernel[0] + int(rng.integers(0, 2)), int(rng.integers(1, 3)))
+        masked = conv.type.dtype is DType.b1 and rng.random() < 0.5
+        operands = [signs(rng, conv.type.shape[2:])] if masked else []
+        pool = make("max_pool", conv, *operands, attrs=PoolAttrs(kernel, stride, (top, left, bottom, right)))
+        return plan([x], [make("unpack" if pool.type.dtype is DType.b1 else "copy", pool)])
 
 
 def every_op(*, whole_batch: bool = True) -> Graph:

@@ -25,9 +25,10 @@ class Opened:
         self.model = model[0]
         self.kept: list[Any] = []
 
-    def context(self, images: int = 2, workers: int = 1) -> Any:
+    def context(self, images: int = 2, workers: int = 1, stepping: bool = True) -> Any:
         size, context = ffi.new("size_t *"), ffi.new("bnn_context **")
-        assert lib.bnn_context_size(self.model, images, workers, size) == lib.BNN_OK
+        size_of = lib.bnn_stepping_size if stepping else lib.bnn_context_size
+        assert size_of(self.model, images, workers, size) == lib.BNN_OK
         self.kept.append(aligned(size[0]))
         assert lib.bnn_context_create(self.model, images, workers, self.kept[-1], size[0], context) == lib.BNN_OK
         return context[0]

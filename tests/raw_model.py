@@ -22,7 +22,7 @@ from bnn._types import Array
 from file.reader import documented_ops, documented_slots
 
 F32, B1, I32, U8, I8 = range(5)
-INPUT, OUTPUT, ARENA, CONSTANT = range(4)
+INPUT, OUTPUT, ARENA, CONSTANT, PASSED = range(5)
 OPS = {name: (code, attributes) for code, (name, attributes) in documented_ops().items()}
 SLOTS = {name: 1 << bit for name, bit in documented_slots().items()}
 LINE = 64
@@ -133,7 +133,7 @@ class Net:
             elif t.storage == ARENA:
                 offset, size = arena, lines(size)
                 arena += size
-            else:
+            elif t.storage == CONSTANT:
                 raw = t.stored()
                 size = lines(len(raw))
                 offset = self._known.setdefault(raw, len(self._data))

@@ -53,7 +53,9 @@ def _memory(model: Model) -> list[dict[str, Any]]:
         if tensor.storage != "arena":
             continue
         made = next(op.index for op in model.ops if op.output == tensor.index)
-        used = max((op.index for op in model.ops if tensor.index in op.inputs), default=made)
+        # An op whose output is passed runs together with the next.
+        readers = [op for op in model.ops if tensor.index in op.inputs]
+        used = max((op.index + (model.tensors[op.output].storage == "passed") for op in readers), default=made)
         plan.append(
             {
                 "tensor": tensor.index,

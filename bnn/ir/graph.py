@@ -150,6 +150,7 @@ class Storage(enum.Enum):
     OUTPUT = 1
     ARENA = 2
     CONSTANT = 3
+    PASSED = 4  # nowhere as a whole: the next op reads it a few rows at a time
 
 
 @dataclass(frozen=True)

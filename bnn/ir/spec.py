@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..errors import CompileError, VerifierError
 from .graph import DType, Graph, Halo, Node, Storage
-from .ops import CONVOLUTIONS, OPS, Level, conv_attrs, replaced
+from .ops import CONVOLUTIONS, OPS, Level, conv_attrs, replaced, takes_rows
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,16 @@ def verify(graph: Graph, level: Level, after: str = "") -> None:
 
 def _verify_plan(graph: Graph, after: str) -> None:
     """The plan: operands come before users, every value is placed, halos cover the padding, and values alive together
-    do not overlap, except a value and the operand that it replaces."""
+    do not overlap, except a value and the operand that it replaces; a passed value has one reader, the next op."""
     position = {node: i for i, node in enumerate(graph.schedule)}
     last = dict(position)
+    storage = {node: place.storage for node, place in graph.placements.items()}
     for node in graph.schedule:
         for operand in node.inputs:
             if operand.op not in ("input", "constant") and position.get(operand, position[node]) >= position[node]:
                 raise VerifierError(f"after {after}: {node.op} of layer '{node.name}' runs before its operand")
-            last[operand] = max(last.get(operand, -1), position[node])
-    live = []
+            last[operand] = max(last.get(operand, -1), position[node] + (storage.get(node) is Storage.PASSED))
+    live, uses = [], graph.use_counts()
     for node in graph.schedule:
         place = graph.placements.get(node)
         if place is None:
@@ -146,6 +147,10 @@ def _verify_plan(graph: Graph, after: str) -> None:
             halo = graph.placements[node.inputs[0]].halo
             if halo | Halo(*conv_attrs(node).pads) != halo:
                 raise VerifierError(f"after {after}: layer '{node.name}' pads more than its input's halo {halo}")
+        if place.storage is Storage.PASSED:
+            pools = [n for n in graph.schedule[position[node] + 1 : position[node] + 2] if takes_rows(n, node)]
+            if not pools or place.halo or uses[node] != 1:
+                raise VerifierError(f"after {after}: '{node.name}' is passed, but no max-pool after it takes its rows")
         if place.storage is Storage.ARENA:
             live.append((place.offset, place.offset + place.bytes, position[node], last[node], node))
     for i, (start, end, _, until, node) in enumerate(live):

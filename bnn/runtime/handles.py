@@ -23,7 +23,10 @@ FLOATS = ffi.typeof("float[]")
 BYTES = ffi.typeof("char[]")
 DTYPES = {lib.BNN_F32: "f32", lib.BNN_B1: "b1", lib.BNN_I32: "i32", lib.BNN_U8: "u8", lib.BNN_I8: "i8"}
 _KINDS = {"b1": "binary", "u8": "integer", "i8": "integer"}  # an op's kind by the dtype of its data
-STORAGES = {lib.BNN_INPUT: "input", lib.BNN_OUTPUT: "output", lib.BNN_ARENA: "arena", lib.BNN_CONSTANT: "constant"}
+STORAGES = {
+    lib.BNN_INPUT: "input", lib.BNN_OUTPUT: "output", lib.BNN_ARENA: "arena", lib.BNN_CONSTANT: "constant",
+    lib.BNN_PASSED: "passed",
+}  # fmt: skip
 # Fields of a file whose numbers have names, by the beginnings of their texts.
 _NAMED = {"dtype": DTYPES, "element type": DTYPES, "storage": STORAGES}
 
@@ -289,15 +292,17 @@ def _ask(handle: CData) -> int:
 
 
 class Context:
-    """Working memory for one thread of control: ``images`` a micro-batch, ``workers`` threads."""
+    """Working memory for one thread of control: ``images`` a micro-batch, ``workers`` threads; ``stepping``: for one
+    op at a time, too."""
 
-    def __init__(self, opened: Opened, images: int, workers: int) -> None:
+    def __init__(self, opened: Opened, images: int, workers: int, stepping: bool = False) -> None:
         self.opened, self.images, self.workers = opened, images, workers
         self.pid = os.getpid()
         self._short = (lib.BNN_POLL_WORK - 1) // opened.work  # images of a run that need not be interrupted
         self._pool = ffi.NULL
         needed = ffi.new("size_t *")
-        status = lib.bnn_context_size(opened.pointer, images, workers, needed)
+        size = lib.bnn_stepping_size if stepping else lib.bnn_context_size
+        status = size(opened.pointer, images, workers, needed)
         if status == lib.BNN_ERROR_LIMIT:
             raise InputError(f"{images} images on {workers} threads need more memory than can be addressed; use fewer")
         check(status, "context")

@@ -15,15 +15,15 @@ from .native import ffi, lib
 class Stepper:
     """A context whose values can be set and read, and whose ops are run one by one.
 
-    Made by :meth:`bnn.Model.stepper`.  Tensors and ops are named by their numbers (:attr:`Model.tensors`,
-    :attr:`Model.ops`).  Activations live in one arena, so a value lasts only until another op's output takes its
-    place: poke an op's inputs, step, and peek its output before going on.
+    Made by :meth:`bnn.Model.stepper`. Tensors and ops are named by their numbers (:attr:`Model.tensors`,
+    :attr:`Model.ops`). Activations live in one arena (passed ones beside it), so a value lasts only until another
+    op's output takes its place: poke an op's inputs, step, and peek its output before going on.
     """
 
     def __init__(self, opened: Opened, images: int) -> None:
         self.images = images
         self._opened = opened
-        self._context = Context(opened, images, 1)
+        self._context = Context(opened, images, 1, stepping=True)
 
     def poke(self, tensor: int, values: Array) -> None:
         """Set an input or an activation: float32 (n, *shape), n up to :attr:`images`; a bit is values >= 0.

@@ -243,9 +243,9 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
 {
     const struct bnn_model *m = p->model;
     struct bnn_events e;
-    size_t populations, operands, layers = count_layers(m, &populations, &operands), context_bytes;
+    size_t populations, operands, layers = count_layers(m, &populations, &operands), context_bytes = 0;
     memset(&e, 0, sizeof e);
-    (void)bnn_context_size(m, 1, 1, &context_bytes); /* BNN_OK: checked at opening, too */
+    p->failed |= bnn_stepping_size(m, 1, 1, &context_bytes) != BNN_OK;
     void *memory = bnn_reserve(p, context_bytes, 1);
     if (p->memory != NULL) {
         (void)bnn_context_create(m, 1, 1, memory, context_bytes, &e.context);

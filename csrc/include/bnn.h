@@ -83,7 +83,8 @@ typedef enum bnn_encoding {
     BNN_TABLE_4 = 5,
     BNN_TABLE_8 = 6
 } bnn_encoding;
-typedef enum bnn_storage { BNN_INPUT = 0, BNN_OUTPUT = 1, BNN_ARENA = 2, BNN_CONSTANT = 3 } bnn_storage;
+/* BNN_PASSED: only the next op reads it, a few rows at a time as they are computed, so it has no place in the arena. */
+typedef enum bnn_storage { BNN_INPUT = 0, BNN_OUTPUT = 1, BNN_ARENA = 2, BNN_CONSTANT = 3, BNN_PASSED = 4 } bnn_storage;
 
 /* Details of an error in a file, in addition to the status; bnn_model_open and bnn_model_size fill it if it is not
  * NULL. what names the field ("op 3 (quant_conv2d_1): filter channels"); found and expected are numbers. */
@@ -211,11 +212,15 @@ typedef void bnn_parallel_for(void *pool, bnn_task *task, void *argument, size_t
 bnn_status bnn_context_size(const bnn_model *model, size_t images, size_t workers, size_t *bytes);
 bnn_status bnn_context_create(const bnn_model *model, size_t images, size_t workers, void *memory, size_t memory_size,
                               bnn_context **context);
+/* The bytes of a context that can run one op at a time, too (bnn_step below): for inputs, outputs and whole passed
+ * tensors.  One that is created in less memory cannot. */
+bnn_status bnn_stepping_size(const bnn_model *model, size_t images, size_t workers, size_t *bytes);
 /* Without this call everything runs on the calling thread. */
 void bnn_context_set_threads(bnn_context *context, bnn_parallel_for *parallel_for, void *pool);
 
-/* profile is called after every op of every micro-batch with the ticks that the op took; NULL turns it off.  While it
- * is set, micro-batches run one after another, so only the thread that called bnn_run calls it. */
+/* profile is called after every op of every micro-batch with the ticks that the op took; NULL turns it off.  An op
+ * whose output is passed runs together with the next: the ticks of both are its own, and the other has no call.  While
+ * profile is set, micro-batches run one after another, so only the thread that called bnn_run calls it. */
 typedef uint64_t bnn_clock(void);
 typedef void bnn_profile(void *argument, uint32_t op, uint64_t ticks);
 void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument);
@@ -225,10 +230,10 @@ void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile
  * for Ctrl-C, feed a watchdog, or read a clock.  It must not use the context.
  *
  * Between two polls no worker does more work than about twice BNN_POLL_WORK, unless a row of one image is more than
- * that: rows of convolutions are cut, others are not.  Opening refuses files with a row of more than BNN_MAX_PIECE;
- * networks stay far below.  BNN_POLL_WORK takes 20 to 130 ms on a core without vector instructions and one or two on a
- * fast one; BNN_MAX_PIECE less than a second on either.  With NULL, as in a new context, there is no poll, nothing is
- * cut, and nothing is slower. */
+ * that: rows of convolutions are cut, others are not, nor are those that are passed to a pool.  Opening refuses files
+ * with a row of more than BNN_MAX_PIECE; networks stay far below.  BNN_POLL_WORK takes 20 to 130 ms on a core without
+ * vector instructions and one or two on a fast one; BNN_MAX_PIECE less than a second on either.  With NULL, as in a new
+ * context, there is no poll, nothing is cut, and nothing is slower. */
 typedef int bnn_poll(void *argument);
 #define BNN_POLL_WORK 4194304
 #define BNN_MAX_PIECE 1073741824
@@ -243,7 +248,8 @@ bnn_status bnn_run(bnn_context *context, const void *const *inputs, float *const
 /* One layer at a time, for verification.  Arrays are dense float32, for at most the context's number of images; bits
  * are +1 and -1, bytes are whole numbers of their type (bnn_poke refuses others).  bnn_step runs one op on its current
  * inputs; bnn_step_raw runs a convolution with only its own layer's slots and returns its accumulators (images, h, w,
- * c).  The arena's other values may be overwritten, and so may a convolution's residual, by its output. */
+ * c).  The arena's other values may be overwritten, and so may a convolution's residual, by its output.
+ * BNN_ERROR_MEMORY: the context's memory is smaller than bnn_stepping_size says. */
 bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, size_t images);
 bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t images);
 bnn_status bnn_step(bnn_context *context, uint32_t op, size_t images);

@@ -86,7 +86,8 @@ static bnn_status check_texts(const struct bnn_model *m, bnn_problem *problem)
     return BNN_OK;
 }
 
-/* Reads come after writes; everything except inputs and constants is written exactly once. */
+/* Reads come after writes; everything except inputs and constants is written exactly once.  What an op reads that
+ * passes its output must last until the next op, too, which runs together with it. */
 static bnn_status check_order(struct bnn_model *m, bnn_problem *problem)
 {
     for (uint32_t k = 0; k < m->op_count; k++) {
@@ -99,7 +100,7 @@ static bnn_status check_order(struct bnn_model *m, bnn_problem *problem)
                 return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "dtype of an input (it reads no u8)", t->dtype,
                                     BNN_F32);
             }
-            t->last_read = k;
+            t->last_read = bnn_passes(m, op) ? k + 1 : k;
         }
         struct bnn_tensor *t = &m->tensors[op->output];
         if (t->storage == BNN_INPUT || t->storage == BNN_CONSTANT)
@@ -137,6 +138,17 @@ static void forget(const struct bnn_model *m, uint32_t *alive, uint32_t *count, 
         (*count)--;
         for (; at < *count; at++)
             alive[at] = alive[at + 1];
+    }
+}
+
+/* The inputs of an op that are not read after op k. */
+static void forget_read(const struct bnn_model *m, uint32_t *alive, uint32_t *count, uint32_t number, uint32_t k)
+{
+    const struct bnn_op *op = &m->ops[number];
+    for (uint32_t i = 0; i < op->input_count; i++) {
+        const struct bnn_tensor *read = &m->tensors[op->inputs[i]];
+        if (read->storage == BNN_ARENA && read->last_read == k)
+            forget(m, alive, count, op->inputs[i]);
     }
 }
 
@@ -182,11 +194,9 @@ static bnn_status check_overlap(const struct bnn_model *m, uint32_t *alive, bnn_
                 alive[i] = alive[i - 1];
             alive[at] = op->output;
         }
-        for (uint32_t i = 0; i < op->input_count; i++) {
-            const struct bnn_tensor *read = &m->tensors[op->inputs[i]];
-            if (read->storage == BNN_ARENA && read->last_read == k)
-                forget(m, alive, &count, op->inputs[i]);
-        }
+        if (bnn_takes(m, op))
+            forget_read(m, alive, &count, k - 1, k);
+        forget_read(m, alive, &count, k, k);
         if (t->storage == BNN_ARENA && t->last_read == k)
             forget(m, alive, &count, op->output);
     }
@@ -200,5 +210,6 @@ bnn_status bnn_check_graph(struct bnn_model *m, const struct bnn_header *h, uint
     BNN_TRY(check_constants(m, h->most, problem));
     BNN_TRY(check_texts(m, problem));
     BNN_TRY(check_order(m, problem));
+    BNN_TRY(bnn_check_passed(m, problem));
     return check_overlap(m, alive, problem);
 }

@@ -77,6 +77,7 @@ struct bnn_view {
     const struct bnn_tensor *tensor;
     void *data;
     size_t image; /* from one image to the next, in elements */
+    size_t first; /* of a passed tensor: the row of the image at data; otherwise 0 */
 };
 
 struct bnn_run {
@@ -131,15 +132,27 @@ struct bnn_model {
     struct bnn_op *ops;
     uint32_t *input_tensors, *output_tensors;
     size_t arena;         /* bytes of one image */
-    size_t scratch;       /* bytes of one worker */
+    uint64_t scratch;     /* bytes of one worker */
     int whole_batch;      /* of any op */
-    uint32_t most_inputs; /* of an op */
+    uint32_t most_inputs; /* of an op, or of two that run together */
     uint64_t work;        /* of one image, all ops */
 };
 
 static inline const struct bnn_tensor *bnn_op_input(const struct bnn_model *m, const struct bnn_op *op, uint32_t i)
 {
     return &m->tensors[op->inputs[i]];
+}
+
+/* Whether the op's output is passed to the next op. */
+static inline int bnn_passes(const struct bnn_model *m, const struct bnn_op *op)
+{
+    return m->tensors[op->output].storage == BNN_PASSED;
+}
+
+/* Whether the op reads what the op before it passes, and runs together with it. */
+static inline int bnn_takes(const struct bnn_model *m, const struct bnn_op *op)
+{
+    return bnn_op_input(m, op, 0)->storage == BNN_PASSED;
 }
 
 /* Return what a check returns, unless that is BNN_OK. */
@@ -200,6 +213,11 @@ uint64_t bnn_op_work(const struct bnn_model *m, const struct bnn_op *op);
 uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op);
 /* Whether it is at most that, without a division. */
 int bnn_op_fits(const struct bnn_model *m, const struct bnn_op *op, uint64_t most);
+/* The rows passed to a pool that exist at once, those of some windows, and their bytes of scratch memory. */
+struct bnn_band {
+    size_t windows, rows, bytes;
+};
+struct bnn_band bnn_band_of(const struct bnn_model *m, const struct bnn_op *pool);
 
 /* Zero the halo of `images` images of a view (the producer of a tensor does this each time, because arena memory is
  * shared).  Only rows row_begin to row_end, with the rows above the first and below the last if the range includes

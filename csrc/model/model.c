@@ -250,6 +250,21 @@ static bnn_status check_context(const struct bnn_model *m, const struct bnn_head
     return BNN_OK;
 }
 
+/* The memory that a worker needs to run op k, after those before it. */
+static void count_needs(struct bnn_model *m, uint32_t k)
+{
+    const struct bnn_op *op = &m->ops[k];
+    uint64_t scratch = op->scratch;
+    uint32_t inputs = op->input_count;
+    if (bnn_takes(m, op)) { /* one after the other use the scratch memory after the rows that are passed */
+        const struct bnn_op *before = op - 1;
+        scratch = bnn_plus(bnn_band_of(m, op).bytes, before->scratch > scratch ? before->scratch : scratch);
+        inputs += before->input_count;
+    }
+    m->scratch = scratch > m->scratch ? scratch : m->scratch;
+    m->most_inputs = inputs > m->most_inputs ? inputs : m->most_inputs;
+}
+
 /* Fills the tables and prepares the ops; memory has the measured size. */
 static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h, void *memory, bnn_model **model,
                        bnn_problem *problem)
@@ -272,11 +287,8 @@ static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h
     BNN_TRY(bnn_check_graph(m, h, t.alive, problem));
     for (uint32_t k = 0; k < h->op_count; k++) {
         BNN_TRY(prepare(&p, &m->ops[k], k));
-        size_t scratch = m->ops[k].scratch;
-        m->scratch = scratch > m->scratch ? scratch : m->scratch;
         m->whole_batch |= m->ops[k].row->whole_batch;
-        if (m->ops[k].input_count > m->most_inputs)
-            m->most_inputs = m->ops[k].input_count;
+        count_needs(m, k);
         m->ops[k].work = bnn_op_work(m, &m->ops[k]);
         m->work = bnn_plus(m->work, m->ops[k].work);
     }

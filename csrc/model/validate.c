@@ -153,13 +153,12 @@ static bnn_status read_kind(const unsigned char *record, struct bnn_tensor *t, c
     uint32_t dtype = record[0], storage = record[1], rank = record[2], encoding = record[3];
     int constant = storage == BNN_CONSTANT;
     WANT(dtype <= BNN_I8, BNN_ERROR_FORMAT, "dtype (at most)", dtype, BNN_I8);
-    WANT(storage <= BNN_CONSTANT, BNN_ERROR_FORMAT, "storage (at most)", storage, BNN_CONSTANT);
+    WANT(storage <= BNN_PASSED, BNN_ERROR_FORMAT, "storage (at most)", storage, BNN_PASSED);
     WANT(dtype != BNN_I32 || constant, BNN_ERROR_FORMAT, "storage of an i32", storage, BNN_CONSTANT);
     WANT(dtype != BNN_U8 || storage == BNN_INPUT || storage == BNN_ARENA, BNN_ERROR_FORMAT, "storage of a u8", storage,
          BNN_INPUT);
     WANT(dtype != BNN_I8 || storage == BNN_INPUT, BNN_ERROR_FORMAT, "storage of an i8", storage, BNN_INPUT);
-    WANT(dtype != BNN_B1 || storage == BNN_ARENA || constant, BNN_ERROR_FORMAT, "dtype of an input or output", dtype,
-         BNN_F32);
+    WANT(dtype != BNN_B1 || storage > BNN_OUTPUT, BNN_ERROR_FORMAT, "dtype of an input or output", dtype, BNN_F32);
     WANT(rank >= 1, BNN_ERROR_FORMAT, "rank (at least)", rank, 1);
     WANT(rank <= (constant ? 4u : 3u), BNN_ERROR_FORMAT, "rank (at most)", rank, constant ? 4 : 3);
     WANT(encoding <= BNN_TABLE_8, BNN_ERROR_FORMAT, "encoding (at most)", encoding, BNN_TABLE_8);
@@ -224,6 +223,8 @@ static bnn_status read_place(const unsigned char *file, const struct bnn_header 
     if (t->storage == BNN_INPUT || t->storage == BNN_OUTPUT) {
         uint32_t count = t->storage == BNN_INPUT ? h->input_count : h->output_count;
         WANT(offset < count, BNN_ERROR_FORMAT, "index of an input or output (below)", offset, count);
+    } else if (t->storage == BNN_PASSED) {
+        WANT(offset == 0, BNN_ERROR_FORMAT, "offset of a passed tensor", offset, 0);
     } else {
         size_t room = t->storage == BNN_ARENA ? h->arena : h->data_size;
         WANT(offset % BNN_ALIGNMENT == 0, BNN_ERROR_FORMAT, "offset (a multiple of 64)", offset,

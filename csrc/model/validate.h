@@ -88,6 +88,9 @@ bnn_status bnn_read_op(const unsigned char *file, const struct bnn_header *h, ui
  * tensor's written and last_read.  alive: room for min(tensor_count, BNN_MAX_ALIVE) numbers. */
 bnn_status bnn_check_graph(struct bnn_model *m, const struct bnn_header *h, uint32_t *alive, bnn_problem *problem);
 
+/* A part of it: passed tensors go from a convolution to the max_pool after it, and to no other op.  Needs last_read. */
+bnn_status bnn_check_passed(const struct bnn_model *m, bnn_problem *problem);
+
 /* For bnn_problem: larger numbers are shown as INT64_MAX. */
 static inline int64_t bnn_shown(uint64_t v)
 {

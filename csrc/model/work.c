@@ -67,3 +67,16 @@ uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op)
     struct pieces pieces = pieces_of(m, op);
     return bnn_plus(bnn_parts(bnn_op_work(m, op), pieces.count), pieces.beside);
 }
+
+enum { ENOUGH = 2048 }; /* bytes of a band that need not be small: each costs a call of the convolution */
+
+struct bnn_band bnn_band_of(const struct bnn_model *m, const struct bnn_op *pool)
+{
+    const struct bnn_pool_attrs *a = pool->attrs;
+    const struct bnn_tensor *t = bnn_op_input(m, pool, 0);
+    size_t kernel = (size_t)a->kernel_h, stride = (size_t)a->stride_h, row = t->row * t->element;
+    size_t most = (size_t)ENOUGH / row, more = most > kernel ? (most - kernel) / stride : 0;
+    size_t rows = more * stride + kernel;
+    rows = rows < t->h ? rows : t->h; /* so that their bytes are part of a tensor's, whose size was checked */
+    return (struct bnn_band){.windows = more + 1, .rows = rows, .bytes = (size_t)bnn_lines(rows * row)};
+}

@@ -2,23 +2,25 @@
 /* A context's memory: its layout, the places of tensors in it, and running one op in it. */
 #include "run/context.h"
 #include "model/validate.h"
+#include "run/view.h"
+#include "run/window.h"
 
 #include <string.h>
 
-/* The tensor of the i-th input, or of an output, which follow. */
-static const struct bnn_tensor *end_of(const struct bnn_model *m, size_t i)
+/* Bytes of a context's own copies of inputs, outputs and passed tensors, among those below number `end`. */
+static uint64_t home_bytes(const struct bnn_model *m, size_t end, size_t images)
 {
-    return &m->tensors[i < m->input_count ? m->input_tensors[i] : m->output_tensors[i - m->input_count]];
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < end; i++) {
+        const struct bnn_tensor *t = &m->tensors[i];
+        int own = t->storage != BNN_ARENA && t->storage != BNN_CONSTANT;
+        bytes = bnn_plus(bytes, own ? bnn_lines(bnn_times(t->bytes, images)) : 0);
+    }
+    return bytes;
 }
 
-/* Bytes of a context's own copy of an input or output. */
-static uint64_t home_bytes(const struct bnn_model *m, size_t i, size_t images)
-{
-    return bnn_lines(bnn_times(end_of(m, i)->bytes, images));
-}
-
-/* Lays out the context; memory NULL: only measures.  0 on overflow. */
-static int lay_out(const struct bnn_model *m, size_t images, size_t workers, unsigned char *memory,
+/* Lays out the context; memory NULL: only measures.  `home`: with the copies.  0 on overflow. */
+static int lay_out(const struct bnn_model *m, size_t images, size_t workers, int home, unsigned char *memory,
                    struct bnn_context *c, size_t *bytes)
 {
     uint64_t arena = bnn_times(images, m->arena), scratch = bnn_lines(m->scratch), nan = bnn_lines(images);
@@ -27,9 +29,8 @@ static int lay_out(const struct bnn_model *m, size_t images, size_t workers, uns
     uint64_t at_nan = bnn_plus(at_scratch, bnn_times(workers, scratch));
     uint64_t views = bnn_lines(m->most_inputs * sizeof(struct bnn_view)); /* of an op's inputs */
     uint64_t at_views = bnn_plus(at_nan, bnn_times(workers, nan));
-    uint64_t at_home = bnn_plus(at_views, bnn_times(workers, views)), total = at_home;
-    for (size_t i = 0; i < m->input_count + m->output_count; i++)
-        total = bnn_plus(total, home_bytes(m, i, images));
+    uint64_t at_home = bnn_plus(at_views, bnn_times(workers, views));
+    uint64_t total = home ? bnn_plus(at_home, home_bytes(m, m->tensor_count, images)) : at_home;
     if (total > SIZE_MAX / 2)
         return 0;
     *bytes = (size_t)total;
@@ -38,7 +39,7 @@ static int lay_out(const struct bnn_model *m, size_t images, size_t workers, uns
         c->scratch = memory + at_scratch;
         c->nan = memory + at_nan;
         c->views = memory + at_views;
-        c->home = memory + at_home;
+        c->home = home ? memory + at_home : NULL;
         c->arena_stride = (size_t)arena;
         c->scratch_stride = (size_t)scratch;
         c->nan_stride = (size_t)nan;
@@ -47,18 +48,28 @@ static int lay_out(const struct bnn_model *m, size_t images, size_t workers, uns
     return 1;
 }
 
-bnn_status bnn_context_size(const bnn_model *model, size_t images, size_t workers, size_t *bytes)
+static bnn_status size_of(const bnn_model *model, size_t images, size_t workers, int home, size_t *bytes)
 {
     struct bnn_context unused;
     if (model == NULL || images == 0 || workers == 0 || bytes == NULL)
         return BNN_ERROR_ARGUMENT;
-    return lay_out(model, images, workers, NULL, &unused, bytes) ? BNN_OK : BNN_ERROR_LIMIT;
+    return lay_out(model, images, workers, home, NULL, &unused, bytes) ? BNN_OK : BNN_ERROR_LIMIT;
+}
+
+bnn_status bnn_context_size(const bnn_model *model, size_t images, size_t workers, size_t *bytes)
+{
+    return size_of(model, images, workers, 0, bytes);
+}
+
+bnn_status bnn_stepping_size(const bnn_model *model, size_t images, size_t workers, size_t *bytes)
+{
+    return size_of(model, images, workers, 1, bytes);
 }
 
 bnn_status bnn_context_create(const bnn_model *model, size_t images, size_t workers, void *memory, size_t memory_size,
                               bnn_context **context)
 {
-    size_t bytes;
+    size_t bytes, more = SIZE_MAX;
     if (context == NULL)
         return BNN_ERROR_ARGUMENT;
     *context = NULL;
@@ -72,7 +83,8 @@ bnn_status bnn_context_create(const bnn_model *model, size_t images, size_t work
     c->model = model;
     c->images = images;
     c->workers = workers;
-    lay_out(model, images, workers, memory, c, &bytes);
+    (void)bnn_stepping_size(model, images, workers, &more);
+    lay_out(model, images, workers, memory_size >= more, memory, c, &bytes);
     *context = c;
     return BNN_OK;
 }
@@ -84,28 +96,20 @@ void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile
     context->profile_argument = argument;
 }
 
-/* The context's own copy of an input or output. */
-static unsigned char *home_of(const struct bnn_context *c, const struct bnn_tensor *t)
-{
-    size_t before = t->storage == BNN_INPUT ? t->offset : c->model->input_count + t->offset;
-    unsigned char *home = c->home;
-    for (size_t i = 0; i < before; i++)
-        home += home_bytes(c->model, i, c->images);
-    return home;
-}
-
 struct bnn_view bnn_context_view(const struct bnn_context *c, uint32_t tensor, size_t slot,
                                  const struct bnn_buffers *buffers)
 {
     const struct bnn_tensor *t = &c->model->tensors[tensor];
-    struct bnn_view v = {t, NULL, t->image};
+    struct bnn_view v = {.tensor = t, .image = t->image};
     if (t->storage == BNN_CONSTANT) {
         v.data = (void *)(uintptr_t)t->data; /* ops only read their inputs */
         v.image = 0;
     } else if (t->storage == BNN_ARENA) {
         v.data = c->arena + slot * c->arena_stride + t->offset * c->images + t->interior * t->element;
     } else if (buffers->inputs == NULL) {
-        v.data = home_of(c, t);
+        v.data = c->home + home_bytes(c->model, tensor, c->images);
+    } else if (t->storage == BNN_PASSED) {
+        v.image = 0; /* some rows of one image: run_pair gives them */
     } else if (t->storage == BNN_INPUT) {
         v.data = (unsigned char *)(uintptr_t)buffers->inputs[t->offset] + buffers->first * t->image * t->element;
     } else {
@@ -135,6 +139,47 @@ void bnn_run_op(const struct bnn_run *r)
     bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
 }
 
+static void find_inputs(const struct bnn_context *c, const struct bnn_op *op, size_t slot,
+                        const struct bnn_buffers *buffers, size_t first, struct bnn_view *inputs)
+{
+    for (uint32_t i = 0; i < op->input_count; i++)
+        inputs[i] = view_from(bnn_context_view(c, op->inputs[i], slot, buffers), first);
+}
+
+/* A pool, and the convolution before it, which passes it the rows of some windows at a time: a band, at the beginning
+ * of the scratch memory.  `inputs`: the pool's, then the convolution's, at the first image. */
+static void run_pair(struct bnn_run *r, struct bnn_view *inputs)
+{
+    const struct bnn_op *op = r->op - 1;
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *t = inputs[0].tensor;
+    struct bnn_view *own = inputs + r->op->input_count;
+    const struct bnn_band band = bnn_band_of(r->model, r->op);
+    inputs[0].data = r->scratch;
+    r->scratch = (unsigned char *)r->scratch + band.bytes;
+    struct bnn_run conv = *r;
+    conv.op = op;
+    conv.inputs = own;
+    conv.images = 1;
+    conv.column_end = op->columns;
+    conv.block_end = op->blocks;
+    for (size_t i = 0; i < r->images; i++, conv.nan++) {
+        for (size_t y = r->row_begin, end; y < r->row_end; y = end) {
+            end = r->row_end - y < band.windows ? r->row_end : y + band.windows;
+            conv.row_begin = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, t->h).begin;
+            conv.row_end = bnn_pool_taps(end - 1, a->stride_h, a->kernel_h, a->pad_top, t->h).end;
+            inputs[0].first = conv.row_begin;
+            conv.output = inputs[0];
+            bnn_run_op(&conv);
+            for (size_t k = y; k < end; k++)
+                r->op->row->row(r, i, k);
+        }
+        for (uint32_t k = 0; k < op->input_count; k++)
+            own[k] = view_from(own[k], 1);
+    }
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
 void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t images, size_t slot, size_t worker,
                         const struct bnn_buffers *buffers, const struct bnn_part *part, float *raw)
 {
@@ -142,8 +187,7 @@ void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t ima
     struct bnn_view *inputs = (struct bnn_view *)(void *)(c->views + worker * c->views_stride);
     struct bnn_view output = bnn_context_view(c, op->output, slot, buffers);
     size_t first = part->begin[BNN_IMAGES];
-    for (uint32_t i = 0; i < op->input_count; i++)
-        inputs[i] = view_from(bnn_context_view(c, op->inputs[i], slot, buffers), first);
+    find_inputs(c, op, slot, buffers, first, inputs);
     struct bnn_tensor dense;
     if (raw != NULL) {
         dense = *output.tensor;
@@ -153,7 +197,7 @@ void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t ima
         dense.row = (size_t)dense.w * dense.c;
         dense.image = dense.h * dense.row;
         dense.interior = 0;
-        output = (struct bnn_view){&dense, raw, dense.image};
+        output = (struct bnn_view){.tensor = &dense, .data = raw, .image = dense.image};
     }
     struct bnn_run r = {
         .model = c->model,
@@ -174,5 +218,10 @@ void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t ima
         .raw = raw != NULL,
         .bare = raw != NULL && c->bare,
     };
-    bnn_run_op(&r);
+    if (buffers->inputs != NULL && bnn_takes(c->model, op)) {
+        find_inputs(c, op - 1, slot, buffers, first, inputs + op->input_count);
+        run_pair(&r, inputs);
+    } else {
+        bnn_run_op(&r);
+    }
 }

@@ -15,7 +15,7 @@ struct bnn_cut bnn_cut_op(const struct bnn_model *m, uint32_t op, size_t images,
 {
     /* A dense layer's weights are read once for all images, so images are divided late. */
     static const int order[BNN_AXES] = {BNN_ROWS, BNN_BLOCKS, BNN_IMAGES, BNN_COLUMNS};
-    struct bnn_cut cut = {.whole = bnn_whole(m, op, images), .work = bnn_times(m->ops[op].work, images)};
+    struct bnn_cut cut = {.whole = bnn_whole(m, op, images), .work = bnn_times(bnn_load(m, op), images)};
     uint64_t wanted = bnn_parts(cut.work, most);
     for (int i = 0; i < BNN_AXES; i++) {
         size_t size = cut.whole.end[order[i]], parts = wanted < size ? (size_t)wanted : size;

@@ -26,7 +26,7 @@ static bnn_status step(struct bnn_context *c, uint32_t op, size_t images, const 
 {
     struct bnn_part part = bnn_whole(c->model, op, images);
     size_t sharing = raw == NULL ? bnn_context_hands(c) : 1;
-    uint64_t work = bnn_times(c->model->ops[op].work, images);
+    uint64_t work = bnn_times(bnn_load(c->model, op), images);
     struct bnn_cut cut = {.whole = part, .work = work};
     if (work > (uint64_t)BNN_PIECE) {
         cut = cut_for(c->model, op, images, &sharing);

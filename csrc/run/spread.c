@@ -42,9 +42,9 @@ static void run_rows(void *argument, size_t index, size_t worker)
 static void spread_rows(const struct bnn_context *c, uint32_t number, size_t images, const struct bnn_buffers *buffers,
                         const struct bnn_part *part)
 {
-    const struct bnn_op *op = &c->model->ops[number];
     size_t height = part->end[BNN_ROWS] - part->begin[BNN_ROWS];
-    if (c->workers > 1 && height > 1 && bnn_times(op->work, images) >= (uint64_t)BNN_WORTH_SPREADING) {
+    if (c->workers > 1 && height > 1 &&
+        bnn_times(bnn_load(c->model, number), images) >= (uint64_t)BNN_WORTH_SPREADING) {
         size_t ranges = c->workers * RANGES; /* the context has flags for each: no overflow */
         struct rows s = {c, buffers, part, number, images, height < ranges ? height : ranges};
         c->parallel_for(c->pool, run_rows, &s, s.ranges);
@@ -81,7 +81,8 @@ static void run_chunk(void *argument, size_t index, size_t worker)
     memset(c->nan + worker * c->nan_stride, 0, images);
     for (uint32_t k = 0; k < c->model->op_count; k++) {
         struct bnn_part part = bnn_whole(c->model, k, images);
-        bnn_context_run_op(c, k, images, worker, worker, &buffers, &part, NULL);
+        if (!bnn_passes(c->model, &c->model->ops[k]))
+            bnn_context_run_op(c, k, images, worker, worker, &buffers, &part, NULL);
     }
     bnn_context_poison(c, images, worker, 1, &buffers);
 }
@@ -97,21 +98,28 @@ static void run_piece(void *argument, size_t index, size_t worker)
     for (uint32_t k = b->op_begin; k < b->op_end; k++) {
         struct bnn_part part = b->op_end - b->op_begin == 1 ? b->part : bnn_whole(c->model, k, images);
         part.end[BNN_IMAGES] = part.end[BNN_IMAGES] < images ? part.end[BNN_IMAGES] : images; /* of the last chunk */
-        if (part.begin[BNN_IMAGES] < part.end[BNN_IMAGES])
+        if (part.begin[BNN_IMAGES] < part.end[BNN_IMAGES] && !bnn_passes(c->model, &c->model->ops[k]))
             bnn_context_run_op(c, k, images, index, index, &buffers, &part, NULL);
     }
+}
+
+/* Work of an op on a chunk: none if it runs with the next. */
+static uint64_t chunk_work(const struct batch *b, uint32_t op)
+{
+    const struct bnn_model *m = b->context->model;
+    return bnn_passes(m, &m->ops[op]) ? 0 : bnn_times(bnn_load(m, op), b->chunk);
 }
 
 /* Takes ops from op_begin on until they make a piece: at least one.  Returns their work on a chunk. */
 static uint64_t take_ops(struct batch *b)
 {
     const struct bnn_model *m = b->context->model;
-    uint64_t work = 0, more = bnn_times(m->ops[b->op_begin].work, b->chunk);
+    uint64_t work = 0, more = chunk_work(b, b->op_begin);
     b->op_end = b->op_begin;
     do {
         work = bnn_plus(work, more);
         b->op_end++;
-        more = b->op_end < m->op_count ? bnn_times(m->ops[b->op_end].work, b->chunk) : UINT64_MAX;
+        more = b->op_end < m->op_count ? chunk_work(b, b->op_end) : UINT64_MAX;
     } while (bnn_plus(work, more) <= (uint64_t)BNN_PIECE);
     return work;
 }

@@ -7,16 +7,25 @@
 
 static const struct bnn_buffers own = {NULL, NULL, 0};
 
-static int usable(const bnn_context *c, uint32_t tensor, const void *values, size_t images)
+static bnn_status check_tensor(const bnn_context *c, uint32_t tensor, const void *values, size_t images)
 {
-    return c != NULL && tensor < c->model->tensor_count && c->model->tensors[tensor].storage != BNN_CONSTANT &&
-           values != NULL && images <= c->images;
+    if (c == NULL || values == NULL || images > c->images)
+        return BNN_ERROR_ARGUMENT;
+    if (tensor >= c->model->tensor_count || c->model->tensors[tensor].storage == BNN_CONSTANT)
+        return BNN_ERROR_ARGUMENT;
+    return c->home != NULL ? BNN_OK : BNN_ERROR_MEMORY;
+}
+
+static bnn_status check_op(const bnn_context *c, uint32_t op, size_t images)
+{
+    if (c == NULL || op >= c->model->op_count || images > c->images)
+        return BNN_ERROR_ARGUMENT;
+    return c->home != NULL ? BNN_OK : BNN_ERROR_MEMORY;
 }
 
 bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, size_t images)
 {
-    if (!usable(context, tensor, values, images))
-        return BNN_ERROR_ARGUMENT;
+    BNN_TRY(check_tensor(context, tensor, values, images));
     struct bnn_view v = bnn_context_view(context, tensor, 0, &own);
     const struct bnn_tensor *t = v.tensor;
     if (!bnn_hold(t, values, images * t->h * t->w * t->c))
@@ -43,8 +52,7 @@ bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, 
 
 bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t images)
 {
-    if (!usable(context, tensor, values, images))
-        return BNN_ERROR_ARGUMENT;
+    BNN_TRY(check_tensor(context, tensor, values, images));
     struct bnn_view v = bnn_context_view(context, tensor, 0, &own);
     const struct bnn_tensor *t = v.tensor;
     for (size_t i = 0; i < images; i++) {
@@ -68,16 +76,14 @@ bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t
 
 bnn_status bnn_step(bnn_context *context, uint32_t op, size_t images)
 {
-    if (context == NULL || op >= context->model->op_count || images > context->images)
-        return BNN_ERROR_ARGUMENT;
+    BNN_TRY(check_op(context, op, images));
     return images == 0 ? BNN_OK : bnn_context_step(context, op, images, &own, NULL);
 }
 
 bnn_status bnn_step_raw(bnn_context *context, uint32_t op, float *values, size_t images)
 {
-    if (context == NULL || op >= context->model->op_count || values == NULL || images > context->images)
-        return BNN_ERROR_ARGUMENT;
-    if (!bnn_is_conv(&context->model->ops[op]))
+    BNN_TRY(check_op(context, op, images));
+    if (values == NULL || !bnn_is_conv(&context->model->ops[op]))
         return BNN_ERROR_ARGUMENT;
     return images == 0 ? BNN_OK : bnn_context_step(context, op, images, &own, values);
 }

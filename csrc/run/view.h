@@ -8,18 +8,18 @@
 /* Row y of image i of a view: the first word of its first pixel inside the halo. */
 static inline uint32_t *bnn_row_words(const struct bnn_view *v, size_t i, size_t y)
 {
-    return (uint32_t *)v->data + i * v->image + y * v->tensor->row;
+    return (uint32_t *)v->data + i * v->image + (y - v->first) * v->tensor->row;
 }
 
 static inline float *bnn_row_floats(const struct bnn_view *v, size_t i, size_t y)
 {
-    return (float *)v->data + i * v->image + y * v->tensor->row;
+    return (float *)v->data + i * v->image + (y - v->first) * v->tensor->row;
 }
 
 /* The same for any type. */
 static inline unsigned char *bnn_row_bytes(const struct bnn_view *v, size_t i, size_t y)
 {
-    return (unsigned char *)v->data + (i * v->image + y * v->tensor->row) * v->tensor->element;
+    return (unsigned char *)v->data + (i * v->image + (y - v->first) * v->tensor->row) * v->tensor->element;
 }
 
 /* Bits that a number takes: 0 of 0, 3 of 4 to 7. */

@@ -330,7 +330,7 @@ static int run_model(const char *path, const bnn_kernels *kernels)
     CHECK(bnn_model_size(file, size, kernels, &bytes, NULL) == BNN_OK);
     void *model = allocate(bytes);
     CHECK(bnn_model_open(file, size, kernels, model, bytes, &r.model, NULL) == BNN_OK);
-    CHECK(bnn_context_size(r.model, 1, 1, &bytes) == BNN_OK);
+    CHECK(bnn_stepping_size(r.model, 1, 1, &bytes) == BNN_OK);
     void *context = allocate(bytes);
     CHECK(bnn_context_create(r.model, 1, 1, context, bytes, &r.context) == BNN_OK);
     bnn_status status = bnn_events_size(r.model, &bytes, &problem);

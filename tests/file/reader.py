@@ -20,7 +20,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "model-format.md"
 STEP = -(2.0**-126)
 F32, B1, I32 = 0, 1, 2
 PLAIN, ONE_ROW, COMPACT, TABLES = 0, 1, 2, {3: 1, 4: 2, 5: 4, 6: 8}
-INPUT, OUTPUT, ARENA, CONSTANT = 0, 1, 2, 3
+INPUT, OUTPUT, ARENA, CONSTANT, PASSED = 0, 1, 2, 3, 4
 
 
 def documented_ops() -> dict[int, tuple[str, list[tuple[str, str]]]]:
@@ -101,7 +101,7 @@ class File:
     def tensor(self, at: int) -> Tensor:
         dtype, storage, rank, encoding, *rest = struct.unpack_from("<4B4I4HI2Q", self.data, at)
         dims, halo, zero, offset, size = rest[:4], tuple(rest[4:8]), rest[8], rest[9], rest[10]
-        assert dtype in (F32, B1, I32) and storage in (INPUT, OUTPUT, ARENA, CONSTANT) and zero == 0
+        assert dtype in (F32, B1, I32) and storage in (INPUT, OUTPUT, ARENA, CONSTANT, PASSED) and zero == 0
         assert encoding == PLAIN or encoding in (ONE_ROW, COMPACT, *TABLES) and dtype == F32 and storage == CONSTANT
         assert 1 <= rank <= (4 if storage == CONSTANT else 3)
         assert all(d == 1 for d in dims[: 4 - rank]) and min(dims) > 0
@@ -112,6 +112,8 @@ class File:
         words = dims[0] * (dims[1] + top + bottom) * (dims[2] + left + right) * tensor.pixel_words
         if storage in (INPUT, OUTPUT):
             assert dtype == F32 and size == 4 * words
+        elif storage == PASSED:
+            assert offset == 0 and size == 4 * words
         else:
             assert offset % 64 == 0 and size % 64 == 0
         if storage == ARENA:
@@ -165,6 +167,10 @@ class File:
         assert all(kind == CONSTANT for kind in kinds[first:written])
         assert [op.output for op in self.ops] == list(range(written, len(kinds)))
         assert all(i < op.output for op in self.ops for i in op.inputs)
+        for k, op in enumerate(self.ops):
+            if kinds[op.output] == PASSED:
+                readers = [(i, other.name) for i, other in enumerate(self.ops) if op.output in other.inputs]
+                assert readers == [(k + 1, "max_pool")] and op.name in ("conv2d", "bconv2d", "iconv2d")
 
     def run(self, inputs: list[Array]) -> list[Array]:
         """The outputs for arrays (N, ...), image after image, through a real arena."""
@@ -173,6 +179,7 @@ class File:
         for image in range(len(inputs[0])):
             arena = bytearray(b"\xa5" * self.arena_bytes)
             outputs: dict[int, Array] = {}
+            self.passed: Array | None = None
             for op in self.ops:
                 operands = [self.load(self.tensors[i], arena, inputs, outputs, image) for i in op.inputs]
                 result = execute(op, operands, self.tensors[op.output])
@@ -189,6 +196,9 @@ class File:
             return np.asarray(inputs[t.offset][image])
         if t.storage == OUTPUT:
             return outputs[t.offset]
+        if t.storage == PASSED:
+            assert self.passed is not None
+            return self.passed
         top, left, bottom, right = t.halo
         h, w, c = (1, 1, *t.shape)[-3:]
         outer = (h + top + bottom, w + left + right, c)
@@ -199,6 +209,9 @@ class File:
         assert value.shape == t.shape
         if t.storage == OUTPUT:
             outputs[t.offset] = value.astype(np.float32)
+            return
+        self.passed = value if t.storage == PASSED else None
+        if t.storage == PASSED:
             return
         top, left, bottom, right = t.halo
         padded = np.pad(value.reshape((1, 1, *t.shape)[-3:]), ((top, bottom), (left, right), (0, 0)), constant_values=0)

@@ -167,14 +167,15 @@ bnn_model *fuzz_open(const unsigned char *file, size_t size, const bnn_kernels *
 
 bnn_context *fuzz_context(const bnn_model *model, size_t images, size_t workers)
 {
-    size_t bytes = 0;
+    size_t bytes = 0, least;
     bnn_context *context;
-    bnn_status status = bnn_context_size(model, images, workers, &bytes);
+    bnn_status status = bnn_stepping_size(model, images, workers, &bytes);
     CHECK(status == BNN_OK || status == BNN_ERROR_LIMIT, "context size: %s", bnn_status_text(status));
     void *memory = status == BNN_OK ? fuzz_block(bytes) : NULL;
     if (memory == NULL)
         return NULL;
-    CHECK(bnn_context_create(model, images, workers, memory, bytes - 1, &context) == BNN_ERROR_MEMORY, "a byte less");
+    CHECK(bnn_context_size(model, images, workers, &least) == BNN_OK && least < bytes, "context size");
+    CHECK(bnn_context_create(model, images, workers, memory, least - 1, &context) == BNN_ERROR_MEMORY, "a byte less");
     CHECK(bnn_context_create(model, images, workers, memory, bytes, &context) == BNN_OK, "the context");
     return context;
 }

@@ -37,6 +37,7 @@ def models() -> Iterator[tuple[str, bytes]]:
     yield "every_op", encode(op_graphs.every_op())
     for name, make in (
         ("coded", lambda rng: op_graphs.coded_filters(rng)),
+        ("passed", lambda rng: op_graphs.passed(rng)),
         ("chain", lambda rng: op_graphs.network(rng, 5)),
         ("spikes", lambda rng: lower(Network(rng).build(binary_input=False))),
         ("bits", lambda rng: lower(Network(rng).build(binary_input=True))),

@@ -16,10 +16,12 @@ from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
-from bnn.ir.ops import MOST_PLANES, SLOTS, ClampAttrs, ConvAttrs, constant, input_node, make, replaced
+from bnn.ir.ops import MOST_PLANES, SLOTS, ClampAttrs, ConvAttrs, PoolAttrs, constant, input_node, make, replaced
 from bnn.ir.ops.conv import conv_accumulate, epilogue
+from bnn.ir.ops.record import Level
+from bnn.ir.spec import verify
 from bnn.passes.choose_layout import choose_layout
-from bnn.passes.plan_arena import plan_arena
+from bnn.passes.plan_arena import arrange, passable, plan_arena
 from bnn.passes.schedule import schedule
 from bnn.runtime import Model, available_kernels
 
@@ -164,6 +166,43 @@ def test_random_graphs(family: str, binary: bool, monkeypatch: pytest.MonkeyPatc
     assert in_place > 0
 
 
+@pytest.mark.parametrize("family", available_kernels())
+@pytest.mark.parametrize("binary", [True, False], ids=["bconv2d", "conv2d"])
+def test_passed_to_a_pool(family: str, binary: bool) -> None:
+    """A convolution and the max-pool after it: together, on all threads and batches, and one after the other."""
+    passed = 0
+    for case in range(CASES):
+        rng = np.random.default_rng([SEED, case, binary])
+        around, conv, shapes = random_conv(rng, binary)
+        if len(conv.type.shape) != 3:
+            continue
+        kernel = [int(rng.integers(1, min(4, size) + 1)) for size in conv.type.shape[:2]]
+        pads = [int(rng.integers(0, size)) for size in (*kernel, *kernel)]
+        stride = (kernel[0] + int(rng.integers(0, 2)), int(rng.integers(1, 4)))
+        mask = constant(rng.choice([-1, 1], conv.type.shape[2:]), DType.b1)
+        masked = conv.type.dtype is DType.b1 and rng.random() < 0.5
+        attrs = PoolAttrs((kernel[0], kernel[1]), stride, (pads[0], pads[1], pads[2], pads[3]))
+        pool = make("max_pool", conv, *([mask] if masked else []), attrs=attrs)
+        graph = schedule(choose_layout(Graph(around.inputs, (pool,), ("y",))))
+        graph, _ = arrange(graph, passable(graph))
+        verify(graph, Level.RUNTIME)
+        print(f"BNN_TEST_SEED={SEED} case {case}\n{graph}")
+        batch = int(rng.integers(1, 8))
+        arrays = [rng.integers(-8, 9, (batch, *shape)).astype(np.float32) for shape in shapes]
+        model = Model.from_bytes(encode(graph), kernels=family)
+        passed += [t.storage for t in model.tensors].count("passed")
+        values = interpret.run(graph, arrays)
+        expected = values[graph.outputs[0]].astype(np.float32)
+        for threads in (1, 2, 5):
+            np.testing.assert_array_equal(model.predict(arrays, threads=threads), expected)
+        stepper = model.stepper(batch)
+        for tensor, array in zip(model.tensors, arrays, strict=False):
+            stepper.poke(tensor.index, array)
+        for number, node in enumerate(graph.schedule):
+            np.testing.assert_array_equal(stepper.step(number, batch), values[node].astype(np.float32))
+    assert passed > CASES // 2
+
+
 def check_raw(model: Model, graph: Graph, conv: Node, arrays: list[Array], values: dict[Node, Array]) -> None:
     scheduled = next(n for n in graph.schedule if n.op == conv.op)
     stepper = model.stepper(len(arrays[0]))
@@ -214,3 +253,24 @@ def test_weights_stay_in_the_file_where_a_family_can_read_them() -> None:
         assert status == lib.BNN_OK
         sizes[family] = size[0]
     assert sizes["scalar"] - sizes["flash"] == 32 * 3 * 3 * 2 * 4
+
+
+@pytest.mark.parametrize("family", available_kernels())
+def test_not_a_number_passed_to_a_pool(family: str) -> None:
+    """It marks its image only, too."""
+    print(f"BNN_TEST_SEED={SEED}")
+    rng = np.random.default_rng(SEED)
+    x = input_node("x", (6, 5, 3))
+    conv = make("conv2d", x, constant(rng.integers(-4, 5, (40, 3, 3, 3))), attrs=ConvAttrs(out=DType.b1), name="conv")
+    pool = make("max_pool", conv, attrs=PoolAttrs((2, 2), (2, 1)))
+    graph = schedule(choose_layout(Graph((x,), (pool,), ("y",))))
+    model = Model.from_bytes(encode(arrange(graph, passable(graph))[0]), kernels=family)
+    assert [t.storage for t in model.tensors].count("passed") == 1
+    array = rng.integers(-8, 9, (6, 6, 5, 3)).astype(np.float32)
+    expected = model(array)
+    array[2, 4, 4, 1] = np.nan
+    for threads in (1, 3, 8):
+        found = model.predict(array, threads=threads)
+        assert np.isnan(found[2]).all()
+        others = [0, 1, 3, 4, 5]
+        np.testing.assert_array_equal(found[others], expected[others])

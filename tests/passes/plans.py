@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bnn.ir.graph import DType, Graph, Node, Storage
@@ -20,17 +22,25 @@ def needed(node: Node, graph: Graph) -> int:
 def check_plan(graph: Graph) -> None:
     """Every operand is still whole in the arena when it is read; sizes, alignment and the total are right.
 
-    (A sum over its residual passes: an op reads before it writes here.)"""
+    (An op reads before it writes here, so that a value may be over its operand.  What a passed value is made of is read
+    again when the next op has written.)"""
     owner = np.full(graph.arena_bytes, -1, np.int64)
     number = {node: i for i, node in enumerate(graph.schedule)}
     total = 0
-    for node in graph.schedule:
-        place = graph.placements[node]
-        for operand in node.inputs:
+
+    def read(operands: Sequence[Node]) -> None:
+        for operand in operands:
             at = graph.placements[operand]
             if at.storage is Storage.ARENA:
                 whole = owner[at.offset : at.offset + at.bytes] == number[operand]
                 assert whole.all(), f"{operand.name} was overwritten"
+
+    before: Node | None = None
+    for node in graph.schedule:
+        place = graph.placements[node]
+        read(node.inputs)
+        for operand in node.inputs:
+            at = graph.placements[operand]
             if node.op in ("conv2d", "bconv2d") and operand is node.inputs[0]:
                 top, left, bottom, right = node.attrs.pads
                 halo = at.halo
@@ -41,8 +51,14 @@ def check_plan(graph: Graph) -> None:
             assert place.offset >= 0 and place.offset + place.bytes <= graph.arena_bytes
             owner[place.offset : place.offset + place.bytes] = number[node]
             total += place.bytes
+        elif place.storage is Storage.PASSED:
+            assert place.bytes == needed(node, graph) and not place.halo and place.offset == 0
         else:
             assert place.storage is Storage.OUTPUT and not place.halo and place.bytes == needed(node, graph)
+        if before is not None and graph.placements[before].storage is Storage.PASSED:
+            assert node.inputs[0] is before and node.op == "max_pool"
+            read(before.inputs)
+        before = node
     assert graph.arena_bytes <= total
     for storage, nodes in ((Storage.INPUT, graph.inputs), (Storage.OUTPUT, graph.outputs)):
         for i, node in enumerate(nodes):

@@ -55,15 +55,16 @@ static void run_model(const bnn_model *model, uint64_t *state)
 {
     unsigned sum = look_at(model);
     size_t images = 1 + random_next(state) % 3, workers = 1 + random_next(state) % 2, batch = random_next(state) % 6;
-    size_t bytes;
-    bnn_status status = bnn_context_size(model, images, workers, &bytes);
+    size_t bytes, least;
+    bnn_status status = bnn_stepping_size(model, images, workers, &bytes);
     if (status != BNN_OK || bytes > too_much || bnn_model_work(model) > too_much / 16) {
         CHECK(status == BNN_OK || status == BNN_ERROR_LIMIT, "context size: %s", bnn_status_text(status));
         return;
     }
     void *memory = block(bytes);
     bnn_context *context;
-    CHECK(bnn_context_create(model, images, workers, memory, bytes - 1, &context) == BNN_ERROR_MEMORY, "one byte less");
+    CHECK(bnn_context_size(model, images, workers, &least) == BNN_OK && least < bytes, "context size");
+    CHECK(bnn_context_create(model, images, workers, memory, least - 1, &context) == BNN_ERROR_MEMORY, "one byte less");
     CHECK(bnn_context_create(model, images, workers, memory, bytes, &context) == BNN_OK, "context");
     struct ports in = {.count = bnn_input_count(model)}, out = {.count = bnn_output_count(model)};
     CHECK(in.count <= MAX_PORTS && out.count <= MAX_PORTS, "ports");

@@ -218,7 +218,9 @@ class TestContexts:
         size, context = ffi.new("size_t *"), ffi.new("bnn_context **")
         for arguments in ((NULL, 1, 1, size), (opened.model, 0, 1, size), (opened.model, 1, 0, size)):
             assert lib.bnn_context_size(*arguments) == lib.BNN_ERROR_ARGUMENT
+            assert lib.bnn_stepping_size(*arguments) == lib.BNN_ERROR_ARGUMENT
         assert lib.bnn_context_size(opened.model, 1, 1, NULL) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_stepping_size(opened.model, 1, 1, NULL) == lib.BNN_ERROR_ARGUMENT
         room = aligned(64)
         assert lib.bnn_context_create(opened.model, 1, 1, room, 64, NULL) == lib.BNN_ERROR_ARGUMENT
         assert lib.bnn_context_create(opened.model, 0, 1, room, 64, context) == lib.BNN_ERROR_ARGUMENT
@@ -444,6 +446,21 @@ class TestThreads:
 
 
 class TestSteps:
+    def test_a_context_of_less_memory_runs_and_cannot_be_stepped(self, opened: Opened) -> None:
+        least, size, context = ffi.new("size_t *"), ffi.new("size_t *"), ffi.new("bnn_context **")
+        assert lib.bnn_context_size(opened.model, 2, 1, least) == lib.BNN_OK
+        assert lib.bnn_stepping_size(opened.model, 2, 1, size) == lib.BNN_OK
+        memory, values = aligned(size[0]), ffi.new("float[]", 1000)
+        for count in (least[0], size[0] - 1, size[0]):
+            assert lib.bnn_context_create(opened.model, 2, 1, memory, count, context) == lib.BNN_OK
+            status = lib.BNN_OK if count == size[0] else lib.BNN_ERROR_MEMORY
+            assert lib.bnn_step(context[0], 0, 1) == status
+            assert lib.bnn_step_raw(context[0], 1, values, 1) == status
+            assert lib.bnn_poke(context[0], 0, values, 1) == lib.bnn_peek(context[0], 0, values, 1) == status
+            assert lib.bnn_step(context[0], 1000, 1) == lib.BNN_ERROR_ARGUMENT
+            assert lib.bnn_peek(context[0], 1000, values, 1) == lib.BNN_ERROR_ARGUMENT
+            assert Arrays(3).run(context[0], 3) == lib.BNN_OK
+
     def test_what_cannot_be_stepped(self, opened: Opened) -> None:
         context, values = opened.context(2), ffi.new("float[]", 1000)
         ops, tensors = lib.bnn_op_count(opened.model), lib.bnn_tensor_count(opened.model)

@@ -22,6 +22,7 @@ from raw_model import (
     INPUT,
     OPS,
     OUTPUT,
+    PASSED,
     SLOTS,
     U8,
     Answer,
@@ -174,7 +175,9 @@ binary
 
     tensor 0.dtype = 5 -> FORMAT tensor 0 (x): dtype (at most); 5, 4
     tensor 4.dtype = 255 -> FORMAT tensor 4 (sums): dtype (at most); 255, 4
-    tensor 0.storage = 4 -> FORMAT tensor 0 (x): storage (at most); 4, 3
+    tensor 0.storage = 5 -> FORMAT tensor 0 (x): storage (at most); 5, 4
+    tensor [0|1].storage = PASSED & tensor [0|1].[offset|left] = 64
+        -> FORMAT tensor [0 (x)|1 (bits)]: [offset of a passed tensor|halo of a tensor outside the arena]; [64|1], 0
     tensor [0|4|5].dtype = I32 -> FORMAT tensor [0 (x)|4 (sums)|5 (z)]: storage of an i32; [0|2|1], 3
     tensor [2|5].dtype = U8 -> FORMAT tensor [2 (filters)|5 (z)]: storage of a u8; [3|1], 0
     tensor [1|2|5].dtype = I8 -> FORMAT tensor [1 (bits)|2 (filters)|5 (z)]: storage of an i8; [2|3|1], 0
@@ -310,7 +313,7 @@ table_of_sixteen
     tensor 1.encoding = 6 -> FORMAT tensor 1 (filters): bytes stated for its shape; 128, 1088
 """
 NUMBERS = {
-    "B1": B1, "F32": F32, "I32": I32, "U8": U8, "I8": I8, "CONCAT": OPS["concat"][0],
+    "B1": B1, "F32": F32, "I32": I32, "U8": U8, "I8": I8, "PASSED": PASSED, "CONCAT": OPS["concat"][0],
     "OPCODES": len(OPS),
     "MOST": 2**63 - 1,  # what larger numbers show as
     "SIZE": SIZE, "ARENA": B["header.arena"],

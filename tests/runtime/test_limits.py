@@ -7,6 +7,7 @@ Files are built for it: a table of changed fields is test_corruptions.py.
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from raw_model import (
     F32,
     INPUT,
     OUTPUT,
+    PASSED,
+    U8,
     Answer,
     Net,
     Op,
@@ -259,6 +262,111 @@ class TestAffineInPlace:
 
     def test_an_op_that_does_not_work_in_place(self) -> None:
         assert self.of(128, op="softmax") == self.error(128, 2)
+
+
+class TestPassed:
+    """0 x -> copy -> 1 a -> conv2d -> 3 p (passed) -> max_pool -> 4 b -> copy -> 5 y."""
+
+    @staticmethod
+    def net(
+        height: int = 6, *, between: bool = False, later: bool = False, pool: bool = True, copied: bool = False,
+        **attrs: int,
+    ) -> Net:  # fmt: skip
+        """between: an op stands between the two; later: another op reads p after the pool; pool: there is one;
+        copied: p is not a convolution's."""
+        x, a, p = (
+            Tensor(F32, (height, 4, 4), storage, name="xap"[i]) for i, storage in enumerate((INPUT, ARENA, PASSED))
+        )
+        rows = (height - attrs.get("kernel_h", 2)) // attrs.get("stride_h", 2) + 1
+        b, y = (Tensor(F32, (rows, 4, 4), storage, name=name) for storage, name in ((ARENA, "b"), (OUTPUT, "y")))
+        windows = {"kernel_h": 2, "kernel_w": 1, "stride_h": 2, "stride_w": 1, **attrs}
+        ops = [Op("copy", [x], a)]
+        filters = Tensor(F32, (4, 1, 1, 4), CONSTANT)
+        ops.append(Op("copy", [a], p) if copied else Op("conv2d", [a, filters], p, CONV, "conv"))
+        if between:
+            ops.append(Op("copy", [x], Tensor(F32, (height, 4, 4), OUTPUT)))
+        if pool:
+            ops.append(Op("max_pool", [p], b, windows, "pool"))
+            ops.append(Op("copy", [b], y))
+        if later or not pool:
+            ops.append(Op("copy", [p], Tensor(F32, (height, 4, 4), OUTPUT)))
+        return Net(ops)
+
+    def of(self, **options: Any) -> Answer:
+        return opened(self.net(**options).bytes())
+
+    ALONE = refused("op 1 (conv): max_pool after it, and no other op, that reads its passed output", 0, 1)
+
+    def test_to_the_pool_after_it(self) -> None:
+        assert self.of() == OK
+        assert self.of(stride_h=3) == OK
+
+    def test_to_nothing_else(self) -> None:
+        assert self.of(between=True) == self.ALONE
+        assert self.of(later=True) == self.ALONE
+        assert self.of(pool=False) == self.ALONE
+
+    def test_not_from_another_op(self) -> None:
+        assert self.of(copied=True) == refused("op 1: storage of its output", PASSED, ARENA)
+
+    def test_not_by_the_last_op(self) -> None:
+        """Nor without a reader."""
+        x, p = Tensor(F32, (2, 4, 4), INPUT), Tensor(F32, (2, 4, 4), PASSED)
+        ops = [Op("copy", [x], Tensor(F32, (2, 4, 4), OUTPUT))]
+        ops.append(Op("conv2d", [x, Tensor(F32, (4, 1, 1, 4), CONSTANT)], p, CONV, "conv"))
+        assert opened(Net(ops).bytes()) == self.ALONE
+
+    def test_not_to_the_pool_of_another_value(self) -> None:
+        x, p, b = Tensor(F32, (2, 4, 4), INPUT), Tensor(F32, (2, 4, 4), PASSED), Tensor(F32, (1, 4, 4), OUTPUT)
+        windows = {"kernel_h": 2, "kernel_w": 1, "stride_h": 2, "stride_w": 1}
+        ops = [Op("copy", [x], Tensor(F32, (2, 4, 4), OUTPUT))]
+        ops.append(Op("conv2d", [x, Tensor(F32, (4, 1, 1, 4), CONSTANT)], p, CONV, "conv"))
+        ops.append(Op("max_pool", [x], b, windows))
+        assert opened(Net(ops).bytes()) == self.ALONE
+
+    def test_windows_that_share_rows(self) -> None:
+        error = refused("op 2 (pool): stride of windows on a passed input (at least)", 2, 3)
+        assert self.of(kernel_h=3) == error
+
+    def test_what_cannot_be_passed(self) -> None:
+        data = self.net().bytes()
+        what = {"tensor 3.offset": 64}
+        assert opened(changed(data, what)) == refused("tensor 3 (p): offset of a passed tensor", 64, 0)
+        assert opened(changed(data, {"tensor 3.dtype": U8})) == refused("tensor 3 (p): storage of a u8", PASSED, INPUT)
+        assert opened(changed(data, {"tensor 3.top": 1})) == refused(
+            "tensor 3 (p): halo of a tensor outside the arena", 1, 0
+        )
+
+    def test_what_it_is_made_of_lasts_until_the_pool_has_run(self) -> None:
+        """a has 384 bytes; b, of 192, may not be written over it, but what comes after the pool may."""
+        data = self.net().bytes()
+        places = {"tensor 1.offset": 0, "header.arena": 640}
+        for offset in (0, 192, 320):
+            answer = opened(changed(data, {**places, "tensor 4.offset": offset}))
+            assert answer == refused("tensor 4 (b): offset in the memory of a tensor still needed", offset, 384)
+        assert opened(changed(data, {**places, "tensor 4.offset": 384})) == OK
+        ops = self.net().ops
+        ops[-1].output.storage = ARENA
+        ops.append(Op("copy", [ops[-1].output], Tensor(F32, ops[-1].output.shape, OUTPUT)))
+        after = {"tensor 1.offset": 0, "tensor 4.offset": 384, "tensor 5.offset": 0, "header.arena": 640}
+        assert opened(changed(Net(ops).bytes(), after)) == OK
+
+    def test_the_most_work_of_what_is_passed_at_once(self) -> None:
+        """No interruption comes before the rows of a window are there."""
+
+        def of(height: int) -> Answer:
+            size = 4096
+            x, p = Tensor(F32, (height, size, 2), INPUT), Tensor(F32, (height, size, 1024), PASSED)
+            filters, b = Tensor(F32, (1024, 1, 1, 2), CONSTANT), Tensor(F32, (1, size, 1024), OUTPUT)
+            windows = {"kernel_h": height, "kernel_w": 1, "stride_h": height, "stride_w": 1}
+            ops = [Op("conv2d", [x, filters], p, CONV, "conv"), Op("max_pool", [p], b, windows, "pool")]
+            return opened(Net(ops).bytes(), max_bytes=2**50)
+
+        row = 2**22 * 5 // 4  # elements, and two products of each
+        most = 2**30 // row
+        assert of(most) == OK
+        what = "op 0 (conv): work of the rows that it passes at once (at most)"
+        assert of(most + 1) == too_much(what, (most + 1) * row, 2**30)
 
 
 class TestTexts:

@@ -46,7 +46,7 @@ def test_inputs_and_outputs_of_a_step_lie_apart(rng: np.random.Generator) -> Non
     ])  # fmt: skip
     opened = Opened(net.bytes())
     size, made = ffi.new("size_t *"), ffi.new("bnn_context **")
-    assert lib.bnn_context_size(opened.model, 3, 1, size) == lib.BNN_OK
+    assert lib.bnn_stepping_size(opened.model, 3, 1, size) == lib.BNN_OK
     memory = aligned(size[0])
     ffi.memmove(memory, b"\xff" * size[0], size[0])
     assert lib.bnn_context_create(opened.model, 3, 1, memory, size[0], made) == lib.BNN_OK

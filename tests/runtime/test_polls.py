@@ -11,7 +11,7 @@ import pytest
 from bnn._native import ffi, lib
 from bnn._types import Array
 from bnn.file.write import encode
-from bnn.ir.ops import ClampAttrs, ConvAttrs, SliceAttrs, constant, input_node, make
+from bnn.ir.ops import ClampAttrs, ConvAttrs, PoolAttrs, SliceAttrs, constant, input_node, make
 from bnn.runtime import Model
 from bnn.runtime.handles import Context
 from op_graphs import plan, signs
@@ -31,6 +31,16 @@ def tanhs(channels: int, ops: int, rows: int = 1) -> Model:
     for _ in range(ops):
         y = make("tanh", y)
     return Model.from_bytes(encode(plan([x], [y])))
+
+
+def passed(height: int, width: int) -> Model:
+    """A convolution and a pool of single pixels, which run together."""
+    x = input_node("x", (height, width, 64))
+    filters = signs(np.random.default_rng(1), (64, 3, 3, 64))
+    sums = make("bconv2d", make("binarize", x), filters, attrs=ConvAttrs(pads=(1, 1, 1, 1)))
+    model = Model.from_bytes(encode(plan([x], [make("max_pool", sums, attrs=PoolAttrs((1, 1), (1, 1)))])))
+    assert [t.storage for t in model.tensors].count("passed") == 1
+    return model
 
 
 class Poll:
@@ -60,6 +70,7 @@ class Poll:
         (lambda: tanhs(1 << 16, 5), 6),  # some ops are a piece
         (lambda: tanhs(1 << 12, 2), 90),  # some images are
         (lambda: clamps(16), 9),  # all of it is less than one
+        (lambda: passed(160, 96), 3),  # a convolution and its pool are more than a piece
     ],
 )
 @pytest.mark.parametrize("workers", [1, 2])
@@ -138,13 +149,13 @@ def test_what_is_no_number_in_an_image_of_its_own_part() -> None:
 def test_steps(rng: np.random.Generator) -> None:
     """Nothing to run is no work; what is stepped through asks, too."""
     model = tanhs(1 << 18, 1)
-    context = Context(model._open(), 1, 1)
+    context = Context(model._open(), 1, 1, stepping=True)
     poll = Poll(context, 1)
     assert lib.bnn_step(context.pointer, 0, 0) == lib.BNN_OK and poll.asked == 0
     assert lib.bnn_step(context.pointer, 0, 1) == lib.BNN_ERROR_STOPPED and poll.asked == 1
     x = input_node("x", (8, 8, 32))
     conv = make("bconv2d", make("binarize", x), signs(rng, (4, 1, 1, 32)), attrs=ConvAttrs())
-    context = Context(Model.from_bytes(encode(plan([x], [conv])))._open(), 1, 1)
+    context = Context(Model.from_bytes(encode(plan([x], [conv])))._open(), 1, 1, stepping=True)
     values = ffi.new("float[]", 8 * 8 * 4)
     assert lib.bnn_step_raw(context.pointer, 1, values, 0) == lib.BNN_OK
     assert lib.bnn_step_raw(context.pointer, 1, values, 1) == lib.BNN_OK

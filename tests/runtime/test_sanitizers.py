@@ -17,7 +17,7 @@ import op_graphs
 from bnn.file.coding import Encoding
 from bnn.file.write import encode, shortest
 from bnn.ir import interpret
-from bnn.ir.graph import DType, Graph
+from bnn.ir.graph import DType, Graph, Storage
 from bnn.ir.ops import OPS, ConvAttrs, constant, input_node, make
 from sanitized import EAGER, ROOT, Build, call, plain_flags, sanitizing_flags, sources
 
@@ -110,6 +110,20 @@ def test_networks_match_the_oracle(sanitized: Path, tmp_path: Path) -> None:
         graph = op_graphs.network(rng, int(rng.integers(2, 12)))
         folders.append(str(tmp_path / str(i)))
         op_graphs.write_case(Path(folders[-1]), graph, [op_graphs.integers(rng, (7, *graph.inputs[0].type.shape))])
+    call(str(sanitized), "check", "0", *folders)
+
+
+def test_values_that_are_passed(sanitized: Path, tmp_path: Path) -> None:
+    """A convolution and the pool after it, on bands of rows, which threads share and interruptions divide."""
+    print(f"BNN_TEST_SEED={SEED}")
+    folders, count = [], 0
+    for i in range(60):
+        rng = np.random.default_rng([SEED, i])
+        graph = op_graphs.passed(rng)
+        count += sum(place.storage is Storage.PASSED for place in graph.placements.values())
+        folders.append(str(tmp_path / str(i)))
+        op_graphs.write_case(Path(folders[-1]), graph, [op_graphs.values_of(rng, 7, graph.inputs[0])])
+    assert count == len(folders)
     call(str(sanitized), "check", "0", *folders)
 
 

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
-from .conv import conv_output
+from .conv import CONVOLUTIONS, conv_output
 from .moves import pad_spatial
 from .record import OPS, Maker, Op, Operands, Rng, Types, least_of_data, make, not_negative_like_it, stored, want
 from .rounding import NOTHING, UNIT, gamma, magnitude
@@ -107,6 +107,14 @@ def resize_bilinear(x: Array, a: ResizeAttrs) -> Array:
     left, right, along = _places(x.shape[2], a.size[1], a)
     rows = x[:, :, left] + (x[:, :, right] - x[:, :, left]) * along[:, None]
     return np.asarray(rows[:, top] + (rows[:, bottom] - rows[:, top]) * down[:, None, None])
+
+
+def takes_rows(pool: Node, data: Node) -> bool:
+    """Whether a max-pool can read what a convolution computes a few rows at a time: no row is in two windows."""
+    if pool.op != "max_pool" or pool.inputs[0] is not data or data.op not in CONVOLUTIONS:
+        return False
+    assert isinstance(pool.attrs, PoolAttrs)
+    return pool.attrs.stride[0] >= pool.attrs.kernel[0]
 
 
 def _max_pool_bound(node: Node, operands: Operands, errors: Operands) -> Array:

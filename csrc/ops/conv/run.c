@@ -215,7 +215,7 @@ static struct origin find_row(const struct job *job, size_t image, size_t y)
     struct origin row = {
         .in = (ptrdiff_t)(image * job->x->image + y * (size_t)a->stride_h * s->x->row) -
               (ptrdiff_t)((size_t)a->pad_top * s->x->row + (size_t)a->pad_left * s->x->words),
-        .out = (ptrdiff_t)(image * job->output_image + y * job->output_row),
+        .out = (ptrdiff_t)(image * job->output_image + (y - job->run->output.first) * job->output_row),
     };
     if (conv->corrections != NULL)
         row.table = (ptrdiff_t)(conv->row_class[y] * s->groups * conv->padded * conv->column_classes);
