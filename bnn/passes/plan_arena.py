@@ -16,6 +16,7 @@ from ..ir.graph import DType, Graph, Node, Placement, Storage
 from ..ir.ops import PoolAttrs, replaced, takes_rows
 
 _FEWEST_PIXELS = 128  # of a passed value: convolutions of smaller images are faster on several images at once
+_LEAST_BYTES = 16384  # of one: a smaller one is in the nearest cache, and each band costs a call
 _LEAST_BAND = 2048  # bytes that the runtime always takes for rows
 
 
@@ -24,7 +25,11 @@ def plan_arena(graph: Graph) -> Graph:
     and ``arena_bytes`` is the space they need.  A value takes the place of an operand that nothing reads later, where
     its op allows it.  What a convolution gives to the max-pool after it is passed, not placed, if that saves space.
     """
-    passed = [n for n in passable(graph) if math.prod(n.type.shape[:2]) >= _FEWEST_PIXELS]
+    passed = [
+        n
+        for n in passable(graph)
+        if math.prod(n.type.shape[:2]) >= _FEWEST_PIXELS and physical_bytes(n, graph.placements[n]) >= _LEAST_BYTES
+    ]
     planned, size = arrange(graph, passed)
     for node in sorted(passed, key=lambda n: planned.placements[n].bytes):
         fewer = [n for n in passed if n is not node]

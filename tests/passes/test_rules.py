@@ -13,12 +13,25 @@ import pytest
 from bnn.errors import CompileError, VerifierError
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Halo, Node, Placement, Storage, TensorType
-from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
+from bnn.ir.ops import (
+    ClampAttrs,
+    ConvAttrs,
+    PadAttrs,
+    PadChannelsAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    SliceAttrs,
+    constant,
+    input_node,
+    make,
+)
 from bnn.ir.ops.record import Level
 from bnn.ir.spec import verify
 from bnn.passes import PIPELINE, lower
+from bnn.passes.choose_layout import choose_layout
 from bnn.passes.explain import explain
-from bnn.passes.plan_arena import physical_bytes, plan_arena
+from bnn.passes.plan_arena import arrange, physical_bytes, plan_arena
+from bnn.passes.schedule import schedule
 
 from .build import bits, bn, channel, conv, dense, graph, pool, quantizer
 from .plans import check_plan
@@ -417,3 +430,63 @@ def test_sums_in_a_row_share_one_place() -> None:
     places |= {x: Placement(Storage.INPUT), weights: Placement(Storage.CONSTANT)}
     planned = plan_arena(Graph((x,), (out,), schedule=(*order, out), placements=places))
     assert {planned.placements[n].offset for n in order} == {0} and planned.arena_bytes == 192
+
+
+def pooled(
+    size: int = 32, *, kernel: int = 2, stride: int = 2, users: int = 1, filters: int = 8
+) -> tuple[Graph, Node, Node]:
+    """A scheduled graph of a copy, a convolution, a max-pool and tanh; the convolution and the pool."""
+    x = input_node("x", (size, size, 3))
+    data = make("copy", x)
+    conv = make("conv2d", data, constant(np.ones((filters, 1, 1, 3), np.float32)))
+    pool = make("max_pool", conv, attrs=PoolAttrs((kernel, kernel), (stride, stride)))
+    outputs = (make("tanh", pool), *(make("tanh", conv) for _ in range(users - 1)))
+    return schedule(choose_layout(Graph((x,), outputs))), conv, pool
+
+
+def test_a_value_is_passed_if_that_saves_memory() -> None:
+    graph, conv, pool = pooled()
+    planned = plan_arena(graph)
+    places = planned.placements
+    assert places[conv] == Placement(Storage.PASSED, bytes=32 * 32 * 8 * 4)
+    assert planned.arena_bytes == places[conv.inputs[0]].bytes + places[pool].bytes
+    check_plan(planned)
+    verify(planned, Level.RUNTIME)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [{"size": 10, "filters": 64}, {"filters": 1}, {"kernel": 3}, {"users": 2}],
+    ids=["few pixels", "few bytes", "windows that share rows", "two readers"],
+)
+def test_a_value_that_is_not_passed(case: dict[str, int]) -> None:
+    graph, conv, _ = pooled(**case)
+    planned = plan_arena(graph)
+    assert planned.placements[conv].storage is Storage.ARENA
+    check_plan(planned)
+
+
+def test_a_value_that_would_save_nothing_is_not_passed() -> None:
+    """A larger one is alive elsewhere."""
+    x = input_node("x", (32, 32, 3))
+    wide = make("tanh", make("pad_channels", x, attrs=PadChannelsAttrs(0, 61)))
+    conv = make("conv2d", wide, constant(np.ones((8, 1, 1, 64), np.float32)))
+    pool = make("max_pool", conv, attrs=PoolAttrs((2, 2), (2, 2)))
+    planned = plan_arena(schedule(choose_layout(Graph((x,), (make("tanh", pool),)))))
+    assert planned.placements[conv].storage is Storage.ARENA
+
+
+@pytest.mark.parametrize("case", [{"kernel": 3}, {"users": 2}], ids=["windows that share rows", "two readers"])
+def test_what_may_not_be_passed_is_refused(case: dict[str, int]) -> None:
+    graph, conv, _ = pooled(**case)
+    planned, _ = arrange(graph, [conv])
+    with pytest.raises(VerifierError, match="is passed, but no max-pool after it takes its rows"):
+        verify(planned, Level.RUNTIME)
+
+
+def test_what_a_passed_value_is_made_of_lasts_until_the_pool_has_run() -> None:
+    graph, conv, pool = pooled()
+    planned = plan_arena(graph)
+    over = replace(planned.placements[pool], offset=planned.placements[conv.inputs[0]].offset)
+    with pytest.raises(VerifierError, match="overlap in the arena"):
+        verify(replace(planned, placements={**planned.placements, pool: over}), Level.RUNTIME)
