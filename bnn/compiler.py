@@ -141,7 +141,18 @@ def emit_c(
     except OSError as error:
         raise file_error(os.fspath(folder), error.errno or errno.EIO, "created as a folder") from None
     replace_all(contents)
+    for file in {f"{options.name}{end}" for end in (".c", "_kernels.c", "_kernels.h")} - files.keys():
+        _remove_own(os.path.join(folder, file))
     return summary
+
+
+def _remove_own(path: str) -> None:
+    """A file of the other form, if it was emitted: builds that take every file of the folder would have both."""
+    try:
+        _check_own([path])
+        os.remove(path)
+    except (InputError, OSError):
+        return  # somebody else's, or there is none
 
 
 def _check_own(paths: Iterable[str]) -> None:

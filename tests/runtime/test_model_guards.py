@@ -331,7 +331,7 @@ def test_contexts_have_threads_that_their_process_destroys(library: Library) -> 
 
 def test_contexts_that_no_memory_holds() -> None:
     opened = clamp(2**16)._open()
-    for images, workers in ((2**62, 1), (2**50, 2**31 - 1)):
+    for images, workers in ((2**64 - 1, 1), (2**62, 2**31 - 1)):
         with pytest.raises(errors.InputError, match="need more memory than can be addressed; use fewer"):
             Context(opened, images, workers)
     with pytest.raises(errors.InputError, match="cannot allocate .* bytes; use a smaller batch"):

@@ -95,7 +95,7 @@ def fitted(counts: dict[str, int], quads: bool) -> Costs:
 
 def estimated(graph: Graph, target: str) -> float:
     """Instructions of an emitted network, by COSTS."""
-    program = Program(graph, fast=True, quads=EMITTED[target].quads)
+    program = Program(graph, "net", fast=True, quads=EMITTED[target].quads)
     for node in (*graph.inputs, *graph.outputs):
         program.parameter(node, "array")
     for node in graph.schedule:

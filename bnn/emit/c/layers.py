@@ -10,10 +10,10 @@ import numpy as np
 
 from ..._types import Array
 from ...file.bits import pack, words
-from ...ir.graph import DType, Node
+from ...ir.graph import DType, Node, Storage
 from ...ir.ops import OPS, PoolAttrs, conv_attrs
-from ...ir.ops.conv import replaced
-from .program import WORD, Program, View, number, refuse
+from ...ir.ops.record import replaced
+from .program import C_TYPES, WORD, Program, View, number, refuse
 
 INT16, UINT16 = 2**15 - 1, 2**16 - 1
 BYTES_OF_A_WORD = 32  # of a window, one bit of weights for each
@@ -25,6 +25,7 @@ def emit_node(program: Program, node: Node) -> None:
     Raises :class:`CompileError` for what only the interpreter can do; names the layer.
     """
     program.begin(node)
+    program.held = _band(program, node)
     emitter = _EMITTERS.get(node.op)
     if OPS[node.op].c:
         _elementwise(program, node)
@@ -42,7 +43,7 @@ def emit_node(program: Program, node: Node) -> None:
 
 def _clear_halo(program: Program, node: Node) -> None:
     """Zeros around the image; memory was others' before.  Nothing that the op reads is in its output's memory, except
-    the residual that a sum replaces, of the same type and halo."""
+    an operand that the output replaces, of the same type."""
     view = program.view(node)
     if not view.halo:
         return
@@ -68,16 +69,37 @@ def _clear_halo(program: Program, node: Node) -> None:
 
 
 def _replaces(program: Program, node: Node) -> bool:
-    """Whether its residual is in the memory of its output."""
-    residual = replaced(node)
+    """Whether an operand is in the memory of its output."""
     places = program.graph.placements
-    return residual is not None and (places[residual].storage, places[residual].offset) == (
-        places[node].storage, places[node].offset,
-    )  # fmt: skip
+    place = places[node].storage, places[node].offset
+    return any((places[operand].storage, places[operand].offset) == place for operand in replaced(node))
+
+
+def _band(program: Program, node: Node) -> int:
+    """Bytes of the rows that a max-pool reads at a time, if the op passes them to the pool after it; otherwise 0."""
+    if program.graph.placements[node].storage is not Storage.PASSED:
+        return 0
+    schedule = program.graph.schedule
+    pool = schedule[schedule.index(node) + 1].attrs
+    assert isinstance(pool, PoolAttrs)
+    view = program.view(node)
+    return min(pool.kernel[0], view.height) * view.row * view.dtype.element
+
+
+def _output(program: Program, node: Node, first: int = 0) -> str:
+    """C: the element ``first`` of a row of the output."""
+    view = program.view(node)
+    if program.held:  # rows from `begin` on, in a band behind the arena
+        band = program.behind(C_TYPES[view.dtype], program.graph.arena_bytes) + f" + (row - begin) * {view.row}"
+        return f"{band} + {first}" if first else band
+    return _row(program.inside(node), view.row, first)
 
 
 def _rows(program: Program, height: int, *lines: str) -> None:
-    """A loop over the rows of the output."""
+    """A loop over the rows of the output; rows that are passed are computed in the pool's loop."""
+    if program.held:
+        program.passed = lines
+        return
     program.line(f"for (size_t row = 0; row < {height}; row++) {{")
     for line in lines:
         program.line(f"    {line}")
@@ -212,19 +234,20 @@ def _bconv2d(program: Program, node: Node) -> None:
     weights_name = program.table("uint32_t", "weights", weights)
     if a.planes > 1:
         kind = "planes"
-        inner = f"{{{weights_name}, NULL, {classes}, {out.height}, 0, {shape}}}"
+        inner = f"{{{weights_name}, NULL, {classes}, {_short(node, out.height)}, 0, {shape}}}"
         text = f"{{{inner}, {program.table('int32_t', names, table)}, {x.words // a.planes}, {a.planes}}}"
     else:
         kind = "conv"
         table_name = program.table("int16_t", names, table)
-        text = f"{{{weights_name}, {table_name}, {classes}, {out.height}, {window.channels}, {shape}}}"
+        heights = _short(node, out.height, window.channels)
+        text = f"{{{weights_name}, {table_name}, {classes}, {heights}, {shape}}}"
     descriptor = program.struct(f"bnn_mcu_{kind}", "", text, 3 * WORD + 4 + SHAPE_BYTES + 3 * WORD * (a.planes > 1))
     _clear_halo(program, node)
 
     def run(group: int, pointer: str, scratch: int | None) -> str:
         function = f"bnn_mcu_{kind}_{'bits' if limits else 'sums'}{layout}"
         source = program.at(x_node, window.first + group * words(window.channels))
-        memory = f"(uint32_t *)(memory + {scratch})" if scratch is not None else "NULL"
+        memory = program.behind("uint32_t", scratch) if scratch is not None else "NULL"
         layer = _of_group(program, descriptor, group, kind, weights, table)
         return program.call(function, layer, "row", source, pointer, memory)
 
@@ -298,11 +321,10 @@ def _finish(
     rows, columns) of floats, for sums of bytes with a fraction.
     """
     a, out = conv_attrs(node), program.view(node)
-    target = program.inside(node)
     outputs = out.channels // groups
     if limits:
         (place,) = program.use_scratch(window) if window else [None]
-        calls = [run(g, _row(target, out.row, g * group_words), place) + ";" for g in range(groups)]
+        calls = [run(g, _output(program, node, g * group_words), place) + ";" for g in range(groups)]
         _rows(program, out.height, *calls)
         return
     pixels = out.width * out.channels
@@ -310,10 +332,12 @@ def _finish(
     sizes = [window] * bool(window) + [pixels * WORD] * apart
     places = program.use_scratch(*sizes)
     place = places[0] if window else None
-    values = f"(float *)(memory + {places[-1]})" if apart else _row(target, out.row)
+    values = program.behind("float", places[-1]) if apart else _output(program, node)
     lines = []
     floats = node.op == "conv2d"
-    sums = values if floats else f"(int32_t *)({values})" if not apart else f"(int32_t *)(memory + {places[-1]})"
+    sums = values if floats else f"(int32_t *)(void *)({values})"
+    if apart and not floats:
+        sums = program.behind("int32_t", places[-1])
     for g in range(groups):
         lines.append(run(g, f"{sums} + {g * outputs}" if g else sums, place) + ";")
     if corrections:
@@ -329,7 +353,7 @@ def _finish(
     if "residual" in a.slots:
         other = node.inputs[a.operand("residual")]
         residual = _row(program.inside(other), program.view(other).row)
-    finished = _row(target, out.row) if out.dtype is not DType.b1 else values
+    finished = _output(program, node) if out.dtype is not DType.b1 else values
     plain = epilogue is None and residual == "NULL"
     if not plain or not (floats or corrections):
         function = "bnn_mcu_finish" if floats or corrections else "bnn_mcu_finish_sums"
@@ -339,7 +363,7 @@ def _finish(
     elif finished != values:
         lines.append(f"memcpy({finished}, {values}, {pixels * WORD});")
     if out.dtype is DType.b1:
-        signs = program.call("bnn_mcu_signs", _row(target, out.row), values, out.width, out.channels)
+        signs = program.call("bnn_mcu_signs", _output(program, node), values, out.width, out.channels)
         lines.append(f"nan |= {signs};")
         program.nan = True
     _rows(program, out.height, *lines)
@@ -406,7 +430,7 @@ def _iconv2d(program: Program, node: Node) -> None:
         integers = program.table("int32_t", "limits" if limits else "corrections", table.astype(np.int32))
     window.joined()
     shape = window.text(node, out.width, out.words if limits else out.channels)
-    text = f"{{{weights_name}, {integers}, {class_name}, {out.height}, {planes}, {shape}}}"
+    text = f"{{{weights_name}, {integers}, {class_name}, {_short(node, out.height, planes)}, {shape}}}"
     descriptor = program.struct("bnn_mcu_bytes", "", text, 3 * WORD + 4 + SHAPE_BYTES)
     fractions = None
     if fraction:
@@ -418,7 +442,8 @@ def _iconv2d(program: Program, node: Node) -> None:
     def run(group: int, pointer: str, scratch: int | None) -> str:
         if not limits:
             return program.call("bnn_mcu_bytes_sums", f"&{descriptor}", "row", source, pointer)
-        memory = f"(int32_t *)(memory + {scratch})"
+        assert scratch is not None
+        memory = program.behind("int32_t", scratch)
         number = f"_{bytes_of_window}" if program.fast and bytes_of_window in (9, 27) else ""
         return program.call(f"bnn_mcu_bytes_bits{number}", f"&{descriptor}", "row", source, pointer, memory)
 
@@ -479,10 +504,33 @@ def _pool(program: Program, node: Node) -> None:
         text = f"{{{numbers}, {x.row}}}"
     descriptor = program.struct(kind, "", text, 28)
     _clear_halo(program, node)
-    call = program.call(
-        function, f"&{descriptor}", "row", program.inside(node.inputs[0]), _row(program.inside(node), out.row)
-    )
-    _rows(program, out.height, call + ";")
+    if program.graph.placements[node.inputs[0]].storage is Storage.PASSED:
+        _pool_of_passed(program, node, kind, descriptor, function)
+        return
+    target, source = _row(program.inside(node), out.row), program.inside(node.inputs[0])
+    _rows(program, out.height, program.call(function, f"&{descriptor}", "row", source, target) + ";")
+
+
+def _pool_of_passed(program: Program, node: Node, kind: str, descriptor: str, function: str) -> None:
+    """Each row of the output after the rows of the convolution that it reads, in a band behind the arena."""
+    a, x, out = node.attrs, program.view(node.inputs[0]), program.view(node)
+    assert isinstance(a, PoolAttrs)
+    top, first, rest = a.pads[0], f"pooled * {a.stride[0]}", a.kernel[0] - a.pads[0]
+    band = program.name(f"{program.layer.name}_band")
+    source = program.behind(C_TYPES[x.dtype], program.graph.arena_bytes)
+    program.line(f"struct {kind} {band} = {descriptor};")
+    program.line(f"{band}.pad_top = 0;")
+    program.line(f"for (size_t pooled = 0; pooled < {out.height}; pooled++) {{")
+    program.line(f"    const size_t begin = {f'{first} > {top} ? {first} - {top} : 0' if top else first};")
+    program.line(f"    const size_t end = {first} + {rest} < {x.height} ? {first} + {rest} : {x.height};")
+    program.line("    for (size_t row = begin; row < end; row++) {")
+    for line in program.passed:
+        program.line(f"        {line}")
+    program.line("    }")
+    program.line(f"    {band}.height = (uint16_t)(end - begin);")
+    target = f"{program.inside(node)} + pooled * {out.row}"
+    program.line(f"    {program.call(function, f'&{band}', 0, source, target)};")
+    program.line("}")
 
 
 def _resize(program: Program, node: Node) -> None:

@@ -13,6 +13,7 @@ from ..._types import Array
 from ...errors import CompileError
 from ...file.bits import words
 from ...ir.graph import DType, Graph, Halo, Node, Storage
+from .sources import all_names
 
 C_TYPES = {DType.f32: "float", DType.b1: "uint32_t", DType.i32: "int32_t", DType.u8: "uint8_t", DType.i8: "int8_t"}
 WORD = 4  # bytes
@@ -25,7 +26,8 @@ _KEYWORDS = frozenset(
         enum export extern false float for friend goto if inline int long mutable namespace new not operator or private
         protected public register restrict return short signed sizeof static struct switch template this throw true try
         typedef typename union unsigned using virtual void volatile while xor
-        arena size memory nan row column pixel i c x y z w label""",
+        linux unix typeof int8_t uint8_t int16_t uint16_t int32_t uint32_t size_t memcpy memset memcmp sqrtf printf main
+        arena size memory nan row column pixel i c x y z w label pooled begin end status differs wrong""",
     )
 )
 
@@ -82,34 +84,43 @@ class Layer:
 class Program:
     """Fills as layers are emitted."""
 
-    def __init__(self, graph: Graph, *, fast: bool, quads: bool) -> None:
+    def __init__(self, graph: Graph, name: str, *, fast: bool, quads: bool) -> None:
         self.graph = graph
+        self.prefix = name
         self.fast = fast  # functions for one window's size, where there are some
         self.quads = quads  # weights of four filters interleaved
         self.tables: list[str] = []
         self.functions: set[str] = set()
         self.scratch = 0  # bytes behind the arena
+        self.held = 0  # bytes at its beginning that hold rows for the next op
+        self.passed: tuple[str, ...] = ()  # statements that compute a row for the next op
         self.layers: list[Layer] = []
         self.nan = False  # whether floats become bits
-        self._names: set[str] = set()
+        self._names = {"run", "input", "hook"} | all_names()
         self._known: dict[tuple[str, bytes], str] = {}
         self._parameters: dict[Node, str] = {}
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
     def name(self, text: str) -> str:
-        """A C identifier like ``text`` that is not used yet."""
+        """A C identifier like ``text`` that no file has yet: it begins with the network's name."""
         base = identifier(text)
         name, number = base, 1
         while name in self._names:
             number += 1
             name = f"{base}_{number}"
         self._names.add(name)
-        return name
+        return f"{self.prefix}_{name}"
 
     def parameter(self, node: Node, text: str) -> str:
-        self._parameters[node] = self.name(text)
-        return self._parameters[node]
+        """The name of an input or output."""
+        base = identifier(text)
+        name = f"{base}_array" if base.startswith(f"{self.prefix}_") else base
+        taken = set(self._parameters.values())
+        while name in taken:
+            name = f"{base}_{len(taken) + 1}"
+        self._parameters[node] = name
+        return name
 
     # -- memory --------------------------------------------------------------------------------------------------------
 
@@ -130,7 +141,11 @@ class Program:
             return f"{name} + {offset}" if offset else name
         at = place.offset + offset * node.type.dtype.element
         constant = "" if self._is_written(node) else "const "
-        return f"({constant}{kind} *)(memory + {at})" if kind != "uint8_t" else f"memory + {at}"
+        return self.behind(f"{constant}{kind}", at)
+
+    def behind(self, kind: str, offset: int) -> str:
+        """C: a place in the memory, as a pointer to this type."""
+        return f"memory + {offset}" if "uint8_t" in kind else f"({kind} *)(void *)(memory + {offset})"
 
     def inside(self, node: Node) -> str:
         """C: the first pixel inside the halo."""
@@ -142,7 +157,7 @@ class Program:
     def use_scratch(self, *sizes: int) -> list[int]:
         """Offsets in the arena of parts of the scratch memory, in bytes."""
         offsets = []
-        at = self.graph.arena_bytes
+        at = self.graph.arena_bytes + -(-self.held // ALIGNMENT) * ALIGNMENT
         for size in sizes:
             offsets.append(at)
             at += -(-size // ALIGNMENT) * ALIGNMENT
@@ -187,6 +202,11 @@ class Program:
         """C: a call of a function of the runtime."""
         self.functions.add(function)
         return f"{function}({', '.join(map(str, arguments))})"
+
+
+def private(name: str, prefix: str) -> str:
+    """A name of the runtime's sources as it is in the files of a network."""
+    return f"{prefix.upper() if name.isupper() else prefix}_{name}"
 
 
 def identifier(text: str) -> str:

@@ -86,7 +86,7 @@ def text(interface: Interface, summary: CSummary, compiler: str, options: Option
     library = [f"`{f}`" for f in _LIBRARY if re.search(rf"\b{f}\(", "\n".join(code))]
     label = interface.output == "class"
     parameters = [p for _, p in (*interface.inputs, *interface.outputs)]
-    buffers = [f"    static _Alignas(8) unsigned char arena[{prefix}_ARENA_BYTES];"]
+    buffers = [f"    static uint64_t arena[{prefix}_ARENA_BYTES / 8];"]
     buffers += [f"    static float {p}[{prefix}_{p.upper()}_COUNT];" for _, p in interface.outputs]
     buffers += ["    uint16_t label;"] * label
     inputs = [f"`{p}` is {node.type}, from the first pixel to the last, channels last." for node, p in interface.inputs]

@@ -46,11 +46,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Part:
-    """What a program takes: declarations (of headers) and definitions, each as C text, and the system's headers."""
+    """What a program takes: declarations (of headers) and definitions, each as C text, and the system's headers.
+    ``names``: all that these texts define."""
 
     headers: tuple[str, ...]
     declarations: str
     definitions: str
+    names: frozenset[str]
 
 
 def files() -> list[str]:
@@ -98,11 +100,17 @@ def part(names: Iterable[str]) -> Part:
     chosen = sorted(taken, key=lambda item: item.order)
     paths = dict.fromkeys(item.path for item in chosen)
     system = {header for path in paths for header in _includes(path, "<")}
-    texts = (
+    declarations, definitions = (
         "\n\n".join(item.text for item in chosen if item.path.endswith(".h") == header) + "\n"
         for header in (True, False)
     )
-    return Part(tuple(sorted(system)), *texts)
+    names = frozenset(name for item in chosen for name in item.defines)
+    return Part(tuple(sorted(system)), declarations, definitions, names)
+
+
+def all_names() -> frozenset[str]:
+    """Every name that the sources define."""
+    return frozenset(name for item in _items() for name in item.defines)
 
 
 def _text(path: str) -> str:
@@ -110,7 +118,14 @@ def _text(path: str) -> str:
 
 
 def _includes(path: str, quote: str) -> list[str]:
-    return [name for mark, name in _INCLUDE.findall(_text(path)) if mark == quote]
+    """What a file includes, except under a condition: such a header belongs to the item of the #if."""
+    found, depth = [], 0
+    for line in _without_guard(_text(path)).splitlines():
+        depth += line.startswith("#if") - line.startswith("#endif")
+        include = _INCLUDE.match(line)
+        if depth == 0 and include and include[1] == quote:
+            found.append(include[2])
+    return found
 
 
 @functools.cache

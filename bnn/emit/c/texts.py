@@ -8,8 +8,9 @@ import re
 import numpy as np
 
 from ..._types import Array
+from ...ir.graph import Storage
 from .interface import Interface, Vectors
-from .program import ALIGNMENT, C_TYPES, array
+from .program import ALIGNMENT, C_TYPES, array, private
 from .sources import Part
 
 # Around what is exact in a file of the user's own.
@@ -37,6 +38,8 @@ _EXACT = """\
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=off", "no-associative-math", "no-reciprocal-math", "no-finite-math-only", \\
                      "signed-zeros", "trapping-math", "no-unsafe-math-optimizations")
+#else
+#pragma STDC FP_CONTRACT OFF
 #endif
 """
 
@@ -44,34 +47,46 @@ _EXACT = """\
 def files(interface: Interface, part: Part, single: bool) -> dict[str, str]:
     """The header and the code."""
     name = interface.name
+
+    def own(text: str) -> str:
+        return _private(text, part, name)
+
     if not single:
+        includes = f'#include "{name}.h"\n#include "{name}_kernels.h"\n\n#include <string.h>\n'
         return {
             f"{name}.h": _header(interface, ""),
-            f"{name}.c": _code(interface, f'#include "{name}.h"\n#include "{name}_kernels.h"\n\n#include <string.h>\n'),
-            f"{name}_kernels.h": _kernel_header(interface, part),
-            f"{name}_kernels.c": _kernels(interface, part),
+            f"{name}.c": own(_code(interface, includes)),
+            f"{name}_kernels.h": own(_kernel_header(interface, part)),
+            f"{name}_kernels.c": own(_kernels(interface, part)),
         }
-    static = _static(part)
     body = "\n".join(
         [
-            f"#ifdef {interface.prefix}_IMPLEMENTATION",
+            f"#if defined({interface.prefix}_IMPLEMENTATION) && !defined({interface.prefix}_IMPLEMENTED)",
+            f"#define {interface.prefix}_IMPLEMENTED",
             *(f"#include <{header}>" for header in sorted({*part.headers, "math.h", "string.h"})),
             "",
             _SAVED,
             _EXACT,
             f"#ifndef BNN_LANES\n#define BNN_LANES {interface.lanes}\n#endif\n",
-            static,
+            part.declarations,
+            part.definitions,
             _code(interface, ""),
             _RESTORED,
             f"#endif /* {interface.prefix}_IMPLEMENTATION */\n",
         ]
     )
-    return {f"{name}.h": _header(interface, body)}
+    return {f"{name}.h": _header(interface, own(body))}
 
 
-def _static(part: Part) -> str:
-    """Declarations and definitions for one file: functions that it alone sees."""
-    return f"{part.declarations}\n{part.definitions}"
+def _private(text: str, part: Part, name: str) -> str:
+    """The text with the network's name in front of all that the runtime's sources define, so that several networks,
+    of other versions too, can be in one program and in one file."""
+
+    def own(found: re.Match[str]) -> str:
+        pasted = found[0] == "bnn_"  # by a macro, to the rest of a function's name
+        return private(found[0], name) if found[0] in part.names or pasted else found[0]
+
+    return re.sub(r"^#include.*|\b[A-Za-z_]\w*", own, text, flags=re.M)
 
 
 def _title(interface: Interface, what: str) -> str:
@@ -111,7 +126,7 @@ def _header(interface: Interface, body: str) -> str:
         "",
     ]
     for (_, parameter), _ in zip(interface.inputs, interface.offsets, strict=True):
-        function = f"{name}_{parameter}" if len(interface.inputs) > 1 else f"{name}_input"
+        function = f"{name}_input_{parameter}" if len(interface.inputs) > 1 else f"{name}_input"
         lines += [
             f"/* Where in the arena {parameter} may be written in place, by a DMA for example: pass this address to",
             " * the run, which overwrites it.  Inputs that lie elsewhere, in flash too, are only read. */",
@@ -129,7 +144,8 @@ def _header(interface: Interface, body: str) -> str:
         " * runs: threads that have an arena each may run at once. */",
         f"int {name}_run({interface.parameters});\n",
         f"/* If {prefix}_HOOK is defined when the code is compiled, it calls this function, which you write, after",
-        " * every layer.  output: `count` elements of `element` bytes, halo included. */",
+        " * every layer.  output: `count` elements of `element` bytes, halo included; NULL where a layer's rows are",
+        " * computed as the next layer needs them. */",
         f"#ifdef {prefix}_HOOK",
         f"void {name}_hook(unsigned layer, const void *output, size_t count, size_t element);",
         "#endif\n",
@@ -160,7 +176,7 @@ def _code(interface: Interface, includes: str) -> str:
         "#endif\n",
     ]
     for (_, parameter), offset in zip(interface.inputs, interface.offsets, strict=True):
-        function = f"{name}_{parameter}" if len(interface.inputs) > 1 else f"{name}_input"
+        function = f"{name}_input_{parameter}" if len(interface.inputs) > 1 else f"{name}_input"
         lines.append(f"void *{function}(void *arena)\n{{\n    return (unsigned char *)arena + {offset};\n}}\n")
     lines += [
         f"int {name}_run({interface.parameters})",
@@ -175,10 +191,13 @@ def _code(interface: Interface, includes: str) -> str:
         macs = f", {layer.macs:,} products of {layer.kind}" if layer.macs else ""
         lines.append(f"    {{ /* {layer.name}: {layer.op}, {layer.type}{macs} */")
         lines += [text for line in layer.lines for text in _broken(f"        {line}")]
-        program.current = node
-        view = program.view(node)
-        count = view.size // view.dtype.element
-        lines.append(f"        {prefix}_AFTER({number}, {program.at(node)}, {count}, {view.dtype.element});")
+        if program.graph.placements[node].storage is Storage.PASSED:
+            lines.append(f"        {prefix}_AFTER({number}, NULL, 0, 1); /* its rows are computed below */")
+        else:
+            program.current = node
+            view = program.view(node)
+            count = view.size // view.dtype.element
+            lines.append(f"        {prefix}_AFTER({number}, {program.at(node)}, {count}, {view.dtype.element});")
         lines.append("    }")
     lines += [f"    {line}" for line in interface.ending]
     lines += [f"    return {f'nan ? {prefix}_ERROR_NAN : {prefix}_OK' if program.nan else f'{prefix}_OK'};", "}\n"]
@@ -237,6 +256,7 @@ def _vectors(interface: Interface, vectors: Vectors) -> str:
     count = len(vectors.inputs[0])
     lines = [
         _title(interface, "Inputs, and the outputs that they give, floats as their bits."),
+        "#include <math.h>\n#include <stdint.h>\n",
         f"enum {{ {interface.prefix}_VECTORS = {count} }};\n",
     ]
     for (node, name), values in zip(interface.inputs, vectors.inputs, strict=True):
@@ -260,13 +280,13 @@ def _main(interface: Interface, trace: bool, single: bool) -> str:
     buffers, checks = [], []
     for node, parameter in interface.outputs:
         n = int(np.prod(node.type.shape))
-        buffers.append(f"static float {parameter}[{n}];")
-        arguments.append(parameter)
-        checks.append(f"memcmp({parameter}, vector_{parameter} + i * {n}, sizeof {parameter}) != 0")
+        buffers.append(f"static float found_{parameter}[{n}];")
+        arguments.append(f"found_{parameter}")
+        checks.append(f"memcmp(found_{parameter}, vector_{parameter} + i * {n}, sizeof found_{parameter}) != 0")
     if interface.output == "class":
-        buffers.append("static uint16_t label;")
-        arguments.append("&label")
-        checks.append("label != vector_label[i]")
+        buffers.append("static uint16_t found_label;")
+        arguments.append("&found_label")
+        checks.append("found_label != vector_label[i]")
     lines = [
         _title(interface, f"Runs test vectors: exits with 0 if {name} gives the right outputs."),
         *([f"#define {prefix}_IMPLEMENTATION"] * single),
@@ -281,17 +301,17 @@ def _main(interface: Interface, trace: bool, single: bool) -> str:
             f"#ifdef {prefix}_HOOK",
             "static size_t vector;",
             "static int named;\n",
-            f"void {name}_hook(unsigned layer, const void *output, size_t count, size_t element)",
+            f"void {name}_hook(unsigned layer, const void *values, size_t count, size_t element)",
             "{",
             "    uint32_t hash = 2166136261u;",
-            "    const unsigned char *at = (const unsigned char *)output;",
+            "    const unsigned char *at = (const unsigned char *)values;",
             "    for (size_t i = 0; i < count; i++, at += element) {",
             "        uint32_t word = *at;",
             "        if (element == sizeof word)",
             "            memcpy(&word, at, sizeof word);",
             "        hash = (hash ^ word) * 16777619u;",
             "    }",
-            f"    if (hash == vector_layers[vector * {prefix}_LAYERS + layer] || named)",
+            f"    if (values == NULL || hash == vector_layers[vector * {prefix}_LAYERS + layer] || named)",
             "        return;",
             '    printf("vector %u: layer %u is the first that differs\\n", (unsigned)vector, layer);',
             "    named = 1;",

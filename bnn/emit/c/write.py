@@ -19,10 +19,13 @@ from .interface import OUTPUTS, TARGETS, CSummary, Interface, LayerCost, Options
 from .layers import emit_node
 from .program import ALIGNMENT, Program, identifier
 
+# Of the C library: files named like the network would hide its headers, and a network called main its test program.
+_HEADERS = ("main", "float", "limits", "math", "stddef", "stdint", "stdio", "stdlib", "string")
+
 
 def check_options(options: Options) -> None:
     """Raises :class:`InputError` for what cannot be asked for."""
-    if options.name != identifier(options.name):
+    if options.name != identifier(options.name) or options.name in _HEADERS:
         raise InputError(f"name: found {options.name!r}, expected a C identifier in lower case, like 'digits'")
     for what, found, known in (("target", options.target, tuple(TARGETS)), ("output", options.output, OUTPUTS)):
         if found not in known:
@@ -38,12 +41,14 @@ def last_values(graph: Graph, output: str) -> Graph:
         shapes = ", ".join(str(node.type) for node in graph.outputs)
         raise UnsupportedOpError(f"output '{output}' is for networks with one vector of classes; this one has {shapes}")
     (last,) = graph.outputs
+    if output == "class" and last.type.shape[0] > 2**16:
+        raise UnsupportedOpError(f"a class is a number of 16 bits; this network has {last.type.shape[0]:,}")
     if last.op != "softmax" or output == "probabilities":
         return graph
     (inner,) = last.inputs
     places = dict(graph.placements)
     if places[inner].storage is Storage.INPUT:
-        raise UnsupportedOpError("the network is nothing but a softmax")
+        raise UnsupportedOpError("the network is nothing but a softmax; ask for its values")
     places[inner] = Placement(Storage.OUTPUT)
     schedule = tuple(node for node in graph.schedule if node is not last)
     return replace(graph, outputs=(inner,), schedule=schedule, placements=places)
@@ -66,7 +71,7 @@ def emit(graph: Graph, options: Options, digest: str, vectors: Vectors | None) -
             placements={**graph.placements, last: place},
             arena_bytes=place.offset + -(-last.type.shape[0] * 4 // ALIGNMENT) * ALIGNMENT,
         )
-    program = Program(graph, fast=options.fast, quads=target.quads)
+    program = Program(graph, options.name, fast=options.fast, quads=target.quads)
     inputs = [(node, program.parameter(node, node.name or "input")) for node in graph.inputs]
     names = graph.output_names or ("",) * len(graph.outputs)
     outputs = (

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,17 @@ import pytest
 import bnn
 import op_graphs
 from bnn._types import Array
+from bnn.emit.c.interface import TARGETS
 from bnn.errors import CompileError, InputError
 from bnn.file.write import encode
 from bnn.ir import ops
-from bnn.ir.graph import DType, Graph
+from bnn.ir.graph import DType, Graph, Storage
 from bnn.passes import lower
+from bnn.passes.plan_arena import arrange, passable
 from bnn.runtime import Model
 from sanitized import SANITIZE, call
+
+from .test_ops import check
 
 Rng = np.random.Generator
 HERE = Path(__file__).parent
@@ -177,7 +182,7 @@ def test_the_trace_names_the_layer(tmp_path: Path) -> None:
     program = str(tmp_path / "net")
     code = tmp_path / "net.c"
     text = code.read_text(encoding="utf-8")
-    begin = re.search(r"static const uint32_t conv2_weights\[\d+\] = \{\n\s+0x(\w)", text)
+    begin = re.search(r"static const uint32_t net_conv2_weights\[\d+\] = \{\n\s+0x(\w)", text)
     assert begin
     changed = f"{int(begin[1], 16) ^ 5:x}"
     code.write_text(text[: begin.start(1)] + changed + text[begin.end(1) :], encoding="utf-8")
@@ -289,3 +294,92 @@ class TestLimits:
         y = ops.make("bconv2d", ops.make("binarize", x), op_graphs.signs(rng, (1, 17, 17, 32)), attrs=attrs)
         with pytest.raises(CompileError, match=r"have \d+ kinds of windows at the image's border \(at most 256\)"):
             bnn.emit_c(self.model(y, x), tmp_path, name="net")
+
+
+class TestSeveralNetworks:
+    """In one program, whatever their form; names of one do not reach another."""
+
+    def emit(self, folder: Path, name: str, **options: Any) -> None:
+        bnn.emit_c(DIGITS, folder / name, name=name, **options)
+
+    def program(self, folder: Path, *names: str) -> str:
+        lines = [f'#include "{n}/{n}.h"' for n in names] + ["int main(void)", "{", "    float image[64] = {0};"]
+        for n in names:
+            lines.append(f"    static uint64_t {n}_memory[{n.upper()}_ARENA_BYTES / 8];\n    static float {n}_out[10];")
+            lines.append(f"    if ({n}_run({n}_memory, sizeof {n}_memory, image, {n}_out)) return 1;")
+            lines.append(f"    if ({n}_out[3] != {names[0]}_out[3]) return 2;")
+        path = folder / "program.c"
+        path.write_text("\n".join([*lines, "    return 0;", "}\n"]), encoding="utf-8")
+        return str(path)
+
+    def test_in_files_of_their_own(self, tmp_path: Path) -> None:
+        files = []
+        for name in ("one", "two"):
+            self.emit(tmp_path, name, fast=name == "two")
+            files += paths(tmp_path / name, f"{name}.c", f"{name}_kernels.c")
+        self.emit(tmp_path, "three", single_file=True)
+        (tmp_path / "three.c").write_text('#define THREE_IMPLEMENTATION\n#include "three/three.h"\n')
+        main = self.program(tmp_path, "one", "two", "three")
+        for compiler in (["gcc", "-std=c99"], ["g++", "-x", "c++", "-std=c++11"]):
+            program = str(tmp_path / "program")
+            call(*compiler, *WARNINGS, *files, str(tmp_path / "three.c"), main, "-lm", "-o", program)
+            call(program)
+
+    @pytest.mark.parametrize("compiler", [("gcc", "-std=c99"), ("g++", "-x", "c++", "-std=c++11")], ids=" ".join)
+    def test_in_one_file(self, compiler: tuple[str, ...], tmp_path: Path) -> None:
+        """Each header twice, as where another header includes it too."""
+        for name in ("one", "two"):
+            self.emit(tmp_path, name, single_file=True)
+        main = Path(self.program(tmp_path, "one", "two"))
+        defines = "#define ONE_IMPLEMENTATION\n#define TWO_IMPLEMENTATION\n"
+        text = main.read_text(encoding="utf-8")
+        main.write_text(f'{defines}#include "two/two.h"\n{text}', encoding="utf-8")
+        call(*compiler, *WARNINGS, str(main), "-lm", "-o", str(tmp_path / "program"))
+        call(str(tmp_path / "program"))
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+def test_code_for_every_target_runs_here(target: str, tmp_path: Path) -> None:
+    bnn.emit_c(DIGITS, tmp_path, name="net", target=target, fast=True)
+    assert "0 of 4 wrong" in run_main(tmp_path, "gcc", "-std=c99", "-O1", *WARNINGS)
+
+
+@pytest.mark.parametrize("name", ["status", "printf", "memcpy", "run", "hook", "net_run", "bnn_mcu_conv_bits", "linux"])
+def test_names_of_layers_and_arrays(name: str, rng: Rng, tmp_path: Path) -> None:
+    x, y = ops.input_node(name, (40,)), ops.input_node("run", (40,))
+    z = ops.make("add", x, y, name=name)
+    z = ops.make("bconv2d", ops.make("binarize", z, name=name), op_graphs.signs(rng, (7, 1, 1, 40)), name=name)
+    graph = op_graphs.plan([x, y], [z])
+    model = Model.from_bytes(encode(replace(graph, output_names=(name,))))
+    bnn.emit_c(model, tmp_path, name="net", trace=True)
+    for compiler in (("gcc",), ("g++", "-x", "c++")):
+        assert "0 of 4 wrong" in run_main(tmp_path, *compiler, "-DNET_HOOK", "-Wall", "-Wextra", "-Werror")
+
+
+@pytest.mark.parametrize("name", ["main", "string", "math"])
+def test_names_of_headers_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"name: found '{name}'"):
+        bnn.emit_c(DIGITS, tmp_path, name=name)
+
+
+def test_vectors_of_any_floats(tmp_path: Path) -> None:
+    x = ops.input_node("x", (3,))
+    model = Model.from_bytes(encode(op_graphs.plan([x], [ops.make("mul", x, ops.constant([2.0]))])))
+    bnn.emit_c(model, tmp_path, name="net", vectors=np.array([[np.nan, np.inf, -np.inf], [0, -0.0, 1e-45]], np.float32))
+    assert "0 of 2 wrong" in run_main(tmp_path, "gcc", "-std=c99")
+
+
+def test_values_that_are_passed(rng: Rng, tmp_path: Path) -> None:
+    """A convolution computes the rows that the max-pool after it reads, in a band behind the arena."""
+    for number in range(6):
+        graph = op_graphs.passed(rng)
+        graph, _ = arrange(graph, passable(graph))
+        assert any(place.storage is Storage.PASSED for place in graph.placements.values())
+        check(graph, rng, tmp_path / str(number))
+
+
+def test_the_other_form_is_removed(tmp_path: Path) -> None:
+    bnn.emit_c(DIGITS, tmp_path, name="net")
+    (tmp_path / "own.c").write_text("int own;\n")
+    bnn.emit_c(DIGITS, tmp_path, name="net", single_file=True)
+    assert {p.name for p in tmp_path.iterdir()} == {"README.md", "main.c", "net.h", "net_vectors.h", "own.c"}
