@@ -113,7 +113,7 @@ def emit_c(
             the README's commands; every target computes the same.
         output: "values": the network's outputs; "logits": before its last softmax; "probabilities": after a softmax;
             "class": the index of the largest logit.
-        fast: functions of their own for windows of 9, 18 and 36 words: 15 to 30 % fewer instructions, more code.
+        fast: functions of their own for the usual windows (9, 18 and 36 words, 9 and 27 bytes): fewer instructions.
         single_file: all in NAME.h, whose code is compiled where NAME_IMPLEMENTATION is defined.
         trace: main.c, compiled with NAME_HOOK, names the first layer that differs.
         vectors: (N, ...) like the model's inputs, for main.c.  Default: four random images.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 
+from ...ir.graph import DType
 from .interface import CSummary, Interface, Options
 from .sources import Part
 
@@ -42,6 +43,8 @@ _RUN = """
 `{prefix}_OK` is 0. An arena that is too small or misaligned is refused with `{prefix}_ERROR_ARENA`.{nan}
 
 {inputs}
+Outputs overlap neither inputs nor the arena. Nothing is kept between runs: threads that have an arena each may run at
+once.{place} Networks that share a program need different names.
 
 ## Layers
 
@@ -52,8 +55,11 @@ _RUN = """
 
 {counted} Stack: about half a kilobyte.
 
-If `{prefix}_HOOK` is defined, the code calls `{name}_hook`, a function of yours, after every layer: read a timer
-there, or the layer's output. Otherwise these calls are not compiled.
+If `{prefix}_HOOK` is defined for every file (`-D{prefix}_HOOK`), the code calls a function of yours after every layer:
+
+    void {name}_hook(unsigned layer, const void *output, size_t count, size_t element);
+
+Read a timer there, or the layer's output. Otherwise these calls are not compiled.
 """
 _COUNTED = """\
 Instructions are estimated from counts of gcc's code with `-O2` and `--fast`, and are not cycles: slow flash and
@@ -89,7 +95,11 @@ def text(interface: Interface, summary: CSummary, compiler: str, options: Option
     buffers = [f"    static uint64_t arena[{prefix}_ARENA_BYTES / 8];"]
     buffers += [f"    static float {p}[{prefix}_{p.upper()}_COUNT];" for _, p in interface.outputs]
     buffers += ["    uint16_t label;"] * label
-    inputs = [f"`{p}` is {node.type}, from the first pixel to the last, channels last." for node, p in interface.inputs]
+    values = {DType.u8: "bytes from 0 to 255", DType.i8: "bytes from -128 to 127", DType.f32: "floats as in training"}
+    inputs = [
+        f"`{p}`: {values[node.type.dtype]}, {' x '.join(map(str, node.type.shape))}, row by row, channels last."
+        for node, p in interface.inputs
+    ]
     layers = []
     for x in summary.layers:
         macs = f"{x.macs:,} of {x.kind}" if x.macs else ""
@@ -112,6 +122,7 @@ def text(interface: Interface, summary: CSummary, compiler: str, options: Option
         nan=_NAN.format(prefix=prefix) if program.nan else "",
         inputs="\n".join(inputs),
         layers="\n".join(layers),
+        place=f" `{name}_input(arena)` is a place in the arena for the input." if len(interface.inputs) == 1 else "",
         macs=sum(x.macs for x in summary.layers),
         files=" ".join(files),
         instructions=f"{_rounded(sum(total)):,}" if total else "",
