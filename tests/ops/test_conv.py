@@ -235,12 +235,19 @@ def test_not_a_number_marks_its_image_only(family: str, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(found[others], expected[others])
 
 
-def test_weights_stay_in_the_file_where_a_family_can_read_them() -> None:
+@pytest.mark.parametrize("threshold", [False, True])
+def test_weights_stay_in_the_file_where_a_family_can_read_them(threshold: bool) -> None:
+    """And corrections are computed when they are asked for, where a layer has limits."""
     rng = np.random.default_rng(SEED)
     x = input_node("x", (6, 6, 64))
     bits = make("binarize", x, name="bits")
     weights = constant(rng.choice([-1, 1], (32, 3, 3, 64)), DType.b1)
-    conv = make("bconv2d", bits, weights, attrs=ConvAttrs(pads=(1, 1, 1, 1)), name="conv")
+    attrs = ConvAttrs(pads=(1, 1, 1, 1))
+    operands = [bits, weights]
+    if threshold:
+        attrs = replace(attrs, slots=("threshold",), out=DType.b1)
+        operands.append(constant(rng.integers(-9, 9, 32), DType.i32))
+    conv = make("bconv2d", *operands, attrs=attrs, name="conv")
     data = encode(plan(Graph((x,), (conv,), ("y",))))
     # `from_buffer` keeps the file's alignment only by luck.
     file = ffi.new("char[]", len(data) + 64)
@@ -252,7 +259,8 @@ def test_weights_stay_in_the_file_where_a_family_can_read_them() -> None:
         status = lib.bnn_model_size(start, len(data), lib.bnn_kernels_select(family.encode()), size, ffi.NULL)
         assert status == lib.BNN_OK
         sizes[family] = size[0]
-    assert sizes["scalar"] - sizes["flash"] == 32 * 3 * 3 * 2 * 4
+    border_classes = 9
+    assert sizes["scalar"] - sizes["flash"] == 32 * 3 * 3 * 2 * 4 + threshold * border_classes * 32 * 4
 
 
 @pytest.mark.parametrize("family", available_kernels())

@@ -109,7 +109,8 @@ void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
 
     conv->column_classes = classify(&horizontal, NULL, NULL);
     struct bnn_conv_range *columns = bnn_reserve(p, conv->column_classes, sizeof *columns);
+    conv->columns = columns;
     if (columns != NULL)
         classify(&horizontal, NULL, columns);
-    bnn_conv_correct(p, op, conv, columns);
+    bnn_conv_correct(p, op, conv);
 }

@@ -70,11 +70,13 @@ struct bnn_conv {
     size_t row_weights;          /* elements of a kernel row in a block */
     size_t block_weights, group_weights;
     size_t row_classes, column_classes;
-    const uint32_t *row_class;         /* by output row */
-    const struct bnn_conv_range *rows; /* kernel rows inside the image, by row class */
-    const float *corrections;          /* [row class][column class][group][padded] */
-    const int32_t *limits;             /* the same, if there is a threshold */
-    const float *margins;              /* likewise, for bytes: corrections minus thresholds */
+    const uint32_t *row_class; /* by output row */
+    /* Kernel rows inside the image, by row class; for bits and bytes the columns, by column class. */
+    const struct bnn_conv_range *rows, *columns;
+    const float *corrections; /* [row class][column class][group][padded]; NULL: bnn_conv_raw_corrections */
+    size_t raw_corrections;   /* bytes of memory for these, or 0 */
+    const int32_t *limits;    /* the same, if there is a threshold */
+    const float *margins;     /* likewise, for bytes: corrections minus thresholds */
     struct bnn_epilogue epilogue, raw_epilogue;
     int residual, raw_residual; /* input number, or 0 */
 };
@@ -96,10 +98,11 @@ static inline void bnn_conv_move_epilogue(struct bnn_epilogue *epilogue, size_t 
 bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv_shape *shape);
 /* Border classes, places, corrections.  Needs all the rest. */
 void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
-/* For bits and bytes: the corrections at each border class, and with a threshold the limits or margins.  `columns`: the
- * taps inside the image by column class. */
-void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv,
-                      const struct bnn_conv_range *columns);
+/* For bits and bytes: the corrections at each border class, and with a threshold the limits or margins. */
+void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
+/* Corrections of one row class, for raw sums of a layer that does not keep them.  memory: conv->raw_corrections bytes. */
+const float *bnn_conv_raw_corrections(const struct bnn_run *r, const struct bnn_conv *conv, size_t row_class,
+                                      void *memory);
 
 /* The number of parts into which the output channels can be divided, in order: blocks of the kernels' lanes, or groups
  * if the bits of groups share words. */

@@ -74,20 +74,6 @@ static float correction(const struct bnn_conv_shape *s, const float *sums, struc
     return (float)(inside_products + 2 * (read - inside) + s->attrs->pad_value * outside);
 }
 
-/* sums: memory for (kernel height + 1) * (kernel width + 1). */
-static void fill_corrections(const struct bnn_conv *conv, const float *zeros, const struct bnn_conv_range *columns,
-                             float *corrections, float *sums)
-{
-    const struct bnn_conv_shape *s = &conv->shape;
-    for (uint32_t o = 0; o < s->w->o; o++) {
-        float *to = corrections + o / s->outputs * conv->padded + o % s->outputs;
-        sum_taps(s, zeros, o, sums);
-        for (size_t rc = 0; rc < conv->row_classes; rc++)
-            for (size_t cc = 0; cc < conv->column_classes; cc++, to += s->groups * conv->padded)
-                *to = correction(s, sums, conv->rows[rc], columns[cc]);
-    }
-}
-
 /* The smallest p with correction - 2 p < threshold, by floor division; 0: even with no differing bits the sum is too
  * low. */
 static int64_t limit(int32_t correction, int32_t threshold)
@@ -96,19 +82,13 @@ static int64_t limit(int32_t correction, int32_t threshold)
     return (twice < 0 ? -((1 - twice) / 2) : twice / 2) + 1;
 }
 
-static void fill_limits(const struct bnn_conv *conv, const int32_t *thresholds, int32_t *limits, size_t classes)
+/* Limits are below 2^30 + 2^23, as corrections are below 2^24.  With several planes, the sum of the planes above the
+ * last is added at run time: it is below 2^24, and may raise a limit from below 0 to above 0. */
+static int32_t clamped_limit(const struct bnn_conv_shape *s, int32_t correction, int32_t threshold)
 {
-    const struct bnn_conv_shape *s = &conv->shape;
-    const float *correction = conv->corrections;
-    /* Limits are below 2^30 + 2^23, as corrections are below 2^24.  With several planes, the sum of the planes above
-     * the last is added at run time: it is below 2^24, and may raise a limit from below 0 to above 0. */
     const int64_t least = s->planes > 1 ? INT32_MIN : 0;
-    for (size_t class = 0; class < classes; class ++)
-        for (size_t g = 0; g < s->groups; g++)
-            for (size_t c = 0; c < conv->padded; c++, correction++) {
-                int64_t value = c < s->outputs ? limit((int32_t)*correction, thresholds[g * s->outputs + c]) : 0;
-                *limits++ = (int32_t)(value < least ? least : value);
-            }
+    int64_t value = limit(correction, threshold);
+    return (int32_t)(value < least ? least : value);
 }
 
 /* A number that no sum of bytes reaches; 2^24 if the sums are not whole numbers below it. */
@@ -122,42 +102,101 @@ static int32_t out_of_reach(const struct bnn_conv_shape *s, const float *zeros)
     return sum < (float)(most - 1) ? (int32_t)sum + 1 : most; /* also if a zero is NaN */
 }
 
-static void fill_margins(const struct bnn_conv *conv, const int32_t *thresholds, const float *zeros, float *margins,
-                         size_t count)
+/* [row class][column class][group][padded], or NULL. */
+struct tables {
+    float *corrections;
+    int32_t *limits;
+    float *margins;
+    const int32_t *thresholds; /* for limits and margins */
+    int32_t farthest;          /* for margins: out_of_reach */
+};
+
+/* What lanes without a filter have. */
+static void clear(const struct tables *t, size_t count)
+{
+    for (size_t i = 0; t->corrections != NULL && i < count; i++)
+        t->corrections[i] = 0.0f;
+    for (size_t i = 0; t->limits != NULL && i < count; i++)
+        t->limits[i] = 0;
+    for (size_t i = 0; t->margins != NULL && i < count; i++)
+        t->margins[i] = 0.0f - (float)t->farthest;
+}
+
+/* Elements of a row class in the tables; all of them were reserved. */
+static size_t class_elements(const struct bnn_conv *conv)
+{
+    return conv->column_classes * conv->shape.groups * conv->padded;
+}
+
+/* Floats for sum_taps. */
+static size_t sums_of_taps(const struct bnn_conv_shape *s)
+{
+    return ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1);
+}
+
+/* Row classes [begin, end), the first of them at the beginning of the tables.  sums: memory for sums_of_taps. */
+static void fill(const struct bnn_conv *conv, const float *zeros, size_t begin, size_t end, const struct tables *t,
+                 float *sums)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    int32_t farthest = out_of_reach(s, zeros);
-    for (size_t i = 0; i < count; i++) {
-        size_t c = i % conv->padded;
-        int32_t t = c < s->outputs ? thresholds[c] : farthest;
-        t = t > farthest ? farthest : t < -farthest ? -farthest : t;
-        margins[i] = conv->corrections[i] - (float)t;
+    size_t step = s->groups * conv->padded;
+    clear(t, (end - begin) * class_elements(conv));
+    for (uint32_t o = 0; o < s->w->o; o++) {
+        size_t i = o / s->outputs * conv->padded + o % s->outputs;
+        int32_t threshold = t->thresholds != NULL ? t->thresholds[o] : 0, most = t->farthest;
+        float reachable = (float)(threshold > most ? most : threshold < -most ? -most : threshold);
+        sum_taps(s, zeros, o, sums);
+        for (size_t rc = begin; rc < end; rc++)
+            for (size_t cc = 0; cc < conv->column_classes; cc++, i += step) {
+                float value = correction(s, sums, conv->rows[rc], conv->columns[cc]);
+                if (t->corrections != NULL)
+                    t->corrections[i] = value;
+                if (t->limits != NULL)
+                    t->limits[i] = clamped_limit(s, (int32_t)value, threshold);
+                if (t->margins != NULL)
+                    t->margins[i] = value - reachable;
+            }
     }
 }
 
-void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv,
-                      const struct bnn_conv_range *columns)
+static const float *zeros_of(const struct bnn_model *m, const struct bnn_op *op, const struct bnn_conv *conv)
+{
+    return conv->shape.bytes ? bnn_op_input(m, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data : NULL;
+}
+
+const float *bnn_conv_raw_corrections(const struct bnn_run *r, const struct bnn_conv *conv, size_t row_class,
+                                      void *memory)
+{
+    struct tables t = {.corrections = memory};
+    fill(conv, zeros_of(r->model, r->op, conv), row_class, row_class + 1, &t, t.corrections + class_elements(conv));
+    return t.corrections;
+}
+
+void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const float *zeros = s->bytes ? bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data : NULL;
+    const float *zeros = zeros_of(p->model, op, conv);
     uint32_t threshold = bnn_slot_input(op, BNN_SLOT_THRESHOLD); /* the number of its input */
-    float *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums); /* of a filter's taps */
+    float *sums = bnn_reserve(p, sums_of_taps(s), sizeof *sums);
     size_t classes = bnn_conv_product(p, conv->row_classes, conv->column_classes);
     size_t count = bnn_conv_product(p, classes, bnn_conv_product(p, s->groups, conv->padded));
-    float *corrections = bnn_reserve(p, count, sizeof *corrections);
-    conv->corrections = corrections;
-    for (size_t i = 0; corrections != NULL && i < count; i++)
-        corrections[i] = 0.0f;
-    if (columns != NULL && sums != NULL && corrections != NULL)
-        fill_corrections(conv, zeros, columns, corrections, sums);
-    if (threshold == 0)
-        return;
-    int32_t *limits = s->binary ? bnn_reserve(p, count, sizeof *limits) : NULL;
-    float *margins = s->bytes ? bnn_reserve(p, count, sizeof *margins) : NULL;
-    conv->limits = limits;
-    conv->margins = margins;
-    if (limits != NULL)
-        fill_limits(conv, bnn_op_input(p->model, op, threshold)->data, limits, classes);
-    if (margins != NULL)
-        fill_margins(conv, bnn_op_input(p->model, op, threshold)->data, zeros, margins, count);
+    struct tables t = {.corrections = NULL};
+    /* Kernels that read weights in place are for little memory: corrections that only raw sums need are computed when
+     * these are asked for. */
+    int kept = threshold == 0 || s->planes > 1 || p->model->kernels.binary.pack != NULL;
+    conv->raw_corrections = kept ? 0 : (class_elements(conv) + sums_of_taps(s)) * sizeof(float);
+    if (kept)
+        t.corrections = bnn_reserve(p, count, sizeof *t.corrections);
+    if (threshold != 0) {
+        t.limits = s->binary ? bnn_reserve(p, count, sizeof *t.limits) : NULL;
+        t.margins = s->bytes ? bnn_reserve(p, count, sizeof *t.margins) : NULL;
+        t.thresholds = bnn_op_input(p->model, op, threshold)->data;
+        t.farthest = s->bytes ? out_of_reach(s, zeros) : 0;
+    }
+    conv->corrections = t.corrections;
+    conv->limits = t.limits;
+    conv->margins = t.margins;
+    int whole = (t.corrections != NULL || !kept) && (threshold == 0 || t.limits != NULL || t.margins != NULL);
+    if (whole && sums != NULL && conv->rows != NULL && conv->columns != NULL)
+        fill(conv, zeros, 0, conv->row_classes, &t, sums);
 }
