@@ -3,12 +3,23 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
 import bnn
+
+
+def emit(model: bnn.Model) -> None:
+    """The C sources that emitted networks consist of are in the wheel."""
+    bnn.emit_c(model, "emitted", name="net")
+    if compiler := shutil.which("cc"):
+        files = [f"emitted/{name}" for name in ("main.c", "net.c", "net_kernels.c")]
+        subprocess.run([compiler, *files, "-lm", "-o", "emitted/net"], check=True)
+        subprocess.run(["emitted/net"], check=True)
 
 
 def main(model_path: str, expected_path: str) -> None:
@@ -26,6 +37,7 @@ def main(model_path: str, expected_path: str) -> None:
         assert "tensorflow" in str(error).lower(), error
     else:
         raise AssertionError("compiling without TensorFlow must fail")
+    emit(model)
     print(f"{len(y)} images equal Keras' on bnn {bnn.__version__}, NumPy {np.__version__}, kernels {model.kernels}")
 
 

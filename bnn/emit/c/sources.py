@@ -84,8 +84,9 @@ def part(names: Iterable[str]) -> Part:
     own: dict[tuple[str, str], list[Item]] = {}
     for item in items:
         for name in item.defines:
-            own.setdefault((item.path, name), []).append(item)
-            if not item.static:
+            if item.static:
+                own.setdefault((item.path, name), []).append(item)
+            else:
                 public.setdefault(name, []).append(item)
     taken: dict[Item, None] = {}
     waiting = [item for name in names for item in public[name]]
@@ -95,7 +96,7 @@ def part(names: Iterable[str]) -> Part:
             continue
         taken[item] = None
         for name in item.uses:
-            candidates = own.get((item.path, name)) or public.get(name, [])
+            candidates = own.get((item.path, name), []) + public.get(name, [])
             waiting += [other for other in candidates if not other.function or name in item.calls]
     chosen = sorted(taken, key=lambda item: item.order)
     paths = dict.fromkeys(item.path for item in chosen)

@@ -13,6 +13,7 @@ from .interface import Interface, Vectors
 from .program import ALIGNMENT, C_TYPES, array, private
 from .sources import Part
 
+_PROTOTYPE = re.compile(r"^((?:void |int |size_t |const uint32_t \*)\w+\()", re.M)
 # Around what is exact in a file of the user's own.
 _SAVED = """\
 #if defined(__clang__)
@@ -68,7 +69,7 @@ def files(interface: Interface, part: Part, single: bool) -> dict[str, str]:
             _SAVED,
             _EXACT,
             f"#ifndef BNN_LANES\n#define BNN_LANES {interface.lanes}\n#endif\n",
-            part.declarations,
+            _PROTOTYPE.sub(r"static \1", part.declarations),  # so that definitions are static, too
             part.definitions,
             _code(interface, ""),
             _RESTORED,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ HERE = Path(__file__).parent
 DIGITS = HERE.parents[2] / "examples" / "digits.bnn"
 SOURCES = ("main.c", "net.c", "net_kernels.c")
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
+
+
+def needs(compiler: str) -> None:
+    """Skip a test whose compiler is not installed."""
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed; on Debian: apt-get install {compiler}")
 
 
 def paths(folder: Path, *names: str) -> list[str]:
@@ -80,10 +87,7 @@ MODES = [
 
 @pytest.mark.parametrize("command", MODES, ids=" ".join)
 def test_the_same_bytes_in_every_mode(command: tuple[str, ...], floats: Path, tmp_path: Path) -> None:
-    import shutil
-
-    if not shutil.which(command[0]):
-        pytest.skip(f"{command[0]} is not installed; on Debian: apt-get install {command[0]}")
+    needs(command[0])
     shutil.copytree(floats, tmp_path / "net_files")
     assert "0 of 20 wrong" in run_main(tmp_path / "net_files", *command)
 
@@ -110,12 +114,15 @@ def test_no_function_that_is_not_called(floats: Path, tmp_path: Path) -> None:
     for name in ("net.c", "net_kernels.c"):
         text = re.sub(r"/\*.*?\*/", "", (floats / name).read_text(encoding="utf-8"), flags=re.S)
         assert not re.findall(r"\b(double|malloc|printf|alloca)\b", text)
-    # One file, whose functions are static: compilers name those that nothing calls.
+    # In one file they are static: compilers name those that nothing calls.
+    needs("g++")
     bnn.emit_c(DIGITS, tmp_path, name="net", single_file=True)
     call("gcc", "-std=c99", *WARNINGS, "-x", "c", "-DNET_IMPLEMENTATION", "-c", str(tmp_path / "net.h"), "-o",
          str(tmp_path / "net.o"))  # fmt: skip
     call("g++", "-std=c++11", *WARNINGS, "-x", "c++", "-DNET_IMPLEMENTATION", "-c", str(tmp_path / "net.h"), "-o",
          str(tmp_path / "net.o"))  # fmt: skip
+    symbols = [line.split()[-2:] for line in call("nm", str(tmp_path / "net.o")).splitlines()]
+    assert {name for kind, name in symbols if kind == "T"} == {"net_run", "net_input"}
 
 
 def _with_arena(folder: Path, model: Model | Path, vectors: Array, *defines: str, **options: Any) -> list[str]:
@@ -313,6 +320,7 @@ class TestSeveralNetworks:
         return str(path)
 
     def test_in_files_of_their_own(self, tmp_path: Path) -> None:
+        needs("g++")
         files = []
         for name in ("one", "two"):
             self.emit(tmp_path, name, fast=name == "two")
@@ -328,6 +336,7 @@ class TestSeveralNetworks:
     @pytest.mark.parametrize("compiler", [("gcc", "-std=c99"), ("g++", "-x", "c++", "-std=c++11")], ids=" ".join)
     def test_in_one_file(self, compiler: tuple[str, ...], tmp_path: Path) -> None:
         """Each header twice, as where another header includes it too."""
+        needs(compiler[0])
         for name in ("one", "two"):
             self.emit(tmp_path, name, single_file=True)
         main = Path(self.program(tmp_path, "one", "two"))
@@ -346,6 +355,7 @@ def test_code_for_every_target_runs_here(target: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["status", "printf", "memcpy", "run", "hook", "net_run", "bnn_mcu_conv_bits", "linux"])
 def test_names_of_layers_and_arrays(name: str, rng: Rng, tmp_path: Path) -> None:
+    needs("g++")
     x, y = ops.input_node(name, (40,)), ops.input_node("run", (40,))
     z = ops.make("add", x, y, name=name)
     z = ops.make("bconv2d", ops.make("binarize", z, name=name), op_graphs.signs(rng, (7, 1, 1, 40)), name=name)
