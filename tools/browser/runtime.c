@@ -99,7 +99,7 @@ bnn_status EXPORT(web_open)(const void *file, size_t size)
         return BNN_ERROR_MEMORY;
     status = bnn_model_open(file, size, kernels, memory, bytes, &model, &problem);
     if (status == BNN_OK)
-        status = bnn_context_size(model, 1, 1, &bytes);
+        status = bnn_stepping_size(model, 1, 1, &bytes); /* layers are run one by one, too */
     if (status != BNN_OK)
         return status;
     if ((memory = web_take(bytes)) == NULL)
