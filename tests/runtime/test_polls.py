@@ -43,6 +43,17 @@ def passed(height: int, width: int) -> Model:
     return model
 
 
+@pytest.mark.parametrize("height", [100, 101, 102, 103])
+def test_the_last_rows_that_are_passed(height: int) -> None:
+    """Of narrow images the pool takes four rows at a time, or those that are left."""
+    model = passed(height, 2)
+    x = np.random.default_rng(0).normal(size=(3, height, 2, 64)).astype(np.float32)
+    stepper = model.stepper(3)
+    stepper.poke(0, x)
+    whole = [stepper.step(op.index, 3) for op in model.ops]
+    np.testing.assert_array_equal(model(x), whole[-1])
+
+
 class Poll:
     """Says stop when it is asked for the k-th time."""
 
