@@ -23,7 +23,7 @@ ARGS ?=
 PY := $(VENV)/bin/python
 C_SOURCES := $(shell $(PYTHON) bnn/runtime/build.py)
 C_FILES := $(C_SOURCES) $(shell $(PYTHON) bnn/runtime/build.py headers)
-FORMATTED := $(filter-out %.gen.h,$(C_FILES)) $(wildcard tests/*/*.[ch] tests/*/*.inc tools/*.[ch] tools/*/*.[ch] examples/*/*.c)
+FORMATTED := $(filter-out %.gen.h,$(C_FILES)) $(wildcard tests/*/*.[ch] tests/*/*/*.c tests/*/*.inc tools/*.[ch] tools/*/*.[ch] examples/*/*.c)
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror
 C_FLAGS := -std=c11 -O2 -ffp-contract=off -Icsrc/include -Icsrc -Ikernels
 
