@@ -54,7 +54,7 @@ static void tensor_holds(const unsigned char *file, const struct bnn_header *h, 
 {
     text_holds(file, h, t->name, t->name_length);
     text_holds(file, h, t->origin, t->origin_length);
-    assert(t->dtype <= BNN_I8 && t->storage <= BNN_CONSTANT && t->encoding <= BNN_TABLE_8);
+    assert(t->dtype <= BNN_I8 && t->storage <= BNN_PASSED && t->encoding <= BNN_TABLE_8);
     assert(t->rank >= 1 && t->rank <= (t->storage == BNN_CONSTANT ? 4u : 3u));
     assert(t->o >= 1 && t->h >= 1 && t->w >= 1 && t->c >= 1);
     assert(t->o <= BNN_MAX_SIZE && t->h <= BNN_MAX_SIZE && t->w <= BNN_MAX_SIZE && t->c <= BNN_MAX_SIZE);
@@ -66,6 +66,8 @@ static void tensor_holds(const unsigned char *file, const struct bnn_header *h, 
         assert(t->offset % BNN_ALIGNMENT == 0 && t->bytes <= h->arena && t->offset <= h->arena - t->bytes);
     else
         assert(t->top == 0 && t->left == 0 && t->bottom == 0 && t->right == 0);
+    if (t->storage == BNN_PASSED)
+        assert(t->offset == 0);
     if (t->storage == BNN_INPUT || t->storage == BNN_OUTPUT) {
         assert(t->offset < (t->storage == BNN_INPUT ? h->input_count : h->output_count));
         assert(t->dtype == BNN_F32 || (t->storage == BNN_INPUT && (t->dtype == BNN_U8 || t->dtype == BNN_I8)));
