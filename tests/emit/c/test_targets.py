@@ -28,7 +28,7 @@ def test_every_op(name: str, rng: Rng, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(TARGETS))
+@pytest.mark.parametrize("name", ["cortex-m4", "cortex-m55", "riscv32-bare", "s390x", "wasm32-simd"])
 def test_digits(name: str, rng: Rng, tmp_path: Path) -> None:
     model = networks.digits()
     images = random_images(model, 3, rng)
