@@ -114,6 +114,10 @@ class Interface:
     def prefix(self) -> str:
         return self.name.upper()
 
+    def place_function(self, parameter: str) -> str:
+        """The name of the function that gives an input's place in the arena."""
+        return f"{self.name}_input_{parameter}" if len(self.inputs) > 1 else f"{self.name}_input"
+
     @property
     def parameters(self) -> str:
         parts = ["void *arena", "size_t size"]

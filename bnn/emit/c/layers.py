@@ -232,27 +232,33 @@ def _bconv2d(program: Program, node: Node) -> None:
     names = "limits" if limits else "corrections"
     shape = window.text(node, out.width, out.words if limits else out.channels)
     weights_name = program.table("uint32_t", "weights", weights)
-    if a.planes > 1:
-        kind = "planes"
-        inner = f"{{{weights_name}, NULL, {classes}, {_short(node, out.height)}, 0, {shape}}}"
-        text = f"{{{inner}, {program.table('int32_t', names, table)}, {x.words // a.planes}, {a.planes}}}"
-    else:
-        kind = "conv"
-        table_name = program.table("int16_t", names, table)
-        heights = _short(node, out.height, window.channels)
-        text = f"{{{weights_name}, {table_name}, {classes}, {heights}, {shape}}}"
-    descriptor = program.struct(f"bnn_mcu_{kind}", "", text, 3 * WORD + 4 + SHAPE_BYTES + 3 * WORD * (a.planes > 1))
+    kind = "planes" if a.planes > 1 else "conv"
+    table_name = program.table("int32_t" if a.planes > 1 else "int16_t", names, table)
+    heights = _short(node, out.height, window.channels)
+    descriptors = []
+    for g in range(window.groups):
+        of_weights, of_table = _from(weights_name, g * weights[0].size), _from(table_name, g * table[0].size)
+        text = f"{{{of_weights}, {of_table}, {classes}, {heights}, {shape}}}"
+        if a.planes > 1:
+            inner = f"{{{of_weights}, NULL, {classes}, {heights}, {shape}}}"
+            text = f"{{{inner}, {of_table}, {x.words // a.planes}, {a.planes}}}"
+        size = 3 * WORD + 4 + SHAPE_BYTES + 3 * WORD * (a.planes > 1)
+        descriptors.append(program.struct(f"bnn_mcu_{kind}", "", text, size))
     _clear_halo(program, node)
 
     def run(group: int, pointer: str, scratch: int | None) -> str:
         function = f"bnn_mcu_{kind}_{'bits' if limits else 'sums'}{layout}"
         source = program.at(x_node, window.first + group * words(window.channels))
         memory = program.behind("uint32_t", scratch) if scratch is not None else "NULL"
-        layer = _of_group(program, descriptor, group, kind, weights, table)
-        return program.call(function, layer, "row", source, pointer, memory)
+        return program.call(function, f"&{descriptors[group]}", "row", source, pointer, memory)
 
     gathers = window.rows > 1 or window.taps > 1 or layout.startswith("_shared") or a.planes > 1
     _finish(program, node, window.groups, limits, run, gathered * WORD if gathers else 0, words(window.outputs))
+
+
+def _from(table: str, offset: int) -> str:
+    """C: a table from an element on."""
+    return f"{table} + {offset}" if offset else table
 
 
 def _table_of_bits(program: Program, node: Node, x: View, out: View, limits: bool, products: int) -> tuple[Array, str]:
@@ -294,21 +300,6 @@ def _layout(
     quads = padded.reshape(window.groups, -1, 4, weights.shape[2]).swapaxes(2, 3)
     table = np.pad(table, ((0, 0), (0, 0), (0, -window.outputs % 4)))
     return f"_quads{count if limits else ''}", quads, table
-
-
-def _of_group(program: Program, descriptor: str, group: int, kind: str, weights: Array, table: Array) -> str:
-    """C: the address of the descriptor of a group, a copy with other pointers for all but the first."""
-    if group == 0:
-        return f"&{descriptor}"
-    copy = program.name(f"{descriptor}_group")
-    inner = f"{copy}.conv" if kind == "planes" else copy
-    struct = {"planes": "bnn_mcu_planes", "conv": "bnn_mcu_conv", "bytes": "bnn_mcu_bytes", "floats": "bnn_mcu_floats"}
-    program.line(f"struct {struct[kind]} {copy} = {descriptor};")
-    program.line(f"{inner}.weights += {group * weights[0].size};")
-    if table.size:
-        field = f"{copy}.wide" if kind == "planes" else f"{copy}.table"
-        program.line(f"{field} += {group * table[0].size};")
-    return f"&{copy}"
 
 
 def _finish(
@@ -466,16 +457,17 @@ def _conv2d(program: Program, node: Node) -> None:
         if groups == 1:
             window.joined()
     name = program.table("float", "weights", weights)
-    text = f"{{{name}, {window.text(node, out.width, out.channels)}}}"
-    descriptor = program.struct("bnn_mcu_floats", "", text, WORD + SHAPE_BYTES)
+    shape = window.text(node, out.width, out.channels)
+    descriptors = [
+        program.struct("bnn_mcu_floats", "", f"{{{_from(name, g * weights[0].size)}, {shape}}}", WORD + SHAPE_BYTES)
+        for g in range(groups)
+    ]
     _clear_halo(program, node)
     function = "bnn_mcu_depthwise_floats" if depthwise else "bnn_mcu_conv_floats"
 
     def run(group: int, pointer: str, scratch: int | None) -> str:
         source = program.at(x_node, window.first + group * window.channels)
-        return program.call(
-            function, _of_group(program, descriptor, group, "floats", weights, np.empty(0)), "row", source, pointer
-        )
+        return program.call(function, f"&{descriptors[group]}", "row", source, pointer)
 
     _finish(program, node, groups, False, run, 0, 0)
 

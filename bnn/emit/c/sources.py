@@ -19,7 +19,7 @@ _HERE = Path(__file__).resolve()
 # In an installed package the sources are data of the package; in a checkout they are at the root.
 _PACKAGED = _HERE.parent / "runtime"
 ROOT = _PACKAGED if _PACKAGED.is_dir() else _HERE.parents[3]
-FOLDERS = ("csrc/mcu", "kernels/flash")
+SOURCES = ("csrc/mcu/*.[ch]", "kernels/flash/*.h")
 SHARED = ("kernels/kernels.h", "kernels/bits.h", "kernels/epilogue.h")
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.S)
@@ -57,7 +57,7 @@ class Part:
 
 def files() -> list[str]:
     """The source files, each after those that it includes; relative to ROOT."""
-    found = [p.relative_to(ROOT).as_posix() for f in FOLDERS for p in sorted((ROOT / f).glob("*.[ch]"))]
+    found = [path.relative_to(ROOT).as_posix() for pattern in SOURCES for path in sorted(ROOT.glob(pattern))]
     order: dict[str, None] = {}
 
     def visit(path: str) -> None:

@@ -126,12 +126,11 @@ def _header(interface: Interface, body: str) -> str:
         f"#define {prefix}_ERROR_NAN 2 /* a float that becomes a bit was not a number: the outputs have no meaning */",
         "",
     ]
-    for (_, parameter), _ in zip(interface.inputs, interface.offsets, strict=True):
-        function = f"{name}_input_{parameter}" if len(interface.inputs) > 1 else f"{name}_input"
+    for _, parameter in interface.inputs:
         lines += [
             f"/* Where in the arena {parameter} may be written in place, by a DMA for example: pass this address to",
             " * the run, which overwrites it.  Inputs that lie elsewhere, in flash too, are only read. */",
-            f"void *{function}(void *arena);\n",
+            f"void *{interface.place_function(parameter)}(void *arena);\n",
         ]
     what = {
         "values": "the network's outputs",
@@ -168,16 +167,13 @@ def _code(interface: Interface, includes: str) -> str:
     lines += [
         *program.tables,
         f"#ifdef {prefix}_HOOK",
-        "/* For C++, and where only this file is compiled with it. */",
-        *(["#ifdef __cplusplus", 'extern "C"', "#endif"]),
-        f"void {name}_hook(unsigned layer, const void *output, size_t count, size_t element);",
         f"#define {prefix}_AFTER(layer, output, count, element) {name}_hook(layer, output, count, element)",
         "#else",
         f"#define {prefix}_AFTER(layer, output, count, element) ((void)0)",
         "#endif\n",
     ]
     for (_, parameter), offset in zip(interface.inputs, interface.offsets, strict=True):
-        function = f"{name}_input_{parameter}" if len(interface.inputs) > 1 else f"{name}_input"
+        function = interface.place_function(parameter)
         lines.append(f"void *{function}(void *arena)\n{{\n    return (unsigned char *)arena + {offset};\n}}\n")
     lines += [
         f"int {name}_run({interface.parameters})",
@@ -297,28 +293,7 @@ def _main(interface: Interface, trace: bool, single: bool) -> str:
         *buffers,
         "",
     ]
-    if trace:
-        lines += [
-            f"#ifdef {prefix}_HOOK",
-            "static size_t vector;",
-            "static int named;\n",
-            f"void {name}_hook(unsigned layer, const void *values, size_t count, size_t element)",
-            "{",
-            "    uint32_t hash = 2166136261u;",
-            "    const unsigned char *at = (const unsigned char *)values;",
-            "    for (size_t i = 0; i < count; i++, at += element) {",
-            "        uint32_t word = *at;",
-            "        if (element == sizeof word)",
-            "            memcpy(&word, at, sizeof word);",
-            "        hash = (hash ^ word) * 16777619u;",
-            "    }",
-            f"    if (values == NULL || hash == vector_layers[vector * {prefix}_LAYERS + layer] || named)",
-            "        return;",
-            '    printf("vector %u: layer %u is the first that differs\\n", (unsigned)vector, layer);',
-            "    named = 1;",
-            "}",
-            "#endif\n",
-        ]
+    lines += _trace(interface) if trace else []
     lines += [
         "int main(void)",
         "{",
@@ -339,3 +314,29 @@ def _main(interface: Interface, trace: bool, single: bool) -> str:
         "}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _trace(interface: Interface) -> list[str]:
+    """The hook of main.c, which names the first layer whose output's hash is wrong."""
+    name, prefix = interface.name, interface.prefix
+    return [
+        f"#ifdef {prefix}_HOOK",
+        "static size_t vector;",
+        "static int named;\n",
+        f"void {name}_hook(unsigned layer, const void *values, size_t count, size_t element)",
+        "{",
+        "    uint32_t hash = 2166136261u;",
+        "    const unsigned char *at = (const unsigned char *)values;",
+        "    for (size_t i = 0; i < count; i++, at += element) {",
+        "        uint32_t word = *at;",
+        "        if (element == sizeof word)",
+        "            memcpy(&word, at, sizeof word);",
+        "        hash = (hash ^ word) * 16777619u;",
+        "    }",
+        f"    if (values == NULL || hash == vector_layers[vector * {prefix}_LAYERS + layer] || named)",
+        "        return;",
+        '    printf("vector %u: layer %u is the first that differs\\n", (unsigned)vector, layer);',
+        "    named = 1;",
+        "}",
+        "#endif\n",
+    ]

@@ -141,7 +141,9 @@ def _input_places(program: Program) -> tuple[list[int], int]:
     end = arena
     for node in graph.inputs:
         size = program.view(node).size
-        last = max((i for i, user in enumerate(graph.schedule) if node in user.inputs), default=-1)
+        # A convolution that passes rows to the next op runs with it.
+        ends = {n: i + (graph.placements[n].storage is Storage.PASSED) for i, n in enumerate(graph.schedule)}
+        last = max((end for user, end in ends.items() if node in user.inputs), default=-1)
         busy = taken + [
             (graph.placements[n].offset, graph.placements[n].offset + program.view(n).size)
             for n in graph.schedule[: last + 1]
