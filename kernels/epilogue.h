@@ -11,6 +11,23 @@ static inline float bnn_clamp(float v, float lo, float hi)
     return v > hi ? hi : v;
 }
 
+/* Bits of one pixel, v > BNN_BIT_ABOVE, tail bits zero; nonzero: there was a NaN. */
+static inline int bnn_binarize(uint32_t *bits, const float *values, size_t count)
+{
+    int nan = 0;
+    for (size_t first = 0; first < count; first += 32) {
+        size_t left = count - first < 32 ? count - first : 32;
+        uint32_t word = 0;
+        for (size_t i = 0; i < left; i++) {
+            float v = values[first + i];
+            word |= (uint32_t)(v > BNN_BIT_ABOVE) << i;
+            nan |= v != v;
+        }
+        bits[first / 32] = word;
+    }
+    return nan;
+}
+
 /* residual: of the pixel's channels, or NULL */
 static inline float bnn_finish(float v, const struct bnn_epilogue *e, size_t channel, const float *residual)
 {

@@ -29,7 +29,7 @@ def executable() -> str:
     """The browser's path.  Without one, raises SkipTest."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        raise unittest.SkipTest("there is no chromium; on Debian: apt-get install chromium")
+        raise unittest.SkipTest("chromium is not installed; on Debian: apt-get install chromium")
     return found
 
 

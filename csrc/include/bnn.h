@@ -219,8 +219,8 @@ bnn_status bnn_stepping_size(const bnn_model *model, size_t images, size_t worke
 void bnn_context_set_threads(bnn_context *context, bnn_parallel_for *parallel_for, void *pool);
 
 /* profile is called after every op of every micro-batch with the ticks that the op took; NULL turns it off.  An op
- * whose output is passed runs together with the next: the ticks of both are its own, and the other has no call.  While
- * profile is set, micro-batches run one after another, so only the thread that called bnn_run calls it. */
+ * whose output is passed runs together with the next op: profile is called once, for the first of the two, with the ticks
+ * of both.  While profile is set, micro-batches run one after another, so only the thread that called bnn_run calls it. */
 typedef uint64_t bnn_clock(void);
 typedef void bnn_profile(void *argument, uint32_t op, uint64_t ticks);
 void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument);
@@ -232,8 +232,8 @@ void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile
  * Between two polls no worker does more work than about twice BNN_POLL_WORK, unless a row of one image is more than
  * that: rows of convolutions are cut, others are not, nor are those that are passed to a pool.  Opening refuses files
  * with a row of more than BNN_MAX_PIECE; networks stay far below.  BNN_POLL_WORK takes 20 to 130 ms on a core without
- * vector instructions and one or two on a fast one; BNN_MAX_PIECE less than a second on either.  With NULL, as in a new
- * context, there is no poll, nothing is cut, and nothing is slower. */
+ * vector instructions and one or two on a fast one; BNN_MAX_PIECE less than a second on either.  NULL, as in a new
+ * context, turns polls off: nothing is cut. */
 typedef int bnn_poll(void *argument);
 #define BNN_POLL_WORK 4194304
 #define BNN_MAX_PIECE 1073741824

@@ -71,12 +71,18 @@ BNN_INLINE void pixel_sums(const struct bnn_mcu_conv *layer, const uint32_t *win
         *out++ = *correction++ - 2 * (int32_t)differing(window, weights, n, any);
 }
 
+/* `shared`: taps share words. */
+BNN_INLINE const uint32_t *gather(const struct bnn_mcu_conv *layer, const uint32_t *x, uint32_t *window, int shared)
+{
+    return shared ? gather_shared(layer, x, window) : bnn_mcu_gather(&layer->shape, x, window);
+}
+
 BNN_INLINE void row_of_bits(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
-                            uint32_t *window, size_t n, int any)
+                            uint32_t *window, size_t n, int any, int shared)
 {
     x += row * layer->shape.row;
     for (size_t column = 0; column < layer->shape.width; column++) {
-        const uint32_t *a = bnn_mcu_gather(&layer->shape, x, window);
+        const uint32_t *a = gather(layer, x, window, shared);
         pixel_bits(layer, a, layer->table + table_start(layer, row, column), out, n, any);
         x += layer->shape.pixel;
         out += layer->shape.out_pixel;
@@ -84,11 +90,11 @@ BNN_INLINE void row_of_bits(const struct bnn_mcu_conv *layer, size_t row, const 
 }
 
 BNN_INLINE void row_of_sums(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
-                            uint32_t *window, size_t n, int any)
+                            uint32_t *window, size_t n, int any, int shared)
 {
     x += row * layer->shape.row;
     for (size_t column = 0; column < layer->shape.width; column++) {
-        const uint32_t *a = bnn_mcu_gather(&layer->shape, x, window);
+        const uint32_t *a = gather(layer, x, window, shared);
         pixel_sums(layer, a, layer->table + table_start(layer, row, column), out, n, any);
         x += layer->shape.pixel;
         out += layer->shape.out_pixel;
@@ -97,96 +103,72 @@ BNN_INLINE void row_of_sums(const struct bnn_mcu_conv *layer, size_t row, const 
 
 void bnn_mcu_conv_bits(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out, uint32_t *window)
 {
-    row_of_bits(layer, row, x, out, window, bnn_mcu_window(&layer->shape), 1);
+    row_of_bits(layer, row, x, out, window, bnn_mcu_window(&layer->shape), 1, 0);
 }
 
 void bnn_mcu_conv_bits_9(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                          uint32_t *window)
 {
-    row_of_bits(layer, row, x, out, window, 9, 0);
+    row_of_bits(layer, row, x, out, window, 9, 0, 0);
 }
 
 void bnn_mcu_conv_bits_18(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                           uint32_t *window)
 {
-    row_of_bits(layer, row, x, out, window, 18, 0);
+    row_of_bits(layer, row, x, out, window, 18, 0, 0);
 }
 
 void bnn_mcu_conv_bits_36(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                           uint32_t *window)
 {
-    row_of_bits(layer, row, x, out, window, 36, 0);
+    row_of_bits(layer, row, x, out, window, 36, 0, 0);
 }
 
 void bnn_mcu_conv_sums(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out, uint32_t *window)
 {
-    row_of_sums(layer, row, x, out, window, bnn_mcu_window(&layer->shape), 1);
+    row_of_sums(layer, row, x, out, window, bnn_mcu_window(&layer->shape), 1, 0);
 }
 
 void bnn_mcu_conv_sums_9(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                          uint32_t *window)
 {
-    row_of_sums(layer, row, x, out, window, 9, 0);
+    row_of_sums(layer, row, x, out, window, 9, 0, 0);
 }
 
 void bnn_mcu_conv_sums_18(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                           uint32_t *window)
 {
-    row_of_sums(layer, row, x, out, window, 18, 0);
+    row_of_sums(layer, row, x, out, window, 18, 0, 0);
 }
 
 void bnn_mcu_conv_sums_36(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                           uint32_t *window)
 {
-    row_of_sums(layer, row, x, out, window, 36, 0);
-}
-
-BNN_INLINE void row_of_shared_bits(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
-                                   uint32_t *window, size_t n, int any)
-{
-    x += row * layer->shape.row;
-    for (size_t column = 0; column < layer->shape.width; column++) {
-        const uint32_t *a = gather_shared(layer, x, window);
-        pixel_bits(layer, a, layer->table + table_start(layer, row, column), out, n, any);
-        x += layer->shape.pixel;
-        out += layer->shape.out_pixel;
-    }
-}
-
-BNN_INLINE void row_of_shared_sums(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
-                                   uint32_t *window, size_t n, int any)
-{
-    x += row * layer->shape.row;
-    for (size_t column = 0; column < layer->shape.width; column++) {
-        const uint32_t *a = gather_shared(layer, x, window);
-        pixel_sums(layer, a, layer->table + table_start(layer, row, column), out, n, any);
-        x += layer->shape.pixel;
-        out += layer->shape.out_pixel;
-    }
+    row_of_sums(layer, row, x, out, window, 36, 0, 0);
 }
 
 void bnn_mcu_conv_bits_shared(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                               uint32_t *window)
 {
-    row_of_shared_bits(layer, row, x, out, window, shared_words(layer), 1);
+    row_of_bits(layer, row, x, out, window, shared_words(layer), 1, 1);
 }
 
 void bnn_mcu_conv_bits_shared_5(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                                 uint32_t *window)
 {
-    row_of_shared_bits(layer, row, x, out, window, 5, 0);
+    row_of_bits(layer, row, x, out, window, 5, 0, 1);
 }
 
 void bnn_mcu_conv_sums_shared(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                               uint32_t *window)
 {
-    row_of_shared_sums(layer, row, x, out, window, shared_words(layer), 1);
+    row_of_sums(layer, row, x, out, window, shared_words(layer), 1, 1);
 }
 
 void bnn_mcu_conv_sums_shared_5(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                                 uint32_t *window)
 {
-    row_of_shared_sums(layer, row, x, out, window, 5, 0);
+    row_of_sums(layer, row, x, out, window, 5, 0, 1);
 }
 
 /* All planes: `plane` words from the data of one to those of the next. */

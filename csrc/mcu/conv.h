@@ -57,8 +57,8 @@ struct bnn_mcu_conv {
     struct bnn_mcu_shape shape;
 };
 
-/* Bits: a channel's bit is (differing < limit); `out` is the first word of the output row, of which (outputs + 31) /
- * 32 words of each pixel are written.  Sums: correction - 2 * differing; `out` is the first sum of the output row.
+/* Bits: a channel's bit is (differing < limit).  `out` is the first word of the output row; each pixel gets
+ * (outputs + 31) / 32 words.  Sums: correction - 2 * differing.  `out` is the first sum of the output row.
  *
  * `window`: memory for one window, rows * taps * length words; if rows and taps are 1, it is not used and may be NULL.
  * x, of type uint32_t, is as above, for row 0 whatever `row` is.

@@ -13,7 +13,7 @@ void bnn_mcu_copy(void *out, const void *in, const struct bnn_mcu_runs *runs)
     }
 }
 
-static void add_bits(uint32_t *out, size_t to, const uint32_t *in, size_t from, size_t count)
+void bnn_mcu_add_bits(uint32_t *out, size_t to, const uint32_t *in, size_t from, size_t count)
 {
     while (count > 0) {
         size_t room = 32 - to % 32, n = count < room ? count : room; /* fill the word of out */
@@ -33,8 +33,8 @@ void bnn_mcu_copy_bits(uint32_t *out, size_t to, const uint32_t *in, size_t from
 {
     for (size_t y = 0; y < runs->rows; y++)
         for (size_t x = 0; x < runs->pixels; x++)
-            add_bits(out, to + y * runs->out_row + x * runs->out_pixel, in,
-                     from + y * runs->in_row + x * runs->in_pixel, runs->count);
+            bnn_mcu_add_bits(out, to + y * runs->out_row + x * runs->out_pixel, in,
+                             from + y * runs->in_row + x * runs->in_pixel, runs->count);
 }
 
 void bnn_mcu_gather_floats(float *out, const float *in, const uint32_t *from, size_t count)

@@ -22,6 +22,9 @@ void bnn_mcu_copy(void *out, const void *in, const struct bnn_mcu_runs *runs);
  * bits are added (OR). */
 void bnn_mcu_copy_bits(uint32_t *out, size_t to, const uint32_t *in, size_t from, const struct bnn_mcu_runs *runs);
 
+/* The same of one run of `count` bits. */
+void bnn_mcu_add_bits(uint32_t *out, size_t to, const uint32_t *in, size_t from, size_t count);
+
 /* out[i] = in[from[i]] */
 void bnn_mcu_gather_floats(float *out, const float *in, const uint32_t *from, size_t count);
 void bnn_mcu_gather_bytes(uint8_t *out, const uint8_t *in, const uint32_t *from, size_t count);

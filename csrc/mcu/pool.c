@@ -1,25 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mcu/pool.h"
-
-/* The taps of a window along an axis that lie inside the image. */
-struct taps {
-    size_t begin, end;
-};
-
-static struct taps taps_inside(size_t position, size_t stride, size_t kernel, size_t before, size_t size)
-{
-    size_t first = position * stride, end = first + kernel; /* `before` too far */
-    struct taps taps;
-    taps.begin = first > before ? first - before : 0;
-    taps.end = end - before < size ? end - before : size;
-    return taps;
-}
+#include "mcu/taps.h"
 
 void bnn_mcu_max_pool_bits(const struct bnn_mcu_pool *pool, size_t row, const uint32_t *x, uint32_t *out)
 {
-    struct taps ys = taps_inside(row, pool->stride_h, pool->kernel_h, pool->pad_top, pool->height);
+    struct bnn_mcu_taps ys = bnn_mcu_taps_inside(row, pool->stride_h, pool->kernel_h, pool->pad_top, pool->height);
     for (size_t column = 0; column < pool->out_width; column++) {
-        struct taps xs = taps_inside(column, pool->stride_w, pool->kernel_w, pool->pad_left, pool->width);
+        struct bnn_mcu_taps xs =
+            bnn_mcu_taps_inside(column, pool->stride_w, pool->kernel_w, pool->pad_left, pool->width);
         for (size_t k = 0; k < pool->words; k++) {
             /* The minimum is the complement of the maximum of complements. */
             uint32_t mask = pool->mask != NULL ? pool->mask[k] : 0, any = 0;
@@ -38,15 +26,6 @@ size_t bnn_mcu_argmax(const float *values, size_t n)
     size_t best = 0;
     for (size_t i = 1; i < n; i++)
         if (!(values[i] <= values[best]) && values[best] == values[best])
-            best = i;
-    return best;
-}
-
-size_t bnn_mcu_argmax_sums(const int32_t *values, size_t n)
-{
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++)
-        if (values[i] > values[best])
             best = i;
     return best;
 }

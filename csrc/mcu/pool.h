@@ -26,7 +26,6 @@ void bnn_mcu_max_pool_bits(const struct bnn_mcu_pool *pool, size_t row, const ui
 
 /* The index of the first of the largest of n >= 1 values; of the first NaN, if there is one, as in NumPy. */
 size_t bnn_mcu_argmax(const float *values, size_t n);
-size_t bnn_mcu_argmax_sums(const int32_t *values, size_t n);
 
 #ifdef __cplusplus
 }

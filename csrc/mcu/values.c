@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mcu/values.h"
+#include "mcu/taps.h"
 
 #include <float.h>
 #include <string.h>
@@ -40,17 +41,8 @@ void bnn_mcu_correct(float *values, const float *corrections, size_t count)
 int bnn_mcu_signs(uint32_t *out, const float *in, size_t pixels, size_t channels)
 {
     int nan = 0;
-    for (size_t i = 0; i < pixels; i++, in += channels)
-        for (size_t first = 0; first < channels; first += 32) {
-            size_t left = channels - first < 32 ? channels - first : 32;
-            uint32_t word = 0;
-            for (size_t k = 0; k < left; k++) {
-                float v = in[first + k];
-                word |= (uint32_t)(v > BNN_BIT_ABOVE) << k;
-                nan |= v != v;
-            }
-            *out++ = word;
-        }
+    for (size_t i = 0; i < pixels; i++, in += channels, out += (channels + 31) / 32)
+        nan |= bnn_binarize(out, in, channels);
     return nan;
 }
 
@@ -78,18 +70,23 @@ int bnn_mcu_levels(uint32_t *out, const float *in, const float *thresholds, size
 {
     size_t words = (channels + 31) / 32;
     int nan = 0;
-    for (size_t i = 0; i < pixels; i++, in += channels, out += planes * words) {
-        memset(out, 0, planes * words * sizeof *out);
-        for (size_t c = 0; c < channels; c++) {
-            size_t number = 0;
-            nan |= in[c] != in[c];
-            for (size_t b = planes; b-- > 0;) {
-                uint32_t bit = in[c] >= thresholds[number + ((size_t)1 << b) - 1];
-                number |= (size_t)bit << b;
-                out[b * words + c / 32] |= bit << c % 32;
+    for (size_t x = 0; x < pixels; x++, in += channels, out += planes * words)
+        for (size_t k = 0; k < words; k++) {
+            uint32_t plane[8] = {0};
+            size_t left = channels - k * 32, count = left < 32 ? left : 32;
+            for (size_t i = 0; i < count; i++) {
+                float v = in[k * 32 + i];
+                size_t number = 0; /* from its highest bit to its lowest */
+                nan |= v != v;
+                for (size_t b = planes; b-- > 0;) {
+                    uint32_t bit = v >= thresholds[number + ((size_t)1 << b) - 1];
+                    number |= (size_t)bit << b;
+                    plane[b] |= bit << i;
+                }
             }
+            for (size_t b = 0; b < planes; b++)
+                out[b * words + k] = plane[b];
         }
-    }
     return nan;
 }
 
@@ -114,23 +111,13 @@ void bnn_mcu_dequantize(float *out, const uint32_t *in, const struct bnn_mcu_num
         }
 }
 
-/* The taps of a window along an axis that lie inside the image. */
-struct reach {
-    size_t begin, end;
-};
-
-static struct reach reach_of(size_t position, size_t stride, size_t kernel, size_t pad, size_t size)
-{
-    size_t start = position * stride, end = start + kernel - pad; /* a pad is smaller than the kernel */
-    struct reach reach = {start > pad ? start - pad : 0, end < size ? end : size};
-    return reach;
-}
-
 void bnn_mcu_max_floats(const struct bnn_mcu_windows *windows, size_t row, const float *x, float *out)
 {
-    struct reach ys = reach_of(row, windows->stride_h, windows->kernel_h, windows->pad_top, windows->height);
+    struct bnn_mcu_taps ys =
+        bnn_mcu_taps_inside(row, windows->stride_h, windows->kernel_h, windows->pad_top, windows->height);
     for (size_t column = 0; column < windows->out_width; column++, out += windows->channels) {
-        struct reach xs = reach_of(column, windows->stride_w, windows->kernel_w, windows->pad_left, windows->width);
+        struct bnn_mcu_taps xs =
+            bnn_mcu_taps_inside(column, windows->stride_w, windows->kernel_w, windows->pad_left, windows->width);
         for (size_t c = 0; c < windows->channels; c++) {
             float most = -FLT_MAX;
             for (size_t i = ys.begin; i < ys.end; i++)
@@ -145,9 +132,11 @@ void bnn_mcu_max_floats(const struct bnn_mcu_windows *windows, size_t row, const
 
 static void sum_floats(const struct bnn_mcu_windows *windows, size_t row, const float *x, float *out, int divides)
 {
-    struct reach ys = reach_of(row, windows->stride_h, windows->kernel_h, windows->pad_top, windows->height);
+    struct bnn_mcu_taps ys =
+        bnn_mcu_taps_inside(row, windows->stride_h, windows->kernel_h, windows->pad_top, windows->height);
     for (size_t column = 0; column < windows->out_width; column++, out += windows->channels) {
-        struct reach xs = reach_of(column, windows->stride_w, windows->kernel_w, windows->pad_left, windows->width);
+        struct bnn_mcu_taps xs =
+            bnn_mcu_taps_inside(column, windows->stride_w, windows->kernel_w, windows->pad_left, windows->width);
         float count = (float)((ys.end - ys.begin) * (xs.end - xs.begin));
         for (size_t c = 0; c < windows->channels; c++) {
             float sum = 0.0f;

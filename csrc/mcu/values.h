@@ -24,14 +24,14 @@ void bnn_mcu_finish_sums(float *out, const int32_t *in, const struct bnn_epilogu
 /* values[i] = (values[i] + corrections[i]) of integer sums in the same memory: sums of bytes whose zero is a fraction */
 void bnn_mcu_correct(float *values, const float *corrections, size_t count);
 
-/* Bits of floats; nonzero: there was a NaN, whose bit has no meaning.
+/* Bits of floats.  The result is nonzero if there was a NaN, whose bit has no meaning.
  * signs: x >= 0, with negative denormals as zeros.
  * signs_at: (x >= thresholds[channel]) != flips bit; flips has the words of a pixel. */
 int bnn_mcu_signs(uint32_t *out, const float *in, size_t pixels, size_t channels);
 int bnn_mcu_signs_at(uint32_t *out, const float *in, const float *thresholds, const uint32_t *flips, size_t pixels,
                      size_t channels);
-/* The number of thresholds <= x in binary, in planes that begin on words; 2^planes - 1 rising thresholds, of which NaN
- * at the end are never reached. */
+/* Of every x, how many thresholds are <= x, as a binary number: bit p in plane p.  Planes, at most 8, begin on words.
+ * There are 2^planes - 1 thresholds, which rise; those at the end that are NaN are never reached. */
 int bnn_mcu_levels(uint32_t *out, const float *in, const float *thresholds, size_t planes, size_t pixels,
                    size_t channels);
 
@@ -43,8 +43,9 @@ void bnn_mcu_unpack(float *out, const uint32_t *in, size_t pixels, size_t channe
  * planes follow each other. */
 struct bnn_mcu_numbers {
     const float *table;
-    uint16_t last; /* index of the last value */
-    uint16_t planes, binary;
+    uint32_t last; /* index of the last value */
+    uint32_t planes;
+    int binary;
 };
 void bnn_mcu_dequantize(float *out, const uint32_t *in, const struct bnn_mcu_numbers *numbers, size_t pixels,
                         size_t channels);

@@ -3,8 +3,7 @@
  * exists.  run/context.c runs the two together. */
 #include "model/validate.h"
 
-/* Ops k and k + 1, the first of which writes a passed tensor.  Their attributes are those of a valid pool, as the
- * prepare of each op has checked while measuring. */
+/* Op k writes a passed tensor, which op k + 1 must take.  Each op's prepare has checked its own attributes before. */
 static bnn_status check_pair(const struct bnn_model *m, uint32_t k, bnn_problem *problem)
 {
     const struct bnn_op *op = &m->ops[k], *pool = op + 1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bits of floats, and floats of bits and bytes: binarize, binarize_levels, unpack, dequantize, cast and excess_128. */
+#include "mcu/values.h"
 #include "ops/check.h"
 
 #include <math.h>
@@ -150,30 +151,6 @@ static int compare(const struct bnn_run *r, const struct levels *l, uint32_t *ou
     return nan;
 }
 
-/* Searches the number of a pixel, from its highest bit to its lowest. */
-static int search(const struct levels *l, uint32_t *out, const float *in, size_t channels)
-{
-    size_t words = (channels + 31) / 32;
-    int nan = 0;
-    for (size_t k = 0; k < words; k++) {
-        uint32_t plane[BNN_MOST_PLANES] = {0};
-        size_t left = channels - k * 32, count = left < 32 ? left : 32;
-        for (size_t i = 0; i < count; i++) {
-            float v = in[k * 32 + i];
-            uint32_t number = 0;
-            nan |= v != v;
-            for (uint32_t b = l->planes; b-- > 0;) {
-                uint32_t bit = v >= l->thresholds[number + (1u << b) - 1];
-                number |= bit << b;
-                plane[b] |= bit << i;
-            }
-        }
-        for (uint32_t b = 0; b < l->planes; b++)
-            out[b * words + k] = plane[b];
-    }
-    return nan;
-}
-
 static uint64_t levels_work(const struct bnn_model *m, const struct bnn_op *op)
 {
     uint32_t steps = bnn_op_input(m, op, 1)->c, planes = bnn_bit_length(steps);
@@ -183,15 +160,14 @@ static uint64_t levels_work(const struct bnn_model *m, const struct bnn_op *op)
 static void levels_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct levels *l = r->op->prepared;
-    const struct bnn_tensor *from = r->inputs[0].tensor, *to = r->output.tensor;
+    const struct bnn_tensor *from = r->inputs[0].tensor;
     const float *in = bnn_row_floats(&r->inputs[0], image, y);
     uint32_t *out = bnn_row_words(&r->output, image, y);
     int nan = 0;
     if (l->planes <= FEW_PLANES)
         nan = compare(r, l, out, in);
     else
-        for (size_t x = 0; x < from->w; x++)
-            nan |= search(l, out + x * to->words, in + x * from->words, from->c);
+        nan = bnn_mcu_levels(out, in, l->thresholds, l->planes, from->w, from->c);
     if (nan != 0)
         r->nan[image] = 1;
 }
@@ -258,21 +234,12 @@ static uint64_t dequantize_work(const struct bnn_model *m, const struct bnn_op *
 
 static void dequantize_row(const struct bnn_run *r, size_t image, size_t y)
 {
-    const struct bnn_tensor *t = r->output.tensor, *from = r->inputs[0].tensor;
-    const float *table = r->inputs[1].data;
     const struct bnn_dequantize_attrs *a = r->op->attrs;
     uint32_t last = r->inputs[1].tensor->c - 1;
     int binary = a->channels != 0;
-    size_t planes = binary ? bnn_bit_length(last) : last, apart = binary ? padded(t->c) : t->c;
-    const uint32_t *in = bnn_row_words(&r->inputs[0], image, y);
-    float *out = bnn_row_floats(&r->output, image, y);
-    for (size_t x = 0; x < t->w; x++, in += from->words, out += t->c)
-        for (size_t k = 0; k < t->c; k++) {
-            uint32_t number = 0;
-            for (size_t plane = 0, bit = k; plane < planes; plane++, bit += apart)
-                number += (in[bit / 32] >> bit % 32 & 1) << (binary ? plane : 0);
-            out[k] = table[number < last ? number : last];
-        }
+    const struct bnn_mcu_numbers numbers = {r->inputs[1].data, last, binary ? bnn_bit_length(last) : last, binary};
+    bnn_mcu_dequantize(bnn_row_floats(&r->output, image, y), bnn_row_words(&r->inputs[0], image, y), &numbers,
+                       r->output.tensor->w, r->output.tensor->c);
 }
 
 const struct bnn_op_row bnn_op_row_dequantize = {

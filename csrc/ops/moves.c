@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ops that move values, and padding: concat, slice, gather, pad, pad_channels, copy and reshape. */
+#include "mcu/moves.h"
 #include "model/validate.h"
 #include "ops/check.h"
 
@@ -31,7 +32,7 @@ static void place(const struct bnn_tensor *to, uint32_t *out, size_t at, const s
     int bits = to->dtype == BNN_B1;
     for (size_t x = 0; x < w; x++, out += to_words, in += from_words)
         if (bits)
-            bnn_or_bits(out, at, in, first, count);
+            bnn_mcu_add_bits(out, at, in, first, count);
         else
             memcpy(out + at, in + first, count * sizeof *out);
 }

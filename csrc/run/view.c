@@ -52,19 +52,3 @@ int bnn_hold(const struct bnn_tensor *t, const float *values, size_t count)
             return 0;
     return 1;
 }
-
-void bnn_or_bits(uint32_t *dst, size_t to, const uint32_t *src, size_t from, size_t count)
-{
-    while (count > 0) {
-        size_t room = 32 - to % 32, n = count < room ? count : room; /* fill the word of dst */
-        uint32_t bits = src[from / 32] >> from % 32;
-        if (from % 32 + n > 32)
-            bits |= src[from / 32 + 1] << (32 - from % 32);
-        if (n < 32)
-            bits &= (UINT32_C(1) << n) - 1;
-        dst[to / 32] |= bits << to % 32;
-        to += n;
-        from += n;
-        count -= n;
-    }
-}

@@ -44,9 +44,6 @@ void bnn_unpack_pixel(float *values, const uint32_t *bits, size_t c);
 /* Whether a tensor can hold the values: bytes are whole numbers from 0 to 255, or -128 to 127. */
 int bnn_hold(const struct bnn_tensor *t, const float *values, size_t count);
 
-/* OR `count` bits of src, starting at bit `from`, into dst, starting at bit `to`.  If dst is zero, this copies. */
-void bnn_or_bits(uint32_t *dst, size_t to, const uint32_t *src, size_t from, size_t count);
-
 /* for (size_t i = 0; i < n; i++) { ... }, in blocks of 16 first: gcc vectorizes loops at -O2 only if the number of steps
  * is a constant.  The pointer that is written must be a restrict parameter of the function: gcc ignores restrict on local
  * variables here. */

@@ -16,7 +16,7 @@ BNN_INLINE bnn_quad bnn_quad_differ(const uint32_t *a, const uint32_t *w, size_t
     return veorq_u32(vld1q_u32(w + 4 * i), vdupq_n_u32(a[i]));
 }
 
-/* Loads stay behind this: compilers begin all of them at once, and then have no registers. */
+/* A barrier for loads: without it, compilers issue all of them first and run out of registers. */
 BNN_INLINE void bnn_in_order(void)
 {
     __asm__ volatile("" ::: "memory");

@@ -149,22 +149,6 @@ static void max_row(float *dst, const float *src, size_t count)
         dst[i] = src[i] > dst[i] ? src[i] : dst[i];
 }
 
-static int binarize(uint32_t *dst, const float *src, size_t count)
-{
-    int nan = 0;
-    for (size_t first = 0; first < count; first += 32) {
-        size_t bits = count - first < 32 ? count - first : 32;
-        uint32_t word = 0;
-        for (size_t i = 0; i < bits; i++) {
-            float v = src[first + i];
-            word |= (uint32_t)(v > BNN_BIT_ABOVE) << i;
-            nan |= v != v;
-        }
-        dst[first / 32] = word;
-    }
-    return nan;
-}
-
 /* Blocks of LANES targets: the last reads beyond the end, into the slack. */
 static void add_rows(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count)
 {
@@ -219,7 +203,7 @@ static void halve(int16_t *m, const float *accumulators, const int32_t *threshol
 #define BYTES .bytes = {.pixels = 1, .lanes = LANES, .taps = 1, .pack = pack_bytes, .values = byte_values}
 #define FLOATS \
     .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise}
-#define ROWS .binarize = binarize, .binarize_at = binarize_at, .max_row = max_row
+#define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .max_row = max_row
 #define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
 
 const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, BYTES, FLOATS, ROWS, EVENTS};

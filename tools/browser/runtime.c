@@ -31,7 +31,7 @@ static struct described_tensor described_tensor;
 static void *inputs[MAX_ARRAYS];
 static float *outputs[MAX_ARRAYS], *values; /* values: of any one tensor */
 
-/* Memory that is never given back, aligned to BNN_ALIGNMENT; NULL if the browser has no more. */
+/* Memory that is never given back, aligned to BNN_ALIGNMENT; NULL if the browser has none left. */
 void *EXPORT(web_take)(size_t bytes)
 {
     uint64_t start = top != 0 ? top : (uintptr_t)&__heap_base;

@@ -667,9 +667,7 @@ def _dequantize(program: Program, node: Node) -> None:
     binary = int(node.attrs.channels != 0)  # type: ignore[attr-defined]
     planes = (len(values) - 1).bit_length() if binary else len(values) - 1
     table = program.table("float", "table", values)
-    descriptor = program.struct(
-        "bnn_mcu_numbers", "", f"{{{table}, {_short(node, len(values) - 1)}, {planes}, {binary}}}", WORD + 6
-    )
+    descriptor = program.struct("bnn_mcu_numbers", "", f"{{{table}, {len(values) - 1}, {planes}, {binary}}}", 4 * WORD)
     _clear_halo(program, node)
     target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
     call = program.call("bnn_mcu_dequantize", target, source, f"&{descriptor}", out.width, out.channels)
