@@ -67,8 +67,11 @@ def test_every_op_is_drawn() -> None:
     assert drawn == {op.name for op in OPS.values() if op.opcode is not None} - {"excess_128"}
 
 
-def test_an_op_without_a_maker_is_refused() -> None:
+def test_an_op_without_a_maker_or_its_c_is_refused() -> None:
     for name, record in OPS.items():
         if record.opcode is not None:
             with pytest.raises(NotImplementedError, match=rf"{name} has no maker of random instances: .* \(maker=\)"):
                 replace(record, maker=None)
+        if record.opcode is not None and record.elementwise:
+            with pytest.raises(NotImplementedError, match=rf"{name} does not say how it is emitted as C; give it c="):
+                replace(record, c="")

@@ -26,7 +26,10 @@ _HEADERS = ("main", "float", "limits", "math", "stddef", "stdint", "stdio", "std
 def check_options(options: Options) -> None:
     """Raises :class:`InputError` for what cannot be asked for."""
     if options.name != identifier(options.name) or options.name in _HEADERS:
-        raise InputError(f"name: found {options.name!r}, expected a C identifier in lower case, like 'digits'")
+        raise InputError(
+            f"name: found {options.name!r}, expected a C identifier in lower case, like 'digits', and no word "
+            "or header of C"
+        )
     for what, found, known in (("target", options.target, tuple(TARGETS)), ("output", options.output, OUTPUTS)):
         if found not in known:
             raise InputError(f"{what}: found {found!r}, expected one of {', '.join(known)}")

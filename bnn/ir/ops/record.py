@@ -70,7 +70,8 @@ class Op:
     contradiction.  ``reference`` gives the result from the operands' arrays and the attributes (``a``).
 
     Raises:
-        NotImplementedError: an op of the file without a bound or a maker; says what to add.
+        NotImplementedError: an op of the file without a bound, a maker or, if it is elementwise, its C; says what to
+            add.
     """
 
     name: str
@@ -110,6 +111,8 @@ class Op:
                 f"the record of {self.name} has no maker of random instances: no test would compare the runtime with "
                 "its reference; give it one (maker=), and the types of data it takes (takes=)"
             )
+        if self.opcode is not None and self.elementwise and not self.c:
+            raise NotImplementedError(f"the record of {self.name} does not say how it is emitted as C; give it c=")
 
 
 # Filled by the package, family by family.
