@@ -219,8 +219,9 @@ bnn_status bnn_stepping_size(const bnn_model *model, size_t images, size_t worke
 void bnn_context_set_threads(bnn_context *context, bnn_parallel_for *parallel_for, void *pool);
 
 /* profile is called after every op of every micro-batch with the ticks that the op took; NULL turns it off.  An op
- * whose output is passed runs together with the next op: profile is called once, for the first of the two, with the ticks
- * of both.  While profile is set, micro-batches run one after another, so only the thread that called bnn_run calls it. */
+ * whose output is passed runs together with the next op: profile is called once, for the first of the two, with the
+ * ticks of both.  While profile is set, micro-batches run one after another, so only the thread that called bnn_run
+ * calls it. */
 typedef uint64_t bnn_clock(void);
 typedef void bnn_profile(void *argument, uint32_t op, uint64_t ticks);
 void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument);
