@@ -28,9 +28,9 @@ from .claims import broken_claims, layers_of
 from .generator import BATCH, Model, random_model
 from .spikes import check_events, check_neurons
 
-SEEDS = seeds(150)
+SEEDS = seeds(100)
 GROUP = 10
-SLOW = 60  # models of each slow test
+SLOW = 40  # models of each slow test
 
 
 def check(model: Model) -> bnn.Model:

@@ -29,8 +29,8 @@ def run_all(rng: np.random.Generator, driver: Path, folder: Path, files: list[by
 
 def test_random_networks(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
     """Frames, pixels, orders, switching, in every kernel family, in memory of exactly the size asked for."""
-    files = [random_model(rng, binary_input=k % 2 == 1).to_bytes() for k in range(24)]
-    assert run_all(rng, driver, tmp_path, files) == "24 models, 0 refused\n"
+    files = [random_model(rng, binary_input=k % 2 == 1).to_bytes() for k in range(12)]
+    assert run_all(rng, driver, tmp_path, files) == "12 models, 0 refused\n"
 
 
 def test_all_spikes_of_a_pixel_at_once(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
