@@ -121,6 +121,7 @@ def model_record(model: Model) -> dict[str, Any]:
         "bytes": model.nbytes,
         "arena_bytes": model.arena_bytes,
         "kernels": model.kernels,
+        "layout": model.layout,
         "inputs": [
             {"name": n, "shape": list(s), "dtype": d.name}
             for n, s, d in zip(model.input_names, model.input_shapes, model.input_dtypes, strict=True)

@@ -114,7 +114,8 @@ def _read(model: Model, file: str, reading: Reading, losses: dict[str, list[str]
     names, shapes = model.input_names, model.input_shapes
     if len(names) > 1 and path.suffix != ".npz":
         raise InputError(f"{file}: the model has {len(names)} inputs; give an .npz file with arrays {', '.join(names)}")
-    arrays = _numpy(path, names) if path.suffix in (".npy", ".npz") else [_image(path, shapes[0], reading, losses)]
+    stored = path.suffix in (".npy", ".npz")
+    arrays = _numpy(path, names) if stored else [_picture(model, path, reading, losses)]
     return [
         _fit(array, shape, dtype, file, reading)
         for array, shape, dtype in zip(arrays, shapes, model.input_dtypes, strict=True)
@@ -182,6 +183,14 @@ def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: R
             "--scale DIVISOR and --offset X as in training"
         )
     return np.ascontiguousarray(result)
+
+
+def _picture(model: Model, path: Path, reading: Reading, losses: dict[str, list[str]]) -> Array:
+    """An image file as the model's first input, with its channels where the model has them."""
+    shape = model.input_shapes[0]
+    if model.layout == "NHWC" or len(shape) != 3:
+        return _image(path, shape, reading, losses)
+    return np.moveaxis(_image(path, (*shape[1:], shape[0]), reading, losses), -1, 0)
 
 
 def _image(path: Path, shape: Shape, reading: Reading, losses: dict[str, list[str]]) -> Array:

@@ -44,7 +44,7 @@ def encode(graph: Graph) -> bytes:
     size = offsets[3] + len(sections[3])
     counts = (len(tensors), len(graph.schedule), len(graph.inputs), len(graph.outputs))
     places = (offsets[0], offsets[1], len(ops), offsets[2], len(sections[2]), offsets[3], len(sections[3]))
-    head = HEADER.pack(SIGNATURE, VERSION, 0, size, *counts, *places, graph.arena_bytes)
+    head = HEADER.pack(SIGNATURE, VERSION, 0, size, *counts, *places, graph.arena_bytes, graph.channels_first)
     out = bytearray(size)
     for offset, section in zip([0, *offsets], [head, *sections], strict=True):
         out[offset : offset + len(section)] = section

@@ -52,9 +52,21 @@ class TensorInfo:
     bytes: int
 
 
-def check_inputs(x: object, inputs: Sequence[TensorInfo], least: int = 0, convert: bool = False) -> list[Inputs]:
+def given_shape(shape: Shape, channels_first: bool) -> Shape:
+    """The shape of an image, whose channels come last, as the caller has it."""
+    return (shape[-1], *shape[:-1]) if channels_first else shape
+
+
+def given(array: Array, channels_first: bool) -> Array:
+    """A batch, whose channels come last, as the caller has it."""
+    return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if channels_first and array.ndim > 2 else array
+
+
+def check_inputs(
+    x: object, inputs: Sequence[TensorInfo], least: int = 0, convert: bool = False, channels_first: bool = False
+) -> list[Inputs]:
     """One C-contiguous array (N, *shape) of the right dtype per input of a network, all with the same N, at least
-    ``least``.
+    ``least``.  ``channels_first``: those in ``x`` are (N, C, H, W).
 
     ``x`` is an array (one input), a list or tuple in the inputs' order, or a dict by input name.  Contiguous arrays are
     used directly, others are copied.  ``convert``: a float input also takes other numbers.
@@ -65,8 +77,7 @@ def check_inputs(x: object, inputs: Sequence[TensorInfo], least: int = 0, conver
     """
     names = [t.name for t in inputs]
     checked = [
-        check_array(array, f"input '{t.name}'", t.shape, INPUT_DTYPES[t.dtype], convert)
-        for array, t in zip(_by_input(x, names), inputs, strict=True)
+        _checked_input(array, t, convert, channels_first) for array, t in zip(_by_input(x, names), inputs, strict=True)
     ]
     for array, name in zip(checked, names, strict=True):
         if len(array) != len(checked[0]):
@@ -77,6 +88,12 @@ def check_inputs(x: object, inputs: Sequence[TensorInfo], least: int = 0, conver
     if len(checked[0]) < least:
         raise InputError(f"input '{names[0]}': found an empty batch, expected at least one image")
     return checked
+
+
+def _checked_input(x: object, tensor: TensorInfo, convert: bool, channels_first: bool) -> Inputs:
+    shape, dtype = given_shape(tensor.shape, channels_first), INPUT_DTYPES[tensor.dtype]
+    array = check_array(x, f"input '{tensor.name}'", shape, dtype, convert)
+    return np.ascontiguousarray(np.moveaxis(array, 1, -1)) if channels_first else array
 
 
 def _by_input(x: object, names: Sequence[str]) -> list[object]:
@@ -120,7 +137,10 @@ def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], conver
 
 
 def check_outputs(
-    out: Floats | Sequence[Floats], inputs: Sequence[Inputs], outputs: Sequence[TensorInfo]
+    out: Floats | Sequence[Floats],
+    inputs: Sequence[Inputs],
+    outputs: Sequence[TensorInfo],
+    channels_first: bool = False,
 ) -> list[Floats]:
     """The caller's output arrays: one float32, C-contiguous, writable (N, *shape) per output of a network, sharing no
     memory.
@@ -139,7 +159,7 @@ def check_outputs(
         if not isinstance(array, np.ndarray) or array.dtype != FLOAT32:
             found = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
             raise InputTypeError(f"out '{name}': found {found}, expected a NumPy array of float32")
-        expected = (len(inputs[0]), *tensor.shape)
+        expected = (len(inputs[0]), *given_shape(tensor.shape, channels_first))
         if array.shape != expected:
             raise InputError(f"out '{name}': found shape {array.shape}, expected {expected}")
         if not (array.flags.c_contiguous and array.flags.aligned):

@@ -191,6 +191,7 @@ class Opened:
         self.arena_bytes: int = lib.bnn_arena_bytes(self.pointer)
         self.work: int = lib.bnn_model_work(self.pointer)
         self.whole_batch = bool(lib.bnn_whole_batch(self.pointer))  # an image's result depends on the other images
+        self.channels_first = bool(lib.bnn_channels_first(self.pointer))  # in the source's own arrays
         self.tensors = tuple(self._tensor(i) for i in range(lib.bnn_tensor_count(self.pointer)))
         self.ops = tuple(self._op(i) for i in range(lib.bnn_op_count(self.pointer)))
         inputs = [lib.bnn_input_tensor(self.pointer, i) for i in range(lib.bnn_input_count(self.pointer))]

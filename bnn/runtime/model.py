@@ -13,7 +13,18 @@ import numpy as np
 
 from .._types import Floats
 from ..errors import ClosedModelError, EnvironmentVariableError, InputTypeError, ModelFormatError
-from .arrays import INPUT_DTYPES, Inputs, Shape, TensorInfo, batched, check_count, check_inputs, check_outputs
+from .arrays import (
+    INPUT_DTYPES,
+    Inputs,
+    Shape,
+    TensorInfo,
+    batched,
+    check_count,
+    check_inputs,
+    check_outputs,
+    given,
+    given_shape,
+)
 from .files import path_text, replacing
 from .handles import NO_LIMIT, Context, Macs, Memory, Opened, OpInfo, map_file, select_kernels
 from .native import ffi
@@ -153,12 +164,13 @@ class Model:
 
     def _run(self, x: object, out: Outputs | None, workers: int, images_per_call: int | None, show: bool) -> Any:
         opened = self._open()
-        inputs = check_inputs(x, opened.inputs)
+        inputs = self.check_inputs(x)
         batch = len(inputs[0])
-        if out is None:
+        wanted = None if out is None else check_outputs(out, inputs, opened.outputs, opened.channels_first)
+        if wanted is None or opened.channels_first:
             outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
         else:
-            outputs = check_outputs(out, inputs, opened.outputs)
+            outputs = wanted
         step = images_per_call or (batch if opened.whole_batch else self._images_per_call * workers)
         if batch:
             context, idle = self._context(opened, self._images_together(opened, min(step, batch)), workers)
@@ -168,6 +180,11 @@ class Model:
                     context.run(inputs, outputs, begin, end)
                     advance(end - begin)
             idle.append(context)
+        if opened.channels_first:
+            outputs = [given(y, True) for y in outputs]
+            for own, y in zip(wanted or (), outputs, strict=wanted is not None):
+                own[...] = y
+            outputs = wanted or outputs
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _images_together(self, opened: Opened, batch: int) -> int:
@@ -175,7 +192,8 @@ class Model:
         return batch if opened.whole_batch else 1 if batch == 1 else self._micro_batch
 
     def check_inputs(self, x: object, *, least: int = 0, convert: bool = False) -> list[Inputs]:
-        """The arrays that a call with ``x`` runs on, one per input: C-contiguous (N, *shape) of the input's dtype.
+        """The arrays that a call with ``x`` runs on, one per input: C-contiguous (N, *shape) of the input's dtype, with
+        their channels last.
 
         Args:
             least: 1 refuses an empty batch.
@@ -183,7 +201,8 @@ class Model:
 
         Raises like ``model(x)``.
         """
-        return check_inputs(x, self._open().inputs, least, convert)
+        opened = self._open()
+        return check_inputs(x, opened.inputs, least, convert, opened.channels_first)
 
     def _context(self, opened: Opened, images: int, workers: int) -> tuple[Context, list[Context]]:
         """An idle context, or a new one, and the list to put it back on."""
@@ -210,8 +229,9 @@ class Model:
         from .stepper import activations
 
         opened = self._open()
-        inputs = check_inputs(x, opened.inputs)
-        return activations(opened, inputs, max(len(inputs[0]), 1) if opened.whole_batch else MICRO_BATCH)
+        inputs = self.check_inputs(x)
+        taps = activations(opened, inputs, max(len(inputs[0]), 1) if opened.whole_batch else MICRO_BATCH)
+        return {name: given(values, opened.channels_first) for name, values in taps.items()}
 
     def stepper(self, images: int) -> Stepper:
         """Run the model op by op on up to ``images`` images; see :class:`Stepper`."""
@@ -231,7 +251,7 @@ class Model:
         from .report import profile
 
         opened = self._open()
-        inputs = check_inputs(x, opened.inputs, least=1)
+        inputs = self.check_inputs(x, least=1)
         batch = len(inputs[0])
         check_count(repeats, "repeats")
         outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
@@ -277,7 +297,14 @@ class Model:
     @property
     def input_shapes(self) -> list[Shape]:
         """Per input, the shape of one image: an array is (N, *shape)."""
-        return [t.shape for t in self._open().inputs]
+        opened = self._open()
+        return [given_shape(t.shape, opened.channels_first) for t in opened.inputs]
+
+    @property
+    def layout(self) -> str:
+        """ "NHWC", or "NCHW": where a call's arrays have their channels, as in the source model.  ONNX and PyTorch have
+        them first."""
+        return "NCHW" if self._open().channels_first else "NHWC"
 
     @property
     def input_dtypes(self) -> list[np.dtype[Any]]:
@@ -287,7 +314,8 @@ class Model:
     @property
     def output_shapes(self) -> list[Shape]:
         """Per output, the shape of one image's result."""
-        return [t.shape for t in self._open().outputs]
+        opened = self._open()
+        return [given_shape(t.shape, opened.channels_first) for t in opened.outputs]
 
     @property
     def input_names(self) -> list[str]:

@@ -117,11 +117,12 @@ class _Verifier:
             kind = self.original.framework
             raise InputError(f"found a {kind} model with {len(names)} inputs, expected {len(dtypes)} like the file")
         source = self.original.graph(dict(zip(names, dtypes, strict=True)))
-        for node, shape, name in zip(source.inputs, self.model.input_shapes, names, strict=True):
-            if node.type.shape != tuple(shape):
+        stored = [t.shape for t in _stored(self.model, "input")]
+        for node, shape, name in zip(source.inputs, stored, names, strict=True):
+            if node.type.shape != shape:
                 raise InputError(
                     f"input '{name}': the {self.original.framework} model takes images {node.type.shape}, the file "
-                    f"{tuple(shape)}; give the input shape that the file was compiled with, or the model it came from"
+                    f"{shape}; give the input shape that the file was compiled with, or the model it came from"
                 )
         return source
 

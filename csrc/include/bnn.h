@@ -202,6 +202,9 @@ uint64_t bnn_model_work(const bnn_model *model);
 /* 1: an image's result depends on the other images of its batch (a quantizer scales by a mean over the batch), and
  * bnn_run takes no more images at once than its context has.  0: it depends only on the image. */
 int bnn_whole_batch(const bnn_model *model);
+/* 1: in the source model, channels come first, (C, H, W); here they always come last, (H, W, C), so somebody who has
+ * the source's images must move their channels.  0: they come last there, too. */
+int bnn_channels_first(const bnn_model *model);
 
 /* Runs task(argument, index, worker) for every index below count, in any order, on at most the context's workers;
  * returns when all are done.  worker is below the context's number of workers; no two running tasks have the same. */

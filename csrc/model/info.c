@@ -47,6 +47,11 @@ uint64_t bnn_model_work(const bnn_model *model)
     return model->work;
 }
 
+int bnn_channels_first(const bnn_model *model)
+{
+    return model->channels_first;
+}
+
 int bnn_whole_batch(const bnn_model *model)
 {
     return model->whole_batch;

@@ -134,6 +134,7 @@ struct bnn_model {
     size_t arena;         /* bytes of one image */
     uint64_t scratch;     /* bytes of one worker */
     int whole_batch;      /* of any op */
+    int channels_first;   /* in the source model */
     uint32_t most_inputs; /* of an op, or of two that run together */
     uint64_t work;        /* of one image, all ops */
 };

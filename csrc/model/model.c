@@ -277,6 +277,7 @@ static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h
     m->ops = t.ops;
     m->input_tensors = t.inputs;
     m->output_tensors = t.outputs;
+    m->channels_first = h->channels_first;
     p.model = m;
 
     for (uint32_t i = 0; i < h->tensor_count; i++)

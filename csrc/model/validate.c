@@ -130,7 +130,11 @@ bnn_status bnn_read_header(const unsigned char *file, size_t size, struct bnn_he
          arena / BNN_ALIGNMENT * BNN_ALIGNMENT);
     WANT(arena <= SIZE_MAX / 2, BNN_ERROR_LIMIT, "arena bytes", arena, SIZE_MAX / 2);
     h->arena = (size_t)arena;
-    for (size_t i = 104; i < BNN_HEADER_BYTES; i += 8)
+    uint32_t channels_first = bnn_load32(file + 104);
+    WANT(channels_first <= 1, BNN_ERROR_FORMAT, "whether the source has channels first (1: yes)", channels_first, 1);
+    h->channels_first = (int)channels_first;
+    WANT(bnn_load32(file + 108) == 0, BNN_ERROR_FORMAT, "reserved bytes", bnn_load32(file + 108), 0);
+    for (size_t i = 112; i < BNN_HEADER_BYTES; i += 8)
         WANT(bnn_load64(file + i) == 0, BNN_ERROR_FORMAT, "reserved bytes", bnn_load64(file + i), 0);
     return BNN_OK;
 }

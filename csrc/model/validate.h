@@ -34,6 +34,7 @@ struct bnn_header {
     uint32_t tensor_count, op_count, input_count, output_count;
     size_t tensors, ops, ops_size, strings, strings_size, data, data_size;
     size_t arena;
+    int channels_first;
     /* What is not in the file: */
     uint64_t most;                        /* limit on the bytes of the opened model, and of the constants read for it */
     bnn_limits limits;                    /* as given, or zeros */

@@ -46,7 +46,8 @@ def test_inputs_must_be_the_files() -> None:
     graph = Graph((x,), (ops.make("exp", x),), ("y",))
 
     def source(names: list[str], *shapes: tuple[int, ...]) -> Graph:
-        model = SimpleNamespace(input_dtypes=[F32] * len(shapes), input_shapes=list(shapes))
+        stored = [SimpleNamespace(storage="input", offset=i, shape=shape) for i, shape in enumerate(shapes)]
+        model = SimpleNamespace(input_dtypes=[F32] * len(shapes), tensors=stored)
         original = SimpleNamespace(framework="Keras", input_names=names, graph=lambda input_dtype: graph)
         found: Graph = Verifier._source(SimpleNamespace(original=original, model=model))
         return found
