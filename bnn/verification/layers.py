@@ -98,8 +98,10 @@ class _Verifier:
         self.original, self.model = original, model
         self.source = self._source()
         recognized = lower(self.source, until="recognize_quantizers")
-        self.margins, self.exact_layers = pre_activations(recognized), exact_layers(recognized)
-        self.sums = accumulators(lower(self.source, until="binarize"))
+        binary = lower(self.source, until="binarize")
+        self.margins = pre_activations(binary) | pre_activations(recognized)
+        self.exact_layers = exact_layers(recognized)
+        self.sums = accumulators(binary)
         self.nodes = decode(model.to_bytes()).schedule
         own = self._own_rounding()
         self.fed, self.alone = (_Run(model, self.nodes, images, own) for _ in range(2))
@@ -291,7 +293,7 @@ class _Verifier:
             # Later ops are allowed their input's difference here, as far as rounding explains it.
             allowed = rounded_up(np.minimum(found.amount, limit + TINY))
             self.alone.errors[out.index] = allowed if found.different.any() else NOTHING
-            return clean
+            return clean & ~_turned(self.nodes[op.index], found) if op.op == "dequantize" else clean
         self.alone.errors[out.index] = NOTHING  # in the images that are judged from here on
         dirty = found.different.reshape(len(clean), -1).any(axis=1)
         first = found.of(dirty & clean)
@@ -326,6 +328,14 @@ class _Verifier:
         self.end.outputs_beyond_rounding += int(np.count_nonzero(beyond & clean))
         self.end.classes_different += int(np.count_nonzero(other_class))
         self.end.classes_beyond_rounding += int(np.count_nonzero(other_class & beyond & clean))
+
+
+def _turned(dequantize: Node, found: Comparison) -> Array:
+    """The images in which a quantizer that gives floats has another level: like a bit that differs, it may change
+    everything after it."""
+    table = dequantize.inputs[1].value
+    smallest = np.abs(np.diff(table)).min() if len(table) > 1 else np.inf
+    return np.asarray((found.different & (found.amount > smallest / 2)).reshape(len(found.different), -1).any(axis=1))
 
 
 def _stored(model: Model, storage: str) -> list[TensorInfo]:

@@ -44,8 +44,12 @@ class PreActivation:
 
 
 def pre_activations(graph: Graph) -> dict[str, PreActivation]:
-    """{origin of a quantizer's output: its input}, in a graph whose quantizers are recognized."""
-    found = {n.origin: PreActivation(n) for n in graph.nodes() if n.op == "binarize" and n.origin}
+    """{origin of a quantizer's output: its input}, in a graph whose quantizers are recognized.
+
+    The output may be the bits, or two values that stand for them: a choice between two numbers."""
+    steps = {n: n for n in graph.nodes() if n.op == "binarize"}
+    steps |= {n: n.inputs[0] for n in graph.nodes() if n.op in ("unpack", "dequantize") and n.inputs[0] in steps}
+    found = {n.origin: PreActivation(step) for n, step in steps.items() if n.origin}
     return {origin: x for origin, x in found.items() if "" not in x.origins}
 
 

@@ -113,6 +113,18 @@ def test_what_comes_after_is_judged_by_what_differs_here() -> None:
     assert known.alone.errors[4] is NOTHING and TINY < 2e-38
 
 
+def test_a_level_that_turned_ends_an_image_like_a_bit() -> None:
+    """Levels half of whose distance is 0.25: less is rounding."""
+    amount = np.array([[0.0, 0.0], [0.2, 0.0], [0.0, 0.5]])
+    table = ops.constant(np.array([-1, -0.5, 1], np.float32))
+    node = SimpleNamespace(inputs=(None, table))
+    known = SimpleNamespace(end_checks={}, binary={0: False}, alone=SimpleNamespace(errors={}), nodes=[node])
+    op, out = SimpleNamespace(index=0, op="dequantize", layer="layer"), tensor(4, "arena")
+    found = Comparison(amount > 0, amount > 1, amount)
+    clean = _Verifier._alone(known, op, out, found, np.ones(amount.shape), np.ones(3, bool))  # type: ignore[arg-type]
+    assert clean.tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize("whole_batch", [False, True])
 def test_an_image_is_judged_up_to_its_first_different_bit(whole_batch: bool) -> None:
     """The others are judged on, unless each goes into all."""
