@@ -14,6 +14,7 @@ from ..ir.monotone import function, regions, rising, staircase
 from ..ir.ops import OPS, ConvAttrs, PadAttrs
 from ..ir.rewrite import with_inputs
 from .levels import MOST_STEPS, Levels, Staircase, codes, quantized
+from .zeros import without_zero
 
 Users = Mapping[Node, list[Node]]
 
@@ -34,7 +35,7 @@ def recognize_quantizers(graph: Graph) -> Graph:
     for node in graph.nodes():
         found = list(_recognize(node)) if _may_end(node) else []
         if found and not _stays(node, found, users):  # nodes between disappear unless others use them
-            stair, code = _best(node, found, users)
+            stair, code = _best(node, [without_zero(stair, new) for stair in found], users)
             new[node] = quantized(node, replace(stair, x=new[stair.x]), code)
         else:
             new[node] = with_inputs(node, tuple(new[i] for i in node.inputs))
