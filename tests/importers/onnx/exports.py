@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks of networks.py as ONNX files, by every exporter that people use.
+
+    python tests/importers/onnx/exports.py OUT [NAME ...]
+
+``EXPORTS`` is the table of the files, ``OTHERS`` one of files that are refused; ``write`` makes one.  Needs torch,
+onnx, onnxscript and onnxruntime, and for its networks brevitas and onnxoptimizer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[3]
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from importers.onnx import networks  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Export:
+    network: str
+    exporter: str
+    opset: int | None = None
+    """None: the exporter's own choice."""
+    batch: bool = False
+    """The file takes any number of images, else one."""
+    refused: str = ""
+    """A word of the error, where the file cannot be compiled."""
+    warns: str = ""
+    """A word of the warning that is due."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.network}-{self.exporter}"
+
+    @property
+    def binary(self) -> int | None:
+        """How many layers have binary weights and bits or levels as inputs; None: the file is refused."""
+        return None if self.refused else networks.NETWORKS[self.network].binary
+
+
+def _torch(export: Export, module: nn.Module, path: Path, **options: Any) -> None:
+    images = torch.from_numpy(networks.examples(export.network, 2 if export.batch else 1))
+    if export.batch and options["dynamo"]:
+        options["dynamic_shapes"] = ({0: torch.export.Dim("batch")},)
+    elif export.batch:
+        options |= {"input_names": ["images"], "dynamic_axes": {"images": {0: "batch"}}}
+    torch.onnx.export(module, (images,), path, opset_version=export.opset, external_data=False, **options)
+
+
+def _legacy(export: Export, module: nn.Module, path: Path) -> None:
+    _torch(export, module, path, dynamo=False, do_constant_folding=False)
+
+
+def _legacy_folded(export: Export, module: nn.Module, path: Path) -> None:
+    _torch(export, module, path, dynamo=False)
+
+
+def _dynamo(export: Export, module: nn.Module, path: Path) -> None:
+    _torch(export, module, path, dynamo=True, optimize=False, verbose=False)
+
+
+def _dynamo_optimized(export: Export, module: nn.Module, path: Path) -> None:
+    _torch(export, module, path, dynamo=True, verbose=False)
+
+
+def _brevitas(form: str, dynamo: bool) -> Callable[[Export, nn.Module, Path], None]:
+    def write(export: Export, module: nn.Module, path: Path) -> None:
+        from brevitas import export as exporters
+
+        images = torch.from_numpy(networks.examples(export.network, 1))
+        options = {} if export.opset is None else {"opset_version": export.opset}
+        getattr(exporters, form)(module, args=images, export_path=str(path), dynamo=dynamo, **options)
+
+    return write
+
+
+def _int8(symmetric: bool) -> Callable[[Export, nn.Module, Path], None]:
+    """What ONNX Runtime makes of a file by measuring activations: its float layers become integer ones."""
+
+    def write(export: Export, module: nn.Module, path: Path) -> None:
+        import onnx
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+        _legacy(export, module, path)
+        model = onnx.load(path)
+        stored = {i.name for i in model.graph.initializer}
+        floats = [n.name for n in model.graph.node if n.op_type in ("Conv", "Gemm") and n.input[1] in stored]
+
+        class Images(CalibrationDataReader):
+            def __init__(self) -> None:
+                self.images = iter(networks.examples(export.network, 32)[:, None])
+
+            def get_next(self) -> Any:
+                image = next(self.images, None)
+                return None if image is None else {model.graph.input[0].name: image}
+
+        quantize_static(
+            path,
+            path,
+            Images(),
+            quant_format=QuantFormat.QDQ,
+            nodes_to_quantize=floats,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+        )
+
+    return write
+
+
+EXPORTERS = {
+    "legacy": _legacy,
+    "legacy_folded": _legacy_folded,
+    "dynamo": _dynamo,
+    "dynamo_optimized": _dynamo_optimized,
+    "qonnx_legacy": _brevitas("export_qonnx", dynamo=False),
+    "qonnx_dynamo": _brevitas("export_qonnx", dynamo=True),
+    "qcdq_legacy": _brevitas("export_onnx_qcdq", dynamo=False),
+    "qcdq_dynamo": _brevitas("export_onnx_qcdq", dynamo=True),
+    "int8": _int8(symmetric=True),
+    "int8_zero_points": _int8(symmetric=False),
+}
+
+EXPORTS = (
+    Export("binarynet_mlp", "legacy", 11),
+    Export("binarynet_mlp", "dynamo", 18, batch=True),
+    Export("binarynet_vgg", "legacy", 13),
+    Export("binarynet_vgg", "dynamo", 20),
+    Export("binarynet_ties", "legacy", 17),
+    Export("binarynet_ties", "dynamo", 23),
+    Export("comparisons", "legacy", 11, batch=True),
+    Export("comparisons", "dynamo", 20, batch=True),
+    Export("bitorch_resnet", "legacy", 13),
+    Export("bitorch_resnet", "dynamo", 25),
+    Export("xnor_nin", "legacy", 17, batch=True),
+    Export("xnor_nin", "dynamo", 18),
+    Export("birealnet", "legacy", 20),
+    Export("birealnet", "dynamo", 20, batch=True),
+    Export("birealnet", "legacy_folded"),
+    Export("reactnet", "legacy", 23),
+    Export("reactnet", "dynamo", 23),
+    Export("reactnet", "dynamo_optimized"),
+    Export("reactnet_resnet", "legacy", 11),
+    Export("reactnet_resnet", "dynamo", 25),
+    Export("irnet", "legacy", 13, batch=True),
+    Export("irnet", "dynamo", 20),
+    Export("bnext", "legacy", 17),
+    Export("bnext", "dynamo", 18),
+    Export("dorefa", "legacy", 20),
+    Export("dorefa", "dynamo", 23),
+    Export("stored_signs", "legacy_folded", warns="folded"),
+    Export("stored_signs", "dynamo_optimized", warns="folded"),
+    Export("signals", "legacy", 23),
+    Export("signals", "dynamo", 25),
+    Export("mobile", "legacy", 11),
+    Export("mobile", "dynamo", 20, batch=True),
+    Export("densenet", "legacy", 13, batch=True),
+    Export("densenet", "dynamo", 18),
+    Export("decoder", "legacy", 17, batch=True),
+    Export("decoder", "dynamo", 23),
+    Export("tfc_1w1a", "qonnx_legacy"),
+    Export("tfc_1w1a", "qonnx_dynamo"),
+    Export("tfc_1w2a", "qonnx_legacy", 13),
+    Export("tfc_1w2a", "qonnx_dynamo"),
+    Export("tfc_2w2a", "qcdq_legacy"),
+    Export("lfc_1w1a", "qonnx_legacy"),
+    Export("lfc_1w2a", "qonnx_dynamo"),
+    Export("cnv_1w1a", "qonnx_legacy", 11),
+    Export("cnv_1w1a", "qonnx_dynamo"),
+    Export("cnv_1w2a", "qonnx_legacy"),
+    Export("cnv_1w2a", "qonnx_dynamo"),
+    Export("cnv_2w2a", "qcdq_dynamo"),
+    Export("bitorch_resnet", "int8", 17),
+    Export("bitorch_resnet", "int8_zero_points", 17, refused="zero point"),
+    Export("scale_per_image", "legacy", refused="scale per image"),
+)
+
+OTHERS = (
+    Export("scale_per_image", "dynamo", refused="scale per image"),
+    Export("recurrent", "legacy", refused="LSTM"),
+    Export("attention", "legacy", refused="MatMul"),
+    Export("ceil_pooling", "legacy", refused="ceil_mode"),
+    Export("log_softmax", "legacy", refused="LogSoftmax"),
+    Export("brevitas_truncating", "qonnx_legacy", refused="Trunc"),
+    Export("brevitas_float8", "qonnx_legacy", refused="FloatQuant"),
+)
+
+
+def write(export: Export, folder: Path) -> Path:
+    """Export a network to ``folder``/``name``.onnx."""
+    path = folder / f"{export.name}.onnx"
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            EXPORTERS[export.exporter](export, networks.build(export.network), path)
+        finally:
+            logging.disable(logging.NOTSET)
+    return path
+
+
+def main(arguments: list[str]) -> None:
+    if not arguments:
+        sys.exit(__doc__)
+    folder, names = Path(arguments[0]), arguments[1:]
+    folder.mkdir(parents=True, exist_ok=True)
+    for export in EXPORTS + OTHERS:
+        if not names or export.name in names:
+            path = write(export, folder)
+            intent = f"refused: {export.refused}" if export.refused else f"{export.binary} binary layers"
+            print(f"{path.name:40} {path.stat().st_size:9,} bytes  {intent}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
