@@ -71,13 +71,13 @@ def mean_of_filters(weight: Tensor) -> Tensor:
 
 
 class BiRealConv2d(nn.Module):
-    """Weights are kept as one column; +-scale but for the rounding of - clip + clip."""
+    """Weights are one column; a few large ones, as training gives, make the rounding of - clip + clip visible."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
         self.stride, self.padding = stride, kernel // 2
         self.shape = (outputs, inputs, kernel, kernel)
-        self.weights = nn.Parameter((torch.rand((math.prod(self.shape), 1)) - 0.5) * 0.1)
+        self.weights = nn.Parameter(torch.randn((math.prod(self.shape), 1)).pow(3) * 0.05)
 
     def forward(self, x: Tensor) -> Tensor:
         real = self.weights.view(self.shape)
