@@ -216,6 +216,9 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         sys.exit(__doc__)
     folder, names = Path(arguments[0]), arguments[1:]
+    unknown = set(names) - {export.name for export in EXPORTS + OTHERS}
+    if unknown:
+        sys.exit(f"no export is named {', '.join(sorted(unknown))}")
     folder.mkdir(parents=True, exist_ok=True)
     for export in EXPORTS + OTHERS:
         if not names or export.name in names:
