@@ -24,6 +24,7 @@ from .ir.ops import OPS
 from .ir.ops.elementwise import softmax
 from .ir.rewrite import sources
 from .passes import lower
+from .passes.explain import with_hints
 from .runtime import Model
 from .runtime.files import file_error, replace_all
 from .runtime.handles import NO_LIMIT
@@ -31,15 +32,17 @@ from .runtime.handles import NO_LIMIT
 
 def compile(
     model: object,
+    example: object = None,
     *,
     input_shape: Sequence[int] | None = None,
     input_dtype: str | Mapping[str, str] | None = None,
     require_binary: bool = False,
+    zero: int = 0,
     unsafe: bool = False,
     dump_after: str | None = None,
     dump: Callable[[str], object] = print,
 ) -> Model:
-    """Compile a Keras model, or the file or folder it was saved to.
+    """Compile a Keras model, an ONNX model or a PyTorch module, or the file or folder it was saved to.
 
     A file is loaded in this process.  Its contents are checked, but the memory and time that TensorFlow needs for it
     are not limited: use the command `bnn compile` for untrusted files.  It loads them in a separate process with limits
@@ -47,13 +50,18 @@ def compile(
 
     Args:
         model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras or
-            .h5 file or a SavedModel folder.
+            .h5 file or a SavedModel folder; an ``onnx.ModelProto``, or a path to an .onnx file; or a
+            ``torch.nn.Module``, which PyTorch exports to ONNX.  A network from ONNX or PyTorch takes and gives arrays
+            in their layout, (N, C, H, W): :attr:`bnn.Model.layout` is "NCHW".
+        example: of a PyTorch module's input: a tensor or array (N, ...), or a tuple with one per argument.
         input_shape: (H, W, C) without the batch, for a subclassed model that was never called.
         input_dtype: "uint8" or "int8": the network takes bytes, and computes what the Keras model does with
             ``images.astype(np.float32)``; "float32".  Default: the types of the model's own inputs.  Several inputs:
             one type for all, or a dict by their names.
         require_binary: raise if a convolution or dense layer stays float, naming each with the reason.  Layers that
             read the network's own input, directly or moved, scaled or normalized, may stay float.
+        zero: what Sign gives for 0 in a model from ONNX or PyTorch.  Default: 0, as in both, and the layer after a sign
+            whose input may be 0 then takes twice the bits; +1 or -1: this, as training meant it.
         unsafe: load a file like Keras and TensorFlow, whatever it does: it may run its Python code (Lambda layers) and
             any op, read and write files, call out, and use any memory.  Otherwise such a file is an error that names
             what was found.  A model in memory is called in any case; only its ops that do more than compute need this.
@@ -65,10 +73,11 @@ def compile(
     Raises:
         UnsupportedOpError: an operation cannot be translated; the message names the op, the layer and the remedy.
         CompileError: the model or file cannot be read, or ``require_binary`` is not met.
-        SetupError: TensorFlow, or the Keras version that the file needs, is not installed.
+        SetupError: TensorFlow, the Keras version that the file needs, onnx or onnxruntime is not installed.
     """
-    source = open_source(model, unsafe=unsafe, input_shape=input_shape).graph(input_dtype)
-    graph = lower(source, dump_after, dump)
+    opened = open_source(model, example=example, unsafe=unsafe, input_shape=input_shape, zero=zero)
+    source = opened.graph(input_dtype)
+    graph = with_hints(lower(source, dump_after, dump), opened.hints())
     stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
     if require_binary and stay_float:
         reasons = "; ".join(f"'{n.name}': {n.note or 'float'}" for n in stay_float)

@@ -23,7 +23,7 @@ def application(debug: bool) -> None:
     """Compile and run binarized neural networks.
 
     \b
-    bnn compile model.keras -o net.bnn      compile a Keras or Larq model
+    bnn compile model.keras -o net.bnn      compile a Keras, Larq or ONNX model
     bnn verify model.keras net.bnn          compare the two, layer by layer
     bnn run net.bnn image.png --scale 255   classify
 

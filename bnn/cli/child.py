@@ -130,11 +130,22 @@ def load_tensorflow() -> None:
         tensorflow().config.list_physical_devices()  # without a GPU, TensorFlow prints a note once: here
 
 
+def _load_framework(model: str) -> None:
+    """Import what reads a model file, before its time counts."""
+    from ..importers.onnx.load import is_onnx
+    from ..importers.onnx.run import packages
+
+    if is_onnx(model):
+        packages()
+    else:
+        load_tensorflow()
+
+
 def _compile(answers: Answers, model: str, **options: Any) -> str:
     """The compiled network's bytes, in base 64."""
     from ..compiler import compile
 
-    load_tensorflow()
+    _load_framework(model)
     answers.send("working")
     compiled = compile(model, dump=lambda text: answers.send("dump", text), **options)
     return base64.b64encode(compiled.to_bytes()).decode()
@@ -146,7 +157,7 @@ def _verify(answers: Answers, model: str, **arguments: Any) -> tuple[dict[str, A
     from ..verification.layers import verify
 
     round_plainly()  # before TensorFlow is imported, which makes the choice
-    load_tensorflow()
+    _load_framework(model)
     report = _compared(answers, verify, model, **arguments)
     sums = {"different_bits": report.different_bits, "different_floats": report.different_floats}
     return {"ok": report.ok, **sums, **asdict(report)}, str(report)

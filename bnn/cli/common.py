@@ -18,7 +18,7 @@ from ..runtime import Model, OpInfo
 from ..runtime.files import file_error
 
 net_argument = click.argument("net", metavar="NET.bnn", type=click.Path(path_type=str))
-keras_argument = click.argument("keras", metavar="MODEL", type=click.Path(exists=True, path_type=str))
+model_argument = click.argument("model", metavar="MODEL", type=click.Path(exists=True, path_type=str))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 unsafe_option = click.option(
     "--unsafe", is_flag=True, help="Load model files that carry Python code (Lambda layers).  Only for files you trust."
@@ -33,6 +33,15 @@ def parse_shape(_: click.Context, __: click.Parameter, text: str | None) -> tupl
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise click.BadParameter(f"found '{text}', expected something like 32,32,3")
     return tuple(map(int, parts))
+
+
+def parse_zero(_: click.Context, __: click.Parameter, text: str) -> int:
+    return int(text)
+
+
+def loading(model: str) -> str:
+    """What is shown while the packages that read a model file are imported."""
+    return "loading ONNX Runtime" if model.endswith(".onnx") else "loading TensorFlow"
 
 
 def was_given(name: str) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn compile: compile a Keras model to a .bnn file."""
+"""bnn compile: compile a Keras or ONNX model to a .bnn file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,21 @@ from ..errors import InputError
 from ..runtime import Model
 from ..runtime.progress import note, waiting
 from .apart import Limits, limit_options, run_apart
-from .common import check_outputs, json_option, keras_argument, model_record, parse_shape, print_json, unsafe_option
+from .common import (
+    check_outputs,
+    json_option,
+    loading,
+    model_argument,
+    model_record,
+    parse_shape,
+    parse_zero,
+    print_json,
+    unsafe_option,
+)
 
 
-@click.command("compile", short_help="Compile a Keras or Larq model to a .bnn file.")
-@keras_argument
+@click.command("compile", short_help="Compile a Keras, Larq or ONNX model to a .bnn file.")
+@model_argument
 @click.option("-o", "--output", metavar="NET.bnn", type=click.Path(dir_okay=False, path_type=str),
               help="Output file.  Default: the model's name with .bnn, in the current folder.")  # fmt: skip
 @click.option("--require-binary", is_flag=True, help="Fail if a convolution or dense layer stays float; name each.")
@@ -25,31 +35,36 @@ from .common import check_outputs, json_option, keras_argument, model_record, pa
 @click.option("--input-shape", metavar="H,W,C", callback=parse_shape, help="For a model without a fixed input shape.")
 @click.option("--input-dtype", type=click.Choice(["uint8", "int8", "float32"]),
               help="Input type of the network.  Default: the model's; uint8: bytes as in image files.")  # fmt: skip
+@click.option("--zero", type=click.Choice(["-1", "0", "1"]), default="0", show_default=True, callback=parse_zero,
+              help="What Sign gives for 0 in an ONNX model.")  # fmt: skip
 @limit_options
 @unsafe_option
 @json_option
-def compile_command(keras: str, output: str | None, limits: Limits, as_json: bool, **options: Any) -> None:
-    """Compile MODEL, a .keras or .h5 file or a SavedModel folder, and report how each layer was compiled.
+def compile_command(model: str, output: str | None, limits: Limits, as_json: bool, **options: Any) -> None:
+    """Compile MODEL, a .keras, .h5 or .onnx file or a SavedModel folder, and report how each layer was compiled.
 
     Layers that are not binary are listed with the reason.
 
     MODEL is loaded and compiled in a separate process, limited by --max-memory and --timeout, since a malicious file
     can make TensorFlow use all memory or never end.
     """
-    if keras.endswith(".bnn") and Path(keras).is_file():
-        raise InputError(f"{keras}: has the name of a compiled network; give the Keras model (.keras, .h5, SavedModel)")
-    target = output or Path(keras).stem + ".bnn"
-    check_outputs({"-o": target}, [keras])
-    with waiting("loading TensorFlow") as say:
+    if model.endswith(".bnn") and Path(model).is_file():
+        raise InputError(
+            f"{model}: has the name of a compiled network; give the model that was trained (.keras, .h5, .onnx, "
+            "SavedModel)"
+        )
+    target = output or Path(model).stem + ".bnn"
+    check_outputs({"-o": target}, [model])
+    with waiting(loading(model)) as say:
         handlers = {
-            "working": lambda _: say(f"compiling {keras}"),
+            "working": lambda _: say(f"compiling {model}"),
             "dump": note if as_json else print,  # keep only the JSON object on stdout
         }
-        data = run_apart("compile", keras, limits, handlers, **options)  # as bnn.compile calls them
+        data = run_apart("compile", model, limits, handlers, **options)  # as bnn.compile calls them
     compiled = Model.from_bytes(base64.b64decode(data))
     compiled.save(target)
     if as_json:
-        print_json({"model": keras, "output": target, **model_record(compiled)})
+        print_json({"model": model, "output": target, **model_record(compiled)})
         return
     print(compiled.summary())
     for op in compiled.ops:

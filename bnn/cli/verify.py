@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn verify: compare a Keras model, or a NIR file run in the simulators that import it, with a .bnn file."""
+"""bnn verify: compare a trained model, or a NIR file run in the simulators that import it, with a .bnn file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,22 @@ from ..errors import InputError
 from ..runtime.progress import live, progress, waiting
 from ..verification.simulators import IMPORTERS
 from .apart import Limits, limit_options, run_apart
-from .common import json_option, keras_argument, net_argument, parse_shape, print_json, unsafe_option, was_given
+from .common import (
+    json_option,
+    loading,
+    model_argument,
+    net_argument,
+    parse_shape,
+    parse_zero,
+    print_json,
+    unsafe_option,
+    was_given,
+)
 from .inputs import Reading, reading_options
 
 
-@click.command(short_help="Compare a .bnn file with the Keras model it came from.")
-@keras_argument
+@click.command(short_help="Compare a .bnn file with the model it came from.")
+@model_argument
 @net_argument
 @click.option("--data", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
               help="Inputs to compare on: .npy, .npz or image files; may be repeated.")  # fmt: skip
@@ -29,6 +39,8 @@ from .inputs import Reading, reading_options
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=64, show_default=True, help="Images at a time.")
 @click.option("--input-shape", metavar="H,W,C", callback=parse_shape,
               help="The shape used in compiling, if the model has no fixed input shape.")  # fmt: skip
+@click.option("--zero", type=click.Choice(["-1", "0", "1"]), default="0", show_default=True, callback=parse_zero,
+              help="The --zero used in compiling.")  # fmt: skip
 @reading_options
 @click.option("--nir", is_flag=True, help="MODEL is a NIR file: run it in importers, compare every spike.")
 @click.option("--importer", type=click.Choice([*IMPORTERS, "all"]), default="all", show_default=True,
@@ -38,10 +50,11 @@ from .inputs import Reading, reading_options
 @unsafe_option
 @json_option
 def verify(
-    keras: str,
+    model: str,
     net: str,
     files: tuple[str, ...],
     input_shape: tuple[int, ...] | None,
+    zero: int,
     reading: Reading,
     nir: bool,
     importer: str,
@@ -51,27 +64,27 @@ def verify(
     as_json: bool,
     **data: int,  # count, seed and batch_size
 ) -> None:
-    """Compare MODEL (.keras, .h5 or SavedModel) with NET.bnn, layer by layer.  Exit status 1: they differ.
+    """Compare MODEL (.keras, .h5, .onnx or SavedModel) with NET.bnn, layer by layer.  Exit status 1: they differ.
 
-    First every layer is fed Keras' own input: bits and accumulators of binary layers must equal Keras', and so must
+    First every layer is fed MODEL's own input: bits and accumulators of binary layers must equal MODEL's, and so must
     floats, up to the rounding of their sums.  Then the network runs alone.  A bit may differ if a float sum is within
-    rounding of its threshold; if no bit differs, the outputs must equal Keras' up to rounding.
+    rounding of its threshold; if no bit differs, the outputs must equal MODEL's up to rounding.
 
     As in `bnn compile`, MODEL is loaded in a separate process; --timeout applies to each batch.
 
     With --nir, MODEL is a NIR file from `bnn emit nir`.  It runs in SpikingJelly, Norse, snnTorch or Rockpool, also in
     a separate process: every spike and every sum must equal the runtime's, and every tap must be 0 or 1.
     """
-    check_kinds(keras, net, nir)
+    check_kinds(model, net, nir)
     _check_options(bool(files), nir)
     if nir:
         task, runs = "verify_nir", len(IMPORTERS) if importer == "all" else 1
         options: dict[str, Any] = {"importer": importer, "stream": stream}
     else:
         task, runs = "verify", 1
-        options = {"unsafe": unsafe, "input_shape": input_shape}
+        options = {"unsafe": unsafe, "input_shape": input_shape, "zero": zero}
     options |= {"net": net, "files": files, "reading": asdict(reading), **data}
-    record, text = _verified(task, keras, limits, runs, **options)
+    record, text = _verified(task, model, limits, runs, **options)
     if as_json:
         print_json(record)
     else:
@@ -102,7 +115,7 @@ def _check_options(data: bool, nir: bool) -> None:
 def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any) -> Any:
     """The result of a task of ``child.py`` that goes through the images ``runs`` times; shows progress."""
     with ExitStack() as shown:
-        shown.enter_context(waiting("loading TensorFlow" if task == "verify" else "loading the simulators"))
+        shown.enter_context(waiting(loading(model) if task == "verify" else "loading the simulators"))
         advance: list[Callable[[int], None]] = []
 
         def working(images: int) -> None:

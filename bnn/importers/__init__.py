@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from .._types import Array
+from ..errors import InputError
 from ..ir.graph import Graph
 
 
@@ -28,6 +29,10 @@ class SourceModel(Protocol):
         """The SOURCE graph; ``input_dtype`` as for ``bnn.compile``."""
         ...
 
+    def hints(self) -> Mapping[str, Sequence[str]]:
+        """{layer: what its author may want to know}, once ``graph`` has been read."""
+        ...
+
     def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
         """Run the model on arrays (N, *shape), op by op as the framework would; returns the wanted tensors by name.
 
@@ -41,8 +46,35 @@ class SourceModel(Protocol):
         ...
 
 
-def open_source(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | None = None) -> SourceModel:
+def is_module(model: Any) -> bool:
+    """Whether a model is a PyTorch module, which is opened with an example of its input."""
+    from .onnx.torch import is_module
+
+    return is_module(model)
+
+
+def open_source(
+    model: Any,
+    *,
+    example: Any = None,
+    unsafe: bool = False,
+    input_shape: Sequence[int] | None = None,
+    zero: int = 0,
+) -> SourceModel:
     """Open a model in memory, or its path, with the importer for its kind; arguments as for ``bnn.compile``."""
+    from .onnx.load import is_onnx, open_onnx
+    from .onnx.torch import export
+
+    if zero not in (-1, 0, 1):
+        raise InputError(f"zero: found {zero!r}, expected -1, 0 or 1: what Sign gives for zero")
+    if is_module(model):
+        return open_onnx(export(model, example), zero)
+    if example is not None:
+        raise InputError(f"example: only a PyTorch module needs one, and the model is a {type(model).__name__}")
+    if is_onnx(model):
+        return open_onnx(model, zero)
+    if zero:
+        raise InputError("zero: only models of ONNX and PyTorch have a Sign that is 0 at 0 by definition; leave it out")
     from .tensorflow.load import TensorFlowModel, freeze
 
     return TensorFlowModel(freeze(model, unsafe=unsafe, input_shape=input_shape))

@@ -6,7 +6,7 @@ They are texts on a finished graph and change no result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,11 +34,29 @@ def explain(graph: Graph) -> Graph:
     It computes the same: no pass looks at a note, and notes are written when all passes are done.
     """
     planes = set(_planes(graph))
+
+    def texts(node: Node) -> list[str]:
+        found = [hint.text for hint in HINTS if node.op in hint.ops and node not in planes and hint.fits(node)]
+        return [_kind(node), *found]
+
+    return _with_notes(graph, texts)
+
+
+def with_hints(graph: Graph, hints: Mapping[str, Sequence[str]]) -> Graph:
+    """A lowered graph in whose notes the importer's hints on layers, by their names, come first."""
+    left = dict(hints)
+
+    def texts(node: Node) -> Sequence[str]:
+        return left.pop(node.name, ()) if node.op in CONVOLUTIONS else ()
+
+    return _with_notes(graph, texts) if hints else graph
+
+
+def _with_notes(graph: Graph, texts: Callable[[Node], Sequence[str]]) -> Graph:
     new: dict[Node, Node] = {}
     for old in graph.nodes():
         node = with_inputs(old, tuple(new[i] for i in old.inputs))
-        found = [hint.text for hint in HINTS if node.op in hint.ops and old not in planes and hint.fits(node)]
-        note = "; ".join(filter(None, [node.note, _kind(node), *found]))
+        note = "; ".join(filter(None, [node.note, *texts(old)]))
         new[old] = node if note == node.note else replace(node, note=note)
     return replace(
         graph.mapped(new),
@@ -74,9 +92,19 @@ def why_float(conv: Node) -> str:
     too = "" if binary else ", its weights too"
     if scaled_by_batch(x):
         return f"each channel of its bits is scaled by a mean over the batch{too}"
+    if _scaled_by_data(x):
+        return f"its signs are scaled by other data (a scale per image){too}"
     if _rounded(x):
         return f"its input takes more than {MOST_STEPS + 1} values{too}"
     return f"its input is float{too} (no input quantizer)"
+
+
+def _scaled_by_data(x: Node) -> bool:
+    """Whether x is what a quantizer made, times data."""
+    while x.op in ("reshape", "pad"):
+        x = x.inputs[0]
+    made = [i.op == "sign" or levels(i) is not None for i in x.data]
+    return x.op == "mul" and len(made) == 2 and any(made)
 
 
 def _rounded(x: Node) -> bool:
@@ -249,7 +277,9 @@ HINTS = (
         _no_batch_norm,
     ),
     Hint(
-        "its input is tf.sign's, which is 0 at 0 and takes twice the work; ste_sign is binary", ("bconv2d",), _bare_sign
+        "its input is a sign that is 0 at 0 and takes twice the work; with +1 there (ste_sign, or zero=1) it is binary",
+        ("bconv2d",),
+        _bare_sign,
     ),
     Hint(
         "few of its weights are 0, and they double its work; does its kernel quantizer give 0 at 0?",

@@ -23,13 +23,14 @@ import numpy as np
 from .._types import Array
 from ..errors import InputError
 from ..file.read import decode
-from ..importers import SourceModel, open_source, round_plainly
+from ..importers import SourceModel, is_module, open_source, round_plainly
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import ConvAttrs
 from ..ir.ops.rounding import FUNCTION, NOTHING, TINY, gamma
 from ..passes import lower
 from ..runtime import Model, OpInfo, TensorInfo
+from ..runtime.arrays import given
 from .report import ROUNDING, Comparison, EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
 from .rounding import bound, rounded_up
 from .source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
@@ -49,19 +50,21 @@ def verify(
     batch_size: int = 64,
     unsafe: bool = False,
     input_shape: Sequence[int] | None = None,
+    zero: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> VerifyReport:
     """Compare ``model`` with the source model (or its file) on ``data``, (N, ...) as the model's input; several inputs:
     a list, or a dict by their names.  Print the report, or see its :attr:`VerifyReport.ok`.
 
-    ``input_shape``: the one given to ``compile``, for a source model without a fixed one.  ``unsafe``: as for
-    ``compile``.  ``progress`` is called with the number of images done since its last call.  A file is loaded as by
-    ``bnn.compile``, without limits on memory and time; the command `bnn verify` has them.  Raises :class:`InputError`
+    ``input_shape``, ``unsafe``, ``zero``: those given to ``compile``.  ``progress`` is called with the number of images
+    done since its last call.  A file is loaded as by ``bnn.compile``, without limits on memory and time; the command
+    `bnn verify` has them.  Raises :class:`InputError`
     if the data do not fit, or the two models do not belong together.
     """
     round_plainly()
     arrays = model.check_inputs(data, least=1, convert=True)
-    original = open_source(source, unsafe=unsafe, input_shape=input_shape)
+    example = tuple(given(a[:2], model.layout == "NCHW") for a in arrays) if is_module(source) else None
+    original = open_source(source, example=example, unsafe=unsafe, input_shape=input_shape, zero=zero)
     return _Verifier(original, model, batch_size).run(arrays, progress)
 
 

@@ -47,7 +47,7 @@ def compare(s: Layer, relation: str, a: Node, b: Node) -> Node:
 
     sign(sign(a - b) + 0.5) is +1 or -1, equal floats included: a form that is recognized as a quantizer.
     """
-    three = s.make("sign", s.make("sub", a, b, final=False), final=False)
+    three = s.sign(s.make("sub", a, b, final=False), final=False)
     if relation in ("==", "!="):
         different = s.make("mul", three, three, final=relation == "!=")
         return different if relation == "!=" else opposite(s, different)

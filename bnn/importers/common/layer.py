@@ -31,6 +31,10 @@ class Layer(ABC):
     def unsupported(self, why: str) -> UnsupportedOpError:
         """The error that says why this op cannot be compiled."""
 
+    def sign(self, x: Node, final: bool = True) -> Node:
+        """-1, 0 or +1, as the source's comparisons see x; here denormals count as zero."""
+        return self.make("sign", x, final=final)
+
     def flat(self, x: Node) -> Node:
         """All elements of a value in one dimension."""
         shape = (int(np.prod(x.type.shape)),)

@@ -68,6 +68,9 @@ class TensorFlowModel:
     def graph(self, input_dtype: InputDType = None) -> Graph:
         return read(self._frozen, input_dtype)
 
+    def hints(self) -> Mapping[str, Sequence[str]]:
+        return {}
+
     def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
         dtypes = (self._frozen.by_name[name].attrs["dtype"] for name in self._frozen.inputs)
         fed = [array.astype(dtype) for array, dtype in zip(inputs, dtypes, strict=True)]

@@ -184,7 +184,7 @@ EXPORTS = (
     Export("cnv_1w2a", "qonnx_dynamo"),
     Export("cnv_2w2a", "qcdq_dynamo"),
     Export("bitorch_resnet", "int8", 17),
-    Export("bitorch_resnet", "int8_zero_points", 17, refused="zero point"),
+    Export("bitorch_resnet", "int8_zero_points", 17),
     Export("scale_per_image", "legacy", refused="scale per image"),
 )
 
@@ -193,7 +193,6 @@ OTHERS = (
     Export("recurrent", "legacy", refused="LSTM"),
     Export("attention", "legacy", refused="MatMul"),
     Export("ceil_pooling", "legacy", refused="ceil_mode"),
-    Export("log_softmax", "legacy", refused="LogSoftmax"),
     Export("brevitas_truncating", "qonnx_legacy", refused="Trunc"),
     Export("brevitas_float8", "qonnx_legacy", refused="FloatQuant"),
 )

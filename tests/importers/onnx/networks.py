@@ -66,7 +66,6 @@ NETWORKS = {
     "brevitas_truncating": Network(of_brevitas.truncating, COLOUR, None),
     "brevitas_float8": Network(of_brevitas.float8, COLOUR, None),
     "scale_per_image": Network(refused.ScalePerImage, COLOUR, None),
-    "log_softmax": Network(lambda: plain.BinaryNetMlp(log_softmax=True), GREY, None),
     "recurrent": Network(refused.Recurrent, GREY, None),
     "attention": Network(refused.Attention, GREY, None),
     "ceil_pooling": Network(refused.CeilPooling, COLOUR, None),

@@ -57,9 +57,9 @@ CASES: dict[str, tuple[str, list[Any]]] = {
     ),
     "no batch norm": ("as without a batch norm", [*first(), conv(), conv(), norm()]),
     "no batch norm but a pool": ("as without a batch norm", [*first(), conv(), L.MaxPool2D(2), conv()]),
-    "bare sign": ("its input is tf.sign's", [*first(), conv(input_quantizer=tf.sign), norm()]),
+    "bare sign": ("its input is a sign that is 0 at 0", [*first(), conv(input_quantizer=tf.sign), norm()]),
     "bare sign, ternary weights": (
-        "its input is tf.sign's",
+        "its input is a sign that is 0 at 0",
         [*first(), conv(input_quantizer=tf.sign, kernel_quantizer=lq.quantizers.SteTern())],
     ),
     "separable": (

@@ -37,13 +37,13 @@ class BinarizedLinear(nn.Linear):
 class BinaryNetMlp(nn.Module):
     """Dense layers; batch norm before hard tanh; the last layer is float."""
 
-    def __init__(self, log_softmax: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             *(BinarizedLinear(784, 128), nn.BatchNorm1d(128), nn.Hardtanh()),
             *(BinarizedLinear(128, 96), nn.BatchNorm1d(96), nn.Hardtanh()),
             *(BinarizedLinear(96, 64), nn.BatchNorm1d(64), nn.Hardtanh()),
-            *(nn.Linear(64, CLASSES), *([nn.LogSoftmax(1)] if log_softmax else [])),
+            nn.Linear(64, CLASSES),
         )
 
     def forward(self, x: Tensor) -> Tensor:

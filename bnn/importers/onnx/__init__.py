@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The importer of ONNX models, and of PyTorch modules, which PyTorch exports to ONNX."""

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open ONNX models: files, models in memory, and PyTorch modules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..._types import Array
+from ...errors import CompileError
+from ...ir.graph import Graph
+from .protos import FRAMEWORK, OnnxGraph, OnnxNode, from_model
+from .read import InputDType, Reading, read
+from .run import Runner, execute, packages
+from .values import Laid, in_node
+
+_MOST_FILE = 2**31
+
+
+class OnnxModel:
+    """An ONNX graph as a :class:`bnn.importers.SourceModel`."""
+
+    framework = FRAMEWORK
+
+    def __init__(self, onnx: OnnxGraph, zero: int = 0) -> None:
+        self._onnx, self._zero = onnx, zero
+        self._runner = Runner(onnx)
+        self._reading: Reading | None = None
+        self.input_names: Sequence[str] = [i.name for i in onnx.inputs]
+        # An output's dimensions may be in another order than those of the node with its values.
+        self._named = {f"output {name}": name for name in onnx.outputs}
+        self.outputs: Sequence[str] = list(self._named)
+
+    def graph(self, input_dtype: InputDType = None) -> Graph:
+        self._reading = read(self._onnx, self._runner, input_dtype, self._zero)
+        return self._reading.graph
+
+    def hints(self) -> Mapping[str, Sequence[str]]:
+        return {} if self._reading is None else self._reading.hints
+
+    def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
+        """Node by node, by ONNX Runtime without optimizations.  Tensors that were read as the sign that they are up to
+        rounding have its value here, too, and so have weights; a model with a fixed batch size runs in such batches."""
+        if self._reading is None:
+            self.graph()
+        assert self._reading is not None
+        step = self._onnx.images or len(inputs[0])
+        keep, parts = {self._named.get(name, name) for name in wanted}, dict[str, list[Array]]()
+        count = len(inputs[0])
+        for begin in range(0, count, step):
+            chunk = [self._fed(i, array[begin : begin + step], step) for i, array in enumerate(inputs)]
+            for name, value in self._run(chunk, keep).items():
+                parts.setdefault(name, []).append(value)
+        if missing := sorted(keep - parts.keys()):
+            raise KeyError(missing[0])
+        return {name: self._placed(name, np.concatenate(parts[self._named.get(name, name)])[:count]) for name in wanted}
+
+    def _placed(self, name: str, array: Array) -> Array:
+        """A tensor's values, as an output of the IR, or as they are in its node."""
+        assert self._reading is not None
+        if name in self._named:
+            last = self._reading.channels_last or array.ndim < 3
+            placed: Array | None = array if last else np.moveaxis(array, 1, -1)
+        else:
+            value = self._reading.values.get(name)
+            placed = None if value is None else in_node(value, array)
+        return array if placed is None else np.ascontiguousarray(placed, np.float32)
+
+    def _fed(self, i: int, array: Array, images: int) -> Array:
+        """Images of the IR as the model takes them; the last one is repeated to fill a batch."""
+        assert self._reading is not None
+        given = self._onnx.inputs[i]
+        value = self._reading.values[given.name]
+        assert isinstance(value, Laid)
+        array = array.transpose(0, *(1 + o for o in value.order)).astype(given.dtype)
+        if len(array) < images:
+            array = np.concatenate([array, np.repeat(array[-1:], images - len(array), axis=0)])
+        return array
+
+    def _run(self, chunk: Sequence[Array], keep: set[str]) -> dict[str, Array]:
+        assert self._reading is not None
+        reading = self._reading
+        signs, snapped = reading.signs, reading.snapped
+        needed = set(signs.values())
+        known, found = dict[str, Array](), dict[str, Array]()
+
+        def visit(node: OnnxNode, results: list[Array]) -> None:
+            for i, name in enumerate(o for o in node.outputs if o):
+                if self._zero and node.op == "Sign" and name in reading.values:
+                    results[i] = np.where(results[i] == 0, np.float32(self._zero), results[i])
+                if name in signs:
+                    results[i] = known[signs[name]]
+                if name in snapped:
+                    results[i] = snapped[name]
+                if name in needed:
+                    known[name] = results[i]
+                if name in keep:
+                    found[name] = results[i]
+
+        constants = {name: snapped.get(name, value) for name, value in self._onnx.constants.items()}
+        execute(replace(self._onnx, constants=constants), self._runner, chunk, visit)
+        return found
+
+    def rounding_hint(self) -> str:
+        return ""
+
+
+def is_onnx(model: Any) -> bool:
+    """Whether it is an ONNX model in memory, or the path of one."""
+    if isinstance(model, (str, os.PathLike)):
+        return os.fspath(model).endswith(".onnx")
+    kind = type(model)
+    return kind.__name__ == "ModelProto" and kind.__module__.partition(".")[0] == "onnx"
+
+
+def open_onnx(model: Any, zero: int = 0) -> OnnxModel:
+    """Open a path or an ``onnx.ModelProto``."""
+    onnx, _ = packages()
+    if isinstance(model, (str, os.PathLike)):
+        model = _load(onnx, Path(model))
+    return OnnxModel(from_model(model), zero)
+
+
+def _load(onnx: Any, path: Path) -> Any:
+    if not path.exists():
+        raise CompileError(f"{path}: no such file; expected an .onnx file")
+    if not path.is_file():
+        raise CompileError(f"{path}: not a regular file; expected an .onnx file")
+    if path.stat().st_size > _MOST_FILE:
+        raise CompileError(f"{path}: {path.stat().st_size:,} bytes; at most {_MOST_FILE:,} are read")
+    try:
+        return onnx.load(str(path))
+    except Exception as error:  # protobuf and onnx raise many kinds
+        raise CompileError(f"{path}: cannot be read as an ONNX model: {error}") from error

@@ -1,0 +1,739 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One reader per ONNX operator: from the node to IR nodes, or to a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..._types import Array
+from ...ir.graph import Node
+from ...ir.ops import (
+    INF,
+    ClampAttrs,
+    ConvAttrs,
+    PadAttrs,
+    PadChannelsAttrs,
+    PoolAttrs,
+    PowAttrs,
+    ReshapeAttrs,
+    RoundAttrs,
+    constant,
+)
+from ..common import elementwise, moves, reduce
+from ..common.moves import Moved
+from ..common.transposed import transposed
+from .run import integer_range
+from .source import Source
+from .values import Laid, Value, channels_last, permutation
+
+Reader = Callable[["Source"], "Node | Value"]
+READERS: dict[str, Reader] = {}
+# Operators that pass on their first operand.  Dropout does, outside of training.
+ALIASES = frozenset({"Identity", "Dropout"})
+# Operators that only move elements: they are followed by moving the elements' numbers through ONNX Runtime.
+MOVES = frozenset(
+    {"Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Pad", "Reshape", "Resize",
+     "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+)  # fmt: skip
+_CLOSE = 4  # units in the last place of weights that are meant to be equal
+
+
+def reader(*ops: str) -> Callable[[Reader], Reader]:
+    """Register a reader for operators."""
+
+    def register(function: Reader) -> Reader:
+        for op in ops:
+            READERS[op] = function
+        return function
+
+    return register
+
+
+# -- convolutions and products ----------------------------------------------------------------------------------------
+
+
+def _window(s: Source, kernel: tuple[int, ...], dilations: tuple[int, ...]) -> dict[str, Any]:
+    """Stride and padding (top, left, bottom, right) of a window over rows and columns, or over one of them."""
+    spatial = s.shape(0)[2:]
+    if len(kernel) != len(spatial) or len(spatial) not in (1, 2):
+        raise s.unsupported(f"a window of {len(kernel)} dimensions over data {s.shape(0)}; one and two are supported")
+    strides = tuple(int(v) for v in s.attr("strides") or [1] * len(kernel))
+    auto = s.attr("auto_pad") or "NOTSET"
+    pads = [int(v) for v in s.attr("pads") or [0] * 2 * len(kernel)]
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        pads = _same(spatial, kernel, strides, dilations, auto == "SAME_UPPER")
+    elif auto == "VALID":
+        pads = [0] * 2 * len(kernel)
+    if min(pads) < 0:
+        raise s.unsupported(f"negative padding {pads}")
+    if len(kernel) == 1:
+        return {"stride": (1, strides[0]), "pads": (0, pads[0], 0, pads[1])}
+    return {"stride": strides, "pads": tuple(pads)}
+
+
+def _same(
+    sizes: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...], upper: bool
+) -> list[int]:
+    """ceil(size / stride) outputs; an odd pixel of padding goes after (upper) or before."""
+    before, after = [], []
+    for size, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
+        total = max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
+        small, large = total // 2, total - total // 2
+        before.append(small if upper else large)
+        after.append(large if upper else small)
+    return before + after
+
+
+def _image(s: Source, x: Node) -> Node:
+    """(L, C) as an image of one row."""
+    one_row = ReshapeAttrs((1, *x.type.shape))
+    return s.make("reshape", x, attrs=one_row, final=False) if len(x.type.shape) == 2 else x
+
+
+def _in_order(s: Source, make: Callable[[Node], Node], last: bool = True) -> Value:
+    """A result with channels last from operand 0 as an image (H, W, C), or (1, L, C) of (N, C, L)."""
+    rank = len(s.shape(0)) - 1
+    if rank not in (2, 3):
+        raise s.unsupported(f"data of {rank + 1} dimensions; three and four are supported")
+    result = make(_image(s, s.laid(0)))
+    if rank == 2:
+        result = s.make("reshape", result, attrs=ReshapeAttrs(result.type.shape[1:]), final=last)
+    return Laid(result, channels_last(rank))
+
+
+def _snapped(s: Source, w: Array, transposed: bool = False) -> Array:
+    """Operand 1 as weights (filters, ...): ``w``; where all are +-alpha per filter, or zero, up to a few units in the
+    last place, they become so.
+
+    A straight-through estimator on weights, (sign(w) * alpha - c) + c, rounds to such neighbours.
+    """
+    rows = np.abs(w.reshape(len(w), -1))
+    if not rows.shape[1]:
+        return w
+    alpha = np.median(rows, axis=1, keepdims=True).astype(np.float32)
+    alpha = rows[np.arange(len(rows)), np.abs(rows - alpha).argmin(axis=1)][:, None]  # one of the weights
+    near = np.abs(rows - alpha) <= _CLOSE * np.spacing(np.maximum(alpha, np.float32(1)))
+    if (rows == alpha).all() or not (near | (rows == 0)).all() or not (alpha > 0).all():
+        return w
+    found: Array = (np.sign(w.reshape(len(w), -1)) * alpha).reshape(w.shape).astype(np.float32)
+    s.context.snapped[s.onnx.inputs[1]] = found.T if transposed else found
+    s.hint("its weights are within rounding of +-alpha, and read as such")
+    return found
+
+
+_FOLDED = (
+    "a batch norm seems to be folded into its weights, so ties before its quantizer are decided by rounding: export "
+    "without optimizations"
+)
+
+
+def _looks_folded(s: Source, w: Array) -> bool:
+    """Whether weights are +-alpha with an alpha of its own per filter, and the sums go to a quantizer without another
+    batch norm."""
+    rows = np.abs(w.reshape(len(w), -1))
+    signs = rows.shape[1] > 1 and bool((rows == rows[:, :1]).all()) and bool((w < 0).any() and (w > 0).any())
+    if not signs or len(np.unique(rows[:, 0])) < len(rows) // 2 + 1 or len(rows) < 2:
+        return False
+    return s.context.reaches_quantizer(s.onnx.outputs[0])
+
+
+def _bias(s: Source, x: Node, i: int) -> Node:
+    return s.make("add", x, constant(np.asarray(s.constant(i), np.float32).reshape(-1), name=s.layer))
+
+
+@reader("Conv")
+def _conv(s: Source) -> Value:
+    w = _snapped(s, np.asarray(s.constant(1), np.float32))
+    kernel = w.shape[2:]
+    dilation = tuple(int(v) for v in s.attr("dilations") or [1] * len(kernel))
+    geometry = _window(s, kernel, dilation)
+    if len(kernel) == 1:
+        w, dilation = w[:, :, None], (1, *dilation)
+    attrs = ConvAttrs(**geometry, dilation=dilation, groups=int(s.attr("group", 1)))  # type: ignore[arg-type]
+    plain = len(kernel) == 2
+    filters = constant(w.transpose(0, 2, 3, 1), name=s.layer)
+
+    if s.has(2) and _looks_folded(s, w):
+        s.hint(_FOLDED)
+
+    def convolve(x: Node) -> Node:
+        result = s.make("conv2d", x, filters, attrs=attrs, final=plain and not s.has(2))
+        return _bias(s, result, 2) if s.has(2) else result
+
+    return _in_order(s, convolve)
+
+
+@reader("ConvTranspose")
+def _conv_transpose(s: Source) -> Value:
+    w = _snapped(s, np.asarray(s.constant(1), np.float32))
+    if s.attr("group", 1) != 1 or set(s.attr("dilations") or [1]) != {1}:
+        raise s.unsupported("groups or dilations")
+    kernel, size = w.shape[2:], s.output_shape[1:]
+    strides = tuple(int(v) for v in s.attr("strides") or [1] * len(kernel))
+    auto = s.attr("auto_pad") or "NOTSET"
+    before = [int(v) for v in s.attr("pads") or [0] * 2 * len(kernel)][: len(kernel)]
+    if auto != "NOTSET" or s.attr("output_shape"):
+        extra = s.attr("output_padding") or [0] * len(kernel)
+        total = [
+            stride * (given - 1) + more + k - out
+            for stride, given, more, k, out in zip(strides, s.shape(0)[2:], extra, kernel, size, strict=True)
+        ]
+        before = [max(t - t // 2 if auto != "SAME_UPPER" else t // 2, 0) for t in total]
+    if len(kernel) == 1:
+        w, size, strides, before = w[:, :, None], (1, *size), (1, *strides), [0, *before]
+    filters = w.transpose(1, 2, 3, 0)  # (C, O, kh, kw) to OHWI
+
+    def convolve(x: Node) -> Node:
+        result = transposed(s, x, filters, (size[0], size[1]), (strides[0], strides[1]), (before[0], before[1]))
+        return _bias(s, s.inner(result), 2) if s.has(2) else result
+
+    return _in_order(s, convolve)
+
+
+@reader("Gemm")
+def _gemm(s: Source) -> Value:
+    if s.attr("transA", 0) or s.attr("alpha", 1.0) != 1.0 or s.has(2) and s.attr("beta", 1.0) != 1.0:
+        raise s.unsupported("a transposed data matrix, or factors other than 1")
+    w, rows = np.asarray(s.constant(1), np.float32), bool(s.attr("transB", 0))
+    w = _snapped(s, w if rows else w.T, transposed=not rows)
+    if s.has(2) and _looks_folded(s, w):
+        s.hint(_FOLDED)
+    result = _dense(s, s.value(0), w, final=not s.has(2))
+    if not s.has(2):
+        return result
+    bias = np.asarray(s.constant(2), np.float32)
+    if bias.size not in (1, len(w)):
+        raise s.unsupported(f"a third operand {bias.shape} that differs over the batch")
+    added = s.make("add", result.node, constant(np.broadcast_to(bias.reshape(-1), (len(w),)), name=s.layer))
+    return Laid(added, result.order)
+
+
+@reader("MatMul")
+def _matmul(s: Source) -> Value:
+    if s.is_constant(0) or not s.is_constant(1):
+        raise s.unsupported(
+            "a product of two values that both depend on the data (attention), or with constant weights first; only "
+            "products of data and constant weights are supported"
+        )
+    w = np.asarray(s.constant(1), np.float32)
+    if w.ndim != 2:
+        raise s.unsupported(f"weights of shape {w.shape}; two dimensions are supported")
+    w = _snapped(s, w.T, transposed=True)
+    value = s.value(0)
+    if isinstance(value, Moved) and value.per_image() is None:
+        return moves.product(s, value, w.T)
+    return _dense(s, value, w, final=True)
+
+
+def _dense(s: Source, value: Value, w: Array, final: bool) -> Laid:
+    """Rows (..., channels) by weights (units, channels)."""
+    rank = len(s.shape(0)) - 1
+    if isinstance(value, Moved) and rank == 1:
+        own = permutation(value)
+        if own is not None:  # the weights move instead of the data
+            moved = np.empty_like(w)
+            moved[:, own] = w
+            value, w = Laid(s.inner(s.flat(value.base)), (0,)), moved
+    order = tuple(range(rank))
+    x = s.arranged(value, order, "the data") if rank else None
+    if x is None or rank > 3:
+        raise s.unsupported(f"data of {rank + 1} dimensions; two to four are supported")
+    filters = constant(w[:, None, None, :], name=s.layer)
+    result = s.make("conv2d", _image(s, x), filters, attrs=ConvAttrs(), final=final and rank != 2)
+    if rank == 2:
+        result = s.make("reshape", result, attrs=ReshapeAttrs(result.type.shape[1:]), final=final)
+    return Laid(result, order)
+
+
+# -- elementwise ------------------------------------------------------------------------------------------------------
+
+
+@reader("BatchNormalization")
+def _batch_norm(s: Source) -> Value:
+    """x * s + (beta - mean * s) with s = gamma / sqrt(variance + epsilon), in ONNX Runtime's order of operations."""
+    if s.attr("training_mode", 0) or len(s.onnx.outputs) > 1 and any(s.onnx.outputs[1:]):
+        raise s.unsupported("batch norm in training mode; export the model after model.eval()")
+    gamma, beta, mean, variance = (np.asarray(s.constant(i), np.float32) for i in range(1, 5))
+    scale = (np.float32(1) / np.sqrt(variance + np.float32(s.attr("epsilon", 1e-5)))) * gamma
+    shift = beta - mean * scale
+    (x,) = s.framed(0)
+    rank = len(s.output_shape)
+    scales, shifts = (s.image_constant(v.reshape(-1, *[1] * (rank - 1)), x) for v in (scale, shift))
+    return s.result(s.make("add", s.make("mul", x, scales, final=False), shifts))
+
+
+def _pair(op: str) -> Reader:
+    def read(s: Source) -> Value:
+        a, b = s.framed(0, 1)
+        return s.result(s.make(op, a, b))
+
+    return read
+
+
+for _name, _op in {"Sub": "sub", "Mul": "mul", "Div": "div", "And": "minimum", "Or": "maximum"}.items():
+    READERS[_name] = _pair(_op)
+
+
+@reader("Add")
+def _add(s: Source) -> Value:
+    """A sum; (q - c) + c is q, which straight-through estimators write, where q is a quantizer."""
+    context = s.context
+    for i in (0, 1):
+        minuend = context.onnx.producers.get(context.onnx.behind(s.onnx.inputs[i]))
+        if minuend is None or minuend.op != "Sub":
+            continue
+        quantized, given = (context.onnx.behind(t) for t in minuend.inputs)
+        if given == context.onnx.behind(s.onnx.inputs[1 - i]) and _is_quantizer(s, quantized):
+            value = context.value(quantized)
+            assert value is not None
+            context.signs[s.onnx.outputs[0]] = quantized
+            return value
+    return _pair("add")(s)  # type: ignore[return-value]
+
+
+_QUANTIZERS = frozenset({"Sign", "Where", "BipolarQuant", "Quant", "Round", "Clip"})
+
+
+def _is_quantizer(s: Source, tensor: str) -> bool:
+    """Whether a tensor that depends on the data comes from an operator that ends a quantizer: perhaps scaled by
+    constants, and perhaps an estimator itself."""
+    for _ in range(8):
+        node = s.context.onnx.producers.get(s.context.onnx.behind(tensor))
+        if node is None or s.context.value(tensor) is None:
+            return False
+        if node.op in _QUANTIZERS or tensor in s.context.signs:
+            return True
+        if node.op not in ("Mul", "Div", "Add", "Sub"):
+            return False
+        data = [i for i in node.inputs if s.context.value(i) is not None]
+        if len(data) != 1:
+            return False
+        tensor = data[0]
+    return False
+
+
+def _many(op: str, mean: bool = False) -> Reader:
+    def read(s: Source) -> Value:
+        first, *others = s.framed(*range(len(s.onnx.inputs)))
+        for i, other in enumerate(others, 1):
+            first = s.make(op, first, other, final=i == len(others) and not mean)
+        if mean:
+            first = s.make("div", first, constant([float(len(others) + 1)]))
+        return s.result(first)
+
+    return read
+
+
+READERS["Max"] = _many("maximum")
+READERS["Min"] = _many("minimum")
+READERS["Sum"] = _many("add")
+READERS["Mean"] = _many("add", mean=True)
+
+
+def _of_one(function: Callable[[Source, Node], Node]) -> Reader:
+    def read(s: Source) -> Value:
+        (x,) = s.framed(0)
+        return s.result(function(s, x))
+
+    return read
+
+
+def _plain(op: str, attrs: Any = None) -> Reader:
+    """An op that the IR also has."""
+    return _of_one(lambda s, x: s.make(op, x, attrs=attrs))
+
+
+READERS["Abs"] = _of_one(elementwise.absolute)
+READERS["Ceil"] = _plain("round", RoundAttrs(1))
+READERS["Erf"] = _plain("erf")
+READERS["Exp"] = _plain("exp")
+READERS["Floor"] = _plain("round", RoundAttrs(-1))
+READERS["Neg"] = _of_one(lambda s, x: s.make("mul", x, constant([-1.0])))
+READERS["Not"] = _of_one(elementwise.opposite)
+READERS["Reciprocal"] = _of_one(lambda s, x: s.make("div", constant([1.0]), x))
+READERS["Relu"] = _plain("clamp", ClampAttrs(0.0, INF))
+READERS["Round"] = _plain("round", RoundAttrs(0))
+READERS["Sigmoid"] = _plain("sigmoid")
+READERS["Softplus"] = _of_one(elementwise.softplus)
+READERS["Sqrt"] = _plain("sqrt")
+READERS["Tanh"] = _plain("tanh")
+
+
+@reader("Softsign")
+def _softsign(s: Source) -> Value:
+    """x * (1 / (1 + |x|)), in ONNX Runtime's order of operations."""
+    (x,) = s.framed(0)
+    below = s.make("add", s.inner(elementwise.absolute(s, x, final=False)), constant([1.0]), final=False)
+    return s.result(s.make("mul", x, s.make("div", constant([1.0]), below, final=False)))
+
+
+@reader("Sign")
+def _sign(s: Source) -> Value:
+    (x,) = s.framed(0)
+    zero = s.context.zero
+    if not zero:
+        return s.result(s.sign(x))
+    moved = s.make("add", s.sign(x, final=False), constant([0.5 * zero]), final=False)
+    return s.result(s.make("sign", moved))
+
+
+def _comparison(relation: str) -> Reader:
+    def read(s: Source) -> Value:
+        a, b = s.framed(0, 1)
+        return s.result(elementwise.compare(s, relation, a, b))
+
+    return read
+
+
+_RELATIONS = {"Equal": "==", "Greater": ">", "GreaterOrEqual": ">=", "Less": "<", "LessOrEqual": "<="}
+READERS.update((op, _comparison(relation)) for op, relation in _RELATIONS.items())
+
+
+@reader("Xor")
+def _xor(s: Source) -> Value:
+    a, b = s.framed(0, 1)
+    difference = s.make("sub", a, b, final=False)
+    return s.result(s.make("mul", difference, difference))
+
+
+@reader("Where")
+def _where(s: Source) -> Value:
+    if s.is_constant(0):
+        raise s.unsupported("a condition that does not depend on the data")
+    return s.result(elementwise.select(s, *s.framed(0, 1, 2)))
+
+
+@reader("Clip")
+def _clip(s: Source) -> Value:
+    limits = [float(np.reshape(s.constant(i), ())) if s.has(i) else sign * INF for i, sign in ((1, -1), (2, 1))]
+    (x,) = s.framed(0)
+    return s.result(s.make("clamp", x, attrs=ClampAttrs(*limits)))
+
+
+@reader("Cast", "CastLike")
+def _cast(s: Source) -> Value:
+    """Floats stay floats, and truth values are 1 and 0 already."""
+    types = {1: "float32", 9: "bool"}
+    if s.onnx.op == "Cast" and s.attr("to") not in types:
+        raise s.unsupported(f"a conversion to type {s.attr('to')}; only float32 arithmetic is supported")
+    if s.onnx.op == "Cast" and types[s.attr("to")] == "bool":
+        (x,) = s.framed(0)
+        return s.result(elementwise.compare(s, "!=", x, constant([0.0])))
+    return s.value(0)
+
+
+@reader("PRelu", "LeakyRelu")
+def _prelu(s: Source) -> Value:
+    if s.onnx.op == "LeakyRelu":
+        (x,) = s.framed(0)
+        slope = constant([float(s.attr("alpha", 0.01))])
+    else:
+        x, slope = s.framed(0, 1)
+    channels = x.type.shape[-1]
+    if not slope.is_constant or slope.value.size not in (1, channels) or slope.value.size != slope.value.shape[-1]:
+        raise s.unsupported(f"slopes {slope.type}; one per channel is supported")
+    values = np.broadcast_to(slope.value.reshape(-1), (channels,))
+    return s.result(s.make("prelu", x, constant(values, name=s.layer)))
+
+
+@reader("Elu", "Celu")
+def _elu(s: Source) -> Value:
+    """alpha * (exp(x / a) - 1) below zero, a: 1 for Elu, alpha for Celu."""
+    alpha = float(s.attr("alpha", 1.0))
+    (x,) = s.framed(0)
+    if alpha == 1.0:
+        return s.result(s.make("elu", x))
+    below = s.make("clamp", x, attrs=ClampAttrs(-INF, 0.0), final=False)
+    if s.onnx.op == "Celu":
+        below = s.make("div", below, constant([alpha]), final=False)
+    below = s.make("mul", s.make("elu", below, final=False), constant([alpha]), final=False)
+    return s.result(s.make("add", s.make("clamp", x, attrs=ClampAttrs(0.0, INF), final=False), below))
+
+
+@reader("Selu")
+def _selu(s: Source) -> Value:
+    standard = np.isclose(s.attr("alpha", 1.67326319), 1.67326319) and np.isclose(
+        s.attr("gamma", 1.05070102), 1.05070102
+    )
+    if not standard:
+        raise s.unsupported("factors other than the usual ones")
+    return _of_one(elementwise.selu)(s)  # type: ignore[return-value]
+
+
+@reader("HardSigmoid", "HardSwish")
+def _hard(s: Source) -> Value:
+    swish = s.onnx.op == "HardSwish"
+    alpha, beta = (1 / 6, 0.5) if swish else (s.attr("alpha", 0.2), s.attr("beta", 0.5))
+    (x,) = s.framed(0)
+    line = s.make("add", s.make("mul", x, constant([alpha]), final=False), constant([beta]), final=False)
+    gate = s.make("clamp", line, attrs=ClampAttrs(0.0, 1.0), final=not swish)
+    return s.result(s.make("mul", x, gate) if swish else gate)
+
+
+@reader("Gelu")
+def _gelu(s: Source) -> Value:
+    """x * (1 + erf(x / sqrt(2))) / 2, or its approximation by tanh."""
+    (x,) = s.framed(0)
+
+    def times(y: Node, factor: float) -> Node:
+        return s.make("mul", y, constant([factor]), final=False)
+
+    if s.attr("approximate", "none") == "tanh":
+        cube = s.make("mul", s.make("mul", x, x, final=False), x, final=False)
+        inner = times(s.make("add", x, times(cube, 0.044715), final=False), np.sqrt(2 / np.pi))
+        curve = s.make("tanh", inner, final=False)
+    else:
+        curve = s.make("erf", times(x, np.sqrt(0.5)), final=False)
+    return s.result(s.make("mul", times(x, 0.5), s.make("add", curve, constant([1.0]), final=False)))
+
+
+@reader("Mish")
+def _mish(s: Source) -> Value:
+    (x,) = s.framed(0)
+    curve = s.make("tanh", s.inner(elementwise.softplus(s, x)), final=False)
+    return s.result(s.make("mul", x, curve))
+
+
+@reader("Pow")
+def _pow(s: Source) -> Value:
+    exponent = s.constant(1)
+    if exponent.size != 1:
+        raise s.unsupported("an exponent that is not one constant number")
+    (x,) = s.framed(0)
+    power = float(exponent.reshape(()))
+    return s.result(s.make("mul", x, x) if power == 2 else s.make("pow", x, attrs=PowAttrs(power)))
+
+
+# -- quantizers -------------------------------------------------------------------------------------------------------
+
+
+@reader("BipolarQuant")
+def _bipolar(s: Source) -> Value:
+    """+scale where x >= 0, else -scale."""
+    x, scale = s.framed(0, 1)
+    three = s.sign(x, final=False)
+    plain = bool((scale.value == 1).all())
+    step = s.make("sign", s.make("add", three, constant([0.5]), final=False), final=plain)
+    return s.result(step if plain else s.make("mul", step, scale))
+
+
+@reader("Quant", "IntQuant")
+def _quant(s: Source) -> Value:
+    """(round(clip(x / scale + zero)) - zero) * scale"""
+    low, high = integer_range(s.constant(3), int(s.attr("signed", 1)), int(s.attr("narrow", 0)))
+    x, scale, zero = s.framed(0, 1, 2)
+    plain, shifted = bool((scale.value == 1).all()), bool((zero.value != 0).any())
+    y = x if plain else s.make("div", x, scale, final=False)
+    if shifted:
+        y = s.make("add", y, zero, final=False)
+    y = s.make("clamp", y, attrs=ClampAttrs(low, high), final=False)
+    y = s.make("round", y, attrs=RoundAttrs(0), final=plain and not shifted)
+    if shifted:
+        y = s.make("sub", y, zero, final=plain)
+    return s.result(y if plain else s.make("mul", y, scale))
+
+
+def _along(s: Source, i: int, axis: int, default: float) -> Array:
+    """A constant for an image: one number, or one per element of an axis."""
+    if not s.has(i):
+        return np.full(1, default, np.float32)
+    array, rank = np.asarray(s.constant(i)).astype(np.float32), len(s.output_shape)
+    if array.size == 1:
+        return array.reshape(1)
+    if array.ndim != 1 or axis % (rank + 1) == 0:
+        raise s.unsupported(f"scales {array.shape} along axis {axis}")
+    return array.reshape(-1, *[1] * (rank - axis % (rank + 1)))
+
+
+@reader("QuantizeLinear")
+def _quantize(s: Source) -> Value:
+    """clip(round(x / scale) + zero): whole numbers, held as floats."""
+    kind = s.constant(2).dtype if s.has(2) else np.dtype(np.uint8)
+    if kind not in (np.int8, np.uint8, np.int16, np.uint16):
+        raise s.unsupported(f"numbers of type {kind}")
+    (x,) = s.framed(0)
+    axis = int(s.attr("axis", 1))
+    scale, zero = (s.image_constant(_along(s, i, axis, d), x) for i, d in ((1, 1.0), (2, 0.0)))
+    y = s.make("round", s.make("div", x, scale, final=False), attrs=RoundAttrs(0), final=False)
+    if (zero.value != 0).any():
+        y = s.make("add", y, zero, final=False)
+    limits = np.iinfo(kind)
+    return s.result(s.make("clamp", y, attrs=ClampAttrs(float(limits.min), float(limits.max))))
+
+
+@reader("DequantizeLinear")
+def _dequantize(s: Source) -> Value:
+    """(x - zero) * scale"""
+    (x,) = s.framed(0)
+    axis = int(s.attr("axis", 1))
+    scale, zero = (s.image_constant(_along(s, i, axis, d), x) for i, d in ((1, 1.0), (2, 0.0)))
+    if (zero.value != 0).any():
+        x = s.make("sub", x, zero, final=False)
+    return s.result(s.make("mul", x, scale))
+
+
+# -- pools and reductions ---------------------------------------------------------------------------------------------
+
+
+def _pool(op: str) -> Reader:
+    def read(s: Source) -> Value:
+        kernel = tuple(int(v) for v in s.attr("kernel_shape"))
+        if set(s.attr("dilations") or [1]) != {1} or s.attr("storage_order", 0):
+            raise s.unsupported("dilations or a storage order")
+        geometry = _window(s, kernel, (1,) * len(kernel))
+        size = (kernel[0], kernel[1]) if len(kernel) == 2 else (1, kernel[0])
+        pads = geometry["pads"]
+
+        def pool(x: Node) -> Node:
+            own = pads
+            if op == "avg_pool" and any(pads) and s.attr("count_include_pad", 0):
+                x, own = s.make("pad", x, attrs=PadAttrs(pads, 0.0), final=False), (0,) * 4
+            attrs = PoolAttrs(kernel=size, stride=geometry["stride"], pads=own)
+            result = s.make(op, x, attrs=attrs, final=len(kernel) == 2)
+            if (1, *s.output_shape[1:])[-2:] != result.type.shape[:2]:
+                raise s.unsupported("ceil_mode: windows that reach past the padding; use ceil_mode=False")
+            return result
+
+        return _in_order(s, pool)
+
+    return read
+
+
+READERS["AveragePool"] = _pool("avg_pool")
+READERS["MaxPool"] = _pool("max_pool")
+
+
+def _reduced(s: Source, op: str, axes: list[int], keep: bool, negated: bool = False) -> Value:
+    """A reduction over axes of the source, 0 being the batch."""
+    if 0 in axes:
+        raise s.unsupported("it reduces over the batch")
+    value = s.value(0)
+    rank = len(s.shape(0)) - 1
+    order = value.order if isinstance(value, Laid) else tuple(range(rank))
+    x = s.arranged(value, order, "the data")
+    own = sorted(order[a - 1] for a in axes)
+    dims = x.type.shape
+    shape = tuple(1 if i in own else d for i, d in enumerate(dims) if keep or i not in own) or (1,)
+    node = reduce.reduction(s, op, x, [a + 1 for a in own], shape, negated)
+    if keep:
+        return Laid(node, order)
+    left = [i for i in order if i not in own]
+    ranked = sorted(left)
+    return Laid(node, tuple(ranked.index(i) for i in left))
+
+
+def _reduction(op: str, negated: bool = False) -> Reader:
+    def read(s: Source) -> Value:
+        rank = len(s.shape(0))
+        given = s.constant(1).reshape(-1).tolist() if s.has(1) else s.attr("axes")
+        if not given:
+            if s.attr("noop_with_empty_axes", 0):
+                return s.value(0)
+            given = range(rank)
+        axes = sorted({int(a) % rank for a in given})
+        return _reduced(s, op, axes, bool(s.attr("keepdims", 1)), negated)
+
+    return read
+
+
+READERS["ReduceMax"] = _reduction("max_pool")
+READERS["ReduceMean"] = _reduction("avg_pool")
+READERS["ReduceMin"] = _reduction("max_pool", negated=True)
+READERS["ReduceSum"] = _reduction("sum_pool")
+
+
+@reader("GlobalAveragePool", "GlobalMaxPool")
+def _global(s: Source) -> Value:
+    op = "avg_pool" if s.onnx.op == "GlobalAveragePool" else "max_pool"
+    return _reduced(s, op, list(range(2, len(s.shape(0)))), keep=True)
+
+
+@reader("Softmax", "LogSoftmax")
+def _softmax(s: Source) -> Value:
+    """Over one axis.  log(softmax(x)) = x - max - log1p(sum(exp(x - max)) - 1)."""
+    rank = len(s.shape(0)) - 1
+    axis = int(s.attr("axis", -1 if s.context.onnx.opset >= 13 else 1)) % (rank + 1)
+    if axis == 0 or s.context.onnx.opset < 13 and axis != rank:
+        raise s.unsupported(f"axis {axis} of {rank + 1} in version {s.context.onnx.opset} of ONNX's operators")
+    value = s.value(0)
+    order = value.order if isinstance(value, Laid) else tuple(range(rank))
+    if order[axis - 1] != rank - 1:
+        order = tuple(rank - 1 if i == axis - 1 else i - (i > axis - 1) for i in range(rank))
+    x = s.arranged(value, order, "the data")
+    if s.onnx.op == "Softmax":
+        return Laid(s.make("softmax", x), order)
+    each = (*x.type.shape[:-1], 1)
+
+    def over(op: str, y: Node) -> Node:
+        return s.inner(reduce.reduction(s, op, y, [rank], each))
+
+    shifted = s.make("sub", x, over("max_pool", x), final=False)
+    total = over("sum_pool", s.make("exp", shifted, final=False))
+    rest = s.make("log1p", s.make("sub", total, constant([1.0]), final=False), final=False)
+    return Laid(s.make("sub", shifted, rest), order)
+
+
+# -- moves that the IR has --------------------------------------------------------------------------------------------
+
+
+def concat(s: Source) -> Value | None:
+    """A concatenation of channels; None for any other one, which is read as a move."""
+    rank = len(s.shape(0)) - 1
+    axis = int(s.attr("axis")) % (rank + 1)
+    if axis == 0 or any(s.is_constant(i) for i in range(len(s.onnx.inputs))):
+        return None
+    values = [s.value(i) for i in range(len(s.onnx.inputs))]
+    laid = [v for v in values if isinstance(v, Laid)]
+    if len(laid) < len(values) or len({v.order for v in laid}) > 1 or laid[0].order[axis - 1] != rank - 1:
+        return None
+    return Laid(s.concat([v.node for v in laid], final=True), laid[0].order)
+
+
+def pad(s: Source) -> Value | None:
+    """Padding with a number; None if it repeats elements, which is a move."""
+    if s.attr("mode", "constant") != "constant":
+        return None
+    rank = len(s.shape(0))
+    pads = np.zeros(2 * rank, np.int64)
+    axes = [int(a) % rank for a in s.constant(3).reshape(-1)] if s.has(3) else list(range(rank))
+    given = s.constant(1).reshape(2, -1)
+    for column, axis in enumerate(axes):
+        pads[[axis, rank + axis]] = given[:, column]
+    number = float(np.reshape(s.constant(2), ())) if s.has(2) else 0.0
+    if pads[0] or pads[rank]:
+        raise s.unsupported("padding of the batch")
+    if (pads < 0).any():
+        return None
+    value = s.value(0)
+    order = value.order if isinstance(value, Laid) else channels_last(rank - 1)
+    x = s.arranged(value, order, "the data")
+    own = np.zeros((rank - 1, 2), int)
+    for i, at in enumerate(order):
+        own[at] = pads[1 + i], pads[rank + 1 + i]
+    (top, bottom), (left, right) = [(0, 0), (0, 0), *map(tuple, own[:-1].tolist())][-2:]
+    before, after = own[-1].tolist()
+    channels = bool(before or after)
+    if top or bottom or left or right:
+        flat = rank == 3
+        x = s.make(
+            "pad", _image(s, x), attrs=PadAttrs((top, left, bottom, right), number), final=not (channels or flat)
+        )
+        if flat:
+            x = s.make("reshape", x, attrs=ReshapeAttrs(x.type.shape[1:]), final=not channels)
+    if channels:
+        x = s.make("pad_channels", x, attrs=PadChannelsAttrs(before, after, number))
+    return Laid(x, order)
+
+
+def transpose(s: Source) -> Value | None:
+    """An image with its dimensions in another order; None if the batch moves."""
+    rank = len(s.shape(0))
+    perm = [int(p) for p in s.attr("perm") or reversed(range(rank))]
+    value = s.value(0)
+    if perm[0] != 0 or not isinstance(value, Laid):
+        return None
+    return replace(value, order=tuple(value.order[p - 1] for p in perm[1:]))

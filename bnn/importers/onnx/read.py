@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read an ONNX graph into the SOURCE level of the IR: one reader per operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..._types import Array
+from ...errors import CompileError, UnsupportedOpError
+from ...ir.graph import DType, Graph, Node
+from ...ir.ops import ReshapeAttrs, constant, input_node, make
+from ..common.moves import Moved, move
+from .ops import ALIASES, MOVES, READERS, concat, pad, transpose
+from .protos import Input, OnnxGraph, OnnxNode
+from .run import Runner, execute
+from .source import Context, Source
+from .values import Laid, Order, Value, channels_last, inverse, permutation
+
+# Sizes of the batches in which a model without a fixed one is followed: with one size, images could seem to be treated
+# equally only because there are as many as channels.
+_BATCHES = (2, 5)
+_SHAPES = frozenset({"Shape", "Size"})  # their results do not depend on the data
+_FLOATS = frozenset({"DepthToSpace", "Resize", "SpaceToDepth"})  # ONNX Runtime moves only floats with these
+_MOST_FLOATS = 2**24  # whole numbers that float32 has
+_MOST_CONSTANTS = 2**32
+_MOST_INPUT = 2**30
+_PIXELS = frozenset({"int8", "uint8"})
+INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
+InputDType = str | Mapping[str, str] | None
+_FIRST = {"concat": concat, "pad": pad, "transpose": transpose}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a graph was read as."""
+
+    graph: Graph
+    values: Mapping[str, Value]  # of tensors that depend on the data
+    signs: Mapping[str, str]  # tensors that stand for others, equal up to rounding
+    snapped: Mapping[str, Array]  # weights that replace those of the model, equal up to rounding
+    channels_last: bool  # the model's own images have their channels last
+    hints: Mapping[str, Sequence[str]]  # for people, by layer
+
+
+def read(onnx: OnnxGraph, runner: Runner, input_dtype: InputDType = None, zero: int = 0) -> Reading:
+    """The SOURCE graph; ``input_dtype`` as for ``bnn.compile``; ``zero``: what Sign gives for zero.
+
+    The graph is executed on zeros, so every shape is known, and everything that does not depend on the data (weights
+    and their quantizers, shape arithmetic) is a constant that ONNX Runtime itself has computed.
+
+    Raises:
+        UnsupportedOpError: an operator that depends on the data and has no reader; names it, the layer and the remedy.
+    """
+    return GraphReader(onnx, runner, zero).read(_input_dtypes(onnx.inputs, input_dtype))
+
+
+def _input_dtypes(inputs: Sequence[Input], wanted: InputDType) -> list[DType]:
+    """One type per input; raises if a name or a type is invalid."""
+    for given in inputs:
+        if given.dtype not in INPUT_DTYPES:
+            raise UnsupportedOpError(
+                f"input '{given.name}' is {given.dtype}; supported: {', '.join(INPUT_DTYPES)}; export a float32 model"
+            )
+    chosen = {i.name: i.dtype for i in inputs}
+    named = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(chosen, wanted) if wanted is not None else {}
+    for name, dtype in named.items():
+        if name not in chosen:
+            raise CompileError(f"input_dtype: found '{name}', expected names of inputs: {', '.join(chosen)}")
+        if dtype not in INPUT_DTYPES:
+            raise CompileError(f"input_dtype: found '{dtype}', expected {', '.join(INPUT_DTYPES)}")
+        if dtype != chosen[name] != "float32" and dtype != "float32":
+            raise CompileError(
+                f"input '{name}' is {chosen[name]} in the model, which {dtype} cannot hold; leave out its input_dtype"
+            )
+        chosen[name] = dtype
+    return [INPUT_DTYPES[chosen[i.name]] for i in inputs]
+
+
+class GraphReader(Context):
+    def __init__(self, onnx: OnnxGraph, runner: Runner, zero: int) -> None:
+        self.onnx, self.runner, self.zero = onnx, runner, zero
+        self.signs, self.snapped, self.hints = {}, {}, {}
+        self.batches = _BATCHES if onnx.images is None else (onnx.images,)
+        self.values: dict[str, Value] = {}
+        self.dependent = self._dependent()
+        self.foreign = self._foreign()
+        self._check_supported()
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._known: dict[str, list[Array]] = {}
+        for images in self.batches:
+            self._probe(images)
+
+    def value(self, tensor: str) -> Value | None:
+        return self.values.get(tensor)
+
+    def constants(self, tensor: str) -> tuple[Array, ...]:
+        if tensor in self.onnx.constants:
+            return (self.onnx.constants[tensor],) * len(self.batches)
+        return tuple(self._known[tensor])
+
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        return self._shapes[tensor] if tensor in self._shapes else self.constants(tensor)[0].shape
+
+    def _dependent(self) -> set[str]:
+        found = {i.name for i in self.onnx.inputs}
+        for node in self.onnx.nodes:
+            operands = node.inputs[:1] if node.op == "CastLike" else node.inputs
+            if node.op not in _SHAPES and any(i in found for i in operands):
+                found.update(o for o in node.outputs if o)
+        return found
+
+    def _foreign(self) -> set[str]:
+        """Tensors that leave their layer."""
+        layers = {o: n.layer for n in self.onnx.nodes for o in n.outputs}
+        found = {self.onnx.behind(o) for o in self.onnx.outputs} | set(self.onnx.outputs)
+        for node in self.onnx.nodes:
+            found.update(i for t in node.inputs for i in (t, self.onnx.behind(t)) if layers.get(i) != node.layer)
+        return found
+
+    def _check_supported(self) -> None:
+        for node in self.onnx.nodes:
+            if not any(o in self.dependent for o in node.outputs):
+                continue
+            if node.op not in READERS and node.op not in MOVES and node.op not in ALIASES:
+                raise UnsupportedOpError(
+                    f"layer '{node.layer}' uses the ONNX operator {node.op} ('{node.name}'), which is not supported; "
+                    "replace the layer, or cut the model before it; docs/semantics.md lists the supported operators"
+                )
+            training = len(node.inputs) > 2 and node.op == "Dropout" and node.inputs[2]
+            if training and np.asarray(self.onnx.constants.get(training, False)).any():
+                raise UnsupportedOpError(
+                    f"layer '{node.layer}': Dropout ('{node.name}') in training mode; export the model after eval()"
+                )
+
+    def _probe(self, images: int) -> None:
+        zeros = []
+        for given in self.onnx.inputs:
+            shape = tuple(d for d in given.shape[1:] if d is not None)
+            if not shape or len(shape) < len(given.shape) - 1:
+                text = tuple("?" if d is None else d for d in given.shape)
+                raise CompileError(
+                    f"input '{given.name}' has shape {text}; only the batch size may be free: export the model with a "
+                    "fixed image size"
+                )
+            if math.prod(shape) * images * 4 > _MOST_INPUT:
+                raise CompileError(
+                    f"input '{given.name}' has shape {given.shape}; at most {_MOST_INPUT:,} bytes are read"
+                )
+            zeros.append(np.zeros((images, *shape), given.dtype))
+            self._shapes.setdefault(given.name, zeros[-1].shape)
+        kept = 0
+
+        def visit(node: OnnxNode, results: list[Array]) -> None:
+            nonlocal kept
+            for name, value in zip((o for o in node.outputs if o), results, strict=False):
+                self._shapes.setdefault(name, value.shape)
+                if name not in self.dependent:
+                    self._known.setdefault(name, []).append(value)
+                    kept += value.nbytes
+                    if kept > _MOST_CONSTANTS:
+                        raise CompileError(
+                            f"the values that do not depend on the data are {kept:,} bytes at '{name}'; at most "
+                            f"{_MOST_CONSTANTS:,} are kept"
+                        )
+
+        execute(self.onnx, self.runner, zeros, visit)
+
+    # -- reading
+
+    def read(self, dtypes: Sequence[DType]) -> Reading:
+        last = self._images_channels_last()
+        inputs = []
+        for given, dtype in zip(self.onnx.inputs, dtypes, strict=True):
+            image = self._shapes[given.name][1:]
+            order: Order = tuple(range(len(image))) if last else channels_last(len(image))
+            if len(image) > 3:
+                raise UnsupportedOpError(
+                    f"input '{given.name}' has {len(image) + 1} dimensions; two to four are supported"
+                )
+            node = input_node(given.name, tuple(image[i] for i in inverse(order)), dtype)
+            inputs.append(node)
+            self.values[given.name] = Laid(_as_floats(node), order)
+        for reader in self.onnx.nodes:
+            if any(o in self.dependent for o in reader.outputs):
+                self._read(reader)
+        outputs = tuple(self._output(o, last) for o in self.onnx.outputs)
+        graph = Graph(tuple(inputs), outputs, tuple(self.onnx.outputs), channels_first=not last)
+        return Reading(graph, self.values, self.signs, self.snapped, last, self.hints)
+
+    def _images_channels_last(self) -> bool:
+        """Whether the model takes images (N, H, W, C): it begins by moving their channels."""
+        images = [i.name for i in self.onnx.inputs if len(i.shape) == 4]
+        users = [n for n in self.onnx.nodes if any(i in images for i in n.inputs)]
+        return bool(users) and all(
+            n.op == "Transpose" and list(n.attrs.get("perm") or ()) == [0, 3, 1, 2] for n in users
+        )
+
+    def _read(self, node: OnnxNode) -> None:
+        source = Source(self, node)
+        names = [o for o in node.outputs if o and o in self.dependent]
+        if node.op in ALIASES:
+            self.values[node.outputs[0]] = source.value(0)
+            return
+        first = _FIRST.get(node.op.lower())
+        found = first(source) if first is not None else None
+        if found is None and node.op in MOVES:
+            results = self._move(source)
+        else:
+            result = READERS[node.op](source) if found is None else found
+            results = [Laid(result, source.frame) if isinstance(result, Node) else result]  # type: ignore[arg-type]
+        for name, value in zip(names, results, strict=False):
+            self.values[name] = self._checked(source, name, value)
+
+    def _checked(self, source: Source, name: str, value: Value) -> Value:
+        shape = self._shapes[name]
+        if isinstance(value, Laid):
+            if (self.batches[0], *value.shape) != shape:
+                node, found = source.onnx, (self.batches[0], *value.shape)
+                raise CompileError(f"layer '{source.layer}': {node.op} ('{node.name}') gives {shape}, read as {found}")
+        elif value.base.origin == name and permutation(value) is None:
+            return replace(value, base=replace(value.base, origin=""))
+        return value
+
+    def _move(self, source: Source) -> list[Value]:
+        node = source.onnx
+        given: list[Moved | tuple[Array, ...]] = []
+        kinds = np.float32 if node.op in _FLOATS else np.int32
+        if node.op == "Pad" and len(node.inputs) > 2:
+            node = replace(node, inputs=(*node.inputs[:2], "", *node.inputs[3:]))  # its number has the data's type
+        for tensor in node.inputs:
+            if not tensor:
+                given.append((np.zeros(0, np.int64),) * len(self.batches))
+                continue
+            value = self.values.get(tensor)
+            if value is None:
+                given.append(self.constants(tensor))
+            else:
+                given.append(value.moved(self.batches) if isinstance(value, Laid) else value)
+        if node.op == "Concat" and not all(isinstance(g, Moved) for g in given):
+            raise source.unsupported("it joins the data with a constant")
+
+        if kinds is np.float32 and any(
+            isinstance(g, Moved) and g.size * max(self.batches) > _MOST_FLOATS for g in given
+        ):
+            raise source.unsupported("an image with so many elements")
+
+        def run(values: list[Array]) -> list[Array]:
+            operands: list[Array | None] = [
+                None if not name else v.astype(kinds) if isinstance(g, Moved) else v
+                for name, v, g in zip(node.inputs, values, given, strict=True)
+            ]
+            while operands and operands[-1] is None:
+                operands.pop()
+            return [np.asarray(r).astype(np.int32) for r in self.runner(node, operands)]
+
+        return [self._settled(source, moved) for moved in move(source, given, run)]
+
+    def _settled(self, source: Source, moved: Moved) -> Value:
+        """What only drops or adds dimensions of 1 is a node again."""
+        own = moved.per_image()
+        if own is None or not 1 <= own.ndim <= 3 or own.size != moved.size:
+            return moved
+        every = np.arange(moved.size)
+        for order in (channels_last(own.ndim), tuple(range(own.ndim))):
+            placed = own.transpose(inverse(order))
+            if np.array_equal(placed.reshape(-1), every):
+                if placed.shape == moved.base.type.shape:
+                    return Laid(moved.base, order)
+                return Laid(source.make("reshape", moved.base, attrs=ReshapeAttrs(placed.shape)), order)
+        return moved
+
+    def _output(self, name: str, last: bool) -> Node:
+        value = self.values.get(name)
+        if value is None:
+            raise UnsupportedOpError(f"output '{name}' does not depend on the data")
+        node = self.onnx.producers.get(name) or OnnxNode("Output", name, (name,), (name,), {}, False, name)
+        rank = len(self._shapes[name]) - 1
+        order = tuple(range(rank)) if last else channels_last(rank)
+        return Source(self, node).arranged(value, order, f"output '{name}'")
+
+
+def _as_floats(x: Node) -> Node:
+    if x.type.dtype is DType.u8:
+        return make("cast", x, name=x.name)
+    if x.type.dtype is DType.i8:
+        return make("cast", make("excess_128", x, name=x.name), constant(np.arange(-128, 128)), name=x.name)
+    return x

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PyTorch modules, exported to ONNX by PyTorch itself."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from ..._distribution import install
+from ...errors import CompileError, InputError, SetupError
+
+_MOST_TEXT = 300
+
+
+def is_module(model: Any) -> bool:
+    """Whether it is a PyTorch module; imports nothing."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def export(module: Any, example: Any) -> Any:
+    """The module in inference mode as an ``onnx.ModelProto``, with a free batch size where the module allows one.
+
+    torch.export reads it first; what it cannot read, the older exporter traces.  Neither folds constants or optimizes:
+    batch norms stay as they are, so that nothing rounds in another way.
+
+    Args:
+        example: a tensor or array (N, ...), or a tuple of them, one per argument of ``forward``.
+
+    Raises:
+        SetupError: onnx or onnxscript is not installed.
+        CompileError: neither exporter can read the module; says why.
+    """
+    import torch
+
+    if example is None:
+        raise InputError(
+            "a PyTorch module needs an example of its input: bnn.compile(module, torch.zeros(1, 3, 32, 32))"
+        )
+    arguments = tuple(_doubled(torch, x) for x in (example if isinstance(example, (tuple, list)) else (example,)))
+    with _inference(torch, module), _quiet():
+        try:
+            return _exported(torch, module, arguments)
+        except ImportError as error:
+            raise SetupError(
+                f"exporting a PyTorch module needs onnx and onnxscript ({error}); {install('torch')}"
+            ) from None
+        except Exception as first:  # torch.export may raise anything; then the older exporter tries
+            try:
+                return _traced(torch, module, arguments)
+            except Exception as error:
+                name, why = type(module).__name__, f"{_line(error)} (torch.export: {_line(first)})"
+                raise CompileError(f"PyTorch cannot export {name} to ONNX: {why}") from error
+
+
+def _doubled(torch: Any, x: Any) -> Any:
+    """An example of two images at least: of one, the exporter would take the batch size for fixed."""
+    tensor = x if isinstance(x, torch.Tensor) else torch.as_tensor(x)
+    if tensor.dim() < 2 or not len(tensor):
+        raise InputError(f"example: found shape {tuple(tensor.shape)}, expected (N, ...), at least one image")
+    tensor = tensor.detach()
+    return tensor if len(tensor) > 1 else torch.cat([tensor, tensor])
+
+
+@contextlib.contextmanager
+def _inference(torch: Any, module: Any) -> Iterator[None]:
+    """The module as after ``eval()``; its parts are restored, each to its own mode."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' progress and warnings."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _exported(torch: Any, module: Any, arguments: tuple[Any, ...]) -> Any:
+    free = tuple({0: torch.export.Dim.AUTO} for _ in arguments)
+    program = torch.onnx.export(module, arguments, dynamo=True, optimize=False, verbose=False, dynamic_shapes=free)
+    return program.model_proto
+
+
+def _traced(torch: Any, module: Any, arguments: tuple[Any, ...]) -> Any:
+    import onnx
+
+    names = [f"input_{i}" for i in range(len(arguments))] if len(arguments) > 1 else ["input"]
+    file = io.BytesIO()
+    torch.onnx.export(
+        module, arguments, file, dynamo=False, do_constant_folding=False, input_names=names,
+        dynamic_axes={name: {0: "batch"} for name in names},
+    )  # fmt: skip
+    return onnx.load_from_string(file.getvalue())
+
+
+def _line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:_MOST_TEXT]

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every operator that is read, on numbers whose results are exact or nearly so, against ONNX Runtime."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="the package onnx is not installed: pip install 'bnn-compiler[onnx]'")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'bnn-compiler[onnx]'")
+
+from onnx import TensorProto
+
+import bnn
+from bnn._types import Array
+from bnn.errors import BnnError, CompileError, InputError, UnsupportedOpError
+from bnn.importers.onnx.ops import ALIASES, MOVES, READERS
+
+from .small import by_onnx_runtime, model, node
+
+RNG = np.random.default_rng(0)
+
+
+def eighths(*shape: int) -> Array:
+    return RNG.integers(-16, 17, shape).astype(np.float32) / 8
+
+
+def numbers(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+def floats(*values: float) -> Array:
+    return np.array(values, np.float32)
+
+
+def scalar(value: float) -> Array:
+    return np.float32(value)
+
+
+# name: (nodes, constants, other arguments of `model`); the rest of an operator's cases come from random networks.
+EXACT: dict[str, tuple[list[Any], dict[str, Array], dict[str, Any]]] = {
+    "transposed": ([node("ConvTranspose", "x w b", strides=[2, 2], pads=[1, 0, 0, 1], output_padding=[1, 0])],
+                   {"w": eighths(4, 3, 3, 2), "b": eighths(3)}, {}),
+    "transposed of a size": ([node("ConvTranspose", "x w", strides=[2, 3], output_shape=[9, 17])],
+                             {"w": eighths(4, 3, 3, 3)}, {}),
+    "transposed of rows": ([node("ConvTranspose", "x w", strides=[2])], {"w": eighths(4, 2, 3)},
+                           {"shape": ("N", 4, 7), "rank": 3}),
+    "SAME, upper": ([node("Conv", "x w", auto_pad="SAME_UPPER", strides=[2, 2])], {"w": eighths(3, 4, 2, 4)}, {}),
+    "SAME, lower": ([node("Conv", "x w", auto_pad="SAME_LOWER", strides=[2, 2])], {"w": eighths(3, 4, 2, 4)}, {}),
+    "dilated": ([node("Conv", "x w", dilations=[2, 1], pads=[1, 0, 1, 0])], {"w": eighths(3, 4, 3, 2)}, {}),
+    "rows": ([node("Conv", "x w b", pads=[2, 0], dilations=[2])], {"w": eighths(3, 4, 3), "b": eighths(3)},
+             {"shape": ("N", 4, 9), "rank": 3}),
+    "a dense layer over positions": ([node("MatMul", "x w")], {"w": eighths(6, 3)}, {}),
+    "over rows of channels": ([node("MatMul", "x w")], {"w": eighths(6, 3)}, {"shape": ("N", 4, 6), "rank": 3}),
+    "over merged images": ([node("Reshape", "x s", "a"), node("MatMul", "a w", "b"), node("Relu", "b", "c"),
+                            node("Reshape", "c t")],
+                           {"s": numbers(-1, 6), "w": eighths(6, 3), "t": numbers(-1, 4, 5, 3)}, {}),
+    "images with channels last": ([node("Transpose", "x", "a", perm=[0, 3, 1, 2]), node("Conv", "a w")],
+                                  {"w": eighths(3, 6, 2, 2)}, {}),
+    "global maximum": ([node("GlobalMaxPool", "x")], {}, {}),
+    "maximum of rows": ([node("ReduceMax", "x", axes=[3], keepdims=0)], {}, {"rank": 3}),
+    "minimum of channels": ([node("ReduceMin", "x", axes=[1])], {}, {}),
+    "sum": ([node("ReduceSum", "x a", keepdims=0)], {"a": numbers(2, -1)}, {"rank": 2}),
+    "sum of all": ([node("ReduceSum", "x a")], {"a": numbers(1, 2, 3)}, {}),
+    "scaled by channels": ([node("ReduceMax", "x", "m", axes=[2, 3]), node("Mul", "x m")], {}, {}),
+    "several operands": ([node("Max", "x c", "a"), node("Min", "a d", "b"), node("Sum", "a b x")],
+                         {"c": eighths(4, 1, 1), "d": scalar(1)}, {}),
+    "mean of four": ([node("Mean", "x x x x")], {}, {}),
+    "rounded": ([node("Floor", "x", "a"), node("Ceil", "x", "b"), node("Sub", "a b")], {}, {}),
+    "truth": ([node("Greater", "x c", "a"), node("LessOrEqual", "x d", "b"), node("And", "a b", "e"),
+               node("Xor", "e b", "f"), node("Or", "f a", "g"), node("Not", "g", "h"), node("Cast", "h", to=1)],
+              {"c": scalar(0), "d": eighths(4, 1, 1)}, {}),
+    "not zero": ([node("Cast", "x", "a", to=9), node("Cast", "a", to=1)], {}, {}),
+    "chosen by data": ([node("Less", "x c", "a"), node("Neg", "x", "b"), node("Where", "a b x")],
+                       {"c": scalar(0.5)}, {}),
+    "zeros like x": ([node("Shape", "x", "s"), node("ConstantOfShape", "s", "z"), node("GreaterOrEqual", "x z", "a"),
+                      node("Cast", "a", to=1)], {}, {}),
+    "nearest": ([node("Resize", "x _ s", mode="nearest", nearest_mode="floor",
+                      coordinate_transformation_mode="asymmetric")], {"s": floats(1, 1, 2, 2)}, {}),
+    "depth to space": ([node("DepthToSpace", "x", blocksize=2)], {}, {}),
+    "space to depth": ([node("SpaceToDepth", "x", blocksize=2)], {}, {"shape": ("N", 3, 4, 6)}),
+    "reflected": ([node("Pad", "x p", mode="reflect")], {"p": numbers(0, 0, 1, 2, 0, 0, 0, 1)}, {}),
+    "padded channels": ([node("Pad", "x p v")], {"p": numbers(0, 1, 1, 0, 0, 2, 0, 1), "v": scalar(-1)}, {}),
+    "cut": ([node("Pad", "x p")], {"p": numbers(0, 0, -1, 0, 0, 0, 0, -2)}, {}),
+    "chosen channels": ([node("Gather", "x i", axis=1)], {"i": numbers(3, 0, 0)}, {}),
+    "expanded": ([node("ReduceMax", "x", "m", axes=[2]), node("Expand", "m s")], {"s": numbers(1, 4, 3, 6)}, {}),
+    "tiled": ([node("Tile", "x r")], {"r": numbers(1, 2, 1, 1)}, {}),
+    "squeezed": ([node("ReduceMax", "x", "a", axes=[3]), node("Squeeze", "a s", "b"), node("Unsqueeze", "b t")],
+                 {"s": numbers(3), "t": numbers(1)}, {}),
+    "parts of a split": ([node("SplitToSequence", "x n", "s", axis=1), node("SequenceAt", "s j", "a"),
+                          node("SequenceAt", "s i", "b"), node("Concat", "a b", axis=1)],
+                         {"n": np.int64(3), "i": np.int64(0), "j": np.int64(1)}, {}),
+    "two inputs": ([node("Sub", "x z", "a"), node("Abs", "a")], {}, {"inputs": ("x", "z")}),
+    "quantized by channels": ([node("QuantizeLinear", "x s z", "q", axis=1), node("DequantizeLinear", "q s z", axis=1)],
+                              {"s": floats(0.5, 0.25, 1, 2), "z": np.array([0, 3, 1, 255], np.uint8)}, {}),
+    "slopes": ([node("PRelu", "x a")], {"a": floats(0.5, -0.25, 0, 2).reshape(4, 1, 1)}, {}),
+    "a function": ([node("Dropout", "x", "a"), node("Identity", "a")], {}, {}),
+    "square": ([node("Pow", "x p")], {"p": scalar(2)}, {}),
+    "one row": ([node("Flatten", "x", "a"), node("Gemm", "a w c")],
+                {"w": eighths(120, 3), "c": eighths(1, 3)}, {"rank": 2}),
+    "an even average": ([node("AveragePool", "x", kernel_shape=[2, 2], pads=[1, 0, 0, 1], count_include_pad=1)],
+                        {}, {}),
+    "moved constants": ([node("Flatten", "x", "a"), node("Add", "a c", "b"), node("Mul", "b d")],
+                        {"c": eighths(120), "d": eighths(1, 120)}, {"rank": 2}),
+    "halves beside each other": ([node("Flatten", "x", "a"), node("Slice", "a b e k", "c"),
+                                  node("Slice", "a z b k", "d"), node("Concat", "c d", axis=1)],
+                                 {"b": numbers(60), "e": numbers(120), "z": numbers(0), "k": numbers(1)}, {"rank": 2}),
+}  # fmt: skip
+
+CLOSE: dict[str, tuple[list[Any], dict[str, Array], dict[str, Any]]] = {
+    "softmax": ([node("Softmax", "x")], {}, {"shape": ("N", 7), "rank": 2}),
+    "softmax of channels": ([node("Softmax", "x", axis=1)], {}, {}),
+    "log of a softmax": ([node("LogSoftmax", "x")], {}, {"shape": ("N", 7), "rank": 2}),
+    "log of a softmax of channels": ([node("LogSoftmax", "x", axis=1)], {}, {}),
+    "mean": ([node("ReduceMean", "x", axes=[2, 3])], {}, {}),
+    "average without padding": ([node("AveragePool", "x", kernel_shape=[3, 3], pads=[1] * 4)], {}, {}),
+    "global average": ([node("GlobalAveragePool", "x")], {}, {}),
+    "gelu": ([node("Gelu", "x")], {}, {"opset": 20}),
+    "gelu by tanh": ([node("Gelu", "x", approximate="tanh")], {}, {"opset": 20}),
+    "elu": ([node("Elu", "x", "a"), node("Elu", "a", alpha=0.5)], {}, {}),
+    "celu": ([node("Celu", "x", alpha=2.0)], {}, {}),
+    "power": ([node("Abs", "x", "a"), node("Pow", "a p")], {"p": scalar(1.5)}, {}),
+    "reciprocal": ([node("Abs", "x", "a"), node("Add", "a c", "b"), node("Reciprocal", "b")], {"c": scalar(1)}, {}),
+    "root": ([node("Abs", "x", "a"), node("Sqrt", "a")], {}, {}),
+    "hard sigmoid": ([node("HardSigmoid", "x")], {}, {}),
+    "mish": ([node("Mish", "x")], {}, {"opset": 18}),
+    **{op.lower(): ([node(op, "x")], {}, {}) for op in
+       ("Erf", "Exp", "HardSwish", "Selu", "Sigmoid", "Softplus", "Softsign", "Tanh")},
+}  # fmt: skip
+
+
+def run(case: tuple[list[Any], dict[str, Array], dict[str, Any]]) -> tuple[Array, Array, bool]:
+    nodes, constants, arguments = case
+    proto = model(nodes, constants, **arguments)
+    shape = arguments.get("shape", ("N", 4, 5, 6))[1:]
+    inputs = [eighths(5, *shape) for _ in arguments.get("inputs", "x")]
+    compiled = bnn.compile(proto)
+    report = bnn.verify(proto, compiled, inputs)
+    return compiled(inputs if len(inputs) > 1 else inputs[0]), by_onnx_runtime(proto, *inputs), report.ok
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_equal_bits(name: str) -> None:
+    found, expected, ok = run(EXACT[name])
+    assert found.shape == expected.shape and np.array_equal(found, expected) and ok
+
+
+@pytest.mark.parametrize("name", CLOSE)
+def test_nearly_equal(name: str) -> None:
+    found, expected, ok = run(CLOSE[name])
+    assert found.shape == expected.shape and ok
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.UINT8, TensorProto.INT8])
+def test_bytes(dtype: int) -> None:
+    """An input of bytes that the model casts to floats itself."""
+    proto = model([node("Cast", "x", "a", to=1), node("Conv", "a w")], {"w": eighths(3, 4, 2, 2)}, dtype=dtype)
+    kind = np.uint8 if dtype == TensorProto.UINT8 else np.int8
+    x = RNG.integers(-128, 128, (3, 4, 5, 6)).astype(kind)
+    compiled = bnn.compile(proto)
+    assert compiled.input_dtypes == [np.dtype(kind)]
+    assert np.array_equal(compiled(x), by_onnx_runtime(proto, x)) and bnn.verify(proto, compiled, x).ok
+
+
+def test_bytes_for_floats() -> None:
+    proto = model([node("Conv", "x w")], {"w": RNG.choice([-1, 1], (3, 4, 2, 2)).astype(np.float32)})
+    x = RNG.integers(0, 256, (3, 4, 5, 6), np.uint8)
+    compiled = bnn.compile(proto, input_dtype="uint8")
+    assert np.array_equal(compiled(x), by_onnx_runtime(proto, x.astype(np.float32)))
+    with pytest.raises(CompileError, match="input_dtype: found 'z', expected names of inputs: x"):
+        bnn.compile(proto, input_dtype={"z": "uint8"})
+
+
+# -- quantizers -------------------------------------------------------------------------------------------------------
+
+SIGNS = RNG.choice([-1.0, 1.0], (8, 4, 3, 3)).astype(np.float32)
+MORE = RNG.choice([-1.0, 1.0], (8, 8, 3, 3)).astype(np.float32)
+TINY = np.float32(1e-45)  # the smallest denormal
+
+
+def kinds(compiled: bnn.Model) -> list[str]:
+    return [op.kind for op in compiled.ops if op.op in ("conv2d", "bconv2d")]
+
+
+def planes(compiled: bnn.Model) -> list[int]:
+    """The channels of the bits that each binary layer reads."""
+    return [compiled.tensors[op.inputs[0]].shape[-1] for op in compiled.ops if op.op == "bconv2d"]
+
+
+def test_zeros_of_a_sign_take_two_planes() -> None:
+    proto = model([node("Sign", "x", "a"), node("Conv", "a w")], {"w": SIGNS})
+    x = RNG.integers(-1, 2, (6, 4, 5, 6)).astype(np.float32)
+    exact = bnn.compile(proto)
+    assert planes(exact) == [8] and np.array_equal(exact(x), by_onnx_runtime(proto, x))
+    assert any("a sign that is 0 at 0" in op.note for op in exact.ops)
+    for zero in (-1, 1):
+        one = bnn.compile(proto, zero=zero)
+        assert planes(one) == [4]
+        assert np.array_equal(one(x), by_onnx_runtime(proto, np.where(x == 0, np.float32(zero), x)))
+        assert bnn.verify(proto, one, x, zero=zero).ok and not bnn.verify(proto, one, x).ok
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_one_plane_where_no_sum_gives_zero(offset: float) -> None:
+    """Sums of signs, padded with zeros, are whole numbers: with a half added, none is zero."""
+    nodes = [
+        node("Sign", "x", "a"), node("Conv", "a w", "b", pads=[1] * 4), node("MaxPool", "b", "p", kernel_shape=[2, 2]),
+        node("Add", "p c", "d"), node("Sign", "d", "e"), node("Conv", "e v"),
+    ]  # fmt: skip
+    proto = model(nodes, {"w": SIGNS, "v": MORE, "c": np.full((8, 1, 1), offset, np.float32)})
+    compiled = bnn.compile(proto)
+    assert planes(compiled) == [8, 8 if offset else 16]
+    x = RNG.integers(-1, 2, (6, 4, 5, 6)).astype(np.float32)
+    assert np.array_equal(compiled(x), by_onnx_runtime(proto, x))
+
+
+def test_denormals_have_signs() -> None:
+    for op, constants in (("Sign", {}), ("GreaterOrEqual", {"c": scalar(0)}), ("Greater", {"c": scalar(0)})):
+        last = [node("Cast", "a", "b", to=1)] if constants else [node("Identity", "a", "b")]
+        proto = model(
+            [node(op, " ".join(["x", *constants]), "a"), *last, node("Conv", "b w")], {"w": SIGNS, **constants}
+        )
+        x = RNG.choice(np.array([-TINY, TINY, 0, -0.0, 1e-39, -1e-39, 1], np.float32), (4, 4, 5, 6))
+        assert np.array_equal(bnn.compile(proto)(x), by_onnx_runtime(proto, x)), op
+
+
+def test_estimators_are_seen_through() -> None:
+    """(sign(x) - c) + c rounds to a sign for small c; for large ones it is off by some units in the last place."""
+    for c in ("x", "clip"):
+        nodes = [
+            node("Clip", "x low high", "clip"), node("Sign", "x", "s"), node("Identity", "s", "detached"),
+            node("Sub", f"detached {c}", "d"), node("Add", f"{c} d", "a"), node("Conv", "a w"),
+        ]  # fmt: skip
+        proto = model(nodes, {"w": SIGNS, "low": scalar(-1), "high": scalar(1)})
+        compiled = bnn.compile(proto, zero=1)
+        assert kinds(compiled) == ["binary"]
+        x = RNG.normal(0, 300, (6, 4, 5, 6)).astype(np.float32)
+        assert np.abs(compiled(x) - by_onnx_runtime(proto, x)).max() < 1e-2
+        assert bnn.verify(proto, compiled, x, zero=1).ok
+
+
+def test_weights_a_few_units_off_are_signs() -> None:
+    off = np.nextafter(SIGNS, np.where(RNG.random(SIGNS.shape) < 0.5, 0, 9 * SIGNS).astype(np.float32))
+    proto = model([node("GreaterOrEqual", "x z", "t"), node("Where", "t p n", "a"), node("Conv", "a w")],
+                  {"w": off, "z": scalar(0), "p": scalar(1), "n": scalar(-1)})  # fmt: skip
+    compiled = bnn.compile(proto)
+    x = eighths(4, 4, 5, 6)
+    assert kinds(compiled) == ["binary"] and bnn.verify(proto, compiled, x).ok
+    assert np.abs(compiled(x) - by_onnx_runtime(proto, x)).max() < 1e-4
+
+
+def test_levels_of_qonnx() -> None:
+    """BipolarQuant and Quant, which ONNX Runtime does not have: against their definitions."""
+    general = "qonnx.custom_op.general"
+    quant = node("Quant", "x s z b", "q", domain=general, signed=1, narrow=1, rounding_mode="ROUND")
+    bipolar = node("BipolarQuant", "q u", "a", domain=general)
+    proto = model([quant, bipolar, node("Conv", "a w")],
+                  {"s": scalar(0.5), "z": scalar(0), "b": scalar(2), "u": scalar(1), "w": SIGNS},
+                  domains=[general])  # fmt: skip
+    x = eighths(5, 4, 5, 6)
+    levels = np.clip(np.rint(x / 0.5), -1, 1) * np.float32(0.5)
+    plain = model([node("Conv", "x w")], {"w": SIGNS})
+    expected = by_onnx_runtime(plain, np.where(levels >= 0, np.float32(1), np.float32(-1)))
+    compiled = bnn.compile(proto)
+    assert np.array_equal(compiled(x), expected) and kinds(compiled) == ["binary"] and bnn.verify(proto, compiled, x).ok
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+REFUSED: dict[str, tuple[str, list[Any], dict[str, Array], dict[str, Any]]] = {
+    "an unknown operator": ("layer 'LRN_y' uses the ONNX operator LRN", [node("LRN", "x", size=3)], {}, {}),
+    "another domain": ("node 'Conv_y' is the operator com.example::Conv", [node("Conv", "x w", domain="com.example")],
+                       {"w": SIGNS}, {"domains": ["com.example"]}),
+    "an old version": ("version 9 of ONNX's operators; 11 or newer", [node("Relu", "x")], {}, {"opset": 9}),
+    "attention": ("both depend on the data", [node("Transpose", "x", "t", perm=[0, 1, 3, 2]), node("MatMul", "x t")],
+                  {}, {}),
+    "a recurrent layer": ("uses the ONNX operator LSTM", [node("LSTM", "x w r", hidden_size=2)],
+                          {"w": eighths(1, 8, 6), "r": eighths(1, 8, 2)}, {"shape": ("N", 4, 6)}),
+    "windows past the end": ("ceil_mode", [node("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)],
+                             {}, {}),
+    "over the batch": ("it reduces over the batch", [node("ReduceMean", "x", axes=[0, 2, 3])], {}, {}),
+    "training": ("in training mode", [node("BatchNormalization", "x g b m v", "y mm vv", training_mode=1)],
+                 {k: floats(1, 1, 1, 1) for k in "gbmv"}, {}),
+    "rounding down": ("uses the ONNX operator Trunc",
+                      [node("Trunc", "x s z b c", domain="qonnx.custom_op.general")],
+                      {k: scalar(1) for k in "szbc"}, {"domains": ["qonnx.custom_op.general"]}),
+    "a free size": ("only the batch size may be free", [node("Relu", "x")], {}, {"shape": ("N", 4, "H", 6)}),
+    "no floats": ("input 'x' is float64; supported: float32", [node("Relu", "x")], {}, {"dtype": TensorProto.DOUBLE}),
+    "many dimensions": ("has 5 dimensions; two to four are supported", [node("Relu", "x")], {},
+                        {"shape": ("N", 2, 3, 4, 5), "rank": 5}),
+    "huge results": ("makes [0-9,]+ bytes; at most", [node("Tile", "x r", "a"), node("Relu", "a")],
+                     {"r": numbers(1, 10**6, 10**3, 1)}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name: str) -> None:
+    message, nodes, constants, arguments = REFUSED[name]
+    with pytest.raises(BnnError, match=message):
+        bnn.compile(model(nodes, constants, **arguments))
+
+
+def test_graphs_that_contradict_themselves() -> None:
+    with pytest.raises(CompileError, match="reads 'nothing', which nothing before it computes"):
+        bnn.compile(model([node("Add", "x nothing")]))
+    with pytest.raises(CompileError, match="computes 'a', which exists already"):
+        bnn.compile(model([node("Relu", "x", "a"), node("Neg", "x", "a"), node("Relu", "a")]))
+    with pytest.raises(CompileError, match="output 'y' is not computed"):
+        bnn.compile(model([node("Relu", "x", "a")]))
+    with pytest.raises(UnsupportedOpError, match="output 'y' does not depend on the data"):
+        bnn.compile(model([node("Relu", "x", "a"), node("Relu", "c", "y")], {"c": eighths(2, 3)}))
+
+
+def test_arguments_that_do_not_fit() -> None:
+    proto = model([node("Relu", "x")])
+    with pytest.raises(InputError, match="zero: found 2, expected -1, 0 or 1"):
+        bnn.compile(proto, zero=2)
+    with pytest.raises(InputError, match="only a PyTorch module needs one"):
+        bnn.compile(proto, eighths(1, 4, 5, 6))
+
+
+def test_the_page_lists_what_is_read() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/onnx.md").read_text(encoding="utf-8")
+    listed = re.findall(r"`(\w+)`", page.partition("<!-- ops -->")[2].partition("<!-- end -->")[0])
+    assert listed == sorted({*READERS, *MOVES, *ALIASES} - {"BipolarQuant", "IntQuant", "Quant"})
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_folded_batch_norm_has_a_hint(folded: bool) -> None:
+    scale = RNG.uniform(0.1, 3, (8, 1, 1, 1)).astype(np.float32)
+    nodes = [
+        node("GreaterOrEqual", "x z", "t"), node("Where", "t p n", "a"), node("Conv", "a w b", "c"),
+        node("Clip", "c n p", "d"), node("GreaterOrEqual", "d z", "u"), node("Where", "u p n", "e"),
+        node("Conv", "e v"),
+    ]  # fmt: skip
+    constants = {"z": scalar(0), "p": scalar(1), "n": scalar(-1), "b": eighths(8), "v": MORE}
+    compiled = bnn.compile(model(nodes, constants | {"w": SIGNS * scale if folded else SIGNS}))
+    notes = [op.note for op in compiled.ops if "folded into its weights" in op.note]
+    assert len(notes) == folded and kinds(compiled) == ["binary", "binary"]

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PyTorch modules: exported by PyTorch, compiled, and compared with ONNX Runtime and with the module itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'bnn-compiler[torch]'")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'bnn-compiler[torch]'")
+pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'bnn-compiler[torch]'")
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+import bnn
+from bnn._types import Array
+from bnn.errors import CompileError, InputError
+
+IMAGES = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (6, 3, 12, 12)).astype(np.float32))
+
+
+class Sign(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x >= 0, 1.0, -1.0)
+
+
+class BinaryConv(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.conv2d(x, torch.sign(self.weight), None, self.stride, self.padding)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    made = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), Sign(), BinaryConv(8, 16, 3, padding=1), nn.MaxPool2d(2),
+        nn.BatchNorm2d(16), Sign(), nn.Flatten(), nn.Dropout(), nn.Linear(400, 10),
+    )  # fmt: skip
+    made(torch.randn(64, 3, 12, 12))  # statistics for the batch norms
+    return made
+
+
+def run(module: nn.Module, x: torch.Tensor) -> Array:
+    modes = module.training
+    module.eval()
+    with torch.no_grad():
+        result: Array = module(x).numpy()
+    module.train(modes)
+    return result
+
+
+def test_a_module_is_compiled_and_verified() -> None:
+    module = network()
+    module[1].eval()
+    compiled = bnn.compile(module, IMAGES[:1])
+    assert [part.training for part in module[:3]] == [True, False, True], "the module is as it was"
+    assert compiled.layout == "NCHW" and compiled.input_shapes == [(3, 12, 12)] and compiled.output_shapes == [(10,)]
+    assert [op.layer for op in compiled.ops if op.op == "bconv2d"] == ["3"]
+    assert np.abs(compiled(IMAGES.numpy()) - run(module, IMAGES)).max() < 1e-5
+    report = bnn.verify(module, compiled, IMAGES.numpy())
+    assert report.ok and report.framework == "ONNX"
+
+
+def test_an_example_may_be_an_array() -> None:
+    assert bnn.compile(network(), np.zeros((1, 3, 12, 12), np.float32)).input_shapes == [(3, 12, 12)]
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = BinaryConv(3, 4, 3)
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.layer(torch.sign(left)), left + right
+
+
+def test_several_inputs_and_outputs() -> None:
+    module = TwoInputs()
+    left, right = IMAGES, IMAGES.flip(0)
+    compiled = bnn.compile(module, (left, right))
+    assert compiled.input_names == ["left", "right"] and compiled.output_shapes == [(4, 10, 10), (3, 12, 12)]
+    with torch.no_grad():
+        expected = module(left, right)
+    for found, tensor in zip(compiled([left.numpy(), right.numpy()]), expected, strict=True):
+        assert np.array_equal(found, tensor.numpy())
+    assert bnn.verify(module, compiled, [left.numpy(), right.numpy()]).ok
+
+
+class Branching(nn.Module):
+    """What torch.export refuses and the older exporter traces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) if float(x.sum()) > -1e9 else x
+
+
+def test_what_torch_export_cannot_read_is_traced() -> None:
+    module, x = Branching(), torch.ones(2, 6)
+    compiled = bnn.compile(module, x)
+    assert np.abs(compiled(x.numpy()) - run(module, x)).max() < 1e-6
+
+
+class Broken(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise ValueError("nothing works")
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "error", "message"),
+    [
+        (network, None, InputError, "needs an example of its input"),
+        (network, torch.zeros(3), InputError, r"example: found shape \(3,\), expected \(N, ...\)"),
+        (network, torch.zeros(0, 3, 12, 12), InputError, "at least one image"),
+        (Broken, torch.zeros(1, 3), CompileError, "PyTorch cannot export Broken to ONNX: .*nothing works"),
+    ],
+)
+def test_wrong_use(module: Any, example: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        bnn.compile(module(), example)
