@@ -377,14 +377,14 @@ def test_compile_hands_on_what_it_was_given(
         "integer: 'd': of bytes", "wrote saved.bnn: 1,234 bytes",
     ]  # fmt: skip
     plain = {"input_shape": None, "input_dtype": None, "require_binary": False, "unsafe": False, "dump_after": None}
-    assert compiled["options"] == plain and compiled["name"] == "compile"
+    assert compiled["options"] == {**plain, "zero": 0} and compiled["name"] == "compile"
     done = call(
         "compile", "saved", "-o", "o.bnn", "--json", "--input-shape", "8,9x3", "--input-dtype", "int8", "--unsafe",
-        "--require-binary", "--dump-after", "all", "--timeout", 3, "--max-memory", "1K",
+        "--require-binary", "--dump-after", "all", "--timeout", 3, "--max-memory", "1K", "--zero", "-1",
     )  # fmt: skip
     assert done.json == {"model": "saved", "output": "o.bnn", "bytes": 1234} and "a graph" in done.err
     options = {"input_shape": (8, 9, 3), "input_dtype": "int8", "require_binary": True, "unsafe": True}
-    assert compiled["options"] == {**options, "dump_after": "all"} and compiled["limits"] == Limits(1024, 3)
+    assert compiled["options"] == {**options, "dump_after": "all", "zero": -1} and compiled["limits"] == Limits(1024, 3)
 
 
 def test_compile_refuses_before_it_starts(

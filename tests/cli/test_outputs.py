@@ -106,7 +106,7 @@ class TestInputsAreKept:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "n.bnn").write_bytes(b"a model under an odd name")
         err = self.refused(call, tmp_path / "n.bnn", "compile", "n.bnn")  # which is the default output, too
-        assert "n.bnn: has the name of a compiled network; give the Keras model" in err
+        assert "n.bnn: has the name of a compiled network; give the model that was trained" in err
 
     def test_run(self, call: Any, net: Path, x: Path, tmp_path: Path) -> None:
         for output in (x, net):

@@ -121,19 +121,26 @@ def is_onnx(model: Any) -> bool:
 def open_onnx(model: Any, zero: int = 0) -> OnnxModel:
     """Open a path or an ``onnx.ModelProto``."""
     onnx, _ = packages()
-    if isinstance(model, (str, os.PathLike)):
-        model = _load(onnx, Path(model))
-    return OnnxModel(from_model(model), zero)
+    if not isinstance(model, (str, os.PathLike)):
+        return OnnxModel(from_model(model), zero)
+    path = Path(model)
+    try:
+        return OnnxModel(from_model(_load(onnx, path)), zero)
+    except CompileError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _load(onnx: Any, path: Path) -> Any:
     if not path.exists():
-        raise CompileError(f"{path}: no such file; expected an .onnx file")
+        raise CompileError("no such file; expected an .onnx file")
     if not path.is_file():
-        raise CompileError(f"{path}: not a regular file; expected an .onnx file")
+        raise CompileError("not a regular file; expected an .onnx file")
     if path.stat().st_size > _MOST_FILE:
-        raise CompileError(f"{path}: {path.stat().st_size:,} bytes; at most {_MOST_FILE:,} are read")
+        raise CompileError(f"{path.stat().st_size:,} bytes; at most {_MOST_FILE:,} are read")
     try:
-        return onnx.load(str(path))
+        model = onnx.load(str(path))
     except Exception as error:  # protobuf and onnx raise many kinds
-        raise CompileError(f"{path}: cannot be read as an ONNX model: {error}") from error
+        raise CompileError(f"cannot be read as an ONNX model: {error}") from error
+    if not model.graph.node or not model.opset_import:
+        raise CompileError("not an ONNX model: it has no nodes, or no version of its operators")
+    return model

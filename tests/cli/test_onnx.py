@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands on an ONNX file: its layout, its options, and wrong files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="the package onnx is not installed: pip install 'bnn-compiler[onnx]'")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'bnn-compiler[onnx]'")
+
+import onnx
+from PIL import Image
+
+import bnn
+from importers.onnx.small import by_onnx_runtime, model, node
+
+RNG = np.random.default_rng(0)
+WEIGHTS = RNG.choice([-1.0, 1.0], (4, 3, 2, 2)).astype(np.float32)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Colour images of 6 x 5 pixels; a sign that is 0 at 0."""
+    path = tmp_path / "net.onnx"
+    proto = model(
+        [node("Sign", "x", "a"), node("Conv", "a w", "b"), node("GlobalMaxPool", "b", "c"),
+         node("Flatten", "c")],
+        {"w": WEIGHTS}, ("N", 3, 6, 5), rank=2,
+    )  # fmt: skip
+    onnx.save(proto, path)
+    return path
+
+
+def test_compile_verify_run(call: Any, file: Path, tmp_path: Path) -> None:
+    net = tmp_path / "net.bnn"
+    done = call("compile", file, "-o", net)
+    assert done.status == 0 and "a sign that is 0 at 0" in done.out, done.err
+    assert bnn.load(net).layout == "NCHW"
+    assert call("verify", file, net).status == 0
+    one = tmp_path / "one.bnn"
+    assert call("compile", file, "-o", one, "--zero", "1").status == 0
+    assert call("verify", file, one, "--zero", "1").status == 0
+    pixels = RNG.integers(0, 256, (6, 5, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    np.save(tmp_path / "image.npy", pixels.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
+    expected = by_onnx_runtime(onnx.load(file), np.load(tmp_path / "image.npy"))
+    for name, scale in (("image.png", ["--scale", "255"]), ("image.npy", [])):
+        done = call("run", net, tmp_path / name, "--output", tmp_path / "y.npy", *scale)
+        assert done.status == 0 and np.array_equal(np.load(tmp_path / "y.npy"), expected), done.err
+
+
+def test_wrong_files(call: Any, file: Path, tmp_path: Path) -> None:
+    for content in (b"", b"not a model", file.read_bytes()[:-40]):
+        (tmp_path / "bad.onnx").write_bytes(content)
+        done = call("compile", tmp_path / "bad.onnx", "-o", tmp_path / "bad.bnn")
+        assert done.status == 2 and "bad.onnx: " in done.err and "ONNX model" in done.err
+        assert not (tmp_path / "bad.bnn").exists()
