@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..._types import Array
-from ...errors import CompileError, UnsupportedOpError
+from ...errors import BnnError, CompileError, UnsupportedOpError
 
 FRAMEWORK = "ONNX"
 MOST_NODES = 2**18
@@ -79,6 +79,16 @@ class OnnxGraph:
 
 
 def from_model(model: Any) -> OnnxGraph:
+    """The graph of an ``onnx.ModelProto``.  Raises as :func:`_from_model`."""
+    try:
+        return _from_model(model)
+    except (BnnError, ImportError):
+        raise
+    except Exception as error:  # damaged fields: texts that are not UTF-8, attributes without a type
+        raise CompileError(f"the ONNX model is damaged: {error}") from error
+
+
+def _from_model(model: Any) -> OnnxGraph:
     """The graph of an ``onnx.ModelProto``; functions of the model are expanded.
 
     Raises:

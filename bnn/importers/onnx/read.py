@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..._types import Array
-from ...errors import CompileError, UnsupportedOpError
+from ...errors import BnnError, CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import ReshapeAttrs, constant, input_node, make
 from ..common.moves import Moved, move
@@ -186,7 +186,7 @@ class GraphReader(Context):
             self.values[given.name] = Laid(_as_floats(node), order)
         for reader in self.onnx.nodes:
             if any(o in self.dependent for o in reader.outputs):
-                self._read(reader)
+                self._try_to_read(reader)
         outputs = tuple(self._output(o, last) for o in self.onnx.outputs)
         graph = Graph(tuple(inputs), outputs, tuple(self.onnx.outputs), channels_first=not last)
         return Reading(graph, self.values, self.signs, self.snapped, last, self.hints)
@@ -198,6 +198,16 @@ class GraphReader(Context):
         return bool(users) and all(
             n.op == "Transpose" and list(n.attrs.get("perm") or ()) == [0, 3, 1, 2] for n in users
         )
+
+    def _try_to_read(self, node: OnnxNode) -> None:
+        try:
+            self._read(node)
+        except BnnError:
+            raise
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # attributes of a wrong type or length
+            raise CompileError(
+                f"layer '{node.layer}': {node.op} ('{node.name}'): its attributes or operands are damaged: {error}"
+            ) from error
 
     def _read(self, node: OnnxNode) -> None:
         source = Source(self, node)

@@ -157,7 +157,9 @@ class Runner:
             ]
             data = self._model(node, given, inputs, []).SerializeToString()
             providers = ["CPUExecutionProvider"]
-            self.sessions[key] = self.runtime.InferenceSession(data, self.options, providers=providers)
+            self.sessions[key] = self.runtime.InferenceSession(
+                data, self.options, providers=providers, enable_fallback=0
+            )
         return self.sessions[key]
 
 
