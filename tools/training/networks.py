@@ -53,6 +53,13 @@ class Network:
     dense: tuple[int, ...] = ()
 
 
+def _plain(channels: int) -> Network:
+    two = 2 * channels
+    return Network(
+        (Conv(channels, pool=True), Conv(channels, pool=True), Conv(two, pad_values=1.0), Conv(two, pool=True))
+    )
+
+
 NETWORKS = {
     # For 8 x 8 images: trains in seconds.
     "digits": Network((Conv(32), Conv(64, pool=True, pad_values=1.0), Conv(64, pool=True))),
@@ -69,8 +76,11 @@ NETWORKS = {
     ),
     # For images of any size.
     "mlp": Network(dense=(256, 256)),
-    # For 28 x 28 images, without shortcuts: its hidden values are bits, so it has a spiking twin.
-    "plain": Network((Conv(64, pool=True), Conv(64, pool=True), Conv(128, pad_values=1.0), Conv(128, pool=True))),
+    # For 28 x 28 images, without shortcuts: its hidden values are bits, so it has a spiking twin. Narrower ones follow.
+    "plain": _plain(64),
+    "plain48": _plain(48),
+    "plain32": _plain(32),
+    "plain16": _plain(16),
 }
 
 
