@@ -12,19 +12,21 @@ import numpy as np
 from ._types import Array
 from .emit.c import write as c
 from .emit.c.interface import CSummary, Options, Vectors
-from .emit.c.program import identifier
+from .emit.c.program import ALIGNMENT, identifier
 from .emit.nir.proof import random_inputs
 from .emit.nir.write import NirSummary, digest, emit
 from .errors import CompileError, InputError
 from .file.read import decode
 from .file.write import encode
 from .importers import open_source
+from .ir import spec
 from .ir.graph import Graph, Node
-from .ir.ops import OPS
+from .ir.ops import OPS, Level
 from .ir.ops.elementwise import softmax
 from .ir.rewrite import sources
 from .passes import lower
 from .passes.explain import with_hints
+from .passes.plan_arena import Memory, plan_arena
 from .runtime import Model
 from .runtime.files import file_error, replace_all
 from .runtime.handles import NO_LIMIT
@@ -140,7 +142,8 @@ def emit_c(
     )  # fmt: skip
     c.check_options(options)
     data = opened.to_bytes()
-    graph = c.last_values(decode(data), output)
+    graph = plan_arena(c.last_values(decode(data), output), Memory(ALIGNMENT))
+    spec.verify(graph, Level.RUNTIME, "plan_arena")
     images = random_inputs(graph) if vectors is None else opened.check_inputs(vectors, least=1, convert=True)
     summary, files = c.emit(graph, options, digest(data), _test_vectors(data, graph, options, images))
     contents = {os.path.join(folder, file): text.encode() for file, text in files.items()}

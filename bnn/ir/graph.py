@@ -196,6 +196,15 @@ class Graph:
         """Number of uses, graph outputs included."""
         return Counter([*self.outputs, *(i for node in self.nodes() for i in node.inputs)])
 
+    def last_reads(self) -> dict[Node, int]:
+        """For each value the number of the last op in the schedule that reads it, or makes it.  What a passed value is
+        made of is read until the next op has run; the network's outputs are needed until its end."""
+        last: dict[Node, int] = {}
+        for number, node in enumerate(self.schedule):
+            until = number + (self.placements[node].storage is Storage.PASSED)
+            last |= dict.fromkeys((node, *node.inputs), until)
+        return last | dict.fromkeys(self.outputs, len(self.schedule))
+
     def mapped(self, new: Mapping[Node, Node]) -> Graph:
         """The graph with its nodes replaced, without a schedule or a memory plan."""
         ends = tuple(new[n] for n in self.inputs), tuple(new[n] for n in self.outputs)

@@ -131,13 +131,10 @@ def _verify_plan(graph: Graph, after: str) -> None:
     """The plan: operands come before users, every value is placed, halos cover the padding, and values alive together
     do not overlap, except a value and the operand that it replaces; a passed value has one reader, the next op."""
     position = {node: i for i, node in enumerate(graph.schedule)}
-    last = dict(position)
-    storage = {node: place.storage for node, place in graph.placements.items()}
     for node in graph.schedule:
         for operand in node.inputs:
             if operand.op not in ("input", "constant") and position.get(operand, position[node]) >= position[node]:
                 raise VerifierError(f"after {after}: {node.op} of layer '{node.name}' runs before its operand")
-            last[operand] = max(last.get(operand, -1), position[node] + (storage.get(node) is Storage.PASSED))
     live, uses = [], graph.use_counts()
     for node in graph.schedule:
         place = graph.placements.get(node)
@@ -152,12 +149,13 @@ def _verify_plan(graph: Graph, after: str) -> None:
             if not pools or place.halo or uses[node] != 1:
                 raise VerifierError(f"after {after}: '{node.name}' is passed, but no max-pool after it takes its rows")
         if place.storage is Storage.ARENA:
-            live.append((place.offset, place.offset + place.bytes, position[node], last[node], node))
-    for i, (start, end, _, until, node) in enumerate(live):
-        place = graph.placements[node]
+            live.append((place.offset, place.offset + place.bytes, position[node], node))
+    last = graph.last_reads()
+    for i, (start, end, _, node) in enumerate(live):
+        until, place = last[node], graph.placements[node]
         if end > graph.arena_bytes:
             raise VerifierError(f"after {after}: '{node.name}' ends past the arena's {graph.arena_bytes} bytes")
-        for other_start, other_end, made, _, other in live[i + 1 :]:  # all made later
+        for other_start, other_end, made, other in live[i + 1 :]:  # all made later
             over = made == until and node in replaced(other) and graph.placements[other] == place
             if start < other_end and other_start < end and made <= until and not over:
                 raise VerifierError(f"after {after}: '{node.name}' and '{other.name}' overlap in the arena")

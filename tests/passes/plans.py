@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bnn.ir.graph import DType, Graph, Node, Storage
+from bnn.passes.plan_arena import RUNTIME, Memory
 
 
 def needed(node: Node, graph: Graph) -> int:
@@ -19,21 +20,23 @@ def needed(node: Node, graph: Graph) -> int:
     return (h + halo.top + halo.bottom) * (w + halo.left + halo.right) * pixel
 
 
-def check_plan(graph: Graph) -> None:
+def check_plan(graph: Graph, memory: Memory = RUNTIME) -> None:
     """Every operand is still whole in the arena when it is read; sizes, alignment and the total are right.
 
-    (An op reads before it writes here, so that a value may be over its operand.  What a passed value is made of is read
-    again when the next op has written.)"""
+    (An op reads before it writes here, so that a value may be over its operand.  A passed value's rows, and what it is
+    made of, are read again when the next op has written.)"""
+    unit = memory.alignment
     owner = np.full(graph.arena_bytes, -1, np.int64)
     number = {node: i for i, node in enumerate(graph.schedule)}
     total = 0
+    rows: dict[Node, int] = {}  # bytes of those that are passed, in the arena
 
     def read(operands: Sequence[Node]) -> None:
         for operand in operands:
             at = graph.placements[operand]
-            if at.storage is Storage.ARENA:
-                whole = owner[at.offset : at.offset + at.bytes] == number[operand]
-                assert whole.all(), f"{operand.name} was overwritten"
+            size = at.bytes if at.storage is Storage.ARENA else rows.get(operand, 0)
+            whole = owner[at.offset : at.offset + size] == number.get(operand)
+            assert whole.all(), f"{operand.name} was overwritten"
 
     before: Node | None = None
     for node in graph.schedule:
@@ -46,18 +49,25 @@ def check_plan(graph: Graph) -> None:
                 halo = at.halo
                 assert halo.top >= top and halo.left >= left and halo.bottom >= bottom and halo.right >= right
         if place.storage is Storage.ARENA:
-            assert place.offset % 64 == place.bytes % 64 == 0 and place.bytes >= needed(node, graph)
-            assert place.bytes < needed(node, graph) + 64
+            assert place.offset % unit == place.bytes % unit == 0 and place.bytes >= needed(node, graph)
+            assert place.bytes < needed(node, graph) + unit
             assert place.offset >= 0 and place.offset + place.bytes <= graph.arena_bytes
             owner[place.offset : place.offset + place.bytes] = number[node]
             total += place.bytes
         elif place.storage is Storage.PASSED:
-            assert place.bytes == needed(node, graph) and not place.halo and place.offset == 0
+            assert place.bytes == needed(node, graph) and not place.halo
+            assert memory.band is None or place.offset == 0
+            if memory.band is None:
+                pool = graph.schedule[number[node] + 1]
+                rows[node] = place.bytes // node.type.shape[0] * min(pool.attrs.kernel[0], node.type.shape[0])
+                assert place.offset % unit == 0 and place.offset + rows[node] <= graph.arena_bytes
+                owner[place.offset : place.offset + rows[node]] = number[node]
+                total += -(-rows[node] // unit) * unit
         else:
             assert place.storage is Storage.OUTPUT and not place.halo and place.bytes == needed(node, graph)
         if before is not None and graph.placements[before].storage is Storage.PASSED:
             assert node.inputs[0] is before and node.op == "max_pool"
-            read(before.inputs)
+            read([*node.inputs, *before.inputs])
         before = node
     assert graph.arena_bytes <= total
     for storage, nodes in ((Storage.INPUT, graph.inputs), (Storage.OUTPUT, graph.outputs)):

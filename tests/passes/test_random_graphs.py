@@ -10,6 +10,7 @@ from bnn.file.write import encode
 from bnn.ir import interpret, spec
 from bnn.ir.graph import Graph, Node
 from bnn.passes import PIPELINE, lower
+from bnn.passes.plan_arena import Memory, plan_arena
 from graphs import Array, Sample, random_graph, seeds
 
 from .plans import check_plan
@@ -45,7 +46,10 @@ def same_values(a: Array, b: Array) -> bool:
 @pytest.mark.parametrize("first", SEEDS[::GROUP])
 def test_passes_change_no_bit(first: int) -> None:
     for seed in range(first, min(first + GROUP, SEEDS.stop)):
-        check_plan(check_sample(random_graph(seed)))
+        graph = check_sample(random_graph(seed))
+        check_plan(graph)
+        firmware = Memory(alignment=8)
+        check_plan(plan_arena(graph, firmware), firmware)
 
 
 def test_deep_graphs_change_no_bit() -> None:

@@ -13,7 +13,7 @@ from ...file.bits import pack, words
 from ...ir.graph import DType, Node, Storage
 from ...ir.ops import OPS, PoolAttrs, conv_attrs
 from ...ir.ops.record import replaced
-from .program import C_TYPES, WORD, Program, View, number, refuse
+from .program import WORD, Program, View, number, refuse
 
 INT16, UINT16 = 2**15 - 1, 2**16 - 1
 BYTES_OF_A_WORD = 32  # of a window, one bit of weights for each
@@ -25,7 +25,6 @@ def emit_node(program: Program, node: Node) -> None:
     Raises :class:`CompileError` for what only the interpreter can do; names the layer.
     """
     program.begin(node)
-    program.held = _band(program, node)
     emitter = _EMITTERS.get(node.op)
     if OPS[node.op].c:
         _elementwise(program, node)
@@ -75,29 +74,22 @@ def _replaces(program: Program, node: Node) -> bool:
     return any((places[operand].storage, places[operand].offset) == place for operand in replaced(node))
 
 
-def _band(program: Program, node: Node) -> int:
-    """Bytes of the rows that a max-pool reads at a time, if the op passes them to the pool after it; otherwise 0."""
-    if program.graph.placements[node].storage is not Storage.PASSED:
-        return 0
-    schedule = program.graph.schedule
-    pool = schedule[schedule.index(node) + 1].attrs
-    assert isinstance(pool, PoolAttrs)
-    view = program.view(node)
-    return min(pool.kernel[0], view.height) * view.row * view.dtype.element
+def _is_passed(program: Program, node: Node) -> bool:
+    return program.graph.placements[node].storage is Storage.PASSED
 
 
 def _output(program: Program, node: Node, first: int = 0) -> str:
     """C: the element ``first`` of a row of the output."""
     view = program.view(node)
-    if program.held:  # rows from `begin` on, in a band behind the arena
-        band = program.behind(C_TYPES[view.dtype], program.graph.arena_bytes) + f" + (row - begin) * {view.row}"
+    if _is_passed(program, node):  # rows from `begin` on
+        band = f"{program.at(node)} + (row - begin) * {view.row}"
         return f"{band} + {first}" if first else band
     return _row(program.inside(node), view.row, first)
 
 
 def _rows(program: Program, height: int, *lines: str) -> None:
     """A loop over the rows of the output; rows that are passed are computed in the pool's loop."""
-    if program.held:
+    if _is_passed(program, program.current):
         program.passed = lines
         return
     program.line(f"for (size_t row = 0; row < {height}; row++) {{")
@@ -313,22 +305,20 @@ def _finish(
     """
     a, out = conv_attrs(node), program.view(node)
     outputs = out.channels // groups
+    place = program.reserve(window) if window else None
     if limits:
-        (place,) = program.use_scratch(window) if window else [None]
         calls = [run(g, _output(program, node, g * group_words), place) + ";" for g in range(groups)]
         _rows(program, out.height, *calls)
         return
     pixels = out.width * out.channels
     apart = out.dtype is DType.b1 or _replaces(program, node)
-    sizes = [window] * bool(window) + [pixels * WORD] * apart
-    places = program.use_scratch(*sizes)
-    place = places[0] if window else None
-    values = program.behind("float", places[-1]) if apart else _output(program, node)
+    row = program.reserve(pixels * WORD) if apart else 0
+    values = program.behind("float", row) if apart else _output(program, node)
     lines = []
     floats = node.op == "conv2d"
     sums = values if floats else f"(int32_t *)(void *)({values})"
     if apart and not floats:
-        sums = program.behind("int32_t", places[-1])
+        sums = program.behind("int32_t", row)
     for g in range(groups):
         lines.append(run(g, f"{sums} + {g * outputs}" if g else sums, place) + ";")
     if corrections:
@@ -480,15 +470,18 @@ def _pool(program: Program, node: Node) -> None:
     assert isinstance(a, PoolAttrs)
     x, out = program.view(node.inputs[0]), program.view(node)
     window = (*a.kernel, *a.stride, *a.pads[:2])
+    passed = _is_passed(program, node.inputs[0])
+    equal = passed and a.pads[0] == 0 and (out.height - 1) * a.stride[0] + a.kernel[0] <= x.height
+    height = a.kernel[0] if equal else x.height
     if out.dtype is DType.b1:
         mask = "NULL"
         if len(node.inputs) == 2:
             mask = program.table("uint32_t", "mask", pack(node.inputs[1].value))
-        numbers = _short(node, x.height, x.width, out.width, x.words, *window)
+        numbers = _short(node, height, x.width, out.width, x.words, *window)
         kind, function = "bnn_mcu_pool", "bnn_mcu_max_pool_bits"
         text = f"{{{mask}, {numbers}, {x.row}}}"
     else:
-        numbers = _short(node, x.height, x.width, x.channels, out.width, *window)
+        numbers = _short(node, height, x.width, x.channels, out.width, *window)
         kind = "bnn_mcu_windows"
         function = {"max_pool": "bnn_mcu_max_floats", "avg_pool": "bnn_mcu_mean_floats"}.get(
             node.op, "bnn_mcu_sum_floats"
@@ -496,32 +489,37 @@ def _pool(program: Program, node: Node) -> None:
         text = f"{{{numbers}, {x.row}}}"
     descriptor = program.struct(kind, "", text, 28)
     _clear_halo(program, node)
-    if program.graph.placements[node.inputs[0]].storage is Storage.PASSED:
-        _pool_of_passed(program, node, kind, descriptor, function)
+    if passed:
+        _pool_of_passed(program, node, kind, descriptor, function, equal)
         return
     target, source = _row(program.inside(node), out.row), program.inside(node.inputs[0])
     _rows(program, out.height, program.call(function, f"&{descriptor}", "row", source, target) + ";")
 
 
-def _pool_of_passed(program: Program, node: Node, kind: str, descriptor: str, function: str) -> None:
-    """Each row of the output after the rows of the convolution that it reads, in a band behind the arena."""
+def _pool_of_passed(
+    program: Program, node: Node, kind: str, descriptor: str, function: str, equal: bool
+) -> None:  # fmt: skip
+    """Each row of the output after the rows of the convolution that it reads.  ``equal``: as many for each."""
     a, x, out = node.attrs, program.view(node.inputs[0]), program.view(node)
     assert isinstance(a, PoolAttrs)
     top, first, rest = a.pads[0], f"pooled * {a.stride[0]}", a.kernel[0] - a.pads[0]
-    band = program.name(f"{program.layer.name}_band")
-    source = program.behind(C_TYPES[x.dtype], program.graph.arena_bytes)
-    program.line(f"struct {kind} {band} = {descriptor};")
-    program.line(f"{band}.pad_top = 0;")
+    band = descriptor
+    if not equal:
+        band = program.name(f"{program.layer.name}_band")
+        program.line(f"struct {kind} {band} = {descriptor};")
+        program.line(f"{band}.pad_top = 0;")
     program.line(f"for (size_t pooled = 0; pooled < {out.height}; pooled++) {{")
     program.line(f"    const size_t begin = {f'{first} > {top} ? {first} - {top} : 0' if top else first};")
-    program.line(f"    const size_t end = {first} + {rest} < {x.height} ? {first} + {rest} : {x.height};")
+    end = f"{first} + {rest}"
+    program.line(f"    const size_t end = {end if equal else f'{end} < {x.height} ? {end} : {x.height}'};")
     program.line("    for (size_t row = begin; row < end; row++) {")
     for line in program.passed:
         program.line(f"        {line}")
     program.line("    }")
-    program.line(f"    {band}.height = (uint16_t)(end - begin);")
+    if not equal:
+        program.line(f"    {band}.height = (uint16_t)(end - begin);")
     target = f"{program.inside(node)} + pooled * {out.row}"
-    program.line(f"    {program.call(function, f'&{band}', 0, source, target)};")
+    program.line(f"    {program.call(function, f'&{band}', 0, program.at(node.inputs[0]), target)};")
     program.line("}")
 
 

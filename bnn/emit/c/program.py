@@ -12,7 +12,9 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError
 from ...file.bits import words
+from ...file.coding import aligned
 from ...ir.graph import DType, Graph, Halo, Node, Storage
+from ...ir.ops import rows_at_once
 from .sources import all_names
 
 C_TYPES = {DType.f32: "float", DType.b1: "uint32_t", DType.i32: "int32_t", DType.u8: "uint8_t", DType.i8: "int8_t"}
@@ -74,7 +76,7 @@ class Layer:
     macs: int = 0
     kind: str = ""  # of its products: bits, bytes or floats
     flash: int = 0
-    ram: int = 0  # bytes of its output
+    ram: int = 0  # bytes of its output in the arena
     pixels: int = 0  # of a convolution's output; otherwise elements that are read
     outputs: int = 1  # channels of a pixel
     window: int = 0  # of an output: words, bytes or floats
@@ -82,7 +84,7 @@ class Layer:
 
 
 class Program:
-    """Fills as layers are emitted."""
+    """Fills as layers are emitted.  Rows that are passed lie in the arena, where the plan has the passed value."""
 
     def __init__(self, graph: Graph, name: str, *, fast: bool, quads: bool) -> None:
         self.graph = graph
@@ -91,14 +93,14 @@ class Program:
         self.quads = quads  # weights of four filters interleaved
         self.tables: list[str] = []
         self.functions: set[str] = set()
-        self.scratch = 0  # bytes behind the arena
-        self.held = 0  # bytes at its beginning that hold rows for the next op
+        self.arena = graph.arena_bytes
         self.passed: tuple[str, ...] = ()  # statements that compute a row for the next op
         self.layers: list[Layer] = []
         self.nan = False  # whether floats become bits
         self._names = {"run", "input", "hook"} | all_names()
         self._known: dict[tuple[str, bytes], str] = {}
         self._parameters: dict[Node, str] = {}
+        self.taken = self._taken()
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
@@ -136,7 +138,7 @@ class Program:
         """C: the element ``offset`` after a tensor's first one, its halo's."""
         place = self.graph.placements[node]
         kind = C_TYPES[node.type.dtype]
-        if place.storage is not Storage.ARENA:
+        if place.storage not in (Storage.ARENA, Storage.PASSED):
             name = self._parameters[node]
             return f"{name} + {offset}" if offset else name
         at = place.offset + offset * node.type.dtype.element
@@ -154,15 +156,37 @@ class Program:
     def _is_written(self, node: Node) -> bool:
         return bool(self.layers) and node is self.current
 
-    def use_scratch(self, *sizes: int) -> list[int]:
-        """Offsets in the arena of parts of the scratch memory, in bytes."""
-        offsets = []
-        at = self.graph.arena_bytes + -(-self.held // ALIGNMENT) * ALIGNMENT
-        for size in sizes:
-            offsets.append(at)
-            at += -(-size // ALIGNMENT) * ALIGNMENT
-        self.scratch = max(self.scratch, at - self.graph.arena_bytes)
-        return offsets
+    def bytes(self, node: Node) -> int:
+        """What a value takes of the arena."""
+        view, storage = self.view(node), self.graph.placements[node].storage
+        if storage is Storage.PASSED:
+            return rows_at_once(self.next(node)) * view.row * view.dtype.element
+        return view.size if storage is Storage.ARENA else 0
+
+    def next(self, node: Node) -> Node:
+        """The op after this one."""
+        return self.graph.schedule[self.graph.schedule.index(node) + 1]
+
+    def _taken(self) -> list[list[tuple[int, int]]]:
+        """For each op, where in the arena values lie while it runs, as pairs of first and end.  An op whose rows are
+        passed runs with the next one."""
+        taken: list[list[tuple[int, int]]] = [[] for _ in self.graph.schedule]
+        last, passed = self.graph.last_reads(), False
+        for number, node in enumerate(self.graph.schedule):
+            if size := self.bytes(node):
+                at = self.graph.placements[node].offset
+                for op in taken[number - passed : last[node] + 1]:
+                    op.append((at, at + size))
+            passed = self.graph.placements[node].storage is Storage.PASSED
+        return taken
+
+    def reserve(self, size: int) -> int:
+        """The offset of memory of the arena that is free while the current op runs, which now is its own."""
+        taken = self.taken[len(self.layers) - 1]
+        at = lowest(taken, size)
+        taken.append((at, at + size))
+        self.arena = max(self.arena, at + size)
+        return at
 
     # -- tables --------------------------------------------------------------------------------------------------------
 
@@ -202,6 +226,16 @@ class Program:
         """C: a call of a function of the runtime."""
         self.functions.add(function)
         return f"{function}({', '.join(map(str, arguments))})"
+
+
+def lowest(taken: Iterable[tuple[int, int]], size: int) -> int:
+    """The lowest offset from which ``size`` bytes are free."""
+    at = 0
+    for begin, end in sorted(taken):
+        if at + size <= begin:
+            break
+        at = max(at, aligned(end, ALIGNMENT))
+    return at
 
 
 def private(name: str, prefix: str) -> str:

@@ -12,12 +12,13 @@ from ..._types import Array
 from ..._version import __version__
 from ...errors import InputError, UnsupportedOpError
 from ...file.bits import pack
+from ...file.coding import aligned
 from ...ir.graph import DType, Graph, Node, Placement, Storage
 from . import readme, sources, texts
 from .costs import COSTS
 from .interface import OUTPUTS, TARGETS, CSummary, Interface, LayerCost, Options, Vectors
 from .layers import emit_node
-from .program import ALIGNMENT, Program, identifier
+from .program import ALIGNMENT, Program, identifier, lowest
 
 # Of the C library: files named like the network would hide its headers, and a network called main its test program.
 _HEADERS = ("main", "float", "limits", "math", "stddef", "stdint", "stdio", "stdlib", "string")
@@ -37,7 +38,7 @@ def check_options(options: Options) -> None:
 
 def last_values(graph: Graph, output: str) -> Graph:
     """The graph up to the values that the emitted function gives, or chooses from: without a softmax at its end, where
-    logits or a class are asked for."""
+    logits or a class are asked for.  What a class is chosen from is in the arena."""
     if output == "values":
         return graph
     if len(graph.outputs) != 1 or len(graph.outputs[0].type.shape) != 1:
@@ -46,47 +47,37 @@ def last_values(graph: Graph, output: str) -> Graph:
     (last,) = graph.outputs
     if output == "class" and last.type.shape[0] > 2**16:
         raise UnsupportedOpError(f"a class is a number of 16 bits; this network has {last.type.shape[0]:,}")
-    if last.op != "softmax" or output == "probabilities":
-        return graph
-    (inner,) = last.inputs
-    places = dict(graph.placements)
-    if places[inner].storage is Storage.INPUT:
-        raise UnsupportedOpError("the network is nothing but a softmax; ask for its values")
-    places[inner] = Placement(Storage.OUTPUT)
-    schedule = tuple(node for node in graph.schedule if node is not last)
-    return replace(graph, outputs=(inner,), schedule=schedule, placements=places)
+    places, schedule = dict(graph.placements), graph.schedule
+    if last.op == "softmax" and output != "probabilities":
+        schedule = tuple(node for node in schedule if node is not last)
+        (last,) = last.inputs
+        if places[last].storage is Storage.INPUT:
+            raise UnsupportedOpError("the network is nothing but a softmax; ask for its values")
+    places[last] = Placement(Storage.ARENA if output == "class" else Storage.OUTPUT)
+    return replace(graph, outputs=(last,), schedule=schedule, placements=places)
 
 
 def emit(graph: Graph, options: Options, digest: str, vectors: Vectors | None) -> tuple[CSummary, dict[str, str]]:
-    """The summary, and the texts of the files by their names.
+    """The summary, and the texts of the files by their names.  The graph is that of :func:`last_values`, with a plan
+    for an arena in which passed rows lie.
 
     Raises :class:`CompileError` for what only the runtime can do; names the layer.
     """
     check_options(options)
-    graph = last_values(graph, options.output)
     target = TARGETS[options.target]
-    label = options.output == "class"
-    if label:
-        (last,) = graph.outputs
-        place = Placement(Storage.ARENA, offset=-(-graph.arena_bytes // ALIGNMENT) * ALIGNMENT)
-        graph = replace(
-            graph,
-            placements={**graph.placements, last: place},
-            arena_bytes=place.offset + -(-last.type.shape[0] * 4 // ALIGNMENT) * ALIGNMENT,
-        )
     program = Program(graph, options.name, fast=options.fast, quads=target.quads)
     inputs = [(node, program.parameter(node, node.name or "input")) for node in graph.inputs]
     names = graph.output_names or ("",) * len(graph.outputs)
     outputs = (
         []
-        if label
+        if options.output == "class"
         else [
             (node, program.parameter(node, name or "output")) for node, name in zip(graph.outputs, names, strict=True)
         ]
     )
     for node in graph.schedule:
         emit_node(program, node)
-        program.layer.ram = program.view(node).size if graph.placements[node].storage is Storage.ARENA else 0
+        program.layer.ram = program.bytes(node)
     ending = _ending(program, options.output, outputs)
     offsets, arena = _input_places(program)
     interface = Interface(
@@ -137,32 +128,14 @@ def _ending(program: Program, output: str, outputs: list[tuple[Node, str]]) -> l
 def _input_places(program: Program) -> tuple[list[int], int]:
     """For each input an offset in the arena where it may lie while the network runs, because nothing else is there
     before its last use; and the bytes of the whole arena."""
-    graph = program.graph
-    arena = -(-(graph.arena_bytes + program.scratch) // ALIGNMENT) * ALIGNMENT
-    taken: list[tuple[int, int]] = []
-    offsets = []
-    end = arena
-    for node in graph.inputs:
-        size = program.view(node).size
-        # A convolution that passes rows to the next op runs with it.
-        ends = {n: i + (graph.placements[n].storage is Storage.PASSED) for i, n in enumerate(graph.schedule)}
-        last = max((end for user, end in ends.items() if node in user.inputs), default=-1)
-        busy = taken + [
-            (graph.placements[n].offset, graph.placements[n].offset + program.view(n).size)
-            for n in graph.schedule[: last + 1]
-            if graph.placements[n].storage is Storage.ARENA
-        ]
-        if program.scratch:
-            busy.append((graph.arena_bytes, graph.arena_bytes + program.scratch))
-        at = 0
-        for begin, stop in sorted(busy):
-            if at + size <= begin:
-                break
-            at = max(at, -(-stop // ALIGNMENT) * ALIGNMENT)
-        offsets.append(at)
-        taken.append((at, at + size))
-        end = max(end, at + size)
-    return offsets, -(-end // ALIGNMENT) * ALIGNMENT
+    last = program.graph.last_reads()
+    inputs: list[tuple[int, int]] = []
+    for node in program.graph.inputs:
+        before = program.taken[: last.get(node, -1) + 1]
+        at = lowest([*inputs, *(place for op in before for place in op)], program.view(node).size)
+        inputs.append((at, at + program.view(node).size))
+    end = max([program.arena, *(end for _, end in inputs)])
+    return [at for at, _ in inputs], aligned(end, ALIGNMENT)
 
 
 def memory_of(graph: Graph, node: Node, values: Array) -> Array:

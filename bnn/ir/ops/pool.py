@@ -117,6 +117,12 @@ def takes_rows(pool: Node, data: Node) -> bool:
     return pool.attrs.stride[0] >= pool.attrs.kernel[0]
 
 
+def rows_at_once(pool: Node) -> int:
+    """Rows that a window reads."""
+    assert isinstance(pool.attrs, PoolAttrs)
+    return min(pool.attrs.kernel[0], pool.inputs[0].type.shape[0])
+
+
 def _max_pool_bound(node: Node, operands: Operands, errors: Operands) -> Array:
     assert isinstance(node.attrs, PoolAttrs)
     return np.asarray(windows(errors[0], node.attrs, 0.0).max(axis=(4, 5)))
