@@ -29,9 +29,20 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 /* n elements; an operand either advances with them or stays. */
 typedef void elements(float *restrict out, const float *a, int a_stays, const float *b, int b_stays, size_t n);
 
+/* The sum in the place of an operand, where a restrict pointer must be the only one. */
+static void add_to(float *restrict out, const float *b, int b_stays, size_t n)
+{
+    float y = *b;
+    if (b_stays)
+        BNN_FOR_BLOCKS(i, n, out[i] += y;);
+    else
+        BNN_FOR_BLOCKS(i, n, out[i] += b[i];);
+}
+
 static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, elements *compute)
 {
-    const struct bnn_view *a = &r->inputs[0], *b = &r->inputs[1];
+    int second = r->inputs[1].data == r->output.data; /* only a sum may be in place, of either operand */
+    const struct bnn_view *a = &r->inputs[second], *b = &r->inputs[!second];
     const struct bnn_tensor *ta = a->tensor, *tb = b->tensor, *t = r->output.tensor;
     int a_stays = ta->c == 1, b_stays = tb->c == 1;
     size_t a_step = ta->w == 1 ? 0 : ta->words, b_step = tb->w == 1 ? 0 : tb->words;
@@ -48,11 +59,14 @@ static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, 
     const float *a0 = bnn_row_floats(a, image, ta->h == 1 ? 0 : y), *b0 = bnn_row_floats(b, image, tb->h == 1 ? 0 : y);
     float *out = bnn_row_floats(&r->output, image, y);
     for (size_t x = 0; x < pixels; x++, a0 += a_step, b0 += b_step, out += run)
-        compute(out, a0, a_stays, b0, b_stays, run);
+        if (a0 == out)
+            add_to(out, b0, b_stays, run);
+        else
+            compute(out, a0, a_stays, b0, b_stays, run);
 }
 
 /* The row of the op NAME, which computes VALUE from the floats x and y. */
-#define ELEMENTWISE(NAME, VALUE)                                                                               \
+#define ELEMENTWISE(NAME, VALUE, IN_PLACE)                                                                     \
     static void NAME##_elements(float *restrict out, const float *a, int a_stays, const float *b, int b_stays, \
                                 size_t n)                                                                      \
     {                                                                                                          \
@@ -72,14 +86,15 @@ static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, 
     }                                                                                                          \
     const struct bnn_op_row bnn_op_row_##NAME = {                                                              \
         BNN_ROW(NAME),                                                                                         \
+        .in_place = IN_PLACE,                                                                                  \
         .prepare = prepare,                                                                                    \
         .row = NAME##_row,                                                                                     \
     }
 
-ELEMENTWISE(add, x + y);
-ELEMENTWISE(sub, x - y);
-ELEMENTWISE(mul, (x * y));
-ELEMENTWISE(div, x / y); /* IEEE 754: a number by zero is infinity, zero by zero is NaN */
+ELEMENTWISE(add, x + y, 1);
+ELEMENTWISE(sub, x - y, 0);
+ELEMENTWISE(mul, (x * y), 0);
+ELEMENTWISE(div, x / y, 0); /* IEEE 754: a number by zero is infinity, zero by zero is NaN */
 /* If either is NaN, so is the result. */
-ELEMENTWISE(maximum, x >= y || x != x ? x : y);
-ELEMENTWISE(minimum, x <= y || x != x ? x : y);
+ELEMENTWISE(maximum, x >= y || x != x ? x : y, 0);
+ELEMENTWISE(minimum, x <= y || x != x ? x : y, 0);

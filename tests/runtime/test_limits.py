@@ -228,16 +228,20 @@ class TestSumsOverResiduals:
         assert self.of(0, slots=0) == OK
 
 
-class TestAffineInPlace:
-    """0 x -> copy -> 1 a -> affine -> 3 b -> copy -> 4 out; with `late`, copy reads a once more."""
+class TestInPlace:
+    """0 x -> copy -> 1 a -> affine -> 3 b -> copy -> 4 out; with `late`, copy reads a once more.  Other ops than affine
+    have the data named by `data`, and b is 2."""
 
     @staticmethod
-    def of(offset: int, *, late: bool = False, op: str = "affine", halo: int = 0) -> Answer:
+    def of(offset: int, *, late: bool = False, op: str = "affine", halo: int = 0, data: str = "a") -> Answer:
         """The answer to a file whose b is at an offset; a is at 128 and has 128 bytes."""
         x, a, b = (Tensor(F32, (2, 4, 4), storage, name="xab"[i]) for i, storage in enumerate((INPUT, ARENA, ARENA)))
         b.halo = (0, halo, 0, 0)
         operands = [Tensor(F32, (4,), CONSTANT)] * 3 if op == "affine" else []
-        ops = [Op("copy", [x], a), Op(op, [a, *operands], b, {"lo": -1.0, "hi": 1.0})]
+        ops = [
+            Op("copy", [x], a),
+            Op(op, [*(x if d == "x" else a for d in data), *operands], b, {"lo": -1.0, "hi": 1.0}),
+        ]
         ops += [Op("copy", [read], Tensor(F32, (2, 4, 4), OUTPUT)) for read in ([b, a] if late else [b])]
         number = 3 if operands else 2
         return opened(
@@ -262,6 +266,14 @@ class TestAffineInPlace:
 
     def test_an_op_that_does_not_work_in_place(self) -> None:
         assert self.of(128, op="softmax") == self.error(128, 2)
+        assert self.of(128, op="sub", data="ax") == self.error(128, 2)
+
+    def test_a_sum(self) -> None:
+        """Over either operand, but not over one that it reads twice."""
+        assert self.of(128, op="add", data="ax") == self.of(128, op="add", data="xa") == OK
+        assert self.of(64, op="add", data="ax") == self.error(64, 2)
+        assert self.of(128, op="add", data="aa") == self.error(128, 2)
+        assert self.of(128, op="add", data="xa", late=True) == self.error(128, 2)
 
 
 class TestPassed:

@@ -20,6 +20,7 @@ from .record import (
     SMALLEST_NORMAL,
     Bound,
     Infer,
+    InPlace,
     Least,
     Level,
     Maker,
@@ -195,12 +196,12 @@ def _with_a_positive_constant(operands: Sequence[float | None]) -> bool:
 
 def _pair(
     name: str, opcode: int, function: Callable[..., Any], c: str, bound: Bound, rises: Rises,
-    least: Least | None = None, commutative: bool = False,
+    least: Least | None = None, commutative: bool = False, in_place: InPlace | None = None,
 ) -> Op:  # fmt: skip
     """The record of an op of arithmetic on two operands."""
     return Op(
         name, opcode, NoAttrs, broadcast_type, plain(function), elementwise=True, scales=True, commutative=commutative,
-        rises=rises, least=least, bound=bound, maker=_make_pair(name), c=c,
+        rises=rises, least=least, bound=bound, maker=_make_pair(name), c=c, in_place=in_place,
     )  # fmt: skip
 
 
@@ -304,7 +305,10 @@ def _make_pow(rng: Rng, x: Node) -> Node:
 
 
 RECORDS = (
-    _pair("add", 7, np.add, "x + y", _sum_bound, _always, lambda a, of: sum(of), commutative=True),
+    _pair(
+        "add", 7, np.add, "x + y", _sum_bound, _always, lambda a, of: sum(of), commutative=True,
+        in_place=lambda node: node.inputs,
+    ),
     _pair("sub", 8, np.subtract, "x - y", _sum_bound, lambda of: of[0] is None and of[1] is not None),
     _pair(
         "mul", 9, np.multiply, "x * y", _mul_bound, _with_a_positive_constant, not_negative_like_it, commutative=True,
