@@ -8,6 +8,7 @@ import importlib.util
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,21 @@ def test_exports_are_the_tested_model(whole: fit.TrainResult, name: str) -> None
     assert accuracy(model, data.validation) == pytest.approx(whole.validation_accuracy, abs=FLOAT32)
 
 
+def test_a_model_of_bytes(whole: fit.TrainResult, tmp_path: Path) -> None:
+    """A finished run exports it, too; it gives what the model of floats gives."""
+    out = tmp_path / "run"
+    shutil.copytree(whole.settings.out, out)
+    result = train(settings(out, byte_input=True), resume=True)
+    assert result.test_accuracy == whole.test_accuracy
+    data = datasets.load("digits")
+    model = load_model(out / "model.keras")
+    assert model.input.dtype.name == "uint8"
+    np.testing.assert_array_equal(
+        model.predict(data.test.images, verbose=0),
+        whole.model.predict(datasets.to_input(data.test.images, data.scale), verbose=0),
+    )
+
+
 def test_history_file_tells_all(whole: fit.TrainResult) -> None:
     written = json.loads((whole.settings.out / "history.json").read_text())
     assert written["test_accuracy"] == whole.test_accuracy
@@ -134,6 +150,7 @@ def test_curve_is_an_image(whole: fit.TrainResult) -> None:
 def test_networks_keep_the_rules(name: str) -> None:
     _, keras, larq = _tf.load()
     model = networks.build(name, (8, 8, 1) if name == "digits" else (28, 28, 1), 10)
+    assert model.input.dtype.name == "float32"
     binary = [layer for layer in model.layers if isinstance(layer, larq.layers.QuantConv2D | larq.layers.QuantDense)]
     assert not [
         layer

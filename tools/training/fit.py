@@ -69,6 +69,7 @@ class Settings:
     shift: int = _setting("Augment: move images by up to this many pixels both ways, filling with zeros.", 0)
     flip: bool = _setting("Augment: mirror half of the images, left to right.", False)
     warp: float = _setting("Augment: bend images; their parts move by about this many pixels.", 0.0)
+    byte_input: bool = _setting("Export a model that takes images as bytes, for microcontrollers.", False)
     seed: int = 1
 
     def check(self) -> None:
@@ -94,7 +95,7 @@ class Settings:
 
 
 # What --resume may change: the rest would make the history a lie.
-CHANGEABLE = ("out", "data", "epochs", "patience")
+CHANGEABLE = ("out", "data", "epochs", "patience", "byte_input")
 
 
 @dataclass(frozen=True)
@@ -412,7 +413,8 @@ def _finished(settings: Settings, data: datasets.Dataset, model: Any) -> TrainRe
         raise _damaged(weights, error) from error
     test_loss, test_accuracy = model.evaluate(*_whole(data, data.test), batch_size=_EVALUATION_BATCH, verbose=0)
     # One without an optimizer is exported.
-    exported = networks.build(settings.network, data.input_shape, len(data.class_names))
+    scale = data.scale if settings.byte_input else None
+    exported = networks.build(settings.network, data.input_shape, len(data.class_names), scale)
     exported.set_weights(model.get_weights())
     result = TrainResult(
         settings=settings,

@@ -84,23 +84,26 @@ NETWORKS = {
 }
 
 
-def build(name: str, input_shape: Shape, classes: int) -> Any:
+def build(name: str, input_shape: Shape, classes: int, scale: int | None = None) -> Any:
     """Build the named network as an untrained Keras 2 model: float32 (N, *input_shape) to class
-    probabilities (N, classes). Initial weights come from TensorFlow's global seed.
+    probabilities (N, classes). Initial weights come from TensorFlow's global seed. With ``scale`` it
+    takes uint8, and divides by it.
 
     Raises NetworkError for an unknown name or images too small for the network's pooling.
     """
     if name not in NETWORKS:
         raise NetworkError(f"no network named {name!r}; choose from: {', '.join(NETWORKS)}")
     try:
-        return _build(name, input_shape, classes)
+        return _build(name, input_shape, classes, scale)
     except ValueError as error:
         raise NetworkError(f"network {name!r} does not fit images of shape {input_shape}: {error}") from error
 
 
-def _build(name: str, input_shape: Shape, classes: int) -> Any:
+def _build(name: str, input_shape: Shape, classes: int, scale: int | None) -> Any:
     _, keras, larq = _tf.load()
-    x = image = keras.Input(shape=input_shape, name="image")
+    x = image = keras.Input(shape=input_shape, name="image", dtype="uint8" if scale else "float32")
+    if scale:
+        x = keras.layers.Rescaling(1 / scale, name="scaled")(image)
     options = _FIRST
 
     def normalized(x: Any, layer: str) -> Any:
