@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """An emitted network on targets: whether its outputs have the right bytes, and what it costs.
 
-    python tests/targets/emitted.py NET.bnn [TARGET ...]
+    python tests/targets/emitted.py NET.bnn [TARGET ...] [--accuracy DATASET]
 
 prints, with -Os and with -O2 --fast: bytes of code (with what the compiler adds from libgcc, without tables), of
 tables, of RAM and of stack, and the instructions of one image.  Instructions are not cycles: what flash and caches cost
-is not in them.
+is not in them.  --accuracy: runs the emitted C on this machine, too, on every test image of a data set of
+tools/training, and says how many it gets right.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import re
 import shutil
 import subprocess
@@ -22,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tools")]
 
 import numpy as np  # noqa: E402
 
@@ -123,6 +125,23 @@ def code_size(target: Target, folder: Path, flags: Sequence[str]) -> int:
     return sizes[0] - sizes[1]
 
 
+def classes(model: Model, images: Array) -> Array:
+    """The class that the emitted C gives each image, on this machine."""
+    with tempfile.TemporaryDirectory() as place:
+        folder, library = Path(place), Path(place) / "net.so"
+        size = bnn.emit_c(model, folder, name="net", output="class", fast=True).arena
+        sources = [str(folder / name) for name in ("net.c", "net_kernels.c")]
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", *sources, "-lm", "-o", str(library)], check=True)
+        run_image = ctypes.CDLL(str(library)).net_run
+        arena, found = (ctypes.c_uint64 * (size // 8))(), np.empty(len(images), np.uint16)
+        for image, label in zip(images, found.reshape(-1, 1), strict=True):
+            status = run_image(arena, ctypes.c_size_t(size), ctypes.c_void_p(image.ctypes.data),
+                               ctypes.c_void_p(label.ctypes.data))  # fmt: skip
+            if status != 0:
+                raise AssertionError(f"status {status}")
+    return found
+
+
 def random_images(model: Model, count: int, rng: np.random.Generator) -> list[Array]:
     """For every input."""
     return [
@@ -136,6 +155,7 @@ def main() -> int:
     parser.add_argument("net", metavar="NET.bnn")
     bare = [name for name, target in TARGETS.items() if target.counts]
     parser.add_argument("targets", nargs="*", metavar="TARGET", choices=[[], *bare], help=f"default: {' '.join(bare)}")
+    parser.add_argument("--accuracy", metavar="DATASET", help="fashion-mnist, for example")
     arguments = parser.parse_args()
     model = bnn.load(arguments.net)
     images = random_images(model, 1, np.random.default_rng(0))
@@ -154,6 +174,12 @@ def main() -> int:
             options = f"{flags[-1]}{' --fast' if fast else ''}"
             numbers = (code, summary.flash, summary.arena, max(cost.stack), cost.instructions[0])
             print(f"| {name} | {options} | {' | '.join(f'{n:,}' for n in numbers)} |", flush=True)
+    if arguments.accuracy:
+        from training import datasets
+
+        test = datasets.load(arguments.accuracy).test
+        right = int((classes(model, model.check_inputs(test.images)[0]) == test.labels).sum())
+        print(f"\n{right:,} of {len(test):,} test images right: {right / len(test):.2%}")
     return 0
 
 
