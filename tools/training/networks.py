@@ -78,7 +78,6 @@ NETWORKS = {
     "mlp": Network(dense=(256, 256)),
     # For 28 x 28 images, without shortcuts: its hidden values are bits, so it has a spiking twin. Narrower ones follow.
     "plain": _plain(64),
-    "plain48": _plain(48),
     "plain32": _plain(32),
     "plain16": _plain(16),
 }
