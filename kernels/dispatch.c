@@ -64,6 +64,7 @@ static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *
         TAKE(binary, binary.values)
         TAKE(floats, floats.values)
         TAKE(bytes, bytes.values)
+        TAKE(take_differing, take_differing)
         TAKE(binarize, binarize)
         TAKE(binarize_at, binarize_at)
         TAKE(max_row, max_row)

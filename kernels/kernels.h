@@ -46,8 +46,6 @@ struct bnn_tile {
     size_t segments, length, pixels;
     int slack; /* bytes: three more may be read after a segment of less than four */
     const void *weights;
-    size_t filter; /* weights in place: elements from one channel's to the next's, which may be more than those of all
-                    * segments */
     const int32_t *limits; /* the table of binary.bits: the bit is (differing bits < limit), limits as low as -2^30 */
     const float *corrections; /* the table of other bits and of bytes: see their kernels; all sums are below 2^24 */
     size_t first, channels;   /* the block's first channel, and the number of channels: 1 to the block's width */
@@ -86,7 +84,7 @@ struct bnn_binary_kernels {
     uint32_t expansion; /* packed words for one of a filter */
     /* src: [channels][words] (a filter's taps in order) -> dst: [block][words][lane], missing lanes zero.  dst has
      * ceil(channels / lanes) * lanes * words * expansion elements; each family chooses its own layout of a word's
-     * lanes.  NULL: the kernels read src in place, and a tile's weights are those of its first channel. */
+     * lanes. */
     void (*pack)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words);
     /* bits by limits (values NULL, epilogue ignored) */
     bnn_tile_kernel *bits;
@@ -121,6 +119,10 @@ struct bnn_kernels {
     struct bnn_binary_kernels binary;
     struct bnn_float_kernels floats;
     struct bnn_byte_kernels bytes;
+    /* sums[i] -= weight * (bits that differ between the n words of a and those of filter i, at w + i * stride): for
+     * weights that are read where a file has them.  A family with this and without tiles of bits is for little memory. */
+    void (*take_differing)(int32_t *sums, const uint32_t *a, const uint32_t *w, size_t n, size_t stride, size_t filters,
+                           int32_t weight);
     /* bit i of dst = src[i] > BNN_BIT_ABOVE, tail bits zero; nonzero: there was a NaN */
     int (*binarize)(uint32_t *dst, const float *src, size_t count);
     /* pixels of `channels` floats each: bit c of a pixel = (src[c] >= thresholds[c]) != bit c of flips; each pixel

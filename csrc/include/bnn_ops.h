@@ -55,7 +55,12 @@ extern const bnn_op_row bnn_op_row_rsqrt;
 extern const bnn_op_row bnn_op_row_pow;
 extern const bnn_op_row bnn_op_row_erf;
 
-/* For bconv2d, with weights that stay in the file; counts by carry-save adders, for processors without vectors. */
+/* bconv2d and iconv2d for little memory: weights stay in the file (those of bytes are packed more closely), and nothing
+ * else is prepared.  bconv2d_flash needs the family below, iconv2d_flash none. */
+extern const bnn_op_row bnn_op_row_bconv2d_flash;
+extern const bnn_op_row bnn_op_row_iconv2d_flash;
+
+/* For bconv2d_flash; counts by carry-save adders, for processors without vectors. */
 extern const bnn_kernels bnn_kernels_flash;
 /* The portable family, and its parts: for bconv2d; for iconv2d; for conv2d; for binarize, binarize_levels and max_pool
  * of floats; for the event engine of bnn_events.h, which also needs the part for binarize. */

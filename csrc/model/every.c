@@ -3,11 +3,15 @@
  * none of them has no more than its selection. */
 #include "model/validate.h"
 
+/* The first row of an op counts.  The first LEAN rows are for families without tiles of bits. */
 #define BNN_ROW_OF(opcode, name, ...) &bnn_op_row_##name,
-static const struct bnn_op_row *const rows[] = {BNN_OP_LIST(BNN_ROW_OF)};
+static const struct bnn_op_row *const all[] = {&bnn_op_row_bconv2d_flash, &bnn_op_row_iconv2d_flash,
+                                               BNN_OP_LIST(BNN_ROW_OF)};
 #undef BNN_ROW_OF
 
-enum { ROWS = sizeof rows / sizeof *rows };
+enum { LEAN = 2, ROWS = sizeof all / sizeof *all - LEAN };
+
+static const struct bnn_op_row *const *const rows = all + LEAN;
 
 const bnn_op_row *bnn_op_list(size_t index)
 {
@@ -18,13 +22,14 @@ const bnn_op_row *bnn_op_list(size_t index)
 static struct bnn_source every_op(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
                                   bnn_problem *problem, struct bnn_kernels *complete)
 {
+    size_t lean = kernels != NULL && kernels->binary.values == NULL && kernels->take_differing != NULL ? LEAN : 0;
     if (kernels != NULL)
         bnn_kernels_complete(kernels, complete);
     return (struct bnn_source){
         .file = file,
         .size = size,
-        .rows = rows,
-        .row_count = ROWS,
+        .rows = rows - lean,
+        .row_count = ROWS + lean,
         .kernels = kernels != NULL ? complete : NULL,
         .limits = limits,
         .problem = problem,

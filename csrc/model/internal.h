@@ -203,6 +203,12 @@ static inline int bnn_is_conv(const struct bnn_op *op)
  * file's operands. */
 uint32_t bnn_slot_input(const struct bnn_op *op, uint32_t slot);
 struct bnn_epilogue bnn_op_epilogue(const struct bnn_model *m, const struct bnn_op *op);
+/* Without those that are not in `keep`. */
+struct bnn_epilogue bnn_keep_slots(struct bnn_epilogue epilogue, uint32_t keep);
+
+/* The operands of an epilogue, to treat them all alike. */
+#define BNN_EPILOGUE_OPERANDS(epilogue) \
+    {&(epilogue)->pre_mul, &(epilogue)->pre_add, &(epilogue)->sub, &(epilogue)->mul, &(epilogue)->add}
 
 /* Products of one image of a convolution, by type: exactly one is not 0.  All 0 for other ops. */
 struct bnn_products {

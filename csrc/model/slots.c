@@ -32,3 +32,15 @@ struct bnn_epilogue bnn_op_epilogue(const struct bnn_model *m, const struct bnn_
         .clamp1 = ((uint32_t)a->slots & BNN_SLOT_CLAMP1) != 0,
     };
 }
+
+struct bnn_epilogue bnn_keep_slots(struct bnn_epilogue e, uint32_t keep)
+{
+    static const uint32_t slots[] = {BNN_SLOT_PRE_MUL, BNN_SLOT_PRE_ADD, BNN_SLOT_SUB, BNN_SLOT_MUL, BNN_SLOT_ADD};
+    const float **operands[] = BNN_EPILOGUE_OPERANDS(&e);
+    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
+        if (!(keep & slots[i]))
+            *operands[i] = NULL;
+    e.clamp0 = e.clamp0 && (keep & BNN_SLOT_CLAMP0);
+    e.clamp1 = e.clamp1 && (keep & BNN_SLOT_CLAMP1);
+    return e;
+}

@@ -33,6 +33,14 @@ static void count_differing(uint32_t count[LANES], const struct bnn_tile *t, siz
     }
 }
 
+static void take_differing(int32_t *sums, const uint32_t *a, const uint32_t *w, size_t n, size_t stride, size_t filters,
+                           int32_t weight)
+{
+    for (size_t i = 0; i < filters; i++, w += stride)
+        for (size_t k = 0; k < n; k++)
+            sums[i] -= weight * (int32_t)bnn_popcount(a[k] ^ w[k]);
+}
+
 static int binary_bits(const struct bnn_tile *t)
 {
     for (size_t i = 0; i < t->pixels; i++) {
@@ -200,13 +208,14 @@ static void halve(int16_t *m, const float *accumulators, const int32_t *threshol
                .pack = pack_binary, \
                .bits = binary_bits, \
                .values = binary_values}
+#define LEAN .take_differing = take_differing
 #define BYTES .bytes = {.pixels = 1, .lanes = LANES, .taps = 1, .pack = pack_bytes, .values = byte_values}
 #define FLOATS \
     .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise}
 #define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .max_row = max_row
 #define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
 
-const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, BYTES, FLOATS, ROWS, EVENTS};
+const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, LEAN, BYTES, FLOATS, ROWS, EVENTS};
 const struct bnn_kernels bnn_kernels_scalar_binary = {.name = "scalar", BINARY};
 const struct bnn_kernels bnn_kernels_scalar_bytes = {.name = "scalar", BYTES};
 const struct bnn_kernels bnn_kernels_scalar_floats = {.name = "scalar", FLOATS};

@@ -180,21 +180,14 @@ static void test_binary(void)
     struct shape s = random_shape(kernels->binary.lanes, 0);
     uint32_t *x = guarded(s.elements, sizeof *x), *w = guarded(s.channels * s.taps, sizeof *w);
     size_t expansion = kernels->binary.expansion;
-    /* Packed, or in place: parts of longer filters, to the end of the last. */
-    int in_place = kernels->binary.pack == NULL;
-    size_t filter = s.taps + (in_place ? between(0, 20) : 0), block = in_place ? filter : s.taps * expansion;
-    size_t size = in_place ? (s.channels - 1) * filter + s.taps : s.padded * s.taps * expansion;
-    uint32_t *packed = guarded(size, sizeof *packed);
+    uint32_t *packed = guarded(s.padded * s.taps * expansion, sizeof *packed);
     int all_differ = one_in(4); /* the greatest counts */
     for (size_t i = 0; i < s.elements; i++)
         x[i] = all_differ ? UINT32_MAX : one_in(8) ? 0 : (uint32_t)random_bits();
     for (size_t i = 0; i < s.channels * s.taps; i++)
         w[i] = all_differ || one_in(8) ? 0 : (uint32_t)random_bits();
-    for (size_t c = 0; in_place && c < s.channels; c++)
-        memcpy(packed + c * filter, w + c * s.taps, s.taps * sizeof *w);
-    if (!in_place)
-        kernels->binary.pack(packed, w, s.channels, s.taps);
-    for (size_t c = 0; expansion == 1 && !in_place && c < s.padded; c++)
+    kernels->binary.pack(packed, w, s.channels, s.taps);
+    for (size_t c = 0; expansion == 1 && c < s.padded; c++)
         for (size_t k = 0; k < s.taps; k++) {
             uint32_t expected = c < s.channels ? w[c * s.taps + k] : 0;
             if (packed[packed_index(&s, c, k)] != expected)
@@ -237,8 +230,7 @@ static void test_binary(void)
                                 .segments = s.segments,
                                 .length = s.length,
                                 .pixels = s.pixels,
-                                .weights = packed + first * block,
-                                .filter = in_place ? filter : 0,
+                                .weights = packed + first * s.taps * expansion,
                                 .limits = limit[0],
                                 .corrections = correction[0],
                                 .first = first,
@@ -261,6 +253,31 @@ static void test_binary(void)
                 fail("binary_bits", i, c, bit_of(s.bits[i], c), expected);
         }
     check_tail(&s, "binary_bits");
+}
+
+/* Filters may be parts of longer ones, or the same words. */
+static void test_take_differing(void)
+{
+    size_t n = one_in(8) ? between(0, 300) : between(0, 40), filters = between(1, 40);
+    size_t stride = one_in(8) ? 0 : n + between(0, 20);
+    int32_t weight = (int32_t)between(1, 1 << 8);
+    uint32_t *a = guarded(n, sizeof *a), *w = guarded((filters - 1) * stride + n, sizeof *w);
+    int32_t *sums = guarded(filters, sizeof *sums), *expected = guarded(filters, sizeof *expected);
+    int all_differ = one_in(4); /* the greatest counts */
+    for (size_t k = 0; k < n; k++)
+        a[k] = all_differ ? UINT32_MAX : (uint32_t)random_bits();
+    for (size_t k = 0; k < (filters - 1) * stride + n; k++)
+        w[k] = all_differ ? 0 : (uint32_t)random_bits();
+    for (size_t i = 0; i < filters; i++) {
+        sums[i] = expected[i] = (int32_t)between(0, 1 << 24);
+        for (size_t k = 0; k < n; k++)
+            for (uint32_t word = a[k] ^ w[i * stride + k]; word != 0; word >>= 1)
+                expected[i] -= weight * (int32_t)(word & 1);
+    }
+    kernels->take_differing(sums, a, w, n, stride, filters, weight);
+    for (size_t i = 0; i < filters; i++)
+        if (sums[i] != expected[i])
+            fail("take_differing", n, i, sums[i], expected[i]);
 }
 
 static void test_float(int depthwise)
@@ -325,16 +342,17 @@ static void test_float(int depthwise)
 }
 
 /* The groups and functions of a family; of a group, one that is there if the group is. */
-#define KERNELS(X)              \
-    X(binary, binary.values)    \
-    X(floats, floats.values)    \
-    X(bytes, bytes.values)      \
-    X(binarize, binarize)       \
-    X(binarize_at, binarize_at) \
-    X(max_row, max_row)         \
-    X(add_rows, add_rows)       \
-    X(add_floats, add_floats)   \
-    X(crossed, crossed)         \
+#define KERNELS(X)                    \
+    X(binary, binary.values)          \
+    X(floats, floats.values)          \
+    X(bytes, bytes.values)            \
+    X(take_differing, take_differing) \
+    X(binarize, binarize)             \
+    X(binarize_at, binarize_at)       \
+    X(max_row, max_row)               \
+    X(add_rows, add_rows)             \
+    X(add_floats, add_floats)         \
+    X(crossed, crossed)               \
     X(halve, halve)
 
 /* Leaves out most of a family. */
@@ -351,7 +369,7 @@ static void test_complete(const struct bnn_kernels *family, const struct bnn_ker
                           const struct bnn_kernels *next)
 {
     int has = family->binary.values != NULL;
-    if ((family->binary.pack != NULL && !has) || (family->binary.bits != NULL) != has)
+    if ((family->binary.pack != NULL) != has || (family->binary.bits != NULL) != has)
         fail("a part of a group: bits", 0, 0, 0, 1);
     has = family->floats.values != NULL;
     if ((family->floats.pack != NULL) != has || (family->floats.depthwise != NULL) != has)
@@ -390,6 +408,7 @@ int main(int argc, char **argv)
         kernels = i % 2 ? &mixed : &whole;
         test_complete(&part, &mixed, &fastest);
         test_binary();
+        test_take_differing();
         test_float(0);
         test_float(1);
         test_bytes();

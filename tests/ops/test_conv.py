@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 from dataclasses import replace
@@ -235,32 +236,49 @@ def test_not_a_number_marks_its_image_only(family: str, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(found[others], expected[others])
 
 
-@pytest.mark.parametrize("threshold", [False, True])
-def test_weights_stay_in_the_file_where_a_family_can_read_them(threshold: bool) -> None:
-    """And corrections are computed when they are asked for, where a layer has limits."""
-    rng = np.random.default_rng(SEED)
-    x = input_node("x", (6, 6, 64))
-    bits = make("binarize", x, name="bits")
-    weights = constant(rng.choice([-1, 1], (32, 3, 3, 64)), DType.b1)
-    attrs = ConvAttrs(pads=(1, 1, 1, 1))
-    operands = [bits, weights]
-    if threshold:
-        attrs = replace(attrs, slots=("threshold",), out=DType.b1)
-        operands.append(constant(rng.integers(-9, 9, 32), DType.i32))
-    conv = make("bconv2d", *operands, attrs=attrs, name="conv")
-    data = encode(plan(Graph((x,), (conv,), ("y",))))
+def opened_bytes(data: bytes, family: str) -> int:
     # `from_buffer` keeps the file's alignment only by luck.
     file = ffi.new("char[]", len(data) + 64)
     start = file + (-int(ffi.cast("uintptr_t", file))) % 64
     ffi.memmove(start, data, len(data))
+    size = ffi.new("size_t *")
+    status = lib.bnn_model_size(start, len(data), lib.bnn_kernels_select(family.encode()), size, ffi.NULL)
+    assert status == lib.BNN_OK
+    return int(size[0])
+
+
+@pytest.mark.parametrize("threshold", [False, True])
+def test_weights_and_thresholds_of_bits_stay_in_the_file_with_flash(threshold: bool) -> None:
+    """An opened model has as many bytes for 4 filters as for 100, and for a large image as for a small one."""
+    rng = np.random.default_rng(SEED)
     sizes = {}
-    for family in ("flash", "scalar"):
-        size = ffi.new("size_t *")
-        status = lib.bnn_model_size(start, len(data), lib.bnn_kernels_select(family.encode()), size, ffi.NULL)
-        assert status == lib.BNN_OK
-        sizes[family] = size[0]
-    border_classes = 9
-    assert sizes["scalar"] - sizes["flash"] == 32 * 3 * 3 * 2 * 4 + threshold * border_classes * 32 * 4
+    for family, side, filters in itertools.product(("flash", "scalar"), (3, 6), (4, 100)):
+        x = input_node("x", (side, side, 64))
+        bits = make("binarize", x, name="bits")
+        weights = constant(rng.choice([-1, 1], (filters, 3, 3, 64)), DType.b1)
+        attrs = ConvAttrs(pads=(1, 1, 1, 1))
+        operands = [bits, weights]
+        if threshold:
+            attrs = replace(attrs, slots=("threshold",), out=DType.b1)
+            operands.append(constant(rng.integers(-9, 9, filters), DType.i32))
+        conv = make("bconv2d", *operands, attrs=attrs, name="conv")
+        if threshold:
+            conv = make("unpack", conv)
+        sizes[family, side, filters] = opened_bytes(encode(plan(Graph((x,), (conv,), ("y",)))), family)
+    assert len({size for (family, *_), size in sizes.items() if family == "flash"}) == 1
+    assert sizes["scalar", 6, 100] > sizes["scalar", 6, 4] > sizes["flash", 6, 4]
+
+
+def test_signs_of_byte_filters_are_packed_with_flash() -> None:
+    """One bit per weight: 27 take a word per filter, where the file has one per tap."""
+    rng = np.random.default_rng(SEED)
+    sizes = []
+    for filters in (16, 64):
+        x = input_node("x", (6, 6, 3), DType.u8)
+        weights = constant(rng.choice([-1, 1], (filters, 3, 3, 3)), DType.b1)
+        conv = make("iconv2d", x, weights, constant(np.zeros(3)), attrs=ConvAttrs(slots=("zeros",)), name="conv")
+        sizes.append(opened_bytes(encode(plan(Graph((x,), (conv,), ("y",)))), "flash"))
+    assert sizes[1] - sizes[0] == (64 - 16) * 4
 
 
 @pytest.mark.parametrize("family", available_kernels())

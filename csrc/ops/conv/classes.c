@@ -2,9 +2,8 @@
 /* Border classes (output rows and columns with the same taps inside the image), and the places of pixels. */
 #include "ops/conv/conv.h"
 
-/* Taps k of an axis with 0 <= position * stride + k * dilation - before < size: always a range; [0, 0) if empty. */
-static struct bnn_conv_range inside(uint32_t position, uint32_t size, uint32_t kernel, int32_t stride, int32_t dilation,
-                                    int32_t before)
+struct bnn_conv_range bnn_conv_inside(uint32_t position, uint32_t size, uint32_t kernel, int32_t stride,
+                                      int32_t dilation, int32_t before)
 {
     /* What is divided fits in 32 bits: halos and images are smaller than 2^17 together. */
     int64_t start = (int64_t)position * stride - before, room = (int64_t)size - start;
@@ -28,7 +27,8 @@ static size_t classify(const struct axis *axis, uint32_t *class_of, struct bnn_c
     struct bnn_conv_range last = {0, 0};
     size_t classes = 0;
     for (uint32_t i = 0; i < axis->outputs; i++) {
-        struct bnn_conv_range r = inside(i, axis->size, axis->kernel, axis->stride, axis->dilation, axis->before);
+        struct bnn_conv_range r =
+            bnn_conv_inside(i, axis->size, axis->kernel, axis->stride, axis->dilation, axis->before);
         if (i == 0 || r.begin != last.begin || r.end != last.end) {
             last = r;
             if (ranges != NULL)

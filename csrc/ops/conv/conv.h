@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolutions of bits, of bytes and of floats: one driver for all, over the kernels' tiles.
+/* Convolutions of bits, of bytes and of floats: one driver for all, over the kernels' tiles.  (flash.c has another one,
+ * for little memory.)
  *
  * Bits.  With tail bits zero in both operands and padding read from the halo as zero bits (-1), the tile counts the
  * differing bits p of every tap it reads.  For an output pixel, I are the taps inside the image, R the taps that are
@@ -66,29 +67,23 @@ struct bnn_conv {
     size_t row_segments, length; /* segments of a kernel row, words of a segment */
     const ptrdiff_t *segments;   /* of all kernel rows */
     const uint32_t *weights;     /* words, or floats: [group][block][tap word][lane]; depthwise: [tap][channel] */
-    size_t filter;               /* if they are the file's, in place: [group][output][word], the words of an output */
     size_t row_weights;          /* elements of a kernel row in a block */
     size_t block_weights, group_weights;
     size_t row_classes, column_classes;
     const uint32_t *row_class; /* by output row */
     /* Kernel rows inside the image, by row class; for bits and bytes the columns, by column class. */
     const struct bnn_conv_range *rows, *columns;
-    const float *corrections; /* [row class][column class][group][padded]; NULL: bnn_conv_raw_corrections */
-    size_t raw_corrections;   /* bytes of memory for these, or 0 */
+    const float *corrections; /* [row class][column class][group][padded] */
     const int32_t *limits;    /* the same, if there is a threshold */
     const float *margins;     /* likewise, for bytes: corrections minus thresholds */
     struct bnn_epilogue epilogue, raw_epilogue;
     int residual, raw_residual; /* input number, or 0 */
 };
 
-/* The operands of an epilogue, to treat them all alike. */
-#define BNN_CONV_OPERANDS(epilogue) \
-    {&(epilogue)->pre_mul, &(epilogue)->pre_add, &(epilogue)->sub, &(epilogue)->mul, &(epilogue)->add}
-
 /* Its operands begin at a later channel. */
 static inline void bnn_conv_move_epilogue(struct bnn_epilogue *epilogue, size_t channel)
 {
-    const float **operands[] = BNN_CONV_OPERANDS(epilogue);
+    const float **operands[] = BNN_EPILOGUE_OPERANDS(epilogue);
     for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
         if (*operands[i] != NULL)
             *operands[i] += channel;
@@ -96,14 +91,13 @@ static inline void bnn_conv_move_epilogue(struct bnn_epilogue *epilogue, size_t 
 
 /* Validates types, shapes, attributes and operands; fills the shape. */
 bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv_shape *shape);
+/* Taps k of an axis with 0 <= position * stride + k * dilation - before < size: always a range; [0, 0) if empty. */
+struct bnn_conv_range bnn_conv_inside(uint32_t position, uint32_t size, uint32_t kernel, int32_t stride,
+                                      int32_t dilation, int32_t before);
 /* Border classes, places, corrections.  Needs all the rest. */
 void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
 /* For bits and bytes: the corrections at each border class, and with a threshold the limits or margins. */
 void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
-/* Corrections of one row class, for raw sums of a layer that does not keep them.  memory: conv->raw_corrections bytes. */
-const float *bnn_conv_raw_corrections(const struct bnn_run *r, const struct bnn_conv *conv, size_t row_class,
-                                      void *memory);
-
 /* The number of parts into which the output channels can be divided, in order: blocks of the kernels' lanes, or groups
  * if the bits of groups share words. */
 size_t bnn_conv_blocks(const struct bnn_conv *conv);

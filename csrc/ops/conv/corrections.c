@@ -102,11 +102,11 @@ static int32_t out_of_reach(const struct bnn_conv_shape *s, const float *zeros)
     return sum < (float)(most - 1) ? (int32_t)sum + 1 : most; /* also if a zero is NaN */
 }
 
-/* [row class][column class][group][padded], or NULL. */
+/* [row class][column class][group][padded] */
 struct tables {
     float *corrections;
-    int32_t *limits;
-    float *margins;
+    int32_t *limits;           /* or NULL */
+    float *margins;            /* likewise */
     const int32_t *thresholds; /* for limits and margins */
     int32_t farthest;          /* for margins: out_of_reach */
 };
@@ -114,7 +114,7 @@ struct tables {
 /* What lanes without a filter have. */
 static void clear(const struct tables *t, size_t count)
 {
-    for (size_t i = 0; t->corrections != NULL && i < count; i++)
+    for (size_t i = 0; i < count; i++)
         t->corrections[i] = 0.0f;
     for (size_t i = 0; t->limits != NULL && i < count; i++)
         t->limits[i] = 0;
@@ -122,35 +122,21 @@ static void clear(const struct tables *t, size_t count)
         t->margins[i] = 0.0f - (float)t->farthest;
 }
 
-/* Elements of a row class in the tables; all of them were reserved. */
-static size_t class_elements(const struct bnn_conv *conv)
-{
-    return conv->column_classes * conv->shape.groups * conv->padded;
-}
-
-/* Floats for sum_taps. */
-static size_t sums_of_taps(const struct bnn_conv_shape *s)
-{
-    return ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1);
-}
-
-/* Row classes [begin, end), the first of them at the beginning of the tables.  sums: memory for sums_of_taps. */
-static void fill(const struct bnn_conv *conv, const float *zeros, size_t begin, size_t end, const struct tables *t,
-                 float *sums)
+/* sums: memory for sum_taps. */
+static void fill(const struct bnn_conv *conv, const float *zeros, const struct tables *t, float *sums)
 {
     const struct bnn_conv_shape *s = &conv->shape;
     size_t step = s->groups * conv->padded;
-    clear(t, (end - begin) * class_elements(conv));
+    clear(t, conv->row_classes * conv->column_classes * step); /* all of them were reserved */
     for (uint32_t o = 0; o < s->w->o; o++) {
         size_t i = o / s->outputs * conv->padded + o % s->outputs;
         int32_t threshold = t->thresholds != NULL ? t->thresholds[o] : 0, most = t->farthest;
         float reachable = (float)(threshold > most ? most : threshold < -most ? -most : threshold);
         sum_taps(s, zeros, o, sums);
-        for (size_t rc = begin; rc < end; rc++)
+        for (size_t rc = 0; rc < conv->row_classes; rc++)
             for (size_t cc = 0; cc < conv->column_classes; cc++, i += step) {
                 float value = correction(s, sums, conv->rows[rc], conv->columns[cc]);
-                if (t->corrections != NULL)
-                    t->corrections[i] = value;
+                t->corrections[i] = value;
                 if (t->limits != NULL)
                     t->limits[i] = clamped_limit(s, (int32_t)value, threshold);
                 if (t->margins != NULL)
@@ -159,34 +145,15 @@ static void fill(const struct bnn_conv *conv, const float *zeros, size_t begin, 
     }
 }
 
-static const float *zeros_of(const struct bnn_model *m, const struct bnn_op *op, const struct bnn_conv *conv)
-{
-    return conv->shape.bytes ? bnn_op_input(m, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data : NULL;
-}
-
-const float *bnn_conv_raw_corrections(const struct bnn_run *r, const struct bnn_conv *conv, size_t row_class,
-                                      void *memory)
-{
-    struct tables t = {.corrections = memory};
-    fill(conv, zeros_of(r->model, r->op, conv), row_class, row_class + 1, &t, t.corrections + class_elements(conv));
-    return t.corrections;
-}
-
 void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const float *zeros = zeros_of(p->model, op, conv);
+    const float *zeros = s->bytes ? bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data : NULL;
     uint32_t threshold = bnn_slot_input(op, BNN_SLOT_THRESHOLD); /* the number of its input */
-    float *sums = bnn_reserve(p, sums_of_taps(s), sizeof *sums);
+    float *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums);
     size_t classes = bnn_conv_product(p, conv->row_classes, conv->column_classes);
     size_t count = bnn_conv_product(p, classes, bnn_conv_product(p, s->groups, conv->padded));
-    struct tables t = {.corrections = NULL};
-    /* Kernels that read weights in place are for little memory: corrections that only raw sums need are computed when
-     * these are asked for. */
-    int kept = threshold == 0 || s->planes > 1 || p->model->kernels.binary.pack != NULL;
-    conv->raw_corrections = kept ? 0 : (class_elements(conv) + sums_of_taps(s)) * sizeof(float);
-    if (kept)
-        t.corrections = bnn_reserve(p, count, sizeof *t.corrections);
+    struct tables t = {.corrections = bnn_reserve(p, count, sizeof *t.corrections)};
     if (threshold != 0) {
         t.limits = s->binary ? bnn_reserve(p, count, sizeof *t.limits) : NULL;
         t.margins = s->bytes ? bnn_reserve(p, count, sizeof *t.margins) : NULL;
@@ -196,7 +163,7 @@ void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
     conv->corrections = t.corrections;
     conv->limits = t.limits;
     conv->margins = t.margins;
-    int whole = (t.corrections != NULL || !kept) && (threshold == 0 || t.limits != NULL || t.margins != NULL);
+    int whole = t.corrections != NULL && (threshold == 0 || t.limits != NULL || t.margins != NULL);
     if (whole && sums != NULL && conv->rows != NULL && conv->columns != NULL)
-        fill(conv, zeros, 0, conv->row_classes, &t, sums);
+        fill(conv, zeros, &t, sums);
 }

@@ -48,7 +48,6 @@ static const float *sum_planes(const struct bnn_kernels *kernels, const struct b
                          .length = tile->length,
                          .pixels = tile->pixels,
                          .weights = tile->weights,
-                         .filter = tile->filter,
                          .corrections = own,
                          .channels = tile->channels,
                          .at = {.a = tile->at.a, .table = tile->at.table, .values = b->at}};

@@ -26,19 +26,6 @@ static const float *pad_operand(struct bnn_prepare *p, const struct bnn_conv *co
     return copy;
 }
 
-/* The slots without those that are not in `keep`. */
-static struct bnn_epilogue keep_slots(struct bnn_epilogue e, uint32_t keep)
-{
-    static const uint32_t slots[] = {BNN_SLOT_PRE_MUL, BNN_SLOT_PRE_ADD, BNN_SLOT_SUB, BNN_SLOT_MUL, BNN_SLOT_ADD};
-    const float **operands[] = BNN_CONV_OPERANDS(&e);
-    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
-        if (!(keep & slots[i]))
-            *operands[i] = NULL;
-    e.clamp0 = e.clamp0 && (keep & BNN_SLOT_CLAMP0);
-    e.clamp1 = e.clamp1 && (keep & BNN_SLOT_CLAMP1);
-    return e;
-}
-
 /* -1 for the filters that the compiler negated, so that raw sums equal the source model's; otherwise 1. */
 static const float *negated_signs(struct bnn_prepare *p, const struct bnn_conv *conv, const struct bnn_tensor *t)
 {
@@ -58,14 +45,14 @@ static const float *negated_signs(struct bnn_prepare *p, const struct bnn_conv *
 static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
 {
     struct bnn_epilogue *e = &conv->epilogue;
-    const float **operands[] = BNN_CONV_OPERANDS(e);
+    const float **operands[] = BNN_EPILOGUE_OPERANDS(e);
     uint32_t negated = bnn_slot_input(op, BNN_SLOT_NEGATED), own = (uint32_t)conv->shape.attrs->layer_slots;
     *e = bnn_op_epilogue(p->model, op);
     for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
         if (*operands[i] != NULL)
             *operands[i] = pad_operand(p, conv, *operands[i]);
     conv->residual = (int)bnn_slot_input(op, BNN_SLOT_RESIDUAL);
-    conv->raw_epilogue = keep_slots(*e, own);
+    conv->raw_epilogue = bnn_keep_slots(*e, own);
     if (negated != 0)
         conv->raw_epilogue.pre_mul = negated_signs(p, conv, bnn_op_input(p->model, op, negated));
     conv->raw_residual = own & BNN_SLOT_RESIDUAL ? conv->residual : 0;
@@ -128,14 +115,6 @@ static void pack_bits(struct bnn_prepare *p, struct bnn_conv *conv)
     const struct bnn_binary_kernels *kernels = &p->model->kernels.binary;
     const uint32_t *src = s->w->data;
     size_t words = filter_words(s);
-    if (kernels->pack == NULL) {
-        conv->weights = src;
-        conv->filter = words;
-        conv->row_weights = words / s->w->h;
-        conv->block_weights = words * conv->lanes;
-        conv->group_weights = words * s->outputs;
-        return;
-    }
     uint32_t *dst = reserve_weights(p, conv, words * kernels->expansion);
     for (size_t g = 0; dst != NULL && g < s->groups; g++)
         kernels->pack(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);

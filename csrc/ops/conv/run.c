@@ -32,8 +32,7 @@ struct job {
     bnn_tile_kernel *kernel; /* where there is one plane */
     struct chunk *chunk;
     void *planes;        /* scratch of bnn_conv_planes */
-    void *corrections;   /* scratch of bnn_conv_raw_corrections, if it is needed */
-    const float *table;  /* corrections or margins, or NULL */
+    const float *table;  /* corrections or margins */
     int bits, threshold; /* the output is bits; by limits */
     size_t staged;       /* words of a group to stage, or 0 */
     const struct bnn_view *x, *residual;
@@ -80,7 +79,7 @@ static size_t chunk_bytes(const struct bnn_conv *conv)
 
 size_t bnn_conv_scratch(const struct bnn_conv *conv)
 {
-    return chunk_bytes(conv) + bnn_conv_planes_scratch(conv) + conv->raw_corrections;
+    return chunk_bytes(conv) + bnn_conv_planes_scratch(conv);
 }
 
 /* One kernel call: a block of a group's channels, beginning at `first`. */
@@ -118,7 +117,6 @@ static int call(const struct job *job, const struct call *c, const struct pixels
                             .pixels = count,
                             .slack = s->bytes && has_slack(s->x),
                             .weights = c->weights,
-                            .filter = conv->filter,
                             .first = c->first,
                             .channels = left > conv->lanes && !s->depthwise ? conv->lanes : left,
                             .epilogue = &c->epilogue,
@@ -141,8 +139,7 @@ static int call(const struct job *job, const struct call *c, const struct pixels
     if (s->binary || s->bytes) {
         ptrdiff_t table = p->from.table + (ptrdiff_t)(c->group * conv->padded);
         tile.at.table = p->at.table + place;
-        if (job->table != NULL)
-            tile.corrections = job->table + table;
+        tile.corrections = job->table + table;
         if (s->binary && job->threshold)
             tile.limits = conv->limits + table;
     }
@@ -220,7 +217,7 @@ static struct origin find_row(const struct job *job, size_t image, size_t y)
               (ptrdiff_t)((size_t)a->pad_top * s->x->row + (size_t)a->pad_left * s->x->words),
         .out = (ptrdiff_t)(image * job->output_image + (y - job->run->output.first) * job->output_row),
     };
-    if ((s->binary || s->bytes) && job->corrections == NULL)
+    if (s->binary || s->bytes)
         row.table = (ptrdiff_t)(conv->row_class[y] * s->groups * conv->padded * conv->column_classes);
     if (job->residual != NULL)
         row.residual = (ptrdiff_t)(image * job->residual->image + y * job->residual->tensor->row);
@@ -303,8 +300,6 @@ void bnn_conv_run(const struct bnn_run *r)
     };
     job.kernel = choose_kernel(job.kernels, &conv->shape, job.threshold);
     job.table = conv->shape.bytes && job.threshold ? conv->margins : conv->corrections;
-    if (!job.threshold && conv->raw_corrections > 0)
-        job.corrections = (unsigned char *)job.planes + bnn_conv_planes_scratch(conv);
     for (size_t i = 0; job.staged && i < MAX_CHUNK; i++)
         job.chunk->staged_at[i] = (ptrdiff_t)(i * job.staged);
     for (size_t begin = r->row_begin; begin < r->row_end;) {
@@ -312,8 +307,6 @@ void bnn_conv_run(const struct bnn_run *r)
         while (end < r->row_end && conv->row_class[end] == class)
             end++;
         job.rows = conv->rows[class];
-        if (job.corrections != NULL)
-            job.table = bnn_conv_raw_corrections(r, conv, class, job.corrections);
         run_rows(&job, begin, end, MAX_CHUNK / conv->pixels * conv->pixels);
         begin = end;
     }
