@@ -120,7 +120,8 @@ struct bnn_kernels {
     struct bnn_float_kernels floats;
     struct bnn_byte_kernels bytes;
     /* sums[i] -= weight * (bits that differ between the n words of a and those of filter i, at w + i * stride): for
-     * weights that are read where a file has them.  A family with this and without tiles of bits is for little memory. */
+     * weights that are read where a file has them.  A family with this and without tiles of bits is for little
+     * memory. */
     void (*take_differing)(int32_t *sums, const uint32_t *a, const uint32_t *w, size_t n, size_t stride, size_t filters,
                            int32_t weight);
     /* bit i of dst = src[i] > BNN_BIT_ABOVE, tail bits zero; nonzero: there was a NaN */

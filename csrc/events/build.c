@@ -311,7 +311,7 @@ bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *p
         memset(problem, 0, sizeof *problem);
     if (model == NULL || bytes == NULL)
         return BNN_ERROR_ARGUMENT;
-    if (!has_kernels(&model->kernels))
+    if (!has_kernels(model->kernels))
         return bnn_report(problem, BNN_ERROR_KERNELS, "engine", BNN_NEVER, NULL, 0,
                           "kernels for it in the families given (1: yes)", 0, 1);
     bnn_status status = bnn_events_check_ops(&p);

@@ -149,14 +149,14 @@ static void add_one(const struct bnn_events *e, struct bnn_layer *l, const struc
     rows.plus = d->after[word] >> bit & 1;
     rows.minus = rows.plus ^ 1;
     rows.added[0] = rows.taken[0] = (const int8_t *)l->rows + channel * l->row_length;
-    add_rows(&e->model->kernels, l, pixel, l->groups == 1 ? 0 : channel / l->group_in, &rows);
+    add_rows(e->model->kernels, l, pixel, l->groups == 1 ? 0 : channel / l->group_in, &rows);
 }
 
 /* The spikes of `count` words.  Words of one pixel often follow each other: their rows are added together. */
 static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *d,
                       const uint32_t *words, size_t count)
 {
-    const bnn_kernels *kernels = &e->model->kernels;
+    const bnn_kernels *kernels = e->model->kernels;
     const struct bnn_population *p = d->from;
     uint32_t pixel = words[0] / p->words, first = pixel * p->words, group = 0;
     struct bnn_rows rows;
@@ -218,7 +218,7 @@ void bnn_events_add(struct bnn_events *e, struct bnn_layer *l, const struct bnn_
 
 void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *l, size_t index, float delta)
 {
-    const bnn_kernels *kernels = &e->model->kernels;
+    const bnn_kernels *kernels = e->model->kernels;
     uint32_t channel = (uint32_t)(index % l->in_c);
     const float *row = (const float *)l->rows + channel * l->row_length;
     size_t group = channel / l->group_in;

@@ -115,7 +115,7 @@ enum { WORDS = 64 }; /* checked together */
 static uint64_t find_changes(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, uint32_t first,
                              uint32_t words, uint32_t *changed)
 {
-    const bnn_kernels *kernels = &e->model->kernels;
+    const bnn_kernels *kernels = e->model->kernels;
     const struct bnn_population *out = &e->populations[l->out];
     const uint32_t *bits = out->bits + pixel * out->words + first;
     uint32_t channel = 32 * first, left = l->out_c - channel;

@@ -45,7 +45,7 @@ int bnn_events_step(struct bnn_events *e, uint32_t op, float *values)
 /* Membranes from the accumulators of the layer's synchronous run on these bits. */
 static void take_sums(struct bnn_events *e, struct bnn_layer *l, const uint32_t *bits)
 {
-    const bnn_kernels *kernels = &e->model->kernels;
+    const bnn_kernels *kernels = e->model->kernels;
     size_t at = 0;
     bnn_events_poke_bits(e, &e->populations[l->in], bits);
     if (bnn_events_step(e, l->op, e->accumulators))

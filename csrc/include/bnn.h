@@ -130,11 +130,11 @@ bnn_status bnn_model_open_within(const void *file, size_t size, const bnn_kernel
  *     names the layer.
  * The lists are read only during the call; results are those of any other selection.  limits: NULL for the defaults.
  *
- *
  * Two macros make the runtime itself smaller; define them when compiling all of it.  BNN_SMALL: checksums take 64 bytes
- * of tables instead of 8 KiB, and more time; and where opening needs 4 KiB of stack for an op's tensors, it takes the
- * model's memory, if that is larger, whose contents are then lost even if the model is refused.  BNN_NO_MESSAGES:
- * errors are their status alone, and a bnn_problem is empty (what is "", the numbers are 0). */
+ * of tables instead of 8 KiB, and more time; where opening needs 3 KiB of stack for an op's tensors, it takes the
+ * model's memory, if that is larger, whose contents are then lost even if the model is refused; and measuring a model
+ * needs that much stack only for files that have an op with more than five inputs.  BNN_NO_MESSAGES: errors are their
+ * status alone, and a bnn_problem is empty (what is "", the numbers are 0). */
 typedef struct bnn_selection {
     const bnn_op_row *const *ops;
     size_t op_count;

@@ -14,18 +14,18 @@ struct bnn_tensor {
     bnn_dtype dtype;
     bnn_storage storage;
     bnn_encoding encoding; /* constants; others are plain */
-    uint32_t rank;
-    uint32_t o, h, w, c; /* o is 1 for activations */
-    uint32_t words;      /* elements of a pixel: c, or ceil(c / 32) for bits */
-    uint32_t element;    /* bytes of one */
-    uint32_t top, left, bottom, right;
-    size_t row, image;           /* strides */
-    size_t interior;             /* from the start of an image to its first pixel inside the halo */
-    size_t offset;               /* as in the file */
-    size_t bytes;                /* of one image, as in the file */
-    const unsigned char *stored; /* constants: their bytes in the file */
-    const void *data;            /* plain constants: the same, as elements to read in place */
-    uint32_t written, last_read; /* op numbers between which the tensor is alive */
+    uint8_t rank;
+    uint8_t element;                   /* bytes of one */
+    uint16_t top, left, bottom, right; /* the halo */
+    uint32_t o, h, w, c;               /* o is 1 for activations */
+    uint32_t words;                    /* elements of a pixel: c, or ceil(c / 32) for bits */
+    size_t row, image;                 /* strides */
+    size_t interior;                   /* from the start of an image to its first pixel inside the halo */
+    size_t offset;                     /* as in the file */
+    size_t bytes;                      /* of one image, as in the file */
+    const unsigned char *stored;       /* constants: their bytes in the file */
+    const void *data;                  /* plain constants: the same, as elements to read in place */
+    uint32_t written, last_read;       /* op numbers between which the tensor is alive */
     const char *name, *origin;
     uint32_t name_length, origin_length;
 };
@@ -126,7 +126,7 @@ struct bnn_op_row {
 struct bnn_model {
     const unsigned char *file;
     size_t file_size;
-    struct bnn_kernels kernels; /* complete */
+    const struct bnn_kernels *kernels; /* complete */
     uint32_t tensor_count, op_count, input_count, output_count;
     struct bnn_tensor *tensors;
     struct bnn_op *ops;

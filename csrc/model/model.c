@@ -28,6 +28,7 @@ static int aligned(const void *pointer)
 /* The model and its tables. */
 struct tables {
     struct bnn_model *model;
+    struct bnn_kernels *kernels;
     struct bnn_tensor *tensors;
     struct bnn_op *ops;
     uint32_t *inputs, *outputs;
@@ -38,6 +39,7 @@ static struct tables reserve_tables(struct bnn_prepare *p, const struct bnn_head
 {
     struct tables t;
     t.model = bnn_reserve(p, 1, sizeof *t.model);
+    t.kernels = bnn_reserve(p, 1, sizeof *t.kernels);
     t.tensors = bnn_reserve(p, h->tensor_count, sizeof *t.tensors);
     t.ops = bnn_reserve(p, h->op_count, sizeof *t.ops);
     t.inputs = bnn_reserve(p, h->input_count, sizeof *t.inputs);
@@ -127,17 +129,16 @@ static bnn_status check_work(const struct bnn_model *m, const struct bnn_header 
                         h->limits.max_work);
 }
 
-/* One op while it is measured. */
-struct alone {
-    struct bnn_tensor tensors[BNN_MAX_INPUTS + 1];
-    uint32_t numbers[BNN_MAX_INPUTS];
-};
+/* Numbers of an op's tensors while it is measured alone. */
+static const uint32_t own_numbers[BNN_MAX_INPUTS] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                                     16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+
+enum { ALONE = BNN_MAX_INPUTS + 1 }; /* of these tensors, with the output */
 
 /* Checks every op separately and counts the bytes of the opened model. */
-static bnn_status measure(struct bnn_model *model, const struct bnn_header *h, struct alone *alone, size_t *bytes,
-                          bnn_problem *problem)
+static bnn_status measure(struct bnn_model *model, const struct bnn_header *h, struct bnn_tensor *tensors,
+                          size_t *bytes, bnn_problem *problem)
 {
-    struct bnn_tensor *tensors = alone->tensors;
     struct bnn_op op;
     struct bnn_prepare p = {model, NULL, 0, 0, 0, problem};
     struct tally tally = {.edges = 0};
@@ -148,12 +149,10 @@ static bnn_status measure(struct bnn_model *model, const struct bnn_header *h, s
     reserve_tables(&p, h);
     for (uint32_t k = 0; k < h->op_count; k++) {
         BNN_TRY(bnn_read_op(model->file, h, k, &offset, &op, problem));
-        for (uint32_t i = 0; i < op.input_count; i++) {
+        for (uint32_t i = 0; i < op.input_count; i++)
             BNN_TRY(bnn_read_tensor(model->file, h, op.inputs[i], &tensors[i], problem));
-            alone->numbers[i] = i;
-        }
         BNN_TRY(bnn_read_tensor(model->file, h, op.output, &tensors[op.input_count], problem));
-        op.inputs = alone->numbers;
+        op.inputs = own_numbers;
         op.output = op.input_count;
         BNN_TRY(count_shapes(&tally, model, h, &op, k, problem));
         BNN_TRY(prepare(&p, &op, k));
@@ -162,6 +161,52 @@ static bnn_status measure(struct bnn_model *model, const struct bnn_header *h, s
     *bytes = p.used;
     return check_work(model, h, &tally, problem);
 }
+
+static bnn_status measure_any(struct bnn_model *model, const struct bnn_header *h, size_t *bytes, bnn_problem *problem)
+{
+    struct bnn_tensor tensors[ALONE];
+    return measure(model, h, tensors, bytes, problem);
+}
+
+#ifdef BNN_SMALL
+enum { FEW = 5 };
+
+/* The same for ops with few inputs, with less on the stack. */
+static bnn_status measure_few(struct bnn_model *model, const struct bnn_header *h, size_t *bytes, bnn_problem *problem)
+{
+    struct bnn_tensor tensors[FEW + 1];
+    return measure(model, h, tensors, bytes, problem);
+}
+
+/* The most inputs of an op, as records say that nothing has checked; behind a wrong one, measuring does not come. */
+static uint32_t most_inputs(const unsigned char *file, const struct bnn_header *h)
+{
+    const unsigned char *record = file + h->ops;
+    uint32_t most = 0;
+    size_t left = h->ops_size;
+    for (uint32_t k = 0; k < h->op_count && left >= BNN_OP_BYTES; k++) {
+        uint32_t bytes = bnn_load32(record + 4), inputs = bnn_load32(record + 8);
+        most = inputs > most ? inputs : most;
+        if (bytes > left)
+            break;
+        record += bytes;
+        left -= bytes;
+    }
+    return most;
+}
+
+/* By a table, so that the compiler does not merge the two and their stacks. */
+static bnn_status (*const measures[])(struct bnn_model *, const struct bnn_header *, size_t *,
+                                      bnn_problem *) = {measure_any, measure_few};
+
+static bnn_status measure_on_stack(struct bnn_model *model, const struct bnn_header *h, size_t *bytes,
+                                   bnn_problem *problem)
+{
+    return measures[most_inputs(model->file, h) <= FEW](model, h, bytes, problem);
+}
+#else
+#define measure_on_stack measure_any
+#endif
 
 bnn_status bnn_argument_error(bnn_problem *problem, bnn_status status, const char *name, const char *what, size_t found,
                               size_t expected)
@@ -196,7 +241,7 @@ static bnn_status begin(const struct bnn_source *s, struct bnn_model *proto, str
     memset(proto, 0, sizeof *proto);
     proto->file = s->file;
     proto->file_size = s->size;
-    proto->kernels = *s->kernels;
+    proto->kernels = s->kernels;
     proto->tensor_count = h->tensor_count;
     proto->op_count = h->op_count;
     proto->input_count = h->input_count;
@@ -220,12 +265,11 @@ bnn_status bnn_measure_model(const struct bnn_source *source, size_t *bytes)
 {
     struct bnn_model proto;
     struct bnn_header h;
-    struct alone alone;
     if (bytes == NULL)
         return bnn_argument_error(source->problem, BNN_ERROR_ARGUMENT, "bytes", "given (1: yes)", 0, 1);
     bnn_status status = begin(source, &proto, &h);
     if (status == BNN_OK)
-        status = measure(&proto, &h, &alone, bytes, source->problem);
+        status = measure_on_stack(&proto, &h, bytes, source->problem);
     return blame(source, status);
 }
 
@@ -273,6 +317,8 @@ static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h
     struct tables t = reserve_tables(&p, h);
     struct bnn_model *m = t.model;
     *m = *proto;
+    *t.kernels = *proto->kernels;
+    m->kernels = t.kernels;
     m->tensors = t.tensors;
     m->ops = t.ops;
     m->input_tensors = t.inputs;
@@ -313,7 +359,7 @@ bnn_status bnn_open_model(const struct bnn_source *source, void *memory, size_t 
         return BNN_ERROR_CHECKSUM;
     size_t bytes;
 #ifdef BNN_SMALL /* rather there than on the stack */
-    int lent = memory != NULL && aligned(memory) && memory_size >= sizeof(struct alone);
+    int lent = memory != NULL && aligned(memory) && memory_size >= ALONE * sizeof(struct bnn_tensor);
     status = lent ? measure(&proto, &h, memory, &bytes, problem) : bnn_measure_model(source, &bytes);
 #else /* memory that turns out too small stays as it was */
     status = bnn_measure_model(source, &bytes);

@@ -171,20 +171,20 @@ static bnn_status read_kind(const unsigned char *record, struct bnn_tensor *t, c
     t->dtype = (bnn_dtype)dtype;
     t->storage = (bnn_storage)storage;
     t->encoding = (bnn_encoding)encoding;
-    t->rank = rank;
+    t->rank = (uint8_t)rank;
     return BNN_OK;
 }
 
 static bnn_status read_dims(const unsigned char *record, struct bnn_tensor *t, const struct subject *s)
 {
     uint32_t *const dims[4] = {&t->o, &t->h, &t->w, &t->c};
-    uint32_t *const halo[4] = {&t->top, &t->left, &t->bottom, &t->right};
+    uint16_t *const halo[4] = {&t->top, &t->left, &t->bottom, &t->right};
     for (uint32_t i = 0; i < 4; i++) {
         *dims[i] = bnn_load32(record + 4 + 4 * i);
         WANT(*dims[i] != 0, BNN_ERROR_FORMAT, "dimension (at least)", 0, 1);
         WANT(*dims[i] <= BNN_MAX_SIZE, BNN_ERROR_LIMIT, "dimension (at most)", *dims[i], BNN_MAX_SIZE);
-        WANT(i >= 4 - t->rank || *dims[i] == 1, BNN_ERROR_FORMAT, "dimension before those of the rank", *dims[i], 1);
-        *halo[i] = load16(record + 20 + 2 * i);
+        WANT(i + t->rank >= 4 || *dims[i] == 1, BNN_ERROR_FORMAT, "dimension before those of the rank", *dims[i], 1);
+        *halo[i] = (uint16_t)load16(record + 20 + 2 * i);
         WANT(t->storage == BNN_ARENA || *halo[i] == 0, BNN_ERROR_FORMAT, "halo of a tensor outside the arena", *halo[i],
              0);
     }

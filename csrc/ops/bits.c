@@ -11,10 +11,10 @@
  * had a multiplication by zero. */
 static bnn_status prepare_binarize(struct bnn_prepare *p, struct bnn_op *op)
 {
-    BNN_CHECK_KERNELS(p->model->kernels.binarize != NULL);
+    BNN_CHECK_KERNELS(p->model->kernels->binarize != NULL);
     if (op->input_count == 1)
         return bnn_check_unary(p, op, BNN_F32, BNN_B1);
-    BNN_CHECK_KERNELS(p->model->kernels.binarize_at != NULL);
+    BNN_CHECK_KERNELS(p->model->kernels->binarize_at != NULL);
     BNN_TRY(bnn_check_types(p, op, 3, BNN_F32, BNN_B1));
     uint32_t channels = bnn_op_input(p->model, op, 0)->c;
     BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_F32, channels, "number of thresholds"));
@@ -43,7 +43,7 @@ static int infinite_times_zero(const float *restrict in, const float *restrict t
 
 static void binarize_row(const struct bnn_run *r, size_t image, size_t y)
 {
-    const struct bnn_kernels *kernels = &r->model->kernels;
+    const struct bnn_kernels *kernels = r->model->kernels;
     const struct bnn_tensor *t = r->output.tensor;
     const float *in = bnn_row_floats(&r->inputs[0], image, y);
     uint32_t *out = bnn_row_words(&r->output, image, y);
@@ -118,7 +118,7 @@ static bnn_status prepare_levels(struct bnn_prepare *p, struct bnn_op *op)
     BNN_TRY(bnn_check_types(p, op, 2, BNN_F32, BNN_B1));
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *thresholds = bnn_op_input(p->model, op, 1);
     BNN_TRY(check_thresholds(p, op, thresholds));
-    BNN_CHECK_KERNELS(p->model->kernels.binarize_at != NULL);
+    BNN_CHECK_KERNELS(p->model->kernels->binarize_at != NULL);
     size_t words = (in->c + 31u) / 32;
     struct levels l = {.steps = thresholds->c, .planes = bnn_bit_length(thresholds->c)};
     BNN_TRY(bnn_check_output(p, op, in->rank, in->h, in->w, (uint64_t)l.planes * words * 32));
@@ -142,7 +142,7 @@ static int compare(const struct bnn_run *r, const struct levels *l, uint32_t *ou
     memset(out, 0, from->w * words * l->planes * sizeof *out);
     for (uint32_t i = 1; i <= l->steps; i++) {
         const float *thresholds = l->thresholds + (i - 1) * (size_t)from->c;
-        nan |= r->model->kernels.binarize_at(bits, in, thresholds, l->flips, from->c, from->w);
+        nan |= r->model->kernels->binarize_at(bits, in, thresholds, l->flips, from->c, from->w);
         for (uint32_t plane = 0; plane < l->planes && i % (1u << plane) == 0; plane++)
             for (size_t x = 0; x < from->w; x++)
                 for (size_t k = 0; k < words; k++)

@@ -104,7 +104,7 @@ static bnn_status prepare_max(struct bnn_prepare *p, struct bnn_op *op)
         BNN_TRY(bnn_check_dtype(p, op, in, BNN_B1, "dtype of the input with a mask"));
         BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_B1, in->c, "channels of the mask"));
     }
-    BNN_CHECK_KERNELS(in->dtype != BNN_F32 || p->model->kernels.max_row != NULL);
+    BNN_CHECK_KERNELS(in->dtype != BNN_F32 || p->model->kernels->max_row != NULL);
     if (in->dtype == BNN_F32)
         op->scratch = (size_t)in->w * in->c * sizeof(float); /* part of an image, whose size was checked */
     return check_windows(p, op);
@@ -120,7 +120,7 @@ static void lowest(float *out, size_t count)
 static void inner_columns(const struct bnn_run *r, float *out, const float *columns, size_t begin, size_t end)
 {
     const struct bnn_pool_attrs *a = r->op->attrs;
-    void (*max_row)(float *, const float *, size_t) = r->model->kernels.max_row;
+    void (*max_row)(float *, const float *, size_t) = r->model->kernels->max_row;
     size_t c = r->output.tensor->c, kernel = (size_t)a->kernel_w, stride = (size_t)a->stride_w;
     size_t run = stride == 1 && end > begin ? end - begin : 1;
     out += begin * c;
@@ -140,7 +140,7 @@ static void border_column(const struct bnn_run *r, float *out, const float *colu
     struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
     lowest(out + x * c, c);
     for (size_t k = xs.begin; k < xs.end; k++)
-        r->model->kernels.max_row(out + x * c, columns + k * c, c);
+        r->model->kernels->max_row(out + x * c, columns + k * c, c);
 }
 
 static void highest_row(const struct bnn_run *r, size_t image, size_t y)
@@ -152,7 +152,7 @@ static void highest_row(const struct bnn_run *r, size_t image, size_t y)
     size_t width = (size_t)in->w * in->c;
     lowest(columns, width);
     for (size_t k = ys.begin; k < ys.end; k++)
-        r->model->kernels.max_row(columns, bnn_row_floats(&r->inputs[0], image, k), width);
+        r->model->kernels->max_row(columns, bnn_row_floats(&r->inputs[0], image, k), width);
     /* Columns whose windows do not lie inside the image, left and right. */
     size_t stride = (size_t)a->stride_w, left = (size_t)a->pad_left, kernel = (size_t)a->kernel_w;
     size_t begin = (left + stride - 1) / stride,

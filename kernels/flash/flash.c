@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bits for processors without vectors, and with little memory: counted by carry-save adders, as the functions of csrc/mcu
- * do without a model. */
+/* Bits for processors without vectors, and with little memory: counted by carry-save adders, as the functions of
+ * csrc/mcu do without a model. */
 #include "../kernels.h"
 #include "count.h"
 

@@ -116,20 +116,16 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct
     BNN_CHECK(x->right >= (uint32_t)a->pad_right, "halo right of the data", x->right, a->pad_right);
 
     int depthwise = !binary && !bytes && w->c == 1 && groups > 1 && w->o == groups;
-    *shape = (struct bnn_conv_shape){
-        .x = x,
-        .w = w,
-        .y = y,
-        .attrs = a,
-        .binary = binary,
-        .bytes = bytes,
-        .sign_planes = signs,
-        .depthwise = depthwise,
-        .groups = depthwise ? 1 : groups,
-        .outputs = depthwise ? w->o : w->o / groups,
-        .group_words = bytes ? x->words : w->words,
-        .planes = (size_t)planes,
-        .plane_words = x->words / (size_t)planes,
-    };
+    shape->x = x;
+    shape->w = w;
+    shape->y = y;
+    shape->attrs = a;
+    shape->sign_planes = signs;
+    shape->depthwise = depthwise;
+    shape->groups = depthwise ? 1 : groups;
+    shape->outputs = depthwise ? w->o : w->o / groups;
+    shape->group_words = bytes ? x->words : w->words;
+    shape->planes = (size_t)planes;
+    shape->plane_words = x->words / (size_t)planes;
     return check_operands(p, op, shape);
 }

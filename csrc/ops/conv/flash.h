@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolutions of bits and bytes for little memory, one output pixel after the other: what the family `flash` has instead
- * of tiles.  conv.h says what is computed.
+/* Convolutions of bits and bytes for little memory, one output pixel after the other: what the family `flash` has
+ * instead of tiles.  conv.h says what is computed.
  *
  * Nothing is prepared by border class, and no place is listed.  The taps of a window that count are gathered, so that a
  * sum needs no correction: it is compared with the file's threshold.  What bits and bytes have in common is in flash.c;

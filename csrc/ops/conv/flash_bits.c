@@ -75,8 +75,8 @@ static void sum(struct bnn_flash_job *j, size_t first, size_t channels, int32_t 
     for (size_t plane = 0; plane < s->planes; plane++) {
         const uint32_t *from = weights;
         for (size_t k = 0; k < n; k += run, from += row)
-            j->run->model->kernels.take_differing(sums, j->window + plane * j->plane + k, from, run, w->image, channels,
-                                                  (int32_t)2 << plane);
+            j->run->model->kernels->take_differing(sums, j->window + plane * j->plane + k, from, run, w->image,
+                                                   channels, (int32_t)2 << plane);
     }
 }
 
@@ -84,7 +84,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     struct bnn_flash layer = {.shift = 0};
     BNN_TRY(bnn_conv_check(p, op, &layer.shape));
-    BNN_CHECK_KERNELS(p->model->kernels.take_differing != NULL);
+    BNN_CHECK_KERNELS(p->model->kernels->take_differing != NULL);
     bnn_flash_prepare(p, op, &layer, layer.shape.planes * bnn_flash_window(&layer.shape));
     return BNN_OK;
 }

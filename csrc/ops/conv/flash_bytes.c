@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolutions of bytes by signs for little memory.
  *
- * A value of the window is a byte minus its channel's zero, and 0 outside the image; times a power of two, so that it is a
- * whole number.  Filters are packed as lists of signs without gaps: [output][plane][word].  Of every four values, the sums
- * under all sixteen patterns of signs are a table, which all filters look up. */
+ * A value of the window is a byte minus its channel's zero, and 0 outside the image; times a power of two, so that it is
+ * a whole number.  Filters are packed as lists of signs without gaps: [output][plane][word].  Of every four values, the
+ * sums under all sixteen patterns of signs are a table, which all filters look up. */
 #include "ops/conv/flash.h"
 
 #include <string.h>
@@ -92,7 +92,7 @@ static void sum(struct bnn_flash_job *j, size_t first, size_t channels, int32_t 
         sums[i] /= 2; /* even */
 }
 
-/* A zero times 2^shift; without what is not whole, and 0 where that is no number below 2^24, as in no compiled model. */
+/* A zero times 2^shift, without what is not whole; 0 where that is no number below 2^24, as in no compiled model. */
 static int32_t scaled(float zero, uint32_t shift)
 {
     const float most = 16777216.0f;

@@ -112,7 +112,7 @@ static size_t filter_words(const struct bnn_conv_shape *s)
 static void pack_bits(struct bnn_prepare *p, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const struct bnn_binary_kernels *kernels = &p->model->kernels.binary;
+    const struct bnn_binary_kernels *kernels = &p->model->kernels->binary;
     const uint32_t *src = s->w->data;
     size_t words = filter_words(s);
     uint32_t *dst = reserve_weights(p, conv, words * kernels->expansion);
@@ -127,7 +127,7 @@ static void pack_floats(struct bnn_prepare *p, struct bnn_conv *conv)
     if (dst != NULL && s->depthwise)
         pack_depthwise(conv, dst);
     for (size_t g = 0; dst != NULL && !s->depthwise && g < s->groups; g++)
-        pack_group(&p->model->kernels, conv, g, dst + g * conv->group_weights);
+        pack_group(p->model->kernels, conv, g, dst + g * conv->group_weights);
 }
 
 static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)
@@ -151,7 +151,7 @@ static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)
 static void pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const struct bnn_byte_kernels *kernels = &p->model->kernels.bytes;
+    const struct bnn_byte_kernels *kernels = &p->model->kernels->bytes;
     size_t segments = s->w->h * conv->row_segments;
     uint32_t *dst = reserve_weights(p, conv, segments * ((conv->length + kernels->taps - 1) / kernels->taps));
     const struct bnn_byte_filters filters = {.signs = s->w->data,
@@ -197,19 +197,19 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, const struct
 
 static bnn_status prepare_floats(struct bnn_prepare *p, struct bnn_op *op)
 {
-    const struct bnn_float_kernels *k = &p->model->kernels.floats;
+    const struct bnn_float_kernels *k = &p->model->kernels->floats;
     return prepare(p, op, &(struct kernels){k->values, k->pixels, k->lanes, pack_floats});
 }
 
 static bnn_status prepare_bits(struct bnn_prepare *p, struct bnn_op *op)
 {
-    const struct bnn_binary_kernels *k = &p->model->kernels.binary;
+    const struct bnn_binary_kernels *k = &p->model->kernels->binary;
     return prepare(p, op, &(struct kernels){k->values, k->pixels, k->lanes, pack_bits});
 }
 
 static bnn_status prepare_bytes(struct bnn_prepare *p, struct bnn_op *op)
 {
-    const struct bnn_byte_kernels *k = &p->model->kernels.bytes;
+    const struct bnn_byte_kernels *k = &p->model->kernels->bytes;
     return prepare(p, op, &(struct kernels){k->values, k->pixels, k->lanes, pack_bytes});
 }
 

@@ -286,7 +286,7 @@ void bnn_conv_run(const struct bnn_run *r)
     struct job job = {
         .run = r,
         .conv = conv,
-        .kernels = &r->model->kernels,
+        .kernels = r->model->kernels,
         .chunk = r->scratch,
         .planes = (unsigned char *)r->scratch + chunk_bytes(conv),
         .bits = bits,
