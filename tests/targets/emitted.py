@@ -106,23 +106,39 @@ def run_on(target: Target, folder: Path, flags: Sequence[str]) -> Measured:
     return Measured(found["instructions"], found["stack"])
 
 
-def code_size(target: Target, folder: Path, flags: Sequence[str]) -> int:
-    """Bytes that the network adds to a program that calls it, with what the compiler adds from libgcc; tables
-    included."""
+def added_size(
+    target: Target, folder: Path, flags: Sequence[str], text: str, sources: Sequence[str | Path], names: Sequence[str]
+) -> int:
+    """Bytes that these functions add to a program, with what the compiler adds from libgcc; tables included.
+
+    ``text``: includes that declare them, and more that is counted.
+    """
     main, empty = folder / "size.c", folder / "empty.c"
-    main.write_text('#include "net.h"\nint main(void)\n{\n    return (int)(size_t)net_run;\n}\n', encoding="utf-8")
+    addresses = " + ".join(f"(size_t){name}" for name in names)
+    main.write_text(f"{text}\nint main(void)\n{{\n    return (int)({addresses});\n}}\n", encoding="utf-8")
     empty.write_text("int main(void)\n{\n    return 0;\n}\n", encoding="utf-8")
     sizes = []
-    for sources in ([main, folder / "net.c", folder / "net_kernels.c"], [empty]):
+    for files in ([main, *sources], [empty]):
         program = folder / "size.elf"
         command = [*target.compiler, *flags, f"-I{folder}", "-Wl,--entry=main", "-Wl,--gc-sections"]
         subprocess.run(
-            [*command, *map(str, sources), "-lm", "-o", str(program)], check=True, capture_output=True, text=True
+            [*command, *map(str, files), "-lm", "-o", str(program)],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
         )
         tool = shutil.which(target.compiler[0].replace("gcc", "size")) or "size"
         lines = subprocess.run([tool, "-A", str(program)], check=True, capture_output=True, text=True).stdout
         sizes.append(sum(int(v) for v in re.findall(r"^\.(?:text|rodata|data|bss)\s+(\d+)", lines, re.M)))
     return sizes[0] - sizes[1]
+
+
+def code_size(target: Target, folder: Path, flags: Sequence[str]) -> int:
+    """Bytes that the network adds to a program that calls it."""
+    return added_size(
+        target, folder, flags, '#include "net.h"', [folder / "net.c", folder / "net_kernels.c"], ["net_run"]
+    )
 
 
 def classes(model: Model, images: Array) -> Array:

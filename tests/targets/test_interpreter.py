@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,30 @@ from bnn.ir.graph import Graph
 from bnn.passes import lower
 from bnn.runtime import Model
 from bnn.runtime.build import INCLUDE_FLAGS, sources
-from targets import HERE, TARGETS, Failed, Target, run
+from targets import HERE, TARGETS, Failed, Target, networks, run
+from targets.emitted import added_size
 
 SOURCES = [HERE / "interpreter.c", *sources("core", "kernels")]
 FLAGS = ["-std=c11", "-Os", "-ffp-contract=off", *INCLUDE_FLAGS]
 # Of a small RAM: what is not the network's, stack above all.
 OTHERS = 6 << 10
+# For `plain`.
+SMALL = ("-DBNN_SMALL", "-DBNN_NO_MESSAGES")
+OPS = ("copy", "iconv2d_flash", "bconv2d_flash", "max_pool", "reshape")
+SELECTION = {"OPS": [f"&bnn_op_row_{op}" for op in OPS], "KERNELS": ["&bnn_kernels_flash"]}
 
 
 def c_array(name: str, data: bytes) -> str:
     return f"static const _Alignas(64) unsigned char {name}[] = {{{','.join(map(str, data))}}};\n"
 
 
-def run_network(target: Target, data: bytes, images: Array, folder: Path) -> None:
-    """Build interpreter.c with this network and these images; its outputs have the bytes of the host's."""
+def run_network(
+    target: Target, data: bytes, images: Array, folder: Path, selection: Mapping[str, Sequence[str]] = {}
+) -> dict[str, int]:
+    """Build interpreter.c with this network, these images and this selection; its outputs have the bytes of the host's.
+
+    Returns what it measures; of images, of the last.
+    """
     expected = Model.from_bytes(data)(images)
     numbers = {
         "IMAGES": len(images),
@@ -39,8 +50,10 @@ def run_network(target: Target, data: bytes, images: Array, folder: Path) -> Non
     }
     enum = ", ".join(f"{name} = {number}" for name, number in numbers.items())
     text = f"enum {{ {enum} }};\n{c_array('file', data)}{c_array('inputs', images.tobytes())}"
+    text += "".join(f"#define {name} {', '.join(names)}\n" for name, names in selection.items())
     (folder / "model.inc").write_text(text, encoding="utf-8")
-    output = run(target, SOURCES, [*FLAGS, f"-I{folder}"], folder=folder)
+    flags = [*FLAGS, *(SMALL if selection else ()), f"-I{folder}"]
+    output = run(target, SOURCES, flags, folder=folder)
     print(output)
     lines = [line.split() for line in output.splitlines()]
     assert [value for name, value in lines if name == "output"] == [
@@ -48,6 +61,7 @@ def run_network(target: Target, data: bytes, images: Array, folder: Path) -> Non
     ]
     costs = [int(value) for name, value in lines if name == "run_instructions"]
     assert all(cost > 0 for cost in costs) == target.counts
+    return {name: int(value) for name, value in lines if name != "output"}
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +99,26 @@ def test_a_small_network_in_16_kilobytes(builder: Any, rng: np.random.Generator,
     h = build.norm(build.dense(build.sign(h, "sign"), 10, "dense"), "dense_norm")
     data = encode(lower(Graph((x,), (h,), ("logits",))))
     run_network(TARGETS["microbit"], data, build.inputs(3, (4, 4, 1))[0], tmp_path)
+
+
+def test_plain_in_little_memory(rng: np.random.Generator, tmp_path: Path) -> None:
+    """The figures of docs/embedded.md: code, RAM beside the activations, and stack."""
+    target, model = TARGETS["cortex-m4"], networks.plain()
+    images = rng.integers(0, 256, (2, 28, 28, 1), np.uint8)
+    found = run_network(target, model.to_bytes(), images, tmp_path, SELECTION)
+    assert found["model_bytes"] + found["context_bytes"] - found["arena_bytes"] <= 5_440
+    assert max(found["open_stack"], found["run_stack"]) <= 1_536
+    assert found["open_instructions"] < 600_000 and found["run_instructions"] < 10_700_000
+
+    calls = ["model_size_selected", "model_open_selected", "context_size", "context_create", "run"]
+    rows = "".join(
+        f"const void *const {name.lower()}[] = {{{', '.join(names)}}};\n" for name, names in SELECTION.items()
+    )
+    names = ["ops", "kernels", *(f"bnn_{call}" for call in calls)]
+    flags = [*FLAGS, *SMALL]
+    code = added_size(target, tmp_path, flags, f'#include "bnn_ops.h"\n{rows}', sources("core", "kernels"), names)
+    print(f"code {code}")
+    assert code <= 22_000
 
 
 def test_a_big_endian_processor_is_refused(tmp_path: Path) -> None:

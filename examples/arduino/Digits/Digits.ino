@@ -4,15 +4,17 @@
 
 #include "digits.h"
 
-// What the network needs, as `bnn inspect` lists it; other operations take no flash.
+// What the network needs, as `bnn inspect` lists it; other operations take no flash.  bconv2d_flash is bconv2d with weights
+// that stay in flash.
 static const bnn_op_row *const ops[] = {
-  &bnn_op_row_copy, &bnn_op_row_conv2d, &bnn_op_row_bconv2d, &bnn_op_row_max_pool, &bnn_op_row_reshape, &bnn_op_row_softmax,
+  &bnn_op_row_copy,     &bnn_op_row_conv2d,  &bnn_op_row_bconv2d_flash,
+  &bnn_op_row_max_pool, &bnn_op_row_reshape, &bnn_op_row_softmax,
 };
-static const bnn_kernels *const kernels[] = {&bnn_kernels_scalar_binary, &bnn_kernels_scalar_floats};
+static const bnn_kernels *const kernels[] = {&bnn_kernels_flash, &bnn_kernels_scalar_floats};
 static const bnn_selection selection = {ops, sizeof ops / sizeof *ops, kernels, sizeof kernels / sizeof *kernels};
 
 // For the opened model and for what it needs while it runs.
-alignas(BNN_ALIGNMENT) static uint8_t memory[30 * 1024];
+alignas(BNN_ALIGNMENT) static uint8_t memory[10 * 1024];
 
 static bnn_context *context;
 
