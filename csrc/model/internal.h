@@ -20,7 +20,6 @@ struct bnn_tensor {
     uint32_t o, h, w, c;               /* o is 1 for activations */
     uint32_t words;                    /* elements of a pixel: c, or ceil(c / 32) for bits */
     size_t row, image;                 /* strides */
-    size_t interior;                   /* from the start of an image to its first pixel inside the halo */
     size_t offset;                     /* as in the file */
     size_t bytes;                      /* of one image, as in the file */
     const unsigned char *stored;       /* constants: their bytes in the file */
@@ -185,6 +184,12 @@ static inline uint64_t bnn_lines(uint64_t bytes)
 static inline uint64_t bnn_parts(uint64_t a, uint64_t b)
 {
     return a / b + (a % b != 0);
+}
+
+/* From the start of an image to its first pixel inside the halo. */
+static inline size_t bnn_interior(const struct bnn_tensor *t)
+{
+    return t->top * t->row + (size_t)t->left * t->words;
 }
 
 /* Elements of one image of an activation, without its halo. */

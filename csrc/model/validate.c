@@ -210,7 +210,6 @@ static int tensor_bytes(struct bnn_tensor *t, uint64_t *bytes)
         return 0;
     t->row = (size_t)row;
     t->image = (size_t)image;
-    t->interior = (size_t)(t->top * row) + (size_t)t->left * t->words;
     if (t->storage == BNN_ARENA) {
         *bytes = bnn_lines(*bytes);
         t->image = (size_t)*bytes / t->element;

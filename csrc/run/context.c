@@ -105,7 +105,7 @@ struct bnn_view bnn_context_view(const struct bnn_context *c, uint32_t tensor, s
         v.data = (void *)(uintptr_t)t->data; /* ops only read their inputs */
         v.image = 0;
     } else if (t->storage == BNN_ARENA) {
-        v.data = c->arena + slot * c->arena_stride + t->offset * c->images + t->interior * t->element;
+        v.data = c->arena + slot * c->arena_stride + t->offset * c->images + bnn_interior(t) * t->element;
     } else if (buffers->inputs == NULL) {
         v.data = c->home + home_bytes(c->model, tensor, c->images);
     } else if (t->storage == BNN_PASSED) {
@@ -196,7 +196,6 @@ void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t ima
         dense.words = dense.c;
         dense.row = (size_t)dense.w * dense.c;
         dense.image = dense.h * dense.row;
-        dense.interior = 0;
         output = (struct bnn_view){.tensor = &dense, .data = raw, .image = dense.image};
     }
     struct bnn_run r = {

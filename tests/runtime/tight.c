@@ -11,7 +11,7 @@ static struct bnn_view view_of(const struct bnn_tensor *t, void **memory)
     if (t->storage != BNN_CONSTANT) {
         unsigned char *bytes = *memory = block(t->bytes);
         memset(bytes, 0, t->bytes); /* tail bits and halos */
-        v.data = bytes + t->interior * t->element;
+        v.data = bytes + bnn_interior(t) * t->element;
         v.image = t->image;
     }
     return v;
