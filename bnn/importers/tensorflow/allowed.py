@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model file may contain: TensorFlow ops and functions, and the sizes that are checked before it is loaded.
+"""What a model file may contain: TensorFlow ops and functions.
 
 The ops that may be executed while a model is read, those that may appear in a SavedModel at all, and the functions that
 a Keras file may call by name are allow lists.  Hundreds of TensorFlow's 1,500 ops write or read files, wait for other
@@ -9,26 +9,8 @@ which writes files, counts as stateless.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ...errors import CompileError
-
-MOST_BYTES = 2**30
-"""Bytes that a file may declare: unpacked parts, weights, constants of the graph, one value while it is read."""
 MOST_CALLS = 100
 """Depth of calls of functions in functions."""
-MOST_CONSTANTS = 2**32
-"""Total bytes of the values that a model computes without its data: weights, and values derived from them."""
-MOST_NODES = 2**20
-"""TensorFlow nodes of a model; those of called functions count once per call."""
-PERMISSION = "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
-
-
-def check_bytes(where: str | Path, what: str, count: int) -> None:
-    """Refuse a declared size that is larger than anything that is compiled."""
-    if count > MOST_BYTES:
-        raise CompileError(f"{where}: {what} is {count:,} bytes; at most {MOST_BYTES:,} are read; {PERMISSION}")
-
 
 # Ops that only compute results from operands and attributes.
 _PURE = """

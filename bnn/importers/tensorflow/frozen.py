@@ -10,7 +10,8 @@ from typing import Any
 
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
-from .allowed import CALLS, MOST_NODES
+from ..common.limits import MOST_NODES
+from .allowed import CALLS
 
 Tensor = tuple[str, int]  # op name, output number
 Functions = Mapping[str, Any]  # FunctionDefs

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,10 +14,11 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
-from ...ir.ops import constant, input_node, make
+from ...ir.ops import constant, input_node
+from ..common.inputs import InputDType, as_floats, input_dtypes
+from ..common.limits import MOST_BYTES, MOST_CONSTANTS
 from ..common.moves import OF_THE_NUMBER, Moved, arrange, in_order, move, start
 from ..common.reduce import Shared, batch_size, noted, without_ones
-from .allowed import MOST_BYTES, MOST_CONSTANTS
 from .counts import computed, keeps_its_place, multiple, slopes
 from .frozen import ALIASES, MOVES, POINTWISE, PRODUCTS, SHAPE_OPS, SPARSE_PRODUCT, Frozen, Tensor, TfNode
 from .ops import (
@@ -36,9 +37,6 @@ from .source import PROBE_BATCH, Reading, Source
 # Images in the larger batch in which moves are followed; many if all tensors that move have few elements.
 _MORE, _MANY, _SMALL = 7, 67, 2**14
 _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
-# The types of a compiled network's inputs.
-INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
-InputDType = str | Mapping[str, str] | None
 SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND", SPARSE_PRODUCT}
 
 
@@ -58,32 +56,8 @@ def read(frozen: Frozen, input_dtype: InputDType = None) -> Graph:
 
 
 def _input_dtypes(frozen: Frozen, wanted: InputDType) -> list[DType]:
-    """One type per input; raises if a name or a type is invalid."""
-    labels = frozen.input_names
     own = [str(frozen.by_name[name].attrs.get("dtype")) for name in frozen.inputs]
-    chosen = {n: dtype if dtype in INPUT_DTYPES else "float32" for n, dtype in zip(labels, own, strict=True)}
-    if wanted is not None:
-        named = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(chosen, str(wanted))
-        for name, dtype in named.items():
-            if name not in chosen:
-                raise CompileError(f"input_dtype: found '{name}', expected names of inputs: {', '.join(chosen)}")
-            if dtype not in INPUT_DTYPES:
-                raise CompileError(f"input_dtype: found '{dtype}', expected {', '.join(INPUT_DTYPES)}")
-        chosen |= named
-    for name, dtype in zip(labels, own, strict=True):
-        if chosen[name] not in ("float32", dtype) and dtype != "float32":
-            raise CompileError(
-                f"input '{name}' is {dtype} in the model, which {chosen[name]} cannot hold; leave out its input_dtype"
-            )
-    return [INPUT_DTYPES[dtype] for dtype in chosen.values()]
-
-
-def _as_floats(x: Node) -> Node:
-    if x.type.dtype is DType.u8:
-        return make("cast", x, name=x.name)
-    if x.type.dtype is DType.i8:
-        return make("cast", make("excess_128", x, name=x.name), constant(np.arange(-128, 128)), name=x.name)
-    return x
+    return input_dtypes(frozen.input_names, own, wanted)
 
 
 class GraphReader(Reading):
@@ -191,7 +165,7 @@ class GraphReader(Reading):
         inputs = []
         for name, label, dtype in zip(frozen.inputs, frozen.input_names, dtypes, strict=True):
             inputs.append(input_node(label, self.shapes[name, 0][1:], dtype))
-            self.results[name, 0] = _as_floats(inputs[-1])
+            self.results[name, 0] = as_floats(inputs[-1])
         for node in frozen.nodes:
             if node.name not in self.dependent or node.name in frozen.inputs:
                 continue

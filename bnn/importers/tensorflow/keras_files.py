@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import CompileError
-from .allowed import FUNCTIONS, PERMISSION, check_bytes
+from ..common.limits import PERMISSION, check_bytes
+from .allowed import FUNCTIONS
 from .reason import reason
 
 # The members that Keras writes; model.weights.h5 was once called variables.h5.

@@ -19,9 +19,11 @@ from ..._distribution import install
 from ..._types import Array
 from ...errors import CompileError, SetupError, UnsupportedOpError
 from ...ir.graph import Graph
-from .allowed import CONTROL, LOWERED, check_bytes
+from ..common.inputs import InputDType
+from ..common.limits import check_bytes
+from .allowed import CONTROL, LOWERED
 from .frozen import Frozen, Tensor, TfNode, from_graph
-from .graphdef import InputDType, read
+from .graphdef import read
 from .keras_files import check_trusted, read_config
 from .keras_inputs import check_single, checked_shape, fitted, model_inputs
 from .reason import reason

@@ -18,8 +18,6 @@ from ...ir.ops import (
     ClampAttrs,
     ConvAttrs,
     NoAttrs,
-    PadAttrs,
-    PadChannelsAttrs,
     PoolAttrs,
     PowAttrs,
     ReshapeAttrs,
@@ -29,6 +27,7 @@ from ...ir.ops import (
 )
 from ..common import elementwise, moves, reduce
 from ..common.moves import Moved, in_order, numbers, start
+from ..common.padding import as_image, pad, same_pads
 from ..common.reduce import Shared
 from ..common.transposed import transposed
 from .source import Source
@@ -51,13 +50,6 @@ def reader(*ops: str) -> Callable[[Reader], Reader]:
     return register
 
 
-def _same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """TensorFlow's SAME: ceil(size / stride) outputs; an odd pixel of padding goes after."""
-    out = -(-size // stride)
-    total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
-    return total // 2, total - total // 2
-
-
 def _spatial(s: Source, kernel: tuple[int, int]) -> dict[str, Any]:
     """Stride, dilation and padding of a convolution or a pool."""
     strides = tuple(s.attr("strides"))
@@ -67,8 +59,8 @@ def _spatial(s: Source, kernel: tuple[int, int]) -> dict[str, Any]:
     _, h, w, _ = s.shape(0)
     padding = s.attr("padding")
     if padding == "SAME":
-        top, bottom = _same_pads(h, kernel[0], strides[1], dilations[1])
-        left, right = _same_pads(w, kernel[1], strides[2], dilations[2])
+        top, bottom = same_pads(h, kernel[0], strides[1], dilations[1])
+        left, right = same_pads(w, kernel[1], strides[2], dilations[2])
     elif padding == "EXPLICIT":
         explicit = s.attr("explicit_paddings")
         top, bottom, left, right = explicit[2:6]
@@ -289,27 +281,7 @@ READERS["AvgPool"] = _pool("avg_pool")
 @reader("Pad", "PadV2")
 def _pad(s: Source) -> Node:
     value = float(np.reshape(s.constant(2), ())) if len(s.tf.inputs) > 2 else 0.0
-    pads: Array = s.constant(1)
-    rank = len(pads)
-    if pads[0].any() or rank not in (2, 3, 4):
-        raise s.unsupported(f"padding {pads.tolist()}; only height, width and channels can be padded")
-    before, after = (int(p) for p in pads[-1])
-    channels = PadChannelsAttrs(before, after, value)
-    (top, bottom), (left, right) = [[0, 0], [0, 0], *pads[1:-1].tolist()][-2:]
-    x = s.value(0)
-    if not (top or bottom or left or right):
-        return s.make("pad_channels", x, attrs=channels)
-    final = rank == 4 and not (before or after)
-    x = s.make("pad", _image(s, x), attrs=PadAttrs((top, left, bottom, right), value), final=final)
-    if rank == 3:
-        x = s.make("reshape", x, attrs=ReshapeAttrs(x.type.shape[1:]), final=not (before or after))
-    return s.make("pad_channels", x, attrs=channels) if before or after else x
-
-
-def _image(s: Source, x: Node) -> Node:
-    """(W, C) as an image of one row."""
-    one_row = ReshapeAttrs((1, *x.type.shape))
-    return s.make("reshape", x, attrs=one_row, final=False) if len(x.type.shape) == 2 else x
+    return pad(s, s.value(0), s.constant(1), value)
 
 
 def concat(s: Source) -> Node | None:
@@ -358,7 +330,7 @@ def _batch_to_space(s: Source) -> Node:
     x = space.value(0)
     flat = len(x.type.shape) == 2
     attrs = ConvAttrs(dilation=(dilation_h, dilation_w), pads=(top, left, bottom, right), groups=groups)
-    result = s.make("conv2d", _image(s, x), constant(w, name=s.layer), attrs=attrs, final=not flat)
+    result = s.make("conv2d", as_image(s, x), constant(w, name=s.layer), attrs=attrs, final=not flat)
     return s.make("reshape", result, attrs=ReshapeAttrs(s.output_shape)) if flat else result
 
 
@@ -373,7 +345,7 @@ def _transposed(s: Source) -> Node:
     if s.attr("padding") == "EXPLICIT":
         before = tuple(s.attr("explicit_paddings")[2:6:2])
     elif s.attr("padding") == "SAME":  # the padding of the convolution that this op transposes
-        before = (_same_pads(h, w.shape[1], row)[0], _same_pads(width, w.shape[2], column)[0])
+        before = (same_pads(h, w.shape[1], row)[0], same_pads(width, w.shape[2], column)[0])
     return transposed(s, s.value(2), w, (h, width), (row, column), before)
 
 

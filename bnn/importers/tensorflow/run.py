@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import CompileError, UnsupportedOpError
-from .allowed import MOST_BYTES, PURE
+from ..common.limits import MOST_BYTES
+from .allowed import PURE
 from .frozen import ALIASES, POINTWISE, SHAPE_OPS, TfNode
 from .reason import reason
 

@@ -21,7 +21,8 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import reached
-from .allowed import CALLS, CONTROL, KEPT, MOST_CALLS, MOST_NODES, PERMISSION, PURE, SAVER, check_bytes
+from ..common.limits import MOST_NODES, PERMISSION, check_bytes
+from .allowed import CALLS, CONTROL, KEPT, MOST_CALLS, PURE, SAVER
 from .frozen import Tensor, TfNode, attribute, behind, from_function, result_counts
 
 # Names of functions, with an underscore, in the SavedModels that Keras writes.

@@ -15,8 +15,9 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import UnsupportedOpError
+from bnn.importers.common.padding import same_pads
 from bnn.importers.tensorflow import ops
-from bnn.importers.tensorflow.ops import READERS, _same_pads, _spatial
+from bnn.importers.tensorflow.ops import READERS, _spatial
 from bnn.ir import interpret
 
 from .models import Array, close, compare_values, frozen, images, import_model
@@ -360,7 +361,7 @@ def test_steps_over_the_batch_or_the_channels(attribute: str, axis: int) -> None
      (1, 5, 4, 1, (2, 2)), (8, 3, 3, 2, (1, 2))],
 )  # fmt: skip
 def test_same(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]) -> None:
-    assert _same_pads(size, kernel, stride, dilation) == pads
+    assert same_pads(size, kernel, stride, dilation) == pads
 
 
 def test_largest_sparse_matrix(monkeypatch: pytest.MonkeyPatch) -> None:

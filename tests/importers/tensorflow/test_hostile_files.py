@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn.importers.tensorflow import allowed, keras_files
+from bnn.importers.common import limits
+from bnn.importers.tensorflow import keras_files
 from pace import loop_seconds
 
 from .hostile import refused
@@ -184,9 +185,9 @@ def test_members_as_large_as_may_be(folder: Path, monkeypatch: pytest.MonkeyPatc
     """All of them together."""
     path = folder / "net.keras"
     size = sum(sizes_unpacked(path).values())
-    monkeypatch.setattr(allowed, "MOST_BYTES", size)
+    monkeypatch.setattr(limits, "MOST_BYTES", size)
     import_model(path)
-    monkeypatch.setattr(allowed, "MOST_BYTES", size - 1)
+    monkeypatch.setattr(limits, "MOST_BYTES", size - 1)
     refused(path, f"its unpacked content is {size:,} bytes; at most {size - 1:,} are read", "unsafe=True")
 
 

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
+from bnn.importers.common import limits
 from bnn.importers.tensorflow import allowed, frozen, graphdef, run, saved_models
 
 from .hostile import edit, product, refused
@@ -240,12 +241,12 @@ def test_other_checkpoints(name: str, folder: Path, monkeypatch: pytest.MonkeyPa
         "'Variable' is float32 (131072,) in the checkpoint, and float32 (3,)" if name == "weight" else "is damaged"
     )
     refused(folder / "net", message)
-    monkeypatch.setattr(allowed, "MOST_BYTES", 2**18)
+    monkeypatch.setattr(limits, "MOST_BYTES", 2**18)
     refused(folder / "net", "variables.data-00000-of-00001' is 524,", "at most 262,144")
 
     def check_declared(where: str | Path, what: str, count: int) -> None:
         if where == "its checkpoint":
-            allowed.check_bytes(where, what, count)
+            limits.check_bytes(where, what, count)
 
     monkeypatch.setattr(saved_models, "check_bytes", check_declared)
     refused(folder / "net", "its checkpoint: what it declares is 524,", "at most 262,144")
@@ -254,7 +255,7 @@ def test_other_checkpoints(name: str, folder: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (allowed, "MOST_BYTES"), (saved_models, "MOST_NODES"), (frozen, "MOST_NODES"), (run, "MOST_BYTES"),
+        (limits, "MOST_BYTES"), (saved_models, "MOST_NODES"), (frozen, "MOST_NODES"), (run, "MOST_BYTES"),
         (graphdef, "MOST_BYTES"), (graphdef, "MOST_CONSTANTS"),
     ],
 )  # fmt: skip

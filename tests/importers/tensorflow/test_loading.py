@@ -14,7 +14,8 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError, SetupError, UnsupportedOpError
-from bnn.importers.tensorflow import allowed, graphdef, saved_models
+from bnn.importers.common import limits
+from bnn.importers.tensorflow import graphdef, saved_models
 from bnn.importers.tensorflow import load as tensorflow
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.graphdef import read
@@ -117,10 +118,10 @@ def test_variables_together(hidden: bool, monkeypatch: pytest.MonkeyPatch) -> No
             if not hidden:
                 raise
 
-    monkeypatch.setattr(allowed, "MOST_BYTES", 20)
+    monkeypatch.setattr(limits, "MOST_BYTES", 20)
     with tensorflow._limited_variables(tf, Path("net.h5")):
         make()
-    monkeypatch.setattr(allowed, "MOST_BYTES", 19)
+    monkeypatch.setattr(limits, "MOST_BYTES", 19)
     message = "net.h5: what its layers have as weights is 20 bytes"
     with pytest.raises(CompileError, match=message), tensorflow._limited_variables(tf, Path("net.h5")):
         make()

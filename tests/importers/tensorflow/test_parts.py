@@ -15,6 +15,7 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.framework import op_def_registry
 
 from bnn.errors import CompileError, UnsupportedOpError
+from bnn.importers.common import limits
 from bnn.importers.tensorflow import (
     allowed,
     frozen,
@@ -79,7 +80,7 @@ def test_what_is_pure_takes_numbers_alone() -> None:
 
 
 def test_limits() -> None:
-    assert (allowed.MOST_BYTES, allowed.MOST_CALLS, allowed.MOST_CONSTANTS, allowed.MOST_NODES) == (
+    assert (limits.MOST_BYTES, allowed.MOST_CALLS, limits.MOST_CONSTANTS, limits.MOST_NODES) == (
         2**30,
         100,
         2**32,
@@ -91,11 +92,11 @@ def test_limits() -> None:
         16,
         2**26,
     )
-    allowed.check_bytes("here", "all", 2**30)
+    limits.check_bytes("here", "all", 2**30)
     with pytest.raises(
         CompileError, match=r"^here: all is 1,073,741,825 bytes; at most 1,073,741,824 are read; .*unsafe"
     ):
-        allowed.check_bytes("here", "all", 2**30 + 1)
+        limits.check_bytes("here", "all", 2**30 + 1)
 
 
 def test_layers_behind_scopes() -> None:

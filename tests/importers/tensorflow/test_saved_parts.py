@@ -20,7 +20,8 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow import allowed, saved_models
+from bnn.importers.common import limits
+from bnn.importers.tensorflow import saved_models
 from bnn.importers.tensorflow.frozen import TfNode
 from bnn.importers.tensorflow.keras_files import check_hdf5
 from bnn.importers.tensorflow.saved_models import check_files, check_saved_model
@@ -176,9 +177,9 @@ def test_all_constants_together(monkeypatch: pytest.MonkeyPatch) -> None:
     functions = body("f", constant(1, 5), *calls) + body("c", constant(1, 10))
     many = "".join(body(f"g{i}", constant(1, 10)) for i in range(4))
     for model, size in ((saved(functions=functions), 140), (saved(functions=functions + many), 220)):
-        monkeypatch.setattr(allowed, "MOST_BYTES", size)
+        monkeypatch.setattr(limits, "MOST_BYTES", size)
         check(model)
-        monkeypatch.setattr(allowed, "MOST_BYTES", size - 1)
+        monkeypatch.setattr(limits, "MOST_BYTES", size - 1)
         with pytest.raises(CompileError, match=f"what its constants declare is {size} bytes"):
             check(model)
 
@@ -204,7 +205,7 @@ def test_files_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (inside / "saved_model.pb").write_bytes(b"x" * 8)
     (inside / "assets").symlink_to(outside)  # nobody reads it
     (inside / "variables" / "deep" / "link").symlink_to("../../saved_model.pb")
-    monkeypatch.setattr(allowed, "MOST_BYTES", 8)
+    monkeypatch.setattr(limits, "MOST_BYTES", 8)
     check_files(inside)
     for name in ("saved_model.pb", "fingerprint.pb", "variables/deep/a", "debug"):
         path = inside / name
@@ -349,9 +350,9 @@ def test_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         plain = 40 + 48 + 8
     most = plain + 48 + 40
     with h5py.File(path) as file:
-        monkeypatch.setattr(allowed, "MOST_BYTES", most)
+        monkeypatch.setattr(limits, "MOST_BYTES", most)
         check_hdf5("here", file)
-        monkeypatch.setattr(allowed, "MOST_BYTES", most - 1)
+        monkeypatch.setattr(limits, "MOST_BYTES", most - 1)
         with pytest.raises(CompileError, match=f"here: what its datasets declare is {most} bytes"):
             check_hdf5("here", file)
 

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sizes of models that are read, checked before anything is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import CompileError
+
+MOST_BYTES = 2**30
+"""Bytes that a file may declare: unpacked parts, weights, constants of the graph, one value while it is read."""
+MOST_CONSTANTS = 2**32
+"""Total bytes of the values that a model computes without its data: weights, and values derived from them."""
+MOST_NODES = 2**20
+"""Ops of a model; those of called functions count once per call."""
+PERMISSION = "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
+
+
+def check_bytes(where: str | Path, what: str, count: int) -> None:
+    """Refuse a declared size that is larger than anything that is compiled."""
+    if count > MOST_BYTES:
+        raise CompileError(f"{where}: {what} is {count:,} bytes; at most {MOST_BYTES:,} are read; {PERMISSION}")
