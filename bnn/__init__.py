@@ -2,7 +2,7 @@
 """bnn: compile binarized neural networks and run them as bits.
 
     import bnn
-    model = bnn.compile(keras_model)      # or a path: .keras, .h5, a SavedModel folder
+    model = bnn.compile(keras_model)      # or a path: .keras, .h5, a SavedModel folder, .tflite
     model.save("net.bnn")
     model = bnn.load("net.bnn")
     y = model(x)                          # x: float32 (N, H, W, C), or bytes

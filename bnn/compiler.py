@@ -44,15 +44,16 @@ def compile(
     dump_after: str | None = None,
     dump: Callable[[str], object] = print,
 ) -> Model:
-    """Compile a Keras model, an ONNX model or a PyTorch module, or the file or folder it was saved to.
+    """Compile a Keras model, an ONNX model or a PyTorch module, or the file or folder it was saved to, or a .tflite
+    file of Larq Compute Engine.
 
     A file is loaded in this process.  Its contents are checked, but the memory and time that TensorFlow needs for it
     are not limited: use the command `bnn compile` for untrusted files.  It loads them in a separate process with limits
     on both.
 
     Args:
-        model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras or
-            .h5 file or a SavedModel folder; an ``onnx.ModelProto``, or a path to an .onnx file; or a
+        model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras, .h5
+            or .tflite file or a SavedModel folder; an ``onnx.ModelProto``, or a path to an .onnx file; or a
             ``torch.nn.Module``, which PyTorch exports to ONNX.  A network from ONNX or PyTorch takes and gives arrays
             in their layout, (N, C, H, W): :attr:`bnn.Model.layout` is "NCHW".
         example: of a PyTorch module's input: a tensor or array (N, ...), or a tuple with one per argument.
@@ -75,7 +76,7 @@ def compile(
     Raises:
         UnsupportedOpError: an operation cannot be translated; the message names the op, the layer and the remedy.
         CompileError: the model or file cannot be read, or ``require_binary`` is not met.
-        SetupError: TensorFlow, the Keras version that the file needs, onnx or onnxruntime is not installed.
+        SetupError: TensorFlow, the Keras version that the file needs, onnx, onnxruntime or tflite is not installed.
     """
     opened = open_source(model, example=example, unsafe=unsafe, input_shape=input_shape, zero=zero)
     source = opened.graph(input_dtype)

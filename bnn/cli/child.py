@@ -132,12 +132,13 @@ def load_tensorflow() -> None:
 
 def _load_framework(model: str) -> None:
     """Import what reads a model file, before its time counts."""
+    from ..importers import is_tflite
     from ..importers.onnx.load import is_onnx
     from ..importers.onnx.run import packages
 
     if is_onnx(model):
         packages()
-    else:
+    elif not is_tflite(model):
         load_tensorflow()
 
 

@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import InputError
+from ..importers import is_tflite
 from ..runtime import Model, OpInfo
 from ..runtime.files import file_error
 
@@ -41,6 +42,8 @@ def parse_zero(_: click.Context, __: click.Parameter, text: str) -> int:
 
 def loading(model: str) -> str:
     """What is shown while the packages that read a model file are imported."""
+    if is_tflite(model):
+        return f"reading {model}"
     return "loading ONNX Runtime" if model.endswith(".onnx") else "loading TensorFlow"
 
 

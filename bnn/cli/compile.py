@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn compile: compile a Keras or ONNX model to a .bnn file."""
+"""bnn compile: compile a Keras or ONNX model, or a .tflite file of Larq Compute Engine, to a .bnn file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .common import (
 )
 
 
-@click.command("compile", short_help="Compile a Keras, Larq or ONNX model to a .bnn file.")
+@click.command("compile", short_help="Compile a Keras, Larq, ONNX or .tflite model to a .bnn file.")
 @model_argument
 @click.option("-o", "--output", metavar="NET.bnn", type=click.Path(dir_okay=False, path_type=str),
               help="Output file.  Default: the model's name with .bnn, in the current folder.")  # fmt: skip
@@ -41,7 +41,8 @@ from .common import (
 @unsafe_option
 @json_option
 def compile_command(model: str, output: str | None, limits: Limits, as_json: bool, **options: Any) -> None:
-    """Compile MODEL, a .keras, .h5 or .onnx file or a SavedModel folder, and report how each layer was compiled.
+    """Compile MODEL, a .keras, .h5 or .onnx file, a SavedModel folder, or a .tflite file of Larq Compute Engine, and
+    report how each layer was compiled.
 
     Layers that are not binary are listed with the reason.
 
@@ -51,7 +52,7 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     if model.endswith(".bnn") and Path(model).is_file():
         raise InputError(
             f"{model}: has the name of a compiled network; give the model that was trained (.keras, .h5, .onnx, "
-            "SavedModel)"
+            ".tflite, SavedModel)"
         )
     target = output or Path(model).stem + ".bnn"
     check_outputs({"-o": target}, [model])

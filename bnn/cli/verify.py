@@ -64,7 +64,8 @@ def verify(
     as_json: bool,
     **data: int,  # count, seed and batch_size
 ) -> None:
-    """Compare MODEL (.keras, .h5, .onnx or SavedModel) with NET.bnn, layer by layer.  Exit status 1: they differ.
+    """Compare MODEL (.keras, .h5, .onnx, .tflite or SavedModel) with NET.bnn, layer by layer.  Exit status 1: they
+    differ.
 
     First every layer is fed MODEL's own input: bits and accumulators of binary layers must equal MODEL's, and so must
     floats, up to the rounding of their sums.  Then the network runs alone.  A bit may differ if a float sum is within

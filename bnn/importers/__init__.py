@@ -6,6 +6,7 @@ A new importer is a folder here with such a class, and a line in :func:`open_sou
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -75,9 +76,18 @@ def open_source(
         return open_onnx(model, zero)
     if zero:
         raise InputError("zero: only models of ONNX and PyTorch have a Sign that is 0 at 0 by definition; leave it out")
+    if is_tflite(model):
+        from .tflite.model import TfliteModel
+
+        return TfliteModel(model, unsafe=unsafe, input_shape=input_shape)
     from .tensorflow.load import TensorFlowModel, freeze
 
     return TensorFlowModel(freeze(model, unsafe=unsafe, input_shape=input_shape))
+
+
+def is_tflite(model: Any) -> bool:
+    """Whether it is the path of a .tflite file, which needs no TensorFlow."""
+    return isinstance(model, (str, os.PathLike)) and os.fsdecode(model).lower().endswith(".tflite")
 
 
 def round_plainly() -> None:

@@ -42,17 +42,23 @@ def softplus(s: Layer, x: Node) -> Node:
     return s.make("add", _above(s, x), rest)
 
 
-def compare(s: Layer, relation: str, a: Node, b: Node) -> Node:
-    """``a relation b``, which is one of >=, >, <=, <, == and !=.
+def step(s: Layer, x: Node, strict: bool = False, final: bool = True) -> Node:
+    """+1 where x >= 0 (``strict``: > 0), else -1, as the source's comparisons see x.
 
-    sign(sign(a - b) + 0.5) is +1 or -1, equal floats included: a form that is recognized as a quantizer.
+    sign(sign(x) + 0.5) is a form that is recognized as a quantizer.
     """
-    three = s.sign(s.make("sub", a, b, final=False), final=False)
+    three = s.sign(x, final=False)
+    return s.make("sign", s.make("add", three, constant([-0.5 if strict else 0.5]), final=False), final=final)
+
+
+def compare(s: Layer, relation: str, a: Node, b: Node) -> Node:
+    """``a relation b``, which is one of >=, >, <=, <, == and !=; exact for equal floats, too."""
+    difference = s.make("sub", a, b, final=False)
     if relation in ("==", "!="):
+        three = s.sign(difference, final=False)
         different = s.make("mul", three, three, final=relation == "!=")
         return different if relation == "!=" else opposite(s, different)
-    nudge = constant([0.5 if relation in (">=", "<") else -0.5])
-    two = s.make("sign", s.make("add", three, nudge, final=False), final=False)
+    two = step(s, difference, strict=relation in (">", "<="), final=False)
     half = s.make("mul", two, constant([0.5 if relation in (">=", ">") else -0.5]), final=False)
     return s.make("add", half, constant([0.5]))
 

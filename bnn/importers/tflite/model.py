@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A .tflite file of Larq Compute Engine as a source model: its graph, and its values operator by operator."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..._types import Array
+from ...errors import CompileError, UnsupportedOpError
+from ...ir.graph import Graph, Node
+from ...ir.ops import input_node
+from ..common.inputs import InputDType, as_floats, input_dtypes
+from ..common.limits import MOST_CONSTANTS, PERMISSION
+from .evaluate import SUM, evaluated, folded, from_sums, sums
+from .file import Network, Operator, read_file
+from .larq import words
+from .ops import READERS
+from .source import Source
+from .step import FRAMEWORK, Step
+from .types import check_types, unsupported_type
+
+SUPPORTED = READERS.keys()
+
+
+class TfliteModel:
+    """A file as a :class:`bnn.importers.SourceModel`; the names of tensors are the file's."""
+
+    framework = FRAMEWORK
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, unsafe: bool = False, input_shape: Sequence[int] | None = None
+    ) -> None:
+        self._network = network = read_file(path, unsafe=unsafe)
+        self._steps = _needed(network)
+        self._check_inputs(input_shape)
+        check_types(network, self._steps)
+        self._constants = self._known_values(unsafe)
+        self._check_operators()
+        self._fits = False  # whether all operators were read, so that their operands fit
+        self.input_names: Sequence[str] = _labels(network, network.inputs)
+        self.outputs: Sequence[str] = [network.tensors[i].name for i in network.outputs]
+
+    def graph(self, input_dtype: InputDType = None) -> Graph:
+        network = self._network
+        nodes: dict[int, Node] = {}
+        inputs = []
+        own = ["float32"] * len(self.input_names)
+        types = input_dtypes(self.input_names, own, input_dtype)
+        for number, label, dtype in zip(network.inputs, self.input_names, types, strict=True):
+            inputs.append(input_node(label, network.tensors[number].shape[1:], dtype))
+            nodes[number] = as_floats(inputs[-1])
+        for operator in self._dependent():
+            source = Source(network, operator, self._constants, nodes)
+            nodes.update(zip(operator.outputs, _read(source), strict=True))
+        outputs = tuple(nodes[i] for i in network.outputs)
+        self._fits = True
+        return Graph(tuple(inputs), outputs, tuple(_labels(network, network.outputs)))
+
+    def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
+        if not self._fits:
+            self.graph()
+        network, images = self._network, len(inputs[0])
+        keep, found = {*wanted}, dict[str, Array]()
+        values = {i: x.astype(np.float32) for i, x in zip(network.inputs, inputs, strict=True)}
+        found.update((name, values[i]) for i in values if (name := network.tensors[i].name) in keep)
+        steps = self._dependent()
+        uses = Counter(i for operator in steps for i in operator.inputs if i is not None)
+        for operator in steps:
+            step = Step(network, operator, self._constants)
+            numbers = [i for i in operator.inputs if i is not None]
+            operands = [self._constants[i] if i in self._constants else values[i] for i in numbers]
+            if (name := SUM.format(step.output().name)) in keep and step.op == "LceBconv2d":
+                found[name] = sums(step, operands[0])
+                results = [from_sums(step, found[name])]
+            else:
+                results = evaluated(step, operands, images)
+            for number, result in zip(operator.outputs, results, strict=True):
+                values[number] = result
+                if (name := network.tensors[number].name) in keep:
+                    found[name] = result
+            for number in numbers:
+                uses[number] -= 1
+                if not uses[number]:
+                    values.pop(number, None)
+        if missing := sorted(keep - {*found}):
+            raise KeyError(missing[0])
+        return found
+
+    def hints(self) -> Mapping[str, Sequence[str]]:
+        return {}
+
+    def rounding_hint(self) -> str:
+        return ""
+
+    def _dependent(self) -> list[Operator]:
+        """The operators whose results depend on the data."""
+        return [o for o in self._steps if o.outputs[0] not in self._constants]
+
+    def _check_inputs(self, wanted: Sequence[int] | None) -> None:
+        """Check that the inputs are floats of one batch, and of the sizes that the user gave, if any."""
+        network = self._network
+        for number in network.inputs:
+            tensor = network.tensors[number]
+            if tensor.dtype != "FLOAT32":
+                raise self._unsupported(number, f"an input that {unsupported_type(tensor.dtype, ('FLOAT32',))}")
+            if len(tensor.shape) < 2 or min(tensor.shape) < 1:
+                raise self._unsupported(number, f"an input of shape {tensor.shape}; expected the batch, and more")
+            if tensor.shape[0] != network.tensors[network.inputs[0]].shape[0]:
+                raise self._unsupported(
+                    number, f"an input of shape {tensor.shape}, a batch of another size than the first"
+                )
+            if wanted is not None and tuple(wanted) != tensor.shape[1:]:
+                raise CompileError(
+                    f"input_shape: found {tuple(wanted)}, but the file's input '{tensor.name}' is {tensor.shape[1:]}; "
+                    "leave out input_shape"
+                )
+
+    def _known_values(self, unsafe: bool) -> dict[int, Array]:
+        """The values that do not depend on the data: the file's constants, and what is computed from them alone."""
+        network, total = self._network, 0
+        known = {i: t.value for i, t in enumerate(network.tensors) if t.value is not None and i not in network.inputs}
+        for operator in self._steps:
+            numbers = [i for i in operator.inputs if i is not None]
+            if not numbers or not all(i in known for i in numbers):
+                continue
+            total += sum(4 * math.prod(network.tensors[i].shape) for i in operator.outputs)
+            if total > MOST_CONSTANTS and not unsafe:
+                raise CompileError(
+                    f"{network.where}: the values that do not depend on the data are {total:,} bytes; at most "
+                    f"{MOST_CONSTANTS:,} are kept; {PERMISSION}"
+                )
+            results = folded(Step(network, operator, known), [known[i] for i in numbers])
+            known.update(zip(operator.outputs, results, strict=True))
+        return known
+
+    def _check_operators(self) -> None:
+        images = self._network.tensors[self._network.inputs[0]].shape[0]
+        for operator in self._dependent():
+            for shape in (self._network.tensors[i].shape for i in operator.outputs):
+                if len(shape) < 2 or shape[0] != images or min(shape) < 1:
+                    raise Step(self._network, operator, self._constants).unsupported(
+                        f"a result of shape {shape}; expected the batch of {images} as its first dimension, and more"
+                    )
+            if operator.op not in SUPPORTED:
+                step = Step(self._network, operator, self._constants)
+                raise UnsupportedOpError(
+                    f"layer '{step.layer}' uses the {FRAMEWORK} operator {operator.op} ('{step.output().name}'), which "
+                    "is not supported; cut the model before it; docs/semantics.md lists the supported operators"
+                )
+        for number in self._network.outputs:
+            if number in self._constants:
+                raise self._unsupported(number, "an output that does not depend on the data")
+            if self._network.tensors[number].dtype != "FLOAT32":
+                raise self._unsupported(number, "an output of packed bits; expected floats")
+
+    def _unsupported(self, number: int, why: str) -> UnsupportedOpError:
+        return UnsupportedOpError(f"{self._network.where}: '{self._network.tensors[number].name}': {why}")
+
+
+def _needed(network: Network) -> list[Operator]:
+    """The operators that the outputs need, in the order of the file; each reads only what came before it."""
+    made = Counter(i for operator in network.operators for i in operator.outputs)
+    for number, count in made.items():
+        tensor = network.tensors[number]
+        if count > 1 or number in network.inputs or tensor.value is not None:
+            raise CompileError(f"{network.where}: tensor '{tensor.name}' has several sources")
+    known = {*network.inputs, *(i for i, t in enumerate(network.tensors) if t.value is not None)}
+    for operator in network.operators:
+        missing = [i for i in operator.inputs if i is not None and i not in known]
+        if missing:
+            raise CompileError(
+                f"{network.where}: {operator.op} ('{network.tensors[operator.outputs[0]].name}') reads tensor "
+                f"'{network.tensors[missing[0]].name}', which nothing before it makes"
+            )
+        known.update(operator.outputs)
+    for ends in (network.inputs, network.outputs):
+        if len({*ends}) < len(ends):
+            raise CompileError(f"{network.where}: an input or an output of the network is named twice")
+    if not network.inputs or not network.outputs or not known >= {*network.outputs}:
+        raise CompileError(f"{network.where}: the network has no input, or no output that something makes")
+    wanted, needed = {*network.outputs}, []
+    for operator in reversed(network.operators):
+        if wanted & {*operator.outputs}:
+            wanted.update(i for i in operator.inputs if i is not None)
+            needed.append(operator)
+    return needed[::-1]
+
+
+def _read(source: Source) -> list[Node]:
+    """An operator's results as nodes; those that its reader made have the tensors' names as their origins."""
+    read = READERS[source.op](source)
+    results = read if isinstance(read, list) else [read]
+    given = [source.value(i) for i in range(len(source.operator.inputs)) if source.has(i) and not source.is_constant(i)]
+    found = []
+    if len(results) != len(source.operator.outputs):
+        raise source.unsupported(f"{len(source.operator.outputs)} outputs; expected {len(results)}")
+    for i, node in enumerate(results):
+        tensor = source.output(i)
+        shape = node.type.shape
+        if tensor.dtype == "INT32":
+            shape = (*shape[:-1], words(shape[-1]))
+        if tensor.shape[1:] != shape:
+            raise CompileError(
+                f"layer '{source.layer}': {source.op} ('{tensor.name}') gives {shape}, declared as {tensor.shape[1:]}"
+            )
+        found.append(node if node in given else replace(node, origin=tensor.name))
+    return found
+
+
+def _labels(network: Network, numbers: Sequence[int]) -> list[str]:
+    """Names of inputs or outputs: the signature's, or, if it has none, the tensors'."""
+    names = [network.labels.get(i, network.tensors[i].name) for i in numbers]
+    return names if len({*names}) == len(names) else [network.tensors[i].name for i in numbers]

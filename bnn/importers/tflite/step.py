@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One operator of a file: its tensors and options, and what both the reader and the evaluator derive from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..._types import Array
+from ...errors import UnsupportedOpError
+from ...ir.ops import INF
+from ..common.limits import MOST_BYTES
+from ..common.padding import same_pads
+from .file import Network, Operator, Tensor
+
+FRAMEWORK = "TensorFlow Lite"
+# Fused activations by their numbers in the schema, of which Larq has these.
+_CLAMPS = {0: (-INF, INF), 1: (0.0, INF), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
+_SAME, _VALID = 0, 1
+_MOST_SIZE = 2**31 - 1  # of a window, a stride or a dilation: Larq's options may have more bits
+
+
+@dataclass(frozen=True)
+class Window:
+    """``pads``: top, left, bottom, right."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pads: tuple[int, int, int, int]
+
+
+class Step:
+    """``constants``: the tensors that do not depend on the data."""
+
+    def __init__(self, network: Network, operator: Operator, constants: Mapping[int, Array]) -> None:
+        self.network, self.operator, self.constants = network, operator, constants
+        self.layer = layer_of(network, operator.outputs[0])
+
+    @property
+    def op(self) -> str:
+        return self.operator.op
+
+    def option(self, name: str) -> Any:
+        return self.operator.options[name]
+
+    def has(self, i: int) -> bool:
+        """Whether there is an operand i."""
+        return i < len(self.operator.inputs) and self.operator.inputs[i] is not None
+
+    def number(self, i: int) -> int:
+        """The number of the tensor that is operand i."""
+        number = self.operator.inputs[i] if self.has(i) else None
+        if number is None:
+            raise self.unsupported(f"it has no operand {i}")
+        return number
+
+    def input(self, i: int) -> Tensor:
+        return self.network.tensors[self.number(i)]
+
+    def output(self, i: int = 0) -> Tensor:
+        return self.network.tensors[self.operator.outputs[i]]
+
+    def is_constant(self, i: int) -> bool:
+        return self.number(i) in self.constants
+
+    def constant(self, i: int, rank: int | None = None) -> Array:
+        """The array of a constant operand."""
+        tensor = self.input(i)
+        if not self.is_constant(i):
+            raise self.unsupported(f"operand {i}, '{tensor.name}', depends on the data; it must be a constant")
+        value = self.constants[self.number(i)]
+        if rank not in (None, value.ndim):
+            raise self.unsupported(f"operand {i}, '{tensor.name}', has shape {value.shape}; expected {rank} dimensions")
+        return value
+
+    def per_filter(self, i: int, filters: int) -> Array:
+        """A constant with one number per filter."""
+        value = self.constant(i)
+        if value.shape != (filters,):
+            raise self.unsupported(
+                f"operand {i} has shape {value.shape}; expected one number for each of {filters} filters"
+            )
+        return value
+
+    def axes(self, i: int, rank: int) -> list[int]:
+        """A constant that names dimensions, in rising order."""
+        return sorted({self.axis(int(n), rank) for n in self.constant(i).reshape(-1)})
+
+    def axis(self, number: int, rank: int) -> int:
+        if not -rank <= number < rank:
+            raise self.unsupported(f"dimension {number} of {rank}")
+        return number % rank
+
+    def clamp(self) -> tuple[float, float]:
+        """The limits of the fused activation."""
+        number = self.operator.options.get("fused_activation_function", 0)
+        if number not in _CLAMPS:
+            raise self.unsupported(f"fused activation {number}; supported: none, RELU, RELU_N1_TO_1, RELU6")
+        return _CLAMPS[number]
+
+    def window(self, kernel: tuple[int, int] | None = None) -> Window:
+        """The window over operand 0, an image, with a kernel of this size, or that of a pool."""
+        shape, options = self.input(0).shape, self.operator.options
+        if len(shape) != 4:
+            raise self.unsupported(f"data of shape {shape}; expected images (N, H, W, C)")
+        if kernel is None:
+            kernel = options["filter_height"], options["filter_width"]
+        stride = options["stride_height"], options["stride_width"]
+        dilation = options.get("dilation_height_factor", 1), options.get("dilation_width_factor", 1)
+        sizes = (*kernel, *stride, *dilation)
+        if min(sizes) < 1 or max(sizes) > _MOST_SIZE or options["padding"] not in (_SAME, _VALID):
+            raise self.unsupported(
+                f"a window of {kernel} with stride {stride}, dilation {dilation} and padding {options['padding']}"
+            )
+        top = bottom = left = right = 0
+        if options["padding"] == _SAME:
+            top, bottom = same_pads(shape[1], kernel[0], stride[0], dilation[0])
+            left, right = same_pads(shape[2], kernel[1], stride[1], dilation[1])
+        padded = (shape[1] + top + bottom) * (shape[2] + left + right) * shape[3] * 4
+        if padded > MOST_BYTES:
+            pads = (top, left, bottom, right)
+            raise self.unsupported(f"padding {pads} of {shape} makes {padded:,} bytes; at most {MOST_BYTES:,} are read")
+        return Window(kernel, stride, dilation, (top, left, bottom, right))
+
+    def unsupported(self, why: str) -> UnsupportedOpError:
+        return UnsupportedOpError(f"layer '{self.layer}': {self.op} ('{self.output().name}'): {why}")
+
+
+def layer_of(network: Network, number: int) -> str:
+    """The layer that makes a tensor: the name in the signature, or the part of the tensor's name after the model's.
+
+    The converter gives an operator the names of the TensorFlow ops that it stands for, in a row:
+    "model/conv/Conv2D;model/norm/FusedBatchNormV3".
+    """
+    if number in network.labels:
+        return network.labels[number]
+    name = network.tensors[number].name
+    parts = name.split(";")[0].split("/")
+    return (parts[1] if len(parts) > 2 else parts[0]) or name

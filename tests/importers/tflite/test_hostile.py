@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are not what they seem: truncated, with changed bytes, with numbers that lead nowhere or are too large."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import pytest
+import tflite
+
+import bnn
+from bnn.errors import BnnError, CompileError, SetupError
+from bnn.importers import open_source
+from bnn.importers.common import limits
+from bnn.importers.tflite import file, larq, model
+
+from .build import RELU, SAME, Net
+from .test_larq import CONV, network, signs
+
+
+def small(rng: np.random.Generator, bits: bool = False) -> Net:
+    """A file with a binary convolution, a convolution of floats, and what follows them."""
+    net = network(rng, (4, 4, 6), signs(rng, 8, 3, 3, 6), bits, CONV | {"channels_in": 6})
+    y = net.operators[-1]["outputs"][0]
+    options = {"StrideH": 2, "StrideW": 2, "Padding": SAME, "DilationHFactor": 1, "DilationWFactor": 1}
+    operands = [y, net.constant(rng.normal(size=(5, 2, 2, 8))), net.constant(rng.normal(size=5))]
+    z = net.op("CONV_2D", operands, 1, 2, 2, 5, table="Conv2DOptions", FusedActivationFunction=RELU, **options)
+    flat = net.op("RESHAPE", [z, net.constant(np.int32([1, 20]))], 1, 20)
+    pads = net.constant(np.int32([[0, 0], [1, 2]]))
+    net.op("SOFTMAX", [net.op("PAD", [flat, pads], 1, 23)], 1, 23, table="SoftmaxOptions", Beta=1.0)
+    return net
+
+
+def tried(path: Path, data: bytes) -> bool:
+    """Whether the file compiles and runs; it may also be an error of ours, and nothing else."""
+    path.write_bytes(data)
+    try:
+        compiled = bnn.compile(path)
+        zeros = [np.zeros((2, *shape), np.float32) for shape in compiled.input_shapes]
+        source = open_source(path)
+        source.evaluate(zeros, source.outputs)
+    except BnnError as error:
+        assert str(error)
+        return False
+    return True
+
+
+def test_truncated(rng: np.random.Generator, tmp_path: Path) -> None:
+    data = small(rng).to_bytes()
+    assert tried(tmp_path / "net.tflite", data)
+    for size in (0, 1, 4, 7, 8, *range(9, len(data), 41)):
+        (tmp_path / "net.tflite").write_bytes(data[:size])
+        with pytest.raises(CompileError, match=r"net\.tflite: (not a \.tflite file|damaged|.*)"):
+            open_source(tmp_path / "net.tflite")
+
+
+@pytest.mark.parametrize("bits", [False, True])
+def test_changed_bytes(bits: bool, rng: np.random.Generator, tmp_path: Path) -> None:
+    data = small(rng, bits).to_bytes()
+    for _ in range(200):
+        changed = bytearray(data)
+        for _ in range(int(rng.integers(1, 4))):
+            at = int(rng.integers(8, len(data)))
+            changed[at] = int(rng.choice([0, 1, 0x7F, 0x80, 0xFF, int(rng.integers(256))]))
+        tried(tmp_path / "net.tflite", bytes(changed))
+
+
+def test_changed_numbers(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Offsets, sizes and indices of 32 bits at their limits."""
+    data = small(rng).to_bytes()
+    values = [-(2**31), -1, 0, 1, 2, len(data), 2**16, 2**31 - 1]
+    for at in rng.choice(range(8, len(data) - 4, 4), 150, replace=False):
+        changed = bytearray(data)
+        struct.pack_into("<i", changed, int(at), int(rng.choice(values)))
+        tried(tmp_path / "net.tflite", bytes(changed))
+
+
+Change = Callable[[Net], object]
+
+
+def each(**changes: Any) -> Change:
+    """A change of the last operator's first data tensor."""
+    return lambda net: net.tensors[net.operators[-1]["inputs"][0]].update(changes)
+
+
+def operator(**changes: Any) -> Change:
+    return lambda net: net.operators[-1].update(changes)
+
+
+def whole(**changes: Any) -> Change:
+    return lambda net: vars(net).update(changes)
+
+
+NOWHERE: dict[str, tuple[Change, str]] = {
+    "version": (whole(version=4), "version 4 of the format; expected 3"),
+    "no subgraph": (whole(subgraphs=0), "0 subgraphs; expected one"),
+    "two subgraphs": (whole(subgraphs=2), "2 subgraphs; expected one"),
+    "magic": (whole(magic=b"TFL2"), "not a .tflite file: found b'TFL2' at byte 4, expected b'TFL3'"),
+    "input": (whole(inputs=[99]), "a tensor of the network's inputs has the number 99; there are 14"),
+    "negative input": (whole(inputs=[-1]), "inputs has the number -1"),
+    "input twice": (whole(inputs=[0, 0]), "is named twice"),
+    "no input": (whole(inputs=[]), "reads tensor"),
+    "operand": (operator(inputs=[99]), r"a tensor of operator 5 \(SOFTMAX\) has the number 99; there are 14"),
+    "no operand": (operator(inputs=[]), "SOFTMAX .*it has no operand 0"),
+    "result": (operator(outputs=[-1]), r"operator 5 \(SOFTMAX\) has the number -1"),
+    "no result": (operator(outputs=[]), "has no output"),
+    "two results": (operator(outputs=[13, 13]), "has several sources"),
+    "result of another": (operator(outputs=[1]), "has several sources"),
+    "its own result": (operator(inputs=[13]), "reads tensor 'net/t13/x', which nothing before it makes"),
+    "code": (operator(code=7), "the code of operator 5 has the number 7; there are 6"),
+    "buffer": (each(buffer=1000), "the buffer of tensor 'net/t12/x' has the number 1000"),
+    "negative size": (each(shape=(1, -23)), r"has a dynamic shape, \[1, -23\]"),
+    "many dimensions": (each(shape=(1,) * 9), "has 9 dimensions; at most 8 are read"),
+    "large": (each(shape=(1, 2**28 + 1)), r"tensor 'net/t12/x' of shape .* is 1,073,741,828 bytes"),
+    "overflow": (each(shape=(2**31 - 1,) * 8), r"tensor 'net/t12/x' of shape .* bytes; at most 1,073,741,824"),
+    "no size": (each(shape=(1, 0)), r"a result of shape \(1, 0\); expected the batch of 1"),
+    "no dimension": (each(shape=()), r"a result of shape \(\); expected the batch of 1"),
+    "another batch": (each(shape=(2, 23)), r"a result of shape \(2, 23\); expected the batch of 1"),
+    "type": (each(dtype="STRING"), "'net/t12/x' is STRING; expected FLOAT32"),
+    "bits": (each(dtype="INT32"), "'net/t12/x' is INT32; expected FLOAT32"),
+    "size of a constant": (
+        lambda net: net.tensors[2].update(shape=(8, 3, 3, 2)), "INT32 .8, 3, 3, 2., has 288 bytes; expected 576",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOWHERE)
+def test_numbers_that_lead_nowhere(name: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    change, message = NOWHERE[name]
+    net, path = small(rng), tmp_path / "net.tflite"
+    net.outputs = [13]
+    change(net)
+    path.write_bytes(net.to_bytes(13))
+    with pytest.raises(CompileError, match=message):
+        open_source(path).graph()
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match=r"none\.tflite: cannot be read \(No such file"):
+        open_source(tmp_path / "none.tflite")
+    with pytest.raises(CompileError, match="not a regular file"):
+        (tmp_path / "folder.tflite").mkdir()
+        open_source(tmp_path / "folder.tflite")
+
+
+def test_size(rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, data = tmp_path / "net.tflite", small(rng).to_bytes()
+    path.write_bytes(data)
+    monkeypatch.setattr(limits, "MOST_BYTES", len(data))
+    open_source(path)
+    monkeypatch.setattr(limits, "MOST_BYTES", len(data) - 1)
+    with pytest.raises(CompileError, match=f"the file is {len(data):,} bytes; .* unsafe=True"):
+        open_source(path)
+    open_source(path, unsafe=True).graph()
+
+
+def test_unpacked_weights(rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file has a bit for each; they are floats while it is read."""
+    path = tmp_path / "net.tflite"
+    path.write_bytes(small(rng).to_bytes())
+    monkeypatch.setattr(larq, "MOST_BYTES", 8 * 3 * 3 * 32 * 4)
+    open_source(path).graph()
+    monkeypatch.setattr(larq, "MOST_BYTES", 8 * 3 * 3 * 32 * 4 - 1)
+    with pytest.raises(CompileError, match="2,304 weights, which are more than are read"):
+        open_source(path).graph()
+
+
+def test_constants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed from a file's constants can be more than the file."""
+    net, path = Net(), tmp_path / "net.tflite"
+    x, y = net.input(8), net.constant(np.ones(8))
+    for _ in range(3):
+        y = net.op("ADD", [y, y], 8, table="AddOptions")
+    net.op("ADD", [x, y], 1, 8, table="AddOptions")
+    path.write_bytes(net.to_bytes())
+    monkeypatch.setattr(model, "MOST_CONSTANTS", 3 * 8 * 4)
+    assert np.array_equal(bnn.compile(path)(np.zeros((2, 8), np.float32)), np.full((2, 8), 8))
+    monkeypatch.setattr(model, "MOST_CONSTANTS", 3 * 8 * 4 - 1)
+    with pytest.raises(CompileError, match="do not depend on the data are 96 bytes; at most 95 are kept"):
+        open_source(path)
+
+
+def test_lists_that_share_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list, or a name, can be part of many tensors: what they have together counts."""
+    net, path = Net(), tmp_path / "net.tflite"
+    net.op("RELU", [net.input(3, name="n" * 50)], 1, 3)
+    path.write_bytes(net.to_bytes())
+    monkeypatch.setattr(file, "MOST_NODES", 8)
+    open_source(path)
+    monkeypatch.setattr(file, "MOST_NODES", 7)
+    with pytest.raises(CompileError, match="more than 7 numbers in shapes and lists of tensors"):
+        open_source(path)
+    monkeypatch.setattr(file, "_MOST_NAMES", 50)
+    monkeypatch.setattr(file, "MOST_NODES", 8)
+    with pytest.raises(CompileError, match="names of more than 50 bytes"):
+        open_source(path)
+
+
+def test_long_vectors(tmp_path: Path) -> None:
+    """A file of a few bytes that declares millions of operators."""
+    builder = flatbuffers.Builder(64)
+    builder.StartVector(4, 1, 4)
+    builder.PrependUOffsetTRelative(builder.Offset())
+    tables = builder.EndVector()
+    tflite.SubGraphStart(builder)
+    tflite.SubGraphAddTensors(builder, tables)
+    graph = tflite.SubGraphEnd(builder)
+    builder.StartVector(4, 1, 4)
+    builder.PrependUOffsetTRelative(graph)
+    graphs = builder.EndVector()
+    tflite.ModelStart(builder)
+    tflite.ModelAddVersion(builder, 3)
+    tflite.ModelAddSubgraphs(builder, graphs)
+    builder.Finish(tflite.ModelEnd(builder), b"TFL3")
+    data = bytearray(builder.Output())
+    at = len(data) - 8  # the length of the first vector
+    assert struct.unpack_from("<I", data, at) == (1,)
+    struct.pack_into("<I", data, at, 2**30)
+    path = tmp_path / "net.tflite"
+    path.write_bytes(data)
+    with pytest.raises(CompileError, match="1,073,741,824 tensors; at most"):
+        open_source(path)
+
+
+def test_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.tflite"
+    path.write_bytes(b"\0\0\0\0TFL3")
+    monkeypatch.setitem(sys.modules, "tflite", None)
+    with pytest.raises(SetupError, match=r"needs the package tflite, .*pip install 'bnn-compiler\[tflite\]'"):
+        open_source(path)
