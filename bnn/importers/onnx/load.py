@@ -14,8 +14,9 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError
 from ...ir.graph import Graph
+from ..common.inputs import InputDType
 from .protos import FRAMEWORK, OnnxGraph, OnnxNode, from_model
-from .read import InputDType, Reading, read
+from .read import Reading, read
 from .run import Runner, execute, packages
 from .values import Laid, in_node
 

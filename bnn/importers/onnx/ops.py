@@ -16,15 +16,15 @@ from ...ir.ops import (
     ClampAttrs,
     ConvAttrs,
     PadAttrs,
-    PadChannelsAttrs,
     PoolAttrs,
     PowAttrs,
     ReshapeAttrs,
     RoundAttrs,
     constant,
 )
-from ..common import elementwise, moves, reduce
+from ..common import elementwise, moves, padding, reduce
 from ..common.moves import Moved
+from ..common.padding import as_image, same_pads
 from ..common.transposed import transposed
 from .run import integer_range
 from .source import Source
@@ -79,19 +79,9 @@ def _same(
     sizes: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...], upper: bool
 ) -> list[int]:
     """ceil(size / stride) outputs; an odd pixel of padding goes after (upper) or before."""
-    before, after = [], []
-    for size, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
-        total = max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
-        small, large = total // 2, total - total // 2
-        before.append(small if upper else large)
-        after.append(large if upper else small)
-    return before + after
-
-
-def _image(s: Source, x: Node) -> Node:
-    """(L, C) as an image of one row."""
-    one_row = ReshapeAttrs((1, *x.type.shape))
-    return s.make("reshape", x, attrs=one_row, final=False) if len(x.type.shape) == 2 else x
+    both = [same_pads(*given) for given in zip(sizes, kernel, strides, dilations, strict=True)]
+    before, after = ([pads[i] for pads in both] for i in (0, 1))
+    return before + after if upper else after + before
 
 
 def _in_order(s: Source, make: Callable[[Node], Node], last: bool = True) -> Value:
@@ -99,7 +89,7 @@ def _in_order(s: Source, make: Callable[[Node], Node], last: bool = True) -> Val
     rank = len(s.shape(0)) - 1
     if rank not in (2, 3):
         raise s.unsupported(f"data of {rank + 1} dimensions; three and four are supported")
-    result = make(_image(s, s.laid(0)))
+    result = make(as_image(s, s.laid(0)))
     if rank == 2:
         result = s.make("reshape", result, attrs=ReshapeAttrs(result.type.shape[1:]), final=last)
     return Laid(result, channels_last(rank))
@@ -243,7 +233,7 @@ def _dense(s: Source, value: Value, w: Array, final: bool) -> Laid:
     if x is None or rank > 3:
         raise s.unsupported(f"data of {rank + 1} dimensions; two to four are supported")
     filters = constant(w[:, None, None, :], name=s.layer)
-    result = s.make("conv2d", _image(s, x), filters, attrs=ConvAttrs(), final=final and rank != 2)
+    result = s.make("conv2d", as_image(s, x), filters, attrs=ConvAttrs(), final=final and rank != 2)
     if rank == 2:
         result = s.make("reshape", result, attrs=ReshapeAttrs(result.type.shape[1:]), final=final)
     return Laid(result, order)
@@ -375,10 +365,7 @@ def _softsign(s: Source) -> Value:
 def _sign(s: Source) -> Value:
     (x,) = s.framed(0)
     zero = s.context.zero
-    if not zero:
-        return s.result(s.sign(x))
-    moved = s.make("add", s.sign(x, final=False), constant([0.5 * zero]), final=False)
-    return s.result(s.make("sign", moved))
+    return s.result(elementwise.step(s, x, strict=zero < 0) if zero else s.sign(x))
 
 
 def _comparison(relation: str) -> Reader:
@@ -515,9 +502,8 @@ def _pow(s: Source) -> Value:
 def _bipolar(s: Source) -> Value:
     """+scale where x >= 0, else -scale."""
     x, scale = s.framed(0, 1)
-    three = s.sign(x, final=False)
     plain = bool((scale.value == 1).all())
-    step = s.make("sign", s.make("add", three, constant([0.5]), final=False), final=plain)
+    step = elementwise.step(s, x, final=plain)
     return s.result(step if plain else s.make("mul", step, scale))
 
 
@@ -714,19 +700,7 @@ def pad(s: Source) -> Value | None:
     own = np.zeros((rank - 1, 2), int)
     for i, at in enumerate(order):
         own[at] = pads[1 + i], pads[rank + 1 + i]
-    (top, bottom), (left, right) = [(0, 0), (0, 0), *map(tuple, own[:-1].tolist())][-2:]
-    before, after = own[-1].tolist()
-    channels = bool(before or after)
-    if top or bottom or left or right:
-        flat = rank == 3
-        x = s.make(
-            "pad", _image(s, x), attrs=PadAttrs((top, left, bottom, right), number), final=not (channels or flat)
-        )
-        if flat:
-            x = s.make("reshape", x, attrs=ReshapeAttrs(x.type.shape[1:]), final=not channels)
-    if channels:
-        x = s.make("pad_channels", x, attrs=PadChannelsAttrs(before, after, number))
-    return Laid(x, order)
+    return Laid(padding.pad(s, x, np.vstack([[0, 0], own]), number), order)
 
 
 def transpose(s: Source) -> Value | None:

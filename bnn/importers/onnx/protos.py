@@ -13,9 +13,9 @@ import numpy as np
 
 from ..._types import Array
 from ...errors import BnnError, CompileError, UnsupportedOpError
+from ..common.limits import MOST_NODES
 
 FRAMEWORK = "ONNX"
-MOST_NODES = 2**18
 OLDEST_OPSET = 11
 QONNX = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
 _OWN = frozenset({"", "ai.onnx"})

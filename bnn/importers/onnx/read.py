@@ -12,7 +12,9 @@ import numpy as np
 from ..._types import Array
 from ...errors import BnnError, CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
-from ...ir.ops import ReshapeAttrs, constant, input_node, make
+from ...ir.ops import ReshapeAttrs, input_node
+from ..common.inputs import INPUT_DTYPES, InputDType, as_floats, input_dtypes
+from ..common.limits import MOST_BYTES, MOST_CONSTANTS
 from ..common.moves import Moved, move
 from .ops import ALIASES, MOVES, READERS, concat, pad, transpose
 from .protos import Input, OnnxGraph, OnnxNode
@@ -26,11 +28,6 @@ _BATCHES = (2, 5)
 _SHAPES = frozenset({"Shape", "Size"})  # their results do not depend on the data
 _FLOATS = frozenset({"DepthToSpace", "Resize", "SpaceToDepth"})  # ONNX Runtime moves only floats with these
 _MOST_FLOATS = 2**24  # whole numbers that float32 has
-_MOST_CONSTANTS = 2**32
-_MOST_INPUT = 2**30
-_PIXELS = frozenset({"int8", "uint8"})
-INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
-InputDType = str | Mapping[str, str] | None
 _FIRST = {"concat": concat, "pad": pad, "transpose": transpose}
 
 
@@ -55,29 +52,16 @@ def read(onnx: OnnxGraph, runner: Runner, input_dtype: InputDType = None, zero: 
     Raises:
         UnsupportedOpError: an operator that depends on the data and has no reader; names it, the layer and the remedy.
     """
-    return GraphReader(onnx, runner, zero).read(_input_dtypes(onnx.inputs, input_dtype))
+    return GraphReader(onnx, runner, zero).read(_checked_dtypes(onnx.inputs, input_dtype))
 
 
-def _input_dtypes(inputs: Sequence[Input], wanted: InputDType) -> list[DType]:
-    """One type per input; raises if a name or a type is invalid."""
+def _checked_dtypes(inputs: Sequence[Input], wanted: InputDType) -> list[DType]:
     for given in inputs:
         if given.dtype not in INPUT_DTYPES:
             raise UnsupportedOpError(
                 f"input '{given.name}' is {given.dtype}; supported: {', '.join(INPUT_DTYPES)}; export a float32 model"
             )
-    chosen = {i.name: i.dtype for i in inputs}
-    named = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(chosen, wanted) if wanted is not None else {}
-    for name, dtype in named.items():
-        if name not in chosen:
-            raise CompileError(f"input_dtype: found '{name}', expected names of inputs: {', '.join(chosen)}")
-        if dtype not in INPUT_DTYPES:
-            raise CompileError(f"input_dtype: found '{dtype}', expected {', '.join(INPUT_DTYPES)}")
-        if dtype != chosen[name] != "float32" and dtype != "float32":
-            raise CompileError(
-                f"input '{name}' is {chosen[name]} in the model, which {dtype} cannot hold; leave out its input_dtype"
-            )
-        chosen[name] = dtype
-    return [INPUT_DTYPES[chosen[i.name]] for i in inputs]
+    return input_dtypes([i.name for i in inputs], [i.dtype for i in inputs], wanted)
 
 
 class GraphReader(Context):
@@ -146,9 +130,9 @@ class GraphReader(Context):
                     f"input '{given.name}' has shape {text}; only the batch size may be free: export the model with a "
                     "fixed image size"
                 )
-            if math.prod(shape) * images * 4 > _MOST_INPUT:
+            if math.prod(shape) * images * 4 > MOST_BYTES:
                 raise CompileError(
-                    f"input '{given.name}' has shape {given.shape}; at most {_MOST_INPUT:,} bytes are read"
+                    f"input '{given.name}' has shape {given.shape}; at most {MOST_BYTES:,} bytes are read"
                 )
             zeros.append(np.zeros((images, *shape), given.dtype))
             self._shapes.setdefault(given.name, zeros[-1].shape)
@@ -161,10 +145,10 @@ class GraphReader(Context):
                 if name not in self.dependent:
                     self._known.setdefault(name, []).append(value)
                     kept += value.nbytes
-                    if kept > _MOST_CONSTANTS:
+                    if kept > MOST_CONSTANTS:
                         raise CompileError(
                             f"the values that do not depend on the data are {kept:,} bytes at '{name}'; at most "
-                            f"{_MOST_CONSTANTS:,} are kept"
+                            f"{MOST_CONSTANTS:,} are kept"
                         )
 
         execute(self.onnx, self.runner, zeros, visit)
@@ -183,7 +167,7 @@ class GraphReader(Context):
                 )
             node = input_node(given.name, tuple(image[i] for i in inverse(order)), dtype)
             inputs.append(node)
-            self.values[given.name] = Laid(_as_floats(node), order)
+            self.values[given.name] = Laid(as_floats(node), order)
         for reader in self.onnx.nodes:
             if any(o in self.dependent for o in reader.outputs):
                 self._try_to_read(reader)
@@ -291,11 +275,3 @@ class GraphReader(Context):
         rank = len(self._shapes[name]) - 1
         order = tuple(range(rank)) if last else channels_last(rank)
         return Source(self, node).arranged(value, order, f"output '{name}'")
-
-
-def _as_floats(x: Node) -> Node:
-    if x.type.dtype is DType.u8:
-        return make("cast", x, name=x.name)
-    if x.type.dtype is DType.i8:
-        return make("cast", make("excess_128", x, name=x.name), constant(np.arange(-128, 128)), name=x.name)
-    return x

@@ -15,10 +15,8 @@ import numpy as np
 from ..._distribution import install
 from ..._types import Array
 from ...errors import CompileError, SetupError, UnsupportedOpError
+from ..common.limits import MOST_BYTES
 from .protos import OnnxGraph, OnnxNode
-
-MOST_BYTES = 2**30
-"""Bytes of one value while a model is read."""
 
 # Operators that only compute.  Random numbers, and control flow, are not among them.
 _PURE = """
