@@ -14,7 +14,6 @@ import click
 from click.core import ParameterSource
 
 from ..errors import InputError
-from ..importers import is_tflite
 from ..runtime import Model, OpInfo
 from ..runtime.files import file_error
 
@@ -42,9 +41,11 @@ def parse_zero(_: click.Context, __: click.Parameter, text: str) -> int:
 
 def loading(model: str) -> str:
     """What is shown while the packages that read a model file are imported."""
+    from ..importers import is_tflite
+
     if is_tflite(model):
         return f"reading {model}"
-    return "loading ONNX Runtime" if model.endswith(".onnx") else "loading TensorFlow"
+    return "loading ONNX Runtime" if model.lower().endswith(".onnx") else "loading TensorFlow"
 
 
 def was_given(name: str) -> bool:

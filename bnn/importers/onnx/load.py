@@ -114,7 +114,7 @@ class OnnxModel:
 def is_onnx(model: Any) -> bool:
     """Whether it is an ONNX model in memory, or the path of one."""
     if isinstance(model, (str, os.PathLike)):
-        return os.fspath(model).endswith(".onnx")
+        return os.fsdecode(model).lower().endswith(".onnx")
     kind = type(model)
     return kind.__name__ == "ModelProto" and kind.__module__.partition(".")[0] == "onnx"
 
