@@ -157,7 +157,10 @@ binary
     header.arena = 2**63 - 64 -> LIMIT header: bytes to run one image (max_bytes); MOST, RUN
     header.arena = 2**63 -> LIMIT header: arena bytes; MOST, MOST
     header.[zero_0|zero_1|zero_2] = 1 -> FORMAT header: reserved bytes; 1, 0
-    header.[zero_0|zero_1|zero_2] = 2**62 -> FORMAT header: reserved bytes; 2**62, 0
+    header.[zero_1|zero_2] = 2**62 -> FORMAT header: reserved bytes; 2**62, 0
+    header.zero_0 = 2**31 -> FORMAT header: reserved bytes; 2**31, 0
+    header.channels_first = 2 -> FORMAT header: whether the source has channels first (1: yes); 2, 1
+    header.channels_first = 2**31 -> FORMAT header: whether the source has channels first (1: yes); 2**31, 1
 
     tensor 0.name = TEXT - 1 -> OK
     tensor 0.name = TEXT -> FORMAT tensor 0: end of the name; TEXT + 1, TEXT
