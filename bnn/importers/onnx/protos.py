@@ -248,7 +248,17 @@ def _scope(proto: Any) -> str:
                 continue
             return next((s for s in reversed(scopes[:-1]) if s), "")
     parts = [p for p in proto.name.split("/") if p]
-    return parts[-2] if proto.name.startswith("/") and len(parts) > 1 else ""
+    return _path(parts[:-1]) if proto.name.startswith("/") else ""
+
+
+def _path(parts: Sequence[str]) -> str:
+    """The name of a module from the steps to it: "block", "block.0", "conv" lead to "block.0.conv"."""
+    path: list[str] = []
+    for part in parts:
+        if path and part.startswith(f"{path[-1]}."):
+            path.pop()
+        path.append(part)
+    return ".".join(path)
 
 
 def _named(nodes: Sequence[OnnxNode], weights: set[str]) -> list[OnnxNode]:

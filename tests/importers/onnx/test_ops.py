@@ -324,6 +324,22 @@ def test_arguments_that_do_not_fit() -> None:
         bnn.compile(proto, eighths(1, 4, 5, 6))
 
 
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("/conv1/Conv", "conv1"),
+        ("/layers/layers.0/conv1/Conv_3", "layers.0.conv1"),
+        ("/2/body/body.0/Sign", "2.body.0"),
+        ("/Relu_1", "Relu_1"),
+        ("node_Relu_1", "node_Relu_1"),
+    ],
+)
+def test_layers_are_the_modules(name: str, layer: str) -> None:
+    relu = node("Relu", "x")
+    relu.name = name
+    assert bnn.compile(model([relu])).ops[-1].layer == layer
+
+
 def test_the_page_lists_what_is_read() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs/onnx.md").read_text(encoding="utf-8")
     listed = re.findall(r"`(\w+)`", page.partition("<!-- ops -->")[2].partition("<!-- end -->")[0])
