@@ -12,7 +12,7 @@ import numpy as np
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError, UnsupportedOpError
 from ..runtime import Model
-from ..runtime.arrays import Shape, check_count
+from ..runtime.arrays import Shape, check_count, given
 from ..runtime.progress import progress as progress_bar
 from .handle import FIRING, Engine
 from .report import LayerCounts, Report
@@ -126,7 +126,7 @@ class EventEngine:
         return self._mode
 
     def output(self, index: int = 0) -> Floats:
-        """An output's current value, float32, without the batch."""
+        """An output's current value, float32, without the batch; its channels last, whatever the model's layout."""
         return self._engine.output(check_count(index, "output", len(self._opened.outputs) - 1, 0))
 
     def state(self, tensor: int) -> Floats:
@@ -159,7 +159,7 @@ class EventEngine:
         """Let an image arrive pixel by pixel, from blank, and watch the output.
 
         Args:
-            x: (H, W, C) or (1, H, W, C), like the model's input; finite.
+            x: one image, with or without a batch dimension, in the model's own layout; finite.
             order: "raster", "random" (by ``seed``) or "brightest"; see :func:`pixel_order`.
             label: the right class, for "first correct".
             trace: keep every spike (24 bytes each; InputError if there are more than MOST_SPIKES).
@@ -214,8 +214,8 @@ class EventEngine:
         """Frames one after another; only what changed between them is propagated.
 
         Args:
-            stream: (T, H, W, C), as the model's input; finite.  The engine is at rest on the first frame; the others
-                are counted and timed.
+            stream: (T, *image), in the model's own layout; finite.  The engine is at rest on the first frame; the
+                others are counted and timed.
             label: the right class, for "first correct".
             compare: also run and time ``model`` on every frame, and count outputs that differ (there must be none).
             progress: show a bar on stderr while it takes a while.
@@ -232,7 +232,7 @@ class EventEngine:
         outputs = np.empty((len(video), *self._opened.outputs[0].shape), np.float32)
         outputs[0] = self._engine.output()
         counts = [self._engine.counts()]
-        wrong = 0
+        wrong, first = 0, self._opened.channels_first
         with progress_bar("frames", count, progress and count >= _LONG) as advance:
             for k, frame in enumerate(video[1:]):
                 start = time.perf_counter_ns()
@@ -242,10 +242,10 @@ class EventEngine:
                 own[k] = time.perf_counter_ns() - start
                 if compare:
                     start = time.perf_counter_ns()
-                    want = self.model(frame[None].astype(self.model.input_dtypes[0], copy=False))
+                    want = self.model(given(frame[None].astype(self.model.input_dtypes[0], copy=False), first))
                     other[k] = time.perf_counter_ns() - start
-                    first = want[0] if isinstance(want, list) else want
-                    wrong += not np.array_equal(first[0], outputs[k + 1], equal_nan=True)
+                    scores = given(outputs[k + 1][None], first)
+                    wrong += not np.array_equal((want[0] if isinstance(want, list) else want), scores, equal_nan=True)
                 counts.append(self._engine.counts())
                 advance(1)
         up, down, synops, events = np.moveaxis(np.diff(counts, axis=0), 1, 0)
@@ -287,7 +287,8 @@ class EventEngine:
         if not {*options} <= {"step", "window", "count", "tau", "level"}:
             raise InputError(f"options: found {', '.join(options)}, expected step, window, count, tau, level")
         how = rule if isinstance(rule, Rule) else Rule(rule, **options)
-        shape = self._single_shape()
+        self._single_shape()
+        shape = self._opened.inputs[0].shape
         recording = place(events, shape, origin, shrink)
         steps = step_count(recording, how)
         levels = bit_values(self.blank if off is None else off, on)
@@ -351,6 +352,7 @@ class EventEngine:
         return np.asarray(self._engine.output().reshape(-1, self._opened.outputs[0].shape[-1])[0])
 
     def _single_shape(self) -> Shape:
+        """Of an image as the caller has it."""
         shapes = self.model.input_shapes
         if len(shapes) == 1:
             return shapes[0]
@@ -370,7 +372,7 @@ class EventEngine:
 
     def _inputs(self, x: Any) -> list[Floats]:
         if x is None:
-            return [np.full(shape, self.blank, np.float32) for shape in self.model.input_shapes]
+            return [np.full(t.shape, self.blank, np.float32) for t in self._opened.inputs]
         arrays = self._floats(x)
         if len(arrays[0]) != 1:
             raise InputError(f"x: found a batch of {len(arrays[0])}, expected one image")

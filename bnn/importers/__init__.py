@@ -66,14 +66,21 @@ def open_source(
     from .onnx.load import is_onnx, open_onnx
     from .onnx.torch import export
 
-    if zero not in (-1, 0, 1):
+    if not isinstance(zero, int) or zero not in (-1, 0, 1):
         raise InputError(f"zero: found {zero!r}, expected -1, 0 or 1: what Sign gives for zero")
     if is_module(model):
         return open_onnx(export(model, example), zero)
     if example is not None:
         raise InputError(f"example: only a PyTorch module needs one, and the model is a {type(model).__name__}")
     if is_onnx(model):
+        if input_shape is not None:
+            raise InputError("input_shape: an ONNX model has its own; leave it out")
         return open_onnx(model, zero)
+    if _is_of_torch(model):
+        raise InputError(
+            f"found {_what(model)}; give the PyTorch module itself, with its weights loaded, and an example of its "
+            "input: bnn.compile(module, example)"
+        )
     if zero:
         raise InputError("zero: only models of ONNX and PyTorch have a Sign that is 0 at 0 by definition; leave it out")
     if is_tflite(model):
@@ -83,6 +90,17 @@ def open_source(
     from .tensorflow.load import TensorFlowModel, freeze
 
     return TensorFlowModel(freeze(model, unsafe=unsafe, input_shape=input_shape))
+
+
+def _is_of_torch(model: Any) -> bool:
+    """Whether it is something of PyTorch that is no module: weights, a file of them, an exported program."""
+    if isinstance(model, (str, os.PathLike)):
+        return os.fsdecode(model).lower().endswith((".pt", ".pth", ".pt2"))
+    return isinstance(model, dict) or type(model).__module__.partition(".")[0] == "torch"
+
+
+def _what(model: Any) -> str:
+    return os.fsdecode(model) if isinstance(model, (str, os.PathLike)) else f"a {type(model).__name__}"
 
 
 def is_tflite(model: Any) -> bool:

@@ -124,7 +124,7 @@ def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], conver
     """The same for one array with any N; ``what`` is its name in errors."""
     try:
         array = np.asarray(x)
-    except ValueError as error:
+    except (RuntimeError, TypeError, ValueError) as error:  # of a tensor with gradients, for example
         raise InputTypeError(f"{what}: {type(x).__name__} is not an array: {error}") from None
     if convert and dtype == FLOAT32 and array.dtype.kind in "biuf":
         array = array.astype(FLOAT32, copy=False)

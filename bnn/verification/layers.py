@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .._types import Array
-from ..errors import InputError
+from ..errors import CompileError, InputError
 from ..file.read import decode
 from ..importers import SourceModel, is_module, open_source, round_plainly
 from ..ir.graph import Graph, Node
@@ -63,8 +63,16 @@ def verify(
     """
     round_plainly()
     arrays = model.check_inputs(data, least=1, convert=True)
-    example = tuple(given(a[:2], model.layout == "NCHW") for a in arrays) if is_module(source) else None
-    original = open_source(source, example=example, unsafe=unsafe, input_shape=input_shape, zero=zero)
+    options = {"unsafe": unsafe, "input_shape": input_shape, "zero": zero}
+    if not is_module(source):
+        original = open_source(source, **options)  # type: ignore[arg-type]
+    else:
+        example = [given(a[:2], model.layout == "NCHW") for a in arrays]
+        try:
+            original = open_source(source, example=tuple(example), **options)  # type: ignore[arg-type]
+        except CompileError:  # bytes, for a module that was trained on floats
+            floats = tuple(a.astype(np.float32) for a in example)
+            original = open_source(source, example=floats, **options)  # type: ignore[arg-type]
     return _Verifier(original, model, batch_size).run(arrays, progress)
 
 

@@ -132,7 +132,7 @@ def likely_cause(original: SourceModel, source: Graph, file: Sequence[Node]) -> 
         more = f" and {len(layers) - _MOST_NAMES} more layers" if len(layers) > _MOST_NAMES else ""
         return (
             f"compiled now, this model has other weights or thresholds than the file in {names}{more}: was the file "
-            "compiled from this model, with these weights? Compile it again, or give the model it came from"
+            "compiled from this model, with these weights and options? Compile it again, or give the model it came from"
         )
     return original.rounding_hint() or (
         f"the file is what this model compiles to: unless {original.framework} computes on another device than the "

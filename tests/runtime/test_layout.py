@@ -82,6 +82,22 @@ def test_the_file_says_so(tmp_path: Path) -> None:
         decode(bytes(data))
 
 
+def test_events_take_what_the_model_takes() -> None:
+    x = input_node("x", (4, 5, 3))
+    signs = make("sign", make("add", make("sign", x), constant([0.5])))
+    conv = make("conv2d", signs, constant(RNG.choice([-1.0, 1.0], (2, 3, 3, 3))), attrs=ConvAttrs(), name="conv")
+    graph = replace(lower(Graph((x,), (conv,), ("y",))), channels_first=True)
+    model = Model.from_bytes(encode(graph))
+    engine, video = bnn.events.EventEngine(model), np.moveaxis(X, -1, 1)
+    run = engine.run_image(video[0])
+    assert np.array_equal(run.outputs[-1], model(video[:1])[0, :, 0, 0])
+    assert engine.run_stream(video).wrong == 0
+    engine.reset()
+    moments = np.zeros(3, [("x", "i4"), ("y", "i4"), ("p", "i4"), ("t", "i8")])
+    with pytest.raises(InputError, match=r"the network's is \(4, 5, 3\)"):
+        engine.run_events(moments)
+
+
 def test_events_and_emitted_c_keep_the_order_of_the_runtime(tmp_path: Path) -> None:
     _, first = both()
     vectors = np.moveaxis(X[:2], -1, 1)

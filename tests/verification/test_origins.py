@@ -220,16 +220,18 @@ def test_what_prepares_has_no_weights() -> None:
 def test_how_a_compiled_model_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its size; and what was asked for is handed on."""
     seen: dict[str, Any] = {}
-    opened = SimpleNamespace(graph=lambda input_dtype: seen.update(input_dtype=input_dtype) or x(1, 1, 2))
+    opened = SimpleNamespace(hints=dict, graph=lambda input_dtype: seen.update(input_dtype=input_dtype) or x(1, 1, 2))
     monkeypatch.setattr(compiler, "open_source", lambda model, **options: seen.update(options) or opened)
     monkeypatch.setattr(compiler, "lower", lambda *arguments: seen.update(lowered=arguments[1:]) or graph(x(1, 1, 2)))
     monkeypatch.setattr(compiler, "encode", lambda graph: b"")
     monkeypatch.setattr(bnn.Model, "from_bytes", lambda data, **options: seen.update(options))
-    bnn.compile(1, input_shape=(2,), input_dtype="int8", require_binary=True, unsafe=True, dump_after="all", dump=len)
-    source = {"unsafe": True, "input_shape": (2,), "input_dtype": "int8"}
+    bnn.compile(
+        1, 2, input_shape=(2,), input_dtype="int8", require_binary=True, zero=1, unsafe=True, dump_after="all", dump=len
+    )
+    source = {"unsafe": True, "input_shape": (2,), "input_dtype": "int8", "example": 2, "zero": 1}
     assert seen == {**source, "lowered": ("all", len), "max_bytes": compiler.NO_LIMIT}
     bnn.compile(1)
-    source = {"unsafe": False, "input_shape": None, "input_dtype": None}
+    source = {"unsafe": False, "input_shape": None, "input_dtype": None, "example": None, "zero": 0}
     assert seen == {**source, "lowered": (None, print), "max_bytes": compiler.NO_LIMIT}
 
 
@@ -240,11 +242,11 @@ def test_binary_layers_are_required(count: int, monkeypatch: pytest.MonkeyPatch)
     for i in range(count):
         data = conv(ops.make("clamp", data, attrs=ops.ClampAttrs(0.0, 6.0)), [1.5], f"float {i}")
     seen: dict[str, Any] = {}
-    opened = SimpleNamespace(graph=lambda input_dtype: seen.update(input_dtype=input_dtype) or graph(data))
+    opened = SimpleNamespace(hints=dict, graph=lambda input_dtype: seen.update(input_dtype=input_dtype) or graph(data))
     monkeypatch.setattr(compiler, "open_source", lambda model, **options: seen.update(options) or opened)
     options = {"unsafe": True, "input_shape": (1, 1, 2), "input_dtype": "int8"}
     bnn.compile(None, **options)
-    assert seen == options
+    assert seen == {**options, "example": None, "zero": 0}
     if not count:
         bnn.compile(None, require_binary=True)
         return

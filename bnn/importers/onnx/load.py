@@ -89,6 +89,7 @@ class OnnxModel:
         signs, snapped = reading.signs, reading.snapped
         needed = set(signs.values())
         known, found = dict[str, Array](), dict[str, Array]()
+        found |= {i.name: array for i, array in zip(self._onnx.inputs, chunk, strict=True) if i.name in keep}
 
         def visit(node: OnnxNode, results: list[Array]) -> None:
             for i, name in enumerate(o for o in node.outputs if o):
@@ -112,18 +113,19 @@ class OnnxModel:
 
 
 def is_onnx(model: Any) -> bool:
-    """Whether it is an ONNX model in memory, or the path of one."""
+    """Whether it is an ONNX model in memory (also as ``torch.onnx.export`` gives it), or the path of one."""
     if isinstance(model, (str, os.PathLike)):
         return os.fsdecode(model).lower().endswith(".onnx")
     kind = type(model)
-    return kind.__name__ == "ModelProto" and kind.__module__.partition(".")[0] == "onnx"
+    package = kind.__module__.partition(".")[0]
+    return (kind.__name__, package) in (("ModelProto", "onnx"), ("ONNXProgram", "torch"))
 
 
 def open_onnx(model: Any, zero: int = 0) -> OnnxModel:
     """Open a path or an ``onnx.ModelProto``."""
     onnx, _ = packages()
     if not isinstance(model, (str, os.PathLike)):
-        return OnnxModel(from_model(model), zero)
+        return OnnxModel(from_model(getattr(model, "model_proto", model)), zero)
     path = Path(model)
     try:
         return OnnxModel(from_model(_load(onnx, path)), zero)

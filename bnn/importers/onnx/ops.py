@@ -39,7 +39,9 @@ MOVES = frozenset(
     {"Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Pad", "Reshape", "Resize",
      "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
 )  # fmt: skip
-_CLOSE = 4  # units in the last place of weights that are meant to be equal
+# Weights that are meant to be equal: units in the last place of what was subtracted from them and added, about 1, and
+# the share of the weight that this may be.
+_CLOSE, _FAR = 4, 2.0**-10
 
 
 def reader(*ops: str) -> Callable[[Reader], Reader]:
@@ -106,10 +108,13 @@ def _snapped(s: Source, w: Array, transposed: bool = False) -> Array:
         return w
     alpha = np.median(rows, axis=1, keepdims=True).astype(np.float32)
     alpha = rows[np.arange(len(rows)), np.abs(rows - alpha).argmin(axis=1)][:, None]  # one of the weights
-    near = np.abs(rows - alpha) <= _CLOSE * np.spacing(np.maximum(alpha, np.float32(1)))
+    apart = np.abs(rows - alpha)
+    near = (apart <= _CLOSE * np.spacing(np.maximum(alpha, np.float32(1)))) & (apart <= _FAR * alpha)
     if (rows == alpha).all() or not (near | (rows == 0)).all() or not (alpha > 0).all():
         return w
     found: Array = (np.sign(w.reshape(len(w), -1)) * alpha).reshape(w.shape).astype(np.float32)
+    if np.array_equal(found, w):
+        return w
     s.context.snapped[s.onnx.inputs[1]] = found.T if transposed else found
     s.hint("its weights are within rounding of +-alpha, and read as such")
     return found
@@ -277,12 +282,29 @@ def _add(s: Source) -> Value:
         if minuend is None or minuend.op != "Sub":
             continue
         quantized, given = (context.onnx.behind(t) for t in minuend.inputs)
-        if given == context.onnx.behind(s.onnx.inputs[1 - i]) and _is_quantizer(s, quantized):
+        if _equal(s, given, context.onnx.behind(s.onnx.inputs[1 - i])) and _is_quantizer(s, quantized):
             value = context.value(quantized)
             assert value is not None
             context.signs[s.onnx.outputs[0]] = quantized
             return value
     return _pair("add")(s)  # type: ignore[return-value]
+
+
+def _equal(s: Source, a: str, b: str, depth: int = 8) -> bool:
+    """Whether two tensors are one, or the same operators of the same operands."""
+    onnx = s.context.onnx
+    a, b = onnx.behind(a), onnx.behind(b)
+    if a == b:
+        return True
+    if not a or not b:
+        return False
+    if s.context.value(a) is None and s.context.value(b) is None:
+        return all(np.array_equal(x, y) for x, y in zip(s.context.constants(a), s.context.constants(b), strict=True))
+    one, other = onnx.producers.get(a), onnx.producers.get(b)
+    if one is None or other is None or not depth or len(one.inputs) != len(other.inputs):
+        return False
+    alike = (one.op, one.custom, one.attrs, len(one.outputs)) == (other.op, other.custom, other.attrs, 1)
+    return alike and all(_equal(s, x, y, depth - 1) for x, y in zip(one.inputs, other.inputs, strict=True))
 
 
 _QUANTIZERS = frozenset({"Sign", "Where", "BipolarQuant", "Quant", "Round", "Clip"})
@@ -404,10 +426,8 @@ def _clip(s: Source) -> Value:
 @reader("Cast", "CastLike")
 def _cast(s: Source) -> Value:
     """Floats stay floats, and truth values are 1 and 0 already."""
-    types = {1: "float32", 9: "bool"}
-    if s.onnx.op == "Cast" and s.attr("to") not in types:
-        raise s.unsupported(f"a conversion to type {s.attr('to')}; only float32 arithmetic is supported")
-    if s.onnx.op == "Cast" and types[s.attr("to")] == "bool":
+    before, after = (s.context.dtype(name) for name in (s.onnx.inputs[0], s.onnx.outputs[0]))
+    if after == np.bool_ != before:
         (x,) = s.framed(0)
         return s.result(elementwise.compare(s, "!=", x, constant([0.0])))
     return s.value(0)
@@ -692,10 +712,14 @@ def pad(s: Source) -> Value | None:
     number = float(np.reshape(s.constant(2), ())) if s.has(2) else 0.0
     if pads[0] or pads[rank]:
         raise s.unsupported("padding of the batch")
-    if (pads < 0).any():
-        return None
     value = s.value(0)
     order = value.order if isinstance(value, Laid) else channels_last(rank - 1)
+    if (pads < 0).any():  # cut first
+        ends = zip(pads[1:rank], pads[rank + 1 :], s.shape(0)[1:], strict=True)
+        cut = (slice(None), *(slice(-min(int(b), 0), size + min(int(a), 0)) for b, a, size in ends))
+        moved = value.moved(s.context.batches) if isinstance(value, Laid) else value
+        value = moved.mapped(lambda layout: layout.index[cut])
+        pads = np.maximum(pads, 0)
     x = s.arranged(value, order, "the data")
     own = np.zeros((rank - 1, 2), int)
     for i, at in enumerate(order):

@@ -57,9 +57,15 @@ class OnnxGraph:
     opset: int
     imports: Sequence[Any] = ()
     producers: dict[str, OnnxNode] = field(init=False)
+    users: dict[str, list[OnnxNode]] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "producers", {o: n for n in self.nodes for o in n.outputs})
+        users: dict[str, list[OnnxNode]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                users.setdefault(name, []).append(node)
+        object.__setattr__(self, "users", users)
 
     @property
     def images(self) -> int | None:

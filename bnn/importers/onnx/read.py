@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from .values import Laid, Order, Value, channels_last, inverse, permutation
 _BATCHES = (2, 5)
 _SHAPES = frozenset({"Shape", "Size"})  # their results do not depend on the data
 _FLOATS = frozenset({"DepthToSpace", "Resize", "SpaceToDepth"})  # ONNX Runtime moves only floats with these
+# Operators whose whole numbers are those that floats give.
+_KEEP_INTEGERS = frozenset({"Clip", "Max", "MaxPool", "Min", "QuantizeLinear", "Where"})
 _MOST_FLOATS = 2**24  # whole numbers that float32 has
 _FIRST = {"concat": concat, "pad": pad, "transpose": transpose}
 
@@ -52,7 +55,8 @@ def read(onnx: OnnxGraph, runner: Runner, input_dtype: InputDType = None, zero: 
     Raises:
         UnsupportedOpError: an operator that depends on the data and has no reader; names it, the layer and the remedy.
     """
-    return GraphReader(onnx, runner, zero).read(_checked_dtypes(onnx.inputs, input_dtype))
+    dtypes = _checked_dtypes(onnx.inputs, input_dtype)
+    return GraphReader(onnx, runner, zero).read(dtypes)
 
 
 def _checked_dtypes(inputs: Sequence[Input], wanted: InputDType) -> list[DType]:
@@ -74,6 +78,7 @@ class GraphReader(Context):
         self.foreign = self._foreign()
         self._check_supported()
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._dtypes: dict[str, np.dtype[Any]] = {}
         self._known: dict[str, list[Array]] = {}
         for images in self.batches:
             self._probe(images)
@@ -88,6 +93,9 @@ class GraphReader(Context):
 
     def shape(self, tensor: str) -> tuple[int, ...]:
         return self._shapes[tensor] if tensor in self._shapes else self.constants(tensor)[0].shape
+
+    def dtype(self, tensor: str) -> np.dtype[Any]:
+        return self._dtypes[tensor] if tensor in self._dtypes else self.constants(tensor)[0].dtype
 
     def _dependent(self) -> set[str]:
         found = {i.name for i in self.onnx.inputs}
@@ -112,7 +120,7 @@ class GraphReader(Context):
             if node.op not in READERS and node.op not in MOVES and node.op not in ALIASES:
                 raise UnsupportedOpError(
                     f"layer '{node.layer}' uses the ONNX operator {node.op} ('{node.name}'), which is not supported; "
-                    "replace the layer, or cut the model before it; docs/semantics.md lists the supported operators"
+                    "replace the layer, or cut the model before it; docs/onnx.md lists the supported operators"
                 )
             training = len(node.inputs) > 2 and node.op == "Dropout" and node.inputs[2]
             if training and np.asarray(self.onnx.constants.get(training, False)).any():
@@ -136,12 +144,14 @@ class GraphReader(Context):
                 )
             zeros.append(np.zeros((images, *shape), given.dtype))
             self._shapes.setdefault(given.name, zeros[-1].shape)
+            self._dtypes[given.name] = zeros[-1].dtype
         kept = 0
 
         def visit(node: OnnxNode, results: list[Array]) -> None:
             nonlocal kept
             for name, value in zip((o for o in node.outputs if o), results, strict=False):
                 self._shapes.setdefault(name, value.shape)
+                self._dtypes[name] = value.dtype
                 if name not in self.dependent:
                     self._known.setdefault(name, []).append(value)
                     kept += value.nbytes
@@ -199,6 +209,7 @@ class GraphReader(Context):
         if node.op in ALIASES:
             self.values[node.outputs[0]] = source.value(0)
             return
+        self._check_type(source)
         first = _FIRST.get(node.op.lower())
         found = first(source) if first is not None else None
         if found is None and node.op in MOVES:
@@ -208,6 +219,16 @@ class GraphReader(Context):
             results = [Laid(result, source.frame) if isinstance(result, Node) else result]  # type: ignore[arg-type]
         for name, value in zip(names, results, strict=False):
             self.values[name] = self._checked(source, name, value)
+
+    def _check_type(self, source: Source) -> None:
+        """Numbers are floats here: arithmetic that wraps, or divides, in whole numbers would give others."""
+        dtype = self.dtype(source.onnx.outputs[0])
+        if dtype.kind in "iu" and source.onnx.op not in MOVES | _KEEP_INTEGERS:
+            raise source.unsupported(
+                f"arithmetic of {dtype}; only float32 arithmetic is supported: cast to floats first"
+            )
+        if dtype.kind not in "iub" and dtype != np.float32:
+            raise source.unsupported(f"numbers of type {dtype}; only float32 arithmetic is supported")
 
     def _checked(self, source: Source, name: str, value: Value) -> Value:
         shape = self._shapes[name]
@@ -221,6 +242,11 @@ class GraphReader(Context):
 
     def _move(self, source: Source) -> list[Value]:
         node = source.onnx
+        crop = node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize"
+        if node.op == "Resize" and (node.attrs.get("mode", "nearest") != "nearest" or crop):
+            raise source.unsupported(
+                f"mode {node.attrs.get('mode', 'nearest')}, which computes new values; supported: nearest"
+            )
         given: list[Moved | tuple[Array, ...]] = []
         kinds = np.float32 if node.op in _FLOATS else np.int32
         if node.op == "Pad" and len(node.inputs) > 2:

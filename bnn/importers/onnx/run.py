@@ -145,12 +145,16 @@ class Runner:
         return helper.make_model(graph, opset_imports=self.opsets, ir_version=version)
 
     def _session(self, node: OnnxNode, given: Sequence[Array | None]) -> Any:
-        key = (id(node), *(None if g is None else (g.dtype.str, g.ndim) for g in given))
+        # Resize wants to know how many sizes it is given.
+        shapes = [
+            None if g is None else g.shape if g.dtype == np.int64 and g.ndim == 1 else [None] * g.ndim for g in given
+        ]
+        key = (id(node), *(None if g is None else (g.dtype.str, str(s)) for g, s in zip(given, shapes, strict=True)))
         if key not in self.sessions:
             helper = self.onnx.helper
             inputs = [
-                helper.make_tensor_value_info(f"i{k}", helper.np_dtype_to_tensor_dtype(g.dtype), [None] * g.ndim)
-                for k, g in enumerate(given)
+                helper.make_tensor_value_info(f"i{k}", helper.np_dtype_to_tensor_dtype(g.dtype), shape)
+                for k, (g, shape) in enumerate(zip(given, shapes, strict=True))
                 if g is not None
             ]
             data = self._model(node, given, inputs, []).SerializeToString()

@@ -43,17 +43,24 @@ class Context(ABC):
 
     def reaches_quantizer(self, tensor: str) -> bool:
         """Whether a tensor is quantized next, perhaps after it was pooled or clipped."""
-        users = [n for n in self.onnx.nodes if tensor in n.inputs]
-        for node in users:
-            if node.op in ("Sign", "GreaterOrEqual", "Greater", "Less", "LessOrEqual", "BipolarQuant"):
-                return True
-            if node.op in ("Identity", "MaxPool", "Clip", "Cast", "CastLike", "Relu"):
-                return self.reaches_quantizer(node.outputs[0])
+        waiting, seen = [tensor], set[str]()
+        while waiting:
+            tensor = waiting.pop()
+            seen.add(tensor)
+            for node in self.onnx.users.get(tensor, ()):
+                if node.op in ("Sign", "GreaterOrEqual", "Greater", "Less", "LessOrEqual", "BipolarQuant"):
+                    return True
+                if node.op in ("Identity", "MaxPool", "Clip", "Cast", "CastLike", "Relu"):
+                    waiting += set(node.outputs) - seen
         return False
 
     @abstractmethod
     def shape(self, tensor: str) -> tuple[int, ...]:
         """Of a tensor in the first batch."""
+
+    @abstractmethod
+    def dtype(self, tensor: str) -> np.dtype[Any]:
+        """Of a tensor in ONNX; here all are floats."""
 
 
 class Source(Layer):
@@ -157,7 +164,7 @@ class Source(Layer):
             return [self._moved_operand(i, kept) for i in operands]
         lead = max(data, key=lambda i: (isinstance(data[i], Laid), int(np.prod(self.shape(i)[1:]))))
         value, rank = data[lead], len(self.context.shape(self.onnx.outputs[0])) - 1
-        order = value.order if isinstance(value, Laid) else tuple(range(rank))
+        order = value.order if isinstance(value, Laid) else channels_last(rank)
         if any(len(self.shape(i)) - 1 != rank for i in data) or len(order) != rank:
             shapes = " and ".join(str(self.shape(i)) for i in data)
             raise self.unsupported(f"operands of different numbers of dimensions: {shapes}")

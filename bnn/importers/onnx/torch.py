@@ -6,15 +6,19 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from ..._distribution import install
-from ...errors import CompileError, InputError, SetupError
+from ...errors import CompileError, InputError, InputTypeError, SetupError
 
 _MOST_TEXT = 300
+_STYLE = re.compile(r"\x1b\[[\d;]*m")
+# What the tracer says of a branch, a loop or a number that depends on data.
+_DECISION = re.compile(r"Converting a tensor to a Python (boolean|float)")
 
 
 def is_module(model: Any) -> bool:
@@ -26,7 +30,8 @@ def is_module(model: Any) -> bool:
 def export(module: Any, example: Any) -> Any:
     """The module in inference mode as an ``onnx.ModelProto``, with a free batch size where the module allows one.
 
-    torch.export reads it first; what it cannot read, the older exporter traces.  Neither folds constants or optimizes:
+    torch.export reads it first; what it cannot read, the older exporter traces, unless it takes decisions by its data,
+    of which a trace would keep one.  Neither folds constants or optimizes:
     batch norms stay as they are, so that nothing rounds in another way.
 
     Args:
@@ -60,7 +65,12 @@ def export(module: Any, example: Any) -> Any:
 
 def _doubled(torch: Any, x: Any) -> Any:
     """An example of two images at least: of one, the exporter would take the batch size for fixed."""
-    tensor = x if isinstance(x, torch.Tensor) else torch.as_tensor(x)
+    try:
+        tensor = x if isinstance(x, torch.Tensor) else torch.as_tensor(x)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputTypeError(
+            f"example: found {type(x).__name__}, expected a tensor or an array: {_line(error)}"
+        ) from None
     if tensor.dim() < 2 or not len(tensor):
         raise InputError(f"example: found shape {tuple(tensor.shape)}, expected (N, ...), at least one image")
     tensor = tensor.detach()
@@ -86,7 +96,8 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        silent = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -104,13 +115,20 @@ def _traced(torch: Any, module: Any, arguments: tuple[Any, ...]) -> Any:
 
     names = [f"input_{i}" for i in range(len(arguments))] if len(arguments) > 1 else ["input"]
     file = io.BytesIO()
-    torch.onnx.export(
-        module, arguments, file, dynamo=False, do_constant_folding=False, input_names=names,
-        dynamic_axes={name: {0: "batch"} for name in names},
-    )  # fmt: skip
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", torch.jit.TracerWarning)
+        torch.onnx.export(
+            module, arguments, file, dynamo=False, do_constant_folding=False, input_names=names,
+            dynamic_axes={name: {0: "batch"} for name in names},
+        )  # fmt: skip
+    decided = [str(w.message) for w in said if _DECISION.search(str(w.message))]
+    if decided:
+        raise CompileError(f"it decides by its data, and a network cannot: {decided[0].splitlines()[0]}")
     return onnx.load_from_string(file.getvalue())
 
 
-def _line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def _line(error: BaseException) -> str:
+    """The first line of an error, or of the one behind it, which says more."""
+    said = _STYLE.sub("", str(error.__cause__ or error))
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:_MOST_TEXT]

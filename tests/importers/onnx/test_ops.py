@@ -86,6 +86,15 @@ EXACT: dict[str, tuple[list[Any], dict[str, Array], dict[str, Any]]] = {
     "reflected": ([node("Pad", "x p", mode="reflect")], {"p": numbers(0, 0, 1, 2, 0, 0, 0, 1)}, {}),
     "padded channels": ([node("Pad", "x p v")], {"p": numbers(0, 1, 1, 0, 0, 2, 0, 1), "v": scalar(-1)}, {}),
     "cut": ([node("Pad", "x p")], {"p": numbers(0, 0, -1, 0, 0, 0, 0, -2)}, {}),
+    "cut and padded": ([node("Pad", "x p v")], {"p": numbers(0, 0, -1, 2, 0, 0, 1, -2), "v": scalar(3)},
+                       {"shape": (1, 4, 5, 6)}),
+    "nearest to a size": ([node("Resize", "x _ _ s", mode="nearest")], {"s": numbers(5, 4, 10, 12)},
+                          {"shape": (5, 4, 5, 6)}),
+    "half of the channels": ([node("Split", "x n", "a b", axis=1), node("Relu", "a", "c"), node("Sub", "c b")],
+                             {"n": numbers(2, 2)}, {}),
+    "an input as an output": ([node("Identity", "x")], {}, {}),
+    "like another type": ([node("CastLike", "x t", "a"), node("CastLike", "a u")],
+                          {"t": np.zeros(1, bool), "u": floats(0)}, {}),
     "chosen channels": ([node("Gather", "x i", axis=1)], {"i": numbers(3, 0, 0)}, {}),
     "expanded": ([node("ReduceMax", "x", "m", axes=[2]), node("Expand", "m s")], {"s": numbers(1, 4, 3, 6)}, {}),
     "tiled": ([node("Tile", "x r")], {"r": numbers(1, 2, 1, 1)}, {}),
@@ -244,6 +253,31 @@ def test_estimators_are_seen_through() -> None:
         assert bnn.verify(proto, compiled, x, zero=1).ok
 
 
+def test_an_estimator_may_clip_twice() -> None:
+    nodes = [
+        node("Sign", "x", "s"), node("Clip", "x low high", "c"), node("Sub", "s c", "d"),
+        node("Clip", "x low high", "e"), node("Add", "d e", "a"), node("Conv", "a w"),
+    ]  # fmt: skip
+    constants = {"w": SIGNS, "low": scalar(-1), "high": scalar(1)}
+    assert kinds(bnn.compile(model(nodes, constants))) == ["binary"]
+    other = [*nodes[:3], node("Clip", "x low half", "e"), *nodes[4:]]
+    assert kinds(bnn.compile(model(other, {**constants, "half": scalar(0.5)}))) == ["float"]
+
+
+def test_small_weights_stay_what_they_are() -> None:
+    w = np.abs(RNG.normal(size=(4, 3))).astype(np.float32) * np.float32(1e-7)
+    proto = model([node("MatMul", "x w")], {"w": w}, ("N", 4), rank=2)
+    x = eighths(5, 4)
+    np.testing.assert_allclose(bnn.compile(proto)(x), by_onnx_runtime(proto, x), rtol=1e-5, atol=1e-12)
+
+
+def test_moved_channels_are_slices() -> None:
+    """Half of the channels, quantized: no table of places."""
+    nodes = [node("Split", "x n", "a b", axis=1), node("Sign", "a", "s"), node("Conv", "s w")]
+    compiled = bnn.compile(model(nodes, {"n": numbers(2, 2), "w": SIGNS[:, :2]}), zero=1)
+    assert "gather" not in [op.op for op in compiled.ops]
+
+
 def test_weights_a_few_units_off_are_signs() -> None:
     off = np.nextafter(SIGNS, np.where(RNG.random(SIGNS.shape) < 0.5, 0, 9 * SIGNS).astype(np.float32))
     proto = model([node("GreaterOrEqual", "x z", "t"), node("Where", "t p n", "a"), node("Conv", "a w")],
@@ -290,6 +324,12 @@ REFUSED: dict[str, tuple[str, list[Any], dict[str, Array], dict[str, Any]]] = {
                       [node("Trunc", "x s z b c", domain="qonnx.custom_op.general")],
                       {k: scalar(1) for k in "szbc"}, {"domains": ["qonnx.custom_op.general"]}),
     "a free size": ("only the batch size may be free", [node("Relu", "x")], {}, {"shape": ("N", 4, "H", 6)}),
+    "interpolation": ("mode linear, which computes new values", [node("Resize", "x _ s", mode="linear")],
+                      {"s": floats(1, 1, 2, 2)}, {}),
+    "whole numbers that wrap": ("arithmetic of uint8", [node("Add", "x x", "a"), node("Cast", "a", to=1)], {},
+                                {"dtype": TensorProto.UINT8}),
+    "truncation": ("numbers of type int64|arithmetic of int64", [node("CastLike", "x t", "a"), node("Cast", "a", to=1)],
+                   {"t": numbers(0)}, {}),
     "no floats": ("input 'x' is float64; supported: float32", [node("Relu", "x")], {}, {"dtype": TensorProto.DOUBLE}),
     "many dimensions": ("has 5 dimensions; two to four are supported", [node("Relu", "x")], {},
                         {"shape": ("N", 2, 3, 4, 5), "rank": 5}),
@@ -320,6 +360,13 @@ def test_arguments_that_do_not_fit() -> None:
     proto = model([node("Relu", "x")])
     with pytest.raises(InputError, match="zero: found 2, expected -1, 0 or 1"):
         bnn.compile(proto, zero=2)
+    with pytest.raises(InputError, match="zero: found"):
+        bnn.compile(proto, zero=np.array([1, 0]))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="input_shape: an ONNX model has its own"):
+        bnn.compile(proto, input_shape=(4, 5, 6))
+    for source in ("weights.pt", {"weight": eighths(3)}):
+        with pytest.raises(InputError, match="give the PyTorch module itself"):
+            bnn.compile(source)
     with pytest.raises(InputError, match="only a PyTorch module needs one"):
         bnn.compile(proto, eighths(1, 4, 5, 6))
 

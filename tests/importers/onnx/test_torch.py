@@ -90,20 +90,42 @@ def test_several_inputs_and_outputs() -> None:
 
 
 class Branching(nn.Module):
-    """What torch.export refuses and the older exporter traces."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(6, 3)
+    """A trace would keep the branch that the example takes."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x) if float(x.sum()) > -1e9 else x
+        return x if x.sum() > 0 else -x
+
+
+def test_decisions_by_the_data_are_refused() -> None:
+    with pytest.raises(CompileError, match="Branching.*decides by its data"):
+        bnn.compile(Branching(), torch.ones(2, 6))
 
 
 def test_what_torch_export_cannot_read_is_traced() -> None:
-    module, x = Branching(), torch.ones(2, 6)
-    compiled = bnn.compile(module, x)
+    module, x = nn.Linear(6, 3), torch.ones(2, 6)
+    compiled = bnn.compile(torch.jit.trace(module, x), x)
     assert np.abs(compiled(x.numpy()) - run(module, x)).max() < 1e-6
+
+
+def test_bytes_for_a_module_of_floats() -> None:
+    module = network()
+    x = np.random.default_rng(1).integers(0, 256, (3, 3, 12, 12), np.uint8)
+    compiled = bnn.compile(module, IMAGES[:1], input_dtype="uint8")
+    assert bnn.verify(module, compiled, x).ok
+
+
+def test_an_exported_program_is_an_onnx_model() -> None:
+    module = network().eval()
+    program = torch.onnx.export(module, (IMAGES[:2],), dynamo=True, optimize=False, verbose=False)
+    assert bnn.compile(program).input_shapes == [(3, 12, 12)]
+    with pytest.raises(InputError, match="give the PyTorch module itself"):
+        bnn.compile(module.state_dict())
+
+
+def test_a_tensor_with_gradients_is_no_array() -> None:
+    compiled = bnn.compile(network(), IMAGES[:1])
+    with pytest.raises(InputError, match="Tensor is not an array"):
+        compiled(IMAGES.clone().requires_grad_())
 
 
 class Broken(nn.Module):
@@ -115,6 +137,7 @@ class Broken(nn.Module):
     ("module", "example", "error", "message"),
     [
         (network, None, InputError, "needs an example of its input"),
+        (network, "abc", InputError, "found str, expected a tensor or an array"),
         (network, torch.zeros(3), InputError, r"example: found shape \(3,\), expected \(N, ...\)"),
         (network, torch.zeros(0, 3, 12, 12), InputError, "at least one image"),
         (Broken, torch.zeros(1, 3), CompileError, "PyTorch cannot export Broken to ONNX: .*nothing works"),
