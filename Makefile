@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo        train a small binary network, compile it, run it in C, compare it with Keras
-# make test        the test suite (ten to fifteen minutes on two cores)
+# make test        the test suite (fifteen to twenty minutes on two cores)
 # make test-slow   the tests that take longer
 # make test-kernels   what runs in C, once more with each kernel family but the fastest
 # make fuzz        fuzz what reads strangers' bytes: a minute for each target, or FUZZ_SECONDS, or FUZZ_RUNS in total
@@ -45,7 +45,7 @@ KERNEL_TESTS := tests/ops tests/runtime tests/events tests/differential tests/fi
 test-kernels: install
 	for family in $$($(PY) -c 'from bnn.runtime import available_kernels as a; print(*a()[1:])'); do \
 	    echo "BNN_KERNELS=$$family"; \
-	    BNN_KERNELS=$$family BNN_TEST_COUNT=60 $(PY) -m pytest -n 2 -q -m "not slow" -k "not sanitizers" $(ARGS) $(KERNEL_TESTS) || exit; \
+	    BNN_KERNELS=$$family BNN_TEST_COUNT=30 $(PY) -m pytest -n 2 -q -m "not slow" -k "not sanitizers" $(ARGS) $(KERNEL_TESTS) || exit; \
 	done
 
 # tests/fuzz/run.py says what there is and how to look at what is found.

@@ -22,7 +22,7 @@ const bnn_op_row *bnn_op_list(size_t index)
 static struct bnn_source every_op(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
                                   bnn_problem *problem, struct bnn_kernels *complete)
 {
-    size_t lean = kernels != NULL && kernels->binary.values == NULL && kernels->take_differing != NULL ? LEAN : 0;
+    size_t lean = kernels != NULL && kernels->binary.values == NULL ? LEAN : 0;
     if (kernels != NULL)
         bnn_kernels_complete(kernels, complete);
     return (struct bnn_source){
