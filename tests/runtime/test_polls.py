@@ -244,3 +244,19 @@ UNIT = 1 << 15  # channels of which a tanh is a quarter of a piece
 def test_what_is_handed_out(model: Any, images: int, workers: int, batch: int, expected: str, unasked: str) -> None:
     assert handed_out(model(), images, workers, batch, True) == expected
     assert handed_out(model(), images, workers, batch, False) == unasked
+
+
+def test_a_last_chunk_of_fewer_images_than_a_part_begins_with() -> None:
+    """Eight images and one, on two threads: a row too large for one piece is divided by images."""
+    model = tanhs(2**17, 1)
+    x = np.random.default_rng(2).integers(-9, 9, (9, 2**17)).astype(np.float32) / 8
+    found = model.predict(x, threads=2, batch_size=9)
+    assert np.array_equal(found, np.concatenate([model(image[None]) for image in x]))
+
+
+def test_small_networks_with_passed_rows_on_two_threads() -> None:
+    """Whole chunks for each thread."""
+    model = passed(16, 16)
+    x = np.random.default_rng(3).integers(-1, 2, (20, 16, 16, 64)).astype(np.float32)
+    found = model.predict(x, threads=2)
+    assert np.array_equal(found, np.concatenate([model(image[None]) for image in x]))
