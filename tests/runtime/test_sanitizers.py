@@ -186,7 +186,7 @@ def test_damaged_files_with_little_stack(build_root: Path, tmp_path: Path) -> No
     assert min(inputs) <= 5 < max(inputs)
     every.write_bytes(encode(graph))
     few.write_bytes(encode(one_input_graph()))
-    assert "ok: " in call(str(driver), "fuzz", str(every), str(SEED), "1500")
+    assert "ok: " in call(str(driver), "fuzz", str(every), str(SEED), "400")
     call(str(driver), "boundaries", str(few), str(SEED))
 
 
