@@ -97,7 +97,7 @@ def check_kinds(model: str, net: str, nir: bool) -> None:
     """Check that the files' names match the options."""
     if not nir and model.endswith(".nir"):
         raise InputError(f"{model}: to run a NIR file, add --nir")
-    if model.endswith(".bnn"):
+    if not nir and model.endswith(".bnn"):
         raise InputError(f"{model}: is a compiled network; expected: bnn verify MODEL NET.bnn")
     if net.endswith(".nir"):
         raise InputError(f"{net}: is a NIR file; expected: bnn verify --nir MODEL.nir NET.bnn")
