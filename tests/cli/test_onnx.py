@@ -41,6 +41,8 @@ def test_compile_verify_run(call: Any, file: Path, tmp_path: Path) -> None:
     assert done.status == 0 and "a sign that is 0 at 0" in done.out, done.err
     assert bnn.load(net).layout == "NCHW"
     assert call("verify", file, net).status == 0
+    swapped = call("verify", net, file)
+    assert swapped.status == 2 and "net.bnn: is a compiled network; expected: bnn verify MODEL NET.bnn" in swapped.err
     one = tmp_path / "one.bnn"
     assert call("compile", file, "-o", one, "--zero", "1").status == 0
     assert call("verify", file, one, "--zero", "1").status == 0
