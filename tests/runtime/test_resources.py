@@ -209,7 +209,10 @@ def test_opening_small_files_takes_little_memory_and_time(hostile: dict[str, Pat
     assert done.returncode == 0, done.stderr
     said = {n: json.loads(line) for n, line in zip(hostile, done.stdout.splitlines(), strict=True)}
     opened = {name for name, (text, _) in said.items() if text == "opened"}
-    assert opened == {"shared indices", "as many as may be, of bits", "as many as may be, of bytes"}, said
+    fine = {"shared indices", "as many as may be, of bits", "as many as may be, of bytes"}
+    if ffi.string(lib.bnn_kernels_name(select_kernels(None))) == b"flash":  # which has no border tables
+        fine |= {"border tables of bits", "border tables of bytes"}
+    assert opened == fine, said
     for name, (text, seconds) in said.items():
         assert seconds < 200 * loop_seconds(), (name, seconds)  # a tenth of it or less
         if name not in opened:
@@ -236,6 +239,8 @@ def test_the_limit_is_exact() -> None:
         [x], make("bconv2d", make("binarize", x), signs(RNG, (64, 3, 3, 32)), attrs=ConvAttrs(pads=(1,) * 4))
     )
     status, needed = sizes(data)
+    if int(needed) < 64 * 3 * 3 * 4:
+        pytest.skip("these kernels read the filters in the file, each of which may not be larger than the limit either")
     assert status == lib.BNN_OK and sizes(data, int(needed))[0] == lib.BNN_OK
     status, what = sizes(data, int(needed) - 1)
     assert status == lib.BNN_ERROR_LIMIT and what == "op 1: bytes of the opened model up to it (max_bytes)"
