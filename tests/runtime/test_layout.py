@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -98,8 +100,16 @@ def test_events_take_what_the_model_takes() -> None:
         engine.run_events(moments)
 
 
-def test_events_and_emitted_c_keep_the_order_of_the_runtime(tmp_path: Path) -> None:
+def test_emitted_c_keeps_the_order_of_the_runtime(tmp_path: Path) -> None:
     _, first = both()
-    vectors = np.moveaxis(X[:2], -1, 1)
-    summary = bnn.emit_c(first, tmp_path, name="net", vectors=vectors)
-    assert summary is not None and "(4, 5, 3)" in str(first.tensors[0].shape)
+    arena = bnn.emit_c(first, tmp_path, name="net", vectors=np.moveaxis(X[:2], -1, 1)).arena
+    library = tmp_path / "net.so"
+    files = [str(tmp_path / name) for name in ("net.c", "net_kernels.c")]
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", *files, "-lm", "-o", str(library)], check=True)
+    memory, image, numbers = (np.empty(n, np.float32) for n in (arena // 4 + 2, 2 * 3 * 2, 7))
+    places = (ctypes.c_void_p(a.ctypes.data) for a in (X, image, numbers))
+    start = memory.ctypes.data + -memory.ctypes.data % 8
+    run = ctypes.CDLL(str(library)).net_run
+    assert run(ctypes.c_void_p(start), ctypes.c_size_t(arena), *places) == 0
+    expected = [np.moveaxis(y[0], 0, -1) for y in first(np.moveaxis(X[:1], -1, 1))]
+    assert np.array_equal(image.reshape(2, 3, 2), expected[0]) and np.array_equal(numbers, expected[1].reshape(-1))

@@ -240,7 +240,7 @@ def test_the_limit_is_exact() -> None:
     )
     status, needed = sizes(data)
     if int(needed) < 64 * 3 * 3 * 4:
-        pytest.skip("these kernels read the filters in the file, each of which may not be larger than the limit either")
+        pytest.skip("with these kernels the filters stay in the file, and they are larger than the opened model")
     assert status == lib.BNN_OK and sizes(data, int(needed))[0] == lib.BNN_OK
     status, what = sizes(data, int(needed) - 1)
     assert status == lib.BNN_ERROR_LIMIT and what == "op 1: bytes of the opened model up to it (max_bytes)"

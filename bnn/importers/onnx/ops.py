@@ -86,14 +86,14 @@ def _same(
     return before + after if upper else after + before
 
 
-def _in_order(s: Source, make: Callable[[Node], Node], last: bool = True) -> Value:
+def _in_order(s: Source, make: Callable[[Node], Node]) -> Value:
     """A result with channels last from operand 0 as an image (H, W, C), or (1, L, C) of (N, C, L)."""
     rank = len(s.shape(0)) - 1
     if rank not in (2, 3):
         raise s.unsupported(f"data of {rank + 1} dimensions; three and four are supported")
     result = make(as_image(s, s.laid(0)))
     if rank == 2:
-        result = s.make("reshape", result, attrs=ReshapeAttrs(result.type.shape[1:]), final=last)
+        result = s.make("reshape", result, attrs=ReshapeAttrs(result.type.shape[1:]))
     return Laid(result, channels_last(rank))
 
 
@@ -257,7 +257,7 @@ def _batch_norm(s: Source) -> Value:
     shift = beta - mean * scale
     (x,) = s.framed(0)
     rank = len(s.output_shape)
-    scales, shifts = (s.image_constant(v.reshape(-1, *[1] * (rank - 1)), x) for v in (scale, shift))
+    scales, shifts = (s.image_constant(v.reshape(-1, *[1] * (rank - 1))) for v in (scale, shift))
     return s.result(s.make("add", s.make("mul", x, scales, final=False), shifts))
 
 
@@ -563,7 +563,7 @@ def _quantize(s: Source) -> Value:
         raise s.unsupported(f"numbers of type {kind}")
     (x,) = s.framed(0)
     axis = int(s.attr("axis", 1))
-    scale, zero = (s.image_constant(_along(s, i, axis, d), x) for i, d in ((1, 1.0), (2, 0.0)))
+    scale, zero = (s.image_constant(_along(s, i, axis, d)) for i, d in ((1, 1.0), (2, 0.0)))
     y = s.make("round", s.make("div", x, scale, final=False), attrs=RoundAttrs(0), final=False)
     if (zero.value != 0).any():
         y = s.make("add", y, zero, final=False)
@@ -576,7 +576,7 @@ def _dequantize(s: Source) -> Value:
     """(x - zero) * scale"""
     (x,) = s.framed(0)
     axis = int(s.attr("axis", 1))
-    scale, zero = (s.image_constant(_along(s, i, axis, d), x) for i, d in ((1, 1.0), (2, 0.0)))
+    scale, zero = (s.image_constant(_along(s, i, axis, d)) for i, d in ((1, 1.0), (2, 0.0)))
     if (zero.value != 0).any():
         x = s.make("sub", x, zero, final=False)
     return s.result(s.make("mul", x, scale))

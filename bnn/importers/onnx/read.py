@@ -53,7 +53,7 @@ def read(onnx: OnnxGraph, runner: Runner, input_dtype: InputDType = None, zero: 
     and their quantizers, shape arithmetic) is a constant that ONNX Runtime itself has computed.
 
     Raises:
-        UnsupportedOpError: an operator that depends on the data and has no reader; names it, the layer and the remedy.
+        UnsupportedOpError: an unsupported operator that depends on the data; names it, its layer and the remedy.
     """
     dtypes = _checked_dtypes(onnx.inputs, input_dtype)
     return GraphReader(onnx, runner, zero).read(dtypes)
@@ -266,7 +266,7 @@ class GraphReader(Context):
         if kinds is np.float32 and any(
             isinstance(g, Moved) and g.size * max(self.batches) > _MOST_FLOATS for g in given
         ):
-            raise source.unsupported("an image with so many elements")
+            raise source.unsupported(f"an image of more than {_MOST_FLOATS // max(self.batches):,} elements")
 
         def run(values: list[Array]) -> list[Array]:
             operands: list[Array | None] = [

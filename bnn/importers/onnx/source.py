@@ -129,11 +129,9 @@ class Source(Layer):
         """Shape of the result without the batch."""
         return self.context.shape(self.onnx.outputs[0])[1:]
 
-    def laid(self, i: int, order: Order | None = None) -> Node:
-        """Operand i as a node with its dimensions in this order; by default channels last."""
-        value = self.value(i)
-        rank = len(self.shape(i)) - 1
-        return self.arranged(value, channels_last(rank) if order is None else order, f"operand {i}")
+    def laid(self, i: int) -> Node:
+        """Operand i as a node with its channels last."""
+        return self.arranged(self.value(i), channels_last(len(self.shape(i)) - 1), f"operand {i}")
 
     def arranged(self, value: Value, order: Order, what: str = "it") -> Node:
         if isinstance(value, Laid):
@@ -222,14 +220,8 @@ class Source(Layer):
             value = value[0]
         return constant(value, name=self.layer)
 
-    def per_channel(self, i: int, x: Node) -> Node:
-        """A constant with one number per channel (dimension 1 of the data), in the frame."""
-        array = np.asarray(self.constant(i), np.float32)
-        rank = len(self.context.shape(self.onnx.outputs[0])) - 1
-        return self.image_constant(array.reshape(-1, *[1] * (rank - 1)), x)
-
-    def image_constant(self, array: Array, x: Node) -> Node:
-        """A constant that broadcasts to an image, in the frame of node x."""
+    def image_constant(self, array: Array) -> Node:
+        """A constant that broadcasts to an image, in the frame."""
         if array.size == 1:
             return constant(array.reshape(1), name=self.layer)
         if not isinstance(self.frame, Moved):

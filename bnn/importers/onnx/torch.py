@@ -30,8 +30,8 @@ def is_module(model: Any) -> bool:
 def export(module: Any, example: Any) -> Any:
     """The module in inference mode as an ``onnx.ModelProto``, with a free batch size where the module allows one.
 
-    torch.export reads it first; what it cannot read, the older exporter traces, unless it takes decisions by its data,
-    of which a trace would keep one.  Neither folds constants or optimizes:
+    torch.export reads it first, and the older exporter traces what torch.export cannot read.  A module that decides by
+    its data is refused: a trace would keep only the branch of the example.  Neither folds constants or optimizes:
     batch norms stay as they are, so that nothing rounds in another way.
 
     Args:
