@@ -145,7 +145,5 @@ def _load(onnx: Any, path: Path) -> Any:
     except Exception as error:  # protobuf and onnx raise many kinds
         raise CompileError(f"cannot be read as an ONNX model: {error}") from error
     if not model.graph.node or not model.opset_import:
-        raise CompileError(
-            "not an ONNX model: it lists no nodes, or not the version of its operators"
-        )
+        raise CompileError("not an ONNX model: it lists no nodes, or not the version of its operators")
     return model
