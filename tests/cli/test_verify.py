@@ -124,5 +124,7 @@ def test_onednn_is_off_unless_asked_for(
     ],
 )
 def test_options_that_would_be_ignored(call: Any, net: Path, options: list[str], words: str) -> None:
-    result = call("verify", net, net, *options)
+    model = net.with_name("model.keras")
+    model.touch()
+    result = call("verify", model, net, *options)
     assert result.status == 2 and words in result.err
