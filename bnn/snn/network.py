@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network of spiking neurons that lives in discrete time: populations, and projections between them.
+
+In each step the populations settle in their order.  A population's currents are its bias, then, projection by projection
+in their order, the rows of weights of the sources that sent something, from the lowest source to the highest: each
+addition is one float32 operation.  A projection of whole weights sums in integers, and adds sum * scale.  A projection
+with delay d reads what its source sent d steps before; a projection from a later population, or from itself, has a delay.
+
+Neurons are numbered row-major over (height, width, channels): the channels of a place are neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from .._types import Array, Floats
+from ..errors import CompileError
+from .rules import COMMON, RULES, Dynamics, Emits, Reset
+
+Shape = tuple[int, ...]
+Kind = Literal["dense", "conv", "diagonal"]
+
+#: Limits of a file; see docs/snn.md.
+MOST_NEURONS = 2**24  # of one population
+MOST_POPULATIONS = 4096
+MOST_PROJECTIONS = 16384
+MOST_DELAY = 2**16  # steps
+MOST_KERNEL = 2**12
+LATE = (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT)
+
+
+@dataclass(eq=False)
+class Population:
+    """Neurons that share a rule.
+
+    ``shape``: (h, w, c), (w, c) or (c,).  ``dynamics`` is None for an input, which sends what it is given: ``emits``
+    says what that is.  ``parameters`` by name, float32, with one element, one per channel (c,), or one per neuron (n,);
+    ``bias`` likewise.
+    """
+
+    name: str
+    shape: Shape
+    dynamics: Dynamics | None = None
+    parameters: dict[str, Floats] = field(default_factory=dict)
+    bias: Floats = field(default_factory=lambda: np.zeros(1, np.float32))
+    output: bool = False
+    input_emits: Emits = Emits.SPIKES
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def channels(self) -> int:
+        return self.shape[-1]
+
+    @property
+    def emits(self) -> Emits:
+        return self.dynamics.emits if self.dynamics else self.input_emits
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """(h, w, c)"""
+        h, w, c = (1, 1, 1, *self.shape)[-3:]
+        return h, w, c
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return (*COMMON, *self.dynamics.rule.parameters) if self.dynamics else ()
+
+    def per_neuron(self, value: Floats) -> Floats:
+        """(n,): one element per neuron."""
+        return np.resize(np.asarray(value, np.float32).reshape(-1), self.size)
+
+    def values(self) -> dict[str, Floats]:
+        """All parameters per neuron."""
+        return {name: self.per_neuron(self.parameters[name]) for name in self.parameter_names}
+
+
+@dataclass(eq=False)
+class Projection:
+    """Weights from one population to another (their places in the network).
+
+    ``weights``: float32, or int8 with ``scale``.  dense: (sources, targets).  conv: (source channels, kernel h, kernel w,
+    target channels of the group).  diagonal: from each neuron to that of the same number: one element, (c,) or (n,).
+    ``mask``: the sources that take part (n,), bool; None: all.  ``bias``: as a population's, but only from step ``delay``
+    on: what a recurrent connection adds once there was a previous step.
+    """
+
+    source: int
+    target: int
+    kind: Kind
+    weights: Array
+    scale: float = 1.0
+    delay: int = 0
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)  # rows above, columns on the left
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    mask: Array | None = None
+    bias: Floats | None = None
+    name: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether sums are integers."""
+        return self.weights.dtype == np.int8
+
+
+@dataclass(eq=False)
+class Network:
+    """Populations in the order in which they settle, and projections.
+
+    ``dt``: seconds of a step, 0 if nobody said.  ``simulator``: whose rules these are.  ``channels_first``: in the source
+    the channels of a population come first.
+    """
+
+    populations: list[Population]
+    projections: list[Projection]
+    dt: float = 0.0
+    simulator: str = ""
+    channels_first: bool = True
+
+    def into(self, target: int) -> list[Projection]:
+        return [p for p in self.projections if p.target == target]
+
+    @property
+    def inputs(self) -> list[int]:
+        return [i for i, p in enumerate(self.populations) if p.dynamics is None]
+
+    @property
+    def outputs(self) -> list[int]:
+        return [i for i, p in enumerate(self.populations) if p.output]
+
+    def check(self) -> Network:
+        """Raise CompileError, naming what is wrong, unless this can be written and run."""
+        if not 1 <= len(self.populations) <= MOST_POPULATIONS:
+            raise CompileError(f"network: found {len(self.populations)} populations, expected 1 to {MOST_POPULATIONS}")
+        if len(self.projections) > MOST_PROJECTIONS:
+            raise CompileError(
+                f"network: found {len(self.projections)} projections, expected at most {MOST_PROJECTIONS}"
+            )
+        if not self.outputs:
+            raise CompileError("network: found no output, expected at least one")
+        for population in self.populations:
+            _check_population(population)
+        for projection in self.projections:
+            _check_projection(self, projection)
+        return self
+
+
+def _check_population(p: Population) -> None:
+    if not 1 <= len(p.shape) <= 3 or min(p.shape) < 1 or p.size > MOST_NEURONS:
+        raise CompileError(
+            f"{p.name}: found shape {p.shape}, expected 1 to 3 dimensions, at most {MOST_NEURONS} neurons"
+        )
+    arrays = {"bias": p.bias}
+    d = p.dynamics
+    if d is not None:
+        if RULES.get(d.rule.name) is not d.rule:
+            raise CompileError(f"{p.name}: found the rule {d.rule.name}, expected one of {', '.join(RULES)}")
+        if d.emits != Emits.SPIKES and (d.reset != Reset.NONE or d.at_least or d.winner):
+            raise CompileError(f"{p.name}: found a reset, comparison or winner, expected none without single spikes")
+        if d.reset in LATE and "v" not in d.rule.states:
+            raise CompileError(f"{p.name}: found a late reset of the rule {d.rule.name}, which keeps no membrane")
+        if d.reset in LATE and "adapted" in d.rule.states:
+            raise CompileError(f"{p.name}: found a late reset of an adapting threshold, expected VALUE or SUBTRACT")
+        if set(p.parameters) != set(p.parameter_names):
+            raise CompileError(
+                f"{p.name}: found the parameters {', '.join(sorted(p.parameters))}, "
+                f"expected {', '.join(p.parameter_names)}"
+            )
+        arrays |= p.parameters
+    for name, value in arrays.items():
+        if value.dtype != np.float32 or value.ndim != 1 or value.size not in (1, p.channels, p.size):
+            raise CompileError(
+                f"{p.name}: {name}: found {value.dtype} of shape {value.shape}, expected float32 of 1, {p.channels} "
+                f"(channels) or {p.size} (neurons) elements"
+            )
+        if not np.isfinite(value).all():
+            raise CompileError(f"{p.name}: {name}: found a value that is not finite")
+    if d is not None and d.emits == Emits.COUNTS and not (p.parameters["threshold"] > 0).all():
+        raise CompileError(f"{p.name}: threshold: found {p.parameters['threshold'].min()}, expected more than 0")
+    if d is not None and "tau" in p.parameters and not (p.parameters["tau"] != 0).all():
+        raise CompileError(f"{p.name}: tau: found 0, expected another number")
+
+
+def _check_projection(network: Network, p: Projection) -> None:
+    count = len(network.populations)
+    if not (0 <= p.source < count and 0 <= p.target < count):
+        raise CompileError(f"{p.name}: found populations {p.source} and {p.target}, expected numbers below {count}")
+    source, target = network.populations[p.source], network.populations[p.target]
+    if target.dynamics is None:
+        raise CompileError(f"{p.name}: ends at the input {target.name}")
+    if not (p.source >= p.target) <= p.delay <= MOST_DELAY:
+        raise CompileError(
+            f"{p.name}: found a delay of {p.delay} steps, expected {int(p.source >= p.target)} to {MOST_DELAY}: "
+            f"{source.name} settles {'before' if p.source < p.target else 'not before'} {target.name}"
+        )
+    if p.weights.dtype not in (np.dtype(np.float32), np.dtype(np.int8)):
+        raise CompileError(f"{p.name}: found weights of {p.weights.dtype}, expected float32 or int8")
+    if not np.isfinite(p.weights).all() or not np.isfinite(np.float32(p.scale)):
+        raise CompileError(f"{p.name}: found a weight that is not finite")
+    if p.whole and source.emits == Emits.VALUES:
+        raise CompileError(f"{p.name}: found int8 weights of real values from {source.name}, expected float32")
+    if not p.whole and p.scale != 1:
+        raise CompileError(f"{p.name}: found a scale of float32 weights, expected int8")
+    if p.mask is not None and p.mask.shape != (source.size,):
+        raise CompileError(f"{p.name}: found a mask of shape {p.mask.shape}, expected ({source.size},)")
+    if p.bias is not None and (p.bias.dtype != np.float32 or p.bias.size not in (1, target.channels, target.size)):
+        raise CompileError(
+            f"{p.name}: found a bias of {p.bias.size} elements, expected 1, {target.channels} or {target.size}"
+        )
+    if p.bias is not None and not np.isfinite(p.bias).all():
+        raise CompileError(f"{p.name}: found a bias that is not finite")
+    _check_weights(p, source, target)
+
+
+def _check_weights(p: Projection, source: Population, target: Population) -> None:
+    (h, w, c), (oh, ow, oc) = source.grid, target.grid
+    if p.kind == "dense":
+        expected: Shape = (source.size, target.size)
+        right = p.weights.shape == expected
+    elif p.kind == "diagonal":
+        expected = (source.size,)
+        right = (
+            source.size == target.size and p.weights.ndim == 1 and p.weights.size in (1, source.channels, source.size)
+        )
+    else:
+        if p.groups < 1 or c % p.groups or oc % p.groups:
+            raise CompileError(f"{p.name}: found {p.groups} groups, expected a divisor of {c} and {oc} channels")
+        expected = (c, *p.weights.shape[1:3], oc // p.groups)
+        right = p.weights.ndim == 4 and p.weights.shape == expected and max(p.weights.shape[1:3]) <= MOST_KERNEL
+        if (
+            min(*p.stride, *p.dilation) < 1
+            or min(p.padding) < 0
+            or max(*p.stride, *p.dilation, *p.padding) > MOST_KERNEL
+        ):
+            raise CompileError(
+                f"{p.name}: found stride {p.stride}, padding {p.padding}, dilation {p.dilation}, "
+                f"expected at least 1, 0, 1 and at most {MOST_KERNEL}"
+            )
+    if not right:
+        raise CompileError(f"{p.name}: found {p.kind} weights of shape {p.weights.shape}, expected {expected}")

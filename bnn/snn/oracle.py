@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The definition of what a network computes, in NumPy: one float32 operation after the other.
+
+The runtime equals this bit for bit; it is written to be read, not to be fast.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .._types import Array, Floats
+from ..errors import InputError
+from .network import Network, Projection
+
+
+@dataclass
+class Record:
+    """What happened in every population: ``sent[p]``, ``currents[p]`` and ``membranes[p]`` are (T, n) float32; inputs have
+    only ``sent``, and stateless populations no membranes."""
+
+    sent: dict[int, Floats] = field(default_factory=dict)
+    currents: dict[int, Floats] = field(default_factory=dict)
+    membranes: dict[int, Floats] = field(default_factory=dict)
+
+
+class Oracle:
+    """A network with its state; :meth:`step` runs one step."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network.check()
+        self.values = [p.values() for p in network.populations]
+        longest = [0] * len(network.populations)
+        for p in network.projections:
+            longest[p.source] = max(longest[p.source], p.delay)
+        self._depth = [n + 1 for n in longest]
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to before the first step."""
+        self.time = 0
+        populations = self.network.populations
+        self.states = [
+            p.dynamics.initial(values, p.size) if p.dynamics else {}
+            for p, values in zip(populations, self.values, strict=True)
+        ]
+        self.sent = [
+            deque([np.zeros(p.size, np.float32)] * depth, maxlen=depth)
+            for p, depth in zip(populations, self._depth, strict=True)
+        ]
+        self.currents = [np.zeros(p.size, np.float32) for p in populations]
+
+    def step(self, inputs: list[Floats]) -> None:
+        """``inputs``: what each input sends (n,), in the order of the network's inputs."""
+        given = dict(zip(self.network.inputs, inputs, strict=True))
+        for i, population in enumerate(self.network.populations):
+            if population.dynamics is None:
+                sent = np.asarray(given[i], np.float32).reshape(-1)
+                if sent.size != population.size:
+                    raise InputError(f"{population.name}: found {sent.size} values, expected {population.size}")
+            else:
+                self.currents[i] = self._current(i)
+                sent = population.dynamics.settle(self.values[i], self.states[i], self.currents[i])
+            self.sent[i].append(sent)
+        self.time += 1
+
+    def run(self, inputs: list[Floats]) -> Record:
+        """``inputs``: (T, n) each; from the current state on."""
+        steps = {len(x) for x in inputs}
+        if len(steps) != 1:
+            raise InputError(f"inputs: found {sorted(steps)} steps, expected one number for all inputs")
+        rows: list[tuple[list[Floats], list[Floats], list[Floats]]] = []
+        none = np.zeros(0, np.float32)
+        for t in range(steps.pop()):
+            self.step([x[t] for x in inputs])
+            rows.append(([s[-1] for s in self.sent], list(self.currents), [s.get("v", none) for s in self.states]))
+        record = Record()
+        for i, population in enumerate(self.network.populations):
+            record.sent[i] = np.array([r[0][i] for r in rows]).reshape(-1, population.size)
+            if population.dynamics is not None:
+                record.currents[i] = np.array([r[1][i] for r in rows]).reshape(-1, population.size)
+                if "v" in population.dynamics.rule.states:
+                    record.membranes[i] = np.array([r[2][i] for r in rows]).reshape(-1, population.size)
+        return record
+
+    def _current(self, target: int) -> Floats:
+        population = self.network.populations[target]
+        current = population.per_neuron(population.bias) + np.float32(0)  # -0 becomes 0
+        for p in self.network.into(target):
+            if p.bias is not None and self.time >= p.delay:
+                current = current + population.per_neuron(p.bias)
+            # Frames of this step end with [-1] only where the source has settled already: its delay is then counted
+            # from there; one of a later population is counted from the step before.
+            settled = p.source < target
+            sent = self.sent[p.source][-1 - p.delay + (not settled)]
+            if p.mask is not None:
+                sent = np.where(p.mask, sent, np.float32(0))
+            if p.whole:
+                sums = self._add(p, np.zeros(population.size, np.int32), sent.astype(np.int32))
+                current = current + sums.astype(np.float32) * np.float32(p.scale)
+            else:
+                current = self._add(p, current, sent)
+        return current
+
+    def _add(self, p: Projection, sums: Array, sent: Array) -> Array:
+        """Adds to ``sums`` the rows of those that sent something, times what they sent."""
+        source, target = self.network.populations[p.source], self.network.populations[p.target]
+        weights = p.weights.astype(sums.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if p.kind == "diagonal":
+                return sums + np.where(sent != 0, np.resize(weights, source.size) * sent, sums.dtype.type(0))
+            sums = sums.copy()
+            active = np.flatnonzero(sent)
+            if p.kind == "dense":
+                for i in active:
+                    sums += weights[i] * sent[i]
+                return sums
+            (_, w, c), (oh, ow, oc) = source.grid, target.grid
+            out = sums.reshape(oh, ow, oc)
+            width = oc // p.groups
+            for i in active:
+                y, x, channel = i // c // w, i // c % w, i % c
+                first = channel // (c // p.groups) * width
+                for ky in range(weights.shape[1]):
+                    oy, off = divmod(y + p.padding[0] - ky * p.dilation[0], p.stride[0])
+                    if off or not 0 <= oy < oh:
+                        continue
+                    for kx in range(weights.shape[2]):
+                        ox, off = divmod(x + p.padding[1] - kx * p.dilation[1], p.stride[1])
+                        if not off and 0 <= ox < ow:
+                            out[oy, ox, first : first + width] += weights[channel, ky, kx] * sent[i]
+            return sums

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Update rules of spiking neurons: what a population does with its currents in one step.
+
+A rule is one function from (parameters, state, current) to the new membrane; a reset says what a spike does to it, and
+when.  Together with the comparison they are what simulators disagree about.  Every operation here is one float32
+operation, in the order that the runtime (csrc/snn/neurons.c) and the simulator named in the rule's text have.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._types import Array, Floats
+
+Values = Mapping[str, Floats]  # broadcast against the population
+State = MutableMapping[str, Floats]
+ZERO, ONE = np.float32(0), np.float32(1)
+MOST_SPIKES = np.float32(2**24)  # of a neuron in one step
+
+
+class Reset(enum.IntEnum):
+    """What a spike does to the membrane v, by its number in the file; t is the threshold."""
+
+    NONE = 0
+    VALUE = 1  # v = reset, in the step of the spike
+    SUBTRACT = 2  # v = v - t, in the step of the spike
+    LATE_ZERO = 3  # v = 0 before the next step's charge: snnTorch's Leaky, "zero"
+    LATE_SUBTRACT = 4  # v = v - t after the next step's charge: snnTorch, "subtract"
+    LATE_DISCARD = 5  # v = 0 after the next step's charge, which is lost: snnTorch's Synaptic and RSynaptic, "zero"
+    # snnTorch's Leaky, "subtract" with reset_delay=False: a late subtraction, corrected where this step's spike differs
+    # from the last one's.
+    CORRECTED_SUBTRACT = 6
+
+
+class Emits(enum.IntEnum):
+    """What a population sends, by its number in the file."""
+
+    SPIKES = 0  # 0 or 1
+    COUNTS = 1  # several spikes in a step: the whole part of v / t, which is then subtracted (sinabs)
+    VALUES = 2  # the membrane itself
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule.
+
+    ``parameters`` and ``states`` are float32 arrays by name; ``charge(p, s, x)`` returns the new membrane (float32, the
+    population's shape) from the current ``x``, and updates the states other than ``v``.
+    """
+
+    name: str
+    opcode: int
+    parameters: tuple[str, ...]
+    states: tuple[str, ...]
+    charge: Callable[[Values, State, Floats], Floats]
+    text: str
+
+
+RULES: dict[str, Rule] = {}
+BY_OPCODE: dict[int, Rule] = {}
+#: Parameters that every rule has, in the order of the file; a rule's own follow.
+COMMON = ("threshold", "reset", "initial")
+
+
+def _rule(name: str, opcode: int, parameters: str = "", states: str = "v") -> Callable[[Callable[..., Floats]], None]:
+    def add(charge: Callable[..., Floats]) -> None:
+        text = " ".join((charge.__doc__ or "").split())
+        rule = Rule(name, opcode, tuple(parameters.split()), tuple(states.split()), charge, text)
+        if not text or name in RULES or opcode in BY_OPCODE:
+            raise AssertionError(f"rule {name}: has no text, or its name or opcode is taken")
+        RULES[name] = BY_OPCODE[opcode] = rule
+
+    return add
+
+
+@_rule("relay", 1, states="")
+def _relay(p: Values, s: State, x: Floats) -> Floats:
+    """v = x: no state. With spikes, a threshold; with values, sums that are passed on (pooling)."""
+    return x
+
+
+@_rule("integrate", 2)
+def _integrate(p: Values, s: State, x: Floats) -> Floats:
+    """v = v + x: integrate-and-fire of every simulator."""
+    return s["v"] + x
+
+
+@_rule("approach", 3, "rate leak")
+def _approach(p: Values, s: State, x: Floats) -> Floats:
+    """v = v + rate * ((x + leak) - v), rate = dt / tau: Norse's LIFBox and LIBox."""
+    return s["v"] + p["rate"] * ((x + p["leak"]) - s["v"])
+
+
+@_rule("decay", 4, "beta")
+def _decay(p: Values, s: State, x: Floats) -> Floats:
+    """v = beta * v + x: snnTorch's Leaky, sinabs' LIF without normalization."""
+    return p["beta"] * s["v"] + x
+
+
+@_rule("decay_scaled", 5, "beta gain")
+def _decay_scaled(p: Values, s: State, x: Floats) -> Floats:
+    """v = beta * v + gain * x: sinabs' LIF and ExpLeak, gain = 1 - beta."""
+    return p["beta"] * s["v"] + p["gain"] * x
+
+
+@_rule("divide_all", 6, "tau rest")
+def _divide_all(p: Values, s: State, x: Floats) -> Floats:
+    """v = v + (x - (v - rest)) / tau, tau in steps: SpikingJelly's LIF with decay_input."""
+    return s["v"] + (x - (s["v"] - p["rest"])) / p["tau"]
+
+
+@_rule("divide", 7, "tau rest")
+def _divide(p: Values, s: State, x: Floats) -> Floats:
+    """v = (v - (v - rest) / tau) + x, tau in steps: SpikingJelly's LIF without decay_input."""
+    return (s["v"] - (s["v"] - p["rest"]) / p["tau"]) + x
+
+
+@_rule("synaptic", 8, "alpha beta", "v i")
+def _synaptic(p: Values, s: State, x: Floats) -> Floats:
+    """i = alpha * i + x; v = beta * v + i: snnTorch's Synaptic, SpikingJelly's CUBALIF."""
+    s["i"] = p["alpha"] * s["i"] + x
+    return p["beta"] * s["v"] + s["i"]
+
+
+@_rule("synaptic_approach", 9, "alpha rate leak weight resistance", "v i")
+def _synaptic_approach(p: Values, s: State, x: Floats) -> Floats:
+    """i = i + alpha * ((weight * x + leak) - i); v = v + rate * ((resistance * i + leak) - v), alpha = dt / tau_syn,
+    rate = dt / tau_mem: Norse's CubaLIF."""
+    s["i"] = s["i"] + p["alpha"] * ((p["weight"] * x + p["leak"]) - s["i"])
+    return s["v"] + p["rate"] * ((p["resistance"] * s["i"] + p["leak"]) - s["v"])
+
+
+@_rule("synaptic_scaled", 10, "alpha beta gain", "v i")
+def _synaptic_scaled(p: Values, s: State, x: Floats) -> Floats:
+    """i = alpha * (i + x); v = beta * v + gain * i: sinabs' LIF with a synaptic time constant."""
+    s["i"] = p["alpha"] * (s["i"] + x)
+    return p["beta"] * s["v"] + p["gain"] * s["i"]
+
+
+@_rule("adaptive", 11, "decay rest period step fall", "v refractory adapted")
+def _adaptive(p: Values, s: State, x: Floats) -> Floats:
+    """v = (v - rest) * decay + rest, + x unless refractory: the neuron of Diehl & Cook (2015), as in BindsNET.
+
+    A spike lasts ``period`` steps of refractoriness.  While learning, the threshold's addition is multiplied by
+    ``fall`` in each step and rises by ``step`` with each spike.
+    """
+    v = (s["v"] - p["rest"]) * p["decay"] + p["rest"]
+    v = v + np.where(s["refractory"] <= 0, x, ZERO)
+    s["refractory"] = np.maximum(s["refractory"] - ONE, ZERO)
+    return v
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """A rule with all that a population adds to it.
+
+    ``at_least``: a neuron fires where v >= threshold; otherwise where v > threshold.  ``floored``: the membrane of a
+    population that emits counts never falls below the parameter ``reset``.  ``winner``: of the neurons that fire in a step only that with the highest
+    membrane above its threshold sends its spike (the first of equals); the others are reset, too.
+    """
+
+    rule: Rule
+    reset: Reset = Reset.NONE
+    emits: Emits = Emits.SPIKES
+    at_least: bool = False
+    floored: bool = False
+    winner: bool = False
+
+    def initial(self, p: Values, size: int) -> dict[str, Floats]:
+        """The state before the first step, of ``size`` neurons."""
+        state = {name: np.zeros(size, np.float32) for name in self.rule.states}
+        if "v" in state:
+            state["v"] = (np.zeros(size, np.float32) + p["initial"]).astype(np.float32)
+        return state
+
+    def settle(self, p: Values, s: State, x: Floats, learning: bool = False) -> Floats:
+        """One step: takes the currents (float32, one per neuron), updates the state, returns what is sent (float32)."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return self._settle(p, s, x, learning)
+
+    def _settle(self, p: Values, s: State, x: Floats, learning: bool) -> Floats:
+        late: Array | None = None
+        if self.reset in (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT):
+            late = self._fires(s["v"], p["threshold"])
+        if self.reset == Reset.LATE_ZERO:
+            s["v"] = np.where(late, ZERO, s["v"])
+        threshold = p["threshold"]
+        if "adapted" in s:
+            if learning:
+                s["adapted"] = s["adapted"] * p["fall"]
+            threshold = threshold + s["adapted"]
+        v = self.rule.charge(p, s, x)
+        if self.reset in (Reset.LATE_SUBTRACT, Reset.CORRECTED_SUBTRACT):
+            v = np.where(late, v - threshold, v)
+        elif self.reset == Reset.LATE_DISCARD:
+            v = np.where(late, ZERO, v)
+        if self.emits == Emits.VALUES:
+            s["v"] = v
+            return v
+        if self.emits == Emits.COUNTS:
+            return self._count(p, s, v)
+        fired = self._fires(v, threshold)
+        sent = fired
+        if self.winner and fired.any():
+            excess = np.where(fired, v - threshold, -np.inf)
+            sent = np.arange(len(v)) == int(np.argmax(excess))
+        if self.reset == Reset.VALUE:
+            v = np.where(fired, p["reset"], v)
+        elif self.reset == Reset.SUBTRACT:
+            v = np.where(fired, v - threshold, v)
+        elif self.reset == Reset.CORRECTED_SUBTRACT:
+            v = np.where(fired & ~late, v - threshold, np.where(late & ~fired, v + threshold, v))
+        if "adapted" in s:
+            s["refractory"] = np.where(fired, p["period"], s["refractory"])
+            if learning:
+                s["adapted"] = np.where(fired, s["adapted"] + p["step"], s["adapted"])
+        s["v"] = v
+        return sent.astype(np.float32)
+
+    def _fires(self, v: Floats, threshold: Floats) -> Array:
+        return np.asarray(v >= threshold if self.at_least else v > threshold)
+
+    def _count(self, p: Values, s: State, v: Floats) -> Floats:
+        """Counts are at most MOST_SPIKES, so that each is a float32 and an int32."""
+        share = v / p["threshold"]
+        count = np.where(v > 0, np.where(share < MOST_SPIKES, np.trunc(share), MOST_SPIKES), ZERO).astype(np.float32)
+        v = v - count * p["threshold"]
+        s["v"] = np.maximum(v - p["reset"], ZERO) + p["reset"] if self.floored else v
+        return count
