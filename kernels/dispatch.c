@@ -72,6 +72,8 @@ static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *
         TAKE(add_floats, add_floats)
         TAKE(crossed, crossed)
         TAKE(halve, halve)
+        TAKE(sum_rows, sum_rows)
+        TAKE(sum_byte_rows, sum_byte_rows)
 #undef TAKE
     }
 }

@@ -141,6 +141,13 @@ struct bnn_kernels {
     uint64_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
     /* m[i] = floor((accumulators[i] - thresholds[i]) / 2); may write 15 more */
     void (*halve)(int16_t *m, const float *accumulators, const int32_t *thresholds, size_t count);
+    /* Spikes over time.  sums[i] = (..(sums[i] + rows[index[0] * stride + i] * values[0]) + ..) + the last of n rows; each
+     * product and sum is rounded.  values NULL: all 1. */
+    void (*sum_rows)(float *sums, const float *rows, size_t stride, const uint32_t *index, const float *values,
+                     size_t n, size_t count);
+    /* The same of whole numbers, modulo 2^32. */
+    void (*sum_byte_rows)(uint32_t *sums, const int8_t *rows, size_t stride, const uint32_t *index,
+                          const uint32_t *values, size_t n, size_t count);
 };
 
 #define BNN_FEATURE_AVX2 1u      /* AVX2, FMA, BMI, POPCNT */

@@ -200,6 +200,27 @@ static void halve(int16_t *m, const float *accumulators, const int32_t *threshol
     }
 }
 
+static void sum_rows(float *sums, const float *rows, size_t stride, const uint32_t *index, const float *values,
+                     size_t n, size_t count)
+{
+    for (size_t k = 0; k < n; k++, values = values == NULL ? NULL : values + 1) {
+        const float *row = rows + index[k] * stride, value = values == NULL ? 1 : *values;
+        for (size_t i = 0; i < count; i++)
+            sums[i] += row[i] * value;
+    }
+}
+
+static void sum_byte_rows(uint32_t *sums, const int8_t *rows, size_t stride, const uint32_t *index,
+                          const uint32_t *values, size_t n, size_t count)
+{
+    for (size_t k = 0; k < n; k++, values = values == NULL ? NULL : values + 1) {
+        const int8_t *row = rows + index[k] * stride;
+        const uint32_t value = values == NULL ? 1 : *values;
+        for (size_t i = 0; i < count; i++)
+            sums[i] += (uint32_t)row[i] * value;
+    }
+}
+
 /* The family, and parts of it: a linker keeps the functions of those that a program names. */
 #define BINARY                      \
     .binary = {.pixels = 1,         \
@@ -213,11 +234,13 @@ static void halve(int16_t *m, const float *accumulators, const int32_t *threshol
 #define FLOATS \
     .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise}
 #define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .max_row = max_row
+#define SPIKES .sum_rows = sum_rows, .sum_byte_rows = sum_byte_rows
 #define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
 
-const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, LEAN, BYTES, FLOATS, ROWS, EVENTS};
+const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, LEAN, BYTES, FLOATS, ROWS, EVENTS, SPIKES};
 const struct bnn_kernels bnn_kernels_scalar_binary = {.name = "scalar", BINARY};
 const struct bnn_kernels bnn_kernels_scalar_bytes = {.name = "scalar", BYTES};
 const struct bnn_kernels bnn_kernels_scalar_floats = {.name = "scalar", FLOATS};
 const struct bnn_kernels bnn_kernels_scalar_rows = {.name = "scalar", ROWS};
 const struct bnn_kernels bnn_kernels_scalar_events = {.name = "scalar", EVENTS};
+const struct bnn_kernels bnn_kernels_scalar_spikes = {.name = "scalar", SPIKES};

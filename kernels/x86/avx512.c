@@ -32,6 +32,8 @@
 #define SPLAT(x) ((float_vector)_mm512_set1_ps(x))
 #define FMA(x, y, z) ((float_vector)_mm512_fmadd_ps((__m512)(x), (__m512)(y), (__m512)(z)))
 #define NEGATIVE(m) (uint32_t)_mm512_movepi16_mask(_mm512_loadu_si512(m))
+#define WIDEN(v) ((int_vector)_mm512_cvtepi8_epi32((__m128i)(v)))
+#define SUM_VECTORS 16
 #define SIGN_EXTEND(v) ((short_vector)_mm512_cvtepi8_epi16((__m256i)(v)))
 
 typedef __mmask16 mask;

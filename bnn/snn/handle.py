@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C objects of bnn_snn.h as Python objects: an opened network, and a state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._types import Array, Floats
+from ..errors import BnnError, InputError, ModelFormatError
+from ..runtime.handles import Memory, Pulse, check, problem_field, problem_text
+from ..runtime.native import CData, ffi, lib
+from .network import Shape
+from .rules import Emits
+
+_ADVICE = {
+    lib.BNN_ERROR_MAGIC: "make one with bnn snn compile FILE.nir, or bnn.snn.compile(path).save(path)",
+    lib.BNN_ERROR_VERSION: "compile the network again, or install the version of bnn that wrote it",
+    lib.BNN_ERROR_TRUNCATED: "copy the file again, or compile the network again",
+    lib.BNN_ERROR_CHECKSUM: "copy the file again, or compile the network again",
+    lib.BNN_ERROR_OPCODE: "install the version of bnn that wrote it",
+}
+#: Memory that a state may have by default: this, and so many times the file's size.
+STATE_BYTES, STATE_TIMES = 2**28, 256
+SENT, CURRENT, MEMBRANE = "sent", "current", "membrane"
+_WHAT = {SENT: lib.BNN_SNN_SENT, CURRENT: lib.BNN_SNN_CURRENT, MEMBRANE: lib.BNN_SNN_MEMBRANE}
+_VARIABLES = {
+    "v": lib.BNN_SNN_V, "i": lib.BNN_SNN_I, "refractory": lib.BNN_SNN_REFRACTORY, "adapted": lib.BNN_SNN_ADAPTED,
+}  # fmt: skip
+_STEPS = 4096  # in one call into C
+
+
+@dataclass(frozen=True)
+class PopulationInfo:
+    """``shape``: (h, w, c), (w, c) or (c,); ``opcode`` of its rule, 0 for an input; ``frame``: bytes of what it sends."""
+
+    index: int
+    name: str
+    shape: Shape
+    opcode: int
+    reset: int
+    emits: Emits
+    at_least: bool
+    winner: bool
+    output: bool
+    frame: int
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class ProjectionInfo:
+    """``whole``: weights are int8, with one ``scale``; ``weights`` is their number."""
+
+    index: int
+    name: str
+    kind: str
+    whole: bool
+    source: int
+    target: int
+    delay: int
+    scale: float
+    weights: int
+
+
+class OpenedNetwork:
+    """A checked .snn file in its own memory, with what bnn_snn.h tells about it."""
+
+    def __init__(self, data: CData, size: int, owner: CData, kernels: CData, label: str) -> None:
+        self._owner = owner
+        self.data, self.size = data, size
+        self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
+        problem, needed = ffi.new("bnn_problem *"), ffi.new("size_t *")
+        self._check(lib.bnn_snn_size(data, size, kernels, needed, problem), problem, label)
+        self._memory = Memory(needed[0])
+        net = ffi.new("bnn_snn **")
+        status = lib.bnn_snn_open(data, size, kernels, self._memory.pointer, self._memory.size, net, problem)
+        self._check(status, problem, label)
+        self.pointer = net[0]
+        self.dt = float(lib.bnn_snn_dt(self.pointer))
+        self.channels_first = bool(lib.bnn_snn_channels_first(self.pointer))
+        length = ffi.new("size_t *")
+        self.simulator = _text(lib.bnn_snn_simulator(self.pointer, length), length[0])
+        self.populations = tuple(self._population(i) for i in range(lib.bnn_snn_population_count(self.pointer)))
+        self.projections = tuple(self._projection(i) for i in range(lib.bnn_snn_projection_count(self.pointer)))
+
+    @staticmethod
+    def _check(status: int, problem: CData, label: str) -> None:
+        if status == lib.BNN_OK:
+            return
+        parts = [f"{label}: {ffi.string(lib.bnn_status_text(status)).decode()}"]
+        if problem_field(problem):
+            parts.append(problem_text(problem))
+        if status in _ADVICE:
+            parts.append(_ADVICE[status])
+        raise ModelFormatError("; ".join(parts))
+
+    def buffer(self) -> CData:
+        """The file's bytes, in place."""
+        return ffi.buffer(self.data, self.size)
+
+    def _population(self, index: int) -> PopulationInfo:
+        info = ffi.new("bnn_snn_population_info *")
+        check(lib.bnn_snn_get_population(self.pointer, index, info), f"population {index}")
+        return PopulationInfo(
+            index,
+            _text(info.name, info.name_length),
+            tuple(info.dims[i] for i in range(info.rank)),
+            info.rule,
+            info.reset,
+            Emits(info.emits),
+            bool(info.at_least),
+            bool(info.winner),
+            bool(info.output),
+            info.frame,
+        )
+
+    def _projection(self, index: int) -> ProjectionInfo:
+        info = ffi.new("bnn_snn_projection_info *")
+        check(lib.bnn_snn_get_projection(self.pointer, index, info), f"projection {index}")
+        kind = {lib.BNN_SNN_DENSE: "dense", lib.BNN_SNN_CONV: "conv", lib.BNN_SNN_DIAGONAL: "diagonal"}[info.kind]
+        name = _text(info.name, info.name_length)
+        return ProjectionInfo(
+            index, name, kind, bool(info.whole), info.source, info.target, info.delay, info.scale, info.weights
+        )
+
+
+def _text(start: CData, length: int) -> str:
+    return bytes(ffi.buffer(start, length)).decode(errors="replace") if length else ""
+
+
+class State:
+    """The neurons of an opened network between two steps."""
+
+    def __init__(self, opened: OpenedNetwork, max_bytes: int = 0) -> None:
+        self.opened = opened
+        needed = ffi.new("size_t *")
+        status = lib.bnn_snn_state_size(opened.pointer, needed)
+        most = max_bytes or STATE_BYTES + STATE_TIMES * opened.size
+        if status != lib.BNN_OK or needed[0] > most:
+            found = "more than can be addressed" if status != lib.BNN_OK else needed[0]
+            raise InputError(
+                f"the state of this network needs {found} bytes, expected at most {most}; if you trust the file, open it "
+                "with a larger max_bytes="
+            )
+        self._memory = Memory(needed[0])
+        state = ffi.new("bnn_snn_state **")
+        check(lib.bnn_snn_state_create(opened.pointer, self._memory.pointer, self._memory.size, state), "state")
+        self.pointer = state[0]
+        self._held: dict[tuple[int, str], CData] = {}
+
+    def reset(self) -> None:
+        """As before the first step."""
+        check(lib.bnn_snn_reset(self.pointer), "reset")
+
+    def record(self, population: int, what: str, to: Array | None) -> None:
+        """Write what happens in the next len(to) steps to ``to``, one row per step; None stops it."""
+        buffer = ffi.NULL if to is None else ffi.from_buffer(to, require_writable=True)
+        self._held[population, what] = buffer
+        steps = 0 if to is None else len(to)
+        check(lib.bnn_snn_record(self.pointer, population, _WHAT[what], buffer, steps), f"record {what}")
+
+    def run(self, inputs: Sequence[Array | None], steps: int) -> None:
+        """Run steps on frames (T, ...) of each input population, as :func:`frames` makes them; None: what was sent.
+
+        Raises any exception of a signal handler, such as KeyboardInterrupt; the state must then be reset.
+        """
+        slots = ffi.new("const void *[]", max(len(inputs), 1))
+        for begin in range(0, steps, _STEPS) or (0,):
+            end = min(begin + _STEPS, steps)
+            held = [None if x is None else ffi.from_buffer(x[begin:end]) for x in inputs]
+            for i, buffer in enumerate(held):
+                slots[i] = ffi.NULL if buffer is None else buffer
+            self._polled("run", lib.bnn_snn_run, slots, end - begin)
+
+    def send(self, population: int, neuron: int, value: float = 1.0) -> None:
+        """Let a neuron of an input send in the next step."""
+        if lib.bnn_snn_send(self.pointer, population, neuron, value) != lib.BNN_OK:
+            raise InputError(f"population {population}, neuron {neuron}: found {value}, or no such neuron of an input")
+
+    def settle(self, population: int, currents: Floats) -> None:
+        """One population alone on currents (T, n), with its records."""
+        currents = np.ascontiguousarray(currents, np.float32)
+        self._polled("settle", lib.bnn_snn_settle, population, ffi.from_buffer("float[]", currents), len(currents))
+
+    def get(self, population: int, variable: str) -> Floats:
+        """A state variable (n,): v, i, refractory or adapted."""
+        values = np.empty(self.opened.populations[population].size, np.float32)
+        status = lib.bnn_snn_get(self.pointer, population, _VARIABLES[variable], ffi.from_buffer("float[]", values))
+        self._has(status, population, variable)
+        return values
+
+    def set(self, population: int, variable: str, values: Floats) -> None:
+        """The inverse of :meth:`get`."""
+        values = np.ascontiguousarray(values, np.float32)
+        if values.shape != (self.opened.populations[population].size,):
+            raise InputError(f"{variable}: found shape {values.shape}, expected one value per neuron")
+        status = lib.bnn_snn_set(self.pointer, population, _VARIABLES[variable], ffi.from_buffer("float[]", values))
+        self._has(status, population, variable)
+
+    def _has(self, status: int, population: int, variable: str) -> None:
+        if status != lib.BNN_OK:
+            name = self.opened.populations[population].name
+            raise InputError(f"{name}: has no state variable {variable}")
+
+    @property
+    def steps(self) -> int:
+        """Since the last reset."""
+        return int(lib.bnn_snn_steps(self.pointer))
+
+    def sent(self, population: int) -> int:
+        """Spikes (values that are not 0) since the last reset."""
+        return int(lib.bnn_snn_sent(self.pointer, population))
+
+    def synops(self, projection: int) -> int:
+        """Additions of a weight since the last reset."""
+        return int(lib.bnn_snn_synops(self.pointer, projection))
+
+    def _polled(self, what: str, function: object, *arguments: object) -> None:
+        pulse = Pulse()
+        lib.bnn_snn_set_poll(self.pointer, pulse.poll, pulse.argument)
+        try:
+            status = function(self.pointer, *arguments)  # type: ignore[operator]
+        finally:
+            lib.bnn_snn_set_poll(self.pointer, ffi.NULL, ffi.NULL)
+        pulse.reraise()
+        if status == lib.BNN_ERROR_STOPPED:
+            raise BnnError(f"{what}: the state was interrupted; reset it first")
+        if status == lib.BNN_ERROR_ARGUMENT:
+            raise InputError(
+                f"{what}: found an input that is not finite, or a count that is not a whole number below 2^24"
+            )
+        check(status, what)
+
+
+def frames(x: Array, emits: Emits) -> Array:
+    """What an input sends, (T, n), as C reads it: spikes as words of 32 bits, (T, words); others as float32."""
+    if emits != Emits.SPIKES:
+        return np.ascontiguousarray(x, np.float32)
+    bits = np.zeros((len(x), x.shape[1] + -x.shape[1] % 32), np.bool_)
+    bits[:, : x.shape[1]] = x != 0
+    return np.packbits(bits, axis=1, bitorder="little").view("<u4")
+
+
+def unpacked(sent: Array, size: int, emits: Emits) -> Array:
+    """The inverse, of what a population sent: spikes as uint8, others as float32."""
+    if emits != Emits.SPIKES:
+        return sent
+    return np.unpackbits(sent.view(np.uint8), axis=1, bitorder="little")[:, :size]

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bnn_snn: run networks of spiking neurons step by step.
+ *
+ * A .snn file holds populations of neurons, which share an update rule, and projections, the weights between them.  It
+ * states what simulators disagree about: the rule, the comparison, the reset and its moment.  In a step, populations
+ * settle in their order: currents are the bias and the weights of the sources that sent something, in the order of
+ * docs/snn.md; then every neuron updates its state and fires or not.  All results are defined to the last bit.
+ *
+ *     size_t bytes;
+ *     bnn_snn_size(file, size, kernels, &bytes, &problem);
+ *     bnn_snn_open(file, size, kernels, memory, bytes, &net, &problem);
+ *     bnn_snn_state_size(net, &bytes);
+ *     bnn_snn_state_create(net, more, bytes, &state);
+ *     bnn_snn_record(state, population, BNN_SNN_SENT, spikes, steps);
+ *     bnn_snn_run(state, inputs, steps);
+ *
+ * Nothing is allocated and no library function but memcpy and memset is called.  The file must lie at an address that
+ * is a multiple of BNN_ALIGNMENT, like all memory given, and is used in place.  An opened network is only read and can
+ * be shared by threads; a state belongs to one thread at a time. */
+#ifndef BNN_SNN_H
+#define BNN_SNN_H
+
+#include "bnn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct bnn_snn bnn_snn;
+typedef struct bnn_snn_state bnn_snn_state;
+
+/* Bytes of the opened network.  kernels as for bnn_model_open.  problem may be NULL. */
+bnn_status bnn_snn_size(const void *file, size_t size, const bnn_kernels *kernels, size_t *bytes, bnn_problem *problem);
+bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernels, void *memory, size_t memory_size,
+                        bnn_snn **net, bnn_problem *problem);
+
+typedef enum bnn_snn_emits {
+    BNN_SNN_SPIKES = 0, /* one bit per neuron: neuron i is bit i % 32 of word i / 32; other bits are zero */
+    BNN_SNN_COUNTS = 1, /* a float32 per neuron: the number of spikes */
+    BNN_SNN_VALUES = 2  /* a float32 per neuron */
+} bnn_snn_emits;
+
+typedef struct bnn_snn_population_info {
+    uint32_t rule;  /* 0: an input; otherwise the opcode, see docs/snn.md */
+    uint32_t reset; /* likewise */
+    bnn_snn_emits emits;
+    int output, at_least, floored, winner;
+    uint32_t rank, dims[3]; /* (h, w, c), (w, c) or (c): the last rank of dims */
+    size_t neurons;
+    size_t frame;     /* bytes of what it sends in a step: words or floats */
+    const char *name; /* name_length bytes, not zero-terminated */
+    size_t name_length;
+} bnn_snn_population_info;
+
+typedef enum bnn_snn_kind { BNN_SNN_DENSE = 0, BNN_SNN_CONV = 1, BNN_SNN_DIAGONAL = 2 } bnn_snn_kind;
+
+typedef struct bnn_snn_projection_info {
+    bnn_snn_kind kind;
+    int whole; /* weights are int8, with one scale */
+    uint32_t source, target, delay;
+    float scale;
+    size_t weights; /* their number */
+    const char *name;
+    size_t name_length;
+} bnn_snn_projection_info;
+
+uint32_t bnn_snn_population_count(const bnn_snn *net);
+uint32_t bnn_snn_projection_count(const bnn_snn *net);
+bnn_status bnn_snn_get_population(const bnn_snn *net, uint32_t population, bnn_snn_population_info *info);
+bnn_status bnn_snn_get_projection(const bnn_snn *net, uint32_t projection, bnn_snn_projection_info *info);
+float bnn_snn_dt(const bnn_snn *net);           /* seconds of a step; 0: nobody said */
+int bnn_snn_channels_first(const bnn_snn *net); /* of the source; here they come last */
+const char *bnn_snn_simulator(const bnn_snn *net, size_t *length);
+
+/* Bytes of the neurons and all that a run needs. */
+bnn_status bnn_snn_state_size(const bnn_snn *net, size_t *bytes);
+/* As before the first step. */
+bnn_status bnn_snn_state_create(const bnn_snn *net, void *memory, size_t memory_size, bnn_snn_state **state);
+bnn_status bnn_snn_reset(bnn_snn_state *state);
+
+/* From now on the first `steps` steps are written to `to`, step after step; NULL stops it.  SENT: frames, as the
+ * population's info describes them; CURRENT, MEMBRANE: float32 per neuron (a population without a membrane has none:
+ * BNN_ERROR_ARGUMENT). */
+typedef enum bnn_snn_what { BNN_SNN_SENT = 0, BNN_SNN_CURRENT = 1, BNN_SNN_MEMBRANE = 2 } bnn_snn_what;
+bnn_status bnn_snn_record(bnn_snn_state *state, uint32_t population, bnn_snn_what what, void *to, size_t steps);
+
+/* Lets a neuron of an input population send in the next step: a spike, or one more of `value` (counts, values). */
+bnn_status bnn_snn_send(bnn_snn_state *state, uint32_t population, uint32_t neuron, float value);
+
+/* Runs steps.  inputs[i]: the frames of the i-th input population (in their order), step after step; NULL: what
+ * bnn_snn_send gave for the first step, nothing later.  inputs itself may be NULL.  BNN_ERROR_STOPPED: the poll stopped
+ * it; until bnn_snn_reset, the state cannot be used. */
+bnn_status bnn_snn_run(bnn_snn_state *state, const void *const *inputs, size_t steps);
+/* As for contexts of bnn.h. */
+void bnn_snn_set_poll(bnn_snn_state *state, bnn_poll *poll, void *argument);
+
+/* One population alone, for verification: it settles on the given currents (float32, steps after steps), with its
+ * records; nothing else changes. */
+bnn_status bnn_snn_settle(bnn_snn_state *state, uint32_t population, const float *currents, size_t steps);
+
+/* A population's state variables, float32 per neuron, to keep or to restore.  BNN_ERROR_ARGUMENT: it has no such. */
+typedef enum bnn_snn_variable {
+    BNN_SNN_V = 0,
+    BNN_SNN_I = 1,
+    BNN_SNN_REFRACTORY = 2,
+    BNN_SNN_ADAPTED = 3
+} bnn_snn_variable;
+bnn_status bnn_snn_get(const bnn_snn_state *state, uint32_t population, bnn_snn_variable variable, float *values);
+bnn_status bnn_snn_set(bnn_snn_state *state, uint32_t population, bnn_snn_variable variable, const float *values);
+
+/* Since the last reset: steps; spikes (values that are not 0) that a population sent; additions of a weight that a
+ * projection made. */
+uint64_t bnn_snn_steps(const bnn_snn_state *state);
+uint64_t bnn_snn_sent(const bnn_snn_state *state, uint32_t population);
+uint64_t bnn_snn_synops(const bnn_snn_state *state, uint32_t projection);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rules: bnn/snn/rules.py defines them, operation by operation.  Loops of a fixed number of neurons, so that
+ * compilers make vectors of them. */
+#include "snn/snn.h"
+
+#define EACH for (size_t l = 0; l < BNN_SNN_LANES; l++)
+#define MOST_SPIKES 16777216.0f
+
+/* 32 neurons: their variables (in the state, or NULL), currents and parameters. */
+struct lanes {
+    float *v, *i, *refractory, *adapted;
+    const float *x;
+    const float *p[BNN_SNN_PARAMETERS];
+    float threshold[BNN_SNN_LANES];
+    float h[BNN_SNN_LANES]; /* the new membrane */
+    uint32_t fired[BNN_SNN_LANES], late[BNN_SNN_LANES];
+};
+
+/* New membranes. */
+static void charge(const struct bnn_snn_population *p, struct lanes *n)
+{
+    float *restrict h = n->h, *restrict v = n->v, *restrict i = n->i;
+    const float *restrict x = n->x;
+    const float *restrict a = n->p[OWN], *restrict b = n->p[OWN + 1], *restrict c = n->p[OWN + 2],
+                          *restrict d = n->p[OWN + 3], *restrict e = n->p[OWN + 4];
+    switch (p->rule) {
+    case RULE_RELAY:
+        EACH h[l] = x[l];
+        break;
+    case RULE_INTEGRATE:
+        EACH h[l] = v[l] + x[l];
+        break;
+    case RULE_APPROACH:
+        EACH h[l] = v[l] + a[l] * ((x[l] + b[l]) - v[l]);
+        break;
+    case RULE_DECAY:
+        EACH h[l] = a[l] * v[l] + x[l];
+        break;
+    case RULE_DECAY_SCALED:
+        EACH h[l] = a[l] * v[l] + b[l] * x[l];
+        break;
+    case RULE_DIVIDE_ALL:
+        EACH h[l] = v[l] + (x[l] - (v[l] - b[l])) / a[l];
+        break;
+    case RULE_DIVIDE:
+        EACH h[l] = (v[l] - (v[l] - b[l]) / a[l]) + x[l];
+        break;
+    case RULE_SYNAPTIC:
+        EACH i[l] = a[l] * i[l] + x[l];
+        EACH h[l] = b[l] * v[l] + i[l];
+        break;
+    case RULE_SYNAPTIC_APPROACH:
+        EACH i[l] = i[l] + a[l] * ((d[l] * x[l] + c[l]) - i[l]);
+        EACH h[l] = v[l] + b[l] * ((e[l] * i[l] + c[l]) - v[l]);
+        break;
+    case RULE_SYNAPTIC_SCALED:
+        EACH i[l] = a[l] * (i[l] + x[l]);
+        EACH h[l] = b[l] * v[l] + c[l] * i[l];
+        break;
+    default: { /* RULE_ADAPTIVE */
+        float *restrict refractory = n->refractory;
+        EACH h[l] = (v[l] - b[l]) * a[l] + b[l];
+        EACH h[l] = h[l] + (refractory[l] <= 0 ? x[l] : 0);
+        EACH refractory[l] = refractory[l] - 1 > 0 ? refractory[l] - 1 : 0;
+    }
+    }
+}
+
+static void compare(const struct bnn_snn_population *p, const float *restrict v, const float *restrict threshold,
+                    uint32_t *restrict fired)
+{
+    if (p->at_least)
+        EACH fired[l] = v[l] >= threshold[l];
+    else
+        EACH fired[l] = v[l] > threshold[l];
+}
+
+/* The membranes of neurons that sent numbers of spikes. */
+static void count(const struct bnn_snn_population *p, struct lanes *n, float *restrict counts)
+{
+    float *restrict h = n->h;
+    const float *restrict threshold = n->threshold, *restrict floor = n->p[RESET];
+    EACH
+    {
+        float share = h[l] / threshold[l];
+        counts[l] = h[l] > 0 ? share < MOST_SPIKES ? (float)(int32_t)share : MOST_SPIKES : 0;
+    }
+    EACH h[l] = h[l] - counts[l] * threshold[l];
+    if (p->floored)
+        EACH h[l] = (h[l] - floor[l] > 0 ? h[l] - floor[l] : 0) + floor[l];
+}
+
+/* What a spike does in its own step. */
+static void reset(const struct bnn_snn_population *p, struct lanes *n, int learning)
+{
+    float *restrict h = n->h;
+    const float *restrict threshold = n->threshold, *restrict value = n->p[RESET];
+    const uint32_t *restrict fired = n->fired, *restrict late = n->late;
+    if (p->reset == RESET_VALUE)
+        EACH h[l] = fired[l] ? value[l] : h[l];
+    else if (p->reset == RESET_SUBTRACT)
+        EACH h[l] = fired[l] ? h[l] - threshold[l] : h[l];
+    else if (p->reset == RESET_CORRECTED_SUBTRACT)
+        EACH h[l] = fired[l] == late[l] ? h[l] : fired[l] ? h[l] - threshold[l] : h[l] + threshold[l];
+    if (n->adapted != NULL) {
+        const float *restrict period = n->p[OWN + 2], *restrict step = n->p[OWN + 3];
+        EACH n->refractory[l] = fired[l] ? period[l] : n->refractory[l];
+        if (learning)
+            EACH n->adapted[l] = fired[l] ? n->adapted[l] + step[l] : n->adapted[l];
+    }
+}
+
+/* What the spikes of the step before do. */
+static void reset_late_before(const struct bnn_snn_population *p, struct lanes *n)
+{
+    if (p->reset < RESET_LATE_ZERO)
+        return;
+    compare(p, n->v, n->threshold, n->late);
+    if (p->reset == RESET_LATE_ZERO)
+        EACH n->v[l] = n->late[l] ? 0 : n->v[l];
+}
+
+static void reset_late_after(const struct bnn_snn_population *p, struct lanes *n)
+{
+    float *restrict h = n->h;
+    const uint32_t *restrict late = n->late;
+    if (p->reset == RESET_LATE_SUBTRACT || p->reset == RESET_CORRECTED_SUBTRACT)
+        EACH h[l] = late[l] ? h[l] - n->threshold[l] : h[l];
+    else if (p->reset == RESET_LATE_DISCARD)
+        EACH h[l] = late[l] ? 0 : h[l];
+}
+
+static struct lanes lanes_of(const struct bnn_snn_population *p, const struct bnn_snn_neurons *neurons, uint32_t first)
+{
+    struct lanes n = {.x = neurons->current + first};
+    float **to[4] = {&n.v, &n.i, &n.refractory, &n.adapted};
+    for (size_t k = 0; k < 4; k++)
+        *to[k] = neurons->variables[k] == NULL ? NULL : neurons->variables[k] + first;
+    for (size_t k = 0; k < BNN_SNN_PARAMETERS; k++)
+        n.p[k] = p->parameters[k].data == NULL ? NULL : bnn_snn_at(&p->parameters[k], first);
+    return n;
+}
+
+/* The neuron that may send its spike. */
+struct winner {
+    float excess;
+    uint32_t neuron;
+    int found;
+};
+
+static void compete(struct winner *w, const struct lanes *n, uint32_t first, uint32_t valid)
+{
+    for (uint32_t l = 0; l < valid; l++) {
+        float excess = n->h[l] - n->threshold[l];
+        if (n->fired[l] && (!w->found || excess > w->excess))
+            *w = (struct winner){excess, first + l, 1};
+    }
+}
+
+void bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
+{
+    const struct bnn_snn_population *p = &s->net->populations[population];
+    struct bnn_snn_neurons *neurons = &s->neurons[population];
+    unsigned char *frame = bnn_snn_frame(s, population, s->time);
+    uint32_t *words = (uint32_t *)(void *)frame;
+    float *values = (float *)(void *)frame;
+    struct winner winner = {0, 0, 0};
+    const int learning = s->learning;
+
+    for (uint32_t first = 0; first < p->n; first += BNN_SNN_LANES) {
+        uint32_t valid = p->n - first < BNN_SNN_LANES ? p->n - first : BNN_SNN_LANES, word = 0;
+        struct lanes n = lanes_of(p, neurons, first);
+        EACH n.threshold[l] = n.p[THRESHOLD][l];
+        reset_late_before(p, &n);
+        if (n.adapted != NULL) {
+            if (learning)
+                EACH n.adapted[l] = n.adapted[l] * n.p[OWN + 4][l];
+            EACH n.threshold[l] = n.threshold[l] + n.adapted[l];
+        }
+        charge(p, &n);
+        reset_late_after(p, &n);
+        if (p->emits == BNN_SNN_VALUES) {
+            EACH values[first + l] = n.h[l];
+        } else if (p->emits == BNN_SNN_COUNTS) {
+            count(p, &n, values + first);
+        } else {
+            compare(p, n.h, n.threshold, n.fired);
+            if (p->winner)
+                compete(&winner, &n, first, valid);
+            reset(p, &n, learning);
+            EACH word |= n.fired[l] << l;
+            words[first / 32] = valid < 32 ? word & ((UINT32_C(1) << valid) - 1) : word;
+        }
+        if (n.v != NULL)
+            EACH n.v[l] = n.h[l];
+    }
+    if (p->winner) {
+        for (size_t k = 0; k < bnn_snn_words(p->n); k++)
+            words[k] = 0;
+        if (winner.found)
+            words[winner.neuron / 32] = UINT32_C(1) << winner.neuron % 32;
+    }
+}

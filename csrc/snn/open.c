@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening a .snn file: docs/snn-format.md specifies it.  Nothing in the file is trusted: every number is checked before
+ * use, so that all other code can do plain arithmetic. */
+#include "model/validate.h"
+#include "snn/snn.h"
+
+#include <string.h>
+
+enum {
+    VERSION = 1,
+    HEADER_BYTES = 128,
+    POPULATION_BYTES = 128,
+    PROJECTION_BYTES = 128,
+    MOST_POPULATIONS = 4096,
+    MOST_PROJECTIONS = 16384,
+    MOST_NEURONS = 1 << 24,
+    MOST_KERNEL = 4096
+};
+
+static const unsigned char signature[8] = {0x89, 'S', 'N', 'N', '\r', '\n', 0x1A, '\n'};
+
+/* The file, and what a message is about. */
+struct reader {
+    const unsigned char *file;
+    size_t size;
+    uint32_t population_count, projection_count;
+    size_t populations, projections, strings, strings_size, data, data_size;
+    const char *kind;
+    uint32_t number;
+    bnn_problem *problem;
+};
+
+static bnn_status error_of(const struct reader *r, bnn_status status, const char *what, uint64_t found,
+                           uint64_t expected)
+{
+    return bnn_report(r->problem, status, r->kind, r->number, NULL, 0, what, bnn_shown(found), bnn_shown(expected));
+}
+
+/* In a function of a reader r. */
+#define WANT(condition, status, what, found, expected)                                 \
+    do {                                                                               \
+        if (!(condition))                                                              \
+            return error_of(r, status, what, (uint64_t)(found), (uint64_t)(expected)); \
+    } while (0)
+
+static bnn_status read_start(struct reader *r)
+{
+    size_t compared = r->size < sizeof signature ? r->size : sizeof signature;
+    WANT(memcmp(r->file, signature, compared) == 0, BNN_ERROR_MAGIC, "second byte of the signature",
+         r->size > 1 ? r->file[1] : 0, signature[1]);
+    WANT(r->size >= HEADER_BYTES, BNN_ERROR_TRUNCATED, "file size", r->size, HEADER_BYTES);
+    WANT(bnn_load32(r->file + 8) == VERSION, BNN_ERROR_VERSION, "version", bnn_load32(r->file + 8), VERSION);
+    WANT(bnn_load64(r->file + 16) == r->size, BNN_ERROR_TRUNCATED, "file size", r->size, bnn_load64(r->file + 16));
+    return BNN_OK;
+}
+
+static bnn_status read_sections(struct reader *r)
+{
+    r->population_count = bnn_load32(r->file + 24);
+    r->projection_count = bnn_load32(r->file + 28);
+    WANT(r->population_count >= 1, BNN_ERROR_FORMAT, "number of populations", r->population_count, 1);
+    WANT(r->population_count <= MOST_POPULATIONS, BNN_ERROR_LIMIT, "number of populations", r->population_count,
+         MOST_POPULATIONS);
+    WANT(r->projection_count <= MOST_PROJECTIONS, BNN_ERROR_LIMIT, "number of projections", r->projection_count,
+         MOST_PROJECTIONS);
+    size_t populations_size, projections_size;
+    const struct {
+        const char *name;
+        uint64_t offset, size;
+        size_t *offset_to, *size_to;
+    } sections[] = {
+        {BNN_TEXT("offset of the populations"), bnn_load64(r->file + 40),
+         (uint64_t)r->population_count * POPULATION_BYTES, &r->populations, &populations_size},
+        {BNN_TEXT("offset of the projections"), bnn_load64(r->file + 48),
+         (uint64_t)r->projection_count * PROJECTION_BYTES, &r->projections, &projections_size},
+        {BNN_TEXT("offset of the strings"), bnn_load64(r->file + 56), bnn_load64(r->file + 64), &r->strings,
+         &r->strings_size},
+        {BNN_TEXT("offset of the data"), bnn_load64(r->file + 72), bnn_load64(r->file + 80), &r->data, &r->data_size},
+    };
+    uint64_t end = HEADER_BYTES;
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
+        uint64_t offset = sections[i].offset, size = sections[i].size;
+        WANT(offset % BNN_ALIGNMENT == 0 && offset >= end && offset <= r->size, BNN_ERROR_FORMAT, sections[i].name,
+             offset, bnn_lines(end));
+        WANT(size <= r->size - offset, BNN_ERROR_FORMAT, "bytes of a section", size, r->size - offset);
+        *sections[i].offset_to = (size_t)offset;
+        *sections[i].size_to = (size_t)size;
+        end = offset + size;
+    }
+    WANT(end == r->size, BNN_ERROR_FORMAT, "end of the data", end, r->size);
+    return BNN_OK;
+}
+
+static bnn_status read_string(const struct reader *r, const unsigned char *at, const char **text, uint32_t *length)
+{
+    uint64_t offset = bnn_load32(at), size = bnn_load32(at + 4);
+    WANT(offset + size <= r->strings_size, BNN_ERROR_FORMAT, "end of a name", offset + size, r->strings_size);
+    *text = (const char *)r->file + r->strings + offset;
+    *length = (uint32_t)size;
+    return BNN_OK;
+}
+
+/* `bytes` of data, which begin at a line. */
+static bnn_status read_data(const struct reader *r, uint32_t line, uint64_t bytes, const void **data)
+{
+    uint64_t offset = (uint64_t)line * BNN_ALIGNMENT;
+    WANT(offset <= r->data_size && bytes <= r->data_size - offset, BNN_ERROR_FORMAT, "bytes of data after an offset",
+         offset <= r->data_size ? r->data_size - offset : 0, bytes);
+    *data = r->file + r->data + offset;
+    return BNN_OK;
+}
+
+/* Floats of a population: a line and a period. */
+static bnn_status read_array(const struct reader *r, const unsigned char *at, const struct bnn_snn_population *p,
+                             struct bnn_snn_array *array)
+{
+    const void *data = NULL;
+    array->period = bnn_load32(at + 4);
+    WANT(array->period == 1 || array->period == p->c || array->period == p->n, BNN_ERROR_FORMAT,
+         "elements of a parameter or bias (1, channels, or neurons)", array->period, p->n);
+    BNN_TRY(read_data(r, bnn_load32(at), ((uint64_t)array->period + BNN_SNN_LANES - 1) * sizeof(float), &data));
+    array->data = data;
+    return BNN_OK;
+}
+
+static const uint8_t parameters_of[RULE_COUNT] = {
+    [RULE_APPROACH] = 2,          [RULE_DECAY] = 1,           [RULE_DECAY_SCALED] = 2,
+    [RULE_DIVIDE_ALL] = 2,        [RULE_DIVIDE] = 2,          [RULE_SYNAPTIC] = 2,
+    [RULE_SYNAPTIC_APPROACH] = 5, [RULE_SYNAPTIC_SCALED] = 3, [RULE_ADAPTIVE] = 5,
+};
+
+/* The bits of a population's fourth byte. */
+enum { OUTPUT = 1, AT_LEAST = 2, FLOORED = 4, WINNER = 8 };
+
+static bnn_status check_dynamics(const struct reader *r, const struct bnn_snn_population *p)
+{
+    const int plain = p->reset == RESET_NONE && !p->at_least && !p->winner;
+    WANT(p->rule < RULE_COUNT, BNN_ERROR_OPCODE, "rule (below)", p->rule, RULE_COUNT);
+    WANT(p->reset < RESET_COUNT, BNN_ERROR_OPCODE, "reset (below)", p->reset, RESET_COUNT);
+    WANT(p->emits <= BNN_SNN_VALUES, BNN_ERROR_FORMAT, "what it sends (at most)", p->emits, BNN_SNN_VALUES);
+    WANT(plain || p->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT, "reset, comparison or winner without single spikes", 1,
+         0);
+    WANT(plain || p->rule != RULE_INPUT, BNN_ERROR_FORMAT, "reset, comparison or winner of an input", 1, 0);
+    WANT(!p->floored || (p->emits == BNN_SNN_COUNTS && p->rule != RULE_INPUT), BNN_ERROR_FORMAT,
+         "floor without numbers of spikes", 1, 0);
+    WANT(p->reset < RESET_LATE_ZERO || (p->rule != RULE_RELAY && p->rule != RULE_ADAPTIVE), BNN_ERROR_FORMAT,
+         "late reset of a rule that has none", p->reset, RESET_NONE);
+    return BNN_OK;
+}
+
+static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_snn_population *p)
+{
+    const unsigned char *at = r->file + r->populations + (size_t)number * POPULATION_BYTES;
+    r->kind = "population";
+    r->number = number;
+    memset(p, 0, sizeof *p);
+    p->rule = at[0];
+    p->reset = at[1];
+    p->emits = at[2];
+    p->output = (at[3] & OUTPUT) != 0;
+    p->at_least = (at[3] & AT_LEAST) != 0;
+    p->floored = (at[3] & FLOORED) != 0;
+    p->winner = (at[3] & WINNER) != 0;
+    WANT(at[3] < 2 * WINNER, BNN_ERROR_FORMAT, "flags (below)", at[3], 2 * WINNER);
+    BNN_TRY(check_dynamics(r, p));
+    p->rank = at[4];
+    p->h = bnn_load32(at + 8);
+    p->w = bnn_load32(at + 12);
+    p->c = bnn_load32(at + 16);
+    WANT(p->rank >= 1 && p->rank <= 3 && (p->rank > 2 || p->h == 1) && (p->rank > 1 || p->w == 1), BNN_ERROR_FORMAT,
+         "rank (1 to 3, with sizes of 1 before)", p->rank, 3);
+    uint64_t n = bnn_times(bnn_times(p->h, p->w), p->c);
+    WANT(n >= 1 && p->h <= MOST_NEURONS && n <= MOST_NEURONS, n == 0 ? BNN_ERROR_FORMAT : BNN_ERROR_LIMIT, "neurons", n,
+         MOST_NEURONS);
+    p->n = (uint32_t)n;
+    p->depth = 1;
+    BNN_TRY(read_string(r, at + 24, &p->name, &p->name_length));
+    if (p->rule == RULE_INPUT)
+        return BNN_OK;
+    BNN_TRY(read_array(r, at + 32, p, &p->bias));
+    for (uint32_t k = 0; k < OWN + (uint32_t)parameters_of[p->rule]; k++)
+        BNN_TRY(read_array(r, at + 40 + 8 * k, p, &p->parameters[k]));
+    return BNN_OK;
+}
+
+/* The places and number of a projection's weights. */
+static bnn_status read_weights(const struct reader *r, const unsigned char *at, struct bnn_snn_projection *p,
+                               const struct bnn_snn_population *from, const struct bnn_snn_population *to)
+{
+    uint64_t elements;
+    for (uint32_t i = 0; i < 2; i++) {
+        p->kernel[i] = bnn_load32(at + 20 + 4 * i);
+        p->stride[i] = bnn_load32(at + 28 + 4 * i);
+        p->padding[i] = bnn_load32(at + 36 + 4 * i);
+        p->dilation[i] = bnn_load32(at + 44 + 4 * i);
+    }
+    p->groups = bnn_load32(at + 52);
+    p->row = bnn_load32(at + 60);
+    if (p->kind == BNN_SNN_DENSE) {
+        uint64_t row = ((uint64_t)to->n + 15) / 16 * 16;
+        WANT(p->row == row, BNN_ERROR_FORMAT, "elements of a row", p->row, row);
+        elements = bnn_times(from->n, row);
+        p->count = (uint64_t)from->n * to->n;
+    } else if (p->kind == BNN_SNN_DIAGONAL) {
+        WANT(from->n == to->n, BNN_ERROR_FORMAT, "neurons on both sides", from->n, to->n);
+        WANT(p->row == 1 || p->row == from->c || p->row == from->n, BNN_ERROR_FORMAT,
+             "weights (1, channels, or neurons)", p->row, from->n);
+        p->count = elements = p->row;
+    } else {
+        for (uint32_t i = 0; i < 2; i++) {
+            WANT(p->kernel[i] >= 1 && p->kernel[i] <= MOST_KERNEL, BNN_ERROR_FORMAT, "kernel (1 to)", p->kernel[i],
+                 MOST_KERNEL);
+            WANT(p->stride[i] >= 1 && p->stride[i] <= MOST_KERNEL, BNN_ERROR_FORMAT, "stride (1 to)", p->stride[i],
+                 MOST_KERNEL);
+            WANT(p->dilation[i] >= 1 && p->dilation[i] <= MOST_KERNEL, BNN_ERROR_FORMAT, "dilation (1 to)",
+                 p->dilation[i], MOST_KERNEL);
+            WANT(p->padding[i] <= MOST_KERNEL, BNN_ERROR_FORMAT, "padding (at most)", p->padding[i], MOST_KERNEL);
+        }
+        WANT(p->groups >= 1 && from->c % p->groups == 0 && to->c % p->groups == 0, BNN_ERROR_FORMAT,
+             "groups (a divisor of the channels of both sides)", p->groups, 1);
+        WANT(p->row == 0, BNN_ERROR_FORMAT, "elements of a row of a convolution", p->row, 0);
+        p->count = elements = bnn_times(bnn_times(from->c, (uint64_t)p->kernel[0] * p->kernel[1]), to->c / p->groups);
+    }
+    return read_data(r, bnn_load32(at + 56), bnn_times(elements, p->whole ? 1 : sizeof(float)), &p->weights);
+}
+
+static bnn_status read_projection(struct reader *r, uint32_t number, const struct bnn_snn_population *populations,
+                                  struct bnn_snn_projection *p)
+{
+    enum { MASKED = 1, BIASED = 2 };
+    const unsigned char *at = r->file + r->projections + (size_t)number * PROJECTION_BYTES;
+    r->kind = "projection";
+    r->number = number;
+    memset(p, 0, sizeof *p);
+    p->kind = at[0];
+    p->whole = at[1];
+    WANT(p->kind <= BNN_SNN_DIAGONAL, BNN_ERROR_OPCODE, "kind (at most)", p->kind, BNN_SNN_DIAGONAL);
+    WANT(p->whole <= 1, BNN_ERROR_FORMAT, "type of the weights (at most)", p->whole, 1);
+    WANT(at[2] <= (MASKED | BIASED), BNN_ERROR_FORMAT, "flags (at most)", at[2], MASKED | BIASED);
+    p->source = bnn_load32(at + 4);
+    p->target = bnn_load32(at + 8);
+    p->delay = bnn_load32(at + 12);
+    WANT(p->source < r->population_count, BNN_ERROR_FORMAT, "source (below)", p->source, r->population_count);
+    WANT(p->target < r->population_count, BNN_ERROR_FORMAT, "target (below)", p->target, r->population_count);
+    const struct bnn_snn_population *from = &populations[p->source], *to = &populations[p->target];
+    WANT(to->rule != RULE_INPUT, BNN_ERROR_FORMAT, "rule of its target, an input", 0, 1);
+    WANT(p->delay >= (p->source >= p->target) && p->delay <= BNN_SNN_MOST_DELAY, BNN_ERROR_FORMAT,
+         "delay (1 or more from a population that settles later)", p->delay, p->source >= p->target);
+    WANT(!p->whole || from->emits != BNN_SNN_VALUES, BNN_ERROR_FORMAT, "type of the weights of real values", p->whole,
+         0);
+    memcpy(&p->scale, at + 16, sizeof p->scale);
+    BNN_TRY(read_weights(r, at, p, from, to));
+    if (at[2] & MASKED) {
+        const void *mask = NULL;
+        BNN_TRY(read_data(r, bnn_load32(at + 64), bnn_snn_words(from->n) * 4, &mask));
+        p->mask = mask;
+    }
+    if (at[2] & BIASED)
+        BNN_TRY(read_array(r, at + 72, to, &p->bias));
+    return read_string(r, at + 80, &p->name, &p->name_length);
+}
+
+/* The network and its tables in the memory; measures it if there is none. */
+static struct bnn_snn *place(const struct reader *r, unsigned char *memory, uint64_t *bytes)
+{
+    const uint64_t sizes[] = {
+        bnn_lines(sizeof(struct bnn_snn)),
+        bnn_lines(sizeof(struct bnn_kernels)),
+        bnn_lines(r->population_count * sizeof(struct bnn_snn_population)),
+        bnn_lines(r->projection_count * sizeof(struct bnn_snn_projection)),
+    };
+    *bytes = sizes[0] + sizes[1] + sizes[2] + sizes[3];
+    if (memory == NULL)
+        return NULL;
+    struct bnn_snn *net = (struct bnn_snn *)(void *)memory;
+    struct bnn_kernels *kernels = (struct bnn_kernels *)(void *)(memory + sizes[0]);
+    memset(memory, 0, (size_t)*bytes);
+    net->kernels = kernels;
+    net->populations = (struct bnn_snn_population *)(void *)(memory + sizes[0] + sizes[1]);
+    net->projections = (struct bnn_snn_projection *)(void *)(memory + sizes[0] + sizes[1] + sizes[2]);
+    net->population_count = r->population_count;
+    net->projection_count = r->projection_count;
+    return net;
+}
+
+static bnn_status begin(struct reader *r, const void *file, size_t size, const bnn_kernels *kernels,
+                        bnn_problem *problem)
+{
+    *r = (struct reader){.file = file, .size = size, .kind = "header", .number = BNN_NEVER, .problem = problem};
+    if (problem != NULL)
+        memset(problem, 0, sizeof *problem);
+    if (file == NULL)
+        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, "file", "given (1: yes)", 0, 1);
+    if (kernels == NULL)
+        return bnn_argument_error(problem, BNN_ERROR_KERNELS, "kernels", "given (1: yes)", 0, 1);
+    if ((uintptr_t)file % BNN_ALIGNMENT != 0)
+        return bnn_argument_error(problem, BNN_ERROR_MEMORY, "file", "bytes past an aligned address",
+                                  (uintptr_t)file % BNN_ALIGNMENT, 0);
+    BNN_TRY(read_start(r));
+    if (!bnn_checksum_matches(r->file, size, problem))
+        return BNN_ERROR_CHECKSUM;
+    return read_sections(r);
+}
+
+bnn_status bnn_snn_size(const void *file, size_t size, const bnn_kernels *kernels, size_t *bytes, bnn_problem *problem)
+{
+    struct reader r;
+    uint64_t needed;
+    if (bytes == NULL)
+        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, "bytes", "given (1: yes)", 0, 1);
+    BNN_TRY(begin(&r, file, size, kernels, problem));
+    (void)place(&r, NULL, &needed);
+    *bytes = (size_t)needed;
+    return BNN_OK;
+}
+
+static bnn_status fill(struct reader *r, struct bnn_snn *net)
+{
+    uint32_t before = 0, outputs = 0;
+    for (uint32_t k = 0; k < net->population_count; k++) {
+        BNN_TRY(read_population(r, k, &net->populations[k]));
+        net->most = net->populations[k].n > net->most ? net->populations[k].n : net->most;
+        outputs += net->populations[k].output;
+    }
+    for (uint32_t k = 0; k < net->projection_count; k++) {
+        struct bnn_snn_projection *p = &net->projections[k];
+        BNN_TRY(read_projection(r, k, net->populations, p));
+        WANT(p->target >= before, BNN_ERROR_FORMAT, "target (not before that of the projection before)", p->target,
+             before);
+        before = p->target;
+        struct bnn_snn_population *to = &net->populations[p->target], *from = &net->populations[p->source];
+        if (to->end == 0)
+            to->first = k;
+        to->end = k + 1;
+        from->depth = p->delay + 1 > from->depth ? p->delay + 1 : from->depth;
+    }
+    r->kind = "header";
+    r->number = BNN_NEVER;
+    WANT(outputs > 0, BNN_ERROR_FORMAT, "number of outputs", outputs, 1);
+    memcpy(&net->dt, r->file + 36, sizeof net->dt);
+    WANT(bnn_load32(r->file + 32) <= 1, BNN_ERROR_FORMAT, "channels first", bnn_load32(r->file + 32), 1);
+    net->channels_first = bnn_load32(r->file + 32) == 1;
+    return read_string(r, r->file + 88, &net->simulator, &net->simulator_length);
+}
+
+bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernels, void *memory, size_t memory_size,
+                        bnn_snn **net, bnn_problem *problem)
+{
+    struct reader r;
+    uint64_t needed;
+    if (net == NULL || memory == NULL)
+        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, net == NULL ? "net" : "memory", "given (1: yes)", 0, 1);
+    *net = NULL;
+    BNN_TRY(begin(&r, file, size, kernels, problem));
+    (void)place(&r, NULL, &needed);
+    if ((uintptr_t)memory % BNN_ALIGNMENT != 0)
+        return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes past an aligned address",
+                                  (uintptr_t)memory % BNN_ALIGNMENT, 0);
+    if (memory_size < needed)
+        return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes (at least)", memory_size, (size_t)needed);
+    struct bnn_snn *opened = place(&r, memory, &needed);
+    bnn_kernels_complete(kernels, (struct bnn_kernels *)(uintptr_t)opened->kernels);
+    if (opened->kernels->sum_rows == NULL || opened->kernels->sum_byte_rows == NULL)
+        return bnn_argument_error(problem, BNN_ERROR_KERNELS, "kernels", "sums of rows (1: yes)", 0, 1);
+    BNN_TRY(fill(&r, opened));
+    *net = opened;
+    return BNN_OK;
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A state: its memory, steps, records. */
+#include "snn/snn.h"
+
+#include "bits.h"
+
+#include <string.h>
+
+static const uint32_t variables_of[RULE_COUNT] = {
+    [RULE_INTEGRATE] = 1,       [RULE_APPROACH] = 1,  [RULE_DECAY] = 1,    [RULE_DECAY_SCALED] = 1,
+    [RULE_DIVIDE_ALL] = 1,      [RULE_DIVIDE] = 1,    [RULE_SYNAPTIC] = 3, [RULE_SYNAPTIC_APPROACH] = 3,
+    [RULE_SYNAPTIC_SCALED] = 3, [RULE_ADAPTIVE] = 13,
+};
+
+/* Memory that is measured (at NULL) or handed out. */
+struct supply {
+    unsigned char *at;
+    uint64_t used;
+};
+
+static void *reserve(struct supply *m, uint64_t count, uint64_t size)
+{
+    void *memory = m->at == NULL ? NULL : m->at + m->used;
+    m->used = bnn_plus(m->used, bnn_lines(bnn_times(count, size)));
+    return memory;
+}
+
+/* The same order of reservations measures and creates. */
+static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_state **state)
+{
+    struct bnn_snn_state *s = reserve(m, 1, sizeof *s);
+    struct bnn_snn_neurons *neurons = reserve(m, net->population_count, sizeof *neurons);
+    uint64_t *synops = reserve(m, net->projection_count, sizeof *synops);
+    uint64_t most = (uint64_t)net->most + BNN_SNN_LANES;
+    uint32_t *index = reserve(m, most, sizeof *index);
+    uint32_t *values = reserve(m, most, sizeof *values);
+    uint32_t *sums = reserve(m, bnn_plus(most, BNN_SLACK), sizeof *sums);
+    if (m->at != NULL)
+        *s = (struct bnn_snn_state){
+            .net = net, .neurons = neurons, .synops = synops, .index = index, .values = values, .sums = sums};
+    for (uint32_t k = 0; k < net->population_count; k++) {
+        const struct bnn_snn_population *p = &net->populations[k];
+        const uint64_t floats = (uint64_t)bnn_snn_words(p->n) * BNN_SNN_LANES;
+        struct bnn_snn_neurons n = {.current = NULL};
+        n.frames = reserve(m, p->depth, bnn_snn_frame_step(p));
+        if (p->rule != RULE_INPUT)
+            n.current = reserve(m, floats * sizeof(float) + BNN_SLACK, 1);
+        for (uint32_t v = 0; v < 4; v++)
+            if (variables_of[p->rule] >> v & 1)
+                n.variables[v] = reserve(m, floats, sizeof(float));
+        if (m->at != NULL)
+            neurons[k] = n;
+    }
+    if (m->at != NULL)
+        *state = s;
+}
+
+bnn_status bnn_snn_state_size(const bnn_snn *net, size_t *bytes)
+{
+    struct supply m = {NULL, 0};
+    if (net == NULL || bytes == NULL)
+        return BNN_ERROR_ARGUMENT;
+    place(net, &m, NULL);
+    if (m.used > SIZE_MAX / 4)
+        return BNN_ERROR_LIMIT;
+    *bytes = (size_t)m.used;
+    return BNN_OK;
+}
+
+bnn_status bnn_snn_state_create(const bnn_snn *net, void *memory, size_t memory_size, bnn_snn_state **state)
+{
+    size_t bytes;
+    struct supply m = {memory, 0};
+    if (net == NULL || memory == NULL || state == NULL)
+        return BNN_ERROR_ARGUMENT;
+    BNN_TRY(bnn_snn_state_size(net, &bytes));
+    if (memory_size < bytes || (uintptr_t)memory % BNN_ALIGNMENT != 0)
+        return BNN_ERROR_MEMORY;
+    memset(memory, 0, bytes);
+    place(net, &m, state);
+    return bnn_snn_reset(*state);
+}
+
+bnn_status bnn_snn_reset(bnn_snn_state *s)
+{
+    if (s == NULL)
+        return BNN_ERROR_ARGUMENT;
+    s->time = s->work = 0;
+    s->stopped = 0;
+    memset(s->synops, 0, sizeof *s->synops * s->net->projection_count);
+    for (uint32_t k = 0; k < s->net->population_count; k++) {
+        const struct bnn_snn_population *p = &s->net->populations[k];
+        struct bnn_snn_neurons *n = &s->neurons[k];
+        n->sent = 0;
+        memset(n->frames, 0, p->depth * bnn_snn_frame_step(p));
+        for (uint32_t v = 0; v < 4; v++)
+            for (uint32_t i = 0; n->variables[v] != NULL && i < p->n; i++)
+                n->variables[v][i] =
+                    v == BNN_SNN_V ? p->parameters[INITIAL].data[i % p->parameters[INITIAL].period] : 0;
+    }
+    return BNN_OK;
+}
+
+void bnn_snn_set_poll(bnn_snn_state *s, bnn_poll *poll, void *argument)
+{
+    if (s == NULL)
+        return;
+    s->poll = poll;
+    s->argument = argument;
+}
+
+int bnn_snn_pause(struct bnn_snn_state *s, uint64_t work)
+{
+    s->work += work;
+    if (s->work >= BNN_POLL_WORK) {
+        s->work = 0;
+        if (s->poll != NULL && s->poll(s->argument))
+            s->stopped = 1;
+    }
+    return s->stopped;
+}
+
+bnn_status bnn_snn_record(bnn_snn_state *s, uint32_t population, bnn_snn_what what, void *to, size_t steps)
+{
+    if (s == NULL || population >= s->net->population_count || (unsigned)what > BNN_SNN_MEMBRANE)
+        return BNN_ERROR_ARGUMENT;
+    struct bnn_snn_neurons *n = &s->neurons[population];
+    if ((what == BNN_SNN_CURRENT && n->current == NULL) ||
+        (what == BNN_SNN_MEMBRANE && n->variables[BNN_SNN_V] == NULL))
+        return BNN_ERROR_ARGUMENT;
+    n->records[what] = to;
+    n->left[what] = to == NULL ? 0 : steps;
+    return BNN_OK;
+}
+
+static void record(struct bnn_snn_neurons *n, bnn_snn_what what, const void *from, size_t bytes)
+{
+    if (n->left[what] == 0)
+        return;
+    memcpy(n->records[what], from, bytes);
+    n->records[what] += bytes;
+    n->left[what]--;
+}
+
+/* A population has settled: records and counts. */
+static void finish(struct bnn_snn_state *s, uint32_t k)
+{
+    const struct bnn_snn_population *p = &s->net->populations[k];
+    struct bnn_snn_neurons *n = &s->neurons[k];
+    const unsigned char *frame = bnn_snn_frame(s, k, s->time);
+    const uint32_t *words = (const uint32_t *)(const void *)frame;
+    const float *values = (const float *)(const void *)frame;
+    record(n, BNN_SNN_SENT, frame, bnn_snn_frame_bytes(p));
+    record(n, BNN_SNN_CURRENT, n->current, (size_t)p->n * sizeof(float));
+    record(n, BNN_SNN_MEMBRANE, n->variables[BNN_SNN_V], (size_t)p->n * sizeof(float));
+    if (p->emits == BNN_SNN_SPIKES)
+        for (size_t i = 0; i < bnn_snn_words(p->n); i++)
+            n->sent += words[i] == 0 ? 0 : bnn_popcount(words[i]);
+    else
+        for (uint32_t i = 0; i < p->n; i++)
+            n->sent += values[i] != 0;
+}
+
+static void settle(struct bnn_snn_state *s, uint32_t k)
+{
+    const struct bnn_snn_population *p = &s->net->populations[k];
+    float *current = s->neurons[k].current;
+    if (p->bias.period == 1)
+        for (uint32_t i = 0; i < p->n; i++)
+            current[i] = p->bias.data[0] + 0.0f; /* -0 becomes 0 */
+    else
+        for (uint32_t i = 0, at = 0; i < p->n; i++, at = at + 1 < p->bias.period ? at + 1 : 0)
+            current[i] = p->bias.data[at] + 0.0f;
+    for (uint32_t j = p->first; j < p->end && !s->stopped; j++)
+        bnn_snn_scatter(s, j);
+    if (bnn_snn_pause(s, p->n))
+        return;
+    bnn_snn_update(s, k);
+}
+
+static void step(struct bnn_snn_state *s, const void *const *inputs, size_t number)
+{
+    uint32_t input = 0;
+    for (uint32_t k = 0; k < s->net->population_count && !s->stopped; k++) {
+        const struct bnn_snn_population *p = &s->net->populations[k];
+        if (p->rule == RULE_INPUT) {
+            const unsigned char *given = inputs == NULL ? NULL : inputs[input];
+            size_t bytes = bnn_snn_frame_bytes(p);
+            input++;
+            if (given != NULL)
+                memcpy(bnn_snn_frame(s, k, s->time), given + number * bytes, bytes);
+        } else {
+            settle(s, k);
+        }
+        if (!s->stopped)
+            finish(s, k);
+    }
+    s->time++;
+    for (uint32_t k = 0; k < s->net->population_count; k++) /* where bnn_snn_send puts the next step's spikes */
+        if (s->net->populations[k].rule == RULE_INPUT)
+            memset(bnn_snn_frame(s, k, s->time), 0, bnn_snn_frame_bytes(&s->net->populations[k]));
+}
+
+/* Finite; numbers of spikes also fit an int32_t. */
+static int right_value(const struct bnn_snn_population *p, float value)
+{
+    if (p->emits == BNN_SNN_COUNTS)
+        return value >= 0 && value <= 16777216.0f && (float)(int32_t)value == value;
+    return value - value == 0;
+}
+
+/* Bits of inputs beyond the last neuron would be taken for neurons; counts must be countable. */
+static int right_input(const struct bnn_snn_population *p, const unsigned char *frames, size_t steps)
+{
+    size_t bytes = bnn_snn_frame_bytes(p);
+    for (size_t t = 0; t < steps; t++, frames += bytes) {
+        if (p->emits == BNN_SNN_SPIKES) {
+            uint32_t last;
+            memcpy(&last, frames + bytes - 4, 4);
+            if (p->n % 32 != 0 && last >> p->n % 32 != 0)
+                return 0;
+        } else {
+            const float *values = (const float *)(const void *)frames;
+            for (uint32_t i = 0; i < p->n; i++)
+                if (!right_value(p, values[i]))
+                    return 0;
+        }
+    }
+    return 1;
+}
+
+bnn_status bnn_snn_run(bnn_snn_state *s, const void *const *inputs, size_t steps)
+{
+    uint32_t input = 0;
+    if (s == NULL)
+        return BNN_ERROR_ARGUMENT;
+    if (s->stopped)
+        return BNN_ERROR_STOPPED;
+    for (uint32_t k = 0; inputs != NULL && k < s->net->population_count; k++)
+        if (s->net->populations[k].rule == RULE_INPUT && inputs[input++] != NULL &&
+            !right_input(&s->net->populations[k], inputs[input - 1], steps))
+            return BNN_ERROR_ARGUMENT;
+    for (size_t t = 0; t < steps && !s->stopped; t++)
+        step(s, inputs, t);
+    return s->stopped ? BNN_ERROR_STOPPED : BNN_OK;
+}
+
+bnn_status bnn_snn_send(bnn_snn_state *s, uint32_t population, uint32_t neuron, float value)
+{
+    if (s == NULL || population >= s->net->population_count)
+        return BNN_ERROR_ARGUMENT;
+    const struct bnn_snn_population *p = &s->net->populations[population];
+    if (p->rule != RULE_INPUT || neuron >= p->n)
+        return BNN_ERROR_ARGUMENT;
+    if (s->stopped)
+        return BNN_ERROR_STOPPED;
+    unsigned char *frame = bnn_snn_frame(s, population, s->time);
+    if (p->emits == BNN_SNN_SPIKES) {
+        ((uint32_t *)(void *)frame)[neuron / 32] |= UINT32_C(1) << neuron % 32;
+        return BNN_OK;
+    }
+    float *at = (float *)(void *)frame + neuron, sum = *at + value;
+    if (!right_value(p, sum))
+        return BNN_ERROR_ARGUMENT;
+    *at = sum;
+    return BNN_OK;
+}
+
+bnn_status bnn_snn_settle(bnn_snn_state *s, uint32_t population, const float *currents, size_t steps)
+{
+    if (s == NULL || currents == NULL || population >= s->net->population_count ||
+        s->net->populations[population].rule == RULE_INPUT)
+        return BNN_ERROR_ARGUMENT;
+    const size_t n = s->net->populations[population].n;
+    for (size_t t = 0; t < steps && !s->stopped; t++, currents += n) {
+        memcpy(s->neurons[population].current, currents, n * sizeof *currents);
+        bnn_snn_update(s, population);
+        finish(s, population);
+        (void)bnn_snn_pause(s, n);
+    }
+    return s->stopped ? BNN_ERROR_STOPPED : BNN_OK;
+}
+
+static float *variable_of(const bnn_snn_state *s, uint32_t population, bnn_snn_variable variable)
+{
+    if (s == NULL || population >= s->net->population_count || (unsigned)variable > BNN_SNN_ADAPTED)
+        return NULL;
+    return s->neurons[population].variables[variable];
+}
+
+bnn_status bnn_snn_get(const bnn_snn_state *s, uint32_t population, bnn_snn_variable variable, float *values)
+{
+    const float *from = variable_of(s, population, variable);
+    if (from == NULL || values == NULL)
+        return BNN_ERROR_ARGUMENT;
+    memcpy(values, from, s->net->populations[population].n * sizeof *values);
+    return BNN_OK;
+}
+
+bnn_status bnn_snn_set(bnn_snn_state *s, uint32_t population, bnn_snn_variable variable, const float *values)
+{
+    float *to = variable_of(s, population, variable);
+    if (to == NULL || values == NULL)
+        return BNN_ERROR_ARGUMENT;
+    memcpy(to, values, s->net->populations[population].n * sizeof *values);
+    return BNN_OK;
+}
+
+uint64_t bnn_snn_steps(const bnn_snn_state *s)
+{
+    return s->time;
+}
+
+uint64_t bnn_snn_sent(const bnn_snn_state *s, uint32_t population)
+{
+    return population < s->net->population_count ? s->neurons[population].sent : 0;
+}
+
+uint64_t bnn_snn_synops(const bnn_snn_state *s, uint32_t projection)
+{
+    return projection < s->net->projection_count ? s->synops[projection] : 0;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the engine for spikes over time. */
+#ifndef BNN_SNN_INTERNAL_H
+#define BNN_SNN_INTERNAL_H
+
+#include "bnn_snn.h"
+#include "model/internal.h"
+
+enum {
+    BNN_SNN_LANES = 32,     /* neurons that settle together: a word of spikes */
+    BNN_SNN_PARAMETERS = 8, /* of a population; the first three are common */
+    BNN_SNN_MOST_DELAY = 65536
+};
+enum { THRESHOLD, RESET, INITIAL, OWN };
+
+/* Opcodes: bnn/snn/rules.py. */
+enum bnn_snn_rule {
+    RULE_INPUT,
+    RULE_RELAY,
+    RULE_INTEGRATE,
+    RULE_APPROACH,
+    RULE_DECAY,
+    RULE_DECAY_SCALED,
+    RULE_DIVIDE_ALL,
+    RULE_DIVIDE,
+    RULE_SYNAPTIC,
+    RULE_SYNAPTIC_APPROACH,
+    RULE_SYNAPTIC_SCALED,
+    RULE_ADAPTIVE,
+    RULE_COUNT
+};
+enum bnn_snn_reset {
+    RESET_NONE,
+    RESET_VALUE,
+    RESET_SUBTRACT,
+    RESET_LATE_ZERO,
+    RESET_LATE_SUBTRACT,
+    RESET_LATE_DISCARD,
+    RESET_CORRECTED_SUBTRACT,
+    RESET_COUNT
+};
+
+/* A float per 1, c or all neurons.  In the file its first BNN_SNN_LANES - 1 elements follow again after the last, so the
+ * values of any 32 neurons in a row are contiguous: see bnn_snn_at. */
+struct bnn_snn_array {
+    const float *data; /* NULL: none */
+    uint32_t period;
+};
+
+struct bnn_snn_population {
+    uint8_t rule, reset, emits, output, at_least, floored, winner, rank;
+    uint32_t h, w, c, n;
+    uint32_t depth;  /* frames that are kept: the longest delay, and this step's */
+    uint32_t states; /* bit i: it has variable i */
+    struct bnn_snn_array bias, parameters[BNN_SNN_PARAMETERS];
+    uint32_t first, end; /* projections into it */
+    const char *name;
+    uint32_t name_length;
+};
+
+struct bnn_snn_projection {
+    uint8_t kind, whole;
+    uint32_t source, target, delay;
+    float scale;
+    uint32_t kernel[2], stride[2], padding[2], dilation[2], groups;
+    const void *weights;  /* dense: rows of `row` elements; conv: see scatter.c */
+    uint32_t row;         /* diagonal: the period */
+    uint64_t count;       /* weights */
+    const uint32_t *mask; /* or NULL */
+    struct bnn_snn_array bias;
+    const char *name;
+    uint32_t name_length;
+};
+
+struct bnn_snn {
+    const struct bnn_kernels *kernels; /* complete */
+    uint32_t population_count, projection_count;
+    struct bnn_snn_population *populations;
+    struct bnn_snn_projection *projections;
+    float dt;
+    int channels_first;
+    const char *simulator;
+    uint32_t simulator_length;
+    uint32_t most; /* neurons of the largest population */
+};
+
+/* A population's part of a state; arrays have BNN_SNN_LANES times a whole number of elements. */
+struct bnn_snn_neurons {
+    float *current;
+    float *variables[4];   /* bnn_snn_variable; NULL: none */
+    unsigned char *frames; /* depth of them, in a ring */
+    unsigned char *records[3];
+    size_t left[3]; /* steps that a record still takes */
+    uint64_t sent;
+};
+
+struct bnn_snn_state {
+    const struct bnn_snn *net;
+    uint64_t time; /* steps done */
+    struct bnn_snn_neurons *neurons;
+    uint64_t *synops;
+    uint32_t *index;  /* scratch: sources that sent something */
+    uint32_t *values; /* what they sent, floats or integers */
+    uint32_t *sums;
+    bnn_poll *poll;
+    void *argument;
+    uint64_t work; /* since the last poll */
+    int stopped;
+    int learning;
+};
+
+static inline const float *bnn_snn_at(const struct bnn_snn_array *a, uint32_t neuron)
+{
+    return a->data + neuron % a->period;
+}
+
+static inline size_t bnn_snn_words(uint32_t n)
+{
+    return n / 32 + (n % 32 != 0);
+}
+
+static inline size_t bnn_snn_frame_bytes(const struct bnn_snn_population *p)
+{
+    return p->emits == BNN_SNN_SPIKES ? bnn_snn_words(p->n) * 4 : (size_t)p->n * 4;
+}
+
+/* Bytes from one frame of the ring to the next. */
+static inline size_t bnn_snn_frame_step(const struct bnn_snn_population *p)
+{
+    return p->emits == BNN_SNN_SPIKES ? bnn_snn_words(p->n) * 4 : bnn_snn_words(p->n) * 128;
+}
+
+/* What a population sends at this time, or sent. */
+static inline unsigned char *bnn_snn_frame(const struct bnn_snn_state *s, uint32_t population, uint64_t time)
+{
+    const struct bnn_snn_population *p = &s->net->populations[population];
+    return s->neurons[population].frames + (size_t)(time % p->depth) * bnn_snn_frame_step(p);
+}
+
+/* Accounts for work; nonzero: stop. */
+int bnn_snn_pause(struct bnn_snn_state *s, uint64_t work);
+
+/* neurons.c: one step of a population on its currents; writes its frame for the state's time. */
+void bnn_snn_update(struct bnn_snn_state *s, uint32_t population);
+/* scatter.c: adds what a projection brings in this step to its target's currents. */
+void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection);
+
+#endif

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random networks of spiking neurons: every rule, reset and kind of projection, cycles, delays, pools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bnn._types import Array, Floats
+from bnn.snn.network import LATE, Network, Population, Projection
+from bnn.snn.rules import RULES, Dynamics, Emits, Reset
+
+
+def draw_population(rng: Any, name: str, shape: tuple[int, ...], dyadic: bool, values: bool = False) -> Population:
+    """Parameters per population, channel or neuron; ``dyadic``: multiples of 1/16, so that thresholds are reached."""
+    rule = RULES[rng.choice(list(RULES))]
+    emits = Emits.VALUES if values else Emits(rng.choice([0, 0, 0, 1]))
+    resets = list(Reset)
+    if emits != Emits.SPIKES:
+        resets = [Reset.NONE]
+    elif "adapted" in rule.states or not rule.states:
+        resets = [r for r in Reset if r not in LATE]
+    dynamics = Dynamics(
+        rule,
+        Reset(rng.choice(resets)),
+        emits,
+        at_least=bool(emits == Emits.SPIKES and rng.random() < 0.5),
+        floored=bool(emits == Emits.COUNTS and rng.random() < 0.5),
+        winner=bool(emits == Emits.SPIKES and rng.random() < 0.15),
+    )
+    n = int(np.prod(shape))
+
+    def draw(low: float, high: float) -> Floats:
+        size = rng.choice([1, shape[-1], n])
+        value = rng.uniform(low, high, size)
+        return (np.round(value * 16) / 16 if dyadic else value).astype(np.float32)
+
+    ranges = {
+        "threshold": (0.25, 2), "tau": (1, 8), "period": (0, 4), "gain": (0.1, 1), "alpha": (0.1, 0.9), "beta": (0.1, 1),
+        "rate": (0.1, 0.9), "decay": (0.1, 1), "weight": (0.5, 2), "resistance": (0.5, 2), "step": (0, 0.5), "fall": (0.5, 1),
+    }  # fmt: skip
+    probe = Population(name, shape, dynamics)
+    parameters = {p: draw(*ranges.get(p, (-0.25, 0.25))) for p in probe.parameter_names}
+    parameters["period"] = np.round(parameters["period"]) if "period" in parameters else np.zeros(1, np.float32)
+    parameters = {p: parameters[p] for p in probe.parameter_names}
+    return Population(name, shape, dynamics, parameters, draw(-0.1, 0.2), output=bool(rng.random() < 0.3))
+
+
+def draw_weights(rng: Any, shape: tuple[int, ...], kind: str) -> tuple[Array, float]:
+    if kind == "int8":
+        return rng.integers(-128, 128, shape).astype(np.int8), float(rng.choice([2.0**-7, 0.0123]))
+    value = rng.normal(0, 0.6, shape)
+    return (np.round(value * 8) / 8 if kind == "dyadic" else value).astype(np.float32), 1.0
+
+
+def draw_network(rng: Any, weights: str | None = None) -> Network:
+    """``weights``: float, dyadic, int8, or None: any."""
+    kind = weights or rng.choice(["float", "dyadic", "int8", "mixed"])
+
+    def pick() -> str:
+        return str(rng.choice(["float", "dyadic", "int8"]) if kind == "mixed" else kind)
+
+    def size(most: int) -> int:
+        return int(rng.integers(1, most + 1))
+
+    emits = Emits(rng.choice([0, 0, 1] + [2] * (kind != "int8")))
+    populations = [Population("input", (size(9), size(9), size(5)), input_emits=emits)]
+    projections: list[Projection] = []
+    for k in range(1, 2 + int(rng.integers(4))):
+        source = int(rng.integers(max(0, k - 2), k))
+        before = populations[source]
+        relation = rng.choice(["dense", "conv", "pool", "diagonal"])
+        here = "float" if before.emits == Emits.VALUES and kind == "int8" else pick()
+        if before.emits == Emits.VALUES and here == "int8":
+            here = "float"
+        options: dict[str, Any] = {}
+        h, w, c = before.grid
+        if relation == "dense":
+            shape: tuple[int, ...] = (size(40),)
+            full: tuple[int, ...] = (before.size, shape[0])
+        elif relation == "diagonal":
+            shape = before.shape
+            full = (int(rng.choice([1, c, before.size])),)
+        else:
+            groups = c if relation == "pool" else int(rng.choice([g for g in range(1, c + 1) if c % g == 0]))
+            kernel = (min(size(5), h), min(size(5), w))
+            stride, dilation = (size(3), size(3)), (1, 1) if rng.random() < 0.7 else (size(2), size(2))
+            padding = (int(rng.integers(kernel[0])), int(rng.integers(kernel[1])))
+            out = [
+                max((n + 2 * p - d * (k_ - 1) - 1) // s + 1, 1)
+                for n, p, d, k_, s in zip((h, w), padding, dilation, kernel, stride, strict=True)
+            ]
+            width = 1 if relation == "pool" else size(9)
+            shape = (out[0], out[1], groups * width)
+            full = (c, *kernel, width)
+            options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        target = draw_population(rng, f"p{k}", shape, dyadic=here == "dyadic", values=bool(rng.random() < 0.15))
+        populations.append(target)
+        value, scale = draw_weights(rng, full, here)
+        kind_name: Any = "conv" if relation in ("conv", "pool") else relation
+        projections.append(
+            Projection(source, k, kind_name, value, scale, delay=int(rng.integers(3)), name=f"{source}-{k}", **options)
+        )
+    for _ in range(int(rng.integers(3))):  # recurrent and further connections
+        source, target = int(rng.integers(len(populations))), int(rng.integers(1, len(populations)))
+        here = "float" if populations[source].emits == Emits.VALUES else pick()
+        value, scale = draw_weights(rng, (populations[source].size, populations[target].size), here)
+        value = (value // 4).astype(value.dtype) if here == "int8" else (value / 4).astype(np.float32)
+        mask = rng.random(populations[source].size) < 0.5 if rng.random() < 0.5 else None
+        bias = rng.normal(0, 0.1, populations[target].size).astype(np.float32) if rng.random() < 0.5 else None
+        delay = int(rng.integers(1, 5))
+        projections.append(Projection(source, target, "dense", value, scale, delay, mask=mask, bias=bias, name="more"))
+    populations[-1].output = True
+    return Network(populations, projections, dt=1e-3, simulator="none")
+
+
+def draw_inputs(rng: Any, network: Network, steps: int) -> list[Floats]:
+    """(T, n) of each input."""
+    found = []
+    for i in network.inputs:
+        p = network.populations[i]
+        x = rng.random((steps, p.size)) < rng.choice([0.02, 0.2, 0.6])
+        if p.input_emits == Emits.COUNTS:
+            found.append((x * rng.integers(1, 5, x.shape)).astype(np.float32))
+        elif p.input_emits == Emits.VALUES:
+            found.append((x * np.round(rng.normal(size=x.shape) * 8) / 8).astype(np.float32))
+        else:
+            found.append(x.astype(np.float32))
+    return found
