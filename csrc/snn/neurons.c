@@ -3,6 +3,8 @@
  * compilers make vectors of them. */
 #include "snn/snn.h"
 
+#include <string.h>
+
 #define EACH for (size_t l = 0; l < BNN_SNN_LANES; l++)
 #define MOST_SPIKES 16777216.0f
 
@@ -15,6 +17,12 @@ struct lanes {
     float h[BNN_SNN_LANES]; /* the new membrane */
     uint32_t fired[BNN_SNN_LANES], late[BNN_SNN_LANES];
 };
+
+/* Both are computed, so that compilers need no branch. */
+static inline float choose(uint32_t first, float a, float b)
+{
+    return first ? a : b;
+}
 
 /* New membranes. */
 static void charge(const struct bnn_snn_population *p, struct lanes *n)
@@ -97,16 +105,16 @@ static void reset(const struct bnn_snn_population *p, struct lanes *n, int learn
     const float *restrict threshold = n->threshold, *restrict value = n->p[RESET];
     const uint32_t *restrict fired = n->fired, *restrict late = n->late;
     if (p->reset == RESET_VALUE)
-        EACH h[l] = fired[l] ? value[l] : h[l];
+        EACH h[l] = choose(fired[l], value[l], h[l]);
     else if (p->reset == RESET_SUBTRACT)
-        EACH h[l] = fired[l] ? h[l] - threshold[l] : h[l];
+        EACH h[l] = choose(fired[l], h[l] - threshold[l], h[l]);
     else if (p->reset == RESET_CORRECTED_SUBTRACT)
         EACH h[l] = fired[l] == late[l] ? h[l] : fired[l] ? h[l] - threshold[l] : h[l] + threshold[l];
     if (n->adapted != NULL) {
         const float *restrict period = n->p[OWN + 2], *restrict step = n->p[OWN + 3];
-        EACH n->refractory[l] = fired[l] ? period[l] : n->refractory[l];
+        EACH n->refractory[l] = choose(fired[l], period[l], n->refractory[l]);
         if (learning)
-            EACH n->adapted[l] = fired[l] ? n->adapted[l] + step[l] : n->adapted[l];
+            EACH n->adapted[l] = choose(fired[l], n->adapted[l] + step[l], n->adapted[l]);
     }
 }
 
@@ -117,7 +125,7 @@ static void reset_late_before(const struct bnn_snn_population *p, struct lanes *
         return;
     compare(p, n->v, n->threshold, n->late);
     if (p->reset == RESET_LATE_ZERO)
-        EACH n->v[l] = n->late[l] ? 0 : n->v[l];
+        EACH n->v[l] = choose(n->late[l], 0, n->v[l]);
 }
 
 static void reset_late_after(const struct bnn_snn_population *p, struct lanes *n)
@@ -125,20 +133,35 @@ static void reset_late_after(const struct bnn_snn_population *p, struct lanes *n
     float *restrict h = n->h;
     const uint32_t *restrict late = n->late;
     if (p->reset == RESET_LATE_SUBTRACT || p->reset == RESET_CORRECTED_SUBTRACT)
-        EACH h[l] = late[l] ? h[l] - n->threshold[l] : h[l];
+        EACH h[l] = choose(late[l], h[l] - n->threshold[l], h[l]);
     else if (p->reset == RESET_LATE_DISCARD)
-        EACH h[l] = late[l] ? 0 : h[l];
+        EACH h[l] = choose(late[l], 0, h[l]);
 }
 
-static struct lanes lanes_of(const struct bnn_snn_population *p, const struct bnn_snn_neurons *neurons, uint32_t first)
+/* From neuron `first` on.  What charge computes is not initialized: that would take as long. */
+static void lanes_at(struct lanes *n, const struct bnn_snn_population *p, const struct bnn_snn_neurons *neurons,
+                     uint32_t first)
 {
-    struct lanes n = {.x = neurons->current + first};
-    float **to[4] = {&n.v, &n.i, &n.refractory, &n.adapted};
+    float **to[4] = {&n->v, &n->i, &n->refractory, &n->adapted};
+    n->x = neurons->current + first;
     for (size_t k = 0; k < 4; k++)
         *to[k] = neurons->variables[k] == NULL ? NULL : neurons->variables[k] + first;
     for (size_t k = 0; k < BNN_SNN_PARAMETERS; k++)
-        n.p[k] = p->parameters[k].data == NULL ? NULL : bnn_snn_at(&p->parameters[k], first);
-    return n;
+        n->p[k] = p->parameters[k].data == NULL ? NULL : bnn_snn_at(&p->parameters[k], first);
+}
+
+/* Bit l: fired[l], which is 0 or 1. */
+static uint32_t word_of(const uint32_t *restrict fired)
+{
+    uint8_t bytes[BNN_SNN_LANES];
+    uint32_t word = 0;
+    EACH bytes[l] = (uint8_t)fired[l];
+    for (uint32_t k = 0; k < 4; k++) { /* eight bytes to eight bits: each lands in the product's highest byte */
+        uint64_t eight;
+        memcpy(&eight, bytes + 8 * k, 8);
+        word |= (uint32_t)(eight * UINT64_C(0x0102040810204080) >> 56) << 8 * k;
+    }
+    return word;
 }
 
 /* The neuron that may send its spike. */
@@ -169,7 +192,8 @@ void bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
 
     for (uint32_t first = 0; first < p->n; first += BNN_SNN_LANES) {
         uint32_t valid = p->n - first < BNN_SNN_LANES ? p->n - first : BNN_SNN_LANES, word = 0;
-        struct lanes n = lanes_of(p, neurons, first);
+        struct lanes n;
+        lanes_at(&n, p, neurons, first);
         EACH n.threshold[l] = n.p[THRESHOLD][l];
         reset_late_before(p, &n);
         if (n.adapted != NULL) {
@@ -188,7 +212,7 @@ void bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
             if (p->winner)
                 compete(&winner, &n, first, valid);
             reset(p, &n, learning);
-            EACH word |= n.fired[l] << l;
+            word = word_of(n.fired);
             words[first / 32] = valid < 32 ? word & ((UINT32_C(1) << valid) - 1) : word;
         }
         if (n.v != NULL)

@@ -111,7 +111,7 @@ struct bnn_snn_state {
 
 static inline const float *bnn_snn_at(const struct bnn_snn_array *a, uint32_t neuron)
 {
-    return a->data + neuron % a->period;
+    return a->period == 1 ? a->data : a->data + neuron % a->period; /* dividing takes long */
 }
 
 static inline size_t bnn_snn_words(uint32_t n)
