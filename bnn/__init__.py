@@ -58,13 +58,14 @@ __all__ = [
     "event_sources",
     "events",
     "load",
+    "snn",
     "verify",
     "verify_nir",
 ]
 
 
 if TYPE_CHECKING:
-    from . import events
+    from . import events, snn
     from .compiler import compile, emit_c, emit_nir
     from .events import recordings as event_sources
     from .verification.layers import verify
@@ -77,6 +78,7 @@ _LAZY = {
     "emit_nir": ("compiler", "emit_nir"),
     "event_sources": ("events.recordings", ""),  # its former name
     "events": ("events", ""),
+    "snn": ("snn", ""),
     "verify": ("verification.layers", "verify"),
     "verify_nir": ("verification.nir", "verify_nir"),
 }

@@ -25,6 +25,7 @@ C_ROOMS: dict[str, set[str]] = {
     "run": {"include", "model", "kernels"},
     "ops": {"include", "model", "run", "mcu", "kernels"},
     "events": {"include", "model", "run", "kernels"},
+    "snn": {"include", "model", "kernels"},
     "mcu": {"kernels"},
     "host": {"include"},
 }

@@ -118,7 +118,7 @@ def _line(weights: Array, data: _Data) -> int:
 
 
 def tap_order(width: int, p: Projection) -> list[int]:
-    """The order of a kernel's columns in the file: those that a source reaches are neighbours, and so are their targets.
+    """The order of a kernel's columns in the file: those that a source reaches are neighbours, as their targets are.
 
     A source at x reaches the columns of one phase, (x + padding) modulo stride; the last column has the first target.
     """

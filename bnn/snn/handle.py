@@ -34,7 +34,7 @@ _STEPS = 4096  # in one call into C
 
 @dataclass(frozen=True)
 class PopulationInfo:
-    """``shape``: (h, w, c), (w, c) or (c,); ``opcode`` of its rule, 0 for an input; ``frame``: bytes of what it sends."""
+    """``shape``: (h, w, c), (w, c) or (c,); ``opcode``: its rule's, 0 for an input; ``frame``: bytes that it sends."""
 
     index: int
     name: str
@@ -144,8 +144,8 @@ class State:
         if status != lib.BNN_OK or needed[0] > most:
             found = "more than can be addressed" if status != lib.BNN_OK else needed[0]
             raise InputError(
-                f"the state of this network needs {found} bytes, expected at most {most}; if you trust the file, open it "
-                "with a larger max_bytes="
+                f"the neurons of this network need {found} bytes, expected at most {most}; if you trust the file, open "
+                "it with a larger max_bytes="
             )
         self._memory = Memory(needed[0])
         state = ffi.new("bnn_snn_state **")
@@ -157,12 +157,17 @@ class State:
         """As before the first step."""
         check(lib.bnn_snn_reset(self.pointer), "reset")
 
-    def record(self, population: int, what: str, to: Array | None) -> None:
-        """Write what happens in the next len(to) steps to ``to``, one row per step; None stops it."""
-        buffer = ffi.NULL if to is None else ffi.from_buffer(to, require_writable=True)
+    def record(self, population: int, what: str, to: Array) -> None:
+        """Write what happens in the next len(to) steps to ``to``, one row per step, until :meth:`forget`."""
+        buffer = ffi.from_buffer(to, require_writable=True)
+        check(lib.bnn_snn_record(self.pointer, population, _WHAT[what], buffer, len(to)), f"record {what}")
         self._held[population, what] = buffer
-        steps = 0 if to is None else len(to)
-        check(lib.bnn_snn_record(self.pointer, population, _WHAT[what], buffer, steps), f"record {what}")
+
+    def forget(self, population: int) -> None:
+        """Write no more of it anywhere."""
+        for what in (SENT, CURRENT, MEMBRANE):
+            if self._held.pop((population, what), None) is not None:
+                lib.bnn_snn_record(self.pointer, population, _WHAT[what], ffi.NULL, 0)
 
     def run(self, inputs: Sequence[Array | None], steps: int) -> None:
         """Run steps on frames (T, ...) of each input population, as :func:`frames` makes them; None: what was sent.

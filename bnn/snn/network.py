@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network of spiking neurons that lives in discrete time: populations, and projections between them.
 
-In each step the populations settle in their order.  A population's currents are its bias, then, projection by projection
-in their order, the rows of weights of the sources that sent something, from the lowest source to the highest: each
-addition is one float32 operation.  A projection of whole weights sums in integers, and adds sum * scale.  A projection
-with delay d reads what its source sent d steps before; a projection from a later population, or from itself, has a delay.
+In each step the populations settle in their order.  A population's currents are its bias, then, projection by
+projection in their order, the rows of weights of the sources that sent something, from the lowest source to the
+highest: each addition is one float32 operation.  A projection of whole weights sums in integers, and adds sum * scale.
+A projection with delay d reads what its source sent d steps before; one from a later population, or from the population
+itself, has a delay.
 
 Neurons are numbered row-major over (height, width, channels): the channels of a place are neighbours.
 """
@@ -84,10 +85,10 @@ class Population:
 class Projection:
     """Weights from one population to another (their places in the network).
 
-    ``weights``: float32, or int8 with ``scale``.  dense: (sources, targets).  conv: (source channels, kernel h, kernel w,
-    target channels of the group).  diagonal: from each neuron to that of the same number: one element, (c,) or (n,).
-    ``mask``: the sources that take part (n,), bool; None: all.  ``bias``: as a population's, but only from step ``delay``
-    on: what a recurrent connection adds once there was a previous step.
+    ``weights``: float32, or int8 with ``scale``.  dense: (sources, targets).  conv: (source channels, kernel h, kernel
+    w, target channels of the group).  diagonal: from each neuron to that of the same number: one element, (c,) or (n,).
+    ``mask``: the sources that take part (n,), bool; None: all.  ``bias``: as a population's, but only from step
+    ``delay`` on: what a recurrent connection adds once there was a previous step.
     """
 
     source: int
@@ -107,15 +108,15 @@ class Projection:
     @property
     def whole(self) -> bool:
         """Whether sums are integers."""
-        return self.weights.dtype == np.int8
+        return bool(self.weights.dtype == np.int8)
 
 
 @dataclass(eq=False)
 class Network:
     """Populations in the order in which they settle, and projections.
 
-    ``dt``: seconds of a step, 0 if nobody said.  ``simulator``: whose rules these are.  ``channels_first``: in the source
-    the channels of a population come first.
+    ``dt``: seconds of a step, 0 if nobody said.  ``simulator``: whose rules these are.  ``channels_first``: in the
+    source the channels of a population come first.
     """
 
     populations: list[Population]
@@ -220,7 +221,7 @@ def _check_projection(network: Network, p: Projection) -> None:
 
 
 def _check_weights(p: Projection, source: Population, target: Population) -> None:
-    (h, w, c), (oh, ow, oc) = source.grid, target.grid
+    c, oc = source.channels, target.channels
     if p.kind == "dense":
         expected: Shape = (source.size, target.size)
         right = p.weights.shape == expected

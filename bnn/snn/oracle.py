@@ -18,8 +18,8 @@ from .network import Network, Projection
 
 @dataclass
 class Record:
-    """What happened in every population: ``sent[p]``, ``currents[p]`` and ``membranes[p]`` are (T, n) float32; inputs have
-    only ``sent``, and stateless populations no membranes."""
+    """What happened in every population: ``sent[p]``, ``currents[p]`` and ``membranes[p]`` are (T, n) float32; inputs
+    have only ``sent``, and stateless populations no membranes."""
 
     sent: dict[int, Floats] = field(default_factory=dict)
     currents: dict[int, Floats] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class Oracle:
         weights = p.weights.astype(sums.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             if p.kind == "diagonal":
-                return sums + np.where(sent != 0, np.resize(weights, source.size) * sent, sums.dtype.type(0))
+                return np.add(sums, np.where(sent != 0, np.resize(weights, source.size) * sent, sums.dtype.type(0)))
             sums = sums.copy()
             active = np.flatnonzero(sent)
             if p.kind == "dense":

@@ -148,7 +148,7 @@ def _adaptive(p: Values, s: State, x: Floats) -> Floats:
     A spike lasts ``period`` steps of refractoriness.  While learning, the threshold's addition is multiplied by
     ``fall`` in each step and rises by ``step`` with each spike.
     """
-    v = (s["v"] - p["rest"]) * p["decay"] + p["rest"]
+    v: Floats = (s["v"] - p["rest"]) * p["decay"] + p["rest"]
     v = v + np.where(s["refractory"] <= 0, x, ZERO)
     s["refractory"] = np.maximum(s["refractory"] - ONE, ZERO)
     return v
@@ -159,8 +159,9 @@ class Dynamics:
     """A rule with all that a population adds to it.
 
     ``at_least``: a neuron fires where v >= threshold; otherwise where v > threshold.  ``floored``: the membrane of a
-    population that emits counts never falls below the parameter ``reset``.  ``winner``: of the neurons that fire in a step only that with the highest
-    membrane above its threshold sends its spike (the first of equals); the others are reset, too.
+    population that emits counts never falls below the parameter ``reset``.  ``winner``: of the neurons that fire in a
+    step only that with the highest membrane above its threshold sends its spike (the first of equals); the others are
+    reset, too.
     """
 
     rule: Rule
@@ -183,7 +184,7 @@ class Dynamics:
             return self._settle(p, s, x, learning)
 
     def _settle(self, p: Values, s: State, x: Floats, learning: bool) -> Floats:
-        late: Array | None = None
+        late = np.zeros(1, np.bool_)
         if self.reset in (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT):
             late = self._fires(s["v"], p["threshold"])
         if self.reset == Reset.LATE_ZERO:
