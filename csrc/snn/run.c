@@ -101,25 +101,6 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
     return BNN_OK;
 }
 
-void bnn_snn_set_poll(bnn_snn_state *s, bnn_poll *poll, void *argument)
-{
-    if (s == NULL)
-        return;
-    s->poll = poll;
-    s->argument = argument;
-}
-
-int bnn_snn_pause(struct bnn_snn_state *s, uint64_t work)
-{
-    s->work += work;
-    if (s->work >= BNN_POLL_WORK) {
-        s->work = 0;
-        if (s->poll != NULL && s->poll(s->argument))
-            s->stopped = 1;
-    }
-    return s->stopped;
-}
-
 bnn_status bnn_snn_record(bnn_snn_state *s, uint32_t population, bnn_snn_what what, void *to, size_t steps)
 {
     if (s == NULL || population >= s->net->population_count || (unsigned)what > BNN_SNN_MEMBRANE)

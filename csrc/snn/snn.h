@@ -106,7 +106,7 @@ struct bnn_snn_state {
     void *argument;
     uint64_t work; /* since the last poll */
     int stopped;
-    int learning;
+    int learning; /* thresholds adapt, weights change */
 };
 
 static inline const float *bnn_snn_at(const struct bnn_snn_array *a, uint32_t neuron)
@@ -137,7 +137,7 @@ static inline unsigned char *bnn_snn_frame(const struct bnn_snn_state *s, uint32
     return s->neurons[population].frames + (size_t)(time % p->depth) * bnn_snn_frame_step(p);
 }
 
-/* Accounts for work; nonzero: stop. */
+/* poll.c: accounts for work; nonzero: stop. */
 int bnn_snn_pause(struct bnn_snn_state *s, uint64_t work);
 
 /* neurons.c: one step of a population on its currents; writes its frame for the state's time. */
