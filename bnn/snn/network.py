@@ -167,6 +167,8 @@ def _check_population(p: Population) -> None:
             raise CompileError(f"{p.name}: found a reset, comparison or winner, expected none without single spikes")
         if d.reset in LATE and "v" not in d.rule.states:
             raise CompileError(f"{p.name}: found a late reset of the rule {d.rule.name}, which keeps no membrane")
+        if "adapted" in d.rule.states and d.emits != Emits.SPIKES:
+            raise CompileError(f"{p.name}: found {d.emits.name} of the rule {d.rule.name}, expected SPIKES")
         if d.reset in LATE and "adapted" in d.rule.states:
             raise CompileError(f"{p.name}: found a late reset of an adapting threshold, expected VALUE or SUBTRACT")
         if set(p.parameters) != set(p.parameter_names):

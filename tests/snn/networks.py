@@ -16,6 +16,8 @@ def draw_population(rng: Any, name: str, shape: tuple[int, ...], dyadic: bool, v
     """Parameters per population, channel or neuron; ``dyadic``: multiples of 1/16, so that thresholds are reached."""
     rule = RULES[rng.choice(list(RULES))]
     emits = Emits.VALUES if values else Emits(rng.choice([0, 0, 0, 1]))
+    if "adapted" in rule.states:
+        emits = Emits.SPIKES
     resets = list(Reset)
     if emits != Emits.SPIKES:
         resets = [Reset.NONE]
