@@ -128,9 +128,11 @@ static bnn_status read_array(const struct reader *r, const unsigned char *at, co
 }
 
 static const uint8_t parameters_of[RULE_COUNT] = {
-    [RULE_APPROACH] = 2,          [RULE_DECAY] = 1,           [RULE_DECAY_SCALED] = 2,
-    [RULE_DIVIDE_ALL] = 2,        [RULE_DIVIDE] = 2,          [RULE_SYNAPTIC] = 2,
-    [RULE_SYNAPTIC_APPROACH] = 5, [RULE_SYNAPTIC_SCALED] = 3, [RULE_ADAPTIVE] = 5,
+    [RULE_APPROACH] = 2,           [RULE_DECAY] = 1,           [RULE_DECAY_SCALED] = 2,
+    [RULE_DIVIDE_ALL] = 2,         [RULE_DIVIDE] = 2,          [RULE_SYNAPTIC] = 2,
+    [RULE_SYNAPTIC_APPROACH] = 5,  [RULE_SYNAPTIC_SCALED] = 3, [RULE_ADAPTIVE] = 5,
+    [RULE_APPROACH_REST] = 2,      [RULE_LEAK_REST] = 2,       [RULE_DECAY_RECURRENT] = 1,
+    [RULE_SYNAPTIC_RECURRENT] = 2,
 };
 
 /* The bits of a population's fourth byte. */
@@ -145,10 +147,9 @@ static bnn_status check_dynamics(const struct reader *r, const struct bnn_snn_po
     WANT(plain || p->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT, "reset, comparison or winner without single spikes", 1,
          0);
     WANT(plain || p->rule != RULE_INPUT, BNN_ERROR_FORMAT, "reset, comparison or winner of an input", 1, 0);
-    WANT(!p->floored || (p->emits == BNN_SNN_COUNTS && p->rule != RULE_INPUT), BNN_ERROR_FORMAT,
-         "floor without numbers of spikes", 1, 0);
     WANT(p->rule != RULE_ADAPTIVE || p->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT,
          "what it sends with a threshold that adapts", p->emits, BNN_SNN_SPIKES);
+    WANT(!p->floored || p->rule > RULE_RELAY, BNN_ERROR_FORMAT, "floor of a rule that keeps no membrane", 1, 0);
     WANT(p->reset < RESET_LATE_ZERO || (p->rule != RULE_RELAY && p->rule != RULE_ADAPTIVE), BNN_ERROR_FORMAT,
          "late reset of a rule that has none", p->reset, RESET_NONE);
     return BNN_OK;
