@@ -497,7 +497,9 @@ def equal(what: str, ours: Floats, theirs: Any) -> None:
     different = np.flatnonzero(ours != theirs)
     if different.size:
         i = different[0]
-        pytest.fail(f"{what}: {different.size} of {ours.size} differ, the first in neuron {i}: {ours[i]!r}, {theirs[i]!r}")
+        pytest.fail(
+            f"{what}: {different.size} of {ours.size} differ, the first in neuron {i}: {ours[i]!r}, {theirs[i]!r}"
+        )
 
 
 def check(name: str, draw: Draw, decisions: int, steps: int, parts: int) -> Count:
