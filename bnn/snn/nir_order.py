@@ -76,6 +76,11 @@ def interpreter(nodes: Mapping[str, Any], edges: tuple[Edge, ...]) -> Order:
             reach[name] = _reached(name, after)
         ready = all(len(inputs) > 1 and a in reach[name] for a in missing) and bool(inputs or kinds[name] == "Input")
         if not ready or kinds[name] == "Output" and queue:
+            if kinds[name] == "NIRGraph":
+                return Order(
+                    problem=f"nirtorch fails on the graph '{name}', which comes before its inputs; rename nodes so "
+                    "that their names sort in the order in which they run"
+                )
             queue.append(name)
             waited += 1
             if waited > 2 * len(queue) + 2:

@@ -40,18 +40,26 @@ def _threshold(found: Found) -> Array:
     return threshold
 
 
+def _no_leak(found: Found) -> None:
+    leak: Array = found["v_leak"]
+    if leak.ndim == 0 or leak[0].size > 1:
+        raise found.error(f"v_leak of the shape {leak.shape}", "sinabs' importer fails unless it has one dimension",
+                          "store (channels, 1, 1), or (n,) after a Flatten")  # fmt: skip
+    found.only("v_leak", 0, "sinabs knows no leak")
+
+
 def _if(found: Found, options: Options) -> Neuron:
     threshold = _threshold(found)
     return counting("integrate", floored=True, threshold=threshold, reset=-threshold)
 
 
 def _lif(found: Found, options: Options) -> Neuron:
-    found.only("v_leak", 0, "sinabs knows no leak")
+    _no_leak(found)
     return counting("decay", threshold=_threshold(found), beta=_alpha(found, options))
 
 
 def _li(found: Found, options: Options) -> Neuron:
-    found.only("v_leak", 0, "sinabs knows no leak")
+    _no_leak(found)
     found.only("r", 1, "sinabs takes r for 1")
     return sending_membranes("decay", beta=_alpha(found, options))
 
