@@ -124,7 +124,7 @@ def read_nir(path: str | os.PathLike[str]) -> NirGraph:
 class _Reader:
     def __init__(self, where: str) -> None:
         self.where = where
-        self.nodes = self.edges = self.names = 0
+        self.nodes = self.edges = self.names = self.bytes = 0
 
     def wrong(self, at: str, text: str) -> ModelFormatError:
         return ModelFormatError(f"{self.where}: {at}: {text}; {_AGAIN}")
@@ -257,7 +257,8 @@ class _Reader:
                 raise self.wrong(at, f"found '{text[:80]}', expected whole numbers, 'same' or 'valid'")
             return text
         floats = form.startswith("floats")
-        if (dtype not in ("f4", "f8") if floats else dtype.kind not in "iu") or shape is None:
+        right = dtype.kind == "f" and dtype.itemsize in (4, 8) if floats else dtype.kind in "iu"
+        if not right or shape is None:
             raise self.wrong(at, f"found {dtype}, expected {'float32 or float64' if floats else 'whole numbers'}")
         if floats and form != _ANY and len(shape) != int(form[-1]):
             raise self.wrong(at, f"found the shape {shape}, expected {form[-1]} dimensions")
@@ -265,6 +266,8 @@ class _Reader:
             raise self.wrong(at, f"found the shape {shape}, expected at most 4 dimensions and no empty one")
         if not floats and (len(shape) > (0 if form == _INT else 1) or dataset.size > 4):
             raise self.wrong(at, f"found the shape {shape}, expected {'one number' if form == _INT else 'few numbers'}")
+        self.bytes += dataset.size * dtype.itemsize
+        check_bytes(self.where, "what its nodes hold", self.bytes)  # one dataset can be in many nodes
         found = np.asarray(dataset[()])
         if floats:
             found = found.astype(found.dtype.newbyteorder("="))
