@@ -84,13 +84,13 @@ def _flattened(graph: NirGraph, simulator: Simulator, prefix: str = "") -> tuple
     _check_level(where, graph, simulator)
     problem = "" if prefix else simulator.check_edges(graph.nodes, graph.edges)
     order = simulator.order(graph.nodes, graph.edges)
+    _check_late(where, graph.edges, order.late, simulator)
     if problem or order.problem:
         raise CompileError(f"{where}: {problem or order.problem}")
     for name in graph.nodes:
         if name not in order.nodes:
             raise CompileError(f"{where}: nothing leads to node '{name}', so that {simulator.title} leaves it out; "
                                "remove it, or add an edge")  # fmt: skip
-    _check_late(where, graph.edges, order.late, simulator)
     nodes: Nodes = []
     edges: Edges = []
     ends: dict[str, Edge] = {}

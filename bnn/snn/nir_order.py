@@ -18,7 +18,7 @@ Edge = tuple[str, str]
 @dataclass(frozen=True)
 class Order:
     """``nodes``: those that run, in their order.  ``late``: edges that carry what their source sent a step before.
-    ``problem``: why the graph does not run so at all."""
+    ``problem``: why it gives something else, or nothing."""
 
     nodes: tuple[str, ...] = ()
     late: frozenset[Edge] = frozenset()
@@ -44,10 +44,12 @@ def executor(nodes: Mapping[str, Any], edges: tuple[Edge, ...]) -> Order:
             waiting += reversed(after[name])
     late = frozenset((a, b) for a, b in edges if a in place and place[a] >= place[b])
     last = max(place, key=lambda name: place[name])
+    problem = ""
     if getattr(nodes[last], "kind", "") != "Output":
-        return Order(problem=f"nirtorch runs '{last}' last and returns what it sends, not the output; "
-                             "name the edge to the output last")  # fmt: skip
-    return Order(tuple(place), late)
+        problem = (
+            f"nirtorch runs '{last}' last and returns what it sends, not the output; name the edge to the output last"
+        )
+    return Order(tuple(place), late, problem)
 
 
 def interpreter(nodes: Mapping[str, Any], edges: tuple[Edge, ...]) -> Order:
