@@ -33,13 +33,14 @@ def published(name: str) -> Path:
 
 
 def nearest(network: Network, x: Floats) -> float:
-    """How near a membrane of integrate-and-fire neurons came to what decides its spikes, as a share of the threshold."""
+    """How near a membrane of an integrate-and-fire neuron came to what decides its spikes, in thresholds."""
     record = Oracle(network).run([x.reshape(len(x), -1)])
     shares = []
     for i, membranes in record.membranes.items():
         population = network.populations[i]
         charged = np.concatenate([np.zeros_like(membranes[:1]), membranes[:-1]]) + record.currents[i]
-        share = charged[charged > 0] / np.resize(population.parameters["threshold"], membranes.shape)[charged > 0]
+        threshold = np.resize(population.parameters["threshold"], membranes.shape)
+        share = charged[charged > 0] / threshold[charged > 0]
         whole = np.maximum(np.rint(share), 1) if population.emits == Emits.COUNTS else np.ones_like(share)
         shares.append(np.abs(share - whole).min(initial=np.inf))
     return float(min(shares))
