@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snn.simulators.cases import CASES, Draw, check
+from snn.simulators.cases import CASES, Draw, check, torch
 
 FEW, MANY = 200_000, 10_000_000  # decisions
 READOUTS = ("norse_li", "snntorch_readout", "sinabs_exp_leak")  # cases that send values
@@ -33,3 +33,20 @@ def test_exact_ties_are_decided_as_in_the_simulator(name: str, rng: np.random.Ge
     Few steps, for the numbers get longer with each.
     """
     assert check(name, Draw(rng, exact=True), FEW, 5, 50).ties > 20
+
+
+@pytest.mark.parametrize("reset", [None, 0.0, -0.1])
+@pytest.mark.parametrize("name", ["IFNode", "LIFNode", "ParametricLIFNode", "CUBALIFNode"])
+def test_spikingjellys_step_modes_agree(name: str, reset: float | None, rng: np.random.Generator) -> None:
+    """So what equals single steps equals several, and a batch equals its samples."""
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron", reason="spikingjelly is not installed")
+    draw, steps, batch, n = Draw(rng), 40, 5, 203
+    x = torch.from_numpy(np.stack([draw.currents(batch * n, 0.7) for _ in range(steps)]).reshape(steps, batch, n))
+    single, several, alone = (getattr(neuron, name)(v_threshold=0.7, v_reset=reset) for _ in range(3))
+    several.step_mode = "m"
+    with torch.no_grad():
+        sent = torch.stack([single(row) for row in x])
+        assert torch.equal(sent, several(x))
+        assert torch.equal(single.v, several.v)
+        assert torch.equal(sent[:, 3, 7:8], torch.stack([alone(row[3, 7:8]) for row in x]))
+    assert 0.02 < sent.mean() < 0.9
