@@ -6,6 +6,9 @@ Both get the same random currents; nothing is rounded away.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -50,3 +53,37 @@ def test_spikingjellys_step_modes_agree(name: str, reset: float | None, rng: np.
         assert torch.equal(single.v, several.v)
         assert torch.equal(sent[:, 3, 7:8], torch.stack([alone(row[3, 7:8]) for row in x]))
     assert 0.02 < sent.mean() < 0.9
+
+
+OPERATIONS = (
+    lambda v, x, a: a * v + x,
+    lambda v, x, a: v + a * ((x + a) - v),
+    lambda v, x, a: v - (v - 0.3) / 1.7 + x,
+    lambda v, x, a: v - (v - a) / 3 * x,
+    lambda v, x, a: (1 - a) * v + a * (v - x),
+    lambda v, x, a: torch.div(v, a, rounding_mode="trunc"),
+    lambda v, x, a: v.clone().sub_(a).mul_(x).add_(a),
+    lambda v, x, a: 1 / a,
+)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_pytorch_rounds_alike_alone_and_in_vectors(operation: Callable[..., Any], rng: np.random.Generator) -> None:
+    """No fused operations in vectors, none in their tails."""
+    v, x, a = (Draw(rng).tensor(3003, low, 2) for low in (-2, -2, 0.1))
+    together = operation(v, x, a)
+    for size in (1, 3, 7, 16, 33):
+        parts = [operation(v[i : i + size], x[i : i + size], a[i : i + size]) for i in range(0, len(v), size)]
+        assert torch.equal(together, torch.cat(parts))
+    assert torch.equal(together[::2], operation(v[::2], x[::2], a[::2]))
+
+
+def test_parameters_of_float64_make_another_network() -> None:
+    """Why an importer must refuse them: these simulators would compute in float64."""
+    snntorch = pytest.importorskip("snntorch", reason="snntorch is not installed")
+    _, v = snntorch.Leaky(torch.full((3,), 0.9, dtype=torch.float64))(torch.ones(1, 3))
+    assert v.dtype == torch.float64
+    layers = pytest.importorskip("sinabs.layers", reason="sinabs is not installed")
+    layer = layers.IAF(spike_threshold=torch.ones(3, dtype=torch.float64))
+    layer(torch.ones(1, 1, 3))
+    assert layer.v_mem.dtype == torch.float64
