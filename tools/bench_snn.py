@@ -17,6 +17,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def peers_dense(x: Any) -> dict[str, Run]:
     for name, title in (("snntorch", "snnTorch"), ("norse", "Norse")):
         if not why_not(name):
             run = looped(name)
-            found[title] = lambda run=run: run(data)
+            found[title] = partial(run, data)
     return found
 
 
@@ -202,7 +203,7 @@ def compare(
 ) -> None:
     """``x``: (T, N, ...)."""
     one = np.ascontiguousarray(x[:, 0])
-    ours: dict[str, Run] = {name: (lambda m=m: m.run(one)) for name, m in models.items()}
+    ours: dict[str, Run] = {name: partial(m.run, one) for name, m in models.items()}
     ours |= {f"{name}, C": engine_alone(m, one) for name, m in models.items()}
     small = timed({**ours, **peers(x[:, :1])}, repeats)
     large = timed(peers(x), max(repeats // 5, 3))
