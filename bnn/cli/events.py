@@ -9,13 +9,13 @@ import numpy as np
 from .._types import Array
 from ..errors import InputError
 from ..events import FIRING_ORDERS, ORDERS, EventEngine
-from ..events import recordings as event_sources
 from ..events.rules import PARAMETERS, RULES, Rule
 from ..events.runs import ImageRun, RecordingRun, StreamRun
 from ..runtime import Model, load
 from ..runtime.arrays import Inputs
 from ..runtime.files import replacing
 from ..runtime.progress import live
+from ..streams import recordings as event_sources
 from .common import check_outputs, check_suffix, json_option, net_argument, print_json, was_given
 from .inputs import Reading, read_arrays, read_labels, reading_options
 

@@ -14,8 +14,9 @@ from .._distribution import install
 from .._types import Array
 from ..errors import InputError, SetupError
 from ..runtime.files import replacing
+from ..streams.answers import class_name
 from .report import LayerCounts, Report
-from .runs import ImageRun, RecordingRun, StreamRun, class_name
+from .runs import ImageRun, RecordingRun, StreamRun
 
 Run = ImageRun | StreamRun | RecordingRun
 
