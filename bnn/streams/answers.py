@@ -97,4 +97,7 @@ class Answering:
 
 
 def class_name(answer: int, names: Sequence[str] | None) -> str:
+    """``answer``: below 0: none."""
+    if answer < 0:
+        return "none"
     return str(answer) if names is None else f"“{names[answer]}”"

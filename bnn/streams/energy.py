@@ -15,13 +15,15 @@ SYNOP = {"Loihi": (23.6e-12, 23.6e-12), "SpiNNaker2": (10e-12, 10e-12), "TrueNor
 
 @dataclass(frozen=True)
 class Energy:
-    """An estimate: a number of operations times the joules of each (a range if sources differ).  The encoder's
-    operations are of another kind and counted separately; there are none if the chip does not run the encoder."""
+    """An estimate: a number of operations times the joules of each (a range if sources differ).  Operations of another
+    kind, those of the ``encoder``, are counted separately; there are none if the chip does not run it.
+    ``encoder_name``: what they are called where they are shown."""
 
     what: str
     operations: int
     joules_each: tuple[float, float]
     encoder: tuple[tuple[int, float], ...] = ()
+    encoder_name: str = "encoder"
 
     @property
     def joules(self) -> tuple[float, float]:
@@ -43,7 +45,7 @@ class Energy:
             "operations": self.operations,
             "joules_each": self.joules_each,
             "joules": self.joules,
-            "encoder_joules": self.encoder_joules,
+            f"{self.encoder_name.replace(' ', '_')}_joules": self.encoder_joules,
             "total_joules": self.total,
         }
 
@@ -51,7 +53,7 @@ class Energy:
         each, own = _range(self.joules_each), _range(self.joules)
         text = f"{self.what}: {self.operations:,} x {each} = {own}"
         for operations, joules in self.encoder:
-            text += f"; encoder {operations:,} x {_joules(joules)} = {_joules(operations * joules)}"
+            text += f"; {self.encoder_name} {operations:,} x {_joules(joules)} = {_joules(operations * joules)}"
         return text + (f"; together {_range(self.total)}" if self.encoder else "")
 
 
