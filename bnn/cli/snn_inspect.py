@@ -18,10 +18,10 @@ from .common import json_option, print_json
 snn_argument = click.argument("net", metavar="NET.snn", type=click.Path(path_type=str))
 
 
-@click.command(short_help="Show a .snn file's populations, rules and projections.")
+@click.command("inspect", short_help="Show a .snn file's populations, rules and projections.")
 @snn_argument
 @json_option
-def inspect(net: str, as_json: bool) -> None:
+def snn_inspect(net: str, as_json: bool) -> None:
     """Show the populations of NET.snn with their rules, comparisons and resets; its projections with their weights; and
     whose rules these are."""
     model = load(net)

@@ -51,7 +51,7 @@ class _Images:
     layout: str
 
 
-@click.command(short_help="Run a .snn file on arrays, images or recordings, and watch the output over time.")
+@click.command("run", short_help="Run a .snn file on arrays, images or recordings, and watch the output over time.")
 @snn_argument
 @click.option("--data", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
               help="What the input sends: .npy or .npz, (T, *shape) or (N, T, *shape).  With --coding: images, arrays "
@@ -80,7 +80,7 @@ class _Images:
               help="One-file page that shows a sample's spikes step by step.")  # fmt: skip
 @reading_options
 @json_option
-def run(
+def snn_run(
     net: str,
     files: tuple[str, ...],
     coding: str | None,
