@@ -157,6 +157,14 @@ class Draft:
         edges = [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")]
         self.add(nir_graphs.graph(inner, edges), (n,))
 
+    def feedback(self, to: str) -> None:
+        """A way back to neurons before, named so that it may come before all else in the file."""
+        n = int(np.prod(self.nodes[to]["v_threshold"].shape))
+        name = str(self.rng.choice(["back", "00.back", "zzz"]))
+        self.nodes[name] = node("Affine", weight=dyadic(self.rng, n, *self.shape, low=-3, high=4),
+                                bias=dyadic(self.rng, n, low=-1, high=3))  # fmt: skip
+        self.edges += [(self.last, name), (name, to)]
+
     def done(self) -> dict[str, Any]:
         self.add(node("Output", shape=list(self.shape)), self.shape, "output")
         return nir_graphs.graph(self.nodes, self.edges)
@@ -190,6 +198,11 @@ def draw(rng: Any, simulator: str) -> tuple[dict[str, Any], tuple[int, ...]]:
         last = draft.neurons()
         if draft.edges[-1][0] != first:
             draft.edges.append((first, last))  # past the layers between
+    if simulator != "sinabs" and rng.random() < 0.5 and draft.nodes[draft.last].get("type") != "NIRGraph":
+        if draft.last == first:
+            draft.dense(6)
+            draft.neurons()
+        draft.feedback(first)
     if rng.random() < 0.5:
         draft.dense(3)
     if simulator == "sinabs" and rng.random() < 0.5:
