@@ -127,13 +127,20 @@ class Draft:
                     groups=groups, input_shape=self.shape[1] if line else list(self.shape[1:]), **numbers)  # fmt: skip
         return self.add(made, (outputs, *(int(n) for n in size)))
 
-    def pool(self) -> str:
+    def pool(self) -> None:
+        rng = self.rng
         kinds = {"norse": ["SumPool2d"], "sinabs": ["SumPool2d"]}.get(self.simulator, ["SumPool2d", "AvgPool2d"])
-        kernel = np.array([2, 2]) if min(self.shape[1:]) > 1 else np.array([1, 1])
-        stride = self.rng.integers(1, 3, 2)
+        kind = str(rng.choice(kinds))
+        spikes = self.nodes[self.last]["type"] in ("IF", "LIF", "CubaLIF")
+        sizes = [(2, 2), (1, 2), (4, 1), *([(3, 3), (1, 3)] if spikes else [])]
+        sizes = [size for size in sizes if size[0] <= self.shape[1] and size[1] <= self.shape[2]] or [(1, 1)]
+        kernel = np.array(sizes[rng.integers(len(sizes))])
+        stride = rng.integers(1, 3, 2)
         size = (np.array(self.shape[1:]) - kernel) // stride + 1
-        made = node(str(self.rng.choice(kinds)), kernel_size=kernel, stride=stride, padding=[0, 0])
-        return self.add(made, (self.shape[0], *(int(n) for n in size)))
+        made = node(kind, kernel_size=kernel, stride=stride, padding=[0, 0])
+        self.add(made, (self.shape[0], *(int(n) for n in size)))
+        if kind == "AvgPool2d" and 3 in kernel:  # thirds have no exact sums
+            self.neurons()
 
     def flatten(self) -> str:
         first = 1 if self.simulator in ("norse", "snntorch") and self.rng.random() < 0.5 else 0
