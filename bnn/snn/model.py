@@ -280,6 +280,8 @@ class SpikingModel:
             raise InputError(f"input {p.name}: found a value that is neither 0 nor 1, expected spikes")
         if p.emits == Emits.COUNTS and not ((x >= 0) & (x == np.floor(x)) & (x <= 2**24)).all():
             raise InputError(f"input {p.name}: expected numbers of spikes, whole numbers from 0 to 2^24")
+        if p.emits == Emits.CHANGES and not ((x == np.floor(x)) & (np.abs(x) <= 2**24)).all():
+            raise InputError(f"input {p.name}: expected changes, whole numbers from -2^24 to 2^24")
         if p.emits == Emits.VALUES and not np.isfinite(x).all():
             raise InputError(f"input {p.name}: found a value that is not finite")
         x = np.moveaxis(x, 1, -1) if self._opened.channels_first else x
