@@ -152,6 +152,33 @@ def _compile(answers: Answers, model: str, **options: Any) -> str:
     return base64.b64encode(compiled.to_bytes()).decode()
 
 
+def _snn_convert(answers: Answers, model: str, data: str, count: int, **options: Any) -> dict[str, Any]:
+    """The network of counters as a .snn file in base 64, and what there is to say of it."""
+    from ..snn.convert import convert
+    from ..snn.file import encode
+    from .inputs import read_pixels
+
+    images = read_pixels(data, count)
+    _load_framework(model)
+    answers.send("working")
+    made = convert(model, images, **options)
+    quantized = made.quantized
+    return {
+        "data": base64.b64encode(encode(made.network)).decode(),
+        "text": str(quantized),
+        "images": len(images),
+        "agreement": quantized.agreement,
+        "scheme": made.scheme,
+        "steps": made.steps,
+        "neurons": sum(p.size for p in made.network.populations if p.dynamics),
+        "layers": [
+            {"name": x.name, "kind": x.kind, "shape": list(x.grid), "levels": x.most, "step": x.step,
+             "population": made.populations.get(x.name)}
+            for x in quantized.layers
+        ],
+    }  # fmt: skip
+
+
 def _verify(answers: Answers, model: str, **arguments: Any) -> tuple[dict[str, Any], str]:
     """The report, as JSON and as text."""
     from ..importers import round_plainly
@@ -188,4 +215,6 @@ def _compared(
     return compare(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
 
 
-_TASKS: dict[str, Callable[..., Any]] = {"compile": _compile, "verify": _verify, "verify_nir": _verify_nir}
+_TASKS: dict[str, Callable[..., Any]] = {
+    "compile": _compile, "snn_convert": _snn_convert, "verify": _verify, "verify_nir": _verify_nir,
+}  # fmt: skip

@@ -29,6 +29,7 @@ from .rules import RULES, Dynamics, Emits, Reset
 
 Scheme = Literal["take-back", "staged"]
 SCHEMES: tuple[Scheme, ...] = ("take-back", "staged")
+ORDERS = ("at once", "pixels", "brightest", "bits")
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,45 @@ class Conversion:
     """A network of counters, and the quantized network that it equals.
 
     ``steps``: after which all is at rest if the whole image arrives in the first step: the answer is what the output
-    sends in the last of them.  ``levels``: for each layer of ``quantized`` that is neurons, the population.
+    sends in the last of them.  ``populations``: by the name of the layer of ``quantized`` that they are.  ``windows``:
+    by the name of a staged population, the first step in which it may fire, and the first in which it may no more.
     """
 
     network: Network
     quantized: Quantized
     scheme: Scheme
     steps: int
-    levels: dict[str, int]
+    populations: dict[str, str]
+    windows: dict[str, tuple[int, int]]
 
     def build(self) -> SpikingModel:
         """Ready to run."""
         return build(self.network)
 
-    def present(self, image: Any) -> Array:
-        """An image (*shape) in the first of ``steps`` steps: what ``SpikingModel.run`` takes."""
+    def present(self, image: Any, order: str = "at once") -> Array:
+        """What ``SpikingModel.run`` takes for an image (*shape), (T, *shape): whole numbers, whose sum is the image.
+
+        ``order``: "at once": in the first of ``steps`` steps; "pixels": one after the other, "brightest": the brightest
+        first; "bits": the highest bit of each pixel, then the next.  Neurons that take back end up the same; staged
+        ones need all at once.
+        """
         image = np.asarray(image)
-        frames = np.zeros((self.steps, *image.shape), np.float32)
-        frames[0] = image
-        return frames
+        if order not in ORDERS or (order != "at once" and self.scheme == "staged"):
+            raise InputError(f"order: found {order!r}, expected 'at once' or, with take-back, one of {ORDERS[1:]}")
+        flat = image.reshape(-1).astype(np.int64)
+        if order == "bits":
+            steps = max(int(self.quantized.layers[0].most).bit_length(), 1)
+            masks = 1 << np.arange(steps)[::-1, None]
+            return np.asarray(flat & masks, np.float32).reshape(steps, *image.shape)
+        if order == "at once":
+            frames = np.zeros((self.steps, flat.size), np.float32)
+            frames[0] = flat
+        else:
+            first = np.arange(flat.size) if order == "pixels" else np.argsort(-flat, kind="stable")
+            frames = np.zeros((max(np.count_nonzero(flat), 1), flat.size), np.float32)
+            first = first[flat[first] != 0]
+            frames[np.arange(len(first)), first] = flat[first]
+        return frames.reshape(-1, *image.shape)
 
 
 def convert(
@@ -132,7 +153,8 @@ class _Builder:
         self.projections: list[Projection] = []
         self.ends: dict[int, int] = {}  # of each population: the step in which all that it sends has been sent
         self.reads: list[list[_Read]] = []  # of each layer
-        self.levels: dict[str, int] = {}
+        self.windows: dict[str, tuple[int, int]] = {}
+        self.made: dict[str, str] = {}  # populations by their layers
         first = quantized.layers[0]
         if self.staged:
             one = np.ones(1, np.float32)
@@ -148,11 +170,11 @@ class _Builder:
             h, w, c = self.layers[-1].grid
             feed = _Feed(self.reads[-1], (h, w), Edge(0, np.ones((1, 1, 1, c)), groups=c))
             output = self._readout(f"{self.layers[-1].name}_sums", (h, w, c), np.zeros((1, 1, 1)), [feed])
-            self.levels[self.layers[-1].name] = output
+            self.made[self.layers[-1].name] = self.populations[output].name
         self.populations[output].output = True
         network = Network(self.populations, self.projections, simulator="bnn", channels_first=quantized.channels_first)
         steps = max(max(self.ends.values()), 1)
-        self.conversion = Conversion(network.check(), quantized, scheme, steps, self.levels)
+        self.conversion = Conversion(network.check(), quantized, scheme, steps, self.made, self.windows)
 
     def _add(self, population: Population, end: int) -> int:
         self.populations.append(population)
@@ -166,7 +188,7 @@ class _Builder:
         else:
             closed = float(reach(layer, self.layers).max())
             at = self._counters(layer.name, layer.grid, layer.threshold, layer.offset, layer.most, closed, feeds)
-        self.levels[layer.name] = at
+        self.made[layer.name] = self.populations[at].name
         return _Read(at, np.ones((1, 1, layer.grid[2])))
 
     def _feed(self, edge: Edge) -> _Feed:
@@ -197,6 +219,7 @@ class _Builder:
         at = self._add(Population(name, _shape(grid), dynamics, parameters), begin + most if self.staged else 0)
         self._connect(feeds, at, grid)
         if self.staged:
+            self.windows[name] = begin, begin + most
             row = np.full((1, self.populations[at].size), closed, np.float32)
             self.projections += [
                 Projection(0, at, "dense", row, delay=begin, name=f"{name} opens"),

@@ -237,6 +237,11 @@ class SpikingModel:
             one = [np.asarray(value)[None] for value in x]
         return np.asarray(self.run(one, reset=False).output[0])
 
+    def state(self, population: str, variable: str = "v") -> Floats:
+        """A state variable of a population after the last step, (*shape): v, i, refractory, adapted or level."""
+        (p,) = self._named([population], SENT)
+        return np.asarray(self._to_outer(self._state.get(p.index, variable)[None], p)[0])
+
     def scores(self, x: Any) -> Floats:
         """Of each sample of (N, T, *shape): the first output's sum over time, (N, n), each from the first step on."""
         return np.array([self.run(sample).scores for sample in np.asarray(x)], np.float32)
