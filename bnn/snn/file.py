@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the .snn file; docs/snn-format.md is the specification.  The runtime (csrc/snn/open.c) reads it."""
+"""The .snn file: docs/snn-format.md is the specification.  The runtime (csrc/snn/open.c) reads and checks it, too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import zlib
 import numpy as np
 
 from .._types import Array, Floats
-from .network import Network, Population, Projection
+from .network import Kind, Network, Population, Projection, Shape
+from .rules import BY_OPCODE, COMMON, Dynamics, Emits, Reset
 
 SIGNATURE = b"\x89SNN\r\n\x1a\n"
 VERSION = 1
@@ -20,7 +21,7 @@ ROW = 16  # elements: rows of dense weights have a multiple
 HEADER = struct.Struct("<8sIIQIIIfQQQQQQ2I32x")
 POPULATION = struct.Struct("<BBBBB3xIIII2I2I16I24x")  # 8 parameters
 PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIII4x2I2I40x")
-KINDS = {"dense": 0, "conv": 1, "diagonal": 2}
+KINDS: tuple[Kind, ...] = ("dense", "conv", "diagonal")  # by their numbers
 
 
 class _Data:
@@ -107,7 +108,8 @@ def _projection(network: Network, p: Projection, strings: _Data, data: _Data) ->
         padded[: source.size] = p.mask
         mask = data.add(np.packbits(padded, bitorder="little").tobytes())
     return PROJECTION.pack(
-        KINDS[p.kind], p.whole, (p.mask is not None) | (p.bias is not None) << 1, p.source, p.target, p.delay, p.scale,
+        KINDS.index(p.kind), p.whole, (p.mask is not None) | (p.bias is not None) << 1, p.source, p.target, p.delay,
+        p.scale,
         *kernel, *p.stride, *p.padding, *p.dilation, p.groups, _line(weights.astype(kind), data), row, mask,
         *(_array(p.bias, data) if p.bias is not None else (0, 0)), *_string(p.name, strings),
     )  # fmt: skip
@@ -125,3 +127,67 @@ def tap_order(width: int, p: Projection) -> list[int]:
     if p.dilation[1] != 1 or p.groups != 1:
         return list(range(width))[::-1]
     return [column for phase in range(p.stride[1]) for column in range(phase, width, p.stride[1])[::-1]]
+
+
+def decode(data: bytes) -> Network:
+    """The network of a .snn file that the runtime has opened: what is wrong in one, the runtime says."""
+    fields = HEADER.unpack_from(data)
+    counts, first, dt, places = fields[4:6], fields[6], fields[7], fields[8:]
+    populations_at, projections_at, strings_at, _, data_at, _, *simulator = places
+    reader = _Reader(data, strings_at, data_at)
+    populations = [reader.population(populations_at + POPULATION.size * i) for i in range(counts[0])]
+    projections = [reader.projection(projections_at + PROJECTION.size * i, populations) for i in range(counts[1])]
+    return Network(populations, projections, dt, reader.string(*simulator), bool(first))
+
+
+class _Reader:
+    def __init__(self, data: bytes, strings: int, arrays: int) -> None:
+        self._data, self._strings, self._arrays = data, strings, arrays
+
+    def string(self, offset: int, size: int) -> str:
+        start = self._strings + offset
+        return self._data[start : start + size].decode(errors="replace")
+
+    def values(self, line: int, shape: Shape, dtype: str = "<f4") -> Array:
+        count = int(np.prod(shape, dtype=np.int64))
+        return np.frombuffer(self._data, dtype, count, self._arrays + ALIGNMENT * line).reshape(shape).copy()
+
+    def population(self, at: int) -> Population:
+        fields = POPULATION.unpack_from(self._data, at)
+        opcode, reset, emits, flags, rank, h, w, c, _, name, length, *pairs = fields
+        shape = (h, w, c)[3 - rank :]
+        arrays = list(zip(pairs[::2], pairs[1::2], strict=True))
+        if not opcode:
+            return Population(self.string(name, length), shape, output=bool(flags & 1), input_emits=Emits(emits))
+        rule = BY_OPCODE[opcode]
+        dynamics = Dynamics(rule, Reset(reset), Emits(emits), *(bool(flags & bit) for bit in (2, 4, 8)))
+        names = (*COMMON, *rule.parameters)
+        parameters = {n: self.values(line, (period,)) for n, (line, period) in zip(names, arrays[1:], strict=False)}
+        bias = self.values(arrays[0][0], (arrays[0][1],))
+        return Population(self.string(name, length), shape, dynamics, parameters, bias, bool(flags & 1))
+
+    def projection(self, at: int, populations: list[Population]) -> Projection:
+        fields = PROJECTION.unpack_from(self._data, at)
+        kind, whole, flags, source, target, delay, scale = fields[:7]
+        kernel, stride, padding, dilation = (fields[i : i + 2] for i in (7, 9, 11, 13))
+        groups, line, row, mask, bias, period, name, length = fields[15:]
+        before, after = populations[source], populations[target]
+        dtype = "i1" if whole else "<f4"
+        found = Projection(
+            source, target, KINDS[kind], np.zeros(0, dtype), scale, delay, stride, padding, dilation, groups,
+            name=self.string(name, length),
+        )  # fmt: skip
+        if found.kind == "dense":
+            found.weights = self.values(line, (before.size, row), dtype)[:, : after.size].copy()
+        elif found.kind == "diagonal":
+            found.weights = self.values(line, (row,), dtype)
+        else:
+            stored = self.values(line, (before.channels, *kernel, after.channels // groups), dtype)
+            found.weights = np.empty_like(stored)
+            found.weights[:, :, tap_order(kernel[1], found)] = stored
+        if flags & 1:
+            words = self.values(mask, (-(-before.size // 32) * 4,), "u1")
+            found.mask = np.unpackbits(words, bitorder="little")[: before.size].astype(bool)
+        if flags & 2:
+            found.bias = self.values(bias, (period,))
+        return found

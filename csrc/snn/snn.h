@@ -29,6 +29,10 @@ enum bnn_snn_rule {
     RULE_SYNAPTIC_APPROACH,
     RULE_SYNAPTIC_SCALED,
     RULE_ADAPTIVE,
+    RULE_APPROACH_REST,
+    RULE_LEAK_REST,
+    RULE_DECAY_RECURRENT,
+    RULE_SYNAPTIC_RECURRENT,
     RULE_TAKE_BACK,
     RULE_COUNT
 };
@@ -90,7 +94,8 @@ struct bnn_snn {
 /* A population's part of a state; arrays have BNN_SNN_LANES times a whole number of elements. */
 struct bnn_snn_neurons {
     float *current;
-    float *variables[BNN_SNN_VARIABLES]; /* NULL: none */
+    float *own;                          /* what a population of a recurrent rule sends to itself, or NULL */
+    float *variables[BNN_SNN_VARIABLES]; /* bnn_snn_variable; NULL: none */
     unsigned char *frames;               /* depth of them, in a ring */
     unsigned char *records[3];
     size_t left[3]; /* steps that a record still takes */
@@ -115,6 +120,11 @@ struct bnn_snn_state {
 static inline const float *bnn_snn_at(const struct bnn_snn_array *a, uint32_t neuron)
 {
     return a->period == 1 ? a->data : a->data + neuron % a->period; /* dividing takes long */
+}
+
+static inline int bnn_snn_recurrent(const struct bnn_snn_population *p)
+{
+    return p->rule == RULE_DECAY_RECURRENT || p->rule == RULE_SYNAPTIC_RECURRENT;
 }
 
 static inline size_t bnn_snn_words(uint32_t n)
