@@ -61,6 +61,7 @@ __all__ = [
     "snn",
     "verify",
     "verify_nir",
+    "verify_snn",
 ]
 
 
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from .events import recordings as event_sources
     from .verification.layers import verify
     from .verification.nir import verify_nir
+    from .verification.over_time import verify as verify_snn
 
 # Imported when first used, so that loading and running a model stays light.
 _LAZY = {
@@ -81,6 +83,7 @@ _LAZY = {
     "snn": ("snn", ""),
     "verify": ("verification.layers", "verify"),
     "verify_nir": ("verification.nir", "verify_nir"),
+    "verify_snn": ("verification.over_time", "verify"),
 }
 
 

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from .. import errors
@@ -152,33 +153,6 @@ def _compile(answers: Answers, model: str, **options: Any) -> str:
     return base64.b64encode(compiled.to_bytes()).decode()
 
 
-def _snn_convert(answers: Answers, model: str, data: str, count: int, **options: Any) -> dict[str, Any]:
-    """The network of counters as a .snn file in base 64, and what there is to say of it."""
-    from ..snn.convert import convert
-    from ..snn.file import encode
-    from .inputs import read_pixels
-
-    images = read_pixels(data, count)
-    _load_framework(model)
-    answers.send("working")
-    made = convert(model, images, **options)
-    quantized = made.quantized
-    return {
-        "data": base64.b64encode(encode(made.network)).decode(),
-        "text": str(quantized),
-        "images": len(images),
-        "agreement": quantized.agreement,
-        "scheme": made.scheme,
-        "steps": made.steps,
-        "neurons": sum(p.size for p in made.network.populations if p.dynamics),
-        "layers": [
-            {"name": x.name, "kind": x.kind, "shape": list(x.grid), "levels": x.most, "step": x.step,
-             "population": made.populations.get(x.name)}
-            for x in quantized.layers
-        ],
-    }  # fmt: skip
-
-
 def _verify(answers: Answers, model: str, **arguments: Any) -> tuple[dict[str, Any], str]:
     """The report, as JSON and as text."""
     from ..importers import round_plainly
@@ -215,6 +189,67 @@ def _compared(
     return compare(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
 
 
+def _compile_snn(answers: Answers, model: str, **options: Any) -> str:
+    """The .snn file's bytes, in base 64."""
+    from ..snn import compile
+
+    return base64.b64encode(compile(model, **options).to_bytes()).decode()
+
+
+def _samples(path: str) -> Any:
+    """The array of a .npy file, or of a .npz file the one called x."""
+    from ..runtime.numpy_files import load
+
+    found = load(Path(path), lambda names: ["x"] if "x" in names else [])
+    if isinstance(found, dict) and not found:
+        raise errors.InputError(f"{path}: holds no array called x, expected one, (samples, steps, ...)")
+    return found["x"] if isinstance(found, dict) else found
+
+
+def _convert_snn(answers: Answers, model: str, data: str, count: int, **options: Any) -> dict[str, Any]:
+    """The network of counters as a .snn file in base 64, and what there is to say of it."""
+    from ..snn.convert import convert
+    from ..snn.file import encode
+
+    images = _samples(data)[:count]
+    _load_framework(model)
+    answers.send("working")
+    made = convert(model, images, **options)
+    quantized = made.quantized
+    return {
+        "data": base64.b64encode(encode(made.network)).decode(),
+        "text": str(quantized),
+        "images": len(images),
+        "agreement": quantized.agreement,
+        "scheme": made.scheme,
+        "steps": made.steps,
+        "neurons": sum(p.size for p in made.network.populations if p.dynamics),
+        "layers": [
+            {"name": x.name, "kind": x.kind, "shape": list(x.grid), "levels": x.most, "step": x.step,
+             "population": made.populations.get(x.name)}
+            for x in quantized.layers
+        ],
+    }  # fmt: skip
+
+
+def _verify_snn(
+    answers: Answers, model: str, net: str, data: str | None, samples: int, **options: Any
+) -> tuple[dict[str, Any], str]:
+    """The report, as JSON and as text."""
+    from ..snn import load
+    from ..verification.over_time import verify
+
+    x = None if data is None else _samples(data)
+    answers.send("working", samples if x is None else len(x))
+    report = verify(model, load(net), x, samples=samples, progress=lambda n: answers.send("done", n), **options)
+    return {
+        "ok": report.ok,
+        "proven": report.proven,
+        **asdict(report),
+    }, f"{report}\n{'OK' if report.ok else 'DIFFERENT'}"
+
+
 _TASKS: dict[str, Callable[..., Any]] = {
-    "compile": _compile, "snn_convert": _snn_convert, "verify": _verify, "verify_nir": _verify_nir,
+    "compile": _compile, "verify": _verify, "verify_nir": _verify_nir, "compile_snn": _compile_snn,
+    "convert_snn": _convert_snn, "verify_snn": _verify_snn,
 }  # fmt: skip

@@ -93,22 +93,6 @@ def read_arrays(model: Model, files: Sequence[str], reading: Reading) -> list[In
     return [np.concatenate([part[i] for part in parts]) for i in range(len(model.input_shapes))]
 
 
-def read_pixels(file: str, count: int) -> Array:
-    """The first ``count`` images of a .npy file, or of the only array in a .npz file or that called x."""
-
-    def choose(found: list[str]) -> list[str]:
-        if len(found) != 1 and "x" not in found:
-            raise InputError(f"{file}: found arrays {', '.join(found) or 'none'}; expected one, or one called x")
-        return found if len(found) == 1 else ["x"]
-
-    try:
-        loaded = load(Path(file), choose)
-    except OSError as error:
-        raise _unreadable(file, error, "an array of images (.npy, .npz)") from None
-    array = next(iter(loaded.values())) if isinstance(loaded, dict) else loaded
-    return array[:count]
-
-
 def random_arrays(model: Model, count: int, seed: int) -> list[Inputs]:
     """``count`` random inputs: multiples of 1/256 from 0 to 1, or bytes."""
     rng = np.random.default_rng(seed)

@@ -10,10 +10,19 @@ from typing import Any
 import click
 
 from ..errors import InputError
-from ..runtime.files import replacing
 from ..runtime.progress import waiting
+from ..snn.model import SpikingModel
 from .apart import Limits, limit_options, run_apart
-from .common import check_outputs, json_option, loading, model_argument, parse_shape, print_json, unsafe_option
+from .common import (
+    check_outputs,
+    check_suffix,
+    json_option,
+    loading,
+    model_argument,
+    parse_shape,
+    print_json,
+    unsafe_option,
+)
 
 
 @click.command("convert", short_help="Turn a ReLU network into counters that spike.")
@@ -41,7 +50,7 @@ from .common import check_outputs, json_option, loading, model_argument, parse_s
 @limit_options
 @unsafe_option
 @json_option
-def convert_command(model: str, data: str, output: str | None, limits: Limits, as_json: bool, **options: Any) -> None:
+def snn_convert(model: str, data: str, output: str | None, limits: Limits, as_json: bool, **options: Any) -> None:
     """Turn MODEL, a .keras, .h5 or .onnx file or a SavedModel folder with ReLU layers, into NET.snn.
 
     First the network is quantized: every activation becomes a whole number of levels, every weight a whole number.
@@ -51,15 +60,15 @@ def convert_command(model: str, data: str, output: str | None, limits: Limits, a
     A layer that cannot be counters is an error that names it, with the reason.
     """
     target = output or Path(model).stem + ".snn"
+    check_suffix("-o", target, [".snn"])
     check_outputs({"-o": target}, [model, data])
     if not options["scale"] or abs(options["offset"]) == float("inf"):
         raise InputError(f"--scale {options['scale']} --offset {options['offset']}: expected a scale that is not 0")
     with waiting(loading(model)) as say:
         handlers = {"working": lambda _: say(f"converting {model}")}
-        found = run_apart("snn_convert", model, limits, handlers, data=data, **options)
+        found = run_apart("convert_snn", model, limits, handlers, data=data, **options)
     content = base64.b64decode(found.pop("data"))
-    with replacing(target) as file:
-        file.write(content)
+    SpikingModel.from_bytes(content).save(target)
     text = found.pop("text")
     if as_json:
         print_json({"model": model, "output": target, "bytes": len(content), **found})
