@@ -59,6 +59,7 @@ __all__ = [
     "events",
     "load",
     "snn",
+    "streams",
     "verify",
     "verify_nir",
     "verify_snn",
@@ -66,9 +67,9 @@ __all__ = [
 
 
 if TYPE_CHECKING:
-    from . import events, snn
+    from . import events, snn, streams
     from .compiler import compile, emit_c, emit_nir
-    from .events import recordings as event_sources
+    from .streams import recordings as event_sources
     from .verification.layers import verify
     from .verification.nir import verify_nir
     from .verification.over_time import verify as verify_snn
@@ -78,9 +79,10 @@ _LAZY = {
     "compile": ("compiler", "compile"),
     "emit_c": ("compiler", "emit_c"),
     "emit_nir": ("compiler", "emit_nir"),
-    "event_sources": ("events.recordings", ""),  # its former name
+    "event_sources": ("streams.recordings", ""),  # its former name
     "events": ("events", ""),
     "snn": ("snn", ""),
+    "streams": ("streams", ""),
     "verify": ("verification.layers", "verify"),
     "verify_nir": ("verification.nir", "verify_nir"),
     "verify_snn": ("verification.over_time", "verify"),

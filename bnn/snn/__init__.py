@@ -17,12 +17,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .model import Layer, Run, SpikingModel, build, load
+from .model import SpikingModel, build, load
+from .report import Layer, Report
+from .runs import RecordingRun, Run, StepRun
 
 if TYPE_CHECKING:
     from .compiler import compile
 
-__all__ = ["Layer", "Run", "SpikingModel", "build", "compile", "load"]
+__all__ = ["Layer", "RecordingRun", "Report", "Run", "SpikingModel", "StepRun", "build", "compile", "load"]
 
 # Imported when first used, so that loading and running a network stays light.
 _LAZY = {"compile": "compiler"}
