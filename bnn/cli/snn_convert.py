@@ -77,6 +77,6 @@ def snn_convert(model: str, data: str, output: str | None, limits: Limits, as_js
     print(
         f"class as the model's: {found['agreement']:.1%} of {found['images']} images\n"
         f"{found['scheme']}: {found['neurons']:,} neurons; an image that arrives at once needs {found['steps']:,} "
-        f"step{'s' * (found['steps'] != 1)}, and the last one has the answer\n"
+        f"step{'s' * (found['steps'] != 1)}\n"
         f"wrote {target}: {len(content):,} bytes"
     )

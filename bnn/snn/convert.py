@@ -36,8 +36,8 @@ ORDERS = ("at once", "pixels", "brightest", "bits")
 class Conversion:
     """A network of counters, and the quantized network that it equals.
 
-    ``steps``: after which all is at rest if the whole image arrives in the first step: the answer is what the output
-    sends in the last of them.  ``populations``: by the name of the layer of ``quantized`` that they are.  ``windows``:
+    The answer is the sum over time of what the output sends.  ``steps``: after which all is at rest if the whole image
+    arrives in the first step.  ``populations``: by the name of the layer of ``quantized`` that they are.  ``windows``:
     by the name of a staged population, the first step in which it may fire, and the first in which it may no more.
     """
 
@@ -156,10 +156,9 @@ class _Builder:
         self.windows: dict[str, tuple[int, int]] = {}
         self.made: dict[str, str] = {}  # populations by their layers
         first = quantized.layers[0]
-        if self.staged:
-            one = np.ones(1, np.float32)
-            clock = Dynamics(RULES["integrate"], Reset.SUBTRACT, at_least=True)  # one spike, in the first step
-            self._add(Population("clock", (1,), clock, {"threshold": one, "reset": 0 * one, "initial": one}), 0)
+        one = np.ones(1, np.float32)
+        clock = Dynamics(RULES["integrate"], Reset.SUBTRACT, at_least=True)  # one spike, in the first step
+        self._add(Population("clock", (1,), clock, {"threshold": one, "reset": 0 * one, "initial": one}), 0)
         emits = Emits.COUNTS if self.staged else Emits.CHANGES
         image = self._add(Population(first.name, quantized.shape, input_emits=emits), 0)
         self.reads.append([_Read(image, np.ones((1, 1, first.grid[2])))])
@@ -228,12 +227,14 @@ class _Builder:
         return at
 
     def _readout(self, name: str, grid: Grid, offset: Array, feeds: list[_Feed]) -> int:
-        """Neurons that send the sum of all that has arrived, in every step."""
+        """Neurons that pass on the sum of what arrives in a step; the offset arrives in the first."""
         zero = np.zeros(1, np.float32)
-        parameters = {"threshold": zero, "reset": zero, "initial": offset.astype(np.float32).reshape(-1)}
-        dynamics = Dynamics(RULES["integrate"], emits=Emits.VALUES)
+        dynamics = Dynamics(RULES["relay"], emits=Emits.VALUES)
         end = max(self.ends[read.population] for feed in feeds for read in feed.reads)
-        at = self._add(Population(name, _shape(grid), dynamics, parameters), end)
+        population = Population(name, _shape(grid), dynamics, dict.fromkeys(("threshold", "reset", "initial"), zero))
+        at = self._add(population, end)
+        row = np.broadcast_to(offset, grid).astype(np.float32).reshape(1, -1)
+        self.projections.append(Projection(0, at, "dense", row, name=f"{name} begins"))
         self._connect(feeds, at, grid)
         return at
 

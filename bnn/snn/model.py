@@ -239,7 +239,8 @@ class SpikingModel:
         Args:
             x: one image, in the layout of the source; finite.
             coding: "constant": its values in every step; "rate": spikes with the probability x in each step, by
-                ``seed``; "latency": one spike per element, the earlier the larger x is.
+                ``seed``; "latency": one spike per element, the earlier the larger x is; "once": its values in the
+                first step.
             label: the right class, for "first correct".
             trace: keep every spike (12 bytes each; InputError if there are more than MOST_SPIKES).
             reset: start as before the first step; otherwise go on.
@@ -258,7 +259,7 @@ class SpikingModel:
         def frames(start: int, count: int) -> Array:
             return image_frames(image, coding, steps, seed, start, count)
 
-        what = {"constant": "an image", "rate": f"an image as spikes by chance (seed {seed})"}
+        what = {"constant": "an image", "once": "an image at once", "rate": f"an image as spikes by chance (seed {seed})"}
         text = f"{what.get(coding, 'an image, the brighter the earlier')}, {steps} steps"
         shown = self._inner(image[None], p).reshape(p.shape) if coding == "constant" else None
         return replace(self._watched(frames, steps, label, trace, reset, progress, text), image=shown)
