@@ -58,7 +58,7 @@ class _Images:
                    "(N, *shape) or image files.  May be repeated.")  # fmt: skip
 @click.option("--coding", type=click.Choice(CODINGS),
               help="How images of --data are shown: the same values in each step; spikes by chance; one spike for each "
-                   "value, the larger the earlier.")  # fmt: skip
+                   "value, the larger the earlier; all values in the first step.")  # fmt: skip
 @click.option("--steps", metavar="T", type=click.IntRange(1, MOST_STEPS), help="With --coding: steps for each image.")
 @click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True,
               help="With --coding rate: for the spikes; image i takes this plus i.")  # fmt: skip

@@ -219,6 +219,11 @@ class SpikingModel:
             one = [np.asarray(value)[None] for value in x]
         return np.asarray(self.run(one, reset=False).output[0])
 
+    def state(self, population: str, variable: str = "v") -> Floats:
+        """A state variable of a population after the last step, (*shape): v, i, refractory, adapted or level."""
+        (p,) = self._named([population], SENT)
+        return np.asarray(self._to_outer(self._state.get(p.index, variable)[None], p)[0])
+
     def scores(self, x: Any) -> Floats:
         """Of each sample of (N, T, *shape): the first output's sum over time, (N, n), each from the first step on."""
         return np.array([self.run(sample).scores for sample in np.asarray(x)], np.float32)
@@ -234,7 +239,8 @@ class SpikingModel:
         Args:
             x: one image, in the layout of the source; finite.
             coding: "constant": its values in every step; "rate": spikes with the probability x in each step, by
-                ``seed``; "latency": one spike per element, the earlier the larger x is.
+                ``seed``; "latency": one spike per element, the earlier the larger x is; "once": its values in the
+                first step.
             label: the right class, for "first correct".
             trace: keep every spike (12 bytes each; InputError if there are more than MOST_SPIKES).
             reset: start as before the first step; otherwise go on.
@@ -253,7 +259,7 @@ class SpikingModel:
         def frames(start: int, count: int) -> Array:
             return image_frames(image, coding, steps, seed, start, count)
 
-        what = {"constant": "an image", "rate": f"an image as spikes by chance (seed {seed})"}
+        what = {"constant": "an image", "once": "an image at once", "rate": f"an image as spikes by chance (seed {seed})"}
         text = f"{what.get(coding, 'an image, the brighter the earlier')}, {steps} steps"
         shown = self._inner(image[None], p).reshape(p.shape) if coding == "constant" else None
         return replace(self._watched(frames, steps, label, trace, reset, progress, text), image=shown)
@@ -419,6 +425,8 @@ class SpikingModel:
             raise InputError(f"input {p.name}: found a value that is neither 0 nor 1, expected spikes")
         if p.emits == Emits.COUNTS and not ((x >= 0) & (x == np.floor(x)) & (x <= 2**24)).all():
             raise InputError(f"input {p.name}: expected numbers of spikes, whole numbers from 0 to 2^24")
+        if p.emits == Emits.CHANGES and not ((x == np.floor(x)) & (np.abs(x) <= 2**24)).all():
+            raise InputError(f"input {p.name}: expected changes, whole numbers from -2^24 to 2^24")
         if p.emits == Emits.VALUES and not np.isfinite(x).all():
             raise InputError(f"input {p.name}: found a value that is not finite")
         x = np.moveaxis(x, 1, -1) if self._opened.channels_first else x
