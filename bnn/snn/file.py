@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,8 +19,9 @@ LANES = 32  # neurons that the runtime updates together
 ROW = 16  # elements: rows of dense weights have a multiple
 # counts, channels first, dt, offset of the populations, of the projections, strings, data, simulator
 HEADER = struct.Struct("<8sIIQIIIfQQQQQQ2I32x")
-POPULATION = struct.Struct("<BBBBB3xIIII2I2I16I24x")  # 8 parameters
-PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIII4x2I2I40x")
+POPULATION = struct.Struct("<BBBBB3xIIII2I2I16I2I16x")  # 8 parameters
+PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIII4x2I2I7f12x")
+LINE_OF_WEIGHTS, LINE_OF_ADAPTED = 56, 104  # in their records
 KINDS = {"dense": 0, "conv": 1, "diagonal": 2}
 
 
@@ -34,9 +36,14 @@ class _Data:
     def add(self, raw: bytes) -> int:
         """Its offset, in units of the alignment."""
         if raw not in self._known:
-            self._known[raw] = len(self.bytes) // self._alignment
-            self.bytes += raw + bytes(-len(raw) % self._alignment)
+            self._known[raw] = self.add_apart(raw)
         return self._known[raw]
+
+    def add_apart(self, raw: bytes) -> int:
+        """The same of what nothing else may share, because it can be replaced."""
+        offset = len(self.bytes) // self._alignment
+        self.bytes += raw + bytes(-len(raw) % self._alignment)
+        return offset
 
 
 def encode(network: Network) -> bytes:
@@ -62,7 +69,7 @@ def encode(network: Network) -> bytes:
     out = bytearray(end)
     for offset, section in zip([0, *offsets], [head, *sections], strict=True):
         out[offset : offset + len(section)] = section
-    struct.pack_into("<I", out, 12, zlib.crc32(out[16:], zlib.crc32(out[:12])))
+    sign(out)
     return bytes(out)
 
 
@@ -72,9 +79,14 @@ def _string(text: str, strings: _Data) -> tuple[int, int]:
 
 
 def _array(value: Floats, data: _Data) -> tuple[int, int]:
-    """(line, period): the values of any LANES neurons in a row are contiguous."""
+    """(line, period)"""
+    return data.add(_repeated(value)), value.size
+
+
+def _repeated(value: Floats) -> bytes:
+    """So that the values of any LANES neurons in a row are contiguous."""
     value = np.asarray(value, "<f4").reshape(-1)
-    return data.add(np.resize(value, value.size + LANES - 1).tobytes()), value.size
+    return np.resize(value, value.size + LANES - 1).tobytes()
 
 
 def _population(p: Population, strings: _Data, data: _Data) -> bytes:
@@ -83,6 +95,7 @@ def _population(p: Population, strings: _Data, data: _Data) -> bytes:
     flags |= (d is not None and d.winner) << 3
     arrays = [_array(p.parameters[name], data) for name in p.parameter_names]
     arrays += [(0, 0)] * (8 - len(arrays))
+    arrays.append((data.add_apart(_repeated(p.per_neuron(p.adapted))), p.size) if p.adapts else (0, 0))
     return POPULATION.pack(
         d.rule.opcode if d else 0, d.reset if d else 0, p.emits, flags, len(p.shape), *p.grid, 0,
         *_string(p.name, strings), *(_array(p.bias, data) if d else (0, 0)), *(n for pair in arrays for n in pair),
@@ -94,8 +107,8 @@ def _projection(network: Network, p: Projection, strings: _Data, data: _Data) ->
     kind = np.int8 if p.whole else np.dtype("<f4")
     weights, row = p.weights, 0
     if p.kind == "dense":
-        row = weights.shape[1] + -weights.shape[1] % ROW
-        weights = np.pad(weights, ((0, 0), (0, row - weights.shape[1])))
+        weights = _rows(weights)
+        row = weights.shape[1]
     elif p.kind == "diagonal":
         row = weights.size
     else:
@@ -106,15 +119,41 @@ def _projection(network: Network, p: Projection, strings: _Data, data: _Data) ->
         padded = np.zeros(source.size + -source.size % 32, bool)
         padded[: source.size] = p.mask
         mask = data.add(np.packbits(padded, bitorder="little").tobytes())
+    raw = np.ascontiguousarray(weights.astype(kind)).tobytes()
+    flags = (p.mask is not None) | (p.bias is not None) << 1
+    numbers = np.zeros(7, np.float32)
+    if p.learning is not None:
+        flags |= 4 | p.learning.added << 3
+        numbers = p.learning.numbers
     return PROJECTION.pack(
-        KINDS[p.kind], p.whole, (p.mask is not None) | (p.bias is not None) << 1, p.source, p.target, p.delay, p.scale,
-        *kernel, *p.stride, *p.padding, *p.dilation, p.groups, _line(weights.astype(kind), data), row, mask,
-        *(_array(p.bias, data) if p.bias is not None else (0, 0)), *_string(p.name, strings),
+        KINDS[p.kind], p.whole, flags, p.source, p.target, p.delay, p.scale,
+        *kernel, *p.stride, *p.padding, *p.dilation, p.groups, (data.add_apart if p.learning else data.add)(raw), row,
+        mask, *(_array(p.bias, data) if p.bias is not None else (0, 0)), *_string(p.name, strings), *numbers,
     )  # fmt: skip
 
 
-def _line(weights: Array, data: _Data) -> int:
-    return data.add(np.ascontiguousarray(weights).tobytes())
+def _rows(weights: Array) -> Array:
+    """Of dense weights, each padded to whole vectors."""
+    return np.pad(weights, ((0, 0), (0, -weights.shape[1] % ROW)))
+
+
+def with_learned(file: bytes, weights: Mapping[int, Floats], adapted: Mapping[int, Floats]) -> bytes:
+    """A checked file with other weights, (sources, targets) by the number of a projection that learns, and other starts
+    of adapting thresholds, (n,) by the number of the population."""
+    out = bytearray(file)
+    populations, projections, data = (HEADER.unpack_from(file)[k] for k in (8, 9, 12))
+    places = [(projections + i * PROJECTION.size + LINE_OF_WEIGHTS, _rows(w).tobytes()) for i, w in weights.items()]
+    places += [(populations + i * POPULATION.size + LINE_OF_ADAPTED, _repeated(a)) for i, a in adapted.items()]
+    for record, raw in places:
+        begin = data + ALIGNMENT * int.from_bytes(file[record : record + 4], "little")
+        out[begin : begin + len(raw)] = raw
+    sign(out)
+    return bytes(out)
+
+
+def sign(out: bytearray) -> None:
+    """Write the checksum."""
+    struct.pack_into("<I", out, 12, zlib.crc32(out[16:], zlib.crc32(out[:12])))
 
 
 def tap_order(width: int, p: Projection) -> list[int]:
