@@ -282,7 +282,7 @@ def frames(x: Array, emits: Emits) -> Array:
     if emits != Emits.SPIKES:
         return np.ascontiguousarray(x, np.float32)
     bits = np.zeros((len(x), x.shape[1] + -x.shape[1] % 32), np.bool_)
-    bits[:, : x.shape[1]] = x != 0
+    bits[:, : x.shape[1]] = x if x.dtype == bool else x != 0
     return np.packbits(bits, axis=1, bitorder="little").view("<u4")
 
 

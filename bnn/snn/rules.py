@@ -203,7 +203,7 @@ class Dynamics:
             s["v"] = v
             return v
         if self.emits == Emits.COUNTS:
-            return self._count(p, s, v, threshold)
+            return self._count(p, s, v)
         fired = self._fires(v, threshold)
         sent = fired
         if self.winner and fired.any():
@@ -225,10 +225,10 @@ class Dynamics:
     def _fires(self, v: Floats, threshold: Floats) -> Array:
         return np.asarray(v >= threshold if self.at_least else v > threshold)
 
-    def _count(self, p: Values, s: State, v: Floats, threshold: Floats) -> Floats:
+    def _count(self, p: Values, s: State, v: Floats) -> Floats:
         """Counts are at most MOST_SPIKES, so that each is a float32 and an int32."""
-        share = v / threshold
+        share = v / p["threshold"]
         count = np.where(v > 0, np.where(share < MOST_SPIKES, np.trunc(share), MOST_SPIKES), ZERO).astype(np.float32)
-        v = v - count * threshold
+        v = v - count * p["threshold"]
         s["v"] = np.maximum(v - p["reset"], ZERO) + p["reset"] if self.floored else v
         return count

@@ -7,7 +7,10 @@
 
 #include <string.h>
 
-enum { BLOCK = 16 }; /* a row of weights has a whole number of blocks, traces have one at least as long */
+enum {
+    BLOCK = 16, /* a row of weights has a whole number of blocks, and so has the memory of traces */
+    FEW = 8     /* spikes of targets, above which their columns take as long as whole rows */
+};
 
 static inline float bound(float w, float low, float high)
 {
@@ -52,6 +55,39 @@ static void bound_all(float *restrict row, size_t count, float low, float high)
             row[first + l] = bound(row[first + l], low, high);
 }
 
+/* Spikes of targets: `change` is 0 for those that sent none. */
+static void give(float *restrict row, const float *restrict change, size_t count, float trace, float low, float high)
+{
+    for (size_t first = 0; first < count; first += BLOCK)
+        for (size_t l = 0; l < BLOCK; l++)
+            row[first + l] = bound(row[first + l] + trace * change[first + l], low, high);
+}
+
+/* The columns of targets that sent a spike. */
+static void raise_columns(const struct bnn_snn_projection *p, struct bnn_snn_plastic *w, uint32_t sources, const uint32_t *to,
+                  size_t fired)
+{
+    const float nu = p->learning.nu_post, low = p->learning.low, high = p->learning.high;
+    const size_t step = p->row;
+    if (fired > FEW) {
+        memset(w->change, 0, step * sizeof *w->change);
+        for (size_t k = 0; k < fired; k++)
+            w->change[to[k]] = nu;
+    }
+    for (uint32_t i = 0; i < sources; i++) {
+        float *row = w->weights + i * step;
+        if (w->pre[i] == 0) /* adds nothing */
+            continue;
+        if (fired > FEW) {
+            give(row, w->change, step, w->pre[i], low, high);
+            continue;
+        }
+        const float up = w->pre[i] * nu;
+        for (size_t k = 0; k < fired; k++)
+            row[to[k]] = bound(row[to[k]] + up, low, high);
+    }
+}
+
 /* The numbers of those that sent a spike. */
 static size_t collect(const uint32_t *words, uint32_t n, uint32_t *index)
 {
@@ -87,14 +123,7 @@ static void learn(struct bnn_snn_state *s, uint32_t projection)
             take_unbounded(row, w->change, p->row);
     }
     if (fired != 0) {
-        for (uint32_t i = 0; i < sources; i++) {
-            const float up = w->pre[i] * r->nu_post;
-            float *row = w->weights + (size_t)i * p->row;
-            if (w->pre[i] == 0) /* adds nothing */
-                continue;
-            for (size_t k = 0; k < fired; k++)
-                row[to[k]] = bound(row[to[k]] + up, r->low, r->high);
-        }
+        raise_columns(p, w, sources, to, fired);
         for (size_t k = 0; k < sent; k++)
             bound_all(w->weights + (size_t)from[k] * p->row, p->row, r->low, r->high);
     }
