@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # of kernels by their paths below kernels/.
 INCLUDE = ("csrc/include", "csrc", "kernels")
 INCLUDE_FLAGS = [f"-I{folder}" for folder in INCLUDE]  # for calling a compiler in the root of the repository
-HEADERS = ("include/bnn.h", "include/bnn_events.h", "include/bnn_host.h", "include/bnn_snn.h")  # declare what Python calls; below csrc/
+# These declare what Python calls; below csrc/.
+HEADERS = ("include/bnn.h", "include/bnn_events.h", "include/bnn_host.h", "include/bnn_snn.h")
 PARTS = ("core", "host", "kernels")
 # Contraction into fused multiply-adds would change float results.
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the .snn file; docs/snn-format.md is the specification.  The runtime (csrc/snn/open.c) reads it."""
+"""The .snn file: docs/snn-format.md is the specification.  The runtime (csrc/snn/open.c) reads and checks it, too."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
 
 import numpy as np
 
 from .._types import Array, Floats
-from .network import Network, Population, Projection
+from .learning import Learning
+from .network import Kind, Network, Population, Projection, Shape
+from .rules import BY_OPCODE, COMMON, Dynamics, Emits, Reset
 
 SIGNATURE = b"\x89SNN\r\n\x1a\n"
 VERSION = 1
@@ -21,8 +22,7 @@ ROW = 16  # elements: rows of dense weights have a multiple
 HEADER = struct.Struct("<8sIIQIIIfQQQQQQ2I32x")
 POPULATION = struct.Struct("<BBBBB3xIIII2I2I16I2I16x")  # 8 parameters
 PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIII4x2I2I7f12x")
-LINE_OF_WEIGHTS, LINE_OF_ADAPTED = 56, 104  # in their records
-KINDS = {"dense": 0, "conv": 1, "diagonal": 2}
+KINDS: tuple[Kind, ...] = ("dense", "conv", "diagonal")  # by their numbers
 
 
 class _Data:
@@ -36,14 +36,9 @@ class _Data:
     def add(self, raw: bytes) -> int:
         """Its offset, in units of the alignment."""
         if raw not in self._known:
-            self._known[raw] = self.add_apart(raw)
+            self._known[raw] = len(self.bytes) // self._alignment
+            self.bytes += raw + bytes(-len(raw) % self._alignment)
         return self._known[raw]
-
-    def add_apart(self, raw: bytes) -> int:
-        """The same of what nothing else may share, because it can be replaced."""
-        offset = len(self.bytes) // self._alignment
-        self.bytes += raw + bytes(-len(raw) % self._alignment)
-        return offset
 
 
 def encode(network: Network) -> bytes:
@@ -69,7 +64,7 @@ def encode(network: Network) -> bytes:
     out = bytearray(end)
     for offset, section in zip([0, *offsets], [head, *sections], strict=True):
         out[offset : offset + len(section)] = section
-    sign(out)
+    struct.pack_into("<I", out, 12, zlib.crc32(out[16:], zlib.crc32(out[:12])))
     return bytes(out)
 
 
@@ -79,14 +74,9 @@ def _string(text: str, strings: _Data) -> tuple[int, int]:
 
 
 def _array(value: Floats, data: _Data) -> tuple[int, int]:
-    """(line, period)"""
-    return data.add(_repeated(value)), value.size
-
-
-def _repeated(value: Floats) -> bytes:
-    """So that the values of any LANES neurons in a row are contiguous."""
+    """(line, period): the values of any LANES neurons in a row are contiguous."""
     value = np.asarray(value, "<f4").reshape(-1)
-    return np.resize(value, value.size + LANES - 1).tobytes()
+    return data.add(np.resize(value, value.size + LANES - 1).tobytes()), value.size
 
 
 def _population(p: Population, strings: _Data, data: _Data) -> bytes:
@@ -95,7 +85,7 @@ def _population(p: Population, strings: _Data, data: _Data) -> bytes:
     flags |= (d is not None and d.winner) << 3
     arrays = [_array(p.parameters[name], data) for name in p.parameter_names]
     arrays += [(0, 0)] * (8 - len(arrays))
-    arrays.append((data.add_apart(_repeated(p.per_neuron(p.adapted))), p.size) if p.adapts else (0, 0))
+    arrays.append(_array(p.adapted, data) if p.adapts else (0, 0))
     return POPULATION.pack(
         d.rule.opcode if d else 0, d.reset if d else 0, p.emits, flags, len(p.shape), *p.grid, 0,
         *_string(p.name, strings), *(_array(p.bias, data) if d else (0, 0)), *(n for pair in arrays for n in pair),
@@ -107,8 +97,8 @@ def _projection(network: Network, p: Projection, strings: _Data, data: _Data) ->
     kind = np.int8 if p.whole else np.dtype("<f4")
     weights, row = p.weights, 0
     if p.kind == "dense":
-        weights = _rows(weights)
-        row = weights.shape[1]
+        row = weights.shape[1] + -weights.shape[1] % ROW
+        weights = np.pad(weights, ((0, 0), (0, row - weights.shape[1])))
     elif p.kind == "diagonal":
         row = weights.size
     else:
@@ -119,41 +109,20 @@ def _projection(network: Network, p: Projection, strings: _Data, data: _Data) ->
         padded = np.zeros(source.size + -source.size % 32, bool)
         padded[: source.size] = p.mask
         mask = data.add(np.packbits(padded, bitorder="little").tobytes())
-    raw = np.ascontiguousarray(weights.astype(kind)).tobytes()
     flags = (p.mask is not None) | (p.bias is not None) << 1
     numbers = np.zeros(7, np.float32)
     if p.learning is not None:
         flags |= 4 | p.learning.added << 3
         numbers = p.learning.numbers
     return PROJECTION.pack(
-        KINDS[p.kind], p.whole, flags, p.source, p.target, p.delay, p.scale,
-        *kernel, *p.stride, *p.padding, *p.dilation, p.groups, (data.add_apart if p.learning else data.add)(raw), row,
-        mask, *(_array(p.bias, data) if p.bias is not None else (0, 0)), *_string(p.name, strings), *numbers,
+        KINDS.index(p.kind), p.whole, flags, p.source, p.target, p.delay, p.scale,
+        *kernel, *p.stride, *p.padding, *p.dilation, p.groups, _line(weights.astype(kind), data), row, mask,
+        *(_array(p.bias, data) if p.bias is not None else (0, 0)), *_string(p.name, strings), *numbers,
     )  # fmt: skip
 
 
-def _rows(weights: Array) -> Array:
-    """Of dense weights, each padded to whole vectors."""
-    return np.pad(weights, ((0, 0), (0, -weights.shape[1] % ROW)))
-
-
-def with_learned(file: bytes, weights: Mapping[int, Floats], adapted: Mapping[int, Floats]) -> bytes:
-    """A checked file with other weights, (sources, targets) by the number of a projection that learns, and other starts
-    of adapting thresholds, (n,) by the number of the population."""
-    out = bytearray(file)
-    populations, projections, data = (HEADER.unpack_from(file)[k] for k in (8, 9, 12))
-    places = [(projections + i * PROJECTION.size + LINE_OF_WEIGHTS, _rows(w).tobytes()) for i, w in weights.items()]
-    places += [(populations + i * POPULATION.size + LINE_OF_ADAPTED, _repeated(a)) for i, a in adapted.items()]
-    for record, raw in places:
-        begin = data + ALIGNMENT * int.from_bytes(file[record : record + 4], "little")
-        out[begin : begin + len(raw)] = raw
-    sign(out)
-    return bytes(out)
-
-
-def sign(out: bytearray) -> None:
-    """Write the checksum."""
-    struct.pack_into("<I", out, 12, zlib.crc32(out[16:], zlib.crc32(out[:12])))
+def _line(weights: Array, data: _Data) -> int:
+    return data.add(np.ascontiguousarray(weights).tobytes())
 
 
 def tap_order(width: int, p: Projection) -> list[int]:
@@ -164,3 +133,74 @@ def tap_order(width: int, p: Projection) -> list[int]:
     if p.dilation[1] != 1 or p.groups != 1:
         return list(range(width))[::-1]
     return [column for phase in range(p.stride[1]) for column in range(phase, width, p.stride[1])[::-1]]
+
+
+def decode(data: bytes) -> Network:
+    """The network of a .snn file that the runtime has opened: what is wrong in one, the runtime says."""
+    fields = HEADER.unpack_from(data)
+    counts, first, dt, places = fields[4:6], fields[6], fields[7], fields[8:]
+    populations_at, projections_at, strings_at, _, data_at, _, *simulator = places
+    reader = _Reader(data, strings_at, data_at)
+    populations = [reader.population(populations_at + POPULATION.size * i) for i in range(counts[0])]
+    projections = [reader.projection(projections_at + PROJECTION.size * i, populations) for i in range(counts[1])]
+    return Network(populations, projections, dt, reader.string(*simulator), bool(first))
+
+
+class _Reader:
+    def __init__(self, data: bytes, strings: int, arrays: int) -> None:
+        self._data, self._strings, self._arrays = data, strings, arrays
+
+    def string(self, offset: int, size: int) -> str:
+        start = self._strings + offset
+        return self._data[start : start + size].decode(errors="replace")
+
+    def values(self, line: int, shape: Shape, dtype: str = "<f4") -> Array:
+        count = int(np.prod(shape, dtype=np.int64))
+        return np.frombuffer(self._data, dtype, count, self._arrays + ALIGNMENT * line).reshape(shape).copy()
+
+    def population(self, at: int) -> Population:
+        fields = POPULATION.unpack_from(self._data, at)
+        opcode, reset, emits, flags, rank, h, w, c, _, name, length, *pairs = fields
+        shape = (h, w, c)[3 - rank :]
+        arrays = list(zip(pairs[::2], pairs[1::2], strict=True))
+        if not opcode:
+            return Population(self.string(name, length), shape, output=bool(flags & 1), input_emits=Emits(emits))
+        rule = BY_OPCODE[opcode]
+        dynamics = Dynamics(rule, Reset(reset), Emits(emits), *(bool(flags & bit) for bit in (2, 4, 8)))
+        names = (*COMMON, *rule.parameters)
+        parameters = {n: self.values(line, (period,)) for n, (line, period) in zip(names, arrays[1:], strict=False)}
+        bias = self.values(arrays[0][0], (arrays[0][1],))
+        found = Population(self.string(name, length), shape, dynamics, parameters, bias, bool(flags & 1))
+        if found.adapts:
+            line, period = arrays[9]
+            found.adapted = self.values(line, (period,))
+        return found
+
+    def projection(self, at: int, populations: list[Population]) -> Projection:
+        fields = PROJECTION.unpack_from(self._data, at)
+        kind, whole, flags, source, target, delay, scale = fields[:7]
+        kernel, stride, padding, dilation = (fields[i : i + 2] for i in (7, 9, 11, 13))
+        groups, line, row, mask, bias, period, name, length, *numbers = fields[15:]
+        before, after = populations[source], populations[target]
+        dtype = "i1" if whole else "<f4"
+        found = Projection(
+            source, target, KINDS[kind], np.zeros(0, dtype), scale, delay, stride, padding, dilation, groups,
+            name=self.string(name, length),
+        )  # fmt: skip
+        if found.kind == "dense":
+            found.weights = self.values(line, (before.size, row), dtype)[:, : after.size].copy()
+        elif found.kind == "diagonal":
+            found.weights = self.values(line, (row,), dtype)
+        else:
+            stored = self.values(line, (before.channels, *kernel, after.channels // groups), dtype)
+            found.weights = np.empty_like(stored)
+            found.weights[:, :, tap_order(kernel[1], found)] = stored
+        if flags & 1:
+            words = self.values(mask, (-(-before.size // 32) * 4,), "u1")
+            found.mask = np.unpackbits(words, bitorder="little")[: before.size].astype(bool)
+        if flags & 2:
+            found.bias = self.values(bias, (period,))
+        if flags & 4:
+            *rates, low, high, norm = numbers
+            found.learning = Learning(*rates, bool(flags & 8), low, high, norm)
+        return found

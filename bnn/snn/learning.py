@@ -91,4 +91,5 @@ class Plastic:
         sums = np.zeros(self.weights.shape[1], np.float32)
         for row in np.abs(self.weights):
             sums = sums + row
-        self.weights = self.weights * (np.float32(self.rule.norm) / np.where(sums == 0, np.float32(1), sums))
+        one = np.float32(1)  # PyTorch divides a number by a tensor so
+        self.weights = self.weights * (one / np.where(sums == 0, one, sums) * np.float32(self.rule.norm))

@@ -136,13 +136,22 @@ class SpikingModel:
 
     def to_bytes(self) -> bytes:
         """The file's bytes, with the weights and thresholds as they were learned."""
-        weights = {p.index: self._state.weights(p) for p in self.projections if p.learns}
-        adapted = {p.index: self._state.get(p.index, "adapted") for p in self.populations if p.adapts}
-        if not weights and not adapted:
+        if not self._learns:
             return bytes(self._opened.buffer())
-        from .file import with_learned
+        from .file import decode, encode
 
-        return with_learned(bytes(self._opened.buffer()), weights, adapted)
+        network = decode(bytes(self._opened.buffer()))
+        for projection in self.projections:
+            if projection.learns:
+                network.projections[projection.index].weights = self._state.weights(projection)
+        for population in self.populations:
+            if population.adapts:
+                network.populations[population.index].adapted = self._state.get(population.index, "adapted")
+        return encode(network)
+
+    @property
+    def _learns(self) -> bool:
+        return any(p.learns for p in self.projections) or any(p.adapts for p in self.populations)
 
     # -- what it is -----------------------------------------------------------------------------------------------
 
@@ -207,7 +216,7 @@ class SpikingModel:
             InputError: a wrong shape, an input of spikes that is neither 0 nor 1, a name that is not there, or nothing
                 that learns.
         """
-        if learn and not any(p.learns for p in self.projections) and not any(p.adapts for p in self.populations):
+        if learn and not self._learns:
             raise InputError("learn: no weights of this network learn and no threshold adapts, expected learn=False")
         given, steps = self._given(x)
         before = None if reset else self._counts()

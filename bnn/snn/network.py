@@ -5,7 +5,7 @@ In each step the populations settle in their order.  A population's currents are
 projection in their order, the rows of weights of the sources that sent something, from the lowest source to the
 highest: each addition is one float32 operation.  A projection of whole weights sums in integers, and adds sum * scale.
 A projection with delay d reads what its source sent d steps before; one from a later population, or from the population
-itself, has a delay.
+itself, has a delay.  Where the rule is recurrent, projections from the population to itself sum apart, from 0.
 
 Neurons are numbered row-major over (height, width, channels): the channels of a place are neighbours.
 """
@@ -95,8 +95,9 @@ class Projection:
     ``weights``: float32, or int8 with ``scale``.  dense: (sources, targets).  conv: (source channels, kernel h, kernel
     w, target channels of the group).  diagonal: from each neuron to that of the same number: one element, (c,) or (n,).
     ``mask``: the sources that take part (n,), bool; None: all.  ``bias``: as a population's, but only from step
-    ``delay`` on: what a recurrent connection adds once there was a previous step.  ``learning``: how dense float32
-    weights between neurons that send single spikes change while a run learns.
+    ``delay`` on: what a recurrent connection adds once there was a previous step.  Among own currents of a recurrent
+    rule it is added in every step, as in snnTorch.  ``learning``: how dense float32 weights between neurons that send
+    single spikes change while a run learns.
     """
 
     source: int
@@ -176,6 +177,10 @@ def _check_population(p: Population) -> None:
             raise CompileError(f"{p.name}: found a reset, comparison or winner, expected none without single spikes")
         if d.reset in LATE and "v" not in d.rule.states:
             raise CompileError(f"{p.name}: found a late reset of the rule {d.rule.name}, which keeps no membrane")
+        if "adapted" in d.rule.states and d.emits != Emits.SPIKES:
+            raise CompileError(f"{p.name}: found {d.emits.name} of the rule {d.rule.name}, expected SPIKES")
+        if d.floored and "v" not in d.rule.states:
+            raise CompileError(f"{p.name}: found a floor of the rule {d.rule.name}, which keeps no membrane")
         if d.reset in LATE and "adapted" in d.rule.states:
             raise CompileError(f"{p.name}: found a late reset of an adapting threshold, expected VALUE or SUBTRACT")
         if set(p.parameters) != set(p.parameter_names):

@@ -69,8 +69,9 @@ class Oracle:
                 if sent.size != population.size:
                     raise InputError(f"{population.name}: found {sent.size} values, expected {population.size}")
             else:
-                self.currents[i] = self._current(i)
-                sent = population.dynamics.settle(self.values[i], self.states[i], self.currents[i], self.learning)
+                self.currents[i], own = self._currents(i)
+                settle = population.dynamics.settle
+                sent = settle(self.values[i], self.states[i], self.currents[i], own, self.learning)
             self.sent[i].append(sent)
         if self.learning:
             for p, plastic in self.plastic.items():
@@ -101,24 +102,34 @@ class Oracle:
                     record.membranes[i] = np.array([r[2][i] for r in rows]).reshape(-1, population.size)
         return record
 
-    def _current(self, target: int) -> Floats:
+    def _currents(self, target: int) -> tuple[Floats, Floats | None]:
+        """The currents, and those from the population itself where its rule wants them apart."""
         population = self.network.populations[target]
         current = population.per_neuron(population.bias) + np.float32(0)  # -0 becomes 0
+        dynamics = population.dynamics
+        own = np.zeros(population.size, np.float32) if dynamics and dynamics.rule.recurrent else None
         for p in self.network.into(target):
-            if p.bias is not None and self.time >= p.delay:
-                current = current + population.per_neuron(p.bias)
-            # Frames of this step end with [-1] only where the source has settled already: its delay is then counted
-            # from there; one of a later population is counted from the step before.
-            settled = p.source < target
-            sent = self.sent[p.source][-1 - p.delay + (not settled)]
-            if p.mask is not None:
-                sent = np.where(p.mask, sent, np.float32(0))
-            if p.whole:
-                sums = self._add(p, np.zeros(population.size, np.int32), sent.astype(np.int32))
-                current = current + sums.astype(np.float32) * np.float32(p.scale)
+            if own is not None and p.source == target:
+                own = self._arrived(p, own, always=True)
             else:
-                current = self._add(p, current, sent)
-        return current
+                current = self._arrived(p, current)
+        return current, own
+
+    def _arrived(self, p: Projection, current: Floats, always: bool = False) -> Floats:
+        """``current`` and what the projection adds; ``always``: its bias in every step."""
+        population = self.network.populations[p.target]
+        if p.bias is not None and (always or self.time >= p.delay):
+            current = current + population.per_neuron(p.bias)
+        # Frames of this step end with [-1] only where the source has settled already: its delay is then counted from
+        # there; one of a later population is counted from the step before.
+        settled = p.source < p.target
+        sent = self.sent[p.source][-1 - p.delay + (not settled)]
+        if p.mask is not None:
+            sent = np.where(p.mask, sent, np.float32(0))
+        if p.whole:
+            sums = self._add(p, np.zeros(population.size, np.int32), sent.astype(np.int32))
+            return current + sums.astype(np.float32) * np.float32(p.scale)
+        return self._add(p, current, sent)
 
     def _add(self, p: Projection, sums: Array, sent: Array) -> Array:
         """Adds to ``sums`` the rows of those that sent something, times what they sent."""

@@ -49,15 +49,18 @@ class Rule:
     """One rule.
 
     ``parameters`` and ``states`` are float32 arrays by name; ``charge(p, s, x)`` returns the new membrane (float32, the
-    population's shape) from the current ``x``, and updates the states other than ``v``.
+    population's shape) from the current ``x``, and updates the states other than ``v``.  A ``recurrent`` rule has a
+    second current, ``charge(p, s, x, own)``: the sum of what the population sends to itself, apart from the others,
+    because its simulator adds it later.
     """
 
     name: str
     opcode: int
     parameters: tuple[str, ...]
     states: tuple[str, ...]
-    charge: Callable[[Values, State, Floats], Floats]
+    charge: Callable[..., Floats]
     text: str
+    recurrent: bool = False
 
 
 RULES: dict[str, Rule] = {}
@@ -66,10 +69,12 @@ BY_OPCODE: dict[int, Rule] = {}
 COMMON = ("threshold", "reset", "initial")
 
 
-def _rule(name: str, opcode: int, parameters: str = "", states: str = "v") -> Callable[[Callable[..., Floats]], None]:
+def _rule(
+    name: str, opcode: int, parameters: str = "", states: str = "v", recurrent: bool = False
+) -> Callable[[Callable[..., Floats]], None]:
     def add(charge: Callable[..., Floats]) -> None:
         text = " ".join((charge.__doc__ or "").split())
-        rule = Rule(name, opcode, tuple(parameters.split()), tuple(states.split()), charge, text)
+        rule = Rule(name, opcode, tuple(parameters.split()), tuple(states.split()), charge, text, recurrent)
         if not text or name in RULES or opcode in BY_OPCODE:
             raise AssertionError(f"rule {name}: has no text, or its name or opcode is taken")
         RULES[name] = BY_OPCODE[opcode] = rule
@@ -91,7 +96,7 @@ def _integrate(p: Values, s: State, x: Floats) -> Floats:
 
 @_rule("approach", 3, "rate leak")
 def _approach(p: Values, s: State, x: Floats) -> Floats:
-    """v = v + rate * ((x + leak) - v), rate = dt / tau: Norse's LIFBox and LIBox."""
+    """v = v + rate * ((x + leak) - v), rate = dt / tau: Norse's LIFBox."""
     return s["v"] + p["rate"] * ((x + p["leak"]) - s["v"])
 
 
@@ -128,9 +133,9 @@ def _synaptic(p: Values, s: State, x: Floats) -> Floats:
 
 @_rule("synaptic_approach", 9, "alpha rate leak weight resistance", "v i")
 def _synaptic_approach(p: Values, s: State, x: Floats) -> Floats:
-    """i = i + alpha * ((weight * x + leak) - i); v = v + rate * ((resistance * i + leak) - v), alpha = dt / tau_syn,
-    rate = dt / tau_mem: Norse's CubaLIF."""
-    s["i"] = s["i"] + p["alpha"] * ((p["weight"] * x + p["leak"]) - s["i"])
+    """i = i + alpha * ((leak - i) + weight * x); v = v + rate * ((resistance * i + leak) - v), alpha = dt / tau_syn,
+    rate = dt / tau_mem: Norse's CubaLIF. i begins with leak."""
+    s["i"] = s["i"] + p["alpha"] * ((p["leak"] - s["i"]) + p["weight"] * x)
     return s["v"] + p["rate"] * ((p["resistance"] * s["i"] + p["leak"]) - s["v"])
 
 
@@ -143,9 +148,9 @@ def _synaptic_scaled(p: Values, s: State, x: Floats) -> Floats:
 
 @_rule("adaptive", 11, "decay rest period step fall", "v refractory adapted")
 def _adaptive(p: Values, s: State, x: Floats) -> Floats:
-    """v = (v - rest) * decay + rest, + x unless refractory: the neuron of Diehl & Cook (2015), as in BindsNET.
+    """v = (v - rest) * decay + rest, + x unless refractory: BindsNET's LIF, and its neuron of Diehl & Cook (2015).
 
-    A spike lasts ``period`` steps of refractoriness.  While learning, the threshold's addition is multiplied by
+    A spike begins ``period`` steps of refractoriness.  While learning, what is added to the threshold is multiplied by
     ``fall`` in each step and rises by ``step`` with each spike.
     """
     v: Floats = (s["v"] - p["rest"]) * p["decay"] + p["rest"]
@@ -154,14 +159,39 @@ def _adaptive(p: Values, s: State, x: Floats) -> Floats:
     return v
 
 
+@_rule("approach_rest", 12, "rate rest")
+def _approach_rest(p: Values, s: State, x: Floats) -> Floats:
+    """v = v + rate * (x - (v - rest)): Norse's LIBox, SpikingJelly's ParametricLIF with decay_input."""
+    return s["v"] + p["rate"] * (x - (s["v"] - p["rest"]))
+
+
+@_rule("leak_rest", 13, "rate rest")
+def _leak_rest(p: Values, s: State, x: Floats) -> Floats:
+    """v = (v - rate * (v - rest)) + x: SpikingJelly's ParametricLIF without decay_input."""
+    return (s["v"] - p["rate"] * (s["v"] - p["rest"])) + x
+
+
+@_rule("decay_recurrent", 14, "beta", recurrent=True)
+def _decay_recurrent(p: Values, s: State, x: Floats, own: Floats) -> Floats:
+    """v = (beta * v + x) + own: snnTorch's RLeaky."""
+    return (p["beta"] * s["v"] + x) + own
+
+
+@_rule("synaptic_recurrent", 15, "alpha beta", "v i", recurrent=True)
+def _synaptic_recurrent(p: Values, s: State, x: Floats, own: Floats) -> Floats:
+    """i = (alpha * i + x) + own; v = beta * v + i: snnTorch's RSynaptic."""
+    s["i"] = (p["alpha"] * s["i"] + x) + own
+    return p["beta"] * s["v"] + s["i"]
+
+
 @dataclass(frozen=True)
 class Dynamics:
     """A rule with all that a population adds to it.
 
-    ``at_least``: a neuron fires where v >= threshold; otherwise where v > threshold.  ``floored``: the membrane of a
-    population that emits counts never falls below the parameter ``reset``.  ``winner``: of the neurons that fire in a
-    step only that with the highest membrane above its threshold sends its spike (the first of equals); the others are
-    reset, too.
+    ``at_least``: a neuron fires where v >= threshold; otherwise where v > threshold.  ``floored``: at the end of a step
+    v = max(v - reset, 0) + reset, so the parameter ``reset`` is the lowest membrane (sinabs); values are sent before.
+    ``winner``: of the neurons that fire in a step only that with the highest membrane above its threshold sends its
+    spike (the first of equals); the others are reset, too.
     """
 
     rule: Rule
@@ -176,14 +206,21 @@ class Dynamics:
         state = {name: np.zeros(size, np.float32) for name in self.rule.states}
         if "v" in state:
             state["v"] = (np.zeros(size, np.float32) + p["initial"]).astype(np.float32)
+        if "i" in state and "leak" in p:
+            state["i"] = state["i"] + p["leak"]
         return state
 
-    def settle(self, p: Values, s: State, x: Floats, learning: bool = False) -> Floats:
-        """One step: takes the currents (float32, one per neuron), updates the state, returns what is sent (float32)."""
+    def settle(self, p: Values, s: State, x: Floats, own: Floats | None = None, learning: bool = False) -> Floats:
+        """One step: takes the currents (float32, one per neuron; ``own`` only for a recurrent rule), updates the state,
+        returns what is sent (float32)."""
+        currents = (x,) if own is None else (x, own)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return self._settle(p, s, x, learning)
+            sent = self._settle(p, s, currents, learning)
+            if self.floored:
+                s["v"] = np.maximum(s["v"] - p["reset"], ZERO) + p["reset"]
+            return sent
 
-    def _settle(self, p: Values, s: State, x: Floats, learning: bool) -> Floats:
+    def _settle(self, p: Values, s: State, currents: tuple[Floats, ...], learning: bool) -> Floats:
         late = np.zeros(1, np.bool_)
         if self.reset in (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT):
             late = self._fires(s["v"], p["threshold"])
@@ -194,7 +231,7 @@ class Dynamics:
             if learning:
                 s["adapted"] = s["adapted"] * p["fall"]
             threshold = threshold + s["adapted"]
-        v = self.rule.charge(p, s, x)
+        v = self.rule.charge(p, s, *currents)
         if self.reset in (Reset.LATE_SUBTRACT, Reset.CORRECTED_SUBTRACT):
             v = np.where(late, v - threshold, v)
         elif self.reset == Reset.LATE_DISCARD:
@@ -229,6 +266,5 @@ class Dynamics:
         """Counts are at most MOST_SPIKES, so that each is a float32 and an int32."""
         share = v / p["threshold"]
         count = np.where(v > 0, np.where(share < MOST_SPIKES, np.trunc(share), MOST_SPIKES), ZERO).astype(np.float32)
-        v = v - count * p["threshold"]
-        s["v"] = np.maximum(v - p["reset"], ZERO) + p["reset"] if self.floored else v
+        s["v"] = v - count * p["threshold"]
         return count

@@ -64,8 +64,8 @@ static void give(float *restrict row, const float *restrict change, size_t count
 }
 
 /* The columns of targets that sent a spike. */
-static void raise_columns(const struct bnn_snn_projection *p, struct bnn_snn_plastic *w, uint32_t sources, const uint32_t *to,
-                  size_t fired)
+static void raise_columns(const struct bnn_snn_projection *p, struct bnn_snn_plastic *w, uint32_t sources,
+                          const uint32_t *to, size_t fired)
 {
     const float nu = p->learning.nu_post, low = p->learning.low, high = p->learning.high;
     const size_t step = p->row;
@@ -150,8 +150,8 @@ void bnn_snn_begin_learning(struct bnn_snn_state *s)
     }
     for (uint32_t k = 0; k < s->net->population_count; k++) {
         const struct bnn_snn_population *p = &s->net->populations[k];
-        if (p->adapted.data != NULL)
-            memcpy(s->neurons[k].variables[BNN_SNN_ADAPTED], p->adapted.data, p->n * sizeof(float));
+        for (uint32_t i = 0; p->adapted.data != NULL && i < p->n; i++)
+            s->neurons[k].variables[BNN_SNN_ADAPTED][i] = p->adapted.data[i % p->adapted.period];
     }
 }
 
@@ -180,7 +180,7 @@ bnn_status bnn_snn_normalize(bnn_snn_state *s)
                     sums[first + l] = sums[first + l] + (row[first + l] < 0 ? -row[first + l] : row[first + l]);
         }
         for (size_t l = 0; l < p->row; l++)
-            sums[l] = p->learning.norm / (sums[l] == 0 ? 1 : sums[l]);
+            sums[l] = 1 / (sums[l] == 0 ? 1 : sums[l]) * p->learning.norm;
         for (size_t i = 0; i < sources; i++) {
             float *restrict row = w->weights + i * p->row;
             for (size_t first = 0; first < p->row; first += BLOCK)

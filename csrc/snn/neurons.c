@@ -11,7 +11,7 @@
 /* 32 neurons: their variables (in the state, or NULL), currents and parameters. */
 struct lanes {
     float *v, *i, *refractory, *adapted;
-    const float *x;
+    const float *x, *own;
     const float *p[BNN_SNN_PARAMETERS];
     float threshold[BNN_SNN_LANES];
     float h[BNN_SNN_LANES]; /* the new membrane */
@@ -28,7 +28,7 @@ static inline float choose(uint32_t first, float a, float b)
 static void charge(const struct bnn_snn_population *p, struct lanes *n)
 {
     float *restrict h = n->h, *restrict v = n->v, *restrict i = n->i;
-    const float *restrict x = n->x;
+    const float *restrict x = n->x, *restrict own = n->own;
     const float *restrict a = n->p[OWN], *restrict b = n->p[OWN + 1], *restrict c = n->p[OWN + 2],
                           *restrict d = n->p[OWN + 3], *restrict e = n->p[OWN + 4];
     switch (p->rule) {
@@ -58,19 +58,33 @@ static void charge(const struct bnn_snn_population *p, struct lanes *n)
         EACH h[l] = b[l] * v[l] + i[l];
         break;
     case RULE_SYNAPTIC_APPROACH:
-        EACH i[l] = i[l] + a[l] * ((d[l] * x[l] + c[l]) - i[l]);
+        EACH i[l] = i[l] + a[l] * ((c[l] - i[l]) + d[l] * x[l]);
         EACH h[l] = v[l] + b[l] * ((e[l] * i[l] + c[l]) - v[l]);
         break;
     case RULE_SYNAPTIC_SCALED:
         EACH i[l] = a[l] * (i[l] + x[l]);
         EACH h[l] = b[l] * v[l] + c[l] * i[l];
         break;
-    default: { /* RULE_ADAPTIVE */
+    case RULE_ADAPTIVE: {
         float *restrict refractory = n->refractory;
         EACH h[l] = (v[l] - b[l]) * a[l] + b[l];
         EACH h[l] = h[l] + (refractory[l] <= 0 ? x[l] : 0);
         EACH refractory[l] = refractory[l] - 1 > 0 ? refractory[l] - 1 : 0;
+        break;
     }
+    case RULE_APPROACH_REST:
+        EACH h[l] = v[l] + a[l] * (x[l] - (v[l] - b[l]));
+        break;
+    case RULE_LEAK_REST:
+        EACH h[l] = (v[l] - a[l] * (v[l] - b[l])) + x[l];
+        break;
+    case RULE_DECAY_RECURRENT:
+        EACH h[l] = (a[l] * v[l] + x[l]) + own[l];
+        break;
+    default: /* RULE_SYNAPTIC_RECURRENT */
+        EACH i[l] = (a[l] * i[l] + x[l]) + own[l];
+        EACH h[l] = b[l] * v[l] + i[l];
+        break;
     }
 }
 
@@ -84,18 +98,16 @@ static void compare(const struct bnn_snn_population *p, const float *restrict v,
 }
 
 /* The membranes of neurons that sent numbers of spikes. */
-static void count(const struct bnn_snn_population *p, struct lanes *n, float *restrict counts)
+static void count(struct lanes *n, float *restrict counts)
 {
     float *restrict h = n->h;
-    const float *restrict threshold = n->threshold, *restrict floor = n->p[RESET];
+    const float *restrict threshold = n->threshold;
     EACH
     {
         float share = h[l] / threshold[l];
         counts[l] = h[l] > 0 ? share < MOST_SPIKES ? (float)(int32_t)share : MOST_SPIKES : 0;
     }
     EACH h[l] = h[l] - counts[l] * threshold[l];
-    if (p->floored)
-        EACH h[l] = (h[l] - floor[l] > 0 ? h[l] - floor[l] : 0) + floor[l];
 }
 
 /* What a spike does in its own step. */
@@ -144,6 +156,7 @@ static void lanes_at(struct lanes *n, const struct bnn_snn_population *p, const 
 {
     float **to[4] = {&n->v, &n->i, &n->refractory, &n->adapted};
     n->x = neurons->current + first;
+    n->own = neurons->own == NULL ? NULL : neurons->own + first;
     for (size_t k = 0; k < 4; k++)
         *to[k] = neurons->variables[k] == NULL ? NULL : neurons->variables[k] + first;
     for (size_t k = 0; k < BNN_SNN_PARAMETERS; k++)
@@ -206,7 +219,7 @@ void bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
         if (p->emits == BNN_SNN_VALUES) {
             EACH values[first + l] = n.h[l];
         } else if (p->emits == BNN_SNN_COUNTS) {
-            count(p, &n, values + first);
+            count(&n, values + first);
         } else {
             compare(p, n.h, n.threshold, n.fired);
             if (p->winner)
@@ -215,6 +228,8 @@ void bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
             word = word_of(n.fired);
             words[first / 32] = valid < 32 ? word & ((UINT32_C(1) << valid) - 1) : word;
         }
+        if (p->floored)
+            EACH n.h[l] = (n.h[l] - n.p[RESET][l] > 0 ? n.h[l] - n.p[RESET][l] : 0) + n.p[RESET][l];
         if (n.v != NULL)
             EACH n.v[l] = n.h[l];
     }

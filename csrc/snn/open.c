@@ -121,13 +121,19 @@ static bnn_status read_array(const struct reader *r, const unsigned char *at, co
          "elements of a parameter or bias (1, channels, or neurons)", array->period, p->n);
     BNN_TRY(read_data(r, bnn_load32(at), ((uint64_t)array->period + BNN_SNN_LANES - 1) * sizeof(float), &data));
     array->data = data;
+    for (uint32_t i = 0; i < array->period + BNN_SNN_LANES - 1; i++)
+        WANT(i < array->period ? array->data[i] - array->data[i] == 0
+                               : array->data[i] == array->data[i - array->period],
+             BNN_ERROR_FORMAT, "parameter or bias that is not finite, or not repeated: element", i, array->period);
     return BNN_OK;
 }
 
 static const uint8_t parameters_of[RULE_COUNT] = {
-    [RULE_APPROACH] = 2,          [RULE_DECAY] = 1,           [RULE_DECAY_SCALED] = 2,
-    [RULE_DIVIDE_ALL] = 2,        [RULE_DIVIDE] = 2,          [RULE_SYNAPTIC] = 2,
-    [RULE_SYNAPTIC_APPROACH] = 5, [RULE_SYNAPTIC_SCALED] = 3, [RULE_ADAPTIVE] = 5,
+    [RULE_APPROACH] = 2,           [RULE_DECAY] = 1,           [RULE_DECAY_SCALED] = 2,
+    [RULE_DIVIDE_ALL] = 2,         [RULE_DIVIDE] = 2,          [RULE_SYNAPTIC] = 2,
+    [RULE_SYNAPTIC_APPROACH] = 5,  [RULE_SYNAPTIC_SCALED] = 3, [RULE_ADAPTIVE] = 5,
+    [RULE_APPROACH_REST] = 2,      [RULE_LEAK_REST] = 2,       [RULE_DECAY_RECURRENT] = 1,
+    [RULE_SYNAPTIC_RECURRENT] = 2,
 };
 
 /* The bits of a population's fourth byte. */
@@ -142,8 +148,9 @@ static bnn_status check_dynamics(const struct reader *r, const struct bnn_snn_po
     WANT(plain || p->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT, "reset, comparison or winner without single spikes", 1,
          0);
     WANT(plain || p->rule != RULE_INPUT, BNN_ERROR_FORMAT, "reset, comparison or winner of an input", 1, 0);
-    WANT(!p->floored || (p->emits == BNN_SNN_COUNTS && p->rule != RULE_INPUT), BNN_ERROR_FORMAT,
-         "floor without numbers of spikes", 1, 0);
+    WANT(p->rule != RULE_ADAPTIVE || p->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT,
+         "what it sends with a threshold that adapts", p->emits, BNN_SNN_SPIKES);
+    WANT(!p->floored || p->rule > RULE_RELAY, BNN_ERROR_FORMAT, "floor of a rule that keeps no membrane", 1, 0);
     WANT(p->reset < RESET_LATE_ZERO || (p->rule != RULE_RELAY && p->rule != RULE_ADAPTIVE), BNN_ERROR_FORMAT,
          "late reset of a rule that has none", p->reset, RESET_NONE);
     return BNN_OK;
@@ -181,11 +188,11 @@ static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_
     BNN_TRY(read_array(r, at + 32, p, &p->bias));
     for (uint32_t k = 0; k < OWN + (uint32_t)parameters_of[p->rule]; k++)
         BNN_TRY(read_array(r, at + 40 + 8 * k, p, &p->parameters[k]));
-    if (p->rule != RULE_ADAPTIVE)
-        return BNN_OK;
-    WANT(bnn_load32(at + 108) == p->n, BNN_ERROR_FORMAT, "elements of where thresholds start", bnn_load32(at + 108),
-         p->n);
-    return read_array(r, at + 104, p, &p->adapted);
+    const struct bnn_snn_array *threshold = &p->parameters[THRESHOLD];
+    for (uint32_t i = 0; p->emits == BNN_SNN_COUNTS && i < threshold->period; i++)
+        WANT(threshold->data[i] > 0, BNN_ERROR_FORMAT, "threshold of numbers of spikes that is not above 0: element", i,
+             threshold->period);
+    return p->rule == RULE_ADAPTIVE ? read_array(r, at + 104, p, &p->adapted) : BNN_OK;
 }
 
 /* The places and number of a projection's weights. */

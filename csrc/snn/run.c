@@ -7,9 +7,11 @@
 #include <string.h>
 
 static const uint32_t variables_of[RULE_COUNT] = {
-    [RULE_INTEGRATE] = 1,       [RULE_APPROACH] = 1,  [RULE_DECAY] = 1,    [RULE_DECAY_SCALED] = 1,
-    [RULE_DIVIDE_ALL] = 1,      [RULE_DIVIDE] = 1,    [RULE_SYNAPTIC] = 3, [RULE_SYNAPTIC_APPROACH] = 3,
-    [RULE_SYNAPTIC_SCALED] = 3, [RULE_ADAPTIVE] = 13,
+    [RULE_INTEGRATE] = 1,       [RULE_APPROACH] = 1,           [RULE_DECAY] = 1,
+    [RULE_DECAY_SCALED] = 1,    [RULE_DIVIDE_ALL] = 1,         [RULE_DIVIDE] = 1,
+    [RULE_SYNAPTIC] = 3,        [RULE_SYNAPTIC_APPROACH] = 3,  [RULE_SYNAPTIC_SCALED] = 3,
+    [RULE_ADAPTIVE] = 13,       [RULE_APPROACH_REST] = 1,      [RULE_LEAK_REST] = 1,
+    [RULE_DECAY_RECURRENT] = 1, [RULE_SYNAPTIC_RECURRENT] = 3,
 };
 
 /* Memory that is measured (at NULL) or handed out. */
@@ -51,6 +53,8 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
         n.frames = reserve(m, p->depth, bnn_snn_frame_step(p));
         if (p->rule != RULE_INPUT)
             n.current = reserve(m, floats * sizeof(float) + BNN_SLACK, 1);
+        if (bnn_snn_recurrent(p))
+            n.own = reserve(m, floats * sizeof(float) + BNN_SLACK, 1);
         for (uint32_t v = 0; v < 4; v++)
             if (variables_of[p->rule] >> v & 1)
                 n.variables[v] = reserve(m, floats, sizeof(float));
@@ -100,6 +104,14 @@ bnn_status bnn_snn_state_create(const bnn_snn *net, void *memory, size_t memory_
     return bnn_snn_reset(*state);
 }
 
+/* Where a variable begins; NULL: at 0. */
+static const struct bnn_snn_array *initial(const struct bnn_snn_population *p, uint32_t variable)
+{
+    if (variable == BNN_SNN_V)
+        return &p->parameters[INITIAL];
+    return variable == BNN_SNN_I && p->rule == RULE_SYNAPTIC_APPROACH ? &p->parameters[OWN + 2] : NULL; /* leak */
+}
+
 bnn_status bnn_snn_reset(bnn_snn_state *s)
 {
     if (s == NULL)
@@ -112,10 +124,11 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
         struct bnn_snn_neurons *n = &s->neurons[k];
         n->sent = 0;
         memset(n->frames, 0, p->depth * bnn_snn_frame_step(p));
-        for (uint32_t v = 0; v < BNN_SNN_ADAPTED; v++)
+        for (uint32_t v = 0; v < BNN_SNN_ADAPTED; v++) {
+            const struct bnn_snn_array *begin = initial(p, v);
             for (uint32_t i = 0; n->variables[v] != NULL && i < p->n; i++)
-                n->variables[v][i] =
-                    v == BNN_SNN_V ? p->parameters[INITIAL].data[i % p->parameters[INITIAL].period] : 0;
+                n->variables[v][i] = begin == NULL ? 0 : begin->data[i % begin->period];
+        }
     }
     for (uint32_t j = 0; j < s->net->projection_count; j++) {
         const struct bnn_snn_projection *p = &s->net->projections[j];
@@ -178,6 +191,8 @@ static void settle(struct bnn_snn_state *s, uint32_t k)
     else
         for (uint32_t i = 0, at = 0; i < p->n; i++, at = at + 1 < p->bias.period ? at + 1 : 0)
             current[i] = p->bias.data[at] + 0.0f;
+    if (s->neurons[k].own != NULL)
+        memset(s->neurons[k].own, 0, p->n * sizeof *current);
     for (uint32_t j = p->first; j < p->end && !s->stopped; j++)
         bnn_snn_scatter(s, j);
     if (bnn_snn_pause(s, p->n))
@@ -281,6 +296,8 @@ bnn_status bnn_snn_settle(bnn_snn_state *s, uint32_t population, const float *cu
         s->net->populations[population].rule == RULE_INPUT)
         return BNN_ERROR_ARGUMENT;
     const size_t n = s->net->populations[population].n;
+    if (s->neurons[population].own != NULL)
+        memset(s->neurons[population].own, 0, n * sizeof *currents);
     for (size_t t = 0; t < steps && !s->stopped; t++, currents += n) {
         memcpy(s->neurons[population].current, currents, n * sizeof *currents);
         bnn_snn_update(s, population);

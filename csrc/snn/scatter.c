@@ -130,9 +130,8 @@ static uint64_t convolve(const struct sums *sums, const struct bnn_snn_projectio
     return added;
 }
 
-static void add_bias(const struct bnn_snn_state *s, const struct bnn_snn_projection *p)
+static void add_bias(const struct bnn_snn_state *s, const struct bnn_snn_projection *p, float *current)
 {
-    float *current = s->neurons[p->target].current;
     for (uint32_t i = 0; i < s->net->populations[p->target].n; i++)
         current[i] += p->bias.data[i % p->bias.period];
 }
@@ -141,11 +140,13 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
 {
     const struct bnn_snn_projection *p = &s->net->projections[projection];
     const struct bnn_snn_population *from = &s->net->populations[p->source], *to = &s->net->populations[p->target];
+    const struct bnn_snn_neurons *neurons = &s->neurons[p->target];
+    const int own = p->source == p->target && neurons->own != NULL;
     const struct sums sums = {s->net->kernels, p->learns ? s->plastic[projection].weights : p->weights,
-                              s->neurons[p->target].current, s->sums};
+                              own ? neurons->own : neurons->current, s->sums};
     const void *values = from->emits == BNN_SNN_SPIKES ? NULL : s->values;
-    if (p->bias.data != NULL && s->time >= p->delay)
-        add_bias(s, p);
+    if (p->bias.data != NULL && (own || s->time >= p->delay))
+        add_bias(s, p, sums.floats);
     const size_t n = collect(s, p);
     if (n == 0 || bnn_snn_pause(s, from->n))
         return;

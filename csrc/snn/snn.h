@@ -27,6 +27,10 @@ enum bnn_snn_rule {
     RULE_SYNAPTIC_APPROACH,
     RULE_SYNAPTIC_SCALED,
     RULE_ADAPTIVE,
+    RULE_APPROACH_REST,
+    RULE_LEAK_REST,
+    RULE_DECAY_RECURRENT,
+    RULE_SYNAPTIC_RECURRENT,
     RULE_COUNT
 };
 enum bnn_snn_reset {
@@ -53,7 +57,7 @@ struct bnn_snn_population {
     uint32_t depth;  /* frames that are kept: the longest delay, and this step's */
     uint32_t states; /* bit i: it has variable i */
     struct bnn_snn_array bias, parameters[BNN_SNN_PARAMETERS];
-    struct bnn_snn_array adapted; /* where an adapting threshold starts; of every neuron */
+    struct bnn_snn_array adapted; /* what an adapting threshold starts with beyond the parameter */
     uint32_t first, end;          /* projections into it */
     const char *name;
     uint32_t name_length;
@@ -95,6 +99,7 @@ struct bnn_snn {
 /* A population's part of a state; arrays have BNN_SNN_LANES times a whole number of elements. */
 struct bnn_snn_neurons {
     float *current;
+    float *own;            /* what a population of a recurrent rule sends to itself, or NULL */
     float *variables[4];   /* bnn_snn_variable; NULL: none */
     unsigned char *frames; /* depth of them, in a ring */
     unsigned char *records[3];
@@ -129,6 +134,11 @@ struct bnn_snn_state {
 static inline const float *bnn_snn_at(const struct bnn_snn_array *a, uint32_t neuron)
 {
     return a->period == 1 ? a->data : a->data + neuron % a->period; /* dividing takes long */
+}
+
+static inline int bnn_snn_recurrent(const struct bnn_snn_population *p)
+{
+    return p->rule == RULE_DECAY_RECURRENT || p->rule == RULE_SYNAPTIC_RECURRENT;
 }
 
 static inline size_t bnn_snn_words(uint32_t n)

@@ -12,14 +12,16 @@
 | run        | bnn_run on what opens: batches, workers, one op at a time; against one image at a time           |
 | events     | the event engine on what opens, its calls in any order; against bnn_run                          |
 | calls      | the C API in any order, with wrong arguments                                                     |
+| spikes     | networks of spiking neurons: .snn files, and the calls of bnn_snn.h in any order                 |
 | recordings | bnn.events.recordings.read: every format                                                             |
 | arrays     | .npy and .npz files as the command line reads them                                               |
 | nir        | NIR files, up to where an importer would get them                                                |
 
-The first four are C: the runtime under AddressSanitizer and UndefinedBehaviorSanitizer, in one process that reuses its
-memory, with a mutator that knows the .bnn format (mutator.c).  They need clang (CLANG=..., default: clang-19 or clang)
-with libFuzzer, in Debian's libclang-rt-19-dev.  The others are Python under atheris, for which a virtual environment
-is made.  All of it lies in build/fuzz: `corpus` grows from run to run, `found` holds what must not be.
+The first five are C: the runtime under AddressSanitizer and UndefinedBehaviorSanitizer, in one process that reuses its
+memory, with a mutator that knows the format (mutator.c, spikes_mutator.c).  They need clang (CLANG=..., default:
+clang-19 or clang) with libFuzzer, in Debian's libclang-rt-19-dev.  The others are Python under atheris, for which a
+virtual environment is made.  All of it lies in build/fuzz: `corpus` grows from run to run, `found` holds what must not
+be.
 
 Seeds are made anew (seeds.py), so that every op and the current version are among them; tests/fuzz/corpus adds what
 fuzzing found and seeds do not reach.  `--merge` makes that anew from build/fuzz/corpus.  To look at a finding:
@@ -52,7 +54,7 @@ from sanitized import SANITIZE, Build, is_kernel  # noqa: E402
 BUILD = ROOT / "build" / "fuzz"
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 # Of all executions; by how much there is to find, and what one costs.
-C_TARGETS = {"load": 0.45, "run": 0.2, "events": 0.15, "calls": 0.15}
+C_TARGETS = {"load": 0.35, "run": 0.2, "events": 0.15, "calls": 0.15, "spikes": 0.1}
 PYTHON_TARGETS = {"recordings": 0.025, "arrays": 0.024, "nir": 0.001}
 # The seeds are made with the tests' helpers, hence pytest.
 PYTHON_PACKAGES = (
@@ -111,7 +113,8 @@ def clang() -> str:
 
 def build_c(target: str) -> Path:
     build = Build(BUILD / "c", fuzz_flags, ("-fsanitize=fuzzer,address,undefined",), clang())
-    files = [Path("tests/fuzz", f"{name}.c") for name in (target, "fuzz", "mutator", "sketch")]
+    mutator = ("spikes_mutator",) if target == "spikes" else ("mutator", "sketch")
+    files = [Path("tests/fuzz", f"{name}.c") for name in (target, "fuzz", *mutator)]
     return build.program(target, files)
 
 
@@ -132,8 +135,8 @@ def command(target: str) -> list[str]:
 
 
 def kind_of(target: str) -> str:
-    """What its inputs are: those of the C targets are all models."""
-    return "c" if target in C_TARGETS else target
+    """What its inputs are: those of the C targets but one are all models."""
+    return "c" if target in C_TARGETS and target != "spikes" else target
 
 
 def corpora(target: str) -> list[str]:

@@ -18,8 +18,10 @@ from bnn.events import recordings as event_sources
 from bnn.file.write import encode
 from bnn.passes import lower
 from bnn.runtime import Model
+from bnn.snn.file import encode as encode_snn
 from conftest import small_graph, two_by_two_graph
 from events.spiking import Network
+from snn.networks import draw_network
 
 TRIES = 12  # random shapes, of which the smallest files are taken
 TABLES = (
@@ -129,7 +131,15 @@ def recipes() -> Iterator[tuple[str, bytes]]:
         yield str(kind), bytes([7, kind, 1, 2, 3, 40 + kind, kind, 3, 2])
 
 
-SEEDS = {"c": models, "recordings": recordings, "arrays": arrays, "nir": recipes}
+def spiking_networks() -> Iterator[tuple[str, bytes]]:
+    """Small .snn files, each followed by a script of calls."""
+    for kind in ("float", "dyadic", "int8", None):
+        made = [encode_snn(draw_network(np.random.default_rng([3, i]), kind)) for i in range(3 * TRIES)]
+        for i, data in enumerate(sorted(made, key=len)[:8]):
+            yield f"{kind}-{i}", data + bytes(range(40 + i))
+
+
+SEEDS = {"spikes": spiking_networks, "c": models, "recordings": recordings, "arrays": arrays, "nir": recipes}
 
 
 def write(kind: str, folder: Path) -> int:

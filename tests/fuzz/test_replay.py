@@ -26,12 +26,12 @@ def inputs(kind: str, folder: Path) -> list[Path]:
     return [*sorted((folder / kind).iterdir()), *sorted((CORPUS / kind).glob("*"))]
 
 
-@pytest.mark.parametrize("target", ["load", "run", "events", "calls"])
+@pytest.mark.parametrize("target", ["load", "run", "events", "calls", "spikes"])
 def test_c_targets(target: str, sanitized_build: Build, seed_folder: Path) -> None:
     """Built without clang: the runtime's objects are those of the other sanitizer tests."""
     files = [Path("tests/fuzz", f"{name}.c") for name in (target, "fuzz", "replay")]
     program = sanitized_build.program(f"fuzz-{target}", files)
-    paths = inputs("c", seed_folder)
+    paths = inputs("spikes" if target == "spikes" else "c", seed_folder)
     assert call(str(program), *map(str, paths)) == f"{len(paths)} inputs\n"
 
 

@@ -17,6 +17,8 @@ def draw_population(rng: Any, name: str, shape: tuple[int, ...], dyadic: bool, v
     """Parameters per population, channel or neuron; ``dyadic``: multiples of 1/16, so that thresholds are reached."""
     rule = RULES[rng.choice(list(RULES))]
     emits = Emits.VALUES if values else Emits(rng.choice([0, 0, 0, 1]))
+    if "adapted" in rule.states:
+        emits = Emits.SPIKES
     resets = list(Reset)
     if emits != Emits.SPIKES:
         resets = [Reset.NONE]
@@ -27,7 +29,7 @@ def draw_population(rng: Any, name: str, shape: tuple[int, ...], dyadic: bool, v
         Reset(rng.choice(resets)),
         emits,
         at_least=bool(emits == Emits.SPIKES and rng.random() < 0.5),
-        floored=bool(emits == Emits.COUNTS and rng.random() < 0.5),
+        floored=bool(rule.states and rng.random() < (0.5 if emits == Emits.COUNTS else 0.1)),
         winner=bool(emits == Emits.SPIKES and rng.random() < 0.15),
     )
     n = int(np.prod(shape))
@@ -107,6 +109,9 @@ def draw_network(rng: Any, weights: str | None = None) -> Network:
         )
     for _ in range(int(rng.integers(3))):  # recurrent and further connections
         source, target = int(rng.integers(len(populations))), int(rng.integers(1, len(populations)))
+        dynamics = populations[target].dynamics
+        if dynamics and dynamics.rule.recurrent and rng.random() < 0.7:
+            source = target
         here = "float" if populations[source].emits == Emits.VALUES else pick()
         value, scale = draw_weights(rng, (populations[source].size, populations[target].size), here)
         value = (value // 4).astype(value.dtype) if here == "int8" else (value / 4).astype(np.float32)

@@ -12,7 +12,7 @@ import pytest
 from bnn._types import Array, Floats
 from bnn.runtime.handles import Memory, available_kernels, select_kernels
 from bnn.runtime.native import ffi
-from bnn.snn.file import encode
+from bnn.snn.file import decode, encode
 from bnn.snn.handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, State, frames, unpacked
 from bnn.snn.network import Network
 from bnn.snn.oracle import Oracle, Record
@@ -75,3 +75,10 @@ def test_random_networks_equal_the_oracle(weights: str | None, kernels: str) -> 
         expected = Oracle(network).run(inputs)
         sent += compare(network, expected, run(opened(encode(network), kernels), inputs), (SEED, number))
     assert sent > 1000
+
+
+def test_a_file_is_read_as_it_was_written() -> None:
+    print(f"seed {SEED}")
+    for number in range(60):
+        data = encode(draw_network(np.random.default_rng([SEED, number])))
+        assert encode(decode(data)) == data

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CompileError
+from ..common.hdf5 import check_stored, filters, own_objects
 from ..common.limits import PERMISSION, check_bytes
 from .allowed import FUNCTIONS
 from .reason import reason
@@ -129,27 +130,11 @@ def check_hdf5(where: str | Path, file: Any) -> None:
     import h5py
 
     total = 0
-    waiting, seen = [(str(file.name), file)], set()
-    while waiting:
-        at, found = waiting.pop()
-        address = h5py.h5o.get_info(found.id).addr
-        if address in seen:
-            continue
-        seen.add(address)
+    for at, found in own_objects(where, file, _AGAIN):
         if isinstance(found, h5py.Dataset):
             total += _checked_dataset(f"{where}: '{at}'", found)
         elif isinstance(found, h5py.Group):
             total += _named_again(found)
-            for name in found:
-                link = found.get(name, getlink=True)
-                child = f"{at.rstrip('/')}/{name}"
-                if not isinstance(link, h5py.HardLink):
-                    kind = {h5py.ExternalLink: "a link to another file", h5py.SoftLink: "a symbolic link"}
-                    target = f"{getattr(link, 'filename', '')}:{getattr(link, 'path', '')}".lstrip(":")
-                    raise CompileError(
-                        f"{where}: '{child}' is {kind.get(type(link), 'an unknown link')} ('{target}'); {_AGAIN}"
-                    )
-                waiting.append((child, found[name]))
     check_bytes(where, "what its datasets declare", total)
 
 
@@ -170,23 +155,11 @@ def _named_again(group: Any) -> int:
 
 def _checked_dataset(where: str, dataset: Any) -> int:
     """Check a dataset and return its size in bytes."""
-    import h5py
-
-    plist = dataset.id.get_create_plist()
-    if dataset.external:
-        names = ", ".join(f"'{name}'" for name, _, _ in dataset.external)
-        raise CompileError(f"{where} is stored in other files ({names}); {_AGAIN}")
-    if plist.get_layout() == h5py.h5d.VIRTUAL:
-        raise CompileError(f"{where} is a virtual dataset, which reads other files; {_AGAIN}")
-    if plist.get_nfilters():
-        name = plist.get_filter(0)[3].decode(errors="replace") or plist.get_filter(0)[0]
+    for name in filters(dataset):
         raise CompileError(f"{where} is encoded (filter '{name}'), which Keras does not do; {_AGAIN}")
     if dataset.dtype.hasobject:  # every element could be the same long text, stored once
         raise CompileError(f"{where} contains strings or other elements of variable length, not numbers; {_AGAIN}")
-    declared, stored = (dataset.size or 0) * dataset.dtype.itemsize, dataset.id.get_storage_size()
-    if stored < declared:
-        raise CompileError(f"{where} declares {declared:,} bytes but stores {stored:,}; {_AGAIN}")
-    return int(declared)
+    return check_stored(where, dataset, _AGAIN)
 
 
 def check_trusted(path: Path, config: Any, keras: Any) -> None:

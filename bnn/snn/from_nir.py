@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A NIR graph as a network, with the rules of the simulator that it is for.
+
+NIR fixes neither dt, nor what happens in a step, nor in which order nodes run; a simulator's importer does.  What that
+importer ignores or gets wrong is refused by name: either the network equals the simulator's, or there is none.
+
+A linear node between two populations becomes a projection.  One that is followed by another linear node ends in a
+population without state that passes sums on, so that sums are added in the simulator's order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from .._types import Array, Floats
+from ..errors import CompileError, InputError
+from .network import MOST_NEURONS, Network, Population, Projection, Shape
+from .nir_file import NirGraph, NirNode
+from .nir_order import Edge, in_cycle
+from .rules import RULES, Dynamics, Emits
+from .simulators import SIMULATORS, Found, Neuron, Options, Simulator
+from .wires import Wire, flatten, linear, places
+
+__all__ = ["network_from_nir"]
+
+_PASSES_ON = Dynamics(RULES["relay"], emits=Emits.VALUES)
+
+Nodes = list[tuple[str, NirNode]]
+Edges = list[tuple[str, str, bool]]
+
+
+def network_from_nir(
+    graph: NirGraph,
+    simulator: str,
+    *,
+    dt: float | None = None,
+    reset_method: str = "value",
+    inputs: Emits = Emits.SPIKES,
+) -> Network:
+    """The network that a simulator makes of a NIR graph.
+
+    Args:
+        graph: from :func:`read_nir`.
+        simulator: "norse", "snntorch", "spikingjelly" or "sinabs".
+        dt: seconds of a step; None: the simulator's own default (Norse: 1e-3; snnTorch, SpikingJelly: 1e-4; sinabs,
+            whose time constants are steps: 1).
+        reset_method: of Norse's CubaLIF, as its ``from_nir`` has it: "value" or "subtract".
+        inputs: what the input sends.
+
+    Raises:
+        InputError: there is no such simulator, or no such dt or reset method for it.
+        UnsupportedOpError: the simulator does not run a kind of node.
+        CompileError: the simulator would ignore something in the file or get it wrong, or cannot run it; the message
+            names the node, what was found, what the simulator does with it, and what to do.
+    """
+    if simulator not in SIMULATORS:
+        raise InputError(f"simulator: found {simulator!r}, expected one of {', '.join(SIMULATORS)}")
+    record = SIMULATORS[simulator]
+    if dt is not None and not (math.isfinite(dt) and dt > 0):
+        raise InputError(f"dt: found {dt!r}, expected a positive number of seconds")
+    if record.fixed_dt and dt not in (None, record.dt):
+        raise InputError(f"dt: found {dt!r}; {record.title}'s importer has steps of {record.dt!r} s and no others")
+    if reset_method not in record.reset_methods:
+        expected = " or ".join(map(repr, record.reset_methods))
+        raise InputError(f"reset_method: found {reset_method!r}, expected {expected}: {record.title} has no other")
+    options = Options(record.dt if dt is None else dt, dt is not None, reset_method)
+    builder = _Builder(graph.where, record, options)
+    nodes, edges = _flattened(graph, record)
+    builder.add(nodes, edges, _only(graph, "Input"), _only(graph, "Output"), inputs)
+    return Network(builder.populations, builder.projections, options.dt, record.name).check()
+
+
+def _only(graph: NirGraph, kind: str) -> str:
+    return next(name for name, node in graph.nodes.items() if node.kind == kind)
+
+
+def _flattened(graph: NirGraph, simulator: Simulator, prefix: str = "") -> tuple[Nodes, Edges]:
+    """The nodes of a graph and of graphs within it, as a.b, in the order in which they run; its edges, with whether
+    they carry what was sent a step before."""
+    where = f"{graph.where}: {f'graph {prefix[:-1]!r}' if prefix else 'the graph'}"
+    _check_level(where, graph, simulator)
+    problem = "" if prefix else simulator.check_edges(graph.nodes, graph.edges)
+    order = simulator.order(graph.nodes, graph.edges)
+    _check_late(where, graph.edges, order.late, simulator)
+    if problem or order.problem:
+        raise CompileError(f"{where}: {problem or order.problem}")
+    for name in graph.nodes:
+        if name not in order.nodes:
+            raise CompileError(f"{where}: nothing leads to node '{name}', so that {simulator.title} leaves it out; "
+                               "remove it, or add an edge")  # fmt: skip
+    nodes: Nodes = []
+    edges: Edges = []
+    ends: dict[str, Edge] = {}
+    for name in order.nodes:
+        node, full = graph.nodes[name], f"{prefix}{name}"
+        ends[name] = (full, full)
+        if isinstance(node, NirNode):
+            nodes.append((full, node))
+            continue
+        inner, within = _flattened(node, simulator, f"{full}.")
+        nodes += inner
+        edges += within
+        ends[name] = (f"{full}.{_only(node, 'Input')}", f"{full}.{_only(node, 'Output')}")
+    edges += [(ends[a][1], ends[b][0], (a, b) in order.late) for a, b in graph.edges]
+    return nodes, edges
+
+
+def _check_level(where: str, graph: NirGraph, simulator: Simulator) -> None:
+    for kind in ("Input", "Output"):
+        count = sum(node.kind == kind for node in graph.nodes.values())
+        if count != 1:
+            raise CompileError(
+                f"{where}: found {count} nodes of the kind {kind}, expected 1, as {simulator.title} does"
+            )
+    start, end = _only(graph, "Input"), _only(graph, "Output")
+    into = sum(b == end for _, b in graph.edges)
+    if into != 1 or any(a == end or b == start for a, b in graph.edges):
+        raise CompileError(
+            f"{where}: found {into} edges to '{end}', expected 1, and none from there or to '{start}'; let one node "
+            "add what is sent"
+        )
+    seen: dict[str, str] = {}
+    for name in graph.nodes:
+        other = seen.setdefault(name.replace(".", "_"), name)
+        if other != name:
+            raise CompileError(
+                f"{where}: found the nodes '{other}' and '{name}', which are one to nirtorch; rename one"
+            )
+
+
+def _check_late(where: str, edges: tuple[Edge, ...], late: frozenset[Edge], simulator: Simulator) -> None:
+    for edge in sorted(late):
+        shown = f"{where}: edge '{edge[0]}' -> '{edge[1]}'"
+        if not in_cycle(edge, edges):
+            raise CompileError(
+                f"{shown}: {simulator.title} runs '{edge[1]}' before '{edge[0]}', though no cycle needs that, and so "
+                "misses what it sends in the same step; change the order of the edges, or choose another simulator"
+            )
+        if simulator.cycles:
+            raise CompileError(f"{shown} closes a cycle; {simulator.cycles}; choose another simulator")
+
+
+class _Builder:
+    """Populations and projections, node by node in the order in which they run."""
+
+    def __init__(self, where: str, simulator: Simulator, options: Options) -> None:
+        self.where, self.simulator, self.options = where, simulator, options
+        self.populations: list[Population] = []
+        self.projections: list[Projection] = []
+        self.layouts: list[Shape] = []  # of the populations
+        self.sums: dict[str, int] = {}  # the populations that pass on the sums of a linear node
+        self.ends: dict[str, int] = {}  # where the late edges to a node end
+        self.late: dict[str, list[str]] = {}
+
+    def add(self, nodes: Nodes, edges: Edges, start: str, end: str, inputs: Emits) -> None:
+        before: dict[str, list[str]] = {name: [] for name, _ in nodes}
+        for a, b, late in edges:
+            (self.late.setdefault(b, []) if late else before[b]).append(a)
+        wires: dict[str, list[Wire]] = {}
+        for name, node in nodes:
+            found = Found(self.where, name, node, self.simulator.title)
+            incoming = [wire for a in before[name] for wire in wires[a]]
+            wires[name] = [self.input(found, inputs)] if name == start else self.node(found, incoming)
+        for name, sources in self.late.items():
+            for wire in [wire for a in sources for wire in wires[a]]:
+                self.connect(wire, self.ends[name], delay=1)
+        output = self.sent(wires[end][0])
+        self.populations[output.source].output = True
+
+    def node(self, found: Found, incoming: list[Wire]) -> list[Wire]:
+        """What a node sends: one wire, or several whose sum it is."""
+        kind = found.node.kind
+        if not incoming:
+            raise found.error("no input that comes in the same step", "its shape is not known", "add an edge")
+        for wire in incoming[1:]:
+            if wire.shape != incoming[0].shape:
+                raise found.error(f"inputs of the shapes {incoming[0].shape} and {wire.shape}", "these cannot be added",
+                                  "correct the edges")  # fmt: skip
+        if kind in ("Input", "Output"):  # of a graph within the graph
+            return [self.added(found, incoming)] if found.name in self.late else incoming
+        if kind in self.simulator.neurons:
+            return [self.neurons(found, incoming, self.simulator.neurons[kind](found, self.options))]
+        if kind in self.simulator.refused:
+            raise found.unsupported(self.simulator.refused[kind])
+        self.simulator.check_linear(found)
+        wire = self.added(found, incoming)
+        if kind == "Flatten":
+            return [flatten(found, wire, self.simulator.batch)]
+        wire = self.sent(wire)
+        return [linear(found, wire, self.populations[wire.source].emits)]
+
+    def input(self, found: Found, emits: Emits) -> Wire:
+        shape = tuple(int(n) for n in found["shape"])
+        if not 1 <= len(shape) <= 3 or math.prod(shape) > MOST_NEURONS:
+            raise found.error(f"the shape {shape}", f"1 to 3 dimensions and at most {MOST_NEURONS:,} elements are read",
+                              "leave out the batch, if it is one of them")  # fmt: skip
+        index = self.population(found.name, shape, None)
+        self.populations[index].input_emits = emits
+        return Wire(index, shape, shape)
+
+    def added(self, found: Found, incoming: list[Wire]) -> Wire:
+        """What comes into a linear node as one wire: a population adds several."""
+        if len(incoming) == 1 and found.name not in self.late:
+            return incoming[0]
+        return self.collect(f"{found.name}.sum", found, incoming, _PASSES_ON, {})
+
+    def sent(self, wire: Wire) -> Wire:
+        """A wire without an operation: a population passes on what a linear node adds up."""
+        if wire.kind == "diagonal":
+            return wire
+        if wire.node not in self.sums:
+            self.sums[wire.node] = self.population(wire.node, wire.layout, _PASSES_ON)
+            self.connect(wire, self.sums[wire.node])
+        return Wire(self.sums[wire.node], wire.shape, wire.layout)
+
+    def neurons(self, found: Found, incoming: list[Wire], neuron: Neuron) -> Wire:
+        values, shape = {}, incoming[0].shape
+        for key, value in neuron.parameters.items():
+            array = np.asarray(value)
+            try:
+                values[key] = np.broadcast_to(array, shape).astype(np.float32)
+            except ValueError:
+                raise found.error(f"numbers of the shape {array.shape}", f"its input has the shape {shape}",
+                                  "correct the edges, or add a Flatten") from None  # fmt: skip
+        return self.collect(found.name, found, incoming, neuron.dynamics, values)
+
+    def collect(
+        self, name: str, found: Found, incoming: list[Wire], dynamics: Dynamics, values: Mapping[str, Array]
+    ) -> Wire:
+        """A population and the projections to it."""
+        layouts = sorted({wire.layout for wire in incoming if wire.kind != "dense"} or {incoming[0].layout})
+        if len(layouts) > 1:
+            raise found.error(f"inputs that were flattened from {' and '.join(map(str, layouts))}",
+                              "their elements have no common order here", "flatten after they are added")  # fmt: skip
+        index = self.population(name, layouts[0], dynamics, values)
+        for wire in incoming:
+            self.connect(wire, index)
+        self.ends[found.name] = index
+        return Wire(index, incoming[0].shape, layouts[0])
+
+    def population(
+        self, name: str, layout: Shape, dynamics: Dynamics | None, values: Mapping[str, Array] | None = None
+    ) -> int:
+        """``values``: parameters in NIR's order; others are 0."""
+        population = Population(name, (*layout[1:], layout[0]), dynamics)
+        for key in population.parameter_names:
+            value = (values or {}).get(key)
+            moved = np.zeros(1, np.float32) if value is None else _moved(value.reshape(-1), places(layout))
+            population.parameters[key] = _reduced(moved, population.channels)
+        self.populations.append(population)
+        self.layouts.append(layout)
+        return len(self.populations) - 1
+
+    def connect(self, wire: Wire, target: int, delay: int = 0) -> None:
+        population, bias = self.populations[target], wire.bias
+        weights = np.ones(1, np.float32) if wire.weights is None else wire.weights
+        if wire.kind == "dense":
+            columns = places(self.layouts[target])
+            weights = _moved(_moved(weights.T, places(self.layouts[wire.source])).T, columns).T
+            bias = None if bias is None else _moved(bias, columns)
+        if bias is not None:
+            bias = _reduced(bias, population.channels) if bias.any() else None
+        if bias is not None and not delay:  # a population's bias is there in all steps
+            both = population.per_neuron(population.bias) + population.per_neuron(bias)
+            population.bias, bias = _reduced(both, population.channels), None
+        self.projections.append(
+            Projection(
+                wire.source, target, wire.kind, np.ascontiguousarray(weights), delay=delay, stride=wire.stride,
+                padding=wire.padding, dilation=wire.dilation, groups=wire.groups, bias=bias,
+                name=wire.node or f"{self.populations[wire.source].name} -> {population.name}",
+            )
+        )  # fmt: skip
+
+
+def _moved(values: Array, to: Array) -> Array:
+    """Element i goes to place ``to[i]``, along the first dimension."""
+    moved = np.empty_like(values)
+    moved[to] = values
+    return moved
+
+
+def _reduced(value: Floats, channels: int) -> Floats:
+    """One element, or one per channel, if that says the same."""
+    for size in (1, channels):
+        if value.size > size and (value.reshape(-1, size) == value[:size]).all():
+            return value[:size].copy()
+    return value

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SpikingJelly 2.0: spikingjelly/activation_based/nir_exchange/from_nir.py, which computes in Python's floats."""
+
+from __future__ import annotations
+
+import math
+
+from ..nir_order import interpreter
+from .record import Found, Neuron, Options, Simulator, spiking
+
+_FAILS = "SpikingJelly's importer has no such node, and fails"
+
+
+def _close(value: float, expected: float) -> bool:
+    """As SpikingJelly compares (numpy.isclose)."""
+    return math.isfinite(expected) and abs(value - expected) <= 1e-12 + 1e-6 * abs(expected)
+
+
+def _is(found: Found, key: str, *expected: tuple[float, str]) -> float:
+    """The value of all neurons, which must be one of some; the message names them."""
+    value = found.uniform(key)
+    if not any(_close(value, number) for number, _ in expected):
+        names = " or ".join(f"{number:g} ({name})" if name else f"{number:g}" for number, name in expected)
+        raise found.error(f"{key} = {value:g}", f"SpikingJelly computes as if it were {names}, and refuses others",
+                          f"set {key} to that, or choose another dt or simulator")  # fmt: skip
+    return value
+
+
+def _if(found: Found, options: Options) -> Neuron:
+    _is(found, "r", (1 / options.dt, "1 / dt"))
+    reset = found.uniform("v_reset")
+    return spiking("integrate", at_least=True, threshold=found.uniform("v_threshold"), reset=reset, initial=reset)
+
+
+def _lif(found: Found, options: Options) -> Neuron:
+    tau = found.uniform("tau") / options.dt
+    if not (math.isfinite(tau) and tau > 1):
+        raise found.error(f"tau / dt = {tau:g}", "SpikingJelly's neurons need more than 1", "choose a smaller dt")
+    every = _close(_is(found, "r", (1.0, ""), (tau, "tau / dt")), 1.0)
+    reset = found.uniform("v_reset")
+    _is(found, "v_leak", (reset, "v_reset"))
+    return spiking(
+        "divide_all" if every else "divide", at_least=True, threshold=found.uniform("v_threshold"), reset=reset,
+        initial=reset, tau=tau, rest=reset,
+    )  # fmt: skip
+
+
+def _cuba_lif(found: Found, options: Options) -> Neuron:
+    tau_syn, tau_mem, dt = found.uniform("tau_syn"), found.uniform("tau_mem"), options.dt
+    if tau_syn < dt or tau_mem < dt:
+        constants = f"time constants of {tau_syn:g} and {tau_mem:g} s"
+        raise found.error(constants, f"SpikingJelly's are at least dt, {dt:g} s", "choose a smaller dt")
+    _is(found, "r", (tau_mem / dt, "tau_mem / dt"))
+    _is(found, "w_in", (tau_syn / dt, "tau_syn / dt"))
+    _is(found, "v_leak", (0.0, ""))
+    reset = found.uniform("v_reset")
+    return spiking(
+        "synaptic", at_least=True, threshold=found.uniform("v_threshold"), reset=reset, initial=reset,
+        alpha=1.0 - dt / tau_syn, beta=1.0 - dt / tau_mem,
+    )  # fmt: skip
+
+
+def _check_linear(found: Found) -> None:
+    if found.node.kind in ("Conv1d", "Conv2d") and int(found["groups"]) != 1:
+        raise found.error(f"groups = {int(found['groups'])}", "SpikingJelly's importer refuses grouped convolutions")
+
+
+SPIKINGJELLY = Simulator(
+    "spikingjelly", "SpikingJelly 2.0", 1e-4, interpreter, {"IF": _if, "LIF": _lif, "CubaLIF": _cuba_lif},
+    dict.fromkeys(("CubaLI", "Delay", "I", "LI", "Scale", "Threshold"), _FAILS), check_linear=_check_linear,
+)  # fmt: skip

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random files: the oracle's network and the simulator's send the same from every node, in every step."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnn.snn.from_nir import network_from_nir
+from bnn.snn.nir_file import read_nir
+
+from .. import nir_graphs
+from . import importers, random_files
+
+STEPS = 50
+FILES = int(os.environ.get("BNN_TEST_FILES", "12"))
+
+
+@pytest.mark.parametrize("number", range(FILES))
+def test_random_files(simulator: str, number: int, tmp_path: Path) -> None:
+    seed = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(32))
+    print(f"repeat with BNN_TEST_SEED={seed}")
+    rng = np.random.default_rng(seed)
+    root, shape = random_files.draw(rng, simulator)
+    path = nir_graphs.write(tmp_path / "net.nir", root)
+    method = "value"
+    kinds = {node["type"] for node in root["nodes"].values()} & {"IF", "LIF", "NIRGraph"}
+    if simulator == "norse" and not kinds and rng.random() < 0.7:
+        method = "subtract"
+    network = network_from_nir(read_nir(path), simulator, dt=random_files.DT[simulator], reset_method=method)
+    x = (rng.random((STEPS, *shape)) < 0.4).astype(np.float32)
+    ours = importers.oracle(network, x)
+    module = importers.imported(simulator, path, random_files.DT[simulator], method)
+    theirs = importers.run(simulator, module, x, ours)
+    found = importers.differences(ours, theirs)
+    assert found and not any(found.values()), found

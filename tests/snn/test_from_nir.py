@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks from NIR files: what becomes a projection, where elements lie, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn.errors import CompileError, InputError
+from bnn.snn.from_nir import network_from_nir
+from bnn.snn.network import Network
+from bnn.snn.nir_file import read_nir
+from bnn.snn.oracle import Oracle
+from bnn.snn.rules import Emits, Reset
+
+from . import nir_graphs
+from .nir_graphs import chain, graph, node
+from .nir_refused import IDS, REFUSED, Refused, between, cuba, if_, lif
+
+
+def network(tmp_path: Path, root: dict[str, Any], simulator: str = "norse", **options: Any) -> Network:
+    return network_from_nir(read_nir(nir_graphs.write(tmp_path / "a.nir", root)), simulator, **options)
+
+
+@pytest.mark.parametrize("one", REFUSED, ids=IDS)
+def test_what_a_simulator_gets_wrong_is_refused_by_name(one: Refused, tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match=one.message) as raised:
+        network(tmp_path, one.file, one.simulator, dt=one.dt)
+    assert str(raised.value).startswith(str(tmp_path / "a.nir"))
+
+
+def test_options_that_a_simulator_has_not(tmp_path: Path) -> None:
+    root = between(lif())
+    for simulator, options, message in (
+        ("brian", {}, "expected one of norse, snntorch, spikingjelly, sinabs"),
+        ("norse", {"dt": 0.0}, "dt: found 0.0, expected a positive number"),
+        ("norse", {"dt": float("nan")}, "dt: found nan"),
+        ("snntorch", {"dt": 1e-3}, "steps of 0.0001 s and no others"),
+        ("snntorch", {"reset_method": "subtract"}, "expected 'value': snnTorch 1.0 has no other"),
+        ("norse", {"reset_method": "zero"}, "expected 'value' or 'subtract'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            network(tmp_path, root, simulator, **options)
+    with pytest.raises(CompileError, match="the reset method 'subtract'; Norse has it for CubaLIF alone"):
+        network(tmp_path, root, reset_method="subtract")
+    net = network(tmp_path, between(cuba()), reset_method="subtract")
+    assert net.populations[1].dynamics is not None and net.populations[1].dynamics.reset == Reset.SUBTRACT
+    assert network(tmp_path, root, "snntorch", dt=1e-4).dt == 1e-4
+
+
+def test_linear_nodes_become_projections_and_chains_of_them_pass_sums_on(tmp_path: Path) -> None:
+    weight = np.ones((3, 2, 3, 3), np.float32)
+    root = chain(
+        input=node("Input", shape=[2, 6, 8]),
+        conv=node("Conv2d", weight=weight, bias=[0.0, 0.5, 1.0], stride=[1, 1], padding=[1, 1], dilation=[1, 1],
+                  groups=1, input_shape=[6, 8]),
+        pool=node("SumPool2d", kernel_size=[2, 2], stride=[2, 2], padding=[0, 0]),
+        z=node("IF", r=np.ones((3, 3, 4), np.float32), v_threshold=np.full((3, 3, 4), 2, np.float32)),
+        flat=node("Flatten", start_dim=0, end_dim=-1),
+        a=node("Affine", weight=np.ones((5, 36), np.float32), bias=[1.0] * 5),
+        b=node("Linear", weight=np.ones((4, 5), np.float32)),
+        output=node("Output", shape=[4]),
+    )  # fmt: skip
+    net = network(tmp_path, root)
+    assert [(p.name, p.shape, p.emits) for p in net.populations] == [
+        ("input", (6, 8, 2), Emits.SPIKES), ("conv", (6, 8, 3), Emits.VALUES), ("z", (3, 4, 3), Emits.SPIKES),
+        ("a", (5,), Emits.VALUES), ("b", (4,), Emits.VALUES),
+    ]  # fmt: skip
+    assert [(p.name, p.kind, p.source, p.target, p.groups) for p in net.projections] == [
+        ("conv", "conv", 0, 1, 1), ("pool", "conv", 1, 2, 3), ("a", "dense", 2, 3, 1), ("b", "dense", 3, 4, 1),
+    ]  # fmt: skip
+    assert net.populations[1].bias.tolist() == [0, 0.5, 1]  # per channel
+    assert net.populations[2].parameters["threshold"].tolist() == [2]  # one for all
+    assert [p.output for p in net.populations] == [False] * 4 + [True]
+
+
+def test_elements_are_moved_from_channels_first_to_channels_last(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Numbers of each neuron, and rows of weights after a Flatten, belong to the neurons that they belong to in NIR."""
+    threshold = rng.permutation(24).reshape(2, 3, 4).astype(np.float32)
+    weight = rng.integers(0, 9, (5, 24)).astype(np.float32)
+    root = chain(
+        input=node("Input", shape=[2, 3, 4]),
+        z=node("IF", r=np.ones((2, 3, 4), np.float32), v_threshold=threshold),
+        flat=node("Flatten", start_dim=0, end_dim=-1),
+        y=node("IF", r=np.ones(24, np.float32), v_threshold=threshold.reshape(-1)),
+        fc=node("Linear", weight=weight),
+        output=node("Output", shape=[5]),
+    )
+    net = network(tmp_path, root)
+    last = np.moveaxis(threshold, 0, -1).reshape(-1)
+    for name in ("z", "y"):
+        population = next(p for p in net.populations if p.name == name)
+        assert population.shape == (3, 4, 2) and np.array_equal(population.parameters["threshold"], last)
+    rows = np.moveaxis(weight.reshape(5, 2, 3, 4), 1, -1).reshape(5, 24).T
+    assert np.array_equal(net.projections[-1].weights, rows)
+
+
+def test_cycles_start_with_nothing_and_several_edges_add_up(tmp_path: Path) -> None:
+    inner = graph({"input": node("Input", shape=[2]), "z": if_(n=2, v_threshold=[9.0] * 2),
+                   "back": node("Affine", weight=[[1.0, 0.0], [0.0, 1.0]], bias=[0.25, 0.5]),
+                   "output": node("Output", shape=[2])},
+                  [("input", "z"), ("z", "back"), ("back", "z"), ("z", "output")])  # fmt: skip
+    root = graph({"input": node("Input", shape=[2]), "deep": inner, "output": node("Output", shape=[2]),
+                  "fc": node("Affine", weight=[[1.0, 1.0]] * 2, bias=[2.0] * 2)},
+                 [("input", "fc"), ("fc", "deep"), ("input", "deep"), ("deep", "output")])  # fmt: skip
+    net = network(tmp_path, root)
+    assert [p.name for p in net.populations] == ["input", "deep.z"]
+    record = Oracle(net).run([np.array([[1, 0], [0, 0]], np.float32)])
+    assert record.currents[1].tolist() == [[4.0, 3.0], [2.25, 2.5]]  # the bias on the way back is added from step 1 on
+
+
+def test_an_input_may_send_real_values(tmp_path: Path) -> None:
+    assert network(tmp_path, between(lif()), inputs=Emits.VALUES).populations[0].emits == Emits.VALUES
