@@ -201,6 +201,6 @@ class _Reader:
         if flags & 2:
             found.bias = self.values(bias, (period,))
         if flags & 4:
-            *rates, low, high, norm = numbers
-            found.learning = Learning(*rates, bool(flags & 8), low, high, norm)
+            nu_pre, nu_post, decay_pre, decay_post, low, high, norm = numbers
+            found.learning = Learning(nu_pre, nu_post, decay_pre, decay_post, bool(flags & 8), low, high, norm)
         return found
