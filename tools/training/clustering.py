@@ -152,7 +152,7 @@ def shares(responses: Floats, labels: datasets.Labels, classes: int) -> Floats:
     means = np.zeros((responses.shape[1], classes), np.float32)
     for label in np.unique(labels):
         means[:, label] = responses[labels == label].mean(axis=0)
-    return means / np.maximum(means.sum(axis=1, keepdims=True), np.float32(1e-9))
+    return np.asarray(means / np.maximum(means.sum(axis=1, keepdims=True), np.float32(1e-9)))
 
 
 def guesses(responses: Floats, found: Floats) -> NDArray[np.int64]:
@@ -173,13 +173,14 @@ class Run:
         return self.history[-1].images if self.history else 0
 
     def save(self) -> None:
-        texts = {
-            "settings": json.dumps(dataclasses.asdict(self.settings), default=str),
-            "history": json.dumps([dataclasses.asdict(x) for x in self.history]),
-        }
-        arrays = {"model": np.frombuffer(self.model.to_bytes(), np.uint8), "shares": self.shares}
         made = io.BytesIO()
-        np.savez(made, **arrays, **{k: np.array(v) for k, v in texts.items()})
+        np.savez(
+            made,
+            settings=np.array(json.dumps(dataclasses.asdict(self.settings), default=str)),
+            history=np.array(json.dumps([dataclasses.asdict(x) for x in self.history])),
+            model=np.frombuffer(self.model.to_bytes(), np.uint8),
+            shares=self.shares,
+        )
         with replacing(str(self.settings.out / CHECKPOINT)) as file:
             file.write(made.getvalue())
 

@@ -63,8 +63,8 @@ def curve(run: dict[str, Any], path: Path) -> None:
 
 
 def fields(run: dict[str, Any], weights: Any, names: Sequence[str], shape: tuple[int, int], path: Path) -> None:
-    """Write a PNG of a run of clustering (the content of its history.json): each neuron's weights, of (pixels, neurons),
-    as an image of this shape under the name of its class, sorted by class; and accuracy over images."""
+    """Write a PNG of a run of clustering (the content of its history.json): the weights (pixels, neurons) of each
+    neuron as an image of this shape under its class's name, sorted by class; and accuracy over images."""
     labels, settings, neurons = np.array(run["labels"]), run["settings"], weights.shape[1]
     columns = math.ceil(math.sqrt(neurons * 1.6))
     rows = math.ceil(neurons / columns)
@@ -86,7 +86,7 @@ def fields(run: dict[str, Any], weights: Any, names: Sequence[str], shape: tuple
         known = [x for x in run["history"] if x["accuracy"] is not None]
         curve.plot(
             [x["images"] for x in known], [100 * x["accuracy"] for x in known], color=_TRAIN,
-            marker="o" if len(known) == 1 else None, label="images, before they name neurons",
+            marker="o" if len(known) == 1 else None, label="learned images, by the names until then",
         )  # fmt: skip
         curve.plot(
             settings["images"], 100 * run["accuracy"], "o", color=_VALIDATION, label="test images, nothing learns"
@@ -94,6 +94,7 @@ def fields(run: dict[str, Any], weights: Any, names: Sequence[str], shape: tuple
         curve.set_xlabel("images")
         curve.set_ylabel("accuracy (%)")
         curve.set_xlim(left=0)
+        curve.set_ylim(0, 100)
         curve.grid(alpha=0.25)
         curve.spines[["top", "right"]].set_visible(False)
         curve.legend(frameon=False, loc="lower right", fontsize=8)
