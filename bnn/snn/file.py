@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 
 from .._types import Array, Floats
+from .learning import Learning
 from .network import Kind, Network, Population, Projection, Shape
 from .rules import BY_OPCODE, COMMON, Dynamics, Emits, Reset
 
@@ -19,8 +20,8 @@ LANES = 32  # neurons that the runtime updates together
 ROW = 16  # elements: rows of dense weights have a multiple
 # counts, channels first, dt, offset of the populations, of the projections, strings, data, simulator
 HEADER = struct.Struct("<8sIIQIIIfQQQQQQ2I32x")
-POPULATION = struct.Struct("<BBBBB3xIIII2I2I16I24x")  # 8 parameters
-PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIII4x2I2I40x")
+POPULATION = struct.Struct("<BBBBB3xIIII2I2I16I2I16x")  # 8 parameters
+PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIII4x2I2I7f12x")
 KINDS: tuple[Kind, ...] = ("dense", "conv", "diagonal")  # by their numbers
 
 
@@ -84,6 +85,7 @@ def _population(p: Population, strings: _Data, data: _Data) -> bytes:
     flags |= (d is not None and d.winner) << 3
     arrays = [_array(p.parameters[name], data) for name in p.parameter_names]
     arrays += [(0, 0)] * (8 - len(arrays))
+    arrays.append(_array(p.adapted, data) if p.adapts else (0, 0))
     return POPULATION.pack(
         d.rule.opcode if d else 0, d.reset if d else 0, p.emits, flags, len(p.shape), *p.grid, 0,
         *_string(p.name, strings), *(_array(p.bias, data) if d else (0, 0)), *(n for pair in arrays for n in pair),
@@ -107,11 +109,15 @@ def _projection(network: Network, p: Projection, strings: _Data, data: _Data) ->
         padded = np.zeros(source.size + -source.size % 32, bool)
         padded[: source.size] = p.mask
         mask = data.add(np.packbits(padded, bitorder="little").tobytes())
+    flags = (p.mask is not None) | (p.bias is not None) << 1
+    numbers = np.zeros(7, np.float32)
+    if p.learning is not None:
+        flags |= 4 | p.learning.added << 3
+        numbers = p.learning.numbers
     return PROJECTION.pack(
-        KINDS.index(p.kind), p.whole, (p.mask is not None) | (p.bias is not None) << 1, p.source, p.target, p.delay,
-        p.scale,
+        KINDS.index(p.kind), p.whole, flags, p.source, p.target, p.delay, p.scale,
         *kernel, *p.stride, *p.padding, *p.dilation, p.groups, _line(weights.astype(kind), data), row, mask,
-        *(_array(p.bias, data) if p.bias is not None else (0, 0)), *_string(p.name, strings),
+        *(_array(p.bias, data) if p.bias is not None else (0, 0)), *_string(p.name, strings), *numbers,
     )  # fmt: skip
 
 
@@ -164,13 +170,17 @@ class _Reader:
         names = (*COMMON, *rule.parameters)
         parameters = {n: self.values(line, (period,)) for n, (line, period) in zip(names, arrays[1:], strict=False)}
         bias = self.values(arrays[0][0], (arrays[0][1],))
-        return Population(self.string(name, length), shape, dynamics, parameters, bias, bool(flags & 1))
+        found = Population(self.string(name, length), shape, dynamics, parameters, bias, bool(flags & 1))
+        if found.adapts:
+            line, period = arrays[9]
+            found.adapted = self.values(line, (period,))
+        return found
 
     def projection(self, at: int, populations: list[Population]) -> Projection:
         fields = PROJECTION.unpack_from(self._data, at)
         kind, whole, flags, source, target, delay, scale = fields[:7]
         kernel, stride, padding, dilation = (fields[i : i + 2] for i in (7, 9, 11, 13))
-        groups, line, row, mask, bias, period, name, length = fields[15:]
+        groups, line, row, mask, bias, period, name, length, *numbers = fields[15:]
         before, after = populations[source], populations[target]
         dtype = "i1" if whole else "<f4"
         found = Projection(
@@ -190,4 +200,7 @@ class _Reader:
             found.mask = np.unpackbits(words, bitorder="little")[: before.size].astype(bool)
         if flags & 2:
             found.bias = self.values(bias, (period,))
+        if flags & 4:
+            nu_pre, nu_post, decay_pre, decay_post, low, high, norm = numbers
+            found.learning = Learning(nu_pre, nu_post, decay_pre, decay_post, bool(flags & 8), low, high, norm)
         return found

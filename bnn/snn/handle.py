@@ -13,7 +13,7 @@ from ..errors import BnnError, InputError, ModelFormatError
 from ..runtime.handles import Memory, Pulse, check, problem_field, problem_text
 from ..runtime.native import CData, ffi, lib
 from .network import Shape
-from .rules import Emits
+from .rules import BY_OPCODE, Emits
 
 _ADVICE = {
     lib.BNN_ERROR_MAGIC: "make one with bnn snn compile FILE.nir, or bnn.snn.compile(path).save(path)",
@@ -50,13 +50,18 @@ class PopulationInfo:
     frame: int
 
     @property
+    def adapts(self) -> bool:
+        """Whether its threshold does, while a run learns."""
+        return self.opcode in BY_OPCODE and "adapted" in BY_OPCODE[self.opcode].states
+
+    @property
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
 
 @dataclass(frozen=True)
 class ProjectionInfo:
-    """``whole``: weights are int8, with one ``scale``; ``weights`` is their number.
+    """``whole``: weights are int8, with one ``scale``; ``weights`` is their number; ``learns``: they can change.
 
     ``kernel``, ``stride``, ``padding``, ``dilation`` (rows, columns) and ``groups`` are a convolution's.  ``mask``: the
     sources that take part (n,), bool; None: all.  ``biased``: it adds a bias from step ``delay`` on.
@@ -71,6 +76,7 @@ class ProjectionInfo:
     delay: int
     scale: float
     weights: int
+    learns: bool
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -165,7 +171,7 @@ class OpenedNetwork:
         )
         return ProjectionInfo(
             index, name, kind, bool(info.whole), info.source, info.target, info.delay, info.scale, info.weights,
-            kernel, stride, padding, dilation, info.groups, mask, bool(info.biased),
+            bool(info.learns), kernel, stride, padding, dilation, info.groups, mask, bool(info.biased),
         )  # fmt: skip
 
 
@@ -195,7 +201,7 @@ class State:
         self._held: dict[tuple[int, str], CData] = {}
 
     def reset(self) -> None:
-        """As before the first step."""
+        """As before the first step, with what was learned: weights and thresholds."""
         check(lib.bnn_snn_reset(self.pointer), "reset")
 
     def record(self, population: int, what: str, to: Array) -> None:
@@ -222,6 +228,34 @@ class State:
             for i, buffer in enumerate(held):
                 slots[i] = ffi.NULL if buffer is None else buffer
             self._polled("run", lib.bnn_snn_run, slots, end - begin)
+
+    def set_learning(self, learning: bool) -> None:
+        """Whether weights change and thresholds adapt in steps to come."""
+        lib.bnn_snn_set_learning(self.pointer, learning)
+
+    def normalize(self) -> None:
+        """Scale the weights of projections with a norm."""
+        check(lib.bnn_snn_normalize(self.pointer), "normalize")
+
+    def weights(self, projection: ProjectionInfo) -> Floats:
+        """A copy of those of a projection that learns, (sources, targets)."""
+        source, target = (self.opened.populations[k].size for k in (projection.source, projection.target))
+        values = np.empty((source, target), np.float32)
+        status = lib.bnn_snn_get_weights(self.pointer, projection.index, ffi.from_buffer("float[]", values))
+        check(status, f"weights of {projection.name}")
+        return values
+
+    def set_weights(self, projection: ProjectionInfo, values: Floats) -> None:
+        """The inverse."""
+        source, target = (self.opened.populations[k].size for k in (projection.source, projection.target))
+        values = np.ascontiguousarray(values, np.float32)
+        if values.shape != (source, target) or not np.isfinite(values).all():
+            raise InputError(
+                f"weights of {projection.name}: found shape {values.shape}"
+                f"{'' if np.isfinite(values).all() else ' with values that are not finite'}, "
+                f"expected finite numbers of shape {(source, target)}"
+            )
+        check(lib.bnn_snn_set_weights(self.pointer, projection.index, ffi.from_buffer("float[]", values)), "weights")
 
     def send(self, population: int, neuron: int, value: float = 1.0) -> None:
         """Let a neuron of an input send in the next step."""
@@ -288,7 +322,7 @@ def frames(x: Array, emits: Emits) -> Array:
     if emits != Emits.SPIKES:
         return np.ascontiguousarray(x, np.float32)
     bits = np.zeros((len(x), x.shape[1] + -x.shape[1] % 32), np.bool_)
-    bits[:, : x.shape[1]] = x != 0
+    bits[:, : x.shape[1]] = x if x.dtype == bool else x != 0
     return np.packbits(bits, axis=1, bitorder="little").view("<u4")
 
 

@@ -94,10 +94,26 @@ class SpikingModel:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the .snn file; one that is there is replaced as a whole."""
         with replacing(path_text(path)) as file:
-            file.write(self._opened.buffer())
+            file.write(self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        return bytes(self._opened.buffer())
+        """The file's bytes, with the weights and thresholds as they were learned."""
+        if not self._learns:
+            return bytes(self._opened.buffer())
+        from .file import decode, encode
+
+        network = decode(bytes(self._opened.buffer()))
+        for projection in self.projections:
+            if projection.learns:
+                network.projections[projection.index].weights = self._state.weights(projection)
+        for population in self.populations:
+            if population.adapts:
+                network.populations[population.index].adapted = self._state.get(population.index, "adapted")
+        return encode(network)
+
+    @property
+    def _learns(self) -> bool:
+        return any(p.learns for p in self.projections) or any(p.adapts for p in self.populations)
 
     # -- what it is -----------------------------------------------------------------------------------------------
 
@@ -162,12 +178,12 @@ class SpikingModel:
     # -- running --------------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """As before the first step."""
+        """As before the first step, with what was learned: weights and thresholds."""
         self._state.reset()
 
     def run(
         self, x: Any, *, record: Iterable[str] = (), membranes: Iterable[str] = (), currents: Iterable[str] = (),
-        reset: bool = True,
+        reset: bool = True, learn: bool = False,
     ) -> Run:  # fmt: skip
         """Run T steps.
 
@@ -175,10 +191,15 @@ class SpikingModel:
             x: what the input sends, (T, *shape); several inputs: a dict by name, or a list in their order.
             record: populations whose spikes are returned, beside the outputs; ``membranes``, ``currents``: likewise.
             reset: start as before the first step; otherwise go on.
+            learn: after each step change the weights that can, and adapt thresholds; they stay as they are when the
+                model is reset, and :meth:`save` writes them.
 
         Raises:
-            InputError: a wrong shape, an input of spikes that is neither 0 nor 1, a name that is not there.
+            InputError: a wrong shape, an input of spikes that is neither 0 nor 1, a name that is not there, or nothing
+                that learns.
         """
+        if learn and not self._learns:
+            raise InputError("learn: no weights of this network learn and no threshold adapts, expected learn=False")
         given, steps = self._given(x)
         before = None if reset else self._counts()
         if reset:
@@ -194,6 +215,7 @@ class SpikingModel:
             for p, values in floats[what].items():
                 self._state.record(p.index, what, values)
         self._named(record, SENT)
+        self._state.set_learning(learn)
         try:
             self._state.run(given, steps)
         finally:
@@ -209,7 +231,7 @@ class SpikingModel:
             self._report(before, steps),
         )
 
-    def step(self, x: Any) -> Array:
+    def step(self, x: Any, *, learn: bool = False) -> Array:
         """One more step on what the input sends, without the dimension of time; returns the first output's."""
         first = self._inputs[0] if len(self._inputs) == 1 else None
         one = np.asarray(x)[None] if first is not None and not isinstance(x, (dict, list, tuple)) else x
@@ -217,7 +239,7 @@ class SpikingModel:
             one = {name: np.asarray(value)[None] for name, value in x.items()}
         elif isinstance(x, (list, tuple)) and first is None:
             one = [np.asarray(value)[None] for value in x]
-        return np.asarray(self.run(one, reset=False).output[0])
+        return np.asarray(self.run(one, reset=False, learn=learn).output[0])
 
     def state(self, population: str, variable: str = "v") -> Floats:
         """A state variable of a population after the last step, (*shape): v, i, refractory, adapted or level."""
@@ -259,7 +281,11 @@ class SpikingModel:
         def frames(start: int, count: int) -> Array:
             return image_frames(image, coding, steps, seed, start, count)
 
-        what = {"constant": "an image", "once": "an image at once", "rate": f"an image as spikes by chance (seed {seed})"}
+        what = {
+            "constant": "an image",
+            "once": "an image at once",
+            "rate": f"an image as spikes by chance (seed {seed})",
+        }
         text = f"{what.get(coding, 'an image, the brighter the earlier')}, {steps} steps"
         shown = self._inner(image[None], p).reshape(p.shape) if coding == "constant" else None
         return replace(self._watched(frames, steps, label, trace, reset, progress, text), image=shown)
@@ -372,6 +398,35 @@ class SpikingModel:
                 f"the network has {len(self._inputs)} inputs, expected one; give what they send to run_stream, by name"
             )
         return self._inputs[0]
+
+    # -- learning -------------------------------------------------------------------------------------------------
+
+    def weights(self, name: str) -> Floats:
+        """Those of a projection that learns, by its name: a copy, float32 (sources, targets)."""
+        return self._state.weights(self._learner(name))
+
+    def set_weights(self, name: str, weights: Floats) -> None:
+        """The inverse; they are bounded in the next step that learns."""
+        self._state.set_weights(self._learner(name), np.asarray(weights))
+
+    def thresholds(self, name: str) -> Floats:
+        """How far those of a population have adapted: float32 (n,), beyond its parameter."""
+        for p in self.populations:
+            if p.name == name and p.adapts:
+                return self._state.get(p.index, "adapted")
+        names = ", ".join(p.name for p in self.populations if p.adapts) or "none: no threshold adapts"
+        raise InputError(f"thresholds of '{name}': they do not adapt, expected one of {names}")
+
+    def normalize(self) -> None:
+        """Scale each target's weights, where a projection has a norm; usually after each sample."""
+        self._state.normalize()
+
+    def _learner(self, name: str) -> ProjectionInfo:
+        for p in self.projections:
+            if p.name == name and p.learns:
+                return p
+        names = ", ".join(p.name for p in self.projections if p.learns) or "none: no projection learns"
+        raise InputError(f"weights of '{name}': they do not learn, expected one of {names}")
 
     # -- layouts --------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import CompileError
+from .learning import Learning
 from .rules import COMMON, MOST_SPIKES, RULES, Dynamics, Emits, Reset
 
 Shape = tuple[int, ...]
@@ -39,7 +40,7 @@ class Population:
 
     ``shape``: (h, w, c), (w, c) or (c,).  ``dynamics`` is None for an input, which sends what it is given: ``emits``
     says what that is.  ``parameters`` by name, float32, with one element, one per channel (c,), or one per neuron (n,);
-    ``bias`` likewise.
+    ``bias`` likewise, and ``adapted``, what an adapting threshold starts with beyond ``threshold``.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Population:
     bias: Floats = field(default_factory=lambda: np.zeros(1, np.float32))
     output: bool = False
     input_emits: Emits = Emits.SPIKES
+    adapted: Floats = field(default_factory=lambda: np.zeros(1, np.float32))
 
     @property
     def size(self) -> int:
@@ -76,6 +78,11 @@ class Population:
         """(n,): one element per neuron."""
         return np.resize(np.asarray(value, np.float32).reshape(-1), self.size)
 
+    @property
+    def adapts(self) -> bool:
+        """Whether its threshold does, while a run learns."""
+        return self.dynamics is not None and "adapted" in self.dynamics.rule.states
+
     def values(self) -> dict[str, Floats]:
         """All parameters per neuron."""
         return {name: self.per_neuron(self.parameters[name]) for name in self.parameter_names}
@@ -89,7 +96,8 @@ class Projection:
     w, target channels of the group).  diagonal: from each neuron to that of the same number: one element, (c,) or (n,).
     ``mask``: the sources that take part (n,), bool; None: all.  ``bias``: as a population's, but only from step
     ``delay`` on: what a recurrent connection adds once there was a previous step.  Among own currents of a recurrent
-    rule it is added in every step, as in snnTorch.
+    rule it is added in every step, as in snnTorch.  ``learning``: how dense float32 weights between neurons that send
+    single spikes change while a run learns.
     """
 
     source: int
@@ -105,6 +113,7 @@ class Projection:
     mask: Array | None = None
     bias: Floats | None = None
     name: str = ""
+    learning: Learning | None = None
 
     @property
     def whole(self) -> bool:
@@ -159,7 +168,7 @@ def _check_population(p: Population) -> None:
         raise CompileError(
             f"{p.name}: found shape {p.shape}, expected 1 to 3 dimensions, at most {MOST_NEURONS} neurons"
         )
-    arrays = {"bias": p.bias}
+    arrays = {"bias": p.bias, "adapted": p.adapted}
     d = p.dynamics
     if d is not None:
         if RULES.get(d.rule.name) is not d.rule:
@@ -193,6 +202,8 @@ def _check_population(p: Population) -> None:
             )
         if not np.isfinite(value).all():
             raise CompileError(f"{p.name}: {name}: found a value that is not finite")
+    if not p.adapts and p.adapted.any():
+        raise CompileError(f"{p.name}: adapted: found a value that is not 0 of a threshold that does not adapt")
     if d is not None and d.emits in (Emits.COUNTS, Emits.CHANGES) and not (p.parameters["threshold"] > 0).all():
         raise CompileError(f"{p.name}: threshold: found {p.parameters['threshold'].min()}, expected more than 0")
     if d is not None and "most" in p.parameters:
@@ -232,6 +243,8 @@ def _check_projection(network: Network, p: Projection) -> None:
     if p.bias is not None and not np.isfinite(p.bias).all():
         raise CompileError(f"{p.name}: found a bias that is not finite")
     _check_weights(p, source, target)
+    if p.learning is not None:
+        _check_learning(p, source, target)
 
 
 def _check_weights(p: Projection, source: Population, target: Population) -> None:
@@ -260,3 +273,17 @@ def _check_weights(p: Projection, source: Population, target: Population) -> Non
             )
     if not right:
         raise CompileError(f"{p.name}: found {p.kind} weights of shape {p.weights.shape}, expected {expected}")
+
+
+def _check_learning(p: Projection, source: Population, target: Population) -> None:
+    if p.kind != "dense" or p.whole or p.mask is not None:
+        kind = f"{'int8' if p.whole else 'float32'} {p.kind} weights{' with a mask' if p.mask is not None else ''}"
+        raise CompileError(f"{p.name}: found learning of {kind}, expected dense float32 weights of all sources")
+    for population in (source, target):
+        if population.emits != Emits.SPIKES:
+            raise CompileError(
+                f"{p.name}: found learning from {population.emits.name.lower()} of {population.name}, expected spikes"
+            )
+    assert p.learning is not None
+    if problem := p.learning.problem():
+        raise CompileError(f"{p.name}: learning: {problem}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import InputError
+from .learning import Plastic
 from .network import Network, Projection
 
 
@@ -27,7 +28,7 @@ class Record:
 
 
 class Oracle:
-    """A network with its state; :meth:`step` runs one step."""
+    """A network with its state; :meth:`step` runs one step.  ``learning``: weights change and thresholds adapt."""
 
     def __init__(self, network: Network) -> None:
         self.network = network.check()
@@ -36,16 +37,23 @@ class Oracle:
         for p in network.projections:
             longest[p.source] = max(longest[p.source], p.delay)
         self._depth = [n + 1 for n in longest]
+        self.learning = False
+        self.plastic = {p: Plastic(p.learning, p.weights) for p in network.projections if p.learning}
+        self.states: list[dict[str, Floats]] = [
+            {"adapted": p.per_neuron(p.adapted)} if p.adapts else {} for p in network.populations
+        ]
         self.reset()
 
     def reset(self) -> None:
-        """Back to before the first step."""
+        """Back to before the first step, with what was learned: weights and thresholds."""
         self.time = 0
         populations = self.network.populations
         self.states = [
-            p.dynamics.initial(values, p.size) if p.dynamics else {}
-            for p, values in zip(populations, self.values, strict=True)
+            p.dynamics.initial(values, p.size) | {k: s[k] for k in s if k == "adapted"} if p.dynamics else {}
+            for p, values, s in zip(populations, self.values, self.states, strict=True)
         ]
+        for plastic in self.plastic.values():
+            plastic.reset()
         self.sent = [
             deque([np.zeros(p.size, np.float32)] * depth, maxlen=depth)
             for p, depth in zip(populations, self._depth, strict=True)
@@ -62,9 +70,18 @@ class Oracle:
                     raise InputError(f"{population.name}: found {sent.size} values, expected {population.size}")
             else:
                 self.currents[i], own = self._currents(i)
-                sent = population.dynamics.settle(self.values[i], self.states[i], self.currents[i], own)
+                settle = population.dynamics.settle
+                sent = settle(self.values[i], self.states[i], self.currents[i], own, self.learning)
             self.sent[i].append(sent)
+        if self.learning:
+            for p, plastic in self.plastic.items():
+                plastic.step(self.sent[p.source][-1], self.sent[p.target][-1])
         self.time += 1
+
+    def normalize(self) -> None:
+        """Scale the weights of projections with a norm."""
+        for plastic in self.plastic.values():
+            plastic.normalize()
 
     def run(self, inputs: list[Floats]) -> Record:
         """``inputs``: (T, n) each; from the current state on."""
@@ -117,7 +134,7 @@ class Oracle:
     def _add(self, p: Projection, sums: Array, sent: Array) -> Array:
         """Adds to ``sums`` the rows of those that sent something, times what they sent."""
         source, target = self.network.populations[p.source], self.network.populations[p.target]
-        weights = p.weights.astype(sums.dtype)
+        weights = self.plastic[p].weights if p in self.plastic else p.weights.astype(sums.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             if p.kind == "diagonal":
                 return np.add(sums, np.where(sent != 0, np.resize(weights, source.size) * sent, sums.dtype.type(0)))

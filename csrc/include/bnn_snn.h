@@ -57,7 +57,8 @@ typedef enum bnn_snn_kind { BNN_SNN_DENSE = 0, BNN_SNN_CONV = 1, BNN_SNN_DIAGONA
 
 typedef struct bnn_snn_projection_info {
     bnn_snn_kind kind;
-    int whole; /* weights are int8, with one scale */
+    int whole;  /* weights are int8, with one scale */
+    int learns; /* weights, float32, change while the state learns */
     uint32_t source, target, delay;
     float scale;
     size_t weights;                                         /* their number */
@@ -79,7 +80,7 @@ const char *bnn_snn_simulator(const bnn_snn *net, size_t *length);
 
 /* Bytes of the neurons and all that a run needs. */
 bnn_status bnn_snn_state_size(const bnn_snn *net, size_t *bytes);
-/* As before the first step. */
+/* As before the first step; bnn_snn_reset leaves learned weights and adapted thresholds as they are. */
 bnn_status bnn_snn_state_create(const bnn_snn *net, void *memory, size_t memory_size, bnn_snn_state **state);
 bnn_status bnn_snn_reset(bnn_snn_state *state);
 
@@ -114,6 +115,16 @@ typedef enum bnn_snn_variable {
 } bnn_snn_variable;
 bnn_status bnn_snn_get(const bnn_snn_state *state, uint32_t population, bnn_snn_variable variable, float *values);
 bnn_status bnn_snn_set(bnn_snn_state *state, uint32_t population, bnn_snn_variable variable, const float *values);
+
+/* Local learning.  A state has weights of its own where a projection learns; the file stays as it is.  From now on, while
+ * learning: after each step the spikes sent in it change these weights, and thresholds adapt.  Otherwise weights,
+ * thresholds and the traces of spikes stand still. */
+void bnn_snn_set_learning(bnn_snn_state *state, int learning);
+/* Scales the weights of each target, where a projection has a norm; usually after each sample. */
+bnn_status bnn_snn_normalize(bnn_snn_state *state);
+/* float32 [sources][targets].  BNN_ERROR_ARGUMENT: the projection does not learn, or a value is not finite. */
+bnn_status bnn_snn_get_weights(const bnn_snn_state *state, uint32_t projection, float *values);
+bnn_status bnn_snn_set_weights(bnn_snn_state *state, uint32_t projection, const float *values);
 
 /* Since the last reset: steps; spikes (values that are not 0) that a population sent; additions of a weight that a
  * projection made. */

@@ -62,6 +62,7 @@ bnn_status bnn_snn_get_projection(const bnn_snn *net, uint32_t projection, bnn_s
     *info = (bnn_snn_projection_info){
         .kind = (bnn_snn_kind)p->kind,
         .whole = p->whole,
+        .learns = p->learns,
         .source = p->source,
         .target = p->target,
         .delay = p->delay,

@@ -11,6 +11,7 @@ enum {
     HEADER_BYTES = 128,
     POPULATION_BYTES = 128,
     PROJECTION_BYTES = 128,
+    LEARNING_AT = 88, /* in a projection */
     MOST_POPULATIONS = 4096,
     MOST_PROJECTIONS = 16384,
     MOST_NEURONS = 1 << 24,
@@ -201,7 +202,9 @@ static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_
     for (uint32_t i = 0; (p->emits == BNN_SNN_COUNTS || p->emits == BNN_SNN_CHANGES) && i < threshold->period; i++)
         WANT(threshold->data[i] > 0, BNN_ERROR_FORMAT, "threshold of numbers of spikes that is not above 0: element", i,
              threshold->period);
-    return p->rule == RULE_TAKE_BACK ? check_levels(r, &p->parameters[OWN + 1]) : BNN_OK;
+    if (p->rule == RULE_TAKE_BACK)
+        return check_levels(r, &p->parameters[OWN + 1]);
+    return p->rule == RULE_ADAPTIVE ? read_array(r, at + 104, p, &p->adapted) : BNN_OK;
 }
 
 /* The places and number of a projection's weights. */
@@ -245,10 +248,39 @@ static bnn_status read_weights(const struct reader *r, const unsigned char *at, 
     return read_data(r, bnn_load32(at + 56), bnn_times(elements, p->whole ? 1 : sizeof(float)), &p->weights);
 }
 
+static int finite(float value)
+{
+    return value - value == 0;
+}
+
+/* Zeros, if it does not learn. */
+static bnn_status read_learning(const struct reader *r, const unsigned char *at, struct bnn_snn_projection *p,
+                                const struct bnn_snn_population *from, const struct bnn_snn_population *to)
+{
+    struct bnn_snn_learning *n = &p->learning;
+    float *numbers[] = {&n->nu_pre, &n->nu_post, &n->decay_pre, &n->decay_post, &n->low, &n->high, &n->norm};
+    for (size_t k = 0; k < 7; k++)
+        memcpy(numbers[k], at + LEARNING_AT + 4 * k, sizeof(float));
+    for (size_t k = p->learns ? LEARNING_AT + 28 : LEARNING_AT; k < PROJECTION_BYTES; k++)
+        WANT(at[k] == 0, BNN_ERROR_FORMAT, "byte without a meaning", at[k], 0);
+    if (!p->learns)
+        return BNN_OK;
+    WANT(p->kind == BNN_SNN_DENSE && !p->whole && p->mask == NULL, BNN_ERROR_FORMAT,
+         "learning of dense float32 weights of all sources (1: yes)", 0, 1);
+    WANT(from->emits == BNN_SNN_SPIKES && to->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT,
+         "learning between neurons that send single spikes (1: yes)", 0, 1);
+    WANT(finite(n->nu_pre) && finite(n->nu_post), BNN_ERROR_FORMAT, "finite learning rates (1: yes)", 0, 1);
+    WANT(n->decay_pre >= 0 && n->decay_pre <= 1 && n->decay_post >= 0 && n->decay_post <= 1, BNN_ERROR_FORMAT,
+         "decays of traces from 0 to 1 (1: yes)", 0, 1);
+    WANT(n->low <= n->high, BNN_ERROR_FORMAT, "bounds of weights in their order (1: yes)", 0, 1);
+    WANT(n->norm >= 0 && finite(n->norm), BNN_ERROR_FORMAT, "norm of weights, 0 or a finite sum (1: yes)", 0, 1);
+    return BNN_OK;
+}
+
 static bnn_status read_projection(struct reader *r, uint32_t number, const struct bnn_snn_population *populations,
                                   struct bnn_snn_projection *p)
 {
-    enum { MASKED = 1, BIASED = 2 };
+    enum { MASKED = 1, BIASED = 2, LEARNS = 4, ADDED = 8 };
     const unsigned char *at = r->file + r->projections + (size_t)number * PROJECTION_BYTES;
     r->kind = "projection";
     r->number = number;
@@ -257,7 +289,10 @@ static bnn_status read_projection(struct reader *r, uint32_t number, const struc
     p->whole = at[1];
     WANT(p->kind <= BNN_SNN_DIAGONAL, BNN_ERROR_OPCODE, "kind (at most)", p->kind, BNN_SNN_DIAGONAL);
     WANT(p->whole <= 1, BNN_ERROR_FORMAT, "type of the weights (at most)", p->whole, 1);
-    WANT(at[2] <= (MASKED | BIASED), BNN_ERROR_FORMAT, "flags (at most)", at[2], MASKED | BIASED);
+    p->learns = (at[2] & LEARNS) != 0;
+    p->learning.added = (at[2] & ADDED) != 0;
+    WANT(at[2] < 2 * ADDED && (p->learns || !p->learning.added), BNN_ERROR_FORMAT, "flags (below)", at[2],
+         p->learns ? 2 * ADDED : ADDED);
     p->source = bnn_load32(at + 4);
     p->target = bnn_load32(at + 8);
     p->delay = bnn_load32(at + 12);
@@ -278,6 +313,7 @@ static bnn_status read_projection(struct reader *r, uint32_t number, const struc
     }
     if (at[2] & BIASED)
         BNN_TRY(read_array(r, at + 72, to, &p->bias));
+    BNN_TRY(read_learning(r, at, p, from, to));
     return read_string(r, at + 80, &p->name, &p->name_length);
 }
 

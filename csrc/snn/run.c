@@ -33,13 +33,19 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
     struct bnn_snn_state *s = reserve(m, 1, sizeof *s);
     struct bnn_snn_neurons *neurons = reserve(m, net->population_count, sizeof *neurons);
     uint64_t *synops = reserve(m, net->projection_count, sizeof *synops);
+    struct bnn_snn_plastic *plastic = reserve(m, net->projection_count, sizeof *plastic);
     uint64_t most = (uint64_t)net->most + BNN_SNN_LANES;
     uint32_t *index = reserve(m, most, sizeof *index);
     uint32_t *values = reserve(m, most, sizeof *values);
     uint32_t *sums = reserve(m, bnn_plus(most, BNN_SLACK), sizeof *sums);
     if (m->at != NULL)
-        *s = (struct bnn_snn_state){
-            .net = net, .neurons = neurons, .synops = synops, .index = index, .values = values, .sums = sums};
+        *s = (struct bnn_snn_state){.net = net,
+                                    .neurons = neurons,
+                                    .synops = synops,
+                                    .plastic = plastic,
+                                    .index = index,
+                                    .values = values,
+                                    .sums = sums};
     for (uint32_t k = 0; k < net->population_count; k++) {
         const struct bnn_snn_population *p = &net->populations[k];
         const uint64_t floats = (uint64_t)bnn_snn_words(p->n) * BNN_SNN_LANES;
@@ -54,6 +60,18 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
                 n.variables[v] = reserve(m, floats, sizeof(float));
         if (m->at != NULL)
             neurons[k] = n;
+    }
+    for (uint32_t j = 0; j < net->projection_count; j++) {
+        const struct bnn_snn_projection *p = &net->projections[j];
+        if (!p->learns)
+            continue;
+        struct bnn_snn_plastic w = {.bounded = 0};
+        w.weights = reserve(m, bnn_times(net->populations[p->source].n, p->row), sizeof *w.weights);
+        w.pre = reserve(m, (uint64_t)net->populations[p->source].n + BNN_SNN_LANES, sizeof *w.pre);
+        w.post = reserve(m, p->row, sizeof *w.post);
+        w.change = reserve(m, p->row, sizeof *w.change);
+        if (m->at != NULL)
+            plastic[j] = w;
     }
     if (m->at != NULL)
         *state = s;
@@ -82,6 +100,7 @@ bnn_status bnn_snn_state_create(const bnn_snn *net, void *memory, size_t memory_
         return BNN_ERROR_MEMORY;
     memset(memory, 0, bytes);
     place(net, &m, state);
+    bnn_snn_begin_learning(*state);
     return bnn_snn_reset(*state);
 }
 
@@ -107,9 +126,18 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
         memset(n->frames, 0, p->depth * bnn_snn_frame_step(p));
         for (uint32_t v = 0; v < BNN_SNN_VARIABLES; v++) {
             const struct bnn_snn_array *begin = initial(p, v);
+            if (v == BNN_SNN_ADAPTED) /* what was learned stays, as weights do */
+                continue;
             for (uint32_t i = 0; n->variables[v] != NULL && i < p->n; i++)
                 n->variables[v][i] = begin == NULL ? 0 : begin->data[i % begin->period];
         }
+    }
+    for (uint32_t j = 0; j < s->net->projection_count; j++) {
+        const struct bnn_snn_projection *p = &s->net->projections[j];
+        if (!p->learns)
+            continue;
+        memset(s->plastic[j].pre, 0, s->net->populations[p->source].n * sizeof(float));
+        memset(s->plastic[j].post, 0, p->row * sizeof(float));
     }
     return BNN_OK;
 }
@@ -191,6 +219,8 @@ static void step(struct bnn_snn_state *s, const void *const *inputs, size_t numb
         if (!s->stopped)
             finish(s, k);
     }
+    if (s->learning && !s->stopped)
+        bnn_snn_learn(s);
     s->time++;
     for (uint32_t k = 0; k < s->net->population_count; k++) /* where bnn_snn_send puts the next step's spikes */
         if (s->net->populations[k].rule == RULE_INPUT)

@@ -41,6 +41,7 @@ static size_t collect(const struct bnn_snn_state *s, const struct bnn_snn_projec
 /* Rows to be added: kernels' arguments by the type of the weights. */
 struct sums {
     const struct bnn_kernels *kernels;
+    const void *weights;
     float *floats;   /* or */
     uint32_t *whole; /* the targets */
 };
@@ -50,9 +51,10 @@ static void add(const struct sums *sums, size_t to, const struct bnn_snn_project
                 const uint32_t *index, const void *values, size_t n, size_t count)
 {
     if (p->whole)
-        sums->kernels->sum_byte_rows(sums->whole + to, (const int8_t *)p->weights + from, row, index, values, n, count);
+        sums->kernels->sum_byte_rows(sums->whole + to, (const int8_t *)sums->weights + from, row, index, values, n,
+                                     count);
     else
-        sums->kernels->sum_rows(sums->floats + to, (const float *)p->weights + from, row, index, values, n, count);
+        sums->kernels->sum_rows(sums->floats + to, (const float *)sums->weights + from, row, index, values, n, count);
 }
 
 static void diagonal(struct bnn_snn_state *s, const struct sums *sums, const struct bnn_snn_projection *p,
@@ -140,7 +142,8 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
     const struct bnn_snn_population *from = &s->net->populations[p->source], *to = &s->net->populations[p->target];
     const struct bnn_snn_neurons *neurons = &s->neurons[p->target];
     const int own = p->source == p->target && neurons->own != NULL;
-    const struct sums sums = {s->net->kernels, own ? neurons->own : neurons->current, s->sums};
+    const struct sums sums = {s->net->kernels, p->learns ? s->plastic[projection].weights : p->weights,
+                              own ? neurons->own : neurons->current, s->sums};
     const void *values = from->emits == BNN_SNN_SPIKES ? NULL : s->values;
     if (p->bias.data != NULL && (own || s->time >= p->delay))
         add_bias(s, p, sums.floats);

@@ -60,13 +60,20 @@ struct bnn_snn_population {
     uint32_t depth;  /* frames that are kept: the longest delay, and this step's */
     uint32_t states; /* bit i: it has variable i */
     struct bnn_snn_array bias, parameters[BNN_SNN_PARAMETERS];
-    uint32_t first, end; /* projections into it */
+    struct bnn_snn_array adapted; /* what an adapting threshold starts with beyond the parameter */
+    uint32_t first, end;          /* projections into it */
     const char *name;
     uint32_t name_length;
 };
 
+/* bnn/snn/learning.py */
+struct bnn_snn_learning {
+    float nu_pre, nu_post, decay_pre, decay_post, low, high, norm;
+    int added;
+};
+
 struct bnn_snn_projection {
-    uint8_t kind, whole;
+    uint8_t kind, whole, learns;
     uint32_t source, target, delay;
     float scale;
     uint32_t kernel[2], stride[2], padding[2], dilation[2], groups;
@@ -75,6 +82,7 @@ struct bnn_snn_projection {
     uint64_t count;       /* weights */
     const uint32_t *mask; /* or NULL */
     struct bnn_snn_array bias;
+    struct bnn_snn_learning learning;
     const char *name;
     uint32_t name_length;
 };
@@ -102,13 +110,22 @@ struct bnn_snn_neurons {
     uint64_t sent;
 };
 
+/* What a state has of a projection that learns; the weights lie as in the file, traces are as long as rows at least. */
+struct bnn_snn_plastic {
+    float *weights; /* NULL: it does not learn */
+    float *pre, *post;
+    float *change; /* scratch, a row */
+    int bounded;   /* no weight lies outside its bounds */
+};
+
 struct bnn_snn_state {
     const struct bnn_snn *net;
     uint64_t time; /* steps done */
     struct bnn_snn_neurons *neurons;
     uint64_t *synops;
-    uint32_t *index;  /* scratch: sources that sent something */
-    uint32_t *values; /* what they sent, floats or integers */
+    struct bnn_snn_plastic *plastic; /* of each projection */
+    uint32_t *index;                 /* scratch: sources that sent something */
+    uint32_t *values;                /* what they sent, floats or integers */
     uint32_t *sums;
     bnn_poll *poll;
     void *argument;
@@ -161,6 +178,10 @@ int bnn_snn_pause(struct bnn_snn_state *s, uint64_t work);
 
 /* neurons.c: one step of a population on its currents; writes its frame for the state's time. */
 void bnn_snn_update(struct bnn_snn_state *s, uint32_t population);
+/* learn.c: after a step, whose spikes are still this time's. */
+void bnn_snn_learn(struct bnn_snn_state *s);
+/* learn.c: weights and thresholds as in the file. */
+void bnn_snn_begin_learning(struct bnn_snn_state *s);
 /* scatter.c: adds what a projection brings in this step to its target's currents. */
 void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection);
 

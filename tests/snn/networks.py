@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bnn._types import Array, Floats
+from bnn.snn.learning import Learning
 from bnn.snn.network import LATE, Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
 
@@ -143,3 +144,37 @@ def draw_inputs(rng: Any, network: Network, steps: int) -> list[Floats]:
         else:
             found.append(x.astype(np.float32))
     return found
+
+
+def draw_plastic_network(rng: Any) -> Network:
+    """Populations of single spikes, dense float weights that learn, with cycles and delays; thresholds that adapt."""
+    populations = [Population("input", (int(rng.integers(1, 70)),))]
+    projections = []
+    for k in range(1, 2 + int(rng.integers(3))):
+        while True:
+            p = draw_population(rng, f"p{k}", (int(rng.integers(1, 50)),), dyadic=False)
+            if p.emits == Emits.SPIKES:
+                break
+        if p.adapts:
+            p.adapted = rng.uniform(0, 0.3, p.size).astype(np.float32)
+        populations.append(p)
+    for target in range(1, len(populations)):
+        for source in {target - 1, int(rng.integers(len(populations)))}:
+            shape = (populations[source].size, populations[target].size)
+            weights, _ = draw_weights(rng, shape, str(rng.choice(["float", "dyadic"])))
+            weights = weights / np.float32(4) if source >= target else weights
+            projections.append(
+                Projection(
+                    source, target, "dense", weights, delay=int(rng.integers(source >= target, 3)),
+                    name=f"{source}-{target}", learning=draw_learning(rng) if rng.random() < 0.8 else None,
+                )
+            )  # fmt: skip
+    populations[-1].output = True
+    return Network(populations, projections)
+
+
+def draw_learning(rng: Any) -> Learning:
+    nu = rng.choice([0, 1e-4, 1e-2, 0.3, -0.1], 2)
+    decay = rng.choice([0, 0.5, 0.951, 1], 2)
+    low, high = rng.choice([-np.inf, -1.0, 0.0]), rng.choice([0.5, 1.0, np.inf])
+    return Learning(*nu, *decay, bool(rng.random() < 0.5), float(low), float(high), float(rng.choice([0, 0.3, 5])))

@@ -27,10 +27,10 @@ def opened(data: bytes, kernels: str | None = None) -> OpenedNetwork:
     return OpenedNetwork(memory.pointer, len(data), memory, select_kernels(kernels), "network")
 
 
-def run(net: OpenedNetwork, inputs: list[Floats]) -> Record:
+def run(net: OpenedNetwork, inputs: list[Floats], state: State | None = None) -> Record:
     """As Oracle.run."""
     steps = len(inputs[0])
-    state, record = State(net), Record()
+    state, record = state or State(net), Record()
     raw: dict[int, Array] = {}
     for p in net.populations:
         words = -(-p.size // 32)

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures by matplotlib: what all of them share, and the curve of a training run."""
+"""Pictures by matplotlib: what all of them share, and those of training runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bnn.runtime.files import replacing
 
@@ -57,3 +60,41 @@ def curve(run: dict[str, Any], path: Path) -> None:
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend(frameon=False)
+
+
+def fields(run: dict[str, Any], weights: Any, names: Sequence[str], shape: tuple[int, int], path: Path) -> None:
+    """Write a PNG of a run of clustering (the content of its history.json): the weights (pixels, neurons) of each
+    neuron as an image of this shape under its class's name, sorted by class; and accuracy over images."""
+    labels, settings, neurons = np.array(run["labels"]), run["settings"], weights.shape[1]
+    columns = math.ceil(math.sqrt(neurons * 1.6))
+    rows = math.ceil(neurons / columns)
+    order = np.argsort(labels, kind="stable")
+    with figure(path, figsize=(14.0, 2.4 + 0.68 * max(rows, 5)), dpi=110, facecolor="white") as made:
+        made.suptitle(
+            f"{settings['dataset']}: {neurons} neurons after {settings['images']:,} images without labels, "
+            f"{run['accuracy']:.1%} of {run['tested']:,} test images right", fontsize=14, color=INK,
+        )  # fmt: skip
+        grid = made.add_gridspec(
+            rows, columns, left=0.02, right=0.68, top=0.9 - 0.02 * (rows < 5), bottom=0.03, hspace=0.42, wspace=0.1
+        )
+        for place, neuron in enumerate(order):
+            axes = made.add_subplot(grid[place // columns, place % columns])
+            axes.imshow(weights[:, neuron].reshape(shape), cmap="magma", vmin=0)
+            axes.set_title(names[labels[neuron]], fontsize=6, pad=2, color=SOFT)
+            axes.axis("off")
+        curve = made.add_axes((0.735, 0.12, 0.245, 0.74))
+        known = [x for x in run["history"] if x["accuracy"] is not None]
+        curve.plot(
+            [x["images"] for x in known], [100 * x["accuracy"] for x in known], color=_TRAIN,
+            marker="o" if len(known) == 1 else None, label="learned images, by the names until then",
+        )  # fmt: skip
+        curve.plot(
+            settings["images"], 100 * run["accuracy"], "o", color=_VALIDATION, label="test images, nothing learns"
+        )
+        curve.set_xlabel("images")
+        curve.set_ylabel("accuracy (%)")
+        curve.set_xlim(left=0)
+        curve.set_ylim(0, 100)
+        curve.grid(alpha=0.25)
+        curve.spines[["top", "right"]].set_visible(False)
+        curve.legend(frameon=False, loc="lower right", fontsize=8)
