@@ -30,6 +30,7 @@ from bnn.ir.ops import PoolAttrs, conv_attrs
 from bnn.passes import lower
 from bnn.snn.convert import ORDERS, Conversion, convert, spiking
 from bnn.snn.model import SpikingModel
+from bnn.snn.runs import Run
 from training import datasets
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
