@@ -8,9 +8,10 @@ Pixels become spikes by latency: in T steps, a pixel p of 0..1 fires once, in st
 0.  So the spikes of an image are always the same.  The class is the output neuron that fires most often in the T steps;
 of equals, the first.
 
-Writes to the folder given by --out: model.nir; model.pt (the weights, for ``network(...).load_state_dict``); and
-test.npz, some test images: inputs (N, T, ...) and the spikes of each layer of neurons (N, T, ...) in snnTorch, uint8,
-by the name of its node, and labels (N,).
+Writes to the folder given by --out: model.nir; model.snn, compiled from it; model.pt (the weights, for
+``network(...).load_state_dict``); and test.npz, some test images: inputs (N, T, ...) and the spikes of each layer of
+neurons (N, T, ...) in snnTorch, uint8, by the name of its node, and labels (N,).  Ends with a comparison of model.snn
+with the trained network, on these images, and with what snnTorch imports from model.nir, on the first of them.
 
 What is exact:
 
@@ -22,7 +23,6 @@ What is exact:
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import sys
@@ -34,6 +34,7 @@ from typing import Any
 import click
 import numpy as np
 
+import bnn
 from bnn.runtime.files import replacing
 from training import UserError, datasets
 from training.console import run
@@ -44,7 +45,6 @@ try:
     import torch
     from snntorch import surrogate
     from snntorch.export_nir import export_to_nir
-    from snntorch.import_nir import import_from_nir
     from torch import nn
     from torch.nn import functional
     from torch.nn.utils import parametrize
@@ -60,8 +60,9 @@ BETA = 1 - 2**-4
 UNIT, MOST = 2**-6, 127  # of weights
 DT = 1e-4  # seconds: snnTorch's step, when it reads and writes NIR
 NETWORKS = ("dense", "conv")
-FILES = ("model.nir", "model.pt", "test.npz")
+FILES = ("model.nir", "model.snn", "model.pt", "test.npz")
 _EVALUATION_BATCH = 500
+_VERIFIED = 10  # images in the slow comparison, step by step, with the imported network and the definition in NumPy
 
 
 class Rounding(torch.autograd.Function):
@@ -187,41 +188,32 @@ def export(module: nn.Sequential, example: torch.Tensor) -> Any:
     return export_to_nir(module, example, ignore_dims=[0])
 
 
-def imported(graph: Any, x: torch.Tensor) -> torch.Tensor:
-    """Spikes (T, N, ...) of the output in what snnTorch imports from a graph.
-
-    An image at a time and without a dimension for it: the imported Flatten would flatten that one, too.
-    """
-    with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
-        module = import_from_nir(graph)
-    found = []
+def write(out: Path, module: nn.Sequential, x: torch.Tensor, labels: datasets.Labels) -> Any:
+    """FILES, each completely or not at all; returns the compiled network."""
     with torch.no_grad():
-        for image in x.unbind(1):
-            for layer in module.modules():
-                if isinstance(layer, snntorch.Leaky):
-                    layer.mem = torch.zeros(0)
-            found.append(torch.stack([module(step)[0] for step in image]))
-    return torch.stack(found, 1)
-
-
-def write(out: Path, module: nn.Sequential, split: datasets.Split, images: int, x: torch.Tensor) -> None:
-    """FILES, each completely or not at all, after a comparison of the exported network with the trained one."""
-    with torch.no_grad():
-        found = responses(module, x)
-    graph = export(module, x[0, :1])
-    output = list(found.values())[-1]
-    wrong = int((imported(graph, x) != output).sum())
-    if wrong:
-        raise UserError(f"{wrong} of {output.numel()} output spikes differ after export and import; nothing is written")
-    arrays = {name: value.transpose(0, 1).numpy().astype(np.uint8) for name, value in {"inputs": x, **found}.items()}
-    written = io.BytesIO()  # HDF5 reads what it writes
-    nir.write(written, graph)
+        arrays = {"inputs": x, **responses(module, x)}
+    graph = io.BytesIO()  # HDF5 reads what it writes
+    nir.write(graph, export(module, x[0, :1]))
     with replacing(str(out / "model.nir")) as file:
-        file.write(written.getvalue())
+        file.write(graph.getvalue())
     with replacing(str(out / "model.pt")) as file:
         torch.save(module.state_dict(), file)
     with replacing(str(out / "test.npz")) as file:
-        np.savez_compressed(file, labels=split.labels[:images], **arrays)
+        spikes = {name: value.transpose(0, 1).numpy().astype(np.uint8) for name, value in arrays.items()}
+        np.savez_compressed(file, labels=labels, **spikes)
+    compiled = bnn.snn.compile(out / "model.nir", simulator="snntorch")
+    compiled.save(out / "model.snn")
+    return compiled
+
+
+def differences(compiled: Any, tested: Any) -> tuple[int, int]:
+    """(spikes that differ, all spikes and silences) of a compiled network and snnTorch (test.npz), in all layers."""
+    names = [name for name in tested if name not in ("inputs", "labels")]
+    differ = 0
+    for number, x in enumerate(tested["inputs"]):
+        found = compiled.run(x, record=names).recorded
+        differ += sum(int((found[name] != tested[name][number]).sum()) for name in names)
+    return differ, sum(tested[name].size for name in names)
 
 
 RATE = click.FloatRange(0, 1, min_open=True)
@@ -258,17 +250,26 @@ def _command(
     out.mkdir(parents=True, exist_ok=True)
     module = train(loaded, name, **settings)
     steps, flat, test = settings["steps"], name == "dense", loaded.test
-    write(out, module, test, images, spikes(test.images[:images], loaded.scale, steps, flat))
+    compiled = write(out, module, spikes(test.images[:images], loaded.scale, steps, flat), test.labels[:images])
+    tested = dict(np.load(out / "test.npz"))
+    differ, decisions = differences(compiled, tested)
+    report = bnn.verify_snn(out / "model.nir", compiled, tested["inputs"][:_VERIFIED])
     found = accuracy(module, test, loaded.scale, steps, flat)
     if as_json:
-        summary = {"dataset": dataset, "network": name, **settings, "test_accuracy": found}
-        print(json.dumps({**summary, "files": [str(file) for file in files]}))
-        return
-    print(f"test accuracy {found:.2%} at T = {steps}; written to {out}: {', '.join(FILES)}")
+        result = {"test_accuracy": found, "differ": differ, "decisions": decisions, "verified": report.ok}
+        names = [str(file) for file in files]
+        print(json.dumps({"dataset": dataset, "network": name, **settings, **result, "files": names}))
+    else:
+        print(f"test accuracy {found:.2%} at T = {steps}; written to {out}: {', '.join(FILES)}\n")
+        print(
+            f"{report}\n\n{len(tested['labels'])} images in the trained network: {differ} of {decisions} spikes differ"
+        )
+    if differ or not report.ok:
+        sys.exit(1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 0, 2 (wrong use or bad input) or 130 (interrupted)."""
+    """Run the command line; exits with 0, 1 (a spike differs), 2 (wrong use or bad input) or 130 (interrupted)."""
     run(_command, "train_spiking", arguments)
 
 
