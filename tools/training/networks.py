@@ -2,7 +2,7 @@
 """The binarized networks that the tools train.
 
 Every network keeps to the same rules, so that all of it but the last softmax can be compiled to
-integer arithmetic on bits (a Variant breaks them, knowingly):
+integer arithmetic on bits (a Variant may replace signs and weights):
 
 - the first layer has binary weights on the input as it is (non-negative multiples of a power of
   two, see datasets.py), so its sums are exact;
