@@ -422,7 +422,7 @@ class SpikingModel:
         if x.dtype.kind not in "buif":
             raise InputTypeError(f"input {p.name}: found dtype {x.dtype}, expected numbers")
         if p.emits == Emits.SPIKES and x.dtype != bool and not ((x == 0) | (x == 1)).all():
-            raise InputError(f"input {p.name}: found a value that is neither 0 nor 1, expected spikes")
+            raise InputError(f"input {p.name}: found a value that is neither 0 nor 1, expected spikes; show images with a coding")
         if p.emits == Emits.COUNTS and not ((x >= 0) & (x == np.floor(x)) & (x <= 2**24)).all():
             raise InputError(f"input {p.name}: expected numbers of spikes, whole numbers from 0 to 2^24")
         if p.emits == Emits.CHANGES and not ((x == np.floor(x)) & (np.abs(x) <= 2**24)).all():
