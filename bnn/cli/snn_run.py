@@ -123,9 +123,9 @@ def snn_run(
     runs: list[StepRun]
     if recording is not None:
         events = read_recording(recording, kind)
-        runs = [
-            model.run_events(events, dt=dt, origin=origin, shrink=shrink, label=label, trace=trace, progress=live())
-        ]
+        place: dict[str, Any] = {"origin": origin} if was_given("origin") else {}
+        place |= {"shrink": shrink} if was_given("shrink") else {}
+        runs = [model.run_events(events, dt=dt, label=label, trace=trace, progress=live(), **place)]
     else:
         samples = _samples(model, files, coding, reading)
         if which is not None:

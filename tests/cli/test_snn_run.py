@@ -33,6 +33,9 @@ def folder(tmp_path: Path) -> Path:
     np.save(tmp_path / "bytes.npy", rng.integers(0, 256, (3, 2, SIDE, SIDE), np.uint8))
     np.save(tmp_path / "nan.npy", np.full((5, 2, SIDE, SIDE), np.nan, np.float32))
     np.save(tmp_path / "events.npy", events())
+    large = events()
+    large["x"] *= 2
+    np.save(tmp_path / "large.npy", large)
     np.savez(tmp_path / "both.npz", inputs=x, labels=np.array([0, 1, 3]))
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     return tmp_path
@@ -131,6 +134,7 @@ def test_a_recording(call: Any, folder: Path) -> None:
     assert done.status == 0 and done.out.startswith(str(run))
     record = call(*arguments, "--json").json["samples"][0]
     assert (record["events"], record["steps"]) == (400, run.moments) and record["step_seconds"] == 1e-3
+    assert call("snn", "run", folder / "net.snn", "--recording", folder / "large.npy", "--origin", 0, 0).status == 0
     slow = call("snn", "run", folder / "nodt.snn", "--recording", folder / "events.npy", "--dt", 0.01, "--json").json
     assert slow["samples"][0]["steps"] == 3
 
@@ -181,6 +185,7 @@ def test_pictures_and_pages(call: Any, folder: Path) -> None:
         ("net.snn --data x.npy --coding rate --steps 3 --scale 1", "found shape (3, 20, 2, 8, 8)"),
         ("nodt.snn --recording events.npy", "does not say how long a step is"),
         ("net.snn --recording events.npy --origin 50 50", "none of the 400 events lies on the network's 8 x 8 pixels"),
+        ("net.snn --recording large.npy", "larger than the network's 8 x 8 pixels"),
         ("net.snn --recording x.npy", "expected a structured array"),
         ("net.snn --data x.npy --labels y.npy", "not a UTF-8 text file"),
         ("x.npy --data x.npy", "magic|signature|not a"),

@@ -276,7 +276,7 @@ def test_the_seconds_of_a_step() -> None:
 
 
 def test_another_step_is_noted(model: SpikingModel) -> None:
-    run = model.run_events(recording(10), dt=2e-3)
+    run = model.run_events(recording(10), dt=2e-3, shrink=2)
     assert run.report.notes == ("a step is 0.002 s of the recording; the network's neurons were made for 0.001 s",)
     assert run.step_seconds == 2e-3 and "0.002 s" in str(run.report)
 
@@ -301,12 +301,13 @@ X = np.zeros((3, 2, SIDE, SIDE), np.float32)
         (lambda m: m.run_image(X[0], 5, coding="phase"), "found 'phase', expected one of constant, rate, latency"),
         (lambda m: m.run_image(X, 5), r"found shape \(3, 2, 8, 8\), expected one image \(2, 8, 8\)"),
         (lambda m: m.run_events(recording(1), origin=(90, 90)), "none of the 500 events lies on the network's 8 x 8"),
+        (lambda m: m.run_events(recording(1)), r"larger than the network's 8 x 8 pixels .* of 500 events lie outside"),
         (lambda m: m.run_events(recording(1)[::-1]), "time decreases"),
         (lambda m: m.run_events(recording(1)[:0]), "found none, expected at least one"),
         (lambda m: m.run_events(X), "expected a structured array"),
         (lambda m: m.run_events(recording(1), dt=0), "expected seconds of a step, more than 0"),
         (lambda m: m.run_events(recording(1), dt=np.inf), "expected a finite number"),
-        (lambda m: m.run_events(recording(1), dt=1e-9), "steps of 0.001 us, expected at most 1,000,000"),
+        (lambda m: m.run_events(recording(1), dt=1e-9, shrink=1), "steps of 0.001 us, expected at most 1,000,000"),
     ],
 )
 def test_bad_input(model: SpikingModel, call: Any, message: str) -> None:
