@@ -336,6 +336,7 @@ class SpikingModel:
         if self.dt and step != step_of(self.dt):
             note = [f"a step is {seconds:g} s of the recording; the network's neurons were made for {self.dt:g} s"]
         watched = self._watched(frames, steps, label, trace, reset, progress, "a recording", note)
+        watched = replace(watched, report=replace(watched.report, dt=seconds))
         return RecordingRun(
             **vars(watched), start=int(recording.t[0]), step_seconds=seconds, seen=seen, events=len(recording.t),
             dropped=recording.dropped, merged=len(recording.t) - taken,
@@ -466,13 +467,13 @@ class SpikingModel:
     @cached_property
     def _layers(self) -> list[tuple[Layer, list[int], list[int]]]:
         """Per population: its counts in one step in which all sources send, and the projections that bring it spikes,
-        and other numbers."""
+        and real values."""
         found = []
         for p in self.populations:
             into: tuple[list[int], list[int]] = ([], [])
             for q in self.projections:
                 if q.target == p.index:
-                    into[self.populations[q.source].emits != Emits.SPIKES].append(q.index)
+                    into[self.populations[q.source].emits == Emits.VALUES].append(q.index)
             dense, multiplied = (sum(self.synapses[i] for i in part) for part in into)
             kind = p.emits.name.lower() if p.opcode else "input"
             layer = Layer(p.name, rule_text(p), p.size, 0, 0, kind, 0, dense + multiplied, multiplied)

@@ -245,7 +245,7 @@ def test_a_recording_steps_the_network(channels: int, emits: Emits, dt: float) -
     frames = (frames > 0).astype(np.float32) if emits == Emits.SPIKES else frames
     assert np.array_equal(run.outputs, model.run_stream(frames).outputs)
     assert run.seen[-1] == inside and run.events_share(run.moments) == 1
-    assert np.isclose(run.step_seconds, step / 1e6, rtol=1e-6)
+    assert np.isclose(run.step_seconds, step / 1e6, rtol=1e-6) and run.report.dt == run.step_seconds
 
 
 def test_two_recordings_in_a_row(model: SpikingModel) -> None:
