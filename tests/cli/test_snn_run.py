@@ -12,7 +12,7 @@ import pytest
 from bnn._types import Array
 from bnn.snn import build, load
 from bnn.snn.rules import Emits
-from bnn.streams.recordings import from_fields
+from bnn.streams.recordings import encode_nmnist, from_fields
 from snn.small import CLASSES, SIDE, small_network
 
 NAMES = ("apple", "<b>", "cherry", "date")
@@ -135,6 +135,9 @@ def test_a_recording(call: Any, folder: Path) -> None:
     record = call(*arguments, "--json").json["samples"][0]
     assert (record["events"], record["steps"]) == (400, run.moments) and record["step_seconds"] == 1e-3
     assert call("snn", "run", folder / "net.snn", "--recording", folder / "large.npy", "--origin", 0, 0).status == 0
+    (folder / "events.raw").write_bytes(encode_nmnist(events()))
+    raw = ("snn", "run", folder / "net.snn", "--recording", folder / "events.raw", "--format", "nmnist", "--label", 1)
+    assert call(*raw).out == done.out
     slow = call("snn", "run", folder / "nodt.snn", "--recording", folder / "events.npy", "--dt", 0.01, "--json").json
     assert slow["samples"][0]["steps"] == 3
 
