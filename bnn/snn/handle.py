@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class PopulationInfo:
         """Whether its threshold does, while a run learns."""
         return self.opcode in BY_OPCODE and "adapted" in BY_OPCODE[self.opcode].states
 
-    @property
+    @cached_property
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
