@@ -29,7 +29,7 @@ from bnn.ir.graph import Graph
 from bnn.ir.ops import PoolAttrs, conv_attrs
 from bnn.passes import lower
 from bnn.snn.convert import ORDERS, Conversion, convert, spiking
-from bnn.snn.model import Run, SpikingModel
+from bnn.snn import Run, SpikingModel
 from training import datasets
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
