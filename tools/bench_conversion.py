@@ -28,8 +28,8 @@ from bnn.importers import open_source, round_plainly
 from bnn.ir.graph import Graph
 from bnn.ir.ops import PoolAttrs, conv_attrs
 from bnn.passes import lower
-from bnn.snn.convert import ORDERS, Conversion, convert, spiking
 from bnn.snn import Run, SpikingModel
+from bnn.snn.convert import ORDERS, Conversion, convert, spiking
 from training import datasets
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
