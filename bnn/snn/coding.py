@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an input sends over time: an image at once, as constant current, rate or latency code; a camera's events."""
+"""What an input sends over time: an image at once, as current, rate code or latency code; a camera's events."""
 
 from __future__ import annotations
 

@@ -292,11 +292,8 @@ class SpikingModel:
         def frames(start: int, count: int) -> Array:
             return image_frames(image, coding, steps, seed, start, count)
 
-        what = {
-            "constant": "an image",
-            "once": "an image at once",
-            "rate": f"an image as spikes by chance (seed {seed})",
-        }
+        what = {"constant": "an image", "once": "an image at once"}
+        what["rate"] = f"an image as spikes by chance (seed {seed})"
         text = f"{what.get(coding, 'an image, the brighter the earlier')}, {steps} steps"
         shown = self._inner(image[None], p).reshape(p.shape) if coding == "constant" else None
         return replace(self._watched(frames, steps, label, trace, reset, progress, text), image=shown)
