@@ -59,28 +59,33 @@ __all__ = [
     "events",
     "load",
     "snn",
+    "streams",
     "verify",
     "verify_nir",
+    "verify_snn",
 ]
 
 
 if TYPE_CHECKING:
-    from . import events, snn
+    from . import events, snn, streams
     from .compiler import compile, emit_c, emit_nir
-    from .events import recordings as event_sources
+    from .streams import recordings as event_sources
     from .verification.layers import verify
     from .verification.nir import verify_nir
+    from .verification.over_time import verify as verify_snn
 
 # Imported when first used, so that loading and running a model stays light.
 _LAZY = {
     "compile": ("compiler", "compile"),
     "emit_c": ("compiler", "emit_c"),
     "emit_nir": ("compiler", "emit_nir"),
-    "event_sources": ("events.recordings", ""),  # its former name
+    "event_sources": ("streams.recordings", ""),  # its former name
     "events": ("events", ""),
     "snn": ("snn", ""),
+    "streams": ("streams", ""),
     "verify": ("verification.layers", "verify"),
     "verify_nir": ("verification.nir", "verify_nir"),
+    "verify_snn": ("verification.over_time", "verify"),
 }
 
 

@@ -13,6 +13,7 @@ from .emit import emit
 from .events import events
 from .inspect import inspect
 from .run import run
+from .snn import snn
 from .verify import verify
 
 
@@ -32,5 +33,5 @@ def application(debug: bool) -> None:
     """
 
 
-for command in (compile_command, run, verify, inspect, bench, emit, events):
+for command in (compile_command, run, verify, inspect, bench, emit, events, snn):
     application.add_command(command)

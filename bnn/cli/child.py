@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from .. import errors
@@ -188,4 +189,41 @@ def _compared(
     return compare(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
 
 
-_TASKS: dict[str, Callable[..., Any]] = {"compile": _compile, "verify": _verify, "verify_nir": _verify_nir}
+def _compile_snn(answers: Answers, model: str, **options: Any) -> str:
+    """The .snn file's bytes, in base 64."""
+    from ..snn import compile
+
+    return base64.b64encode(compile(model, **options).to_bytes()).decode()
+
+
+def _samples(path: str) -> Any:
+    """The array of a .npy file, or of a .npz file the one called x."""
+    from ..runtime.numpy_files import load
+
+    found = load(Path(path), lambda names: ["x"] if "x" in names else [])
+    if isinstance(found, dict) and not found:
+        raise errors.InputError(f"{path}: holds no array called x, expected one, (samples, steps, ...)")
+    return found["x"] if isinstance(found, dict) else found
+
+
+def _verify_snn(
+    answers: Answers, model: str, net: str, data: str | None, samples: int, **options: Any
+) -> tuple[dict[str, Any], str]:
+    """The report, as JSON and as text."""
+    from ..snn import load
+    from ..verification.over_time import verify
+
+    x = None if data is None else _samples(data)
+    answers.send("working", samples if x is None else len(x))
+    report = verify(model, load(net), x, samples=samples, progress=lambda n: answers.send("done", n), **options)
+    return {
+        "ok": report.ok,
+        "proven": report.proven,
+        **asdict(report),
+    }, f"{report}\n{'OK' if report.ok else 'DIFFERENT'}"
+
+
+_TASKS: dict[str, Callable[..., Any]] = {
+    "compile": _compile, "verify": _verify, "verify_nir": _verify_nir, "compile_snn": _compile_snn,
+    "verify_snn": _verify_snn,
+}  # fmt: skip

@@ -9,7 +9,6 @@ import numpy as np
 from .._types import Array
 from ..errors import InputError
 from ..events import FIRING_ORDERS, ORDERS, EventEngine
-from ..events import recordings as event_sources
 from ..events.rules import PARAMETERS, RULES, Rule
 from ..events.runs import ImageRun, RecordingRun, StreamRun
 from ..runtime import Model, load
@@ -18,6 +17,18 @@ from ..runtime.files import replacing
 from ..runtime.progress import live
 from .common import check_outputs, check_suffix, json_option, net_argument, print_json, was_given
 from .inputs import Reading, read_arrays, read_labels, reading_options
+from .watched import (
+    PAGES,
+    PICTURES,
+    check_label,
+    format_option,
+    label_option,
+    labels_option,
+    origin_option,
+    plot_option,
+    read_recording,
+    shrink_option,
+)  # fmt: skip
 
 _RULE_OPTIONS = ("step", "window", "count", "tau", "level")
 # Options of only some modes; all other options are for every mode.
@@ -38,17 +49,14 @@ _MODES = {
 @click.option(
     "--image", "which", metavar="N", type=click.IntRange(0), default=0, help="Number of the image.  Default: 0."
 )
-@click.option(
-    "--label", metavar="CLASS", type=click.IntRange(0), help="The right class, to report when it is first right."
-)
-@click.option("--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one per line.")
+@label_option
+@labels_option
 @click.option("--seed", type=click.IntRange(0), default=0, help="For --order random and --firing random.")
 @click.option("--firing", type=click.Choice(FIRING_ORDERS), default="layers", show_default=True,
               help="Which pending spike is delivered next.  The result does not depend on it.")  # fmt: skip
 @click.option("--switch", type=click.Choice(("never", "auto")), default="never", show_default=True,
               help="auto: layers that receive too many events at once run synchronously.")  # fmt: skip
-@click.option("--format", "kind", type=click.Choice(event_sources.FORMATS),
-              help="Format of a recording.  Default: found from its name and first bytes.")  # fmt: skip
+@format_option
 @click.option("--rule", type=click.Choice(RULES), default="window", show_default=True, help="How events become bits.")
 @click.option("--step", metavar="US", type=click.IntRange(1), help="Interval in microseconds at which bits are read.")
 @click.option("--window", metavar="US", type=click.IntRange(1),
@@ -56,10 +64,9 @@ _MODES = {
 @click.option("--count", metavar="N", type=click.IntRange(1), help="Rule window: events that set a bit.")
 @click.option("--tau", metavar="US", type=click.FloatRange(0, min_open=True), help="Rule decay: decay time.")
 @click.option("--level", metavar="X", type=click.FloatRange(0, min_open=True), help="Rule decay: least trace of a bit.")
-@click.option("--origin", metavar="Y X", type=int, nargs=2, default=(0, 0), help="Camera pixel of the input's corner.")
-@click.option("--shrink", metavar="N", type=click.IntRange(1), default=1, help="Camera pixels per input pixel.")
-@click.option("--plot", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
-              help="Picture of the run over time (.png, .svg, .pdf).")  # fmt: skip
+@origin_option
+@shrink_option
+@plot_option
 @click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
               help="One-file page that shows an image being recognized event by event.")  # fmt: skip
 @reading_options
@@ -97,15 +104,14 @@ def events(
     """
     _check_options(mode, rule, "random" in (order, firing))
     check_outputs({"--plot": plot, "--html": html}, [net, *files, labels])
-    check_suffix("--plot", plot, (".png", ".svg", ".pdf", ".jpg"))
-    check_suffix("--html", html, (".html", ".htm"))
+    check_suffix("--plot", plot, PICTURES)
+    check_suffix("--html", html, PAGES)
     model = load(net)
     engine = EventEngine(model, firing=firing, seed=seed, switch=switch)
     if len(model.input_shapes) != 1:
         raise InputError(f"the model has {len(model.input_shapes)} inputs; `bnn events` runs models with one")
     classes = model.output_shapes[0][-1]
-    if label is not None and label >= classes:
-        raise InputError(f"--label {label}: the model has {classes} classes, 0 to {classes - 1}")
+    check_label(label, classes)
     names = None if labels is None else read_labels(labels, {classes})
     run: ImageRun | StreamRun | RecordingRun
     if mode == "recording":
@@ -157,10 +163,7 @@ def _check_options(mode: str, rule: str, random: bool) -> None:
 def _recording(files: tuple[str, ...], kind: str | None) -> Array:
     if len(files) > 1:
         raise InputError(f"found {len(files)} recordings, expected one at a time")
-    recording = event_sources.read(files[0], kind)
-    if not len(recording):
-        raise InputError(f"{files[0]}: contains no events")
-    return recording
+    return read_recording(files[0], kind)
 
 
 def _image(model: Model, files: tuple[str, ...], reading: Reading, which: int) -> Inputs:

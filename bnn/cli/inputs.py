@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 import numpy as np
@@ -34,6 +34,19 @@ _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV",
 # Other formats are programs (PostScript) or not pictures.
 _FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
 _EXPECTED = "an array (.npy, .npz) or an image file"
+
+
+class Reads(Protocol):
+    """What reads the inputs: a Model, or another network."""
+
+    @property
+    def input_names(self) -> Sequence[str]: ...
+    @property
+    def input_shapes(self) -> Sequence[Shape]: ...
+    @property
+    def input_dtypes(self) -> Sequence[np.dtype[Any]]: ...
+    @property
+    def layout(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ def read_labels(path: str, classes: Collection[int]) -> list[str]:
     return names
 
 
-def read_arrays(model: Model, files: Sequence[str], reading: Reading) -> list[Inputs]:
+def read_arrays(model: Reads, files: Sequence[str], reading: Reading) -> list[Inputs]:
     """One array (N, *shape) per input of the model, with the images of all files in order.
 
     Raises InputError with the file, what was found in it, what was expected, and the option that would help.
@@ -108,21 +121,21 @@ def _unreadable(path: str | Path, error: OSError, expected: str) -> ModelFileErr
     return file_error(str(path), error.errno or 0, "opened", error.strerror or str(error), f"expected {expected}")
 
 
-def _read(model: Model, file: str, reading: Reading, losses: dict[str, list[str]]) -> list[Inputs]:
+def _read(model: Reads, file: str, reading: Reading, losses: dict[str, list[str]]) -> list[Inputs]:
     """One file's arrays.  Adds what the conversion of images lost to ``losses``, with the files."""
     path = Path(file)
     names, shapes = model.input_names, model.input_shapes
     if len(names) > 1 and path.suffix != ".npz":
         raise InputError(f"{file}: the model has {len(names)} inputs; give an .npz file with arrays {', '.join(names)}")
     stored = path.suffix in (".npy", ".npz")
-    arrays = _numpy(path, names) if stored else [_picture(model, path, reading, losses)]
+    arrays = read_numpy(path, names) if stored else [_picture(model, path, reading, losses)]
     return [
         _fit(array, shape, dtype, file, reading)
         for array, shape, dtype in zip(arrays, shapes, model.input_dtypes, strict=True)
     ]
 
 
-def _numpy(path: Path, names: Sequence[str]) -> list[Array]:
+def read_numpy(path: Path, names: Sequence[str]) -> list[Array]:
     """The array of a .npy file, or those of a .npz file for the inputs with these names."""
 
     def choose(found: list[str]) -> list[str]:
@@ -185,7 +198,7 @@ def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: R
     return np.ascontiguousarray(result)
 
 
-def _picture(model: Model, path: Path, reading: Reading, losses: dict[str, list[str]]) -> Array:
+def _picture(model: Reads, path: Path, reading: Reading, losses: dict[str, list[str]]) -> Array:
     """An image file as the model's first input, with its channels where the model has them."""
     shape = model.input_shapes[0]
     if model.layout == "NHWC" or len(shape) != 3:

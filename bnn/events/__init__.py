@@ -9,8 +9,9 @@
 Whenever no spike is pending, every layer equals what ``model(x)`` computes, bit for bit; see docs/events.md.
 """
 
+from ..streams.energy import Energy
 from .engine import FIRING_ORDERS, EventEngine
-from .report import Energy, LayerCounts, Report
+from .report import LayerCounts, Report
 from .rules import ORDERS, RULES, Rule, pixel_order
 from .runs import ImageRun, RecordingRun, StreamRun
 

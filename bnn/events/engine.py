@@ -14,9 +14,10 @@ from ..errors import InputError, InputTypeError, UnsupportedOpError
 from ..runtime import Model
 from ..runtime.arrays import Shape, check_count, given
 from ..runtime.progress import progress as progress_bar
+from ..streams.grid import check_finite, place
 from .handle import FIRING, Engine
 from .report import LayerCounts, Report
-from .rules import Rule, bit_values, check_finite, exact_step, frames, pixel_order, place, step_count
+from .rules import Rule, bit_values, exact_step, frames, pixel_order, step_count
 from .runs import ImageRun, RecordingRun, StreamRun
 
 FIRING_ORDERS = tuple(FIRING)
@@ -274,7 +275,7 @@ class EventEngine:
 
         Args:
             events: structured array with fields x, y, p, t (microseconds, never decreasing), as from ``tonic`` and
-                :func:`bnn.events.recordings.read`.
+                :func:`bnn.streams.recordings.read`.
             rule: a :class:`Rule`, or its name with its parameters as ``options`` (step, window, count, tau, level).
             origin, shrink: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network; events outside
                 are dropped and counted.

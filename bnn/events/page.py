@@ -3,83 +3,79 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import math
 from collections.abc import Sequence
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._types import Array
 from ..errors import InputError
+from ..streams.page import class_names, layer, page
 from .report import LayerCounts
 from .runs import ImageRun
 
 if TYPE_CHECKING:
     from .engine import EventEngine
 
+_INTRO = (
+    "A network with binary activations is a spiking network. One {unit} arrives after another; every neuron that "
+    "crosses its threshold fires, or takes its spike back, and only those spikes cost anything. When the last {unit} "
+    "is in, every layer equals the network run at once, bit for bit."
+)
 
-def image_page(engine: EventEngine, run: ImageRun, class_names: Sequence[str] | None = None) -> str:
-    """The page's text, for a run of this engine that kept its spikes (``trace=True``).  Resets the engine.
+
+def image_page(engine: EventEngine, run: ImageRun, names: Sequence[str] | None = None) -> str:
+    """The page's text, for a run of this engine that kept its spikes (``trace=True``); ``names``: of the classes.
+    Resets the engine.
 
     It needs no network: data, drawing and style are in the one file.  ``page.html#event=12`` opens it at an event.
     Raises InputError if the run has no spikes.
     """
     if run.spikes is None:
         raise InputError("html: the run has no spikes; use run_image(..., trace=True)")
-    names = list(class_names) if class_names is not None else [str(k) for k in range(run.outputs.shape[1])]
     shape = run.image.shape if run.image.ndim == 3 else (1, run.image.size, 1)
-    title = "An image" if run.label is None else f"An image of “{names[run.label]}”"
+    what = "An image" if run.label is None else f"An image of “{class_names(run, names)[run.label]}”"
     values = run.image.reshape(-1)[run.index]
     engine.reset()
-    data = {
-        "title": f"{title} in {run.events} events, {run.order} order",
-        "height": shape[0],
-        "width": shape[1],
-        "channels": shape[2],
-        "index": run.index.tolist(),
-        "values": values.tolist(),
-        "blank": run.blank,
-        "low": float(values.min(initial=run.blank)),
-        "high": float(values.max(initial=run.blank)),
-        "unit": run.unit,
-        "notes": [f"encoder: {run.report.encoder}", *run.report.notes],
-        "label": run.label,
-        "answers": run.answers.tolist(),
-        "final": run.final,
-        "firstRight": run.first_correct,
-        "classes": names,
-        "outputs": _text(run.outputs.astype("<f4")),
-        "layers": [_layer(engine, run, x) for x in run.report.layers if x.kind in ("encoder", "synapses", "pool")],
-        "table": run.report.rows(),
-    }
-    # "</" would end the script.
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-    template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    return template.replace("/*DATA*/null", text)
+    return page(
+        run,
+        f"{what} in {run.events} events, {run.order} order",
+        names,
+        {
+            "before": "before any event",
+            "moment": "event",
+            "moments": "events",
+            "score": "score",
+            "meaning": f"{run.blank:.4g} before anything arrives",
+        },
+        {
+            "intro": _INTRO.format(unit=run.unit),
+            "arrivedTitle": "what has arrived",
+            "layersTitle": "who fires (share of a place's channels), and who just changed",
+            "moment": "event",
+            "per": "event",
+            "tableTitle": "all events together, against one dense pass",
+        },
+        pulses=False,
+        still=False,
+        input=None,
+        seconds=0,
+        digits=2,
+        height=shape[0],
+        width=shape[1],
+        channels=shape[2],
+        index=run.index.tolist(),
+        values=values.tolist(),
+        blank=run.blank,
+        low=float(values.min(initial=run.blank)),
+        high=float(values.max(initial=run.blank)),
+        notes=[f"encoder: {run.report.encoder}", *run.report.notes],
+        layers=[_layer(engine, run, x) for x in run.report.layers if x.kind in ("encoder", "synapses", "pool")],
+        table=run.report.rows(),
+    )
 
 
-def _text(array: Array) -> str:
-    return base64.b64encode(array.tobytes()).decode("ascii")
-
-
-def _layer(engine: EventEngine, run: ImageRun, layer: LayerCounts) -> dict[str, object]:
+def _layer(engine: EventEngine, run: ImageRun, counts: LayerCounts) -> object:
     assert run.spikes is not None
-    state = engine.state(layer.tensor)
-    height, width = state.shape[:2] if state.ndim == 3 else (1, 1)
-    if height * width == 1:  # draw a vector as a picture that is nearly square
-        width = math.ceil(math.sqrt(state.size))
-        while state.size % width:
-            width += 1
-        height = state.size // width
-    spikes = run.spikes[run.spikes["tensor"] == layer.tensor]
-    return {
-        "name": layer.name,
-        "height": height,
-        "width": width,
-        "start": _text((state.reshape(-1) > 0).astype(np.uint8)),
-        "times": _text(spikes["time"].astype("<u4")),
-        "neurons": _text((spikes["neuron"].astype("<u4") << 1 | (spikes["sign"] > 0)).astype("<u4")),
-    }
+    state = engine.state(counts.tensor)
+    spikes = run.spikes[run.spikes["tensor"] == counts.tensor]
+    return layer(counts.name, state.shape, state > 0, spikes["time"], spikes["neuron"], np.asarray(spikes["sign"]))

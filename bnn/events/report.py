@@ -7,13 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..runtime.report import table
-
-# Joules per operation.  45 nm, 0.9 V: M. Horowitz, "Computing's energy problem", ISSCC 2014: a 32-bit float addition
-# takes 0.9 pJ, a multiplication 3.7 pJ.  Chips: energy per synaptic operation as their makers and users published it.
-SOURCE = "45 nm: 0.9 pJ is a 32-bit float addition, 4.6 pJ an addition and a multiplication"
-ACCUMULATE = 0.9e-12
-MULTIPLY_ACCUMULATE = 4.6e-12
-SYNOP = {"Loihi": (23.6e-12, 23.6e-12), "SpiNNaker2": (10e-12, 10e-12), "TrueNorth": (2.5e-12, 26e-12)}
+from ..streams.energy import ACCUMULATE, MULTIPLY_ACCUMULATE, SOURCE, SYNOP, Energy
 
 
 @dataclass(frozen=True)
@@ -44,48 +38,6 @@ class LayerCounts:
     @property
     def spikes(self) -> int:
         return self.spikes_up + self.spikes_down
-
-
-@dataclass(frozen=True)
-class Energy:
-    """An estimate: a number of operations times the joules of each (a range if sources differ).  The encoder's
-    operations are of another kind and counted separately; there are none if the chip does not run the encoder."""
-
-    what: str
-    operations: int
-    joules_each: tuple[float, float]
-    encoder: tuple[tuple[int, float], ...] = ()
-
-    @property
-    def joules(self) -> tuple[float, float]:
-        """Without the encoder."""
-        return self.operations * self.joules_each[0], self.operations * self.joules_each[1]
-
-    @property
-    def encoder_joules(self) -> float:
-        return sum(operations * each for operations, each in self.encoder)
-
-    @property
-    def total(self) -> tuple[float, float]:
-        """With the encoder."""
-        return self.joules[0] + self.encoder_joules, self.joules[1] + self.encoder_joules
-
-    def as_dict(self) -> dict[str, object]:
-        return {
-            "what": self.what,
-            "operations": self.operations,
-            "joules_each": self.joules_each,
-            "joules": self.joules,
-            "encoder_joules": self.encoder_joules,
-            "total_joules": self.total,
-        }
-
-    def __str__(self) -> str:
-        each, own = _range(self.joules_each), _range(self.joules)
-        text = f"{self.what}: {self.operations:,} x {each} = {own}"
-        for operations, joules in self.encoder:
-            text += f"; encoder {operations:,} x {_joules(joules)} = {_joules(operations * joules)}"
-        return text + (f"; together {_range(self.total)}" if self.encoder else "")
 
 
 @dataclass(frozen=True)
@@ -134,7 +86,7 @@ class Report:
         return _share(self.synops - self.encoder_synops, self.dense - self.encoder_dense)
 
     def energy(self) -> list[Energy]:
-        """Estimates from the constants of this module.  They count arithmetic on a chip, not memory or leakage."""
+        """Estimates by constants (``streams/energy.py``).  They count arithmetic on a chip, not memory or leakage."""
         add = (ACCUMULATE, ACCUMULATE)
         events, dense = self.synops - self.encoder_synops, self.dense - self.encoder_dense
         encoder = [layer for layer in self.layers if layer.kind == "encoder"]
@@ -213,14 +165,3 @@ def _encoder(operations: Iterable[tuple[bool, int]]) -> tuple[tuple[int, float],
     for multiplies, count in operations:
         counts[MULTIPLY_ACCUMULATE if multiplies else ACCUMULATE] += count
     return tuple((count, each) for each, count in counts.items() if count)
-
-
-def _range(joules: tuple[float, float]) -> str:
-    return " to ".join(dict.fromkeys(_joules(j) for j in joules))
-
-
-def _joules(joules: float) -> str:
-    for unit, scale in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)):
-        if joules >= scale:
-            return f"{joules / scale:.3g} {unit}"
-    return f"{joules / 1e-12:.3g} pJ"

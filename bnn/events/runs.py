@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of the event engine: outputs over time, and when the answer was right and final."""
+"""Results of the event engine: outputs over time, and what it took."""
 
 from __future__ import annotations
 
@@ -9,102 +9,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._types import Array, Floats
+from ..streams.answers import Answering, class_name
 from .report import Report
 from .rules import Rule
 
 
 @dataclass(frozen=True)
-class Answering:
-    """The answers of a run, at its moments: 0 is before anything arrived (a stream's first frame)."""
+class EventRun(Answering):
+    """A run of the event engine with its report."""
 
-    outputs: Floats
-    label: int | None
     report: Report
-
-    @property
-    def moments(self) -> int:
-        """The last moment at which something arrived."""
-        return len(self.outputs) - 1
-
-    @property
-    def scores(self) -> Floats:
-        """(moments + 1, classes); of an output with pixels, the first pixel's."""
-        return self.outputs.reshape(len(self.outputs), -1, self.outputs.shape[-1])[:, 0]
-
-    @property
-    def answers(self) -> Array:
-        """The class with the highest score at every moment."""
-        return np.asarray(np.argmax(self.scores, axis=-1))
-
-    @property
-    def answer(self) -> int:
-        """The answer when everything has arrived."""
-        return int(self.answers[self.moments])
-
-    @property
-    def first_correct(self) -> int | None:
-        """The moment at which the answer was first right (0: from the start); None: never, or no label."""
-        if self.label is None:
-            return None
-        right = np.flatnonzero(self.answers[: self.moments + 1] == self.label)
-        return int(right[0]) if len(right) else None
-
-    @property
-    def final(self) -> int:
-        """The moment from which the answer stayed the same until everything had arrived."""
-        different = np.flatnonzero(self.answers[: self.moments] != self.answer)
-        return int(different[-1]) + 1 if len(different) else 0
-
-    def share(self, moment: int | None) -> float | None:
-        """The moment as a share of all moments."""
-        return None if moment is None else moment / max(self.moments, 1)
-
-    def when(self, moment: int) -> str:
-        """The moment in words."""
-        raise NotImplementedError
-
-    def describe(self, names: Sequence[str] | None = None) -> str:
-        """The run in words; ``names``: of the classes."""
-        raise NotImplementedError
-
-    def __str__(self) -> str:
-        return self.describe()
-
-    def answered(self, names: Sequence[str] | None = None) -> str:
-        """answer 3 (wrong: 5)"""
-        text = f"answer {class_name(self.answer, names)}"
-        if self.label is None or self.answer == self.label:
-            return text
-        return f"{text} (wrong: {class_name(self.label, names)})"
-
-    def verdict(self, names: Sequence[str] | None = None) -> str:
-        """The answer, and when it was final and first right."""
-        text = f"{self.answered(names)}, final {self.when(self.final)}"
-        if self.label is None:
-            return text
-        first = self.first_correct
-        return f"{text}; " + ("never right" if first is None else f"first right {self.when(first)}")
-
-    def answers_as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return {
-            "label": self.label,
-            "answer": self.answer,
-            "first_correct": self.first_correct,
-            "first_correct_share": self.share(self.first_correct),
-            "final": self.final,
-            "final_share": self.share(self.final),
-            "answers": self.answers.tolist(),
-            "outputs": self.scores.tolist(),
-        }
-
-
-def class_name(answer: int, names: Sequence[str] | None) -> str:
-    return str(answer) if names is None else f"“{names[answer]}”"
 
 
 @dataclass(frozen=True)
-class ImageRun(Answering):
+class ImageRun(EventRun):
     """An image that arrived pixel by pixel; a moment is an event.
 
     ``index`` (row-major) says which element came with each event; ``outputs`` (events + 1, classes) are the outputs
@@ -144,7 +62,7 @@ class ImageRun(Answering):
 
 
 @dataclass(frozen=True)
-class StreamRun(Answering):
+class StreamRun(EventRun):
     """A stream of frames; a moment is a frame, and 0 the first.
 
     ``outputs`` (frames, ...).  The other arrays have an entry per frame except the first, on which the engine was at
@@ -205,7 +123,7 @@ class StreamRun(Answering):
 
 
 @dataclass(frozen=True)
-class RecordingRun(Answering):
+class RecordingRun(EventRun):
     """An event camera's recording; a moment is a step of the rule, and 0 before anything arrived.
 
     ``outputs`` (steps + 1, classes).  The other arrays have an entry per step: ``times`` in microseconds; ``seen``:

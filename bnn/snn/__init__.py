@@ -1,14 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of spiking neurons that live over many time steps: trained elsewhere, run in C spike for spike.
 
+    model = bnn.snn.compile("net.nir", simulator="snntorch")
+    model.save("net.snn")
     model = bnn.snn.load("net.snn")
     run = model.run(x)        # x: spikes (T, *shape)
     run.output                # spikes of the output, (T, n)
     print(run)                # spikes and SynOps per population
+    print(bnn.verify_snn("net.nir", model))
 
 Running needs only NumPy and cffi; see docs/snn.md.
 """
 
-from .model import Layer, Run, SpikingModel, build, load
+from __future__ import annotations
 
-__all__ = ["Layer", "Run", "SpikingModel", "build", "load"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .model import SpikingModel, build, load
+from .report import Layer, Report
+from .runs import RecordingRun, Run, StepRun
+
+if TYPE_CHECKING:
+    from .compiler import compile
+
+__all__ = ["Layer", "RecordingRun", "Report", "Run", "SpikingModel", "StepRun", "build", "compile", "load"]
+
+# Imported when first used, so that loading and running a network stays light.
+_LAZY = {"compile": "compiler"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'bnn.snn' has no attribute '{name}'")
+    return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)

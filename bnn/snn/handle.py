@@ -43,6 +43,7 @@ class PopulationInfo:
     reset: int
     emits: Emits
     at_least: bool
+    floored: bool
     winner: bool
     output: bool
     frame: int
@@ -59,7 +60,12 @@ class PopulationInfo:
 
 @dataclass(frozen=True)
 class ProjectionInfo:
-    """``whole``: weights are int8, with one ``scale``; ``weights`` is their number; ``learns``: they can change."""
+    """``whole``: weights are int8, with one ``scale``; ``weights`` is their number.
+
+    ``kernel``, ``stride``, ``padding``, ``dilation`` (rows, columns) and ``groups`` are a convolution's.  ``mask``: the
+    sources that take part (n,), bool; None: all.  ``biased``: it adds a bias from step ``delay`` on.  ``learns``: its
+    weights can change.
+    """
 
     index: int
     name: str
@@ -70,7 +76,31 @@ class ProjectionInfo:
     delay: int
     scale: float
     weights: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    mask: Array | None
+    biased: bool
     learns: bool
+
+    def synapses(self, source: PopulationInfo, target: PopulationInfo) -> int:
+        """Additions of a weight in a step in which all sources send."""
+        here = np.ones(source.size, bool) if self.mask is None else self.mask
+        if self.kind != "conv":
+            return int(here.sum()) * (target.size if self.kind == "dense" else 1)
+        (h, w, c), (oh, ow, oc) = ((1, 1, 1, *p.shape)[-3:] for p in (source, target))
+        rows, columns = (self._taps(axis, size, out) for axis, size, out in ((0, h, oh), (1, w, ow)))
+        return int((here.reshape(h, w, c).sum(axis=2) * rows[:, None] * columns).sum()) * (oc // self.groups)
+
+    def _taps(self, axis: int, size: int, out: int) -> Array:
+        """How many rows or columns of the kernel lead from each source to a target."""
+        found = np.zeros(size, np.int64)
+        for k in range(self.kernel[axis]):
+            at, off = np.divmod(np.arange(size) + self.padding[axis] - k * self.dilation[axis], self.stride[axis])
+            found += (off == 0) & (at >= 0) & (at < out)
+        return found
 
 
 class OpenedNetwork:
@@ -120,6 +150,7 @@ class OpenedNetwork:
             info.reset,
             Emits(info.emits),
             bool(info.at_least),
+            bool(info.floored),
             bool(info.winner),
             bool(info.output),
             info.frame,
@@ -130,9 +161,17 @@ class OpenedNetwork:
         check(lib.bnn_snn_get_projection(self.pointer, index, info), f"projection {index}")
         kind = {lib.BNN_SNN_DENSE: "dense", lib.BNN_SNN_CONV: "conv", lib.BNN_SNN_DIAGONAL: "diagonal"}[info.kind]
         name = _text(info.name, info.name_length)
+        mask = None
+        if info.mask != ffi.NULL:
+            size = self.populations[info.source].size
+            words = np.frombuffer(ffi.buffer(info.mask, 4 * -(-size // 32)), np.uint8)
+            mask = np.unpackbits(words, count=size, bitorder="little").astype(bool)
+        kernel, stride, padding, dilation = (
+            (int(x[0]), int(x[1])) for x in (info.kernel, info.stride, info.padding, info.dilation)
+        )
         return ProjectionInfo(
             index, name, kind, bool(info.whole), info.source, info.target, info.delay, info.scale, info.weights,
-            bool(info.learns),
+            kernel, stride, padding, dilation, info.groups, mask, bool(info.biased), bool(info.learns),
         )  # fmt: skip
 
 
@@ -154,7 +193,8 @@ class State:
                 f"the neurons of this network need {found} bytes, expected at most {most}; if you trust the file, open "
                 "it with a larger max_bytes="
             )
-        self._memory = Memory(needed[0])
+        self.bytes: int = needed[0]
+        self._memory = Memory(self.bytes)
         state = ffi.new("bnn_snn_state **")
         check(lib.bnn_snn_state_create(opened.pointer, self._memory.pointer, self._memory.size, state), "state")
         self.pointer = state[0]

@@ -4,79 +4,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError, ModelFormatError
-from ..runtime.arrays import given, given_shape
+from ..runtime.arrays import check_count, given, given_shape
 from ..runtime.files import path_text, replacing
 from ..runtime.handles import Memory, map_file, select_kernels
 from ..runtime.native import ffi
+from ..runtime.progress import progress as progress_bar
+from ..streams.grid import check_finite, place
+from .coding import (
+    MOST_STEPS,
+    as_image,
+    blocks,
+    check_image,
+    check_seed,
+    image_frames,
+    recording_frames,
+    recording_steps,
+    step_of,
+)  # fmt: skip
 from .handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, PopulationInfo, ProjectionInfo, State, frames, unpacked
 from .network import Shape
+from .report import Layer, Report, total
 from .rules import BY_OPCODE, Emits, Reset
+from .runs import SPIKE, RecordingRun, Run, StepRun
 
-
-@dataclass(frozen=True)
-class Layer:
-    """What a population did in a run: ``spikes`` that it sent (of values: those that are not 0), and ``synops``, the
-    additions of a weight to its currents."""
-
-    name: str
-    rule: str
-    neurons: int
-    spikes: int
-    synops: int
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of T steps.
-
-    ``outputs`` and ``recorded`` by population: spikes are uint8 (T, *shape), counts and values float32, in the layout
-    of the source.  ``membranes`` and ``currents``, float32, of the populations that were asked for.
-    """
-
-    steps: int
-    outputs: dict[str, Array]
-    recorded: dict[str, Array]
-    membranes: dict[str, Floats]
-    currents: dict[str, Floats]
-    layers: tuple[Layer, ...]
-
-    @property
-    def output(self) -> Array:
-        """That of the first output population."""
-        return next(iter(self.outputs.values()))
-
-    @property
-    def scores(self) -> Floats:
-        """The first output's sum over time, float32 (n,): the number of spikes of each class."""
-        return np.asarray(self.output.reshape(self.steps, -1).sum(axis=0, dtype=np.float32))
-
-    @property
-    def synops(self) -> int:
-        return sum(layer.synops for layer in self.layers)
-
-    @property
-    def spikes(self) -> int:
-        return sum(layer.spikes for layer in self.layers)
-
-    def __str__(self) -> str:
-        rows = [("population", "rule", "neurons", "spikes", "spikes/step", "SynOps")]
-        rows += [
-            (x.name, x.rule, f"{x.neurons}", f"{x.spikes}", f"{x.spikes / max(self.steps, 1):.1f}", f"{x.synops}")
-            for x in self.layers
-        ]
-        widths = [max(len(row[i]) for row in rows) for i in range(6)]
-        return "\n".join(
-            "  ".join(t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(zip(row, widths, strict=True)))
-            for row in rows
-        )
+#: Spikes that a trace may keep, 12 bytes each.
+MOST_SPIKES = 40_000_000
+_LONG = 2000  # steps; a progress bar is shown for this many or more
 
 
 class SpikingModel:
@@ -178,6 +140,26 @@ class SpikingModel:
         return self._opened.kernels
 
     @property
+    def layout(self) -> str:
+        """ "NHWC", or "NCHW": where arrays have their channels, as in the source."""
+        return "NCHW" if self._opened.channels_first else "NHWC"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file."""
+        return self._opened.size
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the neurons and all that a run needs."""
+        return self._state.bytes
+
+    @cached_property
+    def synapses(self) -> tuple[int, ...]:
+        """Per projection, the additions of a weight in a step in which all sources send."""
+        return tuple(q.synapses(self.populations[q.source], self.populations[q.target]) for q in self.projections)
+
+    @property
     def input_shapes(self) -> dict[str, Shape]:
         """Without time, in the layout of the source."""
         return {p.name: self._outer(p) for p in self._inputs}
@@ -246,7 +228,7 @@ class SpikingModel:
             {p.name: x for p, x in arrays.items() if p.name in record},
             {p.name: self._to_outer(x, p) for p, x in floats[MEMBRANE].items()},
             {p.name: self._to_outer(x, p) for p, x in floats[CURRENT].items()},
-            self._layers(before),
+            self._report(before, steps),
         )
 
     def step(self, x: Any, *, learn: bool = False) -> Array:
@@ -292,6 +274,150 @@ class SpikingModel:
         names = ", ".join(p.name for p in self.projections if p.learns) or "none: no projection learns"
         raise InputError(f"weights of '{name}': they do not learn, expected one of {names}")
 
+    # -- watching -------------------------------------------------------------------------------------------------
+
+    def run_image(
+        self, x: Any, steps: int, *, coding: str = "constant", seed: int = 0, label: int | None = None,
+        trace: bool = False, reset: bool = True, progress: bool = False,
+    ) -> StepRun:  # fmt: skip
+        """Show an image for some steps, and watch the output.
+
+        Args:
+            x: one image, in the layout of the source; finite.
+            coding: "constant": its values in every step; "rate": spikes with the probability x in each step, by
+                ``seed``; "latency": one spike per element, the earlier the larger x is.
+            label: the right class, for "first correct".
+            trace: keep every spike (12 bytes each; InputError if there are more than MOST_SPIKES).
+            reset: start as before the first step; otherwise go on.
+            progress: show a bar on stderr while it takes a while.
+
+        Raises:
+            InputError: a wrong shape, an input of spikes that is to take real values, values beyond 0 and 1 as a rate
+                or a latency, a label that is no class.
+        """
+        p = self._only_input()
+        image = as_image(x, self._outer(p), p.name)
+        check_finite(image)
+        check_image(image, coding, p.emits, p.name)
+        steps, seed = check_count(steps, "steps", MOST_STEPS), check_seed(seed)
+
+        def frames(start: int, count: int) -> Array:
+            return image_frames(image, coding, steps, seed, start, count)
+
+        what = {"constant": "an image", "rate": f"an image as spikes by chance (seed {seed})"}
+        text = f"{what.get(coding, 'an image, the brighter the earlier')}, {steps} steps"
+        shown = self._inner(image[None], p).reshape(p.shape) if coding == "constant" else None
+        return replace(self._watched(frames, steps, label, trace, reset, progress, text), image=shown)
+
+    def run_stream(
+        self, x: Any, *, label: int | None = None, trace: bool = False, reset: bool = True, progress: bool = False
+    ) -> StepRun:
+        """Watch the output over what the input sends, (T, *shape); as :meth:`run` and :meth:`run_image`."""
+        _, steps = self._arrays(x)
+
+        def frames(start: int, count: int) -> Any:
+            here = slice(start, start + count)
+            if isinstance(x, dict):
+                return {name: np.asarray(value)[here] for name, value in x.items()}
+            if isinstance(x, (list, tuple)) and len(self._inputs) > 1:
+                return [np.asarray(value)[here] for value in x]
+            return np.asarray(x)[here]
+
+        return self._watched(frames, steps, label, trace, reset, progress, f"{steps} steps")
+
+    def run_events(
+        self, events: Any, *, dt: float | None = None, origin: tuple[int, int] = (0, 0), shrink: int = 1,
+        label: int | None = None, trace: bool = False, reset: bool = True, progress: bool = False,
+    ) -> RecordingRun:  # fmt: skip
+        """An event camera's recording steps the network in its own time: one step per ``dt``, from its first event on.
+
+        Args:
+            events: structured array with fields x, y, p, t (microseconds, never decreasing), as from ``tonic`` and
+                :func:`bnn.streams.recordings.read`.
+            dt: seconds of a step; default: the network's own.
+            origin, shrink: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network; events outside
+                are dropped and counted.
+            label, trace, reset, progress: as for :meth:`run_image`.
+
+        A network with one input channel sees both polarities in it, one with two falling edges in channel 0 and rising
+        ones in channel 1.  An input of spikes is sent one spike for all events of a pixel in a step (``merged`` counts
+        the others), another input their number.
+
+        Raises:
+            InputError: the input is not (H, W) with one or two channels, nobody said how long a step is, no event is on
+                the network's pixels, times fall, the recording has too many steps, a label is no class.
+        """
+        p = self._only_input()
+        if dt is None and not self.dt:
+            raise InputError("dt: the network does not say how long a step is; expected dt=, the seconds of a step")
+        step = step_of(self.dt if dt is None else dt)
+        recording = place(events, p.shape, origin, shrink)
+        steps = recording_steps(recording, step)
+        if not steps:
+            raise InputError("events: found none, expected at least one")
+        seen, taken = np.zeros(steps, np.int64), 0
+
+        def frames(start: int, count: int) -> Array:
+            nonlocal taken
+            sent, seen[start : start + count] = recording_frames(recording, p.shape, step, p.emits, start, count)
+            taken += int(sent.sum(dtype=np.float64))
+            return given(sent, self._opened.channels_first)
+
+        seconds = float(step / 10**6)
+        note = []
+        if self.dt and step != step_of(self.dt):
+            note = [f"a step is {seconds:g} s of the recording; the network's neurons were made for {self.dt:g} s"]
+        watched = self._watched(frames, steps, label, trace, reset, progress, "a recording", note)
+        return RecordingRun(
+            **vars(watched), start=int(recording.t[0]), step_seconds=seconds, seen=seen, events=len(recording.t),
+            dropped=recording.dropped, merged=len(recording.t) - taken,
+        )  # fmt: skip
+
+    def _watched(
+        self, frames: Callable[[int, int], Any], steps: int, label: int | None, trace: bool, reset: bool,
+        progress: bool, what: str, notes: Iterable[str] = (),
+    ) -> StepRun:  # fmt: skip
+        """A run over ``frames(start, count)``."""
+        classes = self._outputs[0].size
+        if label is not None:
+            check_count(label, "label", classes - 1, 0)
+        if reset:
+            self.reset()
+        names = [p.name for p in self.populations]
+        outputs, sent = np.zeros((steps + 1, classes), np.float32), np.zeros((steps, len(names)), np.int64)
+        spikes: list[Array] = []
+        reports, kept = [], 0
+        with progress_bar("steps", steps, progress and steps >= _LONG) as advance:
+            for start, count in blocks(steps, sum(p.size for p in self.populations)):
+                run = self.run(frames(start, count), record=names, reset=False)
+                reports.append(run.report)
+                sums = np.concatenate([outputs[start : start + 1], run.output.reshape(count, -1)])
+                outputs[start + 1 : start + count + 1] = np.cumsum(sums, axis=0, dtype=np.float32)[1:]
+                for p in self.populations:
+                    rows = self._inner(run.recorded[p.name], p)
+                    sent[start : start + count, p.index] = np.count_nonzero(rows, axis=1)
+                    if trace and p.emits != Emits.VALUES:
+                        spikes.append(_spikes(rows, p.index, start))
+                        kept += len(spikes[-1])
+                if kept > MOST_SPIKES:
+                    raise InputError(
+                        f"trace: found {kept:,} spikes after {start + count:,} of {steps:,} steps, expected at most "
+                        f"{MOST_SPIKES:,}; run without, or fewer steps"
+                    )
+                advance(count)
+        together = total(reports)
+        report = Report(together.layers, steps, 1, self.dt, tuple(notes))
+        traced = np.concatenate(spikes) if spikes else np.zeros(0, SPIKE)
+        shapes = tuple(p.shape for p in self.populations)
+        return StepRun(outputs, label, report, sent, self.dt, what, shapes, traced if trace else None)
+
+    def _only_input(self) -> PopulationInfo:
+        if len(self._inputs) != 1:
+            raise InputError(
+                f"the network has {len(self._inputs)} inputs, expected one; give what they send to run_stream, by name"
+            )
+        return self._inputs[0]
+
     # -- layouts --------------------------------------------------------------------------------------------------
 
     def _outer(self, p: PopulationInfo) -> Shape:
@@ -301,8 +427,19 @@ class SpikingModel:
     def _to_outer(self, x: Array, p: PopulationInfo) -> Array:
         return given(x.reshape(len(x), *p.shape), self._opened.channels_first)
 
+    def _inner(self, x: Array, p: PopulationInfo) -> Array:
+        """(T, n): the inverse of :meth:`_to_outer`."""
+        if self._opened.channels_first and x.ndim > 2:
+            x = np.moveaxis(x, 1, -1)
+        return x.reshape(len(x), -1)
+
     def _given(self, x: Any) -> tuple[list[Array | None], int]:
         """Frames of every input, and the number of steps."""
+        arrays, steps = self._arrays(x)
+        return [self._frames(a, p) for a, p in zip(arrays, self._inputs, strict=True)], steps
+
+    def _arrays(self, x: Any) -> tuple[list[Array], int]:
+        """What every input sends, and the number of steps."""
         names = [p.name for p in self._inputs]
         if isinstance(x, dict):
             if set(x) != set(names):
@@ -314,17 +451,19 @@ class SpikingModel:
             arrays = [x]
         if len(arrays) != len(names):
             raise InputError(f"inputs: found {len(arrays)}, expected {len(names)}: {', '.join(names)}")
-        found = [self._frames(np.asarray(a), p) for a, p in zip(arrays, self._inputs, strict=True)]
+        found = [np.asarray(a) for a in arrays]
+        for array, p in zip(found, self._inputs, strict=True):
+            if array.shape[1:] != self._outer(p) or not array.ndim:
+                raise InputError(
+                    f"input {p.name}: found shape {array.shape}, expected (steps, "
+                    f"{', '.join(map(str, self._outer(p)))})"
+                )
         steps = {len(a) for a in found}
         if len(steps) > 1:
             raise InputError(f"inputs: found {sorted(steps)} steps, expected one number for all inputs")
-        return list(found), steps.pop()
+        return found, steps.pop()
 
     def _frames(self, x: Array, p: PopulationInfo) -> Array:
-        if x.ndim != len(p.shape) + 1 or x.shape[1:] != self._outer(p):
-            raise InputError(
-                f"input {p.name}: found shape {x.shape}, expected (steps, {', '.join(map(str, self._outer(p)))})"
-            )
         if x.dtype.kind not in "buif":
             raise InputTypeError(f"input {p.name}: found dtype {x.dtype}, expected numbers")
         if p.emits == Emits.SPIKES and x.dtype != bool and not ((x == 0) | (x == 1)).all():
@@ -352,18 +491,36 @@ class SpikingModel:
             [self._state.synops(p.index) for p in self.projections],
         )
 
-    def _layers(self, before: tuple[list[int], list[int]] | None) -> tuple[Layer, ...]:
+    def _report(self, before: tuple[list[int], list[int]] | None, steps: int) -> Report:
         sent, synops = self._counts()
         if before is not None:
             sent = [a - b for a, b in zip(sent, before[0], strict=True)]
             synops = [a - b for a, b in zip(synops, before[1], strict=True)]
-        into = [
-            sum(n for q, n in zip(self.projections, synops, strict=True) if q.target == p.index)
-            for p in self.populations
-        ]
-        return tuple(
-            Layer(p.name, rule_text(p), p.size, n, m) for p, n, m in zip(self.populations, sent, into, strict=True)
-        )
+        layers = []
+        for p, spikes in zip(self.populations, sent, strict=True):
+            counts = np.zeros((2, 2), np.int64).tolist()  # (operations, dense) of spikes, and of other numbers
+            for q, found, synapses in zip(self.projections, synops, self.synapses, strict=True):
+                if q.target == p.index:
+                    row = counts[self.populations[q.source].emits != Emits.SPIKES]
+                    row[0] += found
+                    row[1] += synapses * steps
+            (added, all_added), (multiplied, all_multiplied) = counts
+            layers.append(
+                Layer(
+                    p.name, rule_text(p), p.size, spikes, added + multiplied,
+                    p.emits.name.lower() if p.opcode else "input", multiplied, all_added + all_multiplied,
+                    all_multiplied,
+                )
+            )  # fmt: skip
+        return Report(tuple(layers), steps, 1, self.dt)
+
+
+def _spikes(rows: Array, population: int, start: int) -> Array:
+    """Those of (T, n), from the step ``start`` on."""
+    step, neuron = np.nonzero(rows)
+    found = np.empty(len(step), SPIKE)
+    found["step"], found["population"], found["neuron"] = step + start + 1, population, neuron
+    return found
 
 
 def rule_text(p: PopulationInfo) -> str:

@@ -90,7 +90,7 @@ def _relay(p: Values, s: State, x: Floats) -> Floats:
 
 @_rule("integrate", 2)
 def _integrate(p: Values, s: State, x: Floats) -> Floats:
-    """v = v + x: integrate-and-fire of every simulator."""
+    """v = v + x: integrate-and-fire of Norse, SpikingJelly and sinabs."""
     return s["v"] + x
 
 

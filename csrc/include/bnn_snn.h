@@ -60,7 +60,11 @@ typedef struct bnn_snn_projection_info {
     int learns; /* weights, float32, change while the state learns */
     uint32_t source, target, delay;
     float scale;
-    size_t weights; /* their number */
+    size_t weights;                                         /* their number */
+    uint32_t kernel[2], stride[2], padding[2], dilation[2]; /* of a convolution: rows, columns */
+    uint32_t groups;                                        /* likewise */
+    int biased;                                             /* it adds a bias from step `delay` on */
+    const uint32_t *mask;                                   /* the sources that take part, one bit each; NULL: all */
     const char *name;
     size_t name_length;
 } bnn_snn_projection_info;

@@ -68,6 +68,13 @@ bnn_status bnn_snn_get_projection(const bnn_snn *net, uint32_t projection, bnn_s
         .delay = p->delay,
         .scale = p->scale,
         .weights = (size_t)p->count,
+        .kernel = {p->kernel[0], p->kernel[1]},
+        .stride = {p->stride[0], p->stride[1]},
+        .padding = {p->padding[0], p->padding[1]},
+        .dilation = {p->dilation[0], p->dilation[1]},
+        .groups = p->groups,
+        .biased = p->bias.data != NULL,
+        .mask = p->mask,
         .name = p->name,
         .name_length = p->name_length,
     };

@@ -12,7 +12,7 @@ import pytest
 
 import bnn
 from bnn.cli import main
-from bnn.events import recordings
+from bnn.streams import recordings
 
 DIGITS = str(Path(__file__).parents[2] / "examples/digits.bnn")
 

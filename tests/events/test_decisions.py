@@ -14,23 +14,12 @@ import bnn
 from bnn._types import Array
 from bnn.events import EventEngine, handle
 from bnn.events import engine as events
-from bnn.events.recordings import from_fields
-from bnn.events.rules import (
-    MOST_STEPS,
-    Recording,
-    Rule,
-    bit_values,
-    check_finite,
-    check_number,
-    exact_step,
-    frames,
-    pixel_order,
-    place,
-    step_count,
-)
+from bnn.events.rules import Rule, bit_values, exact_step, frames, pixel_order, step_count
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType
+from bnn.streams.grid import MOST_STEPS, Recording, check_finite, check_number, place
+from bnn.streams.recordings import from_fields
 from op_graphs import plan, signs
 
 

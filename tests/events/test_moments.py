@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn.events.report import ACCUMULATE, MULTIPLY_ACCUMULATE, SYNOP, LayerCounts, Report, _joules
+from bnn.events.report import LayerCounts, Report
 from bnn.events.rules import Rule
 from bnn.events.runs import ImageRun, RecordingRun, StreamRun
+from bnn.streams.energy import ACCUMULATE, MULTIPLY_ACCUMULATE, SYNOP, _joules
 
 
 def counts(kind: str, synops: int, dense: int, multiplies: bool = False) -> LayerCounts:

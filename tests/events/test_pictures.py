@@ -19,7 +19,7 @@ import chromium
 from bnn.events import EventEngine, ImageRun
 from bnn.events.page import image_page
 from bnn.events.plot import save_run
-from bnn.events.recordings import from_fields
+from bnn.streams.recordings import from_fields
 from events.spiking import random_images, random_model
 
 DIGITS = Path(__file__).parents[2] / "examples/digits.bnn"

@@ -14,8 +14,8 @@ import pytest
 
 import bnn
 from bnn._types import Array
-from bnn.events import recordings
-from bnn.events.recordings import decode_aedat3, decode_nmnist, encode_nmnist, from_fields
+from bnn.streams import recordings
+from bnn.streams.recordings import decode_aedat3, decode_nmnist, encode_nmnist, from_fields
 
 
 def one(**changed: Any) -> Array:

@@ -12,8 +12,10 @@ import pytest
 
 import bnn
 from bnn._types import Array
-from bnn.events import EventEngine, recordings
-from bnn.events.rules import Rule, frames, place
+from bnn.events import EventEngine
+from bnn.events.rules import Rule, frames
+from bnn.streams import recordings
+from bnn.streams.grid import place
 from events.spiking import mismatches, random_model
 
 

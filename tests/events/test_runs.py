@@ -12,12 +12,13 @@ import pytest
 
 import bnn
 from bnn._types import Array
-from bnn.events import EventEngine, recordings
-from bnn.events.report import ACCUMULATE, MULTIPLY_ACCUMULATE
+from bnn.events import EventEngine
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
+from bnn.streams import recordings
+from bnn.streams.energy import ACCUMULATE, MULTIPLY_ACCUMULATE
 from events.spiking import Network, random_images
 
 

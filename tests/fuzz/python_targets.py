@@ -25,7 +25,7 @@ except ImportError:  # replayed, not fuzzed
 with atheris.instrument_imports(include=["bnn"]) if atheris else contextlib.nullcontext():
     import bnn
     from bnn.cli import inputs
-    from bnn.events import recordings as event_sources
+    from bnn.streams import recordings as event_sources
     from bnn.verification.nir import verify_nir
 
 from fuzz import seeds

@@ -13,7 +13,7 @@
 | events     | the event engine on what opens, its calls in any order; against bnn_run                          |
 | calls      | the C API in any order, with wrong arguments                                                     |
 | spikes     | networks of spiking neurons: .snn files, and the calls of bnn_snn.h in any order                 |
-| recordings | bnn.events.recordings.read: every format                                                             |
+| recordings | bnn.streams.recordings.read: every format                                                            |
 | arrays     | .npy and .npz files as the command line reads them                                               |
 | nir        | NIR files, up to where an importer would get them                                                |
 

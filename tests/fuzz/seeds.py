@@ -14,11 +14,11 @@ import numpy as np
 
 import op_graphs
 from bnn import emit_nir
-from bnn.events import recordings as event_sources
 from bnn.file.write import encode
 from bnn.passes import lower
 from bnn.runtime import Model
 from bnn.snn.file import encode as encode_snn
+from bnn.streams import recordings as event_sources
 from conftest import small_graph, two_by_two_graph
 from events.spiking import Network
 from snn.networks import draw_network

@@ -21,8 +21,8 @@ import pytest
 
 import bnn
 from bnn._types import Array
-from bnn.events import recordings
 from bnn.runtime import numpy_files
+from bnn.streams import recordings
 
 
 def everything(names: list[str]) -> list[str]:

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bnn snn compile: a NIR file becomes a .snn file, with the rules of the simulator that it is for."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import InputError
+from ..runtime.progress import waiting
+from ..snn.compiler import INPUTS, WEIGHTS
+from ..snn.model import SpikingModel, rule_text
+from ..snn.simulators import SIMULATORS
+from .apart import Limits, limit_options, run_apart
+from .common import check_outputs, check_suffix, json_option, print_json
+
+METHODS = tuple(dict.fromkeys(method for record in SIMULATORS.values() for method in record.reset_methods))
+
+
+@click.command("compile", short_help="Compile a NIR file to a .snn file.")
+@click.argument("nir", metavar="FILE.nir", type=click.Path(exists=True, path_type=str))
+@click.option("-o", "--output", metavar="NET.snn", type=click.Path(dir_okay=False, path_type=str),
+              help="Output file.  Default: the file's name with .snn, in the current folder.")  # fmt: skip
+@click.option("--as", "simulator", type=click.Choice(list(SIMULATORS)), required=True,
+              help="The simulator that trained the network: its rules are what the file leaves open.")  # fmt: skip
+@click.option("--dt", type=float, metavar="SECONDS", help="Of a step.  Default: the simulator's own.")
+@click.option("--reset-method", type=click.Choice(METHODS), default="value", show_default=True,
+              help="What a spike does to Norse's CubaLIF.")  # fmt: skip
+@click.option("--inputs", type=click.Choice(list(INPUTS)), default="spikes", show_default=True,
+              help="What the input sends in a step.")  # fmt: skip
+@click.option("--weights", type=click.Choice(WEIGHTS), default="float32", show_default=True,
+              help="int8: round weights to k * 2^-e, -127 <= k <= 127, per connection.")  # fmt: skip
+@limit_options
+@json_option
+def snn_compile(nir: str, output: str | None, limits: Limits, as_json: bool, **options: Any) -> None:
+    """Compile FILE.nir to the network that a simulator makes of it, spike for spike.
+
+    A NIR file does not say what happens in a step: the comparison with the threshold, the reset and its moment, the
+    order of updates.  --as says whose they are.  What that simulator would ignore or get wrong is refused by name.
+
+    The file is read in a separate process, limited by --max-memory and --timeout.
+    """
+    if nir.endswith(".snn"):
+        raise InputError(f"{nir}: is a compiled network; give the .nir file that it came from")
+    target = output or Path(nir).stem + ".snn"
+    check_suffix("-o", target, [".snn"])
+    check_outputs({"-o": target}, [nir])
+    with waiting(f"compiling {nir}"):
+        data = run_apart("compile_snn", nir, limits, {}, **options)
+    model = SpikingModel.from_bytes(base64.b64decode(data))
+    model.save(target)
+    rows = [(p.name, "x".join(map(str, p.shape)), p.size, rule_text(p)) for p in model.populations]
+    size = len(model.to_bytes())
+    if as_json:
+        populations = [dict(zip(("name", "shape", "neurons", "rule"), row, strict=True)) for row in rows]
+        print_json({"nir": nir, "output": target, "bytes": size, "dt": model.dt, "populations": populations})
+        return
+    for name, shape, neurons, rule in rows:
+        print(f"{name}: {shape} = {neurons:,} neurons: {rule}")
+    whole = sum(p.whole for p in model.projections)
+    print(f"{len(model.projections)} projections, {whole} of them with 8-bit weights; a step is {model.dt:g} s")
+    print(f"wrote {target}: {size:,} bytes")

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bnn snn run: run a .snn file on arrays over time, images, and recordings of event cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from .._types import Array
+from ..errors import InputError, InputTypeError
+from ..runtime.arrays import FLOAT32, Shape
+from ..runtime.files import replacing
+from ..runtime.progress import live, progress
+from ..runtime.report import quantity, table
+from ..snn import SpikingModel, StepRun, load
+from ..snn.coding import CODINGS, MOST_STEPS
+from ..snn.report import total
+from ..snn.runs import samples_text
+from .common import check_outputs, check_suffix, json_option, print_json, was_given
+from .inputs import Reading, read_arrays, read_labels, read_numpy, reading_options
+from .snn_inspect import snn_argument
+from .watched import (
+    PAGES,
+    PICTURES,
+    check_label,
+    format_option,
+    label_option,
+    labels_option,
+    origin_option,
+    plot_option,
+    read_recording,
+    shrink_option,
+)  # fmt: skip
+
+_CAMERA = ("kind", "origin", "shrink", "dt")
+_IMAGES = ("scale", "offset", "resize", "steps")
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The network's input, as images are read for it."""
+
+    input_names: tuple[str, ...]
+    input_shapes: tuple[Shape, ...]
+    input_dtypes: tuple[np.dtype[Any], ...]
+    layout: str
+
+
+@click.command("run", short_help="Run a .snn file on arrays, images or recordings, and watch the output over time.")
+@snn_argument
+@click.option("--data", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
+              help="What the input sends: .npy or .npz, (T, *shape) or (N, T, *shape).  With --coding: images, arrays "
+                   "(N, *shape) or image files.  May be repeated.")  # fmt: skip
+@click.option("--coding", type=click.Choice(CODINGS),
+              help="How images of --data are shown: the same values in each step; spikes by chance; one spike for each "
+                   "value, the larger the earlier.")  # fmt: skip
+@click.option("--steps", metavar="T", type=click.IntRange(1, MOST_STEPS), help="With --coding: steps for each image.")
+@click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True,
+              help="With --coding rate: for the spikes; image i takes this plus i.")  # fmt: skip
+@click.option("--recording", metavar="FILE", type=click.Path(path_type=str),
+              help="An event camera's recording; it steps the network in its own time.")  # fmt: skip
+@format_option
+@origin_option
+@shrink_option
+@click.option("--dt", metavar="SECONDS", type=click.FloatRange(0, min_open=True),
+              help="With --recording: seconds of a step.  Default: as the file says.")  # fmt: skip
+@click.option("--stream", is_flag=True, help="Do not reset the neurons between samples.")
+@click.option("--sample", "which", metavar="N", type=click.IntRange(0),
+              help="Run only this sample.  Default: all; of several, --plot and --html show the first.")  # fmt: skip
+@label_option
+@click.option("--targets", metavar="FILE.npy", type=click.Path(path_type=str), help="The right class of each sample.")
+@labels_option
+@plot_option
+@click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
+              help="One-file page that shows a sample's spikes step by step.")  # fmt: skip
+@reading_options
+@json_option
+def snn_run(
+    net: str,
+    files: tuple[str, ...],
+    coding: str | None,
+    steps: int | None,
+    seed: int,
+    recording: str | None,
+    kind: str | None,
+    origin: tuple[int, int],
+    shrink: int,
+    dt: float | None,
+    stream: bool,
+    which: int | None,
+    label: int | None,
+    targets: str | None,
+    labels: str | None,
+    plot: str | None,
+    html: str | None,
+    reading: Reading,
+    as_json: bool,
+) -> None:
+    """Run NET.snn and report the answer over time, spikes, operations and energy.
+
+    \b
+    bnn snn run net.snn --data spikes.npy --targets classes.npy
+    bnn snn run net.snn --data digits.npy --coding rate --steps 100 --label 3 --plot run.png --html run.html
+    bnn snn run net.snn --recording 00002.bin --origin 3 3 --plot run.png
+
+    The answer is the class that the first output sent most spikes for so far (or the largest sum of its values).
+    """
+    _check_options(files, coding, steps, recording, label, targets)
+    check_outputs({"--plot": plot, "--html": html}, [net, *files, recording, labels, targets])
+    check_suffix("--plot", plot, PICTURES)
+    check_suffix("--html", html, PAGES)
+    model = load(net)
+    classes = int(np.prod(next(iter(model.output_shapes.values()))))
+    check_label(label, classes)
+    names = None if labels is None else read_labels(labels, {classes})
+    trace = bool(plot or html)
+    runs: list[StepRun]
+    if recording is not None:
+        events = read_recording(recording, kind)
+        runs = [
+            model.run_events(events, dt=dt, origin=origin, shrink=shrink, label=label, trace=trace, progress=live())
+        ]
+    else:
+        samples = _samples(model, files, coding, reading)
+        if which is not None:
+            if which >= len(samples):
+                raise InputError(f"--sample {which}: found {quantity(len(samples), 'sample')}, 0 to {len(samples) - 1}")
+            samples = samples[which : which + 1]
+        right = _right(label, targets, len(samples), which, classes)
+        first, runs = which or 0, []
+        with progress("samples", len(samples), live() and len(samples) > 10) as advance:
+            for i, (x, y) in enumerate(zip(samples, right, strict=True)):
+                options: dict[str, Any] = {"label": y, "trace": trace and not i, "reset": not (stream and i)}
+                if coding is None:
+                    runs.append(model.run_stream(x, **options))
+                else:
+                    assert steps is not None
+                    runs.append(model.run_image(x, steps, coding=coding, seed=seed + first + i, **options))
+                advance(1)
+    if plot is not None:
+        from ..snn.plot import save_run
+
+        save_run(runs[0], plot, names)
+    if html is not None:
+        from ..snn.page import run_page
+
+        page = run_page(runs[0], names)
+        with replacing(html) as file:
+            file.write(page.encode())
+    if as_json:
+        record = {"samples": [run.as_dict() for run in runs], "report": total([run.report for run in runs]).as_dict()}
+        print_json(record | _accuracy(runs) | ({} if names is None else {"classes": names}))
+        return
+    print(_text(runs, names))
+    for path in filter(None, (plot, html)):
+        print(f"wrote {path}")
+
+
+def _check_options(
+    files: Sequence[str], coding: str | None, steps: int | None, recording: str | None, label: int | None,
+    targets: str | None,
+) -> None:  # fmt: skip
+    """Refuse what contradicts itself, and options that would have no effect."""
+    if bool(files) == (recording is not None):
+        raise click.UsageError("expected --data or --recording, " + ("not both" if files else "found neither"))
+    if coding is not None and steps is None:
+        raise click.UsageError(f"--coding {coding} needs --steps, the number of steps for which an image is shown")
+    if label is not None and targets is not None:
+        raise click.UsageError("--label and --targets both give the right class; leave one out")
+    for option in click.get_current_context().command.params:
+        name = option.name or ""
+        if not was_given(name):
+            continue
+        if name in _CAMERA and recording is None:
+            raise click.UsageError(f"{option.opts[0]} is for --recording; leave it out")
+        if name in ("coding", "targets", "stream", "which") and recording is not None:
+            raise click.UsageError(f"{option.opts[0]} is for --data; leave it out")
+        if name in _IMAGES and coding is None:
+            raise click.UsageError(f"{option.opts[0]} is for images; add --coding, or leave it out")
+        if name == "seed" and coding != "rate":
+            raise click.UsageError("--seed is for --coding rate; leave it out")
+
+
+def _samples(model: SpikingModel, files: Sequence[str], coding: str | None, reading: Reading) -> Sequence[Any]:
+    """What :meth:`SpikingModel.run_stream` or :meth:`SpikingModel.run_image` takes, per sample."""
+    names, shapes = list(model.input_shapes), list(model.input_shapes.values())
+    if coding is not None:
+        if len(names) != 1:
+            raise InputError(f"the network has {len(names)} inputs; --coding is for networks with one")
+        source = _Images(tuple(names), tuple(shapes), (FLOAT32,), model.layout)
+        (images,) = read_arrays(source, files, reading)
+        if not len(images):
+            raise InputError(f"{files[0]}: found no image, expected at least one")
+        return list(images)
+    samples = [sample for file in files for sample in _over_time(file, names, shapes)]
+    if not samples:
+        raise InputError(f"{files[0]}: found no sample, expected at least one")
+    return samples
+
+
+def _over_time(file: str, names: Sequence[str], shapes: Sequence[Shape]) -> Iterator[dict[str, Array]]:
+    """The samples of a file, each (T, *shape) per input."""
+    path = Path(file)
+    if path.suffix not in (".npy", ".npz"):
+        raise InputError(f"{file}: expected .npy or .npz; for image files add --coding and --steps")
+    if len(names) > 1 and path.suffix != ".npz":
+        raise InputError(f"{file}: the network has {len(names)} inputs; give an .npz file with {', '.join(names)}")
+    found = []
+    for name, shape, array in zip(names, shapes, read_numpy(path, names), strict=True):
+        one, rank = array.ndim - len(shape) == 1, len(shape)
+        if array.ndim - rank not in (1, 2) or array.shape[array.ndim - rank :] != shape:
+            sizes = ", ".join(map(str, shape))
+            hint = "; for images add --coding and --steps" if array.shape == shape else ""
+            raise InputError(
+                f"{file}: input '{name}': found shape {array.shape}, expected (steps, {sizes}) or "
+                f"(samples, steps, {sizes}){hint}"
+            )
+        if array.dtype.kind not in "biuf":
+            raise InputTypeError(f"{file}: input '{name}': found dtype {array.dtype}, expected numbers")
+        found.append(array[None] if one else array)
+    counts = {len(array) for array in found}
+    if len(counts) > 1:
+        raise InputError(f"{file}: found {sorted(counts)} samples, expected one number for all inputs")
+    if not all(array.shape[1] for array in found):
+        raise InputError(f"{file}: found no step, expected at least one")
+    for i in range(counts.pop()):
+        yield {name: array[i] for name, array in zip(names, found, strict=True)}
+
+
+def _right(
+    label: int | None, targets: str | None, count: int, which: int | None, classes: int
+) -> list[int] | list[None] | list[int | None]:
+    """The right class of each sample."""
+    if targets is None:
+        if label is not None and count > 1:
+            raise InputError(
+                f"--label {label}: found {quantity(count, 'sample')}; give their classes with --targets, or one with "
+                "--sample"
+            )
+        return [label] * count
+    (found,) = read_numpy(Path(targets), ["targets"])
+    if found.dtype.kind not in "iu" or found.ndim != 1:
+        raise InputTypeError(
+            f"{targets}: found {found.dtype} of shape {found.shape}, expected whole numbers, one per sample"
+        )
+    if which is not None:
+        found = found[which : which + 1]
+    if len(found) != count:
+        raise InputError(f"{targets}: found {len(found)} classes, expected one for each of {count} samples")
+    if len(found) and not 0 <= int(found.min()) <= int(found.max()) < classes:
+        raise InputError(f"{targets}: found classes {found.min()} to {found.max()}, expected 0 to {classes - 1}")
+    return [int(y) for y in found]
+
+
+def _accuracy(runs: Sequence[StepRun]) -> dict[str, Any]:
+    right = [run.answer == run.label for run in runs if run.label is not None]
+    return {"right": sum(right), "labelled": len(right)} if right else {}
+
+
+def _text(runs: Sequence[StepRun], names: Sequence[str] | None) -> str:
+    report = total([run.report for run in runs])
+    if len(runs) == 1:
+        return f"{runs[0].describe(names)}\n\n{report}"
+    header, rows = samples_text(runs, names)
+    lines = [table(header, rows, ("answer", "right")), ""]
+    finals = np.array([run.final for run in runs])
+    text = f"final after {finals.mean():.1f} steps on average"
+    found = _accuracy(runs)
+    if found:
+        firsts = [run.first_correct for run in runs if run.first_correct is not None]
+        first = f", first right after {np.mean(firsts):.1f}" if firsts else ""
+        right, labelled = found["right"], found["labelled"]
+        text = f"{right:,} of {labelled:,} right ({right / labelled:.1%}); {text}{first}"
+    return "\n".join([*lines, text, "", str(report)])

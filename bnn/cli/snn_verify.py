@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bnn snn verify: a .snn file against the simulator whose rules it has."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from ..errors import InputError
+from ..runtime.progress import live, progress, waiting
+from .apart import Limits, limit_options, run_apart
+from .common import json_option, print_json, was_given
+
+
+@click.command("verify", short_help="Compare a .snn file with the simulator, spike for spike.")
+@click.argument("nir", metavar="FILE.nir", type=click.Path(exists=True, path_type=str))
+@click.argument("net", metavar="NET.snn", type=click.Path(path_type=str))
+@click.option("--data", metavar="X.npy", type=click.Path(path_type=str),
+              help="Inputs: (samples, steps, ...) in a .npy file, channels first.")  # fmt: skip
+@click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Without --data: random ones.")
+@click.option("--steps", type=click.IntRange(1), default=100, show_default=True, help="Of each random sample.")
+@click.option("--rate", type=click.FloatRange(0, 1), default=0.1, show_default=True,
+              help="With which probability an input sends in a step.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For random samples.")
+@limit_options
+@json_option
+def snn_verify(nir: str, net: str, data: str | None, limits: Limits, as_json: bool, **random: Any) -> None:
+    """Compare NET.snn with the simulator, on FILE.nir, from which it was compiled.  Exit status 1: they differ.
+
+    The engine is compared with its definition in NumPy, bit for bit; each population, fed with the simulator's own
+    currents; and the whole network, alone.  If every sum is exact the spikes are proven equal; otherwise decisions
+    within rounding of turning are counted.
+
+    The simulator (extra spiking) runs in a separate process, limited by --max-memory and --timeout.
+    """
+    if nir.endswith(".snn"):
+        raise InputError(f"{nir}: is a compiled network; expected: bnn snn verify FILE.nir NET.snn")
+    for name in random:
+        if data is not None and was_given(name):
+            raise click.UsageError(f"--{name} is for random samples; leave out either it or --data")
+    with ExitStack() as shown:
+        shown.enter_context(waiting("loading the simulator"))
+        advance = []
+
+        def working(samples: int) -> None:
+            shown.close()
+            advance.append(shown.enter_context(progress("verify", samples, live())))
+
+        handlers = {"working": working, "done": lambda samples: advance[0](samples)}
+        record, text = run_apart("verify_snn", nir, limits, handlers, net=net, data=data, **random)
+    if as_json:
+        print_json(record)
+    else:
+        print(text)
+    click.get_current_context().exit(0 if record["ok"] else 1)

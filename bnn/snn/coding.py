@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an input sends over time: an image as constant current, rate code or latency code; a camera's events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from .._types import Array, Floats
+from ..errors import InputError, InputTypeError
+from ..runtime.arrays import check_count
+from ..streams.grid import Recording, check_number, check_steps
+from .rules import Emits
+
+CODINGS = ("constant", "rate", "latency")
+#: The most steps for which an image may be shown.
+MOST_STEPS = 1_000_000
+
+
+def image_frames(image: Floats, coding: str, steps: int, seed: int, start: int, count: int) -> Array:
+    """What ``image`` sends in the steps from ``start`` on, (count, *shape), of ``steps`` in all.
+
+    constant: the image itself, in every step.  rate: a spike with the probability x in each step (Bernoulli; with many
+    steps a Poisson process), from the bits of ``numpy.random.Philox``, so that any step can be drawn alone.  latency:
+    one spike, the earlier the larger x is: in step round((1 - x) * (steps - 1)), counted from 0; none where x is 0.
+
+    Raises InputError if a value of a rate or a latency is not within 0 and 1.
+    """
+    if coding == "constant":
+        return np.broadcast_to(image, (count, *image.shape))
+    if coding == "latency":
+        at = np.where(image > 0, np.rint((1 - image.astype(np.float64)) * (steps - 1)), -1)
+        moments = np.arange(start, start + count).reshape(-1, *[1] * image.ndim)
+        return np.asarray(at == moments)
+    out = np.zeros((count, *image.shape), np.bool_)
+    for k in range(count):
+        out[k] = np.random.Generator(np.random.Philox(key=[seed, start + k])).random(image.shape) < image
+    return out
+
+
+def check_image(image: Floats, coding: str, emits: Emits, name: str) -> None:
+    """Raise InputError if an input cannot send an image in this code."""
+    if coding not in CODINGS:
+        raise InputError(f"coding: found {coding!r}, expected one of {', '.join(CODINGS)}")
+    if coding == "constant":
+        if emits != Emits.VALUES and not ((image == np.floor(image)) & (image >= 0)).all():
+            sends = "spikes" if emits == Emits.SPIKES else "counts"
+            raise InputError(
+                f"input {name}: sends {sends} and takes no real values; use coding 'rate' or 'latency', or compile the "
+                "network for an input of values"
+            )
+        return
+    low, high = float(image.min(initial=0)), float(image.max(initial=0))
+    if low < 0 or high > 1:
+        raise InputError(
+            f"coding {coding}: found values from {low:g} to {high:g}, expected 0 to 1; divide them (images of bytes: "
+            "by 255)"
+        )
+
+
+def step_of(dt: object) -> Fraction:
+    """Microseconds of a step of ``dt`` seconds, as the shortest decimal number that is this float32."""
+    value = check_number(dt, "dt")
+    if not value > 0:
+        raise InputError(f"dt: found {value:g}, expected seconds of a step, more than 0")
+    step = Fraction(np.format_float_scientific(np.float32(value))) * 10**6
+    if not Fraction(1, 1000) <= step <= 2**40:
+        raise InputError(f"dt: found {value:g} seconds, expected 1e-9 to 1e6")
+    return step
+
+
+def recording_steps(recording: Recording, step: Fraction) -> int:
+    """Steps until the last event has arrived; raises InputError if they are too many."""
+    if not len(recording.t):
+        return 0
+    steps = (int(recording.t[-1]) - int(recording.t[0])) // step + 1
+    check_steps(recording, steps, f"{float(step):g} us")
+    return steps
+
+
+def recording_frames(
+    recording: Recording, shape: tuple[int, ...], step: Fraction, emits: Emits, start: int, count: int
+) -> tuple[Array, Array]:
+    """(what the input sends, (count, *shape) with the channels last; events until the end of each step, (count,)).
+
+    Step k is sent the events from k to k + 1 steps after the first event.  A network with one channel sees both
+    polarities in it, one with two falling edges in channel 0 and rising ones in channel 1.  Counts and values are the
+    number of events; a spike stands for one or more.
+    """
+    first = int(recording.t[0])
+    ends = [first - (-k * step.numerator // step.denominator) for k in range(start, start + count + 1)]
+    edges = np.searchsorted(recording.t, np.array(ends, np.int64))
+    here = slice(int(edges[0]), int(edges[-1]))
+    row = np.repeat(np.arange(count), np.diff(edges))
+    channel = recording.polarity[here] if shape[-1] == 2 else 0
+    size = int(np.prod(shape))
+    target = row * size + recording.pixel[here] * shape[-1] + channel
+    counts = np.bincount(target, minlength=count * size).reshape(count, *shape)
+    return (counts > 0 if emits == Emits.SPIKES else counts.astype(np.float32)), edges[1:]
+
+
+def blocks(steps: int, neurons: int) -> Iterator[tuple[int, int]]:
+    """(start, count) of parts of a run whose recorded steps take little memory."""
+    count = int(np.clip(2**24 // max(neurons, 1), 1, 1024))
+    for start in range(0, steps, count):
+        yield start, min(count, steps - start)
+
+
+def check_seed(seed: object) -> int:
+    return check_count(seed, "seed", 2**64 - 1, 0)
+
+
+def as_image(x: object, shape: tuple[int, ...], name: str) -> Floats:
+    """One image of the input's shape, float32 and finite."""
+    array = np.asarray(x)
+    if array.dtype.kind not in "buif":
+        raise InputTypeError(f"input {name}: found dtype {array.dtype}, expected numbers")
+    if array.shape == (1, *shape):
+        array = array[0]
+    if array.shape != shape:
+        raise InputError(f"input {name}: found shape {array.shape}, expected one image {shape}")
+    return array.astype(np.float32, copy=False)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a NIR file to a network that runs: ``bnn.snn.compile``."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import InputError
+from .from_nir import network_from_nir
+from .model import SpikingModel, build
+from .network import Network
+from .nir_file import read_nir
+from .rules import Emits
+from .whole import with_int8_weights, with_quantized_weights
+
+WEIGHTS = ("float32", "int8")
+INPUTS = {"spikes": Emits.SPIKES, "counts": Emits.COUNTS, "values": Emits.VALUES}
+
+
+def compile(
+    path: str | os.PathLike[str],
+    *,
+    simulator: str,
+    dt: float | None = None,
+    reset_method: str = "value",
+    inputs: str = "spikes",
+    weights: str = "float32",
+    kernels: str | None = None,
+) -> SpikingModel:
+    """Compile a NIR file into the network that a simulator makes of it, spike for spike.
+
+    A NIR file does not say what happens in a step; the simulator does.  What the named simulator would ignore or get
+    wrong is refused.
+
+    Args:
+        path: the .nir file (extra ``nir``).
+        simulator: "norse", "snntorch", "spikingjelly" or "sinabs": that which trained the network.
+        dt: seconds of a step; None: the simulator's default.
+        reset_method: of Norse's CubaLIF: "value" or "subtract".
+        inputs: what the input sends in a step: "spikes" (0 or 1), "counts" (numbers of spikes) or "values" (real ones).
+        weights: "float32": as they are (stored in eight bits where that is exact).  "int8": rounded to
+            k * 2^-e, -127 <= k <= 127, per connection; the simulator equals it once its weights are rounded alike.
+
+    Raises:
+        CompileError, UnsupportedOpError: names the node and the reason.
+        ModelFormatError, ModelNotFoundError: the file cannot be read.
+        InputError: an argument is wrong.
+    """
+    network = network_for(path, simulator, dt=dt, reset_method=reset_method, inputs=inputs, weights=weights)
+    return build(network, kernels=kernels)
+
+
+def network_for(
+    path: str | os.PathLike[str],
+    simulator: str,
+    *,
+    dt: float | None = None,
+    reset_method: str = "value",
+    inputs: str = "spikes",
+    weights: str = "float32",
+) -> Network:
+    """The network that :func:`compile` builds; the same arguments."""
+    for name, found, choices in (("inputs", inputs, tuple(INPUTS)), ("weights", weights, WEIGHTS)):
+        if found not in choices:
+            raise InputError(f"{name}: found {found!r}, expected one of {', '.join(choices)}")
+    graph = read_nir(path)
+    network = network_from_nir(graph, simulator, dt=dt, reset_method=reset_method, inputs=INPUTS[inputs])
+    return with_int8_weights(with_quantized_weights(network) if weights == "int8" else network)

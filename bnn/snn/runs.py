@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results of runs: what was sent, outputs over time, and when the answer was right and final."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .._types import Array, Floats
+from ..runtime.report import quantity
+from ..streams.answers import Answering, class_name
+from .report import Layer, Report, seconds
+
+#: A spike of a traced run.  ``step`` counts from 1, as moments do; neurons by row, column, channel.
+SPIKE = np.dtype([("step", "<u4"), ("population", "<u4"), ("neuron", "<u4")])
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of T steps.
+
+    ``outputs`` and ``recorded`` by population: spikes are uint8 (T, *shape), counts and values float32, in the layout
+    of the source.  ``membranes`` and ``currents``, float32, of the populations that were asked for.
+    """
+
+    steps: int
+    outputs: dict[str, Array]
+    recorded: dict[str, Array]
+    membranes: dict[str, Floats]
+    currents: dict[str, Floats]
+    report: Report
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self.report.layers
+
+    @property
+    def output(self) -> Array:
+        """That of the first output population."""
+        return next(iter(self.outputs.values()))
+
+    @property
+    def scores(self) -> Floats:
+        """The first output's sum over time, float32 (n,): the number of spikes of each class."""
+        return np.asarray(self.output.reshape(self.steps, -1).sum(axis=0, dtype=np.float32))
+
+    @property
+    def synops(self) -> int:
+        return self.report.synops
+
+    @property
+    def spikes(self) -> int:
+        """Of neurons: neither the input's nor values."""
+        return self.report.spikes
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+
+@dataclass(frozen=True)
+class StepRun(Answering):
+    """A run that was watched; a moment is a step, and 0 before the first.
+
+    ``outputs`` (steps + 1, classes): the first output summed up to each moment, so spikes of each class so far.
+    ``sent`` (steps, populations): how many neurons sent something in each step.  ``dt``: seconds of a step, 0 if nobody
+    said.  ``what``: the input in words.  ``shapes``: (h, w, c), (w, c) or (c,) of each population.  ``spikes``: every
+    spike (SPIKE), if a trace was asked for; ``image``: what came in every step, if it was an image of real values.
+
+    The answer is the class with the most spikes so far (the largest sum; of equals, the first); none, -1, before the
+    output sent anything.
+    """
+
+    report: Report
+    sent: Array
+    dt: float
+    what: str
+    shapes: tuple[tuple[int, ...], ...]
+    spikes: Array | None = field(default=None, repr=False)
+    image: Floats | None = field(default=None, repr=False)
+
+    @property
+    def answers(self) -> Array:
+        best = np.argmax(self.outputs, axis=-1)
+        silent = ~np.logical_or.accumulate(self.outputs.any(axis=-1))
+        return np.where(silent, -1, best)
+
+    def time(self, moment: int | None) -> float | None:
+        """Seconds until the moment; None: nobody said how long a step is."""
+        return None if moment is None or not self.dt else moment * self.dt
+
+    def when(self, moment: int) -> str:
+        if not moment:
+            return "before the first step"
+        after = f", {seconds(moment * self.dt)}" if self.dt else ""
+        return f"after step {moment} of {self.moments} ({self.share(moment):.0%}{after})"
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON; an answer of -1 is none."""
+        return {
+            "input": self.what,
+            "steps": self.moments,
+            **self.answers_as_dict(),
+            "first_correct_seconds": self.time(self.first_correct),
+            "final_seconds": self.time(self.final),
+            "sent": {layer.name: self.sent[:, k].tolist() for k, layer in enumerate(self.report.layers)},
+            "report": self.report.as_dict(),
+        }
+
+    def describe(self, names: Sequence[str] | None = None) -> str:
+        return f"{self.what}: {self.verdict(names)}"
+
+
+@dataclass(frozen=True)
+class RecordingRun(StepRun):
+    """An event camera's recording, one step per ``step_seconds`` of it.
+
+    ``start``: the first event's time in microseconds; ``seen`` (steps,): camera events until the end of each step;
+    ``events`` lie on the network's pixels, ``dropped`` outside.  ``merged``: events that no spike stands for, because
+    their pixel had one in the same step.
+    """
+
+    start: int = 0
+    step_seconds: float = 0.0
+    seen: Array = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
+    events: int = 0
+    dropped: int = 0
+    merged: int = 0
+
+    def time(self, moment: int | None) -> float | None:
+        """Seconds of the recording."""
+        return None if moment is None else moment * self.step_seconds
+
+    def events_share(self, moment: int | None) -> float | None:
+        """The share of the camera's events seen until then."""
+        return None if moment is None else (int(self.seen[moment - 1]) if moment else 0) / max(self.events, 1)
+
+    def when(self, moment: int) -> str:
+        if not moment:
+            return "before the first event"
+        share = f"{self.share(moment):.0%} of the time, {self.events_share(moment):.0%} of the events"
+        return f"after {seconds(moment * self.step_seconds)} ({share})"
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            **super().as_dict(),
+            "step_seconds": self.step_seconds,
+            "start_us": self.start,
+            "events": self.events,
+            "dropped": self.dropped,
+            "merged": self.merged,
+            "seen": self.seen.tolist(),
+            "first_correct_events_share": self.events_share(self.first_correct),
+            "final_events_share": self.events_share(self.final),
+        }
+
+    def describe(self, names: Sequence[str] | None = None) -> str:
+        merged = f", {self.merged:,} in a step with another of their pixel" if self.merged else ""
+        return (
+            f"{self.events:,} camera events ({self.dropped:,} outside{merged}): {quantity(self.moments, 'step')} of "
+            f"{seconds(self.step_seconds)}\n{self.verdict(names)}"
+        )
+
+
+def samples_text(runs: Sequence[StepRun], names: Sequence[str] | None) -> tuple[list[str], list[list[str]]]:
+    """(the header, a row per sample) of a table of several runs."""
+    labelled = any(run.label is not None for run in runs)
+    header = ["sample", "answer", *(["right"] if labelled else []), "final", *(["first right"] if labelled else []),
+              "score", "next", "spikes", "SynOps"]  # fmt: skip
+    rows = []
+    for i, run in enumerate(runs):
+        order = np.sort(run.outputs[-1])[::-1]
+        right = [] if not labelled else ["" if run.label is None else class_name(run.label, names)]
+        first = [] if not labelled else ["never" if run.first_correct is None else f"step {run.first_correct}"]
+        second = f"{order[1]:.6g}" if len(order) > 1 else ""
+        rows.append([
+            str(i), class_name(run.answer, names), *right, f"step {run.final}", *first, f"{order[0]:.6g}", second,
+            f"{run.report.spikes:,}", f"{run.report.synops:,}",
+        ])  # fmt: skip
+    return header, rows

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read event-camera recordings into the structured array that `tonic` uses: x, y, p, t (microseconds).
+
+    events = bnn.streams.recordings.read("00002.bin")
+    run = bnn.events.EventEngine(model).run_events(events, "window", window=20000)
+
+Arrays (.npy, .npz), N-MNIST's .bin and AEDAT 3.1 need only NumPy; Prophesee's .dat and .raw (EVT 2 and 3) need the
+package expelliarmus (GPLv2): pip install 'bnn-compiler[prophesee]'.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import struct
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._distribution import install
+from .._types import Array
+from ..errors import BnnError, InputError, InputTypeError, ModelNotFoundError, SetupError
+from ..runtime.numpy_files import load
+
+#: Fields of a recording: pixel column and row, polarity (1: brighter, 0: darker), time in microseconds.
+EVENT = np.dtype([("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("t", "<i8")])
+#: Accepted names of the fields.
+FIELDS = (("x",), ("y",), ("p", "polarity"), ("t", "timestamp", "ts"))
+FORMATS = ("nmnist", "numpy", "aedat3", "dat", "evt2", "evt3")
+
+# The range of a field: EVENT's x and y have 16 bits, and the difference of two times must fit into 64.
+_RANGES = {"x": (0, 2**15 - 1), "y": (0, 2**15 - 1), "p": (-1, 1), "t": (-(2**62), 2**62)}
+_MEANINGS = {"p": "0 or 1 (or -1 and 1)", "t": "whole microseconds; if they are seconds, multiply by 1e6 and round"}
+
+_NMNIST_BYTES = 5
+_NMNIST_OVERFLOW_ROW = 240
+_NMNIST_OVERFLOW = 2**13
+_AEDAT3_HEADER = struct.Struct("<hhiiiiii")  # type, source, size, timestamp offset, overflow, capacity, number, valid
+_AEDAT3_POLARITY = 1
+# The size of a Prophesee file's body is a multiple of these bytes.
+_PROPHESEE_WORDS = {"dat": 8, "evt2": 4, "evt3": 2}
+# How a line of its header begins.  expelliarmus looks only at the first byte, which one body in 256 also begins with:
+# such a body is passed on after an added time of 0, which the body's first time replaces.
+_COMMENT = b"% "
+_NO_TIME = {"evt2": bytes.fromhex("00000080"), "evt3": bytes.fromhex("0080")}
+
+
+def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
+    """A recording as a structured array (x, y, p, t), sorted by t.
+
+    Args:
+        path: the file.
+        format: one of nmnist, numpy, aedat3, dat, evt2, evt3; None: determined by the file's name and first bytes.
+
+    Raises:
+        ModelNotFoundError (a FileNotFoundError): there is no such file.
+        InputError: the file does not have that format, is damaged, or claims more than it contains; says where.  A .npz
+            file may unpack to 100 times its size, or 256 MiB.
+        SetupError: the package that reads it is not installed.
+    """
+    name = Path(path)
+    if not name.is_file():
+        raise ModelNotFoundError(f"{name}: there is no such recording")
+    if format is not None and format not in FORMATS:
+        raise InputError(f"format: found {format!r}, expected one of {', '.join(FORMATS)}")
+    try:
+        events = _read(name, format or _guess(name))
+    except MemoryError:
+        raise InputError(
+            f"{name}: its events need more memory than is available; expected a shorter recording"
+        ) from None
+    except OSError as error:
+        if isinstance(error, BnnError):
+            raise
+        raise InputError(f"{name}: cannot be read: {error.strerror or error}; expected a recording") from None
+    order = np.argsort(events["t"], kind="stable")
+    return events if np.array_equal(order, np.arange(len(order))) else events[order]
+
+
+def _read(path: Path, kind: str) -> Array:
+    if kind == "numpy":
+        return _read_numpy(path)
+    if kind == "nmnist":
+        return decode_nmnist(path.read_bytes(), str(path))
+    if kind == "aedat3":
+        return decode_aedat3(path.read_bytes(), str(path))
+    return _read_prophesee(path, kind)
+
+
+def from_fields(x: Any, y: Any, p: Any, t: Any, *, source: str = "events") -> Array:
+    """A recording from four arrays of the same length; ``source`` is its name in errors.  See :func:`whole_columns`."""
+    x, y, p, t = whole_columns(x, y, p, t, source)
+    events = np.empty(len(t), EVENT)
+    events["x"], events["y"], events["p"], events["t"] = x, y, p > 0, t
+    return events
+
+
+def whole_columns(x: Any, y: Any, p: Any, t: Any, source: str = "events") -> list[Array]:
+    """x, y, p and t as 64-bit integers.
+
+    Raises:
+        InputTypeError: a column holds no numbers.
+        InputError: the lengths differ; a number is not whole or out of range: x and y from 0 to 32767, p 0 or 1 (or
+            -1 and 1), t in microseconds.
+    """
+    columns = [np.asarray(c) for c in (x, y, p, t)]
+    if len({c.shape for c in columns}) != 1 or columns[0].ndim != 1:
+        raise InputError(f"{source}: x, y, p, t have shapes {[c.shape for c in columns]}, expected four of one length")
+    return [_whole(f"{source}: {name}", name, column) for name, column in zip("xypt", columns, strict=True)]
+
+
+def _whole(what: str, name: str, values: Array) -> Array:
+    low, high = _RANGES[name]
+    expected = _MEANINGS.get(name, f"whole numbers from {low} to {high}")
+    if values.dtype.kind not in "biuf":
+        raise InputTypeError(f"{what}: found dtype {values.dtype}, expected {expected}")
+    if not len(values):
+        return np.empty(0, np.int64)
+    if values.dtype.kind == "f":
+        wrong = np.flatnonzero(~np.isfinite(values) | (values != np.rint(values)))
+        if len(wrong):
+            raise InputError(f"{what}: found {values[wrong[0]]!s} at event {wrong[0]}, expected {expected}")
+    # As Python integers: NumPy compares unsigned with signed 64-bit integers as floats.
+    for at in (int(np.argmin(values)), int(np.argmax(values))):
+        if not low <= int(values[at]) <= high:
+            beyond = "; it is out of range" if name == "t" else ""
+            raise InputError(f"{what}: found {int(values[at])} at event {at}, expected {expected}{beyond}")
+    return values.astype(np.int64)
+
+
+def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
+    """N-MNIST's .bin: five bytes per event, most significant bit first: x (8 bits), y (8), polarity (1), time (23).
+
+    y = 240 is not an event: all later times are 2**13 us later.
+    """
+    if len(data) % _NMNIST_BYTES:
+        raise InputError(f"{source}: {len(data)} bytes, expected a multiple of {_NMNIST_BYTES}: truncated?")
+    raw = np.frombuffer(data, np.uint8).reshape(-1, _NMNIST_BYTES).astype(np.int64)
+    t = (raw[:, 2] & 0x7F) << 16 | raw[:, 3] << 8 | raw[:, 4]
+    overflow = raw[:, 1] == _NMNIST_OVERFLOW_ROW
+    t += np.cumsum(overflow) * _NMNIST_OVERFLOW
+    falls = int(np.count_nonzero(np.diff(t) < 0))
+    if falls > 0.01 * len(t) + 1:
+        raise InputError(f"{source}: time decreases {falls} times in {len(t)} events: damaged, or not N-MNIST")
+    keep = ~overflow
+    return from_fields(raw[keep, 0], raw[keep, 1], raw[keep, 2] >> 7, t[keep], source=source)
+
+
+def encode_nmnist(events: Array) -> bytes:
+    """The inverse of :func:`decode_nmnist`, for times below 2**23 us."""
+    x, y, p, t = (events[name].astype(np.int64) for name in ("x", "y", "p", "t"))
+    if len(t) and (t.min() < 0 or t.max() >= 2**23 or x.min() < 0 or x.max() > 255 or y.min() < 0 or y.max() >= 240):
+        raise InputError("N-MNIST's format stores x below 256, y below 240 and times below 2**23 us")
+    columns = (x, y, p << 7 | t >> 16, t >> 8 & 0xFF, t & 0xFF)
+    return bytes(np.stack(columns, axis=1).astype(np.uint8).tobytes())
+
+
+def decode_aedat3(data: bytes, source: str = "AEDAT data") -> Array:
+    """AEDAT 3.1: text lines beginning with #, then packets; those of polarity events are read, others skipped."""
+    at = _after_header(data, b"#", b"#!end-header", source)
+    parts = []
+    while at < len(data):
+        if at + _AEDAT3_HEADER.size > len(data):
+            raise InputError(f"{source}: a packet's header is cut off at byte {at}: truncated")
+        kind, _, size, _, overflow, _, number, _ = _AEDAT3_HEADER.unpack_from(data, at)
+        at += _AEDAT3_HEADER.size
+        if size <= 0 or number < 0 or at + size * number > len(data):
+            raise InputError(f"{source}: the packet before byte {at} claims {number} events of {size} bytes: damaged")
+        if kind == _AEDAT3_POLARITY and number:
+            if size != 8:
+                raise InputError(f"{source}: polarity events of {size} bytes before byte {at}, expected 8: damaged")
+            words = np.frombuffer(data, "<u4", 2 * number, at).reshape(-1, 2).astype(np.int64)
+            words = words[words[:, 0] & 1 == 1]  # valid ones
+            address, t = words[:, 0], words[:, 1] + overflow * 2**31
+            x, y, p = address >> 17 & 0x7FFF, address >> 2 & 0x7FFF, address >> 1 & 1
+            parts.append(from_fields(x, y, p, t, source=source))
+        at += size * number
+    return np.concatenate(parts) if parts else np.empty(0, EVENT)
+
+
+def _after_header(data: bytes, mark: bytes, last: bytes, source: str) -> int:
+    """Where a header of lines that begin with ``mark`` ends: after the line ``last`` (in lower case), if it has one."""
+    at = 0
+    while data[at : at + len(mark)] == mark:
+        end = data.find(b"\n", at)
+        if end < 0:
+            raise InputError(f"{source}: the header does not end: truncated")
+        line, at = data[at:end].strip().lower(), end + 1
+        if line == last:
+            break
+    return at
+
+
+def _guess(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in (".npy", ".npz"):
+        return "numpy"
+    if suffix == ".bin":
+        return "nmnist"
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head.startswith(b"#!AER-DAT3"):
+        return "aedat3"
+    if head.startswith(b"#!AER-DAT"):
+        version = head[9:12].decode("ascii", "replace")
+        raise InputError(
+            f"{path}: AEDAT {version.strip()}, expected 3.1; convert it (dv-processing, jAER) or pass a structured "
+            "array x, y, p, t to run_events"
+        )
+    if suffix in (".dat", ".raw"):
+        return _prophesee(path, suffix, head)
+    raise InputError(
+        f"{path}: unknown format; expected .npy, .npz, .bin (N-MNIST), .dat or .raw (Prophesee), .aedat (3.1), "
+        f"or give its format: {', '.join(FORMATS)}"
+    )
+
+
+def _prophesee(path: Path, suffix: str, head: bytes) -> str:
+    """The encoding of a Prophesee file by its header, lines that begin with %."""
+    if re.search(rb"^%", head, re.MULTILINE) is None:
+        raise InputError(f"{path}: has no header (lines that begin with %), as Prophesee's {suffix} files have")
+    if suffix == ".dat":
+        return "dat"
+    stated = re.search(rb"^%.*?(?:evt |format evt)(\d.{0,2})", head.lower(), re.MULTILINE)
+    if stated is None:
+        raise InputError(f"{path}: its header states no encoding (% evt 2.0 or % evt 3.0)")
+    version = stated[1].decode("ascii", "replace")
+    if version == "2.1" or version[0] not in "23":
+        raise InputError(f"{path}: EVT {version}, expected EVT 2.0 or 3.0; convert it")
+    return f"evt{version[0]}"
+
+
+def _read_numpy(path: Path) -> Array:
+    def choose(names: list[str]) -> list[str]:
+        fields = _fields(names)
+        if "" in fields and len(names) != 1:
+            raise InputError(f"{path}: contains {', '.join(names)}, expected x, y, p, t or one structured array")
+        return names if "" in fields else fields
+
+    loaded = load(path, choose)
+    if isinstance(loaded, dict):
+        if len(loaded) > 1:
+            return from_fields(*loaded.values(), source=str(path))
+        (loaded,) = loaded.values()
+    return from_fields(*structured_columns(loaded, str(path)), source=str(path))
+
+
+def structured_columns(events: Any, source: str) -> list[Any]:
+    """x, y, p and t of a structured array; raises InputTypeError if it is none, or has no such fields."""
+    dtype = getattr(events, "dtype", type(events).__name__)
+    fields = _fields(getattr(dtype, "names", None) or ())
+    if "" in fields:
+        missing = FIELDS[fields.index("")][0]
+        expected = f"a structured array with fields x, y, p, t; '{missing}' is missing"
+        raise InputTypeError(f"{source}: found {dtype}, expected {expected}")
+    return [events[name] for name in fields]
+
+
+def _fields(names: Sequence[str]) -> list[str]:
+    """The names of x, y, p and t among these; "" for one that is missing."""
+    return [next((c for c in choices if c in names), "") for choices in FIELDS]
+
+
+def _read_prophesee(path: Path, encoding: str) -> Array:
+    try:
+        wizard: Any = importlib.import_module("expelliarmus").Wizard(encoding=encoding)
+    except ImportError as error:
+        raise SetupError(f"Prophesee files are read by expelliarmus ({error}): {install('prophesee')}") from None
+    data = path.read_bytes()
+    at = _body(path, data, encoding)
+    try:
+        if encoding in _NO_TIME and data[at : at + 1] == _COMMENT[:1]:
+            events = _read_copy(wizard, data[:at] + _NO_TIME[encoding] + data[at:], path.suffix)
+        else:
+            events = wizard.read(path)
+    except Exception as error:  # expelliarmus may raise anything; the caller wants one kind
+        raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: {error}") from None
+    if events is None:
+        raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: damaged, or another encoding")
+    return from_fields(*(events[n] for n in "xypt"), source=str(path))
+
+
+def _read_copy(wizard: Any, data: bytes, suffix: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"copy{suffix}"
+        copy.write_bytes(data)
+        return wizard.read(copy)
+
+
+def _body(path: Path, data: bytes, encoding: str) -> int:
+    """Where a file's events begin.  expelliarmus drops bytes after the last whole event; that is refused here."""
+    at = _after_header(data, _COMMENT, b"% end", str(path))
+    if encoding == "dat":
+        if len(data) < at + 2:
+            raise InputError(f"{path}: ends after its header: truncated")
+        kind, size, at = data[at], data[at + 1], at + 2
+        if kind == _COMMENT[0]:  # expelliarmus would take it for an endless header
+            raise InputError(f"{path}: events of type {kind:#x}, expected one of Prophesee's: damaged")
+        if size != _PROPHESEE_WORDS["dat"]:
+            raise InputError(f"{path}: events of {size} bytes, expected {_PROPHESEE_WORDS['dat']}: damaged")
+    if (len(data) - at) % _PROPHESEE_WORDS[encoding]:
+        found = f"{len(data) - at:,} bytes of events"
+        raise InputError(f"{path}: {found}, expected a multiple of {_PROPHESEE_WORDS[encoding]}: truncated?")
+    return at

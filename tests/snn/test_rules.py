@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules, resets and what is sent, on small cases that are computed by hand; simulators/ has the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn.snn.rules import RULES, Dynamics, Emits, Reset
+
+ROOT = Path(__file__).resolve().parents[2]
+FAR = 2.0**24  # the next float32 is 2 away: what is added first is lost
+Run = tuple[list[Any], dict[str, list[Any]]]
+
+
+def run(
+    dynamics: Dynamics, currents: Sequence[Any], own: Sequence[Any] = (), learning: bool = False, **p: float
+) -> Run:
+    """What one neuron (or as many as a row of currents has) sends in each step, and its variables after it."""
+    rows = np.array(currents, np.float32).reshape(len(currents), -1)
+    n = rows.shape[1]
+    given = {"threshold": 1.0, "reset": 0.0, "initial": 0.0} | p
+    parameters = {k: np.broadcast_to(np.float32(v), (n,)) for k, v in given.items()}
+    assert set(given) == {"threshold", "reset", "initial", *dynamics.rule.parameters}
+    state = dynamics.initial(parameters, n)
+    sent: list[Any] = []
+    seen: dict[str, list[Any]] = {name: [] for name in dynamics.rule.states}
+    for t, x in enumerate(rows):
+        second = np.full(n, own[t], np.float32) if dynamics.rule.recurrent else None
+        out = dynamics.settle(parameters, state, x, own=second, learning=learning)
+        assert out.dtype == np.float32 and all(state[name].dtype == np.float32 for name in seen)
+        sent.append(out.tolist() if n > 1 else out.item())
+        for name, values in seen.items():
+            values.append(state[name].tolist() if n > 1 else state[name].item())
+    return sent, seen
+
+
+def values_of(rule: str, currents: Sequence[float], own: Sequence[float] = (), **p: Any) -> dict[str, list[Any]]:
+    """Variables after each step of a neuron that only integrates; a membrane is what it sends."""
+    sent, seen = run(Dynamics(RULES[rule], emits=Emits.VALUES), currents, own, **p)
+    assert seen.get("v", sent) == sent
+    return seen | {"v": sent}
+
+
+# rule: currents, own currents, parameters, variables after each step
+CHARGES: dict[str, tuple[list[float], list[float], dict[str, float], dict[str, list[float]]]] = {
+    "relay": ([1, -3], [], {}, {"v": [1, -3]}),
+    "integrate": ([1, -3], [], {"initial": 0.5}, {"v": [1.5, -1.5]}),
+    "approach": ([1, 0], [], {"rate": 0.5, "leak": 0.25, "initial": 0.25}, {"v": [0.75, 0.5]}),
+    "decay": ([1, 1], [], {"beta": 0.5}, {"v": [1, 1.5]}),
+    "decay_scaled": ([1, 1], [], {"beta": 0.5, "gain": 0.25}, {"v": [0.25, 0.375]}),
+    "divide_all": ([1, 1], [], {"tau": 4, "rest": -0.5, "initial": -0.5}, {"v": [-0.25, -0.0625]}),
+    "divide": ([1, 1], [], {"tau": 4, "rest": -0.5, "initial": -0.5}, {"v": [0.5, 1.25]}),
+    "synaptic": ([1, 0], [], {"alpha": 0.5, "beta": 0.25}, {"i": [1, 0.5], "v": [1, 0.75]}),
+    "synaptic_approach": (
+        [1, 0],
+        [],
+        {"alpha": 0.5, "rate": 0.25, "leak": 0.25, "weight": 2, "resistance": 4, "initial": 0.25},
+        {"i": [1.25, 0.75], "v": [1.5, 1.9375]},
+    ),
+    "synaptic_scaled": ([1, 0], [], {"alpha": 0.5, "beta": 0.25, "gain": 2}, {"i": [0.5, 0.25], "v": [1, 0.75]}),
+    "adaptive": (
+        [4, 8],
+        [],
+        {"decay": 0.5, "rest": -4, "period": 2, "step": 0.5, "fall": 0.5, "initial": -8},
+        {"v": [-2, 5], "refractory": [0, 0], "adapted": [0, 0]},
+    ),
+    "approach_rest": ([1, 0], [], {"rate": 0.5, "rest": 0.25, "initial": 0.25}, {"v": [0.75, 0.5]}),
+    "leak_rest": ([1, 1], [], {"rate": 0.25, "rest": -0.5, "initial": -0.5}, {"v": [0.5, 1.25]}),
+    "decay_recurrent": ([1, 1], [0.25, -1], {"beta": 0.5}, {"v": [1.25, 0.625]}),
+    "synaptic_recurrent": ([1, 0], [0.25, 1], {"alpha": 0.5, "beta": 0.5}, {"i": [1.25, 1.625], "v": [1.25, 2.25]}),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_charges(rule: str) -> None:
+    currents, own, parameters, expected = CHARGES[rule]
+    assert values_of(rule, currents, own, **parameters) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "currents", "own", "parameters", "expected"),
+    [
+        # (FAR + 1) - 1 is FAR - 1; FAR - (1 - 1) is FAR.
+        ("approach", [FAR], [], {"rate": 0.5, "leak": 1, "initial": 1}, FAR / 2),
+        ("approach_rest", [FAR], [], {"rate": 0.5, "rest": 1, "initial": 1}, FAR / 2 + 1),
+        ("divide_all", [FAR], [], {"tau": 2, "rest": 1, "initial": 1}, FAR / 2 + 1),
+        ("divide", [FAR], [], {"tau": 4, "rest": -3, "initial": 1}, FAR),
+        ("leak_rest", [FAR], [], {"rate": 0.25, "rest": -3, "initial": 1}, FAR),
+        # FAR + 1 + 1 is FAR, FAR + 2 is not.
+        ("decay_recurrent", [1], [1], {"beta": 1, "initial": FAR}, FAR),
+        ("decay", [2], [], {"beta": 1, "initial": FAR}, FAR + 2),
+        # Half of FAR - 1 is whole and a half.
+        (
+            "synaptic_approach",
+            [FAR],
+            [],
+            {"alpha": 0.5, "rate": 1, "leak": 1, "weight": 1, "resistance": 1},
+            FAR / 2 + 2,
+        ),
+    ],
+)
+def test_operations_come_in_their_order(
+    rule: str, currents: list[float], own: list[float], parameters: dict[str, float], expected: float
+) -> None:
+    assert values_of(rule, currents, own, **parameters)["v"] == [expected]
+
+
+def test_a_late_synapse_adds_what_it_sends_itself_last() -> None:
+    own = {"alpha": 1, "beta": 1, "initial": 0}
+    assert values_of("synaptic_recurrent", [FAR, 1], [0, 1], **own)["i"] == [FAR, FAR]
+    assert values_of("synaptic", [FAR, 2], **own)["i"] == [FAR, FAR + 2]
+
+
+# reset: currents, spikes, membranes; integrate with threshold 1 and reset 1/4
+RESETS: dict[Reset, tuple[list[float], list[int], list[float]]] = {
+    Reset.NONE: ([1.5, 1.5, 0], [1, 1, 1], [1.5, 3, 3]),
+    Reset.VALUE: ([1.5, 1.5, 0.75], [1, 1, 0], [0.25, 0.25, 1]),
+    Reset.SUBTRACT: ([1.5, 1.5, 0], [1, 1, 0], [0.5, 1, 1]),
+    Reset.LATE_ZERO: ([1.5, 1.5, 0.5], [1, 1, 0], [1.5, 1.5, 0.5]),
+    Reset.LATE_SUBTRACT: ([1.5, 1.5, 0], [1, 1, 0], [1.5, 2, 1]),
+    Reset.LATE_DISCARD: ([1.5, 1.5, 0.5], [1, 0, 0], [1.5, 0, 0.5]),
+    # Once v is above twice the threshold, it never fires again.
+    Reset.CORRECTED_SUBTRACT: ([1.5, 0.75, 3.5, 0, 0, 0], [1, 1, 1, 1, 0, 0], [0.5, 0.25, 2.75, 1.75, 1.75, 1.75]),
+}
+
+
+@pytest.mark.parametrize("reset", Reset)
+def test_resets(reset: Reset) -> None:
+    currents, spikes, membranes = RESETS[reset]
+    assert run(Dynamics(RULES["integrate"], reset), currents, reset=0.25) == (spikes, {"v": membranes})
+
+
+AT_LEAST: dict[Reset, list[float]] = {
+    Reset.NONE: [1, 1],
+    Reset.VALUE: [0.25, 0.25],
+    Reset.SUBTRACT: [0, 0],
+    Reset.LATE_ZERO: [1, 0],
+    Reset.LATE_SUBTRACT: [1, 0],
+    Reset.LATE_DISCARD: [1, 0],
+    Reset.CORRECTED_SUBTRACT: [0, 0],
+}
+
+
+@pytest.mark.parametrize("reset", Reset)
+def test_at_the_threshold(reset: Reset) -> None:
+    """>= fires and resets where > does neither."""
+    sent, seen = run(Dynamics(RULES["integrate"], reset, at_least=True), [1, 0], reset=0.25)
+    assert (sent, seen["v"]) == ([1, int(reset == Reset.NONE)], AT_LEAST[reset])
+    assert run(Dynamics(RULES["integrate"], reset), [1, 0], reset=0.25) == ([0, 0], {"v": [1, 1]})
+
+
+def test_stateless_neurons() -> None:
+    relay = RULES["relay"]
+    assert run(Dynamics(relay), [1, 1.5, 0.5]) == ([0, 1, 0], {})
+    assert run(Dynamics(relay, at_least=True), [1, 1.5, 0.5]) == ([1, 1, 0], {})
+    assert run(Dynamics(relay, emits=Emits.COUNTS), [2.5, -3, 0.75], threshold=0.5) == ([5, 0, 1], {})
+
+
+def test_counts() -> None:
+    """What is left of a membrane stays; it may fall as low as it likes, or not below the floor."""
+    integrate = RULES["integrate"]
+    currents = [2.5, -4, 3.5]
+    free, floored = (Dynamics(integrate, emits=Emits.COUNTS, floored=f) for f in (False, True))
+    assert run(free, currents, reset=-1) == ([2, 0, 0], {"v": [0.5, -3.5, 0]})
+    assert run(floored, currents, reset=-1) == ([2, 0, 2], {"v": [0.5, -1, 0.5]})
+    assert run(free, [1.5, 0], threshold=0.5) == ([3, 0], {"v": [0, 0]})
+
+
+def test_counts_have_a_limit() -> None:
+    sent, seen = run(Dynamics(RULES["integrate"], emits=Emits.COUNTS), [2**30])
+    assert sent == [2**24] and seen["v"] == [2**30 - 2**24]
+
+
+def test_floors() -> None:
+    """Values are sent before; single spikes reset before. Far above the floor, a membrane is rounded there."""
+    integrate = RULES["integrate"]
+    values = Dynamics(integrate, emits=Emits.VALUES, floored=True)
+    assert run(values, [-2, 1], reset=-1) == ([-2, 0], {"v": [-1, 0]})
+    spikes = Dynamics(integrate, Reset.SUBTRACT, floored=True)
+    assert run(spikes, [1.25, -3, 1], reset=0.5) == ([1, 0, 1], {"v": [0.5, 0.5, 0.5]})
+    assert run(values, [2**-24], reset=-1)[1] == {"v": [0]}
+
+
+def test_the_winner_alone_sends_its_spike() -> None:
+    """The first of equals; all that fire are reset."""
+    dynamics = Dynamics(RULES["integrate"], Reset.VALUE, winner=True)
+    sent, seen = run(dynamics, [[2, 3, 3, 0.5], [0, 0, 0, 0.25], [0, 0, 0, 2]], reset=-1)
+    assert sent == [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+    assert seen["v"] == [[-1, -1, -1, 0.5], [-1, -1, -1, 0.75], [-1, -1, -1, -1]]
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_adapting_thresholds(learning: bool) -> None:
+    """Refractory neurons ignore currents for ``period`` steps; only learning changes the threshold."""
+    p = {"decay": 0.5, "rest": -4, "initial": -4, "threshold": 0, "reset": -8, "period": 2, "step": 0.5, "fall": 0.5}
+    dynamics = Dynamics(RULES["adaptive"], Reset.VALUE, at_least=True)
+    sent, seen = run(dynamics, [4, 8, 8, 8], learning=learning, **p)
+    assert sent == [1, 0, 0, 1]
+    assert seen["v"] == [-8, -6, -5, -8]
+    assert seen["refractory"] == [2, 1, 0, 2]
+    assert seen["adapted"] == ([0.5, 0.25, 0.125, 0.5625] if learning else [0, 0, 0, 0])
+    # At 1/16 above its resting threshold it would fire, but the threshold has risen that far and more.
+    risen = run(dynamics, [4, 8, 8, 4.5625 - 0.0625], learning=learning, **p)[0]
+    assert risen == ([1, 0, 0, 0] if learning else [1, 0, 0, 1])
+
+
+def test_opcodes_are_those_of_the_file_format() -> None:
+    assert [rule.opcode for rule in RULES.values()] == list(range(1, 16))
+    assert list(RULES) == list(CHARGES)  # above, in their order
+    names = ["NONE", "VALUE", "SUBTRACT", "LATE_ZERO", "LATE_SUBTRACT", "LATE_DISCARD", "CORRECTED_SUBTRACT"]
+    assert [(r.name, r.value) for r in Reset] == [(name, i) for i, name in enumerate(names)]
+    assert [(e.name, e.value) for e in Emits] == [("SPIKES", 0), ("COUNTS", 1), ("VALUES", 2)]
+
+
+def test_the_page_states_every_rule_and_reset_as_the_records_do() -> None:
+    rows = [[c.strip() for c in line.split("|")] for line in (ROOT / "docs/snn.md").read_text().splitlines()]
+    for name, rule in RULES.items():
+        formula = rule.text.split(": ")[0].rstrip(".")
+        assert [r for r in rows if r[1:4] == [str(rule.opcode), f"`{name}`", f"`{formula}`"]], (
+            f"docs/snn.md: no row of {name}"
+        )
+    for reset in Reset:
+        assert [r for r in rows if r[1:3] == [str(reset.value), f"`{reset.name}`"]], f"docs/snn.md: no row of {reset}"

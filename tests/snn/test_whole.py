@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights as whole numbers, sums that are exact, and decisions at risk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bnn._types import Floats
+from bnn.snn.network import Network, Population, Projection
+from bnn.snn.oracle import Oracle
+from bnn.snn.risk import find_risk
+from bnn.snn.rules import RULES, Dynamics, Emits, Reset
+from bnn.snn.whole import grid, inexact, quantize, with_int8_weights, with_quantized_weights
+
+from .networks import draw_inputs, draw_network
+
+SEED = int(os.environ.get("BNN_TEST_SEED", "7"))
+
+
+def chain(weights: Floats, bias: float = 0.0, threshold: float = 1.0) -> Network:
+    """Spikes -> integrate-and-fire neurons that reset to zero."""
+    values = {"threshold": threshold, "reset": 0.0, "initial": 0.0}
+    parameters = {name: np.array([v], np.float32) for name, v in values.items()}
+    neurons = Population(
+        "out", (weights.shape[1],), Dynamics(RULES["integrate"], Reset.VALUE), parameters, np.float32([bias]), True
+    )
+    return Network([Population("in", (weights.shape[0],)), neurons], [Projection(0, 1, "dense", weights)])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0.5, 0.25, 3], 2), ([4, -8], -2), ([0], -1022), ([1.5e-45], 149), ([0.1], 27), ([2.0**-126, 1], 126)],
+)
+def test_grid(values: list[float], expected: int) -> None:
+    found = grid(np.array(values, np.float32))
+    assert found == expected
+    scaled = np.array(values, np.float32).astype(np.float64) * 2.0**found
+    assert (scaled == np.rint(scaled)).all() and (not scaled.any() or (scaled % 2).any())
+
+
+def test_quantized_weights_are_whole_and_near() -> None:
+    print(f"seed {SEED}")
+    rng = np.random.default_rng(SEED)
+    for _ in range(50):
+        weights = (rng.normal(size=rng.integers(2, 300)) * 10.0 ** rng.integers(-6, 6)).astype(np.float32)
+        found = quantize(weights)
+        step = 2.0 ** -grid(found)
+        assert np.abs(found).max() <= 127 * step <= 2.01 * np.abs(weights).max() * 127 / 126
+        assert (np.abs(found - weights) <= np.abs(weights).max() / 127).all()
+        assert (quantize(found) == found).all()
+    same = np.full(9, 1 / 9, np.float32)
+    assert quantize(same) is same
+
+
+def test_weights_of_eight_bits_change_nothing_that_is_exact() -> None:
+    print(f"seed {SEED}")
+    whole = exact = 0
+    for number in range(60):
+        rng = np.random.default_rng([SEED, number])
+        network = draw_network(rng, "dyadic")
+        inputs = draw_inputs(rng, network, 12)
+        other = with_int8_weights(network)
+        a, b = Oracle(network).run(inputs), Oracle(other).run(inputs)
+        why = inexact(network, {i: float(sent.max(initial=0)) for i, sent in a.sent.items()})
+        whole += sum(p.whole for p in other.projections)
+        if not any(why):
+            exact += 1
+            for i, sent in a.sent.items():
+                assert (sent == b.sent[i]).all()
+    assert whole > 60 and exact > 10
+
+
+def test_why_a_sum_is_not_exact() -> None:
+    rng = np.random.default_rng(1)
+    weights = np.round(rng.normal(size=(50, 20)) * 8).astype(np.float32) / 8
+    assert inexact(chain(weights, bias=0.5)) == ["", ""]
+    assert "no common step" in inexact(chain(weights + np.float32(0.1)))[1]
+    assert "no common step" in inexact(chain(weights, bias=0.1))[1]
+    assert "too large" in inexact(chain(weights * 2.0**20 + 0.125))[1]
+    values = chain(weights)
+    values.populations[0] = replace(values.populations[0], input_emits=Emits.VALUES)
+    assert inexact(values)[1] == "in sends real values"
+    counts = chain(weights)
+    counts.populations[0] = replace(counts.populations[0], input_emits=Emits.COUNTS)
+    assert "too large" in inexact(counts)[1] and inexact(counts, {0: 3.0}) == ["", ""]
+
+
+def reordered(network: Network, inputs: list[Floats], rng: np.random.Generator) -> tuple[Network, list[Floats]]:
+    """The same network with its inputs in another order: only the order of additions differs."""
+    order = rng.permutation(network.populations[0].size)
+    first = replace(network.projections[0], weights=network.projections[0].weights[order])
+    return replace(network, projections=[first]), [inputs[0][:, order]]
+
+
+def test_every_decision_that_another_order_turns_is_at_risk() -> None:
+    """Weights k * 0.1 with threshold 1, whose sums meet it but for rounding: many turn.  Weights k * 0.125: none."""
+    print(f"seed {SEED}")
+    rng = np.random.default_rng(SEED)
+    turned = 0
+    for number in range(30):
+        weights = (rng.integers(-3, 8, (60, 30)) * np.float32(0.1)).astype(np.float32)
+        network = chain(weights)
+        inputs = [(rng.random((30, 60)) < 0.15).astype(np.float32)]
+        risk = find_risk(network, inputs)
+        a = Oracle(network).run(inputs).sent[1]
+        other, moved = reordered(network, inputs, rng)
+        b = Oracle(other).run(moved).sent[1]
+        for neuron in np.flatnonzero((a != b).any(axis=0)):
+            first = int(np.argmax(a[:, neuron] != b[:, neuron]))
+            assert risk.at_risk[1][: first + 1, neuron].any(), (number, first, neuron)
+            turned += 1
+        assert risk.at_risk[1].mean() < 0.2
+        exact = with_quantized_weights(chain((weights / np.float32(0.1) * np.float32(0.125)).astype(np.float32)))
+        assert find_risk(exact, inputs).at_risk == {}
+    assert turned > 30

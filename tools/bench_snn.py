@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Time networks of spiking neurons against the simulators that people use: processor time of one sample, one thread.
+
+    python tools/bench_snn.py                               784-400-10 at T = 20 and 100
+    python tools/bench_snn.py --cnn shared/cnn_sinabs.nir   and the convolutional network of the NIR paper
+
+Needs PyTorch and the simulators: pip install 'bnn-compiler[spiking]'; sinabs too, if it is there.  Each peer runs in
+the fastest way that it offers on a CPU: weights applied to all steps at once where neurons allow it (SpikingJelly's
+multiple steps; a linear layer before a loop over neurons in snnTorch and Norse), without gradients, at batch sizes 1
+and 64.  Runs are interleaved; a row is the median, and its ratio to the engine's float32 row of the same network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnn.snn.compiler import compile
+from bnn.snn.model import SpikingModel, build
+from bnn.snn.network import Network, Population, Projection
+from bnn.snn.rules import RULES, Dynamics, Reset
+from bnn.snn.whole import with_int8_weights, with_quantized_weights
+from bnn.verification.over_time import import_file, quiet, why_not
+
+SIZES = (784, 400, 10)
+TAU = 2.0
+Run = Callable[[], Any]
+
+
+def weights(seed: int = 0) -> list[Any]:
+    rng = np.random.default_rng(seed)
+    shapes = zip(SIZES[:-1], SIZES[1:], strict=True)
+    return [(rng.normal(0, 3 / np.sqrt(n), (n, m))).astype(np.float32) for n, m in shapes]
+
+
+def dense(int8: bool) -> SpikingModel:
+    """The network with SpikingJelly's LIF neurons (decay_input, hard reset)."""
+    values = {"threshold": 1.0, "reset": 0.0, "initial": 0.0, "tau": TAU, "rest": 0.0}
+    parameters = {name: np.array([v], np.float32) for name, v in values.items()}
+    neurons = Dynamics(RULES["divide_all"], Reset.VALUE, at_least=True)
+    populations = [Population("input", (SIZES[0],))]
+    populations += [Population(f"lif{i}", (n,), neurons, dict(parameters)) for i, n in enumerate(SIZES[1:])]
+    populations[-1].output = True
+    network = Network(populations, [Projection(i, i + 1, "dense", w) for i, w in enumerate(weights())])
+    return build(with_int8_weights(with_quantized_weights(network)) if int8 else network)
+
+
+def spikingjelly_dense() -> Any:
+    from spikingjelly.activation_based import layer, neuron
+    from torch import nn
+
+    parts: list[Any] = []
+    for w in weights():
+        linear = layer.Linear(*w.shape, bias=False, step_mode="m")
+        linear.weight.data = _tensor(w.T)
+        parts += [linear, neuron.LIFNode(tau=TAU, step_mode="m")]
+    return nn.Sequential(*parts)
+
+
+def looped(name: str) -> Any:
+    """A network in which linear layers take all steps at once, and neurons one after the other."""
+    import torch
+    from torch import nn
+
+    layers = []
+    for w in weights():
+        linear = nn.Linear(*w.shape, bias=False)
+        linear.weight.data = _tensor(w.T)
+        if name == "snntorch":
+            import snntorch
+
+            layers.append((linear, snntorch.Leaky(beta=1 - 1 / TAU, reset_mechanism="zero", reset_delay=False)))
+        else:
+            from norse.torch import LIFBoxCell, LIFBoxParameters
+
+            p = LIFBoxParameters(tau_mem_inv=torch.tensor(1 / TAU))
+            layers.append((linear, LIFBoxCell(p=p, dt=1.0)))
+
+    def run(x: Any) -> Any:
+        for linear, cell in layers:
+            currents, state, sent = linear(x), None, []
+            for step in currents:
+                spikes, state = cell(step) if state is None else cell(step, state)
+                sent.append(spikes)
+            x = torch.stack(sent)
+        return x
+
+    return run
+
+
+def _tensor(values: Any) -> Any:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+
+
+def peers_dense(x: Any) -> dict[str, Run]:
+    """``x``: (T, N, 784)."""
+    found: dict[str, Run] = {}
+    data = _tensor(x)
+    if not why_not("spikingjelly"):
+        from spikingjelly.activation_based import functional
+
+        net = spikingjelly_dense()
+
+        def spikingjelly() -> Any:
+            functional.reset_net(net)
+            return net(data)
+
+        found["SpikingJelly"] = spikingjelly
+    for name, title in (("snntorch", "snnTorch"), ("norse", "Norse")):
+        if not why_not(name):
+            run = looped(name)
+            found[title] = partial(run, data)
+    return found
+
+
+def peers_cnn(path: Path, x: Any) -> dict[str, Run]:
+    """``x``: (T, N, C, H, W)."""
+    import torch
+
+    found: dict[str, Run] = {}
+    data = _tensor(x)
+    if not why_not("spikingjelly"):
+        from spikingjelly.activation_based import layer
+        from spikingjelly.activation_based.nir_exchange import import_from_nir
+
+        with quiet():
+            net = import_from_nir(str(path), dt=1.0, step_mode="m")
+        for name, part in list(net.named_children()):
+            if isinstance(part, torch.nn.LPPool2d):  # all steps as one batch, as its own layers do
+                setattr(net, name, layer.SeqToANNContainer(part))
+        found["SpikingJelly"] = lambda: net(data)
+    if not why_not("norse") and x.shape[1] == 1:  # its graph has a Flatten that also flattens the batch
+        module = import_file("norse", path, None)
+
+        def norse() -> None:
+            state = None
+            for step in data:
+                _, state = module(step, state)
+
+        found["Norse"] = norse
+    if not why_not("sinabs"):
+        from nir import read
+        from sinabs.nir import from_nir
+
+        with quiet():
+            layers = from_nir(read(path, type_check=False), batch_size=x.shape[1])
+        flat = torch.swapaxes(data, 0, 1).reshape(-1, *data.shape[2:]).contiguous()
+
+        def sinabs() -> None:
+            for part in layers.modules():
+                if hasattr(part, "reset_states"):
+                    part.reset_states()
+            layers(flat)
+
+        found["sinabs"] = sinabs
+    return found
+
+
+def timed(runs: dict[str, Run], repeats: int) -> dict[str, float]:
+    """Medians of processor time, seconds; runs take turns."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.process_time()
+            run()
+            taken[name].append(time.process_time() - start)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def report(title: str, rows: dict[str, tuple[float, float]]) -> None:
+    """``rows``: milliseconds per sample at batch 1 and at the large batch."""
+    base = rows["bnn float32"][0]
+    print(f"\n{title}\n{'':<16}{'batch 1':>10}{'':>8}{'batch':>10}")
+    for name, (one, many) in rows.items():
+        print(f"{name:<16}{one:>8.3f} ms{one / base:>7.1f}x{many:>8.3f} ms{many / base:>7.1f}x")
+
+
+def engine_alone(model: SpikingModel, x: Any) -> Run:
+    """The call into C without what Python does before and after: spikes are packed, and nothing is recorded."""
+    frames, steps = model._given(x)
+
+    def run() -> None:
+        model._state.reset()
+        model._state.run(frames, steps)
+
+    return run
+
+
+def compare(
+    title: str, models: dict[str, SpikingModel], peers: Callable[[Any], dict[str, Run]], x: Any, repeats: int
+) -> None:
+    """``x``: (T, N, ...)."""
+    one = np.ascontiguousarray(x[:, 0])
+    ours: dict[str, Run] = {name: partial(m.run, one) for name, m in models.items()}
+    ours |= {f"{name}, C": engine_alone(m, one) for name, m in models.items()}
+    small = timed({**ours, **peers(x[:, :1])}, repeats)
+    large = timed(peers(x), max(repeats // 5, 3))
+    rows = {name: (t * 1e3, (large[name] / x.shape[1] if name in large else t) * 1e3) for name, t in small.items()}
+    run = next(iter(models.values())).run(one)
+    print(f"{title}: {run.synops:,} synaptic operations, {run.spikes:,} spikes a sample")
+    report(title, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cnn", type=Path, metavar="FILE.nir", help="the NIR paper's convolutional network")
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--batch", type=int, default=64)
+    options = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(1)
+    with torch.no_grad():
+        for steps, rate in ((20, 0.02), (100, 0.05), (100, 0.1)):
+            x = (rng.random((steps, options.batch, SIZES[0])) < rate).astype(np.float32)
+            models = {"bnn float32": dense(False), "bnn int8": dense(True)}
+            compare(f"784-400-10, T = {steps}, {rate:.0%} spikes", models, peers_dense, x, options.repeats)
+        if options.cnn is not None:
+            batch = min(options.batch, 16)
+            x = (rng.random((100, batch, 2, 34, 34)) < 0.05).astype(np.float32)
+            models = {
+                f"bnn {w}": compile(options.cnn, simulator="spikingjelly", dt=1.0, weights=w)
+                for w in ("float32", "int8")
+            }
+            repeats = max(options.repeats // 5, 3)
+            compare("the NIR paper's CNN, T = 100, 5% spikes", models, lambda v: peers_cnn(options.cnn, v), x, repeats)
+
+
+if __name__ == "__main__":
+    main()
