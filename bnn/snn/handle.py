@@ -62,10 +62,11 @@ class PopulationInfo:
 
 @dataclass(frozen=True)
 class ProjectionInfo:
-    """``whole``: weights are int8, with one ``scale``; ``weights`` is their number; ``learns``: they can change.
+    """``whole``: weights are int8, with one ``scale``; ``weights`` is their number.
 
     ``kernel``, ``stride``, ``padding``, ``dilation`` (rows, columns) and ``groups`` are a convolution's.  ``mask``: the
-    sources that take part (n,), bool; None: all.  ``biased``: it adds a bias from step ``delay`` on.
+    sources that take part (n,), bool; None: all.  ``biased``: it adds a bias from step ``delay`` on.  ``learns``: its
+    weights can change.
     """
 
     index: int
@@ -77,7 +78,6 @@ class ProjectionInfo:
     delay: int
     scale: float
     weights: int
-    learns: bool
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -85,6 +85,7 @@ class ProjectionInfo:
     groups: int
     mask: Array | None
     biased: bool
+    learns: bool
 
     def synapses(self, source: PopulationInfo, target: PopulationInfo) -> int:
         """Additions of a weight in a step in which all sources send."""
@@ -172,7 +173,7 @@ class OpenedNetwork:
         )
         return ProjectionInfo(
             index, name, kind, bool(info.whole), info.source, info.target, info.delay, info.scale, info.weights,
-            bool(info.learns), kernel, stride, padding, dilation, info.groups, mask, bool(info.biased),
+            kernel, stride, padding, dilation, info.groups, mask, bool(info.biased), bool(info.learns),
         )  # fmt: skip
 
 

@@ -261,6 +261,35 @@ class SpikingModel:
         """Of each sample of (N, T, *shape): the first output's sum over time, (N, n), each from the first step on."""
         return np.array([self.run(sample).scores for sample in np.asarray(x)], np.float32)
 
+    # -- learning -------------------------------------------------------------------------------------------------
+
+    def weights(self, name: str) -> Floats:
+        """Those of a projection that learns, by its name: a copy, float32 (sources, targets)."""
+        return self._state.weights(self._learner(name))
+
+    def set_weights(self, name: str, weights: Floats) -> None:
+        """The inverse; they are bounded in the next step that learns."""
+        self._state.set_weights(self._learner(name), np.asarray(weights))
+
+    def thresholds(self, name: str) -> Floats:
+        """How far those of a population have adapted: float32 (n,), beyond its parameter."""
+        for p in self.populations:
+            if p.name == name and p.adapts:
+                return self._state.get(p.index, "adapted")
+        names = ", ".join(p.name for p in self.populations if p.adapts) or "none: no threshold adapts"
+        raise InputError(f"thresholds of '{name}': they do not adapt, expected one of {names}")
+
+    def normalize(self) -> None:
+        """Scale each target's weights, where a projection has a norm; usually after each sample."""
+        self._state.normalize()
+
+    def _learner(self, name: str) -> ProjectionInfo:
+        for p in self.projections:
+            if p.name == name and p.learns:
+                return p
+        names = ", ".join(p.name for p in self.projections if p.learns) or "none: no projection learns"
+        raise InputError(f"weights of '{name}': they do not learn, expected one of {names}")
+
     # -- watching -------------------------------------------------------------------------------------------------
 
     def run_image(
@@ -413,35 +442,6 @@ class SpikingModel:
                 f"the network has {len(self._inputs)} inputs, expected one; give what they send to run_stream, by name"
             )
         return self._inputs[0]
-
-    # -- learning -------------------------------------------------------------------------------------------------
-
-    def weights(self, name: str) -> Floats:
-        """Those of a projection that learns, by its name: a copy, float32 (sources, targets)."""
-        return self._state.weights(self._learner(name))
-
-    def set_weights(self, name: str, weights: Floats) -> None:
-        """The inverse; they are bounded in the next step that learns."""
-        self._state.set_weights(self._learner(name), np.asarray(weights))
-
-    def thresholds(self, name: str) -> Floats:
-        """How far those of a population have adapted: float32 (n,), beyond its parameter."""
-        for p in self.populations:
-            if p.name == name and p.adapts:
-                return self._state.get(p.index, "adapted")
-        names = ", ".join(p.name for p in self.populations if p.adapts) or "none: no threshold adapts"
-        raise InputError(f"thresholds of '{name}': they do not adapt, expected one of {names}")
-
-    def normalize(self) -> None:
-        """Scale each target's weights, where a projection has a norm; usually after each sample."""
-        self._state.normalize()
-
-    def _learner(self, name: str) -> ProjectionInfo:
-        for p in self.projections:
-            if p.name == name and p.learns:
-                return p
-        names = ", ".join(p.name for p in self.projections if p.learns) or "none: no projection learns"
-        raise InputError(f"weights of '{name}': they do not learn, expected one of {names}")
 
     # -- layouts --------------------------------------------------------------------------------------------------
 
