@@ -109,7 +109,8 @@ def _step(model: SpikingModel) -> str:
 
 
 def _sends(p: PopulationInfo) -> str:
-    return {Emits.SPIKES: "spikes", Emits.COUNTS: "counts of spikes", Emits.VALUES: "real values"}[p.emits]
+    texts = {Emits.COUNTS: "counts of spikes", Emits.VALUES: "real values", Emits.CHANGES: "changes of its level"}
+    return texts.get(p.emits, "spikes")
 
 
 def _role(p: PopulationInfo) -> str:

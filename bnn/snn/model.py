@@ -36,7 +36,7 @@ from .report import Layer, Report, total
 from .rules import BY_OPCODE, Emits, Reset
 from .runs import SPIKE, RecordingRun, Run, StepRun
 
-#: Spikes that a trace may keep, 12 bytes each.
+#: Spikes that a trace may keep, 16 bytes each.
 MOST_SPIKES = 40_000_000
 _LONG = 2000  # steps; a progress bar is shown for this many or more
 
@@ -304,7 +304,7 @@ class SpikingModel:
                 ``seed``; "latency": one spike per element, the earlier the larger x is; "once": its values in the
                 first step.
             label: the right class, for "first correct".
-            trace: keep every spike (12 bytes each; InputError if there are more than MOST_SPIKES).
+            trace: keep every spike (16 bytes each; InputError if there are more than MOST_SPIKES).
             reset: start as before the first step; otherwise go on.
             progress: show a bar on stderr while it takes a while.
 
@@ -559,6 +559,7 @@ def _spikes(rows: Array, population: int, start: int) -> Array:
     step, neuron = np.nonzero(rows)
     found = np.empty(len(step), SPIKE)
     found["step"], found["population"], found["neuron"] = step + start + 1, population, neuron
+    found["sign"] = np.where(rows[step, neuron] < 0, -1, 1)
     return found
 
 

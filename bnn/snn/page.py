@@ -39,7 +39,7 @@ def run_page(run: StepRun, names: Sequence[str] | None = None) -> str:
         title = f"“{class_names(run, names)[run.label]}”: {title[0].lower()}{title[1:]}"
     kinds = [x.kind for x in run.report.layers]
     inputs = [k for k, kind in enumerate(kinds) if kind == "input"]
-    drawn = [_layer(run, k) for k, kind in enumerate(kinds) if kind in ("spikes", "counts")]
+    drawn = [_layer(run, k) for k, kind in enumerate(kinds) if kind not in ("input", "values")]
     still = run.image is not None
     picture = np.zeros((1, 1, 1), np.float32) if run.image is None else run.image
     shape = picture.shape if picture.ndim == 3 else (1, picture.size, 1)
@@ -95,4 +95,4 @@ def _layer(run: StepRun, k: int) -> object:
     assert run.spikes is not None
     counts, spikes = run.report.layers[k], run.spikes[run.spikes["population"] == k]
     start = np.zeros(counts.neurons, bool)
-    return layer(counts.name, run.shapes[k], start, spikes["step"], spikes["neuron"], np.ones(len(spikes), np.int8))
+    return layer(counts.name, run.shapes[k], start, spikes["step"], spikes["neuron"], np.asarray(spikes["sign"]))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._types import Array, Floats
-from ..streams.plot import INPUT, UP, Chart, Counts, Operations, Raster, save
+from ..streams.plot import DOWN, INPUT, UP, Chart, Counts, Operations, Raster, save
 from .runs import RecordingRun, StepRun
 
 _MOST_ROWS = 24
@@ -38,6 +38,10 @@ def save_run(run: StepRun, path: str | os.PathLike[str], class_names: Sequence[s
         notes.append(f"the first {_MOST_ROWS} of {len(shown)} populations are drawn")
     rasters = any(isinstance(row, Raster) for row in rows)
     legend = "a dot is a spike; neurons by row, then column, then channel" if rasters else "neurons that sent something"
+    colours = [] if still else [(INPUT, "input")]
+    colours.append((UP, "neurons"))
+    if rasters and any(x.kind == "changes" for x in layers):
+        colours.append((DOWN, "take spikes back"))
     chart = Chart(
         run,
         f"{_title(run)}: {run.answered(class_names)};  {run.report.spikes:,} spikes",
@@ -46,7 +50,7 @@ def save_run(run: StepRun, path: str | os.PathLike[str], class_names: Sequence[s
         time_label,
         rows,
         _operations(run),
-        (legend, (*(() if still else ((INPUT, "input"),)), (UP, "neurons"))),
+        (legend, colours),
         class_names,
         _image(run),
         "output\nso far",
@@ -81,7 +85,8 @@ def _row(run: StepRun, k: int, times: Array) -> Raster | Counts:
     spikes = None if run.spikes is None else run.spikes[run.spikes["population"] == k]
     if spikes is None or run.moments > _MOST_STEPS or (run.sent[:, k].any() and not len(spikes)):  # real values
         return Counts(f"{layer.name}\n{'sent' if layer.kind == 'input' else 'spikes'}", run.sent[:, k], colour=colour)
-    return Raster(layer.name, layer.neurons, times[spikes["step"]], spikes["neuron"], colour=colour)
+    signs = spikes["sign"] if layer.kind == "changes" else None
+    return Raster(layer.name, layer.neurons, times[spikes["step"]], spikes["neuron"], signs, colour)
 
 
 def _image(run: StepRun) -> tuple[Floats, float, float] | None:

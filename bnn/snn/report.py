@@ -19,7 +19,7 @@ class Layer:
     ``spikes`` that it sent (of counts and values: those that are not 0); ``synops``: additions of a weight to its
     currents, of which ``multiplied`` were of real values, so multiply-accumulates; one for a count of several spikes.
     ``dense``: additions if all sources had sent something in every step, of which ``dense_multiplied`` likewise.
-    ``kind``: input, spikes, counts or values.
+    ``kind``: input, spikes, counts, values or changes.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Report:
     @property
     def spikes(self) -> int:
         """Of neurons: neither the input's nor values."""
-        return sum(layer.spikes for layer in self.layers if layer.kind in ("spikes", "counts"))
+        return sum(layer.spikes for layer in self.layers if layer.kind not in ("input", "values"))
 
     @property
     def synops(self) -> int:
@@ -146,7 +146,7 @@ class Report:
         lines.append(f"{text}{quantity(self.updates, 'update')} of neurons")
         if self.multiplied:
             lines.append(f"{self.multiplied:,} SynOps multiply real values")
-        if any(layer.kind == "counts" for layer in self.layers):
+        if any(layer.kind in ("counts", "changes") for layer in self.layers):
             lines.append("several spikes of a neuron in one step are counted once")
         lines += list(self.notes)
         lines.append(f"energy of the SynOps by constants, arithmetic alone ({SOURCE}; chips without {_REAL}):")

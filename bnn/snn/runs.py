@@ -13,8 +13,9 @@ from ..runtime.report import quantity
 from ..streams.answers import Answering, class_name
 from .report import Layer, Report, seconds
 
-#: A spike of a traced run.  ``step`` counts from 1, as moments do; neurons by row, column, channel.
-SPIKE = np.dtype([("step", "<u4"), ("population", "<u4"), ("neuron", "<u4")])
+#: A spike of a traced run.  ``step`` counts from 1, as moments do; neurons by row, column, channel; ``sign`` -1: spikes
+#: were taken back.
+SPIKE = np.dtype([("step", "<u4"), ("population", "<u4"), ("neuron", "<u4"), ("sign", "<i4")])
 
 
 @dataclass(frozen=True)
