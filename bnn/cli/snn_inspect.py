@@ -73,6 +73,7 @@ def record(model: SpikingModel) -> dict[str, Any]:
                 "delay": q.delay,
                 "synapses": n,
                 "bias": q.biased,
+                "learns": q.learns,
                 "masked": q.mask is not None,
                 **(_geometry(q) if q.kind == "conv" else {}),
             }
@@ -126,6 +127,7 @@ def _row(model: SpikingModel, q: ProjectionInfo) -> list[str]:
         notes += [f"{n} {'x'.join(map(str, getattr(q, n)))}" for n, v in usual.items() if getattr(q, n) != v]
         notes += [f"{q.groups} groups"] if q.groups > 1 else []
     notes += ["bias"] if q.biased else []
+    notes += ["learns"] if q.learns else []
     notes += [f"{int(q.mask.sum()):,} sources"] if q.mask is not None else []
     return [
         q.name, model.populations[q.source].name, model.populations[q.target].name, q.kind, f"{q.weights:,}",
