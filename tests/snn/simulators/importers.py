@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulators' own importers, run step by step with what every node sends."""
+"""What every node of a file sends, in the simulators and in the oracle."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ __all__ = ["differences", "imported", "oracle", "quiet", "run", "why_not"]
 
 
 def run(name: str, module: Any, x: Floats, populations: Iterable[str]) -> dict[str, Floats]:
-    """What each population that a node of the file is sends, (T, n), in NIR's order; ``x``: (T, ...), one sample."""
-    taps = run_simulator(name, module, x, [p for p in populations if not p.endswith(".sum")])
-    return {population: sent for population, (_, sent) in taps.items()}
+    """(T, n) by the name of each population that a node of the file is, in NIR's order; ``x``: (T, ...), one sample."""
+    nodes = [p for p in populations if not p.endswith(".sum")]
+    sent = run_simulator(name, module, x, nodes)
+    assert sorted(sent) == sorted(nodes)
+    return {p: values for p, (_, values) in sent.items()}
 
 
 def oracle(network: Network, x: Floats) -> dict[str, Floats]:
