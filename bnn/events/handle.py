@@ -20,6 +20,7 @@ KINDS = {
     lib.BNN_LAYER_POOL: "pool",
     lib.BNN_LAYER_RELAY: "relay",
     lib.BNN_LAYER_READOUT: "readout",
+    lib.BNN_LAYER_COUNTER: "counter",
 }
 # The memory layout of bnn_spike.
 SPIKE = np.dtype([("time", "u8"), ("tensor", "u4"), ("neuron", "u4"), ("sign", "i4"), ("_", "u4")])

@@ -104,13 +104,15 @@ typedef enum bnn_layer_kind {
     BNN_LAYER_SYNAPSES = 1, /* bconv2d to bits */
     BNN_LAYER_POOL = 2,     /* max_pool of bits: a neuron looks at the bits of its window */
     BNN_LAYER_RELAY = 3,    /* concat, slice, reshape, pad, copy, gather: wires */
-    BNN_LAYER_READOUT = 4   /* bconv2d to real values */
+    BNN_LAYER_READOUT = 4,  /* bconv2d to real values, which counters or outputs read */
+    BNN_LAYER_COUNTER = 5   /* binarize, binarize_levels on a readout's values: neurons that look at its membranes */
 } bnn_layer_kind;
 
 /* Counts since the last bnn_events_clear_counts (or reset). */
 typedef struct bnn_events_layer {
     bnn_layer_kind kind;
     uint32_t op, tensor; /* the op, and its output */
+    uint32_t levels;     /* of a neuron: 2 of bits; 0 of a readout, which has no neurons that fire */
     size_t neurons;
     uint64_t dense;       /* operations of one synchronous run: products of a convolution, taps of a pooling */
     uint64_t events;      /* spikes (or pixels) that arrived */

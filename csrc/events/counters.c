@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Counters: neurons of several levels, each of whose steps is a spike; and neurons of any kind that look at the sums of
+ * another layer. */
+#include "events/events.h"
+#include "run/view.h"
+#include "run/window.h"
+
+#include <string.h>
+
+void bnn_events_set_level(struct bnn_events *e, struct bnn_population *p, uint32_t neuron, uint32_t level)
+{
+    bnn_events_layer *count = &e->layers[p->producer].count;
+    uint32_t old = p->levels[neuron];
+    p->levels[neuron] = (uint8_t)level;
+    if (e->silent || old == level)
+        return;
+    count->up += level > old ? level - old : 0;
+    count->down += level < old ? old - level : 0;
+    for (uint32_t k = level > old ? level - old : old - level; e->trace != NULL && k > 0; k--)
+        bnn_events_record(e, p, neuron, level > old);
+    if (p->pending[neuron] != 0)
+        return;
+    p->pending[neuron] = 1;
+    size_t end = e->head + e->queued++;
+    if (e->order == BNN_ORDER_LAYERS)
+        e->queue[p->first + p->waiting++] = neuron;
+    else
+        e->queue[end < e->neurons ? end : end - e->neurons] = (uint32_t)(p->first + neuron);
+}
+
+uint32_t bnn_events_level(const struct bnn_layer *l, float v, size_t channel)
+{
+    uint32_t low = 0, high = l->steps; /* as many thresholds are <= v, at least and at most */
+    if (l->steps == 1)
+        return (uint32_t)bnn_events_decide(l, v, channel);
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (v >= l->limits[middle])
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+enum { CHANNELS = 64 }; /* looked at together */
+
+/* The highest sums in the window of a pixel, or the lowest; `count` channels. */
+static void look(const struct bnn_layer *l, const struct bnn_layer *from, size_t pixel, size_t first, size_t count,
+                 float *sums)
+{
+    struct bnn_taps ys = bnn_pool_taps(pixel / l->out_w, l->stride_h, (int32_t)l->kernel_h, l->pad_top, l->in_h);
+    struct bnn_taps xs = bnn_pool_taps(pixel % l->out_w, l->stride_w, (int32_t)l->kernel_w, l->pad_left, l->in_w);
+    for (size_t i = 0; i < count; i++)
+        sums[i] = bnn_events_sum(from, ys.begin * l->in_w + xs.begin, first + i);
+    for (size_t y = ys.begin; y < ys.end; y++)
+        for (size_t x = xs.begin; x < xs.end; x++)
+            for (size_t i = 0; i < count; i++) {
+                float v = bnn_events_sum(from, y * l->in_w + x, first + i);
+                int lowest = (int)(l->lowest[(first + i) / 32] >> (first + i) % 32 & 1);
+                sums[i] = (v > sums[i]) != lowest ? v : sums[i];
+            }
+}
+
+/* The level at a sum: from the current one, because most change little. */
+static uint32_t count_cuts(const struct bnn_layer *l, float sum, size_t channel, uint32_t level)
+{
+    const float *cuts = l->cuts + channel * l->steps;
+    float v = bnn_events_turned(l, channel) ? -sum : sum;
+    while (level < l->steps && v >= cuts[level])
+        level++;
+    while (level > 0 && v < cuts[level - 1])
+        level--;
+    return level;
+}
+
+void bnn_events_settle_counters(struct bnn_events *e, const struct bnn_layer *l, size_t pixel)
+{
+    struct bnn_population *out = &e->populations[l->out];
+    float sums[CHANNELS];
+    for (size_t first = 0; first < l->out_c && !e->stopped; first += CHANNELS) {
+        size_t count = l->out_c - first < CHANNELS ? l->out_c - first : CHANNELS;
+        const float *v = sums;
+        if (l->kind == BNN_LAYER_COUNTER)
+            look(l, &e->layers[l->source], pixel, first, count, sums);
+        else
+            v = (const float *)l->membranes + pixel * l->out_c + first;
+        for (size_t i = 0; i < count; i++) {
+            uint32_t neuron = (uint32_t)(pixel * l->out_c + first + i);
+            if (l->steps > 1)
+                bnn_events_set_level(e, out, neuron, count_cuts(l, v[i], first + i, out->levels[neuron]));
+            else if (((v[i] >= l->cuts[first + i]) != bnn_events_turned(l, first + i)) != bnn_events_bit(out, neuron))
+                bnn_events_emit(e, out, neuron);
+        }
+        (void)bnn_events_pause(e, 2 * l->word_work);
+    }
+}
+
+/* Bit c of plane k of a pixel's numbers is bit k of channel c's. */
+void bnn_events_poke_levels(const struct bnn_events *e, const struct bnn_population *p, const uint8_t *levels)
+{
+    static const struct bnn_buffers own = {NULL, NULL, 0};
+    struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
+    for (size_t y = 0; y < p->h; y++) {
+        uint32_t *pixel = bnn_row_words(&v, 0, y);
+        memset(pixel, 0, (size_t)p->w * v.tensor->words * sizeof *pixel);
+        for (size_t x = 0; x < p->w; x++, pixel += v.tensor->words, levels += p->c)
+            for (uint32_t c = 0; c < p->c; c++)
+                for (uint32_t k = 0; levels[c] >> k != 0; k++)
+                    pixel[k * p->words + c / 32] |= (levels[c] >> k & UINT32_C(1)) << c % 32;
+    }
+    bnn_zero_halo(&v, 1, 0, p->h);
+}
+
+void bnn_events_take_levels(struct bnn_events *e, struct bnn_population *p)
+{
+    static const struct bnn_buffers own = {NULL, NULL, 0};
+    struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
+    uint32_t neuron = 0, planes = v.tensor->words / p->words;
+    for (size_t y = 0; y < p->h; y++) {
+        const uint32_t *pixel = bnn_row_words(&v, 0, y);
+        for (size_t x = 0; x < p->w; x++, pixel += v.tensor->words)
+            for (uint32_t c = 0; c < p->c; c++) {
+                uint32_t level = 0;
+                for (uint32_t k = 0; k < planes; k++)
+                    level |= (pixel[k * p->words + c / 32] >> c % 32 & 1) << k;
+                bnn_events_set_level(e, p, neuron++, level);
+            }
+    }
+}
