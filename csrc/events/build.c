@@ -76,6 +76,8 @@ static void describe_conv(const struct bnn_model *m, struct bnn_layer *l)
     l->finish = bnn_op_epilogue(m, op);
     if (bnn_slot_input(op, BNN_SLOT_RESIDUAL) != 0)
         l->residual = op->inputs[bnn_slot_input(op, BNN_SLOT_RESIDUAL)];
+    if (l->residual != BNN_NONE && m->tensors[l->residual].storage == BNN_CONSTANT)
+        l->added = m->tensors[l->residual].data;
     bnn_get_op(m, l->sums, &info);
     l->count.dense = info.binary_macs + info.float_macs;
 }
@@ -101,7 +103,7 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     (void)bnn_events_find_kind(m, op, &l.kind); /* it exists: bnn_events_check_ops */
     l.op = number;
     l.sums = sums_of(m, number);
-    l.in = l.out = l.input = l.residual = l.source = l.counters = l.next = BNN_NONE;
+    l.in = l.out = l.input = l.residual = l.source = l.watchers = l.next = BNN_NONE;
     const struct bnn_op *source = l.sums != BNN_NONE ? &m->ops[l.sums] : op;
     const struct bnn_tensor *x = bnn_op_input(m, source, 0), *y = bnn_events_neurons(m, op);
     l.in_h = x->h, l.in_w = x->w, l.in_c = x->c;
@@ -186,6 +188,23 @@ static struct bnn_population reserve_population(struct bnn_prepare *p, const str
     return s;
 }
 
+/* A counter looks at sums, and those at the sums that are added to them. */
+static void watch(struct bnn_events *e, uint32_t watcher, uint32_t op)
+{
+    while (op != BNN_NONE) {
+        uint32_t source = e->layer_of[op];
+        struct bnn_layer *l = &e->layers[watcher], *s = &e->layers[source];
+        if (s->watchers == BNN_NONE && s->residual != BNN_NONE && s->added == NULL)
+            op = e->model->tensors[s->residual].written;
+        else
+            op = BNN_NONE; /* or another counter came first */
+        l->source = source;
+        l->next = s->watchers;
+        s->watchers = watcher;
+        watcher = source;
+    }
+}
+
 /* The readers of each population: lists in the order of layers. */
 static void connect(struct bnn_events *e)
 {
@@ -199,10 +218,7 @@ static void connect(struct bnn_events *e)
         if (l->out != BNN_NONE)
             e->populations[l->out].producer = k;
         if (l->kind == BNN_LAYER_COUNTER) {
-            struct bnn_layer *sums = &e->layers[e->layer_of[l->source]];
-            l->source = e->layer_of[l->source];
-            l->next = sums->counters;
-            sums->counters = k;
+            watch(e, k, l->source);
             continue;
         }
         for (uint32_t i = 0; l->in != BNN_NONE && i < bnn_events_operands(op); i++) { /* not an encoder's */
@@ -321,7 +337,7 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
         if (l->kind == BNN_LAYER_RELAY)
             bnn_events_find_wires(&e, l);
         else if (l->kind == BNN_LAYER_COUNTER)
-            bnn_events_find_cuts(&e, l, (float)e.layers[l->source].reach);
+            bnn_events_find_cuts(&e, l, bnn_events_most(&e, &e.layers[l->source]));
         else if (l->kind == BNN_LAYER_SYNAPSES && l->floats && !l->fires)
             bnn_events_find_cuts(&e, l, (float)l->reach);
         status = bnn_events_status(&e);

@@ -88,7 +88,7 @@ bnn_status bnn_events_check_ops(struct bnn_prepare *p)
 static int may_be_no_number(const struct bnn_events *e, const struct bnn_layer *l)
 {
     if (l->kind == BNN_LAYER_COUNTER)
-        return !bnn_events_gives_numbers(l, (float)e->layers[l->source].reach);
+        return !bnn_events_gives_numbers(l, bnn_events_most(e, &e->layers[l->source]));
     return l->kind == BNN_LAYER_SYNAPSES && !l->fires && !bnn_events_gives_numbers(l, (float)l->reach);
 }
 

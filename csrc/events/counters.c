@@ -43,20 +43,39 @@ uint32_t bnn_events_level(const struct bnn_layer *l, float v, size_t channel)
     return low;
 }
 
+float bnn_events_sum(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, size_t channel)
+{
+    float sum = bnn_events_accumulator(l, pixel, channel);
+    if (l->added != NULL)
+        return sum + l->added[pixel * l->out_c + channel];
+    return l->source != BNN_NONE ? sum + bnn_events_sum(e, &e->layers[l->source], pixel, channel) : sum;
+}
+
+float bnn_events_most(const struct bnn_events *e, const struct bnn_layer *l)
+{
+    float most = 0.0f;
+    for (size_t i = 0; l->added != NULL && i < bnn_events_pixels(l) * l->out_c; i++) {
+        float added = l->added[i] < 0.0f ? -l->added[i] : l->added[i];
+        most = !(added <= most) ? added : most; /* also for NaN */
+    }
+    return (float)l->reach + (l->source != BNN_NONE ? bnn_events_most(e, &e->layers[l->source]) : most);
+}
+
 enum { CHANNELS = 64 }; /* looked at together */
 
 /* The highest sums in the window of a pixel, or the lowest; `count` channels. */
-static void look(const struct bnn_layer *l, const struct bnn_layer *from, size_t pixel, size_t first, size_t count,
+static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, size_t first, size_t count,
                  float *sums)
 {
+    const struct bnn_layer *from = &e->layers[l->source];
     struct bnn_taps ys = bnn_pool_taps(pixel / l->out_w, l->stride_h, (int32_t)l->kernel_h, l->pad_top, l->in_h);
     struct bnn_taps xs = bnn_pool_taps(pixel % l->out_w, l->stride_w, (int32_t)l->kernel_w, l->pad_left, l->in_w);
     for (size_t i = 0; i < count; i++)
-        sums[i] = bnn_events_sum(from, ys.begin * l->in_w + xs.begin, first + i);
+        sums[i] = bnn_events_sum(e, from, ys.begin * l->in_w + xs.begin, first + i);
     for (size_t y = ys.begin; y < ys.end; y++)
         for (size_t x = xs.begin; x < xs.end; x++)
             for (size_t i = 0; i < count; i++) {
-                float v = bnn_events_sum(from, y * l->in_w + x, first + i);
+                float v = bnn_events_sum(e, from, y * l->in_w + x, first + i);
                 int lowest = (int)(l->lowest[(first + i) / 32] >> (first + i) % 32 & 1);
                 sums[i] = (v > sums[i]) != lowest ? v : sums[i];
             }
@@ -82,7 +101,7 @@ void bnn_events_settle_counters(struct bnn_events *e, const struct bnn_layer *l,
         size_t count = l->out_c - first < CHANNELS ? l->out_c - first : CHANNELS;
         const float *v = sums;
         if (l->kind == BNN_LAYER_COUNTER)
-            look(l, &e->layers[l->source], pixel, first, count, sums);
+            look(e, l, pixel, first, count, sums);
         else
             v = (const float *)l->membranes + pixel * l->out_c + first;
         for (size_t i = 0; i < count; i++) {

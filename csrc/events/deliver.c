@@ -70,7 +70,7 @@ static int next(struct spans *s)
 
 static void touch(struct bnn_layer *l, size_t first, size_t pixels)
 {
-    if (l->kind == BNN_LAYER_READOUT && l->counters == BNN_NONE)
+    if (l->kind == BNN_LAYER_READOUT && l->watchers == BNN_NONE)
         return;
     for (size_t i = first; i < first + pixels; i++)
         if (!l->touched[i]) {
@@ -263,15 +263,28 @@ void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *l, size_t inde
     (void)bnn_events_pause(e, l->spike_work);
 }
 
+/* A counter checks what the touched pixels show it. */
+static void check_counter(struct bnn_events *e, struct bnn_layer *l, const struct bnn_layer *sums)
+{
+    uint64_t looks = 0;
+    for (size_t i = 0; i < sums->list_count; i++)
+        looks += touch_windows(l, sums->list[i]);
+    l->count.synops += l->taps > 1 ? looks * l->out_c : 0;
+    bnn_events_settle(e, l);
+}
+
 void bnn_events_show(struct bnn_events *e, struct bnn_layer *l)
 {
-    for (uint32_t k = l->counters; k != BNN_NONE && !e->stopped; k = e->layers[k].next) {
-        struct bnn_layer *counter = &e->layers[k];
-        uint64_t looks = 0;
+    for (uint32_t k = l->watchers; k != BNN_NONE && !e->stopped; k = e->layers[k].next) {
+        struct bnn_layer *watcher = &e->layers[k];
+        if (watcher->kind == BNN_LAYER_COUNTER) {
+            check_counter(e, watcher, l);
+            continue;
+        }
         for (size_t i = 0; i < l->list_count; i++)
-            looks += touch_windows(counter, l->list[i]);
-        counter->count.synops += counter->taps > 1 ? looks * counter->out_c : 0;
-        bnn_events_settle(e, counter);
+            touch(watcher, l->list[i], 1);
+        if (watcher->in != l->in) /* otherwise the same spikes reach it next */
+            bnn_events_show(e, watcher);
     }
     bnn_events_forget(l);
 }
@@ -279,7 +292,7 @@ void bnn_events_show(struct bnn_events *e, struct bnn_layer *l)
 void bnn_events_show_all(struct bnn_events *e, struct bnn_layer *l)
 {
     bnn_events_forget(l);
-    if (l->counters != BNN_NONE)
+    if (l->watchers != BNN_NONE)
         touch(l, 0, bnn_events_pixels(l));
     bnn_events_show(e, l);
 }

@@ -61,9 +61,9 @@ struct bnn_layer {
     int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     uint32_t steps;    /* the highest level of its neurons; bits: 1 */
     uint32_t reach;    /* the largest magnitude of a sum of spikes */
-    uint32_t source;   /* counter: the layer with its sums, or BNN_NONE */
-    uint32_t counters; /* of these sums: the first layer that looks at them, or BNN_NONE */
-    uint32_t next;     /* counter: the next one on the same sums, or BNN_NONE */
+    uint32_t source;   /* counter: the layer with its sums; such a layer: one whose sums are added; or BNN_NONE */
+    uint32_t watchers; /* of these sums: the first layer with them as its source, or BNN_NONE */
+    uint32_t next;     /* the next one with the same source, or BNN_NONE */
     uint64_t taps;     /* of a pool's window inside the image */
     int whole_rows;    /* the outputs that an input pixel reaches in a row are adjacent, and so are their weights */
     int wide;          /* membranes are int32_t */
@@ -87,6 +87,7 @@ struct bnn_layer {
     uint64_t word_work;  /* of deciding one word of neurons */
     size_t slice;        /* words of input that are delivered without a pause */
     uint32_t residual;   /* tensor, or BNN_NONE */
+    const float *added;  /* a constant residual */
     float *cuts;         /* [channel][steps]: bit = (sum >= cut) != turned, for the sums that there may be; of several
                             levels: how many cuts are <= sum, or, turned, <= -sum */
     uint32_t *turned;
@@ -240,7 +241,7 @@ void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t fi
 void bnn_events_add(struct bnn_events *e, struct bnn_layer *layer, const struct bnn_delivery *spikes);
 /* Adds to the sums of an encoder for an input pixel whose value changed by delta. */
 void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
-/* Settles the counters of a layer whose sums changed, in the touched pixels or in all. */
+/* Settles what looks at the sums of a layer, in the touched pixels or in all. */
 void bnn_events_show(struct bnn_events *e, struct bnn_layer *layer);
 void bnn_events_show_all(struct bnn_events *e, struct bnn_layer *layer);
 
@@ -258,11 +259,15 @@ void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t
 /* The bit of a real value. */
 int bnn_events_decide(const struct bnn_layer *layer, float v, size_t channel);
 /* The accumulator of a layer of spikes. */
-float bnn_events_sum(const struct bnn_layer *layer, size_t pixel, size_t channel);
+float bnn_events_accumulator(const struct bnn_layer *layer, size_t pixel, size_t channel);
 
 /* counters.c */
 /* A neuron's new level: its steps are counted, traced, and sent. */
 void bnn_events_set_level(struct bnn_events *e, struct bnn_population *p, uint32_t neuron, uint32_t level);
+/* What a counter sees of a layer: its accumulator, and what is added to it. */
+float bnn_events_sum(const struct bnn_events *e, const struct bnn_layer *layer, size_t pixel, size_t channel);
+/* The largest magnitude that this may have; infinite or NaN if what is added is. */
+float bnn_events_most(const struct bnn_events *e, const struct bnn_layer *layer);
 /* Fires the neurons of a pixel that look at sums, or have several levels. */
 void bnn_events_settle_counters(struct bnn_events *e, const struct bnn_layer *layer, size_t pixel);
 /* The level of a real value; of bits 0 or 1. */

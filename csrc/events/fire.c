@@ -55,7 +55,7 @@ void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t ne
     bnn_events_emit_word(e, p, neuron / p->c, channel / 32, UINT32_C(1) << channel % 32);
 }
 
-float bnn_events_sum(const struct bnn_layer *l, size_t pixel, size_t channel)
+float bnn_events_accumulator(const struct bnn_layer *l, size_t pixel, size_t channel)
 {
     size_t at = pixel * l->out_c + channel;
     if (l->floats)
@@ -81,7 +81,7 @@ static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel
         if (l->fires) {
             fires = ((const int32_t *)l->membranes)[at + i] >= 0;
         } else {
-            float v = bnn_events_sum(l, pixel, channel + i);
+            float v = bnn_events_accumulator(l, pixel, channel + i);
             fires = bnn_events_decide(l, bnn_finish(v, &l->finish, channel + i, NULL), channel + i);
         }
         word |= (uint32_t)fires << i;

@@ -42,7 +42,7 @@ static int all_there(const struct bnn_events *e, const float *const *inputs)
 static int decides_bits(const struct bnn_layer *l)
 {
     return l->kind != BNN_LAYER_ENCODER && l->kind != BNN_LAYER_COUNTER &&
-           (l->kind != BNN_LAYER_READOUT || l->counters != BNN_NONE);
+           (l->kind != BNN_LAYER_READOUT || l->watchers != BNN_NONE);
 }
 
 bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)

@@ -20,7 +20,8 @@ static void read_out(struct bnn_events *e, const struct bnn_layer *l)
     }
     for (size_t i = 0; i < bnn_events_pixels(l) && !bnn_events_pause(e, UINT64_C(8) * l->out_c); i++, at += l->out_c)
         for (uint32_t o = 0; o < l->out_c; o++)
-            out[at + o] = bnn_finish(bnn_events_sum(l, i, o), &l->finish, o, residual != NULL ? residual + at : NULL);
+            out[at + o] =
+                bnn_finish(bnn_events_accumulator(l, i, o), &l->finish, o, residual != NULL ? residual + at : NULL);
 }
 
 /* An op on real values, with the synchronous code. */

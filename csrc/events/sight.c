@@ -5,6 +5,40 @@
 
 #include <string.h>
 
+enum { MOST_ADDED = 16 }; /* sums that are one; the compiler makes a few of weights of several values */
+
+static uint64_t reach_of(const struct bnn_model *m, const struct bnn_op *op)
+{
+    const struct bnn_tensor *w = bnn_op_input(m, op, 1);
+    return (uint64_t)w->h * w->w * w->c * ((1u << ((const struct bnn_conv_attrs *)op->attrs)->planes) - 1);
+}
+
+/* Whether a layer's sums are its accumulators; or those plus a constant, or plus the sums of another such layer, and
+ * nothing else before that.  All together are exact. */
+static int is_sum(const struct bnn_model *m, const struct bnn_op *op)
+{
+    uint64_t reach = reach_of(m, op);
+    uint32_t allowed = BNN_SLOT_RESIDUAL | BNN_SLOT_CLAMP1;
+    for (int k = 0; k < MOST_ADDED; k++, allowed = BNN_SLOT_RESIDUAL) {
+        uint32_t residual = bnn_slot_input(op, BNN_SLOT_RESIDUAL);
+        uint32_t slots = (uint32_t)((const struct bnn_conv_attrs *)op->attrs)->slots;
+        if (residual == 0)
+            return k == 0 || slots == 0;
+        if ((slots & ~allowed) != 0)
+            return 0;
+        const struct bnn_tensor *x = bnn_op_input(m, op, residual);
+        if (x->storage == BNN_CONSTANT)
+            return 1;
+        if (x->storage == BNN_INPUT || m->ops[x->written].row->opcode != BNN_OP_bconv2d)
+            return 0;
+        op = &m->ops[x->written];
+        reach += reach_of(m, op);
+        if (reach >= 1u << 24)
+            return 0;
+    }
+    return 0;
+}
+
 /* Back from the quantizer, an op at a time: 1 at the sums, -1 where a neuron would depend on more than one of them, or
  * on no sum of spikes. */
 static int step_back(const struct bnn_model *m, uint32_t tensor, struct bnn_sight *s, uint32_t *channels)
@@ -14,7 +48,7 @@ static int step_back(const struct bnn_model *m, uint32_t tensor, struct bnn_sigh
     switch (op->row->opcode) {
     case BNN_OP_bconv2d:
         s->sums = m->tensors[tensor].written;
-        return (*channels == 0 || *channels == c) && bnn_slot_input(op, BNN_SLOT_RESIDUAL) == 0 ? 1 : -1;
+        return (*channels == 0 || *channels == c) && is_sum(m, op) ? 1 : -1;
     case BNN_OP_max_pool:
         if (s->pool != BNN_NONE)
             return -1;
