@@ -63,8 +63,8 @@ class EventEngine:
         if not isinstance(model, Model):
             raise InputTypeError(f"model: found {type(model).__name__}, expected a compiled model (bnn.load(path))")
         self.model = model
-        #: The model that runs: ``model`` itself, or, if it has activations of several levels, the network with one
-        #: neuron per threshold.  Numbers of ops and tensors refer to this model.
+        #: The model that runs: ``model`` itself, or, if it has real numbers before its bits, the network with integer
+        #: thresholds.  Numbers of ops and tensors refer to this model.
         self.network = model
         self._dense, self._several = dict[int, int](), False
         self._engine = self._made()
@@ -319,19 +319,31 @@ class EventEngine:
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _made(self) -> Engine:
+        """As the network is; or with integer thresholds, where it has real numbers before its bits; or, if counters
+        cannot count its levels, with a neuron per threshold."""
+        made, refusal = None, ""
         try:
-            return Engine(self.model._open())
+            made = Engine(self.model._open())
         except UnsupportedOpError as error:
-            from .form import network_of_neurons, why_refused  # the compiler's part: imported only if needed
+            refusal = str(error)
+        if made is not None and not made.looks_for_bits():
+            return made
+        from .form import network_of_neurons, why_refused  # the compiler's part: imported only if needed
 
-            form = network_of_neurons(self.model)
-            if form is not None:
-                self.network, self._dense, self._several = form
-                try:
-                    return Engine(self.network._open())
-                except UnsupportedOpError:
-                    pass
-            raise UnsupportedOpError(why_refused(self.model) or str(error)) from None
+        for counters in (True, False)[: 1 if made else 2]:
+            form = network_of_neurons(self.model, counters)
+            if form is None:
+                continue
+            network, dense, several = form
+            try:
+                made = Engine(network._open())
+            except UnsupportedOpError:
+                continue
+            self.network, self._dense, self._several = network, dense, several
+            break
+        if made is None:
+            raise UnsupportedOpError(why_refused(self.model) or refusal)
+        return made
 
     def _reset(self, inputs: list[Floats]) -> None:
         self._updates = 0

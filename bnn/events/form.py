@@ -18,11 +18,14 @@ from ..passes.schedule import schedule
 from ..runtime import Model
 
 
-def network_of_neurons(model: Model) -> tuple[Model, dict[int, int], bool] | None:
-    """(the same network with a neuron for each threshold of its activations; per op, the part that a synchronous run of
-    ``model`` computes; whether an activation is several neurons).  None if it has no such activations."""
+def network_of_neurons(model: Model, counters: bool) -> tuple[Model, dict[int, int], bool] | None:
+    """(the same network with integer thresholds for its activations; per op, the part that a synchronous run of
+    ``model`` computes; whether an activation is several neurons, one per threshold).  None if it is no other network.
+
+    ``counters``: an activation of several levels is one neuron.
+    """
     before = decode(model.to_bytes())
-    form = neuron_form(before)
+    form = neuron_form(before, counters)
     if not form.changed:
         return None
     graph = form.graph

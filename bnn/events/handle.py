@@ -162,6 +162,12 @@ class Engine:
             )
         return tuple(rows)
 
+    def looks_for_bits(self) -> bool:
+        """Whether bits look at real sums, or several bits are of one float: integer thresholds do that faster."""
+        binarized = [op.inputs[0] for op in self.opened.ops if op.op == "binarize"]
+        looks = any(info.kind == lib.BNN_LAYER_COUNTER and info.levels == 2 for info in self.layers())
+        return looks or len(set(binarized)) < len(binarized)
+
     def counts(self) -> Array:
         """(4, layers): spikes up, spikes down, operations and events of each."""
         layers = self.layers()

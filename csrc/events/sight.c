@@ -44,6 +44,7 @@ static int is_sum(const struct bnn_model *m, const struct bnn_op *op)
 static int step_back(const struct bnn_model *m, uint32_t tensor, struct bnn_sight *s, uint32_t *channels)
 {
     const struct bnn_op *op = &m->ops[m->tensors[tensor].written];
+    const struct bnn_tensor *other = op->input_count == 2 ? bnn_op_input(m, op, 1) : NULL;
     uint32_t c = m->tensors[tensor].c;
     switch (op->row->opcode) {
     case BNN_OP_bconv2d:
@@ -55,6 +56,13 @@ static int step_back(const struct bnn_model *m, uint32_t tensor, struct bnn_sigh
         s->pool = m->tensors[tensor].written;
         break;
     case BNN_OP_affine:
+        s->functions++;
+        break;
+    case BNN_OP_add:
+    case BNN_OP_sub:
+    case BNN_OP_mul: /* with a number for each channel */
+        if (other->storage != BNN_CONSTANT || other->c != c || other->image != c || bnn_op_input(m, op, 0)->c != c)
+            return -1;
         s->functions++;
         break;
     case BNN_OP_clamp: /* of any channel */
@@ -114,21 +122,36 @@ void bnn_events_describe_counter(const struct bnn_model *m, const struct bnn_op 
     l->count.dense = (uint64_t)l->count.neurons * (l->taps > 1 ? l->kernel_h * l->kernel_w : 0);
 }
 
-/* An op on the numbers of a channel, as kernels do it. */
-static struct bnn_epilogue function_of(const struct bnn_model *m, const struct bnn_op *op)
+/* An op on the numbers of a channel, as kernels do it; 0 if it is not one. */
+static int function_of(const struct bnn_model *m, const struct bnn_op *op, struct bnn_epilogue *f)
 {
-    struct bnn_epilogue f;
     const struct bnn_clamp_attrs *a = op->attrs;
-    memset(&f, 0, sizeof f);
-    f.clamp1 = 1;
-    f.lo1 = a->lo;
-    f.hi1 = a->hi;
-    if (op->row->opcode == BNN_OP_affine) {
-        f.sub = bnn_op_input(m, op, 1)->data;
-        f.mul = bnn_op_input(m, op, 2)->data;
-        f.add = bnn_op_input(m, op, 3)->data;
+    const float *operand = op->input_count > 1 ? bnn_op_input(m, op, 1)->data : NULL;
+    memset(f, 0, sizeof *f);
+    switch (op->row->opcode) {
+    case BNN_OP_add:
+        f->add = operand;
+        return 1;
+    case BNN_OP_sub:
+        f->sub = operand;
+        return 1;
+    case BNN_OP_mul:
+        f->mul = operand;
+        return 1;
+    case BNN_OP_affine:
+        f->sub = operand;
+        f->mul = bnn_op_input(m, op, 2)->data;
+        f->add = bnn_op_input(m, op, 3)->data;
+        break;
+    case BNN_OP_clamp:
+        break;
+    default:
+        return 0;
     }
-    return f;
+    f->clamp1 = 1;
+    f->lo1 = a->lo;
+    f->hi1 = a->hi;
+    return 1;
 }
 
 void bnn_events_reserve_counter(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l)
@@ -145,8 +168,8 @@ void bnn_events_reserve_counter(struct bnn_prepare *p, const struct bnn_op *op, 
     uint32_t tensor = op->inputs[0], k = l->chained;
     for (; m->tensors[tensor].written != l->source; tensor = before(m, tensor)) {
         const struct bnn_op *made = &m->ops[m->tensors[tensor].written];
-        if (made->row->opcode == BNN_OP_affine || made->row->opcode == BNN_OP_clamp)
-            chain[--k] = function_of(m, made);
+        if (function_of(m, made, &chain[k - 1]))
+            k--;
         else if (made->row->opcode == BNN_OP_max_pool)
             l->pooled = k;
     }
