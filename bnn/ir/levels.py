@@ -102,7 +102,9 @@ def _after(node: Node, total: Node) -> Node:
         if slot in _STEPS:
             total = make(_STEPS[slot], total, next(operands), name=node.name)
         else:
-            total = make("clamp", total, attrs=ClampAttrs(*(a.clamp0 if slot == "clamp0" else a.clamp1)), name=node.name)
+            total = make(
+                "clamp", total, attrs=ClampAttrs(*(a.clamp0 if slot == "clamp0" else a.clamp1)), name=node.name
+            )
     if a.out is DType.b1:
         return remade(node, "binarize", total)
     return remade(node, total.op, *total.inputs, attrs=total.attrs)

@@ -87,7 +87,8 @@ static uint32_t before(const struct bnn_model *m, uint32_t tensor)
 
 int bnn_events_find_sight(const struct bnn_model *m, const struct bnn_op *op, struct bnn_sight *s)
 {
-    uint32_t tensor = op->inputs[0], channels = 0;
+    uint32_t tensor = op->inputs[0];
+    uint32_t channels = op->input_count == 3 ? m->tensors[tensor].c : 0; /* each with a threshold of its own */
     int found = 0;
     *s = (struct bnn_sight){BNN_NONE, BNN_NONE, 0};
     for (; found == 0; tensor = before(m, tensor)) {
