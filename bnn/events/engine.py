@@ -133,6 +133,15 @@ class EventEngine:
         """A tensor's current value (numbers as in ``network.tensors``): bits are +1 and -1."""
         return self._engine.state(check_count(tensor, "tensor", len(self._opened.tensors) - 1, 0))
 
+    def levels(self, layer: LayerCounts) -> Array:
+        """The current level of each neuron of a layer (uint8, in the neurons' shape), from 0; of bits 0 and 1."""
+        op, bits = self._opened.ops[layer.op], self.state(layer.tensor) > 0
+        if op.op != "binarize_levels":
+            return bits.astype(np.uint8)
+        shape = self._opened.tensors[op.inputs[0]].shape
+        planes = bits.reshape(*shape[:-1], (layer.levels - 1).bit_length(), -1)[..., : shape[-1]]
+        return np.asarray((planes * 2 ** np.arange(planes.shape[-2])[:, None]).sum(axis=-2).astype(np.uint8))
+
     @property
     def layers(self) -> tuple[LayerCounts, ...]:
         """Counts per layer since the last reset."""
@@ -331,13 +340,14 @@ class EventEngine:
         from .form import network_of_neurons, why_refused  # the compiler's part: imported only if needed
 
         for counters in (True, False)[: 1 if made else 2]:
-            form = network_of_neurons(self.model, counters)
-            if form is None:
-                continue
-            network, dense, several = form
             try:
+                form = network_of_neurons(self.model, counters)
+                if form is None:
+                    continue
+                network, dense, several = form
                 made = Engine(network._open())
-            except UnsupportedOpError:
+            except UnsupportedOpError as error:
+                refusal = refusal or str(error)
                 continue
             self.network, self._dense, self._several = network, dense, several
             break

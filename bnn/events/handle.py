@@ -20,6 +20,7 @@ KINDS = {
     lib.BNN_LAYER_POOL: "pool",
     lib.BNN_LAYER_RELAY: "relay",
     lib.BNN_LAYER_READOUT: "readout",
+    lib.BNN_LAYER_SUMS: "sums",
     lib.BNN_LAYER_COUNTER: "counter",
 }
 # The memory layout of bnn_spike.
@@ -150,6 +151,7 @@ class Engine:
                     op=info.op,
                     tensor=info.tensor,
                     neurons=info.neurons,
+                    levels=info.levels,
                     dense=dense.get(info.op, info.dense),
                     events=info.events,
                     synops=info.synops,

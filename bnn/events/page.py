@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .._types import Array
 from ..errors import InputError
-from .report import LayerCounts
+from .report import SPIKING, LayerCounts
 from .runs import ImageRun
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ def image_page(engine: EventEngine, run: ImageRun, class_names: Sequence[str] | 
         "firstRight": run.first_correct,
         "classes": names,
         "outputs": _text(run.outputs.astype("<f4")),
-        "layers": [_layer(engine, run, x) for x in run.report.layers if x.kind in ("encoder", "synapses", "pool")],
+        "layers": [_layer(engine, run, x) for x in run.report.layers if x.kind in SPIKING],
         "table": run.report.rows(),
     }
     # "</" would end the script.
@@ -67,7 +65,7 @@ def _text(array: Array) -> str:
 
 def _layer(engine: EventEngine, run: ImageRun, layer: LayerCounts) -> dict[str, object]:
     assert run.spikes is not None
-    state = engine.state(layer.tensor)
+    state = engine.levels(layer)
     height, width = state.shape[:2] if state.ndim == 3 else (1, 1)
     if height * width == 1:  # draw a vector as a picture that is nearly square
         width = math.ceil(math.sqrt(state.size))
@@ -79,7 +77,8 @@ def _layer(engine: EventEngine, run: ImageRun, layer: LayerCounts) -> dict[str, 
         "name": layer.name,
         "height": height,
         "width": width,
-        "start": _text((state.reshape(-1) > 0).astype(np.uint8)),
+        "levels": layer.levels,
+        "start": _text(state.reshape(-1)),
         "times": _text(spikes["time"].astype("<u4")),
         "neurons": _text((spikes["neuron"].astype("<u4") << 1 | (spikes["sign"] > 0)).astype("<u4")),
     }

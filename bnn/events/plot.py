@@ -14,7 +14,7 @@ from .._distribution import install
 from .._types import Array
 from ..errors import InputError, SetupError
 from ..runtime.files import replacing
-from .report import LayerCounts, Report
+from .report import SPIKING, LayerCounts, Report
 from .runs import ImageRun, RecordingRun, StreamRun, class_name
 
 Run = ImageRun | StreamRun | RecordingRun
@@ -26,7 +26,6 @@ _MOST_DOTS = 40_000
 _COLOURS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#000000",
 )  # fmt: skip
-_SPIKING = ("encoder", "synapses", "pool")
 
 
 def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> None:
@@ -44,7 +43,7 @@ def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] 
         from matplotlib.figure import Figure
     except ImportError as error:
         raise SetupError(f"pictures need matplotlib ({error}): {install('events')}") from None
-    layers = [(k, layer) for k, layer in enumerate(run.report.layers) if layer.kind in _SPIKING]
+    layers = [(k, layer) for k, layer in enumerate(run.report.layers) if layer.kind in SPIKING]
     above = 0 if isinstance(run, ImageRun) else 1  # a row for the input
     rows = above + len(layers)
     figure: Any = Figure(figsize=(12, 2.8 + 1.2 * rows + 2.8), layout="constrained")

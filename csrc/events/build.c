@@ -201,6 +201,8 @@ static void watch(struct bnn_events *e, uint32_t watcher, uint32_t op)
         l->source = source;
         l->next = s->watchers;
         s->watchers = watcher;
+        s->count.kind = BNN_LAYER_SUMS;
+        s->count.neurons = 0;
         watcher = source;
     }
 }

@@ -104,8 +104,9 @@ typedef enum bnn_layer_kind {
     BNN_LAYER_SYNAPSES = 1, /* bconv2d to bits */
     BNN_LAYER_POOL = 2,     /* max_pool of bits: a neuron looks at the bits of its window */
     BNN_LAYER_RELAY = 3,    /* concat, slice, reshape, pad, copy, gather: wires */
-    BNN_LAYER_READOUT = 4,  /* bconv2d to real values, which counters or outputs read */
-    BNN_LAYER_COUNTER = 5   /* binarize, binarize_levels on a readout's values: neurons that look at its membranes */
+    BNN_LAYER_READOUT = 4,  /* bconv2d to real values */
+    BNN_LAYER_SUMS = 5,     /* the same, which counters look at: it has no neurons of its own */
+    BNN_LAYER_COUNTER = 6   /* binarize, binarize_levels on a readout's values: neurons that look at its membranes */
 } bnn_layer_kind;
 
 /* Counts since the last bnn_events_clear_counts (or reset). */
