@@ -5,7 +5,10 @@
 
 #include <string.h>
 
-enum { MOST_ADDED = 16 }; /* sums that are one; the compiler makes a few of weights of several values */
+enum {
+    MOST_ADDED = 16,    /* sums that are one; the compiler makes a few of weights of several values */
+    MOST_FUNCTIONS = 64 /* of a channel, evaluated thousands of times between two polls; the compiler leaves a few */
+};
 
 static uint64_t reach_of(const struct bnn_model *m, const struct bnn_op *op)
 {
@@ -97,7 +100,7 @@ int bnn_events_find_sight(const struct bnn_model *m, const struct bnn_op *op, st
             return 0;
         found = step_back(m, tensor, s, &channels);
     }
-    return found > 0;
+    return found > 0 && s->functions <= MOST_FUNCTIONS;
 }
 
 void bnn_events_describe_counter(const struct bnn_model *m, const struct bnn_op *op, struct bnn_layer *l)

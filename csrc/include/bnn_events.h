@@ -14,12 +14,17 @@
  *     bnn_events_run(engine);                                       // until no spike is pending
  *     bnn_events_output(engine, 0, values);
  *
- * What runs: bconv2d and max_pool of bits, and ops that move bits (concat, slice, reshape, pad, copy, gather); bconv2d
+ * A neuron of several levels, up to 256, is a counter: it fires +1 for each level that it rises and -1 for each that it
+ * falls, and its targets add or take back its weights once for each.  At rest its level is that of bnn_run.
+ *
+ * What runs: bconv2d and max_pool of bits, bconv2d of the numbers that binarize_levels gives; binarize and
+ * binarize_levels on the values of a bconv2d, with affine, clamp, add, sub and mul of a number per channel, a max_pool
+ * and reshapes between (neurons that look at its membranes, through cuts found at creation); ops that move bits (concat, slice, reshape, pad, copy, gather); bconv2d
  * with real outputs (a readout: membranes follow events, and its values and the ops after it are computed on demand).
  * The encoder, everything before the first bits, runs synchronously on whole frames, or pixel by pixel if that is
  * exact; byte inputs are passed as floats, whole numbers from 0 to 255, and encoded as whole frames. Real values
- * between two binary layers (a shortcut of real values) are not spikes: such models are refused, and so are numbers of
- * several bits, binary layers of a constant, and ops that mix the images of a batch.  A created engine stays within its
+ * between two binary layers (a shortcut of real values) are not spikes: such models are refused, and so are planes of
+ * numbers that are read or moved as bits, binary layers of a constant, and ops that mix the images of a batch.  A created engine stays within its
  * memory: creation checks everything that the engine will look up.
  *
  * Memory, alignment and threads are as in bnn.h: nothing is allocated, the model is only read and must outlive the

@@ -257,9 +257,9 @@ def refused(rng: Rng) -> dict[str, Graph]:
         "mul", ops.make("mul", read(rng, data, 4, 3), ops.constant(np.full(4, 3e38))), ops.constant(np.zeros(4))
     )
     found["levels of what overflows"] = op_graphs.plan([x], [read(rng, levels(rng, large, 4), 3, 4)])
-    infinite = np.zeros((3, 3, 4))
-    infinite[1, 1, 1] = np.inf
-    added = read(rng, data, 4, 3, ops.constant(infinite))
+    pixels = np.zeros((3, 3, 4))
+    pixels[1, 1, 1] = np.inf
+    added = read(rng, data, 4, 3, ops.constant(pixels))
     found["levels of infinity"] = op_graphs.plan([x], [read(rng, levels(rng, added, 4), 3, 4)])
     return found
 
@@ -277,6 +277,9 @@ def no_counters(rng: Rng, x: Node, sums: Node) -> dict[str, Node]:
     pixels = ops.constant(op_graphs.integers(rng, (3, 3, 4)))
     shortcut = ops.make("conv2d", x, ops.constant(op_graphs.integers(rng, (4, 2, 2, 33))), attrs=ConvAttrs())
     after = ops.make("affine", sums, *(ops.constant(np.ones(4)) for _ in range(3)), attrs=ops.ClampAttrs())
+    many = sums
+    for _ in range(65):
+        many = ops.make("clamp", many, attrs=ops.ClampAttrs(-9.0, 9.0))
     scaled = ConvAttrs(planes=2, slots=("pre_mul", "residual"))
     scale = ops.constant(np.full(4, 0.5))
     return {
@@ -295,6 +298,7 @@ def no_counters(rng: Rng, x: Node, sums: Node) -> dict[str, Node]:
         "a shortcut of the image": read(rng, data, 4, 3, shortcut),
         "a shortcut after an op": read(rng, data, 4, 3, after),
         "seventeen sums": long,
+        "sixty-five functions": many,
         "a scaled sum in a sum": read(rng, data, 4, 3, ops.make("bconv2d", *sums.inputs, scale, sums, attrs=scaled)),
         "a sum added to a scaled one": ops.make("bconv2d", *sums.inputs, scale, sums, attrs=scaled),
         "a scaled sum added": read(
