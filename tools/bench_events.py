@@ -74,8 +74,8 @@ def bench_dense(rng: np.random.Generator, rounds: int, levels: int = 2) -> dict[
     xnor: list[int] = []
 
     def time_events(e: EventEngine, n: int) -> list[float]:
-        """For frames that each differ from the one before in ``n`` random inputs.  They run forth and back, and only the
-        way back is timed, so that no event waits for weights that are not in the cache yet."""
+        """For frames that each differ from the one before in ``n`` random inputs.  They run forth and back, and only
+        the way back is timed, so that no event waits for weights that are not in the cache yet."""
         flips = np.ones((FRAMES, WIDTH), np.float32)
         for row in flips:
             row[rng.choice(WIDTH, n, replace=False)] = -1

@@ -5,13 +5,32 @@
 #include "run/view.h"
 #include "run/window.h"
 
+#include <math.h>
 #include <string.h>
+
+/* The sums, negated if the level falls with them, at which a neuron keeps its level. */
+static void bound(struct bnn_layer *l, uint32_t neuron, uint32_t level)
+{
+    const float *cuts = l->cuts + (size_t)(neuron % l->out_c) * l->steps;
+    l->floors[neuron] = level > 0 ? cuts[level - 1] : -INFINITY;
+    l->ceilings[neuron] = level < l->steps ? cuts[level] : INFINITY;
+}
+
+void bnn_events_bound_all(struct bnn_events *e, struct bnn_layer *l)
+{
+    const struct bnn_population *p = &e->populations[l->out];
+    for (uint32_t k = 0; k < p->neurons; k++)
+        bound(l, k, p->levels[k]);
+    (void)bnn_events_pause(e, p->neurons);
+}
 
 void bnn_events_set_level(struct bnn_events *e, struct bnn_population *p, uint32_t neuron, uint32_t level)
 {
     bnn_events_layer *count = &e->layers[p->producer].count;
     uint32_t old = p->levels[neuron];
     p->levels[neuron] = (uint8_t)level;
+    if (e->layers[p->producer].cuts != NULL)
+        bound(&e->layers[p->producer], neuron, level);
     if (e->silent || old == level)
         return;
     count->up += level > old ? level - old : 0;
@@ -43,12 +62,17 @@ uint32_t bnn_events_level(const struct bnn_layer *l, float v, size_t channel)
     return low;
 }
 
-float bnn_events_sum(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, size_t channel)
+/* What a counter sees of channels of a pixel: accumulators, and what is added to them, which comes first. */
+static void see(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, size_t first, size_t count,
+                float *restrict sums)
 {
-    float sum = bnn_events_accumulator(l, pixel, channel);
-    if (l->added != NULL)
-        return sum + l->added[pixel * l->out_c + channel];
-    return l->source != BNN_NONE ? sum + bnn_events_sum(e, &e->layers[l->source], pixel, channel) : sum;
+    size_t at = pixel * l->out_c + first;
+    if (l->source != BNN_NONE)
+        see(e, &e->layers[l->source], pixel, first, count, sums);
+    for (size_t i = 0; i < count; i++) {
+        float own = bnn_events_accumulator(l, pixel, first + i);
+        sums[i] = l->added != NULL ? own + l->added[at + i] : l->source != BNN_NONE ? own + sums[i] : own;
+    }
 }
 
 float bnn_events_most(const struct bnn_events *e, const struct bnn_layer *l)
@@ -65,27 +89,51 @@ enum { CHANNELS = 64 }; /* looked at together */
 
 /* The highest sums in the window of a pixel, or the lowest; `count` channels. */
 static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, size_t first, size_t count,
-                 float *sums)
+                 float *restrict sums)
 {
     const struct bnn_layer *from = &e->layers[l->source];
     struct bnn_taps ys = bnn_pool_taps(pixel / l->out_w, l->stride_h, (int32_t)l->kernel_h, l->pad_top, l->in_h);
     struct bnn_taps xs = bnn_pool_taps(pixel % l->out_w, l->stride_w, (int32_t)l->kernel_w, l->pad_left, l->in_w);
-    for (size_t i = 0; i < count; i++)
-        sums[i] = bnn_events_sum(e, from, ys.begin * l->in_w + xs.begin, first + i);
-    for (size_t y = ys.begin; y < ys.end; y++)
-        for (size_t x = xs.begin; x < xs.end; x++)
+    float tap[CHANNELS];
+    see(e, from, ys.begin * l->in_w + xs.begin, first, count, sums);
+    for (size_t y = ys.begin; l->taps > 1 && y < ys.end; y++)
+        for (size_t x = xs.begin; x < xs.end; x++) {
+            see(e, from, y * l->in_w + x, first, count, tap);
             for (size_t i = 0; i < count; i++) {
-                float v = bnn_events_sum(e, from, y * l->in_w + x, first + i);
                 int lowest = (int)(l->lowest[(first + i) / 32] >> (first + i) % 32 & 1);
-                sums[i] = (v > sums[i]) != lowest ? v : sums[i];
+                sums[i] = (tap[i] > sums[i]) != lowest ? tap[i] : sums[i];
             }
+        }
+}
+
+/* Sums as a counter sees them: those of floats alone are read where they are. */
+static const float *sums_of(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, size_t first,
+                            size_t count, float *sums)
+{
+    const struct bnn_layer *from = l->kind == BNN_LAYER_COUNTER ? &e->layers[l->source] : l;
+    if (from->floats && l->taps == 1 && from->added == NULL && from->source == BNN_NONE)
+        return (const float *)from->membranes + pixel * l->out_c + first;
+    look(e, l, pixel, first, count, sums);
+    return sums;
+}
+
+/* Which levels do not fit their sums any more; nonzero: any. */
+static int find_changed(uint8_t *restrict changed, const float *restrict sums, const float *restrict signs,
+                        const float *restrict floors, const float *restrict ceilings, size_t count)
+{
+    uint8_t any = 0;
+    BNN_FOR_BLOCKS(i, count,
+                   changed[i] = (uint8_t)((sums[i] * signs[i] < floors[i]) | (sums[i] * signs[i] >= ceilings[i])););
+    for (size_t i = 0; i < count; i++)
+        any |= changed[i];
+    return any;
 }
 
 /* The level at a sum: from the current one, because most change little. */
 static uint32_t count_cuts(const struct bnn_layer *l, float sum, size_t channel, uint32_t level)
 {
     const float *cuts = l->cuts + channel * l->steps;
-    float v = bnn_events_turned(l, channel) ? -sum : sum;
+    float v = sum * l->signs[channel];
     while (level < l->steps && v >= cuts[level])
         level++;
     while (level > 0 && v < cuts[level - 1])
@@ -93,24 +141,32 @@ static uint32_t count_cuts(const struct bnn_layer *l, float sum, size_t channel,
     return level;
 }
 
+static void settle_levels(struct bnn_events *e, const struct bnn_layer *l, const float *sums, size_t neuron,
+                          size_t first, size_t count)
+{
+    struct bnn_population *out = &e->populations[l->out];
+    uint8_t changed[CHANNELS];
+    if (!find_changed(changed, sums, l->signs + first, l->floors + neuron, l->ceilings + neuron, count))
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (changed[i])
+            bnn_events_set_level(e, out, (uint32_t)(neuron + i),
+                                 count_cuts(l, sums[i], first + i, out->levels[neuron + i]));
+}
+
 void bnn_events_settle_counters(struct bnn_events *e, const struct bnn_layer *l, size_t pixel)
 {
     struct bnn_population *out = &e->populations[l->out];
-    float sums[CHANNELS];
+    float seen[CHANNELS];
     for (size_t first = 0; first < l->out_c && !e->stopped; first += CHANNELS) {
-        size_t count = l->out_c - first < CHANNELS ? l->out_c - first : CHANNELS;
-        const float *v = sums;
-        if (l->kind == BNN_LAYER_COUNTER)
-            look(e, l, pixel, first, count, sums);
-        else
-            v = (const float *)l->membranes + pixel * l->out_c + first;
-        for (size_t i = 0; i < count; i++) {
-            uint32_t neuron = (uint32_t)(pixel * l->out_c + first + i);
-            if (l->steps > 1)
-                bnn_events_set_level(e, out, neuron, count_cuts(l, v[i], first + i, out->levels[neuron]));
-            else if (((v[i] >= l->cuts[first + i]) != bnn_events_turned(l, first + i)) != bnn_events_bit(out, neuron))
-                bnn_events_emit(e, out, neuron);
-        }
+        size_t count = l->out_c - first < CHANNELS ? l->out_c - first : CHANNELS, neuron = pixel * l->out_c + first;
+        const float *sums = sums_of(e, l, pixel, first, count, seen);
+        if (l->steps > 1)
+            settle_levels(e, l, sums, neuron, first, count);
+        for (size_t i = 0; i < count && l->steps == 1; i++)
+            if (((sums[i] >= l->cuts[first + i]) != bnn_events_turned(l, first + i)) !=
+                bnn_events_bit(out, (uint32_t)(neuron + i)))
+                bnn_events_emit(e, out, (uint32_t)(neuron + i));
         (void)bnn_events_pause(e, 2 * l->word_work);
     }
 }

@@ -82,7 +82,7 @@ static int64_t rising(const struct bnn_layer *l, size_t c, uint32_t level, float
 /* The cuts of a channel of several levels: where each is reached, from below; infinite where it always or never is. */
 static void find_steps(const struct bnn_layer *l, size_t c, float most)
 {
-    float *cuts = l->cuts + c * l->steps, sign = bnn_events_turned(l, c) ? -1.0f : 1.0f;
+    float *cuts = l->cuts + c * l->steps, sign = l->signs[c];
     uint32_t least = level_at(l, -sign * most, c), greatest = level_at(l, sign * most, c);
     int64_t low = ordered(-most);
     for (uint32_t i = 0; i < l->steps; i++) {
@@ -128,7 +128,9 @@ void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *l, float most)
             find_step(l, c, most);
             continue;
         }
-        l->turned[c / 32] |= level_at(l, -most, c) > level_at(l, most, c) ? bit : 0;
+        l->signs[c] = level_at(l, -most, c) > level_at(l, most, c) ? -1.0f : 1.0f;
         find_steps(l, c, most);
     }
+    if (l->steps > 1)
+        bnn_events_bound_all(e, l);
 }

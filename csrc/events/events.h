@@ -89,12 +89,14 @@ struct bnn_layer {
     uint32_t residual;   /* tensor, or BNN_NONE */
     const float *added;  /* a constant residual */
     float *cuts;         /* [channel][steps]: bit = (sum >= cut) != turned, for the sums that there may be; of several
-                            levels: how many cuts are <= sum, or, turned, <= -sum */
+                            levels: how many cuts are <= sum * sign */
     uint32_t *turned;
-    uint32_t *lowest;        /* counter: the channels that look for the lowest sum of a window, not the highest */
-    float row_step, row_sum; /* encoder: all weights are multiples of row_step; the largest sum of magnitudes */
-    uint8_t *touched;        /* per output pixel */
-    uint32_t *list;          /* those touched since the last settle */
+    float *signs;             /* of several levels, per channel: -1 if the level falls with the sum */
+    float *floors, *ceilings; /* of several levels, per neuron: floor <= sum * sign < ceiling as long as it stays */
+    uint32_t *lowest;         /* counter: the channels that look for the lowest sum of a window, not the highest */
+    float row_step, row_sum;  /* encoder: all weights are multiples of row_step; the largest sum of magnitudes */
+    uint8_t *touched;         /* per output pixel */
+    uint32_t *list;           /* those touched since the last settle */
     size_t list_count;
     int whole;         /* encoder: this frame runs synchronously instead of pixel by pixel */
     int stale;         /* it ran synchronously: its bits are right, its membranes are old */
@@ -211,6 +213,8 @@ struct bnn_sight {
 int bnn_events_find_sight(const struct bnn_model *m, const struct bnn_op *op, struct bnn_sight *sight);
 /* The members of a counter that follow from it. */
 void bnn_events_describe_counter(const struct bnn_model *m, const struct bnn_op *op, struct bnn_layer *layer);
+/* Memory for what neurons of several levels compare sums with. */
+void bnn_events_reserve_bounds(struct bnn_prepare *p, struct bnn_layer *layer);
 /* The functions of a counter, in their order. */
 void bnn_events_reserve_counter(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
 
@@ -264,9 +268,9 @@ float bnn_events_accumulator(const struct bnn_layer *layer, size_t pixel, size_t
 /* counters.c */
 /* A neuron's new level: its steps are counted, traced, and sent. */
 void bnn_events_set_level(struct bnn_events *e, struct bnn_population *p, uint32_t neuron, uint32_t level);
-/* What a counter sees of a layer: its accumulator, and what is added to it. */
-float bnn_events_sum(const struct bnn_events *e, const struct bnn_layer *layer, size_t pixel, size_t channel);
-/* The largest magnitude that this may have; infinite or NaN if what is added is. */
+/* New cuts, or levels that were set in another way. */
+void bnn_events_bound_all(struct bnn_events *e, struct bnn_layer *layer);
+/* The largest magnitude that a counter may see of a layer; infinite or NaN if a constant that is added is. */
 float bnn_events_most(const struct bnn_events *e, const struct bnn_layer *layer);
 /* Fires the neurons of a pixel that look at sums, or have several levels. */
 void bnn_events_settle_counters(struct bnn_events *e, const struct bnn_layer *layer, size_t pixel);

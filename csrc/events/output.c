@@ -253,6 +253,13 @@ static void calibrate_encoder(struct bnn_events *e, struct bnn_layer *l, bnn_clo
     l->stale = stale;
 }
 
+/* Levels as the targets have seen them. */
+static void restore(struct bnn_events *e, struct bnn_population *p)
+{
+    for (uint32_t k = 0; k < p->neurons; k++)
+        bnn_events_set_level(e, p, k, p->levels_seen[k]);
+}
+
 bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
 {
     if (e == NULL || clock == NULL || e->order != BNN_ORDER_LAYERS)
@@ -283,7 +290,7 @@ bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
          * promise are meaningless. */
         struct bnn_population *p = &e->populations[l->out];
         if (p->steps > 1)
-            memcpy(p->levels, p->levels_seen, p->neurons);
+            restore(e, p);
         else
             memcpy(p->bits, p->seen, (size_t)p->h * p->w * p->words * sizeof *p->bits);
     }

@@ -158,6 +158,15 @@ static int function_of(const struct bnn_model *m, const struct bnn_op *op, struc
     return 1;
 }
 
+void bnn_events_reserve_bounds(struct bnn_prepare *p, struct bnn_layer *l)
+{
+    if (l->steps == 1)
+        return;
+    l->signs = bnn_reserve(p, l->out_c, sizeof *l->signs);
+    l->floors = bnn_reserve(p, l->count.neurons, sizeof *l->floors);
+    l->ceilings = bnn_reserve(p, l->count.neurons, sizeof *l->ceilings);
+}
+
 void bnn_events_reserve_counter(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *l)
 {
     const struct bnn_model *m = p->model;
@@ -165,6 +174,7 @@ void bnn_events_reserve_counter(struct bnn_prepare *p, const struct bnn_op *op, 
     struct bnn_epilogue *chain = bnn_reserve(p, l->chained, sizeof *chain);
     l->cuts = bnn_reserve(p, (size_t)l->out_c * l->steps, sizeof *l->cuts);
     l->turned = bnn_reserve(p, words, sizeof *l->turned);
+    bnn_events_reserve_bounds(p, l);
     l->lowest = bnn_reserve(p, words, sizeof *l->lowest);
     l->chain = chain;
     if (l->lowest == NULL) /* the last: else all are there */

@@ -137,6 +137,7 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
         float *rows = reserve_slack(p, weights, sizeof *rows);
         l->membranes = reserve_slack(p, outputs, sizeof(float));
         l->cuts = reserve_slack(p, (size_t)l->out_c * l->steps, sizeof(float));
+        bnn_events_reserve_bounds(p, l);
         l->turned = bnn_reserve(p, l->out_c / 32 + 1, sizeof *l->turned);
         l->rows = rows;
         if (l->turned != NULL) /* the last: then all are there */
