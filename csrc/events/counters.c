@@ -154,7 +154,7 @@ static void settle_levels(struct bnn_events *e, const struct bnn_layer *l, const
                                  count_cuts(l, sums[i], first + i, out->levels[neuron + i]));
 }
 
-void bnn_events_settle_counters(struct bnn_events *e, const struct bnn_layer *l, size_t pixel)
+static void settle_counters(struct bnn_events *e, const struct bnn_layer *l, size_t pixel)
 {
     struct bnn_population *out = &e->populations[l->out];
     float seen[CHANNELS];
@@ -169,6 +169,19 @@ void bnn_events_settle_counters(struct bnn_events *e, const struct bnn_layer *l,
                 bnn_events_emit(e, out, (uint32_t)(neuron + i));
         (void)bnn_events_pause(e, 2 * l->word_work);
     }
+}
+
+void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
+{
+    for (size_t i = 0; i < l->list_count && !e->stopped; i++) {
+        l->touched[l->list[i]] = 0;
+        if (l->kind == BNN_LAYER_COUNTER || l->steps > 1)
+            settle_counters(e, l, l->list[i]);
+        else
+            bnn_events_settle_pixel(e, l, l->list[i]);
+    }
+    if (!e->stopped)
+        l->list_count = 0;
 }
 
 /* Bit c of plane k of a pixel's numbers is bit k of channel c's. */

@@ -254,8 +254,8 @@ void bnn_events_show_all(struct bnn_events *e, struct bnn_layer *layer);
 void bnn_events_record(struct bnn_events *e, const struct bnn_population *p, uint32_t neuron, int up);
 /* No pixel was touched. */
 void bnn_events_forget(struct bnn_layer *layer);
-/* Fires the neurons of the touched pixels that crossed their thresholds. */
-void bnn_events_settle(struct bnn_events *e, struct bnn_layer *layer);
+/* Fires the neurons of a pixel that crossed their thresholds. */
+void bnn_events_settle_pixel(struct bnn_events *e, const struct bnn_layer *layer, size_t pixel);
 /* The bit of a neuron changes, or those of one word of a pixel: count, trace, send. */
 void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron);
 void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t pixel, uint32_t word,
@@ -272,8 +272,8 @@ void bnn_events_set_level(struct bnn_events *e, struct bnn_population *p, uint32
 void bnn_events_bound_all(struct bnn_events *e, struct bnn_layer *layer);
 /* The largest magnitude that a counter may see of a layer; infinite or NaN if a constant that is added is. */
 float bnn_events_most(const struct bnn_events *e, const struct bnn_layer *layer);
-/* Fires the neurons of a pixel that look at sums, or have several levels. */
-void bnn_events_settle_counters(struct bnn_events *e, const struct bnn_layer *layer, size_t pixel);
+/* Fires the neurons of the touched pixels that crossed their thresholds, or whose level changed. */
+void bnn_events_settle(struct bnn_events *e, struct bnn_layer *layer);
 /* The level of a real value; of bits 0 or 1. */
 uint32_t bnn_events_level(const struct bnn_layer *layer, float v, size_t channel);
 /* Levels as planes of a tensor in the context's memory, and those that are there. */

@@ -140,7 +140,7 @@ static uint64_t find_changes(const struct bnn_events *e, const struct bnn_layer 
     return differ;
 }
 
-static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, size_t pixel)
+void bnn_events_settle_pixel(struct bnn_events *e, const struct bnn_layer *l, size_t pixel)
 {
     struct bnn_population *out = &e->populations[l->out];
     uint32_t changed[WORDS], last = l->out_c % 32 == 0 ? UINT32_MAX : (UINT32_C(1) << l->out_c % 32) - 1;
@@ -162,17 +162,4 @@ void bnn_events_forget(struct bnn_layer *l)
     for (size_t i = 0; i < l->list_count; i++)
         l->touched[l->list[i]] = 0;
     l->list_count = 0;
-}
-
-void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
-{
-    for (size_t i = 0; i < l->list_count && !e->stopped; i++) {
-        l->touched[l->list[i]] = 0;
-        if (l->kind == BNN_LAYER_COUNTER || l->steps > 1)
-            bnn_events_settle_counters(e, l, l->list[i]);
-        else
-            settle_pixel(e, l, l->list[i]);
-    }
-    if (!e->stopped)
-        l->list_count = 0;
 }
