@@ -314,9 +314,9 @@ def test_what_no_counter_sees_is_a_neuron_per_threshold(rng: np.random.Generator
         x = ops.input_node("image", (5, 5, 4))
         y = ops.make("conv2d", x, ops.constant(rng.choice([-1.0, 1.0], (6, 1, 1, 4))), name="first")
         for k in (1, 2):
-            weights = ops.constant(rng.choice([-1.0, 1.0], (6, 2, 2, 3)))
+            weights = ops.constant(rng.choice([-1.0, 1.0], (6, 2, 2, 3 * k)))
             data = levels.quantizer(y, f"round {count}", f"levels_{k}")
-            y = ops.make("conv2d", data, weights, attrs=ops.ConvAttrs(groups=2), name=f"conv_{k}")
+            y = ops.make("conv2d", data, weights, attrs=ops.ConvAttrs(groups=3 - k), name=f"conv_{k}")
         model = bnn.Model.from_bytes(encode(lower(Graph((x,), (y,)))))
         if count > 16:
             with pytest.raises(bnn.UnsupportedOpError, match=r"layer 'levels_2'.*17 levels.*concat"):
