@@ -18,7 +18,7 @@ KERNELS = ("signs", "ternary")
 
 
 def quantizer(x: Node, kind: str, name: str) -> Node:
-    """As Larq's and DoReFa's quantizers look in a traced model."""
+    """As Larq's and DoReFa's quantizers look in a traced model; "round 17" and "floor 17": 17 levels from 0 to 1."""
 
     def step(op: str, x: Node, *more: Node, **attrs: Any) -> Node:
         return ops.make(op, x, *more, name=name, **attrs)
@@ -29,9 +29,12 @@ def quantizer(x: Node, kind: str, name: str) -> Node:
     if kind == "tern":
         high, low = (step("sign", step("add", x, ops.constant(c))) for c in (0.5, -0.5))
         return step("sign", step("add", high, low))
-    most = 4.0 if kind == "five" else float(2 ** int(kind[-1]) - 1)
+    how, _, count = kind.partition(" ")
+    most = float(count) - 1 if count else 4.0 if kind == "five" else float(2 ** int(kind[-1]) - 1)
     clipped = step("clamp", x, attrs=ops.ClampAttrs(0.0, 1.0))
-    return step("div", step("round", step("mul", clipped, ops.constant(most))), ops.constant(most))
+    direction = ops.RoundAttrs(-1 if how == "floor" else 0)
+    whole = step("round", step("mul", clipped, ops.constant(most)), attrs=direction)
+    return step("div", whole, ops.constant(most))
 
 
 def network(rng: Rng, kind: str, kernel: str) -> Graph:

@@ -2,6 +2,7 @@
 """Measure the event-driven engine against the synchronous one, both in the same run and interleaved.
 
     python tools/bench_events.py                    nanoseconds per event into 1,024 targets, break-even
+    python tools/bench_events.py --levels 16        the same for neurons of 16 levels, an event a level
     python tools/bench_events.py --model net.bnn    a moving scene of Fashion-MNIST through a network too,
                                                     and when it is first right and final on single images
 
@@ -33,38 +34,54 @@ FRAMES = 100  # run one after another, by C
 SPREAD = 300.0
 
 
-def dense_network(rng: np.random.Generator, width: int = WIDTH) -> bnn.Model:
-    """Bits -> ``width`` neurons with thresholds -> 10 sums, random weights."""
+def quantized(x: Node, levels: int) -> Node:
+    """A sign; or one of ``levels`` values, as DoReFa's quantizer gives them."""
+    if levels == 2:
+        return sign(x)
+    most = ops.constant(float(levels - 1))
+    clipped = ops.make("clamp", x, attrs=ops.ClampAttrs(0.0, 1.0), name="levels")
+    return ops.make(
+        "div", ops.make("round", ops.make("mul", clipped, most, name="levels"), name="levels"), most, name="levels"
+    )
+
+
+def dense_network(rng: np.random.Generator, width: int = WIDTH, levels: int = 2) -> bnn.Model:
+    """Bits or levels -> ``width`` neurons -> 10 sums, random weights."""
 
     def dense(x: Node, units: int) -> Node:
         weights = rng.choice([-1.0, 1.0], (units, 1, 1, x.type.shape[0]))
         return ops.make("conv2d", x, ops.constant(weights), attrs=ops.ConvAttrs(), name=f"dense_{units}")
 
     x = ops.input_node("bits", (width,))
-    hidden = ops.make("sub", dense(sign(x), width), ops.constant(np.rint(rng.normal(0, SPREAD, width))), name="norm")
-    return bnn.Model.from_bytes(encode(lower(Graph((x,), (dense(sign(hidden), 10),)))))
+    sums = dense(quantized(x, levels), width)
+    hidden = ops.make("sub", sums, ops.constant(np.rint(rng.normal(0, SPREAD, width))), name="norm")
+    if levels > 2:  # a sum is about as likely at one level as at the next
+        hidden = ops.make("mul", hidden, ops.constant(np.full(width, 0.5 / SPREAD)), name="norm")
+    return bnn.Model.from_bytes(encode(lower(Graph((x,), (dense(quantized(hidden, levels), 10),)))))
 
 
-def bench_dense(rng: np.random.Generator, rounds: int) -> dict[str, Any]:
+def bench_dense(rng: np.random.Generator, rounds: int, levels: int = 2) -> dict[str, Any]:
     """Per number of events at once: time to deliver them into 1,024 targets and fire, against the XNOR layer."""
-    model = dense_network(rng)
+    model = dense_network(rng, levels=levels)
     layer = next(op.index for op in model.ops if op.op == "bconv2d")
     engine = EventEngine(model)
     single = EventEngine(model, firing="fifo")
-    bits = rng.choice([-1.0, 1.0], WIDTH).astype(np.float32)
+    step = 2.0 ** -(levels - 1).bit_length()  # from below the middle to above it: one level
+    bits = (rng.choice([-1.0, 1.0], WIDTH) * (1 if levels == 2 else step)).astype(np.float32)
+    middle = np.float32(0.0 if levels == 2 else 0.5)
     times: dict[int, list[float]] = {n: [] for n in EVENTS}
     one_by_one: list[float] = []
     xnor: list[int] = []
 
     def time_events(e: EventEngine, n: int) -> list[float]:
-        """For frames that each differ from the one before in ``n`` random bits.  They run forth and back, and only the
-        way back is timed, so that no event waits for weights that are not in the cache yet."""
+        """For frames that each differ from the one before in ``n`` random inputs.  They run forth and back, and only
+        the way back is timed, so that no event waits for weights that are not in the cache yet."""
         flips = np.ones((FRAMES, WIDTH), np.float32)
         for row in flips:
             row[rng.choice(WIDTH, n, replace=False)] = -1
-        e.reset(bits[None])
-        e.prepare(bits)
-        frames = bits * np.cumprod(flips, axis=0)
+        e.reset((middle + bits)[None])
+        e.prepare(middle + bits)
+        frames = middle + bits * np.cumprod(flips, axis=0)
         return list(e.time_frames(np.concatenate([frames, frames[-2::-1]]))[FRAMES:] / n)
 
     for _ in range(rounds):
@@ -74,8 +91,9 @@ def bench_dense(rng: np.random.Generator, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         one_by_one += time_events(single, 32)
     automatic = EventEngine(model, switch="auto")
-    limit = next(x.limit for x in automatic.layers if x.kind == "synapses")
+    limit = next(x.limit for x in automatic.layers if x.kind in ("synapses", "sums"))
     return {
+        "levels": levels,
         "kernels": model.kernels,
         "targets": WIDTH,
         "ns_per_event": {n: float(np.median(t)) for n, t in times.items()},
@@ -138,11 +156,12 @@ def main() -> None:
     parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(datasets.DATASETS))
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--images", type=int, default=50)
+    parser.add_argument("--levels", type=int, default=2, help="of a neuron, 2 to 256 (2)")
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    result: dict[str, Any] = {"dense": bench_dense(np.random.default_rng(options.seed), options.rounds)}
+    result: dict[str, Any] = {"dense": bench_dense(np.random.default_rng(options.seed), options.rounds, options.levels)}
     if options.model:
         data = datasets.load(options.dataset)
         images = datasets.to_input(data.test.images[: max(options.images, 8)], data.scale)
@@ -154,7 +173,10 @@ def main() -> None:
         return
     dense = result["dense"]
     whole = dense["xnor_layer_ns"]
-    print(f"{WIDTH} -> {WIDTH}, one thread, kernels {dense['kernels']}; the XNOR layer: {whole:.0f} ns")
+    print(
+        f"{WIDTH} -> {WIDTH} neurons of {dense['levels']} levels, one thread, kernels {dense['kernels']}; "
+        f"the XNOR layer: {whole:.0f} ns"
+    )
     for n, ns in dense["ns_per_event"].items():
         print(f"  {n:4d} events at once: {ns:7.1f} ns per event = {ns / whole:.4f} of the XNOR layer")
     print(f"  one by one, each checked alone (fifo): {dense['ns_per_event_fifo']:.1f} ns per event")

@@ -56,7 +56,7 @@ TESTS = (
 # Files are named by their paths below csrc/.
 MODEL = ("model", "every", "selected", "validate", "graph", "coding", "crc32", "problem", "info", "work")
 RUN = ("context", "exec", "spread", "poll", "cut", "step", "view")
-EVENTS = ("build", "check", "tables")
+EVENTS = ("build", "check", "sight", "tables")
 CHECKED = (
     *(f"model/{name}.c" for name in MODEL),
     "ops/check.c",

@@ -64,8 +64,8 @@ class EventEngine:
         if not isinstance(model, Model):
             raise InputTypeError(f"model: found {type(model).__name__}, expected a compiled model (bnn.load(path))")
         self.model = model
-        #: The model that runs: ``model`` itself, or, if it has activations of several levels, the network with one
-        #: neuron per threshold.  Numbers of ops and tensors refer to this model.
+        #: The model that runs: ``model`` itself, or, if it has real numbers before its bits, the network with integer
+        #: thresholds.  Numbers of ops and tensors refer to this model.
         self.network = model
         self._dense, self._several = dict[int, int](), False
         self._engine = self._made()
@@ -133,6 +133,15 @@ class EventEngine:
     def state(self, tensor: int) -> Floats:
         """A tensor's current value (numbers as in ``network.tensors``): bits are +1 and -1."""
         return self._engine.state(check_count(tensor, "tensor", len(self._opened.tensors) - 1, 0))
+
+    def levels(self, layer: LayerCounts) -> Array:
+        """The current level of each neuron of a layer (uint8, in the neurons' shape), from 0; of bits 0 and 1."""
+        op, bits = self._opened.ops[layer.op], self.state(layer.tensor) > 0
+        if op.op != "binarize_levels":
+            return bits.astype(np.uint8)
+        shape = self._opened.tensors[op.inputs[0]].shape
+        planes = bits.reshape(*shape[:-1], (layer.levels - 1).bit_length(), -1)[..., : shape[-1]]
+        return np.asarray((planes * 2 ** np.arange(planes.shape[-2])[:, None]).sum(axis=-2).astype(np.uint8))
 
     @property
     def layers(self) -> tuple[LayerCounts, ...]:
@@ -320,19 +329,32 @@ class EventEngine:
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _made(self) -> Engine:
+        """As the network is; or with integer thresholds, where it has real numbers before its bits; or, if counters
+        cannot count its levels, with a neuron per threshold."""
+        made, refusal = None, ""
         try:
-            return Engine(self.model._open())
+            made = Engine(self.model._open())
         except UnsupportedOpError as error:
-            from .form import network_of_neurons, why_refused  # the compiler's part: imported only if needed
+            refusal = str(error)
+        if made is not None and not made.looks_for_bits():
+            return made
+        from .form import network_of_neurons, why_refused  # the compiler's part: imported only if needed
 
-            form = network_of_neurons(self.model)
-            if form is not None:
-                self.network, self._dense, self._several = form
-                try:
-                    return Engine(self.network._open())
-                except UnsupportedOpError:
-                    pass
-            raise UnsupportedOpError(why_refused(self.model) or str(error)) from None
+        for counters in (True, False)[: 1 if made else 2]:
+            try:
+                form = network_of_neurons(self.model, counters)
+                if form is None:
+                    continue
+                network, dense, several = form
+                made = Engine(network._open())
+            except UnsupportedOpError as error:
+                refusal = refusal or str(error)
+                continue
+            self.network, self._dense, self._several = network, dense, several
+            break
+        if made is None:
+            raise UnsupportedOpError(why_refused(self.model) or refusal)
+        return made
 
     def _reset(self, inputs: list[Floats]) -> None:
         self._updates = 0

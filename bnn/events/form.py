@@ -10,19 +10,25 @@ from ..file.write import encode
 from ..ir import spec
 from ..ir.graph import DType, Graph, Node
 from ..ir.neurons import neuron_form
-from ..ir.no_spike import of_the_batch, refusal, to_blame
+from ..ir.no_spike import not_counted, of_the_batch, refusal, to_blame
 from ..ir.ops import ConvAttrs, Level, PoolAttrs
 from ..passes.choose_layout import choose_layout
 from ..passes.plan_arena import plan_arena
 from ..passes.schedule import schedule
 from ..runtime import Model
 
+# What a counter sees the sums of a layer through, as csrc/events/sight.c has it.
+_SEEN_THROUGH = ("bconv2d", "max_pool", "affine", "add", "sub", "mul", "clamp", "copy", "reshape")
 
-def network_of_neurons(model: Model) -> tuple[Model, dict[int, int], bool] | None:
-    """(the same network with a neuron for each threshold of its activations; per op, the part that a synchronous run of
-    ``model`` computes; whether an activation is several neurons).  None if it has no such activations."""
+
+def network_of_neurons(model: Model, counters: bool) -> tuple[Model, dict[int, int], bool] | None:
+    """(the same network with integer thresholds for its activations; per op, the part that a synchronous run of
+    ``model`` computes; whether an activation is several neurons, one per threshold).  None if it is no other network.
+
+    ``counters``: an activation of several levels is one neuron.
+    """
     before = decode(model.to_bytes())
-    form = neuron_form(before)
+    form = neuron_form(before, counters)
     if not form.changed:
         return None
     graph = form.graph
@@ -70,9 +76,13 @@ def why_refused(model: Model) -> str | None:
         elif "residual" in getattr(node.attrs, "slots", ()):
             return refusal(node, node)
         elif any(i in made_by_spikes for i in real):
-            blamed = next(filter(to_blame, _between(node, made_by_spikes)), None)
+            between = _between(node, made_by_spikes)
+            blamed = next(filter(to_blame, between), None)
             if blamed is not None:
                 return refusal(node, blamed)
+            hidden = next((x for x in between if x.op not in _SEEN_THROUGH), None)
+            if node.op == "binarize_levels" and hidden is not None:
+                return not_counted(node, hidden)
     return None
 
 

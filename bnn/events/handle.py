@@ -20,6 +20,8 @@ KINDS = {
     lib.BNN_LAYER_POOL: "pool",
     lib.BNN_LAYER_RELAY: "relay",
     lib.BNN_LAYER_READOUT: "readout",
+    lib.BNN_LAYER_SUMS: "sums",
+    lib.BNN_LAYER_COUNTER: "counter",
 }
 # The memory layout of bnn_spike.
 SPIKE = np.dtype([("time", "u8"), ("tensor", "u4"), ("neuron", "u4"), ("sign", "i4"), ("_", "u4")])
@@ -149,6 +151,7 @@ class Engine:
                     op=info.op,
                     tensor=info.tensor,
                     neurons=info.neurons,
+                    levels=info.levels,
                     dense=dense.get(info.op, info.dense),
                     events=info.events,
                     synops=info.synops,
@@ -160,6 +163,12 @@ class Engine:
                 )
             )
         return tuple(rows)
+
+    def looks_for_bits(self) -> bool:
+        """Whether bits look at real sums, or several bits are of one float: integer thresholds do that faster."""
+        binarized = [op.inputs[0] for op in self.opened.ops if op.op == "binarize"]
+        looks = any(info.kind == lib.BNN_LAYER_COUNTER and info.levels == 2 for info in self.layers())
+        return looks or len(set(binarized)) < len(binarized)
 
     def counts(self) -> Array:
         """(4, layers): spikes up, spikes down, operations and events of each."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..streams.page import class_names, layer, page
-from .report import LayerCounts
+from .report import SPIKING, LayerCounts
 from .runs import ImageRun
 
 if TYPE_CHECKING:
@@ -69,13 +69,14 @@ def image_page(engine: EventEngine, run: ImageRun, names: Sequence[str] | None =
         low=float(values.min(initial=run.blank)),
         high=float(values.max(initial=run.blank)),
         notes=[f"encoder: {run.report.encoder}", *run.report.notes],
-        layers=[_layer(engine, run, x) for x in run.report.layers if x.kind in ("encoder", "synapses", "pool")],
+        layers=[_layer(engine, run, x) for x in run.report.layers if x.kind in SPIKING],
         table=run.report.rows(),
     )
 
 
 def _layer(engine: EventEngine, run: ImageRun, counts: LayerCounts) -> object:
     assert run.spikes is not None
-    state = engine.state(counts.tensor)
+    state = engine.levels(counts)
     spikes = run.spikes[run.spikes["tensor"] == counts.tensor]
-    return layer(counts.name, state.shape, state > 0, spikes["time"], spikes["neuron"], np.asarray(spikes["sign"]))
+    signs = np.asarray(spikes["sign"])
+    return layer(counts.name, state.shape, state, spikes["time"], spikes["neuron"], signs, counts.levels)

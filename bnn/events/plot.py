@@ -11,12 +11,10 @@ import numpy as np
 from .._types import Array, Floats
 from ..errors import InputError
 from ..streams.plot import DOWN, INPUT, UP, Chart, Counts, Operations, Raster, save
-from .report import LayerCounts, Report
+from .report import SPIKING, LayerCounts, Report
 from .runs import ImageRun, RecordingRun, StreamRun
 
 Run = ImageRun | StreamRun | RecordingRun
-
-_SPIKING = ("encoder", "synapses", "pool")
 
 
 def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> None:
@@ -31,7 +29,7 @@ def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] 
     if not isinstance(run, ImageRun):
         rows.append(Counts("input\nchanges", run.changed, colour=INPUT))
     for k, layer in enumerate(run.report.layers):
-        if layer.kind in _SPIKING:
+        if layer.kind in SPIKING:
             rows.append(_raster(run, layer) if isinstance(run, ImageRun) else _counts(run, k, layer))
     times, time_label = _times(run)
     raster = "a dot is a spike; neurons by row, then column, then channel"

@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from ..runtime.report import table
 from ..streams.energy import ACCUMULATE, MULTIPLY_ACCUMULATE, SOURCE, SYNOP, Energy
 
+#: Kinds of layers whose neurons are drawn.
+SPIKING = ("encoder", "synapses", "pool", "counter")
+
 
 @dataclass(frozen=True)
 class LayerCounts:
     """One layer since the last reset.
 
-    ``kind``: encoder (real values to bits), synapses (bconv2d), pool, relay (wires) or readout (bconv2d to real
-    values).  ``spikes_up`` and ``spikes_down`` left it, ``events`` arrived, ``synops`` additions followed.  A
-    synchronous run takes ``dense`` operations; the layer ran that way ``synchronous`` times: whenever more than
-    ``limit`` events arrived at once (None: never).  ``multiplies``: its operations are multiply-accumulates of real
-    numbers (an encoder that is a convolution of floats); otherwise they are additions.
+    ``kind``: encoder (real values to bits or levels), synapses (bconv2d), pool, relay (wires), readout (bconv2d to real
+    values), sums (bconv2d whose sums counters look at) or counter (their neurons).  ``spikes_up`` and ``spikes_down``
+    left it, ``events`` arrived, ``synops`` additions followed.  A synchronous run takes ``dense`` operations; the layer
+    ran that way ``synchronous`` times: whenever more than ``limit`` events arrived at once (None: never).
+    ``multiplies``: its operations are multiply-accumulates of real numbers (an encoder that is a convolution of
+    floats); otherwise they are additions.  ``levels`` of a neuron: 2 if it gives bits; 0 if none fires.
     """
 
     name: str
@@ -34,6 +38,7 @@ class LayerCounts:
     synchronous: int
     limit: int | None
     multiplies: bool = False
+    levels: int = 2
 
     @property
     def spikes(self) -> int:

@@ -17,6 +17,7 @@ from .._types import Array
 from .counting import counted
 from .graph import DType, Graph, Node
 from .interpret import evaluate
+from .levels import numbered
 from .monotone import between, integer_thresholds
 from .ops import OPS, ReshapeAttrs, constant, conv_attrs, make
 from .ops.conv import epilogue, with_threshold
@@ -42,7 +43,7 @@ class NeuronForm:
         return self.graph is not self.original
 
 
-def neuron_form(graph: Graph) -> NeuronForm:
+def neuron_form(graph: Graph, counters: bool = False) -> NeuronForm:
     """A BINARY or RUNTIME graph in which every bit that is a step of one binary layer's sum comes from a threshold on
     the sum.
 
@@ -51,11 +52,14 @@ def neuron_form(graph: Graph) -> NeuronForm:
     operation by operation, at every reachable sum.  Bits for which this is not exact stay unchanged: f or g reads more
     than the one sum, a bit changes twice, or a number is not finite.
 
+    With ``counters``, neurons may have several levels: numbers of several bits stay, and convolutions read counted bits
+    as such numbers, so that each activation is one neuron.
+
     The result is at level BINARY: it has no schedule and no memory plan.
 
     Raises :class:`UnsupportedOpError` for numbers of several bits that cannot be counted; see counting.py.
     """
-    bits, moved = counted(graph)
+    bits, moved = numbered(graph) if counters else counted(graph)
     new: dict[Node, Node] = {}
     copies: dict[Node, int] = {}
     known: dict[Node, _Step | None] = {}
@@ -152,7 +156,8 @@ def _region(bit: Node) -> tuple[Node, Node | None] | None:
     (conv,) = ends
     if pool is not None and pool.inputs[0].type.shape[-1] != conv.type.shape[-1]:
         return None  # a reshape between them mixes channels
-    return None if "residual" in conv_attrs(conv).slots else (conv, pool)
+    a = conv_attrs(conv)
+    return None if "residual" in a.slots or a.planes > 1 else (conv, pool)
 
 
 def _by_element(node: Node) -> bool:

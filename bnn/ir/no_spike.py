@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from .counting import MOST_NEURONS
 from .graph import Graph, Node
 from .monotone import between
 from .ops import OPS
@@ -32,6 +33,16 @@ def refusal(bits: Node, x: Node) -> str:
     return (
         f"layer '{bits.name}'{value}: its spikes would depend on real numbers, not on spikes alone: {why}{where}; "
         f"{instead}, or run the network with model(x)"
+    )
+
+
+def not_counted(bits: Node, x: Node) -> str:
+    """Why neurons of several levels cannot look through the real value x, and the remedy."""
+    where = f" (layer '{x.name}')" if x.name and x.name != bits.name else ""
+    return (
+        f"layer '{bits.name}': its activations of {bits.inputs[1].value.size + 1} levels depend on '{x.op}'{where}: a "
+        "neuron of several levels sees the sums of one layer, through batch norm, clips, one max-pool and reshapes; "
+        f"leave it out, train the layer with at most {MOST_NEURONS + 1} levels, or run the network with model(x)"
     )
 
 

@@ -51,8 +51,11 @@ def text(array: Array) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
-def layer(name: str, shape: tuple[int, ...], start: Array, times: Array, neurons: Array, signs: Array) -> object:
-    """A layer of the page: its neurons that fire at the start (bool), and its spikes; signs above 0: it fires."""
+def layer(
+    name: str, shape: tuple[int, ...], start: Array, times: Array, neurons: Array, signs: Array, levels: int = 2
+) -> object:
+    """A layer of the page: its neurons' levels at the start (below ``levels``; of bits 0 and 1), and its spikes; a sign
+    above 0: one level up."""
     height, width = shape[:2] if len(shape) == 3 else (1, 1)
     size = int(np.prod(shape))
     if height * width == 1:  # draw a vector as a picture that is nearly square
@@ -64,6 +67,7 @@ def layer(name: str, shape: tuple[int, ...], start: Array, times: Array, neurons
         "name": name,
         "height": height,
         "width": width,
+        "levels": levels,
         "start": text(start.reshape(-1).astype(np.uint8)),
         "times": text(times.astype("<u4")),
         "neurons": text((neurons.astype("<u4") << 1 | (signs > 0)).astype("<u4")),

@@ -31,16 +31,16 @@ static uint32_t same_as_input(const struct bnn_model *m, uint32_t tensor)
     return (uint32_t)m->tensors[tensor].offset;
 }
 
-/* The op whose sums decide a layer's neurons: its own, or the convolution directly before a binarize. */
+/* The op whose sums are in a layer's membranes: its own, or the convolution directly before a quantizer. */
 static uint32_t sums_of(const struct bnn_model *m, uint32_t number)
 {
     const struct bnn_op *op = &m->ops[number];
     if (op->row->opcode == BNN_OP_bconv2d || op->row->opcode == BNN_OP_conv2d)
         return number;
     const struct bnn_tensor *x = bnn_op_input(m, op, 0);
-    if (op->row->opcode != BNN_OP_binarize || x->storage == BNN_INPUT)
+    if ((op->row->opcode != BNN_OP_binarize && op->row->opcode != BNN_OP_binarize_levels) || x->storage == BNN_INPUT)
         return BNN_NONE;
-    /* An op wrote it: bnn_model_open checked that a binarize reads no constant. */
+    /* An op wrote it: bnn_model_open checked that a quantizer reads no constant. */
     return m->ops[x->written].row->opcode == BNN_OP_conv2d ? x->written : BNN_NONE;
 }
 
@@ -64,26 +64,33 @@ static void describe_conv(const struct bnn_model *m, struct bnn_layer *l)
     l->kernel_h = w->h, l->kernel_w = w->w;
     l->groups = (uint32_t)a->groups;
     l->group_in = w->c, l->group_out = w->o / l->groups;
+    l->in_c = l->group_in * l->groups; /* of numbers, not of their planes */
     l->stride_h = a->stride_h, l->stride_w = a->stride_w;
     l->dilation_h = a->dilation_h, l->dilation_w = a->dilation_w;
     l->pad_top = a->pad_top, l->pad_left = a->pad_left;
     l->whole_rows = l->stride_w == 1 && l->dilation_w == 1 && l->groups == 1;
     l->fires = ((uint32_t)a->slots & BNN_SLOT_THRESHOLD) != 0;
-    l->wide = (uint64_t)l->kernel_h * l->kernel_w * l->group_in > INT16_MAX;
+    l->reach = l->kernel_h * l->kernel_w * l->group_in * ((1u << a->planes) - 1); /* below 2^24 of spikes */
+    l->wide = l->reach > INT16_MAX;
+    l->floats = l->kind == BNN_LAYER_ENCODER || a->planes > 1;
     l->finish = bnn_op_epilogue(m, op);
     if (bnn_slot_input(op, BNN_SLOT_RESIDUAL) != 0)
         l->residual = op->inputs[bnn_slot_input(op, BNN_SLOT_RESIDUAL)];
+    if (l->residual != BNN_NONE && m->tensors[l->residual].storage == BNN_CONSTANT)
+        l->added = m->tensors[l->residual].data;
     bnn_get_op(m, l->sums, &info);
     l->count.dense = info.binary_macs + info.float_macs;
 }
 
-/* The largest cost of delivering and firing; taps: those of a pool's window inside the image. */
-static void describe_work(struct bnn_layer *l, uint64_t taps)
+/* The largest cost of delivering and firing. */
+static void describe_work(struct bnn_layer *l)
 {
     enum { NEURON = 8, TAP = 16 }; /* an epilogue; finding the targets of a tap, in additions */
-    uint64_t additions = l->kind == BNN_LAYER_POOL ? TAP * taps : l->row_length + TAP * l->row_length / l->group_out;
+    uint64_t additions = l->kind == BNN_LAYER_POOL ? TAP * l->taps : l->row_length + TAP * l->row_length / l->group_out;
     l->spike_work = 1 + additions / (l->kind == BNN_LAYER_ENCODER ? 1 : 4);
-    l->word_work = taps + (l->fires && !l->wide ? 32 : UINT64_C(32) * NEURON);
+    l->word_work = l->fires && !l->wide ? 33 : l->taps + UINT64_C(32) * NEURON;
+    if (l->kind == BNN_LAYER_COUNTER)
+        l->word_work = 32 * (l->taps + NEURON);
     l->slice = 1 + (size_t)(BNN_EVENTS_SLICE / (32 * additions));
 }
 
@@ -96,12 +103,13 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     (void)bnn_events_find_kind(m, op, &l.kind); /* it exists: bnn_events_check_ops */
     l.op = number;
     l.sums = sums_of(m, number);
-    l.in = l.out = l.input = l.residual = BNN_NONE;
+    l.in = l.out = l.input = l.residual = l.source = l.watchers = l.next = BNN_NONE;
     const struct bnn_op *source = l.sums != BNN_NONE ? &m->ops[l.sums] : op;
-    const struct bnn_tensor *x = bnn_op_input(m, source, 0), *y = &m->tensors[op->output];
+    const struct bnn_tensor *x = bnn_op_input(m, source, 0), *y = bnn_events_neurons(m, op);
     l.in_h = x->h, l.in_w = x->w, l.in_c = x->c;
     l.out_h = y->h, l.out_w = y->w, l.out_c = y->c;
     l.kernel_h = l.kernel_w = l.groups = 1;
+    l.taps = 1;
     l.stride_h = l.stride_w = l.dilation_h = l.dilation_w = 1;
     l.group_in = x->c, l.group_out = y->c;
     l.count.kind = l.kind;
@@ -109,6 +117,8 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     l.count.tensor = op->output;
     l.count.neurons = (size_t)y->h * y->w * y->c;
     l.count.limit = SIZE_MAX;
+    l.steps = bnn_events_steps(m, op);
+    l.count.levels = l.kind == BNN_LAYER_READOUT ? 0 : l.steps + 1;
     if (l.kind == BNN_LAYER_POOL)
         describe_pool(m, &l);
     else if (l.sums != BNN_NONE)
@@ -121,9 +131,15 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
         l.count.dense = info.byte_macs;
     }
     l.row_length = (size_t)l.kernel_h * l.kernel_w * l.group_out;
-    describe_work(&l, l.kind == BNN_LAYER_POOL ? bnn_pool_window(op->attrs, x) : 1);
+    if (l.kind == BNN_LAYER_COUNTER)
+        bnn_events_describe_counter(m, op, &l);
+    else if (l.kind == BNN_LAYER_POOL)
+        l.taps = bnn_pool_window(op->attrs, x);
+    describe_work(&l);
     if (l.kind == BNN_LAYER_ENCODER && l.residual == BNN_NONE) /* otherwise more than its input decides */
         l.input = same_as_input(m, source->inputs[0]);
+    if (l.steps > 1)
+        l.limits = bnn_op_input(m, op, 1)->data;
     if (op->row->opcode == BNN_OP_binarize && op->input_count == 3) {
         l.limits = bnn_op_input(m, op, 1)->data;
         l.flips = bnn_op_input(m, op, 2)->data;
@@ -141,26 +157,54 @@ static void reserve_layer(struct bnn_prepare *p, struct bnn_events *e, struct bn
     }
     l->touched = bnn_reserve(p, pixels, 1);
     l->list = bnn_reserve(p, pixels, sizeof *l->list);
+    if (l->kind == BNN_LAYER_COUNTER)
+        bnn_events_reserve_counter(p, &p->model->ops[l->op], l);
     if (l->sums != BNN_NONE)
         bnn_events_make_conv(p, e, &p->model->ops[l->sums], l);
 }
 
-static struct bnn_population reserve_population(struct bnn_prepare *p, uint32_t tensor, size_t first)
+static struct bnn_population reserve_population(struct bnn_prepare *p, const struct bnn_op *op, size_t first)
 {
-    const struct bnn_tensor *t = &p->model->tensors[tensor];
+    const struct bnn_tensor *t = bnn_events_neurons(p->model, op);
     struct bnn_population s;
     memset(&s, 0, sizeof s);
-    s.tensor = tensor;
-    s.h = t->h, s.w = t->w, s.c = t->c, s.words = t->words;
+    s.tensor = op->output;
+    s.steps = bnn_events_steps(p->model, op);
+    s.h = t->h, s.w = t->w, s.c = t->c, s.words = (t->c + 31) / 32;
     s.neurons = (size_t)t->h * t->w * t->c; /* below BNN_NONE: bnn_events_check_ops */
     s.first = first;
     s.consumers = BNN_NONE;
-    size_t words = (size_t)t->h * t->w * t->words;
-    s.bits = bnn_reserve(p, words, sizeof *s.bits);
-    s.seen = bnn_reserve(p, words, sizeof *s.seen);
-    s.told = bnn_reserve(p, words, sizeof *s.told);
+    size_t words = (size_t)t->h * t->w * s.words;
+    if (s.steps == 1) {
+        s.bits = bnn_reserve(p, words, sizeof *s.bits);
+        s.seen = bnn_reserve(p, words, sizeof *s.seen);
+        s.told = bnn_reserve(p, words, sizeof *s.told);
+    } else {
+        s.levels = bnn_reserve(p, s.neurons, 1);
+        s.levels_seen = bnn_reserve(p, s.neurons, 1);
+        s.levels_told = bnn_reserve(p, s.neurons, 1);
+    }
     s.pending = bnn_reserve(p, s.neurons, sizeof *s.pending);
     return s;
+}
+
+/* A counter looks at sums, and those at the sums that are added to them. */
+static void watch(struct bnn_events *e, uint32_t watcher, uint32_t op)
+{
+    while (op != BNN_NONE) {
+        uint32_t source = e->layer_of[op];
+        struct bnn_layer *l = &e->layers[watcher], *s = &e->layers[source];
+        if (s->watchers == BNN_NONE && s->residual != BNN_NONE && s->added == NULL)
+            op = e->model->tensors[s->residual].written;
+        else
+            op = BNN_NONE; /* or another counter came first */
+        l->source = source;
+        l->next = s->watchers;
+        s->watchers = watcher;
+        s->count.kind = BNN_LAYER_SUMS;
+        s->count.neurons = 0;
+        watcher = source;
+    }
 }
 
 /* The readers of each population: lists in the order of layers. */
@@ -175,6 +219,10 @@ static void connect(struct bnn_events *e)
         l->out = e->population_of[op->output];
         if (l->out != BNN_NONE)
             e->populations[l->out].producer = k;
+        if (l->kind == BNN_LAYER_COUNTER) {
+            watch(e, k, l->source);
+            continue;
+        }
         for (uint32_t i = 0; l->in != BNN_NONE && i < bnn_events_operands(op); i++) { /* not an encoder's */
             struct bnn_population *s = &e->populations[e->population_of[op->inputs[i]]];
             if (s->consumers == BNN_NONE || e->links[s->consumers].layer != k) { /* a concat may read it again */
@@ -223,7 +271,7 @@ static size_t reserve_network(struct bnn_prepare *p, struct bnn_events *e)
             largest = size > largest ? size : largest;
         }
         if (bnn_events_is_bits(y)) {
-            struct bnn_population s = reserve_population(p, op->output, e->neurons);
+            struct bnn_population s = reserve_population(p, op, e->neurons);
             if (p->memory != NULL) {
                 e->population_of[op->output] = e->population_count;
                 e->populations[e->population_count] = s;
@@ -255,6 +303,7 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
     e.model = m;
     struct bnn_events *home = bnn_reserve(p, 1, sizeof *home);
     e.classes = bnn_reserve(p, m->tensor_count, 1);
+    e.wanted = bnn_reserve(p, m->tensor_count, 1);
     e.population_of = bnn_reserve(p, m->tensor_count, sizeof *e.population_of);
     e.layer_of = bnn_reserve(p, m->op_count, sizeof *e.layer_of);
     e.values = bnn_reserve(p, m->tensor_count, sizeof *e.values);
@@ -286,8 +335,13 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
     connect(&e);
     bnn_status status = bnn_events_classify(p, &e);
     for (uint32_t k = 0; k < e.layer_count && status == BNN_OK; k++) {
-        if (e.layers[k].kind == BNN_LAYER_RELAY)
-            bnn_events_find_wires(&e, &e.layers[k]);
+        struct bnn_layer *l = &e.layers[k];
+        if (l->kind == BNN_LAYER_RELAY)
+            bnn_events_find_wires(&e, l);
+        else if (l->kind == BNN_LAYER_COUNTER)
+            bnn_events_find_cuts(&e, l, bnn_events_most(&e, &e.layers[l->source]));
+        else if (l->kind == BNN_LAYER_SYNAPSES && l->floats && !l->fires)
+            bnn_events_find_cuts(&e, l, (float)l->reach);
         status = bnn_events_status(&e);
     }
     if (status == BNN_OK) {

@@ -12,9 +12,14 @@ int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn
     case BNN_OP_max_pool:
         *kind = BNN_LAYER_POOL;
         return 1;
+    case BNN_OP_binarize:
+    case BNN_OP_binarize_levels: {
+        struct bnn_sight sight;
+        *kind = bnn_events_find_sight(m, op, &sight) ? BNN_LAYER_COUNTER : BNN_LAYER_ENCODER;
+        return 1;
+    }
     case BNN_OP_conv2d:
     case BNN_OP_iconv2d:
-    case BNN_OP_binarize:
         *kind = BNN_LAYER_ENCODER;
         return 1;
     case BNN_OP_concat:
@@ -30,14 +35,29 @@ int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn
     }
 }
 
-/* Refuses a layer that reads constant bits, because nothing sends spikes for them. */
+/* The channels that an op reads of a tensor: of planes of numbers, those of a plane. */
+static uint64_t channels_read(const struct bnn_model *m, const struct bnn_op *op, const struct bnn_tensor *bits)
+{
+    if (op->row->opcode != BNN_OP_bconv2d || ((const struct bnn_conv_attrs *)op->attrs)->planes == 1)
+        return bits->c;
+    return (uint64_t)bnn_op_input(m, op, 1)->c * (uint64_t)((const struct bnn_conv_attrs *)op->attrs)->groups;
+}
+
+/* Refuses a layer that reads constant bits, because nothing sends spikes for them, and one that reads other numbers, or
+ * bits of other numbers, than a quantizer gives: as many channels also mean as many planes, which bnn_model_open
+ * checked. */
 static bnn_status check_layer(struct bnn_prepare *p, const struct bnn_op *op, bnn_layer_kind kind)
 {
-    if (kind == BNN_LAYER_ENCODER)
+    if (kind == BNN_LAYER_ENCODER || kind == BNN_LAYER_COUNTER)
         return BNN_OK;
-    for (uint32_t i = 0; i < bnn_events_operands(op); i++)
-        if (bnn_op_input(p->model, op, i)->storage == BNN_CONSTANT)
+    for (uint32_t i = 0; i < bnn_events_operands(op); i++) {
+        const struct bnn_tensor *x = bnn_op_input(p->model, op, i);
+        if (x->storage == BNN_CONSTANT)
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "spikes of a constant", 1, 0);
+        const struct bnn_op *from = &p->model->ops[x->written];
+        if (channels_read(p->model, op, x) != bnn_events_neurons(p->model, from)->c)
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "numbers of several bits between spiking layers", 1, 0);
+    }
     return BNN_OK;
 }
 
@@ -50,14 +70,13 @@ bnn_status bnn_events_check_ops(struct bnn_prepare *p)
         const struct bnn_tensor *y = &m->tensors[op->output];
         bnn_layer_kind kind;
         p->number = k;
-        neurons = bnn_plus(neurons, bnn_events_is_bits(y) ? bnn_elements(y) : 0);
+        neurons = bnn_plus(neurons, bnn_events_is_bits(y) ? bnn_elements(bnn_events_neurons(m, op)) : 0);
         if (neurons >= BNN_NONE)
             return bnn_fail(p, op, BNN_ERROR_LIMIT, "neurons up to it (below)", bnn_shown(neurons), BNN_NONE);
         if (!bnn_events_is_layer(m, op))
             continue;
-        int planes = op->row->opcode == BNN_OP_bconv2d ? ((const struct bnn_conv_attrs *)op->attrs)->planes : 1;
-        if (planes > 1 || !bnn_events_find_kind(m, op, &kind))
-            return bnn_fail(p, op, BNN_ERROR_OPCODE, "numbers of several bits between spiking layers", 1, 0);
+        if (!bnn_events_find_kind(m, op, &kind))
+            return bnn_fail(p, op, BNN_ERROR_OPCODE, "bits that are not spikes", 1, 0);
         bnn_status status = check_layer(p, op, kind);
         if (status != BNN_OK)
             return status;
@@ -66,10 +85,11 @@ bnn_status bnn_events_check_ops(struct bnn_prepare *p)
 }
 
 /* Whether a layer's bits, decided by its epilogue, may come from NaN, which bnn_run reports. */
-static int may_be_no_number(const struct bnn_layer *l)
+static int may_be_no_number(const struct bnn_events *e, const struct bnn_layer *l)
 {
-    return l->kind == BNN_LAYER_SYNAPSES && !l->fires &&
-           !bnn_events_gives_numbers(l, (float)((size_t)l->kernel_h * l->kernel_w * l->group_in));
+    if (l->kind == BNN_LAYER_COUNTER)
+        return !bnn_events_gives_numbers(l, bnn_events_most(e, &e->layers[l->source]));
+    return l->kind == BNN_LAYER_SYNAPSES && !l->fires && !bnn_events_gives_numbers(l, (float)l->reach);
 }
 
 bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e)
@@ -96,14 +116,15 @@ bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e)
             continue;
         }
         e->classes[op->output] = BNN_SPIKES;
-        if (real)
+        const struct bnn_layer *l = &e->layers[e->layer_of[k]];
+        if (real && l->kind != BNN_LAYER_COUNTER)
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "real values between spiking layers", 1, 0);
-        if (op->row->opcode == BNN_OP_bconv2d && e->layers[e->layer_of[k]].residual != BNN_NONE)
+        if (op->row->opcode == BNN_OP_bconv2d && l->residual != BNN_NONE)
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "real values between spiking layers", 1, 0);
-        if (may_be_no_number(&e->layers[e->layer_of[k]]))
+        if (may_be_no_number(e, l))
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "operands that make of spikes what is no number", 1, 0);
-        if (e->layers[e->layer_of[k]].kind == BNN_LAYER_ENCODER)
-            e->simple &= e->layers[e->layer_of[k]].input != BNN_NONE;
+        if (l->kind == BNN_LAYER_ENCODER)
+            e->simple &= l->input != BNN_NONE;
     }
     for (uint32_t i = 0; i < m->output_count; i++)
         e->simple &= e->classes[m->output_tensors[i]] != BNN_ANALOG;

@@ -3,6 +3,7 @@
 #include "epilogue.h"
 #include "events/events.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Floats as integers in the same order, and back. */
@@ -29,41 +30,107 @@ static int all_finite(const float *values, size_t count)
     return 1;
 }
 
-static int encoder_bit(const struct bnn_layer *l, float sum, size_t c)
+/* What the functions of a layer make of a sum. */
+static float value_at(const struct bnn_layer *l, float sum, size_t c, uint32_t functions)
 {
-    return bnn_events_decide(l, bnn_finish(sum, &l->finish, c, NULL), c);
+    if (l->chain == NULL)
+        return bnn_finish(sum, &l->finish, c, NULL);
+    for (uint32_t k = 0; k < functions; k++)
+        sum = bnn_finish(sum, &l->chain[k], c, NULL);
+    return sum;
+}
+
+static uint32_t level_at(const struct bnn_layer *l, float sum, size_t c)
+{
+    return bnn_events_level(l, value_at(l, sum, c, l->chained), c);
+}
+
+static int finite_operands(const struct bnn_epilogue *f, size_t channels)
+{
+    return all_finite(f->pre_mul, channels) && all_finite(f->pre_add, channels) && all_finite(f->sub, channels) &&
+           all_finite(f->mul, channels) && all_finite(f->add, channels);
 }
 
 /* Each operation of an epilogue rounds a monotone function: so all values between are finite if every operand is, and
  * the results at both ends are. */
 int bnn_events_gives_numbers(const struct bnn_layer *l, float most)
 {
-    const struct bnn_epilogue *f = &l->finish;
-    int found = all_finite(f->pre_mul, l->out_c) && all_finite(f->pre_add, l->out_c) && all_finite(f->sub, l->out_c) &&
-                all_finite(f->mul, l->out_c) && all_finite(f->add, l->out_c);
+    int found = finite_operands(&l->finish, l->out_c);
+    for (uint32_t k = 0; k < l->chained; k++)
+        found &= finite_operands(&l->chain[k], l->out_c);
     for (uint32_t c = 0; c < l->out_c && found; c++) {
-        float ends[2] = {bnn_finish(-most, f, c, NULL), bnn_finish(most, f, c, NULL)};
+        float ends[2] = {value_at(l, -most, c, l->chained), value_at(l, most, c, l->chained)};
         found = all_finite(ends, 2);
     }
     return found;
 }
 
-/* One comparison instead of an epilogue, for sums from -most to most: the bit changes at most once, at a float that
- * bisection finds. */
+/* The smallest float above `low`, where the level is less, at which it is at least `level`, as it is at `high`; of the
+ * negated sum if it falls. */
+static int64_t rising(const struct bnn_layer *l, size_t c, uint32_t level, float sign, int64_t low, int64_t high)
+{
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (level_at(l, sign * from_ordered(middle), c) >= level)
+            high = middle;
+        else
+            low = middle;
+    }
+    return high;
+}
+
+/* The cuts of a channel of several levels: where each is reached, from below; infinite where it always or never is. */
+static void find_steps(const struct bnn_layer *l, size_t c, float most)
+{
+    float *cuts = l->cuts + c * l->steps, sign = l->signs[c];
+    uint32_t least = level_at(l, -sign * most, c), greatest = level_at(l, sign * most, c);
+    int64_t low = ordered(-most);
+    for (uint32_t i = 0; i < l->steps; i++) {
+        cuts[i] = i < least ? -INFINITY : INFINITY;
+        if (i < least || i >= greatest)
+            continue;
+        if (low == ordered(-most) || level_at(l, sign * from_ordered(low), c) <= i)
+            low = rising(l, c, i + 1, sign, low, ordered(most));
+        cuts[i] = from_ordered(low);
+    }
+}
+
+/* The cut of a bit that changes at most once. */
+static void find_step(const struct bnn_layer *l, size_t c, float most)
+{
+    uint32_t first = level_at(l, -most, c), last = level_at(l, most, c);
+    int64_t low = ordered(-most), high = ordered(most);
+    while (first != last && high - low > 1) { /* the bit is `first` at low, `last` at high */
+        int64_t middle = low + (high - low) / 2;
+        if (level_at(l, from_ordered(middle), c) == last)
+            high = middle;
+        else
+            low = middle;
+    }
+    l->cuts[c] = from_ordered(first != last ? high : low);
+    l->turned[c / 32] |= (uint32_t)!last << c % 32;
+}
+
+/* Comparisons instead of functions, for sums from -most to most, with which a level rises or falls: bisection finds
+ * where it changes. */
 void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *l, float most)
 {
-    memset(l->turned, 0, (l->out_c / 32 + 1) * sizeof *l->turned);
-    for (uint32_t c = 0; c < l->out_c && !bnn_events_pause(e, 1024); c++) { /* 32 halves, each an epilogue */
-        int first = encoder_bit(l, -most, c), last = encoder_bit(l, most, c);
-        int64_t low = ordered(-most), high = ordered(most);
-        while (first != last && high - low > 1) { /* the bit is `first` at low, `last` at high */
-            int64_t middle = low + (high - low) / 2;
-            if (encoder_bit(l, from_ordered(middle), c) == last)
-                high = middle;
-            else
-                low = middle;
+    size_t bytes = (l->out_c / 32 + 1) * sizeof *l->turned;
+    memset(l->turned, 0, bytes);
+    if (l->lowest != NULL)
+        memset(l->lowest, 0, bytes);
+    /* 32 halves for each step, each all functions */
+    for (uint32_t c = 0; c < l->out_c && !bnn_events_pause(e, UINT64_C(1024) * l->steps * (1 + l->chained)); c++) {
+        uint32_t bit = UINT32_C(1) << c % 32;
+        if (l->lowest != NULL && value_at(l, -most, c, l->pooled) > value_at(l, most, c, l->pooled))
+            l->lowest[c / 32] |= bit;
+        if (l->steps == 1) {
+            find_step(l, c, most);
+            continue;
         }
-        l->cuts[c] = from_ordered(first != last ? high : low);
-        l->turned[c / 32] |= (uint32_t)!last << c % 32;
+        l->signs[c] = level_at(l, -most, c) > level_at(l, most, c) ? -1.0f : 1.0f;
+        find_steps(l, c, most);
     }
+    if (l->steps > 1)
+        bnn_events_bound_all(e, l);
 }

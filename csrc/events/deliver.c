@@ -70,7 +70,7 @@ static int next(struct spans *s)
 
 static void touch(struct bnn_layer *l, size_t first, size_t pixels)
 {
-    if (l->kind == BNN_LAYER_READOUT)
+    if (l->kind == BNN_LAYER_READOUT && l->watchers == BNN_NONE)
         return;
     for (size_t i = first; i < first + pixels; i++)
         if (!l->touched[i]) {
@@ -183,20 +183,58 @@ static void add_words(const struct bnn_events *e, struct bnn_layer *l, const str
     add_rows(kernels, l, pixel, group, &rows);
 }
 
+/* Adds to sums of floats for an input whose value changed by delta; returns the number of additions. */
+static uint64_t add_floats(const bnn_kernels *kernels, struct bnn_layer *l, size_t index, float delta)
+{
+    uint32_t channel = (uint32_t)(index % l->in_c);
+    const float *row = (const float *)l->rows + channel * l->row_length;
+    size_t group = channel / l->group_in;
+    uint64_t added = 0;
+    for (struct spans s = begin(l, (uint32_t)(index / l->in_c)); next(&s);) {
+        size_t at = s.target * l->out_c + group * l->group_out, length = s.pixels * l->group_out;
+        kernels->add_floats((float *)l->membranes + at, row + s.offset, delta, length);
+        touch(l, s.target, s.pixels);
+        added += length;
+    }
+    return added;
+}
+
+/* Steps of levels: a level of n is a number of 2 n - the highest, as the convolution reads it. */
+static void add_levels(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *d,
+                       const uint32_t *neurons, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        int32_t steps = (int32_t)d->upper[neurons[i]] - d->lower[neurons[i]];
+        uint64_t spikes = (uint64_t)(steps < 0 ? -steps : steps);
+        if (steps == 0)
+            continue;
+        l->count.synops += spikes * add_floats(e->model->kernels, l, neurons[i], (float)(2 * steps));
+        l->count.events += spikes;
+    }
+}
+
+/* The outputs whose window has an input pixel must check again; returns their number. */
+static uint64_t touch_windows(struct bnn_layer *l, uint32_t pixel)
+{
+    uint32_t y, y_end, x_first, x_end;
+    windows(pixel / l->in_w, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
+    windows(pixel % l->in_w, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
+    uint64_t rows = y < y_end ? y_end - y : 0, columns = x_first < x_end ? x_end - x_first : 0;
+    for (; y < y_end && columns > 0; y++)
+        touch(l, (size_t)y * l->out_w + x_first, columns);
+    return rows * columns;
+}
+
 /* Pooling neurons whose window has a spike must check again. */
 static void touch_pools(struct bnn_layer *l, const struct bnn_delivery *d, const uint32_t *queue, size_t count)
 {
     for (size_t i = 0; i < count;) {
-        uint32_t words = d->from->words, pixel = queue[i] / words, spikes = 0, y, y_end, x_first, x_end;
+        uint32_t words = d->from->words, pixel = queue[i] / words, spikes = 0;
         for (; i < count && queue[i] - pixel * words < words; i++)
             spikes += bnn_popcount(d->before[queue[i]] ^ d->after[queue[i]]);
         l->count.events += spikes;
-        windows(pixel / l->in_w, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
-        windows(pixel % l->in_w, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
-        for (; y < y_end && x_first < x_end && spikes != 0; y++) {
-            touch(l, (size_t)y * l->out_w + x_first, x_end - x_first);
-            l->count.synops += (uint64_t)spikes * (x_end - x_first);
-        }
+        if (spikes != 0)
+            l->count.synops += spikes * touch_windows(l, pixel);
     }
 }
 
@@ -207,6 +245,8 @@ void bnn_events_add(struct bnn_events *e, struct bnn_layer *l, const struct bnn_
         count = left < l->slice ? left : l->slice;
         if (l->kind == BNN_LAYER_POOL)
             touch_pools(l, spikes, words, count);
+        else if (l->floats)
+            add_levels(e, l, spikes, words, count);
         else if (e->order != BNN_ORDER_LAYERS)
             add_one(e, l, spikes, *words);
         else
@@ -218,16 +258,41 @@ void bnn_events_add(struct bnn_events *e, struct bnn_layer *l, const struct bnn_
 
 void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *l, size_t index, float delta)
 {
-    const bnn_kernels *kernels = e->model->kernels;
-    uint32_t channel = (uint32_t)(index % l->in_c);
-    const float *row = (const float *)l->rows + channel * l->row_length;
-    size_t group = channel / l->group_in;
-    for (struct spans s = begin(l, (uint32_t)(index / l->in_c)); next(&s);) {
-        size_t at = s.target * l->out_c + group * l->group_out, length = s.pixels * l->group_out;
-        kernels->add_floats((float *)l->membranes + at, row + s.offset, delta, length);
-        touch(l, s.target, s.pixels);
-        l->count.synops += length;
-    }
+    l->count.synops += add_floats(e->model->kernels, l, index, delta);
     l->count.events++;
     (void)bnn_events_pause(e, l->spike_work);
+}
+
+/* A counter checks what the touched pixels show it. */
+static void check_counter(struct bnn_events *e, struct bnn_layer *l, const struct bnn_layer *sums)
+{
+    uint64_t looks = 0;
+    for (size_t i = 0; i < sums->list_count; i++)
+        looks += touch_windows(l, sums->list[i]);
+    l->count.synops += l->taps > 1 ? looks * l->out_c : 0;
+    bnn_events_settle(e, l);
+}
+
+void bnn_events_show(struct bnn_events *e, struct bnn_layer *l)
+{
+    for (uint32_t k = l->watchers; k != BNN_NONE && !e->stopped; k = e->layers[k].next) {
+        struct bnn_layer *watcher = &e->layers[k];
+        if (watcher->kind == BNN_LAYER_COUNTER) {
+            check_counter(e, watcher, l);
+            continue;
+        }
+        for (size_t i = 0; i < l->list_count; i++)
+            touch(watcher, l->list[i], 1);
+        if (watcher->in != l->in) /* otherwise the same spikes reach it next */
+            bnn_events_show(e, watcher);
+    }
+    bnn_events_forget(l);
+}
+
+void bnn_events_show_all(struct bnn_events *e, struct bnn_layer *l)
+{
+    bnn_events_forget(l);
+    if (l->watchers != BNN_NONE)
+        touch(l, 0, bnn_events_pixels(l));
+    bnn_events_show(e, l);
 }

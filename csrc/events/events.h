@@ -12,6 +12,14 @@
  * the reach of K products, so that m stays within -K - 1 and K.  For real outputs there is no threshold: accumulator =
  * 2 m + parity, with a parity per output pixel.  A pooling neuron has no membrane: it reads the bits of its window.
  *
+ * Counters.  A neuron of several levels keeps its level: each step up or down is a spike, +1 or -1, that adds its row of
+ * weights to its targets once, or takes it back once.  Of spikes that are pending only the difference counts: in order
+ * LAYERS it is delivered at once, as a multiple of the row; in the other orders a neuron in the queue sends one spike
+ * toward its level, and goes to the end of the queue while there are more.  What reads levels sums in floats, which are
+ * exact there (bnn_model_open checked that sums are below 2^24): `membranes` are then the accumulators themselves.  A
+ * counter has no sums of its own: it looks at those of a layer of real values, through a chain of monotone functions and
+ * perhaps the window of a max-pool, and compares them with its `cuts`, where the level changes.
+ *
  * Other neuron models (leak, reset, several time steps) would differ in `settle` and keep the rest. */
 #ifndef BNN_EVENTS_INTERNAL_H
 #define BNN_EVENTS_INTERNAL_H
@@ -30,35 +38,47 @@ struct bnn_link {
 
 struct bnn_population {
     uint32_t tensor, h, w, c, words;
-    size_t neurons, first; /* number of its first neuron in the engine's own numbering */
-    uint32_t *bits, *seen; /* packed as in bnn.h, without halo */
-    uint32_t *told;        /* likewise, in orders other than LAYERS */
-    uint32_t *pending;     /* per neuron; order LAYERS: per word, whether it is in the queue */
-    size_t waiting;        /* order LAYERS: words of bits in queue[first ...] */
-    uint32_t consumers;    /* the first of them in `links`, or BNN_NONE */
-    uint32_t producer;     /* layer */
+    uint32_t steps;                              /* the highest level of a neuron; bits: 1 */
+    size_t neurons, first;                       /* number of its first neuron in the engine's own numbering */
+    uint32_t *bits, *seen;                       /* packed as in bnn.h, without halo */
+    uint32_t *told;                              /* likewise, in orders other than LAYERS */
+    uint8_t *levels, *levels_seen, *levels_told; /* of several levels: per neuron, instead of these */
+    uint32_t *pending;  /* per neuron; bits in order LAYERS: per word; of several levels: whether it is in the queue */
+    size_t waiting;     /* order LAYERS: words of bits, or neurons of several levels, in queue[first ...] */
+    uint32_t consumers; /* the first of them in `links`, or BNN_NONE */
+    uint32_t producer;  /* layer */
 };
 
 struct bnn_layer {
     bnn_layer_kind kind;
     uint32_t op;
-    uint32_t sums;    /* op whose accumulators the membranes are (a binarize's: the convolution before), or BNN_NONE */
+    uint32_t sums;    /* op whose accumulators the membranes are (a quantizer's: the convolution before), or BNN_NONE */
     uint32_t in, out; /* populations, or BNN_NONE; a concat's `in` is its first */
     uint32_t input;   /* encoder: the only model input that it reads, or BNN_NONE */
     /* geometry of taps: output * stride + tap * dilation - pad = input */
     uint32_t in_h, in_w, in_c, out_h, out_w, out_c;
     uint32_t kernel_h, kernel_w, groups, group_in, group_out;
     int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    uint32_t steps;    /* the highest level of its neurons; bits: 1 */
+    uint32_t reach;    /* the largest magnitude of a sum of spikes */
+    uint32_t source;   /* counter: the layer with its sums; such a layer: one whose sums are added; or BNN_NONE */
+    uint32_t watchers; /* of these sums: the first layer with them as its source, or BNN_NONE */
+    uint32_t next;     /* the next one with the same source, or BNN_NONE */
+    uint64_t taps;     /* of a pool's window inside the image */
     int whole_rows;    /* the outputs that an input pixel reaches in a row are adjacent, and so are their weights */
     int wide;          /* membranes are int32_t */
+    int floats;        /* membranes are float: sums of pixels, or of levels */
     int fires;         /* bits by m >= 0; otherwise by the epilogue */
-    void *membranes;   /* [pixel][out_c]: int16_t, int32_t; encoders: float */
+    void *membranes;   /* [pixel][out_c]: int16_t, int32_t or float */
     const void *rows;  /* [group][in channel][tap row][tap column from the last][out channel]: int8_t or float */
     size_t row_length; /* taps * group_out */
     const int32_t *thresholds; /* per channel, within reach; zeros if there are none */
     uint8_t *parity;           /* per output pixel */
     struct bnn_epilogue finish;
-    const float *limits; /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0 */
+    const struct bnn_epilogue *chain; /* counter: the functions between its sums and its thresholds */
+    uint32_t chained, pooled;         /* how many; how many of them before the window */
+    const float *limits; /* binarize, per channel: bit = (v >= limit) != flip; NULL: v >= 0; of several levels: each
+                            level's */
     const uint32_t *flips;
     const uint32_t *mask; /* pool: the channels that are ANDed, or NULL */
     uint32_t *first_wire,
@@ -67,11 +87,16 @@ struct bnn_layer {
     uint64_t word_work;  /* of deciding one word of neurons */
     size_t slice;        /* words of input that are delivered without a pause */
     uint32_t residual;   /* tensor, or BNN_NONE */
-    float *cuts;         /* encoder, per channel: bit = (sum >= cut) != turned, for the promised sums */
+    const float *added;  /* a constant residual */
+    float *cuts;         /* [channel][steps]: bit = (sum >= cut) != turned, for the sums that there may be; of several
+                            levels: how many cuts are <= sum * sign */
     uint32_t *turned;
-    float row_step, row_sum; /* encoder: all weights are multiples of row_step; the largest sum of magnitudes */
-    uint8_t *touched;        /* per output pixel */
-    uint32_t *list;          /* those touched since the last settle */
+    float *signs;             /* of several levels, per channel: -1 if the level falls with the sum */
+    float *floors, *ceilings; /* of several levels, per neuron: floor <= sum * sign < ceiling as long as it stays */
+    uint32_t *lowest;         /* counter: the channels that look for the lowest sum of a window, not the highest */
+    float row_step, row_sum;  /* encoder: all weights are multiples of row_step; the largest sum of magnitudes */
+    uint8_t *touched;         /* per output pixel */
+    uint32_t *list;           /* those touched since the last settle */
     size_t list_count;
     int whole;         /* encoder: this frame runs synchronously instead of pixel by pixel */
     int stale;         /* it ran synchronously: its bits are right, its membranes are old */
@@ -95,6 +120,7 @@ struct bnn_events {
     uint32_t layer_count;
     struct bnn_link *links;
     uint8_t *classes;        /* by tensor */
+    uint8_t *wanted;         /* by tensor: whether it is to be computed now */
     uint32_t *population_of; /* by tensor, or BNN_NONE */
     uint32_t *layer_of;      /* by op, or BNN_NONE */
     float **values;          /* by tensor: real values kept, or NULL */
@@ -114,11 +140,13 @@ struct bnn_events {
     size_t trace_capacity, traced;
 };
 
-/* Spikes being delivered: words of a population, whose bits were `before` and are `after`. */
+/* Spikes being delivered: words of a population, whose bits were `before` and are `after`; or neurons of several levels,
+ * which were at `lower` and are at `upper`. */
 struct bnn_delivery {
     const struct bnn_population *from;
     const uint32_t *before, *after, *words;
     size_t count;
+    const uint8_t *lower, *upper; /* NULL: bits */
 };
 
 /* Counts the work done, and polls when there is enough.  Nonzero: the call must end with BNN_ERROR_STOPPED. */
@@ -157,19 +185,46 @@ static inline int bnn_events_is_bits(const struct bnn_tensor *t)
     return t->dtype == BNN_B1;
 }
 
+/* The highest level of what an op gives. */
+static inline uint32_t bnn_events_steps(const struct bnn_model *m, const struct bnn_op *op)
+{
+    return op->row->opcode == BNN_OP_binarize_levels ? bnn_op_input(m, op, 1)->c : 1;
+}
+
+/* A tensor of the shape of an op's neurons: several bits of its output may be one. */
+static inline const struct bnn_tensor *bnn_events_neurons(const struct bnn_model *m, const struct bnn_op *op)
+{
+    return op->row->opcode == BNN_OP_binarize_levels ? bnn_op_input(m, op, 0) : &m->tensors[op->output];
+}
+
 /* Layers that give bits, and layers that read them into sums. */
 static inline int bnn_events_is_layer(const struct bnn_model *m, const struct bnn_op *op)
 {
     return bnn_events_is_bits(&m->tensors[op->output]) || op->row->opcode == BNN_OP_bconv2d;
 }
 
+/* sight.c */
+/* What a counter looks at: the op with its sums, perhaps a max-pool of them, and functions of a channel between. */
+struct bnn_sight {
+    uint32_t sums, pool; /* BNN_NONE: no pool */
+    uint32_t functions;
+};
+/* Whether an op's bits depend on the sums of one layer of spikes in this way, element by element. */
+int bnn_events_find_sight(const struct bnn_model *m, const struct bnn_op *op, struct bnn_sight *sight);
+/* The members of a counter that follow from it. */
+void bnn_events_describe_counter(const struct bnn_model *m, const struct bnn_op *op, struct bnn_layer *layer);
+/* Memory for what neurons of several levels compare sums with. */
+void bnn_events_reserve_bounds(struct bnn_prepare *p, struct bnn_layer *layer);
+/* The functions of a counter, in their order. */
+void bnn_events_reserve_counter(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_layer *layer);
+
 /* check.c */
 /* The kind of a layer; 0 if the op is not a layer. */
 int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn_layer_kind *kind);
 /* Refuses what no engine can run.  Afterwards every layer is of a known kind and reads spikes only from populations: an
  * earlier op writes all bits that are not constant, as bnn_model_open checked, and every op that writes bits is a
- * layer.  Planes of numbers are not spikes, since their bits have different weights.  All neurons together are fewer
- * than BNN_NONE, so that each has a number. */
+ * layer.  Planes of numbers come from binarize_levels, and only convolutions read them, as numbers of the same channels.
+ * All neurons together are fewer than BNN_NONE, so that each has a number. */
 bnn_status bnn_events_check_ops(struct bnn_prepare *p);
 /* The role of each tensor; refuses what the engine cannot run. */
 bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e);
@@ -190,29 +245,51 @@ void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t fi
 void bnn_events_add(struct bnn_events *e, struct bnn_layer *layer, const struct bnn_delivery *spikes);
 /* Adds to the sums of an encoder for an input pixel whose value changed by delta. */
 void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
+/* Settles what looks at the sums of a layer, in the touched pixels or in all. */
+void bnn_events_show(struct bnn_events *e, struct bnn_layer *layer);
+void bnn_events_show_all(struct bnn_events *e, struct bnn_layer *layer);
 
 /* fire.c */
+/* A spike of a neuron, for the trace. */
+void bnn_events_record(struct bnn_events *e, const struct bnn_population *p, uint32_t neuron, int up);
 /* No pixel was touched. */
 void bnn_events_forget(struct bnn_layer *layer);
-/* Fires the neurons of the touched pixels that crossed their thresholds. */
-void bnn_events_settle(struct bnn_events *e, struct bnn_layer *layer);
+/* Fires the neurons of a pixel that crossed their thresholds. */
+void bnn_events_settle_pixel(struct bnn_events *e, const struct bnn_layer *layer, size_t pixel);
 /* The bit of a neuron changes, or those of one word of a pixel: count, trace, send. */
 void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron);
 void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t pixel, uint32_t word,
                           uint32_t changed);
 /* The bit of a real value. */
 int bnn_events_decide(const struct bnn_layer *layer, float v, size_t channel);
-int32_t bnn_events_accumulator(const struct bnn_layer *layer, size_t pixel, size_t channel);
+/* The accumulator of a layer of spikes. */
+float bnn_events_accumulator(const struct bnn_layer *layer, size_t pixel, size_t channel);
+
+/* counters.c */
+/* A neuron's new level: its steps are counted, traced, and sent. */
+void bnn_events_set_level(struct bnn_events *e, struct bnn_population *p, uint32_t neuron, uint32_t level);
+/* New cuts, or levels that were set in another way. */
+void bnn_events_bound_all(struct bnn_events *e, struct bnn_layer *layer);
+/* The largest magnitude that a counter may see of a layer; infinite or NaN if a constant that is added is. */
+float bnn_events_most(const struct bnn_events *e, const struct bnn_layer *layer);
+/* Fires the neurons of the touched pixels that crossed their thresholds, or whose level changed. */
+void bnn_events_settle(struct bnn_events *e, struct bnn_layer *layer);
+/* The level of a real value; of bits 0 or 1. */
+uint32_t bnn_events_level(const struct bnn_layer *layer, float v, size_t channel);
+/* Levels as planes of a tensor in the context's memory, and those that are there. */
+void bnn_events_poke_levels(const struct bnn_events *e, const struct bnn_population *p, const uint8_t *levels);
+void bnn_events_take_levels(struct bnn_events *e, struct bnn_population *p);
 
 /* cuts.c */
-/* Whether an epilogue is never NaN for sums from -most to most. */
+/* Whether the functions of a layer never give NaN for sums from -most to most. */
 int bnn_events_gives_numbers(const struct bnn_layer *layer, float most);
-/* Cuts of an encoder for sums from -most to most, which never give NaN. */
+/* Cuts of a layer for sums from -most to most, which never give NaN. */
 void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *layer, float most);
 
 /* synchronous.c */
-/* Bits of a population's shape in the context's memory, as the input of an op. */
-void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits);
+/* A population's current output in the context's memory, as the input of an op; or what its targets have seen. */
+enum bnn_moment { BNN_NOW, BNN_SEEN };
+void bnn_events_poke(const struct bnn_events *e, const struct bnn_population *p, enum bnn_moment moment);
 /* A layer's bits by its synchronous kernel, from what is in the context's memory: emits those that differ. */
 void bnn_events_step_bits(struct bnn_events *e, struct bnn_layer *layer);
 /* The result of a layer that reads spikes, from the bits of its inputs. */
@@ -233,6 +310,11 @@ void bnn_events_all_seen(struct bnn_events *e);
 void bnn_events_encode_whole(struct bnn_events *e);
 /* Sets the sums of encoders that ran synchronously to those of the current inputs. */
 void bnn_events_refresh_encoders(struct bnn_events *e);
+
+static inline int bnn_events_turned(const struct bnn_layer *layer, size_t channel)
+{
+    return (int)(layer->turned[channel / 32] >> channel % 32 & 1);
+}
 
 static inline int bnn_events_bit(const struct bnn_population *p, uint32_t neuron)
 {

@@ -4,7 +4,7 @@
 #include "events/events.h"
 #include "run/window.h"
 
-static void record(struct bnn_events *e, const struct bnn_population *p, uint32_t neuron, int up)
+void bnn_events_record(struct bnn_events *e, const struct bnn_population *p, uint32_t neuron, int up)
 {
     if (e->traced < e->trace_capacity)
         e->trace[e->traced] = (bnn_spike){e->now, p->tensor, neuron, up ? 1 : -1};
@@ -31,7 +31,7 @@ void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t
     count->up += bnn_popcount(changed & *word);
     count->down += bnn_popcount(changed & ~*word);
     for (uint32_t c = changed; e->trace != NULL && c != 0; c &= c - 1)
-        record(e, p, first + bnn_lowest_bit(c), (*word >> bnn_lowest_bit(c) & 1) != 0);
+        bnn_events_record(e, p, first + bnn_lowest_bit(c), (*word >> bnn_lowest_bit(c) & 1) != 0);
     if (e->order == BNN_ORDER_LAYERS) {
         if (p->pending[at] != 0)
             return;
@@ -55,11 +55,13 @@ void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t ne
     bnn_events_emit_word(e, p, neuron / p->c, channel / 32, UINT32_C(1) << channel % 32);
 }
 
-int32_t bnn_events_accumulator(const struct bnn_layer *l, size_t pixel, size_t channel)
+float bnn_events_accumulator(const struct bnn_layer *l, size_t pixel, size_t channel)
 {
     size_t at = pixel * l->out_c + channel;
+    if (l->floats)
+        return ((const float *)l->membranes)[at];
     int32_t m = l->wide ? ((const int32_t *)l->membranes)[at] : ((const int16_t *)l->membranes)[at];
-    return 2 * m + l->parity[pixel];
+    return (float)(2 * m + l->parity[pixel]);
 }
 
 int bnn_events_decide(const struct bnn_layer *l, float v, size_t channel)
@@ -79,7 +81,7 @@ static uint32_t decide(const struct bnn_layer *l, size_t pixel, uint32_t channel
         if (l->fires) {
             fires = ((const int32_t *)l->membranes)[at + i] >= 0;
         } else {
-            float v = (float)bnn_events_accumulator(l, pixel, channel + i);
+            float v = bnn_events_accumulator(l, pixel, channel + i);
             fires = bnn_events_decide(l, bnn_finish(v, &l->finish, channel + i, NULL), channel + i);
         }
         word |= (uint32_t)fires << i;
@@ -121,11 +123,11 @@ static uint64_t find_changes(const struct bnn_events *e, const struct bnn_layer 
     uint32_t channel = 32 * first, left = l->out_c - channel;
     size_t neuron = pixel * l->out_c + channel;
     uint64_t differ = 0;
-    if (l->fires && !l->wide)
+    if (l->fires && !l->wide && !l->floats)
         return kernels->crossed((const int16_t *)l->membranes + neuron, bits, changed, words);
     if (l->kind == BNN_LAYER_POOL)
         look(e, l, pixel, first, words, changed);
-    else if (l->kind == BNN_LAYER_ENCODER) /* it has cuts */
+    else if (l->floats) /* it has cuts */
         kernels->binarize_at(changed, (const float *)l->membranes + neuron, l->cuts + channel, l->turned + first,
                              left < 32 * WORDS ? left : 32 * WORDS, 1);
     else
@@ -138,7 +140,7 @@ static uint64_t find_changes(const struct bnn_events *e, const struct bnn_layer 
     return differ;
 }
 
-static void settle_pixel(struct bnn_events *e, const struct bnn_layer *l, size_t pixel)
+void bnn_events_settle_pixel(struct bnn_events *e, const struct bnn_layer *l, size_t pixel)
 {
     struct bnn_population *out = &e->populations[l->out];
     uint32_t changed[WORDS], last = l->out_c % 32 == 0 ? UINT32_MAX : (UINT32_C(1) << l->out_c % 32) - 1;
@@ -160,14 +162,4 @@ void bnn_events_forget(struct bnn_layer *l)
     for (size_t i = 0; i < l->list_count; i++)
         l->touched[l->list[i]] = 0;
     l->list_count = 0;
-}
-
-void bnn_events_settle(struct bnn_events *e, struct bnn_layer *l)
-{
-    for (size_t i = 0; i < l->list_count && !e->stopped; i++) {
-        l->touched[l->list[i]] = 0;
-        settle_pixel(e, l, l->list[i]);
-    }
-    if (!e->stopped)
-        l->list_count = 0;
 }

@@ -38,6 +38,13 @@ static int all_there(const struct bnn_events *e, const float *const *inputs)
     return 1;
 }
 
+/* Whether a synchronous run of a layer decides what others read: a counter's is that of its sums. */
+static int decides_bits(const struct bnn_layer *l)
+{
+    return l->kind != BNN_LAYER_ENCODER && l->kind != BNN_LAYER_COUNTER &&
+           (l->kind != BNN_LAYER_READOUT || l->watchers != BNN_NONE);
+}
+
 bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
 {
     if (e == NULL || (inputs != NULL && !all_there(e, inputs)))
@@ -64,7 +71,7 @@ bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
     e->silent = 1;
     encode(e);
     for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++)
-        if (e->layers[k].kind != BNN_LAYER_ENCODER && e->layers[k].kind != BNN_LAYER_READOUT)
+        if (decides_bits(&e->layers[k]))
             bnn_events_synchronous(e, &e->layers[k]);
     bnn_events_all_seen(e);
     for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++)
@@ -160,10 +167,12 @@ static void change(struct bnn_events *e, uint32_t input, size_t index, float val
                 bnn_events_add_pixel(e, l, index, delta);
             continue;
         }
-        struct bnn_population *out = &e->populations[l->out]; /* binarize */
+        struct bnn_population *out = &e->populations[l->out]; /* a quantizer */
         l->count.events++;
         l->count.synops++;
-        if (bnn_events_decide(l, value, index % l->out_c) != bnn_events_bit(out, (uint32_t)index))
+        if (l->steps > 1)
+            bnn_events_set_level(e, out, (uint32_t)index, bnn_events_level(l, value, index % l->out_c));
+        else if (bnn_events_decide(l, value, index % l->out_c) != bnn_events_bit(out, (uint32_t)index))
             bnn_events_emit(e, out, (uint32_t)index);
     }
 }

@@ -20,8 +20,8 @@ static void read_out(struct bnn_events *e, const struct bnn_layer *l)
     }
     for (size_t i = 0; i < bnn_events_pixels(l) && !bnn_events_pause(e, UINT64_C(8) * l->out_c); i++, at += l->out_c)
         for (uint32_t o = 0; o < l->out_c; o++)
-            out[at + o] = bnn_finish((float)bnn_events_accumulator(l, i, o), &l->finish, o,
-                                     residual != NULL ? residual + at : NULL);
+            out[at + o] =
+                bnn_finish(bnn_events_accumulator(l, i, o), &l->finish, o, residual != NULL ? residual + at : NULL);
 }
 
 /* An op on real values, with the synchronous code. */
@@ -34,7 +34,7 @@ static void step(struct bnn_events *e, uint32_t number)
         if (tensor->storage == BNN_CONSTANT)
             continue;
         if (e->population_of[t] != BNN_NONE)
-            bnn_events_poke_bits(e, &e->populations[e->population_of[t]], e->populations[e->population_of[t]].bits);
+            bnn_events_poke(e, &e->populations[e->population_of[t]], BNN_NOW);
         else
             bnn_poke(e->context, t, tensor->storage == BNN_INPUT ? e->inputs[tensor->offset].values : e->values[t], 1);
     }
@@ -43,10 +43,19 @@ static void step(struct bnn_events *e, uint32_t number)
     bnn_peek(e->context, op->output, e->values[op->output], 1);
 }
 
-static void compute_values(struct bnn_events *e)
+/* The value of a tensor that depends on spikes, and those that it is computed from: others, as what counters look at,
+ * are left alone. */
+static void compute_value(struct bnn_events *e, uint32_t tensor)
 {
-    for (uint32_t k = 0; k < e->model->op_count && !e->stopped; k++) {
-        if (e->classes[e->model->ops[k].output] != BNN_REAL)
+    const struct bnn_model *m = e->model;
+    uint32_t last = m->tensors[tensor].written;
+    memset(e->wanted, 0, m->tensor_count);
+    e->wanted[tensor] = 1;
+    for (uint32_t k = last + 1; k-- > 0;)
+        for (uint32_t i = 0; i < m->ops[k].input_count && e->wanted[m->ops[k].output]; i++)
+            e->wanted[m->ops[k].inputs[i]] |= e->classes[m->ops[k].inputs[i]] == BNN_REAL;
+    for (uint32_t k = 0; k <= last && !e->stopped; k++) {
+        if (!e->wanted[m->ops[k].output])
             continue;
         if (e->layer_of[k] != BNN_NONE)
             read_out(e, &e->layers[e->layer_of[k]]);
@@ -74,6 +83,10 @@ bnn_status bnn_events_state(bnn_events *e, uint32_t tensor, float *values)
     const struct bnn_tensor *t = &e->model->tensors[tensor];
     if (e->population_of[tensor] != BNN_NONE) {
         const struct bnn_population *p = &e->populations[e->population_of[tensor]];
+        if (p->steps > 1) {
+            bnn_events_poke(e, p, BNN_NOW);
+            return bnn_peek(e->context, tensor, values, 1);
+        }
         for (size_t i = 0; i < (size_t)p->h * p->w; i++)
             bnn_unpack_pixel(values + i * p->c, p->bits + i * p->words, p->c);
         return BNN_OK;
@@ -85,7 +98,7 @@ bnn_status bnn_events_state(bnn_events *e, uint32_t tensor, float *values)
     if (e->values[tensor] == NULL || (e->classes[tensor] == BNN_ANALOG && e->simple))
         return BNN_ERROR_ARGUMENT; /* a constant, or a value of the encoder that is not kept */
     if (e->classes[tensor] == BNN_REAL)
-        compute_values(e);
+        compute_value(e, tensor);
     memcpy(values, e->values[tensor], (size_t)bnn_elements(t) * sizeof *values);
     return bnn_events_status(e);
 }
@@ -147,33 +160,48 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* Pretends that the neurons of a pixel in the bits of `mask` of every word turned; those of levels, by a step. */
+static void mark(struct bnn_events *e, struct bnn_population *p, uint32_t pixel, uint32_t mask)
+{
+    uint32_t *queue = e->queue + p->first;
+    for (uint32_t k = 0; k < p->words && p->steps == 1; k++) {
+        uint32_t last = k + 1 == p->words && p->c % 32 != 0 ? (UINT32_C(1) << p->c % 32) - 1 : UINT32_MAX;
+        uint32_t word = queue[p->waiting++] = pixel * p->words + k;
+        p->seen[word] ^= mask & last;
+    }
+    for (uint32_t c = 0; c < p->c && p->steps > 1; c++)
+        if (mask >> c % 32 & 1) {
+            uint32_t neuron = queue[p->waiting++] = pixel * p->c + c;
+            p->levels_seen[neuron] ^= 1;
+        }
+}
+
 /* Nanoseconds for spikes of `pixels` input pixels in the bits of `mask` of every word: there and back, several
  * times. */
 static uint64_t time_spikes(struct bnn_events *e, struct bnn_layer *l, bnn_clock *clock, uint32_t pixels, uint32_t mask)
 {
     struct bnn_population *p = &e->populations[l->in];
     uint32_t all = p->h * p->w;
-    for (uint32_t i = 0; i < pixels; i++) {
-        uint32_t pixel = (uint32_t)((uint64_t)i * all / pixels);
-        for (uint32_t k = 0; k < p->words; k++) {
-            uint32_t last = k + 1 == p->words && p->c % 32 != 0 ? (UINT32_C(1) << p->c % 32) - 1 : UINT32_MAX;
-            uint32_t word = e->queue[p->first + p->waiting++] = pixel * p->words + k;
-            p->seen[word] ^= mask & last;
-        }
-    }
-    struct bnn_delivery there = {p, p->seen, p->bits, e->queue + p->first, p->waiting}, back = there;
-    back.before = p->bits, back.after = p->seen;
+    for (uint32_t i = 0; i < pixels; i++)
+        mark(e, p, (uint32_t)((uint64_t)i * all / pixels), mask);
+    struct bnn_delivery there = {p, p->seen, p->bits, e->queue + p->first, p->waiting, p->levels_seen, p->levels};
+    struct bnn_delivery back = {p, p->bits, p->seen, e->queue + p->first, p->waiting, p->levels, p->levels_seen};
     uint64_t start = clock();
     for (uint32_t i = 0; i < repeats && !e->stopped; i++) {
         bnn_events_add(e, l, &there);
         bnn_events_add(e, l, &back);
         if (l->kind != BNN_LAYER_READOUT)
             bnn_events_settle(e, l); /* nothing changed: only the time to find that out */
+        else
+            bnn_events_show(e, l);
     }
     uint64_t took = clock() - start;
     for (; p->waiting > 0; p->waiting--) {
         uint32_t word = e->queue[p->first + p->waiting - 1];
-        p->seen[word] = p->bits[word];
+        if (p->steps > 1)
+            p->levels_seen[word] = p->levels[word];
+        else
+            p->seen[word] = p->bits[word];
     }
     return took;
 }
@@ -225,6 +253,13 @@ static void calibrate_encoder(struct bnn_events *e, struct bnn_layer *l, bnn_clo
     l->stale = stale;
 }
 
+/* Levels as the targets have seen them. */
+static void restore(struct bnn_events *e, struct bnn_population *p)
+{
+    for (uint32_t k = 0; k < p->neurons; k++)
+        bnn_events_set_level(e, p, k, p->levels_seen[k]);
+}
+
 bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
 {
     if (e == NULL || clock == NULL || e->order != BNN_ORDER_LAYERS)
@@ -254,7 +289,10 @@ bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
         /* The timed runs may have left other bits, which the next layer must not see: membranes of an encoder without a
          * promise are meaningless. */
         struct bnn_population *p = &e->populations[l->out];
-        memcpy(p->bits, p->seen, (size_t)p->h * p->w * p->words * sizeof *p->bits);
+        if (p->steps > 1)
+            restore(e, p);
+        else
+            memcpy(p->bits, p->seen, (size_t)p->h * p->w * p->words * sizeof *p->bits);
     }
     e->silent = 0;
     return bnn_events_status(e);

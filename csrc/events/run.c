@@ -12,10 +12,10 @@ static int too_many(const struct bnn_delivery *d, const struct bnn_layer *l)
     if (l->count.limit == SIZE_MAX)
         return 0;
     for (size_t i = 0; i < d->count; i++) {
-        uint32_t word = d->words[i];
-        spikes += bnn_popcount(d->before[word] ^ d->after[word]);
-        pixels += word / d->from->words != last;
-        last = word / d->from->words;
+        uint32_t word = d->words[i], pixel = word / (d->lower != NULL ? d->from->c : d->from->words);
+        spikes += d->lower != NULL ? d->lower[word] != d->upper[word] : bnn_popcount(d->before[word] ^ d->after[word]);
+        pixels += pixel != last;
+        last = pixel;
     }
     double cost = (double)spikes + l->pixel_cost * (double)pixels;
     return cost > (double)l->count.limit * (l->stale ? 0.5 : 1.0); /* switching back costs a run, too */
@@ -37,7 +37,10 @@ static void deliver_to(struct bnn_events *e, const struct bnn_delivery *d, const
     if (e->stopped)
         return;
     bnn_events_add(e, l, d);
-    bnn_events_settle(e, l);
+    if (l->kind == BNN_LAYER_READOUT)
+        bnn_events_show(e, l);
+    else
+        bnn_events_settle(e, l);
 }
 
 /* To every layer that reads the population. */
@@ -50,12 +53,15 @@ static void deliver(struct bnn_events *e, const struct bnn_delivery *d)
 /* All pending spikes of a population. */
 static void deliver_waiting(struct bnn_events *e, struct bnn_population *p)
 {
-    struct bnn_delivery d = {p, p->seen, p->bits, e->queue + p->first, p->waiting};
+    struct bnn_delivery d = {p, p->seen, p->bits, e->queue + p->first, p->waiting, p->levels_seen, p->levels};
     if (d.count == 0)
         return;
     deliver(e, &d);
     for (size_t i = 0; i < d.count; i++) {
-        p->seen[d.words[i]] = p->bits[d.words[i]];
+        if (d.lower != NULL)
+            p->levels_seen[d.words[i]] = p->levels[d.words[i]];
+        else
+            p->seen[d.words[i]] = p->bits[d.words[i]];
         p->pending[d.words[i]] = 0;
     }
     e->queued -= p->waiting;
@@ -85,6 +91,28 @@ static size_t draw(struct bnn_events *e, size_t below)
 
 enum { ALONE = 256 }; /* work of finding a spike and its targets far from those of the last one */
 
+static void put_last(struct bnn_events *e, uint32_t number)
+{
+    size_t end = e->head + e->queued++;
+    e->queue[end < e->neurons ? end : end - e->neurons] = number;
+}
+
+/* A step of a neuron toward its level, if it is still on the way. */
+static void deliver_step(struct bnn_events *e, struct bnn_population *p, uint32_t neuron)
+{
+    uint8_t *told = &p->levels_told[neuron], level = p->levels[neuron];
+    p->pending[neuron] = 0;
+    if (*told == level)
+        return;
+    *told = (uint8_t)(*told < level ? *told + 1 : *told - 1);
+    if (*told != level) {
+        p->pending[neuron] = 1;
+        put_last(e, (uint32_t)(p->first + neuron));
+    }
+    deliver(e, &(struct bnn_delivery){p, NULL, NULL, &neuron, 1, p->levels_seen, p->levels_told});
+    p->levels_seen[neuron] = *told;
+}
+
 /* One spike to all of its targets. */
 static void deliver_one(struct bnn_events *e)
 {
@@ -103,13 +131,15 @@ static void deliver_one(struct bnn_events *e)
     e->queued--;
     if (e->order == BNN_ORDER_FIFO)
         e->head = at + 1 < e->neurons ? at + 1 : 0;
-    if (--p->pending[neuron] > 0) { /* the rest of its spikes wait at the end */
-        size_t end = e->head + e->queued++;
-        e->queue[end < e->neurons ? end : end - e->neurons] = number;
-    }
     (void)bnn_events_pause(e, ALONE);
+    if (p->steps > 1) {
+        deliver_step(e, p, neuron);
+        return;
+    }
+    if (--p->pending[neuron] > 0) /* the rest of its spikes wait at the end */
+        put_last(e, number);
     p->told[word] ^= UINT32_C(1) << channel % 32;
-    deliver(e, &(struct bnn_delivery){p, p->seen, p->told, &word, 1});
+    deliver(e, &(struct bnn_delivery){p, p->seen, p->told, &word, 1, NULL, NULL});
     p->seen[word] = p->told[word];
 }
 
@@ -148,6 +178,11 @@ void bnn_events_all_seen(struct bnn_events *e)
     for (uint32_t i = 0; i < e->population_count; i++) {
         struct bnn_population *p = &e->populations[i];
         size_t bytes = (size_t)p->h * p->w * p->words * sizeof *p->seen;
+        if (p->steps > 1) {
+            memcpy(p->levels_seen, p->levels, p->neurons);
+            memcpy(p->levels_told, p->levels, p->neurons);
+            continue;
+        }
         memcpy(p->seen, p->bits, bytes);
         memcpy(p->told, p->bits, bytes);
     }

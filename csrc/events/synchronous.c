@@ -5,8 +5,13 @@
 
 #include <string.h>
 
-void bnn_events_poke_bits(const struct bnn_events *e, const struct bnn_population *p, const uint32_t *bits)
+void bnn_events_poke(const struct bnn_events *e, const struct bnn_population *p, enum bnn_moment moment)
 {
+    const uint32_t *bits = moment == BNN_NOW ? p->bits : p->seen;
+    if (p->steps > 1) {
+        bnn_events_poke_levels(e, p, moment == BNN_NOW ? p->levels : p->levels_seen);
+        return;
+    }
     static const struct bnn_buffers own = {NULL, NULL, 0};
     struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
     size_t width = (size_t)p->w * p->words;
@@ -42,13 +47,13 @@ int bnn_events_step(struct bnn_events *e, uint32_t op, float *values)
     return e->stopped;
 }
 
-/* Membranes from the accumulators of the layer's synchronous run on these bits. */
-static void take_sums(struct bnn_events *e, struct bnn_layer *l, const uint32_t *bits)
+/* Membranes from the accumulators of the layer's synchronous run on its inputs of that moment. */
+static void take_sums(struct bnn_events *e, struct bnn_layer *l, enum bnn_moment moment)
 {
     const bnn_kernels *kernels = e->model->kernels;
     size_t at = 0;
-    bnn_events_poke_bits(e, &e->populations[l->in], bits);
-    if (bnn_events_step(e, l->op, e->accumulators))
+    bnn_events_poke(e, &e->populations[l->in], moment);
+    if (bnn_events_step(e, l->op, l->floats ? l->membranes : e->accumulators) || l->floats)
         return;
     for (size_t i = 0; i < bnn_events_pixels(l); i++, at += l->out_c) {
         if (l->parity != NULL)
@@ -75,7 +80,10 @@ void bnn_events_step_bits(struct bnn_events *e, struct bnn_layer *l)
 {
     if (bnn_events_step(e, l->op, NULL))
         return;
-    take_bits(e, &e->populations[l->out]);
+    if (l->steps > 1)
+        bnn_events_take_levels(e, &e->populations[l->out]);
+    else
+        take_bits(e, &e->populations[l->out]);
     count_run(l);
 }
 
@@ -83,20 +91,19 @@ void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
 {
     const struct bnn_op *op = &e->model->ops[l->op];
     if (l->kind == BNN_LAYER_READOUT) {
-        take_sums(e, l, e->populations[l->in].bits);
+        take_sums(e, l, BNN_NOW);
         count_run(l);
+        bnn_events_show_all(e, l);
         return;
     }
-    for (uint32_t i = 0; i < bnn_events_operands(op); i++) {
-        const struct bnn_population *in = &e->populations[e->population_of[op->inputs[i]]];
-        bnn_events_poke_bits(e, in, in->bits);
-    }
+    for (uint32_t i = 0; i < bnn_events_operands(op); i++)
+        bnn_events_poke(e, &e->populations[e->population_of[op->inputs[i]]], BNN_NOW);
     bnn_events_step_bits(e, l);
     l->stale = l->kind == BNN_LAYER_SYNAPSES;
 }
 
 void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *l)
 {
-    take_sums(e, l, e->populations[l->in].seen);
+    take_sums(e, l, BNN_SEEN);
     l->stale = 0;
 }

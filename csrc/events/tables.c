@@ -17,15 +17,21 @@ static int bit_of(const uint32_t *words, size_t bit)
     return (int)(words[bit / 32] >> bit % 32 & 1);
 }
 
-static void fill_rows(struct bnn_events *e, const struct bnn_layer *l, const struct bnn_tensor *w, int8_t *rows)
+/* Rows of +1 and -1: int8_t, or float. */
+static void fill_rows(struct bnn_events *e, const struct bnn_layer *l, const struct bnn_tensor *w, void *rows)
 {
     const uint32_t *words = w->data;
     for (uint32_t o = 0; o < w->o && !bnn_events_pause(e, l->row_length / l->group_out * l->group_in * 2); o++) {
-        int8_t *base = rows + o / l->group_out * l->group_in * l->row_length + o % l->group_out;
+        size_t base = o / l->group_out * l->group_in * l->row_length + o % l->group_out;
         for (uint32_t ky = 0; ky < w->h; ky++)
-            for (uint32_t kx = 0; kx < w->w; kx++, words += w->words)
-                for (uint32_t c = 0; c < w->c; c++)
-                    base[c * l->row_length + tap_offset(l, ky, kx)] = (int8_t)(2 * bit_of(words, c) - 1);
+            for (uint32_t kx = 0; kx < w->w; kx++, words += w->words) {
+                size_t at = base + tap_offset(l, ky, kx);
+                for (uint32_t c = 0; c < w->c; c++, at += l->row_length)
+                    if (l->floats)
+                        ((float *)rows)[at] = bit_of(words, c) ? 1.0f : -1.0f;
+                    else
+                        ((int8_t *)rows)[at] = (int8_t)(2 * bit_of(words, c) - 1);
+            }
     }
 }
 
@@ -86,7 +92,7 @@ static void fill_float_rows(struct bnn_events *e, struct bnn_layer *l, const str
 /* A threshold limited to the reach of the layer's products, where it gives the same bits. */
 static int32_t within_reach(const struct bnn_layer *l, int32_t threshold)
 {
-    int32_t reach = (int32_t)(l->kernel_h * l->kernel_w * l->group_in); /* below 2**24, as bnn_model_open checked */
+    int32_t reach = (int32_t)l->reach; /* below 2**24, as bnn_model_open checked */
     if (threshold < -reach)
         return -reach;
     return threshold > reach ? reach + 1 : threshold;
@@ -96,6 +102,28 @@ static int32_t within_reach(const struct bnn_layer *l, int32_t threshold)
 static void *reserve_slack(struct bnn_prepare *p, size_t count, size_t size)
 {
     return bnn_reserve(p, count + BNN_SLACK / size, size);
+}
+
+static const int32_t *thresholds_of(const struct bnn_model *m, const struct bnn_op *op, const struct bnn_layer *l)
+{
+    return l->fires ? bnn_op_input(m, op, 2)->data : NULL;
+}
+
+/* A layer of levels: its membranes are sums of floats. */
+static void make_floats(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op, struct bnn_layer *l)
+{
+    const struct bnn_tensor *w = bnn_op_input(p->model, op, 1);
+    float *rows = reserve_slack(p, (size_t)w->o * w->h * w->w * w->c, sizeof *rows);
+    l->membranes = reserve_slack(p, bnn_events_pixels(l) * l->out_c, sizeof(float));
+    l->cuts = reserve_slack(p, l->out_c, sizeof(float));
+    l->turned = bnn_reserve(p, l->out_c / 32 + 1, sizeof *l->turned);
+    l->rows = rows;
+    if (l->turned == NULL) /* the last: else all are there */
+        return;
+    fill_rows(e, l, w, rows);
+    const int32_t *thresholds = thresholds_of(p->model, op, l);
+    for (uint32_t o = 0; thresholds != NULL && o < w->o; o++)
+        l->cuts[o] = (float)within_reach(l, thresholds[o]);
 }
 
 void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const struct bnn_op *op, struct bnn_layer *l)
@@ -108,11 +136,16 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
             return; /* runs synchronously only */
         float *rows = reserve_slack(p, weights, sizeof *rows);
         l->membranes = reserve_slack(p, outputs, sizeof(float));
-        l->cuts = reserve_slack(p, l->out_c, sizeof(float));
+        l->cuts = reserve_slack(p, (size_t)l->out_c * l->steps, sizeof(float));
+        bnn_events_reserve_bounds(p, l);
         l->turned = bnn_reserve(p, l->out_c / 32 + 1, sizeof *l->turned);
         l->rows = rows;
         if (l->turned != NULL) /* the last: then all are there */
             fill_float_rows(e, l, w, rows);
+        return;
+    }
+    if (l->floats) {
+        make_floats(p, e, op, l);
         return;
     }
     int8_t *rows = reserve_slack(p, weights, sizeof *rows);
@@ -124,7 +157,7 @@ void bnn_events_make_conv(struct bnn_prepare *p, struct bnn_events *e, const str
     if (l->membranes == NULL) /* the last: else all are there */
         return;
     fill_rows(e, l, w, rows);
-    const int32_t *threshold = l->fires ? bnn_op_input(p->model, op, 2)->data : NULL;
+    const int32_t *threshold = thresholds_of(p->model, op, l);
     for (uint32_t o = 0; o < w->o; o++)
         thresholds[o] = threshold != NULL ? within_reach(l, threshold[o]) : 0;
 }

@@ -14,12 +14,17 @@
  *     bnn_events_run(engine);                                       // until no spike is pending
  *     bnn_events_output(engine, 0, values);
  *
- * What runs: bconv2d and max_pool of bits, and ops that move bits (concat, slice, reshape, pad, copy, gather); bconv2d
+ * A neuron of several levels, up to 256, is a counter: it fires +1 for each level that it rises and -1 for each that it
+ * falls, and its targets add or take back its weights once for each.  At rest its level is that of bnn_run.
+ *
+ * What runs: bconv2d and max_pool of bits, bconv2d of the numbers that binarize_levels gives; binarize and
+ * binarize_levels on the values of a bconv2d, with affine, clamp, add, sub and mul of a number per channel, a max_pool
+ * and reshapes between (neurons that look at its membranes, through cuts found at creation); ops that move bits (concat, slice, reshape, pad, copy, gather); bconv2d
  * with real outputs (a readout: membranes follow events, and its values and the ops after it are computed on demand).
  * The encoder, everything before the first bits, runs synchronously on whole frames, or pixel by pixel if that is
  * exact; byte inputs are passed as floats, whole numbers from 0 to 255, and encoded as whole frames. Real values
- * between two binary layers (a shortcut of real values) are not spikes: such models are refused, and so are numbers of
- * several bits, binary layers of a constant, and ops that mix the images of a batch.  A created engine stays within its
+ * between two binary layers (a shortcut of real values) are not spikes: such models are refused, and so are planes of
+ * numbers that are read or moved as bits, binary layers of a constant, and ops that mix the images of a batch.  A created engine stays within its
  * memory: creation checks everything that the engine will look up.
  *
  * Memory, alignment and threads are as in bnn.h: nothing is allocated, the model is only read and must outlive the
@@ -104,13 +109,16 @@ typedef enum bnn_layer_kind {
     BNN_LAYER_SYNAPSES = 1, /* bconv2d to bits */
     BNN_LAYER_POOL = 2,     /* max_pool of bits: a neuron looks at the bits of its window */
     BNN_LAYER_RELAY = 3,    /* concat, slice, reshape, pad, copy, gather: wires */
-    BNN_LAYER_READOUT = 4   /* bconv2d to real values */
+    BNN_LAYER_READOUT = 4,  /* bconv2d to real values */
+    BNN_LAYER_SUMS = 5,     /* the same, which counters look at: it has no neurons of its own */
+    BNN_LAYER_COUNTER = 6   /* binarize, binarize_levels on a readout's values: neurons that look at its membranes */
 } bnn_layer_kind;
 
 /* Counts since the last bnn_events_clear_counts (or reset). */
 typedef struct bnn_events_layer {
     bnn_layer_kind kind;
     uint32_t op, tensor; /* the op, and its output */
+    uint32_t levels;     /* of a neuron: 2 of bits; 0 of a readout, which has no neurons that fire */
     size_t neurons;
     uint64_t dense;       /* operations of one synchronous run: products of a convolution, taps of a pooling */
     uint64_t events;      /* spikes (or pixels) that arrived */

@@ -32,7 +32,8 @@ def bits(shape: tuple[int, ...], name: str = "image") -> tuple[Node, Node]:
 def conv(rng: Rng, x: Node, filters: int, kernel: tuple[int, int] = (1, 1), **attrs: Any) -> Node:
     """A binary convolution whose bits or values go by a threshold (``out=b1``) or by nothing."""
     a = ConvAttrs(**attrs)
-    operands = [x, op_graphs.signs(rng, (filters, *kernel, x.type.shape[-1] // a.groups))]
+    channels = (x.inputs[0] if a.planes > 1 else x).type.shape[-1]
+    operands = [x, op_graphs.signs(rng, (filters, *kernel, channels // a.groups))]
     if a.out is DType.b1:
         a = replace(a, slots=("threshold",))
         operands.append(ops.constant(rng.integers(-9, 10, filters), DType.i32))
@@ -131,6 +132,87 @@ def accepted(rng: Rng) -> dict[str, Graph]:
     sums = ops.make("conv2d", x, ops.constant(op_graphs.integers(rng, (4, 1, 1, 4))), x,
                     attrs=ConvAttrs(slots=("residual",), out=DType.b1))  # fmt: skip
     add("an encoder with a shortcut", [x], conv(rng, sums, 3))
+    for name, graph in numbers(rng).items():
+        add(name, list(graph.inputs), *graph.outputs)
+    return found
+
+
+def levels(rng: Rng, x: Node, steps: int) -> Node:
+    limits = np.sort(rng.integers(-8, 9, steps) / 4)
+    return ops.make("binarize_levels", x, ops.constant(limits), name="levels")
+
+
+def read(rng: Rng, x: Node, filters: int, steps: int, *residual: Node, **attrs: Any) -> Node:
+    """The sums of numbers of ``steps`` levels, or the bits of thresholds on them (``out=b1``)."""
+    channels = x.inputs[0].type.shape[-1]
+    slots = attrs.pop("slots", ("residual",) * len(residual))
+    a = ConvAttrs(planes=steps.bit_length(), slots=slots, **attrs)
+    operands = [x, op_graphs.signs(rng, (filters, 2, 2, channels // a.groups)), *residual]
+    if a.out is DType.b1:
+        a = replace(a, slots=("threshold",))
+        operands.append(ops.constant(rng.integers(-9, 10, filters), DType.i32))
+    return ops.make("bconv2d", *operands, attrs=a, name="read")
+
+
+def per_channel(rng: Rng, op: str, x: Node) -> Node:
+    operands = [ops.constant(rng.choice([-2.0, -0.5, 0.0, 0.5, 1.0, 3.0], x.type.shape[-1])) for _ in range(3)]
+    if op == "affine":
+        return ops.make(op, x, *operands, attrs=ops.ClampAttrs(-3.0, float(rng.choice([2.0, np.inf]))))
+    if op == "clamp":
+        return ops.make(op, x, attrs=ops.ClampAttrs(-2.0, float(rng.choice([2.0, -3.0]))))
+    return ops.make(op, x, operands[0])
+
+
+def numbers(rng: Rng) -> dict[str, Graph]:
+    """Numbers of several bits in all places where neurons may have levels."""
+    found: dict[str, Graph] = {}
+    functions = ("add", "sub", "mul", "affine", "clamp")
+    for steps in (2, 3, 100, 255):
+        x = ops.input_node("image", (5, 6, 34))
+        y = read(rng, levels(rng, x, steps), 70, steps, pads=(1, 0, 1, 0), pad_value=1, stride=(1, 2))
+        for op in functions:
+            y = per_channel(rng, op, y)
+        y = ops.make("max_pool", y, attrs=PoolAttrs((2, 3), (3, 1), (1, 1, 0, 1)))
+        y = per_channel(rng, str(rng.choice(functions)), y)
+        again = levels(rng, y, steps)
+        found[f"{steps} steps"] = Graph((x,), (read(rng, again, 3, steps), ops.make("copy", y)))
+    x = ops.input_node("image", (4, 4, 64))
+    groups = read(rng, levels(rng, x, 5), 70, 5, groups=2, out=DType.b1, dilation=(2, 1))
+    found["bits of numbers in groups"] = Graph((x,), (conv(rng, groups, 3),))
+    x = ops.input_node("image", (3, 4, 5))
+    slots = ("pre_mul", "sub", "clamp1")
+    data = levels(rng, x, 6)
+    scales = [ops.constant(rng.choice([-1.0, 0.5, 2.0], 40)) for _ in range(2)]
+    attrs = ConvAttrs(planes=3, slots=slots, out=DType.b1, clamp1=(-4.0, 3.0))
+    own = ops.make("bconv2d", data, op_graphs.signs(rng, (40, 1, 2, 5)), *scales, attrs=attrs, name="own")
+    table = ops.make("dequantize", data, ops.constant(rng.normal(size=7)), attrs=ops.DequantizeAttrs(5))
+    found["bits of numbers by an epilogue"] = Graph((x,), (conv(rng, own, 2), table))
+    x = ops.input_node("image", (4, 4, 6))
+    sums = read(rng, levels(rng, x, 3), 4, 3)
+    flat = ops.make("reshape", ops.make("copy", sums), attrs=ops.ReshapeAttrs((36,)))
+    flat = ops.make("clamp", flat, attrs=ops.ClampAttrs(-9.0, 7.0))
+    bits_of = ops.make("binarize", flat, name="flat")
+    dense = ConvAttrs(planes=4)
+    last = ops.make("bconv2d", levels(rng, flat, 9), op_graphs.signs(rng, (3, 1, 1, 36)), attrs=dense, name="dense")
+    several = ops.make("bconv2d", levels(rng, flat, 15), op_graphs.signs(rng, (2, 1, 1, 36)), attrs=dense, name="dense")
+    found["counters side by side"] = Graph((x,), (last, several, conv(rng, bits_of, 2), sums))
+    z, b = bits((4, 4, 6), "other")
+    constant = ops.constant(op_graphs.integers(rng, (3, 3, 4)))
+    parts = read(rng, levels(rng, x, 3), 4, 3, constant)
+    parts = read(rng, levels(rng, z, 4), 4, 4, parts)
+    more = ops.make("bconv2d", b, op_graphs.signs(rng, (4, 2, 2, 6)), parts, attrs=ConvAttrs(slots=("residual",)))
+    whole = read(rng, levels(rng, x, 200), 4, 200, more, slots=("residual", "clamp1"), clamp1=(-50.0, 60.0))
+    pooled = ops.make(
+        "max_pool", ops.make("mul", whole, ops.constant([-0.25, 0.25, 0.5, -0.5])), attrs=PoolAttrs((2, 2), (1, 1))
+    )
+    lasts = [read(rng, levels(rng, y, 12), 2, 12) for y in (whole, more)]
+    pixel = ops.make("bconv2d", levels(rng, pooled, 12), op_graphs.signs(rng, (3, 1, 1, 4)), attrs=ConvAttrs(planes=4))
+    found["sums of sums"] = Graph((x, z), (*lasts, pixel))
+    x, b = bits((3, 3, 40))
+    counters = levels(rng, ops.make("bconv2d", b, op_graphs.signs(rng, (33, 1, 1, 40)), attrs=ConvAttrs()), 17)
+    found["numbers of bits"] = Graph((x,), (read(rng, counters, 3, 17),))
+    y = ops.input_node("bytes", (3, 3, 4), DType.u8)
+    found["numbers of bytes"] = Graph((y,), (read(rng, levels(rng, ops.make("cast", y), 30), 3, 30),))
     return found
 
 
@@ -159,13 +241,70 @@ def refused(rng: Rng) -> dict[str, Graph]:
     found["a residual of bits"] = op_graphs.plan([x], [conv(rng, late, 3)])
     total = ops.make("sub", x, ops.make("batch_sum", x))
     found["the batch"] = op_graphs.plan([x], [conv(rng, ops.make("binarize", total), 3)])
-    numbers = ops.make("binarize_levels", x, ops.constant(np.arange(3.0)))
-    planes = ops.make("bconv2d", numbers, op_graphs.signs(rng, (3, 1, 1, 8)), attrs=ConvAttrs(planes=2))
-    found["numbers"] = op_graphs.plan([x], [planes])
     wide, plain = bits((1, 1, 64))
     planes = ops.make("bconv2d", plain, op_graphs.signs(rng, (3, 1, 1, 32)), attrs=ConvAttrs(planes=2), name="planes")
     found["bits read as numbers"] = op_graphs.plan([wide], [planes])
+    x = ops.input_node("image", (4, 4, 33))
+    data = levels(rng, x, 3)
+    other = ops.make("bconv2d", data, op_graphs.signs(rng, (3, 1, 1, 64)), attrs=ConvAttrs(planes=2), name="other")
+    found["numbers of other channels"] = op_graphs.plan([x], [other])
+    planes = conv(rng, ops.make("copy", data), 3)
+    found["planes as bits"] = op_graphs.plan([x], [planes])
+    for name, y in no_counters(rng, x, read(rng, data, 4, 3)).items():
+        quantized = levels(rng, y, 4) if name != "a threshold for each pixel" else y
+        found[name] = op_graphs.plan([x], [conv(rng, quantized, 3, planes=1 if quantized is y else 3)])
+    large = ops.make(
+        "mul", ops.make("mul", read(rng, data, 4, 3), ops.constant(np.full(4, 3e38))), ops.constant(np.zeros(4))
+    )
+    found["levels of what overflows"] = op_graphs.plan([x], [read(rng, levels(rng, large, 4), 3, 4)])
+    pixels = np.zeros((3, 3, 4))
+    pixels[1, 1, 1] = np.inf
+    added = read(rng, data, 4, 3, ops.constant(pixels))
+    found["levels of infinity"] = op_graphs.plan([x], [read(rng, levels(rng, added, 4), 3, 4)])
     return found
+
+
+def no_counters(rng: Rng, x: Node, sums: Node) -> dict[str, Node]:
+    """Values that no neuron sees in the sums (3, 3, 4) of one layer."""
+    data = sums.inputs[0]
+    pool = PoolAttrs((2, 2), (1, 1))
+    twice = ops.make("max_pool", ops.make("max_pool", sums, attrs=pool), attrs=PoolAttrs((1, 1), (1, 1)))
+    flat = ops.make("reshape", sums, attrs=ops.ReshapeAttrs((2, 2, 9)))
+    limits = ops.constant(rng.integers(-3, 4, 9) + 0.5), op_graphs.signs(rng, (9,))
+    long = sums
+    for _ in range(16):
+        long = read(rng, data, 4, 3, long)
+    pixels = ops.constant(op_graphs.integers(rng, (3, 3, 4)))
+    shortcut = ops.make("conv2d", x, ops.constant(op_graphs.integers(rng, (4, 2, 2, 33))), attrs=ConvAttrs())
+    after = ops.make("affine", sums, *(ops.constant(np.ones(4)) for _ in range(3)), attrs=ops.ClampAttrs())
+    many = sums
+    for _ in range(65):
+        many = ops.make("clamp", many, attrs=ops.ClampAttrs(-9.0, 9.0))
+    scaled = ConvAttrs(planes=2, slots=("pre_mul", "residual"))
+    scale = ops.constant(np.full(4, 0.5))
+    return {
+        "a constant for each pixel": ops.make("mul", sums, pixels),
+        "one number": ops.make("mul", ops.make("clamp", sums), ops.constant([2.0])),
+        "one channel made many": ops.make("add", read(rng, data, 1, 3), ops.constant(np.arange(4.0))),
+        "a constant of an image": ops.make("add", sums, ops.constant(np.ones((3, 1, 4)))),
+        "sums by each other": ops.make("mul", sums, sums),
+        "channels mixed": ops.make(
+            "affine", flat, *(ops.constant(np.ones(9)) for _ in range(3)), attrs=ops.ClampAttrs()
+        ),
+        "channels mixed by a pool": ops.make("max_pool", flat, attrs=pool),
+        "a threshold for each pixel": ops.make("binarize", flat, *limits, name="flat"),
+        "two pools": twice,
+        "a softmax": ops.make("softmax", sums),
+        "a shortcut of the image": read(rng, data, 4, 3, shortcut),
+        "a shortcut after an op": read(rng, data, 4, 3, after),
+        "seventeen sums": long,
+        "sixty-five functions": many,
+        "a scaled sum in a sum": read(rng, data, 4, 3, ops.make("bconv2d", *sums.inputs, scale, sums, attrs=scaled)),
+        "a sum added to a scaled one": ops.make("bconv2d", *sums.inputs, scale, sums, attrs=scaled),
+        "a scaled sum added": read(
+            rng, data, 4, 3, ops.make("bconv2d", *sums.inputs, scale, attrs=replace(scaled, slots=("pre_mul",)))
+        ),
+    }
 
 
 def files(graphs: dict[str, Graph]) -> dict[str, bytes]:

@@ -36,8 +36,9 @@ NUMBERS = Answer("OPCODE", "numbers of several bits between spiking layers", 1, 
 REFUSED = {
     "a constant convolved to b1": Answer("OPCODE", "op 1 (conv): spikes of a constant", 1, 0),
     "a constant convolved to f32": Answer("OPCODE", "op 2 (conv): spikes of a constant", 1, 0),
-    "numbers": NUMBERS._replace(what=f"op 0: {NUMBERS.what}"),
     "bits read as numbers": NUMBERS._replace(what=f"op 1 (planes): {NUMBERS.what}"),
+    "numbers of other channels": NUMBERS._replace(what=f"op 1 (other): {NUMBERS.what}"),
+    "planes as bits": NUMBERS._replace(what=f"op 1: {NUMBERS.what}"),
 }
 
 

@@ -10,7 +10,6 @@ import pytest
 
 import bnn
 import levels
-import op_graphs
 from bnn.events import EventEngine
 from bnn.file.write import encode
 from bnn.ir import ops
@@ -81,7 +80,7 @@ def test_pixels_of_many_words(rng: np.random.Generator, channels: int) -> None:
 @pytest.mark.parametrize("kernel", levels.KERNELS)
 @pytest.mark.parametrize("quantizer", levels.QUANTIZERS)
 def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str, kernel: str, firing: str) -> None:
-    """One neuron a threshold; outputs, and all bits that the compiled network has too, are the synchronous ones."""
+    """Outputs, and all bits that the running network has too, are the synchronous ones."""
     for _ in range(3):
         model = bnn.Model.from_bytes(encode(lower(levels.network(rng, quantizer, kernel))))
         engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
@@ -92,12 +91,10 @@ def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str,
         run = engine.run_image(frames[2], order="random", seed=int(rng.integers(2**32)))
         assert np.array_equal(run.outputs[-1], model(frames[2:])[0])
         assert mismatches(engine, frames[2]) == {}
-        assert engine.network is not model
-        several = "activations of several levels run as several neurons, one per threshold" in run.report.notes
-        assert several == (quantizer not in ("heaviside", "dorefa1"))
+        assert not run.report.notes
         # what a synchronous run takes is the compiled network's, not the larger one's
         plain = sum(op.binary_macs for op in model.ops)
-        assert sum(x.dense for x in engine.layers if x.kind in ("synapses", "readout")) == plain
+        assert sum(x.dense for x in engine.layers if x.kind in ("synapses", "sums", "readout")) == plain
         assert sum(x.dense for x in engine.layers if x.kind == "encoder") == sum(op.float_macs for op in model.ops)
 
 
@@ -113,13 +110,13 @@ def test_several_levels_switch(rng: np.random.Generator, quantizer: str) -> None
         assert engine.prepare(frames) == "incremental"
         for number, frame in enumerate(frames):
             for k, layer in enumerate(engine.layers):
-                if layer.kind in ("encoder", "synapses"):
+                if layer.kind in ("encoder", "synapses", "sums"):
                     engine._engine.set_limit(k, 0 if number % 3 else int(rng.choice([0, 10**6])))
             assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
             assert mismatches(engine, frame) == {}
         switched |= {layer.kind for layer in engine.layers if layer.synchronous}
         assert EventEngine(model, switch="auto").run_stream(frames).wrong == 0
-    assert switched >= {"encoder", "synapses"}
+    assert switched >= {"encoder"} and switched & {"synapses", "sums"}
 
 
 def wires(rng: np.random.Generator) -> bnn.Model:
@@ -311,14 +308,25 @@ def test_refuses_real_values_between_bits(rng: np.random.Generator) -> None:
         EventEngine(model)
 
 
-def test_refuses_numbers_of_many_bits(rng: np.random.Generator) -> None:
-    x = ops.input_node("image", (6, 6, 8))
-    levels = ops.make("binarize_levels", x, ops.constant(np.arange(16.0)), name="five_bits")
-    signs = ops.constant(rng.choice([-1, 1], (8, 3, 3, 8)), DType.b1)
-    last = ops.make("bconv2d", levels, signs, attrs=ops.ConvAttrs(planes=5), name="last")
-    model = bnn.Model.from_bytes(encode(op_graphs.plan([x], [last])))
-    with pytest.raises(bnn.UnsupportedOpError, match=r"five_bits.*17 levels"):
-        EventEngine(model)
+def test_what_no_counter_sees_is_a_neuron_per_threshold(rng: np.random.Generator) -> None:
+    """Sums of groups side by side: up to 16 levels; more are refused, and the error names the layer."""
+    for count, firing in ((8, "layers"), (16, "fifo"), (17, "random")):
+        x = ops.input_node("image", (5, 5, 4))
+        y = ops.make("conv2d", x, ops.constant(rng.choice([-1.0, 1.0], (6, 1, 1, 4))), name="first")
+        for k in (1, 2):
+            weights = ops.constant(rng.choice([-1.0, 1.0], (6, 2, 2, 3 * k)))
+            data = levels.quantizer(y, f"round {count}", f"levels_{k}")
+            y = ops.make("conv2d", data, weights, attrs=ops.ConvAttrs(groups=3 - k), name=f"conv_{k}")
+        model = bnn.Model.from_bytes(encode(lower(Graph((x,), (y,)))))
+        if count > 16:
+            with pytest.raises(bnn.UnsupportedOpError, match=r"layer 'levels_2'.*17 levels.*concat"):
+                EventEngine(model)
+            continue
+        engine = EventEngine(model, firing=firing)
+        for frame in random_images(rng, model, 3):
+            assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
+            assert mismatches(engine, frame) == {}
+        assert "activations of several levels run as several neurons, one per threshold" in engine.report().notes
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import levels
 import op_graphs
 from bnn import emit_nir
 from bnn.file.write import encode
@@ -43,6 +44,7 @@ def models() -> Iterator[tuple[str, bytes]]:
         ("chain", lambda rng: op_graphs.network(rng, 5)),
         ("spikes", lambda rng: lower(Network(rng).build(binary_input=False))),
         ("bits", lambda rng: lower(Network(rng).build(binary_input=True))),
+        ("levels", lambda rng: lower(levels.network(rng, "round 5", str(rng.choice(levels.KERNELS))))),
     ):
         made = [encode(make(np.random.default_rng([9, i]))) for i in range(2 * TRIES)]
         for i, data in enumerate(sorted(made, key=len)[:8]):
