@@ -39,7 +39,8 @@ def run(
         console.print(f"[{step}/5] {text}", markup=False)
 
     name, planned = steps.PLANS[dataset]
-    plan = fit.Settings(dataset, name, out / "training", folder, planned if epochs is None else epochs)
+    epochs = planned if epochs is None else epochs
+    plan = fit.Settings(dataset, name, out / "training", folder, epochs=epochs)
     plan.check()
     data = datasets.load(dataset, folder)
     if trained is None:

@@ -3,6 +3,7 @@
 
     python tools/train.py --dataset digits --network digits --epochs 30 --out runs/digits
     python tools/train.py --dataset fashion-mnist --network fashion --flip --out runs/fashion
+    python tools/train.py --dataset fashion-mnist --network plain16 --activation qcfs --levels 16 --out runs/levels
     python tools/train.py --out runs/fashion --resume
 
 Writes to the folder given by --out: model.keras and model.h5 (the best weights), history.json (settings and figures),

@@ -206,6 +206,32 @@ def _samples(path: str) -> Any:
     return found["x"] if isinstance(found, dict) else found
 
 
+def _convert_snn(answers: Answers, model: str, data: str, count: int, **options: Any) -> dict[str, Any]:
+    """The network of counters as a .snn file in base 64, and what there is to say of it."""
+    from ..snn.convert import convert
+    from ..snn.file import encode
+
+    images = _samples(data)[:count]
+    _load_framework(model)
+    answers.send("working")
+    made = convert(model, images, **options)
+    quantized = made.quantized
+    return {
+        "data": base64.b64encode(encode(made.network)).decode(),
+        "text": str(quantized),
+        "images": len(images),
+        "agreement": quantized.agreement,
+        "scheme": made.scheme,
+        "steps": made.steps,
+        "neurons": sum(p.size for p in made.network.populations if p.dynamics),
+        "layers": [
+            {"name": x.name, "kind": x.kind, "shape": list(x.grid), "levels": x.most, "step": x.step,
+             "population": made.populations.get(x.name)}
+            for x in quantized.layers
+        ],
+    }  # fmt: skip
+
+
 def _verify_snn(
     answers: Answers, model: str, net: str, data: str | None, samples: int, **options: Any
 ) -> tuple[dict[str, Any], str]:
@@ -225,5 +251,5 @@ def _verify_snn(
 
 _TASKS: dict[str, Callable[..., Any]] = {
     "compile": _compile, "verify": _verify, "verify_nir": _verify_nir, "compile_snn": _compile_snn,
-    "verify_snn": _verify_snn,
+    "convert_snn": _convert_snn, "verify_snn": _verify_snn,
 }  # fmt: skip

@@ -142,8 +142,8 @@ def read_numpy(path: Path, names: Sequence[str]) -> list[Array]:
         if path.suffix == ".npy":
             raise InputError(f"{path}: an archive of arrays, not one array; rename it to .npz")
         wanted = list(names)
-        if len(names) == 1 and names[0] not in found:  # read the only array, or the one called x
-            wanted = found if len(found) == 1 else ["x"]
+        if len(names) == 1 and names[0] not in found:  # read the only array, or the one called x or inputs
+            wanted = found if len(found) == 1 else ["inputs" if "inputs" in found and "x" not in found else "x"]
         if any(name not in found for name in wanted):
             listed, expected = ", ".join(found) or "none", ", ".join(names)
             raise InputError(f"{path}: found arrays {listed}; expected the names of the inputs: {expected}")

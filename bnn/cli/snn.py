@@ -6,6 +6,7 @@ from __future__ import annotations
 import click
 
 from .snn_compile import snn_compile
+from .snn_convert import snn_convert
 from .snn_inspect import snn_inspect
 from .snn_run import snn_run
 from .snn_verify import snn_verify
@@ -18,6 +19,7 @@ def snn() -> None:
     \b
     bnn snn compile net.nir --as norse -o net.snn   compile a NIR file, for the simulator that trained it
     bnn snn verify net.nir net.snn                  compare every spike with that simulator's
+    bnn snn convert model.keras --data images.npy   turn a ReLU network into counters that spike
     bnn snn inspect net.snn                         show populations, rules and projections
     bnn snn run net.snn --data spikes.npy           run on what the input sends over time
     bnn snn run net.snn --data digits.npy --coding rate --steps 100
@@ -25,5 +27,5 @@ def snn() -> None:
     """
 
 
-for command in (snn_compile, snn_run, snn_verify, snn_inspect):
+for command in (snn_compile, snn_convert, snn_run, snn_verify, snn_inspect):
     snn.add_command(command)

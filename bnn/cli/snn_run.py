@@ -58,7 +58,7 @@ class _Images:
                    "(N, *shape) or image files.  May be repeated.")  # fmt: skip
 @click.option("--coding", type=click.Choice(CODINGS),
               help="How images of --data are shown: the same values in each step; spikes by chance; one spike for each "
-                   "value, the larger the earlier.")  # fmt: skip
+                   "value, the larger the earlier; all values in the first step.")  # fmt: skip
 @click.option("--steps", metavar="T", type=click.IntRange(1, MOST_STEPS), help="With --coding: steps for each image.")
 @click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True,
               help="With --coding rate: for the spikes; image i takes this plus i.")  # fmt: skip
@@ -73,7 +73,8 @@ class _Images:
 @click.option("--sample", "which", metavar="N", type=click.IntRange(0),
               help="Run only this sample.  Default: all; of several, --plot and --html show the first.")  # fmt: skip
 @label_option
-@click.option("--targets", metavar="FILE.npy", type=click.Path(path_type=str), help="The right class of each sample.")
+@click.option("--targets", metavar="FILE", type=click.Path(path_type=str),
+              help="The right class of each sample: .npy, or the array labels of .npz.")  # fmt: skip
 @labels_option
 @plot_option
 @click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
@@ -122,9 +123,9 @@ def snn_run(
     runs: list[StepRun]
     if recording is not None:
         events = read_recording(recording, kind)
-        runs = [
-            model.run_events(events, dt=dt, origin=origin, shrink=shrink, label=label, trace=trace, progress=live())
-        ]
+        place: dict[str, Any] = {"origin": origin} if was_given("origin") else {}
+        place |= {"shrink": shrink} if was_given("shrink") else {}
+        runs = [model.run_events(events, dt=dt, label=label, trace=trace, progress=live(), **place)]
     else:
         samples = _samples(model, files, coding, reading)
         if which is not None:
@@ -243,7 +244,7 @@ def _right(
                 "--sample"
             )
         return [label] * count
-    (found,) = read_numpy(Path(targets), ["targets"])
+    (found,) = read_numpy(Path(targets), ["labels"])
     if found.dtype.kind not in "iu" or found.ndim != 1:
         raise InputTypeError(
             f"{targets}: found {found.dtype} of shape {found.shape}, expected whole numbers, one per sample"

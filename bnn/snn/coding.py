@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an input sends over time: an image as constant current, rate code or latency code; a camera's events."""
+"""What an input sends over time: an image at once, as current, rate code or latency code; a camera's events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..runtime.arrays import check_count
 from ..streams.grid import Recording, check_number, check_steps
 from .rules import Emits
 
-CODINGS = ("constant", "rate", "latency")
+CODINGS = ("constant", "rate", "latency", "once")
 #: The most steps for which an image may be shown.
 MOST_STEPS = 1_000_000
 
@@ -25,11 +25,16 @@ def image_frames(image: Floats, coding: str, steps: int, seed: int, start: int, 
     constant: the image itself, in every step.  rate: a spike with the probability x in each step (Bernoulli; with many
     steps a Poisson process), from the bits of ``numpy.random.Philox``, so that any step can be drawn alone.  latency:
     one spike, the earlier the larger x is: in step round((1 - x) * (steps - 1)), counted from 0; none where x is 0.
+    once: the image itself, in the first step, as converted networks take it.
 
     Raises InputError if a value of a rate or a latency is not within 0 and 1.
     """
     if coding == "constant":
         return np.broadcast_to(image, (count, *image.shape))
+    if coding == "once":
+        first = np.zeros((count, *image.shape), image.dtype)
+        first[: start == 0] = image
+        return first
     if coding == "latency":
         at = np.where(image > 0, np.rint((1 - image.astype(np.float64)) * (steps - 1)), -1)
         moments = np.arange(start, start + count).reshape(-1, *[1] * image.ndim)
@@ -44,9 +49,9 @@ def check_image(image: Floats, coding: str, emits: Emits, name: str) -> None:
     """Raise InputError if an input cannot send an image in this code."""
     if coding not in CODINGS:
         raise InputError(f"coding: found {coding!r}, expected one of {', '.join(CODINGS)}")
-    if coding == "constant":
+    if coding in ("constant", "once"):
         if emits != Emits.VALUES and not ((image == np.floor(image)) & (image >= 0)).all():
-            sends = "spikes" if emits == Emits.SPIKES else "counts"
+            sends = emits.name.lower()
             raise InputError(
                 f"input {name}: sends {sends} and takes no real values; use coding 'rate' or 'latency', or compile the "
                 "network for an input of values"

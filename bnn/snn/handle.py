@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,6 +29,7 @@ SENT, CURRENT, MEMBRANE = "sent", "current", "membrane"
 _WHAT = {SENT: lib.BNN_SNN_SENT, CURRENT: lib.BNN_SNN_CURRENT, MEMBRANE: lib.BNN_SNN_MEMBRANE}
 _VARIABLES = {
     "v": lib.BNN_SNN_V, "i": lib.BNN_SNN_I, "refractory": lib.BNN_SNN_REFRACTORY, "adapted": lib.BNN_SNN_ADAPTED,
+    "level": lib.BNN_SNN_LEVEL,
 }  # fmt: skip
 _STEPS = 4096  # in one call into C
 
@@ -53,7 +55,7 @@ class PopulationInfo:
         """Whether its threshold does, while a run learns."""
         return self.opcode in BY_OPCODE and "adapted" in BY_OPCODE[self.opcode].states
 
-    @property
+    @cached_property
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
@@ -268,7 +270,7 @@ class State:
         self._polled("settle", lib.bnn_snn_settle, population, ffi.from_buffer("float[]", currents), len(currents))
 
     def get(self, population: int, variable: str) -> Floats:
-        """A state variable (n,): v, i, refractory or adapted."""
+        """A state variable (n,): v, i, refractory, adapted or level."""
         values = np.empty(self.opened.populations[population].size, np.float32)
         status = lib.bnn_snn_get(self.pointer, population, _VARIABLES[variable], ffi.from_buffer("float[]", values))
         self._has(status, population, variable)
@@ -312,7 +314,7 @@ class State:
             raise BnnError(f"{what}: the state was interrupted; reset it first")
         if status == lib.BNN_ERROR_ARGUMENT:
             raise InputError(
-                f"{what}: found an input that is not finite, or a count that is not a whole number below 2^24"
+                f"{what}: found an input that is not finite, or no whole number within 2^24 where one is due"
             )
         check(status, what)
 

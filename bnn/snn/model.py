@@ -198,38 +198,47 @@ class SpikingModel:
             InputError: a wrong shape, an input of spikes that is neither 0 nor 1, a name that is not there, or nothing
                 that learns.
         """
-        if learn and not self._learns:
-            raise InputError("learn: no weights of this network learn and no threshold adapts, expected learn=False")
+        self._check_learns(learn)
         given, steps = self._given(x)
+        wanted = self._named(record, SENT)
+        named = [(what, self._named(names, what)) for what, names in ((MEMBRANE, membranes), (CURRENT, currents))]
         before = None if reset else self._counts()
         if reset:
             self.reset()
-        sent, record = {}, tuple(record)
-        for p in self.populations:
-            if p.output or p.name in record:
-                sent[p] = np.zeros((steps, p.frame // 4), np.uint32 if p.emits == Emits.SPIKES else np.float32)
-                self._state.record(p.index, SENT, sent[p])
-        floats: dict[str, dict[PopulationInfo, Floats]] = {}
-        for what, names in ((MEMBRANE, membranes), (CURRENT, currents)):
-            floats[what] = {p: np.zeros((steps, p.size), np.float32) for p in self._named(names, what)}
-            for p, values in floats[what].items():
+        floats = {what: {p: np.zeros((steps, p.size), np.float32) for p in found} for what, found in named}
+        for what, found in floats.items():
+            for p, values in found.items():
                 self._state.record(p.index, what, values)
-        self._named(record, SENT)
+        arrays = self._sent(given, steps, [p for p in self.populations if p.output or p in wanted], learn)
+        return Run(
+            steps,
+            {p.name: x for p, x in arrays.items() if p.output},
+            {p.name: x for p, x in arrays.items() if p in wanted},
+            {p.name: self._to_outer(x, p) for p, x in floats[MEMBRANE].items()},
+            {p.name: self._to_outer(x, p) for p, x in floats[CURRENT].items()},
+            self._report(before, steps),
+        )
+
+    def _check_learns(self, learn: bool) -> None:
+        if learn and not self._learns:
+            raise InputError("learn: no weights of this network learn and no threshold adapts, expected learn=False")
+
+    def _sent(
+        self, given: list[Array | None], steps: int, record: Iterable[PopulationInfo], learn: bool
+    ) -> dict[PopulationInfo, Array]:
+        """Run steps; what these populations sent."""
+        sent = {
+            p: np.zeros((steps, p.frame // 4), np.uint32 if p.emits == Emits.SPIKES else np.float32) for p in record
+        }
+        for p, rows in sent.items():
+            self._state.record(p.index, SENT, rows)
         self._state.set_learning(learn)
         try:
             self._state.run(given, steps)
         finally:
             for p in self.populations:
                 self._state.forget(p.index)
-        arrays = {p: self._to_outer(unpacked(x, p.size, p.emits), p) for p, x in sent.items()}
-        return Run(
-            steps,
-            {p.name: x for p, x in arrays.items() if p.output},
-            {p.name: x for p, x in arrays.items() if p.name in record},
-            {p.name: self._to_outer(x, p) for p, x in floats[MEMBRANE].items()},
-            {p.name: self._to_outer(x, p) for p, x in floats[CURRENT].items()},
-            self._report(before, steps),
-        )
+        return {p: self._to_outer(unpacked(x, p.size, p.emits), p) for p, x in sent.items()}
 
     def step(self, x: Any, *, learn: bool = False) -> Array:
         """One more step on what the input sends, without the dimension of time; returns the first output's."""
@@ -239,7 +248,14 @@ class SpikingModel:
             one = {name: np.asarray(value)[None] for name, value in x.items()}
         elif isinstance(x, (list, tuple)) and first is None:
             one = [np.asarray(value)[None] for value in x]
-        return np.asarray(self.run(one, reset=False, learn=learn).output[0])
+        self._check_learns(learn)
+        first_output = self._outputs[:1]
+        return np.asarray(self._sent(*self._given(one), first_output, learn)[first_output[0]][0])
+
+    def state(self, population: str, variable: str = "v") -> Floats:
+        """A state variable of a population after the last step, (*shape): v, i, refractory, adapted or level."""
+        (p,) = self._named([population], SENT)
+        return np.asarray(self._to_outer(self._state.get(p.index, variable)[None], p)[0])
 
     def scores(self, x: Any) -> Floats:
         """Of each sample of (N, T, *shape): the first output's sum over time, (N, n), each from the first step on."""
@@ -285,7 +301,8 @@ class SpikingModel:
         Args:
             x: one image, in the layout of the source; finite.
             coding: "constant": its values in every step; "rate": spikes with the probability x in each step, by
-                ``seed``; "latency": one spike per element, the earlier the larger x is.
+                ``seed``; "latency": one spike per element, the earlier the larger x is; "once": its values in the
+                first step.
             label: the right class, for "first correct".
             trace: keep every spike (12 bytes each; InputError if there are more than MOST_SPIKES).
             reset: start as before the first step; otherwise go on.
@@ -304,7 +321,8 @@ class SpikingModel:
         def frames(start: int, count: int) -> Array:
             return image_frames(image, coding, steps, seed, start, count)
 
-        what = {"constant": "an image", "rate": f"an image as spikes by chance (seed {seed})"}
+        what = {"constant": "an image", "once": "an image at once"}
+        what["rate"] = f"an image as spikes by chance (seed {seed})"
         text = f"{what.get(coding, 'an image, the brighter the earlier')}, {steps} steps"
         shown = self._inner(image[None], p).reshape(p.shape) if coding == "constant" else None
         return replace(self._watched(frames, steps, label, trace, reset, progress, text), image=shown)
@@ -326,7 +344,7 @@ class SpikingModel:
         return self._watched(frames, steps, label, trace, reset, progress, f"{steps} steps")
 
     def run_events(
-        self, events: Any, *, dt: float | None = None, origin: tuple[int, int] = (0, 0), shrink: int = 1,
+        self, events: Any, *, dt: float | None = None, origin: tuple[int, int] | None = None, shrink: int | None = None,
         label: int | None = None, trace: bool = False, reset: bool = True, progress: bool = False,
     ) -> RecordingRun:  # fmt: skip
         """An event camera's recording steps the network in its own time: one step per ``dt``, from its first event on.
@@ -335,8 +353,8 @@ class SpikingModel:
             events: structured array with fields x, y, p, t (microseconds, never decreasing), as from ``tonic`` and
                 :func:`bnn.streams.recordings.read`.
             dt: seconds of a step; default: the network's own.
-            origin, shrink: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network; events outside
-                are dropped and counted.
+            origin, shrink: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network, by default (0, 0)
+                and 1; events outside are dropped and counted, or, if neither is given, refused.
             label, trace, reset, progress: as for :meth:`run_image`.
 
         A network with one input channel sees both polarities in it, one with two falling edges in channel 0 and rising
@@ -351,7 +369,13 @@ class SpikingModel:
         if dt is None and not self.dt:
             raise InputError("dt: the network does not say how long a step is; expected dt=, the seconds of a step")
         step = step_of(self.dt if dt is None else dt)
-        recording = place(events, p.shape, origin, shrink)
+        recording = place(events, p.shape, (0, 0) if origin is None else origin, 1 if shrink is None else shrink)
+        if recording.dropped and origin is None and shrink is None:
+            raise InputError(
+                f"the recording is larger than the network's {p.shape[0]} x {p.shape[1]} pixels (height x width): "
+                f"{recording.dropped:,} of {recording.dropped + len(recording.t):,} events lie outside; say what the "
+                "network sees: origin, the camera's pixel (y, x) of its corner, or shrink, camera pixels per pixel"
+            )
         steps = recording_steps(recording, step)
         if not steps:
             raise InputError("events: found none, expected at least one")
@@ -368,6 +392,7 @@ class SpikingModel:
         if self.dt and step != step_of(self.dt):
             note = [f"a step is {seconds:g} s of the recording; the network's neurons were made for {self.dt:g} s"]
         watched = self._watched(frames, steps, label, trace, reset, progress, "a recording", note)
+        watched = replace(watched, report=replace(watched.report, dt=seconds))
         return RecordingRun(
             **vars(watched), start=int(recording.t[0]), step_seconds=seconds, seen=seen, events=len(recording.t),
             dropped=recording.dropped, merged=len(recording.t) - taken,
@@ -467,9 +492,13 @@ class SpikingModel:
         if x.dtype.kind not in "buif":
             raise InputTypeError(f"input {p.name}: found dtype {x.dtype}, expected numbers")
         if p.emits == Emits.SPIKES and x.dtype != bool and not ((x == 0) | (x == 1)).all():
-            raise InputError(f"input {p.name}: found a value that is neither 0 nor 1, expected spikes")
+            raise InputError(
+                f"input {p.name}: found a value that is neither 0 nor 1, expected spikes; show images with a coding"
+            )
         if p.emits == Emits.COUNTS and not ((x >= 0) & (x == np.floor(x)) & (x <= 2**24)).all():
             raise InputError(f"input {p.name}: expected numbers of spikes, whole numbers from 0 to 2^24")
+        if p.emits == Emits.CHANGES and not ((x == np.floor(x)) & (np.abs(x) <= 2**24)).all():
+            raise InputError(f"input {p.name}: expected changes, whole numbers from -2^24 to 2^24")
         if p.emits == Emits.VALUES and not np.isfinite(x).all():
             raise InputError(f"input {p.name}: found a value that is not finite")
         x = np.moveaxis(x, 1, -1) if self._opened.channels_first else x
@@ -491,25 +520,35 @@ class SpikingModel:
             [self._state.synops(p.index) for p in self.projections],
         )
 
+    @cached_property
+    def _layers(self) -> list[tuple[Layer, list[int], list[int]]]:
+        """Per population: its counts in one step in which all sources send, and the projections that bring it spikes,
+        and real values."""
+        found = []
+        for p in self.populations:
+            into: tuple[list[int], list[int]] = ([], [])
+            for q in self.projections:
+                if q.target == p.index:
+                    into[self.populations[q.source].emits == Emits.VALUES].append(q.index)
+            dense, multiplied = (sum(self.synapses[i] for i in part) for part in into)
+            kind = p.emits.name.lower() if p.opcode else "input"
+            layer = Layer(p.name, rule_text(p), p.size, 0, 0, kind, 0, dense + multiplied, multiplied)
+            found.append((layer, *into))
+        return found
+
     def _report(self, before: tuple[list[int], list[int]] | None, steps: int) -> Report:
         sent, synops = self._counts()
         if before is not None:
             sent = [a - b for a, b in zip(sent, before[0], strict=True)]
             synops = [a - b for a, b in zip(synops, before[1], strict=True)]
         layers = []
-        for p, spikes in zip(self.populations, sent, strict=True):
-            counts = np.zeros((2, 2), np.int64).tolist()  # (operations, dense) of spikes, and of other numbers
-            for q, found, synapses in zip(self.projections, synops, self.synapses, strict=True):
-                if q.target == p.index:
-                    row = counts[self.populations[q.source].emits != Emits.SPIKES]
-                    row[0] += found
-                    row[1] += synapses * steps
-            (added, all_added), (multiplied, all_multiplied) = counts
+        for spikes, (layer, by_spikes, others) in zip(sent, self._layers, strict=True):
+            multiplied = sum(synops[i] for i in others)
+            done = sum(synops[i] for i in by_spikes) + multiplied
             layers.append(
                 Layer(
-                    p.name, rule_text(p), p.size, spikes, added + multiplied,
-                    p.emits.name.lower() if p.opcode else "input", multiplied, all_added + all_multiplied,
-                    all_multiplied,
+                    layer.name, layer.rule, layer.neurons, spikes, done, layer.kind, multiplied, layer.dense * steps,
+                    layer.dense_multiplied * steps,
                 )
             )  # fmt: skip
         return Report(tuple(layers), steps, 1, self.dt)

@@ -20,7 +20,7 @@ import numpy as np
 from .._types import Array, Floats
 from ..errors import CompileError
 from .learning import Learning
-from .rules import COMMON, RULES, Dynamics, Emits, Reset
+from .rules import COMMON, MOST_SPIKES, RULES, Dynamics, Emits, Reset
 
 Shape = tuple[int, ...]
 Kind = Literal["dense", "conv", "diagonal"]
@@ -175,6 +175,11 @@ def _check_population(p: Population) -> None:
             raise CompileError(f"{p.name}: found the rule {d.rule.name}, expected one of {', '.join(RULES)}")
         if d.emits != Emits.SPIKES and (d.reset != Reset.NONE or d.at_least or d.winner):
             raise CompileError(f"{p.name}: found a reset, comparison or winner, expected none without single spikes")
+        if (d.emits == Emits.CHANGES) != (d.rule.name == "take_back"):
+            raise CompileError(
+                f"{p.name}: found the rule {d.rule.name} that sends {d.emits.name.lower()}, expected take_back with "
+                "changes, or another rule without"
+            )
         if d.reset in LATE and "v" not in d.rule.states:
             raise CompileError(f"{p.name}: found a late reset of the rule {d.rule.name}, which keeps no membrane")
         if "adapted" in d.rule.states and d.emits != Emits.SPIKES:
@@ -199,8 +204,12 @@ def _check_population(p: Population) -> None:
             raise CompileError(f"{p.name}: {name}: found a value that is not finite")
     if not p.adapts and p.adapted.any():
         raise CompileError(f"{p.name}: adapted: found a value that is not 0 of a threshold that does not adapt")
-    if d is not None and d.emits == Emits.COUNTS and not (p.parameters["threshold"] > 0).all():
+    if d is not None and d.emits in (Emits.COUNTS, Emits.CHANGES) and not (p.parameters["threshold"] > 0).all():
         raise CompileError(f"{p.name}: threshold: found {p.parameters['threshold'].min()}, expected more than 0")
+    if d is not None and "most" in p.parameters:
+        most = p.parameters["most"]
+        if not ((most >= 0) & (most <= MOST_SPIKES) & (most == np.floor(most))).all():
+            raise CompileError(f"{p.name}: most: found {most.min():g} to {most.max():g}, expected whole numbers")
     if d is not None and "tau" in p.parameters and not (p.parameters["tau"] != 0).all():
         raise CompileError(f"{p.name}: tau: found 0, expected another number")
 

@@ -16,8 +16,8 @@ _REAL = "real values"
 class Layer:
     """What a population did in a run.
 
-    ``spikes`` that it sent (of values: those that are not 0); ``synops``: additions of a weight to its currents, of
-    which ``multiplied`` were of something other than single spikes (counts, real values), so multiply-accumulates.
+    ``spikes`` that it sent (of counts and values: those that are not 0); ``synops``: additions of a weight to its
+    currents, of which ``multiplied`` were of real values, so multiply-accumulates; one for a count of several spikes.
     ``dense``: additions if all sources had sent something in every step, of which ``dense_multiplied`` likewise.
     ``kind``: input, spikes, counts or values.
     """
@@ -70,7 +70,7 @@ class Report:
 
     @property
     def multiplied(self) -> int:
-        """The part of ``synops`` that multiplies real values or counts of spikes."""
+        """The part of ``synops`` that multiplies real values."""
         return sum(layer.multiplied for layer in self.layers)
 
     @property
@@ -145,7 +145,9 @@ class Report:
         text = f"{quantity(self.samples, 'sample')}, {quantity(self.steps, 'step')}{dt}; "
         lines.append(f"{text}{quantity(self.updates, 'update')} of neurons")
         if self.multiplied:
-            lines.append(f"{self.multiplied:,} SynOps multiply real values or counts of spikes")
+            lines.append(f"{self.multiplied:,} SynOps multiply real values")
+        if any(layer.kind == "counts" for layer in self.layers):
+            lines.append("several spikes of a neuron in one step are counted once")
         lines += list(self.notes)
         lines.append(f"energy of the SynOps by constants, arithmetic alone ({SOURCE}; chips without {_REAL}):")
         lines += [f"  {e}" for e in self.energy()]

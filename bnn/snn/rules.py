@@ -42,6 +42,7 @@ class Emits(enum.IntEnum):
     SPIKES = 0  # 0 or 1
     COUNTS = 1  # several spikes in a step: the whole part of v / t, which is then subtracted (sinabs)
     VALUES = 2  # the membrane itself
+    CHANGES = 3  # of the level, a whole number: positive, or negative where spikes are taken back
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,13 @@ def _synaptic_recurrent(p: Values, s: State, x: Floats, own: Floats) -> Floats:
     return p["beta"] * s["v"] + s["i"]
 
 
+@_rule("take_back", 16, "offset most", "v level")
+def _take_back(p: Values, s: State, x: Floats) -> Floats:
+    """v = v + x; level = floor((v + offset) / threshold), from 0 to most; sends the level's change: a counter whose
+    level follows its input, in whatever order that arrives."""
+    return s["v"] + x
+
+
 @dataclass(frozen=True)
 class Dynamics:
     """A rule with all that a population adds to it.
@@ -241,6 +249,9 @@ class Dynamics:
             return v
         if self.emits == Emits.COUNTS:
             return self._count(p, s, v)
+        if self.emits == Emits.CHANGES:
+            before, s["level"], s["v"] = s["level"], self._level(p, v), v
+            return s["level"] - before
         fired = self._fires(v, threshold)
         sent = fired
         if self.winner and fired.any():
@@ -261,6 +272,12 @@ class Dynamics:
 
     def _fires(self, v: Floats, threshold: Floats) -> Array:
         return np.asarray(v >= threshold if self.at_least else v > threshold)
+
+    @staticmethod
+    def _level(p: Values, v: Floats) -> Floats:
+        share = (v + p["offset"]) / p["threshold"]
+        level = np.where(share > 0, np.where(share < p["most"], np.trunc(share), p["most"]), ZERO)
+        return level.astype(np.float32)
 
     def _count(self, p: Values, s: State, v: Floats) -> Floats:
         """Counts are at most MOST_SPIKES, so that each is a float32 and an int32."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.metadata
 import io
 import logging
@@ -142,7 +143,8 @@ def verify(
     report = SpikeReport(network.simulator, _version(network.simulator), len(given), given.shape[1], 0)
     layers = {i: LayerReport(p.name, p.size) for i, p in enumerate(network.populations) if p.dynamics is not None}
     for number, one in enumerate(given):
-        _compare(model._opened, network, module, one, number, report, layers)
+        # A copy, because neurons may hold their own state.
+        _compare(model._opened, network, copy.deepcopy(module), one, number, report, layers)
         progress(1)
     report.layers = list(layers.values())
     return report

@@ -37,7 +37,8 @@ bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernel
 typedef enum bnn_snn_emits {
     BNN_SNN_SPIKES = 0, /* one bit per neuron: neuron i is bit i % 32 of word i / 32; other bits are zero */
     BNN_SNN_COUNTS = 1, /* a float32 per neuron: the number of spikes */
-    BNN_SNN_VALUES = 2  /* a float32 per neuron */
+    BNN_SNN_VALUES = 2, /* a float32 per neuron */
+    BNN_SNN_CHANGES = 3 /* a float32 per neuron: a whole number from -2^24 to 2^24 */
 } bnn_snn_emits;
 
 typedef struct bnn_snn_population_info {
@@ -89,7 +90,7 @@ bnn_status bnn_snn_reset(bnn_snn_state *state);
 typedef enum bnn_snn_what { BNN_SNN_SENT = 0, BNN_SNN_CURRENT = 1, BNN_SNN_MEMBRANE = 2 } bnn_snn_what;
 bnn_status bnn_snn_record(bnn_snn_state *state, uint32_t population, bnn_snn_what what, void *to, size_t steps);
 
-/* Lets a neuron of an input population send in the next step: a spike, or one more of `value` (counts, values). */
+/* Lets a neuron of an input population send in the next step: a spike, or `value` more (counts, values, changes). */
 bnn_status bnn_snn_send(bnn_snn_state *state, uint32_t population, uint32_t neuron, float value);
 
 /* Runs steps.  inputs[i]: the frames of the i-th input population (in their order), step after step; NULL: what
@@ -103,12 +104,14 @@ void bnn_snn_set_poll(bnn_snn_state *state, bnn_poll *poll, void *argument);
  * records; nothing else changes. */
 bnn_status bnn_snn_settle(bnn_snn_state *state, uint32_t population, const float *currents, size_t steps);
 
-/* A population's state variables, float32 per neuron, to keep or to restore.  BNN_ERROR_ARGUMENT: it has no such. */
+/* A population's state variables, float32 per neuron, to keep or to restore.  BNN_ERROR_ARGUMENT: it has no such, or
+ * cannot have these values. */
 typedef enum bnn_snn_variable {
     BNN_SNN_V = 0,
     BNN_SNN_I = 1,
     BNN_SNN_REFRACTORY = 2,
-    BNN_SNN_ADAPTED = 3
+    BNN_SNN_ADAPTED = 3,
+    BNN_SNN_LEVEL = 4 /* whole numbers from 0 to 2^24 */
 } bnn_snn_variable;
 bnn_status bnn_snn_get(const bnn_snn_state *state, uint32_t population, bnn_snn_variable variable, float *values);
 bnn_status bnn_snn_set(bnn_snn_state *state, uint32_t population, bnn_snn_variable variable, const float *values);

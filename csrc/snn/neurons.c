@@ -6,11 +6,11 @@
 #include <string.h>
 
 #define EACH for (size_t l = 0; l < BNN_SNN_LANES; l++)
-#define MOST_SPIKES 16777216.0f
+#define MOST_SPIKES ((float)BNN_SNN_MOST)
 
 /* 32 neurons: their variables (in the state, or NULL), currents and parameters. */
 struct lanes {
-    float *v, *i, *refractory, *adapted;
+    float *v, *i, *refractory, *adapted, *level;
     const float *x, *own;
     const float *p[BNN_SNN_PARAMETERS];
     float threshold[BNN_SNN_LANES];
@@ -36,6 +36,7 @@ static void charge(const struct bnn_snn_population *p, struct lanes *n)
         EACH h[l] = x[l];
         break;
     case RULE_INTEGRATE:
+    case RULE_TAKE_BACK:
         EACH h[l] = v[l] + x[l];
         break;
     case RULE_APPROACH:
@@ -110,6 +111,21 @@ static void count(struct lanes *n, float *restrict counts)
     EACH h[l] = h[l] - counts[l] * threshold[l];
 }
 
+/* The changes of neurons that have levels. */
+static void change(struct lanes *n, float *restrict changes)
+{
+    const float *restrict h = n->h, *restrict threshold = n->threshold;
+    const float *restrict offset = n->p[OWN], *restrict most = n->p[OWN + 1]; /* whole numbers, see open.c */
+    float *restrict level = n->level;
+    EACH
+    {
+        float share = (h[l] + offset[l]) / threshold[l];
+        float now = share > 0 ? share < most[l] ? (float)(int32_t)share : most[l] : 0;
+        changes[l] = now - level[l];
+        level[l] = now;
+    }
+}
+
 /* What a spike does in its own step. */
 static void reset(const struct bnn_snn_population *p, struct lanes *n, int learning)
 {
@@ -154,10 +170,10 @@ static void reset_late_after(const struct bnn_snn_population *p, struct lanes *n
 static void lanes_at(struct lanes *n, const struct bnn_snn_population *p, const struct bnn_snn_neurons *neurons,
                      uint32_t first)
 {
-    float **to[4] = {&n->v, &n->i, &n->refractory, &n->adapted};
+    float **to[BNN_SNN_VARIABLES] = {&n->v, &n->i, &n->refractory, &n->adapted, &n->level};
     n->x = neurons->current + first;
     n->own = neurons->own == NULL ? NULL : neurons->own + first;
-    for (size_t k = 0; k < 4; k++)
+    for (size_t k = 0; k < BNN_SNN_VARIABLES; k++)
         *to[k] = neurons->variables[k] == NULL ? NULL : neurons->variables[k] + first;
     for (size_t k = 0; k < BNN_SNN_PARAMETERS; k++)
         n->p[k] = p->parameters[k].data == NULL ? NULL : bnn_snn_at(&p->parameters[k], first);
@@ -220,6 +236,8 @@ void bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
             EACH values[first + l] = n.h[l];
         } else if (p->emits == BNN_SNN_COUNTS) {
             count(&n, values + first);
+        } else if (p->emits == BNN_SNN_CHANGES) {
+            change(&n, values + first);
         } else {
             compare(p, n.h, n.threshold, n.fired);
             if (p->winner)

@@ -133,7 +133,7 @@ static const uint8_t parameters_of[RULE_COUNT] = {
     [RULE_DIVIDE_ALL] = 2,         [RULE_DIVIDE] = 2,          [RULE_SYNAPTIC] = 2,
     [RULE_SYNAPTIC_APPROACH] = 5,  [RULE_SYNAPTIC_SCALED] = 3, [RULE_ADAPTIVE] = 5,
     [RULE_APPROACH_REST] = 2,      [RULE_LEAK_REST] = 2,       [RULE_DECAY_RECURRENT] = 1,
-    [RULE_SYNAPTIC_RECURRENT] = 2,
+    [RULE_SYNAPTIC_RECURRENT] = 2, [RULE_TAKE_BACK] = 2,
 };
 
 /* The bits of a population's fourth byte. */
@@ -144,7 +144,9 @@ static bnn_status check_dynamics(const struct reader *r, const struct bnn_snn_po
     const int plain = p->reset == RESET_NONE && !p->at_least && !p->winner;
     WANT(p->rule < RULE_COUNT, BNN_ERROR_OPCODE, "rule (below)", p->rule, RULE_COUNT);
     WANT(p->reset < RESET_COUNT, BNN_ERROR_OPCODE, "reset (below)", p->reset, RESET_COUNT);
-    WANT(p->emits <= BNN_SNN_VALUES, BNN_ERROR_FORMAT, "what it sends (at most)", p->emits, BNN_SNN_VALUES);
+    WANT(p->emits <= BNN_SNN_CHANGES, BNN_ERROR_FORMAT, "what it sends (at most)", p->emits, BNN_SNN_CHANGES);
+    WANT(p->rule == RULE_INPUT || (p->rule == RULE_TAKE_BACK) == (p->emits == BNN_SNN_CHANGES), BNN_ERROR_FORMAT,
+         "what a rule sends that takes back, and no other", p->emits, BNN_SNN_CHANGES);
     WANT(plain || p->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT, "reset, comparison or winner without single spikes", 1,
          0);
     WANT(plain || p->rule != RULE_INPUT, BNN_ERROR_FORMAT, "reset, comparison or winner of an input", 1, 0);
@@ -153,6 +155,14 @@ static bnn_status check_dynamics(const struct reader *r, const struct bnn_snn_po
     WANT(!p->floored || p->rule > RULE_RELAY, BNN_ERROR_FORMAT, "floor of a rule that keeps no membrane", 1, 0);
     WANT(p->reset < RESET_LATE_ZERO || (p->rule != RULE_RELAY && p->rule != RULE_ADAPTIVE), BNN_ERROR_FORMAT,
          "late reset of a rule that has none", p->reset, RESET_NONE);
+    return BNN_OK;
+}
+
+/* Levels are counted in int32_t. */
+static bnn_status check_levels(const struct reader *r, const struct bnn_snn_array *most)
+{
+    for (uint32_t i = 0; i < most->period + BNN_SNN_LANES - 1; i++)
+        WANT(bnn_snn_whole(most->data[i], 0), BNN_ERROR_FORMAT, "element that is no number of levels", i, BNN_SNN_MOST);
     return BNN_OK;
 }
 
@@ -189,9 +199,11 @@ static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_
     for (uint32_t k = 0; k < OWN + (uint32_t)parameters_of[p->rule]; k++)
         BNN_TRY(read_array(r, at + 40 + 8 * k, p, &p->parameters[k]));
     const struct bnn_snn_array *threshold = &p->parameters[THRESHOLD];
-    for (uint32_t i = 0; p->emits == BNN_SNN_COUNTS && i < threshold->period; i++)
+    for (uint32_t i = 0; (p->emits == BNN_SNN_COUNTS || p->emits == BNN_SNN_CHANGES) && i < threshold->period; i++)
         WANT(threshold->data[i] > 0, BNN_ERROR_FORMAT, "threshold of numbers of spikes that is not above 0: element", i,
              threshold->period);
+    if (p->rule == RULE_TAKE_BACK)
+        return check_levels(r, &p->parameters[OWN + 1]);
     return p->rule == RULE_ADAPTIVE ? read_array(r, at + 104, p, &p->adapted) : BNN_OK;
 }
 

@@ -11,7 +11,7 @@ static const uint32_t variables_of[RULE_COUNT] = {
     [RULE_DECAY_SCALED] = 1,    [RULE_DIVIDE_ALL] = 1,         [RULE_DIVIDE] = 1,
     [RULE_SYNAPTIC] = 3,        [RULE_SYNAPTIC_APPROACH] = 3,  [RULE_SYNAPTIC_SCALED] = 3,
     [RULE_ADAPTIVE] = 13,       [RULE_APPROACH_REST] = 1,      [RULE_LEAK_REST] = 1,
-    [RULE_DECAY_RECURRENT] = 1, [RULE_SYNAPTIC_RECURRENT] = 3,
+    [RULE_DECAY_RECURRENT] = 1, [RULE_SYNAPTIC_RECURRENT] = 3, [RULE_TAKE_BACK] = 17,
 };
 
 /* Memory that is measured (at NULL) or handed out. */
@@ -55,7 +55,7 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
             n.current = reserve(m, floats * sizeof(float) + BNN_SLACK, 1);
         if (bnn_snn_recurrent(p))
             n.own = reserve(m, floats * sizeof(float) + BNN_SLACK, 1);
-        for (uint32_t v = 0; v < 4; v++)
+        for (uint32_t v = 0; v < BNN_SNN_VARIABLES; v++)
             if (variables_of[p->rule] >> v & 1)
                 n.variables[v] = reserve(m, floats, sizeof(float));
         if (m->at != NULL)
@@ -124,8 +124,10 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
         struct bnn_snn_neurons *n = &s->neurons[k];
         n->sent = 0;
         memset(n->frames, 0, p->depth * bnn_snn_frame_step(p));
-        for (uint32_t v = 0; v < BNN_SNN_ADAPTED; v++) {
+        for (uint32_t v = 0; v < BNN_SNN_VARIABLES; v++) {
             const struct bnn_snn_array *begin = initial(p, v);
+            if (v == BNN_SNN_ADAPTED) /* what was learned stays, as weights do */
+                continue;
             for (uint32_t i = 0; n->variables[v] != NULL && i < p->n; i++)
                 n->variables[v][i] = begin == NULL ? 0 : begin->data[i % begin->period];
         }
@@ -225,11 +227,11 @@ static void step(struct bnn_snn_state *s, const void *const *inputs, size_t numb
             memset(bnn_snn_frame(s, k, s->time), 0, bnn_snn_frame_bytes(&s->net->populations[k]));
 }
 
-/* Finite; numbers of spikes also fit an int32_t. */
+/* Finite; numbers of spikes and changes also fit an int32_t. */
 static int right_value(const struct bnn_snn_population *p, float value)
 {
-    if (p->emits == BNN_SNN_COUNTS)
-        return value >= 0 && value <= 16777216.0f && (float)(int32_t)value == value;
+    if (p->emits != BNN_SNN_VALUES)
+        return bnn_snn_whole(value, p->emits == BNN_SNN_COUNTS ? 0 : -(float)BNN_SNN_MOST);
     return value - value == 0;
 }
 
@@ -309,7 +311,7 @@ bnn_status bnn_snn_settle(bnn_snn_state *s, uint32_t population, const float *cu
 
 static float *variable_of(const bnn_snn_state *s, uint32_t population, bnn_snn_variable variable)
 {
-    if (s == NULL || population >= s->net->population_count || (unsigned)variable > BNN_SNN_ADAPTED)
+    if (s == NULL || population >= s->net->population_count || (unsigned)variable > BNN_SNN_LEVEL)
         return NULL;
     return s->neurons[population].variables[variable];
 }
@@ -328,6 +330,9 @@ bnn_status bnn_snn_set(bnn_snn_state *s, uint32_t population, bnn_snn_variable v
     float *to = variable_of(s, population, variable);
     if (to == NULL || values == NULL)
         return BNN_ERROR_ARGUMENT;
+    for (uint32_t i = 0; variable == BNN_SNN_LEVEL && i < s->net->populations[population].n; i++)
+        if (!bnn_snn_whole(values[i], 0))
+            return BNN_ERROR_ARGUMENT;
     memcpy(to, values, s->net->populations[population].n * sizeof *values);
     return BNN_OK;
 }

@@ -28,7 +28,7 @@ static size_t collect(const struct bnn_snn_state *s, const struct bnn_snn_projec
             continue;
         s->index[n] = i;
         if (p->whole) {
-            int32_t count = (int32_t)values[i]; /* populations of counts send at most 2^24 */
+            int32_t count = (int32_t)values[i]; /* of counts and changes: BNN_SNN_MOST at most */
             memcpy(&s->values[n], &count, sizeof count);
         } else {
             memcpy(&s->values[n], &values[i], sizeof *values);

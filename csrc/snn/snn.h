@@ -9,6 +9,8 @@
 enum {
     BNN_SNN_LANES = 32,     /* neurons that settle together: a word of spikes */
     BNN_SNN_PARAMETERS = 8, /* of a population; the first three are common */
+    BNN_SNN_VARIABLES = 5,  /* bnn_snn_variable */
+    BNN_SNN_MOST = 1 << 24, /* the largest number of spikes, change or level: whole numbers below it are floats */
     BNN_SNN_MOST_DELAY = 65536
 };
 enum { THRESHOLD, RESET, INITIAL, OWN };
@@ -31,6 +33,7 @@ enum bnn_snn_rule {
     RULE_LEAK_REST,
     RULE_DECAY_RECURRENT,
     RULE_SYNAPTIC_RECURRENT,
+    RULE_TAKE_BACK,
     RULE_COUNT
 };
 enum bnn_snn_reset {
@@ -99,9 +102,9 @@ struct bnn_snn {
 /* A population's part of a state; arrays have BNN_SNN_LANES times a whole number of elements. */
 struct bnn_snn_neurons {
     float *current;
-    float *own;            /* what a population of a recurrent rule sends to itself, or NULL */
-    float *variables[4];   /* bnn_snn_variable; NULL: none */
-    unsigned char *frames; /* depth of them, in a ring */
+    float *own;                          /* what a population of a recurrent rule sends to itself, or NULL */
+    float *variables[BNN_SNN_VARIABLES]; /* bnn_snn_variable; NULL: none */
+    unsigned char *frames;               /* depth of them, in a ring */
     unsigned char *records[3];
     size_t left[3]; /* steps that a record still takes */
     uint64_t sent;
@@ -155,6 +158,12 @@ static inline size_t bnn_snn_frame_bytes(const struct bnn_snn_population *p)
 static inline size_t bnn_snn_frame_step(const struct bnn_snn_population *p)
 {
     return p->emits == BNN_SNN_SPIKES ? bnn_snn_words(p->n) * 4 : bnn_snn_words(p->n) * 128;
+}
+
+/* Whether it is a whole number from least to BNN_SNN_MOST. */
+static inline int bnn_snn_whole(float value, float least)
+{
+    return value >= least && value <= (float)BNN_SNN_MOST && (float)(int32_t)value == value;
 }
 
 /* What a population sends at this time, or sent. */

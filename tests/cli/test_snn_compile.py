@@ -66,10 +66,12 @@ def test_wrong_calls(call: Any, nir: Path, tmp_path: Path) -> None:
     assert "is a compiled network" in call("snn", "verify", net, net).err
 
 
-@pytest.mark.skipif(bool(why_not("spikingjelly")), reason=why_not("spikingjelly") or "spikingjelly")
-def test_verifies(call: Any, nir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("simulator", ["spikingjelly", "snntorch"])  # neurons of both hold their own state
+def test_verifies(call: Any, nir: Path, tmp_path: Path, simulator: str) -> None:
+    if reason := why_not(simulator):
+        pytest.skip(reason)
     net = tmp_path / "net.snn"
-    assert call("snn", "compile", nir, "--as", "spikingjelly", "-o", net).status == 0
+    assert call("snn", "compile", nir, "--as", simulator, "-o", net).status == 0
     done = call("snn", "verify", nir, net, "--samples", 2, "--steps", 40, "--json")
     assert done.status == 0, done.out + done.err
     assert done.json["ok"] and done.json["proven"] and done.json["oracle"] == 0

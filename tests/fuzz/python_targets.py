@@ -25,6 +25,9 @@ except ImportError:  # replayed, not fuzzed
 with atheris.instrument_imports(include=["bnn"]) if atheris else contextlib.nullcontext():
     import bnn
     from bnn.cli import inputs
+    from bnn.snn.from_nir import network_from_nir
+    from bnn.snn.nir_file import read_nir
+    from bnn.snn.simulators import SIMULATORS
     from bnn.streams import recordings as event_sources
     from bnn.verification.nir import verify_nir
 
@@ -68,9 +71,20 @@ def nir_file() -> bytes:
     return seeds.nir_file()
 
 
+@functools.cache
+def spiking_nir_file() -> bytes:
+    return seeds.spiking_nir_file()
+
+
 def nir(data: bytes) -> None:
-    """Edits of a file that was emitted: what verify_nir finds before an importer, of which none is here, gets it."""
+    """Edits of a file that was emitted: what verify_nir finds before an importer, of which none is here, gets it.  And
+    edits of a network of spiking neurons, which each simulator's rules are asked to import."""
     from fuzz.nir_edits import edited
+
+    with file_of(edited(spiking_nir_file(), data), ".nir") as path:
+        for simulator in SIMULATORS:
+            with contextlib.suppress(bnn.BnnError):
+                network_from_nir(read_nir(path), simulator, dt=1e-4)
 
     with file_of(edited(nir_file(), data), ".nir") as path, contextlib.suppress(bnn.BnnError):
         report = verify_nir(path, MODELS[0], np.zeros((1, *MODELS[0].input_shapes[0]), np.float32))
@@ -84,7 +98,7 @@ MODELS: list[Any] = [bnn.Model.from_bytes(data) for data in seeds.two_models()]
 def main() -> None:
     target = TARGETS[sys.argv.pop(1)]
     if target is nir:
-        nir_file()  # not within the first execution
+        nir_file(), spiking_nir_file()  # not within the first execution
     atheris.Setup(sys.argv, target)
     atheris.Fuzz()
 

@@ -62,6 +62,14 @@ def nir_file() -> bytes:
         return path.read_bytes()
 
 
+def spiking_nir_file() -> bytes:
+    """A network of spiking neurons over time."""
+    from snn import nir_graphs  # needs h5py
+
+    with tempfile.TemporaryDirectory() as folder:
+        return nir_graphs.write(Path(folder, "net.nir"), nir_graphs.small()).read_bytes()
+
+
 #: The formats of event_sources; a recording's first byte is its format's place here.
 RECORDINGS = event_sources.FORMATS
 

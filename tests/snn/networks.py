@@ -17,6 +17,10 @@ def draw_population(rng: Any, name: str, shape: tuple[int, ...], dyadic: bool, v
     """Parameters per population, channel or neuron; ``dyadic``: multiples of 1/16, so that thresholds are reached."""
     rule = RULES[rng.choice(list(RULES))]
     emits = Emits.VALUES if values else Emits(rng.choice([0, 0, 0, 1]))
+    if values and rule.name == "take_back":
+        rule = RULES["integrate"]
+    elif rule.name == "take_back":
+        emits = Emits.CHANGES
     if "adapted" in rule.states:
         emits = Emits.SPIKES
     resets = list(Reset)
@@ -48,6 +52,8 @@ def draw_population(rng: Any, name: str, shape: tuple[int, ...], dyadic: bool, v
     probe = Population(name, shape, dynamics)
     parameters = {p: draw(*ranges.get(p, (-0.25, 0.25))) for p in probe.parameter_names}
     parameters["period"] = np.round(parameters["period"]) if "period" in parameters else np.zeros(1, np.float32)
+    if "most" in parameters:
+        parameters["most"] = rng.integers(0, 9, parameters["most"].size).astype(np.float32)
     parameters = {p: parameters[p] for p in probe.parameter_names}
     return Population(name, shape, dynamics, parameters, draw(-0.1, 0.2), output=bool(rng.random() < 0.3))
 
@@ -69,7 +75,7 @@ def draw_network(rng: Any, weights: str | None = None) -> Network:
     def size(most: int) -> int:
         return int(rng.integers(1, most + 1))
 
-    emits = Emits(rng.choice([0, 0, 1] + [2] * (kind != "int8")))
+    emits = Emits(rng.choice([0, 0, 1, 3] + [2] * (kind != "int8")))
     populations = [Population("input", (size(9), size(9), size(5)), input_emits=emits)]
     projections: list[Projection] = []
     for k in range(1, 2 + int(rng.integers(4))):
@@ -131,6 +137,8 @@ def draw_inputs(rng: Any, network: Network, steps: int) -> list[Floats]:
         x = rng.random((steps, p.size)) < rng.choice([0.02, 0.2, 0.6])
         if p.input_emits == Emits.COUNTS:
             found.append((x * rng.integers(1, 5, x.shape)).astype(np.float32))
+        elif p.input_emits == Emits.CHANGES:
+            found.append((x * rng.integers(-4, 5, x.shape)).astype(np.float32))
         elif p.input_emits == Emits.VALUES:
             found.append((x * np.round(rng.normal(size=x.shape) * 8) / 8).astype(np.float32))
         else:

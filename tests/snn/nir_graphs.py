@@ -37,6 +37,21 @@ def chain(**nodes: Mapping[str, Any]) -> dict[str, Any]:
     return graph(nodes, list(zip(names[:-1], names[1:], strict=True)))
 
 
+def small() -> dict[str, Any]:
+    """A network with most kinds of nodes, which Norse runs."""
+    return chain(
+        input=node("Input", shape=[2, 5, 6]),
+        conv=node("Conv2d", weight=np.ones((3, 2, 2, 2), np.float32), bias=[0.0, 1.0, 2.0], stride=[1, 2],
+                  padding=[1, 0], dilation=[1, 1], groups=1, input_shape=[5, 6]),
+        lif=node("LIF", tau=[0.1], r=[1.0], v_leak=[0.0], v_threshold=[1.0]),
+        flat=node("Flatten", start_dim=0, end_dim=-1),
+        fc=node("Affine", weight=np.ones((4, 54), np.float64), bias=[0.0] * 4),
+        cuba=node("CubaLIF", tau_syn=[1.0] * 4, tau_mem=[1.0] * 4, r=[1.0] * 4, v_leak=[0.0] * 4,
+                  v_threshold=[1.0] * 4),
+        output=node("Output", shape=[4]),
+    )  # fmt: skip
+
+
 def write(path: Path, root: Mapping[str, Any]) -> Path:
     with h5py.File(path, "w") as file:
         file.create_dataset("version", data="1.0.8", dtype=h5py.string_dtype())

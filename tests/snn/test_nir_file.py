@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,13 @@ import pytest
 from bnn.errors import BnnError, CompileError, ModelFileError, ModelFormatError, ModelNotFoundError
 from bnn.importers.common import limits
 from bnn.snn import nir_file
+from bnn.snn.from_nir import network_from_nir
 from bnn.snn.nir_file import KINDS, NirGraph, NirNode, read_nir
+from bnn.snn.simulators import SIMULATORS
 from fuzz import nir_edits
 
 from . import nir_graphs
-from .nir_graphs import chain, graph, node
-
-
-def small() -> dict[str, Any]:
-    return chain(
-        input=node("Input", shape=[2, 5, 6]),
-        conv=node("Conv2d", weight=np.ones((3, 2, 2, 2), np.float32), bias=[0.0, 1.0, 2.0], stride=[1, 2],
-                  padding=[1, 0], dilation=[1, 1], groups=1, input_shape=[5, 6]),
-        lif=node("LIF", tau=[0.1], r=[1.0], v_leak=[0.0], v_threshold=[1.0]),
-        flat=node("Flatten", start_dim=0, end_dim=-1),
-        fc=node("Affine", weight=np.ones((4, 54), np.float64), bias=[0.0] * 4),
-        cuba=node("CubaLIF", tau_syn=[1.0] * 4, tau_mem=[1.0] * 4, r=[1.0] * 4, v_leak=[0.0] * 4,
-                  v_threshold=[1.0] * 4),
-        output=node("Output", shape=[4]),
-    )  # fmt: skip
+from .nir_graphs import graph, node, small
 
 
 def test_what_is_read(tmp_path: Path) -> None:
@@ -243,15 +232,19 @@ def test_a_dataset_in_many_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_edited_files(tmp_path: Path, rng: np.random.Generator) -> None:
-    """Whatever is edited, a file is read or refused with a message."""
+    """Whatever is edited, a file becomes a network or is refused with a message."""
     data = nir_graphs.write(tmp_path / "a.nir", small()).read_bytes()
     refused = 0
     for number in range(100):
         path = tmp_path / f"{number}.nir"
         path.write_bytes(nir_edits.edited(data, rng.bytes(24)))
         try:
-            read_nir(path)
+            graph_read = read_nir(path)
         except BnnError as error:
             refused += 1
             assert str(path) in str(error)
+            continue
+        for simulator in SIMULATORS:
+            with contextlib.suppress(CompileError):
+                network_from_nir(graph_read, simulator, dt=1e-4)
     assert refused > 50

@@ -73,6 +73,7 @@ CHARGES: dict[str, tuple[list[float], list[float], dict[str, float], dict[str, l
     "leak_rest": ([1, 1], [], {"rate": 0.25, "rest": -0.5, "initial": -0.5}, {"v": [0.5, 1.25]}),
     "decay_recurrent": ([1, 1], [0.25, -1], {"beta": 0.5}, {"v": [1.25, 0.625]}),
     "synaptic_recurrent": ([1, 0], [0.25, 1], {"alpha": 0.5, "beta": 0.5}, {"i": [1.25, 1.625], "v": [1.25, 2.25]}),
+    "take_back": ([1, -3], [], {"offset": 0, "most": 3, "initial": 0.5}, {"v": [1.5, -1.5], "level": [0, 0]}),
 }
 
 
@@ -209,12 +210,26 @@ def test_adapting_thresholds(learning: bool) -> None:
     assert risen == ([1, 0, 0, 0] if learning else [1, 0, 0, 1])
 
 
+def test_a_level_follows_the_membrane_up_and_down() -> None:
+    """floor((v + 1) / 2) from 0 to 3; what is sent adds up to it."""
+    dynamics = Dynamics(RULES["take_back"], emits=Emits.CHANGES)
+    sent, seen = run(dynamics, [0, 0.5, 0.5, 10, -4, -100, 95], threshold=2, offset=1, most=3)
+    assert seen["v"] == [0, 0.5, 1, 11, 7, -93, 2]
+    assert seen["level"] == [0, 0, 1, 3, 3, 0, 1]
+    assert sent == [0, 0, 1, 2, 0, -3, 1]
+
+
+def test_a_level_is_sent_before_anything_arrives() -> None:
+    dynamics = Dynamics(RULES["take_back"], emits=Emits.CHANGES)
+    assert run(dynamics, [0, 0], threshold=1, offset=2, most=3)[0] == [2, 0]
+
+
 def test_opcodes_are_those_of_the_file_format() -> None:
-    assert [rule.opcode for rule in RULES.values()] == list(range(1, 16))
+    assert [rule.opcode for rule in RULES.values()] == list(range(1, 17))
     assert list(RULES) == list(CHARGES)  # above, in their order
     names = ["NONE", "VALUE", "SUBTRACT", "LATE_ZERO", "LATE_SUBTRACT", "LATE_DISCARD", "CORRECTED_SUBTRACT"]
     assert [(r.name, r.value) for r in Reset] == [(name, i) for i, name in enumerate(names)]
-    assert [(e.name, e.value) for e in Emits] == [("SPIKES", 0), ("COUNTS", 1), ("VALUES", 2)]
+    assert [(e.name, e.value) for e in Emits] == [("SPIKES", 0), ("COUNTS", 1), ("VALUES", 2), ("CHANGES", 3)]
 
 
 def test_the_page_states_every_rule_and_reset_as_the_records_do() -> None:

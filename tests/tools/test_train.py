@@ -466,6 +466,12 @@ def test_bad_data_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
         (["--dataset", "digits", "--network", "mlp", "--batch-size", "1"], "batch_size is 1"),
         (["--dataset", "digits", "--network", "mlp", "--learning-rate", "nan"], "learning_rate"),
         (["--dataset", "digits", "--network", "mlp", "--seed", "-1"], "seed is -1"),
+        (["--dataset", "digits", "--network", "mlp", "--activation", "qcfs"], "levels is 0, expected 2 to 256"),
+        (["--dataset", "digits", "--network", "mlp", "--activation", "qcfs", "--levels", "257"], "levels is 257"),
+        (
+            ["--dataset", "digits", "--network", "mlp", "--levels", "4"],
+            "levels is 4, expected none with the activation 'sign'",
+        ),
         (["--resume"], "nothing to resume"),
         (["--resume", "--overwrite"], "exclude each other"),
     ],

@@ -60,6 +60,9 @@ class Settings:
     network: str = _setting("What is to learn it.", choices=networks.NETWORKS)
     out: Path = _setting("Folder for the model, the history and the checkpoint.")
     data: Path | None = _setting("Folder with the data set's files, if unusual.", None)
+    activation: str = _setting("What all layers but the first do with their inputs.", "sign", networks.ACTIVATIONS)
+    levels: int = _setting("Of the activation qcfs: 2 to 256.", 0)
+    weights: str = _setting("What the weights of the layers are.", "binary", networks.WEIGHTS)
     epochs: int = 20
     batch_size: int = 128
     # Latent weights live in [-1, 1], so it is larger than for float nets.
@@ -74,7 +77,14 @@ class Settings:
 
     def check(self) -> None:
         """Raise TrainingError naming the first setting that is out of range."""
+        most = networks.MOST_LEVELS
+        levels = (2 <= self.levels <= most, f"2 to {most} with the activation 'qcfs'")
+        if self.activation != "qcfs":
+            levels = (self.levels == 0, f"none with the activation {self.activation!r}; only 'qcfs' has them")
         rules = (
+            ("activation", self.activation in networks.ACTIVATIONS, f"one of {', '.join(networks.ACTIVATIONS)}"),
+            ("levels", *levels),
+            ("weights", self.weights in networks.WEIGHTS, f"one of {', '.join(networks.WEIGHTS)}"),
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 2, "at least 2 (batch norm needs a batch)"),
             ("learning_rate", 0 < self.learning_rate < 10, "above 0 and below 10"),
@@ -87,6 +97,10 @@ class Settings:
         for name, good, expected in rules:
             if not good:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}, expected {expected}")
+
+    @property
+    def variant(self) -> networks.Variant:
+        return networks.Variant(self.activation, self.levels, self.weights)
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Settings:
@@ -167,7 +181,7 @@ def train(
     tf, keras, _ = _tf.load()
     # Also the generator that Keras keeps for initializers once anything in the process has seeded it.
     keras.utils.set_random_seed(settings.seed)
-    model = networks.build(settings.network, data.input_shape, len(data.class_names))
+    model = networks.build(settings.network, data.input_shape, len(data.class_names), variant=settings.variant)
     _write_settings(settings, resume)
     steps = max(1, round(len(data.train) / settings.batch_size))
     rate: Any = settings.learning_rate
@@ -390,6 +404,10 @@ def _callbacks(
         backup,
         made.LambdaCallback(on_epoch_end=tell),
     ]  # fmt: skip
+    if settings.activation == "whetstone":
+        from training.activations import Sharpener
+
+        found.append(Sharpener(settings.epochs * steps))
     if settings.schedule == "plateau":
         found.insert(1, made.ReduceLROnPlateau("val_loss", PLATEAU_FACTOR, PLATEAU_EPOCHS, min_delta=0))
     if settings.patience:
@@ -412,10 +430,7 @@ def _finished(settings: Settings, data: datasets.Dataset, model: Any) -> TrainRe
     except (OSError, ValueError) as error:
         raise _damaged(weights, error) from error
     test_loss, test_accuracy = model.evaluate(*_whole(data, data.test), batch_size=_EVALUATION_BATCH, verbose=0)
-    # One without an optimizer is exported.
-    scale = data.scale if settings.byte_input else None
-    exported = networks.build(settings.network, data.input_shape, len(data.class_names), scale)
-    exported.set_weights(model.get_weights())
+    exported = networks.exported(model, data.scale if settings.byte_input else None, settings.variant)
     result = TrainResult(
         settings=settings,
         history=tuple(history),

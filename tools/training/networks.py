@@ -2,7 +2,7 @@
 """The binarized networks that the tools train.
 
 Every network keeps to the same rules, so that all of it but the last softmax can be compiled to
-integer arithmetic on bits:
+integer arithmetic on bits (a Variant may replace signs and weights):
 
 - the first layer has binary weights on the input as it is (non-negative multiples of a power of
   two, see datasets.py), so its sums are exact;
@@ -22,9 +22,10 @@ Shape = tuple[int, int, int]
 
 # A short memory: binary weights flip all through training, and old statistics mislead.
 _BATCH_NORM_MOMENTUM = 0.9
-# The first layer with weights takes its inputs as they are; all others binarize them.
-_FIRST: dict[str, Any] = {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip", "use_bias": False}
-_LATER: dict[str, Any] = {"input_quantizer": "ste_sign", **_FIRST}
+_BINARY = {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip"}
+ACTIVATIONS = ("sign", "relu", "qcfs", "whetstone")
+MOST_LEVELS = 256
+WEIGHTS = ("binary", "float")
 
 
 class NetworkError(UserError):
@@ -43,6 +44,19 @@ class Conv:
     pool: bool = False
     shortcut: bool = False
     pad_values: float = 0.0
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Of a network: what every layer with weights but the first does with its inputs, and what its weights are.
+
+    "sign": +1 and -1; "relu": the baseline; for the others see activations.py.  ``levels``: of "qcfs".  All but signs
+    are padded with 0, which is silence.
+    """
+
+    activation: str = "sign"
+    levels: int = 0
+    weights: str = "binary"
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ NETWORKS = {
 }
 
 
-def build(name: str, input_shape: Shape, classes: int, scale: int | None = None) -> Any:
+def build(name: str, input_shape: Shape, classes: int, scale: int | None = None, variant: Variant = Variant()) -> Any:
     """Build the named network as an untrained Keras 2 model: float32 (N, *input_shape) to class
     probabilities (N, classes). Initial weights come from TensorFlow's global seed. With ``scale`` it
     takes uint8, and divides by it.
@@ -93,35 +107,71 @@ def build(name: str, input_shape: Shape, classes: int, scale: int | None = None)
     if name not in NETWORKS:
         raise NetworkError(f"no network named {name!r}; choose from: {', '.join(NETWORKS)}")
     try:
-        return _build(name, input_shape, classes, scale)
+        return _build(name, input_shape, classes, scale, variant)
     except ValueError as error:
         raise NetworkError(f"network {name!r} does not fit images of shape {input_shape}: {error}") from error
 
 
-def _build(name: str, input_shape: Shape, classes: int, scale: int | None) -> Any:
+def exported(model: Any, scale: int | None, variant: Variant) -> Any:
+    """A trained model without optimizer, in layers that are loaded without these modules."""
+    made = _build(model.name, model.input_shape[1:], model.output_shape[-1], scale, variant, model)
+    for layer in made.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return made
+
+
+def _build(
+    name: str, input_shape: Shape, classes: int, scale: int | None, variant: Variant, trained: Any = None
+) -> Any:
+    """``trained``: the model whose activations are repeated in standard layers."""
     _, keras, larq = _tf.load()
     x = image = keras.Input(shape=input_shape, name="image", dtype="uint8" if scale else "float32")
     if scale:
         x = keras.layers.Rescaling(1 / scale, name="scaled")(image)
-    options = _FIRST
+    signs, binary = variant.activation == "sign", variant.weights == "binary"
+    # The first layer with weights takes its inputs as they are.
+    first: dict[str, Any] = {"use_bias": False, **(_BINARY if binary else {})}
+    options, later = first, {**first, **({"input_quantizer": "ste_sign"} if signs else {})}
+    conv2d, dense = keras.layers.Conv2D, keras.layers.Dense
+    if signs or binary:
+        conv2d, dense = larq.layers.QuantConv2D, larq.layers.QuantDense
+
+    def activated(x: Any, layer: str) -> Any:
+        return x if options is first else _activated(x, f"{layer}_input", variant, trained)
 
     def normalized(x: Any, layer: str) -> Any:
         return keras.layers.BatchNormalization(momentum=_BATCH_NORM_MOMENTUM, name=f"{layer}_norm")(x)
 
     for i, conv in enumerate(NETWORKS[name].convolutions, 1):
         below, layer = x, f"conv{i}"
-        conv2d = larq.layers.QuantConv2D
-        x = conv2d(conv.channels, 3, padding="same", pad_values=conv.pad_values, name=layer, **options)(x)
+        padding = {"pad_values": conv.pad_values} if signs else {}
+        x = conv2d(conv.channels, 3, padding="same", name=layer, **padding, **options)(activated(x, layer))
         if conv.pool:
             x = keras.layers.MaxPooling2D(2, name=f"{layer}_pool")(x)
         x = normalized(x, layer)
         if conv.shortcut:
             x = keras.layers.Add(name=f"{layer}_add")([below, x])
-        options = _LATER
+        options = later
     x = keras.layers.Flatten(name="flatten")(x)  # in the order row, column, channel
     hidden = {f"dense{i}": units for i, units in enumerate(NETWORKS[name].dense, 1)}
     for layer, units in {**hidden, "logits": classes}.items():
-        x = normalized(larq.layers.QuantDense(units, name=layer, **options)(x), layer)
-        options = _LATER
+        x = normalized(dense(units, name=layer, **options)(activated(x, layer)), layer)
+        options = later
     probabilities = keras.layers.Activation("softmax", name="probabilities")(x)
     return keras.Model(image, probabilities, name=name)
+
+
+def _activated(x: Any, name: str, variant: Variant, trained: Any) -> Any:
+    _, keras, _ = _tf.load()
+    if variant.activation == "sign":  # part of a layer
+        return x
+    if variant.activation == "relu":
+        return keras.layers.ReLU(name=name)(x)
+    from training import activations
+
+    if trained is not None:
+        return activations.staircase(x, trained.get_layer(name), name)
+    if variant.activation == "qcfs":
+        return activations.QCFS(variant.levels, name=name)(x)
+    return activations.SpikingBReLU(name=name)(x)

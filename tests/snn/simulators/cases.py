@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -444,8 +444,11 @@ def bindsnet(draw: Draw, n: int, kind: Callable[..., Any], learning: bool | None
 
 
 def needs(module: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{module} is not installed")
+    """sinabs and BindsNET want more than they use here, and say so only when they are imported."""
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        pytest.skip(f"{module} cannot be imported: {error}")
 
 
 def arrays(values: dict[str, Any], n: int) -> dict[str, Floats]:

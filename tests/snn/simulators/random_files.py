@@ -127,13 +127,20 @@ class Draft:
                     groups=groups, input_shape=self.shape[1] if line else list(self.shape[1:]), **numbers)  # fmt: skip
         return self.add(made, (outputs, *(int(n) for n in size)))
 
-    def pool(self) -> str:
+    def pool(self) -> None:
+        rng = self.rng
         kinds = {"norse": ["SumPool2d"], "sinabs": ["SumPool2d"]}.get(self.simulator, ["SumPool2d", "AvgPool2d"])
-        kernel = np.array([2, 2]) if min(self.shape[1:]) > 1 else np.array([1, 1])
-        stride = self.rng.integers(1, 3, 2)
+        kind = str(rng.choice(kinds))
+        spikes = self.nodes[self.last]["type"] in ("IF", "LIF", "CubaLIF")
+        sizes = [(2, 2), (1, 2), (4, 1), *([(3, 3), (1, 3)] if spikes else [])]
+        sizes = [size for size in sizes if size[0] <= self.shape[1] and size[1] <= self.shape[2]] or [(1, 1)]
+        kernel = np.array(sizes[rng.integers(len(sizes))])
+        stride = rng.integers(1, 3, 2)
         size = (np.array(self.shape[1:]) - kernel) // stride + 1
-        made = node(str(self.rng.choice(kinds)), kernel_size=kernel, stride=stride, padding=[0, 0])
-        return self.add(made, (self.shape[0], *(int(n) for n in size)))
+        made = node(kind, kernel_size=kernel, stride=stride, padding=[0, 0])
+        self.add(made, (self.shape[0], *(int(n) for n in size)))
+        if kind == "AvgPool2d" and 3 in kernel:  # thirds have no exact sums
+            self.neurons()
 
     def flatten(self) -> str:
         first = 1 if self.simulator in ("norse", "snntorch") and self.rng.random() < 0.5 else 0
@@ -156,6 +163,14 @@ class Draft:
                  "output": node("Output", shape=[n])}  # fmt: skip
         edges = [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")]
         self.add(nir_graphs.graph(inner, edges), (n,))
+
+    def feedback(self, to: str) -> None:
+        """A way back to neurons before, named so that it may come before all else in the file."""
+        n = int(np.prod(self.nodes[to]["v_threshold"].shape))
+        name = str(self.rng.choice(["back", "00.back", "zzz"]))
+        self.nodes[name] = node("Affine", weight=dyadic(self.rng, n, *self.shape, low=-3, high=4),
+                                bias=dyadic(self.rng, n, low=-1, high=3))  # fmt: skip
+        self.edges += [(self.last, name), (name, to)]
 
     def done(self) -> dict[str, Any]:
         self.add(node("Output", shape=list(self.shape)), self.shape, "output")
@@ -190,6 +205,11 @@ def draw(rng: Any, simulator: str) -> tuple[dict[str, Any], tuple[int, ...]]:
         last = draft.neurons()
         if draft.edges[-1][0] != first:
             draft.edges.append((first, last))  # past the layers between
+    if simulator != "sinabs" and rng.random() < 0.5 and draft.nodes[draft.last].get("type") != "NIRGraph":
+        if draft.last == first:
+            draft.dense(6)
+            draft.neurons()
+        draft.feedback(first)
     if rng.random() < 0.5:
         draft.dense(3)
     if simulator == "sinabs" and rng.random() < 0.5:

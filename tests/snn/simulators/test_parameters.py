@@ -26,7 +26,8 @@ def theirs(simulator: str, kind: str, module: Any) -> dict[str, Any]:
         if kind == "CubaLIF":
             return {
                 "alpha": module.synapse.dt * module.synapse.p.tau_mem_inv, "weight": module.w_in,
-                "resistance": module.r, "rate": module.lif.dt * module.lif.p.tau_mem_inv, "threshold": module.lif.p.v_th,
+                "resistance": module.r, "rate": module.lif.dt * module.lif.p.tau_mem_inv,
+                "threshold": module.lif.p.v_th,
             }  # fmt: skip
         lif = {} if kind == "IF" else {"rate": module.dt * module.p.tau_mem_inv, "leak": module.p.v_leak}
         return {"threshold": module.p.v_th, "reset": module.p.v_reset, **lif}

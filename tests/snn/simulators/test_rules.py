@@ -7,12 +7,14 @@ Both get the same random currents; nothing is rounded away.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
-from snn.simulators.cases import CASES, Draw, check, torch
+from bnn._types import Floats
+from snn.simulators.cases import CASES, Count, Draw, check, compare, needs, torch
 
 FEW, MANY = 200_000, 10_000_000  # decisions
 READOUTS = ("norse_li", "snntorch_readout", "sinabs_exp_leak")  # cases that send values
@@ -27,6 +29,31 @@ def test_every_step_equals_the_simulator(name: str, rng: np.random.Generator) ->
 @pytest.mark.parametrize("name", CASES)
 def test_ten_million_decisions_equal_the_simulator(name: str, rng: np.random.Generator) -> None:
     assert check(name, Draw(rng), MANY, 100, 10).decisions >= MANY
+
+
+@dataclass
+class OneInput(Draw):
+    """Currents in the first step alone."""
+
+    first: bool = True
+
+    def currents(self, n: int, scale: float) -> Floats:
+        x = super().currents(n, scale) * self.first
+        self.first = False
+        return x
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["norse_li", "snntorch_leaky-none-True", "snntorch_synaptic-zero-True", "spikingjelly_lif-zero-True",
+     "spikingjelly_cubalif-soft", "sinabs_lif-multi-False-False-False", "bindsnet_lif"],
+)  # fmt: skip
+def test_silence_fades_as_in_the_simulator(name: str, rng: np.random.Generator) -> None:
+    """Down to the smallest numbers, which neither flushes to 0."""
+    needs(CASES[name][0])
+    draw, n = OneInput(rng), 50
+    with torch.no_grad():
+        compare(CASES[name][1](draw, n), draw, n, 1000, Count())
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.split("-")[0] not in READOUTS])

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks of counters equal the quantized network in every neuron, in both schemes and every order of arrival."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnn._types import Array
+from bnn.errors import InputError, UnsupportedOpError
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.ops import ClampAttrs, ConvAttrs, DequantizeAttrs, PoolAttrs, ReshapeAttrs, constant, make
+from bnn.ir.ops.elementwise import RoundAttrs
+from bnn.ir.ops.sources import input_node
+from bnn.passes import lower
+from bnn.snn.convert import ORDERS, Conversion, spiking
+from bnn.snn.quantize import LARGEST, Quantized, quantize, reach
+
+SEED = int(os.environ.get("BNN_TEST_SEED", "14"))
+COUNT = int(os.environ.get("BNN_TEST_COUNT", "25"))
+
+
+def conv(x: Node, weights: Array, name: str, **options: Any) -> Node:
+    """``weights``: (filters, h, w, channels of a group)."""
+    return make("conv2d", x, constant(weights.astype(np.float32)), attrs=ConvAttrs(**options), name=name)
+
+
+def relu(x: Node, name: str, limit: float = np.inf) -> Node:
+    return make("clamp", x, attrs=ClampAttrs(0.0, limit), name=name)
+
+
+def staircase(x: Node, levels: int, width: float, name: str) -> Node:
+    """clip(floor(x / width + 1/2), 0, levels) * width"""
+    x = make("add", make("mul", x, constant([1 / width])), constant([0.5]))
+    x = make("clamp", make("round", x, attrs=RoundAttrs(-1)), attrs=ClampAttrs(0.0, float(levels)))
+    return make("mul", x, constant([width]), name=name)
+
+
+def affine(rng: Any, x: Node, name: str) -> Node:
+    """Batch norm; the factor is below 0 in some channels."""
+    c = x.type.shape[-1]
+    x = make("sub", x, constant(rng.normal(size=c)), name=name)
+    return make("add", make("mul", x, constant(rng.normal(size=c)), name=name), constant(rng.normal(size=c)), name=name)
+
+
+def draw_layer(rng: Any, x: Node, name: str) -> Node:
+    """A convolution of an image, pooled before or after its activation, perhaps with a shortcut."""
+    h, w, c = x.type.shape
+    kernel = (int(rng.integers(1, min(h, 3) + 1)), int(rng.integers(1, min(w, 3) + 1)))
+    groups = int(rng.choice([g for g in range(1, c + 1) if c % g == 0]))
+    filters = groups * int(rng.integers(1, 4))
+    same = kernel[0] % 2 == kernel[1] % 2 == 1 and rng.random() < 0.4
+    pads = (kernel[0] // 2, kernel[1] // 2) * 2 if same else tuple(int(rng.integers(0, k)) for k in kernel * 2)
+    stride = (1, 1) if same else tuple(int(n) for n in rng.integers(1, 3, 2))
+    y = conv(x, rng.normal(size=(filters, *kernel, c // groups)), name, stride=stride, pads=pads, groups=groups)
+    moment = rng.choice(["no", "before", "after", "average"])
+    size = y.type.shape
+    window = tuple(min(int(rng.integers(1, 4)), n) for n in size[:2])
+    pool = PoolAttrs(window, tuple(int(n) for n in rng.integers(1, 4, 2)))
+    if moment == "before":
+        y = make("max_pool", y, attrs=pool, name=f"{name}_pool")
+    if rng.random() < 0.7:
+        y = affine(rng, y, f"{name}_norm")
+    if y.type == x.type and rng.random() < 0.7 and moment != "before":
+        y = make("add", y, x, name=f"{name}_sum")
+    kind = rng.choice(["relu", "limited", "stairs"])
+    name = f"{name}_{kind}"
+    if kind == "stairs":
+        y = staircase(y, int(rng.integers(1, 20)), 2.0 ** int(rng.integers(-3, 3)), name)
+    else:
+        y = relu(y, name, np.inf if kind == "relu" else float(rng.integers(1, 4)))
+    if moment in ("after", "average"):
+        if rng.random() < 0.3:
+            y = affine(rng, y, f"{name}_norm")
+        elif moment == "after" and rng.random() < 0.3:
+            pool = PoolAttrs(window, pool.stride, tuple(int(rng.integers(0, k)) for k in window * 2))
+        y = make("max_pool" if moment == "after" else "avg_pool", y, attrs=pool, name=f"{name}_pool")
+    return y
+
+
+def draw_graph(rng: Any) -> Graph:
+    image = input_node("image", tuple(int(n) for n in (*rng.integers(3, 9, 2), rng.integers(1, 4))))
+    x = image
+    for k in range(int(rng.integers(1, 4))):
+        x = draw_layer(rng, x, f"layer{k}")
+    n = int(np.prod(x.type.shape))
+    x = make("reshape", x, attrs=ReshapeAttrs((n,)), name="flatten")
+    if rng.random() < 0.5:
+        x = relu(conv(x, rng.normal(size=(7, 1, 1, n)), "dense"), "dense_relu")
+    if rng.random() < 0.8:
+        x = conv(x, rng.normal(size=(5, 1, 1, x.type.shape[0])), "classes")
+        x = make("softmax", make("add", x, constant(rng.normal(size=5))), name="probabilities")
+    return Graph((image,), (x,))
+
+
+def prepared(graph: Graph) -> Graph:
+    return lower(graph, until="recognize_quantizers")
+
+
+def differing(conversion: Conversion, image: Array, order: str, expected: dict[str, Array]) -> int:
+    """Neurons that are not as the quantized network has them for one image; asserts what holds on the way."""
+    model, names = conversion.build(), conversion.populations
+    run = model.run(conversion.present(image, order), record=names.values())
+    wrong = 0
+    for layer, name in names.items():
+        sent = run.recorded[name]
+        found = sent.sum(axis=0, dtype=np.float64)
+        wrong += int((found.reshape(-1) != expected[layer].reshape(-1)).sum())
+        if name in conversion.windows:
+            begin, end = conversion.windows[name]
+            assert not sent[:begin].any() and not sent[end:].any()
+    if conversion.scheme == "take-back":  # nothing is sent at rest
+        again = model.run(np.zeros_like(conversion.present(image)), record=names.values(), reset=False)
+        assert not any(sent.any() for sent in again.recorded.values())
+    return wrong
+
+
+def test_random_networks_in_both_schemes_and_all_orders() -> None:
+    print(f"seed {SEED}")
+    kinds, neurons, refused, moved = set(), 0, 0, 0
+    for number in range(COUNT):
+        rng = np.random.default_rng([SEED, number])
+        graph = prepared(draw_graph(rng))
+        images = rng.integers(0, 256, (4, *graph.inputs[0].type.shape)) * (
+            rng.random((4, *graph.inputs[0].type.shape)) < 0.5
+        )
+        offset = float(rng.choice([0.0, 0.0, -0.5]))
+        try:
+            quantized = quantize(
+                graph, images, levels=int(rng.choice([1, 3, 15, 255])), bits=int(rng.choice([2, 4, 8, 12])), scale=256,
+                offset=offset, percentile=float(rng.choice([100, 90])),
+            )  # fmt: skip
+            conversions = {scheme: spiking(quantized, scheme) for scheme in ("take-back", "staged")}
+        except UnsupportedOpError as error:
+            print(number, error)
+            refused += 1
+            continue
+        values = quantized.run(images)
+        kinds |= {(x.kind, bool(x.falling.any()), len(x.edges)) for x in quantized.layers}
+        neurons += sum(v[0].size for v in values.values())
+        for k in range(2):
+            expected = {name: v[k] for name, v in values.items()}
+            moved += sum(int((v > 0).sum()) for v in expected.values())
+            assert differing(conversions["staged"], images[k], "at once", expected) == 0, (SEED, number)
+            for order in ORDERS:
+                assert differing(conversions["take-back"], images[k], order, expected) == 0, (SEED, number, order)
+    print(f"{neurons} neurons, {moved} above 0, {refused} of {COUNT} networks refused, {sorted(kinds)}")
+    assert refused < COUNT / 2 and moved > 20 * COUNT
+    assert COUNT < 25 or {("max", True, 1), ("max", False, 1), ("levels", False, 2)} <= kinds
+
+
+def small(rng: Any) -> Graph:
+    image = input_node("image", (6, 6, 1))
+    x = relu(conv(image, rng.normal(size=(4, 3, 3, 1)), "first"), "first_relu")
+    x = make("max_pool", x, attrs=PoolAttrs((2, 2), (2, 2)), name="pool")
+    return Graph((image,), (conv(x, rng.normal(size=(3, 2, 2, 4)), "last"),))
+
+
+def quantized_small(**options: Any) -> tuple[Graph, Array, Quantized]:
+    rng = np.random.default_rng(SEED)
+    graph = prepared(small(rng))
+    images = rng.integers(0, 256, (20, 6, 6, 1))
+    return graph, images, quantize(graph, images, scale=255, **options)
+
+
+def test_many_levels_and_bits_come_close_to_the_network() -> None:
+    graph, images, quantized = quantized_small(levels=255, bits=12)
+    exact = interpret.outputs(graph, [images / np.float32(255)])[0]
+    close = quantized.run(images)[quantized.output.name] * quantized.output.step
+    assert np.abs(close - exact).max() < 0.02 * np.abs(exact).max()
+    assert quantized.agreement == 1
+    coarse = quantized_small(levels=2, bits=3)[2]
+    far = coarse.run(images)[coarse.output.name] * coarse.output.step
+    assert np.abs(far - exact).max() > 0.02 * np.abs(exact).max()
+
+
+def test_a_tie_is_decided_as_floor_does() -> None:
+    """Sums that are multiples of the threshold reach a level exactly; one less does not."""
+    image = input_node("image", (4,))
+    x = staircase(conv(image, np.eye(4).reshape(4, 1, 1, 4), "copy"), 15, 8.0, "stairs")
+    quantized = quantize(prepared(Graph((image,), (x,))), np.full((1, 4), 255), bits=8)
+    pixels = np.array([[3, 4, 11, 12]])
+    assert quantized.run(pixels)[quantized.output.name].reshape(-1).tolist() == [0, 1, 1, 2]
+    for scheme in ("take-back", "staged"):
+        conversion = spiking(quantized, scheme)
+        assert differing(conversion, pixels[0], "at once", {k: v[0] for k, v in quantized.run(pixels).items()}) == 0
+
+
+def test_weights_of_eight_bits_are_bytes() -> None:
+    _, _, quantized = quantized_small()
+    assert all(p.whole for p in spiking(quantized, "take-back").network.projections if p.source)  # 0: the clock
+    wide = spiking(quantized_small(bits=10)[2], "take-back").network.projections
+    assert not all(p.whole for p in wide)
+    assert all((p.weights == np.rint(p.weights)).all() for p in wide)
+
+
+def test_sums_stay_exact() -> None:
+    """A wide layer gets smaller weights, so that every sum is a float32."""
+    image = input_node("image", (3000,))
+    rng = np.random.default_rng(SEED)
+    x = relu(conv(image, rng.normal(size=(2, 1, 1, 3000)), "wide"), "relu")
+    images = rng.integers(0, 256, (3, 3000))
+    quantized = quantize(prepared(Graph((image,), (x,))), images, levels=255, bits=16)
+    assert all(reach(layer, quantized.layers).max() <= LARGEST for layer in quantized.layers[1:])
+    expected = {k: v[0] for k, v in quantized.run(images).items()}
+    for scheme in ("take-back", "staged"):
+        assert differing(spiking(quantized, scheme), images[0], "at once", expected) == 0
+
+
+def branch(*names: str) -> Any:
+    """A network that ends in ops that have no counters."""
+
+    def build() -> Node:
+        image = input_node("image", (4, 4, 2))
+        x = relu(conv(image, np.ones((2, 1, 1, 2)), "first"), "relu")
+        for name in names:
+            if name == "tanh":
+                x = make("tanh", x, name="curve")
+            elif name == "sums":
+                x = conv(conv(x, np.ones((2, 1, 1, 2)), "one"), np.ones((2, 1, 1, 2)), "two")
+            elif name == "shifted":
+                x = make("clamp", conv(x, np.ones((2, 1, 1, 2)), "one"), attrs=ClampAttrs(-1.0, 1.0), name="between")
+            elif name == "average":
+                x = make(
+                    "avg_pool", conv(x, np.ones((2, 1, 1, 2)), "one"), attrs=PoolAttrs((2, 2), (2, 2)), name="mean"
+                )
+            elif name == "padded average":
+                x = make("avg_pool", x, attrs=PoolAttrs((2, 2), (2, 2), (1, 1, 1, 1)), name="mean")
+            elif name == "overlap":
+                x = make("avg_pool", x, attrs=PoolAttrs((3, 3), (1, 1)), name="pool")
+                x = relu(conv(x, np.ones((2, 3, 3, 2)), "padded", pads=(1, 1, 1, 1)), "padded_relu")
+            elif name == "product":
+                x = make("mul", x, x, name="square")
+            elif name == "flat":
+                x = make("reshape", x, attrs=ReshapeAttrs((8, 4, 1)), name="moved")
+            elif name == "pooled sums":
+                x = make("max_pool", conv(x, np.ones((2, 1, 1, 2)), "one"), attrs=PoolAttrs((2, 2), (2, 2)), name="end")
+            else:  # steps of different widths
+                x = conv(x, np.ones((2, 1, 1, 2)), "one")
+                bits = make("binarize_levels", x, constant([1.0, 2.0, 4.0]), name=name)
+                x = make("dequantize", bits, constant(np.arange(4.0)), attrs=DequantizeAttrs(2), name=name)
+        return x
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("ops", "message"),
+    [
+        (("tanh",), "layer 'curve': found the op tanh, expected convolutions, dense layers, ReLUs and pools"),
+        (("sums",), "layer 'two': found no activation between it and 'one'"),
+        (("shifted",), "layer 'between': found an activation from -1 to 1"),
+        (("average",), "layer 'mean': found average pooling of sums"),
+        (("padded average",), "layer 'mean': found padded average pooling"),
+        (("overlap",), "found padding after pools whose windows overlap"),
+        (("product",), "layer 'square': found a product of two values"),
+        (("flat",), "layer 'moved': found a reshape"),
+        (("pooled sums",), "layer 'end': found max-pooling of the network's last sums"),
+        (("uneven",), "layer 'uneven': found a quantizer whose steps are not evenly spaced"),
+    ],
+)
+def test_what_cannot_be_counters_is_refused_by_name(ops: tuple[str, ...], message: str) -> None:
+    node = branch(*ops)()
+    graph = Graph(tuple(n for n in Graph((), (node,)).nodes() if n.op == "input"), (node,))
+    images = np.random.default_rng(SEED).integers(0, 256, (3, 4, 4, 2))
+    with pytest.raises(UnsupportedOpError) as caught:
+        spiking(quantize(graph if "uneven" in ops else prepared(graph), images), "take-back")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"levels": 0}, "levels: found 0, expected 1 to 255"),
+        ({"levels": 256}, "levels: found 256"),
+        ({"bits": 1}, "bits of weights: found 1, expected 2 to 16"),
+        ({"percentile": 0.0}, "percentile: found 0.0"),
+    ],
+)
+def test_wrong_numbers(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        quantized_small(**options)
+
+
+@pytest.mark.parametrize("wrong", ["shape", "fractions", "large", "none"])
+def test_wrong_images(wrong: str) -> None:
+    graph, images, _ = quantized_small()
+    given = {"shape": images[..., 0], "fractions": images / 255, "large": images + 1, "none": images[:0]}[wrong]
+    with pytest.raises(InputError, match="images: "):
+        quantize(graph, given + (wrong == "large"))
+
+
+def test_black_images_give_no_range() -> None:
+    graph, images, _ = quantized_small()
+    with pytest.raises(UnsupportedOpError, match="layer 'first_relu': found no value above 0 in the images"):
+        quantize(graph, images * 0)
+
+
+def test_bytes_as_input() -> None:
+    rng = np.random.default_rng(SEED)
+    image = input_node("image", (5, 5, 1), DType.u8)
+    x = relu(conv(make("cast", image), rng.normal(size=(2, 3, 3, 1)), "first"), "relu")
+    images = rng.integers(0, 256, (3, 5, 5, 1))
+    quantized = quantize(prepared(Graph((image,), (x,))), images)
+    expected = {k: v[0] for k, v in quantized.run(images).items()}
+    assert differing(spiking(quantized, "take-back"), images[0], "brightest", expected) == 0
+
+
+def test_staged_neurons_need_all_at_once() -> None:
+    _, images, quantized = quantized_small()
+    with pytest.raises(InputError, match="order: found 'pixels'"):
+        spiking(quantized, "staged").present(images[0], "pixels")

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs that are watched: outputs over time, images, recordings, reports; all against plain computations."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn._types import Array
+from bnn.snn import SpikingModel, build
+from bnn.snn.coding import image_frames, step_of
+from bnn.snn.network import Network
+from bnn.snn.oracle import Oracle
+from bnn.snn.rules import Emits
+from bnn.streams.recordings import from_fields
+from snn.networks import draw_inputs, draw_network
+from snn.small import CLASSES, SIDE, small_network
+
+SEED = int(os.environ.get("BNN_TEST_SEED", "14"))
+
+
+@pytest.fixture(scope="module")
+def model() -> SpikingModel:
+    return build(small_network())
+
+
+def spikes(seed: int, steps: int = 30, share: float = 0.2) -> Array:
+    return np.random.default_rng(seed).random((steps, 2, SIDE, SIDE)) < share
+
+
+def recording(seed: int, count: int = 500, until: int = 20_000) -> Array:
+    rng = np.random.default_rng(seed)
+    t = np.sort(rng.integers(0, until, count)) + 7_000
+    x, y = rng.integers(0, SIDE + 2, (2, count))
+    return from_fields(x, y, rng.integers(0, 2, count), t)
+
+
+def test_a_stream_is_the_run_step_by_step(model: SpikingModel) -> None:
+    """The same spikes as run(); sums, answers, moments and counts follow from them."""
+    x = spikes(1)
+    plain = model.run(x, record=["input", "conv", "output"])
+    watched = model.run_stream(x, label=2, trace=True)
+    assert np.array_equal(watched.outputs[1:], np.cumsum(plain.output, axis=0)) and not watched.outputs[0].any()
+    for k, layer in enumerate(watched.report.layers):
+        if layer.name != "pool":
+            sent = plain.recorded[layer.name].reshape(len(x), -1)
+            assert np.array_equal(watched.sent[:, k], np.count_nonzero(sent, axis=1))
+            assert layer.spikes == np.count_nonzero(sent)
+    assert watched.report.layers == plain.report.layers
+    total = watched.outputs[-1]
+    assert watched.answer == int(np.argmax(total)) and watched.moments == len(x)
+    right = [k for k, row in enumerate(watched.outputs) if row.any() and int(np.argmax(row)) == 2]
+    assert watched.first_correct == (right[0] if right else None)
+    assert (watched.answers[: watched.final] != watched.answer)[-1:].all()
+    assert (watched.answers[watched.final :] == watched.answer).all()
+    assert watched.answers[0] == -1 and "none" not in watched.describe()
+
+
+def test_the_trace_has_every_spike(model: SpikingModel) -> None:
+    """Of populations that send spikes; neurons by row, column, channel."""
+    x = spikes(2)
+    run = model.run_stream(x, trace=True)
+    assert run.spikes is not None
+    found = np.zeros((len(x), SIDE, SIDE, 2), bool)
+    own = run.spikes[run.spikes["population"] == 0]
+    found.reshape(len(x), -1)[own["step"] - 1, own["neuron"]] = True
+    assert np.array_equal(found, np.moveaxis(x, 1, -1))
+    assert set(run.spikes["population"]) == {0, 1, 3}
+    assert model.run_stream(x).spikes is None
+
+
+def test_state_is_kept_between_calls(model: SpikingModel) -> None:
+    x = spikes(3, steps=40)
+    whole = model.run_stream(x)
+    parts = [model.run_stream(x[:13]), model.run_stream(x[13:], reset=False)]
+    assert np.array_equal(whole.outputs[-1], parts[0].outputs[-1] + parts[1].outputs[-1])
+    assert np.array_equal(whole.sent, np.concatenate([p.sent for p in parts]))
+    assert whole.report.synops == sum(p.report.synops for p in parts)
+    again = model.run_stream(x)
+    assert np.array_equal(whole.outputs, again.outputs)
+
+
+def test_runs_of_many_parts(model: SpikingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a long run is divided into changes nothing."""
+    x = spikes(4, steps=50)
+    whole = model.run_stream(x, trace=True)
+
+    def parts(steps: int, neurons: int) -> Any:
+        return ((k, min(7, steps - k)) for k in range(0, steps, 7))
+
+    monkeypatch.setattr("bnn.snn.model.blocks", parts)
+    other = model.run_stream(x, trace=True)
+    assert np.array_equal(whole.outputs, other.outputs) and whole.report == other.report
+    assert whole.spikes is not None and other.spikes is not None
+    order = ["population", "step", "neuron"]
+    assert np.array_equal(np.sort(whole.spikes, order=order), np.sort(other.spikes, order=order))
+
+
+def test_nothing_sent_is_no_answer(model: SpikingModel) -> None:
+    run = model.run_stream(np.zeros((5, 2, SIDE, SIDE), bool), label=0)
+    assert run.answer == -1 and run.first_correct is None and run.final == 0
+    assert "answer none (wrong: 0)" in str(run) and "never right" in str(run)
+    assert run.as_dict()["answer"] == -1
+
+
+@pytest.mark.parametrize("weights", ["float", "dyadic", "int8", None])
+def test_counts_of_random_networks(weights: str | None) -> None:
+    """SynOps and dense counts, against the oracle's spikes and the weights: what a source sends reaches its targets."""
+    print(f"seed {SEED}")
+    for number in range(20):
+        rng = np.random.default_rng([SEED, number])
+        network = draw_network(rng, weights)
+        inputs = draw_inputs(rng, network, 12)
+        model = build(network)
+        p = network.populations[0]
+        given = inputs[0].reshape(12, *p.shape)
+        run = model.run_stream(np.moveaxis(given, -1, 1))
+        sent = Oracle(network).run(inputs).sent
+        ordered = sorted(network.projections, key=lambda q: q.target)
+        synops = [0] * len(network.populations)
+        for q, synapses in zip(ordered, model.synapses, strict=True):
+            fan = fan_out(network, q)
+            assert synapses == fan.sum(), (SEED, number, q.name)
+            steps = sent[q.source][: max(12 - q.delay, 0)]
+            synops[q.target] += int(((steps != 0) * fan).sum())
+        for k, layer in enumerate(run.report.layers):
+            assert layer.spikes == np.count_nonzero(sent[k]), (SEED, number, layer.name)
+            assert layer.synops == synops[k], (SEED, number, layer.name)
+            assert layer.dense == 12 * sum(
+                s for q, s in zip(ordered, model.synapses, strict=True) if q.target == k
+            )  # fmt: skip
+
+
+def fan_out(network: Network, q: Any) -> Array:
+    """Additions per source, by trying each tap."""
+    source, target = network.populations[q.source], network.populations[q.target]
+    if q.kind == "dense":
+        fan = np.full(source.size, target.size)
+    elif q.kind == "diagonal":
+        fan = np.ones(source.size, int)
+    else:
+        (h, w, c), (oh, ow, oc) = source.grid, target.grid
+        fan = np.zeros((h, w, c), int)
+        for oy in range(oh):
+            for ox in range(ow):
+                for ky in range(q.weights.shape[1]):
+                    for kx in range(q.weights.shape[2]):
+                        y = oy * q.stride[0] + ky * q.dilation[0] - q.padding[0]
+                        x = ox * q.stride[1] + kx * q.dilation[1] - q.padding[1]
+                        if 0 <= y < h and 0 <= x < w:
+                            fan[y, x] += oc // q.groups
+        fan = fan.reshape(-1)
+    return fan if q.mask is None else fan * q.mask
+
+
+def test_the_report(model: SpikingModel) -> None:
+    """Energy: accumulates of spikes, multiply-accumulates of the pool's real values."""
+    run = model.run_stream(spikes(5))
+    report = run.report
+    conv, pool, output = report.layers[1:]
+    assert (conv.multiplied, pool.multiplied, output.kind) == (0, 0, "spikes")
+    own = run.report.layers[3].spikes - int(run.outputs[-1].sum() - run.outputs[-2].sum())
+    assert output.synops - output.multiplied == CLASSES * own
+    assert report.spikes == conv.spikes + output.spikes
+    assert report.synops == conv.synops + pool.synops + output.synops and report.multiplied == output.multiplied
+    assert report.updates == 30 * (4 * SIDE * SIDE + 64 + CLASSES)
+    rows = {e.what.split(":")[0]: e for e in report.energy()}
+    by_spikes = rows["45 nm, by spikes"]
+    expected = (report.synops - report.multiplied) * 0.9e-12 + report.multiplied * 4.6e-12
+    assert np.allclose(by_spikes.total, expected, rtol=1e-12, atol=0)
+    connections = 2 * (3 * SIDE - 2) ** 2 * 4 + SIDE * SIDE * 4 + 64 * CLASSES + CLASSES * CLASSES
+    assert sum(model.synapses) == connections and report.dense == 30 * connections
+    assert rows["45 nm, one pass of floats"].operations == connections
+    assert rows["Loihi, by spikes"].joules[0] == (report.synops - report.multiplied) * 23.6e-12
+    text = str(report)
+    assert "30 steps of 1 ms" in text and f"{report.synops:,}" in text and "real values" in text
+    both = report + report
+    assert (both.samples, both.steps, both.synops) == (2, 60, 2 * report.synops)
+
+
+# -- images -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_by_chance(model: SpikingModel) -> None:
+    image = np.random.default_rng(6).random((2, SIDE, SIDE)).astype(np.float32)
+    image[0, 0, 0], image[0, 0, 1] = 0, 1
+    frames = image_frames(image, "rate", 4000, 9, 0, 4000)
+    assert not frames[:, 0, 0, 0].any() and frames[:, 0, 0, 1].all()
+    assert np.abs(frames.mean(axis=0) - image).max() < 0.04
+    assert np.array_equal(frames[100:120], image_frames(image, "rate", 4000, 9, 100, 20))
+    assert not np.array_equal(frames[:20], image_frames(image, "rate", 4000, 10, 0, 20))
+    run = model.run_image(image, 50, coding="rate", seed=9)
+    assert np.array_equal(run.outputs, model.run_stream(frames[:50]).outputs)
+
+
+def test_an_image_by_latency(model: SpikingModel) -> None:
+    image = np.linspace(0, 1, 2 * SIDE * SIDE, dtype=np.float32).reshape(2, SIDE, SIDE)
+    frames = image_frames(image, "latency", 11, 0, 0, 11)
+    counts = frames.sum(axis=0)
+    assert counts.max() == 1 and not counts[image == 0].any() and counts[image > 0].all()
+    assert np.array_equal(np.argmax(frames, axis=0)[image > 0], np.rint((1 - image[image > 0]) * 10))
+    run = model.run_image(image, 11, coding="latency")
+    assert np.array_equal(run.outputs, model.run_stream(frames).outputs)
+
+
+def test_a_constant_image() -> None:
+    model = build(small_network(emits=Emits.VALUES))
+    image = np.random.default_rng(7).random((2, SIDE, SIDE)).astype(np.float32)
+    run = model.run_image(image, 20, coding="constant", trace=True)
+    plain = model.run(np.repeat(image[None], 20, axis=0))
+    assert np.array_equal(run.outputs[-1], plain.scores) and run.report.layers == plain.layers
+    assert run.image is not None and np.array_equal(run.image, np.moveaxis(image, 0, -1))
+    assert run.report.layers[1].multiplied == run.report.layers[1].synops > 0
+
+
+# -- recordings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("emits", [Emits.SPIKES, Emits.COUNTS, Emits.VALUES])
+@pytest.mark.parametrize("dt", [1e-3, 3e-4, 1 / 3000])
+def test_a_recording_steps_the_network(channels: int, emits: Emits, dt: float) -> None:
+    """Against frames that are filled event by event."""
+    model = build(small_network(dt=dt, emits=emits, channels=channels))
+    events = recording(8)
+    run = model.run_events(events, origin=(1, 1), label=1)
+    step = float(str(np.float32(dt))) * 1e6
+    steps = int((events["t"][-1] - events["t"][0]) / step) + 1
+    frames = np.zeros((steps, channels, SIDE, SIDE), np.float32)
+    inside = 0
+    first = None
+    for x, y, p, t in events.tolist():
+        if 1 <= x <= SIDE and 1 <= y <= SIDE:
+            first = t if first is None else first
+            frames[int((t - first) / step), p if channels == 2 else 0, y - 1, x - 1] += 1
+            inside += 1
+    frames = frames[: run.moments]
+    assert (run.events, run.dropped) == (inside, len(events) - inside)
+    merged = inside - np.count_nonzero(frames) if emits == Emits.SPIKES else 0
+    assert run.merged == merged and frames.sum() == inside
+    frames = (frames > 0).astype(np.float32) if emits == Emits.SPIKES else frames
+    assert np.array_equal(run.outputs, model.run_stream(frames).outputs)
+    assert run.seen[-1] == inside and run.events_share(run.moments) == 1
+    assert np.isclose(run.step_seconds, step / 1e6, rtol=1e-6) and run.report.dt == run.step_seconds
+
+
+def test_two_recordings_in_a_row(model: SpikingModel) -> None:
+    """A camera goes on: the second part finds the neurons as the first left them."""
+    events = recording(9, until=40_000)
+    inside = events[(events["x"] < SIDE) & (events["y"] < SIDE)]
+    cut = inside["t"][0] + 17_000
+    whole = model.run_events(inside)
+    parts = [model.run_events(inside[inside["t"] < cut])]
+    rest = inside[inside["t"] >= cut].copy()
+    rest[0]["t"] = cut  # a step begins here
+    whole_again = model.run_events(np.concatenate([inside[inside["t"] < cut], rest]))
+    parts.append(model.run_events(inside[inside["t"] < cut]))
+    parts.append(model.run_events(rest, reset=False))
+    assert parts[1].moments == 17 and parts[1].moments + parts[2].moments == whole_again.moments
+    assert np.array_equal(parts[1].outputs[-1] + parts[2].outputs[-1], whole_again.outputs[-1])
+    assert whole.moments == whole_again.moments
+
+
+def test_the_seconds_of_a_step() -> None:
+    """A float32 says 0.001 and means it: no event moves to another step by rounding."""
+    for dt, microseconds in ((np.float32(1e-3), 1000), (np.float32(1e-4), 100), (0.01, 10_000), (np.float32(1e-6), 1)):
+        assert step_of(float(dt)) == microseconds
+    model = build(small_network(dt=1e-3))
+    t = np.arange(0, 50) * 1000
+    run = model.run_events(from_fields(t % SIDE, t % SIDE, t % 2, t))
+    assert run.moments == 50 and (run.sent[:, 0] == 1).all()
+
+
+def test_another_step_is_noted(model: SpikingModel) -> None:
+    run = model.run_events(recording(10), dt=2e-3, shrink=2)
+    assert run.report.notes == ("a step is 0.002 s of the recording; the network's neurons were made for 0.001 s",)
+    assert run.step_seconds == 2e-3 and "0.002 s" in str(run.report)
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+X = np.zeros((3, 2, SIDE, SIDE), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.run_stream(X[:, :1]), r"input input: found shape \(3, 1, 8, 8\), expected \(steps, 2, 8, 8\)"),
+        (lambda m: m.run_stream(X[0]), "expected .steps"),
+        (lambda m: m.run_stream(X + 0.5), "neither 0 nor 1"),
+        (lambda m: m.run_stream(X * np.nan), "neither 0 nor 1"),
+        (lambda m: m.run_stream(X, label=4), "label: found 4, expected 0 to 3"),
+        (lambda m: m.run_image(X[0], 0), "steps: found 0, expected 1 to"),
+        (lambda m: m.run_image(X[0] + 0.5, 5), "takes no real values; use coding 'rate'"),
+        (lambda m: m.run_image(X[0] + 2, 5, coding="rate"), "values from 0 to 2, expected 0 to 1"),
+        (lambda m: m.run_image(X[0] * np.nan, 5, coding="rate"), "expected finite numbers"),
+        (lambda m: m.run_image(X[0], 5, coding="phase"), "found 'phase', expected one of constant, rate, latency"),
+        (lambda m: m.run_image(X, 5), r"found shape \(3, 2, 8, 8\), expected one image \(2, 8, 8\)"),
+        (lambda m: m.run_events(recording(1), origin=(90, 90)), "none of the 500 events lies on the network's 8 x 8"),
+        (lambda m: m.run_events(recording(1)), r"larger than the network's 8 x 8 pixels .* of 500 events lie outside"),
+        (lambda m: m.run_events(recording(1)[::-1]), "time decreases"),
+        (lambda m: m.run_events(recording(1)[:0]), "found none, expected at least one"),
+        (lambda m: m.run_events(X), "expected a structured array"),
+        (lambda m: m.run_events(recording(1), dt=0), "expected seconds of a step, more than 0"),
+        (lambda m: m.run_events(recording(1), dt=np.inf), "expected a finite number"),
+        (lambda m: m.run_events(recording(1), dt=1e-9, shrink=1), "steps of 0.001 us, expected at most 1,000,000"),
+    ],
+)
+def test_bad_input(model: SpikingModel, call: Any, message: str) -> None:
+    with pytest.raises((bnn.InputError, bnn.InputTypeError), match=message):
+        call(model)
+
+
+def test_bad_networks() -> None:
+    with pytest.raises(bnn.InputError, match="does not say how long a step is; expected dt="):
+        build(small_network(dt=0)).run_events(recording(1))
+    with pytest.raises(bnn.InputError, match="input .H, W, 1. or .H, W, 2."):
+        build(small_network(channels=3)).run_events(recording(1))
+    network = small_network()
+    network.populations.insert(0, network.populations[0])
+    for q in network.projections:
+        q.source, q.target = q.source + 1, q.target + 1
+    with pytest.raises(bnn.InputError, match="has 2 inputs, expected one; give what they send to run_stream"):
+        build(network).run_image(X[0], 5)
+
+
+def test_a_trace_too_large(model: SpikingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnn.snn.model.MOST_SPIKES", 50)
+    with pytest.raises(bnn.InputError, match=r"trace: found .* spikes after 30 of 30 steps, expected at most 50"):
+        model.run_stream(spikes(1), trace=True)
+    assert model.run_stream(spikes(1)).report.spikes > 50

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train a network of spiking neurons in snnTorch by surrogate gradients and export it as NIR.
+
+    python tools/train_spiking.py --out runs/spiking
+    python tools/train_spiking.py --network conv --epochs 2 --out runs/spiking-conv
+
+Pixels become spikes by latency: in T steps, a pixel p of 0..1 fires once, in step floor((1 - p) T), and never if it is
+0.  So the spikes of an image are always the same.  The class is the output neuron that fires most often in the T steps;
+of equals, the first.
+
+Writes to the folder given by --out: model.nir; model.snn, compiled from it; model.pt (the weights, for
+``network(...).load_state_dict``); and test.npz, some test images: inputs (N, T, ...) and the spikes of each layer of
+neurons (N, T, ...) in snnTorch, uint8, by the name of its node, and labels (N,).  Ends with a comparison of model.snn
+with the trained network, on these images, and with what snnTorch imports from model.nir, on the first of them.
+
+What is exact:
+
+- Weights and biases are multiples of 1/64 from -127/64 to 127/64, during training already.  So the sum of any spikes is
+  exact in float32, whatever the order of summation, and weights fit int8 with one scale.
+- beta is 15/16, tau = dt / (1 - beta) = 16 dt, and beta is 1 - dt / tau again: no rounding, as of every 1 - 2^-k.
+- A spike resets its neuron to zero in the step that it is fired in: what NIR means, and all that snnTorch imports.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import bnn
+from bnn.runtime.files import replacing
+from training import UserError, datasets
+from training.console import run
+
+try:
+    import nir
+    import snntorch
+    import torch
+    from snntorch import surrogate
+    from snntorch.export_nir import export_to_nir
+    from torch import nn
+    from torch.nn import functional
+    from torch.nn.utils import parametrize
+except ImportError as error:
+    print(
+        f"train_spiking: error: training needs PyTorch, snnTorch and NIR ({error}); "
+        "pip install torch snntorch nir nirtorch",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
+BETA = 1 - 2**-4
+UNIT, MOST = 2**-6, 127  # of weights
+DT = 1e-4  # seconds: snnTorch's step, when it reads and writes NIR
+NETWORKS = ("dense", "conv")
+FILES = ("model.nir", "model.snn", "model.pt", "test.npz")
+_EVALUATION_BATCH = 500
+_VERIFIED = 10  # images in the slow comparison, step by step, with the imported network and the definition in NumPy
+
+
+class Rounding(torch.autograd.Function):
+    """To multiples of UNIT that fit int8; the gradient is that of the clip."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return (x / UNIT).round().clamp(-MOST, MOST) * UNIT
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return gradients[0] * (x.abs() <= MOST * UNIT)
+
+
+class Rounded(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(Rounding.apply(x))
+
+
+def network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """ "dense" or "conv", for inputs of this shape: channels, height, width."""
+
+    def neurons(*shape: int) -> nn.Module:
+        # One beta and one threshold per neuron, although all are equal: NIR has arrays, and the exporter copies shapes.
+        beta, threshold = torch.full(shape, BETA), torch.ones(shape)
+        return snntorch.Leaky(
+            beta, threshold, surrogate.atan(), init_hidden=True, reset_mechanism="zero", reset_delay=False
+        )
+
+    channels, height, width = shape
+    if name == "dense":
+        return nn.Sequential(
+            OrderedDict(
+                fc1=nn.Linear(channels * height * width, 400), lif1=neurons(400),
+                fc2=nn.Linear(400, classes), lif2=neurons(classes),
+            )
+        )  # fmt: skip
+    half, quarter = ((-(-height // n), -(-width // n)) for n in (2, 4))
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(channels, 16, 5, 2, 2), lif1=neurons(16, *half),
+            conv2=nn.Conv2d(16, 32, 3, 2, 1), lif2=neurons(32, *quarter),
+            flatten=nn.Flatten(), fc=nn.Linear(32 * quarter[0] * quarter[1], classes), lif3=neurons(classes),
+        )
+    )  # fmt: skip
+
+
+def spikes(images: datasets.Images, scale: int, steps: int, flat: bool) -> torch.Tensor:
+    """Images (N, H, W, C) of 0..scale as float32 spikes (T, N, C, H, W), or (T, N, C H W)."""
+    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.int32))
+    latency = (scale - pixels) * steps // scale  # of a 0: never
+    times = torch.arange(steps).reshape(-1, 1, 1, 1, 1)
+    found = (latency == times).float()
+    return found.flatten(2) if flat else found
+
+
+def responses(module: nn.Sequential, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Spikes (T, N, ...) of each layer of neurons from a state of zeros, layer by layer: faster than step by step."""
+    found = {}
+    for name, layer in module.named_children():
+        if isinstance(layer, snntorch.Leaky):
+            layer.mem = torch.zeros(0)  # what the next step takes for a beginning
+            x = found[name] = torch.stack([layer(current) for current in x])
+        else:
+            x = layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return found
+
+
+def counts(module: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    """How often each output neuron fires, (N, classes)."""
+    return list(responses(module, x).values())[-1].sum(0)
+
+
+def accuracy(module: nn.Sequential, split: datasets.Split, scale: int, steps: int, flat: bool) -> float:
+    right = 0
+    with torch.no_grad():
+        for i in range(0, len(split), _EVALUATION_BATCH):
+            part = slice(i, i + _EVALUATION_BATCH)
+            found = counts(module, spikes(split.images[part], scale, steps, flat)).argmax(1).numpy()
+            right += int((found == split.labels[part]).sum())
+    return right / len(split)
+
+
+def train(
+    data: datasets.Dataset, name: str, epochs: int, steps: int, batch_size: int, learning_rate: float, seed: int
+) -> nn.Sequential:
+    torch.manual_seed(seed)
+    height, width, channels = data.input_shape
+    module, flat = network(name, (channels, height, width), len(data.class_names)), name == "dense"
+    rounded = [layer for layer in module if isinstance(layer, nn.Linear | nn.Conv2d)]
+    for layer in rounded:
+        nn.init.kaiming_uniform_(layer.weight)  # PyTorch's default leaves most neurons silent at first
+        parametrize.register_parametrization(layer, "weight", Rounded())
+        parametrize.register_parametrization(layer, "bias", Rounded())
+    labels = torch.from_numpy(data.train.labels.copy()).long()
+    batches = -(-len(labels) // batch_size)
+    optimizer = torch.optim.Adam(module.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+    for epoch in range(1, epochs + 1):
+        for batch in torch.randperm(len(labels)).split(batch_size):
+            x = spikes(data.train.images[batch.numpy()], data.scale, steps, flat)
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(counts(module, x), labels[batch])
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        found = accuracy(module, data.validation, data.scale, steps, flat)
+        print(f"epoch {epoch}/{epochs}  loss {loss.item():.4f}  val acc {found:.2%}", file=sys.stderr)
+    for layer in rounded:
+        parametrize.remove_parametrizations(layer, "weight")
+        parametrize.remove_parametrizations(layer, "bias")
+    return module
+
+
+def export(module: nn.Sequential, example: torch.Tensor) -> Any:
+    """The NIR graph; ``example``: an input of one step, (1, ...).
+
+    snnTorch's exporter is right for these neurons: tau and r give beta back without rounding, and v_reset = 0 says what
+    they do (it says so of every reset mechanism).
+    """
+    return export_to_nir(module, example, ignore_dims=[0])
+
+
+def write(out: Path, module: nn.Sequential, x: torch.Tensor, labels: datasets.Labels) -> Any:
+    """FILES, each completely or not at all; returns the compiled network."""
+    with torch.no_grad():
+        arrays = {"inputs": x, **responses(module, x)}
+    graph = io.BytesIO()  # HDF5 reads what it writes
+    nir.write(graph, export(module, x[0, :1]))
+    with replacing(str(out / "model.nir")) as file:
+        file.write(graph.getvalue())
+    with replacing(str(out / "model.pt")) as file:
+        torch.save(module.state_dict(), file)
+    with replacing(str(out / "test.npz")) as file:
+        spikes = {name: value.transpose(0, 1).numpy().astype(np.uint8) for name, value in arrays.items()}
+        np.savez_compressed(file, labels=labels, **spikes)
+    compiled = bnn.snn.compile(out / "model.nir", simulator="snntorch")
+    compiled.save(out / "model.snn")
+    return compiled
+
+
+def differences(compiled: Any, tested: Any) -> tuple[int, int]:
+    """(spikes that differ, all spikes and silences) of a compiled network and snnTorch (test.npz), in all layers."""
+    names = [name for name in tested if name not in ("inputs", "labels")]
+    differ = 0
+    for number, x in enumerate(tested["inputs"]):
+        found = compiled.run(x, record=names).recorded
+        differ += sum(int((found[name] != tested[name][number]).sum()) for name in names)
+    return differ, sum(tested[name].size for name in names)
+
+
+RATE = click.FloatRange(0, 1, min_open=True)
+
+
+@click.command(help="Train a network of spiking neurons in snnTorch and export it as NIR.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the files.")
+@click.option("--dataset", type=click.Choice(list(datasets.DATASETS)), default="fashion-mnist", show_default=True)
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder with the data set's files.")
+@click.option(
+    "--network",
+    "name",
+    type=click.Choice(NETWORKS),
+    default="dense",
+    show_default=True,
+    help="Pixels-400-classes, or two convolutions with stride 2 and a dense layer.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--steps", type=click.IntRange(1, 1000), default=20, show_default=True, help="T: time steps per image.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option("--learning-rate", type=RATE, default=0.001, show_default=True, help="Adam's, at the start.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
+@click.option("--images", type=click.IntRange(min=1), default=200, show_default=True, help="Test images in test.npz.")
+@click.option("--overwrite", is_flag=True, help="Replace the files in --out.")
+@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
+def _command(
+    out: Path, dataset: str, data: Path | None, name: str, images: int, overwrite: bool, as_json: bool, **settings: Any
+) -> None:
+    files = [out / file for file in FILES]
+    existing = [str(file) for file in files if file.exists()]
+    if existing and not overwrite:
+        raise UserError(f"{existing[0]} exists already; --overwrite replaces it")
+    loaded = datasets.load(dataset, data)
+    out.mkdir(parents=True, exist_ok=True)
+    module = train(loaded, name, **settings)
+    steps, flat, test = settings["steps"], name == "dense", loaded.test
+    compiled = write(out, module, spikes(test.images[:images], loaded.scale, steps, flat), test.labels[:images])
+    tested = dict(np.load(out / "test.npz"))
+    differ, decisions = differences(compiled, tested)
+    report = bnn.verify_snn(out / "model.nir", compiled, tested["inputs"][:_VERIFIED])
+    found = accuracy(module, test, loaded.scale, steps, flat)
+    if as_json:
+        result = {"test_accuracy": found, "differ": differ, "decisions": decisions, "verified": report.ok}
+        names = [str(file) for file in files]
+        print(json.dumps({"dataset": dataset, "network": name, **settings, **result, "files": names}))
+    else:
+        print(f"test accuracy {found:.2%} at T = {steps}; written to {out}: {', '.join(FILES)}\n")
+        print(
+            f"{report}\n\n{len(tested['labels'])} images in the trained network: {differ} of {decisions} spikes differ"
+        )
+    if differ or not report.ok:
+        sys.exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 0, 1 (a spike differs), 2 (wrong use or bad input) or 130 (interrupted)."""
+    run(_command, "train_spiking", arguments)
+
+
+if __name__ == "__main__":
+    main()
