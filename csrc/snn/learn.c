@@ -9,7 +9,7 @@
 
 enum {
     BLOCK = 16, /* a row of weights has a whole number of blocks, and so has the memory of traces */
-    FEW = 8     /* spikes of targets, above which their columns take as long as whole rows */
+    FEW = 8     /* targets, above which whole rows take no longer */
 };
 
 static inline float bound(float w, float low, float high)
@@ -98,6 +98,34 @@ static size_t collect(const uint32_t *words, uint32_t n, uint32_t *index)
     return found;
 }
 
+/* The rows of sources that sent a spike; most targets have no trace, and lose nothing.  later: raise_columns and bound_all
+ * follow. */
+static void lower(const struct bnn_snn_projection *p, const struct bnn_snn_plastic *w, uint32_t targets,
+                  const uint32_t *from, size_t sent, int later, uint32_t *traced)
+{
+    const float low = p->learning.low, high = p->learning.high;
+    size_t some = 0;
+    for (uint32_t j = 0; j < targets; j++) {
+        traced[some] = j;
+        some += w->post[j] != 0;
+    }
+    for (size_t first = 0; first < p->row; first += BLOCK)
+        for (size_t l = 0; l < BLOCK; l++)
+            w->change[first + l] = w->post[first + l] * p->learning.nu_pre;
+    for (size_t k = 0; k < sent && some != 0; k++) {
+        float *row = w->weights + (size_t)from[k] * p->row;
+        if (some > FEW && later)
+            take_unbounded(row, w->change, p->row);
+        else if (some > FEW)
+            take(row, w->change, p->row, low, high);
+        else
+            for (size_t l = 0; l < some; l++) {
+                const float less = row[traced[l]] - w->change[traced[l]];
+                row[traced[l]] = later ? less : bound(less, low, high);
+            }
+    }
+}
+
 static void learn(struct bnn_snn_state *s, uint32_t projection)
 {
     const struct bnn_snn_projection *p = &s->net->projections[projection];
@@ -112,16 +140,7 @@ static void learn(struct bnn_snn_state *s, uint32_t projection)
     const size_t sent = collect(before, sources, from), fired = collect(after, targets, to);
 
     if (sent != 0)
-        for (size_t first = 0; first < p->row; first += BLOCK)
-            for (size_t l = 0; l < BLOCK; l++)
-                w->change[first + l] = w->post[first + l] * r->nu_pre;
-    for (size_t k = 0; k < sent; k++) {
-        float *row = w->weights + (size_t)from[k] * p->row;
-        if (fired == 0)
-            take(row, w->change, p->row, r->low, r->high);
-        else
-            take_unbounded(row, w->change, p->row);
-    }
+        lower(p, w, targets, from, sent, fired != 0, s->sums);
     if (fired != 0) {
         raise_columns(p, w, sources, to, fired);
         for (size_t k = 0; k < sent; k++)

@@ -22,7 +22,7 @@ from bnn.snn.file import encode as encode_snn
 from bnn.streams import recordings as event_sources
 from conftest import small_graph, two_by_two_graph
 from events.spiking import Network
-from snn.networks import draw_network
+from snn.networks import draw_network, draw_plastic_network
 
 TRIES = 12  # random shapes, of which the smallest files are taken
 TABLES = (
@@ -147,6 +147,8 @@ def spiking_networks() -> Iterator[tuple[str, bytes]]:
         made = [encode_snn(draw_network(np.random.default_rng([3, i]), kind)) for i in range(3 * TRIES)]
         for i, data in enumerate(sorted(made, key=len)[:8]):
             yield f"{kind}-{i}", data + bytes(range(40 + i))
+    for i in range(4):
+        yield f"learning-{i}", encode_snn(draw_plastic_network(np.random.default_rng([4, i]))) + bytes(range(40 + i))
 
 
 SEEDS = {"spikes": spiking_networks, "c": models, "recordings": recordings, "arrays": arrays, "nir": recipes}

@@ -177,6 +177,26 @@ static void send(struct pair *p)
     CHECK(bnn_snn_send(p->states[1], population, neuron, value) == first, "%s", bnn_status_text(first));
 }
 
+/* Weights that change; those of a projection that learns are set to some of the script's. */
+static void teach(struct pair *p)
+{
+    uint32_t projection = (uint32_t)fuzz_draw(p->script, bnn_snn_projection_count(p->net) + 1u);
+    int learning = (int)fuzz_draw(p->script, 2);
+    bnn_snn_projection_info info = {.weights = 1};
+    (void)bnn_snn_get_projection(p->net, projection, &info);
+    float *weights = fuzz_block(info.weights * sizeof(float));
+    for (int i = 0; i < 2; i++) {
+        bnn_snn_set_learning(p->states[i], learning);
+        CHECK(bnn_snn_normalize(p->states[i]) == BNN_OK, "normalize");
+    }
+    if (weights == NULL || bnn_snn_get_weights(p->states[0], projection, weights) != BNN_OK)
+        return;
+    CHECK(info.learns, "weights of projection %u", projection);
+    fuzz_floats(p->script, weights, info.weights < 9 ? info.weights : 9);
+    bnn_status first = bnn_snn_set_weights(p->states[0], projection, weights);
+    CHECK(bnn_snn_set_weights(p->states[1], projection, weights) == first, "%s", bnn_status_text(first));
+}
+
 static void use(struct pair *p)
 {
     look_at(p->net);
@@ -194,6 +214,9 @@ static void use(struct pair *p)
         case 3:
             for (int i = 0; i < 2; i++)
                 CHECK(bnn_snn_reset(p->states[i]) == BNN_OK, "reset");
+            break;
+        case 4:
+            teach(p);
             break;
         default:
             run(p);
