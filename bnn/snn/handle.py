@@ -281,6 +281,8 @@ class State:
         values = np.ascontiguousarray(values, np.float32)
         if values.shape != (self.opened.populations[population].size,):
             raise InputError(f"{variable}: found shape {values.shape}, expected one value per neuron")
+        if variable == "level" and not ((values >= 0) & (values <= 2**24) & (values == np.floor(values))).all():
+            raise InputError(f"level: found {values.min():g} to {values.max():g}, expected whole numbers to 2^24")
         status = lib.bnn_snn_set(self.pointer, population, _VARIABLES[variable], ffi.from_buffer("float[]", values))
         self._has(status, population, variable)
 

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bnn._types import Array
-from bnn.errors import InputError, UnsupportedOpError
+from bnn.errors import InputError, ModelFormatError, UnsupportedOpError
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.ops import ClampAttrs, ConvAttrs, DequantizeAttrs, PoolAttrs, ReshapeAttrs, constant, make
@@ -18,6 +20,8 @@ from bnn.ir.ops.elementwise import RoundAttrs
 from bnn.ir.ops.sources import input_node
 from bnn.passes import lower
 from bnn.snn.convert import ORDERS, Conversion, spiking
+from bnn.snn.file import encode
+from bnn.snn.model import SpikingModel
 from bnn.snn.quantize import LARGEST, Quantized, quantize, reach
 
 SEED = int(os.environ.get("BNN_TEST_SEED", "14"))
@@ -298,6 +302,41 @@ def test_black_images_give_no_range() -> None:
     graph, images, _ = quantized_small()
     with pytest.raises(UnsupportedOpError, match="layer 'first_relu': found no value above 0 in the images"):
         quantize(graph, images * 0)
+
+
+def damaged(data: bytes, old: bytes, new: bytes) -> bytes:
+    """A file whose checksum is right, with the first occurrence of some bytes replaced."""
+    assert old in data
+    raw = bytearray(data.replace(old, new, 1))
+    struct.pack_into("<I", raw, 12, zlib.crc32(raw[16:], zlib.crc32(raw[:12])))
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("most", [0.5, -1.0, 2.0**25])
+def test_the_engine_refuses_numbers_of_levels_that_it_cannot_count(most: float) -> None:
+    data = encode(spiking(quantized_small(levels=13)[2], "take-back").network)
+    with pytest.raises(ModelFormatError, match="no number of levels"):
+        SpikingModel.from_bytes(damaged(data, struct.pack("<32f", *[13.0] * 32), struct.pack("<32f", *[most] * 32)))
+
+
+def test_the_engine_refuses_a_rule_that_sends_something_else() -> None:
+    data = encode(spiking(quantized_small()[2], "take-back").network)
+    for sends in (0, 1, 2):
+        with pytest.raises(ModelFormatError, match="what a rule sends that takes back"):
+            SpikingModel.from_bytes(damaged(data, bytes([16, 0, 3]), bytes([16, 0, sends])))
+    with pytest.raises(ModelFormatError, match="what a rule sends that takes back"):
+        SpikingModel.from_bytes(damaged(data, bytes([1, 0, 2]), bytes([1, 0, 3])))
+
+
+def test_a_level_is_a_whole_number() -> None:
+    model = spiking(quantized_small()[2], "take-back").build()
+    index = next(p.index for p in model.populations if p.opcode == 16)
+    levels = np.zeros(model.populations[index].size, np.float32)
+    model._state.set(index, "level", levels + 3)
+    assert (model.state(model.populations[index].name, "level") == 3).all()
+    for wrong in (0.5, -1, 2**25, np.nan):
+        with pytest.raises(InputError, match="level: found"):
+            model._state.set(index, "level", levels + np.float32(wrong))
 
 
 def test_bytes_as_input() -> None:
