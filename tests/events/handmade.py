@@ -261,6 +261,16 @@ def refused(rng: Rng) -> dict[str, Graph]:
     pixels[1, 1, 1] = np.inf
     added = read(rng, data, 4, 3, ops.constant(pixels))
     found["levels of infinity"] = op_graphs.plan([x], [read(rng, levels(rng, added, 4), 3, 4)])
+    y = ops.input_node("other", (3, 3, 4))
+    straight = read(rng, data, 4, 3, y)
+    found["a shortcut of an input"] = op_graphs.plan([data.inputs[0], y], [read(rng, levels(rng, straight, 4), 3, 4)])
+    x = ops.input_node("image", (1, 1, 32_896))
+    most = levels(rng, x, 255)
+    total: tuple[Node, ...] = ()
+    for _ in range(3):  # each below 2**24, all together not
+        slots = ConvAttrs(planes=8, slots=("residual",) * len(total))
+        total = (ops.make("bconv2d", most, op_graphs.signs(rng, (4, 1, 1, 32_896)), *total, attrs=slots),)
+    found["sums past 2**24"] = op_graphs.plan([x], [conv(rng, levels(rng, total[0], 4), 3, planes=3)])
     return found
 
 
