@@ -34,6 +34,7 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
     struct bnn_snn_neurons *neurons = reserve(m, net->population_count, sizeof *neurons);
     uint64_t *synops = reserve(m, net->projection_count, sizeof *synops);
     struct bnn_snn_plastic *plastic = reserve(m, net->projection_count, sizeof *plastic);
+    struct bnn_snn_reach **reach = reserve(m, net->projection_count, sizeof *reach);
     uint64_t most = (uint64_t)net->most + BNN_SNN_LANES;
     uint32_t *index = reserve(m, most, sizeof *index);
     uint32_t *values = reserve(m, most, sizeof *values);
@@ -43,6 +44,7 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
                                     .neurons = neurons,
                                     .synops = synops,
                                     .plastic = plastic,
+                                    .reach = reach,
                                     .index = index,
                                     .values = values,
                                     .sums = sums};
@@ -63,6 +65,12 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
     }
     for (uint32_t j = 0; j < net->projection_count; j++) {
         const struct bnn_snn_projection *p = &net->projections[j];
+        const size_t places = bnn_snn_reaches(net, p);
+        struct bnn_snn_reach *found = places == 0 ? NULL : reserve(m, places, sizeof *found);
+        if (m->at != NULL) {
+            reach[j] = found;
+            bnn_snn_find_reaches(net, p, found);
+        }
         if (!p->learns)
             continue;
         struct bnn_snn_plastic w = {.bounded = 0};
@@ -187,12 +195,11 @@ static void settle(struct bnn_snn_state *s, uint32_t k)
 {
     const struct bnn_snn_population *p = &s->net->populations[k];
     float *current = s->neurons[k].current;
-    if (p->bias.period == 1)
-        for (uint32_t i = 0; i < p->n; i++)
-            current[i] = p->bias.data[0] + 0.0f; /* -0 becomes 0 */
-    else
-        for (uint32_t i = 0, at = 0; i < p->n; i++, at = at + 1 < p->bias.period ? at + 1 : 0)
-            current[i] = p->bias.data[at] + 0.0f;
+    for (uint32_t first = 0; first < p->n; first += BNN_SNN_LANES) { /* the last block has room for all of them */
+        const float *bias = bnn_snn_at(&p->bias, first);
+        for (uint32_t l = 0; l < BNN_SNN_LANES; l++)
+            current[first + l] = bias[l] + 0.0f; /* -0 becomes 0 */
+    }
     if (s->neurons[k].own != NULL)
         memset(s->neurons[k].own, 0, p->n * sizeof *current);
     for (uint32_t j = p->first; j < p->end && !s->stopped; j++)

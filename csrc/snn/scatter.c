@@ -57,6 +57,18 @@ static void add(const struct sums *sums, size_t to, const struct bnn_snn_project
         sums->kernels->sum_rows(sums->floats + to, (const float *)sums->weights + from, row, index, values, n, count);
 }
 
+/* Adds runs of `count` weights of one source; see the kernels.  value: what it sends, NULL: 1. */
+static void add_runs(const struct sums *sums, size_t to, ptrdiff_t step, const struct bnn_snn_projection *p,
+                     size_t from, ptrdiff_t stride, size_t runs, size_t count, const void *value)
+{
+    if (p->whole)
+        sums->kernels->add_byte_runs(sums->whole + to, step, (const int8_t *)sums->weights + from, stride, runs, count,
+                                     value == NULL ? 1 : *(const uint32_t *)value);
+    else
+        sums->kernels->add_runs(sums->floats + to, step, (const float *)sums->weights + from, stride, runs, count,
+                                value == NULL ? 1 : *(const float *)value);
+}
+
 static void diagonal(struct bnn_snn_state *s, const struct sums *sums, const struct bnn_snn_projection *p,
                      const void *values, size_t n)
 {
@@ -71,60 +83,126 @@ static void diagonal(struct bnn_snn_state *s, const struct sums *sums, const str
     }
 }
 
-/* Horizontal taps of a kernel that a source reaches: in the file, the taps of each phase (kernel column modulo stride)
- * follow each other, the last first, because these reach neighbouring targets. */
-struct taps {
-    uint32_t at;    /* place of the first in the kernel's row */
-    uint32_t count; /* contiguous taps */
-    uint32_t x;     /* target of the first */
-};
-
-static struct taps taps_of(const struct bnn_snn_projection *p, uint32_t x, uint32_t width)
+/* Along one axis: what a source at a coordinate reaches.  Taps k with coordinate + padding - k * dilation = target *
+ * stride. */
+static struct bnn_snn_reach reach_of(const struct bnn_snn_projection *p, int axis, uint32_t coordinate,
+                                     uint32_t targets)
 {
-    const uint32_t kw = p->kernel[1], stride = p->stride[1], phase = (x + p->padding[1]) % stride;
-    const uint32_t most = kw / stride + (phase < kw % stride); /* taps of this phase */
-    const uint32_t reach = (x + p->padding[1]) / stride;       /* the target of the phase's first column */
-    uint32_t first = reach < width ? 0 : reach - width + 1, end = reach + 1 < most ? reach + 1 : most;
-    if (phase >= kw || first >= end)
-        return (struct taps){0, 0, 0};
-    uint32_t before = phase * (kw / stride) + (phase < kw % stride ? phase : kw % stride);
-    return (struct taps){before + most - end, end - first, reach + 1 - end};
+    const uint32_t kernel = p->kernel[axis], stride = p->stride[axis];
+    const uint32_t phase = (coordinate + p->padding[axis]) % stride;
+    const uint32_t most = kernel / stride + (phase < kernel % stride); /* taps of this phase */
+    const uint32_t far = (coordinate + p->padding[axis]) / stride;     /* the target of the phase's first tap */
+    const uint32_t first = far < targets ? 0 : far - targets + 1, end = far + 1 < most ? far + 1 : most;
+    if (phase >= kernel || first >= end)
+        return (struct bnn_snn_reach){0, 0, 0, 0};
+    return (struct bnn_snn_reach){phase + stride * first, end - first, far - first,
+                                  phase * (kernel / stride) + (phase < kernel % stride ? phase : kernel % stride) +
+                                      most - end};
 }
 
-/* A source of a convolution: weights [source channel][kernel row][taps, see above][target channel of the group]. */
-static uint64_t convolve(const struct sums *sums, const struct bnn_snn_projection *p,
-                         const struct bnn_snn_population *from, const struct bnn_snn_population *to, uint32_t source,
-                         const void *value)
+size_t bnn_snn_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p)
 {
-    static const uint32_t zero = 0;
-    const uint32_t channel = source % from->c, x = source / from->c % from->w, y = source / from->c / from->w;
-    const uint32_t width = to->c / p->groups, first = channel / (from->c / p->groups) * width;
-    const struct taps taps = taps_of(p, x, to->w);
+    const struct bnn_snn_population *from = &net->populations[p->source];
+    return p->kind == BNN_SNN_CONV && p->dilation[0] == 1 && p->dilation[1] == 1 ? (size_t)from->h + from->w : 0;
+}
+
+void bnn_snn_find_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p, struct bnn_snn_reach *reach)
+{
+    const struct bnn_snn_population *from = &net->populations[p->source], *to = &net->populations[p->target];
+    if (bnn_snn_reaches(net, p) == 0)
+        return;
+    for (uint32_t y = 0; y < from->h; y++)
+        reach[y] = reach_of(p, 0, y, to->h);
+    for (uint32_t x = 0; x < from->w; x++)
+        reach[from->h + x] = reach_of(p, 1, x, to->w);
+}
+
+/* A convolution's populations, and a source's place. */
+struct place {
+    const struct bnn_snn_population *from, *to;
+    uint32_t pixel; /* its first source */
+    uint32_t x, y, channel;
+};
+
+/* Sources rise, so the next one is often in the same pixel or row: divisions take longer than what they save. */
+static void move_to(struct place *at, uint32_t source)
+{
+    if (source - at->pixel >= at->from->c) {
+        const uint32_t pixels = (source - at->pixel) / at->from->c;
+        at->pixel += pixels * at->from->c;
+        at->x += pixels;
+        if (at->x >= at->from->w) {
+            at->y += at->x / at->from->w;
+            at->x %= at->from->w;
+        }
+    }
+    at->channel = source - at->pixel;
+}
+
+/* Adds the weights of tap (ky, kx) to a target: one that is not contiguous with others. */
+static uint64_t add_tap(const struct sums *sums, const struct bnn_snn_projection *p, const struct place *at,
+                        uint32_t ky, uint32_t kx, uint32_t oy, uint32_t ox, const void *value)
+{
+    const uint32_t width = at->to->c / p->groups;
+    const uint32_t first = p->groups == at->from->c ? at->channel * width
+                           : p->groups == 1         ? 0
+                                                    : at->channel / (at->from->c / p->groups) * width;
+    const size_t target = ((size_t)oy * at->to->w + ox) * at->to->c + first;
+    const size_t weight = /* in the file: the last column first */
+        (((size_t)at->channel * p->kernel[0] + ky) * p->kernel[1] + p->kernel[1] - 1 - kx) * width;
+    if (width == 1 && !p->whole) /* a pool */
+        sums->floats[target] += ((const float *)sums->weights)[weight] * (value == NULL ? 1 : *(const float *)value);
+    else
+        add_runs(sums, target, 0, p, weight, 0, 1, width, value);
+    return width;
+}
+
+/* A source of a convolution: weights [source channel][kernel row][taps][target channel of the group].  Taps of a phase
+ * (kernel column modulo stride) follow each other, the last first, because these reach neighbouring targets. */
+static uint64_t convolve(const struct sums *sums, const struct bnn_snn_projection *p, const struct place *at,
+                         const struct bnn_snn_reach *reach, const void *value)
+{
+    const struct bnn_snn_reach down = reach[at->y], right = reach[at->from->h + at->x];
+    const size_t width = at->to->c, count = right.count * width;
     uint64_t added = 0;
-    for (uint32_t ky = 0; ky < p->kernel[0]; ky++) {
-        uint32_t down = ky * p->dilation[0];
-        if (down > y + p->padding[0])
-            break;
-        uint32_t oy = (y + p->padding[0] - down) / p->stride[0];
-        if ((y + p->padding[0] - down) % p->stride[0] != 0 || oy >= to->h)
+    if (p->groups == 1) {
+        if (count == 0 || down.count == 0)
+            return 0;
+        const size_t row = ((size_t)at->channel * p->kernel[0] + down.tap) * p->kernel[1] + right.place;
+        const size_t target = ((size_t)down.target * at->to->w + right.target + 1 - right.count) * width;
+        add_runs(sums, target, -(ptrdiff_t)(at->to->w * width), p, row * width,
+                 (ptrdiff_t)((size_t)p->stride[0] * p->kernel[1] * width), down.count, count, value);
+        return (uint64_t)down.count * count;
+    }
+    for (uint32_t i = 0; i < down.count; i++)
+        for (uint32_t j = 0; j < right.count; j++)
+            added += add_tap(sums, p, at, down.tap + i * p->stride[0], right.tap + j * p->stride[1], down.target - i,
+                             right.target - j, value);
+    return added;
+}
+
+/* The same with any dilation, tap by tap; with one group and no dilation across, taps would be stored by phase. */
+static uint64_t convolve_dilated(const struct sums *sums, const struct bnn_snn_projection *p, const struct place *at,
+                                 const void *value)
+{
+    uint64_t added = 0;
+    for (uint32_t ky = 0; ky < p->kernel[0] && ky * p->dilation[0] <= at->y + p->padding[0]; ky++) {
+        const uint32_t rows = at->y + p->padding[0] - ky * p->dilation[0], oy = rows / p->stride[0];
+        if (rows % p->stride[0] != 0 || oy >= at->to->h)
             continue;
-        const size_t row = ((size_t)channel * p->kernel[0] + ky) * p->kernel[1];
-        const size_t target = (size_t)oy * to->w * to->c + first;
         if (p->dilation[1] == 1 && p->groups == 1) {
-            add(sums, target + (size_t)taps.x * to->c, p, (row + taps.at) * width, 0, &zero, value, 1,
-                (size_t)taps.count * width);
-            added += (uint64_t)taps.count * width;
+            const struct bnn_snn_reach right = reach_of(p, 1, at->x, at->to->w);
+            const size_t width = at->to->c, row = ((size_t)at->channel * p->kernel[0] + ky) * p->kernel[1];
+            const size_t target = ((size_t)oy * at->to->w + right.target + 1 - right.count) * width;
+            if (right.count > 0)
+                add_runs(sums, target, 0, p, (row + right.place) * width, 0, 1, right.count * width, value);
+            added += right.count * width;
             continue;
         }
-        for (uint32_t kx = 0; kx < p->kernel[1]; kx++) { /* in the file: the last first, as for a stride of 1 */
-            uint32_t right = kx * p->dilation[1];
-            if (right > x + p->padding[1])
-                break;
-            uint32_t ox = (x + p->padding[1] - right) / p->stride[1];
-            if ((x + p->padding[1] - right) % p->stride[1] != 0 || ox >= to->w)
-                continue;
-            add(sums, target + (size_t)ox * to->c, p, (row + p->kernel[1] - 1 - kx) * width, 0, &zero, value, 1, width);
-            added += width;
+        for (uint32_t kx = 0; kx < p->kernel[1] && kx * p->dilation[1] <= at->x + p->padding[1]; kx++) {
+            const uint32_t columns = at->x + p->padding[1] - kx * p->dilation[1], ox = columns / p->stride[1];
+            if (columns % p->stride[1] == 0 && ox < at->to->w)
+                added += add_tap(sums, p, at, ky, kx, oy, ox, value);
         }
     }
     return added;
@@ -162,8 +240,13 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
         diagonal(s, &sums, p, values, n);
         s->synops[projection] += n;
     } else {
+        const struct bnn_snn_reach *reach = s->reach[projection];
+        struct place at = {from, to, 0, 0, 0, 0};
         for (size_t k = 0; k < n; k++) {
-            uint64_t added = convolve(&sums, p, from, to, s->index[k], values == NULL ? NULL : &s->values[k]);
+            const void *value = values == NULL ? NULL : &s->values[k];
+            move_to(&at, s->index[k]);
+            uint64_t added =
+                reach != NULL ? convolve(&sums, p, &at, reach, value) : convolve_dilated(&sums, p, &at, value);
             s->synops[projection] += added;
             if (bnn_snn_pause(s, added + p->kernel[0]))
                 return;

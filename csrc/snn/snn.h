@@ -110,6 +110,12 @@ struct bnn_snn_neurons {
     uint64_t sent;
 };
 
+/* What a source reaches along one axis of a convolution: `count` taps from `tap` on, a stride apart, of which the first
+ * has the target `target` and each next one the target before; `place`: that of the last in a row of the file. */
+struct bnn_snn_reach {
+    uint32_t tap, count, target, place;
+};
+
 /* What a state has of a projection that learns; the weights lie as in the file, traces are as long as rows at least. */
 struct bnn_snn_plastic {
     float *weights; /* NULL: it does not learn */
@@ -124,6 +130,7 @@ struct bnn_snn_state {
     struct bnn_snn_neurons *neurons;
     uint64_t *synops;
     struct bnn_snn_plastic *plastic; /* of each projection */
+    struct bnn_snn_reach **reach;    /* likewise, of rows and then columns of the source; NULL: none */
     uint32_t *index;                 /* scratch: sources that sent something */
     uint32_t *values;                /* what they sent, floats or integers */
     uint32_t *sums;
@@ -182,7 +189,10 @@ void bnn_snn_update(struct bnn_snn_state *s, uint32_t population);
 void bnn_snn_learn(struct bnn_snn_state *s);
 /* learn.c: weights and thresholds as in the file. */
 void bnn_snn_begin_learning(struct bnn_snn_state *s);
-/* scatter.c: adds what a projection brings in this step to its target's currents. */
+/* scatter.c: the number of places to look up, 0 if there are none, and what they hold. */
+size_t bnn_snn_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p);
+void bnn_snn_find_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p, struct bnn_snn_reach *reach);
+/* Adds what a projection brings in this step to its target's currents. */
 void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection);
 
 #endif

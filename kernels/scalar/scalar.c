@@ -210,6 +210,22 @@ static void sum_rows(float *sums, const float *rows, size_t stride, const uint32
     }
 }
 
+static void add_runs(float *sums, ptrdiff_t step, const float *rows, ptrdiff_t stride, size_t runs, size_t count,
+                     float value)
+{
+    for (; runs > 0; runs--, sums += step, rows += stride)
+        for (size_t i = 0; i < count; i++)
+            sums[i] += rows[i] * value;
+}
+
+static void add_byte_runs(uint32_t *sums, ptrdiff_t step, const int8_t *rows, ptrdiff_t stride, size_t runs,
+                          size_t count, uint32_t value)
+{
+    for (; runs > 0; runs--, sums += step, rows += stride)
+        for (size_t i = 0; i < count; i++)
+            sums[i] += (uint32_t)rows[i] * value;
+}
+
 static void sum_byte_rows(uint32_t *sums, const int8_t *rows, size_t stride, const uint32_t *index,
                           const uint32_t *values, size_t n, size_t count)
 {
@@ -234,7 +250,8 @@ static void sum_byte_rows(uint32_t *sums, const int8_t *rows, size_t stride, con
 #define FLOATS \
     .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise}
 #define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .max_row = max_row
-#define SPIKES .sum_rows = sum_rows, .sum_byte_rows = sum_byte_rows
+#define SPIKES \
+    .add_runs = add_runs, .add_byte_runs = add_byte_runs, .sum_rows = sum_rows, .sum_byte_rows = sum_byte_rows
 #define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
 
 const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, LEAN, BYTES, FLOATS, ROWS, EVENTS, SPIKES};
