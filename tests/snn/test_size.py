@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the engine for spikes over time takes of a small device, and what it calls."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bnn.runtime.build import INCLUDE_FLAGS, ROOT, sources
+
+MOST = 16 * 1024  # bytes of code
+ENGINE = [path for path in sources("core") if path.startswith("csrc/snn/")]
+# Of the C library; the others are the runtime's own, and a compiler's own for arithmetic.
+CALLS = {"memcpy", "memset", "memcmp"}
+
+
+def built(folder: Path, compiler: str, *flags: str) -> tuple[int, set[str]]:
+    """(bytes of code and constants, undefined symbols)"""
+    objects = []
+    for path in ENGINE:
+        objects.append(folder / f"{Path(path).stem}.o")
+        command = [compiler, "-std=c11", "-Os", "-ffp-contract=off", *flags, *INCLUDE_FLAGS, "-c", path, "-o"]
+        subprocess.run([*command, objects[-1]], cwd=ROOT, check=True)
+    prefix = compiler.removesuffix("gcc")
+    sizes = subprocess.run([f"{prefix}size", "-t", *objects], check=True, capture_output=True, text=True).stdout
+    names = subprocess.run([f"{prefix}nm", *objects], check=True, capture_output=True, text=True).stdout
+    defined = set(re.findall(r" [A-TV-Z] (\w+)$", names, re.M))
+    return int(sizes.splitlines()[-1].split()[0]), set(re.findall(r" U (\w+)$", names, re.M)) - defined
+
+
+def test_engine_calls_nothing_else(tmp_path: Path) -> None:
+    """No allocation, no function of the mathematical library."""
+    _, undefined = built(tmp_path, "gcc", "-fno-stack-protector")
+    assert {name for name in undefined if not name.startswith("bnn_")} <= CALLS
+
+
+def test_engine_on_a_microcontroller(tmp_path: Path) -> None:
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed: apt-get install gcc-arm-none-eabi")
+    size, undefined = built(tmp_path, "arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb")
+    print(f"{size} bytes")
+    assert size <= MOST
+    assert {name for name in undefined if not name.startswith(("bnn_", "__aeabi_"))} <= CALLS
