@@ -130,7 +130,7 @@ class OpenedNetwork:
     def _check(status: int, problem: CData, label: str) -> None:
         if status == lib.BNN_OK:
             return
-        parts = [f"{label}: {ffi.string(lib.bnn_status_text(status)).decode()}"]
+        parts = [f"{label}: {ffi.string(lib.bnn_status_text(status)).decode().replace('.bnn', '.snn')}"]
         if problem_field(problem):
             parts.append(problem_text(problem))
         if status in _ADVICE:
