@@ -74,6 +74,7 @@ static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *
         TAKE(halve, halve)
         TAKE(sum_rows, sum_rows)
         TAKE(add_runs, add_runs)
+        TAKE(settle, settle)
         TAKE(add_byte_runs, add_byte_runs)
         TAKE(sum_byte_rows, sum_byte_rows)
 #undef TAKE

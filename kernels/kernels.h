@@ -112,6 +112,8 @@ struct bnn_byte_kernels {
     bnn_tile_kernel *values;
 };
 
+struct bnn_neurons;
+
 /* A family.  Members that are NULL come from the next family: see bnn_kernels_complete. */
 struct bnn_kernels {
     const char *name;
@@ -145,6 +147,7 @@ struct bnn_kernels {
      * product and sum is rounded.  values NULL: all 1. */
     void (*sum_rows)(float *sums, const float *rows, size_t stride, const uint32_t *index, const float *values,
                      size_t n, size_t count);
+    void (*settle)(const struct bnn_neurons *neurons); /* one step of a population: neurons.h, neurons.inc */
     /* For r below runs, i below count: sums[i + r * step] += rows[i + r * stride] * value. */
     void (*add_runs)(float *sums, ptrdiff_t step, const float *rows, ptrdiff_t stride, size_t runs, size_t count,
                      float value);

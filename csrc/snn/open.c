@@ -113,7 +113,7 @@ static bnn_status read_data(const struct reader *r, uint32_t line, uint64_t byte
 
 /* Floats of a population: a line and a period. */
 static bnn_status read_array(const struct reader *r, const unsigned char *at, const struct bnn_snn_population *p,
-                             struct bnn_snn_array *array)
+                             struct bnn_per_neuron *array)
 {
     const void *data = NULL;
     array->period = bnn_load32(at + 4);
@@ -159,7 +159,7 @@ static bnn_status check_dynamics(const struct reader *r, const struct bnn_snn_po
 }
 
 /* Levels are counted in int32_t. */
-static bnn_status check_levels(const struct reader *r, const struct bnn_snn_array *most)
+static bnn_status check_levels(const struct reader *r, const struct bnn_per_neuron *most)
 {
     for (uint32_t i = 0; i < most->period + BNN_SNN_LANES - 1; i++)
         WANT(bnn_snn_whole(most->data[i], 0), BNN_ERROR_FORMAT, "element that is no number of levels", i, BNN_SNN_MOST);
@@ -198,7 +198,7 @@ static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_
     BNN_TRY(read_array(r, at + 32, p, &p->bias));
     for (uint32_t k = 0; k < OWN + (uint32_t)parameters_of[p->rule]; k++)
         BNN_TRY(read_array(r, at + 40 + 8 * k, p, &p->parameters[k]));
-    const struct bnn_snn_array *threshold = &p->parameters[THRESHOLD];
+    const struct bnn_per_neuron *threshold = &p->parameters[THRESHOLD];
     for (uint32_t i = 0; (p->emits == BNN_SNN_COUNTS || p->emits == BNN_SNN_CHANGES) && i < threshold->period; i++)
         WANT(threshold->data[i] > 0, BNN_ERROR_FORMAT, "threshold of numbers of spikes that is not above 0: element", i,
              threshold->period);
@@ -418,7 +418,7 @@ bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernel
     struct bnn_snn *opened = place(&r, memory, &needed);
     bnn_kernels_complete(kernels, (struct bnn_kernels *)(uintptr_t)opened->kernels);
     if (opened->kernels->sum_rows == NULL || opened->kernels->sum_byte_rows == NULL ||
-        opened->kernels->add_runs == NULL || opened->kernels->add_byte_runs == NULL)
+        opened->kernels->settle == NULL || opened->kernels->add_runs == NULL || opened->kernels->add_byte_runs == NULL)
         return bnn_argument_error(problem, BNN_ERROR_KERNELS, "kernels", "sums of rows (1: yes)", 0, 1);
     BNN_TRY(fill(&r, opened));
     *net = opened;

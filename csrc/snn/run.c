@@ -113,7 +113,7 @@ bnn_status bnn_snn_state_create(const bnn_snn *net, void *memory, size_t memory_
 }
 
 /* Where a variable begins; NULL: at 0. */
-static const struct bnn_snn_array *initial(const struct bnn_snn_population *p, uint32_t variable)
+static const struct bnn_per_neuron *initial(const struct bnn_snn_population *p, uint32_t variable)
 {
     if (variable == BNN_SNN_V)
         return &p->parameters[INITIAL];
@@ -133,7 +133,7 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
         n->sent = 0;
         memset(n->frames, 0, p->depth * bnn_snn_frame_step(p));
         for (uint32_t v = 0; v < BNN_SNN_VARIABLES; v++) {
-            const struct bnn_snn_array *begin = initial(p, v);
+            const struct bnn_per_neuron *begin = initial(p, v);
             if (v == BNN_SNN_ADAPTED) /* what was learned stays, as weights do */
                 continue;
             for (uint32_t i = 0; n->variables[v] != NULL && i < p->n; i++)
@@ -191,15 +191,20 @@ static void finish(struct bnn_snn_state *s, uint32_t k)
             n->sent += values[i] != 0;
 }
 
+/* Currents begin with the bias; -0 becomes 0. */
+static void begin(float *restrict current, const float *restrict bias)
+{
+    for (size_t l = 0; l < BNN_SNN_LANES; l++)
+        current[l] = bias[l] + 0.0f;
+}
+
 static void settle(struct bnn_snn_state *s, uint32_t k)
 {
     const struct bnn_snn_population *p = &s->net->populations[k];
     float *current = s->neurons[k].current;
-    for (uint32_t first = 0; first < p->n; first += BNN_SNN_LANES) { /* the last block has room for all of them */
-        const float *bias = bnn_snn_at(&p->bias, first);
-        for (uint32_t l = 0; l < BNN_SNN_LANES; l++)
-            current[first + l] = bias[l] + 0.0f; /* -0 becomes 0 */
-    }
+    struct bnn_per_neuron_walk walk = bnn_per_neuron_first(&p->bias);
+    for (uint32_t first = 0; first < p->n; first += BNN_SNN_LANES, bnn_per_neuron_next(&walk))
+        begin(current + first, walk.data + walk.at); /* the last block has room for all of them */
     if (s->neurons[k].own != NULL)
         memset(s->neurons[k].own, 0, p->n * sizeof *current);
     for (uint32_t j = p->first; j < p->end && !s->stopped; j++)

@@ -5,63 +5,18 @@
 
 #include "bnn_snn.h"
 #include "model/internal.h"
+#include "neurons.h"
 
-enum {
-    BNN_SNN_LANES = 32,     /* neurons that settle together: a word of spikes */
-    BNN_SNN_PARAMETERS = 8, /* of a population; the first three are common */
-    BNN_SNN_VARIABLES = 5,  /* bnn_snn_variable */
-    BNN_SNN_MOST = 1 << 24, /* the largest number of spikes, change or level: whole numbers below it are floats */
-    BNN_SNN_MOST_DELAY = 65536
-};
-enum { THRESHOLD, RESET, INITIAL, OWN };
-
-/* Opcodes: bnn/snn/rules.py. */
-enum bnn_snn_rule {
-    RULE_INPUT,
-    RULE_RELAY,
-    RULE_INTEGRATE,
-    RULE_APPROACH,
-    RULE_DECAY,
-    RULE_DECAY_SCALED,
-    RULE_DIVIDE_ALL,
-    RULE_DIVIDE,
-    RULE_SYNAPTIC,
-    RULE_SYNAPTIC_APPROACH,
-    RULE_SYNAPTIC_SCALED,
-    RULE_ADAPTIVE,
-    RULE_APPROACH_REST,
-    RULE_LEAK_REST,
-    RULE_DECAY_RECURRENT,
-    RULE_SYNAPTIC_RECURRENT,
-    RULE_TAKE_BACK,
-    RULE_COUNT
-};
-enum bnn_snn_reset {
-    RESET_NONE,
-    RESET_VALUE,
-    RESET_SUBTRACT,
-    RESET_LATE_ZERO,
-    RESET_LATE_SUBTRACT,
-    RESET_LATE_DISCARD,
-    RESET_CORRECTED_SUBTRACT,
-    RESET_COUNT
-};
-
-/* A float per 1, c or all neurons.  In the file its first BNN_SNN_LANES - 1 elements follow again after the last, so the
- * values of any 32 neurons in a row are contiguous: see bnn_snn_at. */
-struct bnn_snn_array {
-    const float *data; /* NULL: none */
-    uint32_t period;
-};
+enum { BNN_SNN_MOST_DELAY = 65536 };
 
 struct bnn_snn_population {
     uint8_t rule, reset, emits, output, at_least, floored, winner, rank;
     uint32_t h, w, c, n;
     uint32_t depth;  /* frames that are kept: the longest delay, and this step's */
     uint32_t states; /* bit i: it has variable i */
-    struct bnn_snn_array bias, parameters[BNN_SNN_PARAMETERS];
-    struct bnn_snn_array adapted; /* what an adapting threshold starts with beyond the parameter */
-    uint32_t first, end;          /* projections into it */
+    struct bnn_per_neuron bias, parameters[BNN_SNN_PARAMETERS];
+    struct bnn_per_neuron adapted; /* what an adapting threshold starts with beyond the parameter */
+    uint32_t first, end;           /* projections into it */
     const char *name;
     uint32_t name_length;
 };
@@ -81,7 +36,7 @@ struct bnn_snn_projection {
     uint32_t row;         /* diagonal: the period */
     uint64_t count;       /* weights */
     const uint32_t *mask; /* or NULL */
-    struct bnn_snn_array bias;
+    struct bnn_per_neuron bias;
     struct bnn_snn_learning learning;
     const char *name;
     uint32_t name_length;
@@ -140,11 +95,6 @@ struct bnn_snn_state {
     int stopped;
     int learning; /* thresholds adapt, weights change */
 };
-
-static inline const float *bnn_snn_at(const struct bnn_snn_array *a, uint32_t neuron)
-{
-    return a->period == 1 ? a->data : a->data + neuron % a->period; /* dividing takes long */
-}
 
 static inline int bnn_snn_recurrent(const struct bnn_snn_population *p)
 {

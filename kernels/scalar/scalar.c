@@ -200,6 +200,9 @@ static void halve(int16_t *m, const float *accumulators, const int32_t *threshol
     }
 }
 
+#define TARGET
+#include "../neurons.inc"
+
 static void sum_rows(float *sums, const float *rows, size_t stride, const uint32_t *index, const float *values,
                      size_t n, size_t count)
 {
@@ -250,8 +253,9 @@ static void sum_byte_rows(uint32_t *sums, const int8_t *rows, size_t stride, con
 #define FLOATS \
     .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise}
 #define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .max_row = max_row
-#define SPIKES \
-    .add_runs = add_runs, .add_byte_runs = add_byte_runs, .sum_rows = sum_rows, .sum_byte_rows = sum_byte_rows
+#define SPIKES                                                                                    \
+    .settle = settle, .add_runs = add_runs, .add_byte_runs = add_byte_runs, .sum_rows = sum_rows, \
+    .sum_byte_rows = sum_byte_rows
 #define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
 
 const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, LEAN, BYTES, FLOATS, ROWS, EVENTS, SPIKES};

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Neurons that settle: what the engine of spikes over time gives to a family. */
+#ifndef BNN_KERNELS_NEURONS_H
+#define BNN_KERNELS_NEURONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    BNN_SNN_LANES = 32,     /* neurons that settle together: a word of spikes */
+    BNN_SNN_PARAMETERS = 8, /* of a population; the first three are common */
+    BNN_SNN_VARIABLES = 5,  /* bnn_snn_variable */
+    BNN_SNN_MOST = 1 << 24, /* the largest number of spikes, change or level: whole numbers below it are floats */
+};
+enum { THRESHOLD, RESET, INITIAL, OWN };
+
+/* Opcodes: bnn/snn/rules.py. */
+enum bnn_snn_rule {
+    RULE_INPUT,
+    RULE_RELAY,
+    RULE_INTEGRATE,
+    RULE_APPROACH,
+    RULE_DECAY,
+    RULE_DECAY_SCALED,
+    RULE_DIVIDE_ALL,
+    RULE_DIVIDE,
+    RULE_SYNAPTIC,
+    RULE_SYNAPTIC_APPROACH,
+    RULE_SYNAPTIC_SCALED,
+    RULE_ADAPTIVE,
+    RULE_APPROACH_REST,
+    RULE_LEAK_REST,
+    RULE_DECAY_RECURRENT,
+    RULE_SYNAPTIC_RECURRENT,
+    RULE_TAKE_BACK,
+    RULE_COUNT
+};
+enum bnn_snn_reset {
+    RESET_NONE,
+    RESET_VALUE,
+    RESET_SUBTRACT,
+    RESET_LATE_ZERO,
+    RESET_LATE_SUBTRACT,
+    RESET_LATE_DISCARD,
+    RESET_CORRECTED_SUBTRACT,
+    RESET_COUNT
+};
+
+/* A float per 1, c or all neurons.  In the file its first BNN_SNN_LANES - 1 elements follow again after the last, so the
+ * values of any 32 neurons in a row are contiguous: see bnn_per_neuron_walk. */
+struct bnn_per_neuron {
+    const float *data; /* NULL: none */
+    uint32_t period;
+};
+
+/* Goes through the neurons, BNN_SNN_LANES at a time: their values are at data + at.  Dividing at each would take long. */
+struct bnn_per_neuron_walk {
+    const float *data;
+    uint32_t period, step, at;
+};
+
+static inline struct bnn_per_neuron_walk bnn_per_neuron_first(const struct bnn_per_neuron *a)
+{
+    return (struct bnn_per_neuron_walk){a->data, a->period, a->data == NULL ? 0 : BNN_SNN_LANES % a->period, 0};
+}
+
+static inline void bnn_per_neuron_next(struct bnn_per_neuron_walk *w)
+{
+    w->at += w->step;
+    w->at -= w->at >= w->period ? w->period : 0;
+}
+
+/* What neurons send: bnn_snn_emits. */
+enum bnn_neurons_send { SEND_SPIKES, SEND_COUNTS, SEND_VALUES, SEND_CHANGES };
+
+/* A population in one step: its rule, its variables (bnn_snn_variable; NULL: none), which hold whole blocks of
+ * BNN_SNN_LANES, its currents, and where it writes what it sends: words of bits, or values. */
+struct bnn_neurons {
+    uint8_t rule, reset, sends, at_least, floored, winner, learning;
+    uint32_t count;
+    const struct bnn_per_neuron *parameters;
+    float *const *variables;
+    const float *current, *own; /* own: of recurrent rules */
+    uint32_t *words;
+    float *values;
+};
+
+#endif
