@@ -221,7 +221,7 @@ static uint64_t touch_windows(struct bnn_layer *l, uint32_t pixel)
     windows(pixel % l->in_w, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
     uint64_t rows = y < y_end ? y_end - y : 0, columns = x_first < x_end ? x_end - x_first : 0;
     for (; y < y_end && columns > 0; y++)
-        touch(l, (size_t)y * l->out_w + x_first, columns);
+        touch(l, (size_t)y * l->out_w + x_first, (size_t)columns);
     return rows * columns;
 }
 

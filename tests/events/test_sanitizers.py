@@ -39,9 +39,9 @@ def test_all_spikes_of_a_pixel_at_once(rng: np.random.Generator, driver: Path, t
 
 
 def test_files_that_no_compiler_writes(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
-    files = [*handmade.files(handmade.accepted(rng)).values()][int(rng.integers(2)) :: 2]  # half of them, for the time
+    files = [*handmade.files(handmade.accepted(rng)).values()][int(rng.integers(5)) :: 5]  # a part, for the time
     assert run_all(rng, driver, tmp_path, files) == f"{len(files)} models, 0 refused\n"
-    files = [*handmade.files(handmade.refused(rng)).values()]
+    files = [*handmade.files(handmade.refused(rng)).values()][int(rng.integers(3)) :: 3]
     assert run_all(rng, driver, tmp_path, files) == f"{len(files)} models, {len(files)} refused\n"
 
 

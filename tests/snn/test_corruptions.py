@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every reason for which a .snn file is refused: the error names the population or projection, and says what is wrong.
+
+The checksum of each damaged file is right, so that the check that is meant finds it.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from bnn._types import Floats
+from bnn.errors import ModelFormatError
+from bnn.snn import SpikingModel
+from bnn.snn.file import HEADER, POPULATION, PROJECTION, encode
+from bnn.snn.learning import Learning
+from bnn.snn.network import Network, Population, Projection
+from bnn.snn.rules import RULES, Dynamics, Emits, Reset
+
+
+def f(*values: float) -> Floats:
+    return np.array(values, np.float32)
+
+
+def neurons(name: str, shape: tuple[int, ...], dynamics: Dynamics, **more: float) -> Population:
+    values = {"threshold": 1.0, "reset": 0.0, "initial": 0.0} | dict.fromkeys(dynamics.rule.parameters, 0.5) | more
+    return Population(name, shape, dynamics, {k: f(v) for k, v in values.items()}, f(0.25))
+
+
+def network() -> Network:
+    """Populations 0 to 6 and projections 0 to 6, of all kinds."""
+    rng = np.random.default_rng(0)
+
+    def weights(*shape: int) -> Floats:
+        return rng.normal(size=shape).astype(np.float32)
+
+    spikes = Dynamics(RULES["decay"], Reset.VALUE)
+    populations = [
+        Population("input", (4, 4, 2)),
+        neurons("conv", (4, 4, 2), spikes),
+        neurons("pool", (2, 2, 2), Dynamics(RULES["relay"], emits=Emits.VALUES)),
+        neurons("counts", (8,), Dynamics(RULES["integrate"], emits=Emits.COUNTS, floored=True)),
+        neurons("adaptive", (6,), Dynamics(RULES["adaptive"], Reset.VALUE)),
+        neurons("levels", (5,), Dynamics(RULES["take_back"], emits=Emits.CHANGES), most=3.0, offset=0.0),
+        neurons("out", (6,), spikes),
+    ]
+    populations[-1].output = True
+    learning = Learning(nu_pre=0.01, nu_post=0.01, decay_pre=0.9, decay_post=0.9, low=0.0, high=1.0, norm=10.0)
+    return Network(
+        populations,
+        [
+            Projection(0, 1, "conv", weights(2, 3, 3, 2), padding=(1, 1), name="first"),
+            Projection(1, 2, "conv", np.ones((2, 2, 2, 1), np.float32), stride=(2, 2), groups=2, name="second"),
+            Projection(2, 3, "dense", weights(8, 8), name="third"),
+            Projection(1, 4, "dense", np.abs(weights(32, 6)), delay=1, learning=learning, name="fourth"),
+            Projection(4, 5, "dense", np.ones((6, 5), np.int8), name="fifth"),
+            Projection(4, 6, "diagonal", f(2.0), name="sixth"),
+            Projection(3, 6, "dense", weights(8, 6), name="seventh"),
+        ],
+    )
+
+
+DATA = encode(network())
+POPULATIONS, PROJECTIONS = HEADER.unpack_from(DATA)[8:10]
+
+
+def place(table: str, number: int, offset: int) -> int:
+    size, start = (POPULATION.size, POPULATIONS) if table == "population" else (PROJECTION.size, PROJECTIONS)
+    return start + size * number + offset
+
+
+def changed(*edits: tuple[int, str, float]) -> bytes:
+    """(offset, struct format, value): the checksum is made right."""
+    data = bytearray(DATA)
+    for offset, form, value in edits:
+        struct.pack_into("<" + form, data, offset, value)
+    if len(data) > HEADER.size:
+        struct.pack_into("<I", data, 12, zlib.crc32(data[16:], zlib.crc32(data[:12])))
+    return bytes(data)
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(ModelFormatError) as raised:
+        SpikingModel.from_bytes(data)
+    return str(raised.value)
+
+
+def in_data(record: int) -> int:
+    """Where the array begins whose line stands at this offset of the file."""
+    (line,) = struct.unpack_from("<I", DATA, record)
+    return int(HEADER.unpack_from(DATA)[12]) + 64 * line
+
+
+HEADERS: list[tuple[int, str, float, str]] = [
+    (1, "B", 66, "second byte of the signature"),
+    (8, "I", 2, "version"),
+    (16, "Q", 5, "file size"),
+    (24, "I", 0, "number of populations"),
+    (24, "I", 5000, "number of populations"),
+    (28, "I", 20000, "number of projections"),
+    (40, "Q", 64, "offset of the populations"),
+    (48, "Q", 64, "offset of the projections"),
+    (56, "Q", 64, "offset of the strings"),
+    (64, "Q", 2**40, "bytes of a section"),
+    (72, "Q", 64, "offset of the data"),
+    (80, "Q", 0, "end of the data"),
+    (32, "I", 2, "channels first"),
+    (88, "I", 10**6, "end of a name"),
+]
+
+
+@pytest.mark.parametrize(("offset", "form", "value", "text"), HEADERS)
+def test_headers(offset: int, form: str, value: float, text: str) -> None:
+    assert f"header: {text}: found" in refused(changed((offset, form, value)))
+
+
+POPULATION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
+    (1, [(0, "B", 200)], "rule (below)"),
+    (1, [(1, "B", 7)], "reset (below)"),
+    (1, [(2, "B", 4)], "what it sends (at most)"),
+    (1, [(2, "B", 3)], "what a rule sends that takes back, and no other"),
+    (1, [(2, "B", 1)], "reset, comparison or winner without single spikes"),
+    (0, [(3, "B", 2)], "reset, comparison or winner of an input"),
+    (4, [(1, "B", 0), (2, "B", 1)], "what it sends with a threshold that adapts"),
+    (2, [(3, "B", 4)], "floor of a rule that keeps no membrane"),
+    (4, [(1, "B", 3)], "late reset of a rule that has none"),
+    (1, [(3, "B", 16)], "flags (below)"),
+    (1, [(4, "B", 4)], "rank (1 to 3, with sizes of 1 before)"),
+    (3, [(4, "B", 1), (12, "I", 2)], "rank (1 to 3, with sizes of 1 before)"),
+    (1, [(16, "I", 0)], "neurons"),
+    (1, [(8, "I", 2**25)], "neurons"),
+    (1, [(24, "I", 2**31)], "end of a name"),
+    (1, [(36, "I", 3)], "elements of a parameter or bias (1, channels, or neurons)"),
+    (1, [(32, "I", 2**31)], "bytes of data after an offset"),
+]
+
+
+@pytest.mark.parametrize(("number", "edits", "text"), POPULATION_EDITS)
+def test_populations(number: int, edits: list[tuple[int, str, float]], text: str) -> None:
+    data = changed(*((place("population", number, offset), form, value) for offset, form, value in edits))
+    assert f"population {number}: {text}: found" in refused(data)
+
+
+@pytest.mark.parametrize(
+    ("number", "offset", "element", "value", "text"),
+    [
+        (1, 32, 0, np.nan, "parameter or bias that is not finite, or not repeated: element"),
+        (1, 32, 5, 9.0, "parameter or bias that is not finite, or not repeated: element"),
+        (3, 40, slice(None), -1.0, "threshold of numbers of spikes that is not above 0: element"),
+        (5, 40 + 8 * 4, slice(None), 0.5, "element that is no number of levels"),
+        (4, 104, 0, np.inf, "parameter or bias that is not finite, or not repeated: element"),
+    ],
+)
+def test_values(number: int, offset: int, element: int | slice, value: float, text: str) -> None:
+    """Arrays of one element, which 31 copies follow.  Equal ones are stored once, so others may be named first."""
+    start = in_data(place("population", number, offset))
+    places = range(32) if isinstance(element, slice) else [element]
+    assert f": {text}: found" in refused(changed(*((start + 4 * k, "f", value) for k in places)))
+
+
+PROJECTION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
+    (0, [(0, "B", 3)], "kind (at most)"),
+    (0, [(1, "B", 2)], "type of the weights (at most)"),
+    (0, [(2, "B", 16)], "flags (below)"),
+    (0, [(2, "B", 8)], "flags (below)"),
+    (0, [(4, "I", 7)], "source (below)"),
+    (0, [(8, "I", 7)], "target (below)"),
+    (0, [(8, "I", 0)], "rule of its target, an input"),
+    (0, [(12, "I", 65537)], "delay (1 or more from a population that settles later)"),
+    (2, [(4, "I", 3)], "delay (1 or more from a population that settles later)"),
+    (2, [(1, "B", 1)], "type of the weights of real values"),
+    (2, [(60, "I", 8)], "elements of a row"),
+    (5, [(4, "I", 3)], "neurons on both sides"),
+    (5, [(60, "I", 5)], "weights (1, channels, or neurons)"),
+    (0, [(20, "I", 0)], "kernel (1 to)"),
+    (0, [(28, "I", 0)], "stride (1 to)"),
+    (0, [(44, "I", 5000)], "dilation (1 to)"),
+    (0, [(36, "I", 5000)], "padding (at most)"),
+    (0, [(52, "I", 3)], "groups (a divisor of the channels of both sides)"),
+    (0, [(60, "I", 1)], "elements of a row of a convolution"),
+    (0, [(56, "I", 2**31)], "bytes of data after an offset"),
+    (0, [(80, "I", 2**31)], "end of a name"),
+    (0, [(100, "B", 1)], "byte without a meaning"),
+    (4, [(2, "B", 4)], "learning of dense float32 weights of all sources (1: yes)"),
+    (2, [(2, "B", 4)], "learning between neurons that send single spikes (1: yes)"),
+    (3, [(88, "f", np.inf)], "finite learning rates (1: yes)"),
+    (3, [(96, "f", 1.5)], "decays of traces from 0 to 1 (1: yes)"),
+    (3, [(104, "f", 2.0)], "bounds of weights in their order (1: yes)"),
+    (3, [(112, "f", -1.0)], "norm of weights, 0 or a finite sum (1: yes)"),
+    (6, [(8, "I", 5)], "target (not before that of the projection before)"),
+]
+
+
+@pytest.mark.parametrize(("number", "edits", "text"), PROJECTION_EDITS)
+def test_projections(number: int, edits: list[tuple[int, str, float]], text: str) -> None:
+    data = changed(*((place("projection", number, offset), form, value) for offset, form, value in edits))
+    assert f"projection {number}: {text}: found" in refused(data)
+
+
+def test_no_output() -> None:
+    assert "header: number of outputs: found 0" in refused(changed((place("population", 6, 3), "B", 0)))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 8, 100, 127, 128, 1000])
+def test_parts_of_a_file(cut: int) -> None:
+    with pytest.raises(ModelFormatError):
+        SpikingModel.from_bytes(DATA[:cut])
+
+
+def test_any_bit_that_turns_is_noticed() -> None:
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(DATA), 300):
+        data = bytearray(DATA)
+        data[place] ^= 1 << int(rng.integers(8))
+        refused(bytes(data))
+
+
+def test_arguments_of_c() -> None:
+    """What Python never passes."""
+    from bnn.runtime.handles import Memory, problem_field, select_kernels
+    from bnn.runtime.native import ffi, lib
+
+    memory = Memory(len(DATA) + 64)
+    ffi.memmove(memory.pointer, DATA, len(DATA))
+    kernels, problem = select_kernels(None), ffi.new("bnn_problem *")
+    bytes_, net = ffi.new("size_t *"), ffi.new("bnn_snn **")
+    size, file, null = len(DATA), memory.pointer, ffi.NULL
+
+    def said(status: int, expected: int, *texts: str) -> None:
+        assert status == expected and problem_field(problem) in texts, (status, problem_field(problem))
+
+    said(lib.bnn_snn_size(file, size, kernels, null, problem), lib.BNN_ERROR_ARGUMENT, "bytes: given (1: yes)")
+    said(lib.bnn_snn_size(null, size, kernels, bytes_, problem), lib.BNN_ERROR_ARGUMENT, "file: given (1: yes)")
+    said(lib.bnn_snn_size(file, size, null, bytes_, problem), lib.BNN_ERROR_KERNELS, "kernels: given (1: yes)")
+    said(
+        lib.bnn_snn_size(file + 1, size, kernels, bytes_, problem), lib.BNN_ERROR_MEMORY,
+        "file: bytes past an aligned address",
+    )  # fmt: skip
+    assert lib.bnn_snn_size(file, size, kernels, bytes_, problem) == lib.BNN_OK
+    room = Memory(bytes_[0] + 64)
+    said(
+        lib.bnn_snn_open(file, size, kernels, room.pointer, bytes_[0], null, problem), lib.BNN_ERROR_ARGUMENT,
+        "net: given (1: yes)",
+    )  # fmt: skip
+    said(
+        lib.bnn_snn_open(file, size, kernels, null, bytes_[0], net, problem), lib.BNN_ERROR_ARGUMENT,
+        "memory: given (1: yes)",
+    )  # fmt: skip
+    said(
+        lib.bnn_snn_open(file, size, kernels, room.pointer, bytes_[0] - 1, net, problem), lib.BNN_ERROR_MEMORY,
+        "memory: bytes (at least)",
+    )  # fmt: skip
+    said(
+        lib.bnn_snn_open(file, size, kernels, room.pointer + 1, bytes_[0], net, problem), lib.BNN_ERROR_MEMORY,
+        "memory: bytes past an aligned address",
+    )  # fmt: skip
+    assert lib.bnn_snn_open(file, size, kernels, room.pointer, bytes_[0], net, problem) == lib.BNN_OK
