@@ -301,6 +301,12 @@ def no_counters(rng: Rng, x: Node, sums: Node) -> dict[str, Node]:
         "channels mixed": ops.make(
             "affine", flat, *(ops.constant(np.ones(9)) for _ in range(3)), attrs=ops.ClampAttrs()
         ),
+        "channels of two sizes": ops.make(
+            "affine",
+            ops.make("reshape", after, attrs=ops.ReshapeAttrs((2, 2, 9))),
+            *(ops.constant(np.ones(9)) for _ in range(3)),
+            attrs=ops.ClampAttrs(),
+        ),
         "channels mixed by a pool": ops.make("max_pool", flat, attrs=pool),
         "a threshold for each pixel": ops.make("binarize", flat, *limits, name="flat"),
         "two pools": twice,
