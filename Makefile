@@ -40,8 +40,8 @@ test: install
 test-slow: install
 	$(PY) -m pytest -n 2 -ra -m slow $(ARGS)
 
-# The sanitizer tests and those of kernels alone go through the families by themselves.
-KERNEL_TESTS := tests/ops tests/runtime tests/events tests/differential tests/file/test_coding.py
+# The sanitizer tests, those of kernels alone and of spikes over time go through the families by themselves.
+KERNEL_TESTS := tests/ops tests/events tests/file/test_coding.py
 test-kernels: install
 	for family in $$($(PY) -c 'from bnn.runtime import available_kernels as a; print(*a()[1:])'); do \
 	    echo "BNN_KERNELS=$$family"; \
