@@ -151,7 +151,7 @@ struct bnn_kernels {
     /* For r below runs, i below count: sums[i + r * step] += rows[i + r * stride] * value. */
     void (*add_runs)(float *sums, ptrdiff_t step, const float *rows, ptrdiff_t stride, size_t runs, size_t count,
                      float value);
-    /* The same two of whole numbers, modulo 2^32. */
+    /* Both with whole numbers, modulo 2^32. */
     void (*add_byte_runs)(uint32_t *sums, ptrdiff_t step, const int8_t *rows, ptrdiff_t stride, size_t runs,
                           size_t count, uint32_t value);
     void (*sum_byte_rows)(uint32_t *sums, const int8_t *rows, size_t stride, const uint32_t *index,

@@ -28,7 +28,8 @@ from bnn.snn.model import SpikingModel, build
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Reset
 from bnn.snn.whole import with_int8_weights, with_quantized_weights
-from bnn.verification.over_time import import_file, quiet, why_not
+from bnn.verification.over_time import import_file, why_not
+from bnn.verification.simulators import quiet
 
 SIZES = (784, 400, 10)
 TAU = 2.0

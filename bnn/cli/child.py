@@ -196,22 +196,13 @@ def _compile_snn(answers: Answers, model: str, **options: Any) -> str:
     return base64.b64encode(compile(model, **options).to_bytes()).decode()
 
 
-def _samples(path: str) -> Any:
-    """The array of a .npy file, or of a .npz file the one called x."""
-    from ..runtime.numpy_files import load
-
-    found = load(Path(path), lambda names: ["x"] if "x" in names else [])
-    if isinstance(found, dict) and not found:
-        raise errors.InputError(f"{path}: holds no array called x, expected one, (samples, steps, ...)")
-    return found["x"] if isinstance(found, dict) else found
-
-
 def _convert_snn(answers: Answers, model: str, data: str, count: int, **options: Any) -> dict[str, Any]:
     """The network of counters as a .snn file in base 64, and what there is to say of it."""
     from ..snn.convert import convert
     from ..snn.file import encode
+    from .inputs import read_numpy
 
-    images = _samples(data)[:count]
+    images = read_numpy(Path(data), ["x"])[0][:count]
     _load_framework(model)
     answers.send("working")
     made = convert(model, images, **options)
@@ -238,8 +229,9 @@ def _verify_snn(
     """The report, as JSON and as text."""
     from ..snn import load
     from ..verification.over_time import verify
+    from .inputs import read_numpy
 
-    x = None if data is None else _samples(data)
+    x = None if data is None else read_numpy(Path(data), ["x"])[0]
     answers.send("working", samples if x is None else len(x))
     report = verify(model, load(net), x, samples=samples, progress=lambda n: answers.send("done", n), **options)
     return {

@@ -166,7 +166,7 @@ def _check_options(
     files: Sequence[str], coding: str | None, steps: int | None, recording: str | None, label: int | None,
     targets: str | None,
 ) -> None:  # fmt: skip
-    """Refuse what contradicts itself, and options that would have no effect."""
+    """Refuse options that contradict each other or would have no effect."""
     if bool(files) == (recording is not None):
         raise click.UsageError("expected --data or --recording, " + ("not both" if files else "found neither"))
     if coding is not None and steps is None:

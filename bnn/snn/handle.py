@@ -23,7 +23,7 @@ _ADVICE = {
     lib.BNN_ERROR_CHECKSUM: "copy the file again, or compile the network again",
     lib.BNN_ERROR_OPCODE: "install the version of bnn that wrote it",
 }
-#: Memory that a state may have by default: this, and so many times the file's size.
+#: The default limit on a state's memory: STATE_BYTES plus STATE_TIMES times the file's size.
 STATE_BYTES, STATE_TIMES = 2**28, 256
 SENT, CURRENT, MEMBRANE = "sent", "current", "membrane"
 _WHAT = {SENT: lib.BNN_SNN_SENT, CURRENT: lib.BNN_SNN_CURRENT, MEMBRANE: lib.BNN_SNN_MEMBRANE}

@@ -242,15 +242,15 @@ class SpikingModel:
 
     def step(self, x: Any, *, learn: bool = False) -> Array:
         """One more step on what the input sends, without the dimension of time; returns the first output's."""
-        first = self._inputs[0] if len(self._inputs) == 1 else None
-        one = np.asarray(x)[None] if first is not None and not isinstance(x, (dict, list, tuple)) else x
         if isinstance(x, dict):
-            one = {name: np.asarray(value)[None] for name, value in x.items()}
-        elif isinstance(x, (list, tuple)) and first is None:
+            one: Any = {name: np.asarray(value)[None] for name, value in x.items()}
+        elif isinstance(x, (list, tuple)) and len(self._inputs) > 1:
             one = [np.asarray(value)[None] for value in x]
+        else:
+            one = np.asarray(x)[None]
         self._check_learns(learn)
-        first_output = self._outputs[:1]
-        return np.asarray(self._sent(*self._given(one), first_output, learn)[first_output[0]][0])
+        output = self._outputs[0]
+        return np.asarray(self._sent(*self._given(one), [output], learn)[output][0])
 
     def state(self, population: str, variable: str = "v") -> Floats:
         """A state variable of a population after the last step, (*shape): v, i, refractory, adapted or level."""
@@ -310,7 +310,7 @@ class SpikingModel:
 
         Raises:
             InputError: a wrong shape, an input of spikes that is to take real values, values beyond 0 and 1 as a rate
-                or a latency, a label that is no class.
+                or a latency, a label that is not a class.
         """
         p = self._only_input()
         image = as_image(x, self._outer(p), p.name)
@@ -363,7 +363,7 @@ class SpikingModel:
 
         Raises:
             InputError: the input is not (H, W) with one or two channels, nobody said how long a step is, no event is on
-                the network's pixels, times fall, the recording has too many steps, a label is no class.
+                the network's pixels, times fall, the recording has too many steps, a label is not a class.
         """
         p = self._only_input()
         if dt is None and not self.dt:

@@ -31,7 +31,8 @@ _AGAIN = "write the file again with nir.write"
 # Filters of the HDF5 library and of h5py itself; nir.write compresses with gzip.
 _FILTERS = frozenset({"deflate", "shuffle", "fletcher32", "lzf"})
 
-# What a dataset of a node may be: floats (of so many dimensions), whole numbers, or a text in their place.
+# What a node's dataset may hold: floats (the number is that of their dimensions) or whole numbers; a padding may be a
+# text.
 _ANY, _LINE, _MATRIX, _KERNEL1, _KERNEL2 = "floats", "floats 1", "floats 2", "floats 3", "floats 4"
 _INT, _INTS, _SIZE, _PADDING = "int", "ints", "size", "padding"
 _OPTIONAL = "?"

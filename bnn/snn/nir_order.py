@@ -34,7 +34,7 @@ def executor(nodes: Mapping[str, Any], edges: tuple[Edge, ...]) -> Order:
         after.setdefault(b, [])
     starts = [name for name in after if not any(name == b for _, b in edges)]
     if len(starts) != 1:
-        return Order(problem=f"found {len(starts)} nodes without an input, of which nirtorch runs one")
+        return Order(problem=f"found {len(starts)} nodes without an input; nirtorch runs only one of them")
     place: dict[str, int] = {}
     waiting = [starts[0]]
     while waiting:

@@ -69,7 +69,7 @@ class Oracle:
                 if sent.size != population.size:
                     raise InputError(f"{population.name}: found {sent.size} values, expected {population.size}")
             else:
-                self.currents[i], own = self._currents(i)
+                self.currents[i], own = self.arriving(i)
                 settle = population.dynamics.settle
                 sent = settle(self.values[i], self.states[i], self.currents[i], own, self.learning)
             self.sent[i].append(sent)
@@ -102,7 +102,7 @@ class Oracle:
                     record.membranes[i] = np.array([r[2][i] for r in rows]).reshape(-1, population.size)
         return record
 
-    def _currents(self, target: int) -> tuple[Floats, Floats | None]:
+    def arriving(self, target: int) -> tuple[Floats, Floats | None]:
         """The currents, and those from the population itself where its rule wants them apart."""
         population = self.network.populations[target]
         current = population.per_neuron(population.bias) + np.float32(0)  # -0 becomes 0

@@ -39,11 +39,11 @@ def find_risk(network: Network, inputs: list[Floats]) -> Risk:
 
 
 def _most_counts(network: Network, inputs: list[Floats]) -> dict[int, float]:
-    counted = [i for i, p in enumerate(network.populations) if p.emits == Emits.COUNTS]
+    counted = [i for i, p in enumerate(network.populations) if p.emits in (Emits.COUNTS, Emits.CHANGES)]
     if not counted:
         return {}
     record = Oracle(network).run(inputs)
-    return {i: float(record.sent[i].max(initial=0)) for i in counted}
+    return {i: float(np.abs(record.sent[i]).max(initial=0)) for i in counted}
 
 
 def _magnitudes(network: Network, biases: bool = True) -> Network:
@@ -93,9 +93,9 @@ class _Follower:
         population, oracle = self._network.populations[i], self._oracle
         dynamics, values, state, off = population.dynamics, oracle.values[i], oracle.states[i], self._off[i]
         assert dynamics is not None
-        x, own = oracle._currents(i)
-        size, own_size = self._sizes._currents(i)
-        error, own_error = self._errors._currents(i)
+        x, own = oracle.arriving(i)
+        size, own_size = self._sizes.arriving(i)
+        error, own_error = self._errors.arriving(i)
         rounding = 0.0 if not self._why[i] else 2 * UNIT * self._terms[i]
         dx = rounding * size + error
         down = {name: v - off[name] for name, v in state.items()}

@@ -69,7 +69,7 @@ def _compact(network: Network, p: Projection) -> Projection:
 def inexact(network: Network, most: Mapping[int, float] | None = None) -> list[str]:
     """Per population "", if its currents are exact in float32 whatever the order of additions; otherwise why not.
 
-    ``most``: the largest number of spikes that a population of counts sent in a step of the runs in question.
+    ``most``: the largest number of spikes, or change, that a population sent in a step of the runs in question.
     """
     found: list[str] = []
     steps: list[int] = []  # each population sends multiples of 2^-step ...
@@ -77,9 +77,8 @@ def inexact(network: Network, most: Mapping[int, float] | None = None) -> list[s
     order = network.populations
     for i, population in enumerate(order):
         if population.dynamics is None or population.emits != Emits.VALUES:
-            counted = population.emits == Emits.COUNTS
             steps.append(0 if population.emits != Emits.VALUES else 1 << 20)
-            bounds.append((most or {}).get(i, EXACT) if counted else 1.0)
+            bounds.append(1.0 if population.emits == Emits.SPIKES else (most or {}).get(i, EXACT))
         else:
             steps.append(1 << 20)
             bounds.append(math.inf)

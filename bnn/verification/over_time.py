@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import importlib.metadata
-import io
-import logging
 import os
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +25,7 @@ from ..snn.risk import Risk, find_risk
 from ..snn.rules import Emits
 from ..snn.simulators import SIMULATORS
 from ..snn.whole import quantize
+from .simulators import quiet
 
 _TORCH = ("nir", "nirtorch", "torch")
 
@@ -195,9 +192,9 @@ def _samples(network: Network, x: Any, samples: int, steps: int, rate: float, se
     return given
 
 
-def _run(opened: OpenedNetwork, inputs: list[Floats]) -> Record:
-    """Everything that happens in the engine, as :meth:`Oracle.run` returns it."""
-    steps, state, record = len(inputs[0]), State(opened), Record()
+def run_engine(opened: OpenedNetwork, inputs: list[Floats], state: State | None = None) -> Record:
+    """Everything that happens in the engine, as :meth:`Oracle.run` returns it; from ``state`` on, None: a new one."""
+    steps, state, record = len(inputs[0]), state or State(opened), Record()
     raw: dict[int, Array] = {}
     for p in opened.populations:
         raw[p.index] = np.zeros((steps, p.frame // 4), np.uint32 if p.emits == Emits.SPIKES else np.float32)
@@ -231,7 +228,7 @@ def _compare(
 ) -> None:  # fmt: skip
     moved = np.moveaxis(x, 1, -1) if x.ndim > 2 else x
     inputs = [np.ascontiguousarray(moved.reshape(len(x), -1))]
-    ours = _run(opened, inputs)
+    ours = run_engine(opened, inputs)
     report.oracle += _differ(Oracle(network).run(inputs), ours)
     risk = find_risk(network, inputs)
     theirs = run_simulator(network.simulator, module, x, [network.populations[i].name for i in layers])
@@ -313,19 +310,6 @@ def why_not(name: str) -> str:
 
 def _version(name: str) -> str:
     return importlib.metadata.version(name)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress what importers print, log and warn about correct files."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
 
 
 def import_file(

@@ -42,7 +42,7 @@ class Importer:
 
     def load(self, graph: Any, profile: str, stream: bool) -> Network:
         """Import a NIR graph, quietly.  Raises whatever the importer raises."""
-        with _quiet():
+        with quiet():
             return Network(self.build(graph, profile), stream, self.time_axis)
 
 
@@ -75,7 +75,7 @@ class Network:
             if name not in modules:
                 raise KeyError(f"the imported network has no module '{name}': the importer renamed or dropped the node")
             hooks.append(modules[name].register_forward_hook(_tap(taps, name, self.time_axis)))
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             spikes = torch.from_numpy(np.ascontiguousarray(x[:, None] if self.time_axis else x, np.float32))
             result = self.module(spikes) if self.state is None else self.module(spikes, self.state)
         for hook in hooks:
@@ -97,7 +97,7 @@ def _tap(taps: dict[str, Array], name: str, time_axis: bool) -> Callable[[Any, A
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def quiet() -> Any:
     """Suppress what importers print, log and warn about correct files."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -3,8 +3,6 @@
  * the columns of such targets are touched; rows have whole blocks, so that compilers make vectors of the loops. */
 #include "snn/snn.h"
 
-#include "bits.h"
-
 #include <string.h>
 
 enum {
@@ -88,18 +86,8 @@ static void raise_columns(const struct bnn_snn_projection *p, struct bnn_snn_pla
     }
 }
 
-/* The numbers of those that sent a spike. */
-static size_t collect(const uint32_t *words, uint32_t n, uint32_t *index)
-{
-    size_t found = 0;
-    for (size_t k = 0; k < bnn_snn_words(n); k++)
-        for (uint32_t word = words[k]; word != 0; word &= word - 1)
-            index[found++] = (uint32_t)(32 * k + bnn_lowest_bit(word));
-    return found;
-}
-
-/* The rows of sources that sent a spike; most targets have no trace, and lose nothing.  later: raise_columns and bound_all
- * follow. */
+/* Lowers the rows of sources that sent a spike; a target without a trace loses nothing, and most have none.  later:
+ * raise_columns and bound_all follow, so the row is not bounded here. */
 static void lower(const struct bnn_snn_projection *p, const struct bnn_snn_plastic *w, uint32_t targets,
                   const uint32_t *from, size_t sent, int later, uint32_t *traced)
 {
@@ -137,7 +125,7 @@ static void learn(struct bnn_snn_state *s, uint32_t projection)
     uint32_t *from = s->index, *to = s->values; /* scratch as long as the largest population */
     follow(w->pre, before, sources, r->decay_pre, r->added);
     follow(w->post, after, targets, r->decay_post, r->added);
-    const size_t sent = collect(before, sources, from), fired = collect(after, targets, to);
+    const size_t sent = bnn_snn_spiking(before, NULL, sources, from), fired = bnn_snn_spiking(after, NULL, targets, to);
 
     if (sent != 0)
         lower(p, w, targets, from, sent, fired != 0, s->sums);

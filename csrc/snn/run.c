@@ -2,8 +2,6 @@
 /* A state: its memory, steps, records. */
 #include "snn/snn.h"
 
-#include "bits.h"
-
 #include <string.h>
 
 static const uint32_t variables_of[RULE_COUNT] = {

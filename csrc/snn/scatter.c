@@ -3,8 +3,6 @@
  * to the highest.  Rows of whole numbers are summed apart, and then added with their scale. */
 #include "snn/snn.h"
 
-#include "bits.h"
-
 #include <string.h>
 
 /* The sources that sent something, by number, in s->index; s->values: what they sent, if not single spikes. */
@@ -15,14 +13,8 @@ static size_t collect(const struct bnn_snn_state *s, const struct bnn_snn_projec
     const uint32_t *words = (const uint32_t *)(const void *)frame;
     const float *values = (const float *)(const void *)frame;
     size_t n = 0;
-    if (from->emits == BNN_SNN_SPIKES) {
-        for (size_t k = 0; k < bnn_snn_words(from->n); k++) {
-            uint32_t word = p->mask == NULL ? words[k] : words[k] & p->mask[k];
-            for (; word != 0; word &= word - 1)
-                s->index[n++] = (uint32_t)(32 * k + bnn_lowest_bit(word));
-        }
-        return n;
-    }
+    if (from->emits == BNN_SNN_SPIKES)
+        return bnn_snn_spiking(words, p->mask, from->n, s->index);
     for (uint32_t i = 0; i < from->n; i++) {
         if (values[i] == 0 || (p->mask != NULL && !(p->mask[i / 32] >> i % 32 & 1)))
             continue;

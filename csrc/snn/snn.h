@@ -5,6 +5,7 @@
 
 #include "bnn_snn.h"
 #include "model/internal.h"
+#include "bits.h"
 #include "neurons.h"
 
 enum { BNN_SNN_MOST_DELAY = 65536 };
@@ -12,8 +13,7 @@ enum { BNN_SNN_MOST_DELAY = 65536 };
 struct bnn_snn_population {
     uint8_t rule, reset, emits, output, at_least, floored, winner, rank;
     uint32_t h, w, c, n;
-    uint32_t depth;  /* frames that are kept: the longest delay, and this step's */
-    uint32_t states; /* bit i: it has variable i */
+    uint32_t depth; /* frames that are kept: the longest delay, and this step's */
     struct bnn_per_neuron bias, parameters[BNN_SNN_PARAMETERS];
     struct bnn_per_neuron adapted; /* what an adapting threshold starts with beyond the parameter */
     uint32_t first, end;           /* projections into it */
@@ -65,8 +65,8 @@ struct bnn_snn_neurons {
     uint64_t sent;
 };
 
-/* What a source reaches along one axis of a convolution: `count` taps from `tap` on, a stride apart, of which the first
- * has the target `target` and each next one the target before; `place`: that of the last in a row of the file. */
+/* What a source reaches along one axis of a convolution: `count` taps, from `tap` on, a stride apart.  The first tap leads
+ * to `target`, and each further tap to the target before.  `place` is where the last tap is in a row of the file. */
 struct bnn_snn_reach {
     uint32_t tap, count, target, place;
 };
@@ -109,6 +109,16 @@ static inline size_t bnn_snn_words(uint32_t n)
 static inline size_t bnn_snn_frame_bytes(const struct bnn_snn_population *p)
 {
     return p->emits == BNN_SNN_SPIKES ? bnn_snn_words(p->n) * 4 : (size_t)p->n * 4;
+}
+
+/* The neurons whose bits are set, in rising order, in `index`; mask: NULL, or those that take part.  Their number. */
+static inline size_t bnn_snn_spiking(const uint32_t *words, const uint32_t *mask, uint32_t n, uint32_t *index)
+{
+    size_t found = 0;
+    for (size_t k = 0; k < bnn_snn_words(n); k++)
+        for (uint32_t word = mask == NULL ? words[k] : words[k] & mask[k]; word != 0; word &= word - 1)
+            index[found++] = (uint32_t)(32 * k + bnn_lowest_bit(word));
+    return found;
 }
 
 /* Bytes from one frame of the ring to the next. */

@@ -9,43 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn._types import Array, Floats
-from bnn.runtime.handles import Memory, available_kernels, select_kernels
-from bnn.runtime.native import ffi
+from bnn.runtime.handles import available_kernels
+from bnn.snn import SpikingModel
 from bnn.snn.file import decode, encode
-from bnn.snn.handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, State, frames, unpacked
+from bnn.snn.handle import OpenedNetwork
 from bnn.snn.network import Network
 from bnn.snn.oracle import Oracle, Record
+from bnn.verification.over_time import run_engine as run
 from snn.networks import draw_inputs, draw_network
 
 SEED = int(os.environ.get("BNN_TEST_SEED", "14"))
 
 
 def opened(data: bytes, kernels: str | None = None) -> OpenedNetwork:
-    memory = Memory(len(data))
-    ffi.memmove(memory.pointer, data, len(data))
-    return OpenedNetwork(memory.pointer, len(data), memory, select_kernels(kernels), "network")
-
-
-def run(net: OpenedNetwork, inputs: list[Floats], state: State | None = None) -> Record:
-    """As Oracle.run."""
-    steps = len(inputs[0])
-    state, record = state or State(net), Record()
-    raw: dict[int, Array] = {}
-    for p in net.populations:
-        words = -(-p.size // 32)
-        raw[p.index] = np.zeros((steps, words), np.uint32) if p.emits == 0 else np.zeros((steps, p.size), np.float32)
-        state.record(p.index, SENT, raw[p.index])
-        if p.opcode:
-            record.currents[p.index] = np.zeros((steps, p.size), np.float32)
-            state.record(p.index, CURRENT, record.currents[p.index])
-        if p.opcode > 1:
-            record.membranes[p.index] = np.zeros((steps, p.size), np.float32)
-            state.record(p.index, MEMBRANE, record.membranes[p.index])
-    given = [p for p in net.populations if not p.opcode]
-    state.run([frames(x, p.emits) for x, p in zip(inputs, given, strict=True)], steps)
-    record.sent = {i: unpacked(x, net.populations[i].size, net.populations[i].emits) for i, x in raw.items()}
-    return record
+    return SpikingModel.from_bytes(data, kernels=kernels)._opened
 
 
 def compare(network: Network, expected: Record, found: Record, what: Any) -> int:

@@ -78,7 +78,7 @@ def spiking(rule: str, *, subtract: bool = False, at_least: bool = False, **para
 
 
 def counting(rule: str, *, floored: bool = False, **parameters: Any) -> Neuron:
-    """Several spikes a step, each of which takes one threshold."""
+    """Several spikes per step; each subtracts the threshold once."""
     return Neuron(Dynamics(RULES[rule], emits=Emits.COUNTS, floored=floored), parameters)
 
 
@@ -120,7 +120,7 @@ class Simulator:
 
 
 def few_groups(found: Found) -> None:
-    """Refuse grouped convolutions of which PyTorch would say that the groups do not divide the channels."""
+    """Refuse a grouped convolution that PyTorch would reject because the groups do not divide the channels."""
     if found.node.kind != "Conv2d":
         return
     groups = int(found["groups"])
