@@ -77,6 +77,8 @@ static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *
         TAKE(settle, settle)
         TAKE(add_byte_runs, add_byte_runs)
         TAKE(sum_byte_rows, sum_byte_rows)
+        TAKE(add_scaled, add_scaled)
+        TAKE(nonzero, nonzero)
 #undef TAKE
     }
 }

@@ -417,8 +417,9 @@ bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernel
         return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes (at least)", memory_size, (size_t)needed);
     struct bnn_snn *opened = place(&r, memory, &needed);
     bnn_kernels_complete(kernels, (struct bnn_kernels *)(uintptr_t)opened->kernels);
-    if (opened->kernels->sum_rows == NULL || opened->kernels->sum_byte_rows == NULL ||
-        opened->kernels->settle == NULL || opened->kernels->add_runs == NULL || opened->kernels->add_byte_runs == NULL)
+    const struct bnn_kernels *k = opened->kernels;
+    if (k->sum_rows == NULL || k->sum_byte_rows == NULL || k->settle == NULL || k->add_runs == NULL ||
+        k->add_byte_runs == NULL || k->add_scaled == NULL || k->nonzero == NULL)
         return bnn_argument_error(problem, BNN_ERROR_KERNELS, "kernels", "sums of rows (1: yes)", 0, 1);
     BNN_TRY(fill(&r, opened));
     *net = opened;

@@ -10,13 +10,9 @@ void bnn_snn_set_poll(bnn_snn_state *s, bnn_poll *poll, void *argument)
     s->argument = argument;
 }
 
-int bnn_snn_pause(struct bnn_snn_state *s, uint64_t work)
+void bnn_snn_poll(struct bnn_snn_state *s)
 {
-    s->work += work;
-    if (s->work >= BNN_POLL_WORK) {
-        s->work = 0;
-        if (s->poll != NULL && s->poll(s->argument))
-            s->stopped = 1;
-    }
-    return s->stopped;
+    s->work = 0;
+    if (s->poll != NULL && s->poll(s->argument))
+        s->stopped = 1;
 }

@@ -36,6 +36,7 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
     uint64_t most = (uint64_t)net->most + BNN_SNN_LANES;
     uint32_t *index = reserve(m, most, sizeof *index);
     uint32_t *values = reserve(m, most, sizeof *values);
+    uint32_t *bits = reserve(m, bnn_snn_words(net->most), sizeof *bits);
     uint32_t *sums = reserve(m, bnn_plus(most, BNN_SLACK), sizeof *sums);
     if (m->at != NULL)
         *s = (struct bnn_snn_state){.net = net,
@@ -45,6 +46,7 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
                                     .reach = reach,
                                     .index = index,
                                     .values = values,
+                                    .bits = bits,
                                     .sums = sums};
     for (uint32_t k = 0; k < net->population_count; k++) {
         const struct bnn_snn_population *p = &net->populations[k];
@@ -177,16 +179,14 @@ static void finish(struct bnn_snn_state *s, uint32_t k)
     struct bnn_snn_neurons *n = &s->neurons[k];
     const unsigned char *frame = bnn_snn_frame(s, k, s->time);
     const uint32_t *words = (const uint32_t *)(const void *)frame;
-    const float *values = (const float *)(const void *)frame;
     record(n, BNN_SNN_SENT, frame, bnn_snn_frame_bytes(p));
     record(n, BNN_SNN_CURRENT, n->current, (size_t)p->n * sizeof(float));
     record(n, BNN_SNN_MEMBRANE, n->variables[BNN_SNN_V], (size_t)p->n * sizeof(float));
-    if (p->emits == BNN_SNN_SPIKES)
-        for (size_t i = 0; i < bnn_snn_words(p->n); i++)
-            n->sent += words[i] == 0 ? 0 : bnn_popcount(words[i]);
-    else
-        for (uint32_t i = 0; i < p->n; i++)
-            n->sent += values[i] != 0;
+    if (p->emits != BNN_SNN_SPIKES) {
+        s->net->kernels->nonzero(s->bits, (const float *)(const void *)frame, p->n);
+        words = s->bits;
+    }
+    n->sent += bnn_snn_set_bits(words, p->n);
 }
 
 /* Currents begin with the bias; -0 becomes 0. */

@@ -5,28 +5,40 @@
 
 #include <string.h>
 
+/* A few of a word's bits are always looked for: branches on their number would be mispredicted at every word. */
+enum { SOME_BITS = 4 };
+
+size_t bnn_snn_spiking(const uint32_t *words, const uint32_t *mask, uint32_t n, uint32_t *index)
+{
+    size_t found = 0;
+    for (size_t k = 0; k < bnn_snn_words(n); k++) {
+        uint32_t word = mask == NULL ? words[k] : words[k] & mask[k];
+        const uint32_t first = (uint32_t)(32 * k);
+        uint32_t *to = index + found;
+        found += bnn_popcount(word);
+        for (int some = 0; some < SOME_BITS; some++, word &= word - 1)
+            *to++ = first + bnn_lowest_bit(word | UINT32_C(1) << 31);
+        for (; word != 0; word &= word - 1)
+            *to++ = first + bnn_lowest_bit(word);
+    }
+    return found;
+}
+
 /* The sources that sent something, by number, in s->index; s->values: what they sent, if not single spikes. */
 static size_t collect(const struct bnn_snn_state *s, const struct bnn_snn_projection *p)
 {
     const struct bnn_snn_population *from = &s->net->populations[p->source];
     const unsigned char *frame = bnn_snn_frame(s, p->source, s->time + from->depth - p->delay);
-    const uint32_t *words = (const uint32_t *)(const void *)frame;
     const float *values = (const float *)(const void *)frame;
-    size_t n = 0;
     if (from->emits == BNN_SNN_SPIKES)
-        return bnn_snn_spiking(words, p->mask, from->n, s->index);
-    for (uint32_t i = 0; i < from->n; i++) {
-        if (values[i] == 0 || (p->mask != NULL && !(p->mask[i / 32] >> i % 32 & 1)))
-            continue;
-        s->index[n] = i;
-        if (p->whole) {
-            int32_t count = (int32_t)values[i]; /* of counts and changes: BNN_SNN_MOST at most */
-            memcpy(&s->values[n], &count, sizeof count);
-        } else {
-            memcpy(&s->values[n], &values[i], sizeof *values);
-        }
-        n++;
-    }
+        return bnn_snn_spiking((const uint32_t *)(const void *)frame, p->mask, from->n, s->index);
+    s->net->kernels->nonzero(s->bits, values, from->n);
+    const size_t n = bnn_snn_spiking(s->bits, p->mask, from->n, s->index);
+    for (size_t k = 0; k < n; k++)
+        if (p->whole)
+            s->values[k] = (uint32_t)(int32_t)values[s->index[k]]; /* of counts and changes: BNN_SNN_MOST at most */
+        else
+            memcpy(&s->values[k], &values[s->index[k]], sizeof *values);
     return n;
 }
 
@@ -114,21 +126,23 @@ struct place {
     const struct bnn_snn_population *from, *to;
     uint32_t pixel; /* its first source */
     uint32_t x, y, channel;
+    uint32_t shift; /* of a number of channels that is a power of two, else 32 */
 };
 
-/* Sources rise, so the next one is often in the same pixel or row: divisions take longer than what they save. */
+static struct place first_place(const struct bnn_snn_population *from, const struct bnn_snn_population *to)
+{
+    const uint32_t power = (from->c & (from->c - 1)) == 0;
+    return (struct place){from, to, 0, 0, 0, 0, power ? bnn_lowest_bit(from->c) : 32};
+}
+
+/* Sources rise, so all moves together pass each row once; divisions would take longer. */
 static void move_to(struct place *at, uint32_t source)
 {
-    if (source - at->pixel >= at->from->c) {
-        const uint32_t pixels = (source - at->pixel) / at->from->c;
-        at->pixel += pixels * at->from->c;
-        at->x += pixels;
-        if (at->x >= at->from->w) {
-            at->y += at->x / at->from->w;
-            at->x %= at->from->w;
-        }
-    }
+    const uint32_t pixels = at->shift < 32 ? (source - at->pixel) >> at->shift : (source - at->pixel) / at->from->c;
+    at->pixel += pixels * at->from->c;
     at->channel = source - at->pixel;
+    for (at->x += pixels; at->x >= at->from->w; at->x -= at->from->w)
+        at->y++;
 }
 
 /* Adds the weights of tap (ky, kx) to a target: one that is not contiguous with others. */
@@ -149,23 +163,37 @@ static uint64_t add_tap(const struct sums *sums, const struct bnn_snn_projection
     return width;
 }
 
-/* A source of a convolution: weights [source channel][kernel row][taps][target channel of the group].  Taps of a phase
+/* Sources of a convolution without groups: weights [source channel][kernel row][taps][target channel].  Taps of a phase
  * (kernel column modulo stride) follow each other, the last first, because these reach neighbouring targets. */
-static uint64_t convolve(const struct sums *sums, const struct bnn_snn_projection *p, const struct place *at,
-                         const struct bnn_snn_reach *reach, const void *value)
+static void convolve(struct bnn_snn_state *s, uint32_t projection, const struct sums *sums, struct place at,
+                     const uint32_t *values, size_t n)
+{
+    const struct bnn_snn_projection *p = &s->net->projections[projection];
+    const struct bnn_snn_reach *const rows = s->reach[projection], *const columns = rows + at.from->h;
+    const size_t width = at.to->c, line = at.to->w * width;
+    const size_t kernel = p->kernel[0], taps = p->kernel[1] * width, stride = p->stride[0] * taps;
+    uint64_t synops = 0;
+    for (size_t k = 0; k < n && !s->stopped; k++) {
+        move_to(&at, s->index[k]);
+        const struct bnn_snn_reach down = rows[at.y], right = columns[at.x];
+        const size_t count = right.count * width;
+        if (count == 0 || down.count == 0)
+            continue;
+        add_runs(sums, down.target * line + (right.target + 1 - right.count) * width, -(ptrdiff_t)line, p,
+                 (at.channel * kernel + down.tap) * taps + right.place * width, (ptrdiff_t)stride, down.count, count,
+                 values == NULL ? NULL : values + k);
+        synops += down.count * count;
+        (void)bnn_snn_pause(s, down.count * count + kernel);
+    }
+    s->synops[projection] += synops;
+}
+
+/* A source of a convolution with groups: the width of a group's targets follows a tap. */
+static uint64_t convolve_groups(const struct sums *sums, const struct bnn_snn_projection *p, const struct place *at,
+                                const struct bnn_snn_reach *reach, const void *value)
 {
     const struct bnn_snn_reach down = reach[at->y], right = reach[at->from->h + at->x];
-    const size_t width = at->to->c, count = right.count * width;
     uint64_t added = 0;
-    if (p->groups == 1) {
-        if (count == 0 || down.count == 0)
-            return 0;
-        const size_t row = ((size_t)at->channel * p->kernel[0] + down.tap) * p->kernel[1] + right.place;
-        const size_t target = ((size_t)down.target * at->to->w + right.target + 1 - right.count) * width;
-        add_runs(sums, target, -(ptrdiff_t)(at->to->w * width), p, row * width,
-                 (ptrdiff_t)((size_t)p->stride[0] * p->kernel[1] * width), down.count, count, value);
-        return (uint64_t)down.count * count;
-    }
     for (uint32_t i = 0; i < down.count; i++)
         for (uint32_t j = 0; j < right.count; j++)
             added += add_tap(sums, p, at, down.tap + i * p->stride[0], right.tap + j * p->stride[1], down.target - i,
@@ -214,7 +242,7 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
     const int own = p->source == p->target && neurons->own != NULL;
     const struct sums sums = {s->net->kernels, p->learns ? s->plastic[projection].weights : p->weights,
                               own ? neurons->own : neurons->current, s->sums};
-    const void *values = from->emits == BNN_SNN_SPIKES ? NULL : s->values;
+    const uint32_t *values = from->emits == BNN_SNN_SPIKES ? NULL : s->values;
     if (p->bias.data != NULL && (own || s->time >= p->delay))
         add_bias(s, p, sums.floats);
     const size_t n = collect(s, p);
@@ -225,26 +253,27 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
     if (p->kind == BNN_SNN_DENSE) {
         const size_t some = BNN_POLL_WORK / p->row + 1;
         for (size_t first = 0; first < n && !bnn_snn_pause(s, (uint64_t)some * p->row); first += some)
-            add(&sums, 0, p, 0, p->row, s->index + first, values == NULL ? NULL : s->values + first,
+            add(&sums, 0, p, 0, p->row, s->index + first, values == NULL ? NULL : values + first,
                 n - first < some ? n - first : some, p->row);
         s->synops[projection] += (uint64_t)n * to->n;
     } else if (p->kind == BNN_SNN_DIAGONAL) {
         diagonal(s, &sums, p, values, n);
         s->synops[projection] += n;
+    } else if (p->groups == 1 && s->reach[projection] != NULL) {
+        convolve(s, projection, &sums, first_place(from, to), values, n);
     } else {
         const struct bnn_snn_reach *reach = s->reach[projection];
-        struct place at = {from, to, 0, 0, 0, 0};
+        struct place at = first_place(from, to);
         for (size_t k = 0; k < n; k++) {
-            const void *value = values == NULL ? NULL : &s->values[k];
+            const void *value = values == NULL ? NULL : values + k;
             move_to(&at, s->index[k]);
             uint64_t added =
-                reach != NULL ? convolve(&sums, p, &at, reach, value) : convolve_dilated(&sums, p, &at, value);
+                reach != NULL ? convolve_groups(&sums, p, &at, reach, value) : convolve_dilated(&sums, p, &at, value);
             s->synops[projection] += added;
             if (bnn_snn_pause(s, added + p->kernel[0]))
                 return;
         }
     }
     if (p->whole)
-        for (uint32_t i = 0; i < to->n; i++)
-            sums.floats[i] += (float)(int32_t)s->sums[i] * p->scale;
+        s->net->kernels->add_scaled(sums.floats, s->sums, p->scale, to->n);
 }

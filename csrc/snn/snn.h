@@ -88,6 +88,7 @@ struct bnn_snn_state {
     struct bnn_snn_reach **reach;    /* likewise, of rows and then columns of the source; NULL: none */
     uint32_t *index;                 /* scratch: sources that sent something */
     uint32_t *values;                /* what they sent, floats or integers */
+    uint32_t *bits;                  /* which sent a value that is not 0 */
     uint32_t *sums;
     bnn_poll *poll;
     void *argument;
@@ -111,14 +112,13 @@ static inline size_t bnn_snn_frame_bytes(const struct bnn_snn_population *p)
     return p->emits == BNN_SNN_SPIKES ? bnn_snn_words(p->n) * 4 : (size_t)p->n * 4;
 }
 
-/* The neurons whose bits are set, in rising order, in `index`; mask: NULL, or those that take part.  Their number. */
-static inline size_t bnn_snn_spiking(const uint32_t *words, const uint32_t *mask, uint32_t n, uint32_t *index)
+/* Set bits of the words of n neurons. */
+static inline uint64_t bnn_snn_set_bits(const uint32_t *words, uint32_t n)
 {
-    size_t found = 0;
+    uint64_t set = 0;
     for (size_t k = 0; k < bnn_snn_words(n); k++)
-        for (uint32_t word = mask == NULL ? words[k] : words[k] & mask[k]; word != 0; word &= word - 1)
-            index[found++] = (uint32_t)(32 * k + bnn_lowest_bit(word));
-    return found;
+        set += bnn_popcount(words[k]);
+    return set;
 }
 
 /* Bytes from one frame of the ring to the next. */
@@ -140,8 +140,21 @@ static inline unsigned char *bnn_snn_frame(const struct bnn_snn_state *s, uint32
     return s->neurons[population].frames + (size_t)(time % p->depth) * bnn_snn_frame_step(p);
 }
 
-/* poll.c: accounts for work; nonzero: stop. */
-int bnn_snn_pause(struct bnn_snn_state *s, uint64_t work);
+/* poll.c: calls the poll. */
+void bnn_snn_poll(struct bnn_snn_state *s);
+
+/* Accounts for work; nonzero: stop. */
+static inline int bnn_snn_pause(struct bnn_snn_state *s, uint64_t work)
+{
+    s->work += work;
+    if (s->work >= BNN_POLL_WORK)
+        bnn_snn_poll(s);
+    return s->stopped;
+}
+
+/* scatter.c: the neurons whose bits are set, in rising order; mask: NULL, or those that take part.  Their number; `index`
+ * has room for all neurons, and BNN_SNN_LANES more. */
+size_t bnn_snn_spiking(const uint32_t *words, const uint32_t *mask, uint32_t n, uint32_t *index);
 
 /* neurons.c: one step of a population on its currents; writes its frame for the state's time. */
 void bnn_snn_update(struct bnn_snn_state *s, uint32_t population);

@@ -240,6 +240,22 @@ static void sum_byte_rows(uint32_t *sums, const int8_t *rows, size_t stride, con
     }
 }
 
+static void add_scaled(float *dst, const uint32_t *sums, float scale, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        dst[i] += (float)(int32_t)sums[i] * scale;
+}
+
+static void nonzero(uint32_t *dst, const float *src, size_t count)
+{
+    for (size_t first = 0; first < count; first += 32) {
+        uint32_t word = 0;
+        for (size_t i = first; i < count && i < first + 32; i++)
+            word |= (uint32_t)(src[i] != 0) << i % 32;
+        dst[first / 32] = word;
+    }
+}
+
 /* The family, and parts of it: a linker keeps the functions of those that a program names. */
 #define BINARY                      \
     .binary = {.pixels = 1,         \
@@ -255,7 +271,7 @@ static void sum_byte_rows(uint32_t *sums, const int8_t *rows, size_t stride, con
 #define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .max_row = max_row
 #define SPIKES                                                                                    \
     .settle = settle, .add_runs = add_runs, .add_byte_runs = add_byte_runs, .sum_rows = sum_rows, \
-    .sum_byte_rows = sum_byte_rows
+    .sum_byte_rows = sum_byte_rows, .add_scaled = add_scaled, .nonzero = nonzero
 #define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
 
 const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, LEAN, BYTES, FLOATS, ROWS, EVENTS, SPIKES};
