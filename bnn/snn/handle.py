@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -321,12 +322,19 @@ class State:
         check(status, what)
 
 
-def frames(x: Array, emits: Emits) -> Array:
-    """What an input sends, (T, n), as C reads it: spikes as words of 32 bits, (T, words); others as float32."""
+def frames(x: Array, emits: Emits, *, channels_first: bool = False) -> Array:
+    """What an input sends, (T, ...), as C reads it: spikes as words of 32 bits, (T, words); others as float32, (T, n).
+    C has the channels last."""
+    steps, n = len(x), math.prod(x.shape[1:])
+    moves = channels_first and x.ndim > 2
     if emits != Emits.SPIKES:
-        return np.ascontiguousarray(x, np.float32)
-    bits = np.zeros((len(x), x.shape[1] + -x.shape[1] % 32), np.bool_)
-    bits[:, : x.shape[1]] = x if x.dtype == bool else x != 0
+        return np.ascontiguousarray(np.moveaxis(x, 1, -1) if moves else x, np.float32).reshape(steps, n)
+    bits = np.zeros((steps, n + -n % 32), np.bool_)
+    spikes = x if x.dtype == bool else x != 0
+    channels = x.shape[1] if moves else 1
+    to, given = bits[:, :n].reshape(steps, n // channels, channels), spikes.reshape(steps, channels, n // channels)
+    for channel in range(channels):  # NumPy's inner loop would be along the few channels
+        to[:, :, channel] = given[:, channel]
     return np.packbits(bits, axis=1, bitorder="little").view("<u4")
 
 

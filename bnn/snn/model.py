@@ -491,18 +491,20 @@ class SpikingModel:
     def _frames(self, x: Array, p: PopulationInfo) -> Array:
         if x.dtype.kind not in "buif":
             raise InputTypeError(f"input {p.name}: found dtype {x.dtype}, expected numbers")
-        if p.emits == Emits.SPIKES and x.dtype != bool and not ((x == 0) | (x == 1)).all():
-            raise InputError(
-                f"input {p.name}: found a value that is neither 0 nor 1, expected spikes; show images with a coding"
-            )
+        if p.emits == Emits.SPIKES and x.dtype != bool:
+            spikes = x == 1
+            if np.count_nonzero(spikes) != np.count_nonzero(x != 0):
+                raise InputError(
+                    f"input {p.name}: found a value that is neither 0 nor 1, expected spikes; show images with a coding"
+                )
+            x = spikes
         if p.emits == Emits.COUNTS and not ((x >= 0) & (x == np.floor(x)) & (x <= 2**24)).all():
             raise InputError(f"input {p.name}: expected numbers of spikes, whole numbers from 0 to 2^24")
         if p.emits == Emits.CHANGES and not ((x == np.floor(x)) & (np.abs(x) <= 2**24)).all():
             raise InputError(f"input {p.name}: expected changes, whole numbers from -2^24 to 2^24")
         if p.emits == Emits.VALUES and not np.isfinite(x).all():
             raise InputError(f"input {p.name}: found a value that is not finite")
-        x = np.moveaxis(x, 1, -1) if self._opened.channels_first else x
-        return frames(x.reshape(len(x), -1), p.emits)
+        return frames(x, p.emits, channels_first=self._opened.channels_first)
 
     def _named(self, names: Iterable[str], what: str) -> list[PopulationInfo]:
         by_name = {p.name: p for p in self.populations}
