@@ -26,6 +26,23 @@ static inline uint32_t bnn_lowest_bit(uint64_t word)
 #endif
 }
 
+/* The numbers of the bits that are set, rising, and how many: see bnn_kernels.  A few of a word's bits are always looked
+ * for, because branches on their number would be mispredicted at every word. */
+static inline size_t bnn_find_bits(uint32_t *index, const uint32_t *words, size_t count)
+{
+    size_t found = 0;
+    for (size_t k = 0; k < count; k++) {
+        uint32_t word = words[k], *to = index + found;
+        const uint32_t first = (uint32_t)(32 * k);
+        found += bnn_popcount(word);
+        for (int some = 0; some < 4; some++, word &= word - 1)
+            *to++ = first + bnn_lowest_bit(word | UINT32_C(1) << 31);
+        for (; word != 0; word &= word - 1)
+            *to++ = first + bnn_lowest_bit(word);
+    }
+    return found;
+}
+
 /* Defines a function that packs src [channels][count] into dst [block][count][lane], with missing lanes zero; for words
  * and floats. */
 #define BNN_PACK(function, type)                                                                  \

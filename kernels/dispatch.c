@@ -79,6 +79,7 @@ static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *
         TAKE(sum_byte_rows, sum_byte_rows)
         TAKE(add_scaled, add_scaled)
         TAKE(nonzero, nonzero)
+        TAKE(find_bits, find_bits)
 #undef TAKE
     }
 }

@@ -160,6 +160,8 @@ struct bnn_kernels {
     void (*add_scaled)(float *dst, const uint32_t *sums, float scale, size_t count);
     /* bit i of dst = src[i] != 0, tail bits zero */
     void (*nonzero)(uint32_t *dst, const float *src, size_t count);
+    /* The numbers of the bits that are set, rising; returns how many.  May write 32 elements beyond them. */
+    size_t (*find_bits)(uint32_t *index, const uint32_t *words, size_t count);
 };
 
 #define BNN_FEATURE_AVX2 1u      /* AVX2, FMA, BMI, POPCNT */

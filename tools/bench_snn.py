@@ -168,12 +168,12 @@ def peers_cnn(path: Path, x: Any) -> dict[str, Run]:
 
 
 def timed(runs: dict[str, Run], repeats: int) -> dict[str, float]:
-    """Medians of processor time, seconds; runs take turns."""
+    """Medians of processor time, seconds; runs take turns.  A turn begins with a run that is not timed: a network that
+    runs one sample after another finds its weights in the cache, and not another simulator's."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
     for _ in range(repeats):
         for name, run in runs.items():
+            run()
             start = time.process_time()
             run()
             taken[name].append(time.process_time() - start)

@@ -125,8 +125,8 @@ static void learn(struct bnn_snn_state *s, uint32_t projection)
     uint32_t *from = s->index, *to = s->values; /* scratch as long as the largest population */
     follow(w->pre, before, sources, r->decay_pre, r->added);
     follow(w->post, after, targets, r->decay_post, r->added);
-    const size_t sent = bnn_snn_spiking(before, NULL, sources, from), fired = bnn_snn_spiking(after, NULL, targets, to);
-
+    const size_t sent = s->net->kernels->find_bits(from, before, bnn_snn_words(sources));
+    const size_t fired = s->net->kernels->find_bits(to, after, bnn_snn_words(targets));
     if (sent != 0)
         lower(p, w, targets, from, sent, fired != 0, s->sums);
     if (fired != 0) {

@@ -189,20 +189,26 @@ static void finish(struct bnn_snn_state *s, uint32_t k)
     n->sent += bnn_snn_set_bits(words, p->n);
 }
 
-/* Currents begin with the bias; -0 becomes 0. */
-static void begin(float *restrict current, const float *restrict bias)
+/* Currents begin with the bias; -0 becomes 0.  The last block of lanes has room for all of them. */
+static void begin(const struct bnn_snn_population *p, float *restrict current)
 {
-    for (size_t l = 0; l < BNN_SNN_LANES; l++)
-        current[l] = bias[l] + 0.0f;
+    struct bnn_per_neuron_walk walk = bnn_per_neuron_first(&p->bias);
+    if (p->bias.period == 1 && p->bias.data[0] == 0) {
+        memset(current, 0, p->n * sizeof *current);
+        return;
+    }
+    for (uint32_t first = 0; first < p->n; first += BNN_SNN_LANES, bnn_per_neuron_next(&walk)) {
+        const float *restrict bias = walk.data + walk.at;
+        for (size_t l = 0; l < BNN_SNN_LANES; l++)
+            current[first + l] = bias[l] + 0.0f;
+    }
 }
 
 static void settle(struct bnn_snn_state *s, uint32_t k)
 {
     const struct bnn_snn_population *p = &s->net->populations[k];
     float *current = s->neurons[k].current;
-    struct bnn_per_neuron_walk walk = bnn_per_neuron_first(&p->bias);
-    for (uint32_t first = 0; first < p->n; first += BNN_SNN_LANES, bnn_per_neuron_next(&walk))
-        begin(current + first, walk.data + walk.at); /* the last block has room for all of them */
+    begin(p, current);
     if (s->neurons[k].own != NULL)
         memset(s->neurons[k].own, 0, p->n * sizeof *current);
     for (uint32_t j = p->first; j < p->end && !s->stopped; j++)

@@ -5,35 +5,23 @@
 
 #include <string.h>
 
-/* A few of a word's bits are always looked for: branches on their number would be mispredicted at every word. */
-enum { SOME_BITS = 4 };
-
-size_t bnn_snn_spiking(const uint32_t *words, const uint32_t *mask, uint32_t n, uint32_t *index)
-{
-    size_t found = 0;
-    for (size_t k = 0; k < bnn_snn_words(n); k++) {
-        uint32_t word = mask == NULL ? words[k] : words[k] & mask[k];
-        const uint32_t first = (uint32_t)(32 * k);
-        uint32_t *to = index + found;
-        found += bnn_popcount(word);
-        for (int some = 0; some < SOME_BITS; some++, word &= word - 1)
-            *to++ = first + bnn_lowest_bit(word | UINT32_C(1) << 31);
-        for (; word != 0; word &= word - 1)
-            *to++ = first + bnn_lowest_bit(word);
-    }
-    return found;
-}
-
 /* The sources that sent something, by number, in s->index; s->values: what they sent, if not single spikes. */
 static size_t collect(const struct bnn_snn_state *s, const struct bnn_snn_projection *p)
 {
     const struct bnn_snn_population *from = &s->net->populations[p->source];
     const unsigned char *frame = bnn_snn_frame(s, p->source, s->time + from->depth - p->delay);
     const float *values = (const float *)(const void *)frame;
+    const uint32_t *words = (const uint32_t *)(const void *)frame;
+    const size_t count = bnn_snn_words(from->n);
+    if (from->emits != BNN_SNN_SPIKES) {
+        s->net->kernels->nonzero(s->bits, values, from->n);
+        words = s->bits;
+    }
+    for (size_t k = 0; p->mask != NULL && k < count; k++)
+        s->bits[k] = words[k] & p->mask[k];
+    const size_t n = s->net->kernels->find_bits(s->index, p->mask == NULL ? words : s->bits, count);
     if (from->emits == BNN_SNN_SPIKES)
-        return bnn_snn_spiking((const uint32_t *)(const void *)frame, p->mask, from->n, s->index);
-    s->net->kernels->nonzero(s->bits, values, from->n);
-    const size_t n = bnn_snn_spiking(s->bits, p->mask, from->n, s->index);
+        return n;
     for (size_t k = 0; k < n; k++)
         if (p->whole)
             s->values[k] = (uint32_t)(int32_t)values[s->index[k]]; /* of counts and changes: BNN_SNN_MOST at most */
@@ -136,7 +124,7 @@ static struct place first_place(const struct bnn_snn_population *from, const str
 }
 
 /* Sources rise, so all moves together pass each row once; divisions would take longer. */
-static void move_to(struct place *at, uint32_t source)
+static inline void move_to(struct place *at, uint32_t source)
 {
     const uint32_t pixels = at->shift < 32 ? (source - at->pixel) >> at->shift : (source - at->pixel) / at->from->c;
     at->pixel += pixels * at->from->c;
@@ -156,7 +144,10 @@ static uint64_t add_tap(const struct sums *sums, const struct bnn_snn_projection
     const size_t target = ((size_t)oy * at->to->w + ox) * at->to->c + first;
     const size_t weight = /* in the file: the last column first */
         (((size_t)at->channel * p->kernel[0] + ky) * p->kernel[1] + p->kernel[1] - 1 - kx) * width;
-    if (width == 1 && !p->whole) /* a pool */
+    if (width == 1 && p->whole) /* a pool */
+        sums->whole[target] +=
+            (uint32_t)((const int8_t *)sums->weights)[weight] * (value == NULL ? 1 : *(const uint32_t *)value);
+    else if (width == 1)
         sums->floats[target] += ((const float *)sums->weights)[weight] * (value == NULL ? 1 : *(const float *)value);
     else
         add_runs(sums, target, 0, p, weight, 0, 1, width, value);

@@ -152,10 +152,6 @@ static inline int bnn_snn_pause(struct bnn_snn_state *s, uint64_t work)
     return s->stopped;
 }
 
-/* scatter.c: the neurons whose bits are set, in rising order; mask: NULL, or those that take part.  Their number; `index`
- * has room for all neurons, and BNN_SNN_LANES more. */
-size_t bnn_snn_spiking(const uint32_t *words, const uint32_t *mask, uint32_t n, uint32_t *index);
-
 /* neurons.c: one step of a population on its currents; writes its frame for the state's time. */
 void bnn_snn_update(struct bnn_snn_state *s, uint32_t population);
 /* learn.c: after a step, whose spikes are still this time's. */

@@ -256,6 +256,11 @@ static void nonzero(uint32_t *dst, const float *src, size_t count)
     }
 }
 
+static size_t find_bits(uint32_t *index, const uint32_t *words, size_t count)
+{
+    return bnn_find_bits(index, words, count);
+}
+
 /* The family, and parts of it: a linker keeps the functions of those that a program names. */
 #define BINARY                      \
     .binary = {.pixels = 1,         \
@@ -271,7 +276,7 @@ static void nonzero(uint32_t *dst, const float *src, size_t count)
 #define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .max_row = max_row
 #define SPIKES                                                                                    \
     .settle = settle, .add_runs = add_runs, .add_byte_runs = add_byte_runs, .sum_rows = sum_rows, \
-    .sum_byte_rows = sum_byte_rows, .add_scaled = add_scaled, .nonzero = nonzero
+    .sum_byte_rows = sum_byte_rows, .add_scaled = add_scaled, .nonzero = nonzero, .find_bits = find_bits
 #define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
 
 const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, LEAN, BYTES, FLOATS, ROWS, EVENTS, SPIKES};

@@ -34,6 +34,7 @@
 #define NEGATIVE(m) (uint32_t)_mm512_movepi16_mask(_mm512_loadu_si512(m))
 #define WIDEN(v) ((int_vector)_mm512_cvtepi8_epi32((__m128i)(v)))
 #define SUM_VECTORS 16
+#define COMPRESS(p, v, m) _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(m, (__m512i)(v)))
 #define SIGN_EXTEND(v) ((short_vector)_mm512_cvtepi8_epi16((__m256i)(v)))
 
 typedef __mmask16 mask;
