@@ -77,6 +77,7 @@ static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *
         TAKE(settle, settle)
         TAKE(add_byte_runs, add_byte_runs)
         TAKE(sum_byte_rows, sum_byte_rows)
+        TAKE(sum_windows, sum_windows)
         TAKE(add_scaled, add_scaled)
         TAKE(nonzero, nonzero)
         TAKE(find_bits, find_bits)

@@ -151,7 +151,11 @@ struct bnn_kernels {
     /* For r below runs, i below count: sums[i + r * step] += rows[i + r * stride] * value. */
     void (*add_runs)(float *sums, ptrdiff_t step, const float *rows, ptrdiff_t stride, size_t runs, size_t count,
                      float value);
-    /* Both with whole numbers, modulo 2^32. */
+    /* For t below targets, i below width, the products one after another: sums[t * width + i] += rows[index[k] * width + i]
+     * * values[t * step + k], k from 0 to n - 1. */
+    void (*sum_windows)(float *sums, size_t targets, const float *rows, size_t width, const uint32_t *index,
+                        const float *values, size_t step, size_t n);
+    /* The sums of runs and rows with whole numbers, modulo 2^32. */
     void (*add_byte_runs)(uint32_t *sums, ptrdiff_t step, const int8_t *rows, ptrdiff_t stride, size_t runs,
                           size_t count, uint32_t value);
     void (*sum_byte_rows)(uint32_t *sums, const int8_t *rows, size_t stride, const uint32_t *index,

@@ -231,13 +231,15 @@ def main() -> None:
             compare(f"784-400-10, T = {steps}, {rate:.0%} spikes", models, peers_dense, x, options.repeats)
         if options.cnn is not None:
             batch = min(options.batch, 16)
-            x = (rng.random((100, batch, 2, 34, 34)) < 0.05).astype(np.float32)
             models = {
                 f"bnn {w}": compile(options.cnn, simulator="spikingjelly", dt=1.0, weights=w)
                 for w in ("float32", "int8")
             }
             repeats = max(options.repeats // 5, 3)
-            compare("the NIR paper's CNN, T = 100, 5% spikes", models, lambda v: peers_cnn(options.cnn, v), x, repeats)
+            for rate in (0.05, 1.0):
+                x = (rng.random((100, batch, 2, 34, 34)) < rate).astype(np.float32)
+                title = f"the NIR paper's CNN, T = 100, {rate:.0%} spikes"
+                compare(title, models, lambda v: peers_cnn(options.cnn, v), x, repeats)
 
 
 if __name__ == "__main__":

@@ -419,7 +419,8 @@ bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernel
     bnn_kernels_complete(kernels, (struct bnn_kernels *)(uintptr_t)opened->kernels);
     const struct bnn_kernels *k = opened->kernels;
     if (k->sum_rows == NULL || k->sum_byte_rows == NULL || k->settle == NULL || k->add_runs == NULL ||
-        k->add_byte_runs == NULL || k->add_scaled == NULL || k->nonzero == NULL || k->find_bits == NULL)
+        k->add_byte_runs == NULL || k->sum_windows == NULL || k->add_scaled == NULL || k->nonzero == NULL ||
+        k->find_bits == NULL)
         return bnn_argument_error(problem, BNN_ERROR_KERNELS, "kernels", "sums of rows (1: yes)", 0, 1);
     BNN_TRY(fill(&r, opened));
     *net = opened;

@@ -179,6 +179,18 @@ static void convolve(struct bnn_snn_state *s, uint32_t projection, const struct 
     s->synops[projection] += synops;
 }
 
+/* What `convolve` would add. */
+static uint64_t count_taps(const struct bnn_snn_state *s, uint32_t projection, struct place at, size_t n)
+{
+    const struct bnn_snn_reach *const rows = s->reach[projection], *const columns = rows + at.from->h;
+    uint64_t taps = 0;
+    for (size_t k = 0; k < n; k++) {
+        move_to(&at, s->index[k]);
+        taps += (uint64_t)rows[at.y].count * columns[at.x].count;
+    }
+    return taps * at.to->c;
+}
+
 /* A source of a convolution with groups: the width of a group's targets follows a tap. */
 static uint64_t convolve_groups(const struct sums *sums, const struct bnn_snn_projection *p, const struct place *at,
                                 const struct bnn_snn_reach *reach, const void *value)
@@ -250,6 +262,9 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
     } else if (p->kind == BNN_SNN_DIAGONAL) {
         diagonal(s, &sums, p, values, n);
         s->synops[projection] += n;
+    } else if (bnn_snn_gathers(s->net, p, n)) {
+        s->synops[projection] += count_taps(s, projection, first_place(from, to), n);
+        bnn_snn_gather(s, p, n, sums.floats);
     } else if (p->groups == 1 && s->reach[projection] != NULL) {
         convolve(s, projection, &sums, first_place(from, to), values, n);
     } else {

@@ -240,6 +240,13 @@ static void sum_byte_rows(uint32_t *sums, const int8_t *rows, size_t stride, con
     }
 }
 
+static void sum_windows(float *sums, size_t targets, const float *rows, size_t width, const uint32_t *index,
+                        const float *values, size_t step, size_t n)
+{
+    for (; targets > 0; targets--, sums += width, values += step)
+        sum_rows(sums, rows, width, index, values, n, width);
+}
+
 static void add_scaled(float *dst, const uint32_t *sums, float scale, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -274,9 +281,10 @@ static size_t find_bits(uint32_t *index, const uint32_t *words, size_t count)
 #define FLOATS \
     .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise}
 #define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .max_row = max_row
-#define SPIKES                                                                                    \
-    .settle = settle, .add_runs = add_runs, .add_byte_runs = add_byte_runs, .sum_rows = sum_rows, \
-    .sum_byte_rows = sum_byte_rows, .add_scaled = add_scaled, .nonzero = nonzero, .find_bits = find_bits
+#define SPIKES                                                                                                \
+    .settle = settle, .add_runs = add_runs, .add_byte_runs = add_byte_runs, .sum_rows = sum_rows,             \
+    .sum_byte_rows = sum_byte_rows, .sum_windows = sum_windows, .add_scaled = add_scaled, .nonzero = nonzero, \
+    .find_bits = find_bits
 #define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
 
 const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, LEAN, BYTES, FLOATS, ROWS, EVENTS, SPIKES};

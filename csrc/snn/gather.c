@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Convolutions most of whose sources sent something: each target gathers from its window.  It adds what the sources would
+ * add, in their order, and zeros, which change nothing. */
+#include "snn/snn.h"
+
+#include <string.h>
+
+/* Windows and channels must fill vectors: with less, sources are as fast even if all of them sent something. */
+int bnn_snn_gathers(const struct bnn_snn *net, const struct bnn_snn_projection *p, size_t sent)
+{
+    const struct bnn_snn_population *from = &net->populations[p->source];
+    return !p->whole && p->groups == 1 && bnn_snn_reaches(net, p) != 0 && p->mask == NULL && p->kernel[1] <= from->w &&
+           sent > from->n / 2 && (net->populations[p->target].c >= 16 || (size_t)p->kernel[1] * from->c >= 8);
+}
+
+/* What all sources sent. */
+static const float *all_values(struct bnn_snn_state *s, const struct bnn_snn_projection *p, size_t sent)
+{
+    const struct bnn_snn_population *from = &s->net->populations[p->source];
+    float *values = (float *)(void *)s->values;
+    if (from->emits != BNN_SNN_SPIKES)
+        return (const float *)(const void *)bnn_snn_frame(s, p->source, s->time + from->depth - p->delay);
+    memset(values, 0, from->n * sizeof *values);
+    for (size_t k = 0; k < sent; k++)
+        values[s->index[k]] = 1;
+    return values;
+}
+
+/* The weight rows of one kernel row, in the order of its sources: see scatter.c. */
+static void list_rows(const struct bnn_snn_projection *p, uint32_t row, uint32_t channels, uint32_t *index)
+{
+    const uint32_t stride = p->stride[1], whole = p->kernel[1] / stride, more = p->kernel[1] % stride;
+    for (uint32_t column = 0; column < p->kernel[1]; column++) {
+        const uint32_t phase = column % stride, taps = whole + (phase < more);
+        const uint32_t place = phase * whole + (phase < more ? phase : more) + taps - 1 - column / stride;
+        for (uint32_t c = 0; c < channels; c++)
+            *index++ = (c * p->kernel[0] + row) * p->kernel[1] + place;
+    }
+}
+
+/* The taps of a target's window that lie within the sources, along one axis, and the first one's coordinate. */
+struct window {
+    size_t first, end, at;
+};
+
+static struct window window_of(const struct bnn_snn_projection *p, int axis, uint32_t target, size_t size)
+{
+    const size_t corner = (size_t)target * p->stride[axis], padding = p->padding[axis], kernel = p->kernel[axis];
+    const size_t first = corner < padding ? padding - corner : 0, room = size + padding;
+    const size_t end = room <= corner ? 0 : room - corner < kernel ? room - corner : kernel;
+    return first < end ? (struct window){first, end, corner + first - padding} : (struct window){0, 0, 0};
+}
+
+/* The targets of one row: what a kernel row brings them from a line of the sources.  `first` to `end`: those whose
+ * windows lie within it. */
+static void gather_line(struct bnn_snn_state *s, const struct bnn_snn_projection *p, const float *line, float *sums,
+                        uint32_t first, uint32_t end)
+{
+    const struct bnn_snn_population *from = &s->net->populations[p->source], *to = &s->net->populations[p->target];
+    const size_t c = from->c, width = to->c;
+    for (uint32_t ox = 0, columns; ox < to->w; ox += columns) {
+        const struct window right = window_of(p, 1, ox, from->w);
+        columns = ox == first && first < end ? end - first : 1;
+        s->net->kernels->sum_windows(sums + ox * width, columns, p->weights, width, s->index + right.first * c,
+                                     line + right.at * c, p->stride[1] * c, (right.end - right.first) * c);
+    }
+}
+
+void bnn_snn_gather(struct bnn_snn_state *s, const struct bnn_snn_projection *p, size_t sent, float *sums)
+{
+    const struct bnn_snn_population *from = &s->net->populations[p->source], *to = &s->net->populations[p->target];
+    const float *values = all_values(s, p, sent);
+    const size_t line = (size_t)from->w * from->c, row = (size_t)to->w * to->c;
+    uint32_t first = (p->padding[1] + p->stride[1] - 1) / p->stride[1];
+    uint32_t end = (from->w + p->padding[1] - p->kernel[1]) / p->stride[1] + 1;
+    end = end < to->w ? end : to->w;
+    for (uint32_t ky = 0; ky < p->kernel[0]; ky++) {
+        list_rows(p, ky, from->c, s->index);
+        for (uint32_t oy = 0; oy < to->h; oy++) {
+            const struct window down = window_of(p, 0, oy, from->h);
+            if (ky < down.first || ky >= down.end)
+                continue;
+            if (bnn_snn_pause(s, row * p->kernel[1] * from->c))
+                return;
+            gather_line(s, p, values + (down.at + ky - down.first) * line, sums + oy * row, first, end);
+        }
+    }
+}
