@@ -72,15 +72,7 @@ static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *
         TAKE(add_floats, add_floats)
         TAKE(crossed, crossed)
         TAKE(halve, halve)
-        TAKE(sum_rows, sum_rows)
-        TAKE(add_runs, add_runs)
-        TAKE(settle, settle)
-        TAKE(add_byte_runs, add_byte_runs)
-        TAKE(sum_byte_rows, sum_byte_rows)
-        TAKE(sum_windows, sum_windows)
-        TAKE(add_scaled, add_scaled)
-        TAKE(nonzero, nonzero)
-        TAKE(find_bits, find_bits)
+        TAKE(spikes, spikes)
 #undef TAKE
     }
 }

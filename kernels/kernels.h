@@ -114,6 +114,33 @@ struct bnn_byte_kernels {
 
 struct bnn_neurons;
 
+/* Spikes over time.  A group of its own, because other networks should not have its pointers in memory. */
+struct bnn_spike_kernels {
+    /* sums[i] = (..(sums[i] + rows[index[0] * stride + i] * values[0]) + ..) + the last of n rows; each
+     * product and sum is rounded.  values NULL: all 1. */
+    void (*sum_rows)(float *sums, const float *rows, size_t stride, const uint32_t *index, const float *values,
+                     size_t n, size_t count);
+    void (*settle)(const struct bnn_neurons *neurons); /* one step of a population: neurons.h, neurons.inc */
+    /* For r below runs, i below count: sums[i + r * step] += rows[i + r * stride] * value. */
+    void (*add_runs)(float *sums, ptrdiff_t step, const float *rows, ptrdiff_t stride, size_t runs, size_t count,
+                     float value);
+    /* For t below targets, i below width, the products one after another: sums[t * width + i] += rows[index[k] * width + i]
+     * * values[t * step + k], k from 0 to n - 1. */
+    void (*sum_windows)(float *sums, size_t targets, const float *rows, size_t width, const uint32_t *index,
+                        const float *values, size_t step, size_t n);
+    /* The sums of runs and rows with whole numbers, modulo 2^32. */
+    void (*add_byte_runs)(uint32_t *sums, ptrdiff_t step, const int8_t *rows, ptrdiff_t stride, size_t runs,
+                          size_t count, uint32_t value);
+    void (*sum_byte_rows)(uint32_t *sums, const int8_t *rows, size_t stride, const uint32_t *index,
+                          const uint32_t *values, size_t n, size_t count);
+    /* dst[i] = dst[i] + (float)(int32_t)sums[i] * scale, each rounded */
+    void (*add_scaled)(float *dst, const uint32_t *sums, float scale, size_t count);
+    /* bit i of dst = src[i] != 0, tail bits zero */
+    void (*nonzero)(uint32_t *dst, const float *src, size_t count);
+    /* The numbers of the bits that are set, rising; returns how many.  May write 32 elements beyond them. */
+    size_t (*find_bits)(uint32_t *index, const uint32_t *words, size_t count);
+};
+
 /* A family.  Members that are NULL come from the next family: see bnn_kernels_complete. */
 struct bnn_kernels {
     const char *name;
@@ -143,29 +170,7 @@ struct bnn_kernels {
     uint64_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
     /* m[i] = floor((accumulators[i] - thresholds[i]) / 2); may write 15 more */
     void (*halve)(int16_t *m, const float *accumulators, const int32_t *thresholds, size_t count);
-    /* Spikes over time.  sums[i] = (..(sums[i] + rows[index[0] * stride + i] * values[0]) + ..) + the last of n rows; each
-     * product and sum is rounded.  values NULL: all 1. */
-    void (*sum_rows)(float *sums, const float *rows, size_t stride, const uint32_t *index, const float *values,
-                     size_t n, size_t count);
-    void (*settle)(const struct bnn_neurons *neurons); /* one step of a population: neurons.h, neurons.inc */
-    /* For r below runs, i below count: sums[i + r * step] += rows[i + r * stride] * value. */
-    void (*add_runs)(float *sums, ptrdiff_t step, const float *rows, ptrdiff_t stride, size_t runs, size_t count,
-                     float value);
-    /* For t below targets, i below width, the products one after another: sums[t * width + i] += rows[index[k] * width + i]
-     * * values[t * step + k], k from 0 to n - 1. */
-    void (*sum_windows)(float *sums, size_t targets, const float *rows, size_t width, const uint32_t *index,
-                        const float *values, size_t step, size_t n);
-    /* The sums of runs and rows with whole numbers, modulo 2^32. */
-    void (*add_byte_runs)(uint32_t *sums, ptrdiff_t step, const int8_t *rows, ptrdiff_t stride, size_t runs,
-                          size_t count, uint32_t value);
-    void (*sum_byte_rows)(uint32_t *sums, const int8_t *rows, size_t stride, const uint32_t *index,
-                          const uint32_t *values, size_t n, size_t count);
-    /* dst[i] = dst[i] + (float)(int32_t)sums[i] * scale, each rounded */
-    void (*add_scaled)(float *dst, const uint32_t *sums, float scale, size_t count);
-    /* bit i of dst = src[i] != 0, tail bits zero */
-    void (*nonzero)(uint32_t *dst, const float *src, size_t count);
-    /* The numbers of the bits that are set, rising; returns how many.  May write 32 elements beyond them. */
-    size_t (*find_bits)(uint32_t *index, const uint32_t *words, size_t count);
+    const struct bnn_spike_kernels *spikes;
 };
 
 #define BNN_FEATURE_AVX2 1u      /* AVX2, FMA, BMI, POPCNT */

@@ -322,19 +322,16 @@ static struct bnn_snn *place(const struct reader *r, unsigned char *memory, uint
 {
     const uint64_t sizes[] = {
         bnn_lines(sizeof(struct bnn_snn)),
-        bnn_lines(sizeof(struct bnn_kernels)),
         bnn_lines(r->population_count * sizeof(struct bnn_snn_population)),
         bnn_lines(r->projection_count * sizeof(struct bnn_snn_projection)),
     };
-    *bytes = sizes[0] + sizes[1] + sizes[2] + sizes[3];
+    *bytes = sizes[0] + sizes[1] + sizes[2];
     if (memory == NULL)
         return NULL;
     struct bnn_snn *net = (struct bnn_snn *)(void *)memory;
-    struct bnn_kernels *kernels = (struct bnn_kernels *)(void *)(memory + sizes[0]);
     memset(memory, 0, (size_t)*bytes);
-    net->kernels = kernels;
-    net->populations = (struct bnn_snn_population *)(void *)(memory + sizes[0] + sizes[1]);
-    net->projections = (struct bnn_snn_projection *)(void *)(memory + sizes[0] + sizes[1] + sizes[2]);
+    net->populations = (struct bnn_snn_population *)(void *)(memory + sizes[0]);
+    net->projections = (struct bnn_snn_projection *)(void *)(memory + sizes[0] + sizes[1]);
     net->population_count = r->population_count;
     net->projection_count = r->projection_count;
     return net;
@@ -416,12 +413,11 @@ bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernel
     if (memory_size < needed)
         return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes (at least)", memory_size, (size_t)needed);
     struct bnn_snn *opened = place(&r, memory, &needed);
-    bnn_kernels_complete(kernels, (struct bnn_kernels *)(uintptr_t)opened->kernels);
-    const struct bnn_kernels *k = opened->kernels;
-    if (k->sum_rows == NULL || k->sum_byte_rows == NULL || k->settle == NULL || k->add_runs == NULL ||
-        k->add_byte_runs == NULL || k->sum_windows == NULL || k->add_scaled == NULL || k->nonzero == NULL ||
-        k->find_bits == NULL)
-        return bnn_argument_error(problem, BNN_ERROR_KERNELS, "kernels", "sums of rows (1: yes)", 0, 1);
+    struct bnn_kernels complete;
+    bnn_kernels_complete(kernels, &complete);
+    if (complete.spikes == NULL)
+        return bnn_argument_error(problem, BNN_ERROR_KERNELS, "kernels", "spikes over time (1: yes)", 0, 1);
+    opened->kernels = complete.spikes;
     BNN_TRY(fill(&r, opened));
     *net = opened;
     return BNN_OK;

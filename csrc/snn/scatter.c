@@ -32,7 +32,7 @@ static size_t collect(const struct bnn_snn_state *s, const struct bnn_snn_projec
 
 /* Rows to be added: kernels' arguments by the type of the weights. */
 struct sums {
-    const struct bnn_kernels *kernels;
+    const struct bnn_spike_kernels *kernels;
     const void *weights;
     float *floats;   /* or */
     uint32_t *whole; /* the targets */

@@ -43,7 +43,7 @@ struct bnn_snn_projection {
 };
 
 struct bnn_snn {
-    const struct bnn_kernels *kernels; /* complete */
+    const struct bnn_spike_kernels *kernels;
     uint32_t population_count, projection_count;
     struct bnn_snn_population *populations;
     struct bnn_snn_projection *projections;

@@ -268,6 +268,18 @@ static size_t find_bits(uint32_t *index, const uint32_t *words, size_t count)
     return bnn_find_bits(index, words, count);
 }
 
+static const struct bnn_spike_kernels spikes = {
+    .settle = settle,
+    .add_runs = add_runs,
+    .add_byte_runs = add_byte_runs,
+    .sum_rows = sum_rows,
+    .sum_byte_rows = sum_byte_rows,
+    .sum_windows = sum_windows,
+    .add_scaled = add_scaled,
+    .nonzero = nonzero,
+    .find_bits = find_bits,
+};
+
 /* The family, and parts of it: a linker keeps the functions of those that a program names. */
 #define BINARY                      \
     .binary = {.pixels = 1,         \
@@ -281,10 +293,7 @@ static size_t find_bits(uint32_t *index, const uint32_t *words, size_t count)
 #define FLOATS \
     .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise}
 #define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .max_row = max_row
-#define SPIKES                                                                                                \
-    .settle = settle, .add_runs = add_runs, .add_byte_runs = add_byte_runs, .sum_rows = sum_rows,             \
-    .sum_byte_rows = sum_byte_rows, .sum_windows = sum_windows, .add_scaled = add_scaled, .nonzero = nonzero, \
-    .find_bits = find_bits
+#define SPIKES .spikes = &spikes
 #define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
 
 const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, LEAN, BYTES, FLOATS, ROWS, EVENTS, SPIKES};

@@ -21,7 +21,7 @@ KINDS = {"header", "tensor", "op", "input", "output", "file", "kernels", "memory
 ELSEWHERE = {
     "csrc/ops/batch.c": {"channels"},
     # A selection of families without these kernels: test_size.py links them all.
-    "csrc/snn/open.c": {"sums of rows (1: yes)"},
+    "csrc/snn/open.c": {"spikes over time (1: yes)"},
     "csrc/model/model.c": {"bytes it needs in memory overflow (1: yes)"},
 }
 

@@ -35,7 +35,7 @@ def built(folder: Path, compiler: str, *flags: str) -> tuple[int, set[str]]:
 
 def kernel_names() -> set[str]:
     """Those of the part bnn_kernels_scalar_spikes of the portable family, which a linker keeps."""
-    part = re.search(r"#define SPIKES(.*?[^\\])\n", (ROOT / SCALAR).read_text(), re.S)
+    part = re.search(r"struct bnn_spike_kernels spikes = {(.*?)}", (ROOT / SCALAR).read_text(), re.S)
     assert part is not None
     return set(re.findall(r"= (\w+)", part[1]))
 
