@@ -9,8 +9,9 @@
 int bnn_snn_gathers(const struct bnn_snn *net, const struct bnn_snn_projection *p, size_t sent)
 {
     const struct bnn_snn_population *from = &net->populations[p->source];
-    return !p->whole && p->groups == 1 && bnn_snn_reaches(net, p) != 0 && p->mask == NULL && p->kernel[1] <= from->w &&
-           sent > from->n / 2 && (net->populations[p->target].c >= 16 || (size_t)p->kernel[1] * from->c >= 8);
+    return !p->whole && p->groups == 1 && p->dilation[0] == 1 && p->dilation[1] == 1 && p->mask == NULL &&
+           p->kernel[1] <= from->w && sent > from->n / 2 &&
+           (net->populations[p->target].c >= 16 || (size_t)p->kernel[1] * from->c >= 8);
 }
 
 /* What all sources sent. */
