@@ -188,8 +188,7 @@ static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_
     WANT(p->rank >= 1 && p->rank <= 3 && (p->rank > 2 || p->h == 1) && (p->rank > 1 || p->w == 1), BNN_ERROR_FORMAT,
          "rank (1 to 3, with sizes of 1 before)", p->rank, 3);
     uint64_t n = bnn_times(bnn_times(p->h, p->w), p->c);
-    WANT(n >= 1 && p->h <= MOST_NEURONS && n <= MOST_NEURONS, n == 0 ? BNN_ERROR_FORMAT : BNN_ERROR_LIMIT, "neurons", n,
-         MOST_NEURONS);
+    WANT(n >= 1 && n <= MOST_NEURONS, n == 0 ? BNN_ERROR_FORMAT : BNN_ERROR_LIMIT, "neurons", n, MOST_NEURONS);
     p->n = (uint32_t)n;
     p->depth = 1;
     BNN_TRY(read_string(r, at + 24, &p->name, &p->name_length));
@@ -417,10 +416,6 @@ bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernel
         return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes (at least)", memory_size, (size_t)needed);
     struct bnn_snn *opened = place(&r, memory, &needed);
     bnn_kernels_complete(kernels, (struct bnn_kernels *)(uintptr_t)opened->kernels);
-    const struct bnn_kernels *k = opened->kernels;
-    if (k->sum_rows == NULL || k->sum_byte_rows == NULL || k->settle == NULL || k->add_runs == NULL ||
-        k->add_byte_runs == NULL || k->add_scaled == NULL || k->nonzero == NULL || k->find_bits == NULL)
-        return bnn_argument_error(problem, BNN_ERROR_KERNELS, "kernels", "sums of rows (1: yes)", 0, 1);
     BNN_TRY(fill(&r, opened));
     *net = opened;
     return BNN_OK;
