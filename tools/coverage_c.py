@@ -61,7 +61,7 @@ TESTS = (
 MODEL = ("model", "every", "selected", "validate", "graph", "coding", "crc32", "problem", "info", "work")
 RUN = ("context", "exec", "spread", "poll", "cut", "step", "view")
 EVENTS = ("build", "check", "sight", "tables")
-SNN = ("open", "run", "neurons", "scatter", "learn", "poll", "info")
+SNN = ("open", "run", "neurons", "scatter", "gather", "learn", "poll", "info")
 CHECKED = (
     *(f"model/{name}.c" for name in MODEL),
     "ops/check.c",
