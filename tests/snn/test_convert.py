@@ -340,6 +340,17 @@ def test_a_level_is_a_whole_number() -> None:
             model._state.set(index, "level", levels + np.float32(wrong))
 
 
+@pytest.mark.parametrize("scheme", ["take-back", "staged"])
+def test_once_is_what_the_coding_of_that_name_sends(scheme: str) -> None:
+    _, images, quantized = quantized_small()
+    conversion = spiking(quantized, scheme)  # type: ignore[arg-type]
+    image = images[0].astype(np.float32)
+    sent = image_frames(image, "once", conversion.steps, 0, 0, conversion.steps)
+    assert image.any()
+    assert (conversion.present(images[0], "once") == sent).all()
+    assert (conversion.present(images[0]) == sent).all()
+
+
 def test_bytes_as_input() -> None:
     rng = np.random.default_rng(SEED)
     image = input_node("image", (5, 5, 1), DType.u8)
@@ -354,14 +365,3 @@ def test_staged_neurons_need_all_at_once() -> None:
     _, images, quantized = quantized_small()
     with pytest.raises(InputError, match="order: found 'pixels'"):
         spiking(quantized, "staged").present(images[0], "pixels")
-
-
-@pytest.mark.parametrize("scheme", ["take-back", "staged"])
-def test_once_is_what_the_coding_of_that_name_sends(scheme: str) -> None:
-    _, images, quantized = quantized_small()
-    conversion = spiking(quantized, scheme)  # type: ignore[arg-type]
-    image = images[0].astype(np.float32)
-    sent = image_frames(image, "once", conversion.steps, 0, 0, conversion.steps)
-    assert image.any()
-    assert (conversion.present(images[0], "once") == sent).all()
-    assert (conversion.present(images[0]) == sent).all()
