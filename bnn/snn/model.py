@@ -70,7 +70,7 @@ class SpikingModel:
         """
         name = path_text(path)
         family = select_kernels(kernels)
-        owner, data, size = map_file(name)
+        owner, data, size = map_file(name, ".snn")
         if size == 0:
             raise ModelFormatError(f"{name}: the file is empty; make one with bnn snn compile FILE.nir")
         return cls(OpenedNetwork(data, size, owner, family, name), max_bytes)

@@ -60,9 +60,46 @@ def test_wrong_calls(call: Any, nir: Path, tmp_path: Path) -> None:
     ):
         done = call("snn", *arguments)
         assert done.status == 2 and words in done.err, (arguments, done.err)
-    net.write_bytes(b"\x89BNN\r\n\x1a\n" + bytes(200))
-    assert "second byte of the signature" in call("snn", "verify", nir, net).err
-    assert "is a compiled network" in call("snn", "verify", net, net).err
+    net.write_bytes(b"\x89SNN\r\n\x1a\n" + bytes(200))
+    assert "is a compiled network; expected: bnn snn verify FILE.nir NET.snn" in call("snn", "verify", net, net).err
+
+
+def test_files_of_other_kinds(call: Any, nir: Path, net: Path, tmp_path: Path) -> None:
+    """Each is named as what it is, with the command that reads it; ``net``: a .bnn file."""
+    snn, zipped, picture = tmp_path / "net.snn", tmp_path / "net.zip", tmp_path / "net.png"
+    bnn.snn.compile(nir, simulator="snntorch").save(snn)
+    zipped.write_bytes(b"PK\x03\x04" + bytes(200))
+    picture.write_bytes(b"\x89PNG" + bytes(200))
+    x = tmp_path / "x.npy"
+    np.save(x, np.zeros((3, 20), np.float32))
+    for arguments, words in (
+        (
+            ("snn", "inspect", net),
+            "net.bnn: is a .bnn file, a network without time, and not a .snn file; use bnn inspect,",
+        ),
+        (("snn", "run", net, "--data", x), "and not a .snn file; use bnn inspect, bnn run"),
+        (("snn", "verify", nir, net), "and not a .snn file; use bnn inspect"),
+        (("snn", "inspect", nir), f"probably a NIR file, and not a .snn file; compile it first: bnn snn compile {nir}"),
+        (
+            ("snn", "inspect", zipped),
+            f"probably a Keras model, and not a .snn file; convert it first: bnn snn convert {zipped}",
+        ),
+        (
+            ("snn", "inspect", picture),
+            "net.png: not a .snn file: the first eight bytes are not its signature; make one with",
+        ),
+        (("snn", "inspect", tmp_path / "no.snn"), "give the path of a .snn file, made by bnn snn compile FILE.nir"),
+        (("snn", "inspect", tmp_path), "give the .snn file itself"),
+        (("snn", "compile", net, "--as", "norse"), "is a compiled network; give the NIR file"),
+        (
+            ("inspect", snn),
+            "net.snn: is a .snn file, a network over time, and not a .bnn file; use bnn snn inspect, bnn snn",
+        ),
+        (("run", snn, x), "and not a .bnn file; use bnn snn inspect, bnn snn run"),
+        (("inspect", tmp_path / "no.bnn"), "give the path of a .bnn file, made by bnn.compile(model).save(path)"),
+    ):
+        done = call(*arguments)
+        assert done.status == 2 and words in done.err, (arguments, done.err)
 
 
 @pytest.mark.parametrize("simulator", ["spikingjelly", "snntorch"])  # neurons of both hold their own state
