@@ -14,7 +14,7 @@ import numpy as np
 
 from .._distribution import install
 from .._types import Array, Floats
-from ..errors import BnnError, InputError, SetupError
+from ..errors import BnnError, InputError, InputTypeError, SetupError
 from ..snn.compiler import INPUTS, network_for
 from ..snn.file import decode, encode
 from ..snn.handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, State, frames, unpacked
@@ -133,6 +133,8 @@ def verify(
         InputError: the network was not compiled from this file, or x has a wrong shape.
         SetupError: the simulator is not installed.
     """
+    if not isinstance(model, SpikingModel):
+        raise InputTypeError(f"model: found {type(model).__name__}, expected a SpikingModel: bnn.snn.load(path)")
     network = decode(model.to_bytes())
     quantized = _options(path, network)
     given = _samples(network, x, samples, steps, rate, seed)
