@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +113,20 @@ def test_verifies(call: Any, nir: Path, tmp_path: Path, simulator: str) -> None:
     assert done.status == 0, done.out + done.err
     assert done.json["ok"] and done.json["proven"] and done.json["oracle"] == 0
     (layer,) = done.json["layers"]
+    assert done.json["silent"] == [] and not done.json["rounded"]
     assert layer["fed"] == layer["alone"] == 0 and layer["decisions"] == 800 and layer["spikes"] > 50
     np.save(tmp_path / "x.npy", (np.random.default_rng(1).random((3, 10, 20)) < 0.3).astype(np.float32))
     text = call("snn", "verify", nir, net, "--data", tmp_path / "x.npy")
     assert text.status == 0 and "3 x 10 steps" in text.out and text.out.rstrip().endswith("OK")
     np.save(tmp_path / "x.npy", np.zeros((3, 20), np.float32))
-    assert "found shape (3, 20)" in call("snn", "verify", nir, net, "--data", tmp_path / "x.npy").err
+    text = call("snn", "verify", nir, net, "--data", tmp_path / "x.npy")
+    assert text.status == 0 and "1 x 3 steps" in text.out
+    assert "warning: never sent anything: lif; their spikes were not compared" in text.out
+    silent = call("snn", "verify", nir, net, "--rate", 0, "--json").json
+    assert silent["silent"] == ["lif"] and silent["ok"] and silent["layers"][0]["spikes"] == 0
+    np.save(tmp_path / "x.npy", np.zeros((3, 21), np.float32))
+    wrong = call("snn", "verify", nir, net, "--data", tmp_path / "x.npy").err
+    assert "x.npy: input 'input': found shape (3, 21), expected (steps, 20) or (samples, steps, 20)" in wrong
     other = tmp_path / "other.nir"
     other.write_bytes(nir.read_bytes())
     import h5py
@@ -128,10 +137,31 @@ def test_verifies(call: Any, nir: Path, tmp_path: Path, simulator: str) -> None:
     assert refused.status == 2 and "was not compiled from this file" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("simulator", "there", "expected"),
+    [
+        ("sinabs", (), "not installed: torch, nir, nirtorch, sinabs; run: pip install torch nir nirtorch sinabs"),
+        ("snntorch", ("torch", "nir"), "not installed: nirtorch, snntorch; run: pip install nirtorch snntorch"),
+        ("norse", ("torch", "nir", "nirtorch"), "not installed: norse; run: pip install norse (norse: LGPLv3)"),
+        ("no_such_module", ("torch", "nir", "nirtorch", "no_such_module"), "no_such_module cannot be imported (No mod"),
+    ],
+)
+def test_why_a_simulator_cannot_be_used(
+    simulator: str, there: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if name not in there:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert why_not(simulator).startswith(expected) and why_not(simulator).count("pip install") == 1
+
+
 def test_the_packages_that_are_missing_are_named(call: Any, nir: Path, tmp_path: Path) -> None:
     if not why_not("spikingjelly"):
         pytest.skip("SpikingJelly is installed")
     net = tmp_path / "net.snn"
     assert call("snn", "compile", nir, "--as", "spikingjelly", "-o", net).status == 0
     done = call("snn", "verify", nir, net)
-    assert done.status == 2 and "pip install 'bnn-compiler[spiking]'" in done.err
+    assert done.status == 2 and f"SpikingJelly 2.0: {why_not('spikingjelly')}" in done.err
