@@ -131,6 +131,8 @@ def snn_run(
             if which >= len(samples):
                 raise InputError(f"--sample {which}: found {quantity(len(samples), 'sample')}, 0 to {len(samples) - 1}")
             samples = samples[which : which + 1]
+        if stream and len(samples) == 1:
+            raise InputError("--stream: found one sample, and it keeps neurons between several; leave it out")
         right = _right(label, targets, len(samples), which, classes)
         first, runs = which or 0, []
         with progress("samples", len(samples), live() and len(samples) > 10) as advance:
