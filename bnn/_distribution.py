@@ -7,6 +7,7 @@ The `bnn` on PyPI is another project.  It also installs a folder `bnn`, so pip m
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 DISTRIBUTION = "bnn-compiler"
@@ -21,8 +22,18 @@ COPYLEFT = {
 
 def install(extra: str) -> str:
     """The command that installs one of the package's extras, with the copyleft licences that come with it."""
-    licences = ", ".join(f"{name}: {licence}" for name, licence in COPYLEFT.get(extra, {}).items())
-    return f"pip install '{DISTRIBUTION}[{extra}]'" + (f" ({licences})" if licences else "")
+    return f"pip install '{DISTRIBUTION}[{extra}]'" + _licences(COPYLEFT.get(extra, {}))
+
+
+def install_packages(names: Sequence[str]) -> str:
+    """The command that installs these packages alone, with their copyleft licences."""
+    known = {name: licence for extra in COPYLEFT.values() for name, licence in extra.items()}
+    return f"pip install {' '.join(names)}" + _licences({name: known[name] for name in names if name in known})
+
+
+def _licences(found: Mapping[str, str]) -> str:
+    licences = ", ".join(f"{name}: {licence}" for name, licence in found.items())
+    return f" ({licences})" if licences else ""
 
 
 def foreign_package(package: ModuleType) -> str:

@@ -229,16 +229,16 @@ def _verify_snn(
     """The report, as JSON and as text."""
     from ..snn import load
     from ..verification.over_time import verify
-    from .inputs import read_numpy
+    from .inputs import read_over_time
 
-    x = None if data is None else read_numpy(Path(data), ["x"])[0]
+    network, x = load(net), None
+    if data is not None:
+        (name, shape), *_ = network.input_shapes.items()
+        x = [sample[name] for sample in read_over_time(data, [name], [shape])]
     answers.send("working", samples if x is None else len(x))
-    report = verify(model, load(net), x, samples=samples, progress=lambda n: answers.send("done", n), **options)
-    return {
-        "ok": report.ok,
-        "proven": report.proven,
-        **asdict(report),
-    }, f"{report}\n{'OK' if report.ok else 'DIFFERENT'}"
+    report = verify(model, network, x, samples=samples, progress=lambda n: answers.send("done", n), **options)
+    record = {"ok": report.ok, "proven": report.proven, "silent": report.silent, **asdict(report)}
+    return record, f"{report}\n{'OK' if report.ok else 'DIFFERENT'}"
 
 
 _TASKS: dict[str, Callable[..., Any]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -133,6 +133,38 @@ def _read(model: Reads, file: str, reading: Reading, losses: dict[str, list[str]
         _fit(array, shape, dtype, file, reading)
         for array, shape, dtype in zip(arrays, shapes, model.input_dtypes, strict=True)
     ]
+
+
+def read_over_time(
+    file: str, names: Sequence[str], shapes: Sequence[Shape], images: str = ""
+) -> Iterator[dict[str, Array]]:
+    """The samples of a .npy or .npz file, each (T, *shape) per input; the file has one, or (N, T, *shape).  ``images``:
+    what to add for images, for messages."""
+    path = Path(file)
+    if path.suffix not in (".npy", ".npz"):
+        raise InputError(f"{file}: expected .npy or .npz" + (f"; for image files add {images}" if images else ""))
+    if len(names) > 1 and path.suffix != ".npz":
+        raise InputError(f"{file}: the network has {len(names)} inputs; give an .npz file with {', '.join(names)}")
+    found = []
+    for name, shape, array in zip(names, shapes, read_numpy(path, names), strict=True):
+        one, rank = array.ndim - len(shape) == 1, len(shape)
+        if array.ndim - rank not in (1, 2) or array.shape[array.ndim - rank :] != shape:
+            sizes = ", ".join(map(str, shape))
+            hint = f"; for images add {images}" if images and array.shape == shape else ""
+            raise InputError(
+                f"{file}: input '{name}': found shape {array.shape}, expected (steps, {sizes}) or "
+                f"(samples, steps, {sizes}){hint}"
+            )
+        if array.dtype.kind not in "biuf":
+            raise InputTypeError(f"{file}: input '{name}': found dtype {array.dtype}, expected numbers")
+        found.append(array[None] if one else array)
+    counts = {len(array) for array in found}
+    if len(counts) > 1:
+        raise InputError(f"{file}: found {sorted(counts)} samples, expected one number for all inputs")
+    if not all(array.shape[1] for array in found):
+        raise InputError(f"{file}: found no step, expected at least one")
+    for i in range(counts.pop()):
+        yield {name: array[i] for name, array in zip(names, found, strict=True)}
 
 
 def read_numpy(path: Path, names: Sequence[str]) -> list[Array]:

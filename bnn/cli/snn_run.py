@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import click
 import numpy as np
 
-from .._types import Array
 from ..errors import InputError, InputTypeError
 from ..runtime.arrays import FLOAT32, Shape
 from ..runtime.files import replacing
@@ -22,7 +21,7 @@ from ..snn.coding import CODINGS, MOST_STEPS
 from ..snn.report import total
 from ..snn.runs import samples_text
 from .common import check_outputs, check_suffix, json_option, print_json, was_given
-from .inputs import Reading, read_arrays, read_labels, read_numpy, reading_options
+from .inputs import Reading, read_arrays, read_labels, read_numpy, read_over_time, reading_options
 from .snn_inspect import snn_argument
 from .watched import (
     PAGES,
@@ -132,6 +131,8 @@ def snn_run(
             if which >= len(samples):
                 raise InputError(f"--sample {which}: found {quantity(len(samples), 'sample')}, 0 to {len(samples) - 1}")
             samples = samples[which : which + 1]
+        if stream and len(samples) == 1:
+            raise InputError("--stream: found one sample, and it keeps neurons between several; leave it out")
         right = _right(label, targets, len(samples), which, classes)
         first, runs = which or 0, []
         with progress("samples", len(samples), live() and len(samples) > 10) as advance:
@@ -198,39 +199,10 @@ def _samples(model: SpikingModel, files: Sequence[str], coding: str | None, read
         if not len(images):
             raise InputError(f"{files[0]}: found no image, expected at least one")
         return list(images)
-    samples = [sample for file in files for sample in _over_time(file, names, shapes)]
+    samples = [sample for file in files for sample in read_over_time(file, names, shapes, "--coding and --steps")]
     if not samples:
         raise InputError(f"{files[0]}: found no sample, expected at least one")
     return samples
-
-
-def _over_time(file: str, names: Sequence[str], shapes: Sequence[Shape]) -> Iterator[dict[str, Array]]:
-    """The samples of a file, each (T, *shape) per input."""
-    path = Path(file)
-    if path.suffix not in (".npy", ".npz"):
-        raise InputError(f"{file}: expected .npy or .npz; for image files add --coding and --steps")
-    if len(names) > 1 and path.suffix != ".npz":
-        raise InputError(f"{file}: the network has {len(names)} inputs; give an .npz file with {', '.join(names)}")
-    found = []
-    for name, shape, array in zip(names, shapes, read_numpy(path, names), strict=True):
-        one, rank = array.ndim - len(shape) == 1, len(shape)
-        if array.ndim - rank not in (1, 2) or array.shape[array.ndim - rank :] != shape:
-            sizes = ", ".join(map(str, shape))
-            hint = "; for images add --coding and --steps" if array.shape == shape else ""
-            raise InputError(
-                f"{file}: input '{name}': found shape {array.shape}, expected (steps, {sizes}) or "
-                f"(samples, steps, {sizes}){hint}"
-            )
-        if array.dtype.kind not in "biuf":
-            raise InputTypeError(f"{file}: input '{name}': found dtype {array.dtype}, expected numbers")
-        found.append(array[None] if one else array)
-    counts = {len(array) for array in found}
-    if len(counts) > 1:
-        raise InputError(f"{file}: found {sorted(counts)} samples, expected one number for all inputs")
-    if not all(array.shape[1] for array in found):
-        raise InputError(f"{file}: found no step, expected at least one")
-    for i in range(counts.pop()):
-        yield {name: array[i] for name, array in zip(names, found, strict=True)}
 
 
 def _right(

@@ -18,7 +18,7 @@ from .common import json_option, print_json, was_given
 @click.argument("nir", metavar="FILE.nir", type=click.Path(exists=True, path_type=str))
 @click.argument("net", metavar="NET.snn", type=click.Path(path_type=str))
 @click.option("--data", metavar="X.npy", type=click.Path(path_type=str),
-              help="Inputs: (samples, steps, ...) in a .npy file, channels first.")  # fmt: skip
+              help="Inputs, channels first: .npy or .npz, (samples, steps, ...) or one (steps, ...).")  # fmt: skip
 @click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Without --data: random ones.")
 @click.option("--steps", type=click.IntRange(1), default=100, show_default=True, help="Of each random sample.")
 @click.option("--rate", type=click.FloatRange(0, 1), default=0.1, show_default=True,

@@ -27,7 +27,9 @@ def path_text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     except TypeError:
         raise InputTypeError(f"path: found {type(path).__name__}, expected a string or an os.PathLike") from None
     except ValueError as error:
-        raise ModelNotFoundError(f"{path!r}: {error}") from None
+        shown = repr(path) if len(os.fspath(path)) <= 200 else f"{os.fspath(path)[:40]!r}..."
+        hint = "; if these are the contents of a file, use from_bytes" if isinstance(path, bytes) else ""
+        raise ModelNotFoundError(f"{shown}: {error}{hint}") from None
     return name
 
 

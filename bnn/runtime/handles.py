@@ -30,7 +30,31 @@ STORAGES = {
 # Fields of a file whose numbers have names, by the beginnings of their texts.
 _NAMED = {"dtype": DTYPES, "element type": DTYPES, "storage": STORAGES}
 
-_KERAS_FILES = (b"PK\x03\x04", b"\x89HDF")  # how zip and HDF5 files begin
+_KERAS = (
+    "a zip or HDF5 file, probably a Keras model",
+    "compile it first: bnn compile {0} -o net.bnn, or bnn.compile({0!r})",
+)
+# Per kind of file that is due: how files of other kinds begin, what they are, and the remedy.
+_OTHERS = {
+    ".bnn": {
+        b"PK\x03\x04": _KERAS,
+        b"\x89HDF": _KERAS,
+        b"\x89SNN": (
+            "a .snn file, a network over time", "use bnn snn inspect, bnn snn run or bnn snn verify, or bnn.snn.load"
+        ),
+    },
+    ".snn": {
+        b"PK\x03\x04": (
+            "a zip file, probably a Keras model", "convert it first: bnn snn convert {0} --data IMAGES -o net.snn"
+        ),
+        b"\x89HDF": (
+            "an HDF5 file, probably a NIR file", "compile it first: bnn snn compile {0} --as SIMULATOR -o net.snn"
+        ),
+        b"\x89BNN": ("a .bnn file, a network without time", "use bnn inspect, bnn run or bnn verify, or bnn.load"),
+    },
+}  # fmt: skip
+# What makes a file of each kind.
+_MAKERS = {".bnn": "bnn.compile(model).save(path)", ".snn": "bnn snn compile FILE.nir"}
 
 # The remedy for a file that does not open.
 _ADVICE = {
@@ -145,19 +169,34 @@ def select_kernels(name: str | None) -> CData:
     return kernels
 
 
-def map_file(path: str) -> tuple[CData, CData, int]:
-    """(owner, data, size) of a file mapped read-only; the mapping lives as long as the owner."""
+def map_file(path: str, kind: str = ".bnn") -> tuple[CData, CData, int]:
+    """(owner, data, size) of a file mapped read-only, which lives as long as the owner; ``kind``: what is due."""
     mapping = ffi.gc(ffi.new("bnn_mapping *"), lib.bnn_file_unmap)
     if lib.bnn_file_map(os.fsencode(path), mapping) != lib.BNN_OK:
         hint = {
-            errno.ENOENT: "give the path of a .bnn file, made by bnn.compile(model).save(path)",
-            errno.EISDIR: "give the .bnn file itself",
+            errno.ENOENT: f"give the path of a {kind} file, made by {_MAKERS[kind]}",
+            errno.EISDIR: f"give the {kind} file itself",
         }.get(mapping.error, "")
         reason = special(path)
         if reason:  # errno would say "no such device"
             hint = "a model is mapped into memory: write it to a file first"
         raise file_error(path, mapping.error, "opened", reason, hint)
     return mapping, mapping.data, mapping.size
+
+
+def check_kind(data: CData, size: int, label: str, kind: str) -> None:
+    """Raise ModelFormatError for a known file of another kind than ``kind``, which is due, with what reads it."""
+    found = _OTHERS[kind].get(bytes(ffi.buffer(data, min(size, 4))))
+    if found is not None:
+        what, remedy = found
+        raise ModelFormatError(f"{label}: is {what}, and not a {kind} file; {remedy.format(label)}")
+
+
+def status_text(status: int, kind: str) -> str:
+    """An error status of opening a file in words; C's text about the signature holds for every kind."""
+    if status == lib.BNN_ERROR_MAGIC:
+        return f"not a {kind} file: the first eight bytes are not its signature"
+    return str(ffi.string(lib.bnn_status_text(status)).decode())
 
 
 class Opened:
@@ -173,11 +212,7 @@ class Opened:
         self.limits = (max_bytes, max_work)
         self.data, self.size = data, size
         self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
-        if bytes(ffi.buffer(data, min(size, 4))) in _KERAS_FILES:
-            raise ModelFormatError(
-                f"{label}: is a zip or HDF5 file, probably a Keras model, and not a .bnn file; compile it first: "
-                f"bnn compile {label} -o net.bnn, or bnn.compile({label!r})"
-            )
+        check_kind(data, size, label, ".bnn")
         problem = ffi.new("bnn_problem *")
         needed = ffi.new("size_t *")
         limits = ffi.new("bnn_limits *", self.limits)
@@ -203,9 +238,9 @@ class Opened:
     def _check(status: int, problem: CData, label: str) -> None:
         if status == lib.BNN_OK:
             return
-        parts = [f"{label}: {ffi.string(lib.bnn_status_text(status)).decode()}"]
+        parts = [f"{label}: {status_text(status, '.bnn')}"]
         what = problem_field(problem)
-        if what:
+        if what and status != lib.BNN_ERROR_MAGIC:  # one byte of the signature would say nothing more
             parts.append(problem_text(problem))
         argument = next((name for name in ("max_bytes", "max_work") if what.endswith(f"({name})")), None)
         if argument is not None:

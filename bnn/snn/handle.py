@@ -12,7 +12,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, ModelFormatError
-from ..runtime.handles import Memory, Pulse, check, problem_field, problem_text
+from ..runtime.handles import Memory, Pulse, check, check_kind, problem_field, problem_text, status_text
 from ..runtime.native import CData, ffi, lib
 from .network import Shape
 from .rules import BY_OPCODE, Emits
@@ -113,6 +113,7 @@ class OpenedNetwork:
         self._owner = owner
         self.data, self.size = data, size
         self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
+        check_kind(data, size, label, ".snn")
         problem, needed = ffi.new("bnn_problem *"), ffi.new("size_t *")
         self._check(lib.bnn_snn_size(data, size, kernels, needed, problem), problem, label)
         self._memory = Memory(needed[0])
@@ -131,8 +132,8 @@ class OpenedNetwork:
     def _check(status: int, problem: CData, label: str) -> None:
         if status == lib.BNN_OK:
             return
-        parts = [f"{label}: {ffi.string(lib.bnn_status_text(status)).decode().replace('.bnn', '.snn')}"]
-        if problem_field(problem):
+        parts = [f"{label}: {status_text(status, '.snn')}"]
+        if problem_field(problem) and status != lib.BNN_ERROR_MAGIC:
             parts.append(problem_text(problem))
         if status in _ADVICE:
             parts.append(_ADVICE[status])

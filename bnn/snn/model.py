@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -70,7 +70,7 @@ class SpikingModel:
         """
         name = path_text(path)
         family = select_kernels(kernels)
-        owner, data, size = map_file(name)
+        owner, data, size = map_file(name, ".snn")
         if size == 0:
             raise ModelFormatError(f"{name}: the file is empty; make one with bnn snn compile FILE.nir")
         return cls(OpenedNetwork(data, size, owner, family, name), max_bytes)
@@ -201,11 +201,19 @@ class SpikingModel:
         self._check_learns(learn)
         given, steps = self._given(x)
         wanted = self._named(record, SENT)
-        named = [(what, self._named(names, what)) for what, names in ((MEMBRANE, membranes), (CURRENT, currents))]
+        named = {what: self._named(names, what) for what, names in ((MEMBRANE, membranes), (CURRENT, currents))}
+        return self._run(given, steps, wanted, named, reset=reset, learn=learn)
+
+    def _run(
+        self, given: list[Array], steps: int, wanted: Sequence[PopulationInfo],
+        named: Mapping[str, Sequence[PopulationInfo]] = {}, *, reset: bool, learn: bool = False,  # noqa: B006
+    ) -> Run:  # fmt: skip
+        """:meth:`run` on frames and populations that have been checked; ``named``: those whose membranes, currents are
+        returned."""
         before = None if reset else self._counts()
         if reset:
             self.reset()
-        floats = {what: {p: np.zeros((steps, p.size), np.float32) for p in found} for what, found in named}
+        floats = {what: {p: np.zeros((steps, p.size), np.float32) for p in found} for what, found in named.items()}
         for what, found in floats.items():
             for p, values in found.items():
                 self._state.record(p.index, what, values)
@@ -214,8 +222,8 @@ class SpikingModel:
             steps,
             {p.name: x for p, x in arrays.items() if p.output},
             {p.name: x for p, x in arrays.items() if p in wanted},
-            {p.name: self._to_outer(x, p) for p, x in floats[MEMBRANE].items()},
-            {p.name: self._to_outer(x, p) for p, x in floats[CURRENT].items()},
+            {p.name: self._to_outer(x, p) for p, x in floats.get(MEMBRANE, {}).items()},
+            {p.name: self._to_outer(x, p) for p, x in floats.get(CURRENT, {}).items()},
             self._report(before, steps),
         )
 
@@ -224,7 +232,7 @@ class SpikingModel:
             raise InputError("learn: no weights of this network learn and no threshold adapts, expected learn=False")
 
     def _sent(
-        self, given: list[Array | None], steps: int, record: Iterable[PopulationInfo], learn: bool
+        self, given: list[Array], steps: int, record: Iterable[PopulationInfo], learn: bool
     ) -> dict[PopulationInfo, Array]:
         """Run steps; what these populations sent."""
         sent = {
@@ -242,15 +250,9 @@ class SpikingModel:
 
     def step(self, x: Any, *, learn: bool = False) -> Array:
         """One more step on what the input sends, without the dimension of time; returns the first output's."""
-        if isinstance(x, dict):
-            one: Any = {name: np.asarray(value)[None] for name, value in x.items()}
-        elif isinstance(x, (list, tuple)) and len(self._inputs) > 1:
-            one = [np.asarray(value)[None] for value in x]
-        else:
-            one = np.asarray(x)[None]
         self._check_learns(learn)
         output = self._outputs[0]
-        return np.asarray(self._sent(*self._given(one), [output], learn)[output][0])
+        return np.asarray(self._sent(*self._given(x, None), [output], learn)[output][0])
 
     def state(self, population: str, variable: str = "v") -> Floats:
         """A state variable of a population after the last step, (*shape): v, i, refractory, adapted or level."""
@@ -276,8 +278,8 @@ class SpikingModel:
         for p in self.populations:
             if p.name == name and p.adapts:
                 return self._state.get(p.index, "adapted")
-        names = ", ".join(p.name for p in self.populations if p.adapts) or "none: no threshold adapts"
-        raise InputError(f"thresholds of '{name}': they do not adapt, expected one of {names}")
+        names = [p.name for p in self.populations if p.adapts]
+        raise InputError(f"thresholds of '{name}': " + _instead(names, "they do not adapt", "no threshold adapts"))
 
     def normalize(self) -> None:
         """Scale each target's weights, where a projection has a norm; usually after each sample."""
@@ -287,8 +289,8 @@ class SpikingModel:
         for p in self.projections:
             if p.name == name and p.learns:
                 return p
-        names = ", ".join(p.name for p in self.projections if p.learns) or "none: no projection learns"
-        raise InputError(f"weights of '{name}': they do not learn, expected one of {names}")
+        names = [p.name for p in self.projections if p.learns]
+        raise InputError(f"weights of '{name}': " + _instead(names, "they do not learn", "no projection learns"))
 
     # -- watching -------------------------------------------------------------------------------------------------
 
@@ -408,13 +410,12 @@ class SpikingModel:
             check_count(label, "label", classes - 1, 0)
         if reset:
             self.reset()
-        names = [p.name for p in self.populations]
-        outputs, sent = np.zeros((steps + 1, classes), np.float32), np.zeros((steps, len(names)), np.int64)
+        outputs, sent = np.zeros((steps + 1, classes), np.float32), np.zeros((steps, len(self.populations)), np.int64)
         spikes: list[Array] = []
         reports, kept = [], 0
         with progress_bar("steps", steps, progress and steps >= _LONG) as advance:
             for start, count in blocks(steps, sum(p.size for p in self.populations)):
-                run = self.run(frames(start, count), record=names, reset=False)
+                run = self._run(*self._given(frames(start, count), start), self.populations, reset=False)
                 reports.append(run.report)
                 sums = np.concatenate([outputs[start : start + 1], run.output.reshape(count, -1)])
                 outputs[start + 1 : start + count + 1] = np.cumsum(sums, axis=0, dtype=np.float32)[1:]
@@ -458,13 +459,13 @@ class SpikingModel:
             x = np.moveaxis(x, 1, -1)
         return x.reshape(len(x), -1)
 
-    def _given(self, x: Any) -> tuple[list[Array | None], int]:
-        """Frames of every input, and the number of steps."""
-        arrays, steps = self._arrays(x)
-        return [self._frames(a, p) for a, p in zip(arrays, self._inputs, strict=True)], steps
+    def _given(self, x: Any, start: int | None = 0) -> tuple[list[Array], int]:
+        """Frames of every input, from the step ``start`` on, and the number of steps; None: one step, (*shape)."""
+        arrays, steps = self._arrays(x, start is not None)
+        return [self._frames(a, p, start) for a, p in zip(arrays, self._inputs, strict=True)], steps
 
-    def _arrays(self, x: Any) -> tuple[list[Array], int]:
-        """What every input sends, and the number of steps."""
+    def _arrays(self, x: Any, over_time: bool = True) -> tuple[list[Array], int]:
+        """What every input sends, (T, *shape), and the number of steps; not ``over_time``: of one step, (*shape)."""
         names = [p.name for p in self._inputs]
         if isinstance(x, dict):
             if set(x) != set(names):
@@ -476,45 +477,47 @@ class SpikingModel:
             arrays = [x]
         if len(arrays) != len(names):
             raise InputError(f"inputs: found {len(arrays)}, expected {len(names)}: {', '.join(names)}")
-        found = [np.asarray(a) for a in arrays]
+        found = [np.asarray(a) if over_time else np.asarray(a)[None] for a in arrays]
         for array, p in zip(found, self._inputs, strict=True):
-            if array.shape[1:] != self._outer(p) or not array.ndim:
-                raise InputError(
-                    f"input {p.name}: found shape {array.shape}, expected (steps, "
-                    f"{', '.join(map(str, self._outer(p)))})"
-                )
+            shape = self._outer(p)
+            if array.shape[1:] != shape or not array.ndim:
+                expected = f"(steps, {', '.join(map(str, shape))})" if over_time else f"{shape}, one step"
+                raise InputError(f"input {p.name}: found shape {array.shape[not over_time :]}, expected {expected}")
         steps = {len(a) for a in found}
         if len(steps) > 1:
             raise InputError(f"inputs: found {sorted(steps)} steps, expected one number for all inputs")
         return found, steps.pop()
 
-    def _frames(self, x: Array, p: PopulationInfo) -> Array:
+    def _frames(self, x: Array, p: PopulationInfo, start: int | None) -> Array:
         if x.dtype.kind not in "buif":
             raise InputTypeError(f"input {p.name}: found dtype {x.dtype}, expected numbers")
         if p.emits == Emits.SPIKES and x.dtype != bool:
             spikes = x == 1
             if np.count_nonzero(spikes) != np.count_nonzero(x != 0):
-                raise InputError(
-                    f"input {p.name}: found a value that is neither 0 nor 1, expected spikes; show images with a coding"
-                )
+                hint = "show images with a coding: run_image, or --coding and --steps of bnn snn run"
+                raise _misfit(x, spikes | (x == 0), p, start, "spikes, 0 or 1", hint)
             x = spikes
-        if p.emits == Emits.COUNTS and not ((x >= 0) & (x == np.floor(x)) & (x <= 2**24)).all():
-            raise InputError(f"input {p.name}: expected numbers of spikes, whole numbers from 0 to 2^24")
-        if p.emits == Emits.CHANGES and not ((x == np.floor(x)) & (np.abs(x) <= 2**24)).all():
-            raise InputError(f"input {p.name}: expected changes, whole numbers from -2^24 to 2^24")
-        if p.emits == Emits.VALUES and not np.isfinite(x).all():
-            raise InputError(f"input {p.name}: found a value that is not finite")
+        if p.emits == Emits.COUNTS and not (right := (x >= 0) & (x == np.floor(x)) & (x <= 2**24)).all():
+            raise _misfit(x, right, p, start, "numbers of spikes, whole numbers from 0 to 2^24")
+        if p.emits == Emits.CHANGES and not (right := (x == np.floor(x)) & (np.abs(x) <= 2**24)).all():
+            raise _misfit(x, right, p, start, "changes, whole numbers from -2^24 to 2^24")
+        if p.emits == Emits.VALUES and not (right := np.isfinite(x)).all():
+            raise _misfit(x, right, p, start, "finite numbers")
         return frames(x, p.emits, channels_first=self._opened.channels_first)
 
     def _named(self, names: Iterable[str], what: str) -> list[PopulationInfo]:
-        by_name = {p.name: p for p in self.populations}
-        found = []
-        for name in names:
-            p = by_name.get(name)
-            if p is None or (what != SENT and not p.opcode) or (what == MEMBRANE and p.opcode == 1):
-                raise InputError(f"{what} of '{name}': no such population, expected one of {', '.join(by_name)}")
-            found.append(p)
-        return found
+        if isinstance(names, str):
+            raise InputTypeError(f"{what} of populations: found the text '{names}', expected a list of names")
+        by_name = {
+            p.name: p for p in self.populations
+            if what == SENT or (p.opcode and (what == CURRENT or BY_OPCODE[p.opcode].name != "relay"))
+        }  # fmt: skip
+        wanted = list(names)
+        for name in wanted:
+            if name not in by_name:
+                has = "no such population" if what == SENT else f"no population that has a {what}"
+                raise InputError(f"{what} of '{name}': {has}, expected one of {', '.join(by_name) or 'none'}")
+        return [by_name[name] for name in wanted]
 
     def _counts(self) -> tuple[list[int], list[int]]:
         return (
@@ -554,6 +557,22 @@ class SpikingModel:
                 )
             )  # fmt: skip
         return Report(tuple(layers), steps, 1, self.dt)
+
+
+def _misfit(x: Array, right: Array, p: PopulationInfo, start: int | None, expected: str, hint: str = "") -> InputError:
+    """The error for the first value that is not ``right`` of (T, *shape), which begins with the step ``start``."""
+    wrong = np.argwhere(~right)
+    first = tuple(wrong[0].tolist())
+    at = first[1:] if start is None else (first[0] + start, *first[1:])
+    bad = int((~np.isfinite(x)).sum())
+    if bad:
+        hint = f"{bad:,} are not finite: correct the data"
+    text = f"input {p.name}: found {x[first]} at {at}, expected {expected}; {len(wrong):,} of {x.size:,} values are not"
+    return InputError(f"{text}; {hint}" if hint else text)
+
+
+def _instead(names: list[str], what: str, none: str) -> str:
+    return f"{what}, expected one of {', '.join(names)}" if names else f"{none} in this network"
 
 
 def _spikes(rows: Array, population: int, start: int) -> Array:

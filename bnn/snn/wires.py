@@ -41,6 +41,10 @@ class Wire:
     node: str = ""
 
 
+# The simulators' exporters write the shapes of the sample that they are given.
+_NO_BATCH = "export the network again with a sample that has no dimensions of batch and time"
+
+
 def places(layout: Shape) -> Array:
     """Where each element, in NIR's order, lies in a population, whose channels are last."""
     last = np.arange(math.prod(layout)).reshape((*layout[1:], layout[0]))
@@ -73,8 +77,8 @@ def _dense(found: Found, wire: Wire) -> Wire:
     weights = found["weight"].astype(np.float32)
     outputs, inputs = weights.shape
     if wire.shape != (inputs,):
-        raise found.error(f"an input of the shape {wire.shape}", f"its weight takes ({inputs},)", "add a Flatten, or "
-                          "correct the weight")  # fmt: skip
+        remedy = _NO_BATCH if wire.shape[-1] == inputs else "add a Flatten, or correct the weight"
+        raise found.error(f"an input of the shape {wire.shape}", f"its weight takes ({inputs},)", remedy)
     bias = found["bias"].astype(np.float32) if found.node.kind == "Affine" else None
     return Wire(wire.source, (outputs,), (outputs,), "dense", weights, bias, node=found.name)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .._distribution import install
+from .._distribution import install_packages
 from .._types import Array, Floats
-from ..errors import BnnError, InputError, SetupError
+from ..errors import BnnError, InputError, InputTypeError, SetupError
 from ..snn.compiler import INPUTS, network_for
 from ..snn.file import decode, encode
 from ..snn.handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, State, frames, unpacked
@@ -27,7 +27,7 @@ from ..snn.simulators import SIMULATORS
 from ..snn.whole import quantize
 from .simulators import quiet
 
-_TORCH = ("nir", "nirtorch", "torch")
+_TORCH = ("torch", "nir", "nirtorch")
 
 
 @dataclass
@@ -56,7 +56,7 @@ class SpikeReport:
 
     ``oracle``: values that differ between the engine and the definition in NumPy (0, or there is a bug).  ``first``:
     the first difference of the networks run alone, as (sample, step, population, neuron), and ``excused``: whether
-    that decision was at risk.
+    that decision was at risk.  ``rounded``: the simulator's weights were rounded to eight bits, as the file's.
     """
 
     simulator: str
@@ -67,6 +67,7 @@ class SpikeReport:
     layers: list[LayerReport] = field(default_factory=list)
     first: tuple[int, int, str, int] | None = None
     excused: bool = False
+    rounded: bool = False
 
     @property
     def proven(self) -> bool:
@@ -76,6 +77,11 @@ class SpikeReport:
     @property
     def ok(self) -> bool:
         return self.oracle == 0 and not any(x.fed for x in self.layers) and (self.first is None or self.excused)
+
+    @property
+    def silent(self) -> list[str]:
+        """Populations that sent nothing in any sample: of these, only silence was compared."""
+        return [x.name for x in self.layers if not x.spikes]
 
     def __str__(self) -> str:
         rows = [("population", "neurons", "decisions", "spikes", "on its currents", "alone", "at risk")]
@@ -102,6 +108,13 @@ class SpikeReport:
             lines.append(f"at risk: {sum(x.at_risk for x in self.layers)} decisions are within rounding")
             for why in dict.fromkeys(x.why for x in self.layers if x.why):
                 lines.append(f"  {', '.join(x.name for x in self.layers if x.why == why)}: {why}")
+        if self.rounded:
+            lines.append("weights: rounded to eight bits on both sides, in the file and in the simulator")
+        if self.silent:
+            lines.append(
+                f"warning: never sent anything: {', '.join(self.silent)}; their spikes were not compared: more input "
+                "shows more (--rate, --steps, --data; x=)"
+            )
         return "\n".join(lines)
 
 
@@ -125,19 +138,23 @@ def verify(
     Args:
         path: the .nir file.
         model: what :func:`bnn.snn.compile` made of it.
-        x: (N, T, *shape), in the simulator's layout; None: ``samples`` random ones of ``steps`` steps, in which an
-            input sends with probability ``rate``.
+        x: (N, T, *shape), in the simulator's layout, or one sample (T, *shape); None: ``samples`` random ones of
+            ``steps`` steps, in which an input sends with probability ``rate``.
         progress: called with the number of samples that are done.
 
     Raises:
         InputError: the network was not compiled from this file, or x has a wrong shape.
         SetupError: the simulator is not installed.
     """
+    if not isinstance(model, SpikingModel):
+        raise InputTypeError(f"model: found {type(model).__name__}, expected a SpikingModel: bnn.snn.load(path)")
     network = decode(model.to_bytes())
     quantized = _options(path, network)
     given = _samples(network, x, samples, steps, rate, seed)
     module = _imported(path, network, quantized)
-    report = SpikeReport(network.simulator, _version(network.simulator), len(given), given.shape[1], 0)
+    report = SpikeReport(
+        network.simulator, _version(network.simulator), len(given), given.shape[1], 0, rounded=quantized
+    )
     layers = {i: LayerReport(p.name, p.size) for i, p in enumerate(network.populations) if p.dynamics is not None}
     for number, one in enumerate(given):
         # A copy, because neurons may hold their own state.
@@ -187,8 +204,11 @@ def _samples(network: Network, x: Any, samples: int, steps: int, rate: float, se
         given = (rng.random((samples, steps, *shape)) < rate).astype(np.float32)
         return given * rng.normal(size=given.shape).astype(np.float32) if population.emits == Emits.VALUES else given
     given = np.asarray(x, np.float32)
+    if given.ndim == len(shape) + 1:
+        given = given[None]
     if given.ndim != len(shape) + 2 or given.shape[2:] != shape or not all(given.shape):
-        raise InputError(f"x: found shape {given.shape}, expected (samples, steps, {', '.join(map(str, shape))})")
+        sizes = ", ".join(map(str, shape))
+        raise InputError(f"x: found shape {np.shape(x)}, expected (steps, {sizes}) or (samples, steps, {sizes})")
     return given
 
 
@@ -294,17 +314,20 @@ def _settled(state: State, population: Population, index: int, currents: Floats)
 
 
 def why_not(name: str) -> str:
-    """Why a simulator cannot be used here, or ""."""
+    """Why a simulator cannot be used here, and what to install, or ""."""
+    missing = []
     for package in (*_TORCH, name):
         try:
             importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            return f"not installed: {package}"
+            missing.append(package)
+    if missing:
+        return f"not installed: {', '.join(missing)}; run: {install_packages(missing)}"
     try:
         with quiet():
             __import__(name)
     except ImportError as error:
-        return f"{name} cannot be imported ({error})"
+        return f"{name} cannot be imported ({error}); install it again: {install_packages([name])}"
     return ""
 
 
@@ -318,7 +341,7 @@ def import_file(
     """The torch module that a simulator's own importer makes of a NIR file; ``quantized``: with weights rounded."""
     reason = why_not(name)
     if reason:
-        raise SetupError(f"{SIMULATORS[name].title}: {reason}; install it: {install('spiking')}")
+        raise SetupError(f"{SIMULATORS[name].title}: {reason}")
     import nir
     import torch
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,46 @@ def test_wrong_calls(call: Any, nir: Path, tmp_path: Path) -> None:
     ):
         done = call("snn", *arguments)
         assert done.status == 2 and words in done.err, (arguments, done.err)
-    net.write_bytes(b"\x89BNN\r\n\x1a\n" + bytes(200))
-    assert "second byte of the signature" in call("snn", "verify", nir, net).err
-    assert "is a compiled network" in call("snn", "verify", net, net).err
+    net.write_bytes(b"\x89SNN\r\n\x1a\n" + bytes(200))
+    assert "is a compiled network; expected: bnn snn verify FILE.nir NET.snn" in call("snn", "verify", net, net).err
+
+
+def test_files_of_other_kinds(call: Any, nir: Path, net: Path, tmp_path: Path) -> None:
+    """Each is named as what it is, with the command that reads it; ``net``: a .bnn file."""
+    snn, zipped, picture = tmp_path / "net.snn", tmp_path / "net.zip", tmp_path / "net.png"
+    bnn.snn.compile(nir, simulator="snntorch").save(snn)
+    zipped.write_bytes(b"PK\x03\x04" + bytes(200))
+    picture.write_bytes(b"\x89PNG" + bytes(200))
+    x = tmp_path / "x.npy"
+    np.save(x, np.zeros((3, 20), np.float32))
+    for arguments, words in (
+        (
+            ("snn", "inspect", net),
+            "net.bnn: is a .bnn file, a network without time, and not a .snn file; use bnn inspect,",
+        ),
+        (("snn", "run", net, "--data", x), "and not a .snn file; use bnn inspect, bnn run"),
+        (("snn", "verify", nir, net), "and not a .snn file; use bnn inspect"),
+        (("snn", "inspect", nir), f"probably a NIR file, and not a .snn file; compile it first: bnn snn compile {nir}"),
+        (
+            ("snn", "inspect", zipped),
+            f"probably a Keras model, and not a .snn file; convert it first: bnn snn convert {zipped}",
+        ),
+        (
+            ("snn", "inspect", picture),
+            "net.png: not a .snn file: the first eight bytes are not its signature; make one with",
+        ),
+        (("snn", "inspect", tmp_path / "no.snn"), "give the path of a .snn file, made by bnn snn compile FILE.nir"),
+        (("snn", "inspect", tmp_path), "give the .snn file itself"),
+        (("snn", "compile", net, "--as", "norse"), "is a compiled network; give the NIR file"),
+        (
+            ("inspect", snn),
+            "net.snn: is a .snn file, a network over time, and not a .bnn file; use bnn snn inspect, bnn snn",
+        ),
+        (("run", snn, x), "and not a .bnn file; use bnn snn inspect, bnn snn run"),
+        (("inspect", tmp_path / "no.bnn"), "give the path of a .bnn file, made by bnn.compile(model).save(path)"),
+    ):
+        done = call(*arguments)
+        assert done.status == 2 and words in done.err, (arguments, done.err)
 
 
 @pytest.mark.parametrize("simulator", ["spikingjelly", "snntorch"])  # neurons of both hold their own state
@@ -75,12 +113,20 @@ def test_verifies(call: Any, nir: Path, tmp_path: Path, simulator: str) -> None:
     assert done.status == 0, done.out + done.err
     assert done.json["ok"] and done.json["proven"] and done.json["oracle"] == 0
     (layer,) = done.json["layers"]
+    assert done.json["silent"] == [] and not done.json["rounded"]
     assert layer["fed"] == layer["alone"] == 0 and layer["decisions"] == 800 and layer["spikes"] > 50
     np.save(tmp_path / "x.npy", (np.random.default_rng(1).random((3, 10, 20)) < 0.3).astype(np.float32))
     text = call("snn", "verify", nir, net, "--data", tmp_path / "x.npy")
     assert text.status == 0 and "3 x 10 steps" in text.out and text.out.rstrip().endswith("OK")
     np.save(tmp_path / "x.npy", np.zeros((3, 20), np.float32))
-    assert "found shape (3, 20)" in call("snn", "verify", nir, net, "--data", tmp_path / "x.npy").err
+    text = call("snn", "verify", nir, net, "--data", tmp_path / "x.npy")
+    assert text.status == 0 and "1 x 3 steps" in text.out
+    assert "warning: never sent anything: lif; their spikes were not compared" in text.out
+    silent = call("snn", "verify", nir, net, "--rate", 0, "--json").json
+    assert silent["silent"] == ["lif"] and silent["ok"] and silent["layers"][0]["spikes"] == 0
+    np.save(tmp_path / "x.npy", np.zeros((3, 21), np.float32))
+    wrong = call("snn", "verify", nir, net, "--data", tmp_path / "x.npy").err
+    assert "x.npy: input 'input': found shape (3, 21), expected (steps, 20) or (samples, steps, 20)" in wrong
     other = tmp_path / "other.nir"
     other.write_bytes(nir.read_bytes())
     import h5py
@@ -91,10 +137,31 @@ def test_verifies(call: Any, nir: Path, tmp_path: Path, simulator: str) -> None:
     assert refused.status == 2 and "was not compiled from this file" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("simulator", "there", "expected"),
+    [
+        ("sinabs", (), "not installed: torch, nir, nirtorch, sinabs; run: pip install torch nir nirtorch sinabs"),
+        ("snntorch", ("torch", "nir"), "not installed: nirtorch, snntorch; run: pip install nirtorch snntorch"),
+        ("norse", ("torch", "nir", "nirtorch"), "not installed: norse; run: pip install norse (norse: LGPLv3)"),
+        ("no_such_module", ("torch", "nir", "nirtorch", "no_such_module"), "no_such_module cannot be imported (No mod"),
+    ],
+)
+def test_why_a_simulator_cannot_be_used(
+    simulator: str, there: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if name not in there:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert why_not(simulator).startswith(expected) and why_not(simulator).count("pip install") == 1
+
+
 def test_the_packages_that_are_missing_are_named(call: Any, nir: Path, tmp_path: Path) -> None:
     if not why_not("spikingjelly"):
         pytest.skip("SpikingJelly is installed")
     net = tmp_path / "net.snn"
     assert call("snn", "compile", nir, "--as", "spikingjelly", "-o", net).status == 0
     done = call("snn", "verify", nir, net)
-    assert done.status == 2 and "pip install 'bnn-compiler[spiking]'" in done.err
+    assert done.status == 2 and f"SpikingJelly 2.0: {why_not('spikingjelly')}" in done.err

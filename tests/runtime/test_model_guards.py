@@ -104,6 +104,16 @@ def with_field(kind: str, at: int, value: int) -> Any:
         (lambda data: b"x" * 200, {}, "make one with bnn compile MODEL"),
         (lambda data: b"PK\x03\x04" + bytes(200), {}, "is a zip or HDF5 file, probably a Keras model"),
         (lambda data: b"\x89HDF" + bytes(200), {}, "is a zip or HDF5 file, probably a Keras model"),
+        (
+            lambda data: b"\x89SNN" + bytes(200),
+            {},
+            "and not a .bnn file; use bnn snn inspect, bnn snn run",
+        ),
+        (
+            lambda data: b"\x89PNG" + bytes(200),
+            {},
+            "not a .bnn file: the first eight bytes are not its signature; make",
+        ),
         (lambda data: b"\x89HDG" + bytes(200), {}, "make one with bnn compile MODEL"),
         (with_field("<I", 8, 99), {}, "or install the version of bnn that wrote it"),
         (lambda data: data[:-1], {}, "copy the file again, or compile the model again"),

@@ -112,5 +112,16 @@ def test_cycles_start_with_nothing_and_several_edges_add_up(tmp_path: Path) -> N
     assert record.currents[1].tolist() == [[4.0, 3.0], [2.25, 2.5]]  # the bias on the way back is added from step 1 on
 
 
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [([5, 20], "export the network again with a sample that has no"), ([4, 5], "add a Flatten, or correct the weight")],
+)
+def test_a_sample_with_a_batch(shape: list[int], remedy: str, tmp_path: Path) -> None:
+    fc = node("Linear", weight=np.ones((4, 20), np.float32))
+    root = chain(input=node("Input", shape=shape), fc=fc, output=node("Output", shape=[4]))
+    with pytest.raises(CompileError, match=f"node 'fc' .*: found an input of the shape .*; {remedy}"):
+        network(tmp_path, root)
+
+
 def test_an_input_may_send_real_values(tmp_path: Path) -> None:
     assert network(tmp_path, between(lif()), inputs=Emits.VALUES).populations[0].emits == Emits.VALUES

@@ -198,6 +198,9 @@ def test_what_is_no_file_of_the_kind(tmp_path: Path) -> None:
     (tmp_path / "text.nir").write_text("no HDF5")
     with pytest.raises(ModelFormatError, match="is not an HDF5 file"):
         read_nir(tmp_path / "text.nir")
+    (tmp_path / "net.bnn").write_bytes(b"\x89BNN" + bytes(200))
+    with pytest.raises(ModelFormatError, match="is a compiled network; give the NIR file"):
+        read_nir(tmp_path / "net.bnn")
     data = nir_graphs.write(tmp_path / "a.nir", small()).read_bytes()
     (tmp_path / "half.nir").write_bytes(data[: len(data) // 2])
     with pytest.raises(ModelFormatError, match="cannot be read"):

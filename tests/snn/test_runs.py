@@ -286,13 +286,40 @@ def test_another_step_is_noted(model: SpikingModel) -> None:
 X = np.zeros((3, 2, SIDE, SIDE), np.float32)
 
 
+def one_wrong(value: float, steps: int = 3) -> Array:
+    x = np.zeros((steps, 2, SIDE, SIDE), np.float32)
+    x[-1, 1, 3, 4] = value
+    return x
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda m: m.run_stream(X[:, :1]), r"input input: found shape \(3, 1, 8, 8\), expected \(steps, 2, 8, 8\)"),
         (lambda m: m.run_stream(X[0]), "expected .steps"),
-        (lambda m: m.run_stream(X + 0.5), "neither 0 nor 1"),
-        (lambda m: m.run_stream(X * np.nan), "neither 0 nor 1"),
+        (
+            lambda m: m.run_stream(X + 0.5),
+            r"found 0.5 at \(0, 0, 0, 0\), expected spikes, 0 or 1; 384 of 384 values are",
+        ),
+        (lambda m: m.run_stream(X + 0.5), "not; show images with a coding: run_image, or --coding and --steps"),
+        (lambda m: m.run(one_wrong(2)), r"found 2.0 at \(2, 1, 3, 4\), expected spikes, 0 or 1; 1 of 384 values"),
+        (lambda m: m.run(one_wrong(-1).astype(int)), r"found -1 at \(2, 1, 3, 4\), expected spikes, 0 or 1"),
+        (
+            lambda m: m.run(one_wrong(np.nan)),
+            r"found nan at \(2, 1, 3, 4\), .* values are not; 1 are not finite: correct",
+        ),
+        (lambda m: m.step(one_wrong(2)[2]), r"found 2.0 at \(1, 3, 4\), expected spikes"),
+        (lambda m: m.step(X), r"found shape \(3, 2, 8, 8\), expected \(2, 8, 8\), one step"),
+        (lambda m: m.run(X, record="conv"), "sent of populations: found the text 'conv', expected a list of names"),
+        (
+            lambda m: m.run(X, record=["cov"]),
+            "sent of 'cov': no such population, expected one of input, conv, pool, out",
+        ),
+        (lambda m: m.run(X, membranes=["input"]), "no population that has a membrane, expected one of conv, output$"),
+        (
+            lambda m: m.run(X, currents=["input"]),
+            "no population that has a current, expected one of conv, pool, output$",
+        ),
         (lambda m: m.run_stream(X, label=4), "label: found 4, expected 0 to 3"),
         (lambda m: m.run_image(X[0], 0), "steps: found 0, expected 1 to"),
         (lambda m: m.run_image(X[0] + 0.5, 5), "takes no real values; use coding 'rate'"),
@@ -313,6 +340,39 @@ X = np.zeros((3, 2, SIDE, SIDE), np.float32)
 def test_bad_input(model: SpikingModel, call: Any, message: str) -> None:
     with pytest.raises((bnn.InputError, bnn.InputTypeError), match=message):
         call(model)
+
+
+@pytest.mark.parametrize(
+    ("emits", "value", "message"),
+    [
+        (Emits.COUNTS, 0.5, "found 0.5 at .2, 1, 3, 4., expected numbers of spikes, whole numbers from 0 to 2"),
+        (Emits.COUNTS, -1, "found -1.0 at .2, 1, 3, 4., expected numbers of spikes"),
+        (Emits.CHANGES, 2.0**25, "found 33554432.0 at .2, 1, 3, 4., expected changes, whole numbers from -2"),
+        (Emits.VALUES, np.inf, "found inf at .2, 1, 3, 4., expected finite numbers; 1 of 384 values are not"),
+        (Emits.COUNTS, np.nan, "found nan at .2, 1, 3, 4., .* 1 are not finite: correct the data"),
+    ],
+)
+def test_a_bad_value_of_every_kind(emits: Emits, value: float, message: str) -> None:
+    with pytest.raises(bnn.InputError, match=message):
+        build(small_network(emits=emits)).run(one_wrong(value))
+
+
+def test_where_a_bad_value_is_in_a_long_run(model: SpikingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step counts from the first of the run, not of the part that is being run."""
+    monkeypatch.setattr("bnn.snn.model.blocks", lambda steps, neurons: ((k, 4) for k in range(0, steps, 4)))
+    with pytest.raises(bnn.InputError, match=r"found 3.0 at \(11, 1, 3, 4\)"):
+        model.run_stream(one_wrong(3, 12))
+
+
+def test_what_is_no_network() -> None:
+    data = build(small_network()).to_bytes()
+    with pytest.raises(
+        bnn.ModelNotFoundError, match="null character; if these are the contents .* use from_bytes"
+    ) as e:
+        bnn.snn.load(data)  # type: ignore[arg-type]
+    assert len(str(e.value)) < 300 < len(data)
+    with pytest.raises(bnn.InputTypeError, match=r"model: found str, expected a SpikingModel: bnn.snn.load\(path\)"):
+        bnn.verify_snn("net.nir", "net.snn")  # type: ignore[arg-type]
 
 
 def test_bad_networks() -> None:

@@ -86,10 +86,12 @@ def _config(path: Path, unsafe: bool) -> tuple[str, Any]:
         return str(version), config
     if not hdf5:
         with path.open("rb") as opened:
-            if opened.read(4) == b"\x89BNN":
+            if opened.read(4) in (b"\x89BNN", b"\x89SNN"):
                 raise CompileError(f"{path}: is a compiled network; give the Keras model that it was compiled from")
         raise CompileError(f"{path}: neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?")
     with h5py.File(path, "r") as file:
+        if "model_config" not in file.attrs and {*file} == {"node", "version"}:
+            raise CompileError(f"{path}: is a NIR file; compile it with bnn snn compile {path} --as SIMULATOR")
         if not unsafe:
             check_hdf5(path, file)
         version, text = file.attrs.get("keras_version", "2"), file.attrs.get("model_config")

@@ -170,6 +170,7 @@ def test_refused(name: str) -> None:
 @pytest.mark.parametrize(("content", "message"), [
     (b"hello", "neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?"), (b"", "neither a .keras"),
     (b"\x89BNN and more", "is a compiled network; give the Keras model"), (b"\x89BN", "neither a .keras"),
+    (b"\x89SNN and more", "is a compiled network; give the Keras model"),
 ])  # fmt: skip
 def test_other_files(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "net.keras"
@@ -177,3 +178,13 @@ def test_other_files(content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(CompileError) as error:
         keras_files.read_config(path)
     assert str(error.value).startswith(f"{path}: {message}")
+
+
+def test_a_nir_file(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "net.nir"
+    with h5py.File(path, "w") as file:
+        file.create_group("node")
+        file.create_dataset("version", data="1.0.8", dtype=h5py.string_dtype())
+    with pytest.raises(CompileError, match="is a NIR file; compile it with bnn snn compile"):
+        keras_files.read_config(path)
