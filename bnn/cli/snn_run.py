@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..runtime.files import replacing
 from ..runtime.progress import live, progress
 from ..runtime.report import quantity, table
 from ..snn import SpikingModel, StepRun, load
-from ..snn.coding import CODINGS, MOST_STEPS
+from ..snn.coding import CODINGS, MOST_PIXEL, MOST_STEPS
 from ..snn.report import total
 from ..snn.runs import samples_text
 from .common import check_outputs, check_suffix, json_option, print_json, was_given
@@ -194,11 +194,15 @@ def _samples(model: SpikingModel, files: Sequence[str], coding: str | None, read
         if len(names) != 1:
             raise InputError(f"the network has {len(names)} inputs; --coding is for networks with one")
         source = _Images(tuple(names), tuple(shapes), (FLOAT32,), model.layout)
+        if reading.scale is None and model.converted:
+            reading = replace(reading, scale=1.0)  # it takes the pixels themselves
         (images,) = read_arrays(source, files, reading)
         if not len(images):
             raise InputError(f"{files[0]}: found no image, expected at least one")
         return list(images)
     samples = [sample for file in files for sample in _over_time(file, names, shapes)]
+    if model.converted:
+        _check_pixels(files[0], samples)
     if not samples:
         raise InputError(f"{files[0]}: found no sample, expected at least one")
     return samples
@@ -231,6 +235,18 @@ def _over_time(file: str, names: Sequence[str], shapes: Sequence[Shape]) -> Iter
         raise InputError(f"{file}: found no step, expected at least one")
     for i in range(counts.pop()):
         yield {name: array[i] for name, array in zip(names, found, strict=True)}
+
+
+def _check_pixels(file: str, samples: Sequence[dict[str, Array]]) -> None:
+    """Refuse images that were taken for steps: what a converted network gets over time adds up to one image."""
+    for sample in samples:
+        for name, x in sample.items():
+            most = float(x.sum(axis=0, dtype=np.float64).max(initial=0))
+            if most > MOST_PIXEL:
+                raise InputError(
+                    f"{file}: input '{name}': found {quantity(len(x), 'step')} that add up to {most:,.0f}, expected "
+                    f"one image over time, at most {MOST_PIXEL}; for images add --scale 1 --coding once --steps T"
+                )
 
 
 def _right(

@@ -31,7 +31,7 @@ from .coding import (
     step_of,
 )  # fmt: skip
 from .handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, PopulationInfo, ProjectionInfo, State, frames, unpacked
-from .network import Shape
+from .network import CONVERTED, Shape
 from .report import Layer, Report, total
 from .rules import BY_OPCODE, Emits, Reset
 from .runs import SPIKE, RecordingRun, Run, StepRun
@@ -134,6 +134,17 @@ class SpikingModel:
     def simulator(self) -> str:
         """Whose rules it has, or ""."""
         return self._opened.simulator
+
+    @property
+    def converted(self) -> bool:
+        """Whether it is a ReLU network as counters, whose input takes an image once."""
+        return self.simulator == CONVERTED
+
+    @property
+    def longest_delay(self) -> int:
+        """Steps; in a shorter run a part of the network does nothing.  A converted network that gets its image in the
+        first step is done after as many, and after 1 if this is 0."""
+        return max((q.delay for q in self.projections), default=0)
 
     @property
     def kernels(self) -> str:
@@ -315,7 +326,7 @@ class SpikingModel:
         p = self._only_input()
         image = as_image(x, self._outer(p), p.name)
         check_finite(image)
-        check_image(image, coding, p.emits, p.name)
+        check_image(image, coding, p.emits, p.name, once=self.converted)
         steps, seed = check_count(steps, "steps", MOST_STEPS), check_seed(seed)
 
         def frames(start: int, count: int) -> Array:
@@ -431,7 +442,7 @@ class SpikingModel:
                     )
                 advance(count)
         together = total(reports)
-        report = Report(together.layers, steps, 1, self.dt, tuple(notes))
+        report = Report(together.layers, steps, 1, self.dt, (*notes, *self._unfinished()))
         traced = np.concatenate(spikes) if spikes else np.zeros(0, SPIKE)
         shapes = tuple(p.shape for p in self.populations)
         return StepRun(outputs, label, report, sent, self.dt, what, shapes, traced if trace else None)
@@ -553,7 +564,17 @@ class SpikingModel:
                     layer.dense_multiplied * steps,
                 )
             )  # fmt: skip
-        return Report(tuple(layers), steps, 1, self.dt)
+        return Report(tuple(layers), steps, 1, self.dt, self._unfinished())
+
+    def _unfinished(self) -> tuple[str, ...]:
+        """A note, if the steps since the last reset are fewer than the longest delay."""
+        done, needed = self._state.steps, self.longest_delay
+        if done >= needed:
+            return ()
+        return (
+            f"the answer is not complete: a projection has a delay of {needed:,} steps, and this is step {done:,}; run "
+            f"{needed:,} steps or more (--steps {needed})",
+        )
 
 
 def _spikes(rows: Array, population: int, start: int) -> Array:

@@ -22,6 +22,9 @@ from ..errors import CompileError
 from .learning import Learning
 from .rules import COMMON, MOST_SPIKES, RULES, Dynamics, Emits, Reset
 
+#: The simulator that a converted network names: its input takes an image once, as whole numbers.
+CONVERTED = "bnn"
+
 Shape = tuple[int, ...]
 Kind = Literal["dense", "conv", "diagonal"]
 

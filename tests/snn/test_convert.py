@@ -353,3 +353,24 @@ def test_staged_neurons_need_all_at_once() -> None:
     _, images, quantized = quantized_small()
     with pytest.raises(InputError, match="order: found 'pixels'"):
         spiking(quantized, "staged").present(images[0], "pixels")
+
+
+def test_a_run_that_is_too_short_says_so() -> None:
+    _, images, quantized = quantized_small()
+    conversion = spiking(quantized, "staged")
+    model, steps = conversion.build(), conversion.steps
+    assert model.longest_delay == steps > 1 and spiking(quantized, "take-back").build().longest_delay == 0
+    whole = model.run_image(images[0], steps, coding="once")
+    assert whole.report.notes == () and whole.outputs[-1].argmax() == quantized.classes(images[:1])[0]
+    for run in (model.run_image(images[0], steps - 1, coding="once"), model.run(conversion.present(images[0])[:-1])):
+        assert f"run {steps} steps or more (--steps {steps})" in str(run.report)
+
+
+@pytest.mark.parametrize("scheme", ["take-back", "staged"])
+def test_an_image_arrives_once(scheme: Any) -> None:
+    _, images, quantized = quantized_small()
+    model = spiking(quantized, scheme).build()
+    once = "show whole numbers, in the first step alone .--scale 1 --coding once"
+    for image, coding in ((images[0], "constant"), (images[0] / 255, "once"), (images[0], "rate")):
+        with pytest.raises(InputError, match=once):
+            model.run_image(image, 5, coding=coding)
