@@ -58,7 +58,7 @@ def test_inspect(call: Any, folder: Path) -> None:
         assert text in done.out, text
     record = call("snn", "inspect", folder / "net.snn", "--json").json
     model = load(folder / "net.snn")
-    assert (record["simulator"], record["bytes"]) == ("snntorch", model.nbytes) and record["dt"] == pytest.approx(1e-3)
+    assert (record["simulator"], record["bytes"], record["dt"]) == ("snntorch", model.nbytes, 1e-3)
     assert record["inputs"] == [{"name": "input", "shape": [2, SIDE, SIDE]}]
     assert [p["rule"] for p in record["populations"]] == [None, "decay", "relay", "decay"]
     assert [p["comparison"] for p in record["populations"][1:]] == [">", None, ">"]
