@@ -31,8 +31,8 @@ from .coding import (
     step_of,
 )  # fmt: skip
 from .handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, PopulationInfo, ProjectionInfo, State, frames, unpacked
-from .network import CONVERTED, Shape
-from .report import Layer, Report, total
+from .network import CONVERTED, TIMELESS, Shape
+from .report import Layer, Report, seconds, total
 from .rules import BY_OPCODE, Emits, Reset
 from .runs import SPIKE, RecordingRun, Run, StepRun
 
@@ -127,8 +127,17 @@ class SpikingModel:
 
     @property
     def dt(self) -> float:
-        """Seconds of a step; 0 if nobody said."""
-        return self._opened.dt
+        """Seconds of a step; 0 if nobody said, as for sinabs, whose time constants are steps."""
+        return 0.0 if self._opened.dt == 1 and self.simulator in TIMELESS else self._opened.dt
+
+    @property
+    def step_text(self) -> str:
+        """How long a step is, in words."""
+        if self.dt:
+            return f"a step is {seconds(self.dt)}"
+        if self._opened.dt:
+            return f"{self.simulator} has no time, its time constants are steps"
+        return "the network does not say how long a step is"
 
     @property
     def simulator(self) -> str:
@@ -378,7 +387,7 @@ class SpikingModel:
         """
         p = self._only_input()
         if dt is None and not self.dt:
-            raise InputError("dt: the network does not say how long a step is; expected dt=, the seconds of a step")
+            raise InputError(f"dt: {self.step_text}; expected dt=, the seconds of a step (--dt SECONDS)")
         step = step_of(self.dt if dt is None else dt)
         recording = place(events, p.shape, (0, 0) if origin is None else origin, 1 if shrink is None else shrink)
         if recording.dropped and origin is None and shrink is None:
@@ -398,14 +407,14 @@ class SpikingModel:
             taken += int(sent.sum(dtype=np.float64))
             return given(sent, self._opened.channels_first)
 
-        seconds = float(step / 10**6)
+        lasts = float(step / 10**6)
         note = []
         if self.dt and step != step_of(self.dt):
-            note = [f"a step is {seconds:g} s of the recording; the network's neurons were made for {self.dt:g} s"]
+            note = [f"a step is {lasts:g} s of the recording; the network's neurons were made for {self.dt:g} s"]
         watched = self._watched(frames, steps, label, trace, reset, progress, "a recording", note)
-        watched = replace(watched, report=replace(watched.report, dt=seconds))
+        watched = replace(watched, report=replace(watched.report, dt=lasts))
         return RecordingRun(
-            **vars(watched), start=int(recording.t[0]), step_seconds=seconds, seen=seen, events=len(recording.t),
+            **vars(watched), start=int(recording.t[0]), step_seconds=lasts, seen=seen, events=len(recording.t),
             dropped=recording.dropped, merged=len(recording.t) - taken,
         )  # fmt: skip
 

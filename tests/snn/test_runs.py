@@ -318,6 +318,13 @@ def test_bad_input(model: SpikingModel, call: Any, message: str) -> None:
 def test_bad_networks() -> None:
     with pytest.raises(bnn.InputError, match="does not say how long a step is; expected dt="):
         build(small_network(dt=0)).run_events(recording(1))
+    network = small_network(dt=1)
+    network.simulator = "sinabs"
+    model = build(network)
+    with pytest.raises(bnn.InputError, match="sinabs has no time, .* expected dt=, .*--dt SECONDS"):
+        model.run_events(recording(1))
+    run = model.run_events(recording(1), dt=1e-3, origin=(0, 0))
+    assert (model.dt, run.report.dt, run.report.notes) == (0, 1e-3, ())
     with pytest.raises(bnn.InputError, match="input .H, W, 1. or .H, W, 2."):
         build(small_network(channels=3)).run_events(recording(1))
     network = small_network()
