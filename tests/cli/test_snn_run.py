@@ -51,7 +51,9 @@ def test_inspect(call: Any, folder: Path) -> None:
     done = call("snn", "inspect", folder / "net.snn")
     assert done.status == 0
     for text in (
-        "rules of snntorch; a step is 1 ms", "input       8x8x2  input", "decay, >, reset late_subtract",
+        "rules of snntorch; a step is 1 ms", "Arrays, NCHW", "input input: (steps, 2, 8, 8)",
+        "output output: (steps, 4)", "input       8x8x2    input",
+        "decay, >, reset late_subtract",
         "relay, values",
         "v = beta * v + x", "3x3 kernel, padding 1x1", "2x2 kernel, stride 2x2, 4 groups", "1 step", "324 neurons",
     ):  # fmt: skip
