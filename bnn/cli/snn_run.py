@@ -51,7 +51,19 @@ class _Images:
     layout: str
 
 
-@click.command("run", short_help="Run a .snn file on arrays, images or recordings, and watch the output over time.")
+class _Run(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "unexpected extra argument" not in error.message:
+                raise
+            raise click.UsageError(f"{error.message}; give what the input sends with --data FILE", ctx) from None
+
+
+@click.command(
+    "run", cls=_Run, short_help="Run a .snn file on arrays, images or recordings, and watch the output over time."
+)
 @snn_argument
 @click.option("--data", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
               help="What the input sends: .npy or .npz, (T, *shape) or (N, T, *shape).  With --coding: images, arrays "

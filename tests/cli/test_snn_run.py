@@ -164,6 +164,7 @@ def test_pictures_and_pages(call: Any, folder: Path) -> None:
     ("arguments", "message"),
     [
         ("net.snn", "expected --data or --recording, found neither"),
+        ("net.snn x.npy", "unexpected extra argument (x.npy); give what the input sends with --data FILE"),
         ("net.snn --data x.npy --recording events.npy", "not both"),
         ("net.snn --data images.npy --coding rate", "--coding rate needs --steps"),
         ("net.snn --data x.npy --steps 5", "--steps is for images; add --coding"),

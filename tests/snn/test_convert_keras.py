@@ -105,6 +105,9 @@ def test_the_command(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert f"needs {steps} steps" in said and f"--data IMAGES.npy --scale 1 --coding once --steps {steps}\n" in said
     assert main([*images, str(steps - 1)]) == 0 and f"(--steps {steps})" in capsys.readouterr().out
     assert main([*images, str(steps)]) == 0 and "not complete" not in capsys.readouterr().out
+    np.save(data, IMAGES / np.float32(255))
+    assert main(given) == 2
+    assert f"{data}: found 0." in (error := capsys.readouterr().err) and "multiply by 255" in error
     assert main([*given, "--scale", "0"]) == 2
     assert "expected a scale that is not 0" in capsys.readouterr().err
 
