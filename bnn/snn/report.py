@@ -149,7 +149,9 @@ class Report:
         if any(layer.kind in ("counts", "changes") for layer in self.layers):
             lines.append("several spikes of a neuron in one step are counted once")
         lines += list(self.notes)
-        lines.append(f"energy of the SynOps by constants, arithmetic alone ({SOURCE}; chips without {_REAL}):")
+        lines.append(
+            f"energy of the SynOps by constants, arithmetic alone ({SOURCE}; chips: real-valued SynOps not counted):"
+        )
         lines += [f"  {e}" for e in self.energy()]
         return "\n".join(lines)
 
