@@ -18,6 +18,7 @@ from ..runtime.files import path_text, replacing
 from ..runtime.handles import Memory, map_file, select_kernels
 from ..runtime.native import ffi
 from ..runtime.progress import progress as progress_bar
+from ..runtime.report import quantity
 from ..streams.grid import check_finite, place
 from .coding import (
     MOST_STEPS,
@@ -343,7 +344,7 @@ class SpikingModel:
 
         what = {"constant": "an image", "once": "an image at once"}
         what["rate"] = f"an image as spikes by chance (seed {seed})"
-        text = f"{what.get(coding, 'an image, the brighter the earlier')}, {steps} steps"
+        text = f"{what.get(coding, 'an image, the brighter the earlier')}, {quantity(steps, 'step')}"
         shown = self._inner(image[None], p).reshape(p.shape) if coding == "constant" else None
         return replace(self._watched(frames, steps, label, trace, reset, progress, text), image=shown)
 
@@ -361,7 +362,7 @@ class SpikingModel:
                 return [np.asarray(value)[here] for value in x]
             return np.asarray(x)[here]
 
-        return self._watched(frames, steps, label, trace, reset, progress, f"{steps} steps")
+        return self._watched(frames, steps, label, trace, reset, progress, quantity(steps, "step"))
 
     def run_events(
         self, events: Any, *, dt: float | None = None, origin: tuple[int, int] | None = None, shrink: int | None = None,

@@ -103,7 +103,7 @@ def test_runs_of_many_parts(model: SpikingModel, monkeypatch: pytest.MonkeyPatch
 def test_nothing_sent_is_no_answer(model: SpikingModel) -> None:
     run = model.run_stream(np.zeros((5, 2, SIDE, SIDE), bool), label=0)
     assert run.answer == -1 and run.first_correct is None and run.final == 0
-    assert "answer none (wrong: 0)" in str(run) and "never right" in str(run)
+    assert "answer none; right is 0; never right" in str(run) and "never right" in str(run)
     assert run.as_dict()["answer"] == -1
 
 
