@@ -297,8 +297,8 @@ def _text(runs: Sequence[StepRun], names: Sequence[str] | None) -> str:
         return f"{runs[0].describe(names)}\n\n{report}"
     header, rows = samples_text(runs, names)
     lines = [table(header, rows, ("answer", "right")), ""]
-    finals = np.array([run.final for run in runs])
-    text = f"final after {finals.mean():.1f} steps on average"
+    finals = [run.final for run in runs if run.answer >= 0]
+    text = f"final after {np.mean(finals):.1f} steps on average" if finals else "the output sent nothing"
     found = _accuracy(runs)
     if found:
         firsts = [run.first_correct for run in runs if run.first_correct is not None]

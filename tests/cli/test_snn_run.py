@@ -104,6 +104,19 @@ def test_several_samples(call: Any, folder: Path) -> None:
     assert stream["samples"][0]["outputs"] == runs[0].outputs.tolist() != stream["samples"][1]["outputs"]
 
 
+def test_silent_samples(call: Any, folder: Path) -> None:
+    x = np.load(folder / "x.npy")
+    arguments = ("snn", "run", folder / "net.snn", "--data", folder / "x.npy")
+    one = call(*arguments, "--sample", 0, "--json").json["samples"][0]["final"]
+    x[1:] = 0
+    np.save(folder / "x.npy", x)
+    text = call(*arguments).out
+    assert text.count("never") == 2 and f"final after {one:.1f} steps on average" in text
+    np.save(folder / "x.npy", 0 * x)
+    text = call(*arguments).out
+    assert text.count("never") == 3 and "the output sent nothing" in text and "final after" not in text
+
+
 @pytest.mark.parametrize("coding", ["rate", "latency"])
 def test_images(call: Any, folder: Path, coding: str) -> None:
     model, images = load(folder / "net.snn"), np.load(folder / "images.npy")
