@@ -60,7 +60,7 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, limits=Limits(max_memory, min(timeout, _FOREVER)), **options)
 
     memory = click.option("--max-memory", metavar="SIZE", callback=_parse_size,
-                          help="Stop if loading MODEL needs more memory than this (Linux only): 512M, 8G; 0: no "
+                          help="Stop if loading the file needs more memory than this (Linux only): 512M, 8G; 0: no "
                                "limit.  Default: 16G, or the machine's memory if that is less.")  # fmt: skip
     seconds = click.option("--timeout", metavar="SECONDS", type=click.IntRange(0), default=_MOST_SECONDS,
                            help=f"Stop after this time without progress; 0: no limit.  Default: {_MOST_SECONDS}."

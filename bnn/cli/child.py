@@ -205,7 +205,11 @@ def _convert_snn(answers: Answers, model: str, data: str, count: int, **options:
     images = read_numpy(Path(data), ["x"])[0][:count]
     _load_framework(model)
     answers.send("working")
-    made = convert(model, images, **options)
+    try:
+        made = convert(model, images, **options)
+    except errors.InputError as error:
+        what, _, text = str(error).partition(": ")
+        raise errors.InputError(f"{data if what == 'images' else what}: {text}") from None
     quantized = made.quantized
     return {
         "data": base64.b64encode(encode(made.network)).decode(),

@@ -11,6 +11,7 @@ import click
 
 from ..errors import InputError
 from ..runtime.progress import waiting
+from ..runtime.report import quantity
 from ..snn.compiler import INPUTS, WEIGHTS
 from ..snn.model import SpikingModel, rule_text
 from ..snn.simulators import SIMULATORS
@@ -56,10 +57,11 @@ def snn_compile(nir: str, output: str | None, limits: Limits, as_json: bool, **o
     size = len(model.to_bytes())
     if as_json:
         populations = [dict(zip(("name", "shape", "neurons", "rule"), row, strict=True)) for row in rows]
-        print_json({"nir": nir, "output": target, "bytes": size, "dt": model.dt, "populations": populations})
+        print_json({"nir": nir, "output": target, "bytes": size, "dt": model.dt or None, "populations": populations})
         return
     for name, shape, neurons, rule in rows:
-        print(f"{name}: {shape} = {neurons:,} neurons: {rule}")
+        print(f"{name}: {shape} = {quantity(neurons, 'neuron')}: {rule}")
     whole = sum(p.whole for p in model.projections)
-    print(f"{len(model.projections)} projections, {whole} of them with 8-bit weights; a step is {model.dt:g} s")
+    how = "rounded to 8 bits" if options["weights"] == "int8" else "stored in 8 bits, exactly"
+    print(f"{quantity(len(model.projections), 'projection')}, {whole} of them {how}; {model.step_text}")
     print(f"wrote {target}: {size:,} bytes")

@@ -11,6 +11,7 @@ import click
 
 from ..errors import InputError
 from ..runtime.progress import waiting
+from ..runtime.report import quantity
 from ..snn.model import SpikingModel
 from .apart import Limits, limit_options, run_apart
 from .common import (
@@ -76,7 +77,8 @@ def snn_convert(model: str, data: str, output: str | None, limits: Limits, as_js
     print(text)
     print(
         f"class as the model's: {found['agreement']:.1%} of {found['images']} images\n"
-        f"{found['scheme']}: {found['neurons']:,} neurons; an image that arrives at once needs {found['steps']:,} "
-        f"step{'s' * (found['steps'] != 1)}\n"
-        f"wrote {target}: {len(content):,} bytes"
+        f"{found['scheme']}: {found['neurons']:,} neurons; an image that arrives at once needs "
+        f"{quantity(found['steps'], 'step')}\n"
+        f"wrote {target}: {len(content):,} bytes\n"
+        f"run it: bnn snn run {target} --data IMAGES.npy --scale 1 --coding once --steps {found['steps']}"
     )

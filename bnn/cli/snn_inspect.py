@@ -11,7 +11,6 @@ from ..runtime.report import quantity, table
 from ..snn import SpikingModel, load
 from ..snn.handle import PopulationInfo, ProjectionInfo
 from ..snn.model import rule_text
-from ..snn.report import seconds
 from ..snn.rules import BY_OPCODE, Emits, Reset
 from .common import json_option, print_json
 
@@ -29,10 +28,13 @@ def snn_inspect(net: str, as_json: bool) -> None:
         print_json({"file": net, **record(model)})
         return
     print(f"{net}\n")
-    print(f"rules of {model.simulator or 'no simulator that the file names'}; {_step(model)}")
+    print(f"{_origin(model)}; {model.step_text}")
     print(f"{model.nbytes:,} bytes in the file, {model.state_bytes:,} bytes of state; kernels: {model.kernels}")
+    if model.longest_delay > 1:
+        print(f"a run needs {model.longest_delay:,} steps or more: so long is the longest delay")
+    print(f"\nArrays, {model.layout}\n\n{_layout(model)}")
     print("\nPopulations, in the order in which they settle\n")
-    head = ["population", "shape", "rule", "sends", ""]
+    head = ["population", "neurons", "rule", "sends", ""]
     rows = [[p.name, "x".join(map(str, p.shape)), rule_text(p), _sends(p), _role(p)] for p in model.populations]
     print(table(head, rows, head))
     texts = {BY_OPCODE[p.opcode].name: BY_OPCODE[p.opcode].text for p in model.populations if p.opcode}
@@ -105,8 +107,16 @@ def _geometry(q: ProjectionInfo) -> dict[str, Any]:
     return {name: list(getattr(q, name)) for name in names} | {"groups": q.groups}
 
 
-def _step(model: SpikingModel) -> str:
-    return f"a step is {seconds(model.dt)}" if model.dt else "the file does not say how long a step is"
+def _origin(model: SpikingModel) -> str:
+    if model.converted:
+        return "a ReLU network as counters (bnn snn convert)"
+    return f"rules of {model.simulator}" if model.simulator else "rules of its own: it was not compiled from a NIR file"
+
+
+def _layout(model: SpikingModel) -> str:
+    """The shapes that arrays must have."""
+    shapes = [("input", *x) for x in model.input_shapes.items()] + [("output", *x) for x in model.output_shapes.items()]
+    return "\n".join(f"{role} {name}: (steps, {', '.join(map(str, shape))})" for role, name, shape in shapes)
 
 
 def _sends(p: PopulationInfo) -> str:

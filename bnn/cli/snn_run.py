@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from .._types import Array
 from ..errors import InputError, InputTypeError
 from ..runtime.arrays import FLOAT32, Shape
 from ..runtime.files import replacing
 from ..runtime.progress import live, progress
 from ..runtime.report import quantity, table
 from ..snn import SpikingModel, StepRun, load
-from ..snn.coding import CODINGS, MOST_STEPS
+from ..snn.coding import CODINGS, MOST_PIXEL, MOST_STEPS
 from ..snn.report import total
 from ..snn.runs import samples_text
 from .common import check_outputs, check_suffix, json_option, print_json, was_given
@@ -50,7 +51,19 @@ class _Images:
     layout: str
 
 
-@click.command("run", short_help="Run a .snn file on arrays, images or recordings, and watch the output over time.")
+class _Run(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "unexpected extra argument" not in error.message:
+                raise
+            raise click.UsageError(f"{error.message}; give what the input sends with --data FILE", ctx) from None
+
+
+@click.command(
+    "run", cls=_Run, short_help="Run a .snn file on arrays, images or recordings, and watch the output over time."
+)
 @snn_argument
 @click.option("--data", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
               help="What the input sends: .npy or .npz, (T, *shape) or (N, T, *shape).  With --coding: images, arrays "
@@ -195,14 +208,30 @@ def _samples(model: SpikingModel, files: Sequence[str], coding: str | None, read
         if len(names) != 1:
             raise InputError(f"the network has {len(names)} inputs; --coding is for networks with one")
         source = _Images(tuple(names), tuple(shapes), (FLOAT32,), model.layout)
+        if reading.scale is None and model.converted:
+            reading = replace(reading, scale=1.0)  # it takes the pixels themselves
         (images,) = read_arrays(source, files, reading)
         if not len(images):
             raise InputError(f"{files[0]}: found no image, expected at least one")
         return list(images)
     samples = [sample for file in files for sample in read_over_time(file, names, shapes, "--coding and --steps")]
+    if model.converted:
+        _check_pixels(files[0], samples)
     if not samples:
         raise InputError(f"{files[0]}: found no sample, expected at least one")
     return samples
+
+
+def _check_pixels(file: str, samples: Sequence[dict[str, Array]]) -> None:
+    """Refuse images that were taken for steps: what a converted network gets over time adds up to one image."""
+    for sample in samples:
+        for name, x in sample.items():
+            most = float(x.sum(axis=0, dtype=np.float64).max(initial=0))
+            if most > MOST_PIXEL:
+                raise InputError(
+                    f"{file}: input '{name}': found {quantity(len(x), 'step')} that add up to {most:,.0f}, expected "
+                    f"one image over time, at most {MOST_PIXEL}; for images add --scale 1 --coding once --steps T"
+                )
 
 
 def _right(
@@ -241,8 +270,8 @@ def _text(runs: Sequence[StepRun], names: Sequence[str] | None) -> str:
         return f"{runs[0].describe(names)}\n\n{report}"
     header, rows = samples_text(runs, names)
     lines = [table(header, rows, ("answer", "right")), ""]
-    finals = np.array([run.final for run in runs])
-    text = f"final after {finals.mean():.1f} steps on average"
+    finals = [run.final for run in runs if run.answer >= 0]
+    text = f"final after {np.mean(finals):.1f} steps on average" if finals else "the output sent nothing"
     found = _accuracy(runs)
     if found:
         firsts = [run.first_correct for run in runs if run.first_correct is not None]

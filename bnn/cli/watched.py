@@ -22,7 +22,7 @@ labels_option = click.option(
     "--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one per line."
 )
 plot_option = click.option("--plot", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
-                           help="Picture of the run over time (.png, .svg, .pdf).")  # fmt: skip
+                           help="Picture of the run over time (.png, .svg, .pdf, .jpg).")  # fmt: skip
 PICTURES, PAGES = (".png", ".svg", ".pdf", ".jpg"), (".html", ".htm")
 
 

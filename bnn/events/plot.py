@@ -10,6 +10,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import InputError
+from ..runtime.report import quantity
 from ..streams.plot import DOWN, INPUT, UP, Chart, Counts, Operations, Raster, save
 from .report import SPIKING, LayerCounts, Report
 from .runs import ImageRun, RecordingRun, StreamRun
@@ -60,7 +61,7 @@ def _title(run: Run, names: Sequence[str] | None) -> str:
         what = f"{len(run.outputs) - 1} frames after the first"
     else:
         what = f"{run.events:,} camera events"
-    return f"{what}: {run.answered(names)};  {run.report.spikes:,} spikes"
+    return f"{what}: {run.answered(names)}; {quantity(run.report.spikes, 'spike')}"
 
 
 def _times(run: Run) -> tuple[Array, str]:

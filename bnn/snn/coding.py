@@ -17,6 +17,11 @@ from .rules import Emits
 CODINGS = ("constant", "rate", "latency", "once")
 #: The most steps for which an image may be shown.
 MOST_STEPS = 1_000_000
+#: Of an image that a converted network takes.
+MOST_PIXEL = 255
+#: What inputs of whole numbers send, and how an image is shown to them.
+WHOLE = (Emits.COUNTS, Emits.CHANGES)
+ONCE = "show whole numbers, in the first step alone (--scale 1 --coding once)"
 
 
 def image_frames(image: Floats, coding: str, steps: int, seed: int, start: int, count: int) -> Array:
@@ -45,24 +50,28 @@ def image_frames(image: Floats, coding: str, steps: int, seed: int, start: int, 
     return out
 
 
-def check_image(image: Floats, coding: str, emits: Emits, name: str) -> None:
-    """Raise InputError if an input cannot send an image in this code."""
+def check_image(image: Floats, coding: str, emits: Emits, name: str, *, once: bool = False) -> None:
+    """Raise InputError if an input cannot send an image in this code; ``once``: the network adds up what arrives."""
     if coding not in CODINGS:
         raise InputError(f"coding: found {coding!r}, expected one of {', '.join(CODINGS)}")
+    sends = emits.name.lower()
+    if coding == "constant" and (once or emits == Emits.CHANGES):
+        raise InputError(
+            f"input {name}: sends {sends}, which add up; coding 'constant' would add the image in every step: {ONCE}"
+        )
     if coding in ("constant", "once"):
         if emits != Emits.VALUES and not ((image == np.floor(image)) & (image >= 0)).all():
-            sends = emits.name.lower()
+            remedy = "use coding 'rate' or 'latency', or compile the network for an input of values"
             raise InputError(
-                f"input {name}: sends {sends} and takes no real values; use coding 'rate' or 'latency', or compile the "
-                "network for an input of values"
+                f"input {name}: sends {sends} and takes no real values; {ONCE if emits in WHOLE else remedy}"
             )
         return
     low, high = float(image.min(initial=0)), float(image.max(initial=0))
     if low < 0 or high > 1:
-        raise InputError(
-            f"coding {coding}: found values from {low:g} to {high:g}, expected 0 to 1; divide them (images of bytes: "
-            "by 255)"
-        )
+        remedy = "divide them (images of bytes: by 255)"
+        if emits in WHOLE:
+            remedy += f"; or, as input {name} sends {sends}, {ONCE}"
+        raise InputError(f"coding {coding}: found values from {low:g} to {high:g}, expected 0 to 1; {remedy}")
 
 
 def step_of(dt: object) -> Fraction:

@@ -23,7 +23,7 @@ from ..errors import InputError, UnsupportedOpError
 from ..importers import open_source
 from ..passes import lower
 from .model import SpikingModel, build
-from .network import Network, Population, Projection
+from .network import CONVERTED, Network, Population, Projection
 from .quantize import Edge, Grid, Layer, Pair, Quantized, quantize, reach
 from .rules import RULES, Dynamics, Emits, Reset
 
@@ -171,7 +171,9 @@ class _Builder:
             output = self._readout(f"{self.layers[-1].name}_sums", (h, w, c), np.zeros((1, 1, 1)), [feed])
             self.made[self.layers[-1].name] = self.populations[output].name
         self.populations[output].output = True
-        network = Network(self.populations, self.projections, simulator="bnn", channels_first=quantized.channels_first)
+        network = Network(
+            self.populations, self.projections, simulator=CONVERTED, channels_first=quantized.channels_first
+        )
         steps = max(max(self.ends.values()), 1)
         self.conversion = Conversion(network.check(), quantized, scheme, steps, self.made, self.windows)
 

@@ -62,7 +62,10 @@ def network_from_nir(
     if dt is not None and not (math.isfinite(dt) and dt > 0):
         raise InputError(f"dt: found {dt!r}, expected a positive number of seconds")
     if record.fixed_dt and dt not in (None, record.dt):
-        raise InputError(f"dt: found {dt!r}; {record.title}'s importer has steps of {record.dt!r} s and no others")
+        raise InputError(
+            f"dt: found {dt!r}; {record.title}'s importer has steps of {record.dt!r} s and no others; leave "
+            "out dt (--dt)"
+        )
     if reset_method not in record.reset_methods:
         expected = " or ".join(map(repr, record.reset_methods))
         raise InputError(f"reset_method: found {reset_method!r}, expected {expected}: {record.title} has no other")

@@ -121,7 +121,7 @@ class OpenedNetwork:
         status = lib.bnn_snn_open(data, size, kernels, self._memory.pointer, self._memory.size, net, problem)
         self._check(status, problem, label)
         self.pointer = net[0]
-        self.dt = float(lib.bnn_snn_dt(self.pointer))
+        self.dt = float(str(np.float32(lib.bnn_snn_dt(self.pointer))))  # the shortest decimal: 0.0001
         self.channels_first = bool(lib.bnn_snn_channels_first(self.pointer))
         length = ffi.new("size_t *")
         self.simulator = _text(lib.bnn_snn_simulator(self.pointer, length), length[0])

@@ -18,6 +18,7 @@ from ..runtime.files import path_text, replacing
 from ..runtime.handles import Memory, map_file, select_kernels
 from ..runtime.native import ffi
 from ..runtime.progress import progress as progress_bar
+from ..runtime.report import quantity
 from ..streams.grid import check_finite, place
 from .coding import (
     MOST_STEPS,
@@ -31,8 +32,8 @@ from .coding import (
     step_of,
 )  # fmt: skip
 from .handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, PopulationInfo, ProjectionInfo, State, frames, unpacked
-from .network import Shape
-from .report import Layer, Report, total
+from .network import CONVERTED, TIMELESS, Shape
+from .report import Layer, Report, seconds, total
 from .rules import BY_OPCODE, Emits, Reset
 from .runs import SPIKE, RecordingRun, Run, StepRun
 
@@ -127,13 +128,33 @@ class SpikingModel:
 
     @property
     def dt(self) -> float:
-        """Seconds of a step; 0 if nobody said."""
-        return self._opened.dt
+        """Seconds of a step; 0 if nobody said, as for sinabs, whose time constants are steps."""
+        return 0.0 if self._opened.dt == 1 and self.simulator in TIMELESS else self._opened.dt
+
+    @property
+    def step_text(self) -> str:
+        """How long a step is, in words."""
+        if self.dt:
+            return f"a step is {seconds(self.dt)}"
+        if self._opened.dt:
+            return f"{self.simulator} has no time, its time constants are steps"
+        return "the network does not say how long a step is"
 
     @property
     def simulator(self) -> str:
         """Whose rules it has, or ""."""
         return self._opened.simulator
+
+    @property
+    def converted(self) -> bool:
+        """Whether it is a ReLU network as counters, whose input takes an image once."""
+        return self.simulator == CONVERTED
+
+    @property
+    def longest_delay(self) -> int:
+        """Steps; in a shorter run a part of the network does nothing.  A converted network that gets its image in the
+        first step is done after as many, and after 1 if this is 0."""
+        return max((q.delay for q in self.projections), default=0)
 
     @property
     def kernels(self) -> str:
@@ -317,7 +338,7 @@ class SpikingModel:
         p = self._only_input()
         image = as_image(x, self._outer(p), p.name)
         check_finite(image)
-        check_image(image, coding, p.emits, p.name)
+        check_image(image, coding, p.emits, p.name, once=self.converted)
         steps, seed = check_count(steps, "steps", MOST_STEPS), check_seed(seed)
 
         def frames(start: int, count: int) -> Array:
@@ -325,7 +346,7 @@ class SpikingModel:
 
         what = {"constant": "an image", "once": "an image at once"}
         what["rate"] = f"an image as spikes by chance (seed {seed})"
-        text = f"{what.get(coding, 'an image, the brighter the earlier')}, {steps} steps"
+        text = f"{what.get(coding, 'an image, the brighter the earlier')}, {quantity(steps, 'step')}"
         shown = self._inner(image[None], p).reshape(p.shape) if coding == "constant" else None
         return replace(self._watched(frames, steps, label, trace, reset, progress, text), image=shown)
 
@@ -343,7 +364,7 @@ class SpikingModel:
                 return [np.asarray(value)[here] for value in x]
             return np.asarray(x)[here]
 
-        return self._watched(frames, steps, label, trace, reset, progress, f"{steps} steps")
+        return self._watched(frames, steps, label, trace, reset, progress, quantity(steps, "step"))
 
     def run_events(
         self, events: Any, *, dt: float | None = None, origin: tuple[int, int] | None = None, shrink: int | None = None,
@@ -369,7 +390,7 @@ class SpikingModel:
         """
         p = self._only_input()
         if dt is None and not self.dt:
-            raise InputError("dt: the network does not say how long a step is; expected dt=, the seconds of a step")
+            raise InputError(f"dt: {self.step_text}; expected dt=, the seconds of a step (--dt SECONDS)")
         step = step_of(self.dt if dt is None else dt)
         recording = place(events, p.shape, (0, 0) if origin is None else origin, 1 if shrink is None else shrink)
         if recording.dropped and origin is None and shrink is None:
@@ -389,14 +410,14 @@ class SpikingModel:
             taken += int(sent.sum(dtype=np.float64))
             return given(sent, self._opened.channels_first)
 
-        seconds = float(step / 10**6)
+        lasts = float(step / 10**6)
         note = []
         if self.dt and step != step_of(self.dt):
-            note = [f"a step is {seconds:g} s of the recording; the network's neurons were made for {self.dt:g} s"]
+            note = [f"a step is {lasts:g} s of the recording; the network's neurons were made for {self.dt:g} s"]
         watched = self._watched(frames, steps, label, trace, reset, progress, "a recording", note)
-        watched = replace(watched, report=replace(watched.report, dt=seconds))
+        watched = replace(watched, report=replace(watched.report, dt=lasts))
         return RecordingRun(
-            **vars(watched), start=int(recording.t[0]), step_seconds=seconds, seen=seen, events=len(recording.t),
+            **vars(watched), start=int(recording.t[0]), step_seconds=lasts, seen=seen, events=len(recording.t),
             dropped=recording.dropped, merged=len(recording.t) - taken,
         )  # fmt: skip
 
@@ -432,7 +453,7 @@ class SpikingModel:
                     )
                 advance(count)
         together = total(reports)
-        report = Report(together.layers, steps, 1, self.dt, tuple(notes))
+        report = Report(together.layers, steps, 1, self.dt, (*notes, *self._unfinished()))
         traced = np.concatenate(spikes) if spikes else np.zeros(0, SPIKE)
         shapes = tuple(p.shape for p in self.populations)
         return StepRun(outputs, label, report, sent, self.dt, what, shapes, traced if trace else None)
@@ -556,7 +577,17 @@ class SpikingModel:
                     layer.dense_multiplied * steps,
                 )
             )  # fmt: skip
-        return Report(tuple(layers), steps, 1, self.dt)
+        return Report(tuple(layers), steps, 1, self.dt, self._unfinished())
+
+    def _unfinished(self) -> tuple[str, ...]:
+        """A note, if the steps since the last reset are fewer than the longest delay."""
+        done, needed = self._state.steps, self.longest_delay
+        if done >= needed:
+            return ()
+        return (
+            f"the answer is not complete: a projection has a delay of {needed:,} steps, and this is step {done:,}; run "
+            f"{needed:,} steps or more (--steps {needed})",
+        )
 
 
 def _misfit(x: Array, right: Array, p: PopulationInfo, start: int | None, expected: str, hint: str = "") -> InputError:

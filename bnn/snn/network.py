@@ -22,6 +22,11 @@ from ..errors import CompileError
 from .learning import Learning
 from .rules import COMMON, MOST_SPIKES, RULES, Dynamics, Emits, Reset
 
+#: The simulator that a converted network names: its input takes an image once, as whole numbers.
+CONVERTED = "bnn"
+#: Simulators whose time constants are steps: a dt of 1 s in a file of theirs stands for a step, not for a time.
+TIMELESS = ("sinabs",)
+
 Shape = tuple[int, ...]
 Kind = Literal["dense", "conv", "diagonal"]
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._types import Array, Floats
+from ..runtime.report import quantity
 from ..streams.plot import DOWN, INPUT, UP, Chart, Counts, Operations, Raster, save
 from .runs import RecordingRun, StepRun
 
@@ -32,7 +33,8 @@ def save_run(run: StepRun, path: str | os.PathLike[str], class_names: Sequence[s
     notes = list(run.report.notes)
     if left_out:
         notes.append(
-            f"not drawn: {', '.join(left_out[:8])}{' ...' if len(left_out) > 8 else ''}, which send real values"
+            f"not drawn: {', '.join(left_out[:8])}{' ...' if len(left_out) > 8 else ''}, which "
+            f"send{'s' * (len(left_out) == 1)} real values"
         )
     if len(shown) > _MOST_ROWS:
         notes.append(f"the first {_MOST_ROWS} of {len(shown)} populations are drawn")
@@ -44,7 +46,7 @@ def save_run(run: StepRun, path: str | os.PathLike[str], class_names: Sequence[s
         colours.append((DOWN, "take spikes back"))
     chart = Chart(
         run,
-        f"{_title(run)}: {run.answered(class_names)};  {run.report.spikes:,} spikes",
+        f"{_title(run)}: {run.answered(class_names)}; {quantity(run.report.spikes, 'spike')}",
         "; ".join(notes),
         times,
         time_label,
@@ -61,7 +63,7 @@ def save_run(run: StepRun, path: str | os.PathLike[str], class_names: Sequence[s
 
 def _title(run: StepRun) -> str:
     if isinstance(run, RecordingRun):
-        return f"{run.events:,} camera events in {run.moments:,} steps"
+        return f"{run.events:,} camera events in {quantity(run.moments, 'step')}"
     return run.what
 
 
@@ -101,7 +103,7 @@ def _image(run: StepRun) -> tuple[Floats, float, float] | None:
 def _operations(run: StepRun) -> Operations:
     report = run.report
     title = (
-        f"SynOps: {report.synops:,}\nof {report.dense:,} dense, {report.steps:,} steps ({report.share:.0%})\n"
+        f"SynOps: {report.synops:,}\nof {report.dense:,} dense, {quantity(report.steps, 'step')} ({report.share:.0%})\n"
         f"updates of neurons: {report.updates:,}"
     )
     return Operations(title, [(x.name, x.synops, x.dense) for x in report.layers if x.dense], "by spikes")

@@ -252,7 +252,8 @@ class _Reader:
             return
         method: Callable[[Node], _Value] | None = getattr(self, f"_{node.op}", None)
         if method is None:
-            raise _refused(node, f"found the op {node.op}, expected convolutions, dense layers, ReLUs and pools")
+            found = "padding that is no convolution's own" if node.op == "pad" else f"the op {node.op}"
+            raise _refused(node, f"found {found}, expected convolutions, dense layers, ReLUs and pools")
         self.values[node] = method(node)
 
     def readout(self, node: Node) -> None:
@@ -578,8 +579,15 @@ def _check_arguments(graph: Graph, images: Any, levels: int, bits: int, percenti
     shape = graph.inputs[0].type.shape
     if x.shape[1:] != shape or not len(x):
         raise InputError(f"images: found shape {x.shape}, expected (N, {', '.join(map(str, shape))})")
-    if x.dtype.kind not in "buif" or not ((x >= 0) & (x <= most) & (x == np.floor(x))).all():
-        raise InputError(f"images: expected whole numbers from 0 to {most}, as pixels are")
+    if x.dtype.kind not in "buif":
+        raise InputError(f"images: found dtype {x.dtype}, expected whole numbers from 0 to {most}")
+    wrong = np.argwhere(~((x >= 0) & (x <= most) & (x == np.floor(x))))
+    if len(wrong):
+        at = tuple(wrong[0].tolist())
+        remedy = f"; multiply by {most} and round, and give --scale {most}" if 0 <= x.min() <= x.max() <= 1 else ""
+        raise InputError(
+            f"images: found {x[at]:g} at {at}, expected whole numbers from 0 to {most}, as pixels are{remedy}"
+        )
 
 
 def _ranges(

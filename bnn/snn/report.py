@@ -132,10 +132,10 @@ class Report:
         ]
         for x in self.layers:
             operations = (f"{x.synops:,}", f"{x.dense:,}", f"{_share(x.synops, x.dense):.1%}") if x.dense else ("",) * 3
-            spikes = ("", "") if x.kind == "values" else (f"{x.spikes:,}", f"{x.spikes / steps:.1f}")
+            spikes = ("", "") if x.kind == "values" else (f"{x.spikes:,}", f"{x.spikes / steps:,.1f}")
             rows.append((x.name, x.rule, f"{x.neurons:,}", *spikes, *operations))
         sums = (f"{self.synops:,}", f"{self.dense:,}", f"{self.share:.1%}")
-        rows.append(("neurons", "", "", f"{self.spikes:,}", f"{self.spikes / steps:.1f}", *sums))
+        rows.append(("neurons", "", "", f"{self.spikes:,}", f"{self.spikes / steps:,.1f}", *sums))
         return rows
 
     def __str__(self) -> str:
@@ -149,7 +149,9 @@ class Report:
         if any(layer.kind in ("counts", "changes") for layer in self.layers):
             lines.append("several spikes of a neuron in one step are counted once")
         lines += list(self.notes)
-        lines.append(f"energy of the SynOps by constants, arithmetic alone ({SOURCE}; chips without {_REAL}):")
+        lines.append(
+            f"energy of the SynOps by constants, arithmetic alone ({SOURCE}; chips: real-valued SynOps not counted):"
+        )
         lines += [f"  {e}" for e in self.energy()]
         return "\n".join(lines)
 

@@ -174,9 +174,10 @@ def samples_text(runs: Sequence[StepRun], names: Sequence[str] | None) -> tuple[
         order = np.sort(run.outputs[-1])[::-1]
         right = [] if not labelled else ["" if run.label is None else class_name(run.label, names)]
         first = [] if not labelled else ["never" if run.first_correct is None else f"step {run.first_correct}"]
+        final = f"step {run.final}" if run.answer >= 0 else "never"
         second = f"{order[1]:.6g}" if len(order) > 1 else ""
         rows.append([
-            str(i), class_name(run.answer, names), *right, f"step {run.final}", *first, f"{order[0]:.6g}", second,
+            str(i), class_name(run.answer, names), *right, final, *first, f"{order[0]:.6g}", second,
             f"{run.report.spikes:,}", f"{run.report.synops:,}",
         ])  # fmt: skip
     return header, rows

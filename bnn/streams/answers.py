@@ -68,19 +68,21 @@ class Answering:
         return self.describe()
 
     def answered(self, names: Sequence[str] | None = None) -> str:
-        """answer 3 (wrong: 5)"""
+        """answer 3; right is 5"""
         text = f"answer {class_name(self.answer, names)}"
         if self.label is None or self.answer == self.label:
             return text
-        return f"{text} (wrong: {class_name(self.label, names)})"
+        return f"{text}; right is {class_name(self.label, names)}"
 
     def verdict(self, names: Sequence[str] | None = None) -> str:
         """The answer, and when it was final and first right."""
-        text = f"{self.answered(names)}, final {self.when(self.final)}"
-        if self.label is None:
-            return text
-        first = self.first_correct
-        return f"{text}; " + ("never right" if first is None else f"first right {self.when(first)}")
+        parts = [self.answered(names)]
+        if self.answer >= 0:
+            parts.append(f"final {self.when(self.final)}")
+        if self.label is not None:
+            first = self.first_correct
+            parts.append("never right" if first is None else f"first right {self.when(first)}")
+        return "; ".join(parts)
 
     def answers_as_dict(self) -> dict[str, object]:
         """For JSON."""

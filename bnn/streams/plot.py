@@ -15,6 +15,7 @@ from .._distribution import install
 from .._types import Array, Floats
 from ..errors import InputError, SetupError
 from ..runtime.files import replacing
+from ..runtime.report import quantity
 from .answers import Answering, class_name
 
 UP, DOWN, INPUT = "#1f6f8b", "#d1495b", "#8a7f6a"  # a spike, a spike taken back, what arrives
@@ -175,14 +176,17 @@ def _scores(axes: Any, chart: Chart) -> None:
             label=class_name(k, names),
         )  # fmt: skip
     finite = scores[np.isfinite(scores)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    room = max(high - low, 1e-6)
-    axes.set_ylim(low - 0.05 * room, high + 0.4 * room)  # room above for the moments' names
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    room = high - low or 1.0  # all are equal
+    axes.set_ylim(low - 0.05 * room, low + 1.4 * room)  # room above for the moments' names
+    if high == low:
+        axes.set_yticks([low])
     axes.set_xlim(-width / 2, times[-1])
     _label(axes, chart.scores_label)
     axes.set_xlabel(chart.time_label, fontsize=9)
     longest = max((len(class_name(k, names)) for k in shown), default=1)
-    others = f", {scores.shape[1] - len(shown)} others grey" if len(shown) < scores.shape[1] else ""
+    left = scores.shape[1] - len(shown)
+    others = f" ({quantity(left, 'other')} in grey)" if left else ""
     if shown:
         axes.legend(
             loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=8, frameon=False,
@@ -202,7 +206,7 @@ def _shown(run: Answering) -> list[int]:
 
 def _moments(axes: Any, chart: Chart, text: bool) -> None:
     run, times = chart.run, chart.times
-    moments = [(run.final, _FINAL, "final", 0.98)]
+    moments = [(run.final, _FINAL, "final", 0.98)] if run.answer >= 0 else []
     if run.first_correct is not None:
         moments.append((run.first_correct, _FIRST, "first right", 0.88))
     for moment, colour, word, height in moments:
@@ -253,17 +257,17 @@ def _image(axes: Any, image: Floats, low: float, high: float) -> None:
 
 def _operations(axes: Any, operations: Operations) -> None:
     at = np.arange(len(operations.layers))[::-1]
-    axes.barh(at + 0.19, [max(dense, 1) for *_, dense in operations.layers], 0.36, color=_DENSE, label="dense")
-    axes.barh(at - 0.19, [max(n, 1) for _, n, _ in operations.layers], 0.36, color=UP, label=operations.label)
+    axes.barh(at + 0.19, [dense for *_, dense in operations.layers], 0.36, color=_DENSE, label="dense")
+    axes.barh(at - 0.19, [done for _, done, _ in operations.layers], 0.36, color=UP, label=operations.label)
     for place, (_, done, dense) in zip(at, operations.layers, strict=True):
         texts = ((0.19, _short(dense)), (-0.19, f"{_short(done)} ({done / dense:.0%})"))
         for up, text in texts:
             axes.annotate(
-                text, (1, place + up), xycoords="data", xytext=(3, 0), textcoords="offset points", fontsize=7,
+                text, (0, place + up), xycoords="data", xytext=(3, 0), textcoords="offset points", fontsize=7,
                 va="center", color="black", bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.5},
             )  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_xlim(left=1)
+    axes.xaxis.get_major_locator().set_params(nbins=3)
+    axes.xaxis.set_major_formatter(lambda value, _: _short(int(value)))
     axes.set_yticks(at, [name for name, *_ in operations.layers], fontsize=8)
     axes.set_title(operations.title, fontsize=9)
     axes.tick_params(axis="x", labelsize=7)

@@ -36,11 +36,13 @@ def test_compiles_and_runs(call: Any, nir: Path, tmp_path: Path) -> None:
     target = tmp_path / "net.snn"
     done = call("snn", "compile", nir, "--as", "snntorch", "-o", target, "--json")
     assert done.status == 0, done.err
+    assert done.json["dt"] == 1e-4
     assert done.json["bytes"] == target.stat().st_size and done.json["populations"][1]["neurons"] == 10
     text = call("snn", "compile", nir, "--as", "snntorch", "-o", target)
-    assert "lif: 10 = 10 neurons: decay, >, reset value" in text.out and "1 of them with 8-bit weights" in text.out
+    assert "lif: 10 = 10 neurons: decay, >, reset value" in text.out
+    assert "1 projection, 1 of them stored in 8 bits, exactly; a step is 100 us" in text.out
     model = bnn.snn.load(target)
-    assert model.simulator == "snntorch" and model.dt == pytest.approx(1e-4)
+    assert model.simulator == "snntorch" and model.dt == 1e-4
     run = model.run(np.ones((5, 20), np.uint8))
     assert run.output.shape == (5, 10) and 0 < run.output.sum() <= 50
     assert model.to_bytes() == bnn.snn.compile(nir, simulator="snntorch").to_bytes()
@@ -52,7 +54,7 @@ def test_wrong_calls(call: Any, nir: Path, tmp_path: Path) -> None:
         (("compile", nir), "Missing option '--as'"),
         (("compile", nir, "--as", "brian"), "'brian' is not one of 'norse'"),
         (("compile", nir, "--as", "norse", "-o", net), "r = 2"),
-        (("compile", nir, "--as", "snntorch", "--dt", 1, "-o", net), "steps of 0.0001 s and no others"),
+        (("compile", nir, "--as", "snntorch", "--dt", 1, "-o", net), "and no others; leave out dt (--dt)"),
         (("compile", nir, "--as", "norse", "-o", tmp_path / "net.bnn"), "expected a name ending in .snn"),
         (("compile", nir, "--as", "snntorch", "-o", tmp_path / "no" / "net.snn"), "there is no folder"),
         (("verify", net, net), "does not exist"),

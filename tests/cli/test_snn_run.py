@@ -51,14 +51,16 @@ def test_inspect(call: Any, folder: Path) -> None:
     done = call("snn", "inspect", folder / "net.snn")
     assert done.status == 0
     for text in (
-        "rules of snntorch; a step is 1 ms", "input       8x8x2  input", "decay, >, reset late_subtract",
+        "rules of snntorch; a step is 1 ms", "Arrays, NCHW", "input input: (steps, 2, 8, 8)",
+        "output output: (steps, 4)", "input       8x8x2    input",
+        "decay, >, reset late_subtract",
         "relay, values",
         "v = beta * v + x", "3x3 kernel, padding 1x1", "2x2 kernel, stride 2x2, 4 groups", "1 step", "324 neurons",
     ):  # fmt: skip
         assert text in done.out, text
     record = call("snn", "inspect", folder / "net.snn", "--json").json
     model = load(folder / "net.snn")
-    assert (record["simulator"], record["bytes"]) == ("snntorch", model.nbytes) and record["dt"] == pytest.approx(1e-3)
+    assert (record["simulator"], record["bytes"], record["dt"]) == ("snntorch", model.nbytes, 1e-3)
     assert record["inputs"] == [{"name": "input", "shape": [2, SIDE, SIDE]}]
     assert [p["rule"] for p in record["populations"]] == [None, "decay", "relay", "decay"]
     assert [p["comparison"] for p in record["populations"][1:]] == [">", None, ">"]
@@ -100,6 +102,19 @@ def test_several_samples(call: Any, folder: Path) -> None:
     kept = [model.run_stream(sample, reset=False) for sample in x]
     assert [s["outputs"] for s in stream["samples"]] == [run.outputs.tolist() for run in kept]
     assert stream["samples"][0]["outputs"] == runs[0].outputs.tolist() != stream["samples"][1]["outputs"]
+
+
+def test_silent_samples(call: Any, folder: Path) -> None:
+    x = np.load(folder / "x.npy")
+    arguments = ("snn", "run", folder / "net.snn", "--data", folder / "x.npy")
+    one = call(*arguments, "--sample", 0, "--json").json["samples"][0]["final"]
+    x[1:] = 0
+    np.save(folder / "x.npy", x)
+    text = call(*arguments).out
+    assert text.count("never") == 2 and f"final after {one:.1f} steps on average" in text
+    np.save(folder / "x.npy", 0 * x)
+    text = call(*arguments).out
+    assert text.count("never") == 3 and "the output sent nothing" in text and "final after" not in text
 
 
 @pytest.mark.parametrize("coding", ["rate", "latency"])
@@ -162,6 +177,7 @@ def test_pictures_and_pages(call: Any, folder: Path) -> None:
     ("arguments", "message"),
     [
         ("net.snn", "expected --data or --recording, found neither"),
+        ("net.snn x.npy", "unexpected extra argument (x.npy); give what the input sends with --data FILE"),
         ("net.snn --data x.npy --recording events.npy", "not both"),
         ("net.snn --data images.npy --coding rate", "--coding rate needs --steps"),
         ("net.snn --data x.npy --steps 5", "--steps is for images; add --coding"),

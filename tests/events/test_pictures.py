@@ -66,7 +66,7 @@ def test_the_picture_says_what_ran(engine: EventEngine, tmp_path: Path) -> None:
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         save_run(run, tmp_path / "run.svg")
     text = (tmp_path / "run.svg").read_text(encoding="utf-8")
-    assert f"answer {run.answer} (wrong: {wrong})" in text
+    assert f"answer {run.answer}; right is {wrong}" in text
     assert f"operations each of {run.events} times" in text and "power of two" in text
     assert (
         f"{run.report.synops:,}" in text and f"({run.report.layers[1].synops / run.report.layers[1].dense:.0%})" in text
@@ -119,7 +119,7 @@ def test_the_page_in_a_browser(engine: EventEngine, tmp_path: Path) -> None:
     assert output(dom, "final") == f"{run.final} ({np.floor(100 * run.final / run.events + 0.5):.0f}%)"
     firing = np.count_nonzero(engine_state_at(engine, run, moment) > 0)
     assert f"{firing:,} of 2,048 fire" in dom
-    wrong = "" if run.answers[moment] == 3 else "(wrong: class &lt;3&gt;)"
+    wrong = "" if run.answers[moment] == 3 else "; right is class &lt;3&gt;"
     assert f'<span id="wrong">{wrong}</span>' in dom and "✓ class &lt;3&gt;" in dom
     assert f'aria-valuemin="0" aria-valuemax="{run.events}"' in dom and f'aria-valuenow="{moment}"' in dom
     assert "encoder: incremental" in dom

@@ -61,11 +61,11 @@ def test_a_wrong_answer_is_named(rng: np.random.Generator, model: bnn.Model) -> 
     engine = EventEngine(model)
     blank = int(engine.run_image(image).answers[0])
     answer = engine.run_image(image).answer
-    assert f"answer {answer}, final" in str(engine.run_image(image, label=answer))
-    assert f"answer {answer} (wrong: {(answer + 1) % 10})" in str(engine.run_image(image, label=(answer + 1) % 10))
+    assert f"answer {answer}; final" in str(engine.run_image(image, label=answer))
+    assert f"answer {answer}; right is {(answer + 1) % 10}" in str(engine.run_image(image, label=(answer + 1) % 10))
     assert "first right before any event" in str(engine.run_image(image, label=blank))
     names = [f"class {k}" for k in range(10)]
-    assert f"answer “class {answer}”, final" in engine.run_image(image).describe(names)
+    assert f"answer “class {answer}”; final" in engine.run_image(image).describe(names)
 
 
 def test_a_stream_with_a_label(rng: np.random.Generator, model: bnn.Model) -> None:

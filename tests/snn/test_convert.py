@@ -15,7 +15,7 @@ from bnn._types import Array
 from bnn.errors import InputError, ModelFormatError, UnsupportedOpError
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
-from bnn.ir.ops import ClampAttrs, ConvAttrs, DequantizeAttrs, PoolAttrs, ReshapeAttrs, constant, make
+from bnn.ir.ops import ClampAttrs, ConvAttrs, DequantizeAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, constant, make
 from bnn.ir.ops.elementwise import RoundAttrs
 from bnn.ir.ops.sources import input_node
 from bnn.passes import lower
@@ -242,6 +242,8 @@ def branch(*names: str) -> Any:
                 x = make("mul", x, x, name="square")
             elif name == "flat":
                 x = make("reshape", x, attrs=ReshapeAttrs((8, 4, 1)), name="moved")
+            elif name == "padding":
+                x = make("pad", x, attrs=PadAttrs((1, 1, 1, 1), 0.5), name="wider")
             elif name == "pooled sums":
                 x = make("max_pool", conv(x, np.ones((2, 1, 1, 2)), "one"), attrs=PoolAttrs((2, 2), (2, 2)), name="end")
             else:  # steps of different widths
@@ -257,6 +259,7 @@ def branch(*names: str) -> Any:
     ("ops", "message"),
     [
         (("tanh",), "layer 'curve': found the op tanh, expected convolutions, dense layers, ReLUs and pools"),
+        (("padding",), "layer 'wider': found padding that is no convolution's own, expected convolutions"),
         (("sums",), "layer 'two': found no activation between it and 'one'"),
         (("shifted",), "layer 'between': found an activation from -1 to 1"),
         (("average",), "layer 'mean': found average pooling of sums"),
@@ -291,12 +294,20 @@ def test_wrong_numbers(options: dict[str, Any], message: str) -> None:
         quantized_small(**options)
 
 
-@pytest.mark.parametrize("wrong", ["shape", "fractions", "large", "none"])
-def test_wrong_images(wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda x: x[..., 0], "found shape"),
+        (lambda x: x / 255, r"found 0\.[0-9]+ at \(0, 0, 0, [0-9]\), .*; multiply by 255 and round, and give --scale"),
+        (lambda x: x + 200, "found [0-9]+ at .*, expected whole numbers from 0 to 255, as pixels are$"),
+        (lambda x: x[:0], "found shape"),
+        (lambda x: x.astype("U3"), "found dtype <U3"),
+    ],
+)
+def test_wrong_images(wrong: Any, message: str) -> None:
     graph, images, _ = quantized_small()
-    given = {"shape": images[..., 0], "fractions": images / 255, "large": images + 1, "none": images[:0]}[wrong]
-    with pytest.raises(InputError, match="images: "):
-        quantize(graph, given + (wrong == "large"))
+    with pytest.raises(InputError, match=f"images: {message}"):
+        quantize(graph, wrong(images))
 
 
 def test_black_images_give_no_range() -> None:
@@ -365,3 +376,24 @@ def test_staged_neurons_need_all_at_once() -> None:
     _, images, quantized = quantized_small()
     with pytest.raises(InputError, match="order: found 'pixels'"):
         spiking(quantized, "staged").present(images[0], "pixels")
+
+
+def test_a_run_that_is_too_short_says_so() -> None:
+    _, images, quantized = quantized_small()
+    conversion = spiking(quantized, "staged")
+    model, steps = conversion.build(), conversion.steps
+    assert model.longest_delay == steps > 1 and spiking(quantized, "take-back").build().longest_delay == 0
+    whole = model.run_image(images[0], steps, coding="once")
+    assert whole.report.notes == () and whole.outputs[-1].argmax() == quantized.classes(images[:1])[0]
+    for run in (model.run_image(images[0], steps - 1, coding="once"), model.run(conversion.present(images[0])[:-1])):
+        assert f"run {steps} steps or more (--steps {steps})" in str(run.report)
+
+
+@pytest.mark.parametrize("scheme", ["take-back", "staged"])
+def test_an_image_arrives_once(scheme: Any) -> None:
+    _, images, quantized = quantized_small()
+    model = spiking(quantized, scheme).build()
+    once = "show whole numbers, in the first step alone .--scale 1 --coding once"
+    for image, coding in ((images[0], "constant"), (images[0] / 255, "once"), (images[0], "rate")):
+        with pytest.raises(InputError, match=once):
+            model.run_image(image, 5, coding=coding)

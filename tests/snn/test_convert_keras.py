@@ -93,11 +93,21 @@ def test_the_command(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert record["steps"] == 1 and record["images"] == 24 and record["bytes"] == target.stat().st_size
     conversion = convert(str(saved), IMAGES, levels=7, scale=255)
     assert load(target).to_bytes() == conversion.build().to_bytes()
-    assert (
-        main(["snn", "run", str(target), "--data", str(data), "--scale", "1", "--coding", "once", "--steps", "1"]) == 0
-    )
+    run = ["snn", "run", str(target), "--data", str(data)]
+    images = [*run, "--coding", "once", "--steps"]
+    assert main([*images, "1", "--scale", "1", "--json"]) == 0
+    first = capsys.readouterr().out
+    assert main([*images, "1", "--json"]) == 0 and capsys.readouterr().out == first
+    assert main(run) == 2
+    assert "found 24 steps that add up to" in (error := capsys.readouterr().err) and "--scale 1 --coding once" in error
     assert main([*given, "--scheme", "staged"]) == 0
-    assert f"needs {spiking(conversion.quantized, 'staged').steps} steps" in capsys.readouterr().out
+    steps, said = spiking(conversion.quantized, "staged").steps, capsys.readouterr().out
+    assert f"needs {steps} steps" in said and f"--data IMAGES.npy --scale 1 --coding once --steps {steps}\n" in said
+    assert main([*images, str(steps - 1)]) == 0 and f"(--steps {steps})" in capsys.readouterr().out
+    assert main([*images, str(steps)]) == 0 and "not complete" not in capsys.readouterr().out
+    np.save(data, IMAGES / np.float32(255))
+    assert main(given) == 2
+    assert f"{data}: found 0." in (error := capsys.readouterr().err) and "multiply by 255" in error
     assert main([*given, "--scale", "0"]) == 2
     assert "expected a scale that is not 0" in capsys.readouterr().err
 

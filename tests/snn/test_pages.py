@@ -89,7 +89,51 @@ def test_before_anything_there_is_no_answer(model: SpikingModel, tmp_path: Path)
     page.write_text(run_page(a_run(model)), encoding="utf-8")
     dom = browse(page, "#event=0")
     assert output(dom, "answer") == "none" and output(dom, "spikes") == "0"
-    assert "(wrong: 1)" in dom
+    assert '<span id="wrong"></span>' in dom
+
+
+DRAWN = """<script>
+    const drawn = {texts: [], right: 0}, {fillText, fillRect} = CanvasRenderingContext2D.prototype;
+    Object.assign(CanvasRenderingContext2D.prototype, {
+      fillText(text, ...at) { drawn.texts.push(text); fillText.call(this, text, ...at); },
+      fillRect(x, y, w, h) { drawn.right = Math.max(drawn.right, x + w); fillRect.call(this, x, y, w, h); }
+    });
+    </script><script>"""
+FITS = """<script>
+    drawn.width = $("timeline").clientWidth;
+    document.body.style.width = "420px";
+    drawn.fits = [...document.querySelectorAll("main, .card")].every(x => x.scrollWidth <= x.clientWidth);
+    document.body.dataset.seen = JSON.stringify(drawn);
+    </script></body>"""
+
+
+def test_numbers_and_widths_of_the_page(model: SpikingModel, tmp_path: Path) -> None:
+    """Counts are whole; no bar is cut, however wide; a narrow page scrolls nothing but its table."""
+    run = model.run_stream(np.ones((3, 2, SIDE, SIDE), bool), trace=True)
+    page = tmp_path / "page.html"
+    text = run_page(run).replace("<script>", DRAWN, 1).replace("</body>", FITS)
+    page.write_text(text, encoding="utf-8")
+    found = re.search(r'data-seen="([^"]*)"', browse(page, "#event=3"))
+    assert found is not None
+    seen = json.loads(html.unescape(found[1]))
+    assert f"{run.outputs.max():.0f}" in seen["texts"] and not [x for x in seen["texts"] if x.endswith(".0")]
+    assert 0.8 * seen["width"] < seen["right"] <= seen["width"] and seen["fits"]
+
+
+def test_a_silent_output(model: SpikingModel, tmp_path: Path) -> None:
+    """Neither a final moment nor a scale of numbers next to 0."""
+    matplotlib = pytest.importorskip("matplotlib")
+    run = model.run_stream(np.zeros((4, 2, SIDE, SIDE), bool), label=2, trace=True)
+    assert run.describe() == "4 steps: answer none; right is 2; never right"
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        save_run(run, tmp_path / "run.svg")
+    texts = re.findall(r">([^<]+)</text>", (tmp_path / "run.svg").read_text(encoding="utf-8"))
+    assert "4 steps: answer none; right is 2; 0 spikes" in texts
+    assert not [x for x in texts if x.startswith("final") or "e\u2212" in x or x == "0.5"], texts
+    page = tmp_path / "page.html"
+    page.write_text(run_page(run), encoding="utf-8")
+    dom = browse(page, "#event=4")
+    assert output(dom, "final") == "–" and re.search(r'id="toFinal" disabled', dom)
 
 
 def test_the_page_is_self_contained(model: SpikingModel) -> None:
@@ -108,8 +152,9 @@ def test_what_a_picture_says(model: SpikingModel, tmp_path: Path) -> None:
         save_run(run, tmp_path / "run.svg")
     text = (tmp_path / "run.svg").read_text(encoding="utf-8")
     for part in (
-        f"answer {run.answer} (wrong: {wrong})", f"{run.report.synops:,}", f"{run.report.updates:,}",
-        "not drawn: pool, which send", "milliseconds (a step is 1 ms)", f"final {run.when(run.final)}",
+        f"answer {run.answer}; right is {wrong}", f"{run.report.synops:,}", f"{run.report.updates:,}",
+        "others in grey)", "not drawn: pool, which sends real values", "milliseconds (a step is 1 ms)",
+        f"final {run.when(run.final)}",
     ):  # fmt: skip
         assert part in text, part
 

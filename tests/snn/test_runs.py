@@ -103,7 +103,7 @@ def test_runs_of_many_parts(model: SpikingModel, monkeypatch: pytest.MonkeyPatch
 def test_nothing_sent_is_no_answer(model: SpikingModel) -> None:
     run = model.run_stream(np.zeros((5, 2, SIDE, SIDE), bool), label=0)
     assert run.answer == -1 and run.first_correct is None and run.final == 0
-    assert "answer none (wrong: 0)" in str(run) and "never right" in str(run)
+    assert "answer none; right is 0; never right" in str(run) and "never right" in str(run)
     assert run.as_dict()["answer"] == -1
 
 
@@ -378,6 +378,13 @@ def test_what_is_no_network() -> None:
 def test_bad_networks() -> None:
     with pytest.raises(bnn.InputError, match="does not say how long a step is; expected dt="):
         build(small_network(dt=0)).run_events(recording(1))
+    network = small_network(dt=1)
+    network.simulator = "sinabs"
+    model = build(network)
+    with pytest.raises(bnn.InputError, match="sinabs has no time, .* expected dt=, .*--dt SECONDS"):
+        model.run_events(recording(1))
+    run = model.run_events(recording(1), dt=1e-3, origin=(0, 0))
+    assert (model.dt, run.report.dt, run.report.notes) == (0, 1e-3, ())
     with pytest.raises(bnn.InputError, match="input .H, W, 1. or .H, W, 2."):
         build(small_network(channels=3)).run_events(recording(1))
     network = small_network()

@@ -86,11 +86,13 @@ def fields(run: dict[str, Any], weights: Any, names: Sequence[str], shape: tuple
         known = [x for x in run["history"] if x["accuracy"] is not None]
         curve.plot(
             [x["images"] for x in known], [100 * x["accuracy"] for x in known], color=_TRAIN,
-            marker="o" if len(known) == 1 else None, label="learned images, by the names until then",
+            marker="o" if len(known) == 1 else None, label="training images, named by the previous interval",
         )  # fmt: skip
-        curve.plot(
-            settings["images"], 100 * run["accuracy"], "o", color=_VALIDATION, label="test images, nothing learns"
-        )
+        curve.plot(settings["images"], 100 * run["accuracy"], "o", color=_VALIDATION, label="test images, learning off")
+        curve.set_title(
+            "While it learns, neurons change after they were named;\nfor the test they are named again, and stay.",
+            fontsize=8, color=SOFT, loc="left",
+        )  # fmt: skip
         curve.set_xlabel("images")
         curve.set_ylabel("accuracy (%)")
         curve.set_xlim(left=0)

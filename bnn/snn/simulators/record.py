@@ -46,7 +46,9 @@ class Found:
         value = self.node[key]
         if not (np.allclose(value, expected) if close else (value == expected).all()):
             raise self.error(
-                f"{key} = {_some(value, expected)}", because, f"set {key} to {expected:g}, or " + _OTHERWISE
+                f"{key} = {_some(value, expected)}",
+                because,
+                f"choose the simulator that trained it (--as), or train it with {key} = {expected:g}",
             )
 
     def uniform(self, key: str) -> float:
