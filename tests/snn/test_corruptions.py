@@ -95,7 +95,6 @@ def in_data(record: int) -> int:
 
 
 HEADERS: list[tuple[int, str, float, str]] = [
-    (1, "B", 66, "second byte of the signature"),
     (8, "I", 2, "version"),
     (16, "Q", 5, "file size"),
     (24, "I", 0, "number of populations"),
@@ -115,6 +114,12 @@ HEADERS: list[tuple[int, str, float, str]] = [
 @pytest.mark.parametrize(("offset", "form", "value", "text"), HEADERS)
 def test_headers(offset: int, form: str, value: float, text: str) -> None:
     assert f"header: {text}: found" in refused(changed((offset, form, value)))
+
+
+@pytest.mark.parametrize("offset", range(8))
+def test_the_signature(offset: int) -> None:
+    text = refused(changed((offset, "B", DATA[offset] ^ 0x20)))
+    assert "not a .snn file: the first eight bytes are not its signature; make one with bnn snn compile" in text
 
 
 POPULATION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
