@@ -91,7 +91,7 @@ def bench(path: str, levels: int, options: argparse.Namespace, data: datasets.Da
     for order in ORDERS:
         wrong, right, final, steps, seconds = 0, [], [], 0, 0.0
         accuracy = np.zeros(max(STEPS))
-        some = images if order in ("at once", "bits") else images[: options.ordered]
+        some = images if order in ("once", "bits") else images[: options.ordered]
         for k, image in enumerate(some):
             start = time.process_time()
             run = model.run(conversion.present(image, order))

@@ -29,7 +29,7 @@ from .rules import RULES, Dynamics, Emits, Reset
 
 Scheme = Literal["take-back", "staged"]
 SCHEMES: tuple[Scheme, ...] = ("take-back", "staged")
-ORDERS = ("at once", "pixels", "brightest", "bits")
+ORDERS = ("once", "pixels", "brightest", "bits")
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,22 @@ class Conversion:
         """Ready to run."""
         return build(self.network)
 
-    def present(self, image: Any, order: str = "at once") -> Array:
+    def present(self, image: Any, order: str = "once") -> Array:
         """What ``SpikingModel.run`` takes for an image (*shape), (T, *shape): whole numbers, whose sum is the image.
 
-        ``order``: "at once": in the first of ``steps`` steps; "pixels": one after the other, "brightest": the brightest
+        ``order``: "once": in the first of ``steps`` steps; "pixels": one after the other, "brightest": the brightest
         first; "bits": the highest bit of each pixel, then the next.  Neurons that take back end up the same; staged
-        ones need all at once.
+        ones need the first.
         """
         image = np.asarray(image)
-        if order not in ORDERS or (order != "at once" and self.scheme == "staged"):
-            raise InputError(f"order: found {order!r}, expected 'at once' or, with take-back, one of {ORDERS[1:]}")
+        if order not in ORDERS or (order != "once" and self.scheme == "staged"):
+            raise InputError(f"order: found {order!r}, expected 'once' or, with take-back, one of {ORDERS[1:]}")
         flat = image.reshape(-1).astype(np.int64)
         if order == "bits":
             steps = max(int(self.quantized.layers[0].most).bit_length(), 1)
             masks = 1 << np.arange(steps)[::-1, None]
             return np.asarray(flat & masks, np.float32).reshape(steps, *image.shape)
-        if order == "at once":
+        if order == "once":
             frames = np.zeros((self.steps, flat.size), np.float32)
             frames[0] = flat
         else:

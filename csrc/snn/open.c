@@ -188,8 +188,7 @@ static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_
     WANT(p->rank >= 1 && p->rank <= 3 && (p->rank > 2 || p->h == 1) && (p->rank > 1 || p->w == 1), BNN_ERROR_FORMAT,
          "rank (1 to 3, with sizes of 1 before)", p->rank, 3);
     uint64_t n = bnn_times(bnn_times(p->h, p->w), p->c);
-    WANT(n >= 1 && p->h <= MOST_NEURONS && n <= MOST_NEURONS, n == 0 ? BNN_ERROR_FORMAT : BNN_ERROR_LIMIT, "neurons", n,
-         MOST_NEURONS);
+    WANT(n >= 1 && n <= MOST_NEURONS, n == 0 ? BNN_ERROR_FORMAT : BNN_ERROR_LIMIT, "neurons", n, MOST_NEURONS);
     p->n = (uint32_t)n;
     p->depth = 1;
     BNN_TRY(read_string(r, at + 24, &p->name, &p->name_length));
@@ -415,8 +414,6 @@ bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernel
     struct bnn_snn *opened = place(&r, memory, &needed);
     struct bnn_kernels complete;
     bnn_kernels_complete(kernels, &complete);
-    if (complete.spikes == NULL)
-        return bnn_argument_error(problem, BNN_ERROR_KERNELS, "kernels", "spikes over time (1: yes)", 0, 1);
     opened->kernels = complete.spikes;
     BNN_TRY(fill(&r, opened));
     *net = opened;

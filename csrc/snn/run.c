@@ -235,7 +235,7 @@ static void step(struct bnn_snn_state *s, const void *const *inputs, size_t numb
         if (!s->stopped)
             finish(s, k);
     }
-    if (s->learning && !s->stopped)
+    if (s->learning)
         bnn_snn_learn(s);
     s->time++;
     for (uint32_t k = 0; k < s->net->population_count; k++) /* where bnn_snn_send puts the next step's spikes */

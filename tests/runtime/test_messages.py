@@ -20,8 +20,6 @@ KINDS = {"header", "tensor", "op", "input", "output", "file", "kernels", "memory
 # What cannot happen where size_t has 64 bits.
 ELSEWHERE = {
     "csrc/ops/batch.c": {"channels"},
-    # A selection of families without these kernels: test_size.py links them all.
-    "csrc/snn/open.c": {"spikes over time (1: yes)"},
     "csrc/model/model.c": {"bytes it needs in memory overflow (1: yes)"},
 }
 

@@ -19,6 +19,7 @@ from bnn.ir.ops import ClampAttrs, ConvAttrs, DequantizeAttrs, PoolAttrs, Reshap
 from bnn.ir.ops.elementwise import RoundAttrs
 from bnn.ir.ops.sources import input_node
 from bnn.passes import lower
+from bnn.snn.coding import image_frames
 from bnn.snn.convert import ORDERS, Conversion, spiking
 from bnn.snn.file import encode
 from bnn.snn.model import SpikingModel
@@ -149,7 +150,7 @@ def test_random_networks_in_both_schemes_and_all_orders() -> None:
         for k in range(2):
             expected = {name: v[k] for name, v in values.items()}
             moved += sum(int((v > 0).sum()) for v in expected.values())
-            assert differing(conversions["staged"], images[k], "at once", expected) == 0, (SEED, number)
+            assert differing(conversions["staged"], images[k], "once", expected) == 0, (SEED, number)
             for order in ORDERS:
                 assert differing(conversions["take-back"], images[k], order, expected) == 0, (SEED, number, order)
     print(f"{neurons} neurons, {moved} above 0, {refused} of {COUNT} networks refused, {sorted(kinds)}")
@@ -191,7 +192,7 @@ def test_a_tie_is_decided_as_floor_does() -> None:
     assert quantized.run(pixels)[quantized.output.name].reshape(-1).tolist() == [0, 1, 1, 2]
     for scheme in ("take-back", "staged"):
         conversion = spiking(quantized, scheme)
-        assert differing(conversion, pixels[0], "at once", {k: v[0] for k, v in quantized.run(pixels).items()}) == 0
+        assert differing(conversion, pixels[0], "once", {k: v[0] for k, v in quantized.run(pixels).items()}) == 0
 
 
 def test_weights_of_eight_bits_are_bytes() -> None:
@@ -212,7 +213,7 @@ def test_sums_stay_exact() -> None:
     assert all(reach(layer, quantized.layers).max() <= LARGEST for layer in quantized.layers[1:])
     expected = {k: v[0] for k, v in quantized.run(images).items()}
     for scheme in ("take-back", "staged"):
-        assert differing(spiking(quantized, scheme), images[0], "at once", expected) == 0
+        assert differing(spiking(quantized, scheme), images[0], "once", expected) == 0
 
 
 def branch(*names: str) -> Any:
@@ -337,6 +338,17 @@ def test_a_level_is_a_whole_number() -> None:
     for wrong in (0.5, -1, 2**25, np.nan):
         with pytest.raises(InputError, match="level: found"):
             model._state.set(index, "level", levels + np.float32(wrong))
+
+
+@pytest.mark.parametrize("scheme", ["take-back", "staged"])
+def test_once_is_what_the_coding_of_that_name_sends(scheme: str) -> None:
+    _, images, quantized = quantized_small()
+    conversion = spiking(quantized, scheme)  # type: ignore[arg-type]
+    image = images[0].astype(np.float32)
+    sent = image_frames(image, "once", conversion.steps, 0, 0, conversion.steps)
+    assert image.any()
+    assert (conversion.present(images[0], "once") == sent).all()
+    assert (conversion.present(images[0]) == sent).all()
 
 
 def test_bytes_as_input() -> None:

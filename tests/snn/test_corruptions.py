@@ -14,6 +14,8 @@ import pytest
 
 from bnn._types import Floats
 from bnn.errors import ModelFormatError
+from bnn.runtime.handles import Memory, problem_field, select_kernels
+from bnn.runtime.native import ffi, lib
 from bnn.snn import SpikingModel
 from bnn.snn.file import HEADER, POPULATION, PROJECTION, encode
 from bnn.snn.learning import Learning
@@ -101,8 +103,10 @@ HEADERS: list[tuple[int, str, float, str]] = [
     (24, "I", 5000, "number of populations"),
     (28, "I", 20000, "number of projections"),
     (40, "Q", 64, "offset of the populations"),
+    (40, "Q", 130, "offset of the populations"),
     (48, "Q", 64, "offset of the projections"),
     (56, "Q", 64, "offset of the strings"),
+    (56, "Q", 2**40, "offset of the strings"),
     (64, "Q", 2**40, "bytes of a section"),
     (72, "Q", 64, "offset of the data"),
     (80, "Q", 0, "end of the data"),
@@ -116,10 +120,16 @@ def test_headers(offset: int, form: str, value: float, text: str) -> None:
     assert f"header: {text}: found" in refused(changed((offset, form, value)))
 
 
-@pytest.mark.parametrize("offset", range(8))
-def test_the_signature(offset: int) -> None:
-    text = refused(changed((offset, "B", DATA[offset] ^ 0x20)))
-    assert "not a .snn file: the first eight bytes are not its signature; make one with bnn snn compile" in text
+@pytest.mark.parametrize("data", [b"\x88", *(changed((k, "B", DATA[k] ^ 0x20)) for k in range(8))])
+def test_the_signature(data: bytes) -> None:
+    text = "not a .snn file: the first eight bytes are not its signature; make one with bnn snn compile"
+    assert text in refused(data)
+    problem, bytes_ = ffi.new("bnn_problem *"), ffi.new("size_t *")
+    memory = Memory(len(data))
+    ffi.memmove(memory.pointer, data, len(data))
+    status = lib.bnn_snn_size(memory.pointer, len(data), select_kernels(None), bytes_, problem)
+    assert status == lib.BNN_ERROR_MAGIC and problem_field(problem) == "header: second byte of the signature"
+    assert (problem.found, problem.expected) == (data[1] if len(data) > 1 else 0, ord("S"))
 
 
 POPULATION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
@@ -132,11 +142,15 @@ POPULATION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
     (4, [(1, "B", 0), (2, "B", 1)], "what it sends with a threshold that adapts"),
     (2, [(3, "B", 4)], "floor of a rule that keeps no membrane"),
     (4, [(1, "B", 3)], "late reset of a rule that has none"),
+    (2, [(1, "B", 3), (2, "B", 0)], "late reset of a rule that has none"),
     (1, [(3, "B", 16)], "flags (below)"),
     (1, [(4, "B", 4)], "rank (1 to 3, with sizes of 1 before)"),
+    (1, [(4, "B", 0)], "rank (1 to 3, with sizes of 1 before)"),
+    (1, [(4, "B", 2)], "rank (1 to 3, with sizes of 1 before)"),
     (3, [(4, "B", 1), (12, "I", 2)], "rank (1 to 3, with sizes of 1 before)"),
     (1, [(16, "I", 0)], "neurons"),
     (1, [(8, "I", 2**25)], "neurons"),
+    (1, [(8, "I", 2**32 - 1), (12, "I", 2**32 - 1), (16, "I", 2**32 - 1)], "neurons"),
     (1, [(24, "I", 2**31)], "end of a name"),
     (1, [(36, "I", 3)], "elements of a parameter or bias (1, channels, or neurons)"),
     (1, [(32, "I", 2**31)], "bytes of data after an offset"),
@@ -166,6 +180,7 @@ def test_values(number: int, offset: int, element: int | slice, value: float, te
     assert f": {text}: found" in refused(changed(*((start + 4 * k, "f", value) for k in places)))
 
 
+LAST = HEADER.unpack_from(DATA)[13] // 64 - 1  # line of the data, too few for any weights
 PROJECTION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
     (0, [(0, "B", 3)], "kind (at most)"),
     (0, [(1, "B", 2)], "type of the weights (at most)"),
@@ -181,20 +196,35 @@ PROJECTION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
     (5, [(4, "I", 3)], "neurons on both sides"),
     (5, [(60, "I", 5)], "weights (1, channels, or neurons)"),
     (0, [(20, "I", 0)], "kernel (1 to)"),
+    (0, [(24, "I", 4097)], "kernel (1 to)"),
     (0, [(28, "I", 0)], "stride (1 to)"),
+    (0, [(32, "I", 4097)], "stride (1 to)"),
+    (0, [(44, "I", 0)], "dilation (1 to)"),
     (0, [(44, "I", 5000)], "dilation (1 to)"),
     (0, [(36, "I", 5000)], "padding (at most)"),
+    (0, [(52, "I", 0)], "groups (a divisor of the channels of both sides)"),
     (0, [(52, "I", 3)], "groups (a divisor of the channels of both sides)"),
+    (0, [(8, "I", 5), (52, "I", 2)], "groups (a divisor of the channels of both sides)"),
     (0, [(60, "I", 1)], "elements of a row of a convolution"),
     (0, [(56, "I", 2**31)], "bytes of data after an offset"),
+    (0, [(56, "I", LAST)], "bytes of data after an offset"),
+    (0, [(2, "B", 1), (64, "I", 2**31)], "bytes of data after an offset"),
+    (0, [(2, "B", 2), (72, "I", 2**31), (76, "I", 1)], "bytes of data after an offset"),
     (0, [(80, "I", 2**31)], "end of a name"),
     (0, [(100, "B", 1)], "byte without a meaning"),
     (4, [(2, "B", 4)], "learning of dense float32 weights of all sources (1: yes)"),
+    (5, [(2, "B", 4)], "learning of dense float32 weights of all sources (1: yes)"),
+    (3, [(2, "B", 5)], "learning of dense float32 weights of all sources (1: yes)"),
     (2, [(2, "B", 4)], "learning between neurons that send single spikes (1: yes)"),
+    (3, [(8, "I", 5)], "learning between neurons that send single spikes (1: yes)"),
     (3, [(88, "f", np.inf)], "finite learning rates (1: yes)"),
+    (3, [(92, "f", np.nan)], "finite learning rates (1: yes)"),
+    (3, [(96, "f", -0.5)], "decays of traces from 0 to 1 (1: yes)"),
     (3, [(96, "f", 1.5)], "decays of traces from 0 to 1 (1: yes)"),
+    (3, [(100, "f", -0.5)], "decays of traces from 0 to 1 (1: yes)"),
     (3, [(104, "f", 2.0)], "bounds of weights in their order (1: yes)"),
     (3, [(112, "f", -1.0)], "norm of weights, 0 or a finite sum (1: yes)"),
+    (3, [(112, "f", np.inf)], "norm of weights, 0 or a finite sum (1: yes)"),
     (6, [(8, "I", 5)], "target (not before that of the projection before)"),
 ]
 
@@ -203,6 +233,13 @@ PROJECTION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
 def test_projections(number: int, edits: list[tuple[int, str, float]], text: str) -> None:
     data = changed(*((place("projection", number, offset), form, value) for offset, form, value in edits))
     assert f"projection {number}: {text}: found" in refused(data)
+
+
+@pytest.mark.parametrize(("flags", "below"), [(16, 8), (8, 8), (20, 16)])
+def test_flags_are_those_of_this_version(flags: int, below: int) -> None:
+    """That of how a spike leaves its trace is one only of what learns."""
+    said = refused(changed((place("projection", 0, 2), "B", flags)))
+    assert f"projection 0: flags (below): found {flags}, expected {below}" in said
 
 
 def test_no_output() -> None:
@@ -225,9 +262,6 @@ def test_any_bit_that_turns_is_noticed() -> None:
 
 def test_arguments_of_c() -> None:
     """What Python never passes."""
-    from bnn.runtime.handles import Memory, problem_field, select_kernels
-    from bnn.runtime.native import ffi, lib
-
     memory = Memory(len(DATA) + 64)
     ffi.memmove(memory.pointer, DATA, len(DATA))
     kernels, problem = select_kernels(None), ffi.new("bnn_problem *")
@@ -263,3 +297,25 @@ def test_arguments_of_c() -> None:
         "memory: bytes past an aligned address",
     )  # fmt: skip
     assert lib.bnn_snn_open(file, size, kernels, room.pointer, bytes_[0], net, problem) == lib.BNN_OK
+    file[8] = 9
+    opened = lib.bnn_snn_open(file, size, kernels, room.pointer, bytes_[0], net, problem)
+    said(opened, lib.BNN_ERROR_VERSION, "header: version")
+    assert net[0] == null
+    assert lib.bnn_snn_size(file, size, kernels, bytes_, null) == lib.BNN_ERROR_VERSION
+
+
+def test_what_an_opened_network_does_not_have() -> None:
+    model = SpikingModel.from_bytes(DATA)
+    net, null = model._opened.pointer, ffi.NULL
+    for get, count, kind in (
+        (lib.bnn_snn_get_population, len(model.populations), "bnn_snn_population_info *"),
+        (lib.bnn_snn_get_projection, len(model.projections), "bnn_snn_projection_info *"),
+    ):
+        info = ffi.new(kind)
+        assert get(net, count - 1, info) == lib.BNN_OK
+        before = bytes(ffi.buffer(info))
+        for arguments in ((null, 0, info), (net, count, info), (net, 0, null)):
+            assert get(*arguments) == lib.BNN_ERROR_ARGUMENT
+        assert bytes(ffi.buffer(info)) == before
+    length = ffi.new("size_t *", 9)
+    assert lib.bnn_snn_simulator(net, null) == lib.bnn_snn_simulator(net, length) and length[0] == 0

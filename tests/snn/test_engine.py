@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine in C equals the oracle bit for bit: everything sent, every current and membrane."""
+"""The engine in C equals the oracle bit for bit: everything sent, every current and membrane.
+
+And its other calls: spikes sent one by one, populations alone, state variables, polls that stop it, wrong arguments.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn.runtime.handles import available_kernels
+from bnn._types import Array, Floats
+from bnn.errors import InputError
+from bnn.runtime.handles import Memory, available_kernels
+from bnn.runtime.native import CData, ffi, lib
 from bnn.snn import SpikingModel
 from bnn.snn.file import decode, encode
-from bnn.snn.handle import OpenedNetwork, State
+from bnn.snn.handle import CURRENT, SENT, OpenedNetwork, State, frames, unpacked
+from bnn.snn.learning import Learning
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle, Record
-from bnn.snn.rules import Emits
+from bnn.snn.rules import Emits, Reset
 from bnn.verification.over_time import run_engine as run
 from snn.networks import draw_inputs, draw_network, draw_population, draw_weights
+from snn.small import population, small_network
 
 SEED = int(os.environ.get("BNN_TEST_SEED", "14"))
 
@@ -97,3 +105,342 @@ def test_convolutions_of_many_spikes_equal_the_oracle(emits: Emits, kernels: str
             compare(network, expected, run(engine, inputs, state), (SEED, number))
             synops.append(state.synops(0))
         assert synops[0] == synops[1], (SEED, number)
+
+
+def test_columns_that_reach_nothing() -> None:
+    """A kernel of one column with a stride of two, and rows apart: every other column of sources has no target."""
+    rng = np.random.default_rng(SEED)
+    network = Network(
+        [
+            Population("input", (5, 4, 2)),
+            population("out", (3, 2, 3), "integrate", Reset.SUBTRACT, output=True),
+        ],
+        [
+            Projection(
+                0, 1, "conv", rng.normal(size=(2, 2, 1, 3)).astype(np.float32), stride=(1, 2), dilation=(2, 1)
+            )
+        ],
+    )  # fmt: skip
+    inputs = draw_inputs(rng, network, 25)
+    state = State(opened(encode(network)))
+    assert compare(network, Oracle(network).run(inputs), run(state.opened, inputs, state), SEED) > 20
+    sources = inputs[0].reshape(-1, 5, 4, 2)[:, :, ::2].sum(axis=(0, 2, 3))
+    assert state.synops(0) == 3 * (sources * [1, 1, 2, 1, 1]).sum()
+
+
+def test_more_sources_than_are_added_between_two_polls() -> None:
+    rng = np.random.default_rng(SEED)
+    n = lib.BNN_POLL_WORK // 16 + 6
+    weights = rng.integers(-128, 128, (n, 16)).astype(np.int8)
+    network = Network(
+        [Population("input", (n,)), population("out", (16,), "relay", Reset.NONE, Emits.VALUES, output=True)],
+        [Projection(0, 1, "dense", weights, 0.5)],
+    )
+    state = State(opened(encode(network)))
+    found = run(state.opened, [np.ones((1, n), np.float32)], state).sent[1]
+    assert np.array_equal(found[0], weights.sum(axis=0, dtype=np.int32) * np.float32(0.5)) and state.synops(0) == 16 * n
+
+
+# -- calls one by one -------------------------------------------------------------------------------------------------
+
+
+def mixed() -> Network:
+    """An input of each kind, neurons that fire, and learn from 40 spikes, and levels."""
+    rng = np.random.default_rng(SEED)
+    shapes = {Emits.SPIKES: (4, 10), Emits.COUNTS: (3,), Emits.VALUES: (3,), Emits.CHANGES: (1, 3, 1)}
+    weights = rng.uniform(0, 0.5, (40, 5)).astype(np.float32)
+    return Network(
+        [
+            *(Population(emits.name.lower(), shape, input_emits=emits) for emits, shape in shapes.items()),
+            population("relay", (3,), "relay", Reset.NONE, Emits.VALUES),
+            population("levels", (3,), "take_back", Reset.NONE, Emits.CHANGES, output=True, offset=0, most=9),
+            population("firing", (5,), "synaptic", Reset.SUBTRACT, output=True, alpha=0.5, beta=0.875),
+        ],
+        [
+            Projection(2, 4, "diagonal", np.ones(1, np.float32)),
+            Projection(1, 5, "diagonal", np.ones(1, np.float32)),
+            Projection(3, 5, "diagonal", np.ones(1, np.float32)),
+            Projection(0, 6, "dense", weights, learning=Learning(0.01, 0.01, 0.5, 0.5), name="learns"),
+        ],
+    )
+
+
+RELAY, LEVELS, FIRING = 4, 5, 6
+
+
+def several(network: Network, steps: int) -> list[Floats]:
+    """What about half of all neurons of its inputs send in each step."""
+    rng = np.random.default_rng(SEED)
+    found = []
+    for p in (network.populations[i] for i in network.inputs):
+        low, high = {Emits.SPIKES: (0, 1), Emits.COUNTS: (0, 3)}.get(p.emits, (-3, 3))
+        found.append(rng.integers(low, high + 1, (steps, p.size)).astype(np.float32))
+    return found
+
+
+def test_shapes_are_those_of_the_network() -> None:
+    network = mixed()
+    infos = opened(encode(network)).populations
+    assert [p.shape for p in infos] == [p.shape for p in network.populations]
+    assert [p.size for p in infos] == [40, 3, 3, 3, 3, 3, 5] and [p.frame for p in infos] == [8, 12, 12, 12, 12, 12, 4]
+
+
+def test_spikes_that_are_sent_one_by_one_are_a_frame() -> None:
+    """In the next step, and in no other; what one neuron sends in several calls is added."""
+    network, steps = mixed(), 12
+    inputs = several(network, steps)
+    for x in inputs:
+        x[1::2] = 0
+    expected = run(opened(encode(network)), inputs)
+    assert all(x.any() for x in expected.sent.values())
+    state = State(opened(encode(network)))
+    sent = {}
+    for p in state.opened.populations:
+        sent[p.index] = np.zeros((steps, p.frame // 4), np.float32 if p.emits else np.uint32)
+        state.record(p.index, SENT, sent[p.index])
+    for t in range(0, steps, 2):
+        for i, x in enumerate(inputs):
+            for neuron in np.flatnonzero(x[t]).tolist():
+                state.send(i, neuron, float(x[t, neuron]) - 1)
+                state.send(i, neuron)
+        if t % 4:
+            state.run([None] * 4, 2)
+        else:
+            assert lib.bnn_snn_run(state.pointer, ffi.NULL, 2) == lib.BNN_OK
+    assert state.steps == steps
+    for p in state.opened.populations:
+        assert np.array_equal(unpacked(sent[p.index], p.size, p.emits), expected.sent[p.index]), p.name
+
+
+@pytest.mark.parametrize(
+    ("number", "neuron", "value"),
+    [
+        (FIRING, 0, 1), (7, 0, 1), (0, 40, 1), (1, 3, 1), (1, 0, 0.5), (1, 0, -1), (1, 0, 2**24 + 2), (1, 0, np.nan),
+        (2, 0, np.inf), (2, 0, np.nan), (3, 0, 0.5), (3, 0, -(2**24) - 2),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sent(number: int, neuron: int, value: float) -> None:
+    """By a neuron that is no input's, or as a number that its input does not send; nothing is sent instead."""
+    state = State(opened(encode(mixed())))
+    with pytest.raises(InputError, match=f"population {number}, neuron {neuron}: found"):
+        state.send(number, neuron, value)
+    state.run([None] * 4, 1)
+    assert not any(state.sent(i) for i in range(7))
+
+
+@pytest.mark.parametrize(
+    ("number", "place", "value"),
+    [
+        (0, (1, 1), 1 << 8), (0, (0, 1), 1 << 31), (1, (1, 2), 0.5), (1, (0, 0), -1), (1, (0, 0), np.inf),
+        (1, (0, 0), 2**24 + 2), (2, (1, 0), np.nan), (2, (0, 0), -np.inf), (3, (1, 2), 0.5), (3, (0, 0), -(2**24) - 2),
+    ],
+)  # fmt: skip
+def test_frames_that_are_no_input(number: int, place: tuple[int, int], value: float) -> None:
+    """Bits beyond the last neuron, and numbers that its input does not send; no step is run."""
+    state = State(opened(encode(mixed())))
+    given: list[Array | None] = [None] * 4
+    wrong = given[number] = np.zeros((2, 2), np.uint32) if number == 0 else np.zeros((2, 3), np.float32)
+    state.run(given, 2)
+    wrong[place] = value
+    with pytest.raises(InputError, match="run: found an input that is not finite, or no whole number within 2"):
+        state.run(given, 2)
+    assert state.steps == 2 and not state.sent(number)
+
+
+def test_populations_alone() -> None:
+    """On given currents, with none of their own: as their rule says.  What was recorded before is over."""
+    print(f"seed {SEED}")
+    seen = set()
+    for number in range(30):
+        rng = np.random.default_rng([SEED, 3, number])
+        network = draw_network(rng)
+        for i, p in enumerate(network.populations):
+            if p.dynamics and p.dynamics.rule.recurrent:  # currents of their own, which a run leaves behind
+                network.projections.append(Projection(i, i, "diagonal", np.ones(1, np.float32), delay=1))
+        state = State(opened(encode(network)))
+        run(state.opened, draw_inputs(rng, network, 5), state)
+        for i, p in enumerate(network.populations):
+            if p.dynamics is None:
+                continue
+            state.reset()
+            currents = rng.normal(0.3, 1, (9, p.size)).astype(np.float32)
+            values, states = p.values(), p.dynamics.initial(p.values(), p.size)
+            own = np.zeros(p.size, np.float32) if p.dynamics.rule.recurrent else None
+            expected = [p.dynamics.settle(values, states, x, own) for x in currents]
+            sent = np.zeros((9, state.opened.populations[i].frame // 4), np.float32 if p.emits else np.uint32)
+            before = np.full_like(currents, 7)
+            state.record(i, SENT, sent)
+            state.record(i, CURRENT, before[:4])
+            state.settle(i, currents)
+            found = unpacked(sent, p.size, p.emits)
+            assert np.array_equal(found, expected, equal_nan=True), (SEED, number, p.name)
+            assert np.array_equal(before[:4], currents[:4]) and (before[4:] == 7).all() and state.steps == 0
+            for name in p.dynamics.rule.states:
+                assert np.array_equal(state.get(i, name), states[name], equal_nan=True), (SEED, number, p.name, name)
+            seen.add(p.dynamics.rule.name)
+    assert {"decay_recurrent", "synaptic_recurrent", "take_back"} <= seen
+
+
+def test_state_variables_are_set() -> None:
+    """And the network goes on from there."""
+    network, rng = mixed(), np.random.default_rng(SEED)
+    oracle, state = Oracle(network), State(opened(encode(network)))
+    inputs = several(network, 6)
+    for _ in range(2):
+        for i, name in ((FIRING, "v"), (FIRING, "i"), (LEVELS, "v"), (LEVELS, "level")):
+            values = rng.integers(0, 5, network.populations[i].size).astype(np.float32)
+            state.set(i, name, values)
+            assert np.array_equal(state.get(i, name), values)
+            oracle.states[i][name] = values
+        assert compare(network, oracle.run(inputs), run(state.opened, inputs, state), SEED) > 20
+    with pytest.raises(InputError, match="relay: has no state variable v"):
+        state.get(RELAY, "v")
+    with pytest.raises(InputError, match="firing: has no state variable level"):
+        state.set(FIRING, "level", np.zeros(5))
+
+
+def test_wrong_arguments_of_c() -> None:
+    """What Python never passes is refused, and changes nothing."""
+    network = mixed()
+    inputs, null, bad = several(network, 6), ffi.NULL, lib.BNN_ERROR_ARGUMENT
+    state = State(opened(encode(network)))
+    net, s, floats, size = state.opened.pointer, state.pointer, ffi.new("float[]", [0.5] * 200), ffi.new("size_t *", 9)
+    assert lib.bnn_snn_state_size(null, size) == lib.bnn_snn_state_size(net, null) == bad and size[0] == 9
+    memory, made = Memory(state.bytes + 1), ffi.new("bnn_snn_state **")
+    create = lib.bnn_snn_state_create
+    for arguments in ((null, memory.pointer, state.bytes, made), (net, null, state.bytes, made)):
+        assert create(*arguments) == bad
+    assert create(net, memory.pointer, state.bytes, null) == bad
+    assert create(net, memory.pointer, state.bytes - 1, made) == lib.BNN_ERROR_MEMORY
+    assert create(net, memory.pointer + 1, state.bytes, made) == lib.BNN_ERROR_MEMORY and made[0] == null
+
+    assert lib.bnn_snn_reset(null) == lib.bnn_snn_run(null, null, 1) == lib.bnn_snn_normalize(null) == bad
+    assert lib.bnn_snn_send(null, 0, 0, 1) == bad
+    lib.bnn_snn_set_poll(null, null, null)
+    lib.bnn_snn_set_learning(null, 1)
+    sent, current, membrane = lib.BNN_SNN_SENT, lib.BNN_SNN_CURRENT, lib.BNN_SNN_MEMBRANE
+    for arguments in (
+        (null, 0, sent), (s, 7, sent), (s, FIRING, membrane + 1), (s, 0, current), (s, 0, membrane),
+        (s, RELAY, membrane),
+    ):  # fmt: skip
+        assert lib.bnn_snn_record(*arguments, floats, 1) == bad, arguments
+    for arguments in ((null, FIRING, floats), (s, FIRING, null), (s, 7, floats), (s, 0, floats)):
+        assert lib.bnn_snn_settle(*arguments, 1) == bad, arguments
+    v, level = lib.BNN_SNN_V, lib.BNN_SNN_LEVEL
+    for arguments in (
+        (null, FIRING, v, floats), (s, 7, v, floats), (s, FIRING, level + 1, floats), (s, RELAY, v, floats),
+        (s, FIRING, v, null),
+    ):  # fmt: skip
+        assert lib.bnn_snn_get(*arguments) == lib.bnn_snn_set(*arguments) == bad, arguments
+    assert lib.bnn_snn_set(s, LEVELS, level, floats) == bad  # halves
+    for arguments in ((null, 3, floats), (s, 4, floats), (s, 0, floats), (s, 3, null)):
+        assert lib.bnn_snn_get_weights(*arguments) == lib.bnn_snn_set_weights(*arguments) == bad, arguments
+    assert list(floats) == [0.5] * 200
+    floats[199] = np.inf
+    assert lib.bnn_snn_set_weights(s, 3, floats) == bad
+    assert lib.bnn_snn_sent(s, 7) == lib.bnn_snn_synops(s, 4) == 0
+
+    assert np.array_equal(state.weights(state.opened.projections[3]), network.projections[3].weights)
+    assert compare(network, Oracle(network).run(inputs), run(state.opened, inputs, state), SEED) > 20
+
+
+# -- polls ------------------------------------------------------------------------------------------------------------
+
+BALLAST = 2**16
+
+
+def ballast() -> Population:
+    """A large one: alone, it does the work that leads to a poll."""
+    return population("ballast", (BALLAST,), "relay", Reset.NONE, Emits.VALUES)
+
+
+def stopping(state: State, when: int | None) -> list[int]:
+    """A poll that stops the state when it is asked for that time; the number of times that it was asked."""
+    asked = [0]
+
+    @ffi.callback("int(void *)")  # type: ignore[untyped-decorator]
+    def poll(_: CData) -> int:
+        asked[0] += 1
+        return asked[0] == when
+
+    lib.bnn_snn_set_poll(state.pointer, poll, ffi.NULL)
+    state._held[-1, "poll"] = poll
+    return asked
+
+
+def stopping_after(state: State, work: int) -> list[int]:
+    """The same, of the poll that is due after so much work, a multiple of 32.  ``state``: one with ballast, and with
+    one population of 32 neurons beside the input."""
+    before = lib.BNN_POLL_WORK - work
+    for size in (BALLAST, 32):
+        (number,) = (p.index for p in state.opened.populations if p.opcode and p.size == size)
+        currents = np.zeros((before // size, size), np.float32)
+        state.settle(number, currents)
+        before -= currents.size
+    return stopping(state, 1)
+
+
+def run_frames(state: State, x: Floats) -> int:
+    words = ffi.from_buffer(frames(x, Emits.SPIKES))
+    return int(lib.bnn_snn_run(state.pointer, ffi.new("void *[]", [words]), len(x)))
+
+
+def test_stopped_anywhere() -> None:
+    """After any work; whatever is then called says so; a reset, and all is as if nothing had been."""
+    rng = np.random.default_rng(SEED)
+
+    def weights(*shape: int) -> Floats:
+        return rng.normal(0.1, 0.3, shape).astype(np.float32)
+
+    network = Network(
+        [
+            Population("input", (4, 4, 2)),
+            population("first", (4, 4, 4), "decay", Reset.VALUE, output=True, beta=0.875),
+            population("second", (32,), "decay", Reset.VALUE, beta=0.875),
+            ballast(),
+        ],
+        [
+            Projection(0, 1, "conv", weights(2, 3, 3, 4), padding=(1, 1)),
+            Projection(0, 1, "conv", weights(2, 3, 3, 2), padding=(1, 1), groups=2),
+            Projection(0, 1, "conv", weights(2, 2, 2, 4), padding=(1, 1), dilation=(2, 2)),
+            Projection(0, 2, "diagonal", weights(32)),
+        ],
+    )
+    x = (rng.random((3, 32)) < 0.7).astype(np.float32)
+    expected = run(opened(encode(network)), [x])
+    assert expected.sent[1].any() and expected.sent[2].any()
+    state = State(opened(encode(network)))
+    nothing, synops = ffi.new("float[]", 64), []
+    for work in range(32, 4096, 32):
+        state.reset()
+        asked = stopping_after(state, work)
+        sent = np.full((3, 2), 7, np.uint32)
+        state.record(1, SENT, sent)
+        assert run_frames(state, x) == lib.BNN_ERROR_STOPPED and asked == [1] and state.steps == 1
+        synops.append([state.synops(j) for j in range(4)])
+        assert sum(synops[-1]) < work + 64  # a source more, at most
+        assert (sent == 7).all() or np.array_equal(unpacked(sent[:1], 64, Emits.SPIKES), expected.sent[1][:1])
+        assert (sent[1:] == 7).all()
+        assert run_frames(state, x) == lib.bnn_snn_send(state.pointer, 0, 0, 1) == lib.BNN_ERROR_STOPPED
+        assert lib.bnn_snn_settle(state.pointer, 1, nothing, 1) == lib.BNN_ERROR_STOPPED and asked == [1]
+        state.forget(1)
+    assert synops == sorted(synops) and len({sum(done) for done in synops}) > 20
+    assert not any(synops[0][1:]) and all(synops[-1])
+    state.reset()
+    assert compare(network, expected, run(state.opened, [x], state), SEED) > 50
+
+
+def test_stopped_by_any_question() -> None:
+    """Dense weights ask while they are added."""
+    network = small_network()
+    x = (np.random.default_rng(SEED).random((6, 128)) < 0.3).astype(np.float32)
+    expected = Oracle(network).run([x])
+    state = State(opened(encode(network)))
+    free = stopping(state, None)
+    assert run_frames(state, x) == lib.BNN_OK and free[0] >= 6
+    for when in range(1, free[0] + 1):
+        state.reset()
+        asked = stopping(state, when)
+        assert run_frames(state, x) == lib.BNN_ERROR_STOPPED and asked == [when]
+    state.reset()
+    assert compare(network, expected, run(state.opened, [x], state), SEED) > 100

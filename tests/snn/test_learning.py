@@ -16,6 +16,7 @@ import bnn.snn
 from bnn._types import Floats
 from bnn.errors import CompileError, InputError, ModelFormatError
 from bnn.runtime.handles import available_kernels
+from bnn.runtime.native import lib
 from bnn.snn.file import HEADER, PROJECTION, encode
 from bnn.snn.handle import State
 from bnn.snn.learning import Learning, Plastic
@@ -23,7 +24,7 @@ from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
 from snn.networks import draw_inputs, draw_plastic_network
-from snn.test_engine import compare, opened, run
+from snn.test_engine import BALLAST, ballast, compare, opened, run, run_frames, stopping_after
 
 SEED = int(os.environ.get("BNN_TEST_SEED", "14"))
 RULE = Learning(0.01, 0.1, 0.5, 0.75, low=0.0, high=1.0, norm=4.0)
@@ -245,3 +246,33 @@ def test_bytes_without_a_meaning_are_zero() -> None:
         wrong[at] = 1
         with pytest.raises(ModelFormatError, match="byte without a meaning"):
             bnn.snn.SpikingModel.from_bytes(signed(wrong))
+
+
+@pytest.mark.parametrize(("work", "learned"), [(32, 0), (1024, 1), (3072, 2), (9600, None)])
+def test_stopped_while_it_learns(work: int, learned: int | None) -> None:
+    """Between two projections, or before the first: those that have learned keep it; None: not stopped."""
+    rng = np.random.default_rng(SEED)
+    weights = rng.uniform(0.2, 0.4, (2, 32, 32)).astype(np.float32)
+    numbers = {"threshold": 1.0, "reset": 0.0, "initial": 0.0}
+    firing = Population(
+        "firing", (32,), Dynamics(RULES["integrate"], Reset.VALUE), {k: np.float32([v]) for k, v in numbers.items()},
+        np.full(1, 2, np.float32), output=True,
+    )  # fmt: skip
+    network = Network(
+        [Population("input", (32,)), ballast(), firing],
+        [Projection(0, 2, "dense", w, delay=1, learning=RULE, name=str(k)) for k, w in enumerate(weights)],
+    )
+    state = State(opened(encode(network)))
+    asked = stopping_after(state, BALLAST + work)
+    state.set_learning(True)
+    status = run_frames(state, np.ones((1, 32), np.float32))
+    changed = [not np.array_equal(state.weights(p), weights[p.index]) for p in state.opened.projections]
+    if learned is None:
+        assert status == lib.BNN_OK and asked == [0] and all(changed)
+    else:
+        assert status == lib.BNN_ERROR_STOPPED and asked == [1] and changed == [learned > 0, learned > 1]
+    oracle = Oracle(network)
+    oracle.learning = True
+    oracle.run([np.ones((1, 32), np.float32)])
+    for p, have, new in zip(state.opened.projections, changed, oracle.plastic.values(), strict=True):
+        assert not have or np.array_equal(state.weights(p), new.weights)
