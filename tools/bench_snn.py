@@ -27,7 +27,7 @@ from bnn.snn.compiler import compile
 from bnn.snn.model import SpikingModel, build
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Reset
-from bnn.snn.whole import with_int8_weights, with_quantized_weights
+from bnn.snn.whole import quantize, with_int8_weights
 from bnn.verification.over_time import import_file, why_not
 from bnn.verification.simulators import quiet
 
@@ -50,8 +50,9 @@ def dense(int8: bool) -> SpikingModel:
     populations = [Population("input", (SIZES[0],))]
     populations += [Population(f"lif{i}", (n,), neurons, dict(parameters)) for i, n in enumerate(SIZES[1:])]
     populations[-1].output = True
-    network = Network(populations, [Projection(i, i + 1, "dense", w) for i, w in enumerate(weights())])
-    return build(with_int8_weights(with_quantized_weights(network)) if int8 else network)
+    projections = [Projection(i, i + 1, "dense", quantize(w) if int8 else w) for i, w in enumerate(weights())]
+    network = Network(populations, projections)
+    return build(with_int8_weights(network) if int8 else network)
 
 
 def spikingjelly_dense() -> Any:

@@ -33,7 +33,7 @@ METHODS = tuple(dict.fromkeys(method for record in SIMULATORS.values() for metho
 @click.option("--inputs", type=click.Choice(list(INPUTS)), default="spikes", show_default=True,
               help="What the input sends in a step.")  # fmt: skip
 @click.option("--weights", type=click.Choice(WEIGHTS), default="float32", show_default=True,
-              help="int8: round weights to k * 2^-e, -127 <= k <= 127, per connection.")  # fmt: skip
+              help="int8: round weights to k * 2^-e, -127 <= k <= 127, per node; biases to k * 2^-e.")  # fmt: skip
 @limit_options
 @json_option
 def snn_compile(nir: str, output: str | None, limits: Limits, as_json: bool, **options: Any) -> None:

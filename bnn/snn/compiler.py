@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+
+import numpy as np
 
 from ..errors import InputError
 from .from_nir import network_from_nir
 from .model import SpikingModel, build
 from .network import Network
-from .nir_file import read_nir
+from .nir_file import NirGraph, NirNode, read_nir
 from .rules import Emits
-from .whole import with_int8_weights, with_quantized_weights
+from .whole import quantize, quantize_bias, with_int8_weights
 
 WEIGHTS = ("float32", "int8")
 INPUTS = {"spikes": Emits.SPIKES, "counts": Emits.COUNTS, "values": Emits.VALUES}
@@ -39,7 +42,8 @@ def compile(
         reset_method: of Norse's CubaLIF: "value" or "subtract".
         inputs: what the input sends in a step: "spikes" (0 or 1), "counts" (numbers of spikes) or "values" (real ones).
         weights: "float32": as they are (stored in eight bits where that is exact).  "int8": rounded to
-            k * 2^-e, -127 <= k <= 127, per connection; the simulator equals it once its weights are rounded alike.
+            k * 2^-e, -127 <= k <= 127, per node of the file, and its bias to a multiple of 2^-e; the simulator equals
+            it once its own are rounded alike.
 
     Raises:
         CompileError, UnsupportedOpError: names the node and the reason.
@@ -63,6 +67,22 @@ def network_for(
     for name, found, choices in (("inputs", inputs, tuple(INPUTS)), ("weights", weights, WEIGHTS)):
         if found not in choices:
             raise InputError(f"{name}: found {found!r}, expected one of {', '.join(choices)}")
-    graph = read_nir(path)
+    graph = read_nir(path) if weights == "float32" else _quantized(read_nir(path))
     network = network_from_nir(graph, simulator, dt=dt, reset_method=reset_method, inputs=INPUTS[inputs])
-    return with_int8_weights(with_quantized_weights(network) if weights == "int8" else network)
+    return with_int8_weights(network)
+
+
+def _quantized(graph: NirGraph) -> NirGraph:
+    """The graph with every node's weights and bias quantized."""
+    nodes = graph.nodes.items()
+    return replace(graph, nodes={name: _quantized(n) if isinstance(n, NirGraph) else _rounded(n) for name, n in nodes})
+
+
+def _rounded(node: NirNode) -> NirNode:
+    if "weight" not in node.values:
+        return node
+    weights = node["weight"].astype(np.float32)
+    values = {**node.values, "weight": quantize(weights)}
+    if "bias" in values:
+        values["bias"] = quantize_bias(node["bias"].astype(np.float32), weights)
+    return replace(node, values=values)

@@ -38,17 +38,26 @@ def quantize(weights: Floats) -> Floats:
 
     Weights that are all the same stay: a pool's are not trained.
     """
-    largest = float(np.abs(weights).max(initial=0))
-    if not largest or (weights == weights.reshape(-1)[0]).all():
+    step = _step(weights)
+    if not step or (weights == weights.reshape(-1)[0]).all():
         return weights
-    step = 2.0 ** math.ceil(math.log2(largest / LARGEST))
-    return np.asarray(np.rint(weights.astype(np.float64) / step) * step, np.float32)
+    return _multiples(weights, step)
 
 
-def with_quantized_weights(network: Network) -> Network:
-    """The network with every projection's weights quantized."""
-    projections = [p if p.whole else replace(p, weights=quantize(p.weights)) for p in network.projections]
-    return replace(network, projections=projections)
+def quantize_bias(bias: Floats, weights: Floats) -> Floats:
+    """The bias beside these weights, before they are quantized, as multiples of the same 2^-e: then sums are exact."""
+    step = _step(weights)
+    return _multiples(bias, step) if step else bias
+
+
+def _step(weights: Floats) -> float:
+    """2^-e of quantized weights; 0 if all are 0."""
+    largest = float(np.abs(weights).max(initial=0))
+    return 2.0 ** math.ceil(math.log2(largest / LARGEST)) if largest else 0.0
+
+
+def _multiples(values: Floats, step: float) -> Floats:
+    return np.asarray(np.rint(values.astype(np.float64) / step) * step, np.float32)
 
 
 def with_int8_weights(network: Network) -> Network:
@@ -95,7 +104,7 @@ def inexact(network: Network, most: Mapping[int, float] | None = None) -> list[s
             step = max(step, here + steps[p.source], grid(p.bias) if p.bias is not None else step)
             bound += _most(network, p) * bounds[p.source] + (float(np.abs(p.bias).max()) if p.bias is not None else 0)
         if not found[i] and bound * 2.0 ** max(min(step, 900), -900) >= EXACT:
-            found[i] = "its weights have no common step, or sums are too large for it"
+            found[i] = "its weights and bias have no common step, or sums are too large for it"
         if population.dynamics.rule.name == "relay" and population.emits == Emits.VALUES and not found[i]:
             steps[i], bounds[i] = step, bound
     return found

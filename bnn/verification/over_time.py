@@ -24,7 +24,7 @@ from ..snn.oracle import Oracle, Record
 from ..snn.risk import Risk, find_risk
 from ..snn.rules import Emits
 from ..snn.simulators import SIMULATORS
-from ..snn.whole import quantize
+from ..snn.whole import quantize, quantize_bias
 from .simulators import quiet
 
 _TORCH = ("torch", "nir", "nirtorch")
@@ -56,7 +56,7 @@ class SpikeReport:
 
     ``oracle``: values that differ between the engine and the definition in NumPy (0, or there is a bug).  ``first``:
     the first difference of the networks run alone, as (sample, step, population, neuron), and ``excused``: whether
-    that decision was at risk.  ``rounded``: the simulator's weights were rounded to eight bits, as the file's.
+    that decision was at risk.  ``rounded``: the simulator's weights and biases were rounded, as the file's.
     """
 
     simulator: str
@@ -109,7 +109,7 @@ class SpikeReport:
             for why in dict.fromkeys(x.why for x in self.layers if x.why):
                 lines.append(f"  {', '.join(x.name for x in self.layers if x.why == why)}: {why}")
         if self.rounded:
-            lines.append("weights: rounded to eight bits on both sides, in the file and in the simulator")
+            lines.append("weights (to eight bits) and biases are rounded on both sides, here and in the simulator")
         if self.silent:
             lines.append(
                 f"warning: never sent anything: {', '.join(self.silent)}; their spikes were not compared: more input "
@@ -338,14 +338,16 @@ def _version(name: str) -> str:
 def import_file(
     name: str, path: str | os.PathLike[str], dt: float | None, reset_method: str = "value", quantized: bool = False
 ) -> Any:
-    """The torch module that a simulator's own importer makes of a NIR file; ``quantized``: with weights rounded."""
+    """The torch module that a simulator's own importer makes of a NIR file; ``quantized``: with weights and biases
+    rounded."""
     reason = why_not(name)
     if reason:
         raise SetupError(f"{SIMULATORS[name].title}: {reason}")
     import nir
-    import torch
 
     graph = nir.read(path, type_check=False)
+    if quantized:
+        _quantize(graph)
     step = {} if dt is None else {"dt": dt}
     with quiet():
         if name == "norse":
@@ -365,12 +367,21 @@ def import_file(
             from sinabs.nir import from_nir as import_sinabs
 
             module = import_sinabs(graph, batch_size=1)
-    if quantized:
-        with torch.no_grad():
-            for parameter_name, parameter in module.named_parameters():
-                if parameter_name.split(".")[-1] == "weight":
-                    parameter.copy_(torch.from_numpy(quantize(parameter.numpy().copy())))
     return module
+
+
+def _quantize(graph: Any) -> None:
+    """Round the weights and biases of the package nir's nodes in place, in their own types."""
+    for node in graph.nodes.values():
+        if hasattr(node, "nodes"):
+            _quantize(node)
+        elif hasattr(node, "weight"):
+            weights = np.asarray(node.weight)
+            single = weights.astype(np.float32)
+            node.weight = quantize(single).astype(weights.dtype)
+            if hasattr(node, "bias"):
+                bias = np.asarray(node.bias)
+                node.bias = quantize_bias(bias.astype(np.float32), single).astype(bias.dtype)
 
 
 def _imported(path: str | os.PathLike[str], network: Network, quantized: bool) -> Any:

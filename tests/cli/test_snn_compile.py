@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn.snn.file import decode
+from bnn.snn.whole import inexact
 from bnn.verification.over_time import why_not
 from snn.nir_graphs import chain, node, write
 
@@ -137,6 +139,28 @@ def test_verifies(call: Any, nir: Path, tmp_path: Path, simulator: str) -> None:
         file["node/nodes/fc/bias"][0] = 0.5
     refused = call("snn", "verify", other, net)
     assert refused.status == 2 and "was not compiled from this file" in refused.err
+
+
+@pytest.mark.parametrize("simulator", ["spikingjelly", "snntorch"])
+def test_rounded_weights_and_biases_make_sums_exact(call: Any, nir: Path, tmp_path: Path, simulator: str) -> None:
+    """Numbers as training leaves them: not proven before, proven after rounding, on both sides alike."""
+    import h5py
+
+    net, rng = tmp_path / "net.snn", np.random.default_rng(2)
+    with h5py.File(nir, "r+") as file:
+        file["node/nodes/fc/weight"][...] = rng.normal(0, 0.5, (10, 20))
+        file["node/nodes/fc/bias"][...] = rng.normal(0, 0.2, 10)
+    for weights in ("float32", "int8"):
+        assert call("snn", "compile", nir, "--as", simulator, "--weights", weights, "-o", net).status == 0
+        network = decode(net.read_bytes())
+        assert (inexact(network) == ["", ""]) == (weights == "int8")
+        if why_not(simulator):
+            continue
+        text = call("snn", "verify", nir, net, "--rate", 0.3)
+        assert text.status == 0 and ("proven: every sum is exact" in text.out) == (weights == "int8")
+        assert ("weights (to eight bits) and biases are rounded on both sides" in text.out) == (weights == "int8")
+    scale = network.projections[0].scale
+    assert network.projections[0].whole and not (network.populations[1].bias % scale).any()
 
 
 @pytest.mark.parametrize(

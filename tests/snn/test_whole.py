@@ -14,7 +14,7 @@ from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
 from bnn.snn.risk import find_risk
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
-from bnn.snn.whole import grid, inexact, quantize, with_int8_weights, with_quantized_weights
+from bnn.snn.whole import grid, inexact, quantize, quantize_bias, with_int8_weights
 
 from .networks import draw_inputs, draw_network
 
@@ -52,6 +52,13 @@ def test_quantized_weights_are_whole_and_near() -> None:
         assert np.abs(found).max() <= 127 * step <= 2.01 * np.abs(weights).max() * 127 / 126
         assert (np.abs(found - weights) <= np.abs(weights).max() / 127).all()
         assert (quantize(found) == found).all()
+        bias = (rng.normal(size=5) * np.abs(weights).max()).astype(np.float32)
+        rounded = quantize_bias(bias, weights)
+        assert (np.rint(rounded / step) == rounded / step).all() and (np.abs(rounded - bias) <= step / 2).all()
+        assert (quantize_bias(rounded, found) == rounded).all()
+        assert inexact(chain(found[:, None], bias=float(rounded[0]))) == ["", ""]
+        assert "weights and bias have no common step" in inexact(chain(found[:, None], bias=float(bias[0])))[1]
+    assert (quantize_bias(bias, weights * 0) == bias).all()
     same = np.full(9, 1 / 9, np.float32)
     assert quantize(same) is same
 
@@ -114,6 +121,6 @@ def test_every_decision_that_another_order_turns_is_at_risk() -> None:
             assert risk.at_risk[1][: first + 1, neuron].any(), (number, first, neuron)
             turned += 1
         assert risk.at_risk[1].mean() < 0.2
-        exact = with_quantized_weights(chain((weights / np.float32(0.1) * np.float32(0.125)).astype(np.float32)))
+        exact = chain(quantize((weights / np.float32(0.1) * np.float32(0.125)).astype(np.float32)))
         assert find_risk(exact, inputs).at_risk == {}
     assert turned > 30
