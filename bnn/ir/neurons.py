@@ -189,9 +189,11 @@ def _values(bit: Node, conv: Node, pool: Node | None, sums: Array, part: slice) 
 
 def _constant(node: Node, channels: int, part: slice, user: Node) -> Array | None:
     """A constant operand's values for the channels ``part``: one number, or one per channel."""
-    value = node.value.reshape(-1)
+    value = node.value
     if user.op == "dequantize" or value.size == 1:
-        return value
+        return value.reshape(-1)
+    if user.op != "concat":  # a number per row or column is none per channel, though there may be as many
+        value = np.broadcast_to(value, user.type.shape)
     if value.size % channels:
         return None
     rows = value.reshape(-1, channels)

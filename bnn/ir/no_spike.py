@@ -53,7 +53,7 @@ def to_blame(x: Node) -> bool:
 
 def fits_channels(node: Node) -> bool:
     """Whether an elementwise op's constants are one number, or one per channel."""
-    return all(i.value.size in (1, node.type.shape[-1]) for i in node.inputs if i.is_constant)
+    return all(i.value.size == 1 or i.value.size == i.type.shape[-1] for i in node.inputs if i.is_constant)
 
 
 def _why_real(x: Node) -> tuple[str, str] | None:

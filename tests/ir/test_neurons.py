@@ -134,6 +134,15 @@ def not_finite(rng: Rng, x: Node) -> Node:
     return ops.make("mul", x, ops.constant(np.full(4, np.inf)))
 
 
+def by_row(rng: Rng, x: Node) -> Node:
+    """As many rows as channels: a number for each row is none for each channel."""
+    return ops.make("mul", x, ops.constant(np.float32([-4, 4, 4, 3]).reshape(4, 1, 1)))
+
+
+def by_column(rng: Rng, x: Node) -> Node:
+    return ops.make("add", ops.constant(np.float32([-1, 1, 0, 1]).reshape(4, 1)), x)
+
+
 def pooled_valley(rng: Rng, x: Node) -> Node:
     """A bit that changes once in the sum, but neither rises nor falls in what is pooled."""
     high = ops.make("mul", x, x)
@@ -186,7 +195,10 @@ def side_by_side(rng: Rng, x: Node) -> Node:
     return ops.make("concat", x, x)
 
 
-@pytest.mark.parametrize("between", [twice, two_layers, round_the_pool, not_finite, pooled_valley, side_by_side])
+@pytest.mark.parametrize(
+    "between",
+    [twice, two_layers, round_the_pool, not_finite, by_row, by_column, pooled_valley, side_by_side],
+)
 def test_what_is_no_threshold_stays(rng: Rng, between: Callable[[Rng, Node], Node]) -> None:
     image = ops.input_node("image", (4, 4, 3))
     sums = conv(rng, ops.make("binarize", image))
