@@ -297,7 +297,14 @@ def test_arguments_of_c() -> None:
         "memory: bytes past an aligned address",
     )  # fmt: skip
     assert lib.bnn_snn_open(file, size, kernels, room.pointer, bytes_[0], net, problem) == lib.BNN_OK
-    file[8] = 9
+    for first, second, length, found in ((0x89, 0x53 + 1, size, 0x54), (0x88, 0, 1, 0)):
+        file[0], file[1] = first, second
+        said(
+            lib.bnn_snn_size(file, length, kernels, bytes_, problem), lib.BNN_ERROR_MAGIC,
+            "header: second byte of the signature",
+        )  # fmt: skip
+        assert (problem.found, problem.expected) == (found, 0x53)
+    file[0], file[1], file[8] = 0x89, 0x53, 9
     opened = lib.bnn_snn_open(file, size, kernels, room.pointer, bytes_[0], net, problem)
     said(opened, lib.BNN_ERROR_VERSION, "header: version")
     assert net[0] == null
