@@ -106,12 +106,14 @@ static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t p
         }
 }
 
-/* Sums as a counter sees them: those of floats alone are read where they are. */
+/* Sums as a counter sees them: those of floats alone are read where they are, unless a max-pool, of one element too,
+ * leaves some of them out. */
 static const float *sums_of(const struct bnn_events *e, const struct bnn_layer *l, size_t pixel, size_t first,
                             size_t count, float *sums)
 {
     const struct bnn_layer *from = l->kind == BNN_LAYER_COUNTER ? &e->layers[l->source] : l;
-    if (from->floats && l->taps == 1 && from->added == NULL && from->source == BNN_NONE)
+    const int all = from == l || (l->in_h == l->out_h && l->in_w == l->out_w);
+    if (from->floats && l->taps == 1 && all && from->added == NULL && from->source == BNN_NONE)
         return (const float *)from->membranes + pixel * l->out_c + first;
     look(e, l, pixel, first, count, sums);
     return sums;

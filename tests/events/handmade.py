@@ -208,6 +208,10 @@ def numbers(rng: Rng) -> dict[str, Graph]:
     lasts = [read(rng, levels(rng, y, 12), 2, 12) for y in (whole, more)]
     pixel = ops.make("bconv2d", levels(rng, pooled, 12), op_graphs.signs(rng, (3, 1, 1, 4)), attrs=ConvAttrs(planes=4))
     found["sums of sums"] = Graph((x, z), (*lasts, pixel))
+    x = ops.input_node("image", (6, 5, 6))
+    few = ops.make("max_pool", read(rng, levels(rng, x, 5), 7, 5), attrs=PoolAttrs((1, 1), (2, 3)), name="few")
+    nth = ops.make("binarize", few, name="nth")
+    found["every nth sum"] = Graph((x,), (read(rng, levels(rng, few, 9), 3, 9), conv(rng, nth, 2)))
     x, b = bits((3, 3, 40))
     counters = levels(rng, ops.make("bconv2d", b, op_graphs.signs(rng, (33, 1, 1, 40)), attrs=ConvAttrs()), 17)
     found["numbers of bits"] = Graph((x,), (read(rng, counters, 3, 17),))
