@@ -161,7 +161,7 @@ void bnn_snn_begin_learning(struct bnn_snn_state *s);
 /* scatter.c: the number of places to look up, 0 if there are none, and what they hold. */
 size_t bnn_snn_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p);
 void bnn_snn_find_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p, struct bnn_snn_reach *reach);
-/* gather.c: whether a convolution is done by targets if so many sources sent something; does it. */
+/* gather.c: whether the targets of a convolution should gather, as `sent` sources sent something; and the gathering. */
 int bnn_snn_gathers(const struct bnn_snn *net, const struct bnn_snn_projection *p, size_t sent);
 void bnn_snn_gather(struct bnn_snn_state *s, const struct bnn_snn_projection *p, size_t sent, float *sums);
 /* Adds what a projection brings in this step to its target's currents. */
