@@ -215,7 +215,9 @@ def joined(node: Node, found: list[Levels]) -> Node | None:
     values = evaluate(node, operands)
     rises = values[1:] != values[:-1]
     values, every = np.concatenate([values[:1], values[1:][rises]]), every[rises]
-    if not 0 < len(every) <= MOST_STEPS:
+    if not len(every):  # a constant, such as x > 0 and x < 0: layers read it as bits, too
+        values, every = values.repeat(2), np.array([JUST_BELOW_ZERO])
+    if len(every) > MOST_STEPS:
         return None
     return quantized(node, Staircase(x, values, every), next(codes(values, x.type.shape[-1])))
 
