@@ -57,8 +57,8 @@ int bnn_checksum_matches(const unsigned char *file, size_t size, bnn_problem *pr
 /* What can be told from the first bytes: the signature, the version and the length. */
 static bnn_status check_start(const unsigned char *file, size_t size, const struct subject *s)
 {
-    size_t compared = size < sizeof signature ? size : sizeof signature;
-    WANT(memcmp(file, signature, compared) == 0, BNN_ERROR_MAGIC, "first byte of the signature", file[0], signature[0]);
+    for (size_t i = 0; i < sizeof signature && i < size; i++)
+        WANT(file[i] == signature[i], BNN_ERROR_MAGIC, "first wrong byte of the signature", file[i], signature[i]);
     WANT(size >= BNN_HEADER_BYTES, BNN_ERROR_TRUNCATED, "file size", size, BNN_HEADER_BYTES);
     uint32_t version = bnn_load32(file + 8);
     WANT(version == BNN_FORMAT_VERSION, BNN_ERROR_VERSION, "version", version, BNN_FORMAT_VERSION);

@@ -46,9 +46,9 @@ static bnn_status error_of(const struct reader *r, bnn_status status, const char
 
 static bnn_status read_start(struct reader *r)
 {
-    size_t compared = r->size < sizeof signature ? r->size : sizeof signature;
-    WANT(memcmp(r->file, signature, compared) == 0, BNN_ERROR_MAGIC, "second byte of the signature",
-         r->size > 1 ? r->file[1] : 0, signature[1]);
+    for (size_t i = 0; i < sizeof signature && i < r->size; i++)
+        WANT(r->file[i] == signature[i], BNN_ERROR_MAGIC, "first wrong byte of the signature", r->file[i],
+             signature[i]);
     WANT(r->size >= HEADER_BYTES, BNN_ERROR_TRUNCATED, "file size", r->size, HEADER_BYTES);
     WANT(bnn_load32(r->file + 8) == VERSION, BNN_ERROR_VERSION, "version", bnn_load32(r->file + 8), VERSION);
     WANT(bnn_load64(r->file + 16) == r->size, BNN_ERROR_TRUNCATED, "file size", r->size, bnn_load64(r->file + 16));

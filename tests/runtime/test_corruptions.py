@@ -345,7 +345,7 @@ def test_the_signature() -> None:
     data = binary()
     for i in range(8):
         damaged = data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :]
-        assert opened(damaged) == Answer("MAGIC", "header: first byte of the signature", damaged[0], 0x89)
+        assert opened(damaged) == Answer("MAGIC", "header: first wrong byte of the signature", damaged[i], data[i])
         assert opened(damaged[: i + 1]).status == "MAGIC"
         assert opened(data[: i + 1]) == Answer("TRUNCATED", "header: file size", i + 1, 128)
     assert opened(data[:127]) == Answer("TRUNCATED", "header: file size", 127, 128)

@@ -128,8 +128,8 @@ def test_the_signature(data: bytes) -> None:
     memory = Memory(len(data))
     ffi.memmove(memory.pointer, data, len(data))
     status = lib.bnn_snn_size(memory.pointer, len(data), select_kernels(None), bytes_, problem)
-    assert status == lib.BNN_ERROR_MAGIC and problem_field(problem) == "header: second byte of the signature"
-    assert (problem.found, problem.expected) == (data[1] if len(data) > 1 else 0, ord("S"))
+    assert status == lib.BNN_ERROR_MAGIC and problem_field(problem) == "header: first wrong byte of the signature"
+    assert (problem.found, problem.expected) == next((a, b) for a, b in zip(data, DATA, strict=False) if a != b)
 
 
 POPULATION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
@@ -297,13 +297,13 @@ def test_arguments_of_c() -> None:
         "memory: bytes past an aligned address",
     )  # fmt: skip
     assert lib.bnn_snn_open(file, size, kernels, room.pointer, bytes_[0], net, problem) == lib.BNN_OK
-    for first, second, length, found in ((0x89, 0x53 + 1, size, 0x54), (0x88, 0, 1, 0)):
+    for first, second, length, answer in ((0x89, 0x53 + 1, size, (0x54, 0x53)), (0x88, 0, 1, (0x88, 0x89))):
         file[0], file[1] = first, second
         said(
             lib.bnn_snn_size(file, length, kernels, bytes_, problem), lib.BNN_ERROR_MAGIC,
-            "header: second byte of the signature",
+            "header: first wrong byte of the signature",
         )  # fmt: skip
-        assert (problem.found, problem.expected) == (found, 0x53)
+        assert (problem.found, problem.expected) == answer
     file[0], file[1], file[8] = 0x89, 0x53, 9
     opened = lib.bnn_snn_open(file, size, kernels, room.pointer, bytes_[0], net, problem)
     said(opened, lib.BNN_ERROR_VERSION, "header: version")
