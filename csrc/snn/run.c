@@ -302,7 +302,7 @@ bnn_status bnn_snn_send(bnn_snn_state *s, uint32_t population, uint32_t neuron, 
         return BNN_OK;
     }
     float *at = (float *)(void *)frame + neuron, sum = *at + value;
-    if (!right_value(p, sum))
+    if (!right_value(p, sum) || (p->emits != BNN_SNN_VALUES && sum - *at != value)) /* 2^24 and one more are 2^24 */
         return BNN_ERROR_ARGUMENT;
     *at = sum;
     return BNN_OK;

@@ -243,6 +243,14 @@ def test_what_cannot_be_sent(number: int, neuron: int, value: float) -> None:
     assert not any(state.sent(i) for i in range(7))
 
 
+def test_counts_that_floats_cannot_hold() -> None:
+    """2^24 and one more are 2^24 in float32: one would be lost."""
+    state = State(opened(encode(mixed())))
+    state.send(1, 0, 2**24)
+    with pytest.raises(InputError, match="population 1, neuron 0: found"):
+        state.send(1, 0, 1)
+
+
 @pytest.mark.parametrize(
     ("number", "place", "value"),
     [
