@@ -27,13 +27,11 @@ static const float *all_values(struct bnn_snn_state *s, const struct bnn_snn_pro
     return values;
 }
 
-/* The weight rows of one kernel row, in the order of its sources: see scatter.c. */
+/* The weight rows of one kernel row, in the order of its sources. */
 static void list_rows(const struct bnn_snn_projection *p, uint32_t row, uint32_t channels, uint32_t *index)
 {
-    const uint32_t stride = p->stride[1], whole = p->kernel[1] / stride, more = p->kernel[1] % stride;
     for (uint32_t column = 0; column < p->kernel[1]; column++) {
-        const uint32_t phase = column % stride, taps = whole + (phase < more);
-        const uint32_t place = phase * whole + (phase < more ? phase : more) + taps - 1 - column / stride;
+        const uint32_t place = bnn_snn_tap_place(p->kernel[1], p->stride[1], column);
         for (uint32_t c = 0; c < channels; c++)
             *index++ = (c * p->kernel[0] + row) * p->kernel[1] + place;
     }

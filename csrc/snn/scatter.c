@@ -88,8 +88,7 @@ static struct bnn_snn_reach reach_of(const struct bnn_snn_projection *p, int axi
     if (phase >= kernel || first >= end)
         return (struct bnn_snn_reach){0, 0, 0, 0};
     return (struct bnn_snn_reach){phase + stride * first, end - first, far - first,
-                                  phase * (kernel / stride) + (phase < kernel % stride ? phase : kernel % stride) +
-                                      most - end};
+                                  bnn_snn_tap_place(kernel, stride, phase + stride * (end - 1))};
 }
 
 size_t bnn_snn_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p)

@@ -127,6 +127,15 @@ static inline size_t bnn_snn_frame_step(const struct bnn_snn_population *p)
     return p->emits == BNN_SNN_SPIKES ? bnn_snn_words(p->n) * 4 : bnn_snn_words(p->n) * 128;
 }
 
+/* Where a tap of a kernel's row is in the weights: the taps of one phase (tap % stride) are together, the last first, so
+ * that one source's targets are neighbors. */
+static inline uint32_t bnn_snn_tap_place(uint32_t kernel, uint32_t stride, uint32_t tap)
+{
+    const uint32_t phase = tap % stride, each = kernel / stride, more = kernel % stride;
+    const uint32_t end = (phase + 1) * each + (phase < more ? phase + 1 : more);
+    return end - 1 - tap / stride;
+}
+
 /* Whether it is a whole number from least to BNN_SNN_MOST. */
 static inline int bnn_snn_whole(float value, float least)
 {
