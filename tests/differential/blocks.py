@@ -11,10 +11,20 @@ import numpy as np
 import tensorflow as tf
 
 from .inputs import BATCH
-from .quantizers import Rng, Value, input_quantizer, of_the_batch
+from .quantizers import Array, Rng, Value, input_quantizer, of_the_batch
 
 L = tf.keras.layers
 EPSILON = 2.0**-10
+
+
+def _with_dyadic_roots(power: Array) -> tuple[Array, bool]:
+    """4^power, or a number next to it: what TensorFlow's inverse root gives 2^-power for, and whether it does.  On some
+    processors its vectors of channels do not give that for 4^power."""
+    root = (2.0**-power).astype(np.float32)
+    found = wanted = (4.0**power).astype(np.float32)
+    for other in (np.nextafter(wanted, np.float32(0)), np.nextafter(wanted, np.float32(9))):
+        found = np.where(tf.math.rsqrt(found).numpy() == root, found, other)
+    return found, bool((tf.math.rsqrt(found).numpy() == root).all())
 
 
 def batch_norm(rng: Rng, x: Value) -> Value:
@@ -33,7 +43,8 @@ def batch_norm(rng: Rng, x: Value) -> Value:
     if dyadic:
         gamma = rng.choice([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0], channels, p=[0.1, 0.15, 0.1, 0.05, 0.2, 0.25, 0.15])
         beta = rng.integers(-4, 5, channels) * x.step / 2 * (rng.random() < 0.5)
-        variance = 4.0 ** rng.integers(-1, 2, channels) - EPSILON
+        sums, dyadic = _with_dyadic_roots(rng.integers(-1, 2, channels))
+        variance = sums - EPSILON
     else:
         gamma = rng.normal(size=channels) * rng.choice([1, 1, 1, 0], channels)
         beta = rng.normal(size=channels) * (rng.random() < 0.5)
