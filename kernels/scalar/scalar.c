@@ -203,10 +203,18 @@ static void halve(int16_t *m, const float *accumulators, const int32_t *threshol
 #define TARGET
 #include "../neurons.inc"
 
+/* Spikes, not values: four rows at a time load and store a sum once. */
 static void sum_rows(float *sums, const float *rows, size_t stride, const uint32_t *index, const float *values,
                      size_t n, size_t count)
 {
-    for (size_t k = 0; k < n; k++, values = values == NULL ? NULL : values + 1) {
+    size_t k = 0;
+    for (; values == NULL && n - k >= 4; k += 4) {
+        const float *a = rows + index[k] * stride, *b = rows + index[k + 1] * stride;
+        const float *c = rows + index[k + 2] * stride, *d = rows + index[k + 3] * stride;
+        for (size_t i = 0; i < count; i++)
+            sums[i] = sums[i] + a[i] + b[i] + c[i] + d[i];
+    }
+    for (; k < n; k++, values = values == NULL ? NULL : values + 1) {
         const float *row = rows + index[k] * stride, value = values == NULL ? 1 : *values;
         for (size_t i = 0; i < count; i++)
             sums[i] += row[i] * value;
@@ -232,7 +240,14 @@ static void add_byte_runs(uint32_t *sums, ptrdiff_t step, const int8_t *rows, pt
 static void sum_byte_rows(uint32_t *sums, const int8_t *rows, size_t stride, const uint32_t *index,
                           const uint32_t *values, size_t n, size_t count)
 {
-    for (size_t k = 0; k < n; k++, values = values == NULL ? NULL : values + 1) {
+    size_t k = 0;
+    for (; values == NULL && n - k >= 4; k += 4) {
+        const int8_t *a = rows + index[k] * stride, *b = rows + index[k + 1] * stride;
+        const int8_t *c = rows + index[k + 2] * stride, *d = rows + index[k + 3] * stride;
+        for (size_t i = 0; i < count; i++)
+            sums[i] += (uint32_t)(a[i] + b[i] + c[i] + d[i]);
+    }
+    for (; k < n; k++, values = values == NULL ? NULL : values + 1) {
         const int8_t *row = rows + index[k] * stride;
         const uint32_t value = values == NULL ? 1 : *values;
         for (size_t i = 0; i < count; i++)
