@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ import pytest
 from bnn._version import __version__
 from bnn.runtime import Model
 from bnn.runtime.build import sources
+from bnn.snn import build
+from snn.small import SIDE, small_network
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -100,9 +103,20 @@ def run(program: Path, installed: Installed | None = None) -> None:
     assert ("libbnn" in linked) == (installed is not None and installed.kind == "shared")
 
 
-def compiled(build: Path) -> dict[str, list[str]]:
+def run_spikes(program: Path, folder: Path, events: str, installed: Installed) -> Any:
+    """The other example, on a network of this folder."""
+    model = build(small_network())
+    model.save(folder / "net.snn")
+    return subprocess.run(
+        [program, folder / "net.snn", "40"],
+        input=events, capture_output=True, text=True, check=False,
+        env={**os.environ, "LD_LIBRARY_PATH": str(installed.prefix / "lib")},
+    )  # fmt: skip
+
+
+def compiled(folder: Path) -> dict[str, list[str]]:
     """The C files of a build, from the root of the repository, and their flags."""
-    commands = json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))
+    commands = json.loads((folder / "compile_commands.json").read_text(encoding="utf-8"))
     return {Path(c["file"]).relative_to(ROOT).as_posix(): shlex.split(c["command"]) for c in commands}
 
 
@@ -131,7 +145,8 @@ def test_a_part_of_another_project(tmp_path: Path) -> None:
     project = (EXAMPLES / "c/CMakeLists.txt").read_text(encoding="utf-8")
     project = project.replace("find_package(bnn 0.1 REQUIRED)", f"add_subdirectory({ROOT} bnn)")
     (tmp_path / "CMakeLists.txt").write_text(project, encoding="utf-8")
-    shutil.copy(EXAMPLES / "c/run.c", tmp_path)
+    for name in ("run.c", "spikes.c"):
+        shutil.copy(EXAMPLES / "c" / name, tmp_path)
     call("cmake", "-S", tmp_path, "-B", tmp_path / "build")
     assert "libbnn.a" in (tmp_path / "build/CMakeFiles/run.dir/link.txt").read_text(encoding="utf-8")
     assert "libbnn" not in (tmp_path / "build/bnn/cmake_install.cmake").read_text(encoding="utf-8")
@@ -171,6 +186,23 @@ def test_find_package(installed: Installed, tmp_path: Path) -> None:
     run(tmp_path / "run", installed)
 
 
+def test_spikes_of_the_example(installed: Installed, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Those of Python; events that are out of order, of no neuron, or no numbers are errors."""
+    call("cmake", "-S", EXAMPLES / "c", "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={installed.prefix}")
+    call("cmake", "--build", tmp_path, "--target", "spikes")
+    x = rng.random((40, 128)) < 0.1
+    events = "".join(f"{step} {neuron}\n" for step, neuron in np.argwhere(x))
+    done = run_spikes(tmp_path / "spikes", tmp_path, events, installed)
+    assert (done.returncode, done.stderr) == (0, "")
+    frames = np.moveaxis(x.reshape(40, SIDE, SIDE, 2), -1, 1)
+    spikes = np.argwhere(build(small_network()).run(frames).output)
+    assert len(spikes) > 10
+    assert [[int(word) for word in line.split()] for line in done.stdout.splitlines()] == spikes.tolist()
+    for wrong in ("3 5\n2 5\n", "0 128\n", "0 1\none 2\n", "0 1\n3"):
+        done = run_spikes(tmp_path / "spikes", tmp_path, wrong, installed)
+        assert done.returncode == 1 and "an argument" in done.stderr, wrong
+
+
 def test_pkg_config(installed: Installed, tmp_path: Path) -> None:
     """By the line of the page."""
     need("pkg-config", "cc")
@@ -191,7 +223,7 @@ def test_without_build_tools(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_the_example() -> None:
-    for language, name in (("c", "run.c"), ("cmake", "CMakeLists.txt")):
+    for language, name in (("c", "run.c"), ("c", "spikes.c"), ("cmake", "CMakeLists.txt")):
         text = (EXAMPLES / "c" / name).read_text(encoding="utf-8").partition("\n")[2]
         assert f"```{language}\n{text}```\n" in PAGE, name
 

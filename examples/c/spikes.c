@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <bnn_host.h>
+#include <bnn_snn.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static bnn_problem problem; /* what is wrong with a file, and where */
+
+static void check(bnn_status status)
+{
+    if (status != BNN_OK) {
+        fprintf(stderr, "%s %s\n", bnn_status_text(status), problem.what);
+        exit(1);
+    }
+}
+
+static void *allocate(size_t bytes)
+{
+    return aligned_alloc(BNN_ALIGNMENT, (bytes + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT);
+}
+
+/* An event: a step and a neuron of the input; 0 after the last. */
+static int next(unsigned long *step, unsigned long *neuron)
+{
+    int found = scanf("%lu %lu", step, neuron);
+    check(found == 2 || found == EOF ? BNN_OK : BNN_ERROR_ARGUMENT);
+    return found == 2;
+}
+
+int main(int argc, char **argv)
+{
+    bnn_mapping file;
+    bnn_snn *net;
+    bnn_snn_state *state;
+    const bnn_kernels *kernels = bnn_kernels_select(NULL);
+    size_t bytes;
+    check(argc == 3 ? bnn_file_map(argv[1], &file) : BNN_ERROR_ARGUMENT);
+    check(bnn_snn_size(file.data, file.size, kernels, &bytes, &problem));
+    check(bnn_snn_open(file.data, file.size, kernels, allocate(bytes), bytes, &net, &problem));
+    check(bnn_snn_state_size(net, &bytes));
+    check(bnn_snn_state_create(net, allocate(bytes), bytes, &state));
+
+    uint32_t input = 0, output = 0; /* the first of each */
+    bnn_snn_population_info p;
+    for (check(bnn_snn_get_population(net, 0, &p)); p.rule != 0; input++)
+        check(bnn_snn_get_population(net, input + 1, &p));
+    for (check(bnn_snn_get_population(net, 0, &p)); !p.output; output++)
+        check(bnn_snn_get_population(net, output + 1, &p));
+    check(p.emits == BNN_SNN_SPIKES ? BNN_OK : BNN_ERROR_ARGUMENT);
+    uint32_t *spikes = allocate(p.frame);
+
+    unsigned long step, neuron, steps = strtoul(argv[2], NULL, 10);
+    int more = next(&step, &neuron);
+    for (unsigned long t = 0; t < steps; t++) {
+        for (; more && step <= t; more = next(&step, &neuron))
+            check(step == t ? bnn_snn_send(state, input, (uint32_t)neuron, 1) : BNN_ERROR_ARGUMENT);
+        check(bnn_snn_record(state, output, BNN_SNN_SENT, spikes, 1)); /* of the next step */
+        check(bnn_snn_run(state, NULL, 1));
+        for (size_t i = 0; i < p.neurons; i++)
+            if (spikes[i / 32] >> i % 32 & 1)
+                printf("%lu %zu\n", t, i);
+    }
+    return 0;
+}
