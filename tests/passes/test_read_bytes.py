@@ -265,6 +265,11 @@ def test_a_filter_of_zeros(rng: np.random.Generator) -> None:
     check(before, after, (4, 5, 3), rng)
 
 
+def test_a_layer_of_zeros(rng: np.random.Generator) -> None:
+    before = graph(make("conv2d", rescaled(image(4, 5, 3), 0.25, 0.0), constant(np.zeros((3, 2, 2, 3))), name="conv"))
+    check(before, lower(before), (4, 5, 3), rng)
+
+
 @pytest.mark.parametrize("weights", ["binary", "ternary"])
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1 / 128, -1.0), (-1 / 32, 2.0)])
 def test_a_layer_is_integer_and_equal(weights: str, scale: float, offset: float, rng: np.random.Generator) -> None:

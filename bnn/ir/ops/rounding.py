@@ -11,6 +11,7 @@ least 2^-24 of that sum, every partial sum is a float, and the error is zero.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -44,7 +45,7 @@ def rounded(error: Array, size: Array) -> Array:
 
 def spacing(x: Array) -> Array:
     """Per row, the largest power of two that divides all its numbers; infinity where all are zero."""
-    fraction, exponent = np.frexp(magnitude(x).reshape(len(x), -1))
+    fraction, exponent = np.frexp(magnitude(x).reshape(len(x), math.prod(x.shape[1:])))
     whole = (fraction * 2.0**24).astype(np.int64)
     lowest = np.where(whole > 0, np.ldexp((whole & -whole).astype(np.float64), exponent - 24), np.inf)
     return np.asarray(lowest.min(axis=1, initial=np.inf))
