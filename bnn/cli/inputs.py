@@ -161,8 +161,9 @@ def read_over_time(
     counts = {len(array) for array in found}
     if len(counts) > 1:
         raise InputError(f"{file}: found {sorted(counts)} samples, expected one number for all inputs")
-    if not all(array.shape[1] for array in found):
-        raise InputError(f"{file}: found no step, expected at least one")
+    for axis, what in enumerate(("sample", "step")):
+        if not all(array.shape[axis] for array in found):
+            raise InputError(f"{file}: found no {what}, expected at least one")
     for i in range(counts.pop()):
         yield {name: array[i] for name, array in zip(names, found, strict=True)}
 

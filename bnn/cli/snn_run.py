@@ -217,8 +217,6 @@ def _samples(model: SpikingModel, files: Sequence[str], coding: str | None, read
     samples = [sample for file in files for sample in read_over_time(file, names, shapes, "--coding and --steps")]
     if model.converted:
         _check_pixels(files[0], samples)
-    if not samples:
-        raise InputError(f"{files[0]}: found no sample, expected at least one")
     return samples
 
 

@@ -353,8 +353,10 @@ class SpikingModel:
     def run_stream(
         self, x: Any, *, label: int | None = None, trace: bool = False, reset: bool = True, progress: bool = False
     ) -> StepRun:
-        """Watch the output over what the input sends, (T, *shape); as :meth:`run` and :meth:`run_image`."""
+        """Watch the output over what the input sends, (T, *shape), at least one step; as :meth:`run_image`."""
         _, steps = self._arrays(x)
+        if not steps:
+            raise InputError("x: found no step, expected at least one")
 
         def frames(start: int, count: int) -> Any:
             here = slice(start, start + count)

@@ -320,6 +320,7 @@ def one_wrong(value: float, steps: int = 3) -> Array:
             lambda m: m.run(X, currents=["input"]),
             "no population that has a current, expected one of conv, pool, output$",
         ),
+        (lambda m: m.run_stream(X[:0]), "x: found no step, expected at least one"),
         (lambda m: m.run_stream(X, label=4), "label: found 4, expected 0 to 3"),
         (lambda m: m.run_image(X[0], 0), "steps: found 0, expected 1 to"),
         (lambda m: m.run_image(X[0] + 0.5, 5), "takes no real values; use coding 'rate'"),
