@@ -100,15 +100,15 @@ def run_cases(target: Target, cases: Sequence[Case], folder: Path) -> list[dict[
     return found
 
 
-def drawn(rng: Any, count: int) -> list[Case]:
-    """Random networks that are small enough; every second one learns."""
+def drawn(rng: Any, count: int, most: int) -> list[Case]:
+    """Random networks of at most ``most`` bytes; every second one learns."""
     cases: list[Case] = []
     while len(cases) < count:
         learns = len(cases) % 2 == 1
         network = draw_plastic_network(rng) if learns else draw_network(rng)
         case = Case(network, draw_inputs(rng, network, 12)[0], learns)
         sizes = [p.size for p in network.populations]
-        if sum(sizes) <= MOST // 2 and len(case.data) <= 20_000:
+        if sum(sizes) <= MOST // 2 and len(case.data) <= most:
             cases.append(case)
     return cases
 
@@ -130,7 +130,7 @@ def mlp() -> Case:
 def test_a_microcontroller(rng: np.random.Generator, tmp_path: Path) -> None:
     """Random networks, and the figures of docs/embedded.md."""
     figures = mlp()
-    found = run_cases(TARGETS["cortex-m4"], [*drawn(rng, 8), figures], tmp_path)[-1]
+    found = run_cases(TARGETS["cortex-m4"], [*drawn(rng, 8, 8_000), figures], tmp_path)[-1]
     print(f"file {len(figures.data)}, {found}, per step {found['run_instructions'] // len(figures.inputs)}")
     assert found["open_bytes"] + found["state_bytes"] <= 18_100
     assert found["run_stack"] <= 1_100 and found["run_instructions"] <= 20 * 114_000
@@ -139,4 +139,4 @@ def test_a_microcontroller(rng: np.random.Generator, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LIKE_THE_HOST)
 def test_random_networks(name: str, rng: np.random.Generator, tmp_path: Path) -> None:
-    run_cases(TARGETS[name], drawn(rng, 16), tmp_path)
+    run_cases(TARGETS[name], drawn(rng, 16, 20_000), tmp_path)
