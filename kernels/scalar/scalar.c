@@ -237,15 +237,21 @@ static void add_byte_runs(uint32_t *sums, ptrdiff_t step, const int8_t *rows, pt
             sums[i] += (uint32_t)rows[i] * value;
 }
 
+/* A function of its own, so that processors with few registers need not put rows on the stack. */
+static __attribute__((noinline)) void add_four(uint32_t *sums, const int8_t *a, const int8_t *b, const int8_t *c,
+                                               const int8_t *d, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        sums[i] += (uint32_t)(a[i] + b[i] + c[i] + d[i]);
+}
+
 static void sum_byte_rows(uint32_t *sums, const int8_t *rows, size_t stride, const uint32_t *index,
                           const uint32_t *values, size_t n, size_t count)
 {
     size_t k = 0;
     for (; values == NULL && n - k >= 4; k += 4) {
         const int8_t *a = rows + index[k] * stride, *b = rows + index[k + 1] * stride;
-        const int8_t *c = rows + index[k + 2] * stride, *d = rows + index[k + 3] * stride;
-        for (size_t i = 0; i < count; i++)
-            sums[i] += (uint32_t)(a[i] + b[i] + c[i] + d[i]);
+        add_four(sums, a, b, rows + index[k + 2] * stride, rows + index[k + 3] * stride, count);
     }
     for (; k < n; k++, values = values == NULL ? NULL : values + 1) {
         const int8_t *row = rows + index[k] * stride;
