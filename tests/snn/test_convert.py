@@ -436,6 +436,8 @@ def test_a_run_that_is_too_short_says_so() -> None:
 def test_an_image_arrives_once(scheme: Any) -> None:
     _, images, quantized = quantized_small()
     model = spiking(quantized, scheme).build()
+    with pytest.raises(InputError, match="found 256, expected pixels, whole numbers from 0 to 255"):
+        model.run_image(images[0] * 0 + 256, 5, coding="once")
     once = "show whole numbers, in the first step alone .--scale 1 --coding once"
     for image, coding in ((images[0], "constant"), (images[0] / 255, "once"), (images[0], "rate")):
         with pytest.raises(InputError, match=once):

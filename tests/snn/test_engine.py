@@ -316,9 +316,9 @@ def test_state_variables_are_set() -> None:
             assert np.array_equal(state.get(i, name), values)
             oracle.states[i][name] = values
         assert compare(network, oracle.run(inputs), run(state.opened, inputs, state), SEED) > 20
-    with pytest.raises(InputError, match="relay: has no state variable v"):
+    with pytest.raises(InputError, match="relay: has no state variable v, expected one of none"):
         state.get(RELAY, "v")
-    with pytest.raises(InputError, match="firing: has no state variable level"):
+    with pytest.raises(InputError, match="firing: has no state variable level, expected one of v, i"):
         state.set(FIRING, "level", np.zeros(5))
 
 
