@@ -290,8 +290,8 @@ class SpikingModel:
     # -- learning -------------------------------------------------------------------------------------------------
 
     def weights(self, name: str) -> Floats:
-        """Those of a projection that learns, by its name: a copy, float32 (sources, targets), whose neurons are numbered
-        by row, column, channel, whatever the layout."""
+        """Those of a projection that learns, by its name: a copy, float32 (sources, targets); neurons are
+        numbered by row, column, channel, whatever the layout."""
         return self._state.weights(self._learner(name))
 
     def set_weights(self, name: str, weights: Floats) -> None:

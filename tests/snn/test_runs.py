@@ -367,6 +367,13 @@ def test_bad_input(model: SpikingModel, call: Any, message: str) -> None:
         call(model)
 
 
+def test_where_the_network_looks_may_be_said_in_any_whole_numbers(model: SpikingModel) -> None:
+    expected = model.run_events(recording(1), origin=(1, 2), shrink=2).outputs
+    for dtype in (np.int8, np.uint64):
+        origin: Any = np.array([1, 2], dtype)
+        assert (model.run_events(recording(1), origin=origin, shrink=dtype(2)).outputs == expected).all()
+
+
 def relays(shape: tuple[int, ...], *emits: Emits) -> SpikingModel:
     """An output that passes on what its inputs send."""
     inputs = [Population(f"in{i}", shape, input_emits=e) for i, e in enumerate(emits)]
