@@ -517,6 +517,8 @@ class SpikingModel:
 
     def _frames(self, x: Array, p: PopulationInfo, start: int | None) -> Array:
         x = as_numbers(x, f"input {p.name}")
+        if x.dtype == np.float16:  # which has no 2^24
+            x = x.astype(np.float32)
         if p.emits == Emits.SPIKES and x.dtype != bool:
             spikes = x == 1
             if np.count_nonzero(spikes) != np.count_nonzero(x != 0):

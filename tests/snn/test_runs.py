@@ -391,6 +391,8 @@ def relays(shape: tuple[int, ...], *emits: Emits) -> SpikingModel:
         (Emits.VALUES, -1e39, "finite float32 numbers"),
         (Emits.CHANGES, -(2**63), r"changes, whole numbers from -2\^24 to 2\^24"),
         (Emits.CHANGES, -(2**24) - 1, r"changes, whole numbers from -2\^24 to 2\^24"),
+        (Emits.CHANGES, np.float16(np.inf), r"changes, whole numbers from -2\^24 to 2\^24"),
+        (Emits.COUNTS, np.float16(0.5), r"numbers of spikes, whole numbers from 0 to 2\^24"),
         (Emits.COUNTS, 2**24 + 1, r"numbers of spikes, whole numbers from 0 to 2\^24"),
     ],
 )
