@@ -645,5 +645,11 @@ def load(path: str | os.PathLike[str], *, kernels: str | None = None, max_bytes:
 def build(network: Any, *, kernels: str | None = None) -> SpikingModel:
     """Write a :class:`~bnn.snn.network.Network` and open it."""
     from .file import encode
+    from .network import Network
 
+    if not isinstance(network, Network):
+        found = type(network).__name__
+        raise InputTypeError(
+            f"network: found {found}, expected a Network; for a file use bnn.snn.load or bnn.snn.compile"
+        )
     return SpikingModel.from_bytes(encode(network), kernels=kernels)

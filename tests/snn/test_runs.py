@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections import UserDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -481,7 +482,7 @@ def test_bad_networks() -> None:
     with pytest.raises(bnn.InputError, match="input .H, W, 1. or .H, W, 2."):
         build(small_network(channels=3)).run_events(recording(1))
     network = small_network()
-    network.populations.insert(0, network.populations[0])
+    network.populations.insert(0, replace(network.populations[0], name="other"))
     for q in network.projections:
         q.source, q.target = q.source + 1, q.target + 1
     with pytest.raises(bnn.InputError, match="has 2 inputs, expected one; give what they send to run_stream"):
