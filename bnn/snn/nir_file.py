@@ -18,6 +18,7 @@ from .._distribution import install
 from ..errors import BnnError, CompileError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
 from ..importers.common.hdf5 import check_stored, filters, own_objects
 from ..importers.common.limits import check_bytes
+from ..runtime.files import path_text
 
 __all__ = ["KINDS", "NirGraph", "NirNode", "read_nir"]
 
@@ -91,12 +92,13 @@ def read_nir(path: str | os.PathLike[str]) -> NirGraph:
 
     Raises:
         SetupError: h5py is not installed.
+        InputTypeError: that is no path.
         ModelNotFoundError, ModelFileError: there is no such file, or it cannot be opened.
         ModelFormatError: it is not a NIR file, or one that is damaged; the message names the node, what was found and
             what was expected.
         CompileError: it refers to other files, or declares more than is read.
     """
-    where = os.fspath(path)
+    where = path_text(path)
     if not os.path.exists(where):
         raise ModelNotFoundError(f"{where}: there is no such file")
     if os.path.isdir(where):
