@@ -145,6 +145,8 @@ def read_over_time(
     """The samples of a .npy or .npz file, each (T, *shape) per input; the file has one, or (N, T, *shape).  ``images``:
     what to add for images, for messages."""
     path = Path(file)
+    if not names:
+        raise InputError(f"{file}: the network has no input that takes it")
     if path.suffix not in (".npy", ".npz"):
         raise InputError(f"{file}: expected .npy or .npz" + (f"; for image files add {images}" if images else ""))
     if len(names) > 1 and path.suffix != ".npz":

@@ -18,7 +18,7 @@ from .._distribution import install
 from ..errors import BnnError, CompileError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
 from ..importers.common.hdf5 import check_stored, filters, own_objects
 from ..importers.common.limits import check_bytes
-from ..runtime.files import path_text
+from ..runtime.files import path_text, special
 
 __all__ = ["KINDS", "NirGraph", "NirNode", "read_nir"]
 
@@ -103,6 +103,8 @@ def read_nir(path: str | os.PathLike[str]) -> NirGraph:
         raise ModelNotFoundError(f"{where}: there is no such file")
     if os.path.isdir(where):
         raise ModelFileError(f"{where}: is a folder; expected a NIR file")
+    if found := special(where):  # a pipe would be waited for
+        raise ModelFileError(f"{where}: {found}; expected a NIR file")
     try:
         import h5py
     except ImportError as error:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn.errors import CompileError, InputError, InputTypeError
+from bnn.errors import CompileError, InputError, InputTypeError, ModelFileError
 from bnn.snn.from_nir import network_from_nir
 from bnn.snn.network import Network
 from bnn.snn.nir_file import read_nir
@@ -60,6 +61,12 @@ def test_paths_that_are_none() -> None:
         for path in (None, 5):
             with pytest.raises(InputTypeError, match="path: found .*, expected a string or an os.PathLike"):
                 call(path)  # type: ignore[arg-type]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.nir")
+    with pytest.raises(ModelFileError, match="pipe.nir: not a regular file but a pipe; expected a NIR file"):
+        bnn.snn.compile(tmp_path / "pipe.nir", simulator="norse")
 
 
 @pytest.mark.parametrize(
