@@ -73,6 +73,11 @@ def network_from_nir(
     options = Options(record.dt if dt is None else dt, dt is not None, reset_method)
     builder = _Builder(graph.where, record, options)
     nodes, edges = _flattened(graph, record)
+    names = [name for name, _ in nodes]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise CompileError(
+            f"{graph.where}: found two nodes called '{min(twice)}', one of them in a graph of its own; rename one"
+        )
     builder.add(nodes, edges, _only(graph, "Input"), _only(graph, "Output"), inputs)
     return Network(builder.populations, builder.projections, options.dt, record.name).check()
 

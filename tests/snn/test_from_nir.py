@@ -63,6 +63,15 @@ def test_paths_that_are_none() -> None:
                 call(path)  # type: ignore[arg-type]
 
 
+def test_a_node_and_one_in_a_graph_have_different_names(tmp_path: Path) -> None:
+    fc = node("Affine", weight=np.eye(3), bias=np.zeros(3))
+    inner = chain(input=node("Input", shape=[3]), b=fc, output=node("Output", shape=[3]))
+    nodes = {"input": node("Input", shape=[3]), "a": inner, "c": fc, "a.b": fc, "output": node("Output", shape=[3])}
+    names = list(nodes)
+    with pytest.raises(CompileError, match="a.nir: found two nodes called 'a.b', one of them in a graph of its own"):
+        network(tmp_path, graph(nodes, list(zip(names[:-1], names[1:], strict=True))))
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.nir")
     with pytest.raises(ModelFileError, match="pipe.nir: not a regular file but a pipe; expected a NIR file"):
