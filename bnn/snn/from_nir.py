@@ -73,11 +73,13 @@ def network_from_nir(
     options = Options(record.dt if dt is None else dt, dt is not None, reset_method)
     builder = _Builder(graph.where, record, options)
     nodes, edges = _flattened(graph, record)
-    names = [name for name, _ in nodes]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise CompileError(
-            f"{graph.where}: found two nodes called '{min(twice)}', one of them in a graph of its own; rename one"
-        )
+    seen: set[str] = set()
+    for name, _ in nodes:
+        if name in seen:
+            raise CompileError(
+                f"{graph.where}: found two nodes called '{name}', one of them in a graph of its own; rename one"
+            )
+        seen.add(name)
     builder.add(nodes, edges, _only(graph, "Input"), _only(graph, "Output"), inputs)
     return Network(builder.populations, builder.projections, options.dt, record.name).check()
 

@@ -4,6 +4,7 @@
 In each step the populations settle in their order.  A population's currents are its bias, then, projection by
 projection in their order, the rows of weights of the sources that sent something, from the lowest source to the
 highest: each addition is one float32 operation.  A projection of whole weights sums in integers, and adds sum * scale.
+These have 32 bits and wrap around, which only large numbers of spikes in one step can cause, never single ones.
 A projection with delay d reads what its source sent d steps before; one from a later population, or from the population
 itself, has a delay.  Where the rule is recurrent, projections from the population to itself sum apart, from 0.
 
@@ -174,7 +175,9 @@ class Network:
         names = [p.name for p in self.populations]
         if len(set(names)) < len(names):
             twice = max(names, key=names.count)
-            raise CompileError(f"network: found {names.count(twice)} populations called '{twice}', expected one")
+            raise CompileError(
+                f"network: found {names.count(twice)} populations called '{twice}', expected different names"
+            )
         for projection in self.projections:
             _check_projection(self, projection)
         return self

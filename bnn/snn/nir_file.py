@@ -113,10 +113,15 @@ def read_nir(path: str | os.PathLike[str]) -> NirGraph:
         check_bytes(where, "the file", os.path.getsize(where))
         if not h5py.is_hdf5(where):
             with open(where, "rb") as other:  # a permission is a better reason
-                if other.read(4) in (b"\x89BNN", b"\x89SNN"):
-                    raise ModelFormatError(
-                        f"{where}: is a compiled network; give the NIR file of a spiking network, usually .nir"
-                    )
+                head = other.read(4)
+            if head in (b"\x89BNN", b"\x89SNN"):
+                raise ModelFormatError(
+                    f"{where}: is a compiled network; give the NIR file of a spiking network, usually .nir"
+                )
+            if head == b"PK\x03\x04":
+                raise ModelFormatError(
+                    f"{where}: is a zip file, probably a Keras model, and not a NIR file; convert it: bnn snn convert"
+                )
             raise ModelFormatError(f"{where}: is not an HDF5 file, which NIR files are; is it complete?")
         with h5py.File(where, "r") as file:
             return _Reader(where).file(file)

@@ -28,7 +28,7 @@ def changed(what: str, number: int = 0, **values: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (changed("populations", 1, name="in"), "network: found 2 populations called 'in', expected one"),
+        (changed("populations", 1, name="in"), "network: found 2 populations called 'in', expected different names"),
         (changed("populations", 1, name=None), "population 1: name: found None, expected text"),
         (
             changed("populations", 1, name="\ud800"),
