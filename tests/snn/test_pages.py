@@ -194,3 +194,6 @@ def test_bad_pages(model: SpikingModel, tmp_path: Path) -> None:
         run_page(replace(run, outputs=np.zeros((30_001, 4), np.float32)))
     with pytest.raises(bnn.InputError, match="xyz"):
         save_run(run, tmp_path / "x.xyz")
+    for call in (lambda: save_run(run, tmp_path / "x.png", ["a"]), lambda: replace(run, label=3).describe(["a"])):
+        with pytest.raises(bnn.InputError, match="names of classes: found 1, expected one for each class, up to class"):
+            call()
