@@ -32,7 +32,7 @@ from .coding import (
     step_of,
 )  # fmt: skip
 from .handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, PopulationInfo, ProjectionInfo, State, frames, unpacked
-from .network import CONVERTED, TIMELESS, Shape
+from .network import CONVERTED, TIMELESS, Network, Shape
 from .report import Layer, Report, seconds, total
 from .rules import BY_OPCODE, Emits, Reset
 from .runs import SPIKE, RecordingRun, Run, StepRun
@@ -642,10 +642,12 @@ def load(path: str | os.PathLike[str], *, kernels: str | None = None, max_bytes:
     return SpikingModel.from_file(path, kernels=kernels, max_bytes=max_bytes)
 
 
-def build(network: Any, *, kernels: str | None = None) -> SpikingModel:
-    """Write a :class:`~bnn.snn.network.Network` and open it."""
+def build(network: Network, *, kernels: str | None = None) -> SpikingModel:
+    """Write a :class:`~bnn.snn.network.Network` and open it.
+
+    Raises CompileError where :meth:`~bnn.snn.network.Network.check` does.
+    """
     from .file import encode
-    from .network import Network
 
     if not isinstance(network, Network):
         found = type(network).__name__
