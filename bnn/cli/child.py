@@ -237,8 +237,8 @@ def _verify_snn(
 
     network, x = load(net), None
     if data is not None:
-        (name, shape), *_ = network.input_shapes.items()
-        x = [sample[name] for sample in read_over_time(data, [name], [shape])]
+        names, shapes = list(network.input_shapes)[:1], list(network.input_shapes.values())[:1]
+        x = [sample[names[0]] for sample in read_over_time(data, names, shapes)]
     answers.send("working", samples if x is None else len(x))
     report = verify(model, network, x, samples=samples, progress=lambda n: answers.send("done", n), **options)
     record = {"ok": report.ok, "proven": report.proven, "silent": report.silent, **asdict(report)}

@@ -63,13 +63,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def checked(*args: Any, scale: float | None, offset: float, resize: bool, **options: Any) -> Any:
-        # In the type of the computation: a nonzero number may be 0 in float32.
-        with np.errstate(all="ignore"):
-            divisor, added = np.float32(1 if scale is None else scale), np.float32(offset)
-        if not np.isfinite(divisor) or divisor == 0:
-            raise click.BadParameter(f"found {scale}, expected a number that is not 0 as float32", param_hint="--scale")
-        if not np.isfinite(added):
-            raise click.BadParameter(f"found {offset}, expected a finite float32", param_hint="--offset")
+        check_scaling(1 if scale is None else scale, offset)
         return command(*args, reading=Reading(scale, offset, resize), **options)
 
     resized = click.option("--resize", is_flag=True, help="Resize images.  Default: they must have the model's size.")
@@ -77,6 +71,16 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     divided = click.option("--scale", metavar="DIVISOR", type=float,
                            help="Divide all inputs by this, including float arrays, as in training.")  # fmt: skip
     return divided(added(resized(checked)))
+
+
+def check_scaling(scale: float, offset: float) -> None:
+    """Refuse numbers that float32, the type of the computation, does not have: one that is not 0 may be 0 there."""
+    with np.errstate(all="ignore"):
+        divisor, added = np.float32(scale), np.float32(offset)
+    if not np.isfinite(divisor) or divisor == 0:
+        raise click.BadParameter(f"found {scale}, expected a number that is not 0 as float32", param_hint="--scale")
+    if not np.isfinite(added):
+        raise click.BadParameter(f"found {offset}, expected a finite float32", param_hint="--offset")
 
 
 def read_labels(path: str, classes: Collection[int]) -> list[str]:
@@ -141,6 +145,8 @@ def read_over_time(
     """The samples of a .npy or .npz file, each (T, *shape) per input; the file has one, or (N, T, *shape).  ``images``:
     what to add for images, for messages."""
     path = Path(file)
+    if not names:
+        raise InputError(f"{file}: the network has no input that takes it")
     if path.suffix not in (".npy", ".npz"):
         raise InputError(f"{file}: expected .npy or .npz" + (f"; for image files add {images}" if images else ""))
     if len(names) > 1 and path.suffix != ".npz":

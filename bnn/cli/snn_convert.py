@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from ..errors import InputError
 from ..runtime.progress import waiting
 from ..runtime.report import quantity
 from ..snn.model import SpikingModel
@@ -24,6 +23,7 @@ from .common import (
     print_json,
     unsafe_option,
 )
+from .inputs import check_scaling
 
 
 @click.command("convert", short_help="Turn a ReLU network into counters that spike.")
@@ -63,8 +63,7 @@ def snn_convert(model: str, data: str, output: str | None, limits: Limits, as_js
     target = output or Path(model).stem + ".snn"
     check_suffix("-o", target, [".snn"])
     check_outputs({"-o": target}, [model, data])
-    if not options["scale"] or abs(options["offset"]) == float("inf"):
-        raise InputError(f"--scale {options['scale']} --offset {options['offset']}: expected a scale that is not 0")
+    check_scaling(options["scale"], options["offset"])
     with waiting(loading(model)) as say:
         handlers = {"working": lambda _: say(f"converting {model}")}
         found = run_apart("convert_snn", model, limits, handlers, data=data, **options)

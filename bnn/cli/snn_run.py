@@ -151,11 +151,15 @@ def snn_run(
         with progress("samples", len(samples), live() and len(samples) > 10) as advance:
             for i, (x, y) in enumerate(zip(samples, right, strict=True)):
                 options: dict[str, Any] = {"label": y, "trace": trace and not i, "reset": not (stream and i)}
-                if coding is None:
-                    runs.append(model.run_stream(x, **options))
-                else:
-                    assert steps is not None
-                    runs.append(model.run_image(x, steps, coding=coding, seed=seed + first + i, **options))
+                try:
+                    if coding is None:
+                        runs.append(model.run_stream(x, **options))
+                    else:
+                        assert steps is not None
+                        runs.append(model.run_image(x, steps, coding=coding, seed=seed + first + i, **options))
+                except InputError as error:
+                    where = f"sample {first + i}: " if len(samples) > 1 or first else ""
+                    raise type(error)(f"{where}{error}") from None
                 advance(1)
     if plot is not None:
         from ..snn.plot import save_run

@@ -120,12 +120,25 @@ def _by_input(x: object, names: Sequence[str]) -> list[object]:
     return arrays
 
 
-def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], convert: bool = False) -> Inputs:
-    """The same for one array with any N; ``what`` is its name in errors."""
+def as_array(x: object, what: str) -> Array:
+    """``np.asarray``; raises InputTypeError naming ``what``."""
     try:
-        array = np.asarray(x)
+        return np.asarray(x)
     except (RuntimeError, TypeError, ValueError) as error:  # of a tensor with gradients, for example
         raise InputTypeError(f"{what}: {type(x).__name__} is not an array: {error}") from None
+
+
+def as_numbers(x: object, what: str) -> Array:
+    """The same, of real numbers: bool, integers or floats."""
+    array = as_array(x, what)
+    if array.dtype.kind not in "buif":
+        raise InputTypeError(f"{what}: found dtype {array.dtype}, expected numbers")
+    return array
+
+
+def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], convert: bool = False) -> Inputs:
+    """The same for one array with any N; ``what`` is its name in errors."""
+    array = as_array(x, what)
     if convert and dtype == FLOAT32 and array.dtype.kind in "biuf":
         array = array.astype(FLOAT32, copy=False)
     if array.dtype != dtype:

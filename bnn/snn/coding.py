@@ -9,8 +9,8 @@ from fractions import Fraction
 import numpy as np
 
 from .._types import Array, Floats
-from ..errors import InputError, InputTypeError
-from ..runtime.arrays import check_count
+from ..errors import InputError
+from ..runtime.arrays import as_numbers, check_count
 from ..streams.grid import Recording, check_number, check_steps
 from .rules import Emits
 
@@ -59,6 +59,8 @@ def check_image(image: Floats, coding: str, emits: Emits, name: str, *, once: bo
         raise InputError(
             f"input {name}: sends {sends}, which add up; coding 'constant' would add the image in every step: {ONCE}"
         )
+    if once and image.max(initial=0) > MOST_PIXEL:
+        raise InputError(f"input {name}: found {image.max():g}, expected pixels, whole numbers from 0 to {MOST_PIXEL}")
     if coding in ("constant", "once"):
         if emits != Emits.VALUES and not ((image == np.floor(image)) & (image >= 0)).all():
             remedy = "use coding 'rate' or 'latency', or compile the network for an input of values"
@@ -79,7 +81,7 @@ def step_of(dt: object) -> Fraction:
     value = check_number(dt, "dt")
     if not value > 0:
         raise InputError(f"dt: found {value:g}, expected seconds of a step, more than 0")
-    step = Fraction(np.format_float_scientific(np.float32(value))) * 10**6
+    step = Fraction(np.format_float_scientific(np.float32(min(value, 1e9)))) * 10**6
     if not Fraction(1, 1000) <= step <= 2**40:
         raise InputError(f"dt: found {value:g} seconds, expected 1e-9 to 1e6")
     return step
@@ -128,11 +130,10 @@ def check_seed(seed: object) -> int:
 
 def as_image(x: object, shape: tuple[int, ...], name: str) -> Floats:
     """One image of the input's shape, float32 and finite."""
-    array = np.asarray(x)
-    if array.dtype.kind not in "buif":
-        raise InputTypeError(f"input {name}: found dtype {array.dtype}, expected numbers")
+    array = as_numbers(x, f"input {name}")
     if array.shape == (1, *shape):
         array = array[0]
     if array.shape != shape:
         raise InputError(f"input {name}: found shape {array.shape}, expected one image {shape}")
-    return array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        return array.astype(np.float32, copy=False)

@@ -22,9 +22,10 @@ from .._types import Array
 from ..errors import InputError, UnsupportedOpError
 from ..importers import open_source
 from ..passes import lower
+from ..runtime.arrays import as_numbers, given_shape
 from .model import SpikingModel, build
 from .network import CONVERTED, Network, Population, Projection
-from .quantize import Edge, Grid, Layer, Pair, Quantized, quantize, reach
+from .quantize import Edge, Grid, Layer, Pair, Quantized, check_whole, quantize, reach
 from .rules import RULES, Dynamics, Emits, Reset
 
 Scheme = Literal["take-back", "staged"]
@@ -57,16 +58,22 @@ class Conversion:
 
         ``order``: "once": in the first of ``steps`` steps; "pixels": one after the other, "brightest": the brightest
         first; "bits": the highest bit of each pixel, then the next.  Neurons that take back end up the same; staged
-        ones need the first.
+        ones need the first.  The difference between two images can be presented, too.
+
+        Raises InputError if the image has another shape than the input, or a value that is not whole or too large.
         """
-        image = np.asarray(image)
         if order not in ORDERS or (order != "once" and self.scheme == "staged"):
             raise InputError(f"order: found {order!r}, expected 'once' or, with take-back, one of {ORDERS[1:]}")
+        image = as_numbers(image, "image")
+        shape, most = given_shape(self.quantized.shape, self.quantized.channels_first), self.quantized.layers[0].most
+        if image.shape != shape:
+            raise InputError(f"image: found shape {image.shape}, expected {shape}")
+        check_whole(image, "image", -most, most)
         flat = image.reshape(-1).astype(np.int64)
         if order == "bits":
-            steps = max(int(self.quantized.layers[0].most).bit_length(), 1)
+            steps = max(int(most).bit_length(), 1)
             masks = 1 << np.arange(steps)[::-1, None]
-            return np.asarray(flat & masks, np.float32).reshape(steps, *image.shape)
+            return np.asarray(np.sign(flat) * (np.abs(flat) & masks), np.float32).reshape(steps, *image.shape)
         if order == "once":
             frames = np.zeros((self.steps, flat.size), np.float32)
             frames[0] = flat
@@ -112,7 +119,7 @@ def convert(
         raise InputError(f"scheme: found {scheme!r}, expected {' or '.join(SCHEMES)}")
     source = open_source(model, example=example, unsafe=unsafe, input_shape=input_shape)
     graph = lower(source.graph(), until="recognize_quantizers")
-    x = np.asarray(images)
+    x = as_numbers(images, "images")
     if graph.channels_first and x.ndim == 4:
         x = np.moveaxis(x, 1, -1)
     quantized = quantize(graph, x, levels=levels, bits=weights_bits, scale=scale, offset=offset, percentile=percentile)

@@ -17,6 +17,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import CompileError, InputError
+from ..streams.grid import check_number
 from .network import MOST_NEURONS, Network, Population, Projection, Shape
 from .nir_file import NirGraph, NirNode
 from .nir_order import Edge, in_cycle
@@ -56,10 +57,10 @@ def network_from_nir(
         CompileError: the simulator would ignore something in the file or get it wrong, or cannot run it; the message
             names the node, what was found, what the simulator does with it, and what to do.
     """
-    if simulator not in SIMULATORS:
+    if not isinstance(simulator, str) or simulator not in SIMULATORS:
         raise InputError(f"simulator: found {simulator!r}, expected one of {', '.join(SIMULATORS)}")
     record = SIMULATORS[simulator]
-    if dt is not None and not (math.isfinite(dt) and dt > 0):
+    if dt is not None and not check_number(dt, "dt") > 0:
         raise InputError(f"dt: found {dt!r}, expected a positive number of seconds")
     if record.fixed_dt and dt not in (None, record.dt):
         raise InputError(
@@ -72,6 +73,13 @@ def network_from_nir(
     options = Options(record.dt if dt is None else dt, dt is not None, reset_method)
     builder = _Builder(graph.where, record, options)
     nodes, edges = _flattened(graph, record)
+    seen: set[str] = set()
+    for name, _ in nodes:
+        if name in seen:
+            raise CompileError(
+                f"{graph.where}: found two nodes called '{name}', one of them in a graph of its own; rename one"
+            )
+        seen.add(name)
     builder.add(nodes, edges, _only(graph, "Input"), _only(graph, "Output"), inputs)
     return Network(builder.populations, builder.projections, options.dt, record.name).check()
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, ModelFormatError
+from ..runtime.arrays import check_count
 from ..runtime.handles import Memory, Pulse, check, check_kind, problem_field, problem_text, status_text
 from ..runtime.native import CData, ffi, lib
 from .network import Shape
@@ -190,7 +191,7 @@ class State:
         self.opened = opened
         needed = ffi.new("size_t *")
         status = lib.bnn_snn_state_size(opened.pointer, needed)
-        most = max_bytes or STATE_BYTES + STATE_TIMES * opened.size
+        most = check_count(max_bytes, "max_bytes", 2**64 - 1, 0) or STATE_BYTES + STATE_TIMES * opened.size
         if status != lib.BNN_OK or needed[0] > most:
             found = "more than can be addressed" if status != lib.BNN_OK else needed[0]
             raise InputError(
@@ -252,7 +253,8 @@ class State:
     def set_weights(self, projection: ProjectionInfo, values: Floats) -> None:
         """The inverse."""
         source, target = (self.opened.populations[k].size for k in (projection.source, projection.target))
-        values = np.ascontiguousarray(values, np.float32)
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(values, np.float32)
         if values.shape != (source, target) or not np.isfinite(values).all():
             raise InputError(
                 f"weights of {projection.name}: found shape {values.shape}"
@@ -273,25 +275,30 @@ class State:
 
     def get(self, population: int, variable: str) -> Floats:
         """A state variable (n,): v, i, refractory, adapted or level."""
+        number = self._number(population, variable)
         values = np.empty(self.opened.populations[population].size, np.float32)
-        status = lib.bnn_snn_get(self.pointer, population, _VARIABLES[variable], ffi.from_buffer("float[]", values))
-        self._has(status, population, variable)
+        check(lib.bnn_snn_get(self.pointer, population, number, ffi.from_buffer("float[]", values)), variable)
         return values
 
     def set(self, population: int, variable: str, values: Floats) -> None:
         """The inverse of :meth:`get`."""
+        number = self._number(population, variable)
         values = np.ascontiguousarray(values, np.float32)
         if values.shape != (self.opened.populations[population].size,):
             raise InputError(f"{variable}: found shape {values.shape}, expected one value per neuron")
         if variable == "level" and not ((values >= 0) & (values <= 2**24) & (values == np.floor(values))).all():
             raise InputError(f"level: found {values.min():g} to {values.max():g}, expected whole numbers to 2^24")
-        status = lib.bnn_snn_set(self.pointer, population, _VARIABLES[variable], ffi.from_buffer("float[]", values))
-        self._has(status, population, variable)
+        check(lib.bnn_snn_set(self.pointer, population, number, ffi.from_buffer("float[]", values)), variable)
 
-    def _has(self, status: int, population: int, variable: str) -> None:
-        if status != lib.BNN_OK:
-            name = self.opened.populations[population].name
-            raise InputError(f"{name}: has no state variable {variable}")
+    def _number(self, population: int, variable: str) -> int:
+        """That of a state variable which the population has."""
+        p = self.opened.populations[population]
+        states = BY_OPCODE[p.opcode].states if p.opcode else ()
+        if variable not in states:
+            raise InputError(
+                f"{p.name}: has no state variable {variable}, expected one of {', '.join(states) or 'none'}"
+            )
+        return int(_VARIABLES[variable])
 
     @property
     def steps(self) -> int:

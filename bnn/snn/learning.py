@@ -38,9 +38,9 @@ class Learning:
     @property
     def numbers(self) -> Floats:
         """In the order of the file, float32."""
-        return np.array(
-            [self.nu_pre, self.nu_post, self.decay_pre, self.decay_post, self.low, self.high, self.norm], np.float32
-        )
+        numbers = [self.nu_pre, self.nu_post, self.decay_pre, self.decay_post, self.low, self.high, self.norm]
+        with np.errstate(over="ignore"):  # what becomes infinite is refused, or a bound
+            return np.array(numbers, np.float32)
 
     def problem(self) -> str:
         """What is wrong with its numbers, or ""."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError, ModelFormatError
-from ..runtime.arrays import check_count, given, given_shape
+from ..runtime.arrays import as_array, as_numbers, check_count, given, given_shape
 from ..runtime.files import path_text, replacing
 from ..runtime.handles import Memory, map_file, select_kernels
 from ..runtime.native import ffi
@@ -32,7 +32,7 @@ from .coding import (
     step_of,
 )  # fmt: skip
 from .handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, PopulationInfo, ProjectionInfo, State, frames, unpacked
-from .network import CONVERTED, TIMELESS, Shape
+from .network import CONVERTED, TIMELESS, Network, Shape
 from .report import Layer, Report, seconds, total
 from .rules import BY_OPCODE, Emits, Reset
 from .runs import SPIKE, RecordingRun, Run, StepRun
@@ -282,20 +282,24 @@ class SpikingModel:
 
     def scores(self, x: Any) -> Floats:
         """Of each sample of (N, T, *shape): the first output's sum over time, (N, n), each from the first step on."""
-        return np.array([self.run(sample).scores for sample in np.asarray(x)], np.float32)
+        samples = as_array(x, "x")
+        if not samples.ndim:
+            raise InputTypeError(f"x: found {type(x).__name__}, expected an array (N, T, *shape)")
+        return np.array([self.run(sample).scores for sample in samples], np.float32).reshape(-1, self._outputs[0].size)
 
     # -- learning -------------------------------------------------------------------------------------------------
 
     def weights(self, name: str) -> Floats:
-        """Those of a projection that learns, by its name: a copy, float32 (sources, targets)."""
+        """Those of a projection that learns, by its name: a copy, float32 (sources, targets); neurons are
+        numbered by row, column, channel, whatever the layout."""
         return self._state.weights(self._learner(name))
 
     def set_weights(self, name: str, weights: Floats) -> None:
         """The inverse; they are bounded in the next step that learns."""
-        self._state.set_weights(self._learner(name), np.asarray(weights))
+        self._state.set_weights(self._learner(name), as_numbers(weights, f"weights of {name}"))
 
     def thresholds(self, name: str) -> Floats:
-        """How far those of a population have adapted: float32 (n,), beyond its parameter."""
+        """How far those of a population have adapted: float32 (n,), by row, column, channel, beyond its parameter."""
         for p in self.populations:
             if p.name == name and p.adapts:
                 return self._state.get(p.index, "adapted")
@@ -307,9 +311,11 @@ class SpikingModel:
         self._state.normalize()
 
     def _learner(self, name: str) -> ProjectionInfo:
-        for p in self.projections:
-            if p.name == name and p.learns:
-                return p
+        found = [p for p in self.projections if p.name == name and p.learns]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(f"weights of '{name}': {len(found)} projections have this name, expected one for each")
         names = [p.name for p in self.projections if p.learns]
         raise InputError(f"weights of '{name}': " + _instead(names, "they do not learn", "no projection learns"))
 
@@ -354,17 +360,12 @@ class SpikingModel:
         self, x: Any, *, label: int | None = None, trace: bool = False, reset: bool = True, progress: bool = False
     ) -> StepRun:
         """Watch the output over what the input sends, (T, *shape), at least one step; as :meth:`run_image`."""
-        _, steps = self._arrays(x)
+        arrays, steps = self._arrays(x)
         if not steps:
             raise InputError("x: found no step, expected at least one")
 
         def frames(start: int, count: int) -> Any:
-            here = slice(start, start + count)
-            if isinstance(x, dict):
-                return {name: np.asarray(value)[here] for name, value in x.items()}
-            if isinstance(x, (list, tuple)) and len(self._inputs) > 1:
-                return [np.asarray(value)[here] for value in x]
-            return np.asarray(x)[here]
+            return {p.name: a[start : start + count] for p, a in zip(self._inputs, arrays, strict=True)}
 
         return self._watched(frames, steps, label, trace, reset, progress, quantity(steps, "step"))
 
@@ -490,7 +491,9 @@ class SpikingModel:
     def _arrays(self, x: Any, over_time: bool = True) -> tuple[list[Array], int]:
         """What every input sends, (T, *shape), and the number of steps; not ``over_time``: of one step, (*shape)."""
         names = [p.name for p in self._inputs]
-        if isinstance(x, dict):
+        if not names:
+            raise InputError("the network has no input, expected one: what it sends says how many steps to run")
+        if isinstance(x, Mapping):
             if set(x) != set(names):
                 raise InputError(f"inputs: found {', '.join(map(str, x))}, expected {', '.join(names)}")
             arrays = [x[name] for name in names]
@@ -500,7 +503,8 @@ class SpikingModel:
             arrays = [x]
         if len(arrays) != len(names):
             raise InputError(f"inputs: found {len(arrays)}, expected {len(names)}: {', '.join(names)}")
-        found = [np.asarray(a) if over_time else np.asarray(a)[None] for a in arrays]
+        found = [as_array(a, f"input {name}") for a, name in zip(arrays, names, strict=True)]
+        found = found if over_time else [a[None] for a in found]
         for array, p in zip(found, self._inputs, strict=True):
             shape = self._outer(p)
             if array.shape[1:] != shape or not array.ndim:
@@ -512,8 +516,9 @@ class SpikingModel:
         return found, steps.pop()
 
     def _frames(self, x: Array, p: PopulationInfo, start: int | None) -> Array:
-        if x.dtype.kind not in "buif":
-            raise InputTypeError(f"input {p.name}: found dtype {x.dtype}, expected numbers")
+        x = as_numbers(x, f"input {p.name}")
+        if x.dtype == np.float16:  # which has no 2^24
+            x = x.astype(np.float32)
         if p.emits == Emits.SPIKES and x.dtype != bool:
             spikes = x == 1
             if np.count_nonzero(spikes) != np.count_nonzero(x != 0):
@@ -522,22 +527,27 @@ class SpikingModel:
             x = spikes
         if p.emits == Emits.COUNTS and not (right := (x >= 0) & (x == np.floor(x)) & (x <= 2**24)).all():
             raise _misfit(x, right, p, start, "numbers of spikes, whole numbers from 0 to 2^24")
-        if p.emits == Emits.CHANGES and not (right := (x == np.floor(x)) & (np.abs(x) <= 2**24)).all():
+        if p.emits == Emits.CHANGES and not (right := (x == np.floor(x)) & (x >= -(2**24)) & (x <= 2**24)).all():
             raise _misfit(x, right, p, start, "changes, whole numbers from -2^24 to 2^24")
-        if p.emits == Emits.VALUES and not (right := np.isfinite(x)).all():
-            raise _misfit(x, right, p, start, "finite numbers")
+        if p.emits == Emits.VALUES:
+            with np.errstate(over="ignore"):
+                single = x.astype(np.float32, copy=False)
+            if not (right := np.isfinite(single)).all():
+                raise _misfit(x, right, p, start, "finite float32 numbers")
+            x = single
         return frames(x, p.emits, channels_first=self._opened.channels_first)
 
     def _named(self, names: Iterable[str], what: str) -> list[PopulationInfo]:
-        if isinstance(names, str):
-            raise InputTypeError(f"{what} of populations: found the text '{names}', expected a list of names")
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            found = f"the text '{names}'" if isinstance(names, str) else type(names).__name__
+            raise InputTypeError(f"{what} of populations: found {found}, expected a list of names")
         by_name = {
             p.name: p for p in self.populations
             if what == SENT or (p.opcode and (what == CURRENT or BY_OPCODE[p.opcode].name != "relay"))
         }  # fmt: skip
         wanted = list(names)
         for name in wanted:
-            if name not in by_name:
+            if not isinstance(name, str) or name not in by_name:
                 has = "no such population" if what == SENT else f"no population that has a {what}"
                 raise InputError(f"{what} of '{name}': {has}, expected one of {', '.join(by_name) or 'none'}")
         return [by_name[name] for name in wanted]
@@ -632,8 +642,16 @@ def load(path: str | os.PathLike[str], *, kernels: str | None = None, max_bytes:
     return SpikingModel.from_file(path, kernels=kernels, max_bytes=max_bytes)
 
 
-def build(network: Any, *, kernels: str | None = None) -> SpikingModel:
-    """Write a :class:`~bnn.snn.network.Network` and open it."""
+def build(network: Network, *, kernels: str | None = None) -> SpikingModel:
+    """Write a :class:`~bnn.snn.network.Network` and open it.
+
+    Raises CompileError where :meth:`~bnn.snn.network.Network.check` does.
+    """
     from .file import encode
 
+    if not isinstance(network, Network):
+        found = type(network).__name__
+        raise InputTypeError(
+            f"network: found {found}, expected a Network; for a file use bnn.snn.load or bnn.snn.compile"
+        )
     return SpikingModel.from_bytes(encode(network), kernels=kernels)

@@ -4,6 +4,7 @@
 In each step the populations settle in their order.  A population's currents are its bias, then, projection by
 projection in their order, the rows of weights of the sources that sent something, from the lowest source to the
 highest: each addition is one float32 operation.  A projection of whole weights sums in integers, and adds sum * scale.
+These have 32 bits and wrap around, which only large numbers of spikes in one step can cause, never single ones.
 A projection with delay d reads what its source sent d steps before; one from a later population, or from the population
 itself, has a delay.  Where the rule is recurrent, projections from the population to itself sum apart, from 0.
 
@@ -12,15 +13,17 @@ Neurons are numbered row-major over (height, width, channels): the channels of a
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from .._types import Array, Floats
 from ..errors import CompileError
 from .learning import Learning
-from .rules import COMMON, MOST_SPIKES, RULES, Dynamics, Emits, Reset
+from .rules import COMMON, MOST_SPIKES, RULES, Dynamics, Emits, Reset, Rule
 
 #: The simulator that a converted network names: its input takes an image once, as whole numbers.
 CONVERTED = "bnn"
@@ -36,6 +39,7 @@ MOST_POPULATIONS = 4096
 MOST_PROJECTIONS = 16384
 MOST_DELAY = 2**16  # steps
 MOST_KERNEL = 2**12
+MOST_SECONDS = 1e6  # of a step
 LATE = (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT)
 
 
@@ -153,6 +157,11 @@ class Network:
 
     def check(self) -> Network:
         """Raise CompileError, naming what is wrong, unless this can be written and run."""
+        _check_types(self, "network")
+        for i, population in enumerate(self.populations):
+            _check_types(population, f"population {i}")
+        for i, projection in enumerate(self.projections):
+            _check_types(projection, f"projection {i}")
         if not 1 <= len(self.populations) <= MOST_POPULATIONS:
             raise CompileError(f"network: found {len(self.populations)} populations, expected 1 to {MOST_POPULATIONS}")
         if len(self.projections) > MOST_PROJECTIONS:
@@ -163,9 +172,92 @@ class Network:
             raise CompileError("network: found no output, expected at least one")
         for population in self.populations:
             _check_population(population)
+        names = [p.name for p in self.populations]
+        if len(set(names)) < len(names):
+            twice = max(names, key=names.count)
+            raise CompileError(
+                f"network: found {names.count(twice)} populations called '{twice}', expected different names"
+            )
         for projection in self.projections:
             _check_projection(self, projection)
         return self
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_whole, value))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+_BOOL = (lambda v: isinstance(v, (bool, np.bool_)), "True or False")
+_WHOLE = (_is_whole, "a whole number")
+_REAL = (_is_real, "a number")
+_PAIR = (_is_pair, "two whole numbers: of rows, of columns")
+_TEXT = (_is_text, "text, of characters that UTF-8 has")
+_ARRAY = (lambda v: isinstance(v, np.ndarray), "a NumPy array")
+_ARRAY_OR_NONE = (lambda v: v is None or isinstance(v, np.ndarray), "a NumPy array or None")
+_EMITS = (lambda v: isinstance(v, int) and v in tuple(Emits), "one of Emits")
+#: Per class and field, what a value must be, as a test and in words.
+_TYPES: dict[type, dict[str, tuple[Callable[[Any], bool], str]]] = {
+    Network: {
+        "populations": (lambda v: _all_are(v, Population), "a list of Population"),
+        "projections": (lambda v: _all_are(v, Projection), "a list of Projection"),
+        "dt": (lambda v: _is_real(v) and 0 <= v <= MOST_SECONDS, f"seconds from 0 to {MOST_SECONDS:g}"),
+        "simulator": _TEXT, "channels_first": _BOOL,
+    },
+    Population: {
+        "name": _TEXT, "shape": (lambda v: isinstance(v, (tuple, list)) and all(map(_is_whole, v)), "whole numbers"),
+        "dynamics": (lambda v: v is None or isinstance(v, Dynamics), "Dynamics, or None of an input"),
+        "parameters": (
+            lambda v: isinstance(v, dict) and _all_are(list(v.values()), np.ndarray), "NumPy arrays by name",
+        ),
+        "bias": _ARRAY, "output": _BOOL, "input_emits": _EMITS, "adapted": _ARRAY,
+    },
+    Dynamics: {
+        "rule": (lambda v: isinstance(v, Rule), f"one of RULES: {', '.join(RULES)}"),
+        "reset": (lambda v: isinstance(v, int) and v in tuple(Reset), "one of Reset"),
+        "emits": _EMITS, "at_least": _BOOL, "floored": _BOOL, "winner": _BOOL,
+    },
+    Projection: {
+        "source": _WHOLE, "target": _WHOLE,
+        "kind": (lambda v: isinstance(v, str) and v in get_args(Kind), f"one of {', '.join(get_args(Kind))}"),
+        "weights": _ARRAY, "scale": _REAL, "delay": _WHOLE, "stride": _PAIR, "padding": _PAIR, "dilation": _PAIR,
+        "groups": _WHOLE, "bias": _ARRAY_OR_NONE, "name": _TEXT,
+        "mask": (
+            lambda v: v is None or isinstance(v, np.ndarray) and v.dtype == bool, "a NumPy array of bool, or None",
+        ),
+        "learning": (lambda v: v is None or isinstance(v, Learning), "Learning or None"),
+    },
+    Learning: {
+        "nu_pre": _REAL, "nu_post": _REAL, "decay_pre": _REAL, "decay_post": _REAL, "added": _BOOL, "low": _REAL,
+        "high": _REAL, "norm": _REAL,
+    },
+}  # fmt: skip
+
+
+def _all_are(values: object, kind: type) -> bool:
+    return isinstance(values, (list, tuple)) and all(isinstance(value, kind) for value in values)
+
+
+def _check_types(item: object, where: str) -> None:
+    """Raise CompileError for a field of the wrong type, here and in what the item consists of."""
+    fields = next(fields for kind, fields in _TYPES.items() if isinstance(item, kind))
+    for name, (right, expected) in fields.items():
+        value = getattr(item, name)
+        if not right(value):
+            raise CompileError(f"{where}: {name}: found {reprlib.repr(value)}, expected {expected}")
+        if isinstance(value, (Dynamics, Learning)):
+            _check_types(value, f"{where}: {name}")
 
 
 def _check_population(p: Population) -> None:
@@ -220,39 +312,42 @@ def _check_population(p: Population) -> None:
 
 
 def _check_projection(network: Network, p: Projection) -> None:
+    name = p.name or f"projection {network.projections.index(p)}"
     count = len(network.populations)
     if not (0 <= p.source < count and 0 <= p.target < count):
-        raise CompileError(f"{p.name}: found populations {p.source} and {p.target}, expected numbers below {count}")
+        raise CompileError(f"{name}: found populations {p.source} and {p.target}, expected numbers below {count}")
     source, target = network.populations[p.source], network.populations[p.target]
     if target.dynamics is None:
-        raise CompileError(f"{p.name}: ends at the input {target.name}")
+        raise CompileError(f"{name}: ends at the input {target.name}")
     if not (p.source >= p.target) <= p.delay <= MOST_DELAY:
         raise CompileError(
-            f"{p.name}: found a delay of {p.delay} steps, expected {int(p.source >= p.target)} to {MOST_DELAY}: "
+            f"{name}: found a delay of {p.delay} steps, expected {int(p.source >= p.target)} to {MOST_DELAY}: "
             f"{source.name} settles {'before' if p.source < p.target else 'not before'} {target.name}"
         )
     if p.weights.dtype not in (np.dtype(np.float32), np.dtype(np.int8)):
-        raise CompileError(f"{p.name}: found weights of {p.weights.dtype}, expected float32 or int8")
-    if not np.isfinite(p.weights).all() or not np.isfinite(np.float32(p.scale)):
-        raise CompileError(f"{p.name}: found a weight that is not finite")
+        raise CompileError(f"{name}: found weights of {p.weights.dtype}, expected float32 or int8")
+    with np.errstate(over="ignore"):
+        scale = np.float32(p.scale)
+    if not np.isfinite(p.weights).all() or not np.isfinite(scale):
+        raise CompileError(f"{name}: found a weight or a scale that is not finite")
     if p.whole and source.emits == Emits.VALUES:
-        raise CompileError(f"{p.name}: found int8 weights of real values from {source.name}, expected float32")
+        raise CompileError(f"{name}: found int8 weights of real values from {source.name}, expected float32")
     if not p.whole and p.scale != 1:
-        raise CompileError(f"{p.name}: found a scale of float32 weights, expected int8")
+        raise CompileError(f"{name}: found a scale of float32 weights, expected int8")
     if p.mask is not None and p.mask.shape != (source.size,):
-        raise CompileError(f"{p.name}: found a mask of shape {p.mask.shape}, expected ({source.size},)")
+        raise CompileError(f"{name}: found a mask of shape {p.mask.shape}, expected ({source.size},)")
     if p.bias is not None and (p.bias.dtype != np.float32 or p.bias.size not in (1, target.channels, target.size)):
         raise CompileError(
-            f"{p.name}: found a bias of {p.bias.size} elements, expected 1, {target.channels} or {target.size}"
+            f"{name}: found a bias of {p.bias.size} elements, expected 1, {target.channels} or {target.size}"
         )
     if p.bias is not None and not np.isfinite(p.bias).all():
-        raise CompileError(f"{p.name}: found a bias that is not finite")
-    _check_weights(p, source, target)
+        raise CompileError(f"{name}: found a bias that is not finite")
+    _check_weights(name, p, source, target)
     if p.learning is not None:
-        _check_learning(p, source, target)
+        _check_learning(name, p, source, target)
 
 
-def _check_weights(p: Projection, source: Population, target: Population) -> None:
+def _check_weights(name: str, p: Projection, source: Population, target: Population) -> None:
     c, oc = source.channels, target.channels
     if p.kind == "dense":
         expected: Shape = (source.size, target.size)
@@ -264,7 +359,7 @@ def _check_weights(p: Projection, source: Population, target: Population) -> Non
         )
     else:
         if p.groups < 1 or c % p.groups or oc % p.groups:
-            raise CompileError(f"{p.name}: found {p.groups} groups, expected a divisor of {c} and {oc} channels")
+            raise CompileError(f"{name}: found {p.groups} groups, expected a divisor of {c} and {oc} channels")
         expected = (c, *p.weights.shape[1:3], oc // p.groups)
         right = p.weights.ndim == 4 and p.weights.shape == expected and max(p.weights.shape[1:3]) <= MOST_KERNEL
         if (
@@ -273,22 +368,22 @@ def _check_weights(p: Projection, source: Population, target: Population) -> Non
             or max(*p.stride, *p.dilation, *p.padding) > MOST_KERNEL
         ):
             raise CompileError(
-                f"{p.name}: found stride {p.stride}, padding {p.padding}, dilation {p.dilation}, "
+                f"{name}: found stride {p.stride}, padding {p.padding}, dilation {p.dilation}, "
                 f"expected at least 1, 0, 1 and at most {MOST_KERNEL}"
             )
     if not right:
-        raise CompileError(f"{p.name}: found {p.kind} weights of shape {p.weights.shape}, expected {expected}")
+        raise CompileError(f"{name}: found {p.kind} weights of shape {p.weights.shape}, expected {expected}")
 
 
-def _check_learning(p: Projection, source: Population, target: Population) -> None:
+def _check_learning(name: str, p: Projection, source: Population, target: Population) -> None:
     if p.kind != "dense" or p.whole or p.mask is not None:
         kind = f"{'int8' if p.whole else 'float32'} {p.kind} weights{' with a mask' if p.mask is not None else ''}"
-        raise CompileError(f"{p.name}: found learning of {kind}, expected dense float32 weights of all sources")
+        raise CompileError(f"{name}: found learning of {kind}, expected dense float32 weights of all sources")
     for population in (source, target):
         if population.emits != Emits.SPIKES:
             raise CompileError(
-                f"{p.name}: found learning from {population.emits.name.lower()} of {population.name}, expected spikes"
+                f"{name}: found learning from {population.emits.name.lower()} of {population.name}, expected spikes"
             )
     assert p.learning is not None
     if problem := p.learning.problem():
-        raise CompileError(f"{p.name}: learning: {problem}")
+        raise CompileError(f"{name}: learning: {problem}")

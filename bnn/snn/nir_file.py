@@ -18,6 +18,7 @@ from .._distribution import install
 from ..errors import BnnError, CompileError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
 from ..importers.common.hdf5 import check_stored, filters, own_objects
 from ..importers.common.limits import check_bytes
+from ..runtime.files import path_text, special
 
 __all__ = ["KINDS", "NirGraph", "NirNode", "read_nir"]
 
@@ -91,16 +92,19 @@ def read_nir(path: str | os.PathLike[str]) -> NirGraph:
 
     Raises:
         SetupError: h5py is not installed.
+        InputTypeError: that is no path.
         ModelNotFoundError, ModelFileError: there is no such file, or it cannot be opened.
         ModelFormatError: it is not a NIR file, or one that is damaged; the message names the node, what was found and
             what was expected.
         CompileError: it refers to other files, or declares more than is read.
     """
-    where = os.fspath(path)
+    where = path_text(path)
     if not os.path.exists(where):
         raise ModelNotFoundError(f"{where}: there is no such file")
     if os.path.isdir(where):
         raise ModelFileError(f"{where}: is a folder; expected a NIR file")
+    if found := special(where):  # a pipe would be waited for
+        raise ModelFileError(f"{where}: {found}; expected a NIR file")
     try:
         import h5py
     except ImportError as error:
@@ -109,10 +113,15 @@ def read_nir(path: str | os.PathLike[str]) -> NirGraph:
         check_bytes(where, "the file", os.path.getsize(where))
         if not h5py.is_hdf5(where):
             with open(where, "rb") as other:  # a permission is a better reason
-                if other.read(4) in (b"\x89BNN", b"\x89SNN"):
-                    raise ModelFormatError(
-                        f"{where}: is a compiled network; give the NIR file of a spiking network, usually .nir"
-                    )
+                head = other.read(4)
+            if head in (b"\x89BNN", b"\x89SNN"):
+                raise ModelFormatError(
+                    f"{where}: is a compiled network; give the NIR file of a spiking network, usually .nir"
+                )
+            if head == b"PK\x03\x04":
+                raise ModelFormatError(
+                    f"{where}: is a zip file, probably a Keras model, and not a NIR file; convert it: bnn snn convert"
+                )
             raise ModelFormatError(f"{where}: is not an HDF5 file, which NIR files are; is it complete?")
         with h5py.File(where, "r") as file:
             return _Reader(where).file(file)

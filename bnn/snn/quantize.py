@@ -27,6 +27,8 @@ from ..ir.ops.elementwise import RoundAttrs
 from ..ir.ops.sources import input_node
 from ..passes.levels import levels as levels_of
 from ..passes.levels import thresholds_of
+from ..runtime.arrays import as_numbers, check_count
+from ..streams.grid import check_number
 
 Grid = tuple[int, int, int]
 Pair = tuple[int, int]
@@ -549,8 +551,8 @@ def quantize(
         UnsupportedOpError: a layer cannot be counters; names it, and why.
         InputError: images or a number are wrong.
     """
-    _check_arguments(graph, images, levels, bits, percentile, most_input)
-    images = np.asarray(images)
+    images = as_numbers(images, "images")
+    _check_arguments(graph, images, levels, bits, scale, offset, percentile, most_input)
     largest, classes = _ranges(graph, images, scale, offset, percentile)
     reader = _Reader(graph, largest, levels, bits)
     (image,) = graph.inputs
@@ -564,29 +566,35 @@ def quantize(
     return dataclasses.replace(made, agreement=float((made.classes(images) == classes).mean()))
 
 
-def _check_arguments(graph: Graph, images: Any, levels: int, bits: int, percentile: float, most: int) -> None:
+def _check_arguments(
+    graph: Graph, images: Array, levels: int, bits: int, scale: float, offset: float, percentile: float, most: int
+) -> None:
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise UnsupportedOpError(
             f"found {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, expected a network with one of each"
         )
-    if not 1 <= levels <= 255:
-        raise InputError(f"levels: found {levels}, expected 1 to 255")
-    if not 2 <= bits <= 16:
-        raise InputError(f"bits of weights: found {bits}, expected 2 to 16")
-    if not 0 < percentile <= 100:
+    check_count(levels, "levels", 255)
+    check_count(bits, "bits of weights", 16, 2)
+    if not 0 < check_number(percentile, "percentile") <= 100:
         raise InputError(f"percentile: found {percentile}, expected a number above 0, at most 100")
-    x = np.asarray(images)
+    with np.errstate(all="ignore"):  # in the type of the computation: a nonzero number may be 0 in float32
+        divisor, added = np.float32(check_number(scale, "scale")), np.float32(check_number(offset, "offset"))
+    if divisor == 0 or not np.isfinite([divisor, added]).all():
+        raise InputError(f"scale {scale}, offset {offset}: expected finite float32 numbers, and a scale that is not 0")
     shape = graph.inputs[0].type.shape
-    if x.shape[1:] != shape or not len(x):
-        raise InputError(f"images: found shape {x.shape}, expected (N, {', '.join(map(str, shape))})")
-    if x.dtype.kind not in "buif":
-        raise InputError(f"images: found dtype {x.dtype}, expected whole numbers from 0 to {most}")
-    wrong = np.argwhere(~((x >= 0) & (x <= most) & (x == np.floor(x))))
+    if images.shape[1:] != shape or not len(images):
+        raise InputError(f"images: found shape {images.shape}, expected (N, {', '.join(map(str, shape))})")
+    check_whole(images, "images", 0, most)
+
+
+def check_whole(x: Array, what: str, least: int, most: int) -> None:
+    """Raise InputError unless these are whole numbers from ``least`` to ``most``, as pixels are."""
+    wrong = np.argwhere(~((x >= least) & (x <= most) & (x == np.floor(x))))
     if len(wrong):
         at = tuple(wrong[0].tolist())
         remedy = f"; multiply by {most} and round, and give --scale {most}" if 0 <= x.min() <= x.max() <= 1 else ""
         raise InputError(
-            f"images: found {x[at]:g} at {at}, expected whole numbers from 0 to {most}, as pixels are{remedy}"
+            f"{what}: found {x[at]:g} at {at}, expected whole numbers from {least} to {most}, as pixels are{remedy}"
         )
 
 

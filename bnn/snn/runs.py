@@ -45,7 +45,9 @@ class Run:
     @property
     def scores(self) -> Floats:
         """The first output's sum over time, float32 (n,): the number of spikes of each class."""
-        return np.asarray(self.output.reshape(self.steps, -1).sum(axis=0, dtype=np.float32))
+        # Step by step, as a watched run adds them: NumPy would add a single class's values in another order.
+        sums = np.cumsum(self.output, axis=0, dtype=np.float32)
+        return np.asarray(sums[-1:].sum(axis=0).reshape(-1))
 
     @property
     def synops(self) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._types import Array, Floats
+from ..errors import InputError
 
 
 @dataclass(frozen=True)
@@ -102,4 +103,8 @@ def class_name(answer: int, names: Sequence[str] | None) -> str:
     """``answer``: below 0: none."""
     if answer < 0:
         return "none"
-    return str(answer) if names is None else f"“{names[answer]}”"
+    if names is None:
+        return str(answer)
+    if answer >= len(names):
+        raise InputError(f"names of classes: found {len(names)}, expected one for each class, up to class {answer}")
+    return f"“{names[answer]}”"

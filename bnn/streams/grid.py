@@ -10,7 +10,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError
-from ..runtime.arrays import check_count
+from ..runtime.arrays import as_array, check_count
 from .recordings import structured_columns, whole_columns
 
 #: The most steps in which a recording is read: one wrong time must not make a run endless.
@@ -54,15 +54,17 @@ def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: 
     """
     if len(shape) != 3 or shape[2] not in (1, 2):
         raise InputError(f"a camera's events need an input (H, W, 1) or (H, W, 2), the network's is {shape}")
-    check_count(shrink, "shrink")
-    if np.shape(origin) != (2,) or not all(isinstance(v, (int, np.integer)) for v in origin):
+    shrink = check_count(shrink, "shrink")
+    corner = as_array(origin, "origin")
+    if corner.shape != (2,) or corner.dtype.kind not in "iu":
         raise InputError(f"origin: found {origin!r}, expected (y, x), two whole numbers")
+    top, left = (int(v) for v in corner)
     x, y, p, t = whole_columns(*structured_columns(events, "events"))
     if len(t) and np.any(np.diff(t) < 0):
         where = int(np.flatnonzero(np.diff(t) < 0)[0]) + 1
         raise InputError(f"events: time decreases at event {where} ({t[where - 1]} to {t[where]}); sort them by t")
     height, width, channels = shape
-    row, column = (y - origin[0]) // shrink, (x - origin[1]) // shrink
+    row, column = (y - top) // shrink, (x - left) // shrink
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     if len(t) and not inside.any():
         raise InputError(

@@ -14,7 +14,7 @@ import numpy as np
 from .._distribution import install
 from .._types import Array, Floats
 from ..errors import InputError, SetupError
-from ..runtime.files import replacing
+from ..runtime.files import path_text, replacing
 from ..runtime.report import quantity
 from .answers import Answering, class_name
 
@@ -92,11 +92,25 @@ def save(chart: Chart, path: str | os.PathLike[str]) -> None:
 
     Raises InputError if the file name has no ending of a picture; SetupError without matplotlib.
     """
+    name = path_text(path)
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from matplotlib import rc_context
     except ImportError as error:
         raise SetupError(f"pictures need matplotlib ({error}): {install('events')}") from None
+    with rc_context({"text.parse_math": False}):  # the $ of a name is one
+        canvas = _drawn(chart)
+    try:
+        with replacing(name) as file:
+            canvas.print_figure(file, dpi=120, format=os.path.splitext(name)[1][1:] or "png")
+    except ValueError as error:
+        raise InputError(f"--plot {name}: {error}") from None
+
+
+def _drawn(chart: Chart) -> Any:
+    """Its canvas."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     rows = len(chart.rows)
     figure: Any = Figure(figsize=(12, 2.8 + 1.2 * rows + 2.8), layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -122,12 +136,7 @@ def save(chart: Chart, path: str | os.PathLike[str]) -> None:
     _operations(figure.add_subplot(grid[half:, 0]), chart.operations)
     figure.suptitle(chart.title, fontsize=12)
     figure.supxlabel("\n".join(textwrap.wrap(chart.notes, 170)), fontsize=8, color=_FINAL)
-    name = os.fspath(path)
-    try:
-        with replacing(name) as file:
-            canvas.print_figure(file, dpi=120, format=os.path.splitext(name)[1][1:] or "png")
-    except ValueError as error:
-        raise InputError(f"--plot {path}: {error}") from None
+    return canvas
 
 
 # -- over time --------------------------------------------------------------------------------------------------------

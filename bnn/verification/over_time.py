@@ -15,6 +15,9 @@ import numpy as np
 from .._distribution import install_packages
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, InputTypeError, SetupError
+from ..runtime.arrays import as_numbers, check_count
+from ..runtime.files import path_text
+from ..snn.coding import check_seed
 from ..snn.compiler import INPUTS, network_for
 from ..snn.file import decode, encode
 from ..snn.handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, State, frames, unpacked
@@ -25,6 +28,7 @@ from ..snn.risk import Risk, find_risk
 from ..snn.rules import Emits
 from ..snn.simulators import SIMULATORS
 from ..snn.whole import quantize, quantize_bias
+from ..streams.grid import check_number
 from .simulators import quiet
 
 _TORCH = ("torch", "nir", "nirtorch")
@@ -143,14 +147,18 @@ def verify(
         progress: called with the number of samples that are done.
 
     Raises:
-        InputError: the network was not compiled from this file, or x has a wrong shape.
+        InputError: the network was not compiled from this file, x has a wrong shape or a value that the input cannot
+            send, or a number is wrong.
         SetupError: the simulator is not installed.
     """
     if not isinstance(model, SpikingModel):
         raise InputTypeError(f"model: found {type(model).__name__}, expected a SpikingModel: bnn.snn.load(path)")
+    path = path_text(path)
     network = decode(model.to_bytes())
     quantized = _options(path, network)
     given = _samples(network, x, samples, steps, rate, seed)
+    for sample in given:
+        model._given(sample)  # raises for what the input cannot send
     module = _imported(path, network, quantized)
     report = SpikeReport(
         network.simulator, _version(network.simulator), len(given), given.shape[1], 0, rounded=quantized
@@ -169,8 +177,11 @@ def _options(path: str | os.PathLike[str], network: Network) -> bool:
     if network.simulator not in SIMULATORS:
         raise InputError(f"the network has the rules of '{network.simulator}', expected one of {', '.join(SIMULATORS)}")
     record = SIMULATORS[network.simulator]
-    emits = network.populations[network.inputs[0]].emits
-    inputs = next(name for name, value in INPUTS.items() if value == emits)
+    another = f"{path}: the network was not compiled from this file; compile the file again"
+    emits = [network.populations[i].emits for i in network.inputs]
+    if len(emits) != 1 or emits[0] not in INPUTS.values():
+        raise InputError(another)
+    inputs = next(name for name, value in INPUTS.items() if value == emits[0])
     dt = None if record.fixed_dt else _rounded(network.dt, record.dt)
     data = encode(network)
     errors = []
@@ -185,7 +196,7 @@ def _options(path: str | os.PathLike[str], network: Network) -> bool:
                 return weights == "int8"
     if errors:
         raise errors[0]
-    raise InputError(f"{os.fspath(path)}: the network was not compiled from this file; compile the file again")
+    raise InputError(another)
 
 
 def _rounded(dt: float, default: float) -> float:
@@ -198,12 +209,14 @@ def _samples(network: Network, x: Any, samples: int, steps: int, rate: float, se
     population = network.populations[network.inputs[0]]
     shape = (population.shape[-1], *population.shape[:-1])
     if x is None:
-        if samples < 1 or steps < 1 or not 0 <= rate <= 1:
-            raise InputError(f"found {samples} samples, {steps} steps, rate {rate}; expected at least 1, 1, and 0 to 1")
-        rng = np.random.default_rng(seed)
+        samples, steps = check_count(samples, "samples"), check_count(steps, "steps")
+        if not 0 <= check_number(rate, "rate") <= 1:
+            raise InputError(f"rate: found {rate}, expected 0 to 1")
+        rng = np.random.default_rng(check_seed(seed))
         given = (rng.random((samples, steps, *shape)) < rate).astype(np.float32)
         return given * rng.normal(size=given.shape).astype(np.float32) if population.emits == Emits.VALUES else given
-    given = np.asarray(x, np.float32)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        given = as_numbers(x, "x").astype(np.float32)
     if given.ndim == len(shape) + 1:
         given = given[None]
     if given.ndim != len(shape) + 2 or given.shape[2:] != shape or not all(given.shape):

@@ -97,6 +97,10 @@ def test_files_of_other_kinds(call: Any, nir: Path, net: Path, tmp_path: Path) -
         (("snn", "inspect", tmp_path), "give the .snn file itself"),
         (("snn", "compile", net, "--as", "norse"), "is a compiled network; give the NIR file"),
         (
+            ("snn", "compile", zipped, "--as", "norse"),
+            "probably a Keras model, and not a NIR file; convert it: bnn snn",
+        ),
+        (
             ("inspect", snn),
             "net.snn: is a .snn file, a network over time, and not a .bnn file; use bnn snn inspect, bnn snn",
         ),

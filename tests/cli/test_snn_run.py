@@ -11,9 +11,10 @@ import pytest
 
 from bnn._types import Array
 from bnn.snn import build, load
-from bnn.snn.rules import Emits
+from bnn.snn.network import Network
+from bnn.snn.rules import Emits, Reset
 from bnn.streams.recordings import encode_nmnist, from_fields
-from snn.small import CLASSES, SIDE, small_network
+from snn.small import CLASSES, SIDE, population, small_network
 
 NAMES = ("apple", "<b>", "cherry", "date")
 
@@ -219,6 +220,23 @@ def test_bad_usage(call: Any, folder: Path, arguments: str, message: str, monkey
     monkeypatch.chdir(folder)
     done = call("snn", "run", *arguments.split())
     assert done.status == 2 and any(part in done.err for part in message.split("|")), done.err
+
+
+def test_the_sample_with_a_wrong_value_is_named(call: Any, folder: Path) -> None:
+    x = np.load(folder / "x.npy")
+    x[2, 4, 1, 0, 3] = 7
+    np.save(folder / "wrong.npy", x)
+    for more in ((), ("--sample", 2)):
+        done = call("snn", "run", folder / "net.snn", "--data", folder / "wrong.npy", *more)
+        assert done.status == 2 and "sample 2: input input: found 7 at (4, 1, 0, 3), expected spikes" in done.err
+
+
+def test_a_network_without_input(call: Any, folder: Path) -> None:
+    neurons = population("out", (2,), "integrate", Reset.SUBTRACT, output=True)
+    build(Network([neurons], [])).save(folder / "none.snn")
+    for file in ("x.npy", "both.npz"):
+        done = call("snn", "run", folder / "none.snn", "--data", folder / file)
+        assert done.status == 2 and f"{file}: the network has no input that takes it" in done.err
 
 
 def test_classes_of_the_network(call: Any, folder: Path) -> None:

@@ -169,7 +169,7 @@ def quantized_small(**options: Any) -> tuple[Graph, Array, Quantized]:
     rng = np.random.default_rng(SEED)
     graph = prepared(small(rng))
     images = rng.integers(0, 256, (20, 6, 6, 1))
-    return graph, images, quantize(graph, images, scale=255, **options)
+    return graph, images, quantize(graph, images, **{"scale": 255, **options})
 
 
 def test_many_levels_and_bits_come_close_to_the_network() -> None:
@@ -289,6 +289,15 @@ def test_what_cannot_be_counters_is_refused_by_name(ops: tuple[str, ...], messag
         ({"levels": 256}, "levels: found 256"),
         ({"bits": 1}, "bits of weights: found 1, expected 2 to 16"),
         ({"percentile": 0.0}, "percentile: found 0.0"),
+        ({"percentile": "99"}, "percentile: found '99', expected a number"),
+        ({"levels": "3"}, "levels: found '3', expected a whole number"),
+        ({"levels": 1.5}, "levels: found 1.5, expected a whole number"),
+        ({"bits": 8.0}, "bits of weights: found 8.0, expected a whole number"),
+        ({"scale": 0}, "scale 0, offset 0.0: expected finite float32 numbers, and a scale that is not 0"),
+        ({"scale": 1e-50}, "scale 1e-50, offset 0.0: expected finite float32 numbers, and a scale that is not 0"),
+        ({"scale": np.nan}, "scale: found nan, expected a finite number"),
+        ({"offset": 1e50}, r"scale 255, offset 1e\+50: expected finite float32 numbers"),
+        ({"offset": None}, "offset: found None, expected a number"),
     ],
 )
 def test_wrong_numbers(options: dict[str, Any], message: str) -> None:
@@ -304,6 +313,7 @@ def test_wrong_numbers(options: dict[str, Any], message: str) -> None:
         (lambda x: x + 200, "found [0-9]+ at .*, expected whole numbers from 0 to 255, as pixels are$"),
         (lambda x: x[:0], "found shape"),
         (lambda x: x.astype("U3"), "found dtype <U3"),
+        (lambda x: [[1], [1, 2]], "list is not an array"),
     ],
 )
 def test_wrong_images(wrong: Any, message: str) -> None:
@@ -364,6 +374,37 @@ def test_once_is_what_the_coding_of_that_name_sends(scheme: str) -> None:
     assert (conversion.present(images[0]) == sent).all()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda x: x / 255, r"found 0\.[0-9]+ at \(0, [0-9], 0\), expected whole .*; multiply by 255 and round"),
+        (lambda x: x + 0.5, "found .* expected whole numbers from -255 to 255, as pixels are$"),
+        (lambda x: x + 256, "found .* expected whole numbers from -255 to 255"),
+        (lambda x: x * np.nan, "found nan at"),
+        (lambda x: x[..., 0], r"found shape \(6, 6\), expected \(6, 6, 1\)"),
+        (lambda x: "x", "found dtype <U1, expected numbers"),
+        (lambda x: [[1], [1, 2]], "list is not an array"),
+    ],
+)
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_is_presented_is_an_image_of_the_input(wrong: Any, message: str, order: str) -> None:
+    _, images, quantized = quantized_small()
+    with pytest.raises(InputError, match=f"image: {message}"):
+        spiking(quantized, "take-back").present(wrong(images[0]), order)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_difference_between_two_images_leads_from_one_to_the_other(order: str) -> None:
+    _, images, quantized = quantized_small()
+    conversion = spiking(quantized, "take-back")
+    model = conversion.build()
+    scores = model.run(conversion.present(images[0])).scores
+    change = conversion.present(images[1] - images[0], order)
+    assert (change.sum(axis=0) == images[1] - images[0]).all()
+    scores = scores + model.run(change, reset=False).scores
+    assert (scores == model.run(conversion.present(images[1])).scores).all()
+
+
 def test_bytes_as_input() -> None:
     rng = np.random.default_rng(SEED)
     image = input_node("image", (5, 5, 1), DType.u8)
@@ -395,6 +436,8 @@ def test_a_run_that_is_too_short_says_so() -> None:
 def test_an_image_arrives_once(scheme: Any) -> None:
     _, images, quantized = quantized_small()
     model = spiking(quantized, scheme).build()
+    with pytest.raises(InputError, match="found 256, expected pixels, whole numbers from 0 to 255"):
+        model.run_image(images[0] * 0 + 256, 5, coding="once")
     once = "show whole numbers, in the first step alone .--scale 1 --coding once"
     for image, coding in ((images[0], "constant"), (images[0] / 255, "once"), (images[0], "rate")):
         with pytest.raises(InputError, match=once):

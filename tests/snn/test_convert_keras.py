@@ -108,8 +108,9 @@ def test_the_command(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     np.save(data, IMAGES / np.float32(255))
     assert main(given) == 2
     assert f"{data}: found 0." in (error := capsys.readouterr().err) and "multiply by 255" in error
-    assert main([*given, "--scale", "0"]) == 2
-    assert "expected a scale that is not 0" in capsys.readouterr().err
+    for option, value in (("--scale", "0"), ("--scale", "nan"), ("--scale", "1e-50"), ("--offset", "nan")):
+        assert main([*given, option, value]) == 2
+        assert f"Invalid value for {option}: found {float(value)}, expected" in capsys.readouterr().err
 
 
 def test_an_activation_that_is_no_relu_is_refused_by_its_layer(tmp_path: Path) -> None:

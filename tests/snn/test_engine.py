@@ -316,9 +316,9 @@ def test_state_variables_are_set() -> None:
             assert np.array_equal(state.get(i, name), values)
             oracle.states[i][name] = values
         assert compare(network, oracle.run(inputs), run(state.opened, inputs, state), SEED) > 20
-    with pytest.raises(InputError, match="relay: has no state variable v"):
+    with pytest.raises(InputError, match="relay: has no state variable v, expected one of none"):
         state.get(RELAY, "v")
-    with pytest.raises(InputError, match="firing: has no state variable level"):
+    with pytest.raises(InputError, match="firing: has no state variable level, expected one of v, i"):
         state.set(FIRING, "level", np.zeros(5))
 
 
@@ -471,3 +471,15 @@ def test_stopped_by_any_question() -> None:
         assert run_frames(state, x) == lib.BNN_ERROR_STOPPED and asked == [when]
     state.reset()
     assert compare(network, expected, run(state.opened, [x], state), SEED) > 100
+
+
+def test_sums_of_bytes_have_32_bits() -> None:
+    """And wrap around, in every kernel family; docs/snn-format.md says so."""
+    inputs = Population("in", (300,), input_emits=Emits.COUNTS)
+    sums = population("out", (40,), "relay", Reset.NONE, Emits.VALUES, output=True)
+    network = Network([inputs, sums], [Projection(0, 1, "dense", np.full((300, 40), 127, np.int8), name="w")])
+    x = np.full((1, 300), 2.0**24, np.float32)
+    expected = (300 * 127 * 2**24 + 2**31) % 2**32 - 2**31
+    assert (Oracle(network).run([x]).sent[1] == expected).all()
+    for family in available_kernels():
+        assert (SpikingModel.from_bytes(encode(network), kernels=family).run(x).output == expected).all(), family

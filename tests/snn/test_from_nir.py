@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bnn.errors import CompileError, InputError
+import bnn
+from bnn.errors import CompileError, InputError, InputTypeError, ModelFileError
 from bnn.snn.from_nir import network_from_nir
 from bnn.snn.network import Network
 from bnn.snn.nir_file import read_nir
@@ -38,6 +41,8 @@ def test_options_that_a_simulator_has_not(tmp_path: Path) -> None:
         ("brian", {}, "expected one of norse, snntorch, spikingjelly, sinabs"),
         ("norse", {"dt": 0.0}, "dt: found 0.0, expected a positive number"),
         ("norse", {"dt": float("nan")}, "dt: found nan"),
+        ("norse", {"dt": "1e-3"}, "dt: found '1e-3', expected a number"),
+        (["norse"], {}, "simulator: found .'norse'., expected one of norse"),
         ("snntorch", {"dt": 1e-3}, "steps of 0.0001 s and no others"),
         ("snntorch", {"reset_method": "subtract"}, "expected 'value': snnTorch 1.0 has no other"),
         ("norse", {"reset_method": "zero"}, "expected 'value' or 'subtract'"),
@@ -49,6 +54,60 @@ def test_options_that_a_simulator_has_not(tmp_path: Path) -> None:
     net = network(tmp_path, between(cuba()), reset_method="subtract")
     assert net.populations[1].dynamics is not None and net.populations[1].dynamics.reset == Reset.SUBTRACT
     assert network(tmp_path, root, "snntorch", dt=1e-4).dt == 1e-4
+
+
+def test_paths_that_are_none() -> None:
+    for call in (read_nir, lambda path: bnn.snn.compile(path, simulator="norse")):
+        for path in (None, 5):
+            with pytest.raises(InputTypeError, match="path: found .*, expected a string or an os.PathLike"):
+                call(path)  # type: ignore[arg-type]
+
+
+def test_a_node_and_one_in_a_graph_have_different_names(tmp_path: Path) -> None:
+    fc = node("Affine", weight=np.eye(3), bias=np.zeros(3))
+    inner = chain(input=node("Input", shape=[3]), b=fc, output=node("Output", shape=[3]))
+    nodes = {"input": node("Input", shape=[3]), "a": inner, "c": fc, "a.b": fc, "output": node("Output", shape=[3])}
+    names = list(nodes)
+    with pytest.raises(CompileError, match="a.nir: found two nodes called 'a.b', one of them in a graph of its own"):
+        network(tmp_path, graph(nodes, list(zip(names[:-1], names[1:], strict=True))))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.nir")
+    with pytest.raises(ModelFileError, match="pipe.nir: not a regular file but a pipe; expected a NIR file"):
+        bnn.snn.compile(tmp_path / "pipe.nir", simulator="norse")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"x": np.full((3, 2, 5, 6), 0.5)}, r"input input: found 0.5 at \(0, 0, 0, 0\), expected spikes, 0 or 1"),
+        ({"x": np.full((2, 3, 2, 5, 6), np.nan)}, "input input: found nan at .*; 180 are not finite"),
+        ({"x": np.ones((3, 2, 5, 6), complex)}, "x: found dtype complex128, expected numbers"),
+        ({"x": [[1], [1, 2]]}, "x: list is not an array"),
+        ({"x": np.ones((3, 5, 6))}, r"x: found shape \(3, 5, 6\), expected \(steps, 2, 5, 6\) or"),
+        ({"samples": 0}, "samples: found 0, expected 1 to"),
+        ({"steps": 1.5}, "steps: found 1.5, expected a whole number"),
+        ({"rate": "x"}, "rate: found 'x', expected a number"),
+        ({"rate": 2}, "rate: found 2, expected 0 to 1"),
+        ({"seed": -1}, "seed: found -1, expected 0 to"),
+    ],
+)
+def test_what_cannot_be_verified(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    """A value that the input cannot send is no difference between the engine and its definition."""
+    path = nir_graphs.write(tmp_path / "a.nir", nir_graphs.small())
+    with pytest.raises(InputError, match=message):
+        bnn.verify_snn(path, bnn.snn.compile(path, simulator="norse"), **options)
+
+
+def test_networks_of_another_file_are_not_verified(tmp_path: Path) -> None:
+    path = nir_graphs.write(tmp_path / "a.nir", nir_graphs.small())
+    right = network(tmp_path, nir_graphs.small())
+    right.populations[0].input_emits = Emits.CHANGES
+    alone = Network([replace(right.populations[-1], output=True)], [], right.dt, "norse")
+    for other in (right, alone):
+        with pytest.raises(InputError, match="a.nir: the network was not compiled from this file; compile the file"):
+            bnn.verify_snn(path, bnn.snn.build(other))
 
 
 def test_linear_nodes_become_projections_and_chains_of_them_pass_sums_on(tmp_path: Path) -> None:

@@ -181,6 +181,18 @@ def test_weights_that_are_set_are_learned_from() -> None:
             InputError, match=r"weights of in: found shape .*expected finite numbers of shape \(20, 5\)"
         ):
             model.set_weights("in", wrong)
+    for wrong, message in (([[1], [1, 2]], "list is not an array"), ("x", "found dtype <U1, expected numbers")):
+        with pytest.raises(InputError, match=f"weights of in: {message}"):
+            model.set_weights("in", wrong)
+
+
+def test_weights_are_of_one_projection() -> None:
+    network = small()
+    again = replace(network.projections[0])
+    model = bnn.snn.build(replace(network, projections=[*network.projections, again]))
+    for call in (lambda: model.weights("in"), lambda: model.set_weights("in", np.ones((20, 5)))):
+        with pytest.raises(InputError, match="weights of 'in': 2 projections have this name, expected one for each"):
+            call()
 
 
 def test_what_does_not_learn_is_said() -> None:

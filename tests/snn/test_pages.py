@@ -159,6 +159,17 @@ def test_what_a_picture_says(model: SpikingModel, tmp_path: Path) -> None:
         assert part in text, part
 
 
+def test_the_dollars_of_a_name_are_no_formula(model: SpikingModel, tmp_path: Path) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    network = small_network()
+    network.populations[1].name = "$conv_1$"
+    run = build(network).run_stream(np.ones((9, 2, SIDE, SIDE), bool), trace=True)
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        save_run(run, tmp_path / "run.svg", ["$a_{"] * 4)
+    text = re.sub("<!--.*?-->", "", (tmp_path / "run.svg").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert "$conv_1$" in text and "answer “$a_{”" in text
+
+
 def test_pictures_of_all_runs(model: SpikingModel, tmp_path: Path) -> None:
     """Silent, without a trace, without dt, of an image, of real values over time."""
     pytest.importorskip("matplotlib")
@@ -183,3 +194,6 @@ def test_bad_pages(model: SpikingModel, tmp_path: Path) -> None:
         run_page(replace(run, outputs=np.zeros((30_001, 4), np.float32)))
     with pytest.raises(bnn.InputError, match="xyz"):
         save_run(run, tmp_path / "x.xyz")
+    for call in (lambda: save_run(run, tmp_path / "x.png", ["a"]), lambda: replace(run, label=3).describe(["a"])):
+        with pytest.raises(bnn.InputError, match="names of classes: found 1, expected one for each class, up to class"):
+            call()

@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import UserDict
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +17,15 @@ import bnn
 from bnn._types import Array
 from bnn.snn import SpikingModel, build
 from bnn.snn.coding import image_frames, step_of
-from bnn.snn.network import Network
+from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
-from bnn.snn.rules import Emits
+from bnn.snn.rules import Emits, Reset
 from bnn.streams.recordings import from_fields
 from snn.networks import draw_inputs, draw_network
-from snn.small import CLASSES, SIDE, small_network
+from snn.small import CLASSES, SIDE, population, small_network
 
 SEED = int(os.environ.get("BNN_TEST_SEED", "14"))
+RAGGED = [[1, 0], [1]]
 
 
 @pytest.fixture(scope="module")
@@ -320,6 +325,23 @@ def one_wrong(value: float, steps: int = 3) -> Array:
             lambda m: m.run(X, currents=["input"]),
             "no population that has a current, expected one of conv, pool, output$",
         ),
+        (lambda m: m.run(X, record=None), "sent of populations: found NoneType, expected a list of names"),
+        (lambda m: m.run(X, record=[["conv"]]), "no such population, expected one of input, conv, pool, output"),
+        (lambda m: m.run(RAGGED), "input input: list is not an array: .* inhomogeneous"),
+        (lambda m: m.step(RAGGED), "input input: list is not an array"),
+        (lambda m: m.run_stream(RAGGED), "input input: list is not an array"),
+        (lambda m: m.run_image(RAGGED, 5), "input input: list is not an array"),
+        (lambda m: m.scores(RAGGED), "x: list is not an array"),
+        (lambda m: m.scores({"input": X[None]}), r"x: found dict, expected an array \(N, T, \*shape\)"),
+        (lambda m: m.run(UserDict(other=X)), "inputs: found other, expected input"),
+        (lambda m: m.state("conv", "w"), "conv: has no state variable w, expected one of v$"),
+        (lambda m: m.state("conv", ["v"]), "conv: has no state variable .'v'., expected one of v$"),
+        (lambda m: m.state("input"), "input: has no state variable v, expected one of none$"),
+        (
+            lambda m: SpikingModel.from_bytes(m.to_bytes(), max_bytes="1"),
+            "max_bytes: found '1', expected a whole number",
+        ),
+        (lambda m: SpikingModel.from_bytes(m.to_bytes(), max_bytes=-1), "max_bytes: found -1, expected 0 to"),
         (lambda m: m.run_stream(X[:0]), "x: found no step, expected at least one"),
         (lambda m: m.run_stream(X, label=4), "label: found 4, expected 0 to 3"),
         (lambda m: m.run_image(X[0], 0), "steps: found 0, expected 1 to"),
@@ -336,11 +358,82 @@ def one_wrong(value: float, steps: int = 3) -> Array:
         (lambda m: m.run_events(recording(1), dt=0), "expected seconds of a step, more than 0"),
         (lambda m: m.run_events(recording(1), dt=np.inf), "expected a finite number"),
         (lambda m: m.run_events(recording(1), dt=1e-9, shrink=1), "steps of 0.001 us, expected at most 1,000,000"),
+        (lambda m: m.run_events(recording(1), dt=1e300), r"found 1e\+300 seconds, expected 1e-9 to 1e6"),
+        (lambda m: m.run_events(recording(1), origin=((1, 2), 3)), "origin: tuple is not an array"),
+        (lambda m: m.run_events(recording(1), origin=(True, False)), "expected .y, x., two whole numbers"),
     ],
 )
 def test_bad_input(model: SpikingModel, call: Any, message: str) -> None:
     with pytest.raises((bnn.InputError, bnn.InputTypeError), match=message):
         call(model)
+
+
+def test_where_the_network_looks_may_be_said_in_any_whole_numbers(model: SpikingModel) -> None:
+    expected = model.run_events(recording(1), origin=(1, 2), shrink=2).outputs
+    for dtype in (np.int8, np.uint64):
+        origin: Any = np.array([1, 2], dtype)
+        assert (model.run_events(recording(1), origin=origin, shrink=dtype(2)).outputs == expected).all()
+
+
+def relays(shape: tuple[int, ...], *emits: Emits) -> SpikingModel:
+    """An output that passes on what its inputs send."""
+    inputs = [Population(f"in{i}", shape, input_emits=e) for i, e in enumerate(emits)]
+    output = population("out", shape, "relay", Reset.NONE, Emits.VALUES, output=True)
+    one = np.ones(1, np.float32)
+    return build(
+        Network([*inputs, output], [Projection(i, len(emits), "diagonal", one, name="w") for i in range(len(emits))])
+    )
+
+
+@pytest.mark.parametrize(
+    ("emits", "wrong", "expected"),
+    [
+        (Emits.VALUES, 1e300, "finite float32 numbers; 1 of 12 values are not"),
+        (Emits.VALUES, -1e39, "finite float32 numbers"),
+        (Emits.CHANGES, -(2**63), r"changes, whole numbers from -2\^24 to 2\^24"),
+        (Emits.CHANGES, -(2**24) - 1, r"changes, whole numbers from -2\^24 to 2\^24"),
+        (Emits.CHANGES, np.float16(np.inf), r"changes, whole numbers from -2\^24 to 2\^24"),
+        (Emits.COUNTS, np.float16(0.5), r"numbers of spikes, whole numbers from 0 to 2\^24"),
+        (Emits.COUNTS, 2**24 + 1, r"numbers of spikes, whole numbers from 0 to 2\^24"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_value_that_an_input_cannot_send_is_named(emits: Emits, wrong: float, expected: str) -> None:
+    x = np.zeros((3, 4), np.asarray(wrong).dtype)
+    x[1, 2] = wrong
+    with pytest.raises(bnn.InputError, match=rf"input in0: found {re.escape(str(x[1, 2]))} at \(1, 2\), .*{expected}"):
+        relays((4,), emits).run(x)
+
+
+def test_a_mapping_is_as_good_as_a_dict(tmp_path: Path) -> None:
+    model = relays((2,), Emits.SPIKES, Emits.COUNTS)
+    given = {"in0": np.eye(2), "in1": np.full((2, 2), 3)}
+    np.savez(tmp_path / "x.npz", **given)
+    with np.load(tmp_path / "x.npz") as archive:
+        for x in (UserDict(given), archive):
+            assert (model.run(x).output == [[4, 3], [3, 4]]).all()
+            assert (model.run_stream(x).outputs[-1] == 7).all()
+
+
+def test_a_network_without_input_says_so() -> None:
+    neurons = population("out", (2,), "integrate", Reset.SUBTRACT, output=True)
+    model = build(Network([neurons], []))
+    for call in (model.run, model.step, model.run_stream):
+        for x in ({}, [], None):
+            with pytest.raises(bnn.InputError, match="the network has no input, expected one"):
+                call(x)
+
+
+def test_scores_add_step_by_step() -> None:
+    """One class, too: NumPy adds its values in pairs."""
+    rng = np.random.default_rng(SEED)
+    for classes in (1, 2, 9):
+        x = rng.normal(size=(300, classes)).astype(np.float32)
+        model = relays((classes,), Emits.VALUES)
+        assert (model.run(x).scores == model.run_stream(x).outputs[-1]).all(), SEED
+        assert (model.scores(x[None]) == model.run(x).scores).all()
+        assert (model.run(x[:0]).scores == np.zeros(classes)).all()
+        assert model.scores(x[None][:0]).shape == (0, classes)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +442,7 @@ def test_bad_input(model: SpikingModel, call: Any, message: str) -> None:
         (Emits.COUNTS, 0.5, "found 0.5 at .2, 1, 3, 4., expected numbers of spikes, whole numbers from 0 to 2"),
         (Emits.COUNTS, -1, "found -1.0 at .2, 1, 3, 4., expected numbers of spikes"),
         (Emits.CHANGES, 2.0**25, "found 33554432.0 at .2, 1, 3, 4., expected changes, whole numbers from -2"),
-        (Emits.VALUES, np.inf, "found inf at .2, 1, 3, 4., expected finite numbers; 1 of 384 values are not"),
+        (Emits.VALUES, np.inf, "found inf at .2, 1, 3, 4., expected finite float32 numbers; 1 of 384 values are"),
         (Emits.COUNTS, np.nan, "found nan at .2, 1, 3, 4., .* 1 are not finite: correct the data"),
     ],
 )
@@ -389,7 +482,7 @@ def test_bad_networks() -> None:
     with pytest.raises(bnn.InputError, match="input .H, W, 1. or .H, W, 2."):
         build(small_network(channels=3)).run_events(recording(1))
     network = small_network()
-    network.populations.insert(0, network.populations[0])
+    network.populations.insert(0, replace(network.populations[0], name="other"))
     for q in network.projections:
         q.source, q.target = q.source + 1, q.target + 1
     with pytest.raises(bnn.InputError, match="has 2 inputs, expected one; give what they send to run_stream"):
