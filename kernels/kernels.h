@@ -15,6 +15,13 @@
  * treat as zero.  It is the negative normal number closest to zero. */
 #define BNN_BIT_ABOVE (-1.17549435e-38f)
 
+/* Of a loop that stays a function of its own: within its caller it would keep some of its pointers on the stack. */
+#ifdef __GNUC__
+#define BNN_APART __attribute__((noinline))
+#else
+#define BNN_APART
+#endif
+
 /* The steps from a convolution's accumulator to its value.  Operands are per channel and may be read up to the full
  * width of the last block (the driver pads them); NULL: no such step.  Each step is one float32 operation; nothing may
  * be contracted into a fused multiply-add:

@@ -237,9 +237,8 @@ static void add_byte_runs(uint32_t *sums, ptrdiff_t step, const int8_t *rows, pt
             sums[i] += (uint32_t)rows[i] * value;
 }
 
-/* A function of its own, so that processors with few registers need not put rows on the stack. */
-static __attribute__((noinline)) void add_four(uint32_t *sums, const int8_t *a, const int8_t *b, const int8_t *c,
-                                               const int8_t *d, size_t count)
+static BNN_APART void add_four(uint32_t *sums, const int8_t *a, const int8_t *b, const int8_t *c, const int8_t *d,
+                               size_t count)
 {
     for (size_t i = 0; i < count; i++)
         sums[i] += (uint32_t)(a[i] + b[i] + c[i] + d[i]);
@@ -248,17 +247,11 @@ static __attribute__((noinline)) void add_four(uint32_t *sums, const int8_t *a, 
 static void sum_byte_rows(uint32_t *sums, const int8_t *rows, size_t stride, const uint32_t *index,
                           const uint32_t *values, size_t n, size_t count)
 {
-    size_t k = 0;
-    for (; values == NULL && n - k >= 4; k += 4) {
-        const int8_t *a = rows + index[k] * stride, *b = rows + index[k + 1] * stride;
-        add_four(sums, a, b, rows + index[k + 2] * stride, rows + index[k + 3] * stride, count);
-    }
-    for (; k < n; k++, values = values == NULL ? NULL : values + 1) {
-        const int8_t *row = rows + index[k] * stride;
-        const uint32_t value = values == NULL ? 1 : *values;
-        for (size_t i = 0; i < count; i++)
-            sums[i] += (uint32_t)row[i] * value;
-    }
+    for (; values == NULL && n >= 4; n -= 4, index += 4)
+        add_four(sums, rows + index[0] * stride, rows + index[1] * stride, rows + index[2] * stride,
+                 rows + index[3] * stride, count);
+    for (; n > 0; n--, values = values == NULL ? NULL : values + 1)
+        add_byte_runs(sums, 0, rows + *index++ * stride, 0, 1, count, values == NULL ? 1 : *values);
 }
 
 static void sum_windows(float *sums, size_t targets, const float *rows, size_t width, const uint32_t *index,
