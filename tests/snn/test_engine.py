@@ -335,6 +335,7 @@ def test_wrong_arguments_of_c() -> None:
         assert create(*arguments) == bad
     assert create(net, memory.pointer, state.bytes, null) == bad
     assert create(net, memory.pointer, state.bytes - 1, made) == lib.BNN_ERROR_MEMORY
+    made[0] = s
     assert create(net, memory.pointer + 1, state.bytes, made) == lib.BNN_ERROR_MEMORY and made[0] == null
 
     assert lib.bnn_snn_reset(null) == lib.bnn_snn_run(null, null, 1) == lib.bnn_snn_normalize(null) == bad
@@ -361,6 +362,13 @@ def test_wrong_arguments_of_c() -> None:
     assert list(floats) == [0.5] * 200
     floats[199] = np.inf
     assert lib.bnn_snn_set_weights(s, 3, floats) == bad
+    zeros = ffi.new("uint64_t[8]")
+    for shift in range(1, 8):  # floats need their alignment, words of bits none
+        given = ffi.new("void *[4]", [ffi.cast("char *", zeros) + shift] * 2)
+        assert lib.bnn_snn_run(s, given, 1) == (lib.BNN_OK if shift == 4 else bad)
+        given[1] = null
+        assert lib.bnn_snn_run(s, given, 1) == lib.BNN_OK
+    assert lib.bnn_snn_reset(s) == lib.BNN_OK
     assert lib.bnn_snn_sent(s, 7) == lib.bnn_snn_synops(s, 4) == 0
 
     assert np.array_equal(state.weights(state.opened.projections[3]), network.projections[3].weights)
