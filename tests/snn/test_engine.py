@@ -243,6 +243,24 @@ def test_what_cannot_be_sent(number: int, neuron: int, value: float) -> None:
     assert not any(state.sent(i) for i in range(7))
 
 
+def test_what_becomes_of_what_was_sent() -> None:
+    """A frame replaces it, a reset drops it; records go on after a reset.  A spike is one, whatever its value."""
+    state = State(opened(encode(mixed())))
+    sent, given = np.zeros((4, 2), np.uint32), np.array([[0, 1 << 7]], np.uint32)
+    state.record(0, SENT, sent)
+    state.send(0, 1, 0)
+    state.send(0, 1, np.nan)
+    state.run([None] * 4, 1)
+    state.send(0, 2)
+    state.run([given, None, None, None], 1)
+    state.send(0, 3)
+    state.reset()
+    state.run([None] * 4, 1)
+    assert state.steps == 1
+    state.run([None] * 4, 2)
+    assert sent.tolist() == [[1 << 1, 0], [0, 1 << 7], [0, 0], [0, 0]]
+
+
 def test_counts_that_floats_cannot_hold() -> None:
     """2^24 and one more are 2^24 in float32: one would be lost."""
     state = State(opened(encode(mixed())))
