@@ -198,7 +198,7 @@ def test_spikes_of_the_example(installed: Installed, tmp_path: Path, rng: np.ran
     spikes = np.argwhere(build(small_network()).run(frames).output)
     assert len(spikes) > 10
     assert [[int(word) for word in line.split()] for line in done.stdout.splitlines()] == spikes.tolist()
-    for wrong in ("3 5\n2 5\n", "0 128\n", "0 1\none 2\n", "0 1\n3"):
+    for wrong in ("3 5\n2 5\n", "0 128\n", "0 4294967296\n", "0 1\none 2\n", "0 1\n3"):
         done = run_spikes(tmp_path / "spikes", tmp_path, wrong, installed)
         assert done.returncode == 1 and "an argument" in done.stderr, wrong
 

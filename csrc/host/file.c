@@ -10,7 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const uint64_t nothing[BNN_ALIGNMENT / 8]; /* an empty file maps to this: mmap refuses a length of 0 */
+/* An empty file maps to this: mmap refuses a length of 0. */
+static _Alignas(BNN_ALIGNMENT) const unsigned char nothing[BNN_ALIGNMENT];
 
 /* Maps an open file.  Returns 0, or an errno. */
 static int map(int file, bnn_mapping *mapping)

@@ -14,9 +14,13 @@
  *     bnn_snn_record(state, population, BNN_SNN_SENT, spikes, steps);
  *     bnn_snn_run(state, inputs, steps);
  *
- * Nothing is allocated and no library function but memcpy and memset is called.  The file must lie at an address that
- * is a multiple of BNN_ALIGNMENT, like all memory given, and is used in place.  An opened network is only read and can
- * be shared by threads; a state belongs to one thread at a time. */
+ * Nothing is allocated and no library function but memcpy and memset is called.  The file and the memory of networks and
+ * states must lie at multiples of BNN_ALIGNMENT; other arrays need the alignment of their elements.  The file is used in
+ * place: it must not change, and must outlive the network, which must outlive its states.  Nothing needs to be closed.
+ * An opened network is only read and can be shared by threads; a state belongs to one thread at a time.
+ *
+ * Small programs name their kernels, &bnn_kernels_scalar_spikes of bnn_ops.h, because bnn_kernels_select names every
+ * family, which a linker then keeps; bnn.h explains this and the macros BNN_SMALL and BNN_NO_MESSAGES. */
 #ifndef BNN_SNN_H
 #define BNN_SNN_H
 
@@ -46,10 +50,10 @@ typedef struct bnn_snn_population_info {
     uint32_t reset; /* likewise */
     bnn_snn_emits emits;
     int output, at_least, floored, winner;
-    uint32_t rank, dims[3]; /* (h, w, c), (w, c) or (c): the last rank of dims */
-    size_t neurons;
-    size_t frame;     /* bytes of what it sends in a step: words or floats */
-    const char *name; /* name_length bytes, not zero-terminated */
+    uint32_t rank, dims[3]; /* (h, w, c), (w, c) or (c), in dims[0] to dims[rank - 1] */
+    size_t neurons;         /* in this order, channels fastest: (y * w + x) * c + channel */
+    size_t frame;           /* bytes of what it sends in a step: words or floats */
+    const char *name;       /* name_length bytes, not zero-terminated */
     size_t name_length;
 } bnn_snn_population_info;
 
@@ -80,32 +84,39 @@ const char *bnn_snn_simulator(const bnn_snn *net, size_t *length);
 
 /* Bytes of the neurons and all that a run needs. */
 bnn_status bnn_snn_state_size(const bnn_snn *net, size_t *bytes);
-/* As before the first step; bnn_snn_reset leaves learned weights and adapted thresholds as they are. */
+/* As before the first step: not learning, without records and poll. */
 bnn_status bnn_snn_state_create(const bnn_snn *net, void *memory, size_t memory_size, bnn_snn_state **state);
+/* As before the first step, but learned weights, adapted thresholds, records, the poll and whether it learns stay as
+ * they are.  What bnn_snn_send gave for the next step is dropped. */
 bnn_status bnn_snn_reset(bnn_snn_state *state);
 
-/* From now on the first `steps` steps are written to `to`, step after step; NULL stops it.  SENT: frames, as the
- * population's info describes them; CURRENT, MEMBRANE: float32 per neuron (a population without a membrane has none:
- * BNN_ERROR_ARGUMENT). */
+/* The next `steps` steps are written to `to`, step after step; another call with the same population and `what` replaces
+ * it, NULL stops it.  SENT: frames, as the population's info describes them; CURRENT, MEMBRANE: float32 per neuron (a
+ * population without a membrane has none: BNN_ERROR_ARGUMENT). */
 typedef enum bnn_snn_what { BNN_SNN_SENT = 0, BNN_SNN_CURRENT = 1, BNN_SNN_MEMBRANE = 2 } bnn_snn_what;
 bnn_status bnn_snn_record(bnn_snn_state *state, uint32_t population, bnn_snn_what what, void *to, size_t steps);
 
-/* Lets a neuron of an input population send in the next step: a spike, or `value` more (counts, values, changes). */
+/* Lets a neuron of an input population send in the next step: a spike, whatever `value` is and however often it is
+ * called, or `value` more (counts, values, changes).  BNN_ERROR_ARGUMENT: no such neuron, or it cannot send the sum. */
 bnn_status bnn_snn_send(bnn_snn_state *state, uint32_t population, uint32_t neuron, float value);
 
-/* Runs steps.  inputs[i]: the frames of the i-th input population (in their order), step after step; NULL: what
- * bnn_snn_send gave for the first step, nothing later.  inputs itself may be NULL.  BNN_ERROR_STOPPED: the poll stopped
- * it; until bnn_snn_reset, the state cannot be used. */
+/* Runs steps.  inputs[i]: the frames of the i-th input population (in their order), step after step, instead of what
+ * bnn_snn_send gave; NULL: what bnn_snn_send gave for the first step, nothing later.  inputs itself may be NULL.
+ * BNN_ERROR_ARGUMENT: an input that is not finite, no whole number within 2^24 (counts, changes) or not aligned, or a
+ * bit beyond the last neuron; no step is run.  BNN_ERROR_STOPPED: the poll stopped it; until bnn_snn_reset, the state
+ * cannot be used. */
 bnn_status bnn_snn_run(bnn_snn_state *state, const void *const *inputs, size_t steps);
-/* As for contexts of bnn.h. */
+/* As for contexts of bnn.h, but a stopped state must be reset.  Work is counted over calls: about BNN_POLL_WORK additions
+ * of a weight lie between two polls, which can be many steps. */
 void bnn_snn_set_poll(bnn_snn_state *state, bnn_poll *poll, void *argument);
 
 /* One population alone, for verification: it settles on the given currents (float32, steps after steps), with its
  * records; nothing else changes. */
 bnn_status bnn_snn_settle(bnn_snn_state *state, uint32_t population, const float *currents, size_t steps);
 
-/* A population's state variables, float32 per neuron, to keep or to restore.  BNN_ERROR_ARGUMENT: the
- * population does not have this variable, or it cannot have these values. */
+/* A population's state variables, float32 per neuron, to keep or to restore (but spikes that are on their way, in
+ * projections with a delay, and traces of learning are not among them).  BNN_ERROR_ARGUMENT: the population does not
+ * have this variable, or it cannot have these values. */
 typedef enum bnn_snn_variable {
     BNN_SNN_V = 0,
     BNN_SNN_I = 1,
@@ -122,7 +133,8 @@ bnn_status bnn_snn_set(bnn_snn_state *state, uint32_t population, bnn_snn_variab
 void bnn_snn_set_learning(bnn_snn_state *state, int learning);
 /* Scales the weights of each target, where a projection has a norm; usually after each sample. */
 bnn_status bnn_snn_normalize(bnn_snn_state *state);
-/* float32 [sources][targets].  BNN_ERROR_ARGUMENT: the projection does not learn, or a value is not finite. */
+/* float32 [sources][targets].  BNN_ERROR_ARGUMENT: the projection does not learn, or a value is not finite.  Values
+ * beyond the projection's bounds become these in the next step that learns. */
 bnn_status bnn_snn_get_weights(const bnn_snn_state *state, uint32_t projection, float *values);
 bnn_status bnn_snn_set_weights(bnn_snn_state *state, uint32_t projection, const float *values);
 

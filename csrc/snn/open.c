@@ -412,9 +412,8 @@ bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernel
     if (memory_size < needed)
         return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes (at least)", memory_size, (size_t)needed);
     struct bnn_snn *opened = place(&r, memory, &needed);
-    struct bnn_kernels complete;
-    bnn_kernels_complete(kernels, &complete);
-    opened->kernels = complete.spikes;
+    /* Not bnn_kernels_complete, which names every family: a program that names one part contains no other. */
+    opened->kernels = kernels->spikes != NULL ? kernels->spikes : bnn_kernels_scalar_spikes.spikes;
     BNN_TRY(fill(&r, opened));
     *net = opened;
     return BNN_OK;

@@ -101,6 +101,8 @@ bnn_status bnn_snn_state_create(const bnn_snn *net, void *memory, size_t memory_
 {
     size_t bytes;
     struct supply m = {memory, 0};
+    if (state != NULL)
+        *state = NULL;
     if (net == NULL || memory == NULL || state == NULL)
         return BNN_ERROR_ARGUMENT;
     BNN_TRY(bnn_snn_state_size(net, &bytes));
@@ -263,6 +265,8 @@ static int right_input(const struct bnn_snn_population *p, const unsigned char *
                 return 0;
         } else {
             const float *values = (const float *)(const void *)frames;
+            if ((uintptr_t)frames % sizeof *values != 0)
+                return 0;
             for (uint32_t i = 0; i < p->n; i++)
                 if (!right_value(p, values[i]))
                     return 0;

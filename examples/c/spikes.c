@@ -53,7 +53,8 @@ int main(int argc, char **argv)
     int more = next(&step, &neuron);
     for (unsigned long t = 0; t < steps; t++) {
         for (; more && step <= t; more = next(&step, &neuron))
-            check(step == t ? bnn_snn_send(state, input, (uint32_t)neuron, 1) : BNN_ERROR_ARGUMENT);
+            check(step == t && neuron == (uint32_t)neuron ? bnn_snn_send(state, input, (uint32_t)neuron, 1)
+                                                          : BNN_ERROR_ARGUMENT);
         check(bnn_snn_record(state, output, BNN_SNN_SENT, spikes, 1)); /* of the next step */
         check(bnn_snn_run(state, NULL, 1));
         for (size_t i = 0; i < p.neurons; i++)

@@ -300,6 +300,18 @@ class TestEngines:
             assert call(NULL, there, last) == lib.BNN_ERROR_ARGUMENT
 
 
+def test_an_empty_file_is_mapped_and_too_short(tmp_path: Path) -> None:
+    """At an aligned address, as every file, so that opening it finds its length wrong."""
+    (tmp_path / "empty").write_bytes(b"")
+    mapping = ffi.new("bnn_mapping *")
+    assert lib.bnn_file_map(bytes(tmp_path / "empty"), mapping) == lib.BNN_OK
+    assert mapping.size == 0 and int(ffi.cast("uintptr_t", mapping.data)) % lib.BNN_ALIGNMENT == 0
+    for size in (lib.bnn_model_size, lib.bnn_snn_size):
+        status = size(mapping.data, 0, KERNELS, ffi.new("size_t *"), NULL)
+        assert status == lib.BNN_ERROR_TRUNCATED
+    lib.bnn_file_unmap(mapping)
+
+
 class Arrays:
     """Inputs and outputs of `network` for bnn_run, at any address."""
 

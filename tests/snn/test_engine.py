@@ -243,6 +243,24 @@ def test_what_cannot_be_sent(number: int, neuron: int, value: float) -> None:
     assert not any(state.sent(i) for i in range(7))
 
 
+def test_what_becomes_of_what_was_sent() -> None:
+    """A frame replaces it, a reset drops it; records go on after a reset.  A spike is one, whatever its value."""
+    state = State(opened(encode(mixed())))
+    sent, given = np.zeros((4, 2), np.uint32), np.array([[0, 1 << 7]], np.uint32)
+    state.record(0, SENT, sent)
+    state.send(0, 1, 0)
+    state.send(0, 1, np.nan)
+    state.run([None] * 4, 1)
+    state.send(0, 2)
+    state.run([given, None, None, None], 1)
+    state.send(0, 3)
+    state.reset()
+    state.run([None] * 4, 1)
+    assert state.steps == 1
+    state.run([None] * 4, 2)
+    assert sent.tolist() == [[1 << 1, 0], [0, 1 << 7], [0, 0], [0, 0]]
+
+
 def test_counts_that_floats_cannot_hold() -> None:
     """2^24 and one more are 2^24 in float32: one would be lost."""
     state = State(opened(encode(mixed())))
@@ -335,6 +353,7 @@ def test_wrong_arguments_of_c() -> None:
         assert create(*arguments) == bad
     assert create(net, memory.pointer, state.bytes, null) == bad
     assert create(net, memory.pointer, state.bytes - 1, made) == lib.BNN_ERROR_MEMORY
+    made[0] = s
     assert create(net, memory.pointer + 1, state.bytes, made) == lib.BNN_ERROR_MEMORY and made[0] == null
 
     assert lib.bnn_snn_reset(null) == lib.bnn_snn_run(null, null, 1) == lib.bnn_snn_normalize(null) == bad
@@ -361,6 +380,13 @@ def test_wrong_arguments_of_c() -> None:
     assert list(floats) == [0.5] * 200
     floats[199] = np.inf
     assert lib.bnn_snn_set_weights(s, 3, floats) == bad
+    zeros = ffi.new("uint64_t[8]")
+    for shift in range(1, 8):  # floats need their alignment, words of bits none
+        given = ffi.new("void *[4]", [ffi.cast("char *", zeros) + shift] * 2)
+        assert lib.bnn_snn_run(s, given, 1) == (lib.BNN_OK if shift == 4 else bad)
+        given[1] = null
+        assert lib.bnn_snn_run(s, given, 1) == lib.BNN_OK
+    assert lib.bnn_snn_reset(s) == lib.BNN_OK
     assert lib.bnn_snn_sent(s, 7) == lib.bnn_snn_synops(s, 4) == 0
 
     assert np.array_equal(state.weights(state.opened.projections[3]), network.projections[3].weights)
