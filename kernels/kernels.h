@@ -15,7 +15,7 @@
  * treat as zero.  It is the negative normal number closest to zero. */
 #define BNN_BIT_ABOVE (-1.17549435e-38f)
 
-/* Of a loop that stays a function of its own: within its caller it would keep some of its pointers on the stack. */
+/* For a loop that must stay a function of its own: inlined, it would keep some of its pointers on the stack. */
 #ifdef __GNUC__
 #define BNN_APART __attribute__((noinline))
 #else

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -103,8 +102,8 @@ def run(program: Path, installed: Installed | None = None) -> None:
     assert ("libbnn" in linked) == (installed is not None and installed.kind == "shared")
 
 
-def run_spikes(program: Path, folder: Path, events: str, installed: Installed) -> Any:
-    """The other example, on a network of this folder."""
+def run_spikes(program: Path, folder: Path, events: str, installed: Installed) -> subprocess.CompletedProcess[str]:
+    """Run the other example on a network that is saved in the folder."""
     model = build(small_network())
     model.save(folder / "net.snn")
     return subprocess.run(
@@ -198,7 +197,7 @@ def test_spikes_of_the_example(installed: Installed, tmp_path: Path, rng: np.ran
     spikes = np.argwhere(build(small_network()).run(frames).output)
     assert len(spikes) > 10
     assert [[int(word) for word in line.split()] for line in done.stdout.splitlines()] == spikes.tolist()
-    for wrong in ("3 5\n2 5\n", "0 128\n", "0 4294967296\n", "0 1\none 2\n", "0 1\n3"):
+    for wrong in ("3 5\n2 5\n", "0 128\n", "0 4294967296\n", "0 1\none 2\n", "0 1\n3", "-1 5\n", "40 5\n"):
         done = run_spikes(tmp_path / "spikes", tmp_path, wrong, installed)
         assert done.returncode == 1 and "an argument" in done.stderr, wrong
 

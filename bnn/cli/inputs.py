@@ -78,7 +78,7 @@ def check_scaling(scale: float, offset: float) -> None:
     with np.errstate(all="ignore"):
         divisor, added = np.float32(scale), np.float32(offset)
     if not np.isfinite(divisor) or divisor == 0:
-        raise click.BadParameter(f"found {scale}, expected a number that is not 0 as float32", param_hint="--scale")
+        raise click.BadParameter(f"found {scale}, expected a finite float32 that is not 0", param_hint="--scale")
     if not np.isfinite(added):
         raise click.BadParameter(f"found {offset}, expected a finite float32", param_hint="--offset")
 
@@ -146,7 +146,7 @@ def read_over_time(
     what to add for images, for messages."""
     path = Path(file)
     if not names:
-        raise InputError(f"{file}: the network has no input that takes it")
+        raise InputError(f"{file}: the network has no input, expected one")
     if path.suffix not in (".npy", ".npz"):
         raise InputError(f"{file}: expected .npy or .npz" + (f"; for image files add {images}" if images else ""))
     if len(names) > 1 and path.suffix != ".npz":

@@ -129,7 +129,7 @@ def as_array(x: object, what: str) -> Array:
 
 
 def as_numbers(x: object, what: str) -> Array:
-    """The same, of real numbers: bool, integers or floats."""
+    """An array of real numbers (bool, integers or floats); raises InputTypeError naming ``what``."""
     array = as_array(x, what)
     if array.dtype.kind not in "buif":
         raise InputTypeError(f"{what}: found dtype {array.dtype}, expected numbers")
@@ -137,7 +137,7 @@ def as_numbers(x: object, what: str) -> Array:
 
 
 def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], convert: bool = False) -> Inputs:
-    """The same for one array with any N; ``what`` is its name in errors."""
+    """As :func:`check_inputs`, for one array with any N; ``what`` is its name in errors."""
     array = as_array(x, what)
     if convert and dtype == FLOAT32 and array.dtype.kind in "biuf":
         array = array.astype(FLOAT32, copy=False)

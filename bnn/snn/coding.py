@@ -82,7 +82,7 @@ def step_of(dt: object) -> Fraction:
     if not value > 0:
         raise InputError(f"dt: found {value:g}, expected seconds of a step, more than 0")
     step = Fraction(np.format_float_scientific(np.float32(min(value, 1e9)))) * 10**6
-    if not Fraction(1, 1000) <= step <= 2**40:
+    if not Fraction(1, 1000) <= step <= 10**12:
         raise InputError(f"dt: found {value:g} seconds, expected 1e-9 to 1e6")
     return step
 

@@ -58,7 +58,7 @@ class Conversion:
 
         ``order``: "once": in the first of ``steps`` steps; "pixels": one after the other, "brightest": the brightest
         first; "bits": the highest bit of each pixel, then the next.  Neurons that take back end up the same; staged
-        ones need the first.  The difference between two images can be presented, too.
+        ones need the first.  With take-back, the difference between two images can be presented, too.
 
         Raises InputError if the image has another shape than the input, or a value that is not whole or too large.
         """
@@ -68,7 +68,7 @@ class Conversion:
         shape, most = given_shape(self.quantized.shape, self.quantized.channels_first), self.quantized.layers[0].most
         if image.shape != shape:
             raise InputError(f"image: found shape {image.shape}, expected {shape}")
-        check_whole(image, "image", -most, most)
+        check_whole(image, "image", 0 if self.scheme == "staged" else -most, most)
         flat = image.reshape(-1).astype(np.int64)
         if order == "bits":
             steps = max(int(most).bit_length(), 1)
@@ -162,6 +162,7 @@ class _Builder:
         self.reads: list[list[_Read]] = []  # of each layer
         self.windows: dict[str, tuple[int, int]] = {}
         self.made: dict[str, str] = {}  # populations by their layers
+        self.taken = {layer.name for layer in quantized.layers}
         first = quantized.layers[0]
         one = np.ones(1, np.float32)
         clock = Dynamics(RULES["integrate"], Reset.SUBTRACT, at_least=True)  # one spike, in the first step
@@ -175,7 +176,7 @@ class _Builder:
         if self.layers[-1].kind == "max":  # a sum of counters
             h, w, c = self.layers[-1].grid
             feed = _Feed(self.reads[-1], (h, w), Edge(0, np.ones((1, 1, 1, c)), groups=c))
-            output = self._readout(f"{self.layers[-1].name}_sums", (h, w, c), np.zeros((1, 1, 1)), [feed])
+            output = self._readout(self._free(f"{self.layers[-1].name}_sums"), (h, w, c), np.zeros((1, 1, 1)), [feed])
             self.made[self.layers[-1].name] = self.populations[output].name
         self.populations[output].output = True
         network = Network(
@@ -183,6 +184,10 @@ class _Builder:
         )
         steps = max(max(self.ends.values()), 1)
         self.conversion = Conversion(network.check(), quantized, scheme, steps, self.made, self.windows)
+
+    def _free(self, name: str) -> str:
+        """A population's name that no layer has."""
+        return self._free(f"{name}_") if name in self.taken else name
 
     def _add(self, population: Population, end: int) -> int:
         self.populations.append(population)
@@ -294,7 +299,7 @@ class _Builder:
             excess = _merged([*_times(tap(k), sign), *_times(running, -sign)])
             closed = 1 + layer.most * float(sum(np.abs(r.kernel).sum(axis=(0, 1)) for r in excess).max())
             feed = _Feed(excess, (h, w), Edge(0, np.ones((1, 1, 1, c)), groups=c))
-            name = f"{layer.name}_{'across' if axis else 'down'}{k}"
+            name = self._free(f"{layer.name}_{'across' if axis else 'down'}{k}")
             at = self._counters(name, grid, np.ones(1), np.zeros(1), layer.most, closed, [feed])
             running = _merged([*running, *_times([_Read(at, one)], sign)])
         return running

@@ -256,6 +256,8 @@ class _Builder:
         self, name: str, layout: Shape, dynamics: Dynamics | None, values: Mapping[str, Array] | None = None
     ) -> int:
         """``values``: parameters in NIR's order; others are 0."""
+        if any(p.name == name for p in self.populations):
+            raise CompileError(f"{self.where}: found two nodes called '{name}', one of them with a sum; rename one")
         population = Population(name, (*layout[1:], layout[0]), dynamics)
         for key in population.parameter_names:
             value = (values or {}).get(key)

@@ -295,9 +295,7 @@ class State:
         p = self.opened.populations[population]
         states = BY_OPCODE[p.opcode].states if p.opcode else ()
         if variable not in states:
-            raise InputError(
-                f"{p.name}: has no state variable {variable}, expected one of {', '.join(states) or 'none'}"
-            )
+            raise InputError(f"{p.name}: has no state variable {variable}; it has {', '.join(states) or 'none'}")
         return int(_VARIABLES[variable])
 
     @property

@@ -315,7 +315,9 @@ class SpikingModel:
         if len(found) == 1:
             return found[0]
         if found:
-            raise InputError(f"weights of '{name}': {len(found)} projections have this name, expected one for each")
+            raise InputError(
+                f"weights of '{name}': found {len(found)} projections with this name, expected one; rename one"
+            )
         names = [p.name for p in self.projections if p.learns]
         raise InputError(f"weights of '{name}': " + _instead(names, "they do not learn", "no projection learns"))
 

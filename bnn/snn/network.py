@@ -3,8 +3,8 @@
 
 In each step the populations settle in their order.  A population's currents are its bias, then, projection by
 projection in their order, the rows of weights of the sources that sent something, from the lowest source to the
-highest: each addition is one float32 operation.  A projection of whole weights sums in integers, and adds sum * scale.
-These have 32 bits and wrap around, which only large numbers of spikes in one step can cause, never single ones.
+highest: each addition is one float32 operation.  A projection of whole weights sums in 32-bit integers and adds sum *
+scale; they wrap around, which only large numbers of spikes in one step can cause, never single spikes.
 A projection with delay d reads what its source sent d steps before; one from a later population, or from the population
 itself, has a delay.  Where the rule is recurrent, projections from the population to itself sum apart, from 0.
 
@@ -13,10 +13,11 @@ Neurons are numbered row-major over (height, width, channels): the channels of a
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
@@ -63,7 +64,7 @@ class Population:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(map(int, self.shape))
 
     @property
     def channels(self) -> int:
@@ -162,6 +163,8 @@ class Network:
             _check_types(population, f"population {i}")
         for i, projection in enumerate(self.projections):
             _check_types(projection, f"projection {i}")
+        if not 0 <= self.dt <= MOST_SECONDS:
+            raise CompileError(f"network: dt: found {self.dt}, expected seconds from 0 to {MOST_SECONDS:g}")
         if not 1 <= len(self.populations) <= MOST_POPULATIONS:
             raise CompileError(f"network: found {len(self.populations)} populations, expected 1 to {MOST_POPULATIONS}")
         if len(self.projections) > MOST_PROJECTIONS:
@@ -176,10 +179,10 @@ class Network:
         if len(set(names)) < len(names):
             twice = max(names, key=names.count)
             raise CompileError(
-                f"network: found {names.count(twice)} populations called '{twice}', expected different names"
+                f"network: found {names.count(twice)} populations called '{twice}', expected one; rename one"
             )
-        for projection in self.projections:
-            _check_projection(self, projection)
+        for i, projection in enumerate(self.projections):
+            _check_projection(self, projection, projection.name or f"projection {i}")
         return self
 
 
@@ -188,72 +191,60 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_real(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _is_pair(value: object) -> bool:
-    return isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_whole, value))
+    """Of float's range, or infinite, as bounds may be."""
+    if isinstance(value, (float, np.floating)):
+        return True
+    return _is_whole(value) and abs(value) < 2**1023  # type: ignore[arg-type]
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
-_BOOL = (lambda v: isinstance(v, (bool, np.bool_)), "True or False")
-_WHOLE = (_is_whole, "a whole number")
-_REAL = (_is_real, "a number")
-_PAIR = (_is_pair, "two whole numbers: of rows, of columns")
-_TEXT = (_is_text, "text, of characters that UTF-8 has")
-_ARRAY = (lambda v: isinstance(v, np.ndarray), "a NumPy array")
-_ARRAY_OR_NONE = (lambda v: v is None or isinstance(v, np.ndarray), "a NumPy array or None")
-_EMITS = (lambda v: isinstance(v, int) and v in tuple(Emits), "one of Emits")
-#: Per class and field, what a value must be, as a test and in words.
-_TYPES: dict[type, dict[str, tuple[Callable[[Any], bool], str]]] = {
-    Network: {
-        "populations": (lambda v: _all_are(v, Population), "a list of Population"),
-        "projections": (lambda v: _all_are(v, Projection), "a list of Projection"),
-        "dt": (lambda v: _is_real(v) and 0 <= v <= MOST_SECONDS, f"seconds from 0 to {MOST_SECONDS:g}"),
-        "simulator": _TEXT, "channels_first": _BOOL,
-    },
-    Population: {
-        "name": _TEXT, "shape": (lambda v: isinstance(v, (tuple, list)) and all(map(_is_whole, v)), "whole numbers"),
-        "dynamics": (lambda v: v is None or isinstance(v, Dynamics), "Dynamics, or None of an input"),
-        "parameters": (
-            lambda v: isinstance(v, dict) and _all_are(list(v.values()), np.ndarray), "NumPy arrays by name",
-        ),
-        "bias": _ARRAY, "output": _BOOL, "input_emits": _EMITS, "adapted": _ARRAY,
-    },
-    Dynamics: {
-        "rule": (lambda v: isinstance(v, Rule), f"one of RULES: {', '.join(RULES)}"),
-        "reset": (lambda v: isinstance(v, int) and v in tuple(Reset), "one of Reset"),
-        "emits": _EMITS, "at_least": _BOOL, "floored": _BOOL, "winner": _BOOL,
-    },
-    Projection: {
-        "source": _WHOLE, "target": _WHOLE,
-        "kind": (lambda v: isinstance(v, str) and v in get_args(Kind), f"one of {', '.join(get_args(Kind))}"),
-        "weights": _ARRAY, "scale": _REAL, "delay": _WHOLE, "stride": _PAIR, "padding": _PAIR, "dilation": _PAIR,
-        "groups": _WHOLE, "bias": _ARRAY_OR_NONE, "name": _TEXT,
-        "mask": (
-            lambda v: v is None or isinstance(v, np.ndarray) and v.dtype == bool, "a NumPy array of bool, or None",
-        ),
-        "learning": (lambda v: v is None or isinstance(v, Learning), "Learning or None"),
-    },
-    Learning: {
-        "nu_pre": _REAL, "nu_post": _REAL, "decay_pre": _REAL, "decay_post": _REAL, "added": _BOOL, "low": _REAL,
-        "high": _REAL, "norm": _REAL,
-    },
-}  # fmt: skip
-
-
-def _all_are(values: object, kind: type) -> bool:
+def _is_list(values: object, kind: type) -> bool:
     return isinstance(values, (list, tuple)) and all(isinstance(value, kind) for value in values)
+
+
+def _is_a(kind: type) -> Callable[[object], bool]:
+    return lambda v: isinstance(v, kind)
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, np.ndarray)
+
+
+#: By the type of a field, what its value must be, as a test and in words.
+_TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda v: isinstance(v, (bool, np.bool_)), "True or False"),
+    int: (_is_whole, "a whole number"),
+    float: (_is_real, "a number"),
+    str: (_is_text, "text, of characters that UTF-8 has"),
+    Kind: (lambda v: isinstance(v, str) and v in get_args(Kind), f"one of {', '.join(get_args(Kind))}"),
+    Shape: (lambda v: isinstance(v, (tuple, list)) and all(map(_is_whole, v)), "whole numbers"),
+    tuple[int, int]: (
+        lambda v: isinstance(v, (tuple, list)) and len(v) == 2 and all(map(_is_whole, v)),
+        "two whole numbers: of rows, of columns",
+    ),
+    Rule: (_is_a(Rule), f"one of RULES: {', '.join(RULES)}"),
+    Reset: (_is_a(Reset), "one of Reset"),
+    Emits: (_is_a(Emits), "one of Emits"),
+    dict[str, Floats]: (lambda v: isinstance(v, dict) and all(map(_is_array, v.values())), "NumPy arrays by name"),
+    list[Population]: (lambda v: _is_list(v, Population), "a list of Population"),
+    list[Projection]: (lambda v: _is_list(v, Projection), "a list of Projection"),
+    Dynamics | None: (lambda v: v is None or isinstance(v, Dynamics), "Dynamics, or None of an input"),
+    Learning | None: (lambda v: v is None or isinstance(v, Learning), "Learning or None"),
+    **dict.fromkeys((Array, Floats), (_is_array, "a NumPy array")),
+    **dict.fromkeys((Array | None, Floats | None), (lambda v: v is None or _is_array(v), "a NumPy array or None")),
+}  # fmt: skip
+_FIELDS = {kind: get_type_hints(kind) for kind in (Network, Population, Dynamics, Projection, Learning)}
 
 
 def _check_types(item: object, where: str) -> None:
     """Raise CompileError for a field of the wrong type, here and in what the item consists of."""
-    fields = next(fields for kind, fields in _TYPES.items() if isinstance(item, kind))
-    for name, (right, expected) in fields.items():
+    fields = next(fields for kind, fields in _FIELDS.items() if isinstance(item, kind))
+    for name, field_type in fields.items():
         value = getattr(item, name)
+        right, expected = _TYPES[field_type]
         if not right(value):
             raise CompileError(f"{where}: {name}: found {reprlib.repr(value)}, expected {expected}")
         if isinstance(value, (Dynamics, Learning)):
@@ -311,8 +302,7 @@ def _check_population(p: Population) -> None:
         raise CompileError(f"{p.name}: tau: found 0, expected another number")
 
 
-def _check_projection(network: Network, p: Projection) -> None:
-    name = p.name or f"projection {network.projections.index(p)}"
+def _check_projection(network: Network, p: Projection, name: str) -> None:
     count = len(network.populations)
     if not (0 <= p.source < count and 0 <= p.target < count):
         raise CompileError(f"{name}: found populations {p.source} and {p.target}, expected numbers below {count}")
@@ -334,8 +324,10 @@ def _check_projection(network: Network, p: Projection) -> None:
         raise CompileError(f"{name}: found int8 weights of real values from {source.name}, expected float32")
     if not p.whole and p.scale != 1:
         raise CompileError(f"{name}: found a scale of float32 weights, expected int8")
-    if p.mask is not None and p.mask.shape != (source.size,):
-        raise CompileError(f"{name}: found a mask of shape {p.mask.shape}, expected ({source.size},)")
+    if p.mask is not None and (p.mask.dtype != bool or p.mask.shape != (source.size,)):
+        raise CompileError(
+            f"{name}: found a mask of {p.mask.dtype}, shape {p.mask.shape}, expected bool, ({source.size},)"
+        )
     if p.bias is not None and (p.bias.dtype != np.float32 or p.bias.size not in (1, target.channels, target.size)):
         raise CompileError(
             f"{name}: found a bias of {p.bias.size} elements, expected 1, {target.channels} or {target.size}"

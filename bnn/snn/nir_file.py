@@ -92,7 +92,7 @@ def read_nir(path: str | os.PathLike[str]) -> NirGraph:
 
     Raises:
         SetupError: h5py is not installed.
-        InputTypeError: that is no path.
+        InputTypeError: ``path`` is not a path.
         ModelNotFoundError, ModelFileError: there is no such file, or it cannot be opened.
         ModelFormatError: it is not a NIR file, or one that is damaged; the message names the node, what was found and
             what was expected.

@@ -579,23 +579,23 @@ def _check_arguments(
         raise InputError(f"percentile: found {percentile}, expected a number above 0, at most 100")
     with np.errstate(all="ignore"):  # in the type of the computation: a nonzero number may be 0 in float32
         divisor, added = np.float32(check_number(scale, "scale")), np.float32(check_number(offset, "offset"))
-    if divisor == 0 or not np.isfinite([divisor, added]).all():
-        raise InputError(f"scale {scale}, offset {offset}: expected finite float32 numbers, and a scale that is not 0")
+    if divisor == 0 or not np.isfinite(divisor):
+        raise InputError(f"scale: found {scale}, expected a finite float32 that is not 0")
+    if not np.isfinite(added):
+        raise InputError(f"offset: found {offset}, expected a finite float32")
     shape = graph.inputs[0].type.shape
     if images.shape[1:] != shape or not len(images):
         raise InputError(f"images: found shape {images.shape}, expected (N, {', '.join(map(str, shape))})")
-    check_whole(images, "images", 0, most)
+    check_whole(images, "images", 0, most, f", and give --scale {most}")
 
 
-def check_whole(x: Array, what: str, least: int, most: int) -> None:
-    """Raise InputError unless these are whole numbers from ``least`` to ``most``, as pixels are."""
+def check_whole(x: Array, what: str, least: int, most: int, then: str = "") -> None:
+    """Raise InputError unless these are whole numbers from ``least`` to ``most``; ``then``: the end of its remedy."""
     wrong = np.argwhere(~((x >= least) & (x <= most) & (x == np.floor(x))))
     if len(wrong):
         at = tuple(wrong[0].tolist())
-        remedy = f"; multiply by {most} and round, and give --scale {most}" if 0 <= x.min() <= x.max() <= 1 else ""
-        raise InputError(
-            f"{what}: found {x[at]:g} at {at}, expected whole numbers from {least} to {most}, as pixels are{remedy}"
-        )
+        remedy = f"; multiply by {most} and round{then}" if 0 <= x.min() <= x.max() <= 1 else ""
+        raise InputError(f"{what}: found {x[at]:g} at {at}, expected whole numbers from {least} to {most}{remedy}")
 
 
 def _ranges(

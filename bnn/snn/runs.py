@@ -46,6 +46,7 @@ class Run:
     def scores(self) -> Floats:
         """The first output's sum over time, float32 (n,): the number of spikes of each class."""
         # Step by step, as a watched run adds them: NumPy would add a single class's values in another order.
+        # The last of no steps is 0.
         sums = np.cumsum(self.output, axis=0, dtype=np.float32)
         return np.asarray(sums[-1:].sum(axis=0).reshape(-1))
 

@@ -29,9 +29,13 @@ def check_number(value: Any, what: str) -> float:
     """A finite number; raises InputTypeError or InputError naming ``what``."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise InputTypeError(f"{what}: found {value!r}, expected a number")
-    if not np.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond the range of float
+        number = np.inf
+    if not np.isfinite(number):
         raise InputError(f"{what}: found {value}, expected a finite number")
-    return float(value)
+    return number
 
 
 @dataclass(frozen=True)

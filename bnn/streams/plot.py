@@ -97,11 +97,9 @@ def save(chart: Chart, path: str | os.PathLike[str]) -> None:
         from matplotlib import rc_context
     except ImportError as error:
         raise SetupError(f"pictures need matplotlib ({error}): {install('events')}") from None
-    with rc_context({"text.parse_math": False}):  # the $ of a name is one
-        canvas = _drawn(chart)
     try:
-        with replacing(name) as file:
-            canvas.print_figure(file, dpi=120, format=os.path.splitext(name)[1][1:] or "png")
+        with rc_context({"text.parse_math": False}), replacing(name) as file:  # the $ of a name is one
+            _drawn(chart).print_figure(file, dpi=120, format=os.path.splitext(name)[1][1:] or "png")
     except ValueError as error:
         raise InputError(f"--plot {name}: {error}") from None
 

@@ -51,7 +51,7 @@ typedef struct bnn_snn_population_info {
     bnn_snn_emits emits;
     int output, at_least, floored, winner;
     uint32_t rank, dims[3]; /* (h, w, c), (w, c) or (c), in dims[0] to dims[rank - 1] */
-    size_t neurons;         /* in this order, channels fastest: (y * w + x) * c + channel */
+    size_t neurons;         /* numbered with channels fastest: (y * w + x) * c + channel */
     size_t frame;           /* bytes of what it sends in a step: words or floats */
     const char *name;       /* name_length bytes, not zero-terminated */
     size_t name_length;
@@ -91,7 +91,7 @@ bnn_status bnn_snn_state_create(const bnn_snn *net, void *memory, size_t memory_
 bnn_status bnn_snn_reset(bnn_snn_state *state);
 
 /* The next `steps` steps are written to `to`, step after step; another call with the same population and `what` replaces
- * it, NULL stops it.  SENT: frames, as the population's info describes them; CURRENT, MEMBRANE: float32 per neuron (a
+ * the record, NULL stops it.  SENT: frames, as the population's info describes them; CURRENT, MEMBRANE: float32 per neuron (a
  * population without a membrane has none: BNN_ERROR_ARGUMENT). */
 typedef enum bnn_snn_what { BNN_SNN_SENT = 0, BNN_SNN_CURRENT = 1, BNN_SNN_MEMBRANE = 2 } bnn_snn_what;
 bnn_status bnn_snn_record(bnn_snn_state *state, uint32_t population, bnn_snn_what what, void *to, size_t steps);
@@ -102,20 +102,20 @@ bnn_status bnn_snn_send(bnn_snn_state *state, uint32_t population, uint32_t neur
 
 /* Runs steps.  inputs[i]: the frames of the i-th input population (in their order), step after step, instead of what
  * bnn_snn_send gave; NULL: what bnn_snn_send gave for the first step, nothing later.  inputs itself may be NULL.
- * BNN_ERROR_ARGUMENT: an input that is not finite, no whole number within 2^24 (counts, changes) or not aligned, or a
- * bit beyond the last neuron; no step is run.  BNN_ERROR_STOPPED: the poll stopped it; until bnn_snn_reset, the state
+ * BNN_ERROR_ARGUMENT: an input that is not aligned, has a value that is not finite or, of counts and changes, not a
+ * whole number from 0 (changes: -2^24) to 2^24, or a bit beyond the last neuron; no step is run.  BNN_ERROR_STOPPED: the poll stopped it; until bnn_snn_reset, the state
  * cannot be used. */
 bnn_status bnn_snn_run(bnn_snn_state *state, const void *const *inputs, size_t steps);
 /* As for contexts of bnn.h, but a stopped state must be reset.  Work is counted over calls: about BNN_POLL_WORK additions
  * of a weight lie between two polls, which can be many steps. */
 void bnn_snn_set_poll(bnn_snn_state *state, bnn_poll *poll, void *argument);
 
-/* One population alone, for verification: it settles on the given currents (float32, steps after steps), with its
+/* One population alone, for verification: it settles on the given currents (float32, step after step), with its
  * records; nothing else changes. */
 bnn_status bnn_snn_settle(bnn_snn_state *state, uint32_t population, const float *currents, size_t steps);
 
-/* A population's state variables, float32 per neuron, to keep or to restore (but spikes that are on their way, in
- * projections with a delay, and traces of learning are not among them).  BNN_ERROR_ARGUMENT: the population does not
+/* A population's state variables, float32 per neuron, to keep or to restore.  They are not all of a state:
+ * spikes on their way, in projections with a delay, and traces of learning are not included.  BNN_ERROR_ARGUMENT: the population does not
  * have this variable, or it cannot have these values. */
 typedef enum bnn_snn_variable {
     BNN_SNN_V = 0,
@@ -134,7 +134,7 @@ void bnn_snn_set_learning(bnn_snn_state *state, int learning);
 /* Scales the weights of each target, where a projection has a norm; usually after each sample. */
 bnn_status bnn_snn_normalize(bnn_snn_state *state);
 /* float32 [sources][targets].  BNN_ERROR_ARGUMENT: the projection does not learn, or a value is not finite.  Values
- * beyond the projection's bounds become these in the next step that learns. */
+ * beyond the projection's bounds are clipped to them in the next step that learns. */
 bnn_status bnn_snn_get_weights(const bnn_snn_state *state, uint32_t projection, float *values);
 bnn_status bnn_snn_set_weights(bnn_snn_state *state, uint32_t projection, const float *values);
 

@@ -128,7 +128,7 @@ static inline size_t bnn_snn_frame_step(const struct bnn_snn_population *p)
 }
 
 /* Where a tap of a kernel's row is in the weights: the taps of one phase (tap % stride) are together, the last first, so
- * that one source's targets are neighbors. */
+ * that one source's targets are neighbours. */
 static inline uint32_t bnn_snn_tap_place(uint32_t kernel, uint32_t stride, uint32_t tap)
 {
     const uint32_t phase = tap % stride, each = kernel / stride, more = kernel % stride;

@@ -61,5 +61,6 @@ int main(int argc, char **argv)
             if (spikes[i / 32] >> i % 32 & 1)
                 printf("%lu %zu\n", t, i);
     }
+    check(more ? BNN_ERROR_ARGUMENT : BNN_OK); /* an event after the last step */
     return 0;
 }

@@ -34,8 +34,8 @@ F32 = np.dtype(np.float32)
     ("options", "words"),
     [
         (("--batch-size", 0), "1<=x<=4096"), (("--batch-size", 4097), "1<=x<=4096"), (("--random", 0), "x>=1"),
-        (("--seed", -1), "x>=0"), (("--timeout", -1), "x>=0"), (("--scale", 1e-46), "not 0 as float32"),
-        (("--scale", "inf"), "not 0 as float32"), (("--offset", "inf"), "a finite float32"),
+        (("--seed", -1), "x>=0"), (("--timeout", -1), "x>=0"), (("--scale", 1e-46), "a finite float32 that is not 0"),
+        (("--scale", "inf"), "a finite float32 that is not 0"), (("--offset", "inf"), "a finite float32"),
     ],
 )  # fmt: skip
 def test_options_of_verify(call: Any, net: Path, options: tuple[Any, ...], words: str) -> None:

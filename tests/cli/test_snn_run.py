@@ -236,7 +236,7 @@ def test_a_network_without_input(call: Any, folder: Path) -> None:
     build(Network([neurons], [])).save(folder / "none.snn")
     for file in ("x.npy", "both.npz"):
         done = call("snn", "run", folder / "none.snn", "--data", folder / file)
-        assert done.status == 2 and f"{file}: the network has no input that takes it" in done.err
+        assert done.status == 2 and f"{file}: the network has no input, expected one" in done.err
 
 
 def test_classes_of_the_network(call: Any, folder: Path) -> None:

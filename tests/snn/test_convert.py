@@ -218,6 +218,20 @@ def test_sums_stay_exact() -> None:
         assert differing(spiking(quantized, scheme), images[0], "once", expected) == 0
 
 
+def test_a_layer_may_be_called_as_a_population_of_another() -> None:
+    image = input_node("clock", (1, 4, 1))
+    x = relu(conv(image, np.ones((1, 1, 1, 1)), "first"), "second_max_across1")
+    x = relu(conv(x, np.ones((1, 1, 1, 1)), "second"), "second")
+    x = make("max_pool", x, attrs=PoolAttrs((1, 2), (1, 2)), name="pool")
+    images = np.array([3, 1, 0, 2]).reshape(1, 1, 4, 1)
+    quantized = quantize(prepared(Graph((image,), (x,))), images, levels=15)
+    for scheme in ("take-back", "staged"):
+        conversion = spiking(quantized, scheme)
+        names = [p.name for p in conversion.network.populations]
+        assert names[2:] == ["second_max_across1", "second", "second_max_across1_", "second_max_sums"]
+        assert differing(conversion, images[0], "once", {k: v[0] for k, v in quantized.run(images).items()}) == 0
+
+
 def branch(*names: str) -> Any:
     """A network that ends in ops that have no counters."""
 
@@ -293,10 +307,10 @@ def test_what_cannot_be_counters_is_refused_by_name(ops: tuple[str, ...], messag
         ({"levels": "3"}, "levels: found '3', expected a whole number"),
         ({"levels": 1.5}, "levels: found 1.5, expected a whole number"),
         ({"bits": 8.0}, "bits of weights: found 8.0, expected a whole number"),
-        ({"scale": 0}, "scale 0, offset 0.0: expected finite float32 numbers, and a scale that is not 0"),
-        ({"scale": 1e-50}, "scale 1e-50, offset 0.0: expected finite float32 numbers, and a scale that is not 0"),
+        ({"scale": 0}, "scale: found 0, expected a finite float32 that is not 0"),
+        ({"scale": 1e-50}, "scale: found 1e-50, expected a finite float32 that is not 0"),
         ({"scale": np.nan}, "scale: found nan, expected a finite number"),
-        ({"offset": 1e50}, r"scale 255, offset 1e\+50: expected finite float32 numbers"),
+        ({"offset": 1e50}, r"offset: found 1e\+50, expected a finite float32"),
         ({"offset": None}, "offset: found None, expected a number"),
     ],
 )
@@ -310,7 +324,7 @@ def test_wrong_numbers(options: dict[str, Any], message: str) -> None:
     [
         (lambda x: x[..., 0], "found shape"),
         (lambda x: x / 255, r"found 0\.[0-9]+ at \(0, 0, 0, [0-9]\), .*; multiply by 255 and round, and give --scale"),
-        (lambda x: x + 200, "found [0-9]+ at .*, expected whole numbers from 0 to 255, as pixels are$"),
+        (lambda x: x + 200, "found [0-9]+ at .*, expected whole numbers from 0 to 255$"),
         (lambda x: x[:0], "found shape"),
         (lambda x: x.astype("U3"), "found dtype <U3"),
         (lambda x: [[1], [1, 2]], "list is not an array"),
@@ -378,7 +392,7 @@ def test_once_is_what_the_coding_of_that_name_sends(scheme: str) -> None:
     ("wrong", "message"),
     [
         (lambda x: x / 255, r"found 0\.[0-9]+ at \(0, [0-9], 0\), expected whole .*; multiply by 255 and round"),
-        (lambda x: x + 0.5, "found .* expected whole numbers from -255 to 255, as pixels are$"),
+        (lambda x: x + 0.5, "found .* expected whole numbers from -255 to 255$"),
         (lambda x: x + 256, "found .* expected whole numbers from -255 to 255"),
         (lambda x: x * np.nan, "found nan at"),
         (lambda x: x[..., 0], r"found shape \(6, 6\), expected \(6, 6, 1\)"),

@@ -334,9 +334,9 @@ def test_state_variables_are_set() -> None:
             assert np.array_equal(state.get(i, name), values)
             oracle.states[i][name] = values
         assert compare(network, oracle.run(inputs), run(state.opened, inputs, state), SEED) > 20
-    with pytest.raises(InputError, match="relay: has no state variable v, expected one of none"):
+    with pytest.raises(InputError, match="relay: has no state variable v; it has none"):
         state.get(RELAY, "v")
-    with pytest.raises(InputError, match="firing: has no state variable level, expected one of v, i"):
+    with pytest.raises(InputError, match="firing: has no state variable level; it has v, i"):
         state.set(FIRING, "level", np.zeros(5))
 
 

@@ -72,6 +72,20 @@ def test_a_node_and_one_in_a_graph_have_different_names(tmp_path: Path) -> None:
         network(tmp_path, graph(nodes, list(zip(names[:-1], names[1:], strict=True))))
 
 
+def test_a_node_and_the_sum_before_another_have_different_names(tmp_path: Path) -> None:
+    fc = node("Affine", weight=np.eye(3), bias=np.zeros(3))
+    nodes = {
+        "input": node("Input", shape=[3]),
+        "b.sum": lif(n=3),
+        "a": fc,
+        "b": fc,
+        "output": node("Output", shape=[3]),
+    }
+    edges = [("input", "b.sum"), ("b.sum", "a"), ("a", "b"), ("b.sum", "b"), ("b", "output")]
+    with pytest.raises(CompileError, match="a.nir: found two nodes called 'b.sum', one of them with a sum; rename one"):
+        network(tmp_path, graph(nodes, edges))
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.nir")
     with pytest.raises(ModelFileError, match="pipe.nir: not a regular file but a pipe; expected a NIR file"):

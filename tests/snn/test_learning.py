@@ -191,7 +191,9 @@ def test_weights_are_of_one_projection() -> None:
     again = replace(network.projections[0])
     model = bnn.snn.build(replace(network, projections=[*network.projections, again]))
     for call in (lambda: model.weights("in"), lambda: model.set_weights("in", np.ones((20, 5)))):
-        with pytest.raises(InputError, match="weights of 'in': 2 projections have this name, expected one for each"):
+        with pytest.raises(
+            InputError, match="weights of 'in': found 2 projections with this name, expected one; rename one"
+        ):
             call()
 
 

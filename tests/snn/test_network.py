@@ -28,7 +28,7 @@ def changed(what: str, number: int = 0, **values: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (changed("populations", 1, name="in"), "network: found 2 populations called 'in', expected different names"),
+        (changed("populations", 1, name="in"), "network: found 2 populations called 'in', expected one; rename one"),
         (changed("populations", 1, name=None), "population 1: name: found None, expected text"),
         (
             changed("populations", 1, name="\ud800"),
@@ -51,6 +51,9 @@ def changed(what: str, number: int = 0, **values: Any) -> Any:
             changed("populations", 1, dynamics=Dynamics(RULES["integrate"], 7)),  # type: ignore[arg-type]
             "population 1: dynamics: reset: found 7, expected one of Reset",
         ),
+        (changed("populations", 0, input_emits=1), "population 0: input_emits: found 1, expected one of Emits"),
+        (changed("populations", 1, shape=(2**32, 2**32)), "out: found shape .*, expected 1 to 3 dimensions, at most"),
+        (changed("projections", weights=np.ones(1, np.int8), scale=10**400), "projection 0: scale: found 1000"),
         (changed("populations", 0, input_emits="counts"), "population 0: input_emits: found 'counts', expected one of"),
         (changed("projections", weights=[1.0]), r"projection 0: weights: found \[1.0\], expected a NumPy array"),
         (
@@ -61,7 +64,7 @@ def changed(what: str, number: int = 0, **values: Any) -> Any:
         (changed("projections", stride=2), "projection 0: stride: found 2, expected two whole numbers"),
         (
             changed("projections", mask=np.array([1, 0, 2, 0])),
-            "projection 0: mask: found array.*, expected a NumPy array",
+            r"w: found a mask of int64, shape \(4,\), expected bool, \(4,\)",
         ),
         (changed("projections", name="", delay=-1), "^projection 0: found a delay of -1 steps"),
         (

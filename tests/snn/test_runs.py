@@ -334,9 +334,9 @@ def one_wrong(value: float, steps: int = 3) -> Array:
         (lambda m: m.scores(RAGGED), "x: list is not an array"),
         (lambda m: m.scores({"input": X[None]}), r"x: found dict, expected an array \(N, T, \*shape\)"),
         (lambda m: m.run(UserDict(other=X)), "inputs: found other, expected input"),
-        (lambda m: m.state("conv", "w"), "conv: has no state variable w, expected one of v$"),
-        (lambda m: m.state("conv", ["v"]), "conv: has no state variable .'v'., expected one of v$"),
-        (lambda m: m.state("input"), "input: has no state variable v, expected one of none$"),
+        (lambda m: m.state("conv", "w"), "conv: has no state variable w; it has v$"),
+        (lambda m: m.state("conv", ["v"]), "conv: has no state variable .'v'.; it has v$"),
+        (lambda m: m.state("input"), "input: has no state variable v; it has none$"),
         (
             lambda m: SpikingModel.from_bytes(m.to_bytes(), max_bytes="1"),
             "max_bytes: found '1', expected a whole number",

@@ -80,6 +80,8 @@ static bnn_status watch(const struct network *n)
     const uint32_t *words = (const uint32_t *)(const void *)values;
     bnn_snn_population_info population;
     bnn_snn_projection_info projection;
+    if (bnn_snn_population_count(net) > sizeof sums / sizeof *sums)
+        return BNN_ERROR_LIMIT;
     bnn_snn_set_learning(state, n->learns);
     for (size_t t = 0; t < n->steps; t++) {
         const bnn_status status = step(n, t, sums);
