@@ -91,8 +91,8 @@ bnn_status bnn_snn_state_create(const bnn_snn *net, void *memory, size_t memory_
 bnn_status bnn_snn_reset(bnn_snn_state *state);
 
 /* The next `steps` steps are written to `to`, step after step; another call with the same population and `what` replaces
- * the record, NULL stops it.  SENT: frames, as the population's info describes them; CURRENT, MEMBRANE: float32 per neuron (a
- * population without a membrane has none: BNN_ERROR_ARGUMENT). */
+ * the record, NULL stops it.  SENT: frames, as the population's info describes them; CURRENT, MEMBRANE: float32 per
+ * neuron (a population without a membrane has none: BNN_ERROR_ARGUMENT). */
 typedef enum bnn_snn_what { BNN_SNN_SENT = 0, BNN_SNN_CURRENT = 1, BNN_SNN_MEMBRANE = 2 } bnn_snn_what;
 bnn_status bnn_snn_record(bnn_snn_state *state, uint32_t population, bnn_snn_what what, void *to, size_t steps);
 
@@ -103,8 +103,8 @@ bnn_status bnn_snn_send(bnn_snn_state *state, uint32_t population, uint32_t neur
 /* Runs steps.  inputs[i]: the frames of the i-th input population (in their order), step after step, instead of what
  * bnn_snn_send gave; NULL: what bnn_snn_send gave for the first step, nothing later.  inputs itself may be NULL.
  * BNN_ERROR_ARGUMENT: an input that is not aligned, has a value that is not finite or, of counts and changes, not a
- * whole number from 0 (changes: -2^24) to 2^24, or a bit beyond the last neuron; no step is run.  BNN_ERROR_STOPPED: the poll stopped it; until bnn_snn_reset, the state
- * cannot be used. */
+ * whole number from 0 (changes: -2^24) to 2^24, or a bit beyond the last neuron; no step is run.  BNN_ERROR_STOPPED: the
+ * poll stopped it; until bnn_snn_reset, the state cannot be used. */
 bnn_status bnn_snn_run(bnn_snn_state *state, const void *const *inputs, size_t steps);
 /* As for contexts of bnn.h, but a stopped state must be reset.  Work is counted over calls: about BNN_POLL_WORK additions
  * of a weight lie between two polls, which can be many steps. */
