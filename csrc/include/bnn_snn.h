@@ -114,9 +114,9 @@ void bnn_snn_set_poll(bnn_snn_state *state, bnn_poll *poll, void *argument);
  * records; nothing else changes. */
 bnn_status bnn_snn_settle(bnn_snn_state *state, uint32_t population, const float *currents, size_t steps);
 
-/* A population's state variables, float32 per neuron, to keep or to restore.  They are not all of a state:
- * spikes on their way, in projections with a delay, and traces of learning are not included.  BNN_ERROR_ARGUMENT: the population does not
- * have this variable, or it cannot have these values. */
+/* A population's state variables, float32 per neuron, to keep or to restore.  They are not all of a state: spikes on
+ * their way, in projections with a delay, and traces of learning are not included.  BNN_ERROR_ARGUMENT: the population
+ * does not have this variable, or it cannot have these values. */
 typedef enum bnn_snn_variable {
     BNN_SNN_V = 0,
     BNN_SNN_I = 1,
