@@ -12,11 +12,8 @@ more than their size.  Keras writes nothing of that kind.
 
 from __future__ import annotations
 
-import builtins
 import io
 import json
-import re
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -29,6 +26,7 @@ from ...errors import CompileError
 from ..common.hdf5 import check_stored, filters, own_objects
 from ..common.limits import PERMISSION, check_bytes
 from .allowed import FUNCTIONS
+from .keras_objects import VALUES, KerasObjects
 from .reason import reason
 
 # The members that Keras writes; model.weights.h5 was once called variables.h5.
@@ -36,24 +34,7 @@ _CONFIG = frozenset({"config.json", "metadata.json"})
 _WEIGHTS = frozenset({"model.weights.h5", "variables.h5"})
 _AGAIN = f"save the model again with model.save(...), or, {PERMISSION}"
 _MOST_TEXT = 2**26
-# Layers and operations that unpickle, load other files (for feature columns: texts and checkpoints), run any op or
-# call any method or function.
-_UNTAMED = frozenset({
-    "AssociativeScan", "ClassMethod", "Cond", "DenseFeatures", "FlaxLayer", "ForiLoop", "InstanceMethod",
-    "InstanceProperty", "JaxLayer", "Map", "ModuleWrapper", "Scan", "SequenceFeatures", "Switch", "TFSMLayer",
-    "TensorFlowOpLayer", "TorchModuleWrapper", "VectorizedMap", "WhileLoop",
-})  # fmt: skip
-# The parts of Keras that networks are made of.
-_PARTS = frozenset({
-    "activations", "constraints", "dtype_policies", "engine", "initializers", "layers", "losses", "metrics",
-    "mixed_precision", "models", "ops", "optimizers", "quantizers", "random", "regularizers",
-})  # fmt: skip
-_BASES = (
-    ("constraints", "Constraint"), ("initializers", "Initializer"), ("layers", "Layer"), ("losses", "Loss"),
-    ("metrics", "Metric"), ("optimizers", "Optimizer"), ("regularizers", "Regularizer"),
-)  # fmt: skip
-_FUNCTIONS = ("activations", "constraints", "initializers", "losses", "metrics", "regularizers")
-_BUILDERS = frozenset({"deserialize", "get", "serialize"})  # in the same modules; they build their arguments
+_TEXT_OPTIONS = ("activation", "constraint", "initializer", "quantizer", "regularizer")
 
 
 def read_config(path: Path, *, unsafe: bool = False) -> tuple[str, Any]:
@@ -165,12 +146,15 @@ def _checked_dataset(where: str, dataset: Any) -> int:
 
 
 def check_trusted(path: Path, config: Any, keras: Any) -> None:
-    """Refuse a configuration with code in it, or with classes to import; ``keras``: the Keras that will load it."""
+    """Refuse a configuration that names anything but what networks are made of; ``keras``: the Keras that will load it.
+
+    Raises CompileError.
+    """
+    known = KerasObjects(keras)
     for entry in _entries(config):
-        code = _code(entry, keras)
-        if code is not None:
-            raise CompileError(f"{path}: contains {code}; {PERMISSION}")
-        _check_class(path, entry, keras)
+        problem = _code(entry) or _named(entry, known) or _called(entry)
+        if problem is not None:
+            raise CompileError(f"{path}: contains {problem}; {PERMISSION}")
 
 
 def _entries(config: Any) -> Iterator[dict[str, Any]]:
@@ -185,83 +169,22 @@ def _entries(config: Any) -> Iterator[dict[str, Any]]:
             waiting += value
 
 
-def _code(entry: dict[str, Any], keras: Any) -> str | None:
-    """The code that an entry would run while it is loaded."""
+def _options(entry: dict[str, Any]) -> dict[str, Any]:
     inner = entry.get("config")
-    options = inner if isinstance(inner, dict) else {}
-    classes = _classes(entry)
-    if "__lambda__" in classes:
+    return inner if isinstance(inner, dict) else {}
+
+
+def _code(entry: dict[str, Any]) -> str | None:
+    """The code, or the other file, that an entry brings with it."""
+    name, options = entry.get("class_name"), _options(entry)
+    if name == "__lambda__":
         return "a Python function, which would run while loading"
     unmarshalled = "lambda" in [entry.get(f"{part}_type") for part in ("function", "output_shape", "mask")]
-    if unmarshalled or "Lambda" in classes and not _calls_by_name(options):
+    if unmarshalled or name == "Lambda" and not _calls_by_name(options):
         return "a Lambda layer, whose Python code would run while loading"
-    for name in sorted(classes & _UNTAMED):
-        return f"a layer {name}, which can do more than compute"
     if isinstance(options.get("vocabulary"), str):
         return f"a vocabulary that is read from another file ('{options['vocabulary']}')"
-    if any(name.endswith("OpLambda") for name in classes):
-        symbol = str(options.get("function"))
-        if symbol not in FUNCTIONS:
-            return f"a call of the TensorFlow function {symbol}, which would run while loading"
-        calls = entry.get("inbound_nodes", [])
-        if not all(map(_takes_tensor, calls if isinstance(calls, list) else [calls])):
-            return f"a call of the TensorFlow function {symbol} on constants only, which would run while loading"
-    if _is_function(entry, classes) and not _known_function(entry, keras):
-        named = inner if isinstance(inner, str) else entry["class_name"]
-        return f"the function {named} of module {entry['module']}, which would run while loading"
     return None
-
-
-def _takes_tensor(call: Any) -> bool:
-    """Whether an argument is a layer's result, [layer, call, number] or [layer, call, number, options], which is not
-    known before the network runs."""
-    waiting = [call]
-    while waiting:
-        value = waiting.pop()
-        inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-        kinds = tuple(map(type, value[:3])) if isinstance(value, list) and len(value) in (3, 4) else ()
-        if kinds == (str, int, int) and value[0] != "_CONSTANT_VALUE":
-            return True
-        waiting += inner
-    return False
-
-
-def _check_class(path: Path, entry: dict[str, Any], keras: Any) -> None:
-    """Refuse a class that Keras would import a module for, or that is not part of networks."""
-    name, module = entry.get("class_name"), entry.get("module")
-    named = isinstance(name, str) and isinstance(module, str) and name != "function"
-    if not named or _registered(_sought(entry), keras):
-        return
-    package, *parts = f"{module}.{name}".split(".")[:-1]
-    if package in ("keras", "tf_keras"):
-        part = not parts or bool(_PARTS.intersection(parts[:2]))
-    elif module not in sys.modules:
-        raise CompileError(
-            f"{path}: contains an object of the class '{name}' of module '{module}', which is not imported here; "
-            "import that module and load the file again (or compile the model from memory), or export the model as a "
-            "SavedModel: model.export(folder)"
-        )
-    else:
-        bases = tuple(getattr(getattr(keras, group), base) for group, base in _BASES)
-        names = [n for n in (name, entry.get("registered_name")) if isinstance(n, str)]
-        found = [_attribute(sys.modules[module], n) for n in names]
-        part = all(f is None or isinstance(f, type) and issubclass(f, bases) for f in found)
-    if not part:
-        raise CompileError(
-            f"{path}: contains an object {name} of module {module}, which is not part of a network; {PERMISSION}"
-        )
-
-
-def _attribute(of: Any, name: str) -> Any:
-    for part in name.split("."):
-        of = getattr(of, part, None)
-    return of
-
-
-def _classes(entry: dict[str, Any]) -> set[str]:
-    """The names by which Keras may look an entry up, without package and module."""
-    names = (entry.get("class_name"), entry.get("registered_name"))
-    return {re.split(r"[.>]", name)[-1] for name in names if isinstance(name, str)}
 
 
 def _calls_by_name(options: dict[str, Any]) -> bool:
@@ -272,31 +195,106 @@ def _calls_by_name(options: dict[str, Any]) -> bool:
     return isinstance(function, dict) and function.get("class_name") == "function"
 
 
-def _is_function(entry: dict[str, Any], names: set[str]) -> bool:
-    """Whether an entry is a function of a module, even one declared as a class: its name then begins in lower case."""
-    lower = any(not name.lstrip("_")[:1].isupper() for name in names)
-    return isinstance(entry.get("class_name"), str) and isinstance(entry.get("module"), str) and lower
+def _named(entry: dict[str, Any], known: KerasObjects) -> str | None:
+    """The object that an entry names, if it is not on the list."""
+    for key, text in _options(entry).items():
+        named = isinstance(text, str) and (key.endswith(_TEXT_OPTIONS) or key == "function" and not _is_op(entry))
+        if named and text not in known.texts and known.registered(text) is None:
+            return _not_listed(f"the function or class '{text}' ({key})")
+    if "class_name" not in entry:
+        return None
+    name, module = entry["class_name"], entry.get("module")
+    where = "" if module is None else f" of module '{module}'"
+    if not isinstance(name, str):
+        return f"an entry with the class_name {name!r}, which is not a name"
+    if name in VALUES:
+        return None
+    if name == "function":
+        return None if _knows_function(entry, known) else _not_listed(f"the function '{entry.get('config')}'{where}")
+    return None if _knows_class(entry, known) else _not_listed(f"an object of the class '{name}'{where}")
 
 
-def _known_function(entry: dict[str, Any], keras: Any) -> bool:
-    """Whether an entry is an activation or similar function of Keras, or one that the program has registered."""
-    if entry["class_name"] != "function":
-        return _registered(_sought(entry), keras)
+def _not_listed(what: str) -> str:
+    return (
+        f"{what}, which is not on the list of what networks are made of; if it is your own, register it with "
+        "@keras.saving.register_keras_serializable(), import its module and load the file again, or export the model "
+        "as a SavedModel: model.export(folder)"
+    )
+
+
+def _knows_function(entry: dict[str, Any], known: KerasObjects) -> bool:
     name = entry.get("config")
-    if not isinstance(name, str) or name in _BUILDERS:
-        return False
-    if entry["module"] == "builtins":  # Keras writes it for its own and registered functions, and looks there last
-        known = not hasattr(builtins, name.split(".")[0])
+    if not isinstance(name, str) or entry.get("registered_name") not in (None, name, "function"):
+        return False  # Keras writes "function" for functions of its own
+    return known.registered(name) is not None or known.has_function(name, entry.get("module"))
+
+
+def _knows_class(entry: dict[str, Any], known: KerasObjects) -> bool:
+    name: str = entry["class_name"]
+    sought = entry.get("registered_name", name)  # without a registered name, Keras looks for the class's own
+    own = known.registered(sought)
+    if own is not None:
+        return name in (sought, getattr(own, "__name__", sought))
+    return sought in (None, name) and known.has_class(name, entry.get("module"))
+
+
+def _is_op(entry: dict[str, Any]) -> bool:
+    """Whether an entry calls a function of TensorFlow."""
+    return entry.get("class_name") in ("SlicingOpLambda", "TFOpLambda")
+
+
+def _called(entry: dict[str, Any]) -> str | None:
+    """The call that would be computed while loading: of a function that is not on the list, or without a tensor."""
+    calls = entry.get("inbound_nodes", [])
+    calls = calls if isinstance(calls, list) else [calls]
+    if _is_op(entry):
+        symbol = str(_options(entry).get("function"))
+        what = f"a call of the TensorFlow function {symbol}"
+        if symbol not in FUNCTIONS:
+            return f"{what}, which would run while loading"
     else:
-        own = entry["module"].split(".")[0] in ("keras", "tf_keras")
-        known = own and any(hasattr(getattr(keras, group, None), name) for group in _FUNCTIONS)
-    return known or _registered(name, keras)
+        what = f"a call of the layer {_options(entry).get('name')}"
+        if any(map(_has_text, calls)):
+            return f"{what} with a text; layers are called with tensors and numbers"
+    if not all(map(_takes_tensor, calls)):
+        return f"{what} on constants only, which would run while loading"
+    return None
 
 
-def _sought(entry: dict[str, Any]) -> Any:
-    """The name by which Keras looks for a registered class; if there is none (or null), Keras imports the module."""
-    return entry.get("registered_name", entry.get("class_name"))
+def _inner(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
-def _registered(name: Any, keras: Any) -> bool:
-    return isinstance(name, str) and keras.saving.get_registered_object(name) is not None
+def _takes_tensor(call: Any) -> bool:
+    """Whether an argument is a layer's result, [layer, call, number] or [layer, call, number, options], or of Keras 3
+    a "__keras_tensor__": it is not known before the network runs."""
+    waiting = [call]
+    while waiting:
+        value = waiting.pop()
+        kinds = tuple(map(type, value[:3])) if isinstance(value, list) and len(value) in (3, 4) else ()
+        if kinds == (str, int, int) and value[0] != "_CONSTANT_VALUE":
+            return True
+        if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+            return True
+        waiting += _inner(value)
+    return False
+
+
+def _has_text(call: Any) -> bool:
+    """Whether a constant argument has a text in it: ["_CONSTANT_VALUE", -1, value, options], or of Keras 3 {"args"}."""
+    constants, waiting = [], [call]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list) and value[:1] == ["_CONSTANT_VALUE"]:
+            constants += value[2:3]
+        elif isinstance(value, dict) and "args" in value:
+            constants.append(value["args"])
+        else:
+            waiting += _inner(value)
+    while constants:
+        value = constants.pop()
+        if isinstance(value, str):
+            return True
+        if not (isinstance(value, dict) and value.get("class_name") in VALUES):
+            constants += _inner(value)
+    return False

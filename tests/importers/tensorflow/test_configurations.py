@@ -13,6 +13,7 @@ import tensorflow as tf
 from bnn.errors import CompileError
 from bnn.importers.tensorflow import keras_files
 from bnn.importers.tensorflow.keras_files import check_trusted
+from bnn.importers.tensorflow.keras_objects import VALUES
 
 keras = tf.keras
 Entry = dict[str, Any]
@@ -53,29 +54,56 @@ def op(symbol: Any, *calls: Any, **more: Any) -> Entry:
     }
 
 
+TENSOR = {"class_name": "__keras_tensor__", "config": {"shape": [3], "dtype": "float32", "keras_history": ["a", 0, 0]}}
+
+
 def lam(**options: Any) -> Entry:
     return {"class_name": "Lambda", "config": options}
 
 
 ALLOWED: dict[str, Any] = {
     "nothing": None,
-    "no entries": [1, "a", [None, {"class_name": 3}]],
-    "layers": [layer("Dense"), layer("Dense", "keras.src.layers.core.dense"), layer("Conv", "tf_keras.layers")],
-    "a model": [layer("Sequential", "keras"), layer("Functional", "keras.src.models.functional")],
-    "parts": [layer("Zeros", f"keras.{part}") for part in keras_files._PARTS],
-    "parts by the name": {"class_name": "layers.Dense", "module": "keras", "config": {}},
-    "without a module": [{"class_name": "Popen"}, {"module": "subprocess"}],
-    "an underscored layer": layer("_Merge"),
-    "a module that is none": {"class_name": "Popen", "module": None},
+    "no entries": [1, "a", [None, {"name": 3}]],
+    "layers": [layer("Dense"), layer("Dense", "keras.src.layers.core.dense"), layer("Dense", "tf_keras.layers")],
+    "a model": [layer("Sequential", "keras"), layer("Functional", "keras.src.engine.functional")],
+    "parts": [
+        layer("Zeros", "keras.initializers"),
+        layer("L2", "keras.regularizers"),
+        layer("Policy", "keras.mixed_precision"),
+        layer("Adam", "keras.optimizers"),
+        layer("Adam", "keras.optimizers.legacy"),
+    ],
+    "an older name": [layer("Convolution2D"), layer("AvgPool2D"), {"class_name": "BatchNormalizationV1"}],
+    "without a module": [{"class_name": "Dense"}, {"class_name": "Dense", "module": None}, {"module": "subprocess"}],
+    "the same name twice": layer("Dense", registered_name="Dense"),
+    "no registered name": layer("Dense", registered_name=None),
     "an activation": function("relu", "keras.activations"),
-    "an initializer": function("glorot_uniform", "tf_keras.initializers"),
+    "a loss": function("mean_squared_error", "keras.losses"),
     "of Keras, as it writes it": function("relu", "builtins"),
     "a registered function": function(SQUASHED, "builtins"),
     "a registered function of a module": function(SQUASHED, "elsewhere", SQUASHED),
     "a registered class": layer("Registered", "nowhere", registered_name=LOWERED),
     "a registered class by its name": layer(LOWERED, "nowhere"),
-    "a layer of a module that is here": layer("Mine", HERE),
-    "a Lambda layer of a function by name": lam(function="relu", function_type="function"),
+    "of Keras, as it writes functions": function("relu", "builtins", "function"),
+    "texts": layer("Dense")
+    | {
+        "config": {
+            "activation": "relu",
+            "kernel_initializer": "glorot_uniform",
+            "bias_constraint": None,
+            "kernel_regularizer": "l2",
+            "recurrent_activation": SQUASHED,
+        }
+    },
+    "values": [{"class_name": name, "config": {}} for name in sorted(VALUES)],
+    "a layer that is called": layer("Add") | {"inbound_nodes": [[["a", 0, 0, {}], ["_CONSTANT_VALUE", -1, [1.5], {}]]]},
+    "a layer that is called with options": layer("Add") | {"inbound_nodes": [[["a", 0, 0, {"training": False}]]]},
+    "a layer that Keras 3 calls": layer("Add")
+    | {"inbound_nodes": [{"args": [[TENSOR, 1.0]], "kwargs": {"mode": "a"}}]},
+    "a Lambda layer of a function by name": [
+        lam(function="relu", function_type="function"),
+        lam(function=SQUASHED, function_type="function"),
+    ],
     "a Lambda layer of Keras 3": lam(function=function("relu", "keras.activations")),
     "a call": [op("math.abs"), op("compat.v1.where_v2"), op("nn.relu", ["a", 0, 0, {}]), op("add", ["a", 1, 2])],
     "a call of two": op("math.add", [[["a", 0, 0, {"y": 1.0}]]], [["b", 0, 0]]),
@@ -91,12 +119,12 @@ def test_allowed(name: str) -> None:
 
 
 CODE, LAYER = "a Python function, which would run", "a Lambda layer, whose Python code would run"
-PART = "which is not part of a network"
+PART = "which is not on the list of what networks are made of"
 CALL, ALONE = "a call of the TensorFlow function", "on constants only"
 REFUSED: dict[str, tuple[Any, str]] = {
     "a function of Python": ({"class_name": "__lambda__"}, CODE),
-    "a function of Python by another name": (layer("Dense", registered_name="a>__lambda__"), CODE),
-    "deep down": ([[{"a": {"b": [{"class_name": "x.__lambda__"}]}}]], CODE),
+    "a function of Python by another name": (layer("Dense", registered_name="a>__lambda__"), PART),
+    "deep down": ([[{"a": {"b": [{"class_name": "__lambda__"}]}}]], CODE),
     **{f"code, {part}": (lam(function="x") | {"config": {f"{part}_type": "lambda"}}, LAYER)
        for part in ("function", "output_shape", "mask")},
     "code in another layer": (layer("Dense") | {"config": {"mask_type": "lambda"}}, LAYER),
@@ -105,18 +133,40 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "code, the last of several": ([1, [None, {"class_name": "__lambda__"}]], CODE),
     "code, raw": (lam(function="4w==", function_type="raw"), LAYER),
     "code of another class": (lam(function={"class_name": "__lambda__", "config": {}}), "code would run"),
-    "a registered Lambda": (layer("My>Lambda"), LAYER),
-    "a Lambda by the other name": (layer("Dense", registered_name="Lambda"), LAYER),
-    **{
-        f"untamed, {name}": (layer(name), f"a layer {name}, which can do more")
-        for name in sorted(keras_files._UNTAMED)
-    },
-    "untamed by the other name": (layer("Dense", registered_name="x>TFSMLayer"), "a layer TFSMLayer"),
-    "untamed by its module": (layer("keras.layers.TFSMLayer"), "a layer TFSMLayer"),
+    "a dotted class": (layer("x.__lambda__"), PART),
+    "a registered Lambda that is not": (layer("My>Lambda"), PART),
+    "a Lambda by the other name": (layer("Dense", registered_name="Lambda"), PART),
+    **{f"{name}, which does more": (layer(name), f"the class '{name}'.*{PART}") for name in (
+        "TFSMLayer", "DenseFeatures", "JaxLayer", "FlaxLayer", "TorchModuleWrapper", "Layer", "Wrapper", "InputSpec",
+        "add", "deserialize", "Input")},
+    "by its module": (layer("keras.layers.TFSMLayer"), PART),
+    "parts by the name": (layer("layers.Dense", "keras"), PART),
+    "an unknown class": ({"class_name": "Popen"}, "an object of the class 'Popen', which is not on the list"),
+    "an unknown class of no module": ({"class_name": "Popen", "module": None}, PART),
+    "no name": ({"class_name": 3}, "an entry with the class_name 3, which is not a name"),
+    "a type": (layer("__typespec__", spec_name="TensorSpec"), PART),
+    "an older class of no module that is here": (layer("Dense", "keras.not_here"), PART),
+    "an internal part": (layer("Dense", "keras.__internal__.layers"), PART),
+    "a class by what it is not": (layer("Dense", registered_name="get_file"), PART),
+    "a class by an empty name": (layer("Dense", registered_name=""), PART),
+    "a text for a function": (layer("Dense") | {"config": {"activation": "deserialize"}},
+        r"the function or class 'deserialize' \(activation\)"),
+    "a text for an initializer": (layer("Dense") | {"config": {"kernel_initializer": "get"}}, PART),
+    "a text for a quantizer": (layer("Dense") | {"config": {"input_quantizer": "serialize"}}, PART),
+    "a Lambda layer of another function": (lam(function="deserialize", function_type="function"),
+        r"the function or class 'deserialize' \(function\)"),
+    "a layer called with a text": (layer("Add") | {"inbound_nodes": [[["_CONSTANT_VALUE", -1, ["a"], {}]]]},
+        "a call of the layer None with a text"),
+    "a layer called with a text beside a tensor": (layer("Add") | {"inbound_nodes": [[["a", 0, 0, {}],
+        ["_CONSTANT_VALUE", -1, {"b": "a"}, {}]]]}, "with a text"),
+    "a layer that Keras 3 calls with a text": (layer("Add") | {"inbound_nodes": [{"args": [TENSOR, "a"]}]},
+        "with a text"),
+    "a layer called with numbers": (layer("Add") | {"inbound_nodes": [[["_CONSTANT_VALUE", -1, [1.5], {}]]]}, ALONE),
+    "a layer that Keras 3 calls with numbers": (layer("Add") | {"inbound_nodes": [{"args": [1.5]}]}, ALONE),
     "a vocabulary": (layer("StringLookup") | {"config": {"vocabulary": "/etc/passwd"}},
         r"another file \('/etc/passwd'\)"),
     "a call": (op("io.write_file", ["a", 0, 0]), f"{CALL} io.write_file, which would run"),
-    "a call of another class": ({"class_name": "x>AnyOpLambda", "config": {"function": "io.read_file"}}, CALL),
+    "a call of another class": ({"class_name": "x>AnyOpLambda", "config": {"function": "io.read_file"}}, PART),
     "a call of no function": ({"class_name": "TFOpLambda"}, f"{CALL} None"),
     "a call of a number": (op("fill", ["_CONSTANT_VALUE", -1, 3]), ALONE),
     "a call of what looks like a number": (op("fill", ["_CONSTANT_VALUE", 0, 0]), ALONE),
@@ -127,35 +177,34 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a call of text": (op("fill", "a00"), ALONE),
     "the second of two calls": (op("fill", ["a", 0, 0], ["_CONSTANT_VALUE", -1, 3]), ALONE),
     "calls that are no list": (op("fill") | {"inbound_nodes": {"a": 1}}, ALONE),
-    "a function of a module": (function("system", "os"), "the function system of module os, which would run"),
-    "of the language": (function("exec", "builtins"), "the function exec of module builtins"),
-    "of the language, its parts": (function("str.join", "builtins"), "the function str.join"),
-    "a function that is none": (function(None, "keras.activations"), "of module keras.activations"),
-    "of a module like the language": (function("relu", "builtins_"), "the function relu of module builtins_"),
-    "of Keras, but none of those": (function("Dense", "keras.layers"), "the function Dense"),
-    "of a module like Keras": (function("relu", "keras_.activations"), "the function relu"),
-    **{f"a builder, {name}": (function(name, "keras.activations"),
-    f"the function {name}") for name in sorted(keras_files._BUILDERS)},
-    **{f"a builder of the language, {name}": (function(name, "builtins"), f"the function {name}")
-       for name in sorted(keras_files._BUILDERS)},
-    "a class without a capital": (layer("popen", "subprocess"), "the function popen of module subprocess"),
-    "an underscored class without a capital": (layer("__popen", "keras.layers"), "the function __popen"),
-    "one name without a capital": (layer("Dense", registered_name="getenv"), "the function Dense"),
-    "a function of a known class": (function("relu", "os", SQUASHED), "the function relu of module os"),
-    "no layer": (layer("Popen", "subprocess"), f"an object Popen of module subprocess, {PART}"),
-    "no layer by the other name": (layer("Mine", HERE, registered_name="Path"),
-        f"an object Mine of module {HERE}, {PART}"),
+    "a function of a module": (function("system", "os"), f"the function 'system' of module 'os', {PART}"),
+    "of the language": (function("exec", "builtins"), "the function 'exec' of module 'builtins'"),
+    **{f"of the language by the other name, {name}": (function("a", "builtins", name), "the function 'a'")
+       for name in ("exec", "eval", "open", "__import__")},
+    **{f"of Keras by the other name, {name}": (function("relu", module, name), "the function 'relu'")
+       for name, module in (("load_model", "keras.models"), ("get_file", "keras.utils"), ("func_load",
+       "keras.src.utils.generic_utils"), ("exec", "builtins"))},
+    "of the language, its parts": (function("str.join", "builtins"), "the function 'str.join'"),
+    "a builder by its path": (function("schedules.deserialize", "keras.optimizers"), PART),
+    "a function that is none": (function(None, "keras.activations"), "of module 'keras.activations'"),
+    "of a module like the language": (function("relu", "builtins_"), "the function 'relu' of module 'builtins_'"),
+    "of Keras, but none of those": (function("Dense", "keras.layers"), "the function 'Dense'"),
+    "of a module like Keras": (function("relu", "keras_.activations"), "the function 'relu'"),
+    **{f"a builder of {module}, {name}": (function(name, module), f"the function '{name}'")
+       for name in ("deserialize", "get", "serialize") for module in ("keras.activations", "builtins")},
+    "a class without a capital": (layer("popen", "subprocess"), "the class 'popen' of module 'subprocess'"),
+    "an underscored class without a capital": (layer("__popen", "keras.layers"), PART),
+    "one name without a capital": (layer("Dense", registered_name="getenv"), PART),
+    "a function of a known class": (function("relu", "os", SQUASHED), "the function 'relu' of module 'os'"),
+    "no layer": (layer("Popen", "subprocess"), f"the class 'Popen' of module 'subprocess', {PART}"),
+    "a layer of a module that is here": (layer("Mine", HERE), f"the class 'Mine' of module '{HERE}'.*register it"),
     "no part of Keras": (layer("Saver", "keras.saving"), PART),
-    "no part of the older Keras": (layer("Saver", "tf_keras.callbacks"), PART),
-    "too deep a part of Keras": (layer("Saver", "keras.src.legacy.layers"), PART),
     "a registered name that is not": (layer("Registered", "subprocess", registered_name="Popen"), PART),
-    "a module that is not here": (layer("Layer", "not_here"), r"the class 'Layer' of module 'not_here', which is not"),
-    "a module beside one that is here": (layer("Layer", "json.not_here"),
-        "the class 'Layer' of module 'json.not_here'"),
-    "a registered name of none": (layer(LOWERED, "not_here", registered_name=None),
-        "the function|of module 'not_here'"),
-    "a registered name that is empty": (layer("Registered", "not_here", registered_name=""), "of module not_here"),
-    "a module like Keras": (layer("Dense", "kerasx.layers"), "'kerasx.layers', which is not imported here"),
+    "another class under a registered name": (layer("Dense", registered_name=LOWERED), PART),
+    "a module that is not here": (layer("Layer", "not_here"), "the class 'Layer' of module 'not_here'"),
+    "a registered name of none": (layer(LOWERED, "not_here", registered_name=None), "of module 'not_here'"),
+    "a registered name that is empty": (layer("Registered", "not_here", registered_name=""), "of module 'not_here'"),
+    "a module like Keras": (layer("Dense", "kerasx.layers"), "of module 'kerasx.layers'"),
 }  # fmt: skip
 
 

@@ -253,4 +253,8 @@ def test_operations_that_call_functions(op: str, folder: Path) -> None:
         return json.dumps(config).encode()
 
     repack(folder / "net.keras", change)
-    refused(folder / "net.keras", f"a layer {op}", "unsafe=True")
+    refused(
+        folder / "net.keras",
+        f"the class '{op}' of module 'keras.src.ops.core', which is not on the list",
+        "unsafe=True",
+    )

@@ -20,6 +20,7 @@ from bnn.importers.tensorflow import (
     allowed,
     frozen,
     keras_files,
+    keras_objects,
     saved_models,
 )
 from bnn.importers.tensorflow import (
@@ -31,6 +32,11 @@ from bnn.importers.tensorflow import (
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.reason import reason
 from bnn.importers.tensorflow.run import Runner
+
+
+def _flat(groups: dict[str, str]) -> list[str]:
+    return [f"{group}.{name}" for group, names in groups.items() for name in names.split()]
+
 
 # {what is allowed: (how many, the first digits of its digest)}: each name was looked at by itself, and whoever changes
 # a list says so here, too.
@@ -44,11 +50,10 @@ LISTS: dict[str, tuple[Collection[str], int, str]] = {
     "ALIASES": (frozen.ALIASES, 6, "4b8232a9"),
     "SHAPE_OPS": (frozen.SHAPE_OPS, 6, "b2193f8c"),
     "FUNCTIONS": (allowed.FUNCTIONS, 829, "374b52aa"),
-    "UNTAMED": (keras_files._UNTAMED, 19, "7478c88a"),
-    "PARTS": (keras_files._PARTS, 15, "b4217cf6"),
-    "BUILDERS": (keras_files._BUILDERS, 3, "953ee428"),
-    "KERAS_FUNCTIONS": (keras_files._FUNCTIONS, 6, "667139de"),
-    "BASES": (sorted(map(".".join, keras_files._BASES)), 7, "523ac16d"),
+    "KERAS_CLASSES": (_flat(keras_objects._CLASSES), 269, "07d60f42"),
+    "KERAS_INTERNAL": (_flat(keras_objects._INTERNAL), 232, "1bba537e"),
+    "KERAS_FUNCTIONS": (_flat(keras_objects._FUNCTIONS), 75, "76e3eefd"),
+    "KERAS_VALUES": (keras_objects.VALUES, 6, "ccb588fe"),
     "MEMBERS": (keras_files._CONFIG | keras_files._WEIGHTS, 4, "0922a715"),
     "OWN_FUNCTIONS": (saved_models._OWN_FUNCTIONS, 4, "4e187313"),
     "KINDS": (saved_models._KINDS, 6, "d5c1a240"),

@@ -119,6 +119,7 @@ def test_functions_of_tensorflow_that_do_more_than_compute(
 ) -> None:
     def edit(config: Config) -> None:
         becomes(layer, function=symbol)(config)
+        target(config).pop("module", None)  # these layers have no public name
         target(config)["inbound_nodes"] = [["_CONSTANT_VALUE", -1, str(witness), {"contents": "x"}]]
 
     refused(save(tmp_path, suffix, edit), symbol, "unsafe=True")
@@ -154,7 +155,7 @@ def feature_column(checkpoint: Path) -> Config:
 def test_feature_columns(layer: str, suffix: str, tmp_path: Path) -> None:
     """Of a checkpoint elsewhere they would make weights."""
     options = {"feature_columns": [feature_column(tmp_path / "elsewhere")], "partitioner": None}
-    refused(save(tmp_path, suffix, becomes(layer, **options)), f"a layer {layer}, which can do more than compute")
+    refused(save(tmp_path, suffix, becomes(layer, **options)), f"an object of the class '{layer}'", "not on the list")
 
 
 @pytest.mark.parametrize("registered", ["", None])
@@ -174,7 +175,7 @@ def test_no_module_is_imported_for_a_registered_class(
 def test_functions_that_build_what_they_are_given(name: str, tmp_path: Path) -> None:
     function = {"class_name": "function", "config": name, "module": "keras.layers", "registered_name": None}
     edit = becomes("Activation", activation=function)
-    refused(save(tmp_path, ".keras", edit), f"the function {name} of module keras.layers")
+    refused(save(tmp_path, ".keras", edit), f"the function '{name}' of module 'keras.layers'", "not on the list")
 
 
 def test_functions_of_tensorflow_without_a_name_on_the_list() -> None:
@@ -203,6 +204,9 @@ def test_functions_of_numbers_alone() -> None:
 FUNCTIONS = {
     "of a module": {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"},
     "of the language": {"module": "builtins", "class_name": "function", "config": "exec", "registered_name": "exec"},
+    "of the language by another name": {
+        "module": "builtins", "class_name": "function", "config": "a", "registered_name": "exec",
+    },
     "of another module, called like one of Keras": {
         "module": "foreign.activations", "class_name": "function", "config": "relu", "registered_name": "relu",
     },
@@ -219,7 +223,22 @@ FUNCTIONS = {
 def test_functions_by_name(name: str, tmp_path: Path) -> None:
     options = {"function": FUNCTIONS[name], "function_type": "function", "output_shape": None}
     path = save(tmp_path, ".keras", becomes("Lambda", **options, output_shape_type="raw"))
-    refused(path, f"of module {FUNCTIONS[name]['module']}", "unsafe=True")
+    refused(path, f"of module '{FUNCTIONS[name]['module']}', which is not on the list", "unsafe=True")
+
+
+@pytest.mark.parametrize("name", ["exec", "eval", "relu"])
+def test_a_text_that_a_function_would_run(name: str, tmp_path: Path, witness: Path) -> None:
+    """Keras would look for `builtins.a`, then for the registered name, and call what it found with the text."""
+    function = {"class_name": "function", "config": "a", "module": "builtins", "registered_name": name}
+
+    def edit(config: Config) -> None:
+        becomes("Lambda", function=function, function_type="function", output_shape=[4], output_shape_type="raw")(
+            config
+        )
+        target(config)["inbound_nodes"] = [["_CONSTANT_VALUE", -1, f"open({str(witness)!r}, 'w').close()", {}]]
+
+    refused(save(tmp_path, ".keras", edit), "the function 'a' of module 'builtins'", "unsafe=True")
+    assert not witness.exists()
 
 
 @pytest.mark.parametrize(
@@ -247,7 +266,12 @@ def test_classes_that_are_no_part_of_a_network(name: str, tmp_path: Path) -> Non
         becomes(class_name)(config)
         target(config)["module"] = module
 
-    refused(save(tmp_path, ".keras", edit), class_name, module, "not part of a network", "unsafe=True")
+    refused(
+        save(tmp_path, ".keras", edit),
+        f"the class '{class_name}' of module '{module}'",
+        "not on the list",
+        "unsafe=True",
+    )
 
 
 @pytest.mark.parametrize("layer", ["StringLookup", "IntegerLookup", "TextVectorization"])
@@ -267,7 +291,7 @@ def test_no_module_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         becomes("Layer")(config)
         target(config)["module"] = "from_the_file"
 
-    refused(save(tmp_path, ".keras", edit), "'Layer' of module 'from_the_file'", "import that module", "model.export")
+    refused(save(tmp_path, ".keras", edit), "'Layer' of module 'from_the_file'", "import its module", "model.export")
     assert "from_the_file" not in sys.modules
 
 
@@ -330,7 +354,7 @@ def test_a_class_that_is_not_known(suffix: str, tmp_path: Path) -> None:
     model = keras.Sequential([layers.Input((4,)), Halve(name="own"), layers.Dense(2)])
     path = tmp_path / f"net{suffix}"
     model.save(path)
-    refused(path, "cannot load it", "Halve", "register", "import its module", "from memory", "model.export(folder)")
+    refused(path, "class 'Halve'", "register it", "import its module", "from memory", "model.export(folder)")
     with keras.saving.custom_object_scope({"Halve": Halve}):
         check(str(path), call=model)
 
@@ -344,4 +368,4 @@ def test_a_class_that_keras3_does_not_know(suffix: str, tmp_path: Path) -> None:
     model = keras3.Sequential([keras3.layers.Input((4,)), Third(), keras3.layers.Dense(2)])
     path = tmp_path / f"net{suffix}"
     model.save(path)
-    refused(path, "cannot load it", "Third", "model.export(folder)")
+    refused(path, "class 'Third'", "register it", "model.export(folder)")
