@@ -230,14 +230,14 @@ def test_functions_by_name(name: str, tmp_path: Path) -> None:
 def test_a_text_that_a_function_would_run(name: str, tmp_path: Path, witness: Path) -> None:
     """Keras would look for `builtins.a`, then for the registered name, and call what it found with the text."""
     function = {"class_name": "function", "config": "a", "module": "builtins", "registered_name": name}
+    lam = becomes("Lambda", function=function, function_type="function", output_shape=[4], output_shape_type="raw")
 
-    def edit(config: Config) -> None:
-        becomes("Lambda", function=function, function_type="function", output_shape=[4], output_shape_type="raw")(
-            config
-        )
+    def call(config: Config) -> None:
         target(config)["inbound_nodes"] = [["_CONSTANT_VALUE", -1, f"open({str(witness)!r}, 'w').close()", {}]]
 
-    refused(save(tmp_path, ".keras", edit), "the function 'a' of module 'builtins'", "unsafe=True")
+    refused(save(tmp_path, ".keras", lam), "the function 'a' of module 'builtins'", "unsafe=True")
+    refused(save(tmp_path, ".keras", call), "a call of the layer target with a text", "unsafe=True")
+    refused(save(tmp_path, ".keras", lambda config: (lam(config), call(config))), "net.keras: contains", "unsafe=True")
     assert not witness.exists()
 
 
