@@ -3,11 +3,21 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ...errors import CompileError
+from .limits import check_bytes
+
+_SHORT = 4096
+"""Bytes of a text that may be stored once and be read any number of times."""
+_MOST_LONG = 64  # longer texts in a file
+_MOST_COLLECTIONS = 2**16  # of texts
+_MOST_TEXTS = 2**27  # bytes of all texts
+_CHUNK = 2**24
 
 
 def own_objects(where: str | Path, file: Any, again: str) -> Iterator[tuple[str, Any]]:
@@ -28,8 +38,11 @@ def own_objects(where: str | Path, file: Any, again: str) -> Iterator[tuple[str,
             _check_storage(f"{where}: '{at}'", found, again)
         elif isinstance(found, h5py.Group):
             for name in found:
-                link = found.get(name, getlink=True)
                 child = f"{at.rstrip('/')}/{name}"
+                try:
+                    link = found.get(name, getlink=True)
+                except TypeError:  # of a class that HDF5 does not define
+                    link = None
                 if not isinstance(link, h5py.HardLink):
                     kind = {h5py.ExternalLink: "a link to another file", h5py.SoftLink: "a symbolic link"}
                     target = f"{getattr(link, 'filename', '')}:{getattr(link, 'path', '')}".lstrip(":")
@@ -63,3 +76,77 @@ def check_stored(where: str, dataset: Any, again: str) -> int:
     if stored < declared:
         raise CompileError(f"{where} declares {declared:,} bytes but stores {stored:,}; {again}")
     return int(declared)
+
+
+def check_attributes(where: str, found: Any, again: str) -> tuple[int, int]:
+    """Check the types of an object's attributes, numbers and texts, without reading them.
+
+    Returns (bytes of those of fixed size, number of texts that are stored elsewhere in the file).
+    """
+    import h5py
+
+    size = texts = 0
+    for i in range(h5py.h5a.get_num_attrs(found.id)):
+        attribute = h5py.h5a.open(found.id, index=i)
+        kind, count = attribute.get_type(), attribute.get_space().get_simple_extent_npoints()
+        text = kind.get_class() == h5py.h5t.STRING
+        if not text and kind.get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM):
+            name = attribute.name.decode(errors="replace")
+            raise CompileError(f"{where} has an attribute '{name}' that is neither numbers nor texts; {again}")
+        if text and kind.is_variable_str():
+            texts += count
+        else:
+            size += count * kind.get_size()
+    return size, texts
+
+
+def check_texts(where: str | Path, file: Any, stored: BinaryIO, texts: int, again: str) -> None:
+    """Refuse texts of variable length that would take much more memory than the file: many can share one.
+
+    ``file``: an open h5py.File; ``stored``: its bytes; ``texts``: how many its attributes have.  HDF5 stores such texts
+    in collections that begin with "GCOL", and refers to one by the address of its collection and its number (HDF5 File
+    Format Specification 3.0, III.E).  A text is read at most as often as its reference is in the file.
+    """
+    if file.id.get_create_plist().get_sizes() != (8, 8):
+        raise CompileError(f"{where}: has addresses that are not of 8 bytes, which h5py does not write; {again}")
+    total, long = texts * _SHORT, dict[bytes, int]()
+    for address, number, size in _heap_objects(where, stored, again):
+        if size > _SHORT:
+            reference = struct.pack("<QI", address - file.userblock_size, number)
+            long[reference] = max(size, long.get(reference, 0))
+    if len(long) > _MOST_LONG:
+        raise CompileError(f"{where}: has {len(long)} texts of more than {_SHORT} bytes; at most {_MOST_LONG} are read")
+    for reference, size in long.items():
+        total += size * sum(1 for _ in _places(stored, reference))
+    check_bytes(where, "what its texts may take", total, _MOST_TEXTS)
+
+
+def _heap_objects(where: str | Path, stored: BinaryIO, again: str) -> Iterator[tuple[int, int, int]]:
+    """(address of the collection, number, bytes) of every object in a collection of texts."""
+    addresses = [*itertools.islice(_places(stored, b"GCOL"), _MOST_COLLECTIONS + 1)]
+    if len(addresses) > _MOST_COLLECTIONS:
+        raise CompileError(f"{where}: has more than {_MOST_COLLECTIONS:,} collections of texts; {again}")
+    for address in addresses:
+        stored.seek(address)
+        head = stored.read(16)
+        left = struct.unpack("<8xQ", head)[0] - 16 if len(head) == 16 else 0
+        while left >= 16 and len(entry := stored.read(16)) == 16:
+            number, size = struct.unpack("<H6xQ", entry)
+            step = 16 + size + -size % 8 if number else max(size, 16)  # 0: free space, its header included
+            if number:
+                yield address, number, size
+            left -= step
+            stored.seek(step - 16 if left >= 16 else 0, 1)
+
+
+def _places(stored: BinaryIO, pattern: bytes) -> Iterator[int]:
+    """Where a file has some bytes."""
+    stored.seek(0)
+    at, rest = 0, b""
+    while chunk := stored.read(_CHUNK):
+        data = rest + chunk
+        found = data.find(pattern)
+        while found >= 0:
+            yield at - len(rest) + found
+            found = data.find(pattern, found + 1)
+        rest, at = data[max(len(data) - len(pattern) + 1, 0) :], at + len(chunk)

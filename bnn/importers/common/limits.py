@@ -16,7 +16,8 @@ MOST_NODES = 2**20
 PERMISSION = "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
 
 
-def check_bytes(where: str | Path, what: str, count: int) -> None:
-    """Refuse a declared size that is larger than anything that is compiled."""
-    if count > MOST_BYTES:
-        raise CompileError(f"{where}: {what} is {count:,} bytes; at most {MOST_BYTES:,} are read; {PERMISSION}")
+def check_bytes(where: str | Path, what: str, count: int, most: int | None = None) -> None:
+    """Refuse a declared size that is larger than anything that is compiled; ``most``: MOST_BYTES, or less."""
+    most = MOST_BYTES if most is None else most
+    if count > most:
+        raise CompileError(f"{where}: {what} is {count:,} bytes; at most {most:,} are read; {PERMISSION}")

@@ -15,15 +15,15 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import CompileError
-from ..common.hdf5 import check_stored, filters, own_objects
+from ..common.hdf5 import check_attributes, check_stored, check_texts, filters, own_objects
 from ..common.limits import PERMISSION, check_bytes
 from .allowed import FUNCTIONS
 from .keras_objects import VALUES, KerasObjects
@@ -33,38 +33,46 @@ from .reason import reason
 _CONFIG = frozenset({"config.json", "metadata.json"})
 _WEIGHTS = frozenset({"model.weights.h5", "variables.h5"})
 _AGAIN = f"save the model again with model.save(...), or, {PERMISSION}"
-_MOST_TEXT = 2**26
+_MOST_TEXT = 2**24
+_MOST_TOKENS = 200_000  # of a configuration: twice what the largest published networks have
+_MOST_UNPACKED = 2**26  # bytes of weights in a zip that are compressed, and so are unpacked in memory
 _TEXT_OPTIONS = ("activation", "constraint", "initializer", "quantizer", "regularizer")
 
 
-def read_config(path: Path, *, unsafe: bool = False) -> tuple[str, Any]:
-    """(the version of Keras that wrote a file, the model's configuration); unless ``unsafe``, the file's container may
-    hold only what Keras writes"""
+@dataclass(frozen=True)
+class KerasFile:
+    """What a Keras file says of itself.
+
+    ``version``: of the Keras that wrote it.  ``config``: the model's configuration.  ``stored``: bytes of its values;
+    0 if they were not checked.
+    """
+
+    version: str
+    config: Any
+    stored: int = 0
+
+
+def read_config(path: Path, *, unsafe: bool = False) -> KerasFile:
+    """What a file says of itself; unless ``unsafe``, its container may hold only what Keras writes.
+
+    Raises CompileError.
+    """
     try:
         return _config(path, unsafe)
     except CompileError:
         raise
-    except (AttributeError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zipfile, json and h5py raise many kinds
         raise CompileError(f"{path}: cannot be read ({reason(error)}); is it complete?") from error
 
 
-def _config(path: Path, unsafe: bool) -> tuple[str, Any]:
+def _config(path: Path, unsafe: bool) -> KerasFile:
     import h5py
 
     hdf5 = h5py.is_hdf5(path)
     if zipfile.is_zipfile(path):
         if hdf5:  # Keras would choose by the name, and could load the part that is not checked
             raise CompileError(f"{path}: both a zip and an HDF5 file; save the model again with model.save(...)")
-        with zipfile.ZipFile(path) as archive:
-            if "metadata.json" not in archive.namelist():
-                raise CompileError(f"{path}: a zip file, but not one written by Keras (no metadata.json)")
-            if not unsafe:
-                check_zip(path, archive)
-            version = json.loads(archive.read("metadata.json")).get("keras_version", "2")
-            config = json.loads(archive.read("config.json"))
-        if isinstance(config, dict):
-            config.pop("compile_config", None)  # losses and the like, which are not loaded
-        return str(version), config
+        return _config_of_zip(path, unsafe)
     if not hdf5:
         with path.open("rb") as opened:
             if opened.read(4) in (b"\x89BNN", b"\x89SNN"):
@@ -73,20 +81,47 @@ def _config(path: Path, unsafe: bool) -> tuple[str, Any]:
     with h5py.File(path, "r") as file:
         if "model_config" not in file.attrs and {*file} == {"node", "version"}:
             raise CompileError(f"{path}: is a NIR file; compile it with bnn snn compile {path} --as SIMULATOR")
+        total = 0
         if not unsafe:
-            check_hdf5(path, file)
+            with path.open("rb") as stored:
+                total = check_hdf5(path, file, stored)
         version, text = file.attrs.get("keras_version", "2"), file.attrs.get("model_config")
     if text is None:
         raise CompileError(f"{path}: contains only weights, without the model; save it with model.save(...)")
-    return _text(version), json.loads(_text(text))
+    return KerasFile(_text(version), _parsed(path, _text(text).encode(), unsafe), total)
+
+
+def _config_of_zip(path: Path, unsafe: bool) -> KerasFile:
+    with zipfile.ZipFile(path) as archive:
+        if "metadata.json" not in archive.namelist():
+            raise CompileError(f"{path}: a zip file, but not one written by Keras (no metadata.json)")
+        stored = 0 if unsafe else check_zip(path, archive)
+        metadata = _parsed(path, archive.read("metadata.json"), unsafe)
+        config = _parsed(path, archive.read("config.json"), unsafe)
+    if isinstance(config, dict):
+        config.pop("compile_config", None)  # losses and the like, which are not loaded
+    return KerasFile(str(metadata.get("keras_version", "2")), config, stored)
 
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def check_zip(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse a .keras file with members that Keras does not write, or that ``check_hdf5`` refuses."""
+def _parsed(path: Path, text: bytes, unsafe: bool) -> Any:
+    """A configuration; unless ``unsafe``, of a number of tokens that Keras builds in seconds."""
+    tokens = sum(text.count(mark) for mark in b"{[:,")
+    if tokens > _MOST_TOKENS and not unsafe:
+        raise CompileError(
+            f"{path}: its configuration has {tokens:,} parts; at most {_MOST_TOKENS:,} are read; {PERMISSION}"
+        )
+    return json.loads(text)
+
+
+def check_zip(path: Path, archive: zipfile.ZipFile) -> int:
+    """Refuse a .keras file with members that Keras does not write, or that ``check_hdf5`` refuses.
+
+    Returns the bytes of its values.
+    """
     seen = set()
     total = 0
     for member in archive.infolist():
@@ -102,33 +137,52 @@ def check_zip(path: Path, archive: zipfile.ZipFile) -> None:
     check_bytes(path, "its unpacked content", total)
     import h5py
 
+    values = 0
     for name in sorted(seen & _WEIGHTS):
-        with h5py.File(io.BytesIO(archive.read(name)), "r") as file:
-            check_hdf5(f"{path}: '{name}'", file)
+        member = archive.getinfo(name)
+        with archive.open(member) as plain:
+            stored: Any = plain
+            if member.compress_type != zipfile.ZIP_STORED:  # Keras does not compress; seeking would unpack it again
+                check_bytes(f"{path}: '{name}'", "what is compressed", member.file_size, _MOST_UNPACKED)
+                stored = io.BytesIO(plain.read())
+            with h5py.File(stored, "r") as file:
+                values += check_hdf5(f"{path}: '{name}'", file, stored)
+    return values
 
 
-def check_hdf5(where: str | Path, file: Any) -> None:
-    """Refuse all links, values stored in other files, and values that are larger than their stored data; ``file``: an
-    open h5py.File."""
+def check_hdf5(where: str | Path, file: Any, stored: Any) -> int:
+    """Refuse all links, values stored in other files, and values that are larger than their stored data.
+
+    ``file``: an open h5py.File; ``stored``: its bytes, as another file.  Returns the bytes of its values.
+    """
     import h5py
 
-    total = 0
+    total = texts = 0
+    objects = []
     for at, found in own_objects(where, file, _AGAIN):
+        size, count = check_attributes(f"{where}: '{at}'", found, _AGAIN)
+        total, texts = total + size, texts + count
         if isinstance(found, h5py.Dataset):
             total += _checked_dataset(f"{where}: '{at}'", found)
         elif isinstance(found, h5py.Group):
-            total += _named_again(found)
+            objects.append((at, found))
     check_bytes(where, "what its datasets declare", total)
+    check_texts(where, file, stored, texts, _AGAIN)
+    total += sum(_named_again(f"{where}: '{at}'", group) for at, group in objects)
+    check_bytes(where, "what its datasets declare", total)
+    return total
 
 
-def _named_again(group: Any) -> int:
+def _named_again(where: str, group: Any) -> int:
     """Bytes that Keras would read again, and keep, for datasets that lists of weights name more than once."""
     import h5py
 
     names = [name for key in group.attrs if key.startswith("weight_names") for name in np.ravel(group.attrs[key])]
     seen, total = set(), 0
     for name in names:
-        found = group.get(name)  # text or bytes
+        if not isinstance(name, (str, bytes)):
+            raise CompileError(f"{where} has weight_names that are not texts, but {type(name).__name__}; {_AGAIN}")
+        found = group.get(name)
         if isinstance(found, h5py.Dataset):
             address = h5py.h5o.get_info(found.id).addr
             total += found.nbytes if address in seen else 0

@@ -31,6 +31,9 @@ from .run import Runner, check_pure
 from .saved_models import check_files, check_saved_model, read_signature
 from .source import FRAMEWORK
 
+_MORE_WEIGHTS = 2**26
+"""Bytes of weights that a file need not store: states of random numbers, and layers that were never built."""
+
 
 def tensorflow() -> Any:
     """Import TensorFlow with Keras 2 (Larq needs it), quietly.
@@ -192,19 +195,19 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     if not where.is_file():
         raise CompileError(f"{where}: not a regular file; expected a .keras or .h5 file or a SavedModel folder")
     tf = tensorflow()
-    version, config = read_config(where, unsafe=unsafe)
-    keras = _keras(tf, version)
+    file = read_config(where, unsafe=unsafe)
+    keras = _keras(tf, file.version)
     if not unsafe:
-        check_trusted(where, config, keras)
+        check_trusted(where, file.config, keras)
     try:
-        with contextlib.nullcontext() if unsafe else _limited_variables(tf, where):
+        with contextlib.nullcontext() if unsafe else _limited_variables(tf, where, file.stored):
             model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
     except CompileError:
         raise
     except Exception as error:  # Keras may raise anything; the caller wants one kind
         raise CompileError(
-            f"{where}: written by Keras {version}; Keras {getattr(keras, '__version__', '2')} here cannot load it: "
-            f"{reason(error)}; if a class or function of your own is missing, register it with "
+            f"{where}: written by Keras {file.version}; Keras {getattr(keras, '__version__', '2')} here cannot load "
+            f"it: {reason(error)}; if a class or function of your own is missing, register it with "
             "@keras.saving.register_keras_serializable() and import its module first (or compile the model from "
             "memory), or export the model as a SavedModel: model.export(folder)"
         ) from error
@@ -227,8 +230,11 @@ def _saved_model(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _limited_variables(tf: Any, path: Path) -> Iterator[None]:
-    """Count weights before they are made: a configuration of a few bytes can request any number of them."""
+def _limited_variables(tf: Any, path: Path, stored: int) -> Iterator[None]:
+    """Count weights before they are made: a configuration of a few bytes can request any number of them.
+
+    ``stored``: bytes of the file's values, which become the weights.
+    """
     total = 0
     refused: list[CompileError] = []
 
@@ -236,7 +242,7 @@ def _limited_variables(tf: Any, path: Path) -> Iterator[None]:
         nonlocal total
         total += _variable_bytes(tf, options)
         try:
-            check_bytes(path, "what its layers have as weights", total)
+            check_bytes(path, "what its layers have as weights", total, stored + _MORE_WEIGHTS)
         except CompileError as error:
             refused.append(error)  # Keras may make another error of it
             raise

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -191,6 +194,58 @@ def test_members_as_large_as_may_be(folder: Path, monkeypatch: pytest.MonkeyPatc
     refused(path, f"its unpacked content is {size:,} bytes; at most {size - 1:,} are read", "unsafe=True")
 
 
+def with_parts(path: Path, count: int) -> None:
+    """A file whose configuration holds a list of many empty dicts."""
+    many = b"[" + b",".join([b"{}"] * count) + b"]"
+
+    def change(name: str, data: bytes) -> bytes:
+        return (
+            data.replace(b'"trainable": true', b'"trainable": true, "many": ' + many, 1) if "config" in name else data
+        )
+
+    if path.suffix == ".keras":
+        repack(path, change)
+    else:
+        with h5py.File(path, "a") as file:
+            file.attrs["model_config"] = change("config", file.attrs["model_config"].encode()).decode()
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_configurations_of_many_parts(suffix: str, folder: Path) -> None:
+    with_parts(folder / f"net{suffix}", 100_000)
+    refused(folder / f"net{suffix}", "its configuration has 200,", "parts; at most 200,000 are read", "unsafe=True")
+
+
+def test_configurations_that_are_deep(folder: Path) -> None:
+    repack(folder / "net.keras", lambda name, data: b"[" * 100_000 if name == "config.json" else data)
+    refused(folder / "net.keras", "cannot be read (maximum recursion depth exceeded")
+
+
+def test_weights_that_are_compressed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras stores them plainly, and these are not unpacked; whoever compresses them may do so for small networks."""
+    path = folder / "net.keras"
+    repack(path)
+    size = sizes_unpacked(path)["model.weights.h5"]
+    monkeypatch.setattr(keras_files, "_MOST_UNPACKED", size)
+    import_model(path)
+    monkeypatch.setattr(keras_files, "_MOST_UNPACKED", size - 1)
+    refused(path, f"'model.weights.h5': what is compressed is {size:,} bytes; at most {size - 1:,}")
+    with zipfile.ZipFile(path) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in members.items():
+            new.writestr(name, data)
+    import_model(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"null", b"\xff", b"{"])
+@pytest.mark.parametrize("name", ["metadata.json", "config.json"])
+def test_configurations_that_are_none(name: str, data: bytes, folder: Path) -> None:
+    repack(folder / "net.keras", lambda member, old: data if member == name else old)
+    if (name, data) != ("metadata.json", b"{}"):  # Keras 2 then
+        refused(folder / "net.keras", "net.keras: ")
+
+
 def layers_of(config: Any) -> Any:
     return config["config"]["layers"]
 
@@ -220,8 +275,74 @@ def test_layers_that_are_large(version: str, layer: str, suffix: str, folder: Pa
     else:
         repack(path, lambda name, data: change(name, data) if name.endswith(".json") else data)
     start = time.process_time()
-    refused(path, "what its layers have as weights is 4,294,967,", "at most 1,073,741,824", "unsafe=True")
+    refused(path, "what its layers have as weights is 4,294,967,", "at most 67,1", "unsafe=True")
     assert time.process_time() - start < 1000 * loop_seconds()  # filling four gigabytes would take longer
+
+
+def zeros(path: Path) -> None:
+    """Weights that are compressed to a thousandth."""
+    with h5py.File(path.with_suffix(".weights"), "w") as file:
+        file["w"] = np.zeros(2**26, np.float32)
+    data = path.with_suffix(".weights").read_bytes()
+    repack(path, lambda name, old: data if name.endswith(".h5") else old)
+
+
+def units(path: Path) -> None:
+    """A layer whose weights the file does not store."""
+    repack(path, lambda name, old: old.replace(b'"units": 3', b'"units": 50000000'))
+
+
+def names_again(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        group = file["model_weights"].create_group("a")
+        group.create_dataset("w", data=np.zeros(2**21, np.float32))
+        group.attrs["weight_names"] = np.array([b"w", *[b"./w"] * 200])
+
+
+LARGE: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "parts": (".keras", lambda path: with_parts(path, 100_000)),
+    "parts that are read": (".keras", lambda path: with_parts(path, 99_000)),
+    "deep": (".keras", lambda path: repack(path, lambda n, d: b"[" * 2**23 if n == "config.json" else d)),
+    "long": (".keras", lambda path: repack(path, lambda n, d: b'"' + b"a" * 2**26 if n == "config.json" else d)),
+    "compressed": (".keras", zeros),
+    "units": (".keras", units),
+    "named again": (".h5", names_again),
+}
+# The memory of a process that has imported TensorFlow, and 256 MiB more.
+_CHILD = """
+import resource, sys, time
+import bnn
+from bnn.importers.tensorflow.load import tensorflow
+tensorflow().constant(1.0) + 1.0
+import h5py, keras
+data = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (data + 2**28, data + 2**28))
+for path in sys.argv[1:]:
+    begin = time.process_time()
+    try:
+        bnn.compile(path)
+    except bnn.BnnError as error:
+        print(f"{time.process_time() - begin:.2f} s: {str(error)[:200]}")
+    else:
+        print(f"{path} was compiled")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
+def test_refused_files_take_little(folder: Path) -> None:
+    paths = {}
+    for i, (name, (suffix, change)) in enumerate(LARGE.items()):
+        paths[name] = Path(shutil.copy(folder / f"net{suffix}", folder / f"large{i}{suffix}"))
+        change(paths[name])
+    command = [sys.executable, "-c", _CHILD, *map(str, paths.values())]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    print(ended.stdout)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    lines = ended.stdout.splitlines()
+    assert len(lines) == len(paths)
+    for line in lines:
+        assert float(line.split()[0]) < 700 * loop_seconds(), line  # ten seconds
+        assert "memory" not in line.lower() and "cannot be read (MemoryError" not in line, line
 
 
 def test_elements_of_any_length(folder: Path) -> None:

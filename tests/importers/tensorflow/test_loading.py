@@ -14,7 +14,6 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError, SetupError, UnsupportedOpError
-from bnn.importers.common import limits
 from bnn.importers.tensorflow import graphdef, saved_models
 from bnn.importers.tensorflow import load as tensorflow
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
@@ -118,12 +117,11 @@ def test_variables_together(hidden: bool, monkeypatch: pytest.MonkeyPatch) -> No
             if not hidden:
                 raise
 
-    monkeypatch.setattr(limits, "MOST_BYTES", 20)
-    with tensorflow._limited_variables(tf, Path("net.h5")):
+    monkeypatch.setattr(tensorflow, "_MORE_WEIGHTS", 3)
+    with tensorflow._limited_variables(tf, Path("net.h5"), stored=17):
         make()
-    monkeypatch.setattr(limits, "MOST_BYTES", 19)
-    message = "net.h5: what its layers have as weights is 20 bytes"
-    with pytest.raises(CompileError, match=message), tensorflow._limited_variables(tf, Path("net.h5")):
+    message = "net.h5: what its layers have as weights is 20 bytes; at most 19 are read"
+    with pytest.raises(CompileError, match=message), tensorflow._limited_variables(tf, Path("net.h5"), stored=16):
         make()
 
 

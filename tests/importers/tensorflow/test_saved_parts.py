@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -335,6 +336,11 @@ def test_without_a_checkpoint(plain_net: Path, tmp_path: Path) -> None:
     refused(folder, "captures a variable without a value")
 
 
+def checked(path: Path) -> int:
+    with h5py.File(path) as file, path.open("rb") as stored:
+        return check_hdf5("here", file, stored)
+
+
 def test_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes at their limits: what is declared and what is stored, and what a list names again."""
     path = tmp_path / "a.h5"
@@ -349,12 +355,76 @@ def test_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         group.attrs["other_names"] = np.array([b"v", b"v"])
         plain = 40 + 48 + 8
     most = plain + 48 + 40
-    with h5py.File(path) as file:
+    most += 2 * 1 + 4 * 6 + 2 * 1  # the attributes
+    with h5py.File(path) as file, path.open("rb") as stored:
         monkeypatch.setattr(limits, "MOST_BYTES", most)
-        check_hdf5("here", file)
+        assert check_hdf5("here", file, stored) == most
         monkeypatch.setattr(limits, "MOST_BYTES", most - 1)
         with pytest.raises(CompileError, match=f"here: what its datasets declare is {most} bytes"):
-            check_hdf5("here", file)
+            check_hdf5("here", file, stored)
+
+
+def join(path: Path, length: int, count: int) -> None:
+    """Let the references that follow that to a text of this length be equal to it."""
+    data = bytearray(path.read_bytes())
+    where = data.find(struct.pack("<I", length))
+    while data[int.from_bytes(data[where + 4 : where + 12], "little") :][:4] != b"GCOL":
+        where = data.find(struct.pack("<I", length), where + 1)
+    data[where : where + 16 * count] = data[where : where + 16] * count
+    path.write_bytes(data)
+
+
+def test_texts_that_are_one(tmp_path: Path) -> None:
+    """A list of a thousand names, each of them the same text of a megabyte, would be read as a gigabyte."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        names = np.array([b"x" * 2**20, *[b"a"] * 999], object)
+        file.attrs.create("weight_names", names, dtype=h5py.string_dtype())
+    assert checked(path) == 0
+    assert path.stat().st_size < 2**21
+    join(path, 2**20, 1000)
+    with pytest.raises(CompileError, match=r"here: what its texts may take is 1,0.*at most 134,217,728"):
+        checked(path)
+
+
+def test_long_texts(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for i in range(64):
+            file.attrs[f"text{i}"] = "x" * 4104
+    checked(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["one more"] = "x" * 4104
+    with pytest.raises(CompileError, match="has 65 texts of more than 4096 bytes; at most 64 are read"):
+        checked(path)
+
+
+def test_short_addresses(tmp_path: Path) -> None:
+    plist = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    plist.set_sizes(4, 4)
+    h5py.h5f.create(bytes(tmp_path / "a.h5"), fcpl=plist).close()
+    with pytest.raises(CompileError, match="has addresses that are not of 8 bytes"):
+        checked(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(("value", "message"), [
+    (np.array([1, 2]), "has weight_names that are not texts, but int64"), (h5py.Empty("f4"), "but Empty"),
+    (np.zeros(0), None),
+    ("time", "has an attribute 'weight_names' that is neither numbers nor texts"),
+    (np.array([(1, 2)], [("a", "i4"), ("b", "i4")]), "has an attribute 'weight_names' that is neither"),
+])  # fmt: skip
+def test_attributes_of_other_types(value: Any, message: str | None, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        if isinstance(value, str):
+            kind = h5py.h5t.UNIX_D32LE
+            h5py.h5a.create(file.id, b"weight_names", kind, h5py.h5s.create(h5py.h5s.SCALAR))
+        else:
+            file.attrs["weight_names"] = value
+    if message is None:
+        checked(tmp_path / "a.h5")
+    else:
+        with pytest.raises(CompileError, match=message):
+            checked(tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize(("kind", "message"), [
@@ -390,5 +460,5 @@ def test_datasets(kind: str, message: str, tmp_path: Path) -> None:
                 "external": h5py.ExternalLink("a", "/b"),
             }
             group["x"] = links[kind]
-    with h5py.File(tmp_path / "a.h5") as file, pytest.raises(CompileError, match=rf"here: '/deep/x' {message}"):
-        check_hdf5("here", file)
+    with pytest.raises(CompileError, match=rf"here: '/deep/x' {message}"):
+        checked(tmp_path / "a.h5")
