@@ -33,7 +33,7 @@ class Registered(tf.keras.layers.Layer):  # type: ignore[misc]
     pass
 
 
-HERE = __name__
+HERE, PACKAGE = __name__, keras.layers.Layer.__module__.partition(".")[0]
 SQUASHED, LOWERED = "configurations>squashed", "configurations>lowered"
 
 
@@ -64,7 +64,7 @@ def lam(**options: Any) -> Entry:
 ALLOWED: dict[str, Any] = {
     "nothing": None,
     "no entries": [1, "a", [None, {"name": 3}]],
-    "layers": [layer("Dense"), layer("Dense", "keras.src.layers.core.dense"), layer("Dense", "tf_keras.layers")],
+    "layers": [layer("Dense"), layer("Dense", "keras.src.layers.core.dense"), layer("Dense", f"{PACKAGE}.layers")],
     "a model": [layer("Sequential", "keras"), layer("Functional", "keras.src.engine.functional")],
     "parts": [
         layer("Zeros", "keras.initializers"),
