@@ -25,7 +25,7 @@ import numpy as np
 from ...errors import CompileError
 from ..common.hdf5 import check_attributes, check_stored, check_texts, filters, own_objects
 from ..common.limits import PERMISSION, check_bytes
-from .allowed import FUNCTIONS
+from .keras_calls import called, endless, is_op
 from .keras_objects import VALUES, KerasObjects
 from .reason import reason
 
@@ -206,9 +206,12 @@ def check_trusted(path: Path, config: Any, keras: Any) -> None:
     """
     known = KerasObjects(keras)
     for entry in _entries(config):
-        problem = _code(entry) or _named(entry, known) or _called(entry)
+        problem = _code(entry) or _named(entry, known) or called(entry)
         if problem is not None:
             raise CompileError(f"{path}: contains {problem}; {PERMISSION}")
+        problem = endless(_options(entry))
+        if problem is not None:
+            raise CompileError(f"{path}: {problem}; save the model again with model.save(...)")
 
 
 def _entries(config: Any) -> Iterator[dict[str, Any]]:
@@ -252,7 +255,7 @@ def _calls_by_name(options: dict[str, Any]) -> bool:
 def _named(entry: dict[str, Any], known: KerasObjects) -> str | None:
     """The object that an entry names, if it is not on the list."""
     for key, text in _options(entry).items():
-        named = isinstance(text, str) and (key.endswith(_TEXT_OPTIONS) or key == "function" and not _is_op(entry))
+        named = isinstance(text, str) and (key.endswith(_TEXT_OPTIONS) or key == "function" and not is_op(entry))
         if named and text not in known.texts and known.registered(text) is None:
             return _not_listed(f"the function or class '{text}' ({key})")
     if "class_name" not in entry:
@@ -290,65 +293,3 @@ def _knows_class(entry: dict[str, Any], known: KerasObjects) -> bool:
     if own is not None:
         return name in (sought, getattr(own, "__name__", sought))
     return sought in (None, name) and known.has_class(name, entry.get("module"))
-
-
-def _is_op(entry: dict[str, Any]) -> bool:
-    """Whether an entry calls a function of TensorFlow."""
-    return entry.get("class_name") in ("SlicingOpLambda", "TFOpLambda")
-
-
-def _called(entry: dict[str, Any]) -> str | None:
-    """The call that would be computed while loading: of a function that is not on the list, or without a tensor."""
-    calls = entry.get("inbound_nodes", [])
-    calls = calls if isinstance(calls, list) else [calls]
-    if _is_op(entry):
-        symbol = str(_options(entry).get("function"))
-        what = f"a call of the TensorFlow function {symbol}"
-        if symbol not in FUNCTIONS:
-            return f"{what}, which would run while loading"
-    else:
-        what = f"a call of the layer {_options(entry).get('name')}"
-        if any(map(_has_text, calls)):
-            return f"{what} with a text; layers are called with tensors and numbers"
-    if not all(map(_takes_tensor, calls)):
-        return f"{what} on constants only, which would run while loading"
-    return None
-
-
-def _inner(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-
-
-def _takes_tensor(call: Any) -> bool:
-    """Whether an argument is a layer's result, [layer, call, number] or [layer, call, number, options], or of Keras 3
-    a "__keras_tensor__": it is not known before the network runs."""
-    waiting = [call]
-    while waiting:
-        value = waiting.pop()
-        kinds = tuple(map(type, value[:3])) if isinstance(value, list) and len(value) in (3, 4) else ()
-        if kinds == (str, int, int) and value[0] != "_CONSTANT_VALUE":
-            return True
-        if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
-            return True
-        waiting += _inner(value)
-    return False
-
-
-def _has_text(call: Any) -> bool:
-    """Whether a constant argument has a text in it: ["_CONSTANT_VALUE", -1, value, options], or of Keras 3 {"args"}."""
-    constants, waiting = [], [call]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list) and value[:1] == ["_CONSTANT_VALUE"]:
-            constants += value[2:3]
-        elif isinstance(value, dict) and "args" in value:
-            constants.append(value["args"])
-        else:
-            waiting += _inner(value)
-    while constants:
-        value = constants.pop()
-        if isinstance(value, str):
-            return True
-        if not (isinstance(value, dict) and value.get("class_name") in VALUES):
-            constants += _inner(value)
-    return False

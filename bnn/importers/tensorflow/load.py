@@ -109,7 +109,20 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
     if isinstance(model, (str, os.PathLike)):
         if Path(model).is_dir() and not unsafe:
             return _frozen_signature(tf, Path(model), shape)
-        model = load_keras(model, unsafe=unsafe)
+        with contextlib.nullcontext() if unsafe else _without_autograph():
+            return _frozen_model(tf, load_keras(model, unsafe=unsafe), shape, unsafe)
+    return _frozen_model(tf, model, shape, unsafe)
+
+
+def _without_autograph() -> Any:
+    """A context in which TensorFlow does not translate Python code: it would write it to temporary files.  No layer of
+    Keras or Larq needs it; a layer of the user's that does can be compiled from memory."""
+    from tensorflow.python.autograph.core import ag_ctx
+
+    return ag_ctx.ControlStatusCtx(status=ag_ctx.Status.DISABLED)
+
+
+def _frozen_model(tf: Any, model: Any, shape: tuple[int, ...] | None, unsafe: bool) -> Frozen:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     names: list[str] | None = None
@@ -302,7 +315,8 @@ def _traced(tf: Any, model: Any, arguments: Any) -> Any:
         return model(*args, training=False, **kwargs)
 
     try:
-        return tf.function(call).get_concrete_function(*specs)
+        # AutoGraph would write `call` to a temporary file; Keras asks for it where a layer of the user's needs it.
+        return tf.function(call, autograph=False).get_concrete_function(*specs)
     except Exception as error:  # Keras or the model's code may raise anything; the caller wants one kind
         shapes = " and ".join(str(tuple(spec.shape)).replace("None", "N") for spec in specs)
         raise CompileError(

@@ -237,3 +237,54 @@ def test_a_nir_file(tmp_path: Path) -> None:
         file.create_dataset("version", data="1.0.8", dtype=h5py.string_dtype())
     with pytest.raises(CompileError, match="is a NIR file; compile it with bnn snn compile"):
         keras_files.read_config(path)
+
+
+def functional(*layers: Entry, **more: Any) -> Entry:
+    return {"class_name": "Functional", "config": {"layers": [*layers], "input_layers": [["x", 0, 0]], **more}}
+
+
+def node(name: str, *calls: Any, kind: str = "Dense", **config: Any) -> Entry:
+    return {"class_name": kind, "name": name, "config": {"name": name, **config}, "inbound_nodes": list(calls)}
+
+
+X = node("x", kind="InputLayer")
+INNER = {"layers": [X], "input_layers": [["x", 0, 0]]}
+ENDS = {
+    "a chain in another order": functional(node("b", [["a", 0, 0, {}]]), node("a", [["x", 0, 0]]), X),
+    "a layer called twice": functional(X, node("a", [["x", 0, 0]], [["b", 0, 0]]), node("b", [["a", 0, 0]])),
+    "a model within": functional(X, node("m", [["x", 0, 0]], kind="Functional", **INNER), node("b", [["m", 1, 0]])),
+    "a sequence within": functional(
+        X, node("m", [["x", 0, 0]], kind="Sequential", layers=[X]), node("b", [["m", 1, 0]])
+    ),
+    "a sequence without its input": functional(
+        X, node("m", [["x", 0, 0]], kind="Sequential", layers=[node("a")]), node("b", [["m", 0, 0]])
+    ),
+    "a name of no layer": functional(X, node("a", [["x", 0, 0, {"mode": ["b", 0, 0]}]])),  # Keras looks in vain, once
+    "no calls to look at": {"class_name": "Sequential", "config": {"layers": [{"class_name": "Dense"}]}},
+}
+WAITS = {
+    "a call that is not there": (functional(X, node("a", [["x", 0, 0]]), node("b", [["a", 1, 0]])),
+        "needs call 1 of the layer 'a', which has 1"),
+    "a call before the first": (functional(X, node("a", [["x", 0, 0]]), node("b", [["a", -1, 0]])), "needs call -1"),
+    "a model's own call": (
+        functional(X, node("m", [["x", 0, 0]], kind="Functional", **INNER), node("b", [["m", 0, 0]])),
+        "needs call -1 of the layer 'm'"),
+    "itself": (functional(X, node("a", [["a", 0, 0]])), "a layer that depends on its own result: 'a'"),
+    "each other": (functional(X, node("a", [["b", 0, 0]]), node("b", [["a", 0, 0]])), "depends on its own result"),
+    "in its options": (functional(X, node("a", [["x", 0, 0, {"y": ["a", 0, 0]}]])), "depends on its own result: 'a'"),
+    "its next call": (functional(X, node("a", [["a", 1, 0]], [["x", 0, 0]])), "depends on its own result: 'a'"),
+    "a layer without a name": (functional(X, {"class_name": "Dense", "inbound_nodes": []}), "without a name or calls"),
+    "two of one name": (functional(X, node("a", [["x", 0, 0]]), node("a", [["x", 0, 0]])), "without a name or calls"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_calls_that_come_to_be(name: str) -> None:
+    check_trusted(Path("net.keras"), ENDS[name], keras)
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_calls_that_keras_would_wait_for(name: str) -> None:
+    config, message = WAITS[name]
+    with pytest.raises(CompileError, match=f"net.keras: .*{message}"):
+        check_trusted(Path("net.keras"), {"a": [config]}, keras)
