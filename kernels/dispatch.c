@@ -17,6 +17,8 @@ const struct bnn_kernels *const bnn_kernel_families[] = {
 
 const size_t bnn_kernel_family_count = sizeof bnn_kernel_families / sizeof bnn_kernel_families[0];
 
+const struct bnn_kernels bnn_kernels_portable = {.name = "portable", .portable_sums = 1};
+
 /* The compiler's own tests use cpuid, and check (xgetbv) that the operating system saves the wide registers. */
 static uint32_t processor_features(void)
 {
@@ -41,6 +43,8 @@ static uint32_t processor_features(void)
 const bnn_kernels *bnn_kernels_select(const char *name)
 {
     uint32_t features = processor_features();
+    if (name != NULL && strcmp(name, bnn_kernels_portable.name) == 0)
+        return &bnn_kernels_portable;
     for (size_t i = 0; i < bnn_kernel_family_count; i++) {
         const bnn_kernels *k = bnn_kernel_families[i];
         if ((name == NULL || strcmp(name, k->name) == 0) && (k->features & ~features) == 0)
@@ -57,12 +61,16 @@ static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *
         const bnn_kernels *k = families[i];
         if (k->features & ~features)
             continue;
+        complete->portable_sums |= k->portable_sums;
+        if (complete->floats.values == NULL) {
+            complete->floats = complete->portable_sums && k->portable != NULL ? *k->portable : k->floats;
+            complete->portable = complete->portable_sums ? NULL : k->portable;
+        }
 #define TAKE(member, function)      \
     if (complete->function == NULL) \
         complete->member = k->member;
         TAKE(name, name)
         TAKE(binary, binary.values)
-        TAKE(floats, floats.values)
         TAKE(bytes, bytes.values)
         TAKE(take_differing, take_differing)
         TAKE(binarize, binarize)
@@ -100,5 +108,7 @@ const char *bnn_kernels_name(const bnn_kernels *kernels)
 
 const char *bnn_kernels_list(size_t index)
 {
+    if (index == bnn_kernel_family_count)
+        return bnn_kernels_portable.name;
     return index < bnn_kernel_family_count ? bnn_kernel_families[index]->name : NULL;
 }

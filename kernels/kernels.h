@@ -3,7 +3,9 @@
  *
  * Kernels know words, strides and counts; never tensors, models or ops.  A family is one const struct of functions for
  * one instruction set: a row of kernels.inc.  Compiling a file needs no special flags: functions carry their own target
- * attributes.  All families give the same results bit for bit, including floats if the sums are exact.
+ * attributes.  All families give the same results bit for bit, including floats if the sums are exact.  Other float sums
+ * may be rounded once per term (a fused multiply-add) or twice; where a family fuses, it has portable kernels as well,
+ * which round the product and then the sum, and so give the same results as every other family's.
  */
 #ifndef BNN_KERNELS_H
 #define BNN_KERNELS_H
@@ -154,6 +156,8 @@ struct bnn_kernels {
     uint32_t features; /* bits that the processor must have: BNN_FEATURE_* */
     struct bnn_binary_kernels binary;
     struct bnn_float_kernels floats;
+    const struct bnn_float_kernels *portable; /* the same with portable sums; NULL: those of floats are portable */
+    int portable_sums;                        /* floats are to be the portable ones: of the family "portable" */
     struct bnn_byte_kernels bytes;
     /* sums[i] -= weight * (bits that differ between the n words of a and those of filter i, at w + i * stride): for
      * weights that are read where a file has them.  A family with this and without tiles of bits is for little
@@ -189,6 +193,9 @@ struct bnn_kernels {
 /* The families compiled in, fastest first, scalar last. */
 extern const struct bnn_kernels *const bnn_kernel_families[];
 extern const size_t bnn_kernel_family_count;
+
+/* The fastest family, but with portable sums of floats: it is in no table, and all of its kernels come from others. */
+extern const struct bnn_kernels bnn_kernels_portable;
 
 /* A family with all functions and groups: missing ones come from the next family that has them and that this processor
  * can run.  A family that is not in the table comes before all others. */

@@ -66,10 +66,15 @@ typedef struct bnn_op_row bnn_op_row;   /* what runs one operation */
 
 /* The fastest kernels that this processor can run (name == NULL), or the family of that name: "scalar" and "flash", on
  * x86-64 also "sse2", "avx2" and "avx512", on AArch64 also "neon", on WebAssembly compiled with -msimd128 also
- * "simd128".  NULL if there is no such family or the processor cannot run it. */
+ * "simd128".  NULL if there is no such family or the processor cannot run it.
+ *
+ * Bits, integers and sums of floats that are exact are the same with every family.  Other sums of floats are rounded
+ * differently by "avx2", "avx512" and "neon", which fuse multiplications with additions.  The family "portable" runs
+ * everywhere: it is the fastest family with sums of floats that have the same bytes on every processor, and in the C
+ * that `bnn emit c` writes. */
 const bnn_kernels *bnn_kernels_select(const char *name);
 const char *bnn_kernels_name(const bnn_kernels *kernels);
-/* Names of all families compiled in, by index; NULL after the last. */
+/* Names of all families compiled in, by index, the fastest first and "portable" last; NULL after it. */
 const char *bnn_kernels_list(size_t index);
 
 typedef enum bnn_dtype { BNN_F32 = 0, BNN_B1 = 1, BNN_I32 = 2, BNN_U8 = 3, BNN_I8 = 4 } bnn_dtype;

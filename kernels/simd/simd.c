@@ -11,6 +11,7 @@
 #define FEATURES BNN_FEATURE_NEON
 #define POPCOUNT(v) ((word_vector)vcntq_u8((uint8x16_t)(v)))
 #define FMA(x, y, z) ((float_vector)vfmaq_f32((float32x4_t)(z), (float32x4_t)(x), (float32x4_t)(y)))
+#define FUSED
 #elif defined(__wasm_simd128__)
 #include <wasm_simd128.h>
 #define FAMILY simd128

@@ -20,6 +20,7 @@
 #define STORE_SOME(p, v, n) _mm256_maskstore_ps(p, SOME(n), (__m256)(v))
 #define SPLAT(x) ((float_vector)_mm256_set1_ps(x))
 #define FMA(x, y, z) ((float_vector)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(z)))
+#define FUSED
 #define NEGATIVE(m) negative(m)
 #define WIDEN(v) ((int_vector)_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((long long)(v))))
 #define SIGN_EXTEND(v) ((short_vector)_mm256_cvtepi8_epi16((__m128i)(v)))

@@ -31,6 +31,7 @@
 #define STORE_SOME(p, v, n) _mm512_mask_storeu_ps(p, SOME(n), (__m512)(v))
 #define SPLAT(x) ((float_vector)_mm512_set1_ps(x))
 #define FMA(x, y, z) ((float_vector)_mm512_fmadd_ps((__m512)(x), (__m512)(y), (__m512)(z)))
+#define FUSED
 #define NEGATIVE(m) (uint32_t)_mm512_movepi16_mask(_mm512_loadu_si512(m))
 #define WIDEN(v) ((int_vector)_mm512_cvtepi8_epi32((__m128i)(v)))
 #define SUM_VECTORS 16

@@ -31,7 +31,8 @@ SEED = os.environ.get("BNN_TEST_SEED") or str(secrets.randbits(32))
 LACKS_IT = 77
 
 # Rows stand under guards for the instruction set: a family that is not compiled in is skipped like one that cannot run.
-FAMILIES = re.findall(r"^BNN_KERNEL\((\w+)\)", (ROOT / "kernels/kernels.inc").read_text(encoding="utf-8"), re.M)
+ROWS = re.findall(r"^BNN_KERNEL\((\w+)\)", (ROOT / "kernels/kernels.inc").read_text(encoding="utf-8"), re.M)
+FAMILIES = [*ROWS, "portable"]
 
 
 # The families of another architecture run in an emulator: Debian's gcc-aarch64-linux-gnu and qemu-user.
@@ -73,7 +74,7 @@ def run(command: list[str], family: str, cases: int) -> None:
 
 
 def test_scalar_is_the_last_resort() -> None:
-    assert FAMILIES[-1] == "scalar"
+    assert ROWS[-1] == "scalar"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -87,7 +88,7 @@ def test_family_has_no_undefined_behaviour(sanitized_tester: Path, family: str) 
     run([str(sanitized_tester)], family, 100)
 
 
-@pytest.mark.parametrize("family", ["neon", "scalar"])
+@pytest.mark.parametrize("family", ["neon", "scalar", "portable"])
 def test_family_on_arm(arm_tester: Path, family: str) -> None:
     run([EMULATOR, str(arm_tester)], family, 300)
 
@@ -97,6 +98,6 @@ def wasm_tester(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_for(TARGETS["wasm32-simd"], SOURCES, FLAGS, folder=tmp_path_factory.mktemp("kernels_wasm"))
 
 
-@pytest.mark.parametrize("family", ["simd128", "scalar"])
+@pytest.mark.parametrize("family", ["simd128", "scalar", "portable"])
 def test_family_in_webassembly(wasm_tester: Path, family: str) -> None:
     run([*TARGETS["wasm32-simd"].emulator, str(wasm_tester)], family, 300)

@@ -280,20 +280,21 @@ static void test_take_differing(void)
             fail("take_differing", n, i, sums[i], expected[i]);
 }
 
-static void test_float(int depthwise)
+/* `portable`: sums of any floats, whose terms are rounded one by one. */
+static void test_float(const struct bnn_float_kernels *floats, int depthwise, int portable)
 {
-    struct shape s = random_shape(kernels->floats.lanes, depthwise);
+    struct shape s = random_shape(floats->lanes, depthwise);
     if (depthwise)
         s.length = s.padded;
     size_t special = one_in(3) ? 200 : 0, taps = depthwise ? s.segments : s.taps;
     float *x = guarded(s.elements, sizeof *x), *w = guarded(s.channels * taps, sizeof *w);
     float *packed = guarded(s.padded * taps, sizeof *packed);
     for (size_t i = 0; i < s.elements; i++)
-        x[i] = exact_float(special);
+        x[i] = portable ? any_float() : exact_float(special);
     for (size_t i = 0; i < s.channels * taps; i++)
-        w[i] = exact_float(special * 10);
+        w[i] = portable ? any_float() : exact_float(special * 10);
     if (!depthwise)
-        kernels->floats.pack(packed, w, s.channels, taps);
+        floats->pack(packed, w, s.channels, taps);
     for (size_t c = 0; c < s.padded; c++)
         for (size_t k = 0; k < taps; k++) {
             float expected = c < s.channels ? w[c * taps + k] : 0.0f;
@@ -308,11 +309,12 @@ static void test_float(int depthwise)
     for (size_t i = 0; i < s.pixels; i++) {
         a[i] = (ptrdiff_t)s.start[i];
         for (size_t c = 0; c < s.channels; c++) {
-            float sum = 0.0f;
+            volatile float sum = 0.0f, product; /* each rounded, whatever the flags */
             for (size_t k = 0; k < taps; k++) {
                 ptrdiff_t at =
                     depthwise ? s.segment[k] + (ptrdiff_t)c : s.segment[k / s.length] + (ptrdiff_t)(k % s.length);
-                sum += x[a[i] + at] * w[c * taps + k];
+                product = x[a[i] + at] * w[c * taps + k];
+                sum = sum + product;
             }
             sums[i * s.channels + c] = sum;
         }
@@ -336,9 +338,10 @@ static void test_float(int depthwise)
                                 .residual = s.residual ? s.residual[0] : NULL,
                                 .epilogue = &s.epilogue,
                                 .at = s.at};
-        nan |= depthwise ? kernels->floats.depthwise(&tile) : kernels->floats.values(&tile);
+        nan |= depthwise ? floats->depthwise(&tile) : floats->values(&tile);
     }
-    check_values(&s, sums, nan, depthwise ? "depthwise" : "float_values");
+    const char *name = depthwise ? "depthwise" : "float_values";
+    check_values(&s, sums, nan, portable ? depthwise ? "portable depthwise" : "portable float_values" : name);
 }
 
 /* The groups and functions of a family; of a group, one that is there if the group is. */
@@ -374,6 +377,12 @@ static void test_complete(const struct bnn_kernels *family, const struct bnn_ker
     has = family->floats.values != NULL;
     if ((family->floats.pack != NULL) != has || (family->floats.depthwise != NULL) != has)
         fail("a part of a group: floats", 0, 0, 0, 1);
+    const struct bnn_float_kernels *portable = family->portable;
+    if (portable != NULL && (portable->pack == NULL || portable->values == NULL || portable->depthwise == NULL))
+        fail("a part of a group: portable", 0, 0, 0, 1);
+    const struct bnn_kernels *owner = has ? family : next;
+    if (complete->portable != owner->portable)
+        fail("complete: portable", 0, 0, 0, 1);
     if ((family->bytes.pack != NULL) != (family->bytes.values != NULL))
         fail("a part of a group: bytes", 0, 0, 0, 1);
 #define TEST_MEMBER(member, function)                                                         \
@@ -400,7 +409,8 @@ int main(int argc, char **argv)
     unsigned long cases = strtoul(argv[3], NULL, 10);
     struct bnn_kernels whole, fastest, part, mixed;
     bnn_kernels_complete(family, &whole);
-    bnn_kernels_complete(bnn_kernels_select(NULL), &fastest);
+    /* The family that is next in line to any that is in no table; one with portable sums takes them from it. */
+    bnn_kernels_complete(family->portable_sums ? family : bnn_kernels_select(NULL), &fastest);
     for (unsigned long i = 0; i < cases; i++) {
         part = *family;
         leave_out(&part);
@@ -409,8 +419,10 @@ int main(int argc, char **argv)
         test_complete(&part, &mixed, &fastest);
         test_binary();
         test_take_differing();
-        test_float(0);
-        test_float(1);
+        for (int depthwise = 0; depthwise < 2; depthwise++) {
+            test_float(&kernels->floats, depthwise, 0);
+            test_float(kernels->portable != NULL ? kernels->portable : &kernels->floats, depthwise, 1);
+        }
         test_bytes();
         test_rows();
         test_membranes();
