@@ -29,7 +29,7 @@ from .passes.explain import with_hints
 from .passes.plan_arena import Memory, plan_arena
 from .runtime import Model
 from .runtime.files import file_error, replace_all
-from .runtime.handles import NO_LIMIT
+from .runtime.handles import NO_LIMIT, PORTABLE
 
 
 def compile(
@@ -113,7 +113,8 @@ def emit_c(
     vectors: Array | Sequence[Array] | None = None,
 ) -> CSummary:
     """Write a compiled network as C99 for firmware: const tables and a list of calls, which need no file, no parser and
-    no memory of their own.  Its outputs have the bytes of the runtime's portable kernels (kernels="scalar").
+    no memory of their own.  Its outputs have the bytes of ``bnn.load(path, kernels="portable")(x)``, and of every other
+    family of kernels where sums of floats are exact.
 
     Args:
         model: a compiled model, or the path of a .bnn file.
@@ -128,7 +129,8 @@ def emit_c(
         fast: functions of their own for the usual windows (9, 18 and 36 words, 9 and 27 bytes): fewer instructions.
         single_file: all in NAME.h, whose code is compiled where NAME_IMPLEMENTATION is defined.
         trace: main.c, compiled with NAME_HOOK, names the first layer that differs.
-        vectors: (N, ...) like the model's inputs, for main.c.  Default: four random images.
+        vectors: (N, ...) like the model's inputs, for main.c, with the outputs of the portable kernels.  Default: four
+            random images.
 
     Raises:
         CompileError: only the runtime can do what a layer does; names the layer and the reason.
@@ -182,10 +184,10 @@ def _check_own(paths: Iterable[str]) -> None:
 
 def _test_vectors(data: bytes, graph: Graph, options: Options, images: Sequence[Array]) -> Vectors:
     """The outputs of the portable kernels, one op at a time."""
-    scalar = Model.from_bytes(data, kernels="scalar", max_bytes=NO_LIMIT)
+    portable = Model.from_bytes(data, kernels=PORTABLE, max_bytes=NO_LIMIT)
     count = len(images[0])
-    stepper = scalar.stepper(count)
-    places = [tensor for tensor in scalar.tensors if tensor.storage == "input"]
+    stepper = portable.stepper(count)
+    places = [tensor for tensor in portable.tensors if tensor.storage == "input"]
     for tensor, values in zip(places, images, strict=True):
         stepper.poke(tensor.index, values)
     values_of: dict[Node, Array] = {}

@@ -38,6 +38,7 @@ from bnn.ir.graph import DType, Graph
 from bnn.ir.ops import ConvAttrs, constant, input_node, make
 from bnn.passes import lower
 from bnn.runtime import Model, available_kernels
+from bnn.runtime.handles import PORTABLE
 from bnn.runtime.stepper import Stepper
 
 HEADLINE = ("56x56x64 3x3", "28x28x128 3x3", "14x14x256 3x3", "7x7x512 3x3")
@@ -176,7 +177,12 @@ def table(rows: list[Row]) -> str:
 
 
 @click.command(help=__doc__)
-@click.option("--family", "families", multiple=True, help="Only these kernels (repeat it); default: all that can run.")
+@click.option(
+    "--family",
+    "families",
+    multiple=True,
+    help="Only these kernels (repeat it); default: all but portable.",
+)
 @options.rounds(31)
 @options.compiler
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rooflines as a PNG here.")
@@ -188,7 +194,7 @@ def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, doc
         raise click.ClickException(f"no such kernels, or this processor cannot run them: {', '.join(missing)}")
     with tempfile.TemporaryDirectory() as folder:
         loops = rates(limits.load(Path(folder), cc))
-    rows = measured([*loops, *cases(families or available_kernels())], rounds)
+    rows = measured([*loops, *cases(families or [name for name in available_kernels() if name != PORTABLE])], rounds)
     if plot is not None:
         try:
             rooflines(rows, rates_of(rows), plot)

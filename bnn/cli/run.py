@@ -15,6 +15,7 @@ import numpy as np
 from .._types import Floats
 from ..runtime import MOST_THREADS, Model, load
 from ..runtime.files import replacing
+from ..runtime.handles import PORTABLE
 from ..runtime.progress import live, note
 from ..runtime.report import quantity, table
 from .common import check_outputs, check_suffix, json_option, net_argument, print_json
@@ -31,6 +32,8 @@ from .inputs import Reading, read_arrays, read_labels, reading_options
 )
 @click.option("--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
               help="Write the results to this .npy file (.npz for several outputs).")  # fmt: skip
+@click.option("--portable", is_flag=True,
+              help="Give the same bytes on every machine, and as emitted C; float layers take longer.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Threads to use.  Default: BNN_THREADS, or 1.")
 @json_option
 def run(
@@ -40,6 +43,7 @@ def run(
     labels: str | None,
     top: int,
     output: str | None,
+    portable: bool,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -47,9 +51,12 @@ def run(
 
     Image files are converted to the model's channels, and a note says what this loses; give the --scale used in
     training.
+
+    Bits and integers are the same on every machine. Sums of floats may differ in their last bits between processors;
+    with --portable they do not.
     """
     check_outputs({"--output": output}, [net, *files, labels])
-    model = load(net)
+    model = load(net, kernels=PORTABLE if portable else None)
     kinds = (".npy", ".npz") if len(model.output_shapes) == 1 else (".npz",)
     check_suffix("--output", output, kinds, devices=False)
     names = None if labels is None else read_labels(labels, {s[0] for s in model.output_shapes if len(s) == 1})
@@ -68,7 +75,8 @@ def run(
     if output is not None:
         _write(output, results, model.output_names)
     if as_json:
-        print_json({"images": len(inputs[0]), "output": output, "results": _records(model, results, names, top)})
+        found = _records(model, results, names, top)
+        print_json({"images": len(inputs[0]), "output": output, "kernels": model.kernels, "results": found})
         return
     for name, array in zip(model.output_names, results, strict=True):
         print(_text(name, array, names, top, several=len(results) > 1))

@@ -67,6 +67,7 @@ _ADVICE = {
     lib.BNN_ERROR_LIMIT: "compile a smaller model",
 }
 NO_LIMIT = 2**63 - 1  # of bytes or work
+PORTABLE = "portable"  # the family whose sums of floats are those of every machine
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ def problem_text(problem: CData) -> str:
 
 
 def available_kernels() -> list[str]:
-    """Names of the kernel families that this processor can run, fastest first."""
+    """Names of the kernel families that this processor can run, fastest first, and then "portable": the fastest, with
+    sums of floats that are the same on every machine."""
     names: list[str] = []
     while (name := lib.bnn_kernels_list(len(names))) != ffi.NULL:
         names.append(ffi.string(name).decode())
@@ -208,7 +210,7 @@ class Opened:
     def __init__(
         self, data: CData, size: int, owner: CData, kernels: CData, label: str, max_bytes: int = 0, max_work: int = 0
     ) -> None:
-        self._owner = owner
+        self._owner, self._label = owner, label
         self.limits = (max_bytes, max_work)
         self.data, self.size = data, size
         self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
@@ -248,6 +250,10 @@ class Opened:
         elif status in _ADVICE:
             parts.append(_ADVICE[status])
         raise ModelFormatError("; ".join(parts))
+
+    def again(self, kernels: CData) -> Opened:
+        """The same file, opened for another family of kernels."""
+        return Opened(self.data, self.size, self._owner, kernels, self._label, *self.limits)
 
     def buffer(self) -> CData:
         """The file's bytes, in place."""

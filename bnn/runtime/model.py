@@ -26,7 +26,7 @@ from .arrays import (
     given_shape,
 )
 from .files import path_text, replacing
-from .handles import NO_LIMIT, Context, Macs, Memory, Opened, OpInfo, map_file, select_kernels
+from .handles import NO_LIMIT, PORTABLE, Context, Macs, Memory, Opened, OpInfo, map_file, select_kernels
 from .native import ffi
 from .progress import progress as progress_bar
 
@@ -53,6 +53,11 @@ class Model:
 
     Environment variables, read when a model is loaded: BNN_THREADS (default number of threads per call; 1 if not set)
     and BNN_KERNELS (the kernel family; see :func:`available_kernels`).
+
+    Bits, integers, and sums of floats that are exact are the same on every machine.  Other sums of floats round
+    differently in the fast families of some processors; the family "portable" computes the same bytes as every other
+    machine, and as the C that :func:`bnn.emit_c` writes: ``bnn.load(path, kernels="portable")``, or
+    :meth:`with_kernels`.
     """
 
     def __init__(self, opened: Opened, path: str | None = None) -> None:
@@ -79,7 +84,7 @@ class Model:
         The file must not be rewritten in place while the model is open; replacing it by :meth:`save` is safe.
 
         Args:
-            kernels: the kernel family; default: BNN_KERNELS, or the fastest.
+            kernels: the kernel family; default: BNN_KERNELS, or the fastest.  "portable": the same bytes everywhere.
             max_bytes: memory that the opened model and one image's activations may take together.  Default: 64 MiB plus
                 64 times the file size for the model; 256 MiB plus 256 times the size of one image's inputs and outputs
                 as float32 for the activations.  Networks need far less.
@@ -121,6 +126,13 @@ class Model:
         memory = Memory(len(view))
         ffi.memmove(memory.pointer, view, len(view))
         return cls(Opened(memory.pointer, len(view), memory, family, "model in memory", *limits))
+
+    def with_kernels(self, kernels: str) -> Model:
+        """The same network in kernels of this family: "portable" for the same bytes everywhere (see the class).
+
+        Raises InputError if this processor runs no such family, InputTypeError if it is not a name.
+        """
+        return Model(self._open().again(select_kernels(kernels)), self._path)
 
     def __call__(self, x: object, *, out: Outputs | None = None) -> Any:
         """Run a batch.
@@ -381,8 +393,10 @@ class Model:
         return f"<bnn.Model{name}: {signature}, {len(self.ops)} ops, {self.nbytes:,} bytes, {self.kernels} kernels>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickling and copying use the file's bytes."""
-        return _reopened, (self.to_bytes(), *self._open().limits)
+        """Pickling and copying use the file's bytes.  Portable kernels stay so; others are the receiver's choice, which
+        may be another machine."""
+        kernels = PORTABLE if self.kernels == PORTABLE else None
+        return _reopened, (self.to_bytes(), *self._open().limits, kernels)
 
     def __enter__(self) -> Model:
         self._open()
@@ -404,8 +418,8 @@ def _limits(max_bytes: int | None, max_work: int | None) -> tuple[int, int]:
     return most, work
 
 
-def _reopened(data: bytes, max_bytes: int, max_work: int) -> Model:
-    return Model.from_bytes(data, max_bytes=max_bytes or None, max_work=max_work or None)
+def _reopened(data: bytes, max_bytes: int, max_work: int, kernels: str | None) -> Model:
+    return Model.from_bytes(data, max_bytes=max_bytes or None, max_work=max_work or None, kernels=kernels)
 
 
 def _micro_batch(opened: Opened) -> int:

@@ -13,7 +13,8 @@ from PIL import Image
 import bnn
 import op_graphs
 from bnn.file.write import encode
-from bnn.ir.ops import input_node, make
+from bnn.ir.ops import ConvAttrs, constant, input_node, make
+from bnn.runtime import available_kernels
 
 
 @pytest.fixture
@@ -37,6 +38,18 @@ class TestArrays:
         np.testing.assert_array_equal(y, bnn.load(net)(x))
         assert result["images"] == 5 and len(result["results"][0]["top"][0]) == 2
         assert result["results"][0]["top"][3][0]["score"] == pytest.approx(y[3].max())
+
+    def test_portable(self, call: Any, tmp_path: Path, rng: np.random.Generator) -> None:
+        """The bytes of the scalar kernels, where the fast ones have others."""
+        image, taps = input_node("x", (2000,)), constant(rng.normal(size=(50, 1, 1, 2000)))
+        net, files = tmp_path / "net.bnn", (tmp_path / "x.npy", tmp_path / "y.npy")
+        net.write_bytes(encode(op_graphs.plan([image], [make("conv2d", image, taps, attrs=ConvAttrs())])))
+        np.save(files[0], rng.normal(size=(9, 2000)).astype(np.float32))
+        for options, kernels in ((["--portable"], "portable"), ([], available_kernels()[0])):
+            record = call("run", net, files[0], "--output", files[1], "--json", *options).json
+            assert record["kernels"] == kernels
+            expected = bnn.load(net, kernels="scalar" if options else kernels)(np.load(files[0]))
+            assert np.load(files[1]).tobytes() == expected.tobytes()
 
     def test_not_a_number_is_null_in_json(self, call: Any, net: Path, x: Any, tmp_path: Path) -> None:
         x[1] = np.nan

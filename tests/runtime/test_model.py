@@ -161,8 +161,10 @@ class TestEnvironment:
         assert Model.from_bytes(small.data).kernels == available_kernels()[0]
 
     def test_the_argument_is_checked_too(self, small: Any) -> None:
-        with pytest.raises(errors.InputError, match="kernels: found 'mmx'.*scalar"):
-            Model.from_bytes(small.data, kernels="mmx")
+        model = Model.from_bytes(small.data)
+        for refused in (lambda: Model.from_bytes(small.data, kernels="mmx"), lambda: model.with_kernels("mmx")):
+            with pytest.raises(errors.InputError, match="kernels: found 'mmx'.*scalar.*portable"):
+                refused()
 
     def test_threads(self, small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         (x,) = small.inputs(30)

@@ -126,6 +126,8 @@ class TestFiles:
         for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), copy.copy(model)):
             assert other is not model
             np.testing.assert_array_equal(other(x), model(x))
+        portable = model.with_kernels("portable")
+        assert pickle.loads(pickle.dumps(portable)).kernels == copy.copy(portable).kernels == "portable"
 
 
 class TestClosing:
