@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from ._notes import WARNING, parted
 from ._types import Array
 from .emit.c import write as c
 from .emit.c.interface import CSummary, Options, Vectors
 from .emit.c.program import ALIGNMENT, identifier
 from .emit.nir.proof import random_inputs
 from .emit.nir.write import NirSummary, digest, emit
-from .errors import CompileError, InputError
+from .errors import CompileError, CompileWarning, InputError
 from .file.read import decode
 from .file.write import encode
 from .importers import open_source
@@ -73,6 +75,10 @@ def compile(
     Returns:
         A model that is ready to run; ``save`` writes it to a .bnn file.
 
+    Warns:
+        CompileWarning: a layer is probably not what the model's author meant: its bits never change, or it could be
+            binary; names the layer and the cause.  :attr:`bnn.Model.warnings` has them all.
+
     Raises:
         UnsupportedOpError: an operation cannot be translated; the message names the op, the layer and the remedy.
         CompileError: the model or file cannot be read, or ``require_binary`` is not met.
@@ -83,10 +89,13 @@ def compile(
     graph = with_hints(lower(source, dump_after, dump), opened.hints())
     stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
     if require_binary and stay_float:
-        reasons = "; ".join(f"'{n.name}': {n.note or 'float'}" for n in stay_float)
+        reasons = "; ".join(f"'{n.name}': {parted(n.note)[0] or 'float'}" for n in stay_float)
         count = "1 layer is" if len(stay_float) == 1 else f"{len(stay_float)} layers are"
         raise CompileError(f"{count} not binary: {reasons}")
-    return Model.from_bytes(encode(graph), max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
+    compiled = Model.from_bytes(encode(graph), max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
+    for line in compiled.warnings:
+        warnings.warn(line.removeprefix(WARNING), CompileWarning, stacklevel=2)
+    return compiled
 
 
 def _reads_input(node: Node) -> bool:

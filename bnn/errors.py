@@ -56,6 +56,10 @@ class SetupError(BnnError, RuntimeError):
     """A requirement is not installed or not set up (TensorFlow, tf-keras, the C extension)."""
 
 
+class CompileWarning(UserWarning):
+    """A layer is probably not what the model's author meant: its bits never change, or it could be binary."""
+
+
 # Every module of the package imports this one, so none of them works inside a foreign package.
 if _problem := foreign_package(sys.modules["bnn"]):
     raise SetupError(_problem)

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -149,7 +150,9 @@ def _compile(answers: Answers, model: str, **options: Any) -> str:
 
     _load_framework(model)
     answers.send("working")
-    compiled = compile(model, dump=lambda text: answers.send("dump", text), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", errors.CompileWarning)  # the command prints them from the compiled network
+        compiled = compile(model, dump=lambda text: answers.send("dump", text), **options)
     return base64.b64encode(compiled.to_bytes()).decode()
 
 

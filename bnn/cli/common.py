@@ -124,7 +124,7 @@ def layer_record(model: Model, op: OpInfo) -> dict[str, Any]:
         "byte_macs": op.byte_macs,
         "float_macs": op.float_macs,
         "why_float": op.note if op.float_macs else None,
-        "hint": op.note if op.note and not op.float_macs else None,
+        "warnings": list(op.warnings),
     }
 
 
@@ -135,6 +135,7 @@ def model_record(model: Model) -> dict[str, Any]:
         "arena_bytes": model.arena_bytes,
         "kernels": model.kernels,
         "layout": model.layout,
+        "warnings": model.warnings,
         "inputs": [
             {"name": n, "shape": list(s), "dtype": d.name}
             for n, s, d in zip(model.input_names, model.input_shapes, model.input_dtypes, strict=True)

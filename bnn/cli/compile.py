@@ -44,7 +44,8 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     """Compile MODEL, a .keras, .h5 or .onnx file, a SavedModel folder, or a .tflite file of Larq Compute Engine, and
     report how each layer was compiled.
 
-    Layers that are not binary are listed with the reason.
+    Layers that are not binary are listed with the reason.  The last lines are warnings: what the author of the model
+    probably did not mean.
 
     MODEL is loaded and compiled in a separate process, limited by --max-memory and --timeout, since a malicious file
     can make TensorFlow use all memory or never end.
@@ -67,11 +68,13 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     if as_json:
         print_json({"model": model, "output": target, **model_record(compiled)})
         return
-    print(compiled.summary())
+    print(compiled.summary(warnings=False))
     for op in compiled.ops:
         if op.float_macs:
             print(f"float: '{op.layer}': {op.note or 'no reason recorded'}")
     for op in compiled.ops:
         if op.note and not op.float_macs:
-            print(f"{'integer' if op.byte_macs else 'hint'}: '{op.layer}': {op.note}")
+            print(f"integer: '{op.layer}': {op.note}")
     print(f"wrote {target}: {compiled.nbytes:,} bytes")
+    for line in compiled.warnings:
+        print(line)

@@ -75,8 +75,8 @@ def run(
     if output is not None:
         _write(output, results, model.output_names)
     if as_json:
-        found = _records(model, results, names, top)
-        print_json({"images": len(inputs[0]), "output": output, "kernels": model.kernels, "results": found})
+        records = _records(model, results, names, top)
+        print_json({"images": len(inputs[0]), "output": output, "kernels": model.kernels, "results": records})
         return
     for name, array in zip(model.output_names, results, strict=True):
         print(_text(name, array, names, top, several=len(results) > 1))

@@ -108,7 +108,7 @@ class Node:
     name: str = ""
     origin: str = ""
     tap: str = ""
-    note: str = ""  # why a layer was not made binary; for people
+    note: str = ""  # why a layer was not made binary, and warnings: see _notes.py; for people
 
     @property
     def value(self) -> Array:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from .._notes import parted
 from .counting import MOST_NEURONS
 from .graph import Graph, Node
 from .monotone import between
@@ -61,7 +62,8 @@ def _why_real(x: Node) -> tuple[str, str] | None:
     if "residual" in getattr(x.attrs, "slots", ()):
         return _SHORTCUT
     if x.op == "conv2d":
-        because = f", because {x.note}" if x.note else ""
+        reason, _ = parted(x.note)
+        because = f", because {reason}" if reason else ""
         return f"a layer of floats{because}", "give it an input and a kernel quantizer"
     if x.op == "avg_pool":
         return "average pooling", "use max-pooling"

@@ -66,6 +66,7 @@ def lower(
     spec.verify(graph, Level.SOURCE, "import")
     if dump_after in ("import", "all"):
         dump(f"; after import\n{graph}\n")
+    source = graph
     for function, level in PIPELINE:
         graph = function(graph)
         name = function.__name__
@@ -74,4 +75,4 @@ def lower(
             dump(f"; after {name}\n{graph}\n")
         if name == until:
             return graph
-    return explain(graph)
+    return explain(graph, source)

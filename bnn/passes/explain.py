@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notes on layers: why a layer is float, and hints at what its author probably did not mean, one row per hint.
+"""Notes on layers: why a layer is float, and warnings of what its author probably did not mean, one row per hint.
 
 They are texts on a finished graph and change no result.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .._notes import joined, warning
 from .._types import Array
 from ..ir.graph import DType, Graph, Node
 from ..ir.monotone import LARGEST
@@ -28,35 +29,38 @@ _BITS = ("binarize", *CONVOLUTIONS)
 _FEW_ZEROS = 0.05  # share of ternary weights
 
 
-def explain(graph: Graph) -> Graph:
+def explain(graph: Graph, source: Graph | None = None) -> Graph:
     """A lowered graph whose notes say why a layer is float, and what its author may want to change.
 
-    It computes the same: no pass looks at a note, and notes are written when all passes are done.
+    It computes the same: no pass looks at a note, and notes are written when all passes are done.  ``source``: the
+    graph that was lowered, in which causes are looked for.
     """
     planes = set(_planes(graph))
+    origins = {n.origin: n for n in source.nodes() if n.origin} if source is not None else {}
 
-    def texts(node: Node) -> list[str]:
-        found = [hint.text for hint in HINTS if node.op in hint.ops and node not in planes and hint.fits(node)]
-        return [_kind(node), *found]
+    def texts(node: Node) -> tuple[str, list[str]]:
+        found = [hint for hint in HINTS if node.op in hint.ops and node not in planes and hint.fits(node)]
+        return _kind(node), [warning(*hint.said(node, origins.get(node.origin))) for hint in found]
 
     return _with_notes(graph, texts)
 
 
 def with_hints(graph: Graph, hints: Mapping[str, Sequence[str]]) -> Graph:
-    """A lowered graph in whose notes the importer's hints on layers, by their names, come first."""
+    """A lowered graph whose notes also have the importer's hints on layers, by their names."""
     left = dict(hints)
 
-    def texts(node: Node) -> Sequence[str]:
-        return left.pop(node.name, ()) if node.op in CONVOLUTIONS else ()
+    def texts(node: Node) -> tuple[str, list[str]]:
+        own = left.pop(node.name, ()) if node.op in CONVOLUTIONS else ()
+        return "", [warning(node.name, text) for text in own]
 
     return _with_notes(graph, texts) if hints else graph
 
 
-def _with_notes(graph: Graph, texts: Callable[[Node], Sequence[str]]) -> Graph:
+def _with_notes(graph: Graph, texts: Callable[[Node], tuple[str, list[str]]]) -> Graph:
     new: dict[Node, Node] = {}
     for old in graph.nodes():
         node = with_inputs(old, tuple(new[i] for i in old.inputs))
-        note = "; ".join(filter(None, [node.note, *texts(old)]))
+        note = joined(node.note, *texts(old))
         new[old] = node if note == node.note else replace(node, note=note)
     return replace(
         graph.mapped(new),
@@ -132,11 +136,42 @@ def _planes(graph: Graph) -> Iterator[Node]:
 
 @dataclass(frozen=True)
 class Hint:
-    """``ops``: where to look; ``fits``: whether to say ``text``."""
+    """``ops``: where to look; ``fits``: whether to say ``text``.  ``of_bits``: it is about the layer whose quantizer
+    makes the node's bits, which may be fused with the layer before, and the cause is added."""
 
     text: str
     ops: tuple[str, ...]
     fits: Callable[[Node], bool]
+    of_bits: bool = False
+
+    def said(self, node: Node, quantizer: Node | None) -> tuple[str, str]:
+        """The layer, and what to say; ``quantizer``: the source's node that has the node's value."""
+        if not self.of_bits:
+            return node.name, self.text
+        if quantizer is None:
+            return node.tap or node.name, f"{self.text}; {_thresholds(node)}"
+        return quantizer.name, f"{self.text}; {_not_negative(node, quantizer) or _thresholds(node)}"
+
+
+def _not_negative(node: Node, quantizer: Node) -> str:
+    """That what the source's quantizer reads is never negative; names the first layer that makes it so (of a pool
+    behind a ReLU, the ReLU)."""
+    before = quantizer
+    while len(before.data) == 1 and before.name == quantizer.name:
+        before = before.data[0]
+    if _constant(node) != 1 or least(before) < 0:
+        return ""
+    while len(before.data) == 1 and least(before.data[0]) >= 0:
+        before = before.data[0]
+    return f"'{before.name}' before its quantizer gives nothing below 0, as a ReLU does"
+
+
+def _thresholds(node: Node) -> str:
+    """Why all bits are the same, if nothing else is known."""
+    if node.op not in CONVOLUTIONS:
+        return "its threshold is outside of the values that it reads"
+    reached = "every" if _constant(node) == 1 else "no"
+    return f"{reached} sum of '{node.name}' reaches the threshold that bias, batch norm and activation give"
 
 
 def _float_weights(node: Node) -> bool:
@@ -265,12 +300,8 @@ HINTS = (
         ("conv2d",),
         _pointwise,
     ),
-    Hint(
-        "all its bits are +1, whatever the image; is there a ReLU before the quantizer?",
-        _BITS,
-        lambda node: _constant(node) == 1,
-    ),
-    Hint("all its bits are -1, whatever the image", _BITS, lambda node: _constant(node) == -1),
+    Hint("all its bits are +1, whatever the image", _BITS, lambda node: _constant(node) == 1, of_bits=True),
+    Hint("all its bits are -1, whatever the image", _BITS, lambda node: _constant(node) == -1, of_bits=True),
     Hint(
         "every threshold of its bits is 0, as without a batch norm or with an untrained one; sums of 0 then give +1",
         ("bconv2d", "iconv2d"),

@@ -13,6 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
+from .._notes import parted
 from .._types import Array, Floats
 from ..errors import BnnError, EnvironmentVariableError, InputError, InputTypeError, ModelFormatError
 from .arrays import Inputs, TensorInfo
@@ -75,7 +76,8 @@ class OpInfo:
     """One op in the order of execution; ``inputs`` and ``output`` are tensor numbers, MACs are those of one image.
 
     ``kind`` is binary if the data it reads are bits, multi-bit if they are numbers of several bits (each product counts
-    once per bit), integer if they are bytes, else float; ``note`` says why the layer is not binary.
+    once per bit), integer if they are bytes, else float; ``note`` says why the layer is not binary.  ``warnings``: what
+    its author probably did not mean, each a line that begins with "warning:" and names the layer.
     ``slots`` and ``layer_slots`` are bit masks of a convolution's fused work and of the part that is the layer's own.
     ``weight_bytes`` counts its constants in the type of the computation; in the file they may take fewer bytes.
     ``work`` is the cost of one image, in the units of :attr:`Model.work`.
@@ -86,6 +88,7 @@ class OpInfo:
     layer: str
     kind: str
     note: str
+    warnings: tuple[str, ...]
     inputs: tuple[int, ...]
     output: int
     slots: int
@@ -285,7 +288,7 @@ class Opened:
             ffi.string(info.op).decode(),
             _text(info.layer, info.layer_length),
             "multi-bit" if info.planes > 1 else _KINDS.get(data[0] if data else "", "float"),
-            _text(info.note, info.note_length),
+            *parted(_text(info.note, info.note_length)),
             inputs,
             info.output,
             info.slots,

@@ -274,12 +274,20 @@ class Model:
             context.run_profiled(inputs, outputs, row)
         return profile(opened, np.median(ticks, axis=0).astype(int).tolist(), batch, repeats)
 
-    def summary(self) -> str:
+    def summary(self, *, warnings: bool = True) -> str:
         """A table with one line per op: layer, kind (binary, multi-bit, integer or float), output, weights, MACs, and a
-        note: why the layer is not binary, or a hint at what its author surely did not mean."""
+        note: why the layer is not binary.  ``warnings``: with the lines of :attr:`warnings` after it."""
         from .report import summary
 
-        return summary(self._open())
+        return "\n".join([summary(self._open()), *(self.warnings if warnings else [])])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the author of the network probably did not mean: a line for each, which begins with "warning:" and names
+        the layer and the cause."""
+        from .report import warnings
+
+        return warnings(self._open())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the .bnn file, completely or not at all; a file that is in use can be replaced safely.

@@ -29,6 +29,11 @@ def describe(tensor: TensorInfo) -> str:
     return f"{tensor.dtype} {'x'.join(map(str, tensor.shape))}"
 
 
+def warnings(opened: Opened) -> list[str]:
+    """What the author of a network probably did not mean, a line each."""
+    return list(dict.fromkeys(line for op in opened.ops for line in op.warnings))
+
+
 def summary(opened: Opened) -> str:
     """One line per op, totals, and the memory of a context.  Byte sums have a column if there are any."""
     columns = ["weight_bytes", "binary_macs", "byte_macs", "float_macs"]

@@ -177,7 +177,7 @@ typedef struct bnn_op_info {
     const char *op;    /* name of the operation, zero-terminated */
     const char *layer; /* source layer (layer_length bytes) */
     size_t layer_length;
-    const char *note; /* why the layer is not binary (note_length bytes) */
+    const char *note; /* why the layer is not binary, and then lines that begin with "warning: " (note_length bytes) */
     size_t note_length;
     uint32_t input_count;
     const uint32_t *inputs; /* tensor numbers */

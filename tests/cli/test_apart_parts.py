@@ -349,8 +349,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `bnn compile` asks of the other process, which answers without loading anything."""
     seen: dict[str, Any] = {}
     made = SimpleNamespace(
-        ops=[op("a", "why", 1), op("b", "", 5), op("c", "hinted"), op("d", "of bytes", 0, 3), op("e")], nbytes=1234,
-        summary=lambda: "summary", save=lambda path: seen.update(saved=path),
+        ops=[op("a", "why", 1), op("b", "", 5), op("d", "of bytes", 0, 3), op("e")], nbytes=1234,
+        summary=lambda warnings: f"summary {warnings}", save=lambda path: seen.update(saved=path),
+        warnings=["warning: 'c': hinted", "warning: 'e': hinted"],
     )  # fmt: skip
 
     def run(name: str, model: str, limits: Limits, handlers: Any, **options: Any) -> str:
@@ -373,8 +374,8 @@ def test_compile_hands_on_what_it_was_given(
     done = call("compile", "saved/")
     assert (done.status, done.err) == (0, "") and compiled["saved"] == "saved.bnn" and compiled["model"] == "saved/"
     assert done.out.splitlines() == [
-        "a graph", "summary", "float: 'a': why", "float: 'b': no reason recorded", "hint: 'c': hinted",
-        "integer: 'd': of bytes", "wrote saved.bnn: 1,234 bytes",
+        "a graph", "summary False", "float: 'a': why", "float: 'b': no reason recorded", "integer: 'd': of bytes",
+        "wrote saved.bnn: 1,234 bytes", "warning: 'c': hinted", "warning: 'e': hinted",
     ]  # fmt: skip
     plain = {"input_shape": None, "input_dtype": None, "require_binary": False, "unsafe": False, "dump_after": None}
     assert compiled["options"] == {**plain, "zero": 0} and compiled["name"] == "compile"

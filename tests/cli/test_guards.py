@@ -102,15 +102,13 @@ def test_what_json_cannot_say(capsys: pytest.CaptureFixture[str]) -> None:
     assert "".join(capsys.readouterr().out.split()) == '{"a":[1,null,[null,{"b":null}]],"c":0.5}'
 
 
-@pytest.mark.parametrize(
-    ("note", "macs", "why", "hint"), [("n", 1, "n", None), ("n", 0, None, "n"), ("", 0, None, None), ("", 1, "", None)]
-)
-def test_notes_of_layers(note: str, macs: int, why: str | None, hint: str | None, small: Any) -> None:
+@pytest.mark.parametrize(("note", "macs", "why"), [("n", 1, "n"), ("n", 0, None), ("", 0, None), ("", 1, "")])
+def test_notes_of_layers(note: str, macs: int, why: str | None) -> None:
     model: Any = SimpleNamespace(tensors=[SimpleNamespace(shape=(2,), dtype="f32")])
     others = dict.fromkeys(("output", "layer", "op", "kind", "weight_bytes", "binary_macs", "byte_macs"), 0)
-    op: Any = SimpleNamespace(note=note, float_macs=macs, **others)
+    op: Any = SimpleNamespace(note=note, warnings=("w",), float_macs=macs, **others)
     record = common.layer_record(model, op)
-    assert (record["why_float"], record["hint"]) == (why, hint)
+    assert (record["why_float"], record["warnings"]) == (why, ["w"])
 
 
 def test_the_best_classes() -> None:

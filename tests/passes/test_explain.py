@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bnn._notes import parted
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.ops import (
     INF,
@@ -45,14 +46,22 @@ def notes(*outputs: Node) -> dict[str, str]:
 
 def test_float_weights_behind_a_quantizer(rng: np.random.Generator) -> None:
     found = notes(dense(sign(X), rng.normal(size=(8, 1, 1, 40)), "dense"))
-    assert found["dense"] == "its weights take 320 values; a kernel quantizer would make it binary"
+    assert found["dense"].splitlines() == [
+        "its weights take 320 values", "warning: 'dense': a kernel quantizer would make it binary",
+    ]  # fmt: skip
 
 
 def test_a_relu_makes_every_bit_the_same(rng: np.random.Generator) -> None:
     signs = rng.choice([-1, 1], (8, 1, 1, 40))
-    relu = make("clamp", dense(sign(X), signs, "first"), attrs=ClampAttrs(0.0, INF))
-    found = notes(dense(sign(relu), rng.choice([-1, 1], (3, 1, 1, 8)), "second"))
-    assert found == {"first": "all its bits are +1, whatever the image; is there a ReLU before the quantizer?"}
+    relu = make("clamp", dense(sign(X), signs, "first"), attrs=ClampAttrs(0.0, INF), name="relu")
+    step = make("add", make("sign", relu, name="second"), constant([0.1]), name="second")
+    known = make("sign", step, name="second", origin="bits", tap="bits")
+    for bits, layer, cause in (
+        (sign(relu), "first", "every sum of 'first' reaches the threshold that bias, batch norm and activation give"),
+        (known, "second", "'relu' before its quantizer gives nothing below 0, as a ReLU does"),
+    ):
+        found = notes(dense(bits, rng.choice([-1, 1], (3, 1, 1, 8)), "second"))
+        assert found == {"first": f"warning: '{layer}': all its bits are +1, whatever the image; {cause}"}
     biased = make("add", dense(sign(X), signs, "first"), constant(np.full(8, 1.0)))
     assert not notes(dense(sign(biased), rng.choice([-1, 1], (3, 1, 1, 8)), "second"))
 
@@ -169,8 +178,10 @@ def test_bits_side_by_side_are_no_ternary_ones(rng: np.random.Generator) -> None
 
 
 def hint(node: Node) -> str:
+    """The warnings about it, without their beginning."""
     inputs = tuple(n for n in Graph((), (node,)).nodes() if n.op == "input")
-    return explain(Graph(inputs, (node,))).outputs[0].note
+    _, lines = parted(explain(Graph(inputs, (node,))).outputs[0].note)
+    return "; ".join(line.removeprefix(f"warning: '{node.name}': ") for line in lines)
 
 
 def threshold_layer(limits: list[int], taps: int = 40) -> Node:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..._notes import parted
 from ..._types import Array
 from ..._version import __version__
 from ...errors import InputError, UnsupportedOpError
@@ -105,7 +106,8 @@ def _remarks(program: Program) -> Iterator[str]:
     for layer, node in zip(program.layers, program.graph.schedule, strict=True):
         if layer.kind != "floats":
             continue
-        reason = f" ({node.note})" if node.note else ""
+        why, _ = parted(node.note)
+        reason = f" ({why})" if why else ""
         remedy = ""
         if node.inputs[0].op in ("input", "copy", "reshape"):
             remedy = "; if the inputs are bytes, compile with input_dtype='uint8', and its weights stay bits"

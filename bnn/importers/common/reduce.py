@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..._notes import warning
 from ...ir.graph import Node
 from ...ir.ops import BatchSizeAttrs, PoolAttrs, ReshapeAttrs, constant
 from .layer import Layer
@@ -101,7 +102,8 @@ def over_batch(s: Layer, x: Node, axes: Sequence[int], shape: tuple[int, ...], m
 
 
 def noted(s: Layer, x: Node) -> Node:
-    return replace(x, note=f"an image's result depends on the other images of its batch, as in {s.framework}")
+    text = f"an image's result depends on the other images of its batch, as in {s.framework}"
+    return replace(x, note=warning(x.name, text))
 
 
 def batch_size(s: Layer, x: Node, per_image: int) -> Node:

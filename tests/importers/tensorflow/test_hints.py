@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import larq as lq
@@ -97,17 +98,34 @@ GOOD: dict[str, list[Any]] = {
 
 
 def texts(*stack: Any) -> list[str]:
-    model = bnn.compile(tf.keras.Sequential([L.Input((9, 9, 3)), *stack]))
-    summary = model.summary()
-    notes = [op.note for op in model.ops if op.note]
-    assert all(note in summary for note in notes)
-    return [note for note in notes if any(hint.text in note for hint in HINTS)]
+    """The warnings, which Python's own say as well; the summary has them after the layers with their notes."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", bnn.CompileWarning)
+        model = bnn.compile(tf.keras.Sequential([L.Input((9, 9, 3)), *stack]))
+    found, summary = model.warnings, model.summary()
+    assert [f"warning: {w.message}" for w in said if w.category is bnn.CompileWarning] == found
+    assert summary.splitlines()[-1 - len(found) :][1:] == found
+    assert all(op.note in summary and "warning" not in op.note for op in model.ops)
+    assert model.summary(warnings=False).splitlines() == summary.splitlines()[: len(summary.splitlines()) - len(found)]
+    return found
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_hint(name: str) -> None:
     text, stack = CASES[name]
-    assert [text in note for note in texts(*stack)] == [True]
+    assert [text in line for line in texts(*stack)] == [True]
+
+
+@pytest.mark.parametrize("name", ["relu", "relu behind batch norm", "relu behind a float layer", "sigmoid",
+                                  "average of a relu", "minus one"])  # fmt: skip
+def test_dead_bits_name_their_layer_and_the_cause(name: str) -> None:
+    """The layer whose quantizer makes them, and not the one that it is fused with."""
+    _, stack = CASES[name]
+    (line,) = texts(*stack)
+    assert line.startswith(f"warning: '{stack[-1].name}': all its bits are ")
+    cause = stack[1] if name == "average of a relu" else stack[-2]
+    expected = f"'{cause.name}' before its quantizer gives nothing below 0"
+    assert (f"no sum of '{stack[2].name}' reaches" if name == "minus one" else expected) in line
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -160,7 +178,7 @@ def test_relu_of_a_shortcut() -> None:
     y = L.ReLU()(L.Conv2D(33, 3, padding="same")(x))
     z = L.Add()([L.ReLU()(norm()(conv(33)(y))), y])
     model = bnn.compile(tf.keras.Model(x, conv()(z)))
-    assert sum("all its bits are +1" in op.note for op in model.ops) == 2
+    assert sum("all its bits are +1" in line for line in model.warnings) == 2
 
 
 def test_every_hint_is_tested() -> None:
