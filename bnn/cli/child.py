@@ -174,8 +174,8 @@ def _verify_nir(answers: Answers, model: str, **arguments: Any) -> tuple[dict[st
 
     report = _compared(answers, verify_nir, model, **arguments)
     runs = [{"ok": run.ok, "mismatched": run.mismatched, "outside": run.outside, **asdict(run)} for run in report.runs]
-    record = {"ok": report.ok, "changes": report.changes, "runs": runs}
-    return record, f"{report}\n{'OK' if report.ok else 'DIFFERENT'}"
+    record = {"ok": report.ok, "changes": report.changes, "silent": report.silent, "runs": runs}
+    return record, f"{report}\n{'DIFFERENT' if report.differs else 'OK' if report.ok else 'SILENT'}"
 
 
 def _compared(

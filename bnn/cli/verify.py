@@ -45,6 +45,7 @@ from .inputs import Reading, reading_options
 @click.option("--nir", is_flag=True, help="MODEL is a NIR file: run it in importers, compare every spike.")
 @click.option("--importer", type=click.Choice([*IMPORTERS, "all"]), default="all", show_default=True,
               help="With --nir: the simulator to run the file in.")  # fmt: skip
+@click.option("--allow-silent", is_flag=True, help="Accept a layer of which no bit changed, or in which nothing fired.")
 @click.option("--stream", is_flag=True, help="With --nir: do not reset the neurons between batches.")
 @limit_options
 @unsafe_option
@@ -56,6 +57,7 @@ def verify(
     input_shape: tuple[int, ...] | None,
     zero: int,
     reading: Reading,
+    allow_silent: bool,
     nir: bool,
     importer: str,
     stream: bool,
@@ -71,6 +73,9 @@ def verify(
     floats, up to the rounding of their sums.  Then the network runs alone.  A bit may differ if a float sum is within
     rounding of its threshold; if no bit differs, the outputs must equal MODEL's up to rounding.
 
+    A layer of which no bit changed from image to image equals any other such layer: the verdict names it, and the exit
+    status is 1, unless --allow-silent accepts that.  With --nir this includes layers in which nothing fired.
+
     As in `bnn compile`, MODEL is loaded in a separate process; --timeout applies to each batch.
 
     With --nir, MODEL is a NIR file from `bnn emit nir`.  It runs in SpikingJelly, Norse, snnTorch or Rockpool, also in
@@ -84,7 +89,7 @@ def verify(
     else:
         task, runs = "verify", 1
         options = {"unsafe": unsafe, "input_shape": input_shape, "zero": zero}
-    options |= {"net": net, "files": files, "reading": asdict(reading), **data}
+    options |= {"net": net, "files": files, "reading": asdict(reading), "allow_silent": allow_silent, **data}
     record, text = _verified(task, model, limits, runs, **options)
     if as_json:
         print_json(record)

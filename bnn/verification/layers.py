@@ -15,6 +15,7 @@ The reference is the source model's graph, executed op by op as its framework it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ from ..ir.ops.rounding import FUNCTION, NOTHING, TINY, gamma
 from ..passes import lower
 from ..runtime import Model, OpInfo, TensorInfo
 from ..runtime.arrays import given
+from .changes import Changes
 from .report import ROUNDING, Comparison, EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
 from .rounding import bound, rounded_up
 from .source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
@@ -51,12 +53,15 @@ def verify(
     unsafe: bool = False,
     input_shape: Sequence[int] | None = None,
     zero: int = 0,
+    allow_silent: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> VerifyReport:
     """Compare ``model`` with the source model (or its file) on ``data``, (N, ...) as the model's input; several inputs:
     a list, or a dict by their names.  Print the report, or see its :attr:`VerifyReport.ok`.
 
-    ``input_shape``, ``unsafe``, ``zero``: those given to ``compile``.  ``progress`` is called with the number of images
+    ``input_shape``, ``unsafe``, ``zero``: those given to ``compile``.  ``allow_silent``: accept a layer of which no bit
+    changed from image to image, whose comparison says nothing; otherwise the report is not ``ok`` and names it (with
+    one image: a layer whose bits all have one value).  ``progress`` is called with the number of images
     done since its last call.  A file is loaded as by ``bnn.compile``, without limits on memory and time; the command
     `bnn verify` has them.  Raises :class:`InputError`
     if the data do not fit, or the two models do not belong together.
@@ -73,7 +78,8 @@ def verify(
         except CompileError:  # bytes, for a module that was trained on floats
             floats = tuple(a.astype(np.float32) for a in example)
             original = open_source(source, example=floats, **options)  # type: ignore[arg-type]
-    return _Verifier(original, model, batch_size).run(arrays, progress)
+    report = _Verifier(original, model, batch_size).run(arrays, progress)
+    return replace(report, allow_silent=allow_silent)
 
 
 class _Run:
@@ -117,6 +123,7 @@ class _Verifier:
         own = self._own_rounding()
         self.fed, self.alone = (_Run(model, self.nodes, images, own) for _ in range(2))
         self.checks: dict[tuple[int, str], LayerCheck] = {}
+        self.changes: dict[str, Changes] = {}
         self.end = EndToEnd()
         self.end_checks: dict[int, LayerCheck] = {}
         self.binary = _binary_ops(model)
@@ -195,8 +202,12 @@ class _Verifier:
         if with_nan == images:
             raise InputError("in every image NaN reaches a quantizer, so nothing can be compared; give other images")
         self.end.layers = list(self.end_checks.values())
-        report = VerifyReport(images, list(self.checks.values()), self.end, with_nan, framework=self.original.framework)
-        if not report.ok:
+        unchanged = [layer for layer, changes in self.changes.items() if changes.none]
+        report = VerifyReport(
+            images, list(self.checks.values()), self.end, with_nan, framework=self.original.framework,
+            unchanged=unchanged,
+        )  # fmt: skip
+        if report.differs:
             report.hint = likely_cause(self.original, self.source, self.nodes)
         return report
 
@@ -242,6 +253,8 @@ class _Verifier:
             self._sums(op, values, count)
             ours, limit = self.fed.step(op, count)
             alone, limits[out.index] = self.alone.step(op, count)
+            if out.dtype == "b1":  # planes of one quantizer have one name
+                self.changes.setdefault(out.name or op.layer, Changes()).add(out.index, ours)
             theirs = self._theirs(out, values, count)
             if theirs is None:
                 continue

@@ -30,6 +30,7 @@ from ..ir.interpret import evaluate
 from ..ir.neurons import NeuronForm
 from ..runtime import Model
 from ..runtime.arrays import check_count
+from .changes import ACCEPT, Changes
 from .simulators import IMPORTERS, Importer
 
 __all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "verify_nir"]
@@ -38,7 +39,8 @@ __all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "verify_ni
 @dataclass
 class LayerReport:
     """One layer in one importer: the numbers of ``compared`` spikes (or sums), of different ones, and of values other
-    than 0 and 1 (from a node that the importer took for the identity).  ``first``: the first wrong value."""
+    than 0 and 1 (from a node that the importer took for the identity).  ``first``: the first wrong value.  ``fired``:
+    spikes of the C runtime.  ``unchanged``: its spikes were those of the first image, whatever the image."""
 
     layer: str
     kind: str  # "spikes" or "sums"
@@ -46,6 +48,15 @@ class LayerReport:
     mismatched: int = 0
     outside: int = 0
     first: str = ""
+    fired: int = 0
+    unchanged: bool = False
+
+    @property
+    def silent(self) -> str:
+        """Why the comparison says nothing about the layer, or ""."""
+        if self.kind != "spikes" or not self.compared or self.fired and not self.unchanged:
+            return ""
+        return f"no bit of '{self.layer}' changed" if self.fired else f"nothing fired in '{self.layer}'"
 
     @property
     def ok(self) -> bool:
@@ -105,18 +116,33 @@ class ImporterReport:
 @dataclass
 class NirReport:
     """The result of ``verify_nir``.  ``changes``: where the file differs from what ``emit_nir`` writes for the model.
-    ``ok``: no such place, at least one importer ran, and every importer that ran gave every spike."""
+    ``ok``: no such place, at least one importer ran, and every importer that ran gave every spike; and no layer was
+    ``silent``, unless ``allow_silent`` accepts that."""
 
     runs: list[ImporterReport]
     changes: list[str] = field(default_factory=list)
+    allow_silent: bool = False
 
     @property
     def ok(self) -> bool:
-        return not self.changes and all(run.ok for run in self.runs) and any(not run.skipped for run in self.runs)
+        return not self.differs and (self.allow_silent or not self.silent)
+
+    @property
+    def differs(self) -> bool:
+        """Something is not the model's, or nothing was compared."""
+        return bool(self.changes) or not all(run.ok for run in self.runs) or all(run.skipped for run in self.runs)
+
+    @property
+    def silent(self) -> list[str]:
+        """The layers in which no neuron fired, or no bit changed, in any image: their comparison says nothing."""
+        return list(dict.fromkeys(layer.silent for run in self.runs for layer in run.layers if layer.silent))
 
     def __str__(self) -> str:
         changes = [f"the file is not what the model gives: {change}" for change in self.changes]
-        return "\n".join([*changes, *map(str, self.runs)])
+        silent = [f"{text}, in any image: its comparison says nothing" for text in self.silent]
+        if silent and not self.allow_silent:
+            silent.append(ACCEPT)
+        return "\n".join([*changes, *map(str, self.runs), *silent])
 
 
 def verify_nir(
@@ -127,6 +153,7 @@ def verify_nir(
     *,
     batch_size: int = 100,
     stream: bool = False,
+    allow_silent: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> NirReport:
     """Run a NIR file in an importer and compare every layer with the C runtime.
@@ -140,6 +167,8 @@ def verify_nir(
         batch_size: images that run in parallel.
         stream: do not reset the neurons between batches, as if image i + batch_size were the frame after image i.  Only
             the profile "lif" can do this: other neurons keep the rest of a frame.
+        allow_silent: accept a layer in which no neuron fired, or no bit changed, in any image; otherwise the report is
+            not ``ok`` and names it.
         progress: called with the number of images done since its last call, for each importer.
 
     Raises:
@@ -158,7 +187,7 @@ def verify_nir(
     nodes, edges = nir_nodes(chain, profile)
     # Importers follow the edges; if these are not a chain, some importers never stop.
     other_network = other_structure(nir_graph, nodes, edges)
-    report = NirReport([], other_network or other_numbers(nir_graph, nodes))
+    report = NirReport([], other_network or other_numbers(nir_graph, nodes), allow_silent)
     if not report.changes:
         _check_installed(chosen, profile, importer == "all")
     for one in chosen:
@@ -250,6 +279,7 @@ def _run(
         LayerReport(x.neuron_name if x.neurons else x.name, "spikes" if x.neurons else "sums") for x in chain.layers
     ]
     runtime = _RuntimeBits(model, chain.network.form, batch_size)
+    changes = [Changes() for _ in run.layers]
     try:
         network = importer.load(nir_graph, run.profile, stream)
         for begin in range(0, len(arrays[0]), batch_size):
@@ -257,8 +287,9 @@ def _run(
             bits, outputs = runtime.run(chunk)
             count = len(chunk[0])
             taps = network.run(pack_spikes(chain.inputs, bits, count, chain.flat), [x.layer for x in run.layers])
-            for layer, report in zip(chain.layers, run.layers, strict=True):
-                _compare(report, layer, taps[report.layer], bits, chain, begin)
+            for layer, report, seen in zip(chain.layers, run.layers, changes, strict=True):
+                seen.add(0, _compare(report, layer, taps[report.layer], bits, chain, begin))
+                report.unchanged = seen.none
             run.classes_different += _classes(chain, taps[run.layers[-1].layer], outputs)
             run.images += count
             if progress is not None:
@@ -273,7 +304,8 @@ def _run(
 
 def _compare(
     report: LayerReport, layer: Layer, found: Array, bits: dict[Node, Array], chain: LayeredNetwork, begin: int
-) -> None:
+) -> Array:
+    """Count what differs from what is expected, which is returned."""
     count = len(next(iter(bits.values())))
     if layer.neurons:
         expected = pack_spikes(layer.fields, bits, count, chain.flat)
@@ -286,6 +318,7 @@ def _compare(
     report.mismatched += int(np.count_nonzero(wrong))
     if layer.neurons:
         report.outside += int(np.count_nonzero((found != 0) & (found != 1)))
+        report.fired += int(np.count_nonzero(expected))
     if wrong.any() and not report.first:
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
         name = next((f.name for f in layer.fields if unpack_field(f, wrong, chain.flat).any()), "")
@@ -293,6 +326,7 @@ def _compare(
             f"first in image {begin + at[0]}, layer '{name}', element {at[1:]}: found {found[at]:g}, "
             f"the C runtime has {expected[at]:g}"
         )
+    return expected
 
 
 def _classes(chain: LayeredNetwork, last: Array, outputs: list[Array]) -> int:

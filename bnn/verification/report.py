@@ -12,6 +12,7 @@ import numpy as np
 from .._types import Array
 from ..ir.ops.rounding import TINY
 from ..runtime.report import quantity, table
+from .changes import ACCEPT
 
 # A pre-activation this close to its threshold, in standard deviations of the layer's values, is within float32 rounding
 # of a sum of a few thousand terms.
@@ -125,11 +126,12 @@ class EndToEnd:
 
 @dataclass
 class VerifyReport:
-    """The result of ``verify``; ``ok`` is False if anything differs that rounding does not explain.
+    """The result of ``verify``; ``ok`` is False if anything differs that rounding does not explain, or if a comparison
+    says nothing because no bit of a layer changed, unless ``allow_silent`` accepts that.
 
     ``images_with_nan``, of ``images``, were not compared: NaN reaches a quantizer in them, so all outputs of the
     compiled network are NaN, and the source's may not be.  ``hint``: the likely cause of a difference.  ``framework``:
-    the name of the source model's framework.
+    the name of the source model's framework.  ``unchanged``: the layers of which no bit changed, whatever the image.
     """
 
     images: int
@@ -138,12 +140,19 @@ class VerifyReport:
     images_with_nan: int = 0
     hint: str = ""
     framework: str = "the source model"
+    unchanged: list[str] = field(default_factory=list)
+    allow_silent: bool = False
 
     @property
     def ok(self) -> bool:
+        return not self.differs and (self.allow_silent or not self.unchanged)
+
+    @property
+    def differs(self) -> bool:
+        """Something differs that rounding does not explain."""
         end = self.end_to_end
         failed = any(check.failed for check in (*self.layers, *end.layers))
-        return not (failed or end.beyond_rounding or end.outputs_beyond_rounding or end.classes_beyond_rounding)
+        return bool(failed or end.beyond_rounding or end.outputs_beyond_rounding or end.classes_beyond_rounding)
 
     @property
     def different_bits(self) -> int:
@@ -175,6 +184,18 @@ def _table(checks: list[LayerCheck]) -> str:
     return table(header, rows, header[:3])
 
 
+def _unchanged(report: VerifyReport) -> str:
+    """That a comparison says nothing, and what to do."""
+    first, *others = report.unchanged
+    images = report.images - report.images_with_nan
+    same = "in the one image, all of them are equal" if images == 1 else f"all {images:,} images have the same"
+    more = f", nor of {quantity(len(others), 'other layer')}" if others else ""
+    text = f"no bit of '{first}' changed{more}: {same}, so the comparison says nothing about what makes them"
+    if report.allow_silent:
+        return text
+    return f"{text}\n{ACCEPT}"
+
+
 def _text(report: VerifyReport) -> str:
     end = report.end_to_end
     own = f"{report.framework}' own" if report.framework.endswith("s") else f"{report.framework}'s own"
@@ -199,8 +220,11 @@ def _text(report: VerifyReport) -> str:
     lines += [
         "",
         f"float layers: {quantity(report.different_floats, 'value')} differ by more than rounding",
-        f"binary layers: {quantity(report.different_bits, 'bit')} differ.  {'OK' if report.ok else 'DIFFERENT'}",
+        f"binary layers: {quantity(report.different_bits, 'bit')} differ.  "
+        f"{'DIFFERENT' if report.differs else 'OK' if report.ok else 'SILENT'}",
     ]
+    if report.unchanged:
+        lines.append(_unchanged(report))
     wrong = list(dict.fromkeys(check.layer for check in report.layers if check.failed))
     if wrong:
         more = f" and {quantity(len(wrong) - 1, 'layer')} after it" if len(wrong) > 1 else ""

@@ -36,7 +36,9 @@ def test_which_files_are_which() -> None:
 
 
 RUNS = [
-    ImporterReport("norse", "1.0", "if", 7, [LayerReport("a", "spikes", 5), LayerReport("b", "sums", 3, 1, 0, "at 0")]),
+    ImporterReport(
+        "norse", "1.0", "if", 7, [LayerReport("a", "spikes", 5, fired=2), LayerReport("b", "sums", 3, 1, 0, "at 0")]
+    ),
     ImporterReport("snntorch", "", "if", skipped="not installed"),
 ]
 
@@ -86,4 +88,4 @@ def test_reports(
         return
     (run,) = report.runs
     counts = {"ok": ok, "mismatched": int(not ok), "outside": 0}
-    assert done.json == {"ok": ok, "changes": [], "runs": [counts | asdict(run)]}
+    assert done.json == {"ok": ok, "changes": [], "silent": [], "runs": [counts | asdict(run)]}

@@ -86,6 +86,45 @@ def found(report: VerifyReport, layer: str, kind: str = "floats") -> Any:
     return next(c for c in report.layers if c.layer == layer and c.kind == kind)
 
 
+def dead_network(seed: int = 0) -> Any:
+    """(6, 6, 2) -> (2, 2, 16): a ReLU before the quantizer of the second layer, and a third."""
+    layers = tf.keras.layers
+    stack = [lq.layers.QuantConv2D(16, 3, name="stem", **QUANTIZED), layers.BatchNormalization(), layers.ReLU()]
+    for name in ("second", "third"):
+        stack.append(lq.layers.QuantConv2D(16, 2, input_quantizer="ste_sign", name=name, **QUANTIZED))
+        stack.append(layers.BatchNormalization())
+    return scrambled(tf.keras.Sequential([layers.Input((6, 6, 2)), *stack]), seed)
+
+
+class TestSilence:
+    """What does not depend on the image equals everything else that does not."""
+
+    def test_a_relu_before_a_sign(self) -> None:
+        model = dead_network()
+        compiled, x = bnn.compile(model), images(20, 6, 6, 2)
+        report = verify(model, compiled, x)
+        assert not report.ok and not report.differs and report.unchanged == ["second/input", "third/input"]
+        assert verify(model, compiled, x, allow_silent=True).ok
+        assert verify(model, compiled, x[:1]).unchanged == ["second/input"]  # whose bits are all +1
+        wrong = with_weight(model, "third/kernel", np.negative)
+        assert not verify(wrong, compiled, x, allow_silent=True).ok
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 20])
+    def test_a_living_network_on_few_images(self, count: int) -> None:
+        for seed in range(5):
+            model = binary_network(seed)
+            report = verify(model, bnn.compile(model), images(count, 6, 6, 2, seed=seed))
+            assert report.ok and not report.unchanged
+
+    def test_images_that_are_all_the_same(self) -> None:
+        model = binary_network()
+        compiled = bnn.compile(model)
+        for same in (np.zeros((4, 6, 6, 2), np.float32), np.repeat(images(1, 6, 6, 2), 70, axis=0)):
+            report = verify(model, compiled, same)
+            compared = {check.layer for check in report.layers if check.kind == "bits"}
+            assert not report.ok and compared and compared <= {*report.unchanged}
+
+
 class TestFloats:
     @pytest.mark.parametrize("build", [binary_network, float_network])
     def test_equal(self, build: Any) -> None:

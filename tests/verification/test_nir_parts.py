@@ -14,6 +14,7 @@ import pytest
 import bnn
 from bnn._types import Array
 from bnn.verification import nir
+from bnn.verification.changes import ACCEPT
 from bnn.verification.nir import ImporterReport, LayerReport, NirReport
 from bnn.verification.simulators import IMPORTERS
 
@@ -21,7 +22,7 @@ from bnn.verification.simulators import IMPORTERS
 
 
 def layer(**changed: Any) -> LayerReport:
-    return LayerReport(**{"layer": "a", "kind": "spikes", "compared": 5, **changed})
+    return LayerReport(**{"layer": "a", "kind": "spikes", "compared": 5, "fired": 2, **changed})
 
 
 def run(**changed: Any) -> ImporterReport:
@@ -41,6 +42,10 @@ SKIPPED = run(skipped="not installed", layers=[], version="")
         *((NirReport([run(layers=[layer(), layer(**wrong)])]), False)
           for wrong in ({"compared": 0}, {"mismatched": 1}, {"outside": 1})),
         (NirReport([run(), run(layers=[layer(mismatched=1)])]), False),
+        *((NirReport([run(), run(layers=[layer(), layer(**dead)])], allow_silent=allowed), allowed)
+          for dead in ({"fired": 0}, {"unchanged": True}) for allowed in (True, False)),
+        (NirReport([run(layers=[layer(kind="sums", fired=0)])]), True),
+        (NirReport([run(layers=[layer(mismatched=1, fired=0)])], allow_silent=True), False),
     ],
 )  # fmt: skip
 def test_what_is_ok(report: NirReport, ok: bool) -> None:
@@ -60,6 +65,11 @@ def test_the_words() -> None:
         "norse , profile 'if': skipped: not installed"
     )
     assert str(NirReport([several, run(error="odd"), SKIPPED], ["a change"])) == expected
+    dead = [run(layers=[layer(fired=0), layer(layer="b", unchanged=True)])] * 2
+    lines = ["nothing fired in 'a', in any image: its comparison says nothing",
+             "no bit of 'b' changed, in any image: its comparison says nothing"]  # fmt: skip
+    assert str(NirReport(dead, allow_silent=True)).splitlines()[2:] == lines
+    assert str(NirReport(dead)).splitlines()[2:] == [*lines, ACCEPT] and "--allow-silent" in ACCEPT
 
 
 # -- what is compared -------------------------------------------------------------------------------------------------
@@ -89,12 +99,13 @@ SPIKES = (BITS > 0).astype(np.float32)
 )  # fmt: skip
 def test_one_spike(at: tuple[int, int], value: float, mismatched: int, outside: int) -> None:
     """The first that differs is told, with its image among all."""
-    found, report = SPIKES.copy(), layer(compared=0)
+    found, report = SPIKES.copy(), layer(compared=0, fired=0)
     found[at] = value
     chain, runtime = chain_of(BITS)
     for begin in (10, 20):
         nir._compare(report, chain.layers[0], found, runtime.run([BITS])[0], chain, begin)
     assert (report.compared, report.mismatched, report.outside) == (12, 2 * mismatched, 2 * outside)
+    assert report.fired == 8  # of the runtime, whatever was found
     first = f"first in image {10 + at[0]}, layer 'a', element ({at[1]},): found {value:g}, the C runtime has "
     assert report.first == (f"{first}{SPIKES[at]:g}" if mismatched else "")
     with pytest.raises(ValueError, match=r"layer 'a' gave an array of \(3, 2\), expected \(2, 3\)"):
@@ -139,6 +150,20 @@ def test_a_run_in_batches(error: Exception | None, says: str, able: bool, monkey
     counts = (report.images, report.classes_different, report.compared, report.mismatched)
     assert counts == ((0, 0, 0, 0) if error else (3, 3, 9, 0)) and done == ([] if error else [2, 1])
     assert report.seconds > 0
+
+
+@pytest.mark.parametrize(("bits", "silent"), [(BITS, ""), (-np.ones((2, 3), np.int8), "nothing fired in 'a'"),
+                                              (BITS[[1, 1]], "no bit of 'a' changed")])  # fmt: skip
+def test_a_run_in_which_nothing_happens(bits: Array, silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain, runtime = chain_of(bits)
+    monkeypatch.setattr(nir, "_RuntimeBits", lambda model, form, images: runtime)
+    monkeypatch.setattr(nir, "_classes", lambda chain, last, outputs: 0)
+    network = SimpleNamespace(run=lambda spikes, names: {"a": spikes})
+    importer: Any = SimpleNamespace(load=lambda graph, profile, stream: network, profiles=["if"], why_not="")
+    report = run(layers=[])
+    nir._run(importer, report, None, chain, None, [np.zeros((4, 3), np.float32)], 2, False, None)  # type: ignore[arg-type]
+    (found,) = report.layers
+    assert found.silent == silent and report.ok and NirReport([report]).ok == (not silent)
 
 
 def test_bits_and_outputs_of_the_runtime(two_by_two: Any) -> None:

@@ -224,7 +224,8 @@ def test_how_a_compiled_model_is_opened(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(compiler, "open_source", lambda model, **options: seen.update(options) or opened)
     monkeypatch.setattr(compiler, "lower", lambda *arguments: seen.update(lowered=arguments[1:]) or graph(x(1, 1, 2)))
     monkeypatch.setattr(compiler, "encode", lambda graph: b"")
-    monkeypatch.setattr(bnn.Model, "from_bytes", lambda data, **options: seen.update(options))
+    made = SimpleNamespace(warnings=[])
+    monkeypatch.setattr(bnn.Model, "from_bytes", lambda data, **options: seen.update(options) or made)
     bnn.compile(
         1, 2, input_shape=(2,), input_dtype="int8", require_binary=True, zero=1, unsafe=True, dump_after="all", dump=len
     )

@@ -174,7 +174,7 @@ def test_the_report_has_all_that_was_found(where: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(layers, "likely_cause", lambda original, source, nodes: "a hint")
     bad = LayerCheck("layer", "op", "floats", False, different=1, beyond=1)
     known = SimpleNamespace(
-        checks={0: bad} if where == "layers" else {}, end_checks={0: bad} if where == "alone" else {},
+        changes={}, checks={0: bad} if where == "layers" else {}, end_checks={0: bad} if where == "alone" else {},
         end=EndToEnd(outputs_beyond_rounding=int(where == "outputs")), source=None, nodes=[],
         original=SimpleNamespace(framework="Keras"),
         fed=SimpleNamespace(stepper=SimpleNamespace(images=4)), _values=lambda chunk: {},

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from bnn.verification.changes import Changes
 from bnn.verification.report import EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
 
 
@@ -83,6 +85,7 @@ FAILURES: dict[str, VerifyReport] = {
     "classes": report(classes_beyond_rounding=1),
     "first bits": report(beyond_rounding=1),
 }
+SILENT = replace(report(), unchanged=["a"])
 
 
 def test_what_is_not_beyond_rounding_is_ok() -> None:
@@ -112,6 +115,8 @@ def test_one_failure_is_the_verdict(
     command = ["verify", str(tmp_path / "model.keras"), "net.bnn"]
     assert main(command) == 1 and "DIFFERENT" in capsys.readouterr().out
     assert main([*command, "--json"]) == 1 and json.loads(capsys.readouterr().out)["ok"] is False
+    result = SILENT
+    assert main(command) == 1 and "SILENT" in capsys.readouterr().out
     result = report()
     assert main(command) == 0 and "OK" in capsys.readouterr().out
     assert main([*command, "--json"]) == 0 and json.loads(capsys.readouterr().out)["ok"] is True
@@ -144,6 +149,46 @@ def test_the_words() -> None:
     one = str(VerifyReport(1, layers[1:2], EndToEnd()))
     assert "With the source model's own input, the first layer that differs is 'b'." in one and "NaN" not in one
     assert "the first layer that differs" not in str(report()) and LayerCheck("a", "op", "sums", True).exact
+
+
+def changes(*chunks: list[list[float]], part: int = 0, of: Changes | None = None) -> Changes:
+    found = of or Changes()
+    for chunk in chunks:
+        found.add(part, np.float32(chunk))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "none"),
+    [
+        (changes([[1, 1]]), True), (changes([[-1, -1]]), True), (changes([[1, -1]]), False), (changes([[1]]), False),
+        (changes([[1, -1], [1, -1]]), True), (changes([[1, -1]], [[1, -1]]), True), (changes([[1], [1]]), True),
+        (changes([[1, -1], [1, 1]]), False), (changes([[1, 1]], [[1, 1]], [[-1, 1]]), False),
+        # Two planes of one quantizer, of which one never changes.
+        (changes([[1, -1]], part=1, of=changes([[1, 1]])), False),
+        (changes([[1, 1]], part=1, of=changes([[1, 1]])), True),
+        (changes([[1], [-1]], part=1, of=changes([[1], [1]])), False),
+        (changes([[1], [1]], part=1, of=changes([[1], [1]])), True),
+    ],
+)  # fmt: skip
+def test_whether_a_bit_changed(found: Changes, none: bool) -> None:
+    """From image to image; of one image, whether they are all equal."""
+    assert found.none == none
+
+
+def test_what_never_changes_is_not_ok() -> None:
+    """Unless that is accepted; and a difference stays one."""
+    for names, more in ((["a"], ""), (["a", "b"], ", nor of 1 other layer")):
+        for images, same in ((9, "all 9 images have the same"), (1, "in the one image, all of them are equal")):
+            silent = replace(report(), unchanged=names, images=images, images_with_nan=0)
+            *_, verdict, text, advice = str(silent).splitlines()
+            assert not silent.ok and not silent.differs and verdict.endswith("0 bits differ.  SILENT")
+            assert text == f"no bit of 'a' changed{more}: {same}, so the comparison says nothing about what makes them"
+            assert "--allow-silent" in advice
+            accepted = replace(silent, allow_silent=True)
+            assert accepted.ok and str(accepted).splitlines()[-2].endswith("OK") and str(accepted).endswith(text)
+    wrong = replace(report([check("bits", beyond=1)]), unchanged=["a"], allow_silent=True)
+    assert not wrong.ok and "differ.  DIFFERENT" in str(wrong)
 
 
 def test_sums_of_what_differs() -> None:

@@ -35,7 +35,7 @@ def check(seed: int) -> None:
     assert found.shape == expected.shape, text
     assert np.array_equal(found, expected), text
     if seed % 4 == 0:
-        report = bnn.verify(proto, compiled, x)
+        report = bnn.verify(proto, compiled, x, allow_silent=True)  # random layers may be dead
         assert report.ok, f"{text}\n{report}"
 
 
