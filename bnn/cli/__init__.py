@@ -7,19 +7,36 @@ stderr; 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any
 
 from .._distribution import install
+from .._text import Guarded, printable
 from ..errors import BnnError
 from ..runtime.progress import note
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with ``arguments`` (default: the process's) and return its exit status."""
+    """Run the command with ``arguments`` (default: the process's) and return its exit status.
+
+    What it writes to the terminal is printable, whatever the names in files and of files: see ``_text.py``.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with redirect_stdout(_guarded(sys.stdout)), redirect_stderr(_guarded(sys.stderr)):
+        return _run(given)
+
+
+def _guarded(stream: Any) -> Any:
+    """``stream``: None if it is closed."""
+    return None if stream is None else Guarded(stream)
+
+
+def _run(given: list[str]) -> int:
     try:
         import click
 
@@ -31,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     debug = False
     try:
-        context = application.make_context("bnn", list(sys.argv[1:] if arguments is None else arguments))
+        context = application.make_context("bnn", given)
         with context:
             debug = context.params["debug"]
             application.invoke(context)
@@ -41,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        with suppress(OSError, ValueError):
-            error.show()
+        text = io.StringIO()
+        error.show(text)
+        note(_with_names_on_a_line(text.getvalue().rstrip("\n"), given))
         return 2
     except (click.Abort, KeyboardInterrupt):
         note("bnn: interrupted")
@@ -60,9 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _with_names_on_a_line(text: str, given: Sequence[str]) -> str:
+    """Click's text with printable arguments, which may be names of files."""
+    for argument in filter(None, given):
+        text = text.replace(argument, printable(argument))
+    return text
+
+
 def _text(error: BnnError | OSError) -> str:
     """The message of an error: the file first, without the error number."""
     if isinstance(error, OSError) and error.strerror:  # this package's own errors have none
         what = os.fsdecode(error.filename) if error.filename else "the output cannot be written"
-        return f"{what}: {error.strerror}"
+        return printable(f"{what}: {error.strerror}")
     return str(error)

@@ -16,14 +16,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import click
 
 from .. import errors
+from .._text import printable_lines
 from ..errors import BnnError, CompileError, InputError
 
 # Set the path first: files in the current folder may come from the model's author.  sys is built in.
@@ -32,6 +34,7 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # Twice what the largest network of larq_zoo needs (62 million parameters).
 _MOST_MEMORY = 16 * 2**30
 _MOST_SECONDS = 600
+_LINGERS = 5.0  # seconds: a process of the process may keep its pipes
 _FOREVER = 10**8  # seconds; every timer accepts this number
 
 Handlers = Mapping[str, Callable[[Any], object]]
@@ -102,21 +105,17 @@ def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **argum
     """
     with tempfile.TemporaryDirectory(prefix="bnn-", ignore_cleanup_errors=True) as folder:
         process, answers = _started(name, {"model": model, **arguments}, limits, folder)
-        try:
-            with answers:
-                for line in answers:
-                    if not line.endswith(b"\n"):  # the process ended while it was writing
-                        break
-                    kind, value = json.loads(line)
-                    if kind == "result":
-                        return value  # the process need not clean up
-                    if kind == "error":
-                        raise _error(model, limits, value)
-                    handlers[kind](value)
+        with answers, _watched(process):
+            for line in answers:
+                if not line.endswith(b"\n"):  # the process ended while it was writing
+                    break
+                kind, value = json.loads(line)
+                if kind == "result":
+                    return value  # the process need not clean up
+                if kind == "error":
+                    raise _error(model, limits, value)
+                handlers[kind](value)
             raise _ended(model, limits, process.wait())
-        finally:
-            process.kill()
-            process.wait()
 
 
 def _started(name: str, arguments: Mapping[str, Any], limits: Limits, folder: str) -> tuple[Any, BinaryIO]:
@@ -145,9 +144,33 @@ def _started(name: str, arguments: Mapping[str, Any], limits: Limits, folder: st
     return process, open(receive, "rb")
 
 
-def _stream(ours: object) -> int | None:
-    """Inherit the stream; if it is closed, no newly opened file may take its number."""
-    return None if ours is not None else subprocess.DEVNULL
+def _stream(ours: object) -> int:
+    """Where the process prints; if our stream is closed, no newly opened file may take its number."""
+    return subprocess.PIPE if ours is not None else subprocess.DEVNULL
+
+
+@contextmanager
+def _watched(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Print what the process prints: a framework's messages have names from the file, too.  End it with the block."""
+    pipes = {"stdout": process.stdout, "stderr": process.stderr}
+    threads = [threading.Thread(target=_print, args=(p, name), daemon=True) for name, p in pipes.items() if p]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        for thread in threads:
+            thread.join(_LINGERS)
+
+
+def _print(pipe: BinaryIO, stream: str) -> None:
+    with pipe:
+        for line in pipe:  # to the end, so that the process never waits, even if nobody reads what we print
+            with suppress(Exception):
+                text = printable_lines(line.decode(errors="backslashreplace"))
+                print(text, end="", file=getattr(sys, stream), flush=True)
 
 
 def _interpreter_flags() -> list[str]:

@@ -14,7 +14,7 @@ from .._types import Array
 from ..runtime import MOST_THREADS, Model, load
 from ..runtime.progress import live, progress
 from ..runtime.report import quantity, table
-from .common import json_option, net_argument, print_json
+from .common import json_option, net_argument, print_json, print_line
 from .inputs import random_arrays
 
 _SECONDS = 2.0  # a measurement that takes longer stops before all repeats
@@ -77,7 +77,8 @@ def bench(
         [str(r["batch"]), str(r["threads"]), *(f"{r[n]:.1f}" for n in names), f"{r['images_per_second']:,.0f}"]
         for r in results
     ]
-    print(f"{net}, kernels: {model.kernels}\n\n{table(header, rows, ())}")
+    print_line(f"{net}, kernels: {model.kernels}")
+    print(f"\n{table(header, rows, ())}")
     for profile in profiles:
         print(f"\nLayers, {quantity(profile.images, 'image')}\n\n{profile}")
 

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import errno
-import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from .._text import printable, printable_lines, terminal_json
 from ..errors import InputError
 from ..runtime import Model, OpInfo
 from ..runtime.files import file_error
@@ -95,19 +94,20 @@ def _inside(target: str, given: str) -> bool:
     return os.path.isdir(folder) and os.path.commonpath([target, folder]) == folder
 
 
+def print_line(line: str) -> None:
+    """Print one line on stdout: a name in it cannot begin another."""
+    print(printable(line))
+
+
+def print_lines(text: str) -> None:
+    """The same for a text whose names are printable; also beside a spinner, which takes what is on its way to stdout
+    for styles."""
+    print(printable_lines(text))
+
+
 def print_json(value: Any) -> None:
     """Print one JSON object on stdout; NaN and infinity, which JSON lacks, become null."""
-    print(json.dumps(_finite(value), indent=2))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    print(terminal_json(value))
 
 
 def layer_record(model: Model, op: OpInfo) -> dict[str, Any]:

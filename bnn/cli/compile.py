@@ -22,6 +22,8 @@ from .common import (
     parse_shape,
     parse_zero,
     print_json,
+    print_line,
+    print_lines,
     unsafe_option,
 )
 
@@ -60,7 +62,7 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     with waiting(loading(model)) as say:
         handlers = {
             "working": lambda _: say(f"compiling {model}"),
-            "dump": note if as_json else print,  # keep only the JSON object on stdout
+            "dump": note if as_json else print_lines,  # keep only the JSON object on stdout
         }
         data = run_apart("compile", model, limits, handlers, **options)  # as bnn.compile calls them
     compiled = Model.from_bytes(base64.b64decode(data))
@@ -71,10 +73,10 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     print(compiled.summary(warnings=False))
     for op in compiled.ops:
         if op.float_macs:
-            print(f"float: '{op.layer}': {op.note or 'no reason recorded'}")
+            print_line(f"float: '{op.layer}': {op.note or 'no reason recorded'}")
     for op in compiled.ops:
         if op.note and not op.float_macs:
-            print(f"integer: '{op.layer}': {op.note}")
-    print(f"wrote {target}: {compiled.nbytes:,} bytes")
+            print_line(f"integer: '{op.layer}': {op.note}")
+    print_line(f"wrote {target}: {compiled.nbytes:,} bytes")
     for line in compiled.warnings:
-        print(line)
+        print_line(line)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from .._text import printable
 from ..compiler import emit_c, emit_nir
 from ..emit.c.interface import OUTPUTS, TARGETS
 from ..emit.c.program import identifier
@@ -98,4 +99,4 @@ def emit_c_command(
     if as_json:
         print_json(asdict(summary))
     else:
-        print(f"{folder}: {summary}")
+        print(f"{printable(folder)}: {summary}")

@@ -15,7 +15,7 @@ from ..runtime import Model, load
 from ..runtime.arrays import Inputs
 from ..runtime.files import replacing
 from ..runtime.progress import live
-from .common import check_outputs, check_suffix, json_option, net_argument, print_json, was_given
+from .common import check_outputs, check_suffix, json_option, net_argument, print_json, print_line, was_given
 from .inputs import Reading, read_arrays, read_labels, reading_options
 from .watched import (
     PAGES,
@@ -141,7 +141,7 @@ def events(
         return
     print(run.describe(names), run.report, sep="\n\n")
     for path in filter(None, (plot, html)):
-        print(f"wrote {path}")
+        print_line(f"wrote {path}")
 
 
 def _check_options(mode: str, rule: str, random: bool) -> None:

@@ -10,7 +10,7 @@ import click
 from ..runtime import Model, TensorInfo, load
 from ..runtime.arrays import batched
 from ..runtime.report import describe, table
-from .common import json_option, model_record, net_argument, print_json
+from .common import json_option, model_record, net_argument, print_json, print_line
 
 
 @click.command(short_help="Show a .bnn file's graph, layers and memory plan.")
@@ -23,15 +23,16 @@ def inspect(net: str, as_json: bool) -> None:
         graph = [{"op": op.op, "layer": op.layer, "inputs": list(op.inputs), "output": op.output} for op in model.ops]
         print_json({"file": net, **model_record(model), "graph": graph, "memory": _memory(model)})
         return
-    print(f"{net}\n")
+    print_line(net)
+    print()
     for name, shape, dtype in zip(model.input_names, model.input_shapes, model.input_dtypes, strict=True):
-        print(f"input '{name}': {dtype} {batched(shape)}")
+        print_line(f"input '{name}': {dtype} {batched(shape)}")
     for name, shape in zip(model.output_names, model.output_shapes, strict=True):
-        print(f"output '{name}': float32 {batched(shape)}")
+        print_line(f"output '{name}': float32 {batched(shape)}")
     print("\nGraph\n")
     for op in model.ops:
         operands = ", ".join(_operand(model.tensors[i]) for i in op.inputs)
-        print(f'  %{op.output} = {op.op}({operands}) : {describe(model.tensors[op.output])}  "{op.layer}"')
+        print_line(f'  %{op.output} = {op.op}({operands}) : {describe(model.tensors[op.output])}  "{op.layer}"')
     print(f"\nLayers\n\n{model.summary()}\n\nMemory of one image\n")
     header = ["tensor", "name", "type", "halo", "begin", "end", "alive from op", "to op"]
     rows = [

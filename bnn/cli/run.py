@@ -12,13 +12,14 @@ from typing import Any
 import click
 import numpy as np
 
+from .._text import printable
 from .._types import Floats
 from ..runtime import MOST_THREADS, Model, load
 from ..runtime.files import replacing
 from ..runtime.handles import PORTABLE
 from ..runtime.progress import live, note
 from ..runtime.report import quantity, table
-from .common import check_outputs, check_suffix, json_option, net_argument, print_json
+from .common import check_outputs, check_suffix, json_option, net_argument, print_json, print_line
 from .inputs import Reading, read_arrays, read_labels, reading_options
 
 
@@ -81,7 +82,7 @@ def run(
     for name, array in zip(model.output_names, results, strict=True):
         print(_text(name, array, names, top, several=len(results) > 1))
     if output is not None:
-        print(f"wrote {output}")
+        print_line(f"wrote {output}")
 
 
 def _write(path: str, results: Sequence[Floats], names: Sequence[str]) -> None:
@@ -126,7 +127,7 @@ def _records(model: Model, results: list[Floats], labels: list[str] | None, top:
 
 
 def _text(name: str, array: Floats, labels: list[str] | None, top: int, several: bool) -> str:
-    title = f"output '{name}', " if several else ""
+    title = f"output '{printable(name)}', " if several else ""
     if array.ndim != 2:
         return f"{title}float32 {array.shape}: give --output to save it"
     rows = []

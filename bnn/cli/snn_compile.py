@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .._text import printable
 from ..errors import InputError
 from ..runtime.progress import waiting
 from ..runtime.report import quantity
@@ -60,7 +61,7 @@ def snn_compile(nir: str, output: str | None, limits: Limits, as_json: bool, **o
         print_json({"nir": nir, "output": target, "bytes": size, "dt": model.dt or None, "populations": populations})
         return
     for name, shape, neurons, rule in rows:
-        print(f"{name}: {shape} = {quantity(neurons, 'neuron')}: {rule}")
+        print(f"{printable(name)}: {shape} = {quantity(neurons, 'neuron')}: {rule}")
     whole = sum(p.whole for p in model.projections)
     how = "rounded to 8 bits" if options["weights"] == "int8" else "stored in 8 bits, exactly"
     print(f"{quantity(len(model.projections), 'projection')}, {whole} of them {how}; {model.step_text}")

@@ -21,6 +21,7 @@ from .common import (
     model_argument,
     parse_shape,
     print_json,
+    print_line,
     unsafe_option,
 )
 from .inputs import check_scaling
@@ -77,7 +78,7 @@ def snn_convert(model: str, data: str, output: str | None, limits: Limits, as_js
     print(
         f"class as the model's: {found['agreement']:.1%} of {found['images']} images\n"
         f"{found['scheme']}: {found['neurons']:,} neurons; an image that arrives at once needs "
-        f"{quantity(found['steps'], 'step')}\n"
-        f"wrote {target}: {len(content):,} bytes\n"
-        f"run it: bnn snn run {target} --data IMAGES.npy --scale 1 --coding once --steps {found['steps']}"
+        f"{quantity(found['steps'], 'step')}"
     )
+    print_line(f"wrote {target}: {len(content):,} bytes")
+    print_line(f"run it: bnn snn run {target} --data IMAGES.npy --scale 1 --coding once --steps {found['steps']}")

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from .._text import printable
 from ..runtime.report import quantity, table
 from ..snn import SpikingModel, load
 from ..snn.handle import PopulationInfo, ProjectionInfo
 from ..snn.model import rule_text
 from ..snn.rules import BY_OPCODE, Emits, Reset
-from .common import json_option, print_json
+from .common import json_option, print_json, print_line
 
 snn_argument = click.argument("net", metavar="NET.snn", type=click.Path(path_type=str))
 
@@ -27,8 +28,9 @@ def snn_inspect(net: str, as_json: bool) -> None:
     if as_json:
         print_json({"file": net, **record(model)})
         return
-    print(f"{net}\n")
-    print(f"{_origin(model)}; {model.step_text}")
+    print_line(net)
+    print()
+    print_line(f"{_origin(model)}; {model.step_text}")
     print(f"{model.nbytes:,} bytes in the file, {model.state_bytes:,} bytes of state; kernels: {model.kernels}")
     if model.longest_delay > 1:
         print(f"a run needs {model.longest_delay:,} steps or more: so long is the longest delay")
@@ -116,7 +118,7 @@ def _origin(model: SpikingModel) -> str:
 def _layout(model: SpikingModel) -> str:
     """The shapes that arrays must have."""
     shapes = [("input", *x) for x in model.input_shapes.items()] + [("output", *x) for x in model.output_shapes.items()]
-    return "\n".join(f"{role} {name}: (steps, {', '.join(map(str, shape))})" for role, name, shape in shapes)
+    return "\n".join(f"{role} {printable(name)}: (steps, {', '.join(map(str, shape))})" for role, name, shape in shapes)
 
 
 def _sends(p: PopulationInfo) -> str:

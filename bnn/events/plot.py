@@ -28,7 +28,7 @@ def save_run(run: Run, path: str | os.PathLike[str], class_names: Sequence[str] 
     """
     rows: list[Raster | Counts] = []
     if not isinstance(run, ImageRun):
-        rows.append(Counts("input\nchanges", run.changed, colour=INPUT))
+        rows.append(Counts("input", "changes", run.changed, colour=INPUT))
     for k, layer in enumerate(run.report.layers):
         if layer.kind in SPIKING:
             rows.append(_raster(run, layer) if isinstance(run, ImageRun) else _counts(run, k, layer))
@@ -82,7 +82,7 @@ def _raster(run: ImageRun, layer: LayerCounts) -> Raster:
 
 
 def _counts(run: StreamRun | RecordingRun, k: int, layer: LayerCounts) -> Counts:
-    return Counts(f"{layer.name}\nspikes", run.up[:, k], run.down[:, k])
+    return Counts(layer.name, "spikes", run.up[:, k], run.down[:, k])
 
 
 def _image(run: ImageRun) -> tuple[Floats, float, float]:

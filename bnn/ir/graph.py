@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from .._text import printable
 from .._types import Array
 from ..errors import CompileError
 
@@ -229,7 +230,7 @@ class Graph:
                 if place.halo:
                     line += f" halo {place.halo.top},{place.halo.left},{place.halo.bottom},{place.halo.right}"
             if node.name:
-                line += f'  "{node.name}"'
+                line += f'  "{printable(node.name)}"'
             lines.append(line)
         lines.append("return " + ", ".join(_operand(n, names) for n in self.outputs))
         return "\n".join(lines)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._text import printable
 from .._types import Floats
 from ..errors import ClosedModelError, EnvironmentVariableError, InputTypeError, ModelFormatError
 from .arrays import (
@@ -394,7 +395,7 @@ class Model:
         return self._opened
 
     def __repr__(self) -> str:
-        name = "" if self._path is None else f" '{self._path}'"
+        name = "" if self._path is None else f" '{printable(self._path)}'"
         if self._opened is None:
             return f"<bnn.Model{name}, closed>"
         signature = " -> ".join(", ".join(map(batched, s)) for s in (self.input_shapes, self.output_shapes))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TypeVar
 
+from .._text import printable, printable_lines, unguarded
+
 T = TypeVar("T")
 Steps = Callable[[int], None]
 Texts = Callable[[str], None]
@@ -31,7 +33,7 @@ def note(text: str) -> None:
     """Print a line."""
     with suppress(Exception):
         if sys.stderr is not None:
-            print(text, file=sys.stderr, flush=True)
+            print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 def live() -> bool:
@@ -75,28 +77,46 @@ def _bar(label: str, total: int) -> Iterator[Steps]:
     except ImportError:
         yield from _counted(label, total)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=unguarded(sys.stderr)), redirect_stdout=_stdout_is_live()) as bar:
         task = bar.add_task(label, total=total)
         yield lambda steps: bar.advance(task, steps)
 
 
 def _counted(label: str, total: int) -> Iterator[Steps]:
-    done = 0
+    done, label = 0, printable(label)
 
     def advance(steps: int) -> None:
         nonlocal done
         done += steps
         if live():
-            print(f"\r{label} {done}/{total}", end="", file=sys.stderr, flush=True)
+            print(f"\r{label} {done}/{total}", end="", file=unguarded(sys.stderr), flush=True)
 
     yield advance
-    print("\r" if live() else "", f"{label} {done}/{total}", sep="", file=sys.stderr)
+    print("\r" if live() else "", f"{label} {done}/{total}", sep="", file=unguarded(sys.stderr))
 
 
 @contextmanager
 def _spinner(text: str) -> Iterator[Texts]:
     from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.text import Text
 
-    with Console(stderr=True).status(text) as status:
-        yield status.update
+    def shown(text: str) -> Text:  # not markup: [red] in the name of a file is its name
+        return Text(printable(text))
+
+    spinner = Spinner("dots", shown(text), style="status.spinner")
+    console = Console(file=unguarded(sys.stderr))
+    with Live(
+        spinner, console=console, refresh_per_second=12.5, transient=True, redirect_stdout=_stdout_is_live()
+    ):  # fmt: skip
+        yield lambda text: spinner.update(text=shown(text))
+
+
+def _stdout_is_live() -> bool:
+    """Whether lines on stdout are to appear above a bar, and not where stdout leads."""
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):
+        return False

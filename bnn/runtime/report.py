@@ -6,19 +6,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .._text import printable
 from .arrays import TensorInfo
 from .handles import Opened
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]) -> str:
-    """Aligned columns: left-aligned if named in ``left``, otherwise right-aligned."""
-    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+    """Aligned columns of printable cells: left-aligned if named in ``left``, otherwise right-aligned."""
+    cells = [[printable(cell) for cell in line] for line in [header, *rows]]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
     lines = [
         "  ".join(
             cell.ljust(width) if name in left else cell.rjust(width)
             for cell, width, name in zip(line, widths, header, strict=True)
         ).rstrip()
-        for line in [header, *rows]
+        for line in cells
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)

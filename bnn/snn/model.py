@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._text import printable
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError, ModelFormatError
 from ..runtime.arrays import as_array, as_numbers, check_count, given, given_shape
@@ -137,7 +138,7 @@ class SpikingModel:
         if self.dt:
             return f"a step is {seconds(self.dt)}"
         if self._opened.dt:
-            return f"{self.simulator} has no time, its time constants are steps"
+            return f"{printable(self.simulator)} has no time, its time constants are steps"
         return "the network does not say how long a step is"
 
     @property
@@ -193,7 +194,7 @@ class SpikingModel:
         neurons = sum(p.size for p in self.populations)
         return (
             f"<SpikingModel: {neurons} neurons in {len(self.populations)} populations, "
-            f"{sum(p.weights for p in self.projections)} weights, rules of {self.simulator or 'nobody'}>"
+            f"{sum(p.weights for p in self.projections)} weights, rules of {printable(self.simulator) or 'nobody'}>"
         )
 
     # -- running --------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..runtime.report import quantity
-from ..streams.plot import DOWN, INPUT, UP, Chart, Counts, Operations, Raster, save
+from ..streams.plot import DOWN, INPUT, UP, Chart, Counts, Operations, Raster, save, short
 from .runs import RecordingRun, StepRun
 
 _MOST_ROWS = 24
@@ -26,7 +26,7 @@ def save_run(run: StepRun, path: str | os.PathLike[str], class_names: Sequence[s
     """
     times, time_label = _times(run)
     layers = run.report.layers
-    left_out = [layer.name for layer in layers if layer.kind == "values"]
+    left_out = [short(layer.name) for layer in layers if layer.kind == "values"]
     still = run.image is not None  # the same in every step
     shown = [k for k, x in enumerate(layers) if x.kind != "values" and not (still and x.kind == "input")]
     rows = [_row(run, k, times) for k in shown[:_MOST_ROWS]]
@@ -86,7 +86,7 @@ def _row(run: StepRun, k: int, times: Array) -> Raster | Counts:
     colour = INPUT if layer.kind == "input" else UP
     spikes = None if run.spikes is None else run.spikes[run.spikes["population"] == k]
     if spikes is None or run.moments > _MOST_STEPS or (run.sent[:, k].any() and not len(spikes)):  # real values
-        return Counts(f"{layer.name}\n{'sent' if layer.kind == 'input' else 'spikes'}", run.sent[:, k], colour=colour)
+        return Counts(layer.name, "sent" if layer.kind == "input" else "spikes", run.sent[:, k], colour=colour)
     signs = spikes["sign"] if layer.kind == "changes" else None
     return Raster(layer.name, layer.neurons, times[spikes["step"]], spikes["neuron"], signs, colour)
 

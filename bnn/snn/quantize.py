@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .._text import printable
 from .._types import Array, Floats
 from ..errors import CompileError, InputError, UnsupportedOpError
 from ..ir import interpret
@@ -106,7 +107,7 @@ class Quantized:
             sums = f"{int(reach(x, self.layers).max()) + 1}" if x.kind in ("levels", "sums") else ""
             weights = f"-{values}..{values}" if sums else ""
             shape = "x".join(map(str, x.grid))
-            rows.append((x.name, x.kind, shape, f"{x.most}" if x.most else "", limits, weights, sums))
+            rows.append((printable(x.name), x.kind, shape, f"{x.most}" if x.most else "", limits, weights, sums))
         widths = [max(len(row[i]) for row in rows) for i in range(7)]
         return "\n".join(
             "  ".join(t.ljust(n) if i < 3 else t.rjust(n) for i, (t, n) in enumerate(zip(row, widths, strict=True)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._text import printable
 from .._types import Array, Floats
 from ..errors import InputError
 
@@ -107,4 +108,4 @@ def class_name(answer: int, names: Sequence[str] | None) -> str:
         return str(answer)
     if answer >= len(names):
         raise InputError(f"names of classes: found {len(names)}, expected one for each class, up to class {answer}")
-    return f"“{names[answer]}”"
+    return f"“{printable(names[answer])}”"

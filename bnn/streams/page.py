@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
 import numpy as np
 
+from .._text import page_json
 from .._types import Array
 from .answers import Answering
 
@@ -36,10 +36,8 @@ def page(
         "texts": {**texts, "places": dict(places)},
         **data,
     }
-    # "</" would end the script.
-    filled = json.dumps(record, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    return template.replace("/*DATA*/null", filled)
+    return template.replace("/*DATA*/null", page_json(record))
 
 
 def class_names(run: Answering, names: Sequence[str] | None) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._distribution import install
+from .._text import printable
 from .._types import Array, Floats
 from ..errors import InputError, SetupError
 from ..runtime.files import path_text, replacing
@@ -21,6 +22,7 @@ from .answers import Answering, class_name
 UP, DOWN, INPUT = "#1f6f8b", "#d1495b", "#8a7f6a"  # a spike, a spike taken back, what arrives
 _FIRST, _FINAL, _DENSE = "#2e8b57", "#444444", "#b8c4cc"
 _MOST_DOTS = 40_000
+_LONGEST, _WIDEST = 40, 170  # characters of a name, and of a line of the whole picture
 # Some classes have their own colours; the others are grey.
 _COLOURS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#000000",
@@ -29,7 +31,7 @@ _COLOURS = (
 
 @dataclass(frozen=True)
 class Raster:
-    """Every spike of ``size`` neurons: ``times``, ``neurons``, and ``signs`` (None: all fire)."""
+    """Every spike of the ``size`` neurons of a layer: ``times``, ``neurons``, and ``signs`` (None: all fire)."""
 
     name: str
     size: int
@@ -41,9 +43,10 @@ class Raster:
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers at each moment except the first; ``down`` is drawn below."""
+    """Numbers of what at each moment except the first, of a layer if it has a ``name``; ``down`` is drawn below."""
 
-    label: str
+    name: str
+    what: str
     up: Array
     down: Array | None = None
     colour: str = UP
@@ -132,9 +135,16 @@ def _drawn(chart: Chart) -> Any:
     if chart.image is not None:
         _image(figure.add_subplot(grid[:half, 0]), *chart.image)
     _operations(figure.add_subplot(grid[half:, 0]), chart.operations)
-    figure.suptitle(chart.title, fontsize=12)
-    figure.supxlabel("\n".join(textwrap.wrap(chart.notes, 170)), fontsize=8, color=_FINAL)
+    figure.suptitle(short(chart.title, _WIDEST), fontsize=12)
+    figure.supxlabel("\n".join(textwrap.wrap(printable(chart.notes), _WIDEST)), fontsize=8, color=_FINAL)
     return canvas
+
+
+def short(text: str, longest: int = _LONGEST) -> str:
+    """A name, or a text with names, on one line that has room: of what does not print, fonts have no glyph, and SVG
+    files no character."""
+    shown = printable(text)
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
 # -- over time --------------------------------------------------------------------------------------------------------
@@ -151,7 +161,7 @@ def _raster(axes: Any, row: Raster) -> None:
     axes.scatter(row.times[order], row.neurons[order], s=size, c=colours, linewidths=0, rasterized=True)
     axes.set_ylim(-0.02 * row.size, 1.02 * row.size)
     axes.set_yticks([0, row.size - 1] if row.size > 1 else [0])
-    _label(axes, f"{row.name}\nneuron")
+    _label(axes, f"{short(row.name)}\nneuron")
 
 
 def _counts(axes: Any, chart: Chart, row: Counts) -> None:
@@ -160,7 +170,7 @@ def _counts(axes: Any, chart: Chart, row: Counts) -> None:
         _steps(axes, chart, -row.down, DOWN)
         axes.axhline(0, color=_FINAL, lw=0.5)
         axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-    _label(axes, row.label)
+    _label(axes, f"{short(row.name)}\n{row.what}")
 
 
 def _steps(axes: Any, chart: Chart, values: Array, colour: str) -> None:
@@ -180,7 +190,7 @@ def _scores(axes: Any, chart: Chart) -> None:
     for rank, k in enumerate(shown):
         axes.plot(
             times, scores[:, k], lw=2.4 if k == run.answer else 1.3, color=_COLOURS[rank], drawstyle="steps-post",
-            label=class_name(k, names),
+            label=short(class_name(k, names)),
         )  # fmt: skip
     finite = scores[np.isfinite(scores)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
@@ -191,7 +201,7 @@ def _scores(axes: Any, chart: Chart) -> None:
     axes.set_xlim(-width / 2, times[-1])
     _label(axes, chart.scores_label)
     axes.set_xlabel(chart.time_label, fontsize=9)
-    longest = max((len(class_name(k, names)) for k in shown), default=1)
+    longest = max((len(short(class_name(k, names))) for k in shown), default=1)
     left = scores.shape[1] - len(shown)
     others = f" ({quantity(left, 'other')} in grey)" if left else ""
     if shown:
@@ -275,7 +285,7 @@ def _operations(axes: Any, operations: Operations) -> None:
             )  # fmt: skip
     axes.xaxis.get_major_locator().set_params(nbins=3)
     axes.xaxis.set_major_formatter(lambda value, _: _short(int(value)))
-    axes.set_yticks(at, [name for name, *_ in operations.layers], fontsize=8)
+    axes.set_yticks(at, [short(name) for name, *_ in operations.layers], fontsize=8)
     axes.set_title(operations.title, fontsize=9)
     axes.tick_params(axis="x", labelsize=7)
     axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)

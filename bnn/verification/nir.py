@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .._distribution import install
+from .._text import printable
 from .._types import Array
 from ..emit.nir.layers import Layer, LayeredNetwork
 from ..emit.nir.proof import expected_sums, pack_spikes, readout_sums, unpack_field
@@ -101,7 +102,7 @@ class ImporterReport:
     def __str__(self) -> str:
         name = f"{self.importer} {self.version}, profile '{self.profile}'"
         if self.skipped or self.error:
-            return f"{name}: {'skipped: ' + self.skipped if self.skipped else 'FAILED: ' + self.error}"
+            return printable(f"{name}: {'skipped: ' + self.skipped if self.skipped else 'FAILED: ' + self.error}")
         lines = [
             f"{name}: {self.images:,} images, {self.compared:,} values compared: "
             f"{self.mismatched:,} mismatched, {self.outside:,} taps not 0 or 1, "
@@ -110,7 +111,7 @@ class ImporterReport:
         for x in self.layers:
             if not x.ok:
                 lines.append(f"  {x.layer}: {x.mismatched:,} of {x.compared:,} {x.kind} wrong; {x.first}")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 @dataclass
@@ -138,8 +139,8 @@ class NirReport:
         return list(dict.fromkeys(layer.silent for run in self.runs for layer in run.layers if layer.silent))
 
     def __str__(self) -> str:
-        changes = [f"the file is not what the model gives: {change}" for change in self.changes]
-        silent = [f"{text}, in any image: its comparison says nothing" for text in self.silent]
+        changes = [printable(f"the file is not what the model gives: {change}") for change in self.changes]
+        silent = [printable(f"{text}, in any image: its comparison says nothing") for text in self.silent]
         if silent and not self.allow_silent:
             silent.append(ACCEPT)
         return "\n".join([*changes, *map(str, self.runs), *silent])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._distribution import install_packages
+from .._text import printable
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, InputTypeError, SetupError
 from ..runtime.arrays import as_numbers, check_count
@@ -119,7 +120,7 @@ class SpikeReport:
                 f"warning: never sent anything: {', '.join(self.silent)}; their spikes were not compared: more input "
                 "shows more (--rate, --steps, --data; x=)"
             )
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def verify(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._text import printable
 from .._types import Array
 from ..ir.ops.rounding import TINY
 from ..runtime.report import quantity, table
@@ -228,7 +229,7 @@ def _text(report: VerifyReport) -> str:
     wrong = list(dict.fromkeys(check.layer for check in report.layers if check.failed))
     if wrong:
         more = f" and {quantity(len(wrong) - 1, 'layer')} after it" if len(wrong) > 1 else ""
-        lines.append(f"With {own} input, the first layer that differs is '{wrong[0]}'{more}.")
+        lines.append(f"With {own} input, the first layer that differs is '{printable(wrong[0])}'{more}.")
     if report.hint:
-        lines.append(report.hint)
+        lines.append(printable(report.hint))
     return "\n".join(lines)

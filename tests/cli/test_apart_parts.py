@@ -130,8 +130,8 @@ def test_how_it_is_started(closed: bool, tmp_path: Path, monkeypatch: pytest.Mon
             os.dup2(copy, stream)
             os.close(copy)
     assert process == "process" and ended
-    assert seen["pass_fds"][0] >= 3 and seen["stdin"] is subprocess.DEVNULL and seen["stderr"] is None
-    assert seen["stdout"] is (subprocess.DEVNULL if closed else None)
+    assert seen["pass_fds"][0] >= 3 and seen["stdin"] is subprocess.DEVNULL and seen["stderr"] is subprocess.PIPE
+    assert seen["stdout"] is (subprocess.DEVNULL if closed else subprocess.PIPE)
     assert seen["env"] == {**os.environ, "TMPDIR": str(tmp_path)}
     assert seen["blocked"] and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert seen["command"][0] == sys.executable and seen["command"][-len(sys.path) :] == list(map(str, sys.path))
@@ -243,7 +243,7 @@ WHOLE = b'["dump", 1]\n["result", 2]\n'
 @pytest.mark.parametrize("size", range(len(WHOLE) + 1))
 def test_answers_that_are_cut_off(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a process that ends while it writes: no part of an answer is read as one."""
-    process = SimpleNamespace(wait=lambda: -9, kill=lambda: None)
+    process = SimpleNamespace(wait=lambda: -9, kill=lambda: None, stdout=io.BytesIO(b"\x1b"), stderr=None)
     monkeypatch.setattr(apart, "_started", lambda *arguments: (process, io.BytesIO(WHOLE[:size])))
     seen: list[int] = []
     with nullcontext() if size == len(WHOLE) else pytest.raises(bnn.CompileError, match="ended by SIGKILL"):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..._distribution import install
+from ..._text import printable
 from ..._types import Array
 from ...errors import CompileError, SetupError
 from ...ir.graph import DType, Graph, Node
@@ -86,7 +87,7 @@ class NirSummary:
             lines.append(f"  {layer.name}: {shape}, {layer.synapses:,} synapses, {layer.weights:,} weights, {what}")
         lines.append(f"decoder, outside the file: {', '.join(self.decoder) or 'none'}")
         lines.append(f"proof: {self.proof} (.npz, .json): {self.proof_images} inputs")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def emit(
