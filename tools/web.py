@@ -12,7 +12,6 @@ Needs clang, lld and wasi-libc: on Debian, the packages clang-19 lld-19 wasi-lib
 from __future__ import annotations
 
 import base64
-import json
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import click
 import numpy as np
 
 import bnn
+from bnn._text import page_json
 from bnn.runtime.build import INCLUDE_FLAGS, ROOT, sources
 from bnn.runtime.files import replacing
 from training import UserError, console, datasets
@@ -87,7 +87,7 @@ def page(file: bytes, simd: bytes, plain: bytes, data: datasets.Dataset) -> str:
     }
     text = {name: (PARTS / name).read_text(encoding="utf-8") for name in ("page.html", "page.js", "bnn.js")}
     # An import of a file would need a server: what is imported takes the place of its import.
-    script = text["page.js"].replace(_IMPORT, text["bnn.js"]).replace("/*DATA*/null", json.dumps(values))
+    script = text["page.js"].replace(_IMPORT, text["bnn.js"]).replace("/*DATA*/null", page_json(values))
     return text["page.html"].replace("/*SCRIPT*/", script)
 
 

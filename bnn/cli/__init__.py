@@ -7,18 +7,17 @@ stderr; 130 after Ctrl-C.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import Any
 
 from .._distribution import install
 from .._text import Guarded, printable
 from ..errors import BnnError
-from ..runtime.progress import note
+from ..runtime.progress import note, note_lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,9 +57,10 @@ def _run(given: list[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        text = io.StringIO()
-        error.show(text)
-        note(_with_names_on_a_line(text.getvalue().rstrip("\n"), given))
+        for argument in filter(None, given):  # it may be the name of a file
+            error.message = error.message.replace(argument, printable(argument))  # type: ignore[misc]
+        with suppress(OSError, ValueError):
+            error.show()
         return 2
     except (click.Abort, KeyboardInterrupt):
         note("bnn: interrupted")
@@ -70,19 +70,12 @@ def _run(given: list[str]) -> int:
         return 0
     except (BnnError, OSError) as error:
         if debug:
-            note(traceback.format_exc().rstrip())
+            note_lines(traceback.format_exc().rstrip())
         note(f"bnn: error: {_text(error)}")
         return 2
     except Exception:
-        note(f"{traceback.format_exc()}bnn: this is a bug of bnn: please report it with the lines above")
+        note_lines(f"{traceback.format_exc()}bnn: this is a bug of bnn: please report it with the lines above")
         return 2
-
-
-def _with_names_on_a_line(text: str, given: Sequence[str]) -> str:
-    """Click's text with printable arguments, which may be names of files."""
-    for argument in filter(None, given):
-        text = text.replace(argument, printable(argument))
-    return text
 
 
 def _text(error: BnnError | OSError) -> str:

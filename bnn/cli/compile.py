@@ -11,7 +11,7 @@ import click
 
 from ..errors import InputError
 from ..runtime import Model
-from ..runtime.progress import note, waiting
+from ..runtime.progress import note_lines, waiting
 from .apart import Limits, limit_options, run_apart
 from .common import (
     check_outputs,
@@ -62,7 +62,7 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     with waiting(loading(model)) as say:
         handlers = {
             "working": lambda _: say(f"compiling {model}"),
-            "dump": note if as_json else print_lines,  # keep only the JSON object on stdout
+            "dump": note_lines if as_json else print_lines,  # keep only the JSON object on stdout
         }
         data = run_apart("compile", model, limits, handlers, **options)  # as bnn.compile calls them
     compiled = Model.from_bytes(base64.b64decode(data))

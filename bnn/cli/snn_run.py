@@ -21,7 +21,7 @@ from ..snn import SpikingModel, StepRun, load
 from ..snn.coding import CODINGS, MOST_PIXEL, MOST_STEPS
 from ..snn.report import total
 from ..snn.runs import samples_text
-from .common import check_outputs, check_suffix, json_option, print_json, was_given
+from .common import check_outputs, check_suffix, json_option, print_json, print_line, was_given
 from .inputs import Reading, read_arrays, read_labels, read_numpy, read_over_time, reading_options
 from .snn_inspect import snn_argument
 from .watched import (
@@ -177,7 +177,7 @@ def snn_run(
         return
     print(_text(runs, names))
     for path in filter(None, (plot, html)):
-        print(f"wrote {path}")
+        print_line(f"wrote {path}")
 
 
 def _check_options(

@@ -66,7 +66,7 @@ class Attrs:
             value = getattr(self, f.name)
             if value != f.default:
                 text = value.name if isinstance(value, DType) else value
-                parts.append(f"{f.name}={text}")
+                parts.append(printable(f"{f.name}={text}"))
         return ", ".join(parts)
 
 

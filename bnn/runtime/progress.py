@@ -29,8 +29,13 @@ def waiting(text: str) -> AbstractContextManager[Texts]:
     return _unfailing(lambda: _spinner(text), live())
 
 
-def note(text: str) -> None:
-    """Print a line."""
+def note(line: str) -> None:
+    """Print one line: a name in it cannot begin another."""
+    note_lines(printable(line))
+
+
+def note_lines(text: str) -> None:
+    """Print a text that has lines."""
     with suppress(Exception):
         if sys.stderr is not None:
             print(printable_lines(text), file=sys.stderr, flush=True)
@@ -71,6 +76,7 @@ def _unfailing(
 
 @contextmanager
 def _bar(label: str, total: int) -> Iterator[Steps]:
+    label = printable(label)
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -84,7 +90,7 @@ def _bar(label: str, total: int) -> Iterator[Steps]:
 
 
 def _counted(label: str, total: int) -> Iterator[Steps]:
-    done, label = 0, printable(label)
+    done = 0
 
     def advance(steps: int) -> None:
         nonlocal done

@@ -18,6 +18,8 @@ const ZOOM = 8; // canvas pixels for a value
 const MOVES = ["copy", "reshape"]; // ops that change no value: not shown
 
 const $ = id => document.getElementById(id);
+// Names are from the file: what does not print, or reorders what stands beside it, is shown by its number.
+const printable = text => text.replace(/(?! )[\p{C}\p{Z}]/gu, c => `\\u{${c.codePointAt(0).toString(16)}}`);
 const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const blank = () => new Float32Array(PIXELS * PIXELS);
@@ -154,9 +156,9 @@ export async function use(simd) {
   $("layers").replaceChildren(...network.ops.filter(isShown).map(({ op, layer, shape }) => {
     const figure = document.createElement("figure"), caption = document.createElement("figcaption"), canvas = document.createElement("canvas");
     const name = document.createElement("b"), what = document.createElement("span");
-    name.textContent = layer;
+    name.textContent = printable(layer);
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `The values of layer ${layer}`);
+    canvas.setAttribute("aria-label", `The values of layer ${printable(layer)}`);
     caption.append(name, ` ${op}, ${shape.join(" \u00d7 ")}: `, what);
     figure.append(caption, canvas);
     return figure;

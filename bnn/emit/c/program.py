@@ -19,16 +19,22 @@ from .sources import all_names
 
 C_TYPES = {DType.f32: "float", DType.b1: "uint32_t", DType.i32: "int32_t", DType.u8: "uint8_t", DType.i8: "int8_t"}
 WORD = 4  # bytes
+_LONGEST = 60  # characters of a layer's, an input's or an output's name
 ALIGNMENT = 8  # of the arena
-# Words of C and C++, and the names of the emitted code's own variables.
+# Words of C and C++, macros of compilers and of the headers that emitted code includes, and the names of its own
+# variables.
 _KEYWORDS = frozenset(
     re.findall(
         r"\w+",
-        """alignas alignof and asm auto bool break case catch char class const continue default delete do double else
-        enum export extern false float for friend goto if inline int long mutable namespace new not operator or private
-        protected public register restrict return short signed sizeof static struct switch template this throw true try
-        typedef typename union unsigned using virtual void volatile while xor
-        linux unix typeof int8_t uint8_t int16_t uint16_t int32_t uint32_t size_t memcpy memset memcmp sqrtf printf main
+        """alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class
+        co_await co_return co_yield compl concept const const_cast consteval constexpr constinit continue
+        contract_assert decltype default delete do double dynamic_cast else enum explicit export extern false float for
+        friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private
+        protected public register reinterpret_cast requires restrict return short signed sizeof static static_assert
+        static_cast struct switch template this thread_local throw true try typedef typeid typename typeof
+        typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq
+        errno far huge i386 interrupt linux math_errhandling mips near stderr stdin stdout unix
+        int8_t uint8_t int16_t uint16_t int32_t uint32_t size_t memcpy memset memcmp sqrtf printf main
         arena size memory nan row column pixel i c x y z w label pooled begin end status differs wrong""",
     )
 )
@@ -116,7 +122,7 @@ class Program:
 
     def parameter(self, node: Node, text: str) -> str:
         """The name of an input or output."""
-        base = identifier(text)
+        base = identifier(text)[:_LONGEST]
         name = f"{base}_array" if base.startswith(f"{self.prefix}_") else base
         taken = set(self._parameters.values())
         while name in taken:
@@ -217,7 +223,8 @@ class Program:
 
     def begin(self, node: Node) -> None:
         self.current = node
-        self.layers.append(Layer(identifier(node.name.rsplit("/", 1)[-1] or node.op), node.op, str(node.type)))
+        name = identifier(node.name.rsplit("/", 1)[-1] or node.op)[:_LONGEST]
+        self.layers.append(Layer(name, node.op, str(node.type)))
 
     def line(self, text: str) -> None:
         self.layer.lines.append(text)
