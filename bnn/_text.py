@@ -40,9 +40,9 @@ def page_json(value: object) -> str:
     return text.translate({ord(c): f"\\u{ord(c):04x}" for c in "<>&"})
 
 
-def terminal_json(value: object) -> str:
-    """JSON in ASCII that prints, with lines; NaN and infinity, which JSON lacks, become null."""
-    return json.dumps(_finite(value), indent=2).replace("\x7f", "\\u007f")  # DEL is ASCII
+def ascii_json(value: object, indent: int = 2) -> str:
+    """JSON with lines, in ASCII that prints; NaN and infinity, which JSON lacks, become null."""
+    return json.dumps(_finite(value), indent=indent).replace("\x7f", "\\u007f")  # DEL is ASCII
 
 
 def _printable(value: Any) -> Any:

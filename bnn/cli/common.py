@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from .._text import printable, printable_lines, terminal_json
+from .._text import ascii_json, printable, printable_lines
 from ..errors import InputError
 from ..runtime import Model, OpInfo
 from ..runtime.files import file_error
@@ -107,7 +107,7 @@ def print_lines(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON object on stdout; NaN and infinity, which JSON lacks, become null."""
-    print(terminal_json(value))
+    print(ascii_json(value))
 
 
 def layer_record(model: Model, op: OpInfo) -> dict[str, Any]:

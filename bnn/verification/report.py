@@ -199,7 +199,8 @@ def _unchanged(report: VerifyReport) -> str:
 
 def _text(report: VerifyReport) -> str:
     end = report.end_to_end
-    own = f"{report.framework}' own" if report.framework.endswith("s") else f"{report.framework}'s own"
+    framework = printable(report.framework)
+    own = f"{framework}' own" if framework.endswith("s") else f"{framework}'s own"
     first = f"{quantity(end.first_differences, 'bit')} differ where nothing differed before"
     lines = [
         f"Each layer fed {own} input, {quantity(report.images - report.images_with_nan, 'image')}\n",

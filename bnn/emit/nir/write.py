@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..._distribution import install
-from ..._text import printable
+from ..._text import ascii_json, printable
 from ..._types import Array
 from ...errors import CompileError, SetupError
 from ...ir.graph import DType, Graph, Node
@@ -126,7 +125,7 @@ def emit(
     return summary, {
         summary.path: _nir_file(nir_graph),
         f"{summary.proof}.npz": _proof_file(proof),
-        f"{summary.proof}.json": (json.dumps(_description(chain, summary), indent=1) + "\n").encode(),
+        f"{summary.proof}.json": (ascii_json(_description(chain, summary), 1) + "\n").encode(),
     }
 
 
@@ -147,7 +146,7 @@ def _nir_file(graph: object) -> bytes:
 
 def _proof_file(arrays: Mapping[str, Array]) -> bytes:
     memory = io.BytesIO()
-    np.savez_compressed(memory, **arrays)
+    np.savez_compressed(memory, **{printable(key): array for key, array in arrays.items()})
     return memory.getvalue()
 
 
@@ -202,8 +201,8 @@ def _metadata(summary: NirSummary) -> dict[str, str]:
         "producer": "bnn",
         "bnn_sha256": summary.sha256,
         "profile": summary.profile,
-        "encoder": ", ".join(summary.encoder),
-        "decoder": ", ".join(summary.decoder),
+        "encoder": printable(", ".join(summary.encoder)),  # HDF5 has no texts with a null character
+        "decoder": printable(", ".join(summary.decoder)),
         "input": "the encoder's bits as spikes (+1: 1, -1: 0), then a clock channel of ones",
     }
 
