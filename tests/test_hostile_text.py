@@ -131,6 +131,9 @@ def results(model: bnn.Model, spiking: Any, folder: Path) -> list[Any]:
 
     engine = EventEngine(model)
     image = IMAGES[0]
+    wrong_layer = nir.LayerReport(NAME, NAME, 1, 1, first=NAME)
+    importers = [nir.ImporterReport(NAME, NAME, NAME, layers=[wrong_layer]),
+                 nir.ImporterReport(NAME, NAME, NAME, error=NAME)]  # fmt: skip
     watched = spiking.run_image(RNG.random((2, 8, 8)), 5, coding="rate", label=1, trace=True)
     return [
         model, spiking, bnn.Model.from_bytes(hostile.raw()), model.profile(IMAGES, repeats=1),
@@ -145,14 +148,13 @@ def results(model: bnn.Model, spiking: Any, folder: Path) -> list[Any]:
             [report.LayerCheck(name(2), NAME, "floats", False)]), hint=NAME, framework=NAME),
         over_time.SpikeReport(simulator=NAME, version=NAME, samples=1, steps=1, oracle=0, first=(0, 0, NAME, 0),
                               layers=[over_time.LayerReport(name=NAME, neurons=1, why=NAME)]),
-        nir.NirReport([nir.ImporterReport(NAME, NAME, NAME, layers=[nir.LayerReport(NAME, NAME, 1, 1, first=NAME)]),
-                       nir.ImporterReport(NAME, NAME, NAME, error=NAME)], [NAME]),
+        nir.NirReport(importers, [NAME]), *importers,
     ]  # fmt: skip
 
 
 #: Classes that print no name of a stranger.
 NAMELESS = {
-    "Attrs", "Value", "TensorType", "Energy", "Rule", "_Remote", "BnnError", "Answering", "CSummary", "DType",
+    "Attrs", "Value", "Levels", "TensorType", "Energy", "Rule", "_Remote", "BnnError", "Answering", "CSummary", "DType",
 }  # fmt: skip
 
 
